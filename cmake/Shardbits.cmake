@@ -1,0 +1,62 @@
+# How this project builds libraries, tests and benchmarks: one set of flags, one way to name things.
+
+set(SB_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes
+    -Wpointer-arith -Wvla -Werror)
+
+function(sb_flags target)
+  target_compile_options(${target} PRIVATE ${SB_WARNINGS} $<$<CONFIG:Release>:-O3> -fno-math-errno -fno-trapping-math
+                                           -ffp-contract=fast)
+  if(SB_NATIVE)
+    target_compile_options(${target} PRIVATE -march=native -mprefer-vector-width=512)
+  else()
+    target_compile_options(${target} PRIVATE -march=x86-64-v3)
+  endif()
+  if(SB_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=address,undefined -fno-sanitize-recover=undefined
+                                             -fno-omit-frame-pointer -g)
+    target_link_options(${target} PRIVATE -fsanitize=address,undefined)
+  endif()
+  target_compile_definitions(${target} PRIVATE _GNU_SOURCE SB_VERSION="${PROJECT_VERSION}")
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+endfunction()
+
+# sb_library(io SOURCES a.c b.c LINKS sb_base PkgConfig::ZSTD): the static library sb_io.
+function(sb_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(sb_${name} STATIC ${arg_SOURCES})
+  sb_flags(sb_${name})
+  target_link_libraries(sb_${name} PUBLIC ${arg_LINKS} OpenMP::OpenMP_C m)
+endfunction()
+
+# sb_test(safetensors LABEL unit LINKS sb_io [RANKS 1 2 4]): tests/.../test_safetensors.c as a cmocka program, run once,
+# or once for every number of ranks. The program gets the source folder in SB_SOURCE_DIR.
+function(sb_test name)
+  cmake_parse_arguments(arg "" "LABEL;TIMEOUT" "LINKS;RANKS" ${ARGN})
+  if(NOT arg_LABEL)
+    set(arg_LABEL unit)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_executable(test_${name} test_${name}.c)
+  sb_flags(test_${name})
+  target_link_libraries(test_${name} PRIVATE ${arg_LINKS} PkgConfig::CMOCKA OpenMP::OpenMP_C m)
+  target_compile_definitions(test_${name} PRIVATE SB_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  if(arg_RANKS)
+    foreach(ranks IN LISTS arg_RANKS)
+      add_test(NAME ${name}_${ranks} COMMAND ${CMAKE_SOURCE_DIR}/tests/mpirun.sh ${ranks} $<TARGET_FILE:test_${name}>)
+      set_tests_properties(${name}_${ranks} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+    endforeach()
+  else()
+    add_test(NAME ${name} COMMAND test_${name})
+    set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+  endif()
+endfunction()
+
+# sb_bench(gemm LINKS sb_kernels): bench/bench_gemm.c.
+function(sb_bench name)
+  cmake_parse_arguments(arg "" "" "LINKS" ${ARGN})
+  add_executable(bench_${name} bench_${name}.c)
+  sb_flags(bench_${name})
+  target_link_libraries(bench_${name} PRIVATE ${arg_LINKS} OpenMP::OpenMP_C m)
+endfunction()
