@@ -131,7 +131,7 @@ typedef struct sb_backend_ops {
   sb_status (*block_moves)(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg, const void *w,
                            sb_dtype w_dtype, const void *now, sb_dtype now_dtype, const sb_grid_shape *,
                            const uint8_t *bits, unsigned min_bits, unsigned max_bits, sb_symmetry);
-  /* out[rows,cols] = the packed block rows of quant/blockrow.h, decoded; `offsets[i]` is the byte offset of block row i
+  /* out[rows,cols] = the packed block rows of kernels/blockrow.h, decoded; `offsets[i]` is the byte offset of block row i
    * in `packed`. */
   sb_status (*unpack_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                              const size_t *offsets, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
