@@ -12,7 +12,7 @@ typedef struct buffer {
 struct sb_codec {
   ZSTD_CCtx *compressor; /* made when first needed */
   ZSTD_DCtx *decompressor;
-  buffer filtered, frame;
+  buffer filtered, frame, decoded;
   int level;
 };
 
@@ -41,6 +41,7 @@ void sb_codec_free(sb_codec *codec) {
   ZSTD_freeDCtx(codec->decompressor);
   free(codec->filtered.data);
   free(codec->frame.data);
+  free(codec->decoded.data);
   free(codec);
 }
 
@@ -76,8 +77,9 @@ const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame
   if (!codec->decompressor && !(codec->decompressor = ZSTD_createDCtx())) return no_memory;
   if (ZSTD_getFrameContentSize(frame, frame_bytes) != bytes)
     return "the frame's size is not the one the index gives";
+  if (!raw) raw = reserve(&codec->decoded, bytes);
   void *target = filter == SB_FILTER_NONE ? raw : reserve(&codec->filtered, bytes);
-  if (!target) return no_memory;
+  if (!raw || !target) return no_memory;
   size_t got = ZSTD_decompressDCtx(codec->decompressor, target, bytes, frame, frame_bytes);
   if (ZSTD_isError(got)) return ZSTD_getErrorName(got);
   if (got != bytes) return "the frame is shorter than the index says";

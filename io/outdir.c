@@ -79,7 +79,7 @@ sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out) {
   if (!S_ISDIR(info.st_mode))
     return sb_fail(SB_ERR_IO, "%s: %s, that should hold it, is not a folder", out->path, parent);
   SB_TRY(check_target(out, overwrite));
-  if (access(parent, W_OK | X_OK) != 0)
+  if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) != 0)
     return sb_fail(SB_ERR_IO, "%s: the folder %s is not writable (%s)", out->path, parent, strerror(errno));
   for (int attempt = 0; attempt < 16; attempt++) {
     uint32_t random;

@@ -38,6 +38,10 @@ static sb_status check_header(const sb_shard_reader *r) {
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s: is a shard of format version %u; this program reads version %d: update it", r->path,
                    version, SB_SHARD_VERSION);
+  static const uint8_t reserved[12];
+  if (sb_get_u32(header + 4) != SB_SHARD_HEADER_BYTES - SB_SHARD_SKIP_BYTES ||
+      memcmp(header + 20, reserved, sizeof reserved) != 0)
+    return damaged(r, "its header has bytes that no version 1 shard has");
   return SB_OK;
 }
 
@@ -73,7 +77,7 @@ static sb_status check_entries(const sb_shard_reader *r, uint64_t frames_end) {
 }
 
 static sb_status read_index(sb_shard_reader *r) {
-  uint8_t footer[SB_SHARD_FOOTER_BYTES], *image = NULL;
+  uint8_t footer[SB_SHARD_FOOTER_BYTES], skip[SB_SHARD_SKIP_BYTES], *image = NULL;
   sb_status status = SB_OK;
   uint64_t footer_at = r->file_bytes - SB_SHARD_FOOTER_BYTES, bytes;
   SB_TRY(sb_file_read_at(r->fd, r->path, footer_at, footer, sizeof footer));
@@ -84,6 +88,9 @@ static sb_status read_index(sb_shard_reader *r) {
   if (index_at < SB_SHARD_HEADER_BYTES + SB_SHARD_SKIP_BYTES || index_at > footer_at ||
       __builtin_mul_overflow(count, (uint64_t)SB_SHARD_ENTRY_BYTES, &bytes) || bytes != footer_at - index_at)
     return damaged(r, "its footer contradicts its size");
+  SB_TRY(sb_file_read_at(r->fd, r->path, index_at - SB_SHARD_SKIP_BYTES, skip, sizeof skip));
+  if (sb_get_u32(skip) != sb_shard_index_skip || sb_get_u32(skip + 4) != r->file_bytes - index_at)
+    return damaged(r, "its index does not start as one");
   SB_GO(sb_alloc_raw(&image, (size_t)bytes, 1, "shard index"));
   SB_GO(sb_file_read_at(r->fd, r->path, index_at, image, (size_t)bytes));
   if (sb_checksum(image, (size_t)bytes) != r->index_checksum) {
@@ -150,7 +157,7 @@ const sb_shard_entry *sb_shard_reader_find(const sb_shard_reader *r, uint32_t te
   return bsearch(&key, r->entries, r->count, sizeof *r->entries, by_key);
 }
 
-/* Reads and decodes with the given codec; NULL or the reason. */
+/* Reads and decodes with the given codec, to dst or (NULL) to nowhere; NULL or the reason. */
 static const char *decode(const sb_shard_reader *r, const sb_shard_entry *e, sb_codec *codec, void *dst) {
   void *frame = codec ? sb_codec_input(codec, (size_t)e->bytes) : NULL;
   if (!frame) return "not enough memory";
@@ -200,18 +207,6 @@ sb_status sb_shard_read_batch(const sb_shard_reader *r, const sb_frame_out *fram
   return reason ? frame_error(r, frames[bad].entry, reason) : SB_OK;
 }
 
-/* Decodes into a scratch buffer that grows as needed. */
-static const char *check_frame(const sb_shard_reader *r, const sb_shard_entry *e, sb_codec *codec,
-                               void **scratch, size_t *scratch_bytes) {
-  if (e->raw_bytes > *scratch_bytes || !*scratch) {
-    free(*scratch);
-    *scratch_bytes = (size_t)e->raw_bytes + 1;
-    *scratch = malloc(*scratch_bytes);
-    if (!*scratch) *scratch_bytes = 0;
-  }
-  return *scratch ? decode(r, e, codec, *scratch) : "not enough memory";
-}
-
 sb_status sb_shard_verify(const sb_shard_reader *r, sb_shard_progress progress, void *user) {
   size_t bad = r->count, bad_count = 0;
   const char *reason = NULL;
@@ -220,11 +215,9 @@ sb_status sb_shard_verify(const sb_shard_reader *r, sb_shard_progress progress, 
 #pragma omp parallel
   {
     sb_codec *codec = sb_codec_create(0);
-    void *scratch = NULL;
-    size_t scratch_bytes = 0;
 #pragma omp for schedule(dynamic, 4)
     for (size_t i = 0; i < r->count; i++) {
-      const char *why = check_frame(r, &r->entries[i], codec, &scratch, &scratch_bytes);
+      const char *why = decode(r, &r->entries[i], codec, NULL);
 #pragma omp critical(sb_shard_verify)
       {
         if (why) bad_count++;
@@ -236,7 +229,6 @@ sb_status sb_shard_verify(const sb_shard_reader *r, sb_shard_progress progress, 
         if (progress) progress(user, done, total);
       }
     }
-    free(scratch);
     sb_codec_free(codec);
   }
   if (!reason) return SB_OK;

@@ -175,7 +175,7 @@ static sb_status write_index(sb_shard_writer *w, uint64_t *checksum) {
   size_t entries_bytes = w->count * SB_SHARD_ENTRY_BYTES;
   size_t total = SB_SHARD_SKIP_BYTES + entries_bytes + SB_SHARD_FOOTER_BYTES;
   uint8_t *image = NULL;
-  qsort(w->entries, w->count, sizeof *w->entries, by_key);
+  if (w->count) qsort(w->entries, w->count, sizeof *w->entries, by_key);
   for (size_t i = 1; i < w->count; i++)
     if (sb_shard_compare_keys(&w->entries[i - 1], &w->entries[i]) == 0)
       return sb_fail(SB_ERR_INTERNAL, "%s: tensor %u, block row %u was added twice", w->path,
