@@ -1,15 +1,12 @@
 #include "kernels/cpu/cpu.h"
 
-#include <cblas.h>
 #include <limits.h>
 #include <omp.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kernels/cpu/cpu_gemm_bf16.h"
-#include "kernels/cpu/cpu_gemm_tile.h"
-
-enum { TARGET_M = 256, TARGET_N = 576 };
+#include "kernels/cpu/cpu_sgemm.h"
 
 /* *out = the operand as `want`, in scratch where it has another type; *ld becomes its row length there. */
 static sb_status operand(sb_backend *backend, sb_cpu_slot slot, const void *x, sb_dtype have, sb_dtype want,
@@ -40,25 +37,28 @@ static void scale(float *c, size_t ldc, size_t m, size_t n, float beta) {
     for (size_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
 }
 
-static void gemm_f32(int threads, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
-                     const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
-                     size_t ldc) {
-  sb_gemm_cut cut = sb_gemm_cut_of(m, n, TARGET_M, TARGET_N);
+static sb_status gemm_f32(int threads, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
+                          const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
+                          size_t ldc) {
+  sb_gemm_cut cut = sb_sgemm_cut(trans_b, m, n);
   size_t tiles = cut.count_m * cut.count_n;
-#pragma omp parallel num_threads(threads)
+  int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed)
   {
-    /* OpenBLAS asks OpenMP how many threads it may use: one, also where this team has a single member. The
+    /* The library asks OpenMP how many threads it may use: one, also where this team has a single member. The
      * setting belongs to this implicit task and ends with it. */
     omp_set_num_threads(1);
 #pragma omp for schedule(dynamic, 1)
     for (size_t tile = 0; tile < tiles; tile++) {
       size_t i = tile / cut.count_n * cut.tile_m, j = tile % cut.count_n * cut.tile_n;
-      cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
-                  (blasint)sb_min_size(cut.tile_m, m - i), (blasint)sb_min_size(cut.tile_n, n - j),
-                  (blasint)k, alpha, a + (trans_a ? i : i * lda), (blasint)lda, b + (trans_b ? j * ldb : j),
-                  (blasint)ldb, beta, c + i * ldc + j, (blasint)ldc);
+      failed |= !sb_cpu_sgemm(trans_a, trans_b, sb_min_size(cut.tile_m, m - i),
+                              sb_min_size(cut.tile_n, n - j), k, alpha, a + (trans_a ? i : i * lda), lda,
+                              b + (trans_b ? j * ldb : j), ldb, beta, c + i * ldc + j, ldc);
     }
   }
+  if (failed)
+    return sb_fail(SB_ERR_MEMORY, "GEMM %zu x %zu x %zu: the library refused; is memory left?", m, n, k);
+  return SB_OK;
 }
 
 sb_status sb_cpu_gemm(sb_backend *backend, sb_stream stream, bool trans_a, bool trans_b, size_t m, size_t n,
@@ -91,7 +91,7 @@ sb_status sb_cpu_gemm(sb_backend *backend, sb_stream stream, bool trans_a, bool 
     SB_TRY(sb_cpu_bf16_gemm(cpu->bf16, sb_cpu_threads(backend), trans_a, trans_b, m, n, k, alpha, a, lda, b,
                             ldb, beta, c, ldc));
   else
-    gemm_f32(sb_cpu_threads(backend), trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    SB_TRY(gemm_f32(sb_cpu_threads(backend), trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc));
   backend->gemm_flops += 2.0 * (double)m * (double)n * (double)k;
   backend->gemm_seconds += sb_now() - start;
   return SB_OK;

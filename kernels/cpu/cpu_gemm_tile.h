@@ -16,13 +16,19 @@ static inline size_t sb_gemm_pieces(size_t extent, size_t target) {
   return pieces > 0 ? pieces : 1;
 }
 
-/* Tiles of about target_m x target_n; where that gives fewer than four, or an odd number below eight, the
- * larger side is halved while a tile keeps half of the target's area. Sides are multiples of 16, the
- * libraries' register tiles. */
+/* Tiles of about target_m x target_n. Few tiles are made an even number, for nodes have even numbers of
+ * cores, and no fewer than four as long as a tile keeps half of the target's area. Sides are multiples of 16,
+ * as the libraries' register tiles are. */
 static inline sb_gemm_cut sb_gemm_cut_of(size_t m, size_t n, size_t target_m, size_t target_n) {
   size_t pm = sb_gemm_pieces(m, target_m), pn = sb_gemm_pieces(n, target_n);
-  while ((pm * pn < 4 || (pm * pn < 8 && pm * pn % 2 != 0)) &&
-         (m / pm) * (n / pn) >= target_m * target_n / 2) {
+  if (pm * pn >= 64 && target_n < 512) pn = sb_gemm_pieces(n, 2 * target_n);
+  if (pm * pn < 16 && pm * pn % 2 != 0) {
+    if (pm > 1)
+      pm--;
+    else if (pn > 1)
+      pn--;
+  }
+  while (pm * pn < 4 && (m / pm) * (n / pn) >= target_m * target_n / 2) {
     if (n / pn >= m / pm)
       pn *= 2;
     else

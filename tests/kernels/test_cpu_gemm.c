@@ -62,6 +62,26 @@ static void threads_do_not_change_bits(void **state) {
   omp_set_num_threads(threads);
 }
 
+/* Nor does the address: operands and result one float further on. */
+static void alignment_does_not_change_bits(void **state) {
+  sb_backend *be = *state;
+  enum { M = 300, N = 211, K = 129 };
+  for (int kind = 0; kind < 4; kind++) {
+    bool ta = kind & 1, tb = kind & 2;
+    float *a = check_random(M * K, 1.0f, 4), *b = check_random(N * K, 1.0f, 5), *c[2];
+    for (size_t shift = 0; shift < 2; shift++) {
+      float *a2 = check_zeros(M * K + 1) + shift, *b2 = check_zeros(N * K + 1) + shift;
+      memcpy(a2, a, M * K * sizeof *a);
+      memcpy(b2, b, N * K * sizeof *b);
+      c[shift] = check_zeros(M * N + 1) + shift;
+      assert_ok(be->op->gemm(be, NULL, ta, tb, M, N, K, 1.0f, a2, SB_F32, ta ? M : K, b2, SB_F32, tb ? K : N,
+                             0.0f, c[shift], SB_F32, N));
+    }
+    check_same("gemm at another address", c[1], c[0], M * N);
+    check_done();
+  }
+}
+
 /* beta = 0 must not read C: NaN there stays out of the result. */
 static void beta_zero_overwrites(void **state) {
   sb_backend *be = *state;
@@ -131,9 +151,13 @@ static int teardown(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(equals_naive),          cmocka_unit_test(threads_do_not_change_bits),
-      cmocka_unit_test(beta_zero_overwrites),  cmocka_unit_test(half_operands),
-      cmocka_unit_test(counts_flops_and_time), cmocka_unit_test(refuses_what_it_cannot),
+      cmocka_unit_test(equals_naive),
+      cmocka_unit_test(threads_do_not_change_bits),
+      cmocka_unit_test(alignment_does_not_change_bits),
+      cmocka_unit_test(beta_zero_overwrites),
+      cmocka_unit_test(half_operands),
+      cmocka_unit_test(counts_flops_and_time),
+      cmocka_unit_test(refuses_what_it_cannot),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }
