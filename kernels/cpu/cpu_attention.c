@@ -31,14 +31,16 @@ static workspace workspace_at(const sb_attention_shape *shape, float *at) {
   return w;
 }
 
-/* Sixteen queries of a tile of scores become exp(score - highest); *high and *sum follow, *correction is what
- * the output so far is to be multiplied with. Key rows from `keys` on are later than all of these queries. */
-SB_INLINE void softmax_strip(float *scores, size_t keys, bool diagonal, sb_vf *high, sb_vf *sum,
+/* One vector of queries, column c of a tile of scores, becomes exp(score - highest); *high and *sum follow,
+ * *correction is what the output so far is to be multiplied with. */
+SB_INLINE void softmax_strip(float *tile, size_t c, bool diagonal, sb_vf *high, sb_vf *sum,
                              float *correction) {
-  const sb_vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const sb_vi lane = SB_LANE_NUMBERS;
+  size_t keys = sb_attention_keys(c, diagonal);
+  float *scores = tile + c;
   if (diagonal)
-    for (size_t k = keys - LANES; k < keys; k++) {
-      sb_vi later = sb_vi_set((int32_t)(k - (keys - LANES))) > lane;
+    for (size_t k = c; k < keys; k++) {
+      sb_vi later = sb_vi_set((int32_t)(k - c)) > lane;
       sb_vf_store(scores + k * ROWS,
                   sb_vf_select(later, sb_vf_set(-INFINITY), sb_vf_load(scores + k * ROWS)));
     }
@@ -76,8 +78,7 @@ static void query_tile(const sb_attention_shape *shape, const workspace *w, floa
     bool diagonal = j == tile;
     sb_attention_scores(shape, w->scores, keys + j * ROWS * padded, w->queries_t, diagonal);
     for (size_t s = 0; s < STRIPS; s++)
-      softmax_strip(w->scores + s * LANES, diagonal ? (s + 1) * LANES : ROWS, diagonal, &high[s], &sum[s],
-                    correction + s * LANES);
+      softmax_strip(w->scores, s * LANES, diagonal, &high[s], &sum[s], correction + s * LANES);
     for (size_t i = 0; j > 0 && i < ROWS; i++)
       if (correction[i] != 1.0f)
         for (size_t c = 0; c < padded; c++) w->out[i * padded + c] *= correction[i];

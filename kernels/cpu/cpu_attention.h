@@ -14,6 +14,9 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpu_pack.h"
 
+/* Side of the sub-tiles on the diagonal. */
+enum { SB_ATTENTION_SUB = 16 };
+
 typedef struct sb_attention_shape {
   size_t T, heads, kv_heads, d;
   size_t group;  /* query heads a KV head serves */
@@ -42,5 +45,11 @@ void sb_attention_from_keys(const sb_attention_shape *shape, float *out, const f
  * queries of its sub-tile and after. */
 void sb_attention_from_queries(const sb_attention_shape *shape, float *out, const float *x, const float *rows,
                                bool diagonal);
+
+/* How many key rows of a tile of scores the queries from column c on (one vector of them) have: those of
+ * their sub-tile and before on the diagonal, which are not all theirs to see, else all. */
+static inline size_t sb_attention_keys(size_t c, bool diagonal) {
+  return diagonal ? (c / SB_ATTENTION_SUB + 1) * SB_ATTENTION_SUB : SB_CPU_TILE_ROWS;
+}
 
 #endif

@@ -95,10 +95,10 @@ static void load_queries(const pass *s, workspace *w, size_t head, size_t tile) 
 
 /* From scores in w->p and dP in w->ds to P and dS; dS carries the scale of the scores. */
 static void probabilities(const workspace *w, float scale, bool diagonal) {
-  const sb_vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const sb_vi lane = SB_LANE_NUMBERS;
   for (size_t c = 0; c < ROWS; c += LANES) {
     sb_vf lse = sb_vf_load(w->lse + c), delta = sb_vf_load(w->delta + c), factor = sb_vf_set(scale);
-    size_t keys = diagonal ? c + LANES : ROWS;
+    size_t keys = sb_attention_keys(c, diagonal);
     for (size_t k = 0; k < keys; k++) {
       sb_vf score = sb_vf_load(w->p + k * ROWS + c);
       if (diagonal && k >= c)

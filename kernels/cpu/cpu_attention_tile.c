@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "kernels/cpu/cpu_tile.h"
 
-enum { ROWS = SB_CPU_TILE_ROWS, SUB = 16 };
+enum { ROWS = SB_CPU_TILE_ROWS, SUB = SB_ATTENTION_SUB };
 
 sb_status sb_attention_shape_of(sb_attention_shape *out, size_t T, size_t heads, size_t kv_heads, size_t d) {
   if (kv_heads == 0 || heads % kv_heads != 0 || d == 0)

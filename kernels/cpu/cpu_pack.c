@@ -10,6 +10,8 @@ void sb_cpu_pack_rows(float *dst, size_t padded, const float *src, size_t stride
   memset(dst + rows * padded, 0, (SB_CPU_TILE_ROWS - rows) * padded * sizeof *dst);
 }
 
+#ifdef __AVX512F__
+
 /* One step of the transposition of 16 x 16: rows i and i + width exchange the lanes that differ in bit
  * `width`. */
 SB_INLINE void exchange(sb_vf *low, sb_vf *high, const sb_vi take_low, const sb_vi take_high) {
@@ -42,3 +44,13 @@ void sb_cpu_pack_transpose(float *dst, const float *packed, size_t padded, float
       for (size_t r = 0; r < SB_LANES; r++) sb_vf_store(dst + (j + r) * SB_CPU_TILE_ROWS + i, row[r]);
     }
 }
+
+#else
+
+void sb_cpu_pack_transpose(float *dst, const float *packed, size_t padded, float scale) {
+  for (size_t j = 0; j < padded; j++)
+    for (size_t i = 0; i < SB_CPU_TILE_ROWS; i++)
+      dst[j * SB_CPU_TILE_ROWS + i] = scale * packed[i * padded + j];
+}
+
+#endif

@@ -2,15 +2,10 @@
 
 #include "kernels/cpu/vec.h"
 
-/* Accumulators fill the register file: 6 rows x 4 vectors of 32 AVX-512 registers, 6 x 1 (two halves each) of
- * 16 AVX registers. */
-#ifdef __AVX512F__
-enum { ROWS = 6, VECTORS = 4 };
-#else
-enum { ROWS = 6, VECTORS = 1 };
-#endif
+/* Accumulators fill the register file: 6 x 4 vectors of 32 AVX-512 registers, 6 x 2 of 16 AVX registers. */
+enum { ROWS = 6, VECTORS = SB_LANES == 16 ? 4 : 2 };
 
-/* rows x (16 vectors) of C. Both counts are constants where this is inlined, so that acc lives in registers.
+/* rows x vectors of C. Both counts are constants where this is inlined, so that acc lives in registers.
  */
 SB_INLINE void micro(const int rows, const int vectors, size_t k, const float *a, size_t a_row, size_t a_col,
                      const float *b, size_t ldb, float *c, size_t ldc, bool add) {

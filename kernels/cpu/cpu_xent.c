@@ -76,7 +76,7 @@ sb_status sb_cpu_xent_back_chunk(sb_backend *backend, sb_stream stream, float *l
   return SB_OK;
 }
 
-/* Sixteen terms p_ref (log p_ref - log p); those with p_ref = 0 are 0 whatever p is. */
+/* Terms p_ref (log p_ref - log p); those with p_ref = 0 are 0 whatever p is. */
 SB_INLINE sb_vf kl_terms(sb_vf ref, sb_vf ref_lse, sb_vf other, sb_vf lse) {
   sb_vf log_ref = ref - ref_lse, p = sb_vf_exp(log_ref);
   return sb_vf_select(p != sb_vf_set(0.0f), p * (log_ref - (other - lse)), sb_vf_set(0.0f));
@@ -90,7 +90,7 @@ sb_status sb_cpu_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, con
     const float *ref = ref_logits + t * nv, *other = logits + t * nv;
     sb_vf ref_norm = sb_vf_set(ref_lse[t]), norm = sb_vf_set(lse[t]);
     double total = 0.0;
-    /* Terms of both signs cancel, so short f32 runs of sixteen lanes are folded into a double. */
+    /* Terms of both signs cancel, so short f32 runs are folded into a double. */
     for (size_t j = 0; j < nv;) {
       sb_vf sum = sb_vf_set(0.0f);
       for (int step = 0; step < 8 && j < nv; step++, j += SB_LANES)

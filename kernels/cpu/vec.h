@@ -1,7 +1,6 @@
-/* Sixteen floats at a time, in the compiler's vector types: one AVX-512 register, or two AVX ones, with the
- * same bits.
+/* One register of floats in the compiler's vector types: sixteen with AVX-512, eight elsewhere.
  *
- * Sums over memory are taken in sixteen lanes and folded in a fixed tree, so that they depend neither on
+ * Sums over memory are taken lane by lane and folded in a fixed tree, so that they depend neither on
  * alignment nor on what the vectoriser makes of a loop. */
 #ifndef SB_KERNELS_CPU_VEC_H
 #define SB_KERNELS_CPU_VEC_H
@@ -9,17 +8,29 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
 #define SB_INLINE static inline __attribute__((always_inline))
 
-enum { SB_LANES = 16 };
+#ifdef __AVX512F__
+#define SB_LANES 16
+#define SB_EACH_LANE(x)                                                                                      \
+  { x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x }
+#define SB_LANE_NUMBERS                                                                                      \
+  { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 }
+#else
+#define SB_LANES 8
+#define SB_EACH_LANE(x)                                                                                      \
+  { x, x, x, x, x, x, x, x }
+#define SB_LANE_NUMBERS                                                                                      \
+  { 0, 1, 2, 3, 4, 5, 6, 7 }
+#endif
 
-typedef float sb_vf __attribute__((vector_size(64)));
-typedef int32_t sb_vi __attribute__((vector_size(64)));
-typedef float sb_vf_memory __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float sb_vf __attribute__((vector_size(4 * SB_LANES)));
+typedef int32_t sb_vi __attribute__((vector_size(4 * SB_LANES)));
+typedef float sb_vf_memory __attribute__((vector_size(4 * SB_LANES), aligned(4), may_alias));
 
 SB_INLINE sb_vf sb_vf_load(const float *p) {
   return *(const sb_vf_memory *)p;
@@ -28,13 +39,13 @@ SB_INLINE void sb_vf_store(float *p, sb_vf v) {
   *(sb_vf_memory *)p = v;
 }
 SB_INLINE sb_vf sb_vf_set(float x) {
-  return (sb_vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+  return (sb_vf)SB_EACH_LANE(x);
 }
 SB_INLINE sb_vi sb_vi_set(int32_t x) {
-  return (sb_vi){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+  return (sb_vi)SB_EACH_LANE(x);
 }
 
-/* The first n < 16 items of p, `fill` in the other lanes; and back. */
+/* The first n < SB_LANES items of p, `fill` in the other lanes; and back. */
 SB_INLINE sb_vf sb_vf_load_part(const float *p, size_t n, float fill) {
 #ifdef __AVX512F__
   return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << n) - 1u), p);
@@ -55,12 +66,18 @@ SB_INLINE void sb_vf_store_part(float *p, sb_vf v, size_t n) {
 }
 
 SB_INLINE sb_vf sb_vf_select(sb_vi mask, sb_vf yes, sb_vf no) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+  return _mm256_blendv_ps(no, yes, (sb_vf)mask);
+#else
   return (sb_vf)((mask & (sb_vi)yes) | (~mask & (sb_vi)no));
+#endif
 }
 /* a > b ? a : b, and a < b ? a : b: b where either is NaN. */
 SB_INLINE sb_vf sb_vf_max(sb_vf a, sb_vf b) {
 #ifdef __AVX512F__
   return _mm512_max_ps(a, b);
+#elif defined(__AVX__)
+  return _mm256_max_ps(a, b);
 #else
   return sb_vf_select(a > b, a, b);
 #endif
@@ -68,6 +85,8 @@ SB_INLINE sb_vf sb_vf_max(sb_vf a, sb_vf b) {
 SB_INLINE sb_vf sb_vf_min(sb_vf a, sb_vf b) {
 #ifdef __AVX512F__
   return _mm512_min_ps(a, b);
+#elif defined(__AVX__)
+  return _mm256_min_ps(a, b);
 #else
   return sb_vf_select(a < b, a, b);
 #endif
