@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "kernels/cpu/cpu_gemm_tile.h"
 #include "tests/kernels/naive.h"
 
 typedef struct problem {
@@ -14,7 +15,7 @@ typedef struct problem {
 static const problem problems[] = {
     {1, 1, 1, 0, 1.0f, 0.0f},       {3, 5, 7, 2, 1.0f, 0.0f},       {17, 33, 65, 0, -0.5f, 1.0f},
     {130, 67, 200, 3, 1.0f, 0.25f}, {257, 301, 129, 0, 1.0f, 0.0f}, {512, 192, 96, 0, 1.0f, 1.0f},
-    {1, 1300, 40, 0, 1.0f, 0.0f},   {700, 3, 31, 1, 2.0f, 1.0f},
+    {1, 1300, 40, 0, 1.0f, 0.0f},   {700, 3, 31, 1, 2.0f, 1.0f},    {2050, 4100, 3, 0, 1.0f, 0.0f},
 };
 
 /* Errors of a sum of k products of numbers below 1 in f32: at most k roundings of about 2^-24 of the running
@@ -38,6 +39,21 @@ static void equals_naive(void **state) {
       one(be, &problems[i], kind & 1, kind & 2);
       check_done();
     }
+}
+
+/* Whole tiles and one last tile in each direction cover C exactly, whatever the shape. */
+static void cuts_cover_the_result(void **state) {
+  (void)state;
+  const size_t targets[][2] = {{128, 576}, {512, 144}, {256, 576}};
+  for (size_t i = 0; i < 3; i++)
+    for (size_t m = 1; m < 9000; m += 1 + m / 3)
+      for (size_t n = 1; n < 9000; n += 1 + n / 5) {
+        sb_gemm_cut cut = sb_gemm_cut_of(m, n, targets[i][0], targets[i][1]);
+        assert_true(cut.count_m >= 1 && cut.count_n >= 1);
+        assert_true((cut.count_m - 1) * cut.tile_m < m && cut.count_m * cut.tile_m >= m);
+        assert_true((cut.count_n - 1) * cut.tile_n < n && cut.count_n * cut.tile_n >= n);
+        assert_true(cut.count_m * cut.count_n >= 4 || m * n <= 4 * targets[i][0] * targets[i][1]);
+      }
 }
 
 static void threads_do_not_change_bits(void **state) {
@@ -152,6 +168,7 @@ static int teardown(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(equals_naive),
+      cmocka_unit_test(cuts_cover_the_result),
       cmocka_unit_test(threads_do_not_change_bits),
       cmocka_unit_test(alignment_does_not_change_bits),
       cmocka_unit_test(beta_zero_overwrites),
