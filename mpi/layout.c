@@ -1,0 +1,78 @@
+#include "mpi/layout.h"
+
+#include <xxhash.h>
+
+#include "base/memory.h"
+
+/* The boundaries nearest to equal shares: both the targets and the offsets ascend, so one walk finds them
+ * all. */
+static void cut_group(sb_layout_group *group, int ranks) {
+  const size_t image = group->offsets[group->units];
+  size_t unit = 0;
+  for (int r = 0; r <= ranks; r++) {
+    const size_t target = (size_t)((unsigned __int128)image * (unsigned)r / (unsigned)ranks);
+    while (unit < group->units && group->offsets[unit + 1] <= target) unit++;
+    group->cuts[r] = unit;
+    if (unit < group->units && group->offsets[unit + 1] - target < target - group->offsets[unit])
+      group->cuts[r]++;
+  }
+  group->cuts[0] = 0; /* units of 0 bytes at the ends belong to someone too */
+  group->cuts[ranks] = group->units;
+}
+
+static sb_status describe_group(const sb_store_group *from, int ranks, sb_layout_group *to) {
+  to->units = from->units;
+  if (from->units == SIZE_MAX) return sb_fail(SB_ERR_RANGE, "a group of %zu units is too large", from->units);
+  SB_TRY(sb_alloc(&to->offsets, from->units + 1, sizeof(size_t), "unit offsets"));
+  SB_TRY(sb_alloc(&to->cuts, (size_t)ranks + 1, sizeof(size_t), "unit owners"));
+  for (size_t u = 0; u < from->units; u++)
+    if (!sb_add_size(to->offsets[u], from->unit_bytes[u], &to->offsets[u + 1]))
+      return sb_fail(SB_ERR_RANGE, "unit %zu of %zu bytes makes its group larger than the address space", u,
+                     from->unit_bytes[u]);
+  cut_group(to, ranks);
+  return SB_OK;
+}
+
+sb_status sb_layout_create(const sb_store_group *groups, size_t count, int ranks, sb_layout *out) {
+  sb_status status;
+  *out = (sb_layout){.ranks = ranks};
+  SB_GO(sb_alloc(&out->groups, count, sizeof *out->groups, "group descriptions"));
+  out->count = count;
+  for (size_t g = 0; g < count; g++) {
+    SB_GO(describe_group(&groups[g], ranks, &out->groups[g]));
+    out->largest = sb_max_size(out->largest, sb_layout_image(out, g));
+  }
+done:
+  if (status != SB_OK) sb_layout_free(out);
+  return status;
+}
+
+void sb_layout_free(sb_layout *layout) {
+  for (size_t g = 0; g < layout->count; g++) {
+    sb_free(&layout->groups[g].offsets);
+    sb_free(&layout->groups[g].cuts);
+  }
+  sb_free(&layout->groups);
+  layout->count = 0;
+}
+
+size_t sb_layout_image(const sb_layout *layout, size_t g) {
+  return layout->groups[g].offsets[layout->groups[g].units];
+}
+
+size_t sb_layout_begin(const sb_layout *layout, size_t g, int rank) {
+  const sb_layout_group *group = &layout->groups[g];
+  return group->offsets[group->cuts[rank]];
+}
+
+size_t sb_layout_owned(const sb_layout *layout, size_t g, int rank) {
+  return sb_layout_begin(layout, g, rank + 1) - sb_layout_begin(layout, g, rank);
+}
+
+uint64_t sb_layout_hash(const sb_layout *layout) {
+  XXH64_hash_t hash = (XXH64_hash_t)layout->ranks;
+  for (size_t g = 0; g < layout->count; g++)
+    hash =
+        XXH3_64bits_withSeed(layout->groups[g].offsets, (layout->groups[g].units + 1) * sizeof(size_t), hash);
+  return hash ^ layout->count;
+}

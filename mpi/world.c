@@ -1,0 +1,132 @@
+#include "mpi/world.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+sb_status sb_mpi_check(int mpi_code, const char *what) {
+  char text[MPI_MAX_ERROR_STRING + 1] = "";
+  int length = 0;
+  if (mpi_code == MPI_SUCCESS) return SB_OK;
+  MPI_Error_string(mpi_code, text, &length);
+  for (char *c = text; *c; c++)
+    if (*c == '\n') *c = ' ';
+  return sb_fail(SB_ERR_MPI, "MPI failed: %s in %s", text, what);
+}
+
+/* Splits real nodes, and these in runs of ranks_per_node. */
+static sb_status split_nodes(sb_world *world, int ranks_per_node) {
+  MPI_Comm shared;
+  int rank;
+  SB_MPI(MPI_Comm_split_type(world->comm, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL, &shared));
+  if (ranks_per_node > 0) {
+    sb_status status = sb_mpi_check(MPI_Comm_rank(shared, &rank), "MPI_Comm_rank");
+    if (status == SB_OK)
+      status = sb_mpi_check(MPI_Comm_split(shared, rank / ranks_per_node, rank, &world->node_comm),
+                            "MPI_Comm_split");
+    MPI_Comm_free(&shared);
+    SB_TRY(status);
+  } else {
+    world->node_comm = shared;
+  }
+  SB_MPI(MPI_Comm_set_errhandler(world->node_comm, MPI_ERRORS_RETURN));
+  SB_MPI(MPI_Comm_rank(world->node_comm, &world->node_rank));
+  SB_MPI(MPI_Comm_size(world->node_comm, &world->node_size));
+  return SB_OK;
+}
+
+/* Fills the tables from every rank's (lowest rank of its node, rank within the node). */
+static sb_status fill_tables(sb_world *world) {
+  int leader = world->rank;
+  int mine[2];
+  sb_status status;
+  int *all = NULL;
+  const size_t size = (size_t)world->size;
+  SB_MPI(MPI_Bcast(&leader, 1, MPI_INT, 0, world->node_comm));
+  mine[0] = leader;
+  mine[1] = world->node_rank;
+  SB_GO(sb_alloc(&all, size * 2, sizeof *all, "node table"));
+  SB_GO(sb_alloc(&world->node_of, size, sizeof(int), "node table"));
+  SB_GO(sb_alloc(&world->node_rank_of, size, sizeof(int), "node table"));
+  SB_GO(sb_alloc(&world->node_sizes, size, sizeof(int), "node table"));
+  SB_GO(sb_mpi_check(MPI_Allgather(mine, 2, MPI_INT, all, 2, MPI_INT, world->comm), "MPI_Allgather"));
+  world->nodes = 0;
+  /* A leader has the lowest rank of its node, so it is met before the node's other ranks. */
+  for (int r = 0; r < world->size; r++) {
+    const int of = all[2 * r] == r ? world->nodes++ : world->node_of[all[2 * r]];
+    world->node_of[r] = of;
+    world->node_rank_of[r] = all[2 * r + 1];
+    world->node_sizes[of]++;
+  }
+  world->node = world->node_of[world->rank];
+done:
+  sb_free(&all);
+  return status;
+}
+
+sb_status sb_world_describe(int ranks_per_node, sb_world *out) {
+  sb_status status;
+  *out = (sb_world){.comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
+  if (gethostname(out->host, sizeof out->host - 1) != 0)
+    snprintf(out->host, sizeof out->host, "unknown host");
+  SB_GO(sb_mpi_check(MPI_Comm_dup(MPI_COMM_WORLD, &out->comm), "MPI_Comm_dup"));
+  SB_GO(sb_mpi_check(MPI_Comm_set_errhandler(out->comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
+  SB_GO(sb_mpi_check(MPI_Comm_rank(out->comm, &out->rank), "MPI_Comm_rank"));
+  SB_GO(sb_mpi_check(MPI_Comm_size(out->comm, &out->size), "MPI_Comm_size"));
+  SB_GO(split_nodes(out, ranks_per_node));
+  SB_GO(fill_tables(out));
+done:
+  if (status != SB_OK) sb_world_release(out);
+  return status;
+}
+
+void sb_world_release(sb_world *world) {
+  sb_free(&world->node_of);
+  sb_free(&world->node_rank_of);
+  sb_free(&world->node_sizes);
+  if (world->node_comm != MPI_COMM_NULL) MPI_Comm_free(&world->node_comm);
+  if (world->comm != MPI_COMM_NULL) MPI_Comm_free(&world->comm);
+}
+
+static sb_status ranks_per_node_from_environment(int *out) {
+  const char *text = getenv("SHARDBITS_RANKS_PER_NODE");
+  char *end;
+  long value;
+  *out = 0;
+  if (!text || !*text) return SB_OK;
+  errno = 0;
+  value = strtol(text, &end, 10);
+  if (errno || *end || value < 1 || value > INT_MAX)
+    return sb_fail(SB_ERR_USAGE,
+                   "SHARDBITS_RANKS_PER_NODE=%s: expected a whole number from 1; unset it to use real nodes",
+                   text);
+  *out = (int)value;
+  return SB_OK;
+}
+
+sb_status sb_world_init(int *argc, char ***argv, sb_world *out) {
+  int provided, ranks_per_node;
+  sb_status environment;
+  *out = (sb_world){.comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
+  SB_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
+  environment = ranks_per_node_from_environment(&ranks_per_node);
+  SB_TRY(sb_world_describe(ranks_per_node, out));
+  SB_TRY(sb_world_agree(out, environment));
+  if (provided < MPI_THREAD_FUNNELED)
+    return sb_fail(SB_ERR_MPI, "this MPI library gives thread level %d; MPI_THREAD_FUNNELED is needed",
+                   provided);
+  return SB_OK;
+}
+
+void sb_world_finalize(sb_world *world) {
+  int started = 0, finished = 0;
+  sb_world_release(world);
+  MPI_Initialized(&started);
+  MPI_Finalized(&finished);
+  if (started && !finished) MPI_Finalize();
+}
