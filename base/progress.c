@@ -18,7 +18,8 @@ bool sb_progress_due(bool terminal, double elapsed, double last) {
   return last < 0.0 ? elapsed >= 5.0 : elapsed - last >= 10.0;
 }
 
-void sb_progress_format(char *text, size_t size, const char *title, double done, double total, double elapsed) {
+void sb_progress_format(char *text, size_t size, const char *title, double done, double total,
+                        double elapsed) {
   char spent[SB_TEXT_SIZE], left[SB_TEXT_SIZE];
   sb_text_seconds(spent, sizeof spent, elapsed);
   if (!(total > 0.0)) {

@@ -33,22 +33,35 @@ static void shape_of(const sb_config *c, sb_role role, size_t *rows, size_t *col
   *cols = c->hidden;
   switch (role) {
   case SB_ROLE_EMBED:
-  case SB_ROLE_LM_HEAD: *rows = c->vocab; break;
-  case SB_ROLE_Q: *rows = q; break;
+  case SB_ROLE_LM_HEAD:
+    *rows = c->vocab;
+    break;
+  case SB_ROLE_Q:
+    *rows = q;
+    break;
   case SB_ROLE_K:
-  case SB_ROLE_V: *rows = kv; break;
-  case SB_ROLE_O: *rows = c->hidden, *cols = q; break;
+  case SB_ROLE_V:
+    *rows = kv;
+    break;
+  case SB_ROLE_O:
+    *rows = c->hidden, *cols = q;
+    break;
   case SB_ROLE_GATE:
-  case SB_ROLE_UP: *rows = c->intermediate; break;
-  case SB_ROLE_DOWN: *rows = c->hidden, *cols = c->intermediate; break;
+  case SB_ROLE_UP:
+    *rows = c->intermediate;
+    break;
+  case SB_ROLE_DOWN:
+    *rows = c->hidden, *cols = c->intermediate;
+    break;
   case SB_ROLE_FINAL_NORM:
   case SB_ROLE_INPUT_NORM:
   case SB_ROLE_POST_NORM:
-  case SB_ROLE_COUNT: break;
+  case SB_ROLE_COUNT:
+    break;
   }
 }
 
-static void describe(const sb_config *config, sb_role role, size_t layer, sb_tensor_spec *out) {
+static void describe(const sb_config *config, sb_role role, size_t layer, sb_model_tensor *out) {
   out->role = role;
   out->layer = role < SB_ROLE_INPUT_NORM ? SIZE_MAX : layer;
   if (role < SB_ROLE_INPUT_NORM)
@@ -68,10 +81,10 @@ sb_status sb_arch_create(const sb_config *config, sb_arch *out) {
   SB_TRY(sb_alloc(&out->tensors, out->count, sizeof *out->tensors, "list of tensors"));
   for (size_t i = 0; i < global; i++) describe(config, (sb_role)i, 0, &out->tensors[i]);
   for (size_t i = global; i < out->count; i++)
-    describe(config, (sb_role)(SB_ROLE_INPUT_NORM + (i - global) % SB_LAYER_TENSORS), (i - global) / SB_LAYER_TENSORS,
-             &out->tensors[i]);
+    describe(config, (sb_role)(SB_ROLE_INPUT_NORM + (i - global) % SB_LAYER_TENSORS),
+             (i - global) / SB_LAYER_TENSORS, &out->tensors[i]);
   for (size_t i = 0; i < out->count; i++) {
-    const sb_tensor_spec *t = &out->tensors[i];
+    const sb_model_tensor *t = &out->tensors[i];
     size_t elements = t->rows * t->cols; /* sb_config's ranges keep one matrix below 2^46 elements */
     if (!sb_add_size(out->parameters, elements, &out->parameters)) {
       sb_arch_free(out);
@@ -103,7 +116,8 @@ static double head_flops(const sb_config *c, double T) {
 
 double sb_arch_forward_flops(const sb_arch *arch, size_t T) {
   double n = (double)T;
-  return 2.0 * n * (double)arch->linear_parameters + head_flops(&arch->config, n) + attention_flops(&arch->config, n);
+  return 2.0 * n * (double)arch->linear_parameters + head_flops(&arch->config, n) +
+         attention_flops(&arch->config, n);
 }
 
 double sb_arch_gradient_flops(const sb_arch *arch, size_t T) {

@@ -1,7 +1,7 @@
 /* The tensors of a Llama, as Hugging Face names them, from its configuration. Local, plain data.
  *
- * Order: embedding, final norm, LM head (unless tied to the embedding), then the nine tensors of layer 0, of layer 1,
- * and so on, in the order of the enum. */
+ * Order: embedding, final norm, LM head (unless tied to the embedding), then the nine tensors of layer 0, of
+ * layer 1, and so on, in the order of the enum. */
 #ifndef SB_MODEL_ARCH_H
 #define SB_MODEL_ARCH_H
 
@@ -29,19 +29,19 @@ typedef enum sb_role {
 
 enum { SB_LAYER_TENSORS = SB_ROLE_COUNT - SB_ROLE_INPUT_NORM, SB_LAYER_LINEARS = 7 };
 
-typedef struct sb_tensor_spec {
+typedef struct sb_model_tensor {
   char name[80];
   sb_role role;
   size_t layer;      /* SIZE_MAX for the tensors outside the layers */
   size_t rank;       /* 1 or 2 dimensions in the file */
   size_t rows, cols; /* [rows, cols]; a vector is one row */
   bool is_linear;    /* a matrix of a decoder layer: what gets quantized */
-} sb_tensor_spec;
+} sb_model_tensor;
 
 typedef struct sb_arch {
   sb_config config;
   size_t count;
-  sb_tensor_spec *tensors;  /* [count], owned */
+  sb_model_tensor *tensors; /* [count], owned */
   size_t parameters;        /* all of them; a tied LM head counts once */
   size_t linear_parameters; /* of the is_linear ones */
 } sb_arch;
@@ -50,29 +50,29 @@ typedef struct sb_arch {
 sb_status sb_arch_create(const sb_config *config, sb_arch *out);
 void sb_arch_free(sb_arch *arch);
 
-/* Index of a tensor in arch->tensors. `layer` is ignored for the roles outside the layers. For a tied model the LM
- * head's index is the embedding's. */
+/* Index of a tensor in arch->tensors. `layer` is ignored for the roles outside the layers. For a tied model
+ * the LM head's index is the embedding's. */
 size_t sb_arch_index(const sb_arch *arch, sb_role role, size_t layer);
-static inline const sb_tensor_spec *sb_arch_tensor(const sb_arch *arch, sb_role role, size_t layer) {
+static inline const sb_model_tensor *sb_arch_tensor(const sb_arch *arch, sb_role role, size_t layer) {
   return &arch->tensors[sb_arch_index(arch, role, layer)];
 }
 
 /* Short name of a role: "q_proj", "input_layernorm", "embed_tokens". */
 const char *sb_role_name(sb_role role);
 static inline bool sb_role_is_linear(sb_role role) {
-  return role == SB_ROLE_Q || role == SB_ROLE_K || role == SB_ROLE_V || role == SB_ROLE_O || role == SB_ROLE_GATE ||
-         role == SB_ROLE_UP || role == SB_ROLE_DOWN;
+  return role == SB_ROLE_Q || role == SB_ROLE_K || role == SB_ROLE_V || role == SB_ROLE_O ||
+         role == SB_ROLE_GATE || role == SB_ROLE_UP || role == SB_ROLE_DOWN;
 }
 
 /* FLOPs (a multiply and an add are two) of one sequence of T tokens:
  *   linear layers   2 T linear_parameters
  *   LM head         2 T vocab hidden
- *   attention       layers x 2 x 2 heads head_dim T (T + 1) / 2     scores and weighted sums, causal half only
- * Norms, soft-max, SwiGLU and RoPE are not counted. */
+ *   attention       layers x 2 x 2 heads head_dim T (T + 1) / 2     scores and weighted sums, causal half
+ * only Norms, soft-max, SwiGLU and RoPE are not counted. */
 double sb_arch_forward_flops(const sb_arch *arch, size_t T);
-/* A forward pass that keeps layer inputs only, then the backward pass with recomputation: linear layers 1 + 1 + 2,
- * LM head 1 + 1 (gradient of the input; its weights need none, logits are recomputed: + 1), attention
- * 1 + 1 + 2.5 (recomputed scores, and four products) times the forward's. */
+/* A forward pass that keeps layer inputs only, then the backward pass with recomputation: linear layers 1 + 1
+ * + 2, LM head 1 + 1 (gradient of the input; its weights need none, logits are recomputed: + 1), attention 1
+ * + 1 + 2.5 (recomputed scores, and four products) times the forward's. */
 double sb_arch_gradient_flops(const sb_arch *arch, size_t T);
 
 #endif
