@@ -90,7 +90,7 @@ int main(int argc, char **argv) {
   sb_world world;
   sb_status status = sb_world_init(&argc, &argv, &world);
   if (status == SB_OK) status = run(&world, argc > 1 ? strtoull(argv[1], NULL, 10) : 4300000);
-  if (status != SB_OK) fprintf(stderr, "bench_select: %s\n", sb_message());
+  if (status != SB_OK && world.rank == 0) fprintf(stderr, "bench_select: %s\n", sb_message());
   sb_world_finalize(&world);
   return sb_exit_code(status);
 }
