@@ -85,7 +85,6 @@ static const sb_backend_ops operations = {
     .quantize_blocks = sb_cpu_quantize_blocks,
     .block_moves = sb_cpu_block_moves,
     .unpack_blocks = sb_cpu_unpack_blocks,
-#endif
 };
 
 sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **out) {
