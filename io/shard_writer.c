@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <omp.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,11 +113,93 @@ static sb_status encode_error(const sb_shard_writer *w, const sb_frame_in *in, c
                  in->tensor, in->row, in->bytes, why);
 }
 
-/* The first failure of several threads, brought to the calling thread. */
-typedef struct failure {
+/* ---- many frames at once ----
+ * Threads take frames in order, compress them, and leave the result in the frame's slot. Whoever finds the
+ * next frame to be written ready, and nobody writing, writes all that are ready. So no thread waits for
+ * another, except that nobody starts a frame while too much is waiting to be written (a slow disk); the frame
+ * that is due is then always ready or in work. */
+
+static const size_t max_pending = (size_t)32 << 20;
+
+typedef struct slot {
+  void *frame; /* malloc */
+  size_t bytes;
+  uint64_t checksum;
+  const char *why; /* compression failed */
+  bool ready;
+} slot;
+
+typedef struct pipeline {
+  sb_shard_writer *writer;
+  const sb_frame_in *frames;
+  size_t count;
+  pthread_mutex_t lock; /* guards what follows */
+  pthread_cond_t room;
+  slot *slots; /* [count] */
+  size_t next_taken, next_written, pending;
+  bool writing;
   sb_status status;
-  char message[2048];
-} failure;
+  char message[2048]; /* of the first failure, in the order of the frames */
+} pipeline;
+
+/* The next frame to compress; false when there is none. */
+static bool take(pipeline *p, size_t *i) {
+  pthread_mutex_lock(&p->lock);
+  while (p->pending > max_pending && p->status == SB_OK) pthread_cond_wait(&p->room, &p->lock);
+  bool more = p->status == SB_OK && p->next_taken < p->count;
+  if (more) *i = p->next_taken++;
+  pthread_mutex_unlock(&p->lock);
+  return more;
+}
+
+static void compress(const pipeline *p, sb_codec *codec, size_t i, slot *out) {
+  const sb_frame_in *in = &p->frames[i];
+  const void *frame;
+  out->checksum = sb_checksum(in->raw, in->bytes);
+  out->why = sb_codec_encode(codec, in->filter, in->raw, in->bytes, &frame, &out->bytes);
+  if (out->why) return;
+  out->frame = malloc(out->bytes);
+  if (out->frame)
+    memcpy(out->frame, frame, out->bytes);
+  else
+    out->why = "not enough memory";
+}
+
+/* Writes what is ready and due. Called, and returns, with the lock held; gives it up while it writes. */
+static void write_ready(pipeline *p) {
+  p->writing = true;
+  while (p->status == SB_OK && p->next_written < p->count && p->slots[p->next_written].ready) {
+    size_t i = p->next_written++;
+    slot *s = &p->slots[i];
+    pthread_mutex_unlock(&p->lock);
+    const sb_frame_in *in = &p->frames[i];
+    sb_status status =
+        s->why ? encode_error(p->writer, in, s->why) : append(p->writer, in, s->frame, s->bytes, s->checksum);
+    free(s->frame);
+    s->frame = NULL;
+    pthread_mutex_lock(&p->lock);
+    p->pending -= s->bytes;
+    if (status != SB_OK) {
+      p->status = status;
+      strcpy(p->message, sb_message());
+    }
+    pthread_cond_broadcast(&p->room);
+  }
+  p->writing = false;
+}
+
+static void work(pipeline *p, sb_codec *codec) {
+  size_t i;
+  while (take(p, &i)) {
+    slot done = {.ready = true};
+    compress(p, codec, i, &done);
+    pthread_mutex_lock(&p->lock);
+    p->slots[i] = done;
+    p->pending += done.bytes;
+    if (!p->writing) write_ready(p);
+    pthread_mutex_unlock(&p->lock);
+  }
+}
 
 sb_status sb_shard_writer_add_batch(sb_shard_writer *w, const sb_frame_in *frames, size_t count) {
   if (w->failed || w->finished)
@@ -126,38 +209,21 @@ sb_status sb_shard_writer_add_batch(sb_shard_writer *w, const sb_frame_in *frame
       return sb_fail(SB_ERR_INTERNAL, "%s: filter %d of tensor %u, block row %u is unknown", w->path,
                      (int)frames[i].filter, frames[i].tensor, frames[i].row);
   int threads = (int)sb_min_size((size_t)omp_get_max_threads(), sb_max_size(count, 1));
+  pipeline p = {.writer = w, .frames = frames, .count = count};
   SB_TRY(make_codecs(w, threads));
   SB_TRY(make_room(w, count));
-  failure first = {.status = SB_OK};
-  int stop = 0;
-#pragma omp parallel for ordered schedule(dynamic, 1) num_threads(threads)
-  for (size_t i = 0; i < count; i++) {
-    const sb_frame_in *in = &frames[i];
-    const void *frame = NULL;
-    const char *why = NULL;
-    size_t bytes = 0;
-    uint64_t checksum = 0;
-    int stopped;
-#pragma omp atomic read
-    stopped = stop;
-    if (!stopped) {
-      checksum = sb_checksum(in->raw, in->bytes);
-      why = sb_codec_encode(w->codecs[omp_get_thread_num()], in->filter, in->raw, in->bytes, &frame, &bytes);
-    }
-#pragma omp ordered
-    if (first.status == SB_OK) {
-      sb_status status = why ? encode_error(w, in, why) : append(w, in, frame, bytes, checksum);
-      if (status != SB_OK) {
-        first.status = status;
-        strcpy(first.message, sb_message());
-#pragma omp atomic write
-        stop = 1;
-      }
-    }
-  }
-  if (first.status == SB_OK) return SB_OK;
+  SB_TRY(sb_alloc(&p.slots, count, sizeof *p.slots, "frames being compressed"));
+  pthread_mutex_init(&p.lock, NULL);
+  pthread_cond_init(&p.room, NULL);
+#pragma omp parallel num_threads(threads)
+  work(&p, w->codecs[omp_get_thread_num()]);
+  pthread_cond_destroy(&p.room);
+  pthread_mutex_destroy(&p.lock);
+  for (size_t i = 0; i < count; i++) free(p.slots[i].frame); /* left there by a failure */
+  sb_free(&p.slots);
+  if (p.status == SB_OK) return SB_OK;
   w->failed = true;
-  return sb_fail(first.status, "%s", first.message);
+  return sb_fail(p.status, "%s", p.message);
 }
 
 sb_status sb_shard_writer_add(sb_shard_writer *w, uint32_t tensor, uint32_t row, sb_filter filter,
