@@ -7,14 +7,16 @@
  *
  * Files go first, then folders, the longest path first, so a folder is removed after what is in it. A folder
  * that several ranks write into is registered by all of them: whoever is last finds it empty and removes it.
- * A folder that holds anything unregistered stays. All functions are local and may be called from any thread.
+ * A folder that holds anything unregistered stays. A rank killed by SIGKILL removes nothing: where that
+ * matters, rank 0 registers the other ranks' files too (MPI launchers end it with SIGTERM then). All
+ * functions are local and may be called from any thread.
  */
 #ifndef SB_MPI_CLEANUP_H
 #define SB_MPI_CLEANUP_H
 
 #include "base/status.h"
 
-enum { SB_CLEANUP_SLOTS = 256 }; /* paths registered at a time */
+enum { SB_CLEANUP_SLOTS = 1024 }; /* paths registered at a time */
 
 /* Installs the handlers. `rank` 0 is the one that speaks: "shardbits: interrupted by SIGTERM; MESSAGE". */
 sb_status sb_cleanup_install(int rank, const char *message);

@@ -22,6 +22,12 @@ static void cuts_are_balanced_to_within_one_unit(void **state) {
     assert_int_equal(sb_layout_image(&layout, 0), image);
     assert_int_equal(layout.groups[0].cuts[0], 0);
     assert_int_equal(layout.groups[0].cuts[ranks], units);
+    for (int r = 1; r < ranks; r++) { /* no unit boundary is nearer to the equal share than the cut */
+      const size_t share = image * (size_t)r / (size_t)ranks, *offsets = layout.groups[0].offsets;
+      const size_t cut = offsets[layout.groups[0].cuts[r]];
+      for (size_t u = 0; u <= units; u++)
+        assert_true(llabs((long long)(cut - share)) <= llabs((long long)(offsets[u] - share)));
+    }
     for (int r = 0; r < ranks; r++) {
       const size_t owned = sb_layout_owned(&layout, 0, r);
       size_t sum = 0;
