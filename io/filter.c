@@ -3,7 +3,7 @@
 #include <string.h>
 
 bool sb_filter_known(unsigned filter) {
-  return filter <= SB_FILTER_SPLIT32;
+  return filter <= SB_FILTER_SPLIT32 || filter == SB_FILTER_SECTIONS;
 }
 
 static void split16(uint8_t *restrict low, uint8_t *restrict high, const uint8_t *restrict src, size_t n) {

@@ -109,7 +109,7 @@ static sb_status append(sb_shard_writer *w, const sb_frame_in *in, const void *f
 }
 
 static sb_status encode_error(const sb_shard_writer *w, const sb_frame_in *in, const char *why) {
-  return sb_fail(SB_ERR_MEMORY, "%s: tensor %u, block row %u (%zu bytes) cannot be compressed: %s", w->path,
+  return sb_fail(SB_ERR_INTERNAL, "%s: tensor %u, block row %u (%zu bytes) cannot be compressed: %s", w->path,
                  in->tensor, in->row, in->bytes, why);
 }
 
@@ -156,7 +156,8 @@ static void compress(const pipeline *p, sb_codec *codec, size_t i, slot *out) {
   const sb_frame_in *in = &p->frames[i];
   const void *frame;
   out->checksum = sb_checksum(in->raw, in->bytes);
-  out->why = sb_codec_encode(codec, in->filter, in->raw, in->bytes, &frame, &out->bytes);
+  out->why = sb_codec_encode(codec, in->filter, in->sections, in->section_count, in->raw, in->bytes, &frame,
+                             &out->bytes);
   if (out->why) return;
   out->frame = malloc(out->bytes);
   if (out->frame)

@@ -14,6 +14,7 @@
 
 #include "base/status.h"
 #include "io/filter.h"
+#include "io/sections.h"
 
 /* ---- writing ---- */
 
@@ -24,6 +25,9 @@ typedef struct sb_frame_in {
   sb_filter filter;
   const void *raw;
   size_t bytes;
+  const sb_section *
+      sections; /* for SB_FILTER_SECTIONS: the parts of raw in their order, adding up to `bytes`; else NULL */
+  size_t section_count;
 } sb_frame_in;
 
 typedef struct sb_shard_stats {

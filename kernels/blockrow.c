@@ -30,6 +30,19 @@ size_t sb_blockrow_bytes(const sb_grid_shape *grid, size_t i, const uint8_t *bit
   return bytes;
 }
 
+size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry) {
+  size_t count = 0, rows = sb_grid_rows_of(grid, i);
+  parts[count++] = (sb_blockrow_part){(uint32_t)sb_blockrow_map_bytes(grid), 0};
+  for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
+    unsigned b = bits[j];
+    size_t zeros = zero_bytes(rows, b, symmetry);
+    parts[count++] = (sb_blockrow_part){(uint32_t)(2 * rows), 16};
+    if (zeros) parts[count++] = (sb_blockrow_part){(uint32_t)zeros, b == 1 ? 16 : (uint8_t)(32 + b)};
+    parts[count++] = (sb_blockrow_part){(uint32_t)sb_block_code_bytes(rows, sb_grid_cols_of(grid, j), b), (uint8_t)b};
+  }
+  return count;
+}
+
 /* Appends numbers of `bits` bits to a bit string. */
 typedef struct bit_writer {
   uint8_t *at;

@@ -26,6 +26,15 @@ size_t sb_blockrow_map_bytes(const sb_grid_shape *grid);
 /* Bytes of block row i whose blocks have bits[0 .. block columns). */
 size_t sb_blockrow_bytes(const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry);
 
+/* The parts of block row i in order, for compression that treats like with like (io/sections.h): sizes and kinds, at most
+ * 1 + 3 a block. Returns their number. `kind` is 0 for the bit map, 16 for fp16 numbers, the bits for codes, 32 + bits
+ * for zero points. */
+typedef struct sb_blockrow_part {
+  uint32_t bytes;
+  uint8_t kind;
+} sb_blockrow_part;
+size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry);
+
 /* Rounds and packs block row i. `w` is the first weight of the block row's rows, [rows of i, grid->cols] of w_dtype.
  * `out` has sb_blockrow_bytes. Local, one thread. */
 void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i, const uint8_t *bits,

@@ -20,10 +20,9 @@ size_t sb_head_largest_chunk(const sb_model *m) {
 /* The chunk's rows on the device in the source's type. */
 static sb_status chunk_on_device(sb_pass *p, const sb_place *place, const void *image, const void **out) {
   sb_backend *b = p->backend;
-  const sb_arch_tensor *t = &p->model->arch.tensors[place->tensor];
   *out = sb_place_image(p->model, place, image);
   if (b->unified) return SB_OK;
-  SB_TRY(b->op->upload(b, p->stream, p->chunk_source, *out, place->rows * t->cols * sb_dtype_size(t->dtype)));
+  SB_TRY(b->op->upload(b, p->stream, p->chunk_source, *out, place->rows * sb_model_row_bytes(p->model, place->tensor)));
   *out = p->chunk_source;
   return SB_OK;
 }
@@ -41,12 +40,12 @@ static sb_status upload_tokens(sb_pass *p, size_t wave) {
 }
 
 static sb_status embed_chunk(sb_pass *p, size_t wave, const sb_place *place, const void *image) {
-  const sb_arch_tensor *t = &p->model->arch.tensors[place->tensor];
+  size_t h = p->model->config.hidden;
   const void *table;
   SB_TRY(chunk_on_device(p, place, image, &table));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++)
-    SB_TRY(p->backend->op->embed(p->backend, p->stream, sb_pass_at(p, p->inputs[0], s, t->cols), p->ids + s * p->T, table, t->dtype,
-                                 p->T, t->cols, place->first_row, place->rows));
+    SB_TRY(p->backend->op->embed(p->backend, p->stream, sb_pass_at(p, p->inputs[0], s, h), p->ids + s * p->T, table,
+                                 p->model->dtypes[place->tensor], p->T, h, place->first_row, place->rows));
   return p->backend->op->sync(p->backend, p->stream);
 }
 
@@ -69,13 +68,12 @@ sb_status sb_head_embed(sb_pass *p, size_t wave) {
 static sb_status norm(sb_pass *p, size_t wave, void *x, const void *image) {
   sb_backend *b = p->backend;
   const sb_place *place = place_of(p->model, p->model->norm_group);
-  const sb_arch_tensor *t = &p->model->arch.tensors[place->tensor];
   size_t h = p->model->config.hidden;
-  SB_TRY(b->op->upload(b, p->stream, p->raw_norm, sb_place_image(p->model, place, image), t->rows * sb_dtype_size(t->dtype)));
-  SB_TRY(b->op->convert(b, p->stream, p->final_norm, SB_F32, p->raw_norm, t->dtype, t->rows));
+  SB_TRY(b->op->upload(b, p->stream, p->raw_norm, sb_place_image(p->model, place, image), sb_model_row_bytes(p->model, place->tensor)));
+  SB_TRY(b->op->convert(b, p->stream, p->final_norm, SB_F32, p->raw_norm, p->model->dtypes[place->tensor], h));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++)
     SB_TRY(b->op->rmsnorm(b, p->stream, sb_pass_at(p, p->normed, s, h), p->rstd + s * p->T, sb_pass_at(p, x, s, h), p->final_norm, p->T,
-                          h, p->model->config.rms_eps));
+                          h, (float)p->model->config.rms_eps));
   return b->op->sync(b, p->stream);
 }
 
@@ -91,12 +89,12 @@ sb_status sb_head_norm(sb_pass *p, size_t wave, void *x) {
 sb_status sb_head_chunk(sb_pass *p, size_t group, const void *image, size_t *v0, size_t *nv, const void **weights) {
   sb_backend *b = p->backend;
   const sb_place *place = place_of(p->model, group);
-  const sb_arch_tensor *t = &p->model->arch.tensors[place->tensor];
+  sb_dtype dtype = p->model->dtypes[place->tensor];
   *v0 = place->first_row;
   *nv = place->rows;
   SB_TRY(chunk_on_device(p, place, image, weights));
-  if (t->dtype == b->weight) return SB_OK;
-  SB_TRY(b->op->convert(b, p->stream, p->chunk, b->weight, *weights, t->dtype, place->rows * t->cols));
+  if (dtype == b->weight) return SB_OK;
+  SB_TRY(b->op->convert(b, p->stream, p->chunk, b->weight, *weights, dtype, place->rows * p->model->config.hidden));
   *weights = p->chunk;
   return SB_OK;
 }

@@ -138,7 +138,7 @@ static sb_status gradient(const scope *z, sb_linear which, float *g, const void 
 static sb_status forward_to_gate(const scope *z, sb_layer_work *k, const void *x) {
   const sb_backend_ops *op = z->b->op;
   const sb_config *c = z->c;
-  SB_TRY(op->rmsnorm(z->b, z->s, k->n1, k->rstd1, x, z->w->attention_norm, z->T, c->hidden, c->rms_eps));
+  SB_TRY(op->rmsnorm(z->b, z->s, k->n1, k->rstd1, x, z->w->attention_norm, z->T, c->hidden, (float)c->rms_eps));
   SB_TRY(apply(z, SB_LINEAR_Q, k->q, k->n1, false));
   SB_TRY(apply(z, SB_LINEAR_K, k->k, k->n1, false));
   SB_TRY(apply(z, SB_LINEAR_V, k->v, k->n1, false));
@@ -147,7 +147,7 @@ static sb_status forward_to_gate(const scope *z, sb_layer_work *k, const void *x
   SB_TRY(op->attention(z->b, z->s, k->o, k->lse, k->q, k->k, k->v, z->T, c->heads, c->kv_heads, c->head_dim));
   SB_TRY(op->copy(z->b, z->s, k->x1, x, z->T * c->hidden * sb_dtype_size(z->b->act)));
   SB_TRY(apply(z, SB_LINEAR_O, k->x1, k->o, true));
-  SB_TRY(op->rmsnorm(z->b, z->s, k->n2, k->rstd2, k->x1, z->w->mlp_norm, z->T, c->hidden, c->rms_eps));
+  SB_TRY(op->rmsnorm(z->b, z->s, k->n2, k->rstd2, k->x1, z->w->mlp_norm, z->T, c->hidden, (float)c->rms_eps));
   SB_TRY(apply(z, SB_LINEAR_GATE, k->gate, k->n2, false));
   return apply(z, SB_LINEAR_UP, k->up, k->n2, false);
 }

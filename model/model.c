@@ -7,23 +7,23 @@
 
 enum { CHUNK_BYTES_MIN = 4 << 20, CHUNK_ROWS_MAX = 8192 };
 
-static size_t tensor_row_bytes(const sb_arch_tensor *t) {
-  return t->cols * sb_dtype_size(t->dtype);
+size_t sb_model_row_bytes(const sb_model *m, size_t tensor) {
+  return m->arch.tensors[tensor].cols * sb_dtype_size(m->dtypes[tensor]);
 }
 
 /* Vocabulary rows of one chunk: about as many bytes as a decoder layer, a multiple of the unit, and not so many that the
  * logits of a sequence become the largest buffer. */
-static size_t chunk_rows(const sb_model *m, const sb_arch_tensor *table) {
+static size_t chunk_rows(const sb_model *m, size_t table) {
   size_t layer_bytes = 0, unit = m->blocking.rows;
   for (size_t i = 0; i < m->arch.count; i++)
-    if (m->arch.tensors[i].layer == 0) layer_bytes += m->arch.tensors[i].rows * tensor_row_bytes(&m->arch.tensors[i]);
-  size_t rows = sb_max_size(layer_bytes, CHUNK_BYTES_MIN) / tensor_row_bytes(table);
+    if (m->arch.tensors[i].layer == 0) layer_bytes += m->arch.tensors[i].rows * sb_model_row_bytes(m, i);
+  size_t rows = sb_max_size(layer_bytes, CHUNK_BYTES_MIN) / sb_model_row_bytes(m, table);
   rows = sb_min_size(rows, CHUNK_ROWS_MAX) / unit * unit;
-  return sb_min_size(sb_max_size(rows, unit), table->rows);
+  return sb_min_size(sb_max_size(rows, unit), m->arch.tensors[table].rows);
 }
 
 
-static size_t unit_rows(const sb_model *m, const sb_arch_tensor *t) {
+static size_t unit_rows(const sb_model *m, const sb_model_tensor *t) {
   return t->rank == 1 ? t->rows : m->blocking.rows;
 }
 
@@ -42,8 +42,8 @@ static void add_place(sb_model *m, size_t tensor, size_t first_row, size_t rows)
 }
 
 static void add_chunks(sb_model *m, size_t tensor, size_t *first, size_t *count) {
-  const sb_arch_tensor *t = &m->arch.tensors[tensor];
-  size_t rows = chunk_rows(m, t);
+  const sb_model_tensor *t = &m->arch.tensors[tensor];
+  size_t rows = chunk_rows(m, tensor);
   *first = m->groups;
   for (size_t row = 0; row < t->rows; row += rows) {
     begin_group(m);
@@ -74,10 +74,10 @@ sb_linear sb_linear_of_role(sb_role role) {
 static void number_blocks(sb_model *m) {
   m->blocks = 0;
   for (size_t i = 0; i < m->arch.count; i++) {
-    const sb_arch_tensor *t = &m->arch.tensors[i];
+    const sb_model_tensor *t = &m->arch.tensors[i];
     sb_linear which = sb_linear_of_role(t->role);
     if (which == SB_LINEARS) continue;
-    sb_matrix *matrix = &m->matrices[(size_t)t->layer * SB_LINEARS + (size_t)which];
+    sb_matrix *matrix = &m->matrices[t->layer * SB_LINEARS + (size_t)which];
     matrix->grid = (sb_grid_shape){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
     matrix->first_block = m->blocks;
     matrix->tensor = i;
@@ -88,7 +88,7 @@ static void number_blocks(sb_model *m) {
 static size_t source_unit_bytes(const sb_model *m, const sb_place *place, size_t unit) {
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
-  return rows * tensor_row_bytes(&m->arch.tensors[place->tensor]);
+  return rows * sb_model_row_bytes(m, place->tensor);
 }
 
 static sb_status create_store(sb_model *m, sb_unit_bytes unit_bytes, const void *context) {
@@ -118,7 +118,7 @@ done:
 
 sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *context) {
   const sb_arch *arch = &m->arch;
-  size_t embed = find_tensor(m, SB_ROLE_EMBED), head = find_tensor(m, SB_ROLE_HEAD), norm = find_tensor(m, SB_ROLE_FINAL_NORM);
+  size_t embed = find_tensor(m, SB_ROLE_EMBED), head = find_tensor(m, SB_ROLE_LM_HEAD), norm = find_tensor(m, SB_ROLE_FINAL_NORM);
   size_t most = arch->count + arch->tensors[embed].rows / m->blocking.rows + 2;
   if (head != SIZE_MAX) most += arch->tensors[head].rows / m->blocking.rows + 2;
   SB_AGREE(m->world, sb_alloc(&m->places, most, sizeof *m->places, "places of the tensors"));
@@ -132,7 +132,7 @@ sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *co
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     begin_group(m);
     for (size_t i = 0; i < arch->count; i++)
-      if (arch->tensors[i].layer == (long)layer) add_place(m, i, 0, arch->tensors[i].rows);
+      if (arch->tensors[i].layer == layer) add_place(m, i, 0, arch->tensors[i].rows);
   }
   m->norm_group = m->groups;
   begin_group(m);
@@ -148,6 +148,7 @@ void sb_model_free(sb_model **model) {
   if (!m) return;
   sb_store_free(&m->store);
   sb_arch_free(&m->arch);
+  sb_free(&m->dtypes);
   sb_free(&m->places);
   sb_free(&m->group_place);
   sb_free(&m->matrices);

@@ -53,6 +53,7 @@ typedef struct sb_model {
   const sb_world *world;
   sb_config config;
   sb_arch arch;
+  sb_dtype *dtypes; /* [arch.count] of the source */
   sb_blocking blocking;
   sb_coding coding;
   sb_store *store;
@@ -100,6 +101,8 @@ void sb_model_get_bits(const sb_model *model, uint8_t *owned);
  * NULL means source rows. Collective. On failure *model is to be released by the caller. */
 typedef size_t (*sb_unit_bytes)(const void *context, const sb_model *model, const sb_place *place, size_t unit);
 sb_status sb_model_lay_out(sb_model *model, sb_unit_bytes unit_bytes, const void *context);
+/* Bytes of one row of a tensor in its source type. Local. */
+size_t sb_model_row_bytes(const sb_model *model, size_t tensor);
 /* Rows of the tensor in a place's unit: [*first, *first + *count). Local. */
 void sb_place_rows(const sb_model *model, const sb_place *place, size_t unit, size_t *first, size_t *count);
 /* Calls `visit` for every unit this rank owns, in store order. Stops at the first failure. Local. */

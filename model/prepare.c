@@ -14,7 +14,7 @@ struct sb_prepared {
 };
 
 static size_t source_bytes(const sb_model *m, const sb_matrix *matrix) {
-  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(m->arch.tensors[matrix->tensor].dtype);
+  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(m->dtypes[matrix->tensor]);
 }
 
 static size_t weight_bytes(const sb_backend *b, const sb_matrix *matrix) {
@@ -75,9 +75,9 @@ const void *sb_place_image(const sb_model *m, const sb_place *place, const void 
 
 static sb_status prepare_norm(sb_prepared *p, sb_stream stream, const sb_place *place, const void *rows, float *out) {
   sb_backend *b = p->backend;
-  const sb_arch_tensor *t = &p->model->arch.tensors[place->tensor];
-  SB_TRY(b->op->upload(b, stream, p->raw_norm, rows, t->rows * sb_dtype_size(t->dtype)));
-  return b->op->convert(b, stream, out, SB_F32, p->raw_norm, t->dtype, t->rows);
+  const sb_model *m = p->model;
+  SB_TRY(b->op->upload(b, stream, p->raw_norm, rows, sb_model_row_bytes(m, place->tensor)));
+  return b->op->convert(b, stream, out, SB_F32, p->raw_norm, m->dtypes[place->tensor], m->config.hidden);
 }
 
 static bool untouched(const sb_model *m, const sb_matrix *matrix) {
@@ -90,7 +90,7 @@ static bool untouched(const sb_model *m, const sb_matrix *matrix) {
 static sb_status prepare_source(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix, const void *rows) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
-  sb_dtype dtype = m->arch.tensors[matrix->tensor].dtype;
+  sb_dtype dtype = m->dtypes[matrix->tensor];
   const void *source = rows;
   if (!b->unified) {
     SB_TRY(b->op->upload(b, stream, p->source[which], rows, source_bytes(m, matrix)));
@@ -130,7 +130,7 @@ sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const
     sb_role role = m->arch.tensors[place->tensor].role;
     sb_linear which = sb_linear_of_role(role);
     if (which == SB_LINEARS) {
-      SB_TRY(prepare_norm(p, stream, place, rows, p->norms[role == SB_ROLE_MLP_NORM]));
+      SB_TRY(prepare_norm(p, stream, place, rows, p->norms[role == SB_ROLE_POST_NORM]));
     } else {
       const sb_matrix *matrix = sb_model_matrix(m, layer, which);
       SB_TRY(m->coding == SB_CODING_PACKED ? prepare_packed(p, stream, which, matrix, place, rows)

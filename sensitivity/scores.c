@@ -99,7 +99,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_
   double start = sb_now();
   /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here they always are. */
   SB_TRY(s->backend->op->block_moves(s->backend, stream, s->raise + at, s->cut + at, g, matrix->grid.cols,
-                                     sb_prepared_source(s->prepared, which), m->arch.tensors[matrix->tensor].dtype, NULL, SB_F32,
+                                     sb_prepared_source(s->prepared, which), m->dtypes[matrix->tensor], NULL, SB_F32,
                                      &matrix->grid, m->bits + matrix->first_block, s->min_bits, s->max_bits, m->blocking.symmetry));
   s->seconds += sb_now() - start;
   return SB_OK;

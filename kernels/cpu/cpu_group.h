@@ -22,14 +22,4 @@ static inline float sb_cpu_add_lanes(const float *lanes) {
   return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
-/* Rows and columns of block (i, j) of a grid. */
-static inline size_t sb_grid_rows_of(const sb_grid_shape *g, size_t i) {
-  size_t first = i * g->block_rows;
-  return g->rows - first < g->block_rows ? g->rows - first : g->block_rows;
-}
-static inline size_t sb_grid_cols_of(const sb_grid_shape *g, size_t j) {
-  size_t first = j * g->block_cols;
-  return g->cols - first < g->block_cols ? g->cols - first : g->block_cols;
-}
-
 #endif
