@@ -291,7 +291,7 @@ int main(int argc, char **argv) {
          "|---|---|---|---|---|---|---|---|\n");
   table(argc, argv, report);
   printf("\n| weights, blocks of 2, 3, 4, 3 bits, level 1 | packed | whole | whole, by width | whole, by "
-         "width, apart |\n"
+         "width | sections |\n"
          "|---|---|---|---|---|\n");
   table(argc, argv, report_mixed);
   return 0;
