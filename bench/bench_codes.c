@@ -290,7 +290,7 @@ int main(int argc, char **argv) {
   printf("| weights | bits | entropy | layout | level 1 | level 3 | level 9 | level 19 |\n"
          "|---|---|---|---|---|---|---|---|\n");
   table(argc, argv, report);
-  printf("\n| weights, blocks of 2, 3, 4, 3 bits, level 1 | packed | whole | whole, by width | whole, by "
+  printf("\n| weights, blocks of 2, 3, 4, 3 bits, level 1 | packed | whole | whole, by "
          "width | sections |\n"
          "|---|---|---|---|---|\n");
   table(argc, argv, report_mixed);
