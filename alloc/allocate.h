@@ -31,7 +31,7 @@ typedef struct sb_allocate_result {
 } sb_allocate_result;
 
 /* Storage of all blocks and bit maps with every block at `bits`, in effective bits a weight. Local. */
-double sb_uniform_effective_bits(const sb_model *model, unsigned bits);
+double sb_allocate_effective_bits(const sb_model *model, unsigned bits);
 /* Sets all blocks to the largest uniform width in [min_bits, max_bits] within the budget. SB_ERR_RANGE, with what is
  * possible, when there is none. Local, equal on all ranks. */
 sb_status sb_allocate_uniform(sb_model *model, double budget, unsigned min_bits, unsigned max_bits);
