@@ -34,7 +34,7 @@ die() {
     exit 1
 }
 
-gguf= dir=
+gguf='' dir=''
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help) usage; exit 0 ;;
@@ -53,12 +53,12 @@ tools=$(cd "$(dirname "$0")" && pwd) || exit 1
 text=$tools/../data/text
 files="config.json model.safetensors tokenizer.json tokenizer_config.json calib.bin heldout.bin"
 
-complete() {
+has_all() {
     for f in $files; do [ -s "$1/$f" ] || return 1; done
 }
 
 if [ -d "$dir" ]; then
-    if complete "$dir"; then
+    if has_all "$dir"; then
         echo "$dir is already complete"
         exit 0
     fi
@@ -71,7 +71,7 @@ for f in calib.txt heldout.txt; do
     [ -f "$text/$f" ] || die "data/text/$f is missing"
 done
 
-work= part=
+work='' part=''
 cleanup() {
     [ -z "$work" ] || rm -rf "$work"
     [ -z "$part" ] || rm -rf "$part"
@@ -81,7 +81,7 @@ trap 'exit 1' HUP INT TERM
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/shardbits.XXXXXX") || die "cannot make a temporary folder"
 part=$dir.partial-$$
-mkdir -p "$part" 2>/dev/null || { part=; die "cannot make $dir.partial-$$"; }
+mkdir -p "$part" 2>/dev/null || { part=''; die "cannot make $dir.partial-$$"; }
 
 base=${SHARDBITS_PYTHON:-python3}
 command -v "$base" >/dev/null 2>&1 || die "$base: not found (set SHARDBITS_PYTHON to a Python 3)"
@@ -119,7 +119,7 @@ for name in calib heldout; do
     "$python" "$tools/tokenize.py" "$part" "$text/$name.txt" --dtype uint16 -o "$part/$name.bin" || exit 1
 done | sed "s|$part/||"
 [ ! -e "$dir" ] || die "$dir has appeared meanwhile"
-complete "$part" || die "could not make all files of $dir"
+has_all "$part" || die "could not make all files of $dir"
 mv "$part" "$dir" || die "cannot rename $part to $dir"
-part=
+part=''
 echo "$dir is complete"

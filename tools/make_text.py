@@ -10,13 +10,16 @@
 
 Needs the Python standard library only.
 """
+import os
+import sys
+# tokenize.py beside this file would hide the standard module of that name.
+if __name__ == "__main__":
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import gzip
 import html.parser
-import os
 import re
 import struct
-import sys
 import zlib
 
 NOVELS = ["sensesensibility", "prideprejudice", "mansfieldpark", "emma",
@@ -197,6 +200,8 @@ def read_handbook(folder, limit):
         page = Page()
         with open(os.path.join(folder, name), encoding="utf-8") as f:
             page.feed(f.read())
+        if name == "index.html":                        # title page and licence notice
+            page.paras = []
         out += [p for p in page.paras if len(p) >= 120 and not p.endswith(":")
                 and not ADDRESS.search(p)]
         name = page.next

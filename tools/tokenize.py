@@ -6,13 +6,13 @@ tokens.  The output is raw little-endian integers, or a one-dimensional .npy
 array when the name ends in .npy or --npy is given.  Needs numpy and
 tokenizers (requirements.txt).
 """
+import os
 import sys
-# This file shares its name with a standard module that other imports need.
-if sys.path and __name__ == "__main__":
-    sys.path.pop(0)
+# This file would hide the standard module of that name.
+if __name__ == "__main__":
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import json
-import os
 
 
 def die(msg):
