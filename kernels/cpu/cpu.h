@@ -1,0 +1,104 @@
+/* The inside of the CPU backend: its state, its scratch memory, and the functions that fill the operation
+ * table.
+ *
+ * The functions below have the contracts of kernels/backend.h; activations are f32 and streams are ignored,
+ * for every operation is done when it returns. Each threads over work whose cut depends on the shapes alone,
+ * never on the number of threads, and sums in an order fixed by the same cut: that is what makes the bits
+ * independent of the threads. */
+#ifndef SB_KERNELS_CPU_CPU_H
+#define SB_KERNELS_CPU_CPU_H
+
+#include "kernels/backend.h"
+
+/* Buffers that outlive a call, so that no operation allocates in the steady state. One slot is in use by one
+ * operation at a time. */
+typedef enum sb_cpu_slot {
+  SB_CPU_SLOT_A,       /* GEMM operand A converted */
+  SB_CPU_SLOT_B,       /* GEMM operand B converted */
+  SB_CPU_SLOT_SHARED,  /* attention: what all threads see */
+  SB_CPU_SLOT_THREADS, /* attention: one part a thread; RMSNorm: partial sums */
+  SB_CPU_SLOT_COUNT
+} sb_cpu_slot;
+
+typedef struct sb_cpu_bf16 sb_cpu_bf16; /* oneDNN's engine and prepared GEMMs: cpu_gemm_bf16.h */
+
+typedef struct sb_cpu {
+  sb_compute compute;
+  int threads; /* 0: what OpenMP says at each call */
+  struct {
+    void *data;
+    size_t bytes;
+  } scratch[SB_CPU_SLOT_COUNT];
+  sb_cpu_bf16 *bf16; /* NULL for SB_COMPUTE_F32 */
+} sb_cpu;
+
+/* Number of threads an operation may use now. */
+int sb_cpu_threads(const sb_backend *backend);
+
+/* *out = at least count items of `size` bytes in `slot`, 64-byte aligned, content undefined; valid until the
+ * next call with the same slot. Grows, never shrinks. */
+sb_status sb_cpu_scratch(sb_backend *backend, sb_cpu_slot slot, size_t count, size_t size, void *out_pointer);
+
+/* ---- cpu_memory.c ---- */
+sb_status sb_cpu_alloc(sb_backend *, size_t bytes, const char *what, void **out);
+void sb_cpu_free(sb_backend *, void *pointer);
+sb_status sb_cpu_upload(sb_backend *, sb_stream, void *device, const void *host, size_t bytes);
+sb_status sb_cpu_download(sb_backend *, sb_stream, void *host, const void *device, size_t bytes);
+sb_status sb_cpu_copy(sb_backend *, sb_stream, void *dst, const void *src, size_t bytes);
+sb_status sb_cpu_zero(sb_backend *, sb_stream, void *device, size_t bytes);
+sb_status sb_cpu_stream_create(sb_backend *, sb_stream *);
+void sb_cpu_stream_destroy(sb_backend *, sb_stream);
+sb_status sb_cpu_stream_wait(sb_backend *, sb_stream waiter, sb_stream waited);
+sb_status sb_cpu_sync(sb_backend *, sb_stream);
+
+/* ---- cpu_convert.c ---- */
+sb_status sb_cpu_convert(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
+                         sb_dtype src_dtype, size_t count);
+
+/* ---- cpu_gemm.c ---- */
+sb_status sb_cpu_gemm(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+                      float alpha, const void *a, sb_dtype a_dtype, size_t lda, const void *b,
+                      sb_dtype b_dtype, size_t ldb, float beta, void *c, sb_dtype c_dtype, size_t ldc);
+
+/* ---- the parts of a decoder layer ---- */
+sb_status sb_cpu_rmsnorm(sb_backend *, sb_stream, void *y, float *rstd, const void *x, const float *w,
+                         size_t T, size_t h, float eps);
+sb_status sb_cpu_rmsnorm_back(sb_backend *, sb_stream, void *dx, float *dw, const void *dy, const void *x,
+                              const float *w, const float *rstd, size_t T, size_t h);
+sb_status sb_cpu_rope(sb_backend *, sb_stream, void *x, const float *cos_sin, size_t T, size_t heads,
+                      size_t head_dim, bool inverse);
+sb_status sb_cpu_attention(sb_backend *, sb_stream, void *o, float *lse, const void *q, const void *k,
+                           const void *v, size_t T, size_t heads, size_t kv_heads, size_t d);
+sb_status sb_cpu_attention_back(sb_backend *, sb_stream, void *dq, void *dk, void *dv, const void *d_o,
+                                const void *o, const float *lse, const void *q, const void *k, const void *v,
+                                size_t T, size_t heads, size_t kv_heads, size_t d);
+sb_status sb_cpu_swiglu(sb_backend *, sb_stream, void *y, const void *gate, const void *up, size_t n);
+sb_status sb_cpu_swiglu_back(sb_backend *, sb_stream, void *dgate, void *dup, void *y, const void *dy,
+                             const void *gate, const void *up, size_t n);
+sb_status sb_cpu_add(sb_backend *, sb_stream, void *y, const void *x, size_t n);
+
+/* ---- the ends of the model ---- */
+sb_status sb_cpu_embed(sb_backend *, sb_stream, void *x, const uint32_t *ids, const void *table,
+                       sb_dtype table_dtype, size_t T, size_t h, size_t v0, size_t nv);
+sb_status sb_cpu_embed_back(sb_backend *, sb_stream, float *dtable, const uint32_t *ids, const void *dx,
+                            size_t T, size_t h, size_t v0, size_t nv);
+sb_status sb_cpu_xent_chunk(sb_backend *, sb_stream, float *row_max, float *row_sum, float *target_logit,
+                            uint32_t *argmax, const float *logits, const uint32_t *targets, size_t T,
+                            size_t v0, size_t nv);
+sb_status sb_cpu_xent_back_chunk(sb_backend *, sb_stream, float *logits, const float *lse,
+                                 const uint32_t *targets, float scale, size_t T, size_t v0, size_t nv);
+sb_status sb_cpu_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
+                          const float *logits, const float *lse, size_t T, size_t nv);
+
+/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_unpack.c ---- */
+sb_status sb_cpu_quantize_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
+                                 sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
+sb_status sb_cpu_block_moves(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
+                             const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
+                             const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
+                             sb_symmetry);
+sb_status sb_cpu_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
+                               const size_t *offsets, const sb_grid_shape *, const uint8_t *bits,
+                               sb_symmetry);
+
+#endif

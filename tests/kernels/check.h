@@ -1,0 +1,45 @@
+/* What the kernel tests share: reproducible numbers, comparisons with a stated tolerance, and the same
+ * operation under several numbers of threads. */
+#ifndef SB_TESTS_KERNELS_CHECK_H
+#define SB_TESTS_KERNELS_CHECK_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "kernels/backend.h"
+
+/* Uniform in [-scale, scale], a function of `seed` and the position; memory is released at exit of
+ * check_done(). */
+float *check_random(size_t count, float scale, uint64_t seed);
+float *check_zeros(size_t count);
+/* The same numbers in double. */
+double *check_double(const float *x, size_t count);
+double *check_double_zeros(size_t count);
+/* Releases everything the functions above returned. */
+void check_done(void);
+
+/* A CPU backend of default threads; fails the test where it cannot be made. */
+sb_backend *check_backend(sb_compute compute);
+
+/* Fails unless |got - want| <= tolerance * (|want| + floor) for every item; `floor` is the size below which
+ * items count as small: the scale of the sums they came from. */
+void check_close(const char *what, const float *got, const double *want, size_t count, double tolerance,
+                 double floor);
+/* Fails unless both are the same bits. */
+void check_same(const char *what, const float *got, const float *want, size_t count);
+
+#define assert_ok(call)                                                                                      \
+  do {                                                                                                       \
+    if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                            \
+  } while (0)
+
+/* Central difference of f at x[i]: (f(x + e) - f(x - e)) / 2e, e = 1e-5; its error is about 1e-9 of f's
+ * scale. */
+double check_slope(double (*f)(void *context), void *context, double *x, size_t i);
+
+#endif
