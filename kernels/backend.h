@@ -45,6 +45,16 @@ static inline size_t sb_grid_block_cols(const sb_grid_shape *g) { /* number of b
   return (g->cols + g->block_cols - 1) / g->block_cols;
 }
 
+/* Rows of the blocks of block row i, columns of those of block column j. */
+static inline size_t sb_grid_rows_of(const sb_grid_shape *g, size_t i) {
+  size_t first = i * g->block_rows;
+  return g->rows - first < g->block_rows ? g->rows - first : g->block_rows;
+}
+static inline size_t sb_grid_cols_of(const sb_grid_shape *g, size_t j) {
+  size_t first = j * g->block_cols;
+  return g->cols - first < g->block_cols ? g->cols - first : g->block_cols;
+}
+
 /* How a group (one row of one block) is coded; see kernels/grid.h. */
 typedef enum sb_symmetry { SB_ASYMMETRIC = 0, SB_SYMMETRIC = 1 } sb_symmetry;
 
@@ -95,7 +105,7 @@ typedef struct sb_backend_ops {
                               size_t kv_heads, size_t d);
   /* y[n] = silu(gate) * up; y may be gate or up (in place). */
   sb_status (*swiglu)(sb_backend *, sb_stream, void *y, const void *gate, const void *up, size_t n);
-  /* dgate, dup = ...; each may be gate, up or dy (in place), y[n] = silu(gate) * up where y is not NULL. */
+  /* dgate, dup = ..., and y[n] = silu(gate) * up where y is not NULL; each of them may be gate, up or dy (in place). */
   sb_status (*swiglu_back)(sb_backend *, sb_stream, void *dgate, void *dup, void *y, const void *dy, const void *gate,
                            const void *up, size_t n);
   /* y[n] += x[n] */

@@ -82,11 +82,9 @@ static const sb_backend_ops operations = {
     .xent_chunk = sb_cpu_xent_chunk,
     .xent_back_chunk = sb_cpu_xent_back_chunk,
     .kl_chunk = sb_cpu_kl_chunk,
-#ifdef SB_CPU_BLOCKS
     .quantize_blocks = sb_cpu_quantize_blocks,
     .block_moves = sb_cpu_block_moves,
     .unpack_blocks = sb_cpu_unpack_blocks,
-#endif
 };
 
 sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **out) {

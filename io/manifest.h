@@ -1,0 +1,69 @@
+/* manifest.json: what an output folder holds and which shard files belong to it. docs/format.md explains
+ * every key.
+ *
+ * The manifest is written last, so a folder with a manifest is whole. `model` is passed through unseen: what
+ * the model part of the program needs to rebuild the network. Keys this program does not know are ignored
+ * when reading; a change of meaning raises the format version instead. All functions are local. */
+#ifndef SB_IO_MANIFEST_H
+#define SB_IO_MANIFEST_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/status.h"
+#include "io/safetensors_writer.h" /* SB_TENSOR_MAX_RANK */
+
+#define SB_MANIFEST_NAME "manifest.json"
+
+enum { SB_FORMAT_VERSION = 1 };
+
+typedef enum sb_tensor_kind { SB_TENSOR_RAW, SB_TENSOR_QUANTIZED } sb_tensor_kind;
+
+/* A tensor; its index in sb_manifest.tensors is the `tensor` key of its frames. */
+typedef struct sb_manifest_tensor {
+  char *name;
+  sb_dtype dtype; /* of the source */
+  size_t rank;
+  size_t shape[SB_TENSOR_MAX_RANK]; /* elements */
+  sb_tensor_kind kind;
+  size_t frames; /* block rows, numbered from 0; see sb_manifest_frames */
+} sb_manifest_tensor;
+
+typedef struct sb_manifest_shard {
+  char *file; /* name in the folder */
+  uint64_t bytes, frames, index_checksum;
+} sb_manifest_shard;
+
+/* Strings, arrays and `model` are owned (malloc, json_incref); zero-initialise, fill, release with
+ * sb_manifest_free. */
+typedef struct sb_manifest {
+  char *program_version;
+  json_t *model;                 /* opaque object */
+  size_t block_rows, block_cols; /* elements */
+  bool symmetric;                /* grids without zero points */
+  sb_manifest_tensor *tensors;
+  size_t tensor_count;
+  sb_manifest_shard *shards;
+  size_t shard_count;
+  double effective_bits, code_bits; /* a weight of the quantized tensors */
+  uint64_t stored_bytes;            /* sum of the shards' sizes */
+  uint64_t content_hash;            /* sb_shard_content_hash of the shards */
+} sb_manifest;
+
+/* Frames of a tensor of this shape: its first dimension in steps of block_rows for two or more dimensions, 1
+ * for a scalar or a vector. */
+size_t sb_manifest_frames(size_t rank, const size_t *shape, size_t block_rows);
+
+/* Allocates tensors and shards (zeroed) of the given numbers. */
+sb_status sb_manifest_allocate(sb_manifest *manifest, size_t tensors, size_t shards);
+/* Reads and validates folder/manifest.json. SB_ERR_IO when it is missing, SB_ERR_FORMAT, SB_ERR_UNSUPPORTED
+ * for a newer format. On failure *out is empty. */
+sb_status sb_manifest_read(const char *folder, sb_manifest *out);
+/* Validates and writes folder/manifest.json atomically; program_version NULL writes this program's. */
+sb_status sb_manifest_write(const char *folder, const sb_manifest *manifest);
+void sb_manifest_free(sb_manifest *manifest);
+
+#endif

@@ -1,0 +1,251 @@
+#include "model/model.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "mpi/large.h"
+
+enum { CHUNK_BYTES_MIN = 4 << 20, CHUNK_ROWS_MAX = 8192 };
+
+size_t sb_model_row_bytes(const sb_model *m, size_t tensor) {
+  return m->arch.tensors[tensor].cols * sb_dtype_size(m->dtypes[tensor]);
+}
+
+/* Vocabulary rows of one chunk: about as many bytes as a decoder layer, a multiple of the unit, and not so many that the
+ * logits of a sequence become the largest buffer. */
+static size_t chunk_rows(const sb_model *m, size_t table) {
+  size_t layer_bytes = 0, unit = m->blocking.rows;
+  for (size_t i = 0; i < m->arch.count; i++)
+    if (m->arch.tensors[i].layer == 0) layer_bytes += m->arch.tensors[i].rows * sb_model_row_bytes(m, i);
+  size_t rows = sb_max_size(layer_bytes, CHUNK_BYTES_MIN) / sb_model_row_bytes(m, table);
+  rows = sb_min_size(rows, CHUNK_ROWS_MAX) / unit * unit;
+  return sb_min_size(sb_max_size(rows, unit), m->arch.tensors[table].rows);
+}
+
+
+static size_t unit_rows(const sb_model *m, const sb_model_tensor *t) {
+  return t->rank == 1 ? t->rows : m->blocking.rows;
+}
+
+static void begin_group(sb_model *m) {
+  m->group_place[m->groups++] = m->place_count;
+}
+
+static void add_place(sb_model *m, size_t tensor, size_t first_row, size_t rows) {
+  size_t group = m->groups - 1, first_unit = 0;
+  if (m->place_count > m->group_place[group]) {
+    const sb_place *last = &m->places[m->place_count - 1];
+    first_unit = last->first_unit + last->units;
+  }
+  size_t units = sb_div_up(rows, unit_rows(m, &m->arch.tensors[tensor]));
+  m->places[m->place_count++] = (sb_place){tensor, group, first_unit, units, first_row, rows};
+}
+
+static void add_chunks(sb_model *m, size_t tensor, size_t *first, size_t *count) {
+  const sb_model_tensor *t = &m->arch.tensors[tensor];
+  size_t rows = chunk_rows(m, tensor);
+  *first = m->groups;
+  for (size_t row = 0; row < t->rows; row += rows) {
+    begin_group(m);
+    add_place(m, tensor, row, sb_min_size(rows, t->rows - row));
+  }
+  *count = m->groups - *first;
+}
+
+static size_t find_tensor(const sb_model *m, sb_role role) {
+  for (size_t i = 0; i < m->arch.count; i++)
+    if (m->arch.tensors[i].role == role) return i;
+  return SIZE_MAX;
+}
+
+sb_linear sb_linear_of_role(sb_role role) {
+  switch (role) {
+  case SB_ROLE_Q: return SB_LINEAR_Q;
+  case SB_ROLE_K: return SB_LINEAR_K;
+  case SB_ROLE_V: return SB_LINEAR_V;
+  case SB_ROLE_O: return SB_LINEAR_O;
+  case SB_ROLE_GATE: return SB_LINEAR_GATE;
+  case SB_ROLE_UP: return SB_LINEAR_UP;
+  case SB_ROLE_DOWN: return SB_LINEAR_DOWN;
+  default: return SB_LINEARS;
+  }
+}
+
+static void number_blocks(sb_model *m) {
+  m->blocks = 0;
+  for (size_t i = 0; i < m->arch.count; i++) {
+    const sb_model_tensor *t = &m->arch.tensors[i];
+    sb_linear which = sb_linear_of_role(t->role);
+    if (which == SB_LINEARS) continue;
+    sb_matrix *matrix = &m->matrices[t->layer * SB_LINEARS + (size_t)which];
+    matrix->grid = (sb_grid_shape){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
+    matrix->first_block = m->blocks;
+    matrix->tensor = i;
+    m->blocks += sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
+  }
+}
+
+static size_t source_unit_bytes(const sb_model *m, const sb_place *place, size_t unit) {
+  size_t first, rows;
+  sb_place_rows(m, place, unit, &first, &rows);
+  return rows * sb_model_row_bytes(m, place->tensor);
+}
+
+static sb_status create_store(sb_model *m, sb_unit_bytes unit_bytes, const void *context) {
+  sb_status status = SB_OK;
+  sb_store_group *groups = NULL;
+  size_t *bytes = NULL, units = 0;
+  for (size_t p = 0; p < m->place_count; p++) units += m->places[p].units;
+  SB_GO(sb_alloc(&groups, m->groups, sizeof *groups, "store description"));
+  SB_GO(sb_alloc(&bytes, units, sizeof *bytes, "store description"));
+  units = 0;
+  for (size_t g = 0; g < m->groups; g++) {
+    groups[g].unit_bytes = bytes + units;
+    for (size_t p = m->group_place[g]; p < m->group_place[g + 1]; p++) {
+      const sb_place *place = &m->places[p];
+      for (size_t u = 0; u < place->units; u++)
+        bytes[units++] = unit_bytes ? unit_bytes(context, m, place, u) : source_unit_bytes(m, place, u);
+      groups[g].units += place->units;
+    }
+  }
+done:
+  status = sb_world_agree(m->world, status);
+  if (status == SB_OK) status = sb_store_create(m->world, groups, m->groups, 2, &m->store);
+  sb_free(&groups);
+  sb_free(&bytes);
+  return status;
+}
+
+sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *context) {
+  const sb_arch *arch = &m->arch;
+  size_t embed = find_tensor(m, SB_ROLE_EMBED), head = find_tensor(m, SB_ROLE_LM_HEAD), norm = find_tensor(m, SB_ROLE_FINAL_NORM);
+  size_t most = arch->count + arch->tensors[embed].rows / m->blocking.rows + 2;
+  if (head != SIZE_MAX) most += arch->tensors[head].rows / m->blocking.rows + 2;
+  SB_AGREE(m->world, sb_alloc(&m->places, most, sizeof *m->places, "places of the tensors"));
+  SB_AGREE(m->world, sb_alloc(&m->group_place, most + 1, sizeof *m->group_place, "places of the tensors"));
+  SB_AGREE(m->world, sb_alloc(&m->matrices, m->config.layers * SB_LINEARS, sizeof *m->matrices, "matrices"));
+  number_blocks(m);
+  SB_AGREE(m->world, sb_alloc(&m->bits, m->blocks, 1, "bit map"));
+
+  add_chunks(m, embed, &m->embed_first, &m->embed_count);
+  m->layer_first = m->groups;
+  for (size_t layer = 0; layer < m->config.layers; layer++) {
+    begin_group(m);
+    for (size_t i = 0; i < arch->count; i++)
+      if (arch->tensors[i].layer == layer) add_place(m, i, 0, arch->tensors[i].rows);
+  }
+  m->norm_group = m->groups;
+  begin_group(m);
+  add_place(m, norm, 0, arch->tensors[norm].rows);
+  m->head_first = m->embed_first, m->head_count = m->embed_count;
+  if (head != SIZE_MAX) add_chunks(m, head, &m->head_first, &m->head_count);
+  m->group_place[m->groups] = m->place_count;
+  return create_store(m, unit_bytes, context);
+}
+
+void sb_model_free(sb_model **model) {
+  sb_model *m = *model;
+  if (!m) return;
+  sb_store_free(&m->store);
+  sb_arch_free(&m->arch);
+  sb_free(&m->dtypes);
+  sb_free(&m->places);
+  sb_free(&m->group_place);
+  sb_free(&m->matrices);
+  sb_free(&m->bits);
+  sb_free(model);
+}
+
+void sb_place_rows(const sb_model *m, const sb_place *place, size_t unit, size_t *first, size_t *count) {
+  size_t rows = unit_rows(m, &m->arch.tensors[place->tensor]);
+  *first = place->first_row + unit * rows;
+  *count = sb_min_size(rows, place->first_row + place->rows - *first);
+}
+
+sb_status sb_model_visit_owned(sb_model *m, sb_unit_visitor visit, void *context) {
+  for (size_t g = 0; g < m->groups; g++) {
+    size_t first, end;
+    sb_store_owned(m->store, g, m->world->rank, &first, &end);
+    for (size_t p = m->group_place[g]; p < m->group_place[g + 1]; p++) {
+      const sb_place *place = &m->places[p];
+      size_t from = sb_max_size(first, place->first_unit), to = sb_min_size(end, place->first_unit + place->units);
+      for (size_t u = from; u < to; u++)
+        SB_TRY(visit(context, m, place, u - place->first_unit, sb_store_unit(m->store, g, u)));
+    }
+  }
+  return SB_OK;
+}
+
+/* Blocks in the units [0, unit) of a layer's group, counted from the layer's first block. */
+static size_t blocks_before(const sb_model *m, size_t layer, size_t unit) {
+  size_t blocks = 0, group = m->layer_first + layer;
+  for (size_t p = m->group_place[group]; p < m->group_place[group + 1]; p++) {
+    const sb_place *place = &m->places[p];
+    sb_linear which = sb_linear_of_role(m->arch.tensors[place->tensor].role);
+    if (which == SB_LINEARS || unit <= place->first_unit) continue;
+    blocks += sb_min_size(unit - place->first_unit, place->units) * sb_grid_block_cols(&sb_model_matrix(m, layer, which)->grid);
+  }
+  return blocks;
+}
+
+void sb_model_owned_blocks(const sb_model *m, size_t layer, int rank, size_t *first, size_t *end) {
+  size_t first_unit, end_unit, base = sb_model_matrix(m, layer, (sb_linear)0)->first_block;
+  sb_store_owned(m->store, m->layer_first + layer, rank, &first_unit, &end_unit);
+  *first = base + blocks_before(m, layer, first_unit);
+  *end = base + blocks_before(m, layer, end_unit);
+}
+
+size_t sb_model_owned_count(const sb_model *m) {
+  size_t count = 0;
+  for (size_t layer = 0; layer < m->config.layers; layer++) {
+    size_t first, end;
+    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
+    count += end - first;
+  }
+  return count;
+}
+
+void sb_model_get_bits(const sb_model *m, uint8_t *owned) {
+  for (size_t layer = 0; layer < m->config.layers; layer++) {
+    size_t first, end;
+    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
+    memcpy(owned, m->bits + first, end - first);
+    owned += end - first;
+  }
+}
+
+/* The owned runs of one rank are scattered over the layers, so the ranks' parts travel rank after rank and are dealt out
+ * on arrival: one all-gather of `blocks` bytes. */
+sb_status sb_model_set_bits(sb_model *m, const uint8_t *owned) {
+  sb_status status = SB_OK;
+  int size = m->world->size;
+  size_t *starts = NULL, *next = NULL;
+  uint8_t *all = NULL;
+  SB_GO(sb_alloc(&starts, (size_t)size + 1, sizeof *starts, "bit map"));
+  SB_GO(sb_alloc(&next, (size_t)size, sizeof *next, "bit map"));
+  SB_GO(sb_alloc(&all, m->blocks, 1, "bit map"));
+  for (size_t layer = 0; layer < m->config.layers; layer++)
+    for (int r = 0; r < size; r++) {
+      size_t first, end;
+      sb_model_owned_blocks(m, layer, r, &first, &end);
+      starts[r + 1] += end - first;
+    }
+  for (int r = 0; r < size; r++) {
+    starts[r + 1] += starts[r];
+    next[r] = starts[r];
+  }
+done:
+  status = sb_world_agree(m->world, status);
+  if (status == SB_OK) status = sb_mpi_allgather_bytes(all, owned, starts, m->world->comm);
+  for (size_t layer = 0; status == SB_OK && layer < m->config.layers; layer++)
+    for (int r = 0; r < size; r++) {
+      size_t first, end;
+      sb_model_owned_blocks(m, layer, r, &first, &end);
+      memcpy(m->bits + first, all + next[r], end - first);
+      next[r] += end - first;
+    }
+  sb_free(&starts);
+  sb_free(&next);
+  sb_free(&all);
+  return status;
+}

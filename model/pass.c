@@ -1,0 +1,272 @@
+#include "model/pass.h"
+
+#include "base/memory.h"
+#include "model/pass_impl.h"
+#include "mpi/exact.h"
+
+size_t sb_pass_local(const sb_world *world, size_t sequences) {
+  size_t rank = (size_t)world->rank, size = (size_t)world->size;
+  return sequences > rank ? (sequences - rank - 1) / size + 1 : 0;
+}
+
+size_t sb_pass_wave_count(const sb_pass *p, size_t wave) {
+  size_t first = wave * p->wave;
+  return p->local > first ? sb_min_size(p->wave, p->local - first) : 0;
+}
+
+void *sb_pass_at(const sb_pass *p, void *buffer, size_t s, size_t width) {
+  return (char *)buffer + s * p->T * width * sb_dtype_size(p->backend->act);
+}
+
+void sb_pass_tick(sb_pass *p, double steps) {
+  p->step += steps;
+  if (p->setup.tick) p->setup.tick(p->setup.tick_context, p->steps > 0 ? p->step / p->steps : 1.0);
+}
+
+static sb_status allocate(sb_pass *p) {
+  sb_status status = SB_OK;
+  const sb_config *c = &p->model->config;
+  sb_backend *b = p->backend;
+  size_t act = sb_dtype_size(b->act), rows = p->wave * p->T, hidden_bytes = rows * c->hidden * act;
+  size_t kept = p->setup.gradients ? c->layers + 1 : 1, chunk = sb_head_largest_chunk(p->model);
+#define DEVICE(field, bytes) SB_GO(b->op->alloc(b, (bytes), "activations", (void **)&p->field))
+  SB_GO(sb_alloc(&p->inputs, c->layers + 1, sizeof *p->inputs, "activations"));
+  for (size_t i = 0; i <= c->layers; i++)
+    if (i < kept) {
+      DEVICE(inputs[i], hidden_bytes);
+    } else {
+      p->inputs[i] = p->inputs[0];
+    }
+  DEVICE(normed, hidden_bytes);
+  if (p->setup.gradients) {
+    DEVICE(grads, hidden_bytes);
+    DEVICE(normed_grads, hidden_bytes);
+  }
+  DEVICE(rstd, rows * sizeof(float));
+  DEVICE(ids, rows * sizeof(uint32_t));
+  DEVICE(targets, rows * sizeof(uint32_t));
+  DEVICE(argmax, rows * sizeof(uint32_t));
+  DEVICE(row_max, rows * sizeof(float));
+  DEVICE(row_sum, rows * sizeof(float));
+  DEVICE(target_logit, rows * sizeof(float));
+  DEVICE(lse, rows * sizeof(float));
+  DEVICE(logits, p->T * chunk * sizeof(float));
+  DEVICE(chunk, chunk * c->hidden * sb_dtype_size(b->weight));
+  if (!b->unified) DEVICE(chunk_source, chunk * c->hidden * sizeof(float));
+  DEVICE(final_norm, c->hidden * sizeof(float));
+  DEVICE(raw_norm, c->hidden * sizeof(float));
+  DEVICE(cos_sin, p->T * c->head_dim * sizeof(float));
+#undef DEVICE
+  SB_GO(sb_alloc(&p->host_rows, 3 * rows, sizeof(float), "losses"));
+  SB_GO(sb_alloc(&p->host_ids, 2 * rows, sizeof(uint32_t), "token ids"));
+  SB_GO(sb_alloc(&p->sequence_loss, p->local + 1, sizeof(double), "losses"));
+  SB_GO(sb_layer_work_create(b, c, p->T, p->setup.gradients, &p->work));
+  SB_GO(sb_prepared_create(p->model, b, &p->prepared));
+done:
+  return status;
+}
+
+static sb_status upload_rope(sb_pass *p) {
+  float *table = NULL;
+  size_t count = p->T * p->model->config.head_dim;
+  SB_TRY(sb_alloc(&table, count, sizeof *table, "RoPE table"));
+  sb_config_rope_table(&p->model->config, p->T, table);
+  sb_status status = p->backend->op->upload(p->backend, p->stream, p->cos_sin, table, count * sizeof *table);
+  if (status == SB_OK) status = p->backend->op->sync(p->backend, p->stream);
+  sb_free(&table);
+  return status;
+}
+
+sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
+  const sb_world *world = setup->model->world;
+  sb_status status = sb_alloc(out, 1, sizeof **out, "pass");
+  SB_AGREE(world, status);
+  sb_pass *p = *out;
+  const sb_config *c = &setup->model->config;
+  p->setup = *setup;
+  p->model = setup->model;
+  p->backend = setup->backend;
+  p->T = setup->seqlen;
+  p->local = sb_pass_local(world, setup->sequences);
+  size_t most_local = sb_div_up(setup->sequences, (size_t)world->size);
+  size_t each = p->T * c->hidden * sb_dtype_size(p->backend->act) * (setup->gradients ? c->layers + 4 : 2);
+  p->wave = sb_min_size(sb_max_size(setup->activation_bytes / each, 1), sb_max_size(most_local, 1));
+  p->waves = sb_div_up(most_local, p->wave);
+  status = allocate(p);
+  if (status == SB_OK) status = upload_rope(p);
+  status = sb_world_agree(world, status);
+  if (status != SB_OK) sb_pass_free(out);
+  return status;
+}
+
+void sb_pass_free(sb_pass **pass) {
+  sb_pass *p = *pass;
+  if (!p) return;
+  sb_backend *b = p->backend;
+  size_t kept = p->setup.gradients ? p->model->config.layers + 1 : 1;
+  for (size_t i = 0; p->inputs && i < kept; i++) b->op->free(b, p->inputs[i]);
+  void *device[] = {p->normed,  p->grads, p->normed_grads,   p->rstd,   p->ids,   p->targets,      p->argmax,     p->row_max,  p->row_sum, p->target_logit,
+                    p->lse,     p->logits,  p->chunk,  p->chunk_source, p->final_norm, p->raw_norm, p->cos_sin};
+  for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
+  sb_layer_work_free(&p->work);
+  sb_prepared_free(&p->prepared);
+  sb_free(&p->inputs);
+  sb_free(&p->host_rows);
+  sb_free(&p->host_ids);
+  sb_free(&p->sequence_loss);
+  sb_free(pass);
+}
+
+size_t sb_pass_waves(const sb_pass *p) {
+  return p->waves;
+}
+
+size_t sb_pass_sequences(const sb_pass *p) {
+  return p->setup.sequences;
+}
+
+void sb_pass_forget(sb_pass *p) {
+  p->kept = false;
+}
+
+static sb_status layer_forward(sb_pass *p, size_t wave, size_t layer, const void *image, void *in, void *out) {
+  size_t h = p->model->config.hidden;
+  SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
+  for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
+    SB_TRY(sb_layer_forward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
+                            sb_pass_at(p, out, s, h), sb_pass_at(p, in, s, h), p->T));
+    SB_TRY(sb_store_progress(p->model->store));
+    sb_pass_tick(p, 1);
+  }
+  return p->backend->op->sync(p->backend, p->stream);
+}
+
+sb_status sb_pass_forward_wave(sb_pass *p, size_t wave, bool keep) {
+  sb_model *m = p->model;
+  size_t layers = m->config.layers;
+  SB_TRY(sb_head_embed(p, wave));
+  sb_walk walk = {m->store, m->layer_first, layers, false, 0};
+  while (sb_walk_more(&walk)) {
+    size_t group;
+    const void *image;
+    sb_status status = sb_walk_enter(&walk, &group, &image);
+    size_t layer = group - m->layer_first;
+    if (status == SB_OK)
+      status = layer_forward(p, wave, layer, image, p->inputs[keep ? layer : 0], p->inputs[keep ? layer + 1 : 0]);
+    SB_AGREE(m->world, status);
+    SB_TRY(sb_walk_leave(&walk));
+  }
+  return sb_head_norm(p, wave, p->inputs[keep ? layers : 0]);
+}
+
+void sb_pass_start_ticks(sb_pass *p, double forward, double backward) {
+  double layers = (double)p->model->config.layers + 1; /* the head counts as one */
+  p->step = 0;
+  p->steps = (double)p->local * layers * (forward + backward);
+}
+
+static sb_status mean_loss(sb_pass *p, double *loss) {
+  sb_exact sum = {0};
+  sb_status status = SB_OK;
+  for (size_t s = 0; s < p->local && status == SB_OK; s++) status = sb_exact_add(&sum, p->sequence_loss[s]);
+  if (status != SB_OK)
+    status = sb_fail(SB_ERR_NUMERIC, "the loss is not a number: the weights, as they are quantized now, overflow in this model");
+  SB_AGREE(p->model->world, status);
+  SB_TRY(sb_exact_allreduce(&sum, 1, p->model->world->comm));
+  *loss = sb_exact_value(&sum) / (double)p->setup.sequences;
+  return SB_OK;
+}
+
+sb_status sb_pass_loss(sb_pass *p, double *loss) {
+  bool keep = p->setup.gradients && p->waves == 1;
+  p->kept = false;
+  sb_pass_start_ticks(p, 1, 0);
+  for (size_t wave = 0; wave < p->waves; wave++) {
+    SB_TRY(sb_pass_forward_wave(p, wave, keep));
+    SB_TRY(sb_head_forward(p, wave));
+  }
+  SB_TRY(mean_loss(p, loss));
+  p->kept = keep;
+  return SB_OK;
+}
+
+/* Carries the layer through the C interface of the gradient hook. */
+typedef struct relay {
+  const sb_pass_hooks *hooks;
+  size_t layer;
+} relay;
+
+static sb_status relay_matrix(void *context, sb_stream stream, sb_linear which, const float *g) {
+  const relay *r = context;
+  return r->hooks->matrix(r->hooks->context, stream, r->layer, which, g);
+}
+
+static sb_status layer_backward(sb_pass *p, size_t wave, size_t layer, const void *image, const sb_pass_hooks *hooks) {
+  relay r = {hooks, layer};
+  size_t h = p->model->config.hidden;
+  SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
+  SB_TRY(hooks->begin_layer(hooks->context, p->stream, layer, p->prepared));
+  for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
+    SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
+                             sb_pass_at(p, p->grads, s, h), sb_pass_at(p, p->inputs[layer], s, h), p->T, relay_matrix, &r));
+    SB_TRY(hooks->end_sequence(hooks->context, p->stream, layer));
+    SB_TRY(sb_store_progress(p->model->store));
+    sb_pass_tick(p, 3);
+  }
+  return p->backend->op->sync(p->backend, p->stream);
+}
+
+static sb_status backward_wave(sb_pass *p, size_t wave, const sb_pass_hooks *hooks) {
+  sb_model *m = p->model;
+  size_t layers = m->config.layers;
+  SB_TRY(sb_head_backward(p, wave, p->inputs[layers]));
+  sb_walk walk = {m->store, m->layer_first + layers - 1, layers, true, 0};
+  while (sb_walk_more(&walk)) {
+    size_t group;
+    const void *image;
+    sb_status status = sb_walk_enter(&walk, &group, &image);
+    size_t layer = group - m->layer_first;
+    if (status == SB_OK) status = layer_backward(p, wave, layer, image, hooks);
+    SB_AGREE(m->world, status);
+    SB_TRY(hooks->end_layer(hooks->context, layer));
+    SB_TRY(sb_walk_leave(&walk));
+  }
+  return SB_OK;
+}
+
+sb_status sb_pass_gradients(sb_pass *p, const sb_pass_hooks *hooks, double *loss) {
+  bool have = p->kept;
+  sb_pass_start_ticks(p, have ? 0 : 1, 3);
+  for (size_t wave = 0; wave < p->waves; wave++) {
+    if (!have) {
+      SB_TRY(sb_pass_forward_wave(p, wave, true));
+      SB_TRY(sb_head_forward(p, wave));
+    }
+    SB_TRY(backward_wave(p, wave, hooks));
+  }
+  p->kept = have || p->waves == 1;
+  return mean_loss(p, loss);
+}
+
+sb_status sb_pass_logits(sb_pass *p, size_t index, float *out) {
+  sb_model *m = p->model;
+  size_t vocab = m->config.vocab, wave = index / p->wave, s = index % p->wave;
+  SB_TRY(sb_pass_forward_wave(p, wave, false));
+  sb_walk walk = {m->store, m->head_first, m->head_count, false, 0};
+  while (sb_walk_more(&walk)) {
+    size_t group, v0 = 0, nv = 0;
+    const void *image, *weights;
+    sb_status status = sb_walk_enter(&walk, &group, &image);
+    if (status == SB_OK) status = sb_head_chunk(p, group, image, &v0, &nv, &weights);
+    if (status == SB_OK && index < p->local) {
+      status = sb_head_logits(p, weights, nv, s, p->logits);
+      if (status == SB_OK) status = p->backend->op->sync(p->backend, p->stream);
+      for (size_t t = 0; t < p->T && status == SB_OK; t++)
+        status = p->backend->op->download(p->backend, p->stream, out + t * vocab + v0, p->logits + t * nv, nv * sizeof(float));
+      if (status == SB_OK) status = p->backend->op->sync(p->backend, p->stream);
+    }
+    SB_AGREE(m->world, status);
+    SB_TRY(sb_walk_leave(&walk));
+  }
+  return SB_OK;
+}

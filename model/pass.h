@@ -1,0 +1,85 @@
+/* One pass of sequences through a distributed model, layer by layer: the loss, and the gradients of the decoder layers'
+ * matrices.
+ *
+ * Sequences are dealt to ranks in turn: sequence s belongs to rank s mod ranks. A rank takes its sequences through a
+ * layer one after another, so what is computed for a sequence does not depend on the others, nor on the number of ranks.
+ * Each layer's parameters are gathered once a wave; a *wave* is as many of a rank's sequences as the activation memory
+ * carries (forward only: one layer's input each; with gradients: the inputs of all layers).
+ *
+ * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its tokens 1..T-1, each given the ones
+ * before; the loss of the pass is the mean over all sequences, summed exactly: the same bits for any number of ranks. */
+#ifndef SB_MODEL_PASS_H
+#define SB_MODEL_PASS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+#include "model/prepare.h"
+
+typedef struct sb_pass sb_pass;
+
+typedef struct sb_pass_setup {
+  sb_model *model;
+  sb_backend *backend;
+  const uint32_t *tokens; /* this rank's sequences, [local, seqlen], kept by the caller; local = sb_pass_local(...) */
+  size_t sequences;       /* of all ranks */
+  size_t seqlen;
+  bool gradients;          /* prepare for sb_pass_gradients */
+  size_t activation_bytes; /* bound on the memory of a wave's layer inputs; at least one sequence is taken */
+  /* Called now and then with the share of the running call that is done (0..1); may be NULL. */
+  void (*tick)(void *context, double done);
+  void *tick_context;
+} sb_pass_setup;
+
+/* Number of the `sequences` that fall to a rank. */
+size_t sb_pass_local(const sb_world *world, size_t sequences);
+
+/* Collective. */
+sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out);
+void sb_pass_free(sb_pass **pass);
+
+/* The loss at the model's present bits. Collective; every rank gets the same. */
+sb_status sb_pass_loss(sb_pass *pass, double *loss);
+
+/* What the backward pass tells about each layer. */
+typedef struct sb_pass_hooks {
+  void *context;
+  /* A layer is ready: its weights are prepared. Local. */
+  sb_status (*begin_layer)(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared);
+  /* The gradient of the mean loss of ONE sequence, f32 [rows, cols] on the device. Local. */
+  sb_status (*matrix)(void *context, sb_stream stream, size_t layer, sb_linear which, const float *g);
+  /* All matrices of the layer have been seen for this sequence. Local. */
+  sb_status (*end_sequence)(void *context, sb_stream stream, size_t layer);
+  /* All sequences of the wave have been through the layer. Collective. */
+  sb_status (*end_layer)(void *context, size_t layer);
+} sb_pass_hooks;
+
+/* Backward through all layers, last one first, for every sequence, at the model's present bits; also gives the loss.
+ * Directly after sb_pass_loss at the same bits the forward part is not repeated (where one wave carries all sequences). */
+sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *loss);
+
+/* Number of waves of a pass, and of the sequences of all ranks. Local. */
+size_t sb_pass_waves(const sb_pass *pass);
+size_t sb_pass_sequences(const sb_pass *pass);
+/* Forgets a kept forward part: call it when the model's bits have changed. */
+void sb_pass_forget(sb_pass *pass);
+
+/* How two models differ on the same tokens, as means over all targets. */
+typedef struct sb_comparison {
+  double loss, ref_loss; /* mean NLL of a token, nats */
+  double mean_kl;        /* KL(reference || model), nats */
+  double top1_agreement; /* share of targets at which both models' most likely token is the same */
+  uint64_t targets;
+} sb_comparison;
+
+/* Both passes over the same tokens, without gradients, on the same world and backend, with equal waves. Collective. */
+sb_status sb_pass_compare(sb_pass *pass, sb_pass *reference, sb_comparison *out);
+
+/* For tests: logits f32 [seqlen, vocab] of this rank's local sequence `index` into host memory. Collective. */
+sb_status sb_pass_logits(sb_pass *pass, size_t index, float *out);
+
+#endif

@@ -1,0 +1,63 @@
+/* The inside of a pass, shared by pass.c (the decoder layers) and head.c (the ends of the model). */
+#ifndef SB_MODEL_PASS_IMPL_H
+#define SB_MODEL_PASS_IMPL_H
+
+#include "model/pass.h"
+#include "model/walk.h"
+
+struct sb_pass {
+  sb_pass_setup setup;
+  sb_model *model;
+  sb_backend *backend;
+  sb_stream stream;
+  size_t T, local, wave, waves; /* wave: most sequences at a time */
+  bool kept;                    /* the layer inputs of the only wave belong to the model's present bits */
+  double step, steps;           /* for tick */
+
+  sb_prepared *prepared;
+  sb_layer_work *work;
+  float *cos_sin;
+  void **inputs;              /* [layers + 1 or 1] activations [wave, T, hidden]: what a layer gets, and what leaves the last */
+  void *normed;               /* [wave, T, hidden] after the final norm */
+  void *grads;                /* [wave, T, hidden] dL/d(a layer's output), then its input */
+  void *normed_grads;         /* [wave, T, hidden] dL/d(normed) */
+  float *rstd;                /* [wave, T] of the final norm */
+  uint32_t *ids, *targets;    /* [wave, T], device */
+  uint32_t *argmax;           /* [wave, T], device */
+  float *row_max, *row_sum, *target_logit, *lse; /* [wave, T], device */
+  float *logits;              /* [T, rows of the largest head chunk] */
+  void *chunk, *chunk_source; /* the head chunk in weight type; its source rows where host and device differ */
+  float *final_norm;
+  void *raw_norm;
+
+  /* host */
+  float *host_rows;      /* [3, wave, T] */
+  uint32_t *host_ids;    /* [wave, T] */
+  double *sequence_loss; /* [local] mean NLL of each sequence, from the last forward */
+};
+
+/* Sequences of this rank in a wave. */
+size_t sb_pass_wave_count(const sb_pass *pass, size_t wave);
+/* Address of sequence s's [T, width] of activations in a [wave, T, width] buffer. */
+void *sb_pass_at(const sb_pass *pass, void *buffer, size_t s, size_t width);
+void sb_pass_start_ticks(sb_pass *pass, double forward, double backward);
+void sb_pass_tick(sb_pass *pass, double steps);
+
+/* Forward of one wave up to the final norm (fills normed); keeps every layer's input where `keep`. Collective. */
+sb_status sb_pass_forward_wave(sb_pass *pass, size_t wave, bool keep);
+
+/* Fills inputs[0] with the embeddings of the wave's tokens. Collective. */
+sb_status sb_head_embed(sb_pass *pass, size_t wave);
+/* normed = final norm of `x`. Collective. */
+sb_status sb_head_norm(sb_pass *pass, size_t wave, void *x);
+/* Soft-max statistics of the wave (lse, argmax) and each sequence's loss. Collective. */
+sb_status sb_head_forward(sb_pass *pass, size_t wave);
+/* grads = dL/d(input of the final norm). `x` is that input. Collective. */
+sb_status sb_head_backward(sb_pass *pass, size_t wave, void *x);
+/* logits = normed[s] W' for the head chunk in `image`; sets its first token and size. Local. */
+sb_status sb_head_chunk(sb_pass *pass, size_t group, const void *image, size_t *v0, size_t *nv, const void **weights);
+sb_status sb_head_logits(sb_pass *pass, const void *weights, size_t nv, size_t s, float *logits);
+/* Rows of the largest chunk of the head. */
+size_t sb_head_largest_chunk(const sb_model *model);
+
+#endif

@@ -1,0 +1,151 @@
+#include "model/prepare.h"
+
+#include "base/memory.h"
+
+struct sb_prepared {
+  const sb_model *model;
+  sb_backend *backend;
+  void *linear[SB_LINEARS]; /* own buffers */
+  void *source[SB_LINEARS]; /* own copies of the source rows; NULL on a unified backend */
+  float *norms[2];
+  void *raw_norm; /* a norm in the source's type, on its way */
+  const void *source_now[SB_LINEARS];
+  sb_layer_weights weights;
+};
+
+static size_t source_bytes(const sb_model *m, const sb_matrix *matrix) {
+  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(m->dtypes[matrix->tensor]);
+}
+
+static size_t weight_bytes(const sb_backend *b, const sb_matrix *matrix) {
+  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(b->weight);
+}
+
+/* A matrix has the same shape in every layer, but its type may differ: the largest counts. */
+static size_t largest_source(const sb_model *m, int which) {
+  size_t largest = 0;
+  for (size_t layer = 0; layer < m->config.layers; layer++)
+    largest = sb_max_size(largest, source_bytes(m, sb_model_matrix(m, layer, (sb_linear)which)));
+  return largest;
+}
+
+size_t sb_prepared_bytes(const sb_model *m, const sb_backend *b) {
+  size_t bytes = 3 * m->config.hidden * sizeof(float);
+  for (int which = 0; which < SB_LINEARS; which++) {
+    bytes += weight_bytes(b, sb_model_matrix(m, 0, (sb_linear)which));
+    if (!b->unified) bytes += largest_source(m, which);
+  }
+  return bytes;
+}
+
+sb_status sb_prepared_create(const sb_model *model, sb_backend *b, sb_prepared **out) {
+  sb_status status = SB_OK;
+  SB_TRY(sb_alloc(out, 1, sizeof **out, "prepared layer"));
+  sb_prepared *p = *out;
+  p->model = model;
+  p->backend = b;
+  for (int which = 0; which < SB_LINEARS; which++) {
+    SB_GO(b->op->alloc(b, weight_bytes(b, sb_model_matrix(model, 0, (sb_linear)which)), "weights of one layer", &p->linear[which]));
+    if (!b->unified) SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of one layer", &p->source[which]));
+  }
+  for (int i = 0; i < 2; i++)
+    SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer", (void **)&p->norms[i]));
+  SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer", &p->raw_norm));
+done:
+  if (status != SB_OK) sb_prepared_free(out);
+  return status;
+}
+
+void sb_prepared_free(sb_prepared **prepared) {
+  sb_prepared *p = *prepared;
+  if (!p) return;
+  for (int which = 0; which < SB_LINEARS; which++) {
+    p->backend->op->free(p->backend, p->linear[which]);
+    p->backend->op->free(p->backend, p->source[which]);
+  }
+  p->backend->op->free(p->backend, p->norms[0]);
+  p->backend->op->free(p->backend, p->norms[1]);
+  p->backend->op->free(p->backend, p->raw_norm);
+  sb_free(prepared);
+}
+
+const void *sb_place_image(const sb_model *m, const sb_place *place, const void *image) {
+  return (const char *)image + sb_store_offset(m->store, place->group, place->first_unit);
+}
+
+static sb_status prepare_norm(sb_prepared *p, sb_stream stream, const sb_place *place, const void *rows, float *out) {
+  sb_backend *b = p->backend;
+  const sb_model *m = p->model;
+  SB_TRY(b->op->upload(b, stream, p->raw_norm, rows, sb_model_row_bytes(m, place->tensor)));
+  return b->op->convert(b, stream, out, SB_F32, p->raw_norm, m->dtypes[place->tensor], m->config.hidden);
+}
+
+static bool untouched(const sb_model *m, const sb_matrix *matrix) {
+  size_t blocks = sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
+  for (size_t k = 0; k < blocks; k++)
+    if (m->bits[matrix->first_block + k] != 0) return false;
+  return true;
+}
+
+static sb_status prepare_source(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix, const void *rows) {
+  const sb_model *m = p->model;
+  sb_backend *b = p->backend;
+  sb_dtype dtype = m->dtypes[matrix->tensor];
+  const void *source = rows;
+  if (!b->unified) {
+    SB_TRY(b->op->upload(b, stream, p->source[which], rows, source_bytes(m, matrix)));
+    source = p->source[which];
+  }
+  p->source_now[which] = source;
+  p->weights.linear[which] = p->linear[which];
+  if (dtype == b->weight && untouched(m, matrix)) {
+    p->weights.linear[which] = source;
+    return SB_OK;
+  }
+  return b->op->quantize_blocks(b, stream, p->linear[which], b->weight, source, dtype, &matrix->grid,
+                                m->bits + matrix->first_block, m->blocking.symmetry);
+}
+
+static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix, const sb_place *place,
+                                const void *rows) {
+  const sb_model *m = p->model;
+  sb_backend *b = p->backend;
+  size_t *offsets, start = sb_store_offset(m->store, place->group, place->first_unit);
+  SB_TRY(sb_alloc(&offsets, place->units, sizeof *offsets, "offsets of packed rows"));
+  for (size_t u = 0; u < place->units; u++) offsets[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
+  p->source_now[which] = NULL;
+  p->weights.linear[which] = p->linear[which];
+  sb_status status = b->op->unpack_blocks(b, stream, p->linear[which], b->weight, rows, offsets, &matrix->grid,
+                                          m->bits + matrix->first_block, m->blocking.symmetry);
+  sb_free(&offsets);
+  return status;
+}
+
+sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const void *image) {
+  const sb_model *m = p->model;
+  size_t group = m->layer_first + layer;
+  for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
+    const sb_place *place = &m->places[i];
+    const void *rows = sb_place_image(m, place, image);
+    sb_role role = m->arch.tensors[place->tensor].role;
+    sb_linear which = sb_linear_of_role(role);
+    if (which == SB_LINEARS) {
+      SB_TRY(prepare_norm(p, stream, place, rows, p->norms[role == SB_ROLE_POST_NORM]));
+    } else {
+      const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+      SB_TRY(m->coding == SB_CODING_PACKED ? prepare_packed(p, stream, which, matrix, place, rows)
+                                           : prepare_source(p, stream, which, matrix, rows));
+    }
+  }
+  p->weights.attention_norm = p->norms[0];
+  p->weights.mlp_norm = p->norms[1];
+  return SB_OK;
+}
+
+const sb_layer_weights *sb_prepared_weights(const sb_prepared *p) {
+  return &p->weights;
+}
+
+const void *sb_prepared_source(const sb_prepared *p, sb_linear which) {
+  return p->source_now[which];
+}

@@ -1,0 +1,28 @@
+/* Walking through groups of the store with the next one always on its way. */
+#ifndef SB_MODEL_WALK_H
+#define SB_MODEL_WALK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+#include "mpi/store.h"
+
+/* A walk visits groups first, first + step, ... (count of them). */
+typedef struct sb_walk {
+  sb_store *store;
+  size_t first, count;
+  bool backward; /* first, first - 1, ... */
+  size_t at;     /* index of the group that sb_walk_enter will give next */
+} sb_walk;
+
+/* True while there is a group left to enter. */
+static inline bool sb_walk_more(const sb_walk *walk) {
+  return walk->at < walk->count;
+}
+/* Acquires the next group and starts on the one after it. Collective; *group and *image stay valid until sb_walk_leave. */
+sb_status sb_walk_enter(sb_walk *walk, size_t *group, const void **image);
+/* Releases the entered group. Collective. */
+sb_status sb_walk_leave(sb_walk *walk);
+
+#endif

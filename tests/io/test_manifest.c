@@ -1,0 +1,199 @@
+/* The manifest and the set of shards it describes. */
+#include "io/manifest.h"
+
+#include <sys/stat.h>
+
+#include "io/shards.h"
+#include "io/file.h"
+#include "io/shardset.h"
+#include "tests/io/io_test.h"
+
+enum { BLOCK = 4 };
+
+/* Two tensors (a quantized 10 x 6 matrix: 3 frames; a raw vector: 1 frame) in two shards, the frames dealt
+ * crosswise. */
+static void make_folder(const char *folder) {
+  sb_manifest m = {.block_rows = BLOCK, .block_cols = BLOCK, .effective_bits = 3.25, .code_bits = 3.0};
+  sb_shard_writer *writer;
+  sb_shard_reader *readers[2];
+  static const uint32_t frames[2][2][2] = {{{0, 2}, {1, 0}}, {{0, 0}, {0, 1}}};
+  mkdir(folder, 0777);
+  assert_ok(sb_manifest_allocate(&m, 2, 2));
+  m.model = json_pack("{s:s, s:i}", "architecture", "llama", "layers", 2);
+  m.tensors[0] = (sb_manifest_tensor){.name = strdup("q.weight"),
+                                      .dtype = SB_BF16,
+                                      .rank = 2,
+                                      .shape = {10, 6},
+                                      .kind = SB_TENSOR_QUANTIZED,
+                                      .frames = 3};
+  m.tensors[1] =
+      (sb_manifest_tensor){.name = strdup("norm"), .dtype = SB_F32, .rank = 1, .shape = {6}, .frames = 1};
+  for (int s = 0; s < 2; s++) {
+    char name[32], path[600];
+    sb_shard_stats stats;
+    snprintf(name, sizeof name, "shard-%d.sbs", s);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_ok(sb_shard_writer_create(path, 1, &writer));
+    for (int f = 0; f < 2; f++) {
+      char text[32];
+      snprintf(text, sizeof text, "tensor %u row %u", frames[s][f][0], frames[s][f][1]);
+      assert_ok(
+          sb_shard_writer_add(writer, frames[s][f][0], frames[s][f][1], SB_FILTER_NONE, text, strlen(text)));
+    }
+    assert_ok(sb_shard_writer_finish(writer, &stats));
+    sb_shard_writer_free(&writer);
+    m.shards[s] = (sb_manifest_shard){.file = strdup(name),
+                                      .bytes = stats.file_bytes,
+                                      .frames = stats.frames,
+                                      .index_checksum = stats.index_checksum};
+    m.stored_bytes += stats.file_bytes;
+    assert_ok(sb_shard_reader_open(path, &readers[s]));
+  }
+  assert_ok(sb_shard_content_hash(readers, 2, &m.content_hash));
+  sb_shard_reader_close(&readers[0]);
+  sb_shard_reader_close(&readers[1]);
+  assert_ok(sb_manifest_write(folder, &m));
+  sb_manifest_free(&m);
+}
+
+static void write_and_read(void **state) {
+  (void)state;
+  sb_manifest m;
+  make_folder(at("a"));
+  assert_ok(sb_manifest_read(at("a"), &m));
+  assert_string_equal(m.program_version, SB_VERSION);
+  assert_string_equal(json_string_value(json_object_get(m.model, "architecture")), "llama");
+  assert_int_equal(m.block_rows, BLOCK);
+  assert_false(m.symmetric);
+  assert_int_equal(m.tensor_count, 2);
+  assert_string_equal(m.tensors[0].name, "q.weight");
+  assert_int_equal(m.tensors[0].dtype, SB_BF16);
+  assert_int_equal(m.tensors[0].shape[1], 6);
+  assert_int_equal(m.tensors[0].kind, SB_TENSOR_QUANTIZED);
+  assert_int_equal(m.tensors[0].frames, 3);
+  assert_int_equal(m.tensors[1].kind, SB_TENSOR_RAW);
+  assert_int_equal(m.shard_count, 2);
+  assert_string_equal(m.shards[1].file, "shard-1.sbs");
+  assert_true(m.effective_bits == 3.25 && m.code_bits == 3.0);
+  sb_manifest_free(&m);
+}
+
+static void set_finds_every_frame(void **state) {
+  (void)state;
+  sb_shardset *set;
+  make_folder(at("s"));
+  assert_ok(sb_shardset_open(at("s"), &set));
+  for (uint32_t t = 0; t < 2; t++)
+    for (uint32_t r = 0; r < sb_shardset_manifest(set)->tensors[t].frames; r++) {
+      char want[32], got[32] = {0};
+      snprintf(want, sizeof want, "tensor %u row %u", t, r);
+      assert_ok(sb_shardset_read(set, t, r, got, strlen(want)));
+      assert_string_equal(got, want);
+    }
+  for (size_t s = 0; s < sb_shardset_count(set); s++)
+    assert_ok(sb_shard_verify(sb_shardset_reader(set, s), NULL, NULL));
+  sb_shardset_close(&set);
+}
+
+/* Replaces the first occurrence of `from` in the manifest of a fresh folder. */
+static void edit(const char *folder, const char *from, const char *to) {
+  size_t bytes;
+  char path[600];
+  make_folder(folder);
+  snprintf(path, sizeof path, "%s/manifest.json", folder);
+  char *text = (char *)get_file(path, &bytes), *found;
+  text[bytes] = '\0';
+  found = strstr(text, from);
+  if (!found) fail_msg("'%s' is not in the manifest", from);
+  size_t head = (size_t)(found - text), tail = bytes - head - strlen(from), total = head + strlen(to) + tail;
+  char *edited = malloc(total);
+  memcpy(edited, text, head);
+  memcpy(edited + head, to, strlen(to));
+  memcpy(edited + head + strlen(to), found + strlen(from), tail);
+  put_file(path, edited, total);
+  free(edited);
+  free(text);
+}
+
+static void bad_manifests(void **state) {
+  (void)state;
+  static const struct {
+    const char *from, *to;
+    sb_status status;
+    const char *says, *also;
+  } edits[] = {
+      {"\"format_version\": 1", "\"format_version\": 2", SB_ERR_UNSUPPORTED, "version 2", "update shardbits"},
+      {"\"format\": \"shardbits\"", "\"format\": \"other\"", SB_ERR_FORMAT, "'other'", "shardbits"},
+      {"\"rows\": 4", "\"rows\": 0", SB_ERR_FORMAT, "block size", "0"},
+      {"\"rows\": 4", "\"rows\": 5", SB_ERR_FORMAT, "'q.weight'", "3 frames"},
+      {"\"rows\": 4", "\"rows\": -4", SB_ERR_FORMAT, "-4", "rows"},
+      {"\"rows\": 4", "\"rows\": \"4\"", SB_ERR_FORMAT, "rows", "integer"},
+      {"\"asymmetric\"", "\"sideways\"", SB_ERR_FORMAT, "'sideways'", "'symmetric'"},
+      {"\"BF16\"", "\"B16\"", SB_ERR_UNSUPPORTED, "'B16'", "q.weight"},
+      {"\"BF16\"", "\"I8\"", SB_ERR_FORMAT, "not a matrix", "q.weight"},
+      {"\"quantized\"", "\"guessed\"", SB_ERR_FORMAT, "'guessed'", "tensor 0"},
+      {"\"name\": \"norm\"", "\"name\": \"q.weight\"", SB_ERR_FORMAT, "twice", "'q.weight'"},
+      {"\"name\": \"norm\"", "\"nome\": \"norm\"", SB_ERR_FORMAT, "\"name\"", "tensor 1"},
+      {"shard-1.sbs", "../shard-1.sbs", SB_ERR_FORMAT, "plain file name", "../shard-1.sbs"},
+      {"shard-1.sbs", "shard-0.sbs", SB_ERR_FORMAT, "twice", "shard-0.sbs"},
+      {"\"stored_bytes\": ", "\"stored_bytes\": 1", SB_ERR_FORMAT, "stored_bytes", "shards have"},
+      {"\"content_hash\": \"", "\"content_hash\": \"z", SB_ERR_FORMAT, "content_hash", "hexadecimal"},
+      {"\"effective_bits\": 3.25", "\"effective_bits\": -1", SB_ERR_FORMAT, "bits a weight", "manifest.json"},
+      {"\"model\": {", "\"model\": 3, \"m\": {", SB_ERR_FORMAT, "\"model\"", "object"},
+      {"\"model\": {", "\"blocks\": {", SB_ERR_FORMAT, "duplicated", "line"},
+      {"{", "", SB_ERR_FORMAT, "not valid JSON", "manifest.json"},
+  };
+  for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+    sb_manifest m;
+    edit(at("e"), edits[i].from, edits[i].to);
+    expect_failure(sb_manifest_read(at("e"), &m), edits[i].status, at("e/manifest.json"), edits[i].says,
+                   edits[i].also, NULL);
+    assert_null(m.tensors);
+  }
+  sb_manifest m;
+  mkdir(at("none"), 0777);
+  expect_failure(sb_manifest_read(at("none"), &m), SB_ERR_IO, "none/manifest.json", "quantize", NULL);
+}
+
+static sb_status open_and_close(const char *folder) {
+  sb_shardset *set;
+  sb_status status = sb_shardset_open(folder, &set);
+  sb_shardset_close(&set);
+  return status;
+}
+
+static void bad_sets(void **state) {
+  (void)state;
+  size_t bytes;
+  make_folder(at("m"));
+  unlink(at("m/shard-1.sbs"));
+  expect_failure(open_and_close(at("m")), SB_ERR_IO, "m/shard-1.sbs", "missing", NULL);
+  make_folder(at("m"));
+  assert_int_equal(rename(at("m/shard-0.sbs"), at("m/shard-1.sbs")), 0);
+  assert_ok(sb_copy_file(at("m/shard-1.sbs"), at("m/shard-0.sbs")));
+  expect_failure(open_and_close(at("m")), SB_ERR_FORMAT, "m/shard-1.sbs", "another run", NULL);
+  edit(at("m"), "\"content_hash\": \"", "\"content_hash\": \"0123456789abcdef\", \"was\": \"");
+  expect_failure(open_and_close(at("m")), SB_ERR_FORMAT, "content hash", "0123456789abcdef", NULL);
+  make_folder(at("m"));
+  unsigned char *image = get_file(at("m/shard-0.sbs"), &bytes);
+  image[32 + 9] ^= 1; /* inside the first frame, after zstd's own 9 bytes or so: tensor 0, row 2 */
+  image[32 + 12] ^= 1;
+  put_file(at("m/shard-0.sbs"), image, bytes);
+  free(image);
+  sb_shardset *set;
+  char got[32];
+  assert_ok(sb_shardset_open(at("m"), &set)); /* the frames are looked at when they are read */
+  expect_failure(sb_shardset_read(set, 0, 2, got, 14), SB_ERR_FORMAT, "shard-0.sbs", "block row 2",
+                 "'q.weight'", NULL);
+  sb_shardset_close(&set);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(write_and_read),
+      cmocka_unit_test(set_finds_every_frame),
+      cmocka_unit_test(bad_manifests),
+      cmocka_unit_test(bad_sets),
+  };
+  return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+}

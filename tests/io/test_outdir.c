@@ -1,0 +1,174 @@
+/* The output folder: complete or not there. */
+#include "io/outdir.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include "tests/io/io_test.h"
+
+static void touch(const char *folder, const char *name, const char *text) {
+  char path[SB_PATH_MAX];
+  assert_ok(sb_path_join(path, folder, name));
+  put_file(path, text, strlen(text));
+}
+
+static int exists(const char *path) {
+  return access(path, F_OK) == 0;
+}
+
+/* Number of names in the scratch folder that start with `prefix`. */
+static int count_names(const char *prefix) {
+  DIR *folder = opendir(scratch);
+  int n = 0;
+  for (struct dirent *e; (e = readdir(folder));) n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+  closedir(folder);
+  return n;
+}
+
+static void commit_makes_it_appear(void **state) {
+  (void)state;
+  sb_outdir out;
+  assert_ok(sb_outdir_begin(at("new//"), false, &out));
+  assert_false(exists(at("new")));
+  assert_non_null(strstr(out.partial, "new.partial-"));
+  touch(out.partial, "a", "1");
+  assert_ok(sb_outdir_commit(&out));
+  assert_true(exists(at("new/a")));
+  assert_int_equal(count_names("new"), 1);
+  assert_ok(sb_outdir_abandon(&out)); /* nothing left to abandon */
+  assert_true(exists(at("new/a")));
+}
+
+static void abandon_leaves_nothing(void **state) {
+  (void)state;
+  sb_outdir out;
+  assert_ok(sb_outdir_begin(at("gone"), false, &out));
+  touch(out.partial, "a", "1");
+  char sub[SB_PATH_MAX];
+  assert_ok(sb_path_join(sub, out.partial, "sub"));
+  mkdir(sub, 0777);
+  touch(sub, "b", "2");
+  assert_int_equal(symlink(scratch, at("link-target")), 0);
+  char link[SB_PATH_MAX];
+  assert_ok(sb_path_join(link, out.partial, "link"));
+  assert_int_equal(symlink(scratch, link), 0); /* must not be followed */
+  assert_ok(sb_outdir_abandon(&out));
+  assert_int_equal(count_names("gone"), 0);
+  assert_true(exists(scratch));
+  assert_true(exists(at("link-target")));
+}
+
+static void empty_folder_is_taken(void **state) {
+  (void)state;
+  sb_outdir out;
+  mkdir(at("empty"), 0777);
+  assert_ok(sb_outdir_begin(at("empty"), false, &out));
+  touch(out.partial, "a", "1");
+  assert_ok(sb_outdir_commit(&out));
+  assert_true(exists(at("empty/a")));
+}
+
+static void existing_output(void **state) {
+  (void)state;
+  sb_outdir out;
+  mkdir(at("old"), 0777);
+  touch(at("old"), "precious", "x");
+  expect_failure(sb_outdir_begin(at("old"), false, &out), SB_ERR_IO, "old", "not empty", "--overwrite", NULL);
+  expect_failure(sb_outdir_begin(at("old"), true, &out), SB_ERR_IO, "old", "manifest.json", NULL);
+  touch(at("old"), "manifest.json", "{}");
+  assert_ok(sb_outdir_begin(at("old"), true, &out));
+  touch(out.partial, "new", "x");
+  assert_true(exists(at("old/precious"))); /* until the commit */
+  assert_ok(sb_outdir_commit(&out));
+  assert_true(exists(at("old/new")));
+  assert_false(exists(at("old/precious")));
+  assert_int_equal(count_names("old"), 1);
+  touch(scratch, "file", "x");
+  expect_failure(sb_outdir_begin(at("file"), true, &out), SB_ERR_IO, "file", "not a folder", NULL);
+}
+
+static void abandoned_overwrite_keeps_the_old(void **state) {
+  (void)state;
+  sb_outdir out;
+  mkdir(at("keep"), 0777);
+  touch(at("keep"), "manifest.json", "{}");
+  assert_ok(sb_outdir_begin(at("keep"), true, &out));
+  assert_ok(sb_outdir_abandon(&out));
+  assert_true(exists(at("keep/manifest.json")));
+  assert_int_equal(count_names("keep"), 1);
+}
+
+static void taken_meanwhile(void **state) {
+  (void)state;
+  sb_outdir out;
+  assert_ok(sb_outdir_begin(at("race"), false, &out));
+  mkdir(at("race"), 0777);
+  touch(at("race"), "theirs", "x");
+  expect_failure(sb_outdir_commit(&out), SB_ERR_IO, "race", "meanwhile", NULL);
+  assert_true(exists(at("race/theirs")));
+  assert_ok(sb_outdir_abandon(&out));
+  assert_int_equal(count_names("race"), 1);
+}
+
+static void parents(void **state) {
+  (void)state;
+  sb_outdir out;
+  expect_failure(sb_outdir_begin(at("no/such"), false, &out), SB_ERR_IO, "no/such", "make it first", NULL);
+  touch(scratch, "plain", "x");
+  expect_failure(sb_outdir_begin(at("plain/out"), false, &out), SB_ERR_IO, "plain", NULL);
+  expect_failure(sb_outdir_begin("", false, &out), SB_ERR_USAGE, "empty", NULL);
+}
+
+static void unwritable_parent(void **state) {
+  (void)state;
+  sb_outdir out;
+  bool root = geteuid() == 0; /* root may write anywhere, so it becomes somebody else for a moment */
+  mkdir(at("locked"), 0555);
+  if (root) assert_int_equal(chmod(scratch, 0755) | seteuid(65534), 0);
+  sb_status status = sb_outdir_begin(at("locked/out"), false, &out);
+  if (root) assert_int_equal(seteuid(0), 0);
+  expect_failure(status, SB_ERR_IO, "locked", "not writable", NULL);
+}
+
+static void space(void **state) {
+  (void)state;
+  sb_outdir out;
+  assert_ok(sb_outdir_begin(at("space"), false, &out));
+  assert_ok(sb_outdir_require_space(&out, 1));
+  expect_failure(sb_outdir_require_space(&out, (uint64_t)1 << 60), SB_ERR_IO, "space", "free", NULL);
+  assert_ok(sb_outdir_abandon(&out));
+}
+
+static void single_files(void **state) {
+  (void)state;
+  size_t bytes;
+  static char big[3000000];
+  fill_random(big, sizeof big, 5);
+  assert_ok(sb_file_write_atomic(at("f"), "first", 5));
+  assert_ok(sb_file_write_atomic(at("f"), big, sizeof big));
+  assert_ok(sb_copy_file(at("f"), at("f2")));
+  unsigned char *got = get_file(at("f2"), &bytes);
+  assert_int_equal(bytes, sizeof big);
+  assert_memory_equal(got, big, bytes);
+  free(got);
+  assert_int_equal(count_names("f."), 0);
+  expect_failure(sb_copy_file(at("absent"), at("f3")), SB_ERR_IO, "absent", "No such file", NULL);
+  assert_false(exists(at("f3")));
+  expect_failure(sb_file_write_atomic(at("nowhere/f"), "x", 1), SB_ERR_IO, "nowhere/f", NULL);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(commit_makes_it_appear),
+      cmocka_unit_test(abandon_leaves_nothing),
+      cmocka_unit_test(empty_folder_is_taken),
+      cmocka_unit_test(existing_output),
+      cmocka_unit_test(abandoned_overwrite_keeps_the_old),
+      cmocka_unit_test(taken_meanwhile),
+      cmocka_unit_test(parents),
+      cmocka_unit_test(unwritable_parent),
+      cmocka_unit_test(space),
+      cmocka_unit_test(single_files),
+  };
+  return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+}
