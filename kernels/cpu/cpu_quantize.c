@@ -1,41 +1,40 @@
-#include "kernels/cpu/cpu_blocks.h"
-#include "kernels/cpu/cpu_grid.h"
+/* Rounding a matrix to the grids of its blocks. */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu_group.h"
 
-/* One group: out[first .. first + n) = Q_bits(w). */
-static void quantize_group(void *out, sb_dtype out_dtype, size_t first, const float *w, size_t n, unsigned bits,
-                           sb_symmetry symmetry) {
-  const sb_grid_kind kind = sb_grid_kind_of(bits, symmetry);
-  sb_grid grid = {0};
-  if (bits > 0) grid = sb_grid_open(cpu_group_choose(w, n, bits, symmetry), bits, symmetry);
-  for (size_t i = 0; i < n; i += LANES) {
-    const lanes_mask m = lanes_first(n - i);
-    lanes x = lanes_load(w + i, m);
-    if (bits > 0) x = cpu_values(&grid, kind, cpu_codes(&grid, kind, x));
-    lanes_store_as(out, out_dtype, first + i, m, x);
+/* dst[0..n) = values in the output's type. */
+static void store(void *out, sb_dtype dtype, size_t at, const float *values, size_t n) {
+  if (dtype == SB_F32) {
+    memcpy((float *)out + at, values, n * sizeof *values);
+  } else {
+    uint16_t *half = (uint16_t *)out + at;
+    for (size_t i = 0; i < n; i++) half[i] = dtype == SB_BF16 ? sb_f32_to_bf16(values[i]) : sb_f32_to_f16(values[i]);
   }
 }
 
-sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype, const void *w,
-                                 sb_dtype w_dtype, const sb_grid_shape *grid, const uint8_t *bits,
-                                 sb_symmetry symmetry) {
-  const int threads = sb_cpu_block_threads(backend);
-  const size_t strips = sb_grid_block_rows(grid) * sb_cpu_strips_across(grid);
-  const size_t room_size = sb_min_size(grid->block_cols, grid->cols);
-  float *rooms = NULL;
-  (void)stream;
-  SB_TRY(sb_cpu_check_blocks("quantize_blocks", grid, bits, 0, symmetry));
-  SB_TRY(sb_alloc_raw(&rooms, room_size * (size_t)threads, sizeof *rooms, "rows of weights"));
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (size_t index = 0; index < strips; index++) {
-    const sb_cpu_strip s = sb_cpu_strip_at(grid, index);
-    float *room = rooms + room_size * (size_t)omp_get_thread_num();
-    for (size_t r = s.row; r < s.row + s.rows; r++)
-      for (size_t j = 0; j < s.blocks; j++) {
-        const size_t col = j * grid->block_cols, n = sb_min_size(grid->block_cols, s.cols - col);
-        const size_t first = r * grid->cols + s.col + col;
-        quantize_group(out, out_dtype, first, lanes_floats(room, w, w_dtype, first, n), n, bits[s.block + j], symmetry);
-      }
+static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype, size_t at, size_t n, unsigned bits,
+                        sb_symmetry symmetry) {
+  float values[SB_GROUP_MAX];
+  size_t padded = sb_cpu_load_group(values, w, w_dtype, at, n);
+  if (bits != 0) {
+    sb_group_range range;
+    sb_cpu_group_range(values, n, padded, bits == 1, &range);
+    const sb_group group = sb_group_choose(&range, bits, symmetry);
+    for (size_t i = 0; i < padded; i++) values[i] = sb_group_value(&group, sb_group_code(&group, values[i]));
   }
-  sb_free(&rooms);
+  store(out, out_dtype, at, values, n);
+}
+
+sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
+                                 const sb_grid_shape *grid, const uint8_t *bits, sb_symmetry symmetry) {
+  (void)stream;
+  size_t block_cols = sb_grid_block_cols(grid);
+  if (grid->block_cols > SB_GROUP_MAX)
+    return sb_fail(SB_ERR_UNSUPPORTED, "blocks of %zu columns: at most %d are supported", grid->block_cols, SB_GROUP_MAX);
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
+  for (size_t row = 0; row < grid->rows; row++)
+    for (size_t j = 0; j < block_cols; j++)
+      round_group(out, out_dtype, w, w_dtype, row * grid->cols + j * grid->block_cols, sb_grid_cols_of(grid, j),
+                  bits[row / grid->block_rows * block_cols + j], symmetry);
   return SB_OK;
 }
