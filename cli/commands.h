@@ -1,0 +1,18 @@
+/* The commands of the program: each parses its own line (argv[0] is its name), does its work, prints, and
+ * returns the status that all ranks agree on. Collective over the world. No algorithm lives in cli/. */
+#ifndef SB_CLI_COMMANDS_H
+#define SB_CLI_COMMANDS_H
+
+#include "base/status.h"
+#include "mpi/world.h"
+
+typedef sb_status sb_command_run(const sb_world *world, int argc, char **argv);
+
+sb_command_run sb_cmd_inspect;
+sb_command_run sb_cmd_plan;
+sb_command_run sb_cmd_quantize;
+sb_command_run sb_cmd_eval;
+sb_command_run sb_cmd_verify;
+sb_command_run sb_cmd_export;
+
+#endif

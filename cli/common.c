@@ -1,0 +1,88 @@
+#include "cli/common.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/threads.h"
+
+static const char *const compute_names[] = {[SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", NULL};
+static const char *const width_names[] = {
+    [SB_TOKENS_AUTO] = "auto", [SB_TOKENS_U16] = "u16", [SB_TOKENS_U32] = "u32", NULL};
+
+size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
+  size_t n = 0;
+  if (set & SB_COMMON_SEQUENCES) {
+    table[n++] = (sb_option){.name = "seqlen",
+                             .kind = SB_OPTION_SIZE,
+                             .value = &c->seqlen,
+                             .low = 2,
+                             .high = 1048576,
+                             .operand = "N",
+                             .help = "Tokens of a sequence."};
+    table[n++] = (sb_option){.name = "seqs",
+                             .kind = SB_OPTION_SIZE,
+                             .value = &c->seqs,
+                             .low = 0,
+                             .high = 1e9,
+                             .operand = "N",
+                             .help = "Sequences to use, from the start of the file; 0 takes all.",
+                             .unset = c->seqs == 0 ? "all" : NULL};
+  }
+  if (set & SB_COMMON_TOKENS)
+    table[n++] = (sb_option){.name = "token-dtype",
+                             .kind = SB_OPTION_CHOICE,
+                             .value = &c->token_width,
+                             .choices = width_names,
+                             .operand = "T",
+                             .help = "Width of the ids in a raw token file (.npy says itself)."};
+  if (set & SB_COMMON_COMPUTE)
+    table[n++] = (sb_option){.name = "compute",
+                             .kind = SB_OPTION_CHOICE,
+                             .value = &c->compute,
+                             .choices = compute_names,
+                             .operand = "T",
+                             .help = "Arithmetic of matrix products; bf16 sums in f32."};
+  if (set & SB_COMMON_SEED)
+    table[n++] = (sb_option){.name = "seed",
+                             .kind = SB_OPTION_SEED,
+                             .value = &c->seed,
+                             .operand = "N",
+                             .help = "Seed of everything random."};
+  table[n++] = (sb_option){.name = "threads",
+                           .kind = SB_OPTION_INT,
+                           .value = &c->threads,
+                           .low = 0,
+                           .high = 4096,
+                           .operand = "N",
+                           .help = "Threads of each rank.",
+                           .unset = "this rank's share of the cores"};
+  table[n++] = (sb_option){.name = "json",
+                           .kind = SB_OPTION_STRING,
+                           .value = &c->json,
+                           .operand = "FILE",
+                           .help = "Write the results as JSON; - is stdout."};
+  table[n++] = (sb_option){.name = "quiet",
+                           .kind = SB_OPTION_FLAG,
+                           .value = &c->quiet,
+                           .help = "No log and no progress on stderr; errors still appear."};
+  return n;
+}
+
+sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
+                          char **argv, bool *help) {
+  sb_option table[SB_COMMON_MAX];
+  usage->common_count = sb_common_options(common, set, table);
+  usage->common = table;
+  sb_status status = sb_options_parse(usage, argc, argv, help);
+  if (status == SB_OK && *help && world->rank == 0) sb_options_help(usage, stdout);
+  usage->common = NULL;
+  usage->common_count = 0;
+  if (status != SB_OK || *help) return status;
+  sb_log_open(world->rank == 0 && !common->quiet);
+  return sb_threads_settle(world, &common->threads);
+}
+
+bool sb_common_prints(const sb_world *world, const sb_common *common) {
+  return world->rank == 0 && !(common->json && strcmp(common->json, "-") == 0);
+}

@@ -1,0 +1,46 @@
+/* Options that several commands share, and what they set up. */
+#ifndef SB_CLI_COMMON_H
+#define SB_CLI_COMMON_H
+
+#include "cli/options.h"
+#include "io/tokens.h"
+#include "kernels/backend.h"
+#include "mpi/world.h"
+
+typedef struct sb_common {
+  size_t seqlen;    /* tokens of a sequence */
+  size_t seqs;      /* sequences used; 0: all the file has */
+  const char *json; /* where the report goes: NULL nowhere, "-" stdout */
+  bool quiet;
+  int threads; /* of this rank; 0: chosen by sb_common_begin */
+  uint64_t seed;
+  int compute;     /* sb_compute */
+  int token_width; /* sb_token_width */
+} sb_common;
+
+#define SB_COMMON_DEFAULTS ((sb_common){.seqlen = 512, .seqs = 0, .seed = 0})
+
+/* Which of them a command takes; --json, --quiet and --threads are always there. */
+enum {
+  SB_COMMON_SEQUENCES = 1,
+  SB_COMMON_SEED = 2,
+  SB_COMMON_COMPUTE = 4,
+  SB_COMMON_TOKENS = 8,
+  SB_COMMON_ALL = 15
+};
+enum { SB_COMMON_MAX = 8 };
+
+/* Writes the table for the options in `set` into table[SB_COMMON_MAX], pointing into *common; returns their
+ * number. */
+size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
+
+/* Parses a command's line: sets usage's second table to the common options in `set`, and where --help is
+ * asked for, prints it (rank 0) and sets *help: the command then returns SB_OK. Otherwise opens the log and
+ * settles common->threads. Collective within a node. */
+sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
+                          char **argv, bool *help);
+
+/* Whether results for people go to stdout on this rank: rank 0, unless the report goes there. Local. */
+bool sb_common_prints(const sb_world *world, const sb_common *common);
+
+#endif

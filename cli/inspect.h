@@ -1,0 +1,22 @@
+/* The two things that `inspect` describes. Collective; every rank returns the same status. */
+#ifndef SB_CLI_INSPECT_H
+#define SB_CLI_INSPECT_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "mpi/world.h"
+
+typedef struct sb_inspect_request {
+  const char *path;
+  size_t block[2]; /* rows, columns */
+  bool check;      /* read all weights */
+} sb_inspect_request;
+
+/* Table to `out` (NULL: none), figures into `report` (NULL: none). */
+sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *request, FILE *out,
+                           json_t *report);
+sb_status sb_inspect_output(const sb_world *world, const sb_inspect_request *request, FILE *out,
+                            json_t *report);
+
+#endif

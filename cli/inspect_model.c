@@ -1,0 +1,143 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "cli/inspect.h"
+#include "cli/report_json.h"
+#include "cli/table.h"
+#include "cli/uniform_bits.h"
+#include "model/arch_check.h"
+#include "model/finite.h"
+#include "model/footprint.h"
+
+/* What the files say about the tensors of the list. */
+typedef struct contents {
+  uint64_t bytes;
+  size_t files; /* highest file number seen, + 1 */
+  size_t tensors[SB_DTYPE_COUNT];
+} contents;
+
+static contents count_contents(const sb_arch *arch, const sb_safetensors *weights) {
+  contents c = {0};
+  for (size_t i = 0; i < arch->count; i++) {
+    const sb_tensor_info *info = sb_safetensors_find(weights, arch->tensors[i].name);
+    c.bytes += info->bytes;
+    c.tensors[info->dtype]++;
+    if ((size_t)info->fd_index >= c.files) c.files = (size_t)info->fd_index + 1;
+  }
+  return c;
+}
+
+/* "BF16", or "BF16 (270), F32 (2)". */
+static void dtype_text(const contents *c, size_t all, char *text, size_t size) {
+  size_t n = 0;
+  text[0] = 0;
+  for (int d = 0; d < SB_DTYPE_COUNT && n < size; d++) {
+    if (!c->tensors[d]) continue;
+    if (c->tensors[d] == all)
+      n += (size_t)snprintf(text + n, size - n, "%s", sb_dtype_name((sb_dtype)d));
+    else
+      n += (size_t)snprintf(text + n, size - n, "%s%s (%zu)", n ? ", " : "", sb_dtype_name((sb_dtype)d),
+                            c->tensors[d]);
+  }
+}
+
+static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_t *report) {
+  const sb_config *f = &arch->config;
+  char text[SB_TEXT_SIZE], types[128];
+  size_t tables = f->vocab * f->hidden * (f->tie_embeddings ? 1 : 2),
+         norms = arch->parameters - arch->linear_parameters - tables;
+  sb_table_row(out, "architecture", "%s", f->architecture);
+  sb_table_row(out, "layers", "%zu of hidden %zu, MLP %zu", f->layers, f->hidden, f->intermediate);
+  sb_table_row(out, "attention", "%zu heads of %zu, %zu KV heads", f->heads, f->head_dim, f->kv_heads);
+  sb_table_row(out, "vocabulary", "%zu tokens, LM head %s", f->vocab,
+               f->tie_embeddings ? "tied to the embedding" : "of its own");
+  sb_table_row(out, "rotary embedding", "theta %g%s, trained on %zu positions", f->rope_theta,
+               f->rope_kind == SB_ROPE_DEFAULT  ? ""
+               : f->rope_kind == SB_ROPE_LLAMA3 ? ", llama3 scaling"
+                                                : ", linear scaling",
+               f->max_positions);
+  sb_table_row(out, "parameters", "%s", sb_text_count(text, sizeof text, (double)arch->parameters));
+  sb_table_row(out, "  linear layers", "%s (%.1f%%), to be quantized",
+               sb_text_count(text, sizeof text, (double)arch->linear_parameters),
+               100.0 * (double)arch->linear_parameters / (double)arch->parameters);
+  sb_table_row(out, "  embedding, head", "%s (%.1f%%), kept as they are",
+               sb_text_count(text, sizeof text, (double)tables),
+               100.0 * (double)tables / (double)arch->parameters);
+  sb_table_row(out, "  norms", "%s", sb_text_count(text, sizeof text, (double)norms));
+  dtype_text(c, arch->count, types, sizeof types);
+  sb_table_row(out, "weights", "%s, %zu tensors of %s, %zu file%s",
+               sb_text_bytes(text, sizeof text, (double)c->bytes), arch->count, types, c->files,
+               c->files == 1 ? "" : "s");
+  sb_report_text(report, "architecture", f->architecture);
+  sb_report_count(report, "layers", f->layers);
+  sb_report_count(report, "hidden", f->hidden);
+  sb_report_count(report, "intermediate", f->intermediate);
+  sb_report_count(report, "heads", f->heads);
+  sb_report_count(report, "kv_heads", f->kv_heads);
+  sb_report_count(report, "head_dim", f->head_dim);
+  sb_report_count(report, "vocab", f->vocab);
+  sb_report_flag(report, "tied_embeddings", f->tie_embeddings);
+  sb_report_count(report, "parameters", arch->parameters);
+  sb_report_count(report, "linear_parameters", arch->linear_parameters);
+  sb_report_count(report, "embedding_parameters", tables);
+  sb_report_count(report, "norm_parameters", norms);
+  sb_report_count(report, "tensors", arch->count);
+  sb_report_count(report, "bytes", c->bytes);
+  sb_report_count(report, "files", c->files);
+  sb_report_text(report, "dtypes", types);
+}
+
+static void print_blocks(const sb_arch *arch, const sb_inspect_request *request, FILE *out, json_t *report) {
+  size_t blocks = sb_footprint_blocks(arch, request->block[0], request->block[1]);
+  char text[SB_TEXT_SIZE];
+  sb_table_head(out, "In blocks of %zu x %zu", request->block[0], request->block[1]);
+  sb_table_row(out, "blocks", "%zu (%zu a layer)", blocks, blocks / arch->config.layers);
+  sb_report_count(report, "block_rows", request->block[0]);
+  sb_report_count(report, "block_cols", request->block[1]);
+  sb_report_count(report, "blocks", blocks);
+  json_t *list = report ? json_array() : NULL;
+  if (out) fprintf(out, "  uniform bits       effective bits a weight   linear layers\n");
+  for (unsigned b = 1; b <= 8; b++) {
+    double bits = sb_uniform_effective_bits(arch, request->block[0], request->block[1], b, SB_ASYMMETRIC);
+    if (out)
+      fprintf(out, "  %-18u %-25.4f %s\n", b, bits,
+              sb_text_bytes(text, sizeof text, bits * (double)arch->linear_parameters / 8.0));
+    if (list) json_array_append_new(list, json_real(bits));
+  }
+  if (report) json_object_set_new(report, "uniform_effective_bits", list);
+}
+
+static sb_status open_model(const char *path, sb_arch *arch, sb_safetensors **weights) {
+  sb_config config;
+  SB_TRY(sb_config_read(path, &config));
+  SB_TRY(sb_arch_create(&config, arch));
+  SB_TRY(sb_safetensors_open(path, weights));
+  return sb_arch_check(arch, *weights, path);
+}
+
+sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *request, FILE *out,
+                           json_t *report) {
+  sb_arch arch = {0};
+  sb_safetensors *weights = NULL;
+  uint64_t checked = 0;
+  sb_status status = sb_world_agree(world, open_model(request->path, &arch, &weights));
+  if (status == SB_OK) {
+    contents c = count_contents(&arch, weights);
+    if (out) fprintf(out, "Model %s\n", request->path);
+    sb_report_text(report, "path", request->path);
+    sb_report_text(report, "kind", "model");
+    print_sizes(&arch, &c, out, report);
+    print_blocks(&arch, request, out, report);
+  }
+  if (status == SB_OK && request->check) {
+    if (out) fflush(out);
+    status = sb_finite_check(world, &arch, weights, &checked);
+    if (status == SB_OK && out) fprintf(out, "\nAll %" PRIu64 " weights are finite.\n", checked);
+    sb_report_count(report, "checked_weights", checked);
+  }
+  sb_safetensors_close(&weights);
+  sb_arch_free(&arch);
+  return status;
+}

@@ -1,0 +1,104 @@
+/* shardbits COMMAND ...: starts MPI, finds the command, runs it on all ranks, and turns its status into one
+ * line and an exit code: 0 for success, 2 for a wrong command line, 1 for everything else. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/nearest.h"
+#include "mpi/cleanup.h"
+
+/* A build without one of these files leaves its command out of the table. */
+#pragma weak sb_cmd_inspect
+#pragma weak sb_cmd_plan
+#pragma weak sb_cmd_quantize
+#pragma weak sb_cmd_eval
+#pragma weak sb_cmd_verify
+#pragma weak sb_cmd_export
+
+static const struct {
+  const char *name, *summary;
+  sb_command_run *run;
+} commands[] = {
+    {"inspect", "what a model or an output folder holds, without reading its weights", sb_cmd_inspect},
+    {"plan", "memory, traffic and time a rank, before anyone queues a job", sb_cmd_plan},
+    {"quantize", "find the bits of every block under a budget, and write the shards", sb_cmd_quantize},
+    {"eval", "perplexity on a token file; against a reference also KL divergence", sb_cmd_eval},
+    {"verify", "check every frame of an output folder", sb_cmd_verify},
+    {"export", "dequantized Hugging Face folder from an output folder", sb_cmd_export},
+};
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_overview(FILE *out) {
+  fprintf(out,
+          "shardbits %s: the best bit allocation for a language model, on any number of ranks\n\n"
+          "usage: shardbits COMMAND ...\n"
+          "       mpirun -n RANKS shardbits COMMAND ...\n\ncommands:\n",
+          SB_VERSION);
+  for (int i = 0; i < COMMANDS; i++)
+    if (commands[i].run) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+  fprintf(out,
+          "\nshardbits COMMAND --help explains one. Models are Hugging Face folders of the Llama family.\n");
+}
+
+static sb_command_run *find_command(const char *name) {
+  for (int i = 0; i < COMMANDS; i++)
+    if (strcmp(commands[i].name, name) == 0) return commands[i].run;
+  return NULL;
+}
+
+static sb_status unknown_command(const char *name) {
+  const char *names[COMMANDS];
+  size_t count = 0;
+  for (int i = 0; i < COMMANDS; i++)
+    if (commands[i].run) names[count++] = commands[i].name;
+  const char *near = sb_nearest(name, names, count);
+  if (near) return sb_fail(SB_ERR_USAGE, "unknown command %.64s; did you mean %s?", name, near);
+  return sb_fail(SB_ERR_USAGE, "unknown command %.64s (shardbits --help lists them)", name);
+}
+
+static sb_status run(const sb_world *world, int argc, char **argv) {
+  const char *name = argc > 1 ? argv[1] : NULL;
+  if (!name) return sb_fail(SB_ERR_USAGE, "no command given (shardbits --help lists them)");
+  if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+    if (world->rank == 0) printf("shardbits %s\n", SB_VERSION);
+    return SB_OK;
+  }
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2)) {
+    if (world->rank == 0) print_overview(stdout);
+    return SB_OK;
+  }
+  bool help = strcmp(name, "help") == 0;
+  if (help) name = argv[2];
+  sb_command_run *command = find_command(name);
+  if (!command) return unknown_command(name);
+  if (help) {
+    char option[] = "--help", *line[] = {argv[2], option, NULL};
+    return command(world, 2, line);
+  }
+  return command(world, argc - 1, argv + 1);
+}
+
+/* Results that did not reach their reader are a failure: a full disk behind "> file". */
+static sb_status flush_results(void) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return SB_OK;
+  return sb_fail(SB_ERR_IO, "stdout: the results could not be written: %s", strerror(errno));
+}
+
+int main(int argc, char **argv) {
+  sb_world world;
+  sb_status status = sb_world_init(&argc, &argv, &world);
+  if (status != SB_OK) {
+    if (world.rank == 0) fprintf(stderr, "shardbits: %s\n", sb_message());
+    sb_world_finalize(&world);
+    return sb_exit_code(status);
+  }
+  status = sb_cleanup_install(world.rank, "nothing was written");
+  if (status == SB_OK) status = sb_world_agree(&world, run(&world, argc, argv));
+  sb_cleanup_now();
+  if (status == SB_OK) status = sb_world_agree(&world, flush_results());
+  if (status != SB_OK && world.rank == 0) fprintf(stderr, "shardbits: %s\n", sb_message());
+  sb_world_finalize(&world);
+  return sb_exit_code(status);
+}

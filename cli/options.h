@@ -1,0 +1,71 @@
+/* The command line of one command: a table of options that is at once its parser, its type check and its
+ * --help.
+ *
+ * The table points at the variables it fills; what they hold before parsing is the default that --help shows.
+ * Spellings:
+ * --name VALUE, --name=VALUE, -o VALUE, flags without a value, "--" ends the options. Given twice, the last
+ * one counts. All functions are local and give the same answer on every rank. */
+#ifndef SB_CLI_OPTIONS_H
+#define SB_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/status.h"
+
+typedef enum sb_option_kind {
+  SB_OPTION_FLAG,   /* bool: present or not */
+  SB_OPTION_INT,    /* int in [low, high] */
+  SB_OPTION_SIZE,   /* size_t in [low, high] */
+  SB_OPTION_SEED,   /* uint64_t, any */
+  SB_OPTION_REAL,   /* double in [low, high], finite */
+  SB_OPTION_STRING, /* const char *, not empty; NULL by default means not given */
+  SB_OPTION_CHOICE, /* int: index into choices */
+  SB_OPTION_SHAPE   /* size_t[2] written 128x64, each in [low, high] */
+} sb_option_kind;
+
+typedef struct sb_option {
+  const char *name; /* without the dashes */
+  char letter;      /* also -o; 0 for none */
+  sb_option_kind kind;
+  void *value;                /* what kind says; holds the default */
+  double low, high;           /* inclusive range of numbers, each below 2^53 */
+  const char *const *choices; /* NULL-terminated names, for SB_OPTION_CHOICE */
+  const char *operand;        /* how --help calls the value: "N", "FILE" */
+  const char *help;           /* one sentence or two */
+  const char *unset;          /* shown as default in place of the value, e.g. "all", where not NULL */
+  bool required;
+} sb_option;
+
+/* An argument without dashes. */
+typedef struct sb_argument {
+  const char *name; /* "MODEL" */
+  const char **value;
+  const char *help;
+} sb_argument;
+
+typedef struct sb_usage {
+  const char *command; /* "quantize" */
+  const char
+      *synopsis;       /* what follows the command's name: "MODEL --calib TOKENS --bits B -o OUT [options]" */
+  const char *purpose; /* lines for --help */
+  const char *examples;         /* lines for --help, or NULL */
+  const sb_argument *arguments; /* all are required */
+  size_t argument_count;
+  const sb_option *options;
+  size_t option_count;
+  const sb_option *common; /* a second table, listed after the command's own (cli/common.h); may be NULL */
+  size_t common_count;
+} sb_usage;
+
+/* Fills the variables from argv[1 .. argc-1]; argv[0] is the command. With --help (or -h) anywhere nothing is
+ * filled and *help is true. SB_ERR_USAGE with one line that names the command, the option and what is
+ * possible. */
+sb_status sb_options_parse(const sb_usage *usage, int argc, char **argv, bool *help);
+/* Writes the help text. Call before sb_options_parse has changed a variable, or after it returned with *help.
+ */
+void sb_options_help(const sb_usage *usage, FILE *out);
+
+#endif

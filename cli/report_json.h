@@ -1,0 +1,27 @@
+/* The machine-readable report of a command: --json FILE. A JSON object on rank 0, NULL elsewhere; the setters
+ * take NULL and do nothing, so that every rank may run the same lines. */
+#ifndef SB_CLI_REPORT_JSON_H
+#define SB_CLI_REPORT_JSON_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "mpi/world.h"
+
+/* {"program": "shardbits", "version", "command", "ranks", "nodes"} on rank 0. Local. Release with
+ * json_decref. */
+json_t *sb_report_begin(const sb_world *world, const char *command);
+
+/* report[key] = value, appended in the order of the calls. A number that JSON cannot hold (NaN, infinity)
+ * becomes null; counts beyond 2^63 - 1 are clamped to it. Local. */
+void sb_report_real(json_t *report, const char *key, double value);
+void sb_report_count(json_t *report, const char *key, uint64_t value);
+void sb_report_text(json_t *report, const char *key, const char *value);
+void sb_report_flag(json_t *report, const char *key, bool value);
+
+/* Writes the report where --json said, complete or not at all: NULL does nothing, "-" is stdout. Collective:
+ * every rank returns rank 0's outcome. */
+sb_status sb_report_write(const sb_world *world, const char *path, const json_t *report);
+
+#endif

@@ -1,0 +1,14 @@
+/* Results for people: rows of label and value, aligned. Writes nothing when `out` is NULL, so that every rank
+ * may run the same lines. Local. */
+#ifndef SB_CLI_TABLE_H
+#define SB_CLI_TABLE_H
+
+#include <stdio.h>
+
+/* "  label            value" */
+void sb_table_row(FILE *out, const char *label, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A heading, with an empty line before it. */
+void sb_table_head(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

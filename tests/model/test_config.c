@@ -1,0 +1,203 @@
+/* config.json: both spellings, what is derived, and one line for each thing that is refused. */
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/model/model_test.h"
+
+static void smollm2_as_published(void **state) {
+  (void)state;
+  sb_config c;
+  assert_ok(parse_config(smollm2, "{}", false, &c));
+  assert_string_equal(c.architecture, "LlamaForCausalLM");
+  assert_int_equal(c.vocab, 49152);
+  assert_int_equal(c.hidden, 576);
+  assert_int_equal(c.intermediate, 1536);
+  assert_int_equal(c.layers, 30);
+  assert_int_equal(c.heads, 9);
+  assert_int_equal(c.kv_heads, 3);
+  assert_int_equal(c.head_dim, 64); /* derived */
+  assert_int_equal(c.max_positions, 8192);
+  assert_true(c.rms_eps == 1e-5 && c.rope_theta == 100000.0 && c.rope_kind == SB_ROPE_DEFAULT);
+  assert_true(c.tie_embeddings && c.has_dtype && c.dtype == SB_BF16);
+  assert_int_equal(c.bos, 1);
+  assert_int_equal(c.eos, 2);
+}
+
+static const char as_parameters[] =
+    "{\"rope_scaling\":null,\"rope_theta\":null,\"rope_parameters\":{\"factor\":8.0,"
+    "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"rope_theta\":500000.0,"
+    "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"},"
+    "\"torch_dtype\":null,\"dtype\":\"bfloat16\"}";
+
+static void spellings_agree(void **state) {
+  (void)state;
+  sb_config old, older, newer;
+  assert_ok(parse_config(llama31, "{}", false, &old));
+  assert_ok(parse_config(llama31, as_parameters, false, &newer));
+  assert_ok(parse_config(llama31,
+                         "{\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+                         "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}}",
+                         false, &older));
+  assert_true(old.rope_kind == SB_ROPE_LLAMA3 && old.rope_factor == 8.0 && old.rope_low_factor == 1.0);
+  assert_true(old.rope_high_factor == 4.0 && old.rope_original_positions == 8192.0 &&
+              old.rope_theta == 500000.0);
+  assert_memory_equal(&old, &newer, sizeof old);
+  assert_memory_equal(&old, &older, sizeof old);
+  assert_int_equal(old.eos, 128001);
+}
+
+static void defaults(void **state) {
+  (void)state;
+  sb_config c;
+  assert_ok(
+      parse_config(smollm2,
+                   "{\"num_key_value_heads\":null,\"rope_theta\":null,\"tie_word_embeddings\":null,"
+                   "\"torch_dtype\":null,\"eos_token_id\":null,\"rms_norm_eps\":null,\"architectures\":null}",
+                   false, &c));
+  assert_int_equal(c.kv_heads, 9);
+  assert_true(c.rope_theta == 10000.0 && c.rms_eps == 1e-6 && !c.tie_embeddings && !c.has_dtype &&
+              c.eos == -1);
+  assert_ok(parse_config(smollm2, "{\"head_dim\":null}", true, &c));
+  assert_int_equal(c.head_dim, 64);
+  assert_ok(
+      parse_config(smollm2,
+                   "{\"head_dim\":96,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":5e5},"
+                   "\"rope_theta\":null}",
+                   false, &c));
+  assert_int_equal(c.head_dim, 96);
+  assert_true(c.rope_theta == 5e5);
+  assert_ok(parse_config(smollm2, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}", false, &c));
+  assert_true(c.rope_kind == SB_ROPE_LINEAR && c.rope_factor == 2.5);
+}
+
+static void mistral(void **state) {
+  (void)state;
+  sb_config c;
+  const char *base = "{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":null}";
+  assert_ok(parse_config(smollm2, base, true, &c));
+  assert_string_equal(c.architecture, "MistralForCausalLM");
+  assert_int_equal(parse_config(smollm2, base, false, &c), SB_ERR_UNSUPPORTED); /* missing means 4096 */
+  assert_says("sliding_window");
+  base = "{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":4096}";
+  assert_int_equal(parse_config(smollm2, base, true, &c), SB_ERR_UNSUPPORTED);
+}
+
+/* {change, status, what the line must contain} */
+static const struct {
+  const char *change;
+  sb_status status;
+  const char *says[2];
+} refused[] = {
+    {"{\"architectures\":[\"Qwen2ForCausalLM\"]}",
+     SB_ERR_UNSUPPORTED,
+     {"Qwen2ForCausalLM", "MistralForCausalLM"}},
+    {"{\"architectures\":null,\"model_type\":\"gemma\"}", SB_ERR_UNSUPPORTED, {"gemma", "LlamaForCausalLM"}},
+    {"{\"architectures\":null,\"model_type\":null}", SB_ERR_FORMAT, {"architectures", "one name"}},
+    {"{\"architectures\":[]}", SB_ERR_FORMAT, {"architectures", "one name"}},
+    {"{\"attention_bias\":true}", SB_ERR_UNSUPPORTED, {"attention_bias", "without bias"}},
+    {"{\"mlp_bias\":true}", SB_ERR_UNSUPPORTED, {"mlp_bias", "without bias"}},
+    {"{\"mlp_bias\":1}", SB_ERR_FORMAT, {"mlp_bias", "true or false"}},
+    {"{\"hidden_act\":\"gelu\"}", SB_ERR_UNSUPPORTED, {"hidden_act", "gelu"}},
+    {"{\"quantization_config\":{\"bits\":4}}", SB_ERR_UNSUPPORTED, {"quantization_config", "original"}},
+    {"{\"hidden_size\":null}", SB_ERR_FORMAT, {"hidden_size", "missing"}},
+    {"{\"hidden_size\":-576}", SB_ERR_FORMAT, {"-576", "1..1048576"}},
+    {"{\"hidden_size\":576.5}", SB_ERR_FORMAT, {"hidden_size", "integer"}},
+    {"{\"hidden_size\":\"576\"}", SB_ERR_FORMAT, {"hidden_size", "a string"}},
+    {"{\"num_hidden_layers\":0}", SB_ERR_FORMAT, {"num_hidden_layers is 0", "1..4096"}},
+    {"{\"vocab_size\":9223372036854775807}", SB_ERR_FORMAT, {"vocab_size", "16777216"}},
+    {"{\"num_key_value_heads\":2}", SB_ERR_FORMAT, {"(9)", "multiple of num_key_value_heads (2)"}},
+    {"{\"hidden_size\":577}", SB_ERR_FORMAT, {"577", "head_dim"}},
+    {"{\"head_dim\":63}", SB_ERR_FORMAT, {"head_dim is 63", "even"}},
+    {"{\"rms_norm_eps\":1}", SB_ERR_FORMAT, {"rms_norm_eps", "0.1"}},
+    {"{\"rope_theta\":0}", SB_ERR_FORMAT, {"rope_theta is 0", "1.."}},
+    {"{\"rope_scaling\":[1]}", SB_ERR_FORMAT, {"rope_scaling must be an object", "an array"}},
+    {"{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}", SB_ERR_UNSUPPORTED, {"yarn", "llama3"}},
+    {"{\"rope_scaling\":{\"type\":\"linear\"}}", SB_ERR_FORMAT, {"rope_scaling.factor", "missing"}},
+    {"{\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}",
+     SB_ERR_FORMAT,
+     {"rope_scaling.factor", "0.5"}},
+    {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4,"
+     "\"original_max_position_embeddings\":8192}}",
+     SB_ERR_FORMAT,
+     {"high_freq_factor", "exceed"}},
+    {"{\"rope_parameters\":{\"rope_theta\":5e5}}", SB_ERR_FORMAT, {"100000", "500000"}},
+    {"{\"rope_parameters\":{\"partial_rotary_factor\":0.5}}",
+     SB_ERR_UNSUPPORTED,
+     {"partial_rotary_factor", "0.5"}},
+    {"{\"eos_token_id\":49152}", SB_ERR_FORMAT, {"eos_token_id", "49152"}},
+};
+
+static void refusals(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    sb_config c;
+    sb_status status = parse_config(smollm2, refused[i].change, false, &c);
+    if (status != refused[i].status)
+      fail_msg("%s: status %d, %s", refused[i].change, (int)status, sb_message());
+    assert_says("x/config.json");
+    assert_says(refused[i].says[0]);
+    assert_says(refused[i].says[1]);
+  }
+}
+
+static void from_files(void **state) {
+  (void)state;
+  char folder[] = "/tmp/sb_config_XXXXXX", file[64];
+  sb_config c, same;
+  assert_non_null(mkdtemp(folder));
+  snprintf(file, sizeof file, "%s/config.json", folder);
+  assert_int_equal(sb_config_read(folder, &c), SB_ERR_IO);
+  assert_says(file);
+  FILE *out = fopen(file, "w");
+  assert_non_null(out);
+  fputs(smollm2, out);
+  fclose(out);
+  assert_ok(sb_config_read(folder, &c));
+  assert_ok(sb_config_read(file, &same));
+  assert_memory_equal(&c, &same, sizeof c);
+  out = fopen(file, "w");
+  fputs("{\"vocab_size\": 1, \"vocab_size\": 2}", out);
+  fclose(out);
+  assert_int_equal(sb_config_read(folder, &c), SB_ERR_FORMAT);
+  assert_says("vocab_size");
+  unlink(file);
+  rmdir(folder);
+}
+
+static void fingerprints(void **state) {
+  (void)state;
+  static const char *const same[] = {"{}", "{\"max_position_embeddings\":2048}", "{\"eos_token_id\":7}",
+                                     "{\"torch_dtype\":\"float32\"}", "{\"head_dim\":64}"};
+  static const char *const other[] = {"{\"num_hidden_layers\":29}",
+                                      "{\"rope_theta\":100001}",
+                                      "{\"rms_norm_eps\":1e-6}",
+                                      "{\"tie_word_embeddings\":false}",
+                                      "{\"num_key_value_heads\":9}",
+                                      "{\"intermediate_size\":1537}",
+                                      "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}"};
+  sb_config c;
+  assert_ok(parse_config(smollm2, "{}", false, &c));
+  uint64_t print = sb_config_fingerprint(&c);
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+    assert_ok(parse_config(smollm2, same[i], false, &c));
+    assert_true(sb_config_fingerprint(&c) == print);
+  }
+  for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+    assert_ok(parse_config(smollm2, other[i], false, &c));
+    assert_false(sb_config_fingerprint(&c) == print);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(smollm2_as_published),
+      cmocka_unit_test(spellings_agree),
+      cmocka_unit_test(defaults),
+      cmocka_unit_test(mistral),
+      cmocka_unit_test(refusals),
+      cmocka_unit_test(from_files),
+      cmocka_unit_test(fingerprints),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
