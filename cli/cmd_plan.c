@@ -117,9 +117,12 @@ static void print_time(const request *r, const sb_footprint_setup *s, const sb_f
   sb_table_row(out, "search", "%zu steps x (gradient pass + loss pass) = %s", r->steps,
                sb_text_seconds(total, sizeof total, search));
   sb_table_head(out, "Times take the longer of arithmetic and messages, which overlap:");
-  sb_table_row(out, "arithmetic", "%.4g GFLOP/s a rank, %s", r->gflops,
-               measured ? "measured just now on this machine with --threads threads; --gflops sets another"
-                        : "as given");
+  if (measured)
+    sb_table_row(out, "arithmetic",
+                 "%.4g GFLOP/s a rank: measured here just now, %d thread%s; --gflops sets another", r->gflops,
+                 s->threads, s->threads == 1 ? "" : "s");
+  else
+    sb_table_row(out, "arithmetic", "%.4g GFLOP/s a rank, as given", r->gflops);
   sb_table_row(out, "network", "%.4g GB/s a node; --network sets another", r->network);
   sb_report_real(report, "gflops", r->gflops);
   sb_report_flag(report, "gflops_measured", measured);
