@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/dtype.h"
 #include "base/memory.h"
+#include "io/frame.h"
 #include "io/safetensors.h"
 
 enum { GROUP = 128, FRAME_ROWS = 128, REPEATS = 3, LEVELS = 4, LAYOUTS = 4 };
@@ -174,52 +175,62 @@ static size_t put_block(uint8_t *out, const uint8_t *codes, size_t rows, size_t 
   return layouts[layout].put(out, block, rows * n, bits);
 }
 
-/* Stored bytes of one block row; `grouped` orders blocks by width, `fresh` also starts a new zstd block (with
- * tables of its own) at each change of width. */
-static size_t mixed_bytes(const uint8_t *const codes[5], size_t rows, size_t cols, size_t layout,
-                          bool grouped, bool fresh) {
-  static const unsigned turn[4] = {2, 3, 4, 3};
-  size_t bound = ZSTD_compressBound(rows * cols), bytes = 0, total;
-  uint8_t *raw = NULL, *packed = NULL;
-  must(sb_alloc(&raw, rows * cols, 1, "bench"));
-  must(sb_alloc(&packed, bound + 4096, 1, "bench"));
-  ZSTD_CCtx *compressor = ZSTD_createCCtx();
-  ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, 1);
-  ZSTD_outBuffer out = {packed, bound + 4096, 0};
-  for (unsigned bits = grouped ? 2 : 0; bits <= (grouped ? 4 : 0); bits++) {
+enum { MOST_BLOCKS = 1024 };
+static const unsigned turn[4] = {2, 3, 4, 3};
+
+/* Stored bytes of one block row without a filter; `grouped` orders its blocks by width. */
+static size_t mixed_bytes(sb_codec *codec, uint8_t *raw, const uint8_t *const codes[5], size_t rows,
+                          size_t cols, size_t layout, bool grouped) {
+  size_t bytes = 0, stored = 0;
+  const void *frame;
+  for (unsigned bits = grouped ? 2 : 4; bits <= 4; bits++)
     for (size_t c0 = 0; c0 < cols; c0 += GROUP) {
       unsigned own = turn[c0 / GROUP % 4];
       if (!grouped || own == bits) bytes += put_block(raw + bytes, codes[own], rows, cols, c0, own, layout);
     }
-    if (fresh && bits) {
-      ZSTD_inBuffer in = {raw, bytes, 0};
-      ZSTD_compressStream2(compressor, &out, &in, bits == 4 ? ZSTD_e_end : ZSTD_e_flush);
-      bytes = 0;
-    }
+  if (sb_codec_encode(codec, SB_FILTER_NONE, NULL, 0, raw, bytes, &frame, &stored))
+    must(sb_fail(SB_ERR_INTERNAL, "a block row could not be compressed"));
+  return stored;
+}
+
+/* The same for packed blocks, side by side, with SB_FILTER_SECTIONS. */
+static size_t sections_bytes(sb_codec *codec, uint8_t *raw, const uint8_t *const codes[5], size_t rows,
+                             size_t cols) {
+  sb_section sections[MOST_BLOCKS];
+  size_t bytes = 0, stored = 0, count = 0;
+  const void *frame;
+  for (size_t c0 = 0; c0 < cols; c0 += GROUP) {
+    unsigned own = turn[c0 / GROUP % 4];
+    size_t block = put_block(raw + bytes, codes[own], rows, cols, c0, own, 0);
+    sections[count++] = (sb_section){.bytes = (uint32_t)block, .kind = (uint8_t)own};
+    bytes += block;
   }
-  total = fresh ? out.pos : ZSTD_compress2(compressor, packed, bound, raw, bytes);
-  ZSTD_freeCCtx(compressor);
-  sb_free(&raw);
-  sb_free(&packed);
-  return total;
+  if (sb_codec_encode(codec, SB_FILTER_SECTIONS, sections, count, raw, bytes, &frame, &stored))
+    must(sb_fail(SB_ERR_INTERNAL, "a block row could not be compressed"));
+  return stored;
 }
 
 static void report_mixed(const char *name, const float *w, size_t rows, size_t cols) {
-  uint8_t *codes[5] = {NULL};
+  uint8_t *codes[5] = {NULL}, *raw = NULL;
+  sb_codec *codec = sb_codec_create(1);
+  if (!codec || sb_div_up(cols, GROUP) > MOST_BLOCKS) must(sb_fail(SB_ERR_RANGE, "%s is too wide", name));
   const size_t packed = 0, whole = 3;
   size_t sums[4] = {0};
   for (unsigned bits = 2; bits <= 4; bits++) {
     must(sb_alloc(&codes[bits], rows, cols, "bench"));
     round_to_codes(codes[bits], w, rows, cols, bits);
   }
+  must(sb_alloc(&raw, FRAME_ROWS, cols, "bench"));
   for (size_t r = 0; r < rows; r += FRAME_ROWS) {
     const uint8_t *at[5] = {NULL, NULL, codes[2] + r * cols, codes[3] + r * cols, codes[4] + r * cols};
     size_t n = sb_min_size(FRAME_ROWS, rows - r);
-    sums[0] += mixed_bytes(at, n, cols, packed, false, false);
-    sums[1] += mixed_bytes(at, n, cols, whole, false, false);
-    sums[2] += mixed_bytes(at, n, cols, whole, true, false);
-    sums[3] += mixed_bytes(at, n, cols, whole, true, true);
+    sums[0] += mixed_bytes(codec, raw, at, n, cols, packed, false);
+    sums[1] += mixed_bytes(codec, raw, at, n, cols, whole, false);
+    sums[2] += mixed_bytes(codec, raw, at, n, cols, whole, true);
+    sums[3] += sections_bytes(codec, raw, at, n, cols);
   }
+  sb_codec_free(codec);
+  sb_free(&raw);
   printf("| %s |", name);
   for (int i = 0; i < 4; i++) printf(" %.3f |", 8.0 * (double)sums[i] / (double)(rows * cols));
   printf("\n");
@@ -279,8 +290,8 @@ int main(int argc, char **argv) {
   printf("| weights | bits | entropy | layout | level 1 | level 3 | level 9 | level 19 |\n"
          "|---|---|---|---|---|---|---|---|\n");
   table(argc, argv, report);
-  printf("\n| weights, blocks of 2, 3, 4, 3 bits, level 1 | packed | whole | whole, by width | whole, by "
-         "width, apart |\n"
+  printf("\n| weights, blocks of 2, 3, 4, 3 bits, level 1 | packed | whole | whole, by "
+         "width | sections |\n"
          "|---|---|---|---|---|\n");
   table(argc, argv, report_mixed);
   return 0;

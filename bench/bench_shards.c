@@ -24,7 +24,8 @@ enum { REPEATS = 3, ROWS = 128, COLS = 4096 };
 typedef struct workload {
   const char *name;
   sb_filter filter;
-  size_t frames, frame_bytes;
+  size_t frames, frame_bytes, filtered_bytes;
+  sb_section part;   /* the whole of a frame, for SB_FILTER_SECTIONS */
   uint8_t *raw;      /* what goes into the container */
   uint8_t *filtered; /* what plain zstd gets, so that it sees the same bytes */
   uint8_t *back;     /* what is read back */
@@ -70,18 +71,23 @@ static void fill_bf16(uint8_t *out, uint64_t seed) {
 static void make(workload *w, const char *name, sb_filter filter, size_t frame_bytes, size_t total,
                  void (*fill)(uint8_t *, uint64_t)) {
   *w = (workload){.name = name, .filter = filter, .frame_bytes = frame_bytes, .frames = total / frame_bytes};
-  w->packed_stride = ZSTD_compressBound(frame_bytes);
+  w->part = (sb_section){.bytes = (uint32_t)frame_bytes, .kind = 3};
+  w->filtered_bytes = filter == SB_FILTER_SECTIONS ? sb_sections_size(&w->part, 1, frame_bytes) : frame_bytes;
+  w->packed_stride = ZSTD_compressBound(w->filtered_bytes);
   must(sb_alloc_raw(&w->raw, w->frames, frame_bytes + 1, "bench"));
-  must(sb_alloc_raw(&w->filtered, w->frames, frame_bytes, "bench"));
-  must(sb_alloc(&w->back, w->frames, frame_bytes, "bench"));
+  must(sb_alloc_raw(&w->filtered, w->frames, w->filtered_bytes, "bench"));
+  must(sb_alloc(&w->back, w->frames, w->filtered_bytes, "bench"));
   must(sb_alloc(&w->packed, w->frames, w->packed_stride, "bench"));
   must(sb_alloc(&w->packed_bytes, w->frames, sizeof(size_t), "bench"));
 #pragma omp parallel for
   for (size_t i = 0; i < w->frames; i++) {
-    uint8_t *raw = w->raw + i * frame_bytes, *filtered = w->filtered + i * frame_bytes;
+    uint8_t *raw = w->raw + i * frame_bytes, *filtered = w->filtered + i * w->filtered_bytes;
+    size_t run_ends[SB_SECTION_MAX_RUNS];
     fill(raw, i + 1);
     if (filter == SB_FILTER_NONE)
       memcpy(filtered, raw, frame_bytes);
+    else if (filter == SB_FILTER_SECTIONS)
+      sb_sections_apply(filtered, raw, &w->part, 1, run_ends);
     else
       sb_filter_apply(filter, filtered, raw, frame_bytes);
   }
@@ -102,7 +108,7 @@ static void plain_compress(workload *w, int level) {
 #pragma omp for schedule(dynamic, 1)
     for (size_t i = 0; i < w->frames; i++)
       w->packed_bytes[i] = ZSTD_compressCCtx(context, w->packed + i * w->packed_stride, w->packed_stride,
-                                             w->filtered + i * w->frame_bytes, w->frame_bytes, level);
+                                             w->filtered + i * w->filtered_bytes, w->filtered_bytes, level);
     ZSTD_freeCCtx(context);
   }
 }
@@ -113,7 +119,7 @@ static void plain_decompress(workload *w) {
     ZSTD_DCtx *context = ZSTD_createDCtx();
 #pragma omp for schedule(dynamic, 1)
     for (size_t i = 0; i < w->frames; i++)
-      ZSTD_decompressDCtx(context, w->back + i * w->frame_bytes, w->frame_bytes,
+      ZSTD_decompressDCtx(context, w->back + i * w->filtered_bytes, w->filtered_bytes,
                           w->packed + i * w->packed_stride, w->packed_bytes[i]);
     ZSTD_freeDCtx(context);
   }
@@ -149,8 +155,12 @@ static void shard_write(const workload *w, const char *path, int level, sb_shard
   sb_frame_in *frames;
   must(sb_alloc(&frames, w->frames, sizeof *frames, "bench"));
   for (size_t i = 0; i < w->frames; i++)
-    frames[i] = (sb_frame_in){
-        .row = (uint32_t)i, .filter = w->filter, .raw = w->raw + i * w->frame_bytes, .bytes = w->frame_bytes};
+    frames[i] = (sb_frame_in){.row = (uint32_t)i,
+                              .filter = w->filter,
+                              .raw = w->raw + i * w->frame_bytes,
+                              .bytes = w->frame_bytes,
+                              .sections = w->filter == SB_FILTER_SECTIONS ? &w->part : NULL,
+                              .section_count = w->filter == SB_FILTER_SECTIONS};
   must(sb_shard_writer_create(path, level, &writer));
   must(sb_shard_writer_add_batch(writer, frames, w->frames));
   must(sb_shard_writer_finish(writer, stats));
@@ -221,6 +231,9 @@ int main(int argc, char **argv) {
   printf("%d threads, %zu MiB of content, MB of content a second\n", omp_get_max_threads(), total >> 20);
   make(&w, "codes 3 bit", SB_FILTER_NONE, (size_t)ROWS * COLS * 3 / 8, total, fill_codes);
   for (size_t i = 0; i < 3; i++) measure(&w, folder, levels[i]);
+  release(&w);
+  make(&w, "same, sections", SB_FILTER_SECTIONS, (size_t)ROWS * COLS * 3 / 8, total, fill_codes);
+  for (size_t i = 0; i < 2; i++) measure(&w, folder, levels[i]);
   release(&w);
   make(&w, "bf16 split", SB_FILTER_SPLIT16, (size_t)ROWS * COLS * 2, total, fill_bf16);
   for (size_t i = 0; i < 2; i++) measure(&w, folder, levels[i]);

@@ -13,7 +13,7 @@ typedef enum sb_filter {
   SB_FILTER_NONE = 0,
   SB_FILTER_SPLIT16 =
       1, /* n 16-bit elements: n low bytes, then n high bytes, then a last odd byte if there is one */
-  SB_FILTER_SPLIT32 = 2, /* n 32-bit elements: n bytes 0, n bytes 1, 2, 3, then the remaining bytes */
+  SB_FILTER_SPLIT32 = 2,  /* n 32-bit elements: n bytes 0, n bytes 1, 2, 3, then the remaining bytes */
   SB_FILTER_SECTIONS = 16 /* parts of several kinds: io/sections.h */
 } sb_filter;
 

@@ -15,28 +15,74 @@ static size_t filtered_size(sb_section s) {
   return wide ? s.bytes / s.kind * wide + s.bytes % s.kind : s.bytes;
 }
 
+/* Eight fields of `step` bits, 5 to 7, from the lowest bit up, each to a byte of its own: halves apart three
+ * times over. */
+static inline uint64_t spread(uint64_t x, unsigned step) {
+  const uint64_t one = ((uint64_t)1 << step) - 1, two = ((uint64_t)1 << 2 * step) - 1,
+                 four = ((uint64_t)1 << 4 * step) - 1;
+  x = (x & four) | (x >> 4 * step & four) << 32;
+  x = (x & two * 0x0000000100000001u) | (x >> 2 * step & two * 0x0000000100000001u) << 16;
+  return (x & one * 0x0001000100010001u) | (x >> step & one * 0x0001000100010001u) << 8;
+}
+
+static inline uint64_t gather(uint64_t x, unsigned step) {
+  const uint64_t one = ((uint64_t)1 << step) - 1, two = ((uint64_t)1 << 2 * step) - 1,
+                 four = ((uint64_t)1 << 4 * step) - 1;
+  x = (x & one * 0x0001000100010001u) | (x >> 8 & one * 0x0001000100010001u) << step;
+  x = (x & two * 0x0000000100000001u) | (x >> 16 & two * 0x0000000100000001u) << 2 * step;
+  return (x & four) | (x >> 32 & four) << 4 * step;
+}
+
+/* n bytes at `at` as a number; n < 8. */
+static inline uint64_t get_bytes(const uint8_t *at, size_t n) {
+  uint64_t word = 0;
+  for (size_t k = 0; k < n; k++) word |= (uint64_t)at[k] << (8 * k);
+  return word;
+}
+
+static inline void put_bytes(uint8_t *at, uint64_t word, size_t n) {
+  for (size_t k = 0; k < n; k++) at[k] = (uint8_t)(word >> (8 * k));
+}
+
+/* All of a part, in eights of fields: `step` bytes packed, 8 bytes wide. Fields left over at the end (3-bit
+ * codes come in fours of fields) take a byte each, bytes beyond the last whole 8 codes are copied. */
+static inline void widen_by(uint8_t *dst, const uint8_t *src, sb_section s, unsigned step) {
+  size_t whole = s.bytes - s.bytes % s.kind, i = 0;
+  for (; i + 8 <= whole; i += step, dst += 8) sb_put_u64(dst, spread(sb_get_u64(src + i), step));
+  for (; i + step <= whole; i += step, dst += 8) sb_put_u64(dst, spread(get_bytes(src + i, step), step));
+  size_t fields = 8 * (whole - i) / step;
+  put_bytes(dst, spread(get_bytes(src + i, whole - i), step), fields);
+  memcpy(dst + fields, src + whole, s.bytes - whole);
+}
+
+static inline void narrow_by(uint8_t *dst, const uint8_t *src, sb_section s, unsigned step) {
+  size_t whole = s.bytes - s.bytes % s.kind, i = 0;
+  for (; i + 8 <= whole;
+       i += step, src += 8) /* 8 bytes are put, of which the next round overwrites 8 - step */
+    sb_put_u64(dst + i, gather(sb_get_u64(src), step));
+  for (; i + step <= whole; i += step, src += 8) put_bytes(dst + i, gather(sb_get_u64(src), step), step);
+  size_t fields = 8 * (whole - i) / step;
+  put_bytes(dst + i, gather(get_bytes(src, fields), step), whole - i);
+  memcpy(dst + whole, src + fields, s.bytes - whole);
+}
+
+/* With constant steps, for the compiler. Two 3-bit codes are one field of 6. */
 static void widen(uint8_t *dst, const uint8_t *src, sb_section s) {
-  const unsigned bits = s.kind, wide = (unsigned)widened(bits), step = 8 * bits / wide;
-  const uint64_t mask = (1u << step) - 1;
-  size_t groups = s.bytes / bits;
-  for (size_t g = 0; g < groups; g++) {
-    uint64_t word = 0;
-    for (unsigned k = 0; k < bits; k++) word |= (uint64_t)src[g * bits + k] << (8 * k);
-    for (unsigned k = 0; k < wide; k++) dst[g * wide + k] = (uint8_t)(word >> (step * k) & mask);
-  }
-  memcpy(dst + groups * wide, src + groups * bits, s.bytes % bits);
+  if (s.kind == 5)
+    widen_by(dst, src, s, 5);
+  else if (s.kind == 7)
+    widen_by(dst, src, s, 7);
+  else
+    widen_by(dst, src, s, 6);
 }
 
 static void narrow(uint8_t *dst, const uint8_t *src, sb_section s) {
-  const unsigned bits = s.kind, wide = (unsigned)widened(bits), step = 8 * bits / wide;
-  const uint64_t mask = (1u << step) - 1;
-  size_t groups = s.bytes / bits;
-  for (size_t g = 0; g < groups; g++) {
-    uint64_t word = 0;
-    for (unsigned k = 0; k < wide; k++) word |= (src[g * wide + k] & mask) << (step * k);
-    for (unsigned k = 0; k < bits; k++) dst[g * bits + k] = (uint8_t)(word >> (8 * k));
-  }
-  memcpy(dst + groups * bits, src + groups * wide, s.bytes % bits);
+  if (s.kind == 5)
+    narrow_by(dst, src, s, 5);
+  else if (s.kind == 7)
+    narrow_by(dst, src, s, 7);
+  else
+    narrow_by(dst, src, s, 6);
 }
 
 size_t sb_sections_size(const sb_section *sections, size_t count, size_t bytes) {

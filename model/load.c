@@ -2,25 +2,13 @@
 #include "base/memory.h"
 #include "io/safetensors.h"
 #include "model/arch_check.h"
+#include "model/finite.h"
 #include "model/model.h"
 
 typedef struct reader {
   const sb_safetensors *weights;
   bool check_finite;
 } reader;
-
-/* Index of the first NaN or infinity, or `count`. */
-static size_t first_not_finite(const void *values, sb_dtype dtype, size_t count) {
-  const uint16_t *half = values;
-  const uint32_t *word = values;
-  uint32_t mask = dtype == SB_F32 ? 0x7f800000u : dtype == SB_BF16 ? 0x7f80u : 0x7c00u;
-  unsigned bad = 0;
-  for (size_t i = 0; i < count; i++) bad |= ((dtype == SB_F32 ? word[i] : half[i]) & mask) == mask;
-  if (!bad) return count;
-  for (size_t i = 0; i < count; i++)
-    if (((dtype == SB_F32 ? word[i] : half[i]) & mask) == mask) return i;
-  return count;
-}
 
 static sb_status read_unit(void *context, sb_model *m, const sb_place *place, size_t unit, void *data) {
   const reader *r = context;
@@ -30,7 +18,7 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
   sb_place_rows(m, place, unit, &first, &rows);
   SB_TRY(sb_safetensors_read(r->weights, info, first * row_bytes, rows * row_bytes, data));
   if (!r->check_finite) return SB_OK;
-  size_t count = rows * t->cols, bad = first_not_finite(data, m->dtypes[place->tensor], count);
+  size_t count = rows * t->cols, bad = sb_finite_first_bad(data, m->dtypes[place->tensor], count);
   if (bad < count)
     return sb_fail(SB_ERR_NUMERIC, "%s: %s[%zu, %zu] is not a finite number; the weights are damaged, fetch or convert them again", info->file,
                    t->name, first + bad / t->cols, bad % t->cols);

@@ -42,7 +42,8 @@ static inline const char *at(const char *name) {
 }
 
 static inline void put_file(const char *path, const void *data, size_t bytes) {
-  unlink(path); /* ext4 brings a file that was emptied and rewritten to the disk at once; a new one it does not */
+  unlink(path); /* ext4 brings a file that was emptied and rewritten to the disk at once; a new one it does
+                   not */
   FILE *file = fopen(path, "wb");
   assert_non_null(file);
   assert_int_equal(fwrite(data, 1, bytes, file), bytes);

@@ -1,0 +1,213 @@
+#include "alloc/greedy.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/blockrow.h"
+#include "mpi/large.h"
+#include "mpi/select.h"
+
+uint64_t sb_blocks_cost(const sb_blocks *b, size_t i, unsigned bits) {
+  return 8u * (uint64_t)sb_block_bytes(b->rows[i], b->cols[i], bits, b->symmetry);
+}
+
+sb_status sb_blocks_total(const sb_world *world, const sb_blocks *b, const uint8_t *bits, uint64_t *total) {
+  *total = 0;
+  for (size_t i = 0; i < b->count; i++) *total += sb_blocks_cost(b, i, bits[i]);
+  return sb_mpi_sum_u64(total, 1, world->comm);
+}
+
+sb_status sb_blocks_range(const sb_world *world, const sb_blocks *b, uint64_t *least, uint64_t *most) {
+  uint64_t both[2] = {0, 0};
+  for (size_t i = 0; i < b->count; i++) {
+    both[0] += sb_blocks_cost(b, i, b->min_bits);
+    both[1] += sb_blocks_cost(b, i, b->max_bits);
+  }
+  SB_TRY(sb_mpi_sum_u64(both, 2, world->comm));
+  *least = both[0];
+  *most = both[1];
+  return SB_OK;
+}
+
+/* A list of things to choose from. An item's id is twice its block's number, plus one for a raise: distinct, and of two
+ * equal items of one block the keep comes first. */
+typedef struct items {
+  size_t count;
+  uint64_t *key, *id, *weight;
+  size_t *block;  /* index on this rank */
+  int8_t *change; /* to bits[block] when the item is taken */
+} items;
+
+static void items_free(items *x) {
+  sb_free(&x->key);
+  sb_free(&x->id);
+  sb_free(&x->weight);
+  sb_free(&x->block);
+  sb_free(&x->change);
+}
+
+static sb_status items_create(items *x, size_t room) {
+  memset(x, 0, sizeof *x);
+  SB_TRY(sb_alloc_raw(&x->key, room, sizeof *x->key, "candidate moves"));
+  SB_TRY(sb_alloc_raw(&x->id, room, sizeof *x->id, "candidate moves"));
+  SB_TRY(sb_alloc_raw(&x->weight, room, sizeof *x->weight, "candidate moves"));
+  SB_TRY(sb_alloc_raw(&x->block, room, sizeof *x->block, "candidate moves"));
+  return sb_alloc_raw(&x->change, room, sizeof *x->change, "candidate moves");
+}
+
+static void items_add(items *x, double density, uint64_t id, uint64_t weight, size_t block, int change) {
+  x->key[x->count] = sb_select_key(density);
+  x->id[x->count] = id;
+  x->weight[x->count] = weight;
+  x->block[x->count] = block;
+  x->change[x->count] = (int8_t)change;
+  x->count++;
+}
+
+typedef struct step {
+  const sb_world *world;
+  const sb_blocks *b;
+  const double *gain, *loss;
+  uint8_t *bits;        /* the result in the making */
+  const uint8_t *start; /* where the step began */
+} step;
+
+/* What block i offers. */
+typedef struct offer {
+  bool can_cut, can_raise;
+  uint64_t keep_weight, raise_weight;
+  double keep_density, raise_density;
+} offer;
+
+static offer offer_of(const step *s, size_t i) {
+  const sb_blocks *b = s->b;
+  unsigned bits = s->start[i];
+  offer o = {.can_cut = bits > b->min_bits, .can_raise = bits < b->max_bits};
+  uint64_t here = sb_blocks_cost(b, i, bits);
+  if (o.can_cut) {
+    o.keep_weight = here - sb_blocks_cost(b, i, bits - 1);
+    o.keep_density = fmax(s->loss[i], 0.0) / (double)o.keep_weight;
+  }
+  if (o.can_raise) {
+    o.raise_weight = sb_blocks_cost(b, i, bits + 1) - here;
+    o.raise_density = fmax(s->gain[i], 0.0) / (double)o.raise_weight;
+  }
+  return o;
+}
+
+/* The unbounded step: keeps and raises by density. */
+static sb_status fill_budget(step *s, uint64_t budget) {
+  sb_status status = SB_OK;
+  items x;
+  uint64_t floor_bits = 0;
+  sb_selection cut;
+  status = items_create(&x, 2 * s->b->count);
+  for (size_t i = 0; status == SB_OK && i < s->b->count; i++) {
+    offer o = offer_of(s, i);
+    uint64_t id = 2 * s->b->id[i];
+    s->bits[i] = (uint8_t)(s->start[i] - o.can_cut);
+    floor_bits += sb_blocks_cost(s->b, i, s->bits[i]);
+    if (o.can_cut && o.can_raise && o.raise_density > o.keep_density) {
+      uint64_t weight = o.keep_weight + o.raise_weight;
+      items_add(&x, (fmax(s->loss[i], 0.0) + fmax(s->gain[i], 0.0)) / (double)weight, id, weight, i, 2);
+    } else {
+      if (o.can_cut) items_add(&x, o.keep_density, id, o.keep_weight, i, 1);
+      /* A raise without predicted gain only spends storage. */
+      if (o.can_raise && o.raise_density > 0) items_add(&x, o.raise_density, id + 1, o.raise_weight, i, 1);
+    }
+  }
+  status = sb_world_agree(s->world, status);
+  if (status == SB_OK) status = sb_mpi_sum_u64(&floor_bits, 1, s->world->comm);
+  if (status == SB_OK && floor_bits < budget) {
+    status = sb_select_prefix(x.key, x.id, x.weight, x.count, budget - floor_bits, s->world->comm, &cut);
+    for (size_t k = 0; status == SB_OK && k < x.count; k++)
+      if (sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]] = (uint8_t)(s->bits[x.block[k]] + x.change[k]);
+  }
+  items_free(&x);
+  return status;
+}
+
+/* Takes raises of blocks that `full` raises too, best first, up to `most` bits of storage. */
+static sb_status take_raises(step *s, const uint8_t *full, uint64_t most, uint64_t *spent) {
+  items x;
+  sb_selection cut;
+  sb_status status = items_create(&x, s->b->count);
+  for (size_t i = 0; status == SB_OK && i < s->b->count; i++) {
+    if (full[i] <= s->start[i]) continue;
+    offer o = offer_of(s, i);
+    items_add(&x, o.raise_density, s->b->id[i], o.raise_weight, i, 1);
+  }
+  status = sb_world_agree(s->world, status);
+  if (status == SB_OK) status = sb_select_prefix(x.key, x.id, x.weight, x.count, most, s->world->comm, &cut);
+  for (size_t k = 0; status == SB_OK && k < x.count; k++)
+    if (sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]++;
+  *spent = cut.taken_weight;
+  items_free(&x);
+  return status;
+}
+
+/* Keeps as many of the cuttable blocks as the budget carries, best first: the rest, the cheapest, are cut. */
+static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
+  items x;
+  sb_selection cut;
+  uint64_t all = 0;
+  sb_status status = items_create(&x, s->b->count);
+  for (size_t i = 0; status == SB_OK && i < s->b->count; i++) {
+    if (full[i] >= s->start[i]) continue;
+    offer o = offer_of(s, i);
+    items_add(&x, o.keep_density, s->b->id[i], o.keep_weight, i, -1);
+    all += o.keep_weight;
+  }
+  status = sb_world_agree(s->world, status);
+  if (status == SB_OK) status = sb_mpi_sum_u64(&all, 1, s->world->comm);
+  if (status == SB_OK)
+    status = sb_select_prefix(x.key, x.id, x.weight, x.count, all > needed ? all - needed : 0, s->world->comm, &cut);
+  for (size_t k = 0; status == SB_OK && k < x.count; k++)
+    if (!sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]--;
+  items_free(&x);
+  return status;
+}
+
+/* The bounded step moves along the same trade as the unbounded one, `full`, but not all the way. */
+static sb_status bound(step *s, uint8_t *full, uint64_t budget, uint64_t most) {
+  uint64_t now, raises;
+  memcpy(s->bits, s->start, s->b->count);
+  SB_TRY(sb_blocks_total(s->world, s->b, s->start, &now));
+  SB_TRY(take_raises(s, full, most, &raises));
+  if (now + raises <= budget) return SB_OK;
+  return take_cuts(s, full, now + raises - budget);
+}
+
+static sb_status count_moves(const step *s, sb_step_result *out) {
+  uint64_t counts[2] = {0, 0};
+  for (size_t i = 0; i < s->b->count; i++) {
+    counts[0] += s->bits[i] > s->start[i];
+    counts[1] += s->bits[i] < s->start[i];
+  }
+  SB_TRY(sb_mpi_sum_u64(counts, 2, s->world->comm));
+  out->raised = counts[0];
+  out->cut = counts[1];
+  return sb_blocks_total(s->world, s->b, s->bits, &out->storage);
+}
+
+sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain, const double *cut_loss, uint64_t budget,
+                         uint64_t most_raised, uint8_t *bits, sb_step_result *result) {
+  uint8_t *start = NULL, *full = NULL;
+  sb_status status = sb_alloc_raw(&start, blocks->count, 1, "bits of the blocks");
+  if (status == SB_OK) status = sb_alloc_raw(&full, blocks->count, 1, "bits of the blocks");
+  status = sb_world_agree(world, status);
+  if (status == SB_OK) {
+    memcpy(start, bits, blocks->count);
+    step s = {world, blocks, raise_gain, cut_loss, bits, start};
+    status = fill_budget(&s, budget);
+    if (status == SB_OK && most_raised != UINT64_MAX) {
+      memcpy(full, bits, blocks->count);
+      status = bound(&s, full, budget, most_raised);
+    }
+    if (status == SB_OK) status = count_moves(&s, result);
+  }
+  sb_free(&start);
+  sb_free(&full);
+  return status;
+}

@@ -1,0 +1,148 @@
+/* shardbits eval: perplexity, and the distance to a reference model. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/report_json.h"
+#include "model/output.h"
+#include "model/pass.h"
+#include "model/sequences.h"
+
+typedef struct request {
+  const char *model, *tokens, *ref;
+  double activation_gib;
+  sb_common common;
+} request;
+
+typedef struct run {
+  const sb_world *world;
+  const request *r;
+  sb_backend *backend;
+  sb_model *model, *ref;
+  sb_pass *pass, *ref_pass;
+  sb_sequences sequences;
+} run;
+
+static void on_tick(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
+/* A model folder or an output folder, whichever it is. Blocks do not matter for a model that is only evaluated. */
+static sb_status open_model(const sb_world *world, const char *path, sb_model **out) {
+  double start = sb_now();
+  const sb_blocking blocking = {128, 128, SB_ASYMMETRIC};
+  bool packed = sb_output_is(path);
+  SB_TRY(packed ? sb_output_load(world, path, out) : sb_model_load(world, path, blocking, true, out));
+  sb_log_phase("load", sb_now() - start, 0, "%s", path);
+  return SB_OK;
+}
+
+static sb_status make_pass(run *u, sb_model *model, sb_pass **out) {
+  const sb_pass_setup setup = {.model = model,
+                               .backend = u->backend,
+                               .tokens = u->sequences.tokens,
+                               .sequences = u->sequences.count,
+                               .seqlen = u->sequences.seqlen,
+                               .activation_bytes = (size_t)(u->r->activation_gib * 0x1p30),
+                               .tick = on_tick};
+  return sb_pass_create(&setup, out);
+}
+
+static sb_status work(run *u, sb_comparison *out) {
+  const request *r = u->r;
+  SB_AGREE(u->world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &u->backend));
+  SB_TRY(open_model(u->world, r->model, &u->model));
+  if (r->ref) {
+    SB_TRY(open_model(u->world, r->ref, &u->ref));
+    if (u->ref->config.vocab != u->model->config.vocab)
+      return sb_fail(SB_ERR_FORMAT, "%s has a vocabulary of %zu, the reference %s one of %zu: not versions of one model", r->model,
+                     u->model->config.vocab, r->ref, u->ref->config.vocab);
+  }
+  SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width, u->model->config.vocab, r->common.seqlen, r->common.seqs,
+                           r->common.seed, &u->sequences));
+  SB_TRY(make_pass(u, u->model, &u->pass));
+  if (r->ref) SB_TRY(make_pass(u, u->ref, &u->ref_pass));
+  double start = sb_now();
+  sb_progress_begin("eval", 1.0);
+  sb_status status;
+  if (r->ref) {
+    status = sb_pass_compare(u->pass, u->ref_pass, out);
+  } else {
+    *out = (sb_comparison){.targets = u->sequences.count * (u->sequences.seqlen - 1)};
+    status = sb_pass_loss(u->pass, &out->loss);
+  }
+  sb_progress_end();
+  SB_TRY(status);
+  double seconds = sb_now() - start;
+  sb_log_phase("eval", seconds, u->backend->gemm_flops, "%zu sequences of %zu tokens, GEMM %.0f%%", u->sequences.count, u->sequences.seqlen,
+               100.0 * u->backend->gemm_seconds / seconds);
+  return SB_OK;
+}
+
+static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
+  const request *r = u->r;
+  if (sb_common_prints(u->world, &r->common)) {
+    printf("%s: perplexity %.4f over %llu tokens", r->model, exp(c->loss), (unsigned long long)c->targets);
+    if (r->ref) printf("; reference %.4f, mean KL divergence %.5f nats, top-1 agreement %.2f%%", exp(c->ref_loss), c->mean_kl, 100 * c->top1_agreement);
+    printf("\n");
+  }
+  json_t *report = sb_report_begin(u->world, "eval");
+  sb_report_text(report, "model", r->model);
+  sb_report_real(report, "perplexity", exp(c->loss));
+  sb_report_real(report, "loss", c->loss);
+  sb_report_count(report, "tokens", c->targets);
+  if (r->ref) {
+    sb_report_text(report, "ref", r->ref);
+    sb_report_real(report, "ref_perplexity", exp(c->ref_loss));
+    sb_report_real(report, "mean_kl", c->mean_kl);
+    sb_report_real(report, "top1_agreement", c->top1_agreement);
+  }
+  sb_report_count(report, "peak_resident_bytes", sb_peak_resident());
+  sb_report_real(report, "gemm_flops", u->backend->gemm_flops);
+  sb_report_real(report, "gemm_seconds", u->backend->gemm_seconds);
+  sb_report_real(report, "seconds", seconds);
+  sb_status status = sb_report_write(u->world, r->common.json, report);
+  json_decref(report);
+  return status;
+}
+
+sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
+  request r = {.activation_gib = 4, .common = SB_COMMON_DEFAULTS};
+  const sb_argument arguments[] = {{"MODEL|OUT", &r.model, "A Hugging Face folder, or a folder that quantize wrote."}};
+  const sb_option options[] = {
+      {.name = "tokens", .kind = SB_OPTION_STRING, .value = &r.tokens, .operand = "TOKENS", .required = true, .help = "Tokens to predict, .bin or .npy."},
+      {.name = "ref", .kind = SB_OPTION_STRING, .value = &r.ref, .operand = "MODEL", .help = "Also compare with this model: mean KL divergence and top-1 agreement."},
+      {.name = "activation-memory", .kind = SB_OPTION_REAL, .value = &r.activation_gib, .low = 0.001, .high = 1e6, .operand = "GIB", .help = "Memory a rank gives to sequences under way."},
+  };
+  sb_usage usage = {.command = "eval",
+                    .synopsis = "MODEL|OUT --tokens TOKENS [--ref MODEL] [options]",
+                    .purpose = "Perplexity of a model on a token file, in windows of --seqlen tokens: exp of the mean negative\n"
+                               "log-likelihood of each token given those before it in its window.",
+                    .examples = "  mpirun -n 2 shardbits eval out --tokens heldout.bin --ref smollm2\n"
+                                "  shardbits eval smollm2 --tokens heldout.bin --seqs 32 --json -",
+                    .arguments = arguments,
+                    .argument_count = 1,
+                    .options = options,
+                    .option_count = sizeof options / sizeof *options};
+  bool help;
+  sb_comparison comparison;
+  double start = sb_now();
+  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_ALL, argc, argv, &help));
+  if (help) return SB_OK;
+  run u = {.world = world, .r = &r};
+  sb_status status = sb_world_agree(world, work(&u, &comparison));
+  if (status == SB_OK) status = tell(&u, &comparison, sb_now() - start);
+  sb_pass_free(&u.pass);
+  sb_pass_free(&u.ref_pass);
+  sb_sequences_free(&u.sequences);
+  if (u.model) sb_model_free(&u.model);
+  if (u.ref) sb_model_free(&u.ref);
+  if (u.backend) u.backend->op->destroy(u.backend);
+  return status;
+}
