@@ -179,7 +179,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
 
 sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   request r = {
-      .ranks = (size_t)world->size, .steps = 16, .block = {128, 128}, .network = 10.0, .activations = 8.0};
+      .ranks = (size_t)world->size, .steps = 15, .block = {128, 128}, .network = 10.0, .activations = 4.0};
   sb_common common = SB_COMMON_DEFAULTS;
   common.seqs = 32;
   const sb_argument arguments[] = {{"MODEL", &r.model, "A Hugging Face folder, or a config.json alone."}};
@@ -212,7 +212,8 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .low = 1,
        .high = 1e6,
        .operand = "N",
-       .help = "Steps of the search, each a gradient pass and a check of the loss."},
+       .help = "Steps of the search, each a gradient pass and a check of the loss (quantize's strides and "
+               "trades)."},
       {.name = "block",
        .kind = SB_OPTION_SHAPE,
        .value = r.block,
@@ -220,7 +221,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .high = 1024,
        .operand = "RxC",
        .help = "Rows and columns of a block."},
-      {.name = "activations",
+      {.name = "activation-memory",
        .kind = SB_OPTION_REAL,
        .value = &r.activations,
        .low = 0.001,
