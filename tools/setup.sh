@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Sourced by demo.sh and test.sh: packages, build, and mpirun on this machine. Not a program of its own.
 
 say() { printf '%s\n' "$*"; }
