@@ -117,9 +117,12 @@ static void print_time(const request *r, const sb_footprint_setup *s, const sb_f
   sb_table_row(out, "search", "%zu steps x (gradient pass + loss pass) = %s", r->steps,
                sb_text_seconds(total, sizeof total, search));
   sb_table_head(out, "Times take the longer of arithmetic and messages, which overlap:");
-  sb_table_row(out, "arithmetic", "%.4g GFLOP/s a rank, %s", r->gflops,
-               measured ? "measured just now on this machine with --threads threads; --gflops sets another"
-                        : "as given");
+  if (measured)
+    sb_table_row(out, "arithmetic",
+                 "%.4g GFLOP/s a rank: measured here just now, %d thread%s; --gflops sets another", r->gflops,
+                 s->threads, s->threads == 1 ? "" : "s");
+  else
+    sb_table_row(out, "arithmetic", "%.4g GFLOP/s a rank, as given", r->gflops);
   sb_table_row(out, "network", "%.4g GB/s a node; --network sets another", r->network);
   sb_report_real(report, "gflops", r->gflops);
   sb_report_flag(report, "gflops_measured", measured);
@@ -176,7 +179,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
 
 sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   request r = {
-      .ranks = (size_t)world->size, .steps = 16, .block = {128, 128}, .network = 10.0, .activations = 8.0};
+      .ranks = (size_t)world->size, .steps = 15, .block = {128, 128}, .network = 10.0, .activations = 4.0};
   sb_common common = SB_COMMON_DEFAULTS;
   common.seqs = 32;
   const sb_argument arguments[] = {{"MODEL", &r.model, "A Hugging Face folder, or a config.json alone."}};
@@ -209,7 +212,8 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .low = 1,
        .high = 1e6,
        .operand = "N",
-       .help = "Steps of the search, each a gradient pass and a check of the loss."},
+       .help = "Steps of the search, each a gradient pass and a check of the loss (quantize's strides and "
+               "trades)."},
       {.name = "block",
        .kind = SB_OPTION_SHAPE,
        .value = r.block,
@@ -217,7 +221,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .high = 1024,
        .operand = "RxC",
        .help = "Rows and columns of a block."},
-      {.name = "activations",
+      {.name = "activation-memory",
        .kind = SB_OPTION_REAL,
        .value = &r.activations,
        .low = 0.001,

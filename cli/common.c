@@ -34,14 +34,12 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .kind = SB_OPTION_CHOICE,
                              .value = &c->token_width,
                              .choices = width_names,
-                             .operand = "T",
                              .help = "Width of the ids in a raw token file (.npy says itself)."};
   if (set & SB_COMMON_COMPUTE)
     table[n++] = (sb_option){.name = "compute",
                              .kind = SB_OPTION_CHOICE,
                              .value = &c->compute,
                              .choices = compute_names,
-                             .operand = "T",
                              .help = "Arithmetic of matrix products; bf16 sums in f32."};
   if (set & SB_COMMON_SEED)
     table[n++] = (sb_option){.name = "seed",

@@ -1,6 +1,7 @@
 /* shardbits COMMAND ...: starts MPI, finds the command, runs it on all ranks, and turns its status into one
  * line and an exit code: 0 for success, 2 for a wrong command line, 1 for everything else. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -99,6 +100,9 @@ int main(int argc, char **argv) {
   sb_cleanup_now();
   if (status == SB_OK) status = sb_world_agree(&world, flush_results());
   if (status != SB_OK && world.rank == 0) fprintf(stderr, "shardbits: %s\n", sb_message());
+  /* All is said and removed. When the first rank leaves with an error, mpirun ends the others by SIGTERM. */
+  signal(SIGTERM, SIG_IGN);
+  signal(SIGINT, SIG_IGN);
   sb_world_finalize(&world);
   return sb_exit_code(status);
 }

@@ -1,5 +1,6 @@
 #include "cli/nearest.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum { LONGEST = 40 };
@@ -31,7 +32,8 @@ const char *sb_nearest(const char *text, const char *const *words, size_t count)
   for (size_t i = 0; i < count; i++) {
     size_t n = strlen(words[i]);
     if (n > LONGEST) continue;
-    size_t d = length >= 3 && strncmp(text, words[i], length) == 0 ? 1 : distance(text, length, words[i], n);
+    bool begins = length >= 3 && n >= 3 && strncmp(text, words[i], n < length ? n : length) == 0;
+    size_t d = begins ? 1 : distance(text, length, words[i], n);
     if (d < best_distance && d <= ((n > length ? n : length) + 2) / 3) {
       best = words[i];
       best_distance = d;

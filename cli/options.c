@@ -192,7 +192,8 @@ sb_status sb_options_parse(const sb_usage *u, int argc, char **argv, bool *help)
         return sb_fail(SB_ERR_USAGE, "%s: --%s takes no value", u->command, o->name);
       if (o->kind != SB_OPTION_FLAG && !value) {
         if (i + 1 == argc)
-          return sb_fail(SB_ERR_USAGE, "%s: --%s needs a value (%s)", u->command, o->name, o->operand);
+          return sb_fail(SB_ERR_USAGE, "%s: --%s needs a value (%s)", u->command, o->name,
+                         o->operand ? o->operand : "VALUE");
         value = argv[++i];
       }
       SB_TRY(set(u, o, value));

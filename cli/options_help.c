@@ -61,17 +61,27 @@ static void default_of(const sb_option *o, char *text, size_t size) {
   }
 }
 
+/* "red|green" where a choice has no operand of its own. */
+static size_t append_operand(const sb_option *o, char *left, size_t size, size_t n) {
+  if (o->kind == SB_OPTION_FLAG || n >= size) return n;
+  if (o->operand || o->kind != SB_OPTION_CHOICE)
+    return n + (size_t)snprintf(left + n, size - n, " %s", o->operand ? o->operand : "VALUE");
+  for (int i = 0; o->choices[i] && n < size; i++)
+    n += (size_t)snprintf(left + n, size - n, "%c%s", i ? '|' : ' ', o->choices[i]);
+  return n;
+}
+
 static void option_line(FILE *out, const sb_option *o) {
-  char left[64], text[640], value[128];
+  char left[128], text[640], value[128];
   size_t n = 0;
   if (o->letter)
     n = (size_t)snprintf(left, sizeof left, "  -%c, --%s", o->letter, o->name);
   else
     n = (size_t)snprintf(left, sizeof left, "  --%s", o->name);
-  if (o->kind != SB_OPTION_FLAG && n < sizeof left) snprintf(left + n, sizeof left - n, " %s", o->operand);
+  append_operand(o, left, sizeof left, n);
   default_of(o, value, sizeof value);
   n = (size_t)snprintf(text, sizeof text, "%s", o->help);
-  if (o->kind == SB_OPTION_CHOICE) {
+  if (o->kind == SB_OPTION_CHOICE && o->operand) {
     for (int i = 0; o->choices[i] && n < sizeof text; i++)
       n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? ", " : " One of ", o->choices[i]);
     if (n < sizeof text) n += (size_t)snprintf(text + n, sizeof text - n, ".");

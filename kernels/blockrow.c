@@ -1,18 +1,16 @@
 #include "kernels/blockrow.h"
 
+#include "base/memory.h"
+#include "kernels/bitstring.h"
 #include "kernels/cpu/cpu_group.h"
 
-static size_t string_bytes(size_t numbers, unsigned bits) {
-  return (numbers * bits + 7) / 8;
-}
-
 size_t sb_block_code_bytes(size_t rows, size_t cols, unsigned bits) {
-  return rows * string_bytes(cols, bits);
+  return rows * sb_bitstring_bytes(cols, bits);
 }
 
 static size_t zero_bytes(size_t rows, unsigned bits, sb_symmetry symmetry) {
   if (symmetry == SB_SYMMETRIC) return 0;
-  return bits == 1 ? 2 * rows : string_bytes(rows, bits);
+  return bits == 1 ? 2 * rows : sb_bitstring_bytes(rows, bits);
 }
 
 size_t sb_block_bytes(size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry) {
@@ -43,87 +41,115 @@ size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, siz
   return count;
 }
 
-/* Appends numbers of `bits` bits to a bit string. */
-typedef struct bit_writer {
-  uint8_t *at;
-  uint64_t pending;
-  unsigned count;
-} bit_writer;
+/* Where the parts of a block lie. */
+typedef struct block_layout {
+  size_t rows, cols;
+  unsigned bits;
+  sb_symmetry symmetry;
+  size_t zeros, codes, code_bytes; /* offsets within the block; bytes of the codes of a row */
+} block_layout;
 
-static void put(bit_writer *w, unsigned number, unsigned bits) {
-  w->pending |= (uint64_t)number << w->count;
-  w->count += bits;
-  while (w->count >= 8) {
-    *w->at++ = (uint8_t)w->pending;
-    w->pending >>= 8;
-    w->count -= 8;
+static block_layout layout_of(const sb_grid_shape *grid, size_t i, size_t j, unsigned bits, sb_symmetry symmetry) {
+  block_layout b = {sb_grid_rows_of(grid, i), sb_grid_cols_of(grid, j), bits, symmetry, 0, 0, 0};
+  b.zeros = 2 * b.rows;
+  b.codes = b.zeros + zero_bytes(b.rows, bits, symmetry);
+  b.code_bytes = sb_bitstring_bytes(b.cols, bits);
+  return b;
+}
+
+/* A group without its codes, as it is stored. */
+typedef struct stored_group {
+  uint16_t scale, base;
+  uint8_t zero;
+} stored_group;
+
+static stored_group stored(const sb_group *group, const block_layout *b) {
+  const bool zero_point = b->symmetry == SB_ASYMMETRIC && b->bits > 1;
+  return (stored_group){sb_grid_to_fp16(group->scale), sb_grid_to_fp16(group->base), zero_point ? (uint8_t)group->center : 0};
+}
+
+/* Zero points are packed eight rows at a time: eight of them fill whole bytes. */
+static void put_group(uint8_t *block, const block_layout *b, size_t r, stored_group g, uint8_t *pending) {
+  memcpy(block + 2 * r, &g.scale, 2);
+  if (b->symmetry == SB_SYMMETRIC) return;
+  if (b->bits == 1) {
+    memcpy(block + b->zeros + 2 * r, &g.base, 2);
+    return;
+  }
+  pending[r % 8] = g.zero;
+  if (r % 8 == 7 || r + 1 == b->rows)
+    sb_bitstring_pack(block + b->zeros + r / 8 * b->bits, pending, r % 8 + 1, b->bits);
+}
+
+static sb_group get_group(const uint8_t *block, const block_layout *b, size_t r, uint8_t *pending) {
+  uint16_t scale, base = 0;
+  float center = 0.5f * (float)((1u << b->bits) - 1u);
+  memcpy(&scale, block + 2 * r, 2);
+  if (b->symmetry == SB_ASYMMETRIC && b->bits == 1) {
+    memcpy(&base, block + b->zeros + 2 * r, 2);
+  } else if (b->symmetry == SB_ASYMMETRIC) {
+    if (r % 8 == 0) sb_bitstring_unpack(pending, block + b->zeros + r / 8 * b->bits, sb_min_size(8, b->rows - r), b->bits);
+    center = (float)pending[r % 8];
+  }
+  return sb_group_make(sb_grid_from_fp16(scale), center, sb_grid_from_fp16(base), b->bits);
+}
+
+/* The codes of n weights on a grid; writes whole lanes. */
+static void codes_of(uint8_t *codes, const sb_group *group, const float *w, size_t n) {
+  for (size_t i = 0; i < n; i += LANES) {
+    const lanes_mask m = lanes_first(n - i);
+    lanes_store_codes(codes + i, m, cpu_group_codes(group, lanes_load(w + i, m)));
   }
 }
 
-static void flush(bit_writer *w) {
-  if (w->count > 0) *w->at++ = (uint8_t)w->pending;
-  w->pending = 0;
-  w->count = 0;
+static uint8_t *put_map(uint8_t *out, const sb_grid_shape *grid, const uint8_t *bits) {
+  const size_t map = sb_blockrow_map_bytes(grid), columns = sb_grid_block_cols(grid);
+  memcpy(out, bits, columns);
+  memset(out + columns, 0, map - columns);
+  return out + map;
 }
 
-/* Reads numbers of `bits` bits; never touches a byte beyond the string's last. */
-typedef struct bit_reader {
-  const uint8_t *at;
-  uint64_t pending;
-  unsigned count;
-} bit_reader;
+void sb_blockrow_choose(sb_group *groups, uint8_t *codes, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i,
+                        const uint8_t *bits, sb_symmetry symmetry) {
+  float room[SB_GROUP_MAX];
+  const size_t rows = sb_grid_rows_of(grid, i);
+  for (size_t j = 0; j < sb_grid_block_cols(grid); j++)
+    for (size_t r = 0; r < rows; r++) {
+      const size_t at = r * grid->cols + j * grid->block_cols, n = sb_grid_cols_of(grid, j);
+      const float *x = lanes_floats(room, w, w_dtype, at, n);
+      groups[j * rows + r] = cpu_group_of(x, n, bits[j], symmetry);
+      codes_of(codes + at, &groups[j * rows + r], x, n);
+    }
+}
 
-static unsigned get(bit_reader *r, unsigned bits) {
-  while (r->count < bits) {
-    r->pending |= (uint64_t)*r->at++ << r->count;
-    r->count += 8;
+void sb_blockrow_pack(uint8_t *out, const sb_group *groups, const uint8_t *codes, const sb_grid_shape *grid, size_t i, const uint8_t *bits,
+                      sb_symmetry symmetry) {
+  uint8_t *block = put_map(out, grid, bits), pending[8];
+  for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
+    const block_layout b = layout_of(grid, i, j, bits[j], symmetry);
+    for (size_t r = 0; r < b.rows; r++) {
+      put_group(block, &b, r, stored(&groups[j * b.rows + r], &b), pending);
+      sb_bitstring_pack(block + b.codes + r * b.code_bytes, codes + r * grid->cols + j * grid->block_cols, b.cols, b.bits);
+    }
+    block += b.codes + b.rows * b.code_bytes;
   }
-  unsigned number = (unsigned)(r->pending & ((1u << bits) - 1u));
-  r->pending >>= bits;
-  r->count -= bits;
-  return number;
-}
-
-static void put_fp16(uint8_t *at, float value) {
-  uint16_t half = sb_f32_to_f16(value);
-  at[0] = (uint8_t)half;
-  at[1] = (uint8_t)(half >> 8);
-}
-
-static float get_fp16(const uint8_t *at) {
-  return sb_f16_to_f32((uint16_t)(at[0] | at[1] << 8));
-}
-
-static uint8_t *encode_block(uint8_t *out, const void *w, sb_dtype dtype, size_t at, size_t ld, size_t rows, size_t cols, unsigned bits,
-                             sb_symmetry symmetry) {
-  uint8_t *scales = out, *zeros = out + 2 * rows;
-  bit_writer zero_writer = {zeros, 0, 0}, codes = {zeros + zero_bytes(rows, bits, symmetry), 0, 0};
-  for (size_t r = 0; r < rows; r++) {
-    float values[SB_GROUP_MAX];
-    sb_group_range range;
-    size_t padded = sb_cpu_load_group(values, w, dtype, at + r * ld, cols);
-    sb_cpu_group_range(values, cols, padded, bits == 1, &range);
-    const sb_group group = sb_group_choose(&range, bits, symmetry);
-    put_fp16(scales + 2 * r, group.scale);
-    if (symmetry == SB_ASYMMETRIC && bits == 1) put_fp16(zeros + 2 * r, group.base);
-    if (symmetry == SB_ASYMMETRIC && bits > 1) put(&zero_writer, (unsigned)group.center, bits);
-    for (size_t c = 0; c < padded; c++) values[c] = sb_group_code(&group, values[c]);
-    for (size_t c = 0; c < cols; c++) put(&codes, (unsigned)values[c], bits);
-    flush(&codes);
-  }
-  flush(&zero_writer);
-  return codes.at;
 }
 
 void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i, const uint8_t *bits,
                         sb_symmetry symmetry) {
-  size_t block_cols = sb_grid_block_cols(grid), map = sb_blockrow_map_bytes(grid);
-  memset(out, 0, map);
-  memcpy(out, bits, block_cols);
-  out += map;
-  for (size_t j = 0; j < block_cols; j++)
-    out = encode_block(out, w, w_dtype, j * grid->block_cols, grid->cols, sb_grid_rows_of(grid, i), sb_grid_cols_of(grid, j), bits[j],
-                       symmetry);
+  uint8_t *block = put_map(out, grid, bits), pending[8], codes[SB_GROUP_MAX];
+  float room[SB_GROUP_MAX];
+  for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
+    const block_layout b = layout_of(grid, i, j, bits[j], symmetry);
+    for (size_t r = 0; r < b.rows; r++) {
+      const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, b.cols);
+      const sb_group group = cpu_group_of(x, b.cols, b.bits, symmetry);
+      put_group(block, &b, r, stored(&group, &b), pending);
+      codes_of(codes, &group, x, b.cols);
+      sb_bitstring_pack(block + b.codes + r * b.code_bytes, codes, b.cols, b.bits);
+    }
+    block += b.codes + b.rows * b.code_bytes;
+  }
 }
 
 sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes, const sb_grid_shape *grid, size_t i, sb_symmetry symmetry) {
@@ -138,24 +164,21 @@ sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t byt
   return SB_OK;
 }
 
-static const uint8_t *decode_block(float *out, size_t ld, const uint8_t *packed, size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry) {
-  const uint8_t *scales = packed, *zeros = packed + 2 * rows, *codes = zeros + zero_bytes(rows, bits, symmetry);
-  bit_reader zero_reader = {zeros, 0, 0};
-  for (size_t r = 0; r < rows; r++) {
-    float center = 0.5f * (float)((1u << bits) - 1u), base = 0.0f;
-    if (symmetry == SB_ASYMMETRIC && bits == 1) base = get_fp16(zeros + 2 * r);
-    if (symmetry == SB_ASYMMETRIC && bits > 1) center = (float)get(&zero_reader, bits);
-    const sb_group group = sb_group_make(get_fp16(scales + 2 * r), center, base, bits);
-    bit_reader reader = {codes, 0, 0};
-    for (size_t c = 0; c < cols; c++) out[r * ld + c] = sb_group_value(&group, (float)get(&reader, bits));
-    codes += string_bytes(cols, bits);
+void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed, const sb_grid_shape *grid, size_t i, size_t first, size_t end,
+                        sb_symmetry symmetry) {
+  const uint8_t *bits = packed, *block = packed + sb_blockrow_map_bytes(grid);
+  uint8_t pending[8], codes[SB_GROUP_MAX];
+  for (size_t j = 0; j < end; j++) {
+    const block_layout b = layout_of(grid, i, j, bits[j], symmetry);
+    for (size_t r = 0; j >= first && r < b.rows; r++) {
+      const sb_group group = get_group(block, &b, r, pending);
+      sb_bitstring_unpack(codes, block + b.codes + r * b.code_bytes, b.cols, b.bits);
+      for (size_t c = 0; c < b.cols; c += LANES) {
+        const lanes_mask m = lanes_first(b.cols - c);
+        lanes_store_as(out, out_dtype, r * grid->cols + j * grid->block_cols + c, m,
+                       cpu_group_values(&group, lanes_load_codes(codes + c, m)));
+      }
+    }
+    block += b.codes + b.rows * b.code_bytes;
   }
-  return codes;
-}
-
-void sb_blockrow_decode(float *out, const uint8_t *packed, const sb_grid_shape *grid, size_t i, sb_symmetry symmetry) {
-  const uint8_t *bits = packed;
-  packed += sb_blockrow_map_bytes(grid);
-  for (size_t j = 0; j < sb_grid_block_cols(grid); j++)
-    packed = decode_block(out + j * grid->block_cols, grid->cols, packed, sb_grid_rows_of(grid, i), sb_grid_cols_of(grid, j), bits[j], symmetry);
 }

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "kernels/backend.h"
+#include "kernels/grid.h"
 
 /* Bytes of a block of rows x cols at `bits` (1..8), without its byte in the bit map. O(1). */
 size_t sb_block_bytes(size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry);
@@ -35,8 +36,17 @@ typedef struct sb_blockrow_part {
 } sb_blockrow_part;
 size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry);
 
-/* Rounds and packs block row i. `w` is the first weight of the block row's rows, [rows of i, grid->cols] of w_dtype.
- * `out` has sb_blockrow_bytes. Local, one thread. */
+/* Packing is two steps. First the grids and codes are chosen, here the nearest ones: groups[j * rows + r] is the grid of row
+ * r of block j, codes[r * grid->cols + c] the code of a weight. `w` is the first weight of the block row's rows, [rows of i,
+ * grid->cols] of w_dtype. Other ways to choose them (error-compensated rounding) fill the same two arrays. Local, one
+ * thread. */
+void sb_blockrow_choose(sb_group *groups, uint8_t *codes, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i,
+                        const uint8_t *bits, sb_symmetry symmetry);
+/* Then they are packed. Codes are below 2^bits; scales and bases are fp16 numbers, zero points whole numbers below 2^bits.
+ * `out` has sb_blockrow_bytes, all of which are written. Local, one thread. */
+void sb_blockrow_pack(uint8_t *out, const sb_group *groups, const uint8_t *codes, const sb_grid_shape *grid, size_t i, const uint8_t *bits,
+                      sb_symmetry symmetry);
+/* Both steps at once, without the arrays. */
 void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i, const uint8_t *bits,
                         sb_symmetry symmetry);
 
@@ -44,7 +54,9 @@ void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_
  * SB_ERR_FORMAT, saying what is wrong (the caller knows the tensor's name). Local. */
 sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes, const sb_grid_shape *grid, size_t i, sb_symmetry symmetry);
 
-/* out[rows of i, grid->cols] = the decoded weights; `packed` has been checked by sb_blockrow_read_bits. Local. */
-void sb_blockrow_decode(float *out, const uint8_t *packed, const sb_grid_shape *grid, size_t i, sb_symmetry symmetry);
+/* Decodes the blocks [first, end) of block row i into their places in out[rows of i, grid->cols] of out_dtype (a weight
+ * type); `packed` has been checked by sb_blockrow_read_bits. Local, one thread. */
+void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed, const sb_grid_shape *grid, size_t i, size_t first, size_t end,
+                        sb_symmetry symmetry);
 
 #endif

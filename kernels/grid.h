@@ -12,23 +12,37 @@
  * symmetric            scale = fp16(2 max|w| / (2^b - 1)), for b = 1 fp16(2 mean |w|); center = (2^b - 1) / 2: the levels
  *                      lie midway, so that b = 1 is sign x magnitude. Stored: scale (16 bits).
  *
- * The code of a weight is the nearest level, ties to the even code. A group whose scale underflows to 0 becomes `base`.
- * Weights are finite, and small enough for an fp16 scale: a larger scale is cut to the largest fp16 number. */
+ * The code of a weight is the nearest level, ties to the even code.
+ *
+ * fp16's limits: a number beyond 65504 is cut to that. A step from a range (b >= 2) below the smallest normal fp16 number,
+ * 2^-14, where fp16 gets coarse, is rounded up instead of to nearest: the outermost weights are not cut off, and a step is 0
+ * only where all weights are 0. A group whose scale is 0 becomes `base`.
+ *
+ * Exactness: code - center is a whole or half number of at most 9 bits and a scale has 11, so without a base a value is
+ * exact in float: fused or not, a product with it has the same bits. Where rounding matters fmaf says so.
+ *
+ * Means are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ... in order, starting from 0; then
+ * lanes i and i + 8 are added, then i and i + 4, 2, 1; at last comes a division by their number. */
 #ifndef SB_KERNELS_GRID_H
 #define SB_KERNELS_GRID_H
 
+#include <math.h>
 #include <stdint.h>
 
 #include "base/dtype.h"
 #include "kernels/backend.h"
 
-#ifdef __cplusplus
-#define SB_RESTRICT __restrict__
+#ifdef __CUDACC__
+#include <cuda_fp16.h>
+#define SB_GRID_FN static inline __host__ __device__
 #else
-#define SB_RESTRICT restrict
+#define SB_GRID_FN static inline
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
 #endif
 
-enum { SB_MIN_BITS = 1, SB_MAX_BITS = 8, SB_GROUP_MAX = 1024 /* columns of a block, at most */ };
+enum { SB_MIN_BITS = 1, SB_MAX_BITS = 8, SB_GROUP_MAX = 1024 /* columns of a block, at most */, SB_GROUP_LANES = 16 };
 
 typedef struct sb_group {
   float scale, inverse, center, base, top; /* top = 2^b - 1 */
@@ -41,42 +55,72 @@ typedef struct sb_group_range {
   float mean_magnitude; /* mean |w|: for symmetric b = 1 */
 } sb_group_range;
 
-static inline float sb_grid_fp16(float value) {
-  float rounded = sb_f16_to_f32(sb_f32_to_f16(value));
-  return rounded > 65504.0f ? 65504.0f : rounded < -65504.0f ? -65504.0f : rounded;
+/* The value of an fp16 number, and the nearest fp16 number (ties to even): the same bits on every path. */
+SB_GRID_FN float sb_grid_from_fp16(uint16_t half) {
+#if defined(__CUDA_ARCH__)
+  return __half2float(__ushort_as_half(half));
+#elif defined(__F16C__) && !defined(__CUDACC__)
+  return _cvtsh_ss(half);
+#else
+  return sb_f16_to_f32(half);
+#endif
+}
+SB_GRID_FN uint16_t sb_grid_to_fp16(float value) {
+#if defined(__CUDA_ARCH__)
+  return __half_as_ushort(__float2half_rn(value));
+#elif defined(__F16C__) && !defined(__CUDACC__)
+  return (uint16_t)_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT);
+#else
+  return sb_f32_to_f16(value);
+#endif
 }
 
-static inline sb_group sb_group_make(float scale, float center, float base, unsigned bits) {
-  sb_group group = {scale, scale > 0.0f ? 1.0f / scale : 0.0f, center, base, (float)((1u << bits) - 1u)};
+/* A mean or magnitude as fp16 keeps it. */
+SB_GRID_FN float sb_grid_fp16(float value) {
+  const float limit = 65504.0f;
+  return sb_grid_from_fp16(sb_grid_to_fp16(value > limit ? limit : value < -limit ? -limit : value));
+}
+/* A step >= 0 as fp16 keeps it: never below the step where fp16 is subnormal. */
+SB_GRID_FN float sb_grid_step(float value) {
+  const float nearest = sb_grid_fp16(value);
+  return value < 0x1p-14f && nearest < value ? nearest + 0x1p-24f : nearest;
+}
+
+SB_GRID_FN sb_group sb_group_make(float scale, float center, float base, unsigned bits) {
+  sb_group group;
+  group.scale = scale;
+  group.inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
+  group.center = center;
+  group.base = base;
+  group.top = (float)((1u << bits) - 1u);
   return group;
 }
 
-static inline sb_group sb_group_choose(const sb_group_range *range, unsigned bits, sb_symmetry symmetry) {
-  float top = (float)((1u << bits) - 1u);
+SB_GRID_FN sb_group sb_group_choose(const sb_group_range *range, unsigned bits, sb_symmetry symmetry) {
+  const float top = (float)((1u << bits) - 1u);
+  sb_group group;
   if (symmetry == SB_SYMMETRIC) {
-    float largest = range->high > -range->low ? range->high : -range->low;
-    float scale = bits == 1 ? 2.0f * range->mean_magnitude : 2.0f * largest / top;
-    return sb_group_make(sb_grid_fp16(scale), 0.5f * top, 0.0f, bits);
+    const float largest = range->high > -range->low ? range->high : -range->low;
+    const float scale = bits == 1 ? sb_grid_fp16(2.0f * range->mean_magnitude) : sb_grid_step(2.0f * largest / top);
+    return sb_group_make(scale, 0.5f * top, 0.0f, bits);
   }
   if (bits == 1) return sb_group_make(sb_grid_fp16(2.0f * range->spread), 0.5f, range->mean, bits);
-  float scale = sb_grid_fp16((range->high - range->low) / top);
-  float zero = scale > 0.0f ? -range->low / scale : 0.0f;
-  zero = zero < top ? zero : top;
-  zero = (zero + 12582912.0f) - 12582912.0f; /* rint for 0 <= x < 2^22 */
-  return sb_group_make(scale, zero, 0.0f, bits);
+  group = sb_group_make(sb_grid_step((range->high - range->low) / top), 0.0f, 0.0f, bits);
+  group.center = rintf(-range->low * group.inverse);
+  group.center = group.center < top ? group.center : top;
+  return group;
 }
 
-/* The code, as a float holding an integer. Adding and subtracting 1.5 * 2^23 rounds to nearest, ties to even, and keeps
- * the loop free of library calls. */
-static inline float sb_group_code(const sb_group *group, float w) {
-  float x = __builtin_fmaf(w - group->base, group->inverse, group->center);
+/* The code, as a float holding an integer; 0 for NaN. */
+SB_GRID_FN float sb_group_code(const sb_group *group, float w) {
+  float x = fmaf(w - group->base, group->inverse, group->center);
   x = x > 0.0f ? x : 0.0f;
   x = x < group->top ? x : group->top;
-  return (x + 12582912.0f) - 12582912.0f;
+  return rintf(x);
 }
 
-static inline float sb_group_value(const sb_group *group, float code) {
-  return __builtin_fmaf(code - group->center, group->scale, group->base);
+SB_GRID_FN float sb_group_value(const sb_group *group, float code) {
+  return fmaf(code - group->center, group->scale, group->base);
 }
 
 #endif

@@ -7,7 +7,7 @@
 /* As the store's layout cuts the embedding and the head: about a layer's bytes, but neither tiny nor so many
  * rows that the logits become the largest buffer. */
 enum { CHUNK_BYTES_MIN = 4 << 20, CHUNK_ROWS_MAX = 8192 };
-enum { PROGRAM_BYTES = 48 << 20, THREAD_BYTES = 8 << 20, SCORE_BYTES_LAYER = 128, SCORE_BYTES_OWNED = 96 };
+enum { PROGRAM_BYTES = 24 << 20, THREAD_BYTES = 1 << 20, SCORE_BYTES_LAYER = 128, SCORE_BYTES_OWNED = 96 };
 
 static size_t linear_elements(const sb_arch *arch, size_t *largest) {
   size_t sum = 0;

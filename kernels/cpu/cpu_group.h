@@ -1,25 +1,61 @@
-/* Groups on the CPU: a row of a block as floats, and what its grid is chosen from. Shared by cpu_quantize.c, cpu_moves.c
- * and kernels/blockrow.c, so that all of them see the same bits. Sums run in 16 fixed lanes, whatever the vector width of
- * the processor. */
+/* kernels/grid.h sixteen weights at a time: what a group's grid is chosen from, its codes and values, the same bits as
+ * there. Shared by cpu_quantize.c, cpu_moves.c and kernels/blockrow.c. */
 #ifndef SB_KERNELS_CPU_CPU_GROUP_H
 #define SB_KERNELS_CPU_CPU_GROUP_H
 
+#include "kernels/cpu/lanes.h"
 #include "kernels/grid.h"
 
-enum { SB_LANES = 16 };
+_Static_assert((int)LANES == (int)SB_GROUP_LANES, "means are defined in as many lanes");
 
-/* out[0..padded) = n weights from element `at` of w, then zeros up to a multiple of SB_LANES; returns that multiple. */
-size_t sb_cpu_load_group(float *out, const void *w, sb_dtype dtype, size_t at, size_t n);
+/* Mean of w, or of |w - centre| where `absolute`. */
+SB_LANES_INLINE float cpu_group_mean(const float *w, size_t n, float centre, bool absolute) {
+  lanes sum = lanes_set(0.0f);
+  const lanes c = lanes_set(centre);
+  for (size_t i = 0; i < n; i += LANES) {
+    const lanes_mask m = lanes_first(n - i);
+    const lanes x = lanes_load(w + i, m);
+    sum = lanes_add(sum, absolute ? lanes_only(m, lanes_abs(lanes_sub(x, c))) : x);
+  }
+  return lanes_sum(sum) / (float)n;
+}
 
-/* `one_bit`: also fill what only 1-bit grids need. `w` holds n weights, zero-padded to `padded`. */
-void sb_cpu_group_range(const float *w, size_t n, size_t padded, bool one_bit, sb_group_range *out);
+/* `low_high`, `one_bit`: which part of the range is wanted. The means of 1-bit grids are those of `symmetry`. */
+SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high, bool one_bit, sb_symmetry symmetry) {
+  sb_group_range range = {0};
+  if (low_high) {
+    lanes low = lanes_set(0.0f), high = low;
+    for (size_t i = 0; i < n; i += LANES) {
+      const lanes x = lanes_load(w + i, lanes_first(n - i));
+      low = lanes_min(x, low);
+      high = lanes_max(x, high);
+    }
+    range.low = lanes_lowest(low);
+    range.high = lanes_highest(high);
+  }
+  if (one_bit && symmetry == SB_SYMMETRIC) range.mean_magnitude = cpu_group_mean(w, n, 0.0f, true);
+  if (one_bit && symmetry == SB_ASYMMETRIC) {
+    range.mean = sb_grid_fp16(cpu_group_mean(w, n, 0.0f, false));
+    range.spread = cpu_group_mean(w, n, range.mean, true);
+  }
+  return range;
+}
 
-/* (lane 0 + lane 8) + ... : the fixed order in which lanes are added up. */
-static inline float sb_cpu_add_lanes(const float *lanes) {
-  float a[8], b[4];
-  for (int i = 0; i < 8; i++) a[i] = lanes[i] + lanes[i + 8];
-  for (int i = 0; i < 4; i++) b[i] = a[i] + a[i + 4];
-  return (b[0] + b[2]) + (b[1] + b[3]);
+/* The grid of one group at `bits`. */
+SB_LANES_INLINE sb_group cpu_group_of(const float *w, size_t n, unsigned bits, sb_symmetry symmetry) {
+  const sb_group_range range = cpu_group_range(w, n, bits > 1, bits == 1, symmetry);
+  return sb_group_choose(&range, bits, symmetry);
+}
+
+/* sb_group_code. */
+SB_LANES_INLINE lanes cpu_group_codes(const sb_group *group, lanes w) {
+  const lanes x = lanes_fma(lanes_sub(w, lanes_set(group->base)), lanes_set(group->inverse), lanes_set(group->center));
+  return lanes_rint(lanes_min(lanes_max(x, lanes_set(0.0f)), lanes_set(group->top)));
+}
+
+/* sb_group_value. */
+SB_LANES_INLINE lanes cpu_group_values(const sb_group *group, lanes codes) {
+  return lanes_fma(lanes_sub(codes, lanes_set(group->center)), lanes_set(group->scale), lanes_set(group->base));
 }
 
 #endif

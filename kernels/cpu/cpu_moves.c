@@ -1,59 +1,102 @@
-/* What moving each block up or down by one bit does to <g, W>: one pass over g and w. */
-#include "kernels/cpu/cpu.h"
+/* What moving each block up or down by one bit does to <g, W>: one pass over g and w.
+ *
+ * A row of a block is read once into registers for its range, which gives the grids at b - 1, b and b + 1 bits, and again,
+ * from the first-level cache, for the three values of each weight. Products with g are summed in sixteen float lanes
+ * along the row, and the lanes in double down the block: an order that depends on the block alone. */
+#include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
 typedef struct moves {
-  double raise, cut;
+  lanes_total raise, cut;
 } moves;
 
-/* One row of one block. `now` is the current weights where they are not the nearest codes, else NULL. Both directions
- * are always computed: a branch per group costs more than the arithmetic of a direction that is not wanted. */
-static moves score_group(const float *w, const float *g, const float *now, size_t n, size_t padded, unsigned bits, unsigned down, unsigned up,
-                         sb_symmetry symmetry) {
-  sb_group_range range;
-  sb_cpu_group_range(w, n, padded, down == 1, &range);
-  const sb_group here = sb_group_choose(&range, bits, symmetry), lower = sb_group_choose(&range, down, symmetry),
-                 upper = sb_group_choose(&range, up, symmetry);
-  float raise[SB_LANES] = {0}, cut[SB_LANES] = {0};
-  for (size_t c = 0; c < padded; c += SB_LANES)
-    for (int i = 0; i < SB_LANES; i++) {
-      float x = w[c + i], y = g[c + i];
-      float current = now ? now[c + i] : sb_group_value(&here, sb_group_code(&here, x));
-      raise[i] = __builtin_fmaf(y, sb_group_value(&upper, sb_group_code(&upper, x)) - current, raise[i]);
-      cut[i] = __builtin_fmaf(y, sb_group_value(&lower, sb_group_code(&lower, x)) - current, cut[i]);
-    }
-  return (moves){sb_cpu_add_lanes(raise), sb_cpu_add_lanes(cut)};
+typedef struct sb_move_grids {
+  sb_group here, down, up;
+} move_grids;
+
+/* code - center. The base of a grid is known to be 0 except where `based`. */
+SB_LANES_INLINE lanes steps(const sb_group *group, lanes w, bool based) {
+  const lanes x = based ? lanes_sub(w, lanes_set(group->base)) : w;
+  const lanes code = lanes_fma(x, lanes_set(group->inverse), lanes_set(group->center));
+  return lanes_sub(lanes_rint(lanes_min(lanes_max(code, lanes_set(0.0f)), lanes_set(group->top))), lanes_set(group->center));
+}
+
+/* value - now. Without a base the fused form rounds once what would be exact, minus now: the same number. */
+SB_LANES_INLINE lanes change(const sb_group *group, lanes w, lanes now, bool based) {
+  const lanes q = steps(group, w, based), scale = lanes_set(group->scale);
+  if (based) return lanes_sub(lanes_fma(q, scale, lanes_set(group->base)), now);
+  return lanes_fma(q, scale, lanes_sub(lanes_set(0.0f), now));
+}
+
+/* One row of one block; `now` is NULL where the weights now are the nearest codes. */
+SB_LANES_INLINE void score_group(moves *sums, const move_grids *grids, const float *w, const float *g, const float *now, size_t n,
+                                 bool based_here, bool based_down) {
+  lanes raise = lanes_set(0.0f), cut = raise;
+  for (size_t i = 0; i < n; i += LANES) {
+    const lanes_mask m = lanes_first(n - i);
+    const lanes x = lanes_load(w + i, m), y = lanes_load(g + i, m);
+    lanes current;
+    if (now)
+      current = lanes_load(now + i, m);
+    else
+      current = lanes_fma(steps(&grids->here, x, based_here), lanes_set(grids->here.scale), lanes_set(grids->here.base));
+    raise = lanes_fma(y, change(&grids->up, x, current, false), raise);
+    cut = lanes_fma(y, change(&grids->down, x, current, based_down), cut);
+  }
+  lanes_add_to(&sums->raise, raise);
+  lanes_add_to(&sums->cut, cut);
+}
+
+typedef struct job {
+  const float *g;
+  size_t ldg;
+  const void *w, *now;
+  sb_dtype w_dtype, now_dtype;
+  const sb_grid_shape *grid;
+  sb_symmetry symmetry;
+} job;
+
+/* Row r of block column j. Both directions are always computed: a branch a group costs more than the arithmetic of a
+ * direction that is not wanted. */
+static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bits) {
+  float room[SB_GROUP_MAX], now_room[SB_GROUP_MAX];
+  const size_t at = r * a->grid->cols + j * a->grid->block_cols, n = sb_grid_cols_of(a->grid, j);
+  const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
+  const float *now = a->now ? lanes_floats(now_room, a->now, a->now_dtype, at, n) : NULL;
+  const float *g = a->g + r * a->ldg + j * a->grid->block_cols;
+  const unsigned down = bits > 1 ? bits - 1 : 1, up = bits < SB_MAX_BITS ? bits + 1 : SB_MAX_BITS;
+  const sb_group_range range = cpu_group_range(w, n, true, down == 1, a->symmetry);
+  move_grids grids = {.down = sb_group_choose(&range, down, a->symmetry), .up = sb_group_choose(&range, up, a->symmetry)};
+  if (!now) grids.here = sb_group_choose(&range, bits, a->symmetry);
+  if (a->symmetry == SB_SYMMETRIC || down > 1) {
+    if (now)
+      score_group(sums, &grids, w, g, now, n, false, false);
+    else
+      score_group(sums, &grids, w, g, NULL, n, false, false);
+  } else {
+    score_group(sums, &grids, w, g, now, n, bits == 1, true);
+  }
 }
 
 sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut, const float *g, size_t ldg, const void *w,
                              sb_dtype w_dtype, const void *now, sb_dtype now_dtype, const sb_grid_shape *grid, const uint8_t *bits,
                              unsigned min_bits, unsigned max_bits, sb_symmetry symmetry) {
+  const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, symmetry};
   (void)stream;
-  size_t block_rows = sb_grid_block_rows(grid), block_cols = sb_grid_block_cols(grid);
-  if (grid->block_cols > SB_GROUP_MAX)
-    return sb_fail(SB_ERR_UNSUPPORTED, "blocks of %zu columns: at most %d are supported", grid->block_cols, SB_GROUP_MAX);
-#pragma omp parallel for collapse(2) num_threads(sb_cpu_threads(backend)) schedule(static)
-  for (size_t i = 0; i < block_rows; i++)
-    for (size_t j = 0; j < block_cols; j++) {
-      float weights[SB_GROUP_MAX], gradient[SB_GROUP_MAX], current[SB_GROUP_MAX];
-      size_t n = sb_grid_cols_of(grid, j), k = i * block_cols + j;
-      unsigned b = bits[k], down = b > 1 ? b - 1 : 1, up = b < SB_MAX_BITS ? b + 1 : SB_MAX_BITS;
-      double up_sum = 0, down_sum = 0;
-      for (size_t r = 0; r < sb_grid_rows_of(grid, i); r++) {
-        size_t row = i * grid->block_rows + r, at = row * grid->cols + j * grid->block_cols;
-        size_t padded = sb_cpu_load_group(weights, w, w_dtype, at, n);
-        const float *y = g + row * ldg + j * grid->block_cols;
-        if (padded != n) {
-          sb_cpu_load_group(gradient, y, SB_F32, 0, n);
-          y = gradient;
-        }
-        if (now) sb_cpu_load_group(current, now, now_dtype, at, n);
-        moves m = score_group(weights, y, now ? current : NULL, n, padded, b, down, up, symmetry);
-        up_sum += m.raise;
-        down_sum += m.cut;
-      }
-      raise[k] = b + 1 > max_bits ? 0.0 : up_sum;
-      cut[k] = b < min_bits + 1 ? 0.0 : down_sum;
+  SB_TRY(sb_cpu_check_blocks("block_moves", grid, bits, 1));
+  const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
+  for (size_t index = 0; index < strips; index++) {
+    const sb_cpu_strip s = sb_cpu_strip_at(grid, index);
+    moves sums[SB_CPU_STRIP];
+    memset(sums, 0, sizeof sums);
+    for (size_t r = s.row; r < s.row + s.rows; r++)
+      for (size_t j = 0; j < s.blocks; j++) score_row(&sums[j], &a, r, s.block % columns + j, bits[s.block + j]);
+    for (size_t j = 0; j < s.blocks; j++) {
+      const size_t k = s.block + j;
+      raise[k] = bits[k] + 1u > max_bits ? 0.0 : lanes_total_sum(&sums[j].raise);
+      cut[k] = bits[k] < min_bits + 1 ? 0.0 : lanes_total_sum(&sums[j].cut);
     }
+  }
   return SB_OK;
 }

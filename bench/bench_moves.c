@@ -1,0 +1,154 @@
+/* The block operations on one matrix: seconds a weight, against the gradient pass they ride on and against memory.
+ *
+ * The pass of T = 512 tokens over a matrix costs 8 T FLOP a weight (forward twice, two backward GEMMs); it is measured
+ * here with the backend's own GEMM. Run with OMP_NUM_THREADS=1 for figures of a core. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "kernels/backend.h"
+#include "kernels/blockrow.h"
+
+enum { TOKENS = 512 };
+
+typedef struct bench {
+  sb_backend *backend;
+  sb_grid_shape grid;
+  float *w, *g, *x, *y, *out;
+  void *w16;
+  uint8_t *bits, *packed;
+  size_t *offsets;
+  double *raise, *cut;
+  sb_symmetry symmetry;
+} bench;
+
+static void must(sb_status status) {
+  if (status == SB_OK) return;
+  fprintf(stderr, "%s\n", sb_message());
+  exit(1);
+}
+
+static void moves_f32(bench *b) {
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w, SB_F32, NULL, SB_F32, &b->grid, b->bits, 1,
+                                   8, b->symmetry));
+}
+static void moves_bf16(bench *b) {
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16, NULL, SB_F32, &b->grid, b->bits,
+                                   1, 8, b->symmetry));
+}
+static void moves_from_now(bench *b) {
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16, b->w, SB_F32, &b->grid, b->bits,
+                                   1, 8, b->symmetry));
+}
+static void quantize(bench *b) {
+  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid, b->bits, b->symmetry));
+}
+static void quantize_bf16(bench *b) {
+  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_BF16, b->w16, SB_BF16, &b->grid, b->bits, b->symmetry));
+}
+static void encode(bench *b) {
+  const uint16_t *w = b->w16;
+  const size_t columns = sb_grid_block_cols(&b->grid);
+#pragma omp parallel for schedule(static)
+  for (size_t i = 0; i < sb_grid_block_rows(&b->grid); i++)
+    sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->grid.block_rows * b->grid.cols, SB_BF16, &b->grid, i, b->bits + i * columns,
+                       b->symmetry);
+}
+static void unpack(bench *b) {
+  must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets, &b->grid, b->bits, b->symmetry));
+}
+static void gradient_pass(bench *b) {
+  const size_t n = b->grid.rows, k = b->grid.cols;
+  for (int twice = 0; twice < 2; twice++)
+    must(b->backend->op->gemm(b->backend, NULL, false, true, TOKENS, n, k, 1, b->x, SB_F32, k, b->w, SB_F32, k, 0, b->y, SB_F32, n));
+  must(b->backend->op->gemm(b->backend, NULL, false, false, TOKENS, k, n, 1, b->y, SB_F32, n, b->w, SB_F32, k, 0, b->x, SB_F32, k));
+  must(b->backend->op->gemm(b->backend, NULL, true, false, n, k, TOKENS, 1, b->y, SB_F32, n, b->x, SB_F32, k, 0, b->g, SB_F32, k));
+}
+static void copy(bench *b) { /* as many bytes as block_moves reads: 4 of g and 2 of w */
+  memcpy(b->out, b->g, b->grid.rows * b->grid.cols * 3);
+}
+
+/* The fastest of a few runs, nanoseconds a weight and thread. */
+static double time_of(void (*what)(bench *), bench *b, int runs) {
+  double best = 1e30;
+  for (int i = 0; i < runs; i++) {
+    double start = sb_now();
+    what(b);
+    best = fmin(best, sb_now() - start);
+  }
+  return best * 1e9 / (double)(b->grid.rows * b->grid.cols) * omp_get_max_threads();
+}
+
+static void fill(float *x, size_t n, uint64_t seed, float size) {
+  uint64_t state = seed;
+  for (size_t i = 0; i < n; i++) {
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    x[i] = size * ((float)(state >> 40) * 0x1p-23f - 1.0f);
+  }
+}
+
+static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symmetry) {
+  bench b = {.backend = backend, .grid = {rows, cols, 128, 128}, .symmetry = symmetry};
+  const size_t n = rows * cols, blocks = sb_grid_block_rows(&b.grid) * sb_grid_block_cols(&b.grid), columns = sb_grid_block_cols(&b.grid);
+  size_t bytes = 0;
+  must(sb_alloc(&b.w, n, 4, "weights"));
+  must(sb_alloc(&b.w16, n, 2, "weights"));
+  must(sb_alloc(&b.g, n, 4, "gradient"));
+  must(sb_alloc(&b.out, n, 4, "result"));
+  must(sb_alloc(&b.x, TOKENS * cols, 4, "activations"));
+  must(sb_alloc(&b.y, TOKENS * rows, 4, "activations"));
+  must(sb_alloc(&b.bits, blocks, 1, "bits"));
+  must(sb_alloc(&b.raise, blocks, 8, "moves"));
+  must(sb_alloc(&b.cut, blocks, 8, "moves"));
+  must(sb_alloc(&b.offsets, sb_grid_block_rows(&b.grid), sizeof(size_t), "offsets"));
+  fill(b.w, n, 1, 0.05f);
+  fill(b.g, n, 2, 1e-4f);
+  fill(b.x, TOKENS * cols, 3, 1e-3f);
+  sb_from_f32(b.w16, SB_BF16, b.w, n);
+  for (size_t k = 0; k < blocks; k++) b.bits[k] = (uint8_t)(2 + k % 3);
+  for (size_t i = 0; i < sb_grid_block_rows(&b.grid); i++) {
+    b.offsets[i] = bytes;
+    bytes += sb_blockrow_bytes(&b.grid, i, b.bits + i * columns, symmetry);
+  }
+  must(sb_alloc(&b.packed, bytes, 1, "packed weights"));
+  printf("%zu x %zu, blocks 128 x 128 of 2 to 4 bits, %s, %d thread(s); ns a weight and thread\n", rows, cols,
+         symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric", omp_get_max_threads());
+  const double pass = time_of(gradient_pass, &b, 3);
+  const double memory = time_of(copy, &b, 5);
+  const struct {
+    const char *name;
+    void (*what)(bench *);
+  } cases[] = {{"moves, w f32", moves_f32},       {"moves, w bf16", moves_bf16},           {"moves, from given weights", moves_from_now},
+               {"quantize bf16 to f32", quantize}, {"quantize bf16 to bf16", quantize_bf16}, {"encode bf16", encode},
+               {"unpack to f32", unpack}};
+  printf("  %-28s %8.3f\n  %-28s %8.3f\n", "gradient pass of 512 tokens", pass, "copy of 6 bytes", memory);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const double t = time_of(cases[i].what, &b, 5);
+    printf("  %-28s %8.3f   %5.2f%% of the pass\n", cases[i].name, t, 100 * t / pass);
+  }
+  sb_free(&b.w);
+  sb_free(&b.w16);
+  sb_free(&b.g);
+  sb_free(&b.out);
+  sb_free(&b.x);
+  sb_free(&b.y);
+  sb_free(&b.bits);
+  sb_free(&b.packed);
+  sb_free(&b.offsets);
+  sb_free(&b.raise);
+  sb_free(&b.cut);
+}
+
+int main(void) {
+  sb_backend *backend = NULL;
+  must(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &backend));
+  run(backend, 1536, 576, SB_ASYMMETRIC);
+  run(backend, 4096, 4096, SB_ASYMMETRIC);
+  run(backend, 4096, 4096, SB_SYMMETRIC);
+  backend->op->destroy(backend);
+  return 0;
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the main job on the embedded model over 2 ranks.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+. tools/setup.sh
+
+model=data/demo-llama calib=data/calib.bin heldout=data/heldout.bin out=build/demo ranks=2
+budgets="2.5 3.25"
+
+# shellcheck disable=SC2086
+install_missing $build_packages
+say_cuda
+build release
+shardbits=build/release/shardbits
+rm -rf "$out"
+mkdir -p "$out"
+began=$SECONDS
+
+step() { printf '\n== %s\n' "$*"; }
+evaluate() { # NAME PATH
+  on_ranks $ranks $shardbits eval "$2" --tokens $heldout --quiet --json "$out/$1.eval.json" >/dev/null
+}
+
+step "The model"
+$shardbits inspect $model
+step "Full precision: perplexity on held-out text"
+evaluate full $model
+say "perplexity $(json_number $out/full.eval.json perplexity)"
+for bits in $budgets; do
+  step "Budget $bits bits a weight: uniform rounding"
+  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" --method rtn -o "$out/rtn-$bits" \
+    --json "$out/rtn-$bits.json" --quiet >/dev/null
+  evaluate "rtn-$bits" "$out/rtn-$bits"
+  say "perplexity $(json_number "$out/rtn-$bits.eval.json" perplexity)"
+  step "Budget $bits bits a weight: bits where they matter ($ranks ranks)"
+  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" -o "$out/ours-$bits" \
+    --json "$out/ours-$bits.json"
+  evaluate "ours-$bits" "$out/ours-$bits"
+  step "Every frame of its shards"
+  on_ranks $ranks $shardbits verify "$out/ours-$bits"
+done
+
+row() { # LABEL BITS STORED PERPLEXITY
+  awk -v label="$1" -v bits="$2" -v stored="$3" -v ppl="$4" -v full="$(json_number $out/full.eval.json perplexity)" \
+    'BEGIN { printf "  %-34s %10.2f %12s %12.3f %+10.1f%%\n", label, bits, stored, ppl, 100 * (ppl / full - 1) }'
+}
+stored_of() { awk -v b="$(json_number "$1" stored_bytes)" 'BEGIN { printf "%.2f MB", b / 1e6 }'; }
+source_stored() { # all files of weights
+  awk -v b="$(cat $model/*.safetensors | wc -c)" 'BEGIN { printf "%.2f MB", b / 1e6 }'
+}
+
+printf '\n%s\n\n' "How well the model predicts text it has not seen (perplexity: lower is better)"
+printf '  %-34s %10s %12s %12s %11s\n' "" "bits a" "all files" "perplexity" "against"
+printf '  %-34s %10s %12s %12s %11s\n' "linear layers" "weight" "" "" "original"
+row "original (bf16)" 16 "$(source_stored)" "$(json_number $out/full.eval.json perplexity)"
+for bits in $budgets; do
+  row "uniform rounding, budget $bits" "$(json_number "$out/rtn-$bits.json" effective_bits)" \
+    "$(stored_of "$out/rtn-$bits.json")" "$(json_number "$out/rtn-$bits.eval.json" perplexity)"
+  row "shardbits, budget $bits" "$(json_number "$out/ours-$bits.json" effective_bits)" \
+    "$(stored_of "$out/ours-$bits.json")" "$(json_number "$out/ours-$bits.eval.json" perplexity)"
+done
+cat <<END
+
+Bits a weight count everything a reader needs: codes, scales, zero points, bit maps. Uniform rounding takes the
+largest whole number of bits that fits the budget. Embedding and norms stay as they are and are in "all files".
+The results are in $out ($((SECONDS - began)) s). Your own model, a Hugging Face folder of the Llama family:
+
+  python3 tools/tokenize.py --help      # your text into a token file
+  mpirun -n 2 $shardbits quantize MODEL --calib TOKENS.bin --bits 3.25 -o OUT
+END

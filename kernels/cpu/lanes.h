@@ -1,0 +1,252 @@
+/* Sixteen floats at a time, always sixteen: AVX-512 registers where they exist, a plain array elsewhere, with the same
+ * bits. (vec.h follows the width of the processor instead; what goes into files must not.)
+ *
+ * Products that meet an addition are lanes_fma, fused in both forms; a product that must not be fused has to be exact
+ * (kernels/grid.h), since compilers may fuse it. SB_PORTABLE_LANES chooses the plain form where both are possible. */
+#ifndef SB_KERNELS_CPU_LANES_H
+#define SB_KERNELS_CPU_LANES_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/dtype.h"
+
+#define SB_LANES_INLINE static inline __attribute__((always_inline))
+
+enum { LANES = 16 };
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) &&                 \
+    !defined(SB_PORTABLE_LANES)
+#include <immintrin.h>
+
+typedef __m512 lanes;
+typedef __mmask16 lanes_mask;
+
+/* The first n lanes, all of them from 16 on. */
+SB_LANES_INLINE lanes_mask lanes_first(size_t n) {
+  return (lanes_mask)(n >= LANES ? 0xffffu : (1u << n) - 1u);
+}
+SB_LANES_INLINE lanes lanes_set(float x) {
+  return _mm512_set1_ps(x);
+}
+/* Lanes outside the mask are 0 and their memory is not touched. */
+SB_LANES_INLINE lanes lanes_load(const float *p, lanes_mask m) {
+  return _mm512_maskz_loadu_ps(m, p);
+}
+SB_LANES_INLINE lanes lanes_load_bf16(const uint16_t *p, lanes_mask m) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
+}
+SB_LANES_INLINE lanes lanes_load_f16(const uint16_t *p, lanes_mask m) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, p));
+}
+SB_LANES_INLINE void lanes_store(float *p, lanes_mask m, lanes x) {
+  _mm512_mask_storeu_ps(p, m, x);
+}
+SB_LANES_INLINE void lanes_store_bf16(uint16_t *p, lanes_mask m, lanes x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __m512i nan = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  const __m512i out = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), nan);
+  _mm256_mask_storeu_epi16(p, m, _mm512_cvtepi32_epi16(_mm512_srli_epi32(out, 16)));
+}
+SB_LANES_INLINE void lanes_store_f16(uint16_t *p, lanes_mask m, lanes x) {
+  _mm256_mask_storeu_epi16(p, m, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+/* Whole numbers 0 .. 255 and back. */
+SB_LANES_INLINE void lanes_store_codes(uint8_t *p, lanes_mask m, lanes x) {
+  _mm_mask_storeu_epi8(p, m, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+SB_LANES_INLINE lanes lanes_load_codes(const uint8_t *p, lanes_mask m) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, p)));
+}
+SB_LANES_INLINE lanes lanes_add(lanes a, lanes b) {
+  return _mm512_add_ps(a, b);
+}
+SB_LANES_INLINE lanes lanes_sub(lanes a, lanes b) {
+  return _mm512_sub_ps(a, b);
+}
+SB_LANES_INLINE lanes lanes_mul(lanes a, lanes b) {
+  return _mm512_mul_ps(a, b);
+}
+/* a * b + c, rounded once. */
+SB_LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+/* The second one where either is NaN. */
+SB_LANES_INLINE lanes lanes_min(lanes a, lanes b) {
+  return _mm512_min_ps(a, b);
+}
+SB_LANES_INLINE lanes lanes_max(lanes a, lanes b) {
+  return _mm512_max_ps(a, b);
+}
+SB_LANES_INLINE lanes lanes_abs(lanes a) {
+  return _mm512_abs_ps(a);
+}
+SB_LANES_INLINE lanes lanes_rint(lanes a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+SB_LANES_INLINE lanes lanes_only(lanes_mask m, lanes a) {
+  return _mm512_maskz_mov_ps(m, a);
+}
+SB_LANES_INLINE float lanes_lowest(lanes a) {
+  return _mm512_reduce_min_ps(a);
+}
+SB_LANES_INLINE float lanes_highest(lanes a) {
+  return _mm512_reduce_max_ps(a);
+}
+/* Lanes i and i + 8 are added, then i and i + 4, 2, 1. */
+SB_LANES_INLINE float lanes_sum(lanes a) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+/* Sixteen doubles that floats are added to. */
+typedef struct lanes_total {
+  __m512d low, high;
+} lanes_total;
+SB_LANES_INLINE void lanes_add_to(lanes_total *total, lanes a) {
+  total->low = _mm512_add_pd(total->low, _mm512_cvtps_pd(_mm512_castps512_ps256(a)));
+  total->high = _mm512_add_pd(total->high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)));
+}
+/* In the order of lanes_sum. */
+SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
+  const __m512d eight = _mm512_add_pd(total->low, total->high);
+  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+#else
+
+typedef struct lanes {
+  float at[LANES];
+} lanes;
+typedef unsigned lanes_mask; /* the number of leading lanes */
+
+#define LANES_EACH(expression)                                                                                         \
+  lanes out;                                                                                                           \
+  for (unsigned i = 0; i < LANES; i++) out.at[i] = (expression);                                                       \
+  return out
+
+SB_LANES_INLINE lanes_mask lanes_first(size_t n) {
+  return n >= LANES ? LANES : (unsigned)n;
+}
+SB_LANES_INLINE lanes lanes_set(float x) {
+  LANES_EACH(x);
+}
+SB_LANES_INLINE lanes lanes_load(const float *p, lanes_mask m) {
+  lanes out = {{0}};
+  memcpy(out.at, p, m * sizeof *p);
+  return out;
+}
+SB_LANES_INLINE lanes lanes_load_bf16(const uint16_t *p, lanes_mask m) {
+  LANES_EACH(i < m ? sb_bf16_to_f32(p[i]) : 0.0f);
+}
+SB_LANES_INLINE lanes lanes_load_f16(const uint16_t *p, lanes_mask m) {
+  LANES_EACH(i < m ? sb_f16_to_f32(p[i]) : 0.0f);
+}
+SB_LANES_INLINE void lanes_store(float *p, lanes_mask m, lanes x) {
+  memcpy(p, x.at, m * sizeof *p);
+}
+SB_LANES_INLINE void lanes_store_bf16(uint16_t *p, lanes_mask m, lanes x) {
+  for (unsigned i = 0; i < m; i++) p[i] = sb_f32_to_bf16(x.at[i]);
+}
+SB_LANES_INLINE void lanes_store_f16(uint16_t *p, lanes_mask m, lanes x) {
+  for (unsigned i = 0; i < m; i++) p[i] = sb_f32_to_f16(x.at[i]);
+}
+SB_LANES_INLINE void lanes_store_codes(uint8_t *p, lanes_mask m, lanes x) {
+  for (unsigned i = 0; i < m; i++) p[i] = (uint8_t)x.at[i];
+}
+SB_LANES_INLINE lanes lanes_load_codes(const uint8_t *p, lanes_mask m) {
+  LANES_EACH(i < m ? (float)p[i] : 0.0f);
+}
+SB_LANES_INLINE lanes lanes_add(lanes a, lanes b) {
+  LANES_EACH(a.at[i] + b.at[i]);
+}
+SB_LANES_INLINE lanes lanes_sub(lanes a, lanes b) {
+  LANES_EACH(a.at[i] - b.at[i]);
+}
+SB_LANES_INLINE lanes lanes_mul(lanes a, lanes b) {
+  LANES_EACH(a.at[i] * b.at[i]);
+}
+SB_LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c) {
+  LANES_EACH(fmaf(a.at[i], b.at[i], c.at[i]));
+}
+SB_LANES_INLINE lanes lanes_min(lanes a, lanes b) {
+  LANES_EACH(a.at[i] < b.at[i] ? a.at[i] : b.at[i]);
+}
+SB_LANES_INLINE lanes lanes_max(lanes a, lanes b) {
+  LANES_EACH(a.at[i] > b.at[i] ? a.at[i] : b.at[i]);
+}
+SB_LANES_INLINE lanes lanes_abs(lanes a) {
+  LANES_EACH(fabsf(a.at[i]));
+}
+SB_LANES_INLINE lanes lanes_rint(lanes a) {
+  LANES_EACH(rintf(a.at[i]));
+}
+SB_LANES_INLINE lanes lanes_only(lanes_mask m, lanes a) {
+  LANES_EACH(i < m ? a.at[i] : 0.0f);
+}
+SB_LANES_INLINE float lanes_lowest(lanes a) {
+  float low = a.at[0];
+  for (unsigned i = 1; i < LANES; i++) low = a.at[i] < low ? a.at[i] : low;
+  return low;
+}
+SB_LANES_INLINE float lanes_highest(lanes a) {
+  float high = a.at[0];
+  for (unsigned i = 1; i < LANES; i++) high = a.at[i] > high ? a.at[i] : high;
+  return high;
+}
+SB_LANES_INLINE float lanes_sum(lanes a) {
+  for (unsigned width = LANES / 2; width > 0; width /= 2)
+    for (unsigned i = 0; i < width; i++) a.at[i] += a.at[i + width];
+  return a.at[0];
+}
+typedef struct lanes_total {
+  double at[LANES];
+} lanes_total;
+SB_LANES_INLINE void lanes_add_to(lanes_total *total, lanes a) {
+  for (unsigned i = 0; i < LANES; i++) total->at[i] += (double)a.at[i];
+}
+SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
+  lanes_total t = *total;
+  for (unsigned width = LANES / 2; width > 0; width /= 2)
+    for (unsigned i = 0; i < width; i++) t.at[i] += t.at[i + width];
+  return t.at[0];
+}
+#undef LANES_EACH
+#endif
+
+/* The n weights at src + first (elements) as floats: src itself where they are floats, else converted into `room`. */
+SB_LANES_INLINE const float *lanes_floats(float *room, const void *src, sb_dtype dtype, size_t first, size_t n) {
+  const uint16_t *half = (const uint16_t *)src + first;
+  if (dtype == SB_F32) return (const float *)src + first;
+  if (dtype == SB_BF16) {
+    for (size_t i = 0; i < n; i += LANES) {
+      const lanes_mask m = lanes_first(n - i);
+      lanes_store(room + i, m, lanes_load_bf16(half + i, m));
+    }
+  } else {
+    for (size_t i = 0; i < n; i += LANES) {
+      const lanes_mask m = lanes_first(n - i);
+      lanes_store(room + i, m, lanes_load_f16(half + i, m));
+    }
+  }
+  return room;
+}
+
+/* Stores up to 16 values at dst + first as `dtype`. */
+SB_LANES_INLINE void lanes_store_as(void *dst, sb_dtype dtype, size_t first, lanes_mask m, lanes x) {
+  if (dtype == SB_F32)
+    lanes_store((float *)dst + first, m, x);
+  else if (dtype == SB_BF16)
+    lanes_store_bf16((uint16_t *)dst + first, m, x);
+  else
+    lanes_store_f16((uint16_t *)dst + first, m, x);
+}
+
+#endif

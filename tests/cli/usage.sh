@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# usage.sh SHARDBITS MPIRUN RANKS: what the program says and returns for wrong and for informative command lines: one line
+# on stderr that starts with "shardbits: ", exit code 2 (1 for other errors), from one rank only.
+set -u
+shardbits=$1 mpirun=$2 ranks=$3
+# Sanitizer builds: without mpirun, MPI unloads modules that had not freed all; leaks are looked for in the unit tests.
+export ASAN_OPTIONS=detect_leaks=0
+dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
+failures=0
+
+run() {
+  if [ "$ranks" = 0 ]; then
+    "$shardbits" "$@" >"$dir/out" 2>"$dir/err"
+  else
+    "$mpirun" "$ranks" -q "$shardbits" "$@" >"$dir/out" 2>"$dir/err"
+  fi
+  code=$?
+  # Open MPI's own event library sometimes grumbles while mpirun takes the job down
+  sed -i '/^\[warn\] Epoll MOD/d' "$dir/err"
+}
+
+fail() {
+  echo "FAILED: $*"
+  sed 's/^/  out: /' "$dir/out"
+  sed 's/^/  err: /' "$dir/err"
+  failures=$((failures + 1))
+}
+
+# wrong CODE TEXT ARGUMENT ...
+wrong() {
+  local want=$1 text=$2
+  shift 2
+  run "$@"
+  [ "$code" = "$want" ] || fail "shardbits $*: exit code $code, expected $want"
+  [ "$(wc -l <"$dir/err")" = 1 ] || fail "shardbits $*: not one line on stderr"
+  [ -s "$dir/out" ] && fail "shardbits $*: something on stdout"
+  grep -q "^shardbits: .*$text" "$dir/err" || fail "shardbits $*: does not say '$text'"
+}
+
+# right TEXT ARGUMENT ...: exit code 0, nothing on stderr, one copy of the text
+right() {
+  local text=$1
+  shift
+  run "$@"
+  [ "$code" = 0 ] || fail "shardbits $*: exit code $code"
+  [ -s "$dir/err" ] && fail "shardbits $*: something on stderr"
+  [ "$(grep -c -- "$text" "$dir/out")" = 1 ] || fail "shardbits $*: '$text' not exactly once"
+}
+
+wrong 2 'no command given'
+wrong 2 'unknown command inspct; did you mean inspect?' inspct
+wrong 2 'unknown command zzzzzzzz' help zzzzzzzz
+wrong 2 'inspect: PATH is missing; usage: shardbits inspect PATH' inspect
+wrong 2 'inspect: unknown option --blok; did you mean --block?' inspect m --blok 64x64
+wrong 2 'inspect: --block 64: expected ROWSxCOLS' inspect m --block 64
+wrong 2 'plan: --seqlen 1: a whole number from 2 to 1048576' plan m --seqlen 1
+wrong 2 'plan: --ranks needs a value' plan m --ranks
+wrong 2 'plan: --compute fp8: expected one of f32, bf16' plan m --compute fp8
+wrong 1 "$dir/none" inspect "$dir/none"
+wrong 1 "$dir/config.json: cannot be" plan "$dir" --ranks 2
+right '^shardbits [0-9]*\.[0-9]*\.[0-9]*$' --version
+right '^commands:$' --help
+right '^  quantize  *find the bits' help
+right '^usage: shardbits inspect PATH' inspect --help
+right '^usage: shardbits plan MODEL' help plan
+right '^  --seqlen N  *Tokens of a sequence. \[512\]$' plan -h
+
+# a stdout that cannot be written is an error (/dev/full exists on Linux)
+if [ "$ranks" = 0 ] && [ -c /dev/full ]; then
+  "$shardbits" --help >/dev/full 2>"$dir/err"
+  code=$?
+  [ $code = 1 ] || fail "--help > /dev/full: exit code $code"
+  grep -q '^shardbits: stdout: ' "$dir/err" || fail "--help > /dev/full: no message"
+fi
+[ $failures = 0 ] || exit 1
+echo "all as expected on $ranks ranks"

@@ -1,0 +1,68 @@
+# shellcheck shell=bash disable=SC2034
+# Sourced by demo.sh and test.sh: packages, build, and mpirun on this machine. Not a program of its own.
+
+say() { printf '%s\n' "$*"; }
+die() {
+  printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+  exit 1
+}
+
+build_packages="build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libscalapack-openmpi-dev
+  libopenblas-openmp-dev libdnnl-dev libzstd-dev libjansson-dev libxxhash-dev"
+test_packages="libcmocka-dev coinor-cbc zstd python3 python3-venv"
+
+# install_missing PACKAGE ...: installs those that are not there, with apt, as root or through sudo.
+install_missing() {
+  local package missing=() root=()
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    say "This is no Debian: packages are not installed from here. Needed are (Debian's names): $*"
+    return 0
+  fi
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || die "these packages are missing, and installing them needs root or sudo: ${missing[*]}"
+    root=(sudo)
+  fi
+  say "Installing with apt: ${missing[*]}"
+  "${root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update || die "apt-get update failed: is the network reachable?"
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
+    install -y --no-install-recommends "${missing[@]}" >/dev/null || die "apt-get could not install: ${missing[*]}"
+}
+
+say_cuda() {
+  local nvcc
+  nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+  if [ -n "$nvcc" ]; then
+    say "CUDA Toolkit found ($nvcc), not used: this version has no CUDA kernels yet and computes on processors."
+  else
+    say "CUDA Toolkit not found, skipped: this version has no CUDA kernels yet and computes on processors."
+  fi
+}
+
+# build PRESET: into build/PRESET. CMake's chatter goes into a file that is shown when something fails.
+build() {
+  local log=build/$1.log
+  mkdir -p build
+  say "Building (preset $1) ..."
+  if ! { cmake --preset "$1" && cmake --build --preset "$1"; } >"$log" 2>&1; then
+    tail -n 40 "$log" >&2
+    die "the build failed; the whole log is in $log"
+  fi
+}
+
+# on_ranks N PROGRAM [ARG ...]: on N ranks of this machine, whatever it has of cores, as root too.
+on_ranks() {
+  local ranks=$1
+  shift
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    mpirun --oversubscribe --bind-to none --mca btl self,vader --mca btl_vader_single_copy_mechanism none \
+    --mca mpi_yield_when_idle 1 -n "$ranks" "$@"
+}
+
+# json_number FILE KEY: the number of that key in a report of ours (one key a line).
+json_number() {
+  sed -n "s/^ *\"$2\": *\\([-+0-9.eE]*\\).*/\\1/p" "$1" | head -n 1
+}
