@@ -31,6 +31,8 @@ try:
     import torch
     from safetensors.torch import save_file
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+    logging.disable_progress_bar()
 except ImportError as e:
     if not {"-h", "--help"} & set(sys.argv):
         sys.exit("make_golden.py: %s (pip install -r tools/requirements-golden.txt)" % e)

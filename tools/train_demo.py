@@ -40,6 +40,8 @@ try:
     import torch.nn.functional as F
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+    logging.disable_progress_bar()
 except ImportError as e:
     if not {"-h", "--help"} & set(sys.argv):
         die("%s (pip install -r tools/requirements-golden.txt)" % e)
@@ -128,6 +130,8 @@ def rtn(w, bits):
 
 def evaluate(out, seq):
     folder = os.path.join(out, "demo-llama")
+    if not os.path.isfile(os.path.join(folder, "model.safetensors")):
+        die("%s: no model.safetensors there" % folder)
     try:
         model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         ids = np.fromfile(os.path.join(out, "heldout.bin"), dtype="<u2")
@@ -152,7 +156,10 @@ def main():
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     folder = os.path.join(args.out, "demo-llama")
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as e:
+        die("%s: %s" % (folder, e.strerror))
 
     tok = train_tokenizer(texts, args.vocab)
     tok.save(os.path.join(folder, "tokenizer.json"))
