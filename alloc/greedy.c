@@ -1,15 +1,21 @@
 #include "alloc/greedy.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "kernels/blockrow.h"
+#include "mpi/exact.h"
 #include "mpi/large.h"
 #include "mpi/select.h"
 
 uint64_t sb_blocks_cost(const sb_blocks *b, size_t i, unsigned bits) {
   return 8u * (uint64_t)sb_block_bytes(b->rows[i], b->cols[i], bits, b->symmetry);
+}
+
+unsigned sb_blocks_least(const sb_blocks *b, size_t i) {
+  return b->min_bits == 1 && b->max_bits > 1 && sb_blocks_cost(b, i, 2) <= sb_blocks_cost(b, i, 1) ? 2 : b->min_bits;
 }
 
 sb_status sb_blocks_total(const sb_world *world, const sb_blocks *b, const uint8_t *bits, uint64_t *total) {
@@ -21,7 +27,7 @@ sb_status sb_blocks_total(const sb_world *world, const sb_blocks *b, const uint8
 sb_status sb_blocks_range(const sb_world *world, const sb_blocks *b, uint64_t *least, uint64_t *most) {
   uint64_t both[2] = {0, 0};
   for (size_t i = 0; i < b->count; i++) {
-    both[0] += sb_blocks_cost(b, i, b->min_bits);
+    both[0] += sb_blocks_cost(b, i, sb_blocks_least(b, i));
     both[1] += sb_blocks_cost(b, i, b->max_bits);
   }
   SB_TRY(sb_mpi_sum_u64(both, 2, world->comm));
@@ -80,56 +86,83 @@ typedef struct offer {
   double keep_density, raise_density;
 } offer;
 
+/* The weight of one bit more: at least 1 where padding to whole bytes makes it free. A step's storage is then a little less
+ * than what its items say, never more. */
+static uint64_t difference(uint64_t wide, uint64_t narrow) {
+  return wide > narrow ? wide - narrow : 1;
+}
+
 static offer offer_of(const step *s, size_t i) {
   const sb_blocks *b = s->b;
   unsigned bits = s->start[i];
-  offer o = {.can_cut = bits > b->min_bits, .can_raise = bits < b->max_bits};
+  offer o = {.can_cut = bits > sb_blocks_least(b, i), .can_raise = bits < b->max_bits};
   uint64_t here = sb_blocks_cost(b, i, bits);
   if (o.can_cut) {
-    o.keep_weight = here - sb_blocks_cost(b, i, bits - 1);
+    o.keep_weight = difference(here, sb_blocks_cost(b, i, bits - 1));
     o.keep_density = fmax(s->loss[i], 0.0) / (double)o.keep_weight;
   }
   if (o.can_raise) {
-    o.raise_weight = sb_blocks_cost(b, i, bits + 1) - here;
+    o.raise_weight = difference(sb_blocks_cost(b, i, bits + 1), here);
     o.raise_density = fmax(s->gain[i], 0.0) / (double)o.raise_weight;
   }
   return o;
 }
 
-/* The unbounded step: keeps and raises by density. */
-static sb_status fill_budget(step *s, uint64_t budget) {
-  sb_status status = SB_OK;
-  items x;
-  uint64_t floor_bits = 0;
+/* Offers of a block in its present state: at the bottom its keep and its raise, or both in one; on its way what is next. */
+static void add_offers(items *x, const step *s, size_t i, uint64_t room) {
+  const offer o = offer_of(s, i);
+  const uint64_t id = 2 * s->b->id[i];
+  if (s->bits[i] > s->start[i]) return;
+  if (s->bits[i] < s->start[i] && o.can_raise && o.raise_density > o.keep_density && o.keep_weight + o.raise_weight <= room) {
+    const uint64_t weight = o.keep_weight + o.raise_weight;
+    items_add(x, (fmax(s->loss[i], 0.0) + fmax(s->gain[i], 0.0)) / (double)weight, id, weight, i, 2);
+    return;
+  }
+  if (s->bits[i] < s->start[i]) {
+    if (o.keep_weight > room) return;
+    items_add(x, o.keep_density, id, o.keep_weight, i, 1);
+    if (o.raise_density > o.keep_density) return; /* not without its keep: the next round may take it */
+  }
+  /* A raise without predicted gain only spends storage. */
+  if (o.can_raise && o.raise_density > 0 && o.raise_weight <= room) items_add(x, o.raise_density, id + 1, o.raise_weight, i, 1);
+}
+
+/* Takes the best offers that fit into *room, up to the first that does not; *taken is their number. Collective. */
+static sb_status take_best(step *s, items *x, uint64_t *room, uint64_t *taken) {
   sb_selection cut;
-  status = items_create(&x, 2 * s->b->count);
-  for (size_t i = 0; status == SB_OK && i < s->b->count; i++) {
-    offer o = offer_of(s, i);
-    uint64_t id = 2 * s->b->id[i];
-    s->bits[i] = (uint8_t)(s->start[i] - o.can_cut);
-    floor_bits += sb_blocks_cost(s->b, i, s->bits[i]);
-    if (o.can_cut && o.can_raise && o.raise_density > o.keep_density) {
-      uint64_t weight = o.keep_weight + o.raise_weight;
-      items_add(&x, (fmax(s->loss[i], 0.0) + fmax(s->gain[i], 0.0)) / (double)weight, id, weight, i, 2);
-    } else {
-      if (o.can_cut) items_add(&x, o.keep_density, id, o.keep_weight, i, 1);
-      /* A raise without predicted gain only spends storage. */
-      if (o.can_raise && o.raise_density > 0) items_add(&x, o.raise_density, id + 1, o.raise_weight, i, 1);
-    }
+  x->count = 0;
+  for (size_t i = 0; i < s->b->count; i++) add_offers(x, s, i, *room);
+  SB_TRY(sb_select_prefix(x->key, x->id, x->weight, x->count, *room, s->world->comm, &cut));
+  for (size_t k = 0; k < x->count; k++)
+    if (sb_selection_takes(&cut, x->key[k], x->id[k])) s->bits[x->block[k]] = (uint8_t)(s->bits[x->block[k]] + x->change[k]);
+  *room -= cut.taken_weight;
+  *taken = cut.taken_count;
+  return SB_OK;
+}
+
+/* The unbounded step: from everything cut, keeps and raises by density. The first round takes all but a block's worth; every
+ * further one takes at least one item, as long as there is any that fits, and leaves less room for the next. */
+static sb_status fill_budget(step *s, uint64_t budget) {
+  enum { ROUNDS = 8 };
+  uint64_t used = 0, taken = 1, room;
+  items x;
+  sb_status status = items_create(&x, 2 * s->b->count);
+  for (size_t i = 0; i < s->b->count; i++) {
+    const unsigned least = sb_blocks_least(s->b, i);
+    s->bits[i] = (uint8_t)(s->start[i] > least ? s->start[i] - 1u : least);
+    used += sb_blocks_cost(s->b, i, s->bits[i]);
   }
   status = sb_world_agree(s->world, status);
-  if (status == SB_OK) status = sb_mpi_sum_u64(&floor_bits, 1, s->world->comm);
-  if (status == SB_OK && floor_bits < budget) {
-    status = sb_select_prefix(x.key, x.id, x.weight, x.count, budget - floor_bits, s->world->comm, &cut);
-    for (size_t k = 0; status == SB_OK && k < x.count; k++)
-      if (sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]] = (uint8_t)(s->bits[x.block[k]] + x.change[k]);
-  }
+  if (status == SB_OK) status = sb_mpi_sum_u64(&used, 1, s->world->comm);
+  room = status == SB_OK && budget > used ? budget - used : 0;
+  for (int round = 0; status == SB_OK && room > 0 && taken > 0 && round < ROUNDS; round++)
+    status = take_best(s, &x, &room, &taken);
   items_free(&x);
   return status;
 }
 
 /* Takes raises of blocks that `full` raises too, best first, up to `most` bits of storage. */
-static sb_status take_raises(step *s, const uint8_t *full, uint64_t most, uint64_t *spent) {
+static sb_status take_raises(step *s, const uint8_t *full, uint64_t most) {
   items x;
   sb_selection cut;
   sb_status status = items_create(&x, s->b->count);
@@ -142,12 +175,12 @@ static sb_status take_raises(step *s, const uint8_t *full, uint64_t most, uint64
   if (status == SB_OK) status = sb_select_prefix(x.key, x.id, x.weight, x.count, most, s->world->comm, &cut);
   for (size_t k = 0; status == SB_OK && k < x.count; k++)
     if (sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]++;
-  *spent = cut.taken_weight;
   items_free(&x);
   return status;
 }
 
-/* Keeps as many of the cuttable blocks as the budget carries, best first: the rest, the cheapest, are cut. */
+/* Keeps as many of the cuttable blocks as the budget carries, best first: the rest, the cheapest, are cut. Cuts that free
+ * nothing are not made. */
 static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
   items x;
   sb_selection cut;
@@ -155,9 +188,10 @@ static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
   sb_status status = items_create(&x, s->b->count);
   for (size_t i = 0; status == SB_OK && i < s->b->count; i++) {
     if (full[i] >= s->start[i]) continue;
-    offer o = offer_of(s, i);
-    items_add(&x, o.keep_density, s->b->id[i], o.keep_weight, i, -1);
-    all += o.keep_weight;
+    const uint64_t freed = sb_blocks_cost(s->b, i, s->start[i]) - sb_blocks_cost(s->b, i, full[i]);
+    if (freed == 0) continue;
+    items_add(&x, offer_of(s, i).keep_density, s->b->id[i], freed, i, -1);
+    all += freed;
   }
   status = sb_world_agree(s->world, status);
   if (status == SB_OK) status = sb_mpi_sum_u64(&all, 1, s->world->comm);
@@ -171,30 +205,53 @@ static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
 
 /* The bounded step moves along the same trade as the unbounded one, `full`, but not all the way. */
 static sb_status bound(step *s, uint8_t *full, uint64_t budget, uint64_t most) {
-  uint64_t now, raises;
+  uint64_t storage;
   memcpy(s->bits, s->start, s->b->count);
-  SB_TRY(sb_blocks_total(s->world, s->b, s->start, &now));
-  SB_TRY(take_raises(s, full, most, &raises));
-  if (now + raises <= budget) return SB_OK;
-  return take_cuts(s, full, now + raises - budget);
+  SB_TRY(take_raises(s, full, most));
+  SB_TRY(sb_blocks_total(s->world, s->b, s->bits, &storage));
+  return storage > budget ? take_cuts(s, full, storage - budget) : SB_OK;
 }
 
 static sb_status count_moves(const step *s, sb_step_result *out) {
   uint64_t counts[2] = {0, 0};
-  for (size_t i = 0; i < s->b->count; i++) {
-    counts[0] += s->bits[i] > s->start[i];
-    counts[1] += s->bits[i] < s->start[i];
+  sb_exact predicted[2] = {{0}};
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < s->b->count && status == SB_OK; i++) {
+    const bool up = s->bits[i] > s->start[i], down = s->bits[i] < s->start[i];
+    counts[0] += up;
+    counts[1] += down;
+    if (up) status = sb_exact_add(&predicted[0], fmax(s->gain[i], 0.0));
+    if (down) status = sb_exact_add(&predicted[1], fmax(s->loss[i], 0.0));
   }
+  SB_AGREE(s->world, status);
+  SB_TRY(sb_exact_allreduce(predicted, 2, s->world->comm));
   SB_TRY(sb_mpi_sum_u64(counts, 2, s->world->comm));
   out->raised = counts[0];
   out->cut = counts[1];
+  out->gain = sb_exact_value(&predicted[0]);
+  out->loss = sb_exact_value(&predicted[1]);
   return sb_blocks_total(s->world, s->b, s->bits, &out->storage);
+}
+
+static sb_status check(const sb_blocks *b, const double *gain, const double *loss, const uint8_t *bits) {
+  for (size_t i = 0; i < b->count; i++) {
+    if (bits[i] < b->min_bits || bits[i] > b->max_bits)
+      return sb_fail(SB_ERR_INTERNAL, "block %llu has %u bits; allowed are %u to %u", (unsigned long long)b->id[i], bits[i], b->min_bits,
+                     b->max_bits);
+    if (!isfinite(gain[i]) || !isfinite(loss[i]))
+      return sb_fail(SB_ERR_NUMERIC,
+                     "block %llu: a predicted change of the loss is %g; check the model and the calibration tokens for what makes its "
+                     "gradients overflow",
+                     (unsigned long long)b->id[i], isfinite(gain[i]) ? loss[i] : gain[i]);
+  }
+  return SB_OK;
 }
 
 sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain, const double *cut_loss, uint64_t budget,
                          uint64_t most_raised, uint8_t *bits, sb_step_result *result) {
   uint8_t *start = NULL, *full = NULL;
-  sb_status status = sb_alloc_raw(&start, blocks->count, 1, "bits of the blocks");
+  sb_status status = check(blocks, raise_gain, cut_loss, bits);
+  if (status == SB_OK) status = sb_alloc_raw(&start, blocks->count, 1, "bits of the blocks");
   if (status == SB_OK) status = sb_alloc_raw(&full, blocks->count, 1, "bits of the blocks");
   status = sb_world_agree(world, status);
   if (status == SB_OK) {

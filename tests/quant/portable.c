@@ -1,0 +1,20 @@
+#define SB_PORTABLE_LANES
+#define sb_cpu_quantize_blocks portable_quantize_blocks
+#define sb_cpu_block_moves     portable_block_moves
+#define sb_cpu_unpack_blocks   portable_unpack_blocks
+#define sb_block_bytes         portable_block_bytes
+#define sb_block_code_bytes    portable_block_code_bytes
+#define sb_blockrow_map_bytes  portable_blockrow_map_bytes
+#define sb_blockrow_bytes      portable_blockrow_bytes
+#define sb_blockrow_parts      portable_blockrow_parts
+#define sb_blockrow_choose     portable_blockrow_choose
+#define sb_blockrow_pack       portable_blockrow_pack
+#define sb_blockrow_encode     portable_blockrow_encode
+#define sb_blockrow_read_bits  portable_blockrow_read_bits
+#define sb_blockrow_decode     portable_blockrow_decode
+
+#include "kernels/blockrow.c"
+#include "kernels/cpu/cpu_moves.c"
+#include "kernels/cpu/cpu_quantize.c"
+#include "kernels/cpu/cpu_unpack.c"
+#include "tests/quant/portable.h"
