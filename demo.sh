@@ -6,6 +6,7 @@ cd "$(dirname "$(readlink -f "$0")")"
 
 model=data/demo-llama calib=data/calib.bin heldout=data/heldout.bin out=build/demo ranks=2
 budgets="2.5 3.25"
+seqlen=256 # what the model was trained on
 
 # shellcheck disable=SC2086
 install_missing $build_packages
@@ -18,24 +19,27 @@ began=$SECONDS
 
 step() { printf '\n== %s\n' "$*"; }
 evaluate() { # NAME PATH
-  on_ranks $ranks $shardbits eval "$2" --tokens $heldout --quiet --json "$out/$1.eval.json" >/dev/null
+  on_ranks $ranks $shardbits eval "$2" --tokens $heldout --seqlen $seqlen --quiet --json "$out/$1.eval.json" >/dev/null
 }
+
+show() { printf 'perplexity %.3f\n' "$(json_number "$out/$1.eval.json" perplexity)"; }
 
 step "The model"
 $shardbits inspect $model
 step "Full precision: perplexity on held-out text"
 evaluate full $model
-say "perplexity $(json_number $out/full.eval.json perplexity)"
+show full
 for bits in $budgets; do
   step "Budget $bits bits a weight: uniform rounding"
-  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" --method rtn -o "$out/rtn-$bits" \
+  on_ranks $ranks $shardbits quantize $model --bits "$bits" --method rtn -o "$out/rtn-$bits" \
     --json "$out/rtn-$bits.json" --quiet >/dev/null
   evaluate "rtn-$bits" "$out/rtn-$bits"
-  say "perplexity $(json_number "$out/rtn-$bits.eval.json" perplexity)"
+  show "rtn-$bits"
   step "Budget $bits bits a weight: bits where they matter ($ranks ranks)"
-  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" -o "$out/ours-$bits" \
-    --json "$out/ours-$bits.json"
+  on_ranks $ranks $shardbits quantize $model --calib $calib --seqlen $seqlen --seqs 64 --bits "$bits" \
+    -o "$out/ours-$bits" --json "$out/ours-$bits.json"
   evaluate "ours-$bits" "$out/ours-$bits"
+  show "ours-$bits"
   step "Every frame of its shards"
   on_ranks $ranks $shardbits verify "$out/ours-$bits"
 done

@@ -64,7 +64,7 @@ static sb_status work(run *u, sb_comparison *out) {
       return sb_fail(SB_ERR_FORMAT, "%s has a vocabulary of %zu, the reference %s one of %zu: not versions of one model", r->model,
                      u->model->config.vocab, r->ref, u->ref->config.vocab);
   }
-  SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width, u->model->config.vocab, r->common.seqlen, r->common.seqs,
+  SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width, u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config), r->common.seqs,
                            r->common.seed, &u->sequences));
   SB_TRY(make_pass(u, u->model, &u->pass));
   if (r->ref) SB_TRY(make_pass(u, u->ref, &u->ref_pass));

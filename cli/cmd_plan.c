@@ -167,7 +167,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                               .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
                               .threads = common->threads,
                               .seqs = common->seqs,
-                              .seqlen = common->seqlen,
+                              .seqlen = sb_common_seqlen(common, &config),
                               .block_rows = r->block[0],
                               .block_cols = r->block[1],
                               .wave_bytes = r->activations * 1073741824.0,

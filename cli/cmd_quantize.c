@@ -30,7 +30,7 @@ typedef struct request {
 
 typedef struct run {
   const sb_world *world;
-  const request *r;
+  request *r;
   json_t *report, *steps;
   sb_backend *backend;
   sb_model *model;
@@ -50,7 +50,9 @@ static void on_step(void *context, const sb_search_step *step, double effective_
     json_array_append_new(u->steps, json_pack("{s:i, s:s, s:f, s:f, s:I, s:I, s:b, s:f}", "step", step->step, "kind", step->path ? "path" : "trade",
                                               "loss", step->loss, "effective_bits", effective_bits, "raised", (json_int_t)step->raised, "cut",
                                               (json_int_t)step->cut, "accepted", step->accepted, "seconds", step->seconds));
-  sb_progress_begin("search", 1.0);
+  char title[32];
+  snprintf(title, sizeof title, "step %d", step->step + 1);
+  sb_progress_begin(title, 1.0);
 }
 
 static void on_tick(void *context, double done) {
@@ -74,7 +76,7 @@ static sb_status search(run *u) {
   double start = sb_now();
   sb_allocate_result result;
   if (!r->calib) return sb_fail(SB_ERR_USAGE, "quantize: --calib TOKENS is needed to search (only --method rtn does without)");
-  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab, r->common.seqlen,
+  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
                            r->common.seqs ? r->common.seqs : 32, r->common.seed, &u->calibration));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = (unsigned)r->min_bits,
@@ -90,7 +92,7 @@ static sb_status search(run *u) {
                                        .tick = on_tick,
                                        .context = u};
   sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits", u->calibration.count, u->calibration.seqlen, r->bits);
-  sb_progress_begin("search", 1.0);
+  sb_progress_begin("step 0", 1.0);
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_status status = sb_allocate(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
@@ -108,6 +110,13 @@ static sb_status search(run *u) {
   sb_report_count(u->report, "forward_passes", (uint64_t)result.search.loss_passes);
   if (u->report) json_object_set_new(u->report, "search", json_incref(u->steps));
   return SB_OK;
+}
+
+/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than it saves. */
+static void settle_min_bits(run *u) {
+  request *r = u->r;
+  if (r->min_bits == 0) r->min_bits = r->bits < sb_allocate_effective_bits(u->model, 2) ? 1 : 2;
+  if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
 }
 
 /* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all ranks do the same. */
@@ -188,6 +197,7 @@ static sb_status work(run *u) {
   SB_TRY(check_out(u)); /* before hours of search, not after */
   SB_AGREE(u->world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &u->backend));
   SB_TRY(load(u));
+  settle_min_bits(u);
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "method", methods[r->method]);
   sb_report_real(u->report, "bits", r->bits);
@@ -196,7 +206,7 @@ static sb_status work(run *u) {
 }
 
 sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
-  request r = {.activation_gib = 4, .first_share = 0.03, .min_bits = 1, .max_bits = 8, .strides = 3, .trades = 12, .level = 3, .block = {128, 128},
+  request r = {.activation_gib = 4, .first_share = 0.03, .max_bits = 8, .strides = 2, .trades = 8, .level = 3, .block = {128, 128},
                .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {{"MODEL", &r.model, "A Hugging Face folder: config.json and safetensors."}};
   const sb_option options[] = {
@@ -209,7 +219,7 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
       {.name = "allocation", .kind = SB_OPTION_STRING, .value = &r.allocation, .operand = "FILE", .help = "Bit map: taken from FILE when it exists, else found and saved there."},
       {.name = "block", .kind = SB_OPTION_SHAPE, .value = r.block, .low = 1, .high = 1024, .operand = "RxC", .help = "Rows and columns of a block; a row of a block shares one scale."},
       {.name = "symmetric", .kind = SB_OPTION_FLAG, .value = &r.symmetric, .help = "Grids without zero points."},
-      {.name = "min-bits", .kind = SB_OPTION_INT, .value = &r.min_bits, .low = 1, .high = 8, .operand = "N", .help = "Least width of a block."},
+      {.name = "min-bits", .kind = SB_OPTION_INT, .value = &r.min_bits, .low = 0, .high = 8, .operand = "N", .unset = "2, or 1 where the budget is below uniform 2 bits", .help = "Least width of a block."},
       {.name = "max-bits", .kind = SB_OPTION_INT, .value = &r.max_bits, .low = 1, .high = 8, .operand = "N", .help = "Greatest width of a block."},
       {.name = "start-bits", .kind = SB_OPTION_INT, .value = &r.start_bits, .low = 0, .high = 8, .operand = "N", .unset = "just above the budget", .help = "Uniform width the search starts from."},
       {.name = "strides", .kind = SB_OPTION_INT, .value = &r.strides, .low = 1, .high = 1000, .operand = "N", .help = "Steps from the start to the budget, one gradient pass each."},

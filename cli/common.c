@@ -16,18 +16,19 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
     table[n++] = (sb_option){.name = "seqlen",
                              .kind = SB_OPTION_SIZE,
                              .value = &c->seqlen,
-                             .low = 2,
+                             .low = 0,
                              .high = 1048576,
                              .operand = "N",
-                             .help = "Tokens of a sequence."};
+                             .help = "Tokens of a sequence.",
+                             .unset = c->seqlen == 0 ? "512, or the model's context where that is shorter" : NULL};
     table[n++] = (sb_option){.name = "seqs",
                              .kind = SB_OPTION_SIZE,
                              .value = &c->seqs,
                              .low = 0,
                              .high = 1e9,
                              .operand = "N",
-                             .help = "Sequences to use, from the start of the file; 0 takes all.",
-                             .unset = c->seqs == 0 ? "all" : NULL};
+                             .help = "Sequences to use, spread evenly over the file (or drawn with --seed); 0 is the default.",
+                             .unset = c->seqs == 0 ? "all; 32 for quantize" : NULL};
   }
   if (set & SB_COMMON_TOKENS)
     table[n++] = (sb_option){.name = "token-dtype",
@@ -46,7 +47,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .kind = SB_OPTION_SEED,
                              .value = &c->seed,
                              .operand = "N",
-                             .help = "Seed of everything random."};
+                             .help = "Seed of the choice of sequences; 0 spreads them evenly."};
   table[n++] = (sb_option){.name = "threads",
                            .kind = SB_OPTION_INT,
                            .value = &c->threads,
@@ -83,4 +84,10 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
 
 bool sb_common_prints(const sb_world *world, const sb_common *common) {
   return world->rank == 0 && !(common->json && strcmp(common->json, "-") == 0);
+}
+
+size_t sb_common_seqlen(const sb_common *common, const sb_config *config) {
+  enum { USUAL = 512 };
+  if (common->seqlen != 0) return common->seqlen;
+  return config->max_positions != 0 && config->max_positions < USUAL ? config->max_positions : USUAL;
 }

@@ -5,10 +5,11 @@
 #include "cli/options.h"
 #include "io/tokens.h"
 #include "kernels/backend.h"
+#include "model/config.h"
 #include "mpi/world.h"
 
 typedef struct sb_common {
-  size_t seqlen;    /* tokens of a sequence */
+  size_t seqlen;    /* tokens of a sequence; 0: sb_common_seqlen chooses */
   size_t seqs;      /* sequences used; 0: all the file has */
   const char *json; /* where the report goes: NULL nowhere, "-" stdout */
   bool quiet;
@@ -18,7 +19,7 @@ typedef struct sb_common {
   int token_width; /* sb_token_width */
 } sb_common;
 
-#define SB_COMMON_DEFAULTS ((sb_common){.seqlen = 512, .seqs = 0, .seed = 0})
+#define SB_COMMON_DEFAULTS ((sb_common){.seqlen = 0, .seqs = 0, .seed = 0})
 
 /* Which of them a command takes; --json, --quiet and --threads are always there. */
 enum {
@@ -39,6 +40,9 @@ size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
  * settles common->threads. Collective within a node. */
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
                           char **argv, bool *help);
+
+/* --seqlen, or when it is not given 512 tokens, or the context the model was trained with where that is shorter. Local. */
+size_t sb_common_seqlen(const sb_common *common, const sb_config *config);
 
 /* Whether results for people go to stdout on this rank: rank 0, unless the report goes there. Local. */
 bool sb_common_prints(const sb_world *world, const sb_common *common);

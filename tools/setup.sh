@@ -34,7 +34,7 @@ install_missing() {
 
 say_cuda() {
   local nvcc
-  nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+  nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
   if [ -n "$nvcc" ]; then
     say "CUDA Toolkit found ($nvcc), not used: this version has no CUDA kernels yet and computes on processors."
   else

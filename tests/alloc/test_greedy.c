@@ -287,13 +287,9 @@ static void test_narrow_blocks(void **state) {
   all_ranks_passed();
 }
 
-int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_same_as_sorting), cmocka_unit_test(test_near_the_optimum), cmocka_unit_test(test_bounded),
-      cmocka_unit_test(test_refusals),        cmocka_unit_test(test_narrow_blocks),
-  };
-  if (sb_world_init(&argc, &argv, &world) != SB_OK) return 1;
-  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  sb_world_finalize(&world);
-  return failed != 0;
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_same_as_sorting), cmocka_unit_test(test_near_the_optimum), cmocka_unit_test(test_bounded),
+    cmocka_unit_test(test_refusals),        cmocka_unit_test(test_narrow_blocks),
+};
+
+RANKS_MAIN(tests)
