@@ -13,22 +13,24 @@ static const char *const width_names[] = {
 size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   size_t n = 0;
   if (set & SB_COMMON_SEQUENCES) {
-    table[n++] = (sb_option){.name = "seqlen",
-                             .kind = SB_OPTION_SIZE,
-                             .value = &c->seqlen,
-                             .low = 0,
-                             .high = 1048576,
-                             .operand = "N",
-                             .help = "Tokens of a sequence.",
-                             .unset = c->seqlen == 0 ? "512, or the model's context where that is shorter" : NULL};
-    table[n++] = (sb_option){.name = "seqs",
-                             .kind = SB_OPTION_SIZE,
-                             .value = &c->seqs,
-                             .low = 0,
-                             .high = 1e9,
-                             .operand = "N",
-                             .help = "Sequences to use, spread evenly over the file (or drawn with --seed); 0 is the default.",
-                             .unset = c->seqs == 0 ? "all; 32 for quantize" : NULL};
+    table[n++] =
+        (sb_option){.name = "seqlen",
+                    .kind = SB_OPTION_SIZE,
+                    .value = &c->seqlen,
+                    .low = 2,
+                    .high = 1048576,
+                    .operand = "N",
+                    .help = "Tokens of a sequence.",
+                    .unset = c->seqlen == 0 ? "512, or the model's context where that is shorter" : NULL};
+    table[n++] = (sb_option){
+        .name = "seqs",
+        .kind = SB_OPTION_SIZE,
+        .value = &c->seqs,
+        .low = 0,
+        .high = 1e9,
+        .operand = "N",
+        .help = "Sequences to use, spread evenly over the file (or drawn with --seed); 0 is the default.",
+        .unset = c->seqs == 0 ? "all; 32 for quantize" : NULL};
   }
   if (set & SB_COMMON_TOKENS)
     table[n++] = (sb_option){.name = "token-dtype",

@@ -41,7 +41,8 @@ size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
                           char **argv, bool *help);
 
-/* --seqlen, or when it is not given 512 tokens, or the context the model was trained with where that is shorter. Local. */
+/* --seqlen, or when it is not given 512 tokens, or the context the model was trained with where that is
+ * shorter. Local. */
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config);
 
 /* Whether results for people go to stdout on this rank: rank 0, unless the report goes there. Local. */

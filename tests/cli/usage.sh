@@ -63,7 +63,7 @@ right '^commands:$' --help
 right '^  quantize  *find the bits' help
 right '^usage: shardbits inspect PATH' inspect --help
 right '^usage: shardbits plan MODEL' help plan
-right '^  --seqlen N  *Tokens of a sequence. \[512\]$' plan -h
+right '^  --seqlen N  *Tokens of a sequence. .512, or the model.s context$' plan -h
 
 # a stdout that cannot be written is an error (/dev/full exists on Linux)
 if [ "$ranks" = 0 ] && [ -c /dev/full ]; then
