@@ -2,11 +2,11 @@
 
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "io/file.h"
+#include "io/json.h"
 #include "io/manifest.h"
 #include "io/outdir.h"
 #include "io/safetensors_writer.h"
@@ -132,11 +132,7 @@ static sb_status write_rows(job *j) {
 static sb_status write_json(const char *folder, const char *name, const json_t *value) {
   char path[SB_PATH_MAX];
   SB_TRY(sb_path_join(path, folder, name));
-  char *text = json_dumps(value, JSON_INDENT(2));
-  if (!text) return sb_fail(SB_ERR_MEMORY, "%s: not enough memory to write it", path);
-  sb_status status = sb_file_write_atomic(path, text, strlen(text));
-  free(text);
-  return status;
+  return sb_json_write(path, value);
 }
 
 static sb_status write_index(const job *j, const char *folder, const sb_export_stats *stats) {

@@ -1,11 +1,11 @@
 #include "model/output.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "io/file.h"
+#include "io/json.h"
 #include "io/manifest.h"
 #include "io/outdir.h"
 #include "io/sections.h"
@@ -151,14 +151,9 @@ static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
 }
 
 static sb_status read_config(const char *source, json_t **out) {
-  char path[SB_PATH_MAX], *text = NULL;
-  size_t bytes;
-  json_error_t error;
+  char path[SB_PATH_MAX];
   SB_TRY(sb_path_join(path, source, "config.json"));
-  SB_TRY(sb_file_read_all(path, 16u << 20, &text, &bytes));
-  *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-  free(text);
-  return *out ? SB_OK : sb_fail(SB_ERR_FORMAT, "%s: line %d: %s", path, error.line, error.text);
+  return sb_json_read(path, out);
 }
 
 /* Content hash over the shards just written: they are opened again, which also proves that they can be. */

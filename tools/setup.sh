@@ -62,7 +62,7 @@ on_ranks() {
     --mca mpi_yield_when_idle 1 -n "$ranks" "$@"
 }
 
-# json_number FILE KEY: the number of that key in a report of ours (one key a line).
+# json_number FILE KEY: the number of that key at the top level of a report of ours (one key a line, two spaces deep).
 json_number() {
-  sed -n "s/^ *\"$2\": *\\([-+0-9.eE]*\\).*/\\1/p" "$1" | head -n 1
+  sed -n "s/^  \"$2\": *\\([-+0-9.eE]*\\).*/\\1/p" "$1" | head -n 1
 }
