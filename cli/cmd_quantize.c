@@ -36,6 +36,8 @@ typedef struct run {
   sb_backend *backend;
   sb_model *model;
   sb_sequences calibration;
+  int step;        /* of the search, under way */
+  double progress; /* of the pass under way */
 } run;
 
 static void on_step(void *context, const sb_search_step *step, double effective_bits) {
@@ -55,13 +57,19 @@ static void on_step(void *context, const sb_search_step *step, double effective_
                                               "effective_bits", effective_bits, "raised",
                                               (json_int_t)step->raised, "cut", (json_int_t)step->cut,
                                               "accepted", step->accepted, "seconds", step->seconds));
-  char title[32];
-  snprintf(title, sizeof title, "step %d", step->step + 1);
-  sb_progress_begin(title, 1.0);
+  u->step = step->step + 1;
+  u->progress = 1;
 }
 
+/* A step has a gradient pass, a forward pass, or both: each counts from 0 to 1. */
 static void on_tick(void *context, double done) {
-  (void)context;
+  run *u = context;
+  if (done < u->progress) {
+    char title[64];
+    snprintf(title, sizeof title, "step %d of at most %d", u->step, u->r->strides + u->r->trades);
+    sb_progress_begin(title, 1.0);
+  }
+  u->progress = done;
   sb_progress_step(done);
 }
 
@@ -102,7 +110,7 @@ static sb_status search(run *u) {
                                        .context = u};
   sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits",
               u->calibration.count, u->calibration.seqlen, r->bits);
-  sb_progress_begin("step 0", 1.0);
+  u->progress = 1;
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_status status = sb_allocate(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
