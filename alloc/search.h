@@ -1,15 +1,13 @@
-/* The search for the best bits under a budget, one batch of moves after another, each checked on the
- * calibration loss.
+/* The search for the best bits under a budget, one batch of moves after another, each checked on the calibration loss.
  *
- *   path    From a uniform start, above or below the budget, to the budget in a few strides: a stride closes
- * a share of the distance, with gains measured anew where it ended. From a bad starting point gradients say
- * nothing, so a low budget is approached from above. trades  At the budget: the best raises paid by the
- * cheapest cuts, at most a share k of the storage. The batch stays if the loss fell; else it is taken back
- * and k halved. After a kept batch gains are measured anew.
+ *   path    From a uniform start, above or below the budget, to the budget in a few strides: a stride closes a share of the
+ *           distance, with gains measured anew where it ended. From a bad starting point gradients say nothing, so a low
+ *           budget is approached from above.
+ *   trades  At the budget: the best raises paid by the cheapest cuts, at most a share k of the storage. The batch stays if
+ *           the loss fell; else it is taken back and k halved. After a kept batch gains are measured anew.
  *
- * The loss and the gains come through hooks, so the search knows neither models nor sensitivities. It is
- * collective, and its decisions are the same on all ranks if the hooks' results are. The result is the best
- * point seen within the budget.
+ * The loss and the gains come through hooks, so the search knows neither models nor sensitivities. It is collective, and
+ * its decisions are the same on all ranks if the hooks' results are. The result is the best point seen within the budget.
  */
 #ifndef SB_ALLOC_SEARCH_H
 #define SB_ALLOC_SEARCH_H

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
+#include "io/outdir.h"
 #include "model/allocation.h"
 #include "model/output.h"
 #include "model/uniform_bits.h"
@@ -219,18 +220,23 @@ static sb_status write_out(run *u, double begun) {
   return SB_OK;
 }
 
+/* Whether OUT and the bit map can be written, asked before hours of search and not after. */
 static sb_status check_out(const run *u) {
-  const request *r = u->r;
   sb_status status = SB_OK;
-  if (u->world->rank == 0 && !r->overwrite && sb_output_is(r->out))
-    status = sb_fail(SB_ERR_IO, "%s: is there already; choose another -o, or add --overwrite", r->out);
+  sb_outdir folder = {0};
+  if (u->world->rank == 0) {
+    status = sb_outdir_begin(u->r->out, u->r->overwrite, &folder);
+    if (status == SB_OK) status = sb_outdir_abandon(&folder);
+    if (status == SB_OK && u->r->allocation && access(u->r->allocation, F_OK) != 0)
+      status = sb_file_check_target(u->r->allocation);
+  }
   return sb_world_agree(u->world, status);
 }
 
 static sb_status work(run *u) {
   const request *r = u->r;
   double begun = sb_now();
-  SB_TRY(check_out(u)); /* before hours of search, not after */
+  SB_TRY(check_out(u));
   SB_AGREE(u->world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &u->backend));
   SB_TRY(load(u));
   settle_min_bits(u);

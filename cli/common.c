@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cli/threads.h"
+#include "io/file.h"
 
 static const char *const compute_names[] = {[SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", NULL};
 static const char *const width_names[] = {
@@ -81,6 +82,9 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
   usage->common_count = 0;
   if (status != SB_OK || *help) return status;
   sb_log_open(world->rank == 0 && !common->quiet);
+  if (world->rank == 0 && common->json && strcmp(common->json, "-") != 0)
+    status = sb_file_check_target(common->json);
+  SB_AGREE(world, status);
   return sb_threads_settle(world, &common->threads);
 }
 

@@ -1,30 +1,28 @@
-/* The grids weights are rounded to: one definition for every path (rounding, move scores, packing,
- * unpacking), usable from C and CUDA C++.
+/* The grids weights are rounded to: one definition for every path (rounding, move scores, packing, unpacking), usable
+ * from C and CUDA C++.
  *
  * A *group* is one row of one block. With b bits it has the levels
  *
  *   value(code) = (code - center) * scale + base,   code = 0 .. 2^b - 1
  *
- * asymmetric, b >= 2   scale = fp16((hi - lo) / (2^b - 1)) with lo = min(w, 0), hi = max(w, 0); center = the
- * integer zero point, rint(-lo / scale) within 0 .. 2^b - 1; base = 0. Stored: scale (16 bits), zero point
- * (b). asymmetric, b = 1    base = fp16(mean w), scale = fp16(2 mean |w - base|), center = 1/2: sign x mean
- * magnitude around the mean. Stored: scale and base (32 bits). symmetric            scale = fp16(2 max|w| /
- * (2^b - 1)), for b = 1 fp16(2 mean |w|); center = (2^b - 1) / 2: the levels lie midway, so that b = 1 is
- * sign x magnitude. Stored: scale (16 bits).
+ * asymmetric, b >= 2   scale = fp16((hi - lo) / (2^b - 1)) with lo = min(w, 0), hi = max(w, 0); center = the integer zero
+ *                      point, rint(-lo / scale) within 0 .. 2^b - 1; base = 0. Stored: scale (16 bits), zero point (b).
+ * asymmetric, b = 1    base = fp16(mean w), scale = fp16(2 mean |w - base|), center = 1/2: sign x mean magnitude around
+ *                      the mean. Stored: scale and base (32 bits).
+ * symmetric            scale = fp16(2 max|w| / (2^b - 1)), for b = 1 fp16(2 mean |w|); center = (2^b - 1) / 2: the levels
+ *                      lie midway, so that b = 1 is sign x magnitude. Stored: scale (16 bits).
  *
  * The code of a weight is the nearest level, ties to the even code.
  *
- * fp16's limits: a number beyond 65504 is cut to that. A step from a range (b >= 2) below the smallest normal
- * fp16 number, 2^-14, where fp16 gets coarse, is rounded up instead of to nearest: the outermost weights are
- * not cut off, and a step is 0 only where all weights are 0. A group whose scale is 0 becomes `base`.
+ * fp16's limits: a number beyond 65504 is cut to that. A step from a range (b >= 2) below the smallest normal fp16 number,
+ * 2^-14, where fp16 gets coarse, is rounded up instead of to nearest: the outermost weights are not cut off, and a step is 0
+ * only where all weights are 0. A group whose scale is 0 becomes `base`.
  *
- * Exactness: code - center is a whole or half number of at most 9 bits and a scale has 11, so without a base
- * a value is exact in float: fused or not, a product with it has the same bits. Where rounding matters fmaf
- * says so.
+ * Exactness: code - center is a whole or half number of at most 9 bits and a scale has 11, so without a base a value is
+ * exact in float: fused or not, a product with it has the same bits. Where rounding matters fmaf says so.
  *
- * Means are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ... in order, starting
- * from 0; then lanes i and i + 8 are added, then i and i + 4, 2, 1; at last comes a division by their number.
- */
+ * Means are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ... in order, starting from 0; then
+ * lanes i and i + 8 are added, then i and i + 4, 2, 1; at last comes a division by their number. */
 #ifndef SB_KERNELS_GRID_H
 #define SB_KERNELS_GRID_H
 

@@ -1,8 +1,7 @@
 /* The allocation file: the bit map of a model as JSON, to be saved, looked at, and used again.
  *
- *   {"format": "shardbits allocation", "version": 1, "program": "0.1.0", "block": [128, 128], "symmetric":
- * false, "matrices": [{"name": "model.layers.0.self_attn.q_proj.weight", "shape": [576, 576], "bits":
- * "3343..."}, ...]}
+ *   {"format": "shardbits allocation", "version": 1, "program": "0.1.0", "block": [128, 128], "symmetric": false,
+ *    "matrices": [{"name": "model.layers.0.self_attn.q_proj.weight", "shape": [576, 576], "bits": "3343..."}, ...]}
  *
  * `bits` has one digit a block, row by row of blocks. */
 #ifndef SB_MODEL_ALLOCATION_H
