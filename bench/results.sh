@@ -41,8 +41,8 @@ measure() { # NAME MODEL HELDOUT EVAL_SEQS SEQLEN -- quantize's options
 
 number() { json_number "$work/$1.json" "$2"; }
 
-table() { # PREFIX MODEL CALIB HELDOUT EVAL_SEQS SEQLEN SEQS COMPUTE
-  local prefix=$1 model=$2 calib=$3 heldout=$4 eval_seqs=$5 seqlen=$6 seqs=$7 compute=$8 bits
+table() { # PREFIX MODEL CALIB HELDOUT EVAL_SEQS SEQLEN COMPUTE
+  local prefix=$1 model=$2 calib=$3 heldout=$4 eval_seqs=$5 seqlen=$6 compute=$7 bits
   once "$work/$prefix-full.eval.json" run eval "$model" --tokens "$heldout" --seqs "$eval_seqs" --seqlen "$seqlen" \
     --json "$work/$prefix-full.eval.json"
   printf 'Full precision: perplexity %.3f on %d tokens.\n\n' "$(number "$prefix-full.eval" perplexity)" \
@@ -53,8 +53,7 @@ table() { # PREFIX MODEL CALIB HELDOUT EVAL_SEQS SEQLEN SEQS COMPUTE
     measure "$prefix-rtn-$bits" "$model" "$heldout" "$eval_seqs" "$seqlen" -- --bits "$bits" --method rtn
     measure "$prefix-fine-$bits" "$model" "$heldout" "$eval_seqs" "$seqlen" -- --bits "$bits" --method rtn \
       --block "$(finest_block "$model" "$bits")"
-    measure "$prefix-ours-$bits" "$model" "$heldout" "$eval_seqs" "$seqlen" -- --bits "$bits" --calib "$calib" \
-      --seqlen "$seqlen" --seqs "$seqs" --compute "$compute"
+    measure "$prefix-ours-$bits" "$model" "$heldout" "$eval_seqs" "$seqlen" -- --bits "$bits" --calib "$calib" --compute "$compute"
     awk -v budget="$bits" -v rb="$(number "$prefix-rtn-$bits" effective_bits)" \
       -v rp="$(number "$prefix-rtn-$bits.eval" perplexity)" -v fb="$(number "$prefix-fine-$bits" effective_bits)" \
       -v fp="$(number "$prefix-fine-$bits.eval" perplexity)" -v ob="$(number "$prefix-ours-$bits" effective_bits)" \
@@ -67,9 +66,9 @@ table() { # PREFIX MODEL CALIB HELDOUT EVAL_SEQS SEQLEN SEQS COMPUTE
 
 echo "### The demo model (4.2 M parameters, data/demo-llama)"
 echo
-table demo data/demo-llama data/calib.bin data/heldout.bin 256 256 64 f32
+table demo data/demo-llama data/calib.bin data/heldout.bin 256 256 f32
 [ -n "$smollm2" ] || exit 0
 echo
 echo "### SmolLM2-135M-Instruct"
 echo
-table smollm2 "$smollm2" "$smollm2/calib.bin" "$smollm2/heldout.bin" 32 512 32 "${COMPUTE:-bf16}"
+table smollm2 "$smollm2" "$smollm2/calib.bin" "$smollm2/heldout.bin" 32 512 "${COMPUTE:-bf16}"

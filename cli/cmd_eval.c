@@ -67,8 +67,8 @@ static sb_status work(run *u, sb_comparison *out) {
                      r->model, u->model->config.vocab, r->ref, u->ref->config.vocab);
   }
   SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width, u->model->config.vocab,
-                           sb_common_seqlen(&r->common, &u->model->config), r->common.seqs, r->common.seed,
-                           &u->sequences));
+                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
+                           r->common.seed, &u->sequences));
   SB_TRY(make_pass(u, u->model, &u->pass));
   if (r->ref) SB_TRY(make_pass(u, u->ref, &u->ref_pass));
   double start = sb_now();

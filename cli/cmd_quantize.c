@@ -94,8 +94,8 @@ static sb_status search(run *u) {
     return sb_fail(SB_ERR_USAGE,
                    "quantize: --calib TOKENS is needed to search (only --method rtn does without)");
   SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
-                           sb_common_seqlen(&r->common, &u->model->config),
-                           r->common.seqs ? r->common.seqs : 32, r->common.seed, &u->calibration));
+                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
+                           r->common.seed, &u->calibration));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = (unsigned)r->min_bits,
                                        .max_bits = (unsigned)r->max_bits,
@@ -255,7 +255,7 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
                .trades = 8,
                .level = 3,
                .block = {128, 128},
-               .common = SB_COMMON_DEFAULTS};
+               .common = {.calibrates = true}};
   const sb_argument arguments[] = {
       {"MODEL", &r.model, "A Hugging Face folder: config.json and safetensors."}};
   const sb_option options[] = {

@@ -22,16 +22,16 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                     .high = 1048576,
                     .operand = "N",
                     .help = "Tokens of a sequence.",
-                    .unset = c->seqlen == 0 ? "512, or the model's context where that is shorter" : NULL};
-    table[n++] = (sb_option){
-        .name = "seqs",
-        .kind = SB_OPTION_SIZE,
-        .value = &c->seqs,
-        .low = 0,
-        .high = 1e9,
-        .operand = "N",
-        .help = "Sequences to use, spread evenly over the file (or drawn with --seed); 0 is the default.",
-        .unset = c->seqs == 0 ? "all; 32 for quantize" : NULL};
+                    .unset = c->calibrates ? "128" : "512, or the model's context where that is shorter"};
+    table[n++] =
+        (sb_option){.name = "seqs",
+                    .kind = SB_OPTION_SIZE,
+                    .value = &c->seqs,
+                    .low = 1,
+                    .high = 1e9,
+                    .operand = "N",
+                    .help = "Most sequences to use, spread evenly over the file (or drawn with --seed).",
+                    .unset = c->calibrates ? "64" : "all"};
   }
   if (set & SB_COMMON_TOKENS)
     table[n++] = (sb_option){.name = "token-dtype",
@@ -93,7 +93,11 @@ bool sb_common_prints(const sb_world *world, const sb_common *common) {
 }
 
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config) {
-  enum { USUAL = 512 };
+  size_t usual = common->calibrates ? 128 : 512;
   if (common->seqlen != 0) return common->seqlen;
-  return config->max_positions != 0 && config->max_positions < USUAL ? config->max_positions : USUAL;
+  return config->max_positions != 0 && config->max_positions < usual ? config->max_positions : usual;
+}
+
+size_t sb_common_seqs(const sb_common *common) {
+  return common->seqs == 0 && common->calibrates ? 64 : common->seqs;
 }
