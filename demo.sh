@@ -36,8 +36,7 @@ for bits in $budgets; do
   evaluate "rtn-$bits" "$out/rtn-$bits"
   show "rtn-$bits"
   step "Budget $bits bits a weight: bits where they matter ($ranks ranks)"
-  on_ranks $ranks $shardbits quantize $model --calib $calib --seqlen $seqlen --seqs 64 --bits "$bits" \
-    -o "$out/ours-$bits" --json "$out/ours-$bits.json"
+  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" -o "$out/ours-$bits" --json "$out/ours-$bits.json"
   evaluate "ours-$bits" "$out/ours-$bits"
   show "ours-$bits"
   step "Every frame of its shards"

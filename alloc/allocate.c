@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
+#include "model/uniform_bits.h"
 
 /* Weights in all matrices, and bits of their bit maps. */
 static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
@@ -16,27 +17,22 @@ static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
   }
 }
 
-double sb_allocate_effective_bits(const sb_model *m, unsigned bits) {
-  uint64_t weights, storage;
-  totals(m, &weights, &storage);
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
-    const sb_grid_shape *grid = &m->matrices[i].grid;
-    for (size_t r = 0; r < sb_grid_block_rows(grid); r++)
-      for (size_t c = 0; c < sb_grid_block_cols(grid); c++)
-        storage += 8u * (uint64_t)sb_block_bytes(sb_grid_rows_of(grid, r), sb_grid_cols_of(grid, c), bits, m->blocking.symmetry);
-  }
-  return (double)storage / (double)weights;
+static double uniform_bits(const sb_model *m, unsigned bits) {
+  return sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, bits, m->blocking.symmetry);
 }
 
 static sb_status out_of_range(const sb_model *m, double budget, unsigned min_bits, unsigned max_bits) {
-  return sb_fail(SB_ERR_RANGE, "--bits %g: blocks of %zux%zu at %u to %u bits can have %.4g to %.4g effective bits a weight (scales and zero points "
-                 "count); choose a budget in between", budget, m->blocking.rows, m->blocking.cols, min_bits, max_bits,
-                 sb_allocate_effective_bits(m, min_bits), sb_allocate_effective_bits(m, max_bits));
+  return sb_fail(SB_ERR_RANGE,
+                 "--bits %g: blocks of %zux%zu at %u to %u bits can have %.4g to %.4g effective bits a "
+                 "weight (scales and zero points "
+                 "count); choose a budget in between",
+                 budget, m->blocking.rows, m->blocking.cols, min_bits, max_bits, uniform_bits(m, min_bits),
+                 uniform_bits(m, max_bits));
 }
 
 sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, unsigned max_bits) {
   for (unsigned bits = max_bits; bits >= min_bits; bits--)
-    if (sb_allocate_effective_bits(m, bits) <= budget) {
+    if (uniform_bits(m, bits) <= budget) {
       memset(m->bits, (int)bits, m->blocks);
       return SB_OK;
     }
@@ -77,7 +73,8 @@ static sb_status gains(void *context, double *raise_gain, double *cut_loss, doub
 
 static void report(void *context, const sb_search_step *step) {
   const driver *d = context;
-  if (d->o->report) d->o->report(d->o->context, step, (double)(step->storage + d->map_bits) / (double)d->weights);
+  if (d->o->report)
+    d->o->report(d->o->context, step, (double)(step->storage + d->map_bits) / (double)d->weights);
 }
 
 /* This rank's blocks as the search wants them. */
@@ -115,7 +112,7 @@ static sb_status describe_owned(const sb_model *m, const sb_allocate_options *o,
 static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
   if (o->start_bits != 0) return o->start_bits;
   unsigned bits = o->min_bits;
-  while (bits < o->max_bits && sb_allocate_effective_bits(m, bits) < o->bits) bits++;
+  while (bits < o->max_bits && uniform_bits(m, bits) < o->bits) bits++;
   return bits;
 }
 
@@ -135,14 +132,14 @@ static sb_status search(driver *d, const owned *mine) {
   return status;
 }
 
-sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *calibration, const sb_allocate_options *o,
-                      sb_allocate_result *result) {
+sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
+                      const sb_allocate_options *o, sb_allocate_result *result) {
   driver d = {.m = m, .o = o, .result = result};
   owned mine = {0};
   sb_status status;
   *result = (sb_allocate_result){0};
   totals(m, &d.weights, &d.map_bits);
-  if (o->bits < sb_allocate_effective_bits(m, o->min_bits) || o->bits > sb_allocate_effective_bits(m, o->max_bits))
+  if (o->bits < uniform_bits(m, o->min_bits) || o->bits > uniform_bits(m, o->max_bits))
     return out_of_range(m, o->bits, o->min_bits, o->max_bits);
   const sb_pass_setup setup = {.model = m,
                                .backend = backend,

@@ -1,5 +1,5 @@
-/* From a loaded model, calibration sequences and a budget to a bit map: the search (alloc/search.h) driven by measured
- * block moves (sensitivity/scores.h) and the model's own loss. */
+/* From a loaded model, calibration sequences and a budget to a bit map: the search (alloc/search.h) driven by
+ * measured block moves (sensitivity/scores.h) and the model's own loss. */
 #ifndef SB_ALLOC_ALLOCATE_H
 #define SB_ALLOC_ALLOCATE_H
 
@@ -11,9 +11,9 @@
 #include "sensitivity/scores.h"
 
 typedef struct sb_allocate_options {
-  double bits;             /* budget in effective bits a weight of the decoder layers' matrices */
+  double bits; /* budget in effective bits a weight of the decoder layers' matrices */
   unsigned min_bits, max_bits;
-  unsigned start_bits;     /* 0: the least uniform width at or above the budget */
+  unsigned start_bits; /* 0: the least uniform width at or above the budget */
   sb_estimator estimator;
   int strides, trades;
   double first_share, least_share;
@@ -30,13 +30,11 @@ typedef struct sb_allocate_result {
   double loss_seconds;     /* of this rank: the forward passes that checked trades */
 } sb_allocate_result;
 
-/* Storage of all blocks and bit maps with every block at `bits`, in effective bits a weight. Local. */
-double sb_allocate_effective_bits(const sb_model *model, unsigned bits);
-/* Sets all blocks to the largest uniform width in [min_bits, max_bits] within the budget. SB_ERR_RANGE, with what is
- * possible, when there is none. Local, equal on all ranks. */
+/* Sets all blocks to the largest uniform width in [min_bits, max_bits] within the budget. SB_ERR_RANGE, with
+ * what is possible, when there is none. Local, equal on all ranks. */
 sb_status sb_allocate_uniform(sb_model *model, double budget, unsigned min_bits, unsigned max_bits);
 /* Searches; the model is left with the best bits found, within the budget. Collective. */
-sb_status sb_allocate(sb_model *model, sb_backend *backend, const sb_sequences *calibration, const sb_allocate_options *options,
-                      sb_allocate_result *result);
+sb_status sb_allocate(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
+                      const sb_allocate_options *options, sb_allocate_result *result);
 
 #endif

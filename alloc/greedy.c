@@ -15,7 +15,9 @@ uint64_t sb_blocks_cost(const sb_blocks *b, size_t i, unsigned bits) {
 }
 
 unsigned sb_blocks_least(const sb_blocks *b, size_t i) {
-  return b->min_bits == 1 && b->max_bits > 1 && sb_blocks_cost(b, i, 2) <= sb_blocks_cost(b, i, 1) ? 2 : b->min_bits;
+  return b->min_bits == 1 && b->max_bits > 1 && sb_blocks_cost(b, i, 2) <= sb_blocks_cost(b, i, 1)
+             ? 2
+             : b->min_bits;
 }
 
 sb_status sb_blocks_total(const sb_world *world, const sb_blocks *b, const uint8_t *bits, uint64_t *total) {
@@ -36,8 +38,8 @@ sb_status sb_blocks_range(const sb_world *world, const sb_blocks *b, uint64_t *l
   return SB_OK;
 }
 
-/* A list of things to choose from. An item's id is twice its block's number, plus one for a raise: distinct, and of two
- * equal items of one block the keep comes first. */
+/* A list of things to choose from. An item's id is twice its block's number, plus one for a raise: distinct,
+ * and of two equal items of one block the keep comes first. */
 typedef struct items {
   size_t count;
   uint64_t *key, *id, *weight;
@@ -86,8 +88,8 @@ typedef struct offer {
   double keep_density, raise_density;
 } offer;
 
-/* The weight of one bit more: at least 1 where padding to whole bytes makes it free. A step's storage is then a little less
- * than what its items say, never more. */
+/* The weight of one bit more: at least 1 where padding to whole bytes makes it free. A step's storage is then
+ * a little less than what its items say, never more. */
 static uint64_t difference(uint64_t wide, uint64_t narrow) {
   return wide > narrow ? wide - narrow : 1;
 }
@@ -108,12 +110,14 @@ static offer offer_of(const step *s, size_t i) {
   return o;
 }
 
-/* Offers of a block in its present state: at the bottom its keep and its raise, or both in one; on its way what is next. */
+/* Offers of a block in its present state: at the bottom its keep and its raise, or both in one; on its way
+ * what is next. */
 static void add_offers(items *x, const step *s, size_t i, uint64_t room) {
   const offer o = offer_of(s, i);
   const uint64_t id = 2 * s->b->id[i];
   if (s->bits[i] > s->start[i]) return;
-  if (s->bits[i] < s->start[i] && o.can_raise && o.raise_density > o.keep_density && o.keep_weight + o.raise_weight <= room) {
+  if (s->bits[i] < s->start[i] && o.can_raise && o.raise_density > o.keep_density &&
+      o.keep_weight + o.raise_weight <= room) {
     const uint64_t weight = o.keep_weight + o.raise_weight;
     items_add(x, (fmax(s->loss[i], 0.0) + fmax(s->gain[i], 0.0)) / (double)weight, id, weight, i, 2);
     return;
@@ -124,24 +128,28 @@ static void add_offers(items *x, const step *s, size_t i, uint64_t room) {
     if (o.raise_density > o.keep_density) return; /* not without its keep: the next round may take it */
   }
   /* A raise without predicted gain only spends storage. */
-  if (o.can_raise && o.raise_density > 0 && o.raise_weight <= room) items_add(x, o.raise_density, id + 1, o.raise_weight, i, 1);
+  if (o.can_raise && o.raise_density > 0 && o.raise_weight <= room)
+    items_add(x, o.raise_density, id + 1, o.raise_weight, i, 1);
 }
 
-/* Takes the best offers that fit into *room, up to the first that does not; *taken is their number. Collective. */
+/* Takes the best offers that fit into *room, up to the first that does not; *taken is their number.
+ * Collective. */
 static sb_status take_best(step *s, items *x, uint64_t *room, uint64_t *taken) {
   sb_selection cut;
   x->count = 0;
   for (size_t i = 0; i < s->b->count; i++) add_offers(x, s, i, *room);
   SB_TRY(sb_select_prefix(x->key, x->id, x->weight, x->count, *room, s->world->comm, &cut));
   for (size_t k = 0; k < x->count; k++)
-    if (sb_selection_takes(&cut, x->key[k], x->id[k])) s->bits[x->block[k]] = (uint8_t)(s->bits[x->block[k]] + x->change[k]);
+    if (sb_selection_takes(&cut, x->key[k], x->id[k]))
+      s->bits[x->block[k]] = (uint8_t)(s->bits[x->block[k]] + x->change[k]);
   *room -= cut.taken_weight;
   *taken = cut.taken_count;
   return SB_OK;
 }
 
-/* The unbounded step: from everything cut, keeps and raises by density. The first round takes all but a block's worth; every
- * further one takes at least one item, as long as there is any that fits, and leaves less room for the next. */
+/* The unbounded step: from everything cut, keeps and raises by density. The first round takes all but a
+ * block's worth; every further one takes at least one item, as long as there is any that fits, and leaves
+ * less room for the next. */
 static sb_status fill_budget(step *s, uint64_t budget) {
   enum { ROUNDS = 8 };
   uint64_t used = 0, taken = 1, room;
@@ -179,8 +187,8 @@ static sb_status take_raises(step *s, const uint8_t *full, uint64_t most) {
   return status;
 }
 
-/* Keeps as many of the cuttable blocks as the budget carries, best first: the rest, the cheapest, are cut. Cuts that free
- * nothing are not made. */
+/* Keeps as many of the cuttable blocks as the budget carries, best first: the rest, the cheapest, are cut.
+ * Cuts that free nothing are not made. */
 static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
   items x;
   sb_selection cut;
@@ -196,7 +204,8 @@ static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
   status = sb_world_agree(s->world, status);
   if (status == SB_OK) status = sb_mpi_sum_u64(&all, 1, s->world->comm);
   if (status == SB_OK)
-    status = sb_select_prefix(x.key, x.id, x.weight, x.count, all > needed ? all - needed : 0, s->world->comm, &cut);
+    status = sb_select_prefix(x.key, x.id, x.weight, x.count, all > needed ? all - needed : 0, s->world->comm,
+                              &cut);
   for (size_t k = 0; status == SB_OK && k < x.count; k++)
     if (!sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]--;
   items_free(&x);
@@ -236,19 +245,21 @@ static sb_status count_moves(const step *s, sb_step_result *out) {
 static sb_status check(const sb_blocks *b, const double *gain, const double *loss, const uint8_t *bits) {
   for (size_t i = 0; i < b->count; i++) {
     if (bits[i] < b->min_bits || bits[i] > b->max_bits)
-      return sb_fail(SB_ERR_INTERNAL, "block %llu has %u bits; allowed are %u to %u", (unsigned long long)b->id[i], bits[i], b->min_bits,
-                     b->max_bits);
+      return sb_fail(SB_ERR_INTERNAL, "block %llu has %u bits; allowed are %u to %u",
+                     (unsigned long long)b->id[i], bits[i], b->min_bits, b->max_bits);
     if (!isfinite(gain[i]) || !isfinite(loss[i]))
       return sb_fail(SB_ERR_NUMERIC,
-                     "block %llu: a predicted change of the loss is %g; check the model and the calibration tokens for what makes its "
+                     "block %llu: a predicted change of the loss is %g; check the model and the calibration "
+                     "tokens for what makes its "
                      "gradients overflow",
                      (unsigned long long)b->id[i], isfinite(gain[i]) ? loss[i] : gain[i]);
   }
   return SB_OK;
 }
 
-sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain, const double *cut_loss, uint64_t budget,
-                         uint64_t most_raised, uint8_t *bits, sb_step_result *result) {
+sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain,
+                         const double *cut_loss, uint64_t budget, uint64_t most_raised, uint8_t *bits,
+                         sb_step_result *result) {
   uint8_t *start = NULL, *full = NULL;
   sb_status status = check(blocks, raise_gain, cut_loss, bits);
   if (status == SB_OK) status = sb_alloc_raw(&start, blocks->count, 1, "bits of the blocks");

@@ -1,20 +1,22 @@
-/* One step of the allocation: which blocks go up one bit and which go down one, for the least predicted loss under a
- * storage budget. Distributed: every rank holds its own blocks, no rank sees all.
+/* One step of the allocation: which blocks go up one bit and which go down one, for the least predicted loss
+ * under a storage budget. Distributed: every rank holds its own blocks, no rank sees all.
  *
  * The problem is a multiple-choice knapsack with three choices a block (b - 1, b, b + 1) and predicted losses
- * (cut_loss, 0, -raise_gain). Seen from "everything is cut", each block offers two items: *keep* (weight cost(b) -
- * cost(b-1), value cut_loss) and then *raise* (weight cost(b+1) - cost(b), value raise_gain). Items are taken by value a
- * bit of storage, best first, until the budget is full (mpi/select.h: exact, ties by block number); where a block's raise
- * is worth more a bit than its keep, the two become one item of the average (the upper hull, so that raises never come
- * without their keep). That is the optimum of the linear relaxation; what is left over is less than one block, and goes to
- * the items behind the first that did not fit, again best first.
+ * (cut_loss, 0, -raise_gain). Seen from "everything is cut", each block offers two items: *keep* (weight
+ * cost(b) - cost(b-1), value cut_loss) and then *raise* (weight cost(b+1) - cost(b), value raise_gain). Items
+ * are taken by value a bit of storage, best first, until the budget is full (mpi/select.h: exact, ties by
+ * block number); where a block's raise is worth more a bit than its keep, the two become one item of the
+ * average (the upper hull, so that raises never come without their keep). That is the optimum of the linear
+ * relaxation; what is left over is less than one block, and goes to the items behind the first that did not
+ * fit, again best first.
  *
- * Costs are storage bits of a block without its byte in the bit map. Predictions below 0 count as 0; a raise that promises
- * nothing is not made. The answer depends on the blocks only, not on how they are spread over ranks. O(blocks / ranks)
- * work and memory, and a few all-reduces of some 10^4 integers.
+ * Costs are storage bits of a block without its byte in the bit map. Predictions below 0 count as 0; a raise
+ * that promises nothing is not made. The answer depends on the blocks only, not on how they are spread over
+ * ranks. O(blocks / ranks) work and memory, and a few all-reduces of some 10^4 integers.
  *
- * A 1-bit asymmetric group keeps two fp16 numbers, so in a narrow block (less than 15 columns) 1 bit costs more than 2. Such a
- * block is never cut to 1 bit, and one that stands there is always raised by an unbounded step. */
+ * A 1-bit asymmetric group keeps two fp16 numbers, so in a narrow block (less than 15 columns) 1 bit costs
+ * more than 2. Such a block is never cut to 1 bit, and one that stands there is always raised by an unbounded
+ * step. */
 #ifndef SB_ALLOC_GREEDY_H
 #define SB_ALLOC_GREEDY_H
 
@@ -39,7 +41,8 @@ uint64_t sb_blocks_cost(const sb_blocks *blocks, size_t i, unsigned bits);
 /* The least width of block i that saves storage: min_bits, or 2 for a narrow block. Local, O(1). */
 unsigned sb_blocks_least(const sb_blocks *blocks, size_t i);
 /* Storage bits of all ranks' blocks. Collective. */
-sb_status sb_blocks_total(const sb_world *world, const sb_blocks *blocks, const uint8_t *bits, uint64_t *total);
+sb_status sb_blocks_total(const sb_world *world, const sb_blocks *blocks, const uint8_t *bits,
+                          uint64_t *total);
 /* The least and most that is possible: every block at its least width, at max_bits. Collective. */
 sb_status sb_blocks_range(const sb_world *world, const sb_blocks *blocks, uint64_t *least, uint64_t *most);
 
@@ -49,12 +52,14 @@ typedef struct sb_step_result {
   double gain, loss;    /* predicted: of the raises, of the cuts; over all ranks, exactly summed */
 } sb_step_result;
 
-/* bits[i] becomes the new width of block i. `budget` is in storage bits. `most_raised` bounds the storage that raises may
- * add (a trust region; UINT64_MAX for none): then only the best raises are taken, and only as many cuts, cheapest first,
- * as pay for them; cuts that the budget forces are always taken. When even all blocks cut by one bit exceed the budget,
- * all are cut. SB_ERR_NUMERIC, naming the block, for a prediction that is NaN or infinite; SB_ERR_INTERNAL for bits outside
- * [min_bits, max_bits]; bits[] is then unspecified. Collective; SB_OK on all ranks or on none. */
-sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain, const double *cut_loss,
-                         uint64_t budget, uint64_t most_raised, uint8_t *bits, sb_step_result *result);
+/* bits[i] becomes the new width of block i. `budget` is in storage bits. `most_raised` bounds the storage
+ * that raises may add (a trust region; UINT64_MAX for none): then only the best raises are taken, and only as
+ * many cuts, cheapest first, as pay for them; cuts that the budget forces are always taken. When even all
+ * blocks cut by one bit exceed the budget, all are cut. SB_ERR_NUMERIC, naming the block, for a prediction
+ * that is NaN or infinite; SB_ERR_INTERNAL for bits outside [min_bits, max_bits]; bits[] is then unspecified.
+ * Collective; SB_OK on all ranks or on none. */
+sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain,
+                         const double *cut_loss, uint64_t budget, uint64_t most_raised, uint8_t *bits,
+                         sb_step_result *result);
 
 #endif

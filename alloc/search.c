@@ -12,7 +12,7 @@ typedef struct search {
   const sb_search_options *o;
   const sb_search_hooks *h;
   uint8_t *bits, *trial;
-  uint8_t *best;    /* the best point within the budget that the path has passed, where best_loss is finite */
+  uint8_t *best; /* the best point within the budget that the path has passed, where best_loss is finite */
   double best_loss;
   double *gain, *loss_of_cut;
   double loss; /* at bits */
@@ -30,8 +30,8 @@ static void tell(search *s, sb_search_step *step, double start) {
   if (s->h->report) s->h->report(s->h->context, step);
 }
 
-/* The loss at a point of the path is known once gains are measured there: it is kept if it is within the budget and the best
- * so far. */
+/* The loss at a point of the path is known once gains are measured there: it is kept if it is within the
+ * budget and the best so far. */
 static void remember(search *s, uint64_t storage) {
   if (storage > s->o->budget || !(s->loss < s->best_loss)) return;
   memcpy(s->best, s->bits, s->b->count);
@@ -54,7 +54,12 @@ static sb_status stride(search *s, int left) {
     target = budget - (budget - now) / (uint64_t)left * (uint64_t)(left - 1);
   SB_TRY(sb_greedy_step(s->world, s->b, s->gain, s->loss_of_cut, target, UINT64_MAX, s->bits, &moved));
   SB_TRY(s->h->apply(s->h->context, s->bits));
-  sb_search_step step = {.path = true, .loss = s->loss, .storage = moved.storage, .raised = moved.raised, .cut = moved.cut, .accepted = true};
+  sb_search_step step = {.path = true,
+                         .loss = s->loss,
+                         .storage = moved.storage,
+                         .raised = moved.raised,
+                         .cut = moved.cut,
+                         .accepted = true};
   tell(s, &step, start);
   return SB_OK;
 }
@@ -67,7 +72,8 @@ static sb_status walk_path(search *s) {
     SB_TRY(stride(s, s->o->strides > done ? s->o->strides - done : 1));
     SB_TRY(sb_blocks_total(s->world, s->b, s->bits, &storage));
     if (storage > s->o->budget && storage == before)
-      return sb_fail(SB_ERR_INTERNAL, "the path to the budget does not move any more at %llu bits of storage", (unsigned long long)storage);
+      return sb_fail(SB_ERR_INTERNAL, "the path to the budget does not move any more at %llu bits of storage",
+                     (unsigned long long)storage);
   }
   return SB_OK;
 }
@@ -79,7 +85,8 @@ static sb_status trade(search *s, double *share, bool *fresh, bool *more) {
   if (!*fresh) SB_TRY(measure_gains(s));
   *fresh = true;
   memcpy(s->trial, s->bits, s->b->count);
-  SB_TRY(sb_greedy_step(s->world, s->b, s->gain, s->loss_of_cut, s->o->budget, (uint64_t)(*share * (double)s->o->budget), s->trial, &moved));
+  SB_TRY(sb_greedy_step(s->world, s->b, s->gain, s->loss_of_cut, s->o->budget,
+                        (uint64_t)(*share * (double)s->o->budget), s->trial, &moved));
   if (moved.raised + moved.cut == 0) {
     *more = false;
     return SB_OK;
@@ -87,7 +94,11 @@ static sb_status trade(search *s, double *share, bool *fresh, bool *more) {
   SB_TRY(s->h->apply(s->h->context, s->trial));
   SB_TRY(s->h->loss(s->h->context, &loss));
   s->result->loss_passes++;
-  sb_search_step step = {.loss = loss, .storage = moved.storage, .raised = moved.raised, .cut = moved.cut, .accepted = loss < s->loss,
+  sb_search_step step = {.loss = loss,
+                         .storage = moved.storage,
+                         .raised = moved.raised,
+                         .cut = moved.cut,
+                         .accepted = loss < s->loss,
                          .share = *share};
   if (step.accepted) {
     memcpy(s->bits, s->trial, s->b->count);
@@ -124,23 +135,33 @@ static sb_status run(search *s) {
   return sb_blocks_total(s->world, s->b, s->bits, &s->result->storage);
 }
 
-sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_search_options *options, const sb_search_hooks *hooks, uint8_t *bits,
-                    sb_search_result *result) {
-  search s = {.world = world, .b = blocks, .o = options, .h = hooks, .bits = bits, .result = result,
+sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_search_options *options,
+                    const sb_search_hooks *hooks, uint8_t *bits, sb_search_result *result) {
+  search s = {.world = world,
+              .b = blocks,
+              .o = options,
+              .h = hooks,
+              .bits = bits,
+              .result = result,
               .best_loss = INFINITY};
   uint64_t least, most;
   *result = (sb_search_result){0};
   SB_TRY(sb_blocks_range(world, blocks, &least, &most));
   if (options->budget < least)
-    return sb_fail(SB_ERR_RANGE, "the budget of %llu bits is below the %llu that every block at %u bits needs; possible are up to %llu",
-                   (unsigned long long)options->budget, (unsigned long long)least, blocks->min_bits, (unsigned long long)most);
-  if (options->start_bits < blocks->min_bits || options->start_bits > blocks->max_bits || options->strides < 1)
-    return sb_fail(SB_ERR_INTERNAL, "search: %d strides from %u bits, where %u to %u bits are allowed", options->strides, options->start_bits,
-                   blocks->min_bits, blocks->max_bits);
+    return sb_fail(SB_ERR_RANGE,
+                   "the budget of %llu bits is below the %llu that every block at %u bits needs; possible "
+                   "are up to %llu",
+                   (unsigned long long)options->budget, (unsigned long long)least, blocks->min_bits,
+                   (unsigned long long)most);
+  if (options->start_bits < blocks->min_bits || options->start_bits > blocks->max_bits ||
+      options->strides < 1)
+    return sb_fail(SB_ERR_INTERNAL, "search: %d strides from %u bits, where %u to %u bits are allowed",
+                   options->strides, options->start_bits, blocks->min_bits, blocks->max_bits);
   sb_status status = sb_alloc_raw(&s.trial, blocks->count, 1, "bits of the blocks");
   if (status == SB_OK) status = sb_alloc_raw(&s.best, blocks->count, 1, "bits of the blocks");
   if (status == SB_OK) status = sb_alloc_raw(&s.gain, blocks->count, sizeof(double), "predicted gains");
-  if (status == SB_OK) status = sb_alloc_raw(&s.loss_of_cut, blocks->count, sizeof(double), "predicted gains");
+  if (status == SB_OK)
+    status = sb_alloc_raw(&s.loss_of_cut, blocks->count, sizeof(double), "predicted gains");
   status = sb_world_agree(world, status);
   if (status == SB_OK) status = run(&s);
   sb_free(&s.trial);

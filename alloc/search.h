@@ -20,14 +20,14 @@
 #include "base/status.h"
 
 typedef struct sb_search_step {
-  int step;          /* from 0 */
-  bool path;         /* a stride of the path; else a trade at the budget */
-  double loss;       /* calibration loss after the step (nats a token) */
-  uint64_t storage;  /* bits, over all ranks */
+  int step;         /* from 0 */
+  bool path;        /* a stride of the path; else a trade at the budget */
+  double loss;      /* calibration loss after the step (nats a token) */
+  uint64_t storage; /* bits, over all ranks */
   uint64_t raised, cut;
   bool accepted;
-  double share;      /* k of a trade; 0 for the path */
-  double seconds;    /* of this step */
+  double share;   /* k of a trade; 0 for the path */
+  double seconds; /* of this step */
 } sb_search_step;
 
 typedef struct sb_search_hooks {
@@ -43,25 +43,25 @@ typedef struct sb_search_hooks {
 } sb_search_hooks;
 
 typedef struct sb_search_options {
-  uint64_t budget;      /* storage bits over all ranks, as sb_blocks_cost counts */
-  unsigned start_bits;  /* uniform start of the path */
-  int strides;          /* of the path, at least 1 */
-  int most_trades;      /* batches tried at the budget; 0: none (one-shot) */
-  double first_share;   /* k of the first trade, of the budget's storage */
-  double least_share;   /* the search ends when k falls below it */
+  uint64_t budget;     /* storage bits over all ranks, as sb_blocks_cost counts */
+  unsigned start_bits; /* uniform start of the path */
+  int strides;         /* of the path, at least 1 */
+  int most_trades;     /* batches tried at the budget; 0: none (one-shot) */
+  double first_share;  /* k of the first trade, of the budget's storage */
+  double least_share;  /* the search ends when k falls below it */
 } sb_search_options;
 
 typedef struct sb_search_result {
-  double loss;          /* at the result */
-  double start_loss;    /* at the uniform start */
+  double loss;       /* at the result */
+  double start_loss; /* at the uniform start */
   uint64_t storage;
-  int steps, accepted;  /* accepted counts trades */
+  int steps, accepted; /* accepted counts trades */
   int gain_passes, loss_passes;
 } sb_search_result;
 
-/* bits[blocks->count] = the result; the model is left with these bits applied. SB_ERR_RANGE when the budget is below what
- * min_bits needs. Collective. */
-sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_search_options *options, const sb_search_hooks *hooks,
-                    uint8_t *bits, sb_search_result *result);
+/* bits[blocks->count] = the result; the model is left with these bits applied. SB_ERR_RANGE when the budget
+ * is below what min_bits needs. Collective. */
+sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_search_options *options,
+                    const sb_search_hooks *hooks, uint8_t *bits, sb_search_result *result);
 
 #endif

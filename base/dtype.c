@@ -4,10 +4,11 @@ static const struct {
   const char *name;
   size_t size;
 } types[SB_DTYPE_COUNT] = {
-    [SB_F32] = {"F32", 4},         [SB_F16] = {"F16", 2},         [SB_BF16] = {"BF16", 2}, [SB_F64] = {"F64", 8},
-    [SB_F8_E4M3] = {"F8_E4M3", 1}, [SB_F8_E5M2] = {"F8_E5M2", 1}, [SB_I8] = {"I8", 1},     [SB_U8] = {"U8", 1},
-    [SB_I16] = {"I16", 2},         [SB_U16] = {"U16", 2},         [SB_I32] = {"I32", 4},   [SB_U32] = {"U32", 4},
-    [SB_I64] = {"I64", 8},         [SB_U64] = {"U64", 8},         [SB_BOOL] = {"BOOL", 1},
+    [SB_F32] = {"F32", 4}, [SB_F16] = {"F16", 2},         [SB_BF16] = {"BF16", 2},
+    [SB_F64] = {"F64", 8}, [SB_F8_E4M3] = {"F8_E4M3", 1}, [SB_F8_E5M2] = {"F8_E5M2", 1},
+    [SB_I8] = {"I8", 1},   [SB_U8] = {"U8", 1},           [SB_I16] = {"I16", 2},
+    [SB_U16] = {"U16", 2}, [SB_I32] = {"I32", 4},         [SB_U32] = {"U32", 4},
+    [SB_I64] = {"I64", 8}, [SB_U64] = {"U64", 8},         [SB_BOOL] = {"BOOL", 1},
 };
 
 size_t sb_dtype_size(sb_dtype dtype) {
@@ -28,7 +29,8 @@ bool sb_dtype_parse(const char *name, sb_dtype *out) {
 }
 
 float sb_f16_to_f32(uint16_t value) {
-  uint32_t sign = (uint32_t)(value & 0x8000u) << 16, exponent = (value >> 10) & 0x1fu, mantissa = value & 0x3ffu, bits;
+  uint32_t sign = (uint32_t)(value & 0x8000u) << 16, exponent = (value >> 10) & 0x1fu,
+           mantissa = value & 0x3ffu, bits;
   if (exponent == 31) {
     bits = sign | 0x7f800000u | (mantissa << 13);
   } else if (exponent != 0) {

@@ -17,8 +17,9 @@ static sb_status allocate(void *out_pointer, size_t count, size_t size, const ch
   padded &= ~(size_t)(ALIGNMENT - 1);
   *out = aligned_alloc(ALIGNMENT, padded);
   if (!*out)
-    return sb_fail(SB_ERR_MEMORY, "%s: %.1f MiB could not be allocated; use more ranks or nodes, or a shorter --seqlen", what,
-                   (double)bytes / 1048576.0);
+    return sb_fail(SB_ERR_MEMORY,
+                   "%s: %.1f MiB could not be allocated; use more ranks or nodes, or a shorter --seqlen",
+                   what, (double)bytes / 1048576.0);
   if (zero) memset(*out, 0, bytes);
   return SB_OK;
 }

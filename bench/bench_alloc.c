@@ -1,6 +1,6 @@
-/* bench_alloc [BLOCKS]: iterations of the allocation with 4.3 million blocks (a 70B model in blocks of 128 x 128) dealt over
- * the ranks: an unbounded step, and a trade bounded to 1% of the storage. Run it under mpirun with 1, 2 and 4 ranks. The
- * bound is 1 s an iteration; memory is that of this rank's share. */
+/* bench_alloc [BLOCKS]: iterations of the allocation with 4.3 million blocks (a 70B model in blocks of 128 x
+ * 128) dealt over the ranks: an unbounded step, and a trade bounded to 1% of the storage. Run it under mpirun
+ * with 1, 2 and 4 ranks. The bound is 1 s an iteration; memory is that of this rank's share. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,8 +64,9 @@ static sb_status measure(const sb_world *world, blocks *x, const char *name, uin
     best = fmin(best, seconds);
   }
   if (world->rank == 0)
-    printf("  %-24s %7.3f s   %llu raised, %llu cut, %llu bits of %llu left\n", name, best, (unsigned long long)result.raised,
-           (unsigned long long)result.cut, (unsigned long long)(budget - result.storage), (unsigned long long)budget);
+    printf("  %-24s %7.3f s   %llu raised, %llu cut, %llu bits of %llu left\n", name, best,
+           (unsigned long long)result.raised, (unsigned long long)result.cut,
+           (unsigned long long)(budget - result.storage), (unsigned long long)budget);
   return SB_OK;
 }
 
@@ -77,14 +78,16 @@ static sb_status run(const sb_world *world, uint64_t n) {
   SB_GO(sb_world_agree(world, fill(world, n, &x)));
   before = sb_peak_resident();
   SB_GO(sb_blocks_total(world, &x.b, x.bits, &storage));
-  if (world->rank == 0) printf("%llu blocks on %d rank(s), slowest rank, best of %d\n", (unsigned long long)n, world->size, REPEATS);
+  if (world->rank == 0)
+    printf("%llu blocks on %d rank(s), slowest rank, best of %d\n", (unsigned long long)n, world->size,
+           REPEATS);
   SB_GO(measure(world, &x, "unbounded step", storage, UINT64_MAX));
   SB_GO(measure(world, &x, "trade of 1%", storage, storage / 100));
   SB_GO(measure(world, &x, "step to 90% of storage", storage / 10 * 9, UINT64_MAX));
   after = sb_peak_resident();
   if (world->rank == 0)
-    printf("  memory of a rank: %.0f MiB with its blocks, %.0f MiB at most (%.0f bytes a block of its own)\n", (double)before / 0x1p20,
-           (double)after / 0x1p20, (double)(after - before) / (double)x.b.count);
+    printf("  memory of a rank: %.0f MiB with its blocks, %.0f MiB at most (%.0f bytes a block of its own)\n",
+           (double)before / 0x1p20, (double)after / 0x1p20, (double)(after - before) / (double)x.b.count);
 done:
   sb_free(&x.id);
   sb_free(&x.rows);
@@ -100,7 +103,8 @@ int main(int argc, char **argv) {
   sb_world world;
   sb_status status = sb_world_init(&argc, &argv, &world);
   const long long n = argc > 1 ? atoll(argv[1]) : 4300000;
-  if (status == SB_OK && n < world.size) status = sb_fail(SB_ERR_USAGE, "bench_alloc [BLOCKS]: at least one block a rank");
+  if (status == SB_OK && n < world.size)
+    status = sb_fail(SB_ERR_USAGE, "bench_alloc [BLOCKS]: at least one block a rank");
   if (status == SB_OK) status = run(&world, (uint64_t)n);
   if (status != SB_OK) fprintf(stderr, "%s\n", sb_message());
   sb_world_finalize(&world);

@@ -1,7 +1,8 @@
-/* The block operations on one matrix: seconds a weight, against the gradient pass they ride on and against memory.
+/* The block operations on one matrix: seconds a weight, against the gradient pass they ride on and against
+ * memory.
  *
- * The pass of T = 512 tokens over a matrix costs 8 T FLOP a weight (forward twice, two backward GEMMs); it is measured
- * here with the backend's own GEMM. Run with OMP_NUM_THREADS=1 for figures of a core. */
+ * The pass of T = 512 tokens over a matrix costs 8 T FLOP a weight (forward twice, two backward GEMMs); it is
+ * measured here with the backend's own GEMM. Run with OMP_NUM_THREADS=1 for figures of a core. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -33,40 +34,46 @@ static void must(sb_status status) {
 }
 
 static void moves_f32(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w, SB_F32, NULL, SB_F32, &b->grid, b->bits, 1,
-                                   8, b->symmetry));
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w, SB_F32, NULL,
+                                   SB_F32, &b->grid, b->bits, 1, 8, b->symmetry));
 }
 static void moves_bf16(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16, NULL, SB_F32, &b->grid, b->bits,
-                                   1, 8, b->symmetry));
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
+                                   NULL, SB_F32, &b->grid, b->bits, 1, 8, b->symmetry));
 }
 static void moves_from_now(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16, b->w, SB_F32, &b->grid, b->bits,
-                                   1, 8, b->symmetry));
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
+                                   b->w, SB_F32, &b->grid, b->bits, 1, 8, b->symmetry));
 }
 static void quantize(bench *b) {
-  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid, b->bits, b->symmetry));
+  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid, b->bits,
+                                       b->symmetry));
 }
 static void quantize_bf16(bench *b) {
-  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_BF16, b->w16, SB_BF16, &b->grid, b->bits, b->symmetry));
+  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_BF16, b->w16, SB_BF16, &b->grid, b->bits,
+                                       b->symmetry));
 }
 static void encode(bench *b) {
   const uint16_t *w = b->w16;
   const size_t columns = sb_grid_block_cols(&b->grid);
 #pragma omp parallel for schedule(static)
   for (size_t i = 0; i < sb_grid_block_rows(&b->grid); i++)
-    sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->grid.block_rows * b->grid.cols, SB_BF16, &b->grid, i, b->bits + i * columns,
-                       b->symmetry);
+    sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->grid.block_rows * b->grid.cols, SB_BF16,
+                       &b->grid, i, b->bits + i * columns, b->symmetry);
 }
 static void unpack(bench *b) {
-  must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets, &b->grid, b->bits, b->symmetry));
+  must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets, &b->grid,
+                                     b->bits, b->symmetry));
 }
 static void gradient_pass(bench *b) {
   const size_t n = b->grid.rows, k = b->grid.cols;
   for (int twice = 0; twice < 2; twice++)
-    must(b->backend->op->gemm(b->backend, NULL, false, true, TOKENS, n, k, 1, b->x, SB_F32, k, b->w, SB_F32, k, 0, b->y, SB_F32, n));
-  must(b->backend->op->gemm(b->backend, NULL, false, false, TOKENS, k, n, 1, b->y, SB_F32, n, b->w, SB_F32, k, 0, b->x, SB_F32, k));
-  must(b->backend->op->gemm(b->backend, NULL, true, false, n, k, TOKENS, 1, b->y, SB_F32, n, b->x, SB_F32, k, 0, b->g, SB_F32, k));
+    must(b->backend->op->gemm(b->backend, NULL, false, true, TOKENS, n, k, 1, b->x, SB_F32, k, b->w, SB_F32,
+                              k, 0, b->y, SB_F32, n));
+  must(b->backend->op->gemm(b->backend, NULL, false, false, TOKENS, k, n, 1, b->y, SB_F32, n, b->w, SB_F32, k,
+                            0, b->x, SB_F32, k));
+  must(b->backend->op->gemm(b->backend, NULL, true, false, n, k, TOKENS, 1, b->y, SB_F32, n, b->x, SB_F32, k,
+                            0, b->g, SB_F32, k));
 }
 static void copy(bench *b) { /* as many bytes as block_moves reads: 4 of g and 2 of w */
   memcpy(b->out, b->g, b->grid.rows * b->grid.cols * 3);
@@ -93,7 +100,8 @@ static void fill(float *x, size_t n, uint64_t seed, float size) {
 
 static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symmetry) {
   bench b = {.backend = backend, .grid = {rows, cols, 128, 128}, .symmetry = symmetry};
-  const size_t n = rows * cols, blocks = sb_grid_block_rows(&b.grid) * sb_grid_block_cols(&b.grid), columns = sb_grid_block_cols(&b.grid);
+  const size_t n = rows * cols, blocks = sb_grid_block_rows(&b.grid) * sb_grid_block_cols(&b.grid),
+               columns = sb_grid_block_cols(&b.grid);
   size_t bytes = 0;
   must(sb_alloc(&b.w, n, 4, "weights"));
   must(sb_alloc(&b.w16, n, 2, "weights"));
@@ -122,8 +130,12 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   const struct {
     const char *name;
     void (*what)(bench *);
-  } cases[] = {{"moves, w f32", moves_f32},       {"moves, w bf16", moves_bf16},           {"moves, from given weights", moves_from_now},
-               {"quantize bf16 to f32", quantize}, {"quantize bf16 to bf16", quantize_bf16}, {"encode bf16", encode},
+  } cases[] = {{"moves, w f32", moves_f32},
+               {"moves, w bf16", moves_bf16},
+               {"moves, from given weights", moves_from_now},
+               {"quantize bf16 to f32", quantize},
+               {"quantize bf16 to bf16", quantize_bf16},
+               {"encode bf16", encode},
                {"unpack to f32", unpack}};
   printf("  %-28s %8.3f\n  %-28s %8.3f\n", "gradient pass of 512 tokens", pass, "copy of 6 bytes", memory);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -33,7 +33,8 @@ static void on_tick(void *context, double done) {
   sb_progress_step(done);
 }
 
-/* A model folder or an output folder, whichever it is. Blocks do not matter for a model that is only evaluated. */
+/* A model folder or an output folder, whichever it is. Blocks do not matter for a model that is only
+ * evaluated. */
 static sb_status open_model(const sb_world *world, const char *path, sb_model **out) {
   double start = sb_now();
   const sb_blocking blocking = {128, 128, SB_ASYMMETRIC};
@@ -61,10 +62,12 @@ static sb_status work(run *u, sb_comparison *out) {
   if (r->ref) {
     SB_TRY(open_model(u->world, r->ref, &u->ref));
     if (u->ref->config.vocab != u->model->config.vocab)
-      return sb_fail(SB_ERR_FORMAT, "%s has a vocabulary of %zu, the reference %s one of %zu: not versions of one model", r->model,
-                     u->model->config.vocab, r->ref, u->ref->config.vocab);
+      return sb_fail(SB_ERR_FORMAT,
+                     "%s has a vocabulary of %zu, the reference %s one of %zu: not versions of one model",
+                     r->model, u->model->config.vocab, r->ref, u->ref->config.vocab);
   }
-  SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width, u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config), r->common.seqs,
+  SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width, u->model->config.vocab,
+                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
                            r->common.seed, &u->sequences));
   SB_TRY(make_pass(u, u->model, &u->pass));
   if (r->ref) SB_TRY(make_pass(u, u->ref, &u->ref_pass));
@@ -80,8 +83,8 @@ static sb_status work(run *u, sb_comparison *out) {
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;
-  sb_log_phase("eval", seconds, u->backend->gemm_flops, "%zu sequences of %zu tokens, GEMM %.0f%%", u->sequences.count, u->sequences.seqlen,
-               100.0 * u->backend->gemm_seconds / seconds);
+  sb_log_phase("eval", seconds, u->backend->gemm_flops, "%zu sequences of %zu tokens, GEMM %.0f%%",
+               u->sequences.count, u->sequences.seqlen, 100.0 * u->backend->gemm_seconds / seconds);
   return SB_OK;
 }
 
@@ -89,7 +92,9 @@ static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
   const request *r = u->r;
   if (sb_common_prints(u->world, &r->common)) {
     printf("%s: perplexity %.4f over %llu tokens", r->model, exp(c->loss), (unsigned long long)c->targets);
-    if (r->ref) printf("; reference %.4f, mean KL divergence %.5f nats, top-1 agreement %.2f%%", exp(c->ref_loss), c->mean_kl, 100 * c->top1_agreement);
+    if (r->ref)
+      printf("; reference %.4f, mean KL divergence %.5f nats, top-1 agreement %.2f%%", exp(c->ref_loss),
+             c->mean_kl, 100 * c->top1_agreement);
     printf("\n");
   }
   json_t *report = sb_report_begin(u->world, "eval");
@@ -114,22 +119,40 @@ static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
 
 sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
   request r = {.activation_gib = 4, .common = SB_COMMON_DEFAULTS};
-  const sb_argument arguments[] = {{"MODEL|OUT", &r.model, "A Hugging Face folder, or a folder that quantize wrote."}};
+  const sb_argument arguments[] = {
+      {"MODEL|OUT", &r.model, "A Hugging Face folder, or a folder that quantize wrote."}};
   const sb_option options[] = {
-      {.name = "tokens", .kind = SB_OPTION_STRING, .value = &r.tokens, .operand = "TOKENS", .required = true, .help = "Tokens to predict, .bin or .npy."},
-      {.name = "ref", .kind = SB_OPTION_STRING, .value = &r.ref, .operand = "MODEL", .help = "Also compare with this model: mean KL divergence and top-1 agreement."},
-      {.name = "activation-memory", .kind = SB_OPTION_REAL, .value = &r.activation_gib, .low = 0.001, .high = 1e6, .operand = "GIB", .help = "Memory a rank gives to sequences under way."},
+      {.name = "tokens",
+       .kind = SB_OPTION_STRING,
+       .value = &r.tokens,
+       .operand = "TOKENS",
+       .required = true,
+       .help = "Tokens to predict, .bin or .npy."},
+      {.name = "ref",
+       .kind = SB_OPTION_STRING,
+       .value = &r.ref,
+       .operand = "MODEL",
+       .help = "Also compare with this model: mean KL divergence and top-1 agreement."},
+      {.name = "activation-memory",
+       .kind = SB_OPTION_REAL,
+       .value = &r.activation_gib,
+       .low = 0.001,
+       .high = 1e6,
+       .operand = "GIB",
+       .help = "Memory a rank gives to sequences under way."},
   };
-  sb_usage usage = {.command = "eval",
-                    .synopsis = "MODEL|OUT --tokens TOKENS [--ref MODEL] [options]",
-                    .purpose = "Perplexity of a model on a token file, in windows of --seqlen tokens: exp of the mean negative\n"
-                               "log-likelihood of each token given those before it in its window.",
-                    .examples = "  mpirun -n 2 shardbits eval out --tokens heldout.bin --ref smollm2\n"
-                                "  shardbits eval smollm2 --tokens heldout.bin --seqs 32 --json -",
-                    .arguments = arguments,
-                    .argument_count = 1,
-                    .options = options,
-                    .option_count = sizeof options / sizeof *options};
+  sb_usage usage = {
+      .command = "eval",
+      .synopsis = "MODEL|OUT --tokens TOKENS [--ref MODEL] [options]",
+      .purpose =
+          "Perplexity of a model on a token file, in windows of --seqlen tokens: exp of the mean negative\n"
+          "log-likelihood of each token given those before it in its window.",
+      .examples = "  mpirun -n 2 shardbits eval out --tokens heldout.bin --ref smollm2\n"
+                  "  shardbits eval smollm2 --tokens heldout.bin --seqs 32 --json -",
+      .arguments = arguments,
+      .argument_count = 1,
+      .options = options,
+      .option_count = sizeof options / sizeof *options};
   bool help;
   sb_comparison comparison;
   double start = sb_now();

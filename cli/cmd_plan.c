@@ -166,7 +166,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                               .ranks = r->ranks,
                               .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
                               .threads = common->threads,
-                              .seqs = common->seqs,
+                              .seqs = sb_common_seqs(common),
                               .seqlen = sb_common_seqlen(common, &config),
                               .block_rows = r->block[0],
                               .block_cols = r->block[1],
@@ -179,9 +179,8 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
 
 sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   request r = {
-      .ranks = (size_t)world->size, .steps = 15, .block = {128, 128}, .network = 10.0, .activations = 4.0};
-  sb_common common = SB_COMMON_DEFAULTS;
-  common.seqs = 32;
+      .ranks = (size_t)world->size, .steps = 10, .block = {128, 128}, .network = 10.0, .activations = 4.0};
+  sb_common common = {.calibrates = true};
   const sb_argument arguments[] = {{"MODEL", &r.model, "A Hugging Face folder, or a config.json alone."}};
   const sb_option options[] = {
       {.name = "ranks",
@@ -251,8 +250,8 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       .purpose =
           "Says what quantize will need of every rank and node (memory, bytes over the network, arithmetic,\n"
           "time) and shows where each figure comes from. Reads config.json only: no weights, no job.",
-      .examples = "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --seqs 128 "
-                  "--seqlen 2048\n"
+      .examples = "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --seqs 512 "
+                  "--seqlen 256\n"
                   "  shardbits plan models/smollm2 --ranks 2",
       .arguments = arguments,
       .argument_count = 1,
@@ -266,9 +265,6 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   json_t *report = sb_report_begin(world, "plan");
   FILE *out = sb_common_prints(world, &common) ? stdout : NULL;
   sb_status status = SB_OK;
-  if (common.seqs == 0)
-    status = sb_fail(SB_ERR_USAGE,
-                     "plan: --seqs 0 has no meaning without a token file; give the number of sequences");
   if (status == SB_OK && world->rank == 0) status = plan(&r, &common, out, report);
   status = sb_world_agree(world, status);
   if (status == SB_OK) status = sb_report_write(world, common.json, report);

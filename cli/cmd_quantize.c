@@ -10,8 +10,10 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
+#include "io/outdir.h"
 #include "model/allocation.h"
 #include "model/output.h"
+#include "model/uniform_bits.h"
 #include "mpi/cleanup.h"
 #include "mpi/large.h"
 
@@ -35,28 +37,40 @@ typedef struct run {
   sb_backend *backend;
   sb_model *model;
   sb_sequences calibration;
+  int step;        /* of the search, under way */
+  double progress; /* of the pass under way */
 } run;
 
 static void on_step(void *context, const sb_search_step *step, double effective_bits) {
   run *u = context;
   sb_progress_end();
   if (step->path)
-    sb_log_line("  step %2d  path   loss %.4f  -> %.4f effective bits, %llu raised, %llu cut  %.1f s", step->step, step->loss, effective_bits,
-                (unsigned long long)step->raised, (unsigned long long)step->cut, step->seconds);
+    sb_log_line("  step %2d  path   loss %.4f  -> %.4f effective bits, %llu raised, %llu cut  %.1f s",
+                step->step, step->loss, effective_bits, (unsigned long long)step->raised,
+                (unsigned long long)step->cut, step->seconds);
   else
-    sb_log_line("  step %2d  trade  loss %.4f  at %.4f effective bits, %llu raised, %llu cut, %s  %.1f s", step->step, step->loss, effective_bits,
-                (unsigned long long)step->raised, (unsigned long long)step->cut, step->accepted ? "kept" : "taken back", step->seconds);
+    sb_log_line("  step %2d  trade  loss %.4f  at %.4f effective bits, %llu raised, %llu cut, %s  %.1f s",
+                step->step, step->loss, effective_bits, (unsigned long long)step->raised,
+                (unsigned long long)step->cut, step->accepted ? "kept" : "taken back", step->seconds);
   if (u->steps)
-    json_array_append_new(u->steps, json_pack("{s:i, s:s, s:f, s:f, s:I, s:I, s:b, s:f}", "step", step->step, "kind", step->path ? "path" : "trade",
-                                              "loss", step->loss, "effective_bits", effective_bits, "raised", (json_int_t)step->raised, "cut",
-                                              (json_int_t)step->cut, "accepted", step->accepted, "seconds", step->seconds));
-  char title[32];
-  snprintf(title, sizeof title, "step %d", step->step + 1);
-  sb_progress_begin(title, 1.0);
+    json_array_append_new(u->steps, json_pack("{s:i, s:s, s:f, s:f, s:I, s:I, s:b, s:f}", "step", step->step,
+                                              "kind", step->path ? "path" : "trade", "loss", step->loss,
+                                              "effective_bits", effective_bits, "raised",
+                                              (json_int_t)step->raised, "cut", (json_int_t)step->cut,
+                                              "accepted", step->accepted, "seconds", step->seconds));
+  u->step = step->step + 1;
+  u->progress = 1;
 }
 
+/* A step has a gradient pass, a forward pass, or both: each counts from 0 to 1. */
 static void on_tick(void *context, double done) {
-  (void)context;
+  run *u = context;
+  if (done < u->progress) {
+    char title[64];
+    snprintf(title, sizeof title, "step %d of at most %d", u->step, u->r->strides + u->r->trades);
+    sb_progress_begin(title, 1.0);
+  }
+  u->progress = done;
   sb_progress_step(done);
 }
 
@@ -66,8 +80,9 @@ static sb_status load(run *u) {
   const sb_blocking blocking = {r->block[0], r->block[1], r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_model_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
-  sb_log_phase("load", sb_now() - start, 0, "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s", m->config.layers, m->blocks, r->block[0],
-               r->block[1], u->world->size, u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");
+  sb_log_phase("load", sb_now() - start, 0, "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s",
+               m->config.layers, m->blocks, r->block[0], r->block[1], u->world->size,
+               u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");
   return SB_OK;
 }
 
@@ -75,9 +90,12 @@ static sb_status search(run *u) {
   const request *r = u->r;
   double start = sb_now();
   sb_allocate_result result;
-  if (!r->calib) return sb_fail(SB_ERR_USAGE, "quantize: --calib TOKENS is needed to search (only --method rtn does without)");
-  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
-                           r->common.seqs ? r->common.seqs : 32, r->common.seed, &u->calibration));
+  if (!r->calib)
+    return sb_fail(SB_ERR_USAGE,
+                   "quantize: --calib TOKENS is needed to search (only --method rtn does without)");
+  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
+                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
+                           r->common.seed, &u->calibration));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = (unsigned)r->min_bits,
                                        .max_bits = (unsigned)r->max_bits,
@@ -91,16 +109,20 @@ static sb_status search(run *u) {
                                        .report = on_step,
                                        .tick = on_tick,
                                        .context = u};
-  sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits", u->calibration.count, u->calibration.seqlen, r->bits);
-  sb_progress_begin("step 0", 1.0);
+  sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits",
+              u->calibration.count, u->calibration.seqlen, r->bits);
+  u->progress = 1;
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_status status = sb_allocate(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;
-  sb_log_phase("search", seconds, u->backend->gemm_flops, "loss %.4f, %d gradient and %d forward passes, GEMM %.0f%%, scores %.1f%% of the gradient time",
-               result.search.loss, result.search.gain_passes, result.search.loss_passes, 100.0 * u->backend->gemm_seconds / seconds,
-               100.0 * result.score_seconds / (result.gradient_seconds > 0 ? result.gradient_seconds : 1));
+  sb_log_phase(
+      "search", seconds, u->backend->gemm_flops,
+      "loss %.4f, %d gradient and %d forward passes, GEMM %.0f%%, scores %.1f%% of the gradient time",
+      result.search.loss, result.search.gain_passes, result.search.loss_passes,
+      100.0 * u->backend->gemm_seconds / seconds,
+      100.0 * result.score_seconds / (result.gradient_seconds > 0 ? result.gradient_seconds : 1));
   sb_report_real(u->report, "calibration_loss", result.search.loss);
   sb_report_real(u->report, "search_seconds", seconds);
   sb_report_real(u->report, "gradient_seconds", result.gradient_seconds);
@@ -112,14 +134,21 @@ static sb_status search(run *u) {
   return SB_OK;
 }
 
-/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than it saves. */
+/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than it saves.
+ */
 static void settle_min_bits(run *u) {
   request *r = u->r;
-  if (r->min_bits == 0) r->min_bits = r->bits < sb_allocate_effective_bits(u->model, 2) ? 1 : 2;
+  if (r->min_bits == 0) {
+    const sb_model *m = u->model;
+    double two =
+        sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, 2, m->blocking.symmetry);
+    r->min_bits = r->bits < two ? 1 : 2;
+  }
   if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
 }
 
-/* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all ranks do the same. */
+/* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all ranks do
+ * the same. */
 static sb_status allocate(run *u) {
   const request *r = u->r;
   int reuse = r->allocation && access(r->allocation, F_OK) == 0;
@@ -129,7 +158,9 @@ static sb_status allocate(run *u) {
     sb_log_line("bits      taken from %s", r->allocation);
     return SB_OK;
   }
-  SB_TRY(r->method == METHOD_RTN ? sb_allocate_uniform(u->model, r->bits, (unsigned)r->min_bits, (unsigned)r->max_bits) : search(u));
+  SB_TRY(r->method == METHOD_RTN
+             ? sb_allocate_uniform(u->model, r->bits, (unsigned)r->min_bits, (unsigned)r->max_bits)
+             : search(u));
   if (!r->allocation) return SB_OK;
   SB_TRY(sb_allocation_write(u->model, r->allocation));
   sb_log_line("bits      saved to %s", r->allocation);
@@ -150,15 +181,21 @@ static sb_status write_out(run *u, double begun) {
   sb_cleanup_message(text);
   SB_TRY(sb_output_write(u->model, r->model, r->out, r->overwrite, r->level, &stats));
   double seconds = sb_now() - start;
-  sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s", (unsigned long long)stats.frames, (double)stats.stored_bytes / 0x1p20,
+  sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s",
+               (unsigned long long)stats.frames, (double)stats.stored_bytes / 0x1p20,
                (double)stats.stored_bytes / 0x1p20 / seconds);
   count_widths(u, widths);
   if (sb_common_prints(u->world, &r->common)) {
-    printf("%s: %.4f effective bits a weight (codes %.4f), blocks", r->out, stats.effective_bits, stats.code_bits_mean);
+    printf("%s: %.4f effective bits a weight (codes %.4f), blocks", r->out, stats.effective_bits,
+           stats.code_bits_mean);
     for (unsigned b = 1; b <= 8; b++)
-      if (widths[b]) printf("  %u bit%s %.1f%%", b, b == 1 ? "" : "s", 100.0 * (double)widths[b] / (double)u->model->blocks);
-    printf("\nstored %.1f MiB: %.1f MiB of quantized matrices and %.1f MiB of embedding, norms and head before zstd\n",
-           (double)stats.stored_bytes / 0x1p20, (double)stats.quantized_bits / 8 / 0x1p20, (double)stats.other_bytes / 0x1p20);
+      if (widths[b])
+        printf("  %u bit%s %.1f%%", b, b == 1 ? "" : "s",
+               100.0 * (double)widths[b] / (double)u->model->blocks);
+    printf("\nstored %.1f MiB: %.1f MiB of quantized matrices and %.1f MiB of embedding, norms and head "
+           "before zstd\n",
+           (double)stats.stored_bytes / 0x1p20, (double)stats.quantized_bits / 8 / 0x1p20,
+           (double)stats.other_bytes / 0x1p20);
   }
   sb_report_real(u->report, "effective_bits", stats.effective_bits);
   sb_report_real(u->report, "code_bits", stats.code_bits_mean);
@@ -183,18 +220,23 @@ static sb_status write_out(run *u, double begun) {
   return SB_OK;
 }
 
+/* Whether OUT and the bit map can be written, asked before hours of search and not after. */
 static sb_status check_out(const run *u) {
-  const request *r = u->r;
   sb_status status = SB_OK;
-  if (u->world->rank == 0 && !r->overwrite && sb_output_is(r->out))
-    status = sb_fail(SB_ERR_IO, "%s: is there already; choose another -o, or add --overwrite", r->out);
+  sb_outdir folder = {0};
+  if (u->world->rank == 0) {
+    status = sb_outdir_begin(u->r->out, u->r->overwrite, &folder);
+    if (status == SB_OK) status = sb_outdir_abandon(&folder);
+    if (status == SB_OK && u->r->allocation && access(u->r->allocation, F_OK) != 0)
+      status = sb_file_check_target(u->r->allocation);
+  }
   return sb_world_agree(u->world, status);
 }
 
 static sb_status work(run *u) {
   const request *r = u->r;
   double begun = sb_now();
-  SB_TRY(check_out(u)); /* before hours of search, not after */
+  SB_TRY(check_out(u));
   SB_AGREE(u->world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &u->backend));
   SB_TRY(load(u));
   settle_min_bits(u);
@@ -206,45 +248,148 @@ static sb_status work(run *u) {
 }
 
 sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
-  request r = {.activation_gib = 4, .first_share = 0.03, .max_bits = 8, .strides = 2, .trades = 8, .level = 3, .block = {128, 128},
-               .common = SB_COMMON_DEFAULTS};
-  const sb_argument arguments[] = {{"MODEL", &r.model, "A Hugging Face folder: config.json and safetensors."}};
+  request r = {.activation_gib = 4,
+               .first_share = 0.03,
+               .max_bits = 8,
+               .strides = 2,
+               .trades = 8,
+               .level = 3,
+               .block = {128, 128},
+               .common = {.calibrates = true}};
+  const sb_argument arguments[] = {
+      {"MODEL", &r.model, "A Hugging Face folder: config.json and safetensors."}};
   const sb_option options[] = {
-      {.name = "calib", .kind = SB_OPTION_STRING, .value = &r.calib, .operand = "TOKENS", .help = "Calibration tokens, .bin or .npy (tools/tokenize.py makes them)."},
-      {.name = "bits", .letter = 'b', .kind = SB_OPTION_REAL, .value = &r.bits, .low = 0.5, .high = 16, .operand = "B", .required = true,
-       .help = "Budget in effective bits a weight: codes, scales, zero points and bit map of the decoder layers' matrices."},
-      {.name = "out", .letter = 'o', .kind = SB_OPTION_STRING, .value = &r.out, .operand = "OUT", .required = true, .help = "Folder to write; it appears when it is complete."},
-      {.name = "method", .kind = SB_OPTION_CHOICE, .value = &r.method, .choices = methods, .help = "scalebits searches; rtn is the uniform baseline, the largest width that fits the budget."},
-      {.name = "sensitivity", .kind = SB_OPTION_CHOICE, .value = &r.estimator, .choices = estimators, .help = "What predicts a move's effect: mean squared or mean absolute first-order change over sequences."},
-      {.name = "allocation", .kind = SB_OPTION_STRING, .value = &r.allocation, .operand = "FILE", .help = "Bit map: taken from FILE when it exists, else found and saved there."},
-      {.name = "block", .kind = SB_OPTION_SHAPE, .value = r.block, .low = 1, .high = 1024, .operand = "RxC", .help = "Rows and columns of a block; a row of a block shares one scale."},
-      {.name = "symmetric", .kind = SB_OPTION_FLAG, .value = &r.symmetric, .help = "Grids without zero points."},
-      {.name = "min-bits", .kind = SB_OPTION_INT, .value = &r.min_bits, .low = 0, .high = 8, .operand = "N", .unset = "2, or 1 where the budget is below uniform 2 bits", .help = "Least width of a block."},
-      {.name = "max-bits", .kind = SB_OPTION_INT, .value = &r.max_bits, .low = 1, .high = 8, .operand = "N", .help = "Greatest width of a block."},
-      {.name = "start-bits", .kind = SB_OPTION_INT, .value = &r.start_bits, .low = 0, .high = 8, .operand = "N", .unset = "just above the budget", .help = "Uniform width the search starts from."},
-      {.name = "strides", .kind = SB_OPTION_INT, .value = &r.strides, .low = 1, .high = 1000, .operand = "N", .help = "Steps from the start to the budget, one gradient pass each."},
-      {.name = "trades", .kind = SB_OPTION_INT, .value = &r.trades, .low = 0, .high = 10000, .operand = "N", .help = "Batches of raises and cuts tried at the budget; 0 stops where the path ends (one-shot)."},
-      {.name = "trade-share", .kind = SB_OPTION_REAL, .value = &r.first_share, .low = 1e-6, .high = 1, .operand = "X", .help = "Share of the budget that the first trade moves; halved when a trade is taken back."},
-      {.name = "activation-memory", .kind = SB_OPTION_REAL, .value = &r.activation_gib, .low = 0.001, .high = 1e6, .operand = "GIB", .help = "Memory a rank gives to kept layer inputs; more sequences go in further waves."},
-      {.name = "level", .kind = SB_OPTION_INT, .value = &r.level, .low = 1, .high = 19, .operand = "N", .help = "zstd's compression level."},
-      {.name = "overwrite", .kind = SB_OPTION_FLAG, .value = &r.overwrite, .help = "Replace OUT when it is there."},
+      {.name = "calib",
+       .kind = SB_OPTION_STRING,
+       .value = &r.calib,
+       .operand = "TOKENS",
+       .help = "Calibration tokens, .bin or .npy (tools/tokenize.py makes them)."},
+      {.name = "bits",
+       .letter = 'b',
+       .kind = SB_OPTION_REAL,
+       .value = &r.bits,
+       .low = 0.5,
+       .high = 16,
+       .operand = "B",
+       .required = true,
+       .help = "Budget in effective bits a weight: codes, scales, zero points and bit map of the decoder "
+               "layers' matrices."},
+      {.name = "out",
+       .letter = 'o',
+       .kind = SB_OPTION_STRING,
+       .value = &r.out,
+       .operand = "OUT",
+       .required = true,
+       .help = "Folder to write; it appears when it is complete."},
+      {.name = "method",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.method,
+       .choices = methods,
+       .help = "scalebits searches; rtn is the uniform baseline, the largest width that fits the budget."},
+      {.name = "sensitivity",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.estimator,
+       .choices = estimators,
+       .help =
+           "What predicts a move's effect: mean squared or mean absolute first-order change over sequences."},
+      {.name = "allocation",
+       .kind = SB_OPTION_STRING,
+       .value = &r.allocation,
+       .operand = "FILE",
+       .help = "Bit map: taken from FILE when it exists, else found and saved there."},
+      {.name = "block",
+       .kind = SB_OPTION_SHAPE,
+       .value = r.block,
+       .low = 1,
+       .high = 1024,
+       .operand = "RxC",
+       .help = "Rows and columns of a block; a row of a block shares one scale."},
+      {.name = "symmetric",
+       .kind = SB_OPTION_FLAG,
+       .value = &r.symmetric,
+       .help = "Grids without zero points."},
+      {.name = "min-bits",
+       .kind = SB_OPTION_INT,
+       .value = &r.min_bits,
+       .low = 0,
+       .high = 8,
+       .operand = "N",
+       .unset = "2, or 1 where the budget is below uniform 2 bits",
+       .help = "Least width of a block."},
+      {.name = "max-bits",
+       .kind = SB_OPTION_INT,
+       .value = &r.max_bits,
+       .low = 1,
+       .high = 8,
+       .operand = "N",
+       .help = "Greatest width of a block."},
+      {.name = "start-bits",
+       .kind = SB_OPTION_INT,
+       .value = &r.start_bits,
+       .low = 0,
+       .high = 8,
+       .operand = "N",
+       .unset = "just above the budget",
+       .help = "Uniform width the search starts from."},
+      {.name = "strides",
+       .kind = SB_OPTION_INT,
+       .value = &r.strides,
+       .low = 1,
+       .high = 1000,
+       .operand = "N",
+       .help = "Steps from the start to the budget, one gradient pass each."},
+      {.name = "trades",
+       .kind = SB_OPTION_INT,
+       .value = &r.trades,
+       .low = 0,
+       .high = 10000,
+       .operand = "N",
+       .help = "Batches of raises and cuts tried at the budget; 0 stops where the path ends (one-shot)."},
+      {.name = "trade-share",
+       .kind = SB_OPTION_REAL,
+       .value = &r.first_share,
+       .low = 1e-6,
+       .high = 1,
+       .operand = "X",
+       .help = "Share of the budget that the first trade moves; halved when a trade is taken back."},
+      {.name = "activation-memory",
+       .kind = SB_OPTION_REAL,
+       .value = &r.activation_gib,
+       .low = 0.001,
+       .high = 1e6,
+       .operand = "GIB",
+       .help = "Memory a rank gives to kept layer inputs; more sequences go in further waves."},
+      {.name = "level",
+       .kind = SB_OPTION_INT,
+       .value = &r.level,
+       .low = 1,
+       .high = 19,
+       .operand = "N",
+       .help = "zstd's compression level."},
+      {.name = "overwrite",
+       .kind = SB_OPTION_FLAG,
+       .value = &r.overwrite,
+       .help = "Replace OUT when it is there."},
   };
-  sb_usage usage = {.command = "quantize",
-                    .synopsis = "MODEL --calib TOKENS --bits B -o OUT [options]",
-                    .purpose = "Finds the bitwidth of every block of every matrix of the decoder layers, so that the model loses\n"
-                               "least under the budget, and writes compressed shards, one a rank. The result is the same on any\n"
-                               "number of ranks.",
-                    .examples = "  mpirun -n 2 shardbits quantize smollm2 --calib calib.bin --bits 3.25 -o out\n"
-                                "  shardbits quantize smollm2 --method rtn --bits 3.25 -o out-rtn\n"
-                                "  srun shardbits quantize Llama-3-70B --calib calib.bin --bits 2.5 -o out --json run.json",
-                    .arguments = arguments,
-                    .argument_count = 1,
-                    .options = options,
-                    .option_count = sizeof options / sizeof *options};
+  sb_usage usage = {
+      .command = "quantize",
+      .synopsis = "MODEL --calib TOKENS --bits B -o OUT [options]",
+      .purpose =
+          "Finds the bitwidth of every block of every matrix of the decoder layers, so that the model loses\n"
+          "least under the budget, and writes compressed shards, one a rank. The result is the same on any\n"
+          "number of ranks.",
+      .examples = "  mpirun -n 2 shardbits quantize smollm2 --calib calib.bin --bits 3.25 -o out\n"
+                  "  shardbits quantize smollm2 --method rtn --bits 3.25 -o out-rtn\n"
+                  "  srun shardbits quantize Llama-3-70B --calib calib.bin --bits 2.5 -o out --json run.json",
+      .arguments = arguments,
+      .argument_count = 1,
+      .options = options,
+      .option_count = sizeof options / sizeof *options};
   bool help;
   SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_ALL, argc, argv, &help));
   if (help) return SB_OK;
-  if (r.min_bits > r.max_bits) return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", r.min_bits, r.max_bits);
+  if (r.min_bits > r.max_bits)
+    return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", r.min_bits, r.max_bits);
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "quantize")};
   if (u.report) u.steps = json_array();
   sb_status status = sb_world_agree(world, work(&u));

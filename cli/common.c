@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cli/threads.h"
+#include "io/file.h"
 
 static const char *const compute_names[] = {[SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", NULL};
 static const char *const width_names[] = {
@@ -13,22 +14,24 @@ static const char *const width_names[] = {
 size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   size_t n = 0;
   if (set & SB_COMMON_SEQUENCES) {
-    table[n++] = (sb_option){.name = "seqlen",
-                             .kind = SB_OPTION_SIZE,
-                             .value = &c->seqlen,
-                             .low = 0,
-                             .high = 1048576,
-                             .operand = "N",
-                             .help = "Tokens of a sequence.",
-                             .unset = c->seqlen == 0 ? "512, or the model's context where that is shorter" : NULL};
-    table[n++] = (sb_option){.name = "seqs",
-                             .kind = SB_OPTION_SIZE,
-                             .value = &c->seqs,
-                             .low = 0,
-                             .high = 1e9,
-                             .operand = "N",
-                             .help = "Sequences to use, spread evenly over the file (or drawn with --seed); 0 is the default.",
-                             .unset = c->seqs == 0 ? "all; 32 for quantize" : NULL};
+    table[n++] =
+        (sb_option){.name = "seqlen",
+                    .kind = SB_OPTION_SIZE,
+                    .value = &c->seqlen,
+                    .low = 2,
+                    .high = 1048576,
+                    .operand = "N",
+                    .help = "Tokens of a sequence.",
+                    .unset = c->calibrates ? "128" : "512, or the model's context where that is shorter"};
+    table[n++] =
+        (sb_option){.name = "seqs",
+                    .kind = SB_OPTION_SIZE,
+                    .value = &c->seqs,
+                    .low = 1,
+                    .high = 1e9,
+                    .operand = "N",
+                    .help = "Most sequences to use, spread evenly over the file (or drawn with --seed).",
+                    .unset = c->calibrates ? "64" : "all"};
   }
   if (set & SB_COMMON_TOKENS)
     table[n++] = (sb_option){.name = "token-dtype",
@@ -79,6 +82,9 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
   usage->common_count = 0;
   if (status != SB_OK || *help) return status;
   sb_log_open(world->rank == 0 && !common->quiet);
+  if (world->rank == 0 && common->json && strcmp(common->json, "-") != 0)
+    status = sb_file_check_target(common->json);
+  SB_AGREE(world, status);
   return sb_threads_settle(world, &common->threads);
 }
 
@@ -87,7 +93,11 @@ bool sb_common_prints(const sb_world *world, const sb_common *common) {
 }
 
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config) {
-  enum { USUAL = 512 };
+  size_t usual = common->calibrates ? 128 : 512;
   if (common->seqlen != 0) return common->seqlen;
-  return config->max_positions != 0 && config->max_positions < USUAL ? config->max_positions : USUAL;
+  return config->max_positions != 0 && config->max_positions < usual ? config->max_positions : usual;
+}
+
+size_t sb_common_seqs(const sb_common *common) {
+  return common->seqs == 0 && common->calibrates ? 64 : common->seqs;
 }

@@ -10,7 +10,8 @@
 
 typedef struct sb_common {
   size_t seqlen;    /* tokens of a sequence; 0: sb_common_seqlen chooses */
-  size_t seqs;      /* sequences used; 0: all the file has */
+  size_t seqs;      /* most sequences used; 0: sb_common_seqs chooses */
+  bool calibrates;  /* set by the command: gradients of many short sequences, not windows to be predicted */
   const char *json; /* where the report goes: NULL nowhere, "-" stdout */
   bool quiet;
   int threads; /* of this rank; 0: chosen by sb_common_begin */
@@ -19,7 +20,7 @@ typedef struct sb_common {
   int token_width; /* sb_token_width */
 } sb_common;
 
-#define SB_COMMON_DEFAULTS ((sb_common){.seqlen = 0, .seqs = 0, .seed = 0})
+#define SB_COMMON_DEFAULTS ((sb_common){.seqlen = 0})
 
 /* Which of them a command takes; --json, --quiet and --threads are always there. */
 enum {
@@ -41,8 +42,12 @@ size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
                           char **argv, bool *help);
 
-/* --seqlen, or when it is not given 512 tokens, or the context the model was trained with where that is shorter. Local. */
+/* --seqlen and --seqs, or what suits the command when they are not given. Windows to be predicted: 512 tokens, or the
+ * context the model was trained with where that is shorter, and all sequences (0). Calibration: 64 sequences of 128
+ * tokens; the curvature of the loss is a mean over sequences, and for the same number of tokens many short ones
+ * estimate it better than few long ones (docs/results.md). Local. */
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config);
+size_t sb_common_seqs(const sb_common *common);
 
 /* Whether results for people go to stdout on this rank: rank 0, unless the report goes there. Local. */
 bool sb_common_prints(const sb_world *world, const sb_common *common);

@@ -6,7 +6,7 @@
 #include "cli/inspect.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
-#include "cli/uniform_bits.h"
+#include "model/uniform_bits.h"
 #include "model/arch_check.h"
 #include "model/finite.h"
 #include "model/footprint.h"

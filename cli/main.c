@@ -9,14 +9,6 @@
 #include "cli/nearest.h"
 #include "mpi/cleanup.h"
 
-/* A build without one of these files leaves its command out of the table. */
-#pragma weak sb_cmd_inspect
-#pragma weak sb_cmd_plan
-#pragma weak sb_cmd_quantize
-#pragma weak sb_cmd_eval
-#pragma weak sb_cmd_verify
-#pragma weak sb_cmd_export
-
 static const struct {
   const char *name, *summary;
   sb_command_run *run;
@@ -37,8 +29,7 @@ static void print_overview(FILE *out) {
           "usage: shardbits COMMAND ...\n"
           "       mpirun -n RANKS shardbits COMMAND ...\n\ncommands:\n",
           SB_VERSION);
-  for (int i = 0; i < COMMANDS; i++)
-    if (commands[i].run) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+  for (int i = 0; i < COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
   fprintf(out,
           "\nshardbits COMMAND --help explains one. Models are Hugging Face folders of the Llama family.\n");
 }
@@ -52,8 +43,7 @@ static sb_command_run *find_command(const char *name) {
 static sb_status unknown_command(const char *name) {
   const char *names[COMMANDS];
   size_t count = 0;
-  for (int i = 0; i < COMMANDS; i++)
-    if (commands[i].run) names[count++] = commands[i].name;
+  for (int i = 0; i < COMMANDS; i++) names[count++] = commands[i].name;
   const char *near = sb_nearest(name, names, count);
   if (near) return sb_fail(SB_ERR_USAGE, "unknown command %.64s; did you mean %s?", name, near);
   return sb_fail(SB_ERR_USAGE, "unknown command %.64s (shardbits --help lists them)", name);

@@ -33,9 +33,9 @@ typedef struct sb_option {
   void *value;                /* what kind says; holds the default */
   double low, high;           /* inclusive range of numbers, each below 2^53 */
   const char *const *choices; /* NULL-terminated names, for SB_OPTION_CHOICE */
-  const char *operand;        /* how --help calls the value: "N", "FILE"; NULL with a choice shows its names */
-  const char *help;           /* one sentence or two */
-  const char *unset;          /* shown as default in place of the value, e.g. "all", where not NULL */
+  const char *operand; /* how --help calls the value: "N", "FILE"; NULL with a choice shows its names */
+  const char *help;    /* one sentence or two */
+  const char *unset;   /* shown as default in place of the value, e.g. "all", where not NULL */
   bool required;
 } sb_option;
 

@@ -139,6 +139,18 @@ sb_status sb_folder_sync(const char *path) {
   return SB_OK;
 }
 
+sb_status sb_file_check_target(const char *path) {
+  char parent[SB_PATH_MAX];
+  struct stat info;
+  if (strlen(path) >= SB_PATH_MAX) return sb_fail(SB_ERR_IO, "%s: the path is too long", path);
+  sb_path_parent(parent, path);
+  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+    return sb_fail(SB_ERR_IO, "%s: is a folder; give the name of a file", path);
+  if (access(parent, W_OK | X_OK) != 0)
+    return sb_fail(SB_ERR_IO, "%s: cannot be written: the folder %s: %s", path, parent, strerror(errno));
+  return SB_OK;
+}
+
 sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes) {
   char temporary[SB_PATH_MAX], parent[SB_PATH_MAX];
   sb_status status = SB_OK;

@@ -41,6 +41,10 @@ sb_status sb_file_write_error(const char *path, int error, uint64_t written, uin
 sb_status sb_file_sync(int fd, const char *path);
 sb_status sb_folder_sync(const char *path);
 
+/* Whether a file of that name could be written: its folder is there and writable, and it is not itself a folder.
+ * For asking before long work whose result goes there. */
+sb_status sb_file_check_target(const char *path);
+
 /* `path` holds either its old content or all of `data`, also after a crash: a neighbour is written, synced,
  * renamed. */
 sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes);

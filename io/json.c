@@ -37,7 +37,7 @@ sb_status sb_json_read(const char *path, json_t **out) {
 }
 
 sb_status sb_json_write(const char *path, const json_t *value) {
-  char *text = json_dumps(value, JSON_INDENT(1) | JSON_ENCODE_ANY);
+  char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
   if (!text) return sb_fail(SB_ERR_INTERNAL, "%s: a value to be written is not JSON", path);
   size_t length = strlen(text);
   text[length] = '\n'; /* in the place of the NUL */

@@ -1,23 +1,24 @@
 /* The table of operations a device offers: the only way model/, quant/ and sensitivity/ reach the hardware.
  *
- * Memory. `alloc` returns device memory (on the CPU: host memory). Pointers called "device" below come from `alloc`;
- * host pointers come from anywhere, but transfers from `host_alloc` memory are the fast ones. On a backend with
- * `unified` set, host and device memory are the same and `upload`/`download` between equal pointers cost nothing.
+ * Memory. `alloc` returns device memory (on the CPU: host memory). Pointers called "device" below come from
+ * `alloc`; host pointers come from anywhere, but transfers from `host_alloc` memory are the fast ones. On a
+ * backend with `unified` set, host and device memory are the same and `upload`/`download` between equal
+ * pointers cost nothing.
  *
- * Asynchrony. Operations run in the order of their stream and may return before they are done; `stream` NULL is the
- * backend's default stream. Errors of the device surface at `sync`, or at any later call. The CPU backend is
- * synchronous. A backend is used by one thread at a time; inside, it may use OpenMP threads.
+ * Asynchrony. Operations run in the order of their stream and may return before they are done; `stream` NULL
+ * is the backend's default stream. Errors of the device surface at `sync`, or at any later call. The CPU
+ * backend is synchronous. A backend is used by one thread at a time; inside, it may use OpenMP threads.
  *
- * Element types. Activations are of type `act`, weights prepared for GEMM of type `weight`; what is called f32 is
- * float whatever the backend. All matrices are row-major and contiguous unless a leading dimension is given; T is the
- * number of tokens of ONE sequence. Shapes are in elements.
+ * Element types. Activations are of type `act`, weights prepared for GEMM of type `weight`; what is called
+ * f32 is float whatever the backend. All matrices are row-major and contiguous unless a leading dimension is
+ * given; T is the number of tokens of ONE sequence. Shapes are in elements.
  *
- * Determinism. Every operation gives the same bits for the same input on the same device, whatever the number of
- * threads and whatever other sequences are processed before or after it. Rank-count invariance of the whole program
- * rests on this.
+ * Determinism. Every operation gives the same bits for the same input on the same device, whatever the number
+ * of threads and whatever other sequences are processed before or after it. Rank-count invariance of the
+ * whole program rests on this.
  *
- * Convention. "=" overwrites, "+=" adds to what is there. Any output may be the same buffer as an input only where
- * "in place" is said. All functions are local and return SB_OK or an error with its message set. */
+ * Convention. "=" overwrites, "+=" adds to what is there. Any output may be the same buffer as an input only
+ * where "in place" is said. All functions are local and return SB_OK or an error with its message set. */
 #ifndef SB_KERNELS_BACKEND_H
 #define SB_KERNELS_BACKEND_H
 
@@ -31,8 +32,8 @@
 typedef struct sb_backend sb_backend;
 typedef struct sb_stream_impl *sb_stream;
 
-/* Geometry of a matrix cut into blocks: rows x cols elements in blocks of block_rows x block_cols, the last ones
- * possibly smaller. Block (i, j) has index i * grid_cols + j. */
+/* Geometry of a matrix cut into blocks: rows x cols elements in blocks of block_rows x block_cols, the last
+ * ones possibly smaller. Block (i, j) has index i * grid_cols + j. */
 typedef struct sb_grid_shape {
   size_t rows, cols;
   size_t block_rows, block_cols;
@@ -62,7 +63,8 @@ typedef struct sb_backend_ops {
   /* ---- memory, streams, transfers ---- */
   sb_status (*alloc)(sb_backend *, size_t bytes, const char *what, void **device);
   void (*free)(sb_backend *, void *device);
-  sb_status (*host_alloc)(sb_backend *, size_t bytes, const char *what, void **host); /* pinned where that exists */
+  sb_status (*host_alloc)(sb_backend *, size_t bytes, const char *what,
+                          void **host); /* pinned where that exists */
   void (*host_free)(sb_backend *, void *host);
   sb_status (*upload)(sb_backend *, sb_stream, void *device, const void *host, size_t bytes);
   sb_status (*download)(sb_backend *, sb_stream, void *host, const void *device, size_t bytes);
@@ -70,79 +72,87 @@ typedef struct sb_backend_ops {
   sb_status (*zero)(sb_backend *, sb_stream, void *device, size_t bytes);
   sb_status (*stream_create)(sb_backend *, sb_stream *);
   void (*stream_destroy)(sb_backend *, sb_stream);
-  sb_status (*stream_wait)(sb_backend *, sb_stream waiter, sb_stream waited); /* all queued so far on `waited` */
+  sb_status (*stream_wait)(sb_backend *, sb_stream waiter,
+                           sb_stream waited); /* all queued so far on `waited` */
   sb_status (*sync)(sb_backend *, sb_stream);
   void (*destroy)(sb_backend *);
 
   /* dst = (dst_dtype) src; f32, f16, bf16 */
-  sb_status (*convert)(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src, sb_dtype src_dtype,
-                       size_t count);
+  sb_status (*convert)(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
+                       sb_dtype src_dtype, size_t count);
 
-  /* C[m,n] = alpha op(A) op(B) + beta C; op is transposition where asked: A is [m,k], or [k,m] when trans_a; B is
-   * [k,n], or [n,k] when trans_b. lda, ldb, ldc are row lengths in memory. Accumulation in f32. */
-  sb_status (*gemm)(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
-                    const void *a, sb_dtype a_dtype, size_t lda, const void *b, sb_dtype b_dtype, size_t ldb, float beta,
-                    void *c, sb_dtype c_dtype, size_t ldc);
+  /* C[m,n] = alpha op(A) op(B) + beta C; op is transposition where asked: A is [m,k], or [k,m] when trans_a;
+   * B is [k,n], or [n,k] when trans_b. lda, ldb, ldc are row lengths in memory. Accumulation in f32. */
+  sb_status (*gemm)(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+                    float alpha, const void *a, sb_dtype a_dtype, size_t lda, const void *b, sb_dtype b_dtype,
+                    size_t ldb, float beta, void *c, sb_dtype c_dtype, size_t ldc);
 
   /* ---- the parts of a decoder layer ---- */
   /* y[T,h] = x / rms(x) * w, rstd[T] = 1 / rms(x) (f32); w is f32[h]. */
-  sb_status (*rmsnorm)(sb_backend *, sb_stream, void *y, float *rstd, const void *x, const float *w, size_t T, size_t h,
-                       float eps);
+  sb_status (*rmsnorm)(sb_backend *, sb_stream, void *y, float *rstd, const void *x, const float *w, size_t T,
+                       size_t h, float eps);
   /* dx[T,h] += ..., dw[h] (f32) += ... where dw is not NULL. */
-  sb_status (*rmsnorm_back)(sb_backend *, sb_stream, void *dx, float *dw, const void *dy, const void *x, const float *w,
-                            const float *rstd, size_t T, size_t h);
-  /* Rotary embedding in place on x[T, heads * head_dim], Hugging Face's half-split pairs (i, i + head_dim/2), token t
-   * at position t. cos_sin is f32[T, head_dim/2, 2] on the device. `inverse` rotates back (the backward pass). */
-  sb_status (*rope)(sb_backend *, sb_stream, void *x, const float *cos_sin, size_t T, size_t heads, size_t head_dim,
-                    bool inverse);
-  /* Grouped-query causal attention, memory linear in T. q, o: [T, heads * d]; k, v: [T, kv_heads * d]; lse: f32
-   * [heads, T], the log-sum-exp of each row's scaled scores. Scores are scaled by 1/sqrt(d). */
-  sb_status (*attention)(sb_backend *, sb_stream, void *o, float *lse, const void *q, const void *k, const void *v,
-                         size_t T, size_t heads, size_t kv_heads, size_t d);
+  sb_status (*rmsnorm_back)(sb_backend *, sb_stream, void *dx, float *dw, const void *dy, const void *x,
+                            const float *w, const float *rstd, size_t T, size_t h);
+  /* Rotary embedding in place on x[T, heads * head_dim], Hugging Face's half-split pairs (i, i + head_dim/2),
+   * token t at position t. cos_sin is f32[T, head_dim/2, 2] on the device. `inverse` rotates back (the
+   * backward pass). */
+  sb_status (*rope)(sb_backend *, sb_stream, void *x, const float *cos_sin, size_t T, size_t heads,
+                    size_t head_dim, bool inverse);
+  /* Grouped-query causal attention, memory linear in T. q, o: [T, heads * d]; k, v: [T, kv_heads * d]; lse:
+   * f32 [heads, T], the log-sum-exp of each row's scaled scores. Scores are scaled by 1/sqrt(d). */
+  sb_status (*attention)(sb_backend *, sb_stream, void *o, float *lse, const void *q, const void *k,
+                         const void *v, size_t T, size_t heads, size_t kv_heads, size_t d);
   /* dq, dk, dv = ... */
-  sb_status (*attention_back)(sb_backend *, sb_stream, void *dq, void *dk, void *dv, const void *d_o, const void *o,
-                              const float *lse, const void *q, const void *k, const void *v, size_t T, size_t heads,
-                              size_t kv_heads, size_t d);
+  sb_status (*attention_back)(sb_backend *, sb_stream, void *dq, void *dk, void *dv, const void *d_o,
+                              const void *o, const float *lse, const void *q, const void *k, const void *v,
+                              size_t T, size_t heads, size_t kv_heads, size_t d);
   /* y[n] = silu(gate) * up; y may be gate or up (in place). */
   sb_status (*swiglu)(sb_backend *, sb_stream, void *y, const void *gate, const void *up, size_t n);
-  /* dgate, dup = ..., and y[n] = silu(gate) * up where y is not NULL; each of them may be gate, up or dy (in place). */
-  sb_status (*swiglu_back)(sb_backend *, sb_stream, void *dgate, void *dup, void *y, const void *dy, const void *gate,
-                           const void *up, size_t n);
+  /* dgate, dup = ..., and y[n] = silu(gate) * up where y is not NULL; each of them may be gate, up or dy (in
+   * place). */
+  sb_status (*swiglu_back)(sb_backend *, sb_stream, void *dgate, void *dup, void *y, const void *dy,
+                           const void *gate, const void *up, size_t n);
   /* y[n] += x[n] */
   sb_status (*add)(sb_backend *, sb_stream, void *y, const void *x, size_t n);
 
   /* ---- the ends of the model, in chunks of the vocabulary [v0, v0 + nv) ---- */
   /* x[t] = table[ids[t] - v0] for the tokens whose id lies in the chunk; other rows of x are left alone. */
-  sb_status (*embed)(sb_backend *, sb_stream, void *x, const uint32_t *ids, const void *table, sb_dtype table_dtype,
-                     size_t T, size_t h, size_t v0, size_t nv);
+  sb_status (*embed)(sb_backend *, sb_stream, void *x, const uint32_t *ids, const void *table,
+                     sb_dtype table_dtype, size_t T, size_t h, size_t v0, size_t nv);
   /* dtable[nv,h] (f32) += rows of dx */
-  sb_status (*embed_back)(sb_backend *, sb_stream, float *dtable, const uint32_t *ids, const void *dx, size_t T, size_t h,
-                          size_t v0, size_t nv);
-  /* Online soft-max over the chunks: row_max[T], row_sum[T] (sum of exp(logit - row_max)) are updated with this chunk's
-   * logits f32[T,nv]; target_logit[t] = logits[t, targets[t] - v0] where the target lies in the chunk; argmax[T] and
-   * (row_max) follow the first largest logit. Start: row_max = -inf, row_sum = 0, argmax = 0. argmax may be NULL. */
-  sb_status (*xent_chunk)(sb_backend *, sb_stream, float *row_max, float *row_sum, float *target_logit, uint32_t *argmax,
-                          const float *logits, const uint32_t *targets, size_t T, size_t v0, size_t nv);
-  /* In place: logits[t,j] = scale * (exp(logits[t,j] - lse[t]) - [v0 + j == targets[t]]); rows whose target is
-   * SB_NO_TARGET become 0. */
-  sb_status (*xent_back_chunk)(sb_backend *, sb_stream, float *logits, const float *lse, const uint32_t *targets,
-                               float scale, size_t T, size_t v0, size_t nv);
+  sb_status (*embed_back)(sb_backend *, sb_stream, float *dtable, const uint32_t *ids, const void *dx,
+                          size_t T, size_t h, size_t v0, size_t nv);
+  /* Online soft-max over the chunks: row_max[T], row_sum[T] (sum of exp(logit - row_max)) are updated with
+   * this chunk's logits f32[T,nv]; target_logit[t] = logits[t, targets[t] - v0] where the target lies in the
+   * chunk; argmax[T] and (row_max) follow the first largest logit. Start: row_max = -inf, row_sum = 0, argmax
+   * = 0. argmax may be NULL. */
+  sb_status (*xent_chunk)(sb_backend *, sb_stream, float *row_max, float *row_sum, float *target_logit,
+                          uint32_t *argmax, const float *logits, const uint32_t *targets, size_t T, size_t v0,
+                          size_t nv);
+  /* In place: logits[t,j] = scale * (exp(logits[t,j] - lse[t]) - [v0 + j == targets[t]]); rows whose target
+   * is SB_NO_TARGET become 0. */
+  sb_status (*xent_back_chunk)(sb_backend *, sb_stream, float *logits, const float *lse,
+                               const uint32_t *targets, float scale, size_t T, size_t v0, size_t nv);
   /* kl[t] (double) += sum_j p_ref (log p_ref - log p), with log p = logits - lse, for this chunk. */
   sb_status (*kl_chunk)(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                         const float *logits, const float *lse, size_t T, size_t nv);
 
   /* ---- quantization: kernels/grid.h defines the grids ---- */
-  /* out[rows,cols] (out_dtype) = Q_b(w), each block at its bits[block]; 0 bits means unquantized (a plain copy). */
-  sb_status (*quantize_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
-                               const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
-  /* For every block k at b = bits[k]: raise[k] = <g, Q_{b+1}(w) - Q_b(w)>, cut[k] = <g, Q_{b-1}(w) - Q_b(w)> (double);
-   * 0 where b+1 > max_bits or b-1 < min_bits. One pass over g and w. g is f32[rows, cols] with row length ldg; where
-   * now is not NULL it is taken in place of Q_b(w) (codes that are not the nearest ones), type now_dtype. */
-  sb_status (*block_moves)(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg, const void *w,
-                           sb_dtype w_dtype, const void *now, sb_dtype now_dtype, const sb_grid_shape *,
-                           const uint8_t *bits, unsigned min_bits, unsigned max_bits, sb_symmetry);
-  /* out[rows,cols] = the packed block rows of kernels/blockrow.h, decoded; `offsets[i]` is the byte offset of block row i
-   * in `packed`. */
+  /* out[rows,cols] (out_dtype) = Q_b(w), each block at its bits[block]; 0 bits means unquantized (a plain
+   * copy). */
+  sb_status (*quantize_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
+                               sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
+  /* For every block k at b = bits[k]: raise[k] = <g, Q_{b+1}(w) - Q_b(w)>, cut[k] = <g, Q_{b-1}(w) - Q_b(w)>
+   * (double); 0 where b+1 > max_bits or b-1 < min_bits. One pass over g and w. g is f32[rows, cols] with row
+   * length ldg; where now is not NULL it is taken in place of Q_b(w) (codes that are not the nearest ones),
+   * type now_dtype. */
+  sb_status (*block_moves)(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
+                           const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
+                           const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
+                           sb_symmetry);
+  /* out[rows,cols] = the packed block rows of kernels/blockrow.h, decoded; `offsets[i]` is the byte offset of
+   * block row i in `packed`. */
   sb_status (*unpack_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                              const size_t *offsets, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
 } sb_backend_ops;
@@ -161,11 +171,12 @@ struct sb_backend {
   void *impl;
 };
 
-/* How GEMM operands are held. SB_COMPUTE_F32: everything f32. SB_COMPUTE_BF16: bf16 operands, f32 accumulation. */
+/* How GEMM operands are held. SB_COMPUTE_F32: everything f32. SB_COMPUTE_BF16: bf16 operands, f32
+ * accumulation. */
 typedef enum sb_compute { SB_COMPUTE_F32, SB_COMPUTE_BF16 } sb_compute;
 
-/* The CPU backend; `threads` 0 takes OpenMP's default. SB_ERR_UNSUPPORTED when bf16 is asked of a build without
- * oneDNN. Release with op->destroy. */
+/* The CPU backend; `threads` 0 takes OpenMP's default. SB_ERR_UNSUPPORTED when bf16 is asked of a build
+ * without oneDNN. Release with op->destroy. */
 sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **out);
 
 #endif

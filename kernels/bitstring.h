@@ -1,6 +1,6 @@
-/* Bit strings: numbers of 1 to 8 bits one after another, least significant bit first, padded with zeros to whole bytes.
- * Eight numbers at a time are eight bytes in a word, folded or unfolded in three steps. Neither side touches a byte
- * outside the string. */
+/* Bit strings: numbers of 1 to 8 bits one after another, least significant bit first, padded with zeros to
+ * whole bytes. Eight numbers at a time are eight bytes in a word, folded or unfolded in three steps. Neither
+ * side touches a byte outside the string. */
 #ifndef SB_KERNELS_BITSTRING_H
 #define SB_KERNELS_BITSTRING_H
 
@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are loaded from and stored to bit strings as they are");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "words are loaded from and stored to bit strings as they are");
 
 static inline size_t sb_bitstring_bytes(size_t numbers, unsigned bits) {
   return numbers / 8 * bits + (numbers % 8 * bits + 7) / 8;

@@ -28,7 +28,8 @@ size_t sb_blockrow_bytes(const sb_grid_shape *grid, size_t i, const uint8_t *bit
   return bytes;
 }
 
-size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry) {
+size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, size_t i, const uint8_t *bits,
+                         sb_symmetry symmetry) {
   size_t count = 0, rows = sb_grid_rows_of(grid, i);
   parts[count++] = (sb_blockrow_part){(uint32_t)sb_blockrow_map_bytes(grid), 0};
   for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
@@ -36,7 +37,8 @@ size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, siz
     size_t zeros = zero_bytes(rows, b, symmetry);
     parts[count++] = (sb_blockrow_part){(uint32_t)(2 * rows), 16};
     if (zeros) parts[count++] = (sb_blockrow_part){(uint32_t)zeros, b == 1 ? 16 : (uint8_t)(32 + b)};
-    parts[count++] = (sb_blockrow_part){(uint32_t)sb_block_code_bytes(rows, sb_grid_cols_of(grid, j), b), (uint8_t)b};
+    parts[count++] =
+        (sb_blockrow_part){(uint32_t)sb_block_code_bytes(rows, sb_grid_cols_of(grid, j), b), (uint8_t)b};
   }
   return count;
 }
@@ -49,7 +51,8 @@ typedef struct block_layout {
   size_t zeros, codes, code_bytes; /* offsets within the block; bytes of the codes of a row */
 } block_layout;
 
-static block_layout layout_of(const sb_grid_shape *grid, size_t i, size_t j, unsigned bits, sb_symmetry symmetry) {
+static block_layout layout_of(const sb_grid_shape *grid, size_t i, size_t j, unsigned bits,
+                              sb_symmetry symmetry) {
   block_layout b = {sb_grid_rows_of(grid, i), sb_grid_cols_of(grid, j), bits, symmetry, 0, 0, 0};
   b.zeros = 2 * b.rows;
   b.codes = b.zeros + zero_bytes(b.rows, bits, symmetry);
@@ -65,7 +68,8 @@ typedef struct stored_group {
 
 static stored_group stored(const sb_group *group, const block_layout *b) {
   const bool zero_point = b->symmetry == SB_ASYMMETRIC && b->bits > 1;
-  return (stored_group){sb_grid_to_fp16(group->scale), sb_grid_to_fp16(group->base), zero_point ? (uint8_t)group->center : 0};
+  return (stored_group){sb_grid_to_fp16(group->scale), sb_grid_to_fp16(group->base),
+                        zero_point ? (uint8_t)group->center : 0};
 }
 
 /* Zero points are packed eight rows at a time: eight of them fill whole bytes. */
@@ -88,7 +92,8 @@ static sb_group get_group(const uint8_t *block, const block_layout *b, size_t r,
   if (b->symmetry == SB_ASYMMETRIC && b->bits == 1) {
     memcpy(&base, block + b->zeros + 2 * r, 2);
   } else if (b->symmetry == SB_ASYMMETRIC) {
-    if (r % 8 == 0) sb_bitstring_unpack(pending, block + b->zeros + r / 8 * b->bits, sb_min_size(8, b->rows - r), b->bits);
+    if (r % 8 == 0)
+      sb_bitstring_unpack(pending, block + b->zeros + r / 8 * b->bits, sb_min_size(8, b->rows - r), b->bits);
     center = (float)pending[r % 8];
   }
   return sb_group_make(sb_grid_from_fp16(scale), center, sb_grid_from_fp16(base), b->bits);
@@ -109,8 +114,8 @@ static uint8_t *put_map(uint8_t *out, const sb_grid_shape *grid, const uint8_t *
   return out + map;
 }
 
-void sb_blockrow_choose(sb_group *groups, uint8_t *codes, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i,
-                        const uint8_t *bits, sb_symmetry symmetry) {
+void sb_blockrow_choose(sb_group *groups, uint8_t *codes, const void *w, sb_dtype w_dtype,
+                        const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry) {
   float room[SB_GROUP_MAX];
   const size_t rows = sb_grid_rows_of(grid, i);
   for (size_t j = 0; j < sb_grid_block_cols(grid); j++)
@@ -122,21 +127,22 @@ void sb_blockrow_choose(sb_group *groups, uint8_t *codes, const void *w, sb_dtyp
     }
 }
 
-void sb_blockrow_pack(uint8_t *out, const sb_group *groups, const uint8_t *codes, const sb_grid_shape *grid, size_t i, const uint8_t *bits,
-                      sb_symmetry symmetry) {
+void sb_blockrow_pack(uint8_t *out, const sb_group *groups, const uint8_t *codes, const sb_grid_shape *grid,
+                      size_t i, const uint8_t *bits, sb_symmetry symmetry) {
   uint8_t *block = put_map(out, grid, bits), pending[8];
   for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
     const block_layout b = layout_of(grid, i, j, bits[j], symmetry);
     for (size_t r = 0; r < b.rows; r++) {
       put_group(block, &b, r, stored(&groups[j * b.rows + r], &b), pending);
-      sb_bitstring_pack(block + b.codes + r * b.code_bytes, codes + r * grid->cols + j * grid->block_cols, b.cols, b.bits);
+      sb_bitstring_pack(block + b.codes + r * b.code_bytes, codes + r * grid->cols + j * grid->block_cols,
+                        b.cols, b.bits);
     }
     block += b.codes + b.rows * b.code_bytes;
   }
 }
 
-void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i, const uint8_t *bits,
-                        sb_symmetry symmetry) {
+void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i,
+                        const uint8_t *bits, sb_symmetry symmetry) {
   uint8_t *block = put_map(out, grid, bits), pending[8], codes[SB_GROUP_MAX];
   float room[SB_GROUP_MAX];
   for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
@@ -152,20 +158,25 @@ void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_
   }
 }
 
-sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes, const sb_grid_shape *grid, size_t i, sb_symmetry symmetry) {
+sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes, const sb_grid_shape *grid,
+                                size_t i, sb_symmetry symmetry) {
   size_t block_cols = sb_grid_block_cols(grid), map = sb_blockrow_map_bytes(grid);
-  if (bytes < map) return sb_fail(SB_ERR_FORMAT, "block row %zu has %zu bytes, its bit map alone needs %zu", i, bytes, map);
+  if (bytes < map)
+    return sb_fail(SB_ERR_FORMAT, "block row %zu has %zu bytes, its bit map alone needs %zu", i, bytes, map);
   for (size_t j = 0; j < block_cols; j++)
     if (packed[j] < SB_MIN_BITS || packed[j] > SB_MAX_BITS)
-      return sb_fail(SB_ERR_FORMAT, "block row %zu, block %zu: %u bits, possible are %d to %d", i, j, packed[j], SB_MIN_BITS, SB_MAX_BITS);
+      return sb_fail(SB_ERR_FORMAT, "block row %zu, block %zu: %u bits, possible are %d to %d", i, j,
+                     packed[j], SB_MIN_BITS, SB_MAX_BITS);
   memcpy(bits, packed, block_cols);
   size_t expected = sb_blockrow_bytes(grid, i, bits, symmetry);
-  if (bytes != expected) return sb_fail(SB_ERR_FORMAT, "block row %zu has %zu bytes, its bit map asks for %zu", i, bytes, expected);
+  if (bytes != expected)
+    return sb_fail(SB_ERR_FORMAT, "block row %zu has %zu bytes, its bit map asks for %zu", i, bytes,
+                   expected);
   return SB_OK;
 }
 
-void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed, const sb_grid_shape *grid, size_t i, size_t first, size_t end,
-                        sb_symmetry symmetry) {
+void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed, const sb_grid_shape *grid,
+                        size_t i, size_t first, size_t end, sb_symmetry symmetry) {
   const uint8_t *bits = packed, *block = packed + sb_blockrow_map_bytes(grid);
   uint8_t pending[8], codes[SB_GROUP_MAX];
   for (size_t j = 0; j < end; j++) {

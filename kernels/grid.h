@@ -42,7 +42,12 @@
 #endif
 #endif
 
-enum { SB_MIN_BITS = 1, SB_MAX_BITS = 8, SB_GROUP_MAX = 1024 /* columns of a block, at most */, SB_GROUP_LANES = 16 };
+enum {
+  SB_MIN_BITS = 1,
+  SB_MAX_BITS = 8,
+  SB_GROUP_MAX = 1024 /* columns of a block, at most */,
+  SB_GROUP_LANES = 16
+};
 
 typedef struct sb_group {
   float scale, inverse, center, base, top; /* top = 2^b - 1 */
@@ -101,7 +106,8 @@ SB_GRID_FN sb_group sb_group_choose(const sb_group_range *range, unsigned bits, 
   sb_group group;
   if (symmetry == SB_SYMMETRIC) {
     const float largest = range->high > -range->low ? range->high : -range->low;
-    const float scale = bits == 1 ? sb_grid_fp16(2.0f * range->mean_magnitude) : sb_grid_step(2.0f * largest / top);
+    const float scale =
+        bits == 1 ? sb_grid_fp16(2.0f * range->mean_magnitude) : sb_grid_step(2.0f * largest / top);
     return sb_group_make(scale, 0.5f * top, 0.0f, bits);
   }
   if (bits == 1) return sb_group_make(sb_grid_fp16(2.0f * range->spread), 0.5f, range->mean, bits);

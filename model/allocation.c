@@ -26,14 +26,15 @@ static sb_status describe(const sb_model *m, json_t **out) {
     status = sb_alloc(&digits, blocks + 1, 1, "allocation file");
     if (status != SB_OK) break;
     for (size_t k = 0; k < blocks; k++) digits[k] = (char)('0' + m->bits[matrix->first_block + k]);
-    json_t *entry = json_pack("{s:s, s:[I, I], s:s}", "name", m->arch.tensors[matrix->tensor].name, "shape", (json_int_t)matrix->grid.rows,
-                              (json_int_t)matrix->grid.cols, "bits", digits);
+    json_t *entry = json_pack("{s:s, s:[I, I], s:s}", "name", m->arch.tensors[matrix->tensor].name, "shape",
+                              (json_int_t)matrix->grid.rows, (json_int_t)matrix->grid.cols, "bits", digits);
     sb_free(&digits);
-    if (!entry || json_array_append_new(matrices, entry) != 0) status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
+    if (!entry || json_array_append_new(matrices, entry) != 0)
+      status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
   }
-  *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version", VERSION, "program", SB_VERSION, "block",
-                   (json_int_t)m->blocking.rows, (json_int_t)m->blocking.cols, "symmetric", m->blocking.symmetry == SB_SYMMETRIC, "matrices",
-                   matrices);
+  *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version", VERSION, "program",
+                   SB_VERSION, "block", (json_int_t)m->blocking.rows, (json_int_t)m->blocking.cols,
+                   "symmetric", m->blocking.symmetry == SB_SYMMETRIC, "matrices", matrices);
   if (status == SB_OK && !*out) status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
   return status;
 }
@@ -56,16 +57,21 @@ sb_status sb_allocation_write(const sb_model *m, const char *path) {
 static sb_status read_matrix(sb_model *m, const char *path, const sb_matrix *matrix, const json_t *entry) {
   const char *name = NULL, *digits = NULL, *expected = m->arch.tensors[matrix->tensor].name;
   json_int_t rows = 0, cols = 0;
-  if (json_unpack((json_t *)entry, "{s:s, s:[I, I], s:s}", "name", &name, "shape", &rows, &cols, "bits", &digits) != 0)
+  if (json_unpack((json_t *)entry, "{s:s, s:[I, I], s:s}", "name", &name, "shape", &rows, &cols, "bits",
+                  &digits) != 0)
     return sb_fail(SB_ERR_FORMAT, "%s: the entry of %s lacks name, shape or bits", path, expected);
   if (strcmp(name, expected) != 0 || (size_t)rows != matrix->grid.rows || (size_t)cols != matrix->grid.cols)
-    return sb_fail(SB_ERR_FORMAT, "%s: made for another model: %s of %lld x %lld where this one has %s of %zu x %zu", path, name, (long long)rows,
-                   (long long)cols, expected, matrix->grid.rows, matrix->grid.cols);
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: made for another model: %s of %lld x %lld where this one has %s of %zu x %zu", path,
+                   name, (long long)rows, (long long)cols, expected, matrix->grid.rows, matrix->grid.cols);
   size_t blocks = blocks_of(matrix), given = strlen(digits);
-  if (given != blocks) return sb_fail(SB_ERR_FORMAT, "%s: %s has %zu bits, its %zu blocks need one each", path, name, given, blocks);
+  if (given != blocks)
+    return sb_fail(SB_ERR_FORMAT, "%s: %s has %zu bits, its %zu blocks need one each", path, name, given,
+                   blocks);
   for (size_t k = 0; k < blocks; k++) {
     if (digits[k] < '1' || digits[k] > '8')
-      return sb_fail(SB_ERR_FORMAT, "%s: %s: block %zu has '%c' bits, possible are 1 to 8", path, name, k, digits[k]);
+      return sb_fail(SB_ERR_FORMAT, "%s: %s: block %zu has '%c' bits, possible are 1 to 8", path, name, k,
+                     digits[k]);
     m->bits[matrix->first_block + k] = (uint8_t)(digits[k] - '0');
   }
   return SB_OK;
@@ -77,19 +83,24 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   json_int_t rows = 0, cols = 0;
   const json_t *matrices = json_object_get(json, "matrices");
   size_t expected = m->config.layers * SB_LINEARS;
-  if (json_unpack((json_t *)json, "{s:s, s:i, s:[I, I], s:b}", "format", &format, "version", &version, "block", &rows, &cols, "symmetric",
-                  &symmetric) != 0 ||
+  if (json_unpack((json_t *)json, "{s:s, s:i, s:[I, I], s:b}", "format", &format, "version", &version,
+                  "block", &rows, &cols, "symmetric", &symmetric) != 0 ||
       strcmp(format, FORMAT) != 0 || !json_is_array(matrices))
-    return sb_fail(SB_ERR_FORMAT, "%s: not an allocation file of shardbits (quantize --allocation writes one)", path);
-  if (version != VERSION) return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %d, this program reads %d", path, version, VERSION);
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: not an allocation file of shardbits (quantize --allocation writes one)", path);
+  if (version != VERSION)
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %d, this program reads %d", path, version, VERSION);
   if ((size_t)rows != m->blocking.rows || (size_t)cols != m->blocking.cols)
-    return sb_fail(SB_ERR_FORMAT, "%s: made for blocks of %lldx%lld; run with --block %lldx%lld", path, (long long)rows, (long long)cols,
-                   (long long)rows, (long long)cols);
+    return sb_fail(SB_ERR_FORMAT, "%s: made for blocks of %lldx%lld; run with --block %lldx%lld", path,
+                   (long long)rows, (long long)cols, (long long)rows, (long long)cols);
   if (symmetric != (m->blocking.symmetry == SB_SYMMETRIC))
-    return sb_fail(SB_ERR_FORMAT, "%s: made for %s grids; %s --symmetric", path, symmetric ? "symmetric" : "asymmetric", symmetric ? "add" : "drop");
+    return sb_fail(SB_ERR_FORMAT, "%s: made for %s grids; %s --symmetric", path,
+                   symmetric ? "symmetric" : "asymmetric", symmetric ? "add" : "drop");
   if (json_array_size(matrices) != expected)
-    return sb_fail(SB_ERR_FORMAT, "%s: made for another model: %zu matrices where this one has %zu", path, json_array_size(matrices), expected);
-  for (size_t i = 0; i < expected; i++) SB_TRY(read_matrix(m, path, &m->matrices[i], json_array_get(matrices, i)));
+    return sb_fail(SB_ERR_FORMAT, "%s: made for another model: %zu matrices where this one has %zu", path,
+                   json_array_size(matrices), expected);
+  for (size_t i = 0; i < expected; i++)
+    SB_TRY(read_matrix(m, path, &m->matrices[i], json_array_get(matrices, i)));
   return SB_OK;
 }
 

@@ -12,8 +12,8 @@
 
 /* Writes the model's bit map, complete or not at all. Rank 0 writes; collective. */
 sb_status sb_allocation_write(const sb_model *model, const char *path);
-/* Sets the model's bit map from a file made for the same matrices, block size and kind of grid; SB_ERR_FORMAT says what
- * differs. Collective. */
+/* Sets the model's bit map from a file made for the same matrices, block size and kind of grid; SB_ERR_FORMAT
+ * says what differs. Collective. */
 sb_status sb_allocation_read(sb_model *model, const char *path);
 
 #endif

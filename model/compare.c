@@ -1,4 +1,5 @@
-/* Two models on the same tokens: Kullback-Leibler divergence and top-1 agreement, chunk by chunk of the vocabulary. */
+/* Two models on the same tokens: Kullback-Leibler divergence and top-1 agreement, chunk by chunk of the
+ * vocabulary. */
 #include "base/memory.h"
 #include "model/pass_impl.h"
 #include "mpi/exact.h"
@@ -18,13 +19,15 @@ static sb_status chunk(compare *z, size_t wave, const void *ours, const void *th
     size_t row = s * p->T;
     SB_TRY(sb_head_logits(p, ours, nv, s, p->logits));
     SB_TRY(sb_head_logits(z->ref, theirs, nv, s, z->ref->logits));
-    SB_TRY(p->backend->op->kl_chunk(p->backend, p->stream, z->kl + row, z->ref->logits, z->ref->lse + row, p->logits, p->lse + row, p->T, nv));
+    SB_TRY(p->backend->op->kl_chunk(p->backend, p->stream, z->kl + row, z->ref->logits, z->ref->lse + row,
+                                    p->logits, p->lse + row, p->T, nv));
   }
   return p->backend->op->sync(p->backend, p->stream);
 }
 
-/* Both models' heads side by side. Chunks of both are cut alike where the layers have equal sizes, which the source
- * precision of a quantized model does not promise: so the reference's chunking is checked, not assumed. */
+/* Both models' heads side by side. Chunks of both are cut alike where the layers have equal sizes, which the
+ * source precision of a quantized model does not promise: so the reference's chunking is checked, not
+ * assumed. */
 static sb_status sweep(compare *z, size_t wave) {
   sb_pass *p = z->pass, *r = z->ref;
   sb_walk ours = {p->model->store, p->model->head_first, p->model->head_count, false, 0};
@@ -36,7 +39,8 @@ static sb_status sweep(compare *z, size_t wave) {
     if (status == SB_OK) status = sb_walk_enter(&theirs, &ref_group, &ref_image);
     if (status == SB_OK) status = sb_head_chunk(p, group, image, &v0, &nv, &weights);
     if (status == SB_OK) status = sb_head_chunk(r, ref_group, ref_image, &ref_v0, &ref_nv, &ref_weights);
-    if (status == SB_OK && (v0 != ref_v0 || nv != ref_nv)) status = sb_fail(SB_ERR_INTERNAL, "the heads of the two models are cut differently");
+    if (status == SB_OK && (v0 != ref_v0 || nv != ref_nv))
+      status = sb_fail(SB_ERR_INTERNAL, "the heads of the two models are cut differently");
     if (status == SB_OK) status = chunk(z, wave, weights, ref_weights, nv);
     SB_AGREE(p->model->world, status);
     SB_TRY(sb_walk_leave(&ours));

@@ -1,5 +1,5 @@
-/* The ends of the model: embedding, final norm, LM head with the cross-entropy, in chunks of the vocabulary. No rank
- * ever holds more than a chunk of the table or of the logits. */
+/* The ends of the model: embedding, final norm, LM head with the cross-entropy, in chunks of the vocabulary.
+ * No rank ever holds more than a chunk of the table or of the logits. */
 #include <math.h>
 #include <string.h>
 
@@ -12,8 +12,10 @@ static const sb_place *place_of(const sb_model *m, size_t group) {
 
 size_t sb_head_largest_chunk(const sb_model *m) {
   size_t largest = 0;
-  for (size_t i = 0; i < m->head_count; i++) largest = sb_max_size(largest, place_of(m, m->head_first + i)->rows);
-  for (size_t i = 0; i < m->embed_count; i++) largest = sb_max_size(largest, place_of(m, m->embed_first + i)->rows);
+  for (size_t i = 0; i < m->head_count; i++)
+    largest = sb_max_size(largest, place_of(m, m->head_first + i)->rows);
+  for (size_t i = 0; i < m->embed_count; i++)
+    largest = sb_max_size(largest, place_of(m, m->embed_first + i)->rows);
   return largest;
 }
 
@@ -22,7 +24,8 @@ static sb_status chunk_on_device(sb_pass *p, const sb_place *place, const void *
   sb_backend *b = p->backend;
   *out = sb_place_image(p->model, place, image);
   if (b->unified) return SB_OK;
-  SB_TRY(b->op->upload(b, p->stream, p->chunk_source, *out, place->rows * sb_model_row_bytes(p->model, place->tensor)));
+  SB_TRY(b->op->upload(b, p->stream, p->chunk_source, *out,
+                       place->rows * sb_model_row_bytes(p->model, place->tensor)));
   *out = p->chunk_source;
   return SB_OK;
 }
@@ -44,8 +47,9 @@ static sb_status embed_chunk(sb_pass *p, size_t wave, const sb_place *place, con
   const void *table;
   SB_TRY(chunk_on_device(p, place, image, &table));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++)
-    SB_TRY(p->backend->op->embed(p->backend, p->stream, sb_pass_at(p, p->inputs[0], s, h), p->ids + s * p->T, table,
-                                 p->model->dtypes[place->tensor], p->T, h, place->first_row, place->rows));
+    SB_TRY(p->backend->op->embed(p->backend, p->stream, sb_pass_at(p, p->inputs[0], s, h), p->ids + s * p->T,
+                                 table, p->model->dtypes[place->tensor], p->T, h, place->first_row,
+                                 place->rows));
   return p->backend->op->sync(p->backend, p->stream);
 }
 
@@ -69,11 +73,13 @@ static sb_status norm(sb_pass *p, size_t wave, void *x, const void *image) {
   sb_backend *b = p->backend;
   const sb_place *place = place_of(p->model, p->model->norm_group);
   size_t h = p->model->config.hidden;
-  SB_TRY(b->op->upload(b, p->stream, p->raw_norm, sb_place_image(p->model, place, image), sb_model_row_bytes(p->model, place->tensor)));
-  SB_TRY(b->op->convert(b, p->stream, p->final_norm, SB_F32, p->raw_norm, p->model->dtypes[place->tensor], h));
+  SB_TRY(b->op->upload(b, p->stream, p->raw_norm, sb_place_image(p->model, place, image),
+                       sb_model_row_bytes(p->model, place->tensor)));
+  SB_TRY(
+      b->op->convert(b, p->stream, p->final_norm, SB_F32, p->raw_norm, p->model->dtypes[place->tensor], h));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++)
-    SB_TRY(b->op->rmsnorm(b, p->stream, sb_pass_at(p, p->normed, s, h), p->rstd + s * p->T, sb_pass_at(p, x, s, h), p->final_norm, p->T,
-                          h, (float)p->model->config.rms_eps));
+    SB_TRY(b->op->rmsnorm(b, p->stream, sb_pass_at(p, p->normed, s, h), p->rstd + s * p->T,
+                          sb_pass_at(p, x, s, h), p->final_norm, p->T, h, (float)p->model->config.rms_eps));
   return b->op->sync(b, p->stream);
 }
 
@@ -86,7 +92,8 @@ sb_status sb_head_norm(sb_pass *p, size_t wave, void *x) {
   return sb_store_release(store, p->model->norm_group);
 }
 
-sb_status sb_head_chunk(sb_pass *p, size_t group, const void *image, size_t *v0, size_t *nv, const void **weights) {
+sb_status sb_head_chunk(sb_pass *p, size_t group, const void *image, size_t *v0, size_t *nv,
+                        const void **weights) {
   sb_backend *b = p->backend;
   const sb_place *place = place_of(p->model, group);
   sb_dtype dtype = p->model->dtypes[place->tensor];
@@ -94,7 +101,8 @@ sb_status sb_head_chunk(sb_pass *p, size_t group, const void *image, size_t *v0,
   *nv = place->rows;
   SB_TRY(chunk_on_device(p, place, image, weights));
   if (dtype == b->weight) return SB_OK;
-  SB_TRY(b->op->convert(b, p->stream, p->chunk, b->weight, *weights, dtype, place->rows * p->model->config.hidden));
+  SB_TRY(b->op->convert(b, p->stream, p->chunk, b->weight, *weights, dtype,
+                        place->rows * p->model->config.hidden));
   *weights = p->chunk;
   return SB_OK;
 }
@@ -102,8 +110,8 @@ sb_status sb_head_chunk(sb_pass *p, size_t group, const void *image, size_t *v0,
 sb_status sb_head_logits(sb_pass *p, const void *weights, size_t nv, size_t s, float *logits) {
   sb_backend *b = p->backend;
   size_t h = p->model->config.hidden;
-  return b->op->gemm(b, p->stream, false, true, p->T, nv, h, 1.0f, sb_pass_at(p, p->normed, s, h), b->act, h, weights, b->weight, h, 0.0f,
-                     logits, SB_F32, nv);
+  return b->op->gemm(b, p->stream, false, true, p->T, nv, h, 1.0f, sb_pass_at(p, p->normed, s, h), b->act, h,
+                     weights, b->weight, h, 0.0f, logits, SB_F32, nv);
 }
 
 /* What a sweep over the chunks of the head does with each. */
@@ -129,8 +137,9 @@ static sb_status xent_forward(sb_pass *p, size_t wave, const void *weights, size
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
     size_t row = s * p->T;
     SB_TRY(sb_head_logits(p, weights, nv, s, p->logits));
-    SB_TRY(p->backend->op->xent_chunk(p->backend, p->stream, p->row_max + row, p->row_sum + row, p->target_logit + row, p->argmax + row,
-                                      p->logits, p->targets + row, p->T, v0, nv));
+    SB_TRY(p->backend->op->xent_chunk(p->backend, p->stream, p->row_max + row, p->row_sum + row,
+                                      p->target_logit + row, p->argmax + row, p->logits, p->targets + row,
+                                      p->T, v0, nv));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 1.0 / (double)p->model->head_count);
   }
@@ -183,9 +192,10 @@ static sb_status xent_backward(sb_pass *p, size_t wave, const void *weights, siz
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
     size_t row = s * p->T;
     SB_TRY(sb_head_logits(p, weights, nv, s, p->logits));
-    SB_TRY(b->op->xent_back_chunk(b, p->stream, p->logits, p->lse + row, p->targets + row, scale, p->T, v0, nv));
-    SB_TRY(b->op->gemm(b, p->stream, false, false, p->T, h, nv, 1.0f, p->logits, SB_F32, nv, weights, b->weight, h, beta,
-                       sb_pass_at(p, p->normed_grads, s, h), b->act, h));
+    SB_TRY(
+        b->op->xent_back_chunk(b, p->stream, p->logits, p->lse + row, p->targets + row, scale, p->T, v0, nv));
+    SB_TRY(b->op->gemm(b, p->stream, false, false, p->T, h, nv, 1.0f, p->logits, SB_F32, nv, weights,
+                       b->weight, h, beta, sb_pass_at(p, p->normed_grads, s, h), b->act, h));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 3.0 / (double)p->model->head_count);
   }
@@ -197,8 +207,9 @@ static sb_status norm_back(sb_pass *p, size_t wave, void *x) {
   size_t h = p->model->config.hidden, count = sb_pass_wave_count(p, wave);
   SB_TRY(b->op->zero(b, p->stream, p->grads, count * p->T * h * sb_dtype_size(b->act)));
   for (size_t s = 0; s < count; s++)
-    SB_TRY(b->op->rmsnorm_back(b, p->stream, sb_pass_at(p, p->grads, s, h), NULL, sb_pass_at(p, p->normed_grads, s, h), sb_pass_at(p, x, s, h),
-                               p->final_norm, p->rstd + s * p->T, p->T, h));
+    SB_TRY(b->op->rmsnorm_back(b, p->stream, sb_pass_at(p, p->grads, s, h), NULL,
+                               sb_pass_at(p, p->normed_grads, s, h), sb_pass_at(p, x, s, h), p->final_norm,
+                               p->rstd + s * p->T, p->T, h));
   return b->op->sync(b, p->stream);
 }
 

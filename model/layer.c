@@ -5,13 +5,23 @@
 void sb_linear_shape(const sb_config *config, sb_linear which, size_t *rows, size_t *cols) {
   size_t q = config->heads * config->head_dim, kv = config->kv_heads * config->head_dim;
   switch (which) {
-  case SB_LINEAR_Q: *rows = q, *cols = config->hidden; return;
+  case SB_LINEAR_Q:
+    *rows = q, *cols = config->hidden;
+    return;
   case SB_LINEAR_K:
-  case SB_LINEAR_V: *rows = kv, *cols = config->hidden; return;
-  case SB_LINEAR_O: *rows = config->hidden, *cols = q; return;
+  case SB_LINEAR_V:
+    *rows = kv, *cols = config->hidden;
+    return;
+  case SB_LINEAR_O:
+    *rows = config->hidden, *cols = q;
+    return;
   case SB_LINEAR_GATE:
-  case SB_LINEAR_UP: *rows = config->intermediate, *cols = config->hidden; return;
-  default: *rows = config->hidden, *cols = config->intermediate; return;
+  case SB_LINEAR_UP:
+    *rows = config->intermediate, *cols = config->hidden;
+    return;
+  default:
+    *rows = config->hidden, *cols = config->intermediate;
+    return;
   }
 }
 
@@ -25,7 +35,8 @@ struct sb_layer_work {
   float *g;
 };
 
-/* The buffers as one table: where the pointer lives, how many elements a token, whether of activations or f32. */
+/* The buffers as one table: where the pointer lives, how many elements a token, whether of activations or
+ * f32. */
 typedef struct buffer {
   size_t place, per_token;
   bool f32, backward;
@@ -37,12 +48,12 @@ static void describe(const sb_config *c, buffer out[BUFFERS]) {
   size_t h = c->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, i = c->intermediate;
 #define PLACE(field) offsetof(sb_layer_work, field)
   const buffer table[BUFFERS] = {
-      {PLACE(n1), h, false, false},      {PLACE(q), q, false, false},     {PLACE(k), kv, false, false},
-      {PLACE(v), kv, false, false},      {PLACE(o), q, false, false},     {PLACE(x1), h, false, false},
-      {PLACE(n2), h, false, false},      {PLACE(gate), i, false, false},  {PLACE(up), i, false, false},
-      {PLACE(rstd1), 1, true, false},    {PLACE(rstd2), 1, true, false},  {PLACE(lse), c->heads, true, false},
-      {PLACE(d_o), q, false, true},      {PLACE(dq), q, false, true},     {PLACE(dk), kv, false, true},
-      {PLACE(dv), kv, false, true},      {PLACE(dn), h, false, true},     {PLACE(d_act), i, false, true},
+      {PLACE(n1), h, false, false},   {PLACE(q), q, false, false},    {PLACE(k), kv, false, false},
+      {PLACE(v), kv, false, false},   {PLACE(o), q, false, false},    {PLACE(x1), h, false, false},
+      {PLACE(n2), h, false, false},   {PLACE(gate), i, false, false}, {PLACE(up), i, false, false},
+      {PLACE(rstd1), 1, true, false}, {PLACE(rstd2), 1, true, false}, {PLACE(lse), c->heads, true, false},
+      {PLACE(d_o), q, false, true},   {PLACE(dq), q, false, true},    {PLACE(dk), kv, false, true},
+      {PLACE(dv), kv, false, true},   {PLACE(dn), h, false, true},    {PLACE(d_act), i, false, true},
   };
 #undef PLACE
   for (size_t b = 0; b < BUFFERS; b++) out[b] = table[b];
@@ -78,10 +89,12 @@ sb_status sb_layer_work_create(sb_backend *backend, const sb_config *config, siz
   for (size_t b = 0; b < BUFFERS; b++) {
     if (table[b].backward && !with_backward) continue;
     size_t bytes = T * table[b].per_token * (table[b].f32 ? sizeof(float) : sb_dtype_size(backend->act));
-    SB_GO(backend->op->alloc(backend, bytes, "activations of one layer", (void **)((char *)*out + table[b].place)));
+    SB_GO(backend->op->alloc(backend, bytes, "activations of one layer",
+                             (void **)((char *)*out + table[b].place)));
   }
   if (with_backward)
-    SB_GO(backend->op->alloc(backend, largest_matrix(config) * sizeof(float), "gradient of one matrix", (void **)&(*out)->g));
+    SB_GO(backend->op->alloc(backend, largest_matrix(config) * sizeof(float), "gradient of one matrix",
+                             (void **)&(*out)->g));
 done:
   if (status != SB_OK) sb_layer_work_free(out);
   return status;
@@ -92,7 +105,8 @@ void sb_layer_work_free(sb_layer_work **work) {
   if (!w) return;
   buffer table[BUFFERS];
   describe(&(sb_config){0}, table);
-  for (size_t b = 0; b < BUFFERS; b++) w->backend->op->free(w->backend, *(void **)((char *)w + table[b].place));
+  for (size_t b = 0; b < BUFFERS; b++)
+    w->backend->op->free(w->backend, *(void **)((char *)w + table[b].place));
   w->backend->op->free(w->backend, w->g);
   sb_free(work);
 }
@@ -111,26 +125,26 @@ typedef struct scope {
 static sb_status apply(const scope *z, sb_linear which, void *y, const void *x, bool add) {
   size_t rows, cols;
   sb_linear_shape(z->c, which, &rows, &cols);
-  return z->b->op->gemm(z->b, z->s, false, true, z->T, rows, cols, 1.0f, x, z->b->act, cols, z->w->linear[which],
-                        z->b->weight, cols, add ? 1.0f : 0.0f, y, z->b->act, rows);
+  return z->b->op->gemm(z->b, z->s, false, true, z->T, rows, cols, 1.0f, x, z->b->act, cols,
+                        z->w->linear[which], z->b->weight, cols, add ? 1.0f : 0.0f, y, z->b->act, rows);
 }
 
 /* dx[T, cols] = dy[T, rows] W (+ dx where `add`) */
 static sb_status apply_back(const scope *z, sb_linear which, void *dx, const void *dy, bool add) {
   size_t rows, cols;
   sb_linear_shape(z->c, which, &rows, &cols);
-  return z->b->op->gemm(z->b, z->s, false, false, z->T, cols, rows, 1.0f, dy, z->b->act, rows, z->w->linear[which],
-                        z->b->weight, cols, add ? 1.0f : 0.0f, dx, z->b->act, cols);
+  return z->b->op->gemm(z->b, z->s, false, false, z->T, cols, rows, 1.0f, dy, z->b->act, rows,
+                        z->w->linear[which], z->b->weight, cols, add ? 1.0f : 0.0f, dx, z->b->act, cols);
 }
 
 /* g[rows, cols] = dy' x, handed to the hook */
-static sb_status gradient(const scope *z, sb_linear which, float *g, const void *dy, const void *x, sb_gradient_hook hook,
-                          void *context) {
+static sb_status gradient(const scope *z, sb_linear which, float *g, const void *dy, const void *x,
+                          sb_gradient_hook hook, void *context) {
   size_t rows, cols;
   if (!hook) return SB_OK;
   sb_linear_shape(z->c, which, &rows, &cols);
-  SB_TRY(z->b->op->gemm(z->b, z->s, true, false, rows, cols, z->T, 1.0f, dy, z->b->act, rows, x, z->b->act, cols, 0.0f, g,
-                        SB_F32, cols));
+  SB_TRY(z->b->op->gemm(z->b, z->s, true, false, rows, cols, z->T, 1.0f, dy, z->b->act, rows, x, z->b->act,
+                        cols, 0.0f, g, SB_F32, cols));
   return hook(context, z->s, which, g);
 }
 
@@ -138,7 +152,8 @@ static sb_status gradient(const scope *z, sb_linear which, float *g, const void 
 static sb_status forward_to_gate(const scope *z, sb_layer_work *k, const void *x) {
   const sb_backend_ops *op = z->b->op;
   const sb_config *c = z->c;
-  SB_TRY(op->rmsnorm(z->b, z->s, k->n1, k->rstd1, x, z->w->attention_norm, z->T, c->hidden, (float)c->rms_eps));
+  SB_TRY(
+      op->rmsnorm(z->b, z->s, k->n1, k->rstd1, x, z->w->attention_norm, z->T, c->hidden, (float)c->rms_eps));
   SB_TRY(apply(z, SB_LINEAR_Q, k->q, k->n1, false));
   SB_TRY(apply(z, SB_LINEAR_K, k->k, k->n1, false));
   SB_TRY(apply(z, SB_LINEAR_V, k->v, k->n1, false));
@@ -152,8 +167,9 @@ static sb_status forward_to_gate(const scope *z, sb_layer_work *k, const void *x
   return apply(z, SB_LINEAR_UP, k->up, k->n2, false);
 }
 
-sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_config *config, const sb_layer_weights *weights,
-                           const float *cos_sin, sb_layer_work *work, void *y, const void *x, size_t T) {
+sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_config *config,
+                           const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
+                           void *y, const void *x, size_t T) {
   const scope z = {backend, stream, config, weights, cos_sin, T};
   SB_TRY(forward_to_gate(&z, work, x));
   SB_TRY(backend->op->swiglu(backend, stream, work->gate, work->gate, work->up, T * config->intermediate));
@@ -161,30 +177,33 @@ sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_confi
   return apply(&z, SB_LINEAR_DOWN, y, work->gate, true);
 }
 
-sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_config *config, const sb_layer_weights *weights,
-                            const float *cos_sin, sb_layer_work *work, void *dy, const void *x, size_t T,
-                            sb_gradient_hook hook, void *context) {
+sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_config *config,
+                            const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
+                            void *dy, const void *x, size_t T, sb_gradient_hook hook, void *context) {
   const scope z = {backend, stream, config, weights, cos_sin, T};
   const sb_backend_ops *op = backend->op;
   sb_layer_work *k = work;
   size_t h = config->hidden, d = config->head_dim;
   SB_TRY(forward_to_gate(&z, k, x));
 
-  /* MLP. swiglu_back leaves d gate in gate's place, d up in up's, and the product that W_down saw in d_act's. */
+  /* MLP. swiglu_back leaves d gate in gate's place, d up in up's, and the product that W_down saw in d_act's.
+   */
   SB_TRY(apply_back(&z, SB_LINEAR_DOWN, k->d_act, dy, false));
-  SB_TRY(op->swiglu_back(backend, stream, k->gate, k->up, k->d_act, k->d_act, k->gate, k->up, T * config->intermediate));
+  SB_TRY(op->swiglu_back(backend, stream, k->gate, k->up, k->d_act, k->d_act, k->gate, k->up,
+                         T * config->intermediate));
   SB_TRY(gradient(&z, SB_LINEAR_DOWN, k->g, dy, k->d_act, hook, context));
   SB_TRY(gradient(&z, SB_LINEAR_GATE, k->g, k->gate, k->n2, hook, context));
   SB_TRY(gradient(&z, SB_LINEAR_UP, k->g, k->up, k->n2, hook, context));
   SB_TRY(apply_back(&z, SB_LINEAR_GATE, k->dn, k->gate, false));
   SB_TRY(apply_back(&z, SB_LINEAR_UP, k->dn, k->up, true));
-  SB_TRY(op->rmsnorm_back(backend, stream, dy, NULL, k->dn, k->x1, z.w->mlp_norm, k->rstd2, T, h)); /* dy is now d x1 */
+  SB_TRY(op->rmsnorm_back(backend, stream, dy, NULL, k->dn, k->x1, z.w->mlp_norm, k->rstd2, T,
+                          h)); /* dy is now d x1 */
 
   /* Attention. */
   SB_TRY(gradient(&z, SB_LINEAR_O, k->g, dy, k->o, hook, context));
   SB_TRY(apply_back(&z, SB_LINEAR_O, k->d_o, dy, false));
-  SB_TRY(op->attention_back(backend, stream, k->dq, k->dk, k->dv, k->d_o, k->o, k->lse, k->q, k->k, k->v, T, config->heads,
-                            config->kv_heads, d));
+  SB_TRY(op->attention_back(backend, stream, k->dq, k->dk, k->dv, k->d_o, k->o, k->lse, k->q, k->k, k->v, T,
+                            config->heads, config->kv_heads, d));
   SB_TRY(op->rope(backend, stream, k->dq, cos_sin, T, config->heads, d, true));
   SB_TRY(op->rope(backend, stream, k->dk, cos_sin, T, config->kv_heads, d, true));
   SB_TRY(gradient(&z, SB_LINEAR_Q, k->g, k->dq, k->n1, hook, context));

@@ -3,8 +3,8 @@
  *   n1 = rmsnorm(x) w1;  q, k, v = n1 Wq', n1 Wk', n1 Wv';  q, k = rope(q), rope(k);  o = attention(q, k, v)
  *   x1 = x + o Wo';      n2 = rmsnorm(x1) w2;               y = x1 + (silu(n2 Wg') * (n2 Wu')) Wd'
  *
- * Everything here is local, in device memory, in the order of one stream. T is the number of tokens of the sequence;
- * activations are of the backend's type `act`, weights of its type `weight` (kernels/backend.h). */
+ * Everything here is local, in device memory, in the order of one stream. T is the number of tokens of the
+ * sequence; activations are of the backend's type `act`, weights of its type `weight` (kernels/backend.h). */
 #ifndef SB_MODEL_LAYER_H
 #define SB_MODEL_LAYER_H
 
@@ -39,7 +39,8 @@ typedef struct sb_layer_weights {
 /* Scratch of one sequence through one layer; memory linear in T. */
 typedef struct sb_layer_work sb_layer_work;
 
-/* `with_backward` adds the buffers of the backward pass, among them one gradient of the largest matrix (f32). */
+/* `with_backward` adds the buffers of the backward pass, among them one gradient of the largest matrix (f32).
+ */
 sb_status sb_layer_work_create(sb_backend *backend, const sb_config *config, size_t T, bool with_backward,
                                sb_layer_work **out);
 void sb_layer_work_free(sb_layer_work **work);
@@ -47,17 +48,18 @@ void sb_layer_work_free(sb_layer_work **work);
 size_t sb_layer_work_bytes(const sb_backend *backend, const sb_config *config, size_t T, bool with_backward);
 
 /* y[T, hidden] = layer(x[T, hidden]); y may be x. cos_sin: f32 [T, head_dim/2, 2]. */
-sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_config *config, const sb_layer_weights *weights,
-                           const float *cos_sin, sb_layer_work *work, void *y, const void *x, size_t T);
+sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_config *config,
+                           const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
+                           void *y, const void *x, size_t T);
 
 /* Called once for every matrix, as soon as its gradient is there. g is f32 [rows, cols] on the device and is
  * overwritten by the next matrix: queue on `stream` what reads it. */
 typedef sb_status (*sb_gradient_hook)(void *context, sb_stream stream, sb_linear which, const float *g);
 
-/* Given dy = dL/dy [T, hidden] and the layer's input x, recomputes the layer and overwrites dy with dL/dx. `hook` gets
- * the gradients of the matrices; NULL when only dL/dx is wanted. */
-sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_config *config, const sb_layer_weights *weights,
-                            const float *cos_sin, sb_layer_work *work, void *dy, const void *x, size_t T,
-                            sb_gradient_hook hook, void *context);
+/* Given dy = dL/dy [T, hidden] and the layer's input x, recomputes the layer and overwrites dy with dL/dx.
+ * `hook` gets the gradients of the matrices; NULL when only dL/dx is wanted. */
+sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_config *config,
+                            const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
+                            void *dy, const void *x, size_t T, sb_gradient_hook hook, void *context);
 
 #endif

@@ -20,14 +20,17 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
   if (!r->check_finite) return SB_OK;
   size_t count = rows * t->cols, bad = sb_finite_first_bad(data, m->dtypes[place->tensor], count);
   if (bad < count)
-    return sb_fail(SB_ERR_NUMERIC, "%s: %s[%zu, %zu] is not a finite number; the weights are damaged, fetch or convert them again", info->file,
-                   t->name, first + bad / t->cols, bad % t->cols);
+    return sb_fail(
+        SB_ERR_NUMERIC,
+        "%s: %s[%zu, %zu] is not a finite number; the weights are damaged, fetch or convert them again",
+        info->file, t->name, first + bad / t->cols, bad % t->cols);
   return SB_OK;
 }
 
 static sb_status read_types(sb_model *m, const sb_safetensors *weights) {
   SB_TRY(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
-  for (size_t i = 0; i < m->arch.count; i++) m->dtypes[i] = sb_safetensors_find(weights, m->arch.tensors[i].name)->dtype;
+  for (size_t i = 0; i < m->arch.count; i++)
+    m->dtypes[i] = sb_safetensors_find(weights, m->arch.tensors[i].name)->dtype;
   return SB_OK;
 }
 
@@ -39,7 +42,8 @@ static sb_status describe(sb_model *m, const char *folder, sb_safetensors **weig
   return read_types(m, *weights);
 }
 
-sb_status sb_model_load(const sb_world *world, const char *folder, sb_blocking blocking, bool check_finite, sb_model **out) {
+sb_status sb_model_load(const sb_world *world, const char *folder, sb_blocking blocking, bool check_finite,
+                        sb_model **out) {
   sb_safetensors *weights = NULL;
   sb_status status = sb_alloc(out, 1, sizeof **out, "model");
   SB_AGREE(world, status);

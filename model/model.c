@@ -11,8 +11,8 @@ size_t sb_model_row_bytes(const sb_model *m, size_t tensor) {
   return m->arch.tensors[tensor].cols * sb_dtype_size(m->dtypes[tensor]);
 }
 
-/* Vocabulary rows of one chunk: about as many bytes as a decoder layer, a multiple of the unit, and not so many that the
- * logits of a sequence become the largest buffer. */
+/* Vocabulary rows of one chunk: about as many bytes as a decoder layer, a multiple of the unit, and not so
+ * many that the logits of a sequence become the largest buffer. */
 static size_t chunk_rows(const sb_model *m, size_t table) {
   size_t layer_bytes = 0, unit = m->blocking.rows;
   for (size_t i = 0; i < m->arch.count; i++)
@@ -21,7 +21,6 @@ static size_t chunk_rows(const sb_model *m, size_t table) {
   rows = sb_min_size(rows, CHUNK_ROWS_MAX) / unit * unit;
   return sb_min_size(sb_max_size(rows, unit), m->arch.tensors[table].rows);
 }
-
 
 static size_t unit_rows(const sb_model *m, const sb_model_tensor *t) {
   return t->rank == 1 ? t->rows : m->blocking.rows;
@@ -60,14 +59,22 @@ static size_t find_tensor(const sb_model *m, sb_role role) {
 
 sb_linear sb_linear_of_role(sb_role role) {
   switch (role) {
-  case SB_ROLE_Q: return SB_LINEAR_Q;
-  case SB_ROLE_K: return SB_LINEAR_K;
-  case SB_ROLE_V: return SB_LINEAR_V;
-  case SB_ROLE_O: return SB_LINEAR_O;
-  case SB_ROLE_GATE: return SB_LINEAR_GATE;
-  case SB_ROLE_UP: return SB_LINEAR_UP;
-  case SB_ROLE_DOWN: return SB_LINEAR_DOWN;
-  default: return SB_LINEARS;
+  case SB_ROLE_Q:
+    return SB_LINEAR_Q;
+  case SB_ROLE_K:
+    return SB_LINEAR_K;
+  case SB_ROLE_V:
+    return SB_LINEAR_V;
+  case SB_ROLE_O:
+    return SB_LINEAR_O;
+  case SB_ROLE_GATE:
+    return SB_LINEAR_GATE;
+  case SB_ROLE_UP:
+    return SB_LINEAR_UP;
+  case SB_ROLE_DOWN:
+    return SB_LINEAR_DOWN;
+  default:
+    return SB_LINEARS;
   }
 }
 
@@ -118,7 +125,8 @@ done:
 
 sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *context) {
   const sb_arch *arch = &m->arch;
-  size_t embed = find_tensor(m, SB_ROLE_EMBED), head = find_tensor(m, SB_ROLE_LM_HEAD), norm = find_tensor(m, SB_ROLE_FINAL_NORM);
+  size_t embed = find_tensor(m, SB_ROLE_EMBED), head = find_tensor(m, SB_ROLE_LM_HEAD),
+         norm = find_tensor(m, SB_ROLE_FINAL_NORM);
   size_t most = arch->count + arch->tensors[embed].rows / m->blocking.rows + 2;
   if (head != SIZE_MAX) most += arch->tensors[head].rows / m->blocking.rows + 2;
   SB_AGREE(m->world, sb_alloc(&m->places, most, sizeof *m->places, "places of the tensors"));
@@ -168,7 +176,8 @@ sb_status sb_model_visit_owned(sb_model *m, sb_unit_visitor visit, void *context
     sb_store_owned(m->store, g, m->world->rank, &first, &end);
     for (size_t p = m->group_place[g]; p < m->group_place[g + 1]; p++) {
       const sb_place *place = &m->places[p];
-      size_t from = sb_max_size(first, place->first_unit), to = sb_min_size(end, place->first_unit + place->units);
+      size_t from = sb_max_size(first, place->first_unit),
+             to = sb_min_size(end, place->first_unit + place->units);
       for (size_t u = from; u < to; u++)
         SB_TRY(visit(context, m, place, u - place->first_unit, sb_store_unit(m->store, g, u)));
     }
@@ -183,7 +192,8 @@ static size_t blocks_before(const sb_model *m, size_t layer, size_t unit) {
     const sb_place *place = &m->places[p];
     sb_linear which = sb_linear_of_role(m->arch.tensors[place->tensor].role);
     if (which == SB_LINEARS || unit <= place->first_unit) continue;
-    blocks += sb_min_size(unit - place->first_unit, place->units) * sb_grid_block_cols(&sb_model_matrix(m, layer, which)->grid);
+    blocks += sb_min_size(unit - place->first_unit, place->units) *
+              sb_grid_block_cols(&sb_model_matrix(m, layer, which)->grid);
   }
   return blocks;
 }
@@ -214,8 +224,8 @@ void sb_model_get_bits(const sb_model *m, uint8_t *owned) {
   }
 }
 
-/* The owned runs of one rank are scattered over the layers, so the ranks' parts travel rank after rank and are dealt out
- * on arrival: one all-gather of `blocks` bytes. */
+/* The owned runs of one rank are scattered over the layers, so the ranks' parts travel rank after rank and
+ * are dealt out on arrival: one all-gather of `blocks` bytes. */
 sb_status sb_model_set_bits(sb_model *m, const uint8_t *owned) {
   sb_status status = SB_OK;
   int size = m->world->size;

@@ -1,13 +1,15 @@
-/* A model spread over the ranks: which tensor lies where in the parameter store, how its matrices are coded, and how a
- * group of the store becomes weights on a device.
+/* A model spread over the ranks: which tensor lies where in the parameter store, how its matrices are coded,
+ * and how a group of the store becomes weights on a device.
  *
- * Groups of the store, in order: the chunks of the embedding (runs of vocabulary rows, none larger than a decoder layer
- * needs to be), the decoder layers, the final norm, the chunks of the LM head (none when it is tied to the embedding).
- * Units are runs of `block_rows` rows of one tensor; a norm is one unit. So a tensor's units, one after another, are its
- * rows in order, and a layer's image is its tensors in the order of model/arch.h.
+ * Groups of the store, in order: the chunks of the embedding (runs of vocabulary rows, none larger than a
+ * decoder layer needs to be), the decoder layers, the final norm, the chunks of the LM head (none when it is
+ * tied to the embedding). Units are runs of `block_rows` rows of one tensor; a norm is one unit. So a
+ * tensor's units, one after another, are its rows in order, and a layer's image is its tensors in the order
+ * of model/arch.h.
  *
- * Blocks are numbered through the whole model: layer by layer, matrix by matrix (sb_linear), row-major inside. The bit
- * map (one byte a block) is replicated on every rank: 4.3 MB for 4.3 million blocks. All else is O(model / ranks). */
+ * Blocks are numbered through the whole model: layer by layer, matrix by matrix (sb_linear), row-major
+ * inside. The bit map (one byte a block) is replicated on every rank: 4.3 MB for 4.3 million blocks. All else
+ * is O(model / ranks). */
 #ifndef SB_MODEL_MODEL_H
 #define SB_MODEL_MODEL_H
 
@@ -36,7 +38,7 @@ typedef struct sb_blocking {
 
 /* A tensor's place in the store. A tensor cut into several groups (embedding, head) has one place a group. */
 typedef struct sb_place {
-  size_t tensor;     /* index into arch.tensors */
+  size_t tensor; /* index into arch.tensors */
   size_t group;
   size_t first_unit; /* within the group */
   size_t units;
@@ -72,9 +74,10 @@ typedef struct sb_model {
   uint8_t *bits;       /* [blocks], 0 = source precision; equal on all ranks */
 } sb_model;
 
-/* Reads a Hugging Face folder: every rank its own rows, nothing twice. All bits start at 0. With `check_finite`, every
- * weight is looked at, and NaN or infinity refused by tensor and index. Collective. */
-sb_status sb_model_load(const sb_world *world, const char *folder, sb_blocking blocking, bool check_finite, sb_model **out);
+/* Reads a Hugging Face folder: every rank its own rows, nothing twice. All bits start at 0. With
+ * `check_finite`, every weight is looked at, and NaN or infinity refused by tensor and index. Collective. */
+sb_status sb_model_load(const sb_world *world, const char *folder, sb_blocking blocking, bool check_finite,
+                        sb_model **out);
 /* Collective. */
 void sb_model_free(sb_model **model);
 
@@ -85,28 +88,32 @@ static inline const sb_matrix *sb_model_matrix(const sb_model *model, size_t lay
   return &model->matrices[layer * SB_LINEARS + (size_t)which];
 }
 
-/* Blocks of decoder layer `layer` owned by `rank`: [*first, *end). A contiguous run, because ownership of units is.
- * Local. */
+/* Blocks of decoder layer `layer` owned by `rank`: [*first, *end). A contiguous run, because ownership of
+ * units is. Local. */
 void sb_model_owned_blocks(const sb_model *model, size_t layer, int rank, size_t *first, size_t *end);
 /* Number of blocks this rank owns in all layers. Local. */
 size_t sb_model_owned_count(const sb_model *model);
 
-/* Gives every rank the bits that the owners chose: `owned` holds this rank's blocks, layer after layer. Collective. */
+/* Gives every rank the bits that the owners chose: `owned` holds this rank's blocks, layer after layer.
+ * Collective. */
 sb_status sb_model_set_bits(sb_model *model, const uint8_t *owned);
 /* The reverse, local: this rank's part of the bit map. */
 void sb_model_get_bits(const sb_model *model, uint8_t *owned);
 
-/* Building blocks for the loaders (model/load.c, model/packed.c): lays out places and groups for the given unit sizes,
- * creates the store, leaves its units to be filled. `unit_bytes(context, place, unit)` gives the size of a place's unit;
- * NULL means source rows. Collective. On failure *model is to be released by the caller. */
-typedef size_t (*sb_unit_bytes)(const void *context, const sb_model *model, const sb_place *place, size_t unit);
+/* Building blocks for the loaders (model/load.c, model/packed.c): lays out places and groups for the given
+ * unit sizes, creates the store, leaves its units to be filled. `unit_bytes(context, place, unit)` gives the
+ * size of a place's unit; NULL means source rows. Collective. On failure *model is to be released by the
+ * caller. */
+typedef size_t (*sb_unit_bytes)(const void *context, const sb_model *model, const sb_place *place,
+                                size_t unit);
 sb_status sb_model_lay_out(sb_model *model, sb_unit_bytes unit_bytes, const void *context);
 /* Bytes of one row of a tensor in its source type. Local. */
 size_t sb_model_row_bytes(const sb_model *model, size_t tensor);
 /* Rows of the tensor in a place's unit: [*first, *first + *count). Local. */
 void sb_place_rows(const sb_model *model, const sb_place *place, size_t unit, size_t *first, size_t *count);
 /* Calls `visit` for every unit this rank owns, in store order. Stops at the first failure. Local. */
-typedef sb_status (*sb_unit_visitor)(void *context, sb_model *model, const sb_place *place, size_t unit, void *data);
+typedef sb_status (*sb_unit_visitor)(void *context, sb_model *model, const sb_place *place, size_t unit,
+                                     void *data);
 sb_status sb_model_visit_owned(sb_model *model, sb_unit_visitor visit, void *context);
 
 #endif

@@ -1,17 +1,17 @@
 #include "model/output.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 #include "io/file.h"
+#include "io/json.h"
 #include "io/manifest.h"
 #include "io/outdir.h"
 #include "io/sections.h"
 #include "io/shards.h"
 #include "kernels/blockrow.h"
+#include "model/companions.h"
 #include "mpi/cleanup.h"
 #include "mpi/large.h"
 
@@ -59,7 +59,6 @@ static sb_status flush(shard *s) {
   return status;
 }
 
-
 static sb_status add_packed(shard *s, sb_model *m, const sb_place *place, size_t unit, const void *data) {
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
   const sb_matrix *matrix = sb_model_matrix(m, t->layer, sb_linear_of_role(t->role));
@@ -70,7 +69,8 @@ static sb_status add_packed(shard *s, sb_model *m, const sb_place *place, size_t
   size_t bytes = sb_blockrow_bytes(grid, unit, bits, m->blocking.symmetry);
   SB_TRY(sb_alloc_raw(&s->buffers[s->count], bytes, 1, "packed block row"));
   SB_TRY(sb_alloc(&s->sections[s->count], 1 + 3 * cols, sizeof(sb_section), "packed block row"));
-  sb_blockrow_encode(s->buffers[s->count], data, m->dtypes[place->tensor], grid, unit, bits, m->blocking.symmetry);
+  sb_blockrow_encode(s->buffers[s->count], data, m->dtypes[place->tensor], grid, unit, bits,
+                     m->blocking.symmetry);
   SB_TRY(sb_alloc(&parts, 1 + 3 * cols, sizeof *parts, "packed block row"));
   count = sb_blockrow_parts(parts, grid, unit, bits, m->blocking.symmetry);
   for (size_t i = 0; i < count; i++) s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};
@@ -94,11 +94,12 @@ static sb_status add_unit(void *context, sb_model *m, const sb_place *place, siz
   } else {
     size_t first, rows;
     sb_place_rows(m, place, unit, &first, &rows);
-    s->frames[s->count] = (sb_frame_in){.tensor = (uint32_t)place->tensor,
-                                        .row = (uint32_t)(m->arch.tensors[place->tensor].rank == 1 ? 0 : first / m->blocking.rows),
-                                        .filter = m->dtypes[place->tensor] == SB_F32 ? SB_FILTER_SPLIT32 : SB_FILTER_SPLIT16,
-                                        .raw = data,
-                                        .bytes = rows * sb_model_row_bytes(m, place->tensor)};
+    s->frames[s->count] = (sb_frame_in){
+        .tensor = (uint32_t)place->tensor,
+        .row = (uint32_t)(m->arch.tensors[place->tensor].rank == 1 ? 0 : first / m->blocking.rows),
+        .filter = m->dtypes[place->tensor] == SB_F32 ? SB_FILTER_SPLIT32 : SB_FILTER_SPLIT16,
+        .raw = data,
+        .bytes = rows * sb_model_row_bytes(m, place->tensor)};
     s->bytes += s->frames[s->count].bytes;
   }
   s->count++;
@@ -150,14 +151,9 @@ static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
 }
 
 static sb_status read_config(const char *source, json_t **out) {
-  char path[SB_PATH_MAX], *text = NULL;
-  size_t bytes;
-  json_error_t error;
+  char path[SB_PATH_MAX];
   SB_TRY(sb_path_join(path, source, "config.json"));
-  SB_TRY(sb_file_read_all(path, 16u << 20, &text, &bytes));
-  *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-  free(text);
-  return *out ? SB_OK : sb_fail(SB_ERR_FORMAT, "%s: line %d: %s", path, error.line, error.text);
+  return sb_json_read(path, out);
 }
 
 /* Content hash over the shards just written: they are opened again, which also proves that they can be. */
@@ -178,8 +174,8 @@ done:
   return status;
 }
 
-static sb_status write_manifest(const sb_model *m, const char *source, const char *folder, const sb_shard_stats *shards,
-                                sb_output_stats *stats) {
+static sb_status write_manifest(const sb_model *m, const char *source, const char *folder,
+                                const sb_shard_stats *shards, sb_output_stats *stats) {
   sb_status status = SB_OK;
   sb_manifest manifest = {0};
   json_t *config = NULL;
@@ -194,7 +190,8 @@ static sb_status write_manifest(const sb_model *m, const char *source, const cha
   for (int r = 0; r < ranks; r++) {
     char name[64];
     shard_name(name, sizeof name, r, ranks);
-    manifest.shards[r] = (sb_manifest_shard){strdup(name), shards[r].file_bytes, shards[r].frames, shards[r].index_checksum};
+    manifest.shards[r] =
+        (sb_manifest_shard){strdup(name), shards[r].file_bytes, shards[r].frames, shards[r].index_checksum};
     stats->stored_bytes += shards[r].file_bytes;
     stats->frames += shards[r].frames;
   }
@@ -209,30 +206,15 @@ done:
   return status;
 }
 
-/* What a user of the folder wants beside the weights; absent files are no error. */
-static sb_status copy_companions(const char *source, const char *folder) {
-  static const char *const names[] = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-                                      "special_tokens_map.json", "tokenizer.model", "vocab.json", "merges.txt"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    char from[SB_PATH_MAX], to[SB_PATH_MAX];
-    SB_TRY(sb_path_join(from, source, names[i]));
-    SB_TRY(sb_path_join(to, folder, names[i]));
-    if (access(from, F_OK) == 0) SB_TRY(sb_copy_file(from, to));
-  }
-  return SB_OK;
-}
-
-/* Rank 0 registers all that any rank may leave behind, so that an interrupted or killed job leaves nothing. */
+/* Rank 0 registers all that any rank may leave behind, so that an interrupted or killed job leaves nothing.
+ */
 static sb_status guard(const char *folder, int ranks) {
-  static const char *const names[] = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-                                      "special_tokens_map.json", "tokenizer.model", "vocab.json", "merges.txt", SB_MANIFEST_NAME};
   char path[SB_PATH_MAX], name[64];
   int slot;
   SB_TRY(sb_cleanup_add(folder, &slot));
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    SB_TRY(sb_path_join(path, folder, names[i]));
-    SB_TRY(sb_cleanup_add(path, &slot));
-  }
+  SB_TRY(sb_companions_guard(folder));
+  SB_TRY(sb_path_join(path, folder, SB_MANIFEST_NAME));
+  SB_TRY(sb_cleanup_add(path, &slot));
   for (int r = 0; r < ranks && r < 512; r++) {
     shard_name(name, sizeof name, r, ranks);
     SB_TRY(sb_path_join(path, folder, name));
@@ -241,7 +223,8 @@ static sb_status guard(const char *folder, int ranks) {
   return SB_OK;
 }
 
-sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool overwrite, int level, sb_output_stats *stats) {
+sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool overwrite, int level,
+                          sb_output_stats *stats) {
   const sb_world *world = m->world;
   bool first = world->rank == 0;
   sb_status status = SB_OK;
@@ -261,9 +244,11 @@ sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool
   if (status == SB_OK) status = write_shard(m, path, level, &mine);
   status = sb_world_agree(world, status);
   if (status == SB_OK)
-    status = sb_mpi_check(MPI_Gather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, 0, world->comm), "gathering shard sizes");
+    status =
+        sb_mpi_check(MPI_Gather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, 0, world->comm),
+                     "gathering shard sizes");
   if (status == SB_OK && first) {
-    status = copy_companions(source, folder.partial);
+    status = sb_companions_copy(source, folder.partial);
     if (status == SB_OK) status = write_manifest(m, source, folder.partial, all, stats);
     if (status == SB_OK) status = sb_outdir_commit(&folder);
   }

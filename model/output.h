@@ -1,5 +1,5 @@
-/* A quantized model as an output folder: manifest.json and one shard a rank (docs/format.md), written from and read into
- * the parameter store. */
+/* A quantized model as an output folder: manifest.json and one shard a rank (docs/format.md), written from
+ * and read into the parameter store. */
 #ifndef SB_MODEL_OUTPUT_H
 #define SB_MODEL_OUTPUT_H
 
@@ -16,25 +16,34 @@ typedef struct sb_output_stats {
   uint64_t other_bytes;       /* embedding, norms, LM head: source precision, before zstd */
   uint64_t stored_bytes;      /* sizes of all shard files */
   uint64_t frames;
-  uint64_t content_hash;      /* of all frames' contents: the same for any number of ranks */
-  double effective_bits;      /* quantized_bits / quantized_weights */
-  double code_bits_mean;      /* code_bits / quantized_weights */
+  uint64_t content_hash; /* of all frames' contents: the same for any number of ranks */
+  double effective_bits; /* quantized_bits / quantized_weights */
+  double code_bits_mean; /* code_bits / quantized_weights */
 } sb_output_stats;
 
-/* The same figures without writing, from the model's present bits (stored_bytes, frames and content_hash stay 0). All
- * bits are 1..8. Local: the bit map is replicated. */
+/* The same figures without writing, from the model's present bits (stored_bytes, frames and content_hash stay
+ * 0). All bits are 1..8. Local: the bit map is replicated. */
 void sb_output_figures(const sb_model *model, sb_output_stats *out);
 
-/* Writes OUT: into a neighbouring folder first, which takes OUT's name when all is on the disk; config.json and the
- * tokenizer's files are copied from `source`. `level` is zstd's. OUT must not exist unless `overwrite`. The frames' bytes
- * do not depend on the number of ranks. Collective. */
-sb_status sb_output_write(sb_model *model, const char *source, const char *out, bool overwrite, int level, sb_output_stats *stats);
+/* Writes OUT: into a neighbouring folder first, which takes OUT's name when all is on the disk; config.json
+ * and the tokenizer's files are copied from `source`. `level` is zstd's. OUT must not exist unless
+ * `overwrite`. The frames' bytes do not depend on the number of ranks. Collective. */
+sb_status sb_output_write(sb_model *model, const char *source, const char *out, bool overwrite, int level,
+                          sb_output_stats *stats);
 
 /* True when the folder holds a manifest.json. Local. */
 bool sb_output_is(const char *folder);
 
-/* Loads an output folder written by any number of ranks: coding SB_CODING_PACKED, bits as written. Every frame's
- * checksum is verified as it is read. Collective. */
+/* Checks an output folder written by any number of ranks: the manifest against its config, every shard
+ * against the manifest, every frame against its checksum. The shards are dealt to the ranks; `tick`, which
+ * may be NULL, is told the share of this rank's bytes that is done. `stats` gets what the manifest says:
+ * effective bits, code bits, stored bytes, frames, content hash. SB_ERR_IO and SB_ERR_FORMAT name the first
+ * thing missing or damaged. Collective; memory O(frames). */
+sb_status sb_output_verify(const sb_world *world, const char *folder,
+                           void (*tick)(void *context, double done), void *context, sb_output_stats *stats);
+
+/* Loads an output folder written by any number of ranks: coding SB_CODING_PACKED, bits as written. Every
+ * frame's checksum is verified as it is read. Collective. */
 sb_status sb_output_load(const sb_world *world, const char *folder, sb_model **out);
 
 #endif

@@ -105,8 +105,9 @@ void sb_pass_free(sb_pass **pass) {
   sb_backend *b = p->backend;
   size_t kept = p->setup.gradients ? p->model->config.layers + 1 : 1;
   for (size_t i = 0; p->inputs && i < kept; i++) b->op->free(b, p->inputs[i]);
-  void *device[] = {p->normed,  p->grads, p->normed_grads,   p->rstd,   p->ids,   p->targets,      p->argmax,     p->row_max,  p->row_sum, p->target_logit,
-                    p->lse,     p->logits,  p->chunk,  p->chunk_source, p->final_norm, p->raw_norm, p->cos_sin};
+  void *device[] = {p->normed, p->grads,        p->normed_grads, p->rstd,         p->ids,    p->targets,
+                    p->argmax, p->row_max,      p->row_sum,      p->target_logit, p->lse,    p->logits,
+                    p->chunk,  p->chunk_source, p->final_norm,   p->raw_norm,     p->cos_sin};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
   sb_layer_work_free(&p->work);
   sb_prepared_free(&p->prepared);
@@ -129,12 +130,13 @@ void sb_pass_forget(sb_pass *p) {
   p->kept = false;
 }
 
-static sb_status layer_forward(sb_pass *p, size_t wave, size_t layer, const void *image, void *in, void *out) {
+static sb_status layer_forward(sb_pass *p, size_t wave, size_t layer, const void *image, void *in,
+                               void *out) {
   size_t h = p->model->config.hidden;
   SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
-    SB_TRY(sb_layer_forward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
-                            sb_pass_at(p, out, s, h), sb_pass_at(p, in, s, h), p->T));
+    SB_TRY(sb_layer_forward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
+                            p->cos_sin, p->work, sb_pass_at(p, out, s, h), sb_pass_at(p, in, s, h), p->T));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 1);
   }
@@ -152,7 +154,8 @@ sb_status sb_pass_forward_wave(sb_pass *p, size_t wave, bool keep) {
     sb_status status = sb_walk_enter(&walk, &group, &image);
     size_t layer = group - m->layer_first;
     if (status == SB_OK)
-      status = layer_forward(p, wave, layer, image, p->inputs[keep ? layer : 0], p->inputs[keep ? layer + 1 : 0]);
+      status =
+          layer_forward(p, wave, layer, image, p->inputs[keep ? layer : 0], p->inputs[keep ? layer + 1 : 0]);
     SB_AGREE(m->world, status);
     SB_TRY(sb_walk_leave(&walk));
   }
@@ -170,7 +173,9 @@ static sb_status mean_loss(sb_pass *p, double *loss) {
   sb_status status = SB_OK;
   for (size_t s = 0; s < p->local && status == SB_OK; s++) status = sb_exact_add(&sum, p->sequence_loss[s]);
   if (status != SB_OK)
-    status = sb_fail(SB_ERR_NUMERIC, "the loss is not a number: the weights, as they are quantized now, overflow in this model");
+    status =
+        sb_fail(SB_ERR_NUMERIC,
+                "the loss is not a number: the weights, as they are quantized now, overflow in this model");
   SB_AGREE(p->model->world, status);
   SB_TRY(sb_exact_allreduce(&sum, 1, p->model->world->comm));
   *loss = sb_exact_value(&sum) / (double)p->setup.sequences;
@@ -201,14 +206,16 @@ static sb_status relay_matrix(void *context, sb_stream stream, sb_linear which, 
   return r->hooks->matrix(r->hooks->context, stream, r->layer, which, g);
 }
 
-static sb_status layer_backward(sb_pass *p, size_t wave, size_t layer, const void *image, const sb_pass_hooks *hooks) {
+static sb_status layer_backward(sb_pass *p, size_t wave, size_t layer, const void *image,
+                                const sb_pass_hooks *hooks) {
   relay r = {hooks, layer};
   size_t h = p->model->config.hidden;
   SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
   SB_TRY(hooks->begin_layer(hooks->context, p->stream, layer, p->prepared));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
-    SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
-                             sb_pass_at(p, p->grads, s, h), sb_pass_at(p, p->inputs[layer], s, h), p->T, relay_matrix, &r));
+    SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
+                             p->cos_sin, p->work, sb_pass_at(p, p->grads, s, h),
+                             sb_pass_at(p, p->inputs[layer], s, h), p->T, relay_matrix, &r));
     SB_TRY(hooks->end_sequence(hooks->context, p->stream, layer));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 3);
@@ -262,7 +269,8 @@ sb_status sb_pass_logits(sb_pass *p, size_t index, float *out) {
       status = sb_head_logits(p, weights, nv, s, p->logits);
       if (status == SB_OK) status = p->backend->op->sync(p->backend, p->stream);
       for (size_t t = 0; t < p->T && status == SB_OK; t++)
-        status = p->backend->op->download(p->backend, p->stream, out + t * vocab + v0, p->logits + t * nv, nv * sizeof(float));
+        status = p->backend->op->download(p->backend, p->stream, out + t * vocab + v0, p->logits + t * nv,
+                                          nv * sizeof(float));
       if (status == SB_OK) status = p->backend->op->sync(p->backend, p->stream);
     }
     SB_AGREE(m->world, status);

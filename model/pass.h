@@ -1,13 +1,15 @@
-/* One pass of sequences through a distributed model, layer by layer: the loss, and the gradients of the decoder layers'
- * matrices.
+/* One pass of sequences through a distributed model, layer by layer: the loss, and the gradients of the
+ * decoder layers' matrices.
  *
- * Sequences are dealt to ranks in turn: sequence s belongs to rank s mod ranks. A rank takes its sequences through a
- * layer one after another, so what is computed for a sequence does not depend on the others, nor on the number of ranks.
- * Each layer's parameters are gathered once a wave; a *wave* is as many of a rank's sequences as the activation memory
- * carries (forward only: one layer's input each; with gradients: the inputs of all layers).
+ * Sequences are dealt to ranks in turn: sequence s belongs to rank s mod ranks. A rank takes its sequences
+ * through a layer one after another, so what is computed for a sequence does not depend on the others, nor on
+ * the number of ranks. Each layer's parameters are gathered once a wave; a *wave* is as many of a rank's
+ * sequences as the activation memory carries (forward only: one layer's input each; with gradients: the
+ * inputs of all layers).
  *
- * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its tokens 1..T-1, each given the ones
- * before; the loss of the pass is the mean over all sequences, summed exactly: the same bits for any number of ranks. */
+ * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its tokens 1..T-1, each
+ * given the ones before; the loss of the pass is the mean over all sequences, summed exactly: the same bits
+ * for any number of ranks. */
 #ifndef SB_MODEL_PASS_H
 #define SB_MODEL_PASS_H
 
@@ -25,8 +27,9 @@ typedef struct sb_pass sb_pass;
 typedef struct sb_pass_setup {
   sb_model *model;
   sb_backend *backend;
-  const uint32_t *tokens; /* this rank's sequences, [local, seqlen], kept by the caller; local = sb_pass_local(...) */
-  size_t sequences;       /* of all ranks */
+  const uint32_t
+      *tokens; /* this rank's sequences, [local, seqlen], kept by the caller; local = sb_pass_local(...) */
+  size_t sequences; /* of all ranks */
   size_t seqlen;
   bool gradients;          /* prepare for sb_pass_gradients */
   size_t activation_bytes; /* bound on the memory of a wave's layer inputs; at least one sequence is taken */
@@ -58,8 +61,9 @@ typedef struct sb_pass_hooks {
   sb_status (*end_layer)(void *context, size_t layer);
 } sb_pass_hooks;
 
-/* Backward through all layers, last one first, for every sequence, at the model's present bits; also gives the loss.
- * Directly after sb_pass_loss at the same bits the forward part is not repeated (where one wave carries all sequences). */
+/* Backward through all layers, last one first, for every sequence, at the model's present bits; also gives
+ * the loss. Directly after sb_pass_loss at the same bits the forward part is not repeated (where one wave
+ * carries all sequences). */
 sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *loss);
 
 /* Number of waves of a pass, and of the sequences of all ranks. Local. */
@@ -76,10 +80,12 @@ typedef struct sb_comparison {
   uint64_t targets;
 } sb_comparison;
 
-/* Both passes over the same tokens, without gradients, on the same world and backend, with equal waves. Collective. */
+/* Both passes over the same tokens, without gradients, on the same world and backend, with equal waves.
+ * Collective. */
 sb_status sb_pass_compare(sb_pass *pass, sb_pass *reference, sb_comparison *out);
 
-/* For tests: logits f32 [seqlen, vocab] of this rank's local sequence `index` into host memory. Collective. */
+/* For tests: logits f32 [seqlen, vocab] of this rank's local sequence `index` into host memory. Collective.
+ */
 sb_status sb_pass_logits(sb_pass *pass, size_t index, float *out);
 
 #endif

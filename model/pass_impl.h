@@ -17,16 +17,18 @@ struct sb_pass {
   sb_prepared *prepared;
   sb_layer_work *work;
   float *cos_sin;
-  void **inputs;              /* [layers + 1 or 1] activations [wave, T, hidden]: what a layer gets, and what leaves the last */
-  void *normed;               /* [wave, T, hidden] after the final norm */
-  void *grads;                /* [wave, T, hidden] dL/d(a layer's output), then its input */
-  void *normed_grads;         /* [wave, T, hidden] dL/d(normed) */
-  float *rstd;                /* [wave, T] of the final norm */
-  uint32_t *ids, *targets;    /* [wave, T], device */
-  uint32_t *argmax;           /* [wave, T], device */
+  void **inputs; /* [layers + 1 or 1] activations [wave, T, hidden]: what a layer gets, and what leaves the
+                    last */
+  void *normed;  /* [wave, T, hidden] after the final norm */
+  void *grads;   /* [wave, T, hidden] dL/d(a layer's output), then its input */
+  void *normed_grads;                            /* [wave, T, hidden] dL/d(normed) */
+  float *rstd;                                   /* [wave, T] of the final norm */
+  uint32_t *ids, *targets;                       /* [wave, T], device */
+  uint32_t *argmax;                              /* [wave, T], device */
   float *row_max, *row_sum, *target_logit, *lse; /* [wave, T], device */
-  float *logits;              /* [T, rows of the largest head chunk] */
-  void *chunk, *chunk_source; /* the head chunk in weight type; its source rows where host and device differ */
+  float *logits;                                 /* [T, rows of the largest head chunk] */
+  void *chunk,
+      *chunk_source; /* the head chunk in weight type; its source rows where host and device differ */
   float *final_norm;
   void *raw_norm;
 
@@ -43,7 +45,8 @@ void *sb_pass_at(const sb_pass *pass, void *buffer, size_t s, size_t width);
 void sb_pass_start_ticks(sb_pass *pass, double forward, double backward);
 void sb_pass_tick(sb_pass *pass, double steps);
 
-/* Forward of one wave up to the final norm (fills normed); keeps every layer's input where `keep`. Collective. */
+/* Forward of one wave up to the final norm (fills normed); keeps every layer's input where `keep`.
+ * Collective. */
 sb_status sb_pass_forward_wave(sb_pass *pass, size_t wave, bool keep);
 
 /* Fills inputs[0] with the embeddings of the wave's tokens. Collective. */
@@ -55,7 +58,8 @@ sb_status sb_head_forward(sb_pass *pass, size_t wave);
 /* grads = dL/d(input of the final norm). `x` is that input. Collective. */
 sb_status sb_head_backward(sb_pass *pass, size_t wave, void *x);
 /* logits = normed[s] W' for the head chunk in `image`; sets its first token and size. Local. */
-sb_status sb_head_chunk(sb_pass *pass, size_t group, const void *image, size_t *v0, size_t *nv, const void **weights);
+sb_status sb_head_chunk(sb_pass *pass, size_t group, const void *image, size_t *v0, size_t *nv,
+                        const void **weights);
 sb_status sb_head_logits(sb_pass *pass, const void *weights, size_t nv, size_t s, float *logits);
 /* Rows of the largest chunk of the head. */
 size_t sb_head_largest_chunk(const sb_model *model);

@@ -45,8 +45,10 @@ sb_status sb_prepared_create(const sb_model *model, sb_backend *b, sb_prepared *
   p->model = model;
   p->backend = b;
   for (int which = 0; which < SB_LINEARS; which++) {
-    SB_GO(b->op->alloc(b, weight_bytes(b, sb_model_matrix(model, 0, (sb_linear)which)), "weights of one layer", &p->linear[which]));
-    if (!b->unified) SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of one layer", &p->source[which]));
+    SB_GO(b->op->alloc(b, weight_bytes(b, sb_model_matrix(model, 0, (sb_linear)which)),
+                       "weights of one layer", &p->linear[which]));
+    if (!b->unified)
+      SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of one layer", &p->source[which]));
   }
   for (int i = 0; i < 2; i++)
     SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer", (void **)&p->norms[i]));
@@ -73,7 +75,8 @@ const void *sb_place_image(const sb_model *m, const sb_place *place, const void 
   return (const char *)image + sb_store_offset(m->store, place->group, place->first_unit);
 }
 
-static sb_status prepare_norm(sb_prepared *p, sb_stream stream, const sb_place *place, const void *rows, float *out) {
+static sb_status prepare_norm(sb_prepared *p, sb_stream stream, const sb_place *place, const void *rows,
+                              float *out) {
   sb_backend *b = p->backend;
   const sb_model *m = p->model;
   SB_TRY(b->op->upload(b, stream, p->raw_norm, rows, sb_model_row_bytes(m, place->tensor)));
@@ -87,7 +90,8 @@ static bool untouched(const sb_model *m, const sb_matrix *matrix) {
   return true;
 }
 
-static sb_status prepare_source(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix, const void *rows) {
+static sb_status prepare_source(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
+                                const void *rows) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   sb_dtype dtype = m->dtypes[matrix->tensor];
@@ -106,17 +110,18 @@ static sb_status prepare_source(sb_prepared *p, sb_stream stream, sb_linear whic
                                 m->bits + matrix->first_block, m->blocking.symmetry);
 }
 
-static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix, const sb_place *place,
-                                const void *rows) {
+static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
+                                const sb_place *place, const void *rows) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   size_t *offsets, start = sb_store_offset(m->store, place->group, place->first_unit);
   SB_TRY(sb_alloc(&offsets, place->units, sizeof *offsets, "offsets of packed rows"));
-  for (size_t u = 0; u < place->units; u++) offsets[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
+  for (size_t u = 0; u < place->units; u++)
+    offsets[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
   p->source_now[which] = NULL;
   p->weights.linear[which] = p->linear[which];
-  sb_status status = b->op->unpack_blocks(b, stream, p->linear[which], b->weight, rows, offsets, &matrix->grid,
-                                          m->bits + matrix->first_block, m->blocking.symmetry);
+  sb_status status = b->op->unpack_blocks(b, stream, p->linear[which], b->weight, rows, offsets,
+                                          &matrix->grid, m->bits + matrix->first_block, m->blocking.symmetry);
   sb_free(&offsets);
   return status;
 }

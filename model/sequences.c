@@ -11,18 +11,20 @@ static uint64_t next_random(uint64_t *state) {
   return z ^ (z >> 31);
 }
 
-/* chosen[0..take) = ascending window numbers. Sampling goes window by window: each is taken with probability (still
- * wanted) / (still left), which gives every subset the same chance. */
+/* chosen[0..take) = ascending window numbers. Sampling goes window by window: each is taken with probability
+ * (still wanted) / (still left), which gives every subset the same chance. */
 static void choose(size_t windows, size_t take, uint64_t seed, size_t *chosen) {
   size_t taken = 0;
   uint64_t state = seed;
   for (size_t w = 0; w < windows && taken < take; w++) {
-    bool in = seed == 0 ? w == (size_t)((unsigned __int128)taken * windows / take) : next_random(&state) % (windows - w) < take - taken;
+    bool in = seed == 0 ? w == (size_t)((unsigned __int128)taken * windows / take)
+                        : next_random(&state) % (windows - w) < take - taken;
     if (in) chosen[taken++] = w;
   }
 }
 
-static sb_status read_local(const sb_world *world, const sb_tokens *tokens, const size_t *chosen, sb_sequences *out) {
+static sb_status read_local(const sb_world *world, const sb_tokens *tokens, const size_t *chosen,
+                            sb_sequences *out) {
   out->local = sb_pass_local(world, out->count);
   SB_TRY(sb_alloc(&out->tokens, out->local * out->seqlen, sizeof *out->tokens, "tokens"));
   for (size_t i = 0; i < out->local; i++) {
@@ -32,8 +34,8 @@ static sb_status read_local(const sb_world *world, const sb_tokens *tokens, cons
   return SB_OK;
 }
 
-sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_width width, size_t vocab, size_t seqlen, size_t most,
-                            uint64_t seed, sb_sequences *out) {
+sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_width width, size_t vocab,
+                            size_t seqlen, size_t most, uint64_t seed, sb_sequences *out) {
   sb_status status = SB_OK;
   sb_tokens *tokens = NULL;
   size_t *chosen = NULL, windows;

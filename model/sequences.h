@@ -10,17 +10,18 @@
 #include "mpi/world.h"
 
 typedef struct sb_sequences {
-  size_t count;     /* of all ranks */
-  size_t local;     /* of this rank */
+  size_t count; /* of all ranks */
+  size_t local; /* of this rank */
   size_t seqlen;
   uint32_t *tokens; /* [local, seqlen], owned */
 } sb_sequences;
 
-/* Cuts the file into windows of seqlen tokens, one after another, and takes `most` of them (0: all): spread evenly over
- * the file when seed is 0, else a random sample without replacement, in the file's order, the same on every machine.
- * Window s goes to rank s mod ranks. The choice does not depend on the number of ranks. Collective. */
-sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_width width, size_t vocab, size_t seqlen, size_t most,
-                            uint64_t seed, sb_sequences *out);
+/* Cuts the file into windows of seqlen tokens, one after another, and takes `most` of them (0: all): spread
+ * evenly over the file when seed is 0, else a random sample without replacement, in the file's order, the
+ * same on every machine. Window s goes to rank s mod ranks. The choice does not depend on the number of
+ * ranks. Collective. */
+sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_width width, size_t vocab,
+                            size_t seqlen, size_t most, uint64_t seed, sb_sequences *out);
 void sb_sequences_free(sb_sequences *sequences);
 
 #endif

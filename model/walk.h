@@ -20,7 +20,8 @@ typedef struct sb_walk {
 static inline bool sb_walk_more(const sb_walk *walk) {
   return walk->at < walk->count;
 }
-/* Acquires the next group and starts on the one after it. Collective; *group and *image stay valid until sb_walk_leave. */
+/* Acquires the next group and starts on the one after it. Collective; *group and *image stay valid until
+ * sb_walk_leave. */
 sb_status sb_walk_enter(sb_walk *walk, size_t *group, const void **image);
 /* Releases the entered group. Collective. */
 sb_status sb_walk_leave(sb_walk *walk);

@@ -20,14 +20,15 @@ struct sb_scores {
   size_t *layer_start; /* [layers + 1] into moves */
 
   /* the layer at hand */
-  size_t layer_blocks;     /* blocks of a layer: the same for all */
+  size_t layer_blocks; /* blocks of a layer: the same for all */
   const sb_prepared *prepared;
-  double *raise, *cut;     /* device, [layer_blocks] */
-  double *host;            /* [2, layer_blocks] */
-  sb_exact *sums;          /* [layer_blocks, SUMS] */
-  sb_exact *reduced;       /* [most owned blocks of a layer, SUMS] */
-  sb_exact *totals;        /* [owned, SUMS], over all waves: exact until the very end, or the number of waves would show */
-  size_t *starts;          /* [ranks + 1] */
+  double *raise, *cut; /* device, [layer_blocks] */
+  double *host;        /* [2, layer_blocks] */
+  sb_exact *sums;      /* [layer_blocks, SUMS] */
+  sb_exact *reduced;   /* [most owned blocks of a layer, SUMS] */
+  sb_exact *
+      totals; /* [owned, SUMS], over all waves: exact until the very end, or the number of waves would show */
+  size_t *starts; /* [ranks + 1] */
   double seconds;
 };
 
@@ -35,7 +36,8 @@ static size_t layer_first_block(const sb_model *m, size_t layer) {
   return layer < m->config.layers ? sb_model_matrix(m, layer, (sb_linear)0)->first_block : m->blocks;
 }
 
-sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits, sb_scores **out) {
+sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
+                           sb_scores **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "scores");
   SB_AGREE(m->world, status);
   sb_scores *s = *out;
@@ -91,16 +93,19 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer, cons
   return SB_OK;
 }
 
-static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_linear which, const float *g) {
+static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+                              const float *g) {
   sb_scores *s = context;
   const sb_model *m = s->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
   size_t at = matrix->first_block - layer_first_block(m, layer);
   double start = sb_now();
-  /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here they always are. */
+  /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here they always
+   * are. */
   SB_TRY(s->backend->op->block_moves(s->backend, stream, s->raise + at, s->cut + at, g, matrix->grid.cols,
-                                     sb_prepared_source(s->prepared, which), m->dtypes[matrix->tensor], NULL, SB_F32,
-                                     &matrix->grid, m->bits + matrix->first_block, s->min_bits, s->max_bits, m->blocking.symmetry));
+                                     sb_prepared_source(s->prepared, which), m->dtypes[matrix->tensor], NULL,
+                                     SB_F32, &matrix->grid, m->bits + matrix->first_block, s->min_bits,
+                                     s->max_bits, m->blocking.symmetry));
   s->seconds += sb_now() - start;
   return SB_OK;
 }
@@ -119,7 +124,10 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
     if (status == SB_OK) status = sb_exact_add(&sum[CUT], cut[k]);
     if (status == SB_OK) status = sb_exact_add(&sum[CUT_SQUARE], cut[k] * cut[k]);
     if (status != SB_OK)
-      return sb_fail(SB_ERR_NUMERIC, "layer %zu: the gradient overflows at the present bits; start from more bits (--start-bits)", layer);
+      return sb_fail(
+          SB_ERR_NUMERIC,
+          "layer %zu: the gradient overflows at the present bits; start from more bits (--start-bits)",
+          layer);
   }
   s->seconds += sb_now() - start;
   return SB_OK;
@@ -154,8 +162,8 @@ sb_status sb_scores_measure(sb_scores *s, sb_pass *pass, double *loss) {
   double each = 1.0 / (double)sb_pass_sequences(pass);
   for (size_t i = 0; i < s->owned; i++) {
     const sb_exact *sum = s->totals + i * SUMS;
-    s->moves[i] = (sb_moves){sb_exact_value(&sum[RAISE]) * each, sb_exact_value(&sum[RAISE_SQUARE]) * each, sb_exact_value(&sum[CUT]) * each,
-                             sb_exact_value(&sum[CUT_SQUARE]) * each};
+    s->moves[i] = (sb_moves){sb_exact_value(&sum[RAISE]) * each, sb_exact_value(&sum[RAISE_SQUARE]) * each,
+                             sb_exact_value(&sum[CUT]) * each, sb_exact_value(&sum[CUT_SQUARE]) * each};
   }
   return SB_OK;
 }

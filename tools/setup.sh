@@ -9,7 +9,7 @@ die() {
 
 build_packages="build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libscalapack-openmpi-dev
   libopenblas-openmp-dev libdnnl-dev libzstd-dev libjansson-dev libxxhash-dev"
-test_packages="libcmocka-dev coinor-cbc zstd python3 python3-venv"
+test_packages="libcmocka-dev coinor-cbc zstd python3 python3-venv python3-numpy python3-xxhash python3-zstandard"
 
 # install_missing PACKAGE ...: installs those that are not there, with apt, as root or through sudo.
 install_missing() {
@@ -62,7 +62,7 @@ on_ranks() {
     --mca mpi_yield_when_idle 1 -n "$ranks" "$@"
 }
 
-# json_number FILE KEY: the number of that key in a report of ours (one key a line).
+# json_number FILE KEY: the number of that key at the top level of a report of ours (one key a line, two spaces deep).
 json_number() {
-  sed -n "s/^ *\"$2\": *\\([-+0-9.eE]*\\).*/\\1/p" "$1" | head -n 1
+  sed -n "s/^  \"$2\": *\\([-+0-9.eE]*\\).*/\\1/p" "$1" | head -n 1
 }

@@ -6,8 +6,9 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/grid.h"
 
-/* A piece of work is a strip of this many neighbouring blocks of one block row, walked row by row: long enough runs of
- * memory for the prefetcher, many enough pieces for the threads. Results of a block do not depend on the cut. */
+/* A piece of work is a strip of this many neighbouring blocks of one block row, walked row by row: long
+ * enough runs of memory for the prefetcher, many enough pieces for the threads. Results of a block do not
+ * depend on the cut. */
 enum { SB_CPU_STRIP = 8 };
 
 typedef struct sb_cpu_strip {
@@ -30,17 +31,20 @@ static inline sb_cpu_strip sb_cpu_strip_at(const sb_grid_shape *grid, size_t ind
                         .col = j * grid->block_cols};
 }
 
-/* A broken geometry or bit map is a caller's bug, too wide blocks are a user's wish. `least` is 0 where unquantized blocks
- * are allowed. */
-static inline sb_status sb_cpu_check_blocks(const char *operation, const sb_grid_shape *grid, const uint8_t *bits, unsigned least) {
+/* A broken geometry or bit map is a caller's bug, too wide blocks are a user's wish. `least` is 0 where
+ * unquantized blocks are allowed. */
+static inline sb_status sb_cpu_check_blocks(const char *operation, const sb_grid_shape *grid,
+                                            const uint8_t *bits, unsigned least) {
   if (grid->block_rows == 0 || grid->block_cols == 0)
     return sb_fail(SB_ERR_INTERNAL, "%s: blocks of %zu x %zu", operation, grid->block_rows, grid->block_cols);
   if (sb_min_size(grid->block_cols, grid->cols) > SB_GROUP_MAX)
-    return sb_fail(SB_ERR_UNSUPPORTED, "blocks of %zu columns: at most %d are supported", grid->block_cols, SB_GROUP_MAX);
+    return sb_fail(SB_ERR_UNSUPPORTED, "blocks of %zu columns: at most %d are supported", grid->block_cols,
+                   SB_GROUP_MAX);
   const size_t blocks = sb_grid_block_rows(grid) * sb_grid_block_cols(grid);
   for (size_t k = 0; k < blocks; k++)
     if (bits[k] < least || bits[k] > SB_MAX_BITS)
-      return sb_fail(SB_ERR_INTERNAL, "%s: block %zu has %u bits, possible are %u to %d", operation, k, bits[k], least, SB_MAX_BITS);
+      return sb_fail(SB_ERR_INTERNAL, "%s: block %zu has %u bits, possible are %u to %d", operation, k,
+                     bits[k], least, SB_MAX_BITS);
   return SB_OK;
 }
 

@@ -1,5 +1,5 @@
-/* kernels/grid.h sixteen weights at a time: what a group's grid is chosen from, its codes and values, the same bits as
- * there. Shared by cpu_quantize.c, cpu_moves.c and kernels/blockrow.c. */
+/* kernels/grid.h sixteen weights at a time: what a group's grid is chosen from, its codes and values, the
+ * same bits as there. Shared by cpu_quantize.c, cpu_moves.c and kernels/blockrow.c. */
 #ifndef SB_KERNELS_CPU_CPU_GROUP_H
 #define SB_KERNELS_CPU_CPU_GROUP_H
 
@@ -20,8 +20,10 @@ SB_LANES_INLINE float cpu_group_mean(const float *w, size_t n, float centre, boo
   return lanes_sum(sum) / (float)n;
 }
 
-/* `low_high`, `one_bit`: which part of the range is wanted. The means of 1-bit grids are those of `symmetry`. */
-SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high, bool one_bit, sb_symmetry symmetry) {
+/* `low_high`, `one_bit`: which part of the range is wanted. The means of 1-bit grids are those of `symmetry`.
+ */
+SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high, bool one_bit,
+                                               sb_symmetry symmetry) {
   sb_group_range range = {0};
   if (low_high) {
     lanes low = lanes_set(0.0f), high = low;
@@ -49,13 +51,15 @@ SB_LANES_INLINE sb_group cpu_group_of(const float *w, size_t n, unsigned bits, s
 
 /* sb_group_code. */
 SB_LANES_INLINE lanes cpu_group_codes(const sb_group *group, lanes w) {
-  const lanes x = lanes_fma(lanes_sub(w, lanes_set(group->base)), lanes_set(group->inverse), lanes_set(group->center));
+  const lanes x =
+      lanes_fma(lanes_sub(w, lanes_set(group->base)), lanes_set(group->inverse), lanes_set(group->center));
   return lanes_rint(lanes_min(lanes_max(x, lanes_set(0.0f)), lanes_set(group->top)));
 }
 
 /* sb_group_value. */
 SB_LANES_INLINE lanes cpu_group_values(const sb_group *group, lanes codes) {
-  return lanes_fma(lanes_sub(codes, lanes_set(group->center)), lanes_set(group->scale), lanes_set(group->base));
+  return lanes_fma(lanes_sub(codes, lanes_set(group->center)), lanes_set(group->scale),
+                   lanes_set(group->base));
 }
 
 #endif

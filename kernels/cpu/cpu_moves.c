@@ -1,8 +1,9 @@
 /* What moving each block up or down by one bit does to <g, W>: one pass over g and w.
  *
- * A row of a block is read once into registers for its range, which gives the grids at b - 1, b and b + 1 bits, and again,
- * from the first-level cache, for the three values of each weight. Products with g are summed in sixteen float lanes
- * along the row, and the lanes in double down the block: an order that depends on the block alone. */
+ * A row of a block is read once into registers for its range, which gives the grids at b - 1, b and b + 1
+ * bits, and again, from the first-level cache, for the three values of each weight. Products with g are
+ * summed in sixteen float lanes along the row, and the lanes in double down the block: an order that depends
+ * on the block alone. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
@@ -18,7 +19,8 @@ typedef struct sb_move_grids {
 SB_LANES_INLINE lanes steps(const sb_group *group, lanes w, bool based) {
   const lanes x = based ? lanes_sub(w, lanes_set(group->base)) : w;
   const lanes code = lanes_fma(x, lanes_set(group->inverse), lanes_set(group->center));
-  return lanes_sub(lanes_rint(lanes_min(lanes_max(code, lanes_set(0.0f)), lanes_set(group->top))), lanes_set(group->center));
+  return lanes_sub(lanes_rint(lanes_min(lanes_max(code, lanes_set(0.0f)), lanes_set(group->top))),
+                   lanes_set(group->center));
 }
 
 /* value - now. Without a base the fused form rounds once what would be exact, minus now: the same number. */
@@ -29,8 +31,8 @@ SB_LANES_INLINE lanes change(const sb_group *group, lanes w, lanes now, bool bas
 }
 
 /* One row of one block; `now` is NULL where the weights now are the nearest codes. */
-SB_LANES_INLINE void score_group(moves *sums, const move_grids *grids, const float *w, const float *g, const float *now, size_t n,
-                                 bool based_here, bool based_down) {
+SB_LANES_INLINE void score_group(moves *sums, const move_grids *grids, const float *w, const float *g,
+                                 const float *now, size_t n, bool based_here, bool based_down) {
   lanes raise = lanes_set(0.0f), cut = raise;
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
@@ -39,7 +41,8 @@ SB_LANES_INLINE void score_group(moves *sums, const move_grids *grids, const flo
     if (now)
       current = lanes_load(now + i, m);
     else
-      current = lanes_fma(steps(&grids->here, x, based_here), lanes_set(grids->here.scale), lanes_set(grids->here.base));
+      current = lanes_fma(steps(&grids->here, x, based_here), lanes_set(grids->here.scale),
+                          lanes_set(grids->here.base));
     raise = lanes_fma(y, change(&grids->up, x, current, false), raise);
     cut = lanes_fma(y, change(&grids->down, x, current, based_down), cut);
   }
@@ -56,8 +59,8 @@ typedef struct job {
   sb_symmetry symmetry;
 } job;
 
-/* Row r of block column j. Both directions are always computed: a branch a group costs more than the arithmetic of a
- * direction that is not wanted. */
+/* Row r of block column j. Both directions are always computed: a branch a group costs more than the
+ * arithmetic of a direction that is not wanted. */
 static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bits) {
   float room[SB_GROUP_MAX], now_room[SB_GROUP_MAX];
   const size_t at = r * a->grid->cols + j * a->grid->block_cols, n = sb_grid_cols_of(a->grid, j);
@@ -66,7 +69,8 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
   const float *g = a->g + r * a->ldg + j * a->grid->block_cols;
   const unsigned down = bits > 1 ? bits - 1 : 1, up = bits < SB_MAX_BITS ? bits + 1 : SB_MAX_BITS;
   const sb_group_range range = cpu_group_range(w, n, true, down == 1, a->symmetry);
-  move_grids grids = {.down = sb_group_choose(&range, down, a->symmetry), .up = sb_group_choose(&range, up, a->symmetry)};
+  move_grids grids = {.down = sb_group_choose(&range, down, a->symmetry),
+                      .up = sb_group_choose(&range, up, a->symmetry)};
   if (!now) grids.here = sb_group_choose(&range, bits, a->symmetry);
   if (a->symmetry == SB_SYMMETRIC || down > 1) {
     if (now)
@@ -78,8 +82,9 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
   }
 }
 
-sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut, const float *g, size_t ldg, const void *w,
-                             sb_dtype w_dtype, const void *now, sb_dtype now_dtype, const sb_grid_shape *grid, const uint8_t *bits,
+sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
+                             const float *g, size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
+                             sb_dtype now_dtype, const sb_grid_shape *grid, const uint8_t *bits,
                              unsigned min_bits, unsigned max_bits, sb_symmetry symmetry) {
   const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, symmetry};
   (void)stream;
@@ -91,7 +96,8 @@ sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *rais
     moves sums[SB_CPU_STRIP];
     memset(sums, 0, sizeof sums);
     for (size_t r = s.row; r < s.row + s.rows; r++)
-      for (size_t j = 0; j < s.blocks; j++) score_row(&sums[j], &a, r, s.block % columns + j, bits[s.block + j]);
+      for (size_t j = 0; j < s.blocks; j++)
+        score_row(&sums[j], &a, r, s.block % columns + j, bits[s.block + j]);
     for (size_t j = 0; j < s.blocks; j++) {
       const size_t k = s.block + j;
       raise[k] = bits[k] + 1u > max_bits ? 0.0 : lanes_total_sum(&sums[j].raise);

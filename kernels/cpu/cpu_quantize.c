@@ -3,8 +3,8 @@
 #include "kernels/cpu/cpu_group.h"
 
 /* One group: out[at .. at + n) = Q_bits(w). */
-static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype, size_t at, size_t n, unsigned bits,
-                        sb_symmetry symmetry) {
+static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype, size_t at, size_t n,
+                        unsigned bits, sb_symmetry symmetry) {
   float room[SB_GROUP_MAX];
   sb_group group = {0};
   const float *x = lanes_floats(room, w, w_dtype, at, n);
@@ -17,8 +17,9 @@ static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w
   }
 }
 
-sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
-                                 const sb_grid_shape *grid, const uint8_t *bits, sb_symmetry symmetry) {
+sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype,
+                                 const void *w, sb_dtype w_dtype, const sb_grid_shape *grid,
+                                 const uint8_t *bits, sb_symmetry symmetry) {
   (void)stream;
   SB_TRY(sb_cpu_check_blocks("quantize_blocks", grid, bits, 0));
   const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);

@@ -1,8 +1,9 @@
-/* Sixteen floats at a time, always sixteen: AVX-512 registers where they exist, a plain array elsewhere, with the same
- * bits. (vec.h follows the width of the processor instead; what goes into files must not.)
+/* Sixteen floats at a time, always sixteen: AVX-512 registers where they exist, a plain array elsewhere, with
+ * the same bits. (vec.h follows the width of the processor instead; what goes into files must not.)
  *
- * Products that meet an addition are lanes_fma, fused in both forms; a product that must not be fused has to be exact
- * (kernels/grid.h), since compilers may fuse it. SB_PORTABLE_LANES chooses the plain form where both are possible. */
+ * Products that meet an addition are lanes_fma, fused in both forms; a product that must not be fused has to
+ * be exact (kernels/grid.h), since compilers may fuse it. SB_PORTABLE_LANES chooses the plain form where both
+ * are possible. */
 #ifndef SB_KERNELS_CPU_LANES_H
 #define SB_KERNELS_CPU_LANES_H
 
@@ -17,7 +18,7 @@
 
 enum { LANES = 16 };
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) &&                 \
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) &&       \
     !defined(SB_PORTABLE_LANES)
 #include <immintrin.h>
 
@@ -127,9 +128,9 @@ typedef struct lanes {
 } lanes;
 typedef unsigned lanes_mask; /* the number of leading lanes */
 
-#define LANES_EACH(expression)                                                                                         \
-  lanes out;                                                                                                           \
-  for (unsigned i = 0; i < LANES; i++) out.at[i] = (expression);                                                       \
+#define LANES_EACH(expression)                                                                               \
+  lanes out;                                                                                                 \
+  for (unsigned i = 0; i < LANES; i++) out.at[i] = (expression);                                             \
   return out
 
 SB_LANES_INLINE lanes_mask lanes_first(size_t n) {
@@ -221,8 +222,10 @@ SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
 #undef LANES_EACH
 #endif
 
-/* The n weights at src + first (elements) as floats: src itself where they are floats, else converted into `room`. */
-SB_LANES_INLINE const float *lanes_floats(float *room, const void *src, sb_dtype dtype, size_t first, size_t n) {
+/* The n weights at src + first (elements) as floats: src itself where they are floats, else converted into
+ * `room`. */
+SB_LANES_INLINE const float *lanes_floats(float *room, const void *src, sb_dtype dtype, size_t first,
+                                          size_t n) {
   const uint16_t *half = (const uint16_t *)src + first;
   if (dtype == SB_F32) return (const float *)src + first;
   if (dtype == SB_BF16) {

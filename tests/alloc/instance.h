@@ -1,4 +1,5 @@
-/* Synthetic allocation problems that every rank can write down whole, and the part of them that is this rank's. */
+/* Synthetic allocation problems that every rank can write down whole, and the part of them that is this
+ * rank's. */
 #ifndef SB_TESTS_ALLOC_INSTANCE_H
 #define SB_TESTS_ALLOC_INSTANCE_H
 
@@ -88,7 +89,8 @@ static inline instance instance_create(const instance_kind *kind, uint64_t seed)
     x.own_bits[i] = x.bits[k];
   }
   x.all = (sb_blocks){x.n, x.id, x.rows, x.cols, kind->symmetry, kind->min_bits, kind->max_bits};
-  x.mine = (sb_blocks){x.own, x.own_id, x.own_rows, x.own_cols, kind->symmetry, kind->min_bits, kind->max_bits};
+  x.mine =
+      (sb_blocks){x.own, x.own_id, x.own_rows, x.own_cols, kind->symmetry, kind->min_bits, kind->max_bits};
   return x;
 }
 
@@ -117,7 +119,8 @@ static inline void instance_collect(const instance *x, const uint8_t *own, uint8
 
 static inline uint64_t instance_storage(const instance *x, const uint8_t *bits) {
   uint64_t sum = 0;
-  for (size_t k = 0; k < x->n; k++) sum += 8u * (uint64_t)sb_block_bytes(x->rows[k], x->cols[k], bits[k], x->all.symmetry);
+  for (size_t k = 0; k < x->n; k++)
+    sum += 8u * (uint64_t)sb_block_bytes(x->rows[k], x->cols[k], bits[k], x->all.symmetry);
   return sum;
 }
 

@@ -1,4 +1,5 @@
-/* The distributed step against a sort of all items on one rank, and against the optimum by dynamic programming. */
+/* The distributed step against a sort of all items on one rank, and against the optimum by dynamic
+ * programming. */
 #include "instance.h"
 
 /* ---- the same rule by sorting ---- */
@@ -45,11 +46,14 @@ static void by_sorting(const instance *x, uint64_t budget, uint8_t *bits) {
       const double value[2] = {fmax(x->loss[k], 0), fmax(x->gain[k], 0)};
       uint64_t weight[2] = {1, 1};
       if (bits[k] > x->bits[k]) continue;
-      if (down && cost(x, k, x->bits[k]) > cost(x, k, x->bits[k] - 1u)) weight[0] = cost(x, k, x->bits[k]) - cost(x, k, x->bits[k] - 1u);
-      if (up && cost(x, k, x->bits[k] + 1u) > cost(x, k, x->bits[k])) weight[1] = cost(x, k, x->bits[k] + 1u) - cost(x, k, x->bits[k]);
+      if (down && cost(x, k, x->bits[k]) > cost(x, k, x->bits[k] - 1u))
+        weight[0] = cost(x, k, x->bits[k]) - cost(x, k, x->bits[k] - 1u);
+      if (up && cost(x, k, x->bits[k] + 1u) > cost(x, k, x->bits[k]))
+        weight[1] = cost(x, k, x->bits[k] + 1u) - cost(x, k, x->bits[k]);
       const bool steep = up && value[1] / (double)weight[1] > value[0] / (double)weight[0];
       if (down && steep && weight[0] + weight[1] <= budget - used) {
-        list[count++] = (item){(value[0] + value[1]) / (double)(weight[0] + weight[1]), 2 * x->id[k], weight[0] + weight[1], k, 2};
+        list[count++] = (item){(value[0] + value[1]) / (double)(weight[0] + weight[1]), 2 * x->id[k],
+                               weight[0] + weight[1], k, 2};
         continue;
       }
       if (down && weight[0] > budget - used) continue;
@@ -101,8 +105,9 @@ static sb_step_result step(instance *x, uint64_t budget, uint64_t most, uint8_t 
 }
 
 static const instance_kind kinds[] = {
-    {1500, 1, false, SB_ASYMMETRIC, 1, 8}, {1500, 2, false, SB_SYMMETRIC, 2, 4}, {700, 3, false, SB_ASYMMETRIC, 1, 3},
-    {900, 2, true, SB_ASYMMETRIC, 2, 5},   {40, 3, true, SB_ASYMMETRIC, 1, 8},   {3, 1, false, SB_SYMMETRIC, 1, 8},
+    {1500, 1, false, SB_ASYMMETRIC, 1, 8}, {1500, 2, false, SB_SYMMETRIC, 2, 4},
+    {700, 3, false, SB_ASYMMETRIC, 1, 3},  {900, 2, true, SB_ASYMMETRIC, 2, 5},
+    {40, 3, true, SB_ASYMMETRIC, 1, 8},    {3, 1, false, SB_SYMMETRIC, 1, 8},
     {1, 2, false, SB_ASYMMETRIC, 2, 3},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
@@ -114,7 +119,8 @@ static void test_same_as_sorting(void **state) {
     instance x = instance_create(&kinds[i], (uint64_t)i);
     uint8_t *got = NULL, *want = NULL;
     const uint64_t now = instance_storage(&x, x.bits);
-    const uint64_t budgets[] = {0, now / 2, now * 8 / 10, now * 95 / 100, now - 1, now, now + 1, now * 11 / 10, now * 2, now * 20};
+    const uint64_t budgets[] = {0,   now / 2, now * 8 / 10,  now * 95 / 100, now - 1,
+                                now, now + 1, now * 11 / 10, now * 2,        now * 20};
     instance_alloc(&got, x.n, 1);
     instance_alloc(&want, x.n, 1);
     for (size_t b = 0; b < sizeof budgets / sizeof *budgets; b++) {
@@ -131,8 +137,8 @@ static void test_same_as_sorting(void **state) {
   all_ranks_passed();
 }
 
-/* The best value that any step reaches within the budget: one table over the storage above everything cut, in units that
- * divide all differences. */
+/* The best value that any step reaches within the budget: one table over the storage above everything cut, in
+ * units that divide all differences. */
 static double optimum(const instance *x, uint64_t budget, uint64_t unit, double *largest) {
   uint8_t *low = NULL;
   double *best = NULL, result;
@@ -168,7 +174,8 @@ static double optimum(const instance *x, uint64_t budget, uint64_t unit, double 
   return result;
 }
 
-/* Symmetric blocks of 128 x 128, 64 x 128 and 128 x 64 weights cost a multiple of 8192 bits more with every bit. */
+/* Symmetric blocks of 128 x 128, 64 x 128 and 128 x 64 weights cost a multiple of 8192 bits more with every
+ * bit. */
 static void test_near_the_optimum(void **state) {
   const size_t sizes[] = {1200, 60, 12, 4};
   (void)state;
@@ -189,7 +196,8 @@ static void test_near_the_optimum(void **state) {
         EXPECT(best - value <= largest); /* the linear relaxation's gap: one block */
         if (x.n >= 1000) EXPECT(best - value <= 1e-3 * (best - floor_value));
         if (world.rank == 0 && world.size == 1 && seed == 0 && b == 1)
-          print_message("%zu blocks: %.4f%% below the optimum\n", x.n, 100 * (best - value) / (best - floor_value));
+          print_message("%zu blocks: %.4f%% below the optimum\n", x.n,
+                        100 * (best - value) / (best - floor_value));
       }
       sb_free(&got);
       instance_free(&x);
@@ -197,27 +205,32 @@ static void test_near_the_optimum(void **state) {
   all_ranks_passed();
 }
 
-/* A bounded step goes part of the unbounded one's way: no raise or cut that that would not make, raises within the bound and
- * best first, cuts cheapest first and no more than needed. */
+/* A bounded step goes part of the unbounded one's way: no raise or cut that that would not make, raises
+ * within the bound and best first, cuts cheapest first and no more than needed. */
 static void test_bounded(void **state) {
   (void)state;
   for (int i = 0; i < KINDS; i++) {
     instance x = instance_create(&kinds[i], (uint64_t)i + 20);
     uint8_t *full = NULL, *got = NULL;
     const uint64_t now = instance_storage(&x, x.bits);
-    const uint64_t budgets[] = {now * 9 / 10, now, now * 12 / 10}, bounds[] = {0, now / 1000, now / 50, now / 4, now * 8};
+    const uint64_t budgets[] = {now * 9 / 10, now, now * 12 / 10},
+                   bounds[] = {0, now / 1000, now / 50, now / 4, now * 8};
     instance_alloc(&full, x.n, 1);
     instance_alloc(&got, x.n, 1);
     for (size_t b = 0; b < 15; b++) {
       const uint64_t budget = budgets[b / 5], most = bounds[b % 5];
       uint64_t raised = 0, dearest = 0;
       double worst_raise = INFINITY, best_left = 0, dearest_cut = 0, cheapest_left = INFINITY;
-      const sb_step_result unbounded = step(&x, budget, UINT64_MAX, full), bounded = step(&x, budget, most, got);
+      const sb_step_result unbounded = step(&x, budget, UINT64_MAX, full),
+                           bounded = step(&x, budget, most, got);
       for (size_t k = 0; k < x.n; k++) {
         const bool up = full[k] > x.bits[k], down = full[k] < x.bits[k];
-        const uint64_t next = up && cost(&x, k, full[k]) > cost(&x, k, x.bits[k]) ? cost(&x, k, full[k]) - cost(&x, k, x.bits[k]) : 1;
+        const uint64_t next = up && cost(&x, k, full[k]) > cost(&x, k, x.bits[k])
+                                  ? cost(&x, k, full[k]) - cost(&x, k, x.bits[k])
+                                  : 1;
         const uint64_t before = down ? cost(&x, k, x.bits[k]) - cost(&x, k, full[k]) : 0;
-        const double gain = fmax(x.gain[k], 0) / (double)next, loss = before ? fmax(x.loss[k], 0) / (double)before : INFINITY;
+        const double gain = fmax(x.gain[k], 0) / (double)next,
+                     loss = before ? fmax(x.loss[k], 0) / (double)before : INFINITY;
         EXPECT(got[k] == x.bits[k] || got[k] == full[k]);
         if (up && got[k] > x.bits[k]) {
           raised += next;
@@ -259,11 +272,13 @@ static void test_refusals(void **state) {
     saved = x.own_gain[3];
     x.own_gain[3] = NAN;
   }
-  EXPECT(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, 1000, UINT64_MAX, x.own_bits, &result) == SB_ERR_NUMERIC);
+  EXPECT(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, 1000, UINT64_MAX, x.own_bits, &result) ==
+         SB_ERR_NUMERIC);
   EXPECT(strstr(sb_message(), "block ") && strstr(sb_message(), "nan"));
   if (x.own > 3) x.own_gain[3] = saved;
   if (world.rank == 0) x.own_bits[0] = 5;
-  EXPECT(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, 1000, UINT64_MAX, x.own_bits, &result) == SB_ERR_INTERNAL);
+  EXPECT(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, 1000, UINT64_MAX, x.own_bits, &result) ==
+         SB_ERR_INTERNAL);
   EXPECT(strstr(sb_message(), "allowed are 2 to 4") != NULL);
   instance_free(&x);
   all_ranks_passed();
@@ -288,8 +303,9 @@ static void test_narrow_blocks(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_same_as_sorting), cmocka_unit_test(test_near_the_optimum), cmocka_unit_test(test_bounded),
-    cmocka_unit_test(test_refusals),        cmocka_unit_test(test_narrow_blocks),
+    cmocka_unit_test(test_same_as_sorting), cmocka_unit_test(test_near_the_optimum),
+    cmocka_unit_test(test_bounded),         cmocka_unit_test(test_refusals),
+    cmocka_unit_test(test_narrow_blocks),
 };
 
 RANKS_MAIN(tests)

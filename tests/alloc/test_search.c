@@ -1,4 +1,5 @@
-/* The search on problems whose answer is known: a separable loss with exact gains, losses that contradict the gains. */
+/* The search on problems whose answer is known: a separable loss with exact gains, losses that contradict the
+ * gains. */
 #include "instance.h"
 
 #include "alloc/search.h"
@@ -8,7 +9,8 @@ typedef struct problem {
   instance *x;
   double *curvature; /* of block k: the loss is the sum of curvature / 4^bits */
   double lie;        /* predictions are exact but for a random factor of up to e^lie */
-  double per_change; /* added to the loss for every block away from the reference: what predictions do not see */
+  double
+      per_change; /* added to the loss for every block away from the reference: what predictions do not see */
   uint8_t *reference;
   uint8_t *applied, *scratch; /* [n], of all ranks */
   int losses, gains, steps;
@@ -87,8 +89,8 @@ static const uint8_t *uniform(problem *p, unsigned bits) {
   return p->scratch;
 }
 
-/* Runs the search and checks what always holds: the result is within the budget, it is what is applied, its loss and storage
- * are as reported, no better point within the budget was seen. */
+/* Runs the search and checks what always holds: the result is within the budget, it is what is applied, its
+ * loss and storage are as reported, no better point within the budget was seen. */
 static sb_search_result run(problem *p, const sb_search_options *options) {
   const sb_search_hooks hooks = {p, apply, measure, gains, report};
   sb_search_result result;
@@ -109,7 +111,8 @@ static sb_search_result run(problem *p, const sb_search_options *options) {
   return result;
 }
 
-/* Equal blocks, so the optimum is known: raise the block with the largest marginal gain, from the bottom, while bits last. */
+/* Equal blocks, so the optimum is known: raise the block with the largest marginal gain, from the bottom,
+ * while bits last. */
 static double known_optimum(problem *p, unsigned least, unsigned most, uint64_t budget) {
   uint8_t *bits = p->scratch;
   const uint64_t a_bit = 128 * 128;
@@ -139,8 +142,12 @@ static void test_finds_the_optimum(void **state) {
     instance x = instance_create(&kind, 3);
     problem p = create(&x, start);
     const uint64_t budget = instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 137;
-    const sb_search_options options = {
-        .budget = budget, .start_bits = start, .strides = 3, .most_trades = 50, .first_share = 0.1, .least_share = 1e-4};
+    const sb_search_options options = {.budget = budget,
+                                       .start_bits = start,
+                                       .strides = 3,
+                                       .most_trades = 50,
+                                       .first_share = 0.1,
+                                       .least_share = 1e-4};
     const double best = known_optimum(&p, 1, 8, budget);
     const sb_search_result result = run(&p, &options);
     EXPECT(result.loss >= best * (1 - 1e-12));
@@ -178,19 +185,21 @@ static void test_schedule(void **state) {
   for (unsigned start = 2; start <= 4; start += 2) {
     instance x = instance_create(&kind, 5);
     problem p = create(&x, 8);
-    const double from = (double)instance_storage(&x, uniform(&p, start)), to = (double)instance_storage(&x, uniform(&p, 3));
+    const double from = (double)instance_storage(&x, uniform(&p, start)),
+                 to = (double)instance_storage(&x, uniform(&p, 3));
     const sb_search_options options = {.budget = (uint64_t)to, .start_bits = start, .strides = 4};
     run(&p, &options);
     EXPECT(p.steps == 4);
-    for (int i = 0; i < 4; i++) EXPECT(fabs((double)p.step[i].storage - (from + (to - from) * (i + 1) / 4)) <= 128 * 128);
+    for (int i = 0; i < 4; i++)
+      EXPECT(fabs((double)p.step[i].storage - (from + (to - from) * (i + 1) / 4)) <= 128 * 128);
     release(&p);
     instance_free(&x);
   }
   all_ranks_passed();
 }
 
-/* Every change makes the loss worse than it was predicted to get better: nothing is accepted, k halves down to its floor on
- * the same gains, and the path's last point stays. */
+/* Every change makes the loss worse than it was predicted to get better: nothing is accepted, k halves down
+ * to its floor on the same gains, and the path's last point stays. */
 static void test_rollback(void **state) {
   const instance_kind kind = {400, 1, false, SB_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 6);
@@ -228,8 +237,12 @@ static void test_mixed(void **state) {
   instance x = instance_create(&kind, 7);
   problem p = create(&x, 3);
   const uint64_t budget = instance_storage(&x, uniform(&p, 3)) + 12345;
-  const sb_search_options options = {
-      .budget = budget, .start_bits = 3, .strides = 2, .most_trades = 40, .first_share = 0.2, .least_share = 1e-3};
+  const sb_search_options options = {.budget = budget,
+                                     .start_bits = 3,
+                                     .strides = 2,
+                                     .most_trades = 40,
+                                     .first_share = 0.2,
+                                     .least_share = 1e-3};
   sb_search_result result;
   double loss = INFINITY;
   int accepted = 0, rejected = 0;
@@ -255,7 +268,8 @@ static void test_keeps_a_better_start(void **state) {
   const instance_kind kind = {200, 1, false, SB_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 8);
   problem p = create(&x, 4);
-  const sb_search_options options = {.budget = instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20, .start_bits = 3, .strides = 2};
+  const sb_search_options options = {
+      .budget = instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20, .start_bits = 3, .strides = 2};
   sb_search_result result;
   (void)state;
   p.per_change = 1000;
@@ -303,10 +317,19 @@ static void test_rank_invariance(void **state) {
   instance x = instance_create(&kind, 10);
   problem p = create(&x, 6);
   const uint64_t budget = instance_storage(&x, uniform(&p, 3)) - 4321;
-  const sb_search_options options = {
-      .budget = budget, .start_bits = 4, .strides = 3, .most_trades = 20, .first_share = 0.1, .least_share = 1e-3};
+  const sb_search_options options = {.budget = budget,
+                                     .start_bits = 4,
+                                     .strides = 3,
+                                     .most_trades = 20,
+                                     .first_share = 0.1,
+                                     .least_share = 1e-3};
   const sb_search_hooks hooks = {&p, apply, measure, gains, NULL};
-  const sb_world one = {.comm = MPI_COMM_SELF, .node_comm = MPI_COMM_SELF, .size = 1, .node_size = 1, .nodes = 1, .host = "here"};
+  const sb_world one = {.comm = MPI_COMM_SELF,
+                        .node_comm = MPI_COMM_SELF,
+                        .size = 1,
+                        .node_size = 1,
+                        .nodes = 1,
+                        .host = "here"};
   sb_search_result result, alone;
   (void)state;
   p.lie = 1;
@@ -316,7 +339,8 @@ static void test_rank_invariance(void **state) {
   p.losses = p.gains = 0;
   EXPECT_OK(sb_search(&one, &x.all, &options, &hooks, x.bits, &alone));
   EXPECT(memcmp(p.reference, x.bits, x.n) == 0);
-  EXPECT(result.loss == alone.loss && result.storage == alone.storage && result.steps == alone.steps && result.accepted == alone.accepted);
+  EXPECT(result.loss == alone.loss && result.storage == alone.storage && result.steps == alone.steps &&
+         result.accepted == alone.accepted);
   EXPECT(result.steps > 3 && result.accepted > 0);
   release(&p);
   instance_free(&x);
@@ -324,9 +348,14 @@ static void test_rank_invariance(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_finds_the_optimum),    cmocka_unit_test(test_one_shot), cmocka_unit_test(test_schedule),
-    cmocka_unit_test(test_rollback),             cmocka_unit_test(test_mixed),    cmocka_unit_test(test_keeps_a_better_start),
-    cmocka_unit_test(test_refusals),             cmocka_unit_test(test_rank_invariance),
+    cmocka_unit_test(test_finds_the_optimum),
+    cmocka_unit_test(test_one_shot),
+    cmocka_unit_test(test_schedule),
+    cmocka_unit_test(test_rollback),
+    cmocka_unit_test(test_mixed),
+    cmocka_unit_test(test_keeps_a_better_start),
+    cmocka_unit_test(test_refusals),
+    cmocka_unit_test(test_rank_invariance),
 };
 
 RANKS_MAIN(tests)

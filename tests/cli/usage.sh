@@ -58,12 +58,15 @@ wrong 2 'plan: --ranks needs a value' plan m --ranks
 wrong 2 'plan: --compute fp8: expected one of f32, bf16' plan m --compute fp8
 wrong 1 "$dir/none" inspect "$dir/none"
 wrong 1 "$dir/config.json: cannot be" plan "$dir" --ranks 2
+wrong 1 "$dir/none/r.json: cannot be written: the folder $dir/none: No such" inspect "$dir" --json "$dir/none/r.json"
+wrong 1 "$dir: is a folder" inspect "$dir" --json "$dir"
 right '^shardbits [0-9]*\.[0-9]*\.[0-9]*$' --version
 right '^commands:$' --help
 right '^  quantize  *find the bits' help
 right '^usage: shardbits inspect PATH' inspect --help
 right '^usage: shardbits plan MODEL' help plan
-right '^  --seqlen N  *Tokens of a sequence. \[512\]$' plan -h
+right '^  --seqlen N  *Tokens of a sequence. .128.$' plan -h
+right '^  --seqlen N  *Tokens of a sequence. .512, or the model.s context$' eval -h
 
 # a stdout that cannot be written is an error (/dev/full exists on Linux)
 if [ "$ranks" = 0 ] && [ -c /dev/full ]; then

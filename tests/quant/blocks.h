@@ -1,5 +1,5 @@
-/* What the tests of the block operations share: reproducible matrices of awkward content, and kernels/grid.h applied one
- * group at a time, in plain loops. */
+/* What the tests of the block operations share: reproducible matrices of awkward content, and kernels/grid.h
+ * applied one group at a time, in plain loops. */
 #ifndef SB_TESTS_QUANT_BLOCKS_H
 #define SB_TESTS_QUANT_BLOCKS_H
 
@@ -17,9 +17,9 @@
 #include "base/memory.h"
 #include "kernels/grid.h"
 
-#define assert_ok(call)                                                                                                \
-  do {                                                                                                                 \
-    if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                                      \
+#define assert_ok(call)                                                                                      \
+  do {                                                                                                       \
+    if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                            \
   } while (0)
 
 /* Mixes bits (the finaliser of SplitMix64). */
@@ -34,7 +34,8 @@ static inline float uniform(uint64_t *state) {
   return (float)(int32_t)(uint32_t)(mix((*state)++) >> 32) * 0x1p-31f;
 }
 
-/* Rows of unlike sizes; some all zero, one-sided, constant, tiny (fp16 subnormal steps), huge, or with an outlier. */
+/* Rows of unlike sizes; some all zero, one-sided, constant, tiny (fp16 subnormal steps), huge, or with an
+ * outlier. */
 static inline void fill_awkward(float *w, size_t rows, size_t cols, uint64_t seed) {
   uint64_t s = seed * 1000003;
   for (size_t r = 0; r < rows; r++) {
@@ -80,7 +81,8 @@ static inline sb_group scalar_group(const float *w, size_t n, unsigned bits, sb_
 }
 
 /* out[rows, cols] = Q(w), one weight after another; 0 bits copies. */
-static inline void scalar_quantize(float *out, const float *w, const sb_grid_shape *grid, const uint8_t *bits, sb_symmetry symmetry) {
+static inline void scalar_quantize(float *out, const float *w, const sb_grid_shape *grid, const uint8_t *bits,
+                                   sb_symmetry symmetry) {
   for (size_t r = 0; r < grid->rows; r++)
     for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
       const size_t at = r * grid->cols + j * grid->block_cols, n = sb_grid_cols_of(grid, j);

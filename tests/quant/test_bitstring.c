@@ -16,7 +16,8 @@ static void test_bit_by_bit(void **state) {
       uint8_t *numbers = malloc(n + 1), *string = malloc(bytes + 1), *back = malloc(n + 1);
       assert_true(numbers && string && back);
       assert_int_equal(bytes, (n * bits + 7) / 8);
-      for (size_t i = 0; i < n; i++) numbers[i] = (uint8_t)(mix(bits * 1000 + n * 50 + i) & ((1u << bits) - 1));
+      for (size_t i = 0; i < n; i++)
+        numbers[i] = (uint8_t)(mix(bits * 1000 + n * 50 + i) & ((1u << bits) - 1));
       string[bytes] = back[n] = 0x5a;
       sb_bitstring_pack(string, numbers, n, bits);
       for (size_t k = 0; k < 8 * bytes; k++)

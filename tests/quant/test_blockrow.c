@@ -32,7 +32,8 @@ static data create(size_t shape, sb_symmetry symmetry) {
     d.packed[i] = malloc(d.bytes[i]);
     assert_non_null(d.packed[i]);
     memset(d.packed[i], 0xff, d.bytes[i]);
-    sb_blockrow_encode(d.packed[i], d.w + i * d.grid.block_rows * d.grid.cols, SB_F32, &d.grid, i, d.bits + i * d.columns, symmetry);
+    sb_blockrow_encode(d.packed[i], d.w + i * d.grid.block_rows * d.grid.cols, SB_F32, &d.grid, i,
+                       d.bits + i * d.columns, symmetry);
   }
   return d;
 }
@@ -51,7 +52,8 @@ static void release(data *d) {
 /* Number k of the bit string at `string`. */
 static unsigned number(const uint8_t *string, size_t k, unsigned bits) {
   unsigned out = 0;
-  for (unsigned i = 0; i < bits; i++) out |= (unsigned)(string[(k * bits + i) / 8] >> (k * bits + i) % 8 & 1) << i;
+  for (unsigned i = 0; i < bits; i++)
+    out |= (unsigned)(string[(k * bits + i) / 8] >> (k * bits + i) % 8 & 1) << i;
   return out;
 }
 
@@ -73,7 +75,8 @@ static const uint8_t *read_by_hand(const data *d, size_t i) {
     for (size_t r = 0; r < rows; r++, codes += (cols * b + 7) / 8)
       for (size_t c = 0; c < cols; c++) {
         const double code = number(codes, c, b), scale = half(at + 2 * r), top = ldexp(1, (int)b) - 1;
-        const float expected = d->expected[(i * d->grid.block_rows + r) * d->grid.cols + j * d->grid.block_cols + c];
+        const float expected =
+            d->expected[(i * d->grid.block_rows + r) * d->grid.cols + j * d->grid.block_cols + c];
         double value = (code - top / 2) * scale;
         if (d->symmetry == SB_ASYMMETRIC)
           value = b == 1 ? half(zeros + 2 * r) + (code - 0.5) * scale : (code - number(zeros, r, b)) * scale;
@@ -115,12 +118,14 @@ static void test_unpack(void **state) {
         for (int threads = 1; threads <= 4; threads += 3) {
           omp_set_num_threads(threads);
           memset(d.out, 0xff, d.n * 4);
-          assert_ok(d.backend->op->unpack_blocks(d.backend, NULL, d.out, types[t], all, offsets, &d.grid, d.bits, d.symmetry));
+          assert_ok(d.backend->op->unpack_blocks(d.backend, NULL, d.out, types[t], all, offsets, &d.grid,
+                                                 d.bits, d.symmetry));
           sb_from_f32(want, types[t], d.expected, d.n);
           assert_memory_equal(d.out, want, d.n * sb_dtype_size(types[t]));
         }
       d.bits[0] = d.bits[0] == 8 ? 1 : 8;
-      assert_int_equal(d.backend->op->unpack_blocks(d.backend, NULL, d.out, SB_F32, all, offsets, &d.grid, d.bits, d.symmetry),
+      assert_int_equal(d.backend->op->unpack_blocks(d.backend, NULL, d.out, SB_F32, all, offsets, &d.grid,
+                                                    d.bits, d.symmetry),
                        SB_ERR_INTERNAL);
       sb_free(&all);
       sb_free(&want);
@@ -143,7 +148,8 @@ static void test_two_steps(void **state) {
         uint8_t *again = malloc(d.bytes[i]);
         const uint8_t *bits = d.bits + i * d.columns;
         assert_non_null(again);
-        sb_blockrow_choose(groups, codes, d.w + i * d.grid.block_rows * d.grid.cols, SB_F32, &d.grid, i, bits, d.symmetry);
+        sb_blockrow_choose(groups, codes, d.w + i * d.grid.block_rows * d.grid.cols, SB_F32, &d.grid, i, bits,
+                           d.symmetry);
         sb_blockrow_pack(again, groups, codes, &d.grid, i, bits, d.symmetry);
         assert_memory_equal(again, d.packed[i], d.bytes[i]);
         for (size_t r = 0; r < sb_grid_rows_of(&d.grid, i); r++)
@@ -156,7 +162,8 @@ static void test_two_steps(void **state) {
         for (size_t r = 0; r < sb_grid_rows_of(&d.grid, i); r++)
           for (size_t c = 0; c < d.grid.cols; c++) {
             const sb_group *group = &groups[c / d.grid.block_cols * sb_grid_rows_of(&d.grid, i) + r];
-            assert_true(d.out[r * d.grid.cols + c] == sb_group_value(group, (float)codes[r * d.grid.cols + c]));
+            assert_true(d.out[r * d.grid.cols + c] ==
+                        sb_group_value(group, (float)codes[r * d.grid.cols + c]));
           }
         free(again);
       }
@@ -220,8 +227,8 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_by_hand),   cmocka_unit_test(test_unpack),   cmocka_unit_test(test_two_steps),
-      cmocka_unit_test(test_sizes),     cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_by_hand), cmocka_unit_test(test_unpack),   cmocka_unit_test(test_two_steps),
+      cmocka_unit_test(test_sizes),   cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 /* The grids against what they promise, in double precision and with the compiler's own fp16 type. */
 #include "blocks.h"
 
-/* fp16 of a step, said another way: the smallest fp16 number not below it where fp16 is subnormal, else the nearest. */
+/* fp16 of a step, said another way: the smallest fp16 number not below it where fp16 is subnormal, else the
+ * nearest. */
 static double step_of(double value) {
   _Float16 half;
   if (value < 0x1p-14) return ceil(value * 0x1p24) * 0x1p-24;
@@ -34,7 +35,8 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_symmetry sym
     expected = 2 * (symmetry == SB_SYMMETRIC ? magnitude : spread) / (double)n;
     assert_true(fabs((double)g.scale - fmin(expected, 65504)) <= 0x1p-10 * expected + 0x1p-24);
     if (symmetry == SB_ASYMMETRIC)
-      assert_true(fabs((double)g.base - fmax(fmin(sum / (double)n, 65504), -65504)) <= 0x1p-10 * magnitude / (double)n + 0x1p-24);
+      assert_true(fabs((double)g.base - fmax(fmin(sum / (double)n, 65504), -65504)) <=
+                  0x1p-10 * magnitude / (double)n + 0x1p-24);
   } else {
     /* the float quotient may lie on the other side of a tie of fp16 */
     expected = symmetry == SB_SYMMETRIC ? 2 * fmax(high, -low) / top : (high - low) / top;
@@ -53,9 +55,11 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_symmetry sym
     const float code = sb_group_code(&g, w[i]);
     const double value = (double)sb_group_value(&g, code);
     assert_true(code == floorf(code) && code >= 0 && code <= g.top);
-    assert_true(value == (double)(float)(((double)code - (double)g.center) * (double)g.scale + (double)g.base));
+    assert_true(value ==
+                (double)(float)(((double)code - (double)g.center) * (double)g.scale + (double)g.base));
     /* the nearest level, but for float's rounding of w / scale (at most 255, 2^-24 of it) at a tie */
-    assert_true(fabs(value - (double)w[i]) <= nearest_level(&g, (double)w[i]) * (1 + 0x1p-20) + 1e-4 * (double)g.scale);
+    assert_true(fabs(value - (double)w[i]) <=
+                nearest_level(&g, (double)w[i]) * (1 + 0x1p-20) + 1e-4 * (double)g.scale);
     /* inside the range: half a step, and what the rounding of the step leaves at the ends */
     if (bits > 1 && (double)g.scale < 65504)
       assert_true(fabs(value - (double)w[i]) <= (double)g.scale * (0.5 + top * 0x1p-11 + 1e-3));
@@ -78,7 +82,8 @@ static void test_promises(void **state) {
   sb_free(&w);
 }
 
-static void check_values(const float *w, size_t n, unsigned bits, sb_symmetry symmetry, const float *expected) {
+static void check_values(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
+                         const float *expected) {
   const sb_group g = scalar_group(w, n, bits, symmetry);
   for (size_t i = 0; i < n; i++) assert_true(sb_group_value(&g, sb_group_code(&g, w[i])) == expected[i]);
 }
@@ -86,7 +91,8 @@ static void check_values(const float *w, size_t n, unsigned bits, sb_symmetry sy
 /* Worked out by hand. 4/3 as fp16 is 1365/1024. */
 static void test_small_cases(void **state) {
   const float a[3] = {-1, 0, 3}, two[3] = {-1365 / 1024.0f, 0, 2730 / 1024.0f};
-  const float b[4] = {1, 3, 2, 2}, one[4] = {1.5f, 2.5f, 1.5f, 1.5f}; /* mean 2, mean distance 1/2; ties go down */
+  const float b[4] = {1, 3, 2, 2},
+              one[4] = {1.5f, 2.5f, 1.5f, 1.5f}; /* mean 2, mean distance 1/2; ties go down */
   const float c[3] = {-3, 1, 0.9f}, mid[3] = {-3, 1, 1};
   const float d[2] = {-1, 3}, sign[2] = {-2, 2};
   const float e[3] = {5, 5, 5}, same[3] = {5, 5, 5};
@@ -96,7 +102,8 @@ static void test_small_cases(void **state) {
   check_values(c, 3, 2, SB_SYMMETRIC, mid);
   check_values(d, 2, 1, SB_SYMMETRIC, sign);
   check_values(e, 3, 1, SB_ASYMMETRIC, same);
-  check_values(e, 3, 4, SB_ASYMMETRIC, (const float[3]){4.998779296875f, 4.998779296875f, 4.998779296875f}); /* 15 fp16(1/3) */
+  check_values(e, 3, 4, SB_ASYMMETRIC,
+               (const float[3]){4.998779296875f, 4.998779296875f, 4.998779296875f}); /* 15 fp16(1/3) */
 }
 
 static void test_extremes(void **state) {

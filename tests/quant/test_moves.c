@@ -11,7 +11,9 @@ typedef struct data {
 } data;
 
 static data create(size_t shape) {
-  data d = {.grid = shapes[shape], .n = shapes[shape].rows * shapes[shape].cols, .ldg = shapes[shape].cols + shape % 3};
+  data d = {.grid = shapes[shape],
+            .n = shapes[shape].rows * shapes[shape].cols,
+            .ldg = shapes[shape].cols + shape % 3};
   uint64_t seed = shape + 77;
   d.blocks = block_count(&d.grid);
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &d.backend));
@@ -27,7 +29,8 @@ static data create(size_t shape) {
   assert_ok(sb_alloc(&d.raise_again, d.blocks, 8, "moves"));
   assert_ok(sb_alloc(&d.cut_again, d.blocks, 8, "moves"));
   fill_awkward(d.w, d.grid.rows, d.grid.cols, shape);
-  for (size_t i = 0; i < d.grid.rows * d.ldg; i++) d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN; /* not ours */
+  for (size_t i = 0; i < d.grid.rows * d.ldg; i++)
+    d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN; /* not ours */
   fill_bits(d.bits, d.blocks, 1, 8, shape);
   return d;
 }
@@ -63,7 +66,8 @@ static double dot(const data *d, size_t k, const float *to, double *magnitude) {
   *magnitude = 0;
   for (size_t r = 0; r < sb_grid_rows_of(&d->grid, i); r++)
     for (size_t c = 0; c < sb_grid_cols_of(&d->grid, j); c++) {
-      const size_t row = i * d->grid.block_rows + r, col = j * d->grid.block_cols + c, at = row * d->grid.cols + col;
+      const size_t row = i * d->grid.block_rows + r, col = j * d->grid.block_cols + c,
+                   at = row * d->grid.cols + col;
       const double term = (double)d->g[row * d->ldg + col] * ((double)to[at] - (double)d->now[at]);
       sum += term;
       *magnitude += fabs(term);
@@ -89,10 +93,10 @@ static void check(const data *d, unsigned min_bits, unsigned max_bits) {
   }
 }
 
-static void moves(data *d, double *raise, double *cut, const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype, unsigned least,
-                  unsigned most, sb_symmetry symmetry) {
-  assert_ok(d->backend->op->block_moves(d->backend, NULL, raise, cut, d->g, d->ldg, w, w_dtype, now, now_dtype, &d->grid, d->bits, least, most,
-                                        symmetry));
+static void moves(data *d, double *raise, double *cut, const void *w, sb_dtype w_dtype, const void *now,
+                  sb_dtype now_dtype, unsigned least, unsigned most, sb_symmetry symmetry) {
+  assert_ok(d->backend->op->block_moves(d->backend, NULL, raise, cut, d->g, d->ldg, w, w_dtype, now,
+                                        now_dtype, &d->grid, d->bits, least, most, symmetry));
 }
 
 static void test_definition(void **state) {
@@ -139,7 +143,8 @@ static void test_given_weights(void **state) {
       if (types[t + 1] != SB_F32) sb_to_f32(d.now, now16, types[t + 1], d.n);
       quantized(&d, d.low, -1, SB_ASYMMETRIC);
       quantized(&d, d.high, 1, SB_ASYMMETRIC);
-      moves(&d, d.raise, d.cut, w16, types[t], types[t + 1] == SB_F32 ? (void *)d.now : (void *)now16, types[t + 1], 1, 8, SB_ASYMMETRIC);
+      moves(&d, d.raise, d.cut, w16, types[t], types[t + 1] == SB_F32 ? (void *)d.now : (void *)now16,
+            types[t + 1], 1, 8, SB_ASYMMETRIC);
       check(&d, 1, 8);
     }
     sb_free(&w16);

@@ -15,7 +15,8 @@ static void test_same_bits(void **state) {
       const sb_symmetry symmetry = (sb_symmetry)(s % 2);
       const sb_dtype type = types[s / 2];
       const sb_grid_shape grid = shapes[shape];
-      const size_t n = grid.rows * grid.cols, blocks = block_count(&grid), columns = sb_grid_block_cols(&grid);
+      const size_t n = grid.rows * grid.cols, blocks = block_count(&grid),
+                   columns = sb_grid_block_cols(&grid);
       float *w = NULL, *g = NULL, *a = NULL, *b = NULL;
       uint8_t *bits = NULL;
       void *typed = NULL;
@@ -37,10 +38,10 @@ static void test_same_bits(void **state) {
       assert_ok(portable_quantize_blocks(backend, NULL, b, type, typed, type, &grid, bits, symmetry));
       assert_memory_equal(a, b, n * 4);
       for (int now = 0; now < 2; now++) {
-        assert_ok(sb_cpu_block_moves(backend, NULL, moves[0], moves[1], g, grid.cols, typed, type, now ? w : NULL, SB_F32, &grid, bits, 1, 8,
-                                     symmetry));
-        assert_ok(portable_block_moves(backend, NULL, moves[2], moves[3], g, grid.cols, typed, type, now ? w : NULL, SB_F32, &grid, bits, 1, 8,
-                                       symmetry));
+        assert_ok(sb_cpu_block_moves(backend, NULL, moves[0], moves[1], g, grid.cols, typed, type,
+                                     now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry));
+        assert_ok(portable_block_moves(backend, NULL, moves[2], moves[3], g, grid.cols, typed, type,
+                                       now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry));
         assert_memory_equal(moves[0], moves[2], blocks * 8);
         assert_memory_equal(moves[1], moves[3], blocks * 8);
       }
@@ -53,8 +54,10 @@ static void test_same_bits(void **state) {
         sb_blockrow_encode(packed, rows, type, &grid, i, bits + i * columns, symmetry);
         portable_blockrow_encode(again, rows, type, &grid, i, bits + i * columns, symmetry);
         assert_memory_equal(packed, again, bytes);
-        assert_ok(sb_cpu_unpack_blocks(backend, NULL, a, type, packed, &zero, &one, bits + i * columns, symmetry));
-        assert_ok(portable_unpack_blocks(backend, NULL, b, type, packed, &zero, &one, bits + i * columns, symmetry));
+        assert_ok(
+            sb_cpu_unpack_blocks(backend, NULL, a, type, packed, &zero, &one, bits + i * columns, symmetry));
+        assert_ok(portable_unpack_blocks(backend, NULL, b, type, packed, &zero, &one, bits + i * columns,
+                                         symmetry));
         assert_memory_equal(a, b, n * 4);
         free(packed);
         free(again);

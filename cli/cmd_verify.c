@@ -1,0 +1,68 @@
+/* shardbits verify: is every byte of an output folder as it was written? */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/report_json.h"
+#include "model/output.h"
+
+static void on_tick(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
+static sb_status verify(const sb_world *world, const char *folder, const sb_common *common) {
+  sb_output_stats stats;
+  double start = sb_now();
+  sb_progress_begin("verify", 1.0);
+  sb_status status = sb_output_verify(world, folder, on_tick, NULL, &stats);
+  sb_progress_end();
+  SB_TRY(status);
+  double seconds = sb_now() - start;
+  sb_log_phase("verify", seconds, 0, "%" PRIu64 " frames, %.1f MiB stored, %.1f MiB/s", stats.frames,
+               (double)stats.stored_bytes / 0x1p20, (double)stats.stored_bytes / 0x1p20 / seconds);
+  if (sb_common_prints(world, common))
+    printf("%s: all %" PRIu64
+           " frames are intact (%.1f MiB, %.4f effective bits a weight, content hash %016" PRIx64 ")\n",
+           folder, stats.frames, (double)stats.stored_bytes / 0x1p20, stats.effective_bits,
+           stats.content_hash);
+  char hash[32];
+  snprintf(hash, sizeof hash, "%016" PRIx64, stats.content_hash);
+  json_t *report = sb_report_begin(world, "verify");
+  sb_report_text(report, "path", folder);
+  sb_report_count(report, "frames", stats.frames);
+  sb_report_count(report, "stored_bytes", stats.stored_bytes);
+  sb_report_real(report, "effective_bits", stats.effective_bits);
+  sb_report_real(report, "code_bits", stats.code_bits_mean);
+  sb_report_text(report, "content_hash", hash);
+  sb_report_count(report, "peak_resident_bytes", sb_peak_resident());
+  sb_report_real(report, "seconds", seconds);
+  status = sb_report_write(world, common->json, report);
+  json_decref(report);
+  return status;
+}
+
+sb_status sb_cmd_verify(const sb_world *world, int argc, char **argv) {
+  const char *folder = NULL;
+  sb_common common = SB_COMMON_DEFAULTS;
+  const sb_argument arguments[] = {{"OUT", &folder, "A folder that quantize wrote."}};
+  sb_usage usage = {
+      .command = "verify",
+      .synopsis = "OUT [options]",
+      .purpose =
+          "Decodes every frame of every shard and compares it with its checksum, and the shards with the\n"
+          "manifest. Each rank takes its share of the shards.",
+      .examples = "  shardbits verify out\n"
+                  "  mpirun -n 8 shardbits verify out --json -",
+      .arguments = arguments,
+      .argument_count = 1};
+  bool help;
+  SB_TRY(sb_common_begin(world, &usage, &common, 0, argc, argv, &help));
+  if (help) return SB_OK;
+  return verify(world, folder, &common);
+}

@@ -1,0 +1,27 @@
+/* A loaded output folder as an ordinary Hugging Face folder again, its matrices dequantized: for tools that
+ * know nothing of mixed bits. */
+#ifndef SB_MODEL_EXPORT_H
+#define SB_MODEL_EXPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/status.h"
+#include "model/model.h"
+
+typedef struct sb_export_stats {
+  uint64_t files, bytes; /* of safetensors */
+} sb_export_stats;
+
+/* Writes OUT from `model` (coding SB_CODING_PACKED) and the output folder `source` it was loaded from: all
+ * tensors in `dtype` (a weight type), in safetensors files of at most `file_bytes` (a larger tensor has its
+ * own), with the index that Hugging Face's loaders expect where there are several; config.json says `dtype`;
+ * the tokenizer's files are copied. Every rank decodes and writes its own rows. OUT appears when it is
+ * complete, and must not exist unless `overwrite`. `tick`, which may be NULL, is told the share of this
+ * rank's rows that is done. Collective. Memory beside the model: one block row in float32. */
+sb_status sb_model_export(sb_model *model, const char *source, const char *out, sb_dtype dtype,
+                          uint64_t file_bytes, bool overwrite, void (*tick)(void *context, double done),
+                          void *context, sb_export_stats *stats);
+
+#endif

@@ -1,0 +1,14 @@
+/* Effective bits a weight when every block has the same bitwidth. Local, pure. */
+#ifndef SB_MODEL_UNIFORM_BITS_H
+#define SB_MODEL_UNIFORM_BITS_H
+
+#include "kernels/backend.h"
+#include "model/arch.h"
+
+/* The bits of everything a reader needs to rebuild the matrices of the decoder layers, packed as
+ * kernels/blockrow.h has it (codes, scales, zero points, bit maps, padding), over their number of weights.
+ * O(blocks of a layer). */
+double sb_uniform_effective_bits(const sb_arch *arch, size_t block_rows, size_t block_cols, unsigned bits,
+                                 sb_symmetry symmetry);
+
+#endif

@@ -1,0 +1,29 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Sourced by the tests of this folder, which are called as TEST.sh SHARDBITS MPIRUN SOURCE.
+set -u
+shardbits=$1 mpirun=$2 source=$3
+model=$source/data/demo-llama calib=$source/data/calib.bin heldout=$source/data/heldout.bin
+export ASAN_OPTIONS=detect_leaks=0 # of MPI's own, without mpirun; leaks are looked for in the unit tests
+dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
+failures=0
+
+fail() {
+  echo "FAILED: $*"
+  failures=$((failures + 1))
+}
+run() { # RANKS ARGUMENT ...: quiet; stops the test when the program fails
+  local ranks=$1
+  shift
+  "$mpirun" "$ranks" "$shardbits" "$@" --quiet >"$dir/out" 2>"$dir/err" || {
+    echo "FAILED: shardbits $* on $ranks ranks"
+    cat "$dir/err"
+    exit 1
+  }
+}
+value() { # FILE KEY: of a report, at its top level
+  sed -n "s/^  \"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1"
+}
+finish() {
+  [ $failures = 0 ] || exit 1
+  echo "all as expected"
+}

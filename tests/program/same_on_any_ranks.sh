@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The same bit map, the same frames and the same perplexity on 1, 2, 3, 4 and 7 ranks, with one thread and two, and when
+# the sequences have to go in several waves.
+. "$(dirname "$0")/common.sh"
+
+quantize() { # NAME RANKS ARGUMENT ...
+  local name=$1 ranks=$2
+  shift 2
+  run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --strides 1 --trades 2 \
+    -o "$dir/$name" --allocation "$dir/$name.bits" --json "$dir/$name.json" "$@"
+  run "$ranks" eval "$dir/$name" --tokens "$heldout" --seqs 3 --seqlen 40 --json "$dir/$name.eval.json" "$@"
+}
+
+quantize one 1
+hash=$(value "$dir/one.json" content_hash)
+[ ${#hash} = 16 ] || fail "no content hash: '$hash'"
+grep -q '"accepted": true' "$dir/one.json" || fail "no step was accepted: the test sees too little"
+for how in "2" "3" "4" "7" "1 --threads 2" "2 --threads 2 --activation-memory 0.001" "4@2"; do
+  name=run-${how//[ .@-]/}
+  ranks=${how%% *} options=${how#"${how%% *}"}
+  unset SHARDBITS_RANKS_PER_NODE
+  [ "$ranks" = 4@2 ] && ranks=4 && export SHARDBITS_RANKS_PER_NODE=2 # two nodes of two ranks
+  # shellcheck disable=SC2086
+  quantize "$name" "$ranks" $options
+  [ "$(value "$dir/$name.json" content_hash)" = "$hash" ] || fail "other frames on $how: $(value "$dir/$name.json" content_hash), not $hash"
+  cmp -s "$dir/$name.bits" "$dir/one.bits" || fail "another bit map on $how"
+  for key in effective_bits calibration_loss; do
+    [ "$(value "$dir/$name.json" $key)" = "$(value "$dir/one.json" $key)" ] || fail "another $key on $how"
+  done
+  for key in perplexity loss tokens; do
+    [ "$(value "$dir/$name.eval.json" $key)" = "$(value "$dir/one.eval.json" $key)" ] || fail "another $key on $how"
+  done
+done
+finish
