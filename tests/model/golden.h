@@ -24,7 +24,7 @@ typedef struct golden {
 } golden;
 
 typedef struct golden_setup {
-  const char *name;
+  const char *name; /* or the path of a folder like those */
   size_t sequences; /* of the two; 0 is both */
   bool gradients;
   int threads;
@@ -42,7 +42,10 @@ static inline void golden_path(const golden *g, const char *file, char *path) {
 static inline void golden_open(golden *g, const golden_setup *setup) {
   char path[2048];
   memset(g, 0, sizeof *g);
-  snprintf(g->folder, sizeof g->folder, "%s/tests/golden/%s", SB_SOURCE_DIR, setup->name);
+  if (setup->name[0] == '/')
+    snprintf(g->folder, sizeof g->folder, "%s", setup->name);
+  else
+    snprintf(g->folder, sizeof g->folder, "%s/tests/golden/%s", SB_SOURCE_DIR, setup->name);
   golden_path(g, "tokens.bin", path);
   EXPECT_OK(sb_backend_cpu_create(setup->compute, setup->threads, &g->backend));
   EXPECT_OK(sb_model_load(&world, g->folder, setup->blocking, true, &g->model));
