@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Output folders that are damaged or incomplete are refused by eval, verify and export, in one line from one rank.
+. "$(dirname "$0")/common.sh"
+
+run 2 quantize "$model" --bits 2.5 --method rtn -o "$dir/good"
+first=shard-00001-of-00002.sbz second=shard-00002-of-00002.sbz
+copy() { rm -rf "$dir/bad" && cp -r "$dir/good" "$dir/bad"; }
+spoil() { # FILE OFFSET: one byte
+  local byte
+  byte=$(od -An -tu1 -j "$2" -N1 "$dir/bad/$1")
+  # shellcheck disable=SC2059
+  printf "\\x$(printf %02x $((byte ^ 64)))" | dd of="$dir/bad/$1" bs=1 seek="$2" conv=notrunc status=none
+}
+one() { # TEXT RANKS ARGUMENT ...
+  local text=$1 ranks=$2 code
+  shift 2
+  timeout 60 "$mpirun" "$ranks" -q "$shardbits" "$@" --quiet >"$dir/stdout" 2>"$dir/stderr"
+  code=$?
+  [ $code = 1 ] || fail "$* on $ranks ranks: exit code $code, expected 1"
+  sed -i '/^\[warn\] Epoll MOD/d' "$dir/stderr"
+  [ "$(wc -l <"$dir/stderr")" = 1 ] || fail "$* on $ranks ranks: not one line: $(cat "$dir/stderr")"
+  grep -q "^shardbits: .*$text" "$dir/stderr" || fail "$* on $ranks ranks: no '$text' in: $(cat "$dir/stderr")"
+}
+refused() { # TEXT
+  one "$1" 1 verify "$dir/bad"
+  one "$1" 3 verify "$dir/bad"
+  one "$1" 3 eval "$dir/bad" --tokens "$heldout" --seqs 1
+  one "$1" 2 export "$dir/bad" -o "$dir/hf"
+  [ ! -e "$dir/hf" ] || fail "$1: export left a folder"
+}
+
+copy && spoil $second 5000
+refused "$second: .*damaged"
+copy && spoil $first 3
+refused "$first"
+copy && spoil $first $(($(stat -c %s "$dir/bad/$first") - 100)) # in the index
+refused "$first"
+copy && truncate -s -1 "$dir/bad/$second"
+refused "$second"
+copy && rm "$dir/bad/$second"
+refused "$second"
+copy && cp "$dir/bad/$first" "$dir/bad/$second" # a shard of another rank
+refused "$second"
+copy && sed -i 's/"format_version": 1/"format_version": 2/' "$dir/bad/manifest.json"
+refused "manifest.json: .*version"
+copy && truncate -s 300 "$dir/bad/manifest.json"
+refused "manifest.json: "
+copy && sed -i 's/"hidden_size": 256/"hidden_size": 128/' "$dir/bad/manifest.json"
+refused "manifest.json: "
+copy && rm "$dir/bad/manifest.json"
+one "manifest.json" 2 verify "$dir/bad"
+one "manifest.json" 2 export "$dir/bad" -o "$dir/hf"
+one "safetensors" 2 eval "$dir/bad" --tokens "$heldout" --seqs 1 # taken for a model folder
+run 2 verify "$dir/good"
+finish

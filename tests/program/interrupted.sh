@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# A run that is interrupted, loses a rank or fills the disk ends within seconds on all ranks, says so in one line, leaves no
+# output that looks whole, and the old one where there was one. A second run then succeeds.
+. "$(dirname "$0")/common.sh"
+
+# begin RANKS [ARGUMENT ...]: a search that would take minutes, in the background; returns when its first step is done
+begin() {
+  local ranks=$1
+  shift
+  "$mpirun" "$ranks" -q "$shardbits" quantize "$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 32 --strides 500 \
+    --trades 10000 --trade-share 1 -o "$dir/OUT" "$@" >"$dir/stdout" 2>"$dir/stderr" &
+  job=$!
+  for _ in $(seq 600); do
+    grep -q "step  0" "$dir/stderr" && return
+    kill -0 $job 2>/dev/null || break
+    sleep 0.1
+  done
+  echo "FAILED: the run did not get to its first step" && cat "$dir/stderr" && exit 1
+}
+# ended TEXT: with an error, within 20 seconds, no process left behind, one line of ours that holds TEXT
+ended() {
+  local text=$1 code lines
+  for _ in $(seq 200); do
+    kill -0 $job 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -0 $job 2>/dev/null && fail "$text: still running after 20 s" && kill -9 $job
+  wait $job
+  code=$?
+  [ $code != 0 ] || fail "$text: exit code 0"
+  sleep 0.2
+  pgrep -f "$dir/OUT" >/dev/null && fail "$text: ranks are left behind" && pkill -9 -f "$dir/OUT"
+  lines=$(grep -c '^shardbits: ' "$dir/stderr")
+  [ "$lines" = 1 ] || fail "$text: $lines lines instead of one: $(cat "$dir/stderr")"
+  grep -q "^shardbits: .*$text" "$dir/stderr" || fail "no '$text' in: $(cat "$dir/stderr")"
+  [ -z "$(find "$dir" -maxdepth 1 -name 'OUT*')" ] || fail "$text: left $(ls "$dir")"
+}
+
+begin 3
+kill -INT $job # mpirun passes it on as SIGTERM
+ended "interrupted by SIGTERM; nothing was written"
+begin 3
+kill -TERM $job
+ended "interrupted by SIGTERM; nothing was written"
+begin 3
+kill -9 "$(pgrep -f "^$shardbits .*$dir/OUT" | tail -n 1)"
+ended "interrupted by SIGTERM; nothing was written" # mpirun ends the others; rank 0 speaks
+
+# without mpirun
+"$shardbits" quantize "$model" --calib "$calib" --bits 2.5 --seqlen 64 --trades 1000 -o "$dir/OUT" 2>"$dir/stderr" >"$dir/stdout" &
+job=$!
+for _ in $(seq 100); do grep -q '^search' "$dir/stderr" && break || sleep 0.1; done
+kill -INT $job 2>/dev/null
+ended "interrupted by SIGINT; nothing was written"
+
+rtn() { # OUT [ARGUMENT ...]
+  "$mpirun" 2 -q "$shardbits" quantize "$model" --bits 3.25 --method rtn --quiet -o "$@" >"$dir/stdout" 2>"$dir/stderr"
+}
+rtn "$dir/good" || fail "a run after all that: $(cat "$dir/stderr")"
+
+# A full disk: a small file system where one may mount one, else a limit on the size of files.
+if mkdir "$dir/small" && mount -t tmpfs -o size=1m none "$dir/small" 2>/dev/null; then
+  trap 'umount "$dir/small"; rm -rf "$dir"' EXIT
+  rtn "$dir/small/OUT" && fail "a full disk: exit code 0"
+  [ -z "$(ls -A "$dir/small")" ] || fail "a full disk: left $(ls "$dir/small")"
+else
+  (ulimit -f 300 && trap '' XFSZ && rtn "$dir/small/OUT") && fail "a limit on the size of files: exit code 0"
+  [ -z "$(ls -A "$dir/small")" ] || fail "a limit on the size of files: left $(ls "$dir/small")"
+fi
+[ "$(grep -c '^shardbits: ' "$dir/stderr")" = 1 ] || fail "a full disk: not one line: $(cat "$dir/stderr")"
+grep -q "no space left\|File too large\|MiB free" "$dir/stderr" || fail "a full disk: $(cat "$dir/stderr")"
+finish
