@@ -130,26 +130,18 @@ static void compare(const char *name, const outcome *expected, const way *w, con
 }
 
 static void check(sb_compute compute) {
-  int zero = 0, one = 1;
-  const sb_world alone = {.comm = MPI_COMM_SELF,
-                          .size = 1,
-                          .node_comm = MPI_COMM_SELF,
-                          .node_size = 1,
-                          .nodes = 1,
-                          .node_of = &zero,
-                          .node_rank_of = &zero,
-                          .node_sizes = &one};
+  const sb_world *alone = golden_alone();
   const size_t plenty = (size_t)1 << 30;
   for (size_t i = 0; i < GOLDENS; i++) {
     const char *name = golden_names[i];
     outcome expected;
-    run(name, &(way){&alone, 1, plenty, compute}, &expected);
+    run(name, &(way){alone, 1, plenty, compute}, &expected);
     EXPECT(expected.loss == expected.loss_alone && expected.logits[0] != expected.logits[1]);
     EXPECT(expected.gradients[0] != expected.gradients[1]);
     compare(name, &expected, &(way){&world, 1, plenty, compute}, "these ranks");
     compare(name, &expected, &(way){&world, 2, plenty, compute}, "these ranks, 2 threads");
     compare(name, &expected, &(way){&world, 1, 1, compute}, "these ranks, one sequence a wave");
-    compare(name, &expected, &(way){&alone, 3, 50000, compute}, "3 threads, few sequences a wave");
+    compare(name, &expected, &(way){alone, 3, 50000, compute}, "3 threads, few sequences a wave");
   }
 }
 
