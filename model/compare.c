@@ -25,26 +25,45 @@ static sb_status chunk(compare *z, size_t wave, const void *ours, const void *th
   return p->backend->op->sync(p->backend, p->stream);
 }
 
-/* Both models' heads side by side. Chunks of both are cut alike where the layers have equal sizes, which the
- * source precision of a quantized model does not promise: so the reference's chunking is checked, not
- * assumed. */
+/* One model's way through its head. */
+typedef struct side {
+  sb_pass *pass;
+  sb_walk walk;
+  size_t v0, end; /* tokens of the chunk at hand */
+  const void *image, *weights;
+  size_t group;
+} side;
+
+static sb_status unfold(side *a) {
+  size_t rows;
+  SB_TRY(sb_head_chunk(a->pass, a->group, a->image, &a->v0, &rows, &a->weights));
+  a->end = a->v0 + rows;
+  return SB_OK;
+}
+
+/* Rows of the chunk from token v on. */
+static const void *rows_from(const side *a, size_t v) {
+  return (const char *)a->weights +
+         (v - a->v0) * a->pass->model->config.hidden * sb_dtype_size(a->pass->backend->weight);
+}
+
+/* Both models' heads side by side. Chunks end where blocks, and the size of a layer, let them: not always at the
+ * same token in both. So they go on piece by piece, to the nearer end. */
 static sb_status sweep(compare *z, size_t wave) {
   sb_pass *p = z->pass, *r = z->ref;
-  sb_walk ours = {p->model->store, p->model->head_first, p->model->head_count, false, 0};
-  sb_walk theirs = {r->model->store, r->model->head_first, r->model->head_count, false, 0};
-  while (sb_walk_more(&ours)) {
-    size_t group, ref_group, v0, nv, ref_v0, ref_nv;
-    const void *image, *ref_image, *weights, *ref_weights;
-    sb_status status = sb_walk_enter(&ours, &group, &image);
-    if (status == SB_OK) status = sb_walk_enter(&theirs, &ref_group, &ref_image);
-    if (status == SB_OK) status = sb_head_chunk(p, group, image, &v0, &nv, &weights);
-    if (status == SB_OK) status = sb_head_chunk(r, ref_group, ref_image, &ref_v0, &ref_nv, &ref_weights);
-    if (status == SB_OK && (v0 != ref_v0 || nv != ref_nv))
-      status = sb_fail(SB_ERR_INTERNAL, "the heads of the two models are cut differently");
-    if (status == SB_OK) status = chunk(z, wave, weights, ref_weights, nv);
+  side ours = {.pass = p, .walk = {p->model->store, p->model->head_first, p->model->head_count, false, 0}};
+  side theirs = {.pass = r, .walk = {r->model->store, r->model->head_first, r->model->head_count, false, 0}};
+  for (size_t v = 0, end; v < p->model->config.vocab; v = end) {
+    const bool enter_ours = v == ours.end, enter_theirs = v == theirs.end;
+    sb_status status = enter_ours ? sb_walk_enter(&ours.walk, &ours.group, &ours.image) : SB_OK;
+    if (status == SB_OK && enter_theirs) status = sb_walk_enter(&theirs.walk, &theirs.group, &theirs.image);
+    if (status == SB_OK && enter_ours) status = unfold(&ours);
+    if (status == SB_OK && enter_theirs) status = unfold(&theirs);
+    end = sb_min_size(ours.end, theirs.end);
+    if (status == SB_OK) status = chunk(z, wave, rows_from(&ours, v), rows_from(&theirs, v), end - v);
     SB_AGREE(p->model->world, status);
-    SB_TRY(sb_walk_leave(&ours));
-    SB_TRY(sb_walk_leave(&theirs));
+    if (end == ours.end) SB_TRY(sb_walk_leave(&ours.walk));
+    if (end == theirs.end) SB_TRY(sb_walk_leave(&theirs.walk));
   }
   return SB_OK;
 }
@@ -79,12 +98,22 @@ static sb_status one_wave(compare *z, size_t wave) {
   return sb_world_agree(world, add_up(z, wave));
 }
 
+/* A wave of both is what the smaller one's memory carries. */
+static void settle_waves(sb_pass *p, sb_pass *ref) {
+  p->wave = ref->wave = sb_min_size(p->wave, ref->wave);
+  p->waves = ref->waves = sb_max_size(p->waves, ref->waves);
+}
+
 sb_status sb_pass_compare(sb_pass *p, sb_pass *ref, sb_comparison *out) {
   const sb_world *world = p->model->world;
   sb_backend *b = p->backend;
   compare z = {.pass = p, .ref = ref};
-  size_t rows = p->wave * p->T;
   sb_status status = SB_OK;
+  if (p->model->config.vocab != ref->model->config.vocab || p->T != ref->T ||
+      p->setup.sequences != ref->setup.sequences)
+    return sb_fail(SB_ERR_INTERNAL, "models compared on other tokens, or of other vocabularies");
+  settle_waves(p, ref);
+  size_t rows = p->wave * p->T;
   sb_pass_start_ticks(p, 1, 0);
   sb_pass_start_ticks(ref, 1, 0);
   SB_GO(b->op->alloc(b, rows * sizeof *z.kl, "divergences", (void **)&z.kl));

@@ -146,6 +146,7 @@ static sb_status layer_forward(sb_pass *p, size_t wave, size_t layer, const void
 sb_status sb_pass_forward_wave(sb_pass *p, size_t wave, bool keep) {
   sb_model *m = p->model;
   size_t layers = m->config.layers;
+  p->kept = false; /* until the caller says that this forward part may stand for another */
   SB_TRY(sb_head_embed(p, wave));
   sb_walk walk = {m->store, m->layer_first, layers, false, 0};
   while (sb_walk_more(&walk)) {
@@ -184,7 +185,6 @@ static sb_status mean_loss(sb_pass *p, double *loss) {
 
 sb_status sb_pass_loss(sb_pass *p, double *loss) {
   bool keep = p->setup.gradients && p->waves == 1;
-  p->kept = false;
   sb_pass_start_ticks(p, 1, 0);
   for (size_t wave = 0; wave < p->waves; wave++) {
     SB_TRY(sb_pass_forward_wave(p, wave, keep));

@@ -80,8 +80,8 @@ typedef struct sb_comparison {
   uint64_t targets;
 } sb_comparison;
 
-/* Both passes over the same tokens, without gradients, on the same world and backend, with equal waves.
- * Collective. */
+/* Both passes over the same tokens, without gradients, on the same world and backend, of models with one
+ * vocabulary. Collective. */
 sb_status sb_pass_compare(sb_pass *pass, sb_pass *reference, sb_comparison *out);
 
 /* For tests: logits f32 [seqlen, vocab] of this rank's local sequence `index` into host memory. Collective.

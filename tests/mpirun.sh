@@ -5,7 +5,8 @@
 set -u
 ranks=$1
 shift
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# More threads than cores must sleep while they wait: spinning, a test of seconds takes minutes.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # What MPI itself keeps until the end is no leak of ours (sanitizer builds).
 export ASAN_OPTIONS=allocator_may_return_null=1:fast_unwind_on_malloc=0:${ASAN_OPTIONS:-}

@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "io/file.h"
+#include "model/output.h"
 #include "model/pass.h"
 #include "model/sequences.h"
 
@@ -23,9 +24,26 @@ typedef struct golden {
   sb_pass *pass;
 } golden;
 
+/* A world of this rank alone: what it computes cannot depend on the others. */
+static inline const sb_world *golden_alone(void) {
+  static int zero = 0, one = 1;
+  static sb_world alone;
+  alone = (sb_world){.comm = MPI_COMM_SELF,
+                     .size = 1,
+                     .node_comm = MPI_COMM_SELF,
+                     .node_size = 1,
+                     .nodes = 1,
+                     .node_of = &zero,
+                     .node_rank_of = &zero,
+                     .node_sizes = &one};
+  return &alone;
+}
+
 typedef struct golden_setup {
-  const char *name;
-  size_t sequences; /* of the two; 0 is both */
+  const char *name;      /* or the path of a folder like those */
+  const char *output;    /* an output folder made from it, to be loaded in its place; or NULL */
+  const sb_world *world; /* NULL: of all ranks */
+  size_t sequences;      /* of the two; 0 is both */
   bool gradients;
   int threads;
   sb_compute compute;
@@ -41,12 +59,17 @@ static inline void golden_path(const golden *g, const char *file, char *path) {
 
 static inline void golden_open(golden *g, const golden_setup *setup) {
   char path[2048];
+  const sb_world *of = setup->world ? setup->world : &world;
   memset(g, 0, sizeof *g);
-  snprintf(g->folder, sizeof g->folder, "%s/tests/golden/%s", SB_SOURCE_DIR, setup->name);
+  if (setup->name[0] == '/')
+    snprintf(g->folder, sizeof g->folder, "%s", setup->name);
+  else
+    snprintf(g->folder, sizeof g->folder, "%s/tests/golden/%s", SB_SOURCE_DIR, setup->name);
   golden_path(g, "tokens.bin", path);
   EXPECT_OK(sb_backend_cpu_create(setup->compute, setup->threads, &g->backend));
-  EXPECT_OK(sb_model_load(&world, g->folder, setup->blocking, true, &g->model));
-  EXPECT_OK(sb_sequences_read(&world, path, SB_TOKENS_U16, g->model->config.vocab, 48, setup->sequences, 0,
+  EXPECT_OK(setup->output ? sb_output_load(of, setup->output, &g->model)
+                          : sb_model_load(of, g->folder, setup->blocking, true, &g->model));
+  EXPECT_OK(sb_sequences_read(of, path, SB_TOKENS_U16, g->model->config.vocab, 48, setup->sequences, 0,
                               &g->sequences));
   const sb_pass_setup pass = {.model = g->model,
                               .backend = g->backend,
