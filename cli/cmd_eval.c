@@ -108,11 +108,11 @@ static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
     sb_report_real(report, "mean_kl", c->mean_kl);
     sb_report_real(report, "top1_agreement", c->top1_agreement);
   }
-  sb_report_count(report, "peak_resident_bytes", sb_peak_resident());
   sb_report_real(report, "gemm_flops", u->backend->gemm_flops);
   sb_report_real(report, "gemm_seconds", u->backend->gemm_seconds);
   sb_report_real(report, "seconds", seconds);
-  sb_status status = sb_report_write(u->world, r->common.json, report);
+  sb_status status = sb_report_peak(u->world, report);
+  if (status == SB_OK) status = sb_report_write(u->world, r->common.json, report);
   json_decref(report);
   return status;
 }

@@ -62,9 +62,9 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   sb_report_text(report, "dtype", dtype_names[r->dtype]);
   sb_report_count(report, "files", stats.files);
   sb_report_count(report, "bytes", stats.bytes);
-  sb_report_count(report, "peak_resident_bytes", sb_peak_resident());
   sb_report_real(report, "seconds", seconds);
-  status = sb_report_write(world, r->common.json, report);
+  status = sb_report_peak(world, report);
+  if (status == SB_OK) status = sb_report_write(world, r->common.json, report);
   json_decref(report);
   return status;
 }

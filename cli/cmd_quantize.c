@@ -215,7 +215,7 @@ static sb_status write_out(run *u, double begun) {
     json_object_set_new(u->report, "blocks_by_bits", shares);
   }
   sb_report_real(u->report, "write_seconds", seconds);
-  sb_report_count(u->report, "peak_resident_bytes", sb_peak_resident());
+  SB_TRY(sb_report_peak(u->world, u->report));
   sb_report_real(u->report, "seconds", sb_now() - begun);
   return SB_OK;
 }

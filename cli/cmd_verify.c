@@ -40,9 +40,9 @@ static sb_status verify(const sb_world *world, const char *folder, const sb_comm
   sb_report_real(report, "effective_bits", stats.effective_bits);
   sb_report_real(report, "code_bits", stats.code_bits_mean);
   sb_report_text(report, "content_hash", hash);
-  sb_report_count(report, "peak_resident_bytes", sb_peak_resident());
   sb_report_real(report, "seconds", seconds);
-  status = sb_report_write(world, common->json, report);
+  status = sb_report_peak(world, report);
+  if (status == SB_OK) status = sb_report_write(world, common->json, report);
   json_decref(report);
   return status;
 }

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "io/json.h"
+#include "mpi/large.h"
 
 void sb_report_real(json_t *report, const char *key, double value) {
   if (report) json_object_set_new(report, key, isfinite(value) ? json_real(value) : json_null());
@@ -33,6 +35,13 @@ json_t *sb_report_begin(const sb_world *world, const char *command) {
   sb_report_count(report, "ranks", (uint64_t)world->size);
   sb_report_count(report, "nodes", (uint64_t)world->nodes);
   return report;
+}
+
+sb_status sb_report_peak(const sb_world *world, json_t *report) {
+  uint64_t peak = sb_peak_resident();
+  SB_TRY(sb_mpi_max_u64(&peak, 1, world->comm));
+  sb_report_count(report, "peak_resident_bytes", peak);
+  return SB_OK;
 }
 
 static sb_status write_here(const char *path, const json_t *report) {

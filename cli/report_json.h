@@ -20,6 +20,9 @@ void sb_report_count(json_t *report, const char *key, uint64_t value);
 void sb_report_text(json_t *report, const char *key, const char *value);
 void sb_report_flag(json_t *report, const char *key, bool value);
 
+/* report["peak_resident_bytes"] = the largest peak resident memory of any rank so far. Collective. */
+sb_status sb_report_peak(const sb_world *world, json_t *report);
+
 /* Writes the report where --json said, complete or not at all: NULL does nothing, "-" is stdout. Collective:
  * every rank returns rank 0's outcome. */
 sb_status sb_report_write(const sb_world *world, const char *path, const json_t *report);

@@ -1,0 +1,157 @@
+/* bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]: a whole model, forward alone, forward and backward, and
+ * forward and backward with the scores of all blocks in both directions. Runs on any number of ranks; threads a rank from
+ * OMP_NUM_THREADS.
+ *
+ * One line a phase: best seconds of the repeats, GFLOP/s of all ranks (model/arch.h counts), the share of the time spent in
+ * GEMM, and GFLOP/s as a share of one square GEMM measured beside it. */
+#include <math.h>
+#include <mpi.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "model/sequences.h"
+#include "sensitivity/scores.h"
+
+enum { SIDE = 1536 };
+
+#define CHECK(call)                                                                                          \
+  do {                                                                                                       \
+    if ((call) != SB_OK) {                                                                                   \
+      fprintf(stderr, "bench_model: %s\n", sb_message());                                                    \
+      MPI_Abort(MPI_COMM_WORLD, 1);                                                                          \
+    }                                                                                                        \
+  } while (0)
+
+typedef struct bench {
+  sb_world world;
+  sb_backend *backend;
+  sb_model *model;
+  sb_sequences sequences;
+  sb_pass *forward, *gradient;
+  sb_scores *scores;
+} bench;
+
+static sb_status no_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+  (void)context, (void)stream, (void)layer, (void)prepared;
+  return SB_OK;
+}
+static sb_status no_matrix(void *context, sb_stream stream, size_t layer, sb_linear which, const float *g) {
+  (void)context, (void)stream, (void)layer, (void)which, (void)g;
+  return SB_OK;
+}
+static sb_status no_sequence(void *context, sb_stream stream, size_t layer) {
+  (void)context, (void)stream, (void)layer;
+  return SB_OK;
+}
+static sb_status no_end(void *context, size_t layer) {
+  (void)context, (void)layer;
+  return SB_OK;
+}
+
+/* GFLOP/s of all ranks together, each busy with its own square GEMM. */
+static double peak(bench *b) {
+  sb_backend *k = b->backend;
+  const size_t size = (size_t)SIDE * SIDE;
+  void *x, *y, *z;
+  double best = INFINITY;
+  CHECK(k->op->alloc(k, size * sizeof(float), "square", &x));
+  CHECK(k->op->alloc(k, size * sizeof(float), "square", &y));
+  CHECK(k->op->alloc(k, size * sizeof(float), "square", &z));
+  CHECK(k->op->zero(k, NULL, x, size * sizeof(float)));
+  CHECK(k->op->zero(k, NULL, y, size * sizeof(float)));
+  for (int i = 0; i < 20; i++) {
+    MPI_Barrier(MPI_COMM_WORLD);
+    double start = sb_now();
+    CHECK(k->op->gemm(k, NULL, false, false, SIDE, SIDE, SIDE, 1.0f, x, k->act, SIDE, y, k->weight, SIDE,
+                      0.0f, z, k->act, SIDE));
+    MPI_Barrier(MPI_COMM_WORLD);
+    best = fmin(best, sb_now() - start);
+  }
+  k->op->free(k, x);
+  k->op->free(k, y);
+  k->op->free(k, z);
+  return 2.0 * SIDE * SIDE * (double)SIDE * b->world.size / best * 1e-9;
+}
+
+static void once(bench *b, int phase) {
+  static const sb_pass_hooks idle = {NULL, no_layer, no_matrix, no_sequence, no_end};
+  double loss;
+  if (phase == 0) {
+    sb_pass_forget(b->forward);
+    CHECK(sb_pass_loss(b->forward, &loss));
+  } else {
+    sb_pass_forget(b->gradient);
+    if (phase == 1) CHECK(sb_pass_gradients(b->gradient, &idle, &loss));
+    if (phase == 2) CHECK(sb_scores_measure(b->scores, b->gradient, &loss));
+  }
+}
+
+int main(int argc, char **argv) {
+  static const char *const names[] = {"forward", "forward+backward", "with scores"};
+  bench b = {0};
+  if (sb_world_init(&argc, &argv, &b.world) != SB_OK || argc < 3) {
+    fprintf(stderr, "usage: bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]\n");
+    return 2;
+  }
+  const size_t count = argc > 3 ? strtoul(argv[3], NULL, 10) : 8,
+               seqlen = argc > 4 ? strtoul(argv[4], NULL, 10) : 512;
+  const sb_compute compute = argc > 5 && strcmp(argv[5], "bf16") == 0 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
+  const int repeats = argc > 6 ? atoi(argv[6]) : 3;
+  const bool speaks = b.world.rank == 0;
+  CHECK(sb_backend_cpu_create(compute, omp_get_max_threads(), &b.backend));
+  CHECK(sb_model_load(&b.world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b.model));
+  CHECK(sb_sequences_read(&b.world, argv[2], SB_TOKENS_AUTO, b.model->config.vocab, seqlen, count, 0,
+                          &b.sequences));
+  sb_pass_setup setup = {.model = b.model,
+                         .backend = b.backend,
+                         .tokens = b.sequences.tokens,
+                         .sequences = b.sequences.count,
+                         .seqlen = seqlen,
+                         .activation_bytes = (size_t)4 << 30};
+  CHECK(sb_pass_create(&setup, &b.forward));
+  setup.gradients = true;
+  CHECK(sb_pass_create(&setup, &b.gradient));
+  memset(b.model->bits, 3, b.model->blocks);
+  CHECK(sb_scores_create(b.model, b.backend, 1, 8, &b.scores));
+
+  const double limit = peak(&b), each = (double)b.sequences.count;
+  const double flops[3] = {each * sb_arch_forward_flops(&b.model->arch, seqlen),
+                           each * sb_arch_gradient_flops(&b.model->arch, seqlen),
+                           each * sb_arch_gradient_flops(&b.model->arch, seqlen)};
+  double seconds[3] = {INFINITY, INFINITY, INFINITY}, share[3] = {0};
+  for (int i = 0; i < repeats; i++)
+    for (int phase = 0; phase < 3; phase++) { /* alternating: other work on the machine hits all alike */
+      b.backend->gemm_seconds = 0;
+      MPI_Barrier(MPI_COMM_WORLD);
+      double start = sb_now();
+      once(&b, phase);
+      MPI_Barrier(MPI_COMM_WORLD);
+      double spent = sb_now() - start;
+      if (spent < seconds[phase]) {
+        seconds[phase] = spent;
+        share[phase] = b.backend->gemm_seconds / spent;
+      }
+    }
+  if (speaks) {
+    printf("%zu sequences of %zu tokens, %d ranks x %d threads, %s; square GEMM %.0f GFLOP/s\n",
+           b.sequences.count, seqlen, b.world.size, omp_get_max_threads(),
+           compute == SB_COMPUTE_BF16 ? "bf16" : "f32", limit);
+    for (int phase = 0; phase < 3; phase++)
+      printf("%-18s %8.3f s  %6.1f GFLOP/s  GEMM %2.0f%% of the time  %.2f of the square GEMM\n",
+             names[phase], seconds[phase], flops[phase] / seconds[phase] * 1e-9, 100 * share[phase],
+             flops[phase] / seconds[phase] * 1e-9 / limit);
+    printf("scores cost %.1f%% of the gradient pass\n", 100 * (seconds[2] / seconds[1] - 1));
+  }
+  sb_scores_free(&b.scores);
+  sb_pass_free(&b.forward);
+  sb_pass_free(&b.gradient);
+  sb_sequences_free(&b.sequences);
+  sb_model_free(&b.model);
+  b.backend->op->destroy(b.backend);
+  sb_world_finalize(&b.world);
+  return 0;
+}
