@@ -15,7 +15,6 @@
 
 typedef struct request {
   const char *model, *tokens, *ref;
-  double activation_gib;
   sb_common common;
 } request;
 
@@ -50,7 +49,7 @@ static sb_status make_pass(run *u, sb_model *model, sb_pass **out) {
                                .tokens = u->sequences.tokens,
                                .sequences = u->sequences.count,
                                .seqlen = u->sequences.seqlen,
-                               .activation_bytes = (size_t)(u->r->activation_gib * 0x1p30),
+                               .activation_bytes = (size_t)(u->r->common.activation_gib * 0x1p30),
                                .tick = on_tick};
   return sb_pass_create(&setup, out);
 }
@@ -118,7 +117,7 @@ static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
 }
 
 sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
-  request r = {.activation_gib = 4, .common = SB_COMMON_DEFAULTS};
+  request r = {.common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
       {"MODEL|OUT", &r.model, "A Hugging Face folder, or a folder that quantize wrote."}};
   const sb_option options[] = {
@@ -133,13 +132,6 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
        .value = &r.ref,
        .operand = "MODEL",
        .help = "Also compare with this model: mean KL divergence and top-1 agreement."},
-      {.name = "activation-memory",
-       .kind = SB_OPTION_REAL,
-       .value = &r.activation_gib,
-       .low = 0.001,
-       .high = 1e6,
-       .operand = "GIB",
-       .help = "Memory a rank gives to sequences under way."},
   };
   sb_usage usage = {
       .command = "eval",
@@ -156,7 +148,10 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
   bool help;
   sb_comparison comparison;
   double start = sb_now();
-  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_ALL, argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &r.common,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_TOKENS |
+                             SB_COMMON_ACTIVATIONS,
+                         argc, argv, &help));
   if (help) return SB_OK;
   run u = {.world = world, .r = &r};
   sb_status status = sb_world_agree(world, work(&u, &comparison));

@@ -1,34 +1,18 @@
 /* shardbits inspect: what a model folder, or an output folder, holds. */
-#include <sys/stat.h>
+#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/inspect.h"
 #include "cli/report_json.h"
-#include "io/file.h"
-#include "io/manifest.h"
-
-/* An output folder has a manifest, a model folder has none. */
-static bool is_output(const char *path) {
-  char file[SB_PATH_MAX];
-  struct stat info;
-  if (sb_path_join(file, path, SB_MANIFEST_NAME) != SB_OK) return false;
-  return stat(file, &info) == 0;
-}
+#include "model/output.h"
 
 sb_status sb_cmd_inspect(const sb_world *world, int argc, char **argv) {
-  sb_inspect_request request = {.block = {128, 128}};
+  sb_inspect_request request = {0};
   sb_common common = SB_COMMON_DEFAULTS;
   const sb_argument arguments[] = {
       {"PATH", &request.path, "A Hugging Face folder, or a folder that quantize wrote."}};
   const sb_option options[] = {
-      {.name = "block",
-       .kind = SB_OPTION_SHAPE,
-       .value = request.block,
-       .low = 1,
-       .high = 1024,
-       .operand = "RxC",
-       .help = "Rows and columns of a block, for the number of blocks and the effective bits."},
       {.name = "check",
        .kind = SB_OPTION_FLAG,
        .value = &request.check,
@@ -47,15 +31,16 @@ sb_status sb_cmd_inspect(const sb_world *world, int argc, char **argv) {
       .arguments = arguments,
       .argument_count = 1,
       .options = options,
-      .option_count = 2,
+      .option_count = 1,
   };
   bool help;
-  SB_TRY(sb_common_begin(world, &usage, &common, 0, argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &common, SB_COMMON_BLOCK, argc, argv, &help));
   if (help) return SB_OK;
+  memcpy(request.block, common.block, sizeof request.block);
   json_t *report = sb_report_begin(world, "inspect");
   FILE *out = sb_common_prints(world, &common) ? stdout : NULL;
-  sb_status status = is_output(request.path) ? sb_inspect_output(world, &request, out, report)
-                                             : sb_inspect_model(world, &request, out, report);
+  sb_status status = sb_output_is(request.path) ? sb_inspect_output(world, &request, out, report)
+                                                : sb_inspect_model(world, &request, out, report);
   if (status == SB_OK) status = sb_report_write(world, common.json, report);
   json_decref(report);
   return status;

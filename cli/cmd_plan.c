@@ -12,8 +12,8 @@
 
 typedef struct request {
   const char *model;
-  size_t ranks, ranks_per_node, gpus_per_node, steps, block[2];
-  double gflops, network, activations;
+  size_t ranks, ranks_per_node, gpus_per_node, steps;
+  double gflops, network;
   int compute;
 } request;
 
@@ -168,9 +168,9 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                               .threads = common->threads,
                               .seqs = sb_common_seqs(common),
                               .seqlen = sb_common_seqlen(common, &config),
-                              .block_rows = r->block[0],
-                              .block_cols = r->block[1],
-                              .wave_bytes = r->activations * 1073741824.0,
+                              .block_rows = common->block[0],
+                              .block_cols = common->block[1],
+                              .wave_bytes = common->activation_gib * 1073741824.0,
                               .gradients = true};
   print_plan(r, &setup, measured, out, report);
   sb_arch_free(&arch);
@@ -178,9 +178,9 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
 }
 
 sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
-  request r = {
-      .ranks = (size_t)world->size, .steps = 10, .block = {128, 128}, .network = 10.0, .activations = 4.0};
-  sb_common common = {.calibrates = true};
+  request r = {.ranks = (size_t)world->size, .steps = 10, .network = 10.0};
+  sb_common common = SB_COMMON_DEFAULTS;
+  common.calibrates = true;
   const sb_argument arguments[] = {{"MODEL", &r.model, "A Hugging Face folder, or a config.json alone."}};
   const sb_option options[] = {
       {.name = "ranks",
@@ -213,21 +213,6 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .operand = "N",
        .help = "Steps of the search, each a gradient pass and a check of the loss (quantize's strides and "
                "trades)."},
-      {.name = "block",
-       .kind = SB_OPTION_SHAPE,
-       .value = r.block,
-       .low = 1,
-       .high = 1024,
-       .operand = "RxC",
-       .help = "Rows and columns of a block."},
-      {.name = "activation-memory",
-       .kind = SB_OPTION_REAL,
-       .value = &r.activations,
-       .low = 0.001,
-       .high = 1e5,
-       .operand = "GIB",
-       .help = "Most memory a rank may use for layer inputs; fewer sequences are taken at a time where that "
-               "is too little."},
       {.name = "gflops",
        .kind = SB_OPTION_REAL,
        .value = &r.gflops,
@@ -259,7 +244,9 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       .option_count = sizeof options / sizeof *options,
   };
   bool help;
-  SB_TRY(sb_common_begin(world, &usage, &common, SB_COMMON_SEQUENCES | SB_COMMON_COMPUTE, argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &common,
+                         SB_COMMON_SEQUENCES | SB_COMMON_COMPUTE | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
+                         argc, argv, &help));
   if (help) return SB_OK;
   r.compute = common.compute;
   json_t *report = sb_report_begin(world, "plan");

@@ -23,9 +23,8 @@ static const char *const estimators[] = {"fisher", "taylor", NULL};
 
 typedef struct request {
   const char *model, *calib, *out, *allocation;
-  double bits, activation_gib, first_share;
+  double bits, first_share;
   int method, estimator, min_bits, max_bits, start_bits, strides, trades, level;
-  size_t block[2];
   bool symmetric, overwrite;
   sb_common common;
 } request;
@@ -77,11 +76,12 @@ static void on_tick(void *context, double done) {
 static sb_status load(run *u) {
   const request *r = u->r;
   double start = sb_now();
-  const sb_blocking blocking = {r->block[0], r->block[1], r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+  const sb_blocking blocking = {r->common.block[0], r->common.block[1],
+                                r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_model_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
   sb_log_phase("load", sb_now() - start, 0, "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s",
-               m->config.layers, m->blocks, r->block[0], r->block[1], u->world->size,
+               m->config.layers, m->blocks, r->common.block[0], r->common.block[1], u->world->size,
                u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");
   return SB_OK;
 }
@@ -105,7 +105,7 @@ static sb_status search(run *u) {
                                        .trades = r->trades,
                                        .first_share = r->first_share,
                                        .least_share = r->first_share / 32,
-                                       .activation_bytes = (size_t)(r->activation_gib * 0x1p30),
+                                       .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
                                        .report = on_step,
                                        .tick = on_tick,
                                        .context = u};
@@ -248,14 +248,12 @@ static sb_status work(run *u) {
 }
 
 sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
-  request r = {.activation_gib = 4,
-               .first_share = 0.03,
+  request r = {.first_share = 0.03,
                .max_bits = 8,
                .strides = 2,
                .trades = 8,
-               .level = 3,
-               .block = {128, 128},
-               .common = {.calibrates = true}};
+               .level = 1,
+               .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
       {"MODEL", &r.model, "A Hugging Face folder: config.json and safetensors."}};
   const sb_option options[] = {
@@ -297,13 +295,6 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .value = &r.allocation,
        .operand = "FILE",
        .help = "Bit map: taken from FILE when it exists, else found and saved there."},
-      {.name = "block",
-       .kind = SB_OPTION_SHAPE,
-       .value = r.block,
-       .low = 1,
-       .high = 1024,
-       .operand = "RxC",
-       .help = "Rows and columns of a block; a row of a block shares one scale."},
       {.name = "symmetric",
        .kind = SB_OPTION_FLAG,
        .value = &r.symmetric,
@@ -352,13 +343,6 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .high = 1,
        .operand = "X",
        .help = "Share of the budget that the first trade moves; halved when a trade is taken back."},
-      {.name = "activation-memory",
-       .kind = SB_OPTION_REAL,
-       .value = &r.activation_gib,
-       .low = 0.001,
-       .high = 1e6,
-       .operand = "GIB",
-       .help = "Memory a rank gives to kept layer inputs; more sequences go in further waves."},
       {.name = "level",
        .kind = SB_OPTION_INT,
        .value = &r.level,
@@ -386,7 +370,11 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
       .options = options,
       .option_count = sizeof options / sizeof *options};
   bool help;
-  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_ALL, argc, argv, &help));
+  r.common.calibrates = true;
+  SB_TRY(sb_common_begin(world, &usage, &r.common,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_TOKENS |
+                             SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
+                         argc, argv, &help));
   if (help) return SB_OK;
   if (r.min_bits > r.max_bits)
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", r.min_bits, r.max_bits);

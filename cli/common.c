@@ -51,6 +51,23 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .value = &c->seed,
                              .operand = "N",
                              .help = "Seed of the choice of sequences; 0 spreads them evenly."};
+  if (set & SB_COMMON_BLOCK)
+    table[n++] = (sb_option){.name = "block",
+                             .kind = SB_OPTION_SHAPE,
+                             .value = c->block,
+                             .low = 1,
+                             .high = 1024,
+                             .operand = "RxC",
+                             .help = "Rows and columns of a block; a row of a block shares one scale."};
+  if (set & SB_COMMON_ACTIVATIONS)
+    table[n++] =
+        (sb_option){.name = "activation-memory",
+                    .kind = SB_OPTION_REAL,
+                    .value = &c->activation_gib,
+                    .low = 0.001,
+                    .high = 1e6,
+                    .operand = "GIB",
+                    .help = "Memory a rank gives to kept layer inputs; more sequences go in further waves."};
   table[n++] = (sb_option){.name = "threads",
                            .kind = SB_OPTION_INT,
                            .value = &c->threads,

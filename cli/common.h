@@ -16,11 +16,13 @@ typedef struct sb_common {
   bool quiet;
   int threads; /* of this rank; 0: chosen by sb_common_begin */
   uint64_t seed;
-  int compute;     /* sb_compute */
-  int token_width; /* sb_token_width */
+  int compute;           /* sb_compute */
+  int token_width;       /* sb_token_width */
+  double activation_gib; /* memory a rank gives to kept layer inputs */
+  size_t block[2];       /* rows, columns */
 } sb_common;
 
-#define SB_COMMON_DEFAULTS ((sb_common){.seqlen = 0})
+#define SB_COMMON_DEFAULTS ((sb_common){.activation_gib = 4, .block = {128, 128}})
 
 /* Which of them a command takes; --json, --quiet and --threads are always there. */
 enum {
@@ -28,9 +30,10 @@ enum {
   SB_COMMON_SEED = 2,
   SB_COMMON_COMPUTE = 4,
   SB_COMMON_TOKENS = 8,
-  SB_COMMON_ALL = 15
+  SB_COMMON_ACTIVATIONS = 16,
+  SB_COMMON_BLOCK = 32
 };
-enum { SB_COMMON_MAX = 8 };
+enum { SB_COMMON_MAX = 10 };
 
 /* Writes the table for the options in `set` into table[SB_COMMON_MAX], pointing into *common; returns their
  * number. */
