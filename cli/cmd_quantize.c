@@ -12,6 +12,7 @@
 #include "cli/report_json.h"
 #include "io/outdir.h"
 #include "model/allocation.h"
+#include "model/compensate.h"
 #include "model/output.h"
 #include "model/uniform_bits.h"
 #include "mpi/cleanup.h"
@@ -19,12 +20,14 @@
 
 enum { METHOD_SCALEBITS, METHOD_RTN };
 static const char *const methods[] = {"scalebits", "rtn", NULL};
+enum { QUANTIZER_RTN, QUANTIZER_GPTQ };
+static const char *const quantizers[] = {"rtn", "gptq", NULL};
 static const char *const estimators[] = {"fisher", "taylor", NULL};
 
 typedef struct request {
   const char *model, *calib, *out, *allocation;
   double bits, first_share;
-  int method, estimator, min_bits, max_bits, start_bits, strides, trades, level;
+  int method, quantizer, estimator, min_bits, max_bits, start_bits, strides, trades, level;
   bool symmetric, overwrite;
   sb_common common;
 } request;
@@ -86,16 +89,28 @@ static sb_status load(run *u) {
   return SB_OK;
 }
 
+static void on_round(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
+static sb_status read_calibration(run *u) {
+  const request *r = u->r;
+  if (u->calibration.tokens) return SB_OK;
+  if (!r->calib)
+    return sb_fail(
+        SB_ERR_USAGE,
+        "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn does without)");
+  return sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
+                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
+                           r->common.seed, &u->calibration);
+}
+
 static sb_status search(run *u) {
   const request *r = u->r;
   double start = sb_now();
   sb_allocate_result result;
-  if (!r->calib)
-    return sb_fail(SB_ERR_USAGE,
-                   "quantize: --calib TOKENS is needed to search (only --method rtn does without)");
-  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
-                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
-                           r->common.seed, &u->calibration));
+  SB_TRY(read_calibration(u));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = (unsigned)r->min_bits,
                                        .max_bits = (unsigned)r->max_bits,
@@ -164,6 +179,33 @@ static sb_status allocate(run *u) {
   if (!r->allocation) return SB_OK;
   SB_TRY(sb_allocation_write(u->model, r->allocation));
   sb_log_line("bits      saved to %s", r->allocation);
+  return SB_OK;
+}
+
+/* Replaces the model by its packed form where rounding is not simply to nearest. */
+static sb_status round_weights(run *u) {
+  const request *r = u->r;
+  sb_model *packed;
+  sb_compensate_stats stats;
+  double start = sb_now();
+  sb_report_text(u->report, "quantizer", quantizers[r->quantizer]);
+  if (r->quantizer == QUANTIZER_RTN) return SB_OK;
+  SB_TRY(read_calibration(u));
+  u->backend->gemm_flops = u->backend->gemm_seconds = 0;
+  sb_progress_begin("round", 1.0);
+  sb_status status = sb_compensate(u->model, u->backend, &u->calibration, 0.01, on_round, u, &packed, &stats);
+  sb_progress_end();
+  SB_TRY(status);
+  sb_model_free(&u->model);
+  u->model = packed;
+  double seconds = sb_now() - start;
+  sb_log_phase("round", seconds, u->backend->gemm_flops,
+               "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%; %zu inputs dead, %zu "
+               "damped more",
+               100 * (stats.forward_seconds - stats.moment_seconds) / seconds,
+               100 * stats.moment_seconds / seconds, 100 * stats.factor_seconds / seconds,
+               100 * stats.round_seconds / seconds, stats.dead, stats.repaired);
+  sb_report_real(u->report, "round_seconds", seconds);
   return SB_OK;
 }
 
@@ -244,6 +286,7 @@ static sb_status work(run *u) {
   sb_report_text(u->report, "method", methods[r->method]);
   sb_report_real(u->report, "bits", r->bits);
   SB_TRY(allocate(u));
+  SB_TRY(round_weights(u));
   return write_out(u, begun);
 }
 
@@ -284,6 +327,12 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .value = &r.method,
        .choices = methods,
        .help = "scalebits searches; rtn is the uniform baseline, the largest width that fits the budget."},
+      {.name = "quantizer",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.quantizer,
+       .choices = quantizers,
+       .help = "How weights are rounded to the bits found: to nearest, or so that errors make up for each "
+               "other."},
       {.name = "sensitivity",
        .kind = SB_OPTION_CHOICE,
        .value = &r.estimator,

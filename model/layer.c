@@ -119,7 +119,13 @@ typedef struct scope {
   const sb_layer_weights *w;
   const float *cos_sin;
   size_t T;
+  sb_input_hook hook; /* may be NULL */
+  void *context;
 } scope;
+
+static sb_status observe(const scope *z, sb_linear first, const void *x) {
+  return z->hook ? z->hook(z->context, z->s, first, x) : SB_OK;
+}
 
 /* y[T, rows] = x[T, cols] W' (+ y where `add`) */
 static sb_status apply(const scope *z, sb_linear which, void *y, const void *x, bool add) {
@@ -154,6 +160,7 @@ static sb_status forward_to_gate(const scope *z, sb_layer_work *k, const void *x
   const sb_config *c = z->c;
   SB_TRY(
       op->rmsnorm(z->b, z->s, k->n1, k->rstd1, x, z->w->attention_norm, z->T, c->hidden, (float)c->rms_eps));
+  SB_TRY(observe(z, SB_LINEAR_Q, k->n1));
   SB_TRY(apply(z, SB_LINEAR_Q, k->q, k->n1, false));
   SB_TRY(apply(z, SB_LINEAR_K, k->k, k->n1, false));
   SB_TRY(apply(z, SB_LINEAR_V, k->v, k->n1, false));
@@ -161,26 +168,36 @@ static sb_status forward_to_gate(const scope *z, sb_layer_work *k, const void *x
   SB_TRY(op->rope(z->b, z->s, k->k, z->cos_sin, z->T, c->kv_heads, c->head_dim, false));
   SB_TRY(op->attention(z->b, z->s, k->o, k->lse, k->q, k->k, k->v, z->T, c->heads, c->kv_heads, c->head_dim));
   SB_TRY(op->copy(z->b, z->s, k->x1, x, z->T * c->hidden * sb_dtype_size(z->b->act)));
+  SB_TRY(observe(z, SB_LINEAR_O, k->o));
   SB_TRY(apply(z, SB_LINEAR_O, k->x1, k->o, true));
   SB_TRY(op->rmsnorm(z->b, z->s, k->n2, k->rstd2, k->x1, z->w->mlp_norm, z->T, c->hidden, (float)c->rms_eps));
+  SB_TRY(observe(z, SB_LINEAR_GATE, k->n2));
   SB_TRY(apply(z, SB_LINEAR_GATE, k->gate, k->n2, false));
   return apply(z, SB_LINEAR_UP, k->up, k->n2, false);
+}
+
+sb_status sb_layer_forward_observed(sb_backend *backend, sb_stream stream, const sb_config *config,
+                                    const sb_layer_weights *weights, const float *cos_sin,
+                                    sb_layer_work *work, void *y, const void *x, size_t T, sb_input_hook hook,
+                                    void *context) {
+  const scope z = {backend, stream, config, weights, cos_sin, T, hook, context};
+  SB_TRY(forward_to_gate(&z, work, x));
+  SB_TRY(backend->op->swiglu(backend, stream, work->gate, work->gate, work->up, T * config->intermediate));
+  SB_TRY(backend->op->copy(backend, stream, y, work->x1, T * config->hidden * sb_dtype_size(backend->act)));
+  SB_TRY(observe(&z, SB_LINEAR_DOWN, work->gate));
+  return apply(&z, SB_LINEAR_DOWN, y, work->gate, true);
 }
 
 sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_config *config,
                            const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
                            void *y, const void *x, size_t T) {
-  const scope z = {backend, stream, config, weights, cos_sin, T};
-  SB_TRY(forward_to_gate(&z, work, x));
-  SB_TRY(backend->op->swiglu(backend, stream, work->gate, work->gate, work->up, T * config->intermediate));
-  SB_TRY(backend->op->copy(backend, stream, y, work->x1, T * config->hidden * sb_dtype_size(backend->act)));
-  return apply(&z, SB_LINEAR_DOWN, y, work->gate, true);
+  return sb_layer_forward_observed(backend, stream, config, weights, cos_sin, work, y, x, T, NULL, NULL);
 }
 
 sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_config *config,
                             const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
                             void *dy, const void *x, size_t T, sb_gradient_hook hook, void *context) {
-  const scope z = {backend, stream, config, weights, cos_sin, T};
+  const scope z = {backend, stream, config, weights, cos_sin, T, NULL, NULL};
   const sb_backend_ops *op = backend->op;
   sb_layer_work *k = work;
   size_t h = config->hidden, d = config->head_dim;

@@ -47,10 +47,19 @@ void sb_layer_work_free(sb_layer_work **work);
 /* Device bytes that sb_layer_work_create would take. */
 size_t sb_layer_work_bytes(const sb_backend *backend, const sb_config *config, size_t T, bool with_backward);
 
+/* Called with the input x [T, cols] of type `act` of the matrices that share it, before they are applied: `first` is
+ * SB_LINEAR_Q (for Q, K, V), SB_LINEAR_O, SB_LINEAR_GATE (for gate, up) or SB_LINEAR_DOWN. Queue on `stream` what reads x. */
+typedef sb_status (*sb_input_hook)(void *context, sb_stream stream, sb_linear first, const void *x);
+
 /* y[T, hidden] = layer(x[T, hidden]); y may be x. cos_sin: f32 [T, head_dim/2, 2]. */
 sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_config *config,
                            const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
                            void *y, const void *x, size_t T);
+/* The same, telling the hook every input. */
+sb_status sb_layer_forward_observed(sb_backend *backend, sb_stream stream, const sb_config *config,
+                                    const sb_layer_weights *weights, const float *cos_sin,
+                                    sb_layer_work *work, void *y, const void *x, size_t T, sb_input_hook hook,
+                                    void *context);
 
 /* Called once for every matrix, as soon as its gradient is there. g is f32 [rows, cols] on the device and is
  * overwritten by the next matrix: queue on `stream` what reads it. */

@@ -67,10 +67,14 @@ static sb_status add_packed(shard *s, sb_model *m, const sb_place *place, size_t
   const uint8_t *bits = m->bits + matrix->first_block + unit * cols;
   sb_blockrow_part *parts = NULL;
   size_t bytes = sb_blockrow_bytes(grid, unit, bits, m->blocking.symmetry);
-  SB_TRY(sb_alloc_raw(&s->buffers[s->count], bytes, 1, "packed block row"));
+  const void *raw = data;
+  if (m->coding == SB_CODING_SOURCE) {
+    SB_TRY(sb_alloc_raw(&s->buffers[s->count], bytes, 1, "packed block row"));
+    sb_blockrow_encode(s->buffers[s->count], data, m->dtypes[place->tensor], grid, unit, bits,
+                       m->blocking.symmetry);
+    raw = s->buffers[s->count];
+  }
   SB_TRY(sb_alloc(&s->sections[s->count], 1 + 3 * cols, sizeof(sb_section), "packed block row"));
-  sb_blockrow_encode(s->buffers[s->count], data, m->dtypes[place->tensor], grid, unit, bits,
-                     m->blocking.symmetry);
   SB_TRY(sb_alloc(&parts, 1 + 3 * cols, sizeof *parts, "packed block row"));
   count = sb_blockrow_parts(parts, grid, unit, bits, m->blocking.symmetry);
   for (size_t i = 0; i < count; i++) s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};
@@ -78,7 +82,7 @@ static sb_status add_packed(shard *s, sb_model *m, const sb_place *place, size_t
   s->frames[s->count] = (sb_frame_in){.tensor = (uint32_t)place->tensor,
                                       .row = (uint32_t)unit,
                                       .filter = SB_FILTER_SECTIONS,
-                                      .raw = s->buffers[s->count],
+                                      .raw = raw,
                                       .bytes = bytes,
                                       .sections = s->sections[s->count],
                                       .section_count = count};
