@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # bench/results.sh WORK [SMOLLM2]: the table of docs/results.md, as Markdown on stdout: perplexity at four budgets, ours
 # against uniform rounding, on the demo model and, where its folder is given (tools/get_smollm2.sh), on SmolLM2-135M.
-# Everything a case leaves is in WORK; cases that are there are not run again. SHARDBITS names the program, RANKS the ranks.
+# Everything a case leaves is in WORK; cases that are there are not run again. SHARDBITS names the program, RANKS the ranks,
+# BUDGETS other budgets, COMPUTE the arithmetic of calibration on SmolLM2 (bf16).
 set -euo pipefail
 work=$(mkdir -p "$1" && readlink -f "$1")
 smollm2=${2:+$(readlink -f "$2")}
@@ -9,7 +10,7 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 . tools/setup.sh
 shardbits=${SHARDBITS:-build/release/shardbits}
 ranks=${RANKS:-2}
-budgets="2.25 2.5 3.25 4.25"
+budgets=${BUDGETS:-2.25 2.5 3.25 4.25}
 
 once() { # FILE COMMAND ...: unless FILE is there
   local file=$1
@@ -47,20 +48,33 @@ table() { # PREFIX MODEL CALIB HELDOUT EVAL_SEQS SEQLEN COMPUTE
     --json "$work/$prefix-full.eval.json"
   printf 'Full precision: perplexity %.3f on %d tokens.\n\n' "$(number "$prefix-full.eval" perplexity)" \
     "$(number "$prefix-full.eval" tokens)"
-  echo "| budget | uniform 128x128: bits | perplexity | uniform, finest groups: bits | perplexity | shardbits: bits | perplexity | against the better uniform | search |"
-  echo "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+  echo "| budget | allocation, rounding | effective bits | perplexity | against the best uniform RTN | seconds |"
+  echo "| ---: | --- | ---: | ---: | ---: | ---: |"
   for bits in $budgets; do
-    measure "$prefix-rtn-$bits" "$model" "$heldout" "$eval_seqs" "$seqlen" -- --bits "$bits" --method rtn
-    measure "$prefix-fine-$bits" "$model" "$heldout" "$eval_seqs" "$seqlen" -- --bits "$bits" --method rtn \
-      --block "$(finest_block "$model" "$bits")"
-    measure "$prefix-ours-$bits" "$model" "$heldout" "$eval_seqs" "$seqlen" -- --bits "$bits" --calib "$calib" --compute "$compute"
-    awk -v budget="$bits" -v rb="$(number "$prefix-rtn-$bits" effective_bits)" \
-      -v rp="$(number "$prefix-rtn-$bits.eval" perplexity)" -v fb="$(number "$prefix-fine-$bits" effective_bits)" \
-      -v fp="$(number "$prefix-fine-$bits.eval" perplexity)" -v ob="$(number "$prefix-ours-$bits" effective_bits)" \
-      -v op="$(number "$prefix-ours-$bits.eval" perplexity)" -v s="$(number "$prefix-ours-$bits" search_seconds)" \
-      'BEGIN { best = rp < fp ? rp : fp
-               printf "| %s | %.3f | %.2f | %.3f | %.2f | %.3f | **%.2f** | %+.1f%% | %.0f s |\n",
-                      budget, rb, rp, fb, fp, ob, op, 100 * (op / best - 1), s }'
+    local finest saved=$work/$prefix-$bits.bits common
+    finest=$(finest_block "$model" "$bits")
+    common="$model $heldout $eval_seqs $seqlen -- --bits $bits --calib $calib --compute $compute"
+    # shellcheck disable=SC2086
+    {
+      measure "$prefix-rtn-$bits" $common --method rtn
+      measure "$prefix-fine-$bits" $common --method rtn --block "$finest"
+      measure "$prefix-gptq-$bits" $common --method rtn --quantizer gptq
+      measure "$prefix-fine-gptq-$bits" $common --method rtn --quantizer gptq --block "$finest"
+      measure "$prefix-ours-$bits" $common --allocation "$saved"
+      measure "$prefix-ours-gptq-$bits" $common --allocation "$saved" --quantizer gptq
+    }
+    best=$(printf '%s\n' "$(number "$prefix-rtn-$bits.eval" perplexity)" "$(number "$prefix-fine-$bits.eval" perplexity)" | sort -g | head -n 1)
+    row() { # NAME LABEL
+      awk -v budget="$bits" -v label="$2" -v bits="$(number "$1" effective_bits)" -v best="$best" \
+        -v ppl="$(number "$1.eval" perplexity)" -v s="$(number "$1" seconds)" \
+        'BEGIN { printf "| %s | %s | %.3f | %.2f | %+.1f%% | %.0f |\n", budget, label, bits, ppl, 100 * (ppl / best - 1), s }'
+    }
+    row "$prefix-rtn-$bits" "uniform, RTN"
+    row "$prefix-fine-$bits" "uniform in $finest, RTN"
+    row "$prefix-gptq-$bits" "uniform, GPTQ"
+    row "$prefix-fine-gptq-$bits" "uniform in $finest, GPTQ"
+    row "$prefix-ours-$bits" "**shardbits**, RTN"
+    row "$prefix-ours-gptq-$bits" "**shardbits**, GPTQ"
   done
 }
 

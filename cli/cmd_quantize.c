@@ -28,6 +28,7 @@ typedef struct request {
   const char *model, *calib, *out, *allocation;
   double bits, first_share;
   int method, quantizer, estimator, min_bits, max_bits, start_bits, strides, trades, level;
+  size_t round_seqs;
   bool symmetric, overwrite;
   sb_common common;
 } request;
@@ -38,7 +39,7 @@ typedef struct run {
   json_t *report, *steps;
   sb_backend *backend;
   sb_model *model;
-  sb_sequences calibration;
+  sb_sequences calibration, rounding;
   int step;        /* of the search, under way */
   double progress; /* of the pass under way */
 } run;
@@ -94,23 +95,21 @@ static void on_round(void *context, double done) {
   sb_progress_step(done);
 }
 
-static sb_status read_calibration(run *u) {
+static sb_status read_calibration(run *u, size_t seqs, sb_sequences *out) {
   const request *r = u->r;
-  if (u->calibration.tokens) return SB_OK;
   if (!r->calib)
     return sb_fail(
         SB_ERR_USAGE,
         "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn does without)");
   return sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
-                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
-                           r->common.seed, &u->calibration);
+                           sb_common_seqlen(&r->common, &u->model->config), seqs, r->common.seed, out);
 }
 
 static sb_status search(run *u) {
   const request *r = u->r;
   double start = sb_now();
   sb_allocate_result result;
-  SB_TRY(read_calibration(u));
+  SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = (unsigned)r->min_bits,
                                        .max_bits = (unsigned)r->max_bits,
@@ -190,10 +189,11 @@ static sb_status round_weights(run *u) {
   double start = sb_now();
   sb_report_text(u->report, "quantizer", quantizers[r->quantizer]);
   if (r->quantizer == QUANTIZER_RTN) return SB_OK;
-  SB_TRY(read_calibration(u));
+  /* forward passes are cheap, and second moments want more tokens than scores */
+  SB_TRY(read_calibration(u, r->round_seqs, &u->rounding));
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
-  sb_status status = sb_compensate(u->model, u->backend, &u->calibration, 0.01, on_round, u, &packed, &stats);
+  sb_status status = sb_compensate(u->model, u->backend, &u->rounding, 0.01, on_round, u, &packed, &stats);
   sb_progress_end();
   SB_TRY(status);
   sb_model_free(&u->model);
@@ -291,7 +291,8 @@ static sb_status work(run *u) {
 }
 
 sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
-  request r = {.first_share = 0.03,
+  request r = {.round_seqs = 256,
+               .first_share = 0.03,
                .max_bits = 8,
                .strides = 2,
                .trades = 8,
@@ -333,6 +334,13 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .choices = quantizers,
        .help = "How weights are rounded to the bits found: to nearest, or so that errors make up for each "
                "other."},
+      {.name = "round-seqs",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.round_seqs,
+       .low = 1,
+       .high = 1e9,
+       .operand = "N",
+       .help = "Most sequences whose activations guide --quantizer gptq."},
       {.name = "sensitivity",
        .kind = SB_OPTION_CHOICE,
        .value = &r.estimator,
@@ -432,6 +440,7 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   sb_status status = sb_world_agree(world, work(&u));
   if (status == SB_OK) status = sb_report_write(world, r.common.json, u.report);
   sb_sequences_free(&u.calibration);
+  sb_sequences_free(&u.rounding);
   if (u.model) sb_model_free(&u.model);
   if (u.backend) u.backend->op->destroy(u.backend);
   json_decref(u.steps);

@@ -1,5 +1,7 @@
 #include "model/compensate.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -25,9 +27,10 @@ typedef struct work {
   sb_pass *pass;         /* of the source, one wave: its inputs[0] holds what the layer at hand gets */
   sb_prepared *prepared; /* of the packed model */
   double damping;
-  float *moments[INPUTS]; /* device, [n, n] of each kind of input: this rank's sum of x x' */
-  float *factors[INPUTS]; /* [n, n] */
-  double *sum;            /* [widest, widest] */
+  float *moments[INPUTS]; /* device, [n, n] of each kind of input: sum of x x' over one sequence */
+  float *factors[INPUTS]; /* [n, n]; before that, the moments on the host */
+  int64_t *sums[INPUTS];  /* [n, n] in multiples of quantum: of this rank's sequences, then of all */
+  double quantum[INPUTS]; /* a power of 2 */
   float *rows;            /* block row to be rounded */
   sb_group *groups;
   uint8_t *codes;
@@ -74,63 +77,142 @@ static sb_status create_packed(const sb_model *source, sb_model **out) {
 
 /* ---- one layer ---- */
 
-static sb_status add_moments(void *context, sb_stream stream, sb_linear first, const void *x) {
+static sb_status take_moments(void *context, sb_stream stream, sb_linear first, const void *x) {
   work *w = context;
   sb_backend *b = w->backend;
   const size_t input = input_of(first), n = width_of(w, input);
   const double start = sb_now();
-  SB_TRY(b->op->gemm(b, stream, true, false, n, n, w->pass->T, 1.0f, x, b->act, n, x, b->act, n, 1.0f,
+  SB_TRY(b->op->gemm(b, stream, true, false, n, n, w->pass->T, 1.0f, x, b->act, n, x, b->act, n, 0.0f,
                      w->moments[input], SB_F32, n));
   w->stats->moment_seconds += sb_now() - start;
   return SB_OK;
 }
 
-/* All local sequences through a prepared layer, from inputs[0] to `out`. */
-static sb_status forward(work *w, const sb_prepared *prepared, void *out, sb_input_hook hook) {
+static sb_status layer(work *w, const sb_prepared *prepared, size_t s, void *out, sb_input_hook hook) {
   sb_pass *p = w->pass;
   const size_t h = p->model->config.hidden;
   const double start = sb_now();
-  for (size_t s = 0; s < p->local; s++)
-    SB_TRY(sb_layer_forward_observed(w->backend, p->stream, &p->model->config, sb_prepared_weights(prepared),
-                                     p->cos_sin, p->work, sb_pass_at(p, out, s, h),
-                                     sb_pass_at(p, p->inputs[0], s, h), p->T, hook, w));
+  SB_TRY(sb_layer_forward_observed(w->backend, p->stream, &p->model->config, sb_prepared_weights(prepared),
+                                   p->cos_sin, p->work, sb_pass_at(p, out, s, h),
+                                   sb_pass_at(p, p->inputs[0], s, h), p->T, hook, w));
   SB_TRY(w->backend->op->sync(w->backend, p->stream));
   w->stats->forward_seconds += sb_now() - start;
   return SB_OK;
 }
 
-static sb_status collect(work *w, size_t layer, const void *image) {
-  sb_backend *b = w->backend;
+/* The moments of the sequence just seen, on the host in the factors' places. */
+static sb_status fetch_moments(work *w) {
   for (size_t i = 0; i < INPUTS; i++)
-    SB_TRY(b->op->zero(b, w->pass->stream, w->moments[i], width_of(w, i) * width_of(w, i) * sizeof(float)));
-  SB_TRY(sb_prepare_layer(w->pass->prepared, w->pass->stream, layer, image));
-  return forward(w, w->pass->prepared, w->pass->normed, add_moments);
+    SB_TRY(w->backend->op->download(w->backend, w->pass->stream, w->factors[i], w->moments[i],
+                                    width_of(w, i) * width_of(w, i) * sizeof(float)));
+  return w->backend->op->sync(w->backend, w->pass->stream);
 }
 
-/* Sums over ranks, then every rank makes the same factors. Collective. */
-static sb_status factorise(work *w, size_t layer) {
+/* Moments are added as whole multiples of a quantum, exactly, so the sum does not depend on ranks. Sequence 0, which is
+ * rank 0's first, sets it: 2^-40 of its largest diagonal element, which leaves room for sums 2^22 times as large. */
+static sb_status settle_quanta(work *w) {
   const sb_world *world = w->source->world;
+  double largest[INPUTS];
   for (size_t i = 0; i < INPUTS; i++) {
     const size_t n = width_of(w, i);
-    sb_gptq_repair repair;
-    double start = sb_now();
-    /* into the factor's place, which is free until it is made */
-    SB_AGREE(world, w->backend->op->download(w->backend, w->pass->stream, w->factors[i], w->moments[i],
-                                             n * n * sizeof(float)));
-    SB_AGREE(world, w->backend->op->sync(w->backend, w->pass->stream));
-    for (size_t k = 0; k < n * n; k++) w->sum[k] = (double)w->factors[i][k];
-    SB_TRY(sb_mpi_sum_f64(w->sum, n * n, world->comm));
-    sb_status status = sb_gptq_factor(w->factors[i], w->sum, n, w->damping, &repair);
-    if (status != SB_OK)
-      status = sb_fail(
-          status, "layer %zu, %s: %s; check the model and the calibration tokens", layer,
-          sb_role_name(w->source->arch.tensors[sb_model_matrix(w->source, layer, first_of[i])->tensor].role),
-          sb_message());
-    SB_AGREE(world, status);
-    w->stats->repaired += repair.damping > w->damping;
-    w->stats->dead += repair.dead;
-    w->stats->factor_seconds += sb_now() - start;
+    largest[i] = 0;
+    for (size_t k = 0; k < n && world->rank == 0; k++)
+      largest[i] = fmax(largest[i], (double)w->factors[i][k * n + k]);
   }
+  SB_TRY(sb_mpi_bcast(largest, sizeof largest, 0, world->comm));
+  for (size_t i = 0; i < INPUTS; i++) {
+    int exponent = 0;
+    if (largest[i] > 0 && isfinite(largest[i])) frexp(largest[i], &exponent);
+    w->quantum[i] = ldexp(1.0, exponent - 40);
+  }
+  return SB_OK;
+}
+
+static sb_status add_moments(work *w, size_t layer_index) {
+  const double start = sb_now();
+  for (size_t i = 0; i < INPUTS; i++) {
+    const size_t count = width_of(w, i) * width_of(w, i);
+    const double scale = 1.0 / w->quantum[i];
+    const float *from = w->factors[i];
+    int64_t *to = w->sums[i];
+    size_t beyond = 0;
+#pragma omp parallel for schedule(static) reduction(+ : beyond)
+    for (size_t k = 0; k < count; k++) {
+      const double x = (double)from[k] * scale;
+      const bool fits = fabs(x) < 0x1p50; /* of 2^12 sequences the sum then fits too; NaN does not */
+      beyond += !fits;
+      to[k] += fits ? (int64_t)rint(x) : 0;
+    }
+    if (beyond)
+      return sb_fail(
+          SB_ERR_NUMERIC,
+          "layer %zu: the inputs of %s differ too much between calibration sequences to be added up "
+          "(or are not finite); check the model and the tokens",
+          layer_index,
+          sb_role_name(w->source->arch.tensors[sb_model_matrix(w->source, 0, first_of[i])->tensor].role));
+  }
+  w->stats->moment_seconds += sb_now() - start;
+  return SB_OK;
+}
+
+/* Every rank's first sequence is under way while the quanta are settled. Collective. */
+static sb_status collect(work *w, size_t layer_index, const void *image) {
+  const sb_world *world = w->source->world;
+  sb_pass *p = w->pass;
+  for (size_t i = 0; i < INPUTS; i++)
+    memset(w->sums[i], 0, width_of(w, i) * width_of(w, i) * sizeof *w->sums[i]);
+  sb_status status = sb_prepare_layer(p->prepared, p->stream, layer_index, image);
+  for (size_t s = 0; s < sb_max_size(p->local, 1); s++) {
+    if (status == SB_OK && s < p->local) status = layer(w, p->prepared, s, p->normed, take_moments);
+    if (status == SB_OK && s < p->local) status = fetch_moments(w);
+    if (s == 0) {
+      SB_AGREE(world, status);
+      SB_TRY(settle_quanta(w));
+    }
+    if (status == SB_OK && s < p->local) status = add_moments(w, layer_index);
+  }
+  return sb_world_agree(world, status);
+}
+
+static sb_status factorise_one(work *w, size_t i, sb_gptq_repair *repair) {
+  const size_t n = width_of(w, i);
+  double *h = (double *)w->sums[i]; /* in place: both have 8 bytes */
+  for (size_t k = 0; k < n * n; k++) {
+    int64_t whole;
+    memcpy(&whole, h + k, sizeof whole);
+    h[k] = (double)whole * w->quantum[i];
+  }
+  return sb_gptq_factor(w->factors[i], h, n, w->damping, repair);
+}
+
+/* Sums over ranks, then every rank makes the same factors: each on one thread, because the order in which LAPACK adds
+ * depends on how many it has. Collective. */
+static sb_status factorise(work *w, size_t layer_index) {
+  const sb_world *world = w->source->world;
+  const double start = sb_now();
+  sb_status status[INPUTS];
+  sb_gptq_repair repair[INPUTS];
+  char message[INPUTS][256];
+  for (size_t i = 0; i < INPUTS; i++)
+    SB_TRY(sb_mpi_sum_i64(w->sums[i], width_of(w, i) * width_of(w, i), world->comm));
+#pragma omp parallel for schedule(dynamic, 1)
+  for (size_t k = 0; k < INPUTS; k++) {
+    const size_t i = INPUTS - 1 - k; /* the widest first */
+    status[i] = factorise_one(w, i, &repair[i]);
+    if (status[i] != SB_OK)
+      snprintf(message[i], sizeof message[i], "%s", sb_message()); /* messages are a thread's own */
+  }
+  for (size_t i = 0; i < INPUTS; i++) {
+    if (status[i] != SB_OK)
+      status[i] = sb_fail(
+          status[i], "layer %zu, %s: %s; check the model and the calibration tokens", layer_index,
+          sb_role_name(w->source->arch.tensors[sb_model_matrix(w->source, 0, first_of[i])->tensor].role),
+          message[i]);
+    SB_AGREE(world, status[i]);
+    w->stats->repaired += repair[i].damping > w->damping;
+    w->stats->dead += repair[i].dead;
+  }
+  w->stats->factor_seconds += sb_now() - start;
   return SB_OK;
 }
 
@@ -180,18 +262,19 @@ static sb_status copy_group(work *w, size_t group) {
   return sb_store_release(w->source->store, group);
 }
 
-static sb_status do_layer(work *w, size_t layer) {
+static sb_status do_layer(work *w, size_t layer_index) {
   const sb_world *world = w->source->world;
-  const size_t group = w->source->layer_first + layer;
+  const size_t group = w->source->layer_first + layer_index;
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
-  SB_AGREE(world, collect(w, layer, image));
-  SB_TRY(factorise(w, layer));
+  SB_TRY(collect(w, layer_index, image));
+  SB_TRY(factorise(w, layer_index));
   SB_AGREE(world, fill_group(w, group, image));
   SB_TRY(sb_store_release(w->source->store, group));
   SB_TRY(sb_store_acquire(w->packed->store, group, &image));
-  sb_status status = sb_prepare_layer(w->prepared, w->pass->stream, layer, image);
-  if (status == SB_OK) status = forward(w, w->prepared, w->pass->inputs[0], NULL);
+  sb_status status = sb_prepare_layer(w->prepared, w->pass->stream, layer_index, image);
+  for (size_t s = 0; status == SB_OK && s < w->pass->local; s++)
+    status = layer(w, w->prepared, s, w->pass->inputs[0], NULL);
   SB_AGREE(world, status);
   return sb_store_release(w->packed->store, group);
 }
@@ -206,8 +289,8 @@ static sb_status allocate(work *w) {
     SB_TRY(
         w->backend->op->alloc(w->backend, n * n * sizeof(float), "second moments", (void **)&w->moments[i]));
     SB_TRY(sb_alloc_raw(&w->factors[i], n * n, sizeof(float), "factors of second moments"));
+    SB_TRY(sb_alloc_raw(&w->sums[i], n * n, sizeof(int64_t), "second moments"));
   }
-  SB_TRY(sb_alloc_raw(&w->sum, widest * widest, sizeof(double), "second moments"));
   SB_TRY(sb_alloc_raw(&w->rows, rows * widest, sizeof(float), "block row"));
   SB_TRY(sb_alloc_raw(&w->codes, rows * widest, 1, "block row"));
   SB_TRY(sb_alloc_raw(&w->groups, rows * sb_div_up(widest, w->source->blocking.cols), sizeof *w->groups,
@@ -219,8 +302,8 @@ static void release(work *w) {
   for (size_t i = 0; i < INPUTS; i++) {
     w->backend->op->free(w->backend, w->moments[i]);
     sb_free(&w->factors[i]);
+    sb_free(&w->sums[i]);
   }
-  sb_free(&w->sum);
   sb_free(&w->rows);
   sb_free(&w->codes);
   sb_free(&w->groups);

@@ -20,11 +20,11 @@ typedef struct sb_compensate_stats {
 /* `source` has coding SB_CODING_SOURCE and all its bits in 1..8; they are as before when it returns. *out has coding
  * SB_CODING_PACKED and the same bits. `damping` is a share of the mean diagonal (0.01 is usual).
  *
- * The result is the same, bit for bit, for the same number of ranks; on another number second moments are added in another
- * order, so that codes at a tie may differ.
+ * The result is the same, bit for bit, for any number of ranks and threads.
  *
- * Collective. Memory: the packed model's part, all local layer inputs of one layer twice, and for the widest matrix of n
- * inputs 24 n^2 bytes on every rank. Messages: 8 n^2 bytes for each of four kinds of input, a layer. `tick`, which may be
+ * Collective. Memory beside both models: the inputs of one layer for all local sequences, twice; for each of the four kinds
+ * of input of n channels 16 n^2 bytes on every rank, and 8 n^2 more while it is factorised. Messages: 8 n^2 bytes for each
+ * kind, a layer. So this is for models whose widest input (the down projection's) squared fits a rank. `tick`, which may be
  * NULL, is told the share of layers that is done. */
 sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
                         double damping, void (*tick)(void *context, double done), void *context,

@@ -3,11 +3,16 @@
 # one than fewer.
 . "$(dirname "$0")/common.sh"
 
+# Compensated rounding beats rounding to nearest, of uniform bits and of ours.
 for bits in 2.5 3.25; do
   run 2 quantize "$model" --bits $bits --method rtn -o "$dir/rtn-$bits" --json "$dir/rtn-$bits.json"
   run 2 quantize "$model" --calib "$calib" --seqs 8 --seqlen 128 --bits $bits --trades 2 -o "$dir/ours-$bits" \
-    --json "$dir/ours-$bits.json"
-  for name in rtn-$bits ours-$bits; do
+    --json "$dir/ours-$bits.json" --allocation "$dir/bits-$bits"
+  run 2 quantize "$model" --calib "$calib" --round-seqs 64 --bits $bits --quantizer gptq --allocation "$dir/bits-$bits" \
+    -o "$dir/gptq-$bits" --json "$dir/gptq-$bits.json"
+  run 2 quantize "$model" --calib "$calib" --round-seqs 64 --bits $bits --quantizer gptq --method rtn \
+    -o "$dir/uniform-gptq-$bits" --json "$dir/uniform-gptq-$bits.json"
+  for name in rtn-$bits ours-$bits gptq-$bits uniform-gptq-$bits; do
     run 2 eval "$dir/$name" --tokens "$heldout" --seqs 32 --seqlen 128 --json "$dir/$name.eval.json"
     awk -v b="$(value "$dir/$name.json" effective_bits)" -v most=$bits 'BEGIN { exit !(b > 0 && b <= most) }' ||
       fail "$name: $(value "$dir/$name.json" effective_bits) effective bits are not within the budget"
@@ -23,4 +28,9 @@ less() { # A B: perplexity of A below that of B
 less ours-2.5 rtn-2.5
 less ours-3.25 rtn-3.25
 less ours-3.25 ours-2.5
+for bits in 2.5 3.25; do
+  less gptq-$bits ours-$bits
+  less gptq-$bits uniform-gptq-$bits
+  less uniform-gptq-$bits rtn-$bits
+done
 finish

@@ -31,4 +31,21 @@ for how in "2" "3" "4" "7" "1 --threads 2" "2 --threads 2 --activation-memory 0.
     [ "$(value "$dir/$name.eval.json" $key)" = "$(value "$dir/one.eval.json" $key)" ] || fail "another $key on $how"
   done
 done
+
+# Error-compensated rounding of the same bits: sums over sequences are exact there too.
+compensate() { # RANKS ARGUMENT ...
+  local ranks=$1
+  shift
+  run "$ranks" quantize "$model" --calib "$calib" --round-seqs 5 --seqlen 48 --bits 2.6 --quantizer gptq -o "$dir/gptq" \
+    --overwrite --allocation "$dir/one.bits" --json "$dir/gptq.json" "$@"
+  value "$dir/gptq.json" content_hash
+}
+unset SHARDBITS_RANKS_PER_NODE
+gptq=$(compensate 1)
+[ "$gptq" != "$hash" ] || fail "gptq: the same frames as rounding to nearest"
+for how in 2 3 4 7 "1 --threads 3"; do
+  # shellcheck disable=SC2086
+  other=$(compensate $how)
+  [ "$other" = "$gptq" ] || fail "gptq: other frames on $how"
+done
 finish
