@@ -435,6 +435,11 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   if (help) return SB_OK;
   if (r.min_bits > r.max_bits)
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", r.min_bits, r.max_bits);
+  bool searches = r.method == METHOD_SCALEBITS && !r.allocation;
+  if (!r.calib && (searches || r.quantizer == QUANTIZER_GPTQ))
+    return sb_fail(
+        SB_ERR_USAGE,
+        "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn does without)");
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "quantize")};
   if (u.report) u.steps = json_array();
   sb_status status = sb_world_agree(world, work(&u));

@@ -53,6 +53,8 @@ wrong 2 'unknown command zzzzzzzz' help zzzzzzzz
 wrong 2 'inspect: PATH is missing; usage: shardbits inspect PATH' inspect
 wrong 2 'inspect: unknown option --blok; did you mean --block?' inspect m --blok 64x64
 wrong 2 'inspect: --block 64: expected ROWSxCOLS' inspect m --block 64
+wrong 2 'quantize: --calib TOKENS is needed' quantize m --bits 3 -o o
+wrong 2 'quantize: --calib TOKENS is needed' quantize m --bits 3 -o o --method rtn --quantizer gptq
 wrong 2 'plan: --seqlen 1: a whole number from 2 to 1048576' plan m --seqlen 1
 wrong 2 'plan: --ranks needs a value' plan m --ranks
 wrong 2 'plan: --compute fp8: expected one of f32, bf16' plan m --compute fp8
