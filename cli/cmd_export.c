@@ -10,6 +10,7 @@
 #include "cli/common.h"
 #include "cli/report_json.h"
 #include "io/manifest.h"
+#include "io/outdir.h"
 #include "model/export.h"
 #include "model/output.h"
 #include "mpi/cleanup.h"
@@ -35,6 +36,7 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   if (world->rank == 0 && !sb_output_is(r->source))
     status = sb_fail(SB_ERR_IO, "%s: has no %s; export takes a folder that quantize wrote", r->source,
                      SB_MANIFEST_NAME);
+  if (world->rank == 0 && status == SB_OK && r->overwrite) status = sb_outdir_spare(r->out, r->source);
   SB_AGREE(world, status);
   SB_TRY(sb_output_load(world, r->source, out));
   sb_log_phase("load", sb_now() - start, 0, "%s", r->source);

@@ -269,6 +269,9 @@ static sb_status check_out(const run *u) {
   if (u->world->rank == 0) {
     status = sb_outdir_begin(u->r->out, u->r->overwrite, &folder);
     if (status == SB_OK) status = sb_outdir_abandon(&folder);
+    const char *const needed[] = {u->r->model, u->r->calib, u->r->allocation};
+    for (int i = 0; i < 3; i++)
+      if (status == SB_OK && needed[i]) status = sb_outdir_spare(u->r->out, needed[i]);
     if (status == SB_OK && u->r->allocation && access(u->r->allocation, F_OK) != 0)
       status = sb_file_check_target(u->r->allocation);
   }

@@ -85,6 +85,8 @@ int main(int argc, char **argv) {
     sb_world_finalize(&world);
     return sb_exit_code(status);
   }
+  /* A limit on the size of files (ulimit -f) is to fail the write, which has a message, not to end the process. */
+  signal(SIGXFSZ, SIG_IGN);
   status = sb_cleanup_install(world.rank, "nothing was written");
   if (status == SB_OK) status = sb_world_agree(&world, run(&world, argc, argv));
   sb_cleanup_now();

@@ -94,6 +94,18 @@ sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out) {
   return status;
 }
 
+sb_status sb_outdir_spare(const char *path, const char *input) {
+  char out[PATH_MAX], in[PATH_MAX], parent[SB_PATH_MAX];
+  if (!realpath(path, out) || strlen(input) >= SB_PATH_MAX) return SB_OK; /* nothing there to be removed */
+  sb_path_parent(parent, input);
+  if (!realpath(input, in) && !realpath(parent, in)) return SB_OK; /* whoever reads it will tell */
+  size_t length = strlen(out);
+  if (strncmp(in, out, length) != 0 || (in[length] != '/' && in[length] != '\0')) return SB_OK;
+  return sb_fail(SB_ERR_IO,
+                 "%s: replacing it would remove %s, which this run needs; choose another output folder", path,
+                 input);
+}
+
 sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes) {
   struct statvfs info;
   if (statvfs(out->partial, &info) != 0) return SB_OK; /* the write itself will tell */

@@ -24,6 +24,9 @@ typedef struct sb_outdir {
  * empty folder, or `overwrite` is set and it holds a manifest.json or a config.json (a mistyped OUT must not
  * cost somebody's files). SB_ERR_IO: the parent is missing or not writable, or OUT is taken. */
 sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out);
+/* For a run that reads `input` and would replace OUT: SB_ERR_IO when the input is OUT or lies in it, links resolved, for it
+ * would be removed with the old OUT. An input that is not there yet is taken to be made in its folder. */
+sb_status sb_outdir_spare(const char *path, const char *input);
 /* SB_ERR_IO, with both figures, when the file system has less than `bytes` free. */
 sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes);
 /* Puts the partial folder in OUT's place; files in it must have been synced by whoever wrote them. With

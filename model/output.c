@@ -238,10 +238,14 @@ sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool
   sb_output_figures(m, stats);
 
   if (first) status = sb_outdir_begin(out, overwrite, &folder);
+  /* Asked before any rank writes: what they write would count as missing. */
+  if (first && status == SB_OK) {
+    status = sb_outdir_require_space(&folder, stats->quantized_bits / 16);
+    if (status != SB_OK) sb_outdir_abandon(&folder);
+  }
   SB_AGREE(world, status);
   SB_TRY(sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm));
   status = guard(folder.partial, world->size);
-  if (first && status == SB_OK) status = sb_outdir_require_space(&folder, stats->quantized_bits / 16);
   if (status == SB_OK) status = sb_alloc(&all, (size_t)world->size, sizeof *all, "shard sizes");
   shard_name(name, sizeof name, world->rank, world->size);
   if (status == SB_OK) status = sb_path_join(path, folder.partial, name);

@@ -98,6 +98,30 @@ static void abandoned_overwrite_keeps_the_old(void **state) {
   assert_int_equal(count_names("keep"), 1);
 }
 
+static sb_status spare(const char *out, const char *input) {
+  return sb_outdir_spare(at(out), at(input));
+}
+
+static void inputs_are_spared(void **state) {
+  (void)state;
+  mkdir(at("in"), 0777);
+  mkdir(at("in/model"), 0777);
+  mkdir(at("in-2"), 0777);
+  touch(at("in"), "calib.bin", "x");
+  assert_int_equal(symlink(at("in"), at("in-link")), 0);
+  expect_failure(spare("in", "in"), SB_ERR_IO, "in:", "another output folder", NULL);
+  expect_failure(spare("in", "in/model"), SB_ERR_IO, "in/model", NULL);
+  expect_failure(spare("in", "in/calib.bin"), SB_ERR_IO, "in/calib.bin", NULL);
+  expect_failure(spare("in", "in/to-be-made"), SB_ERR_IO, "in/to-be-made", NULL);
+  expect_failure(spare("in-link", "in/model"), SB_ERR_IO, "in/model", NULL);
+  expect_failure(spare("in/../in/", "in-link/model"), SB_ERR_IO, "in-link/model", NULL);
+  assert_ok(spare("in/model", "in")); /* replaces what is in the folder, not the folder */
+  assert_ok(spare("in-2", "in"));
+  assert_ok(spare("in", "in-2")); /* a longer name is another folder */
+  assert_ok(spare("not-there", "in"));
+  assert_ok(spare("in", "not/there"));
+}
+
 static void taken_meanwhile(void **state) {
   (void)state;
   sb_outdir out;
@@ -164,6 +188,7 @@ int main(void) {
       cmocka_unit_test(empty_folder_is_taken),
       cmocka_unit_test(existing_output),
       cmocka_unit_test(abandoned_overwrite_keeps_the_old),
+      cmocka_unit_test(inputs_are_spared),
       cmocka_unit_test(taken_meanwhile),
       cmocka_unit_test(parents),
       cmocka_unit_test(unwritable_parent),

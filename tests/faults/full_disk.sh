@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# A disk that fills up, a read-only one, and a limit on the size of files: one line that says what ran out and where, nothing
+# left behind, the old output as it was.
+. "$(dirname "$0")/common.sh"
+
+rtn() { # RANKS OUT [ARGUMENT ...]
+  local ranks=$1 to=$2
+  shift 2
+  tell "$ranks" quantize "$model" --bits 3.25 --method rtn -o "$to" "$@"
+}
+# A limit on the ranks alone: mpirun itself writes files. MPI's shared memory between ranks is a file of 4 MiB, below which
+# there is no run of several ranks at all; an exported folder's is 16 MiB.
+run 2 quantize "$model" --bits 3.25 --method rtn -o "$dir/good"
+for ranks in 1 3; do
+  timeout 60 "$mpirun" $ranks -q bash -c 'ulimit -f 8192; exec "$0" "$@"' "$shardbits" export "$dir/good" --dtype f32 \
+    -o "$out" --quiet >"$dir/stdout" 2>"$dir/stderr"
+  code=$?
+  one_line "a limit on the size of files, $ranks ranks" "model.safetensors: the limit on file sizes is reached"
+  [ -z "$(find "$dir" -maxdepth 1 -name 'OUT*')" ] || fail "a limit on the size of files: left $(ls "$dir")"
+done
+
+small=$dir/small
+mkdir "$small"
+if ! mount -t tmpfs -o size=1m none "$small" 2>/dev/null; then
+  echo "no file system may be mounted here: full and read-only ones are not tried"
+  finish
+  exit
+fi
+trap 'umount "$small"; rm -rf "$dir"' EXIT
+disk() { umount "$small" && mount -t tmpfs -o "$1" none "$small"; }
+empty() { [ "$(ls -A "$small")" = "${2:-}" ] || fail "$1: left $(ls -A "$small")"; }
+
+# 2 MiB are to be written: on 0.3 MiB that is known beforehand, on more only when it happens.
+disk size=300k && rtn 3 "$small/OUT"
+one_line "too small a disk" "small/OUT: needs about .* MiB and its disk has 0.3 MiB free" && empty "too small a disk"
+for ranks in 1 3; do
+  disk size=1200k && rtn $ranks "$small/OUT"
+  one_line "a disk that fills up, $ranks ranks" "small/OUT.*: no space left" && empty "a disk that fills up"
+done
+disk size=1200k && tell 3 export "$dir/good" -o "$small/OUT"
+one_line "export to too small a disk" "small/OUT: needs about 8.0 MiB and its disk has" && empty "export"
+
+# an old output survives
+tell 1 quantize "$tiny" --bits 3 --block 16x32 --method rtn -o "$small/OUT" && old=$(hash_of "$small/OUT")
+rtn 3 "$small/OUT" --overwrite
+one_line "overwriting on a full disk" "no space left" && empty "overwriting on a full disk" OUT
+[ "$(hash_of "$small/OUT")" = "$old" ] || fail "overwriting on a full disk: the old output changed"
+
+# reports and bit maps
+disk size=64k && { head -c 1m /dev/zero >"$small/fill"; } 2>/dev/null
+tell 2 eval "$dir/good" --tokens "$heldout" --seqs 1 --seqlen 32 --json "$small/report.json"
+one_line "a report on a full disk" "small/report.json: no space left" && empty "a report on a full disk" fill
+rtn 2 "$out" --allocation "$small/bits"
+one_line "a bit map on a full disk" "small/bits: no space left" && empty "a bit map on a full disk" fill
+[ ! -e "$out" ] || fail "a bit map on a full disk: an output without it"
+
+disk ro
+for ranks in 1 3; do
+  rtn $ranks "$small/OUT"
+  one_line "a read-only disk" "small is not writable (Read-only file system)"
+done
+finish
