@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# A run that is stopped in the middle of writing its shards, by a signal or by the loss of a rank: no output, or the old one
+# untouched, and nothing left beside it but, where rank 0 itself was killed, a folder that nobody takes for an output.
+. "$(dirname "$0")/common.sh"
+shopt -s nullglob
+
+ranks_of() { pgrep -f "^$shardbits .*$out"; }
+partial() { set -- "$dir"/OUT.partial-*/* && [ $# -gt 0 ]; }
+# begin [ARGUMENT ...]: a run in the background, all its ranks frozen while files are being written
+begin() {
+  local try at
+  for try in $(seq 20); do
+    "$mpirun" 3 -q "$shardbits" quantize "$model" --bits 3.25 --method rtn --level 19 --quiet -o "$out" "$@" \
+      >"$dir/stdout" 2>"$dir/stderr" &
+    job=$!
+    at=$SECONDS
+    until partial || ! kill -0 $job 2>/dev/null || [ $((SECONDS - at)) -gt 60 ]; do :; done
+    pkill -STOP -f "^$shardbits .*$out"
+    partial && [ "$(ranks_of | wc -l)" = 3 ] && return
+    pkill -CONT -f "^$shardbits .*$out" # it was quicker than we: once more
+    wait $job
+    [ $# -gt 0 ] || rm -rf "$out"
+  done
+  echo "FAILED: no run could be caught while it wrote ($try tries)" && cat "$dir/stderr" && exit 1
+}
+# ended WHAT: thaws what is left; within 20 seconds with an error, no process left behind, one line of ours at most
+ended() {
+  pkill -CONT -f "^$shardbits .*$out"
+  for _ in $(seq 200); do
+    kill -0 $job 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -0 $job 2>/dev/null && fail "$1: still running after 20 s" && kill -9 $job
+  wait $job && fail "$1: exit code 0"
+  sleep 0.2
+  ranks_of >/dev/null && fail "$1: ranks are left behind" && pkill -9 -f "^$shardbits .*$out"
+  [ "$(grep -c '^shardbits: ' "$dir/stderr")" -le 1 ] || fail "$1: more than one line: $(cat "$dir/stderr")"
+}
+# left WHAT NAME ...: these and no others lie where the output should
+left() {
+  local what=$1
+  shift
+  [ "$(cd "$dir" && echo OUT*)" = "$*" ] || fail "$what: left $(cd "$dir" && echo OUT*), expected '$*'"
+}
+says() { grep -q "^shardbits: interrupted by SIGTERM; .*OUT is as it was" "$dir/stderr" || fail "$1: $(cat "$dir/stderr")"; }
+
+begin && kill -TERM $job
+ended "SIGTERM while writing" && says "SIGTERM while writing" && left "SIGTERM while writing"
+begin && kill -KILL "$(ranks_of | tail -n 1)"
+ended "the last rank killed" && says "the last rank killed" && left "the last rank killed"
+
+tell 1 quantize "$tiny" --bits 3 --block 16x32 --method rtn -o "$out" && old=$(hash_of "$out")
+begin --overwrite && kill -TERM $job
+ended "SIGTERM while overwriting" && says "SIGTERM while overwriting" && left "SIGTERM while overwriting" OUT
+begin --overwrite && kill -KILL "$(ranks_of | head -n 1)"
+ended "rank 0 killed while overwriting" # it can clean up nothing
+[ "$(hash_of "$out")" = "$old" ] || fail "the old output changed"
+tell 1 verify "$out"
+[ "$code" = 0 ] || fail "the old output does not verify: $(cat "$dir/stderr")"
+for folder in "$dir"/OUT.partial-*; do
+  tell 1 verify "$folder"
+  one_line "verify of what rank 0 left" "manifest.json" && rm -rf "$folder"
+done
+
+tell 3 quantize "$model" --bits 3.25 --method rtn -o "$out" --overwrite
+[ "$code" = 0 ] || fail "a run after all that: $(cat "$dir/stderr")"
+tell 2 verify "$out"
+[ "$code" = 0 ] || fail "its output: $(cat "$dir/stderr")"
+left "a run after all that" OUT
+finish
