@@ -126,6 +126,10 @@ size_t sb_pass_sequences(const sb_pass *p) {
   return p->setup.sequences;
 }
 
+size_t sb_pass_seqlen(const sb_pass *p) {
+  return p->T;
+}
+
 void sb_pass_forget(sb_pass *p) {
   p->kept = false;
 }
@@ -195,7 +199,7 @@ sb_status sb_pass_loss(sb_pass *p, double *loss) {
   return SB_OK;
 }
 
-/* Carries the layer through the C interface of the gradient hook. */
+/* Carries the layer through the C interface of a layer's hooks. */
 typedef struct relay {
   const sb_pass_hooks *hooks;
   size_t layer;
@@ -206,16 +210,24 @@ static sb_status relay_matrix(void *context, sb_stream stream, sb_linear which, 
   return r->hooks->matrix(r->hooks->context, stream, r->layer, which, g);
 }
 
+static sb_status relay_factors(void *context, sb_stream stream, sb_linear which, const void *x,
+                               const void *dy) {
+  const relay *r = context;
+  return r->hooks->factors(r->hooks->context, stream, r->layer, which, x, dy);
+}
+
 static sb_status layer_backward(sb_pass *p, size_t wave, size_t layer, const void *image,
                                 const sb_pass_hooks *hooks) {
   relay r = {hooks, layer};
+  const sb_layer_hooks layer_hooks = {&r, hooks->factors ? relay_factors : NULL,
+                                      hooks->matrix ? relay_matrix : NULL};
   size_t h = p->model->config.hidden;
   SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
   SB_TRY(hooks->begin_layer(hooks->context, p->stream, layer, p->prepared));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
     SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
                              p->cos_sin, p->work, sb_pass_at(p, p->grads, s, h),
-                             sb_pass_at(p, p->inputs[layer], s, h), p->T, relay_matrix, &r));
+                             sb_pass_at(p, p->inputs[layer], s, h), p->T, &layer_hooks));
     SB_TRY(hooks->end_sequence(hooks->context, p->stream, layer));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 3);

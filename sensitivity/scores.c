@@ -156,7 +156,11 @@ static sb_status end_layer(void *context, size_t layer) {
 }
 
 sb_status sb_scores_measure(sb_scores *s, sb_pass *pass, double *loss) {
-  const sb_pass_hooks hooks = {s, begin_layer, score_matrix, end_sequence, end_layer};
+  const sb_pass_hooks hooks = {.context = s,
+                               .begin_layer = begin_layer,
+                               .matrix = score_matrix,
+                               .end_sequence = end_sequence,
+                               .end_layer = end_layer};
   memset(s->totals, 0, s->owned * SUMS * sizeof *s->totals);
   SB_TRY(sb_pass_gradients(pass, &hooks, loss));
   double each = 1.0 / (double)sb_pass_sequences(pass);

@@ -84,6 +84,11 @@ static const sb_backend_ops operations = {
     .kl_chunk = sb_cpu_kl_chunk,
     .quantize_blocks = sb_cpu_quantize_blocks,
     .block_moves = sb_cpu_block_moves,
+    .block_squares = sb_cpu_block_squares,
+    .choose_grids = sb_cpu_choose_grids,
+    .block_curvature = sb_cpu_block_curvature,
+    .add_grams = sb_cpu_add_grams,
+    .add_squares = sb_cpu_add_squares,
     .unpack_blocks = sb_cpu_unpack_blocks,
 };
 
