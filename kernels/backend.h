@@ -156,18 +156,24 @@ typedef struct sb_backend_ops {
                         const float *logits, const float *lse, size_t T, size_t nv);
 
   /* ---- quantization: kernels/grid.h defines the grids ---- */
+  /* fits[r * block columns + j] = the fit of row r's group in block column j at the block's width, moved by `shift` within
+   * 1 .. 8; 0 where bits is 0. importance is f32[cols]. */
+  sb_status (*fit_blocks)(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
+                          const float *importance, const sb_grid_shape *, const uint8_t *bits, int shift,
+                          sb_symmetry);
   /* out[rows,cols] (out_dtype) = Q_b(w), each block at its bits[block]; 0 bits means unquantized (a plain
-   * copy). */
+   * copy). fits: what fit_blocks gave at shift 0, or NULL for ranges as they are. */
   sb_status (*quantize_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
-                               sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
+                               sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
+                               const uint8_t *fits);
   /* For every block k at b = bits[k]: raise[k] = <g, Q_{b+1}(w) - Q_b(w)>, cut[k] = <g, Q_{b-1}(w) - Q_b(w)>
    * (double); 0 where b+1 > max_bits or b-1 < min_bits. One pass over g and w. g is f32[rows, cols] with row
    * length ldg; where now is not NULL it is taken in place of Q_b(w) (codes that are not the nearest ones),
-   * type now_dtype. */
+   * type now_dtype. fits: what fit_blocks gave at the shifts -1, 0, 1, or NULL. */
   sb_status (*block_moves)(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
                            const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
                            const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
-                           sb_symmetry);
+                           sb_symmetry, const uint8_t *const fits[3]);
   /* For every block k and every width b in min_bits .. max_bits: loss[k][b] = sum over the block's weights of
    * g^2 (Q_b(w) - w)^2; other widths are left alone. grids: as choose_grids left them for these weights and widths. */
   sb_status (*block_squares)(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g, size_t ldg,

@@ -134,13 +134,25 @@ void sb_pass_forget(sb_pass *p) {
   p->kept = false;
 }
 
+typedef struct observed {
+  const sb_pass_observer *observer;
+  size_t layer;
+} observed;
+
+static sb_status relay_input(void *context, sb_stream stream, sb_linear first, const void *x) {
+  const observed *o = context;
+  return o->observer->input(o->observer->context, stream, o->layer, first, x);
+}
+
 static sb_status layer_forward(sb_pass *p, size_t wave, size_t layer, const void *image, void *in,
                                void *out) {
   size_t h = p->model->config.hidden;
+  observed o = {p->observer, layer};
   SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
-    SB_TRY(sb_layer_forward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
-                            p->cos_sin, p->work, sb_pass_at(p, out, s, h), sb_pass_at(p, in, s, h), p->T));
+    SB_TRY(sb_layer_forward_observed(
+        p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
+        sb_pass_at(p, out, s, h), sb_pass_at(p, in, s, h), p->T, p->observer ? relay_input : NULL, &o));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 1);
   }
@@ -197,6 +209,13 @@ sb_status sb_pass_loss(sb_pass *p, double *loss) {
   SB_TRY(mean_loss(p, loss));
   p->kept = keep;
   return SB_OK;
+}
+
+sb_status sb_pass_observe(sb_pass *p, const sb_pass_observer *observer, double *loss) {
+  p->observer = observer;
+  sb_status status = sb_pass_loss(p, loss);
+  p->observer = NULL;
+  return status;
 }
 
 /* Carries the layer through the C interface of a layer's hooks. */

@@ -66,6 +66,16 @@ typedef struct sb_pass_hooks {
                        const void *dy);
 } sb_pass_hooks;
 
+/* Sees what goes into the matrices on the way forward. */
+typedef struct sb_pass_observer {
+  void *context;
+  /* Input x [T, channels] of type `act` of the matrices that share it (sb_input_hook), of ONE sequence. Local. */
+  sb_status (*input)(void *context, sb_stream stream, size_t layer, sb_linear first, const void *x);
+} sb_pass_observer;
+
+/* sb_pass_loss with an observer. */
+sb_status sb_pass_observe(sb_pass *pass, const sb_pass_observer *observer, double *loss);
+
 /* Backward through all layers, last one first, for every sequence, at the model's present bits; also gives
  * the loss. Directly after sb_pass_loss at the same bits the forward part is not repeated (where one wave
  * carries all sequences). */

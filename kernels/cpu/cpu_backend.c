@@ -82,6 +82,7 @@ static const sb_backend_ops operations = {
     .xent_chunk = sb_cpu_xent_chunk,
     .xent_back_chunk = sb_cpu_xent_back_chunk,
     .kl_chunk = sb_cpu_kl_chunk,
+    .fit_blocks = sb_cpu_fit_blocks,
     .quantize_blocks = sb_cpu_quantize_blocks,
     .block_moves = sb_cpu_block_moves,
     .block_squares = sb_cpu_block_squares,

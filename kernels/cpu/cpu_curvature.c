@@ -24,7 +24,7 @@ static void errors_of(float *e, const curvature *a, size_t at, size_t n) {
   float room[SB_GROUP_MAX];
   const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
   for (unsigned b = 0; b < a->widths; b++) {
-    const sb_group group = cpu_group_of(w, n, a->min_bits + b, a->symmetry);
+    const sb_group group = cpu_group_of(w, n, a->min_bits + b, a->symmetry, 0);
     for (size_t i = 0; i < n; i += LANES) {
       const lanes_mask m = lanes_first(n - i);
       const lanes x = lanes_load(w + i, m);

@@ -16,7 +16,7 @@ sb_status sb_cpu_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_g
       const size_t n = sb_grid_cols_of(grid, j);
       const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, n);
       for (size_t i = 0; i < widths; i++) {
-        const sb_group group = cpu_group_of(x, n, min_bits + (unsigned)i, symmetry);
+        const sb_group group = cpu_group_of(x, n, min_bits + (unsigned)i, symmetry, 0);
         grids[(r * columns + j) * widths + i] = (sb_stored_grid){
             sb_grid_to_fp16(group.scale), sb_grid_to_fp16(group.center), sb_grid_to_fp16(group.base)};
       }

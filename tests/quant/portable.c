@@ -1,5 +1,6 @@
 #define SB_PORTABLE_LANES
 #define sb_cpu_quantize_blocks portable_quantize_blocks
+#define sb_cpu_fit_blocks      portable_fit_blocks
 #define sb_cpu_block_moves     portable_block_moves
 #define sb_cpu_unpack_blocks   portable_unpack_blocks
 #define sb_cpu_choose_grids    portable_choose_grids
@@ -18,6 +19,7 @@
 
 #include "kernels/blockrow.c"
 #include "kernels/cpu/cpu_curvature.c"
+#include "kernels/cpu/cpu_fit.c"
 #include "kernels/cpu/cpu_moves.c"
 #include "kernels/cpu/cpu_quantize.c"
 #include "kernels/cpu/cpu_squares.c"

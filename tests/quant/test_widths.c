@@ -200,7 +200,7 @@ static void test_stored_grids(void **state) {
       for (unsigned b = 1; b <= 8; b++) {
         memset(d.bits, (int)b, d.blocks);
         assert_ok(d.backend->op->quantize_blocks(d.backend, NULL, d.rounded, SB_F32, d.w, SB_F32, &d.grid,
-                                                 d.bits, (sb_symmetry)s));
+                                                 d.bits, (sb_symmetry)s, NULL));
         for (size_t at = 0; at < d.n; at++) {
           const size_t j = at % d.grid.cols / d.grid.block_cols;
           const sb_stored_grid *stored = &d.grids[(at / d.grid.cols * d.columns + j) * 8 + b - 1];
