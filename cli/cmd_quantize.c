@@ -17,17 +17,21 @@
 #include "model/uniform_bits.h"
 #include "mpi/cleanup.h"
 #include "mpi/large.h"
+#include "sensitivity/reorder.h"
 
 enum { METHOD_SCALEBITS, METHOD_RTN };
 static const char *const methods[] = {"scalebits", "rtn", NULL};
 enum { QUANTIZER_RTN, QUANTIZER_GPTQ };
 static const char *const quantizers[] = {"rtn", "gptq", NULL};
+static const char *const channel_scores[] = {
+    [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 static const char *const estimators[] = {"fisher", "taylor", NULL};
 
 typedef struct request {
   const char *model, *calib, *out, *allocation;
   double bits, first_share;
-  int method, quantizer, estimator, min_bits, max_bits, start_bits, strides, trades, level;
+  int method, quantizer, reorder, channel_score, estimator, min_bits, max_bits, start_bits, strides, trades,
+      level;
   size_t round_seqs;
   bool symmetric, overwrite;
   sb_common common;
@@ -105,11 +109,42 @@ static sb_status read_calibration(run *u, size_t seqs, sb_sequences *out) {
                            sb_common_seqlen(&r->common, &u->model->config), seqs, r->common.seed, out);
 }
 
+static void on_pass(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
+/* Replaces the model by the same one with its channels in a better order. */
+static sb_status reorder(run *u) {
+  const request *r = u->r;
+  const double start = sb_now();
+  sb_reorder_result result;
+  sb_report_text(u->report, "reorder", sb_reorder_names[r->reorder]);
+  if (r->reorder == SB_REORDER_NONE) return SB_OK;
+  SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
+  const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
+                                      .score = (sb_channel_score)r->channel_score,
+                                      .bits = r->bits,
+                                      .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                      .tick = on_pass};
+  sb_progress_begin("reorder", 1.0);
+  sb_status status = sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);
+  sb_progress_end();
+  SB_TRY(status);
+  const double seconds = sb_now() - start;
+  sb_log_phase("reorder", seconds, 0,
+               "%s, by channels scored at %u bits (loss %.4f); scores %.1f%% of the pass",
+               sb_reorder_names[r->reorder], result.width, result.loss,
+               100 * result.score_seconds / result.gradient_seconds);
+  sb_report_real(u->report, "reorder_seconds", seconds);
+  return SB_OK;
+}
+
 static sb_status search(run *u) {
   const request *r = u->r;
   double start = sb_now();
   sb_allocate_result result;
-  SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
+  if (u->calibration.count == 0) SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = (unsigned)r->min_bits,
                                        .max_bits = (unsigned)r->max_bits,
@@ -288,6 +323,7 @@ static sb_status work(run *u) {
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "method", methods[r->method]);
   sb_report_real(u->report, "bits", r->bits);
+  SB_TRY(reorder(u));
   SB_TRY(allocate(u));
   SB_TRY(round_weights(u));
   return write_out(u, begun);
@@ -337,6 +373,19 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .choices = quantizers,
        .help = "How weights are rounded to the bits found: to nearest, or so that errors make up for each "
                "other."},
+      {.name = "reorder",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.reorder,
+       .choices = sb_reorder_names,
+       .help = "Puts channels in an order that gathers what is sensitive in few blocks: any order, stored "
+               "and counted "
+               "(indexed), or one that leaves the model an ordinary one (fused)."},
+      {.name = "reorder-score",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.channel_score,
+       .choices = channel_scores,
+       .help =
+           "What channels are sorted by: sums of squared or of absolute first-order changes of the loss."},
       {.name = "round-seqs",
        .kind = SB_OPTION_SIZE,
        .value = &r.round_seqs,

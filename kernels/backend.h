@@ -151,6 +151,12 @@ typedef struct sb_backend_ops {
                            const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
                            const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
                            sb_symmetry);
+  /* What rounding does by channel, for choosing orders: rows[i] = sum over j of s(i, j), cols[j] = sum over i of s(i, j)
+   * (double), with s = (g d)^2, or |g d| where `absolute`, and d = Q_b(w) - w at b = bits[block]. One pass over g and w; g is
+   * f32[rows, cols] with row length ldg. */
+  sb_status (*channel_scores)(sb_backend *, sb_stream, double *rows, double *cols, const float *g, size_t ldg,
+                              const void *w, sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits,
+                              bool absolute, sb_symmetry);
   /* out[rows,cols] = the packed block rows of kernels/blockrow.h, decoded; `offsets[i]` is the byte offset of
    * block row i in `packed`. */
   sb_status (*unpack_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,

@@ -90,13 +90,16 @@ sb_status sb_cpu_xent_back_chunk(sb_backend *, sb_stream, float *logits, const f
 sb_status sb_cpu_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                           const float *logits, const float *lse, size_t T, size_t nv);
 
-/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_unpack.c ---- */
+/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_channels.c, cpu_unpack.c ---- */
 sb_status sb_cpu_quantize_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
                                  sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
 sb_status sb_cpu_block_moves(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
                              const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
                              const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
                              sb_symmetry);
+sb_status sb_cpu_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
+                                size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
+                                const uint8_t *bits, bool absolute, sb_symmetry);
 sb_status sb_cpu_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                                const size_t *offsets, const sb_grid_shape *, const uint8_t *bits,
                                sb_symmetry);

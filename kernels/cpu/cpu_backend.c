@@ -84,6 +84,7 @@ static const sb_backend_ops operations = {
     .kl_chunk = sb_cpu_kl_chunk,
     .quantize_blocks = sb_cpu_quantize_blocks,
     .block_moves = sb_cpu_block_moves,
+    .channel_scores = sb_cpu_channel_scores,
     .unpack_blocks = sb_cpu_unpack_blocks,
 };
 

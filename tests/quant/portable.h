@@ -10,6 +10,9 @@ sb_status portable_block_moves(sb_backend *, sb_stream, double *raise, double *c
                                size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
                                sb_dtype now_dtype, const sb_grid_shape *, const uint8_t *bits,
                                unsigned min_bits, unsigned max_bits, sb_symmetry);
+sb_status portable_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
+                                  size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
+                                  const uint8_t *bits, bool absolute, sb_symmetry);
 sb_status portable_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype,
                                  const uint8_t *packed, const size_t *offsets, const sb_grid_shape *,
                                  const uint8_t *bits, sb_symmetry);

@@ -20,7 +20,7 @@ static void test_same_bits(void **state) {
       float *w = NULL, *g = NULL, *a = NULL, *b = NULL;
       uint8_t *bits = NULL;
       void *typed = NULL;
-      double *moves[4] = {NULL};
+      double *moves[4] = {NULL}, *sums[4] = {NULL};
       uint64_t seed = shape;
       assert_ok(sb_alloc(&w, n, 4, "w"));
       assert_ok(sb_alloc(&typed, n, 4, "w"));
@@ -29,6 +29,7 @@ static void test_same_bits(void **state) {
       assert_ok(sb_alloc(&b, n, 4, "b"));
       assert_ok(sb_alloc(&bits, blocks, 1, "bits"));
       for (int i = 0; i < 4; i++) assert_ok(sb_alloc(&moves[i], blocks, 8, "moves"));
+      for (int i = 0; i < 4; i++) assert_ok(sb_alloc(&sums[i], sb_max_size(grid.rows, grid.cols), 8, "sums"));
       fill_awkward(w, grid.rows, grid.cols, shape + 100);
       for (size_t i = 0; i < n; i++) g[i] = uniform(&seed);
       sb_from_f32(typed, type, w, n); /* fp16 overflows here and there: infinite weights too must agree */
@@ -44,6 +45,14 @@ static void test_same_bits(void **state) {
                                        now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry));
         assert_memory_equal(moves[0], moves[2], blocks * 8);
         assert_memory_equal(moves[1], moves[3], blocks * 8);
+      }
+      for (int absolute = 0; absolute < 2; absolute++) {
+        assert_ok(sb_cpu_channel_scores(backend, NULL, sums[0], sums[1], g, grid.cols, typed, type, &grid,
+                                        bits, absolute, symmetry));
+        assert_ok(portable_channel_scores(backend, NULL, sums[2], sums[3], g, grid.cols, typed, type, &grid,
+                                          bits, absolute, symmetry));
+        assert_memory_equal(sums[0], sums[2], grid.rows * 8);
+        assert_memory_equal(sums[1], sums[3], grid.cols * 8);
       }
       for (size_t i = 0; i < sb_grid_block_rows(&grid); i++) {
         const size_t bytes = sb_blockrow_bytes(&grid, i, bits + i * columns, symmetry), zero = 0;
@@ -69,6 +78,7 @@ static void test_same_bits(void **state) {
       sb_free(&b);
       sb_free(&bits);
       for (int i = 0; i < 4; i++) sb_free(&moves[i]);
+      for (int i = 0; i < 4; i++) sb_free(&sums[i]);
     }
   backend->op->destroy(backend);
 }

@@ -1,0 +1,59 @@
+#include "sensitivity/reorder.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "kernels/grid.h"
+#include "model/uniform_bits.h"
+
+unsigned sb_reorder_width(const sb_model *m, double bits) {
+  unsigned width = SB_MAX_BITS;
+  while (width > 2 && sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, width,
+                                                m->blocking.symmetry) > bits)
+    width--;
+  return width;
+}
+
+static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
+                             const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders) {
+  const sb_pass_setup setup = {.model = m,
+                               .backend = backend,
+                               .tokens = calibration->tokens,
+                               .sequences = calibration->count,
+                               .seqlen = calibration->seqlen,
+                               .gradients = true,
+                               .activation_bytes = o->activation_bytes,
+                               .tick = o->tick,
+                               .tick_context = o->context};
+  sb_pass *pass = NULL;
+  sb_channels *channels = NULL;
+  const double start = sb_now();
+  result->width = sb_reorder_width(m, o->bits);
+  memset(m->bits, (int)result->width, m->blocks);
+  sb_status status = sb_pass_create(&setup, &pass);
+  if (status == SB_OK) status = sb_channels_measure(pass, m, backend, o->score, &result->loss, &channels);
+  sb_pass_free(&pass);
+  result->gradient_seconds = sb_now() - start;
+  if (status == SB_OK) {
+    result->score_seconds = sb_channels_seconds(channels);
+    status = sb_channels_orders(channels, o->mode, orders);
+  }
+  sb_channels_free(&channels);
+  return status;
+}
+
+sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *backend,
+                           const sb_sequences *calibration, const sb_reorder_options *o,
+                           sb_reorder_result *result) {
+  const sb_world *world = (*model)->world;
+  const sb_blocking blocking = (*model)->blocking;
+  sb_orders orders = {0};
+  *result = (sb_reorder_result){0};
+  sb_status status = find_orders(*model, backend, calibration, o, result, &orders);
+  if (status == SB_OK) {
+    sb_model_free(model);
+    status = sb_model_load_ordered(world, folder, blocking, false, &orders, model);
+  }
+  sb_orders_free(&orders);
+  return status;
+}
