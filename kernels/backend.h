@@ -81,6 +81,11 @@ typedef struct sb_backend_ops {
   sb_status (*convert)(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
                        sb_dtype src_dtype, size_t count);
 
+  /* dst[i,j] = src[row_from[i], col_from[j]] for matrices [rows,cols] of f32, f16 or bf16; an index (u32, on the device, in
+   * range) that is NULL leaves its dimension as it is. */
+  sb_status (*gather_matrix)(sb_backend *, sb_stream, void *dst, const void *src, sb_dtype dtype, size_t rows,
+                             size_t cols, const uint32_t *row_from, const uint32_t *col_from);
+
   /* C[m,n] = alpha op(A) op(B) + beta C; op is transposition where asked: A is [m,k], or [k,m] when trans_a;
    * B is [k,n], or [n,k] when trans_b. lda, ldb, ldc are row lengths in memory. Accumulation in f32. */
   sb_status (*gemm)(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,

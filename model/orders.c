@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "model/fused.h"
+#include "model/order_string.h"
 
 const char *const sb_reorder_names[] = {
     [SB_REORDER_NONE] = "none", [SB_REORDER_FUSED] = "fused", [SB_REORDER_INDEXED] = "indexed", NULL};
@@ -19,6 +20,7 @@ static size_t add(sb_orders *o, const sb_model_tensor *t, bool rows) {
   sb_order *order = &o->orders[o->count];
   snprintf(order->name, sizeof order->name, "%s.%s", t->name, rows ? "rows" : "columns");
   order->size = rows ? t->rows : t->cols;
+  order->rows = rows;
   return o->count++;
 }
 
@@ -50,15 +52,19 @@ static void fuse(const sb_arch *arch, sb_orders *o) {
   for (size_t layer = 0; layer < arch->config.layers; layer++) fuse_layer(arch, o, layer, residual);
 }
 
+/* With a matrix before it that has the same input. */
+static bool shares_columns(sb_role role) {
+  return role == SB_ROLE_K || role == SB_ROLE_V || role == SB_ROLE_UP;
+}
+
 static void index_layer(const sb_arch *arch, sb_orders *o, size_t layer) {
   static const sb_role matrices[] = {SB_ROLE_Q,    SB_ROLE_K,  SB_ROLE_V,   SB_ROLE_O,
                                      SB_ROLE_GATE, SB_ROLE_UP, SB_ROLE_DOWN};
   size_t columns = SB_NO_ORDER;
   for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
     const size_t tensor = sb_arch_index(arch, matrices[i], layer);
-    const bool shares = matrices[i] == SB_ROLE_K || matrices[i] == SB_ROLE_V || matrices[i] == SB_ROLE_UP;
     o->row[tensor] = add(o, &arch->tensors[tensor], true);
-    if (!shares) columns = add(o, &arch->tensors[tensor], false);
+    if (!shares_columns(matrices[i])) columns = add(o, &arch->tensors[tensor], false);
     o->col[tensor] = columns;
   }
 }
@@ -170,7 +176,23 @@ void sb_orders_settle(uint32_t *from, size_t n, size_t block) {
   for (size_t i = 0; i < n; i += block) qsort(from + i, sb_min_size(block, n - i), sizeof *from, rising);
 }
 
+size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_cols) {
+  return sb_order_string_bytes(order->size, order->rows ? block_rows : block_cols);
+}
+
 /* ---- all of them ---- */
+
+uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows, size_t block_cols) {
+  uint64_t bytes = 0; /* of one layer: all are alike */
+  if (mode != SB_REORDER_INDEXED) return 0;
+  for (size_t role = SB_ROLE_INPUT_NORM; role < SB_ROLE_COUNT; role++) {
+    const sb_model_tensor *t = sb_arch_tensor(arch, (sb_role)role, 0);
+    if (!t->is_linear) continue;
+    bytes += sb_order_string_bytes(t->rows, block_rows);
+    if (!shares_columns(t->role)) bytes += sb_order_string_bytes(t->cols, block_cols);
+  }
+  return bytes * arch->config.layers;
+}
 
 static sb_status check_order(const sb_order *order, uint8_t *seen) {
   memset(seen, 0, order->size);

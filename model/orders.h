@@ -16,6 +16,7 @@
 #ifndef SB_MODEL_ORDERS_H
 #define SB_MODEL_ORDERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,7 @@ extern const char *const sb_reorder_names[];
 typedef struct sb_order {
   char name[96]; /* "model.layers.0.mlp.down_proj.weight.columns", of the first tensor that has it */
   size_t size;
+  bool rows;      /* of that tensor, or its columns */
   uint32_t *from; /* [size], into sb_orders.numbers */
 } sb_order;
 
@@ -66,6 +68,11 @@ sb_status sb_orders_sort(uint32_t *from, const double *scores, size_t n);
 void sb_orders_invert(uint32_t *out, const uint32_t *from, size_t n);
 /* Channels of a block of `block` in rising order: what an indexed order must look like. */
 void sb_orders_settle(uint32_t *from, size_t n, size_t block);
+
+/* Bytes of an order as indexed orders are stored (model/order_string.h), and of all that `mode` stores for this architecture:
+ * 0 unless it is indexed. */
+size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_cols);
+uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows, size_t block_cols);
 
 /* Every order is a permutation, and in fused mode one that leaves the function as it is. SB_ERR_FORMAT, with the order's
  * name. O(channels). */

@@ -32,6 +32,8 @@ void sb_output_figures(const sb_model *m, sb_output_stats *out) {
     }
     out->quantized_weights += (uint64_t)grid->rows * grid->cols;
   }
+  out->quantized_bits +=
+      8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
   for (size_t p = 0; p < m->place_count; p++)
     if (sb_linear_of_role(m->arch.tensors[m->places[p].tensor].role) == SB_LINEARS)
       out->other_bytes += (uint64_t)m->places[p].rows * sb_model_row_bytes(m, m->places[p].tensor);

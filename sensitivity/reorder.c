@@ -6,11 +6,11 @@
 #include "kernels/grid.h"
 #include "model/uniform_bits.h"
 
-unsigned sb_reorder_width(const sb_model *m, double bits) {
+unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
+  const uint64_t stored = sb_orders_stored_bytes(&m->arch, mode, m->blocking.rows, m->blocking.cols);
+  const double left = bits - 8.0 * (double)stored / (double)m->arch.linear_parameters;
   unsigned width = SB_MAX_BITS;
-  while (width > 2 && sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, width,
-                                                m->blocking.symmetry) > bits)
-    width--;
+  while (width > 2 && sb_model_uniform_bits(m, width) > left) width--;
   return width;
 }
 
@@ -28,7 +28,7 @@ static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequence
   sb_pass *pass = NULL;
   sb_channels *channels = NULL;
   const double start = sb_now();
-  result->width = sb_reorder_width(m, o->bits);
+  result->width = sb_reorder_width(m, o->mode, o->bits);
   memset(m->bits, (int)result->width, m->blocks);
   sb_status status = sb_pass_create(&setup, &pass);
   if (status == SB_OK) status = sb_channels_measure(pass, m, backend, o->score, &result->loss, &channels);

@@ -24,7 +24,7 @@ typedef struct sb_reorder_result {
 
 /* The largest uniform width within the budget, and at least 2: where the model will be, for at 1 bit and beyond it gradients
  * say nothing. Local. */
-unsigned sb_reorder_width(const sb_model *model, double bits);
+unsigned sb_reorder_width(const sb_model *model, sb_reorder mode, double bits);
 
 /* Scores the channels of *model (coding SB_CODING_SOURCE, in the file's order, read from `folder`), releases it, and reads it
  * again in the orders found: *model is then another one, all bits 0. On failure *model may be NULL. Collective. Takes one

@@ -55,6 +55,10 @@ sb_status sb_cpu_sync(sb_backend *, sb_stream);
 sb_status sb_cpu_convert(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
                          sb_dtype src_dtype, size_t count);
 
+/* ---- cpu_gather.c ---- */
+sb_status sb_cpu_gather_matrix(sb_backend *, sb_stream, void *dst, const void *src, sb_dtype dtype,
+                               size_t rows, size_t cols, const uint32_t *row_from, const uint32_t *col_from);
+
 /* ---- cpu_gemm.c ---- */
 sb_status sb_cpu_gemm(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
                       float alpha, const void *a, sb_dtype a_dtype, size_t lda, const void *b,

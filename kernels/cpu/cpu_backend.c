@@ -68,6 +68,7 @@ static const sb_backend_ops operations = {
     .sync = sb_cpu_sync,
     .destroy = destroy,
     .convert = sb_cpu_convert,
+    .gather_matrix = sb_cpu_gather_matrix,
     .gemm = sb_cpu_gemm,
     .rmsnorm = sb_cpu_rmsnorm,
     .rmsnorm_back = sb_cpu_rmsnorm_back,
