@@ -70,13 +70,13 @@ static void index_layer(const sb_arch *arch, sb_orders *o, size_t layer) {
 }
 
 static sb_status allocate_numbers(sb_orders *o) {
-  size_t numbers = 0;
-  for (size_t i = 0; i < o->count; i++) numbers += o->orders[i].size;
-  SB_TRY(sb_alloc_raw(&o->numbers, numbers, sizeof *o->numbers, "orders of channels"));
-  numbers = 0;
+  size_t at = 0;
+  o->channels = 0;
+  for (size_t i = 0; i < o->count; i++) o->channels += o->orders[i].size;
+  SB_TRY(sb_alloc_raw(&o->numbers, o->channels, sizeof *o->numbers, "orders of channels"));
   for (size_t i = 0; i < o->count; i++) {
-    o->orders[i].from = o->numbers + numbers;
-    numbers += o->orders[i].size;
+    o->orders[i].from = o->numbers + at;
+    at += o->orders[i].size;
   }
   return SB_OK;
 }

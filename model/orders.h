@@ -41,7 +41,8 @@ typedef struct sb_orders {
   sb_order *orders;
   size_t tensors;
   size_t *row, *col; /* [tensors] which order, or SB_NO_ORDER; a vector is one row */
-  uint32_t *numbers;
+  size_t channels;   /* of all orders */
+  uint32_t *numbers; /* [channels] */
 } sb_orders;
 
 #define SB_NO_ORDER SIZE_MAX

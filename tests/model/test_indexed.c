@@ -20,7 +20,6 @@ static const sb_orders *orders_of(const char *name, uint64_t seed, sb_orders *ou
 typedef struct seen {
   const golden *g;
   const sb_prepared *prepared;
-  size_t layer;
   bool compare;      /* weights with plain loops */
   float **gradients; /* [layers * SB_LINEARS] sums over sequences of this rank, in natural order */
 } seen;
