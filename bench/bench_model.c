@@ -78,7 +78,11 @@ static double peak(bench *b) {
 }
 
 static void once(bench *b, int phase) {
-  static const sb_pass_hooks idle = {NULL, no_layer, no_matrix, no_sequence, no_end};
+  static const sb_pass_hooks idle = {.context = NULL,
+                                     .begin_layer = no_layer,
+                                     .matrix = no_matrix,
+                                     .end_sequence = no_sequence,
+                                     .end_layer = no_end};
   double loss;
   if (phase == 0) {
     sb_pass_forget(b->forward);

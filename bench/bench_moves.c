@@ -35,23 +35,23 @@ static void must(sb_status status) {
 
 static void moves_f32(bench *b) {
   must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w, SB_F32, NULL,
-                                   SB_F32, &b->grid, b->bits, 1, 8, b->symmetry));
+                                   SB_F32, &b->grid, b->bits, 1, 8, b->symmetry, NULL));
 }
 static void moves_bf16(bench *b) {
   must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
-                                   NULL, SB_F32, &b->grid, b->bits, 1, 8, b->symmetry));
+                                   NULL, SB_F32, &b->grid, b->bits, 1, 8, b->symmetry, NULL));
 }
 static void moves_from_now(bench *b) {
   must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
-                                   b->w, SB_F32, &b->grid, b->bits, 1, 8, b->symmetry));
+                                   b->w, SB_F32, &b->grid, b->bits, 1, 8, b->symmetry, NULL));
 }
 static void quantize(bench *b) {
   must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid, b->bits,
-                                       b->symmetry));
+                                       b->symmetry, NULL));
 }
 static void quantize_bf16(bench *b) {
   must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_BF16, b->w16, SB_BF16, &b->grid, b->bits,
-                                       b->symmetry));
+                                       b->symmetry, NULL));
 }
 static void encode(bench *b) {
   const uint16_t *w = b->w16;
@@ -59,7 +59,7 @@ static void encode(bench *b) {
 #pragma omp parallel for schedule(static)
   for (size_t i = 0; i < sb_grid_block_rows(&b->grid); i++)
     sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->grid.block_rows * b->grid.cols, SB_BF16,
-                       &b->grid, i, b->bits + i * columns, b->symmetry);
+                       &b->grid, i, b->bits + i * columns, b->symmetry, NULL);
 }
 static void unpack(bench *b) {
   must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets, &b->grid,

@@ -13,6 +13,7 @@
 #include "io/outdir.h"
 #include "model/allocation.h"
 #include "model/compensate.h"
+#include "model/importance.h"
 #include "model/output.h"
 #include "model/uniform_bits.h"
 #include "mpi/cleanup.h"
@@ -25,13 +26,19 @@ enum { QUANTIZER_RTN, QUANTIZER_GPTQ };
 static const char *const quantizers[] = {"rtn", "gptq", NULL};
 static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
+enum { GRID_UNSET, GRID_PLAIN, GRID_FITTED };
+static const char *const grids[] = {"auto", "plain", "fitted", NULL};
 static const char *const estimators[] = {"fisher", "taylor", NULL};
+
+#define CALIB_NEEDED                                                                                         \
+  "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn, --grid plain and --reorder "  \
+  "none does without)"
 
 typedef struct request {
   const char *model, *calib, *out, *allocation;
   double bits, first_share;
-  int method, quantizer, reorder, channel_score, estimator, min_bits, max_bits, start_bits, strides, trades,
-      level;
+  int method, quantizer, grid, reorder, channel_score, estimator, min_bits, max_bits, start_bits, strides,
+      trades, level;
   size_t round_seqs;
   bool symmetric, overwrite;
   sb_common common;
@@ -101,10 +108,7 @@ static void on_round(void *context, double done) {
 
 static sb_status read_calibration(run *u, size_t seqs, sb_sequences *out) {
   const request *r = u->r;
-  if (!r->calib)
-    return sb_fail(
-        SB_ERR_USAGE,
-        "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn does without)");
+  if (!r->calib) return sb_fail(SB_ERR_USAGE, CALIB_NEEDED);
   return sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
                            sb_common_seqlen(&r->common, &u->model->config), seqs, r->common.seed, out);
 }
@@ -121,7 +125,7 @@ static sb_status reorder(run *u) {
   sb_reorder_result result;
   sb_report_text(u->report, "reorder", sb_reorder_names[r->reorder]);
   if (r->reorder == SB_REORDER_NONE) return SB_OK;
-  SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
+  if (!u->calibration.tokens) SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
   const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
                                       .score = (sb_channel_score)r->channel_score,
                                       .bits = r->bits,
@@ -144,7 +148,7 @@ static sb_status search(run *u) {
   const request *r = u->r;
   double start = sb_now();
   sb_allocate_result result;
-  if (u->calibration.count == 0) SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
+  if (!u->calibration.tokens) SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = (unsigned)r->min_bits,
                                        .max_bits = (unsigned)r->max_bits,
@@ -180,6 +184,24 @@ static sb_status search(run *u) {
   sb_report_count(u->report, "gradient_passes", (uint64_t)result.search.gain_passes);
   sb_report_count(u->report, "forward_passes", (uint64_t)result.search.loss_passes);
   if (u->report) json_object_set_new(u->report, "search", json_incref(u->steps));
+  return SB_OK;
+}
+
+/* Fitted grids want to know how large inputs are. Before any bits are set: seen from the model as it came. */
+static sb_status measure_importance(run *u) {
+  const request *r = u->r;
+  double start = sb_now();
+  sb_report_text(u->report, "grid", grids[r->grid]);
+  if (r->grid != GRID_FITTED) return SB_OK;
+  if (!u->calibration.tokens) SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
+  u->backend->gemm_flops = 0;
+  sb_progress_begin("inputs", 1.0);
+  sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
+                                           (size_t)(r->common.activation_gib * 0x1p30), on_round, u);
+  sb_progress_end();
+  SB_TRY(status);
+  sb_log_phase("inputs", sb_now() - start, u->backend->gemm_flops,
+               "mean squares of what goes into the matrices");
   return SB_OK;
 }
 
@@ -228,7 +250,8 @@ static sb_status round_weights(run *u) {
   SB_TRY(read_calibration(u, r->round_seqs, &u->rounding));
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
-  sb_status status = sb_compensate(u->model, u->backend, &u->rounding, 0.01, on_round, u, &packed, &stats);
+  sb_status status = sb_compensate(u->model, u->backend, &u->rounding, 0.01, r->grid == GRID_FITTED, on_round,
+                                   u, &packed, &stats);
   sb_progress_end();
   SB_TRY(status);
   sb_model_free(&u->model);
@@ -323,6 +346,7 @@ static sb_status work(run *u) {
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "method", methods[r->method]);
   sb_report_real(u->report, "bits", r->bits);
+  SB_TRY(measure_importance(u));
   SB_TRY(reorder(u));
   SB_TRY(allocate(u));
   SB_TRY(round_weights(u));
@@ -373,6 +397,13 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .choices = quantizers,
        .help = "How weights are rounded to the bits found: to nearest, or so that errors make up for each "
                "other."},
+      {.name = "grid",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.grid,
+       .choices = grids,
+       .unset = "fitted; plain for --method rtn",
+       .help = "Range of a group's codes: plain spans all its weights, fitted is shrunk where that makes the "
+               "error of the outputs less."},
       {.name = "reorder",
        .kind = SB_OPTION_CHOICE,
        .value = &r.reorder,
@@ -487,11 +518,11 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   if (help) return SB_OK;
   if (r.min_bits > r.max_bits)
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", r.min_bits, r.max_bits);
+  if (r.grid == GRID_UNSET) r.grid = r.method == METHOD_RTN ? GRID_PLAIN : GRID_FITTED;
   bool searches = r.method == METHOD_SCALEBITS && !r.allocation;
-  if (!r.calib && (searches || r.quantizer == QUANTIZER_GPTQ))
-    return sb_fail(
-        SB_ERR_USAGE,
-        "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn does without)");
+  bool reorders = r.reorder != SB_REORDER_NONE && !r.allocation;
+  if (!r.calib && (searches || reorders || r.quantizer == QUANTIZER_GPTQ || r.grid == GRID_FITTED))
+    return sb_fail(SB_ERR_USAGE, CALIB_NEEDED);
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "quantize")};
   if (u.report) u.steps = json_array();
   sb_status status = sb_world_agree(world, work(&u));

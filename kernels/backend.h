@@ -56,6 +56,23 @@ static inline size_t sb_grid_cols_of(const sb_grid_shape *g, size_t j) {
   return g->cols - first < g->block_cols ? g->cols - first : g->block_cols;
 }
 
+/* Block-diagonal second moments of `cols` numbers: for every block column the lower triangle, row by row, of a square matrix
+ * as wide as the block. Here is their number, and where those of block column j begin. */
+static inline size_t sb_grams_start(size_t block_cols, size_t j) {
+  return j * (block_cols * (block_cols + 1) / 2);
+}
+static inline size_t sb_grams_count(size_t cols, size_t block_cols) {
+  const size_t last = cols % block_cols;
+  return sb_grams_start(block_cols, cols / block_cols) + last * (last + 1) / 2;
+}
+
+enum { SB_WIDTHS = 9 }; /* 0 (unquantized) to 8 bits: a table over widths is indexed by the width */
+
+/* A group's grid as files keep it: three fp16 numbers (kernels/grid.h). */
+typedef struct sb_stored_grid {
+  uint16_t scale, center, base;
+} sb_stored_grid;
+
 /* How a group (one row of one block) is coded; see kernels/grid.h. */
 typedef enum sb_symmetry { SB_ASYMMETRIC = 0, SB_SYMMETRIC = 1 } sb_symmetry;
 
@@ -144,24 +161,55 @@ typedef struct sb_backend_ops {
                         const float *logits, const float *lse, size_t T, size_t nv);
 
   /* ---- quantization: kernels/grid.h defines the grids ---- */
+  /* fits[r * block columns + j] = the fit of row r's group in block column j at the block's width, moved by `shift` within
+   * 1 .. 8; 0 where bits is 0. importance is f32[cols]. */
+  sb_status (*fit_blocks)(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
+                          const float *importance, const sb_grid_shape *, const uint8_t *bits, int shift,
+                          sb_symmetry);
   /* out[rows,cols] (out_dtype) = Q_b(w), each block at its bits[block]; 0 bits means unquantized (a plain
-   * copy). */
+   * copy). fits: what fit_blocks gave at shift 0, or NULL for ranges as they are. */
   sb_status (*quantize_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
-                               sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
+                               sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
+                               const uint8_t *fits);
   /* For every block k at b = bits[k]: raise[k] = <g, Q_{b+1}(w) - Q_b(w)>, cut[k] = <g, Q_{b-1}(w) - Q_b(w)>
    * (double); 0 where b+1 > max_bits or b-1 < min_bits. One pass over g and w. g is f32[rows, cols] with row
    * length ldg; where now is not NULL it is taken in place of Q_b(w) (codes that are not the nearest ones),
-   * type now_dtype. */
+   * type now_dtype. fits: what fit_blocks gave at the shifts -1, 0, 1, or NULL. */
   sb_status (*block_moves)(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
                            const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
                            const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
-                           sb_symmetry);
+                           sb_symmetry, const uint8_t *const fits[3]);
   /* What rounding does by channel, for choosing orders: rows[i] = sum over j of s(i, j), cols[j] = sum over i of s(i, j)
    * (double), with s = (g d)^2, or |g d| where `absolute`, and d = Q_b(w) - w at b = bits[block]. One pass over g and w; g is
-   * f32[rows, cols] with row length ldg. */
+   * f32[rows, cols] with row length ldg, fits as in quantize_blocks. */
   sb_status (*channel_scores)(sb_backend *, sb_stream, double *rows, double *cols, const float *g, size_t ldg,
                               const void *w, sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits,
-                              bool absolute, sb_symmetry);
+                              bool absolute, sb_symmetry, const uint8_t *fits);
+  /* For every block k and every width b in min_bits .. max_bits: loss[k][b] = sum over the block's weights of
+   * g^2 (Q_b(w) - w)^2; other widths are left alone. grids: as choose_grids left them for these weights and widths. */
+  sb_status (*block_squares)(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g, size_t ldg,
+                             const void *w, sb_dtype w_dtype, const sb_stored_grid *grids,
+                             const sb_grid_shape *, unsigned min_bits, unsigned max_bits);
+  /* grids[(r * block columns + j) * widths + b - min_bits] = the grid of row r's group in block column j at b bits. */
+  sb_status (*choose_grids)(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
+                            const sb_grid_shape *, unsigned min_bits, unsigned max_bits, sb_symmetry);
+  /* For the `count` block rows from `first` on, in order, and every width b in min_bits .. max_bits: loss[k][b] = sum over
+   * the block's rows r of row_weights[r] e_r H_j e_r' with e_r = (Q_b(w) - w)_r; other widths are left alone. grams holds
+   * the H_j [n, n], n the columns of block column j, full and one after another from j * block_cols^2 on. */
+  sb_status (*block_curvature)(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *grams,
+                               const float *row_weights, const void *w, sb_dtype w_dtype,
+                               const sb_grid_shape *, size_t first, size_t count, unsigned min_bits,
+                               unsigned max_bits, sb_symmetry);
+  /* Exact sums: sums is int64 [.., 2] on the device, the two limbs of mpi/exact.h, normalised. What one call adds to an item
+   * is a number of x alone, times 2^exponent, rounded once to a multiple of 2^-80; so the order of calls does not matter.
+   * SB_ERR_NUMERIC for NaN, infinity and sums beyond 2^30; the sums are then unspecified.
+   *
+   * sums[sb_grams_count(cols, block_cols)] += X_j' X_j of every block column j of x[tokens, cols], type `act`. */
+  sb_status (*add_grams)(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,
+                         size_t block_cols, int exponent);
+  /* sums[cols] += sum over tokens of y[t][c]^2; y is of type `act`. */
+  sb_status (*add_squares)(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens, size_t cols,
+                           int exponent);
   /* out[rows,cols] = the packed block rows of kernels/blockrow.h, decoded; `offsets[i]` is the byte offset of
    * block row i in `packed`. */
   sb_status (*unpack_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,

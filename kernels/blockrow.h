@@ -39,17 +39,19 @@ size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, siz
 
 /* Packing is two steps. First the grids and codes are chosen, here the nearest ones: groups[j * rows + r] is
  * the grid of row r of block j, codes[r * grid->cols + c] the code of a weight. `w` is the first weight of
- * the block row's rows, [rows of i, grid->cols] of w_dtype. Other ways to choose them (error-compensated
+ * the block row's rows, [rows of i, grid->cols] of w_dtype; importance [grid->cols] asks for fitted grids (kernels/grid.h),
+ * NULL for plain ones. Other ways to choose them (error-compensated
  * rounding) fill the same two arrays. Local, one thread. */
 void sb_blockrow_choose(sb_group *groups, uint8_t *codes, const void *w, sb_dtype w_dtype,
-                        const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry);
+                        const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry,
+                        const float *importance);
 /* Then they are packed. Codes are below 2^bits; scales and bases are fp16 numbers, zero points whole numbers
  * below 2^bits. `out` has sb_blockrow_bytes, all of which are written. Local, one thread. */
 void sb_blockrow_pack(uint8_t *out, const sb_group *groups, const uint8_t *codes, const sb_grid_shape *grid,
                       size_t i, const uint8_t *bits, sb_symmetry symmetry);
 /* Both steps at once, without the arrays. */
 void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid, size_t i,
-                        const uint8_t *bits, sb_symmetry symmetry);
+                        const uint8_t *bits, sb_symmetry symmetry, const float *importance);
 
 /* Reads the bit map of a packed block row of `bytes` bytes and checks it and the size against the geometry.
  * SB_ERR_FORMAT, saying what is wrong (the caller knows the tensor's name). Local. */

@@ -21,7 +21,14 @@
  * Exactness: code - center is a whole or half number of at most 9 bits and a scale has 11, so without a base a value is
  * exact in float: fused or not, a product with it has the same bits. Where rounding matters fmaf says so.
  *
- * Means are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ... in order, starting from 0; then
+ * Fitted grids. The range of a group (b >= 2) may be shrunk before the step is taken from it: fit f stands for the share
+ * 1 - f / 32 of its low and high, f = 0 .. SB_FITS - 1; what lies outside is cut off. The fit is the one whose grid makes
+ * the least sum of importance x (rounding error)^2 over the group, among those looked at: first every fourth from 0, then the
+ * neighbours at distance 2 of the best so far, then at distance 1; the lower fit where two are equal. Importance is a
+ * positive number a column; for a matrix with inputs x, the mean of x^2 makes the sum the error of the outputs, as far as
+ * inputs are uncorrelated.
+ *
+ * Means and sums are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ... in order, starting from 0; then
  * lanes i and i + 8 are added, then i and i + 4, 2, 1; at last comes a division by their number. */
 #ifndef SB_KERNELS_GRID_H
 #define SB_KERNELS_GRID_H
@@ -46,7 +53,8 @@ enum {
   SB_MIN_BITS = 1,
   SB_MAX_BITS = 8,
   SB_GROUP_MAX = 1024 /* columns of a block, at most */,
-  SB_GROUP_LANES = 16
+  SB_GROUP_LANES = 16,
+  SB_FITS = 24 /* candidates of a fitted range */
 };
 
 typedef struct sb_group {
@@ -115,6 +123,16 @@ SB_GRID_FN sb_group sb_group_choose(const sb_group_range *range, unsigned bits, 
   group.center = rintf(-range->low * group.inverse);
   group.center = group.center < top ? group.center : top;
   return group;
+}
+
+/* The same from a range shrunk to the candidate `fit`. */
+SB_GRID_FN sb_group sb_group_fitted(const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
+                                    unsigned fit) {
+  sb_group_range shrunk = *range;
+  const float share = 1.0f - (float)fit * 0.03125f;
+  shrunk.low *= share;
+  shrunk.high *= share;
+  return sb_group_choose(&shrunk, bits, symmetry);
 }
 
 /* The code, as a float holding an integer; 0 for NaN. */

@@ -7,19 +7,12 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
+#include "model/inputs.h"
 #include "model/pass_impl.h"
 #include "mpi/large.h"
 #include "quant/gptq.h"
 
-/* Matrices that share an input. */
-enum { INPUTS = 4 };
-static const sb_linear first_of[INPUTS] = {SB_LINEAR_Q, SB_LINEAR_O, SB_LINEAR_GATE, SB_LINEAR_DOWN};
-
-static size_t input_of(sb_linear which) {
-  size_t input = INPUTS - 1;
-  while (input > 0 && which < first_of[input]) input--;
-  return input;
-}
+enum { INPUTS = SB_INPUTS };
 
 typedef struct work {
   sb_model *source, *packed;
@@ -27,6 +20,7 @@ typedef struct work {
   sb_pass *pass;         /* of the source, one wave: its inputs[0] holds what the layer at hand gets */
   sb_prepared *prepared; /* of the packed model */
   double damping;
+  bool fitted;
   float *moments[INPUTS]; /* device, [n, n] of each kind of input: sum of x x' over one sequence */
   float *factors[INPUTS]; /* [n, n]; before that, the moments on the host */
   int64_t *sums[INPUTS];  /* [n, n] in multiples of quantum: of this rank's sequences, then of all */
@@ -38,7 +32,7 @@ typedef struct work {
 } work;
 
 static size_t width_of(const work *w, size_t input) {
-  return sb_model_matrix(w->source, 0, first_of[input])->grid.cols;
+  return sb_model_matrix(w->source, 0, sb_input_first(input))->grid.cols;
 }
 
 /* ---- the packed model ---- */
@@ -81,7 +75,7 @@ static sb_status create_packed(const sb_model *source, sb_model **out) {
 static sb_status take_moments(void *context, sb_stream stream, sb_linear first, const void *x) {
   work *w = context;
   sb_backend *b = w->backend;
-  const size_t input = input_of(first), n = width_of(w, input);
+  const size_t input = sb_input_of(first), n = width_of(w, input);
   const double start = sb_now();
   SB_TRY(b->op->gemm(b, stream, true, false, n, n, w->pass->T, 1.0f, x, b->act, n, x, b->act, n, 0.0f,
                      w->moments[input], SB_F32, n));
@@ -150,7 +144,8 @@ static sb_status add_moments(work *w, size_t layer_index) {
           "layer %zu: the inputs of %s differ too much between calibration sequences to be added up "
           "(or are not finite); check the model and the tokens",
           layer_index,
-          sb_role_name(w->source->arch.tensors[sb_model_matrix(w->source, 0, first_of[i])->tensor].role));
+          sb_role_name(
+              w->source->arch.tensors[sb_model_matrix(w->source, 0, sb_input_first(i))->tensor].role));
   }
   w->stats->moment_seconds += sb_now() - start;
   return SB_OK;
@@ -205,10 +200,11 @@ static sb_status factorise(work *w, size_t layer_index) {
   }
   for (size_t i = 0; i < INPUTS; i++) {
     if (status[i] != SB_OK)
-      status[i] = sb_fail(
-          status[i], "layer %zu, %s: %s; check the model and the calibration tokens", layer_index,
-          sb_role_name(w->source->arch.tensors[sb_model_matrix(w->source, 0, first_of[i])->tensor].role),
-          message[i]);
+      status[i] =
+          sb_fail(status[i], "layer %zu, %s: %s; check the model and the calibration tokens", layer_index,
+                  sb_role_name(
+                      w->source->arch.tensors[sb_model_matrix(w->source, 0, sb_input_first(i))->tensor].role),
+                  message[i]);
     SB_AGREE(world, status[i]);
     w->stats->repaired += repair[i].damping > w->damping;
     w->stats->dead += repair[i].dead;
@@ -234,8 +230,8 @@ static sb_status fill_unit(work *w, const sb_place *place, size_t unit, const vo
   const sb_matrix *matrix = sb_model_matrix(m, t->layer, which);
   const uint8_t *bits = m->bits + matrix->first_block + unit * sb_grid_block_cols(&matrix->grid);
   sb_to_f32(w->rows, from, m->dtypes[place->tensor], rows * t->cols);
-  SB_TRY(sb_gptq_blockrow(w->groups, w->codes, w->rows, w->factors[input_of(which)], &matrix->grid, unit,
-                          bits, m->blocking.symmetry));
+  SB_TRY(sb_gptq_blockrow(w->groups, w->codes, w->rows, w->factors[sb_input_of(which)], &matrix->grid, unit,
+                          bits, m->blocking.symmetry, w->fitted));
   sb_blockrow_pack(to, w->groups, w->codes, &matrix->grid, unit, bits, m->blocking.symmetry);
   return SB_OK;
 }
@@ -326,10 +322,10 @@ static sb_status run(work *w, void (*tick)(void *context, double done), void *co
 }
 
 sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
-                        double damping, void (*tick)(void *context, double done), void *context,
+                        double damping, bool fitted, void (*tick)(void *context, double done), void *context,
                         sb_model **out, sb_compensate_stats *stats) {
   const sb_world *world = source->world;
-  work w = {.source = source, .backend = backend, .damping = damping, .stats = stats};
+  work w = {.source = source, .backend = backend, .damping = damping, .fitted = fitted, .stats = stats};
   uint8_t *bits = NULL;
   *stats = (sb_compensate_stats){0};
   const sb_pass_setup setup = {.model = source,

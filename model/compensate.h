@@ -6,6 +6,8 @@
 #ifndef SB_MODEL_COMPENSATE_H
 #define SB_MODEL_COMPENSATE_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
 #include "kernels/backend.h"
 #include "model/model.h"
@@ -19,6 +21,7 @@ typedef struct sb_compensate_stats {
 
 /* `source` has coding SB_CODING_SOURCE and all its bits in 1..8; they are as before when it returns. *out has coding
  * SB_CODING_PACKED and the same bits. `damping` is a share of the mean diagonal (0.01 is usual).
+ * `fitted` asks for fitted grids (quant/gptq.h).
  *
  * The result is the same, bit for bit, for any number of ranks and threads.
  *
@@ -27,7 +30,7 @@ typedef struct sb_compensate_stats {
  * kind, a layer. So this is for models whose widest input (the down projection's) squared fits a rank. `tick`, which may be
  * NULL, is told the share of layers that is done. */
 sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
-                        double damping, void (*tick)(void *context, double done), void *context,
+                        double damping, bool fitted, void (*tick)(void *context, double done), void *context,
                         sb_model **out, sb_compensate_stats *stats);
 
 #endif

@@ -178,17 +178,20 @@ static sb_status apply_back(const scope *z, sb_linear which, void *dx, const voi
                         z->w->linear[which], z->b->weight, cols, add ? 1.0f : 0.0f, dx, z->b->act, cols);
 }
 
-/* g[rows, cols] = dy' x, handed to the hook. To arrange what goes into the product is less work than to arrange g. */
+/* Hands over dy and x, and g[rows, cols] = dy' x, all in the matrix's orders: to arrange the factors is less work than to
+ * arrange g. */
 static sb_status gradient(const scope *z, sb_linear which, float *g, const void *dy, const void *x,
-                          sb_gradient_hook hook, void *context) {
+                          const sb_layer_hooks *hooks) {
   size_t rows, cols;
-  if (!hook) return SB_OK;
+  if (!hooks) return SB_OK;
   sb_linear_shape(z->c, which, &rows, &cols);
   SB_TRY(put_in_order(z, &dy, z->k->ordered_dy, rows, z->w->row_order[which]));
   SB_TRY(put_in_order(z, &x, z->k->ordered_x, cols, z->w->col_order[which]));
+  if (hooks->factors) SB_TRY(hooks->factors(hooks->context, z->s, which, x, dy));
+  if (!hooks->gradient) return SB_OK;
   SB_TRY(z->b->op->gemm(z->b, z->s, true, false, rows, cols, z->T, 1.0f, dy, z->b->act, rows, x, z->b->act,
                         cols, 0.0f, g, SB_F32, cols));
-  return hook(context, z->s, which, g);
+  return hooks->gradient(hooks->context, z->s, which, g);
 }
 
 /* From x to the inputs of SwiGLU: fills n1, q, k, v, o, x1, n2, gate, up of the scratch. */
@@ -233,7 +236,7 @@ sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_confi
 
 sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_config *config,
                             const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
-                            void *dy, const void *x, size_t T, sb_gradient_hook hook, void *context) {
+                            void *dy, const void *x, size_t T, const sb_layer_hooks *hooks) {
   const scope z = {backend, stream, config, weights, cos_sin, T, work, NULL, NULL};
   const sb_backend_ops *op = backend->op;
   sb_layer_work *k = work;
@@ -245,24 +248,24 @@ sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_conf
   SB_TRY(apply_back(&z, SB_LINEAR_DOWN, k->d_act, dy, false));
   SB_TRY(op->swiglu_back(backend, stream, k->gate, k->up, k->d_act, k->d_act, k->gate, k->up,
                          T * config->intermediate));
-  SB_TRY(gradient(&z, SB_LINEAR_DOWN, k->g, dy, k->d_act, hook, context));
-  SB_TRY(gradient(&z, SB_LINEAR_GATE, k->g, k->gate, k->n2, hook, context));
-  SB_TRY(gradient(&z, SB_LINEAR_UP, k->g, k->up, k->n2, hook, context));
+  SB_TRY(gradient(&z, SB_LINEAR_DOWN, k->g, dy, k->d_act, hooks));
+  SB_TRY(gradient(&z, SB_LINEAR_GATE, k->g, k->gate, k->n2, hooks));
+  SB_TRY(gradient(&z, SB_LINEAR_UP, k->g, k->up, k->n2, hooks));
   SB_TRY(apply_back(&z, SB_LINEAR_GATE, k->dn, k->gate, false));
   SB_TRY(apply_back(&z, SB_LINEAR_UP, k->dn, k->up, true));
   SB_TRY(op->rmsnorm_back(backend, stream, dy, NULL, k->dn, k->x1, z.w->mlp_norm, k->rstd2, T,
                           h)); /* dy is now d x1 */
 
   /* Attention. */
-  SB_TRY(gradient(&z, SB_LINEAR_O, k->g, dy, k->o, hook, context));
+  SB_TRY(gradient(&z, SB_LINEAR_O, k->g, dy, k->o, hooks));
   SB_TRY(apply_back(&z, SB_LINEAR_O, k->d_o, dy, false));
   SB_TRY(op->attention_back(backend, stream, k->dq, k->dk, k->dv, k->d_o, k->o, k->lse, k->q, k->k, k->v, T,
                             config->heads, config->kv_heads, d));
   SB_TRY(op->rope(backend, stream, k->dq, cos_sin, T, config->heads, d, true));
   SB_TRY(op->rope(backend, stream, k->dk, cos_sin, T, config->kv_heads, d, true));
-  SB_TRY(gradient(&z, SB_LINEAR_Q, k->g, k->dq, k->n1, hook, context));
-  SB_TRY(gradient(&z, SB_LINEAR_K, k->g, k->dk, k->n1, hook, context));
-  SB_TRY(gradient(&z, SB_LINEAR_V, k->g, k->dv, k->n1, hook, context));
+  SB_TRY(gradient(&z, SB_LINEAR_Q, k->g, k->dq, k->n1, hooks));
+  SB_TRY(gradient(&z, SB_LINEAR_K, k->g, k->dk, k->n1, hooks));
+  SB_TRY(gradient(&z, SB_LINEAR_V, k->g, k->dv, k->n1, hooks));
   SB_TRY(apply_back(&z, SB_LINEAR_Q, k->dn, k->dq, false));
   SB_TRY(apply_back(&z, SB_LINEAR_K, k->dn, k->dk, true));
   SB_TRY(apply_back(&z, SB_LINEAR_V, k->dn, k->dv, true));

@@ -65,14 +65,22 @@ sb_status sb_layer_forward_observed(sb_backend *backend, sb_stream stream, const
                                     sb_layer_work *work, void *y, const void *x, size_t T, sb_input_hook hook,
                                     void *context);
 
-/* Called once for every matrix, as soon as its gradient is there. g is f32 [rows, cols], in the matrix's orders, on the device
- * and is overwritten by the next matrix: queue on `stream` what reads it. */
-typedef sb_status (*sb_gradient_hook)(void *context, sb_stream stream, sb_linear which, const float *g);
+/* What the backward pass tells about the matrices, in the order down, gate, up, o, q, k, v; rows and columns are in
+ * the matrix's orders. A hook may be NULL. */
+typedef struct sb_layer_hooks {
+  void *context;
+  /* The two factors of a matrix' gradient, before it is made: its input x [T, cols] and dy = dL/d(x W') [T, rows], of type
+   * `act`. Queue on `stream` what reads them. */
+  sb_status (*factors)(void *context, sb_stream stream, sb_linear which, const void *x, const void *dy);
+  /* The gradient g = dy' x, f32 [rows, cols] on the device, overwritten by the next matrix: queue on `stream` what reads it.
+   * Where this is NULL the product is not made. */
+  sb_status (*gradient)(void *context, sb_stream stream, sb_linear which, const float *g);
+} sb_layer_hooks;
 
 /* Given dy = dL/dy [T, hidden] and the layer's input x, recomputes the layer and overwrites dy with dL/dx.
- * `hook` gets the gradients of the matrices; NULL when only dL/dx is wanted. */
+ * `hooks` may be NULL when only dL/dx is wanted. */
 sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_config *config,
                             const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
-                            void *dy, const void *x, size_t T, sb_gradient_hook hook, void *context);
+                            void *dy, const void *x, size_t T, const sb_layer_hooks *hooks);
 
 #endif

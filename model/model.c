@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/inputs.h"
 #include "mpi/large.h"
 
 enum { CHUNK_BYTES_MIN = 4 << 20, CHUNK_ROWS_MAX = 8192 };
@@ -162,6 +163,7 @@ void sb_model_free(sb_model **model) {
   sb_free(&m->group_place);
   sb_free(&m->matrices);
   sb_free(&m->bits);
+  sb_free(&m->importance);
   sb_free(model);
 }
 
@@ -184,6 +186,16 @@ sb_status sb_model_visit_owned(sb_model *m, sb_unit_visitor visit, void *context
     }
   }
   return SB_OK;
+}
+
+const float *sb_model_importance(const sb_model *m, size_t layer, sb_linear which) {
+  size_t channels = 0, start = 0;
+  if (!m->importance) return NULL;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    if (i == sb_input_of(which)) start = channels;
+    channels += sb_input_width(&m->config, i);
+  }
+  return m->importance + layer * channels + start;
 }
 
 /* Blocks in the units [0, unit) of a layer's group, counted from the layer's first block. */

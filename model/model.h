@@ -74,6 +74,8 @@ typedef struct sb_model {
   sb_matrix *matrices; /* [layers * SB_LINEARS] */
   size_t blocks;       /* in all matrices */
   uint8_t *bits;       /* [blocks], 0 = source precision; equal on all ranks */
+  float *
+      importance; /* [layers, channels of its inputs (model/inputs.h)], equal on all ranks; NULL: grids are not fitted */
 } sb_model;
 
 /* Reads a Hugging Face folder: every rank its own rows, nothing twice. All bits start at 0. With
@@ -93,6 +95,9 @@ sb_linear sb_linear_of_role(sb_role role);
 static inline const sb_matrix *sb_model_matrix(const sb_model *model, size_t layer, sb_linear which) {
   return &model->matrices[layer * SB_LINEARS + (size_t)which];
 }
+
+/* The importance of a matrix' input channels [cols] (model/importance.h); NULL where its grids are not fitted. Local. */
+const float *sb_model_importance(const sb_model *model, size_t layer, sb_linear which);
 
 /* Blocks of decoder layer `layer` owned by `rank`: [*first, *end). A contiguous run, because ownership of
  * units is. Local. */

@@ -74,7 +74,7 @@ static sb_status add_packed(shard *s, sb_model *m, const sb_place *place, size_t
   if (m->coding == SB_CODING_SOURCE) {
     SB_TRY(sb_alloc_raw(&s->buffers[s->count], bytes, 1, "packed block row"));
     sb_blockrow_encode(s->buffers[s->count], data, m->dtypes[place->tensor], grid, unit, bits,
-                       m->blocking.symmetry);
+                       m->blocking.symmetry, sb_model_importance(m, t->layer, sb_linear_of_role(t->role)));
     raw = s->buffers[s->count];
   }
   SB_TRY(sb_alloc(&s->sections[s->count], 1 + 3 * cols, sizeof(sb_section), "packed block row"));

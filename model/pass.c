@@ -127,17 +127,33 @@ size_t sb_pass_sequences(const sb_pass *p) {
   return p->setup.sequences;
 }
 
+size_t sb_pass_seqlen(const sb_pass *p) {
+  return p->T;
+}
+
 void sb_pass_forget(sb_pass *p) {
   p->kept = false;
+}
+
+typedef struct observed {
+  const sb_pass_observer *observer;
+  size_t layer;
+} observed;
+
+static sb_status relay_input(void *context, sb_stream stream, sb_linear first, const void *x) {
+  const observed *o = context;
+  return o->observer->input(o->observer->context, stream, o->layer, first, x);
 }
 
 static sb_status layer_forward(sb_pass *p, size_t wave, size_t layer, const void *image, void *in,
                                void *out) {
   size_t h = p->model->config.hidden;
+  observed o = {p->observer, layer};
   SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
-    SB_TRY(sb_layer_forward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
-                            p->cos_sin, p->work, sb_pass_at(p, out, s, h), sb_pass_at(p, in, s, h), p->T));
+    SB_TRY(sb_layer_forward_observed(
+        p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
+        sb_pass_at(p, out, s, h), sb_pass_at(p, in, s, h), p->T, p->observer ? relay_input : NULL, &o));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 1);
   }
@@ -196,7 +212,14 @@ sb_status sb_pass_loss(sb_pass *p, double *loss) {
   return SB_OK;
 }
 
-/* Carries the layer through the C interface of the gradient hook. */
+sb_status sb_pass_observe(sb_pass *p, const sb_pass_observer *observer, double *loss) {
+  p->observer = observer;
+  sb_status status = sb_pass_loss(p, loss);
+  p->observer = NULL;
+  return status;
+}
+
+/* Carries the layer through the C interface of a layer's hooks. */
 typedef struct relay {
   const sb_pass_hooks *hooks;
   size_t layer;
@@ -207,16 +230,24 @@ static sb_status relay_matrix(void *context, sb_stream stream, sb_linear which, 
   return r->hooks->matrix(r->hooks->context, stream, r->layer, which, g);
 }
 
+static sb_status relay_factors(void *context, sb_stream stream, sb_linear which, const void *x,
+                               const void *dy) {
+  const relay *r = context;
+  return r->hooks->factors(r->hooks->context, stream, r->layer, which, x, dy);
+}
+
 static sb_status layer_backward(sb_pass *p, size_t wave, size_t layer, const void *image,
                                 const sb_pass_hooks *hooks) {
   relay r = {hooks, layer};
+  const sb_layer_hooks layer_hooks = {&r, hooks->factors ? relay_factors : NULL,
+                                      hooks->matrix ? relay_matrix : NULL};
   size_t h = p->model->config.hidden;
   SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
   SB_TRY(hooks->begin_layer(hooks->context, p->stream, layer, p->prepared));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
     SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
                              p->cos_sin, p->work, sb_pass_at(p, p->grads, s, h),
-                             sb_pass_at(p, p->inputs[layer], s, h), p->T, relay_matrix, &r));
+                             sb_pass_at(p, p->inputs[layer], s, h), p->T, &layer_hooks));
     SB_TRY(hooks->end_sequence(hooks->context, p->stream, layer));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 3);

@@ -53,23 +53,38 @@ typedef struct sb_pass_hooks {
   void *context;
   /* A layer is ready: its weights are prepared. Local. */
   sb_status (*begin_layer)(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared);
-  /* The gradient of the mean loss of ONE sequence, f32 [rows, cols] on the device, rows and columns as the store has them.
-   * Local. */
+  /* The gradient of the mean loss of ONE sequence, f32 [rows, cols] on the device, rows and columns as the store has them (so
+   * have `factors` and observers). May be NULL: gradients are then not made, which saves a quarter of the pass. Local. */
   sb_status (*matrix)(void *context, sb_stream stream, size_t layer, sb_linear which, const float *g);
   /* All matrices of the layer have been seen for this sequence. Local. */
   sb_status (*end_sequence)(void *context, sb_stream stream, size_t layer);
   /* All sequences of the wave have been through the layer. Collective. */
   sb_status (*end_layer)(void *context, size_t layer);
+  /* The factors of that gradient, x [T, cols] and dy [T, rows] of type `act` (model/layer.h), just before it; the last token
+   * has no target, so its row of dy is 0. May be NULL. Local. */
+  sb_status (*factors)(void *context, sb_stream stream, size_t layer, sb_linear which, const void *x,
+                       const void *dy);
 } sb_pass_hooks;
+
+/* Sees what goes into the matrices on the way forward. */
+typedef struct sb_pass_observer {
+  void *context;
+  /* Input x [T, channels] of type `act` of the matrices that share it (sb_input_hook), of ONE sequence. Local. */
+  sb_status (*input)(void *context, sb_stream stream, size_t layer, sb_linear first, const void *x);
+} sb_pass_observer;
+
+/* sb_pass_loss with an observer. */
+sb_status sb_pass_observe(sb_pass *pass, const sb_pass_observer *observer, double *loss);
 
 /* Backward through all layers, last one first, for every sequence, at the model's present bits; also gives
  * the loss. Directly after sb_pass_loss at the same bits the forward part is not repeated (where one wave
  * carries all sequences). */
 sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *loss);
 
-/* Number of waves of a pass, and of the sequences of all ranks. Local. */
+/* Number of waves of a pass, of the sequences of all ranks, and of a sequence's tokens. Local. */
 size_t sb_pass_waves(const sb_pass *pass);
 size_t sb_pass_sequences(const sb_pass *pass);
+size_t sb_pass_seqlen(const sb_pass *pass);
 /* Forgets a kept forward part: call it when the model's bits have changed. */
 void sb_pass_forget(sb_pass *pass);
 

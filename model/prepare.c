@@ -16,6 +16,9 @@ struct sb_prepared {
   float *norms[2];
   void *raw_norm; /* a norm in the source's type, on its way */
   const void *source_now[SB_LINEARS];
+  float *importance[SB_LINEARS];           /* own copies; NULL on a unified backend */
+  const float *importance_now[SB_LINEARS]; /* NULL where grids are not fitted */
+  uint8_t *fits[SB_LINEARS];
   sb_layer_weights weights;
 };
 
@@ -46,13 +49,17 @@ static size_t largest_weight(const sb_model *m, const sb_backend *b) {
   return largest;
 }
 
+static size_t group_count(const sb_matrix *matrix) {
+  return matrix->grid.rows * sb_grid_block_cols(&matrix->grid);
+}
+
 size_t sb_prepared_bytes(const sb_model *m, const sb_backend *b) {
   size_t bytes = 3 * m->config.hidden * sizeof(float) + (is_ordered(m) ? largest_weight(m, b) : 0);
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)which)->grid;
-    bytes += weight_bytes(b, sb_model_matrix(m, 0, (sb_linear)which));
-    if (is_ordered(m)) bytes += 2 * (grid->rows + grid->cols) * sizeof(uint32_t);
-    if (!b->unified) bytes += largest_source(m, which);
+    const sb_matrix *matrix = sb_model_matrix(m, 0, (sb_linear)which);
+    bytes += weight_bytes(b, matrix) + group_count(matrix);
+    if (is_ordered(m)) bytes += 2 * (matrix->grid.rows + matrix->grid.cols) * sizeof(uint32_t);
+    if (!b->unified) bytes += largest_source(m, which) + matrix->grid.cols * sizeof(float);
   }
   return bytes;
 }
@@ -83,8 +90,12 @@ sb_status sb_prepared_create(const sb_model *model, sb_backend *b, sb_prepared *
   for (int which = 0; which < SB_LINEARS; which++) {
     SB_GO(b->op->alloc(b, weight_bytes(b, sb_model_matrix(model, 0, (sb_linear)which)),
                        "weights of one layer", &p->linear[which]));
-    if (!b->unified)
-      SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of one layer", &p->source[which]));
+    const sb_matrix *matrix = sb_model_matrix(model, 0, (sb_linear)which);
+    SB_GO(b->op->alloc(b, group_count(matrix), "fits of one layer", (void **)&p->fits[which]));
+    if (b->unified) continue;
+    SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of one layer", &p->source[which]));
+    SB_GO(b->op->alloc(b, matrix->grid.cols * sizeof(float), "importance of input channels",
+                       (void **)&p->importance[which]));
   }
   if (is_ordered(model)) SB_GO(create_indices(p));
   for (int i = 0; i < 2; i++)
@@ -101,6 +112,8 @@ void sb_prepared_free(sb_prepared **prepared) {
   for (int which = 0; which < SB_LINEARS; which++) {
     p->backend->op->free(p->backend, p->linear[which]);
     p->backend->op->free(p->backend, p->source[which]);
+    p->backend->op->free(p->backend, p->importance[which]);
+    p->backend->op->free(p->backend, p->fits[which]);
     for (int i = 0; i < INDICES; i++) p->backend->op->free(p->backend, p->index[which][i]);
   }
   p->backend->op->free(p->backend, p->ordered);
@@ -158,8 +171,24 @@ static bool untouched(const sb_model *m, const sb_matrix *matrix) {
   return true;
 }
 
-static sb_status prepare_source(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
-                                const void *rows) {
+static sb_status prepare_fits(sb_prepared *p, sb_stream stream, size_t layer, sb_linear which,
+                              const sb_matrix *matrix) {
+  const sb_model *m = p->model;
+  sb_backend *b = p->backend;
+  p->importance_now[which] = sb_model_importance(m, layer, which);
+  if (!m->importance) return SB_OK;
+  if (!b->unified) {
+    SB_TRY(b->op->upload(b, stream, p->importance[which], p->importance_now[which],
+                         matrix->grid.cols * sizeof(float)));
+    p->importance_now[which] = p->importance[which];
+  }
+  return b->op->fit_blocks(b, stream, p->fits[which], p->source_now[which], m->dtypes[matrix->tensor],
+                           p->importance_now[which], &matrix->grid, m->bits + matrix->first_block, 0,
+                           m->blocking.symmetry);
+}
+
+static sb_status prepare_source(sb_prepared *p, sb_stream stream, size_t layer, sb_linear which,
+                                const sb_matrix *matrix, const void *rows) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   sb_dtype dtype = m->dtypes[matrix->tensor];
@@ -170,15 +199,22 @@ static sb_status prepare_source(sb_prepared *p, sb_stream stream, sb_linear whic
   }
   p->source_now[which] = source;
   p->weights.linear[which] = p->linear[which];
-  if (dtype == b->weight && untouched(m, matrix)) {
-    if (is_ordered(m)) return put_in_place(p, stream, which, matrix, source);
-    p->weights.linear[which] = source;
-    return SB_OK;
-  }
+  p->importance_now[which] = NULL;
   void *out = is_ordered(m) ? p->ordered : p->linear[which];
-  SB_TRY(b->op->quantize_blocks(b, stream, out, b->weight, source, dtype, &matrix->grid,
-                                m->bits + matrix->first_block, m->blocking.symmetry));
-  return is_ordered(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
+  const void *rounded = out;
+  if (!untouched(m, matrix)) {
+    SB_TRY(prepare_fits(p, stream, layer, which, matrix));
+    SB_TRY(b->op->quantize_blocks(b, stream, out, b->weight, source, dtype, &matrix->grid,
+                                  m->bits + matrix->first_block, m->blocking.symmetry,
+                                  sb_prepared_fits(p, which)));
+  } else if (dtype != b->weight) {
+    SB_TRY(b->op->convert(b, stream, out, b->weight, source, dtype, matrix->grid.rows * matrix->grid.cols));
+  } else {
+    rounded = source;
+  }
+  if (is_ordered(m)) return put_in_place(p, stream, which, matrix, rounded);
+  p->weights.linear[which] = rounded;
+  return SB_OK;
 }
 
 static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
@@ -212,7 +248,7 @@ sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const
     } else {
       const sb_matrix *matrix = sb_model_matrix(m, layer, which);
       SB_TRY(m->coding == SB_CODING_PACKED ? prepare_packed(p, stream, which, matrix, place, rows)
-                                           : prepare_source(p, stream, which, matrix, rows));
+                                           : prepare_source(p, stream, layer, which, matrix, rows));
     }
   }
   p->weights.attention_norm = p->norms[0];
@@ -226,4 +262,12 @@ const sb_layer_weights *sb_prepared_weights(const sb_prepared *p) {
 
 const void *sb_prepared_source(const sb_prepared *p, sb_linear which) {
   return p->source_now[which];
+}
+
+const float *sb_prepared_importance(const sb_prepared *p, sb_linear which) {
+  return p->importance_now[which];
+}
+
+const uint8_t *sb_prepared_fits(const sb_prepared *p, sb_linear which) {
+  return p->importance_now[which] ? p->fits[which] : NULL;
 }

@@ -24,6 +24,11 @@ const sb_layer_weights *sb_prepared_weights(const sb_prepared *prepared);
  * device, in the source's type; NULL for packed models. */
 const void *sb_prepared_source(const sb_prepared *prepared, sb_linear which);
 
+/* Where the model's grids are fitted: the importance of the matrix' input channels, f32 [cols], and the fits at its bits
+ * (fit_blocks), both on the device; else NULL. */
+const float *sb_prepared_importance(const sb_prepared *prepared, sb_linear which);
+const uint8_t *sb_prepared_fits(const sb_prepared *prepared, sb_linear which);
+
 /* The rows of a place (a norm, a chunk of the embedding or head) as found in the group's image. */
 const void *sb_place_image(const sb_model *model, const sb_place *place, const void *image);
 

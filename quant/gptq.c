@@ -65,8 +65,18 @@ sb_status sb_gptq_factor(float *factor, double *h, size_t n, double least_dampin
 /* Rounds columns [first, first + n) of one row and corrects those of them still to come; error[k] is what the columns
  * behind the block must make good. */
 static sb_group round_group(float *w, uint8_t *codes, float *error, const float *factor, size_t cols,
-                            size_t first, size_t n, unsigned bits, sb_symmetry symmetry) {
-  const sb_group group = cpu_group_of(w, n, bits, symmetry);
+                            size_t first, size_t n, unsigned bits, sb_symmetry symmetry, bool fitted) {
+  unsigned fit = 0;
+  if (fitted) {
+    /* what an error in a column costs that the columns behind it cannot make good (QuIP's LDL' of H) */
+    float importance[SB_GROUP_MAX];
+    for (size_t k = 0; k < n; k++) {
+      const float u = factor[(first + k) * cols + first + k];
+      importance[k] = 1.0f / (u * u);
+    }
+    fit = cpu_group_fit(w, importance, n, bits, symmetry);
+  }
+  const sb_group group = cpu_group_of(w, n, bits, symmetry, fit);
   for (size_t k = 0; k < n; k++) {
     const float *u = factor + (first + k) * cols + first;
     const float code = sb_group_code(&group, w[k]);
@@ -79,7 +89,8 @@ static sb_group round_group(float *w, uint8_t *codes, float *error, const float 
 }
 
 sb_status sb_gptq_blockrow(sb_group *groups, uint8_t *codes, float *w, const float *factor,
-                           const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry) {
+                           const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry,
+                           bool fitted) {
   const size_t rows = sb_grid_rows_of(grid, i), cols = grid->cols;
   float *errors = NULL;
   SB_TRY(sb_alloc(&errors, rows * grid->block_cols, sizeof *errors, "rounding errors"));
@@ -90,8 +101,9 @@ sb_status sb_gptq_blockrow(sb_group *groups, uint8_t *codes, float *w, const flo
       const size_t first = j * grid->block_cols, n = sb_grid_cols_of(grid, j), behind = first + n;
       float *error = errors + tile * grid->block_cols;
       for (size_t r = tile; r < tile + count; r++)
-        groups[j * rows + r] = round_group(w + r * cols + first, codes + r * cols + first,
-                                           error + (r - tile) * n, factor, cols, first, n, bits[j], symmetry);
+        groups[j * rows + r] =
+            round_group(w + r * cols + first, codes + r * cols + first, error + (r - tile) * n, factor, cols,
+                        first, n, bits[j], symmetry, fitted);
       if (behind < cols)
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)count, (int)(cols - behind), (int)n,
                     -1.0f, error, (int)n, factor + first * cols + behind, (int)cols, 1.0f,

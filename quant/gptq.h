@@ -3,12 +3,15 @@
  * A matrix W [rows, n] is rounded to Q so that (W - Q) H (W - Q)' is small, H = sum over calibration tokens of x x' for
  * the inputs x of the matrix: column after column, the error made in one is taken back in those still to come. Grids,
  * widths and format are those of kernels/grid.h and kernels/blockrow.h: nothing more is stored than with rounding to
- * nearest. A group's grid is chosen when its first column is reached, from the weights as they are corrected by then.
+ * nearest. A group's grid is chosen when its first column is reached, from the weights as they are corrected by then; where
+ * `fitted`, its range is shrunk for the least sum of importance x (rounding error)^2 (kernels/grid.h), the importance of
+ * column c being 1 / factor[c][c]^2, which is what an error there adds to (W - Q) H (W - Q)' after all corrections.
  *
  * All functions are local. */
 #ifndef SB_QUANT_GPTQ_H
 #define SB_QUANT_GPTQ_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +32,7 @@ sb_status sb_gptq_factor(float *factor, double *h, size_t n, double least_dampin
 /* Chooses the grids and codes of block row i, for sb_blockrow_pack: groups[j * rows + r], codes[r * cols + c]. `w` [rows of
  * i, grid->cols] is overwritten with what is left to round. Deterministic for any number of threads. O(rows cols^2). */
 sb_status sb_gptq_blockrow(sb_group *groups, uint8_t *codes, float *w, const float *factor,
-                           const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry);
+                           const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry,
+                           bool fitted);
 
 #endif

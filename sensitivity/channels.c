@@ -78,10 +78,11 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_
   const sb_model *m = c->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
   const double start = sb_now();
-  SB_TRY(c->backend->op->channel_scores(
-      c->backend, stream, c->sums + c->rows_at[which], c->sums + c->cols_at[which], g, matrix->grid.cols,
-      sb_prepared_source(c->prepared, which), m->dtypes[matrix->tensor], &matrix->grid,
-      m->bits + matrix->first_block, c->absolute, m->blocking.symmetry));
+  SB_TRY(c->backend->op->channel_scores(c->backend, stream, c->sums + c->rows_at[which],
+                                        c->sums + c->cols_at[which], g, matrix->grid.cols,
+                                        sb_prepared_source(c->prepared, which), m->dtypes[matrix->tensor],
+                                        &matrix->grid, m->bits + matrix->first_block, c->absolute,
+                                        m->blocking.symmetry, sb_prepared_fits(c->prepared, which)));
   c->seconds += sb_now() - start;
   return SB_OK;
 }
@@ -120,7 +121,11 @@ sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backen
   sb_status status = sb_alloc(out, 1, sizeof **out, "scores of channels");
   SB_AGREE(model->world, status);
   sb_channels *c = *out;
-  const sb_pass_hooks hooks = {c, begin_layer, score_matrix, end_sequence, end_layer};
+  const sb_pass_hooks hooks = {.context = c,
+                               .begin_layer = begin_layer,
+                               .matrix = score_matrix,
+                               .end_sequence = end_sequence,
+                               .end_layer = end_layer};
   c->model = model;
   c->backend = backend;
   c->absolute = score == SB_CHANNELS_ABSOLUTE;

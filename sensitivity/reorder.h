@@ -27,7 +27,8 @@ typedef struct sb_reorder_result {
 unsigned sb_reorder_width(const sb_model *model, sb_reorder mode, double bits);
 
 /* Scores the channels of *model (coding SB_CODING_SOURCE, in the file's order, read from `folder`), releases it, and reads it
- * again in the orders found: *model is then another one, all bits 0. On failure *model may be NULL. Collective. Takes one
+ * again in the orders found: *model is then another one, all bits 0, with the importance of its input channels
+ * (model/importance.h) where the old one had it. On failure *model may be NULL. Collective. Takes one
  * gradient pass and one reading of the files. */
 sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *backend,
                            const sb_sequences *calibration, const sb_reorder_options *options,

@@ -23,9 +23,11 @@ struct sb_scores {
   size_t layer_blocks; /* blocks of a layer: the same for all */
   const sb_prepared *prepared;
   double *raise, *cut; /* device, [layer_blocks] */
-  double *host;        /* [2, layer_blocks] */
-  sb_exact *sums;      /* [layer_blocks, SUMS] */
-  sb_exact *reduced;   /* [most owned blocks of a layer, SUMS] */
+  uint8_t *fits[2]; /* device, of all matrices' groups at one bit less and one more, where grids are fitted */
+  size_t group_start[SB_LINEARS + 1];
+  double *host;      /* [2, layer_blocks] */
+  sb_exact *sums;    /* [layer_blocks, SUMS] */
+  sb_exact *reduced; /* [most owned blocks of a layer, SUMS] */
   sb_exact *
       totals; /* [owned, SUMS], over all waves: exact until the very end, or the number of waves would show */
   size_t *starts; /* [ranks + 1] */
@@ -58,6 +60,12 @@ sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsign
   SB_GO(sb_alloc(&s->moves, s->owned, sizeof *s->moves, "scores"));
   SB_GO(b->op->alloc(b, s->layer_blocks * sizeof(double), "scores of a layer", (void **)&s->raise));
   SB_GO(b->op->alloc(b, s->layer_blocks * sizeof(double), "scores of a layer", (void **)&s->cut));
+  for (int i = 0; i < SB_LINEARS; i++) {
+    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
+    s->group_start[i + 1] = s->group_start[i] + grid->rows * sb_grid_block_cols(grid);
+  }
+  for (int i = 0; m->importance && i < 2; i++)
+    SB_GO(b->op->alloc(b, s->group_start[SB_LINEARS], "fits of a layer", (void **)&s->fits[i]));
   SB_GO(sb_alloc(&s->host, 2 * s->layer_blocks, sizeof(double), "scores of a layer"));
   SB_GO(sb_alloc(&s->sums, s->layer_blocks * SUMS, sizeof(sb_exact), "scores of a layer"));
   SB_GO(sb_alloc(&s->reduced, most * SUMS, sizeof(sb_exact), "scores of a layer"));
@@ -74,6 +82,7 @@ void sb_scores_free(sb_scores **scores) {
   if (!s) return;
   s->backend->op->free(s->backend, s->raise);
   s->backend->op->free(s->backend, s->cut);
+  for (int i = 0; i < 2; i++) s->backend->op->free(s->backend, s->fits[i]);
   sb_free(&s->moves);
   sb_free(&s->layer_start);
   sb_free(&s->host);
@@ -86,10 +95,21 @@ void sb_scores_free(sb_scores **scores) {
 
 static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
   sb_scores *s = context;
-  (void)stream;
-  (void)layer;
+  const sb_model *m = s->model;
+  const double start = sb_now();
   s->prepared = prepared;
   memset(s->sums, 0, s->layer_blocks * SUMS * sizeof *s->sums);
+  for (int i = 0; i < SB_LINEARS; i++) {
+    const sb_linear which = (sb_linear)i;
+    const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+    const float *importance = sb_prepared_importance(prepared, which);
+    for (int up = 0; importance && up < 2; up++)
+      SB_TRY(s->backend->op->fit_blocks(s->backend, stream, s->fits[up] + s->group_start[i],
+                                        sb_prepared_source(prepared, which), m->dtypes[matrix->tensor],
+                                        importance, &matrix->grid, m->bits + matrix->first_block, up ? 1 : -1,
+                                        m->blocking.symmetry));
+  }
+  s->seconds += sb_now() - start;
   return SB_OK;
 }
 
@@ -98,14 +118,16 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_
   sb_scores *s = context;
   const sb_model *m = s->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-  size_t at = matrix->first_block - layer_first_block(m, layer);
+  size_t at = matrix->first_block - layer_first_block(m, layer), group = s->group_start[which];
+  const uint8_t *here = sb_prepared_fits(s->prepared, which);
+  const uint8_t *const fits[3] = {s->fits[0] + group, here, s->fits[1] + group};
   double start = sb_now();
   /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here they always
    * are. */
   SB_TRY(s->backend->op->block_moves(s->backend, stream, s->raise + at, s->cut + at, g, matrix->grid.cols,
                                      sb_prepared_source(s->prepared, which), m->dtypes[matrix->tensor], NULL,
                                      SB_F32, &matrix->grid, m->bits + matrix->first_block, s->min_bits,
-                                     s->max_bits, m->blocking.symmetry));
+                                     s->max_bits, m->blocking.symmetry, here ? fits : NULL));
   s->seconds += sb_now() - start;
   return SB_OK;
 }
@@ -156,7 +178,11 @@ static sb_status end_layer(void *context, size_t layer) {
 }
 
 sb_status sb_scores_measure(sb_scores *s, sb_pass *pass, double *loss) {
-  const sb_pass_hooks hooks = {s, begin_layer, score_matrix, end_sequence, end_layer};
+  const sb_pass_hooks hooks = {.context = s,
+                               .begin_layer = begin_layer,
+                               .matrix = score_matrix,
+                               .end_sequence = end_sequence,
+                               .end_layer = end_layer};
   memset(s->totals, 0, s->owned * SUMS * sizeof *s->totals);
   SB_TRY(sb_pass_gradients(pass, &hooks, loss));
   double each = 1.0 / (double)sb_pass_sequences(pass);

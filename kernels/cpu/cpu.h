@@ -16,7 +16,7 @@ typedef enum sb_cpu_slot {
   SB_CPU_SLOT_A,       /* GEMM operand A converted */
   SB_CPU_SLOT_B,       /* GEMM operand B converted */
   SB_CPU_SLOT_SHARED,  /* attention: what all threads see */
-  SB_CPU_SLOT_THREADS, /* attention: one part a thread; RMSNorm: partial sums */
+  SB_CPU_SLOT_THREADS, /* attention, moments, curvature: one part a thread; RMSNorm: partial sums */
   SB_CPU_SLOT_COUNT
 } sb_cpu_slot;
 
@@ -94,16 +94,35 @@ sb_status sb_cpu_xent_back_chunk(sb_backend *, sb_stream, float *logits, const f
 sb_status sb_cpu_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                           const float *logits, const float *lse, size_t T, size_t nv);
 
-/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_channels.c, cpu_unpack.c ---- */
+/* ---- exact sums of second moments: cpu_moments.c ---- */
+sb_status sb_cpu_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,
+                           size_t block_cols, int exponent);
+sb_status sb_cpu_add_squares(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens,
+                             size_t cols, int exponent);
+
+/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_channels.c, cpu_squares.c, cpu_curvature.c, cpu_unpack.c ---- */
+sb_status sb_cpu_fit_blocks(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
+                            const float *importance, const sb_grid_shape *, const uint8_t *bits, int shift,
+                            sb_symmetry);
 sb_status sb_cpu_quantize_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
-                                 sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
+                                 sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
+                                 const uint8_t *fits);
 sb_status sb_cpu_block_moves(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
                              const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
                              const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
-                             sb_symmetry);
+                             sb_symmetry, const uint8_t *const fits[3]);
 sb_status sb_cpu_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
                                 size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
-                                const uint8_t *bits, bool absolute, sb_symmetry);
+                                const uint8_t *bits, bool absolute, sb_symmetry, const uint8_t *fits);
+sb_status sb_cpu_choose_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
+                              const sb_grid_shape *, unsigned min_bits, unsigned max_bits, sb_symmetry);
+sb_status sb_cpu_block_squares(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g, size_t ldg,
+                               const void *w, sb_dtype w_dtype, const sb_stored_grid *grids,
+                               const sb_grid_shape *, unsigned min_bits, unsigned max_bits);
+sb_status sb_cpu_block_curvature(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *grams,
+                                 const float *row_weights, const void *w, sb_dtype w_dtype,
+                                 const sb_grid_shape *, size_t first, size_t count, unsigned min_bits,
+                                 unsigned max_bits, sb_symmetry);
 sb_status sb_cpu_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                                const size_t *offsets, const sb_grid_shape *, const uint8_t *bits,
                                sb_symmetry);

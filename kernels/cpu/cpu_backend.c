@@ -83,9 +83,15 @@ static const sb_backend_ops operations = {
     .xent_chunk = sb_cpu_xent_chunk,
     .xent_back_chunk = sb_cpu_xent_back_chunk,
     .kl_chunk = sb_cpu_kl_chunk,
+    .fit_blocks = sb_cpu_fit_blocks,
     .quantize_blocks = sb_cpu_quantize_blocks,
     .block_moves = sb_cpu_block_moves,
     .channel_scores = sb_cpu_channel_scores,
+    .block_squares = sb_cpu_block_squares,
+    .choose_grids = sb_cpu_choose_grids,
+    .block_curvature = sb_cpu_block_curvature,
+    .add_grams = sb_cpu_add_grams,
+    .add_squares = sb_cpu_add_squares,
     .unpack_blocks = sb_cpu_unpack_blocks,
 };
 

@@ -17,18 +17,18 @@ typedef struct job {
   const uint8_t *bits;
   bool absolute;
   sb_symmetry symmetry;
+  const uint8_t *fits;
 } job;
 
 /* One group: its share of the row's sum; columns[i] += the score of weight i. */
-SB_LANES_INLINE double score_group(double *columns, const float *w, const float *g, size_t n, unsigned bits,
-                                   sb_symmetry symmetry, bool absolute) {
+SB_LANES_INLINE double score_group(double *columns, const float *w, const float *g, size_t n,
+                                   const sb_group *group, bool absolute) {
   float scores[SB_GROUP_MAX];
-  const sb_group group = cpu_group_of(w, n, bits, symmetry);
   lanes row = lanes_set(0.0f);
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
     const lanes x = lanes_load(w + i, m);
-    const lanes d = lanes_sub(cpu_group_values(&group, cpu_group_codes(&group, x)), x);
+    const lanes d = lanes_sub(cpu_group_values(group, cpu_group_codes(group, x)), x);
     const lanes e = lanes_only(m, lanes_mul(lanes_load(g + i, m), d));
     row = absolute ? lanes_add(row, lanes_abs(e)) : lanes_fma(e, e, row);
     lanes_store(scores + i, m, absolute ? lanes_abs(e) : lanes_mul(e, e));
@@ -48,9 +48,10 @@ static double score_row(double *columns, const job *a, size_t r) {
     const size_t col = j * a->grid->block_cols, n = sb_grid_cols_of(a->grid, j);
     const float *w = lanes_floats(room, a->w, a->w_dtype, r * a->grid->cols + col, n);
     const float *g = a->g + r * a->ldg + col;
-    const unsigned bits = a->bits[first_block + j];
-    sum += a->absolute ? score_group(columns + col, w, g, n, bits, a->symmetry, true)
-                       : score_group(columns + col, w, g, n, bits, a->symmetry, false);
+    const sb_group group =
+        cpu_group_of(w, n, a->bits[first_block + j], a->symmetry, a->fits ? a->fits[r * across + j] : 0);
+    sum += a->absolute ? score_group(columns + col, w, g, n, &group, true)
+                       : score_group(columns + col, w, g, n, &group, false);
   }
   return sum;
 }
@@ -58,8 +59,8 @@ static double score_row(double *columns, const job *a, size_t r) {
 sb_status sb_cpu_channel_scores(sb_backend *backend, sb_stream stream, double *rows, double *cols,
                                 const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
                                 const sb_grid_shape *grid, const uint8_t *bits, bool absolute,
-                                sb_symmetry symmetry) {
-  const job a = {g, ldg, w, w_dtype, grid, bits, absolute, symmetry};
+                                sb_symmetry symmetry, const uint8_t *fits) {
+  const job a = {g, ldg, w, w_dtype, grid, bits, absolute, symmetry, fits};
   double *columns;
   (void)stream;
   SB_TRY(sb_cpu_check_blocks("channel_scores", grid, bits, 1));

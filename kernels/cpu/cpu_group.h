@@ -43,10 +43,11 @@ SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool lo
   return range;
 }
 
-/* The grid of one group at `bits`. */
-SB_LANES_INLINE sb_group cpu_group_of(const float *w, size_t n, unsigned bits, sb_symmetry symmetry) {
+/* The grid of one group at `bits`, its range shrunk by `fit` (0: not). */
+SB_LANES_INLINE sb_group cpu_group_of(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
+                                      unsigned fit) {
   const sb_group_range range = cpu_group_range(w, n, bits > 1, bits == 1, symmetry);
-  return sb_group_choose(&range, bits, symmetry);
+  return sb_group_fitted(&range, bits, symmetry, fit);
 }
 
 /* sb_group_code. */
@@ -60,6 +61,45 @@ SB_LANES_INLINE lanes cpu_group_codes(const sb_group *group, lanes w) {
 SB_LANES_INLINE lanes cpu_group_values(const sb_group *group, lanes codes) {
   return lanes_fma(lanes_sub(codes, lanes_set(group->center)), lanes_set(group->scale),
                    lanes_set(group->base));
+}
+
+/* Sum of importance x (value - w)^2. */
+SB_LANES_INLINE float cpu_group_error(const sb_group *group, const float *w, const float *importance,
+                                      size_t n) {
+  lanes sum = lanes_set(0.0f);
+  for (size_t i = 0; i < n; i += LANES) {
+    const lanes_mask m = lanes_first(n - i);
+    const lanes x = lanes_load(w + i, m);
+    const lanes e = lanes_sub(cpu_group_values(group, cpu_group_codes(group, x)), x);
+    sum =
+        lanes_fma(lanes_mul(e, lanes_load(importance + i, m)), e, sum); /* importance is 0 outside the row */
+  }
+  return lanes_sum(sum);
+}
+
+/* The fit of one group at `bits`, as kernels/grid.h defines it. */
+static inline uint8_t cpu_group_fit(const float *w, const float *importance, size_t n, unsigned bits,
+                                    sb_symmetry symmetry) {
+  if (bits <= 1) return 0;
+  const sb_group_range range = cpu_group_range(w, n, true, false, symmetry);
+  float least = INFINITY;
+  int best = 0;
+  for (int f = 0; f < SB_FITS; f += 4) {
+    const sb_group group = sb_group_fitted(&range, bits, symmetry, (unsigned)f);
+    const float error = cpu_group_error(&group, w, importance, n);
+    if (error < least) least = error, best = f;
+  }
+  for (int distance = 2; distance >= 1; distance--) {
+    const int centre = best;
+    for (int side = -1; side <= 1; side += 2) {
+      const int f = centre + side * distance;
+      if (f < 0 || f >= SB_FITS) continue;
+      const sb_group group = sb_group_fitted(&range, bits, symmetry, (unsigned)f);
+      const float error = cpu_group_error(&group, w, importance, n);
+      if (error < least || (error == least && f < best)) least = error, best = f;
+    }
+  }
+  return (uint8_t)best;
 }
 
 #endif

@@ -57,6 +57,7 @@ typedef struct job {
   sb_dtype w_dtype, now_dtype;
   const sb_grid_shape *grid;
   sb_symmetry symmetry;
+  const uint8_t *const *fits; /* [3] or NULL */
 } job;
 
 /* Row r of block column j. Both directions are always computed: a branch a group costs more than the
@@ -69,9 +70,12 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
   const float *g = a->g + r * a->ldg + j * a->grid->block_cols;
   const unsigned down = bits > 1 ? bits - 1 : 1, up = bits < SB_MAX_BITS ? bits + 1 : SB_MAX_BITS;
   const sb_group_range range = cpu_group_range(w, n, true, down == 1, a->symmetry);
-  move_grids grids = {.down = sb_group_choose(&range, down, a->symmetry),
-                      .up = sb_group_choose(&range, up, a->symmetry)};
-  if (!now) grids.here = sb_group_choose(&range, bits, a->symmetry);
+  const size_t group = r * sb_grid_block_cols(a->grid) + j;
+  unsigned fit[3] = {0};
+  for (int i = 0; a->fits && i < 3; i++) fit[i] = a->fits[i][group];
+  move_grids grids = {.down = sb_group_fitted(&range, down, a->symmetry, fit[0]),
+                      .up = sb_group_fitted(&range, up, a->symmetry, fit[2])};
+  if (!now) grids.here = sb_group_fitted(&range, bits, a->symmetry, fit[1]);
   if (a->symmetry == SB_SYMMETRIC || down > 1) {
     if (now)
       score_group(sums, &grids, w, g, now, n, false, false);
@@ -85,8 +89,9 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
 sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
                              const float *g, size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
                              sb_dtype now_dtype, const sb_grid_shape *grid, const uint8_t *bits,
-                             unsigned min_bits, unsigned max_bits, sb_symmetry symmetry) {
-  const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, symmetry};
+                             unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
+                             const uint8_t *const fits[3]) {
+  const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, symmetry, fits};
   (void)stream;
   SB_TRY(sb_cpu_check_blocks("block_moves", grid, bits, 1));
   const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);

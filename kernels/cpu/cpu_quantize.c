@@ -4,11 +4,11 @@
 
 /* One group: out[at .. at + n) = Q_bits(w). */
 static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype, size_t at, size_t n,
-                        unsigned bits, sb_symmetry symmetry) {
+                        unsigned bits, sb_symmetry symmetry, unsigned fit) {
   float room[SB_GROUP_MAX];
   sb_group group = {0};
   const float *x = lanes_floats(room, w, w_dtype, at, n);
-  if (bits != 0) group = cpu_group_of(x, n, bits, symmetry);
+  if (bits != 0) group = cpu_group_of(x, n, bits, symmetry, fit);
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
     lanes v = lanes_load(x + i, m);
@@ -19,7 +19,7 @@ static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w
 
 sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype,
                                  const void *w, sb_dtype w_dtype, const sb_grid_shape *grid,
-                                 const uint8_t *bits, sb_symmetry symmetry) {
+                                 const uint8_t *bits, sb_symmetry symmetry, const uint8_t *fits) {
   (void)stream;
   SB_TRY(sb_cpu_check_blocks("quantize_blocks", grid, bits, 0));
   const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);
@@ -29,7 +29,8 @@ sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *ou
     for (size_t r = s.row; r < s.row + s.rows; r++)
       for (size_t j = 0; j < s.blocks; j++)
         round_group(out, out_dtype, w, w_dtype, r * grid->cols + s.col + j * grid->block_cols,
-                    sb_grid_cols_of(grid, s.block % columns + j), bits[s.block + j], symmetry);
+                    sb_grid_cols_of(grid, s.block % columns + j), bits[s.block + j], symmetry,
+                    fits ? fits[r * columns + s.block % columns + j] : 0);
   }
   return SB_OK;
 }

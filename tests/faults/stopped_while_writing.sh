@@ -5,7 +5,11 @@
 shopt -s nullglob
 
 ranks_of() { pgrep -f "^$shardbits .*$out"; }
-partial() { set -- "$dir"/OUT.partial-*/* && [ $# -gt 0 ]; }
+# Shards of a run on 3 ranks are being written, and the folder is not yet whole.
+partial() {
+  local shards=("$dir"/OUT.partial-*/shard-*-of-00003.sbz) manifests=("$dir"/OUT.partial-*/manifest.json)
+  [ ${#shards[@]} -gt 0 ] && [ ${#manifests[@]} = 0 ]
+}
 # begin [ARGUMENT ...]: a run in the background, all its ranks frozen while files are being written
 begin() {
   local try at
@@ -23,6 +27,8 @@ begin() {
   done
   echo "FAILED: no run could be caught while it wrote ($try tries)" && cat "$dir/stderr" && exit 1
 }
+# Signals wait while a rank is frozen, so that none gets any further: SIGTERM, as a launcher sends it to all ranks
+terminate() { pkill -TERM -f "^$shardbits .*$out"; }
 # ended WHAT: thaws what is left; within 20 seconds with an error, no process left behind, one line of ours at most
 ended() {
   pkill -CONT -f "^$shardbits .*$out"
@@ -42,17 +48,22 @@ left() {
   shift
   [ "$(cd "$dir" && echo OUT*)" = "$*" ] || fail "$what: left $(cd "$dir" && echo OUT*), expected '$*'"
 }
-says() { grep -q "^shardbits: interrupted by SIGTERM; .*OUT is as it was" "$dir/stderr" || fail "$1: $(cat "$dir/stderr")"; }
+# said WHAT: what rank 0 says, where mpirun passed it on
+said() {
+  local lines
+  lines=$(grep '^shardbits: ' "$dir/stderr")
+  [ -z "$lines" ] || echo "$lines" | grep -q "interrupted by SIGTERM; .*OUT is as it was" || fail "$1: $lines"
+}
 
-begin && kill -TERM $job
-ended "SIGTERM while writing" && says "SIGTERM while writing" && left "SIGTERM while writing"
-begin && kill -KILL "$(ranks_of | tail -n 1)"
-ended "the last rank killed" && says "the last rank killed" && left "the last rank killed"
+begin && terminate
+ended "SIGTERM while writing" && said "SIGTERM while writing" && left "SIGTERM while writing"
+begin && terminate && kill -KILL "$(ranks_of | tail -n 1)"
+ended "the last rank killed" && said "the last rank killed" && left "the last rank killed"
 
 tell 1 quantize "$tiny" --bits 3 --block 16x32 --method rtn -o "$out" && old=$(hash_of "$out")
-begin --overwrite && kill -TERM $job
-ended "SIGTERM while overwriting" && says "SIGTERM while overwriting" && left "SIGTERM while overwriting" OUT
-begin --overwrite && kill -KILL "$(ranks_of | head -n 1)"
+begin --overwrite && terminate
+ended "SIGTERM while overwriting" && said "SIGTERM while overwriting" && left "SIGTERM while overwriting" OUT
+begin --overwrite && terminate && kill -KILL "$(ranks_of | head -n 1)"
 ended "rank 0 killed while overwriting" # it can clean up nothing
 [ "$(hash_of "$out")" = "$old" ] || fail "the old output changed"
 tell 1 verify "$out"

@@ -53,7 +53,11 @@ static void gradients(void **state) {
     checker c = {.g = &g};
     golden_path(&g, "grads.safetensors", path);
     EXPECT_OK(sb_safetensors_open(path, &c.expected));
-    const sb_pass_hooks hooks = {&c, golden_begin_layer, matrix, golden_end_sequence, golden_end_layer};
+    const sb_pass_hooks hooks = {.context = &c,
+                                 .begin_layer = golden_begin_layer,
+                                 .matrix = matrix,
+                                 .end_sequence = golden_end_sequence,
+                                 .end_layer = golden_end_layer};
     EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &loss));
     golden_losses(&g, expected);
     EXPECT(fabs(loss - expected[0]) < 1e-5);

@@ -72,7 +72,11 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear
 }
 
 static double pass(golden *g, seen *s) {
-  const sb_pass_hooks hooks = {s, begin_layer, matrix, golden_end_sequence, golden_end_layer};
+  const sb_pass_hooks hooks = {.context = s,
+                               .begin_layer = begin_layer,
+                               .matrix = matrix,
+                               .end_sequence = golden_end_sequence,
+                               .end_layer = golden_end_layer};
   double loss = NAN;
   s->g = g;
   EXPECT_OK(sb_pass_gradients(g->pass, &hooks, &loss));

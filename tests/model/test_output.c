@@ -68,7 +68,11 @@ static void check_loaded(const golden *source, const golden_setup *setup, const 
   EXPECT(g.model->coding == SB_CODING_PACKED && g.model->blocks == source->model->blocks);
   EXPECT(memcmp(g.model->bits, source->model->bits, g.model->blocks) == 0);
   weights_check c = {source, g.model, 0};
-  const sb_pass_hooks hooks = {&c, begin_layer, no_matrix, golden_end_sequence, golden_end_layer};
+  const sb_pass_hooks hooks = {.context = &c,
+                               .begin_layer = begin_layer,
+                               .matrix = no_matrix,
+                               .end_sequence = golden_end_sequence,
+                               .end_layer = golden_end_layer};
   EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &got));
   EXPECT(c.seen == g.model->config.layers * SB_LINEARS);
   EXPECT(got == loss);

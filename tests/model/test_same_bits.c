@@ -63,7 +63,11 @@ static sb_status end_layer(void *context, size_t layer) {
 }
 
 static void gradients(sb_pass *pass, outcome *out) {
-  const sb_pass_hooks hooks = {out, begin_layer, matrix, end_sequence, end_layer};
+  const sb_pass_hooks hooks = {.context = out,
+                               .begin_layer = begin_layer,
+                               .matrix = matrix,
+                               .end_sequence = end_sequence,
+                               .end_layer = end_layer};
   out->wave_first = 0;
   EXPECT_OK(sb_pass_gradients(pass, &hooks, &out->loss));
   EXPECT(out->wave_first == sb_pass_local(out->world, SEQUENCES));

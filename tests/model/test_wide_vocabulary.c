@@ -58,7 +58,11 @@ static void check_gradients(const golden *g, const char *name, double loss) {
   checker c = {.g = g};
   snprintf(path, sizeof path, "%s/tests/golden/%s/grads.safetensors", SB_SOURCE_DIR, name);
   EXPECT_OK(sb_safetensors_open(path, &c.expected));
-  const sb_pass_hooks hooks = {&c, golden_begin_layer, matrix, golden_end_sequence, golden_end_layer};
+  const sb_pass_hooks hooks = {.context = &c,
+                               .begin_layer = golden_begin_layer,
+                               .matrix = matrix,
+                               .end_sequence = golden_end_sequence,
+                               .end_layer = golden_end_layer};
   EXPECT_OK(sb_pass_gradients(g->pass, &hooks, &got));
   EXPECT(fabs(got - loss) < loss_tolerance);
   sb_safetensors_close(&c.expected);

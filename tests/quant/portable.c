@@ -1,8 +1,12 @@
 #define SB_PORTABLE_LANES
 #define sb_cpu_quantize_blocks portable_quantize_blocks
+#define sb_cpu_fit_blocks      portable_fit_blocks
 #define sb_cpu_block_moves     portable_block_moves
 #define sb_cpu_channel_scores  portable_channel_scores
 #define sb_cpu_unpack_blocks   portable_unpack_blocks
+#define sb_cpu_choose_grids    portable_choose_grids
+#define sb_cpu_block_squares   portable_block_squares
+#define sb_cpu_block_curvature portable_block_curvature
 #define sb_block_bytes         portable_block_bytes
 #define sb_block_code_bytes    portable_block_code_bytes
 #define sb_blockrow_map_bytes  portable_blockrow_map_bytes
@@ -22,7 +26,10 @@
 #undef job
 #undef score_row
 #undef score_group
+#include "kernels/cpu/cpu_curvature.c"
+#include "kernels/cpu/cpu_fit.c"
 #include "kernels/cpu/cpu_moves.c"
 #include "kernels/cpu/cpu_quantize.c"
+#include "kernels/cpu/cpu_squares.c"
 #include "kernels/cpu/cpu_unpack.c"
 #include "tests/quant/portable.h"

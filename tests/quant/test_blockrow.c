@@ -33,7 +33,7 @@ static data create(size_t shape, sb_symmetry symmetry) {
     assert_non_null(d.packed[i]);
     memset(d.packed[i], 0xff, d.bytes[i]);
     sb_blockrow_encode(d.packed[i], d.w + i * d.grid.block_rows * d.grid.cols, SB_F32, &d.grid, i,
-                       d.bits + i * d.columns, symmetry);
+                       d.bits + i * d.columns, symmetry, NULL);
   }
   return d;
 }
@@ -149,7 +149,7 @@ static void test_two_steps(void **state) {
         const uint8_t *bits = d.bits + i * d.columns;
         assert_non_null(again);
         sb_blockrow_choose(groups, codes, d.w + i * d.grid.block_rows * d.grid.cols, SB_F32, &d.grid, i, bits,
-                           d.symmetry);
+                           d.symmetry, NULL);
         sb_blockrow_pack(again, groups, codes, &d.grid, i, bits, d.symmetry);
         assert_memory_equal(again, d.packed[i], d.bytes[i]);
         for (size_t r = 0; r < sb_grid_rows_of(&d.grid, i); r++)

@@ -68,7 +68,7 @@ static void check(const data *d, bool absolute) {
 static void sums(data *d, double *rows, double *cols, const void *w, sb_dtype dtype, bool absolute,
                  sb_symmetry symmetry) {
   assert_ok(d->backend->op->channel_scores(d->backend, NULL, rows, cols, d->g, d->ldg, w, dtype, &d->grid,
-                                           d->bits, absolute, symmetry));
+                                           d->bits, absolute, symmetry, NULL));
 }
 
 static void test_definition(void **state) {

@@ -89,7 +89,7 @@ static result compensate(const float *w, const double *h, const sb_grid_shape *g
   memcpy(copy, h, n * n * sizeof *copy);
   omp_set_num_threads(threads);
   assert_ok(sb_gptq_factor(factor, copy, n, damping, &repair));
-  assert_ok(sb_gptq_blockrow(out.groups, out.codes, left, factor, grid, i, bits, symmetry));
+  assert_ok(sb_gptq_blockrow(out.groups, out.codes, left, factor, grid, i, bits, symmetry, false));
   for (size_t r = 0; r < rows; r++)
     for (size_t c = 0; c < n; c++)
       out.values[r * n + c] =

@@ -96,7 +96,7 @@ static void check(const data *d, unsigned min_bits, unsigned max_bits) {
 static void moves(data *d, double *raise, double *cut, const void *w, sb_dtype w_dtype, const void *now,
                   sb_dtype now_dtype, unsigned least, unsigned most, sb_symmetry symmetry) {
   assert_ok(d->backend->op->block_moves(d->backend, NULL, raise, cut, d->g, d->ldg, w, w_dtype, now,
-                                        now_dtype, &d->grid, d->bits, least, most, symmetry));
+                                        now_dtype, &d->grid, d->bits, least, most, symmetry, NULL));
 }
 
 static void test_definition(void **state) {

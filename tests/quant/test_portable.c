@@ -5,6 +5,38 @@
 #include "kernels/cpu/cpu.h"
 #include "portable.h"
 
+/* The tables over all widths; g stands for second moments too. */
+static void same_tables(sb_backend *backend, const void *w, sb_dtype type, const float *g,
+                        const sb_grid_shape *grid, sb_symmetry symmetry) {
+  const size_t blocks = block_count(grid), columns = sb_grid_block_cols(grid);
+  const size_t square = grid->block_cols * grid->block_cols;
+  sb_stored_grid *grids[2] = {NULL};
+  double(*table[2])[SB_WIDTHS] = {NULL};
+  float *grams = NULL;
+  assert_ok(sb_alloc(&grams, columns * square, sizeof *grams, "grams"));
+  for (size_t i = 0; i < columns * square; i++) grams[i] = g[i % (grid->rows * grid->cols)];
+  for (int i = 0; i < 2; i++) {
+    assert_ok(sb_alloc(&grids[i], grid->rows * columns * SB_MAX_BITS, sizeof **grids, "grids"));
+    assert_ok(sb_alloc(&table[i], blocks, sizeof **table, "table"));
+  }
+  assert_ok(sb_cpu_choose_grids(backend, NULL, grids[0], w, type, grid, 1, 8, symmetry));
+  assert_ok(portable_choose_grids(backend, NULL, grids[1], w, type, grid, 1, 8, symmetry));
+  assert_memory_equal(grids[0], grids[1], grid->rows * columns * SB_MAX_BITS * sizeof **grids);
+  assert_ok(sb_cpu_block_squares(backend, NULL, table[0], g, grid->cols, w, type, grids[0], grid, 1, 8));
+  assert_ok(portable_block_squares(backend, NULL, table[1], g, grid->cols, w, type, grids[1], grid, 1, 8));
+  assert_memory_equal(table[0], table[1], blocks * sizeof **table);
+  assert_ok(sb_cpu_block_curvature(backend, NULL, table[0], grams, g, w, type, grid, 0,
+                                   sb_grid_block_rows(grid), 1, 8, symmetry));
+  assert_ok(portable_block_curvature(backend, NULL, table[1], grams, g, w, type, grid, 0,
+                                     sb_grid_block_rows(grid), 1, 8, symmetry));
+  assert_memory_equal(table[0], table[1], blocks * sizeof **table);
+  sb_free(&grams);
+  for (int i = 0; i < 2; i++) {
+    sb_free(&grids[i]);
+    sb_free(&table[i]);
+  }
+}
+
 static void test_same_bits(void **state) {
   const sb_dtype types[3] = {SB_F32, SB_BF16, SB_F16};
   sb_backend *backend = NULL;
@@ -22,6 +54,12 @@ static void test_same_bits(void **state) {
       void *typed = NULL;
       double *moves[4] = {NULL}, *sums[4] = {NULL};
       uint64_t seed = shape;
+      const size_t groups = grid.rows * columns;
+      uint8_t *fits[2][3] = {{NULL}}, *again_fits = NULL; /* of plain grids, of fitted ones */
+      float *importance = NULL;
+      for (int i = 0; i < 3; i++) assert_ok(sb_alloc(&fits[1][i], groups, 1, "fits"));
+      assert_ok(sb_alloc(&again_fits, groups, 1, "fits"));
+      assert_ok(sb_alloc(&importance, grid.cols, sizeof *importance, "importance"));
       assert_ok(sb_alloc(&w, n, 4, "w"));
       assert_ok(sb_alloc(&typed, n, 4, "w"));
       assert_ok(sb_alloc(&g, n, 4, "g"));
@@ -35,42 +73,62 @@ static void test_same_bits(void **state) {
       sb_from_f32(typed, type, w, n); /* fp16 overflows here and there: infinite weights too must agree */
       fill_bits(bits, blocks, 1, 8, shape);
 
-      assert_ok(sb_cpu_quantize_blocks(backend, NULL, a, type, typed, type, &grid, bits, symmetry));
-      assert_ok(portable_quantize_blocks(backend, NULL, b, type, typed, type, &grid, bits, symmetry));
-      assert_memory_equal(a, b, n * 4);
-      for (int now = 0; now < 2; now++) {
-        assert_ok(sb_cpu_block_moves(backend, NULL, moves[0], moves[1], g, grid.cols, typed, type,
-                                     now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry));
-        assert_ok(portable_block_moves(backend, NULL, moves[2], moves[3], g, grid.cols, typed, type,
-                                       now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry));
-        assert_memory_equal(moves[0], moves[2], blocks * 8);
-        assert_memory_equal(moves[1], moves[3], blocks * 8);
+      for (size_t i = 0; i < grid.cols; i++) importance[i] = fabsf(uniform(&seed));
+      for (int shift = -1; shift <= 1; shift++) {
+        assert_ok(sb_cpu_fit_blocks(backend, NULL, fits[1][shift + 1], typed, type, importance, &grid, bits,
+                                    shift, symmetry));
+        assert_ok(portable_fit_blocks(backend, NULL, again_fits, typed, type, importance, &grid, bits, shift,
+                                      symmetry));
+        assert_memory_equal(fits[1][shift + 1], again_fits, groups);
       }
-      for (int absolute = 0; absolute < 2; absolute++) {
-        assert_ok(sb_cpu_channel_scores(backend, NULL, sums[0], sums[1], g, grid.cols, typed, type, &grid,
-                                        bits, absolute, symmetry));
-        assert_ok(portable_channel_scores(backend, NULL, sums[2], sums[3], g, grid.cols, typed, type, &grid,
-                                          bits, absolute, symmetry));
-        assert_memory_equal(sums[0], sums[2], grid.rows * 8);
-        assert_memory_equal(sums[1], sums[3], grid.cols * 8);
-      }
-      for (size_t i = 0; i < sb_grid_block_rows(&grid); i++) {
-        const size_t bytes = sb_blockrow_bytes(&grid, i, bits + i * columns, symmetry), zero = 0;
-        const char *rows = (const char *)typed + i * grid.block_rows * grid.cols * sb_dtype_size(type);
-        const sb_grid_shape one = {sb_grid_rows_of(&grid, i), grid.cols, grid.block_rows, grid.block_cols};
-        uint8_t *packed = malloc(bytes), *again = malloc(bytes);
-        assert_true(packed && again);
-        sb_blockrow_encode(packed, rows, type, &grid, i, bits + i * columns, symmetry);
-        portable_blockrow_encode(again, rows, type, &grid, i, bits + i * columns, symmetry);
-        assert_memory_equal(packed, again, bytes);
+      for (int f = 0; f < 2; f++) {
+        const uint8_t *const three[3] = {fits[f][0], fits[f][1], fits[f][2]}, *const *shifts =
+                                                                                  f ? three : NULL;
+        for (int absolute = 0; absolute < 2; absolute++) {
+          assert_ok(sb_cpu_channel_scores(backend, NULL, sums[0], sums[1], g, grid.cols, typed, type, &grid,
+                                          bits, absolute, symmetry, fits[f][1]));
+          assert_ok(portable_channel_scores(backend, NULL, sums[2], sums[3], g, grid.cols, typed, type, &grid,
+                                            bits, absolute, symmetry, fits[f][1]));
+          assert_memory_equal(sums[0], sums[2], grid.rows * 8);
+          assert_memory_equal(sums[1], sums[3], grid.cols * 8);
+        }
         assert_ok(
-            sb_cpu_unpack_blocks(backend, NULL, a, type, packed, &zero, &one, bits + i * columns, symmetry));
-        assert_ok(portable_unpack_blocks(backend, NULL, b, type, packed, &zero, &one, bits + i * columns,
-                                         symmetry));
+            sb_cpu_quantize_blocks(backend, NULL, a, type, typed, type, &grid, bits, symmetry, fits[f][1]));
+        assert_ok(
+            portable_quantize_blocks(backend, NULL, b, type, typed, type, &grid, bits, symmetry, fits[f][1]));
         assert_memory_equal(a, b, n * 4);
-        free(packed);
-        free(again);
+        for (int now = 0; now < 2; now++) {
+          assert_ok(sb_cpu_block_moves(backend, NULL, moves[0], moves[1], g, grid.cols, typed, type,
+                                       now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry, shifts));
+          assert_ok(portable_block_moves(backend, NULL, moves[2], moves[3], g, grid.cols, typed, type,
+                                         now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry, shifts));
+          assert_memory_equal(moves[0], moves[2], blocks * 8);
+          assert_memory_equal(moves[1], moves[3], blocks * 8);
+        }
+        if (f == 0) same_tables(backend, typed, type, g, &grid, symmetry);
+        for (size_t i = 0; i < sb_grid_block_rows(&grid); i++) {
+          const size_t bytes = sb_blockrow_bytes(&grid, i, bits + i * columns, symmetry), zero = 0;
+          const char *rows = (const char *)typed + i * grid.block_rows * grid.cols * sb_dtype_size(type);
+          const sb_grid_shape one = {sb_grid_rows_of(&grid, i), grid.cols, grid.block_rows, grid.block_cols};
+          uint8_t *packed = malloc(bytes), *again = malloc(bytes);
+          assert_true(packed && again);
+          sb_blockrow_encode(packed, rows, type, &grid, i, bits + i * columns, symmetry,
+                             f ? importance : NULL);
+          portable_blockrow_encode(again, rows, type, &grid, i, bits + i * columns, symmetry,
+                                   f ? importance : NULL);
+          assert_memory_equal(packed, again, bytes);
+          assert_ok(sb_cpu_unpack_blocks(backend, NULL, a, type, packed, &zero, &one, bits + i * columns,
+                                         symmetry));
+          assert_ok(portable_unpack_blocks(backend, NULL, b, type, packed, &zero, &one, bits + i * columns,
+                                           symmetry));
+          assert_memory_equal(a, b, n * 4);
+          free(packed);
+          free(again);
+        }
       }
+      for (int i = 0; i < 3; i++) sb_free(&fits[1][i]);
+      sb_free(&again_fits);
+      sb_free(&importance);
       sb_free(&w);
       sb_free(&typed);
       sb_free(&g);

@@ -100,7 +100,11 @@ static void against_plain_loops(void **state) {
     golden_mixed_bits(m, LEAST, MOST, i);
     plain p = {&g, calloc(5 * m->blocks, sizeof(double))};
     sb_moves *moves = calloc(sb_model_owned_count(m) + 1, sizeof *moves);
-    const sb_pass_hooks hooks = {&p, golden_begin_layer, matrix, golden_end_sequence, golden_end_layer};
+    const sb_pass_hooks hooks = {.context = &p,
+                                 .begin_layer = golden_begin_layer,
+                                 .matrix = matrix,
+                                 .end_sequence = golden_end_sequence,
+                                 .end_layer = golden_end_layer};
     EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &loss));
     EXPECT(MPI_Allreduce(MPI_IN_PLACE, p.sums, (int)(5 * m->blocks), MPI_DOUBLE, MPI_SUM, world.comm) ==
            MPI_SUCCESS);

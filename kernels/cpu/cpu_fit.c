@@ -1,0 +1,29 @@
+/* How far the range of each group is shrunk before it is rounded: kernels/grid.h, fitted grids. */
+#include "kernels/cpu/cpu_blocks.h"
+#include "kernels/cpu/cpu_group.h"
+
+static unsigned shifted(unsigned bits, int shift) {
+  const int moved = (int)bits + shift;
+  return moved < SB_MIN_BITS ? SB_MIN_BITS : moved > SB_MAX_BITS ? SB_MAX_BITS : (unsigned)moved;
+}
+
+sb_status sb_cpu_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,
+                            sb_dtype w_dtype, const float *importance, const sb_grid_shape *grid,
+                            const uint8_t *bits, int shift, sb_symmetry symmetry) {
+  (void)stream;
+  SB_TRY(sb_cpu_check_blocks("fit_blocks", grid, bits, 0));
+  const size_t columns = sb_grid_block_cols(grid);
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
+  for (size_t r = 0; r < grid->rows; r++)
+    for (size_t j = 0; j < columns; j++) {
+      float room[SB_GROUP_MAX];
+      const size_t first = j * grid->block_cols, n = sb_grid_cols_of(grid, j);
+      const unsigned b = bits[r / grid->block_rows * columns + j];
+      uint8_t *fit = &fits[r * columns + j];
+      *fit = 0;
+      if (b != 0)
+        *fit = cpu_group_fit(lanes_floats(room, w, w_dtype, r * grid->cols + first, n), importance + first, n,
+                             shifted(b, shift), symmetry);
+    }
+  return SB_OK;
+}

@@ -1,0 +1,96 @@
+/* Second moments of activations and of their gradients, added up exactly.
+ *
+ * One sequence's moments are made in float or double, in an order that its shape fixes; from there on they are whole
+ * multiples of 2^-80 in two limbs (mpi/exact.h), sixteen bytes an item. */
+#include <math.h>
+#include <omp.h>
+
+#include "base/memory.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu_sgemm.h"
+
+enum {
+  LOW_BITS = 48, /* of the lower limb; the upper one counts 2^-32 */
+  STRIP = 64,    /* rows of a triangle that one product makes */
+  COLUMNS = 256, /* of add_squares' pieces */
+};
+
+/* sums[i] += x[i] * scale * 2^-32; true where that is possible. Products with `scale`, a power of two, are exact, and so is
+ * the part that the nearest whole number leaves. */
+static bool add_exact(int64_t *sums, const float *x, size_t n, double scale) {
+  int64_t bad = 0;
+  for (size_t i = 0; i < n; i++) {
+    const double value = (double)x[i] * scale, whole = rint(value);
+    const bool fits = fabs(value) < 0x1p62; /* NaN does not */
+    const int64_t low = sums[2 * i + 1] + (int64_t)(fits ? rint((value - whole) * 0x1p48) : 0.0);
+    const int64_t high = sums[2 * i] + (int64_t)(fits ? whole : 0.0) + (low >> LOW_BITS);
+    sums[2 * i] = high;
+    sums[2 * i + 1] = low & ((INT64_C(1) << LOW_BITS) - 1);
+    bad |= (int64_t)!fits | (high >= INT64_C(1) << 62) | (high <= -(INT64_C(1) << 62));
+  }
+  return bad == 0;
+}
+
+static sb_status beyond(const char *what) {
+  return sb_fail(SB_ERR_NUMERIC, "%s are not finite, or add up to more than exact sums hold", what);
+}
+
+/* Rows [first, first + rows) of the triangle of block column j. */
+static bool gram_rows(int64_t *sums, float *room, const float *x, size_t tokens, size_t cols, size_t first,
+                      size_t rows, double scale) {
+  const size_t width = first + rows;
+  if (!sb_cpu_sgemm(true, false, rows, width, tokens, 1.0f, x + first, cols, x, cols, 0.0f, room, width))
+    return false;
+  bool good = true;
+  for (size_t r = 0; r < rows; r++) {
+    const size_t row = first + r;
+    good &= add_exact(sums + row * (row + 1), room + r * width, row + 1, scale);
+  }
+  return good;
+}
+
+sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums, const void *x, size_t tokens,
+                           size_t cols, size_t block_cols, int exponent) {
+  (void)stream;
+  if (block_cols == 0) return sb_fail(SB_ERR_INTERNAL, "add_grams: blocks of 0 columns");
+  if (tokens == 0 || cols == 0) return SB_OK;
+  const int threads = sb_cpu_threads(backend);
+  const size_t most = sb_min_size(block_cols, cols), each = sb_div_up(most, STRIP);
+  const size_t pieces = sb_div_up(cols, block_cols) * each, room = STRIP * sb_div_up(most, STRIP) * STRIP;
+  const double scale = ldexp(1.0, exponent + 32);
+  float *rooms;
+  int bad = 0;
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
+#pragma omp parallel num_threads(threads) reduction(| : bad)
+  {
+    float *mine = rooms + room * (size_t)omp_get_thread_num();
+    omp_set_num_threads(1); /* for the library: see gemm_f32 */
+#pragma omp for schedule(dynamic, 1)
+    for (size_t piece = 0; piece < pieces; piece++) {
+      const size_t j = piece / each, first = piece % each * STRIP;
+      const size_t n = sb_min_size(block_cols, cols - j * block_cols);
+      if (first < n)
+        bad |= !gram_rows(sums + 2 * sb_grams_start(block_cols, j), mine, (const float *)x + j * block_cols,
+                          tokens, cols, first, sb_min_size(STRIP, n - first), scale);
+    }
+  }
+  return bad ? beyond("the inputs of a matrix") : SB_OK;
+}
+
+sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sums, const void *y,
+                             size_t tokens, size_t cols, int exponent) {
+  (void)stream;
+  const double scale = ldexp(1.0, exponent + 32);
+  int bad = 0;
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static) reduction(| : bad)
+  for (size_t first = 0; first < cols; first += COLUMNS) {
+    const size_t n = sb_min_size(COLUMNS, cols - first);
+    float sum[COLUMNS] = {0};
+    for (size_t t = 0; t < tokens; t++) {
+      const float *row = (const float *)y + t * cols + first;
+      for (size_t c = 0; c < n; c++) sum[c] = fmaf(row[c], row[c], sum[c]);
+    }
+    bad |= !add_exact(sums + 2 * first, sum, n, scale);
+  }
+  return bad ? beyond("the gradients at the outputs of a matrix") : SB_OK;
+}

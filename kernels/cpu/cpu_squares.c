@@ -1,0 +1,67 @@
+/* What rounding a block to each width does to the loss, seen through squares of gradients: one pass over g and w for all
+ * widths. Choosing grids is kept apart, since it depends on the weights only and the same weights meet many gradients. */
+#include "kernels/cpu/cpu_blocks.h"
+#include "kernels/cpu/cpu_group.h"
+
+sb_status sb_cpu_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids, const void *w,
+                              sb_dtype w_dtype, const sb_grid_shape *grid, unsigned min_bits,
+                              unsigned max_bits, sb_symmetry symmetry) {
+  (void)stream;
+  SB_TRY(sb_cpu_check_widths("choose_grids", grid, min_bits, max_bits));
+  const size_t columns = sb_grid_block_cols(grid), widths = max_bits - min_bits + 1;
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
+  for (size_t r = 0; r < grid->rows; r++)
+    for (size_t j = 0; j < columns; j++) {
+      float room[SB_GROUP_MAX];
+      const size_t n = sb_grid_cols_of(grid, j);
+      const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, n);
+      for (size_t i = 0; i < widths; i++) {
+        const sb_group group = cpu_group_of(x, n, min_bits + (unsigned)i, symmetry, 0);
+        grids[(r * columns + j) * widths + i] = (sb_stored_grid){
+            sb_grid_to_fp16(group.scale), sb_grid_to_fp16(group.center), sb_grid_to_fp16(group.base)};
+      }
+    }
+  return SB_OK;
+}
+
+/* One row of one block at one width. */
+SB_LANES_INLINE void add_squares(lanes_total *sum, const sb_stored_grid *stored, unsigned bits,
+                                 const float *w, const float *g, size_t n) {
+  const sb_group group = sb_group_make(sb_grid_from_fp16(stored->scale), sb_grid_from_fp16(stored->center),
+                                       sb_grid_from_fp16(stored->base), bits);
+  lanes total = lanes_set(0.0f);
+  for (size_t i = 0; i < n; i += LANES) {
+    const lanes_mask m = lanes_first(n - i);
+    const lanes x = lanes_load(w + i, m);
+    /* g is 0 outside the row, the error need not be */
+    const lanes step =
+        lanes_mul(lanes_load(g + i, m), lanes_sub(cpu_group_values(&group, cpu_group_codes(&group, x)), x));
+    total = lanes_fma(step, step, total);
+  }
+  lanes_add_to(sum, total);
+}
+
+sb_status sb_cpu_block_squares(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
+                               const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
+                               const sb_stored_grid *grids, const sb_grid_shape *grid, unsigned min_bits,
+                               unsigned max_bits) {
+  (void)stream;
+  SB_TRY(sb_cpu_check_widths("block_squares", grid, min_bits, max_bits));
+  const size_t columns = sb_grid_block_cols(grid), widths = max_bits - min_bits + 1;
+  const size_t blocks = sb_grid_block_rows(grid) * columns;
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
+  for (size_t k = 0; k < blocks; k++) {
+    const size_t i = k / columns, j = k % columns, n = sb_grid_cols_of(grid, j);
+    lanes_total sums[SB_MAX_BITS];
+    memset(sums, 0, sizeof sums);
+    for (size_t r = i * grid->block_rows; r < i * grid->block_rows + sb_grid_rows_of(grid, i); r++) {
+      float room[SB_GROUP_MAX];
+      const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, n);
+      for (size_t b = 0; b < widths; b++)
+        add_squares(&sums[b], &grids[(r * columns + j) * widths + b], min_bits + (unsigned)b, x,
+                    g + r * ldg + j * grid->block_cols, n);
+    }
+    for (size_t b = 0; b < widths; b++) loss[k][min_bits + b] = lanes_total_sum(&sums[b]);
+  }
+  return SB_OK;
+}
