@@ -12,9 +12,10 @@
 #include "model/uniform_bits.h"
 #include "mpi/large.h"
 
-/* Weights in all matrices, and bits of their bit maps. */
+/* Weights in all matrices, and bits of their bit maps and orders. */
 static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
-  *weights = *map_bits = 0;
+  *weights = 0;
+  *map_bits = 8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
   for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
     const sb_grid_shape *grid = &m->matrices[i].grid;
     *weights += (uint64_t)grid->rows * grid->cols;
@@ -22,22 +23,18 @@ static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
   }
 }
 
-static double uniform_bits(const sb_model *m, unsigned bits) {
-  return sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, bits, m->blocking.symmetry);
-}
-
 static sb_status out_of_range(const sb_model *m, double budget, unsigned min_bits, unsigned max_bits) {
   return sb_fail(SB_ERR_RANGE,
                  "--bits %g: blocks of %zux%zu at %u to %u bits can have %.4g to %.4g effective bits a "
                  "weight (scales and zero points "
                  "count); choose a budget in between",
-                 budget, m->blocking.rows, m->blocking.cols, min_bits, max_bits, uniform_bits(m, min_bits),
-                 uniform_bits(m, max_bits));
+                 budget, m->blocking.rows, m->blocking.cols, min_bits, max_bits,
+                 sb_model_uniform_bits(m, min_bits), sb_model_uniform_bits(m, max_bits));
 }
 
 sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, unsigned max_bits) {
   for (unsigned bits = max_bits; bits >= min_bits; bits--)
-    if (uniform_bits(m, bits) <= budget) {
+    if (sb_model_uniform_bits(m, bits) <= budget) {
       memset(m->bits, (int)bits, m->blocks);
       return SB_OK;
     }
@@ -125,7 +122,7 @@ static sb_status describe_owned(const sb_model *m, const sb_allocate_options *o,
 static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
   if (o->start_bits != 0) return o->start_bits;
   unsigned bits = o->min_bits;
-  while (bits < o->max_bits && uniform_bits(m, bits) < o->bits) bits++;
+  while (bits < o->max_bits && sb_model_uniform_bits(m, bits) < o->bits) bits++;
   return bits;
 }
 
@@ -187,7 +184,7 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   sb_status status;
   *result = (sb_allocate_result){0};
   totals(m, &d.weights, &d.map_bits);
-  if (o->bits < uniform_bits(m, o->min_bits) || o->bits > uniform_bits(m, o->max_bits))
+  if (o->bits < sb_model_uniform_bits(m, o->min_bits) || o->bits > sb_model_uniform_bits(m, o->max_bits))
     return out_of_range(m, o->bits, o->min_bits, o->max_bits);
   const sb_pass_setup setup = {.model = m,
                                .backend = backend,

@@ -18,23 +18,27 @@
 #include "model/uniform_bits.h"
 #include "mpi/cleanup.h"
 #include "mpi/large.h"
+#include "sensitivity/reorder.h"
 
 enum { METHOD_SCALEBITS, METHOD_RTN };
 static const char *const methods[] = {"scalebits", "rtn", NULL};
 enum { QUANTIZER_RTN, QUANTIZER_GPTQ };
 static const char *const quantizers[] = {"rtn", "gptq", NULL};
+static const char *const channel_scores[] = {
+    [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 enum { GRID_UNSET, GRID_PLAIN, GRID_FITTED };
 static const char *const grids[] = {"auto", "plain", "fitted", NULL};
 static const char *const estimators[] = {"fisher", "taylor", NULL};
 
 #define CALIB_NEEDED                                                                                         \
-  "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn and --grid plain does "        \
-  "without)"
+  "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn, --grid plain and --reorder "  \
+  "none does without)"
 
 typedef struct request {
   const char *model, *calib, *out, *allocation, *checkpoint;
   double bits, first_share;
-  int method, quantizer, grid, estimator, min_bits, max_bits, start_bits, strides, trades, level;
+  int method, quantizer, grid, reorder, channel_score, estimator, min_bits, max_bits, start_bits, strides,
+      trades, level;
   size_t round_seqs, check_seqs;
   bool symmetric, overwrite;
   sb_common common;
@@ -119,6 +123,37 @@ static sb_status calibrate(run *u) {
                                u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
                                sb_common_seqs(&r->common), r->check_seqs, r->common.seed, &u->calibration,
                                &u->check);
+}
+
+static void on_pass(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
+/* Replaces the model by the same one with its channels in a better order. */
+static sb_status reorder(run *u) {
+  const request *r = u->r;
+  const double start = sb_now();
+  sb_reorder_result result;
+  sb_report_text(u->report, "reorder", sb_reorder_names[r->reorder]);
+  if (r->reorder == SB_REORDER_NONE) return SB_OK;
+  SB_TRY(calibrate(u));
+  const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
+                                      .score = (sb_channel_score)r->channel_score,
+                                      .bits = r->bits,
+                                      .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                      .tick = on_pass};
+  sb_progress_begin("reorder", 1.0);
+  sb_status status = sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);
+  sb_progress_end();
+  SB_TRY(status);
+  const double seconds = sb_now() - start;
+  sb_log_phase("reorder", seconds, 0,
+               "%s, by channels scored at %u bits (loss %.4f); scores %.1f%% of the pass",
+               sb_reorder_names[r->reorder], result.width, result.loss,
+               100 * result.score_seconds / result.gradient_seconds);
+  sb_report_real(u->report, "reorder_seconds", seconds);
+  return SB_OK;
 }
 
 static sb_status search(run *u) {
@@ -332,6 +367,7 @@ static sb_status work(run *u) {
   sb_report_text(u->report, "method", methods[r->method]);
   sb_report_real(u->report, "bits", r->bits);
   SB_TRY(measure_importance(u));
+  SB_TRY(reorder(u));
   SB_TRY(allocate(u));
   SB_TRY(round_weights(u));
   return write_out(u, begun);
@@ -388,6 +424,19 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .unset = "fitted; plain for --method rtn",
        .help = "Range of a group's codes: plain spans all its weights, fitted is shrunk where that makes the "
                "error of the outputs less."},
+      {.name = "reorder",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.reorder,
+       .choices = sb_reorder_names,
+       .help = "Puts channels in an order that gathers what is sensitive in few blocks: any order, stored "
+               "and counted "
+               "(indexed), or one that leaves the model an ordinary one (fused)."},
+      {.name = "reorder-score",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.channel_score,
+       .choices = channel_scores,
+       .help =
+           "What channels are sorted by: sums of squared or of absolute first-order changes of the loss."},
       {.name = "round-seqs",
        .kind = SB_OPTION_SIZE,
        .value = &r.round_seqs,
@@ -506,7 +555,8 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", r.min_bits, r.max_bits);
   if (r.grid == GRID_UNSET) r.grid = r.method == METHOD_RTN ? GRID_PLAIN : GRID_FITTED;
   bool searches = r.method == METHOD_SCALEBITS && !r.allocation;
-  if (!r.calib && (searches || r.quantizer == QUANTIZER_GPTQ || r.grid == GRID_FITTED))
+  bool reorders = r.reorder != SB_REORDER_NONE && !r.allocation;
+  if (!r.calib && (searches || reorders || r.quantizer == QUANTIZER_GPTQ || r.grid == GRID_FITTED))
     return sb_fail(SB_ERR_USAGE, CALIB_NEEDED);
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "quantize")};
   if (u.report) u.steps = json_array();

@@ -9,10 +9,15 @@
 static void print_manifest(const sb_inspect_request *request, const sb_manifest *m, FILE *out,
                            json_t *report) {
   char text[SB_TEXT_SIZE], source[SB_TEXT_SIZE];
-  size_t quantized = 0;
+  size_t quantized = 0, orders = 0;
+  const char *reorder = json_string_value(json_object_get(m->model, "reorder"));
   double source_bytes = 0.0;
   for (size_t i = 0; i < m->tensor_count; i++) {
     double elements = 1.0;
+    if (m->tensors[i].kind == SB_TENSOR_ORDER) {
+      orders++;
+      continue;
+    }
     for (size_t d = 0; d < m->tensors[i].rank; d++) elements *= (double)m->tensors[i].shape[d];
     source_bytes += elements * (double)sb_dtype_size(m->tensors[i].dtype);
     quantized += m->tensors[i].kind == SB_TENSOR_QUANTIZED;
@@ -23,7 +28,8 @@ static void print_manifest(const sb_inspect_request *request, const sb_manifest 
                m->effective_bits, m->code_bits);
   sb_table_row(out, "stored", "%s, from %s", sb_text_bytes(text, sizeof text, (double)m->stored_bytes),
                sb_text_bytes(source, sizeof source, source_bytes));
-  sb_table_row(out, "tensors", "%zu, of which %zu quantized", m->tensor_count, quantized);
+  sb_table_row(out, "tensors", "%zu, of which %zu quantized", m->tensor_count - orders, quantized);
+  if (reorder) sb_table_row(out, "channels", "%s, %zu orders stored", reorder, orders);
   sb_table_row(out, "blocks of", "%zu x %zu, %s", m->block_rows, m->block_cols,
                m->symmetric ? "symmetric" : "asymmetric");
   sb_table_row(out, "shards", "%zu", m->shard_count);
@@ -34,8 +40,10 @@ static void print_manifest(const sb_inspect_request *request, const sb_manifest 
   sb_report_real(report, "code_bits", m->code_bits);
   sb_report_count(report, "stored_bytes", m->stored_bytes);
   sb_report_real(report, "source_bytes", source_bytes);
-  sb_report_count(report, "tensors", m->tensor_count);
+  sb_report_count(report, "tensors", m->tensor_count - orders);
   sb_report_count(report, "quantized_tensors", quantized);
+  sb_report_text(report, "reorder", reorder ? reorder : "none");
+  sb_report_count(report, "orders", orders);
   sb_report_count(report, "block_rows", m->block_rows);
   sb_report_count(report, "block_cols", m->block_cols);
   sb_report_count(report, "shards", m->shard_count);

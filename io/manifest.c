@@ -13,7 +13,8 @@
 #include "io/json.h"
 
 static const char format_name[] = "shardbits";
-static const char *const kind_names[] = {[SB_TENSOR_RAW] = "raw", [SB_TENSOR_QUANTIZED] = "quantized"};
+static const char *const kind_names[] = {
+    [SB_TENSOR_RAW] = "raw", [SB_TENSOR_QUANTIZED] = "quantized", [SB_TENSOR_ORDER] = "order"};
 static const char *const symmetry_names[] = {"asymmetric", "symmetric"};
 
 size_t sb_manifest_frames(size_t rank, const size_t *shape, size_t block_rows) {
@@ -41,10 +42,29 @@ void sb_manifest_free(sb_manifest *m) {
 
 /* ---- what must hold, read or written ---- */
 
+/* `order` is 1 + the number of a tensor, or 0. */
+static sb_status check_reference(const char *path, const sb_manifest *m, const sb_manifest_tensor *t,
+                                 size_t order, size_t dimension) {
+  if (order == 0) return SB_OK;
+  if (order > m->tensor_count || m->tensors[order - 1].kind != SB_TENSOR_ORDER ||
+      m->tensors[order - 1].shape[0] != t->shape[dimension])
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: tensor '%s' has its %s in the order of tensor %zu, which is no order of %zu", path,
+                   t->name, dimension == 0 ? "rows" : "columns", order - 1, t->shape[dimension]);
+  return SB_OK;
+}
+
 static sb_status check_tensor(const char *path, const sb_manifest *m, const sb_manifest_tensor *t) {
   if (t->kind == SB_TENSOR_QUANTIZED && (t->rank != 2 || !sb_dtype_is_weight(t->dtype)))
     return sb_fail(SB_ERR_FORMAT, "%s: quantized tensor '%s' is not a matrix of F32, F16 or BF16", path,
                    t->name);
+  if (t->kind == SB_TENSOR_ORDER && t->rank != 1)
+    return sb_fail(SB_ERR_FORMAT, "%s: the order '%s' has %zu dimensions, not one", path, t->name, t->rank);
+  if (t->kind != SB_TENSOR_QUANTIZED && (t->row_order || t->col_order))
+    return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has an order, which only quantized ones have", path,
+                   t->name);
+  SB_TRY(check_reference(path, m, t, t->row_order, 0));
+  SB_TRY(check_reference(path, m, t, t->col_order, 1));
   size_t elements = sb_dtype_size(t->dtype);
   for (size_t d = 0; d < t->rank; d++)
     if (!sb_mul_size(elements, t->shape[d], &elements) || elements > INT64_MAX)
@@ -134,10 +154,10 @@ static sb_status get_hash(const char *path, const char *where, const json_t *obj
 }
 
 static sb_status get_choice(const char *path, const char *where, const json_t *object, const char *key,
-                            const char *const names[2], int *out) {
+                            const char *const *names, int count, int *out) {
   const char *text;
   SB_TRY(sb_json_get_string(path, where, object, key, &text));
-  for (*out = 0; *out < 2; *out += 1)
+  for (*out = 0; *out < count; *out += 1)
     if (strcmp(text, names[*out]) == 0) return SB_OK;
   return sb_fail(SB_ERR_FORMAT, "%s: %s \"%s\" is '%s'; it must be '%s' or '%s'", path, where, key, text,
                  names[0], names[1]);
@@ -148,6 +168,14 @@ static sb_status get_size(const char *path, const char *where, const json_t *obj
   uint64_t value;
   SB_TRY(sb_json_get_u64(path, where, object, key, INT64_MAX, &value));
   *out = (size_t)value;
+  return SB_OK;
+}
+
+static sb_status get_order(const char *path, const char *where, const json_t *object, const char *key,
+                           size_t *out) {
+  if (!json_object_get(object, key)) return SB_OK;
+  SB_TRY(get_size(path, where, object, key, out));
+  *out += 1;
   return SB_OK;
 }
 
@@ -172,8 +200,10 @@ static sb_status read_tensor(const char *path, size_t i, const json_t *object, s
       return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s': dimension %zu is not a whole number", path, t->name, d);
     t->shape[d] = (size_t)json_integer_value(extent);
   }
-  SB_TRY(get_choice(path, where, object, "kind", kind_names, &kind));
+  SB_TRY(get_choice(path, where, object, "kind", kind_names, 3, &kind));
   t->kind = (sb_tensor_kind)kind;
+  SB_TRY(get_order(path, where, object, "row_order", &t->row_order));
+  SB_TRY(get_order(path, where, object, "col_order", &t->col_order));
   return get_size(path, where, object, "frames", &t->frames);
 }
 
@@ -210,7 +240,7 @@ static sb_status read_root(const char *path, const json_t *root, sb_manifest *m)
   SB_TRY(sb_json_get_object(path, "", root, "blocks", &blocks));
   SB_TRY(get_size(path, "blocks", blocks, "rows", &m->block_rows));
   SB_TRY(get_size(path, "blocks", blocks, "cols", &m->block_cols));
-  SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, &symmetry));
+  SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, 2, &symmetry));
   m->symmetric = symmetry == 1;
   SB_TRY(sb_json_get_array(path, "", root, "tensors", &tensors));
   SB_TRY(sb_json_get_array(path, "", root, "shards", &shards));
@@ -253,13 +283,22 @@ static json_t *hash_text(uint64_t hash) {
 static json_t *tensor_json(const sb_manifest_tensor *t) {
   json_t *shape = json_array();
   for (size_t d = 0; d < t->rank; d++) json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
-  return json_pack("{s:s, s:s, s:o, s:s, s:I}", "name", t->name, "dtype", sb_dtype_name(t->dtype), "shape",
-                   shape, "kind", kind_names[t->kind], "frames", (json_int_t)t->frames);
+  json_t *out = json_pack("{s:s, s:s, s:o, s:s, s:I}", "name", t->name, "dtype", sb_dtype_name(t->dtype),
+                          "shape", shape, "kind", kind_names[t->kind], "frames", (json_int_t)t->frames);
+  if (out && t->row_order) json_object_set_new(out, "row_order", json_integer((json_int_t)t->row_order - 1));
+  if (out && t->col_order) json_object_set_new(out, "col_order", json_integer((json_int_t)t->col_order - 1));
+  return out;
 }
 
 static json_t *shard_json(const sb_manifest_shard *s) {
   return json_pack("{s:s, s:I, s:I, s:o}", "file", s->file, "bytes", (json_int_t)s->bytes, "frames",
                    (json_int_t)s->frames, "index_checksum", hash_text(s->index_checksum));
+}
+
+static int version_of(const sb_manifest *m) {
+  for (size_t i = 0; i < m->tensor_count; i++)
+    if (m->tensors[i].kind == SB_TENSOR_ORDER) return 2;
+  return 1;
 }
 
 sb_status sb_manifest_write(const char *folder, const sb_manifest *m) {
@@ -271,7 +310,7 @@ sb_status sb_manifest_write(const char *folder, const sb_manifest *m) {
   for (size_t i = 0; i < m->shard_count; i++) json_array_append_new(shards, shard_json(&m->shards[i]));
   json_t *root = json_pack(
       "{s:s, s:i, s:s, s:{s:I, s:I}, s:s, s:{s:f, s:f, s:I}, s:o, s:O, s:o, s:o}", "format", format_name,
-      "format_version", SB_FORMAT_VERSION, "program_version",
+      "format_version", version_of(m), "program_version",
       m->program_version ? m->program_version : SB_VERSION, "blocks", "rows", (json_int_t)m->block_rows,
       "cols", (json_int_t)m->block_cols, "symmetry", symmetry_names[m->symmetric], "totals", "effective_bits",
       m->effective_bits, "code_bits", m->code_bits, "stored_bytes", (json_int_t)m->stored_bytes,

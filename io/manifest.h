@@ -18,9 +18,11 @@
 
 #define SB_MANIFEST_NAME "manifest.json"
 
-enum { SB_FORMAT_VERSION = 1 };
+/* The newest that is read. A folder says 1 where it has no orders, which older programs can read. */
+enum { SB_FORMAT_VERSION = 2 };
 
-typedef enum sb_tensor_kind { SB_TENSOR_RAW, SB_TENSOR_QUANTIZED } sb_tensor_kind;
+/* An order is a vector: where the rows or columns of quantized tensors are. */
+typedef enum sb_tensor_kind { SB_TENSOR_RAW, SB_TENSOR_QUANTIZED, SB_TENSOR_ORDER } sb_tensor_kind;
 
 /* A tensor; its index in sb_manifest.tensors is the `tensor` key of its frames. */
 typedef struct sb_manifest_tensor {
@@ -30,6 +32,8 @@ typedef struct sb_manifest_tensor {
   size_t shape[SB_TENSOR_MAX_RANK]; /* elements */
   sb_tensor_kind kind;
   size_t frames; /* block rows, numbered from 0; see sb_manifest_frames */
+  size_t row_order,
+      col_order; /* of a quantized one: 1 + the tensor that holds its order; 0: rows or columns are in place */
 } sb_manifest_tensor;
 
 typedef struct sb_manifest_shard {

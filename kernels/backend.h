@@ -98,6 +98,11 @@ typedef struct sb_backend_ops {
   sb_status (*convert)(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
                        sb_dtype src_dtype, size_t count);
 
+  /* dst[i,j] = src[row_from[i], col_from[j]] for matrices [rows,cols] of f32, f16 or bf16; an index (u32, on the device, in
+   * range) that is NULL leaves its dimension as it is. */
+  sb_status (*gather_matrix)(sb_backend *, sb_stream, void *dst, const void *src, sb_dtype dtype, size_t rows,
+                             size_t cols, const uint32_t *row_from, const uint32_t *col_from);
+
   /* C[m,n] = alpha op(A) op(B) + beta C; op is transposition where asked: A is [m,k], or [k,m] when trans_a;
    * B is [k,n], or [n,k] when trans_b. lda, ldb, ldc are row lengths in memory. Accumulation in f32. */
   sb_status (*gemm)(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
@@ -174,6 +179,12 @@ typedef struct sb_backend_ops {
                            const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
                            const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
                            sb_symmetry, const uint8_t *const fits[3]);
+  /* What rounding does by channel, for choosing orders: rows[i] = sum over j of s(i, j), cols[j] = sum over i of s(i, j)
+   * (double), with s = (g d)^2, or |g d| where `absolute`, and d = Q_b(w) - w at b = bits[block]. One pass over g and w; g is
+   * f32[rows, cols] with row length ldg, fits as in quantize_blocks. */
+  sb_status (*channel_scores)(sb_backend *, sb_stream, double *rows, double *cols, const float *g, size_t ldg,
+                              const void *w, sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits,
+                              bool absolute, sb_symmetry, const uint8_t *fits);
   /* For every block k and every width b in min_bits .. max_bits: loss[k][b] = sum over the block's weights of
    * g^2 (Q_b(w) - w)^2; other widths are left alone. grids: as choose_grids left them for these weights and widths. */
   sb_status (*block_squares)(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g, size_t ldg,

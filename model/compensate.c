@@ -63,6 +63,7 @@ static sb_status create_packed(const sb_model *source, sb_model **out) {
   status = sb_arch_create(&m->config, &m->arch);
   if (status == SB_OK) status = sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types");
   if (status == SB_OK) memcpy(m->dtypes, source->dtypes, m->arch.count * sizeof *m->dtypes);
+  if (status == SB_OK) status = sb_orders_copy(&source->orders, &m->orders);
   SB_AGREE(world, status);
   SB_TRY(sb_model_lay_out(m, packed_bytes, source));
   memcpy(m->bits, source->bits, m->blocks);

@@ -22,6 +22,7 @@ typedef struct target {
 
 typedef struct job {
   sb_model *m;
+  bool as_source; /* every tensor in its own type, in place of dtype */
   sb_dtype dtype;
   sb_tensor_spec
       *specs;      /* [arch.count] in the order of the architecture, so those of a file are neighbours */
@@ -29,12 +30,17 @@ typedef struct job {
   size_t *first;   /* [files + 1] first tensor of each file */
   size_t files;
   sb_safetensors_writer **writers; /* [files] */
-  void *row;                       /* one block row in dtype */
+  void *row;                       /* one block row in the type it is written in */
+  void *placed;                    /* one row of it, its columns back in their places */
   float *wide;                     /* the same in float32 */
   size_t done, total;              /* units of this rank */
   void (*tick)(void *context, double done);
   void *context;
 } job;
+
+static sb_dtype type_of(const job *j, size_t tensor) {
+  return j->as_source ? j->m->dtypes[tensor] : j->dtype;
+}
 
 static const char *const metadata[] = {"format", "pt", NULL};
 
@@ -47,8 +53,8 @@ static sb_status deal(job *j, uint64_t file_bytes) {
   SB_TRY(sb_alloc(&j->first, arch->count + 1, sizeof *j->first, "tensors"));
   for (size_t i = 0; i < arch->count; i++) {
     const sb_model_tensor *t = &arch->tensors[i];
-    uint64_t size = (uint64_t)t->rows * t->cols * sb_dtype_size(j->dtype);
-    j->specs[i] = (sb_tensor_spec){.name = t->name, .dtype = j->dtype, .rank = t->rank};
+    uint64_t size = (uint64_t)t->rows * t->cols * sb_dtype_size(type_of(j, i));
+    j->specs[i] = (sb_tensor_spec){.name = t->name, .dtype = type_of(j, i), .rank = t->rank};
     j->specs[i].shape[0] = t->rank == 1 ? t->cols : t->rows;
     j->specs[i].shape[1] = t->rank == 1 ? 0 : t->cols;
     if (i == 0 || bytes + size > file_bytes) {
@@ -83,24 +89,53 @@ static sb_status open_files(job *j, const char *folder) {
   return SB_OK;
 }
 
+/* Row i of the block row at j->row, which is in its matrix's order of columns, in the file's. */
+static const void *row_in_place(const job *j, size_t i, size_t cols, const uint32_t *order) {
+  const size_t size = sb_dtype_size(j->dtype);
+  const char *from = (const char *)j->row + i * cols * size;
+  if (!order) return from;
+  if (size == 4)
+    for (size_t c = 0; c < cols; c++) ((uint32_t *)j->placed)[order[c]] = ((const uint32_t *)from)[c];
+  else
+    for (size_t c = 0; c < cols; c++) ((uint16_t *)j->placed)[order[c]] = ((const uint16_t *)from)[c];
+  return j->placed;
+}
+
+/* The rows of a matrix whose rows are in an order of their own, each to its place. */
+static sb_status write_ordered(job *j, const sb_place *place, size_t first, size_t rows) {
+  const target *to = &j->targets[place->tensor];
+  const size_t cols = j->m->arch.tensors[place->tensor].cols, bytes = cols * sb_dtype_size(j->dtype);
+  const uint32_t *row_order = sb_orders_rows(&j->m->orders, place->tensor),
+                 *col_order = sb_orders_cols(&j->m->orders, place->tensor);
+  for (size_t i = 0; i < rows; i++)
+    SB_TRY(sb_safetensors_writer_write(j->writers[to->file], to->index,
+                                       (uint64_t)row_order[first + i] * bytes, bytes,
+                                       row_in_place(j, i, cols, col_order)));
+  return SB_OK;
+}
+
 static sb_status write_unit(void *context, sb_model *m, const sb_place *place, size_t unit, void *data) {
   job *j = context;
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
   const target *to = &j->targets[place->tensor];
+  const sb_dtype type = type_of(j, place->tensor);
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
-  if (t->is_linear) {
+  if (t->is_linear && m->coding == SB_CODING_PACKED) {
     const sb_grid_shape *grid = &sb_model_matrix(m, t->layer, sb_linear_of_role(t->role))->grid;
-    sb_blockrow_decode(j->row, j->dtype, data, grid, unit, 0, sb_grid_block_cols(grid), m->blocking.symmetry);
-  } else if (m->dtypes[place->tensor] == j->dtype) {
-    memcpy(j->row, data, rows * t->cols * sb_dtype_size(j->dtype));
+    sb_blockrow_decode(j->row, type, data, grid, unit, 0, sb_grid_block_cols(grid), m->blocking.symmetry);
+  } else if (m->dtypes[place->tensor] == type) {
+    memcpy(j->row, data, rows * t->cols * sb_dtype_size(type));
   } else {
     sb_to_f32(j->wide, data, m->dtypes[place->tensor], rows * t->cols);
-    sb_from_f32(j->row, j->dtype, j->wide, rows * t->cols);
+    sb_from_f32(j->row, type, j->wide, rows * t->cols);
   }
-  size_t row_bytes = t->cols * sb_dtype_size(j->dtype);
-  SB_TRY(sb_safetensors_writer_write(j->writers[to->file], to->index, (uint64_t)first * row_bytes,
-                                     rows * row_bytes, j->row));
+  size_t row_bytes = t->cols * sb_dtype_size(type);
+  if (t->is_linear && m->orders.mode == SB_REORDER_INDEXED)
+    SB_TRY(write_ordered(j, place, first, rows));
+  else
+    SB_TRY(sb_safetensors_writer_write(j->writers[to->file], to->index, (uint64_t)first * row_bytes,
+                                       rows * row_bytes, j->row));
   j->done++;
   if (j->tick) j->tick(j->context, (double)j->done / (double)j->total);
   return SB_OK;
@@ -113,13 +148,15 @@ static sb_status count_unit(void *context, sb_model *m, const sb_place *place, s
 }
 
 static sb_status write_rows(job *j) {
-  size_t most = 0;
+  size_t most = 0, widest = 0;
   for (size_t i = 0; i < j->m->arch.count; i++) {
     const sb_model_tensor *t = &j->m->arch.tensors[i];
     size_t elements = sb_min_size(t->rows, j->m->blocking.rows) * t->cols;
     if (elements > most) most = elements;
+    widest = sb_max_size(widest, t->cols);
   }
-  SB_TRY(sb_alloc_raw(&j->row, most, sb_dtype_size(j->dtype), "block row"));
+  SB_TRY(sb_alloc_raw(&j->row, most, sizeof(float), "block row"));
+  SB_TRY(sb_alloc_raw(&j->placed, widest, sizeof(float), "row"));
   SB_TRY(sb_alloc_raw(&j->wide, most, sizeof *j->wide, "block row"));
   SB_TRY(sb_model_visit_owned(j->m, count_unit, j));
   SB_TRY(sb_model_visit_owned(j->m, write_unit, j));
@@ -180,7 +217,7 @@ static sb_status guard(const job *j, const char *folder) {
 
 static sb_status finish(const job *j, const char *source, sb_outdir *folder, const sb_export_stats *stats) {
   SB_TRY(sb_companions_copy(source, folder->partial));
-  SB_TRY(write_config(j, source, folder->partial));
+  if (!j->as_source) SB_TRY(write_config(j, source, folder->partial));
   SB_TRY(write_index(j, folder->partial, stats));
   return sb_outdir_commit(folder);
 }
@@ -199,30 +236,48 @@ static sb_status run(job *j, const char *source, sb_outdir *folder, sb_export_st
   return sb_world_agree(world, status);
 }
 
-sb_status sb_model_export(sb_model *m, const char *source, const char *out, sb_dtype dtype,
-                          uint64_t file_bytes, bool overwrite, void (*tick)(void *context, double done),
-                          void *context, sb_export_stats *stats) {
-  const sb_world *world = m->world;
-  job j = {.m = m, .dtype = dtype, .tick = tick, .context = context};
+static void release(job *j) {
+  for (size_t f = 0; j->writers && f < j->files; f++) sb_safetensors_writer_free(&j->writers[f]);
+  sb_free(&j->specs);
+  sb_free(&j->targets);
+  sb_free(&j->first);
+  sb_free(&j->writers);
+  sb_free(&j->row);
+  sb_free(&j->placed);
+  sb_free(&j->wide);
+}
+
+static sb_status export(job *j, const char *source, const char *out, uint64_t file_bytes, bool overwrite,
+                        sb_export_stats *stats) {
+  const sb_world *world = j->m->world;
   sb_outdir folder = {0};
-  sb_status status = sb_world_agree(world, deal(&j, file_bytes));
+  sb_status status = sb_world_agree(world, deal(j, file_bytes));
   if (status == SB_OK) {
-    *stats = (sb_export_stats){.files = j.files};
-    for (size_t i = 0; i < m->arch.count; i++)
-      stats->bytes += (uint64_t)m->arch.tensors[i].rows * m->arch.tensors[i].cols * sb_dtype_size(dtype);
+    *stats = (sb_export_stats){.files = j->files};
+    for (size_t i = 0; i < j->m->arch.count; i++)
+      stats->bytes +=
+          (uint64_t)j->m->arch.tensors[i].rows * j->m->arch.tensors[i].cols * sb_dtype_size(type_of(j, i));
     if (world->rank == 0) status = sb_outdir_begin(out, overwrite, &folder);
     status = sb_world_agree(world, status);
   }
   if (status == SB_OK) status = sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm);
-  if (status == SB_OK) status = run(&j, source, &folder, stats);
-  for (size_t f = 0; j.writers && f < j.files; f++) sb_safetensors_writer_free(&j.writers[f]);
+  if (status == SB_OK) status = run(j, source, &folder, stats);
+  release(j);
   sb_cleanup_now(); /* what is complete has another name by now */
   if (world->rank == 0) sb_outdir_abandon(&folder);
-  sb_free(&j.specs);
-  sb_free(&j.targets);
-  sb_free(&j.first);
-  sb_free(&j.writers);
-  sb_free(&j.row);
-  sb_free(&j.wide);
   return status;
+}
+
+sb_status sb_model_export(sb_model *m, const char *source, const char *out, sb_dtype dtype,
+                          uint64_t file_bytes, bool overwrite, void (*tick)(void *context, double done),
+                          void *context, sb_export_stats *stats) {
+  job j = {.m = m, .dtype = dtype, .tick = tick, .context = context};
+  return export(&j, source, out, file_bytes, overwrite, stats);
+}
+
+sb_status sb_model_export_source(sb_model *m, const char *source, const char *out, uint64_t file_bytes,
+                                 bool overwrite, void (*tick)(void *context, double done), void *context,
+                                 sb_export_stats *stats) {
+  job j = {.m = m, .as_source = true, .tick = tick, .context = context};
+  return export(&j, source, out, file_bytes, overwrite, stats);
 }

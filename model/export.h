@@ -1,5 +1,5 @@
-/* A loaded output folder as an ordinary Hugging Face folder again, its matrices dequantized: for tools that
- * know nothing of mixed bits. */
+/* A loaded output folder as an ordinary Hugging Face folder again, its matrices dequantized and their rows and columns in
+ * place: for tools that know nothing of mixed bits. Or a model with its channels in another order, as it is. */
 #ifndef SB_MODEL_EXPORT_H
 #define SB_MODEL_EXPORT_H
 
@@ -23,5 +23,11 @@ typedef struct sb_export_stats {
 sb_status sb_model_export(sb_model *model, const char *source, const char *out, sb_dtype dtype,
                           uint64_t file_bytes, bool overwrite, void (*tick)(void *context, double done),
                           void *context, sb_export_stats *stats);
+
+/* The same for a model of coding SB_CODING_SOURCE, not indexed, that was read from the Hugging Face folder `source`: all
+ * tensors as the store has them, in their own types, beside `source`'s configuration. */
+sb_status sb_model_export_source(sb_model *model, const char *source, const char *out, uint64_t file_bytes,
+                                 bool overwrite, void (*tick)(void *context, double done), void *context,
+                                 sb_export_stats *stats);
 
 #endif

@@ -33,27 +33,44 @@ struct sb_layer_work {
   /* backward */
   void *d_o, *dq, *dk, *dv, *dn, *d_act;
   float *g;
+  /* an input, and the gradient of an output, in a matrix's order of columns and of rows */
+  void *ordered_x, *ordered_dy;
 };
 
 /* The buffers as one table: where the pointer lives, how many elements a token, whether of activations or
  * f32. */
 typedef struct buffer {
   size_t place, per_token;
-  bool f32, backward;
+  bool f32, backward, ordered;
 } buffer;
 
-enum { BUFFERS = 18 };
+enum { BUFFERS = 20 };
 
 static void describe(const sb_config *c, buffer out[BUFFERS]) {
   size_t h = c->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, i = c->intermediate;
+  size_t widest = sb_max_size(sb_max_size(h, q), i);
 #define PLACE(field) offsetof(sb_layer_work, field)
   const buffer table[BUFFERS] = {
-      {PLACE(n1), h, false, false},   {PLACE(q), q, false, false},    {PLACE(k), kv, false, false},
-      {PLACE(v), kv, false, false},   {PLACE(o), q, false, false},    {PLACE(x1), h, false, false},
-      {PLACE(n2), h, false, false},   {PLACE(gate), i, false, false}, {PLACE(up), i, false, false},
-      {PLACE(rstd1), 1, true, false}, {PLACE(rstd2), 1, true, false}, {PLACE(lse), c->heads, true, false},
-      {PLACE(d_o), q, false, true},   {PLACE(dq), q, false, true},    {PLACE(dk), kv, false, true},
-      {PLACE(dv), kv, false, true},   {PLACE(dn), h, false, true},    {PLACE(d_act), i, false, true},
+      {PLACE(n1), h, .f32 = false},
+      {PLACE(q), q, .f32 = false},
+      {PLACE(k), kv, .f32 = false},
+      {PLACE(v), kv, .f32 = false},
+      {PLACE(o), q, .f32 = false},
+      {PLACE(x1), h, .f32 = false},
+      {PLACE(n2), h, .f32 = false},
+      {PLACE(gate), i, .f32 = false},
+      {PLACE(up), i, .f32 = false},
+      {PLACE(rstd1), 1, .f32 = true},
+      {PLACE(rstd2), 1, .f32 = true},
+      {PLACE(lse), c->heads, .f32 = true},
+      {PLACE(d_o), q, .backward = true},
+      {PLACE(dq), q, .backward = true},
+      {PLACE(dk), kv, .backward = true},
+      {PLACE(dv), kv, .backward = true},
+      {PLACE(dn), h, .backward = true},
+      {PLACE(d_act), i, .backward = true},
+      {PLACE(ordered_x), widest, .ordered = true},
+      {PLACE(ordered_dy), widest, .backward = true, .ordered = true},
   };
 #undef PLACE
   for (size_t b = 0; b < BUFFERS; b++) out[b] = table[b];
@@ -69,25 +86,30 @@ static size_t largest_matrix(const sb_config *config) {
   return largest;
 }
 
-size_t sb_layer_work_bytes(const sb_backend *backend, const sb_config *config, size_t T, bool with_backward) {
+static bool wanted(const buffer *b, bool with_backward, bool ordered) {
+  return (with_backward || !b->backward) && (ordered || !b->ordered);
+}
+
+size_t sb_layer_work_bytes(const sb_backend *backend, const sb_config *config, size_t T, bool with_backward,
+                           bool ordered) {
   buffer table[BUFFERS];
   size_t bytes = with_backward ? largest_matrix(config) * sizeof(float) : 0;
   describe(config, table);
   for (size_t b = 0; b < BUFFERS; b++)
-    if (with_backward || !table[b].backward)
+    if (wanted(&table[b], with_backward, ordered))
       bytes += T * table[b].per_token * (table[b].f32 ? sizeof(float) : sb_dtype_size(backend->act));
   return bytes;
 }
 
 sb_status sb_layer_work_create(sb_backend *backend, const sb_config *config, size_t T, bool with_backward,
-                               sb_layer_work **out) {
+                               bool ordered, sb_layer_work **out) {
   sb_status status = SB_OK;
   buffer table[BUFFERS];
   SB_TRY(sb_alloc(out, 1, sizeof **out, "layer scratch"));
   (*out)->backend = backend;
   describe(config, table);
   for (size_t b = 0; b < BUFFERS; b++) {
-    if (table[b].backward && !with_backward) continue;
+    if (!wanted(&table[b], with_backward, ordered)) continue;
     size_t bytes = T * table[b].per_token * (table[b].f32 ? sizeof(float) : sb_dtype_size(backend->act));
     SB_GO(backend->op->alloc(backend, bytes, "activations of one layer",
                              (void **)((char *)*out + table[b].place)));
@@ -119,12 +141,25 @@ typedef struct scope {
   const sb_layer_weights *w;
   const float *cos_sin;
   size_t T;
+  sb_layer_work *k;
   sb_input_hook hook; /* may be NULL */
   void *context;
 } scope;
 
+/* *x [T, n] with its columns in `order`, in `room`; or as it is. */
+static sb_status put_in_order(const scope *z, const void **x, void *room, size_t n, const uint32_t *order) {
+  if (!order) return SB_OK;
+  SB_TRY(z->b->op->gather_matrix(z->b, z->s, room, *x, z->b->act, z->T, n, NULL, order));
+  *x = room;
+  return SB_OK;
+}
+
 static sb_status observe(const scope *z, sb_linear first, const void *x) {
-  return z->hook ? z->hook(z->context, z->s, first, x) : SB_OK;
+  size_t rows, cols;
+  if (!z->hook) return SB_OK;
+  sb_linear_shape(z->c, first, &rows, &cols);
+  SB_TRY(put_in_order(z, &x, z->k->ordered_x, cols, z->w->col_order[first]));
+  return z->hook(z->context, z->s, first, x);
 }
 
 /* y[T, rows] = x[T, cols] W' (+ y where `add`) */
@@ -143,13 +178,17 @@ static sb_status apply_back(const scope *z, sb_linear which, void *dx, const voi
                         z->w->linear[which], z->b->weight, cols, add ? 1.0f : 0.0f, dx, z->b->act, cols);
 }
 
-/* Hands over dy and x, and g[rows, cols] = dy' x. */
+/* Hands over dy and x, and g[rows, cols] = dy' x, all in the matrix's orders: to arrange the factors is less work than to
+ * arrange g. */
 static sb_status gradient(const scope *z, sb_linear which, float *g, const void *dy, const void *x,
                           const sb_layer_hooks *hooks) {
   size_t rows, cols;
-  if (hooks && hooks->factors) SB_TRY(hooks->factors(hooks->context, z->s, which, x, dy));
-  if (!hooks || !hooks->gradient) return SB_OK;
+  if (!hooks) return SB_OK;
   sb_linear_shape(z->c, which, &rows, &cols);
+  SB_TRY(put_in_order(z, &dy, z->k->ordered_dy, rows, z->w->row_order[which]));
+  SB_TRY(put_in_order(z, &x, z->k->ordered_x, cols, z->w->col_order[which]));
+  if (hooks->factors) SB_TRY(hooks->factors(hooks->context, z->s, which, x, dy));
+  if (!hooks->gradient) return SB_OK;
   SB_TRY(z->b->op->gemm(z->b, z->s, true, false, rows, cols, z->T, 1.0f, dy, z->b->act, rows, x, z->b->act,
                         cols, 0.0f, g, SB_F32, cols));
   return hooks->gradient(hooks->context, z->s, which, g);
@@ -181,7 +220,7 @@ sb_status sb_layer_forward_observed(sb_backend *backend, sb_stream stream, const
                                     const sb_layer_weights *weights, const float *cos_sin,
                                     sb_layer_work *work, void *y, const void *x, size_t T, sb_input_hook hook,
                                     void *context) {
-  const scope z = {backend, stream, config, weights, cos_sin, T, hook, context};
+  const scope z = {backend, stream, config, weights, cos_sin, T, work, hook, context};
   SB_TRY(forward_to_gate(&z, work, x));
   SB_TRY(backend->op->swiglu(backend, stream, work->gate, work->gate, work->up, T * config->intermediate));
   SB_TRY(backend->op->copy(backend, stream, y, work->x1, T * config->hidden * sb_dtype_size(backend->act)));
@@ -198,7 +237,7 @@ sb_status sb_layer_forward(sb_backend *backend, sb_stream stream, const sb_confi
 sb_status sb_layer_backward(sb_backend *backend, sb_stream stream, const sb_config *config,
                             const sb_layer_weights *weights, const float *cos_sin, sb_layer_work *work,
                             void *dy, const void *x, size_t T, const sb_layer_hooks *hooks) {
-  const scope z = {backend, stream, config, weights, cos_sin, T, NULL, NULL};
+  const scope z = {backend, stream, config, weights, cos_sin, T, work, NULL, NULL};
   const sb_backend_ops *op = backend->op;
   sb_layer_work *k = work;
   size_t h = config->hidden, d = config->head_dim;

@@ -34,20 +34,24 @@ typedef struct sb_layer_weights {
   const void *linear[SB_LINEARS]; /* [rows, cols], type backend->weight */
   const float *attention_norm;    /* [hidden] */
   const float *mlp_norm;          /* [hidden] */
+  /* The order in which hooks get to see a matrix's rows and columns: position i is row row_order[i]. NULL: as they are. What
+   * shares an input has one order of columns. */
+  const uint32_t *row_order[SB_LINEARS], *col_order[SB_LINEARS];
 } sb_layer_weights;
 
 /* Scratch of one sequence through one layer; memory linear in T. */
 typedef struct sb_layer_work sb_layer_work;
 
-/* `with_backward` adds the buffers of the backward pass, among them one gradient of the largest matrix (f32).
- */
+/* `with_backward` adds the buffers of the backward pass, among them one gradient of the largest matrix (f32); `ordered` those
+ * that weights with orders need. */
 sb_status sb_layer_work_create(sb_backend *backend, const sb_config *config, size_t T, bool with_backward,
-                               sb_layer_work **out);
+                               bool ordered, sb_layer_work **out);
 void sb_layer_work_free(sb_layer_work **work);
 /* Device bytes that sb_layer_work_create would take. */
-size_t sb_layer_work_bytes(const sb_backend *backend, const sb_config *config, size_t T, bool with_backward);
+size_t sb_layer_work_bytes(const sb_backend *backend, const sb_config *config, size_t T, bool with_backward,
+                           bool ordered);
 
-/* Called with the input x [T, cols] of type `act` of the matrices that share it, before they are applied: `first` is
+/* Called with the input x [T, cols] of type `act` of the matrices that share it, in their order of columns, before they are applied: `first` is
  * SB_LINEAR_Q (for Q, K, V), SB_LINEAR_O, SB_LINEAR_GATE (for gate, up) or SB_LINEAR_DOWN. Queue on `stream` what reads x. */
 typedef sb_status (*sb_input_hook)(void *context, sb_stream stream, sb_linear first, const void *x);
 
@@ -61,7 +65,8 @@ sb_status sb_layer_forward_observed(sb_backend *backend, sb_stream stream, const
                                     sb_layer_work *work, void *y, const void *x, size_t T, sb_input_hook hook,
                                     void *context);
 
-/* What the backward pass tells about the matrices, in the order down, gate, up, o, q, k, v. A hook may be NULL. */
+/* What the backward pass tells about the matrices, in the order down, gate, up, o, q, k, v; rows and columns are in
+ * the matrix's orders. A hook may be NULL. */
 typedef struct sb_layer_hooks {
   void *context;
   /* The two factors of a matrix' gradient, before it is made: its input x [T, cols] and dy = dL/d(x W') [T, rows], of type

@@ -157,6 +157,7 @@ void sb_model_free(sb_model **model) {
   if (!m) return;
   sb_store_free(&m->store);
   sb_arch_free(&m->arch);
+  sb_orders_free(&m->orders);
   sb_free(&m->dtypes);
   sb_free(&m->places);
   sb_free(&m->group_place);

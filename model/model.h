@@ -22,6 +22,7 @@
 #include "model/arch.h"
 #include "model/config.h"
 #include "model/layer.h"
+#include "model/orders.h"
 #include "mpi/store.h"
 #include "mpi/world.h"
 
@@ -59,6 +60,7 @@ typedef struct sb_model {
   sb_blocking blocking;
   sb_coding coding;
   sb_store *store;
+  sb_orders orders; /* by which the store's rows and columns are arranged; owned */
 
   sb_place *places;
   size_t place_count;
@@ -80,6 +82,10 @@ typedef struct sb_model {
  * `check_finite`, every weight is looked at, and NaN or infinity refused by tensor and index. Collective. */
 sb_status sb_model_load(const sb_world *world, const char *folder, sb_blocking blocking, bool check_finite,
                         sb_model **out);
+/* The same with rows and columns of all tensors in `orders`, which fit the folder's architecture and are copied: a row is
+ * read from where the file has it, so that every rank still reads its own rows and nothing is sent. Collective. */
+sb_status sb_model_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
+                                bool check_finite, const sb_orders *orders, sb_model **out);
 /* Collective. */
 void sb_model_free(sb_model **model);
 

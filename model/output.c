@@ -12,6 +12,7 @@
 #include "io/shards.h"
 #include "kernels/blockrow.h"
 #include "model/companions.h"
+#include "model/stored_orders.h"
 #include "mpi/cleanup.h"
 #include "mpi/large.h"
 
@@ -32,6 +33,8 @@ void sb_output_figures(const sb_model *m, sb_output_stats *out) {
     }
     out->quantized_weights += (uint64_t)grid->rows * grid->cols;
   }
+  out->quantized_bits +=
+      8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
   for (size_t p = 0; p < m->place_count; p++)
     if (sb_linear_of_role(m->arch.tensors[m->places[p].tensor].role) == SB_LINEARS)
       out->other_bytes += (uint64_t)m->places[p].rows * sb_model_row_bytes(m, m->places[p].tensor);
@@ -119,6 +122,7 @@ static sb_status write_shard(sb_model *m, const char *path, int level, sb_shard_
   SB_GO(sb_shard_writer_create(path, level, &s.writer));
   SB_GO(sb_model_visit_owned(m, add_unit, &s));
   SB_GO(flush(&s));
+  SB_GO(sb_stored_orders_write(m, s.writer));
   SB_GO(sb_shard_writer_finish(s.writer, stats));
 done:
   sb_shard_writer_free(&s.writer);
@@ -151,7 +155,7 @@ static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
     out->kind = t->is_linear ? SB_TENSOR_QUANTIZED : SB_TENSOR_RAW;
     out->frames = sb_manifest_frames(t->rank, out->shape, m->blocking.rows);
   }
-  return SB_OK;
+  return sb_stored_orders_describe(m, manifest);
 }
 
 static sb_status read_config(const char *source, json_t **out) {
@@ -184,9 +188,11 @@ static sb_status write_manifest(const sb_model *m, const char *source, const cha
   sb_manifest manifest = {0};
   json_t *config = NULL;
   int ranks = m->world->size;
-  SB_GO(sb_manifest_allocate(&manifest, m->arch.count, (size_t)ranks));
+  SB_GO(sb_manifest_allocate(&manifest, m->arch.count + sb_stored_orders_count(m), (size_t)ranks));
   SB_GO(read_config(source, &config));
   manifest.model = json_pack("{s:o}", "config", config);
+  if (m->orders.mode != SB_REORDER_NONE)
+    json_object_set_new(manifest.model, "reorder", json_string(sb_reorder_names[m->orders.mode]));
   manifest.block_rows = m->blocking.rows;
   manifest.block_cols = m->blocking.cols;
   manifest.symmetric = m->blocking.symmetry == SB_SYMMETRIC;

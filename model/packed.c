@@ -8,6 +8,7 @@
 #include "io/shardset.h"
 #include "kernels/blockrow.h"
 #include "model/output.h"
+#include "model/stored_orders.h"
 
 typedef struct folder {
   const char *path;
@@ -30,7 +31,7 @@ static uint32_t frame_row(const sb_model *m, const sb_place *place, size_t unit)
 /* The manifest's tensors against the ones its config asks for. */
 static sb_status check_tensors(sb_model *m, const folder *f) {
   const sb_manifest *manifest = sb_shardset_manifest(f->shards);
-  if (manifest->tensor_count != m->arch.count)
+  if (manifest->tensor_count < m->arch.count)
     return sb_fail(SB_ERR_FORMAT, "%s/%s: %zu tensors, its config asks for %zu", f->path, SB_MANIFEST_NAME,
                    manifest->tensor_count, m->arch.count);
   SB_TRY(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
@@ -47,7 +48,7 @@ static sb_status check_tensors(sb_model *m, const folder *f) {
                      f->path, SB_MANIFEST_NAME, i, u->name, t->name, t->rows, t->cols);
     m->dtypes[i] = u->dtype;
   }
-  return SB_OK;
+  return sb_stored_orders_check(m, manifest, f->path);
 }
 
 /* Every frame (the set has them all) is of a size that it can have. */
@@ -119,6 +120,9 @@ sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out
     status = sb_world_agree(world, sb_alloc(&f.bits, sb_model_owned_count(m), 1, "bit map"));
   if (status == SB_OK) status = sb_world_agree(world, sb_model_visit_owned(m, read_unit, &f));
   if (status == SB_OK) status = sb_model_set_bits(m, f.bits);
+  if (status == SB_OK)
+    status = sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(m, f.shards) : SB_OK);
+  if (status == SB_OK) status = sb_stored_orders_share(m);
   sb_shardset_close(&f.shards);
   sb_free(&f.bits);
   if (status != SB_OK) sb_model_free(out);
@@ -158,6 +162,8 @@ sb_status sb_output_verify(const sb_world *world, const char *path, void (*tick)
   check c = {.tick = tick, .context = context};
   sb_status status = sb_world_agree(world, open_folder(&m, &f));
   if (status == SB_OK) status = sb_world_agree(world, verify_shards(world, f.shards, &c));
+  if (status == SB_OK)
+    status = sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(&m, f.shards) : SB_OK);
   if (status == SB_OK) {
     const sb_manifest *manifest = sb_shardset_manifest(f.shards);
     *stats = (sb_output_stats){.effective_bits = manifest->effective_bits,
@@ -168,6 +174,7 @@ sb_status sb_output_verify(const sb_world *world, const char *path, void (*tick)
   }
   sb_shardset_close(&f.shards);
   sb_arch_free(&m.arch);
+  sb_orders_free(&m.orders);
   sb_free(&m.dtypes);
   return status;
 }

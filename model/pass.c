@@ -60,7 +60,8 @@ static sb_status allocate(sb_pass *p) {
   SB_GO(sb_alloc(&p->host_rows, 3 * rows, sizeof(float), "losses"));
   SB_GO(sb_alloc(&p->host_ids, 2 * rows, sizeof(uint32_t), "token ids"));
   SB_GO(sb_alloc(&p->sequence_loss, p->local + 1, sizeof(double), "losses"));
-  SB_GO(sb_layer_work_create(b, c, p->T, p->setup.gradients, &p->work));
+  SB_GO(sb_layer_work_create(b, c, p->T, p->setup.gradients, p->model->orders.mode == SB_REORDER_INDEXED,
+                             &p->work));
   SB_GO(sb_prepared_create(p->model, b, &p->prepared));
 done:
   return status;

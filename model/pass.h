@@ -53,8 +53,8 @@ typedef struct sb_pass_hooks {
   void *context;
   /* A layer is ready: its weights are prepared. Local. */
   sb_status (*begin_layer)(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared);
-  /* The gradient of the mean loss of ONE sequence, f32 [rows, cols] on the device. May be NULL: gradients are then not made,
-   * which saves a quarter of the pass. Local. */
+  /* The gradient of the mean loss of ONE sequence, f32 [rows, cols] on the device, rows and columns as the store has them (so
+   * have `factors` and observers). May be NULL: gradients are then not made, which saves a quarter of the pass. Local. */
   sb_status (*matrix)(void *context, sb_stream stream, size_t layer, sb_linear which, const float *g);
   /* All matrices of the layer have been seen for this sequence. Local. */
   sb_status (*end_sequence)(void *context, sb_stream stream, size_t layer);

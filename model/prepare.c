@@ -2,11 +2,17 @@
 
 #include "base/memory.h"
 
+/* Indices of a matrix of an ordered model: where the row or column of each place is in the store, and the reverse. */
+enum { ROW_PLACE, COL_PLACE, ROW_ORDER, COL_ORDER, INDICES };
+
 struct sb_prepared {
   const sb_model *model;
   sb_backend *backend;
   void *linear[SB_LINEARS]; /* own buffers */
   void *source[SB_LINEARS]; /* own copies of the source rows; NULL on a unified backend */
+  void *ordered; /* a matrix before its rows and columns go to their places; NULL where they are there */
+  uint32_t *index[SB_LINEARS][INDICES];
+  uint32_t *host_index; /* [largest dimension] */
   float *norms[2];
   void *raw_norm; /* a norm in the source's type, on its way */
   const void *source_now[SB_LINEARS];
@@ -32,18 +38,47 @@ static size_t largest_source(const sb_model *m, int which) {
   return largest;
 }
 
+static bool is_ordered(const sb_model *m) {
+  return m->orders.mode == SB_REORDER_INDEXED;
+}
+
+static size_t largest_weight(const sb_model *m, const sb_backend *b) {
+  size_t largest = 0;
+  for (int which = 0; which < SB_LINEARS; which++)
+    largest = sb_max_size(largest, weight_bytes(b, sb_model_matrix(m, 0, (sb_linear)which)));
+  return largest;
+}
+
 static size_t group_count(const sb_matrix *matrix) {
   return matrix->grid.rows * sb_grid_block_cols(&matrix->grid);
 }
 
 size_t sb_prepared_bytes(const sb_model *m, const sb_backend *b) {
-  size_t bytes = 3 * m->config.hidden * sizeof(float);
+  size_t bytes = 3 * m->config.hidden * sizeof(float) + (is_ordered(m) ? largest_weight(m, b) : 0);
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(m, 0, (sb_linear)which);
     bytes += weight_bytes(b, matrix) + group_count(matrix);
+    if (is_ordered(m)) bytes += 2 * (matrix->grid.rows + matrix->grid.cols) * sizeof(uint32_t);
     if (!b->unified) bytes += largest_source(m, which) + matrix->grid.cols * sizeof(float);
   }
   return bytes;
+}
+
+static sb_status create_indices(sb_prepared *p) {
+  const sb_model *m = p->model;
+  sb_backend *b = p->backend;
+  size_t most = 0;
+  SB_TRY(b->op->alloc(b, largest_weight(m, b), "a matrix out of order", &p->ordered));
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)which)->grid;
+    most = sb_max_size(most, sb_max_size(grid->rows, grid->cols));
+    for (int i = 0; i < INDICES; i++)
+      SB_TRY(b->op->alloc(b, (i == ROW_PLACE || i == ROW_ORDER ? grid->rows : grid->cols) * sizeof(uint32_t),
+                          "order of a matrix", (void **)&p->index[which][i]));
+    p->weights.row_order[which] = p->index[which][ROW_ORDER];
+    p->weights.col_order[which] = p->index[which][COL_ORDER];
+  }
+  return sb_alloc(&p->host_index, most, sizeof *p->host_index, "order of a matrix");
 }
 
 sb_status sb_prepared_create(const sb_model *model, sb_backend *b, sb_prepared **out) {
@@ -62,6 +97,7 @@ sb_status sb_prepared_create(const sb_model *model, sb_backend *b, sb_prepared *
     SB_GO(b->op->alloc(b, matrix->grid.cols * sizeof(float), "importance of input channels",
                        (void **)&p->importance[which]));
   }
+  if (is_ordered(model)) SB_GO(create_indices(p));
   for (int i = 0; i < 2; i++)
     SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer", (void **)&p->norms[i]));
   SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer", &p->raw_norm));
@@ -78,7 +114,10 @@ void sb_prepared_free(sb_prepared **prepared) {
     p->backend->op->free(p->backend, p->source[which]);
     p->backend->op->free(p->backend, p->importance[which]);
     p->backend->op->free(p->backend, p->fits[which]);
+    for (int i = 0; i < INDICES; i++) p->backend->op->free(p->backend, p->index[which][i]);
   }
+  p->backend->op->free(p->backend, p->ordered);
+  sb_free(&p->host_index);
   p->backend->op->free(p->backend, p->norms[0]);
   p->backend->op->free(p->backend, p->norms[1]);
   p->backend->op->free(p->backend, p->raw_norm);
@@ -95,6 +134,34 @@ static sb_status prepare_norm(sb_prepared *p, sb_stream stream, const sb_place *
   const sb_model *m = p->model;
   SB_TRY(b->op->upload(b, stream, p->raw_norm, rows, sb_model_row_bytes(m, place->tensor)));
   return b->op->convert(b, stream, out, SB_F32, p->raw_norm, m->dtypes[place->tensor], m->config.hidden);
+}
+
+/* One direction of a matrix: its order, and where each row or column is to be found in the store. */
+static sb_status upload_order(sb_prepared *p, sb_stream stream, const uint32_t *from, size_t n,
+                              uint32_t *order, uint32_t *place) {
+  sb_backend *b = p->backend;
+  sb_orders_invert(p->host_index, from, n);
+  SB_TRY(b->op->upload(b, stream, order, from, n * sizeof *from));
+  SB_TRY(b->op->upload(b, stream, place, p->host_index, n * sizeof *from));
+  return b->op->sync(b, stream); /* host_index is used again */
+}
+
+static sb_status upload_orders(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix) {
+  const sb_orders *o = &p->model->orders;
+  uint32_t *const *index = p->index[which];
+  SB_TRY(upload_order(p, stream, sb_orders_rows(o, matrix->tensor), matrix->grid.rows, index[ROW_ORDER],
+                      index[ROW_PLACE]));
+  return upload_order(p, stream, sb_orders_cols(o, matrix->tensor), matrix->grid.cols, index[COL_ORDER],
+                      index[COL_PLACE]);
+}
+
+/* The weights of a matrix from `ordered`, as the store has it. */
+static sb_status put_in_place(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
+                              const void *ordered) {
+  sb_backend *b = p->backend;
+  SB_TRY(upload_orders(p, stream, which, matrix));
+  return b->op->gather_matrix(b, stream, p->linear[which], ordered, b->weight, matrix->grid.rows,
+                              matrix->grid.cols, p->index[which][ROW_PLACE], p->index[which][COL_PLACE]);
 }
 
 static bool untouched(const sb_model *m, const sb_matrix *matrix) {
@@ -133,17 +200,21 @@ static sb_status prepare_source(sb_prepared *p, sb_stream stream, size_t layer, 
   p->source_now[which] = source;
   p->weights.linear[which] = p->linear[which];
   p->importance_now[which] = NULL;
-  if (untouched(m, matrix)) {
-    if (dtype != b->weight)
-      return b->op->convert(b, stream, p->linear[which], b->weight, source, dtype,
-                            matrix->grid.rows * matrix->grid.cols);
-    p->weights.linear[which] = source;
-    return SB_OK;
+  void *out = is_ordered(m) ? p->ordered : p->linear[which];
+  const void *rounded = out;
+  if (!untouched(m, matrix)) {
+    SB_TRY(prepare_fits(p, stream, layer, which, matrix));
+    SB_TRY(b->op->quantize_blocks(b, stream, out, b->weight, source, dtype, &matrix->grid,
+                                  m->bits + matrix->first_block, m->blocking.symmetry,
+                                  sb_prepared_fits(p, which)));
+  } else if (dtype != b->weight) {
+    SB_TRY(b->op->convert(b, stream, out, b->weight, source, dtype, matrix->grid.rows * matrix->grid.cols));
+  } else {
+    rounded = source;
   }
-  SB_TRY(prepare_fits(p, stream, layer, which, matrix));
-  return b->op->quantize_blocks(b, stream, p->linear[which], b->weight, source, dtype, &matrix->grid,
-                                m->bits + matrix->first_block, m->blocking.symmetry,
-                                sb_prepared_fits(p, which));
+  if (is_ordered(m)) return put_in_place(p, stream, which, matrix, rounded);
+  p->weights.linear[which] = rounded;
+  return SB_OK;
 }
 
 static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
@@ -156,9 +227,11 @@ static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear whic
     offsets[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
   p->source_now[which] = NULL;
   p->weights.linear[which] = p->linear[which];
-  sb_status status = b->op->unpack_blocks(b, stream, p->linear[which], b->weight, rows, offsets,
-                                          &matrix->grid, m->bits + matrix->first_block, m->blocking.symmetry);
+  void *out = is_ordered(m) ? p->ordered : p->linear[which];
+  sb_status status = b->op->unpack_blocks(b, stream, out, b->weight, rows, offsets, &matrix->grid,
+                                          m->bits + matrix->first_block, m->blocking.symmetry);
   sb_free(&offsets);
+  if (status == SB_OK && is_ordered(m)) status = put_in_place(p, stream, which, matrix, out);
   return status;
 }
 

@@ -16,12 +16,12 @@ void sb_prepared_free(sb_prepared **prepared);
 size_t sb_prepared_bytes(const sb_model *model, const sb_backend *backend);
 
 /* Fills the buffers with decoder layer `layer` as it stands: source rows, rounded where the model's bit map
- * says so, or decoded packed rows. `image` is the acquired group; on a unified backend the result may point
+ * says so, or decoded packed rows; of an indexed model (model/orders.h), brought back to their places after that. `image` is the acquired group; on a unified backend the result may point
  * into it, so it stays acquired until the last operation that reads the weights is queued. */
 sb_status sb_prepare_layer(sb_prepared *prepared, sb_stream stream, size_t layer, const void *image);
 const sb_layer_weights *sb_prepared_weights(const sb_prepared *prepared);
-/* The source rows of a matrix of the prepared layer, on the device, in the source's type; NULL for packed
- * models. */
+/* The source rows of a matrix of the prepared layer, as the store has them (an indexed model's are in their order), on the
+ * device, in the source's type; NULL for packed models. */
 const void *sb_prepared_source(const sb_prepared *prepared, sb_linear which);
 
 /* Where the model's grids are fitted: the importance of the matrix' input channels, f32 [cols], and the fits at its bits

@@ -3,12 +3,14 @@
 #define SB_MODEL_UNIFORM_BITS_H
 
 #include "kernels/backend.h"
-#include "model/arch.h"
+#include "model/model.h"
 
 /* The bits of everything a reader needs to rebuild the matrices of the decoder layers, packed as
  * kernels/blockrow.h has it (codes, scales, zero points, bit maps, padding), over their number of weights.
  * O(blocks of a layer). */
 double sb_uniform_effective_bits(const sb_arch *arch, size_t block_rows, size_t block_cols, unsigned bits,
                                  sb_symmetry symmetry);
+/* The same for a model, with the orders it stores where its channels have some (model/orders.h). */
+double sb_model_uniform_bits(const sb_model *model, unsigned bits);
 
 #endif

@@ -55,6 +55,10 @@ sb_status sb_cpu_sync(sb_backend *, sb_stream);
 sb_status sb_cpu_convert(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
                          sb_dtype src_dtype, size_t count);
 
+/* ---- cpu_gather.c ---- */
+sb_status sb_cpu_gather_matrix(sb_backend *, sb_stream, void *dst, const void *src, sb_dtype dtype,
+                               size_t rows, size_t cols, const uint32_t *row_from, const uint32_t *col_from);
+
 /* ---- cpu_gemm.c ---- */
 sb_status sb_cpu_gemm(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
                       float alpha, const void *a, sb_dtype a_dtype, size_t lda, const void *b,
@@ -96,7 +100,7 @@ sb_status sb_cpu_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x
 sb_status sb_cpu_add_squares(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens,
                              size_t cols, int exponent);
 
-/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_squares.c, cpu_curvature.c, cpu_unpack.c ---- */
+/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_channels.c, cpu_squares.c, cpu_curvature.c, cpu_unpack.c ---- */
 sb_status sb_cpu_fit_blocks(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
                             const float *importance, const sb_grid_shape *, const uint8_t *bits, int shift,
                             sb_symmetry);
@@ -107,6 +111,9 @@ sb_status sb_cpu_block_moves(sb_backend *, sb_stream, double *raise, double *cut
                              const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
                              const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
                              sb_symmetry, const uint8_t *const fits[3]);
+sb_status sb_cpu_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
+                                size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
+                                const uint8_t *bits, bool absolute, sb_symmetry, const uint8_t *fits);
 sb_status sb_cpu_choose_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
                               const sb_grid_shape *, unsigned min_bits, unsigned max_bits, sb_symmetry);
 sb_status sb_cpu_block_squares(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g, size_t ldg,

@@ -122,7 +122,7 @@ static void bad_manifests(void **state) {
     sb_status status;
     const char *says, *also;
   } edits[] = {
-      {"\"format_version\": 1", "\"format_version\": 2", SB_ERR_UNSUPPORTED, "version 2", "update shardbits"},
+      {"\"format_version\": 1", "\"format_version\": 3", SB_ERR_UNSUPPORTED, "version 3", "update shardbits"},
       {"\"format\": \"shardbits\"", "\"format\": \"other\"", SB_ERR_FORMAT, "'other'", "shardbits"},
       {"\"rows\": 4", "\"rows\": 0", SB_ERR_FORMAT, "block size", "0"},
       {"\"rows\": 4", "\"rows\": 5", SB_ERR_FORMAT, "'q.weight'", "3 frames"},

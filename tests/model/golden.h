@@ -40,10 +40,11 @@ static inline const sb_world *golden_alone(void) {
 }
 
 typedef struct golden_setup {
-  const char *name;      /* or the path of a folder like those */
-  const char *output;    /* an output folder made from it, to be loaded in its place; or NULL */
-  const sb_world *world; /* NULL: of all ranks */
-  size_t sequences;      /* of the two; 0 is both */
+  const char *name;        /* or the path of a folder like those */
+  const char *output;      /* an output folder made from it, to be loaded in its place; or NULL */
+  const sb_orders *orders; /* of rows and columns; or NULL */
+  const sb_world *world;   /* NULL: of all ranks */
+  size_t sequences;        /* of the two; 0 is both */
   bool gradients;
   int threads;
   sb_compute compute;
@@ -67,8 +68,9 @@ static inline void golden_open(golden *g, const golden_setup *setup) {
     snprintf(g->folder, sizeof g->folder, "%s/tests/golden/%s", SB_SOURCE_DIR, setup->name);
   golden_path(g, "tokens.bin", path);
   EXPECT_OK(sb_backend_cpu_create(setup->compute, setup->threads, &g->backend));
-  EXPECT_OK(setup->output ? sb_output_load(of, setup->output, &g->model)
-                          : sb_model_load(of, g->folder, setup->blocking, true, &g->model));
+  EXPECT_OK(setup->output
+                ? sb_output_load(of, setup->output, &g->model)
+                : sb_model_load_ordered(of, g->folder, setup->blocking, true, setup->orders, &g->model));
   EXPECT_OK(sb_sequences_read(of, path, SB_TOKENS_U16, g->model->config.vocab, 48, setup->sequences, 0,
                               &g->sequences));
   const sb_pass_setup pass = {.model = g->model,

@@ -49,6 +49,14 @@ def block_row(data, rows, cols, block_cols):
     return out
 
 
+def source_channels(data, count, block):
+    """An order: which channel of the source is at each position."""
+    blocks = -(-count // block)
+    bits = (blocks - 1).bit_length()
+    assert len(data) == -(-count * bits // 8)
+    return np.argsort(numbers(data, count, bits), kind="stable")
+
+
 def safetensors(folder):
     """{name: (dtype, bytes)}"""
     found = {}
@@ -78,23 +86,35 @@ def main():
     rows, cols = manifest["blocks"]["rows"], manifest["blocks"]["cols"]
     assert manifest["symmetry"] == "asymmetric"
     folders = {folder: safetensors(folder) for folder in sys.argv[3:]}
-    widths = set()
+    widths, orders = set(), 0
     for t in manifest["tensors"]:
         frames = [content[t["name"], i] for i in range(t["frames"])]
+        if t["kind"] == "order":
+            orders += 1
+            continue
         if t["kind"] == "raw":
             assert t["dtype"] == "BF16"
             weights = (np.frombuffer(b"".join(frames), "<u2").astype(np.uint32) << 16).view(np.float32)
         else:
             height = t["shape"][0]
             parts = [block_row(d, min(rows, height - i * rows), t["shape"][1], cols) for i, d in enumerate(frames)]
-            weights = np.concatenate(parts).ravel()
+            weights = np.concatenate(parts)
+            for axis, (key, block) in enumerate((("row_order", rows), ("col_order", cols))):
+                if key in t:
+                    order = manifest["tensors"][t[key]]
+                    data = content[order["name"], 0]
+                    place = np.argsort(source_channels(data, order["shape"][0], block))
+                    weights = np.take(weights, place, axis)
+            weights = weights.ravel()
             widths |= {b for d in frames for b in d[: -(-t["shape"][1] // cols)]}
         for folder, tensors in folders.items():
             dtype, data = tensors[t["name"]]
             want = {"F32": weights.tobytes(), "BF16": rounded(weights).tobytes()}[dtype]
             assert data == want, f"{folder}: {t['name']} differs"
-    assert all(len(tensors) == len(manifest["tensors"]) for tensors in folders.values())
-    print(f"{len(manifest['tensors'])} tensors are equal; widths {sorted(widths)}")
+    count = len(manifest["tensors"]) - orders
+    assert all(len(tensors) == count for tensors in folders.values())
+    assert manifest["format_version"] == (2 if orders else 1)
+    print(f"{count} tensors are equal, {orders} orders; widths {sorted(widths)}")
 
 
 main()

@@ -52,7 +52,7 @@ static void test_same_bits(void **state) {
       float *w = NULL, *g = NULL, *a = NULL, *b = NULL;
       uint8_t *bits = NULL;
       void *typed = NULL;
-      double *moves[4] = {NULL};
+      double *moves[4] = {NULL}, *sums[4] = {NULL};
       uint64_t seed = shape;
       const size_t groups = grid.rows * columns;
       uint8_t *fits[2][3] = {{NULL}}, *again_fits = NULL; /* of plain grids, of fitted ones */
@@ -67,6 +67,7 @@ static void test_same_bits(void **state) {
       assert_ok(sb_alloc(&b, n, 4, "b"));
       assert_ok(sb_alloc(&bits, blocks, 1, "bits"));
       for (int i = 0; i < 4; i++) assert_ok(sb_alloc(&moves[i], blocks, 8, "moves"));
+      for (int i = 0; i < 4; i++) assert_ok(sb_alloc(&sums[i], sb_max_size(grid.rows, grid.cols), 8, "sums"));
       fill_awkward(w, grid.rows, grid.cols, shape + 100);
       for (size_t i = 0; i < n; i++) g[i] = uniform(&seed);
       sb_from_f32(typed, type, w, n); /* fp16 overflows here and there: infinite weights too must agree */
@@ -83,6 +84,14 @@ static void test_same_bits(void **state) {
       for (int f = 0; f < 2; f++) {
         const uint8_t *const three[3] = {fits[f][0], fits[f][1], fits[f][2]}, *const *shifts =
                                                                                   f ? three : NULL;
+        for (int absolute = 0; absolute < 2; absolute++) {
+          assert_ok(sb_cpu_channel_scores(backend, NULL, sums[0], sums[1], g, grid.cols, typed, type, &grid,
+                                          bits, absolute, symmetry, fits[f][1]));
+          assert_ok(portable_channel_scores(backend, NULL, sums[2], sums[3], g, grid.cols, typed, type, &grid,
+                                            bits, absolute, symmetry, fits[f][1]));
+          assert_memory_equal(sums[0], sums[2], grid.rows * 8);
+          assert_memory_equal(sums[1], sums[3], grid.cols * 8);
+        }
         assert_ok(
             sb_cpu_quantize_blocks(backend, NULL, a, type, typed, type, &grid, bits, symmetry, fits[f][1]));
         assert_ok(
@@ -127,6 +136,7 @@ static void test_same_bits(void **state) {
       sb_free(&b);
       sb_free(&bits);
       for (int i = 0; i < 4; i++) sb_free(&moves[i]);
+      for (int i = 0; i < 4; i++) sb_free(&sums[i]);
     }
   backend->op->destroy(backend);
 }

@@ -1,0 +1,229 @@
+#include "model/orders.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/memory.h"
+#include "model/fused.h"
+#include "model/order_string.h"
+
+const char *const sb_reorder_names[] = {
+    [SB_REORDER_NONE] = "none", [SB_REORDER_FUSED] = "fused", [SB_REORDER_INDEXED] = "indexed", NULL};
+
+enum { FUSED_A_LAYER = 5, INDEXED_A_LAYER = 11 };
+
+/* ---- which tensors share which orders ---- */
+
+static size_t add(sb_orders *o, const sb_model_tensor *t, bool rows) {
+  sb_order *order = &o->orders[o->count];
+  snprintf(order->name, sizeof order->name, "%s.%s", t->name, rows ? "rows" : "columns");
+  order->size = rows ? t->rows : t->cols;
+  order->rows = rows;
+  return o->count++;
+}
+
+static void fuse_layer(const sb_arch *arch, sb_orders *o, size_t layer, size_t residual) {
+  static const sb_role first[] = {SB_ROLE_Q, SB_ROLE_K, SB_ROLE_V, SB_ROLE_GATE};
+  const size_t up = sb_arch_index(arch, SB_ROLE_UP, layer), down = sb_arch_index(arch, SB_ROLE_DOWN, layer);
+  const size_t out = sb_arch_index(arch, SB_ROLE_O, layer);
+  for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
+    const size_t tensor = sb_arch_index(arch, first[i], layer);
+    o->row[tensor] = add(o, &arch->tensors[tensor], true);
+    o->col[tensor] = residual;
+  }
+  o->row[up] = o->row[sb_arch_index(arch, SB_ROLE_GATE, layer)];
+  o->col[up] = residual;
+  o->row[down] = residual;
+  o->col[down] = o->row[up];
+  o->row[out] = residual;
+  o->col[out] = add(o, &arch->tensors[out], false);
+  o->col[sb_arch_index(arch, SB_ROLE_INPUT_NORM, layer)] = residual;
+  o->col[sb_arch_index(arch, SB_ROLE_POST_NORM, layer)] = residual;
+}
+
+static void fuse(const sb_arch *arch, sb_orders *o) {
+  const size_t embed = sb_arch_index(arch, SB_ROLE_EMBED, 0);
+  const size_t residual = add(o, &arch->tensors[embed], false);
+  o->col[embed] = residual;
+  o->col[sb_arch_index(arch, SB_ROLE_FINAL_NORM, 0)] = residual;
+  o->col[sb_arch_index(arch, SB_ROLE_LM_HEAD, 0)] = residual;
+  for (size_t layer = 0; layer < arch->config.layers; layer++) fuse_layer(arch, o, layer, residual);
+}
+
+/* With a matrix before it that has the same input. */
+static bool shares_columns(sb_role role) {
+  return role == SB_ROLE_K || role == SB_ROLE_V || role == SB_ROLE_UP;
+}
+
+static void index_layer(const sb_arch *arch, sb_orders *o, size_t layer) {
+  static const sb_role matrices[] = {SB_ROLE_Q,    SB_ROLE_K,  SB_ROLE_V,   SB_ROLE_O,
+                                     SB_ROLE_GATE, SB_ROLE_UP, SB_ROLE_DOWN};
+  size_t columns = SB_NO_ORDER;
+  for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+    const size_t tensor = sb_arch_index(arch, matrices[i], layer);
+    o->row[tensor] = add(o, &arch->tensors[tensor], true);
+    if (!shares_columns(matrices[i])) columns = add(o, &arch->tensors[tensor], false);
+    o->col[tensor] = columns;
+  }
+}
+
+static sb_status allocate_numbers(sb_orders *o) {
+  size_t at = 0;
+  o->channels = 0;
+  for (size_t i = 0; i < o->count; i++) o->channels += o->orders[i].size;
+  SB_TRY(sb_alloc_raw(&o->numbers, o->channels, sizeof *o->numbers, "orders of channels"));
+  for (size_t i = 0; i < o->count; i++) {
+    o->orders[i].from = o->numbers + at;
+    at += o->orders[i].size;
+  }
+  return SB_OK;
+}
+
+static sb_status create(const sb_arch *arch, sb_reorder mode, sb_orders *o) {
+  const size_t layers = arch->config.layers;
+  const size_t most = mode == SB_REORDER_FUSED ? 1 + layers * FUSED_A_LAYER : layers * INDEXED_A_LAYER;
+  o->mode = mode;
+  if (mode == SB_REORDER_NONE) return SB_OK;
+  o->tensors = arch->count;
+  SB_TRY(sb_alloc(&o->orders, most, sizeof *o->orders, "orders of channels"));
+  SB_TRY(sb_alloc_raw(&o->row, arch->count, sizeof *o->row, "orders of channels"));
+  SB_TRY(sb_alloc_raw(&o->col, arch->count, sizeof *o->col, "orders of channels"));
+  for (size_t i = 0; i < arch->count; i++) o->row[i] = o->col[i] = SB_NO_ORDER;
+  if (mode == SB_REORDER_FUSED)
+    fuse(arch, o);
+  else
+    for (size_t layer = 0; layer < layers; layer++) index_layer(arch, o, layer);
+  SB_TRY(allocate_numbers(o));
+  for (size_t i = 0; i < o->count; i++)
+    for (size_t k = 0; k < o->orders[i].size; k++) o->orders[i].from[k] = (uint32_t)k;
+  return SB_OK;
+}
+
+sb_status sb_orders_create(const sb_arch *arch, sb_reorder mode, sb_orders *out) {
+  *out = (sb_orders){0};
+  sb_status status = create(arch, mode, out);
+  if (status != SB_OK) sb_orders_free(out);
+  return status;
+}
+
+static sb_status copy(const sb_orders *from, sb_orders *o) {
+  o->mode = from->mode;
+  if (from->count == 0) return SB_OK;
+  o->count = from->count;
+  o->tensors = from->tensors;
+  SB_TRY(sb_alloc_raw(&o->orders, o->count, sizeof *o->orders, "orders of channels"));
+  SB_TRY(sb_alloc_raw(&o->row, o->tensors, sizeof *o->row, "orders of channels"));
+  SB_TRY(sb_alloc_raw(&o->col, o->tensors, sizeof *o->col, "orders of channels"));
+  memcpy(o->orders, from->orders, o->count * sizeof *o->orders);
+  memcpy(o->row, from->row, o->tensors * sizeof *o->row);
+  memcpy(o->col, from->col, o->tensors * sizeof *o->col);
+  SB_TRY(allocate_numbers(o));
+  for (size_t i = 0; i < o->count; i++)
+    memcpy(o->orders[i].from, from->orders[i].from, o->orders[i].size * sizeof(uint32_t));
+  return SB_OK;
+}
+
+sb_status sb_orders_copy(const sb_orders *orders, sb_orders *out) {
+  *out = (sb_orders){0};
+  sb_status status = copy(orders, out);
+  if (status != SB_OK) sb_orders_free(out);
+  return status;
+}
+
+void sb_orders_free(sb_orders *orders) {
+  sb_free(&orders->orders);
+  sb_free(&orders->row);
+  sb_free(&orders->col);
+  sb_free(&orders->numbers);
+  *orders = (sb_orders){0};
+}
+
+/* ---- one order ---- */
+
+typedef struct ranked {
+  double score;
+  uint32_t channel;
+} ranked;
+
+static int by_falling_score(const void *a, const void *b) {
+  const ranked *x = a, *y = b;
+  if (x->score != y->score) return x->score > y->score ? -1 : 1;
+  return (x->channel > y->channel) - (x->channel < y->channel);
+}
+
+sb_status sb_orders_sort(uint32_t *from, const double *scores, size_t n) {
+  ranked *all = NULL;
+  SB_TRY(sb_alloc_raw(&all, n, sizeof *all, "channels to be sorted"));
+  for (size_t i = 0; i < n; i++) all[i] = (ranked){scores[i], (uint32_t)i};
+  qsort(all, n, sizeof *all, by_falling_score);
+  for (size_t i = 0; i < n; i++) from[i] = all[i].channel;
+  sb_free(&all);
+  return SB_OK;
+}
+
+void sb_orders_invert(uint32_t *out, const uint32_t *from, size_t n) {
+  for (size_t i = 0; i < n; i++) out[from[i]] = (uint32_t)i;
+}
+
+static int rising(const void *a, const void *b) {
+  const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+void sb_orders_settle(uint32_t *from, size_t n, size_t block) {
+  for (size_t i = 0; i < n; i += block) qsort(from + i, sb_min_size(block, n - i), sizeof *from, rising);
+}
+
+size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_cols) {
+  return sb_order_string_bytes(order->size, order->rows ? block_rows : block_cols);
+}
+
+/* ---- all of them ---- */
+
+uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows, size_t block_cols) {
+  uint64_t bytes = 0; /* of one layer: all are alike */
+  if (mode != SB_REORDER_INDEXED) return 0;
+  for (size_t role = SB_ROLE_INPUT_NORM; role < SB_ROLE_COUNT; role++) {
+    const sb_model_tensor *t = sb_arch_tensor(arch, (sb_role)role, 0);
+    if (!t->is_linear) continue;
+    bytes += sb_order_string_bytes(t->rows, block_rows);
+    if (!shares_columns(t->role)) bytes += sb_order_string_bytes(t->cols, block_cols);
+  }
+  return bytes * arch->config.layers;
+}
+
+static sb_status check_order(const sb_order *order, uint8_t *seen) {
+  memset(seen, 0, order->size);
+  for (size_t i = 0; i < order->size; i++) {
+    const uint32_t channel = order->from[i];
+    if (channel >= order->size)
+      return sb_fail(SB_ERR_FORMAT, "%s: channel %u at position %zu, there are %zu", order->name, channel, i,
+                     order->size);
+    if (seen[channel]++)
+      return sb_fail(SB_ERR_FORMAT, "%s: channel %u is there twice, so this is no permutation", order->name,
+                     channel);
+  }
+  return SB_OK;
+}
+
+sb_status sb_orders_check(const sb_arch *arch, const sb_orders *orders) {
+  size_t largest = 0;
+  uint8_t *seen = NULL;
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < orders->count; i++) largest = sb_max_size(largest, orders->orders[i].size);
+  SB_TRY(sb_alloc_raw(&seen, largest, 1, "channels"));
+  for (size_t i = 0; i < orders->count && status == SB_OK; i++)
+    status = check_order(&orders->orders[i], seen);
+  sb_free(&seen);
+  if (status == SB_OK && orders->mode == SB_REORDER_FUSED) status = sb_fused_check(arch, orders);
+  return status;
+}
+
+uint64_t sb_orders_hash(const sb_orders *orders) {
+  uint64_t hash = (uint64_t)orders->mode;
+  for (size_t i = 0; i < orders->count; i++)
+    hash = XXH64(orders->orders[i].from, orders->orders[i].size * sizeof(uint32_t), hash);
+  return hash;
+}

@@ -1,0 +1,292 @@
+#include "sensitivity/channels.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "model/fused.h"
+#include "mpi/exact.h"
+#include "mpi/large.h"
+
+struct sb_channels {
+  sb_model *model;
+  sb_backend *backend;
+  bool absolute;
+  size_t rows_at[SB_LINEARS], cols_at[SB_LINEARS]; /* where a matrix's sums are in those of a layer */
+  size_t count;                                    /* sums of a layer */
+  size_t *starts;                                  /* [ranks + 1] which of them a rank owns, in every layer */
+  double *sums;                                    /* device, [count] of the sequence at hand */
+  double *host;                                    /* [count] */
+  sb_exact *wave;                                  /* [count] of the layer at hand */
+  sb_exact *reduced;                               /* [owned] */
+  sb_exact *totals;                                /* [layers, owned] over all waves */
+  const sb_prepared *prepared;
+  double seconds;
+};
+
+static size_t owned(const sb_channels *c) {
+  return c->starts[c->model->world->rank + 1] - c->starts[c->model->world->rank];
+}
+
+static void lay_out(sb_channels *c) {
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_grid_shape *grid = &sb_model_matrix(c->model, 0, (sb_linear)which)->grid;
+    c->rows_at[which] = c->count;
+    c->cols_at[which] = c->count + grid->rows;
+    c->count += grid->rows + grid->cols;
+  }
+}
+
+static sb_status create(sb_channels *c) {
+  const sb_backend_ops *op = c->backend->op;
+  const size_t ranks = (size_t)c->model->world->size;
+  lay_out(c);
+  SB_TRY(sb_alloc(&c->starts, ranks + 1, sizeof *c->starts, "scores of channels"));
+  for (size_t r = 0; r <= ranks; r++) c->starts[r] = r * c->count / ranks;
+  SB_TRY(op->alloc(c->backend, c->count * sizeof(double), "scores of channels", (void **)&c->sums));
+  SB_TRY(sb_alloc(&c->host, c->count, sizeof *c->host, "scores of channels"));
+  SB_TRY(sb_alloc(&c->wave, c->count, sizeof *c->wave, "scores of channels"));
+  SB_TRY(sb_alloc(&c->reduced, owned(c), sizeof *c->reduced, "scores of channels"));
+  return sb_alloc(&c->totals, c->model->config.layers * owned(c), sizeof *c->totals, "scores of channels");
+}
+
+void sb_channels_free(sb_channels **channels) {
+  sb_channels *c = *channels;
+  if (!c) return;
+  c->backend->op->free(c->backend, c->sums);
+  sb_free(&c->starts);
+  sb_free(&c->host);
+  sb_free(&c->wave);
+  sb_free(&c->reduced);
+  sb_free(&c->totals);
+  sb_free(channels);
+}
+
+/* ---- the gradient pass ---- */
+
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+  sb_channels *c = context;
+  (void)stream, (void)layer;
+  c->prepared = prepared;
+  memset(c->wave, 0, c->count * sizeof *c->wave);
+  return SB_OK;
+}
+
+static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+                              const float *g) {
+  sb_channels *c = context;
+  const sb_model *m = c->model;
+  const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+  const double start = sb_now();
+  SB_TRY(c->backend->op->channel_scores(c->backend, stream, c->sums + c->rows_at[which],
+                                        c->sums + c->cols_at[which], g, matrix->grid.cols,
+                                        sb_prepared_source(c->prepared, which), m->dtypes[matrix->tensor],
+                                        &matrix->grid, m->bits + matrix->first_block, c->absolute,
+                                        m->blocking.symmetry, sb_prepared_fits(c->prepared, which)));
+  c->seconds += sb_now() - start;
+  return SB_OK;
+}
+
+static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
+  sb_channels *c = context;
+  const double start = sb_now();
+  SB_TRY(c->backend->op->download(c->backend, stream, c->host, c->sums, c->count * sizeof(double)));
+  SB_TRY(c->backend->op->sync(c->backend, stream));
+  for (size_t i = 0; i < c->count; i++)
+    if (sb_exact_add(&c->wave[i], c->host[i]) != SB_OK)
+      return sb_fail(SB_ERR_NUMERIC,
+                     "layer %zu: the gradient overflows at the bits where channels are scored; reorder for a "
+                     "higher budget",
+                     layer);
+  c->seconds += sb_now() - start;
+  return SB_OK;
+}
+
+static sb_status end_layer(void *context, size_t layer) {
+  sb_channels *c = context;
+  const double start = sb_now();
+  sb_exact *totals = c->totals + layer * owned(c);
+  SB_TRY(sb_exact_reduce_scatter(c->reduced, c->wave, c->starts, c->model->world->comm));
+  for (size_t i = 0; i < owned(c); i++) {
+    totals[i].high += c->reduced[i].high;
+    totals[i].low += c->reduced[i].low;
+    sb_exact_normalise(&totals[i]);
+  }
+  c->seconds += sb_now() - start;
+  return SB_OK;
+}
+
+sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backend, sb_channel_score score,
+                              double *loss, sb_channels **out) {
+  sb_status status = sb_alloc(out, 1, sizeof **out, "scores of channels");
+  SB_AGREE(model->world, status);
+  sb_channels *c = *out;
+  const sb_pass_hooks hooks = {.context = c,
+                               .begin_layer = begin_layer,
+                               .matrix = score_matrix,
+                               .end_sequence = end_sequence,
+                               .end_layer = end_layer};
+  c->model = model;
+  c->backend = backend;
+  c->absolute = score == SB_CHANNELS_ABSOLUTE;
+  status = sb_world_agree(model->world, create(c));
+  if (status == SB_OK) status = sb_pass_gradients(pass, &hooks, loss);
+  if (status != SB_OK) sb_channels_free(out);
+  return status;
+}
+
+size_t sb_channels_count(const sb_channels *c) {
+  return c->count;
+}
+
+double sb_channels_seconds(const sb_channels *c) {
+  return c->seconds;
+}
+
+sb_status sb_channels_layer(const sb_channels *c, size_t layer, double *out) {
+  const sb_world *world = c->model->world;
+  const sb_exact *totals = c->totals + layer * owned(c);
+  size_t *bytes = NULL;
+  SB_AGREE(world, sb_alloc(&bytes, (size_t)world->size + 1, sizeof *bytes, "scores of channels"));
+  for (int r = 0; r <= world->size; r++) bytes[r] = c->starts[r] * sizeof *out;
+  double *mine = out + c->starts[world->rank];
+  for (size_t i = 0; i < owned(c); i++) mine[i] = sb_exact_value(&totals[i]);
+  sb_status status = sb_mpi_allgather_bytes(out, mine, bytes, world->comm);
+  sb_free(&bytes);
+  return status;
+}
+
+/* ---- orders ---- */
+
+typedef struct sorter {
+  const sb_channels *c;
+  const sb_arch *arch;
+  sb_orders *orders;
+  double *sums;      /* [count] of the layer at hand */
+  double *shared;    /* [hidden] of the residual stream, over all layers; order 0 in fused mode */
+  double *scores;    /* of the orders of the layer at hand, one after another */
+  size_t first, end; /* which orders these are */
+} sorter;
+
+static double *scores_of(const sorter *s, size_t order) {
+  if (s->orders->mode == SB_REORDER_FUSED && order == 0) return s->shared;
+  return s->scores + (s->orders->orders[order].from - s->orders->orders[s->first].from);
+}
+
+static void add(double *to, const double *from, size_t n) {
+  for (size_t i = 0; i < n; i++) to[i] += from[i];
+}
+
+/* The layer's sums, added up by order. */
+static void add_up(sorter *s, size_t layer) {
+  size_t channels = 0;
+  for (size_t i = s->first; i < s->end; i++) channels += s->orders->orders[i].size;
+  memset(s->scores, 0, channels * sizeof *s->scores);
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_matrix *matrix = sb_model_matrix(s->c->model, layer, (sb_linear)which);
+    const size_t row = s->orders->row[matrix->tensor], col = s->orders->col[matrix->tensor];
+    add(scores_of(s, row), s->sums + s->c->rows_at[which], matrix->grid.rows);
+    add(scores_of(s, col), s->sums + s->c->cols_at[which], matrix->grid.cols);
+  }
+}
+
+static double sum(const double *x, size_t n) {
+  double total = 0;
+  for (size_t i = 0; i < n; i++) total += x[i];
+  return total;
+}
+
+/* `room` and `numbers` have kv_heads + heads + kv_heads head_dim places. */
+static sb_status sort_heads(sorter *s, size_t layer, double *room, uint32_t *numbers) {
+  const sb_config *c = &s->arch->config;
+  const size_t d = c->head_dim, kv = c->kv_heads, each = c->heads / kv;
+  const sb_model *m = s->c->model;
+  const double *q = scores_of(s, s->orders->row[sb_model_matrix(m, layer, SB_LINEAR_Q)->tensor]),
+               *k = scores_of(s, s->orders->row[sb_model_matrix(m, layer, SB_LINEAR_K)->tensor]),
+               *v = scores_of(s, s->orders->row[sb_model_matrix(m, layer, SB_LINEAR_V)->tensor]),
+               *o = scores_of(s, s->orders->col[sb_model_matrix(m, layer, SB_LINEAR_O)->tensor]);
+  double *groups = room, *queries = groups + kv, *values = queries + c->heads;
+  uint32_t *group_order = numbers, *query_order = numbers + kv, *value_order = query_order + c->heads;
+  for (size_t h = 0; h < c->heads; h++) queries[h] = sum(q + h * d, d) + sum(o + h * d, d);
+  for (size_t g = 0; g < kv; g++)
+    groups[g] = sum(k + g * d, d) + sum(v + g * d, d) + sum(queries + g * each, each);
+  for (size_t i = 0; i < kv * d; i++) {
+    values[i] = v[i];
+    for (size_t j = 0; j < each; j++) values[i] += o[(i / d * each + j) * d + i % d];
+  }
+  SB_TRY(sb_orders_sort(group_order, groups, kv));
+  for (size_t g = 0; g < kv; g++) {
+    SB_TRY(sb_orders_sort(query_order + g * each, queries + group_order[g] * each, each));
+    SB_TRY(sb_orders_sort(value_order + g * d, values + group_order[g] * d, d));
+  }
+  sb_fused_set_heads(s->arch, s->orders, layer, &(sb_fused_heads){group_order, query_order, value_order});
+  return SB_OK;
+}
+
+static sb_status sort_fused_layer(sorter *s, size_t layer) {
+  const sb_config *c = &s->arch->config;
+  const size_t room = c->kv_heads + c->heads + c->kv_heads * c->head_dim;
+  const size_t mlp = s->orders->row[sb_model_matrix(s->c->model, layer, SB_LINEAR_GATE)->tensor];
+  double *scores = NULL;
+  uint32_t *numbers = NULL;
+  sb_status status = SB_OK;
+  SB_GO(sb_orders_sort(sb_fused_mlp(s->arch, s->orders, layer), scores_of(s, mlp), c->intermediate));
+  SB_GO(sb_alloc(&scores, room, sizeof *scores, "scores of heads"));
+  SB_GO(sb_alloc(&numbers, room, sizeof *numbers, "orders of heads"));
+  SB_GO(sort_heads(s, layer, scores, numbers));
+done:
+  sb_free(&scores);
+  sb_free(&numbers);
+  return status;
+}
+
+static sb_status sort_indexed_layer(sorter *s) {
+  for (size_t i = s->first; i < s->end; i++) {
+    const sb_order *order = &s->orders->orders[i];
+    SB_TRY(sb_orders_sort(order->from, scores_of(s, i), order->size));
+  }
+  return SB_OK;
+}
+
+static void settle(const sb_model *m, sb_orders *o) {
+  for (size_t t = 0; t < m->arch.count; t++) {
+    if (o->row[t] != SB_NO_ORDER)
+      sb_orders_settle(o->orders[o->row[t]].from, o->orders[o->row[t]].size, m->blocking.rows);
+    if (o->col[t] != SB_NO_ORDER)
+      sb_orders_settle(o->orders[o->col[t]].from, o->orders[o->col[t]].size, m->blocking.cols);
+  }
+}
+
+static sb_status sort_layer(sorter *s, size_t layer) {
+  const size_t before = s->orders->mode == SB_REORDER_FUSED ? 1 : 0;
+  const size_t each = (s->orders->count - before) / s->arch->config.layers;
+  s->first = before + layer * each;
+  s->end = s->first + each;
+  add_up(s, layer);
+  return s->orders->mode == SB_REORDER_FUSED ? sort_fused_layer(s, layer) : sort_indexed_layer(s);
+}
+
+sb_status sb_channels_orders(const sb_channels *c, sb_reorder mode, sb_orders *out) {
+  sb_model *m = c->model;
+  const size_t hidden = m->config.hidden;
+  sorter s = {.c = c, .arch = &m->arch, .orders = out};
+  sb_status status = SB_OK;
+  SB_GO(sb_orders_create(&m->arch, mode, out));
+  SB_GO(sb_alloc(&s.sums, c->count, sizeof *s.sums, "scores of channels"));
+  SB_GO(sb_alloc(&s.scores, c->count, sizeof *s.scores, "scores of channels"));
+  SB_GO(sb_alloc(&s.shared, hidden, sizeof *s.shared, "scores of channels"));
+done:
+  status = sb_world_agree(m->world, status);
+  for (size_t layer = 0; status == SB_OK && layer < m->config.layers; layer++) {
+    status = sb_channels_layer(c, layer, s.sums);
+    if (status == SB_OK) status = sb_world_agree(m->world, sort_layer(&s, layer));
+  }
+  if (status == SB_OK && mode == SB_REORDER_FUSED)
+    status = sb_world_agree(m->world, sb_orders_sort(sb_fused_residual(&m->arch, out), s.shared, hidden));
+  if (status == SB_OK && mode == SB_REORDER_INDEXED) settle(m, out);
+  sb_free(&s.sums);
+  sb_free(&s.scores);
+  sb_free(&s.shared);
+  if (status != SB_OK) sb_orders_free(out);
+  return status;
+}

@@ -1,0 +1,83 @@
+#include "sensitivity/reorder.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "kernels/grid.h"
+#include "model/inputs.h"
+#include "model/uniform_bits.h"
+
+unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
+  const uint64_t stored = sb_orders_stored_bytes(&m->arch, mode, m->blocking.rows, m->blocking.cols);
+  const double left = bits - 8.0 * (double)stored / (double)m->arch.linear_parameters;
+  unsigned width = SB_MAX_BITS;
+  while (width > 2 && sb_model_uniform_bits(m, width) > left) width--;
+  return width;
+}
+
+static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
+                             const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders) {
+  const sb_pass_setup setup = {.model = m,
+                               .backend = backend,
+                               .tokens = calibration->tokens,
+                               .sequences = calibration->count,
+                               .seqlen = calibration->seqlen,
+                               .gradients = true,
+                               .activation_bytes = o->activation_bytes,
+                               .tick = o->tick,
+                               .tick_context = o->context};
+  sb_pass *pass = NULL;
+  sb_channels *channels = NULL;
+  const double start = sb_now();
+  result->width = sb_reorder_width(m, o->mode, o->bits);
+  memset(m->bits, (int)result->width, m->blocks);
+  sb_status status = sb_pass_create(&setup, &pass);
+  if (status == SB_OK) status = sb_channels_measure(pass, m, backend, o->score, &result->loss, &channels);
+  sb_pass_free(&pass);
+  result->gradient_seconds = sb_now() - start;
+  if (status == SB_OK) {
+    result->score_seconds = sb_channels_seconds(channels);
+    status = sb_channels_orders(channels, o->mode, orders);
+  }
+  sb_channels_free(&channels);
+  return status;
+}
+
+/* The importance of input channels, measured in the file's order, for a model whose columns are in another. */
+static sb_status order_importance(sb_model *m, const float *importance) {
+  size_t channels = 0, at = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++) channels += sb_input_width(&m->config, i);
+  SB_TRY(sb_alloc_raw(&m->importance, m->config.layers * channels, sizeof *importance,
+                      "importance of input channels"));
+  for (size_t layer = 0; layer < m->config.layers; layer++)
+    for (size_t i = 0; i < SB_INPUTS; i++) {
+      const size_t n = sb_input_width(&m->config, i);
+      const uint32_t *order =
+          sb_orders_cols(&m->orders, sb_model_matrix(m, layer, sb_input_first(i))->tensor);
+      for (size_t k = 0; k < n; k++) m->importance[at + k] = importance[at + (order ? order[k] : k)];
+      at += n;
+    }
+  return SB_OK;
+}
+
+sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *backend,
+                           const sb_sequences *calibration, const sb_reorder_options *o,
+                           sb_reorder_result *result) {
+  const sb_world *world = (*model)->world;
+  const sb_blocking blocking = (*model)->blocking;
+  sb_orders orders = {0};
+  float *importance = NULL;
+  *result = (sb_reorder_result){0};
+  sb_status status = find_orders(*model, backend, calibration, o, result, &orders);
+  if (status == SB_OK) {
+    importance = (*model)->importance;
+    (*model)->importance = NULL;
+    sb_model_free(model);
+    status = sb_model_load_ordered(world, folder, blocking, false, &orders, model);
+  }
+  if (status == SB_OK && importance) status = sb_world_agree(world, order_importance(*model, importance));
+  sb_free(&importance);
+  sb_orders_free(&orders);
+  return status;
+}
