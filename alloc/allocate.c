@@ -42,7 +42,7 @@ sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, uns
 typedef struct driver {
   sb_model *m;
   sb_pass *pass;
-  sb_scores *scores;
+  sb_gains *gains;
   const sb_allocate_options *o;
   sb_allocate_result *result;
   uint64_t weights, map_bits;
@@ -65,8 +65,7 @@ static sb_status loss(void *context, double *out) {
 static sb_status gains(void *context, double *raise_gain, double *cut_loss, double *out) {
   driver *d = context;
   double start = sb_now();
-  SB_TRY(sb_scores_measure(d->scores, d->pass, out));
-  sb_scores_predict(d->scores, d->o->estimator, raise_gain, cut_loss);
+  SB_TRY(sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
   d->result->gradient_seconds += sb_now() - start;
   return SB_OK;
 }
@@ -152,10 +151,10 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
                                .tick_context = o->context};
   status = sb_world_agree(m->world, describe_owned(m, o, &mine));
   if (status == SB_OK) status = sb_pass_create(&setup, &d.pass);
-  if (status == SB_OK) status = sb_scores_create(m, backend, o->min_bits, o->max_bits, &d.scores);
+  if (status == SB_OK) status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, &d.gains);
   if (status == SB_OK) status = search(&d, &mine);
-  if (status == SB_OK) result->score_seconds = sb_scores_seconds(d.scores);
-  sb_scores_free(&d.scores);
+  if (status == SB_OK) result->score_seconds = sb_gains_seconds(d.gains);
+  sb_gains_free(&d.gains);
   sb_pass_free(&d.pass);
   sb_free(&mine.id);
   sb_free(&mine.rows);

@@ -22,7 +22,7 @@ enum { METHOD_SCALEBITS, METHOD_RTN };
 static const char *const methods[] = {"scalebits", "rtn", NULL};
 enum { QUANTIZER_RTN, QUANTIZER_GPTQ };
 static const char *const quantizers[] = {"rtn", "gptq", NULL};
-static const char *const estimators[] = {"fisher", "taylor", NULL};
+static const char *const estimators[] = {"fisher", "taylor", "hessian", "diagonal", NULL};
 
 typedef struct request {
   const char *model, *calib, *out, *allocation;
@@ -349,7 +349,8 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .value = &r.estimator,
        .choices = estimators,
        .help =
-           "What predicts a move's effect: mean squared or mean absolute first-order change over sequences."},
+           "What predicts a move's effect: mean squared or mean absolute first-order change over sequences; "
+           "second moments of inputs and output gradients; squares of gradients."},
       {.name = "allocation",
        .kind = SB_OPTION_STRING,
        .value = &r.allocation,
