@@ -1,9 +1,11 @@
-/* bench_predict MODEL TOKENS JSON [SEQUENCES [SEQLEN [MOVES [GROUPS [WIDTHS]]]]]: how well sensitivities predict.
+/* bench_predict MODEL TOKENS JSON [SEQUENCES [SEQLEN [MOVES [GROUPS [WIDTHS [OTHER]]]]]]: how well sensitivities predict.
  *
  * At every uniform width of WIDTHS (digits; 234), MOVES random blocks and GROUPS random groups of 10 blocks are raised by one
  * bit, and others cut by one; the calibration loss of each is measured with a forward pass (float32) and its change held
- * against what every estimator said beforehand. Prints Spearman's rank correlations as a Markdown table; everything,
- * move by move, goes into JSON (tools/plot_predict.py draws it). The moves are the same on any number of ranks. */
+ * against what every estimator said beforehand. With OTHER, a second token file, the change of the loss on as many of its
+ * sequences is measured too, for what is only learnt by heart. Prints Spearman's rank correlations as a Markdown table;
+ * everything, move by move, goes into JSON (tools/plot_predict.py draws it). The moves are the same on any number of
+ * ranks. */
 #include <jansson.h>
 #include <math.h>
 #include <mpi.h>
@@ -41,13 +43,13 @@ typedef struct bench {
   sb_world world;
   sb_backend *backend;
   sb_model *model;
-  sb_sequences sequences;
-  sb_pass *pass;
+  sb_sequences sequences, other;
+  sb_pass *pass, *other_pass; /* the second is NULL without OTHER */
   sb_scores *scores;
   sb_table *hessian, *diagonal;
   double (*full)[2][SB_WIDTHS];       /* [blocks]: hessian, diagonal at full precision */
   double (*predicted)[2][ESTIMATORS]; /* [blocks]: of a raise, of a cut, from the width at hand */
-  double *measured;                   /* of the moves of one kind */
+  double *measured[2];                /* of the moves of one kind: calibration, OTHER */
   uint64_t random;
   json_t *kinds;
 } bench;
@@ -179,74 +181,104 @@ static void choose(bench *b, size_t *chosen, size_t count) {
   sb_free(&all);
 }
 
-static double loss_with(bench *b, const size_t *chosen, size_t count, int change) {
-  double loss;
+/* On the calibration sequences and on OTHER's. */
+static void losses(bench *b, double loss[2]) {
+  loss[1] = NAN;
+  sb_pass_forget(b->pass);
+  CHECK(sb_pass_loss(b->pass, &loss[0]));
+  if (b->other_pass) CHECK(sb_pass_loss(b->other_pass, &loss[1]));
+}
+
+static void losses_with(bench *b, const size_t *chosen, size_t count, int change, double loss[2]) {
   for (size_t i = 0; i < count; i++)
     b->model->bits[chosen[i]] = (uint8_t)(b->model->bits[chosen[i]] + change);
-  sb_pass_forget(b->pass);
-  CHECK(sb_pass_loss(b->pass, &loss));
+  losses(b, loss);
   for (size_t i = 0; i < count; i++)
     b->model->bits[chosen[i]] = (uint8_t)(b->model->bits[chosen[i]] - change);
-  return loss;
+}
+
+/* Correlation and size of every estimator's predictions against what was measured; a line of the table. */
+static json_t *judge(const bench *b, const double *predicted, const double *measured, size_t moves,
+                     const char *line) {
+  json_t *out = json_object();
+  if (b->world.rank == 0) printf("%s", line);
+  for (int e = 0; e < ESTIMATORS; e++) {
+    const double *p = predicted + (size_t)e * moves, rho = spearman(p, measured, moves);
+    double said = 0, did = 0;
+    for (size_t i = 0; i < moves; i++) {
+      said += p[i];
+      did += measured[i];
+    }
+    json_object_set_new(out, names[e],
+                        json_pack("{s:f, s:f}", "spearman", rho, "predicted_over_measured", said / did));
+    if (b->world.rank == 0) printf(" %.2f |", rho);
+  }
+  if (b->world.rank == 0) printf("\n");
+  fflush(stdout);
+  return out;
 }
 
 /* `moves` moves of `group` blocks each, all raised or all cut. */
-static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group, double base) {
-  const bool speaks = b->world.rank == 0;
+static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group, const double base[2]) {
+  const char *move = cut ? "cut" : "raise";
   size_t *chosen;
   double *predicted;
-  json_t *list = json_array(), *correlations = json_object(), *ratios = json_object();
+  char line[128];
+  json_t *list = json_array();
   CHECK(sb_alloc(&chosen, sb_max_size(moves, group), sizeof *chosen, "moves"));
   CHECK(sb_alloc(&predicted, ESTIMATORS * moves, sizeof *predicted, "moves"));
   if (group == 1) choose(b, chosen, moves);
   for (size_t i = 0; i < moves; i++) {
     if (group > 1) choose(b, chosen, group);
     const size_t *mine = group > 1 ? chosen : chosen + i;
-    b->measured[i] = loss_with(b, mine, group, cut ? -1 : 1) - base;
+    double loss[2];
+    losses_with(b, mine, group, cut ? -1 : 1, loss);
+    for (int o = 0; o < 2; o++) b->measured[o][i] = loss[o] - base[o];
     json_t *blocks = json_array(), *said = json_array();
     for (size_t k = 0; k < group; k++) json_array_append_new(blocks, json_integer((json_int_t)mine[k]));
     for (int e = 0; e < ESTIMATORS; e++) {
       for (size_t k = 0; k < group; k++) predicted[(size_t)e * moves + i] += b->predicted[mine[k]][cut][e];
       json_array_append_new(said, json_real(predicted[(size_t)e * moves + i]));
     }
-    json_array_append_new(
-        list, json_pack("{s:o, s:f, s:o}", "blocks", blocks, "measured", b->measured[i], "predicted", said));
+    json_t *one =
+        json_pack("{s:o, s:f, s:o}", "blocks", blocks, "measured", b->measured[0][i], "predicted", said);
+    if (b->other_pass) json_object_set_new(one, "measured_on_other", json_real(b->measured[1][i]));
+    json_array_append_new(list, one);
   }
-  if (speaks) printf("| %u | %s | %zu | %zu |", bits, cut ? "cut" : "raise", group, moves);
-  for (int e = 0; e < ESTIMATORS; e++) {
-    const double *p = predicted + (size_t)e * moves, rho = spearman(p, b->measured, moves);
-    double said = 0, did = 0;
-    for (size_t i = 0; i < moves; i++) {
-      said += p[i];
-      did += b->measured[i];
-    }
-    json_object_set_new(correlations, names[e], json_real(rho));
-    json_object_set_new(ratios, names[e], json_real(said / did));
-    if (speaks) printf(" %.2f |", rho);
+  json_t *all = json_pack("{s:i, s:s, s:i, s:f, s:o}", "bits", (int)bits, "move", move, "group", (int)group,
+                          "base_loss", base[0], "moves", list);
+  snprintf(line, sizeof line, "| %u | %s | %zu | %zu | calibration |", bits, move, group, moves);
+  json_object_set_new(all, "estimators", judge(b, predicted, b->measured[0], moves, line));
+  if (b->other_pass) {
+    snprintf(line, sizeof line, "| %u | %s | %zu | %zu | other |", bits, move, group, moves);
+    json_object_set_new(all, "estimators_on_other", judge(b, predicted, b->measured[1], moves, line));
   }
-  if (speaks) printf("\n");
-  fflush(stdout);
-  json_array_append_new(b->kinds,
-                        json_pack("{s:i, s:s, s:i, s:f, s:o, s:o, s:o}", "bits", (int)bits, "move",
-                                  cut ? "cut" : "raise", "group", (int)group, "base_loss", base, "spearman",
-                                  correlations, "predicted_over_measured", ratios, "moves", list));
+  json_array_append_new(b->kinds, all);
   sb_free(&chosen);
   sb_free(&predicted);
 }
 
-static void open_all(bench *b, char **argv, size_t count, size_t seqlen) {
+static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const char *other) {
   CHECK(sb_backend_cpu_create(SB_COMPUTE_F32, omp_get_max_threads(), &b->backend));
   CHECK(sb_model_load(&b->world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b->model));
   CHECK(sb_sequences_read(&b->world, argv[2], SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count, 0,
                           &b->sequences));
-  const sb_pass_setup setup = {.model = b->model,
-                               .backend = b->backend,
-                               .tokens = b->sequences.tokens,
-                               .sequences = b->sequences.count,
-                               .seqlen = seqlen,
-                               .gradients = true,
-                               .activation_bytes = (size_t)4 << 30};
+  sb_pass_setup setup = {.model = b->model,
+                         .backend = b->backend,
+                         .tokens = b->sequences.tokens,
+                         .sequences = b->sequences.count,
+                         .seqlen = seqlen,
+                         .gradients = true,
+                         .activation_bytes = (size_t)4 << 30};
   CHECK(sb_pass_create(&setup, &b->pass));
+  if (other) {
+    CHECK(sb_sequences_read(&b->world, other, SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count, 0,
+                            &b->other));
+    setup.tokens = b->other.tokens;
+    setup.sequences = b->other.count;
+    setup.gradients = false;
+    CHECK(sb_pass_create(&setup, &b->other_pass));
+  }
   CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->scores));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b->hessian));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b->diagonal));
@@ -259,20 +291,23 @@ static void close_all(bench *b) {
   sb_table_free(&b->hessian);
   sb_table_free(&b->diagonal);
   sb_pass_free(&b->pass);
+  sb_pass_free(&b->other_pass);
   sb_sequences_free(&b->sequences);
+  sb_sequences_free(&b->other);
   sb_model_free(&b->model);
   b->backend->op->destroy(b->backend);
   sb_free(&b->full);
   sb_free(&b->predicted);
-  sb_free(&b->measured);
+  for (int o = 0; o < 2; o++) sb_free(&b->measured[o]);
   json_decref(b->kinds);
 }
 
 int main(int argc, char **argv) {
   bench b = {.random = 1};
   if (sb_world_init(&argc, &argv, &b.world) != SB_OK || argc < 4) {
-    fprintf(stderr,
-            "usage: bench_predict MODEL TOKENS JSON [SEQUENCES [SEQLEN [MOVES [GROUPS [WIDTHS]]]]]\n");
+    fprintf(
+        stderr,
+        "usage: bench_predict MODEL TOKENS JSON [SEQUENCES [SEQLEN [MOVES [GROUPS [WIDTHS [OTHER]]]]]]\n");
     return 2;
   }
   const size_t count = argc > 4 ? strtoul(argv[4], NULL, 10) : 32;
@@ -280,30 +315,32 @@ int main(int argc, char **argv) {
   size_t moves = argc > 6 ? strtoul(argv[6], NULL, 10) : 200,
          groups = argc > 7 ? strtoul(argv[7], NULL, 10) : 100;
   const char *widths = argc > 8 ? argv[8] : "234";
-  open_all(&b, argv, count, seqlen);
+  open_all(&b, argv, count, seqlen, argc > 9 ? argv[9] : NULL);
   moves = sb_min_size(moves, b.model->blocks);
   if (b.model->blocks < GROUP) groups = 0;
-  CHECK(sb_alloc(&b.measured, sb_max_size(moves, groups), sizeof *b.measured, "moves"));
+  for (int o = 0; o < 2; o++)
+    CHECK(sb_alloc(&b.measured[o], sb_max_size(moves, groups), sizeof(double), "moves"));
   b.kinds = json_array();
   predict_at_full_precision(&b);
   if (b.world.rank == 0) {
-    printf("| bits | move | blocks | moves |");
+    printf("| bits | move | blocks | moves | loss on |");
     for (int e = 0; e < ESTIMATORS; e++) printf(" %s |", names[e]);
-    printf("\n| ---: | --- | ---: | ---: |");
+    printf("\n| ---: | --- | ---: | ---: | --- |");
     for (int e = 0; e < ESTIMATORS; e++) printf(" ---: |");
     printf("\n");
   }
   const double start = sb_now();
   for (const char *w = widths; *w; w++) {
     const unsigned bits = (unsigned)(*w - '0');
-    double base;
+    double base[2], loss;
     if (bits < 2 || bits > 7) {
       fprintf(stderr, "bench_predict: widths are digits from 2 to 7, not %c\n", *w);
       return 2;
     }
     memset(b.model->bits, (int)bits, b.model->blocks);
     sb_pass_forget(b.pass);
-    predict(&b, &base);
+    predict(&b, &loss);
+    losses(&b, base);
     for (int cut = 0; cut < 2; cut++) {
       if (moves > 0) kind(&b, bits, cut, moves, 1, base);
       if (groups > 0) kind(&b, bits, cut, groups, GROUP, base);
