@@ -45,7 +45,7 @@ typedef struct driver {
   sb_model *m;
   sb_pass *pass;
   sb_pass *check; /* NULL: the pass itself decides */
-  sb_scores *scores;
+  sb_gains *gains;
   sb_checkpoint_key key;
   const sb_allocate_options *o;
   sb_allocate_result *result;
@@ -70,8 +70,7 @@ static sb_status loss(void *context, double *out) {
 static sb_status gains(void *context, double *raise_gain, double *cut_loss, double *out) {
   driver *d = context;
   double start = sb_now();
-  SB_TRY(sb_scores_measure(d->scores, d->pass, out));
-  sb_scores_predict(d->scores, d->o->estimator, raise_gain, cut_loss);
+  SB_TRY(sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
   d->result->gradient_seconds += sb_now() - start;
   return SB_OK;
 }
@@ -128,15 +127,13 @@ static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
 
 /* What the checkpoint belongs to. Collective. */
 static sb_status make_key(driver *d, const sb_sequences *calibration) {
-  static const char *const estimators[] = {
-      [SB_ESTIMATOR_FISHER] = "fisher", [SB_ESTIMATOR_TAYLOR] = "taylor"};
   const sb_allocate_options *o = d->o;
   d->key = (sb_checkpoint_key){.bits = o->bits,
                                .min_bits = o->min_bits,
                                .max_bits = o->max_bits,
                                .start_bits = start_bits(d->m, o),
                                .strides = o->strides,
-                               .estimator = estimators[o->estimator],
+                               .estimator = sb_estimator_names[o->estimator],
                                .grid = o->grid,
                                .compute = o->compute};
   SB_TRY(sb_model_fingerprint(d->m, &d->key.model));
@@ -205,10 +202,10 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
     check.gradients = false;
     status = sb_pass_create(&check, &d.check);
   }
-  if (status == SB_OK) status = sb_scores_create(m, backend, o->min_bits, o->max_bits, &d.scores);
+  if (status == SB_OK) status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, &d.gains);
   if (status == SB_OK) status = search(&d, &mine);
-  if (status == SB_OK) result->score_seconds = sb_scores_seconds(d.scores);
-  sb_scores_free(&d.scores);
+  if (status == SB_OK) result->score_seconds = sb_gains_seconds(d.gains);
+  sb_gains_free(&d.gains);
   sb_pass_free(&d.pass);
   sb_pass_free(&d.check);
   sb_free(&mine.id);

@@ -1,5 +1,5 @@
 /* From a loaded model, calibration sequences and a budget to a bit map: the search (alloc/search.h) driven by
- * measured block moves (sensitivity/scores.h) and the model's own loss. */
+ * measured block moves (sensitivity/gains.h) and the model's own loss. */
 #ifndef SB_ALLOC_ALLOCATE_H
 #define SB_ALLOC_ALLOCATE_H
 
@@ -8,7 +8,7 @@
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "model/sequences.h"
-#include "sensitivity/scores.h"
+#include "sensitivity/gains.h"
 
 typedef struct sb_allocate_options {
   double bits; /* budget in effective bits a weight of the decoder layers' matrices */

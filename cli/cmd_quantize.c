@@ -28,7 +28,6 @@ static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 enum { GRID_UNSET, GRID_PLAIN, GRID_FITTED };
 static const char *const grids[] = {"auto", "plain", "fitted", NULL};
-static const char *const estimators[] = {"fisher", "taylor", NULL};
 
 #define CALIB_NEEDED                                                                                         \
   "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn, --grid plain and --reorder "  \
@@ -447,9 +446,10 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
       {.name = "sensitivity",
        .kind = SB_OPTION_CHOICE,
        .value = &r.estimator,
-       .choices = estimators,
+       .choices = sb_estimator_names,
        .help =
-           "What predicts a move's effect: mean squared or mean absolute first-order change over sequences."},
+           "What predicts a move's effect: mean squared or mean absolute first-order change over sequences; "
+           "second moments of inputs and output gradients; squares of gradients."},
       {.name = "allocation",
        .kind = SB_OPTION_STRING,
        .value = &r.allocation,
