@@ -5,10 +5,10 @@
 #include "mpi/large.h"
 
 void sb_cyclic_grid(int ranks, int *rows, int *cols) {
-  *rows = 1;
-  for (int r = 2; r <= ranks / r; r++)
-    if (ranks % r == 0) *rows = r;
-  *cols = ranks / *rows;
+  *cols = 1;
+  for (int c = 2; c <= ranks / c; c++)
+    if (ranks % c == 0) *cols = c;
+  *rows = ranks / *cols;
 }
 
 /* The most elements that a rank of the grid gets: those at (0, 0). False where they do not fit a size_t. */

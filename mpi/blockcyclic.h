@@ -28,7 +28,8 @@ typedef struct sb_region {
   size_t r0, r1, c0, c1;
 } sb_region;
 
-/* The grid of all ranks that is as square as possible, with at least as many columns as rows. */
+/* The grid of all ranks that is as square as possible, with at least as many rows as columns: the
+ * better way round where upper triangles are factorised (bench/bench_factor.c). */
 void sb_cyclic_grid(int ranks, int *rows, int *cols);
 
 /* The layout of an n x n matrix as `rank` sees it, on the grid of sb_cyclic_grid, or on one of `grid_rows` rows where that

@@ -9,6 +9,7 @@
 #ifndef SB_QUANT_GPTQ_H
 #define SB_QUANT_GPTQ_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@
 typedef struct sb_gptq_repair {
   size_t dead;    /* inputs that were 0 for all tokens */
   double damping; /* what was added to the diagonal, as a share of its mean */
+  bool single;    /* factorised in single precision */
 } sb_gptq_repair;
 
 /* factor [n, n], upper triangular, with factor' factor = (H + damping)^-1. `h` [n, n], symmetric, is overwritten. Damping

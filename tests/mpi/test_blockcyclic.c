@@ -22,7 +22,7 @@ static void test_grid(void **state) {
   for (size_t k = 0; k < sizeof expected / sizeof *expected; k++) {
     int rows, cols;
     sb_cyclic_grid(expected[k][0], &rows, &cols);
-    EXPECT(rows == expected[k][1] && cols == expected[k][2]);
+    EXPECT(rows == expected[k][2] && cols == expected[k][1]);
   }
   all_ranks_passed();
 }
