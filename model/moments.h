@@ -71,7 +71,7 @@ void sb_moments_begin(sb_moments *moments, size_t layer);
 sb_status sb_moments_take(void *moments, sb_stream stream, sb_linear first, const void *x);
 /* Ends sequence s of this rank, which it need not have: every rank calls this most_local times, s = 0, 1, ... Sequence 0 of
  * rank 0 sets the quanta. Collective; `status` is what became of the sequence on this rank, all ranks fail together.
- * SB_ERR_NUMERIC when inputs are not finite or differ by more than a factor of 2^10 between sequences. */
+ * SB_ERR_NUMERIC when a moment is not finite, or 2^10 times the largest of sequence 0. */
 sb_status sb_moments_end_sequence(sb_moments *moments, sb_stream stream, size_t s, sb_status status);
 
 /* What it took to factorise a layer's moments. */
