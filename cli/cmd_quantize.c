@@ -209,7 +209,7 @@ static sb_status round_weights(run *u) {
   sb_log_phase("round", seconds, u->backend->gemm_flops,
                "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%; %zu inputs dead, %zu "
                "damped more",
-               100 * (stats.forward_seconds - stats.moment_seconds) / seconds,
+               100 * stats.forward_seconds / seconds,
                100 * stats.moment_seconds / seconds, 100 * stats.factor_seconds / seconds,
                100 * stats.round_seconds / seconds, stats.dead, stats.repaired);
   sb_report_text(u->report, "factor", factors[stats.factor]);

@@ -80,12 +80,12 @@ static sb_status take_moments(void *context, sb_stream stream, sb_linear first, 
 static sb_status layer(work *w, const sb_prepared *prepared, size_t s, void *out, sb_input_hook hook) {
   sb_pass *p = w->pass;
   const size_t h = p->model->config.hidden;
-  const double start = sb_now();
+  const double start = sb_now(), before = w->stats->moment_seconds;
   SB_TRY(sb_layer_forward_observed(w->backend, p->stream, &p->model->config, sb_prepared_weights(prepared),
                                    p->cos_sin, p->work, sb_pass_at(p, out, s, h),
                                    sb_pass_at(p, p->inputs[0], s, h), p->T, hook, w));
   SB_TRY(w->backend->op->sync(w->backend, p->stream));
-  w->stats->forward_seconds += sb_now() - start;
+  w->stats->forward_seconds += sb_now() - start - (w->stats->moment_seconds - before);
   return SB_OK;
 }
 
