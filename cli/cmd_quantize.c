@@ -24,6 +24,8 @@ enum { METHOD_SCALEBITS, METHOD_RTN };
 static const char *const methods[] = {"scalebits", "rtn", NULL};
 enum { QUANTIZER_RTN, QUANTIZER_GPTQ };
 static const char *const quantizers[] = {"rtn", "gptq", NULL};
+static const char *const factors[] = {"auto", "replicated", "distributed", "distributed-single",
+                                      NULL}; /* sb_factor_mode */
 static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 enum { GRID_UNSET, GRID_PLAIN, GRID_FITTED };
@@ -36,8 +38,8 @@ static const char *const grids[] = {"auto", "plain", "fitted", NULL};
 typedef struct request {
   const char *model, *calib, *out, *allocation, *checkpoint;
   double bits, first_share;
-  int method, quantizer, grid, reorder, channel_score, estimator, min_bits, max_bits, start_bits, strides,
-      trades, level;
+  int method, quantizer, factor, grid, reorder, channel_score, estimator, min_bits, max_bits, start_bits,
+      strides, trades, level;
   size_t round_seqs, check_seqs;
   bool symmetric, overwrite;
   sb_common common;
@@ -267,8 +269,13 @@ static sb_status round_weights(run *u) {
   SB_TRY(read_calibration(u, r->round_seqs, &u->rounding));
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
-  sb_status status = sb_compensate(u->model, u->backend, &u->rounding, 0.01, r->grid == GRID_FITTED, on_round,
-                                   u, &packed, &stats);
+  const sb_compensate_options options = {.damping = 0.01,
+                                         .fitted = r->grid == GRID_FITTED,
+                                         .factor = (sb_factor_mode)r->factor,
+                                         .input_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                         .tick = on_round,
+                                         .context = u};
+  sb_status status = sb_compensate(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();
   SB_TRY(status);
   sb_model_free(&u->model);
@@ -277,9 +284,10 @@ static sb_status round_weights(run *u) {
   sb_log_phase("round", seconds, u->backend->gemm_flops,
                "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%; %zu inputs dead, %zu "
                "damped more",
-               100 * (stats.forward_seconds - stats.moment_seconds) / seconds,
-               100 * stats.moment_seconds / seconds, 100 * stats.factor_seconds / seconds,
-               100 * stats.round_seconds / seconds, stats.dead, stats.repaired);
+               100 * stats.forward_seconds / seconds, 100 * stats.moment_seconds / seconds,
+               100 * stats.factor_seconds / seconds, 100 * stats.round_seconds / seconds, stats.dead,
+               stats.repaired);
+  sb_report_text(u->report, "factor", factors[stats.factor]);
   sb_report_real(u->report, "round_seconds", seconds);
   return SB_OK;
 }
@@ -443,6 +451,14 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .high = 1e9,
        .operand = "N",
        .help = "Most sequences whose activations guide --quantizer gptq."},
+      {.name = "factor",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.factor,
+       .choices = factors,
+       .help =
+           "Where --quantizer gptq keeps and factorises second moments: on every rank, or spread over all "
+           "ranks, in double or in single precision; auto spreads those too large for a rank. Only "
+           "replicated gives the same on any number of ranks, bit for bit."},
       {.name = "sensitivity",
        .kind = SB_OPTION_CHOICE,
        .value = &r.estimator,
