@@ -61,23 +61,25 @@ static sb_status order_importance(sb_model *m, const float *importance) {
   return SB_OK;
 }
 
+sb_status sb_reorder_reload(sb_model **model, const char *folder, const sb_orders *orders) {
+  const sb_world *world = (*model)->world;
+  const sb_blocking blocking = (*model)->blocking;
+  float *importance = (*model)->importance;
+  (*model)->importance = NULL;
+  sb_model_free(model);
+  sb_status status = sb_model_load_ordered(world, folder, blocking, false, orders, model);
+  if (status == SB_OK && importance) status = sb_world_agree(world, order_importance(*model, importance));
+  sb_free(&importance);
+  return status;
+}
+
 sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *backend,
                            const sb_sequences *calibration, const sb_reorder_options *o,
                            sb_reorder_result *result) {
-  const sb_world *world = (*model)->world;
-  const sb_blocking blocking = (*model)->blocking;
   sb_orders orders = {0};
-  float *importance = NULL;
   *result = (sb_reorder_result){0};
   sb_status status = find_orders(*model, backend, calibration, o, result, &orders);
-  if (status == SB_OK) {
-    importance = (*model)->importance;
-    (*model)->importance = NULL;
-    sb_model_free(model);
-    status = sb_model_load_ordered(world, folder, blocking, false, &orders, model);
-  }
-  if (status == SB_OK && importance) status = sb_world_agree(world, order_importance(*model, importance));
-  sb_free(&importance);
+  if (status == SB_OK) status = sb_reorder_reload(model, folder, &orders);
   sb_orders_free(&orders);
   return status;
 }

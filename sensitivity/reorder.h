@@ -34,4 +34,7 @@ sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *bac
                            const sb_sequences *calibration, const sb_reorder_options *options,
                            sb_reorder_result *result);
 
+/* The same with orders that are given (copied). Collective. */
+sb_status sb_reorder_reload(sb_model **model, const char *folder, const sb_orders *orders);
+
 #endif

@@ -20,7 +20,9 @@ static void sorting(void **state) {
   assert_memory_equal(from, expected, sizeof from);
   sb_orders_invert(to, from, 6);
   for (uint32_t i = 0; i < 6; i++) assert_int_equal(to[from[i]], i);
-  sb_orders_settle(from, 6, 4);
+  sb_order order = {.size = 6, .rows = true, .from = from};
+  sb_orders one = {.count = 1, .orders = &order};
+  sb_orders_settle(&one, 4, 1);
   const uint32_t settled[] = {0, 1, 3, 4, 2, 5};
   assert_memory_equal(from, settled, sizeof from);
 }
