@@ -16,8 +16,9 @@ unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
   return width;
 }
 
-static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
-                             const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders) {
+sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
+                          const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders,
+                          sb_orders *indexed) {
   const sb_pass_setup setup = {.model = m,
                                .backend = backend,
                                .tokens = calibration->tokens,
@@ -30,6 +31,7 @@ static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequence
   sb_pass *pass = NULL;
   sb_channels *channels = NULL;
   const double start = sb_now();
+  *result = (sb_reorder_result){0};
   result->width = sb_reorder_width(m, o->mode, o->bits);
   memset(m->bits, (int)result->width, m->blocks);
   sb_status status = sb_pass_create(&setup, &pass);
@@ -39,6 +41,7 @@ static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequence
   if (status == SB_OK) {
     result->score_seconds = sb_channels_seconds(channels);
     status = sb_channels_orders(channels, o->mode, orders);
+    if (status == SB_OK && indexed) status = sb_channels_orders(channels, SB_REORDER_INDEXED, indexed);
   }
   sb_channels_free(&channels);
   return status;
@@ -77,8 +80,7 @@ sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *bac
                            const sb_sequences *calibration, const sb_reorder_options *o,
                            sb_reorder_result *result) {
   sb_orders orders = {0};
-  *result = (sb_reorder_result){0};
-  sb_status status = find_orders(*model, backend, calibration, o, result, &orders);
+  sb_status status = sb_reorder_find(*model, backend, calibration, o, result, &orders, NULL);
   if (status == SB_OK) status = sb_reorder_reload(model, folder, &orders);
   sb_orders_free(&orders);
   return status;
