@@ -223,7 +223,8 @@ static void settle_min_bits(run *u) {
   if (r->min_bits == 0) {
     const sb_model *m = u->model;
     double two =
-        sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, 2, m->blocking.symmetry);
+        sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, 2, m->blocking.symmetry) +
+        sb_model_order_bits(m, (sb_reorder)r->reorder);
     r->min_bits = r->bits < two ? 1 : 2;
   }
   if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
@@ -361,6 +362,9 @@ static sb_status work(run *u) {
   sb_report_text(u->report, "method", methods[r->method]);
   sb_report_real(u->report, "bits", r->bits);
   SB_TRY(look_for_allocation(u));
+  if (r->method == METHOD_SCALEBITS && !u->reuses)
+    SB_TRY(sb_allocate_check_budget(u->model, (sb_reorder)r->reorder, r->bits, (unsigned)r->min_bits,
+                                    (unsigned)r->max_bits));
   SB_TRY(measure_importance(u));
   SB_TRY(reorder(u));
   SB_TRY(allocate(u));

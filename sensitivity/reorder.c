@@ -9,8 +9,7 @@
 #include "model/uniform_bits.h"
 
 unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
-  const uint64_t stored = sb_orders_stored_bytes(&m->arch, mode, m->blocking.rows, m->blocking.cols);
-  const double left = bits - 8.0 * (double)stored / (double)m->arch.linear_parameters;
+  const double left = bits - sb_model_order_bits(m, mode);
   unsigned width = SB_MAX_BITS;
   while (width > 2 && sb_model_uniform_bits(m, width) > left) width--;
   return width;
