@@ -2,10 +2,15 @@
 
 #include <string.h>
 
+#include <unistd.h>
+
+#include "alloc/checkpoint.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
+#include "model/fingerprint.h"
 #include "model/uniform_bits.h"
+#include "mpi/large.h"
 
 /* Weights in all matrices, and bits of their bit maps and orders. */
 static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
@@ -51,7 +56,9 @@ sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, uns
 typedef struct driver {
   sb_model *m;
   sb_pass *pass;
-  sb_scores *scores;
+  sb_pass *check; /* NULL: the pass itself decides */
+  sb_gains *gains;
+  sb_checkpoint_key key;
   const sb_allocate_options *o;
   sb_allocate_result *result;
   uint64_t weights, map_bits;
@@ -60,13 +67,14 @@ typedef struct driver {
 static sb_status apply(void *context, const uint8_t *bits) {
   driver *d = context;
   sb_pass_forget(d->pass);
+  if (d->check) sb_pass_forget(d->check);
   return sb_model_set_bits(d->m, bits);
 }
 
 static sb_status loss(void *context, double *out) {
   driver *d = context;
   double start = sb_now();
-  SB_TRY(sb_pass_loss(d->pass, out));
+  SB_TRY(sb_pass_loss(d->check ? d->check : d->pass, out));
   d->result->loss_seconds += sb_now() - start;
   return SB_OK;
 }
@@ -74,8 +82,7 @@ static sb_status loss(void *context, double *out) {
 static sb_status gains(void *context, double *raise_gain, double *cut_loss, double *out) {
   driver *d = context;
   double start = sb_now();
-  SB_TRY(sb_scores_measure(d->scores, d->pass, out));
-  sb_scores_predict(d->scores, d->o->estimator, raise_gain, cut_loss);
+  SB_TRY(sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
   d->result->gradient_seconds += sb_now() - start;
   return SB_OK;
 }
@@ -84,6 +91,11 @@ static void report(void *context, const sb_search_step *step) {
   const driver *d = context;
   if (d->o->report)
     d->o->report(d->o->context, step, (double)(step->storage + d->map_bits) / (double)d->weights);
+}
+
+static sb_status save(void *context, const sb_search_progress *progress) {
+  const driver *d = context;
+  return sb_checkpoint_write(d->o->checkpoint, &d->key, progress, d->m);
 }
 
 /* This rank's blocks as the search wants them. */
@@ -125,17 +137,50 @@ static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
   return bits;
 }
 
+/* What the checkpoint belongs to. Collective. */
+static sb_status make_key(driver *d, const sb_sequences *calibration) {
+  const sb_allocate_options *o = d->o;
+  d->key = (sb_checkpoint_key){.bits = o->bits,
+                               .min_bits = o->min_bits,
+                               .max_bits = o->max_bits,
+                               .start_bits = start_bits(d->m, o),
+                               .strides = o->strides,
+                               .estimator = sb_estimator_names[o->estimator],
+                               .grid = o->grid,
+                               .compute = o->compute};
+  SB_TRY(sb_model_fingerprint(d->m, &d->key.model));
+  if (o->check) SB_TRY(sb_sequences_fingerprint(d->m->world, o->check, &d->key.check));
+  return sb_sequences_fingerprint(d->m->world, calibration, &d->key.calibration);
+}
+
+/* *there: the checkpoint exists and has been read. Rank 0 looks, so that all ranks do the same. Collective. */
+static sb_status resume(driver *d, sb_search_progress *progress, bool *there) {
+  int found = d->o->checkpoint && access(d->o->checkpoint, F_OK) == 0;
+  SB_TRY(sb_mpi_bcast(&found, sizeof found, 0, d->m->world->comm));
+  *there = found;
+  if (!found) return SB_OK;
+  SB_TRY(sb_checkpoint_read(d->o->checkpoint, &d->key, progress, d->m));
+  d->result->resumed_steps = progress->steps;
+  return SB_OK;
+}
+
 static sb_status search(driver *d, const owned *mine) {
   const sb_allocate_options *o = d->o;
-  const sb_search_hooks hooks = {d, apply, loss, gains, report};
+  const sb_search_hooks hooks = {d, apply, loss, gains, report, o->checkpoint ? save : NULL};
   uint8_t *bits = NULL;
-  const sb_search_options options = {.budget = (uint64_t)(o->bits * (double)d->weights) - d->map_bits,
+  bool there;
+  sb_search_progress progress;
+  SB_TRY(resume(d, &progress, &there));
+  const sb_search_options options = {.other_loss = d->check != NULL,
+                                     .resume = there ? &progress : NULL,
+                                     .budget = (uint64_t)(o->bits * (double)d->weights) - d->map_bits,
                                      .start_bits = start_bits(d->m, o),
                                      .strides = o->strides,
                                      .most_trades = o->trades,
                                      .first_share = o->first_share,
                                      .least_share = o->least_share};
   SB_AGREE(d->m->world, sb_alloc(&bits, mine->blocks.count, 1, "bits of the blocks"));
+  sb_model_get_bits(d->m, bits);
   sb_status status = sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search);
   sb_free(&bits);
   return status;
@@ -160,11 +205,20 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
                                .tick_context = o->context};
   status = sb_world_agree(m->world, describe_owned(m, o, &mine));
   if (status == SB_OK) status = sb_pass_create(&setup, &d.pass);
-  if (status == SB_OK) status = sb_scores_create(m, backend, o->min_bits, o->max_bits, &d.scores);
+  if (status == SB_OK && o->checkpoint) status = make_key(&d, calibration);
+  if (status == SB_OK && o->check) {
+    sb_pass_setup check = setup;
+    check.tokens = o->check->tokens;
+    check.sequences = o->check->count;
+    check.gradients = false;
+    status = sb_pass_create(&check, &d.check);
+  }
+  if (status == SB_OK) status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, &d.gains);
   if (status == SB_OK) status = search(&d, &mine);
-  if (status == SB_OK) result->score_seconds = sb_scores_seconds(d.scores);
-  sb_scores_free(&d.scores);
+  if (status == SB_OK) result->score_seconds = sb_gains_seconds(d.gains);
+  sb_gains_free(&d.gains);
   sb_pass_free(&d.pass);
+  sb_pass_free(&d.check);
   sb_free(&mine.id);
   sb_free(&mine.rows);
   sb_free(&mine.cols);

@@ -1,5 +1,5 @@
 /* From a loaded model, calibration sequences and a budget to a bit map: the search (alloc/search.h) driven by
- * measured block moves (sensitivity/scores.h) and the model's own loss. */
+ * measured block moves (sensitivity/gains.h) and the model's own loss. */
 #ifndef SB_ALLOC_ALLOCATE_H
 #define SB_ALLOC_ALLOCATE_H
 
@@ -8,7 +8,7 @@
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "model/sequences.h"
-#include "sensitivity/scores.h"
+#include "sensitivity/gains.h"
 
 typedef struct sb_allocate_options {
   double bits; /* budget in effective bits a weight of the decoder layers' matrices */
@@ -17,13 +17,17 @@ typedef struct sb_allocate_options {
   sb_estimator estimator;
   int strides, trades;
   double first_share, least_share;
-  size_t activation_bytes; /* a rank may use for layer inputs */
+  size_t activation_bytes;   /* a rank may use for layer inputs */
+  const sb_sequences *check; /* whose loss decides on trades; NULL: the calibration's */
+  const char *checkpoint; /* file to save the search in and to go on from where it is there; NULL for none */
+  const char *grid, *compute; /* names, for the checkpoint */
   void (*report)(void *context, const sb_search_step *step, double effective_bits);
   void (*tick)(void *context, double done); /* of the running pass; may be NULL */
   void *context;
 } sb_allocate_options;
 
 typedef struct sb_allocate_result {
+  int resumed_steps; /* done by an earlier run, from whose checkpoint this one went on; 0: none */
   sb_search_result search;
   double score_seconds;    /* of this rank: scoring blocks, beside the gradient passes */
   double gradient_seconds; /* of this rank: the passes that gave gains, scoring included */

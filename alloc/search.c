@@ -15,13 +15,29 @@ typedef struct search {
   uint8_t *best; /* the best point within the budget that the path has passed, where best_loss is finite */
   double best_loss;
   double *gain, *loss_of_cut;
-  double loss; /* at bits */
+  double loss;         /* at bits */
+  int strides, trades; /* done */
+  double share;        /* of the next trade */
   sb_search_result *result;
 } search;
 
-static sb_status measure_gains(search *s) {
+/* *loss: of the sequences that give the gains. */
+static sb_status measure_gains(search *s, double *loss) {
   s->result->gain_passes++;
-  return s->h->gains(s->h->context, s->gain, s->loss_of_cut, &s->loss);
+  return s->h->gains(s->h->context, s->gain, s->loss_of_cut, loss);
+}
+
+static sb_status measure_loss(search *s, double *loss) {
+  s->result->loss_passes++;
+  return s->h->loss(s->h->context, loss);
+}
+
+static sb_status save(search *s) {
+  const sb_search_result *r = s->result;
+  const sb_search_progress progress = {r->steps,       s->strides, s->trades, r->accepted,  r->gain_passes,
+                                       r->loss_passes, s->share,   s->loss,   r->start_loss};
+  if (!s->h->save || isfinite(s->best_loss)) return SB_OK;
+  return s->h->save(s->h->context, &progress);
 }
 
 static void tell(search *s, sb_search_step *step, double start) {
@@ -30,12 +46,15 @@ static void tell(search *s, sb_search_step *step, double start) {
   if (s->h->report) s->h->report(s->h->context, step);
 }
 
-/* The loss at a point of the path is known once gains are measured there: it is kept if it is within the
- * budget and the best so far. */
-static void remember(search *s, uint64_t storage) {
-  if (storage > s->o->budget || !(s->loss < s->best_loss)) return;
+/* A point of the path is kept if it is within the budget and the best so far. Its loss is known, since gains were measured
+ * there, unless another loss decides. */
+static sb_status remember(search *s, uint64_t storage, double loss) {
+  if (storage > s->o->budget) return SB_OK;
+  if (s->o->other_loss) SB_TRY(measure_loss(s, &loss));
+  if (!(loss < s->best_loss)) return SB_OK;
   memcpy(s->best, s->bits, s->b->count);
-  s->best_loss = s->loss;
+  s->best_loss = loss;
+  return SB_OK;
 }
 
 /* One stride: from the present storage towards the budget, closing 1 / (strides left) of the distance. */
@@ -43,11 +62,12 @@ static sb_status stride(search *s, int left) {
   const double start = sb_now();
   const uint64_t budget = s->o->budget;
   uint64_t now, target;
+  double loss;
   sb_step_result moved;
-  SB_TRY(measure_gains(s));
-  if (s->result->steps == 0) s->result->start_loss = s->loss;
+  SB_TRY(measure_gains(s, &loss));
+  if (s->result->steps == 0) s->result->start_loss = loss;
   SB_TRY(sb_blocks_total(s->world, s->b, s->bits, &now));
-  remember(s, now);
+  SB_TRY(remember(s, now, loss));
   if (now > budget)
     target = budget + (now - budget) / (uint64_t)left * (uint64_t)(left - 1);
   else
@@ -55,21 +75,23 @@ static sb_status stride(search *s, int left) {
   SB_TRY(sb_greedy_step(s->world, s->b, s->gain, s->loss_of_cut, target, UINT64_MAX, s->bits, &moved));
   SB_TRY(s->h->apply(s->h->context, s->bits));
   sb_search_step step = {.path = true,
-                         .loss = s->loss,
+                         .loss = loss,
                          .storage = moved.storage,
                          .raised = moved.raised,
                          .cut = moved.cut,
                          .accepted = true};
   tell(s, &step, start);
-  return SB_OK;
+  s->strides++;
+  return save(s);
 }
 
 /* A step moves a block by one bit at most, so a far budget needs more strides than asked for. */
 static sb_status walk_path(search *s) {
-  uint64_t storage = 0, before;
-  for (int done = 0; done < s->o->strides || storage > s->o->budget; done++) {
+  uint64_t storage, before;
+  SB_TRY(sb_blocks_total(s->world, s->b, s->bits, &storage));
+  while (s->strides < s->o->strides || storage > s->o->budget) {
     before = storage;
-    SB_TRY(stride(s, s->o->strides > done ? s->o->strides - done : 1));
+    SB_TRY(stride(s, s->o->strides > s->strides ? s->o->strides - s->strides : 1));
     SB_TRY(sb_blocks_total(s->world, s->b, s->bits, &storage));
     if (storage > s->o->budget && storage == before)
       return sb_fail(SB_ERR_INTERNAL, "the path to the budget does not move any more at %llu bits of storage",
@@ -78,61 +100,78 @@ static sb_status walk_path(search *s) {
   return SB_OK;
 }
 
-/* One trade; *share is halved when it is not kept. *more is false when nothing is left to trade. */
-static sb_status trade(search *s, double *share, bool *fresh, bool *more) {
+/* One trade; the share is halved when it is not kept. *more is false when nothing is left to trade. */
+static sb_status trade(search *s, bool *fresh, bool *more) {
   double start = sb_now(), loss;
   sb_step_result moved;
-  if (!*fresh) SB_TRY(measure_gains(s));
+  if (!*fresh) SB_TRY(measure_gains(s, &loss));
   *fresh = true;
   memcpy(s->trial, s->bits, s->b->count);
   SB_TRY(sb_greedy_step(s->world, s->b, s->gain, s->loss_of_cut, s->o->budget,
-                        (uint64_t)(*share * (double)s->o->budget), s->trial, &moved));
+                        (uint64_t)(s->share * (double)s->o->budget), s->trial, &moved));
   if (moved.raised + moved.cut == 0) {
     *more = false;
     return SB_OK;
   }
   SB_TRY(s->h->apply(s->h->context, s->trial));
-  SB_TRY(s->h->loss(s->h->context, &loss));
-  s->result->loss_passes++;
+  SB_TRY(measure_loss(s, &loss));
   sb_search_step step = {.loss = loss,
                          .storage = moved.storage,
                          .raised = moved.raised,
                          .cut = moved.cut,
                          .accepted = loss < s->loss,
-                         .share = *share};
+                         .share = s->share};
   if (step.accepted) {
     memcpy(s->bits, s->trial, s->b->count);
     s->loss = loss;
     s->result->accepted++;
     *fresh = false;
   } else {
-    *share *= 0.5;
-    *more = *share >= s->o->least_share;
+    s->share *= 0.5;
     SB_TRY(s->h->apply(s->h->context, s->bits));
   }
+  s->trades++;
   tell(s, &step, start);
-  return SB_OK;
+  return save(s);
 }
 
 static sb_status run(search *s) {
-  double share = s->o->first_share;
-  bool more = s->o->most_trades > 0, fresh = false;
-  for (size_t i = 0; i < s->b->count; i++) {
-    const unsigned least = sb_blocks_least(s->b, i);
-    s->bits[i] = (uint8_t)(s->o->start_bits > least ? s->o->start_bits : least);
-  }
+  bool more = true, fresh = false;
   SB_TRY(s->h->apply(s->h->context, s->bits));
-  SB_TRY(walk_path(s));
-  SB_TRY(s->h->loss(s->h->context, &s->loss));
-  s->result->loss_passes++;
-  if (s->best_loss < s->loss) {
-    memcpy(s->bits, s->best, s->b->count);
-    s->loss = s->best_loss;
-    SB_TRY(s->h->apply(s->h->context, s->bits));
+  if (s->trades == 0) {
+    SB_TRY(walk_path(s));
+    SB_TRY(measure_loss(s, &s->loss));
+    if (s->best_loss < s->loss) {
+      memcpy(s->bits, s->best, s->b->count);
+      s->loss = s->best_loss;
+      SB_TRY(s->h->apply(s->h->context, s->bits));
+    }
+    s->best_loss = INFINITY; /* nothing to remember any more */
   }
-  for (int t = 0; more && t < s->o->most_trades; t++) SB_TRY(trade(s, &share, &fresh, &more));
+  while (more && s->trades < s->o->most_trades && s->share >= s->o->least_share)
+    SB_TRY(trade(s, &fresh, &more));
   s->result->loss = s->loss;
   return sb_blocks_total(s->world, s->b, s->bits, &s->result->storage);
+}
+
+/* The uniform start, or where an earlier search stood. */
+static void begin(search *s, const sb_search_progress *from) {
+  if (!from) {
+    for (size_t i = 0; i < s->b->count; i++) {
+      const unsigned least = sb_blocks_least(s->b, i);
+      s->bits[i] = (uint8_t)(s->o->start_bits > least ? s->o->start_bits : least);
+    }
+    return;
+  }
+  s->strides = from->strides;
+  s->trades = from->trades;
+  s->share = from->trades > 0 ? from->share : s->o->first_share;
+  s->loss = from->loss;
+  *s->result = (sb_search_result){.start_loss = from->start_loss,
+                                  .steps = from->steps,
+                                  .accepted = from->accepted,
+                                  .gain_passes = from->gain_passes,
+                                  .loss_passes = from->loss_passes};
 }
 
 sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_search_options *options,
@@ -142,8 +181,10 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_sea
               .o = options,
               .h = hooks,
               .bits = bits,
+              .share = options->first_share,
               .result = result,
               .best_loss = INFINITY};
+  const sb_search_progress *from = options->resume;
   uint64_t least, most;
   *result = (sb_search_result){0};
   SB_TRY(sb_blocks_range(world, blocks, &least, &most));
@@ -163,6 +204,7 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_sea
   if (status == SB_OK)
     status = sb_alloc_raw(&s.loss_of_cut, blocks->count, sizeof(double), "predicted gains");
   status = sb_world_agree(world, status);
+  begin(&s, from);
   if (status == SB_OK) status = run(&s);
   sb_free(&s.trial);
   sb_free(&s.best);

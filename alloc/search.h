@@ -6,6 +6,11 @@
  *   trades  At the budget: the best raises paid by the cheapest cuts, at most a share k of the storage. The batch stays if
  *           the loss fell; else it is taken back and k halved. After a kept batch gains are measured anew.
  *
+ * The loss that decides on trades may be that of other sequences than those that give the gains: what is learned by heart
+ * does not help there (`other_loss`).
+ *
+ * A search can be saved after every step and go on from there, to the same bits (`save`, `resume`).
+ *
  * The loss and the gains come through hooks, so the search knows neither models nor sensitivities. It is collective, and
  * its decisions are the same on all ranks if the hooks' results are. The result is the best point seen within the budget.
  */
@@ -30,6 +35,14 @@ typedef struct sb_search_step {
   double seconds; /* of this step */
 } sb_search_step;
 
+/* How far a search is; the bits that go with it are the applied ones. */
+typedef struct sb_search_progress {
+  int steps, strides, trades; /* done; trades tried */
+  int accepted, gain_passes, loss_passes;
+  double share;            /* k of the next trade */
+  double loss, start_loss; /* at the bits, once the path is done; at the uniform start */
+} sb_search_progress;
+
 typedef struct sb_search_hooks {
   void *context;
   /* Makes `bits` (this rank's blocks) the model's. Collective. */
@@ -40,15 +53,20 @@ typedef struct sb_search_hooks {
   sb_status (*gains)(void *context, double *raise_gain, double *cut_loss, double *loss);
   /* Told after every step; may be NULL. Local. */
   void (*report)(void *context, const sb_search_step *step);
+  /* The progress after a step, worth saving; may be NULL. Not called on a path that starts within the budget, which has a
+   * best point to remember. Collective. */
+  sb_status (*save)(void *context, const sb_search_progress *progress);
 } sb_search_hooks;
 
 typedef struct sb_search_options {
-  uint64_t budget;     /* storage bits over all ranks, as sb_blocks_cost counts */
-  unsigned start_bits; /* uniform start of the path */
-  int strides;         /* of the path, at least 1 */
-  int most_trades;     /* batches tried at the budget; 0: none (one-shot) */
-  double first_share;  /* k of the first trade, of the budget's storage */
-  double least_share;  /* the search ends when k falls below it */
+  uint64_t budget;                  /* storage bits over all ranks, as sb_blocks_cost counts */
+  unsigned start_bits;              /* uniform start of the path */
+  int strides;                      /* of the path, at least 1 */
+  int most_trades;                  /* batches tried at the budget; 0: none (one-shot) */
+  double first_share;               /* k of the first trade, of the budget's storage */
+  double least_share;               /* the search ends when k falls below it */
+  bool other_loss;                  /* the loss hook's is not comparable with that of the gains hook */
+  const sb_search_progress *resume; /* go on from here, with the bits given; NULL: from the uniform start */
 } sb_search_options;
 
 typedef struct sb_search_result {
@@ -59,7 +77,7 @@ typedef struct sb_search_result {
   int gain_passes, loss_passes;
 } sb_search_result;
 
-/* bits[blocks->count] = the result; the model is left with these bits applied. SB_ERR_RANGE when the budget
+/* bits[blocks->count] = the result; where the search resumes, it begins with these bits. The model is left with these bits applied. SB_ERR_RANGE when the budget
  * is below what min_bits needs. Collective. */
 sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_search_options *options,
                     const sb_search_hooks *hooks, uint8_t *bits, sb_search_result *result);

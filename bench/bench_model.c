@@ -1,5 +1,6 @@
 /* bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]: a whole model, forward alone, forward and backward, and
- * forward and backward with the scores of all blocks in both directions. Runs on any number of ranks; threads a rank from
+ * forward and backward with each estimator of sensitivity: scores of all blocks in both directions, the diagonal's table,
+ * the table from second moments (which needs no gradients of matrices). Runs on any number of ranks; threads a rank from
  * OMP_NUM_THREADS.
  *
  * One line a phase: best seconds of the repeats, GFLOP/s of all ranks (model/arch.h counts), the share of the time spent in
@@ -15,8 +16,9 @@
 #include "base/memory.h"
 #include "model/sequences.h"
 #include "sensitivity/scores.h"
+#include "sensitivity/table.h"
 
-enum { SIDE = 1536 };
+enum { SIDE = 1536, PHASES = 5 };
 
 #define CHECK(call)                                                                                          \
   do {                                                                                                       \
@@ -33,6 +35,7 @@ typedef struct bench {
   sb_sequences sequences;
   sb_pass *forward, *gradient;
   sb_scores *scores;
+  sb_table *diagonal, *hessian;
 } bench;
 
 static sb_status no_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
@@ -91,11 +94,14 @@ static void once(bench *b, int phase) {
     sb_pass_forget(b->gradient);
     if (phase == 1) CHECK(sb_pass_gradients(b->gradient, &idle, &loss));
     if (phase == 2) CHECK(sb_scores_measure(b->scores, b->gradient, &loss));
+    if (phase == 3) CHECK(sb_table_measure(b->diagonal, b->gradient, false, &loss));
+    if (phase == 4) CHECK(sb_table_measure(b->hessian, b->gradient, false, &loss));
   }
 }
 
 int main(int argc, char **argv) {
-  static const char *const names[] = {"forward", "forward+backward", "with scores"};
+  static const char *const names[PHASES] = {"forward", "forward+backward", "with scores", "with diagonal",
+                                            "with hessian"};
   bench b = {0};
   if (sb_world_init(&argc, &argv, &b.world) != SB_OK || argc < 3) {
     fprintf(stderr, "usage: bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]\n");
@@ -121,14 +127,17 @@ int main(int argc, char **argv) {
   CHECK(sb_pass_create(&setup, &b.gradient));
   memset(b.model->bits, 3, b.model->blocks);
   CHECK(sb_scores_create(b.model, b.backend, 1, 8, &b.scores));
+  CHECK(sb_table_create(b.model, b.backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b.diagonal));
+  CHECK(sb_table_create(b.model, b.backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b.hessian));
 
   const double limit = peak(&b), each = (double)b.sequences.count;
-  const double flops[3] = {each * sb_arch_forward_flops(&b.model->arch, seqlen),
-                           each * sb_arch_gradient_flops(&b.model->arch, seqlen),
-                           each * sb_arch_gradient_flops(&b.model->arch, seqlen)};
-  double seconds[3] = {INFINITY, INFINITY, INFINITY}, share[3] = {0};
+  const double backward = each * sb_arch_gradient_flops(&b.model->arch, seqlen);
+  const double flops[PHASES] = {each * sb_arch_forward_flops(&b.model->arch, seqlen), backward, backward,
+                                backward, 0};
+  double seconds[PHASES], share[PHASES] = {0};
+  for (int phase = 0; phase < PHASES; phase++) seconds[phase] = INFINITY;
   for (int i = 0; i < repeats; i++)
-    for (int phase = 0; phase < 3; phase++) { /* alternating: other work on the machine hits all alike */
+    for (int phase = 0; phase < PHASES; phase++) { /* alternating: other work on the machine hits all alike */
       b.backend->gemm_seconds = 0;
       MPI_Barrier(MPI_COMM_WORLD);
       double start = sb_now();
@@ -144,13 +153,22 @@ int main(int argc, char **argv) {
     printf("%zu sequences of %zu tokens, %d ranks x %d threads, %s; square GEMM %.0f GFLOP/s\n",
            b.sequences.count, seqlen, b.world.size, omp_get_max_threads(),
            compute == SB_COMPUTE_BF16 ? "bf16" : "f32", limit);
-    for (int phase = 0; phase < 3; phase++)
-      printf("%-18s %8.3f s  %6.1f GFLOP/s  GEMM %2.0f%% of the time  %.2f of the square GEMM\n",
-             names[phase], seconds[phase], flops[phase] / seconds[phase] * 1e-9, 100 * share[phase],
-             flops[phase] / seconds[phase] * 1e-9 / limit);
-    printf("scores cost %.1f%% of the gradient pass\n", 100 * (seconds[2] / seconds[1] - 1));
+    for (int phase = 0; phase < PHASES; phase++) {
+      printf("%-18s %8.3f s", names[phase], seconds[phase]);
+      if (flops[phase] > 0)
+        printf("  %6.1f GFLOP/s  GEMM %2.0f%% of the time  %.2f of the square GEMM",
+               flops[phase] / seconds[phase] * 1e-9, 100 * share[phase],
+               flops[phase] / seconds[phase] * 1e-9 / limit);
+      if (phase >= 2) printf("  %+.1f%% of forward+backward", 100 * (seconds[phase] / seconds[1] - 1));
+      printf("\n");
+    }
+    printf("beside the pass itself: scores %.3f s, diagonal %.3f s, hessian %.3f s (means)\n",
+           sb_scores_seconds(b.scores) / repeats, sb_table_seconds(b.diagonal) / repeats,
+           sb_table_seconds(b.hessian) / repeats);
   }
   sb_scores_free(&b.scores);
+  sb_table_free(&b.diagonal);
+  sb_table_free(&b.hessian);
   sb_pass_free(&b.forward);
   sb_pass_free(&b.gradient);
   sb_sequences_free(&b.sequences);

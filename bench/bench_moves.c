@@ -24,6 +24,10 @@ typedef struct bench {
   uint8_t *bits, *packed;
   size_t *offsets;
   double *raise, *cut;
+  float *grams, *rows;
+  double (*losses)[SB_WIDTHS];
+  sb_stored_grid *grids;
+  int64_t *sums;
   sb_symmetry symmetry;
 } bench;
 
@@ -64,6 +68,23 @@ static void encode(bench *b) {
 static void unpack(bench *b) {
   must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets, &b->grid,
                                      b->bits, b->symmetry));
+}
+static void choose_grids(bench *b) {
+  must(
+      b->backend->op->choose_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, 1, 8, b->symmetry));
+}
+static void squares(bench *b) {
+  must(b->backend->op->block_squares(b->backend, NULL, b->losses, b->g, b->grid.cols, b->w16, SB_BF16,
+                                     b->grids, &b->grid, 1, 8));
+}
+static void curvature(bench *b) {
+  must(b->backend->op->block_curvature(b->backend, NULL, b->losses, b->grams, b->rows, b->w16, SB_BF16,
+                                       &b->grid, 0, sb_grid_block_rows(&b->grid), 1, 8, b->symmetry));
+}
+static void moments(bench *b) {
+  must(b->backend->op->add_grams(b->backend, NULL, b->sums, b->x, TOKENS, b->grid.cols, b->grid.block_cols,
+                                 -16));
+  must(b->backend->op->add_squares(b->backend, NULL, b->sums, b->y, TOKENS, b->grid.rows, 0));
 }
 static void gradient_pass(bench *b) {
   const size_t n = b->grid.rows, k = b->grid.cols;
@@ -113,6 +134,14 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   must(sb_alloc(&b.raise, blocks, 8, "moves"));
   must(sb_alloc(&b.cut, blocks, 8, "moves"));
   must(sb_alloc(&b.offsets, sb_grid_block_rows(&b.grid), sizeof(size_t), "offsets"));
+  const size_t grams = sb_grid_block_cols(&b.grid) * 128 * 128;
+  must(sb_alloc(&b.grams, grams, 4, "second moments"));
+  must(sb_alloc(&b.rows, rows, 4, "second moments"));
+  must(sb_alloc(&b.losses, blocks, sizeof *b.losses, "losses"));
+  must(sb_alloc(&b.grids, rows * columns * 8, sizeof *b.grids, "grids"));
+  must(sb_alloc(&b.sums, sb_max_size(sb_grams_count(cols, 128), rows), 16, "second moments"));
+  fill(b.grams, grams, 4, 1.0f);
+  fill(b.rows, rows, 5, 1.0f);
   fill(b.w, n, 1, 0.05f);
   fill(b.g, n, 2, 1e-4f);
   fill(b.x, TOKENS * cols, 3, 1e-3f);
@@ -136,7 +165,11 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
                {"quantize bf16 to f32", quantize},
                {"quantize bf16 to bf16", quantize_bf16},
                {"encode bf16", encode},
-               {"unpack to f32", unpack}};
+               {"unpack to f32", unpack},
+               {"grids of 8 widths", choose_grids},
+               {"squares at 8 widths", squares},
+               {"second moments, 512 tokens", moments},
+               {"curvature at 8 widths", curvature}};
   printf("  %-28s %8.3f\n  %-28s %8.3f\n", "gradient pass of 512 tokens", pass, "copy of 6 bytes", memory);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     const double t = time_of(cases[i].what, &b, 5);
@@ -153,6 +186,11 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   sb_free(&b.offsets);
   sb_free(&b.raise);
   sb_free(&b.cut);
+  sb_free(&b.grams);
+  sb_free(&b.rows);
+  sb_free(&b.losses);
+  sb_free(&b.grids);
+  sb_free(&b.sums);
 }
 
 int main(void) {

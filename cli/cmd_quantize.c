@@ -28,18 +28,17 @@ static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 enum { GRID_UNSET, GRID_PLAIN, GRID_FITTED };
 static const char *const grids[] = {"auto", "plain", "fitted", NULL};
-static const char *const estimators[] = {"fisher", "taylor", NULL};
 
 #define CALIB_NEEDED                                                                                         \
   "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn, --grid plain and --reorder "  \
   "none does without)"
 
 typedef struct request {
-  const char *model, *calib, *out, *allocation;
+  const char *model, *calib, *out, *allocation, *checkpoint;
   double bits, first_share;
   int method, quantizer, grid, reorder, channel_score, estimator, min_bits, max_bits, start_bits, strides,
       trades, level;
-  size_t round_seqs;
+  size_t round_seqs, check_seqs;
   bool symmetric, overwrite;
   sb_common common;
 } request;
@@ -50,7 +49,7 @@ typedef struct run {
   json_t *report, *steps;
   sb_backend *backend;
   sb_model *model;
-  sb_sequences calibration, rounding;
+  sb_sequences calibration, check, rounding;
   int reuses;      /* the bit map that --allocation names */
   int step;        /* of the search, under way */
   double progress; /* of the pass under way */
@@ -114,6 +113,18 @@ static sb_status read_calibration(run *u, size_t seqs, sb_sequences *out) {
                            sb_common_seqlen(&r->common, &u->model->config), seqs, r->common.seed, out);
 }
 
+/* Reads what the search works with, once. */
+static sb_status calibrate(run *u) {
+  const request *r = u->r;
+  const bool searches = r->method == METHOD_SCALEBITS && r->check_seqs > 0;
+  if (u->calibration.tokens || u->calibration.count) return SB_OK;
+  if (!searches) return read_calibration(u, sb_common_seqs(&r->common), &u->calibration);
+  return sb_sequences_read_two(u->world, r->calib, (sb_token_width)r->common.token_width,
+                               u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
+                               sb_common_seqs(&r->common), r->check_seqs, r->common.seed, &u->calibration,
+                               &u->check);
+}
+
 static void on_pass(void *context, double done) {
   (void)context;
   sb_progress_step(done);
@@ -123,7 +134,7 @@ static sb_status find_orders(run *u) {
   const request *r = u->r;
   const double start = sb_now();
   sb_reorder_result result;
-  if (!u->calibration.tokens) SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
+  SB_TRY(calibrate(u));
   const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
                                       .score = (sb_channel_score)r->channel_score,
                                       .bits = r->bits,
@@ -159,7 +170,7 @@ static sb_status search(run *u) {
   const request *r = u->r;
   double start = sb_now();
   sb_allocate_result result;
-  if (!u->calibration.tokens) SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
+  SB_TRY(calibrate(u));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = (unsigned)r->min_bits,
                                        .max_bits = (unsigned)r->max_bits,
@@ -170,6 +181,10 @@ static sb_status search(run *u) {
                                        .first_share = r->first_share,
                                        .least_share = r->first_share / 32,
                                        .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                       .check = r->check_seqs > 0 ? &u->check : NULL,
+                                       .checkpoint = r->checkpoint,
+                                       .grid = grids[r->grid],
+                                       .compute = r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
                                        .report = on_step,
                                        .tick = on_tick,
                                        .context = u};
@@ -180,6 +195,8 @@ static sb_status search(run *u) {
   sb_status status = sb_allocate(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
   SB_TRY(status);
+  if (result.resumed_steps > 0)
+    sb_log_line("search    went on from %s, %d steps done before", r->checkpoint, result.resumed_steps);
   double seconds = sb_now() - start;
   sb_log_phase(
       "search", seconds, u->backend->gemm_flops,
@@ -204,7 +221,7 @@ static sb_status measure_importance(run *u) {
   double start = sb_now();
   sb_report_text(u->report, "grid", grids[r->grid]);
   if (r->grid != GRID_FITTED) return SB_OK;
-  if (!u->calibration.tokens) SB_TRY(read_calibration(u, sb_common_seqs(&r->common), &u->calibration));
+  SB_TRY(calibrate(u));
   u->backend->gemm_flops = 0;
   sb_progress_begin("inputs", 1.0);
   sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
@@ -342,9 +359,11 @@ static sb_status check_out(const run *u) {
   if (u->world->rank == 0) {
     status = sb_outdir_begin(u->r->out, u->r->overwrite, &folder);
     if (status == SB_OK) status = sb_outdir_abandon(&folder);
-    const char *const needed[] = {u->r->model, u->r->calib, u->r->allocation};
-    for (int i = 0; i < 3; i++)
+    const char *const needed[] = {u->r->model, u->r->calib, u->r->allocation, u->r->checkpoint};
+    for (int i = 0; i < 4; i++)
       if (status == SB_OK && needed[i]) status = sb_outdir_spare(u->r->out, needed[i]);
+    if (status == SB_OK && u->r->checkpoint && access(u->r->checkpoint, F_OK) != 0)
+      status = sb_file_check_target(u->r->checkpoint);
     if (status == SB_OK && u->r->allocation && access(u->r->allocation, F_OK) != 0)
       status = sb_file_check_target(u->r->allocation);
   }
@@ -446,14 +465,30 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
       {.name = "sensitivity",
        .kind = SB_OPTION_CHOICE,
        .value = &r.estimator,
-       .choices = estimators,
+       .choices = sb_estimator_names,
        .help =
-           "What predicts a move's effect: mean squared or mean absolute first-order change over sequences."},
+           "What predicts a move's effect: mean squared or mean absolute first-order change over sequences; "
+           "second moments of inputs and output gradients; squares of gradients."},
       {.name = "allocation",
        .kind = SB_OPTION_STRING,
        .value = &r.allocation,
        .operand = "FILE",
        .help = "Bit map: taken from FILE when it exists, else found and saved there."},
+      {.name = "checkpoint",
+       .kind = SB_OPTION_STRING,
+       .value = &r.checkpoint,
+       .operand = "FILE",
+       .help = "Saves the search in FILE after every step, and goes on from there when FILE exists: with the "
+               "same model, tokens and options, on any number of ranks."},
+      {.name = "check-seqs",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.check_seqs,
+       .low = 0,
+       .high = 1e9,
+       .operand = "N",
+       .help =
+           "Sequences kept apart from those that give gradients, whose loss decides whether a trade stays; "
+           "0: the loss of all decides."},
       {.name = "symmetric",
        .kind = SB_OPTION_FLAG,
        .value = &r.symmetric,
@@ -547,6 +582,7 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   sb_status status = sb_world_agree(world, work(&u));
   if (status == SB_OK) status = sb_report_write(world, r.common.json, u.report);
   sb_sequences_free(&u.calibration);
+  sb_sequences_free(&u.check);
   sb_sequences_free(&u.rounding);
   if (u.model) sb_model_free(&u.model);
   if (u.backend) u.backend->op->destroy(u.backend);

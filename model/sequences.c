@@ -54,6 +54,47 @@ done:
   return status;
 }
 
+/* Window i of n is one of the m that check when a multiple of n / m lies in (i, i + 1]. */
+static bool checks(size_t i, size_t n, size_t m) {
+  return (unsigned __int128)(i + 1) * m / n > (unsigned __int128)i * m / n;
+}
+
+sb_status sb_sequences_read_two(const sb_world *world, const char *path, sb_token_width width, size_t vocab,
+                                size_t seqlen, size_t most, size_t check, uint64_t seed, sb_sequences *out,
+                                sb_sequences *out_check) {
+  sb_status status = SB_OK;
+  sb_tokens *tokens = NULL;
+  size_t *chosen = NULL, *split = NULL, windows, n = most + check, at[2] = {0, most};
+  *out = (sb_sequences){.seqlen = seqlen, .count = most};
+  *out_check = (sb_sequences){.seqlen = seqlen, .count = check};
+  SB_GO(sb_tokens_open(path, width, vocab, &tokens));
+  SB_GO(sb_tokens_sequences(tokens, seqlen, 0, &windows));
+  if (windows < n) {
+    status =
+        sb_fail(SB_ERR_RANGE,
+                "%s: has %zu sequences of %zu tokens, %zu for gradients and %zu to check trades are asked "
+                "for; lower --seqs or --check-seqs, or give more text",
+                path, windows, seqlen, most, check);
+    goto done;
+  }
+  SB_GO(sb_alloc(&chosen, n, sizeof *chosen, "sequences"));
+  SB_GO(sb_alloc(&split, n, sizeof *split, "sequences"));
+  choose(windows, n, seed, chosen);
+  for (size_t i = 0; i < n; i++) split[at[checks(i, n, check)]++] = chosen[i];
+  SB_GO(read_local(world, tokens, split, out));
+  SB_GO(read_local(world, tokens, split + most, out_check));
+done:
+  sb_tokens_close(&tokens);
+  sb_free(&chosen);
+  sb_free(&split);
+  status = sb_world_agree(world, status);
+  if (status != SB_OK) {
+    sb_sequences_free(out);
+    sb_sequences_free(out_check);
+  }
+  return status;
+}
+
 void sb_sequences_free(sb_sequences *sequences) {
   sb_free(&sequences->tokens);
 }

@@ -22,6 +22,11 @@ typedef struct sb_sequences {
  * ranks. Collective. */
 sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_width width, size_t vocab,
                             size_t seqlen, size_t most, uint64_t seed, sb_sequences *out);
+/* The same choice of `most` + `check` windows, dealt into two disjoint sets: every so many windows one goes into out_check.
+ * SB_ERR_RANGE where the file has fewer. Collective. */
+sb_status sb_sequences_read_two(const sb_world *world, const char *path, sb_token_width width, size_t vocab,
+                                size_t seqlen, size_t most, size_t check, uint64_t seed, sb_sequences *out,
+                                sb_sequences *out_check);
 void sb_sequences_free(sb_sequences *sequences);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "base/status.h"
 #include "model/pass.h"
+#include "sensitivity/estimator.h"
 
 /* Means over the calibration sequences, for one block. */
 typedef struct sb_moves {
@@ -41,13 +42,9 @@ const sb_moves *sb_scores_moves(const sb_scores *scores);
  * backend). Local. */
 double sb_scores_seconds(const sb_scores *scores);
 
-/* How the four scalars become predicted gains. */
-typedef enum sb_estimator {
-  SB_ESTIMATOR_FISHER, /* mean of a^2 */
-  SB_ESTIMATOR_TAYLOR  /* |mean of a| */
-} sb_estimator;
-
-/* gain[i] of raising and loss[i] of cutting each owned block, >= 0, in units of the estimator. Local. */
+/* How the four scalars become predicted gains: SB_ESTIMATOR_FISHER, mean of a^2, or SB_ESTIMATOR_TAYLOR, |mean of a|.
+ *
+ * gain[i] of raising and loss[i] of cutting each owned block, >= 0, in units of the estimator. Local. */
 void sb_scores_predict(const sb_scores *scores, sb_estimator estimator, double *raise_gain, double *cut_loss);
 
 #endif

@@ -2,6 +2,8 @@
  * gains. */
 #include "instance.h"
 
+#include <limits.h>
+
 #include "alloc/search.h"
 #include "base/clock.h"
 
@@ -15,8 +17,12 @@ typedef struct problem {
   uint8_t *applied, *scratch; /* [n], of all ranks */
   int losses, gains, steps;
   bool refuse_losses;
-  bool alone; /* this rank holds all blocks */
+  double gains_loss; /* what the gains hook calls the loss, where not 0 */
+  bool alone;        /* this rank holds all blocks */
   sb_search_step step[200];
+  int saves, keep; /* the save that is kept */
+  sb_search_progress kept;
+  uint8_t *kept_bits; /* [n]; NULL: none is */
 } problem;
 
 static double loss_at(const problem *p, const uint8_t *bits) {
@@ -51,11 +57,11 @@ static sb_status gains(void *context, double *raise, double *cut, double *loss) 
   for (size_t i = 0; i < (p->alone ? p->x->n : p->x->own); i++) {
     const size_t k = p->alone ? i : p->x->place[i];
     const double here = p->curvature[k] * ldexp(1, -2 * p->applied[k]);
-    uint64_t s = k * 31 + (uint64_t)p->gains;
+    uint64_t s = k * 31 + p->applied[k]; /* the same at the same point */
     raise[i] = 0.75 * here * exp(p->lie * ((double)draw(&s, 1000) / 1000 - 0.5));
     cut[i] = 3 * here * exp(p->lie * ((double)draw(&s, 1000) / 1000 - 0.5));
   }
-  *loss = loss_at(p, p->applied);
+  *loss = p->gains_loss != 0 ? p->gains_loss : loss_at(p, p->applied);
   return SB_OK;
 }
 
@@ -64,6 +70,16 @@ static void report(void *context, const sb_search_step *step) {
   EXPECT(step->step == p->steps);
   if (p->steps < 200) p->step[p->steps] = *step;
   p->steps++;
+}
+
+/* Keeps the progress and bits of the step after which the search is to be cut off. */
+static sb_status keep_progress(void *context, const sb_search_progress *progress) {
+  problem *p = context;
+  if (p->kept_bits && p->saves++ == p->keep) {
+    p->kept = *progress;
+    memcpy(p->kept_bits, p->applied, p->x->n);
+  }
+  return SB_OK;
 }
 
 static problem create(instance *x, uint64_t seed) {
@@ -92,7 +108,7 @@ static const uint8_t *uniform(problem *p, unsigned bits) {
 /* Runs the search and checks what always holds: the result is within the budget, it is what is applied, its
  * loss and storage are as reported, no better point within the budget was seen. */
 static sb_search_result run(problem *p, const sb_search_options *options) {
-  const sb_search_hooks hooks = {p, apply, measure, gains, report};
+  const sb_search_hooks hooks = {p, apply, measure, gains, report, keep_progress};
   sb_search_result result;
   uint8_t *own = NULL;
   instance_alloc(&own, p->x->own, 1);
@@ -282,11 +298,78 @@ static void test_keeps_a_better_start(void **state) {
   all_ranks_passed();
 }
 
+/* Cut off after any step and gone on with, the search ends where it would have ended. */
+static void test_resumes(void **state) {
+  const instance_kind kind = {300, 3, false, SB_ASYMMETRIC, 1, 6};
+  instance x = instance_create(&kind, 11);
+  problem p = create(&x, 7);
+  sb_search_options options = {.budget = instance_storage(&x, uniform(&p, 3)) - 4321,
+                               .start_bits = 4,
+                               .strides = 3,
+                               .most_trades = 12,
+                               .first_share = 0.1,
+                               .least_share = 1e-3};
+  uint8_t *own = NULL, *whole = NULL;
+  (void)state;
+  instance_alloc(&own, x.own, 1);
+  instance_alloc(&whole, x.n, 1);
+  p.lie = 2;
+  const sb_search_result all = run(&p, &options);
+  memcpy(whole, p.applied, x.n);
+  EXPECT(all.steps > 6);
+  instance_alloc(&p.kept_bits, x.n, 1);
+  for (int cut = 0; cut < all.steps; cut++) {
+    const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, keep_progress};
+    sb_search_result again;
+    p.saves = 0;
+    p.keep = cut;
+    p.gains = 0;
+    run(&p, &options);
+    for (size_t i = 0; i < x.own; i++) own[i] = p.kept_bits[x.place[i]];
+    options.resume = &p.kept;
+    p.saves = INT_MIN;
+    EXPECT_OK(sb_search(&world, &x.mine, &options, &hooks, own, &again));
+    EXPECT(memcmp(p.applied, whole, x.n) == 0);
+    EXPECT(again.loss == all.loss && again.storage == all.storage && again.steps == all.steps &&
+           again.accepted == all.accepted && again.start_loss == all.start_loss);
+    options.resume = NULL;
+  }
+  sb_free(&own);
+  sb_free(&whole);
+  sb_free(&p.kept_bits);
+  release(&p);
+  instance_free(&x);
+  all_ranks_passed();
+}
+
+/* A loss that is not that of the gains decides alone, on the path too. */
+static void test_other_loss(void **state) {
+  const instance_kind kind = {200, 1, false, SB_SYMMETRIC, 1, 8};
+  instance x = instance_create(&kind, 8);
+  problem p = create(&x, 4);
+  const sb_search_options options = {.budget = instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20,
+                                     .start_bits = 3,
+                                     .strides = 2,
+                                     .other_loss = true};
+  (void)state;
+  p.gains_loss = -1e9; /* tempting, and wrong */
+  p.per_change = 1000;
+  memset(p.reference, 3, x.n);
+  const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
+  sb_search_result result;
+  EXPECT_OK(sb_search(&world, &x.mine, &options, &hooks, x.own_bits, &result));
+  EXPECT(result.loss == loss_at(&p, p.applied));
+  EXPECT(memcmp(p.applied, p.reference, x.n) == 0);
+  release(&p);
+  instance_free(&x);
+  all_ranks_passed();
+}
+
 static void test_refusals(void **state) {
   const instance_kind kind = {60, 2, false, SB_ASYMMETRIC, 2, 4};
   instance x = instance_create(&kind, 9);
   problem p = create(&x, 5);
-  const sb_search_hooks hooks = {&p, apply, measure, gains, NULL};
+  const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
   const uint64_t least = instance_storage(&x, uniform(&p, 2)), most = instance_storage(&x, uniform(&p, 4));
   sb_search_options options = {.budget = least - 1, .start_bits = 3, .strides = 1};
   sb_search_result result;
@@ -323,7 +406,7 @@ static void test_rank_invariance(void **state) {
                                      .most_trades = 20,
                                      .first_share = 0.1,
                                      .least_share = 1e-3};
-  const sb_search_hooks hooks = {&p, apply, measure, gains, NULL};
+  const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
   const sb_world one = {.comm = MPI_COMM_SELF,
                         .node_comm = MPI_COMM_SELF,
                         .size = 1,
@@ -354,6 +437,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_rollback),
     cmocka_unit_test(test_mixed),
     cmocka_unit_test(test_keeps_a_better_start),
+    cmocka_unit_test(test_resumes),
+    cmocka_unit_test(test_other_loss),
     cmocka_unit_test(test_refusals),
     cmocka_unit_test(test_rank_invariance),
 };

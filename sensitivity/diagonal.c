@@ -1,0 +1,143 @@
+#include "sensitivity/diagonal.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "sensitivity/block_sums.h"
+
+struct sb_diagonal {
+  sb_model *model;
+  sb_backend *backend;
+  unsigned min_bits, widths;
+  sb_block_sums *sums;
+  sb_stored_grid *grids; /* device, of the layer at hand, matrix after matrix */
+  sb_losses *terms;      /* device, [blocks of a layer]: of one sequence */
+  sb_losses *host;       /* the same on the host */
+  const sb_prepared *prepared;
+  double tokens; /* n: targets of a sequence */
+  double seconds;
+};
+
+static size_t groups_of(const sb_matrix *matrix) {
+  return matrix->grid.rows * sb_grid_block_cols(&matrix->grid);
+}
+
+sb_status sb_diagonal_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
+                             sb_diagonal **out) {
+  sb_status status = sb_alloc(out, 1, sizeof **out, "diagonal");
+  if (status != SB_OK) return status;
+  sb_diagonal *d = *out;
+  size_t groups = 0, blocks, bytes;
+  d->model = m;
+  d->backend = b;
+  d->min_bits = min_bits;
+  d->widths = max_bits - min_bits + 1;
+  SB_GO(sb_block_sums_create(m, d->widths, &d->sums));
+  blocks = sb_block_sums_layer_blocks(d->sums);
+  for (int which = 0; which < SB_LINEARS; which++)
+    groups += groups_of(sb_model_matrix(m, 0, (sb_linear)which));
+  if (!sb_mul_size(groups, d->widths * sizeof *d->grids, &bytes)) {
+    status = sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups of %u widths overflow", groups, d->widths);
+    goto done;
+  }
+  SB_GO(b->op->alloc(b, bytes, "grids of a layer", (void **)&d->grids));
+  SB_GO(b->op->alloc(b, blocks * sizeof *d->terms, "scores of a layer", (void **)&d->terms));
+  SB_GO(sb_alloc(&d->host, blocks, sizeof *d->host, "scores of a layer"));
+done:
+  if (status != SB_OK) sb_diagonal_free(out);
+  return status;
+}
+
+void sb_diagonal_free(sb_diagonal **diagonal) {
+  sb_diagonal *d = *diagonal;
+  if (!d) return;
+  d->backend->op->free(d->backend, d->grids);
+  d->backend->op->free(d->backend, d->terms);
+  sb_free(&d->host);
+  sb_block_sums_free(&d->sums);
+  sb_free(diagonal);
+}
+
+/* The grids of a matrix within those of the layer. */
+static sb_stored_grid *grids_of(const sb_diagonal *d, sb_linear which) {
+  size_t before = 0;
+  for (int earlier = 0; earlier < (int)which; earlier++)
+    before += groups_of(sb_model_matrix(d->model, 0, (sb_linear)earlier));
+  return d->grids + before * d->widths;
+}
+
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+  sb_diagonal *d = context;
+  const sb_model *m = d->model;
+  const double start = sb_now();
+  d->prepared = prepared;
+  sb_block_sums_begin_layer(d->sums);
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
+    SB_TRY(d->backend->op->choose_grids(d->backend, stream, grids_of(d, (sb_linear)which),
+                                        sb_prepared_source(prepared, (sb_linear)which),
+                                        m->dtypes[matrix->tensor], &matrix->grid, d->min_bits,
+                                        d->min_bits + d->widths - 1, m->blocking.symmetry));
+  }
+  d->seconds += sb_now() - start;
+  return SB_OK;
+}
+
+static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+                              const float *g) {
+  sb_diagonal *d = context;
+  const sb_model *m = d->model;
+  const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+  const double start = sb_now();
+  SB_TRY(d->backend->op->block_squares(
+      d->backend, stream, d->terms + (matrix->first_block - sb_block_sums_first(d->sums, layer)), g,
+      matrix->grid.cols, sb_prepared_source(d->prepared, which), m->dtypes[matrix->tensor],
+      grids_of(d, which), &matrix->grid, d->min_bits, d->min_bits + d->widths - 1));
+  d->seconds += sb_now() - start;
+  return SB_OK;
+}
+
+static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
+  sb_diagonal *d = context;
+  sb_backend *b = d->backend;
+  const double start = sb_now();
+  const size_t blocks = sb_block_sums_layer_blocks(d->sums);
+  SB_TRY(b->op->download(b, stream, d->host, d->terms, blocks * sizeof *d->host));
+  SB_TRY(b->op->sync(b, stream));
+  for (size_t k = 0; k < blocks; k++)
+    for (unsigned i = 0; i < d->widths; i++)
+      if (sb_block_sums_add(d->sums, k, i, 0.5 * d->tokens * d->host[k][d->min_bits + i]) != SB_OK)
+        return sb_fail(SB_ERR_NUMERIC,
+                       "layer %zu: the gradient overflows at the present bits; start from more "
+                       "bits (--start-bits)",
+                       layer);
+  d->seconds += sb_now() - start;
+  return SB_OK;
+}
+
+static sb_status end_layer(void *context, size_t layer) {
+  sb_diagonal *d = context;
+  const double start = sb_now();
+  SB_TRY(sb_block_sums_end_layer(d->sums, layer));
+  d->seconds += sb_now() - start;
+  return SB_OK;
+}
+
+sb_status sb_diagonal_measure(sb_diagonal *d, sb_pass *pass, sb_losses *losses, double *loss) {
+  const sb_pass_hooks hooks = {.context = d,
+                               .begin_layer = begin_layer,
+                               .matrix = score_matrix,
+                               .end_sequence = end_sequence,
+                               .end_layer = end_layer};
+  const double each = 1.0 / (double)sb_pass_sequences(pass);
+  d->tokens = (double)sb_pass_seqlen(pass) - 1;
+  sb_block_sums_clear(d->sums);
+  SB_TRY(sb_pass_gradients(pass, &hooks, loss));
+  for (size_t k = 0; k < sb_block_sums_owned(d->sums); k++)
+    for (unsigned i = 0; i < d->widths; i++)
+      losses[k][d->min_bits + i] = sb_block_sums_value(d->sums, k, i) * each;
+  return SB_OK;
+}
+
+double sb_diagonal_seconds(const sb_diagonal *d) {
+  return d->seconds;
+}

@@ -1,0 +1,9 @@
+#include "sensitivity/estimator.h"
+
+#include <stddef.h>
+
+const char *const sb_estimator_names[] = {[SB_ESTIMATOR_FISHER] = "fisher",
+                                          [SB_ESTIMATOR_TAYLOR] = "taylor",
+                                          [SB_ESTIMATOR_HESSIAN] = "hessian",
+                                          [SB_ESTIMATOR_DIAGONAL] = "diagonal",
+                                          NULL};

@@ -1,0 +1,24 @@
+/* What the search asks of an estimator: the gain of one bit more and the loss of one bit less, at the model's present bits.
+ * One interface for all of sensitivity/estimator.h. */
+#ifndef SB_SENSITIVITY_GAINS_H
+#define SB_SENSITIVITY_GAINS_H
+
+#include "base/status.h"
+#include "model/pass.h"
+#include "sensitivity/estimator.h"
+
+typedef struct sb_gains sb_gains;
+
+/* For the blocks of `model` with bits in [min_bits, max_bits]. Collective. */
+sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator, unsigned min_bits,
+                          unsigned max_bits, sb_gains **out);
+void sb_gains_free(sb_gains **gains);
+/* One backward pass. raise_gain[i] and cut_loss[i] of this rank's owned blocks (as sb_model_get_bits orders them), in units
+ * of the estimator (estimator.h), 0 beyond the bounds; `taylor` and `fisher` give no negative ones, differences of tables
+ * may. Collective. */
+sb_status sb_gains_measure(sb_gains *gains, sb_pass *pass, double *raise_gain, double *cut_loss,
+                           double *loss);
+/* Seconds this rank spent beside the backward passes so far (CPU backend). Local. */
+double sb_gains_seconds(const sb_gains *gains);
+
+#endif

@@ -1,0 +1,96 @@
+#include "sensitivity/table.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "sensitivity/diagonal.h"
+#include "sensitivity/kronecker.h"
+
+struct sb_table {
+  sb_model *model;
+  unsigned min_bits, max_bits;
+  sb_losses *losses; /* [owned] */
+  size_t owned;
+  sb_kronecker *kronecker; /* one of the two */
+  sb_diagonal *diagonal;
+};
+
+static sb_status create(sb_table *t, sb_backend *backend, sb_estimator estimator) {
+  if (t->model->coding != SB_CODING_SOURCE)
+    return sb_fail(SB_ERR_INTERNAL, "a table of losses needs the source weights, the model is packed");
+  SB_TRY(sb_alloc(&t->losses, t->owned, sizeof *t->losses, "table of losses"));
+  if (estimator == SB_ESTIMATOR_HESSIAN)
+    return sb_kronecker_create(t->model, backend, t->min_bits, t->max_bits, &t->kronecker);
+  if (estimator == SB_ESTIMATOR_DIAGONAL)
+    return sb_diagonal_create(t->model, backend, t->min_bits, t->max_bits, &t->diagonal);
+  return sb_fail(SB_ERR_INTERNAL, "estimator %d makes no table", (int)estimator);
+}
+
+sb_status sb_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator, unsigned min_bits,
+                          unsigned max_bits, sb_table **out) {
+  sb_status status = sb_alloc(out, 1, sizeof **out, "table of losses");
+  SB_AGREE(model->world, status);
+  **out = (sb_table){
+      .model = model, .min_bits = min_bits, .max_bits = max_bits, .owned = sb_model_owned_count(model)};
+  status = sb_world_agree(model->world, create(*out, backend, estimator));
+  if (status != SB_OK) sb_table_free(out);
+  return status;
+}
+
+void sb_table_free(sb_table **table) {
+  sb_table *t = *table;
+  if (!t) return;
+  sb_free(&t->losses);
+  sb_kronecker_free(&t->kronecker);
+  sb_diagonal_free(&t->diagonal);
+  sb_free(table);
+}
+
+static sb_status measure(sb_table *t, sb_pass *pass, double *loss) {
+  memset(t->losses, 0, t->owned * sizeof *t->losses);
+  SB_TRY(t->kronecker ? sb_kronecker_measure(t->kronecker, pass, t->losses, loss)
+                      : sb_diagonal_measure(t->diagonal, pass, t->losses, loss));
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < t->owned && status == SB_OK; i++)
+    for (unsigned b = t->min_bits; b <= t->max_bits; b++)
+      if (!isfinite(t->losses[i][b]))
+        status = sb_fail(SB_ERR_NUMERIC,
+                         "the expected loss of a block at %u bits is not a number; check the "
+                         "model for NaN or infinity",
+                         b);
+  return sb_world_agree(t->model->world, status);
+}
+
+sb_status sb_table_measure(sb_table *t, sb_pass *pass, bool full_precision, double *loss) {
+  sb_model *m = t->model;
+  uint8_t *bits = NULL;
+  if (!full_precision) return measure(t, pass, loss);
+  SB_AGREE(m->world, sb_alloc_raw(&bits, m->blocks, 1, "bit map"));
+  memcpy(bits, m->bits, m->blocks);
+  memset(m->bits, 0, m->blocks);
+  sb_pass_forget(pass);
+  const sb_status status = measure(t, pass, loss);
+  memcpy(m->bits, bits, m->blocks);
+  sb_pass_forget(pass);
+  sb_free(&bits);
+  return status;
+}
+
+const sb_losses *sb_table_losses(const sb_table *t) {
+  return t->losses;
+}
+
+void sb_table_gains(const sb_table *t, const uint8_t *bits, double *raise_gain, double *cut_loss) {
+  for (size_t i = 0; i < t->owned; i++) {
+    const unsigned b = bits[i];
+    const double *loss = t->losses[i];
+    const bool known = b >= t->min_bits && b <= t->max_bits;
+    raise_gain[i] = known && b < t->max_bits ? loss[b] - loss[b + 1] : 0;
+    cut_loss[i] = known && b > t->min_bits ? loss[b - 1] - loss[b] : 0;
+  }
+}
+
+double sb_table_seconds(const sb_table *t) {
+  return t->kronecker ? sb_kronecker_seconds(t->kronecker) : sb_diagonal_seconds(t->diagonal);
+}

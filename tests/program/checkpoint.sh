@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# A search that is cut off goes on from its checkpoint, on another number of ranks, to the same bits; a checkpoint of anything
+# else is refused by name of what differs.
+. "$(dirname "$0")/common.sh"
+
+saved=$dir/search
+options=("$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 64 --strides 3 --trades 6 --check-seqs 8)
+hash_of_run() { value "$1" content_hash; }
+
+run 2 quantize "${options[@]}" -o "$dir/whole" --json "$dir/whole.json"
+# begin: in the background until a few steps are saved, then killed without a chance to clean up
+"$mpirun" 3 -q "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/cut" >"$dir/out" 2>"$dir/err" &
+job=$!
+for _ in $(seq 1000); do
+  grep -q '"steps": [3-9]' "$saved" 2>/dev/null && break
+  kill -0 $job 2>/dev/null || break
+  sleep 0.01
+done
+pkill -KILL -f "^$shardbits .*$dir/cut"
+wait $job && echo "the run was done before it could be killed"
+[ -s "$saved" ] || fail "no checkpoint was written: $(cat "$dir/err")"
+rm -rf "$dir"/cut*
+
+"$mpirun" 2 "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/again" --json "$dir/again.json" >"$dir/out" \
+  2>"$dir/err" || fail "going on: $(cat "$dir/err")"
+grep -q "went on from $saved, [1-9]" "$dir/err" || fail "it did not go on: $(cat "$dir/err")"
+[ "$(hash_of_run "$dir/whole.json")" = "$(hash_of_run "$dir/again.json")" ] || fail "another result than without interruption"
+[ "$(value "$dir/whole.json" calibration_loss)" = "$(value "$dir/again.json" calibration_loss)" ] || fail "another loss"
+
+# a finished search is simply taken up
+run 3 quantize "${options[@]}" --checkpoint "$saved" -o "$dir/third" --json "$dir/third.json"
+[ "$(hash_of_run "$dir/whole.json")" = "$(hash_of_run "$dir/third.json")" ] || fail "another result from a finished search"
+
+refused() { # TEXT MODEL ARGUMENT ...
+  local text=$1
+  shift
+  "$shardbits" quantize "$@" --checkpoint "$saved" -o "$dir/no" --quiet >"$dir/out" 2>"$dir/err" && fail "$text: exit code 0"
+  [ "$(wc -l <"$dir/err")" = 1 ] && grep -q "^shardbits: $saved: .*$text" "$dir/err" || fail "no '$text' in: $(cat "$dir/err")"
+  [ ! -e "$dir/no" ] || fail "$text: an output"
+}
+refused "another calibration (" "${options[@]}" --seed 5
+refused "another budget" "${options[@]}" --bits 2.75
+refused "another block size" "${options[@]}" --block 64x128
+refused "another --sensitivity" "${options[@]}" --sensitivity taylor
+refused "another --grid" "${options[@]}" --grid plain
+refused "another model" "$source/tests/golden/gqa-tied" --calib "$source/tests/golden/gqa-tied/tokens.bin" --bits 2.5 --seqs 2 \
+  --seqlen 16 --strides 3
+sed 's/"program": "[^"]*"/"program": "0.0.1"/' "$saved" >"$saved.new" && mv "$saved.new" "$saved"
+refused "another program version: 0.0.1 there" "${options[@]}"
+head -c 300 "$saved" >"$saved.new" && mv "$saved.new" "$saved"
+refused "line" "${options[@]}"
+echo '{"format": "something"}' >"$saved"
+refused "not a search of shardbits" "${options[@]}"
+finish
