@@ -23,13 +23,25 @@ static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
   }
 }
 
-static sb_status out_of_range(const sb_model *m, double budget, unsigned min_bits, unsigned max_bits) {
-  return sb_fail(SB_ERR_RANGE,
-                 "--bits %g: blocks of %zux%zu at %u to %u bits can have %.4g to %.4g effective bits a "
-                 "weight (scales and zero points "
-                 "count); choose a budget in between",
-                 budget, m->blocking.rows, m->blocking.cols, min_bits, max_bits,
-                 sb_model_uniform_bits(m, min_bits), sb_model_uniform_bits(m, max_bits));
+sb_status sb_allocate_check_budget(const sb_model *m, sb_reorder mode, double budget, unsigned min_bits,
+                                   unsigned max_bits) {
+  const sb_arch *arch = &m->arch;
+  const size_t rows = m->blocking.rows, cols = m->blocking.cols;
+  const double stored = sb_model_order_bits(m, mode);
+  const double least = sb_uniform_effective_bits(arch, rows, cols, min_bits, m->blocking.symmetry) + stored;
+  const double most = sb_uniform_effective_bits(arch, rows, cols, max_bits, m->blocking.symmetry) + stored;
+  if (budget <= stored)
+    return sb_fail(
+        SB_ERR_RANGE,
+        "--bits %g: the orders that --reorder indexed stores take %.4g bits a weight alone, in blocks "
+        "of %zux%zu; take larger blocks, or --reorder fused, which stores none",
+        budget, stored, rows, cols);
+  if (budget < least || budget > most)
+    return sb_fail(SB_ERR_RANGE,
+                   "--bits %g: blocks of %zux%zu at %u to %u bits can have %.4g to %.4g effective bits a "
+                   "weight (scales, zero points and stored orders count); choose a budget in between",
+                   budget, rows, cols, min_bits, max_bits, least, most);
+  return SB_OK;
 }
 
 sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, unsigned max_bits) {
@@ -38,7 +50,7 @@ sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, uns
       memset(m->bits, (int)bits, m->blocks);
       return SB_OK;
     }
-  return out_of_range(m, budget, min_bits, max_bits);
+  return sb_allocate_check_budget(m, m->orders.mode, budget, min_bits, max_bits);
 }
 
 typedef struct driver {
@@ -181,8 +193,7 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   sb_status status;
   *result = (sb_allocate_result){0};
   totals(m, &d.weights, &d.map_bits);
-  if (o->bits < sb_model_uniform_bits(m, o->min_bits) || o->bits > sb_model_uniform_bits(m, o->max_bits))
-    return out_of_range(m, o->bits, o->min_bits, o->max_bits);
+  SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
   const sb_pass_setup setup = {.model = m,
                                .backend = backend,
                                .tokens = calibration->tokens,

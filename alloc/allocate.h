@@ -34,6 +34,10 @@ typedef struct sb_allocate_result {
   double loss_seconds;     /* of this rank: the forward passes that checked trades */
 } sb_allocate_result;
 
+/* SB_ERR_RANGE, with what is possible, where no bit map with widths in [min_bits, max_bits] has the budget, or what `mode`
+ * stores of orders is more than that alone. Local, equal on all ranks. */
+sb_status sb_allocate_check_budget(const sb_model *model, sb_reorder mode, double budget, unsigned min_bits,
+                                   unsigned max_bits);
 /* Sets all blocks to the largest uniform width in [min_bits, max_bits] within the budget. SB_ERR_RANGE, with
  * what is possible, when there is none. Local, equal on all ranks. */
 sb_status sb_allocate_uniform(sb_model *model, double budget, unsigned min_bits, unsigned max_bits);

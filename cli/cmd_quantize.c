@@ -52,6 +52,7 @@ typedef struct run {
   sb_backend *backend;
   sb_model *model;
   sb_sequences calibration, check, rounding;
+  int reuses;      /* the bit map that --allocation names */
   int step;        /* of the search, under way */
   double progress; /* of the pass under way */
 } run;
@@ -131,13 +132,10 @@ static void on_pass(void *context, double done) {
   sb_progress_step(done);
 }
 
-/* Replaces the model by the same one with its channels in a better order. */
-static sb_status reorder(run *u) {
+static sb_status find_orders(run *u) {
   const request *r = u->r;
   const double start = sb_now();
   sb_reorder_result result;
-  sb_report_text(u->report, "reorder", sb_reorder_names[r->reorder]);
-  if (r->reorder == SB_REORDER_NONE) return SB_OK;
   SB_TRY(calibrate(u));
   const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
                                       .score = (sb_channel_score)r->channel_score,
@@ -155,6 +153,19 @@ static sb_status reorder(run *u) {
                100 * result.score_seconds / result.gradient_seconds);
   sb_report_real(u->report, "reorder_seconds", seconds);
   return SB_OK;
+}
+
+/* Replaces the model by the same one with its channels in a better order, or in that of a bit map that is used again. */
+static sb_status reorder(run *u) {
+  const request *r = u->r;
+  sb_orders orders = {0};
+  sb_report_text(u->report, "reorder", sb_reorder_names[r->reorder]);
+  if (r->reorder == SB_REORDER_NONE) return SB_OK;
+  if (!u->reuses) return find_orders(u);
+  SB_TRY(sb_allocation_orders(u->world, r->allocation, &u->model->arch, (sb_reorder)r->reorder, &orders));
+  sb_status status = sb_reorder_reload(&u->model, r->model, &orders);
+  sb_orders_free(&orders);
+  return status;
 }
 
 static sb_status search(run *u) {
@@ -231,7 +242,8 @@ static void settle_min_bits(run *u) {
   if (r->min_bits == 0) {
     const sb_model *m = u->model;
     double two =
-        sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, 2, m->blocking.symmetry);
+        sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, 2, m->blocking.symmetry) +
+        sb_model_order_bits(m, (sb_reorder)r->reorder);
     r->min_bits = r->bits < two ? 1 : 2;
   }
   if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
@@ -239,11 +251,14 @@ static void settle_min_bits(run *u) {
 
 /* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all ranks do
  * the same. */
+static sb_status look_for_allocation(run *u) {
+  u->reuses = u->r->allocation && access(u->r->allocation, F_OK) == 0;
+  return sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm);
+}
+
 static sb_status allocate(run *u) {
   const request *r = u->r;
-  int reuse = r->allocation && access(r->allocation, F_OK) == 0;
-  SB_TRY(sb_mpi_bcast(&reuse, sizeof reuse, 0, u->world->comm));
-  if (reuse) {
+  if (u->reuses) {
     SB_TRY(sb_allocation_read(u->model, r->allocation));
     sb_log_line("bits      taken from %s", r->allocation);
     return SB_OK;
@@ -373,6 +388,10 @@ static sb_status work(run *u) {
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "method", methods[r->method]);
   sb_report_real(u->report, "bits", r->bits);
+  SB_TRY(look_for_allocation(u));
+  if (r->method == METHOD_SCALEBITS && !u->reuses)
+    SB_TRY(sb_allocate_check_budget(u->model, (sb_reorder)r->reorder, r->bits, (unsigned)r->min_bits,
+                                    (unsigned)r->max_bits));
   SB_TRY(measure_importance(u));
   SB_TRY(reorder(u));
   SB_TRY(allocate(u));

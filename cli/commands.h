@@ -14,5 +14,6 @@ sb_command_run sb_cmd_quantize;
 sb_command_run sb_cmd_eval;
 sb_command_run sb_cmd_verify;
 sb_command_run sb_cmd_export;
+sb_command_run sb_cmd_reorder;
 
 #endif

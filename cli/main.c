@@ -19,6 +19,8 @@ static const struct {
     {"eval", "perplexity on a token file; against a reference also KL divergence", sb_cmd_eval},
     {"verify", "check every frame of an output folder", sb_cmd_verify},
     {"export", "dequantized Hugging Face folder from an output folder", sb_cmd_export},
+    {"reorder", "the same model with its channels in an order that gathers what is sensitive",
+     sb_cmd_reorder},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -1,6 +1,7 @@
 #include "model/allocation.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,12 +10,98 @@
 #include "mpi/large.h"
 
 #define FORMAT "shardbits allocation"
-enum { VERSION = 1 };
+enum { VERSION = 2 }; /* 1 where channels are as the source has them */
 static const size_t largest_file = (size_t)1 << 30;
 
 static size_t blocks_of(const sb_matrix *matrix) {
   return sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
 }
+
+/* ---- orders as text ---- */
+
+static sb_status describe_order(const sb_order *order, json_t **out) {
+  const size_t most = order->size * 11 + 1; /* ten digits and a space each */
+  char *text = NULL;
+  size_t at = 0;
+  SB_TRY(sb_alloc_raw(&text, most, 1, "allocation file"));
+  text[0] = 0;
+  for (size_t i = 0; i < order->size; i++)
+    at += (size_t)snprintf(text + at, most - at, i ? " %u" : "%u", order->from[i]);
+  *out = json_pack("{s:s, s:s}", "name", order->name, "channels", text);
+  sb_free(&text);
+  return *out ? SB_OK : sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
+}
+
+static sb_status describe_orders(const sb_orders *orders, json_t *json) {
+  char hash[17];
+  json_t *list = json_array(), *entry;
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < orders->count && status == SB_OK; i++) {
+    status = describe_order(&orders->orders[i], &entry);
+    if (status == SB_OK) json_array_append_new(list, entry);
+  }
+  snprintf(hash, sizeof hash, "%016llx", (unsigned long long)sb_orders_hash(orders));
+  json_object_set_new(json, "reorder", json_string(sb_reorder_names[orders->mode]));
+  json_object_set_new(json, "orders_hash", json_string(hash));
+  json_object_set_new(json, "orders", list);
+  return status;
+}
+
+static sb_status read_order(const char *path, const sb_order *order, const json_t *entry) {
+  const char *name = json_string_value(json_object_get(entry, "name")),
+             *text = json_string_value(json_object_get(entry, "channels"));
+  size_t n = 0;
+  if (!name || !text || strcmp(name, order->name) != 0)
+    return sb_fail(SB_ERR_FORMAT, "%s: made for another model: no order %s", path, order->name);
+  for (char *end; *text; text = end, n++) {
+    const unsigned long channel = strtoul(text, &end, 10);
+    if (end == text || channel > UINT32_MAX) break;
+    if (n < order->size) order->from[n] = (uint32_t)channel;
+  }
+  if (*text || n != order->size)
+    return sb_fail(SB_ERR_FORMAT, "%s: %s is no list of %zu channels", path, order->name, order->size);
+  return SB_OK;
+}
+
+static sb_status read_hash(const char *path, const json_t *json, uint64_t *hash) {
+  const char *text = json_string_value(json_object_get(json, "orders_hash"));
+  *hash = 0;
+  if (!json_object_get(json, "reorder")) return SB_OK;
+  if (!text || strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+    return sb_fail(SB_ERR_FORMAT, "%s: has no orders_hash of 16 hexadecimal digits", path);
+  *hash = strtoull(text, NULL, 16);
+  return SB_OK;
+}
+
+static sb_status check_mode(const char *path, const json_t *json, sb_reorder mode) {
+  const json_t *member = json_object_get(json, "reorder");
+  const char *made = member ? json_string_value(member) : sb_reorder_names[SB_REORDER_NONE];
+  if (made && strcmp(made, sb_reorder_names[mode]) == 0) return SB_OK;
+  return sb_fail(SB_ERR_FORMAT, "%s: made with --reorder %.20s, not %s; run with that, or name another file",
+                 path, made ? made : "?", sb_reorder_names[mode]);
+}
+
+static sb_status read_orders(const char *path, const json_t *json, const sb_arch *arch, sb_orders *orders) {
+  const json_t *list = json_object_get(json, "orders");
+  json_int_t rows = 0, cols = 0;
+  uint64_t hash;
+  SB_TRY(check_mode(path, json, orders->mode));
+  if (json_unpack((json_t *)json, "{s:[I, I]}", "block", &rows, &cols) != 0 || rows < 1 || cols < 1)
+    return sb_fail(SB_ERR_FORMAT, "%s: says no size of blocks", path);
+  if (json_array_size(list) != orders->count)
+    return sb_fail(SB_ERR_FORMAT, "%s: made for another model: %zu orders where this one has %zu", path,
+                   json_array_size(list), orders->count);
+  for (size_t i = 0; i < orders->count; i++)
+    SB_TRY(read_order(path, &orders->orders[i], json_array_get(list, i)));
+  SB_TRY(read_hash(path, json, &hash));
+  if (sb_orders_check(arch, orders) != SB_OK) return sb_fail(SB_ERR_FORMAT, "%s: %s", path, sb_message());
+  if (orders->mode == SB_REORDER_INDEXED) sb_orders_settle(orders, (size_t)rows, (size_t)cols);
+  if (hash != sb_orders_hash(orders))
+    return sb_fail(SB_ERR_FORMAT, "%s: orders_hash does not fit its orders: the file was changed", path);
+  return SB_OK;
+}
+
+/* ---- the file ---- */
 
 static sb_status describe(const sb_model *m, json_t **out) {
   char *digits = NULL;
@@ -32,10 +119,12 @@ static sb_status describe(const sb_model *m, json_t **out) {
     if (!entry || json_array_append_new(matrices, entry) != 0)
       status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
   }
-  *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version", VERSION, "program",
-                   SB_VERSION, "block", (json_int_t)m->blocking.rows, (json_int_t)m->blocking.cols,
-                   "symmetric", m->blocking.symmetry == SB_SYMMETRIC, "matrices", matrices);
+  *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version",
+                   m->orders.count ? VERSION : 1, "program", SB_VERSION, "block",
+                   (json_int_t)m->blocking.rows, (json_int_t)m->blocking.cols, "symmetric",
+                   m->blocking.symmetry == SB_SYMMETRIC, "matrices", matrices);
   if (status == SB_OK && !*out) status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
+  if (status == SB_OK && m->orders.count) status = describe_orders(&m->orders, *out);
   return status;
 }
 
@@ -81,6 +170,7 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   const char *format = NULL;
   int version = 0, symmetric = 0;
   json_int_t rows = 0, cols = 0;
+  uint64_t hash;
   const json_t *matrices = json_object_get(json, "matrices");
   size_t expected = m->config.layers * SB_LINEARS;
   if (json_unpack((json_t *)json, "{s:s, s:i, s:[I, I], s:b}", "format", &format, "version", &version,
@@ -88,14 +178,19 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
       strcmp(format, FORMAT) != 0 || !json_is_array(matrices))
     return sb_fail(SB_ERR_FORMAT,
                    "%s: not an allocation file of shardbits (quantize --allocation writes one)", path);
-  if (version != VERSION)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %d, this program reads %d", path, version, VERSION);
+  if (version < 1 || version > VERSION)
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %d, this program reads up to %d", path, version, VERSION);
   if ((size_t)rows != m->blocking.rows || (size_t)cols != m->blocking.cols)
     return sb_fail(SB_ERR_FORMAT, "%s: made for blocks of %lldx%lld; run with --block %lldx%lld", path,
                    (long long)rows, (long long)cols, (long long)rows, (long long)cols);
   if (symmetric != (m->blocking.symmetry == SB_SYMMETRIC))
     return sb_fail(SB_ERR_FORMAT, "%s: made for %s grids; %s --symmetric", path,
                    symmetric ? "symmetric" : "asymmetric", symmetric ? "add" : "drop");
+  SB_TRY(check_mode(path, json, m->orders.mode));
+  SB_TRY(read_hash(path, json, &hash));
+  if (hash != sb_orders_hash(&m->orders))
+    return sb_fail(SB_ERR_FORMAT, "%s: made for channels in another order: orders_hash %016llx, here %016llx",
+                   path, (unsigned long long)hash, (unsigned long long)sb_orders_hash(&m->orders));
   if (json_array_size(matrices) != expected)
     return sb_fail(SB_ERR_FORMAT, "%s: made for another model: %zu matrices where this one has %zu", path,
                    json_array_size(matrices), expected);
@@ -104,14 +199,19 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   return SB_OK;
 }
 
-static sb_status read_file(sb_model *m, const char *path) {
+static sb_status parse_file(const char *path, json_t **json) {
   char *text = NULL;
   size_t bytes;
   json_error_t error;
   SB_TRY(sb_file_read_all(path, largest_file, &text, &bytes));
-  json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+  *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
   free(text);
-  if (!json) return sb_fail(SB_ERR_FORMAT, "%s: line %d: %s", path, error.line, error.text);
+  return *json ? SB_OK : sb_fail(SB_ERR_FORMAT, "%s: line %d: %s", path, error.line, error.text);
+}
+
+static sb_status read_file(sb_model *m, const char *path) {
+  json_t *json = NULL;
+  SB_TRY(parse_file(path, &json));
   sb_status status = read_json(m, path, json);
   json_decref(json);
   return status;
@@ -120,4 +220,23 @@ static sb_status read_file(sb_model *m, const char *path) {
 sb_status sb_allocation_read(sb_model *m, const char *path) {
   SB_AGREE(m->world, m->world->rank == 0 ? read_file(m, path) : SB_OK);
   return sb_mpi_bcast(m->bits, m->blocks, 0, m->world->comm);
+}
+
+static sb_status read_file_orders(const char *path, const sb_arch *arch, sb_orders *orders) {
+  json_t *json = NULL;
+  SB_TRY(parse_file(path, &json));
+  sb_status status = read_orders(path, json, arch, orders);
+  json_decref(json);
+  return status;
+}
+
+sb_status sb_allocation_orders(const sb_world *world, const char *path, const sb_arch *arch, sb_reorder mode,
+                               sb_orders *out) {
+  sb_status status = sb_world_agree(world, sb_orders_create(arch, mode, out));
+  if (status == SB_OK)
+    status = sb_world_agree(world, world->rank == 0 ? read_file_orders(path, arch, out) : SB_OK);
+  if (status == SB_OK)
+    status = sb_mpi_bcast(out->numbers, out->channels * sizeof *out->numbers, 0, world->comm);
+  if (status != SB_OK) sb_orders_free(out);
+  return status;
 }

@@ -172,8 +172,13 @@ static int rising(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-void sb_orders_settle(uint32_t *from, size_t n, size_t block) {
-  for (size_t i = 0; i < n; i += block) qsort(from + i, sb_min_size(block, n - i), sizeof *from, rising);
+void sb_orders_settle(sb_orders *orders, size_t block_rows, size_t block_cols) {
+  for (size_t k = 0; k < orders->count; k++) {
+    const sb_order *order = &orders->orders[k];
+    const size_t block = order->rows ? block_rows : block_cols;
+    for (size_t i = 0; i < order->size; i += block)
+      qsort(order->from + i, sb_min_size(block, order->size - i), sizeof *order->from, rising);
+  }
 }
 
 size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_cols) {

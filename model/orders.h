@@ -67,8 +67,8 @@ static inline const uint32_t *sb_orders_cols(const sb_orders *orders, size_t ten
 sb_status sb_orders_sort(uint32_t *from, const double *scores, size_t n);
 /* out[from[i]] = i. */
 void sb_orders_invert(uint32_t *out, const uint32_t *from, size_t n);
-/* Channels of a block of `block` in rising order: what an indexed order must look like. */
-void sb_orders_settle(uint32_t *from, size_t n, size_t block);
+/* Channels of every block in rising order: what indexed orders must look like. */
+void sb_orders_settle(sb_orders *orders, size_t block_rows, size_t block_cols);
 
 /* Bytes of an order as indexed orders are stored (model/order_string.h), and of all that `mode` stores for this architecture:
  * 0 unless it is indexed. */

@@ -19,8 +19,12 @@ double sb_uniform_effective_bits(const sb_arch *arch, size_t block_rows, size_t 
   return 8.0 * (double)bytes / (double)weights;
 }
 
+double sb_model_order_bits(const sb_model *m, sb_reorder mode) {
+  return 8.0 * (double)sb_orders_stored_bytes(&m->arch, mode, m->blocking.rows, m->blocking.cols) /
+         (double)m->arch.linear_parameters;
+}
+
 double sb_model_uniform_bits(const sb_model *m, unsigned bits) {
   return sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, bits, m->blocking.symmetry) +
-         8.0 * (double)sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols) /
-             (double)m->arch.linear_parameters;
+         sb_model_order_bits(m, m->orders.mode);
 }

@@ -10,7 +10,9 @@
  * O(blocks of a layer). */
 double sb_uniform_effective_bits(const sb_arch *arch, size_t block_rows, size_t block_cols, unsigned bits,
                                  sb_symmetry symmetry);
-/* The same for a model, with the orders it stores where its channels have some (model/orders.h). */
+/* Bits a weight that `mode` stores of orders for this model (model/orders.h). */
+double sb_model_order_bits(const sb_model *model, sb_reorder mode);
+/* The first for a model, with the orders it stores where its channels have some (model/orders.h). */
 double sb_model_uniform_bits(const sb_model *model, unsigned bits);
 
 #endif

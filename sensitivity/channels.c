@@ -248,15 +248,6 @@ static sb_status sort_indexed_layer(sorter *s) {
   return SB_OK;
 }
 
-static void settle(const sb_model *m, sb_orders *o) {
-  for (size_t t = 0; t < m->arch.count; t++) {
-    if (o->row[t] != SB_NO_ORDER)
-      sb_orders_settle(o->orders[o->row[t]].from, o->orders[o->row[t]].size, m->blocking.rows);
-    if (o->col[t] != SB_NO_ORDER)
-      sb_orders_settle(o->orders[o->col[t]].from, o->orders[o->col[t]].size, m->blocking.cols);
-  }
-}
-
 static sb_status sort_layer(sorter *s, size_t layer) {
   const size_t before = s->orders->mode == SB_REORDER_FUSED ? 1 : 0;
   const size_t each = (s->orders->count - before) / s->arch->config.layers;
@@ -283,7 +274,8 @@ done:
   }
   if (status == SB_OK && mode == SB_REORDER_FUSED)
     status = sb_world_agree(m->world, sb_orders_sort(sb_fused_residual(&m->arch, out), s.shared, hidden));
-  if (status == SB_OK && mode == SB_REORDER_INDEXED) settle(m, out);
+  if (status == SB_OK && mode == SB_REORDER_INDEXED)
+    sb_orders_settle(out, m->blocking.rows, m->blocking.cols);
   sb_free(&s.sums);
   sb_free(&s.scores);
   sb_free(&s.shared);

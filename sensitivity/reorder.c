@@ -9,15 +9,15 @@
 #include "model/uniform_bits.h"
 
 unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
-  const uint64_t stored = sb_orders_stored_bytes(&m->arch, mode, m->blocking.rows, m->blocking.cols);
-  const double left = bits - 8.0 * (double)stored / (double)m->arch.linear_parameters;
+  const double left = bits - sb_model_order_bits(m, mode);
   unsigned width = SB_MAX_BITS;
   while (width > 2 && sb_model_uniform_bits(m, width) > left) width--;
   return width;
 }
 
-static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
-                             const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders) {
+sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
+                          const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders,
+                          sb_orders *indexed) {
   const sb_pass_setup setup = {.model = m,
                                .backend = backend,
                                .tokens = calibration->tokens,
@@ -30,6 +30,7 @@ static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequence
   sb_pass *pass = NULL;
   sb_channels *channels = NULL;
   const double start = sb_now();
+  *result = (sb_reorder_result){0};
   result->width = sb_reorder_width(m, o->mode, o->bits);
   memset(m->bits, (int)result->width, m->blocks);
   sb_status status = sb_pass_create(&setup, &pass);
@@ -39,6 +40,7 @@ static sb_status find_orders(sb_model *m, sb_backend *backend, const sb_sequence
   if (status == SB_OK) {
     result->score_seconds = sb_channels_seconds(channels);
     status = sb_channels_orders(channels, o->mode, orders);
+    if (status == SB_OK && indexed) status = sb_channels_orders(channels, SB_REORDER_INDEXED, indexed);
   }
   sb_channels_free(&channels);
   return status;
@@ -61,23 +63,24 @@ static sb_status order_importance(sb_model *m, const float *importance) {
   return SB_OK;
 }
 
+sb_status sb_reorder_reload(sb_model **model, const char *folder, const sb_orders *orders) {
+  const sb_world *world = (*model)->world;
+  const sb_blocking blocking = (*model)->blocking;
+  float *importance = (*model)->importance;
+  (*model)->importance = NULL;
+  sb_model_free(model);
+  sb_status status = sb_model_load_ordered(world, folder, blocking, false, orders, model);
+  if (status == SB_OK && importance) status = sb_world_agree(world, order_importance(*model, importance));
+  sb_free(&importance);
+  return status;
+}
+
 sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *backend,
                            const sb_sequences *calibration, const sb_reorder_options *o,
                            sb_reorder_result *result) {
-  const sb_world *world = (*model)->world;
-  const sb_blocking blocking = (*model)->blocking;
   sb_orders orders = {0};
-  float *importance = NULL;
-  *result = (sb_reorder_result){0};
-  sb_status status = find_orders(*model, backend, calibration, o, result, &orders);
-  if (status == SB_OK) {
-    importance = (*model)->importance;
-    (*model)->importance = NULL;
-    sb_model_free(model);
-    status = sb_model_load_ordered(world, folder, blocking, false, &orders, model);
-  }
-  if (status == SB_OK && importance) status = sb_world_agree(world, order_importance(*model, importance));
-  sb_free(&importance);
+  sb_status status = sb_reorder_find(*model, backend, calibration, o, result, &orders, NULL);
+  if (status == SB_OK) status = sb_reorder_reload(model, folder, &orders);
   sb_orders_free(&orders);
   return status;
 }

@@ -26,6 +26,13 @@ typedef struct sb_reorder_result {
  * say nothing. Local. */
 unsigned sb_reorder_width(const sb_model *model, sb_reorder mode, double bits);
 
+/* Scores the channels of a model (coding SB_CODING_SOURCE, channels as the file has them) and finds the orders of
+ * options->mode, and where `indexed` is not NULL those of SB_REORDER_INDEXED by the same scores too. Leaves all bits at
+ * result->width. Collective. Takes one gradient pass. */
+sb_status sb_reorder_find(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
+                          const sb_reorder_options *options, sb_reorder_result *result, sb_orders *orders,
+                          sb_orders *indexed);
+
 /* Scores the channels of *model (coding SB_CODING_SOURCE, in the file's order, read from `folder`), releases it, and reads it
  * again in the orders found: *model is then another one, all bits 0, with the importance of its input channels
  * (model/importance.h) where the old one had it. On failure *model may be NULL. Collective. Takes one
@@ -33,5 +40,8 @@ unsigned sb_reorder_width(const sb_model *model, sb_reorder mode, double bits);
 sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *backend,
                            const sb_sequences *calibration, const sb_reorder_options *options,
                            sb_reorder_result *result);
+
+/* The same with orders that are given (copied). Collective. */
+sb_status sb_reorder_reload(sb_model **model, const char *folder, const sb_orders *orders);
 
 #endif

@@ -57,18 +57,13 @@ static inline sb_status random_fused(const sb_arch *arch, unsigned classes, uint
   return SB_OK;
 }
 
-/* `block`: columns and rows of a block that the orders are settled for; 0: as they come. */
+/* Settled for blocks of that size. */
 static inline sb_status random_indexed(const sb_arch *arch, size_t block_rows, size_t block_cols,
                                        uint64_t seed, sb_orders *out) {
   sb_status status = sb_orders_create(arch, SB_REORDER_INDEXED, out);
   if (status != SB_OK) return status;
   for (size_t i = 0; i < out->count; i++) random_shuffle(out->orders[i].from, out->orders[i].size, &seed);
-  for (size_t t = 0; t < arch->count; t++) {
-    if (out->row[t] != SB_NO_ORDER)
-      sb_orders_settle(out->orders[out->row[t]].from, out->orders[out->row[t]].size, block_rows);
-    if (out->col[t] != SB_NO_ORDER)
-      sb_orders_settle(out->orders[out->col[t]].from, out->orders[out->col[t]].size, block_cols);
-  }
+  sb_orders_settle(out, block_rows, block_cols);
   return SB_OK;
 }
 

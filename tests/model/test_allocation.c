@@ -1,6 +1,7 @@
 /* The allocation file: written and read on any ranks, and refused where it was made for something else. */
 #include "golden.h"
 #include "model/allocation.h"
+#include "random_orders.h"
 #include "scratch.h"
 
 static void round_trip(void **state) {
@@ -129,7 +130,7 @@ static void made_for_something_else(void **state) {
 
   refuse(&setup, edited(path, "\"bits\": \"3", "\"bits\": \"9"), "edited.json", "'9' bits");
   refuse(&setup, edited(path, "\"bits\": \"3", "\"bits\": \""), "edited.json", "need one each");
-  refuse(&setup, edited(path, "\"version\": 1", "\"version\": 2"), "version 2", "reads 1");
+  refuse(&setup, edited(path, "\"version\": 1", "\"version\": 3"), "version 3", "reads up to 2");
   refuse(&setup, edited(path, "shardbits allocation", "shopping list"), "not an allocation file",
          "edited.json");
   refuse(&setup, edited(path, "q_proj", "x_proj"), "made for another model", "x_proj");
@@ -140,6 +141,68 @@ static void made_for_something_else(void **state) {
   all_ranks_passed();
 }
 
+/* A bit map that belongs to an order of channels: both come back, and neither is taken for another. */
+static void orders_too(void **state) {
+  (void)state;
+  scratch_begin();
+  char path[1024];
+  snprintf(path, sizeof path, "%s", scratch_path("bits.json")); /* scratch_path's own memory is used again */
+  for (int mode = SB_REORDER_FUSED; mode <= SB_REORDER_INDEXED; mode++) {
+    golden_setup setup = {.name = "llama3-rope", GOLDEN_DEFAULTS}, plain = setup;
+    golden natural, from, to;
+    sb_orders orders, read, other;
+    golden_open(&natural, &plain);
+    const sb_arch *arch = &natural.model->arch;
+    EXPECT_OK(mode == SB_REORDER_FUSED ? random_fused(arch, ALL_CLASSES, 3, &orders)
+                                       : random_indexed(arch, 16, 32, 3, &orders));
+    EXPECT_OK(mode == SB_REORDER_FUSED ? random_fused(arch, ALL_CLASSES, 4, &other)
+                                       : random_indexed(arch, 16, 32, 4, &other));
+    setup.orders = &orders;
+    golden_open(&from, &setup);
+    golden_mixed_bits(from.model, 1, 8, 6);
+    EXPECT_OK(sb_allocation_write(from.model, path));
+    EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
+    EXPECT_OK(sb_allocation_orders(&world, path, arch, (sb_reorder)mode, &read));
+    EXPECT(sb_orders_hash(&read) == sb_orders_hash(&orders));
+    setup.orders = &read;
+    golden_open(&to, &setup);
+    EXPECT_OK(sb_allocation_read(to.model, path));
+    EXPECT(memcmp(to.model->bits, from.model->bits, from.model->blocks) == 0);
+    sb_orders_free(&read);
+
+    const char *made = mode == SB_REORDER_FUSED ? "made with --reorder fused" : "made with --reorder indexed";
+    const sb_reorder wrong = mode == SB_REORDER_FUSED ? SB_REORDER_INDEXED : SB_REORDER_FUSED;
+    EXPECT(sb_allocation_orders(&world, path, arch, wrong, &read) == SB_ERR_FORMAT);
+    EXPECT(strstr(sb_message(), made) != NULL && read.numbers == NULL);
+    refuse(&plain, path, made, "not none");
+    setup.orders = &other;
+    refuse(&setup, path, "made for channels in another order", "orders_hash");
+    const char *changed =
+        edited(path, "\"orders_hash\": \"", "\"orders_hash\": \"0123456789abcdef\", \"was\": \"");
+    EXPECT(sb_allocation_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
+    EXPECT(strstr(sb_message(), "orders_hash does not fit") != NULL);
+    changed = edited(path, "\"channels\": \"", "\"channels\": \"0 ");
+    EXPECT(sb_allocation_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
+    EXPECT(strstr(sb_message(), "is no list of") != NULL);
+    changed = edited(path, "\"channels\": \"", "\"channels\": \"x");
+    EXPECT(sb_allocation_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
+    EXPECT(strstr(sb_message(), "is no list of") != NULL);
+    changed = edited(path, "\"channels\": \"", "\"channels\": \"9");
+    EXPECT(sb_allocation_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
+    EXPECT(strstr(sb_message(), ": channel ") != NULL ||
+           strstr(sb_message(), "orders_hash does not fit") != NULL);
+
+    sb_orders_free(&orders);
+    sb_orders_free(&other);
+    golden_close(&natural);
+    golden_close(&from);
+    golden_close(&to);
+  }
+  scratch_end();
+  all_ranks_passed();
+}
+
 static const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip), cmocka_unit_test(as_documented),
-                                          cmocka_unit_test(made_for_something_else)};
+                                          cmocka_unit_test(made_for_something_else),
+                                          cmocka_unit_test(orders_too)};
 RANKS_MAIN(tests)

@@ -1,6 +1,7 @@
 /* Orders of channels: sorting, settling, which tensors share which, and what is refused. */
 #include "model_test.h"
 
+#include "model/order_string.h"
 #include "random_orders.h"
 
 static sb_arch arch_of(const char *change) {
@@ -20,7 +21,9 @@ static void sorting(void **state) {
   assert_memory_equal(from, expected, sizeof from);
   sb_orders_invert(to, from, 6);
   for (uint32_t i = 0; i < 6; i++) assert_int_equal(to[from[i]], i);
-  sb_orders_settle(from, 6, 4);
+  sb_order order = {.size = 6, .rows = true, .from = from};
+  sb_orders one = {.count = 1, .orders = &order};
+  sb_orders_settle(&one, 4, 1);
   const uint32_t settled[] = {0, 1, 3, 4, 2, 5};
   assert_memory_equal(from, settled, sizeof from);
 }
@@ -142,9 +145,75 @@ static void not_a_symmetry(void **state) {
   sb_arch_free(&arch);
 }
 
+/* The stored form: what docs/format.md says, read bit by bit, and what is no permutation. */
+static void strings(void **state) {
+  (void)state;
+  static const size_t cases[][2] = {{10, 4},   {576, 128}, {128, 128},  {129, 128}, {1536, 128},
+                                    {1000, 1}, {33, 16},   {28672, 16}, {7, 3}};
+  uint64_t seed = 9;
+  for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+    const size_t n = cases[c][0], block = cases[c][1], blocks = (n + block - 1) / block;
+    unsigned bits = 0;
+    while ((1u << bits) < blocks) bits++;
+    uint32_t *from = calloc(n, sizeof *from), *again = calloc(n, sizeof *again);
+    random_shuffle(from, n, &seed);
+    sb_order order = {.size = n, .rows = true, .from = from};
+    sb_orders_settle(&(sb_orders){.count = 1, .orders = &order}, block, 1);
+    const size_t bytes = sb_order_string_bytes(n, block);
+    assert_int_equal(bytes, (n * bits + 7) / 8);
+    uint8_t *string = malloc(bytes + 1);
+    string[bytes] = 0xa5;
+    sb_order_string_pack(string, from, n, block);
+    assert_int_equal(string[bytes], 0xa5);
+    for (size_t p = 0; p < n; p++) {
+      size_t number = 0;
+      for (unsigned k = 0; k < bits; k++) {
+        const size_t at = from[p] * (size_t)bits + k;
+        number |= (size_t)(string[at / 8] >> at % 8 & 1) << k;
+      }
+      assert_int_equal(number, p / block);
+    }
+    assert_ok(sb_order_string_unpack(again, string, n, block));
+    assert_memory_equal(again, from, n * sizeof *from);
+    if (blocks > 1) {
+      memset(string, 0, bytes); /* all in block 0 */
+      assert_int_equal(sb_order_string_unpack(again, string, n, block), SB_ERR_FORMAT);
+      assert_says("block 0 has more than its");
+    }
+    if (blocks & (blocks - 1)) {
+      memset(string, 0xff, bytes); /* in the last block a string of these bits can name */
+      assert_int_equal(sb_order_string_unpack(again, string, n, block), SB_ERR_FORMAT);
+      assert_says("channel 0 is in block");
+    }
+    free(from);
+    free(again);
+    free(string);
+  }
+}
+
+/* Bytes that all orders take: those of the orders there are. */
+static void stored_bytes(void **state) {
+  (void)state;
+  sb_arch arch = arch_of("{}");
+  static const size_t blocks[][2] = {{128, 128}, {64, 32}, {1024, 1024}};
+  for (size_t b = 0; b < 3; b++) {
+    sb_orders o;
+    uint64_t bytes = 0;
+    assert_ok(sb_orders_create(&arch, SB_REORDER_INDEXED, &o));
+    for (size_t i = 0; i < o.count; i++) bytes += sb_order_bytes(&o.orders[i], blocks[b][0], blocks[b][1]);
+    assert_true(bytes == sb_orders_stored_bytes(&arch, SB_REORDER_INDEXED, blocks[b][0], blocks[b][1]));
+    assert_true(sb_orders_stored_bytes(&arch, SB_REORDER_FUSED, blocks[b][0], blocks[b][1]) == 0);
+    /* q, o, gate and up columns or rows of 576 in 5 blocks, ...: by hand for 128 x 128 */
+    if (b == 0) assert_true(bytes == 30 * (6 * 216 + 2 * 24 + 3 * 768));
+    sb_orders_free(&o);
+  }
+  sb_arch_free(&arch);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(sorting), cmocka_unit_test(sharing),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(sorting),           cmocka_unit_test(sharing),
                                      cmocka_unit_test(copies_and_hashes), cmocka_unit_test(no_permutation),
-                                     cmocka_unit_test(not_a_symmetry)};
+                                     cmocka_unit_test(not_a_symmetry),    cmocka_unit_test(strings),
+                                     cmocka_unit_test(stored_bytes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,326 @@
+/* shardbits reorder: a model with its channels in the order that --reorder fused would give them, and what that gathers. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/report_json.h"
+#include "cli/table.h"
+#include "io/outdir.h"
+#include "model/export.h"
+#include "model/importance.h"
+#include "mpi/cleanup.h"
+#include "sensitivity/gathering.h"
+#include "sensitivity/reorder.h"
+
+static const char *const channel_scores[] = {
+    [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
+enum { GRID_FITTED, GRID_PLAIN };
+static const char *const grids[] = {"fitted", "plain", NULL};
+enum { MODES = 3 };
+
+typedef struct request {
+  const char *model, *calib, *out;
+  double bits, file_gb;
+  int channel_score, grid;
+  size_t map_layer;
+  bool overwrite, no_shares, symmetric;
+  sb_common common;
+} request;
+
+typedef struct run {
+  const sb_world *world;
+  const request *r;
+  json_t *report, *shares, *maps;
+  sb_backend *backend;
+  sb_model *model;
+  sb_sequences calibration;
+  unsigned width; /* of all blocks while they are scored */
+  double share[MODES][SB_LINEARS + 1]; /* of every matrix and of all */
+} run;
+
+static void on_tick(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
+static size_t activation_bytes(const run *u) {
+  return (size_t)(u->r->common.activation_gib * 0x1p30);
+}
+
+static const char *matrix_name(const sb_model *m, int which) {
+  return which == SB_LINEARS ? "all" : sb_role_name(m->arch.tensors[m->matrices[which].tensor].role);
+}
+
+static sb_status load(run *u) {
+  const request *r = u->r;
+  const double start = sb_now();
+  const sb_blocking blocking = {r->common.block[0], r->common.block[1],
+                                r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+  SB_TRY(sb_model_load(u->world, r->model, blocking, true, &u->model));
+  sb_log_phase("load", sb_now() - start, 0, "%s", r->model);
+  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
+                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
+                           r->common.seed, &u->calibration));
+  if (r->map_layer >= u->model->config.layers)
+    return sb_fail(SB_ERR_USAGE, "reorder: --map-layer %zu: %s has layers 0 to %zu", r->map_layer, r->model,
+                   u->model->config.layers - 1);
+  if (r->grid == GRID_PLAIN) return SB_OK;
+  sb_progress_begin("inputs", 1.0);
+  sb_status status =
+      sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u), on_tick, NULL);
+  sb_progress_end();
+  return status;
+}
+
+/* ---- what is gathered ---- */
+
+/* The blocks of one layer, matrix by matrix, for a picture. */
+static json_t *map_of(const run *u, const double *blocks) {
+  json_t *map = json_object();
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_matrix *matrix = sb_model_matrix(u->model, u->r->map_layer, (sb_linear)which);
+    const size_t rows = sb_grid_block_rows(&matrix->grid), cols = sb_grid_block_cols(&matrix->grid);
+    json_t *list = json_array();
+    for (size_t i = 0; i < rows; i++) {
+      json_t *row = json_array();
+      for (size_t j = 0; j < cols; j++)
+        json_array_append_new(row, json_real(blocks[matrix->first_block + i * cols + j]));
+      json_array_append_new(list, row);
+    }
+    json_object_set_new(map, matrix_name(u->model, which), list);
+  }
+  return map;
+}
+
+static sb_status measure_shares(run *u, sb_reorder mode) {
+  const double start = sb_now();
+  double *blocks = NULL;
+  json_t *shares = json_object();
+  if (u->r->no_shares) return SB_OK;
+  SB_AGREE(u->world, sb_alloc(&blocks, u->model->blocks, sizeof *blocks, "sensitivities of blocks"));
+  sb_progress_begin(sb_reorder_names[mode], 1.0);
+  sb_status status = sb_gathering_measure(u->model, u->backend, &u->calibration, u->width,
+                                          activation_bytes(u), on_tick, NULL, blocks);
+  sb_progress_end();
+  for (int which = 0; which <= SB_LINEARS && status == SB_OK; which++) {
+    double *share = &u->share[mode][which];
+    status = sb_world_agree(u->world, sb_gathering_share(u->model, blocks, (sb_linear)which, 0.1, share));
+    sb_report_real(shares, matrix_name(u->model, which), *share);
+  }
+  if (status == SB_OK && u->report) {
+    json_object_set(u->shares, sb_reorder_names[mode], shares);
+    json_object_set_new(u->maps, sb_reorder_names[mode], map_of(u, blocks));
+  }
+  json_decref(shares);
+  sb_free(&blocks);
+  sb_log_phase("gathered", sb_now() - start, 0, "%s", sb_reorder_names[mode]);
+  return status;
+}
+
+static void print_shares(const run *u, FILE *out) {
+  sb_table_head(out, "Share of the sensitivity in the top 10%% of blocks of %zux%zu", u->r->common.block[0],
+                u->r->common.block[1]);
+  sb_table_row(out, "", "%8s  %8s  %8s", "none", "fused", "indexed");
+  for (int which = 0; which <= SB_LINEARS; which++)
+    sb_table_row(out, matrix_name(u->model, which), "%7.1f%%  %7.1f%%  %7.1f%%", 100 * u->share[0][which],
+                 100 * u->share[1][which], 100 * u->share[2][which]);
+}
+
+/* ---- the model ---- */
+
+static sb_status write_model(run *u) {
+  const request *r = u->r;
+  sb_export_stats stats;
+  const double start = sb_now();
+  char text[256];
+  snprintf(text, sizeof text, "%.200s is as it was", r->out);
+  sb_cleanup_message(text);
+  sb_progress_begin("write", 1.0);
+  sb_status status = sb_model_export_source(u->model, r->model, r->out, (uint64_t)(r->file_gb * 1e9),
+                                            r->overwrite, on_tick, NULL, &stats);
+  sb_progress_end();
+  SB_TRY(status);
+  sb_log_phase("write", sb_now() - start, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / (sb_now() - start));
+  if (sb_common_prints(u->world, &r->common))
+    printf("%s: %.1f MiB in %llu file%s, the same model with its channels in another order\n", r->out,
+           (double)stats.bytes / 0x1p20, (unsigned long long)stats.files, stats.files == 1 ? "" : "s");
+  sb_report_text(u->report, "out", r->out);
+  sb_report_count(u->report, "files", stats.files);
+  sb_report_count(u->report, "bytes", stats.bytes);
+  return SB_OK;
+}
+
+static sb_status check_out(const run *u) {
+  const request *r = u->r;
+  sb_status status = SB_OK;
+  sb_outdir folder = {0};
+  if (u->world->rank == 0) {
+    status = sb_outdir_begin(r->out, r->overwrite, &folder);
+    if (status == SB_OK) status = sb_outdir_abandon(&folder);
+    if (status == SB_OK) status = sb_outdir_spare(r->out, r->model);
+    if (status == SB_OK) status = sb_outdir_spare(r->out, r->calib);
+  }
+  return sb_world_agree(u->world, status);
+}
+
+/* Scores once, then orders of both kinds: the model is written in the fused ones, and measured in all. */
+static sb_status reorder(run *u) {
+  const request *r = u->r;
+  const double start = sb_now();
+  sb_reorder_options options = {.mode = SB_REORDER_FUSED,
+                                .score = (sb_channel_score)r->channel_score,
+                                .bits = r->bits,
+                                .activation_bytes = activation_bytes(u),
+                                .tick = on_tick};
+  sb_orders orders[MODES] = {{0}};
+  sb_reorder_result result;
+  sb_progress_begin("channels", 1.0);
+  sb_status status =
+      sb_reorder_find(u->model, u->backend, &u->calibration, &options, &result, &orders[SB_REORDER_FUSED],
+                      r->no_shares ? NULL : &orders[SB_REORDER_INDEXED]);
+  sb_progress_end();
+  if (status == SB_OK) {
+    sb_log_phase("channels", sb_now() - start, 0, "scored at %u bits (loss %.4f)", result.width, result.loss);
+    char hash[32];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)sb_orders_hash(&orders[SB_REORDER_FUSED]));
+    sb_report_text(u->report, "orders_hash", hash);
+    sb_report_count(u->report, "width", result.width);
+    u->width = result.width;
+  }
+  if (status == SB_OK) status = measure_shares(u, SB_REORDER_NONE);
+  if (status == SB_OK) status = sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_FUSED]);
+  if (status == SB_OK) status = measure_shares(u, SB_REORDER_FUSED);
+  if (status == SB_OK) status = write_model(u);
+  if (status == SB_OK && !r->no_shares) {
+    /* importance is in the fused order by now, which an indexed one would have to undo: measured again */
+    status = sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_INDEXED]);
+    if (status == SB_OK && r->grid == GRID_FITTED)
+      status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u), NULL, NULL);
+    if (status == SB_OK) status = measure_shares(u, SB_REORDER_INDEXED);
+  }
+  for (int mode = 0; mode < MODES; mode++) sb_orders_free(&orders[mode]);
+  return status;
+}
+
+static sb_status work(run *u) {
+  const request *r = u->r;
+  const double begun = sb_now();
+  SB_TRY(check_out(u));
+  SB_AGREE(u->world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &u->backend));
+  SB_TRY(load(u));
+  sb_report_text(u->report, "model", r->model);
+  SB_TRY(reorder(u));
+  if (!r->no_shares && sb_common_prints(u->world, &r->common)) print_shares(u, stdout);
+  if (u->report && !r->no_shares) {
+    json_object_set(u->report, "top_tenth", u->shares);
+    json_object_set_new(u->report, "map_layer", json_integer((json_int_t)r->map_layer));
+    json_object_set(u->report, "maps", u->maps);
+  }
+  SB_TRY(sb_report_peak(u->world, u->report));
+  sb_report_real(u->report, "seconds", sb_now() - begun);
+  return SB_OK;
+}
+
+sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
+  request r = {.bits = 3.25, .file_gb = 5, .common = SB_COMMON_DEFAULTS};
+  const sb_argument arguments[] = {
+      {"MODEL", &r.model, "A Hugging Face folder: config.json and safetensors."}};
+  const sb_option options[] = {
+      {.name = "calib",
+       .kind = SB_OPTION_STRING,
+       .value = &r.calib,
+       .operand = "TOKENS",
+       .required = true,
+       .help = "Calibration tokens, .bin or .npy (tools/tokenize.py makes them)."},
+      {.name = "out",
+       .letter = 'o',
+       .kind = SB_OPTION_STRING,
+       .value = &r.out,
+       .operand = "DIR",
+       .required = true,
+       .help = "Folder to write; it appears when it is complete."},
+      {.name = "bits",
+       .letter = 'b',
+       .kind = SB_OPTION_REAL,
+       .value = &r.bits,
+       .low = 0.5,
+       .high = 16,
+       .operand = "B",
+       .help = "Budget that the model is to be quantized to: channels are scored at the width just below."},
+      {.name = "reorder-score",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.channel_score,
+       .choices = channel_scores,
+       .help =
+           "What channels are sorted by: sums of squared or of absolute first-order changes of the loss."},
+      {.name = "grid",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.grid,
+       .choices = grids,
+       .help = "Grids that weights are rounded to where channels are scored, as quantize has them."},
+      {.name = "symmetric",
+       .kind = SB_OPTION_FLAG,
+       .value = &r.symmetric,
+       .help = "Grids without zero points."},
+      {.name = "no-shares",
+       .kind = SB_OPTION_FLAG,
+       .value = &r.no_shares,
+       .help = "Do not measure what is gathered, which takes three gradient passes."},
+      {.name = "map-layer",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.map_layer,
+       .low = 0,
+       .high = 1e6,
+       .operand = "L",
+       .help = "Layer whose blocks --json lists, for tools/plot_gather.py."},
+      {.name = "file-size",
+       .kind = SB_OPTION_REAL,
+       .value = &r.file_gb,
+       .low = 1e-6,
+       .high = 1e6,
+       .operand = "GB",
+       .help = "Most a safetensors file holds; larger models get several, with an index."},
+      {.name = "overwrite",
+       .kind = SB_OPTION_FLAG,
+       .value = &r.overwrite,
+       .help = "Replace DIR when it is there."},
+  };
+  sb_usage usage = {
+      .command = "reorder",
+      .synopsis = "MODEL --calib TOKENS -o DIR [options]",
+      .purpose =
+          "Writes the same model with its channels in an order that gathers what is sensitive in few "
+          "blocks:\n"
+          "an ordinary Hugging Face folder in the source's types, whose logits differ by rounding only. "
+          "That\n"
+          "is what quantize --reorder fused does inside. Tells how much sensitivity is gathered, with this\n"
+          "order and with any order (indexed).",
+      .examples =
+          "  mpirun -n 2 shardbits reorder smollm2 --calib calib.bin -o smollm2-sorted --json gather.json",
+      .arguments = arguments,
+      .argument_count = 1,
+      .options = options,
+      .option_count = sizeof options / sizeof *options};
+  bool help;
+  r.common.calibrates = true;
+  SB_TRY(sb_common_begin(world, &usage, &r.common,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_TOKENS |
+                             SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
+                         argc, argv, &help));
+  if (help) return SB_OK;
+  run u = {.world = world, .r = &r, .report = sb_report_begin(world, "reorder")};
+  if (u.report) u.shares = json_object(), u.maps = json_object();
+  sb_status status = sb_world_agree(world, work(&u));
+  if (status == SB_OK) status = sb_report_write(world, r.common.json, u.report);
+  sb_sequences_free(&u.calibration);
+  if (u.model) sb_model_free(&u.model);
+  if (u.backend) u.backend->op->destroy(u.backend);
+  json_decref(u.shares);
+  json_decref(u.maps);
+  json_decref(u.report);
+  return status;
+}

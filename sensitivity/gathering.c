@@ -1,0 +1,83 @@
+#include "sensitivity/gathering.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/grid.h"
+#include "mpi/large.h"
+#include "sensitivity/scores.h"
+
+/* Own blocks at their numbers, the rest 0. Of the bits of every number, all ranks but one then contribute 0. */
+static sb_status spread(const sb_model *m, const double *owned, double *blocks) {
+  memset(blocks, 0, m->blocks * sizeof *blocks);
+  for (size_t layer = 0; layer < m->config.layers; layer++) {
+    size_t first, end;
+    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
+    memcpy(blocks + first, owned, (end - first) * sizeof *blocks);
+    owned += end - first;
+  }
+  return sb_mpi_sum_u64((uint64_t *)blocks, m->blocks, m->world->comm);
+}
+
+sb_status sb_gathering_measure(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
+                               unsigned width, size_t activation_bytes,
+                               void (*tick)(void *context, double done), void *context, double *blocks) {
+  const sb_pass_setup setup = {.model = m,
+                               .backend = backend,
+                               .tokens = calibration->tokens,
+                               .sequences = calibration->count,
+                               .seqlen = calibration->seqlen,
+                               .gradients = true,
+                               .activation_bytes = activation_bytes,
+                               .tick = tick,
+                               .tick_context = context};
+  const size_t owned = sb_model_owned_count(m);
+  sb_pass *pass = NULL;
+  sb_scores *scores = NULL;
+  double *raise = NULL, *cut = NULL, loss;
+  memset(m->bits, (int)width, m->blocks);
+  sb_status status = sb_alloc(&raise, owned, sizeof *raise, "scores of blocks");
+  if (status == SB_OK) status = sb_alloc(&cut, owned, sizeof *cut, "scores of blocks");
+  status = sb_world_agree(m->world, status);
+  if (status == SB_OK) status = sb_pass_create(&setup, &pass);
+  if (status == SB_OK) status = sb_scores_create(m, backend, SB_MIN_BITS, SB_MAX_BITS, &scores);
+  if (status == SB_OK) status = sb_scores_measure(scores, pass, &loss);
+  if (status == SB_OK) {
+    sb_scores_predict(scores, SB_ESTIMATOR_FISHER, raise, cut);
+    status = spread(m, raise, blocks);
+  }
+  sb_scores_free(&scores);
+  sb_pass_free(&pass);
+  sb_free(&raise);
+  sb_free(&cut);
+  return status;
+}
+
+static int falling(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x < y) - (x > y);
+}
+
+sb_status sb_gathering_share(const sb_model *m, const double *blocks, sb_linear which, double part,
+                             double *share) {
+  double *sorted = NULL, total = 0, top = 0;
+  size_t n = 0;
+  SB_TRY(sb_alloc_raw(&sorted, m->blocks, sizeof *sorted, "sensitivities of blocks"));
+  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+    const sb_matrix *matrix = &m->matrices[i];
+    const size_t count = sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
+    if (which != SB_LINEARS && i % SB_LINEARS != (size_t)which) continue;
+    memcpy(sorted + n, blocks + matrix->first_block, count * sizeof *sorted);
+    n += count;
+  }
+  qsort(sorted, n, sizeof *sorted, falling);
+  const size_t most = sb_max_size((size_t)(part * (double)n + 0.5), 1);
+  for (size_t i = 0; i < n; i++) {
+    total += sorted[i];
+    if (i < most) top += sorted[i];
+  }
+  *share = total > 0 ? top / total : 0.0;
+  sb_free(&sorted);
+  return SB_OK;
+}
