@@ -1,5 +1,6 @@
 #include "alloc/core.h"
 
+#include <math.h>
 #include <stdbool.h>
 
 #include "base/memory.h"
@@ -56,14 +57,17 @@ static void keep(const core *c, list *to, state s) {
   to->at[to->count++] = s;
 }
 
+/* The choices of a member that can matter: those that no cheaper one beats. */
 static unsigned options_of(const core *c, const sb_core_member *m, option *out) {
   unsigned n = 0;
+  double least = INFINITY;
   const sb_knapsack_choice here = m->choices[m->at];
   for (unsigned j = 0; j < m->count; j++) {
     const int64_t cost = (int64_t)(m->choices[j].cost - here.cost);
     const double loss = m->choices[j].loss - here.loss, regret = loss + c->price * (double)cost;
-    if (j == m->at || regret < c->limit)
+    if (j == m->at || (regret < c->limit && m->choices[j].loss < least))
       out[n++] = (option){cost, loss, j == m->at ? 0 : regret, (uint8_t)j, 0};
+    least = fmin(least, m->choices[j].loss);
   }
   return n;
 }

@@ -97,7 +97,7 @@ static unsigned lowest(const step *s, size_t i) {
 }
 
 /* What block i may become, with losses from the best it may become. A raise without predicted gain only spends storage. */
-static unsigned choices(const void *context, size_t i, sb_knapsack_choice *out) {
+static unsigned choices(void *context, size_t i, sb_knapsack_choice *out) {
   const step *s = context;
   const unsigned here = s->start[i], low = lowest(s, i);
   const double gain = gain_of(s, i);

@@ -335,12 +335,18 @@ sb_status sb_knapsack_loss(const sb_world *world, const sb_knapsack *k, const ui
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   sb_exact sum = {0};
   sb_status status = SB_OK;
+  double largest = 0, unit;
+  for (size_t i = 0; i < k->count; i++) {
+    k->choices(k->context, i, c);
+    largest = fmax(largest, fabs(c[chosen[i]].loss));
+  }
+  SB_TRY(sb_exact_unit(largest, world->comm, &unit));
   for (size_t i = 0; i < k->count && status == SB_OK; i++) {
     k->choices(k->context, i, c);
-    status = sb_exact_add(&sum, c[chosen[i]].loss);
+    status = sb_exact_add(&sum, c[chosen[i]].loss / unit);
   }
   SB_AGREE(world, status);
   SB_TRY(sb_exact_allreduce(&sum, 1, world->comm));
-  *loss = sb_exact_value(&sum);
+  *loss = sb_exact_value(&sum) * unit;
   return SB_OK;
 }

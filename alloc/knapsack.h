@@ -38,10 +38,10 @@ typedef struct sb_knapsack {
   size_t count;
   const uint64_t *id; /* ascending within a rank, distinct over all ranks, below 2^60 */
   unsigned most;      /* choices of any item, at most */
-  const void *context;
+  void *context;
   /* Writes the choices of item i and returns their number, 1 to `most`: costs that do not fall. Local, O(1), the same every
-   * time. */
-  unsigned (*choices)(const void *context, size_t i, sb_knapsack_choice *out);
+   * time, from one thread. */
+  unsigned (*choices)(void *context, size_t i, sb_knapsack_choice *out);
 } sb_knapsack;
 
 typedef struct sb_knapsack_result {
@@ -56,7 +56,7 @@ typedef struct sb_knapsack_result {
 sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *items, uint64_t budget, uint8_t *chosen,
                             sb_knapsack_result *result);
 
-/* Sum of the losses of given choices over all ranks, exactly added. Collective; SB_ERR_NUMERIC beyond mpi/exact.h's range. */
+/* Sum of the losses of given choices over all ranks, exactly added (mpi/exact.h). Collective. */
 sb_status sb_knapsack_loss(const sb_world *world, const sb_knapsack *items, const uint8_t *chosen,
                            double *loss);
 

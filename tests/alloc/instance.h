@@ -131,7 +131,7 @@ static inline unsigned instance_lowest(const instance *x, size_t k) {
   return down > least ? down : least;
 }
 
-static inline unsigned instance_choices(const void *context, size_t k, sb_knapsack_choice *out) {
+static inline unsigned instance_choices(void *context, size_t k, sb_knapsack_choice *out) {
   const instance *x = context;
   const unsigned low = instance_lowest(x, k),
                  high = x->bits[k] < x->all.max_bits ? x->bits[k] + 1u : x->bits[k];
@@ -144,12 +144,12 @@ static inline unsigned instance_choices(const void *context, size_t k, sb_knapsa
   return high - low + 1;
 }
 
-static inline sb_knapsack instance_knapsack(const instance *x) {
+static inline sb_knapsack instance_knapsack(instance *x) {
   return (sb_knapsack){x->n, x->id, 3, x, instance_choices};
 }
 
 /* The loss of widths that a step reaches, counted as the choices count it. */
-static inline double instance_loss(const instance *x, const uint8_t *bits) {
+static inline double instance_loss(instance *x, const uint8_t *bits) {
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   double sum = 0;
   for (size_t k = 0; k < x->n; k++) {

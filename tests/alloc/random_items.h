@@ -49,13 +49,13 @@ static inline void random_items_free(random_items *x) {
   free(x->choice);
 }
 
-static inline unsigned random_items_choices(const void *context, size_t i, sb_knapsack_choice *out) {
+static inline unsigned random_items_choices(void *context, size_t i, sb_knapsack_choice *out) {
   const random_items *x = context;
   for (unsigned j = 0; j < x->count[i]; j++) out[j] = x->choice[i][j];
   return x->count[i];
 }
 
-static inline sb_knapsack random_items_all(const random_items *x) {
+static inline sb_knapsack random_items_all(random_items *x) {
   return (sb_knapsack){x->n, x->id, SB_KNAPSACK_CHOICES, x, random_items_choices};
 }
 

@@ -3,7 +3,7 @@
 
 #include "alloc/cbc.h"
 
-static uint64_t budget_at(const instance *x, double share) {
+static uint64_t budget_at(instance *x, double share) {
   const sb_knapsack blocks = instance_knapsack(x);
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   const uint64_t least = sb_optimum_least(&blocks);
