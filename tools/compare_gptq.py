@@ -33,7 +33,8 @@ Orders of rounding the columns:
   --act-groups   inside each group only, and groups as wholes ("act_group_aware",
                  GPTQModel's own default): no index to store
 
-Needs: """
+Needs the packages of tools/requirements-gptq.txt, no GPU, and a built shardbits;
+"""
 import os
 import sys
 # tokenize.py beside this file would hide the standard module of that name.
@@ -43,6 +44,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import math
 import multiprocessing
 import shutil
@@ -68,13 +70,12 @@ def say(msg):
 # ------------------------------------------------------------------- command line
 
 def parse_args():
-    versions = ", ".join("%s (tested: %s)" % item for item in TESTED.items())
+    versions = ", ".join("%s %s" % item for item in TESTED.items())
     ap = argparse.ArgumentParser(
-        description=__doc__ + versions + ";\n" + INSTALL + ".  Runs without a GPU: SmolLM2-135M takes minutes on two cores.",
+        description=__doc__ + versions + " were tested.",
         epilog="example, after tools/get_smollm2.sh m and a release build:\n"
                "  tools/compare_gptq.py m --calib m/calib.bin --tokens m/heldout.bin --bits 3 --act-order --out gptq3",
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    positive = positive_int
     ap.add_argument("model", metavar="MODEL", help="Hugging Face folder")
     ap.add_argument("--calib", metavar="TOKENS", help="calibration tokens, .bin or .npy (required unless --bits 16)")
     ap.add_argument("--tokens", metavar="TOKENS", required=True, help="held-out tokens to predict, .bin or .npy")
@@ -95,16 +96,16 @@ def parse_args():
                     help="search each group's range for the least sum of |error|^P (default: 0, its whole range)")
     ap.add_argument("--damp", type=float, default=0.05, metavar="SHARE",
                     help="damping as a share of the mean diagonal (default: 0.05, as GPTQModel has it)")
-    ap.add_argument("--seqs", type=positive, default=256, metavar="N", help="calibration sequences (default: 256)")
-    ap.add_argument("--seqlen", type=positive, default=128, metavar="L", help="tokens of each (default: 128)")
-    ap.add_argument("--eval-seqs", type=positive, default=32, metavar="N", help="windows to predict (default: 32)")
-    ap.add_argument("--eval-seqlen", type=positive, default=512, metavar="L", help="tokens of each (default: 512)")
+    ap.add_argument("--seqs", type=positive_int, default=256, metavar="N", help="calibration sequences (default: 256)")
+    ap.add_argument("--seqlen", type=positive_int, default=128, metavar="L", help="tokens of each (default: 128)")
+    ap.add_argument("--eval-seqs", type=positive_int, default=32, metavar="N", help="windows to predict (default: 32)")
+    ap.add_argument("--eval-seqlen", type=positive_int, default=512, metavar="L", help="tokens of each (default: 512)")
     ap.add_argument("--device", default="cpu", help="where GPTQModel computes (default: cpu; no other was tested)")
-    ap.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)), metavar="N",
+    ap.add_argument("--threads", type=positive_int, default=len(os.sched_getaffinity(0)), metavar="N",
                     help="threads of PyTorch (default: the cores there are)")
     ap.add_argument("--shardbits", metavar="PROGRAM", default=os.path.join(ROOT, "build", "release", "shardbits"),
                     help="the program (default: build/release/shardbits)")
-    ap.add_argument("--ranks", type=positive, default=1, metavar="N", help="ranks of shardbits eval (default: 1)")
+    ap.add_argument("--ranks", type=positive_int, default=1, metavar="N", help="ranks of shardbits eval (default: 1)")
     ap.add_argument("--json", metavar="FILE", help="also write all figures and settings as JSON")
     return ap.parse_args()
 
@@ -127,10 +128,17 @@ def check(args):
     for path in (args.calib, args.tokens):
         if path and not os.path.isfile(path):
             die("%s: no such file; tools/tokenize.py makes token files" % path)
-    if args.out and os.path.lexists(args.out) and not args.overwrite:
-        die("%s is there already; name another folder, or add --overwrite" % args.out)
-    if args.out and os.path.realpath(args.out) == os.path.realpath(args.model):
-        die("--out is MODEL itself")
+        if path and not path.endswith((".bin", ".npy")):
+            die("%s: token files are .bin or .npy; tools/tokenize.py makes them" % path)
+    if args.out and os.path.lexists(args.out):
+        if not args.overwrite:
+            die("%s is there already; name another folder, or add --overwrite" % args.out)
+        if not os.path.isfile(os.path.join(args.out, "config.json")):
+            die("%s is not replaced: it is not a folder that this script wrote (no config.json)" % args.out)
+        if (os.path.realpath(args.model) + os.sep).startswith(os.path.realpath(args.out) + os.sep):
+            die("%s is not replaced: MODEL is in it" % args.out)
+    if args.json and not os.path.isdir(os.path.dirname(os.path.abspath(args.json))):
+        die("--json %s: there is no such folder" % args.json)
     if args.keep_packed and os.path.lexists(args.keep_packed):
         die("%s is there already; name another folder for --keep-packed" % args.keep_packed)
     if not 0 < args.damp < 1:
@@ -325,11 +333,12 @@ def write_dequantized(args, packed, folder):
 
 def eval_transformers(folder, windows, threads):
     import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-    logging.disable_progress_bar()
+    # torchao, which GPTQModel brings along, is older than torch wants it and says so on every import.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    import transformers
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     total = targets = 0
     with torch.no_grad():
         for window in windows:
@@ -389,7 +398,7 @@ def make_folder(args, vocab, figures):
     try:
         done = quantize(args, packed, rows)
         count = write_dequantized(args, packed, part)
-        if args.overwrite and os.path.lexists(args.out):
+        if args.overwrite and os.path.isdir(args.out):
             shutil.rmtree(args.out)
         os.rename(part, args.out)
     finally:
@@ -404,8 +413,11 @@ def make_folder(args, vocab, figures):
 def main():
     args = parse_args()
     check(args)
-    with open(os.path.join(args.model, "config.json"), encoding="utf-8") as f:
-        vocab = int(json.load(f)["vocab_size"])
+    try:
+        with open(os.path.join(args.model, "config.json"), encoding="utf-8") as f:
+            vocab = int(json.load(f)["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        die("%s: its config.json gives no vocab_size" % args.model)
     windows = take_windows(args.tokens, vocab, args.eval_seqs, args.eval_seqlen)
     figures = {"model": args.model, "bits": args.bits, "group": args.group,
                "versions": {p: version(p) for p in ("gptqmodel", "torch", "transformers", "safetensors", "numpy")}}
@@ -429,4 +441,9 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as e:
+        die("%s: %s" % (e.filename, e.strerror) if e.filename else str(e))
