@@ -196,7 +196,6 @@ def run_gptqmodel(model, packed, log, result, rows, settings, threads):
     os.dup2(fd, 2)
     # Its default on two cores is one worker, which it then refuses as too few.
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, threads)))
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
     torch.set_num_threads(threads)
     from gptqmodel import GPTQModel, QuantizeConfig
@@ -413,6 +412,10 @@ def make_folder(args, vocab, figures):
 def main():
     args = parse_args()
     check(args)
+    # Read as torch is loaded, here and in the process that quantizes. Threads that spin while they wait would take the
+    # cores from each other: GPTQModel has several pools of them.
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         with open(os.path.join(args.model, "config.json"), encoding="utf-8") as f:
             vocab = int(json.load(f)["vocab_size"])
