@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "alloc/allocate.h"
+#include "alloc/allocate_table.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -20,8 +21,8 @@
 #include "mpi/large.h"
 #include "sensitivity/reorder.h"
 
-enum { METHOD_SCALEBITS, METHOD_RTN };
-static const char *const methods[] = {"scalebits", "rtn", NULL};
+enum { METHOD_SCALEBITS, METHOD_TABLE, METHOD_LAYER, METHOD_RTN };
+static const char *const methods[] = {"scalebits", "table", "layer", "rtn", NULL};
 enum { QUANTIZER_RTN, QUANTIZER_GPTQ };
 static const char *const quantizers[] = {"rtn", "gptq", NULL};
 static const char *const factors[] = {"auto", "replicated", "distributed", "distributed-single",
@@ -235,6 +236,34 @@ static sb_status measure_importance(run *u) {
   return SB_OK;
 }
 
+/* The baselines without a search. */
+static sb_status from_table(run *u) {
+  const request *r = u->r;
+  const double start = sb_now();
+  const bool taylor = r->estimator == SB_ESTIMATOR_FISHER || r->estimator == SB_ESTIMATOR_TAYLOR;
+  sb_allocate_table_result result;
+  SB_TRY(calibrate(u));
+  const sb_allocate_table_options options = {.bits = r->bits,
+                                             .min_bits = (unsigned)r->min_bits,
+                                             .max_bits = (unsigned)r->max_bits,
+                                             .estimator =
+                                                 taylor ? SB_ESTIMATOR_DIAGONAL : (sb_estimator)r->estimator,
+                                             .by_layer = r->method == METHOD_LAYER,
+                                             .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                             .tick = on_round};
+  u->backend->gemm_flops = 0;
+  sb_progress_begin("table", 1.0);
+  sb_status status = sb_allocate_table(u->model, u->backend, &u->calibration, &options, &result);
+  sb_progress_end();
+  SB_TRY(status);
+  const double seconds = sb_now() - start;
+  sb_log_phase("table", seconds, u->backend->gemm_flops, "%s, one width a %s; loss %.4f at full precision",
+               sb_estimator_names[options.estimator], options.by_layer ? "matrix" : "block", result.loss);
+  sb_report_real(u->report, "search_seconds", seconds);
+  sb_report_real(u->report, "predicted_rise", result.predicted);
+  return SB_OK;
+}
+
 /* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than it saves.
  */
 static void settle_min_bits(run *u) {
@@ -263,9 +292,10 @@ static sb_status allocate(run *u) {
     sb_log_line("bits      taken from %s", r->allocation);
     return SB_OK;
   }
-  SB_TRY(r->method == METHOD_RTN
-             ? sb_allocate_uniform(u->model, r->bits, (unsigned)r->min_bits, (unsigned)r->max_bits)
-             : search(u));
+  if (r->method == METHOD_RTN)
+    SB_TRY(sb_allocate_uniform(u->model, r->bits, (unsigned)r->min_bits, (unsigned)r->max_bits));
+  else
+    SB_TRY(r->method == METHOD_SCALEBITS ? search(u) : from_table(u));
   if (!r->allocation) return SB_OK;
   SB_TRY(sb_allocation_write(u->model, r->allocation));
   sb_log_line("bits      saved to %s", r->allocation);
@@ -436,7 +466,10 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_CHOICE,
        .value = &r.method,
        .choices = methods,
-       .help = "scalebits searches; rtn is the uniform baseline, the largest width that fits the budget."},
+       .help = "scalebits searches; table and layer choose all widths at once, of blocks or of whole "
+               "matrices, from "
+               "sensitivities at full precision (diagonal, or --sensitivity hessian); rtn is the uniform "
+               "baseline, the largest width that fits the budget."},
       {.name = "quantizer",
        .kind = SB_OPTION_CHOICE,
        .value = &r.quantizer,
@@ -589,7 +622,7 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   if (r.min_bits > r.max_bits)
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", r.min_bits, r.max_bits);
   if (r.grid == GRID_UNSET) r.grid = r.method == METHOD_RTN ? GRID_PLAIN : GRID_FITTED;
-  bool searches = r.method == METHOD_SCALEBITS && !r.allocation;
+  bool searches = r.method != METHOD_RTN && !r.allocation;
   bool reorders = r.reorder != SB_REORDER_NONE && !r.allocation;
   if (!r.calib && (searches || reorders || r.quantizer == QUANTIZER_GPTQ || r.grid == GRID_FITTED))
     return sb_fail(SB_ERR_USAGE, CALIB_NEEDED);
