@@ -63,7 +63,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_CHOICE,
        .value = &request->grid,
        .choices = sb_quantize_grids,
-       .unset = "fitted; plain for --method rtn",
+       .unset = "fitted; plain for --method rtn and without --calib",
        .help = "Range of a group's codes: plain spans all its weights, fitted is shrunk where that makes the "
                "error of the outputs less."},
       {.name = "reorder",
@@ -205,7 +205,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", request->min_bits,
                    request->max_bits);
   if (request->grid == SB_GRID_UNSET)
-    request->grid = request->method == SB_METHOD_RTN ? SB_GRID_PLAIN : SB_GRID_FITTED;
+    request->grid = request->method == SB_METHOD_RTN || !request->calib ? SB_GRID_PLAIN : SB_GRID_FITTED;
   bool searches = request->method != SB_METHOD_RTN && !request->allocation;
   bool reorders = request->reorder != SB_REORDER_NONE && !request->allocation;
   if (!request->calib &&

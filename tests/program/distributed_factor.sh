@@ -25,7 +25,7 @@ expected=$(perplexity)
 
 # A factor differs from the replicated one by rounding. In double precision next to no code does, in single precision some:
 # measured 0.0% and up to 0.6% of perplexity on 1 to 7 ranks.
-for ranks in 1 2 3 4; do
+for ranks in 1 2 4; do
   hash=$(compensate $ranks --factor distributed)
   [ "$(value "$dir/gptq.json" factor)" = distributed ] || fail "another factor than asked for"
   near "distributed, $ranks ranks" "$(perplexity)" "$expected" 0.1
@@ -33,6 +33,7 @@ for ranks in 1 2 3 4; do
   [ "$(value "$dir/gptq.json" factor)" = distributed-single ] || fail "another factor than asked for"
   [ "$single" != "$replicated" ] || fail "single precision leaves no trace: is it used?"
   near "single precision, $ranks ranks" "$(perplexity)" "$expected" 2
+  [ $ranks = 2 ] || continue
   # the same with other threads, and with the inputs of two sequences kept at a time instead of all
   how="--threads 3 --activation-memory 0.001"
   # shellcheck disable=SC2086
