@@ -50,7 +50,9 @@ sb_status sb_quantize_allocate(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   if (u->reuses) {
     SB_TRY(sb_allocation_read(u->model, r->allocation));
-    sb_log_line("bits      taken from %s", r->allocation);
+    sb_log_line("bits      taken from %s%s", r->allocation,
+                r->grid == SB_GRID_PLAIN && !r->calib ? "; grids are plain, for fitted ones give --calib"
+                                                      : "");
     return SB_OK;
   }
   if (r->method == SB_METHOD_RTN)

@@ -9,7 +9,8 @@ run 2 verify "$dir/made" --json "$dir/verify.json"
 [ "$(value "$dir/verify.json" content_hash)" = "$(value "$dir/made.json" content_hash)" ] || fail "verify: another content hash"
 [ "$(value "$dir/verify.json" frames)" = "$(value "$dir/made.json" frames)" ] || fail "verify: another number of frames"
 
-run 2 quantize "$model" --bits 2.8 -o "$dir/again" --allocation "$dir/bits" --json "$dir/again.json"
+run 2 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 -o "$dir/again" --allocation "$dir/bits" \
+  --json "$dir/again.json"
 [ "$(value "$dir/again.json" content_hash)" = "$(value "$dir/made.json" content_hash)" ] || fail "--allocation: other frames"
 
 # In float32 nothing is lost: the exported folder is the same model.
