@@ -1,27 +1,15 @@
 #include "alloc/allocate.h"
 
 #include <string.h>
-
 #include <unistd.h>
 
 #include "alloc/checkpoint.h"
+#include "alloc/owned.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "kernels/blockrow.h"
 #include "model/fingerprint.h"
 #include "model/uniform_bits.h"
 #include "mpi/large.h"
-
-/* Weights in all matrices, and bits of their bit maps and orders. */
-static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
-  *weights = 0;
-  *map_bits = 8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
-    const sb_grid_shape *grid = &m->matrices[i].grid;
-    *weights += (uint64_t)grid->rows * grid->cols;
-    *map_bits += 8u * (uint64_t)sb_blockrow_map_bytes(grid) * sb_grid_block_rows(grid);
-  }
-}
 
 sb_status sb_allocate_check_budget(const sb_model *m, sb_reorder mode, double budget, unsigned min_bits,
                                    unsigned max_bits) {
@@ -61,7 +49,6 @@ typedef struct driver {
   sb_checkpoint_key key;
   const sb_allocate_options *o;
   sb_allocate_result *result;
-  uint64_t weights, map_bits;
 } driver;
 
 static sb_status apply(void *context, const uint8_t *bits) {
@@ -89,45 +76,12 @@ static sb_status gains(void *context, double *raise_gain, double *cut_loss, doub
 
 static void report(void *context, const sb_search_step *step) {
   const driver *d = context;
-  if (d->o->report)
-    d->o->report(d->o->context, step, (double)(step->storage + d->map_bits) / (double)d->weights);
+  if (d->o->report) d->o->report(d->o->context, step, sb_owned_effective_bits(d->m, step->storage));
 }
 
 static sb_status save(void *context, const sb_search_progress *progress) {
   const driver *d = context;
   return sb_checkpoint_write(d->o->checkpoint, &d->key, progress, d->m);
-}
-
-/* This rank's blocks as the search wants them. */
-typedef struct owned {
-  sb_blocks blocks;
-  uint64_t *id;
-  uint16_t *rows, *cols;
-} owned;
-
-static sb_status describe_owned(const sb_model *m, const sb_allocate_options *o, owned *out) {
-  size_t count = sb_model_owned_count(m), n = 0;
-  SB_TRY(sb_alloc(&out->id, count, sizeof *out->id, "blocks"));
-  SB_TRY(sb_alloc(&out->rows, count, sizeof *out->rows, "blocks"));
-  SB_TRY(sb_alloc(&out->cols, count, sizeof *out->cols, "blocks"));
-  for (size_t layer = 0; layer < m->config.layers; layer++) {
-    size_t first, end;
-    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
-    for (int which = 0; which < SB_LINEARS; which++) {
-      const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
-      size_t cols = sb_grid_block_cols(&matrix->grid), blocks = sb_grid_block_rows(&matrix->grid) * cols;
-      for (size_t k = 0; k < blocks; k++) {
-        size_t id = matrix->first_block + k;
-        if (id < first || id >= end) continue;
-        out->id[n] = id;
-        out->rows[n] = (uint16_t)sb_grid_rows_of(&matrix->grid, k / cols);
-        out->cols[n] = (uint16_t)sb_grid_cols_of(&matrix->grid, k % cols);
-        n++;
-      }
-    }
-  }
-  out->blocks = (sb_blocks){n, out->id, out->rows, out->cols, m->blocking.symmetry, o->min_bits, o->max_bits};
-  return SB_OK;
 }
 
 static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
@@ -164,7 +118,7 @@ static sb_status resume(driver *d, sb_search_progress *progress, bool *there) {
   return SB_OK;
 }
 
-static sb_status search(driver *d, const owned *mine) {
+static sb_status search(driver *d, const sb_owned *mine) {
   const sb_allocate_options *o = d->o;
   const sb_search_hooks hooks = {d, apply, loss, gains, report, o->checkpoint ? save : NULL};
   uint8_t *bits = NULL;
@@ -173,7 +127,7 @@ static sb_status search(driver *d, const owned *mine) {
   SB_TRY(resume(d, &progress, &there));
   const sb_search_options options = {.other_loss = d->check != NULL,
                                      .resume = there ? &progress : NULL,
-                                     .budget = (uint64_t)(o->bits * (double)d->weights) - d->map_bits,
+                                     .budget = sb_owned_budget(d->m, o->bits),
                                      .start_bits = start_bits(d->m, o),
                                      .strides = o->strides,
                                      .most_trades = o->trades,
@@ -189,10 +143,9 @@ static sb_status search(driver *d, const owned *mine) {
 sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                       const sb_allocate_options *o, sb_allocate_result *result) {
   driver d = {.m = m, .o = o, .result = result};
-  owned mine = {0};
+  sb_owned mine = {0};
   sb_status status;
   *result = (sb_allocate_result){0};
-  totals(m, &d.weights, &d.map_bits);
   SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
   const sb_pass_setup setup = {.model = m,
                                .backend = backend,
@@ -203,7 +156,7 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
                                .activation_bytes = o->activation_bytes,
                                .tick = o->tick,
                                .tick_context = o->context};
-  status = sb_world_agree(m->world, describe_owned(m, o, &mine));
+  status = sb_world_agree(m->world, sb_owned_create(m, o->min_bits, o->max_bits, &mine));
   if (status == SB_OK) status = sb_pass_create(&setup, &d.pass);
   if (status == SB_OK && o->checkpoint) status = make_key(&d, calibration);
   if (status == SB_OK && o->check) {
@@ -219,8 +172,6 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   sb_gains_free(&d.gains);
   sb_pass_free(&d.pass);
   sb_pass_free(&d.check);
-  sb_free(&mine.id);
-  sb_free(&mine.rows);
-  sb_free(&mine.cols);
+  sb_owned_free(&mine);
   return status;
 }

@@ -1,9 +1,9 @@
 #include "alloc/greedy.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
+#include "alloc/knapsack.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
 #include "mpi/exact.h"
@@ -38,13 +38,11 @@ sb_status sb_blocks_range(const sb_world *world, const sb_blocks *b, uint64_t *l
   return SB_OK;
 }
 
-/* A list of things to choose from. An item's id is twice its block's number, plus one for a raise: distinct,
- * and of two equal items of one block the keep comes first. */
+/* A list of moves to choose from. */
 typedef struct items {
   size_t count;
   uint64_t *key, *id, *weight;
-  size_t *block;  /* index on this rank */
-  int8_t *change; /* to bits[block] when the item is taken */
+  size_t *block; /* index on this rank */
 } items;
 
 static void items_free(items *x) {
@@ -52,7 +50,6 @@ static void items_free(items *x) {
   sb_free(&x->id);
   sb_free(&x->weight);
   sb_free(&x->block);
-  sb_free(&x->change);
 }
 
 static sb_status items_create(items *x, size_t room) {
@@ -60,16 +57,14 @@ static sb_status items_create(items *x, size_t room) {
   SB_TRY(sb_alloc_raw(&x->key, room, sizeof *x->key, "candidate moves"));
   SB_TRY(sb_alloc_raw(&x->id, room, sizeof *x->id, "candidate moves"));
   SB_TRY(sb_alloc_raw(&x->weight, room, sizeof *x->weight, "candidate moves"));
-  SB_TRY(sb_alloc_raw(&x->block, room, sizeof *x->block, "candidate moves"));
-  return sb_alloc_raw(&x->change, room, sizeof *x->change, "candidate moves");
+  return sb_alloc_raw(&x->block, room, sizeof *x->block, "candidate moves");
 }
 
-static void items_add(items *x, double density, uint64_t id, uint64_t weight, size_t block, int change) {
+static void items_add(items *x, double density, uint64_t id, uint64_t weight, size_t block) {
   x->key[x->count] = sb_select_key(density);
   x->id[x->count] = id;
   x->weight[x->count] = weight;
   x->block[x->count] = block;
-  x->change[x->count] = (int8_t)change;
   x->count++;
 }
 
@@ -81,92 +76,48 @@ typedef struct step {
   const uint8_t *start; /* where the step began */
 } step;
 
-/* What block i offers. */
-typedef struct offer {
-  bool can_cut, can_raise;
-  uint64_t keep_weight, raise_weight;
-  double keep_density, raise_density;
-} offer;
+static double gain_of(const step *s, size_t i) {
+  return s->start[i] < s->b->max_bits ? fmax(s->gain[i], 0.0) : 0.0;
+}
 
-/* The weight of one bit more: at least 1 where padding to whole bytes makes it free. A step's storage is then
- * a little less than what its items say, never more. */
+static double loss_of(const step *s, size_t i) {
+  return fmax(s->loss[i], 0.0);
+}
+
+/* The weight of one bit more: at least 1 where padding to whole bytes makes it free. */
 static uint64_t difference(uint64_t wide, uint64_t narrow) {
   return wide > narrow ? wide - narrow : 1;
 }
 
-static offer offer_of(const step *s, size_t i) {
-  const sb_blocks *b = s->b;
-  unsigned bits = s->start[i];
-  offer o = {.can_cut = bits > sb_blocks_least(b, i), .can_raise = bits < b->max_bits};
-  uint64_t here = sb_blocks_cost(b, i, bits);
-  if (o.can_cut) {
-    o.keep_weight = difference(here, sb_blocks_cost(b, i, bits - 1));
-    o.keep_density = fmax(s->loss[i], 0.0) / (double)o.keep_weight;
-  }
-  if (o.can_raise) {
-    o.raise_weight = difference(sb_blocks_cost(b, i, bits + 1), here);
-    o.raise_density = fmax(s->gain[i], 0.0) / (double)o.raise_weight;
-  }
-  return o;
+/* Least width that a step leaves block i at. */
+static unsigned lowest(const step *s, size_t i) {
+  if (s->start[i] > 2) return s->start[i] > s->b->min_bits ? s->start[i] - 1u : s->b->min_bits;
+  const unsigned least = sb_blocks_least(s->b, i);
+  return s->start[i] > least ? s->start[i] - 1u : least;
 }
 
-/* Offers of a block in its present state: at the bottom its keep and its raise, or both in one; on its way
- * what is next. */
-static void add_offers(items *x, const step *s, size_t i, uint64_t room) {
-  const offer o = offer_of(s, i);
-  const uint64_t id = 2 * s->b->id[i];
-  if (s->bits[i] > s->start[i]) return;
-  if (s->bits[i] < s->start[i] && o.can_raise && o.raise_density > o.keep_density &&
-      o.keep_weight + o.raise_weight <= room) {
-    const uint64_t weight = o.keep_weight + o.raise_weight;
-    items_add(x, (fmax(s->loss[i], 0.0) + fmax(s->gain[i], 0.0)) / (double)weight, id, weight, i, 2);
-    return;
+/* What block i may become, with losses from the best it may become. A raise without predicted gain only spends storage. */
+static unsigned choices(void *context, size_t i, sb_knapsack_choice *out) {
+  const step *s = context;
+  const unsigned here = s->start[i], low = lowest(s, i);
+  const double gain = gain_of(s, i);
+  unsigned n = 0;
+  if (low < here) out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i)};
+  if (low <= here) out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, here), gain};
+  if (low > here || gain > 0) {
+    const unsigned up = low > here ? low : here + 1;
+    out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, up), 0};
   }
-  if (s->bits[i] < s->start[i]) {
-    if (o.keep_weight > room) return;
-    items_add(x, o.keep_density, id, o.keep_weight, i, 1);
-    if (o.raise_density > o.keep_density) return; /* not without its keep: the next round may take it */
-  }
-  /* A raise without predicted gain only spends storage. */
-  if (o.can_raise && o.raise_density > 0 && o.raise_weight <= room)
-    items_add(x, o.raise_density, id + 1, o.raise_weight, i, 1);
+  return n;
 }
 
-/* Takes the best offers that fit into *room, up to the first that does not; *taken is their number.
- * Collective. */
-static sb_status take_best(step *s, items *x, uint64_t *room, uint64_t *taken) {
-  sb_selection cut;
-  x->count = 0;
-  for (size_t i = 0; i < s->b->count; i++) add_offers(x, s, i, *room);
-  SB_TRY(sb_select_prefix(x->key, x->id, x->weight, x->count, *room, s->world->comm, &cut));
-  for (size_t k = 0; k < x->count; k++)
-    if (sb_selection_takes(&cut, x->key[k], x->id[k]))
-      s->bits[x->block[k]] = (uint8_t)(s->bits[x->block[k]] + x->change[k]);
-  *room -= cut.taken_weight;
-  *taken = cut.taken_count;
-  return SB_OK;
-}
-
-/* The unbounded step: from everything cut, keeps and raises by density. The first round takes all but a
- * block's worth; every further one takes at least one item, as long as there is any that fits, and leaves
- * less room for the next. */
+/* The unbounded step. */
 static sb_status fill_budget(step *s, uint64_t budget) {
-  enum { ROUNDS = 8 };
-  uint64_t used = 0, taken = 1, room;
-  items x;
-  sb_status status = items_create(&x, 2 * s->b->count);
-  for (size_t i = 0; i < s->b->count; i++) {
-    const unsigned least = sb_blocks_least(s->b, i);
-    s->bits[i] = (uint8_t)(s->start[i] > least ? s->start[i] - 1u : least);
-    used += sb_blocks_cost(s->b, i, s->bits[i]);
-  }
-  status = sb_world_agree(s->world, status);
-  if (status == SB_OK) status = sb_mpi_sum_u64(&used, 1, s->world->comm);
-  room = status == SB_OK && budget > used ? budget - used : 0;
-  for (int round = 0; status == SB_OK && room > 0 && taken > 0 && round < ROUNDS; round++)
-    status = take_best(s, &x, &room, &taken);
-  items_free(&x);
-  return status;
+  const sb_knapsack blocks = {s->b->count, s->b->id, 3, s, choices};
+  sb_knapsack_result result;
+  SB_TRY(sb_knapsack_solve(s->world, &blocks, budget, s->bits, &result));
+  for (size_t i = 0; i < s->b->count; i++) s->bits[i] = (uint8_t)(s->bits[i] + lowest(s, i));
+  return SB_OK;
 }
 
 /* Takes raises of blocks that `full` raises too, best first, up to `most` bits of storage. */
@@ -176,8 +127,9 @@ static sb_status take_raises(step *s, const uint8_t *full, uint64_t most) {
   sb_status status = items_create(&x, s->b->count);
   for (size_t i = 0; status == SB_OK && i < s->b->count; i++) {
     if (full[i] <= s->start[i]) continue;
-    offer o = offer_of(s, i);
-    items_add(&x, o.raise_density, s->b->id[i], o.raise_weight, i, 1);
+    const uint64_t weight =
+        difference(sb_blocks_cost(s->b, i, full[i]), sb_blocks_cost(s->b, i, s->start[i]));
+    items_add(&x, gain_of(s, i) / (double)weight, s->b->id[i], weight, i);
   }
   status = sb_world_agree(s->world, status);
   if (status == SB_OK) status = sb_select_prefix(x.key, x.id, x.weight, x.count, most, s->world->comm, &cut);
@@ -198,7 +150,7 @@ static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
     if (full[i] >= s->start[i]) continue;
     const uint64_t freed = sb_blocks_cost(s->b, i, s->start[i]) - sb_blocks_cost(s->b, i, full[i]);
     if (freed == 0) continue;
-    items_add(&x, offer_of(s, i).keep_density, s->b->id[i], freed, i, -1);
+    items_add(&x, loss_of(s, i) / (double)freed, s->b->id[i], freed, i);
     all += freed;
   }
   status = sb_world_agree(s->world, status);

@@ -1,12 +1,13 @@
 /* bench_alloc [BLOCKS]: iterations of the allocation with 4.3 million blocks (a 70B model in blocks of 128 x
- * 128) dealt over the ranks: an unbounded step, and a trade bounded to 1% of the storage. Run it under mpirun
- * with 1, 2 and 4 ranks. The bound is 1 s an iteration; memory is that of this rank's share. */
+ * 128) dealt over the ranks: an unbounded step, a trade bounded to 1% of the storage, and the allocation in one shot from a
+ * table of losses at all widths. Run it under mpirun with 1, 2 and 4 ranks. The bound is 1 s an iteration of the step;
+ * memory is that of this rank's share. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/greedy.h"
+#include "alloc/table.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -70,6 +71,47 @@ static sb_status measure(const sb_world *world, blocks *x, const char *name, uin
   return SB_OK;
 }
 
+static void fill_table(const blocks *x, double (*table)[SB_TABLE_WIDTHS]) {
+  for (size_t i = 0; i < x->b.count; i++) {
+    double loss = 4 * x->loss[i];
+    for (unsigned bits = 1; bits < SB_TABLE_WIDTHS; bits++) {
+      table[i][bits] = loss;
+      loss *= 0.2 + 0.1 * (double)((x->id[i] * 7 + bits * 3) % 11) / 11;
+    }
+  }
+}
+
+/* All widths at once, at about 3.25 bits a weight. */
+static sb_status measure_table(const sb_world *world, blocks *x) {
+  double(*table)[SB_TABLE_WIDTHS] = NULL, best = INFINITY;
+  uint64_t budget = 0;
+  sb_table_result result = {0};
+  sb_status status = sb_alloc_raw(&table, x->b.count, sizeof *table, "table of losses");
+  status = sb_world_agree(world, status);
+  if (status == SB_OK) fill_table(x, table);
+  const size_t before = sb_current_resident();
+  memset(x->trial, 3, x->b.count);
+  if (status == SB_OK) status = sb_blocks_total(world, &x->b, x->trial, &budget);
+  budget += budget / 12;
+  for (int i = 0; i < REPEATS && status == SB_OK; i++) {
+    double seconds;
+    MPI_Barrier(world->comm);
+    seconds = sb_now();
+    status = sb_table_allocate(world, &x->b, table, budget, x->trial, &result);
+    seconds = sb_now() - seconds;
+    MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, world->comm);
+    best = fmin(best, seconds);
+  }
+  if (world->rank == 0 && status == SB_OK)
+    printf("  %-24s %7.3f s   gap at most %.1e%% of the loss, %llu bits of %llu left, %.0f bytes a block "
+           "beside the table\n",
+           "table of all widths", best, 100 * result.gap / result.loss,
+           (unsigned long long)(budget - result.storage), (unsigned long long)budget,
+           (double)(sb_peak_resident() - before) / (double)x->b.count);
+  sb_free(&table);
+  return status;
+}
+
 static sb_status run(const sb_world *world, uint64_t n) {
   blocks x = {0};
   sb_status status;
@@ -88,6 +130,7 @@ static sb_status run(const sb_world *world, uint64_t n) {
   if (world->rank == 0)
     printf("  memory of a rank: %.0f MiB with its blocks, %.0f MiB at most (%.0f bytes a block of its own)\n",
            (double)before / 0x1p20, (double)after / 0x1p20, (double)(after - before) / (double)x.b.count);
+  SB_GO(measure_table(world, &x));
 done:
   sb_free(&x.id);
   sb_free(&x.rows);

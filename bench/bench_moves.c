@@ -70,8 +70,8 @@ static void unpack(bench *b) {
                                      b->bits, b->symmetry));
 }
 static void choose_grids(bench *b) {
-  must(
-      b->backend->op->choose_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, 1, 8, b->symmetry));
+  must(b->backend->op->choose_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, 1, 8, b->symmetry,
+                                    NULL));
 }
 static void squares(bench *b) {
   must(b->backend->op->block_squares(b->backend, NULL, b->losses, b->g, b->grid.cols, b->w16, SB_BF16,
@@ -79,7 +79,7 @@ static void squares(bench *b) {
 }
 static void curvature(bench *b) {
   must(b->backend->op->block_curvature(b->backend, NULL, b->losses, b->grams, b->rows, b->w16, SB_BF16,
-                                       &b->grid, 0, sb_grid_block_rows(&b->grid), 1, 8, b->symmetry));
+                                       &b->grid, 0, sb_grid_block_rows(&b->grid), 1, 8, b->symmetry, NULL));
 }
 static void moments(bench *b) {
   must(b->backend->op->add_grams(b->backend, NULL, b->sums, b->x, TOKENS, b->grid.cols, b->grid.block_cols,

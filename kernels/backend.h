@@ -190,16 +190,18 @@ typedef struct sb_backend_ops {
   sb_status (*block_squares)(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g, size_t ldg,
                              const void *w, sb_dtype w_dtype, const sb_stored_grid *grids,
                              const sb_grid_shape *, unsigned min_bits, unsigned max_bits);
-  /* grids[(r * block columns + j) * widths + b - min_bits] = the grid of row r's group in block column j at b bits. */
+  /* grids[(r * block columns + j) * widths + b - min_bits] = the grid of row r's group in block column j at b bits. Here and in
+   * block_curvature, importance f32[cols] asks for fitted grids, NULL for plain ones. */
   sb_status (*choose_grids)(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
-                            const sb_grid_shape *, unsigned min_bits, unsigned max_bits, sb_symmetry);
+                            const sb_grid_shape *, unsigned min_bits, unsigned max_bits, sb_symmetry,
+                            const float *importance);
   /* For the `count` block rows from `first` on, in order, and every width b in min_bits .. max_bits: loss[k][b] = sum over
    * the block's rows r of row_weights[r] e_r H_j e_r' with e_r = (Q_b(w) - w)_r; other widths are left alone. grams holds
    * the H_j [n, n], n the columns of block column j, full and one after another from j * block_cols^2 on. */
   sb_status (*block_curvature)(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *grams,
                                const float *row_weights, const void *w, sb_dtype w_dtype,
                                const sb_grid_shape *, size_t first, size_t count, unsigned min_bits,
-                               unsigned max_bits, sb_symmetry);
+                               unsigned max_bits, sb_symmetry, const float *importance);
   /* Exact sums: sums is int64 [.., 2] on the device, the two limbs of mpi/exact.h, normalised. What one call adds to an item
    * is a number of x alone, times 2^exponent, rounded once to a multiple of 2^-80; so the order of calls does not matter.
    * SB_ERR_NUMERIC for NaN, infinity and sums beyond 2^30; the sums are then unspecified.

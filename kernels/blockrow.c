@@ -107,13 +107,6 @@ static void codes_of(uint8_t *codes, const sb_group *group, const float *w, size
   }
 }
 
-/* The grid of n weights of columns first, first + 1, ... */
-static sb_group group_for(const float *w, const float *importance, size_t first, size_t n, unsigned bits,
-                          sb_symmetry symmetry) {
-  const unsigned fit = importance ? cpu_group_fit(w, importance + first, n, bits, symmetry) : 0;
-  return cpu_group_of(w, n, bits, symmetry, fit);
-}
-
 static uint8_t *put_map(uint8_t *out, const sb_grid_shape *grid, const uint8_t *bits) {
   const size_t map = sb_blockrow_map_bytes(grid), columns = sb_grid_block_cols(grid);
   memcpy(out, bits, columns);
@@ -130,7 +123,7 @@ void sb_blockrow_choose(sb_group *groups, uint8_t *codes, const void *w, sb_dtyp
     for (size_t r = 0; r < rows; r++) {
       const size_t at = r * grid->cols + j * grid->block_cols, n = sb_grid_cols_of(grid, j);
       const float *x = lanes_floats(room, w, w_dtype, at, n);
-      groups[j * rows + r] = group_for(x, importance, j * grid->block_cols, n, bits[j], symmetry);
+      groups[j * rows + r] = cpu_group_for(x, importance, j * grid->block_cols, n, bits[j], symmetry);
       codes_of(codes + at, &groups[j * rows + r], x, n);
     }
 }
@@ -157,7 +150,7 @@ void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_
     const block_layout b = layout_of(grid, i, j, bits[j], symmetry);
     for (size_t r = 0; r < b.rows; r++) {
       const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, b.cols);
-      const sb_group group = group_for(x, importance, j * grid->block_cols, b.cols, b.bits, symmetry);
+      const sb_group group = cpu_group_for(x, importance, j * grid->block_cols, b.cols, b.bits, symmetry);
       put_group(block, &b, r, stored(&group, &b), pending);
       codes_of(codes, &group, x, b.cols);
       sb_bitstring_pack(block + b.codes + r * b.code_bytes, codes, b.cols, b.bits);

@@ -1,39 +1,39 @@
 #include "model/compensate.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
 #include "model/inputs.h"
+#include "model/moments.h"
 #include "model/pass_impl.h"
-#include "mpi/large.h"
 #include "quant/gptq.h"
 
-enum { INPUTS = SB_INPUTS };
+enum { TOKENS_A_CHANNEL = 4 };
 
 typedef struct work {
   sb_model *source, *packed;
   sb_backend *backend;
   sb_pass *pass;         /* of the source, one wave: its inputs[0] holds what the layer at hand gets */
   sb_prepared *prepared; /* of the packed model */
-  double damping;
   bool fitted;
-  float *moments[INPUTS]; /* device, [n, n] of each kind of input: sum of x x' over one sequence */
-  float *factors[INPUTS]; /* [n, n]; before that, the moments on the host */
-  int64_t *sums[INPUTS];  /* [n, n] in multiples of quantum: of this rank's sequences, then of all */
-  double quantum[INPUTS]; /* a power of 2 */
-  float *rows;            /* block row to be rounded */
-  sb_group *groups;
-  uint8_t *codes;
+  sb_moments *moments;
+  size_t most_local; /* sequences of the rank that has most */
   sb_compensate_stats *stats;
 } work;
 
-static size_t width_of(const work *w, size_t input) {
-  return sb_model_matrix(w->source, 0, sb_input_first(input))->grid.cols;
-}
+/* A block row on its way: `w` is what is left to round. */
+typedef struct blockrow {
+  const sb_grid_shape *grid;
+  const uint8_t *bits;
+  size_t unit;
+  uint8_t *to; /* its place in the packed store */
+  float *w;
+  uint8_t *codes;
+  sb_group *groups;
+} blockrow;
 
 /* ---- the packed model ---- */
 
@@ -74,11 +74,8 @@ static sb_status create_packed(const sb_model *source, sb_model **out) {
 
 static sb_status take_moments(void *context, sb_stream stream, sb_linear first, const void *x) {
   work *w = context;
-  sb_backend *b = w->backend;
-  const size_t input = sb_input_of(first), n = width_of(w, input);
   const double start = sb_now();
-  SB_TRY(b->op->gemm(b, stream, true, false, n, n, w->pass->T, 1.0f, x, b->act, n, x, b->act, n, 0.0f,
-                     w->moments[input], SB_F32, n));
+  SB_TRY(sb_moments_take(w->moments, stream, first, x));
   w->stats->moment_seconds += sb_now() - start;
   return SB_OK;
 }
@@ -86,176 +83,159 @@ static sb_status take_moments(void *context, sb_stream stream, sb_linear first, 
 static sb_status layer(work *w, const sb_prepared *prepared, size_t s, void *out, sb_input_hook hook) {
   sb_pass *p = w->pass;
   const size_t h = p->model->config.hidden;
-  const double start = sb_now();
+  const double start = sb_now(), before = w->stats->moment_seconds;
   SB_TRY(sb_layer_forward_observed(w->backend, p->stream, &p->model->config, sb_prepared_weights(prepared),
                                    p->cos_sin, p->work, sb_pass_at(p, out, s, h),
                                    sb_pass_at(p, p->inputs[0], s, h), p->T, hook, w));
   SB_TRY(w->backend->op->sync(w->backend, p->stream));
-  w->stats->forward_seconds += sb_now() - start;
+  w->stats->forward_seconds += sb_now() - start - (w->stats->moment_seconds - before);
   return SB_OK;
 }
 
-/* The moments of the sequence just seen, on the host in the factors' places. */
-static sb_status fetch_moments(work *w) {
-  for (size_t i = 0; i < INPUTS; i++)
-    SB_TRY(w->backend->op->download(w->backend, w->pass->stream, w->factors[i], w->moments[i],
-                                    width_of(w, i) * width_of(w, i) * sizeof(float)));
-  return w->backend->op->sync(w->backend, w->pass->stream);
-}
-
-/* Moments are added as whole multiples of a quantum, exactly, so the sum does not depend on ranks. Sequence 0, which is
- * rank 0's first, sets it: 2^-40 of its largest diagonal element, which leaves room for sums 2^22 times as large. */
-static sb_status settle_quanta(work *w) {
-  const sb_world *world = w->source->world;
-  double largest[INPUTS];
-  for (size_t i = 0; i < INPUTS; i++) {
-    const size_t n = width_of(w, i);
-    largest[i] = 0;
-    for (size_t k = 0; k < n && world->rank == 0; k++)
-      largest[i] = fmax(largest[i], (double)w->factors[i][k * n + k]);
-  }
-  SB_TRY(sb_mpi_bcast(largest, sizeof largest, 0, world->comm));
-  for (size_t i = 0; i < INPUTS; i++) {
-    int exponent = 0;
-    if (largest[i] > 0 && isfinite(largest[i])) frexp(largest[i], &exponent);
-    w->quantum[i] = ldexp(1.0, exponent - 40);
-  }
-  return SB_OK;
-}
-
-static sb_status add_moments(work *w, size_t layer_index) {
-  const double start = sb_now();
-  for (size_t i = 0; i < INPUTS; i++) {
-    const size_t count = width_of(w, i) * width_of(w, i);
-    const double scale = 1.0 / w->quantum[i];
-    const float *from = w->factors[i];
-    int64_t *to = w->sums[i];
-    size_t beyond = 0;
-#pragma omp parallel for schedule(static) reduction(+ : beyond)
-    for (size_t k = 0; k < count; k++) {
-      const double x = (double)from[k] * scale;
-      const bool fits = fabs(x) < 0x1p50; /* of 2^12 sequences the sum then fits too; NaN does not */
-      beyond += !fits;
-      to[k] += fits ? (int64_t)rint(x) : 0;
-    }
-    if (beyond)
-      return sb_fail(
-          SB_ERR_NUMERIC,
-          "layer %zu: the inputs of %s differ too much between calibration sequences to be added up "
-          "(or are not finite); check the model and the tokens",
-          layer_index,
-          sb_role_name(
-              w->source->arch.tensors[sb_model_matrix(w->source, 0, sb_input_first(i))->tensor].role));
-  }
-  w->stats->moment_seconds += sb_now() - start;
-  return SB_OK;
-}
-
-/* Every rank's first sequence is under way while the quanta are settled. Collective. */
+/* Collective. */
 static sb_status collect(work *w, size_t layer_index, const void *image) {
-  const sb_world *world = w->source->world;
   sb_pass *p = w->pass;
-  for (size_t i = 0; i < INPUTS; i++)
-    memset(w->sums[i], 0, width_of(w, i) * width_of(w, i) * sizeof *w->sums[i]);
+  sb_moments_begin(w->moments, layer_index);
   sb_status status = sb_prepare_layer(p->prepared, p->stream, layer_index, image);
-  for (size_t s = 0; s < sb_max_size(p->local, 1); s++) {
+  for (size_t s = 0; s < w->most_local; s++) {
     if (status == SB_OK && s < p->local) status = layer(w, p->prepared, s, p->normed, take_moments);
-    if (status == SB_OK && s < p->local) status = fetch_moments(w);
-    if (s == 0) {
-      SB_AGREE(world, status);
-      SB_TRY(settle_quanta(w));
-    }
-    if (status == SB_OK && s < p->local) status = add_moments(w, layer_index);
+    const double start = sb_now();
+    SB_TRY(sb_moments_end_sequence(w->moments, p->stream, s, status));
+    w->stats->moment_seconds += sb_now() - start;
   }
-  return sb_world_agree(world, status);
+  return SB_OK;
 }
 
-static sb_status factorise_one(work *w, size_t i, sb_gptq_repair *repair) {
-  const size_t n = width_of(w, i);
-  double *h = (double *)w->sums[i]; /* in place: both have 8 bytes */
-  for (size_t k = 0; k < n * n; k++) {
-    int64_t whole;
-    memcpy(&whole, h + k, sizeof whole);
-    h[k] = (double)whole * w->quantum[i];
-  }
-  return sb_gptq_factor(w->factors[i], h, n, w->damping, repair);
-}
-
-/* Sums over ranks, then every rank makes the same factors: each on one thread, because the order in which LAPACK adds
- * depends on how many it has. Collective. */
-static sb_status factorise(work *w, size_t layer_index) {
-  const sb_world *world = w->source->world;
+static sb_status factorise(work *w) {
   const double start = sb_now();
-  sb_status status[INPUTS];
-  sb_gptq_repair repair[INPUTS];
-  char message[INPUTS][256];
-  for (size_t i = 0; i < INPUTS; i++)
-    SB_TRY(sb_mpi_sum_i64(w->sums[i], width_of(w, i) * width_of(w, i), world->comm));
-#pragma omp parallel for schedule(dynamic, 1)
-  for (size_t k = 0; k < INPUTS; k++) {
-    const size_t i = INPUTS - 1 - k; /* the widest first */
-    status[i] = factorise_one(w, i, &repair[i]);
-    if (status[i] != SB_OK)
-      snprintf(message[i], sizeof message[i], "%s", sb_message()); /* messages are a thread's own */
-  }
-  for (size_t i = 0; i < INPUTS; i++) {
-    if (status[i] != SB_OK)
-      status[i] =
-          sb_fail(status[i], "layer %zu, %s: %s; check the model and the calibration tokens", layer_index,
-                  sb_role_name(
-                      w->source->arch.tensors[sb_model_matrix(w->source, 0, sb_input_first(i))->tensor].role),
-                  message[i]);
-    SB_AGREE(world, status[i]);
-    w->stats->repaired += repair[i].damping > w->damping;
-    w->stats->dead += repair[i].dead;
-  }
+  sb_moments_repair repair = {0};
+  SB_TRY(sb_moments_factorise(w->moments, &repair));
+  w->stats->repaired += repair.repaired;
+  w->stats->dead += repair.dead;
   w->stats->factor_seconds += sb_now() - start;
   return SB_OK;
 }
 
-/* Fills one unit of the packed group that this rank owns, from the source's image. Local. */
-static sb_status fill_unit(work *w, const sb_place *place, size_t unit, const void *image) {
-  const sb_model *m = w->packed;
-  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  const sb_linear which = sb_linear_of_role(t->role);
-  const size_t index = place->first_unit + unit;
-  uint8_t *to = sb_store_unit(m->store, place->group, index);
-  const char *from = (const char *)image + sb_store_offset(w->source->store, place->group, index);
-  size_t first, rows;
-  sb_place_rows(m, place, unit, &first, &rows);
-  if (which == SB_LINEARS) {
-    memcpy(to, from, rows * sb_model_row_bytes(m, place->tensor));
-    return SB_OK;
-  }
-  const sb_matrix *matrix = sb_model_matrix(m, t->layer, which);
-  const uint8_t *bits = m->bits + matrix->first_block + unit * sb_grid_block_cols(&matrix->grid);
-  sb_to_f32(w->rows, from, m->dtypes[place->tensor], rows * t->cols);
-  SB_TRY(sb_gptq_blockrow(w->groups, w->codes, w->rows, w->factors[sb_input_of(which)], &matrix->grid, unit,
-                          bits, m->blocking.symmetry, w->fitted));
-  sb_blockrow_pack(to, w->groups, w->codes, &matrix->grid, unit, bits, m->blocking.symmetry);
-  return SB_OK;
-}
+/* Calls back for every unit of the packed group that this rank owns. Local. */
+typedef sb_status (*unit_visitor)(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
+                                  void *context);
 
-static sb_status fill_group(work *w, size_t group, const void *image) {
+static sb_status visit_units(work *w, size_t group, const void *image, unit_visitor visit, void *context) {
   const sb_model *m = w->packed;
-  const double start = sb_now();
   size_t own, end;
   sb_store_owned(m->store, group, m->world->rank, &own, &end);
   for (size_t p = m->group_place[group]; p < m->group_place[group + 1]; p++) {
     const sb_place *place = &m->places[p];
-    const size_t to = sb_min_size(end, place->first_unit + place->units);
-    for (size_t u = sb_max_size(own, place->first_unit); u < to; u++)
-      SB_TRY(fill_unit(w, place, u - place->first_unit, image));
+    const size_t last = sb_min_size(end, place->first_unit + place->units);
+    for (size_t u = sb_max_size(own, place->first_unit); u < last; u++)
+      SB_TRY(visit(w, place, u - place->first_unit,
+                   (const char *)image + sb_store_offset(w->source->store, group, u),
+                   sb_store_unit(m->store, group, u), context));
   }
-  w->stats->round_seconds += sb_now() - start;
   return SB_OK;
+}
+
+/* What is not quantized stays as it is. */
+static sb_status copy_unit(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
+                           void *context) {
+  const sb_model *m = w->packed;
+  size_t first, rows;
+  (void)context;
+  if (sb_linear_of_role(m->arch.tensors[place->tensor].role) != SB_LINEARS) return SB_OK;
+  sb_place_rows(m, place, unit, &first, &rows);
+  memcpy(to, from, rows * sb_model_row_bytes(m, place->tensor));
+  return SB_OK;
+}
+
+/* The block rows of this rank that share an input: counted first, then loaded. */
+typedef struct batch {
+  size_t input, count, loaded;
+  blockrow *rows;
+} batch;
+
+static const sb_matrix *matrix_of(const work *w, const sb_place *place, size_t input) {
+  const sb_model_tensor *t = &w->packed->arch.tensors[place->tensor];
+  const sb_linear which = sb_linear_of_role(t->role);
+  return which != SB_LINEARS && sb_input_of(which) == input ? sb_model_matrix(w->packed, t->layer, which)
+                                                            : NULL;
+}
+
+static sb_status count_unit(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
+                            void *context) {
+  batch *b = context;
+  (void)unit, (void)from, (void)to;
+  b->count += matrix_of(w, place, b->input) != NULL;
+  return SB_OK;
+}
+
+static sb_status load_unit(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
+                           void *context) {
+  batch *b = context;
+  const sb_matrix *matrix = matrix_of(w, place, b->input);
+  if (!matrix) return SB_OK;
+  blockrow *row = &b->rows[b->loaded++];
+  const size_t blocks = sb_grid_block_cols(&matrix->grid), rows = sb_grid_rows_of(&matrix->grid, unit);
+  *row = (blockrow){.grid = &matrix->grid, .unit = unit, .to = to};
+  row->bits = w->packed->bits + matrix->first_block + unit * blocks;
+  SB_TRY(sb_alloc_raw(&row->w, rows * matrix->grid.cols, sizeof *row->w, "block row"));
+  SB_TRY(sb_alloc_raw(&row->codes, rows * matrix->grid.cols, 1, "block row"));
+  SB_TRY(sb_alloc_raw(&row->groups, rows * blocks, sizeof *row->groups, "block row"));
+  sb_to_f32(row->w, from, w->packed->dtypes[place->tensor], rows * matrix->grid.cols);
+  return SB_OK;
+}
+
+static void release_batch(batch *b) {
+  for (size_t k = 0; k < b->loaded; k++) {
+    sb_free(&b->rows[k].w);
+    sb_free(&b->rows[k].codes);
+    sb_free(&b->rows[k].groups);
+  }
+  sb_free(&b->rows);
+}
+
+/* All block rows of the batch go through the columns together, because the factor may pass by only once. Collective. */
+static sb_status round_batch(work *w, batch *b) {
+  const size_t n = sb_moments_width(w->moments, b->input);
+  const sb_symmetry symmetry = w->packed->blocking.symmetry;
+  sb_status status = SB_OK;
+  for (size_t begin = 0, end = 0; begin < n; begin = end) {
+    const float *panel;
+    size_t ld;
+    const double start = sb_now();
+    SB_TRY(sb_moments_panel(w->moments, b->input, begin, &end, &panel, &ld));
+    const double there = sb_now();
+    for (size_t k = 0; k < b->count && status == SB_OK; k++) {
+      const blockrow *row = &b->rows[k];
+      status = sb_gptq_columns(row->groups, row->codes, row->w, begin, end, panel, ld, row->grid, row->unit,
+                               row->bits, symmetry, w->fitted);
+    }
+    w->stats->factor_seconds += there - start;
+    w->stats->round_seconds += sb_now() - there;
+  }
+  for (size_t k = 0; k < b->count && status == SB_OK; k++) {
+    const blockrow *row = &b->rows[k];
+    sb_blockrow_pack(row->to, row->groups, row->codes, row->grid, row->unit, row->bits, symmetry);
+  }
+  return sb_world_agree(w->packed->world, status);
+}
+
+/* The matrices of a layer that share an input. Collective. */
+static sb_status round_input(work *w, size_t group, const void *image, size_t input) {
+  batch b = {.input = input};
+  sb_status status = visit_units(w, group, image, count_unit, &b);
+  if (status == SB_OK) status = sb_alloc(&b.rows, b.count, sizeof *b.rows, "block rows");
+  if (status == SB_OK) status = visit_units(w, group, image, load_unit, &b);
+  status = sb_world_agree(w->packed->world, status);
+  if (status == SB_OK) status = round_batch(w, &b);
+  release_batch(&b);
+  return status;
 }
 
 /* Embedding, head, norm: as they are. Collective. */
 static sb_status copy_group(work *w, size_t group) {
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
-  SB_AGREE(w->source->world, fill_group(w, group, image));
+  SB_AGREE(w->source->world, visit_units(w, group, image, copy_unit, NULL));
   return sb_store_release(w->source->store, group);
 }
 
@@ -265,8 +245,9 @@ static sb_status do_layer(work *w, size_t layer_index) {
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
   SB_TRY(collect(w, layer_index, image));
-  SB_TRY(factorise(w, layer_index));
-  SB_AGREE(world, fill_group(w, group, image));
+  SB_TRY(factorise(w));
+  SB_AGREE(world, visit_units(w, group, image, copy_unit, NULL));
+  for (size_t input = 0; input < SB_INPUTS; input++) SB_TRY(round_input(w, group, image, input));
   SB_TRY(sb_store_release(w->source->store, group));
   SB_TRY(sb_store_acquire(w->packed->store, group, &image));
   sb_status status = sb_prepare_layer(w->prepared, w->pass->stream, layer_index, image);
@@ -278,54 +259,61 @@ static sb_status do_layer(work *w, size_t layer_index) {
 
 /* ---- all ---- */
 
-static sb_status allocate(work *w) {
-  size_t widest = 0, rows = w->source->blocking.rows;
-  for (size_t i = 0; i < INPUTS; i++) {
-    const size_t n = width_of(w, i);
-    widest = sb_max_size(widest, n);
-    SB_TRY(
-        w->backend->op->alloc(w->backend, n * n * sizeof(float), "second moments", (void **)&w->moments[i]));
-    SB_TRY(sb_alloc_raw(&w->factors[i], n * n, sizeof(float), "factors of second moments"));
-    SB_TRY(sb_alloc_raw(&w->sums[i], n * n, sizeof(int64_t), "second moments"));
-  }
-  SB_TRY(sb_alloc_raw(&w->rows, rows * widest, sizeof(float), "block row"));
-  SB_TRY(sb_alloc_raw(&w->codes, rows * widest, 1, "block row"));
-  SB_TRY(sb_alloc_raw(&w->groups, rows * sb_div_up(widest, w->source->blocking.cols), sizeof *w->groups,
-                      "block row"));
-  return sb_prepared_create(w->packed, w->backend, &w->prepared);
+/* With fewer tokens than channels H is singular; with few more it says little about other tokens, and rounding by it may
+ * cost more than it saves. Measured: docs/measurements/factor.md. */
+static void warn_of_few_tokens(const work *w, const sb_sequences *calibration) {
+  size_t widest = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++) widest = sb_max_size(widest, sb_moments_width(w->moments, i));
+  const size_t tokens = calibration->count * calibration->seqlen, enough = TOKENS_A_CHANNEL * widest;
+  if (tokens >= enough) return;
+  sb_log_line("warning: %zu calibration tokens are %s for the %zu channels of the widest input: %s, and "
+              "rounding may do worse than to nearest; %zu tokens (%zu sequences of %zu) would do",
+              tokens, tokens < widest ? "too few" : "few", widest,
+              tokens < widest ? "its second moments are singular but for damping"
+                              : "its second moments are uncertain",
+              enough, sb_div_up(enough, calibration->seqlen), calibration->seqlen);
+}
+
+static sb_status prepare(work *w, const sb_compensate_options *options, const sb_sequences *calibration) {
+  const sb_world *world = w->source->world;
+  w->most_local = sb_div_up(calibration->count, (size_t)world->size);
+  const sb_moments_setup setup = {.model = w->source,
+                                  .backend = w->backend,
+                                  .seqlen = calibration->seqlen,
+                                  .local = w->pass->local,
+                                  .most_local = w->most_local,
+                                  .input_bytes = options->input_bytes,
+                                  .damping = options->damping,
+                                  .mode = options->factor};
+  SB_TRY(sb_moments_create(&setup, &w->moments));
+  w->stats->factor = sb_moments_mode(w->moments);
+  warn_of_few_tokens(w, calibration);
+  return sb_world_agree(world, sb_prepared_create(w->packed, w->backend, &w->prepared));
 }
 
 static void release(work *w) {
-  for (size_t i = 0; i < INPUTS; i++) {
-    w->backend->op->free(w->backend, w->moments[i]);
-    sb_free(&w->factors[i]);
-    sb_free(&w->sums[i]);
-  }
-  sb_free(&w->rows);
-  sb_free(&w->codes);
-  sb_free(&w->groups);
+  sb_moments_free(&w->moments);
   sb_prepared_free(&w->prepared);
   sb_pass_free(&w->pass);
 }
 
-static sb_status run(work *w, void (*tick)(void *context, double done), void *context) {
+static sb_status run(work *w, const sb_compensate_options *options, const sb_sequences *calibration) {
   sb_model *m = w->source;
-  SB_AGREE(m->world, allocate(w));
+  SB_TRY(prepare(w, options, calibration));
   for (size_t g = 0; g < m->groups; g++)
     if (g < m->layer_first || g >= m->layer_first + m->config.layers) SB_TRY(copy_group(w, g));
   SB_TRY(sb_head_embed(w->pass, 0));
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     SB_TRY(do_layer(w, layer));
-    if (tick) tick(context, (double)(layer + 1) / (double)m->config.layers);
+    if (options->tick) options->tick(options->context, (double)(layer + 1) / (double)m->config.layers);
   }
   return SB_OK;
 }
 
 sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
-                        double damping, bool fitted, void (*tick)(void *context, double done), void *context,
-                        sb_model **out, sb_compensate_stats *stats) {
+                        const sb_compensate_options *options, sb_model **out, sb_compensate_stats *stats) {
   const sb_world *world = source->world;
-  work w = {.source = source, .backend = backend, .damping = damping, .fitted = fitted, .stats = stats};
+  work w = {.source = source, .backend = backend, .fitted = options->fitted, .stats = stats};
   uint8_t *bits = NULL;
   *stats = (sb_compensate_stats){0};
   const sb_pass_setup setup = {.model = source,
@@ -341,7 +329,7 @@ sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequence
     memcpy(bits, source->bits, source->blocks);
     memset(source->bits, 0, source->blocks);
     status = sb_pass_create(&setup, &w.pass);
-    if (status == SB_OK) status = run(&w, tick, context);
+    if (status == SB_OK) status = run(&w, options, calibration);
     memcpy(source->bits, bits, source->blocks);
   }
   release(&w);

@@ -11,26 +11,37 @@
 #include "base/status.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/moments.h"
 #include "model/sequences.h"
 
+typedef struct sb_compensate_options {
+  double damping; /* of second moments, a share of the mean diagonal: 0.01 is usual */
+  bool fitted;    /* fitted grids (quant/gptq.h) */
+  sb_factor_mode factor;
+  size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
+  void (*tick)(void *context, double done); /* told the share of layers that is done; may be NULL */
+  void *context;
+} sb_compensate_options;
+
 typedef struct sb_compensate_stats {
-  size_t repaired; /* matrices whose second moments needed more than the usual damping */
-  size_t dead;     /* inputs that are 0 for all tokens, over all matrices */
+  sb_factor_mode factor; /* how factors were made: not SB_FACTOR_AUTO */
+  size_t repaired;       /* inputs whose second moments needed more than the usual damping */
+  size_t dead;           /* channels of inputs that are 0 for all tokens */
   double moment_seconds, factor_seconds, round_seconds, forward_seconds; /* of this rank */
 } sb_compensate_stats;
 
 /* `source` has coding SB_CODING_SOURCE and all its bits in 1..8; they are as before when it returns. *out has coding
- * SB_CODING_PACKED and the same bits. `damping` is a share of the mean diagonal (0.01 is usual).
- * `fitted` asks for fitted grids (quant/gptq.h).
+ * SB_CODING_PACKED and the same bits.
  *
- * The result is the same, bit for bit, for any number of ranks and threads.
+ * With replicated factors the result is the same, bit for bit, for any number of ranks and threads. With distributed ones it
+ * is so for any number of threads and the same number of ranks; see model/moments.h.
  *
- * Collective. Memory beside both models: the inputs of one layer for all local sequences, twice; for each of the four kinds
- * of input of n channels 16 n^2 bytes on every rank, and 8 n^2 more while it is factorised. Messages: 8 n^2 bytes for each
- * kind, a layer. So this is for models whose widest input (the down projection's) squared fits a rank. `tick`, which may be
- * NULL, is told the share of layers that is done. */
+ * Fewer calibration tokens than 4 for each channel of the widest input are worth a warning in the log, with the number that
+ * would do; they are no error.
+ *
+ * Collective. Memory beside both models: the inputs of one layer for all local sequences, twice; the moments, as
+ * model/moments.h says; 5 bytes a weight of the rank's rows of the matrices that share an input. */
 sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
-                        double damping, bool fitted, void (*tick)(void *context, double done), void *context,
-                        sb_model **out, sb_compensate_stats *stats);
+                        const sb_compensate_options *options, sb_model **out, sb_compensate_stats *stats);
 
 #endif

@@ -171,17 +171,21 @@ static bool untouched(const sb_model *m, const sb_matrix *matrix) {
   return true;
 }
 
-static sb_status prepare_fits(sb_prepared *p, sb_stream stream, size_t layer, sb_linear which,
-                              const sb_matrix *matrix) {
+static sb_status prepare_importance(sb_prepared *p, sb_stream stream, size_t layer, sb_linear which,
+                                    const sb_matrix *matrix) {
+  sb_backend *b = p->backend;
+  p->importance_now[which] = sb_model_importance(p->model, layer, which);
+  if (!p->importance_now[which] || b->unified) return SB_OK;
+  SB_TRY(b->op->upload(b, stream, p->importance[which], p->importance_now[which],
+                       matrix->grid.cols * sizeof(float)));
+  p->importance_now[which] = p->importance[which];
+  return SB_OK;
+}
+
+static sb_status prepare_fits(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
-  p->importance_now[which] = sb_model_importance(m, layer, which);
-  if (!m->importance) return SB_OK;
-  if (!b->unified) {
-    SB_TRY(b->op->upload(b, stream, p->importance[which], p->importance_now[which],
-                         matrix->grid.cols * sizeof(float)));
-    p->importance_now[which] = p->importance[which];
-  }
+  if (!p->importance_now[which]) return SB_OK;
   return b->op->fit_blocks(b, stream, p->fits[which], p->source_now[which], m->dtypes[matrix->tensor],
                            p->importance_now[which], &matrix->grid, m->bits + matrix->first_block, 0,
                            m->blocking.symmetry);
@@ -199,11 +203,11 @@ static sb_status prepare_source(sb_prepared *p, sb_stream stream, size_t layer, 
   }
   p->source_now[which] = source;
   p->weights.linear[which] = p->linear[which];
-  p->importance_now[which] = NULL;
+  SB_TRY(prepare_importance(p, stream, layer, which, matrix));
   void *out = is_ordered(m) ? p->ordered : p->linear[which];
   const void *rounded = out;
   if (!untouched(m, matrix)) {
-    SB_TRY(prepare_fits(p, stream, layer, which, matrix));
+    SB_TRY(prepare_fits(p, stream, which, matrix));
     SB_TRY(b->op->quantize_blocks(b, stream, out, b->weight, source, dtype, &matrix->grid,
                                   m->bits + matrix->first_block, m->blocking.symmetry,
                                   sb_prepared_fits(p, which)));

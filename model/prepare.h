@@ -25,7 +25,7 @@ const sb_layer_weights *sb_prepared_weights(const sb_prepared *prepared);
 const void *sb_prepared_source(const sb_prepared *prepared, sb_linear which);
 
 /* Where the model's grids are fitted: the importance of the matrix' input channels, f32 [cols], and the fits at its bits
- * (fit_blocks), both on the device; else NULL. */
+ * (fit_blocks; without meaning where all bits are 0), both on the device; else NULL. */
 const float *sb_prepared_importance(const sb_prepared *prepared, sb_linear which);
 const uint8_t *sb_prepared_fits(const sb_prepared *prepared, sb_linear which);
 

@@ -61,6 +61,17 @@ sb_status sb_exact_add(sb_exact *sum, double value) {
                  sb_exact_value(sum), value);
 }
 
+sb_status sb_exact_unit(double largest, MPI_Comm comm, double *unit) {
+  enum { BIAS = 2000 }; /* above the least exponent of a double */
+  int exponent = 0;
+  uint64_t most = 0;
+  frexp(largest, &exponent);
+  if (largest != 0) most = (uint64_t)(exponent + BIAS);
+  SB_TRY(sb_mpi_max_u64(&most, 1, comm));
+  *unit = most ? ldexp(1, (int)most - BIAS) : 1;
+  return SB_OK;
+}
+
 double sb_exact_value(const sb_exact *sum) {
   const __int128 fixed = (__int128)sum->high * ((__int128)1 << LOW_BITS) + sum->low;
   /* The conversion rounds to nearest even; the power of two is exact, since a non-zero result is at least

@@ -28,6 +28,10 @@ typedef struct sb_exact {
 /* sum += value. Local. SB_ERR_NUMERIC for NaN, infinity or a value or sum out of range; the sum is then
  * unchanged. */
 sb_status sb_exact_add(sb_exact *sum, double value);
+/* The power of two at or above the largest magnitude that any rank passes (finite); 1 where all are 0. Values divided by it,
+ * which is exact, are within 1: sums of up to 2^29 of them stay in range, and what the fixed point rounds away is at most
+ * 2^-80 of the largest. Collective. */
+sb_status sb_exact_unit(double largest, MPI_Comm comm, double *unit);
 /* Brings low back into [0, 2^48). Local; sb_exact_add leaves sums normalised. */
 void sb_exact_normalise(sb_exact *sum);
 /* The nearest double (one rounding, ties to even). Local. The sum must be normalised. */

@@ -29,6 +29,14 @@ static inline uint64_t sb_select_key(double value) {
   return bits >> 63 ? ~bits : bits | UINT64_C(1) << 63;
 }
 
+/* The double of a key. */
+static inline double sb_select_value(uint64_t key) {
+  const uint64_t bits = key >> 63 ? key & ~(UINT64_C(1) << 63) : ~key;
+  double value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 /* The first item that is NOT taken; every item ordered before it is. `all` when nothing is left out. */
 typedef struct sb_selection {
   bool all;

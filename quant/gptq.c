@@ -88,28 +88,35 @@ static sb_group round_group(float *w, uint8_t *codes, float *error, const float 
   return group;
 }
 
-sb_status sb_gptq_blockrow(sb_group *groups, uint8_t *codes, float *w, const float *factor,
-                           const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry,
-                           bool fitted) {
+sb_status sb_gptq_columns(sb_group *groups, uint8_t *codes, float *w, size_t begin, size_t end,
+                          const float *panel, size_t ld, const sb_grid_shape *grid, size_t i,
+                          const uint8_t *bits, sb_symmetry symmetry, bool fitted) {
   const size_t rows = sb_grid_rows_of(grid, i), cols = grid->cols;
   float *errors = NULL;
   SB_TRY(sb_alloc(&errors, rows * grid->block_cols, sizeof *errors, "rounding errors"));
 #pragma omp parallel for schedule(dynamic, 1)
   for (size_t tile = 0; tile < rows; tile += ROW_TILE) {
     const size_t count = sb_min_size(ROW_TILE, rows - tile);
-    for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
+    for (size_t j = begin / grid->block_cols; j * grid->block_cols < end; j++) {
       const size_t first = j * grid->block_cols, n = sb_grid_cols_of(grid, j), behind = first + n;
       float *error = errors + tile * grid->block_cols;
       for (size_t r = tile; r < tile + count; r++)
         groups[j * rows + r] =
-            round_group(w + r * cols + first, codes + r * cols + first, error + (r - tile) * n, factor, cols,
-                        first, n, bits[j], symmetry, fitted);
+            round_group(w + r * cols + first, codes + r * cols + first, error + (r - tile) * n, panel, ld,
+                        first - begin, n, bits[j], symmetry, fitted);
       if (behind < cols)
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)count, (int)(cols - behind), (int)n,
-                    -1.0f, error, (int)n, factor + first * cols + behind, (int)cols, 1.0f,
+                    -1.0f, error, (int)n, panel + (first - begin) * ld + behind - begin, (int)ld, 1.0f,
                     w + tile * cols + behind, (int)cols);
     }
   }
   sb_free(&errors);
   return SB_OK;
+}
+
+sb_status sb_gptq_blockrow(sb_group *groups, uint8_t *codes, float *w, const float *factor,
+                           const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry,
+                           bool fitted) {
+  return sb_gptq_columns(groups, codes, w, 0, grid->cols, factor, grid->cols, grid, i, bits, symmetry,
+                         fitted);
 }

@@ -22,6 +22,7 @@
 typedef struct sb_gptq_repair {
   size_t dead;    /* inputs that were 0 for all tokens */
   double damping; /* what was added to the diagonal, as a share of its mean */
+  bool single;    /* factorised in single precision */
 } sb_gptq_repair;
 
 /* factor [n, n], upper triangular, with factor' factor = (H + damping)^-1. `h` [n, n], symmetric, is overwritten. Damping
@@ -34,5 +35,12 @@ sb_status sb_gptq_factor(float *factor, double *h, size_t n, double least_dampin
 sb_status sb_gptq_blockrow(sb_group *groups, uint8_t *codes, float *w, const float *factor,
                            const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry,
                            bool fitted);
+
+/* The same for its columns [begin, end) alone, which are whole blocks; those before `begin` have been done. So a factor can be
+ * used panel by panel: element (r, c) of it, begin <= r < end, c >= begin, is panel[(r - begin) * ld + c - begin]. Bit for
+ * bit what sb_gptq_blockrow does. */
+sb_status sb_gptq_columns(sb_group *groups, uint8_t *codes, float *w, size_t begin, size_t end,
+                          const float *panel, size_t ld, const sb_grid_shape *grid, size_t i,
+                          const uint8_t *bits, sb_symmetry symmetry, bool fitted);
 
 #endif

@@ -73,10 +73,10 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer, cons
   sb_block_sums_begin_layer(d->sums);
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
-    SB_TRY(d->backend->op->choose_grids(d->backend, stream, grids_of(d, (sb_linear)which),
-                                        sb_prepared_source(prepared, (sb_linear)which),
-                                        m->dtypes[matrix->tensor], &matrix->grid, d->min_bits,
-                                        d->min_bits + d->widths - 1, m->blocking.symmetry));
+    SB_TRY(d->backend->op->choose_grids(
+        d->backend, stream, grids_of(d, (sb_linear)which), sb_prepared_source(prepared, (sb_linear)which),
+        m->dtypes[matrix->tensor], &matrix->grid, d->min_bits, d->min_bits + d->widths - 1,
+        m->blocking.symmetry, sb_prepared_importance(prepared, (sb_linear)which)));
   }
   d->seconds += sb_now() - start;
   return SB_OK;

@@ -230,7 +230,7 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
     SB_TRY(b->op->block_curvature(b, k->stream, k->there + n, k->grams_there, k->row_weights_there,
                                   sb_prepared_source(k->prepared, which), m->dtypes[matrix->tensor], grid,
                                   (from - base) / columns, (to - from) / columns, k->min_bits, k->max_bits,
-                                  m->blocking.symmetry));
+                                  m->blocking.symmetry, sb_prepared_importance(k->prepared, which)));
     /* before the host's copies of the moments are written again */
     SB_TRY(b->op->sync(b, k->stream));
     n += to - from;

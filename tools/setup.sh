@@ -9,7 +9,7 @@ die() {
 
 build_packages="build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libscalapack-openmpi-dev
   libopenblas-openmp-dev libdnnl-dev libzstd-dev libjansson-dev libxxhash-dev"
-test_packages="libcmocka-dev coinor-cbc zstd python3 python3-venv python3-numpy python3-xxhash python3-zstandard procps"
+test_packages="libcmocka-dev coinor-libcbc-dev zstd python3 python3-venv python3-numpy python3-xxhash python3-zstandard procps"
 
 # install_missing PACKAGE ...: installs those that are not there, with apt, as root or through sudo.
 install_missing() {

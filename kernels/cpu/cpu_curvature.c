@@ -17,14 +17,15 @@ typedef struct curvature {
   const sb_grid_shape *grid;
   unsigned min_bits, widths;
   sb_symmetry symmetry;
+  const float *importance; /* [cols] or NULL */
 } curvature;
 
 /* e[widths, n]: the errors of one row. */
-static void errors_of(float *e, const curvature *a, size_t at, size_t n) {
+static void errors_of(float *e, const curvature *a, size_t at, size_t first, size_t n) {
   float room[SB_GROUP_MAX];
   const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
   for (unsigned b = 0; b < a->widths; b++) {
-    const sb_group group = cpu_group_of(w, n, a->min_bits + b, a->symmetry, 0);
+    const sb_group group = cpu_group_for(w, a->importance, first, n, a->min_bits + b, a->symmetry);
     for (size_t i = 0; i < n; i += LANES) {
       const lanes_mask m = lanes_first(n - i);
       const lanes x = lanes_load(w + i, m);
@@ -51,7 +52,8 @@ static bool score_block(double *loss, float *room, const curvature *a, size_t i,
     const size_t count = sb_min_size(ROWS, rows - first), row = i * a->grid->block_rows + first;
     float *e = room, *product = room + ROWS * each;
     for (size_t r = 0; r < count; r++)
-      errors_of(e + r * each, a, (row + r) * a->grid->cols + j * a->grid->block_cols, n);
+      errors_of(e + r * each, a, (row + r) * a->grid->cols + j * a->grid->block_cols, j * a->grid->block_cols,
+                n);
     if (!sb_cpu_sgemm(false, false, count * a->widths, n, n, 1.0f, e, n, gram, n, 0.0f, product, n))
       return false;
     for (size_t r = 0; r < count; r++)
@@ -65,13 +67,15 @@ static bool score_block(double *loss, float *room, const curvature *a, size_t i,
 sb_status sb_cpu_block_curvature(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
                                  const float *grams, const float *row_weights, const void *w,
                                  sb_dtype w_dtype, const sb_grid_shape *grid, size_t first, size_t count,
-                                 unsigned min_bits, unsigned max_bits, sb_symmetry symmetry) {
+                                 unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
+                                 const float *importance) {
   (void)stream;
   if (first + count > sb_grid_block_rows(grid))
     return sb_fail(SB_ERR_INTERNAL, "block_curvature: %zu block rows from %zu on, there are %zu", count,
                    first, sb_grid_block_rows(grid));
   SB_TRY(sb_cpu_check_widths("block_curvature", grid, min_bits, max_bits));
-  const curvature a = {grams, row_weights, w, w_dtype, grid, min_bits, max_bits - min_bits + 1, symmetry};
+  const curvature a = {grams,    row_weights, w, w_dtype, grid, min_bits, max_bits - min_bits + 1,
+                       symmetry, importance};
   const int threads = sb_cpu_threads(backend);
   const size_t columns = sb_grid_block_cols(grid), most = sb_min_size(grid->block_cols, grid->cols);
   const size_t room = 2 * ROWS * a.widths * most;

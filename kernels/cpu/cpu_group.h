@@ -102,4 +102,12 @@ static inline uint8_t cpu_group_fit(const float *w, const float *importance, siz
   return (uint8_t)best;
 }
 
+/* The grid of n weights of the columns first, first + 1, ...: fitted where `importance`, which is of all columns, is not
+ * NULL. */
+static inline sb_group cpu_group_for(const float *w, const float *importance, size_t first, size_t n,
+                                     unsigned bits, sb_symmetry symmetry) {
+  const unsigned fit = importance ? cpu_group_fit(w, importance + first, n, bits, symmetry) : 0;
+  return cpu_group_of(w, n, bits, symmetry, fit);
+}
+
 #endif

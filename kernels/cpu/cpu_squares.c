@@ -5,7 +5,7 @@
 
 sb_status sb_cpu_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids, const void *w,
                               sb_dtype w_dtype, const sb_grid_shape *grid, unsigned min_bits,
-                              unsigned max_bits, sb_symmetry symmetry) {
+                              unsigned max_bits, sb_symmetry symmetry, const float *importance) {
   (void)stream;
   SB_TRY(sb_cpu_check_widths("choose_grids", grid, min_bits, max_bits));
   const size_t columns = sb_grid_block_cols(grid), widths = max_bits - min_bits + 1;
@@ -16,7 +16,8 @@ sb_status sb_cpu_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_g
       const size_t n = sb_grid_cols_of(grid, j);
       const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, n);
       for (size_t i = 0; i < widths; i++) {
-        const sb_group group = cpu_group_of(x, n, min_bits + (unsigned)i, symmetry, 0);
+        const sb_group group =
+            cpu_group_for(x, importance, j * grid->block_cols, n, min_bits + (unsigned)i, symmetry);
         grids[(r * columns + j) * widths + i] = (sb_stored_grid){
             sb_grid_to_fp16(group.scale), sb_grid_to_fp16(group.center), sb_grid_to_fp16(group.base)};
       }

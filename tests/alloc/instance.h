@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "alloc/greedy.h"
+#include "alloc/knapsack.h"
 #include "kernels/blockrow.h"
 #include "tests/mpi/ranks.h"
 
@@ -117,10 +118,60 @@ static inline void instance_collect(const instance *x, const uint8_t *own, uint8
   EXPECT(MPI_Allreduce(MPI_IN_PLACE, all, (int)x->n, MPI_UINT8_T, MPI_MAX, world.comm) == MPI_SUCCESS);
 }
 
+static inline uint64_t instance_cost(const instance *x, size_t k, unsigned bits) {
+  return 8u * (uint64_t)sb_block_bytes(x->rows[k], x->cols[k], bits, x->all.symmetry);
+}
+
+/* The choices of block k in a step from its bits, as losses from everything at its best; context: the instance. The least of
+ * them is at `instance_lowest`: a block never goes to 1 bit where that holds no less than 2. */
+static inline unsigned instance_lowest(const instance *x, size_t k) {
+  const bool narrow =
+      x->all.min_bits == 1 && x->all.max_bits > 1 && instance_cost(x, k, 1) >= instance_cost(x, k, 2);
+  const unsigned least = narrow ? 2 : x->all.min_bits, down = x->bits[k] - 1u;
+  return down > least ? down : least;
+}
+
+static inline unsigned instance_choices(void *context, size_t k, sb_knapsack_choice *out) {
+  const instance *x = context;
+  const unsigned low = instance_lowest(x, k),
+                 high = x->bits[k] < x->all.max_bits ? x->bits[k] + 1u : x->bits[k];
+  const double gain = high > x->bits[k] ? fmax(x->gain[k], 0) : 0;
+  for (unsigned bits = low; bits <= high; bits++)
+    out[bits - low] =
+        (sb_knapsack_choice){instance_cost(x, k, bits), bits > x->bits[k]    ? 0
+                                                        : bits == x->bits[k] ? gain
+                                                                             : gain + fmax(x->loss[k], 0)};
+  return high - low + 1;
+}
+
+static inline sb_knapsack instance_knapsack(instance *x) {
+  return (sb_knapsack){x->n, x->id, 3, x, instance_choices};
+}
+
+/* The loss of widths that a step reaches, counted as the choices count it. */
+static inline double instance_loss(instance *x, const uint8_t *bits) {
+  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  double sum = 0;
+  for (size_t k = 0; k < x->n; k++) {
+    instance_choices(x, k, c);
+    sum += c[bits[k] - instance_lowest(x, k)].loss;
+  }
+  return sum;
+}
+
+/* A world of this rank alone. */
+static inline sb_world world_of_one(void) {
+  return (sb_world){.comm = MPI_COMM_SELF,
+                    .node_comm = MPI_COMM_SELF,
+                    .size = 1,
+                    .node_size = 1,
+                    .nodes = 1,
+                    .host = "here"};
+}
+
 static inline uint64_t instance_storage(const instance *x, const uint8_t *bits) {
   uint64_t sum = 0;
-  for (size_t k = 0; k < x->n; k++)
-    sum += 8u * (uint64_t)sb_block_bytes(x->rows[k], x->cols[k], bits[k], x->all.symmetry);
+  for (size_t k = 0; k < x->n; k++) sum += instance_cost(x, k, bits[k]);
   return sum;
 }
 

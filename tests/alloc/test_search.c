@@ -407,12 +407,7 @@ static void test_rank_invariance(void **state) {
                                      .first_share = 0.1,
                                      .least_share = 1e-3};
   const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
-  const sb_world one = {.comm = MPI_COMM_SELF,
-                        .node_comm = MPI_COMM_SELF,
-                        .size = 1,
-                        .node_size = 1,
-                        .nodes = 1,
-                        .host = "here"};
+  const sb_world one = world_of_one();
   sb_search_result result, alone;
   (void)state;
   p.lie = 1;

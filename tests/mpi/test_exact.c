@@ -166,6 +166,22 @@ static void sums_out_of_range_are_refused_by_all(void **state) {
   all_ranks_passed();
 }
 
+/* Every rank's largest value counts; division and multiplication by the unit are exact. */
+static void units_are_powers_of_two(void **state) {
+  static const double largest[] = {0, 1, 0.75, -0.75, 1e300, 1e-300, 3e-310, 4, 4.5, -1e-30};
+  static const double units[] = {1, 2, 1, 1, 0, 0, 0, 8, 8, 0}; /* 0: only the rules below */
+  (void)state;
+  for (size_t i = 0; i < sizeof largest / sizeof *largest; i++) {
+    double unit = 0;
+    EXPECT_OK(sb_exact_unit(world.rank == world.size - 1 ? largest[i] : 0, world.comm, &unit));
+    if (units[i] != 0) EXPECT(unit == units[i]);
+    if (largest[i] == 0) continue;
+    EXPECT(fabs(largest[i]) <= unit && fabs(largest[i]) >= unit / 2 &&
+           largest[i] / unit * unit == largest[i]);
+  }
+  all_ranks_passed();
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(single_values_are_rounded_once),
     cmocka_unit_test(ties_and_tiny_values),
@@ -173,5 +189,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bad_values_are_refused),
     cmocka_unit_test(any_partition_gives_the_same_bits),
     cmocka_unit_test(sums_out_of_range_are_refused_by_all),
+    cmocka_unit_test(units_are_powers_of_two),
 };
 RANKS_MAIN(tests)

@@ -189,6 +189,8 @@ static void keys_keep_the_order_of_doubles(void **state) {
   for (size_t i = 1; i < sizeof ascending / sizeof *ascending; i++)
     EXPECT(sb_select_key(ascending[i - 1]) < sb_select_key(ascending[i]));
   EXPECT(sb_select_key(-0.0) == sb_select_key(0.0));
+  for (size_t i = 0; i < sizeof ascending / sizeof *ascending; i++)
+    EXPECT(sb_select_value(sb_select_key(ascending[i])) == ascending[i]);
   all_ranks_passed();
 }
 

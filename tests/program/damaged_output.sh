@@ -41,7 +41,7 @@ copy && rm "$dir/bad/$second"
 refused "$second"
 copy && cp "$dir/bad/$first" "$dir/bad/$second" # a shard of another rank
 refused "$second"
-copy && sed -i 's/"format_version": 1/"format_version": 2/' "$dir/bad/manifest.json"
+copy && sed -i 's/"format_version": 1/"format_version": 3/' "$dir/bad/manifest.json"
 refused "manifest.json: .*version"
 copy && truncate -s 300 "$dir/bad/manifest.json"
 refused "manifest.json: "

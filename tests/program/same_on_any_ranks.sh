@@ -32,6 +32,21 @@ for how in "2" "3" "4" "7" "1 --threads 2" "2 --threads 2 --activation-memory 0.
   done
 done
 
+# The other estimators of sensitivity.
+search() { # NAME RANKS ESTIMATOR ARGUMENT ...
+  local name=$1 ranks=$2 estimator=$3
+  shift 3
+  run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --strides 1 --trades 2 \
+    --sensitivity "$estimator" -o "$dir/$name" --allocation "$dir/$name.bits" "$@"
+}
+unset SHARDBITS_RANKS_PER_NODE
+for estimator in taylor hessian diagonal; do
+  search "$estimator" 1 "$estimator"
+  search "$estimator-waves" 3 "$estimator" --activation-memory 0.001
+  cmp -s "$dir/$estimator.bits" "$dir/$estimator-waves.bits" || fail "$estimator: another bit map on 3 ranks"
+  ! cmp -s "$dir/$estimator.bits" "$dir/one.bits" || fail "$estimator: the bit map of fisher"
+done
+
 # Error-compensated rounding of the same bits: sums over sequences are exact there too.
 compensate() { # RANKS ARGUMENT ...
   local ranks=$1
@@ -40,7 +55,6 @@ compensate() { # RANKS ARGUMENT ...
     --overwrite --allocation "$dir/one.bits" --json "$dir/gptq.json" "$@"
   value "$dir/gptq.json" content_hash
 }
-unset SHARDBITS_RANKS_PER_NODE
 gptq=$(compensate 1)
 [ "$gptq" != "$hash" ] || fail "gptq: the same frames as rounding to nearest"
 for how in 2 3 4 7 "1 --threads 3"; do

@@ -20,14 +20,14 @@ sb_status portable_channel_scores(sb_backend *, sb_stream, double *rows, double 
                                   const uint8_t *bits, bool absolute, sb_symmetry, const uint8_t *fits);
 sb_status portable_choose_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w,
                                 sb_dtype w_dtype, const sb_grid_shape *, unsigned min_bits, unsigned max_bits,
-                                sb_symmetry);
+                                sb_symmetry, const float *importance);
 sb_status portable_block_squares(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g,
                                  size_t ldg, const void *w, sb_dtype w_dtype, const sb_stored_grid *grids,
                                  const sb_grid_shape *, unsigned min_bits, unsigned max_bits);
 sb_status portable_block_curvature(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *grams,
                                    const float *row_weights, const void *w, sb_dtype w_dtype,
                                    const sb_grid_shape *, size_t first, size_t count, unsigned min_bits,
-                                   unsigned max_bits, sb_symmetry);
+                                   unsigned max_bits, sb_symmetry, const float *importance);
 sb_status portable_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype,
                                  const uint8_t *packed, const size_t *offsets, const sb_grid_shape *,
                                  const uint8_t *bits, sb_symmetry);

@@ -185,6 +185,39 @@ static void better_than_nearest(void **state) {
   free(nearest);
 }
 
+/* The factor panel by panel, each packed as it comes over the network: the same bits. */
+static void panel_by_panel(void **state) {
+  (void)state;
+  for (size_t g = 0; g < sizeof grids / sizeof *grids; g++)
+    for (size_t blocks = 1; blocks <= 3; blocks++) {
+      const sb_grid_shape *grid = &grids[g];
+      const size_t n = grid->cols, rows = sb_grid_rows_of(grid, 0), width = blocks * grid->block_cols;
+      double *h = moments(n, 3 * n, 30 + g), *copy = malloc(n * n * sizeof *copy);
+      float *w = malloc(rows * n * sizeof *w), *left = malloc(rows * n * sizeof *left);
+      float *factor = malloc(n * n * sizeof *factor), *panel = malloc((n * n + 4 * n) * sizeof *panel);
+      sb_group *groups = calloc(rows * sb_grid_block_cols(grid), sizeof *groups);
+      uint8_t *codes = calloc(rows * n, 1), bits[64];
+      sb_gptq_repair repair;
+      uint64_t s = 7 + g;
+      for (size_t k = 0; k < rows * n; k++) w[k] = left[k] = uniform(&s);
+      fill_bits(bits, sb_grid_block_cols(grid), 1, 6, g);
+      result whole = compensate(w, h, grid, 0, bits, SB_ASYMMETRIC, 0.01, 2);
+      memcpy(copy, h, n * n * sizeof *copy);
+      assert_ok(sb_gptq_factor(factor, copy, n, 0.01, &repair));
+      for (size_t begin = 0; begin < n; begin += width) {
+        const size_t end = sb_min_size(n, begin + width), ld = n - begin + g; /* tight, or with a gap */
+        for (size_t r = begin; r < end; r++)
+          memcpy(panel + (r - begin) * ld, factor + r * n + begin, (n - begin) * sizeof *panel);
+        assert_ok(
+            sb_gptq_columns(groups, codes, left, begin, end, panel, ld, grid, 0, bits, SB_ASYMMETRIC, false));
+      }
+      assert_memory_equal(codes, whole.codes, rows * n);
+      assert_memory_equal(groups, whole.groups, rows * sb_grid_block_cols(grid) * sizeof *groups);
+      drop(&whole);
+      free(h), free(copy), free(w), free(left), free(factor), free(panel), free(groups), free(codes);
+    }
+}
+
 /* Moments that cannot be factorised as they are: too few tokens, dead inputs, none at all. */
 static void repairs(void **state) {
   (void)state;
@@ -211,6 +244,7 @@ static void repairs(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(against_the_textbook), cmocka_unit_test(uncorrelated),
-                                     cmocka_unit_test(better_than_nearest), cmocka_unit_test(repairs)};
+                                     cmocka_unit_test(better_than_nearest), cmocka_unit_test(panel_by_panel),
+                                     cmocka_unit_test(repairs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,7 @@
 
 /* The tables over all widths; g stands for second moments too. */
 static void same_tables(sb_backend *backend, const void *w, sb_dtype type, const float *g,
-                        const sb_grid_shape *grid, sb_symmetry symmetry) {
+                        const sb_grid_shape *grid, sb_symmetry symmetry, const float *importance) {
   const size_t blocks = block_count(grid), columns = sb_grid_block_cols(grid);
   const size_t square = grid->block_cols * grid->block_cols;
   sb_stored_grid *grids[2] = {NULL};
@@ -19,16 +19,16 @@ static void same_tables(sb_backend *backend, const void *w, sb_dtype type, const
     assert_ok(sb_alloc(&grids[i], grid->rows * columns * SB_MAX_BITS, sizeof **grids, "grids"));
     assert_ok(sb_alloc(&table[i], blocks, sizeof **table, "table"));
   }
-  assert_ok(sb_cpu_choose_grids(backend, NULL, grids[0], w, type, grid, 1, 8, symmetry));
-  assert_ok(portable_choose_grids(backend, NULL, grids[1], w, type, grid, 1, 8, symmetry));
+  assert_ok(sb_cpu_choose_grids(backend, NULL, grids[0], w, type, grid, 1, 8, symmetry, importance));
+  assert_ok(portable_choose_grids(backend, NULL, grids[1], w, type, grid, 1, 8, symmetry, importance));
   assert_memory_equal(grids[0], grids[1], grid->rows * columns * SB_MAX_BITS * sizeof **grids);
   assert_ok(sb_cpu_block_squares(backend, NULL, table[0], g, grid->cols, w, type, grids[0], grid, 1, 8));
   assert_ok(portable_block_squares(backend, NULL, table[1], g, grid->cols, w, type, grids[1], grid, 1, 8));
   assert_memory_equal(table[0], table[1], blocks * sizeof **table);
   assert_ok(sb_cpu_block_curvature(backend, NULL, table[0], grams, g, w, type, grid, 0,
-                                   sb_grid_block_rows(grid), 1, 8, symmetry));
+                                   sb_grid_block_rows(grid), 1, 8, symmetry, importance));
   assert_ok(portable_block_curvature(backend, NULL, table[1], grams, g, w, type, grid, 0,
-                                     sb_grid_block_rows(grid), 1, 8, symmetry));
+                                     sb_grid_block_rows(grid), 1, 8, symmetry, importance));
   assert_memory_equal(table[0], table[1], blocks * sizeof **table);
   sb_free(&grams);
   for (int i = 0; i < 2; i++) {
@@ -105,7 +105,7 @@ static void test_same_bits(void **state) {
           assert_memory_equal(moves[0], moves[2], blocks * 8);
           assert_memory_equal(moves[1], moves[3], blocks * 8);
         }
-        if (f == 0) same_tables(backend, typed, type, g, &grid, symmetry);
+        same_tables(backend, typed, type, g, &grid, symmetry, f ? importance : NULL);
         for (size_t i = 0; i < sb_grid_block_rows(&grid); i++) {
           const size_t bytes = sb_blockrow_bytes(&grid, i, bits + i * columns, symmetry), zero = 0;
           const char *rows = (const char *)typed + i * grid.block_rows * grid.cols * sb_dtype_size(type);

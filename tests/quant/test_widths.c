@@ -115,7 +115,7 @@ static double curvature_of(const data *d, size_t k, double *size) {
 
 static void squares(data *d, table *out, unsigned least, unsigned most, sb_symmetry symmetry) {
   assert_ok(d->backend->op->choose_grids(d->backend, NULL, d->grids, d->w, SB_F32, &d->grid, least, most,
-                                         symmetry));
+                                         symmetry, NULL));
   assert_ok(d->backend->op->block_squares(d->backend, NULL, out, d->g, d->ldg, d->w, SB_F32, d->grids,
                                           &d->grid, least, most));
 }
@@ -123,7 +123,7 @@ static void squares(data *d, table *out, unsigned least, unsigned most, sb_symme
 static void curvature(data *d, table *out, size_t first, size_t count, unsigned least, unsigned most,
                       sb_symmetry symmetry) {
   assert_ok(d->backend->op->block_curvature(d->backend, NULL, out, d->grams, d->row_weights, d->w, SB_F32,
-                                            &d->grid, first, count, least, most, symmetry));
+                                            &d->grid, first, count, least, most, symmetry, NULL));
 }
 
 static void test_definitions(void **state) {
@@ -195,8 +195,8 @@ static void test_stored_grids(void **state) {
   for (size_t i = 0; i < SHAPES; i++)
     for (int s = 0; s < 2; s++) {
       data d = create(i);
-      assert_ok(
-          d.backend->op->choose_grids(d.backend, NULL, d.grids, d.w, SB_F32, &d.grid, 1, 8, (sb_symmetry)s));
+      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, d.w, SB_F32, &d.grid, 1, 8,
+                                            (sb_symmetry)s, NULL));
       for (unsigned b = 1; b <= 8; b++) {
         memset(d.bits, (int)b, d.blocks);
         assert_ok(d.backend->op->quantize_blocks(d.backend, NULL, d.rounded, SB_F32, d.w, SB_F32, &d.grid,
@@ -229,14 +229,14 @@ static void test_types(void **state) {
       sb_from_f32(half, types[t], d.w, d.n);
       sb_to_f32(d.w, half, types[t], d.n);
       squares(&d, d.got, 1, 8, SB_SYMMETRIC);
-      assert_ok(
-          d.backend->op->choose_grids(d.backend, NULL, d.grids, half, types[t], &d.grid, 1, 8, SB_SYMMETRIC));
+      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, half, types[t], &d.grid, 1, 8,
+                                            SB_SYMMETRIC, NULL));
       assert_ok(d.backend->op->block_squares(d.backend, NULL, d.again, d.g, d.ldg, half, types[t], d.grids,
                                              &d.grid, 1, 8));
       assert_memory_equal(d.got, d.again, bytes);
       curvature(&d, d.got, 0, rows, 1, 8, SB_SYMMETRIC);
       assert_ok(d.backend->op->block_curvature(d.backend, NULL, d.again, d.grams, d.row_weights, half,
-                                               types[t], &d.grid, 0, rows, 1, 8, SB_SYMMETRIC));
+                                               types[t], &d.grid, 0, rows, 1, 8, SB_SYMMETRIC, NULL));
       assert_memory_equal(d.got, d.again, bytes);
       sb_free(&half);
       release(&d);

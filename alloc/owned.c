@@ -1,0 +1,62 @@
+#include "alloc/owned.h"
+
+#include "base/memory.h"
+#include "kernels/blockrow.h"
+
+/* Weights in all matrices, and bits of their bit maps and orders. */
+static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
+  *weights = 0;
+  *map_bits = 8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
+  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+    const sb_grid_shape *grid = &m->matrices[i].grid;
+    *weights += (uint64_t)grid->rows * grid->cols;
+    *map_bits += 8u * (uint64_t)sb_blockrow_map_bytes(grid) * sb_grid_block_rows(grid);
+  }
+}
+
+uint64_t sb_owned_budget(const sb_model *m, double effective_bits) {
+  uint64_t weights, map_bits;
+  totals(m, &weights, &map_bits);
+  return (uint64_t)(effective_bits * (double)weights) - map_bits;
+}
+
+double sb_owned_effective_bits(const sb_model *m, uint64_t storage) {
+  uint64_t weights, map_bits;
+  totals(m, &weights, &map_bits);
+  return (double)(storage + map_bits) / (double)weights;
+}
+
+sb_status sb_owned_create(const sb_model *m, unsigned min_bits, unsigned max_bits, sb_owned *out) {
+  const size_t count = sb_model_owned_count(m);
+  size_t n = 0;
+  *out = (sb_owned){0};
+  SB_TRY(sb_alloc(&out->id, count, sizeof *out->id, "blocks"));
+  SB_TRY(sb_alloc(&out->rows, count, sizeof *out->rows, "blocks"));
+  SB_TRY(sb_alloc(&out->cols, count, sizeof *out->cols, "blocks"));
+  SB_TRY(sb_alloc(&out->matrix, count, sizeof *out->matrix, "blocks"));
+  for (size_t layer = 0; layer < m->config.layers; layer++) {
+    size_t first, end;
+    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
+    for (size_t which = 0; which < SB_LINEARS; which++) {
+      const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
+      const size_t cols = sb_grid_block_cols(&matrix->grid),
+                   blocks = sb_grid_block_rows(&matrix->grid) * cols;
+      const size_t from = first > matrix->first_block ? first - matrix->first_block : 0;
+      for (size_t k = from; k < blocks && matrix->first_block + k < end; k++, n++) {
+        out->id[n] = matrix->first_block + k;
+        out->rows[n] = (uint16_t)sb_grid_rows_of(&matrix->grid, k / cols);
+        out->cols[n] = (uint16_t)sb_grid_cols_of(&matrix->grid, k % cols);
+        out->matrix[n] = (uint32_t)(layer * SB_LINEARS + which);
+      }
+    }
+  }
+  out->blocks = (sb_blocks){n, out->id, out->rows, out->cols, m->blocking.symmetry, min_bits, max_bits};
+  return SB_OK;
+}
+
+void sb_owned_free(sb_owned *owned) {
+  sb_free(&owned->id);
+  sb_free(&owned->rows);
+  sb_free(&owned->cols);
+  sb_free(&owned->matrix);
+}

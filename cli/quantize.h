@@ -1,0 +1,73 @@
+/* The inside of `shardbits quantize`: what was asked for, what a run holds, and its phases in their order. Each is collective
+ * and reports into the run's JSON. */
+#ifndef SB_CLI_QUANTIZE_H
+#define SB_CLI_QUANTIZE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/status.h"
+#include "cli/common.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+#include "model/sequences.h"
+
+enum { SB_METHOD_SCALEBITS, SB_METHOD_TABLE, SB_METHOD_LAYER, SB_METHOD_RTN };
+enum { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ };
+enum { SB_GRID_UNSET, SB_GRID_PLAIN, SB_GRID_FITTED };
+/* NULL behind the last. */
+extern const char *const sb_quantize_methods[], *const sb_quantize_quantizers[],
+                                                    *const sb_quantize_grids[],
+                                                        *const sb_quantize_factors[]; /* sb_factor_mode */
+
+/* The options (cli/quantize_options.c). */
+typedef struct sb_quantize_request {
+  const char *model, *calib, *out, *allocation, *checkpoint;
+  double bits, first_share;
+  int method, quantizer, factor, grid, reorder, channel_score, estimator, min_bits, max_bits, start_bits,
+      strides, trades, level;
+  size_t round_seqs, check_seqs;
+  bool symmetric, overwrite;
+  sb_common common;
+} sb_quantize_request;
+
+typedef struct sb_quantize_run {
+  const sb_world *world;
+  sb_quantize_request *r;
+  json_t *report, *steps;
+  sb_backend *backend;
+  sb_model *model;
+  sb_sequences calibration, check, rounding;
+  int reuses;      /* the bit map that --allocation names */
+  int step;        /* of the search, under way */
+  double progress; /* of the pass under way */
+} sb_quantize_run;
+
+/* Fills the request from the command line. *help: it was asked for, and printed. Collective within a node. */
+sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
+                            bool *help);
+
+/* Whether OUT and the bit map can be written, asked before hours of search and not after. */
+sb_status sb_quantize_check_out(const sb_quantize_run *run);
+sb_status sb_quantize_load(sb_quantize_run *run);
+/* Least widths that were left open. Local. */
+void sb_quantize_settle_bits(sb_quantize_run *run);
+/* Whether --allocation names a bit map that is there. */
+sb_status sb_quantize_look(sb_quantize_run *run);
+/* The sequences the search works with, read once. */
+sb_status sb_quantize_calibrate(sb_quantize_run *run);
+/* At most `seqs` sequences of the calibration file. */
+sb_status sb_quantize_read(sb_quantize_run *run, size_t seqs, sb_sequences *out);
+sb_status sb_quantize_importance(sb_quantize_run *run);
+sb_status sb_quantize_reorder(sb_quantize_run *run);
+/* Bits: from a file, from a search (sb_quantize_search), from a table, or uniform ones. */
+sb_status sb_quantize_allocate(sb_quantize_run *run);
+sb_status sb_quantize_search(sb_quantize_run *run);
+sb_status sb_quantize_round(sb_quantize_run *run);
+/* `begun`: when the run did (base/clock.h). */
+sb_status sb_quantize_write(sb_quantize_run *run, double begun);
+
+/* Progress of a phase that counts from 0 to 1. Local. */
+void sb_quantize_tick(void *context, double done);
+
+#endif

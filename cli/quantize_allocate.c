@@ -1,0 +1,64 @@
+/* shardbits quantize: where the bits come from. */
+#include <unistd.h>
+
+#include "alloc/allocate.h"
+#include "alloc/allocate_table.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "cli/quantize.h"
+#include "cli/report_json.h"
+#include "model/allocation.h"
+#include "mpi/large.h"
+
+/* The baselines without a search. */
+static sb_status from_table(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  const double start = sb_now();
+  const bool taylor = r->estimator == SB_ESTIMATOR_FISHER || r->estimator == SB_ESTIMATOR_TAYLOR;
+  sb_allocate_table_result result;
+  SB_TRY(sb_quantize_calibrate(u));
+  const sb_allocate_table_options options = {.bits = r->bits,
+                                             .min_bits = (unsigned)r->min_bits,
+                                             .max_bits = (unsigned)r->max_bits,
+                                             .estimator =
+                                                 taylor ? SB_ESTIMATOR_DIAGONAL : (sb_estimator)r->estimator,
+                                             .by_layer = r->method == SB_METHOD_LAYER,
+                                             .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                             .tick = sb_quantize_tick};
+  u->backend->gemm_flops = 0;
+  sb_progress_begin("table", 1.0);
+  sb_status status = sb_allocate_table(u->model, u->backend, &u->calibration, &options, &result);
+  sb_progress_end();
+  SB_TRY(status);
+  const double seconds = sb_now() - start;
+  sb_log_phase("table", seconds, u->backend->gemm_flops, "%s, one width a %s; loss %.4f at full precision",
+               sb_estimator_names[options.estimator], options.by_layer ? "matrix" : "block", result.loss);
+  sb_report_real(u->report, "search_seconds", seconds);
+  sb_report_real(u->report, "predicted_rise", result.predicted);
+  return SB_OK;
+}
+
+/* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all ranks do
+ * the same. */
+sb_status sb_quantize_look(sb_quantize_run *u) {
+  u->reuses = u->r->allocation && access(u->r->allocation, F_OK) == 0;
+  return sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm);
+}
+
+sb_status sb_quantize_allocate(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  if (u->reuses) {
+    SB_TRY(sb_allocation_read(u->model, r->allocation));
+    sb_log_line("bits      taken from %s", r->allocation);
+    return SB_OK;
+  }
+  if (r->method == SB_METHOD_RTN)
+    SB_TRY(sb_allocate_uniform(u->model, r->bits, (unsigned)r->min_bits, (unsigned)r->max_bits));
+  else
+    SB_TRY(r->method == SB_METHOD_SCALEBITS ? sb_quantize_search(u) : from_table(u));
+  if (!r->allocation) return SB_OK;
+  SB_TRY(sb_allocation_write(u->model, r->allocation));
+  sb_log_line("bits      saved to %s", r->allocation);
+  return SB_OK;
+}

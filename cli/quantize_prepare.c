@@ -1,0 +1,135 @@
+/* shardbits quantize, before bits are chosen: the model, its calibration sequences, grids, orders. */
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "cli/quantize.h"
+#include "cli/report_json.h"
+#include "io/outdir.h"
+#include "model/allocation.h"
+#include "model/importance.h"
+#include "model/uniform_bits.h"
+#include "mpi/large.h"
+#include "sensitivity/reorder.h"
+
+void sb_quantize_tick(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
+sb_status sb_quantize_check_out(const sb_quantize_run *u) {
+  sb_status status = SB_OK;
+  sb_outdir folder = {0};
+  if (u->world->rank == 0) {
+    status = sb_outdir_begin(u->r->out, u->r->overwrite, &folder);
+    if (status == SB_OK) status = sb_outdir_abandon(&folder);
+    const char *const needed[] = {u->r->model, u->r->calib, u->r->allocation, u->r->checkpoint};
+    for (int i = 0; i < 4; i++)
+      if (status == SB_OK && needed[i]) status = sb_outdir_spare(u->r->out, needed[i]);
+    if (status == SB_OK && u->r->checkpoint && access(u->r->checkpoint, F_OK) != 0)
+      status = sb_file_check_target(u->r->checkpoint);
+    if (status == SB_OK && u->r->allocation && access(u->r->allocation, F_OK) != 0)
+      status = sb_file_check_target(u->r->allocation);
+  }
+  return sb_world_agree(u->world, status);
+}
+
+sb_status sb_quantize_load(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  double start = sb_now();
+  const sb_blocking blocking = {r->common.block[0], r->common.block[1],
+                                r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+  SB_TRY(sb_model_load(u->world, r->model, blocking, true, &u->model));
+  const sb_model *m = u->model;
+  sb_log_phase("load", sb_now() - start, 0, "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s",
+               m->config.layers, m->blocks, r->common.block[0], r->common.block[1], u->world->size,
+               u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");
+  return SB_OK;
+}
+
+sb_status sb_quantize_read(sb_quantize_run *u, size_t seqs, sb_sequences *out) {
+  const sb_quantize_request *r = u->r;
+  return sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
+                           sb_common_seqlen(&r->common, &u->model->config), seqs, r->common.seed, out);
+}
+
+/* Reads what the search works with, once. */
+sb_status sb_quantize_calibrate(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  const bool searches = r->method == SB_METHOD_SCALEBITS && r->check_seqs > 0;
+  if (u->calibration.tokens || u->calibration.count) return SB_OK;
+  if (!searches) return sb_quantize_read(u, sb_common_seqs(&r->common), &u->calibration);
+  return sb_sequences_read_two(u->world, r->calib, (sb_token_width)r->common.token_width,
+                               u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
+                               sb_common_seqs(&r->common), r->check_seqs, r->common.seed, &u->calibration,
+                               &u->check);
+}
+
+/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than it saves.
+ */
+void sb_quantize_settle_bits(sb_quantize_run *u) {
+  sb_quantize_request *r = u->r;
+  if (r->min_bits == 0) {
+    const sb_model *m = u->model;
+    double two =
+        sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, 2, m->blocking.symmetry) +
+        sb_model_order_bits(m, (sb_reorder)r->reorder);
+    r->min_bits = r->bits < two ? 1 : 2;
+  }
+  if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
+}
+
+/* Fitted grids want to know how large inputs are. Before any bits are set: seen from the model as it came. */
+sb_status sb_quantize_importance(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  double start = sb_now();
+  sb_report_text(u->report, "grid", sb_quantize_grids[r->grid]);
+  if (r->grid != SB_GRID_FITTED) return SB_OK;
+  SB_TRY(sb_quantize_calibrate(u));
+  u->backend->gemm_flops = 0;
+  sb_progress_begin("inputs", 1.0);
+  sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
+                                           (size_t)(r->common.activation_gib * 0x1p30), sb_quantize_tick, u);
+  sb_progress_end();
+  SB_TRY(status);
+  sb_log_phase("inputs", sb_now() - start, u->backend->gemm_flops,
+               "mean squares of what goes into the matrices");
+  return SB_OK;
+}
+
+static sb_status find_orders(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  const double start = sb_now();
+  sb_reorder_result result;
+  SB_TRY(sb_quantize_calibrate(u));
+  const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
+                                      .score = (sb_channel_score)r->channel_score,
+                                      .bits = r->bits,
+                                      .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                      .tick = sb_quantize_tick};
+  sb_progress_begin("reorder", 1.0);
+  sb_status status = sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);
+  sb_progress_end();
+  SB_TRY(status);
+  const double seconds = sb_now() - start;
+  sb_log_phase("reorder", seconds, 0,
+               "%s, by channels scored at %u bits (loss %.4f); scores %.1f%% of the pass",
+               sb_reorder_names[r->reorder], result.width, result.loss,
+               100 * result.score_seconds / result.gradient_seconds);
+  sb_report_real(u->report, "reorder_seconds", seconds);
+  return SB_OK;
+}
+
+/* Replaces the model by the same one with its channels in a better order, or in that of a bit map that is used again. */
+sb_status sb_quantize_reorder(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  sb_orders orders = {0};
+  sb_report_text(u->report, "reorder", sb_reorder_names[r->reorder]);
+  if (r->reorder == SB_REORDER_NONE) return SB_OK;
+  if (!u->reuses) return find_orders(u);
+  SB_TRY(sb_allocation_orders(u->world, r->allocation, &u->model->arch, (sb_reorder)r->reorder, &orders));
+  sb_status status = sb_reorder_reload(&u->model, r->model, &orders);
+  sb_orders_free(&orders);
+  return status;
+}

@@ -1,0 +1,98 @@
+/* shardbits quantize, when bits are chosen: rounding and the output folder. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "cli/quantize.h"
+#include "cli/report_json.h"
+#include "model/compensate.h"
+#include "model/output.h"
+#include "mpi/cleanup.h"
+
+/* Replaces the model by its packed form where rounding is not simply to nearest. */
+sb_status sb_quantize_round(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  sb_model *packed;
+  sb_compensate_stats stats;
+  double start = sb_now();
+  sb_report_text(u->report, "quantizer", sb_quantize_quantizers[r->quantizer]);
+  if (r->quantizer == SB_QUANTIZER_RTN) return SB_OK;
+  /* forward passes are cheap, and second moments want more tokens than scores */
+  SB_TRY(sb_quantize_read(u, r->round_seqs, &u->rounding));
+  u->backend->gemm_flops = u->backend->gemm_seconds = 0;
+  sb_progress_begin("round", 1.0);
+  const sb_compensate_options options = {.damping = 0.01,
+                                         .fitted = r->grid == SB_GRID_FITTED,
+                                         .factor = (sb_factor_mode)r->factor,
+                                         .input_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                         .tick = sb_quantize_tick};
+  sb_status status = sb_compensate(u->model, u->backend, &u->rounding, &options, &packed, &stats);
+  sb_progress_end();
+  SB_TRY(status);
+  sb_model_free(&u->model);
+  u->model = packed;
+  double seconds = sb_now() - start;
+  sb_log_phase("round", seconds, u->backend->gemm_flops,
+               "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%; %zu inputs dead, %zu "
+               "damped more",
+               100 * stats.forward_seconds / seconds, 100 * stats.moment_seconds / seconds,
+               100 * stats.factor_seconds / seconds, 100 * stats.round_seconds / seconds, stats.dead,
+               stats.repaired);
+  sb_report_text(u->report, "factor", sb_quantize_factors[stats.factor]);
+  sb_report_real(u->report, "round_seconds", seconds);
+  return SB_OK;
+}
+
+static void count_widths(const sb_quantize_run *u, uint64_t widths[9]) {
+  for (size_t k = 0; k < u->model->blocks; k++) widths[u->model->bits[k]]++;
+}
+
+sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
+  const sb_quantize_request *r = u->r;
+  sb_output_stats stats;
+  uint64_t widths[9] = {0};
+  double start = sb_now();
+  char text[256];
+  snprintf(text, sizeof text, "%.200s is as it was", r->out);
+  sb_cleanup_message(text);
+  SB_TRY(sb_output_write(u->model, r->model, r->out, r->overwrite, r->level, &stats));
+  double seconds = sb_now() - start;
+  sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s",
+               (unsigned long long)stats.frames, (double)stats.stored_bytes / 0x1p20,
+               (double)stats.stored_bytes / 0x1p20 / seconds);
+  count_widths(u, widths);
+  if (sb_common_prints(u->world, &r->common)) {
+    printf("%s: %.4f effective bits a weight (codes %.4f), blocks", r->out, stats.effective_bits,
+           stats.code_bits_mean);
+    for (unsigned b = 1; b <= 8; b++)
+      if (widths[b])
+        printf("  %u bit%s %.1f%%", b, b == 1 ? "" : "s",
+               100.0 * (double)widths[b] / (double)u->model->blocks);
+    printf("\nstored %.1f MiB: %.1f MiB of quantized matrices and %.1f MiB of embedding, norms and head "
+           "before zstd\n",
+           (double)stats.stored_bytes / 0x1p20, (double)stats.quantized_bits / 8 / 0x1p20,
+           (double)stats.other_bytes / 0x1p20);
+  }
+  sb_report_real(u->report, "effective_bits", stats.effective_bits);
+  sb_report_real(u->report, "code_bits", stats.code_bits_mean);
+  sb_report_count(u->report, "stored_bytes", stats.stored_bytes);
+  sb_report_count(u->report, "quantized_bytes", stats.quantized_bits / 8);
+  sb_report_count(u->report, "other_bytes", stats.other_bytes);
+  sb_report_count(u->report, "frames", stats.frames);
+  if (u->report) {
+    char hash[32];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)stats.content_hash);
+    sb_report_text(u->report, "content_hash", hash);
+    json_t *shares = json_object();
+    for (unsigned b = 1; b <= 8; b++) {
+      char key[2] = {(char)('0' + b), 0};
+      json_object_set_new(shares, key, json_integer((json_int_t)widths[b]));
+    }
+    json_object_set_new(u->report, "blocks_by_bits", shares);
+  }
+  sb_report_real(u->report, "write_seconds", seconds);
+  SB_TRY(sb_report_peak(u->world, u->report));
+  sb_report_real(u->report, "seconds", sb_now() - begun);
+  return SB_OK;
+}

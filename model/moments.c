@@ -1,0 +1,146 @@
+#include "model/moments.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/moments_impl.h"
+#include "mpi/large.h"
+
+#define REPLICATED_BYTES ((size_t)1 << 30)
+
+size_t sb_moments_width(const sb_moments *m, size_t input) {
+  return m->width[input];
+}
+
+sb_factor_mode sb_moments_mode(const sb_moments *m) {
+  return m->setup.mode;
+}
+
+static const char *name_of(const sb_moments *m, size_t input) {
+  const sb_model *model = m->setup.model;
+  return sb_role_name(model->arch.tensors[sb_model_matrix(model, 0, sb_input_first(input))->tensor].role);
+}
+
+sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status, const char *message) {
+  return sb_fail(status, "layer %zu, %s: %s; check the model and the calibration tokens", m->layer,
+                 name_of(m, input), message);
+}
+
+static sb_factor_mode choose(size_t widest) {
+  size_t square, bytes;
+  const bool fits = sb_mul_size(widest, widest, &square) && sb_mul_size(square, 24, &bytes);
+  return fits && bytes <= REPLICATED_BYTES ? SB_FACTOR_REPLICATED : SB_FACTOR_DISTRIBUTED;
+}
+
+sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
+  const sb_world *world = setup->model->world;
+  size_t widest = 0;
+  SB_AGREE(world,
+           sb_alloc(out, 1, sizeof **out, "second moments")); /* small: it is the machine that is full */
+  sb_moments *m = *out;
+  m->setup = *setup;
+  m->world = world;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols;
+    widest = sb_max_size(widest, m->width[i]);
+  }
+  if (setup->mode == SB_FACTOR_AUTO) m->setup.mode = choose(widest);
+  m->way = m->setup.mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated : &sb_moments_block_cyclic;
+  sb_status status = sb_world_agree(world, m->way->allocate(m));
+  if (status != SB_OK) sb_moments_free(out);
+  return status;
+}
+
+void sb_moments_free(sb_moments **moments) {
+  sb_moments *m = *moments;
+  if (!m) return;
+  sb_backend *b = m->setup.backend;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    if (m->factor[i] != (float *)m->sums[i]) sb_free(&m->factor[i]);
+    sb_free(&m->sums[i]);
+    b->op->free(b, m->device[i]);
+    b->op->free(b, m->kept[i]);
+  }
+  b->op->free(b, m->product);
+  sb_free(&m->host);
+  sb_free(&m->part);
+  sb_free(moments);
+}
+
+void sb_moments_begin(sb_moments *m, size_t layer) {
+  m->layer = layer;
+  m->held = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++) memset(m->sums[i], 0, m->count[i] * sizeof *m->sums[i]);
+}
+
+sb_status sb_moments_take(void *moments, sb_stream stream, sb_linear first, const void *x) {
+  sb_moments *m = moments;
+  return m->way->take(m, stream, sb_input_of(first), x);
+}
+
+/* Sequence 0 sets the quanta: 2^-40 of its largest diagonal element, which leaves room for sums 2^22 times as large. */
+static sb_status settle_quanta(sb_moments *m, sb_stream stream) {
+  double largest[SB_INPUTS] = {0};
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < SB_INPUTS && m->world->rank == 0 && status == SB_OK; i++)
+    status = m->way->largest(m, stream, i, &largest[i]);
+  SB_AGREE(m->world, status);
+  SB_TRY(sb_mpi_bcast(largest, sizeof largest, 0, m->world->comm));
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    int exponent = 0;
+    if (largest[i] > 0 && isfinite(largest[i])) frexp(largest[i], &exponent);
+    m->quantum[i] = ldexp(1.0, exponent - 40);
+  }
+  return SB_OK;
+}
+
+sb_status sb_moments_end_sequence(sb_moments *m, sb_stream stream, size_t s, sb_status status) {
+  SB_AGREE(m->world, status);
+  if (s == 0) SB_TRY(settle_quanta(m, stream));
+  return m->way->add(m, stream, s);
+}
+
+sb_status sb_moments_add_whole(const sb_moments *m, size_t input, int64_t *to, const float *from,
+                               size_t count, bool reversed) {
+  const double scale = 1.0 / m->quantum[input];
+  size_t beyond = 0;
+#pragma omp parallel for schedule(static) reduction(+ : beyond)
+  for (size_t k = 0; k < count; k++) {
+    const double x = (double)from[reversed ? count - 1 - k : k] * scale;
+    const bool fits = fabs(x) < 0x1p50; /* of 2^12 sequences the sum then fits too; NaN does not */
+    beyond += !fits;
+    to[k] += fits ? (int64_t)rint(x) : 0;
+  }
+  if (beyond)
+    return sb_fail(SB_ERR_NUMERIC,
+                   "layer %zu: the inputs of %s differ too much between calibration sequences to be added up "
+                   "(or are not finite); check the model and the tokens",
+                   m->layer, name_of(m, input));
+  return SB_OK;
+}
+
+double *sb_moments_real(sb_moments *m, size_t input) {
+  double *h = (double *)m->sums[input]; /* both have 8 bytes */
+  for (size_t k = 0; k < m->count[input]; k++) {
+    int64_t whole;
+    memcpy(&whole, h + k, sizeof whole);
+    h[k] = (double)whole * m->quantum[input];
+  }
+  return h;
+}
+
+sb_status sb_moments_factorise(sb_moments *m, sb_moments_repair *repair) {
+  sb_gptq_repair repairs[SB_INPUTS] = {{0}};
+  SB_TRY(m->way->factorise(m, repairs));
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    repair->repaired += repairs[i].damping > m->setup.damping;
+    repair->dead += repairs[i].dead;
+  }
+  return SB_OK;
+}
+
+sb_status sb_moments_panel(sb_moments *m, size_t input, size_t begin, size_t *end, const float **panel,
+                           size_t *ld) {
+  return m->way->panel(m, input, begin, end, panel, ld);
+}

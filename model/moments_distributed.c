@@ -1,0 +1,136 @@
+/* Second moments that are spread over all ranks, reversed (quant/factor_scalapack.h), and come and go in panels. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/moments_impl.h"
+#include "quant/factor_scalapack.h"
+
+enum { DIAGONAL_BLOCK = 64 };
+
+static size_t bytes_of(const sb_moments *m, size_t input) { /* of one sequence */
+  return m->setup.seqlen * m->width[input] * sb_dtype_size(m->setup.backend->act);
+}
+
+/* Panels give every column of the grid the same share where they are whole rounds of blocks. */
+static size_t panel_columns(const sb_cyclic *layout) {
+  const size_t round = layout->block * (size_t)layout->grid_cols;
+  const size_t columns = sb_div_up(SB_MOMENT_PANEL, round) * round;
+  return columns <= 2 * SB_MOMENT_PANEL ? columns : SB_MOMENT_PANEL;
+}
+
+static sb_status allocate(sb_moments *m) {
+  sb_backend *b = m->setup.backend;
+  const sb_world *world = m->world;
+  size_t widest = 0, sequence = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    widest = sb_max_size(widest, m->width[i]);
+    sequence += bytes_of(m, i);
+  }
+  m->keep = sb_max_size(1, sb_min_size(m->setup.input_bytes / sequence, m->setup.most_local));
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    SB_TRY(sb_cyclic_create(m->width[i], SB_MOMENT_BLOCK, 0, world->size, world->rank, &m->layout[i]));
+    m->count[i] = sb_cyclic_elements(&m->layout[i]);
+    SB_TRY(sb_alloc_raw(&m->sums[i], m->count[i], sizeof *m->sums[i], "second moments"));
+    m->factor[i] = (float *)m->sums[i];
+    SB_TRY(b->op->alloc(b, m->keep * bytes_of(m, i), "inputs of calibration sequences", &m->kept[i]));
+  }
+  m->panel = sb_min_size(widest, panel_columns(&m->layout[0]));
+  const size_t blocks = sb_max_size(1, m->panel / m->setup.model->blocking.cols);
+  m->rows = sb_min_size(widest, blocks * m->setup.model->blocking.cols);
+  const size_t count = m->panel * widest;
+  SB_TRY(b->op->alloc(b, count * sizeof(float), "panel of second moments", (void **)&m->product));
+  SB_TRY(sb_alloc_raw(&m->host, sb_max_size(m->panel, m->rows) * widest, sizeof *m->host,
+                      "panel of second moments"));
+  return sb_alloc_raw(&m->part, count, sizeof *m->part, "panel of second moments");
+}
+
+static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void *x) {
+  sb_backend *b = m->setup.backend;
+  return b->op->copy(b, stream, (char *)m->kept[input] + m->held * bytes_of(m, input), x, bytes_of(m, input));
+}
+
+/* host = rows [a, b) x columns [a, end) of x'x for a kept sequence, row-major. */
+static sb_status multiply(sb_moments *m, sb_stream stream, size_t input, size_t sequence, size_t a, size_t b,
+                          size_t end) {
+  sb_backend *backend = m->setup.backend;
+  const size_t n = m->width[input];
+  const char *x = (const char *)m->kept[input] + sequence * bytes_of(m, input);
+  x += a * sb_dtype_size(backend->act);
+  SB_TRY(backend->op->gemm(backend, stream, true, false, b - a, end - a, m->setup.seqlen, 1.0f, x,
+                           backend->act, n, x, backend->act, n, 0.0f, m->product, SB_F32, end - a));
+  SB_TRY(backend->op->download(backend, stream, m->host, m->product, (b - a) * (end - a) * sizeof(float)));
+  return backend->op->sync(backend, stream);
+}
+
+static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *square) {
+  const size_t n = m->width[input], step = sb_min_size(DIAGONAL_BLOCK, m->panel);
+  for (size_t a = 0; a < n; a += step) {
+    const size_t b = sb_min_size(n, a + step);
+    SB_TRY(multiply(m, stream, input, 0, a, b, b));
+    for (size_t k = 0; k < b - a; k++) *square = fmax(*square, (double)m->host[k * (b - a) + k]);
+  }
+  return SB_OK;
+}
+
+/* part = rows [a, b) x columns [a, n) of the sum over the kept sequences, read from its end: the region of rows [0, n - a)
+ * and columns [n - b, n - a) of the layout. */
+static sb_status sum_kept(sb_moments *m, sb_stream stream, size_t input, size_t a, size_t b) {
+  const size_t n = m->width[input], count = (b - a) * (n - a);
+  memset(m->part, 0, count * sizeof *m->part);
+  for (size_t s = 0; s < m->held; s++) {
+    SB_TRY(multiply(m, stream, input, s, a, b, n));
+    SB_TRY(sb_moments_add_whole(m, input, m->part, m->host, count, true));
+  }
+  return SB_OK;
+}
+
+static sb_status spread(sb_moments *m, sb_stream stream, size_t input) {
+  const sb_cyclic *layout = &m->layout[input];
+  const size_t n = m->width[input];
+  for (size_t column = 0; column < n; column += m->panel) {
+    const size_t after = sb_min_size(n, column + m->panel);
+    const sb_region region = {0, after, column, after};
+    SB_AGREE(m->world, sum_kept(m, stream, input, n - after, n - column));
+    SB_TRY(sb_cyclic_add(layout, m->world, m->sums[input], &region, m->part));
+  }
+  return SB_OK;
+}
+
+static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
+  if (s < m->setup.local) m->held++;
+  if ((s + 1) % m->keep != 0 && s + 1 != m->setup.most_local) return SB_OK;
+  for (size_t i = 0; i < SB_INPUTS; i++) SB_TRY(spread(m, stream, i));
+  m->held = 0;
+  return SB_OK;
+}
+
+static sb_factor_precision precision_of(const sb_moments *m, size_t input) {
+  const bool stable = (double)m->width[input] <= m->setup.damping * SB_MOMENT_SINGLE;
+  return m->setup.mode == SB_FACTOR_DISTRIBUTED_SINGLE && stable ? SB_FACTOR_SINGLE : SB_FACTOR_DOUBLE;
+}
+
+static sb_status factorise(sb_moments *m, sb_gptq_repair *repairs) {
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    const sb_status status = sb_factor_scalapack(&m->layout[i], m->world, m->factor[i], sb_moments_real(m, i),
+                                                 m->setup.damping, precision_of(m, i), &repairs[i]);
+    if (status != SB_OK) {
+      char message[256];
+      snprintf(message, sizeof message, "%s", sb_message());
+      return sb_moments_blame(m, i, status, message);
+    }
+  }
+  return SB_OK;
+}
+
+static sb_status panel(sb_moments *m, size_t input, size_t begin, size_t *end, const float **out,
+                       size_t *ld) {
+  const size_t n = m->width[input];
+  *end = sb_min_size(n, begin + m->rows);
+  *ld = n - begin;
+  *out = m->host;
+  return sb_factor_panel(&m->layout[input], m->world, m->host, m->factor[input], begin, *end);
+}
+
+const sb_moments_way sb_moments_block_cyclic = {allocate, take, add, largest, factorise, panel};

@@ -1,0 +1,191 @@
+#include "quant/factor_scalapack.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "mpi/large.h"
+#include "quant/scalapack.h"
+
+enum { TRIES = 8 };
+
+typedef struct job {
+  const sb_cyclic *layout;
+  const sb_world *world;
+  int descriptor[9];
+  double scale; /* of H in the factorisation, a power of 4: single precision then cannot overflow */
+  double *wide; /* work in double precision, or */
+  float *narrow;
+} job;
+
+/* Where element (i, i) lies in this rank's part; SIZE_MAX when it is another rank's. */
+static size_t diagonal_at(const sb_cyclic *c, size_t i) {
+  return sb_cyclic_owner(c, i, i) == c->row * c->grid_cols + c->col ? sb_cyclic_at(c, i, i) : SIZE_MAX;
+}
+
+/* The whole diagonal on every rank: each element is one rank's, the others add zeros, so it is the same everywhere. */
+static sb_status gather_diagonal(const sb_cyclic *c, const sb_world *world, const double *h,
+                                 double **diagonal) {
+  SB_AGREE(world, sb_alloc(diagonal, c->n, sizeof **diagonal, "diagonal of second moments"));
+  for (size_t i = 0; i < c->n; i++) {
+    const size_t at = diagonal_at(c, i);
+    if (at != SIZE_MAX) (*diagonal)[i] = h[at];
+  }
+  return sb_mpi_sum_u64((uint64_t *)*diagonal, c->n, world->comm); /* bits + zeros */
+}
+
+/* Gives dead inputs the mean of the diagonal, which it returns in *mean; counts them. */
+static sb_status mend_diagonal(const sb_cyclic *c, const sb_world *world, double *h, double *mean,
+                               size_t *dead) {
+  double *diagonal = NULL;
+  sb_status status = gather_diagonal(c, world, h, &diagonal);
+  *mean = 0;
+  for (size_t i = 0; status == SB_OK && i < c->n; i++) {
+    *dead += diagonal[i] == 0;
+    *mean += diagonal[i] / (double)c->n;
+  }
+  if (status == SB_OK && !isfinite(*mean))
+    status = sb_fail(SB_ERR_NUMERIC, "the inputs of a matrix overflow");
+  if (*mean == 0) *mean = 1;
+  for (size_t i = 0; status == SB_OK && i < c->n; i++) {
+    const size_t at = diagonal[i] == 0 ? diagonal_at(c, i) : SIZE_MAX;
+    if (at != SIZE_MAX) h[at] = *mean;
+  }
+  sb_free(&diagonal);
+  return status;
+}
+
+static void fill(const job *j, const double *h, double added) {
+  const size_t count = sb_cyclic_elements(j->layout);
+#pragma omp parallel for schedule(static)
+  for (size_t k = 0; k < count; k++)
+    if (j->wide)
+      j->wide[k] = h[k] * j->scale;
+    else
+      j->narrow[k] = (float)(h[k] * j->scale);
+  for (size_t i = 0; i < j->layout->n; i++) {
+    const size_t at = diagonal_at(j->layout, i);
+    if (at == SIZE_MAX) continue;
+    if (j->wide)
+      j->wide[at] = (h[at] + added) * j->scale;
+    else
+      j->narrow[at] = (float)((h[at] + added) * j->scale);
+  }
+}
+
+/* Of this rank's column lc, how many rows are in the upper triangle. */
+static size_t upper_rows(const sb_cyclic *c, size_t lc) {
+  const size_t column = sb_cyclic_global(lc, c->block, c->col, c->grid_cols);
+  return sb_cyclic_share(column + 1, c->block, c->row, c->grid_rows);
+}
+
+static double work_at(const job *j, size_t at) {
+  return j->wide ? j->wide[at] : (double)j->narrow[at];
+}
+
+/* ScaLAPACK goes on when it meets NaN. */
+static bool finite_triangle(const job *j) {
+  const sb_cyclic *c = j->layout;
+  bool finite = true;
+  for (size_t lc = 0; lc < c->local_cols; lc++)
+    for (size_t lr = 0; lr < upper_rows(c, lc); lr++)
+      finite = finite && isfinite(work_at(j, lc * sb_cyclic_ld(c) + lr));
+  return finite;
+}
+
+/* work = C^-1 of the matrix in it; *done says whether that worked, on all ranks alike. */
+static sb_status factorise(const job *j, bool *done) {
+  const int n = (int)j->layout->n, one = 1;
+  int info = 0, worst;
+  if (j->wide)
+    pdpotrf_("U", &n, j->wide, &one, &one, j->descriptor, &info);
+  else
+    pspotrf_("U", &n, j->narrow, &one, &one, j->descriptor, &info);
+  SB_MPI(MPI_Allreduce(&info, &worst, 1, MPI_INT, MPI_MAX, j->world->comm));
+  if (worst == 0) {
+    if (j->wide)
+      pdtrtri_("U", "N", &n, j->wide, &one, &one, j->descriptor, &info);
+    else
+      pstrtri_("U", "N", &n, j->narrow, &one, &one, j->descriptor, &info);
+    if (info == 0) info = !finite_triangle(j);
+    SB_MPI(MPI_Allreduce(&info, &worst, 1, MPI_INT, MPI_MAX, j->world->comm));
+  }
+  *done = worst == 0;
+  return SB_OK;
+}
+
+static sb_status allocate(job *j, sb_factor_precision precision) {
+  const size_t count = sb_cyclic_elements(j->layout);
+  sb_free(&j->narrow);
+  return sb_world_agree(j->world, precision == SB_FACTOR_SINGLE
+                                      ? sb_alloc_raw(&j->narrow, count, sizeof *j->narrow, "Cholesky factor")
+                                      : sb_alloc_raw(&j->wide, count, sizeof *j->wide, "Cholesky factor"));
+}
+
+static sb_status try_dampings(job *j, const double *h, double mean, double damping,
+                              sb_factor_precision precision, sb_gptq_repair *repair) {
+  bool done = false;
+  SB_TRY(allocate(j, precision));
+  for (int i = 0; i < TRIES; i++, damping *= 10) {
+    repair->damping = damping;
+    fill(j, h, damping * mean);
+    SB_TRY(factorise(j, &done));
+    if (!done && j->narrow) {
+      SB_TRY(allocate(j, SB_FACTOR_DOUBLE));
+      fill(j, h, damping * mean);
+      SB_TRY(factorise(j, &done));
+    }
+    if (done) return SB_OK;
+  }
+  return sb_fail(SB_ERR_NUMERIC, "the second moments of a matrix' inputs cannot be factorised");
+}
+
+static void keep(const job *j, float *factor) {
+  const sb_cyclic *c = j->layout;
+  const double scale = sqrt(j->scale);
+  for (size_t lc = 0; lc < c->local_cols; lc++)
+    for (size_t lr = 0; lr < c->local_rows; lr++) {
+      const size_t at = lc * sb_cyclic_ld(c) + lr;
+      factor[at] = lr < upper_rows(c, lc) ? (float)(work_at(j, at) * scale) : 0.0f;
+    }
+}
+
+sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor, double *h,
+                              double least_damping, sb_factor_precision precision, sb_gptq_repair *repair) {
+  const int threads = omp_get_max_threads(), n = (int)layout->n, block = (int)layout->block;
+  const int ld = (int)sb_cyclic_ld(layout);
+  job j = {.layout = layout, .world = world};
+  double mean;
+  int handle, context;
+  *repair = (sb_gptq_repair){0};
+  SB_TRY(mend_diagonal(layout, world, h, &mean, &repair->dead));
+  int exponent;
+  frexp(mean, &exponent);
+  j.scale = ldexp(1.0, -(exponent & ~1)); /* even: its root is a power of 2 too */
+  context = handle = Csys2blacs_handle(world->comm);
+  Cblacs_gridinit(&context, "Row", layout->grid_rows, layout->grid_cols);
+  memcpy(j.descriptor, (int[]){1, context, n, n, block, block, 0, 0, ld}, sizeof j.descriptor);
+  omp_set_num_threads(1); /* the order in which BLAS adds depends on how many it has */
+  sb_status status = try_dampings(&j, h, mean, least_damping, precision, repair);
+  omp_set_num_threads(threads);
+  Cblacs_gridexit(context);
+  Cfree_blacs_system_handle(handle);
+  repair->single = j.narrow != NULL;
+  if (status == SB_OK) keep(&j, factor);
+  sb_free(&j.wide);
+  sb_free(&j.narrow);
+  return status;
+}
+
+sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out, const float *factor,
+                          size_t a, size_t b) {
+  const size_t n = layout->n, count = (b - a) * (n - a);
+  const sb_region region = {0, n - a, n - b, n - a};
+  SB_TRY(sb_cyclic_gather(layout, world, factor, sizeof *factor, &region, out));
+  for (size_t k = 0; k < count / 2; k++) {
+    const float first = out[k];
+    out[k] = out[count - 1 - k];
+    out[count - 1 - k] = first;
+  }
+  return SB_OK;
+}

@@ -1,0 +1,36 @@
+/* The factor of quant/gptq.h of a matrix that is spread over all ranks (mpi/blockcyclic.h), by ScaLAPACK: for inputs so
+ * many that their second moments are more than one rank should hold or factorise.
+ *
+ * The upper triangular U with U' U = H^-1 comes without H^-1 being formed. Let J turn the order of rows and columns round
+ * and J H J = C' C with C upper triangular (Cholesky, p?potrf); then U' = J C^-1 J (p?trtri). That is 2/3 n^3 operations
+ * where Cholesky, inverse and Cholesky of the inverse take 4/3 n^3, and its error grows with the square root of H's
+ * condition, not with the condition.
+ *
+ * So all matrices here are *reversed*: row-major element (i, j) of H or U is column-major element (n - 1 - j, n - 1 - i) of
+ * the layout. What this costs is reading a dense panel from its end: rows [a, b) x columns [a, n) of the matrix, row-major,
+ * are, as one array read backwards, the region of rows [0, n - a) x columns [n - b, n - a). Only the upper triangle of the
+ * layout is used. */
+#ifndef SB_QUANT_FACTOR_SCALAPACK_H
+#define SB_QUANT_FACTOR_SCALAPACK_H
+
+#include "base/status.h"
+#include "mpi/blockcyclic.h"
+#include "mpi/world.h"
+#include "quant/gptq.h"
+
+typedef enum sb_factor_precision { SB_FACTOR_DOUBLE, SB_FACTOR_SINGLE } sb_factor_precision;
+
+/* `h`: this rank's part of H, reversed; overwritten. `factor`: this rank's part of U, reversed, which may lie in h's memory.
+ * Dead inputs, damping and *repair are those of sb_gptq_factor. In single precision, a matrix that is not found positive
+ * definite is tried in double precision before more damping is.
+ *
+ * The result is the same, bit for bit, for the same layout; layouts differ by rounding. SB_ERR_NUMERIC, on all ranks, when H
+ * is not finite or no damping helps. Collective. Memory: another h (single precision: half of it). One thread a rank. */
+sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor, double *h,
+                              double least_damping, sb_factor_precision precision, sb_gptq_repair *repair);
+
+/* out = rows [a, b) x columns [a, n) of U, row-major, on every rank. Collective. Memory: the panel once more. */
+sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out, const float *factor,
+                          size_t a, size_t b);
+
+#endif

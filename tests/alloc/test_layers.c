@@ -1,0 +1,171 @@
+/* One width a matrix, against trying every combination of widths, and against itself on one rank. */
+#include "loss_table.h"
+
+#include "alloc/layers.h"
+
+enum { MOST_MATRICES = 6 };
+
+typedef struct problem {
+  instance x;
+  loss_table t;
+  size_t matrices;
+  uint32_t *matrix, *own_matrix;
+} problem;
+
+static problem create(const instance_kind *kind, size_t matrices, uint64_t seed) {
+  problem p = {.x = instance_create(kind, seed), .matrices = matrices};
+  instance_alloc(&p.matrix, p.x.n, sizeof *p.matrix);
+  instance_alloc(&p.own_matrix, p.x.n, sizeof *p.own_matrix);
+  for (size_t k = 0; k < p.x.n; k++) p.matrix[k] = (uint32_t)(mix(k / 3 + seed) % matrices);
+  for (size_t i = 0; i < p.x.own; i++) p.own_matrix[i] = p.matrix[p.x.place[i]];
+  return p;
+}
+
+/* Once p does not move any more. */
+static void add_table(problem *p, uint64_t seed) {
+  p->t = loss_table_create(&p->x, seed);
+}
+
+static void release(problem *p) {
+  loss_table_free(&p->t);
+  sb_free(&p->matrix);
+  sb_free(&p->own_matrix);
+  instance_free(&p->x);
+}
+
+static void uniform_in_matrices(const problem *p, const uint8_t *width, uint8_t *bits) {
+  for (size_t k = 0; k < p->x.n; k++) bits[k] = width[p->matrix[k]];
+}
+
+static double loss_of(const problem *p, const uint8_t *bits) {
+  double sum = 0;
+  for (size_t k = 0; k < p->x.n; k++) sum += p->t.all[k][bits[k]];
+  return sum;
+}
+
+/* The least loss of all combinations within the budget. */
+static double by_trying(problem *p, uint64_t budget, uint8_t *width, size_t m, uint8_t *scratch) {
+  double best = INFINITY;
+  if (m == p->matrices) {
+    uniform_in_matrices(p, width, scratch);
+    return instance_storage(&p->x, scratch) <= budget ? loss_of(p, scratch) : INFINITY;
+  }
+  for (unsigned bits = p->x.all.min_bits; bits <= p->x.all.max_bits; bits++) {
+    width[m] = (uint8_t)bits;
+    best = fmin(best, by_trying(p, budget, width, m + 1, scratch));
+  }
+  return best;
+}
+
+static uint64_t storage_at(problem *p, unsigned bits, uint8_t *scratch) {
+  memset(scratch, (int)bits, p->x.n);
+  return instance_storage(&p->x, scratch);
+}
+
+static void test_against_trying(void **state) {
+  const instance_kind kinds[] = {{40, 3, false, SB_ASYMMETRIC, 2, 5},
+                                 {60, 2, false, SB_SYMMETRIC, 1, 4},
+                                 {30, 1, false, SB_ASYMMETRIC, 1, 4},
+                                 {25, 3, false, SB_ASYMMETRIC, 1, 3}};
+  const double shares[] = {0, 0.1, 0.35, 0.6, 0.85, 1};
+  const sb_world one = world_of_one();
+  (void)state;
+  for (uint64_t i = 0; i < 12; i++) {
+    problem p = create(&kinds[i % 4], 1 + i % MOST_MATRICES, 300 + i);
+    uint8_t *own = NULL, *bits = NULL, *scratch = NULL, width[MOST_MATRICES];
+    add_table(&p, i);
+    instance_alloc(&own, p.x.n, 1);
+    instance_alloc(&bits, p.x.n, 1);
+    instance_alloc(&scratch, p.x.n, 1);
+    for (int b = 0; b < 6; b++) {
+      const uint64_t least = storage_at(&p, p.x.all.min_bits, scratch),
+                     most = storage_at(&p, p.x.all.max_bits, scratch);
+      const uint64_t budget = least + (uint64_t)(shares[b] * (double)(most - least));
+      sb_table_result result = {0}, alone = {0}, blocks = {0};
+      EXPECT_OK(
+          sb_layers_allocate(&world, &p.x.mine, p.t.own, p.own_matrix, p.matrices, budget, own, &result));
+      instance_collect(&p.x, own, bits);
+      EXPECT_OK(sb_table_allocate(&world, &p.x.mine, p.t.own, budget, own, &blocks));
+      if (world.rank != 0) continue;
+      for (size_t k = 0; k < p.x.n; k++)
+        for (size_t l = 0; l < k; l++) EXPECT(p.matrix[k] != p.matrix[l] || bits[k] == bits[l]);
+      const double best = by_trying(&p, budget, width, 0, scratch), loss = loss_of(&p, bits);
+      EXPECT(instance_storage(&p.x, bits) == result.storage && result.storage <= budget);
+      EXPECT(fabs(result.loss - loss) <= 1e-12 * loss); /* sums of tens of doubles in another order */
+      EXPECT(fabs(result.loss - best) <= 1e-12 * best); /* so few matrices are all in the core */
+      EXPECT(blocks.loss <= result.loss * (1 + 1e-12)); /* free widths are no worse */
+      EXPECT_OK(sb_layers_allocate(&one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, scratch, &alone));
+      EXPECT(memcmp(bits, scratch, p.x.n) == 0);
+      EXPECT(result.loss == alone.loss && result.storage == alone.storage && result.gap == alone.gap);
+    }
+    sb_free(&own);
+    sb_free(&bits);
+    sb_free(&scratch);
+    release(&p);
+  }
+  all_ranks_passed();
+}
+
+/* A model's worth of matrices: the same on any ranks, however large or small the losses are. */
+static void test_many_matrices(void **state) {
+  const instance_kind kind = {5000, 2, false, SB_ASYMMETRIC, 1, 8};
+  const sb_world one = world_of_one();
+  problem p = create(&kind, 210, 5);
+  uint8_t *own = NULL, *bits = NULL, *alone = NULL;
+  (void)state;
+  add_table(&p, 5);
+  instance_alloc(&own, p.x.n, 1);
+  instance_alloc(&bits, p.x.n, 1);
+  instance_alloc(&alone, p.x.n, 1);
+  for (int power = -60; power <= 60; power += 60) {
+    const uint64_t budget = storage_at(&p, 3, bits) + 12345;
+    sb_table_result result = {0}, by_one = {0};
+    for (size_t k = 0; k < p.x.n; k++)
+      for (int w = 1; w < SB_TABLE_WIDTHS; w++) p.t.all[k][w] = ldexp(p.t.all[k][w], power == -60 ? -60 : 60);
+    for (size_t i = 0; i < p.x.own; i++) memcpy(p.t.own[i], p.t.all[p.x.place[i]], sizeof *p.t.own);
+    EXPECT_OK(sb_layers_allocate(&world, &p.x.mine, p.t.own, p.own_matrix, p.matrices, budget, own, &result));
+    instance_collect(&p.x, own, bits);
+    if (world.rank != 0) continue;
+    EXPECT_OK(sb_layers_allocate(&one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, alone, &by_one));
+    EXPECT(memcmp(bits, alone, p.x.n) == 0 && result.loss == by_one.loss);
+    EXPECT(result.storage <= budget && result.storage > budget - budget / 1000);
+    EXPECT(fabs(result.loss - loss_of(&p, bits)) <= 1e-12 * result.loss);
+    EXPECT(result.gap <= 1e-3 * result.loss);
+    EXPECT(memchr(bits, 2, p.x.n) && memchr(bits, 4, p.x.n)); /* not simply uniform */
+  }
+  sb_free(&own);
+  sb_free(&bits);
+  sb_free(&alone);
+  release(&p);
+  all_ranks_passed();
+}
+
+static void test_refusals(void **state) {
+  const instance_kind kind = {40, 2, false, SB_ASYMMETRIC, 2, 4};
+  problem p = create(&kind, 4, 6);
+  sb_table_result result;
+  char text[64];
+  (void)state;
+  add_table(&p, 6);
+  const uint64_t least = storage_at(&p, 2, p.x.bits);
+  EXPECT(sb_layers_allocate(&world, &p.x.mine, p.t.own, p.own_matrix, 4, least - 1, p.x.own_bits, &result) ==
+         SB_ERR_RANGE);
+  snprintf(text, sizeof text, "%llu", (unsigned long long)least);
+  EXPECT(strstr(sb_message(), text) != NULL);
+  EXPECT(sb_layers_allocate(&world, &p.x.mine, p.t.own, p.own_matrix, 3, least, p.x.own_bits, &result) ==
+         SB_ERR_INTERNAL);
+  EXPECT(strstr(sb_message(), "of matrix 3 of 3") != NULL);
+  if (world.rank == 0) p.t.own[1][2] = NAN;
+  EXPECT(sb_layers_allocate(&world, &p.x.mine, p.t.own, p.own_matrix, 4, least, p.x.own_bits, &result) ==
+         SB_ERR_NUMERIC);
+  release(&p);
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_against_trying),
+    cmocka_unit_test(test_many_matrices),
+    cmocka_unit_test(test_refusals),
+};
+
+RANKS_MAIN(tests)
