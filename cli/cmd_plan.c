@@ -14,7 +14,7 @@ typedef struct request {
   const char *model;
   size_t ranks, ranks_per_node, gpus_per_node, steps;
   double gflops, network;
-  int compute;
+  int compute, reorder;
 } request;
 
 /* A matrix product of a layer's size on this machine, for want of a better figure. */
@@ -75,6 +75,10 @@ static void print_memory(const request *r, const sb_footprint_setup *s, const sb
   snprintf(how, sizeof how, "of %zu blocks", f->blocks);
   memory_row(out, memory, "scores", "scores", f->scores, how);
   memory_row(out, memory, "bit_maps", "bit maps", f->bit_maps, "one byte a block, four copies");
+  if (s->reorder != SB_REORDER_NONE)
+    memory_row(out, memory, "orders", "orders", f->orders,
+               s->reorder == SB_REORDER_FUSED ? "of channels, and their scores"
+                                              : "of channels, their scores, a matrix out of order");
   memory_row(out, memory, "program", "program", f->program, "code and buffers of MPI and BLAS");
   memory_row(out, memory, "rank", "a rank", f->rank_bytes,
              "the sum; what its peak resident memory will show");
@@ -108,13 +112,15 @@ static void print_time(const request *r, const sb_footprint_setup *s, const sb_f
   double gradient =
       sb_footprint_seconds(s, f->gradient_flops, f->gradient_traffic, r->gflops * 1e9, r->network * 1e9);
   double loss = sb_footprint_seconds(s, f->loss_flops, f->loss_traffic, r->gflops * 1e9, r->network * 1e9);
-  double search = (double)r->steps * (gradient + loss);
+  const bool reorders = s->reorder != SB_REORDER_NONE;
+  double search = (double)r->steps * (gradient + loss) + (reorders ? gradient : 0.0);
   sb_table_head(out, "Work of a rank (%zu of %zu sequences, %zu wave%s)", f->local_seqs, s->seqs, f->waves,
                 f->waves == 1 ? "" : "s");
   print_pass(s, "loss pass", "loss_pass", f->loss_flops, f->loss_traffic, r->gflops, r->network, out, report);
   print_pass(s, "gradient pass", "gradient_pass", f->gradient_flops, f->gradient_traffic, r->gflops,
              r->network, out, report);
-  sb_table_row(out, "search", "%zu steps x (gradient pass + loss pass) = %s", r->steps,
+  sb_table_row(out, "search", "%s%zu steps x (gradient pass + loss pass) = %s",
+               reorders ? "gradient pass to reorder + " : "", r->steps,
                sb_text_seconds(total, sizeof total, search));
   sb_table_head(out, "Times take the longer of arithmetic and messages, which overlap:");
   if (measured)
@@ -171,7 +177,8 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                               .block_rows = common->block[0],
                               .block_cols = common->block[1],
                               .wave_bytes = common->activation_gib * 1073741824.0,
-                              .gradients = true};
+                              .gradients = true,
+                              .reorder = (sb_reorder)r->reorder};
   print_plan(r, &setup, measured, out, report);
   sb_arch_free(&arch);
   return SB_OK;
@@ -213,6 +220,11 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .operand = "N",
        .help = "Steps of the search, each a gradient pass and a check of the loss (quantize's strides and "
                "trades)."},
+      {.name = "reorder",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.reorder,
+       .choices = sb_reorder_names,
+       .help = "As quantize has it: one gradient pass more, and memory for orders."},
       {.name = "gflops",
        .kind = SB_OPTION_REAL,
        .value = &r.gflops,

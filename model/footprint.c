@@ -61,6 +61,26 @@ static double layer_activations(const sb_config *c, double tokens, bool gradient
   return tokens * 4.0 * (forward + (gradients ? backward : 0.0)) + attention_scratch(c, tokens, gradients);
 }
 
+static double order_bytes(const sb_footprint_setup *s) {
+  const sb_config *c = &s->arch->config;
+  const double layers = (double)c->layers, q = (double)(c->heads * c->head_dim),
+               kv = (double)(c->kv_heads * c->head_dim), h = (double)c->hidden, i = (double)c->intermediate;
+  const double sums =
+      (q + h) + 2.0 * (kv + h) + (h + q) + 2.0 * (i + h) + (h + i); /* of a layer's matrices */
+  const double orders = s->reorder == SB_REORDER_FUSED ? h + layers * (2.0 * q + 2.0 * kv + i)
+                                                       : layers * (sums - 3.0 * h); /* shared columns */
+  double bytes = 8.0 * orders + 16.0 * layers * sums / (double)s->ranks + 48.0 * sums;
+  if (s->reorder == SB_REORDER_NONE) return 0.0;
+  if (s->reorder == SB_REORDER_INDEXED) {
+    size_t largest;
+    linear_elements(s->arch, &largest);
+    bytes += (double)largest * (s->compute == SB_COMPUTE_BF16 ? 2.0 : 4.0) + 8.0 * sums;
+    bytes += 2.0 * (double)s->seqlen *
+             (double)sb_max_size(sb_max_size(c->hidden, c->heads * c->head_dim), c->intermediate) * 4.0;
+  }
+  return bytes;
+}
+
 static void count_memory(const sb_footprint_setup *s, sb_footprint *f) {
   const sb_config *c = &s->arch->config;
   size_t largest, linear = linear_elements(s->arch, &largest),
@@ -88,9 +108,10 @@ static void count_memory(const sb_footprint_setup *s, sb_footprint *f) {
                   ? (double)per_layer * SCORE_BYTES_LAYER + (double)f->blocks / ranks * SCORE_BYTES_OWNED
                   : 0.0;
   f->bit_maps = (double)f->blocks * (s->gradients ? 4.0 : 1.0);
+  f->orders = order_bytes(s);
   f->program = (double)PROGRAM_BYTES + (double)s->threads * THREAD_BYTES;
   double own = f->parameters + f->prepared + f->inputs + f->activations + f->gradient + f->logits +
-               f->scores + f->bit_maps + f->program;
+               f->scores + f->bit_maps + f->orders + f->program;
   f->rank_bytes = own + f->slots;
   f->node_bytes = own * (double)sb_min_size(s->ranks, s->ranks_per_node) + f->slots;
 }

@@ -12,6 +12,9 @@
  * the attention's scratch gradient     f32 gradient of the largest matrix logits       f32, seqlen x the rows
  * of a chunk of the LM head scores       128 bytes a block of the largest layer + 96 a block the rank owns
  *   bit_maps     1 byte a block of the model, four times (current, candidate, best, exchange)
+ *   orders       where channels are reordered: 8 bytes a channel of every order, and while they are scored 16 bytes a row
+ * and column of all matrices / ranks and 48 of one layer's; indexed, also the largest matrix in the type of the GEMMs, 8 bytes a
+ * row and column of a layer, and twice seqlen x the widest input x 4
  *   program      code, MPI's buffers, BLAS' buffers a thread
  *
  * Traffic. A walk through the model brings every byte to every node: a rank sends its part to the other
@@ -29,6 +32,7 @@
 #include "base/dtype.h"
 #include "kernels/backend.h"
 #include "model/arch.h"
+#include "model/orders.h"
 
 typedef struct sb_footprint_setup {
   const sb_arch *arch;
@@ -41,10 +45,12 @@ typedef struct sb_footprint_setup {
   size_t block_rows, block_cols;
   double wave_bytes; /* most memory for layer inputs; a wave has at least one sequence */
   bool gradients;    /* a search; else an evaluation */
+  sb_reorder reorder;
 } sb_footprint_setup;
 
 typedef struct sb_footprint {
-  double parameters, slots, prepared, inputs, activations, gradient, logits, scores, bit_maps, program;
+  double parameters, slots, prepared, inputs, activations, gradient, logits, scores, bit_maps, orders,
+      program;
   double rank_bytes; /* the sum: what a rank's peak resident set shows */
   double node_bytes; /* what a node needs: slots once, the rest for each of its ranks */
 

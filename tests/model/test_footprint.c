@@ -89,6 +89,27 @@ static void waves_follow_the_memory(void **state) {
   assert_true(f.local_seqs == 1 && f.waves == 1);
 }
 
+/* One layer's rows and columns: q 4096 + 4096, k and v 1024 + 4096, o 8192, gate, up, down 14336 + 4096. */
+static void orders_of_channels(void **state) {
+  (void)state;
+  sb_footprint f;
+  sb_footprint_setup s = setup(8, 4);
+  const double sums = 2 * 8192.0 + 2 * 5120.0 + 3 * 18432.0, scores = 16 * 32 * sums / 8 + 48 * sums;
+  sb_footprint_estimate(&s, &f);
+  const double without = f.rank_bytes;
+  assert_true(f.orders == 0);
+  s.reorder = SB_REORDER_FUSED;
+  sb_footprint_estimate(&s, &f);
+  assert_true(f.orders == 8 * (4096 + 32 * (2 * 4096.0 + 2 * 1024.0 + 14336.0)) + scores);
+  assert_true(f.rank_bytes == without + f.orders);
+  s.reorder = SB_REORDER_INDEXED;
+  sb_footprint_estimate(&s, &f);
+  /* rows of all seven, columns of q, o, gate and down */
+  const double channels = 2 * 4096.0 + 2 * 1024.0 + 2 * 14336.0 + 4096.0 + 3 * 4096.0 + 14336.0;
+  assert_true(f.orders ==
+              8 * 32 * channels + scores + 2 * 14336.0 * 4096 + 8 * sums + 2 * 2048.0 * 14336 * 4);
+}
+
 static void seconds(void **state) {
   (void)state;
   sb_footprint_setup s = setup(8, 4);
@@ -100,6 +121,7 @@ static void seconds(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(llama_8b_on_8_ranks),
                                      cmocka_unit_test(one_node_sends_nothing),
-                                     cmocka_unit_test(waves_follow_the_memory), cmocka_unit_test(seconds)};
+                                     cmocka_unit_test(waves_follow_the_memory),
+                                     cmocka_unit_test(orders_of_channels), cmocka_unit_test(seconds)};
   return cmocka_run_group_tests(tests, make_arch, free_arch);
 }
