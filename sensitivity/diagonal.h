@@ -11,8 +11,8 @@
 
 typedef struct sb_diagonal sb_diagonal;
 
-/* Memory: 6 bytes a group (a row of a block) and width of one layer, 104 bytes a width and block of a layer and 16 of an
- * owned block. Local. */
+/* Memory: 6 bytes a group (a row of a block) and width of one layer; 16 bytes a width and 144 more a block of a layer, 16 a
+ * width and owned block. Local. */
 sb_status sb_diagonal_create(sb_model *model, sb_backend *backend, unsigned min_bits, unsigned max_bits,
                              sb_diagonal **out);
 void sb_diagonal_free(sb_diagonal **diagonal);

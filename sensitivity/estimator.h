@@ -21,7 +21,7 @@
  *   fisher     the same as taylor's, at once with it
  *   hessian    2 C n FLOP an input  2 C FLOP a      8 (C + 1) bytes an input             twice that of memory
  *              column               weight, width   column of the layer
- *   diagonal   N (8 roundings)      choosing grids  48 bytes a group, 224 a block        128 bytes a block
+ *   diagonal   N (8 roundings)      choosing grids  48 bytes a group, 272 a block        128 bytes a block
  *
  * hessian alone needs no gradients of matrices, so its pass is a quarter shorter than the others'. */
 #ifndef SB_SENSITIVITY_ESTIMATOR_H
