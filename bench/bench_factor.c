@@ -18,7 +18,7 @@
 #include "quant/factor_scalapack.h"
 #include "quant/scalapack.h"
 
-enum { LARGEST_GEMM = 1536, BLOCKS = 4, CHOSEN_BLOCK = 64 };
+enum { LARGEST_GEMM = 1536, BLOCKS = 4, CHOSEN_BLOCK = 128 };
 static const size_t blocks[BLOCKS] = {32, 64, 128, 256};
 
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);

@@ -39,7 +39,7 @@ typedef enum sb_factor_mode {
 
 enum {
   SB_MOMENT_PANEL = 512,     /* columns, or up to twice that where the grid of ranks asks for it */
-  SB_MOMENT_BLOCK = 64,      /* of the block-cyclic layout: bench/bench_factor.c */
+  SB_MOMENT_BLOCK = 128,     /* of the block-cyclic layout: bench/bench_factor.c */
   SB_MOMENT_SINGLE = 3000000 /* largest n / damping for single precision */
 };
 
