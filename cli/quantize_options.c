@@ -8,12 +8,14 @@ const char *const sb_quantize_methods[] = {"scalebits", "table", "layer", "rtn",
 const char *const sb_quantize_quantizers[] = {"rtn", "gptq", NULL};
 const char *const sb_quantize_factors[] = {"auto", "replicated", "distributed", "distributed-single", NULL};
 const char *const sb_quantize_grids[] = {"auto", "plain", "fitted", NULL};
+enum { REORDER_UNSET = -1 };
 static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help) {
   *request = (sb_quantize_request){.round_seqs = 256,
+                                   .reorder = REORDER_UNSET,
                                    .first_share = 0.03,
                                    .max_bits = 8,
                                    .strides = 2,
@@ -70,6 +72,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_CHOICE,
        .value = &request->reorder,
        .choices = sb_reorder_names,
+       .unset = "fused; none for --method rtn and layer",
        .help = "Puts channels in an order that gathers what is sensitive in few blocks: any order, stored "
                "and counted "
                "(indexed), or one that leaves the model an ordinary one (fused)."},
@@ -204,6 +207,10 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   if (request->min_bits > request->max_bits)
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", request->min_bits,
                    request->max_bits);
+  if (request->reorder == REORDER_UNSET) {
+    const bool gathers = request->method == SB_METHOD_SCALEBITS || request->method == SB_METHOD_TABLE;
+    request->reorder = gathers ? SB_REORDER_FUSED : SB_REORDER_NONE;
+  }
   if (request->grid == SB_GRID_UNSET)
     request->grid = request->method == SB_METHOD_RTN || !request->calib ? SB_GRID_PLAIN : SB_GRID_FITTED;
   bool searches = request->method != SB_METHOD_RTN && !request->allocation;
