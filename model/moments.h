@@ -14,9 +14,9 @@
  *   the factors. In double precision the factors, which are rounded to float in the end, come out as the replicated ones
  *   but for one element in some 10^5; the promise is that they are the same for the same number of ranks and any number of
  *   threads.
- * - *distributed, single precision*: half the time. Between numbers of ranks the factors then differ by some 1e-5 of their
- *   diagonal, and now and then a weight is rounded another way. Used only while n / damping, a bound on the condition of H,
- *   is at most SB_MOMENT_SINGLE; else, and where it fails, double precision is.
+ * - *distributed, single precision*: half the time, where quant/factor_scalapack.h finds it stable enough, double precision
+ *   elsewhere. Between numbers of ranks the factors then differ by some 1e-5 of their diagonal, and now and then a weight is
+ *   rounded another way.
  *
  * docs/measurements/factor.md has what was measured. */
 #ifndef SB_MODEL_MOMENTS_H
@@ -38,9 +38,8 @@ typedef enum sb_factor_mode {
 } sb_factor_mode;
 
 enum {
-  SB_MOMENT_PANEL = 512,     /* columns, or up to twice that where the grid of ranks asks for it */
-  SB_MOMENT_BLOCK = 128,     /* of the block-cyclic layout: bench/bench_factor.c */
-  SB_MOMENT_SINGLE = 3000000 /* largest n / damping for single precision */
+  SB_MOMENT_PANEL = 512, /* columns, or up to twice that where the grid of ranks asks for it */
+  SB_MOMENT_BLOCK = 128  /* of the block-cyclic layout: docs/measurements/factor.md */
 };
 
 typedef struct sb_moments_setup {

@@ -106,15 +106,12 @@ static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   return SB_OK;
 }
 
-static sb_factor_precision precision_of(const sb_moments *m, size_t input) {
-  const bool stable = (double)m->width[input] <= m->setup.damping * SB_MOMENT_SINGLE;
-  return m->setup.mode == SB_FACTOR_DISTRIBUTED_SINGLE && stable ? SB_FACTOR_SINGLE : SB_FACTOR_DOUBLE;
-}
-
 static sb_status factorise(sb_moments *m, sb_gptq_repair *repairs) {
+  const sb_factor_precision precision =
+      m->setup.mode == SB_FACTOR_DISTRIBUTED_SINGLE ? SB_FACTOR_SINGLE : SB_FACTOR_DOUBLE;
   for (size_t i = 0; i < SB_INPUTS; i++) {
     const sb_status status = sb_factor_scalapack(&m->layout[i], m->world, m->factor[i], sb_moments_real(m, i),
-                                                 m->setup.damping, precision_of(m, i), &repairs[i]);
+                                                 m->setup.damping, precision, &repairs[i]);
     if (status != SB_OK) {
       char message[256];
       snprintf(message, sizeof message, "%s", sb_message());

@@ -13,8 +13,9 @@ typedef struct job {
   const sb_cyclic *layout;
   const sb_world *world;
   int descriptor[9];
-  double scale; /* of H in the factorisation, a power of 4: single precision then cannot overflow */
-  double *wide; /* work in double precision, or */
+  double scale;           /* of H in the factorisation, a power of 4: single precision then cannot overflow */
+  double mean, *diagonal; /* of H, on every rank, [n] */
+  double *wide;           /* work in double precision, or */
   float *narrow;
 } job;
 
@@ -24,35 +25,33 @@ static size_t diagonal_at(const sb_cyclic *c, size_t i) {
 }
 
 /* The whole diagonal on every rank: each element is one rank's, the others add zeros, so it is the same everywhere. */
-static sb_status gather_diagonal(const sb_cyclic *c, const sb_world *world, const double *h,
-                                 double **diagonal) {
-  SB_AGREE(world, sb_alloc(diagonal, c->n, sizeof **diagonal, "diagonal of second moments"));
-  for (size_t i = 0; i < c->n; i++) {
-    const size_t at = diagonal_at(c, i);
-    if (at != SIZE_MAX) (*diagonal)[i] = h[at];
+static sb_status gather_diagonal(job *j, const double *h) {
+  const size_t n = j->layout->n;
+  SB_AGREE(j->world, sb_alloc(&j->diagonal, n, sizeof *j->diagonal, "diagonal of second moments"));
+  for (size_t i = 0; i < n; i++) {
+    const size_t at = diagonal_at(j->layout, i);
+    if (at != SIZE_MAX) j->diagonal[i] = h[at];
   }
-  return sb_mpi_sum_u64((uint64_t *)*diagonal, c->n, world->comm); /* bits + zeros */
+  return sb_mpi_sum_u64((uint64_t *)j->diagonal, n, j->world->comm); /* bits + zeros */
 }
 
-/* Gives dead inputs the mean of the diagonal, which it returns in *mean; counts them. */
-static sb_status mend_diagonal(const sb_cyclic *c, const sb_world *world, double *h, double *mean,
-                               size_t *dead) {
-  double *diagonal = NULL;
-  sb_status status = gather_diagonal(c, world, h, &diagonal);
-  *mean = 0;
-  for (size_t i = 0; status == SB_OK && i < c->n; i++) {
-    *dead += diagonal[i] == 0;
-    *mean += diagonal[i] / (double)c->n;
+/* Gives dead inputs the mean of the diagonal; counts them. */
+static sb_status mend_diagonal(job *j, double *h, size_t *dead) {
+  const size_t n = j->layout->n;
+  SB_TRY(gather_diagonal(j, h));
+  for (size_t i = 0; i < n; i++) {
+    *dead += j->diagonal[i] == 0;
+    j->mean += j->diagonal[i] / (double)n;
   }
-  if (status == SB_OK && !isfinite(*mean))
-    status = sb_fail(SB_ERR_NUMERIC, "the inputs of a matrix overflow");
-  if (*mean == 0) *mean = 1;
-  for (size_t i = 0; status == SB_OK && i < c->n; i++) {
-    const size_t at = diagonal[i] == 0 ? diagonal_at(c, i) : SIZE_MAX;
-    if (at != SIZE_MAX) h[at] = *mean;
+  if (!isfinite(j->mean)) return sb_fail(SB_ERR_NUMERIC, "the inputs of a matrix overflow");
+  if (j->mean == 0) j->mean = 1;
+  for (size_t i = 0; i < n; i++) {
+    if (j->diagonal[i] != 0) continue;
+    const size_t at = diagonal_at(j->layout, i);
+    if (at != SIZE_MAX) h[at] = j->mean;
+    j->diagonal[i] = j->mean;
   }
-  sb_free(&diagonal);
-  return status;
+  return SB_OK;
 }
 
 static void fill(const job *j, const double *h, double added) {
@@ -114,6 +113,29 @@ static sb_status factorise(const job *j, bool *done) {
   return SB_OK;
 }
 
+/* Whether a channel's variance inflation factor is beyond what single precision bears. Rows of the layout are columns of U
+ * (see the header): their sums of squares are the diagonal of the inverse. */
+static sb_status too_inflated(const job *j, double added, bool *answer) {
+  const sb_cyclic *c = j->layout;
+  double *inverse = NULL;
+  int beyond = 0, any;
+  SB_AGREE(j->world, sb_alloc(&inverse, c->n, sizeof *inverse, "diagonal of an inverse"));
+  for (size_t lc = 0; lc < c->local_cols; lc++)
+    for (size_t lr = 0; lr < upper_rows(c, lc); lr++) {
+      const double x = work_at(j, lc * sb_cyclic_ld(c) + lr);
+      inverse[sb_cyclic_global(lr, c->block, c->row, c->grid_rows)] += x * x;
+    }
+  sb_status status = sb_mpi_check(
+      MPI_Allreduce(MPI_IN_PLACE, inverse, (int)c->n, MPI_DOUBLE, MPI_SUM, j->world->comm), "MPI_Allreduce");
+  for (size_t i = 0; i < c->n; i++)
+    beyond |= !(inverse[i] * (j->diagonal[i] + added) * j->scale <= SB_FACTOR_INFLATION);
+  sb_free(&inverse);
+  SB_TRY(status);
+  SB_MPI(MPI_Allreduce(&beyond, &any, 1, MPI_INT, MPI_MAX, j->world->comm));
+  *answer = any;
+  return SB_OK;
+}
+
 static sb_status allocate(job *j, sb_factor_precision precision) {
   const size_t count = sb_cyclic_elements(j->layout);
   sb_free(&j->narrow);
@@ -122,17 +144,19 @@ static sb_status allocate(job *j, sb_factor_precision precision) {
                                       : sb_alloc_raw(&j->wide, count, sizeof *j->wide, "Cholesky factor"));
 }
 
-static sb_status try_dampings(job *j, const double *h, double mean, double damping,
-                              sb_factor_precision precision, sb_gptq_repair *repair) {
-  bool done = false;
+static sb_status try_dampings(job *j, const double *h, double damping, sb_factor_precision precision,
+                              sb_gptq_repair *repair) {
+  bool done = false, inflated = false;
   SB_TRY(allocate(j, precision));
   for (int i = 0; i < TRIES; i++, damping *= 10) {
+    const double added = damping * j->mean;
     repair->damping = damping;
-    fill(j, h, damping * mean);
+    fill(j, h, added);
     SB_TRY(factorise(j, &done));
-    if (!done && j->narrow) {
+    if (done && j->narrow) SB_TRY(too_inflated(j, added, &inflated));
+    if (j->narrow && (!done || inflated)) {
       SB_TRY(allocate(j, SB_FACTOR_DOUBLE));
-      fill(j, h, damping * mean);
+      fill(j, h, added);
       SB_TRY(factorise(j, &done));
     }
     if (done) return SB_OK;
@@ -155,23 +179,24 @@ sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, fl
   const int threads = omp_get_max_threads(), n = (int)layout->n, block = (int)layout->block;
   const int ld = (int)sb_cyclic_ld(layout);
   job j = {.layout = layout, .world = world};
-  double mean;
-  int handle, context;
+  int handle, context, exponent;
   *repair = (sb_gptq_repair){0};
-  SB_TRY(mend_diagonal(layout, world, h, &mean, &repair->dead));
-  int exponent;
-  frexp(mean, &exponent);
-  j.scale = ldexp(1.0, -(exponent & ~1)); /* even: its root is a power of 2 too */
-  context = handle = Csys2blacs_handle(world->comm);
-  Cblacs_gridinit(&context, "Row", layout->grid_rows, layout->grid_cols);
-  memcpy(j.descriptor, (int[]){1, context, n, n, block, block, 0, 0, ld}, sizeof j.descriptor);
-  omp_set_num_threads(1); /* the order in which BLAS adds depends on how many it has */
-  sb_status status = try_dampings(&j, h, mean, least_damping, precision, repair);
-  omp_set_num_threads(threads);
-  Cblacs_gridexit(context);
-  Cfree_blacs_system_handle(handle);
+  sb_status status = mend_diagonal(&j, h, &repair->dead);
+  if (status == SB_OK) {
+    frexp(j.mean, &exponent);
+    j.scale = ldexp(1.0, -(exponent & ~1)); /* even: its root is a power of 2 too */
+    context = handle = Csys2blacs_handle(world->comm);
+    Cblacs_gridinit(&context, "Row", layout->grid_rows, layout->grid_cols);
+    memcpy(j.descriptor, (int[]){1, context, n, n, block, block, 0, 0, ld}, sizeof j.descriptor);
+    omp_set_num_threads(1); /* the order in which BLAS adds depends on how many it has */
+    status = try_dampings(&j, h, least_damping, precision, repair);
+    omp_set_num_threads(threads);
+    Cblacs_gridexit(context);
+    Cfree_blacs_system_handle(handle);
+  }
   repair->single = j.narrow != NULL;
   if (status == SB_OK) keep(&j, factor);
+  sb_free(&j.diagonal);
   sb_free(&j.wide);
   sb_free(&j.narrow);
   return status;

@@ -18,14 +18,20 @@
 #include "mpi/world.h"
 #include "quant/gptq.h"
 
+/* Single precision is kept while no channel's variance inflation factor is above this. The factor of channel j is
+ * (H + damping)_jj times the diagonal element of the inverse, 1 / (1 - R^2) of j's regression on the others: a condition number
+ * that the sizes of channels do not touch, as Cholesky's error is not touched by them. Measured: docs/measurements/factor.md. */
+enum { SB_FACTOR_INFLATION = 200 };
+
 typedef enum sb_factor_precision { SB_FACTOR_DOUBLE, SB_FACTOR_SINGLE } sb_factor_precision;
 
 /* `h`: this rank's part of H, reversed; overwritten. `factor`: this rank's part of U, reversed, which may lie in h's memory.
  * Dead inputs, damping and *repair are those of sb_gptq_factor. In single precision, a matrix that is not found positive
- * definite is tried in double precision before more damping is.
+ * definite, or too ill-conditioned (SB_FACTOR_INFLATION), is factorised in double precision before more damping is tried.
  *
  * The result is the same, bit for bit, for the same layout; layouts differ by rounding. SB_ERR_NUMERIC, on all ranks, when H
- * is not finite or no damping helps. Collective. Memory: another h (single precision: half of it). One thread a rank. */
+ * is not finite or no damping helps. Collective. Memory: another h
+ * (single precision: half of it), and 16 n bytes. One thread a rank. */
 sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor, double *h,
                               double least_damping, sb_factor_precision precision, sb_gptq_repair *repair);
 

@@ -10,14 +10,15 @@ static float uniform(uint64_t *seed) {
   return (float)((double)mix((*seed)++) * 0x1p-63 - 1.0);
 }
 
-/* Second moments of `tokens` correlated inputs, the same on every rank; the inputs differ in size as real ones do. */
-static double *moments(size_t n, size_t tokens, uint64_t seed) {
+/* Second moments of `tokens` inputs, the same on every rank. Channels differ in size as real ones do, and go together: little
+ * at 0.3, so that they hardly predict each other, much at 1. */
+static double *moments(size_t n, size_t tokens, float together, uint64_t seed) {
   double *h = calloc(n * n, sizeof *h);
   float *x = calloc(n, sizeof *x);
   for (size_t t = 0; t < tokens; t++) {
     const float common = uniform(&seed);
     for (size_t i = 0; i < n; i++) {
-      x[i] = uniform(&seed) + common * (float)(i % 3) + (i ? 0.5f * x[i - 1] : 0.0f);
+      x[i] = uniform(&seed) + together * (common * (float)(i % 3) + (i ? 0.5f * x[i - 1] : 0.0f));
       if (i % 17 == 5) x[i] *= 20;
     }
     for (size_t i = 0; i < n; i++)
@@ -74,33 +75,50 @@ static const struct {
 } shapes[] = {{1, 4, 1}, {7, 3, 2}, {30, 64, 30}, {65, 16, 17}, {150, 32, 64}, {200, 24, 200}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* Damped by 1%, the condition of H is at most 100 n. In double precision what is left is the rounding of the factor itself to
- * float: 2^-24 of elements that are up to some times their row's diagonal. In single precision what is rounded by 2^-24 is
- * multiplied by the root of the condition (140 here), and by the quotient of sizes of inputs (20): 2e-4; measured: 1.7e-4. */
+/* The largest of the channels' variance inflation factors, by what they are: (H + damping)_jj (U' U)_jj. */
+static double inflation(const double *h, const float *u, size_t n, double damping) {
+  double mean = 0, worst = 0;
+  for (size_t i = 0; i < n; i++) mean += h[i * n + i] / (double)n;
+  for (size_t j = 0; j < n; j++) {
+    double sum = 0;
+    for (size_t i = 0; i <= j; i++) sum += (double)u[i * n + j] * (double)u[i * n + j];
+    worst = fmax(worst, sum * (h[j * n + j] + damping * mean));
+  }
+  return worst;
+}
+
+/* In double precision what is left is the rounding of the factor itself to float: 2^-24 of elements that are up to some
+ * times their row's diagonal. In single precision what is rounded by 2^-24 is multiplied by up to the root of the largest
+ * inflation factor (14) and by the quotient of sizes of channels (20): 2e-5. What is more inflated is done in double. */
 static void test_against_lapack(void **state) {
   (void)state;
-  for (size_t s = 0; s < SHAPES; s++)
+  size_t kept = 0, left = 0;
+  for (size_t s = 0; s < 2 * SHAPES; s++)
     for (int grid_rows = 1; grid_rows <= world.size; grid_rows++) {
-      const size_t n = shapes[s].n;
+      const size_t n = shapes[s / 2].n, block = shapes[s / 2].block, width = shapes[s / 2].width;
       sb_cyclic c;
       sb_gptq_repair repair, ours;
       if (world.size % grid_rows) continue;
-      EXPECT_OK(sb_cyclic_create(n, shapes[s].block, grid_rows, world.size, world.rank, &c));
-      double *h = moments(n, 2 * n + 1, 10 + s), *copy = malloc(n * n * sizeof *copy);
+      EXPECT_OK(sb_cyclic_create(n, block, grid_rows, world.size, world.rank, &c));
+      double *h = moments(n, 2 * n + 1, s % 2 ? 1.0f : 0.3f, 10 + s), *copy = malloc(n * n * sizeof *copy);
       float *expected = malloc(n * n * sizeof *expected), *got = malloc(n * n * sizeof *got);
       memcpy(copy, h, n * n * sizeof *copy);
       EXPECT_OK(sb_gptq_factor(expected, copy, n, 0.01, &repair));
-      EXPECT_OK(factor_of(&c, h, 0.01, SB_FACTOR_DOUBLE, shapes[s].width, got, &ours));
+      EXPECT_OK(factor_of(&c, h, 0.01, SB_FACTOR_DOUBLE, width, got, &ours));
       EXPECT(difference(got, expected, n) < 1e-6);
       EXPECT(ours.damping == 0.01 && ours.dead == 0 && !ours.single);
-      EXPECT_OK(factor_of(&c, h, 0.01, SB_FACTOR_SINGLE, shapes[s].width, got, &ours));
-      EXPECT(difference(got, expected, n) < 1e-3);
-      EXPECT(ours.damping == 0.01 && ours.single);
+      EXPECT_OK(factor_of(&c, h, 0.01, SB_FACTOR_SINGLE, width, got, &ours));
+      const bool stable = inflation(h, expected, n, 0.01) <= SB_FACTOR_INFLATION;
+      EXPECT(ours.damping == 0.01 && ours.single == stable);
+      EXPECT(difference(got, expected, n) < (stable ? 1e-4 : 1e-6));
+      kept += stable;
+      left += !stable;
       free(h);
       free(copy);
       free(expected);
       free(got);
     }
+  EXPECT(kept > 0 && left > 0);
   all_ranks_passed();
 }
 
@@ -110,7 +128,7 @@ static void test_definition(void **state) {
   enum { N = 90 };
   sb_cyclic c;
   sb_gptq_repair repair;
-  double *h = moments(N, 300, 3), *half = calloc(N * N, sizeof *half), mean = 0, worst = 0;
+  double *h = moments(N, 300, 1, 3), *half = calloc(N * N, sizeof *half), mean = 0, worst = 0;
   float *u = malloc(N * N * sizeof *u);
   EXPECT_OK(sb_cyclic_create(N, 16, 0, world.size, world.rank, &c));
   EXPECT_OK(factor_of(&c, h, 0.01, SB_FACTOR_DOUBLE, 32, u, &repair));
@@ -143,7 +161,7 @@ static void test_repairs(void **state) {
       sb_cyclic c;
       sb_gptq_repair repair, expected;
       float ours[N * N], theirs[N * N];
-      double *h = moments(N, 4, 8), *copy = malloc(N * N * sizeof *copy);
+      double *h = moments(N, 4, 1, 8), *copy = malloc(N * N * sizeof *copy);
       EXPECT_OK(sb_cyclic_create(N, blocks[b], 0, world.size, world.rank, &c));
       /* fewer tokens than inputs, and a dead input */
       for (size_t i = 0; i < N; i++) h[7 * N + i] = h[i * N + 7] = 0;
@@ -177,7 +195,7 @@ static void test_double_before_damping(void **state) {
   sb_cyclic c;
   sb_gptq_repair repair;
   float u[N * N];
-  double *h = moments(N, 10, 21);
+  double *h = moments(N, 10, 1, 21);
   EXPECT_OK(sb_cyclic_create(N, 8, 0, world.size, world.rank, &c));
   EXPECT_OK(factor_of(&c, h, 1e-11, SB_FACTOR_SINGLE, N, u, &repair));
   EXPECT(repair.damping == 1e-11 && !repair.single);
@@ -192,7 +210,7 @@ static void test_scale(void **state) {
   sb_cyclic c;
   sb_gptq_repair repair;
   float plain[N * N], scaled[N * N];
-  double *h = moments(N, 100, 2);
+  double *h = moments(N, 100, 0.3f, 2);
   EXPECT_OK(sb_cyclic_create(N, 8, 0, world.size, world.rank, &c));
   EXPECT_OK(factor_of(&c, h, 0.01, SB_FACTOR_SINGLE, N, plain, &repair));
   for (int sign = -1; sign <= 1; sign += 2) {
@@ -213,7 +231,7 @@ static void test_refusals(void **state) {
   sb_cyclic c;
   sb_gptq_repair repair;
   float u[N * N];
-  double *h = moments(N, 100, 2);
+  double *h = moments(N, 100, 0.3f, 2);
   EXPECT_OK(sb_cyclic_create(N, 4, 0, world.size, world.rank, &c));
   h[3 * N + 3] = INFINITY;
   EXPECT(factor_of(&c, h, 0.01, SB_FACTOR_DOUBLE, N, u, &repair) == SB_ERR_NUMERIC);
