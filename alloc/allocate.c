@@ -94,7 +94,8 @@ static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
 /* What the checkpoint belongs to. Collective. */
 static sb_status make_key(driver *d, const sb_sequences *calibration) {
   const sb_allocate_options *o = d->o;
-  d->key = (sb_checkpoint_key){.bits = o->bits,
+  d->key = (sb_checkpoint_key){.model = o->model,
+                               .bits = o->bits,
                                .min_bits = o->min_bits,
                                .max_bits = o->max_bits,
                                .start_bits = start_bits(d->m, o),
@@ -102,7 +103,7 @@ static sb_status make_key(driver *d, const sb_sequences *calibration) {
                                .estimator = sb_estimator_names[o->estimator],
                                .grid = o->grid,
                                .compute = o->compute};
-  SB_TRY(sb_model_fingerprint(d->m, &d->key.model));
+  SB_TRY(sb_model_fingerprint(d->m, &d->key.ordered));
   if (o->check) SB_TRY(sb_sequences_fingerprint(d->m->world, o->check, &d->key.check));
   return sb_sequences_fingerprint(d->m->world, calibration, &d->key.calibration);
 }

@@ -21,6 +21,7 @@ typedef struct sb_allocate_options {
   const sb_sequences *check; /* whose loss decides on trades; NULL: the calibration's */
   const char *checkpoint; /* file to save the search in and to go on from where it is there; NULL for none */
   const char *grid, *compute; /* names, for the checkpoint */
+  uint64_t model;             /* fingerprint of the model before it was reordered, for the checkpoint */
   void (*report)(void *context, const sb_search_step *step, double effective_bits);
   void (*tick)(void *context, double done); /* of the running pass; may be NULL */
   void *context;

@@ -33,9 +33,8 @@ static size_t describe_key(const sb_checkpoint_key *k, const sb_model *m, entry 
   ENTRY("block", "block size (--block)", "%zux%zu", m->blocking.rows, m->blocking.cols);
   ENTRY("symmetry", "kind of grids (--symmetric)", "%s",
         m->blocking.symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric");
-  ENTRY("model", "model (weights or their order)", "%016" PRIx64, k->model);
-  ENTRY("calibration", "calibration (--calib, --seqs, --seqlen, --seed)", "%016" PRIx64,
-        k->calibration);
+  ENTRY("model", "model", "%016" PRIx64, k->model);
+  ENTRY("calibration", "calibration (--calib, --seqs, --seqlen, --seed)", "%016" PRIx64, k->calibration);
   ENTRY("check", "choice of sequences that decide on trades (--check-seqs)", "%016" PRIx64, k->check);
   ENTRY("bits", "budget (--bits)", "%.17g", k->bits);
   ENTRY("min_bits", "--min-bits", "%u", k->min_bits);
@@ -45,6 +44,7 @@ static size_t describe_key(const sb_checkpoint_key *k, const sb_model *m, entry 
   ENTRY("sensitivity", "--sensitivity", "%s", k->estimator);
   ENTRY("grid", "--grid", "%s", k->grid);
   ENTRY("compute", "--compute", "%s", k->compute);
+  ENTRY("ordered", "order of channels (--reorder)", "%016" PRIx64, k->ordered);
 #undef ENTRY
   return n;
 }

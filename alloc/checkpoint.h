@@ -13,8 +13,9 @@
 
 /* What must be the same for a search to go on. */
 typedef struct sb_checkpoint_key {
-  uint64_t model, calibration,
-      check;   /* fingerprints (model/fingerprint.h); check 0 where the calibration loss decides */
+  /* fingerprints (model/fingerprint.h): of the model as its files have it, of the same in the order of its
+   * channels, of tokens; check is 0 where the calibration loss decides */
+  uint64_t model, ordered, calibration, check;
   double bits; /* budget */
   unsigned min_bits, max_bits, start_bits;
   int strides;

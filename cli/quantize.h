@@ -37,6 +37,7 @@ typedef struct sb_quantize_run {
   json_t *report, *steps;
   sb_backend *backend;
   sb_model *model;
+  uint64_t fingerprint; /* of the model as it was read, where there is a checkpoint */
   sb_sequences calibration, check, rounding;
   int reuses;      /* the bit map that --allocation names */
   int step;        /* of the search, under way */

@@ -8,6 +8,7 @@
 #include "cli/report_json.h"
 #include "io/outdir.h"
 #include "model/allocation.h"
+#include "model/fingerprint.h"
 #include "model/importance.h"
 #include "model/uniform_bits.h"
 #include "mpi/large.h"
@@ -42,6 +43,7 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_model_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
+  if (r->checkpoint) SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
   sb_log_phase("load", sb_now() - start, 0, "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s",
                m->config.layers, m->blocks, r->common.block[0], r->common.block[1], u->world->size,
                u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");

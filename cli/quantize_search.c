@@ -58,6 +58,7 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
                                        .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
                                        .check = r->check_seqs > 0 ? &u->check : NULL,
                                        .checkpoint = r->checkpoint,
+                                       .model = u->fingerprint,
                                        .grid = sb_quantize_grids[r->grid],
                                        .compute = r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
                                        .report = on_step,

@@ -43,6 +43,7 @@ refused "another budget" "${options[@]}" --bits 2.75
 refused "another block size" "${options[@]}" --block 64x128
 refused "another --sensitivity" "${options[@]}" --sensitivity taylor
 refused "another --grid" "${options[@]}" --grid plain
+refused "another order of channels" "${options[@]}" --reorder none
 refused "another model" "$source/tests/golden/gqa-tied" --calib "$source/tests/golden/gqa-tied/tokens.bin" --bits 2.5 --seqs 2 \
   --seqlen 16 --strides 3
 sed 's/"program": "[^"]*"/"program": "0.0.1"/' "$saved" >"$saved.new" && mv "$saved.new" "$saved"
