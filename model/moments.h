@@ -9,11 +9,11 @@
  *   8 n^2 bytes a layer.
  * - *distributed*: H is summed panel by panel into a block-cyclic layout over all ranks (mpi/blockcyclic.h), of which a rank
  *   has 8 n^2 / ranks bytes, and factorised by all of them (quant/factor_scalapack.h), with 8 n^2 / ranks more for the widest
- *   input; panels of n x SB_MOMENT_PANEL elements, of 24 bytes, pass by. For panels to be summed one after another, the inputs of several
- *   sequences are kept (`input_bytes`). Messages of a rank: 4 n^2 bytes for every time that `input_bytes` are full, 2 n^2 for
- *   the factors. In double precision the factors, which are rounded to float in the end, come out as the replicated ones
- *   but for one element in some 10^5; the promise is that they are the same for the same number of ranks and any number of
- *   threads.
+ *   input; panels of n x SB_MOMENT_PANEL elements, of 24 bytes, pass by. For panels to be summed one after another, the
+ *   inputs of several sequences are kept (`input_bytes`). Messages of a rank: 4 n^2 bytes for every time that `input_bytes`
+ *   are full, 2 n^2 for the factors. In double precision the factors, which are rounded to float in the end, come out as the
+ *   replicated ones but for one element in some 10^4; the promise is that they are the same for the same number of ranks and
+ *   any number of threads.
  * - *distributed, single precision*: half the time, where quant/factor_scalapack.h finds it stable enough, double precision
  *   elsewhere. Between numbers of ranks the factors then differ by some 1e-5 of their diagonal, and now and then a weight is
  *   rounded another way.
