@@ -5,12 +5,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "model/inputs.h"
 #include "mpi/exact.h"
-
-/* Matrices that share an input. */
-enum { INPUTS = 4 };
-static const size_t input_of[SB_LINEARS] = {0, 0, 0, 1, 2, 2, 3};
-static const sb_linear first_of[INPUTS] = {SB_LINEAR_Q, SB_LINEAR_O, SB_LINEAR_GATE, SB_LINEAR_DOWN};
 
 /* Exact sums keep multiples of 2^-80 up to 2^30. Squares of inputs, of which single ones are 10^6 in some models, are added
  * up as 2^-16 of themselves; those of output gradients, which are far below 1 even where a model collapses, as 2^8. */
@@ -22,7 +18,7 @@ struct sb_kronecker {
   unsigned min_bits, max_bits;
 
   /* sums of one layer: triangles of every input, then squares of every output; the same places in all layers */
-  size_t gram_at[INPUTS + 1], square_at[SB_LINEARS + 1], count;
+  size_t gram_at[SB_INPUTS + 1], square_at[SB_LINEARS + 1], count;
   int64_t *device; /* [count, 2] */
   sb_exact *sums;  /* on the host: the same memory where that is one */
 
@@ -52,9 +48,9 @@ static bool lay_out(sb_kronecker *k) {
   const size_t c = k->model->blocking.cols;
   size_t squared;
   if (!sb_mul_size(c, c, &squared)) return false;
-  for (size_t i = 0; i < INPUTS; i++)
-    k->gram_at[i + 1] = k->gram_at[i] + sb_grams_count(matrix_of(k, first_of[i])->grid.cols, c);
-  k->square_at[0] = k->gram_at[INPUTS];
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    k->gram_at[i + 1] = k->gram_at[i] + sb_grams_count(matrix_of(k, sb_input_first(i))->grid.cols, c);
+  k->square_at[0] = k->gram_at[SB_INPUTS];
   for (int which = 0; which < SB_LINEARS; which++)
     k->square_at[which + 1] = k->square_at[which] + matrix_of(k, (sb_linear)which)->grid.rows;
   k->count = k->square_at[SB_LINEARS];
@@ -166,9 +162,9 @@ static sb_status add_factors(void *context, sb_stream stream, size_t layer, sb_l
   sb_backend *b = k->backend;
   const sb_grid_shape *grid = &matrix_of(k, which)->grid;
   const double start = sb_now();
-  const size_t input = input_of[which];
+  const size_t input = sb_input_of(which);
   sb_status status = SB_OK;
-  if (which == first_of[input])
+  if (which == sb_input_first(input))
     status = b->op->add_grams(b, stream, k->device + 2 * k->gram_at[input], x, k->tokens, grid->cols,
                               grid->block_cols, INPUT_EXPONENT);
   if (status == SB_OK)
@@ -190,7 +186,7 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
 
 /* Full H_j of one input, as floats, over S. */
 static void expand_grams(sb_kronecker *k, size_t input) {
-  const sb_grid_shape *grid = &matrix_of(k, first_of[input])->grid;
+  const sb_grid_shape *grid = &matrix_of(k, sb_input_first(input))->grid;
   const sb_exact *sums = k->sums + k->gram_at[input];
   const double scale = ldexp(1.0, -INPUT_EXPONENT) / (double)k->sequences;
 #pragma omp parallel for schedule(dynamic, 1)
@@ -208,7 +204,7 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
   sb_backend *b = k->backend;
   const sb_model *m = k->model;
   const double row_scale = ldexp(1.0, -OUTPUT_EXPONENT) / (double)k->sequences;
-  size_t expanded = INPUTS, own, own_end, n = 0;
+  size_t expanded = SB_INPUTS, own, own_end, n = 0;
   sb_model_owned_blocks(m, layer, m->world->rank, &own, &own_end);
   for (int w = 0; w < SB_LINEARS; w++) {
     const sb_linear which = (sb_linear)w;
@@ -218,8 +214,8 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
     const size_t from = sb_max_size(own, base),
                  to = sb_min_size(own_end, base + columns * sb_grid_block_rows(grid));
     if (from >= to) continue;
-    if (expanded != input_of[which]) {
-      expanded = input_of[which];
+    if (expanded != sb_input_of(which)) {
+      expanded = sb_input_of(which);
       expand_grams(k, expanded);
       SB_TRY(b->op->upload(b, k->stream, k->grams_there, k->grams,
                            columns * grid->block_cols * grid->block_cols * sizeof(float)));
