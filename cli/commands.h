@@ -15,5 +15,6 @@ sb_command_run sb_cmd_eval;
 sb_command_run sb_cmd_verify;
 sb_command_run sb_cmd_export;
 sb_command_run sb_cmd_reorder;
+sb_command_run sb_cmd_synth;
 
 #endif

@@ -21,6 +21,7 @@ static const struct {
     {"export", "dequantized Hugging Face folder from an output folder", sb_cmd_export},
     {"reorder", "the same model with its channels in an order that gathers what is sensitive",
      sb_cmd_reorder},
+    {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
