@@ -1,7 +1,6 @@
 /* shardbits plan: what a run needs of every rank and node, from config.json alone. */
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -9,6 +8,8 @@
 #include "cli/plan.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "measure/limits.h"
+#include "measure/machine.h"
 #include "sensitivity/estimator.h"
 
 enum { GRID_FITTED, GRID_PLAIN };
@@ -16,37 +17,11 @@ static const char *const grids[] = {"fitted", "plain", NULL};
 #define LEAST_BUDGET_OF_2 2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
 
 typedef struct request {
-  const char *model;
+  const char *model, *machine;
   size_t ranks, ranks_per_node, gpus_per_node, round_seqs;
   double gflops, network, bits;
-  int compute, reorder, grid, quantizer, factor, estimator, strides, trades;
+  int reorder, grid, quantizer, factor, estimator, strides, trades;
 } request;
-
-/* A matrix product of a layer's size on this machine, for want of a better figure. */
-static sb_status measure_gflops(sb_compute compute, int threads, double *out) {
-  enum { N = 1536 };
-  sb_backend *b;
-  void *m[3] = {NULL};
-  sb_status status;
-  SB_TRY(sb_backend_cpu_create(compute, threads, &b));
-  size_t sizes[3] = {sb_dtype_size(b->act), sb_dtype_size(b->weight), sb_dtype_size(b->act)};
-  for (int i = 0; i < 3; i++) {
-    SB_GO(b->op->alloc(b, sizes[i] * N * N, "matrix", &m[i]));
-    SB_GO(b->op->zero(b, NULL, m[i], sizes[i] * N * N));
-  }
-  *out = 0.0;
-  for (double begin = sb_now(), start = begin; start - begin < 0.3;) {
-    SB_GO(b->op->gemm(b, NULL, false, true, N, N, N, 1.0f, m[0], b->act, N, m[1], b->weight, N, 0.0f, m[2],
-                      b->act, N));
-    double end = sb_now(), rate = 2e-9 * N * N * N / (end - start);
-    if (rate > *out) *out = rate;
-    start = end;
-  }
-done:
-  for (int i = 0; i < 3; i++) b->op->free(b, m[i]);
-  b->op->destroy(b);
-  return status;
-}
 
 static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t *report) {
   const sb_footprint_setup *s = plan->setup;
@@ -75,12 +50,46 @@ static sb_footprint_gains gains_of(sb_estimator estimator) {
                                               : SB_GAINS_SCORES;
 }
 
-static sb_status settle_rates(const request *r, const sb_common *common, sb_plan *plan) {
+/* As bench has measured them. What it could not measure is taken from --network, where given or not. */
+static sb_status rates_of_machine(const request *r, const sb_footprint_setup *setup, sb_plan *plan) {
+  sb_machine machine;
+  char *from = plan->rates_from;
+  const size_t size = sizeof plan->rates_from;
+  SB_TRY(sb_machine_read(r->machine, &machine));
+  if (machine.value[SB_FIGURE_FORWARD] == 0.0 || machine.value[SB_FIGURE_BACKWARD] == 0.0)
+    return sb_fail(SB_ERR_FORMAT, "%s: has no forward or backward phase", r->machine);
+  if (machine.compute != setup->compute)
+    return sb_fail(SB_ERR_RANGE, "%s: was measured with --compute %s; measure with the one to be planned",
+                   r->machine, machine.compute == SB_COMPUTE_BF16 ? "bf16" : "f32");
+  sb_machine_rates(&machine, &plan->rates);
+  snprintf(from, size, "of %.100s: %s, %d rank%s x %d thread%s, %zu tokens of %.60s%s%s", r->machine,
+           machine.backend, machine.ranks, machine.ranks == 1 ? "" : "s", machine.threads,
+           machine.threads == 1 ? "" : "s", machine.seqlen, machine.model,
+           machine.seqlen == setup->seqlen ? "" : " (another length than planned)",
+           plan->rates.network > 0.0 ? "" : "; network as given, it was measured on one node");
+  if (plan->rates.network == 0.0) plan->rates.network = 1e9 * r->network;
+  return SB_OK;
+}
+
+static sb_status measure_gflops(const sb_common *common, double *gflops) {
+  sb_backend *backend;
+  double flops;
+  SB_TRY(sb_backend_cpu_create((sb_compute)common->compute, common->threads, &backend));
+  const sb_status status = sb_limit_gemm(NULL, backend, 3, &flops);
+  backend->op->destroy(backend);
+  *gflops = flops / 1e9;
+  return status;
+}
+
+static sb_status settle_rates(const request *r, const sb_common *common, const sb_footprint_setup *setup,
+                              sb_plan *plan) {
   double gflops = r->gflops;
-  plan->rates_from = "as given";
+  if (r->machine) return rates_of_machine(r, setup, plan);
+  snprintf(plan->rates_from, sizeof plan->rates_from, "as given");
   if (gflops == 0.0) {
-    SB_TRY(measure_gflops((sb_compute)r->compute, common->threads, &gflops));
-    plan->rates_from = "of a matrix product measured here just now; --gflops and --network set others";
+    SB_TRY(measure_gflops(common, &gflops));
+    snprintf(plan->rates_from, sizeof plan->rates_from,
+             "of a matrix product measured here just now, the rest left out; --machine knows more");
   }
   const double rate = 1e9 * gflops;
   plan->rates = (sb_rates){.forward = rate,
@@ -121,7 +130,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                .trades = (size_t)r->trades,
                .setup = &setup,
                .footprint = &footprint};
-  SB_TRY(settle_rates(r, common, &p));
+  SB_TRY(settle_rates(r, common, &setup, &p));
   SB_TRY(sb_arch_create(&config, &arch));
   sb_footprint_estimate(&setup, &footprint);
   print_plan(r, &p, out, report);
@@ -217,13 +226,19 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .value = &r.factor,
        .choices = sb_quantize_factors,
        .help = "As quantize has it: where second moments are."},
+      {.name = "machine",
+       .kind = SB_OPTION_STRING,
+       .value = &r.machine,
+       .operand = "FILE",
+       .help = "What bench --json measured, on such a node with as many ranks and threads: times are "
+               "predicted from it."},
       {.name = "gflops",
        .kind = SB_OPTION_REAL,
        .value = &r.gflops,
        .low = 0,
        .high = 1e7,
        .operand = "X",
-       .help = "GFLOP/s of a rank.",
+       .help = "GFLOP/s of a rank, where there is no --machine.",
        .unset = "measured here"},
       {.name = "network",
        .kind = SB_OPTION_REAL,
@@ -231,7 +246,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .low = 0.001,
        .high = 1e5,
        .operand = "X",
-       .help = "GB/s of a node's network."},
+       .help = "GB/s of a node's network, unless --machine knows it."},
   };
   sb_usage usage = {
       .command = "plan",
@@ -239,9 +254,11 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       .purpose =
           "Says what quantize will need of every rank and node (memory, bytes over the network, arithmetic,\n"
           "time) and shows where each figure comes from. Reads config.json only: no weights, no job.",
-      .examples = "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --seqs 512 "
-                  "--seqlen 256\n"
-                  "  shardbits plan models/smollm2 --ranks 2",
+      .examples =
+          "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --seqs 512 "
+          "--seqlen 256\n"
+          "  mpirun -n 8 shardbits bench Llama-3.1-70B/config.json --json bench.json\n"
+          "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --machine bench.json",
       .arguments = arguments,
       .argument_count = 1,
       .options = options,
@@ -252,7 +269,6 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                          SB_COMMON_SEQUENCES | SB_COMMON_COMPUTE | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
                          argc, argv, &help));
   if (help) return SB_OK;
-  r.compute = common.compute;
   json_t *report = sb_report_begin(world, "plan");
   FILE *out = sb_common_prints(world, &common) ? stdout : NULL;
   sb_status status = SB_OK;

@@ -11,7 +11,7 @@
 typedef struct sb_plan {
   size_t gpus_per_node, strides, trades;
   sb_rates rates;
-  const char *rates_from; /* "as given", "measured here just now", "of bench.json, ...": for people */
+  char rates_from[384]; /* "as given", "of bench.json, ...": for people */
   const sb_footprint_setup *setup;
   const sb_footprint *footprint;
 } sb_plan;

@@ -42,6 +42,7 @@ static void print_rates(const sb_plan *plan, FILE *out, json_t *report) {
                {"quantize", "quantizing", "G weights/s", r->quantize},
                {"score", "scoring", "G weights/s", r->score},
                {"unpack", "unpacking", "G weights/s", r->unpack},
+               {"pack", "packing", "G weights/s", r->pack},
                {"read", "reading", "GB/s", r->read},
                {"write", "writing", "GB/s", r->write},
                {"network", "network", "GB/s a node", r->network}};

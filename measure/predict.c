@@ -55,6 +55,8 @@ void sb_predict(const sb_footprint_setup *s, const sb_footprint *f, const sb_rat
   predict_search(f, strides, trades, out);
   out->seconds[SB_PART_READ] = over(f->model_bytes / ranks, r->read);
   out->seconds[SB_PART_WRITE] = over((packed + rest) / ranks, r->write);
+  if (!s->gptq) /* else they are packed by then */
+    out->seconds[SB_PART_WRITE] += over((double)s->arch->linear_parameters / ranks, r->pack);
   if (s->fitted) out->seconds[SB_PART_IMPORTANCE] = longer(out->loss_flop_seconds, out->loss_send_seconds);
   if (s->reorder != SB_REORDER_NONE)
     out->seconds[SB_PART_REORDER] = out->gradient_seconds + out->seconds[SB_PART_READ];

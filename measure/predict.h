@@ -13,7 +13,8 @@ typedef struct sb_rates {
   double moments, factor, rounding; /* FLOP/s: X'X; factors of second moments; --quantizer gptq's columns */
   double fit, quantize, score,
       unpack;         /* weights/s: fitting grids; rounding to them; scoring moves; decoding */
-  double read, write; /* bytes/s: of weights from a file; of packed weights, packed and compressed, to one */
+  double pack;        /* weights/s: fitting and encoding what is written */
+  double read, write; /* bytes/s: of weights from a file; of packed weights, compressed, to one */
   double network;     /* bytes/s of a node */
 } sb_rates;
 

@@ -172,3 +172,58 @@ sb_status sb_synth_make(const sb_world *world, const sb_synth_setup *setup, sb_f
   json_decref(j.config);
   return status;
 }
+
+/* ---- in memory ---- */
+
+typedef struct filler {
+  uint64_t seed;
+  size_t tensor; /* of the recipe at hand; arch.count before the first */
+  sb_random_tensor recipe;
+  float *wide; /* [STRIPE] */
+} filler;
+
+static sb_status fill_unit(void *context, sb_model *m, const sb_place *place, size_t unit, void *data) {
+  filler *f = context;
+  const sb_dtype dtype = m->dtypes[place->tensor];
+  size_t first, rows;
+  if (f->tensor != place->tensor) {
+    sb_random_tensor_free(&f->recipe);
+    f->tensor = place->tensor;
+    SB_TRY(sb_random_tensor_create(&m->arch, f->tensor, f->seed, &f->recipe));
+  }
+  sb_place_rows(m, place, unit, &first, &rows);
+  const size_t cols = m->arch.tensors[place->tensor].cols, count = rows * cols;
+  for (size_t at = 0, part; at < count; at += part) {
+    part = sb_min_size(STRIPE, count - at);
+    sb_random_tensor_fill(&f->recipe, (uint64_t)first * cols + at, part, f->wide);
+    sb_from_f32((char *)data + at * sb_dtype_size(dtype), dtype, f->wide, part);
+  }
+  return SB_OK;
+}
+
+static sb_status fill(sb_model *m, uint64_t seed) {
+  filler f = {.seed = seed, .tensor = m->arch.count};
+  SB_TRY(sb_alloc_raw(&f.wide, STRIPE, sizeof *f.wide, "weights"));
+  const sb_status status = sb_model_visit_owned(m, fill_unit, &f);
+  sb_random_tensor_free(&f.recipe);
+  sb_free(&f.wide);
+  return status;
+}
+
+sb_status sb_synth_load(const sb_world *world, const sb_config *config, sb_dtype dtype, uint64_t seed,
+                        sb_blocking blocking, sb_model **out) {
+  SB_AGREE(world, sb_alloc(out, 1, sizeof **out, "model"));
+  sb_model *m = *out;
+  m->world = world;
+  m->config = *config;
+  m->blocking = blocking;
+  m->coding = SB_CODING_SOURCE;
+  sb_status status = sb_arch_create(config, &m->arch);
+  if (status == SB_OK) status = sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types");
+  for (size_t i = 0; status == SB_OK && i < m->arch.count; i++) m->dtypes[i] = dtype;
+  status = sb_world_agree(world, status);
+  if (status == SB_OK) status = sb_model_lay_out(m, NULL, NULL);
+  if (status == SB_OK) status = sb_world_agree(world, fill(m, seed));
+  if (status != SB_OK) sb_model_free(out);
+  return status;
+}

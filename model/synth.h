@@ -9,7 +9,9 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "model/config.h"
 #include "model/folder.h"
+#include "model/model.h"
 #include "mpi/world.h"
 
 typedef struct sb_synth_setup {
@@ -32,5 +34,9 @@ typedef struct sb_synth_setup {
  * Collective. SB_ERR_RANGE for more layers than the configuration has. */
 sb_status sb_synth_make(const sb_world *world, const sb_synth_setup *setup, sb_folder_stats *stats,
                         uint64_t *parameters);
+
+/* The same weights as a model in memory: every rank makes the rows it owns. Source coding, no bits set. Collective. */
+sb_status sb_synth_load(const sb_world *world, const sb_config *config, sb_dtype dtype, uint64_t seed,
+                        sb_blocking blocking, sb_model **out);
 
 #endif

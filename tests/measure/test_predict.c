@@ -117,6 +117,7 @@ static void files_and_rounding(void **state) {
                       .factor = 3e12,
                       .rounding = 4e12,
                       .unpack = 1e9,
+                      .pack = 1e8,
                       .read = 1e9,
                       .write = 5e8};
   sb_footprint f;
@@ -133,6 +134,11 @@ static void files_and_rounding(void **state) {
   near(p.seconds[SB_PART_MOMENTS], f.moment_flops / 2e12);
   near(p.seconds[SB_PART_FACTOR], f.factor_flops / 3e12);
   near(p.seconds[SB_PART_ROUNDING], f.rounding_flops / 4e12);
+  s.gptq = false; /* rounded to nearest on the way to the file */
+  sb_footprint_estimate(&s, &f);
+  sb_predict(&s, &f, &r, 1, 0, &p);
+  near(p.seconds[SB_PART_WRITE], (linear * 3 / 8 + rest) / 8 / 5e8 + linear / 8 / 1e8);
+  assert_true(p.seconds[SB_PART_FORWARD] + p.seconds[SB_PART_MOMENTS] + p.seconds[SB_PART_FACTOR] == 0);
 }
 
 int main(void) {
