@@ -13,7 +13,7 @@
 #include "model/prepare.h"
 #include "quant/gptq.h"
 
-enum { BITS = 3, FACTOR_MOST = 1024, SHIFTS = 3 };
+enum { BITS = 3, FACTOR_MOST = 1024, SHIFTS = 3, AT_ONCE = 1 << 20 };
 
 typedef struct phases {
   sb_model *m;
@@ -204,16 +204,18 @@ static float number(size_t k) {
 }
 
 static sb_status upload_numbers(phases *p, void *device, sb_dtype dtype, size_t count) {
+  const size_t size = sb_dtype_size(dtype);
   float *wide = NULL;
   void *narrow = NULL;
-  sb_status status = sb_alloc_raw(&wide, count, sizeof *wide, "numbers to compute with");
-  if (status == SB_OK) status = sb_alloc_raw(&narrow, count, sizeof(float), "numbers to compute with");
-  for (size_t k = 0; k < count && status == SB_OK; k++) wide[k] = number(k);
-  if (status == SB_OK) {
-    sb_from_f32(narrow, dtype, wide, count);
-    status = p->b->op->upload(p->b, NULL, device, narrow, count * sb_dtype_size(dtype));
+  sb_status status = sb_alloc_raw(&wide, AT_ONCE, sizeof *wide, "numbers to compute with");
+  if (status == SB_OK) status = sb_alloc_raw(&narrow, AT_ONCE, size, "numbers to compute with");
+  for (size_t at = 0, part; at < count && status == SB_OK; at += part) {
+    part = sb_min_size(AT_ONCE, count - at);
+    for (size_t k = 0; k < part; k++) wide[k] = number(at + k);
+    sb_from_f32(narrow, dtype, wide, part);
+    status = p->b->op->upload(p->b, NULL, (char *)device + at * size, narrow, part * size);
+    if (status == SB_OK) status = p->b->op->sync(p->b, NULL);
   }
-  if (status == SB_OK) status = p->b->op->sync(p->b, NULL);
   sb_free(&wide);
   sb_free(&narrow);
   return status;
