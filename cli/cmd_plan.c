@@ -18,7 +18,7 @@ static const char *const grids[] = {"fitted", "plain", NULL};
 
 typedef struct request {
   const char *model, *machine;
-  size_t ranks, ranks_per_node, gpus_per_node, round_seqs;
+  size_t ranks, ranks_per_node, gpus_per_node, round_seqs, check_seqs;
   double gflops, network, bits;
   int reorder, grid, quantizer, factor, estimator, strides, trades;
 } request;
@@ -113,6 +113,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                                     .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
                                     .threads = common->threads,
                                     .seqs = sb_common_seqs(common),
+                                    .check_seqs = r->check_seqs,
                                     .seqlen = sb_common_seqlen(common, &config),
                                     .block_rows = common->block[0],
                                     .block_cols = common->block[1],
@@ -194,6 +195,13 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .high = 10000,
        .operand = "N",
        .help = "As quantize has it: a check of the loss each, and a gradient pass for each that is kept."},
+      {.name = "check-seqs",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.check_seqs,
+       .low = 0,
+       .high = 1e9,
+       .operand = "N",
+       .help = "As quantize has it: a second pass, of the sequences whose loss decides."},
       {.name = "sensitivity",
        .kind = SB_OPTION_CHOICE,
        .value = &r.estimator,

@@ -51,6 +51,8 @@ static void print_pass(const sb_plan *plan, FILE *out, json_t *memory) {
   row(out, memory, "logits", "logits", f->logits, "f32, seqlen x a chunk of the LM head");
   snprintf(how, sizeof how, "of %zu blocks, and the allocator", f->blocks);
   row(out, memory, "scores", "scores", f->scores, how);
+  if (s->check_seqs)
+    row(out, memory, "check", "check", f->check, "a pass of the sequences that decide, without gradients");
   if (s->reorder != SB_REORDER_NONE)
     row(out, memory, "order_scores", "or", f->order_scores, "scores of channels, before the search");
 }

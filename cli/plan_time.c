@@ -70,7 +70,7 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
     break;
   case SB_PART_GRADIENT:
     snprintf(how, size, "at most %zu%s", p->gradient_passes,
-             f->waves == 1 && plan->trades
+             f->waves == 1 && plan->trades && s->check_seqs == 0
                  ? "; forward halves are those of loss passes where these came before"
                  : "");
     break;
@@ -103,11 +103,13 @@ void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report) {
   const sb_footprint *f = plan->footprint;
   sb_prediction p;
   char time[SB_TEXT_SIZE], how[160];
+  const bool check = plan->setup->check_seqs > 0;
   sb_predict(plan->setup, f, &plan->rates, plan->strides, plan->trades, &p);
   sb_table_head(out, "A pass of a rank (%zu of %zu sequences, %zu wave%s)", f->local_seqs, plan->setup->seqs,
                 f->waves, f->waves == 1 ? "" : "s");
-  print_pass("loss pass", "loss_pass", f->loss_flops, f->loss_traffic, p.loss_flop_seconds,
-             p.loss_grid_seconds, p.loss_send_seconds, p.loss_seconds, out, report);
+  print_pass("loss pass", "loss_pass", check ? f->check_flops : f->loss_flops,
+             check ? f->check_traffic : f->loss_traffic, p.loss_flop_seconds, p.loss_grid_seconds,
+             p.loss_send_seconds, p.loss_seconds, out, report);
   print_pass("gradient pass", "gradient_pass", f->gradient_flops, f->gradient_traffic,
              p.gradient_flop_seconds, p.gradient_grid_seconds, p.gradient_send_seconds, p.gradient_seconds,
              out, report);

@@ -23,11 +23,13 @@ static void predict_passes(const sb_footprint_setup *s, const sb_footprint *f, c
                            sb_prediction *out) {
   const double weights = (double)s->arch->linear_parameters * (double)f->waves,
                fit = s->fitted ? over(weights, r->fit) : 0.0, quantize = over(weights, r->quantize);
+  const bool check = s->check_seqs > 0;
   const double scored = (double)s->arch->linear_parameters * (double)f->local_seqs;
-  out->loss_flop_seconds = over(f->loss_flops, r->forward);
-  out->loss_grid_seconds = fit + quantize;
-  out->loss_send_seconds = send_seconds(s, r, f->loss_traffic);
-  out->gradient_flop_seconds = out->loss_flop_seconds + over(f->gradient_flops - f->loss_flops, r->backward);
+  out->loss_flop_seconds = over(check ? f->check_flops : f->loss_flops, r->forward);
+  out->loss_grid_seconds = (fit + quantize) * (check ? (double)f->check_waves / (double)f->waves : 1.0);
+  out->loss_send_seconds = send_seconds(s, r, check ? f->check_traffic : f->loss_traffic);
+  out->gradient_flop_seconds =
+      over(f->loss_flops, r->forward) + over(f->gradient_flops - f->loss_flops, r->backward);
   out->gradient_grid_seconds = 4.0 * fit + 2.0 * quantize + over(scored, r->score);
   out->gradient_send_seconds = send_seconds(s, r, f->gradient_traffic);
   out->loss_seconds = longer(out->loss_flop_seconds + out->loss_grid_seconds, out->loss_send_seconds);
@@ -35,10 +37,12 @@ static void predict_passes(const sb_footprint_setup *s, const sb_footprint *f, c
       longer(out->gradient_flop_seconds + out->gradient_grid_seconds, out->gradient_send_seconds);
 }
 
-/* The forward half of a gradient pass is that of the loss pass just before it where one wave carries all sequences: so it is
- * for every trade. */
-static void predict_search(const sb_footprint *f, size_t strides, size_t trades, sb_prediction *out) {
-  const double again = f->waves == 1 ? out->gradient_seconds - out->loss_seconds : out->gradient_seconds;
+/* The forward half of a gradient pass is that of the loss pass just before it where one wave carries all sequences and the loss
+ * is theirs: so it is for every trade. */
+static void predict_search(const sb_footprint_setup *s, const sb_footprint *f, size_t strides, size_t trades,
+                           sb_prediction *out) {
+  const double again =
+      f->waves == 1 && s->check_seqs == 0 ? out->gradient_seconds - out->loss_seconds : out->gradient_seconds;
   out->gradient_passes = strides + trades;
   out->loss_passes = 1 + trades;
   out->seconds[SB_PART_GRADIENT] =
@@ -52,12 +56,14 @@ void sb_predict(const sb_footprint_setup *s, const sb_footprint *f, const sb_rat
   const double rest = f->model_bytes - (double)s->arch->linear_parameters * (double)sb_dtype_size(s->source);
   memset(out, 0, sizeof *out);
   predict_passes(s, f, r, out);
-  predict_search(f, strides, trades, out);
+  predict_search(s, f, strides, trades, out);
   out->seconds[SB_PART_READ] = over(f->model_bytes / ranks, r->read);
   out->seconds[SB_PART_WRITE] = over((packed + rest) / ranks, r->write);
   if (!s->gptq) /* else they are packed by then */
     out->seconds[SB_PART_WRITE] += over((double)s->arch->linear_parameters / ranks, r->pack);
-  if (s->fitted) out->seconds[SB_PART_IMPORTANCE] = longer(out->loss_flop_seconds, out->loss_send_seconds);
+  if (s->fitted)
+    out->seconds[SB_PART_IMPORTANCE] =
+        longer(over(f->loss_flops, r->forward), send_seconds(s, r, f->loss_traffic));
   if (s->reorder != SB_REORDER_NONE)
     out->seconds[SB_PART_REORDER] = out->gradient_seconds + out->seconds[SB_PART_READ];
   if (s->gptq) {

@@ -33,7 +33,8 @@ typedef enum sb_part {
 } sb_part;
 
 typedef struct sb_prediction {
-  double loss_seconds, gradient_seconds; /* of one pass */
+  double loss_seconds,
+      gradient_seconds; /* of one pass; the loss is that of the check sequences where there are some */
   /* of one pass of each kind, what arithmetic, rounding and messages take: the longer of messages and the rest counts */
   double loss_flop_seconds, loss_grid_seconds, loss_send_seconds;
   double gradient_flop_seconds, gradient_grid_seconds, gradient_send_seconds;

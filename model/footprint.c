@@ -152,6 +152,21 @@ static void count_gains(const sb_footprint_setup *s, const shape *d, sb_footprin
   }
 }
 
+/* sb_pass of the sequences that decide; `waves` of it. */
+static void count_check(const sb_footprint_setup *s, const shape *d, double chunk, sb_footprint *f) {
+  const sb_config *c = &s->arch->config;
+  const double tokens = (double)s->seqlen, each = 2.0 * tokens * (double)c->hidden * 4.0;
+  if (s->check_seqs == 0) return;
+  const size_t local = sb_div_up(s->check_seqs, s->ranks);
+  const double fit = s->wave_bytes / each;
+  const size_t wave = fit >= (double)local ? local : fit >= 1.0 ? (size_t)fit : 1;
+  f->check_waves = sb_div_up(local, wave);
+  f->check = (double)d->linear * weight_bytes(s) + (s->fitted ? d->groups : 0.0) +
+             chunk * (double)c->hidden * weight_bytes(s) + (double)wave * each +
+             layer_activations(c, tokens, false) + tokens * chunk * 4.0;
+  f->check_flops = (double)local * sb_arch_forward_flops(s->arch, s->seqlen);
+}
+
 static void count_moments(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
   const double ranks = (double)s->ranks, n = (double)d->widest, T = (double)s->seqlen;
   f->factor = sb_moments_settle(s->factor, d->widest);
@@ -190,7 +205,7 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
 static void count_phases(const sb_footprint_setup *s, sb_footprint *f) {
   const double common = f->parameters + f->bit_maps + f->orders + f->importance + f->program;
   const double pass = f->prepared + f->inputs + f->activations + f->gradient + f->logits;
-  const double own[SB_PHASES] = {common + pass + f->scores,
+  const double own[SB_PHASES] = {common + pass + f->scores + f->check,
                                  s->reorder == SB_REORDER_NONE ? 0.0 : common + pass + f->order_scores,
                                  !s->gptq ? 0.0
                                           : common + f->packed + f->round_prepared + f->round_inputs +
@@ -231,6 +246,7 @@ static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footpri
   f->logits = tokens * chunk * 4.0;
   count_orders(s, d, f);
   count_gains(s, d, f);
+  count_check(s, d, chunk, f);
   count_round(s, d, chunk, f);
   count_phases(s, f);
 }
@@ -243,6 +259,7 @@ static void count_work(const sb_footprint_setup *s, const shape *d, sb_footprint
   const double layers = f->model_bytes - table * (c->tie_embeddings ? 1.0 : 2.0), T = (double)s->seqlen;
   const double others = (double)(f->nodes - 1), share = others / (double)s->ranks, waves = (double)f->waves;
   f->loss_traffic = waves * share * (layers + 2.0 * table);
+  f->check_traffic = (double)f->check_waves * share * (layers + 2.0 * table);
   f->gradient_traffic =
       waves * share * (2.0 * layers + 3.0 * table) +
       (f->nodes > 1 ? 64.0 * (double)f->blocks * (double)(s->ranks - 1) / (double)s->ranks : 0.0);

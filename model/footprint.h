@@ -30,6 +30,8 @@
  *                ranks exchange them, and the widest input's in f32; 72 bytes a block the rank owns and of its share of a
  *                layer; with several waves 16 bytes an element of all layers / ranks
  *   in each case 64 bytes a block the rank owns and 11 MiB for the allocator (alloc/core.h)
+ * and with --check-seqs a pass without gradients: check
+ *   prepared, activations (forward) and logits once more, and 2 x a wave's layer inputs
  * REORDER: order_scores
  *   16 bytes a row and column of all matrices / ranks and 48 of one layer's
  * ROUND
@@ -66,8 +68,9 @@ typedef struct sb_footprint_setup {
   sb_dtype source; /* of the weights in the file */
   sb_compute compute;
   size_t ranks, ranks_per_node;
-  int threads; /* of a rank */
-  size_t seqs; /* of all ranks */
+  int threads;       /* of a rank */
+  size_t seqs;       /* of all ranks */
+  size_t check_seqs; /* --check-seqs: others, whose loss decides; 0: none */
   size_t seqlen;
   size_t block_rows, block_cols;
   double wave_bytes; /* most memory for layer inputs; a wave has at least one sequence */
@@ -91,7 +94,7 @@ typedef enum sb_footprint_phase {
 typedef struct sb_footprint {
   double parameters, slots, bit_maps, orders, importance, program;
   double prepared, inputs, activations, gradient, logits;
-  double scores, order_scores;
+  double scores, check, order_scores;
   double packed, packed_slots, round_prepared, round_inputs, round_activations, moments, block_rows;
   double phase_bytes[SB_PHASES]; /* sums: a rank's resident set in that phase; 0 where there is none */
   sb_footprint_phase largest;
@@ -103,7 +106,9 @@ typedef struct sb_footprint {
   size_t blocks;
   double model_bytes, group_bytes;                      /* all weights; the largest group */
   double loss_traffic, gradient_traffic, round_traffic; /* bytes a rank sends to other nodes in a pass */
-  double loss_flops, gradient_flops;                    /* of the busiest rank in a pass */
+  double check_flops, check_traffic;                    /* of a forward pass over the check sequences */
+  size_t check_waves;
+  double loss_flops, gradient_flops; /* of the busiest rank in a pass */
 
   /* rounding, of the busiest rank; 0 without it */
   size_t round_local;

@@ -72,6 +72,24 @@ static void several_waves_repeat_the_forward_half(void **state) {
   near(p.seconds[SB_PART_GRADIENT], 4 * f.gradient_flops / 1e12);
 }
 
+/* The loss that decides is that of other sequences: nothing of it can be used again. */
+static void check_sequences(void **state) {
+  (void)state;
+  sb_footprint_setup s = setup();
+  const sb_rates r = {.forward = 1e12, .backward = 1e12, .quantize = 1e9};
+  sb_footprint f;
+  sb_prediction p;
+  s.check_seqs = 8;
+  s.fitted = true;
+  sb_footprint_estimate(&s, &f);
+  sb_predict(&s, &f, &r, 1, 3, &p);
+  const double weights = (double)arch.linear_parameters / 1e9;
+  near(p.loss_seconds, f.check_flops / 1e12 + weights);
+  near(p.gradient_seconds, f.gradient_flops / 1e12 + 2 * weights);
+  near(p.seconds[SB_PART_GRADIENT], 4 * p.gradient_seconds);
+  near(p.seconds[SB_PART_IMPORTANCE], f.loss_flops / 1e12);
+}
+
 /* Messages overlap with arithmetic; 4 ranks share a node's network. */
 static void messages(void **state) {
   (void)state;
@@ -144,6 +162,7 @@ static void files_and_rounding(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(arithmetic_alone), cmocka_unit_test(several_waves_repeat_the_forward_half),
-      cmocka_unit_test(messages), cmocka_unit_test(grids_and_scores), cmocka_unit_test(files_and_rounding)};
+      cmocka_unit_test(check_sequences),  cmocka_unit_test(messages),
+      cmocka_unit_test(grids_and_scores), cmocka_unit_test(files_and_rounding)};
   return cmocka_run_group_tests(tests, make_arch, free_arch);
 }

@@ -156,6 +156,26 @@ static void other_sensitivities(void **state) {
               search + 32 * elements + 4 * (112 * 128.0 * 128 + rows) + tables + 16 * elements * 32 / 8);
 }
 
+/* 16 sequences on 8 ranks, whose inputs are kept one layer at a time. */
+static void sequences_that_decide(void **state) {
+  (void)state;
+  sb_footprint f, without;
+  sb_footprint_setup s = setup(8, 4);
+  sb_footprint_estimate(&s, &without);
+  s.check_seqs = 16;
+  sb_footprint_estimate(&s, &f);
+  const double inputs = 2 * 2048.0 * 4096 * 4;
+  assert_true(f.check > f.prepared + 2 * inputs + f.logits);
+  assert_true(f.check < f.prepared + 2 * inputs + f.logits + f.activations);
+  assert_true(f.phase_bytes[SB_PHASE_SEARCH] == without.phase_bytes[SB_PHASE_SEARCH] + f.check);
+  assert_true(f.check_waves == 1 && f.check_flops == 2 * sb_arch_forward_flops(&arch, 2048));
+  assert_true(f.check_traffic == f.loss_traffic && f.loss_flops == without.loss_flops);
+  s.wave_bytes = 1;
+  const double both = f.check;
+  sb_footprint_estimate(&s, &f);
+  assert_true(f.check_waves == 2 && f.check == both - inputs && f.check_flops == f.loss_flops / 2);
+}
+
 /* 14336 channels are too many for a rank, so factors are distributed unless asked for otherwise. */
 static void rounding(void **state) {
   (void)state;
@@ -192,6 +212,7 @@ int main(void) {
                                      cmocka_unit_test(orders_of_channels),
                                      cmocka_unit_test(fitted_grids),
                                      cmocka_unit_test(other_sensitivities),
+                                     cmocka_unit_test(sequences_that_decide),
                                      cmocka_unit_test(rounding)};
   return cmocka_run_group_tests(tests, make_arch, free_arch);
 }
