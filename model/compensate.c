@@ -361,12 +361,8 @@ sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequence
             .stats = stats};
   uint8_t *bits = NULL;
   *stats = (sb_compensate_stats){0};
-  const sb_pass_setup setup = {.model = source,
-                               .backend = backend,
-                               .tokens = calibration->tokens,
-                               .sequences = calibration->count,
-                               .seqlen = calibration->seqlen,
-                               .activation_bytes = SIZE_MAX}; /* one wave */
+  const sb_pass_setup setup =
+      sb_sequences_setup(calibration, source, backend, SIZE_MAX, NULL, NULL); /* one wave */
   sb_status status = create_packed(source, &w.packed);
   if (status == SB_OK) status = sb_world_agree(world, sb_alloc(&bits, source->blocks, 1, "bit map"));
   if (status == SB_OK) {
