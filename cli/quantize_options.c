@@ -113,7 +113,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .choices = sb_estimator_names,
        .help =
            "What predicts a move's effect: mean squared or mean absolute first-order change over sequences; "
-           "second moments of inputs and output gradients; squares of gradients."},
+           "second moments of inputs and output gradients; squares of gradients; first order and mean square "
+           "together."},
       {.name = "allocation",
        .kind = SB_OPTION_STRING,
        .value = &request->allocation,
