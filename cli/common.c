@@ -13,6 +13,27 @@ static const char *const width_names[] = {
 
 size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   size_t n = 0;
+  if (set & SB_COMMON_FOLDER) {
+    table[n++] = (sb_option){.name = "out",
+                             .letter = 'o',
+                             .kind = SB_OPTION_STRING,
+                             .value = &c->out,
+                             .operand = "DIR",
+                             .required = true,
+                             .help = "Folder to write; it appears when it is complete."};
+    table[n++] =
+        (sb_option){.name = "file-size",
+                    .kind = SB_OPTION_REAL,
+                    .value = &c->file_gb,
+                    .low = 1e-6,
+                    .high = 1e6,
+                    .operand = "GB",
+                    .help = "Most a safetensors file holds; larger models get several, with an index."};
+    table[n++] = (sb_option){.name = "overwrite",
+                             .kind = SB_OPTION_FLAG,
+                             .value = &c->overwrite,
+                             .help = "Replace DIR when it is there."};
+  }
   if (set & SB_COMMON_SEQUENCES) {
     table[n++] =
         (sb_option){.name = "seqlen",
