@@ -83,7 +83,8 @@ sb_status sb_cuda_check(const sb_backend *backend, cudaError_t error, const char
 /* *out = at least `bytes` bytes of device memory in `slot`, 256-byte aligned, content undefined, in use by `stream` until
  * the next call with the same slot; a stream that asks for it next waits for what this one has queued by then. Grows
  * (which waits for the device), never shrinks. */
-sb_status sb_cuda_scratch(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot, size_t bytes, void *out_pointer);
+sb_status sb_cuda_scratch(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot, size_t bytes,
+                          void *out_pointer);
 
 /* Blocks for `count` items at `each` a block: as many as needed, at most `most`; kernels stride over the rest. */
 static inline unsigned sb_cuda_blocks(size_t count, size_t each, size_t most) {
@@ -98,19 +99,21 @@ static inline unsigned sb_cuda_blocks_for(sb_backend *backend, size_t count) {
 /* Queues kernel(arguments...) on `grid` blocks of `block` threads with `shared` bytes of dynamic shared memory. `name` is
  * for the message. Errors of the launch itself come back; those of the kernel at the next sync. */
 template <typename... Parameters, typename... Arguments>
-sb_status sb_cuda_launch(sb_backend *backend, cudaStream_t stream, const char *name, void (*kernel)(Parameters...),
-                         dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
+sb_status sb_cuda_launch(sb_backend *backend, cudaStream_t stream, const char *name,
+                         void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+                         Arguments... arguments) {
   if (shared > SB_CUDA_STATIC_SHARED)
-    SB_TRY(sb_cuda_check(backend,
-                         cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                              (int)shared),
-                         name));
+    SB_TRY(sb_cuda_check(
+        backend,
+        cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
+        name));
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared;
   config.stream = stream;
-  return sb_cuda_check(backend, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+  return sb_cuda_check(backend, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...),
+                       name);
 }
 
 /* ---- cuda_memory.cu ---- */
