@@ -73,6 +73,9 @@ typedef struct sb_stored_grid {
   uint16_t scale, center, base;
 } sb_stored_grid;
 
+/* A packed matrix made ready for multiplication: what packed_create gives. */
+typedef struct sb_packed_impl *sb_packed;
+
 /* How a group (one row of one block) is coded; see kernels/grid.h. */
 typedef enum sb_symmetry { SB_ASYMMETRIC = 0, SB_SYMMETRIC = 1 } sb_symmetry;
 
@@ -216,6 +219,19 @@ typedef struct sb_backend_ops {
    * block row i in `packed`. */
   sb_status (*unpack_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                              const size_t *offsets, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
+
+  /* ---- multiplication with packed weights, which are never dequantized as a whole ---- */
+  /* *out = the matrix of the packed block rows at `packed` (device memory, checked by sb_blockrow_read_bits, read in place: it
+   * stays until packed_destroy). Any mix of widths 1..8, any geometry that can be packed. offsets [block rows] and bits
+   * [blocks] are host memory and are not read after the call; neither need `offsets` be aligned. Cost and memory:
+   * O(blocks); nothing is unpacked. */
+  sb_status (*packed_create)(sb_backend *, sb_stream, const uint8_t *packed, const size_t *offsets,
+                             const sb_grid_shape *, const uint8_t *bits, sb_symmetry, sb_packed *out);
+  void (*packed_destroy)(sb_backend *, sb_packed);
+  /* y[T,rows] = x[T,cols] W', or += where `add`; x and y of type `act`, not overlapping, any T >= 1. Products and sums in
+   * f32 at least, the sum of a row in an order of the backend's own, so it equals gemm on unpack_blocks' weights to rounding: within a
+   * small multiple of f32's epsilon times sum |x| (|w| + |lowest level of w's group|), besides y's own rounding. */
+  sb_status (*packed_gemm)(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w, bool add);
 } sb_backend_ops;
 
 #define SB_NO_TARGET UINT32_MAX
