@@ -16,6 +16,7 @@ static void destroy(sb_backend *backend) {
     if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
     if (cuda->blas.handle) (void)cuda->blas.destroy(cuda->blas.handle);
     for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) sb_cuda_free(backend, cuda->scratch[slot].data);
+    sb_cuda_send_free(backend);
     if (cuda->crossing) (void)cudaEventDestroy(cuda->crossing);
     if (cuda->stream) (void)cudaStreamDestroy(cuda->stream);
     sb_cuda_blas_unload(&cuda->blas);
@@ -44,6 +45,8 @@ static const sb_backend_ops operations = {
     .rmsnorm = sb_cuda_rmsnorm,
     .rmsnorm_back = sb_cuda_rmsnorm_back,
     .rope = sb_cuda_rope,
+    .attention = sb_cuda_attention,
+    .attention_back = sb_cuda_attention_back,
     .swiglu = sb_cuda_swiglu,
     .swiglu_back = sb_cuda_swiglu_back,
     .add = sb_cuda_add,

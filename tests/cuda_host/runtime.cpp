@@ -230,21 +230,32 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->passed = passed;
   event->stream = stream;
   stream->work.push_back([passed]() { *passed = true; });
+  if (sb_cuda_host_device.eager) run(stream);
   return cudaSuccess;
+}
+
+/* Up to the record, and no further. */
+static void run_until(sb_host_stream *stream, const std::shared_ptr<bool> &passed) {
+  while (!*passed) {
+    if (stream->work.empty()) sb_host_die("a stream waits for an event that never comes");
+    std::function<void()> work = std::move(stream->work.front());
+    stream->work.pop_front();
+    work();
+  }
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   std::shared_ptr<bool> passed = event->passed;
   sb_host_stream *waited = event->stream;
-  stream->work.push_back([passed, waited]() {
-    while (!*passed) { /* up to the record, and no further */
-      if (waited->work.empty()) sb_host_die("a stream waits for an event that never comes");
-      std::function<void()> work = std::move(waited->work.front());
-      waited->work.pop_front();
-      work();
-    }
-  });
+  stream->work.push_back([passed, waited]() { run_until(waited, passed); });
+  if (sb_cuda_host_device.eager) run(stream);
   return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  opened memory;
+  if (event->passed) run_until(event->stream, event->passed);
+  return sticky;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {

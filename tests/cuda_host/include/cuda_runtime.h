@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <algorithm>
 #include <functional>
 
 #define __global__
@@ -67,6 +68,9 @@ static inline uint2 make_uint2(unsigned x, unsigned y) {
 static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
   return {x, y, z, w};
 }
+
+using std::max;
+using std::min;
 
 /* Threads take turns only at barriers, so a plain addition is atomic. Integers only: kernels/cuda/cuda.h says why. */
 template <typename T> static inline T sb_host_atomic_add(T *at, T value) {
@@ -178,6 +182,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t);
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *, unsigned);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
+cudaError_t cudaEventSynchronize(cudaEvent_t);
 cudaError_t cudaEventDestroy(cudaEvent_t);
 
 /* ---- kernels ---- */
