@@ -100,7 +100,8 @@ static void wait_for(const barrier *b, unsigned generation) {
 static void thread_main() {
   (*body)();
   now->done = true;
-  if (now->copies.size() > 1) sb_host_die("a thread ends with asynchronous copies under way");
+  for (const std::vector<copy> &group : now->copies)
+    if (!group.empty()) sb_host_die("a thread ends with asynchronous copies under way");
   now->home->meeting.leave();
   block.leave();
   sb_host_switch(&now->sp, scheduler);
