@@ -164,7 +164,9 @@ typedef struct sb_backend_ops {
   sb_status (*kl_chunk)(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                         const float *logits, const float *lse, size_t T, size_t nv);
 
-  /* ---- quantization: kernels/grid.h defines the grids ---- */
+  /* ---- quantization: kernels/grid.h defines the grids ----
+   * Shapes, `bits` (one byte a block of the matrix) and `offsets` are host memory, read before the call returns; all else is on
+   * the device. */
   /* fits[r * block columns + j] = the fit of row r's group in block column j at the block's width, moved by `shift` within
    * 1 .. 8; 0 where bits is 0. importance is f32[cols]. */
   sb_status (*fit_blocks)(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,

@@ -45,9 +45,19 @@ typedef enum sb_cuda_slot {
   SB_CUDA_SLOT_B,         /* GEMM operand B converted */
   SB_CUDA_SLOT_WORKSPACE, /* cuBLAS' own */
   SB_CUDA_SLOT_WORK,      /* attention, moments, curvature, block scores */
-  SB_CUDA_SLOT_SMALL,     /* arguments of a call: bit maps, offsets, flags */
+  SB_CUDA_SLOT_SMALL,     /* moments: flags */
   SB_CUDA_SLOT_COUNT
 } sb_cuda_slot;
+
+enum { SB_CUDA_PARCELS = 32 };
+
+/* A small argument (bit map, offsets) on its way: its copy in pinned memory, and on the device. */
+typedef struct sb_cuda_parcel {
+  void *host, *device;
+  size_t bytes;
+  cudaStream_t user;
+  cudaEvent_t used; /* everything that was queued on `user` until the next parcel */
+} sb_cuda_parcel;
 
 typedef struct sb_cuda {
   sb_compute compute;
@@ -64,6 +74,8 @@ typedef struct sb_cuda {
     size_t bytes;
     cudaStream_t user; /* used it last */
   } scratch[SB_CUDA_SLOT_COUNT];
+  sb_cuda_parcel parcels[SB_CUDA_PARCELS];
+  int parcel; /* the last one given out */
 } sb_cuda;
 
 static inline sb_cuda *sb_cuda_of(sb_backend *backend) {
@@ -83,7 +95,14 @@ sb_status sb_cuda_check(const sb_backend *backend, cudaError_t error, const char
 /* *out = at least `bytes` bytes of device memory in `slot`, 256-byte aligned, content undefined, in use by `stream` until
  * the next call with the same slot; a stream that asks for it next waits for what this one has queued by then. Grows
  * (which waits for the device), never shrinks. */
-sb_status sb_cuda_scratch(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot, size_t bytes, void *out_pointer);
+sb_status sb_cuda_scratch(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot, size_t bytes,
+                          void *out_pointer);
+
+/* *out = a copy of `bytes` bytes of host memory on the device, 256-byte aligned, for what is queued on `stream` before the next
+ * call of this function; the host memory is not read after the call. Waits only where SB_CUDA_PARCELS are on their way. */
+sb_status sb_cuda_send(sb_backend *backend, cudaStream_t stream, const void *host, size_t bytes,
+                       void *out_pointer);
+void sb_cuda_send_free(sb_backend *backend);
 
 /* Blocks for `count` items at `each` a block: as many as needed, at most `most`; kernels stride over the rest. */
 static inline unsigned sb_cuda_blocks(size_t count, size_t each, size_t most) {
@@ -98,22 +117,24 @@ static inline unsigned sb_cuda_blocks_for(sb_backend *backend, size_t count) {
 /* Queues kernel(arguments...) on `grid` blocks of `block` threads with `shared` bytes of dynamic shared memory. `name` is
  * for the message. Errors of the launch itself come back; those of the kernel at the next sync. */
 template <typename... Parameters, typename... Arguments>
-sb_status sb_cuda_launch(sb_backend *backend, cudaStream_t stream, const char *name, void (*kernel)(Parameters...),
-                         dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
+sb_status sb_cuda_launch(sb_backend *backend, cudaStream_t stream, const char *name,
+                         void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+                         Arguments... arguments) {
   if (shared > SB_CUDA_STATIC_SHARED)
-    SB_TRY(sb_cuda_check(backend,
-                         cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                              (int)shared),
-                         name));
+    SB_TRY(sb_cuda_check(
+        backend,
+        cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
+        name));
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared;
   config.stream = stream;
-  return sb_cuda_check(backend, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+  return sb_cuda_check(backend, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...),
+                       name);
 }
 
-/* ---- cuda_memory.cu ---- */
+/* ---- cuda_memory.cu; sb_cuda_send: cuda_send.cu ---- */
 sb_status sb_cuda_alloc(sb_backend *, size_t bytes, const char *what, void **device);
 void sb_cuda_free(sb_backend *, void *device);
 sb_status sb_cuda_host_alloc(sb_backend *, size_t bytes, const char *what, void **host);

@@ -16,6 +16,7 @@ static void destroy(sb_backend *backend) {
     if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
     if (cuda->blas.handle) (void)cuda->blas.destroy(cuda->blas.handle);
     for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) sb_cuda_free(backend, cuda->scratch[slot].data);
+    sb_cuda_send_free(backend);
     if (cuda->crossing) (void)cudaEventDestroy(cuda->crossing);
     if (cuda->stream) (void)cudaStreamDestroy(cuda->stream);
     sb_cuda_blas_unload(&cuda->blas);
@@ -44,6 +45,8 @@ static const sb_backend_ops operations = {
     .rmsnorm = sb_cuda_rmsnorm,
     .rmsnorm_back = sb_cuda_rmsnorm_back,
     .rope = sb_cuda_rope,
+    .attention = sb_cuda_attention,
+    .attention_back = sb_cuda_attention_back,
     .swiglu = sb_cuda_swiglu,
     .swiglu_back = sb_cuda_swiglu_back,
     .add = sb_cuda_add,
@@ -66,7 +69,8 @@ static sb_status count_devices(int *count) {
   (void)cudaRuntimeGetVersion(&runtime);
   if (error == cudaErrorInsufficientDriver && driver > 0)
     return sb_fail(SB_ERR_DEVICE,
-                   "the NVIDIA driver is for CUDA %d.%d and older than the CUDA %d.%d of this build: update the driver, or "
+                   "the NVIDIA driver is for CUDA %d.%d and older than the CUDA %d.%d of this build: update "
+                   "the driver, or "
                    "use --device cpu",
                    driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
   if (error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice || error == cudaSuccess)
@@ -92,15 +96,15 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   SB_CUDA_TRY(backend, cudaGetDeviceProperties(&properties, cuda->device), "asking for its properties");
   snprintf(cuda->where, sizeof cuda->where, "%s, GPU %d (%.80s)", place, cuda->device, properties.name);
   if (properties.major * 10 + properties.minor < OLDEST)
-    return sb_fail(SB_ERR_DEVICE,
-                   "%s has compute capability %d.%d; 8.0 (A100) or newer is needed. --device cpu computes on processors",
-                   cuda->where, properties.major, properties.minor);
+    return sb_fail(
+        SB_ERR_DEVICE,
+        "%s has compute capability %d.%d; 8.0 (A100) or newer is needed. --device cpu computes on processors",
+        cuda->where, properties.major, properties.minor);
   SB_CUDA_TRY(backend, cudaSetDevice(cuda->device), "taking it into use");
   SB_CUDA_TRY(backend,
               cudaDeviceGetAttribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount, cuda->device),
               "asking for its properties");
-  SB_CUDA_TRY(backend,
-              cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->device),
+  SB_CUDA_TRY(backend, cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->device),
               "asking for its properties");
   cuda->shared_limit = (size_t)shared;
   SB_CUDA_TRY(backend, cudaMemGetInfo(&left, &cuda->memory), "asking for its memory");

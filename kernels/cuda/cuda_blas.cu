@@ -14,15 +14,17 @@ sb_status sb_cuda_blas_load(sb_cuda_blas *blas, const char *where) {
   snprintf(name, sizeof name, "libcublas.so.%d", CUBLAS_VER_MAJOR);
   blas->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (!blas->library)
-    return sb_fail(SB_ERR_DEVICE,
-                   "%s: cuBLAS is missing (%s): install it or add its folder to LD_LIBRARY_PATH, or use --device cpu", where,
-                   dlerror());
+    return sb_fail(
+        SB_ERR_DEVICE,
+        "%s: cuBLAS is missing (%s): install it or add its folder to LD_LIBRARY_PATH, or use --device cpu",
+        where, dlerror());
   if (!find(blas->library, "cublasCreate_v2", &blas->create) ||
       !find(blas->library, "cublasDestroy_v2", &blas->destroy) ||
       !find(blas->library, "cublasSetStream_v2", &blas->set_stream) ||
       !find(blas->library, "cublasSetWorkspace_v2", &blas->set_workspace) ||
       !find(blas->library, "cublasGemmEx", &blas->gemm)) {
-    sb_status status = sb_fail(SB_ERR_DEVICE, "%s: %s is not the cuBLAS of this build: %s", where, name, dlerror());
+    sb_status status =
+        sb_fail(SB_ERR_DEVICE, "%s: %s is not the cuBLAS of this build: %s", where, name, dlerror());
     sb_cuda_blas_unload(blas);
     return status;
   }

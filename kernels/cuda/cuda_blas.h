@@ -16,9 +16,10 @@ typedef struct sb_cuda_blas {
   cublasStatus_t (*destroy)(cublasHandle_t);
   cublasStatus_t (*set_stream)(cublasHandle_t, cudaStream_t);
   cublasStatus_t (*set_workspace)(cublasHandle_t, void *, size_t);
-  cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int m, int n, int k, const void *alpha,
-                         const void *a, cudaDataType, int lda, const void *b, cudaDataType, int ldb, const void *beta,
-                         void *c, cudaDataType, int ldc, cublasComputeType_t, cublasGemmAlgo_t);
+  cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int m, int n, int k,
+                         const void *alpha, const void *a, cudaDataType, int lda, const void *b, cudaDataType,
+                         int ldb, const void *beta, void *c, cudaDataType, int ldc, cublasComputeType_t,
+                         cublasGemmAlgo_t);
 } sb_cuda_blas;
 
 /* Finds the library and the functions; `where` begins the message. The handle is not made. SB_ERR_DEVICE saying which file

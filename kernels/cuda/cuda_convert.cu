@@ -20,8 +20,8 @@ sb_status sb_cuda_convert(sb_backend *backend, sb_stream stream, void *dst, sb_d
       typedef decltype(to) To;
       typedef decltype(from) From;
       return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "convert", convert<To, From>,
-                            sb_cuda_blocks_for(backend, count), SB_CUDA_THREADS, 0, (To *)dst, (const From *)src,
-                            count);
+                            sb_cuda_blocks_for(backend, count), SB_CUDA_THREADS, 0, (To *)dst,
+                            (const From *)src, count);
     });
   });
 }

@@ -14,8 +14,8 @@ sb_status sb_cuda_embed(sb_backend *backend, sb_stream stream, void *x, const ui
   return sb_with_number(table_dtype, "embedding table", [&](auto type) {
     typedef decltype(type) W;
     if (T == 0 || h == 0) return SB_OK;
-    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "embed", lookup<W>, (unsigned)T, SB_CUDA_THREADS, 0,
-                          (float *)x, ids, (const W *)table, h, v0, nv);
+    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "embed", lookup<W>, (unsigned)T,
+                          SB_CUDA_THREADS, 0, (float *)x, ids, (const W *)table, h, v0, nv);
   });
 }
 

@@ -3,10 +3,12 @@
 /* A block takes whole rows; neighbouring threads take neighbouring columns of the result. */
 template <typename T>
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    gather(T *dst, const T *src, size_t rows, size_t cols, const uint32_t *row_from, const uint32_t *col_from) {
+    gather(T *dst, const T *src, size_t rows, size_t cols, const uint32_t *row_from,
+           const uint32_t *col_from) {
   for (size_t i = blockIdx.x; i < rows; i += gridDim.x) {
     const T *from = src + (row_from ? row_from[i] : i) * cols;
-    for (size_t j = threadIdx.x; j < cols; j += blockDim.x) dst[i * cols + j] = from[col_from ? col_from[j] : j];
+    for (size_t j = threadIdx.x; j < cols; j += blockDim.x)
+      dst[i * cols + j] = from[col_from ? col_from[j] : j];
   }
 }
 

@@ -19,10 +19,11 @@ sb_status sb_cuda_alloc(sb_backend *backend, size_t bytes, const char *what, voi
   size_t left = 0, all = cuda->memory;
   (void)cudaGetLastError(); /* it is reported here, and is no failure of what comes after */
   (void)cudaMemGetInfo(&left, &all);
-  return sb_fail(SB_ERR_MEMORY,
-                 "%s: %.3f GiB for %s do not fit: %.3f of %.3f GiB are free. Lower --activation-memory or --seqlen, "
-                 "start fewer ranks on this GPU, or use --device cpu",
-                 cuda->where, gib(bytes), what, gib(left), gib(all));
+  return sb_fail(
+      SB_ERR_MEMORY,
+      "%s: %.3f GiB for %s do not fit: %.3f of %.3f GiB are free. Lower --activation-memory or --seqlen, "
+      "start fewer ranks on this GPU, or use --device cpu",
+      cuda->where, gib(bytes), what, gib(left), gib(all));
 }
 
 void sb_cuda_free(sb_backend *backend, void *device) {
@@ -47,7 +48,8 @@ void sb_cuda_host_free(sb_backend *backend, void *host) {
 static sb_status transfer(sb_backend *backend, sb_stream stream, void *to, const void *from, size_t bytes,
                           cudaMemcpyKind kind, const char *what) {
   if (bytes == 0 || to == from) return SB_OK;
-  return sb_cuda_check(backend, cudaMemcpyAsync(to, from, bytes, kind, sb_cuda_stream(backend, stream)), what);
+  return sb_cuda_check(backend, cudaMemcpyAsync(to, from, bytes, kind, sb_cuda_stream(backend, stream)),
+                       what);
 }
 
 sb_status sb_cuda_upload(sb_backend *backend, sb_stream stream, void *device, const void *host,
@@ -83,6 +85,8 @@ void sb_cuda_stream_destroy(sb_backend *backend, sb_stream stream) {
   (void)cudaStreamSynchronize((cudaStream_t)stream);
   for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) /* its work is done, and its name may come again */
     if (cuda->scratch[slot].user == (cudaStream_t)stream) cuda->scratch[slot].user = NULL;
+  for (int i = 0; i < SB_CUDA_PARCELS; i++)
+    if (cuda->parcels[i].user == (cudaStream_t)stream) cuda->parcels[i].user = NULL;
   (void)cudaStreamDestroy((cudaStream_t)stream);
 }
 

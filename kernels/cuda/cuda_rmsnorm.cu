@@ -21,8 +21,8 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
 sb_status sb_cuda_rmsnorm(sb_backend *backend, sb_stream stream, void *y, float *rstd, const void *x,
                           const float *w, size_t T, size_t h, float eps) {
   if (T == 0 || h == 0) return SB_OK;
-  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "rmsnorm", norm, (unsigned)T, SB_CUDA_THREADS, 0,
-                        (float *)y, rstd, (const float *)x, w, h, eps);
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "rmsnorm", norm, (unsigned)T,
+                        SB_CUDA_THREADS, 0, (float *)y, rstd, (const float *)x, w, h, eps);
 }
 
 /* With r = rstd: dx_i += r (w_i dy_i - x_i r^2 / h sum_j w_j dy_j x_j). One block a token. */
@@ -62,16 +62,16 @@ sb_status sb_cuda_rmsnorm_back(sb_backend *backend, sb_stream which, void *dx, f
                                const void *x, const float *w, const float *rstd, size_t T, size_t h) {
   const cudaStream_t stream = sb_cuda_stream(backend, which);
   if (T == 0 || h == 0) return SB_OK;
-  SB_TRY(sb_cuda_launch(backend, stream, "rmsnorm_back", norm_back, (unsigned)T, SB_CUDA_THREADS, 0, (float *)dx,
-                        (const float *)dy, (const float *)x, w, rstd, h));
+  SB_TRY(sb_cuda_launch(backend, stream, "rmsnorm_back", norm_back, (unsigned)T, SB_CUDA_THREADS, 0,
+                        (float *)dx, (const float *)dy, (const float *)x, w, rstd, h));
   if (!dw) return SB_OK;
   const size_t runs = (T + RUN - 1) / RUN;
   const unsigned columns = sb_cuda_blocks(h, SB_CUDA_THREADS, UINT32_MAX);
   float *partial;
   if (runs > UINT16_MAX) return sb_fail(SB_ERR_UNSUPPORTED, "RMSNorm of a sequence of %zu tokens", T);
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_A, runs * h * sizeof *partial, &partial));
-  SB_TRY(sb_cuda_launch(backend, stream, "rmsnorm_back", weight_runs, dim3(columns, (unsigned)runs), SB_CUDA_THREADS, 0,
-                        partial, (const float *)dy, (const float *)x, rstd, T, h));
+  SB_TRY(sb_cuda_launch(backend, stream, "rmsnorm_back", weight_runs, dim3(columns, (unsigned)runs),
+                        SB_CUDA_THREADS, 0, partial, (const float *)dy, (const float *)x, rstd, T, h));
   return sb_cuda_launch(backend, stream, "rmsnorm_back", add_runs, columns, SB_CUDA_THREADS, 0, dw,
                         (const float *)partial, runs, h);
 }

@@ -18,6 +18,7 @@ sb_status sb_cuda_rope(sb_backend *backend, sb_stream stream, void *x, const flo
                        size_t heads, size_t head_dim, bool inverse) {
   const size_t half = head_dim / 2, pairs = T * heads * half;
   if (pairs == 0) return SB_OK;
-  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "rope", rotate, sb_cuda_blocks_for(backend, pairs),
-                        SB_CUDA_THREADS, 0, (float *)x, cos_sin, pairs, heads, half, inverse ? -1.0f : 1.0f);
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "rope", rotate,
+                        sb_cuda_blocks_for(backend, pairs), SB_CUDA_THREADS, 0, (float *)x, cos_sin, pairs,
+                        heads, half, inverse ? -1.0f : 1.0f);
 }

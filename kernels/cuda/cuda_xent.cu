@@ -16,7 +16,7 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   high = sb_block_max(high, scratch);
   const bool rises = high > before;
   const float now = rises ? high : before;
-  if (rises && argmax) { /* the same for the whole block */
+  if (rises && argmax) {  /* the same for the whole block */
     unsigned inverse = 0; /* of the first place: the largest of nv - j */
     for (size_t j = threadIdx.x; j < nv; j += blockDim.x)
       if (row[j] == high && inverse == 0) inverse = (unsigned)(nv - j);
@@ -41,12 +41,13 @@ sb_status sb_cuda_xent_chunk(sb_backend *backend, sb_stream stream, float *row_m
                              float *target_logit, uint32_t *argmax, const float *logits,
                              const uint32_t *targets, size_t T, size_t v0, size_t nv) {
   if (T == 0 || nv == 0) return SB_OK;
-  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_chunk", soft_max, (unsigned)T, SB_CUDA_THREADS,
-                        0, row_max, row_sum, target_logit, argmax, logits, targets, v0, nv);
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_chunk", soft_max, (unsigned)T,
+                        SB_CUDA_THREADS, 0, row_max, row_sum, target_logit, argmax, logits, targets, v0, nv);
 }
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    soft_max_back(float *logits, const float *lse, const uint32_t *targets, float scale, size_t v0, size_t nv) {
+    soft_max_back(float *logits, const float *lse, const uint32_t *targets, float scale, size_t v0,
+                  size_t nv) {
   const size_t t = blockIdx.x, target = targets[t];
   const float minus = lse[t];
   float *row = logits + t * nv;
@@ -59,14 +60,14 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
 sb_status sb_cuda_xent_back_chunk(sb_backend *backend, sb_stream stream, float *logits, const float *lse,
                                   const uint32_t *targets, float scale, size_t T, size_t v0, size_t nv) {
   if (T == 0 || nv == 0) return SB_OK;
-  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_back_chunk", soft_max_back, (unsigned)T,
-                        SB_CUDA_THREADS, 0, logits, lse, targets, scale, v0, nv);
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_back_chunk", soft_max_back,
+                        (unsigned)T, SB_CUDA_THREADS, 0, logits, lse, targets, scale, v0, nv);
 }
 
 /* Terms of both signs cancel, so they are summed in double; those with p_ref = 0 are 0 whatever p is. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    divergence(double *kl, const float *ref_logits, const float *ref_lse, const float *logits, const float *lse,
-               size_t nv) {
+    divergence(double *kl, const float *ref_logits, const float *ref_lse, const float *logits,
+               const float *lse, size_t nv) {
   __shared__ double scratch[SB_WARP];
   const size_t t = blockIdx.x;
   const float *ref = ref_logits + t * nv, *other = logits + t * nv;
@@ -83,6 +84,6 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
 sb_status sb_cuda_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, const float *ref_logits,
                            const float *ref_lse, const float *logits, const float *lse, size_t T, size_t nv) {
   if (T == 0 || nv == 0) return SB_OK;
-  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_chunk", divergence, (unsigned)T, SB_CUDA_THREADS,
-                        0, kl, ref_logits, ref_lse, logits, lse, nv);
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_chunk", divergence, (unsigned)T,
+                        SB_CUDA_THREADS, 0, kl, ref_logits, ref_lse, logits, lse, nv);
 }
