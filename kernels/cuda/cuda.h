@@ -59,6 +59,9 @@ typedef struct sb_cuda_parcel {
   cudaEvent_t used; /* everything that was queued on `user` until the next parcel */
 } sb_cuda_parcel;
 
+/* What a kernel finds wrong with numbers: it stores one of these in sb_cuda.trouble, and the next sync reports it. */
+typedef enum sb_cuda_trouble { SB_CUDA_TROUBLE_INPUTS = 1, SB_CUDA_TROUBLE_GRADIENTS } sb_cuda_trouble;
+
 typedef struct sb_cuda {
   sb_compute compute;
   int device;           /* CUDA's number */
@@ -68,6 +71,7 @@ typedef struct sb_cuda {
   char where[256];      /* "rank 3 on node gpu07, GPU 1 (NVIDIA H100)": starts every message */
   cudaStream_t stream;  /* what NULL stands for */
   cudaEvent_t crossing; /* lets one stream wait for another */
+  int *trouble;         /* host memory that kernels can write; 0 or an sb_cuda_trouble */
   sb_cuda_blas blas;
   struct {
     void *data;
