@@ -16,7 +16,6 @@ static void destroy(sb_backend *backend) {
     if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
     if (cuda->blas.handle) (void)cuda->blas.destroy(cuda->blas.handle);
     for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) sb_cuda_free(backend, cuda->scratch[slot].data);
-    sb_cuda_send_free(backend);
     if (cuda->crossing) (void)cudaEventDestroy(cuda->crossing);
     if (cuda->stream) (void)cudaStreamDestroy(cuda->stream);
     sb_cuda_blas_unload(&cuda->blas);

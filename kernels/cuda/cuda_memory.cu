@@ -85,8 +85,6 @@ void sb_cuda_stream_destroy(sb_backend *backend, sb_stream stream) {
   (void)cudaStreamSynchronize((cudaStream_t)stream);
   for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) /* its work is done, and its name may come again */
     if (cuda->scratch[slot].user == (cudaStream_t)stream) cuda->scratch[slot].user = NULL;
-  for (int i = 0; i < SB_CUDA_PARCELS; i++)
-    if (cuda->parcels[i].user == (cudaStream_t)stream) cuda->parcels[i].user = NULL;
   (void)cudaStreamDestroy((cudaStream_t)stream);
 }
 
