@@ -27,6 +27,15 @@ static inline sb_status sb_check_blocks(const char *operation, const sb_grid_sha
   return SB_OK;
 }
 
+/* For operations on some of the block rows. */
+static inline sb_status sb_check_block_rows(const char *operation, const sb_grid_shape *grid, size_t first,
+                                            size_t count) {
+  if (first + count > sb_grid_block_rows(grid))
+    return sb_fail(SB_ERR_INTERNAL, "%s: %zu block rows from %zu on, there are %zu", operation, count, first,
+                   sb_grid_block_rows(grid));
+  return SB_OK;
+}
+
 /* For operations that answer for all widths from min_bits to max_bits. */
 static inline sb_status sb_check_widths(const char *operation, const sb_grid_shape *grid, unsigned min_bits,
                                         unsigned max_bits) {

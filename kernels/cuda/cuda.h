@@ -45,9 +45,22 @@ typedef enum sb_cuda_slot {
   SB_CUDA_SLOT_B,         /* GEMM operand B converted */
   SB_CUDA_SLOT_WORKSPACE, /* cuBLAS' own */
   SB_CUDA_SLOT_WORK,      /* attention, moments, curvature, block scores */
-  SB_CUDA_SLOT_SMALL,     /* arguments of a call: bit maps, offsets (sb_cuda_argument) */
+  SB_CUDA_SLOT_SMALL,     /* moments: flags */
   SB_CUDA_SLOT_COUNT
 } sb_cuda_slot;
+
+enum { SB_CUDA_PARCELS = 32 };
+
+/* A small argument (bit map, offsets) on its way: its copy in pinned memory, and on the device. */
+typedef struct sb_cuda_parcel {
+  void *host, *device;
+  size_t bytes;
+  cudaStream_t user;
+  cudaEvent_t used; /* everything that was queued on `user` until the next parcel */
+} sb_cuda_parcel;
+
+/* What a kernel finds wrong with numbers: it stores one of these in sb_cuda.trouble, and the next sync reports it. */
+typedef enum sb_cuda_trouble { SB_CUDA_TROUBLE_INPUTS = 1, SB_CUDA_TROUBLE_GRADIENTS } sb_cuda_trouble;
 
 typedef struct sb_cuda {
   sb_compute compute;
@@ -59,12 +72,15 @@ typedef struct sb_cuda {
   char where[256];      /* "GPU 1 (NVIDIA H100) of gpu07": starts every message */
   cudaStream_t stream;  /* what NULL stands for */
   cudaEvent_t crossing; /* lets one stream wait for another */
+  int *trouble;         /* host memory that kernels can write; 0 or an sb_cuda_trouble */
   sb_cuda_blas blas;
   struct {
     void *data;
     size_t bytes;
     cudaStream_t user; /* used it last */
   } scratch[SB_CUDA_SLOT_COUNT];
+  sb_cuda_parcel parcels[SB_CUDA_PARCELS];
+  int parcel; /* the last one given out */
 } sb_cuda;
 
 static inline sb_cuda *sb_cuda_of(sb_backend *backend) {
@@ -86,6 +102,12 @@ sb_status sb_cuda_check(const sb_backend *backend, cudaError_t error, const char
  * (which waits for the device), never shrinks. */
 sb_status sb_cuda_scratch(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot, size_t bytes,
                           void *out_pointer);
+
+/* *out = a copy of `bytes` bytes of host memory on the device, 256-byte aligned, for what is queued on `stream` before the next
+ * call of this function; the host memory is not read after the call. Waits only where SB_CUDA_PARCELS are on their way. */
+sb_status sb_cuda_send(sb_backend *backend, cudaStream_t stream, const void *host, size_t bytes,
+                       void *out_pointer);
+void sb_cuda_send_free(sb_backend *backend);
 
 /* Blocks for `count` items at `each` a block: as many as needed, at most `most`; kernels stride over the rest. */
 static inline unsigned sb_cuda_blocks(size_t count, size_t each, size_t most) {
@@ -117,7 +139,7 @@ sb_status sb_cuda_launch(sb_backend *backend, cudaStream_t stream, const char *n
                        name);
 }
 
-/* ---- cuda_memory.cu ---- */
+/* ---- cuda_memory.cu; sb_cuda_send: cuda_send.cu ---- */
 sb_status sb_cuda_alloc(sb_backend *, size_t bytes, const char *what, void **device);
 void sb_cuda_free(sb_backend *, void *device);
 sb_status sb_cuda_host_alloc(sb_backend *, size_t bytes, const char *what, void **host);

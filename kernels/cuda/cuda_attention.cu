@@ -5,7 +5,7 @@
  * rounded to bf16, the left operand of the second. */
 #include "kernels/cuda/cuda_attention_tile.cuh"
 
-enum { QUERIES = ATTENTION_TILE, KEYS = 64 };
+constexpr int QUERIES = ATTENTION_TILE, KEYS = 64;
 
 template <int D> struct forward_room {
   uint16_t q[QUERIES * (D + 8)];
@@ -14,7 +14,8 @@ template <int D> struct forward_room {
 
 /* One row of scores of a thread, [2 half] and [2 half + 1] of every fragment, becomes exp(score - highest); `high` and `sum`
  * (of this thread's columns) follow. Returns what the output so far is to be multiplied with. */
-__device__ __forceinline__ float softmax_row(float (*scores)[4], int half, float factor, float *high, float *sum) {
+__device__ __forceinline__ float softmax_row(float (*scores)[4], int half, float factor, float *high,
+                                             float *sum) {
   float highest = *high, total = 0.0f;
 #pragma unroll
   for (int n = 0; n < KEYS / 8; n++)
@@ -48,12 +49,14 @@ __device__ __forceinline__ void load_queries(uint16_t *tile, const float *q, siz
 
 template <int D>
 __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
-    attention_forward(attention_shape s, float *o, float *lse, const float *q, const uint16_t *k, const uint16_t *v) {
+    attention_forward(attention_shape s, float *o, float *lse, const float *q, const uint16_t *k,
+                      const uint16_t *v) {
   forward_room<D> &room = *(forward_room<D> *)sb_shared_bytes();
   const int stride = D + 8, lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
   const int head = (int)blockIdx.x, kv = head / s.group;
-  const int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * QUERIES; /* late queries have most to do: they start first */
-  const int mine = first + warp * 16;                                 /* this warp's first query */
+  const int first =
+      ((int)gridDim.y - 1 - (int)blockIdx.y) * QUERIES; /* late queries have most to do: they start first */
+  const int mine = first + warp * 16;                   /* this warp's first query */
   const int end = min(first + QUERIES, s.T), tiles = (end + KEYS - 1) / KEYS;
   const size_t row = (size_t)s.heads * s.d, packed_head = (size_t)attention_length(s.T) * D;
   const float factor = s.scale * ATTENTION_LOG2E;
@@ -128,14 +131,15 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
 #pragma unroll
     for (int n = 0; n < D / 8; n++)
       if (t < s.T)
-        attention_store(to, n * 8 + lane % 4 * 2, s.d, out[n][2 * half] * inverse, out[n][2 * half + 1] * inverse);
+        attention_store(to, n * 8 + lane % 4 * 2, s.d, out[n][2 * half] * inverse,
+                        out[n][2 * half + 1] * inverse);
     if (t < s.T && lane % 4 == 0) lse[(size_t)head * s.T + t] = fmaf(high[half], s.scale, logf(sum[half]));
   }
 }
 
 template <int D>
-static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention_shape *s, float *o, float *lse,
-                       const float *q, const float *k, const float *v) {
+static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention_shape *s, float *o,
+                       float *lse, const float *q, const float *k, const float *v) {
   const size_t side = (size_t)s->kv_heads * (size_t)attention_length(s->T) * D;
   uint16_t *packed;
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORK, 2 * side * sizeof *packed, &packed));
@@ -150,8 +154,8 @@ sb_status sb_cuda_attention_shape(attention_shape *out, size_t T, size_t heads, 
   if (kv_heads == 0 || heads % kv_heads != 0 || d == 0)
     return sb_fail(SB_ERR_INTERNAL, "attention with %zu heads of %zu over %zu KV heads", heads, d, kv_heads);
   if (T > 1u << 22 || d > 1u << 12 || heads > 1u << 15)
-    return sb_fail(SB_ERR_UNSUPPORTED, "attention over %zu tokens, %zu heads of %zu: at most %u, %u and %u", T, heads, d,
-                   1u << 22, 1u << 15, 1u << 12);
+    return sb_fail(SB_ERR_UNSUPPORTED, "attention over %zu tokens, %zu heads of %zu: at most %u, %u and %u",
+                   T, heads, d, 1u << 22, 1u << 15, 1u << 12);
   out->T = (int)T;
   out->heads = (int)heads;
   out->kv_heads = (int)kv_heads;

@@ -9,7 +9,8 @@
 #include "kernels/cuda/cuda_attention_tile.cuh"
 #include "kernels/cuda/reduce.cuh"
 
-enum { KEYS = ATTENTION_TILE, QUERIES = ATTENTION_TILE, STEP = 32 /* queries, or keys, at a time */, BLOCKS = 512 };
+constexpr int KEYS = ATTENTION_TILE, QUERIES = ATTENTION_TILE, STEP = 32 /* queries, or keys, at a time */,
+              BLOCKS = 512;
 
 /* delta[head][t] = sum over the head of dO * O: a warp each. */
 __global__ void attention_delta(attention_shape s, float *delta, const float *d_o, const float *o) {
@@ -44,8 +45,8 @@ typedef struct back_data {
 
 /* Queries from `first` on of one head, with what belongs to them; those beyond T get no probability. */
 template <int D>
-__device__ __forceinline__ void load_step(keys_room<D> &room, int stage, const attention_shape &s, const back_data &x,
-                                          int head, int first) {
+__device__ __forceinline__ void load_step(keys_room<D> &room, int stage, const attention_shape &s,
+                                          const back_data &x, int head, int first) {
   const size_t at = ((size_t)head * (size_t)attention_length(s.T) + (size_t)first) * D;
   attention_load<D>(room.q[stage], x.q + at, STEP);
   attention_load<D>(room.d_o[stage], x.d_o + at, STEP);
@@ -135,7 +136,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const int t = mine + lane / 4 + half * 8;
-    const size_t row = (((size_t)part * (size_t)s.T + (size_t)t) * (size_t)s.kv_heads + (size_t)kv) * (size_t)s.d;
+    const size_t row =
+        (((size_t)part * (size_t)s.T + (size_t)t) * (size_t)s.kv_heads + (size_t)kv) * (size_t)s.d;
 #pragma unroll
     for (int n = 0; n < D / 8; n++) {
       if (t >= s.T) continue;
@@ -220,8 +222,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
 #pragma unroll
         for (int i = 0; i < 4; i++)
           gradient_of_score(p[n][i], ds[n][i],
-                            key + n * 8 + lane % 4 * 2 + i % 2 <= mine + lane / 4 + i / 2 * 8, factor, lse[i / 2],
-                            delta[i / 2]);
+                            key + n * 8 + lane % 4 * 2 + i % 2 <= mine + lane / 4 + i / 2 * 8, factor,
+                            lse[i / 2], delta[i / 2]);
 #pragma unroll
       for (int n = 0; n < STEP; n += 16) {
         uint32_t a[4], b[4];
@@ -244,7 +246,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
 #pragma unroll
     for (int n = 0; n < D / 8; n++)
       if (t < s.T)
-        attention_store(to, n * 8 + lane % 4 * 2, s.d, sum[n][2 * half] * s.scale, sum[n][2 * half + 1] * s.scale);
+        attention_store(to, n * 8 + lane % 4 * 2, s.d, sum[n][2 * half] * s.scale,
+                        sum[n][2 * half + 1] * s.scale);
   }
 }
 
@@ -261,9 +264,9 @@ typedef struct gradients {
 } gradients;
 
 template <int D>
-static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention_shape *s, const gradients *out,
-                       const float *d_o, const float *o, const float *lse, const float *q, const float *k,
-                       const float *v) {
+static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
+                       const gradients *out, const float *d_o, const float *o, const float *lse,
+                       const float *q, const float *k, const float *v) {
   const size_t length = (size_t)attention_length(s->T), side = (size_t)s->heads * length * D;
   const size_t kv_side = (size_t)s->kv_heads * length * D, rows = (size_t)s->heads * (size_t)s->T;
   const size_t n = (size_t)s->T * (size_t)s->kv_heads * (size_t)s->d;
@@ -277,40 +280,43 @@ static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention
   uint16_t *packed = (uint16_t *)(parts > 1 ? part_v + (size_t)parts * n : part_k);
   packed = (uint16_t *)(((uintptr_t)packed + 15) / 16 * 16);
   const back_data x = {packed, packed + side, packed + 2 * side, packed + 2 * side + kv_side, lse, delta};
-  SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta, sb_cuda_blocks(rows * 32, 256, rows), 256, 0,
-                        *s, delta, d_o, o));
+  SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta,
+                        sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, d_o, o));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed, q, s->T, s->heads, s->d));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed + side, d_o, s->T, s->heads, s->d));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed + 2 * side, k, s->T, s->kv_heads, s->d));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed + 2 * side + kv_side, v, s->T, s->kv_heads, s->d));
   const unsigned tiles = (unsigned)(length / ATTENTION_TILE);
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_back_keys<D>,
-                        dim3((unsigned)(s->kv_heads * parts), tiles), ATTENTION_THREADS, sizeof(keys_room<D>), *s,
-                        parts > 1 ? part_k : out->dk, parts > 1 ? part_v : out->dv, x, parts));
+                        dim3((unsigned)(s->kv_heads * parts), tiles), ATTENTION_THREADS, sizeof(keys_room<D>),
+                        *s, parts > 1 ? part_k : out->dk, parts > 1 ? part_v : out->dv, x, parts));
   if (parts > 1) {
-    SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_add_parts, sb_cuda_blocks_for(backend, n),
-                          SB_CUDA_THREADS, 0, out->dk, part_k, n, parts));
-    SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_add_parts, sb_cuda_blocks_for(backend, n),
-                          SB_CUDA_THREADS, 0, out->dv, part_v, n, parts));
+    SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_add_parts,
+                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, out->dk, part_k, n, parts));
+    SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_add_parts,
+                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, out->dv, part_v, n, parts));
   }
-  return sb_cuda_launch(backend, stream, "attention_back", attention_back_queries<D>, dim3((unsigned)s->heads, tiles),
-                        ATTENTION_THREADS, sizeof(queries_room<D>), *s, out->dq, x);
+  return sb_cuda_launch(backend, stream, "attention_back", attention_back_queries<D>,
+                        dim3((unsigned)s->heads, tiles), ATTENTION_THREADS, sizeof(queries_room<D>), *s,
+                        out->dq, x);
 }
 
-static sb_status plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s, const gradients *out,
-                       const float *d_o, const float *o, const float *lse, const float *q, const float *k,
-                       const float *v) {
+static sb_status plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
+                       const gradients *out, const float *d_o, const float *o, const float *lse,
+                       const float *q, const float *k, const float *v) {
   const size_t rows = (size_t)s->heads * (size_t)s->T;
   float *delta;
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORK, rows * sizeof *delta, &delta));
-  SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta, sb_cuda_blocks(rows * 32, 256, rows), 256, 0,
-                        *s, delta, d_o, o));
-  return sb_cuda_attention_back_plain(backend, stream, s, out->dq, out->dk, out->dv, d_o, lse, delta, q, k, v);
+  SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta,
+                        sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, d_o, o));
+  return sb_cuda_attention_back_plain(backend, stream, s, out->dq, out->dk, out->dv, d_o, lse, delta, q, k,
+                                      v);
 }
 
 sb_status sb_cuda_attention_back(sb_backend *backend, sb_stream stream, void *dq, void *dk, void *dv,
-                                 const void *d_o, const void *o, const float *lse, const void *q, const void *k,
-                                 const void *v, size_t T, size_t heads, size_t kv_heads, size_t d) {
+                                 const void *d_o, const void *o, const float *lse, const void *q,
+                                 const void *k, const void *v, size_t T, size_t heads, size_t kv_heads,
+                                 size_t d) {
   attention_shape s;
   SB_TRY(sb_cuda_attention_shape(&s, T, heads, kv_heads, d));
   if (T == 0) return SB_OK;

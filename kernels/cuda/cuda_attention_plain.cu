@@ -43,7 +43,8 @@ __global__ void attention_plain_queries(attention_shape s, float *dq, const floa
   float *sum = (float *)sb_shared_bytes();
   const int lane = (int)threadIdx.x, t = (int)blockIdx.x, head = (int)blockIdx.y;
   const size_t d = (size_t)s.d, kv_row = (size_t)s.kv_heads * d, kv = (size_t)(head / s.group) * d;
-  const size_t at = ((size_t)t * (size_t)s.heads + (size_t)head) * d, row = (size_t)head * (size_t)s.T + (size_t)t;
+  const size_t at = ((size_t)t * (size_t)s.heads + (size_t)head) * d,
+               row = (size_t)head * (size_t)s.T + (size_t)t;
   for (int c = lane; c < s.d; c += 32) sum[c] = 0.0f;
   for (int first = 0; first <= t; first += 32) {
     const int key = first + lane;
@@ -63,8 +64,9 @@ __global__ void attention_plain_queries(attention_shape s, float *dq, const floa
 }
 
 /* Block (key, KV head), one warp; room for two sums of d floats. */
-__global__ void attention_plain_keys(attention_shape s, float *dk, float *dv, const float *d_o, const float *lse,
-                                     const float *delta, const float *q, const float *k, const float *v) {
+__global__ void attention_plain_keys(attention_shape s, float *dk, float *dv, const float *d_o,
+                                     const float *lse, const float *delta, const float *q, const float *k,
+                                     const float *v) {
   float *sum_k = (float *)sb_shared_bytes(), *sum_v = sum_k + s.d;
   const int lane = (int)threadIdx.x, key = (int)blockIdx.x, kv = (int)blockIdx.y;
   const size_t d = (size_t)s.d, q_row = (size_t)s.heads * d;
@@ -75,7 +77,8 @@ __global__ void attention_plain_keys(attention_shape s, float *dk, float *dv, co
       const int t = first + lane;
       float p = 0.0f, ds = 0.0f;
       if (t < s.T) {
-        const size_t other = (size_t)t * q_row + (size_t)head * d, row = (size_t)head * (size_t)s.T + (size_t)t;
+        const size_t other = (size_t)t * q_row + (size_t)head * d,
+                     row = (size_t)head * (size_t)s.T + (size_t)t;
         p = expf(fmaf(dot(q + other, k + at, s.d), s.scale, -lse[row]));
         ds = p * (dot(d_o + other, v + at, s.d) - delta[row]) * s.scale;
       }
@@ -94,19 +97,20 @@ __global__ void attention_plain_keys(attention_shape s, float *dk, float *dv, co
   }
 }
 
-sb_status sb_cuda_attention_plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s, float *o,
-                                  float *lse, const float *q, const float *k, const float *v) {
-  return sb_cuda_launch(backend, stream, "attention", attention_plain, dim3((unsigned)s->T, (unsigned)s->heads), SB_WARP,
-                        (size_t)s->d * sizeof(float), *s, o, lse, q, k, v);
+sb_status sb_cuda_attention_plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
+                                  float *o, float *lse, const float *q, const float *k, const float *v) {
+  return sb_cuda_launch(backend, stream, "attention", attention_plain,
+                        dim3((unsigned)s->T, (unsigned)s->heads), SB_WARP, (size_t)s->d * sizeof(float), *s,
+                        o, lse, q, k, v);
 }
 
-sb_status sb_cuda_attention_back_plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s, float *dq,
-                                       float *dk, float *dv, const float *d_o, const float *lse, const float *delta,
-                                       const float *q, const float *k, const float *v) {
+sb_status sb_cuda_attention_back_plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
+                                       float *dq, float *dk, float *dv, const float *d_o, const float *lse,
+                                       const float *delta, const float *q, const float *k, const float *v) {
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_plain_keys,
-                        dim3((unsigned)s->T, (unsigned)s->kv_heads), SB_WARP, 2 * (size_t)s->d * sizeof(float), *s, dk, dv,
-                        d_o, lse, delta, q, k, v));
+                        dim3((unsigned)s->T, (unsigned)s->kv_heads), SB_WARP,
+                        2 * (size_t)s->d * sizeof(float), *s, dk, dv, d_o, lse, delta, q, k, v));
   return sb_cuda_launch(backend, stream, "attention_back", attention_plain_queries,
-                        dim3((unsigned)s->T, (unsigned)s->heads), SB_WARP, (size_t)s->d * sizeof(float), *s, dq, d_o, lse,
-                        delta, q, k, v);
+                        dim3((unsigned)s->T, (unsigned)s->heads), SB_WARP, (size_t)s->d * sizeof(float), *s,
+                        dq, d_o, lse, delta, q, k, v);
 }

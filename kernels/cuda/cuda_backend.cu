@@ -16,7 +16,9 @@ static void destroy(sb_backend *backend) {
     if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
     if (cuda->blas.handle) (void)cuda->blas.destroy(cuda->blas.handle);
     for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) sb_cuda_free(backend, cuda->scratch[slot].data);
+    sb_cuda_send_free(backend);
     if (cuda->crossing) (void)cudaEventDestroy(cuda->crossing);
+    sb_cuda_host_free(backend, cuda->trouble);
     if (cuda->stream) (void)cudaStreamDestroy(cuda->stream);
     sb_cuda_blas_unload(&cuda->blas);
   }
@@ -54,6 +56,16 @@ static const sb_backend_ops operations = {
     .xent_chunk = sb_cuda_xent_chunk,
     .xent_back_chunk = sb_cuda_xent_back_chunk,
     .kl_chunk = sb_cuda_kl_chunk,
+    .fit_blocks = sb_cuda_fit_blocks,
+    .quantize_blocks = sb_cuda_quantize_blocks,
+    .block_moves = sb_cuda_block_moves,
+    .channel_scores = sb_cuda_channel_scores,
+    .block_squares = sb_cuda_block_squares,
+    .choose_grids = sb_cuda_choose_grids,
+    .block_curvature = sb_cuda_block_curvature,
+    .add_grams = sb_cuda_add_grams,
+    .add_squares = sb_cuda_add_squares,
+    .unpack_blocks = sb_cuda_unpack_blocks,
 };
 
 /* What CUDA says of the driver and the devices, as one line for people. */
@@ -103,6 +115,8 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   SB_CUDA_TRY(backend, cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->device),
               "asking for its properties");
   cuda->shared_limit = (size_t)shared;
+  SB_TRY(sb_cuda_host_alloc(backend, sizeof *cuda->trouble, "its flags", (void **)&cuda->trouble));
+  *cuda->trouble = 0;
   SB_CUDA_TRY(backend, cudaMemGetInfo(&left, &cuda->memory), "asking for its memory");
   SB_CUDA_TRY(backend, cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking), "stream");
   SB_CUDA_TRY(backend, cudaEventCreateWithFlags(&cuda->crossing, cudaEventDisableTiming), "event");

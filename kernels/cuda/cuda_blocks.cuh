@@ -1,4 +1,4 @@
-/* What the block operations on the device share: which block a thread block has, bit maps, sums down a block. */
+/* What the block operations on the device share: which block a thread block has, sums down a block. */
 #ifndef SB_KERNELS_CUDA_CUDA_BLOCKS_CUH
 #define SB_KERNELS_CUDA_CUDA_BLOCKS_CUH
 
@@ -8,7 +8,7 @@ extern "C" {
 #include "kernels/blocks.h"
 }
 
-enum { BLOCK_THREADS = 256, BLOCK_HALVES = BLOCK_THREADS / GROUP_LANES };
+constexpr int BLOCK_THREADS = 256, BLOCK_HALVES = BLOCK_THREADS / GROUP_LANES;
 
 /* Block k of a grid. */
 typedef struct cuda_block {
@@ -34,11 +34,6 @@ static inline size_t sb_cuda_block_count(const sb_grid_shape *grid) {
   return sb_grid_block_rows(grid) * sb_grid_block_cols(grid);
 }
 
-/* *device = a copy of the `bytes` bytes at `host` in SB_CUDA_SLOT_SMALL, good for kernels that are queued next on the stream.
- * The bytes travel as arguments of kernels: `host` may change at once, and the host does not wait, as it may for copies from
- * memory that is not pinned. */
-sb_status sb_cuda_argument(sb_backend *, cudaStream_t, const void *host, size_t bytes, uint8_t **device);
-
 /* True where the blocks are narrow enough for GROUP_NARROW numbers a lane. */
 static inline bool sb_cuda_is_narrow(const sb_grid_shape *grid) {
   return sb_min_size(grid->block_cols, grid->cols) <= (size_t)GROUP_NARROW * GROUP_LANES;
@@ -47,7 +42,7 @@ static inline bool sb_cuda_is_narrow(const sb_grid_shape *grid) {
 /* Sums of COUNT x 16 lanes down a block, in double and in the order of rows. For every tile of BLOCK_TILE rows each half warp
  * leaves the float sums of its rows in room[row in tile][16 * sum + lane]; thread t then adds up column t. All threads of the
  * block call; the first COUNT * 16 have a column. */
-enum { BLOCK_TILE = 2 * BLOCK_HALVES };
+constexpr int BLOCK_TILE = 2 * BLOCK_HALVES;
 template <int COUNT>
 __device__ __forceinline__ void add_down(double &total, const float (*room)[COUNT * GROUP_LANES], int rows) {
   __syncthreads();

@@ -5,7 +5,7 @@
  * registers where blocks are narrow. Row sums of every block column are kept and added in order, too. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
-enum { STRIPES = 64 };
+constexpr int STRIPES = 64;
 
 typedef struct channel_job {
   const float *g;
@@ -22,7 +22,8 @@ typedef struct channel_job {
 
 /* Rows [first, end) of stripe s. */
 __device__ __forceinline__ void stripe_rows(const channel_job &a, size_t s, size_t *first, size_t *end) {
-  const size_t block_rows = sb_grid_block_rows(&a.grid), last = (s + 1) * block_rows / a.stripes * a.grid.block_rows;
+  const size_t block_rows = sb_grid_block_rows(&a.grid),
+               last = (s + 1) * block_rows / a.stripes * a.grid.block_rows;
   *first = s * block_rows / a.stripes * a.grid.block_rows;
   *end = last < a.grid.rows ? last : a.grid.rows;
 }
@@ -55,9 +56,9 @@ __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, 
       const int i = p * GROUP_LANES + lane;
       if (i >= n || step >= rows) continue;
       const float d = sb_group_value(&group, sb_group_code(&group, x[p])) - x[p];
-      const float e = sb_rounded_product(a.g[r * a.ldg + col + (size_t)i], d);
+      const float e = __fmul_rn(a.g[r * a.ldg + col + (size_t)i], d);
       row = a.absolute ? row + fabsf(e) : fmaf(e, e, row);
-      const double score = (double)(a.absolute ? fabsf(e) : sb_rounded_product(e, e));
+      const double score = (double)(a.absolute ? fabsf(e) : __fmul_rn(e, e));
       if constexpr (PER == GROUP_NARROW)
         sums[p] += score;
       else
@@ -73,7 +74,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, 
 }
 
 /* out[i] = the sum of terms[i * step + t * stride], t = 0 .. count - 1, in order. */
-__global__ void channel_add(double *out, const double *terms, size_t n, size_t step, size_t stride, size_t count) {
+__global__ void channel_add(double *out, const double *terms, size_t n, size_t step, size_t stride,
+                            size_t count) {
   for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
     double sum = 0.0;
     for (size_t t = 0; t < count; t++) sum += terms[i * step + t * stride];
@@ -92,19 +94,23 @@ sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *
   SB_TRY(sb_check_blocks("channel_scores", grid, bits, 1));
   if (blocks == 0) return SB_OK;
   const size_t stripes = sb_min_size(sb_grid_block_rows(grid), STRIPES);
-  SB_TRY(sb_cuda_argument(backend, queue, bits, blocks, &there));
-  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, (stripes * grid->cols + grid->rows * across) * sizeof *room,
-                         &room));
-  const channel_job a = {g,        ldg,     *grid, there, fits, absolute,
-                         symmetry, stripes, room,  room + stripes * grid->cols};
+  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
+  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK,
+                         (stripes * grid->cols + grid->rows * across) * sizeof *room, &room));
+  const channel_job a = {g,        ldg,      *grid,   there, fits,
+                         absolute, symmetry, stripes, room,  room + stripes * grid->cols};
   SB_TRY(sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel = sb_cuda_is_narrow(grid) ? channel_stripes<GROUP_NARROW, W> : channel_stripes<GROUP_WIDE, W>;
+    const auto kernel =
+        sb_cuda_is_narrow(grid) ? channel_stripes<GROUP_NARROW, W> : channel_stripes<GROUP_WIDE, W>;
     return sb_cuda_launch(backend, queue, "channel_scores", kernel,
-                          (unsigned)sb_div_up(stripes * across, BLOCK_HALVES), BLOCK_THREADS, 0, a, (const W *)w);
+                          (unsigned)sb_div_up(stripes * across, BLOCK_HALVES), BLOCK_THREADS, 0, a,
+                          (const W *)w);
   }));
-  SB_TRY(sb_cuda_launch(backend, queue, "channel_scores", channel_add, sb_cuda_blocks_for(backend, grid->cols),
-                        SB_CUDA_THREADS, 0, cols, a.columns, grid->cols, 1, grid->cols, stripes));
-  return sb_cuda_launch(backend, queue, "channel_scores", channel_add, sb_cuda_blocks_for(backend, grid->rows),
-                        SB_CUDA_THREADS, 0, rows, a.row_sums, grid->rows, across, 1, across);
+  SB_TRY(sb_cuda_launch(backend, queue, "channel_scores", channel_add,
+                        sb_cuda_blocks_for(backend, grid->cols), SB_CUDA_THREADS, 0, cols, a.columns,
+                        grid->cols, 1, grid->cols, stripes));
+  return sb_cuda_launch(backend, queue, "channel_scores", channel_add,
+                        sb_cuda_blocks_for(backend, grid->rows), SB_CUDA_THREADS, 0, rows, a.row_sums,
+                        grid->rows, across, 1, across);
 }

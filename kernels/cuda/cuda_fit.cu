@@ -3,13 +3,15 @@
 
 template <int PER, typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_grid_shape grid, const uint8_t *bits, int shift,
-               sb_symmetry symmetry) {
+    fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_grid_shape grid, const uint8_t *bits,
+               int shift, sb_symmetry symmetry) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, moved = (int)bits[b.k] + shift;
   const unsigned width = (unsigned)max((int)SB_MIN_BITS, min(moved, (int)SB_MAX_BITS));
   for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
-    const size_t r = b.row + (size_t)min(first + half, b.rows - 1); /* all halves keep step: the last row may be done twice */
+    const size_t r =
+        b.row +
+        (size_t)min(first + half, b.rows - 1); /* all halves keep step: the last row may be done twice */
     float x[PER];
     group_load(x, w + r * grid.cols + b.col, b.n);
     const unsigned fit = bits[b.k] == 0 ? 0 : group_fit(x, importance + b.col, b.n, width, symmetry);
@@ -46,12 +48,12 @@ sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fit
   uint8_t *there;
   SB_TRY(sb_check_blocks("fit_blocks", grid, bits, 0));
   if (blocks == 0) return SB_OK;
-  SB_TRY(sb_cuda_argument(backend, queue, bits, blocks, &there));
+  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to fit", [&](auto type) {
     typedef decltype(type) W;
     const auto kernel = sb_cuda_is_narrow(grid) ? fit_blocks<GROUP_NARROW, W> : fit_blocks<GROUP_WIDE, W>;
-    return sb_cuda_launch(backend, queue, "fit_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0, fits, (const W *)w,
-                          importance, *grid, there, shift, symmetry);
+    return sb_cuda_launch(backend, queue, "fit_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0, fits,
+                          (const W *)w, importance, *grid, there, shift, symmetry);
   });
 }
 
@@ -65,7 +67,7 @@ sb_status sb_cuda_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_
     typedef decltype(type) W;
     const auto kernel = sb_cuda_is_narrow(grid) ? choose_grids<GROUP_NARROW, W> : choose_grids<GROUP_WIDE, W>;
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "choose_grids", kernel, (unsigned)blocks,
-                          BLOCK_THREADS, 0, grids, (const W *)w, *grid, min_bits, max_bits - min_bits + 1, symmetry,
-                          importance);
+                          BLOCK_THREADS, 0, grids, (const W *)w, *grid, min_bits, max_bits - min_bits + 1,
+                          symmetry, importance);
   });
 }

@@ -8,7 +8,8 @@
 #include "kernels/cuda/warp.cuh"
 
 /* Left operand, 16 x 16 at (row, k): the tile is [row][k]. */
-__device__ __forceinline__ void fragment_left(uint32_t a[4], const uint16_t *tile, int stride, int row, int k) {
+__device__ __forceinline__ void fragment_left(uint32_t a[4], const uint16_t *tile, int stride, int row,
+                                              int k) {
   const int lane = (int)threadIdx.x % 32;
   sb_load_matrix4(a, tile + (row + lane % 16) * stride + k + lane / 16 * 8);
 }
@@ -32,7 +33,8 @@ __device__ __forceinline__ void fragment_right_turned(uint32_t b[4], const uint1
 }
 
 /* Sums of 16 rows x 16 columns, rounded to bf16, as a left operand. */
-__device__ __forceinline__ void fragment_from_sums(uint32_t a[4], const float first[4], const float second[4]) {
+__device__ __forceinline__ void fragment_from_sums(uint32_t a[4], const float first[4],
+                                                   const float second[4]) {
   a[0] = sb_bf16_pair(first[0], first[1]);
   a[1] = sb_bf16_pair(first[2], first[3]);
   a[2] = sb_bf16_pair(second[0], second[1]);

@@ -8,10 +8,11 @@
 
 #include "kernels/cuda/number.cuh"
 
-enum { GROUP_LANES = SB_GROUP_LANES, GROUP_NARROW = 8, GROUP_WIDE = SB_GROUP_MAX / GROUP_LANES };
+constexpr int GROUP_LANES = SB_GROUP_LANES, GROUP_NARROW = 8, GROUP_WIDE = SB_GROUP_MAX / GROUP_LANES;
 
 /* w[p] = number p * 16 + lane of n at `from`. */
-template <int PER, typename T> __device__ __forceinline__ void group_load(float (&w)[PER], const T *from, int n) {
+template <int PER, typename T>
+__device__ __forceinline__ void group_load(float (&w)[PER], const T *from, int n) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
   if (n == PER * GROUP_LANES) {
 #pragma unroll
@@ -43,8 +44,8 @@ __device__ __forceinline__ float group_mean(const float (&w)[PER], int n, float 
 
 /* The parts of the range that are asked for, as cpu_group_range. */
 template <int PER>
-__device__ __forceinline__ sb_group_range group_range(const float (&w)[PER], int n, bool low_high, bool one_bit,
-                                                      sb_symmetry symmetry) {
+__device__ __forceinline__ sb_group_range group_range(const float (&w)[PER], int n, bool low_high,
+                                                      bool one_bit, sb_symmetry symmetry) {
   sb_group_range range = {};
   if (low_high) {
 #pragma unroll
@@ -80,8 +81,8 @@ __device__ __forceinline__ sb_group group_of_lane(const sb_group &group, int fro
 
 /* The fit of a group at `bits`, in every lane. importance [n]. */
 template <int PER>
-__device__ __forceinline__ unsigned group_fit(const float (&w)[PER], const float *importance, int n, unsigned bits,
-                                              sb_symmetry symmetry) {
+__device__ __forceinline__ unsigned group_fit(const float (&w)[PER], const float *importance, int n,
+                                              unsigned bits, sb_symmetry symmetry) {
   if (bits <= 1) return 0;
   const sb_group_range range = group_range(w, n, true, false, symmetry);
   const int lane = (int)threadIdx.x % GROUP_LANES;
@@ -105,7 +106,8 @@ __device__ __forceinline__ unsigned group_fit(const float (&w)[PER], const float
  * not NULL. */
 template <int PER>
 __device__ __forceinline__ sb_group group_of_widths(const float (&w)[PER], const float *importance, int n,
-                                                    unsigned min_bits, unsigned widths, sb_symmetry symmetry) {
+                                                    unsigned min_bits, unsigned widths,
+                                                    sb_symmetry symmetry) {
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = min_bits + (lane < widths ? lane : 0);
   const sb_group_range range = group_range(w, n, true, min_bits == 1, symmetry);
   unsigned fit = 0;

@@ -85,6 +85,8 @@ void sb_cuda_stream_destroy(sb_backend *backend, sb_stream stream) {
   (void)cudaStreamSynchronize((cudaStream_t)stream);
   for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) /* its work is done, and its name may come again */
     if (cuda->scratch[slot].user == (cudaStream_t)stream) cuda->scratch[slot].user = NULL;
+  for (int i = 0; i < SB_CUDA_PARCELS; i++)
+    if (cuda->parcels[i].user == (cudaStream_t)stream) cuda->parcels[i].user = NULL;
   (void)cudaStreamDestroy((cudaStream_t)stream);
 }
 
@@ -100,8 +102,15 @@ sb_status sb_cuda_stream_wait(sb_backend *backend, sb_stream waiter, sb_stream w
 }
 
 sb_status sb_cuda_sync(sb_backend *backend, sb_stream stream) {
-  return sb_cuda_check(backend, cudaStreamSynchronize(sb_cuda_stream(backend, stream)),
-                       "computing (the error may come from any operation since the last wait)");
+  int *trouble = sb_cuda_of(backend)->trouble, found;
+  SB_CUDA_TRY(backend, cudaStreamSynchronize(sb_cuda_stream(backend, stream)),
+              "computing (the error may come from any operation since the last wait)");
+  found = *(volatile int *)trouble;
+  *trouble = 0;
+  if (found == 0) return SB_OK;
+  return sb_fail(SB_ERR_NUMERIC, "%s are not finite, or add up to more than exact sums hold",
+                 found == SB_CUDA_TROUBLE_INPUTS ? "the inputs of a matrix"
+                                                 : "the gradients at the outputs of a matrix");
 }
 
 sb_status sb_cuda_scratch(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot, size_t bytes,

@@ -22,7 +22,7 @@ template <bool WHOLE> __device__ __forceinline__ float steps(const sb_group &gro
   return sb_grid_rint(code) - group.center;
 }
 
-enum { PIECE = GROUP_NARROW }; /* numbers a lane, of g and `now`, that are in registers at a time */
+constexpr int PIECE = GROUP_NARROW; /* numbers a lane, of g and `now`, that are in registers at a time */
 
 typedef struct move_grids {
   sb_group down, here, up;
@@ -41,13 +41,15 @@ __device__ __forceinline__ void score(float &raise, float &cut, const move_grids
                                        m.here.scale, m.here.base);
     raise = fmaf(y, fmaf(steps<WHOLE>(m.up, x), m.up.scale, -current), raise);
     const float change =
-        !WHOLE && m.based_down ? fmaf(steps<WHOLE>(m.down, x - m.down.base), m.down.scale, m.down.base) - current
-                               : fmaf(steps<WHOLE>(m.down, x), m.down.scale, -current);
+        !WHOLE && m.based_down
+            ? fmaf(steps<WHOLE>(m.down, x - m.down.base), m.down.scale, m.down.base) - current
+            : fmaf(steps<WHOLE>(m.down, x), m.down.scale, -current);
     cut = fmaf(y, change, cut);
   }
 }
 
-__device__ __forceinline__ void load_now(float (&now)[PIECE], const void *from, sb_dtype dtype, size_t at, int n) {
+__device__ __forceinline__ void load_now(float (&now)[PIECE], const void *from, sb_dtype dtype, size_t at,
+                                         int n) {
   if (dtype == SB_F32)
     group_load(now, (const float *)from + at, n);
   else if (dtype == SB_F16)
@@ -59,12 +61,13 @@ __device__ __forceinline__ void load_now(float (&now)[PIECE], const void *from, 
 template <int PER, typename W, bool GIVEN>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w, const void *now,
-                sb_dtype now_dtype, sb_grid_shape grid, const uint8_t *all_bits, unsigned min_bits, unsigned max_bits,
-                sb_symmetry symmetry, move_fits fits) {
+                sb_dtype now_dtype, sb_grid_shape grid, const uint8_t *all_bits, unsigned min_bits,
+                unsigned max_bits, sb_symmetry symmetry, move_fits fits) {
   __shared__ float room[BLOCK_TILE][2 * GROUP_LANES];
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES, which = lane % 3;
-  const unsigned bits = all_bits[b.k], down = bits > 1 ? bits - 1 : 1, up = bits < SB_MAX_BITS ? bits + 1 : SB_MAX_BITS;
+  const unsigned bits = all_bits[b.k], down = bits > 1 ? bits - 1 : 1,
+                 up = bits < SB_MAX_BITS ? bits + 1 : bits;
   const unsigned mine = which == 0 ? down : which == 1 ? bits : up;
   const uint8_t *fit_at = which == 0 ? fits.at[0] : which == 1 ? fits.at[1] : fits.at[2];
   const bool whole = symmetry == SB_ASYMMETRIC && down > 1;
@@ -99,17 +102,18 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       room[in_tile][lane] = raise;
       room[in_tile][GROUP_LANES + lane] = cut;
     }
-    add_down<2>(total, room, min(b.rows - tile, (int)BLOCK_TILE));
+    add_down<2>(total, room, min(b.rows - tile, BLOCK_TILE));
   }
   total = group_sum(total);
   if (threadIdx.x == 0) raise_out[b.k] = bits + 1 > max_bits ? 0.0 : total;
   if (threadIdx.x == GROUP_LANES) cut_out[b.k] = bits < min_bits + 1 ? 0.0 : total;
 }
 
-sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut, const float *g,
-                              size_t ldg, const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
-                              const sb_grid_shape *grid, const uint8_t *bits, unsigned min_bits,
-                              unsigned max_bits, sb_symmetry symmetry, const uint8_t *const fits[3]) {
+sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
+                              const float *g, size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
+                              sb_dtype now_dtype, const sb_grid_shape *grid, const uint8_t *bits,
+                              unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
+                              const uint8_t *const fits[3]) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(grid);
   uint8_t *there;
@@ -117,13 +121,14 @@ sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *rai
   for (int i = 0; fits && i < 3; i++) all.at[i] = fits[i];
   SB_TRY(sb_check_blocks("block_moves", grid, bits, 1));
   if (blocks == 0) return SB_OK;
-  SB_TRY(sb_cuda_argument(backend, queue, bits, blocks, &there));
+  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
     const auto kernel = sb_cuda_is_narrow(grid)
                             ? (now ? block_moves<GROUP_NARROW, W, true> : block_moves<GROUP_NARROW, W, false>)
                             : (now ? block_moves<GROUP_WIDE, W, true> : block_moves<GROUP_WIDE, W, false>);
-    return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0, raise, cut, g, ldg,
-                          (const W *)w, now, now_dtype, *grid, there, min_bits, max_bits, symmetry, all);
+    return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0, raise,
+                          cut, g, ldg, (const W *)w, now, now_dtype, *grid, there, min_bits, max_bits,
+                          symmetry, all);
   });
 }

@@ -33,14 +33,15 @@ sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *o
   uint8_t *there;
   SB_TRY(sb_check_blocks("quantize_blocks", grid, bits, 0));
   if (blocks == 0) return SB_OK;
-  SB_TRY(sb_cuda_argument(backend, queue, bits, blocks, &there));
+  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to round", [&](auto from) {
     return sb_with_number(out_dtype, "rounded weights", [&](auto to) {
       typedef decltype(from) W;
       typedef decltype(to) O;
-      const auto kernel = sb_cuda_is_narrow(grid) ? quantize_blocks<GROUP_NARROW, W, O> : quantize_blocks<GROUP_WIDE, W, O>;
-      return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0, (O *)out,
-                            (const W *)w, *grid, there, symmetry, fits);
+      const auto kernel =
+          sb_cuda_is_narrow(grid) ? quantize_blocks<GROUP_NARROW, W, O> : quantize_blocks<GROUP_WIDE, W, O>;
+      return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0,
+                            (O *)out, (const W *)w, *grid, there, symmetry, fits);
     });
   });
 }

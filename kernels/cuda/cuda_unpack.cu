@@ -8,8 +8,8 @@ extern "C" {
 
 template <typename O>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    unpack_blocks(O *out, const uint8_t *packed, const size_t *offsets, sb_grid_shape grid, const uint8_t *bits,
-                  sb_symmetry symmetry) {
+    unpack_blocks(O *out, const uint8_t *packed, const size_t *offsets, sb_grid_shape grid,
+                  const uint8_t *bits, sb_symmetry symmetry) {
   __shared__ unsigned long long scratch[32];
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const size_t columns = sb_grid_block_cols(&grid);
@@ -42,18 +42,18 @@ sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out
                                 const uint8_t *bits, sb_symmetry symmetry) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(grid), table = sb_grid_block_rows(grid) * sizeof *offsets;
-  uint8_t *there, *arguments = NULL;
+  uint8_t *there, *arguments = NULL; /* offsets, then bits */
   sb_status status = SB_OK;
   SB_TRY(sb_check_blocks("unpack_blocks", grid, bits, 1));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_alloc_raw(&arguments, table + blocks, 1, "offsets of packed rows"));
   memcpy(arguments, offsets, table);
   memcpy(arguments + table, bits, blocks);
-  SB_GO(sb_cuda_argument(backend, queue, arguments, table + blocks, &there));
+  SB_GO(sb_cuda_send(backend, queue, arguments, table + blocks, &there));
   SB_GO(sb_with_number(out_dtype, "unpacked weights", [&](auto type) {
     typedef decltype(type) O;
-    return sb_cuda_launch(backend, queue, "unpack_blocks", unpack_blocks<O>, (unsigned)blocks, BLOCK_THREADS, 0, (O *)out,
-                          packed, (const size_t *)there, *grid, there + table, symmetry);
+    return sb_cuda_launch(backend, queue, "unpack_blocks", unpack_blocks<O>, (unsigned)blocks, BLOCK_THREADS,
+                          0, (O *)out, packed, (const size_t *)there, *grid, there + table, symmetry);
   }));
 done:
   sb_free(&arguments);
