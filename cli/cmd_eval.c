@@ -56,7 +56,7 @@ static sb_status make_pass(run *u, sb_model *model, sb_pass **out) {
 
 static sb_status work(run *u, sb_comparison *out) {
   const request *r = u->r;
-  SB_AGREE(u->world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &u->backend));
+  SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(open_model(u->world, r->model, &u->model));
   if (r->ref) {
     SB_TRY(open_model(u->world, r->ref, &u->ref));
@@ -149,8 +149,8 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
   sb_comparison comparison;
   double start = sb_now();
   SB_TRY(sb_common_begin(world, &usage, &r.common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_TOKENS |
-                             SB_COMMON_ACTIVATIONS,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_DEVICE |
+                             SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS,
                          argc, argv, &help));
   if (help) return SB_OK;
   run u = {.world = world, .r = &r};

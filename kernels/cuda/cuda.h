@@ -68,7 +68,8 @@ typedef struct sb_cuda {
   int multiprocessors;  /* for cutting work */
   size_t shared_limit;  /* bytes of shared memory a block may ask for */
   size_t memory;        /* bytes of device memory in all */
-  char where[256];      /* "rank 3 on node gpu07, GPU 1 (NVIDIA H100)": starts every message */
+  uint8_t uuid[16];     /* the device's */
+  char where[256];      /* "GPU 1 (NVIDIA H100) of gpu07": starts every message */
   cudaStream_t stream;  /* what NULL stands for */
   cudaEvent_t crossing; /* lets one stream wait for another */
   int *trouble;         /* host memory that kernels can write; 0 or an sb_cuda_trouble */

@@ -94,11 +94,7 @@ static sb_status count_devices(int *count) {
                  cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
-sb_status sb_cuda_count(int *count) {
-  return count_devices(count);
-}
-
-static sb_status open_device(sb_backend *backend, sb_compute compute, int index, const char *place) {
+static sb_status open_device(sb_backend *backend, sb_compute compute, int index, const char *host) {
   sb_cuda *cuda = sb_cuda_of(backend);
   int count, shared = 0;
   size_t left = 0;
@@ -106,9 +102,10 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   SB_TRY(count_devices(&count));
   cuda->compute = compute;
   cuda->device = index % count;
-  snprintf(cuda->where, sizeof cuda->where, "%s, GPU %d", place, cuda->device);
+  snprintf(cuda->where, sizeof cuda->where, "GPU %d of %.120s", cuda->device, host);
   SB_CUDA_TRY(backend, cudaGetDeviceProperties(&properties, cuda->device), "asking for its properties");
-  snprintf(cuda->where, sizeof cuda->where, "%s, GPU %d (%.80s)", place, cuda->device, properties.name);
+  snprintf(cuda->where, sizeof cuda->where, "GPU %d (%.80s) of %.120s", cuda->device, properties.name, host);
+  memcpy(cuda->uuid, &properties.uuid, sizeof cuda->uuid);
   if (properties.major * 10 + properties.minor < OLDEST)
     return sb_fail(
         SB_ERR_DEVICE,
@@ -139,7 +136,7 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   return SB_OK;
 }
 
-sb_status sb_cuda_create(sb_compute compute, int index, const char *place, sb_backend **out) {
+sb_status sb_cuda_create(sb_compute compute, int index, const char *host, sb_backend **out) {
   sb_backend *backend = NULL;
   sb_cuda *cuda = NULL;
   *out = NULL;
@@ -150,7 +147,7 @@ sb_status sb_cuda_create(sb_compute compute, int index, const char *place, sb_ba
     return status;
   }
   backend->impl = cuda;
-  status = open_device(backend, compute, index, place);
+  status = open_device(backend, compute, index, host);
   if (status != SB_OK)
     destroy(backend);
   else
@@ -158,6 +155,8 @@ sb_status sb_cuda_create(sb_compute compute, int index, const char *place, sb_ba
   return status;
 }
 
-const char *sb_cuda_where(const sb_backend *backend) {
-  return ((const sb_cuda *)backend->impl)->where;
+void sb_cuda_identify(const sb_backend *backend, sb_device_identity *out) {
+  const sb_cuda *cuda = (const sb_cuda *)backend->impl;
+  snprintf(out->name, sizeof out->name, "%s", cuda->where);
+  memcpy(out->uuid, cuda->uuid, sizeof out->uuid);
 }

@@ -120,6 +120,7 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   if (device >= sb_cuda_host_device.devices) return cudaErrorInvalidValue;
   snprintf(properties->name, sizeof properties->name, "no GPU: a stand-in on a processor");
+  memset(&properties->uuid, device, sizeof properties->uuid);
   properties->major = sb_cuda_host_device.major;
   properties->minor = sb_cuda_host_device.minor;
   return cudaSuccess;

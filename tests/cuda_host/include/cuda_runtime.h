@@ -150,6 +150,9 @@ typedef struct sb_host_stream *cudaStream_t;
 typedef struct sb_host_event *cudaEvent_t;
 struct cudaDeviceProp {
   char name[256];
+  struct {
+    char bytes[16];
+  } uuid;
   int major, minor;
 };
 struct cudaLaunchConfig_t {
