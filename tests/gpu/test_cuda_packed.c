@@ -1,7 +1,6 @@
 /* Multiplication with packed weights on the device, against products in double with the weights as unpack_blocks gives them. */
 #include "kernels/blockrow.h"
-#include "kernels/cuda/cuda_device.h"
-#include "tests/cuda_host/cuda_host.h"
+#include "tests/gpu/device.h"
 #include "tests/quant/blocks.h"
 
 typedef struct problem {
@@ -30,7 +29,6 @@ static void *make(size_t count, size_t size) {
 }
 
 typedef struct data {
-  sb_backend *be;
   uint8_t *bits, *packed, *memory;
   size_t *offsets, rows, cols;
   float *w, *x, *y, *before;
@@ -87,24 +85,28 @@ static void multiply(size_t which, sb_compute compute, sb_symmetry symmetry) {
   data d = {0};
   sb_packed matrix;
   uint64_t seed = which + 3;
-  sb_cuda_host_device.eager = 1; /* host memory is handed over */
-  assert_ok(sb_cuda_create(compute, 0, "a test", &d.be));
   pack(&d, p, symmetry, which);
-  d.x = make(p->tokens * d.cols, 4);
-  d.y = make(p->tokens * d.rows, 4);
-  d.before = make(p->tokens * d.rows, 4);
-  for (size_t i = 0; i < p->tokens * d.cols; i++) d.x[i] = uniform(&seed);
-  for (size_t i = 0; i < p->tokens * d.rows; i++) d.before[i] = uniform(&seed);
-  assert_ok(
-      d.be->op->unpack_blocks(d.be, NULL, d.w, SB_F32, d.packed, d.offsets, &p->grid, d.bits, symmetry));
-  assert_ok(d.be->op->packed_create(d.be, NULL, d.packed, d.offsets, &p->grid, d.bits, symmetry, &matrix));
+  const size_t ys = p->tokens * d.rows, xs = p->tokens * d.cols, ws = d.rows * d.cols;
+  d.x = make(xs, 4);
+  d.y = make(ys, 4);
+  d.before = make(ys, 4);
+  for (size_t i = 0; i < xs; i++) d.x[i] = uniform(&seed);
+  for (size_t i = 0; i < ys; i++) d.before[i] = uniform(&seed);
+  const uint8_t *packed =
+      (uint8_t *)gpu_put(d.memory, d.offsets[sb_grid_block_rows(&p->grid)] + p->skew) + p->skew;
+  float *w = gpu_put(d.w, ws * 4), *x = gpu_put(d.x, xs * 4);
+  assert_ok(gpu->op->unpack_blocks(gpu, NULL, w, SB_F32, packed, d.offsets, &p->grid, d.bits, symmetry));
+  gpu_get(d.w, w, ws * 4);
+  assert_ok(gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->grid, d.bits, symmetry, &matrix));
   for (int add = 0; add < 2; add++) { /* twice with one matrix: a call leaves nothing behind */
-    for (size_t i = 0; i < p->tokens * d.rows; i++) d.y[i] = add ? d.before[i] : NAN;
-    assert_ok(d.be->op->packed_gemm(d.be, NULL, d.y, d.x, p->tokens, matrix, add));
+    for (size_t i = 0; i < ys; i++) d.y[i] = add ? d.before[i] : NAN;
+    float *y = gpu_put(d.y, ys * 4);
+    assert_ok(gpu->op->packed_gemm(gpu, NULL, y, x, p->tokens, matrix, add));
+    gpu_get(d.y, y, ys * 4);
     check(&d, p, compute, add);
   }
-  d.be->op->packed_destroy(d.be, matrix);
-  d.be->op->destroy(d.be);
+  gpu->op->packed_destroy(gpu, matrix);
+  gpu_drop();
   sb_free(&d.bits);
   sb_free(&d.offsets);
   sb_free(&d.memory);
@@ -114,37 +116,34 @@ static void multiply(size_t which, sb_compute compute, sb_symmetry symmetry) {
   sb_free(&d.before);
 }
 
-static void in_bf16(void **state) {
+static void equals_unpacked(void **state) {
+  const sb_compute compute = gpu->weight == SB_BF16 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
   (void)state;
   for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-    for (int s = 0; s < 2; s++) multiply(i, SB_COMPUTE_BF16, (sb_symmetry)s);
-}
-
-static void in_f32(void **state) {
-  (void)state;
-  for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-    multiply(i, SB_COMPUTE_F32, i % 2 ? SB_SYMMETRIC : SB_ASYMMETRIC);
+    for (int s = 0; s < 2; s++) multiply(i, compute, (sb_symmetry)s);
 }
 
 static void bad_bits_are_refused(void **state) {
   const sb_grid_shape grid = {4, 4, 4, 4};
   const size_t offset = 0;
   const uint8_t bits = 0, packed[64] = {0};
-  sb_backend *be = NULL;
   sb_packed matrix;
   (void)state;
-  assert_ok(sb_cuda_create(SB_COMPUTE_BF16, 0, "a test", &be));
-  assert_int_equal(be->op->packed_create(be, NULL, packed, &offset, &grid, &bits, SB_ASYMMETRIC, &matrix),
+  assert_int_equal(gpu->op->packed_create(gpu, NULL, packed, &offset, &grid, &bits, SB_ASYMMETRIC, &matrix),
                    SB_ERR_INTERNAL);
   assert_null(matrix);
-  be->op->destroy(be);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(in_bf16),
-      cmocka_unit_test(in_f32),
+      cmocka_unit_test(equals_unpacked),
       cmocka_unit_test(bad_bits_are_refused),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  int failed = 0;
+  for (int compute = 0; compute < 2; compute++) {
+    if (gpu_open(compute ? SB_COMPUTE_BF16 : SB_COMPUTE_F32) != 0) return 77;
+    failed += cmocka_run_group_tests(tests, NULL, NULL);
+    gpu->op->destroy(gpu);
+  }
+  return failed;
 }
