@@ -60,7 +60,7 @@ static sb_status work(run *u, sb_comparison *out) {
         "--compute packed: %s has no %s, so no packed weights; give a folder that quantize wrote, or "
         "take another --compute",
         r->model, SB_MANIFEST_NAME);
-  SB_AGREE(u->world, sb_backend_cpu_create(sb_common_compute(&r->common), r->common.threads, &u->backend));
+  SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(open_model(u->world, r->model, &u->model));
   if (r->ref) {
     SB_TRY(open_model(u->world, r->ref, &u->ref));
@@ -153,7 +153,7 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
   sb_comparison comparison;
   double start = sb_now();
   SB_TRY(sb_common_begin(world, &usage, &r.common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE_OR_PACKED |
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE_OR_PACKED | SB_COMMON_DEVICE |
                              SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS,
                          argc, argv, &help));
   if (help) return SB_OK;

@@ -211,8 +211,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
       .option_count = sizeof options / sizeof *options};
   request->common.calibrates = true;
   SB_TRY(sb_common_begin(world, &usage, &request->common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_TOKENS |
-                             SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_DEVICE |
+                             SB_COMMON_TOKENS | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
                          argc, argv, help));
   if (*help) return SB_OK;
   if (request->min_bits > request->max_bits)

@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/device.h"
 #include "base/dtype.h"
 #include "base/status.h"
 
@@ -39,29 +40,29 @@ typedef struct sb_grid_shape {
   size_t block_rows, block_cols;
 } sb_grid_shape;
 
-static inline size_t sb_grid_block_rows(const sb_grid_shape *g) { /* number of block rows */
+SB_HOST_DEVICE static inline size_t sb_grid_block_rows(const sb_grid_shape *g) { /* number of block rows */
   return (g->rows + g->block_rows - 1) / g->block_rows;
 }
-static inline size_t sb_grid_block_cols(const sb_grid_shape *g) { /* number of block columns */
+SB_HOST_DEVICE static inline size_t sb_grid_block_cols(const sb_grid_shape *g) { /* number of block columns */
   return (g->cols + g->block_cols - 1) / g->block_cols;
 }
 
 /* Rows of the blocks of block row i, columns of those of block column j. */
-static inline size_t sb_grid_rows_of(const sb_grid_shape *g, size_t i) {
+SB_HOST_DEVICE static inline size_t sb_grid_rows_of(const sb_grid_shape *g, size_t i) {
   size_t first = i * g->block_rows;
   return g->rows - first < g->block_rows ? g->rows - first : g->block_rows;
 }
-static inline size_t sb_grid_cols_of(const sb_grid_shape *g, size_t j) {
+SB_HOST_DEVICE static inline size_t sb_grid_cols_of(const sb_grid_shape *g, size_t j) {
   size_t first = j * g->block_cols;
   return g->cols - first < g->block_cols ? g->cols - first : g->block_cols;
 }
 
 /* Block-diagonal second moments of `cols` numbers: for every block column the lower triangle, row by row, of a square matrix
  * as wide as the block. Here is their number, and where those of block column j begin. */
-static inline size_t sb_grams_start(size_t block_cols, size_t j) {
+SB_HOST_DEVICE static inline size_t sb_grams_start(size_t block_cols, size_t j) {
   return j * (block_cols * (block_cols + 1) / 2);
 }
-static inline size_t sb_grams_count(size_t cols, size_t block_cols) {
+SB_HOST_DEVICE static inline size_t sb_grams_count(size_t cols, size_t block_cols) {
   const size_t last = cols % block_cols;
   return sb_grams_start(block_cols, cols / block_cols) + last * (last + 1) / 2;
 }
@@ -163,7 +164,9 @@ typedef struct sb_backend_ops {
   sb_status (*kl_chunk)(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                         const float *logits, const float *lse, size_t T, size_t nv);
 
-  /* ---- quantization: kernels/grid.h defines the grids ---- */
+  /* ---- quantization: kernels/grid.h defines the grids ----
+   * Shapes, `bits` (one byte a block of the matrix) and `offsets` are host memory, read before the call returns; all else is on
+   * the device. */
   /* fits[r * block columns + j] = the fit of row r's group in block column j at the block's width, moved by `shift` within
    * 1 .. 8; 0 where bits is 0. importance is f32[cols]. */
   sb_status (*fit_blocks)(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,

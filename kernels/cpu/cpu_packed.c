@@ -59,7 +59,7 @@ sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint
   (void)stream;
   sb_status status = SB_OK;
   *out = NULL;
-  SB_TRY(sb_cpu_check_blocks("packed_create", grid, bits, 1));
+  SB_TRY(sb_check_blocks("packed_create", grid, bits, 1));
   const size_t rows = sb_grid_block_rows(grid), columns = sb_grid_block_cols(grid);
   const size_t steps = rows * sb_div_up(sb_min_size(grid->block_rows, grid->rows), SB_PACKED_STEP);
   struct sb_packed_impl *w = NULL;
