@@ -9,7 +9,7 @@ struct sb_prepared {
   const sb_model *model;
   sb_backend *backend;
   void *linear[SB_LINEARS]; /* own buffers */
-  void *source[SB_LINEARS]; /* own copies of the source rows; NULL on a unified backend */
+  void *source[SB_LINEARS]; /* own copies of the rows as the image has them; NULL on a unified backend */
   void *ordered; /* a matrix before its rows and columns go to their places; NULL where they are there */
   uint32_t *index[SB_LINEARS][INDICES];
   uint32_t *host_index; /* [largest dimension] */
@@ -22,19 +22,26 @@ struct sb_prepared {
   sb_layer_weights weights;
 };
 
-static size_t source_bytes(const sb_model *m, const sb_matrix *matrix) {
-  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(m->dtypes[matrix->tensor]);
-}
-
 static size_t weight_bytes(const sb_backend *b, const sb_matrix *matrix) {
   return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(b->weight);
 }
 
-/* A matrix has the same shape in every layer, but its type may differ: the largest counts. */
+/* Bytes of a place's rows in an image. */
+static size_t place_bytes(const sb_model *m, const sb_place *place) {
+  return sb_store_offset(m->store, place->group, place->first_unit + place->units) -
+         sb_store_offset(m->store, place->group, place->first_unit);
+}
+
+/* A matrix has the same shape in every layer, but its type, or its bits where rows are packed, may differ: the largest
+ * counts. */
 static size_t largest_source(const sb_model *m, int which) {
   size_t largest = 0;
-  for (size_t layer = 0; layer < m->config.layers; layer++)
-    largest = sb_max_size(largest, source_bytes(m, sb_model_matrix(m, layer, (sb_linear)which)));
+  for (size_t i = m->group_place[m->layer_first]; i < m->group_place[m->layer_first + m->config.layers];
+       i++) {
+    const sb_place *place = &m->places[i];
+    if ((int)sb_linear_of_role(m->arch.tensors[place->tensor].role) == which)
+      largest = sb_max_size(largest, place_bytes(m, place));
+  }
   return largest;
 }
 
@@ -155,6 +162,16 @@ static sb_status upload_orders(sb_prepared *p, sb_stream stream, sb_linear which
                       index[COL_PLACE]);
 }
 
+/* *rows = the rows of a matrix where the backend can read them. */
+static sb_status rows_on_device(sb_prepared *p, sb_stream stream, sb_linear which, const sb_place *place,
+                                const void **rows) {
+  sb_backend *b = p->backend;
+  if (b->unified) return SB_OK;
+  SB_TRY(b->op->upload(b, stream, p->source[which], *rows, place_bytes(p->model, place)));
+  *rows = p->source[which];
+  return SB_OK;
+}
+
 /* The weights of a matrix from `ordered`, as the store has it. */
 static sb_status put_in_place(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
                               const void *ordered) {
@@ -192,15 +209,10 @@ static sb_status prepare_fits(sb_prepared *p, sb_stream stream, sb_linear which,
 }
 
 static sb_status prepare_source(sb_prepared *p, sb_stream stream, size_t layer, sb_linear which,
-                                const sb_matrix *matrix, const void *rows) {
+                                const sb_matrix *matrix, const void *source) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   sb_dtype dtype = m->dtypes[matrix->tensor];
-  const void *source = rows;
-  if (!b->unified) {
-    SB_TRY(b->op->upload(b, stream, p->source[which], rows, source_bytes(m, matrix)));
-    source = p->source[which];
-  }
   p->source_now[which] = source;
   p->weights.linear[which] = p->linear[which];
   SB_TRY(prepare_importance(p, stream, layer, which, matrix));
@@ -251,6 +263,7 @@ sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const
       SB_TRY(prepare_norm(p, stream, place, rows, p->norms[role == SB_ROLE_POST_NORM]));
     } else {
       const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+      SB_TRY(rows_on_device(p, stream, which, place, &rows));
       SB_TRY(m->coding == SB_CODING_PACKED ? prepare_packed(p, stream, which, matrix, place, rows)
                                            : prepare_source(p, stream, layer, which, matrix, rows));
     }
