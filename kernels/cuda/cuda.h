@@ -221,6 +221,12 @@ sb_status sb_cuda_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out
                                 const size_t *offsets, const sb_grid_shape *, const uint8_t *bits,
                                 sb_symmetry);
 
+/* ---- multiplication with packed weights: cuda_packed.cu, cuda_packed_tiles.cu, cuda_packed_rows.cu ---- */
+sb_status sb_cuda_packed_create(sb_backend *, sb_stream, const uint8_t *packed, const size_t *offsets,
+                                const sb_grid_shape *, const uint8_t *bits, sb_symmetry, sb_packed *out);
+void sb_cuda_packed_destroy(sb_backend *, sb_packed);
+sb_status sb_cuda_packed_gemm(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w, bool add);
+
 /* ---- exact sums of second moments: cuda_moments.cu ---- */
 sb_status sb_cuda_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,
                             size_t block_cols, int exponent);

@@ -66,6 +66,9 @@ static const sb_backend_ops operations = {
     .add_grams = sb_cuda_add_grams,
     .add_squares = sb_cuda_add_squares,
     .unpack_blocks = sb_cuda_unpack_blocks,
+    .packed_create = sb_cuda_packed_create,
+    .packed_destroy = sb_cuda_packed_destroy,
+    .packed_gemm = sb_cuda_packed_gemm,
 };
 
 /* What CUDA says of the driver and the devices, as one line for people. */

@@ -26,6 +26,16 @@ __device__ __forceinline__ uint32_t sb_bf16_pair(float low, float high) {
   return (uint32_t)sb_bf16_bits(low) | (uint32_t)sb_bf16_bits(high) << 16;
 }
 
+/* a + b of two such pairs, each rounded to bf16. */
+__device__ __forceinline__ uint32_t sb_bf16_add(uint32_t a, uint32_t b) {
+  __nv_bfloat162 x, y;
+  memcpy(&x, &a, sizeof x);
+  memcpy(&y, &b, sizeof y);
+  x = __hadd2(x, y);
+  memcpy(&a, &x, sizeof a);
+  return a;
+}
+
 /* ---- shared memory ---- */
 /* The block's dynamic shared memory, 128-byte aligned. */
 __device__ __forceinline__ unsigned char *sb_shared_bytes() {

@@ -1,38 +1,16 @@
 /* The dense operations of the CUDA backend against the CPU backend (whose own tests hold it against naive references) and, for
  * matrix products, against the naive one, over odd shapes. Built twice: for the device of this machine (ctest -L gpu; skipped
  * where there is none), and for the stand-in of tests/cuda_host. */
-#include "tests/kernels/check.h"
-
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "kernels/cuda/cuda_device.h"
+#include "tests/gpu/device.h"
 #include "tests/kernels/naive.h"
 
-static sb_backend *cpu, *gpu;
-
-/* A copy on the device, and one on the host again; device copies are released by `dropped`. */
-static void *copies[64];
-static size_t copied;
-
-static void *put(const void *host, size_t bytes) {
-  void *device;
-  assert_ok(gpu->op->alloc(gpu, bytes, "operand", &device));
-  assert_true(copied < sizeof copies / sizeof *copies);
-  copies[copied++] = device;
-  assert_ok(gpu->op->upload(gpu, NULL, device, host, bytes));
-  assert_ok(gpu->op->sync(gpu, NULL));
-  return device;
-}
-
-static void get(void *host, const void *device, size_t bytes) {
-  assert_ok(gpu->op->download(gpu, NULL, host, device, bytes));
-  assert_ok(gpu->op->sync(gpu, NULL));
-}
+static sb_backend *cpu;
 
 static void dropped(void) {
-  while (copied > 0) gpu->op->free(gpu, copies[--copied]);
+  gpu_drop();
   check_done();
 }
 
@@ -40,11 +18,11 @@ static void dropped(void) {
 static void close_to_cpu(const char *what, const void *device, const float *want, size_t count,
                          double tolerance, double floor) {
   float *got = check_zeros(count);
-  get(got, device, count * sizeof *got);
+  gpu_get(got, device, count * sizeof *got);
   check_close(what, got, check_double(want, count), count, tolerance, floor);
 }
 
-#define PUT(x, count) put((x), (count) * sizeof *(x))
+#define PUT(x, count) gpu_put((x), (count) * sizeof *(x))
 
 static void convert_is_exact(void **state) {
   (void)state;
@@ -60,10 +38,10 @@ static void convert_is_exact(void **state) {
         sb_from_f32(source, types[from], x, n);
         char *want = (char *)check_zeros(n), *got = (char *)check_zeros(n);
         assert_ok(cpu->op->convert(cpu, NULL, want, types[to], source, types[from], n));
-        void *device = put(got, n * sizeof(float));
-        assert_ok(
-            gpu->op->convert(gpu, NULL, device, types[to], put(source, n * sizeof(float)), types[from], n));
-        get(got, device, out);
+        void *device = gpu_put(got, n * sizeof(float));
+        assert_ok(gpu->op->convert(gpu, NULL, device, types[to], gpu_put(source, n * sizeof(float)),
+                                   types[from], n));
+        gpu_get(got, device, out);
         assert_memory_equal(got, want, out);
         dropped();
       }
@@ -84,10 +62,10 @@ static void gather_is_exact(void **state) {
           *got = check_zeros(ROWS * COLS);
     assert_ok(cpu->op->gather_matrix(cpu, NULL, want, x, type, ROWS, COLS, kind & 1 ? rows : NULL,
                                      kind & 2 ? cols : NULL));
-    void *device = put(got, bytes);
-    assert_ok(gpu->op->gather_matrix(gpu, NULL, device, put(x, bytes), type, ROWS, COLS,
+    void *device = gpu_put(got, bytes);
+    assert_ok(gpu->op->gather_matrix(gpu, NULL, device, gpu_put(x, bytes), type, ROWS, COLS,
                                      kind & 1 ? PUT(rows, ROWS) : NULL, kind & 2 ? PUT(cols, COLS) : NULL));
-    get(got, device, bytes);
+    gpu_get(got, device, bytes);
     assert_memory_equal(got, want, bytes);
     dropped();
   }
@@ -126,7 +104,7 @@ static void multiply(sb_backend *be, bool brain, const problem *p, bool ta, bool
   void *device = PUT(c, nc);
   assert_ok(be->op->gemm(be, NULL, ta, tb, p->m, p->n, p->k, p->alpha, PUT(there_a, na + 1), a_type, lda,
                          PUT(there_b, nb + 1), b_type, ldb, p->beta, device, SB_F32, ldc));
-  get(c, device, nc * sizeof *c);
+  gpu_get(c, device, nc * sizeof *c);
   check_close("gemm", c, want, nc, 1e-6 * (double)(p->k + 1),
               1.0); /* the padding of C, too, must be as it was */
   dropped();
@@ -285,13 +263,13 @@ static void cross_entropy_equals_cpu(void **state) {
       assert_ok(gpu->op->xent_back_chunk(gpu, NULL, gchunk, glse, gtargets, 0.25f, T, v0, nv));
       close_to_cpu("dlogits", gchunk, chunk, T * nv, 2e-6, 1.0);
       if (c + 2 < sizeof cuts / sizeof *cuts) continue;
-      get(divergence, gkl, sizeof divergence);
+      gpu_get(divergence, gkl, sizeof divergence);
       for (size_t t = 0; t < T; t++) assert_true(fabs(divergence[t] - kl[t]) < 1e-4 * (1.0 + fabs(kl[t])));
     }
   close_to_cpu("largest", ghigh, high, T, 0.0, 0.0);
   close_to_cpu("sum", gsum, sum, T, 1e-5, 0.0);
   close_to_cpu("target", gtarget, target, T, 0.0, 1.0);
-  get(got, gbest, sizeof got);
+  gpu_get(got, gbest, sizeof got);
   assert_memory_equal(got, best, sizeof got);
   dropped();
 }
@@ -311,10 +289,10 @@ static void again_is_the_same(void **state) {
     assert_ok(gpu->op->rmsnorm_back(gpu, NULL, dx, dw, y, gx, gw, rstd, T, H));
     assert_ok(gpu->op->gemm(gpu, NULL, false, true, T, T, H, 1.0f, y, SB_F32, H, dx, SB_F32, H, 0.0f, product,
                             SB_F32, T));
-    get(all, y, T * H * sizeof *all);
-    get(all + T * H, dx, T * H * sizeof *all);
-    get(all + 2 * T * H, dw, H * sizeof *all);
-    get(all + 2 * T * H + H, product, T * T * sizeof *all);
+    gpu_get(all, y, T * H * sizeof *all);
+    gpu_get(all + T * H, dx, T * H * sizeof *all);
+    gpu_get(all + 2 * T * H, dw, H * sizeof *all);
+    gpu_get(all + 2 * T * H + H, product, T * T * sizeof *all);
     if (first) check_same("again", all, first, 2 * T * H + H + T * T);
     first = all;
   }
@@ -340,7 +318,7 @@ static void streams_wait(void **state) {
     assert_ok(gpu->op->stream_wait(gpu, other, NULL));
     assert_ok(gpu->op->zero(gpu, other, x, N * sizeof *host));
   }
-  get(got, y, N * sizeof *got);
+  gpu_get(got, y, N * sizeof *got);
   for (size_t i = 0; i < N; i++) assert_true(got[i] == 5.0f);
   assert_ok(gpu->op->sync(gpu, other));
   gpu->op->stream_destroy(gpu, other);
@@ -356,7 +334,7 @@ static void too_much_memory_is_an_error(void **state) {
   assert_non_null(strstr(sb_message(), "65536.000 GiB for a model of nobody"));
   assert_non_null(strstr(sb_message(), "--activation-memory"));
   assert_null(out);
-  get(&got, put(&one, sizeof one), sizeof one); /* and all goes on */
+  gpu_get(&got, gpu_put(&one, sizeof one), sizeof one); /* and all goes on */
   assert_true(got == 1.0f);
   dropped();
 }
@@ -386,10 +364,7 @@ int main(void) {
       cmocka_unit_test(streams_wait),
       cmocka_unit_test(too_much_memory_is_an_error),
   };
-  if (sb_cuda_create(SB_COMPUTE_F32, 0, "this machine", &gpu) != SB_OK) {
-    printf("skipped: %s\n", sb_message());
-    return 77;
-  }
+  if (gpu_open(SB_COMPUTE_F32) != 0) return 77;
   if (sb_backend_cpu_create(SB_COMPUTE_F32, 0, &cpu) != SB_OK) return 1;
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   gpu->op->destroy(gpu);
