@@ -13,7 +13,20 @@
 #include "tests/cuda_host/cuda_host.h"
 #include "tests/cuda_host/fibers.h"
 
-sb_cuda_host sb_cuda_host_device = {1, 13000, 9, 0, (size_t)4 << 30, 1, -1, 0, 0};
+static long from_environment(const char *name, long otherwise) {
+  const char *text = getenv(name);
+  return text ? atol(text) : otherwise;
+}
+
+sb_cuda_host sb_cuda_host_device = {1,
+                                    13000,
+                                    9,
+                                    0,
+                                    (size_t)from_environment("SB_CUDA_HOST_MEMORY", 4l << 30),
+                                    1,
+                                    from_environment("SB_CUDA_HOST_FAIL_IN", -1),
+                                    0,
+                                    0};
 
 struct sb_host_stream {
   std::deque<std::function<void()>> work;
