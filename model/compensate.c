@@ -290,7 +290,7 @@ static sb_status prepare(work *w, const sb_compensate_options *options, const sb
   SB_TRY(sb_moments_create(&setup, &w->moments));
   w->stats->factor = sb_moments_mode(w->moments);
   warn_of_few_tokens(w, calibration);
-  return sb_world_agree(world, sb_prepared_create(w->packed, w->backend, &w->prepared));
+  return sb_world_agree(world, sb_prepared_create(w->packed, w->backend, false, &w->prepared));
 }
 
 static void release(work *w) {

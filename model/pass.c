@@ -63,7 +63,7 @@ static sb_status allocate(sb_pass *p) {
   SB_GO(sb_alloc(&p->sequence_loss, p->local + 1, sizeof(double), "losses"));
   SB_GO(sb_layer_work_create(b, c, p->T, p->setup.gradients, p->model->orders.mode == SB_REORDER_INDEXED,
                              &p->work));
-  SB_GO(sb_prepared_create(p->model, b, &p->prepared));
+  SB_GO(sb_prepared_create(p->model, b, p->setup.keep_packed, &p->prepared));
 done:
   return status;
 }
