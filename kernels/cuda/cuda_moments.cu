@@ -50,7 +50,7 @@ __device__ __forceinline__ void gram_write(uint16_t (*tile)[STEP * STRIDE], cons
   }
 }
 
-/* Block (tile of the triangle, block column). Warp w has rows 16 (w / 2) and columns 32 (w % 2) of the tile. */
+/* Block: a tile of the triangle of a block column, column after column. Warp w has rows 16 (w / 2) and columns 32 (w % 2) of the tile. */
 template <int PARTS>
 __global__ void __launch_bounds__(THREADS)
     gram_tiles(int64_t *sums, const float *x, size_t tokens, size_t cols, size_t block_cols, double scale,
