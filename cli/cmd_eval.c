@@ -45,8 +45,8 @@ static sb_status open_model(const sb_world *world, const char *path, sb_model **
 }
 
 static sb_status make_pass(run *u, sb_model *model, bool keep_packed, sb_pass **out) {
-  sb_pass_setup setup = sb_sequences_setup(
-      &u->sequences, model, u->backend, (size_t)(u->r->common.activation_gib * 0x1p30), on_tick, NULL);
+  sb_pass_setup setup = sb_sequences_setup(&u->sequences, model, u->backend,
+                                           (size_t)(u->r->common.activation_gib * 0x1p30), on_tick, NULL);
   setup.keep_packed = keep_packed;
   return sb_pass_create(&setup, out);
 }
@@ -153,8 +153,8 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
   sb_comparison comparison;
   double start = sb_now();
   SB_TRY(sb_common_begin(world, &usage, &r.common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE_OR_PACKED | SB_COMMON_DEVICE |
-                             SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE_OR_PACKED |
+                             SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS,
                          argc, argv, &help));
   if (help) return SB_OK;
   run u = {.world = world, .r = &r};

@@ -34,7 +34,7 @@ static sb_status announce(const sb_world *world, const sb_common *common,
                 world->node_size, world->node_size - sharers);
   else
     sb_log_line("device       %s for rank 0", identity->name);
-  if (common->compute == SB_COMPUTE_F32)
+  if (common->compute == SB_COMPUTE_F32) /* packed has kernels of its own */
     sb_log_line("device       matrix products in f32 do not use tensor cores; --compute bf16 does");
   return SB_OK;
 }
