@@ -59,9 +59,11 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
 
 static sb_status gemm(const sb_world *world, const request *r, sb_compute compute, double *flops) {
   sb_backend *backend;
-  const sb_status created = sb_backend_cpu_create(compute, r->common.threads, &backend);
+  sb_common common = r->common;
+  common.compute = (int)compute;
+  const sb_status created = sb_common_backend(world, &common, &backend);
   if (created == SB_ERR_UNSUPPORTED) return SB_OK; /* in no build of this program: on all ranks */
-  SB_AGREE(world, created);
+  SB_TRY(created);
   const sb_status status = sb_limit_gemm(world, backend, r->rounds, flops);
   backend->op->destroy(backend);
   return status;
@@ -116,7 +118,7 @@ static sb_status bench(const sb_world *world, const request *r) {
                         .threads = r->common.threads};
   sb_backend *backend;
   sb_model *model = NULL;
-  SB_AGREE(world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &backend));
+  SB_TRY(sb_common_backend(world, &r->common, &backend));
   snprintf(machine.backend, sizeof machine.backend, "%s", backend->name);
   snprintf(machine.model, sizeof machine.model, "%.255s", r->model ? r->model : "a random model");
   const double start = sb_now();
@@ -180,7 +182,8 @@ sb_status sb_cmd_bench(const sb_world *world, int argc, char **argv) {
       .option_count = sizeof options / sizeof *options};
   bool help;
   r.common.calibrates = true;
-  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_COMPUTE | SB_COMMON_BLOCK, argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_COMPUTE | SB_COMMON_DEVICE | SB_COMMON_BLOCK,
+                         argc, argv, &help));
   if (help) return SB_OK;
   return sb_world_agree(world, bench(world, &r));
 }

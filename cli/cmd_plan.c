@@ -20,7 +20,7 @@ typedef struct request {
   const char *model, *machine;
   size_t ranks, ranks_per_node, gpus_per_node, round_seqs, check_seqs;
   double gflops, network, bits;
-  int reorder, grid, quantizer, factor, estimator, strides, trades;
+  int reorder, grid, quantizer, factor, refine, estimator, strides, trades;
 } request;
 
 static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t *report) {
@@ -38,10 +38,6 @@ static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t 
   sb_report_count(report, "blocks", f->blocks);
   sb_plan_memory(plan, out, report);
   sb_plan_time(plan, out, report);
-  if (r->gpus_per_node && out)
-    fprintf(
-        out,
-        "\nThis version computes on processors; the line for a GPU is what a device will have to hold.\n");
 }
 
 static sb_footprint_gains gains_of(sb_estimator estimator) {
@@ -125,6 +121,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                                     .gptq = r->quantizer == SB_QUANTIZER_GPTQ,
                                     .bits = r->bits,
                                     .factor = (sb_factor_mode)r->factor,
+                                    .refine = r->refine,
                                     .round_seqs = r->round_seqs};
   sb_plan p = {.gpus_per_node = r->gpus_per_node,
                .strides = (size_t)r->strides,
@@ -146,6 +143,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                .strides = 2,
                .trades = 8,
                .round_seqs = 256,
+               .refine = SB_REFINE_PASSES,
                .reorder = SB_REORDER_FUSED};
   sb_common common = SB_COMMON_DEFAULTS;
   common.calibrates = true;
@@ -234,6 +232,13 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .value = &r.factor,
        .choices = sb_quantize_factors,
        .help = "As quantize has it: where second moments are."},
+      {.name = "refine",
+       .kind = SB_OPTION_INT,
+       .value = &r.refine,
+       .low = 0,
+       .high = 1000,
+       .operand = "N",
+       .help = "As quantize has it: passes over codes and scales after --quantizer gptq."},
       {.name = "machine",
        .kind = SB_OPTION_STRING,
        .value = &r.machine,

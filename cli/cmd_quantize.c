@@ -9,7 +9,7 @@ static sb_status work(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   double begun = sb_now();
   SB_TRY(sb_quantize_check_out(u));
-  SB_AGREE(u->world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &u->backend));
+  SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(sb_quantize_load(u));
   sb_quantize_settle_bits(u);
   sb_report_text(u->report, "model", r->model);

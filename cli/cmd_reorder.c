@@ -211,7 +211,7 @@ static sb_status work(run *u) {
   const request *r = u->r;
   const double begun = sb_now();
   SB_TRY(check_out(u));
-  SB_AGREE(u->world, sb_backend_cpu_create((sb_compute)r->common.compute, r->common.threads, &u->backend));
+  SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(load(u));
   sb_report_text(u->report, "model", r->model);
   SB_TRY(reorder(u));
@@ -291,8 +291,8 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
   bool help;
   r.common.calibrates = true;
   SB_TRY(sb_common_begin(world, &usage, &r.common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_TOKENS |
-                             SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_DEVICE |
+                             SB_COMMON_TOKENS | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER,
                          argc, argv, &help));
   if (help) return SB_OK;
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "reorder")};

@@ -4,7 +4,7 @@
 
 #include "cli/options.h"
 #include "io/tokens.h"
-#include "kernels/backend.h"
+#include "kernels/device.h"
 #include "model/config.h"
 #include "mpi/world.h"
 
@@ -16,7 +16,8 @@ typedef struct sb_common {
   bool quiet;
   int threads; /* of this rank; 0: chosen by sb_common_begin */
   uint64_t seed;
-  int compute;           /* sb_compute */
+  int compute;           /* sb_compute, or SB_COMMON_PACKED */
+  int device;            /* sb_device */
   int token_width;       /* sb_token_width */
   double activation_gib; /* memory a rank gives to kept layer inputs */
   size_t block[2];       /* rows, columns */
@@ -35,9 +36,18 @@ enum {
   SB_COMMON_TOKENS = 8,
   SB_COMMON_ACTIVATIONS = 16,
   SB_COMMON_BLOCK = 32,
-  SB_COMMON_FOLDER = 64
+  SB_COMMON_FOLDER = 64,
+  SB_COMMON_COMPUTE_OR_PACKED = 128, /* --compute with one choice more */
+  SB_COMMON_DEVICE = 256
 };
-enum { SB_COMMON_MAX = 13 };
+enum { SB_COMMON_MAX = 14 };
+
+/* The value of `compute` beyond sb_compute's: f32, with packed weights as they are. */
+enum { SB_COMMON_PACKED = 2 };
+/* The arithmetic of the backend that was asked for. */
+static inline sb_compute sb_common_compute(const sb_common *common) {
+  return common->compute == SB_COMMON_PACKED ? SB_COMPUTE_F32 : (sb_compute)common->compute;
+}
 
 /* Writes the table for the options in `set` into table[SB_COMMON_MAX], pointing into *common; returns their
  * number. */
@@ -48,6 +58,12 @@ size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
  * settles common->threads. Collective within a node. */
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
                           char **argv, bool *help);
+
+/* *out = the backend of --device, --compute and --threads, after sb_common_begin: the same kind on all ranks, or results would
+ * depend on who computed what. GPUs go to the ranks of a node in turn. With "auto", GPUs where every rank can have one, else
+ * processors (a line in the log says why where the build has CUDA); with "cuda", the failure of a rank is that of all. Says
+ * in the log what was taken. Collective. Release with op->destroy. */
+sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_backend **out);
 
 /* --seqlen and --seqs, or what suits the command when they are not given. Windows to be predicted: 512 tokens, or the
  * context the model was trained with where that is shorter, and all sequences (0). Calibration: 64 sequences of 128

@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/device.h"
 #include "base/dtype.h"
 #include "base/status.h"
 
@@ -39,29 +40,29 @@ typedef struct sb_grid_shape {
   size_t block_rows, block_cols;
 } sb_grid_shape;
 
-static inline size_t sb_grid_block_rows(const sb_grid_shape *g) { /* number of block rows */
+SB_HOST_DEVICE static inline size_t sb_grid_block_rows(const sb_grid_shape *g) { /* number of block rows */
   return (g->rows + g->block_rows - 1) / g->block_rows;
 }
-static inline size_t sb_grid_block_cols(const sb_grid_shape *g) { /* number of block columns */
+SB_HOST_DEVICE static inline size_t sb_grid_block_cols(const sb_grid_shape *g) { /* number of block columns */
   return (g->cols + g->block_cols - 1) / g->block_cols;
 }
 
 /* Rows of the blocks of block row i, columns of those of block column j. */
-static inline size_t sb_grid_rows_of(const sb_grid_shape *g, size_t i) {
+SB_HOST_DEVICE static inline size_t sb_grid_rows_of(const sb_grid_shape *g, size_t i) {
   size_t first = i * g->block_rows;
   return g->rows - first < g->block_rows ? g->rows - first : g->block_rows;
 }
-static inline size_t sb_grid_cols_of(const sb_grid_shape *g, size_t j) {
+SB_HOST_DEVICE static inline size_t sb_grid_cols_of(const sb_grid_shape *g, size_t j) {
   size_t first = j * g->block_cols;
   return g->cols - first < g->block_cols ? g->cols - first : g->block_cols;
 }
 
 /* Block-diagonal second moments of `cols` numbers: for every block column the lower triangle, row by row, of a square matrix
  * as wide as the block. Here is their number, and where those of block column j begin. */
-static inline size_t sb_grams_start(size_t block_cols, size_t j) {
+SB_HOST_DEVICE static inline size_t sb_grams_start(size_t block_cols, size_t j) {
   return j * (block_cols * (block_cols + 1) / 2);
 }
-static inline size_t sb_grams_count(size_t cols, size_t block_cols) {
+SB_HOST_DEVICE static inline size_t sb_grams_count(size_t cols, size_t block_cols) {
   const size_t last = cols % block_cols;
   return sb_grams_start(block_cols, cols / block_cols) + last * (last + 1) / 2;
 }
@@ -72,6 +73,9 @@ enum { SB_WIDTHS = 9 }; /* 0 (unquantized) to 8 bits: a table over widths is ind
 typedef struct sb_stored_grid {
   uint16_t scale, center, base;
 } sb_stored_grid;
+
+/* A packed matrix made ready for multiplication: what packed_create gives. */
+typedef struct sb_packed_impl *sb_packed;
 
 /* How a group (one row of one block) is coded; see kernels/grid.h. */
 typedef enum sb_symmetry { SB_ASYMMETRIC = 0, SB_SYMMETRIC = 1 } sb_symmetry;
@@ -160,7 +164,9 @@ typedef struct sb_backend_ops {
   sb_status (*kl_chunk)(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                         const float *logits, const float *lse, size_t T, size_t nv);
 
-  /* ---- quantization: kernels/grid.h defines the grids ---- */
+  /* ---- quantization: kernels/grid.h defines the grids ----
+   * Shapes, `bits` (one byte a block of the matrix) and `offsets` are host memory, read before the call returns; all else is on
+   * the device. */
   /* fits[r * block columns + j] = the fit of row r's group in block column j at the block's width, moved by `shift` within
    * 1 .. 8; 0 where bits is 0. importance is f32[cols]. */
   sb_status (*fit_blocks)(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
@@ -216,6 +222,19 @@ typedef struct sb_backend_ops {
    * block row i in `packed`. */
   sb_status (*unpack_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                              const size_t *offsets, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
+
+  /* ---- multiplication with packed weights, which are never dequantized as a whole ---- */
+  /* *out = the matrix of the packed block rows at `packed` (device memory, checked by sb_blockrow_read_bits, read in place: it
+   * stays until packed_destroy). Any mix of widths 1..8, any geometry that can be packed. offsets [block rows] and bits
+   * [blocks] are host memory and are not read after the call; neither need `offsets` be aligned. Cost and memory:
+   * O(blocks); nothing is unpacked. */
+  sb_status (*packed_create)(sb_backend *, sb_stream, const uint8_t *packed, const size_t *offsets,
+                             const sb_grid_shape *, const uint8_t *bits, sb_symmetry, sb_packed *out);
+  void (*packed_destroy)(sb_backend *, sb_packed); /* NULL is allowed */
+  /* y[T,rows] = x[T,cols] W', or += where `add`; x and y of type `act`, not overlapping, any T >= 1. Products and sums in
+   * f32 at least, the sum of a row in an order of the backend's own, so it equals gemm on unpack_blocks' weights to rounding: within a
+   * small multiple of f32's epsilon times sum |x| (|w| + |lowest level of w's group|), besides y's own rounding. */
+  sb_status (*packed_gemm)(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w, bool add);
 } sb_backend_ops;
 
 #define SB_NO_TARGET UINT32_MAX

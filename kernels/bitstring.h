@@ -8,21 +8,24 @@
 #include <stdint.h>
 #include <string.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "words are loaded from and stored to bit strings as they are");
+#include "base/device.h"
 
-static inline size_t sb_bitstring_bytes(size_t numbers, unsigned bits) {
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error words are loaded from and stored to bit strings as they are
+#endif
+
+SB_HOST_DEVICE static inline size_t sb_bitstring_bytes(size_t numbers, unsigned bits) {
   return numbers / 8 * bits + (numbers % 8 * bits + 7) / 8;
 }
 
 /* Eight bytes, each below 2^bits, to 8 bits * 8 adjoining bits; and back. */
-static inline uint64_t sb_bitstring_fold(uint64_t x, unsigned bits) {
+SB_HOST_DEVICE static inline uint64_t sb_bitstring_fold(uint64_t x, unsigned bits) {
   const uint64_t bytes = UINT64_C(0x00ff00ff00ff00ff), pairs = UINT64_C(0x0000ffff0000ffff);
   x = (x & bytes) | (x >> 8 & bytes) << bits;
   x = (x & pairs) | (x >> 16 & pairs) << 2 * bits;
   return (x & UINT32_MAX) | x >> 32 << 4 * bits;
 }
-static inline uint64_t sb_bitstring_unfold(uint64_t x, unsigned bits) {
+SB_HOST_DEVICE static inline uint64_t sb_bitstring_unfold(uint64_t x, unsigned bits) {
   const uint64_t four = (UINT64_C(1) << 4 * bits) - 1;
   const uint64_t two = ((UINT64_C(1) << 2 * bits) - 1) * UINT64_C(0x100000001);
   const uint64_t one = ((UINT64_C(1) << bits) - 1) * UINT64_C(0x1000100010001);
@@ -31,8 +34,17 @@ static inline uint64_t sb_bitstring_unfold(uint64_t x, unsigned bits) {
   return (x & one) | (x >> bits & one) << 8;
 }
 
+/* Number i of the string at `in`. */
+SB_HOST_DEVICE static inline unsigned sb_bitstring_get(const uint8_t *in, size_t i, unsigned bits) {
+  const size_t at = i * bits, shift = at % 8;
+  unsigned word = in[at / 8];
+  if (shift + bits > 8) word |= (unsigned)in[at / 8 + 1] << 8;
+  return word >> shift & ((1u << bits) - 1u);
+}
+
 /* out = the string of numbers[0 .. n), each below 2^bits. */
-static inline void sb_bitstring_pack(uint8_t *out, const uint8_t *numbers, size_t n, unsigned bits) {
+SB_HOST_DEVICE static inline void sb_bitstring_pack(uint8_t *out, const uint8_t *numbers, size_t n,
+                                                    unsigned bits) {
   uint8_t *const end = out + sb_bitstring_bytes(n, bits);
   uint64_t word;
   for (; n >= 8; n -= 8, numbers += 8, out += bits) {
@@ -50,7 +62,8 @@ static inline void sb_bitstring_pack(uint8_t *out, const uint8_t *numbers, size_
 }
 
 /* numbers[0 .. n) of the string at `in`. */
-static inline void sb_bitstring_unpack(uint8_t *numbers, const uint8_t *in, size_t n, unsigned bits) {
+SB_HOST_DEVICE static inline void sb_bitstring_unpack(uint8_t *numbers, const uint8_t *in, size_t n,
+                                                      unsigned bits) {
   const uint8_t *const end = in + sb_bitstring_bytes(n, bits);
   uint64_t word;
   for (; n >= 8; n -= 8, numbers += 8, in += bits) {

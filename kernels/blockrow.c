@@ -1,24 +1,20 @@
 #include "kernels/blockrow.h"
 
 #include "base/memory.h"
-#include "kernels/bitstring.h"
+#include "kernels/blockrow_layout.h"
 #include "kernels/cpu/cpu_group.h"
 
 size_t sb_block_code_bytes(size_t rows, size_t cols, unsigned bits) {
   return rows * sb_bitstring_bytes(cols, bits);
 }
 
-static size_t zero_bytes(size_t rows, unsigned bits, sb_symmetry symmetry) {
-  if (symmetry == SB_SYMMETRIC) return 0;
-  return bits == 1 ? 2 * rows : sb_bitstring_bytes(rows, bits);
-}
-
 size_t sb_block_bytes(size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry) {
-  return 2 * rows + zero_bytes(rows, bits, symmetry) + sb_block_code_bytes(rows, cols, bits);
+  const sb_block_layout b = sb_block_layout_of(rows, cols, bits, symmetry);
+  return sb_block_layout_bytes(&b);
 }
 
 size_t sb_blockrow_map_bytes(const sb_grid_shape *grid) {
-  return (sb_grid_block_cols(grid) + 15) / 16 * 16;
+  return sb_bitmap_bytes(sb_grid_block_cols(grid));
 }
 
 size_t sb_blockrow_bytes(const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry) {
@@ -33,31 +29,19 @@ size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_grid_shape *grid, siz
   size_t count = 0, rows = sb_grid_rows_of(grid, i);
   parts[count++] = (sb_blockrow_part){(uint32_t)sb_blockrow_map_bytes(grid), 0};
   for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
-    unsigned b = bits[j];
-    size_t zeros = zero_bytes(rows, b, symmetry);
-    parts[count++] = (sb_blockrow_part){(uint32_t)(2 * rows), 16};
-    if (zeros) parts[count++] = (sb_blockrow_part){(uint32_t)zeros, b == 1 ? 16 : (uint8_t)(32 + b)};
-    parts[count++] =
-        (sb_blockrow_part){(uint32_t)sb_block_code_bytes(rows, sb_grid_cols_of(grid, j), b), (uint8_t)b};
+    const sb_block_layout b = sb_block_layout_of(rows, sb_grid_cols_of(grid, j), bits[j], symmetry);
+    parts[count++] = (sb_blockrow_part){(uint32_t)b.zeros, 16};
+    if (b.codes > b.zeros)
+      parts[count++] =
+          (sb_blockrow_part){(uint32_t)(b.codes - b.zeros), b.bits == 1 ? 16 : (uint8_t)(32 + b.bits)};
+    parts[count++] = (sb_blockrow_part){(uint32_t)(rows * b.code_bytes), (uint8_t)b.bits};
   }
   return count;
 }
 
-/* Where the parts of a block lie. */
-typedef struct block_layout {
-  size_t rows, cols;
-  unsigned bits;
-  sb_symmetry symmetry;
-  size_t zeros, codes, code_bytes; /* offsets within the block; bytes of the codes of a row */
-} block_layout;
-
-static block_layout layout_of(const sb_grid_shape *grid, size_t i, size_t j, unsigned bits,
-                              sb_symmetry symmetry) {
-  block_layout b = {sb_grid_rows_of(grid, i), sb_grid_cols_of(grid, j), bits, symmetry, 0, 0, 0};
-  b.zeros = 2 * b.rows;
-  b.codes = b.zeros + zero_bytes(b.rows, bits, symmetry);
-  b.code_bytes = sb_bitstring_bytes(b.cols, bits);
-  return b;
+static sb_block_layout layout_of(const sb_grid_shape *grid, size_t i, size_t j, unsigned bits,
+                                 sb_symmetry symmetry) {
+  return sb_block_layout_of(sb_grid_rows_of(grid, i), sb_grid_cols_of(grid, j), bits, symmetry);
 }
 
 /* A group without its codes, as it is stored. */
@@ -66,14 +50,14 @@ typedef struct stored_group {
   uint8_t zero;
 } stored_group;
 
-static stored_group stored(const sb_group *group, const block_layout *b) {
+static stored_group stored(const sb_group *group, const sb_block_layout *b) {
   const bool zero_point = b->symmetry == SB_ASYMMETRIC && b->bits > 1;
   return (stored_group){sb_grid_to_fp16(group->scale), sb_grid_to_fp16(group->base),
                         zero_point ? (uint8_t)group->center : 0};
 }
 
 /* Zero points are packed eight rows at a time: eight of them fill whole bytes. */
-static void put_group(uint8_t *block, const block_layout *b, size_t r, stored_group g, uint8_t *pending) {
+static void put_group(uint8_t *block, const sb_block_layout *b, size_t r, stored_group g, uint8_t *pending) {
   memcpy(block + 2 * r, &g.scale, 2);
   if (b->symmetry == SB_SYMMETRIC) return;
   if (b->bits == 1) {
@@ -85,18 +69,11 @@ static void put_group(uint8_t *block, const block_layout *b, size_t r, stored_gr
     sb_bitstring_pack(block + b->zeros + r / 8 * b->bits, pending, r % 8 + 1, b->bits);
 }
 
-static sb_group get_group(const uint8_t *block, const block_layout *b, size_t r, uint8_t *pending) {
-  uint16_t scale, base = 0;
-  float center = 0.5f * (float)((1u << b->bits) - 1u);
-  memcpy(&scale, block + 2 * r, 2);
-  if (b->symmetry == SB_ASYMMETRIC && b->bits == 1) {
-    memcpy(&base, block + b->zeros + 2 * r, 2);
-  } else if (b->symmetry == SB_ASYMMETRIC) {
-    if (r % 8 == 0)
-      sb_bitstring_unpack(pending, block + b->zeros + r / 8 * b->bits, sb_min_size(8, b->rows - r), b->bits);
-    center = (float)pending[r % 8];
-  }
-  return sb_group_make(sb_grid_from_fp16(scale), center, sb_grid_from_fp16(base), b->bits);
+static sb_group get_group(const uint8_t *block, const sb_block_layout *b, size_t r, uint8_t *pending) {
+  const bool zero_point = b->symmetry == SB_ASYMMETRIC && b->bits > 1;
+  if (zero_point && r % 8 == 0)
+    sb_bitstring_unpack(pending, block + b->zeros + r / 8 * b->bits, sb_min_size(8, b->rows - r), b->bits);
+  return sb_block_group(block, b, r, zero_point ? pending[r % 8] : 0);
 }
 
 /* The codes of n weights on a grid; writes whole lanes. */
@@ -132,7 +109,7 @@ void sb_blockrow_pack(uint8_t *out, const sb_group *groups, const uint8_t *codes
                       size_t i, const uint8_t *bits, sb_symmetry symmetry) {
   uint8_t *block = put_map(out, grid, bits), pending[8];
   for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
-    const block_layout b = layout_of(grid, i, j, bits[j], symmetry);
+    const sb_block_layout b = layout_of(grid, i, j, bits[j], symmetry);
     for (size_t r = 0; r < b.rows; r++) {
       put_group(block, &b, r, stored(&groups[j * b.rows + r], &b), pending);
       sb_bitstring_pack(block + b.codes + r * b.code_bytes, codes + r * grid->cols + j * grid->block_cols,
@@ -147,7 +124,7 @@ void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_
   uint8_t *block = put_map(out, grid, bits), pending[8], codes[SB_GROUP_MAX];
   float room[SB_GROUP_MAX];
   for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
-    const block_layout b = layout_of(grid, i, j, bits[j], symmetry);
+    const sb_block_layout b = layout_of(grid, i, j, bits[j], symmetry);
     for (size_t r = 0; r < b.rows; r++) {
       const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, b.cols);
       const sb_group group = cpu_group_for(x, importance, j * grid->block_cols, b.cols, b.bits, symmetry);
@@ -181,7 +158,7 @@ void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed, co
   const uint8_t *bits = packed, *block = packed + sb_blockrow_map_bytes(grid);
   uint8_t pending[8], codes[SB_GROUP_MAX];
   for (size_t j = 0; j < end; j++) {
-    const block_layout b = layout_of(grid, i, j, bits[j], symmetry);
+    const sb_block_layout b = layout_of(grid, i, j, bits[j], symmetry);
     for (size_t r = 0; j >= first && r < b.rows; r++) {
       const sb_group group = get_group(block, &b, r, pending);
       sb_bitstring_unpack(codes, block + b.codes + r * b.code_bytes, b.cols, b.bits);

@@ -36,17 +36,15 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "base/device.h"
 #include "base/dtype.h"
 #include "kernels/backend.h"
 
-#ifdef __CUDACC__
+#define SB_GRID_FN SB_HOST_DEVICE static inline
+#if defined(__CUDACC__)
 #include <cuda_fp16.h>
-#define SB_GRID_FN static inline __host__ __device__
-#else
-#define SB_GRID_FN static inline
-#ifdef __F16C__
+#elif defined(__F16C__)
 #include <immintrin.h>
-#endif
 #endif
 
 enum {
@@ -54,7 +52,8 @@ enum {
   SB_MAX_BITS = 8,
   SB_GROUP_MAX = 1024 /* columns of a block, at most */,
   SB_GROUP_LANES = 16,
-  SB_FITS = 24 /* candidates of a fitted range */
+  SB_FITS = 24,                  /* candidates of a fitted range */
+  SB_FIT_STEPS = SB_FITS / 4 + 4 /* of them that are looked at, at most */
 };
 
 typedef struct sb_group {
@@ -85,6 +84,15 @@ SB_GRID_FN uint16_t sb_grid_to_fp16(float value) {
   return (uint16_t)_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT);
 #else
   return sb_f32_to_f16(value);
+#endif
+}
+
+/* rintf for 0 <= x <= 2^22: on GPUs two additions are faster. */
+SB_GRID_FN float sb_grid_rint(float x) {
+#if defined(__CUDA_ARCH__)
+  return (x + 0x1.8p23f) - 0x1.8p23f;
+#else
+  return rintf(x);
 #endif
 }
 
@@ -135,12 +143,43 @@ SB_GRID_FN sb_group sb_group_fitted(const sb_group_range *range, unsigned bits, 
   return sb_group_choose(&shrunk, bits, symmetry);
 }
 
+/* The search for a fit, step by step: for step = 0 .. SB_FIT_STEPS - 1, the error of the candidate that sb_fit_candidate
+ * names is given to sb_fit_seen; `best` is the fit then. Candidates outside 0 .. SB_FITS - 1 are passed over. */
+typedef struct sb_fit_search {
+  float least;
+  int best, centre;
+} sb_fit_search;
+
+SB_GRID_FN sb_fit_search sb_fit_begin(void) {
+  sb_fit_search search;
+  search.least = INFINITY;
+  search.best = search.centre = 0;
+  return search;
+}
+SB_GRID_FN int sb_fit_candidate(sb_fit_search *search, int step) {
+  const int side = step - SB_FITS / 4;
+  if (side < 0) return 4 * step;
+  if (side % 2 == 0) search->centre = search->best;
+  return search->centre + (side % 2 == 0 ? -1 : 1) * (side < 2 ? 2 : 1);
+}
+SB_GRID_FN void sb_fit_seen(sb_fit_search *search, int fit, float error) {
+  if (fit < 0 || fit >= SB_FITS) return;
+  if (error < search->least || (error == search->least && fit < search->best)) {
+    search->least = error;
+    search->best = fit;
+  }
+}
+
 /* The code, as a float holding an integer; 0 for NaN. */
 SB_GRID_FN float sb_group_code(const sb_group *group, float w) {
   float x = fmaf(w - group->base, group->inverse, group->center);
+#if defined(__CUDA_ARCH__)
+  x = fminf(fmaxf(x, 0.0f), group->top);
+#else
   x = x > 0.0f ? x : 0.0f;
   x = x < group->top ? x : group->top;
-  return rintf(x);
+#endif
+  return sb_grid_rint(x);
 }
 
 SB_GRID_FN float sb_group_value(const sb_group *group, float code) {

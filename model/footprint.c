@@ -173,14 +173,15 @@ static void count_moments(const sb_footprint_setup *s, const shape *d, sb_footpr
   if (f->factor == SB_FACTOR_REPLICATED) {
     /* the widest inputs are factorised side by side, one a thread */
     const double at_once = s->threads > 1 ? d->squares : n * n;
-    f->moments = 16.0 * d->squares + 8.0 * at_once;
+    f->moments = (s->refine > 0 ? 20.0 : 16.0) * d->squares + 8.0 * at_once;
     return;
   }
   const double panel = n < SB_MOMENT_PANEL ? n : SB_MOMENT_PANEL, sequence = 4.0 * T * d->channels;
   double keep = s->wave_bytes / sequence;
   if (keep > (double)f->round_local) keep = (double)f->round_local;
   if (keep < 1.0) keep = 1.0;
-  f->moments = 8.0 * (d->squares + n * n) / ranks + 16.0 * panel * n + (double)(size_t)keep * sequence;
+  const double kept = s->refine > 0 ? 12.0 : 8.0;
+  f->moments = (kept * d->squares + 8.0 * n * n) / ranks + 16.0 * panel * n + (double)(size_t)keep * sequence;
 }
 
 static void count_round(const sb_footprint_setup *s, const shape *d, double chunk, sb_footprint *f) {
@@ -199,7 +200,7 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
   f->round_inputs = 2.0 * (double)f->round_local * tokens * hidden * 4.0;
   f->round_activations = layer_activations(c, tokens, false);
   count_moments(s, d, f);
-  f->block_rows = d->sharing / ranks * (5.0 + (double)GROUP / (double)s->block_cols);
+  f->block_rows = d->sharing / ranks * ((s->refine > 0 ? 9.0 : 5.0) + (double)GROUP / (double)s->block_cols);
 }
 
 static void count_phases(const sb_footprint_setup *s, sb_footprint *f) {
@@ -276,7 +277,8 @@ static void count_work(const sb_footprint_setup *s, const shape *d, sb_footprint
       2.0 * local * (sb_arch_forward_flops(s->arch, s->seqlen) - 2.0 * T * (double)(c->vocab * c->hidden));
   f->moment_flops = local * depth * 2.0 * T * d->squares * (replicated ? 1.0 : 0.5);
   f->factor_flops = depth * d->cubes * (replicated ? 4.0 / 3.0 : 2.0 / 3.0 / ranks);
-  f->rounding_flops = depth * d->rounding / ranks;
+  /* half a product for rounding; for refining, a whole one a pass and one to begin with */
+  f->rounding_flops = depth * d->rounding / ranks * (s->refine > 0 ? 3.0 + 2.0 * s->refine : 1.0);
 }
 
 void sb_footprint_estimate(const sb_footprint_setup *s, sb_footprint *f) {

@@ -40,7 +40,7 @@
  *   round_inputs      inputs and outputs of a layer for all sequences of the rank; their logits for one sequence
  *   round_activations one sequence in one layer, forward
  *   moments           of model/moments.h
- *   block_rows        5 bytes and a share of 20 a weight of the rank's rows of the matrices that share an input
+ *   block_rows        5 bytes, 9 where they are refined, and a share of 20 a weight of the rank's rows of the matrices that share an input
  *
  * Traffic. A walk through the model brings every byte to every node: a rank sends its part to the other nodes' ranks,
  * model / ranks x (nodes - 1). A gradient pass walks the layers and the LM head twice (forward, backward) for each wave, and
@@ -81,6 +81,7 @@ typedef struct sb_footprint_setup {
   bool gptq;     /* ROUND takes place: */
   double bits;   /* a weight of the packed model */
   sb_factor_mode factor;
+  int refine; /* passes */
   size_t round_seqs;
 } sb_footprint_setup;
 
@@ -114,7 +115,7 @@ typedef struct sb_footprint {
   size_t round_local;
   sb_factor_mode factor; /* not SB_FACTOR_AUTO */
   double round_flops, moment_flops, factor_flops,
-      rounding_flops; /* two forward passes; X'X; factors; columns */
+      rounding_flops; /* two forward passes; X'X; factors; columns and passes of refining */
 } sb_footprint;
 
 /* Blocks of all linear layers. */

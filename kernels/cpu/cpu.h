@@ -13,14 +13,15 @@
 /* Buffers that outlive a call, so that no operation allocates in the steady state. One slot is in use by one
  * operation at a time. */
 typedef enum sb_cpu_slot {
-  SB_CPU_SLOT_A,       /* GEMM operand A converted */
-  SB_CPU_SLOT_B,       /* GEMM operand B converted */
-  SB_CPU_SLOT_SHARED,  /* attention: what all threads see */
-  SB_CPU_SLOT_THREADS, /* attention, moments, curvature: one part a thread; RMSNorm: partial sums */
+  SB_CPU_SLOT_A,      /* GEMM operand A converted */
+  SB_CPU_SLOT_B,      /* GEMM operand B converted */
+  SB_CPU_SLOT_SHARED, /* attention, packed weights: what all threads see */
+  SB_CPU_SLOT_THREADS, /* attention, moments, curvature, packed weights: one part a thread; RMSNorm: partial sums */
   SB_CPU_SLOT_COUNT
 } sb_cpu_slot;
 
-typedef struct sb_cpu_bf16 sb_cpu_bf16; /* oneDNN's engine and prepared GEMMs: cpu_gemm_bf16.h */
+typedef struct sb_packed_kernels sb_packed_kernels; /* cpu_packed.h */
+typedef struct sb_cpu_bf16 sb_cpu_bf16;             /* oneDNN's engine and prepared GEMMs: cpu_gemm_bf16.h */
 
 typedef struct sb_cpu {
   sb_compute compute;
@@ -29,7 +30,8 @@ typedef struct sb_cpu {
     void *data;
     size_t bytes;
   } scratch[SB_CPU_SLOT_COUNT];
-  sb_cpu_bf16 *bf16; /* NULL for SB_COMPUTE_F32 */
+  const sb_packed_kernels *packed; /* the fastest ones that this processor has */
+  sb_cpu_bf16 *bf16;               /* NULL for SB_COMPUTE_F32 */
 } sb_cpu;
 
 /* Number of threads an operation may use now. */
@@ -127,5 +129,12 @@ sb_status sb_cpu_block_curvature(sb_backend *, sb_stream, double (*loss)[SB_WIDT
 sb_status sb_cpu_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                                const size_t *offsets, const sb_grid_shape *, const uint8_t *bits,
                                sb_symmetry);
+
+/* ---- multiplication with packed weights: cpu_packed.c ---- */
+sb_status sb_cpu_packed_create(sb_backend *, sb_stream, const uint8_t *packed, const size_t *offsets,
+                               const sb_grid_shape *, const uint8_t *bits, sb_symmetry, sb_packed *out);
+void sb_cpu_packed_destroy(sb_backend *, sb_packed);
+sb_status sb_cpu_packed_gemm(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w,
+                             bool add);
 
 #endif

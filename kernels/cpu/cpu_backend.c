@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "kernels/cpu/cpu_gemm_bf16.h"
+#include "kernels/cpu/cpu_packed.h"
 
 int sb_cpu_threads(const sb_backend *backend) {
   const sb_cpu *cpu = backend->impl;
@@ -93,6 +94,9 @@ static const sb_backend_ops operations = {
     .add_grams = sb_cpu_add_grams,
     .add_squares = sb_cpu_add_squares,
     .unpack_blocks = sb_cpu_unpack_blocks,
+    .packed_create = sb_cpu_packed_create,
+    .packed_destroy = sb_cpu_packed_destroy,
+    .packed_gemm = sb_cpu_packed_gemm,
 };
 
 sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **out) {
@@ -106,6 +110,7 @@ sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **ou
   SB_GO(sb_alloc(&cpu, 1, sizeof *cpu, "CPU backend"));
   cpu->compute = compute;
   cpu->threads = threads;
+  cpu->packed = sb_packed_kernels_best();
   backend->name = "cpu";
   backend->act = SB_F32;
   backend->weight = compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;

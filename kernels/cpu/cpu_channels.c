@@ -63,7 +63,7 @@ sb_status sb_cpu_channel_scores(sb_backend *backend, sb_stream stream, double *r
   const job a = {g, ldg, w, w_dtype, grid, bits, absolute, symmetry, fits};
   double *columns;
   (void)stream;
-  SB_TRY(sb_cpu_check_blocks("channel_scores", grid, bits, 1));
+  SB_TRY(sb_check_blocks("channel_scores", grid, bits, 1));
   const size_t block_rows = sb_grid_block_rows(grid), stripes = sb_min_size(block_rows, STRIPES);
   SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, stripes * grid->cols, sizeof *columns, &columns));
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)

@@ -70,10 +70,8 @@ sb_status sb_cpu_block_curvature(sb_backend *backend, sb_stream stream, double (
                                  unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
                                  const float *importance) {
   (void)stream;
-  if (first + count > sb_grid_block_rows(grid))
-    return sb_fail(SB_ERR_INTERNAL, "block_curvature: %zu block rows from %zu on, there are %zu", count,
-                   first, sb_grid_block_rows(grid));
-  SB_TRY(sb_cpu_check_widths("block_curvature", grid, min_bits, max_bits));
+  SB_TRY(sb_check_block_rows("block_curvature", grid, first, count));
+  SB_TRY(sb_check_widths("block_curvature", grid, min_bits, max_bits));
   const curvature a = {grams,    row_weights, w, w_dtype, grid, min_bits, max_bits - min_bits + 1,
                        symmetry, importance};
   const int threads = sb_cpu_threads(backend);

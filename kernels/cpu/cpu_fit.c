@@ -11,7 +11,7 @@ sb_status sb_cpu_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits
                             sb_dtype w_dtype, const float *importance, const sb_grid_shape *grid,
                             const uint8_t *bits, int shift, sb_symmetry symmetry) {
   (void)stream;
-  SB_TRY(sb_cpu_check_blocks("fit_blocks", grid, bits, 0));
+  SB_TRY(sb_check_blocks("fit_blocks", grid, bits, 0));
   const size_t columns = sb_grid_block_cols(grid);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t r = 0; r < grid->rows; r++)

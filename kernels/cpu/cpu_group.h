@@ -82,24 +82,14 @@ static inline uint8_t cpu_group_fit(const float *w, const float *importance, siz
                                     sb_symmetry symmetry) {
   if (bits <= 1) return 0;
   const sb_group_range range = cpu_group_range(w, n, true, false, symmetry);
-  float least = INFINITY;
-  int best = 0;
-  for (int f = 0; f < SB_FITS; f += 4) {
+  sb_fit_search search = sb_fit_begin();
+  for (int step = 0; step < SB_FIT_STEPS; step++) {
+    const int f = sb_fit_candidate(&search, step);
+    if (f < 0 || f >= SB_FITS) continue;
     const sb_group group = sb_group_fitted(&range, bits, symmetry, (unsigned)f);
-    const float error = cpu_group_error(&group, w, importance, n);
-    if (error < least) least = error, best = f;
+    sb_fit_seen(&search, f, cpu_group_error(&group, w, importance, n));
   }
-  for (int distance = 2; distance >= 1; distance--) {
-    const int centre = best;
-    for (int side = -1; side <= 1; side += 2) {
-      const int f = centre + side * distance;
-      if (f < 0 || f >= SB_FITS) continue;
-      const sb_group group = sb_group_fitted(&range, bits, symmetry, (unsigned)f);
-      const float error = cpu_group_error(&group, w, importance, n);
-      if (error < least || (error == least && f < best)) least = error, best = f;
-    }
-  }
-  return (uint8_t)best;
+  return (uint8_t)search.best;
 }
 
 /* The grid of n weights of the columns first, first + 1, ...: fitted where `importance`, which is of all columns, is not

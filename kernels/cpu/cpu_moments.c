@@ -8,27 +8,18 @@
 #include "base/memory.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpu_sgemm.h"
+#include "kernels/exact_add.h"
 
 enum {
-  LOW_BITS = 48, /* of the lower limb; the upper one counts 2^-32 */
   STRIP = 64,    /* rows of a triangle that one product makes */
   COLUMNS = 256, /* of add_squares' pieces */
 };
 
-/* sums[i] += x[i] * scale * 2^-32; true where that is possible. Products with `scale`, a power of two, are exact, and so is
- * the part that the nearest whole number leaves. */
+/* sums[i] += x[i] * scale * 2^-32; true where that is possible. */
 static bool add_exact(int64_t *sums, const float *x, size_t n, double scale) {
-  int64_t bad = 0;
-  for (size_t i = 0; i < n; i++) {
-    const double value = (double)x[i] * scale, whole = rint(value);
-    const bool fits = fabs(value) < 0x1p62; /* NaN does not */
-    const int64_t low = sums[2 * i + 1] + (int64_t)(fits ? rint((value - whole) * 0x1p48) : 0.0);
-    const int64_t high = sums[2 * i] + (int64_t)(fits ? whole : 0.0) + (low >> LOW_BITS);
-    sums[2 * i] = high;
-    sums[2 * i + 1] = low & ((INT64_C(1) << LOW_BITS) - 1);
-    bad |= (int64_t)!fits | (high >= INT64_C(1) << 62) | (high <= -(INT64_C(1) << 62));
-  }
-  return bad == 0;
+  bool good = true;
+  for (size_t i = 0; i < n; i++) good &= sb_exact_add_float(sums + 2 * i, x[i], scale);
+  return good;
 }
 
 static sb_status beyond(const char *what) {

@@ -93,7 +93,7 @@ sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *rais
                              const uint8_t *const fits[3]) {
   const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, symmetry, fits};
   (void)stream;
-  SB_TRY(sb_cpu_check_blocks("block_moves", grid, bits, 1));
+  SB_TRY(sb_check_blocks("block_moves", grid, bits, 1));
   const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t index = 0; index < strips; index++) {

@@ -21,7 +21,7 @@ sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *ou
                                  const void *w, sb_dtype w_dtype, const sb_grid_shape *grid,
                                  const uint8_t *bits, sb_symmetry symmetry, const uint8_t *fits) {
   (void)stream;
-  SB_TRY(sb_cpu_check_blocks("quantize_blocks", grid, bits, 0));
+  SB_TRY(sb_check_blocks("quantize_blocks", grid, bits, 0));
   const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t index = 0; index < strips; index++) {

@@ -7,7 +7,7 @@ sb_status sb_cpu_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_g
                               sb_dtype w_dtype, const sb_grid_shape *grid, unsigned min_bits,
                               unsigned max_bits, sb_symmetry symmetry, const float *importance) {
   (void)stream;
-  SB_TRY(sb_cpu_check_widths("choose_grids", grid, min_bits, max_bits));
+  SB_TRY(sb_check_widths("choose_grids", grid, min_bits, max_bits));
   const size_t columns = sb_grid_block_cols(grid), widths = max_bits - min_bits + 1;
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t r = 0; r < grid->rows; r++)
@@ -60,7 +60,7 @@ sb_status sb_cpu_block_squares(sb_backend *backend, sb_stream stream, double (*l
                                const sb_stored_grid *grids, const sb_grid_shape *grid, unsigned min_bits,
                                unsigned max_bits) {
   (void)stream;
-  SB_TRY(sb_cpu_check_widths("block_squares", grid, min_bits, max_bits));
+  SB_TRY(sb_check_widths("block_squares", grid, min_bits, max_bits));
   const size_t columns = sb_grid_block_cols(grid), widths = max_bits - min_bits + 1;
   const size_t blocks = sb_grid_block_rows(grid) * columns;
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)

@@ -6,7 +6,7 @@ sb_status sb_cpu_unpack_blocks(sb_backend *backend, sb_stream stream, void *out,
                                const uint8_t *packed, const size_t *offsets, const sb_grid_shape *grid,
                                const uint8_t *bits, sb_symmetry symmetry) {
   (void)stream;
-  SB_TRY(sb_cpu_check_blocks("unpack_blocks", grid, bits, 1));
+  SB_TRY(sb_check_blocks("unpack_blocks", grid, bits, 1));
   const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid),
                size = sb_dtype_size(out_dtype);
   for (size_t i = 0; i < sb_grid_block_rows(grid); i++)

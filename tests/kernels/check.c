@@ -49,12 +49,6 @@ double *check_double(const float *x, size_t count) {
   return out;
 }
 
-sb_backend *check_backend(sb_compute compute) {
-  sb_backend *backend = NULL;
-  if (sb_backend_cpu_create(compute, 0, &backend) != SB_OK) fail_msg("%s", sb_message());
-  return backend;
-}
-
 void check_close(const char *what, const float *got, const double *want, size_t count, double tolerance,
                  double floor) {
   double worst = 0.0;

@@ -23,7 +23,8 @@ double *check_double_zeros(size_t count);
 /* Releases everything the functions above returned. */
 void check_done(void);
 
-/* A CPU backend of default threads; fails the test where it cannot be made. */
+/* The backend under test: the CPU's with default threads (check_cpu.c), or the stand-in for a GPU, which takes host pointers too
+ * (tests/cuda_host/check_cuda.c). Fails the test where it cannot be made. */
 sb_backend *check_backend(sb_compute compute);
 
 /* Fails unless |got - want| <= tolerance * (|want| + floor) for every item; `floor` is the size below which

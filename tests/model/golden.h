@@ -46,6 +46,7 @@ typedef struct golden_setup {
   const sb_world *world;   /* NULL: of all ranks */
   size_t sequences;        /* of the two; 0 is both */
   bool gradients;
+  bool keep_packed; /* of an output */
   int threads;
   sb_compute compute;
   sb_blocking blocking;
@@ -53,6 +54,19 @@ typedef struct golden_setup {
 } golden_setup;
 
 #define GOLDEN_DEFAULTS .threads = 1, .blocking = {16, 32, SB_ASYMMETRIC}, .activation_bytes = (size_t)1 << 30
+
+/* The backend of a golden model: the CPU's, or where a test is built again for a device, that. */
+#ifdef SB_TEST_ON_CUDA
+#include "kernels/cuda/cuda_device.h"
+static inline sb_status golden_backend(sb_compute compute, int threads, sb_backend **out) {
+  (void)threads;
+  return sb_cuda_create(compute, 0, "a test", out);
+}
+#else
+static inline sb_status golden_backend(sb_compute compute, int threads, sb_backend **out) {
+  return sb_backend_cpu_create(compute, threads, out);
+}
+#endif
 
 static inline void golden_path(const golden *g, const char *file, char *path) {
   snprintf(path, 2048, "%s/%s", g->folder, file);
@@ -67,7 +81,7 @@ static inline void golden_open(golden *g, const golden_setup *setup) {
   else
     snprintf(g->folder, sizeof g->folder, "%s/tests/golden/%s", SB_SOURCE_DIR, setup->name);
   golden_path(g, "tokens.bin", path);
-  EXPECT_OK(sb_backend_cpu_create(setup->compute, setup->threads, &g->backend));
+  EXPECT_OK(golden_backend(setup->compute, setup->threads, &g->backend));
   EXPECT_OK(setup->output
                 ? sb_output_load(of, setup->output, &g->model)
                 : sb_model_load_ordered(of, g->folder, setup->blocking, true, setup->orders, &g->model));
@@ -79,6 +93,7 @@ static inline void golden_open(golden *g, const golden_setup *setup) {
                               .sequences = g->sequences.count,
                               .seqlen = 48,
                               .gradients = setup->gradients,
+                              .keep_packed = setup->keep_packed,
                               .activation_bytes = setup->activation_bytes};
   EXPECT_OK(sb_pass_create(&pass, &g->pass));
 }

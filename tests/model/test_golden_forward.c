@@ -62,7 +62,7 @@ static void losses_in_bf16(void **state) {
     golden g;
     double expected[2], loss = NAN;
     sb_backend *bf16 = NULL;
-    if (sb_backend_cpu_create(SB_COMPUTE_BF16, 1, &bf16) == SB_ERR_UNSUPPORTED) {
+    if (golden_backend(SB_COMPUTE_BF16, 1, &bf16) == SB_ERR_UNSUPPORTED) {
       print_message("skipped: %s\n", sb_message());
       break;
     }

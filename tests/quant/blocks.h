@@ -17,10 +17,12 @@
 #include "base/memory.h"
 #include "kernels/grid.h"
 
+#ifndef assert_ok
 #define assert_ok(call)                                                                                      \
   do {                                                                                                       \
     if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                            \
   } while (0)
+#endif
 
 /* Mixes bits (the finaliser of SplitMix64). */
 static inline uint64_t mix(uint64_t x) {

@@ -1,0 +1,372 @@
+/* The kernels of a GPU as fractions of what the same GPU does in the same run: copies and cuBLAS products.
+ *
+ * bench_cuda [WIDTH [INNER [TOKENS]]], 8192 28672 2048 where not given: the matrices of a 70B model. Each figure is the best of
+ * a few rounds, a round being enough calls in a row that starting kernels does not count. Operands go round among as many
+ * copies as overflow the caches. Without a device: one line, and exit code 77. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "kernels/blockrow.h"
+#include "kernels/cuda/cuda_device.h"
+
+enum { SIDE = 128, ROUNDS = 5 };
+static const size_t overflow = 256u << 20; /* bytes that no cache holds */
+static const double round_seconds = 0.02;
+
+static sb_backend *be;
+
+static void must(sb_status status) {
+  if (status == SB_OK) return;
+  fprintf(stderr, "%s\n", sb_message());
+  exit(1);
+}
+
+static void *device(size_t bytes) {
+  void *out;
+  must(be->op->alloc(be, bytes, "operand", &out));
+  return out;
+}
+
+/* Numbers of 16 or 32 bits that mean something as bf16, f16 or f32 near 1, or any bytes (`whole`). */
+static void *filled(size_t bytes, bool whole) {
+  const size_t chunk = 1u << 20;
+  uint8_t *host = NULL, *out = device(bytes);
+  uint64_t state = 88172645463325252u;
+  must(sb_alloc(&host, chunk, 1, "operand"));
+  for (size_t i = 0; i + 8 <= chunk; i += 8) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    const uint64_t word =
+        whole ? state : (state & UINT64_C(0x80ff80ff80ff80ff)) | UINT64_C(0x3f003f003f003f00);
+    memcpy(host + i, &word, 8);
+  }
+  for (size_t at = 0; at < bytes; at += chunk) {
+    must(be->op->upload(be, NULL, out + at, host, sb_min_size(chunk, bytes - at)));
+    must(be->op->sync(be, NULL));
+  }
+  sb_free(&host);
+  return out;
+}
+
+typedef struct timed {
+  sb_status (*call)(const void *context, size_t round);
+  const void *context;
+} timed;
+
+/* Seconds of one call; call i is told i. */
+static double seconds_of(timed t) {
+  double best = INFINITY;
+  size_t calls = 1, i = 0;
+  must(t.call(t.context, i++));
+  must(be->op->sync(be, NULL));
+  for (int round = 0; round < ROUNDS;) {
+    const double start = sb_now();
+    for (size_t c = 0; c < calls; c++) must(t.call(t.context, i++));
+    must(be->op->sync(be, NULL));
+    const double spent = sb_now() - start;
+    if (spent < round_seconds && calls < 1000) {
+      calls *= 2; /* too short to count */
+      continue;
+    }
+    best = fmin(best, spent / (double)calls);
+    round++;
+  }
+  return best;
+}
+
+/* ---- the limits ---- */
+typedef struct copying {
+  void *to;
+  const void *from;
+  size_t bytes;
+} copying;
+static sb_status copy(const void *context, size_t round) {
+  const copying *c = context;
+  (void)round;
+  return be->op->copy(be, NULL, c->to, c->from, c->bytes);
+}
+/* Bytes a second, read and written. */
+static double bandwidth(void) {
+  copying c = {.bytes = (size_t)1 << 29};
+  c.from = filled(c.bytes, false);
+  c.to = device(c.bytes);
+  const double rate = 2.0 * (double)c.bytes / seconds_of((timed){copy, &c});
+  be->op->free(be, (void *)c.from);
+  be->op->free(be, c.to);
+  printf("copy                              %8.1f GB/s\n", rate * 1e-9);
+  return rate;
+}
+
+typedef struct product {
+  bool trans_a;
+  size_t m, n, k, copies;
+  const char *a, *b; /* bf16; `copies` of b */
+  void *c;           /* f32 */
+} product;
+static sb_status multiply(const void *context, size_t round) {
+  const product *p = context;
+  return be->op->gemm(be, NULL, p->trans_a, !p->trans_a, p->m, p->n, p->k, 1.0f, p->a, SB_BF16,
+                      p->trans_a ? p->m : p->k, p->b + round % p->copies * p->n * p->k * 2, SB_BF16,
+                      p->trans_a ? p->n : p->k, 0.0f, p->c, SB_F32, p->n);
+}
+static double seconds_of_product(bool trans_a, size_t m, size_t n, size_t k, size_t copies) {
+  product p = {trans_a,          m, n, k, copies, filled(m * k * 2, false), filled(copies * n * k * 2, false),
+               device(m * n * 4)};
+  const double seconds = seconds_of((timed){multiply, &p});
+  be->op->free(be, (void *)p.a);
+  be->op->free(be, (void *)p.b);
+  be->op->free(be, p.c);
+  return seconds;
+}
+
+/* ---- block operations, against the copy ---- */
+typedef struct blocks {
+  sb_grid_shape grid;
+  size_t copies;
+  char *w, *out; /* bf16 */
+  float *g;
+  double *raise, *cut;
+  uint8_t *bits; /* host */
+  const uint8_t *packed;
+  size_t *offsets, bytes;
+} blocks;
+
+static sb_status moves(const void *context, size_t round) {
+  const blocks *b = context;
+  const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n;
+  return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + at, b->grid.cols, b->w + 2 * at, SB_BF16,
+                             NULL, SB_F32, &b->grid, b->bits, 1, 8, SB_ASYMMETRIC, NULL);
+}
+static sb_status round_to_nearest(const void *context, size_t round) {
+  const blocks *b = context;
+  const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n * 2;
+  return be->op->quantize_blocks(be, NULL, b->out + at, SB_BF16, b->w + at, SB_BF16, &b->grid, b->bits,
+                                 SB_ASYMMETRIC, NULL);
+}
+static sb_status unpack(const void *context, size_t round) {
+  const blocks *b = context;
+  const size_t n = b->grid.rows * b->grid.cols, copy = round % b->copies;
+  return be->op->unpack_blocks(be, NULL, b->out + copy * n * 2, SB_BF16, b->packed + copy * b->bytes,
+                               b->offsets, &b->grid, b->bits, SB_ASYMMETRIC);
+}
+
+static void report_rate(const char *name, double bytes, double seconds, double limit) {
+  printf("%-33s %8.1f GB/s  %6.1f%% of the copy\n", name, bytes / seconds * 1e-9,
+         100.0 * bytes / seconds / limit);
+}
+
+/* Bits of each block by a rule of its number; offsets and bytes of its packed form. */
+static void lay_out(blocks *b, unsigned (*bits_of)(size_t)) {
+  const size_t rows = sb_grid_block_rows(&b->grid), columns = sb_grid_block_cols(&b->grid);
+  must(sb_alloc(&b->bits, rows * columns, 1, "bits"));
+  must(sb_alloc(&b->offsets, rows, sizeof *b->offsets, "offsets"));
+  b->bytes = 0;
+  for (size_t k = 0; k < rows * columns; k++) b->bits[k] = (uint8_t)bits_of(k);
+  for (size_t i = 0; i < rows; i++) {
+    b->offsets[i] = b->bytes;
+    b->bytes += sb_blockrow_bytes(&b->grid, i, b->bits + i * columns, SB_ASYMMETRIC);
+  }
+}
+
+static unsigned three(size_t k) {
+  (void)k;
+  return 3;
+}
+static unsigned four(size_t k) {
+  (void)k;
+  return 4;
+}
+/* As many of 2 as of 4, and of 1 as of 5, in no order: 3 on the average. */
+static unsigned mixed(size_t k) {
+  return 1 + (unsigned)((k * 2654435761u >> 7) % 5);
+}
+
+static void report_blocks(size_t rows, size_t cols, double limit) {
+  blocks b = {.grid = {rows, cols, SIDE, SIDE}};
+  const size_t n = rows * cols, count = sb_grid_block_rows(&b.grid) * sb_grid_block_cols(&b.grid);
+  lay_out(&b, mixed);
+  b.copies = overflow / (n * 2) + 1;
+  b.w = filled(b.copies * n * 2, false);
+  b.out = device(b.copies * n * 2);
+  b.g = filled(b.copies * n * 4, false);
+  b.raise = device(count * 8);
+  b.cut = device(count * 8);
+  b.packed = filled(b.copies * b.bytes, true);
+  printf("%zu x %zu, blocks of 1 to 5 bits\n", rows, cols);
+  report_rate("  block_moves, bf16 weights", 6.0 * (double)n, seconds_of((timed){moves, &b}), limit);
+  report_rate("  quantize_blocks, bf16 to bf16", 4.0 * (double)n, seconds_of((timed){round_to_nearest, &b}),
+              limit);
+  report_rate("  unpack_blocks to bf16", (double)(b.bytes + 2 * n), seconds_of((timed){unpack, &b}), limit);
+  be->op->free(be, b.w);
+  be->op->free(be, b.out);
+  be->op->free(be, b.g);
+  be->op->free(be, b.raise);
+  be->op->free(be, b.cut);
+  be->op->free(be, (void *)b.packed);
+  sb_free(&b.bits);
+  sb_free(&b.offsets);
+}
+
+/* ---- second moments ---- */
+typedef struct grams {
+  int64_t *sums;
+  const float *x;
+  size_t tokens, cols, block_cols;
+} grams;
+static sb_status add_grams(const void *context, size_t round) {
+  const grams *m = context;
+  (void)round;
+  return be->op->add_grams(be, NULL, m->sums, m->x, m->tokens, m->cols, m->block_cols, -40);
+}
+
+static void report_moments(size_t tokens, size_t cols, double limit, double peak) {
+  const double flops = 2.0 * (double)tokens * (double)cols * (double)cols;
+  const size_t widths[2] = {SIDE, sb_min_size(cols, 1024)};
+  const double whole = seconds_of_product(true, cols, cols, tokens, 1);
+  printf("X'X, %zu tokens\n  gemm, %zu columns              %8.1f TFLOP/s  %6.1f%% of the largest product\n",
+         tokens, cols, flops / whole * 1e-12, 100.0 * flops / whole / peak);
+  for (int i = 0; i < 2; i++) {
+    const size_t count = sb_grams_count(cols, widths[i]);
+    const grams m = {device(count * 16), filled(tokens * cols * 4, false), tokens, cols, widths[i]};
+    must(be->op->zero(be, NULL, m.sums, count * 16));
+    const double seconds = seconds_of((timed){add_grams, &m});
+    /* a triangle is half of the products of whole blocks; each is made of three of bf16 parts, which are not counted */
+    const double nominal = (double)tokens * (double)cols * (double)widths[i];
+    printf("  add_grams, blocks of %-4zu         %8.1f TFLOP/s  %6.1f%% of the largest product, %.1f%% of "
+           "the copy\n",
+           widths[i], nominal / seconds * 1e-12, 100.0 * nominal / seconds / peak,
+           100.0 * (double)(tokens * cols * 4 + 32 * count) / seconds / limit);
+    be->op->free(be, m.sums);
+    be->op->free(be, (void *)m.x);
+  }
+}
+
+/* ---- attention ---- */
+typedef struct attention {
+  size_t T, heads, kv_heads, d;
+  float *q, *k, *v, *o, *lse, *dq, *dk, *dv;
+} attention;
+static sb_status forward(const void *context, size_t round) {
+  const attention *a = context;
+  (void)round;
+  return be->op->attention(be, NULL, a->o, a->lse, a->q, a->k, a->v, a->T, a->heads, a->kv_heads, a->d);
+}
+static sb_status backward(const void *context, size_t round) {
+  const attention *a = context;
+  (void)round;
+  return be->op->attention_back(be, NULL, a->dq, a->dk, a->dv, a->o, a->o, a->lse, a->q, a->k, a->v, a->T,
+                                a->heads, a->kv_heads, a->d);
+}
+
+/* Products under the diagonal count: 2 T^2 d a head forward, two and a half times as many backward (what is computed twice does
+ * not). */
+static void report_attention(size_t T, size_t heads, size_t kv_heads, size_t d, double peak) {
+  const size_t n = T * heads * d * 4, m = T * kv_heads * d * 4;
+  attention a = {T,
+                 heads,
+                 kv_heads,
+                 d,
+                 filled(n, false),
+                 filled(m, false),
+                 filled(m, false),
+                 device(n),
+                 device(heads * T * 4),
+                 device(n),
+                 device(m),
+                 device(m)};
+  const double flops = 2.0 * (double)T * (double)T * (double)d * (double)heads;
+  const double there = seconds_of((timed){forward, &a}), back = seconds_of((timed){backward, &a});
+  printf("attention, %zu tokens, %zu / %zu heads of %zu\n", T, heads, kv_heads, d);
+  printf("  forward                         %8.1f TFLOP/s  %6.1f%% of the largest product\n",
+         flops / there * 1e-12, 100.0 * flops / there / peak);
+  printf("  backward                        %8.1f TFLOP/s  %6.1f%% of the largest product\n",
+         2.5 * flops / back * 1e-12, 250.0 * flops / back / peak);
+  float *const all[] = {a.q, a.k, a.v, a.o, a.lse, a.dq, a.dk, a.dv};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) be->op->free(be, all[i]);
+}
+
+/* ---- packed products ---- */
+enum { COPIES = 64 };
+typedef struct packed {
+  sb_packed w[COPIES];
+  size_t copies, tokens;
+  const float *x;
+  float *y;
+} packed;
+static sb_status packed_product(const void *context, size_t round) {
+  const packed *p = context;
+  return be->op->packed_gemm(be, NULL, p->y, p->x, p->tokens, p->w[round % p->copies], false);
+}
+
+/* Seconds of y = x W' for one rule of bits. Codes are any bytes, and so are zero points; scales too, where they are not
+ * numbers nothing takes longer. */
+static double seconds_of_packed(size_t rows, size_t cols, size_t tokens, unsigned (*bits_of)(size_t),
+                                double *bytes) {
+  blocks b = {.grid = {rows, cols, SIDE, SIDE}};
+  lay_out(&b, bits_of);
+  packed p = {.copies = sb_min_size(COPIES, overflow / b.bytes + 1), .tokens = tokens};
+  p.x = filled(tokens * cols * 4, false);
+  p.y = device(tokens * rows * 4);
+  const size_t each = (b.bytes + 255) / 256 * 256;
+  const uint8_t *all = filled(p.copies * each, true);
+  for (size_t i = 0; i < p.copies; i++)
+    must(be->op->packed_create(be, NULL, all + i * each, b.offsets, &b.grid, b.bits, SB_ASYMMETRIC, &p.w[i]));
+  const double seconds = seconds_of((timed){packed_product, &p});
+  for (size_t i = 0; i < p.copies; i++) be->op->packed_destroy(be, p.w[i]);
+  be->op->free(be, (void *)all);
+  be->op->free(be, (void *)p.x);
+  be->op->free(be, p.y);
+  sb_free(&b.bits);
+  sb_free(&b.offsets);
+  *bytes = (double)b.bytes;
+  return seconds;
+}
+
+static void report_packed(size_t rows, size_t cols, size_t many, double limit) {
+  const size_t tokens[] = {1, 2, 8, 16, 64, 256, many};
+  printf("packed products, %zu x %zu: microseconds\n", rows, cols);
+  printf("  tokens   3 bits  mixed 3   4 bits  cuBLAS bf16   mixed / 3 bits   cuBLAS / mixed   mixed, of the "
+         "copy\n");
+  for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
+    double bytes;
+    const double t4 = seconds_of_packed(rows, cols, tokens[i], four, &bytes);
+    const double t3 = seconds_of_packed(rows, cols, tokens[i], three, &bytes);
+    const double mix = seconds_of_packed(rows, cols, tokens[i], mixed, &bytes);
+    const double blas = seconds_of_product(false, tokens[i], rows, cols, overflow / (rows * cols * 2) + 1);
+    printf("  %6zu %8.1f %8.1f %8.1f %12.1f %16.3f %16.2f %19.1f%%\n", tokens[i], t3 * 1e6, mix * 1e6,
+           t4 * 1e6, blas * 1e6, mix / t3, blas / mix, 100.0 * bytes / mix / limit);
+  }
+}
+
+int main(int argc, char **argv) {
+  const size_t width = argc > 1 ? strtoul(argv[1], NULL, 10) : 8192,
+               inner = argc > 2 ? strtoul(argv[2], NULL, 10) : 28672;
+  const size_t tokens = argc > 3 ? strtoul(argv[3], NULL, 10) : 2048;
+  sb_device_identity identity;
+  if (width == 0 || inner == 0 || tokens == 0 || width % SIDE != 0 || inner % SIDE != 0) {
+    fprintf(stderr, "bench_cuda [WIDTH [INNER [TOKENS]]]: widths are multiples of %d\n", SIDE);
+    return 2;
+  }
+  if (sb_cuda_create(SB_COMPUTE_BF16, 0, "this machine", &be) != SB_OK) {
+    printf("skipped: %s\n", sb_message());
+    return 77;
+  }
+  sb_cuda_identify(be, &identity);
+  printf("%s\n", identity.name);
+  const double limit = bandwidth(), seconds = seconds_of_product(false, width, width, width, 1);
+  const double peak = 2.0 * (double)width * (double)width * (double)width / seconds;
+  printf("gemm, %zu cubed, bf16            %8.1f TFLOP/s\n", width, peak * 1e-12);
+  report_blocks(width, width, limit);
+  report_blocks(inner, width, limit);
+  report_moments(tokens, width, limit, peak);
+  report_attention(tokens, width / SIDE, sb_max_size(1, width / SIDE / 8), SIDE, peak);
+  report_attention(tokens, 32, 8, SIDE, peak);
+  report_attention(tokens, 32, 8, 64, peak);
+  report_packed(width, width, tokens, limit);
+  report_packed(inner, width, tokens, limit);
+  be->op->destroy(be);
+  return 0;
+}

@@ -1,0 +1,55 @@
+/* Where the parts of a packed block lie (kernels/blockrow.h), for C and CUDA C++. */
+#ifndef SB_KERNELS_BLOCKROW_LAYOUT_H
+#define SB_KERNELS_BLOCKROW_LAYOUT_H
+
+#include "kernels/bitstring.h"
+#include "kernels/grid.h"
+
+typedef struct sb_block_layout {
+  size_t rows, cols;
+  unsigned bits;
+  sb_symmetry symmetry;
+  size_t zeros, codes, code_bytes; /* offsets within the block; bytes of the codes of a row */
+} sb_block_layout;
+
+/* Bytes of the bit map of a block row of so many blocks. */
+SB_HOST_DEVICE static inline size_t sb_bitmap_bytes(size_t blocks) {
+  return (blocks + 15) / 16 * 16;
+}
+
+/* The layout of a block of rows x cols at `bits`. */
+SB_HOST_DEVICE static inline sb_block_layout sb_block_layout_of(size_t rows, size_t cols, unsigned bits,
+                                                                sb_symmetry symmetry) {
+  sb_block_layout b;
+  b.rows = rows;
+  b.cols = cols;
+  b.bits = bits;
+  b.symmetry = symmetry;
+  b.zeros = 2 * rows;
+  b.codes = b.zeros;
+  if (symmetry == SB_ASYMMETRIC) b.codes += bits == 1 ? 2 * rows : sb_bitstring_bytes(rows, bits);
+  b.code_bytes = sb_bitstring_bytes(cols, bits);
+  return b;
+}
+SB_HOST_DEVICE static inline size_t sb_block_layout_bytes(const sb_block_layout *b) {
+  return b->codes + b->rows * b->code_bytes;
+}
+
+/* The grid of row r, whose zero point, where there is one, is `zero`. */
+SB_HOST_DEVICE static inline sb_group sb_block_group(const uint8_t *block, const sb_block_layout *b, size_t r,
+                                                     unsigned zero) {
+  const bool one_bit = b->symmetry == SB_ASYMMETRIC && b->bits == 1;
+  const uint8_t *scale = block + 2 * r, *base = block + b->zeros + 2 * r;
+  const float center =
+      b->symmetry == SB_ASYMMETRIC && !one_bit ? (float)zero : 0.5f * (float)((1u << b->bits) - 1u);
+  return sb_group_make(sb_grid_from_fp16((uint16_t)(scale[0] | scale[1] << 8)), center,
+                       one_bit ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f, b->bits);
+}
+/* The zero point of row r; 0 where there are none. */
+SB_HOST_DEVICE static inline unsigned sb_block_zero(const uint8_t *block, const sb_block_layout *b,
+                                                    size_t r) {
+  if (b->symmetry == SB_SYMMETRIC || b->bits == 1) return 0;
+  return sb_bitstring_get(block + b->zeros, r, b->bits);
+}
+
+#endif

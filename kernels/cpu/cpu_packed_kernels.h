@@ -1,0 +1,269 @@
+/* The kernels of cpu_packed.h over one kind of vectors. Included once by each of cpu_packed_plain.c, cpu_packed_avx2.c and
+ * cpu_packed_avx512.c, which define before that
+ *
+ *   PV_LANES                 8 or 16
+ *   PV_VECTORS               of tokens, 3 or 4, that are multiplied with a tile at a time
+ *   pv, pv_words             vectors of floats, of 32-bit words
+ *   pv_set, pv_load, pv_store, pv_fma (a b + c), pv_sum (of all lanes, in a fixed order)
+ *   pv_halves, pv_bytes      floats of as many fp16 numbers, of as many bytes
+ *   pv_chunks(piece, b, h, &low, &high)
+ *                            chunks h PV_LANES + lane of a piece of b-bit codes: bits 0 .. 31 in `low`; where b > 4, the
+ *                            last 32 bits in `high`. Reads no byte beyond the piece, and none more than 15 before it.
+ *   pv_code(low, high, b, s) the codes of step s as floats
+ *   PV_TILE_ROWS(vectors)    rows multiplied at a time with that many vectors of tokens: 4 or 8
+ *
+ * b is a constant wherever these are called. */
+#include "kernels/bitstring.h"
+#include "kernels/blockrow.h"
+#include "kernels/cpu/cpu_packed.h"
+
+#define PV_INLINE static inline __attribute__((always_inline))
+
+enum { PV_PARTS = 16 / PV_LANES, PV_AHEAD = 4096 };
+
+/* The rows of an item in one of its blocks. */
+typedef struct rows_of_block {
+  const uint8_t *codes; /* of the first row */
+  size_t stride;        /* bytes of a row */
+  size_t pieces;        /* whole ones */
+  size_t rest;          /* bytes of the last one, 0 where it is whole */
+  unsigned bits;
+} rows_of_block;
+
+static rows_of_block rows_at(const struct sb_packed_impl *w, const sb_packed_item *item, size_t j) {
+  const size_t k = item->i * sb_grid_block_cols(&w->grid) + j;
+  const size_t rows = sb_grid_rows_of(&w->grid, item->i), cols = sb_grid_cols_of(&w->grid, j);
+  const unsigned b = w->bits[k];
+  rows_of_block out = {.stride = sb_bitstring_bytes(cols, b), .pieces = cols / SB_PACKED_PIECE, .bits = b};
+  out.rest = out.stride - out.pieces * 16 * b;
+  out.codes = w->packed + w->blocks[k] + sb_block_bytes(rows, cols, b, w->symmetry) -
+              sb_block_code_bytes(rows, cols, b) + item->row * out.stride;
+  return out;
+}
+
+/* Scales and offsets of the item's rows in block column j; `scale` and `offset` have room for whole vectors. */
+static void read_groups(float *scale, float *offset, const struct sb_packed_impl *w,
+                        const sb_packed_item *item, size_t j) {
+  const size_t k = item->i * sb_grid_block_cols(&w->grid) + j, rows = sb_grid_rows_of(&w->grid, item->i);
+  const uint8_t *block = w->packed + w->blocks[k];
+  const unsigned b = w->bits[k];
+  const bool zeros = w->symmetry == SB_ASYMMETRIC && b > 1, bases = w->symmetry == SB_ASYMMETRIC && b == 1;
+  const pv middle = pv_set(0.5f * (float)((1u << b) - 1u)), none = pv_set(0.0f), minus = pv_set(-1.0f);
+  uint16_t scales[SB_PACKED_ROWS], base[SB_PACKED_ROWS];
+  uint8_t zero[SB_PACKED_ROWS];
+  memcpy(scales, block + 2 * item->row, 2 * item->rows);
+  if (zeros) sb_bitstring_unpack(zero, block + 2 * rows + item->row / 8 * b, item->rows, b);
+  if (bases) memcpy(base, block + 2 * rows + 2 * item->row, 2 * item->rows);
+  for (size_t r = 0; r < item->rows; r += PV_LANES) {
+    const pv by = pv_halves(scales + r), center = zeros ? pv_bytes(zero + r) : middle;
+    pv_store(scale + r, by);
+    pv_store(offset + r, pv_fma(pv_fma(minus, by, none), center, bases ? pv_halves(base + r) : none));
+  }
+}
+
+/* The start of piece p of a row; one that is not whole is copied to where more can be read. */
+PV_INLINE const uint8_t *piece_at(const rows_of_block *block, const uint8_t *row, size_t p, unsigned b,
+                                  uint8_t room[16 + SB_PACKED_PIECE]) {
+  if (p < block->pieces) return row + p * 16 * b;
+  memcpy(room + 16, row + p * 16 * b, block->rest);
+  return room + 16;
+}
+
+/* sum[t] += codes of a piece times x[8, tokens, 16]. */
+PV_INLINE void few_piece(pv *sum, const uint8_t *piece, const float *x, size_t tokens, unsigned b) {
+#pragma GCC unroll 2
+  for (unsigned h = 0; h < PV_PARTS; h++) {
+    pv_words low, high;
+    pv_chunks(piece, b, h, &low, &high);
+#pragma GCC unroll 8
+    for (unsigned s = 0; s < 8; s++) {
+      const pv code = pv_code(low, high, b, s);
+#pragma GCC unroll 4
+      for (size_t t = 0; t < tokens; t++)
+        sum[t] = pv_fma(code, pv_load(x + (s * tokens + t) * 16 + h * PV_LANES), sum[t]);
+    }
+  }
+}
+
+/* sums[r, t] += scale[r] x sum of code x, all lanes apart. `single`: a row is one whole piece. */
+PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block, const float *restrict scale,
+                        const float *restrict x, size_t rows, size_t tokens, unsigned b, bool single) {
+  uint8_t room[16 + SB_PACKED_PIECE] = {0};
+  const size_t pieces = single ? 1 : block->pieces + (block->rest > 0),
+               stride = single ? 16 * b : block->stride;
+  const uint8_t *row = block->codes;
+  for (size_t r = 0; r < rows; r++, row += stride) {
+    pv sum[SB_PACKED_FEW];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < tokens; t++) sum[t] = pv_set(0.0f);
+    for (size_t at = 0; at < stride; at += 64) __builtin_prefetch(row + at + PV_AHEAD);
+    for (size_t p = 0; p < pieces; p++)
+      few_piece(sum, single ? row : piece_at(block, row, p, b, room), x + p * SB_PACKED_PIECE * tokens,
+                tokens, b);
+    const pv by = pv_set(scale[r]);
+#pragma GCC unroll 4
+    for (size_t t = 0; t < tokens; t++) {
+      float *total = sums + (r * tokens + t) * PV_LANES;
+      pv_store(total, pv_fma(by, sum[t], pv_load(total)));
+    }
+  }
+}
+
+#define PV_EACH_WIDTH(bits, call)                                                                            \
+  switch (bits) {                                                                                            \
+  case 1:                                                                                                    \
+    call(1);                                                                                                 \
+    break;                                                                                                   \
+  case 2:                                                                                                    \
+    call(2);                                                                                                 \
+    break;                                                                                                   \
+  case 3:                                                                                                    \
+    call(3);                                                                                                 \
+    break;                                                                                                   \
+  case 4:                                                                                                    \
+    call(4);                                                                                                 \
+    break;                                                                                                   \
+  case 5:                                                                                                    \
+    call(5);                                                                                                 \
+    break;                                                                                                   \
+  case 6:                                                                                                    \
+    call(6);                                                                                                 \
+    break;                                                                                                   \
+  case 7:                                                                                                    \
+    call(7);                                                                                                 \
+    break;                                                                                                   \
+  default:                                                                                                   \
+    call(8);                                                                                                 \
+    break;                                                                                                   \
+  }
+
+PV_INLINE void few_tokens(float *out, const struct sb_packed_impl *w, const sb_packed_item *item,
+                          const sb_packed_input *input, float *scratch, size_t tokens) {
+  float *scale = scratch + 16 * SB_PACKED_ROWS, *offset = scale + SB_PACKED_ROWS,
+        *rest = offset + SB_PACKED_ROWS;
+  const size_t rows = item->rows;
+  memset(scratch, 0, rows * tokens * PV_LANES * sizeof *scratch);
+  memset(rest, 0, rows * tokens * sizeof *rest);
+  for (size_t j = 0; j < sb_grid_block_cols(&w->grid); j++) {
+    const rows_of_block block = rows_at(w, item, j);
+    const float *x = input->x + sb_packed_start(&w->grid, j) * tokens, *sum = input->sums + j * tokens;
+    read_groups(scale, offset, w, item, j);
+    for (size_t t = 0; t < tokens; t++)
+      for (size_t r = 0; r < rows; r++) rest[t * rows + r] += offset[r] * sum[t];
+#define SINGLE(b) few_rows(scratch, &block, scale, x, rows, tokens, b, true)
+#define ANY(b)    few_rows(scratch, &block, scale, x, rows, tokens, b, false)
+    if (block.pieces == 1 && block.rest == 0) {
+      PV_EACH_WIDTH(block.bits, SINGLE)
+    } else {
+      PV_EACH_WIDTH(block.bits, ANY)
+    }
+#undef SINGLE
+#undef ANY
+  }
+  for (size_t r = 0; r < rows; r++)
+    for (size_t t = 0; t < tokens; t++)
+      out[r * tokens + t] = pv_sum(pv_load(scratch + (r * tokens + t) * PV_LANES)) + rest[t * rows + r];
+}
+
+/* Running sums of all lanes stay in the first cache: with more tokens, fewer rows at a time. */
+static void few(float *out, const struct sb_packed_impl *w, const sb_packed_item *item,
+                const sb_packed_input *input, float *scratch) {
+  const size_t T = input->T, most = SB_PACKED_ROWS / T;
+  for (size_t r = 0; r < item->rows; r += most) {
+    const sb_packed_item part = {item->i, item->row + r, item->rows - r < most ? item->rows - r : most};
+    float *here = out + r * T;
+    switch (T) {
+    case 1:
+      few_tokens(here, w, &part, input, scratch, 1);
+      break;
+    case 2:
+      few_tokens(here, w, &part, input, scratch, 2);
+      break;
+    default:
+      few_tokens(here, w, &part, input, scratch, 4);
+      break;
+    }
+  }
+}
+
+PV_INLINE void decode_rows(float *tile, size_t ld, const rows_of_block *block, const float *scale,
+                           const float *offset, size_t rows, unsigned b) {
+  uint8_t room[16 + SB_PACKED_PIECE] = {0};
+  const size_t pieces = block->pieces + (block->rest > 0);
+  for (size_t r = 0; r < rows; r++) {
+    const uint8_t *row = block->codes + r * block->stride;
+    const pv by = pv_set(scale[r]), from = pv_set(offset[r]);
+    for (size_t at = 0; at < block->stride; at += 64) __builtin_prefetch(row + at + PV_AHEAD);
+    for (size_t p = 0; p < pieces; p++) {
+      const uint8_t *piece = piece_at(block, row, p, b, room);
+      float *here = tile + r * ld + p * SB_PACKED_PIECE;
+#pragma GCC unroll 2
+      for (unsigned h = 0; h < PV_PARTS; h++) {
+        pv_words low, high;
+        pv_chunks(piece, b, h, &low, &high);
+#pragma GCC unroll 8
+        for (unsigned s = 0; s < 8; s++)
+          pv_store(here + 16 * s + h * PV_LANES, pv_fma(pv_code(low, high, b, s), by, from));
+      }
+    }
+  }
+}
+
+static void decode(float *tile, size_t ld, const struct sb_packed_impl *w, const sb_packed_item *item,
+                   size_t j) {
+  float scale[SB_PACKED_ROWS], offset[SB_PACKED_ROWS];
+  const rows_of_block block = rows_at(w, item, j);
+  read_groups(scale, offset, w, item, j);
+#define DECODE(b) decode_rows(tile, ld, &block, scale, offset, item->rows, b)
+  PV_EACH_WIDTH(block.bits, DECODE)
+#undef DECODE
+}
+
+/* Tokens are in lanes: a weight is spread over a vector, and no sum is taken across one. */
+PV_INLINE void multiply_rows(float *out, const float *tile, size_t ld, const float *x, size_t rows, size_t n,
+                             size_t vectors) {
+  enum { MOST = 8 };
+  const size_t width = vectors * PV_LANES, step = PV_TILE_ROWS(vectors);
+  for (size_t first = 0; first < rows; first += step) {
+    const float *w = tile + first * ld;
+    float *y = out + first * width;
+    pv sum[MOST][PV_VECTORS];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < step; r++)
+#pragma GCC unroll 8
+      for (size_t v = 0; v < vectors; v++) sum[r][v] = pv_load(y + r * width + v * PV_LANES);
+    for (size_t c = 0; c < n; c++) {
+      pv here[PV_VECTORS];
+#pragma GCC unroll 8
+      for (size_t v = 0; v < vectors; v++) here[v] = pv_load(x + c * width + v * PV_LANES);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < step; r++) {
+        const pv weight = pv_set(w[r * ld + c]);
+#pragma GCC unroll 8
+        for (size_t v = 0; v < vectors; v++) sum[r][v] = pv_fma(weight, here[v], sum[r][v]);
+      }
+    }
+#pragma GCC unroll 8
+    for (size_t r = 0; r < step; r++)
+#pragma GCC unroll 8
+      for (size_t v = 0; v < vectors; v++) pv_store(y + r * width + v * PV_LANES, sum[r][v]);
+  }
+}
+
+static void multiply(float *out, const float *tile, size_t ld, const float *x, size_t rows, size_t n,
+                     size_t width) {
+  switch (width / PV_LANES) {
+  case 1:
+    multiply_rows(out, tile, ld, x, rows, n, 1);
+    break;
+  case 2:
+    multiply_rows(out, tile, ld, x, rows, n, 2);
+    break;
+  case 3:
+    multiply_rows(out, tile, ld, x, rows, n, 3);
+    break;
+  default:
+    multiply_rows(out, tile, ld, x, rows, n, PV_VECTORS);
+    break;
+  }
+}

@@ -1,0 +1,53 @@
+/* What the tensor-core kernels of attention share: heads as bf16, and tiles of them in shared memory.
+ *
+ * A packed head is D = 64 or 128 wide whatever d is, and as many whole tiles of 128 tokens long as T needs. Columns from d on
+ * and rows from T on are zero, which adds nothing to any product; what comes of them is thrown away. */
+#ifndef SB_KERNELS_CUDA_CUDA_ATTENTION_TILE_CUH
+#define SB_KERNELS_CUDA_CUDA_ATTENTION_TILE_CUH
+
+#include "kernels/cuda/cuda_attention.h"
+#include "kernels/cuda/cuda_fragment.cuh"
+
+constexpr int ATTENTION_THREADS = 256, ATTENTION_TILE = 128; /* 8 warps have 16 rows each */
+#define ATTENTION_LOG2E 1.4426950408889634f
+
+/* Tokens of a packed head. */
+__host__ __device__ static inline int attention_length(int T) {
+  return (T + ATTENTION_TILE - 1) / ATTENTION_TILE * ATTENTION_TILE;
+}
+
+/* packed[heads][length][D] = x[T, heads * d], rounded. */
+template <int D> __global__ void attention_pack(uint16_t *packed, const float *x, int T, int heads, int d) {
+  const size_t length = (size_t)attention_length(T), count = (size_t)heads * length * D;
+  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count;
+       i += (size_t)gridDim.x * blockDim.x) {
+    const size_t column = i % D, t = i / D % length, head = i / D / length;
+    const bool there = t < (size_t)T && column < (size_t)d;
+    packed[i] = there ? sb_bf16_bits(x[(t * (size_t)heads + head) * (size_t)d + column]) : (uint16_t)0;
+  }
+}
+
+template <int D>
+static inline sb_status attention_pack_launch(sb_backend *backend, cudaStream_t stream, uint16_t *packed,
+                                              const float *x, int T, int heads, int d) {
+  const size_t count = (size_t)heads * (size_t)attention_length(T) * D;
+  return sb_cuda_launch(backend, stream, "attention", attention_pack<D>, sb_cuda_blocks_for(backend, count),
+                        SB_CUDA_THREADS, 0, packed, x, T, heads, d);
+}
+
+/* tile[rows][D + 8] = rows of a packed head, asynchronously. */
+template <int D>
+__device__ __forceinline__ void attention_load(uint16_t *tile, const uint16_t *packed, int rows) {
+  for (int chunk = (int)threadIdx.x; chunk < rows * (D / 8); chunk += ATTENTION_THREADS) {
+    const int row = chunk / (D / 8), column = chunk % (D / 8) * 8;
+    sb_copy16(tile + row * (D + 8) + column, packed + row * D + column, 16);
+  }
+}
+
+/* Two neighbouring columns of a row that has d. */
+__device__ __forceinline__ void attention_store(float *row, int column, int d, float first, float second) {
+  if (column < d) row[column] = first;
+  if (column + 1 < d) row[column + 1] = second;
+}
+
+#endif

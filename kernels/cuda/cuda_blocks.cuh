@@ -1,0 +1,54 @@
+/* What the block operations on the device share: which block a thread block has, sums down a block. */
+#ifndef SB_KERNELS_CUDA_CUDA_BLOCKS_CUH
+#define SB_KERNELS_CUDA_CUDA_BLOCKS_CUH
+
+#include "kernels/cuda/cuda_group.cuh"
+
+extern "C" {
+#include "kernels/blocks.h"
+}
+
+constexpr int BLOCK_THREADS = 256, BLOCK_HALVES = BLOCK_THREADS / GROUP_LANES;
+
+/* Block k of a grid. */
+typedef struct cuda_block {
+  size_t k, i, j;
+  size_t row, col; /* of its first weight in the matrix */
+  int rows, n;     /* columns */
+} cuda_block;
+
+__device__ __forceinline__ cuda_block cuda_block_at(const sb_grid_shape &grid, size_t k) {
+  const size_t columns = sb_grid_block_cols(&grid);
+  cuda_block b;
+  b.k = k;
+  b.i = k / columns;
+  b.j = k % columns;
+  b.row = b.i * grid.block_rows;
+  b.col = b.j * grid.block_cols;
+  b.rows = (int)sb_grid_rows_of(&grid, b.i);
+  b.n = (int)sb_grid_cols_of(&grid, b.j);
+  return b;
+}
+
+static inline size_t sb_cuda_block_count(const sb_grid_shape *grid) {
+  return sb_grid_block_rows(grid) * sb_grid_block_cols(grid);
+}
+
+/* True where the blocks are narrow enough for GROUP_NARROW numbers a lane. */
+static inline bool sb_cuda_is_narrow(const sb_grid_shape *grid) {
+  return sb_min_size(grid->block_cols, grid->cols) <= (size_t)GROUP_NARROW * GROUP_LANES;
+}
+
+/* Sums of COUNT x 16 lanes down a block, in double and in the order of rows. For every tile of BLOCK_TILE rows each half warp
+ * leaves the float sums of its rows in room[row in tile][16 * sum + lane]; thread t then adds up column t. All threads of the
+ * block call; the first COUNT * 16 have a column. */
+constexpr int BLOCK_TILE = 2 * BLOCK_HALVES;
+template <int COUNT>
+__device__ __forceinline__ void add_down(double &total, const float (*room)[COUNT * GROUP_LANES], int rows) {
+  __syncthreads();
+  if (threadIdx.x < COUNT * GROUP_LANES)
+    for (int r = 0; r < rows; r++) total += (double)room[r][threadIdx.x];
+  __syncthreads();
+}
+
+#endif

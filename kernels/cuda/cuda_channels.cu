@@ -1,0 +1,116 @@
+/* Row and column sums of what rounding each weight does to the loss: one pass over g and w, the same bits as on the
+ * processor, and so the same cut: stripes of whole block rows, whose column sums are added in order at the end.
+ *
+ * A half warp has a stripe of one block column and walks down its rows: sums of columns are then of one thread, in its
+ * registers where blocks are narrow. Row sums of every block column are kept and added in order, too. */
+#include "kernels/cuda/cuda_blocks.cuh"
+
+constexpr int STRIPES = 64;
+
+typedef struct channel_job {
+  const float *g;
+  size_t ldg;
+  sb_grid_shape grid;
+  const uint8_t *bits;
+  const uint8_t *fits;
+  bool absolute;
+  sb_symmetry symmetry;
+  size_t stripes;
+  double *columns;  /* [stripes, cols] */
+  double *row_sums; /* [rows, block columns] */
+} channel_job;
+
+/* Rows [first, end) of stripe s. */
+__device__ __forceinline__ void stripe_rows(const channel_job &a, size_t s, size_t *first, size_t *end) {
+  const size_t block_rows = sb_grid_block_rows(&a.grid),
+               last = (s + 1) * block_rows / a.stripes * a.grid.block_rows;
+  *first = s * block_rows / a.stripes * a.grid.block_rows;
+  *end = last < a.grid.rows ? last : a.grid.rows;
+}
+
+/* Half warp `item`: stripe item / block columns, block column item % block columns. The two of a warp may have stripes of
+ * unlike lengths and block columns of unlike widths; they keep step for the longer one. */
+template <int PER, typename W>
+__global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, const W *w) {
+  const size_t across = sb_grid_block_cols(&a.grid), items = a.stripes * across;
+  const size_t item = ((size_t)blockIdx.x * BLOCK_THREADS + threadIdx.x) / GROUP_LANES;
+  const size_t s = (item < items ? item : items - 1) / across, j = (item < items ? item : items - 1) % across;
+  const int lane = (int)threadIdx.x % GROUP_LANES, n = (int)sb_grid_cols_of(&a.grid, j);
+  const size_t col = j * a.grid.block_cols;
+  size_t first, end;
+  stripe_rows(a, s, &first, &end);
+  const int rows = item < items ? (int)(end - first) : 0, steps = max(rows, sb_warp_xor(rows, GROUP_LANES));
+  double *columns = a.columns + s * a.grid.cols + col, sums[PER == GROUP_NARROW ? PER : 1] = {};
+  for (int p = 0; PER != GROUP_NARROW && rows > 0 && p < PER; p++)
+    if (p * GROUP_LANES + lane < n) columns[p * GROUP_LANES + lane] = 0.0;
+  for (int step = 0; step < steps; step++) {
+    const size_t r = step < rows ? first + (size_t)step : first;
+    const unsigned width = a.bits[r / a.grid.block_rows * across + j];
+    float x[PER], row = 0.0f;
+    group_load(x, w + r * a.grid.cols + col, n);
+    /* all parts of the range, since the other half's width may need another one */
+    const sb_group_range range = group_range(x, n, true, true, a.symmetry);
+    const sb_group group = sb_group_fitted(&range, width, a.symmetry, a.fits ? a.fits[r * across + j] : 0);
+#pragma unroll
+    for (int p = 0; p < PER; p++) {
+      const int i = p * GROUP_LANES + lane;
+      if (i >= n || step >= rows) continue;
+      const float d = sb_group_value(&group, sb_group_code(&group, x[p])) - x[p];
+      const float e = __fmul_rn(a.g[r * a.ldg + col + (size_t)i], d);
+      row = a.absolute ? row + fabsf(e) : fmaf(e, e, row);
+      const double score = (double)(a.absolute ? fabsf(e) : __fmul_rn(e, e));
+      if constexpr (PER == GROUP_NARROW)
+        sums[p] += score;
+      else
+        columns[i] += score;
+    }
+    const double sum = group_sum((double)row);
+    if (lane == 0 && step < rows) a.row_sums[r * across + j] = sum;
+  }
+#pragma unroll
+  for (int p = 0; PER == GROUP_NARROW && p < PER; p++)
+    if (rows > 0 && p * GROUP_LANES + lane < n)
+      columns[p * GROUP_LANES + lane] = sums[PER == GROUP_NARROW ? p : 0];
+}
+
+/* out[i] = the sum of terms[i * step + t * stride], t = 0 .. count - 1, in order. */
+__global__ void channel_add(double *out, const double *terms, size_t n, size_t step, size_t stride,
+                            size_t count) {
+  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+    double sum = 0.0;
+    for (size_t t = 0; t < count; t++) sum += terms[i * step + t * stride];
+    out[i] = sum;
+  }
+}
+
+sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *rows, double *cols,
+                                 const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
+                                 const sb_grid_shape *grid, const uint8_t *bits, bool absolute,
+                                 sb_symmetry symmetry, const uint8_t *fits) {
+  const cudaStream_t queue = sb_cuda_stream(backend, stream);
+  const size_t across = sb_grid_block_cols(grid), blocks = sb_cuda_block_count(grid);
+  uint8_t *there;
+  double *room;
+  SB_TRY(sb_check_blocks("channel_scores", grid, bits, 1));
+  if (blocks == 0) return SB_OK;
+  const size_t stripes = sb_min_size(sb_grid_block_rows(grid), STRIPES);
+  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
+  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK,
+                         (stripes * grid->cols + grid->rows * across) * sizeof *room, &room));
+  const channel_job a = {g,        ldg,      *grid,   there, fits,
+                         absolute, symmetry, stripes, room,  room + stripes * grid->cols};
+  SB_TRY(sb_with_number(w_dtype, "weights to score", [&](auto type) {
+    typedef decltype(type) W;
+    const auto kernel =
+        sb_cuda_is_narrow(grid) ? channel_stripes<GROUP_NARROW, W> : channel_stripes<GROUP_WIDE, W>;
+    return sb_cuda_launch(backend, queue, "channel_scores", kernel,
+                          (unsigned)sb_div_up(stripes * across, BLOCK_HALVES), BLOCK_THREADS, 0, a,
+                          (const W *)w);
+  }));
+  SB_TRY(sb_cuda_launch(backend, queue, "channel_scores", channel_add,
+                        sb_cuda_blocks_for(backend, grid->cols), SB_CUDA_THREADS, 0, cols, a.columns,
+                        grid->cols, 1, grid->cols, stripes));
+  return sb_cuda_launch(backend, queue, "channel_scores", channel_add,
+                        sb_cuda_blocks_for(backend, grid->rows), SB_CUDA_THREADS, 0, rows, a.row_sums,
+                        grid->rows, across, 1, across);
+}

@@ -1,0 +1,111 @@
+/* What rounding a block to each width does to the loss, seen through second moments: row_weight e H e' of every row.
+ *
+ * A thread block has a block of weights and takes 16 of its rows at a time. Their errors e at all widths, up to 128 vectors,
+ * are the left side of a product with H in f32, tile by tile; errors are computed from the weights and the rows' grids
+ * whenever they are needed, which is cheaper than to keep them. e H e' of a vector is a sum in one order, and so is that
+ * of rows, in double. */
+#include "kernels/cuda/cuda_blocks.cuh"
+
+constexpr int ROWS = 16, VECTORS = ROWS * SB_MAX_BITS, SIDE = 64, STEP = 16, EACH = 8 /* vectors a thread */,
+              ACROSS = 4;
+
+/* Q(w) - w for vector m = row * widths + width; 0 outside. */
+template <typename W>
+__device__ __forceinline__ float error_of(const sb_group *groups, const W *w, size_t ld, int m, int vectors,
+                                          int widths, int column, int n) {
+  if (m >= vectors || column >= n) return 0.0f;
+  const float x = sb_number(w[(size_t)(m / widths) * ld + (size_t)column]);
+  return sb_group_value(&groups[m], sb_group_code(&groups[m], x)) - x;
+}
+
+template <int PER, typename W>
+__global__ void __launch_bounds__(BLOCK_THREADS)
+    block_curvature(double (*loss)[SB_WIDTHS], const float *grams, const float *row_weights, const W *w,
+                    sb_grid_shape grid, size_t first_row, unsigned min_bits, unsigned widths,
+                    sb_symmetry symmetry, const float *importance) {
+  __shared__ sb_group groups[VECTORS];
+  __shared__ float left[STEP][VECTORS + 4], right[STEP][SIDE], dots[VECTORS];
+  const cuda_block b = cuda_block_at(grid, first_row * sb_grid_block_cols(&grid) + blockIdx.x);
+  const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES, n = b.n;
+  const float *gram = grams + b.j * grid.block_cols * grid.block_cols;
+  double total = 0.0; /* of width min_bits + threadIdx.x */
+  for (int first = 0; first < b.rows; first += ROWS) {
+    const int rows = min(ROWS, b.rows - first), vectors = rows * (int)widths;
+    const W *from = w + (b.row + (size_t)first) * grid.cols + b.col;
+    {
+      float x[PER];
+      group_load(x, from + (size_t)min(half, rows - 1) * grid.cols, n);
+      const sb_group group =
+          group_of_widths(x, importance ? importance + b.col : nullptr, n, min_bits, widths, symmetry);
+      if (half < rows && (unsigned)lane < widths) groups[half * (int)widths + lane] = group;
+    }
+    __syncthreads();
+    float dot[EACH] = {}; /* of vectors half * EACH + i, this thread's columns */
+    for (int col = 0; col < n; col += SIDE) {
+      float sum[EACH][ACROSS] = {};
+      for (int k = 0; k < n; k += STEP) {
+        for (int item = (int)threadIdx.x; item < STEP * VECTORS; item += BLOCK_THREADS)
+          left[item % STEP][item / STEP] =
+              error_of(groups, from, grid.cols, item / STEP, vectors, (int)widths, k + item % STEP, n);
+        for (int item = (int)threadIdx.x; item < STEP * SIDE; item += BLOCK_THREADS) {
+          const int row = k + item / SIDE, column = col + item % SIDE;
+          right[item / SIDE][item % SIDE] =
+              row < n && column < n ? gram[(size_t)row * (size_t)n + (size_t)column] : 0.0f;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int p = 0; p < STEP; p++) {
+          float y[ACROSS];
+#pragma unroll
+          for (int c = 0; c < ACROSS; c++) y[c] = right[p][c * GROUP_LANES + lane];
+#pragma unroll
+          for (int i = 0; i < EACH; i++) {
+            const float x = left[p][half * EACH + i];
+#pragma unroll
+            for (int c = 0; c < ACROSS; c++) sum[i][c] = fmaf(x, y[c], sum[i][c]);
+          }
+        }
+        __syncthreads();
+      }
+#pragma unroll
+      for (int i = 0; i < EACH; i++)
+#pragma unroll
+        for (int c = 0; c < ACROSS; c++)
+          dot[i] = fmaf(sum[i][c],
+                        error_of(groups, from, grid.cols, half * EACH + i, vectors, (int)widths,
+                                 col + c * GROUP_LANES + lane, n),
+                        dot[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+      const float all = group_sum(dot[i]);
+      if (lane == 0) dots[half * EACH + i] = all;
+    }
+    __syncthreads();
+    if (threadIdx.x < widths)
+      for (int r = 0; r < rows; r++)
+        total += (double)row_weights[b.row + (size_t)(first + r)] *
+                 (double)dots[r * (int)widths + (int)threadIdx.x];
+    __syncthreads();
+  }
+  if (threadIdx.x < widths) loss[blockIdx.x][min_bits + threadIdx.x] = total;
+}
+
+sb_status sb_cuda_block_curvature(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
+                                  const float *grams, const float *row_weights, const void *w,
+                                  sb_dtype w_dtype, const sb_grid_shape *grid, size_t first, size_t count,
+                                  unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
+                                  const float *importance) {
+  SB_TRY(sb_check_block_rows("block_curvature", grid, first, count));
+  SB_TRY(sb_check_widths("block_curvature", grid, min_bits, max_bits));
+  const size_t blocks = count * sb_grid_block_cols(grid);
+  if (blocks == 0) return SB_OK;
+  return sb_with_number(w_dtype, "weights to score", [&](auto type) {
+    typedef decltype(type) W;
+    const auto kernel =
+        sb_cuda_is_narrow(grid) ? block_curvature<GROUP_NARROW, W> : block_curvature<GROUP_WIDE, W>;
+    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_curvature", kernel,
+                          (unsigned)blocks, BLOCK_THREADS, 0, loss, grams, row_weights, (const W *)w, *grid,
+                          first, min_bits, max_bits - min_bits + 1, symmetry, importance);
+  });
+}

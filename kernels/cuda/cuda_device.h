@@ -1,0 +1,12 @@
+/* The way into the CUDA backend, for kernels/device.c and for tests: plain C. */
+#ifndef SB_KERNELS_CUDA_CUDA_DEVICE_H
+#define SB_KERNELS_CUDA_CUDA_DEVICE_H
+
+#include "kernels/device.h"
+
+/* As sb_device_cuda. The thread that calls is the one that uses the backend. Local. */
+sb_status sb_cuda_create(sb_compute compute, int index, const char *host, sb_backend **out);
+
+void sb_cuda_identify(const sb_backend *backend, sb_device_identity *out);
+
+#endif

@@ -1,0 +1,73 @@
+/* How far the range of each group is shrunk before it is rounded, and the grids of all widths: kernels/grid.h. */
+#include "kernels/cuda/cuda_blocks.cuh"
+
+template <int PER, typename W>
+__global__ void __launch_bounds__(BLOCK_THREADS)
+    fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_grid_shape grid, const uint8_t *bits,
+               int shift, sb_symmetry symmetry) {
+  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+  const int half = (int)threadIdx.x / GROUP_LANES, moved = (int)bits[b.k] + shift;
+  const unsigned width = (unsigned)max((int)SB_MIN_BITS, min(moved, (int)SB_MAX_BITS));
+  for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
+    const size_t r =
+        b.row +
+        (size_t)min(first + half, b.rows - 1); /* all halves keep step: the last row may be done twice */
+    float x[PER];
+    group_load(x, w + r * grid.cols + b.col, b.n);
+    const unsigned fit = bits[b.k] == 0 ? 0 : group_fit(x, importance + b.col, b.n, width, symmetry);
+    if (threadIdx.x % GROUP_LANES == 0) fits[r * sb_grid_block_cols(&grid) + b.j] = (uint8_t)fit;
+  }
+}
+
+template <int PER, typename W>
+__global__ void __launch_bounds__(BLOCK_THREADS)
+    choose_grids(sb_stored_grid *grids, const W *w, sb_grid_shape grid, unsigned min_bits, unsigned widths,
+                 sb_symmetry symmetry, const float *importance) {
+  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+  const int half = (int)threadIdx.x / GROUP_LANES;
+  const unsigned lane = threadIdx.x % GROUP_LANES;
+  for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
+    const size_t r = b.row + (size_t)min(first + half, b.rows - 1);
+    float x[PER];
+    group_load(x, w + r * grid.cols + b.col, b.n);
+    const sb_group group =
+        group_of_widths(x, importance ? importance + b.col : nullptr, b.n, min_bits, widths, symmetry);
+    sb_stored_grid stored;
+    stored.scale = sb_grid_to_fp16(group.scale);
+    stored.center = sb_grid_to_fp16(group.center);
+    stored.base = sb_grid_to_fp16(group.base);
+    if (lane < widths) grids[(r * sb_grid_block_cols(&grid) + b.j) * widths + lane] = stored;
+  }
+}
+
+sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,
+                             sb_dtype w_dtype, const float *importance, const sb_grid_shape *grid,
+                             const uint8_t *bits, int shift, sb_symmetry symmetry) {
+  const cudaStream_t queue = sb_cuda_stream(backend, stream);
+  const size_t blocks = sb_cuda_block_count(grid);
+  uint8_t *there;
+  SB_TRY(sb_check_blocks("fit_blocks", grid, bits, 0));
+  if (blocks == 0) return SB_OK;
+  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
+  return sb_with_number(w_dtype, "weights to fit", [&](auto type) {
+    typedef decltype(type) W;
+    const auto kernel = sb_cuda_is_narrow(grid) ? fit_blocks<GROUP_NARROW, W> : fit_blocks<GROUP_WIDE, W>;
+    return sb_cuda_launch(backend, queue, "fit_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0, fits,
+                          (const W *)w, importance, *grid, there, shift, symmetry);
+  });
+}
+
+sb_status sb_cuda_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids, const void *w,
+                               sb_dtype w_dtype, const sb_grid_shape *grid, unsigned min_bits,
+                               unsigned max_bits, sb_symmetry symmetry, const float *importance) {
+  const size_t blocks = sb_cuda_block_count(grid);
+  SB_TRY(sb_check_widths("choose_grids", grid, min_bits, max_bits));
+  if (blocks == 0) return SB_OK;
+  return sb_with_number(w_dtype, "weights to choose grids for", [&](auto type) {
+    typedef decltype(type) W;
+    const auto kernel = sb_cuda_is_narrow(grid) ? choose_grids<GROUP_NARROW, W> : choose_grids<GROUP_WIDE, W>;
+    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "choose_grids", kernel, (unsigned)blocks,
+                          BLOCK_THREADS, 0, grids, (const W *)w, *grid, min_bits, max_bits - min_bits + 1,
+                          symmetry, importance);
+  });
+}

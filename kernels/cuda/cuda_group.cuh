@@ -1,0 +1,121 @@
+/* kernels/grid.h by half warps: what a group's grid is chosen from, its fit, the same bits as on the processor.
+ *
+ * The sixteen lanes of grid.h are sixteen threads: lane i has the weights i, i + 16, i + 32, ... of its group, PER of them,
+ * in registers; those beyond the group are 0. Both halves of a warp take the same path, each with a group of its own. Loads
+ * are of 16 neighbours: whole sectors of memory. */
+#ifndef SB_KERNELS_CUDA_CUDA_GROUP_CUH
+#define SB_KERNELS_CUDA_CUDA_GROUP_CUH
+
+#include "kernels/cuda/number.cuh"
+
+constexpr int GROUP_LANES = SB_GROUP_LANES, GROUP_NARROW = 8, GROUP_WIDE = SB_GROUP_MAX / GROUP_LANES;
+
+/* w[p] = number p * 16 + lane of n at `from`. */
+template <int PER, typename T>
+__device__ __forceinline__ void group_load(float (&w)[PER], const T *from, int n) {
+  const int lane = (int)threadIdx.x % GROUP_LANES;
+  if (n == PER * GROUP_LANES) {
+#pragma unroll
+    for (int p = 0; p < PER; p++) w[p] = sb_number(from[p * GROUP_LANES + lane]);
+  } else {
+#pragma unroll
+    for (int p = 0; p < PER; p++)
+      w[p] = p * GROUP_LANES + lane < n ? sb_number(from[p * GROUP_LANES + lane]) : 0.0f;
+  }
+}
+
+/* The lanes' sum, in every lane: i and i + 8, then 4, 2, 1. */
+template <typename T> __device__ __forceinline__ T group_sum(T value) {
+#pragma unroll
+  for (int mask = GROUP_LANES / 2; mask > 0; mask >>= 1) value += sb_warp_xor(value, mask);
+  return value;
+}
+
+/* Mean of w, or of |w - centre| where `absolute`. */
+template <int PER>
+__device__ __forceinline__ float group_mean(const float (&w)[PER], int n, float centre, bool absolute) {
+  const int lane = (int)threadIdx.x % GROUP_LANES;
+  float sum = 0.0f;
+#pragma unroll
+  for (int p = 0; p < PER; p++)
+    if (p * GROUP_LANES + lane < n) sum += absolute ? fabsf(w[p] - centre) : w[p];
+  return group_sum(sum) / (float)n;
+}
+
+/* The parts of the range that are asked for, as cpu_group_range. */
+template <int PER>
+__device__ __forceinline__ sb_group_range group_range(const float (&w)[PER], int n, bool low_high,
+                                                      bool one_bit, sb_symmetry symmetry) {
+  sb_group_range range = {};
+  if (low_high) {
+#pragma unroll
+    for (int p = 0; p < PER; p++) {
+      range.low = fminf(w[p], range.low);
+      range.high = fmaxf(w[p], range.high);
+    }
+#pragma unroll
+    for (int mask = GROUP_LANES / 2; mask > 0; mask >>= 1) {
+      range.low = fminf(range.low, sb_warp_xor(range.low, mask));
+      range.high = fmaxf(range.high, sb_warp_xor(range.high, mask));
+    }
+  }
+  if (one_bit && symmetry == SB_SYMMETRIC) range.mean_magnitude = group_mean(w, n, 0.0f, true);
+  if (one_bit && symmetry == SB_ASYMMETRIC) {
+    range.mean = sb_grid_fp16(group_mean(w, n, 0.0f, false));
+    range.spread = group_mean(w, n, range.mean, true);
+  }
+  return range;
+}
+
+/* Lane `from`'s grid of this half warp. */
+__device__ __forceinline__ sb_group group_of_lane(const sb_group &group, int from) {
+  const int lane = (int)threadIdx.x % 32 / GROUP_LANES * GROUP_LANES + from;
+  sb_group out;
+  out.scale = sb_warp_get(group.scale, lane);
+  out.inverse = sb_warp_get(group.inverse, lane);
+  out.center = sb_warp_get(group.center, lane);
+  out.base = sb_warp_get(group.base, lane);
+  out.top = sb_warp_get(group.top, lane);
+  return out;
+}
+
+/* The fit of a group at `bits`, in every lane. importance [n]. */
+template <int PER>
+__device__ __forceinline__ unsigned group_fit(const float (&w)[PER], const float *importance, int n,
+                                              unsigned bits, sb_symmetry symmetry) {
+  if (bits <= 1) return 0;
+  const sb_group_range range = group_range(w, n, true, false, symmetry);
+  const int lane = (int)threadIdx.x % GROUP_LANES;
+  sb_fit_search search = sb_fit_begin();
+  for (int step = 0; step < SB_FIT_STEPS; step++) {
+    const int fit = sb_fit_candidate(&search, step);
+    const sb_group group = sb_group_fitted(&range, bits, symmetry, (unsigned)max(0, min(fit, SB_FITS - 1)));
+    float error = 0.0f;
+#pragma unroll
+    for (int p = 0; p < PER; p++)
+      if (p * GROUP_LANES + lane < n) {
+        const float e = sb_group_value(&group, sb_group_code(&group, w[p])) - w[p];
+        error = fmaf(e * importance[p * GROUP_LANES + lane], e, error);
+      }
+    sb_fit_seen(&search, fit, group_sum(error));
+  }
+  return (unsigned)search.best;
+}
+
+/* The grids of all widths from min_bits on: lane b gets that of min_bits + b, for b < widths; fitted where importance [n] is
+ * not NULL. */
+template <int PER>
+__device__ __forceinline__ sb_group group_of_widths(const float (&w)[PER], const float *importance, int n,
+                                                    unsigned min_bits, unsigned widths,
+                                                    sb_symmetry symmetry) {
+  const unsigned lane = threadIdx.x % GROUP_LANES, mine = min_bits + (lane < widths ? lane : 0);
+  const sb_group_range range = group_range(w, n, true, min_bits == 1, symmetry);
+  unsigned fit = 0;
+  for (unsigned b = 0; importance && b < widths; b++) {
+    const unsigned found = group_fit(w, importance, n, min_bits + b, symmetry);
+    if (min_bits + b == mine) fit = found;
+  }
+  return sb_group_fitted(&range, mine, symmetry, fit);
+}
+
+#endif

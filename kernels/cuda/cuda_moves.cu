@@ -1,0 +1,134 @@
+/* What moving each block up or down by one bit does to <g, W>: one pass over g and w, the same bits as on the processor.
+ *
+ * A thread block has a block of weights, a half warp one row of it at a time. A row is read once into registers: its range
+ * gives the grids at b - 1, b and b + 1 bits, chosen by three lanes at once, and then each weight's three values. Products
+ * with g are summed in sixteen float lanes along the row, and the lanes in double down the block.
+ *
+ * The pass reads 6 bytes a weight (bf16 weights, float gradients): at 3 TB/s that leaves an H100 some 50 instructions a
+ * weight, so the inner loop must be lean. Where all three grids have whole centers, rounding and taking off the center are one
+ * subtraction (`WHOLE`): x + 1.5 * 2^23 holds the code in its last bits, and so does center + 1.5 * 2^23. */
+#include "kernels/cuda/cuda_blocks.cuh"
+
+#define ROUNDER 0x1.8p23f
+
+typedef struct move_fits {
+  const uint8_t *at[3]; /* [groups], for b - 1, b, b + 1; NULL */
+} move_fits;
+
+/* code - center. */
+template <bool WHOLE> __device__ __forceinline__ float steps(const sb_group &group, float x) {
+  const float code = fminf(fmaxf(fmaf(x, group.inverse, group.center), 0.0f), group.top);
+  if (WHOLE) return (code + ROUNDER) - (group.center + ROUNDER);
+  return sb_grid_rint(code) - group.center;
+}
+
+constexpr int PIECE = GROUP_NARROW; /* numbers a lane, of g and `now`, that are in registers at a time */
+
+typedef struct move_grids {
+  sb_group down, here, up;
+  bool based_down, based_here; /* those with a base */
+} move_grids;
+
+/* Adds a piece of a row to its lane's sums; `now` where GIVEN. */
+template <bool WHOLE, bool GIVEN>
+__device__ __forceinline__ void score(float &raise, float &cut, const move_grids &m, const float *w,
+                                      const float (&g)[PIECE], const float (&now)[PIECE]) {
+#pragma unroll
+  for (int p = 0; p < PIECE; p++) {
+    const float x = w[p], y = g[p];
+    const float current = GIVEN ? now[p]
+                                : fmaf(steps<WHOLE>(m.here, !WHOLE && m.based_here ? x - m.here.base : x),
+                                       m.here.scale, m.here.base);
+    raise = fmaf(y, fmaf(steps<WHOLE>(m.up, x), m.up.scale, -current), raise);
+    const float change =
+        !WHOLE && m.based_down
+            ? fmaf(steps<WHOLE>(m.down, x - m.down.base), m.down.scale, m.down.base) - current
+            : fmaf(steps<WHOLE>(m.down, x), m.down.scale, -current);
+    cut = fmaf(y, change, cut);
+  }
+}
+
+__device__ __forceinline__ void load_now(float (&now)[PIECE], const void *from, sb_dtype dtype, size_t at,
+                                         int n) {
+  if (dtype == SB_F32)
+    group_load(now, (const float *)from + at, n);
+  else if (dtype == SB_F16)
+    group_load(now, (const sb_half *)from + at, n);
+  else
+    group_load(now, (const sb_brain *)from + at, n);
+}
+
+template <int PER, typename W, bool GIVEN>
+__global__ void __launch_bounds__(BLOCK_THREADS)
+    block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w, const void *now,
+                sb_dtype now_dtype, sb_grid_shape grid, const uint8_t *all_bits, unsigned min_bits,
+                unsigned max_bits, sb_symmetry symmetry, move_fits fits) {
+  __shared__ float room[BLOCK_TILE][2 * GROUP_LANES];
+  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+  const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES, which = lane % 3;
+  const unsigned bits = all_bits[b.k], down = bits > 1 ? bits - 1 : 1,
+                 up = bits < SB_MAX_BITS ? bits + 1 : bits;
+  const unsigned mine = which == 0 ? down : which == 1 ? bits : up;
+  const uint8_t *fit_at = which == 0 ? fits.at[0] : which == 1 ? fits.at[1] : fits.at[2];
+  const bool whole = symmetry == SB_ASYMMETRIC && down > 1;
+  double total = 0.0;
+  move_grids m;
+  m.based_down = symmetry == SB_ASYMMETRIC && down == 1;
+  m.based_here = symmetry == SB_ASYMMETRIC && bits == 1;
+  for (int tile = 0; tile < b.rows; tile += BLOCK_TILE) {
+    for (int in_tile = half; in_tile < BLOCK_TILE; in_tile += BLOCK_HALVES) {
+      const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1), at = r * grid.cols + b.col;
+      const float *slopes = g + r * ldg + b.col;
+      float x[PER], y[PIECE], current[PIECE] = {};
+      group_load(x, w + at, b.n);
+      group_load(y, slopes, b.n);
+      const sb_group_range range = group_range(x, b.n, true, down == 1, symmetry);
+      const sb_group group =
+          sb_group_fitted(&range, mine, symmetry, fit_at ? fit_at[r * sb_grid_block_cols(&grid) + b.j] : 0);
+      m.down = group_of_lane(group, 0);
+      m.here = group_of_lane(group, 1);
+      m.up = group_of_lane(group, 2);
+      float raise = 0.0f, cut = 0.0f;
+#pragma unroll
+      for (int piece = 0; piece < PER; piece += PIECE) {
+        const int before = piece * GROUP_LANES;
+        if (piece > 0) group_load(y, slopes + before, b.n - before);
+        if (GIVEN) load_now(current, now, now_dtype, at + (size_t)before, b.n - before);
+        if (!GIVEN && whole)
+          score<true, false>(raise, cut, m, x + piece, y, current);
+        else
+          score<false, GIVEN>(raise, cut, m, x + piece, y, current);
+      }
+      room[in_tile][lane] = raise;
+      room[in_tile][GROUP_LANES + lane] = cut;
+    }
+    add_down<2>(total, room, min(b.rows - tile, BLOCK_TILE));
+  }
+  total = group_sum(total);
+  if (threadIdx.x == 0) raise_out[b.k] = bits + 1 > max_bits ? 0.0 : total;
+  if (threadIdx.x == GROUP_LANES) cut_out[b.k] = bits < min_bits + 1 ? 0.0 : total;
+}
+
+sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
+                              const float *g, size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
+                              sb_dtype now_dtype, const sb_grid_shape *grid, const uint8_t *bits,
+                              unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
+                              const uint8_t *const fits[3]) {
+  const cudaStream_t queue = sb_cuda_stream(backend, stream);
+  const size_t blocks = sb_cuda_block_count(grid);
+  uint8_t *there;
+  move_fits all = {};
+  for (int i = 0; fits && i < 3; i++) all.at[i] = fits[i];
+  SB_TRY(sb_check_blocks("block_moves", grid, bits, 1));
+  if (blocks == 0) return SB_OK;
+  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
+  return sb_with_number(w_dtype, "weights to score", [&](auto type) {
+    typedef decltype(type) W;
+    const auto kernel = sb_cuda_is_narrow(grid)
+                            ? (now ? block_moves<GROUP_NARROW, W, true> : block_moves<GROUP_NARROW, W, false>)
+                            : (now ? block_moves<GROUP_WIDE, W, true> : block_moves<GROUP_WIDE, W, false>);
+    return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0, raise,
+                          cut, g, ldg, (const W *)w, now, now_dtype, *grid, there, min_bits, max_bits,
+                          symmetry, all);
+  });
+}

@@ -1,0 +1,172 @@
+#include "kernels/cuda/cuda_packed.h"
+
+extern "C" {
+#include "kernels/blockrow_layout.h"
+#include "kernels/blocks.h"
+}
+
+constexpr size_t RUNS = 3;                /* thread blocks a multiprocessor holds at once */
+constexpr size_t PANEL_BYTES = 64u << 20; /* of unpacked weights at a time, about */
+
+/* The plan, on the host; its parts lie one after another as they will on the device. */
+typedef struct plan {
+  uint64_t *blocks;
+  uint32_t *run, *segment, *row;
+  unsigned *arrived;
+} plan;
+
+static size_t plan_bytes(size_t blocks, size_t block_rows, size_t runs) {
+  return blocks * sizeof(uint64_t) + (2 * runs + 1 + 2 * block_rows + 1) * sizeof(uint32_t);
+}
+
+static plan plan_at(void *at, size_t blocks, size_t block_rows, size_t runs) {
+  plan p;
+  p.blocks = (uint64_t *)at;
+  p.run = (uint32_t *)(p.blocks + blocks);
+  p.segment = p.run + runs + 1;
+  p.row = p.segment + runs;
+  p.arrived = p.row + block_rows + 1;
+  return p;
+}
+
+/* Where each block lies; returns the bytes of all. */
+static size_t locate(const plan *p, const sb_packed_impl *w) {
+  const size_t columns = sb_grid_block_cols(&w->grid), block_rows = sb_grid_block_rows(&w->grid);
+  size_t total = 0;
+  for (size_t i = 0; i < block_rows; i++) {
+    size_t at = w->offsets[i] + sb_bitmap_bytes(columns);
+    for (size_t j = 0; j < columns; j++) {
+      const unsigned bits = w->bits[i * columns + j];
+      const sb_block_layout layout =
+          sb_block_layout_of(sb_grid_rows_of(&w->grid, i), sb_grid_cols_of(&w->grid, j), bits, w->symmetry);
+      p->blocks[i * columns + j] = (uint64_t)at | (uint64_t)bits << 56;
+      at += sb_block_layout_bytes(&layout);
+      total += sb_block_layout_bytes(&layout);
+    }
+  }
+  return total;
+}
+
+/* Runs of equal bytes: block k goes where its middle falls. Then the segments that they make of block rows. */
+static unsigned deal(const plan *p, const sb_packed_impl *w, size_t total) {
+  const size_t columns = sb_grid_block_cols(&w->grid), block_rows = sb_grid_block_rows(&w->grid);
+  size_t before = 0, run = 0;
+  unsigned segments = 0;
+  p->run[0] = 0;
+  for (size_t k = 0; k < columns * block_rows; k++) {
+    const size_t i = k / columns;
+    const sb_block_layout layout = sb_block_layout_of(
+        sb_grid_rows_of(&w->grid, i), sb_grid_cols_of(&w->grid, k % columns), w->bits[k], w->symmetry);
+    const size_t bytes = sb_block_layout_bytes(&layout), mine = (2 * before + bytes) * w->runs / (2 * total);
+    while (run < mine) p->run[++run] = (uint32_t)k;
+    before += bytes;
+  }
+  while (run < w->runs) p->run[++run] = (uint32_t)(columns * block_rows);
+  for (size_t i = 0; i <= block_rows; i++) p->row[i] = 0;
+  for (run = 0; run < w->runs; run++) {
+    p->segment[run] = segments;
+    for (size_t k = p->run[run]; k < p->run[run + 1]; k = (k / columns + 1) * columns) {
+      p->row[k / columns + 1] = ++segments;
+    }
+  }
+  for (size_t i = 0; i < block_rows; i++) p->arrived[i] = 0;
+  return segments;
+}
+
+static bool is_tiled(const sb_packed_impl *w) {
+  const size_t side = SB_CUDA_PACKED_SIDE;
+  bool good = w->grid.block_rows == side && w->grid.block_cols == side && w->grid.rows % side == 0 &&
+              w->grid.cols % side == 0 && (uintptr_t)w->packed % 16 == 0;
+  for (size_t i = 0; i < sb_grid_block_rows(&w->grid); i++) good = good && w->offsets[i] % 16 == 0;
+  return good;
+}
+
+void sb_cuda_packed_destroy(sb_backend *backend, sb_packed w) {
+  if (!w) return;
+  sb_cuda_free(backend, w->tables);
+  sb_free(&w->offsets);
+  sb_free(&w->bits);
+  sb_free(&w);
+}
+
+static sb_status fill(sb_backend *backend, cudaStream_t stream, sb_packed_impl *w) {
+  const size_t block_rows = sb_grid_block_rows(&w->grid), blocks = block_rows * sb_grid_block_cols(&w->grid);
+  w->runs =
+      (unsigned)sb_max_size(1, sb_min_size(blocks, RUNS * (size_t)sb_cuda_of(backend)->multiprocessors));
+  const size_t bytes = plan_bytes(blocks, block_rows, w->runs);
+  void *host, *sent;
+  SB_TRY(sb_alloc(&host, bytes, 1, "plan of a packed matrix"));
+  const plan p = plan_at(host, blocks, block_rows, w->runs);
+  const size_t total = locate(&p, w);
+  if (w->tiled) w->segments = deal(&p, w, total);
+  sb_status status = sb_cuda_alloc(backend, bytes, "plan of a packed matrix", &w->tables);
+  if (status == SB_OK) status = sb_cuda_send(backend, stream, host, bytes, &sent);
+  if (status == SB_OK) status = sb_cuda_copy(backend, (sb_stream)stream, w->tables, sent, bytes);
+  sb_free(&host);
+  if (status != SB_OK) return status;
+  const plan there = plan_at(w->tables, blocks, block_rows, w->runs);
+  w->at.blocks = there.blocks;
+  w->at.run = there.run;
+  w->at.segment = there.segment;
+  w->at.row = there.row;
+  w->at.arrived = there.arrived;
+  return SB_OK;
+}
+
+sb_status sb_cuda_packed_create(sb_backend *backend, sb_stream stream, const uint8_t *packed,
+                                const size_t *offsets, const sb_grid_shape *grid, const uint8_t *bits,
+                                sb_symmetry symmetry, sb_packed *out) {
+  const size_t block_rows = sb_grid_block_rows(grid), blocks = block_rows * sb_grid_block_cols(grid);
+  sb_packed w = NULL;
+  sb_status status = SB_OK;
+  *out = NULL;
+  SB_TRY(sb_check_blocks("packed_create", grid, bits, 1));
+  if (blocks > UINT32_MAX / 2)
+    return sb_fail(SB_ERR_UNSUPPORTED, "packed_create: %zu blocks, at most %u are supported", blocks,
+                   UINT32_MAX / 2);
+  SB_TRY(sb_alloc(&w, 1, sizeof *w, "packed matrix"));
+  w->packed = packed;
+  w->grid = *grid;
+  w->symmetry = symmetry;
+  SB_GO(sb_alloc(&w->offsets, block_rows, sizeof *offsets, "packed matrix"));
+  SB_GO(sb_alloc(&w->bits, blocks, 1, "packed matrix"));
+  memcpy(w->offsets, offsets, block_rows * sizeof *offsets);
+  memcpy(w->bits, bits, blocks);
+  w->tiled = is_tiled(w);
+  SB_GO(fill(backend, sb_cuda_stream(backend, stream), w));
+  *out = w;
+  return SB_OK;
+done:
+  sb_cuda_packed_destroy(backend, w);
+  return status;
+}
+
+/* Many tokens: block rows are unpacked, some at a time, for gemm. */
+static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packed_impl *w, float *y,
+                           const float *x, size_t T, bool add) {
+  const size_t columns = sb_grid_block_cols(&w->grid), block_rows = sb_grid_block_rows(&w->grid);
+  const size_t each = w->grid.block_rows * w->grid.cols * sb_dtype_size(backend->weight);
+  const size_t most = sb_max_size(1, PANEL_BYTES / each);
+  for (size_t i = 0; i < block_rows; i += most) {
+    const size_t count = sb_min_size(most, block_rows - i), first = i * w->grid.block_rows;
+    sb_grid_shape panel = w->grid;
+    void *weights;
+    panel.rows = sb_min_size(count * panel.block_rows, w->grid.rows - first);
+    SB_TRY(
+        sb_cuda_scratch(backend, sb_cuda_stream(backend, stream), SB_CUDA_SLOT_WORK, count * each, &weights));
+    SB_TRY(sb_cuda_unpack_blocks(backend, stream, weights, backend->weight, w->packed, w->offsets + i, &panel,
+                                 w->bits + i * columns, w->symmetry));
+    SB_TRY(sb_cuda_gemm(backend, stream, false, true, T, panel.rows, panel.cols, 1.0f, x, SB_F32, panel.cols,
+                        weights, backend->weight, panel.cols, add ? 1.0f : 0.0f, y + first, SB_F32,
+                        w->grid.rows));
+  }
+  return SB_OK;
+}
+
+sb_status sb_cuda_packed_gemm(sb_backend *backend, sb_stream stream, void *y, const void *x, size_t T,
+                              sb_packed w, bool add) {
+  if (T == 0 || w->grid.rows == 0) return SB_OK;
+  if (T > SB_CUDA_PACKED_TOKENS) return by_panels(backend, stream, w, (float *)y, (const float *)x, T, add);
+  const auto some = w->tiled ? sb_cuda_packed_tiles : sb_cuda_packed_rows;
+  return some(backend, sb_cuda_stream(backend, stream), w, (float *)y, (const float *)x, T, add);
+}

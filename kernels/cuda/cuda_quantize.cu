@@ -1,0 +1,47 @@
+/* Rounding a matrix to the grids of its blocks: a thread block has a block of weights, a half warp one row of it at a time. */
+#include "kernels/cuda/cuda_blocks.cuh"
+
+template <int PER, typename W, typename O>
+__global__ void __launch_bounds__(BLOCK_THREADS)
+    quantize_blocks(O *out, const W *w, sb_grid_shape grid, const uint8_t *bits, sb_symmetry symmetry,
+                    const uint8_t *fits) {
+  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+  const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES;
+  const unsigned width = bits[b.k];
+  for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
+    const size_t r = b.row + (size_t)min(first + half, b.rows - 1), at = r * grid.cols + b.col;
+    float x[PER];
+    group_load(x, w + at, b.n);
+    if (width != 0) {
+      const sb_group_range range = group_range(x, b.n, width > 1, width == 1, symmetry);
+      const sb_group group =
+          sb_group_fitted(&range, width, symmetry, fits ? fits[r * sb_grid_block_cols(&grid) + b.j] : 0);
+#pragma unroll
+      for (int p = 0; p < PER; p++) x[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
+    }
+#pragma unroll
+    for (int p = 0; p < PER; p++)
+      if (p * GROUP_LANES + lane < b.n) sb_store_number(out + at + p * GROUP_LANES + lane, x[p]);
+  }
+}
+
+sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype,
+                                  const void *w, sb_dtype w_dtype, const sb_grid_shape *grid,
+                                  const uint8_t *bits, sb_symmetry symmetry, const uint8_t *fits) {
+  const cudaStream_t queue = sb_cuda_stream(backend, stream);
+  const size_t blocks = sb_cuda_block_count(grid);
+  uint8_t *there;
+  SB_TRY(sb_check_blocks("quantize_blocks", grid, bits, 0));
+  if (blocks == 0) return SB_OK;
+  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
+  return sb_with_number(w_dtype, "weights to round", [&](auto from) {
+    return sb_with_number(out_dtype, "rounded weights", [&](auto to) {
+      typedef decltype(from) W;
+      typedef decltype(to) O;
+      const auto kernel =
+          sb_cuda_is_narrow(grid) ? quantize_blocks<GROUP_NARROW, W, O> : quantize_blocks<GROUP_WIDE, W, O>;
+      return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0,
+                            (O *)out, (const W *)w, *grid, there, symmetry, fits);
+    });
+  });
+}

@@ -1,0 +1,89 @@
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/reduce.cuh"
+
+/* All kernels here: one block a token, neighbouring threads on neighbouring logits. */
+
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    soft_max(float *row_max, float *row_sum, float *target_logit, uint32_t *argmax, const float *logits,
+             const uint32_t *targets, size_t v0, size_t nv) {
+  __shared__ float scratch[SB_WARP];
+  __shared__ unsigned first[SB_WARP];
+  const size_t t = blockIdx.x;
+  const float *row = logits + t * nv;
+  const float before = row_max[t];
+  float high = -INFINITY;
+  for (size_t j = threadIdx.x; j < nv; j += blockDim.x) high = row[j] > high ? row[j] : high;
+  high = sb_block_max(high, scratch);
+  const bool rises = high > before;
+  const float now = rises ? high : before;
+  if (rises && argmax) {  /* the same for the whole block */
+    unsigned inverse = 0; /* of the first place: the largest of nv - j */
+    for (size_t j = threadIdx.x; j < nv; j += blockDim.x)
+      if (row[j] == high && inverse == 0) inverse = (unsigned)(nv - j);
+    inverse = sb_block_max(inverse, first);
+    if (threadIdx.x == 0) argmax[t] = (uint32_t)(v0 + nv - inverse);
+  }
+  /* A row of nothing but -inf so far has no sum; a NaN shows in the sum all the same. */
+  const float shift = now == -INFINITY ? 0.0f : now;
+  float sum = 0.0f;
+  for (size_t j = threadIdx.x; j < nv; j += blockDim.x) sum += expf(row[j] - shift);
+  sum = sb_block_sum(sum, scratch);
+  if (threadIdx.x != 0) return;
+  float kept = row_sum[t];
+  if (rises) kept *= before == -INFINITY ? 0.0f : expf(before - high);
+  row_max[t] = now;
+  row_sum[t] = kept + sum;
+  const size_t target = targets[t];
+  if (target != SB_NO_TARGET && target >= v0 && target - v0 < nv) target_logit[t] = row[target - v0];
+}
+
+sb_status sb_cuda_xent_chunk(sb_backend *backend, sb_stream stream, float *row_max, float *row_sum,
+                             float *target_logit, uint32_t *argmax, const float *logits,
+                             const uint32_t *targets, size_t T, size_t v0, size_t nv) {
+  if (T == 0 || nv == 0) return SB_OK;
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_chunk", soft_max, (unsigned)T,
+                        SB_CUDA_THREADS, 0, row_max, row_sum, target_logit, argmax, logits, targets, v0, nv);
+}
+
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    soft_max_back(float *logits, const float *lse, const uint32_t *targets, float scale, size_t v0,
+                  size_t nv) {
+  const size_t t = blockIdx.x, target = targets[t];
+  const float minus = lse[t];
+  float *row = logits + t * nv;
+  for (size_t j = threadIdx.x; j < nv; j += blockDim.x) {
+    const float p = scale * expf(row[j] - minus);
+    row[j] = target == SB_NO_TARGET ? 0.0f : v0 + j == target ? p - scale : p;
+  }
+}
+
+sb_status sb_cuda_xent_back_chunk(sb_backend *backend, sb_stream stream, float *logits, const float *lse,
+                                  const uint32_t *targets, float scale, size_t T, size_t v0, size_t nv) {
+  if (T == 0 || nv == 0) return SB_OK;
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_back_chunk", soft_max_back,
+                        (unsigned)T, SB_CUDA_THREADS, 0, logits, lse, targets, scale, v0, nv);
+}
+
+/* Terms of both signs cancel, so they are summed in double; those with p_ref = 0 are 0 whatever p is. */
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    divergence(double *kl, const float *ref_logits, const float *ref_lse, const float *logits,
+               const float *lse, size_t nv) {
+  __shared__ double scratch[SB_WARP];
+  const size_t t = blockIdx.x;
+  const float *ref = ref_logits + t * nv, *other = logits + t * nv;
+  const float ref_norm = ref_lse[t], norm = lse[t];
+  double sum = 0.0;
+  for (size_t j = threadIdx.x; j < nv; j += blockDim.x) {
+    const float log_ref = ref[j] - ref_norm, p = expf(log_ref);
+    if (p != 0.0f) sum += (double)(p * (log_ref - (other[j] - norm)));
+  }
+  sum = sb_block_sum(sum, scratch);
+  if (threadIdx.x == 0) kl[t] += sum;
+}
+
+sb_status sb_cuda_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, const float *ref_logits,
+                           const float *ref_lse, const float *logits, const float *lse, size_t T, size_t nv) {
+  if (T == 0 || nv == 0) return SB_OK;
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_chunk", divergence, (unsigned)T,
+                        SB_CUDA_THREADS, 0, kl, ref_logits, ref_lse, logits, lse, nv);
+}

@@ -1,0 +1,49 @@
+/* The three types weights may have, as types of the language: a kernel is a template over them. Loads and stores go
+ * through float. */
+#ifndef SB_KERNELS_CUDA_NUMBER_CUH
+#define SB_KERNELS_CUDA_NUMBER_CUH
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/warp.cuh"
+
+extern "C" {
+#include "kernels/grid.h"
+}
+
+struct sb_half {
+  uint16_t bits;
+};
+struct sb_brain {
+  uint16_t bits;
+};
+
+__device__ __forceinline__ float sb_number(float x) {
+  return x;
+}
+__device__ __forceinline__ float sb_number(sb_half x) {
+  return sb_grid_from_fp16(x.bits);
+}
+__device__ __forceinline__ float sb_number(sb_brain x) {
+  return sb_bits_float((uint32_t)x.bits << 16);
+}
+
+/* Rounds to nearest, ties to even. */
+__device__ __forceinline__ void sb_store_number(float *to, float x) {
+  *to = x;
+}
+__device__ __forceinline__ void sb_store_number(sb_half *to, float x) {
+  to->bits = sb_grid_to_fp16(x);
+}
+__device__ __forceinline__ void sb_store_number(sb_brain *to, float x) {
+  to->bits = sb_bf16_bits(x);
+}
+
+/* Calls f(T()) with the type of `dtype`, a weight type; SB_ERR_UNSUPPORTED, naming `what`, for others. */
+template <typename F> sb_status sb_with_number(sb_dtype dtype, const char *what, F f) {
+  if (dtype == SB_F32) return f(float());
+  if (dtype == SB_F16) return f(sb_half());
+  if (dtype == SB_BF16) return f(sb_brain());
+  return sb_fail(SB_ERR_UNSUPPORTED, "%s of type %s: F32, F16 or BF16 is needed", what, sb_dtype_name(dtype));
+}
+
+#endif

@@ -1,0 +1,43 @@
+/* Sums and maxima over a warp or a block, in an order that only the shape decides: the same bits every time. */
+#ifndef SB_KERNELS_CUDA_REDUCE_CUH
+#define SB_KERNELS_CUDA_REDUCE_CUH
+
+#include "kernels/cuda/warp.cuh"
+
+/* Warp: every lane gets the sum, the maximum. */
+template <typename T> __device__ __forceinline__ T sb_warp_sum(T value) {
+  for (int mask = 16; mask > 0; mask >>= 1) value += sb_warp_xor(value, mask);
+  return value;
+}
+template <typename T> __device__ __forceinline__ T sb_warp_max(T value) {
+  for (int mask = 16; mask > 0; mask >>= 1) {
+    T other = sb_warp_xor(value, mask);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+
+/* Block of at most 1024 threads, whole warps, all of which call; every thread gets the result. `scratch` is shared memory for 32
+ * values; it may be used again at once. */
+template <typename T> __device__ __forceinline__ T sb_block_sum(T value, T *scratch) {
+  int warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
+  value = sb_warp_sum(value);
+  if (threadIdx.x % 32 == 0) scratch[warp] = value;
+  __syncthreads();
+  T sum = scratch[0];
+  for (int i = 1; i < warps; i++) sum += scratch[i];
+  __syncthreads();
+  return sum;
+}
+template <typename T> __device__ __forceinline__ T sb_block_max(T value, T *scratch) {
+  int warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
+  value = sb_warp_max(value);
+  if (threadIdx.x % 32 == 0) scratch[warp] = value;
+  __syncthreads();
+  T high = scratch[0];
+  for (int i = 1; i < warps; i++) high = scratch[i] > high ? scratch[i] : high;
+  __syncthreads();
+  return high;
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* Threads of a block as fibers: each runs until it has to wait for the others of its warp or block. */
+#ifndef SB_TESTS_CUDA_HOST_FIBERS_H
+#define SB_TESTS_CUDA_HOST_FIBERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <functional>
+
+struct dim3;
+
+/* What a warp meets for: all its lanes must mean the same. */
+enum sb_host_meeting {
+  SB_HOST_SYNC,
+  SB_HOST_SHUFFLE,
+  SB_HOST_BALLOT,
+  SB_HOST_MMA_BF16,
+  SB_HOST_MMA_F16,
+  SB_HOST_LOAD,
+  SB_HOST_LOAD_TRANSPOSED
+};
+
+enum { SB_HOST_SHARED_BYTES = 227 << 10 };
+extern unsigned char *sb_host_shared; /* the block's dynamic shared memory */
+
+/* Number of the running thread in its warp. */
+int sb_host_lane();
+/* 64 bytes a lane: where the running thread leaves what others read after the next sb_host_warp_sync, and where it reads
+ * what lane `lane` left before it. */
+void *sb_host_slot(int lane);
+const void *sb_host_read(int lane);
+void sb_host_warp_sync(sb_host_meeting what);
+
+/* Copies happen at the wait that covers them, not before. */
+void sb_host_copy16(void *shared, const void *global, unsigned valid);
+void sb_host_copy_commit();
+void sb_host_copy_wait(int left);
+
+float sb_host_fp16(uint16_t bits);
+[[noreturn]] void sb_host_die(const char *what);
+
+/* Runs all blocks of a grid, one after another. */
+void sb_host_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &thread);
+
+#endif

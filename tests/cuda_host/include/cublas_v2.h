@@ -1,0 +1,14 @@
+/* Stands where cuBLAS' header would: the names kernels/cuda uses. */
+#ifndef SB_TESTS_CUDA_HOST_CUBLAS_H
+#define SB_TESTS_CUDA_HOST_CUBLAS_H
+
+#include <cuda_runtime.h>
+
+typedef struct sb_host_blas *cublasHandle_t;
+enum cublasStatus_t { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_INVALID_VALUE = 7 };
+enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
+enum cudaDataType { CUDA_R_32F, CUDA_R_16BF, CUDA_R_16F };
+enum cublasComputeType_t { CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_PEDANTIC };
+enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT };
+
+#endif

@@ -1,0 +1,43 @@
+/* What tests of the device share: the device, or the word that there is none, and copies of host memory on it. */
+#ifndef SB_TESTS_GPU_DEVICE_H
+#define SB_TESTS_GPU_DEVICE_H
+
+#include <stdio.h>
+
+#include "kernels/cuda/cuda_device.h"
+#include "tests/kernels/check.h"
+
+/* The backend under test. gpu_open returns what main is to return where there is none (77 tells ctest "skipped"), or 0. */
+static sb_backend *gpu;
+
+static inline int gpu_open(sb_compute compute) {
+  if (sb_cuda_create(compute, 0, "this machine", &gpu) == SB_OK) return 0;
+  printf("skipped: %s\n", sb_message());
+  return 77;
+}
+
+static void *gpu_copies[64];
+static size_t gpu_copied;
+
+/* A copy on the device, until gpu_drop(). */
+static inline void *gpu_put(const void *host, size_t bytes) {
+  void *device;
+  assert_ok(gpu->op->alloc(gpu, bytes, "operand", &device));
+  assert_true(gpu_copied < sizeof gpu_copies / sizeof *gpu_copies);
+  gpu_copies[gpu_copied++] = device;
+  assert_ok(gpu->op->upload(gpu, NULL, device, host, bytes));
+  assert_ok(gpu->op->sync(gpu, NULL));
+  return device;
+}
+
+/* And back, when all is done. */
+static inline void gpu_get(void *host, const void *device, size_t bytes) {
+  assert_ok(gpu->op->download(gpu, NULL, host, device, bytes));
+  assert_ok(gpu->op->sync(gpu, NULL));
+}
+
+static inline void gpu_drop(void) {
+  while (gpu_copied > 0) gpu->op->free(gpu, gpu_copies[--gpu_copied]);
+}
+
+#endif

@@ -1,0 +1,270 @@
+/* The block operations of the CUDA backend against the CPU's, which has tests of its own: the same bits, except where the two sum
+ * in different orders. */
+#include "kernels/blockrow.h"
+#include "tests/gpu/device.h"
+#include "tests/quant/blocks.h"
+
+typedef struct data {
+  sb_grid_shape grid;
+  size_t n, ldg, blocks, groups;
+  sb_dtype dtype;
+  float *g, *importance;
+  void *w;
+  const float *g_there, *importance_there; /* on the device */
+  const void *w_there;
+  uint8_t *bits;
+} data;
+
+static sb_backend *cpu;
+
+static void *make(size_t count, size_t size) {
+  void *out = NULL;
+  assert_ok(sb_alloc(&out, count, size, "test"));
+  return out;
+}
+
+static data create(size_t shape, sb_dtype dtype, unsigned least) {
+  data d = {.grid = shapes[shape], .n = shapes[shape].rows * shapes[shape].cols, .dtype = dtype};
+  uint64_t seed = shape + 5;
+  d.ldg = d.grid.cols + shape % 3;
+  d.blocks = block_count(&d.grid);
+  d.groups = d.grid.rows * sb_grid_block_cols(&d.grid);
+  float *w = make(d.n, 4);
+  d.w = make(d.n, 4);
+  d.g = make(d.grid.rows * d.ldg, 4);
+  d.importance = make(d.grid.cols, 4);
+  d.bits = make(d.blocks, 1);
+  fill_awkward(w, d.grid.rows, d.grid.cols, shape);
+  for (size_t i = 0; dtype == SB_F16 && i < d.n; i++)
+    if (fabsf(w[i]) > 60000.0f) w[i] = 1000.0f;
+  sb_from_f32(d.w, dtype, w, d.n);
+  for (size_t i = 0; i < d.grid.rows * d.ldg; i++) d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN;
+  for (size_t i = 0; i < d.grid.cols; i++) d.importance[i] = fabsf(uniform(&seed)) + 0.01f;
+  fill_bits(d.bits, d.blocks, least, 8, shape);
+  sb_free(&w);
+  d.w_there = gpu_put(d.w, d.n * 4);
+  d.g_there = gpu_put(d.g, d.grid.rows * d.ldg * 4);
+  d.importance_there = gpu_put(d.importance, d.grid.cols * 4);
+  return d;
+}
+
+static void release(data *d) {
+  gpu_drop();
+  sb_free(&d->w);
+  sb_free(&d->g);
+  sb_free(&d->importance);
+  sb_free(&d->bits);
+}
+
+/* Every shape with its own type and symmetry, and some with the other ones too. */
+static const sb_dtype types[3] = {SB_BF16, SB_F32, SB_F16};
+#define EACH_CASE(d, symmetry, least)                                                                        \
+  for (size_t c_ = 0; c_ < 2 * SHAPES; c_++)                                                                 \
+    for (int once_ = 1; once_;)                                                                              \
+      for (sb_symmetry symmetry = (sb_symmetry)(c_ / SHAPES); once_;)                                        \
+        for (data d = create(c_ % SHAPES, types[c_ % 3], least); once_; once_ = 0, release(&d))
+
+/* Fails unless what is on the device is `want`, to the bit. */
+static void same(const char *what, const void *there, const void *want, size_t bytes) {
+  uint8_t *got = make(bytes, 1);
+  gpu_get(got, there, bytes);
+  for (size_t i = 0; i < bytes; i++)
+    if (got[i] != ((const uint8_t *)want)[i]) fail_msg("%s: byte %zu of %zu differs", what, i, bytes);
+  sb_free(&got);
+}
+
+static void fits_are_the_same(void **state) {
+  (void)state;
+  EACH_CASE(d, symmetry, 0) {
+    uint8_t *want = make(d.groups, 1), *there = gpu_put(want, d.groups);
+    const int shift = (int)(c_ % 3) - 1;
+    assert_ok(
+        cpu->op->fit_blocks(cpu, NULL, want, d.w, d.dtype, d.importance, &d.grid, d.bits, shift, symmetry));
+    assert_ok(gpu->op->fit_blocks(gpu, NULL, there, d.w_there, d.dtype, d.importance_there, &d.grid, d.bits,
+                                  shift, symmetry));
+    same("fits", there, want, d.groups);
+    sb_free(&want);
+  }
+}
+
+static void rounding_is_the_same(void **state) {
+  (void)state;
+  EACH_CASE(d, symmetry, 0) {
+    const sb_dtype to = types[(c_ / 3) % 3];
+    const size_t size = sb_dtype_size(to);
+    void *want = make(d.n, size), *there = gpu_put(want, d.n * size);
+    uint8_t *fits = make(d.groups, 1);
+    for (size_t i = 0; i < d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
+    for (int fitted = 0; fitted < 2; fitted++) {
+      const uint8_t *f = fitted ? fits : NULL, *f_there = fitted ? gpu_put(fits, d.groups) : NULL;
+      assert_ok(cpu->op->quantize_blocks(cpu, NULL, want, to, d.w, d.dtype, &d.grid, d.bits, symmetry, f));
+      assert_ok(gpu->op->quantize_blocks(gpu, NULL, there, to, d.w_there, d.dtype, &d.grid, d.bits, symmetry,
+                                         f_there));
+      same("rounded weights", there, want, d.n * size);
+    }
+    sb_free(&want);
+    sb_free(&fits);
+  }
+}
+
+static void moves_are_the_same(void **state) {
+  (void)state;
+  EACH_CASE(d, symmetry, 1) {
+    double *want = make(2 * d.blocks, 8), *there = gpu_put(want, 2 * d.blocks * 8);
+    uint8_t *fits = make(3 * d.groups, 1);
+    const uint8_t *const three[3] = {fits, fits + d.groups, fits + 2 * d.groups};
+    for (size_t i = 0; i < 3 * d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
+    const uint8_t *fits_there = gpu_put(fits, 3 * d.groups);
+    const uint8_t *const three_there[3] = {fits_there, fits_there + d.groups, fits_there + 2 * d.groups};
+    for (int kind = 0; kind < 3; kind++) {
+      const uint8_t *const *f = kind == 1 ? three : NULL;
+      const void *now = kind == 2 ? (const char *)d.w : NULL; /* any weights will do */
+      assert_ok(cpu->op->block_moves(cpu, NULL, want, want + d.blocks, d.g, d.ldg, d.w, d.dtype, now, d.dtype,
+                                     &d.grid, d.bits, 2, 7, symmetry, f));
+      assert_ok(gpu->op->block_moves(gpu, NULL, there, there + d.blocks, d.g_there, d.ldg, d.w_there, d.dtype,
+                                     now ? d.w_there : NULL, d.dtype, &d.grid, d.bits, 2, 7, symmetry,
+                                     f ? three_there : NULL));
+      same("moves", there, want, 2 * d.blocks * 8);
+    }
+    sb_free(&want);
+    sb_free(&fits);
+  }
+}
+
+static void channel_scores_are_the_same(void **state) {
+  (void)state;
+  EACH_CASE(d, symmetry, 1) {
+    const size_t count = d.grid.rows + d.grid.cols;
+    double *want = make(count, 8), *there = gpu_put(want, count * 8);
+    for (int absolute = 0; absolute < 2; absolute++) {
+      assert_ok(cpu->op->channel_scores(cpu, NULL, want, want + d.grid.rows, d.g, d.ldg, d.w, d.dtype,
+                                        &d.grid, d.bits, absolute, symmetry, NULL));
+      assert_ok(gpu->op->channel_scores(gpu, NULL, there, there + d.grid.rows, d.g_there, d.ldg, d.w_there,
+                                        d.dtype, &d.grid, d.bits, absolute, symmetry, NULL));
+      same("scores", there, want, count * 8);
+    }
+    sb_free(&want);
+  }
+}
+
+static void squares_are_the_same(void **state) {
+  (void)state;
+  EACH_CASE(d, symmetry, 1) {
+    const unsigned least = 1 + (unsigned)(c_ % 3), most = 8 - (unsigned)(c_ % 4), widths = most - least + 1;
+    const float *importance = c_ % 2 ? d.importance : NULL;
+    sb_stored_grid *want_grids = make(d.groups * widths, sizeof *want_grids);
+    sb_stored_grid *grids_there = gpu_put(want_grids, d.groups * widths * sizeof *want_grids);
+    double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want);
+    double(*there)[SB_WIDTHS] = gpu_put(want, d.blocks * sizeof *want);
+    assert_ok(cpu->op->choose_grids(cpu, NULL, want_grids, d.w, d.dtype, &d.grid, least, most, symmetry,
+                                    importance));
+    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.grid, least, most,
+                                    symmetry, importance ? d.importance_there : NULL));
+    same("grids", grids_there, want_grids, d.groups * widths * sizeof *want_grids);
+    assert_ok(
+        cpu->op->block_squares(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, want_grids, &d.grid, least, most));
+    assert_ok(gpu->op->block_squares(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype, grids_there,
+                                     &d.grid, least, most));
+    same("squares", there, want, d.blocks * sizeof *want);
+    sb_free(&want_grids);
+    sb_free(&want);
+  }
+}
+
+/* e H e' with H positive semi-definite: no more than sum |e| |H| |e'|, of which either side's float sums of n products get n
+ * roundings wrong. H = I + u u' with positive u makes the bound a small multiple of the value itself where e has one sign,
+ * and the diagonal keeps it away from 0 where not. */
+static void curvature_is_close(void **state) {
+  (void)state;
+  EACH_CASE(d, symmetry, 1) {
+    const size_t side = d.grid.block_cols, columns = sb_grid_block_cols(&d.grid),
+                 rows = sb_grid_block_rows(&d.grid);
+    const size_t first = rows > 1 ? 1 : 0, count = rows - first;
+    float *grams = make(columns * side * side, 4), *weights = make(d.grid.rows, 4);
+    double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want), (*got)[SB_WIDTHS] = make(d.blocks, sizeof *got);
+    const float *importance = c_ % 2 ? d.importance : NULL;
+    for (size_t j = 0; j < columns; j++) {
+      const size_t n = sb_grid_cols_of(&d.grid, j);
+      float *gram = grams + j * side * side;
+      for (size_t r = 0; r < n; r++)
+        for (size_t c = 0; c < n; c++)
+          gram[r * n + c] = (r == c ? 1.0f : 0.0f) + 0.01f * d.importance[r] * d.importance[c];
+    }
+    for (size_t r = 0; r < d.grid.rows; r++) weights[r] = (float)(1 + r % 3);
+    assert_ok(cpu->op->block_curvature(cpu, NULL, want, grams, weights, d.w, d.dtype, &d.grid, first, count,
+                                       2, 6, symmetry, importance));
+    double(*there)[SB_WIDTHS] = gpu_put(got, d.blocks * sizeof *got);
+    assert_ok(gpu->op->block_curvature(gpu, NULL, there, gpu_put(grams, columns * side * side * 4),
+                                       gpu_put(weights, d.grid.rows * 4), d.w_there, d.dtype, &d.grid, first,
+                                       count, 2, 6, symmetry, importance ? d.importance_there : NULL));
+    gpu_get(got, there, d.blocks * sizeof *got);
+    for (size_t k = 0; k < d.blocks; k++)
+      for (unsigned b = 0; b < SB_WIDTHS; b++)
+        if (!(fabs(got[k][b] - want[k][b]) <= 1e-4 * fabs(want[k][b])))
+          fail_msg("curvature of block %zu at %u bits: %.9g, expected %.9g", k, b, got[k][b], want[k][b]);
+    sb_free(&grams);
+    sb_free(&weights);
+    sb_free(&want);
+    sb_free(&got);
+  }
+}
+
+static void unpacking_is_the_same(void **state) {
+  (void)state;
+  EACH_CASE(d, symmetry, 1) {
+    const size_t rows = sb_grid_block_rows(&d.grid), columns = sb_grid_block_cols(&d.grid);
+    const sb_dtype to = types[(c_ / 3) % 3];
+    size_t *offsets = make(rows + 1, sizeof *offsets), size = sb_dtype_size(to);
+    for (size_t i = 0; i < rows; i++)
+      offsets[i + 1] = offsets[i] + sb_blockrow_bytes(&d.grid, i, d.bits + i * columns, symmetry) + i % 3;
+    uint8_t *packed = make(offsets[rows], 1);
+    void *want = make(d.n, size), *there = gpu_put(want, d.n * size);
+    for (size_t i = 0; i < rows; i++)
+      sb_blockrow_encode(packed + offsets[i],
+                         (const char *)d.w + i * d.grid.block_rows * d.grid.cols * sb_dtype_size(d.dtype),
+                         d.dtype, &d.grid, i, d.bits + i * columns, symmetry, NULL);
+    assert_ok(cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.grid, d.bits, symmetry));
+    assert_ok(gpu->op->unpack_blocks(gpu, NULL, there, to, gpu_put(packed, offsets[rows]), offsets, &d.grid,
+                                     d.bits, symmetry));
+    same("unpacked weights", there, want, d.n * size);
+    sb_free(&offsets);
+    sb_free(&packed);
+    sb_free(&want);
+  }
+}
+
+static void bad_arguments_are_refused(void **state) {
+  (void)state;
+  data d = create(0, SB_F32, 1);
+  float *out = make(d.n, 4);
+  sb_grid_shape wide = {4, 4096, 4, 4096};
+  d.bits[0] = 9;
+  assert_int_equal(
+      gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &d.grid, d.bits, SB_ASYMMETRIC, NULL),
+      SB_ERR_INTERNAL);
+  d.bits[0] = 4;
+  assert_int_equal(
+      gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &wide, d.bits, SB_ASYMMETRIC, NULL),
+      SB_ERR_UNSUPPORTED);
+  assert_int_equal(
+      gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_I8, &d.grid, d.bits, SB_ASYMMETRIC, NULL),
+      SB_ERR_UNSUPPORTED);
+  sb_free(&out);
+  release(&d);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(fits_are_the_same),     cmocka_unit_test(rounding_is_the_same),
+      cmocka_unit_test(moves_are_the_same),    cmocka_unit_test(channel_scores_are_the_same),
+      cmocka_unit_test(squares_are_the_same),  cmocka_unit_test(curvature_is_close),
+      cmocka_unit_test(unpacking_is_the_same), cmocka_unit_test(bad_arguments_are_refused),
+  };
+  int failed;
+  if (gpu_open(SB_COMPUTE_F32) != 0) return 77;
+  if (sb_backend_cpu_create(SB_COMPUTE_F32, 1, &cpu) != SB_OK) return 1;
+  failed = cmocka_run_group_tests(tests, NULL, NULL);
+  gpu->op->destroy(gpu);
+  cpu->op->destroy(cpu);
+  return failed;
+}

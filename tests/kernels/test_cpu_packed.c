@@ -1,0 +1,210 @@
+/* Products with packed weights, every set of kernels that this processor has, against weights read bit by bit from the
+ * description in kernels/blockrow.h and multiplied in double precision. */
+#include "tests/kernels/check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "kernels/blockrow.h"
+#include "kernels/cpu/cpu_packed.h"
+#include "tests/kernels/naive.h"
+
+enum { THREADS = 3 };
+
+typedef struct packed_case {
+  sb_grid_shape grid;
+  sb_symmetry symmetry;
+  uint8_t *bits, *packed;
+  size_t *offsets;
+  double *w, *size; /* weights, and what rounding is measured by: |w| + |value of code 0| */
+} packed_case;
+
+static unsigned bits_at(const uint8_t *string, size_t number, unsigned bits) {
+  unsigned out = 0;
+  for (unsigned i = 0; i < bits; i++) {
+    const size_t at = number * bits + i;
+    out |= (unsigned)(string[at / 8] >> at % 8 & 1) << i;
+  }
+  return out;
+}
+
+static double half_at(const uint8_t *p, size_t k) {
+  return (double)sb_f16_to_f32((uint16_t)(p[2 * k] | p[2 * k + 1] << 8));
+}
+
+/* One block into its place; returns its bytes. */
+static size_t read_block(const packed_case *c, const uint8_t *block, size_t row, size_t rows, size_t col,
+                         size_t cols, unsigned b) {
+  const uint8_t *zeros = block + 2 * rows, *codes = zeros;
+  if (c->symmetry == SB_ASYMMETRIC) codes += b == 1 ? 2 * rows : (rows * b + 7) / 8;
+  const size_t stride = (cols * b + 7) / 8;
+  for (size_t r = 0; r < rows; r++) {
+    double center = 0.5 * ((1 << b) - 1), base = 0.0;
+    if (c->symmetry == SB_ASYMMETRIC && b == 1) base = half_at(zeros, r);
+    if (c->symmetry == SB_ASYMMETRIC && b > 1) center = bits_at(zeros, r, b);
+    for (size_t k = 0; k < cols; k++) {
+      const size_t at = (row + r) * c->grid.cols + col + k;
+      c->w[at] = (bits_at(codes + r * stride, k, b) - center) * half_at(block, r) + base;
+      c->size[at] = fabs(c->w[at]) + fabs(base - center * half_at(block, r));
+    }
+  }
+  return (size_t)(codes - block) + rows * stride;
+}
+
+/* Weights of which some rows are 0 and some far from it, packed with 3 bytes between block rows and none to spare. */
+static void make_case(packed_case *c, const uint8_t *widths, size_t width_count, uint64_t seed) {
+  const sb_grid_shape *g = &c->grid;
+  const size_t rows = sb_grid_block_rows(g), columns = sb_grid_block_cols(g);
+  float *w = check_random(g->rows * g->cols, 1.0f, seed);
+  for (size_t i = 0; i < g->rows * g->cols; i++)
+    w[i] = i / g->cols % 13 == 5 ? 0.0f : w[i] * 0.05f + (i / g->cols % 7 == 3 ? 0.2f : 0.0f);
+  c->bits = (uint8_t *)check_zeros(rows * columns);
+  c->offsets = (size_t *)check_zeros(2 * rows);
+  c->w = check_double_zeros(g->rows * g->cols);
+  c->size = check_double_zeros(g->rows * g->cols);
+  size_t bytes = 0;
+  for (size_t k = 0; k < rows * columns; k++) c->bits[k] = widths[(k * 7 + k / columns * 3) % width_count];
+  for (size_t i = 0; i < rows; i++) {
+    c->offsets[i] = bytes + 3 * i;
+    bytes += sb_blockrow_bytes(g, i, c->bits + i * columns, c->symmetry);
+  }
+  c->packed = malloc(bytes + 3 * (rows - 1));
+  assert_non_null(c->packed);
+  for (size_t i = 0; i < rows; i++) {
+    uint8_t *at = c->packed + c->offsets[i];
+    sb_blockrow_encode(at, w + i * g->block_rows * g->cols, SB_F32, g, i, c->bits + i * columns, c->symmetry,
+                       NULL);
+    at += (columns + 15) / 16 * 16;
+    for (size_t j = 0; j < columns; j++)
+      at += read_block(c, at, i * g->block_rows, sb_grid_rows_of(g, i), j * g->block_cols,
+                       sb_grid_cols_of(g, j), c->bits[i * columns + j]);
+  }
+}
+
+static sb_backend *backend_of(sb_packed_level level, int threads) {
+  sb_backend *b = NULL;
+  assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, threads, &b));
+  ((sb_cpu *)b->impl)->packed = sb_packed_kernels_at(level);
+  return b;
+}
+
+static void product(const packed_case *c, sb_packed_level level, int threads, float *y, const float *x,
+                    size_t T, bool add) {
+  sb_backend *b = backend_of(level, threads);
+  sb_packed w = NULL;
+  assert_ok(b->op->packed_create(b, NULL, c->packed, c->offsets, &c->grid, c->bits, c->symmetry, &w));
+  assert_ok(b->op->packed_gemm(b, NULL, y, x, T, w, add));
+  b->op->packed_destroy(b, w);
+  b->op->destroy(b);
+}
+
+/* The tolerance is 8 epsilons of the sum of |x| (|w| + |value of code 0|), of which backend.h speaks: a lane adds some 50 numbers
+ * here, one after another. */
+static void check_product(const packed_case *c, sb_packed_level level, size_t T, bool add) {
+  const size_t rows = c->grid.rows, cols = c->grid.cols;
+  float *x = check_random(T * cols, 2.0f, 77 + T), *before = check_random(T * rows, add ? 1.0f : 0.0f, 3);
+  double *want = check_double(before, T * rows), *room = check_double_zeros(T * rows),
+         *size = check_double(x, T * cols);
+  naive_gemm(false, true, T, rows, cols, 1.0, check_double(x, T * cols), cols, c->w, cols, 1.0, want, rows);
+  for (size_t i = 0; i < T * cols; i++) size[i] = fabs(size[i]);
+  naive_gemm(false, true, T, rows, cols, 1.0, size, cols, c->size, cols, 0.0, room, rows);
+  float *got[THREADS];
+  for (int n = 0; n < THREADS; n++) {
+    got[n] = check_zeros(T * rows);
+    memcpy(got[n], before, T * rows * sizeof(float));
+    if (!add) memset(got[n], 0xff, T * rows * sizeof(float)); /* NaN: nothing of it may be left */
+    product(c, level, n + 1, got[n], x, T, add);
+    if (n > 0) check_same("another number of threads", got[n], got[0], T * rows);
+  }
+  for (size_t i = 0; i < T * rows; i++) {
+    const double allowed = 8 * 0x1p-23 * (room[i] + fabs(want[i]));
+    if (!(fabs((double)got[0][i] - want[i]) <= allowed))
+      fail_msg("%s, %zu x %zu in %zu x %zu, %u bits first, symmetry %d, %zu tokens: item %zu is %.9g, "
+               "expected %.9g",
+               sb_packed_kernels_at(level)->name, rows, cols, c->grid.block_rows, c->grid.block_cols,
+               c->bits[0], (int)c->symmetry, T, i, (double)got[0][i], want[i]);
+  }
+}
+
+static const uint8_t mix[] = {3, 1, 8, 2, 5, 4, 7, 6};
+
+static void check_shape(sb_grid_shape grid, const size_t *tokens, size_t token_counts,
+                        sb_packed_level level) {
+  for (int symmetry = 0; symmetry < 2; symmetry++)
+    for (uint8_t b = 0; b <= SB_MAX_BITS; b++) { /* 0: the mix */
+      packed_case c = {.grid = grid, .symmetry = (sb_symmetry)symmetry};
+      make_case(&c, b ? &b : mix, b ? 1 : sizeof mix, 100 + b);
+      for (size_t t = 0; t < token_counts; t++) check_product(&c, level, tokens[t], (t + b) % 2 == 0);
+      free(c.packed);
+      check_done();
+    }
+}
+
+static void every_shape(sb_packed_level level) {
+  static const sb_grid_shape shapes[] = {
+      {1, 1, 128, 128},  {128, 128, 128, 128}, {33, 300, 128, 128},  {300, 130, 128, 128},
+      {47, 515, 20, 64}, {70, 90, 9, 24},      {19, 1100, 16, 1024}, {21, 7, 4, 3},
+  };
+  static const size_t tokens[] = {1, 2, 3, 4, 5, 16, 23, 40, 70};
+  if (!sb_packed_kernels_at(level)) skip();
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+    check_shape(shapes[s], tokens, sizeof tokens / sizeof *tokens, level);
+  static const size_t long_ones[] = {530}; /* more than are multiplied with a tile at a time */
+  check_shape((sb_grid_shape){34, 48, 32, 32}, long_ones, 1, level);
+}
+
+static void plain(void **state) {
+  (void)state;
+  every_shape(SB_PACKED_PLAIN);
+}
+static void avx2(void **state) {
+  (void)state;
+  every_shape(SB_PACKED_AVX2);
+}
+static void avx512(void **state) {
+  (void)state;
+  every_shape(SB_PACKED_AVX512);
+}
+
+static void the_fastest_is_taken(void **state) {
+  (void)state;
+  sb_backend *b = check_backend(SB_COMPUTE_F32);
+  const sb_packed_kernels *taken = ((sb_cpu *)b->impl)->packed;
+  int level = SB_PACKED_LEVELS - 1;
+  while (!sb_packed_kernels_at((sb_packed_level)level)) level--;
+  assert_ptr_equal(taken, sb_packed_kernels_at((sb_packed_level)level));
+  assert_non_null(sb_packed_kernels_at(SB_PACKED_PLAIN));
+  b->op->destroy(b);
+}
+
+static void refusals(void **state) {
+  (void)state;
+  sb_backend *b = check_backend(SB_COMPUTE_F32);
+  packed_case c = {.grid = {40, 40, 32, 32}, .symmetry = SB_ASYMMETRIC};
+  sb_packed w = NULL;
+  make_case(&c, mix, sizeof mix, 1);
+  c.bits[3] = c.bits[3] == 8 ? 7 : 8;
+  assert_int_equal(b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+                   SB_ERR_INTERNAL);
+  assert_non_null(strstr(sb_message(), "block row 1"));
+  c.bits[3] = 0;
+  assert_int_equal(b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+                   SB_ERR_INTERNAL);
+  assert_null(w);
+  c.grid = (sb_grid_shape){40, 5000, 32, 4096};
+  assert_int_equal(b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+                   SB_ERR_UNSUPPORTED);
+  free(c.packed);
+  check_done();
+  b->op->destroy(b);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(plain), cmocka_unit_test(avx2),
+                                     cmocka_unit_test(avx512), cmocka_unit_test(the_fastest_is_taken),
+                                     cmocka_unit_test(refusals)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
