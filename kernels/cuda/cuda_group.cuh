@@ -15,13 +15,30 @@ constexpr int GROUP_LANES = SB_GROUP_LANES, GROUP_EACH = 8, GROUP_PIECE = GROUP_
 template <typename T>
 __device__ __forceinline__ void group_load(float (&w)[GROUP_EACH], const T *from, int n) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
+  const T *mine =
+      from + threadIdx.x % GROUP_LANES; /* the rest of each address is a constant of its instruction */
   if (n >= GROUP_PIECE) {
 #pragma unroll
-    for (int p = 0; p < GROUP_EACH; p++) w[p] = sb_number(from[p * GROUP_LANES + lane]);
+    for (int p = 0; p < GROUP_EACH; p++) w[p] = sb_number(mine[p * GROUP_LANES]);
   } else {
 #pragma unroll
     for (int p = 0; p < GROUP_EACH; p++)
-      w[p] = p * GROUP_LANES + lane < n ? sb_number(from[p * GROUP_LANES + lane]) : 0.0f;
+      w[p] = p * GROUP_LANES + lane < n ? sb_number(mine[p * GROUP_LANES]) : 0.0f;
+  }
+}
+
+/* And back, rounded. */
+template <typename T>
+__device__ __forceinline__ void group_store(T *to, const float (&w)[GROUP_EACH], int n) {
+  const int lane = (int)threadIdx.x % GROUP_LANES;
+  T *mine = to + threadIdx.x % GROUP_LANES;
+  if (n >= GROUP_PIECE) {
+#pragma unroll
+    for (int p = 0; p < GROUP_EACH; p++) sb_store_number(mine + p * GROUP_LANES, w[p]);
+  } else {
+#pragma unroll
+    for (int p = 0; p < GROUP_EACH; p++)
+      if (p * GROUP_LANES + lane < n) sb_store_number(mine + p * GROUP_LANES, w[p]);
   }
 }
 

@@ -6,23 +6,25 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     quantize_blocks(O *out, const W *w, sb_grid_shape grid, const uint8_t *bits, sb_symmetry symmetry,
                     const uint8_t *fits) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES;
+  const int half = (int)threadIdx.x / GROUP_LANES;
   const unsigned width = bits[b.k];
   for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
     const size_t r = b.row + (size_t)min(first + half, b.rows - 1), at = r * grid.cols + b.col;
     const auto row = group_row_at<MORE>(w + at, b.n);
-    sb_group group = {};
-    if (width != 0) {
-      const sb_group_range range = group_range(row, width > 1, width == 1, symmetry);
-      group = sb_group_fitted(&range, width, symmetry, fits ? fits[r * sb_grid_block_cols(&grid) + b.j] : 0);
+    if (width == 0) {
+      group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
+        group_store(out + at + before, x, b.n - before);
+      });
+      continue;
     }
+    const sb_group_range range = group_range(row, width > 1, width == 1, symmetry);
+    const sb_group group =
+        sb_group_fitted(&range, width, symmetry, fits ? fits[r * sb_grid_block_cols(&grid) + b.j] : 0);
     group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
+      float values[GROUP_EACH];
 #pragma unroll
-      for (int p = 0; p < GROUP_EACH; p++) {
-        const int i = before + p * GROUP_LANES + lane;
-        const float value = sb_group_value(&group, sb_group_code(&group, x[p]));
-        if (i < b.n) sb_store_number(out + at + i, width == 0 ? x[p] : value);
-      }
+      for (int p = 0; p < GROUP_EACH; p++) values[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
+      group_store(out + at + before, values, b.n - before);
     });
   }
 }
