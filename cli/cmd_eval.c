@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
+#include "io/manifest.h"
 #include "model/output.h"
 #include "model/pass.h"
 #include "model/sequences.h"
@@ -43,12 +44,13 @@ static sb_status open_model(const sb_world *world, const char *path, sb_model **
   return SB_OK;
 }
 
-static sb_status make_pass(run *u, sb_model *model, sb_pass **out) {
+static sb_status make_pass(run *u, sb_model *model, bool keep_packed, sb_pass **out) {
   const sb_pass_setup setup = {.model = model,
                                .backend = u->backend,
                                .tokens = u->sequences.tokens,
                                .sequences = u->sequences.count,
                                .seqlen = u->sequences.seqlen,
+                               .keep_packed = keep_packed,
                                .activation_bytes = (size_t)(u->r->common.activation_gib * 0x1p30),
                                .tick = on_tick};
   return sb_pass_create(&setup, out);
@@ -56,6 +58,13 @@ static sb_status make_pass(run *u, sb_model *model, sb_pass **out) {
 
 static sb_status work(run *u, sb_comparison *out) {
   const request *r = u->r;
+  const bool packed = r->common.compute == SB_COMMON_PACKED;
+  if (packed && !sb_output_is(r->model))
+    return sb_fail(
+        SB_ERR_USAGE,
+        "--compute packed: %s has no %s, so no packed weights; give a folder that quantize wrote, or "
+        "take another --compute",
+        r->model, SB_MANIFEST_NAME);
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(open_model(u->world, r->model, &u->model));
   if (r->ref) {
@@ -68,8 +77,8 @@ static sb_status work(run *u, sb_comparison *out) {
   SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width, u->model->config.vocab,
                            sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
                            r->common.seed, &u->sequences));
-  SB_TRY(make_pass(u, u->model, &u->pass));
-  if (r->ref) SB_TRY(make_pass(u, u->ref, &u->ref_pass));
+  SB_TRY(make_pass(u, u->model, packed, &u->pass));
+  if (r->ref) SB_TRY(make_pass(u, u->ref, false, &u->ref_pass));
   double start = sb_now();
   sb_progress_begin("eval", 1.0);
   sb_status status;
@@ -149,8 +158,8 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
   sb_comparison comparison;
   double start = sb_now();
   SB_TRY(sb_common_begin(world, &usage, &r.common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_DEVICE |
-                             SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE_OR_PACKED |
+                             SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS,
                          argc, argv, &help));
   if (help) return SB_OK;
   run u = {.world = world, .r = &r};

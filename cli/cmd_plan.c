@@ -85,10 +85,10 @@ static void print_memory(const request *r, const sb_footprint_setup *s, const sb
   snprintf(how, sizeof how, "%zu ranks, layer slots once", sb_min_size(s->ranks, s->ranks_per_node));
   memory_row(out, memory, "node", "a node", f->node_bytes, how);
   if (r->gpus_per_node) {
-    double device = (f->prepared + f->group_bytes + f->activations + f->gradient + f->logits) *
+    double device = (f->prepared + f->group_bytes + f->inputs + f->activations + f->gradient + f->logits) *
                     (double)sb_div_up(sb_min_size(s->ranks, s->ranks_per_node), r->gpus_per_node);
     memory_row(out, memory, "device", "a GPU", device,
-               "layer, activations, gradient and logits of its ranks");
+               "layer, layer inputs, activations, gradient and logits of its ranks");
   }
   if (report) json_object_set_new(report, "memory", memory);
 }
@@ -153,10 +153,6 @@ static void print_plan(const request *r, const sb_footprint_setup *s, bool measu
   sb_report_count(report, "blocks", f.blocks);
   print_memory(r, s, &f, out, report);
   print_time(r, s, &f, measured, out, report);
-  if (r->gpus_per_node && out)
-    fprintf(
-        out,
-        "\nThis version computes on processors; the line for a GPU is what a device will have to hold.\n");
 }
 
 static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *report) {

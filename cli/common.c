@@ -10,6 +10,8 @@
 static const char *const compute_names[] = {[SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", NULL};
 static const char *const device_names[] = {
     [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
+static const char *const compute_or_packed_names[] = {
+    [SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", [SB_COMMON_PACKED] = "packed", NULL};
 static const char *const width_names[] = {
     [SB_TOKENS_AUTO] = "auto", [SB_TOKENS_U16] = "u16", [SB_TOKENS_U32] = "u32", NULL};
 
@@ -54,6 +56,13 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .choices = device_names,
                              .help = "Where to compute: processors, or GPUs, dealt to the ranks of a node in "
                                      "turn; auto takes GPUs where every rank can have one."};
+  if (set & SB_COMMON_COMPUTE_OR_PACKED)
+    table[n++] = (sb_option){.name = "compute",
+                             .kind = SB_OPTION_CHOICE,
+                             .value = &c->compute,
+                             .choices = compute_or_packed_names,
+                             .help = "Arithmetic of matrix products; bf16 sums in f32. packed: f32, with the "
+                                     "packed weights of OUT as they are, which takes less memory."};
   if (set & SB_COMMON_SEED)
     table[n++] = (sb_option){.name = "seed",
                              .kind = SB_OPTION_SEED,

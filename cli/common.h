@@ -16,7 +16,7 @@ typedef struct sb_common {
   bool quiet;
   int threads; /* of this rank; 0: chosen by sb_common_begin */
   uint64_t seed;
-  int compute;           /* sb_compute */
+  int compute;           /* sb_compute, or SB_COMMON_PACKED */
   int device;            /* sb_device */
   int token_width;       /* sb_token_width */
   double activation_gib; /* memory a rank gives to kept layer inputs */
@@ -33,9 +33,17 @@ enum {
   SB_COMMON_TOKENS = 8,
   SB_COMMON_ACTIVATIONS = 16,
   SB_COMMON_BLOCK = 32,
-  SB_COMMON_DEVICE = 64
+  SB_COMMON_COMPUTE_OR_PACKED = 64, /* --compute with one choice more */
+  SB_COMMON_DEVICE = 128
 };
 enum { SB_COMMON_MAX = 11 };
+
+/* The value of `compute` beyond sb_compute's: f32, with packed weights as they are. */
+enum { SB_COMMON_PACKED = 2 };
+/* The arithmetic of the backend that was asked for. */
+static inline sb_compute sb_common_compute(const sb_common *common) {
+  return common->compute == SB_COMMON_PACKED ? SB_COMPUTE_F32 : (sb_compute)common->compute;
+}
 
 /* Writes the table for the options in `set` into table[SB_COMMON_MAX], pointing into *common; returns their
  * number. */

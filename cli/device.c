@@ -34,7 +34,7 @@ static sb_status announce(const sb_world *world, const sb_common *common,
                 world->node_size, world->node_size - sharers);
   else
     sb_log_line("device       %s for rank 0", identity->name);
-  if (common->compute == SB_COMPUTE_F32)
+  if (common->compute == SB_COMPUTE_F32) /* packed has kernels of its own */
     sb_log_line("device       matrix products in f32 do not use tensor cores; --compute bf16 does");
   return SB_OK;
 }
@@ -45,7 +45,7 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
   if (common->device == SB_DEVICE_CUDA || (may_fall_back && sb_device_has_cuda())) {
     sb_device_identity identity;
     sb_status status = sb_world_agree(
-        world, sb_device_cuda((sb_compute)common->compute, world->node_rank, world->host, out, &identity));
+        world, sb_device_cuda(sb_common_compute(common), world->node_rank, world->host, out, &identity));
     if (status == SB_OK) status = announce(world, common, &identity);
     if (status == SB_OK) return SB_OK;
     if (*out) (*out)->op->destroy(*out);
@@ -53,5 +53,5 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
     if (!may_fall_back) return status;
     sb_log_line("device       processors: %s", sb_message());
   }
-  return sb_world_agree(world, sb_backend_cpu_create((sb_compute)common->compute, common->threads, out));
+  return sb_world_agree(world, sb_backend_cpu_create(sb_common_compute(common), common->threads, out));
 }

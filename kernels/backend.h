@@ -230,7 +230,7 @@ typedef struct sb_backend_ops {
    * O(blocks); nothing is unpacked. */
   sb_status (*packed_create)(sb_backend *, sb_stream, const uint8_t *packed, const size_t *offsets,
                              const sb_grid_shape *, const uint8_t *bits, sb_symmetry, sb_packed *out);
-  void (*packed_destroy)(sb_backend *, sb_packed);
+  void (*packed_destroy)(sb_backend *, sb_packed); /* NULL is allowed */
   /* y[T,rows] = x[T,cols] W', or += where `add`; x and y of type `act`, not overlapping, any T >= 1. Products and sums in
    * f32 at least, the sum of a row in an order of the backend's own, so it equals gemm on unpack_blocks' weights to rounding: within a
    * small multiple of f32's epsilon times sum |x| (|w| + |lowest level of w's group|), besides y's own rounding. */

@@ -253,6 +253,8 @@ static sb_status do_layer(work *w, size_t layer_index) {
   sb_status status = sb_prepare_layer(w->prepared, w->pass->stream, layer_index, image);
   for (size_t s = 0; status == SB_OK && s < w->pass->local; s++)
     status = layer(w, w->prepared, s, w->pass->inputs[0], NULL);
+  if (status == SB_OK)
+    status = w->backend->op->sync(w->backend, w->pass->stream); /* the image is given back */
   SB_AGREE(world, status);
   return sb_store_release(w->packed->store, group);
 }
@@ -288,7 +290,7 @@ static sb_status prepare(work *w, const sb_compensate_options *options, const sb
   SB_TRY(sb_moments_create(&setup, &w->moments));
   w->stats->factor = sb_moments_mode(w->moments);
   warn_of_few_tokens(w, calibration);
-  return sb_world_agree(world, sb_prepared_create(w->packed, w->backend, &w->prepared));
+  return sb_world_agree(world, sb_prepared_create(w->packed, w->backend, false, &w->prepared));
 }
 
 static void release(work *w) {

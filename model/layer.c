@@ -33,8 +33,8 @@ struct sb_layer_work {
   /* backward */
   void *d_o, *dq, *dk, *dv, *dn, *d_act;
   float *g;
-  /* an input, and the gradient of an output, in a matrix's order of columns and of rows */
-  void *ordered_x, *ordered_dy;
+  /* an input, and an output or its gradient, in a matrix's order of columns and of rows */
+  void *ordered_x, *ordered_y;
 };
 
 /* The buffers as one table: where the pointer lives, how many elements a token, whether of activations or
@@ -70,7 +70,7 @@ static void describe(const sb_config *c, buffer out[BUFFERS]) {
       {PLACE(dn), h, .backward = true},
       {PLACE(d_act), i, .backward = true},
       {PLACE(ordered_x), widest, .ordered = true},
-      {PLACE(ordered_dy), widest, .backward = true, .ordered = true},
+      {PLACE(ordered_y), widest, .ordered = true},
   };
 #undef PLACE
   for (size_t b = 0; b < BUFFERS; b++) out[b] = table[b];
@@ -162,9 +162,24 @@ static sb_status observe(const scope *z, sb_linear first, const void *x) {
   return z->hook(z->context, z->s, first, x);
 }
 
+/* y[T, rows] = x[T, cols] W' (+ y where `add`) with a packed W: it stays in its orders, activations are put into them and taken out. */
+static sb_status apply_packed(const scope *z, sb_linear which, void *y, const void *x, bool add) {
+  const sb_backend_ops *op = z->b->op;
+  const uint32_t *row_place = z->w->row_place[which];
+  size_t rows, cols;
+  sb_linear_shape(z->c, which, &rows, &cols);
+  SB_TRY(put_in_order(z, &x, z->k->ordered_x, cols, z->w->col_order[which]));
+  if (!row_place) return op->packed_gemm(z->b, z->s, y, x, z->T, z->w->packed[which], add);
+  SB_TRY(op->packed_gemm(z->b, z->s, z->k->ordered_y, x, z->T, z->w->packed[which], false));
+  void *in_place = add ? z->k->ordered_x : y; /* x has been used */
+  SB_TRY(op->gather_matrix(z->b, z->s, in_place, z->k->ordered_y, z->b->act, z->T, rows, NULL, row_place));
+  return add ? op->add(z->b, z->s, y, in_place, z->T * rows) : SB_OK;
+}
+
 /* y[T, rows] = x[T, cols] W' (+ y where `add`) */
 static sb_status apply(const scope *z, sb_linear which, void *y, const void *x, bool add) {
   size_t rows, cols;
+  if (z->w->packed[which]) return apply_packed(z, which, y, x, add);
   sb_linear_shape(z->c, which, &rows, &cols);
   return z->b->op->gemm(z->b, z->s, false, true, z->T, rows, cols, 1.0f, x, z->b->act, cols,
                         z->w->linear[which], z->b->weight, cols, add ? 1.0f : 0.0f, y, z->b->act, rows);
@@ -185,7 +200,7 @@ static sb_status gradient(const scope *z, sb_linear which, float *g, const void 
   size_t rows, cols;
   if (!hooks) return SB_OK;
   sb_linear_shape(z->c, which, &rows, &cols);
-  SB_TRY(put_in_order(z, &dy, z->k->ordered_dy, rows, z->w->row_order[which]));
+  SB_TRY(put_in_order(z, &dy, z->k->ordered_y, rows, z->w->row_order[which]));
   SB_TRY(put_in_order(z, &x, z->k->ordered_x, cols, z->w->col_order[which]));
   if (hooks->factors) SB_TRY(hooks->factors(hooks->context, z->s, which, x, dy));
   if (!hooks->gradient) return SB_OK;

@@ -31,12 +31,14 @@ void sb_linear_shape(const sb_config *config, sb_linear which, size_t *rows, siz
 
 /* A layer's parameters on the device, ready for GEMM. Owned by whoever prepared them. */
 typedef struct sb_layer_weights {
-  const void *linear[SB_LINEARS]; /* [rows, cols], type backend->weight */
+  const void *linear[SB_LINEARS]; /* [rows, cols], type backend->weight; NULL where there is a packed one */
+  sb_packed packed[SB_LINEARS];   /* forward only; its rows and columns are in the orders below; else NULL */
   const float *attention_norm;    /* [hidden] */
   const float *mlp_norm;          /* [hidden] */
   /* The order in which hooks get to see a matrix's rows and columns: position i is row row_order[i]. NULL: as they are. What
    * shares an input has one order of columns. */
   const uint32_t *row_order[SB_LINEARS], *col_order[SB_LINEARS];
+  const uint32_t *row_place[SB_LINEARS]; /* the reverse of row_order: row i is at position row_place[i] */
 } sb_layer_weights;
 
 /* Scratch of one sequence through one layer; memory linear in T. */

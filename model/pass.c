@@ -1,5 +1,6 @@
 #include "model/pass.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/pass_impl.h"
 #include "mpi/exact.h"
@@ -62,7 +63,7 @@ static sb_status allocate(sb_pass *p) {
   SB_GO(sb_alloc(&p->sequence_loss, p->local + 1, sizeof(double), "losses"));
   SB_GO(sb_layer_work_create(b, c, p->T, p->setup.gradients, p->model->orders.mode == SB_REORDER_INDEXED,
                              &p->work));
-  SB_GO(sb_prepared_create(p->model, b, &p->prepared));
+  SB_GO(sb_prepared_create(p->model, b, p->setup.keep_packed, &p->prepared));
 done:
   return status;
 }
@@ -78,26 +79,39 @@ static sb_status upload_rope(sb_pass *p) {
   return status;
 }
 
-sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
+/* With at most `most` sequences at a time. */
+static sb_status create(const sb_pass_setup *setup, size_t most, sb_pass **out) {
   const sb_world *world = setup->model->world;
   sb_status status = sb_alloc(out, 1, sizeof **out, "pass");
   SB_AGREE(world, status);
   sb_pass *p = *out;
-  const sb_config *c = &setup->model->config;
   p->setup = *setup;
   p->model = setup->model;
   p->backend = setup->backend;
   p->T = setup->seqlen;
   p->local = sb_pass_local(world, setup->sequences);
-  size_t most_local = sb_div_up(setup->sequences, (size_t)world->size);
-  size_t each = p->T * c->hidden * sb_dtype_size(p->backend->act) * (setup->gradients ? c->layers + 4 : 2);
-  p->wave = sb_min_size(sb_max_size(setup->activation_bytes / each, 1), sb_max_size(most_local, 1));
-  p->waves = sb_div_up(most_local, p->wave);
+  p->wave = most;
+  p->waves = sb_div_up(sb_div_up(setup->sequences, (size_t)world->size), p->wave);
   status = allocate(p);
   if (status == SB_OK) status = upload_rope(p);
   status = sb_world_agree(world, status);
   if (status != SB_OK) sb_pass_free(out);
   return status;
+}
+
+/* A device tells what it does not have, so fewer sequences are tried; on processors the system decides. */
+sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
+  const sb_config *c = &setup->model->config;
+  const size_t most_local = sb_div_up(setup->sequences, (size_t)setup->model->world->size);
+  const size_t each =
+      setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act) * (setup->gradients ? c->layers + 4 : 2);
+  size_t wave = sb_min_size(sb_max_size(setup->activation_bytes / each, 1), sb_max_size(most_local, 1));
+  for (;;) {
+    sb_status status = create(setup, wave, out);
+    if (status != SB_ERR_MEMORY || setup->backend->unified || wave == 1) return status;
+    wave = sb_div_up(wave, 2);
+    sb_log_line("memory       %zu sequences at a time from here on: %s", wave, sb_message());
+  }
 }
 
 void sb_pass_free(sb_pass **pass) {

@@ -31,7 +31,8 @@ typedef struct sb_pass_setup {
       *tokens; /* this rank's sequences, [local, seqlen], kept by the caller; local = sb_pass_local(...) */
   size_t sequences; /* of all ranks */
   size_t seqlen;
-  bool gradients;          /* prepare for sb_pass_gradients */
+  bool gradients;   /* prepare for sb_pass_gradients */
+  bool keep_packed; /* multiply with packed matrices as they are: of SB_CODING_PACKED, without gradients */
   size_t activation_bytes; /* bound on the memory of a wave's layer inputs; at least one sequence is taken */
   /* Called now and then with the share of the running call that is done (0..1); may be NULL. */
   void (*tick)(void *context, double done);

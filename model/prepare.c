@@ -8,8 +8,9 @@ enum { ROW_PLACE, COL_PLACE, ROW_ORDER, COL_ORDER, INDICES };
 struct sb_prepared {
   const sb_model *model;
   sb_backend *backend;
-  void *linear[SB_LINEARS]; /* own buffers */
-  void *source[SB_LINEARS]; /* own copies of the source rows; NULL on a unified backend */
+  bool keep_packed;
+  void *linear[SB_LINEARS]; /* own buffers; NULL where matrices stay packed */
+  void *source[SB_LINEARS]; /* own copies of the source or packed rows; NULL on a unified backend */
   void *ordered; /* a matrix before its rows and columns go to their places; NULL where they are there */
   uint32_t *index[SB_LINEARS][INDICES];
   uint32_t *host_index; /* [largest dimension] */
@@ -22,19 +23,26 @@ struct sb_prepared {
   sb_layer_weights weights;
 };
 
-static size_t source_bytes(const sb_model *m, const sb_matrix *matrix) {
-  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(m->dtypes[matrix->tensor]);
-}
-
 static size_t weight_bytes(const sb_backend *b, const sb_matrix *matrix) {
   return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(b->weight);
 }
 
-/* A matrix has the same shape in every layer, but its type may differ: the largest counts. */
+/* Bytes of a place's rows in an image. */
+static size_t place_bytes(const sb_model *m, const sb_place *place) {
+  return sb_store_offset(m->store, place->group, place->first_unit + place->units) -
+         sb_store_offset(m->store, place->group, place->first_unit);
+}
+
+/* A matrix has the same shape in every layer, but its type, or its bits where rows are packed, may differ: the largest
+ * counts. */
 static size_t largest_source(const sb_model *m, int which) {
   size_t largest = 0;
-  for (size_t layer = 0; layer < m->config.layers; layer++)
-    largest = sb_max_size(largest, source_bytes(m, sb_model_matrix(m, layer, (sb_linear)which)));
+  for (size_t i = m->group_place[m->layer_first]; i < m->group_place[m->layer_first + m->config.layers];
+       i++) {
+    const sb_place *place = &m->places[i];
+    if ((int)sb_linear_of_role(m->arch.tensors[place->tensor].role) == which)
+      largest = sb_max_size(largest, place_bytes(m, place));
+  }
   return largest;
 }
 
@@ -53,13 +61,16 @@ static size_t group_count(const sb_matrix *matrix) {
   return matrix->grid.rows * sb_grid_block_cols(&matrix->grid);
 }
 
-size_t sb_prepared_bytes(const sb_model *m, const sb_backend *b) {
-  size_t bytes = 3 * m->config.hidden * sizeof(float) + (is_ordered(m) ? largest_weight(m, b) : 0);
+size_t sb_prepared_bytes(const sb_model *m, const sb_backend *b, bool keep_packed) {
+  size_t bytes = 3 * m->config.hidden * sizeof(float);
+  if (is_ordered(m) && !keep_packed) bytes += largest_weight(m, b);
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(m, 0, (sb_linear)which);
-    bytes += weight_bytes(b, matrix) + group_count(matrix);
     if (is_ordered(m)) bytes += 2 * (matrix->grid.rows + matrix->grid.cols) * sizeof(uint32_t);
-    if (!b->unified) bytes += largest_source(m, which) + matrix->grid.cols * sizeof(float);
+    if (!b->unified) bytes += largest_source(m, which);
+    if (keep_packed) continue;
+    bytes += weight_bytes(b, matrix) + group_count(matrix);
+    if (!b->unified) bytes += matrix->grid.cols * sizeof(float);
   }
   return bytes;
 }
@@ -68,7 +79,7 @@ static sb_status create_indices(sb_prepared *p) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   size_t most = 0;
-  SB_TRY(b->op->alloc(b, largest_weight(m, b), "a matrix out of order", &p->ordered));
+  if (!p->keep_packed) SB_TRY(b->op->alloc(b, largest_weight(m, b), "a matrix out of order", &p->ordered));
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)which)->grid;
     most = sb_max_size(most, sb_max_size(grid->rows, grid->cols));
@@ -77,25 +88,28 @@ static sb_status create_indices(sb_prepared *p) {
                           "order of a matrix", (void **)&p->index[which][i]));
     p->weights.row_order[which] = p->index[which][ROW_ORDER];
     p->weights.col_order[which] = p->index[which][COL_ORDER];
+    p->weights.row_place[which] = p->index[which][ROW_PLACE];
   }
   return sb_alloc(&p->host_index, most, sizeof *p->host_index, "order of a matrix");
 }
 
-sb_status sb_prepared_create(const sb_model *model, sb_backend *b, sb_prepared **out) {
+sb_status sb_prepared_create(const sb_model *model, sb_backend *b, bool keep_packed, sb_prepared **out) {
   sb_status status = SB_OK;
   SB_TRY(sb_alloc(out, 1, sizeof **out, "prepared layer"));
   sb_prepared *p = *out;
   p->model = model;
   p->backend = b;
-  for (int which = 0; which < SB_LINEARS; which++) {
+  p->keep_packed = keep_packed;
+  for (int which = 0; !b->unified && which < SB_LINEARS; which++)
+    SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of one layer", &p->source[which]));
+  for (int which = 0; !keep_packed && which < SB_LINEARS; which++) {
     SB_GO(b->op->alloc(b, weight_bytes(b, sb_model_matrix(model, 0, (sb_linear)which)),
                        "weights of one layer", &p->linear[which]));
     const sb_matrix *matrix = sb_model_matrix(model, 0, (sb_linear)which);
     SB_GO(b->op->alloc(b, group_count(matrix), "fits of one layer", (void **)&p->fits[which]));
-    if (b->unified) continue;
-    SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of one layer", &p->source[which]));
-    SB_GO(b->op->alloc(b, matrix->grid.cols * sizeof(float), "importance of input channels",
-                       (void **)&p->importance[which]));
+    if (!b->unified)
+      SB_GO(b->op->alloc(b, matrix->grid.cols * sizeof(float), "importance of input channels",
+                         (void **)&p->importance[which]));
   }
   if (is_ordered(model)) SB_GO(create_indices(p));
   for (int i = 0; i < 2; i++)
@@ -110,6 +124,7 @@ void sb_prepared_free(sb_prepared **prepared) {
   sb_prepared *p = *prepared;
   if (!p) return;
   for (int which = 0; which < SB_LINEARS; which++) {
+    p->backend->op->packed_destroy(p->backend, p->weights.packed[which]);
     p->backend->op->free(p->backend, p->linear[which]);
     p->backend->op->free(p->backend, p->source[which]);
     p->backend->op->free(p->backend, p->importance[which]);
@@ -155,6 +170,16 @@ static sb_status upload_orders(sb_prepared *p, sb_stream stream, sb_linear which
                       index[COL_PLACE]);
 }
 
+/* *rows = the rows of a matrix where the backend can read them. */
+static sb_status rows_on_device(sb_prepared *p, sb_stream stream, sb_linear which, const sb_place *place,
+                                const void **rows) {
+  sb_backend *b = p->backend;
+  if (b->unified) return SB_OK;
+  SB_TRY(b->op->upload(b, stream, p->source[which], *rows, place_bytes(p->model, place)));
+  *rows = p->source[which];
+  return SB_OK;
+}
+
 /* The weights of a matrix from `ordered`, as the store has it. */
 static sb_status put_in_place(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
                               const void *ordered) {
@@ -192,15 +217,10 @@ static sb_status prepare_fits(sb_prepared *p, sb_stream stream, sb_linear which,
 }
 
 static sb_status prepare_source(sb_prepared *p, sb_stream stream, size_t layer, sb_linear which,
-                                const sb_matrix *matrix, const void *rows) {
+                                const sb_matrix *matrix, const void *source) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   sb_dtype dtype = m->dtypes[matrix->tensor];
-  const void *source = rows;
-  if (!b->unified) {
-    SB_TRY(b->op->upload(b, stream, p->source[which], rows, source_bytes(m, matrix)));
-    source = p->source[which];
-  }
   p->source_now[which] = source;
   p->weights.linear[which] = p->linear[which];
   SB_TRY(prepare_importance(p, stream, layer, which, matrix));
@@ -221,21 +241,39 @@ static sb_status prepare_source(sb_prepared *p, sb_stream stream, size_t layer, 
   return SB_OK;
 }
 
+static sb_status unpack_rows(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
+                             const void *rows, const size_t *offsets) {
+  const sb_model *m = p->model;
+  sb_backend *b = p->backend;
+  void *out = is_ordered(m) ? p->ordered : p->linear[which];
+  p->weights.linear[which] = p->linear[which];
+  SB_TRY(b->op->unpack_blocks(b, stream, out, b->weight, rows, offsets, &matrix->grid,
+                              m->bits + matrix->first_block, m->blocking.symmetry));
+  return is_ordered(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
+}
+
+static sb_status keep_rows(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
+                           const void *rows, const size_t *offsets) {
+  const sb_model *m = p->model;
+  sb_backend *b = p->backend;
+  b->op->packed_destroy(b, p->weights.packed[which]);
+  p->weights.packed[which] = NULL;
+  if (is_ordered(m)) SB_TRY(upload_orders(p, stream, which, matrix));
+  return b->op->packed_create(b, stream, rows, offsets, &matrix->grid, m->bits + matrix->first_block,
+                              m->blocking.symmetry, &p->weights.packed[which]);
+}
+
 static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear which, const sb_matrix *matrix,
                                 const sb_place *place, const void *rows) {
   const sb_model *m = p->model;
-  sb_backend *b = p->backend;
   size_t *offsets, start = sb_store_offset(m->store, place->group, place->first_unit);
   SB_TRY(sb_alloc(&offsets, place->units, sizeof *offsets, "offsets of packed rows"));
   for (size_t u = 0; u < place->units; u++)
     offsets[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
   p->source_now[which] = NULL;
-  p->weights.linear[which] = p->linear[which];
-  void *out = is_ordered(m) ? p->ordered : p->linear[which];
-  sb_status status = b->op->unpack_blocks(b, stream, out, b->weight, rows, offsets, &matrix->grid,
-                                          m->bits + matrix->first_block, m->blocking.symmetry);
+  sb_status status = p->keep_packed ? keep_rows(p, stream, which, matrix, rows, offsets)
+                                    : unpack_rows(p, stream, which, matrix, rows, offsets);
   sb_free(&offsets);
-  if (status == SB_OK && is_ordered(m)) status = put_in_place(p, stream, which, matrix, out);
   return status;
 }
 
@@ -251,6 +289,7 @@ sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const
       SB_TRY(prepare_norm(p, stream, place, rows, p->norms[role == SB_ROLE_POST_NORM]));
     } else {
       const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+      SB_TRY(rows_on_device(p, stream, which, place, &rows));
       SB_TRY(m->coding == SB_CODING_PACKED ? prepare_packed(p, stream, which, matrix, place, rows)
                                            : prepare_source(p, stream, layer, which, matrix, rows));
     }

@@ -9,14 +9,15 @@
 
 typedef struct sb_prepared sb_prepared;
 
-/* Buffers for one layer at a time of `model`. */
-sb_status sb_prepared_create(const sb_model *model, sb_backend *backend, sb_prepared **out);
+/* Buffers for one layer at a time of `model`. `keep_packed`, of models with SB_CODING_PACKED only: matrices stay packed and are
+ * multiplied as they are, in forward passes; there is no buffer for their weights. */
+sb_status sb_prepared_create(const sb_model *model, sb_backend *backend, bool keep_packed, sb_prepared **out);
 void sb_prepared_free(sb_prepared **prepared);
 /* Device bytes that sb_prepared_create takes. */
-size_t sb_prepared_bytes(const sb_model *model, const sb_backend *backend);
+size_t sb_prepared_bytes(const sb_model *model, const sb_backend *backend, bool keep_packed);
 
 /* Fills the buffers with decoder layer `layer` as it stands: source rows, rounded where the model's bit map
- * says so, or decoded packed rows; of an indexed model (model/orders.h), brought back to their places after that. `image` is the acquired group; on a unified backend the result may point
+ * says so, or decoded packed rows, or packed rows as they are; of an indexed model (model/orders.h), brought back to their places after that, unless they stay packed. `image` is the acquired group; on a unified backend the result may point
  * into it, so it stays acquired until the last operation that reads the weights is queued. */
 sb_status sb_prepare_layer(sb_prepared *prepared, sb_stream stream, size_t layer, const void *image);
 const sb_layer_weights *sb_prepared_weights(const sb_prepared *prepared);

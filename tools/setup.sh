@@ -35,10 +35,12 @@ install_missing() {
 say_cuda() {
   local nvcc
   nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
-  if [ -n "$nvcc" ]; then
-    say "CUDA Toolkit found ($nvcc), not used: this version has no CUDA kernels yet and computes on processors."
+  if [ -z "$nvcc" ]; then
+    say "CUDA Toolkit not found, skipped: this build computes on processors."
+  elif [ -n "$(nvidia-smi -L 2>/dev/null)" ]; then
+    say "CUDA Toolkit found ($nvcc): the CUDA backend is built, and used by --device auto."
   else
-    say "CUDA Toolkit not found, skipped: this version has no CUDA kernels yet and computes on processors."
+    say "CUDA Toolkit found ($nvcc): the CUDA backend is built; no GPU is here, so this machine computes on processors."
   fi
 }
 

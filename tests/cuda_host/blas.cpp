@@ -50,6 +50,7 @@ static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t op_a, cublas
   const float alpha = *(const float *)alpha_at, beta = *(const float *)beta_at;
   if (c_type != CUDA_R_32F || a_type == CUDA_R_16F || b_type == CUDA_R_16F)
     return CUBLAS_STATUS_INVALID_VALUE;
+  for (const void *operand : {a, b, (const void *)c}) sb_host_expect_device(operand);
   sb_host_queue(handle->stream, [=]() {
     std::vector<float> copy_a, copy_b;
     const bool ta = op_a == CUBLAS_OP_T, tb = op_b == CUBLAS_OP_T;

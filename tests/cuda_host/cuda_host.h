@@ -6,7 +6,8 @@
  * occupancy, the driver). Results that pass here have not been computed by a GPU.
  *
  * How it is stricter than a GPU, so that mistakes show:
- * - device memory may be touched by kernels and transfers only: a host function that follows a device pointer dies; reading
+ * - device memory may be touched by kernels and transfers only, and they are handed no other: a host function that follows a
+ *   device pointer dies, a kernel started with a host pointer (unless inside a struct) dies; reading
  *   or writing far beyond an allocation dies; new memory, and dynamic shared memory at the start of a block, hold NaN;
  * - nothing queued on a stream happens before somebody waits for it: a missing sync or stream_wait gives wrong numbers
  *   (host memory of an upload, too, is read then);
@@ -22,7 +23,8 @@
 extern "C" {
 #endif
 
-/* What the stand-in says of itself; tests change it to see the errors. */
+/* What the stand-in says of itself; tests change it to see the errors. The environment sets two for whole programs:
+ * SB_CUDA_HOST_FAIL_IN and SB_CUDA_HOST_MEMORY (bytes). */
 typedef struct sb_cuda_host {
   int devices;      /* 1 */
   int driver;       /* 13000: CUDA version of the driver; 0: none */
@@ -31,6 +33,7 @@ typedef struct sb_cuda_host {
   int blas;         /* 1: cuBLAS is found */
   long fail_in;     /* -1: never; n: the n-th kernel from now on fails, and everything after it */
   long kernels;     /* kernels run so far */
+  size_t in_use;    /* bytes of device memory */
   int eager; /* 0; 1: all is done when it is queued, for tests that were written for the CPU backend and hand over
                          host pointers */
 } sb_cuda_host;

@@ -13,7 +13,21 @@
 #include "tests/cuda_host/cuda_host.h"
 #include "tests/cuda_host/fibers.h"
 
-sb_cuda_host sb_cuda_host_device = {1, 13000, 9, 0, (size_t)4 << 30, 1, -1, 0, 0};
+static long from_environment(const char *name, long otherwise) {
+  const char *text = getenv(name);
+  return text ? atol(text) : otherwise;
+}
+
+sb_cuda_host sb_cuda_host_device = {1,
+                                    13000,
+                                    9,
+                                    0,
+                                    (size_t)from_environment("SB_CUDA_HOST_MEMORY", 4l << 30),
+                                    1,
+                                    from_environment("SB_CUDA_HOST_FAIL_IN", -1),
+                                    0,
+                                    0,
+                                    0};
 
 struct sb_host_stream {
   std::deque<std::function<void()>> work;
@@ -31,9 +45,10 @@ struct allocation {
 };
 
 std::map<void *, allocation> allocations;
+std::set<const void *> pinned; /* host memory that kernels, too, may use */
 std::map<const void *, size_t> allowed_shared;
 std::set<sb_host_stream *> streams;
-size_t in_use;
+size_t &in_use = sb_cuda_host_device.in_use;
 int open_depth;
 cudaError_t sticky = cudaSuccess;
 
@@ -167,11 +182,14 @@ cudaError_t cudaFree(void *pointer) {
 
 cudaError_t cudaMallocHost(void **out, size_t bytes) {
   *out = aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return *out ? cudaSuccess : cudaErrorMemoryAllocation;
+  if (!*out) return cudaErrorMemoryAllocation;
+  pinned.insert(*out);
+  return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *pointer) {
   run_all();
+  pinned.erase(pointer);
   free(pointer);
   return sticky;
 }
@@ -192,7 +210,24 @@ void sb_host_queue(cudaStream_t stream, std::function<void()> work) {
   }
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+static bool is_device(const void *pointer) {
+  auto after = allocations.upper_bound((void *)pointer);
+  if (after == allocations.begin()) return false;
+  const allocation &a = (--after)->second;
+  return (const char *)pointer < a.mapped + a.pages_bytes;
+}
+
+/* Tests of the CPU backend hand over host memory. */
+void sb_host_expect_device(const void *pointer) {
+  if (pointer && !sb_cuda_host_device.eager && !is_device(pointer) && !pinned.count(pointer))
+    sb_host_die("a kernel was handed a pointer that is neither device nor pinned memory");
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  if (!sb_cuda_host_device.eager && (is_device(to) != (kind != cudaMemcpyDeviceToHost) ||
+                                     is_device(from) != (kind != cudaMemcpyHostToDevice)))
+    sb_host_die("a copy whose direction is not that of its pointers");
   sb_host_queue(stream, [=]() { memcpy(to, from, bytes); });
   return sticky;
 }

@@ -194,9 +194,17 @@ cudaError_t sb_host_launch(const cudaLaunchConfig_t *, const void *function, std
 /* Queues work of the host's own stand-ins (BLAS). */
 void sb_host_queue(cudaStream_t, std::function<void()> work);
 
+/* Ends the program where a pointer handed to a kernel is neither NULL nor device memory. */
+void sb_host_expect_device(const void *pointer);
+template <typename T> void sb_host_check_argument(const T &) {}
+template <typename T> void sb_host_check_argument(T *const &pointer) {
+  sb_host_expect_device((const void *)pointer);
+}
+
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
                                Arguments... arguments) {
+  (sb_host_check_argument(arguments), ...);
   return sb_host_launch(config, (const void *)kernel, [=]() { kernel(arguments...); });
 }
 
