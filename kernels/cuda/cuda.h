@@ -35,7 +35,8 @@ extern "C" {
 enum {
   SB_WARP = 32,
   SB_CUDA_THREADS = 256,           /* of a block, where a kernel has no reason for another number */
-  SB_CUDA_STATIC_SHARED = 48 << 10 /* bytes of shared memory a block gets without asking */
+  SB_CUDA_STATIC_SHARED = 48 << 10, /* bytes of shared memory a block gets without asking */
+  SB_CUDA_WORKSPACE = 32 << 20      /* bytes for cuBLAS: given by hand, so that its choice of algorithm, and its bits, stay */
 };
 
 /* Buffers that outlive a call, so that no operation allocates in the steady state. One slot is in use by one operation at

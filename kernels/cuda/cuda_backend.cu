@@ -127,6 +127,8 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   cublasStatus_t blas = cuda->blas.create(&cuda->blas.handle);
   if (blas != CUBLAS_STATUS_SUCCESS)
     return sb_fail(SB_ERR_DEVICE, "%s: cuBLAS does not start (its status %d)", cuda->where, (int)blas);
+  void *workspace; /* taken now, and not when the rest is full */
+  SB_TRY(sb_cuda_scratch(backend, cuda->stream, SB_CUDA_SLOT_WORKSPACE, SB_CUDA_WORKSPACE, &workspace));
   backend->name = "cuda";
   backend->act = SB_F32;
   backend->weight = compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;

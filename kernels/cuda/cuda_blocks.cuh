@@ -34,9 +34,9 @@ static inline size_t sb_cuda_block_count(const sb_grid_shape *grid) {
   return sb_grid_block_rows(grid) * sb_grid_block_cols(grid);
 }
 
-/* True where the blocks are narrow enough for GROUP_NARROW numbers a lane. */
-static inline bool sb_cuda_is_narrow(const sb_grid_shape *grid) {
-  return sb_min_size(grid->block_cols, grid->cols) <= (size_t)GROUP_NARROW * GROUP_LANES;
+/* True where groups are wider than a piece. */
+static inline bool sb_cuda_has_pieces(const sb_grid_shape *grid) {
+  return sb_min_size(grid->block_cols, grid->cols) > (size_t)GROUP_PIECE;
 }
 
 /* Sums of COUNT x 16 lanes down a block, in double and in the order of rows. For every tile of BLOCK_TILE rows each half warp

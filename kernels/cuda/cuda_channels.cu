@@ -1,8 +1,8 @@
 /* Row and column sums of what rounding each weight does to the loss: one pass over g and w, the same bits as on the
  * processor, and so the same cut: stripes of whole block rows, whose column sums are added in order at the end.
  *
- * A half warp has a stripe of one block column and walks down its rows: sums of columns are then of one thread, in its
- * registers where blocks are narrow. Row sums of every block column are kept and added in order, too. */
+ * A half warp has a stripe of one block column and walks down its rows: sums of columns are then of one thread, those of
+ * the first piece in its registers. Row sums of every block column are kept and added in order, too. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 constexpr int STRIPES = 64;
@@ -30,7 +30,7 @@ __device__ __forceinline__ void stripe_rows(const channel_job &a, size_t s, size
 
 /* Half warp `item`: stripe item / block columns, block column item % block columns. The two of a warp may have stripes of
  * unlike lengths and block columns of unlike widths; they keep step for the longer one. */
-template <int PER, typename W>
+template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, const W *w) {
   const size_t across = sb_grid_block_cols(&a.grid), items = a.stripes * across;
   const size_t item = ((size_t)blockIdx.x * BLOCK_THREADS + threadIdx.x) / GROUP_LANES;
@@ -40,37 +40,38 @@ __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, 
   size_t first, end;
   stripe_rows(a, s, &first, &end);
   const int rows = item < items ? (int)(end - first) : 0, steps = max(rows, sb_warp_xor(rows, GROUP_LANES));
-  double *columns = a.columns + s * a.grid.cols + col, sums[PER == GROUP_NARROW ? PER : 1] = {};
-  for (int p = 0; PER != GROUP_NARROW && rows > 0 && p < PER; p++)
-    if (p * GROUP_LANES + lane < n) columns[p * GROUP_LANES + lane] = 0.0;
+  double *columns = a.columns + s * a.grid.cols + col, sums[GROUP_EACH] = {};
+  for (int i = GROUP_PIECE + lane; rows > 0 && i < n; i += GROUP_LANES) columns[i] = 0.0;
   for (int step = 0; step < steps; step++) {
     const size_t r = step < rows ? first + (size_t)step : first;
     const unsigned width = a.bits[r / a.grid.block_rows * across + j];
-    float x[PER], row = 0.0f;
-    group_load(x, w + r * a.grid.cols + col, n);
+    const auto weights = group_row_at<true>(w + r * a.grid.cols + col, n);
+    const float *slopes = a.g + r * a.ldg + col;
+    float row = 0.0f;
     /* all parts of the range, since the other half's width may need another one */
-    const sb_group_range range = group_range(x, n, true, true, a.symmetry);
+    const sb_group_range range = group_range(weights, true, true, a.symmetry);
     const sb_group group = sb_group_fitted(&range, width, a.symmetry, a.fits ? a.fits[r * across + j] : 0);
+    group_pieces(weights, [&](const float(&x)[GROUP_EACH], int before) {
 #pragma unroll
-    for (int p = 0; p < PER; p++) {
-      const int i = p * GROUP_LANES + lane;
-      if (i >= n || step >= rows) continue;
-      const float d = sb_group_value(&group, sb_group_code(&group, x[p])) - x[p];
-      const float e = __fmul_rn(a.g[r * a.ldg + col + (size_t)i], d);
-      row = a.absolute ? row + fabsf(e) : fmaf(e, e, row);
-      const double score = (double)(a.absolute ? fabsf(e) : __fmul_rn(e, e));
-      if constexpr (PER == GROUP_NARROW)
-        sums[p] += score;
-      else
-        columns[i] += score;
-    }
+      for (int p = 0; p < GROUP_EACH; p++) {
+        const int i = before + p * GROUP_LANES + lane;
+        if (i >= n || step >= rows) continue;
+        const float d = sb_group_value(&group, sb_group_code(&group, x[p])) - x[p];
+        const float e = __fmul_rn(slopes[i], d);
+        row = a.absolute ? row + fabsf(e) : fmaf(e, e, row);
+        const double score = (double)(a.absolute ? fabsf(e) : __fmul_rn(e, e));
+        if (before == 0)
+          sums[p] += score;
+        else
+          columns[i] += score;
+      }
+    });
     const double sum = group_sum((double)row);
     if (lane == 0 && step < rows) a.row_sums[r * across + j] = sum;
   }
 #pragma unroll
-  for (int p = 0; PER == GROUP_NARROW && p < PER; p++)
-    if (rows > 0 && p * GROUP_LANES + lane < n)
-      columns[p * GROUP_LANES + lane] = sums[PER == GROUP_NARROW ? p : 0];
+  for (int p = 0; p < GROUP_EACH; p++)
+    if (rows > 0 && p * GROUP_LANES + lane < n) columns[p * GROUP_LANES + lane] = sums[p];
 }
 
 /* out[i] = the sum of terms[i * step + t * stride], t = 0 .. count - 1, in order. */
@@ -101,9 +102,7 @@ sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *
                          absolute, symmetry, stripes, room,  room + stripes * grid->cols};
   SB_TRY(sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel =
-        sb_cuda_is_narrow(grid) ? channel_stripes<GROUP_NARROW, W> : channel_stripes<GROUP_WIDE, W>;
-    return sb_cuda_launch(backend, queue, "channel_scores", kernel,
+    return sb_cuda_launch(backend, queue, "channel_scores", channel_stripes<W>,
                           (unsigned)sb_div_up(stripes * across, BLOCK_HALVES), BLOCK_THREADS, 0, a,
                           (const W *)w);
   }));

@@ -18,7 +18,7 @@ __device__ __forceinline__ float error_of(const sb_group *groups, const W *w, si
   return sb_group_value(&groups[m], sb_group_code(&groups[m], x)) - x;
 }
 
-template <int PER, typename W>
+template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_curvature(double (*loss)[SB_WIDTHS], const float *grams, const float *row_weights, const W *w,
                     sb_grid_shape grid, size_t first_row, unsigned min_bits, unsigned widths,
@@ -33,10 +33,9 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     const int rows = min(ROWS, b.rows - first), vectors = rows * (int)widths;
     const W *from = w + (b.row + (size_t)first) * grid.cols + b.col;
     {
-      float x[PER];
-      group_load(x, from + (size_t)min(half, rows - 1) * grid.cols, n);
+      const auto row = group_row_at<true>(from + (size_t)min(half, rows - 1) * grid.cols, n);
       const sb_group group =
-          group_of_widths(x, importance ? importance + b.col : nullptr, n, min_bits, widths, symmetry);
+          group_of_widths(row, importance ? importance + b.col : nullptr, min_bits, widths, symmetry);
       if (half < rows && (unsigned)lane < widths) groups[half * (int)widths + lane] = group;
     }
     __syncthreads();
@@ -102,9 +101,7 @@ sb_status sb_cuda_block_curvature(sb_backend *backend, sb_stream stream, double 
   if (blocks == 0) return SB_OK;
   return sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel =
-        sb_cuda_is_narrow(grid) ? block_curvature<GROUP_NARROW, W> : block_curvature<GROUP_WIDE, W>;
-    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_curvature", kernel,
+    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_curvature", block_curvature<W>,
                           (unsigned)blocks, BLOCK_THREADS, 0, loss, grams, row_weights, (const W *)w, *grid,
                           first, min_bits, max_bits - min_bits + 1, symmetry, importance);
   });

@@ -1,7 +1,7 @@
 /* How far the range of each group is shrunk before it is rounded, and the grids of all widths: kernels/grid.h. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
-template <int PER, typename W>
+template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_grid_shape grid, const uint8_t *bits,
                int shift, sb_symmetry symmetry) {
@@ -12,14 +12,13 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     const size_t r =
         b.row +
         (size_t)min(first + half, b.rows - 1); /* all halves keep step: the last row may be done twice */
-    float x[PER];
-    group_load(x, w + r * grid.cols + b.col, b.n);
-    const unsigned fit = bits[b.k] == 0 ? 0 : group_fit(x, importance + b.col, b.n, width, symmetry);
+    const auto row = group_row_at<true>(w + r * grid.cols + b.col, b.n);
+    const unsigned fit = bits[b.k] == 0 ? 0 : group_fit(row, importance + b.col, width, symmetry);
     if (threadIdx.x % GROUP_LANES == 0) fits[r * sb_grid_block_cols(&grid) + b.j] = (uint8_t)fit;
   }
 }
 
-template <int PER, typename W>
+template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     choose_grids(sb_stored_grid *grids, const W *w, sb_grid_shape grid, unsigned min_bits, unsigned widths,
                  sb_symmetry symmetry, const float *importance) {
@@ -28,10 +27,9 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
   const unsigned lane = threadIdx.x % GROUP_LANES;
   for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
     const size_t r = b.row + (size_t)min(first + half, b.rows - 1);
-    float x[PER];
-    group_load(x, w + r * grid.cols + b.col, b.n);
+    const auto row = group_row_at<true>(w + r * grid.cols + b.col, b.n);
     const sb_group group =
-        group_of_widths(x, importance ? importance + b.col : nullptr, b.n, min_bits, widths, symmetry);
+        group_of_widths(row, importance ? importance + b.col : nullptr, min_bits, widths, symmetry);
     sb_stored_grid stored;
     stored.scale = sb_grid_to_fp16(group.scale);
     stored.center = sb_grid_to_fp16(group.center);
@@ -51,9 +49,9 @@ sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fit
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to fit", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel = sb_cuda_is_narrow(grid) ? fit_blocks<GROUP_NARROW, W> : fit_blocks<GROUP_WIDE, W>;
-    return sb_cuda_launch(backend, queue, "fit_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0, fits,
-                          (const W *)w, importance, *grid, there, shift, symmetry);
+
+    return sb_cuda_launch(backend, queue, "fit_blocks", fit_blocks<W>, (unsigned)blocks, BLOCK_THREADS, 0,
+                          fits, (const W *)w, importance, *grid, there, shift, symmetry);
   });
 }
 
@@ -65,9 +63,9 @@ sb_status sb_cuda_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_
   if (blocks == 0) return SB_OK;
   return sb_with_number(w_dtype, "weights to choose grids for", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel = sb_cuda_is_narrow(grid) ? choose_grids<GROUP_NARROW, W> : choose_grids<GROUP_WIDE, W>;
-    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "choose_grids", kernel, (unsigned)blocks,
-                          BLOCK_THREADS, 0, grids, (const W *)w, *grid, min_bits, max_bits - min_bits + 1,
-                          symmetry, importance);
+
+    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "choose_grids", choose_grids<W>,
+                          (unsigned)blocks, BLOCK_THREADS, 0, grids, (const W *)w, *grid, min_bits,
+                          max_bits - min_bits + 1, symmetry, importance);
   });
 }

@@ -2,9 +2,6 @@
 
 #include <limits.h>
 
-/* Given by hand, cuBLAS' workspace makes its choice of algorithm, and so its bits, the same in every call. */
-enum { WORKSPACE = 32 << 20 };
-
 template <typename To, typename From>
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     pack_operand(To *to, const From *from, size_t rows, size_t cols, size_t ld) {
@@ -74,10 +71,10 @@ sb_status sb_cuda_gemm(sb_backend *backend, sb_stream which, bool trans_a, bool 
   void *workspace;
   SB_TRY(operand(backend, stream, SB_CUDA_SLOT_A, &a, a_dtype, type, a_rows, a_cols, &lda));
   SB_TRY(operand(backend, stream, SB_CUDA_SLOT_B, &b, b_dtype, type, b_rows, b_cols, &ldb));
-  SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORKSPACE, WORKSPACE, &workspace));
+  SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORKSPACE, SB_CUDA_WORKSPACE, &workspace));
   cublasStatus_t status = cuda->blas.set_stream(cuda->blas.handle, stream);
   if (status == CUBLAS_STATUS_SUCCESS)
-    status = cuda->blas.set_workspace(cuda->blas.handle, workspace, WORKSPACE);
+    status = cuda->blas.set_workspace(cuda->blas.handle, workspace, SB_CUDA_WORKSPACE);
   /* cuBLAS counts by columns: what it sees are the transposed matrices, and C' = B' A'. */
   if (status == CUBLAS_STATUS_SUCCESS)
     status = cuda->blas.gemm(cuda->blas.handle, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N,

@@ -1,26 +1,71 @@
 /* kernels/grid.h by half warps: what a group's grid is chosen from, its fit, the same bits as on the processor.
  *
- * The sixteen lanes of grid.h are sixteen threads: lane i has the weights i, i + 16, i + 32, ... of its group, PER of them,
- * in registers; those beyond the group are 0. Both halves of a warp take the same path, each with a group of its own. Loads
- * are of 16 neighbours: whole sectors of memory. */
+ * The sixteen lanes of grid.h are sixteen threads: lane i has the weights i, i + 16, i + 32, ... of its group. A group is taken
+ * in pieces of 128, eight weights a lane, 0 beyond the group's end. The first piece, which in most models is all there is,
+ * stays in registers; further ones are read again whenever they are needed. Both halves of a warp take the same path, each
+ * with a group of its own. Loads are of 16 neighbours: whole sectors of memory. */
 #ifndef SB_KERNELS_CUDA_CUDA_GROUP_CUH
 #define SB_KERNELS_CUDA_CUDA_GROUP_CUH
 
 #include "kernels/cuda/number.cuh"
 
-constexpr int GROUP_LANES = SB_GROUP_LANES, GROUP_NARROW = 8, GROUP_WIDE = SB_GROUP_MAX / GROUP_LANES;
+constexpr int GROUP_LANES = SB_GROUP_LANES, GROUP_EACH = 8, GROUP_PIECE = GROUP_EACH * GROUP_LANES;
 
-/* w[p] = number p * 16 + lane of n at `from`. */
-template <int PER, typename T>
-__device__ __forceinline__ void group_load(float (&w)[PER], const T *from, int n) {
+/* w[p] = number p * 16 + lane of n at `from`; n may be negative. */
+template <typename T>
+__device__ __forceinline__ void group_load(float (&w)[GROUP_EACH], const T *from, int n) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
-  if (n == PER * GROUP_LANES) {
+  const T *mine =
+      from + threadIdx.x % GROUP_LANES; /* the rest of each address is a constant of its instruction */
+  if (n >= GROUP_PIECE) {
 #pragma unroll
-    for (int p = 0; p < PER; p++) w[p] = sb_number(from[p * GROUP_LANES + lane]);
+    for (int p = 0; p < GROUP_EACH; p++) w[p] = sb_number(mine[p * GROUP_LANES]);
   } else {
 #pragma unroll
-    for (int p = 0; p < PER; p++)
-      w[p] = p * GROUP_LANES + lane < n ? sb_number(from[p * GROUP_LANES + lane]) : 0.0f;
+    for (int p = 0; p < GROUP_EACH; p++)
+      w[p] = p * GROUP_LANES + lane < n ? sb_number(mine[p * GROUP_LANES]) : 0.0f;
+  }
+}
+
+/* And back, rounded. */
+template <typename T>
+__device__ __forceinline__ void group_store(T *to, const float (&w)[GROUP_EACH], int n) {
+  const int lane = (int)threadIdx.x % GROUP_LANES;
+  T *mine = to + threadIdx.x % GROUP_LANES;
+  if (n >= GROUP_PIECE) {
+#pragma unroll
+    for (int p = 0; p < GROUP_EACH; p++) sb_store_number(mine + p * GROUP_LANES, w[p]);
+  } else {
+#pragma unroll
+    for (int p = 0; p < GROUP_EACH; p++)
+      if (p * GROUP_LANES + lane < n) sb_store_number(mine + p * GROUP_LANES, w[p]);
+  }
+}
+
+/* One group: n weights at `from`, and this lane's first ones. MORE: there may be further pieces; a kernel that knows better needs
+ * fewer registers. */
+template <typename T, bool MORE> struct group_row {
+  const T *from;
+  int n;
+  float first[GROUP_EACH];
+};
+template <bool MORE, typename T>
+__device__ __forceinline__ group_row<T, MORE> group_row_at(const T *from, int n) {
+  group_row<T, MORE> row;
+  row.from = from;
+  row.n = n;
+  group_load(row.first, from, n);
+  return row;
+}
+
+/* Calls f(w, before) for every piece, w[p] being the weight before + p * 16 + lane. */
+template <typename T, bool MORE, typename F>
+__device__ __forceinline__ void group_pieces(const group_row<T, MORE> &row, F f) {
+  f(row.first, 0);
+  for (int before = GROUP_PIECE; MORE && before < row.n; before += GROUP_PIECE) {
+    float w[GROUP_EACH];
+    group_load(w, row.from + before, row.n - before);
+    f(w, before);
   }
 }
 
@@ -31,38 +76,42 @@ template <typename T> __device__ __forceinline__ T group_sum(T value) {
   return value;
 }
 
-/* Mean of w, or of |w - centre| where `absolute`. */
-template <int PER>
-__device__ __forceinline__ float group_mean(const float (&w)[PER], int n, float centre, bool absolute) {
+/* Mean of the weights, or of |w - centre| where `absolute`. */
+template <typename T, bool MORE>
+__device__ __forceinline__ float group_mean(const group_row<T, MORE> &row, float centre, bool absolute) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
   float sum = 0.0f;
+  group_pieces(row, [&](const float(&w)[GROUP_EACH], int before) {
 #pragma unroll
-  for (int p = 0; p < PER; p++)
-    if (p * GROUP_LANES + lane < n) sum += absolute ? fabsf(w[p] - centre) : w[p];
-  return group_sum(sum) / (float)n;
+    for (int p = 0; p < GROUP_EACH; p++)
+      if (before + p * GROUP_LANES + lane < row.n) sum += absolute ? fabsf(w[p] - centre) : w[p];
+  });
+  return group_sum(sum) / (float)row.n;
 }
 
 /* The parts of the range that are asked for, as cpu_group_range. */
-template <int PER>
-__device__ __forceinline__ sb_group_range group_range(const float (&w)[PER], int n, bool low_high,
+template <typename T, bool MORE>
+__device__ __forceinline__ sb_group_range group_range(const group_row<T, MORE> &row, bool low_high,
                                                       bool one_bit, sb_symmetry symmetry) {
   sb_group_range range = {};
   if (low_high) {
+    group_pieces(row, [&](const float(&w)[GROUP_EACH], int) {
 #pragma unroll
-    for (int p = 0; p < PER; p++) {
-      range.low = fminf(w[p], range.low);
-      range.high = fmaxf(w[p], range.high);
-    }
+      for (int p = 0; p < GROUP_EACH; p++) {
+        range.low = fminf(w[p], range.low);
+        range.high = fmaxf(w[p], range.high);
+      }
+    });
 #pragma unroll
     for (int mask = GROUP_LANES / 2; mask > 0; mask >>= 1) {
       range.low = fminf(range.low, sb_warp_xor(range.low, mask));
       range.high = fmaxf(range.high, sb_warp_xor(range.high, mask));
     }
   }
-  if (one_bit && symmetry == SB_SYMMETRIC) range.mean_magnitude = group_mean(w, n, 0.0f, true);
+  if (one_bit && symmetry == SB_SYMMETRIC) range.mean_magnitude = group_mean(row, 0.0f, true);
   if (one_bit && symmetry == SB_ASYMMETRIC) {
-    range.mean = sb_grid_fp16(group_mean(w, n, 0.0f, false));
-    range.spread = group_mean(w, n, range.mean, true);
+    range.mean = sb_grid_fp16(group_mean(row, 0.0f, false));
+    range.spread = group_mean(row, range.mean, true);
   }
   return range;
 }
@@ -80,23 +129,25 @@ __device__ __forceinline__ sb_group group_of_lane(const sb_group &group, int fro
 }
 
 /* The fit of a group at `bits`, in every lane. importance [n]. */
-template <int PER>
-__device__ __forceinline__ unsigned group_fit(const float (&w)[PER], const float *importance, int n,
+template <typename T, bool MORE>
+__device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row, const float *importance,
                                               unsigned bits, sb_symmetry symmetry) {
   if (bits <= 1) return 0;
-  const sb_group_range range = group_range(w, n, true, false, symmetry);
+  const sb_group_range range = group_range(row, true, false, symmetry);
   const int lane = (int)threadIdx.x % GROUP_LANES;
   sb_fit_search search = sb_fit_begin();
   for (int step = 0; step < SB_FIT_STEPS; step++) {
     const int fit = sb_fit_candidate(&search, step);
     const sb_group group = sb_group_fitted(&range, bits, symmetry, (unsigned)max(0, min(fit, SB_FITS - 1)));
     float error = 0.0f;
+    group_pieces(row, [&](const float(&w)[GROUP_EACH], int before) {
 #pragma unroll
-    for (int p = 0; p < PER; p++)
-      if (p * GROUP_LANES + lane < n) {
+      for (int p = 0; p < GROUP_EACH; p++) {
+        const int i = before + p * GROUP_LANES + lane;
         const float e = sb_group_value(&group, sb_group_code(&group, w[p])) - w[p];
-        error = fmaf(e * importance[p * GROUP_LANES + lane], e, error);
+        if (i < row.n) error = fmaf(e * importance[i], e, error);
       }
+    });
     sb_fit_seen(&search, fit, group_sum(error));
   }
   return (unsigned)search.best;
@@ -104,15 +155,15 @@ __device__ __forceinline__ unsigned group_fit(const float (&w)[PER], const float
 
 /* The grids of all widths from min_bits on: lane b gets that of min_bits + b, for b < widths; fitted where importance [n] is
  * not NULL. */
-template <int PER>
-__device__ __forceinline__ sb_group group_of_widths(const float (&w)[PER], const float *importance, int n,
+template <typename T, bool MORE>
+__device__ __forceinline__ sb_group group_of_widths(const group_row<T, MORE> &row, const float *importance,
                                                     unsigned min_bits, unsigned widths,
                                                     sb_symmetry symmetry) {
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = min_bits + (lane < widths ? lane : 0);
-  const sb_group_range range = group_range(w, n, true, min_bits == 1, symmetry);
+  const sb_group_range range = group_range(row, true, min_bits == 1, symmetry);
   unsigned fit = 0;
   for (unsigned b = 0; importance && b < widths; b++) {
-    const unsigned found = group_fit(w, importance, n, min_bits + b, symmetry);
+    const unsigned found = group_fit(row, importance, min_bits + b, symmetry);
     if (min_bits + b == mine) fit = found;
   }
   return sb_group_fitted(&range, mine, symmetry, fit);

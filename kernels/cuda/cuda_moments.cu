@@ -53,11 +53,11 @@ __device__ __forceinline__ void gram_write(uint16_t (*tile)[STEP * STRIDE], cons
 /* Block: a tile of the triangle of a block column, column after column. Warp w has rows 16 (w / 2) and columns 32 (w % 2) of the tile. */
 template <int PARTS>
 __global__ void __launch_bounds__(THREADS)
-    gram_tiles(int64_t *sums, const float *x, size_t tokens, size_t cols, size_t block_cols, double scale,
-               int *trouble) {
+    gram_tiles(int64_t *sums, const float *x, size_t tokens, size_t cols, size_t block_cols, unsigned tiles,
+               double scale, int *trouble) {
   __shared__ gram_room<PARTS> room;
-  const size_t first = blockIdx.y * block_cols, end = min(first + block_cols, cols);
-  size_t down = 0, across = blockIdx.x; /* of the tile: the triangle, row by row */
+  const size_t j = blockIdx.x / tiles, first = j * block_cols, end = min(first + block_cols, cols);
+  size_t down = 0, across = blockIdx.x % tiles; /* of the tile: the triangle, row by row */
   for (; across > down; down++) across -= down + 1;
   const size_t row0 = first + down * SIDE, col0 = first + across * SIDE;
   if (row0 >= end) return; /* the last block column is narrower */
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(THREADS)
     }
     __syncthreads();
   }
-  int64_t *to = sums + 2 * sb_grams_start(block_cols, blockIdx.y);
+  int64_t *to = sums + 2 * sb_grams_start(block_cols, j);
   bool good = true;
 #pragma unroll
   for (int n = 0; n < 4; n++)
@@ -136,8 +136,8 @@ sb_status sb_cuda_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums
   const size_t across = sb_div_up(sb_min_size(block_cols, cols), SIDE), tiles = across * (across + 1) / 2;
   const auto kernel = cuda->compute == SB_COMPUTE_BF16 ? gram_tiles<2> : gram_tiles<3>;
   return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "add_grams", kernel,
-                        dim3((unsigned)tiles, (unsigned)sb_div_up(cols, block_cols)), THREADS, 0, sums,
-                        (const float *)x, tokens, cols, block_cols, ldexp(1.0, exponent + 32), cuda->trouble);
+                        (unsigned)(tiles * sb_div_up(cols, block_cols)), THREADS, 0, sums, (const float *)x,
+                        tokens, cols, block_cols, (unsigned)tiles, ldexp(1.0, exponent + 32), cuda->trouble);
 }
 
 sb_status sb_cuda_add_squares(sb_backend *backend, sb_stream stream, int64_t *sums, const void *y,

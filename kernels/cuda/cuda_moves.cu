@@ -22,8 +22,6 @@ template <bool WHOLE> __device__ __forceinline__ float steps(const sb_group &gro
   return sb_grid_rint(code) - group.center;
 }
 
-constexpr int PIECE = GROUP_NARROW; /* numbers a lane, of g and `now`, that are in registers at a time */
-
 typedef struct move_grids {
   sb_group down, here, up;
   bool based_down, based_here; /* those with a base */
@@ -31,10 +29,11 @@ typedef struct move_grids {
 
 /* Adds a piece of a row to its lane's sums; `now` where GIVEN. */
 template <bool WHOLE, bool GIVEN>
-__device__ __forceinline__ void score(float &raise, float &cut, const move_grids &m, const float *w,
-                                      const float (&g)[PIECE], const float (&now)[PIECE]) {
+__device__ __forceinline__ void score(float &raise, float &cut, const move_grids &m,
+                                      const float (&w)[GROUP_EACH], const float (&g)[GROUP_EACH],
+                                      const float (&now)[GROUP_EACH]) {
 #pragma unroll
-  for (int p = 0; p < PIECE; p++) {
+  for (int p = 0; p < GROUP_EACH; p++) {
     const float x = w[p], y = g[p];
     const float current = GIVEN ? now[p]
                                 : fmaf(steps<WHOLE>(m.here, !WHOLE && m.based_here ? x - m.here.base : x),
@@ -48,8 +47,8 @@ __device__ __forceinline__ void score(float &raise, float &cut, const move_grids
   }
 }
 
-__device__ __forceinline__ void load_now(float (&now)[PIECE], const void *from, sb_dtype dtype, size_t at,
-                                         int n) {
+__device__ __forceinline__ void load_now(float (&now)[GROUP_EACH], const void *from, sb_dtype dtype,
+                                         size_t at, int n) {
   if (dtype == SB_F32)
     group_load(now, (const float *)from + at, n);
   else if (dtype == SB_F16)
@@ -58,7 +57,7 @@ __device__ __forceinline__ void load_now(float (&now)[PIECE], const void *from, 
     group_load(now, (const sb_brain *)from + at, n);
 }
 
-template <int PER, typename W, bool GIVEN>
+template <bool MORE, typename W, bool GIVEN>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w, const void *now,
                 sb_dtype now_dtype, sb_grid_shape grid, const uint8_t *all_bits, unsigned min_bits,
@@ -79,26 +78,24 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     for (int in_tile = half; in_tile < BLOCK_TILE; in_tile += BLOCK_HALVES) {
       const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1), at = r * grid.cols + b.col;
       const float *slopes = g + r * ldg + b.col;
-      float x[PER], y[PIECE], current[PIECE] = {};
-      group_load(x, w + at, b.n);
+      float y[GROUP_EACH], current[GROUP_EACH] = {};
+      const auto row = group_row_at<MORE>(w + at, b.n);
       group_load(y, slopes, b.n);
-      const sb_group_range range = group_range(x, b.n, true, down == 1, symmetry);
+      const sb_group_range range = group_range(row, true, down == 1, symmetry);
       const sb_group group =
           sb_group_fitted(&range, mine, symmetry, fit_at ? fit_at[r * sb_grid_block_cols(&grid) + b.j] : 0);
       m.down = group_of_lane(group, 0);
       m.here = group_of_lane(group, 1);
       m.up = group_of_lane(group, 2);
       float raise = 0.0f, cut = 0.0f;
-#pragma unroll
-      for (int piece = 0; piece < PER; piece += PIECE) {
-        const int before = piece * GROUP_LANES;
-        if (piece > 0) group_load(y, slopes + before, b.n - before);
+      group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
+        if (before > 0) group_load(y, slopes + before, b.n - before);
         if (GIVEN) load_now(current, now, now_dtype, at + (size_t)before, b.n - before);
         if (!GIVEN && whole)
-          score<true, false>(raise, cut, m, x + piece, y, current);
+          score<true, false>(raise, cut, m, x, y, current);
         else
-          score<false, GIVEN>(raise, cut, m, x + piece, y, current);
-      }
+          score<false, GIVEN>(raise, cut, m, x, y, current);
+      });
       room[in_tile][lane] = raise;
       room[in_tile][GROUP_LANES + lane] = cut;
     }
@@ -124,9 +121,9 @@ sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *rai
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel = sb_cuda_is_narrow(grid)
-                            ? (now ? block_moves<GROUP_NARROW, W, true> : block_moves<GROUP_NARROW, W, false>)
-                            : (now ? block_moves<GROUP_WIDE, W, true> : block_moves<GROUP_WIDE, W, false>);
+    const auto kernel = sb_cuda_has_pieces(grid)
+                            ? (now ? block_moves<true, W, true> : block_moves<true, W, false>)
+                            : (now ? block_moves<false, W, true> : block_moves<false, W, false>);
     return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0, raise,
                           cut, g, ldg, (const W *)w, now, now_dtype, *grid, there, min_bits, max_bits,
                           symmetry, all);

@@ -39,7 +39,7 @@ static size_t locate(const plan *p, const sb_packed_impl *w) {
       const unsigned bits = w->bits[i * columns + j];
       const sb_block_layout layout =
           sb_block_layout_of(sb_grid_rows_of(&w->grid, i), sb_grid_cols_of(&w->grid, j), bits, w->symmetry);
-      p->blocks[i * columns + j] = (uint64_t)at | (uint64_t)bits << 56;
+      p->blocks[i * columns + j] = packed_entry(at, sb_block_layout_bytes(&layout), bits);
       at += sb_block_layout_bytes(&layout);
       total += sb_block_layout_bytes(&layout);
     }

@@ -25,9 +25,24 @@
 
 enum { SB_CUDA_PACKED_TOKENS = 256, SB_CUDA_PACKED_SIDE = 128 };
 
+/* An entry of the table of blocks: the offset in `packed` of a block, up to 2^40 bytes, its bytes where they are a multiple of
+ * 16 up to 2^16, and its bits. */
+SB_HOST_DEVICE static inline uint64_t packed_entry(size_t offset, size_t bytes, unsigned bits) {
+  return (uint64_t)offset | (uint64_t)(bytes / 16 & 0xfff) << 40 | (uint64_t)bits << 56;
+}
+SB_HOST_DEVICE static inline size_t packed_offset(uint64_t entry) {
+  return (size_t)(entry & ((UINT64_C(1) << 40) - 1));
+}
+SB_HOST_DEVICE static inline unsigned packed_bytes(uint64_t entry) {
+  return (unsigned)(entry >> 40 & 0xfff) * 16;
+}
+SB_HOST_DEVICE static inline unsigned packed_bits(uint64_t entry) {
+  return (unsigned)(entry >> 56);
+}
+
 /* Tables on the device. */
 typedef struct packed_tables {
-  const uint64_t *blocks;  /* [blocks] offset in `packed`, in bytes, and above bit 56 the bits */
+  const uint64_t *blocks;  /* [blocks] where a block lies and what it is: packed_offset and so on */
   const uint32_t *run;     /* [runs + 1] first block of each run */
   const uint32_t *segment; /* [runs] number of a run's first segment */
   const uint32_t *row;     /* [block rows + 1] number of a block row's first segment */

@@ -22,9 +22,9 @@ __global__ void __launch_bounds__(SB_CUDA_THREADS)
   float sum[EACH] = {};
   for (size_t j = 0; j < columns; j++) {
     const uint64_t entry = blocks[i * columns + j];
-    const uint8_t *block = packed + (entry & ((UINT64_C(1) << 56) - 1));
+    const uint8_t *block = packed + packed_offset(entry);
     const sb_block_layout layout = sb_block_layout_of(sb_grid_rows_of(&grid, i), sb_grid_cols_of(&grid, j),
-                                                      (unsigned)(entry >> 56), symmetry);
+                                                      packed_bits(entry), symmetry);
     const sb_group group = sb_block_group(block, &layout, r, sb_block_zero(block, &layout, r));
     for (size_t c = lane * 8; c < layout.cols; c += SB_WARP * 8) {
       const size_t n = layout.cols - c < 8 ? layout.cols - c : 8, col = j * grid.block_cols + c;

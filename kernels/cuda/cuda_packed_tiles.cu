@@ -146,12 +146,10 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
   }
 }
 
-/* A block on its way to shared memory; bytes 0 for none. */
-__device__ __forceinline__ void fetch(uint8_t *room, const uint8_t *packed, uint64_t entry,
-                                      sb_symmetry symmetry) {
-  const sb_block_layout layout = sb_block_layout_of(SIDE, SIDE, (unsigned)(entry >> 56), symmetry);
-  const uint8_t *from = packed + (entry & ((UINT64_C(1) << 56) - 1));
-  const int bytes = (int)sb_block_layout_bytes(&layout);
+/* A block on its way to shared memory. */
+__device__ __forceinline__ void fetch(uint8_t *room, const uint8_t *packed, uint64_t entry) {
+  const uint8_t *from = packed + packed_offset(entry);
+  const int bytes = (int)packed_bytes(entry);
   for (int at = (int)threadIdx.x * 16; at < bytes; at += THREADS * 16) sb_copy16(room + at, from + at, 16);
 }
 
@@ -234,32 +232,34 @@ __device__ __forceinline__ void leave(const packed_job &w, unsigned *last, const
 }
 
 template <int TILES, int PARTS>
-__global__ void __launch_bounds__(THREADS, TILES == 1   ? 3
-                                           : TILES == 2 ? 2
-                                                        : 1) packed_tiles(packed_job w) {
+__global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
+                                           : TILES * PARTS <= 3     ? 2
+                                                                    : 1) packed_tiles(packed_job w) {
   packed_room<TILES, PARTS> &room = *(packed_room<TILES, PARTS> *)sb_shared_bytes();
-  const size_t begin = w.at.run[blockIdx.x], end = w.at.run[blockIdx.x + 1], columns = w.cols / SIDE;
-  size_t segment = w.at.segment[blockIdx.x];
+  const unsigned begin = w.at.run[blockIdx.x], end = w.at.run[blockIdx.x + 1],
+                 columns = (unsigned)(w.cols / SIDE);
+  unsigned segment = w.at.segment[blockIdx.x], i = begin / columns, j = begin % columns;
   if (begin == end) return;
-  for (size_t k = begin; k < begin + STAGES - 1; k++) {
-    if (k < end) fetch(room.block[(k - begin) % STAGES], w.packed, w.at.blocks[k], w.symmetry);
+  for (unsigned k = begin; k < begin + STAGES - 1; k++) {
+    if (k < end) fetch(room.block[k - begin], w.packed, w.at.blocks[k]);
     sb_copy_commit();
   }
   uint64_t entry = w.at.blocks[begin], ahead = begin + STAGES - 1 < end ? w.at.blocks[begin + STAGES - 1] : 0;
   float mine[X_EACH<TILES>], sum[TILES][4] = {};
-  read_x<TILES>(mine, w.x, w.cols, begin % columns, w.tokens);
-  for (size_t k = begin; k < end; k++) {
-    const int stage = (int)((k - begin) % STAGES), buffer = (int)((k - begin) % 2);
+  read_x<TILES>(mine, w.x, w.cols, j, w.tokens);
+  int stage = 0, buffer = 0;
+  for (unsigned k = begin; k < end; k++) {
+    const unsigned next = j + 1 < columns ? j + 1 : 0;
+    const int before = stage > 0 ? stage - 1 : STAGES - 1;
     write_x<TILES, PARTS>(room.x[buffer], mine, w.tokens);
     sb_copy_wait<STAGES - 2>();
     __syncthreads();
     /* all are done with the block before this one: its room is free */
-    if (k + STAGES - 1 < end)
-      fetch(room.block[(k - begin + STAGES - 1) % STAGES], w.packed, ahead, w.symmetry);
+    if (k + STAGES - 1 < end) fetch(room.block[before], w.packed, ahead);
     sb_copy_commit();
-    if (k + 1 < end) read_x<TILES>(mine, w.x, w.cols, (k + 1) % columns, w.tokens);
+    if (k + 1 < end) read_x<TILES>(mine, w.x, w.cols, next, w.tokens);
     const uint8_t *block = room.block[stage];
-    const unsigned bits = (unsigned)(entry >> 56);
+    const unsigned bits = packed_bits(entry);
     entry = k + 1 < end ? w.at.blocks[k + 1] : 0;
     ahead = k + STAGES < end ? w.at.blocks[k + STAGES] : 0;
     switch (bits) {
@@ -288,13 +288,16 @@ __global__ void __launch_bounds__(THREADS, TILES == 1   ? 3
       multiply<8, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
       break;
     }
-    if ((k + 1) % columns == 0 || k + 1 == end) {
-      leave<TILES>(w, &room.last, sum, k / columns, segment++);
+    if (next == 0 || k + 1 == end) {
+      leave<TILES>(w, &room.last, sum, i++, segment++);
 #pragma unroll
       for (int n = 0; n < TILES; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++) sum[n][e] = 0.0f;
     }
+    j = next;
+    stage = stage + 1 < STAGES ? stage + 1 : 0;
+    buffer = 1 - buffer;
   }
 }
 

@@ -1,27 +1,31 @@
 /* Rounding a matrix to the grids of its blocks: a thread block has a block of weights, a half warp one row of it at a time. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
-template <int PER, typename W, typename O>
+template <bool MORE, typename W, typename O>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     quantize_blocks(O *out, const W *w, sb_grid_shape grid, const uint8_t *bits, sb_symmetry symmetry,
                     const uint8_t *fits) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES;
+  const int half = (int)threadIdx.x / GROUP_LANES;
   const unsigned width = bits[b.k];
   for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
     const size_t r = b.row + (size_t)min(first + half, b.rows - 1), at = r * grid.cols + b.col;
-    float x[PER];
-    group_load(x, w + at, b.n);
-    if (width != 0) {
-      const sb_group_range range = group_range(x, b.n, width > 1, width == 1, symmetry);
-      const sb_group group =
-          sb_group_fitted(&range, width, symmetry, fits ? fits[r * sb_grid_block_cols(&grid) + b.j] : 0);
-#pragma unroll
-      for (int p = 0; p < PER; p++) x[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
+    const auto row = group_row_at<MORE>(w + at, b.n);
+    if (width == 0) {
+      group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
+        group_store(out + at + before, x, b.n - before);
+      });
+      continue;
     }
+    const sb_group_range range = group_range(row, width > 1, width == 1, symmetry);
+    const sb_group group =
+        sb_group_fitted(&range, width, symmetry, fits ? fits[r * sb_grid_block_cols(&grid) + b.j] : 0);
+    group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
+      float values[GROUP_EACH];
 #pragma unroll
-    for (int p = 0; p < PER; p++)
-      if (p * GROUP_LANES + lane < b.n) sb_store_number(out + at + p * GROUP_LANES + lane, x[p]);
+      for (int p = 0; p < GROUP_EACH; p++) values[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
+      group_store(out + at + before, values, b.n - before);
+    });
   }
 }
 
@@ -39,7 +43,7 @@ sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *o
       typedef decltype(from) W;
       typedef decltype(to) O;
       const auto kernel =
-          sb_cuda_is_narrow(grid) ? quantize_blocks<GROUP_NARROW, W, O> : quantize_blocks<GROUP_WIDE, W, O>;
+          sb_cuda_has_pieces(grid) ? quantize_blocks<true, W, O> : quantize_blocks<false, W, O>;
       return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0,
                             (O *)out, (const W *)w, *grid, there, symmetry, fits);
     });

@@ -3,14 +3,14 @@
  * whose grids are read by one lane a width. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
-constexpr int WIDEST = SB_MAX_BITS, PIECE = GROUP_NARROW;
+constexpr int WIDEST = SB_MAX_BITS;
 
 /* One lane's share of one row at one width, piece by piece. Without a base the fused form rounds once what would be exact, minus
  * w. */
 __device__ __forceinline__ float add_piece(float sum, const sb_group &group, bool based,
-                                           const float (&w)[PIECE], const float (&g)[PIECE]) {
+                                           const float (&w)[GROUP_EACH], const float (&g)[GROUP_EACH]) {
 #pragma unroll
-  for (int p = 0; p < PIECE; p++) {
+  for (int p = 0; p < GROUP_EACH; p++) {
     const float x = w[p], level = sb_group_code(&group, x) - group.center;
     const float error = based ? fmaf(level, group.scale, group.base) - x : fmaf(level, group.scale, -x);
     const float step = __fmul_rn(g[p], error);
@@ -35,8 +35,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       const sb_group group = sb_group_make(sb_grid_from_fp16(stored.scale), sb_grid_from_fp16(stored.center),
                                            sb_grid_from_fp16(stored.base), min_bits + mine);
       float sums[WIDEST] = {};
-      for (int before = 0; before < b.n; before += PIECE * GROUP_LANES) {
-        float x[PIECE], y[PIECE];
+      for (int before = 0; before < b.n; before += GROUP_PIECE) {
+        float x[GROUP_EACH], y[GROUP_EACH];
         group_load(x, w + r * grid.cols + b.col + (size_t)before, b.n - before);
         group_load(y, g + r * ldg + b.col + (size_t)before, b.n - before);
 #pragma unroll

@@ -33,6 +33,7 @@ typedef struct sb_cuda_host {
   int blas;         /* 1: cuBLAS is found */
   long fail_in;     /* -1: never; n: the n-th kernel from now on fails, and everything after it */
   long kernels;     /* kernels run so far */
+  size_t in_use;    /* bytes of device memory */
   int eager; /* 0; 1: all is done when it is queued, for tests that were written for the CPU backend and hand over
                          host pointers */
 } sb_cuda_host;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # failing.sh SHARDBITS MPIRUN SOURCE: a GPU that breaks in mid-run on one of two ranks, and memory that is too small: one clear line,
-# exit code 1 on all ranks, nothing written; and memory that is enough for fewer sequences at a time.
+# exit code 1 on all ranks, nothing written.
 . "$(dirname "$0")/../program/common.sh"
 model=$source/tests/golden/gqa-tied
 arguments=(quantize "$model" --calib "$model/tokens.bin" --token-dtype u16 --seqlen 12 --bits 3 --block 16x32 --reorder none
@@ -28,10 +28,4 @@ SB_CUDA_HOST_MEMORY=100000 "$mpirun" 2 "$shardbits" "${arguments[@]}" >/dev/null
 code=$?
 refused "no memory" "do not fit" "--activation-memory"
 
-for memory in 4000000000 ENOUGH; do
-  SB_CUDA_HOST_MEMORY=$memory "$mpirun" 1 "$shardbits" "${arguments[@]}" --overwrite --json "$dir/$memory.json" >/dev/null 2>"$dir/err" ||
-    { cat "$dir/err"; fail "$memory bytes are not enough"; }
-done
-grep -q "^memory .*sequences at a time" "$dir/err" || fail "no line about fewer sequences at a time"
-[ "$(value "$dir/4000000000.json" content_hash)" = "$(value "$dir/ENOUGH.json" content_hash)" ] || fail "other frames in less memory"
 finish

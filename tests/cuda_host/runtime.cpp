@@ -26,6 +26,7 @@ sb_cuda_host sb_cuda_host_device = {1,
                                     1,
                                     from_environment("SB_CUDA_HOST_FAIL_IN", -1),
                                     0,
+                                    0,
                                     0};
 
 struct sb_host_stream {
@@ -47,7 +48,7 @@ std::map<void *, allocation> allocations;
 std::set<const void *> pinned; /* host memory that kernels, too, may use */
 std::map<const void *, size_t> allowed_shared;
 std::set<sb_host_stream *> streams;
-size_t in_use;
+size_t &in_use = sb_cuda_host_device.in_use;
 int open_depth;
 cudaError_t sticky = cudaSuccess;
 
