@@ -308,7 +308,7 @@ static sb_status prepare(phases *p, const void *image) {
   SB_TRY(upload_numbers(p, p->wide, b->act, p->T * widest));
   SB_TRY(upload_numbers(p, p->product, SB_F32, product));
   SB_TRY(sb_layer_work_create(b, c, p->T, true, false, &p->work));
-  SB_TRY(sb_prepared_create(p->m, b, &p->prepared));
+  SB_TRY(sb_prepared_create(p->m, b, false, &p->prepared));
   SB_TRY(sb_prepare_layer(p->prepared, NULL, 0, image));
   find_rows(p, image);
   SB_TRY(fit_all(p, -1));
