@@ -231,13 +231,8 @@ static sb_status fill_in(const sb_model *m, const double *gain, const double *lo
 /* Predictions at a uniform width. Collective. */
 static sb_status measured(sb_model *m, sb_backend *backend, const sb_sequences *calibration, unsigned bits,
                           double limit) {
-  const sb_pass_setup setup = {.model = m,
-                               .backend = backend,
-                               .tokens = calibration->tokens,
-                               .sequences = calibration->count,
-                               .seqlen = calibration->seqlen,
-                               .gradients = true,
-                               .activation_bytes = (size_t)1 << 30};
+  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, (size_t)1 << 30, NULL, NULL);
+  setup.gradients = true;
   char name[80];
   sb_pass *pass = NULL;
   sb_scores *scores = NULL;

@@ -263,20 +263,13 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
   CHECK(sb_model_load(&b->world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b->model));
   CHECK(sb_sequences_read(&b->world, argv[2], SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count, 0,
                           &b->sequences));
-  sb_pass_setup setup = {.model = b->model,
-                         .backend = b->backend,
-                         .tokens = b->sequences.tokens,
-                         .sequences = b->sequences.count,
-                         .seqlen = seqlen,
-                         .gradients = true,
-                         .activation_bytes = (size_t)4 << 30};
+  sb_pass_setup setup = sb_sequences_setup(&b->sequences, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
+  setup.gradients = true;
   CHECK(sb_pass_create(&setup, &b->pass));
   if (other) {
     CHECK(sb_sequences_read(&b->world, other, SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count, 0,
                             &b->other));
-    setup.tokens = b->other.tokens;
-    setup.sequences = b->other.count;
-    setup.gradients = false;
+    setup = sb_sequences_setup(&b->other, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
     CHECK(sb_pass_create(&setup, &b->other_pass));
   }
   CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->scores));

@@ -11,7 +11,7 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 shardbits=${SHARDBITS:-build/release/shardbits}
 ranks=${RANKS:-2}
 budgets=${BUDGETS:-2.1 2.3 2.5 3.1 3.5 4.1}
-cases=${CASES:-uniform uniform-fitted uniform-gptq uniform-gptq-fitted layer-gptq table-gptq blocks reordered traded gptq indexed-gptq}
+cases=${CASES:-uniform uniform-gptq uniform-refined layer table blocks reordered traded gptq refined second indexed}
 
 once() { # FILE COMMAND ...: unless FILE is there
   local file=$1
@@ -37,16 +37,17 @@ finest() { # MODEL BUDGET
 label() {
   case $1 in
   uniform) echo "uniform, RTN" ;;
-  uniform-fitted) echo "uniform, RTN, fitted grids" ;;
   uniform-gptq) echo "uniform, GPTQ" ;;
-  uniform-gptq-fitted) echo "uniform, GPTQ, fitted grids" ;;
-  layer-gptq) echo "one width a layer, GPTQ" ;;
-  table-gptq) echo "no search: diagonal Fisher, fused order, GPTQ" ;;
+  uniform-refined) echo "uniform, GPTQ, fitted grids, refined" ;;
+  layer) echo "one width a matrix, GPTQ, refined" ;;
+  table) echo "no search: diagonal Fisher, fused order, GPTQ, refined" ;;
   blocks) echo "blocks, one-shot, RTN" ;;
   reordered) echo "+ fused order" ;;
   traded) echo "+ progressive" ;;
-  gptq) echo "**+ GPTQ**" ;;
-  indexed-gptq) echo "the same in indexed order" ;;
+  gptq) echo "+ GPTQ" ;;
+  refined) echo "**+ refined**" ;;
+  second) echo "the same, gains by first and second order" ;;
+  indexed) echo "the same as refined, in indexed order" ;;
   esac
 }
 
@@ -54,16 +55,17 @@ options() { # CASE PREFIX BUDGET FINEST: quantize's options
   local bits=$work/$2-$3
   case $1 in
   uniform) echo "--method rtn --block 128x$4" ;;
-  uniform-fitted) echo "--method rtn --block 128x$4 --grid fitted" ;;
-  uniform-gptq) echo "--method rtn --block 128x$4 --quantizer gptq" ;;
-  uniform-gptq-fitted) echo "--method rtn --block 128x$4 --quantizer gptq --grid fitted" ;;
-  layer-gptq) echo "--method layer --quantizer gptq" ;;
-  table-gptq) echo "--method table --reorder fused --quantizer gptq" ;;
+  uniform-gptq) echo "--method rtn --block 128x$4 --quantizer gptq --refine 0" ;;
+  uniform-refined) echo "--method rtn --block 128x$4 --quantizer gptq --grid fitted" ;;
+  layer) echo "--method layer --quantizer gptq" ;;
+  table) echo "--method table --reorder fused --quantizer gptq" ;;
   blocks) echo "--trades 0 --reorder none" ;;
   reordered) echo "--trades 0 --reorder fused" ;;
   traded) echo "--reorder fused --allocation $bits-fused.bits" ;;
-  gptq) echo "--reorder fused --allocation $bits-fused.bits --quantizer gptq" ;;
-  indexed-gptq) echo "--reorder indexed --quantizer gptq" ;;
+  gptq) echo "--reorder fused --allocation $bits-fused.bits --quantizer gptq --refine 0" ;;
+  refined) echo "--reorder fused --allocation $bits-fused.bits --quantizer gptq" ;;
+  second) echo "--reorder fused --sensitivity second --quantizer gptq" ;;
+  indexed) echo "--reorder indexed --quantizer gptq" ;;
   esac
 }
 

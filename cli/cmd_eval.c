@@ -45,14 +45,9 @@ static sb_status open_model(const sb_world *world, const char *path, sb_model **
 }
 
 static sb_status make_pass(run *u, sb_model *model, bool keep_packed, sb_pass **out) {
-  const sb_pass_setup setup = {.model = model,
-                               .backend = u->backend,
-                               .tokens = u->sequences.tokens,
-                               .sequences = u->sequences.count,
-                               .seqlen = u->sequences.seqlen,
-                               .keep_packed = keep_packed,
-                               .activation_bytes = (size_t)(u->r->common.activation_gib * 0x1p30),
-                               .tick = on_tick};
+  sb_pass_setup setup = sb_sequences_setup(&u->sequences, model, u->backend,
+                                           (size_t)(u->r->common.activation_gib * 0x1p30), on_tick, NULL);
+  setup.keep_packed = keep_packed;
   return sb_pass_create(&setup, out);
 }
 

@@ -25,7 +25,7 @@ typedef struct sb_quantize_request {
   const char *model, *calib, *out, *allocation, *checkpoint;
   double bits, first_share;
   int method, quantizer, factor, grid, reorder, channel_score, estimator, min_bits, max_bits, start_bits,
-      strides, trades, level;
+      strides, trades, refine, level;
   size_t round_seqs, check_seqs;
   bool symmetric, overwrite;
   sb_common common;

@@ -15,14 +15,14 @@
 static sb_status from_table(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   const double start = sb_now();
-  const bool taylor = r->estimator == SB_ESTIMATOR_FISHER || r->estimator == SB_ESTIMATOR_TAYLOR;
+  const sb_estimator asked = (sb_estimator)r->estimator;
   sb_allocate_table_result result;
   SB_TRY(sb_quantize_calibrate(u));
   const sb_allocate_table_options options = {.bits = r->bits,
                                              .min_bits = (unsigned)r->min_bits,
                                              .max_bits = (unsigned)r->max_bits,
                                              .estimator =
-                                                 taylor ? SB_ESTIMATOR_DIAGONAL : (sb_estimator)r->estimator,
+                                                 sb_estimator_of_moves(asked) ? SB_ESTIMATOR_DIAGONAL : asked,
                                              .by_layer = r->method == SB_METHOD_LAYER,
                                              .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
                                              .tick = sb_quantize_tick};

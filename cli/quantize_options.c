@@ -20,6 +20,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
                                    .max_bits = 8,
                                    .strides = 2,
                                    .trades = 8,
+                                   .refine = 6,
                                    .level = 1,
                                    .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
@@ -89,6 +90,15 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .high = 1e9,
        .operand = "N",
        .help = "Most sequences whose activations guide --quantizer gptq."},
+      {.name = "refine",
+       .kind = SB_OPTION_INT,
+       .value = &request->refine,
+       .low = 0,
+       .high = 1000,
+       .operand = "N",
+       .help =
+           "Passes of coordinate descent over codes and scales after --quantizer gptq; 0: what is usually "
+           "called GPTQ."},
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,
        .value = &request->factor,
@@ -103,7 +113,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .choices = sb_estimator_names,
        .help =
            "What predicts a move's effect: mean squared or mean absolute first-order change over sequences; "
-           "second moments of inputs and output gradients; squares of gradients."},
+           "second moments of inputs and output gradients; squares of gradients; first order and mean square "
+           "together."},
       {.name = "allocation",
        .kind = SB_OPTION_STRING,
        .value = &request->allocation,

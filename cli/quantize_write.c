@@ -24,6 +24,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   sb_progress_begin("round", 1.0);
   const sb_compensate_options options = {.damping = 0.01,
                                          .fitted = r->grid == SB_GRID_FITTED,
+                                         .refine = r->refine,
                                          .factor = (sb_factor_mode)r->factor,
                                          .input_bytes = (size_t)(r->common.activation_gib * 0x1p30),
                                          .tick = sb_quantize_tick};
@@ -34,12 +35,14 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   u->model = packed;
   double seconds = sb_now() - start;
   sb_log_phase("round", seconds, u->backend->gemm_flops,
-               "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%; %zu inputs dead, %zu "
+               "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%, refining %.0f%%; %zu "
+               "inputs dead, %zu "
                "damped more",
                100 * stats.forward_seconds / seconds, 100 * stats.moment_seconds / seconds,
-               100 * stats.factor_seconds / seconds, 100 * stats.round_seconds / seconds, stats.dead,
-               stats.repaired);
+               100 * stats.factor_seconds / seconds, 100 * stats.round_seconds / seconds,
+               100 * stats.refine_seconds / seconds, stats.dead, stats.repaired);
   sb_report_text(u->report, "factor", sb_quantize_factors[stats.factor]);
+  sb_report_count(u->report, "refine", (uint64_t)r->refine);
   sb_report_real(u->report, "round_seconds", seconds);
   return SB_OK;
 }

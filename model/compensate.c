@@ -10,6 +10,7 @@
 #include "model/moments.h"
 #include "model/pass_impl.h"
 #include "quant/gptq.h"
+#include "quant/refine.h"
 
 enum { TOKENS_A_CHANNEL = 4 };
 
@@ -19,18 +20,20 @@ typedef struct work {
   sb_pass *pass;         /* of the source, one wave: its inputs[0] holds what the layer at hand gets */
   sb_prepared *prepared; /* of the packed model */
   bool fitted;
+  int refine;
   sb_moments *moments;
   size_t most_local; /* sequences of the rank that has most */
   sb_compensate_stats *stats;
 } work;
 
-/* A block row on its way: `w` is what is left to round. */
+/* A block row on its way: `w` is what is left to round, then the residual of what was rounded. */
 typedef struct blockrow {
   const sb_grid_shape *grid;
   const uint8_t *bits;
   size_t unit;
   uint8_t *to; /* its place in the packed store */
   float *w;
+  float *target; /* the matrix as it was; NULL where nothing is refined */
   uint8_t *codes;
   sb_group *groups;
 } blockrow;
@@ -181,16 +184,51 @@ static sb_status load_unit(work *w, const sb_place *place, size_t unit, const ch
   SB_TRY(sb_alloc_raw(&row->codes, rows * matrix->grid.cols, 1, "block row"));
   SB_TRY(sb_alloc_raw(&row->groups, rows * blocks, sizeof *row->groups, "block row"));
   sb_to_f32(row->w, from, w->packed->dtypes[place->tensor], rows * matrix->grid.cols);
+  if (w->refine == 0) return SB_OK;
+  SB_TRY(sb_alloc_raw(&row->target, rows * matrix->grid.cols, sizeof *row->target, "block row"));
+  memcpy(row->target, row->w, rows * matrix->grid.cols * sizeof *row->w);
   return SB_OK;
 }
 
 static void release_batch(batch *b) {
   for (size_t k = 0; k < b->loaded; k++) {
     sb_free(&b->rows[k].w);
+    sb_free(&b->rows[k].target);
     sb_free(&b->rows[k].codes);
     sb_free(&b->rows[k].groups);
   }
   sb_free(&b->rows);
+}
+
+/* One sweep over the moments: the residuals of what was rounded, or a pass that makes it better. Collective. */
+static sb_status sweep(work *w, batch *b, bool first) {
+  const size_t n = sb_moments_width(w->moments, b->input);
+  sb_status status = SB_OK;
+  for (size_t begin = 0, end = 0; begin < n; begin = end) {
+    const float *panel;
+    SB_TRY(sb_moments_rows(w->moments, b->input, begin, &end, &panel));
+    for (size_t k = 0; k < b->count && status == SB_OK; k++) {
+      const blockrow *row = &b->rows[k];
+      status = first ? sb_refine_residual(row->w, row->groups, row->codes, row->target, begin, end, panel,
+                                          row->grid, row->unit)
+                     : sb_refine_columns(row->groups, row->codes, row->w, begin, end, panel, row->grid,
+                                         row->unit, row->bits, w->packed->blocking.symmetry);
+    }
+  }
+  return sb_world_agree(w->packed->world, status);
+}
+
+/* Collective. */
+static sb_status refine_batch(work *w, batch *b) {
+  const double start = sb_now();
+  if (w->refine == 0) return SB_OK;
+  for (size_t k = 0; k < b->count; k++) {
+    const sb_grid_shape *grid = b->rows[k].grid;
+    memset(b->rows[k].w, 0, sb_grid_rows_of(grid, b->rows[k].unit) * grid->cols * sizeof(float));
+  }
+  for (int pass = 0; pass <= w->refine; pass++) SB_TRY(sweep(w, b, pass == 0));
+  w->stats->refine_seconds += sb_now() - start;
+  return SB_OK;
 }
 
 /* All block rows of the batch go through the columns together, because the factor may pass by only once. Collective. */
@@ -212,11 +250,13 @@ static sb_status round_batch(work *w, batch *b) {
     w->stats->factor_seconds += there - start;
     w->stats->round_seconds += sb_now() - there;
   }
+  SB_AGREE(w->packed->world, status);
+  SB_TRY(refine_batch(w, b));
   for (size_t k = 0; k < b->count && status == SB_OK; k++) {
     const blockrow *row = &b->rows[k];
     sb_blockrow_pack(row->to, row->groups, row->codes, row->grid, row->unit, row->bits, symmetry);
   }
-  return sb_world_agree(w->packed->world, status);
+  return SB_OK;
 }
 
 /* The matrices of a layer that share an input. Collective. */
@@ -286,6 +326,7 @@ static sb_status prepare(work *w, const sb_compensate_options *options, const sb
                                   .most_local = w->most_local,
                                   .input_bytes = options->input_bytes,
                                   .damping = options->damping,
+                                  .keep = w->refine > 0,
                                   .mode = options->factor};
   SB_TRY(sb_moments_create(&setup, &w->moments));
   w->stats->factor = sb_moments_mode(w->moments);
@@ -315,15 +356,15 @@ static sb_status run(work *w, const sb_compensate_options *options, const sb_seq
 sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
                         const sb_compensate_options *options, sb_model **out, sb_compensate_stats *stats) {
   const sb_world *world = source->world;
-  work w = {.source = source, .backend = backend, .fitted = options->fitted, .stats = stats};
+  work w = {.source = source,
+            .backend = backend,
+            .fitted = options->fitted,
+            .refine = options->refine,
+            .stats = stats};
   uint8_t *bits = NULL;
   *stats = (sb_compensate_stats){0};
-  const sb_pass_setup setup = {.model = source,
-                               .backend = backend,
-                               .tokens = calibration->tokens,
-                               .sequences = calibration->count,
-                               .seqlen = calibration->seqlen,
-                               .activation_bytes = SIZE_MAX}; /* one wave */
+  const sb_pass_setup setup =
+      sb_sequences_setup(calibration, source, backend, SIZE_MAX, NULL, NULL); /* one wave */
   sb_status status = create_packed(source, &w.packed);
   if (status == SB_OK) status = sb_world_agree(world, sb_alloc(&bits, source->blocks, 1, "bit map"));
   if (status == SB_OK) {

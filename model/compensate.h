@@ -1,4 +1,5 @@
-/* From a model and a bit map to packed block rows, rounded so that errors make up for each other (quant/gptq.h).
+/* From a model and a bit map to packed block rows, rounded so that errors make up for each other (quant/gptq.h), then refined
+ * (quant/refine.h).
  *
  * Layer after layer: the calibration sequences go through the layer in full precision, as they come out of the layers
  * before it, which are quantized by then; the second moments of the inputs of its matrices are summed over ranks; every rank
@@ -17,6 +18,7 @@
 typedef struct sb_compensate_options {
   double damping; /* of second moments, a share of the mean diagonal: 0.01 is usual */
   bool fitted;    /* fitted grids (quant/gptq.h) */
+  int refine;     /* passes of coordinate descent after that; 0: none, and no memory for it */
   sb_factor_mode factor;
   size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
   void (*tick)(void *context, double done); /* told the share of layers that is done; may be NULL */
@@ -27,7 +29,7 @@ typedef struct sb_compensate_stats {
   sb_factor_mode factor; /* how factors were made: not SB_FACTOR_AUTO */
   size_t repaired;       /* inputs whose second moments needed more than the usual damping */
   size_t dead;           /* channels of inputs that are 0 for all tokens */
-  double moment_seconds, factor_seconds, round_seconds, forward_seconds; /* of this rank */
+  double moment_seconds, factor_seconds, round_seconds, refine_seconds, forward_seconds; /* of this rank */
 } sb_compensate_stats;
 
 /* `source` has coding SB_CODING_SOURCE and all its bits in 1..8; they are as before when it returns. *out has coding
@@ -40,7 +42,7 @@ typedef struct sb_compensate_stats {
  * would do; they are no error.
  *
  * Collective. Memory beside both models: the inputs of one layer for all local sequences, twice; the moments, as
- * model/moments.h says; 5 bytes a weight of the rank's rows of the matrices that share an input. */
+ * model/moments.h says; 5 bytes a weight of the rank's rows of the matrices that share an input, 9 where they are refined. */
 sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
                         const sb_compensate_options *options, sb_model **out, sb_compensate_stats *stats);
 

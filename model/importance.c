@@ -65,14 +65,7 @@ sb_status sb_importance_measure(sb_model *m, sb_backend *b, const sb_sequences *
   work w = {.m = m, .b = b, .tokens = calibration->seqlen};
   for (size_t i = 0; i < SB_INPUTS; i++) w.start[i + 1] = w.start[i] + sb_input_width(&m->config, i);
   w.channels = w.start[SB_INPUTS];
-  const sb_pass_setup setup = {.model = m,
-                               .backend = b,
-                               .tokens = calibration->tokens,
-                               .sequences = calibration->count,
-                               .seqlen = calibration->seqlen,
-                               .activation_bytes = activation_bytes,
-                               .tick = tick,
-                               .tick_context = context};
+  const sb_pass_setup setup = sb_sequences_setup(calibration, m, b, activation_bytes, tick, context);
   sb_free(&m->importance);
   return measure(&w, calibration, &setup);
 }

@@ -47,7 +47,10 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
   }
   if (setup->mode == SB_FACTOR_AUTO) m->setup.mode = choose(widest);
   m->way = m->setup.mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated : &sb_moments_block_cyclic;
-  sb_status status = sb_world_agree(world, m->way->allocate(m));
+  sb_status status = m->way->allocate(m);
+  for (size_t i = 0; setup->keep && i < SB_INPUTS && status == SB_OK; i++)
+    status = sb_alloc_raw(&m->whole[i], m->count[i], sizeof *m->whole[i], "second moments");
+  status = sb_world_agree(world, status);
   if (status != SB_OK) sb_moments_free(out);
   return status;
 }
@@ -59,6 +62,7 @@ void sb_moments_free(sb_moments **moments) {
   for (size_t i = 0; i < SB_INPUTS; i++) {
     if (m->factor[i] != (float *)m->sums[i]) sb_free(&m->factor[i]);
     sb_free(&m->sums[i]);
+    sb_free(&m->whole[i]);
     b->op->free(b, m->device[i]);
     b->op->free(b, m->kept[i]);
   }
@@ -126,8 +130,19 @@ double *sb_moments_real(sb_moments *m, size_t input) {
     int64_t whole;
     memcpy(&whole, h + k, sizeof whole);
     h[k] = (double)whole * m->quantum[input];
+    if (m->setup.keep) m->whole[input][k] = (float)h[k];
   }
   return h;
+}
+
+/* What factorisation did to the diagonal. */
+static void repair_kept(sb_moments *m, size_t input, const sb_gptq_repair *repair) {
+  float *h = m->whole[input];
+  for (size_t k = 0; k < m->width[input]; k++) {
+    const size_t at = m->way->diagonal(m, input, k);
+    if (at != SIZE_MAX)
+      h[at] = (float)((h[at] == 0 ? repair->mean : (double)h[at]) + repair->damping * repair->mean);
+  }
 }
 
 sb_status sb_moments_factorise(sb_moments *m, sb_moments_repair *repair) {
@@ -136,6 +151,7 @@ sb_status sb_moments_factorise(sb_moments *m, sb_moments_repair *repair) {
   for (size_t i = 0; i < SB_INPUTS; i++) {
     repair->repaired += repairs[i].damping > m->setup.damping;
     repair->dead += repairs[i].dead;
+    if (m->setup.keep) repair_kept(m, i, &repairs[i]);
   }
   return SB_OK;
 }
@@ -143,4 +159,8 @@ sb_status sb_moments_factorise(sb_moments *m, sb_moments_repair *repair) {
 sb_status sb_moments_panel(sb_moments *m, size_t input, size_t begin, size_t *end, const float **panel,
                            size_t *ld) {
   return m->way->panel(m, input, begin, end, panel, ld);
+}
+
+sb_status sb_moments_rows(sb_moments *m, size_t input, size_t begin, size_t *end, const float **panel) {
+  return m->way->rows(m, input, begin, end, panel);
 }

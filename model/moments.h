@@ -22,6 +22,7 @@
 #ifndef SB_MODEL_MOMENTS_H
 #define SB_MODEL_MOMENTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -49,6 +50,7 @@ typedef struct sb_moments_setup {
   size_t local, most_local; /* sequences of this rank, and of the rank that has most */
   size_t input_bytes;       /* for kept inputs; at least one sequence's are kept. Distributed only */
   double damping;           /* share of the mean diagonal */
+  bool keep;                /* sb_moments_rows is wanted: 4 n^2 bytes more, / ranks where distributed */
   sb_factor_mode mode;
 } sb_moments_setup;
 
@@ -86,5 +88,9 @@ sb_status sb_moments_factorise(sb_moments *moments, sb_moments_repair *repair);
  * rows at once. Distributed: collective, and all ranks fail together. */
 sb_status sb_moments_panel(sb_moments *moments, size_t input, size_t begin, size_t *end, const float **panel,
                            size_t *ld);
+
+/* Rows [begin, *end) of the moments as they were factorised, damping and all: element (r, c) is (*panel)[(r - begin) * n + c], n
+ * the input's channels. As sb_moments_panel, and only where the setup said `keep`. */
+sb_status sb_moments_rows(sb_moments *moments, size_t input, size_t begin, size_t *end, const float **panel);
 
 #endif

@@ -130,4 +130,19 @@ static sb_status panel(sb_moments *m, size_t input, size_t begin, size_t *end, c
   return sb_factor_panel(&m->layout[input], m->world, m->host, m->factor[input], begin, *end);
 }
 
-const sb_moments_way sb_moments_block_cyclic = {allocate, take, add, largest, factorise, panel};
+/* `part`, which sums passed through, has room for a panel: 8 bytes for each of at least half its rows. */
+static sb_status rows(sb_moments *m, size_t input, size_t begin, size_t *end, const float **out) {
+  *end = sb_min_size(m->width[input], begin + m->rows);
+  *out = m->host;
+  return sb_symmetric_rows(&m->layout[input], m->world, m->host, (float *)m->part, m->whole[input], begin,
+                           *end);
+}
+
+static size_t diagonal(const sb_moments *m, size_t input, size_t i) {
+  const sb_cyclic *c = &m->layout[input];
+  const size_t r = m->width[input] - 1 - i;
+  return sb_cyclic_owner(c, r, r) == m->world->rank ? sb_cyclic_at(c, r, r) : SIZE_MAX;
+}
+
+const sb_moments_way sb_moments_block_cyclic = {allocate,  take,  add,  largest,
+                                                factorise, panel, rows, diagonal};

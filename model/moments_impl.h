@@ -15,6 +15,8 @@ typedef struct sb_moments_way {
   sb_status (*largest)(sb_moments *, sb_stream, size_t input, double *square); /* of the diagonal; local */
   sb_status (*factorise)(sb_moments *, sb_gptq_repair *repairs);               /* collective */
   sb_status (*panel)(sb_moments *, size_t input, size_t begin, size_t *end, const float **, size_t *ld);
+  sb_status (*rows)(sb_moments *, size_t input, size_t begin, size_t *end, const float **);
+  size_t (*diagonal)(const sb_moments *, size_t input, size_t i); /* place of element (i, i), or SIZE_MAX */
 } sb_moments_way;
 
 extern const sb_moments_way sb_moments_replicated, sb_moments_block_cyclic;
@@ -28,6 +30,8 @@ struct sb_moments {
   int64_t *sums[SB_INPUTS];  /* multiples of quantum; of `count` elements */
   size_t count[SB_INPUTS];
   float *factor[SB_INPUTS];
+  float
+      *whole[SB_INPUTS]; /* the moments as they were factorised, laid out as they are; where they are kept */
 
   /* replicated: [n, n] each, of the sequence at hand */
   float *device[SB_INPUTS];
@@ -48,7 +52,7 @@ sb_status sb_moments_add_whole(const sb_moments *m, size_t input, int64_t *to, c
                                size_t count, bool reversed);
 /* Says where a factorisation failed, and returns `status`. */
 sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status, const char *message);
-/* Sums become moments in the same memory. */
+/* Sums become moments in the same memory, and are kept where that is wanted. */
 double *sb_moments_real(sb_moments *m, size_t input);
 
 #endif

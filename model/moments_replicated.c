@@ -77,4 +77,14 @@ static sb_status panel(sb_moments *m, size_t input, size_t begin, size_t *end, c
   return SB_OK;
 }
 
-const sb_moments_way sb_moments_replicated = {allocate, take, add, largest, factorise, panel};
+static sb_status rows(sb_moments *m, size_t input, size_t begin, size_t *end, const float **out) {
+  *end = m->width[input];
+  *out = m->whole[input] + begin * *end;
+  return SB_OK;
+}
+
+static size_t diagonal(const sb_moments *m, size_t input, size_t i) {
+  return i * m->width[input] + i;
+}
+
+const sb_moments_way sb_moments_replicated = {allocate, take, add, largest, factorise, panel, rows, diagonal};

@@ -1,7 +1,6 @@
 #include "model/sequences.h"
 
 #include "base/memory.h"
-#include "model/pass.h"
 
 /* One step of a 64-bit mixing generator (Weyl sequence and two xor-multiply rounds). */
 static uint64_t next_random(uint64_t *state) {
@@ -93,6 +92,19 @@ done:
     sb_sequences_free(out_check);
   }
   return status;
+}
+
+sb_pass_setup sb_sequences_setup(const sb_sequences *sequences, sb_model *model, sb_backend *backend,
+                                 size_t activation_bytes, void (*tick)(void *context, double done),
+                                 void *context) {
+  return (sb_pass_setup){.model = model,
+                         .backend = backend,
+                         .tokens = sequences->tokens,
+                         .sequences = sequences->count,
+                         .seqlen = sequences->seqlen,
+                         .activation_bytes = activation_bytes,
+                         .tick = tick,
+                         .tick_context = context};
 }
 
 void sb_sequences_free(sb_sequences *sequences) {

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "io/tokens.h"
+#include "model/pass.h"
 #include "mpi/world.h"
 
 typedef struct sb_sequences {
@@ -27,6 +28,10 @@ sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_wi
 sb_status sb_sequences_read_two(const sb_world *world, const char *path, sb_token_width width, size_t vocab,
                                 size_t seqlen, size_t most, size_t check, uint64_t seed, sb_sequences *out,
                                 sb_sequences *out_check);
+/* How a pass over the sequences, which keep their tokens, is set up; without gradients. tick may be NULL. Pure. */
+sb_pass_setup sb_sequences_setup(const sb_sequences *sequences, sb_model *model, sb_backend *backend,
+                                 size_t activation_bytes, void (*tick)(void *context, double done),
+                                 void *context);
 void sb_sequences_free(sb_sequences *sequences);
 
 #endif

@@ -182,6 +182,7 @@ sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, fl
   int handle, context, exponent;
   *repair = (sb_gptq_repair){0};
   sb_status status = mend_diagonal(&j, h, &repair->dead);
+  repair->mean = j.mean;
   if (status == SB_OK) {
     frexp(j.mean, &exponent);
     j.scale = ldexp(1.0, -(exponent & ~1)); /* even: its root is a power of 2 too */
@@ -202,15 +203,37 @@ sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, fl
   return status;
 }
 
+static void reverse(float *x, size_t count) {
+  for (size_t k = 0; k < count / 2; k++) {
+    const float first = x[k];
+    x[k] = x[count - 1 - k];
+    x[count - 1 - k] = first;
+  }
+}
+
 sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out, const float *factor,
                           size_t a, size_t b) {
-  const size_t n = layout->n, count = (b - a) * (n - a);
+  const size_t n = layout->n;
   const sb_region region = {0, n - a, n - b, n - a};
   SB_TRY(sb_cyclic_gather(layout, world, factor, sizeof *factor, &region, out));
-  for (size_t k = 0; k < count / 2; k++) {
-    const float first = out[k];
-    out[k] = out[count - 1 - k];
-    out[count - 1 - k] = first;
-  }
+  reverse(out, (b - a) * (n - a));
+  return SB_OK;
+}
+
+sb_status sb_symmetric_rows(const sb_cyclic *layout, const sb_world *world, float *out, float *part,
+                            const float *h, size_t a, size_t b) {
+  const size_t n = layout->n, rows = b - a;
+  /* on and behind the diagonal block: as they are */
+  SB_TRY(sb_factor_panel(layout, world, part, h, a, b));
+  for (size_t r = 0; r < rows; r++)
+    for (size_t c = 0; c < n - a; c++) /* inside the diagonal block only its own upper triangle is there */
+      out[r * n + a + c] = part[c < r ? c * (n - a) + r : r * (n - a) + c];
+  if (a == 0) return SB_OK;
+  /* before it: rows [0, a) of columns [a, b) */
+  const sb_region before = {n - b, n - a, n - a, n};
+  SB_TRY(sb_cyclic_gather(layout, world, h, sizeof *h, &before, part));
+  reverse(part, rows * a);
+  for (size_t r = 0; r < rows; r++)
+    for (size_t c = 0; c < a; c++) out[r * n + c] = part[c * rows + r];
   return SB_OK;
 }

@@ -39,4 +39,9 @@ sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, fl
 sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out, const float *factor,
                           size_t a, size_t b);
 
+/* out = rows [a, b) of H [b - a, n], row-major, on every rank, of a matrix of floats whose reversed upper triangle is in the
+ * layout as H's is. Collective. `part` has (b - a) n floats; memory: the panel once more. */
+sb_status sb_symmetric_rows(const sb_cyclic *layout, const sb_world *world, float *out, float *part,
+                            const float *h, size_t a, size_t b);
+
 #endif

@@ -43,6 +43,7 @@ sb_status sb_gptq_factor(float *factor, double *h, size_t n, double least_dampin
   }
   if (!isfinite(mean)) return sb_fail(SB_ERR_NUMERIC, "the inputs of a matrix overflow");
   if (mean == 0) mean = 1;
+  repair->mean = mean;
   for (size_t i = 0; i < n; i++)
     if (h[i * n + i] == 0) h[i * n + i] = mean;
   SB_TRY(sb_alloc_raw(&a, n * n, sizeof *a, "Cholesky factor"));

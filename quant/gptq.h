@@ -22,6 +22,7 @@
 typedef struct sb_gptq_repair {
   size_t dead;    /* inputs that were 0 for all tokens */
   double damping; /* what was added to the diagonal, as a share of its mean */
+  double mean;    /* of the diagonal: what a dead input's element was set to before that */
   bool single;    /* factorised in single precision */
 } sb_gptq_repair;
 

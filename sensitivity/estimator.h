@@ -9,6 +9,9 @@
  *   fisher    mean_s <g_s, D>^2 = D' F D, F the empirical Fisher matrix of the block, nothing left out inside it. In units
  *             of the loss the curvature is n/2 times that: with g_s = 1/n sum over tokens of their gradients, of which those
  *             of different tokens are uncorrelated in expectation, mean_s g_s g_s' is 1/n of the mean over tokens.
+ *   second    first order and fisher together, in units of the loss: -mean_s <g_s, D> for a raise, mean_s <g_s, D> +
+ *             n/2 D' F D for a cut. Of raises, curvature is left out: n/2 D' F D is too much where D is most of the way to W0,
+ *             and first order alone ranks them best (docs/results.md).
  *   hessian   1/2 sum_r G_r (E_b)_r H (E_b)_r', Kronecker-factored: H = mean over tokens of x x' inside the block's columns,
  *             G_r = mean over tokens of (n dy_r)^2. Were inputs and output gradients independent, and outputs r and r'
  *             uncorrelated, this would be n/2 E' F E. A loss for every width at once (sensitivity/table.h).
@@ -18,7 +21,8 @@
  *
  *              time a sequence      time a layer    memory a rank                        traffic a layer, a rank
  *   taylor     N (three roundings)                  128 bytes a block of the layer       64 bytes a block
- *   fisher     the same as taylor's, at once with it
+ *   fisher,    the same as taylor's, at once with it
+ *   second
  *   hessian    2 C n FLOP an input  2 C FLOP a      8 (C + 1) bytes an input             twice that of memory
  *              column               weight, width   column of the layer
  *   diagonal   N (8 roundings)      choosing grids  48 bytes a group, 272 a block        128 bytes a block
@@ -27,12 +31,21 @@
 #ifndef SB_SENSITIVITY_ESTIMATOR_H
 #define SB_SENSITIVITY_ESTIMATOR_H
 
+#include <stdbool.h>
+
 typedef enum sb_estimator {
   SB_ESTIMATOR_FISHER,
   SB_ESTIMATOR_TAYLOR,
   SB_ESTIMATOR_HESSIAN,
-  SB_ESTIMATOR_DIAGONAL
+  SB_ESTIMATOR_DIAGONAL,
+  SB_ESTIMATOR_SECOND
 } sb_estimator;
+
+/* Of moves by one bit, from gradients at the present bits (sensitivity/scores.h); the others are tables of all widths. */
+static inline bool sb_estimator_of_moves(sb_estimator estimator) {
+  return estimator == SB_ESTIMATOR_FISHER || estimator == SB_ESTIMATOR_TAYLOR ||
+         estimator == SB_ESTIMATOR_SECOND;
+}
 
 /* "fisher", ...; NULL behind the last. */
 extern const char *const sb_estimator_names[];

@@ -14,7 +14,7 @@ struct sb_gains {
 
 sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator, unsigned min_bits,
                           unsigned max_bits, sb_gains **out) {
-  const bool first_order = estimator == SB_ESTIMATOR_FISHER || estimator == SB_ESTIMATOR_TAYLOR;
+  const bool of_moves = sb_estimator_of_moves(estimator);
   sb_status status = sb_alloc(out, 1, sizeof **out, "gains");
   SB_AGREE(model->world, status);
   sb_gains *g = *out;
@@ -22,8 +22,8 @@ sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator est
   g->estimator = estimator;
   status = sb_world_agree(model->world, sb_alloc(&g->bits, sb_model_owned_count(model), 1, "bit map"));
   if (status == SB_OK)
-    status = first_order ? sb_scores_create(model, backend, min_bits, max_bits, &g->scores)
-                         : sb_table_create(model, backend, estimator, min_bits, max_bits, &g->table);
+    status = of_moves ? sb_scores_create(model, backend, min_bits, max_bits, &g->scores)
+                      : sb_table_create(model, backend, estimator, min_bits, max_bits, &g->table);
   if (status != SB_OK) sb_gains_free(out);
   return status;
 }

@@ -14,7 +14,7 @@ sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator est
                           unsigned max_bits, sb_gains **out);
 void sb_gains_free(sb_gains **gains);
 /* One backward pass. raise_gain[i] and cut_loss[i] of this rank's owned blocks (as sb_model_get_bits orders them), in units
- * of the estimator (estimator.h), 0 beyond the bounds; `taylor` and `fisher` give no negative ones, differences of tables
+ * of the estimator (estimator.h), 0 beyond the bounds; `taylor` and `fisher` give no negative ones, the others
  * may. Collective. */
 sb_status sb_gains_measure(sb_gains *gains, sb_pass *pass, double *raise_gain, double *cut_loss,
                            double *loss);

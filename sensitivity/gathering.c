@@ -23,15 +23,8 @@ static sb_status spread(const sb_model *m, const double *owned, double *blocks) 
 sb_status sb_gathering_measure(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                                unsigned width, size_t activation_bytes,
                                void (*tick)(void *context, double done), void *context, double *blocks) {
-  const sb_pass_setup setup = {.model = m,
-                               .backend = backend,
-                               .tokens = calibration->tokens,
-                               .sequences = calibration->count,
-                               .seqlen = calibration->seqlen,
-                               .gradients = true,
-                               .activation_bytes = activation_bytes,
-                               .tick = tick,
-                               .tick_context = context};
+  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, activation_bytes, tick, context);
+  setup.gradients = true;
   const size_t owned = sb_model_owned_count(m);
   sb_pass *pass = NULL;
   sb_scores *scores = NULL;

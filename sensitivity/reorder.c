@@ -18,15 +18,8 @@ unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
 sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                           const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders,
                           sb_orders *indexed) {
-  const sb_pass_setup setup = {.model = m,
-                               .backend = backend,
-                               .tokens = calibration->tokens,
-                               .sequences = calibration->count,
-                               .seqlen = calibration->seqlen,
-                               .gradients = true,
-                               .activation_bytes = o->activation_bytes,
-                               .tick = o->tick,
-                               .tick_context = o->context};
+  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
+  setup.gradients = true;
   sb_pass *pass = NULL;
   sb_channels *channels = NULL;
   const double start = sb_now();

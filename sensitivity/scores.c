@@ -21,7 +21,8 @@ struct sb_scores {
   double *raise, *cut; /* device, [blocks of a layer] */
   uint8_t *fits[2]; /* device, of all matrices' groups at one bit less and one more, where grids are fitted */
   size_t group_start[SB_LINEARS + 1];
-  double *host; /* [2, blocks of a layer] */
+  double *host;   /* [2, blocks of a layer] */
+  double targets; /* of a sequence, in the last measurement */
   double seconds;
 };
 
@@ -143,6 +144,7 @@ sb_status sb_scores_measure(sb_scores *s, sb_pass *pass, double *loss) {
                                .end_layer = end_layer};
   sb_block_sums_clear(s->sums);
   SB_TRY(sb_pass_gradients(pass, &hooks, loss));
+  s->targets = (double)(sb_pass_seqlen(pass) - 1);
   double each = 1.0 / (double)sb_pass_sequences(pass);
   for (size_t i = 0; i < sb_block_sums_owned(s->sums); i++)
     s->moves[i] = (sb_moves){
@@ -160,9 +162,21 @@ double sb_scores_seconds(const sb_scores *s) {
 }
 
 void sb_scores_predict(const sb_scores *s, sb_estimator estimator, double *raise_gain, double *cut_loss) {
+  const double curvature = 0.5 * s->targets;
   for (size_t i = 0; i < sb_block_sums_owned(s->sums); i++) {
     const sb_moves *m = &s->moves[i];
-    raise_gain[i] = estimator == SB_ESTIMATOR_FISHER ? m->raise_square : fabs(m->raise);
-    cut_loss[i] = estimator == SB_ESTIMATOR_FISHER ? m->cut_square : fabs(m->cut);
+    switch (estimator) {
+    case SB_ESTIMATOR_FISHER:
+      raise_gain[i] = m->raise_square;
+      cut_loss[i] = m->cut_square;
+      break;
+    case SB_ESTIMATOR_SECOND:
+      raise_gain[i] = -m->raise;
+      cut_loss[i] = m->cut + curvature * m->cut_square;
+      break;
+    default: /* SB_ESTIMATOR_TAYLOR */
+      raise_gain[i] = fabs(m->raise);
+      cut_loss[i] = fabs(m->cut);
+    }
   }
 }

@@ -42,9 +42,10 @@ const sb_moves *sb_scores_moves(const sb_scores *scores);
  * backend). Local. */
 double sb_scores_seconds(const sb_scores *scores);
 
-/* How the four scalars become predicted gains: SB_ESTIMATOR_FISHER, mean of a^2, or SB_ESTIMATOR_TAYLOR, |mean of a|.
+/* How the four scalars become predicted gains, by one of the estimators of moves (sensitivity/estimator.h).
  *
- * gain[i] of raising and loss[i] of cutting each owned block, >= 0, in units of the estimator. Local. */
+ * gain[i] of raising and loss[i] of cutting each owned block, in units of the estimator, 0 beyond the bounds; those of
+ * SB_ESTIMATOR_SECOND may be negative. Local. */
 void sb_scores_predict(const sb_scores *scores, sb_estimator estimator, double *raise_gain, double *cut_loss);
 
 #endif

@@ -1,24 +1,8 @@
 #!/usr/bin/env bash
 # better_than_uniform.sh SHARDBITS MPIRUN: what the program is for, on a real model: at 3.25 effective bits the bits it
 # finds, from few short sequences and one stride, give a better perplexity than the largest uniform width that fits.
-set -u
-shardbits=$1 mpirun=$2 model=${SHARDBITS_SMOLLM2:-}
-if [ ! -e "$model/config.json" ]; then
-  echo "no model: SHARDBITS_SMOLLM2 is '$model'; it must name the folder that tools/get_smollm2.sh makes"
-  exit 1
-fi
-dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
+. "$(dirname "$0")/common.sh"
 
-run() {
-  "$mpirun" 2 "$shardbits" "$@" --threads 1 --quiet >"$dir/out" 2>"$dir/err" || {
-    echo "FAILED: shardbits $*"
-    cat "$dir/err"
-    exit 1
-  }
-}
-value() { # FILE KEY: of a report, at its top level
-  sed -n "s/^  \"$2\": *\([^,]*\).*/\1/p" "$1"
-}
 measure() { # NAME ARGUMENT ...
   local name=$1
   shift
@@ -27,17 +11,13 @@ measure() { # NAME ARGUMENT ...
   bits=$(value "$dir/$name.json" effective_bits)
   perplexity=$(value "$dir/$name.eval.json" perplexity)
   echo "$name: $bits effective bits, perplexity $perplexity"
-  awk -v b="$bits" -v p="$perplexity" 'BEGIN { exit !(b > 3 && b <= 3.25 && p > 1) }' || {
-    echo "FAILED: not within the budget, or no perplexity"
-    exit 1
-  }
+  awk -v b="$bits" -v p="$perplexity" 'BEGIN { exit !(b > 3 && b <= 3.25 && p > 1) }' ||
+    fail "not within the budget, or no perplexity"
 }
 
 measure uniform --method rtn
 uniform=$perplexity
 measure ours --calib "$model/calib.bin" --seqs 8 --seqlen 128 --strides 1 --trades 0
 # Measured: 87.2 against 132.9. Asked for is less, as another processor's last bits move a few blocks.
-awk -v a="$perplexity" -v b="$uniform" 'BEGIN { exit !(a < 0.8 * b) }' || {
-  echo "FAILED: $perplexity is not clearly better than $uniform"
-  exit 1
-}
+awk -v a="$perplexity" -v b="$uniform" 'BEGIN { exit !(a < 0.8 * b) }' ||
+  fail "$perplexity is not clearly better than $uniform"

@@ -162,6 +162,11 @@ static void predictions(void **state) {
     EXPECT(gain[i] == moves[i].raise_square && loss[i] == moves[i].cut_square);
   sb_scores_predict(scores, SB_ESTIMATOR_TAYLOR, gain, loss);
   for (size_t i = 0; i < owned; i++) EXPECT(gain[i] == fabs(moves[i].raise) && loss[i] == fabs(moves[i].cut));
+  const double half = 0.5 * (double)(sb_pass_seqlen(g.pass) - 1);
+  sb_scores_predict(scores, SB_ESTIMATOR_SECOND, gain, loss);
+  for (size_t i = 0; i < owned; i++)
+    EXPECT(gain[i] == -moves[i].raise &&
+           fabs(loss[i] - (moves[i].cut + half * moves[i].cut_square)) <= 1e-15 * fabs(loss[i]) + 1e-300);
   sb_scores_free(&scores);
   free(gain);
   free(loss);
