@@ -18,10 +18,8 @@
 static const char *const dtype_names[] = {[SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
 
 typedef struct request {
-  const char *source, *out;
-  double file_gb;
+  const char *source;
   int dtype; /* sb_dtype */
-  bool overwrite;
   sb_common common;
 } request;
 
@@ -36,7 +34,8 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   if (world->rank == 0 && !sb_output_is(r->source))
     status = sb_fail(SB_ERR_IO, "%s: has no %s; export takes a folder that quantize wrote", r->source,
                      SB_MANIFEST_NAME);
-  if (world->rank == 0 && status == SB_OK && r->overwrite) status = sb_outdir_spare(r->out, r->source);
+  if (world->rank == 0 && status == SB_OK && r->common.overwrite)
+    status = sb_outdir_spare(r->common.out, r->source);
   SB_AGREE(world, status);
   SB_TRY(sb_output_load(world, r->source, out));
   sb_log_phase("load", sb_now() - start, 0, "%s", r->source);
@@ -44,23 +43,24 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
 }
 
 static sb_status export(const sb_world *world, const request *r, sb_model *model) {
-  sb_export_stats stats;
+  sb_folder_stats stats;
   double start = sb_now();
   char text[256];
-  snprintf(text, sizeof text, "%.200s is as it was", r->out);
+  snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
   sb_cleanup_message(text);
   sb_progress_begin("export", 1.0);
-  sb_status status = sb_model_export(model, r->source, r->out, (sb_dtype)r->dtype,
-                                     (uint64_t)(r->file_gb * 1e9), r->overwrite, on_tick, NULL, &stats);
+  sb_status status =
+      sb_model_export(model, r->source, r->common.out, (sb_dtype)r->dtype, sb_common_file_bytes(&r->common),
+                      r->common.overwrite, on_tick, NULL, &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;
   sb_log_phase("export", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, &r->common))
-    printf("%s: %.1f MiB of %s weights in %" PRIu64 " file%s\n", r->out, (double)stats.bytes / 0x1p20,
+    printf("%s: %.1f MiB of %s weights in %" PRIu64 " file%s\n", r->common.out, (double)stats.bytes / 0x1p20,
            dtype_names[r->dtype], stats.files, stats.files == 1 ? "" : "s");
   json_t *report = sb_report_begin(world, "export");
-  sb_report_text(report, "path", r->out);
+  sb_report_text(report, "path", r->common.out);
   sb_report_text(report, "dtype", dtype_names[r->dtype]);
   sb_report_count(report, "files", stats.files);
   sb_report_count(report, "bytes", stats.bytes);
@@ -72,32 +72,14 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
 }
 
 sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
-  request r = {.file_gb = 5, .dtype = SB_BF16, .common = SB_COMMON_DEFAULTS};
+  request r = {.dtype = SB_BF16, .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {{"OUT", &r.source, "A folder that quantize wrote."}};
   const sb_option options[] = {
-      {.name = "out",
-       .letter = 'o',
-       .kind = SB_OPTION_STRING,
-       .value = &r.out,
-       .operand = "DIR",
-       .required = true,
-       .help = "Folder to write; it appears when it is complete."},
       {.name = "dtype",
        .kind = SB_OPTION_CHOICE,
        .value = &r.dtype,
        .choices = dtype_names,
        .help = "Type of all weights written."},
-      {.name = "file-size",
-       .kind = SB_OPTION_REAL,
-       .value = &r.file_gb,
-       .low = 1e-6,
-       .high = 1e6,
-       .operand = "GB",
-       .help = "Most a safetensors file holds; larger models get several, with an index."},
-      {.name = "overwrite",
-       .kind = SB_OPTION_FLAG,
-       .value = &r.overwrite,
-       .help = "Replace DIR when it is there."},
   };
   sb_usage usage = {
       .command = "export",
@@ -113,7 +95,7 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
       .option_count = sizeof options / sizeof *options};
   bool help;
   sb_model *model = NULL;
-  SB_TRY(sb_common_begin(world, &usage, &r.common, 0, argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));
   if (help) return SB_OK;
   sb_status status = load(world, &r, &model);
   if (status == SB_OK) status = export(world, &r, model);

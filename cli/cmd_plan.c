@@ -1,187 +1,150 @@
 /* shardbits plan: what a run needs of every rank and node, from config.json alone. */
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/plan.h"
+#include "cli/quantize.h"
 #include "cli/report_json.h"
-#include "cli/table.h"
-#include "model/footprint.h"
+#include "measure/limits.h"
+#include "measure/machine.h"
+#include "sensitivity/estimator.h"
+
+enum { GRID_FITTED, GRID_PLAIN };
+static const char *const grids[] = {"fitted", "plain", NULL};
+#define LEAST_BUDGET_OF_2 2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
 
 typedef struct request {
-  const char *model;
-  size_t ranks, ranks_per_node, gpus_per_node, steps;
-  double gflops, network;
-  int compute, reorder;
+  const char *model, *machine;
+  size_t ranks, ranks_per_node, gpus_per_node, round_seqs, check_seqs;
+  double gflops, network, bits;
+  int reorder, grid, quantizer, factor, refine, estimator, strides, trades;
 } request;
 
-/* A matrix product of a layer's size on this machine, for want of a better figure. */
-static sb_status measure_gflops(sb_compute compute, int threads, double *out) {
-  enum { N = 1536 };
-  sb_backend *b;
-  void *m[3] = {NULL};
-  sb_status status;
-  SB_TRY(sb_backend_cpu_create(compute, threads, &b));
-  size_t sizes[3] = {sb_dtype_size(b->act), sb_dtype_size(b->weight), sb_dtype_size(b->act)};
-  for (int i = 0; i < 3; i++) {
-    SB_GO(b->op->alloc(b, sizes[i] * N * N, "matrix", &m[i]));
-    SB_GO(b->op->zero(b, NULL, m[i], sizes[i] * N * N));
-  }
-  *out = 0.0;
-  for (double begin = sb_now(), start = begin; start - begin < 0.3;) {
-    SB_GO(b->op->gemm(b, NULL, false, true, N, N, N, 1.0f, m[0], b->act, N, m[1], b->weight, N, 0.0f, m[2],
-                      b->act, N));
-    double end = sb_now(), rate = 2e-9 * N * N * N / (end - start);
-    if (rate > *out) *out = rate;
-    start = end;
-  }
-done:
-  for (int i = 0; i < 3; i++) b->op->free(b, m[i]);
-  b->op->destroy(b);
-  return status;
-}
-
-static void memory_row(FILE *out, json_t *report, const char *key, const char *label, double bytes,
-                       const char *how) {
-  char text[SB_TEXT_SIZE];
-  sb_table_row(out, label, "%10s  %s", sb_text_bytes(text, sizeof text, bytes), how);
-  sb_report_real(report, key, bytes);
-}
-
-static void print_memory(const request *r, const sb_footprint_setup *s, const sb_footprint *f, FILE *out,
-                         json_t *report) {
-  char how[160], a[SB_TEXT_SIZE];
-  const sb_config *c = &s->arch->config;
-  json_t *memory = report ? json_object() : NULL;
-  sb_table_head(out, "Memory of a rank");
-  snprintf(how, sizeof how, "%s of weights / %zu ranks", sb_text_bytes(a, sizeof a, f->model_bytes),
-           s->ranks);
-  memory_row(out, memory, "parameters", "parameters", f->parameters, how);
-  snprintf(how, sizeof how, "2 x %s, one in use, one on its way; once a node",
-           sb_text_bytes(a, sizeof a, f->group_bytes));
-  memory_row(out, memory, "slots", "layer slots", f->slots, how);
-  snprintf(how, sizeof how, "matrices of one layer, and a chunk of the LM head, in %s",
-           s->compute == SB_COMPUTE_BF16 ? "bf16" : "f32");
-  memory_row(out, memory, "prepared", "prepared layer", f->prepared, how);
-  snprintf(how, sizeof how, "%zu of %zu sequences at a time x %zu tokens x %zu x 4 bytes x (%zu layers + 4)",
-           f->wave, f->local_seqs, s->seqlen, c->hidden, c->layers);
-  memory_row(out, memory, "inputs", "layer inputs", f->inputs, how);
-  memory_row(out, memory, "activations", "activations", f->activations,
-             "one sequence in one layer, forward and backward");
-  memory_row(out, memory, "gradient", "gradient", f->gradient, "f32, of the largest matrix");
-  memory_row(out, memory, "logits", "logits", f->logits, "f32, seqlen x a chunk of the LM head");
-  snprintf(how, sizeof how, "of %zu blocks", f->blocks);
-  memory_row(out, memory, "scores", "scores", f->scores, how);
-  memory_row(out, memory, "bit_maps", "bit maps", f->bit_maps, "one byte a block, four copies");
-  if (s->reorder != SB_REORDER_NONE)
-    memory_row(out, memory, "orders", "orders", f->orders,
-               s->reorder == SB_REORDER_FUSED ? "of channels, and their scores"
-                                              : "of channels, their scores, a matrix out of order");
-  memory_row(out, memory, "program", "program", f->program, "code and buffers of MPI and BLAS");
-  memory_row(out, memory, "rank", "a rank", f->rank_bytes,
-             "the sum; what its peak resident memory will show");
-  snprintf(how, sizeof how, "%zu ranks, layer slots once", sb_min_size(s->ranks, s->ranks_per_node));
-  memory_row(out, memory, "node", "a node", f->node_bytes, how);
-  if (r->gpus_per_node) {
-    double device = (f->prepared + f->group_bytes + f->inputs + f->activations + f->gradient + f->logits) *
-                    (double)sb_div_up(sb_min_size(s->ranks, s->ranks_per_node), r->gpus_per_node);
-    memory_row(out, memory, "device", "a GPU", device,
-               "layer, layer inputs, activations, gradient and logits of its ranks");
-  }
-  if (report) json_object_set_new(report, "memory", memory);
-}
-
-static void print_pass(const sb_footprint_setup *s, const char *label, const char *key, double flops,
-                       double traffic, double gflops, double network, FILE *out, json_t *report) {
-  char sent[SB_TEXT_SIZE], time[SB_TEXT_SIZE], count[SB_TEXT_SIZE];
-  double seconds = sb_footprint_seconds(s, flops, traffic, gflops * 1e9, network * 1e9);
-  sb_table_row(out, label, "%9sFLOP  %10s sent  %12s", sb_text_count(count, sizeof count, flops),
-               sb_text_bytes(sent, sizeof sent, traffic), sb_text_seconds(time, sizeof time, seconds));
-  json_t *pass = report ? json_object() : NULL;
-  sb_report_real(pass, "flops", flops);
-  sb_report_real(pass, "bytes_sent", traffic);
-  sb_report_real(pass, "seconds", seconds);
-  if (report) json_object_set_new(report, key, pass);
-}
-
-static void print_time(const request *r, const sb_footprint_setup *s, const sb_footprint *f, bool measured,
-                       FILE *out, json_t *report) {
-  char total[SB_TEXT_SIZE];
-  double gradient =
-      sb_footprint_seconds(s, f->gradient_flops, f->gradient_traffic, r->gflops * 1e9, r->network * 1e9);
-  double loss = sb_footprint_seconds(s, f->loss_flops, f->loss_traffic, r->gflops * 1e9, r->network * 1e9);
-  const bool reorders = s->reorder != SB_REORDER_NONE;
-  double search = (double)r->steps * (gradient + loss) + (reorders ? gradient : 0.0);
-  sb_table_head(out, "Work of a rank (%zu of %zu sequences, %zu wave%s)", f->local_seqs, s->seqs, f->waves,
-                f->waves == 1 ? "" : "s");
-  print_pass(s, "loss pass", "loss_pass", f->loss_flops, f->loss_traffic, r->gflops, r->network, out, report);
-  print_pass(s, "gradient pass", "gradient_pass", f->gradient_flops, f->gradient_traffic, r->gflops,
-             r->network, out, report);
-  sb_table_row(out, "search", "%s%zu steps x (gradient pass + loss pass) = %s",
-               reorders ? "gradient pass to reorder + " : "", r->steps,
-               sb_text_seconds(total, sizeof total, search));
-  sb_table_head(out, "Times take the longer of arithmetic and messages, which overlap:");
-  if (measured)
-    sb_table_row(out, "arithmetic",
-                 "%.4g GFLOP/s a rank: measured here just now, %d thread%s; --gflops sets another", r->gflops,
-                 s->threads, s->threads == 1 ? "" : "s");
-  else
-    sb_table_row(out, "arithmetic", "%.4g GFLOP/s a rank, as given", r->gflops);
-  sb_table_row(out, "network", "%.4g GB/s a node; --network sets another", r->network);
-  sb_report_real(report, "gflops", r->gflops);
-  sb_report_flag(report, "gflops_measured", measured);
-  sb_report_real(report, "network", r->network);
-  sb_report_count(report, "steps", r->steps);
-  sb_report_real(report, "search_seconds", search);
-}
-
-static void print_plan(const request *r, const sb_footprint_setup *s, bool measured, FILE *out,
-                       json_t *report) {
-  sb_footprint f;
+static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t *report) {
+  const sb_footprint_setup *s = plan->setup;
+  const sb_footprint *f = plan->footprint;
   char count[SB_TEXT_SIZE];
-  sb_footprint_estimate(s, &f);
   if (out)
-    fprintf(out, "Plan for %s: %s parameters on %zu ranks, %zu node%s\n", r->model,
-            sb_text_count(count, sizeof count, (double)s->arch->parameters), s->ranks, f.nodes,
-            f.nodes == 1 ? "" : "s");
+    fprintf(out, "Plan for %s: %s parameters on %zu rank%s, %zu node%s\n", r->model,
+            sb_text_count(count, sizeof count, (double)s->arch->parameters), s->ranks,
+            s->ranks == 1 ? "" : "s", f->nodes, f->nodes == 1 ? "" : "s");
   sb_report_text(report, "path", r->model);
   sb_report_count(report, "parameters", s->arch->parameters);
   sb_report_count(report, "planned_ranks", s->ranks);
-  sb_report_count(report, "planned_nodes", f.nodes);
-  sb_report_count(report, "blocks", f.blocks);
-  print_memory(r, s, &f, out, report);
-  print_time(r, s, &f, measured, out, report);
+  sb_report_count(report, "planned_nodes", f->nodes);
+  sb_report_count(report, "blocks", f->blocks);
+  sb_plan_memory(plan, out, report);
+  sb_plan_time(plan, out, report);
+}
+
+static sb_footprint_gains gains_of(sb_estimator estimator) {
+  return estimator == SB_ESTIMATOR_HESSIAN    ? SB_GAINS_HESSIAN
+         : estimator == SB_ESTIMATOR_DIAGONAL ? SB_GAINS_DIAGONAL
+                                              : SB_GAINS_SCORES;
+}
+
+/* As bench has measured them. What it could not measure is taken from --network, where given or not. */
+static sb_status rates_of_machine(const request *r, const sb_footprint_setup *setup, sb_plan *plan) {
+  sb_machine machine;
+  char *from = plan->rates_from;
+  const size_t size = sizeof plan->rates_from;
+  SB_TRY(sb_machine_read(r->machine, &machine));
+  if (machine.value[SB_FIGURE_FORWARD] == 0.0 || machine.value[SB_FIGURE_BACKWARD] == 0.0)
+    return sb_fail(SB_ERR_FORMAT, "%s: has no forward or backward phase", r->machine);
+  if (machine.compute != setup->compute)
+    return sb_fail(SB_ERR_RANGE, "%s: was measured with --compute %s; measure with the one to be planned",
+                   r->machine, machine.compute == SB_COMPUTE_BF16 ? "bf16" : "f32");
+  sb_machine_rates(&machine, &plan->rates);
+  snprintf(from, size, "of %.100s: %s, %d rank%s x %d thread%s, %zu tokens of %.60s%s%s", r->machine,
+           machine.backend, machine.ranks, machine.ranks == 1 ? "" : "s", machine.threads,
+           machine.threads == 1 ? "" : "s", machine.seqlen, machine.model,
+           machine.seqlen == setup->seqlen ? "" : " (another length than planned)",
+           plan->rates.network > 0.0 ? "" : "; network as given, it was measured on one node");
+  if (plan->rates.network == 0.0) plan->rates.network = 1e9 * r->network;
+  return SB_OK;
+}
+
+static sb_status measure_gflops(const sb_common *common, double *gflops) {
+  sb_backend *backend;
+  double flops;
+  SB_TRY(sb_backend_cpu_create((sb_compute)common->compute, common->threads, &backend));
+  const sb_status status = sb_limit_gemm(NULL, backend, 3, &flops);
+  backend->op->destroy(backend);
+  *gflops = flops / 1e9;
+  return status;
+}
+
+static sb_status settle_rates(const request *r, const sb_common *common, const sb_footprint_setup *setup,
+                              sb_plan *plan) {
+  double gflops = r->gflops;
+  if (r->machine) return rates_of_machine(r, setup, plan);
+  snprintf(plan->rates_from, sizeof plan->rates_from, "as given");
+  if (gflops == 0.0) {
+    SB_TRY(measure_gflops(common, &gflops));
+    snprintf(plan->rates_from, sizeof plan->rates_from,
+             "of a matrix product measured here just now, the rest left out; --machine knows more");
+  }
+  const double rate = 1e9 * gflops;
+  plan->rates = (sb_rates){.forward = rate,
+                           .backward = rate,
+                           .moments = rate,
+                           .factor = rate,
+                           .rounding = rate,
+                           .network = 1e9 * r->network};
+  return SB_OK;
 }
 
 static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *report) {
   sb_config config;
   sb_arch arch;
-  bool measured = r->gflops == 0.0;
+  sb_footprint footprint;
   SB_TRY(sb_config_read(r->model, &config));
-  if (measured) SB_TRY(measure_gflops((sb_compute)r->compute, common->threads, &r->gflops));
+  const sb_footprint_setup setup = {.arch = &arch,
+                                    .source = config.dtype,
+                                    .compute = (sb_compute)common->compute,
+                                    .ranks = r->ranks,
+                                    .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
+                                    .threads = common->threads,
+                                    .seqs = sb_common_seqs(common),
+                                    .check_seqs = r->check_seqs,
+                                    .seqlen = sb_common_seqlen(common, &config),
+                                    .block_rows = common->block[0],
+                                    .block_cols = common->block[1],
+                                    .wave_bytes = common->activation_gib * 1073741824.0,
+                                    .reorder = (sb_reorder)r->reorder,
+                                    .fitted = r->grid == GRID_FITTED,
+                                    .gains = gains_of((sb_estimator)r->estimator),
+                                    .widths = r->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
+                                    .gptq = r->quantizer == SB_QUANTIZER_GPTQ,
+                                    .bits = r->bits,
+                                    .factor = (sb_factor_mode)r->factor,
+                                    .refine = r->refine,
+                                    .round_seqs = r->round_seqs};
+  sb_plan p = {.gpus_per_node = r->gpus_per_node,
+               .strides = (size_t)r->strides,
+               .trades = (size_t)r->trades,
+               .setup = &setup,
+               .footprint = &footprint};
+  SB_TRY(settle_rates(r, common, &setup, &p));
   SB_TRY(sb_arch_create(&config, &arch));
-  sb_footprint_setup setup = {.arch = &arch,
-                              .source = config.dtype,
-                              .compute = (sb_compute)common->compute,
-                              .ranks = r->ranks,
-                              .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
-                              .threads = common->threads,
-                              .seqs = sb_common_seqs(common),
-                              .seqlen = sb_common_seqlen(common, &config),
-                              .block_rows = common->block[0],
-                              .block_cols = common->block[1],
-                              .wave_bytes = common->activation_gib * 1073741824.0,
-                              .gradients = true,
-                              .reorder = (sb_reorder)r->reorder};
-  print_plan(r, &setup, measured, out, report);
+  sb_footprint_estimate(&setup, &footprint);
+  print_plan(r, &p, out, report);
   sb_arch_free(&arch);
   return SB_OK;
 }
 
 sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
-  request r = {.ranks = (size_t)world->size, .steps = 10, .network = 10.0};
+  request r = {.ranks = (size_t)world->size,
+               .network = 10.0,
+               .bits = 3.25,
+               .strides = 2,
+               .trades = 8,
+               .round_seqs = 256,
+               .refine = SB_REFINE_PASSES,
+               .reorder = SB_REORDER_FUSED};
   sb_common common = SB_COMMON_DEFAULTS;
   common.calibrates = true;
   const sb_argument arguments[] = {{"MODEL", &r.model, "A Hugging Face folder, or a config.json alone."}};
@@ -208,26 +171,87 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .high = 64,
        .operand = "N",
        .help = "GPUs of a node: adds a line for the memory of one."},
-      {.name = "steps",
-       .kind = SB_OPTION_SIZE,
-       .value = &r.steps,
+      {.name = "bits",
+       .letter = 'b',
+       .kind = SB_OPTION_REAL,
+       .value = &r.bits,
+       .low = 0.5,
+       .high = 16,
+       .operand = "B",
+       .help = "Budget, as quantize has it."},
+      {.name = "strides",
+       .kind = SB_OPTION_INT,
+       .value = &r.strides,
        .low = 1,
-       .high = 1e6,
+       .high = 1000,
        .operand = "N",
-       .help = "Steps of the search, each a gradient pass and a check of the loss (quantize's strides and "
-               "trades)."},
+       .help = "As quantize has it: a gradient pass each."},
+      {.name = "trades",
+       .kind = SB_OPTION_INT,
+       .value = &r.trades,
+       .low = 0,
+       .high = 10000,
+       .operand = "N",
+       .help = "As quantize has it: a check of the loss each, and a gradient pass for each that is kept."},
+      {.name = "check-seqs",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.check_seqs,
+       .low = 0,
+       .high = 1e9,
+       .operand = "N",
+       .help = "As quantize has it: a second pass, of the sequences whose loss decides."},
+      {.name = "sensitivity",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.estimator,
+       .choices = sb_estimator_names,
+       .help = "As quantize has it."},
+      {.name = "grid",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.grid,
+       .choices = grids,
+       .help = "As quantize has it: fitted takes one forward pass more."},
       {.name = "reorder",
        .kind = SB_OPTION_CHOICE,
        .value = &r.reorder,
        .choices = sb_reorder_names,
        .help = "As quantize has it: one gradient pass more, and memory for orders."},
+      {.name = "quantizer",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.quantizer,
+       .choices = sb_quantize_quantizers,
+       .help = "As quantize has it: gptq holds second moments and a packed model beside the source."},
+      {.name = "round-seqs",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.round_seqs,
+       .low = 1,
+       .high = 1e9,
+       .operand = "N",
+       .help = "As quantize has it: sequences that guide --quantizer gptq."},
+      {.name = "factor",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.factor,
+       .choices = sb_quantize_factors,
+       .help = "As quantize has it: where second moments are."},
+      {.name = "refine",
+       .kind = SB_OPTION_INT,
+       .value = &r.refine,
+       .low = 0,
+       .high = 1000,
+       .operand = "N",
+       .help = "As quantize has it: passes over codes and scales after --quantizer gptq."},
+      {.name = "machine",
+       .kind = SB_OPTION_STRING,
+       .value = &r.machine,
+       .operand = "FILE",
+       .help = "What bench --json measured, on such a node with as many ranks and threads: times are "
+               "predicted from it."},
       {.name = "gflops",
        .kind = SB_OPTION_REAL,
        .value = &r.gflops,
        .low = 0,
        .high = 1e7,
        .operand = "X",
-       .help = "GFLOP/s of a rank.",
+       .help = "GFLOP/s of a rank, where there is no --machine.",
        .unset = "measured here"},
       {.name = "network",
        .kind = SB_OPTION_REAL,
@@ -235,7 +259,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .low = 0.001,
        .high = 1e5,
        .operand = "X",
-       .help = "GB/s of a node's network."},
+       .help = "GB/s of a node's network, unless --machine knows it."},
   };
   sb_usage usage = {
       .command = "plan",
@@ -243,9 +267,11 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       .purpose =
           "Says what quantize will need of every rank and node (memory, bytes over the network, arithmetic,\n"
           "time) and shows where each figure comes from. Reads config.json only: no weights, no job.",
-      .examples = "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --seqs 512 "
-                  "--seqlen 256\n"
-                  "  shardbits plan models/smollm2 --ranks 2",
+      .examples =
+          "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --seqs 512 "
+          "--seqlen 256\n"
+          "  mpirun -n 8 shardbits bench Llama-3.1-70B/config.json --json bench.json\n"
+          "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --machine bench.json",
       .arguments = arguments,
       .argument_count = 1,
       .options = options,
@@ -256,7 +282,6 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                          SB_COMMON_SEQUENCES | SB_COMMON_COMPUTE | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
                          argc, argv, &help));
   if (help) return SB_OK;
-  r.compute = common.compute;
   json_t *report = sb_report_begin(world, "plan");
   FILE *out = sb_common_prints(world, &common) ? stdout : NULL;
   sb_status status = SB_OK;

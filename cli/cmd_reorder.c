@@ -23,11 +23,11 @@ static const char *const grids[] = {"fitted", "plain", NULL};
 enum { MODES = 3 };
 
 typedef struct request {
-  const char *model, *calib, *out;
-  double bits, file_gb;
+  const char *model, *calib;
+  double bits;
   int channel_score, grid;
   size_t map_layer;
-  bool overwrite, no_shares, symmetric;
+  bool no_shares, symmetric;
   sb_common common;
 } request;
 
@@ -134,21 +134,22 @@ static void print_shares(const run *u, FILE *out) {
 
 static sb_status write_model(run *u) {
   const request *r = u->r;
-  sb_export_stats stats;
+  sb_folder_stats stats;
   const double start = sb_now();
   char text[256];
-  snprintf(text, sizeof text, "%.200s is as it was", r->out);
+  snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
   sb_cleanup_message(text);
   sb_progress_begin("write", 1.0);
-  sb_status status = sb_model_export_source(u->model, r->model, r->out, (uint64_t)(r->file_gb * 1e9),
-                                            r->overwrite, on_tick, NULL, &stats);
+  sb_status status =
+      sb_model_export_source(u->model, r->model, r->common.out, sb_common_file_bytes(&r->common),
+                             r->common.overwrite, on_tick, NULL, &stats);
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("write", sb_now() - start, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / (sb_now() - start));
   if (sb_common_prints(u->world, &r->common))
-    printf("%s: %.1f MiB in %llu file%s, the same model with its channels in another order\n", r->out,
+    printf("%s: %.1f MiB in %llu file%s, the same model with its channels in another order\n", r->common.out,
            (double)stats.bytes / 0x1p20, (unsigned long long)stats.files, stats.files == 1 ? "" : "s");
-  sb_report_text(u->report, "out", r->out);
+  sb_report_text(u->report, "out", r->common.out);
   sb_report_count(u->report, "files", stats.files);
   sb_report_count(u->report, "bytes", stats.bytes);
   return SB_OK;
@@ -159,10 +160,10 @@ static sb_status check_out(const run *u) {
   sb_status status = SB_OK;
   sb_outdir folder = {0};
   if (u->world->rank == 0) {
-    status = sb_outdir_begin(r->out, r->overwrite, &folder);
+    status = sb_outdir_begin(r->common.out, r->common.overwrite, &folder);
     if (status == SB_OK) status = sb_outdir_abandon(&folder);
-    if (status == SB_OK) status = sb_outdir_spare(r->out, r->model);
-    if (status == SB_OK) status = sb_outdir_spare(r->out, r->calib);
+    if (status == SB_OK) status = sb_outdir_spare(r->common.out, r->model);
+    if (status == SB_OK) status = sb_outdir_spare(r->common.out, r->calib);
   }
   return sb_world_agree(u->world, status);
 }
@@ -226,7 +227,7 @@ static sb_status work(run *u) {
 }
 
 sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
-  request r = {.bits = 3.25, .file_gb = 5, .common = SB_COMMON_DEFAULTS};
+  request r = {.bits = 3.25, .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
       {"MODEL", &r.model, "A Hugging Face folder: config.json and safetensors."}};
   const sb_option options[] = {
@@ -236,13 +237,6 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
        .operand = "TOKENS",
        .required = true,
        .help = "Calibration tokens, .bin or .npy (tools/tokenize.py makes them)."},
-      {.name = "out",
-       .letter = 'o',
-       .kind = SB_OPTION_STRING,
-       .value = &r.out,
-       .operand = "DIR",
-       .required = true,
-       .help = "Folder to write; it appears when it is complete."},
       {.name = "bits",
        .letter = 'b',
        .kind = SB_OPTION_REAL,
@@ -277,17 +271,6 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
        .high = 1e6,
        .operand = "L",
        .help = "Layer whose blocks --json lists, for tools/plot_gather.py."},
-      {.name = "file-size",
-       .kind = SB_OPTION_REAL,
-       .value = &r.file_gb,
-       .low = 1e-6,
-       .high = 1e6,
-       .operand = "GB",
-       .help = "Most a safetensors file holds; larger models get several, with an index."},
-      {.name = "overwrite",
-       .kind = SB_OPTION_FLAG,
-       .value = &r.overwrite,
-       .help = "Replace DIR when it is there."},
   };
   sb_usage usage = {
       .command = "reorder",
@@ -309,7 +292,7 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
   r.common.calibrates = true;
   SB_TRY(sb_common_begin(world, &usage, &r.common,
                          SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_DEVICE |
-                             SB_COMMON_TOKENS | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
+                             SB_COMMON_TOKENS | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER,
                          argc, argv, &help));
   if (help) return SB_OK;
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "reorder")};

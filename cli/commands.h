@@ -15,5 +15,7 @@ sb_command_run sb_cmd_eval;
 sb_command_run sb_cmd_verify;
 sb_command_run sb_cmd_export;
 sb_command_run sb_cmd_reorder;
+sb_command_run sb_cmd_synth;
+sb_command_run sb_cmd_bench;
 
 #endif

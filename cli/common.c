@@ -8,15 +8,36 @@
 #include "io/file.h"
 
 static const char *const compute_names[] = {[SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", NULL};
-static const char *const device_names[] = {
-    [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
 static const char *const compute_or_packed_names[] = {
     [SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", [SB_COMMON_PACKED] = "packed", NULL};
+static const char *const device_names[] = {
+    [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
 static const char *const width_names[] = {
     [SB_TOKENS_AUTO] = "auto", [SB_TOKENS_U16] = "u16", [SB_TOKENS_U32] = "u32", NULL};
 
 size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   size_t n = 0;
+  if (set & SB_COMMON_FOLDER) {
+    table[n++] = (sb_option){.name = "out",
+                             .letter = 'o',
+                             .kind = SB_OPTION_STRING,
+                             .value = &c->out,
+                             .operand = "DIR",
+                             .required = true,
+                             .help = "Folder to write; it appears when it is complete."};
+    table[n++] =
+        (sb_option){.name = "file-size",
+                    .kind = SB_OPTION_REAL,
+                    .value = &c->file_gb,
+                    .low = 1e-6,
+                    .high = 1e6,
+                    .operand = "GB",
+                    .help = "Most a safetensors file holds; larger models get several, with an index."};
+    table[n++] = (sb_option){.name = "overwrite",
+                             .kind = SB_OPTION_FLAG,
+                             .value = &c->overwrite,
+                             .help = "Replace DIR when it is there."};
+  }
   if (set & SB_COMMON_SEQUENCES) {
     table[n++] =
         (sb_option){.name = "seqlen",
@@ -49,13 +70,6 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .value = &c->compute,
                              .choices = compute_names,
                              .help = "Arithmetic of matrix products; bf16 sums in f32."};
-  if (set & SB_COMMON_DEVICE)
-    table[n++] = (sb_option){.name = "device",
-                             .kind = SB_OPTION_CHOICE,
-                             .value = &c->device,
-                             .choices = device_names,
-                             .help = "Where to compute: processors, or GPUs, dealt to the ranks of a node in "
-                                     "turn; auto takes GPUs where every rank can have one."};
   if (set & SB_COMMON_COMPUTE_OR_PACKED)
     table[n++] = (sb_option){.name = "compute",
                              .kind = SB_OPTION_CHOICE,
@@ -63,6 +77,13 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .choices = compute_or_packed_names,
                              .help = "Arithmetic of matrix products; bf16 sums in f32. packed: f32, with the "
                                      "packed weights of OUT as they are, which takes less memory."};
+  if (set & SB_COMMON_DEVICE)
+    table[n++] = (sb_option){.name = "device",
+                             .kind = SB_OPTION_CHOICE,
+                             .value = &c->device,
+                             .choices = device_names,
+                             .help = "Where to compute: processors, or GPUs, dealt to the ranks of a node in "
+                                     "turn; auto takes GPUs where every rank can have one."};
   if (set & SB_COMMON_SEED)
     table[n++] = (sb_option){.name = "seed",
                              .kind = SB_OPTION_SEED,

@@ -21,9 +21,12 @@ typedef struct sb_common {
   int token_width;       /* sb_token_width */
   double activation_gib; /* memory a rank gives to kept layer inputs */
   size_t block[2];       /* rows, columns */
+  const char *out;       /* Hugging Face folder to write, with */
+  double file_gb;        /* most GB a safetensors file holds, and */
+  bool overwrite;
 } sb_common;
 
-#define SB_COMMON_DEFAULTS ((sb_common){.activation_gib = 4, .block = {128, 128}})
+#define SB_COMMON_DEFAULTS ((sb_common){.activation_gib = 4, .block = {128, 128}, .file_gb = 5})
 
 /* Which of them a command takes; --json, --quiet and --threads are always there. */
 enum {
@@ -33,10 +36,11 @@ enum {
   SB_COMMON_TOKENS = 8,
   SB_COMMON_ACTIVATIONS = 16,
   SB_COMMON_BLOCK = 32,
-  SB_COMMON_COMPUTE_OR_PACKED = 64, /* --compute with one choice more */
-  SB_COMMON_DEVICE = 128
+  SB_COMMON_FOLDER = 64,
+  SB_COMMON_COMPUTE_OR_PACKED = 128, /* --compute with one choice more */
+  SB_COMMON_DEVICE = 256
 };
-enum { SB_COMMON_MAX = 11 };
+enum { SB_COMMON_MAX = 14 };
 
 /* The value of `compute` beyond sb_compute's: f32, with packed weights as they are. */
 enum { SB_COMMON_PACKED = 2 };
@@ -67,6 +71,11 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
  * estimate it better than few long ones (docs/results.md). Local. */
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config);
 size_t sb_common_seqs(const sb_common *common);
+
+/* --file-size in bytes. Local. */
+static inline uint64_t sb_common_file_bytes(const sb_common *common) {
+  return (uint64_t)(common->file_gb * 1e9);
+}
 
 /* Whether results for people go to stdout on this rank: rank 0, unless the report goes there. Local. */
 bool sb_common_prints(const sb_world *world, const sb_common *common);

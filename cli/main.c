@@ -21,6 +21,8 @@ static const struct {
     {"export", "dequantized Hugging Face folder from an output folder", sb_cmd_export},
     {"reorder", "the same model with its channels in an order that gathers what is sensitive",
      sb_cmd_reorder},
+    {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
+    {"bench", "what this machine can do, and how much of it this program's phases get", sb_cmd_bench},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -157,7 +157,7 @@ static bool wants_help(int argc, char **argv) {
 }
 
 static sb_status check_complete(const sb_usage *u, size_t given, const bool *seen) {
-  if (given < u->argument_count)
+  if (given + u->optional_count < u->argument_count)
     return sb_fail(SB_ERR_USAGE, "%s: %s is missing; usage: shardbits %s %s", u->command,
                    u->arguments[given].name, u->command, u->synopsis);
   for (size_t i = 0; i < total(u); i++)

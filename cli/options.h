@@ -51,9 +51,10 @@ typedef struct sb_usage {
   const char
       *synopsis;       /* what follows the command's name: "MODEL --calib TOKENS --bits B -o OUT [options]" */
   const char *purpose; /* lines for --help */
-  const char *examples;         /* lines for --help, or NULL */
-  const sb_argument *arguments; /* all are required */
+  const char *examples; /* lines for --help, or NULL */
+  const sb_argument *arguments;
   size_t argument_count;
+  size_t optional_count; /* of them, the last ones need not be given */
   const sb_option *options;
   size_t option_count;
   const sb_option *common; /* a second table, listed after the command's own (cli/common.h); may be NULL */

@@ -20,7 +20,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
                                    .max_bits = 8,
                                    .strides = 2,
                                    .trades = 8,
-                                   .refine = 6,
+                                   .refine = SB_REFINE_PASSES,
                                    .level = 1,
                                    .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {

@@ -269,17 +269,32 @@ sb_status sb_config_parse(const json_t *object, const char *path, sb_config *out
   return read_dtype(&from, out);
 }
 
-sb_status sb_config_read(const char *path, sb_config *out) {
-  char file[4096];
+/* config.json of a folder, or the file itself. */
+static sb_status file_of(const char *path, char *file, size_t size) {
   struct stat info;
   bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-  if (snprintf(file, sizeof file, folder ? "%s/config.json" : "%s", path) >= (int)sizeof file)
+  if (snprintf(file, size, folder ? "%s/config.json" : "%s", path) >= (int)size)
     return sb_fail(SB_ERR_IO, "%.64s...: the path is too long", path);
-  json_t *object = NULL;
-  SB_TRY(sb_json_read(file, &object));
-  sb_status status = sb_config_parse(object, file, out);
-  json_decref(object);
+  return SB_OK;
+}
+
+sb_status sb_config_read_json(const char *path, json_t **object, sb_config *out) {
+  char file[4096];
+  SB_TRY(file_of(path, file, sizeof file));
+  SB_TRY(sb_json_read(file, object));
+  sb_status status = sb_config_parse(*object, file, out);
+  if (status != SB_OK) {
+    json_decref(*object);
+    *object = NULL;
+  }
   return status;
+}
+
+sb_status sb_config_read(const char *path, sb_config *out) {
+  json_t *object = NULL;
+  SB_TRY(sb_config_read_json(path, &object, out));
+  json_decref(object);
+  return SB_OK;
 }
 
 uint64_t sb_config_fingerprint(const sb_config *c) {

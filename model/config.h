@@ -43,6 +43,8 @@ typedef struct sb_config {
 /* Reads `path`: config.json itself, or the folder it is in. SB_ERR_IO, SB_ERR_FORMAT (a value that cannot
  * be), SB_ERR_UNSUPPORTED (one that is not computed here). */
 sb_status sb_config_read(const char *path, sb_config *out);
+/* The same, and the JSON it was read from, which the caller releases with json_decref. */
+sb_status sb_config_read_json(const char *path, json_t **object, sb_config *out);
 /* The same from parsed JSON; `path` names the source in messages. */
 sb_status sb_config_parse(const json_t *object, const char *path, sb_config *out);
 

@@ -1,92 +1,31 @@
 #include "model/export.h"
 
 #include <jansson.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/manifest.h"
-#include "io/outdir.h"
-#include "io/safetensors_writer.h"
 #include "kernels/blockrow.h"
 #include "model/companions.h"
-#include "mpi/cleanup.h"
-#include "mpi/large.h"
-
-/* Which file a tensor goes into, and its place there. */
-typedef struct target {
-  size_t file, index;
-} target;
 
 typedef struct job {
   sb_model *m;
+  const char *source;
   bool as_source; /* every tensor in its own type, in place of dtype */
   sb_dtype dtype;
-  sb_tensor_spec
-      *specs;      /* [arch.count] in the order of the architecture, so those of a file are neighbours */
-  target *targets; /* [arch.count] */
-  size_t *first;   /* [files + 1] first tensor of each file */
-  size_t files;
-  sb_safetensors_writer **writers; /* [files] */
-  void *row;                       /* one block row in the type it is written in */
-  void *placed;                    /* one row of it, its columns back in their places */
-  float *wide;                     /* the same in float32 */
-  size_t done, total;              /* units of this rank */
+  sb_folder *folder;
+  void *row;          /* one block row in the type it is written in */
+  void *placed;       /* one row of it, its columns back in their places */
+  float *wide;        /* the same in float32 */
+  size_t done, total; /* units of this rank */
   void (*tick)(void *context, double done);
   void *context;
 } job;
 
 static sb_dtype type_of(const job *j, size_t tensor) {
   return j->as_source ? j->m->dtypes[tensor] : j->dtype;
-}
-
-static const char *const metadata[] = {"format", "pt", NULL};
-
-/* Tensors in order, a new file where the next one would not fit. */
-static sb_status deal(job *j, uint64_t file_bytes) {
-  const sb_arch *arch = &j->m->arch;
-  uint64_t bytes = 0;
-  SB_TRY(sb_alloc(&j->specs, arch->count, sizeof *j->specs, "tensors"));
-  SB_TRY(sb_alloc(&j->targets, arch->count, sizeof *j->targets, "tensors"));
-  SB_TRY(sb_alloc(&j->first, arch->count + 1, sizeof *j->first, "tensors"));
-  for (size_t i = 0; i < arch->count; i++) {
-    const sb_model_tensor *t = &arch->tensors[i];
-    uint64_t size = (uint64_t)t->rows * t->cols * sb_dtype_size(type_of(j, i));
-    j->specs[i] = (sb_tensor_spec){.name = t->name, .dtype = type_of(j, i), .rank = t->rank};
-    j->specs[i].shape[0] = t->rank == 1 ? t->cols : t->rows;
-    j->specs[i].shape[1] = t->rank == 1 ? 0 : t->cols;
-    if (i == 0 || bytes + size > file_bytes) {
-      j->first[j->files++] = i;
-      bytes = 0;
-    }
-    bytes += size;
-    j->targets[i] = (target){j->files - 1, i - j->first[j->files - 1]};
-  }
-  j->first[j->files] = arch->count;
-  return sb_alloc(&j->writers, j->files, sizeof *j->writers, "files");
-}
-
-static void file_name(const job *j, size_t file, char *out, size_t size) {
-  if (j->files == 1)
-    snprintf(out, size, "model.safetensors");
-  else
-    snprintf(out, size, "model-%05zu-of-%05zu.safetensors", file + 1, j->files);
-}
-
-/* Rank 0 creates what the others then join. */
-static sb_status open_files(job *j, const char *folder) {
-  for (size_t f = 0; f < j->files; f++) {
-    char name[64], path[SB_PATH_MAX];
-    const sb_tensor_spec *specs = j->specs + j->first[f];
-    size_t count = j->first[f + 1] - j->first[f];
-    file_name(j, f, name, sizeof name);
-    SB_TRY(sb_path_join(path, folder, name));
-    SB_TRY(j->m->world->rank == 0 ? sb_safetensors_writer_create(path, specs, count, metadata, &j->writers[f])
-                                  : sb_safetensors_writer_join(path, specs, count, metadata, &j->writers[f]));
-  }
-  return SB_OK;
 }
 
 /* Row i of the block row at j->row, which is in its matrix's order of columns, in the file's. */
@@ -103,21 +42,18 @@ static const void *row_in_place(const job *j, size_t i, size_t cols, const uint3
 
 /* The rows of a matrix whose rows are in an order of their own, each to its place. */
 static sb_status write_ordered(job *j, const sb_place *place, size_t first, size_t rows) {
-  const target *to = &j->targets[place->tensor];
   const size_t cols = j->m->arch.tensors[place->tensor].cols, bytes = cols * sb_dtype_size(j->dtype);
   const uint32_t *row_order = sb_orders_rows(&j->m->orders, place->tensor),
                  *col_order = sb_orders_cols(&j->m->orders, place->tensor);
   for (size_t i = 0; i < rows; i++)
-    SB_TRY(sb_safetensors_writer_write(j->writers[to->file], to->index,
-                                       (uint64_t)row_order[first + i] * bytes, bytes,
-                                       row_in_place(j, i, cols, col_order)));
+    SB_TRY(sb_folder_write(j->folder, place->tensor, (uint64_t)row_order[first + i] * bytes, bytes,
+                           row_in_place(j, i, cols, col_order)));
   return SB_OK;
 }
 
 static sb_status write_unit(void *context, sb_model *m, const sb_place *place, size_t unit, void *data) {
   job *j = context;
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  const target *to = &j->targets[place->tensor];
   const sb_dtype type = type_of(j, place->tensor);
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
@@ -134,8 +70,7 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
   if (t->is_linear && m->orders.mode == SB_REORDER_INDEXED)
     SB_TRY(write_ordered(j, place, first, rows));
   else
-    SB_TRY(sb_safetensors_writer_write(j->writers[to->file], to->index, (uint64_t)first * row_bytes,
-                                       rows * row_bytes, j->row));
+    SB_TRY(sb_folder_write(j->folder, place->tensor, (uint64_t)first * row_bytes, rows * row_bytes, j->row));
   j->done++;
   if (j->tick) j->tick(j->context, (double)j->done / (double)j->total);
   return SB_OK;
@@ -147,7 +82,9 @@ static sb_status count_unit(void *context, sb_model *m, const sb_place *place, s
   return SB_OK;
 }
 
-static sb_status write_rows(job *j) {
+static sb_status write_rows(void *context, sb_folder *folder) {
+  job *j = context;
+  j->folder = folder;
   size_t most = 0, widest = 0;
   for (size_t i = 0; i < j->m->arch.count; i++) {
     const sb_model_tensor *t = &j->m->arch.tensors[i];
@@ -159,125 +96,65 @@ static sb_status write_rows(job *j) {
   SB_TRY(sb_alloc_raw(&j->placed, widest, sizeof(float), "row"));
   SB_TRY(sb_alloc_raw(&j->wide, most, sizeof *j->wide, "block row"));
   SB_TRY(sb_model_visit_owned(j->m, count_unit, j));
-  SB_TRY(sb_model_visit_owned(j->m, write_unit, j));
-  for (size_t f = 0; f < j->files; f++) SB_TRY(sb_safetensors_writer_finish(j->writers[f]));
-  return SB_OK;
+  return sb_model_visit_owned(j->m, write_unit, j);
 }
 
 /* ---- rank 0: the small files ---- */
 
-static sb_status write_json(const char *folder, const char *name, const json_t *value) {
-  char path[SB_PATH_MAX];
-  SB_TRY(sb_path_join(path, folder, name));
-  return sb_json_write(path, value);
-}
-
-static sb_status write_index(const job *j, const char *folder, const sb_export_stats *stats) {
-  if (j->files == 1) return SB_OK;
-  json_t *map = json_object();
-  char name[64];
-  for (size_t i = 0; i < j->m->arch.count; i++) {
-    file_name(j, j->targets[i].file, name, sizeof name);
-    json_object_set_new(map, j->specs[i].name, json_string(name));
-  }
-  json_t *index =
-      json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)stats->bytes, "weight_map", map);
-  sb_status status = write_json(folder, "model.safetensors.index.json", index);
-  json_decref(index);
-  return status;
-}
-
 /* Under whichever of its two names the source's config gives the type. */
-static sb_status write_config(const job *j, const char *source, const char *folder) {
-  static const char *const names[] = {[SB_F32] = "float32", [SB_F16] = "float16", [SB_BF16] = "bfloat16"};
+static sb_status write_config(const job *j, const char *folder) {
+  char path[SB_PATH_MAX];
   sb_manifest manifest = {0};
-  SB_TRY(sb_manifest_read(source, &manifest));
+  SB_TRY(sb_path_join(path, folder, "config.json"));
+  SB_TRY(sb_manifest_read(j->source, &manifest));
   json_t *config = json_object_get(manifest.model, "config");
   json_object_set_new(config, json_object_get(config, "dtype") ? "dtype" : "torch_dtype",
-                      json_string(names[j->dtype]));
-  sb_status status = write_json(folder, "config.json", config);
+                      json_string(sb_folder_dtype_name(j->dtype)));
+  sb_status status = sb_json_write(path, config);
   sb_manifest_free(&manifest);
   return status;
 }
 
-static sb_status guard(const job *j, const char *folder) {
-  char name[64], path[SB_PATH_MAX];
-  int slot;
-  SB_TRY(sb_cleanup_add(folder, &slot));
-  SB_TRY(sb_companions_guard(folder));
-  SB_TRY(sb_path_join(path, folder, "model.safetensors.index.json"));
-  SB_TRY(sb_cleanup_add(path, &slot));
-  for (size_t f = 0; f < j->files && f < 512; f++) {
-    file_name(j, f, name, sizeof name);
-    SB_TRY(sb_path_join(path, folder, name));
-    SB_TRY(sb_cleanup_add(path, &slot));
-  }
-  return SB_OK;
+static sb_status write_companions(void *context, const char *folder) {
+  const job *j = context;
+  SB_TRY(sb_companions_copy(j->source, folder));
+  return j->as_source ? SB_OK : write_config(j, folder);
 }
 
-static sb_status finish(const job *j, const char *source, sb_outdir *folder, const sb_export_stats *stats) {
-  SB_TRY(sb_companions_copy(source, folder->partial));
-  if (!j->as_source) SB_TRY(write_config(j, source, folder->partial));
-  SB_TRY(write_index(j, folder->partial, stats));
-  return sb_outdir_commit(folder);
-}
-
-static sb_status run(job *j, const char *source, sb_outdir *folder, sb_export_stats *stats) {
+static sb_status export(job *j, const char *out, uint64_t file_bytes, bool overwrite,
+                        sb_folder_stats *stats) {
   const sb_world *world = j->m->world;
-  bool first = world->rank == 0;
-  sb_status status = guard(j, folder->partial);
-  if (first && status == SB_OK) status = sb_outdir_require_space(folder, stats->bytes);
-  if (first && status == SB_OK) status = open_files(j, folder->partial);
-  SB_AGREE(world, status);
-  if (!first) status = open_files(j, folder->partial);
-  SB_AGREE(world, status);
-  SB_AGREE(world, write_rows(j));
-  if (first) status = finish(j, source, folder, stats);
-  return sb_world_agree(world, status);
-}
-
-static void release(job *j) {
-  for (size_t f = 0; j->writers && f < j->files; f++) sb_safetensors_writer_free(&j->writers[f]);
-  sb_free(&j->specs);
-  sb_free(&j->targets);
-  sb_free(&j->first);
-  sb_free(&j->writers);
+  const size_t count = j->m->arch.count;
+  sb_dtype *dtypes = NULL;
+  SB_AGREE(world, sb_alloc(&dtypes, count, sizeof *dtypes, "element types"));
+  for (size_t i = 0; i < count; i++) dtypes[i] = type_of(j, i);
+  const sb_folder_setup setup = {.world = world,
+                                 .arch = &j->m->arch,
+                                 .dtypes = dtypes,
+                                 .path = out,
+                                 .file_bytes = file_bytes,
+                                 .overwrite = overwrite,
+                                 .context = j,
+                                 .tensors = write_rows,
+                                 .beside = write_companions};
+  const sb_status status = sb_folder_make(&setup, stats);
+  sb_free(&dtypes);
   sb_free(&j->row);
   sb_free(&j->placed);
   sb_free(&j->wide);
-}
-
-static sb_status export(job *j, const char *source, const char *out, uint64_t file_bytes, bool overwrite,
-                        sb_export_stats *stats) {
-  const sb_world *world = j->m->world;
-  sb_outdir folder = {0};
-  sb_status status = sb_world_agree(world, deal(j, file_bytes));
-  if (status == SB_OK) {
-    *stats = (sb_export_stats){.files = j->files};
-    for (size_t i = 0; i < j->m->arch.count; i++)
-      stats->bytes +=
-          (uint64_t)j->m->arch.tensors[i].rows * j->m->arch.tensors[i].cols * sb_dtype_size(type_of(j, i));
-    if (world->rank == 0) status = sb_outdir_begin(out, overwrite, &folder);
-    status = sb_world_agree(world, status);
-  }
-  if (status == SB_OK) status = sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm);
-  if (status == SB_OK) status = run(j, source, &folder, stats);
-  release(j);
-  sb_cleanup_now(); /* what is complete has another name by now */
-  if (world->rank == 0) sb_outdir_abandon(&folder);
   return status;
 }
 
 sb_status sb_model_export(sb_model *m, const char *source, const char *out, sb_dtype dtype,
                           uint64_t file_bytes, bool overwrite, void (*tick)(void *context, double done),
-                          void *context, sb_export_stats *stats) {
-  job j = {.m = m, .dtype = dtype, .tick = tick, .context = context};
-  return export(&j, source, out, file_bytes, overwrite, stats);
+                          void *context, sb_folder_stats *stats) {
+  job j = {.m = m, .source = source, .dtype = dtype, .tick = tick, .context = context};
+  return export(&j, out, file_bytes, overwrite, stats);
 }
 
 sb_status sb_model_export_source(sb_model *m, const char *source, const char *out, uint64_t file_bytes,
                                  bool overwrite, void (*tick)(void *context, double done), void *context,
-                                 sb_export_stats *stats) {
-  job j = {.m = m, .as_source = true, .tick = tick, .context = context};
-  return export(&j, source, out, file_bytes, overwrite, stats);
+                                 sb_folder_stats *stats) {
+  job j = {.m = m, .source = source, .as_source = true, .tick = tick, .context = context};
+  return export(&j, out, file_bytes, overwrite, stats);
 }

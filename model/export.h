@@ -8,11 +8,8 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "model/folder.h"
 #include "model/model.h"
-
-typedef struct sb_export_stats {
-  uint64_t files, bytes; /* of safetensors */
-} sb_export_stats;
 
 /* Writes OUT from `model` (coding SB_CODING_PACKED) and the output folder `source` it was loaded from: all
  * tensors in `dtype` (a weight type), in safetensors files of at most `file_bytes` (a larger tensor has its
@@ -22,12 +19,12 @@ typedef struct sb_export_stats {
  * rank's rows that is done. Collective. Memory beside the model: one block row in float32. */
 sb_status sb_model_export(sb_model *model, const char *source, const char *out, sb_dtype dtype,
                           uint64_t file_bytes, bool overwrite, void (*tick)(void *context, double done),
-                          void *context, sb_export_stats *stats);
+                          void *context, sb_folder_stats *stats);
 
 /* The same for a model of coding SB_CODING_SOURCE, not indexed, that was read from the Hugging Face folder `source`: all
  * tensors as the store has them, in their own types, beside `source`'s configuration. */
 sb_status sb_model_export_source(sb_model *model, const char *source, const char *out, uint64_t file_bytes,
                                  bool overwrite, void (*tick)(void *context, double done), void *context,
-                                 sb_export_stats *stats);
+                                 sb_folder_stats *stats);
 
 #endif

@@ -3,11 +3,15 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/inputs.h"
 
 /* As the store's layout cuts the embedding and the head: about a layer's bytes, but neither tiny nor so many
  * rows that the logits become the largest buffer. */
 enum { CHUNK_BYTES_MIN = 4 << 20, CHUNK_ROWS_MAX = 8192 };
-enum { PROGRAM_BYTES = 24 << 20, THREAD_BYTES = 1 << 20, SCORE_BYTES_LAYER = 128, SCORE_BYTES_OWNED = 96 };
+enum { PROGRAM_BYTES = 24 << 20, THREAD_BYTES = 1 << 20 };
+/* a block: what scores.c holds of a layer, and of what the rank owns; what the search and its allocator hold */
+enum { SCORE_BYTES_LAYER = 128, SCORE_BYTES_OWNED = 96, SEARCH_BYTES_OWNED = 64, CORE_BYTES = 11 << 20 };
+enum { EXACT = 16 /* bytes of an exact sum */, LOSSES = 8 * SB_WIDTHS, STORED_GRID = 6, GROUP = 20 };
 
 static size_t linear_elements(const sb_arch *arch, size_t *largest) {
   size_t sum = 0;
@@ -61,84 +65,228 @@ static double layer_activations(const sb_config *c, double tokens, bool gradient
   return tokens * 4.0 * (forward + (gradients ? backward : 0.0)) + attention_scratch(c, tokens, gradients);
 }
 
-static double order_bytes(const sb_footprint_setup *s) {
+/* ---- sums over the matrices of a layer ---- */
+
+typedef struct shape {
+  size_t largest, linear;     /* elements: of a matrix, of all */
+  size_t blocks;              /* of all */
+  double rows_and_cols, rows; /* sums */
+  double groups;              /* rows of blocks */
+  size_t widest;              /* input channels */
+  double channels, squares;   /* of the four inputs: n, n^2 */
+  double cubes, rounding;     /* n^3; rows x n^2 of all matrices */
+  double grams, widest_grams; /* elements of triangles; of the largest input's full blocks */
+  double sharing;             /* elements of the matrices that share an input, at most */
+} shape;
+
+static shape describe(const sb_footprint_setup *s) {
+  const sb_config *c = &s->arch->config;
+  shape d = {0};
+  double sharing[SB_INPUTS] = {0};
+  d.linear = linear_elements(s->arch, &d.largest);
+  d.blocks = layer_blocks(s->arch, s->block_rows, s->block_cols);
+  for (int which = 0; which < SB_LINEARS; which++) {
+    size_t rows, cols;
+    sb_linear_shape(c, (sb_linear)which, &rows, &cols);
+    const double r = (double)rows, n = (double)cols;
+    d.rows += r;
+    d.rows_and_cols += r + n;
+    d.groups += r * (double)sb_div_up(cols, s->block_cols);
+    d.rounding += r * n * n;
+    sharing[sb_input_of((sb_linear)which)] += r * n;
+  }
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    const size_t width = sb_input_width(c, i);
+    const double n = (double)width;
+    d.widest = sb_max_size(d.widest, width);
+    d.channels += n;
+    d.squares += n * n;
+    d.cubes += n * n * n;
+    d.grams += (double)sb_grams_count(width, s->block_cols);
+    if (sharing[i] > d.sharing) d.sharing = sharing[i];
+  }
+  d.widest_grams = (double)(sb_div_up(d.widest, s->block_cols) * s->block_cols * s->block_cols);
+  return d;
+}
+
+static double weight_bytes(const sb_footprint_setup *s) {
+  return s->compute == SB_COMPUTE_BF16 ? 2.0 : 4.0;
+}
+
+/* ---- memory ---- */
+
+static void count_orders(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
   const sb_config *c = &s->arch->config;
   const double layers = (double)c->layers, q = (double)(c->heads * c->head_dim),
                kv = (double)(c->kv_heads * c->head_dim), h = (double)c->hidden, i = (double)c->intermediate;
-  const double sums =
-      (q + h) + 2.0 * (kv + h) + (h + q) + 2.0 * (i + h) + (h + i); /* of a layer's matrices */
-  const double orders = s->reorder == SB_REORDER_FUSED ? h + layers * (2.0 * q + 2.0 * kv + i)
-                                                       : layers * (sums - 3.0 * h); /* shared columns */
-  double bytes = 8.0 * orders + 16.0 * layers * sums / (double)s->ranks + 48.0 * sums;
-  if (s->reorder == SB_REORDER_NONE) return 0.0;
-  if (s->reorder == SB_REORDER_INDEXED) {
-    size_t largest;
-    linear_elements(s->arch, &largest);
-    bytes += (double)largest * (s->compute == SB_COMPUTE_BF16 ? 2.0 : 4.0) + 8.0 * sums;
-    bytes += 2.0 * (double)s->seqlen *
-             (double)sb_max_size(sb_max_size(c->hidden, c->heads * c->head_dim), c->intermediate) * 4.0;
-  }
-  return bytes;
+  if (s->reorder == SB_REORDER_NONE) return;
+  const double orders = s->reorder == SB_REORDER_FUSED
+                            ? h + layers * (2.0 * q + 2.0 * kv + i)
+                            : layers * (d->rows_and_cols - 3.0 * h); /* shared columns */
+  f->orders = 8.0 * orders;
+  f->order_scores = 16.0 * layers * d->rows_and_cols / (double)s->ranks + 48.0 * d->rows_and_cols;
+  if (s->reorder != SB_REORDER_INDEXED) return;
+  f->prepared += (double)d->largest * weight_bytes(s) + 8.0 * d->rows_and_cols;
+  f->activations += 2.0 * (double)s->seqlen * (double)d->widest * 4.0;
 }
 
-static void count_memory(const sb_footprint_setup *s, sb_footprint *f) {
+static void count_gains(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
+  const double layer = (double)d->blocks, ranks = (double)s->ranks, owned = (double)f->blocks / ranks,
+               widths = (double)s->widths;
+  const double elements = d->grams + d->rows;
+  f->scores = owned * SEARCH_BYTES_OWNED + CORE_BYTES;
+  switch (s->gains) {
+  case SB_GAINS_SCORES:
+    f->scores += layer * SCORE_BYTES_LAYER + owned * SCORE_BYTES_OWNED + (s->fitted ? 2.0 * d->groups : 0.0);
+    break;
+  case SB_GAINS_DIAGONAL:
+    f->scores += layer * (EXACT * widths * (1.0 + 1.0 / ranks) + 2 * LOSSES) +
+                 d->groups * widths * STORED_GRID + owned * (EXACT * widths + LOSSES);
+    break;
+  case SB_GAINS_HESSIAN:
+    f->scores += EXACT * elements * (s->ranks > 1 ? 2.0 : 1.0) + 4.0 * (d->widest_grams + d->rows) +
+                 LOSSES * (owned + layer / ranks) +
+                 (f->waves > 1 ? EXACT * elements * (double)s->arch->config.layers / ranks : 0.0);
+    f->gradient = 0.0;
+    break;
+  }
+}
+
+/* sb_pass of the sequences that decide; `waves` of it. */
+static void count_check(const sb_footprint_setup *s, const shape *d, double chunk, sb_footprint *f) {
   const sb_config *c = &s->arch->config;
-  size_t largest, linear = linear_elements(s->arch, &largest),
-                  per_layer = layer_blocks(s->arch, s->block_rows, s->block_cols);
-  double source = (double)sb_dtype_size(s->source), weight = s->compute == SB_COMPUTE_BF16 ? 2.0 : 4.0;
-  double tokens = (double)s->seqlen, ranks = (double)s->ranks, hidden = (double)c->hidden;
-  double layer_bytes = ((double)linear + 2.0 * hidden) * source;
-  size_t widest = sb_max_size(sb_max_size(c->hidden, c->intermediate), c->heads * c->head_dim);
-  double chunk = (double)chunk_rows(s, layer_bytes), each = tokens * hidden * 4.0;
-  double kept = s->gradients ? (double)c->layers + 4.0 : 2.0;
+  const double tokens = (double)s->seqlen, each = 2.0 * tokens * (double)c->hidden * 4.0;
+  if (s->check_seqs == 0) return;
+  const size_t local = sb_div_up(s->check_seqs, s->ranks);
+  const double fit = s->wave_bytes / each;
+  const size_t wave = fit >= (double)local ? local : fit >= 1.0 ? (size_t)fit : 1;
+  f->check_waves = sb_div_up(local, wave);
+  f->check = (double)d->linear * weight_bytes(s) + (s->fitted ? d->groups : 0.0) +
+             chunk * (double)c->hidden * weight_bytes(s) + (double)wave * each +
+             layer_activations(c, tokens, false) + tokens * chunk * 4.0;
+  f->check_flops = (double)local * sb_arch_forward_flops(s->arch, s->seqlen);
+}
+
+static void count_moments(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
+  const double ranks = (double)s->ranks, n = (double)d->widest, T = (double)s->seqlen;
+  f->factor = sb_moments_settle(s->factor, d->widest);
+  if (f->factor == SB_FACTOR_REPLICATED) {
+    /* the widest inputs are factorised side by side, one a thread */
+    const double at_once = s->threads > 1 ? d->squares : n * n;
+    f->moments = (s->refine > 0 ? 20.0 : 16.0) * d->squares + 8.0 * at_once;
+    return;
+  }
+  const double panel = n < SB_MOMENT_PANEL ? n : SB_MOMENT_PANEL, sequence = 4.0 * T * d->channels;
+  double keep = s->wave_bytes / sequence;
+  if (keep > (double)f->round_local) keep = (double)f->round_local;
+  if (keep < 1.0) keep = 1.0;
+  const double kept = s->refine > 0 ? 12.0 : 8.0;
+  f->moments = (kept * d->squares + 8.0 * n * n) / ranks + 16.0 * panel * n + (double)(size_t)keep * sequence;
+}
+
+static void count_round(const sb_footprint_setup *s, const shape *d, double chunk, sb_footprint *f) {
+  const sb_config *c = &s->arch->config;
+  const double source = (double)sb_dtype_size(s->source), ranks = (double)s->ranks,
+               layers = (double)c->layers;
+  const double tokens = (double)s->seqlen, hidden = (double)c->hidden,
+               packed = (double)d->linear * s->bits / 8.0;
+  const double rest = f->model_bytes - layers * (double)d->linear * source;
+  const double group = packed > chunk * hidden * source ? packed : chunk * hidden * source;
+  if (!s->gptq) return;
+  f->round_local = sb_div_up(s->round_seqs, s->ranks);
+  f->packed = (layers * packed + rest) / ranks;
+  f->packed_slots = s->ranks > 1 ? 2.0 * group : 0.0;
+  f->round_prepared = 2.0 * (double)d->linear * weight_bytes(s) + chunk * hidden * weight_bytes(s);
+  f->round_inputs = 2.0 * (double)f->round_local * tokens * hidden * 4.0;
+  f->round_activations = layer_activations(c, tokens, false);
+  count_moments(s, d, f);
+  f->block_rows = d->sharing / ranks * ((s->refine > 0 ? 9.0 : 5.0) + (double)GROUP / (double)s->block_cols);
+}
+
+static void count_phases(const sb_footprint_setup *s, sb_footprint *f) {
+  const double common = f->parameters + f->bit_maps + f->orders + f->importance + f->program;
+  const double pass = f->prepared + f->inputs + f->activations + f->gradient + f->logits;
+  const double own[SB_PHASES] = {common + pass + f->scores + f->check,
+                                 s->reorder == SB_REORDER_NONE ? 0.0 : common + pass + f->order_scores,
+                                 !s->gptq ? 0.0
+                                          : common + f->packed + f->round_prepared + f->round_inputs +
+                                                f->round_activations + f->moments + f->block_rows};
+  const double local = (double)sb_min_size(s->ranks, s->ranks_per_node);
+  for (int p = 0; p < SB_PHASES; p++) {
+    const double slots = f->slots + (p == SB_PHASE_ROUND ? f->packed_slots : 0.0);
+    if (own[p] == 0.0) continue;
+    f->phase_bytes[p] = own[p] + slots;
+    if (f->phase_bytes[p] > f->phase_bytes[f->largest]) f->largest = (sb_footprint_phase)p;
+    if (own[p] * local + slots > f->node_bytes) f->node_bytes = own[p] * local + slots;
+  }
+  f->rank_bytes = f->phase_bytes[f->largest];
+}
+
+static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
+  const sb_config *c = &s->arch->config;
+  const double source = (double)sb_dtype_size(s->source), weight = weight_bytes(s), ranks = (double)s->ranks;
+  const double tokens = (double)s->seqlen, hidden = (double)c->hidden, layers = (double)c->layers;
+  const double layer_bytes = ((double)d->linear + 2.0 * hidden) * source;
+  const double chunk = (double)chunk_rows(s, layer_bytes), each = tokens * hidden * 4.0, kept = layers + 4.0;
 
   f->model_bytes = (double)s->arch->parameters * source;
   f->group_bytes = chunk * hidden * source > layer_bytes ? chunk * hidden * source : layer_bytes;
-  f->parameters = f->model_bytes / ranks + (s->ranks > 1 ? (double)(s->block_rows * widest) * source : 0.0);
-  f->slots = 2.0 * f->group_bytes;
-  f->prepared = (double)linear * weight + chunk * hidden * weight;
+  f->parameters =
+      f->model_bytes / ranks + (s->ranks > 1 ? (double)(s->block_rows * d->widest) * source : 0.0);
+  f->slots = s->ranks > 1 ? 2.0 * f->group_bytes : 0.0;
+  f->bit_maps = (double)f->blocks * 4.0;
+  f->importance = s->fitted ? 4.0 * layers * d->channels : 0.0;
+  f->program = (double)PROGRAM_BYTES + (double)s->threads * THREAD_BYTES;
+  f->prepared = (double)d->linear * weight + (s->fitted ? d->groups : 0.0) + chunk * hidden * weight;
   double fit = s->wave_bytes / (each * kept);
   f->wave = fit >= (double)f->local_seqs ? sb_max_size(f->local_seqs, 1) : fit >= 1.0 ? (size_t)fit : 1;
   f->waves = sb_max_size(sb_div_up(f->local_seqs, f->wave), 1);
   f->inputs = (double)f->wave * each * kept;
-  f->activations = layer_activations(c, tokens, s->gradients);
-  f->gradient = s->gradients ? 4.0 * (double)largest : 0.0;
+  f->activations = layer_activations(c, tokens, true);
+  f->gradient = 4.0 * (double)d->largest;
   f->logits = tokens * chunk * 4.0;
-  f->scores = s->gradients
-                  ? (double)per_layer * SCORE_BYTES_LAYER + (double)f->blocks / ranks * SCORE_BYTES_OWNED
-                  : 0.0;
-  f->bit_maps = (double)f->blocks * (s->gradients ? 4.0 : 1.0);
-  f->orders = order_bytes(s);
-  f->program = (double)PROGRAM_BYTES + (double)s->threads * THREAD_BYTES;
-  double own = f->parameters + f->prepared + f->inputs + f->activations + f->gradient + f->logits +
-               f->scores + f->bit_maps + f->orders + f->program;
-  f->rank_bytes = own + f->slots;
-  f->node_bytes = own * (double)sb_min_size(s->ranks, s->ranks_per_node) + f->slots;
+  count_orders(s, d, f);
+  count_gains(s, d, f);
+  count_check(s, d, chunk, f);
+  count_round(s, d, chunk, f);
+  count_phases(s, f);
 }
 
-void sb_footprint_estimate(const sb_footprint_setup *s, sb_footprint *f) {
-  const sb_config *c = &s->arch->config;
-  memset(f, 0, sizeof *f);
-  f->nodes = sb_div_up(s->ranks, s->ranks_per_node);
-  f->local_seqs = sb_div_up(s->seqs, s->ranks);
-  f->blocks = sb_footprint_blocks(s->arch, s->block_rows, s->block_cols);
-  count_memory(s, f);
+/* ---- traffic and arithmetic ---- */
 
-  double source = (double)sb_dtype_size(s->source), table = (double)(c->vocab * c->hidden) * source;
-  double layers = f->model_bytes - table * (c->tie_embeddings ? 1.0 : 2.0);
-  double share = (double)(f->nodes - 1) / (double)s->ranks, waves = (double)f->waves;
+static void count_work(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
+  const sb_config *c = &s->arch->config;
+  const double source = (double)sb_dtype_size(s->source), table = (double)(c->vocab * c->hidden) * source;
+  const double layers = f->model_bytes - table * (c->tie_embeddings ? 1.0 : 2.0), T = (double)s->seqlen;
+  const double others = (double)(f->nodes - 1), share = others / (double)s->ranks, waves = (double)f->waves;
   f->loss_traffic = waves * share * (layers + 2.0 * table);
+  f->check_traffic = (double)f->check_waves * share * (layers + 2.0 * table);
   f->gradient_traffic =
       waves * share * (2.0 * layers + 3.0 * table) +
       (f->nodes > 1 ? 64.0 * (double)f->blocks * (double)(s->ranks - 1) / (double)s->ranks : 0.0);
   f->loss_flops = (double)f->local_seqs * sb_arch_forward_flops(s->arch, s->seqlen);
   f->gradient_flops = (double)f->local_seqs * sb_arch_gradient_flops(s->arch, s->seqlen);
+  if (s->gains == SB_GAINS_HESSIAN) /* no gradients of matrices */
+    f->gradient_flops -= (double)f->local_seqs * 2.0 * T * (double)s->arch->linear_parameters;
+  if (!s->gptq) return;
+  const double depth = (double)c->layers, local = (double)f->round_local, ranks = (double)s->ranks;
+  const bool replicated = f->factor == SB_FACTOR_REPLICATED;
+  f->round_traffic = share * (f->model_bytes + f->packed * ranks) +
+                     (f->nodes > 1 ? depth * d->squares * (replicated ? 8.0 : 6.0) : 0.0);
+  f->round_flops =
+      2.0 * local * (sb_arch_forward_flops(s->arch, s->seqlen) - 2.0 * T * (double)(c->vocab * c->hidden));
+  f->moment_flops = local * depth * 2.0 * T * d->squares * (replicated ? 1.0 : 0.5);
+  f->factor_flops = depth * d->cubes * (replicated ? 4.0 / 3.0 : 2.0 / 3.0 / ranks);
+  /* half a product for rounding; for refining, a whole one a pass and one to begin with */
+  f->rounding_flops = depth * d->rounding / ranks * (s->refine > 0 ? 3.0 + 2.0 * s->refine : 1.0);
 }
 
-double sb_footprint_seconds(const sb_footprint_setup *s, double flops, double traffic, double flop_rate,
-                            double node_rate) {
-  double compute = flop_rate > 0.0 ? flops / flop_rate : 0.0;
-  double send =
-      node_rate > 0.0 ? traffic * (double)sb_min_size(s->ranks, s->ranks_per_node) / node_rate : 0.0;
-  return compute > send ? compute : send;
+void sb_footprint_estimate(const sb_footprint_setup *s, sb_footprint *f) {
+  const shape d = describe(s);
+  memset(f, 0, sizeof *f);
+  f->nodes = sb_div_up(s->ranks, s->ranks_per_node);
+  f->local_seqs = sb_div_up(s->seqs, s->ranks);
+  f->blocks = sb_footprint_blocks(s->arch, s->block_rows, s->block_cols);
+  count_memory(s, &d, f);
+  count_work(s, &d, f);
 }

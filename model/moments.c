@@ -27,8 +27,9 @@ sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status, 
                  name_of(m, input), message);
 }
 
-static sb_factor_mode choose(size_t widest) {
+sb_factor_mode sb_moments_settle(sb_factor_mode mode, size_t widest) {
   size_t square, bytes;
+  if (mode != SB_FACTOR_AUTO) return mode;
   const bool fits = sb_mul_size(widest, widest, &square) && sb_mul_size(square, 24, &bytes);
   return fits && bytes <= REPLICATED_BYTES ? SB_FACTOR_REPLICATED : SB_FACTOR_DISTRIBUTED;
 }
@@ -45,7 +46,7 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
     m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols;
     widest = sb_max_size(widest, m->width[i]);
   }
-  if (setup->mode == SB_FACTOR_AUTO) m->setup.mode = choose(widest);
+  m->setup.mode = sb_moments_settle(setup->mode, widest);
   m->way = m->setup.mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated : &sb_moments_block_cyclic;
   sb_status status = m->way->allocate(m);
   for (size_t i = 0; setup->keep && i < SB_INPUTS && status == SB_OK; i++)

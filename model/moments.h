@@ -38,6 +38,9 @@ typedef enum sb_factor_mode {
   SB_FACTOR_DISTRIBUTED_SINGLE
 } sb_factor_mode;
 
+/* The mode itself, or what AUTO stands for where the widest input has so many channels. Pure. */
+sb_factor_mode sb_moments_settle(sb_factor_mode mode, size_t widest);
+
 enum {
   SB_MOMENT_PANEL = 512, /* columns, or up to twice that where the grid of ranks asks for it */
   SB_MOMENT_BLOCK = 128  /* of the block-cyclic layout: docs/measurements/factor.md */

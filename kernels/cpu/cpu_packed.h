@@ -20,7 +20,7 @@ enum {
   SB_PACKED_PIECE = 128, /* codes */
   SB_PACKED_ROWS = 128,  /* rows of an item of work, at most */
   SB_PACKED_STEP = 16,   /* items begin at multiples of this many rows of their block row */
-  SB_PACKED_FEW = 4,     /* tokens, at most, for which codes are multiplied as they are unpacked */
+  SB_PACKED_FEW = 8,     /* tokens, at most, for which codes are multiplied as they are unpacked */
 };
 
 /* Rows [row, row + rows) of block row i. */
@@ -50,7 +50,7 @@ static inline size_t sb_packed_length(const sb_grid_shape *grid) {
   return sb_packed_start(grid, last) + sb_packed_width(grid, last);
 }
 
-/* The prepared x of `few`: T is 1, 2 or 4, unused tokens are 0. */
+/* The prepared x of `few`: T is 1, 2, 4 or 8, unused tokens are 0. */
 typedef struct sb_packed_input {
   const float *x;    /* [sb_packed_length / 16, T, 16] */
   const float *sums; /* [block columns, T] sums of x over a block column */
@@ -73,8 +73,12 @@ struct sb_packed_kernels {
                    size_t width);
 };
 
-/* Floats of scratch of `few`: running sums of all lanes, then scales and offsets of an item's rows. */
-enum { SB_PACKED_SCRATCH = 16 * SB_PACKED_ROWS + 3 * SB_PACKED_ROWS + SB_PACKED_ROWS * SB_PACKED_FEW };
+/* Floats of scratch of `few`: running sums of 16 lanes, as many as stay in the first cache; then scales and offsets of an item's
+ * rows, and what offsets amount to. */
+enum {
+  SB_PACKED_SUMS = 16 * 2 * SB_PACKED_ROWS,
+  SB_PACKED_SCRATCH = SB_PACKED_SUMS + 2 * SB_PACKED_ROWS + SB_PACKED_ROWS * SB_PACKED_FEW
+};
 
 /* Fastest last. */
 typedef enum sb_packed_level {

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/bitstring.h"
+
 #define PV_LANES       8
 #define PV_VECTORS     3
 #define PV_AVX2_INLINE static inline __attribute__((always_inline))
@@ -33,6 +35,10 @@ PV_AVX2_INLINE pv pv_halves(const uint16_t *p) {
 }
 PV_AVX2_INLINE pv pv_bytes(const uint8_t *p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+PV_AVX2_INLINE void pv_numbers(uint8_t *out, const uint8_t *string, size_t n, unsigned b) {
+  sb_bitstring_unpack(out, string, n, b);
 }
 
 PV_AVX2_INLINE __m128i sixteen(const uint8_t *p) {
@@ -85,7 +91,8 @@ PV_AVX2_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
   return _mm256_cvtepi32_ps(_mm256_and_si256(word, _mm256_set1_epi32((int)((1u << b) - 1u))));
 }
 
-#define PV_TILE_ROWS(vectors) ((vectors) <= 1 ? 8u : 4u)
+#define PV_FEW_TOGETHER(tokens) ((tokens) == 1 ? 4u : (tokens) == 2 ? 2u : 1u)
+#define PV_TILE_ROWS(vectors)   ((vectors) <= 1 ? 8u : 4u)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
 const sb_packed_kernels sb_packed_avx2 = {"AVX2", PV_LANES, PV_LANES *PV_VECTORS, few, decode, multiply};

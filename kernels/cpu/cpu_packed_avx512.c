@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/bitstring.h"
+
 #define PV_LANES         16
 #define PV_VECTORS       4
 #define PV_AVX512_INLINE static inline __attribute__((always_inline))
@@ -35,6 +37,22 @@ PV_AVX512_INLINE pv pv_halves(const uint16_t *p) {
 }
 PV_AVX512_INLINE pv pv_bytes(const uint8_t *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
+/* 64 at a time: eight bits from any place of a lane of 64 into each of its bytes. */
+PV_AVX512_INLINE void pv_numbers(uint8_t *out, const uint8_t *string, size_t n, unsigned b) {
+  const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7),
+                byte = _mm512_set1_epi64(0x0706050403020100);
+  const __m512i each = _mm512_set1_epi64(0x0101010101010101 * (long long)b);
+  const __m512i from = _mm512_add_epi64(_mm512_mullo_epi64(lane, each), byte);
+  const __m512i shift = _mm512_mullo_epi64(byte, _mm512_set1_epi64((long long)b));
+  const __m512i mask = _mm512_set1_epi8((char)((1u << b) - 1u));
+  for (size_t i = 0; i < n; i += 64, string += 8 * b) {
+    const size_t bytes = sb_bitstring_bytes(n - i < 64 ? n - i : 64, b);
+    const __m512i all = _mm512_maskz_loadu_epi8(~(__mmask64)0 >> (64 - bytes), string);
+    const __m512i numbers = _mm512_multishift_epi64_epi8(shift, _mm512_permutexvar_epi8(from, all));
+    _mm512_storeu_si512(out + i, _mm512_and_si512(numbers, mask));
+  }
 }
 
 /* The number b in every byte. */
@@ -79,7 +97,8 @@ PV_AVX512_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s)
   return _mm512_cvtepi32_ps(_mm512_and_si512(word, _mm512_set1_epi32((int)((1u << b) - 1u))));
 }
 
-#define PV_TILE_ROWS(vectors) ((vectors) <= 2 ? 8u : 4u)
+#define PV_FEW_TOGETHER(tokens) ((tokens) <= 2 ? 4u : (tokens) == 4 ? 2u : 1u)
+#define PV_TILE_ROWS(vectors)   ((vectors) <= 2 ? 8u : 4u)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
 const sb_packed_kernels sb_packed_avx512 = {"AVX-512", PV_LANES, PV_LANES *PV_VECTORS, few, decode, multiply};

@@ -6,20 +6,22 @@
  *   pv, pv_words             vectors of floats, of 32-bit words
  *   pv_set, pv_load, pv_store, pv_fma (a b + c), pv_sum (of all lanes, in a fixed order)
  *   pv_halves, pv_bytes      floats of as many fp16 numbers, of as many bytes
+ *   pv_numbers(out, string, n, b)
+ *                            sb_bitstring_unpack, b not a constant; `out` has room for SB_PACKED_ROWS
  *   pv_chunks(piece, b, h, &low, &high)
  *                            chunks h PV_LANES + lane of a piece of b-bit codes: bits 0 .. 31 in `low`; where b > 4, the
  *                            last 32 bits in `high`. Reads no byte beyond the piece, and none more than 15 before it.
  *   pv_code(low, high, b, s) the codes of step s as floats
+ *   PV_FEW_TOGETHER(tokens)  rows whose codes are multiplied at a time with few tokens: 1, 2 or 4
  *   PV_TILE_ROWS(vectors)    rows multiplied at a time with that many vectors of tokens: 4 or 8
  *
  * b is a constant wherever these are called. */
-#include "kernels/bitstring.h"
 #include "kernels/blockrow.h"
 #include "kernels/cpu/cpu_packed.h"
 
 #define PV_INLINE static inline __attribute__((always_inline))
 
-enum { PV_PARTS = 16 / PV_LANES, PV_AHEAD = 4096 };
+enum { PV_PARTS = 16 / PV_LANES, PV_AHEAD = 4096, PV_TOGETHER = 4 };
 
 /* The rows of an item in one of its blocks. */
 typedef struct rows_of_block {
@@ -52,7 +54,7 @@ static void read_groups(float *scale, float *offset, const struct sb_packed_impl
   uint16_t scales[SB_PACKED_ROWS], base[SB_PACKED_ROWS];
   uint8_t zero[SB_PACKED_ROWS];
   memcpy(scales, block + 2 * item->row, 2 * item->rows);
-  if (zeros) sb_bitstring_unpack(zero, block + 2 * rows + item->row / 8 * b, item->rows, b);
+  if (zeros) pv_numbers(zero, block + 2 * rows + item->row / 8 * b, item->rows, b);
   if (bases) memcpy(base, block + 2 * rows + 2 * item->row, 2 * item->rows);
   for (size_t r = 0; r < item->rows; r += PV_LANES) {
     const pv by = pv_halves(scales + r), center = zeros ? pv_bytes(zero + r) : middle;
@@ -65,48 +67,73 @@ static void read_groups(float *scale, float *offset, const struct sb_packed_impl
 PV_INLINE const uint8_t *piece_at(const rows_of_block *block, const uint8_t *row, size_t p, unsigned b,
                                   uint8_t room[16 + SB_PACKED_PIECE]) {
   if (p < block->pieces) return row + p * 16 * b;
+  memset(room, 0, 16 + SB_PACKED_PIECE);
   memcpy(room + 16, row + p * 16 * b, block->rest);
   return room + 16;
 }
 
-/* sum[t] += codes of a piece times x[8, tokens, 16]. */
-PV_INLINE void few_piece(pv *sum, const uint8_t *piece, const float *x, size_t tokens, unsigned b) {
+/* sum[n, t] += codes of a piece of each of `together` rows times x[8, tokens, 16]. */
+PV_INLINE void few_piece(pv *sum, const uint8_t *const *pieces, const float *x, size_t tokens,
+                         size_t together, unsigned b) {
 #pragma GCC unroll 2
   for (unsigned h = 0; h < PV_PARTS; h++) {
-    pv_words low, high;
-    pv_chunks(piece, b, h, &low, &high);
-#pragma GCC unroll 8
-    for (unsigned s = 0; s < 8; s++) {
-      const pv code = pv_code(low, high, b, s);
+    pv_words low[PV_TOGETHER], high[PV_TOGETHER];
 #pragma GCC unroll 4
-      for (size_t t = 0; t < tokens; t++)
-        sum[t] = pv_fma(code, pv_load(x + (s * tokens + t) * 16 + h * PV_LANES), sum[t]);
+    for (size_t n = 0; n < together; n++) pv_chunks(pieces[n], b, h, &low[n], &high[n]);
+#pragma GCC unroll 8
+    for (unsigned s = 0; s < 8; s++)
+#pragma GCC unroll 4
+      for (size_t n = 0; n < together; n++) {
+        const pv code = pv_code(low[n], high[n], b, s);
+#pragma GCC unroll 8
+        for (size_t t = 0; t < tokens; t++)
+          sum[n * tokens + t] =
+              pv_fma(code, pv_load(x + (s * tokens + t) * 16 + h * PV_LANES), sum[n * tokens + t]);
+      }
+  }
+}
+
+/* sums[n, t] += scale[n] x sum of code x, all lanes apart, of `together` rows from `row` on. `single`: a row is one whole
+ * piece. */
+PV_INLINE void few_together(float *restrict sums, const rows_of_block *block, const uint8_t *row,
+                            const float *restrict scale, const float *restrict x, size_t tokens,
+                            size_t together, unsigned b, bool single) {
+  uint8_t room[PV_TOGETHER][16 + SB_PACKED_PIECE];
+  const size_t pieces = single ? 1 : block->pieces + (block->rest > 0),
+               stride = single ? 16 * b : block->stride;
+  pv sum[PV_TOGETHER * SB_PACKED_FEW];
+#pragma GCC unroll 8
+  for (size_t k = 0; k < together * tokens; k++) sum[k] = pv_set(0.0f);
+  for (size_t at = 0; at < together * stride; at += 64) __builtin_prefetch(row + at + PV_AHEAD);
+  for (size_t p = 0; p < pieces; p++) {
+    const uint8_t *piece[PV_TOGETHER];
+#pragma GCC unroll 4
+    for (size_t n = 0; n < together; n++)
+      piece[n] = single ? row + n * stride : piece_at(block, row + n * stride, p, b, room[n]);
+    few_piece(sum, piece, x + p * SB_PACKED_PIECE * tokens, tokens, together, b);
+  }
+#pragma GCC unroll 4
+  for (size_t n = 0; n < together; n++) {
+    const pv by = pv_set(scale[n]);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < tokens; t++) {
+      float *total = sums + (n * tokens + t) * PV_LANES;
+      pv_store(total, pv_fma(by, sum[n * tokens + t], pv_load(total)));
     }
   }
 }
 
-/* sums[r, t] += scale[r] x sum of code x, all lanes apart. `single`: a row is one whole piece. */
+/* The same for all rows of a block. */
 PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block, const float *restrict scale,
                         const float *restrict x, size_t rows, size_t tokens, unsigned b, bool single) {
-  uint8_t room[16 + SB_PACKED_PIECE] = {0};
-  const size_t pieces = single ? 1 : block->pieces + (block->rest > 0),
-               stride = single ? 16 * b : block->stride;
-  const uint8_t *row = block->codes;
-  for (size_t r = 0; r < rows; r++, row += stride) {
-    pv sum[SB_PACKED_FEW];
-#pragma GCC unroll 4
-    for (size_t t = 0; t < tokens; t++) sum[t] = pv_set(0.0f);
-    for (size_t at = 0; at < stride; at += 64) __builtin_prefetch(row + at + PV_AHEAD);
-    for (size_t p = 0; p < pieces; p++)
-      few_piece(sum, single ? row : piece_at(block, row, p, b, room), x + p * SB_PACKED_PIECE * tokens,
-                tokens, b);
-    const pv by = pv_set(scale[r]);
-#pragma GCC unroll 4
-    for (size_t t = 0; t < tokens; t++) {
-      float *total = sums + (r * tokens + t) * PV_LANES;
-      pv_store(total, pv_fma(by, sum[t], pv_load(total)));
-    }
-  }
+  const size_t together = PV_FEW_TOGETHER(tokens);
+  size_t r = 0;
+  for (; r + together <= rows; r += together)
+    few_together(sums + r * tokens * PV_LANES, block, block->codes + r * block->stride, scale + r, x, tokens,
+                 together, b, single);
+  for (; r < rows; r++)
+    few_together(sums + r * tokens * PV_LANES, block, block->codes + r * block->stride, scale + r, x, tokens,
+                 1, b, single);
 }
 
 #define PV_EACH_WIDTH(bits, call)                                                                            \
@@ -139,8 +166,7 @@ PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block, const 
 
 PV_INLINE void few_tokens(float *out, const struct sb_packed_impl *w, const sb_packed_item *item,
                           const sb_packed_input *input, float *scratch, size_t tokens) {
-  float *scale = scratch + 16 * SB_PACKED_ROWS, *offset = scale + SB_PACKED_ROWS,
-        *rest = offset + SB_PACKED_ROWS;
+  float *scale = scratch + SB_PACKED_SUMS, *offset = scale + SB_PACKED_ROWS, *rest = offset + SB_PACKED_ROWS;
   const size_t rows = item->rows;
   memset(scratch, 0, rows * tokens * PV_LANES * sizeof *scratch);
   memset(rest, 0, rows * tokens * sizeof *rest);
@@ -168,7 +194,8 @@ PV_INLINE void few_tokens(float *out, const struct sb_packed_impl *w, const sb_p
 /* Running sums of all lanes stay in the first cache: with more tokens, fewer rows at a time. */
 static void few(float *out, const struct sb_packed_impl *w, const sb_packed_item *item,
                 const sb_packed_input *input, float *scratch) {
-  const size_t T = input->T, most = SB_PACKED_ROWS / T;
+  const size_t T = input->T, room = SB_PACKED_SUMS / 16 / T,
+               most = room < SB_PACKED_ROWS ? room : SB_PACKED_ROWS;
   for (size_t r = 0; r < item->rows; r += most) {
     const sb_packed_item part = {item->i, item->row + r, item->rows - r < most ? item->rows - r : most};
     float *here = out + r * T;
@@ -179,8 +206,11 @@ static void few(float *out, const struct sb_packed_impl *w, const sb_packed_item
     case 2:
       few_tokens(here, w, &part, input, scratch, 2);
       break;
-    default:
+    case 4:
       few_tokens(here, w, &part, input, scratch, 4);
+      break;
+    default:
+      few_tokens(here, w, &part, input, scratch, 8);
       break;
     }
   }
@@ -188,7 +218,7 @@ static void few(float *out, const struct sb_packed_impl *w, const sb_packed_item
 
 PV_INLINE void decode_rows(float *tile, size_t ld, const rows_of_block *block, const float *scale,
                            const float *offset, size_t rows, unsigned b) {
-  uint8_t room[16 + SB_PACKED_PIECE] = {0};
+  uint8_t room[16 + SB_PACKED_PIECE];
   const size_t pieces = block->pieces + (block->rest > 0);
   for (size_t r = 0; r < rows; r++) {
     const uint8_t *row = block->codes + r * block->stride;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/dtype.h"
+#include "kernels/bitstring.h"
 
 #define PV_LANES   16
 #define PV_VECTORS 4
@@ -50,6 +51,10 @@ static inline pv pv_bytes(const uint8_t *p) {
   return out;
 }
 
+static inline void pv_numbers(uint8_t *out, const uint8_t *string, size_t n, unsigned b) {
+  sb_bitstring_unpack(out, string, n, b);
+}
+
 static inline void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_words *low, pv_words *high) {
   (void)h; /* a vector has all chunks */
   const unsigned bytes = b < 4 ? b : 4;
@@ -68,7 +73,8 @@ static inline pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
   return out;
 }
 
-#define PV_TILE_ROWS(vectors) 4u
+#define PV_FEW_TOGETHER(tokens) 1u
+#define PV_TILE_ROWS(vectors)   4u
 #include "kernels/cpu/cpu_packed_kernels.h"
 
 const sb_packed_kernels sb_packed_plain = {"plain C", PV_LANES, PV_LANES *PV_VECTORS, few, decode, multiply};

@@ -90,6 +90,28 @@ static sb_status parse(const char *line, values *v, bool *help, char *help_text,
   return sb_options_parse(&usage, argc, argv, help);
 }
 
+/* Of two arguments the last may be left out. */
+static void optional_arguments(void **state) {
+  (void)state;
+  const char *first = NULL, *second = NULL;
+  char *none[] = {"cmd", NULL}, *one[] = {"cmd", "a", NULL}, *two[] = {"cmd", "a", "b", NULL};
+  const sb_argument arguments[] = {{"FIRST", &first, "One."}, {"SECOND", &second, "Another."}};
+  const sb_usage usage = {.command = "cmd",
+                          .synopsis = "FIRST [SECOND]",
+                          .purpose = "Does a thing.",
+                          .arguments = arguments,
+                          .argument_count = 2,
+                          .optional_count = 1};
+  bool help;
+  assert_int_equal(sb_options_parse(&usage, 1, none, &help), SB_ERR_USAGE);
+  assert_string_equal(sb_message(), "cmd: FIRST is missing; usage: shardbits cmd FIRST [SECOND]");
+  assert_ok(sb_options_parse(&usage, 2, one, &help));
+  assert_true(second == NULL);
+  assert_string_equal(first, "a");
+  assert_ok(sb_options_parse(&usage, 3, two, &help));
+  assert_string_equal(second, "b");
+}
+
 static void spellings(void **state) {
   (void)state;
   values v;
@@ -177,7 +199,7 @@ static void help_text(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(spellings), cmocka_unit_test(mistakes),
-                                     cmocka_unit_test(help_text)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(spellings), cmocka_unit_test(optional_arguments),
+                                     cmocka_unit_test(mistakes), cmocka_unit_test(help_text)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

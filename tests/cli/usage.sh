@@ -58,6 +58,13 @@ wrong 2 'quantize: --calib TOKENS is needed' quantize m --bits 3 -o o --method r
 wrong 2 'plan: --seqlen 1: a whole number from 2 to 1048576' plan m --seqlen 1
 wrong 2 'plan: --ranks needs a value' plan m --ranks
 wrong 2 'plan: --compute fp8: expected one of f32, bf16' plan m --compute fp8
+wrong 2 'synth: --config FILE is missing' synth -o o
+wrong 2 'synth: --dtype fp8: expected one of f32, f16, bf16' synth --config c -o o --dtype fp8
+wrong 2 'export: --out DIR is missing' export o
+wrong 2 'bench: unexpected argument n; usage: shardbits bench .MODEL. .options.' bench m n
+wrong 2 'bench: --rounds 0: a whole number from 1 to 1000' bench --rounds 0
+wrong 2 'plan: --quantizer none: expected one of rtn, gptq' plan m --quantizer none
+wrong 1 "$dir/none.json: cannot be" bench "$dir/none.json" --rounds 1 --folder "$dir/none"
 wrong 1 "$dir/none" inspect "$dir/none"
 wrong 1 "$dir/config.json: cannot be" plan "$dir" --ranks 2
 wrong 1 "$dir/none/r.json: cannot be written: the folder $dir/none: No such" inspect "$dir" --json "$dir/none/r.json"
@@ -67,6 +74,9 @@ right '^commands:$' --help
 right '^  quantize  *find the bits' help
 right '^usage: shardbits inspect PATH' inspect --help
 right '^usage: shardbits plan MODEL' help plan
+right '^usage: shardbits synth --config FILE' synth --help
+right '^usage: shardbits bench .MODEL. .options.' bench --help
+right '^  --file-size GB  ' help export
 right '^  --seqlen N  *Tokens of a sequence. .128.$' plan -h
 right '^  --seqlen N  *Tokens of a sequence. .512, or the model.s context$' eval -h
 

@@ -1,0 +1,125 @@
+/* shardbits synth: a random model of any architecture, for benchmarks. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/report_json.h"
+#include "model/synth.h"
+#include "mpi/cleanup.h"
+
+static const char *const dtype_names[] = {[SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
+
+typedef struct request {
+  const char *config;
+  size_t layers, tokens;
+  uint64_t seed;
+  int dtype; /* sb_dtype */
+  sb_common common;
+} request;
+
+static void on_tick(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
+static sb_status make(const sb_world *world, const request *r, json_t *report) {
+  const sb_synth_setup setup = {.config = r->config,
+                                .out = r->common.out,
+                                .layers = r->layers,
+                                .dtype = (sb_dtype)r->dtype,
+                                .seed = r->seed,
+                                .tokens = r->tokens,
+                                .file_bytes = sb_common_file_bytes(&r->common),
+                                .overwrite = r->common.overwrite,
+                                .tick = on_tick};
+  const double start = sb_now();
+  sb_folder_stats stats;
+  uint64_t parameters = 0;
+  char text[256], count[SB_TEXT_SIZE];
+  snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
+  sb_cleanup_message(text);
+  sb_progress_begin("weights", 1.0);
+  sb_status status = sb_synth_make(world, &setup, &stats, &parameters);
+  sb_progress_end();
+  SB_TRY(status);
+  const double seconds = sb_now() - start;
+  sb_log_phase("weights", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
+  if (sb_common_prints(world, &r->common)) {
+    printf("%s: %s random parameters, %.1f MiB of %s weights in %" PRIu64 " file%s; it has learned nothing\n",
+           r->common.out, sb_text_count(count, sizeof count, (double)parameters),
+           (double)stats.bytes / 0x1p20, dtype_names[r->dtype], stats.files, stats.files == 1 ? "" : "s");
+    if (r->tokens) printf("%s/tokens.bin: %zu random token ids\n", r->common.out, r->tokens);
+  }
+  sb_report_text(report, "path", r->common.out);
+  sb_report_text(report, "dtype", dtype_names[r->dtype]);
+  sb_report_count(report, "seed", r->seed);
+  sb_report_count(report, "parameters", parameters);
+  sb_report_count(report, "tokens", r->tokens);
+  sb_report_count(report, "files", stats.files);
+  sb_report_count(report, "bytes", stats.bytes);
+  sb_report_real(report, "seconds", seconds);
+  return sb_report_peak(world, report);
+}
+
+sb_status sb_cmd_synth(const sb_world *world, int argc, char **argv) {
+  request r = {.dtype = SB_BF16, .common = SB_COMMON_DEFAULTS};
+  const sb_option options[] = {
+      {.name = "config",
+       .kind = SB_OPTION_STRING,
+       .value = &r.config,
+       .operand = "FILE",
+       .required = true,
+       .help = "config.json of any model that quantize takes, or the folder it is in."},
+      {.name = "layers",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.layers,
+       .low = 1,
+       .high = 4096,
+       .operand = "N",
+       .help = "Decoder layers: the first N, the same as in the whole model.",
+       .unset = "all that config.json has"},
+      {.name = "dtype",
+       .kind = SB_OPTION_CHOICE,
+       .value = &r.dtype,
+       .choices = dtype_names,
+       .help = "Type of all weights written."},
+      {.name = "tokens",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.tokens,
+       .low = 0,
+       .high = 1e12,
+       .operand = "N",
+       .help = "Also write N random token ids to DIR/tokens.bin, for --calib and --tokens."},
+      {.name = "seed",
+       .kind = SB_OPTION_SEED,
+       .value = &r.seed,
+       .operand = "N",
+       .help = "Seed of weights and tokens."},
+  };
+  sb_usage usage = {
+      .command = "synth",
+      .synopsis = "--config FILE -o DIR [options]",
+      .purpose =
+          "Writes a random model as an ordinary Hugging Face folder: any architecture, any size, weights\n"
+          "with the outliers and tails of trained ones. For benchmarks: it has learned nothing. The files "
+          "are\n"
+          "the same on any number of ranks.",
+      .examples =
+          "  shardbits synth --config Llama-3-70B/config.json --layers 2 --tokens 65536 -o two-layers\n"
+          "  mpirun -n 8 shardbits synth --config config.json -o model",
+      .options = options,
+      .option_count = sizeof options / sizeof *options};
+  bool help;
+  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));
+  if (help) return SB_OK;
+  json_t *report = sb_report_begin(world, "synth");
+  sb_status status = make(world, &r, report);
+  if (status == SB_OK) status = sb_report_write(world, r.common.json, report);
+  json_decref(report);
+  return status;
+}

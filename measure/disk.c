@@ -1,0 +1,70 @@
+/* How fast a folder's disk takes and gives files. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "io/file.h"
+#include "measure/limits.h"
+#include "measure/timing.h"
+#include "mpi/cleanup.h"
+
+enum { FILE_BYTES = 64 << 20, PIECE = 8 << 20, MOST_ROUNDS = 3 };
+
+typedef struct disk {
+  char path[SB_PATH_MAX];
+  char *piece;
+} disk;
+
+static sb_status write_file(void *context) {
+  const disk *d = context;
+  int fd;
+  SB_TRY(sb_file_create(d->path, &fd));
+  sb_status status = SB_OK;
+  for (uint64_t at = 0; at < FILE_BYTES && status == SB_OK; at += PIECE)
+    status = sb_file_write_at(fd, d->path, at, d->piece, PIECE, FILE_BYTES);
+  if (status == SB_OK) status = sb_file_sync(fd, d->path);
+  close(fd);
+  return status;
+}
+
+static sb_status read_file(void *context) {
+  const disk *d = context;
+  int fd;
+  uint64_t bytes;
+  SB_TRY(sb_file_open(d->path, &fd, &bytes));
+  (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* where it is not heeded, the cache is read */
+  sb_status status = SB_OK;
+  for (uint64_t at = 0; at < FILE_BYTES && status == SB_OK; at += PIECE)
+    status = sb_file_read_at(fd, d->path, at, d->piece, PIECE);
+  close(fd);
+  return status;
+}
+
+/* Bytes that no file system stores in less. */
+static sb_status prepare(disk *d, const sb_world *world, const char *folder, int *slot) {
+  char name[64];
+  snprintf(name, sizeof name, ".shardbits-bench-%d-%ld", world->rank, (long)getpid());
+  SB_TRY(sb_path_join(d->path, folder, name));
+  SB_TRY(sb_file_check_target(d->path));
+  SB_TRY(sb_alloc_raw(&d->piece, PIECE, 1, "piece of a file"));
+  for (uint64_t i = 0; i < PIECE; i++)
+    d->piece[i] = (char)((i * UINT64_C(6364136223846793005) + (uint64_t)world->rank) >> 33);
+  return sb_cleanup_add(d->path, slot);
+}
+
+sb_status sb_limit_disk(const sb_world *world, const char *folder, int rounds, sb_machine *out) {
+  disk d = {.piece = NULL};
+  double seconds;
+  int slot = -1;
+  const int few = rounds < MOST_ROUNDS ? rounds : MOST_ROUNDS;
+  sb_status status = sb_world_agree(world, prepare(&d, world, folder, &slot));
+  if (status == SB_OK) status = sb_time_best(world, few, write_file, &d, &seconds);
+  if (status == SB_OK) out->value[SB_FIGURE_DISK_WRITE] = FILE_BYTES / seconds;
+  if (status == SB_OK) status = sb_time_best(world, few, read_file, &d, &seconds);
+  if (status == SB_OK) out->value[SB_FIGURE_DISK_READ] = FILE_BYTES / seconds;
+  if (slot >= 0) unlink(d.path);
+  sb_cleanup_drop(slot);
+  sb_free(&d.piece);
+  return status;
+}

@@ -1,0 +1,181 @@
+#include "measure/limits.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "measure/timing.h"
+#include "mpi/large.h"
+
+enum { MEMORY_BYTES = 64 << 20, LEAST_SIDE = 1024, MOST_SIDE = 16384 };
+#define GEMM_SECONDS 0.02
+
+/* ---- GEMM ---- */
+
+typedef struct product {
+  sb_backend *backend;
+  void *m[3];
+  size_t side;
+} product;
+
+static sb_status multiply(void *context) {
+  const product *p = context;
+  sb_backend *b = p->backend;
+  const size_t n = p->side;
+  SB_TRY(b->op->gemm(b, NULL, false, true, n, n, n, 1.0f, p->m[0], b->act, n, p->m[1], b->weight, n, 0.0f,
+                     p->m[2], b->act, n));
+  return b->op->sync(b, NULL);
+}
+
+static sb_status allocate_product(product *p) {
+  sb_backend *b = p->backend;
+  const sb_dtype types[3] = {b->act, b->weight, b->act};
+  for (int i = 0; i < 3; i++) {
+    const size_t bytes = p->side * p->side * sb_dtype_size(types[i]);
+    SB_TRY(b->op->alloc(b, bytes, "matrix", &p->m[i]));
+    SB_TRY(b->op->zero(b, NULL, p->m[i], bytes));
+  }
+  return SB_OK;
+}
+
+static void release_product(product *p) {
+  for (int i = 0; i < 3; i++) {
+    p->backend->op->free(p->backend, p->m[i]);
+    p->m[i] = NULL;
+  }
+}
+
+sb_status sb_limit_gemm(const sb_world *world, sb_backend *backend, int rounds, double *flops) {
+  product p = {.backend = backend};
+  double seconds = 0;
+  sb_status status = SB_OK;
+  *flops = 0;
+  for (p.side = LEAST_SIDE; p.side <= MOST_SIDE && seconds < GEMM_SECONDS && status == SB_OK; p.side *= 2) {
+    status = allocate_product(&p);
+    if (world) status = sb_world_agree(world, status);
+    if (status == SB_OK) status = sb_time_best(world, rounds, multiply, &p, &seconds);
+    release_product(&p);
+    if (status == SB_OK)
+      *flops = fmax(*flops, 2.0 * (double)p.side * (double)p.side * (double)p.side / seconds);
+  }
+  return status;
+}
+
+/* ---- memory ---- */
+
+typedef struct memory {
+  sb_backend *backend;
+  void *device[2];
+  void *host; /* as transfers like it */
+  uint64_t sum;
+} memory;
+
+static sb_status read_host(void *context) {
+  memory *m = context;
+  const uint64_t *from = m->host;
+  uint64_t sum = 0;
+#pragma omp parallel for simd schedule(static) reduction(+ : sum)
+  for (size_t i = 0; i < MEMORY_BYTES / sizeof *from; i++) sum += from[i];
+  m->sum += sum; /* so that it is not left out */
+  return SB_OK;
+}
+
+static sb_status copy_device(void *context) {
+  const memory *m = context;
+  sb_backend *b = m->backend;
+  SB_TRY(b->op->copy(b, NULL, m->device[0], m->device[1], MEMORY_BYTES));
+  return b->op->sync(b, NULL);
+}
+
+static sb_status upload(void *context) {
+  const memory *m = context;
+  sb_backend *b = m->backend;
+  SB_TRY(b->op->upload(b, NULL, m->device[0], m->host, MEMORY_BYTES));
+  return b->op->sync(b, NULL);
+}
+
+static sb_status download(void *context) {
+  const memory *m = context;
+  sb_backend *b = m->backend;
+  SB_TRY(b->op->download(b, NULL, m->host, m->device[0], MEMORY_BYTES));
+  return b->op->sync(b, NULL);
+}
+
+static sb_status allocate_memory(memory *m) {
+  sb_backend *b = m->backend;
+  SB_TRY(b->op->host_alloc(b, MEMORY_BYTES, "memory to be read", &m->host));
+  memset(m->host, 1, MEMORY_BYTES);
+  for (int i = 0; i < 2; i++) {
+    SB_TRY(b->op->alloc(b, MEMORY_BYTES, "memory to be copied", &m->device[i]));
+    SB_TRY(b->op->zero(b, NULL, m->device[i], MEMORY_BYTES));
+  }
+  return b->op->sync(b, NULL);
+}
+
+sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds, sb_machine *out) {
+  const struct {
+    sb_figure figure;
+    sb_timed *work;
+    double bytes;
+    bool apart; /* only where host and device are not one */
+  } cases[] = {{SB_FIGURE_MEMORY_READ, read_host, MEMORY_BYTES, false},
+               {SB_FIGURE_MEMORY_COPY, copy_device, 2.0 * MEMORY_BYTES, false},
+               {SB_FIGURE_UPLOAD, upload, MEMORY_BYTES, true},
+               {SB_FIGURE_DOWNLOAD, download, MEMORY_BYTES, true}};
+  memory m = {.backend = backend};
+  sb_status status = sb_world_agree(world, allocate_memory(&m));
+  for (size_t i = 0; i < sizeof cases / sizeof *cases && status == SB_OK; i++) {
+    double seconds;
+    if (cases[i].apart && backend->unified) continue;
+    status = sb_time_best(world, rounds, cases[i].work, &m, &seconds);
+    if (status == SB_OK) out->value[cases[i].figure] = cases[i].bytes / seconds;
+  }
+  for (int i = 0; i < 2; i++) backend->op->free(backend, m.device[i]);
+  backend->op->host_free(backend, m.host);
+  return status;
+}
+
+/* ---- network ---- */
+
+typedef struct exchange {
+  const sb_world *world;
+  char *data;
+  size_t *starts;
+  size_t bytes;
+} exchange;
+
+static sb_status gather(void *context) {
+  const exchange *e = context;
+  return sb_mpi_allgather_bytes(e->data, e->data + e->starts[e->world->rank], e->starts, e->world->comm);
+}
+
+static sb_status reduce(void *context) {
+  const exchange *e = context;
+  return sb_mpi_sum_i64((int64_t *)e->data, e->bytes / sizeof(int64_t), e->world->comm);
+}
+
+sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out) {
+  static const size_t sizes[SB_NETWORK_SIZES] = {64 << 10, 1 << 20, 16 << 20, 64 << 20};
+  const size_t ranks = (size_t)world->size;
+  const double others = (double)(ranks - 1) / (double)ranks;
+  exchange e = {.world = world};
+  if (ranks == 1) return SB_OK;
+  sb_status status = sb_alloc(&e.data, sizes[SB_NETWORK_SIZES - 1], 1, "messages");
+  if (status == SB_OK) status = sb_alloc(&e.starts, ranks + 1, sizeof *e.starts, "messages");
+  status = sb_world_agree(world, status);
+  for (size_t k = 0; k < SB_NETWORK_SIZES && status == SB_OK; k++) {
+    double gathered, reduced;
+    e.bytes = sizes[k];
+    for (size_t r = 0; r <= ranks; r++) e.starts[r] = e.bytes / ranks * r;
+    e.starts[ranks] = e.bytes;
+    status = sb_time_best(world, rounds, gather, &e, &gathered);
+    if (status == SB_OK) status = sb_time_best(world, rounds, reduce, &e, &reduced);
+    if (status != SB_OK) break;
+    const double bytes = (double)e.bytes;
+    out->network[out->network_count++] =
+        (sb_network_figure){bytes, bytes * others / gathered, 2.0 * bytes * others / reduced};
+  }
+  sb_free(&e.data);
+  sb_free(&e.starts);
+  return status;
+}

@@ -1,0 +1,442 @@
+#include "measure/phases.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/blockrow.h"
+#include "measure/timing.h"
+#include "measure/zstd_rates.h"
+#include "model/inputs.h"
+#include "model/layer.h"
+#include "model/moments.h"
+#include "model/prepare.h"
+#include "quant/gptq.h"
+
+enum { BITS = 3, FACTOR_MOST = 1024, SHIFTS = 3, AT_ONCE = 1 << 20 };
+
+typedef struct phases {
+  sb_model *m;
+  sb_backend *b;
+  size_t T, group;
+  sb_prepared *prepared;
+  sb_layer_work *work;
+  float *cos_sin;
+  void *x, *y, *wide; /* device, type act: [T, hidden] twice, [T, widest input] */
+  float *product;     /* device: the largest of a matrix' gradient and a panel of X'X */
+  void *rounded;      /* device, type weight: of the largest matrix */
+  float *importance;  /* device, [widest input] of ones */
+  float *ones;        /* the same on the host */
+  uint8_t *fits[SHIFTS];
+  size_t group_start[SB_LINEARS + 1];
+  double *raise, *cut; /* device */
+  int64_t *sums;       /* device, of add_grams */
+  uint8_t *bits;       /* [blocks of a matrix, at most] */
+
+  /* packed block rows of all matrices, host and device */
+  const void *rows[SB_LINEARS]; /* of the image */
+  size_t *offsets[SB_LINEARS];  /* [block rows + 1] */
+  uint8_t *packed, *packed_there;
+
+  /* factor and rounding */
+  size_t n;
+  double *moments, *h;
+  float *factor, *w;
+  uint8_t *codes, *round_bits;
+  sb_group *groups;
+} phases;
+
+static const sb_grid_shape *grid_of(const phases *p, int which) {
+  return &sb_model_matrix(p->m, 0, (sb_linear)which)->grid;
+}
+
+static sb_dtype dtype_of(const phases *p, int which) {
+  return p->m->dtypes[sb_model_matrix(p->m, 0, (sb_linear)which)->tensor];
+}
+
+/* ---- what is timed: each does a whole layer ---- */
+
+static sb_status forward(void *context) {
+  phases *p = context;
+  SB_TRY(sb_layer_forward(p->b, NULL, &p->m->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
+                          p->y, p->x, p->T));
+  return p->b->op->sync(p->b, NULL);
+}
+
+/* So that gradients of matrices are made. */
+static sb_status see_gradient(void *context, sb_stream stream, sb_linear which, const float *g) {
+  (void)context, (void)stream, (void)which, (void)g;
+  return SB_OK;
+}
+
+static sb_status backward(void *context) {
+  phases *p = context;
+  const sb_layer_hooks hooks = {.context = p, .gradient = see_gradient};
+  /* dL/dy is overwritten: any numbers do */
+  SB_TRY(p->b->op->copy(p->b, NULL, p->y, p->x, p->T * p->m->config.hidden * sb_dtype_size(p->b->act)));
+  SB_TRY(sb_layer_backward(p->b, NULL, &p->m->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
+                           p->y, p->x, p->T, &hooks));
+  return p->b->op->sync(p->b, NULL);
+}
+
+static sb_status x_products(void *context) {
+  phases *p = context;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    const size_t n = sb_input_width(&p->m->config, i), panel = sb_min_size(n, SB_MOMENT_PANEL);
+    SB_TRY(p->b->op->gemm(p->b, NULL, true, false, panel, n, p->T, 1.0f, p->wide, p->b->act, n, p->wide,
+                          p->b->act, n, 0.0f, p->product, SB_F32, n));
+  }
+  return p->b->op->sync(p->b, NULL);
+}
+
+static sb_status x_grams(void *context) {
+  phases *p = context;
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    SB_TRY(p->b->op->add_grams(p->b, NULL, p->sums, p->wide, p->T, sb_input_width(&p->m->config, i),
+                               p->m->blocking.cols, -16));
+  return p->b->op->sync(p->b, NULL);
+}
+
+static sb_status fit_all(phases *p, int shift) {
+  for (int which = 0; which < SB_LINEARS; which++)
+    SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits[shift + 1] + p->group_start[which],
+                                sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
+                                p->importance, grid_of(p, which), p->bits, shift, p->m->blocking.symmetry));
+  return p->b->op->sync(p->b, NULL);
+}
+
+static sb_status fit(void *context) {
+  return fit_all(context, 0);
+}
+
+static sb_status quantize(void *context) {
+  phases *p = context;
+  for (int which = 0; which < SB_LINEARS; which++)
+    SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->weight,
+                                     sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
+                                     grid_of(p, which), p->bits, p->m->blocking.symmetry,
+                                     p->fits[1] + p->group_start[which]));
+  return p->b->op->sync(p->b, NULL);
+}
+
+static sb_status score(void *context) {
+  phases *p = context;
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const size_t at = p->group_start[which];
+    const uint8_t *const fits[SHIFTS] = {p->fits[0] + at, p->fits[1] + at, p->fits[2] + at};
+    SB_TRY(p->b->op->block_moves(p->b, NULL, p->raise, p->cut, p->product, grid_of(p, which)->cols,
+                                 sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which), NULL,
+                                 SB_F32, grid_of(p, which), p->bits, 2, SB_MAX_BITS, p->m->blocking.symmetry,
+                                 fits));
+  }
+  return p->b->op->sync(p->b, NULL);
+}
+
+/* As model/output.c, on the host, the grids fitted. */
+static sb_status pack(void *context) {
+  phases *p = context;
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_grid_shape *grid = grid_of(p, which);
+    const size_t row_bytes = grid->cols * sb_dtype_size(dtype_of(p, which));
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t i = 0; i < sb_grid_block_rows(grid); i++)
+      sb_blockrow_encode(p->packed + p->offsets[which][i],
+                         (const char *)p->rows[which] + i * grid->block_rows * row_bytes, dtype_of(p, which),
+                         grid, i, p->bits, p->m->blocking.symmetry, p->ones);
+  }
+  return SB_OK;
+}
+
+static sb_status unpack(void *context) {
+  phases *p = context;
+  for (int which = 0; which < SB_LINEARS; which++)
+    SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->weight, p->packed_there, p->offsets[which],
+                                   grid_of(p, which), p->bits, p->m->blocking.symmetry));
+  return p->b->op->sync(p->b, NULL);
+}
+
+static sb_status factorise(void *context) {
+  phases *p = context;
+  sb_gptq_repair repair;
+  memcpy(p->h, p->moments, p->n * p->n * sizeof *p->h);
+  return sb_gptq_factor(p->factor, p->h, p->n, 0.01, &repair);
+}
+
+static sb_grid_shape round_grid(const phases *p) {
+  return (sb_grid_shape){p->m->blocking.rows, p->n, p->m->blocking.rows,
+                         sb_min_size(p->m->blocking.cols, p->n)};
+}
+
+static sb_status round_rows(void *context) {
+  phases *p = context;
+  const sb_grid_shape grid = round_grid(p);
+  for (size_t k = 0; k < grid.rows * grid.cols; k++) p->w[k] = (float)(k % 251) * 1e-3f - 0.125f;
+  return sb_gptq_blockrow(p->groups, p->codes, p->w, p->factor, &grid, 0, p->round_bits,
+                          p->m->blocking.symmetry, true);
+}
+
+static sb_status gather(void *context) {
+  phases *p = context;
+  const void *image;
+  SB_TRY(sb_store_acquire(p->m->store, p->group, &image));
+  return sb_store_release(p->m->store, p->group);
+}
+
+/* ---- set-up ---- */
+
+static size_t units_of_layer(const phases *p) {
+  const sb_place *last = &p->m->places[p->m->group_place[p->group + 1] - 1];
+  return last->first_unit + last->units;
+}
+
+static void find_rows(phases *p, const void *image) {
+  for (size_t i = p->m->group_place[p->group]; i < p->m->group_place[p->group + 1]; i++) {
+    const sb_place *place = &p->m->places[i];
+    const sb_linear which = sb_linear_of_role(p->m->arch.tensors[place->tensor].role);
+    if (which != SB_LINEARS) p->rows[which] = sb_place_image(p->m, place, image);
+  }
+}
+
+/* Uniform in [-1.7, 1.7): of variance 1. */
+static float number(size_t k) {
+  const uint64_t bits = ((uint64_t)k + 1) * UINT64_C(0x9E3779B97F4A7C15);
+  return (float)((bits ^ (bits >> 29)) * UINT64_C(0xBF58476D1CE4E5B9) >> 40) * (3.4f * 0x1p-24f) - 1.7f;
+}
+
+static sb_status upload_numbers(phases *p, void *device, sb_dtype dtype, size_t count) {
+  const size_t size = sb_dtype_size(dtype);
+  float *wide = NULL;
+  void *narrow = NULL;
+  sb_status status = sb_alloc_raw(&wide, AT_ONCE, sizeof *wide, "numbers to compute with");
+  if (status == SB_OK) status = sb_alloc_raw(&narrow, AT_ONCE, size, "numbers to compute with");
+  for (size_t at = 0, part; at < count && status == SB_OK; at += part) {
+    part = sb_min_size(AT_ONCE, count - at);
+    for (size_t k = 0; k < part; k++) wide[k] = number(at + k);
+    sb_from_f32(narrow, dtype, wide, part);
+    status = p->b->op->upload(p->b, NULL, (char *)device + at * size, narrow, part * size);
+    if (status == SB_OK) status = p->b->op->sync(p->b, NULL);
+  }
+  sb_free(&wide);
+  sb_free(&narrow);
+  return status;
+}
+
+static sb_status prepare_blocks(phases *p) {
+  size_t bytes = 0, blocks = 0;
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_grid_shape *grid = grid_of(p, which);
+    const size_t columns = sb_grid_block_cols(grid);
+    p->group_start[which + 1] = p->group_start[which] + grid->rows * columns;
+    blocks = sb_max_size(blocks, sb_grid_block_rows(grid) * columns);
+  }
+  SB_TRY(sb_alloc(&p->bits, blocks, 1, "bits"));
+  memset(p->bits, BITS, blocks);
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_grid_shape *grid = grid_of(p, which);
+    const size_t rows = sb_grid_block_rows(grid);
+    SB_TRY(sb_alloc(&p->offsets[which], rows + 1, sizeof(size_t), "offsets of packed rows"));
+    for (size_t i = 0; i < rows; i++) {
+      p->offsets[which][i] = bytes;
+      bytes += sb_blockrow_bytes(grid, i, p->bits, p->m->blocking.symmetry);
+    }
+    p->offsets[which][rows] = bytes;
+  }
+  SB_TRY(sb_alloc(&p->packed, bytes, 1, "packed layer"));
+  SB_TRY(p->b->op->alloc(p->b, bytes, "packed layer", (void **)&p->packed_there));
+  for (int k = 0; k < SHIFTS; k++)
+    SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS], "fits of a layer", (void **)&p->fits[k]));
+  SB_TRY(p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->raise));
+  return p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->cut);
+}
+
+/* The moments of a channel that depends on its neighbours, so positive definite. */
+static sb_status prepare_factor(phases *p) {
+  const size_t n = p->n = sb_min_size(p->m->config.hidden, FACTOR_MOST);
+  const sb_grid_shape grid = round_grid(p);
+  SB_TRY(sb_alloc_raw(&p->moments, n * n, sizeof *p->moments, "second moments"));
+  SB_TRY(sb_alloc_raw(&p->h, n * n, sizeof *p->h, "second moments"));
+  SB_TRY(sb_alloc_raw(&p->factor, n * n, sizeof *p->factor, "factor"));
+  SB_TRY(sb_alloc_raw(&p->w, grid.rows * n, sizeof *p->w, "block row"));
+  SB_TRY(sb_alloc_raw(&p->codes, grid.rows * n, 1, "block row"));
+  SB_TRY(sb_alloc_raw(&p->groups, grid.rows * sb_grid_block_cols(&grid), sizeof *p->groups, "block row"));
+  SB_TRY(sb_alloc_raw(&p->round_bits, sb_grid_block_cols(&grid), 1, "bits"));
+  memset(p->round_bits, BITS, sb_grid_block_cols(&grid));
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j < n; j++) p->moments[i * n + j] = exp(-fabs((double)i - (double)j) / 8);
+  return SB_OK;
+}
+
+static sb_status prepare_rope(phases *p) {
+  const size_t count = p->T * p->m->config.head_dim;
+  float *table = NULL;
+  SB_TRY(p->b->op->alloc(p->b, count * sizeof *table, "RoPE table", (void **)&p->cos_sin));
+  SB_TRY(sb_alloc(&table, count, sizeof *table, "RoPE table"));
+  sb_config_rope_table(&p->m->config, p->T, table);
+  sb_status status = p->b->op->upload(p->b, NULL, p->cos_sin, table, count * sizeof *table);
+  if (status == SB_OK) status = p->b->op->sync(p->b, NULL);
+  sb_free(&table);
+  return status;
+}
+
+static sb_status prepare(phases *p, const void *image) {
+  const sb_config *c = &p->m->config;
+  sb_backend *b = p->b;
+  const size_t act = sb_dtype_size(b->act);
+  size_t widest = 0, largest = 0;
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_grid_shape *grid = grid_of(p, which);
+    widest = sb_max_size(widest, grid->cols);
+    largest = sb_max_size(largest, grid->rows * grid->cols);
+  }
+  const size_t product = sb_max_size(largest, widest * SB_MOMENT_PANEL),
+               grams = sb_grams_count(widest, p->m->blocking.cols) * 2 * sizeof(int64_t);
+  SB_TRY(prepare_blocks(p));
+  SB_TRY(prepare_factor(p));
+  SB_TRY(prepare_rope(p));
+  SB_TRY(b->op->alloc(b, p->T * c->hidden * act, "activations", &p->x));
+  SB_TRY(b->op->alloc(b, p->T * c->hidden * act, "activations", &p->y));
+  SB_TRY(b->op->alloc(b, p->T * widest * act, "activations", &p->wide));
+  SB_TRY(b->op->alloc(b, product * sizeof(float), "gradient of a matrix", (void **)&p->product));
+  SB_TRY(b->op->alloc(b, largest * sizeof(float), "weights of a matrix", &p->rounded));
+  SB_TRY(b->op->alloc(b, widest * sizeof(float), "importance", (void **)&p->importance));
+  SB_TRY(b->op->alloc(b, grams, "second moments", (void **)&p->sums));
+  SB_TRY(b->op->zero(b, NULL, p->sums, grams));
+  SB_TRY(sb_alloc(&p->ones, widest, sizeof *p->ones, "importance"));
+  for (size_t k = 0; k < widest; k++) p->ones[k] = 1.0f;
+  SB_TRY(b->op->upload(b, NULL, p->importance, p->ones, widest * sizeof *p->ones));
+  SB_TRY(upload_numbers(p, p->x, b->act, p->T * c->hidden));
+  SB_TRY(upload_numbers(p, p->wide, b->act, p->T * widest));
+  SB_TRY(upload_numbers(p, p->product, SB_F32, product));
+  SB_TRY(sb_layer_work_create(b, c, p->T, true, false, &p->work));
+  SB_TRY(sb_prepared_create(p->m, b, false, &p->prepared));
+  SB_TRY(sb_prepare_layer(p->prepared, NULL, 0, image));
+  find_rows(p, image);
+  SB_TRY(fit_all(p, -1));
+  SB_TRY(fit_all(p, 1));
+  SB_TRY(pack(p));
+  SB_TRY(b->op->upload(b, NULL, p->packed_there, p->packed,
+                       p->offsets[SB_LINEARS - 1][sb_grid_block_rows(grid_of(p, SB_LINEARS - 1))]));
+  return b->op->sync(b, NULL);
+}
+
+static void release(phases *p) {
+  sb_backend *b = p->b;
+  void *device[] = {p->cos_sin, p->x,   p->y,    p->wide,         p->product, p->rounded, p->importance,
+                    p->raise,   p->cut, p->sums, p->packed_there, p->fits[0], p->fits[1], p->fits[2]};
+  for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
+  for (int which = 0; which < SB_LINEARS; which++) sb_free(&p->offsets[which]);
+  sb_free(&p->ones);
+  sb_prepared_free(&p->prepared);
+  sb_layer_work_free(&p->work);
+  sb_free(&p->bits);
+  sb_free(&p->packed);
+  sb_free(&p->moments);
+  sb_free(&p->h);
+  sb_free(&p->factor);
+  sb_free(&p->w);
+  sb_free(&p->codes);
+  sb_free(&p->groups);
+  sb_free(&p->round_bits);
+}
+
+/* ---- rates ---- */
+
+static double backward_flops(const phases *p, double forward) {
+  const sb_arch *a = &p->m->arch;
+  const double head = 2.0 * (double)p->T * (double)(p->m->config.vocab * p->m->config.hidden),
+               layers = (double)p->m->config.layers;
+  return (sb_arch_gradient_flops(a, p->T) - 3.0 * head) / layers - forward;
+}
+
+/* What each of them does, in units of its rate. */
+static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a_weight) {
+  const double head = 2.0 * (double)p->T * (double)(p->m->config.vocab * p->m->config.hidden),
+               T = (double)p->T, n = (double)p->n;
+  double weights = 0, source = 0;
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const double count = (double)(grid_of(p, which)->rows * grid_of(p, which)->cols);
+    weights += count;
+    source += count * (double)sb_dtype_size(dtype_of(p, which));
+  }
+  work[SB_FIGURE_FORWARD] = (sb_arch_forward_flops(&p->m->arch, p->T) - head) / (double)p->m->config.layers;
+  work[SB_FIGURE_BACKWARD] = backward_flops(p, work[SB_FIGURE_FORWARD]);
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    const double c = (double)sb_input_width(&p->m->config, i);
+    work[SB_FIGURE_MOMENTS] += 2.0 * T * c * fmin(c, SB_MOMENT_PANEL);
+    work[SB_FIGURE_GRAMS] += 2.0 * T * (double)sb_grams_count((size_t)c, p->m->blocking.cols);
+  }
+  work[SB_FIGURE_FACTOR] = 4.0 / 3.0 * n * n * n;
+  work[SB_FIGURE_ROUNDING] = (double)p->m->blocking.rows * n * n;
+  work[SB_FIGURE_FIT] = work[SB_FIGURE_QUANTIZE] = work[SB_FIGURE_SCORE] = work[SB_FIGURE_PACK] =
+      work[SB_FIGURE_UNPACK] = weights;
+  *bytes_a_weight = source / weights;
+}
+
+static sb_status measure(phases *p, int rounds, sb_machine *out) {
+  const double weight = (double)sb_dtype_size(p->b->weight), packed = BITS / 8.0;
+  double work[SB_FIGURES] = {0}, source;
+  count_work(p, work, &source);
+  const sb_figure gemm = out->compute == SB_COMPUTE_BF16 ? SB_FIGURE_GEMM_BF16 : SB_FIGURE_GEMM_F32;
+  const struct {
+    sb_figure phase;
+    sb_timed *run;
+    sb_figure limit;
+    double cost; /* of the limit: bytes a weight that must be read and written */
+  } cases[] = {{SB_FIGURE_FORWARD, forward, gemm, 1},
+               {SB_FIGURE_BACKWARD, backward, gemm, 1},
+               {SB_FIGURE_MOMENTS, x_products, gemm, 1},
+               {SB_FIGURE_GRAMS, x_grams, SB_FIGURE_GEMM_F32, 1},
+               {SB_FIGURE_FACTOR, factorise, SB_FIGURE_GEMM_F32, 1},
+               {SB_FIGURE_ROUNDING, round_rows, SB_FIGURE_GEMM_F32, 1},
+               {SB_FIGURE_FIT, fit, SB_FIGURE_MEMORY_COPY, source},
+               {SB_FIGURE_QUANTIZE, quantize, SB_FIGURE_MEMORY_COPY, source + weight},
+               {SB_FIGURE_SCORE, score, SB_FIGURE_MEMORY_COPY, source + 4},
+               {SB_FIGURE_PACK, pack, SB_FIGURE_MEMORY_COPY, source + packed},
+               {SB_FIGURE_UNPACK, unpack, SB_FIGURE_MEMORY_COPY, packed + weight}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    double seconds;
+    SB_TRY(sb_time_best(p->m->world, rounds, cases[i].run, p, &seconds));
+    sb_machine_phase(out, cases[i].phase, work[cases[i].phase] / seconds, cases[i].limit, cases[i].cost);
+  }
+  return SB_OK;
+}
+
+/* Frames of packed block rows, as shards hold them. */
+static sb_status measure_zstd(phases *p, int rounds, sb_machine *out) {
+  size_t frames = 0, all = 0, *starts = NULL;
+  for (int which = 0; which < SB_LINEARS; which++) frames += sb_grid_block_rows(grid_of(p, which));
+  SB_AGREE(p->m->world, sb_alloc(&starts, frames + 1, sizeof *starts, "frames"));
+  for (int which = 0; which < SB_LINEARS; which++)
+    for (size_t i = 0; i < sb_grid_block_rows(grid_of(p, which)); i++) starts[all++] = p->offsets[which][i];
+  starts[all] = p->offsets[SB_LINEARS - 1][sb_grid_block_rows(grid_of(p, SB_LINEARS - 1))];
+  const sb_status status = sb_zstd_rates(p->m->world, p->packed, starts, frames, rounds, out);
+  sb_free(&starts);
+  return status;
+}
+
+static sb_status measure_gather(phases *p, int rounds, sb_machine *out) {
+  double seconds;
+  if (p->m->world->size == 1) return SB_OK;
+  SB_TRY(sb_time_best(p->m->world, rounds, gather, p, &seconds));
+  const double bytes = (double)sb_store_offset(p->m->store, p->group, units_of_layer(p));
+  /* read once, written once; the ranks of a node share that */
+  sb_machine_phase(out, SB_FIGURE_GATHER, bytes / seconds, SB_FIGURE_MEMORY_COPY,
+                   2.0 / (double)p->m->world->node_size);
+  return SB_OK;
+}
+
+sb_status sb_phases_measure(sb_model *model, sb_backend *backend, size_t seqlen, int rounds,
+                            sb_machine *out) {
+  const sb_world *world = model->world;
+  phases p = {.m = model, .b = backend, .T = seqlen, .group = model->layer_first};
+  const void *image;
+  SB_TRY(sb_store_acquire(model->store, p.group, &image));
+  sb_status status = sb_world_agree(world, prepare(&p, image));
+  if (status == SB_OK) status = measure(&p, rounds, out);
+  if (status == SB_OK) status = measure_zstd(&p, rounds, out);
+  const sb_status released = sb_store_release(model->store, p.group);
+  if (status == SB_OK) status = released;
+  if (status == SB_OK) status = measure_gather(&p, rounds, out);
+  release(&p);
+  return status;
+}
