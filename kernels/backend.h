@@ -210,7 +210,7 @@ typedef struct sb_backend_ops {
                                unsigned max_bits, sb_symmetry, const float *importance);
   /* Exact sums: sums is int64 [.., 2] on the device, the two limbs of mpi/exact.h, normalised. What one call adds to an item
    * is a number of x alone, times 2^exponent, rounded once to a multiple of 2^-80; so the order of calls does not matter.
-   * SB_ERR_NUMERIC for NaN, infinity and sums beyond 2^30; the sums are then unspecified.
+   * SB_ERR_NUMERIC, from the call or from the next sync, for NaN, infinity and sums beyond 2^30; the sums are then unspecified.
    *
    * sums[sb_grams_count(cols, block_cols)] += X_j' X_j of every block column j of x[tokens, cols], type `act`. */
   sb_status (*add_grams)(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,
@@ -219,7 +219,7 @@ typedef struct sb_backend_ops {
   sb_status (*add_squares)(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens, size_t cols,
                            int exponent);
   /* out[rows,cols] = the packed block rows of kernels/blockrow.h, decoded; `offsets[i]` is the byte offset of
-   * block row i in `packed`. */
+   * block row i in `packed`, which is device memory; offsets and bits are host memory and not read after the call. */
   sb_status (*unpack_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                              const size_t *offsets, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
 
@@ -233,7 +233,8 @@ typedef struct sb_backend_ops {
   void (*packed_destroy)(sb_backend *, sb_packed); /* NULL is allowed */
   /* y[T,rows] = x[T,cols] W', or += where `add`; x and y of type `act`, not overlapping, any T >= 1. Products and sums in
    * f32 at least, the sum of a row in an order of the backend's own, so it equals gemm on unpack_blocks' weights to rounding: within a
-   * small multiple of f32's epsilon times sum |x| (|w| + |lowest level of w's group|), besides y's own rounding. */
+   * small multiple of f32's epsilon times sum |x| (|w| + |lowest level of w's group|), besides y's own rounding. A device that
+   * computes in bf16 rounds x first, as its gemm does, and weights too where it leaves many tokens to gemm. */
   sb_status (*packed_gemm)(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w, bool add);
 } sb_backend_ops;
 

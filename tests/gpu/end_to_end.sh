@@ -57,6 +57,8 @@ compare() { # NAME ARGUMENT ...
   [ "$size" -gt 0 ] && [ $((differ * 10)) -le "$size" ] || fail "$name: allocations differ"
   cpu=$(loss "$dir/$name-gpu" 1 cpu) gpu=$(loss "$dir/$name-gpu" 1 cuda)
   close "$cpu" "$gpu" "${TOLERANCE:-1e-3}" || fail "$name: losses of the output: $cpu and $gpu"
+  gpu=$(loss "$dir/$name-gpu" 1 cuda --compute packed)
+  close "$cpu" "$gpu" "${TOLERANCE:-1e-3}" || fail "$name: loss of the packed weights: $gpu, not $cpu"
 }
 compare plain
 compare indexed --reorder indexed --quantizer gptq
