@@ -226,7 +226,7 @@ typedef struct sb_backend_ops {
   /* ---- multiplication with packed weights, which are never dequantized as a whole ---- */
   /* *out = the matrix of the packed block rows at `packed` (device memory, checked by sb_blockrow_read_bits, read in place: it
    * stays until packed_destroy). Any mix of widths 1..8, any geometry that can be packed. offsets [block rows] and bits
-   * [blocks] are host memory and are not read after the call; neither need `offsets` be aligned. Cost and memory:
+   * [blocks] are host memory and are not read after the call; offsets need not be aligned. Cost and memory:
    * O(blocks); nothing is unpacked. */
   sb_status (*packed_create)(sb_backend *, sb_stream, const uint8_t *packed, const size_t *offsets,
                              const sb_grid_shape *, const uint8_t *bits, sb_symmetry, sb_packed *out);
