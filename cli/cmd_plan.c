@@ -93,6 +93,7 @@ static sb_status settle_rates(const request *r, const sb_common *common, const s
                            .moments = rate,
                            .factor = rate,
                            .rounding = rate,
+                           .refine = rate,
                            .network = 1e9 * r->network};
   return SB_OK;
 }

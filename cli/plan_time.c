@@ -5,10 +5,11 @@
 #include "cli/table.h"
 
 static const char *const part_names[SB_PARTS] = {
-    "read",    "inputs",         "reorder", "gradient passes", "loss passes",
-    "forward", "second moments", "factors", "rounding",        "write"};
-static const char *const part_keys[SB_PARTS] = {"read",    "importance", "reorder", "gradient", "loss",
-                                                "forward", "moments",    "factor",  "rounding", "write"};
+    "read",           "inputs",  "reorder",  "gradient passes", "loss passes", "forward",
+    "second moments", "factors", "rounding", "refining",        "write"};
+static const char *const part_keys[SB_PARTS] = {"read",     "importance", "reorder", "gradient",
+                                                "loss",     "forward",    "moments", "factor",
+                                                "rounding", "refine",     "write"};
 
 static void print_pass(const char *label, const char *key, double flops, double traffic, double flop_seconds,
                        double grid_seconds, double send_seconds, double seconds, FILE *out, json_t *report) {
@@ -38,6 +39,7 @@ static void print_rates(const sb_plan *plan, FILE *out, json_t *report) {
                {"moments", "second moments", "GFLOP/s", r->moments},
                {"factor", "factors", "GFLOP/s", r->factor},
                {"rounding", "rounding", "GFLOP/s", r->rounding},
+               {"refine", "refining", "GFLOP/s", r->refine},
                {"fit", "fitting grids", "G weights/s", r->fit},
                {"quantize", "quantizing", "G weights/s", r->quantize},
                {"score", "scoring", "G weights/s", r->score},
@@ -87,6 +89,10 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
   case SB_PART_FACTOR:
     snprintf(how, size, "%sFLOP, %s", sb_text_count(work, sizeof work, f->factor_flops),
              f->factor == SB_FACTOR_REPLICATED ? "all on every rank" : "spread over all ranks");
+    break;
+  case SB_PART_REFINE:
+    snprintf(how, size, "%sFLOP, %d passes over codes and scales",
+             sb_text_count(work, sizeof work, f->refine_flops), s->refine);
     break;
   case SB_PART_ROUNDING:
     snprintf(how, size, "%sFLOP", sb_text_count(work, sizeof work, f->rounding_flops));

@@ -30,6 +30,7 @@ typedef enum sb_figure {
   SB_FIGURE_GRAMS,   /* block-diagonal, exact: --sensitivity hessian */
   SB_FIGURE_FACTOR,
   SB_FIGURE_ROUNDING,
+  SB_FIGURE_REFINE,
   SB_FIGURE_FIT,
   SB_FIGURE_QUANTIZE,
   SB_FIGURE_SCORE,

@@ -12,6 +12,7 @@
 #include "model/moments.h"
 #include "model/prepare.h"
 #include "quant/gptq.h"
+#include "quant/refine.h"
 
 enum { BITS = 3, FACTOR_MOST = 1024, SHIFTS = 3, AT_ONCE = 1 << 20 };
 
@@ -42,6 +43,7 @@ typedef struct phases {
   size_t n;
   double *moments, *h;
   float *factor, *w;
+  float *panel, *residual; /* of refining: moments [n, n]; [rows, n] */
   uint8_t *codes, *round_bits;
   sb_group *groups;
 } phases;
@@ -175,6 +177,14 @@ static sb_status round_rows(void *context) {
                           p->m->blocking.symmetry, true);
 }
 
+/* One pass over what was rounded. */
+static sb_status refine(void *context) {
+  phases *p = context;
+  const sb_grid_shape grid = round_grid(p);
+  return sb_refine_columns(p->groups, p->codes, p->residual, 0, p->n, p->panel, &grid, 0, p->round_bits,
+                           p->m->blocking.symmetry);
+}
+
 static sb_status gather(void *context) {
   phases *p = context;
   const void *image;
@@ -257,12 +267,17 @@ static sb_status prepare_factor(phases *p) {
   SB_TRY(sb_alloc_raw(&p->h, n * n, sizeof *p->h, "second moments"));
   SB_TRY(sb_alloc_raw(&p->factor, n * n, sizeof *p->factor, "factor"));
   SB_TRY(sb_alloc_raw(&p->w, grid.rows * n, sizeof *p->w, "block row"));
+  SB_TRY(sb_alloc_raw(&p->panel, n * n, sizeof *p->panel, "second moments"));
+  SB_TRY(sb_alloc(&p->residual, grid.rows * n, sizeof *p->residual, "block row"));
   SB_TRY(sb_alloc_raw(&p->codes, grid.rows * n, 1, "block row"));
   SB_TRY(sb_alloc_raw(&p->groups, grid.rows * sb_grid_block_cols(&grid), sizeof *p->groups, "block row"));
   SB_TRY(sb_alloc_raw(&p->round_bits, sb_grid_block_cols(&grid), 1, "bits"));
   memset(p->round_bits, BITS, sb_grid_block_cols(&grid));
   for (size_t i = 0; i < n; i++)
-    for (size_t j = 0; j < n; j++) p->moments[i * n + j] = exp(-fabs((double)i - (double)j) / 8);
+    for (size_t j = 0; j < n; j++) {
+      p->moments[i * n + j] = exp(-fabs((double)i - (double)j) / 8);
+      p->panel[i * n + j] = (float)p->moments[i * n + j];
+    }
   return SB_OK;
 }
 
@@ -334,6 +349,8 @@ static void release(phases *p) {
   sb_free(&p->h);
   sb_free(&p->factor);
   sb_free(&p->w);
+  sb_free(&p->panel);
+  sb_free(&p->residual);
   sb_free(&p->codes);
   sb_free(&p->groups);
   sb_free(&p->round_bits);
@@ -367,6 +384,7 @@ static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a
   }
   work[SB_FIGURE_FACTOR] = 4.0 / 3.0 * n * n * n;
   work[SB_FIGURE_ROUNDING] = (double)p->m->blocking.rows * n * n;
+  work[SB_FIGURE_REFINE] = 2.0 * work[SB_FIGURE_ROUNDING];
   work[SB_FIGURE_FIT] = work[SB_FIGURE_QUANTIZE] = work[SB_FIGURE_SCORE] = work[SB_FIGURE_PACK] =
       work[SB_FIGURE_UNPACK] = weights;
   *bytes_a_weight = source / weights;
@@ -388,10 +406,11 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
                {SB_FIGURE_GRAMS, x_grams, SB_FIGURE_GEMM_F32, 1},
                {SB_FIGURE_FACTOR, factorise, SB_FIGURE_GEMM_F32, 1},
                {SB_FIGURE_ROUNDING, round_rows, SB_FIGURE_GEMM_F32, 1},
+               {SB_FIGURE_REFINE, refine, SB_FIGURE_GEMM_F32, 1},
                {SB_FIGURE_FIT, fit, SB_FIGURE_MEMORY_COPY, source},
                {SB_FIGURE_QUANTIZE, quantize, SB_FIGURE_MEMORY_COPY, source + weight},
                {SB_FIGURE_SCORE, score, SB_FIGURE_MEMORY_COPY, source + 4},
-               {SB_FIGURE_PACK, pack, SB_FIGURE_MEMORY_COPY, source + packed},
+               {SB_FIGURE_PACK, pack, SB_FIGURE_MEMORY_READ, source},
                {SB_FIGURE_UNPACK, unpack, SB_FIGURE_MEMORY_COPY, packed + weight}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     double seconds;

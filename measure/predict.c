@@ -73,6 +73,7 @@ void sb_predict(const sb_footprint_setup *s, const sb_footprint *f, const sb_rat
     out->seconds[SB_PART_MOMENTS] = over(f->moment_flops, r->moments);
     out->seconds[SB_PART_FACTOR] = over(f->factor_flops, r->factor);
     out->seconds[SB_PART_ROUNDING] = over(f->rounding_flops, r->rounding);
+    out->seconds[SB_PART_REFINE] = over(f->refine_flops, r->refine);
   }
   for (int p = 0; p < SB_PARTS; p++) out->total += out->seconds[p];
 }

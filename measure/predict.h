@@ -9,8 +9,9 @@
 
 /* Of one rank while all ranks of its node work; a rate of 0 leaves its part of the work out. */
 typedef struct sb_rates {
-  double forward, backward;         /* FLOP/s of a layer: GEMMs and what lies between them */
-  double moments, factor, rounding; /* FLOP/s: X'X; factors of second moments; --quantizer gptq's columns */
+  double forward, backward; /* FLOP/s of a layer: GEMMs and what lies between them */
+  double moments, factor, rounding,
+      refine; /* FLOP/s: X'X; factors of second moments; --quantizer gptq's columns, and refining them */
   double fit, quantize, score,
       unpack;         /* weights/s: fitting grids; rounding to them; scoring moves; decoding */
   double pack;        /* weights/s: fitting and encoding what is written */
@@ -28,6 +29,7 @@ typedef enum sb_part {
   SB_PART_MOMENTS,
   SB_PART_FACTOR,
   SB_PART_ROUNDING,
+  SB_PART_REFINE,
   SB_PART_WRITE,
   SB_PARTS
 } sb_part;

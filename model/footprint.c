@@ -277,8 +277,9 @@ static void count_work(const sb_footprint_setup *s, const shape *d, sb_footprint
       2.0 * local * (sb_arch_forward_flops(s->arch, s->seqlen) - 2.0 * T * (double)(c->vocab * c->hidden));
   f->moment_flops = local * depth * 2.0 * T * d->squares * (replicated ? 1.0 : 0.5);
   f->factor_flops = depth * d->cubes * (replicated ? 4.0 / 3.0 : 2.0 / 3.0 / ranks);
-  /* half a product for rounding; for refining, a whole one a pass and one to begin with */
-  f->rounding_flops = depth * d->rounding / ranks * (s->refine > 0 ? 3.0 + 2.0 * s->refine : 1.0);
+  f->rounding_flops = depth * d->rounding / ranks;
+  /* a whole product a pass, and one to begin with */
+  if (s->refine > 0) f->refine_flops = 2.0 * f->rounding_flops * (1.0 + s->refine);
 }
 
 void sb_footprint_estimate(const sb_footprint_setup *s, sb_footprint *f) {

@@ -114,8 +114,8 @@ typedef struct sb_footprint {
   /* rounding, of the busiest rank; 0 without it */
   size_t round_local;
   sb_factor_mode factor; /* not SB_FACTOR_AUTO */
-  double round_flops, moment_flops, factor_flops,
-      rounding_flops; /* two forward passes; X'X; factors; columns and passes of refining */
+  double round_flops, moment_flops, factor_flops, rounding_flops,
+      refine_flops; /* two forward passes; X'X; factors; columns; passes of refining */
 } sb_footprint;
 
 /* Blocks of all linear layers. */

@@ -93,6 +93,9 @@ PV_AVX2_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
 
 #define PV_FEW_TOGETHER(tokens) ((tokens) == 1 ? 4u : (tokens) == 2 ? 2u : 1u)
 #define PV_TILE_ROWS(vectors)   ((vectors) <= 1 ? 8u : 4u)
+#define PV_INLINE               static inline __attribute__((always_inline))
+#define PV_PRAGMA(x)            _Pragma(#x)
+#define PV_UNROLL(n)            PV_PRAGMA(GCC unroll n)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
 const sb_packed_kernels sb_packed_avx2 = {"AVX2", PV_LANES, PV_LANES *PV_VECTORS, few, decode, multiply};

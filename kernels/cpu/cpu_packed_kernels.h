@@ -14,12 +14,12 @@
  *   pv_code(low, high, b, s) the codes of step s as floats
  *   PV_FEW_TOGETHER(tokens)  rows whose codes are multiplied at a time with few tokens: 1, 2 or 4
  *   PV_TILE_ROWS(vectors)    rows multiplied at a time with that many vectors of tokens: 4 or 8
+ *   PV_INLINE                of functions that are to see their arguments as constants
+ *   PV_UNROLL(n)             before a loop of at most n steps
  *
- * b is a constant wherever these are called. */
+ * b is a constant wherever these are called, if PV_INLINE says so. */
 #include "kernels/blockrow.h"
 #include "kernels/cpu/cpu_packed.h"
-
-#define PV_INLINE static inline __attribute__((always_inline))
 
 enum { PV_PARTS = 16 / PV_LANES, PV_AHEAD = 4096, PV_TOGETHER = 4 };
 
@@ -75,21 +75,20 @@ PV_INLINE const uint8_t *piece_at(const rows_of_block *block, const uint8_t *row
 /* sum[n, t] += codes of a piece of each of `together` rows times x[8, tokens, 16]. */
 PV_INLINE void few_piece(pv *sum, const uint8_t *const *pieces, const float *x, size_t tokens,
                          size_t together, unsigned b) {
-#pragma GCC unroll 2
+  PV_UNROLL(2)
   for (unsigned h = 0; h < PV_PARTS; h++) {
     pv_words low[PV_TOGETHER], high[PV_TOGETHER];
-#pragma GCC unroll 4
+    PV_UNROLL(4)
     for (size_t n = 0; n < together; n++) pv_chunks(pieces[n], b, h, &low[n], &high[n]);
-#pragma GCC unroll 8
-    for (unsigned s = 0; s < 8; s++)
-#pragma GCC unroll 4
-      for (size_t n = 0; n < together; n++) {
-        const pv code = pv_code(low[n], high[n], b, s);
-#pragma GCC unroll 8
-        for (size_t t = 0; t < tokens; t++)
-          sum[n * tokens + t] =
-              pv_fma(code, pv_load(x + (s * tokens + t) * 16 + h * PV_LANES), sum[n * tokens + t]);
-      }
+    PV_UNROLL(8)
+    for (unsigned s = 0; s < 8; s++) PV_UNROLL(4)
+    for (size_t n = 0; n < together; n++) {
+      const pv code = pv_code(low[n], high[n], b, s);
+      PV_UNROLL(8)
+      for (size_t t = 0; t < tokens; t++)
+        sum[n * tokens + t] =
+            pv_fma(code, pv_load(x + (s * tokens + t) * 16 + h * PV_LANES), sum[n * tokens + t]);
+    }
   }
 }
 
@@ -102,20 +101,20 @@ PV_INLINE void few_together(float *restrict sums, const rows_of_block *block, co
   const size_t pieces = single ? 1 : block->pieces + (block->rest > 0),
                stride = single ? 16 * b : block->stride;
   pv sum[PV_TOGETHER * SB_PACKED_FEW];
-#pragma GCC unroll 8
+  PV_UNROLL(8)
   for (size_t k = 0; k < together * tokens; k++) sum[k] = pv_set(0.0f);
   for (size_t at = 0; at < together * stride; at += 64) __builtin_prefetch(row + at + PV_AHEAD);
   for (size_t p = 0; p < pieces; p++) {
     const uint8_t *piece[PV_TOGETHER];
-#pragma GCC unroll 4
+    PV_UNROLL(4)
     for (size_t n = 0; n < together; n++)
       piece[n] = single ? row + n * stride : piece_at(block, row + n * stride, p, b, room[n]);
     few_piece(sum, piece, x + p * SB_PACKED_PIECE * tokens, tokens, together, b);
   }
-#pragma GCC unroll 4
+  PV_UNROLL(4)
   for (size_t n = 0; n < together; n++) {
     const pv by = pv_set(scale[n]);
-#pragma GCC unroll 8
+    PV_UNROLL(8)
     for (size_t t = 0; t < tokens; t++) {
       float *total = sums + (n * tokens + t) * PV_LANES;
       pv_store(total, pv_fma(by, sum[n * tokens + t], pv_load(total)));
@@ -227,11 +226,11 @@ PV_INLINE void decode_rows(float *tile, size_t ld, const rows_of_block *block, c
     for (size_t p = 0; p < pieces; p++) {
       const uint8_t *piece = piece_at(block, row, p, b, room);
       float *here = tile + r * ld + p * SB_PACKED_PIECE;
-#pragma GCC unroll 2
+      PV_UNROLL(2)
       for (unsigned h = 0; h < PV_PARTS; h++) {
         pv_words low, high;
         pv_chunks(piece, b, h, &low, &high);
-#pragma GCC unroll 8
+        PV_UNROLL(8)
         for (unsigned s = 0; s < 8; s++)
           pv_store(here + 16 * s + h * PV_LANES, pv_fma(pv_code(low, high, b, s), by, from));
       }
@@ -258,25 +257,23 @@ PV_INLINE void multiply_rows(float *out, const float *tile, size_t ld, const flo
     const float *w = tile + first * ld;
     float *y = out + first * width;
     pv sum[MOST][PV_VECTORS];
-#pragma GCC unroll 8
-    for (size_t r = 0; r < step; r++)
-#pragma GCC unroll 8
-      for (size_t v = 0; v < vectors; v++) sum[r][v] = pv_load(y + r * width + v * PV_LANES);
+    PV_UNROLL(8)
+    for (size_t r = 0; r < step; r++) PV_UNROLL(8)
+    for (size_t v = 0; v < vectors; v++) sum[r][v] = pv_load(y + r * width + v * PV_LANES);
     for (size_t c = 0; c < n; c++) {
       pv here[PV_VECTORS];
-#pragma GCC unroll 8
+      PV_UNROLL(8)
       for (size_t v = 0; v < vectors; v++) here[v] = pv_load(x + c * width + v * PV_LANES);
-#pragma GCC unroll 8
+      PV_UNROLL(8)
       for (size_t r = 0; r < step; r++) {
         const pv weight = pv_set(w[r * ld + c]);
-#pragma GCC unroll 8
+        PV_UNROLL(8)
         for (size_t v = 0; v < vectors; v++) sum[r][v] = pv_fma(weight, here[v], sum[r][v]);
       }
     }
-#pragma GCC unroll 8
-    for (size_t r = 0; r < step; r++)
-#pragma GCC unroll 8
-      for (size_t v = 0; v < vectors; v++) pv_store(y + r * width + v * PV_LANES, sum[r][v]);
+    PV_UNROLL(8)
+    for (size_t r = 0; r < step; r++) PV_UNROLL(8)
+    for (size_t v = 0; v < vectors; v++) pv_store(y + r * width + v * PV_LANES, sum[r][v]);
   }
 }
 

@@ -75,6 +75,9 @@ static inline pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
 
 #define PV_FEW_TOGETHER(tokens) 1u
 #define PV_TILE_ROWS(vectors)   4u
+/* Every width in its own unrolled loops would take the compiler minutes here, where vectors are arrays. */
+#define PV_INLINE static inline
+#define PV_UNROLL(n)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
 const sb_packed_kernels sb_packed_plain = {"plain C", PV_LANES, PV_LANES *PV_VECTORS, few, decode, multiply};

@@ -22,7 +22,7 @@ bool sb_cuda_attention_is_tiled(sb_backend *, const attention_shape *);
 
 sb_status sb_cuda_attention_plain(sb_backend *, cudaStream_t, const attention_shape *, float *o, float *lse,
                                   const float *q, const float *k, const float *v);
-/* delta: [heads, T], as sb_cuda_attention_delta leaves it. */
+/* delta: [heads, T], rowsum(dO * O). */
 sb_status sb_cuda_attention_back_plain(sb_backend *, cudaStream_t, const attention_shape *, float *dq,
                                        float *dk, float *dv, const float *d_o, const float *lse,
                                        const float *delta, const float *q, const float *k, const float *v);

@@ -16,23 +16,26 @@ __host__ __device__ static inline int attention_length(int T) {
   return (T + ATTENTION_TILE - 1) / ATTENTION_TILE * ATTENTION_TILE;
 }
 
-/* packed[heads][length][D] = x[T, heads * d], rounded. */
-template <int D> __global__ void attention_pack(uint16_t *packed, const float *x, int T, int heads, int d) {
-  const size_t length = (size_t)attention_length(T), count = (size_t)heads * length * D;
-  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count;
-       i += (size_t)gridDim.x * blockDim.x) {
-    const size_t column = i % D, t = i / D % length, head = i / D / length;
-    const bool there = t < (size_t)T && column < (size_t)d;
-    packed[i] = there ? sb_bf16_bits(x[(t * (size_t)heads + head) * (size_t)d + column]) : (uint16_t)0;
+/* packed[heads][length][D] = x[T, heads * d], rounded. Block (some pairs of columns of a head, head). */
+template <int D> __global__ void attention_pack(uint16_t *packed, const float *x, int T, int d) {
+  const unsigned pairs = (unsigned)attention_length(T) * (D / 2);
+  const size_t row = (size_t)gridDim.y * (size_t)d;
+  uint32_t *to = (uint32_t *)packed + (size_t)blockIdx.y * pairs;
+  x += (size_t)blockIdx.y * (size_t)d;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < pairs; i += gridDim.x * blockDim.x) {
+    const int t = (int)(i / (D / 2)), column = (int)(i % (D / 2)) * 2;
+    const float *from = x + (size_t)t * row + column;
+    to[i] = sb_bf16_pair(t < T && column < d ? from[0] : 0.0f, t < T && column + 1 < d ? from[1] : 0.0f);
   }
 }
 
 template <int D>
 static inline sb_status attention_pack_launch(sb_backend *backend, cudaStream_t stream, uint16_t *packed,
                                               const float *x, int T, int heads, int d) {
-  const size_t count = (size_t)heads * (size_t)attention_length(T) * D;
-  return sb_cuda_launch(backend, stream, "attention", attention_pack<D>, sb_cuda_blocks_for(backend, count),
-                        SB_CUDA_THREADS, 0, packed, x, T, heads, d);
+  const size_t pairs = (size_t)attention_length(T) * (D / 2);
+  return sb_cuda_launch(backend, stream, "attention", attention_pack<D>,
+                        dim3(sb_cuda_blocks(pairs, SB_CUDA_THREADS, 1024), (unsigned)heads), SB_CUDA_THREADS,
+                        0, packed, x, T, d);
 }
 
 /* tile[rows][D + 8] = rows of a packed head, asynchronously. */

@@ -134,6 +134,7 @@ static void files_and_rounding(void **state) {
                       .moments = 2e12,
                       .factor = 3e12,
                       .rounding = 4e12,
+                      .refine = 5e12,
                       .unpack = 1e9,
                       .pack = 1e8,
                       .read = 1e9,
@@ -142,6 +143,7 @@ static void files_and_rounding(void **state) {
   sb_prediction p;
   s.gptq = true;
   s.fitted = true;
+  s.refine = 2;
   sb_footprint_estimate(&s, &f);
   sb_predict(&s, &f, &r, 1, 0, &p);
   const double linear = (double)arch.linear_parameters, rest = f.model_bytes - 2 * linear;
@@ -152,6 +154,7 @@ static void files_and_rounding(void **state) {
   near(p.seconds[SB_PART_MOMENTS], f.moment_flops / 2e12);
   near(p.seconds[SB_PART_FACTOR], f.factor_flops / 3e12);
   near(p.seconds[SB_PART_ROUNDING], f.rounding_flops / 4e12);
+  near(p.seconds[SB_PART_REFINE], 6 * f.rounding_flops / 5e12);
   s.gptq = false; /* rounded to nearest on the way to the file */
   sb_footprint_estimate(&s, &f);
   sb_predict(&s, &f, &r, 1, 0, &p);

@@ -196,6 +196,13 @@ static void rounding(void **state) {
   assert_true(f.moment_flops == 8 * 32 * 2048 * squares);
   assert_true(f.factor_flops == 32 * (3 * h * h * h + i * i * i) * (2.0 / 3.0 / 8));
   assert_true(f.rounding_flops == 32 * ((3 * 4096 + 2 * 1024 - h + 2 * i) * h * h + h * i * i) / 8);
+  assert_true(f.refine_flops == 0);
+  const double moments = f.moments, rows = f.block_rows;
+  s.refine = 6; /* passes over codes and scales, and one to begin with; moments in f32 and weights are kept */
+  sb_footprint_estimate(&s, &f);
+  assert_true(f.refine_flops == 14 * f.rounding_flops);
+  assert_true(f.moments == moments + 4 * squares / 8 && f.block_rows == rows + 4 * 2 * i * h / 8);
+  s.refine = 0;
   s.factor = SB_FACTOR_REPLICATED;
   sb_footprint_estimate(&s, &f);
   assert_true(f.moments == 24 * squares);

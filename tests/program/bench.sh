@@ -13,7 +13,7 @@ import json, sys
 report, ranks = json.load(open(sys.argv[1])), int(sys.argv[2])
 assert report["command"] == "bench" and report["ranks"] == ranks and report["seqlen"] == 32
 limits = {"gemm_f32", "memory_read", "memory_copy", "disk_write", "disk_read", "compress", "decompress"}
-phases = {"forward", "backward", "moments", "grams", "factor", "rounding", "fit", "quantize", "score", "pack", "unpack"}
+phases = {"forward", "backward", "moments", "grams", "factor", "rounding", "refine", "fit", "quantize", "score", "pack", "unpack"}
 assert limits <= set(report["limits"]) <= limits | {"gemm_bf16"}, report["limits"]
 assert set(report["phases"]) == phases | ({"gather"} if ranks > 1 else set()), report["phases"]
 assert len(report["network"]) == (4 if ranks > 1 else 0)
@@ -60,6 +60,8 @@ assert near(parts["loss"], 3 * loss / 1e9) and near(parts["importance"], forward
 squares, cubes = 3 * h * h + i * i, 3 * h ** 3 + i ** 3
 assert near(parts["moments"], 4 * layers * 2 * T * squares / 1e9)
 assert near(parts["factor"], layers * cubes * 4 / 3 / 1e9)
+rounding = layers / 2 * (h * h * (q + 2 * kv + h + 2 * i) + h * i * i) # on one of 2 ranks
+assert near(parts["rounding"], rounding / 1e9) and near(parts["refine"], 2 * (1 + 6) * rounding / 1e9)
 assert near(parts["forward"], (4 * 2 * (2 * T * linear + attention) + linear) / 1e9)
 assert near(plan["seconds"], sum(parts.values()))
 PYTHON
