@@ -111,24 +111,25 @@ static void print(const sb_machine *m, FILE *out) {
   }
 }
 
-static sb_status bench(const sb_world *world, const request *r) {
+static sb_status bench(const sb_world *world, request *r) {
   sb_machine machine = {.compute = (sb_compute)r->common.compute,
                         .ranks = world->size,
                         .nodes = world->nodes,
                         .threads = r->common.threads};
-  sb_backend *backend;
+  sb_backend *backend = NULL;
   sb_model *model = NULL;
-  SB_TRY(sb_common_backend(world, &r->common, &backend));
-  snprintf(machine.backend, sizeof machine.backend, "%s", backend->name);
   snprintf(machine.model, sizeof machine.model, "%.255s", r->model ? r->model : "a random model");
   const double start = sb_now();
-  sb_status status = load(world, r, &model);
+  SB_TRY(load(world, r, &model));
+  sb_log_phase("load", sb_now() - start, 0, "%s", machine.model);
+  sb_status status = sb_common_backend(world, &r->common, &backend);
   if (status == SB_OK) {
-    sb_log_phase("load", sb_now() - start, 0, "%s", machine.model);
+    snprintf(machine.backend, sizeof machine.backend, "%s", backend->name);
+    if (strcmp(backend->name, "cpu") == 0) r->common.device = SB_DEVICE_CPU; /* settled, and said once */
     status = measure(world, r, model, backend, &machine);
+    backend->op->destroy(backend);
   }
-  if (model) sb_model_free(&model);
-  backend->op->destroy(backend);
+  sb_model_free(&model);
   SB_TRY(status);
   print(&machine, sb_common_prints(world, &r->common) ? stdout : NULL);
   json_t *report = world->rank == 0 ? sb_machine_json(&machine) : NULL;
