@@ -80,18 +80,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     __syncthreads();
     if (key < mine + 16) { /* else no query of this warp sees it */
       float scores[KEYS / 8][4] = {};
-#pragma unroll
-      for (int c = 0; c < D; c += 16) {
-        uint32_t a[4];
-        fragment_left(a, room.q, stride, warp * 16, c);
-#pragma unroll
-        for (int n = 0; n < KEYS; n += 16) {
-          uint32_t b[4];
-          fragment_right_turned(b, room.k[stage], stride, c, n);
-          sb_mma_bf16(scores[n / 8], a, b);
-          sb_mma_bf16(scores[n / 8 + 1], a, b + 2);
-        }
-      }
+      add_product_turned<D, KEYS>(scores, room.q, warp * 16, room.k[stage], stride);
       if (key + KEYS > mine + 1) { /* the diagonal passes through */
 #pragma unroll
         for (int n = 0; n < KEYS / 8; n++)
@@ -105,18 +94,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
       for (int n = 0; n < D / 8; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) out[n][i] *= correction[i / 2];
-#pragma unroll
-      for (int n = 0; n < KEYS; n += 16) {
-        uint32_t a[4];
-        fragment_from_sums(a, scores[n / 8], scores[n / 8 + 1]);
-#pragma unroll
-        for (int c = 0; c < D; c += 16) {
-          uint32_t b[4];
-          fragment_right(b, room.v[stage], stride, n, c);
-          sb_mma_bf16(out[c / 8], a, b);
-          sb_mma_bf16(out[c / 8 + 1], a, b + 2);
-        }
-      }
+      add_product_of_sums<KEYS, D>(out, scores, room.v[stage], stride);
     }
     __syncthreads();
   }

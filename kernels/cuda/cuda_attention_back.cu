@@ -85,24 +85,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     __syncthreads();
     if (query + STEP > mine) { /* else all its queries come before this warp's keys */
       float p[STEP / 8][4] = {}, ds[STEP / 8][4] = {};
-#pragma unroll
-      for (int c = 0; c < D; c += 16) {
-        uint32_t a[4], b[4];
-        fragment_left(a, room.k, stride, warp * 16, c);
-#pragma unroll
-        for (int n = 0; n < STEP; n += 16) {
-          fragment_right_turned(b, room.q[stage], stride, c, n);
-          sb_mma_bf16(p[n / 8], a, b);
-          sb_mma_bf16(p[n / 8 + 1], a, b + 2);
-        }
-        fragment_left(a, room.v, stride, warp * 16, c);
-#pragma unroll
-        for (int n = 0; n < STEP; n += 16) {
-          fragment_right_turned(b, room.d_o[stage], stride, c, n);
-          sb_mma_bf16(ds[n / 8], a, b);
-          sb_mma_bf16(ds[n / 8 + 1], a, b + 2);
-        }
-      }
+      add_product_turned<D, STEP>(p, room.k, warp * 16, room.q[stage], stride);
+      add_product_turned<D, STEP>(ds, room.v, warp * 16, room.d_o[stage], stride);
 #pragma unroll
       for (int n = 0; n < STEP / 8; n++)
 #pragma unroll
@@ -111,24 +95,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
           gradient_of_score(p[n][i], ds[n][i], mine + lane / 4 + i / 2 * 8 <= query + column, factor,
                             room.lse[stage][column], room.delta[stage][column]);
         }
-#pragma unroll
-      for (int n = 0; n < STEP; n += 16) {
-        uint32_t a[4], b[4];
-        fragment_from_sums(a, p[n / 8], p[n / 8 + 1]);
-#pragma unroll
-        for (int c = 0; c < D; c += 16) {
-          fragment_right(b, room.d_o[stage], stride, n, c);
-          sb_mma_bf16(sum_v[c / 8], a, b);
-          sb_mma_bf16(sum_v[c / 8 + 1], a, b + 2);
-        }
-        fragment_from_sums(a, ds[n / 8], ds[n / 8 + 1]);
-#pragma unroll
-        for (int c = 0; c < D; c += 16) {
-          fragment_right(b, room.q[stage], stride, n, c);
-          sb_mma_bf16(sum_k[c / 8], a, b);
-          sb_mma_bf16(sum_k[c / 8 + 1], a, b + 2);
-        }
-      }
+      add_product_of_sums<STEP, D>(sum_v, p, room.d_o[stage], stride);
+      add_product_of_sums<STEP, D>(sum_k, ds, room.q[stage], stride);
     }
     __syncthreads();
   }
@@ -199,24 +167,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     __syncthreads();
     if (key < mine + 16) {
       float p[STEP / 8][4] = {}, ds[STEP / 8][4] = {};
-#pragma unroll
-      for (int c = 0; c < D; c += 16) {
-        uint32_t a[4], b[4];
-        fragment_left(a, room.q, stride, warp * 16, c);
-#pragma unroll
-        for (int n = 0; n < STEP; n += 16) {
-          fragment_right_turned(b, room.k[stage], stride, c, n);
-          sb_mma_bf16(p[n / 8], a, b);
-          sb_mma_bf16(p[n / 8 + 1], a, b + 2);
-        }
-        fragment_left(a, room.d_o, stride, warp * 16, c);
-#pragma unroll
-        for (int n = 0; n < STEP; n += 16) {
-          fragment_right_turned(b, room.v[stage], stride, c, n);
-          sb_mma_bf16(ds[n / 8], a, b);
-          sb_mma_bf16(ds[n / 8 + 1], a, b + 2);
-        }
-      }
+      add_product_turned<D, STEP>(p, room.q, warp * 16, room.k[stage], stride);
+      add_product_turned<D, STEP>(ds, room.d_o, warp * 16, room.v[stage], stride);
 #pragma unroll
       for (int n = 0; n < STEP / 8; n++)
 #pragma unroll
@@ -224,17 +176,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
           gradient_of_score(p[n][i], ds[n][i],
                             key + n * 8 + lane % 4 * 2 + i % 2 <= mine + lane / 4 + i / 2 * 8, factor,
                             lse[i / 2], delta[i / 2]);
-#pragma unroll
-      for (int n = 0; n < STEP; n += 16) {
-        uint32_t a[4], b[4];
-        fragment_from_sums(a, ds[n / 8], ds[n / 8 + 1]);
-#pragma unroll
-        for (int c = 0; c < D; c += 16) {
-          fragment_right(b, room.k[stage], stride, n, c);
-          sb_mma_bf16(sum[c / 8], a, b);
-          sb_mma_bf16(sum[c / 8 + 1], a, b + 2);
-        }
-      }
+      add_product_of_sums<STEP, D>(sum, ds, room.k[stage], stride);
     }
     __syncthreads();
   }

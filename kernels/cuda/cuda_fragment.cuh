@@ -41,4 +41,40 @@ __device__ __forceinline__ void fragment_from_sums(uint32_t a[4], const float fi
   a[3] = sb_bf16_pair(second[2], second[3]);
 }
 
+/* sum [16, N] += rows [row, row + 16) of left [.., K] times right' [K, N], right [N, K] as a tile. Sums are in eighths of columns, as
+ * sb_mma_bf16 has them. */
+template <int K, int N>
+__device__ __forceinline__ void add_product_turned(float (*sum)[4], const uint16_t *left, int row,
+                                                   const uint16_t *right, int stride) {
+#pragma unroll
+  for (int c = 0; c < K; c += 16) {
+    uint32_t a[4];
+    fragment_left(a, left, stride, row, c);
+#pragma unroll
+    for (int n = 0; n < N; n += 16) {
+      uint32_t b[4];
+      fragment_right_turned(b, right, stride, c, n);
+      sb_mma_bf16(sum[n / 8], a, b);
+      sb_mma_bf16(sum[n / 8 + 1], a, b + 2);
+    }
+  }
+}
+/* sum [16, N] += p [16, K], which are sums, rounded to bf16, times right [K, N] as a tile. */
+template <int K, int N>
+__device__ __forceinline__ void add_product_of_sums(float (*sum)[4], const float (*p)[4],
+                                                    const uint16_t *right, int stride) {
+#pragma unroll
+  for (int n = 0; n < K; n += 16) {
+    uint32_t a[4];
+    fragment_from_sums(a, p[n / 8], p[n / 8 + 1]);
+#pragma unroll
+    for (int c = 0; c < N; c += 16) {
+      uint32_t b[4];
+      fragment_right(b, right, stride, n, c);
+      sb_mma_bf16(sum[c / 8], a, b);
+      sb_mma_bf16(sum[c / 8 + 1], a, b + 2);
+    }
+  }
+}
+
 #endif
