@@ -12,8 +12,6 @@
 #include "measure/machine.h"
 #include "sensitivity/estimator.h"
 
-enum { GRID_FITTED, GRID_PLAIN };
-static const char *const grids[] = {"fitted", "plain", NULL};
 #define LEAST_BUDGET_OF_2 2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
 
 typedef struct request {
@@ -116,7 +114,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                                     .block_cols = common->block[1],
                                     .wave_bytes = common->activation_gib * 1073741824.0,
                                     .reorder = (sb_reorder)r->reorder,
-                                    .fitted = r->grid == GRID_FITTED,
+                                    .fitted = r->grid == SB_COMMON_FITTED,
                                     .gains = gains_of((sb_estimator)r->estimator),
                                     .widths = r->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
                                     .gptq = r->quantizer == SB_QUANTIZER_GPTQ,
@@ -209,7 +207,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       {.name = "grid",
        .kind = SB_OPTION_CHOICE,
        .value = &r.grid,
-       .choices = grids,
+       .choices = sb_common_grids,
        .help = "As quantize has it: fitted takes one forward pass more."},
       {.name = "reorder",
        .kind = SB_OPTION_CHOICE,

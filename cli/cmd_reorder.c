@@ -18,8 +18,6 @@
 
 static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
-enum { GRID_FITTED, GRID_PLAIN };
-static const char *const grids[] = {"fitted", "plain", NULL};
 enum { MODES = 3 };
 
 typedef struct request {
@@ -68,7 +66,7 @@ static sb_status load(run *u) {
   if (r->map_layer >= u->model->config.layers)
     return sb_fail(SB_ERR_USAGE, "reorder: --map-layer %zu: %s has layers 0 to %zu", r->map_layer, r->model,
                    u->model->config.layers - 1);
-  if (r->grid == GRID_PLAIN) return SB_OK;
+  if (r->grid == SB_COMMON_PLAIN) return SB_OK;
   sb_progress_begin("inputs", 1.0);
   sb_status status =
       sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u), on_tick, NULL);
@@ -199,7 +197,7 @@ static sb_status reorder(run *u) {
   if (status == SB_OK && !r->no_shares) {
     /* importance is in the fused order by now, which an indexed one would have to undo: measured again */
     status = sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_INDEXED]);
-    if (status == SB_OK && r->grid == GRID_FITTED)
+    if (status == SB_OK && r->grid == SB_COMMON_FITTED)
       status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u), NULL, NULL);
     if (status == SB_OK) status = measure_shares(u, SB_REORDER_INDEXED);
   }
@@ -254,7 +252,7 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
       {.name = "grid",
        .kind = SB_OPTION_CHOICE,
        .value = &r.grid,
-       .choices = grids,
+       .choices = sb_common_grids,
        .help = "Grids that weights are rounded to where channels are scored, as quantize has them."},
       {.name = "symmetric",
        .kind = SB_OPTION_FLAG,

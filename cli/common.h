@@ -42,6 +42,10 @@ enum {
 };
 enum { SB_COMMON_MAX = 14 };
 
+/* --grid of commands that calibrate in any case; quantize leaves it open too (cli/quantize.h). NULL behind the last. */
+enum { SB_COMMON_FITTED, SB_COMMON_PLAIN };
+extern const char *const sb_common_grids[];
+
 /* The value of `compute` beyond sb_compute's: f32, with packed weights as they are. */
 enum { SB_COMMON_PACKED = 2 };
 /* The arithmetic of the backend that was asked for. */
