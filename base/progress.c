@@ -56,6 +56,11 @@ void sb_progress_step(double done) {
     sb_log_line("%s", text);
 }
 
+void sb_progress_tick(void *context, double done) {
+  (void)context;
+  sb_progress_step(done);
+}
+
 void sb_progress_end(void) {
   if (phase.open && phase.terminal) sb_log_transient("");
   phase.open = false;

@@ -12,6 +12,8 @@
 void sb_progress_begin(const char *title, double total);
 /* `done` units are finished, of the total given. */
 void sb_progress_step(double done);
+/* The same as a callback, as passes and phases take one; `context` is not looked at. */
+void sb_progress_tick(void *context, double done);
 /* Wipes the line. The phase line of sb_log_phase says the rest. */
 void sb_progress_end(void);
 

@@ -28,11 +28,6 @@ typedef struct run {
   sb_sequences sequences;
 } run;
 
-static void on_tick(void *context, double done) {
-  (void)context;
-  sb_progress_step(done);
-}
-
 /* A model folder or an output folder, whichever it is. Blocks do not matter for a model that is only
  * evaluated. */
 static sb_status open_model(const sb_world *world, const char *path, sb_model **out) {
@@ -45,8 +40,9 @@ static sb_status open_model(const sb_world *world, const char *path, sb_model **
 }
 
 static sb_status make_pass(run *u, sb_model *model, bool keep_packed, sb_pass **out) {
-  sb_pass_setup setup = sb_sequences_setup(&u->sequences, model, u->backend,
-                                           (size_t)(u->r->common.activation_gib * 0x1p30), on_tick, NULL);
+  sb_pass_setup setup =
+      sb_sequences_setup(&u->sequences, model, u->backend, (size_t)(u->r->common.activation_gib * 0x1p30),
+                         sb_progress_tick, NULL);
   setup.keep_packed = keep_packed;
   return sb_pass_create(&setup, out);
 }

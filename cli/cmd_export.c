@@ -15,18 +15,11 @@
 #include "model/output.h"
 #include "mpi/cleanup.h"
 
-static const char *const dtype_names[] = {[SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
-
 typedef struct request {
   const char *source;
   int dtype; /* sb_dtype */
   sb_common common;
 } request;
-
-static void on_tick(void *context, double done) {
-  (void)context;
-  sb_progress_step(done);
-}
 
 static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   double start = sb_now();
@@ -51,17 +44,17 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   sb_progress_begin("export", 1.0);
   sb_status status =
       sb_model_export(model, r->source, r->common.out, (sb_dtype)r->dtype, sb_common_file_bytes(&r->common),
-                      r->common.overwrite, on_tick, NULL, &stats);
+                      r->common.overwrite, sb_progress_tick, NULL, &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;
   sb_log_phase("export", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, &r->common))
     printf("%s: %.1f MiB of %s weights in %" PRIu64 " file%s\n", r->common.out, (double)stats.bytes / 0x1p20,
-           dtype_names[r->dtype], stats.files, stats.files == 1 ? "" : "s");
+           sb_common_dtypes[r->dtype], stats.files, stats.files == 1 ? "" : "s");
   json_t *report = sb_report_begin(world, "export");
   sb_report_text(report, "path", r->common.out);
-  sb_report_text(report, "dtype", dtype_names[r->dtype]);
+  sb_report_text(report, "dtype", sb_common_dtypes[r->dtype]);
   sb_report_count(report, "files", stats.files);
   sb_report_count(report, "bytes", stats.bytes);
   sb_report_real(report, "seconds", seconds);
@@ -78,7 +71,7 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
       {.name = "dtype",
        .kind = SB_OPTION_CHOICE,
        .value = &r.dtype,
-       .choices = dtype_names,
+       .choices = sb_common_dtypes,
        .help = "Type of all weights written."},
   };
   sb_usage usage = {

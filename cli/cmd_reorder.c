@@ -40,11 +40,6 @@ typedef struct run {
   double share[MODES][SB_LINEARS + 1]; /* of every matrix and of all */
 } run;
 
-static void on_tick(void *context, double done) {
-  (void)context;
-  sb_progress_step(done);
-}
-
 static size_t activation_bytes(const run *u) {
   return (size_t)(u->r->common.activation_gib * 0x1p30);
 }
@@ -68,8 +63,8 @@ static sb_status load(run *u) {
                    u->model->config.layers - 1);
   if (r->grid == SB_COMMON_PLAIN) return SB_OK;
   sb_progress_begin("inputs", 1.0);
-  sb_status status =
-      sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u), on_tick, NULL);
+  sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u),
+                                           sb_progress_tick, NULL);
   sb_progress_end();
   return status;
 }
@@ -102,7 +97,7 @@ static sb_status measure_shares(run *u, sb_reorder mode) {
   SB_AGREE(u->world, sb_alloc(&blocks, u->model->blocks, sizeof *blocks, "sensitivities of blocks"));
   sb_progress_begin(sb_reorder_names[mode], 1.0);
   sb_status status = sb_gathering_measure(u->model, u->backend, &u->calibration, u->width,
-                                          activation_bytes(u), on_tick, NULL, blocks);
+                                          activation_bytes(u), sb_progress_tick, NULL, blocks);
   sb_progress_end();
   for (int which = 0; which <= SB_LINEARS && status == SB_OK; which++) {
     double *share = &u->share[mode][which];
@@ -140,7 +135,7 @@ static sb_status write_model(run *u) {
   sb_progress_begin("write", 1.0);
   sb_status status =
       sb_model_export_source(u->model, r->model, r->common.out, sb_common_file_bytes(&r->common),
-                             r->common.overwrite, on_tick, NULL, &stats);
+                             r->common.overwrite, sb_progress_tick, NULL, &stats);
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("write", sb_now() - start, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / (sb_now() - start));
@@ -174,7 +169,7 @@ static sb_status reorder(run *u) {
                                 .score = (sb_channel_score)r->channel_score,
                                 .bits = r->bits,
                                 .activation_bytes = activation_bytes(u),
-                                .tick = on_tick};
+                                .tick = sb_progress_tick};
   sb_orders orders[MODES] = {{0}};
   sb_reorder_result result;
   sb_progress_begin("channels", 1.0);

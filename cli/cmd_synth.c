@@ -12,8 +12,6 @@
 #include "model/synth.h"
 #include "mpi/cleanup.h"
 
-static const char *const dtype_names[] = {[SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
-
 typedef struct request {
   const char *config;
   size_t layers, tokens;
@@ -21,11 +19,6 @@ typedef struct request {
   int dtype; /* sb_dtype */
   sb_common common;
 } request;
-
-static void on_tick(void *context, double done) {
-  (void)context;
-  sb_progress_step(done);
-}
 
 static sb_status make(const sb_world *world, const request *r, json_t *report) {
   const sb_synth_setup setup = {.config = r->config,
@@ -36,7 +29,7 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
                                 .tokens = r->tokens,
                                 .file_bytes = sb_common_file_bytes(&r->common),
                                 .overwrite = r->common.overwrite,
-                                .tick = on_tick};
+                                .tick = sb_progress_tick};
   const double start = sb_now();
   sb_folder_stats stats;
   uint64_t parameters = 0;
@@ -52,11 +45,12 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
   if (sb_common_prints(world, &r->common)) {
     printf("%s: %s random parameters, %.1f MiB of %s weights in %" PRIu64 " file%s; it has learned nothing\n",
            r->common.out, sb_text_count(count, sizeof count, (double)parameters),
-           (double)stats.bytes / 0x1p20, dtype_names[r->dtype], stats.files, stats.files == 1 ? "" : "s");
+           (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
+           stats.files == 1 ? "" : "s");
     if (r->tokens) printf("%s/tokens.bin: %zu random token ids\n", r->common.out, r->tokens);
   }
   sb_report_text(report, "path", r->common.out);
-  sb_report_text(report, "dtype", dtype_names[r->dtype]);
+  sb_report_text(report, "dtype", sb_common_dtypes[r->dtype]);
   sb_report_count(report, "seed", r->seed);
   sb_report_count(report, "parameters", parameters);
   sb_report_count(report, "tokens", r->tokens);
@@ -86,7 +80,7 @@ sb_status sb_cmd_synth(const sb_world *world, int argc, char **argv) {
       {.name = "dtype",
        .kind = SB_OPTION_CHOICE,
        .value = &r.dtype,
-       .choices = dtype_names,
+       .choices = sb_common_dtypes,
        .help = "Type of all weights written."},
       {.name = "tokens",
        .kind = SB_OPTION_SIZE,

@@ -11,16 +11,11 @@
 #include "cli/report_json.h"
 #include "model/output.h"
 
-static void on_tick(void *context, double done) {
-  (void)context;
-  sb_progress_step(done);
-}
-
 static sb_status verify(const sb_world *world, const char *folder, const sb_common *common) {
   sb_output_stats stats;
   double start = sb_now();
   sb_progress_begin("verify", 1.0);
-  sb_status status = sb_output_verify(world, folder, on_tick, NULL, &stats);
+  sb_status status = sb_output_verify(world, folder, sb_progress_tick, NULL, &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;

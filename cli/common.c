@@ -13,6 +13,7 @@ static const char *const compute_or_packed_names[] = {
 static const char *const device_names[] = {
     [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
 const char *const sb_common_grids[] = {[SB_COMMON_FITTED] = "fitted", [SB_COMMON_PLAIN] = "plain", NULL};
+const char *const sb_common_dtypes[] = {[SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
 static const char *const width_names[] = {
     [SB_TOKENS_AUTO] = "auto", [SB_TOKENS_U16] = "u16", [SB_TOKENS_U32] = "u32", NULL};
 

@@ -46,6 +46,9 @@ enum { SB_COMMON_MAX = 14 };
 enum { SB_COMMON_FITTED, SB_COMMON_PLAIN };
 extern const char *const sb_common_grids[];
 
+/* --dtype: the types of weights that are written, sb_dtype. NULL behind the last. */
+extern const char *const sb_common_dtypes[];
+
 /* The value of `compute` beyond sb_compute's: f32, with packed weights as they are. */
 enum { SB_COMMON_PACKED = 2 };
 /* The arithmetic of the backend that was asked for. */

@@ -69,7 +69,4 @@ sb_status sb_quantize_round(sb_quantize_run *run);
 /* `begun`: when the run did (base/clock.h). */
 sb_status sb_quantize_write(sb_quantize_run *run, double begun);
 
-/* Progress of a phase that counts from 0 to 1. Local. */
-void sb_quantize_tick(void *context, double done);
-
 #endif

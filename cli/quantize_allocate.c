@@ -25,7 +25,7 @@ static sb_status from_table(sb_quantize_run *u) {
                                                  sb_estimator_of_moves(asked) ? SB_ESTIMATOR_DIAGONAL : asked,
                                              .by_layer = r->method == SB_METHOD_LAYER,
                                              .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
-                                             .tick = sb_quantize_tick};
+                                             .tick = sb_progress_tick};
   u->backend->gemm_flops = 0;
   sb_progress_begin("table", 1.0);
   sb_status status = sb_allocate_table(u->model, u->backend, &u->calibration, &options, &result);

@@ -14,11 +14,6 @@
 #include "mpi/large.h"
 #include "sensitivity/reorder.h"
 
-void sb_quantize_tick(void *context, double done) {
-  (void)context;
-  sb_progress_step(done);
-}
-
 sb_status sb_quantize_check_out(const sb_quantize_run *u) {
   sb_status status = SB_OK;
   sb_outdir folder = {0};
@@ -92,7 +87,7 @@ sb_status sb_quantize_importance(sb_quantize_run *u) {
   u->backend->gemm_flops = 0;
   sb_progress_begin("inputs", 1.0);
   sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
-                                           (size_t)(r->common.activation_gib * 0x1p30), sb_quantize_tick, u);
+                                           (size_t)(r->common.activation_gib * 0x1p30), sb_progress_tick, u);
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("inputs", sb_now() - start, u->backend->gemm_flops,
@@ -109,7 +104,7 @@ static sb_status find_orders(sb_quantize_run *u) {
                                       .score = (sb_channel_score)r->channel_score,
                                       .bits = r->bits,
                                       .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
-                                      .tick = sb_quantize_tick};
+                                      .tick = sb_progress_tick};
   sb_progress_begin("reorder", 1.0);
   sb_status status = sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();

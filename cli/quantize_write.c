@@ -27,7 +27,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
                                          .refine = r->refine,
                                          .factor = (sb_factor_mode)r->factor,
                                          .input_bytes = (size_t)(r->common.activation_gib * 0x1p30),
-                                         .tick = sb_quantize_tick};
+                                         .tick = sb_progress_tick};
   sb_status status = sb_compensate(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();
   SB_TRY(status);

@@ -16,9 +16,10 @@ void sb_prepared_free(sb_prepared **prepared);
 /* Device bytes that sb_prepared_create takes. */
 size_t sb_prepared_bytes(const sb_model *model, const sb_backend *backend, bool keep_packed);
 
-/* Fills the buffers with decoder layer `layer` as it stands: source rows, rounded where the model's bit map
- * says so, or decoded packed rows, or packed rows as they are; of an indexed model (model/orders.h), brought back to their places after that, unless they stay packed. `image` is the acquired group; on a unified backend the result may point
- * into it, so it stays acquired until the last operation that reads the weights is queued. */
+/* Fills the buffers with decoder layer `layer` as it stands: source rows, rounded where the model's bit map says so, or
+ * decoded packed rows, or packed rows as they are; of an indexed model (model/orders.h), brought back to their places after
+ * that, unless they stay packed. `image` is the acquired group; on a unified backend the result may point into it, so it stays
+ * acquired until the last operation that reads the weights is queued. */
 sb_status sb_prepare_layer(sb_prepared *prepared, sb_stream stream, size_t layer, const void *image);
 const sb_layer_weights *sb_prepared_weights(const sb_prepared *prepared);
 /* The source rows of a matrix of the prepared layer, as the store has them (an indexed model's are in their order), on the
