@@ -148,6 +148,7 @@ static sb_status run(search *s) {
     }
     s->best_loss = INFINITY; /* nothing to remember any more */
   }
+  s->result->path_loss = s->loss;
   while (more && s->trades < s->o->most_trades && s->share >= s->o->least_share)
     SB_TRY(trade(s, &fresh, &more));
   s->result->loss = s->loss;

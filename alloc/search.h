@@ -25,9 +25,10 @@
 #include "base/status.h"
 
 typedef struct sb_search_step {
-  int step;         /* from 0 */
-  bool path;        /* a stride of the path; else a trade at the budget */
-  double loss;      /* calibration loss after the step (nats a token) */
+  int step;  /* from 0 */
+  bool path; /* a stride of the path; else a trade at the budget */
+  double
+      loss; /* calibration loss (nats a token): after a trade; before a stride, where its gains were measured */
   uint64_t storage; /* bits, over all ranks */
   uint64_t raised, cut;
   bool accepted;
@@ -72,6 +73,7 @@ typedef struct sb_search_options {
 typedef struct sb_search_result {
   double loss;       /* at the result */
   double start_loss; /* at the uniform start */
+  double path_loss;  /* where trades began: at the end of the path, or where the search resumed */
   uint64_t storage;
   int steps, accepted; /* accepted counts trades */
   int gain_passes, loss_passes;

@@ -129,6 +129,7 @@ typedef struct blocks {
   char *w, *out; /* bf16 */
   float *g;
   double *raise, *cut;
+  sb_stored_grid *grids;
   uint8_t *bits; /* host */
   const uint8_t *packed;
   size_t *offsets, bytes;
@@ -138,7 +139,7 @@ static sb_status moves(const void *context, size_t round) {
   const blocks *b = context;
   const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n;
   return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + at, b->grid.cols, b->w + 2 * at, SB_BF16,
-                             NULL, SB_F32, &b->grid, b->bits, 1, 8, SB_ASYMMETRIC, NULL);
+                             NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8, SB_ASYMMETRIC);
 }
 static sb_status round_to_nearest(const void *context, size_t round) {
   const blocks *b = context;
@@ -194,6 +195,8 @@ static void report_blocks(size_t rows, size_t cols, double limit) {
   b.g = filled(b.copies * n * 4, false);
   b.raise = device(count * 8);
   b.cut = device(count * 8);
+  b.grids = device(SB_MOVES * rows * sb_grid_block_cols(&b.grid) * sizeof *b.grids);
+  must(be->op->move_grids(be, NULL, b.grids, b.w, SB_BF16, &b.grid, b.bits, SB_ASYMMETRIC, NULL, NULL));
   b.packed = filled(b.copies * b.bytes, true);
   printf("%zu x %zu, blocks of 1 to 5 bits\n", rows, cols);
   report_rate("  block_moves, bf16 weights", 6.0 * (double)n, seconds_of((timed){moves, &b}), limit);
@@ -205,6 +208,7 @@ static void report_blocks(size_t rows, size_t cols, double limit) {
   be->op->free(be, b.g);
   be->op->free(be, b.raise);
   be->op->free(be, b.cut);
+  be->op->free(be, b.grids);
   be->op->free(be, (void *)b.packed);
   sb_free(&b.bits);
   sb_free(&b.offsets);

@@ -21,10 +21,10 @@ typedef struct bench {
   sb_grid_shape grid;
   float *w, *g, *x, *y, *out;
   void *w16;
-  uint8_t *bits, *packed;
+  uint8_t *bits, *packed, *fits;
   size_t *offsets;
   double *raise, *cut;
-  float *grams, *rows;
+  float *grams, *rows, *importance;
   double (*losses)[SB_WIDTHS];
   sb_stored_grid *grids;
   int64_t *sums;
@@ -39,15 +39,15 @@ static void must(sb_status status) {
 
 static void moves_f32(bench *b) {
   must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w, SB_F32, NULL,
-                                   SB_F32, &b->grid, b->bits, 1, 8, b->symmetry, NULL));
+                                   SB_F32, b->grids, &b->grid, b->bits, 1, 8, b->symmetry));
 }
 static void moves_bf16(bench *b) {
   must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
-                                   NULL, SB_F32, &b->grid, b->bits, 1, 8, b->symmetry, NULL));
+                                   NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8, b->symmetry));
 }
 static void moves_from_now(bench *b) {
   must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
-                                   b->w, SB_F32, &b->grid, b->bits, 1, 8, b->symmetry, NULL));
+                                   b->w, SB_F32, b->grids, &b->grid, b->bits, 1, 8, b->symmetry));
 }
 static void quantize(bench *b) {
   must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid, b->bits,
@@ -68,6 +68,14 @@ static void encode(bench *b) {
 static void unpack(bench *b) {
   must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets, &b->grid,
                                      b->bits, b->symmetry));
+}
+static void move_grids(bench *b) {
+  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, b->bits, b->symmetry,
+                                  NULL, NULL));
+}
+static void fitted_move_grids(bench *b) {
+  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, b->bits, b->symmetry,
+                                  b->importance, b->fits));
 }
 static void choose_grids(bench *b) {
   must(b->backend->op->choose_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, 1, 8, b->symmetry,
@@ -142,6 +150,9 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   must(sb_alloc(&b.sums, sb_max_size(sb_grams_count(cols, 128), rows), 16, "second moments"));
   fill(b.grams, grams, 4, 1.0f);
   fill(b.rows, rows, 5, 1.0f);
+  must(sb_alloc(&b.importance, cols, 4, "importance"));
+  must(sb_alloc(&b.fits, rows * columns, 1, "fits"));
+  for (size_t c = 0; c < cols; c++) b.importance[c] = 1.0f + (float)(c % 3);
   fill(b.w, n, 1, 0.05f);
   fill(b.g, n, 2, 1e-4f);
   fill(b.x, TOKENS * cols, 3, 1e-3f);
@@ -159,7 +170,9 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   const struct {
     const char *name;
     void (*what)(bench *);
-  } cases[] = {{"moves, w f32", moves_f32},
+  } cases[] = {{"grids of moves", move_grids},
+               {"grids of moves, fitted", fitted_move_grids},
+               {"moves, w f32", moves_f32},
                {"moves, w bf16", moves_bf16},
                {"moves, from given weights", moves_from_now},
                {"quantize bf16 to f32", quantize},
@@ -188,6 +201,8 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   sb_free(&b.cut);
   sb_free(&b.grams);
   sb_free(&b.rows);
+  sb_free(&b.importance);
+  sb_free(&b.fits);
   sb_free(&b.losses);
   sb_free(&b.grids);
   sb_free(&b.sums);

@@ -11,7 +11,7 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 shardbits=${SHARDBITS:-build/release/shardbits}
 ranks=${RANKS:-2}
 budgets=${BUDGETS:-2.1 2.3 2.5 3.1 3.5 4.1}
-cases=${CASES:-uniform uniform-gptq uniform-refined layer table blocks reordered traded gptq refined second indexed}
+cases=${CASES:-uniform uniform-gptq uniform-refined layer table blocks reordered traded gptq refined path second indexed}
 
 once() { # FILE COMMAND ...: unless FILE is there
   local file=$1
@@ -26,8 +26,8 @@ number() { json_number "$work/$1.json" "$2"; }
 finest() { # MODEL BUDGET
   local cols best="" most=0 bits
   for cols in 32 40 48 56 64 72 80 88 96 104 112 120 128; do
-    run inspect "$1" --block "128x$cols" --quiet --json "$work/inspect.json" >/dev/null
-    bits=$(tr -d ' \n' <"$work/inspect.json" | sed 's/.*"uniform_effective_bits":\[\([^]]*\)\].*/\1/' | tr , '\n' |
+    run inspect "$1" --block "128x$cols" --quiet --json "$work/inspect.$$.json" >/dev/null
+    bits=$(tr -d ' \n' <"$work/inspect.$$.json" | sed 's/.*"uniform_effective_bits":\[\([^]]*\)\].*/\1/' | tr , '\n' |
       awk -v budget="$2" '$1 <= budget { n = NR } END { print n + 0 }')
     [ "$bits" -gt "$most" ] && best=$cols most=$bits
   done
@@ -46,6 +46,7 @@ label() {
   traded) echo "+ progressive" ;;
   gptq) echo "+ GPTQ" ;;
   refined) echo "**+ refined**" ;;
+  path) echo "the same without trades" ;;
   second) echo "the same, gains by first and second order" ;;
   indexed) echo "the same as refined, in indexed order" ;;
   esac
@@ -60,10 +61,11 @@ options() { # CASE PREFIX BUDGET FINEST: quantize's options
   layer) echo "--method layer --quantizer gptq" ;;
   table) echo "--method table --reorder fused --quantizer gptq" ;;
   blocks) echo "--trades 0 --reorder none" ;;
-  reordered) echo "--trades 0 --reorder fused" ;;
+  reordered) echo "--trades 0 --reorder fused --allocation $bits-path.bits" ;;
   traded) echo "--reorder fused --allocation $bits-fused.bits" ;;
   gptq) echo "--reorder fused --allocation $bits-fused.bits --quantizer gptq --refine 0" ;;
   refined) echo "--reorder fused --allocation $bits-fused.bits --quantizer gptq" ;;
+  path) echo "--trades 0 --reorder fused --allocation $bits-path.bits --quantizer gptq" ;;
   second) echo "--reorder fused --sensitivity second --quantizer gptq" ;;
   indexed) echo "--reorder indexed --quantizer gptq" ;;
   esac

@@ -76,11 +76,14 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   double seconds = sb_now() - start;
   sb_log_phase(
       "search", seconds, u->backend->gemm_flops,
-      "loss %.4f, %d gradient and %d forward passes, GEMM %.0f%%, scores %.1f%% of the gradient time",
-      result.search.loss, result.search.gain_passes, result.search.loss_passes,
+      "loss %.4f (%.4f before trades), %d gradient and %d forward passes, GEMM %.0f%%, scores %.1f%% of the "
+      "gradient time",
+      result.search.loss, result.search.path_loss, result.search.gain_passes, result.search.loss_passes,
       100.0 * u->backend->gemm_seconds / seconds,
       100.0 * result.score_seconds / (result.gradient_seconds > 0 ? result.gradient_seconds : 1));
   sb_report_real(u->report, "calibration_loss", result.search.loss);
+  sb_report_real(u->report, "start_loss", result.search.start_loss);
+  sb_report_real(u->report, "path_loss", result.search.path_loss);
   sb_report_real(u->report, "search_seconds", seconds);
   sb_report_real(u->report, "gradient_seconds", result.gradient_seconds);
   sb_report_real(u->report, "score_seconds", result.score_seconds);

@@ -73,6 +73,7 @@ enum { SB_WIDTHS = 9 }; /* 0 (unquantized) to 8 bits: a table over widths is ind
 typedef struct sb_stored_grid {
   uint16_t scale, center, base;
 } sb_stored_grid;
+enum { SB_MOVES = 3 }; /* widths of move_grids: one bit less, as it is, one more */
 
 /* A packed matrix made ready for multiplication: what packed_create gives. */
 typedef struct sb_packed_impl *sb_packed;
@@ -167,24 +168,29 @@ typedef struct sb_backend_ops {
   /* ---- quantization: kernels/grid.h defines the grids ----
    * Shapes, `bits` (one byte a block of the matrix) and `offsets` are host memory, read before the call returns; all else is on
    * the device. */
-  /* fits[r * block columns + j] = the fit of row r's group in block column j at the block's width, moved by `shift` within
-   * 1 .. 8; 0 where bits is 0. importance is f32[cols]. */
+  /* fits[r * block columns + j] = the fit of row r's group in block column j at the block's width; 0 where bits is 0.
+   * importance is f32[cols]. */
   sb_status (*fit_blocks)(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
-                          const float *importance, const sb_grid_shape *, const uint8_t *bits, int shift,
-                          sb_symmetry);
+                          const float *importance, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
   /* out[rows,cols] (out_dtype) = Q_b(w), each block at its bits[block]; 0 bits means unquantized (a plain
-   * copy). fits: what fit_blocks gave at shift 0, or NULL for ranges as they are. */
+   * copy). fits: what fit_blocks gave, or NULL for ranges as they are. */
   sb_status (*quantize_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
                                sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
                                const uint8_t *fits);
+  /* grids[SB_MOVES * (r * block columns + j) + i] = the grid of row r's group in block column j at one bit less than the
+   * block's width (i = 0), at the width, at one more; those outside 1 .. 8 are left alone. Fitted where
+   * importance f32[cols] and fits, what fit_blocks gave, are not NULL. */
+  sb_status (*move_grids)(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
+                          const sb_grid_shape *, const uint8_t *bits, sb_symmetry, const float *importance,
+                          const uint8_t *fits);
   /* For every block k at b = bits[k]: raise[k] = <g, Q_{b+1}(w) - Q_b(w)>, cut[k] = <g, Q_{b-1}(w) - Q_b(w)>
    * (double); 0 where b+1 > max_bits or b-1 < min_bits. One pass over g and w. g is f32[rows, cols] with row
    * length ldg; where now is not NULL it is taken in place of Q_b(w) (codes that are not the nearest ones),
-   * type now_dtype. fits: what fit_blocks gave at the shifts -1, 0, 1, or NULL. */
+   * type now_dtype. grids: as move_grids left them for these weights and bits. */
   sb_status (*block_moves)(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
                            const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
-                           const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
-                           sb_symmetry, const uint8_t *const fits[3]);
+                           const sb_stored_grid *grids, const sb_grid_shape *, const uint8_t *bits,
+                           unsigned min_bits, unsigned max_bits, sb_symmetry);
   /* What rounding does by channel, for choosing orders: rows[i] = sum over j of s(i, j), cols[j] = sum over i of s(i, j)
    * (double), with s = (g d)^2, or |g d| where `absolute`, and d = Q_b(w) - w at b = bits[block]. One pass over g and w; g is
    * f32[rows, cols] with row length ldg, fits as in quantize_blocks. */

@@ -143,6 +143,27 @@ SB_GRID_FN sb_group sb_group_fitted(const sb_group_range *range, unsigned bits, 
   return sb_group_choose(&shrunk, bits, symmetry);
 }
 
+/* The widths next to `bits`; `bits` itself where there is none. */
+SB_GRID_FN unsigned sb_move_down(unsigned bits) {
+  return bits > SB_MIN_BITS ? bits - 1 : bits;
+}
+SB_GRID_FN unsigned sb_move_up(unsigned bits) {
+  return bits < SB_MAX_BITS ? bits + 1 : bits;
+}
+
+/* A grid as it is stored, and back: nothing is lost. */
+SB_GRID_FN sb_stored_grid sb_group_store(const sb_group *group) {
+  sb_stored_grid stored;
+  stored.scale = sb_grid_to_fp16(group->scale);
+  stored.center = sb_grid_to_fp16(group->center);
+  stored.base = sb_grid_to_fp16(group->base);
+  return stored;
+}
+SB_GRID_FN sb_group sb_group_load(const sb_stored_grid *stored, unsigned bits) {
+  return sb_group_make(sb_grid_from_fp16(stored->scale), sb_grid_from_fp16(stored->center),
+                       sb_grid_from_fp16(stored->base), bits);
+}
+
 /* The search for a fit, step by step: for step = 0 .. SB_FIT_STEPS - 1, the error of the candidate that sb_fit_candidate
  * names is given to sb_fit_seen; `best` is the fit then. Candidates outside 0 .. SB_FITS - 1 are passed over. */
 typedef struct sb_fit_search {

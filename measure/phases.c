@@ -14,7 +14,7 @@
 #include "quant/gptq.h"
 #include "quant/refine.h"
 
-enum { BITS = 3, FACTOR_MOST = 1024, SHIFTS = 3, AT_ONCE = 1 << 20 };
+enum { BITS = 3, FACTOR_MOST = 1024, AT_ONCE = 1 << 20 };
 
 typedef struct phases {
   sb_model *m;
@@ -23,12 +23,13 @@ typedef struct phases {
   sb_prepared *prepared;
   sb_layer_work *work;
   float *cos_sin;
-  void *x, *y, *wide; /* device, type act: [T, hidden] twice, [T, widest input] */
-  float *product;     /* device: the largest of a matrix' gradient and a panel of X'X */
-  void *rounded;      /* device, type weight: of the largest matrix */
-  float *importance;  /* device, [widest input] of ones */
-  float *ones;        /* the same on the host */
-  uint8_t *fits[SHIFTS];
+  void *x, *y, *wide;    /* device, type act: [T, hidden] twice, [T, widest input] */
+  float *product;        /* device: the largest of a matrix' gradient and a panel of X'X */
+  void *rounded;         /* device, type weight: of the largest matrix */
+  float *importance;     /* device, [widest input] of ones */
+  float *ones;           /* the same on the host */
+  uint8_t *fits;         /* device, of all groups */
+  sb_stored_grid *grids; /* device, SB_MOVES a group */
   size_t group_start[SB_LINEARS + 1];
   double *raise, *cut; /* device */
   int64_t *sums;       /* device, of add_grams */
@@ -99,16 +100,22 @@ static sb_status x_grams(void *context) {
   return p->b->op->sync(p->b, NULL);
 }
 
-static sb_status fit_all(phases *p, int shift) {
+static sb_status fit(void *context) {
+  phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++)
-    SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits[shift + 1] + p->group_start[which],
+    SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits + p->group_start[which],
                                 sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
-                                p->importance, grid_of(p, which), p->bits, shift, p->m->blocking.symmetry));
+                                p->importance, grid_of(p, which), p->bits, p->m->blocking.symmetry));
   return p->b->op->sync(p->b, NULL);
 }
 
-static sb_status fit(void *context) {
-  return fit_all(context, 0);
+static sb_status move_grids(phases *p) {
+  for (int which = 0; which < SB_LINEARS; which++)
+    SB_TRY(p->b->op->move_grids(p->b, NULL, p->grids + SB_MOVES * p->group_start[which],
+                                sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
+                                grid_of(p, which), p->bits, p->m->blocking.symmetry, p->importance,
+                                p->fits + p->group_start[which]));
+  return SB_OK;
 }
 
 static sb_status quantize(void *context) {
@@ -117,19 +124,17 @@ static sb_status quantize(void *context) {
     SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->weight,
                                      sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
                                      grid_of(p, which), p->bits, p->m->blocking.symmetry,
-                                     p->fits[1] + p->group_start[which]));
+                                     p->fits + p->group_start[which]));
   return p->b->op->sync(p->b, NULL);
 }
 
 static sb_status score(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const size_t at = p->group_start[which];
-    const uint8_t *const fits[SHIFTS] = {p->fits[0] + at, p->fits[1] + at, p->fits[2] + at};
     SB_TRY(p->b->op->block_moves(p->b, NULL, p->raise, p->cut, p->product, grid_of(p, which)->cols,
                                  sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which), NULL,
-                                 SB_F32, grid_of(p, which), p->bits, 2, SB_MAX_BITS, p->m->blocking.symmetry,
-                                 fits));
+                                 SB_F32, p->grids + SB_MOVES * p->group_start[which], grid_of(p, which),
+                                 p->bits, 2, SB_MAX_BITS, p->m->blocking.symmetry));
   }
   return p->b->op->sync(p->b, NULL);
 }
@@ -253,8 +258,9 @@ static sb_status prepare_blocks(phases *p) {
   }
   SB_TRY(sb_alloc(&p->packed, bytes, 1, "packed layer"));
   SB_TRY(p->b->op->alloc(p->b, bytes, "packed layer", (void **)&p->packed_there));
-  for (int k = 0; k < SHIFTS; k++)
-    SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS], "fits of a layer", (void **)&p->fits[k]));
+  SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS], "fits of a layer", (void **)&p->fits));
+  SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS] * SB_MOVES * sizeof *p->grids, "grids of a layer",
+                         (void **)&p->grids));
   SB_TRY(p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->raise));
   return p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->cut);
 }
@@ -326,8 +332,8 @@ static sb_status prepare(phases *p, const void *image) {
   SB_TRY(sb_prepared_create(p->m, b, false, &p->prepared));
   SB_TRY(sb_prepare_layer(p->prepared, NULL, 0, image));
   find_rows(p, image);
-  SB_TRY(fit_all(p, -1));
-  SB_TRY(fit_all(p, 1));
+  SB_TRY(fit(p));
+  SB_TRY(move_grids(p));
   SB_TRY(pack(p));
   SB_TRY(b->op->upload(b, NULL, p->packed_there, p->packed,
                        p->offsets[SB_LINEARS - 1][sb_grid_block_rows(grid_of(p, SB_LINEARS - 1))]));
@@ -337,7 +343,7 @@ static sb_status prepare(phases *p, const void *image) {
 static void release(phases *p) {
   sb_backend *b = p->b;
   void *device[] = {p->cos_sin, p->x,   p->y,    p->wide,         p->product, p->rounded, p->importance,
-                    p->raise,   p->cut, p->sums, p->packed_there, p->fits[0], p->fits[1], p->fits[2]};
+                    p->raise,   p->cut, p->sums, p->packed_there, p->fits,    p->grids};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
   for (int which = 0; which < SB_LINEARS; which++) sb_free(&p->offsets[which]);
   sb_free(&p->ones);

@@ -137,7 +137,7 @@ static void count_gains(const sb_footprint_setup *s, const shape *d, sb_footprin
   f->scores = owned * SEARCH_BYTES_OWNED + CORE_BYTES;
   switch (s->gains) {
   case SB_GAINS_SCORES:
-    f->scores += layer * SCORE_BYTES_LAYER + owned * SCORE_BYTES_OWNED + (s->fitted ? 2.0 * d->groups : 0.0);
+    f->scores += layer * SCORE_BYTES_LAYER + owned * SCORE_BYTES_OWNED + d->groups * SB_MOVES * STORED_GRID;
     break;
   case SB_GAINS_DIAGONAL:
     f->scores += layer * (EXACT * widths * (1.0 + 1.0 / ranks) + 2 * LOSSES) +

@@ -23,7 +23,7 @@
  *   gradient     f32 gradient of the largest matrix; none for SB_GAINS_HESSIAN
  *   logits       f32, seqlen x the rows of a chunk of the LM head
  * SEARCH: scores
- *   scores       128 bytes a block of the largest layer + 96 a block the rank owns, fits of a layer's groups twice;
+ *   scores       128 bytes a block of the largest layer + 96 a block the rank owns, 18 a group of a layer;
  *   diagonal     (16 x widths x (1 + 1 / ranks) + 144) bytes a block of a layer, 6 a group and width, 16 x widths + 72 a block
  *                the rank owns;
  *   hessian      second moments of a layer: 16 bytes an element of their triangles (kernels/backend.h), as much again where

@@ -212,7 +212,7 @@ static sb_status prepare_fits(sb_prepared *p, sb_stream stream, sb_linear which,
   sb_backend *b = p->backend;
   if (!p->importance_now[which]) return SB_OK;
   return b->op->fit_blocks(b, stream, p->fits[which], p->source_now[which], m->dtypes[matrix->tensor],
-                           p->importance_now[which], &matrix->grid, m->bits + matrix->first_block, 0,
+                           p->importance_now[which], &matrix->grid, m->bits + matrix->first_block,
                            m->blocking.symmetry);
 }
 

@@ -18,8 +18,8 @@ struct sb_scores {
 
   /* the layer at hand */
   const sb_prepared *prepared;
-  double *raise, *cut; /* device, [blocks of a layer] */
-  uint8_t *fits[2]; /* device, of all matrices' groups at one bit less and one more, where grids are fitted */
+  double *raise, *cut;   /* device, [blocks of a layer] */
+  sb_stored_grid *grids; /* device, SB_MOVES for each group of all matrices */
   size_t group_start[SB_LINEARS + 1];
   double *host;   /* [2, blocks of a layer] */
   double targets; /* of a sequence, in the last measurement */
@@ -31,7 +31,7 @@ sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsign
   sb_status status = sb_alloc(out, 1, sizeof **out, "scores");
   SB_AGREE(m->world, status);
   sb_scores *s = *out;
-  size_t blocks;
+  size_t blocks, bytes;
   s->model = m;
   s->backend = b;
   s->min_bits = min_bits;
@@ -45,8 +45,11 @@ sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsign
     const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
     s->group_start[i + 1] = s->group_start[i] + grid->rows * sb_grid_block_cols(grid);
   }
-  for (int i = 0; m->importance && i < 2; i++)
-    SB_GO(b->op->alloc(b, s->group_start[SB_LINEARS], "fits of a layer", (void **)&s->fits[i]));
+  if (!sb_mul_size(s->group_start[SB_LINEARS], SB_MOVES * sizeof *s->grids, &bytes)) {
+    status = sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups overflow", s->group_start[SB_LINEARS]);
+    goto done;
+  }
+  SB_GO(b->op->alloc(b, bytes, "grids of a layer", (void **)&s->grids));
   SB_GO(sb_alloc(&s->host, 2 * blocks, sizeof(double), "scores of a layer"));
 done:
   status = sb_world_agree(m->world, status);
@@ -59,7 +62,7 @@ void sb_scores_free(sb_scores **scores) {
   if (!s) return;
   s->backend->op->free(s->backend, s->raise);
   s->backend->op->free(s->backend, s->cut);
-  for (int i = 0; i < 2; i++) s->backend->op->free(s->backend, s->fits[i]);
+  s->backend->op->free(s->backend, s->grids);
   sb_free(&s->moves);
   sb_free(&s->host);
   sb_block_sums_free(&s->sums);
@@ -75,12 +78,10 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer, cons
   for (int i = 0; i < SB_LINEARS; i++) {
     const sb_linear which = (sb_linear)i;
     const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-    const float *importance = sb_prepared_importance(prepared, which);
-    for (int up = 0; importance && up < 2; up++)
-      SB_TRY(s->backend->op->fit_blocks(s->backend, stream, s->fits[up] + s->group_start[i],
-                                        sb_prepared_source(prepared, which), m->dtypes[matrix->tensor],
-                                        importance, &matrix->grid, m->bits + matrix->first_block, up ? 1 : -1,
-                                        m->blocking.symmetry));
+    SB_TRY(s->backend->op->move_grids(
+        s->backend, stream, s->grids + SB_MOVES * s->group_start[i], sb_prepared_source(prepared, which),
+        m->dtypes[matrix->tensor], &matrix->grid, m->bits + matrix->first_block, m->blocking.symmetry,
+        sb_prepared_importance(prepared, which), sb_prepared_fits(prepared, which)));
   }
   s->seconds += sb_now() - start;
   return SB_OK;
@@ -91,16 +92,15 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_
   sb_scores *s = context;
   const sb_model *m = s->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-  size_t at = matrix->first_block - sb_block_sums_first(s->sums, layer), group = s->group_start[which];
-  const uint8_t *here = sb_prepared_fits(s->prepared, which);
-  const uint8_t *const fits[3] = {s->fits[0] + group, here, s->fits[1] + group};
+  const size_t at = matrix->first_block - sb_block_sums_first(s->sums, layer);
   double start = sb_now();
   /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here they always
    * are. */
   SB_TRY(s->backend->op->block_moves(s->backend, stream, s->raise + at, s->cut + at, g, matrix->grid.cols,
                                      sb_prepared_source(s->prepared, which), m->dtypes[matrix->tensor], NULL,
-                                     SB_F32, &matrix->grid, m->bits + matrix->first_block, s->min_bits,
-                                     s->max_bits, m->blocking.symmetry, here ? fits : NULL));
+                                     SB_F32, s->grids + SB_MOVES * s->group_start[which], &matrix->grid,
+                                     m->bits + matrix->first_block, s->min_bits, s->max_bits,
+                                     m->blocking.symmetry));
   s->seconds += sb_now() - start;
   return SB_OK;
 }

@@ -104,15 +104,17 @@ sb_status sb_cpu_add_squares(sb_backend *, sb_stream, int64_t *sums, const void 
 
 /* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_channels.c, cpu_squares.c, cpu_curvature.c, cpu_unpack.c ---- */
 sb_status sb_cpu_fit_blocks(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
-                            const float *importance, const sb_grid_shape *, const uint8_t *bits, int shift,
-                            sb_symmetry);
+                            const float *importance, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
 sb_status sb_cpu_quantize_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
                                  sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
                                  const uint8_t *fits);
+sb_status sb_cpu_move_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
+                            const sb_grid_shape *, const uint8_t *bits, sb_symmetry, const float *importance,
+                            const uint8_t *fits);
 sb_status sb_cpu_block_moves(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
                              const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
-                             const sb_grid_shape *, const uint8_t *bits, unsigned min_bits, unsigned max_bits,
-                             sb_symmetry, const uint8_t *const fits[3]);
+                             const sb_stored_grid *grids, const sb_grid_shape *, const uint8_t *bits,
+                             unsigned min_bits, unsigned max_bits, sb_symmetry);
 sb_status sb_cpu_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
                                 size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
                                 const uint8_t *bits, bool absolute, sb_symmetry, const uint8_t *fits);

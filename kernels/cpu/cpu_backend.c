@@ -86,6 +86,7 @@ static const sb_backend_ops operations = {
     .kl_chunk = sb_cpu_kl_chunk,
     .fit_blocks = sb_cpu_fit_blocks,
     .quantize_blocks = sb_cpu_quantize_blocks,
+    .move_grids = sb_cpu_move_grids,
     .block_moves = sb_cpu_block_moves,
     .channel_scores = sb_cpu_channel_scores,
     .block_squares = sb_cpu_block_squares,

@@ -2,14 +2,9 @@
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
-static unsigned shifted(unsigned bits, int shift) {
-  const int moved = (int)bits + shift;
-  return moved < SB_MIN_BITS ? SB_MIN_BITS : moved > SB_MAX_BITS ? SB_MAX_BITS : (unsigned)moved;
-}
-
 sb_status sb_cpu_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,
                             sb_dtype w_dtype, const float *importance, const sb_grid_shape *grid,
-                            const uint8_t *bits, int shift, sb_symmetry symmetry) {
+                            const uint8_t *bits, sb_symmetry symmetry) {
   (void)stream;
   SB_TRY(sb_check_blocks("fit_blocks", grid, bits, 0));
   const size_t columns = sb_grid_block_cols(grid);
@@ -23,7 +18,7 @@ sb_status sb_cpu_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits
       *fit = 0;
       if (b != 0)
         *fit = cpu_group_fit(lanes_floats(room, w, w_dtype, r * grid->cols + first, n), importance + first, n,
-                             shifted(b, shift), symmetry);
+                             b, symmetry);
     }
   return SB_OK;
 }

@@ -63,18 +63,43 @@ SB_LANES_INLINE lanes cpu_group_values(const sb_group *group, lanes codes) {
                    lanes_set(group->base));
 }
 
-/* Sum of importance x (value - w)^2. */
-SB_LANES_INLINE float cpu_group_error(const sb_group *group, const float *w, const float *importance,
-                                      size_t n) {
-  lanes sum = lanes_set(0.0f);
+/* Fits looked at together. Each has a chain of sums of its own, so that none waits for another. */
+enum { CPU_FITS_AT_ONCE = SB_FITS / 4 };
+
+/* errors[k] = sum of importance x (value - w)^2 on grid k of `count`. Fitted grids have no base: so a value is exact, and the
+ * fused form is that value minus w. */
+SB_LANES_INLINE void cpu_group_errors(float *errors, const sb_group *groups, int count, const float *w,
+                                      const float *importance, size_t n) {
+  const lanes zero = lanes_set(0.0f);
+  lanes sums[CPU_FITS_AT_ONCE];
+  for (int k = 0; k < count; k++) sums[k] = zero;
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
-    const lanes x = lanes_load(w + i, m);
-    const lanes e = lanes_sub(cpu_group_values(group, cpu_group_codes(group, x)), x);
-    sum =
-        lanes_fma(lanes_mul(e, lanes_load(importance + i, m)), e, sum); /* importance is 0 outside the row */
+    const lanes x = lanes_load(w + i, m), minus = lanes_sub(zero, x), weight = lanes_load(importance + i, m);
+    for (int k = 0; k < count; k++) {
+      const lanes center = lanes_set(groups[k].center);
+      const lanes code = lanes_rint(lanes_min(
+          lanes_max(lanes_fma(x, lanes_set(groups[k].inverse), center), zero), lanes_set(groups[k].top)));
+      const lanes e = lanes_fma(lanes_sub(code, center), lanes_set(groups[k].scale), minus);
+      sums[k] = lanes_fma(lanes_mul(e, weight), e, sums[k]); /* weight is 0 outside the row */
+    }
   }
-  return lanes_sum(sum);
+  for (int k = 0; k < count; k++) errors[k] = lanes_sum(sums[k]);
+}
+
+/* The steps first .. first + count - 1 of a search, which do not depend on each other. */
+SB_LANES_INLINE void cpu_fit_steps(sb_fit_search *search, int first, int count, const sb_group_range *range,
+                                   unsigned bits, sb_symmetry symmetry, const float *w,
+                                   const float *importance, size_t n) {
+  sb_group groups[CPU_FITS_AT_ONCE];
+  float errors[CPU_FITS_AT_ONCE];
+  int fits[CPU_FITS_AT_ONCE];
+  for (int k = 0; k < count; k++) {
+    fits[k] = sb_fit_candidate(search, first + k);
+    groups[k] = sb_group_fitted(range, bits, symmetry, fits[k] < 0 ? 0u : (unsigned)fits[k]);
+  }
+  cpu_group_errors(errors, groups, count, w, importance, n);
+  for (int k = 0; k < count; k++) sb_fit_seen(search, fits[k], errors[k]);
 }
 
 /* The fit of one group at `bits`, as kernels/grid.h defines it. */
@@ -83,12 +108,9 @@ static inline uint8_t cpu_group_fit(const float *w, const float *importance, siz
   if (bits <= 1) return 0;
   const sb_group_range range = cpu_group_range(w, n, true, false, symmetry);
   sb_fit_search search = sb_fit_begin();
-  for (int step = 0; step < SB_FIT_STEPS; step++) {
-    const int f = sb_fit_candidate(&search, step);
-    if (f < 0 || f >= SB_FITS) continue;
-    const sb_group group = sb_group_fitted(&range, bits, symmetry, (unsigned)f);
-    sb_fit_seen(&search, f, cpu_group_error(&group, w, importance, n));
-  }
+  cpu_fit_steps(&search, 0, CPU_FITS_AT_ONCE, &range, bits, symmetry, w, importance, n);
+  for (int step = CPU_FITS_AT_ONCE; step < SB_FIT_STEPS; step += 2)
+    cpu_fit_steps(&search, step, 2, &range, bits, symmetry, w, importance, n);
   return (uint8_t)search.best;
 }
 

@@ -1,9 +1,7 @@
-/* What moving each block up or down by one bit does to <g, W>: one pass over g and w.
+/* What moving each block up or down by one bit does to <g, W>: one pass over g and w, with grids chosen before.
  *
- * A row of a block is read once into registers for its range, which gives the grids at b - 1, b and b + 1
- * bits, and again, from the first-level cache, for the three values of each weight. Products with g are
- * summed in sixteen float lanes along the row, and the lanes in double down the block: an order that depends
- * on the block alone. */
+ * Products with g are summed in sixteen float lanes along a row of a block, and the lanes in double down the block: an
+ * order that depends on the block alone. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
@@ -56,8 +54,8 @@ typedef struct job {
   const void *w, *now;
   sb_dtype w_dtype, now_dtype;
   const sb_grid_shape *grid;
+  const sb_stored_grid *grids; /* SB_MOVES a group */
   sb_symmetry symmetry;
-  const uint8_t *const *fits; /* [3] or NULL */
 } job;
 
 /* Row r of block column j. Both directions are always computed: a branch a group costs more than the
@@ -68,14 +66,11 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
   const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
   const float *now = a->now ? lanes_floats(now_room, a->now, a->now_dtype, at, n) : NULL;
   const float *g = a->g + r * a->ldg + j * a->grid->block_cols;
-  const unsigned down = bits > 1 ? bits - 1 : 1, up = bits < SB_MAX_BITS ? bits + 1 : SB_MAX_BITS;
-  const sb_group_range range = cpu_group_range(w, n, true, down == 1, a->symmetry);
-  const size_t group = r * sb_grid_block_cols(a->grid) + j;
-  unsigned fit[3] = {0};
-  for (int i = 0; a->fits && i < 3; i++) fit[i] = a->fits[i][group];
-  move_grids grids = {.down = sb_group_fitted(&range, down, a->symmetry, fit[0]),
-                      .up = sb_group_fitted(&range, up, a->symmetry, fit[2])};
-  if (!now) grids.here = sb_group_fitted(&range, bits, a->symmetry, fit[1]);
+  const unsigned down = sb_move_down(bits), up = sb_move_up(bits);
+  const sb_stored_grid *stored = a->grids + SB_MOVES * (r * sb_grid_block_cols(a->grid) + j) + 1;
+  const move_grids grids = {.here = sb_group_load(stored, bits),
+                            .down = sb_group_load(stored + down - bits, down),
+                            .up = sb_group_load(stored + up - bits, up)};
   if (a->symmetry == SB_SYMMETRIC || down > 1) {
     if (now)
       score_group(sums, &grids, w, g, now, n, false, false);
@@ -88,10 +83,10 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
 
 sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
                              const float *g, size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
-                             sb_dtype now_dtype, const sb_grid_shape *grid, const uint8_t *bits,
-                             unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
-                             const uint8_t *const fits[3]) {
-  const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, symmetry, fits};
+                             sb_dtype now_dtype, const sb_stored_grid *grids, const sb_grid_shape *grid,
+                             const uint8_t *bits, unsigned min_bits, unsigned max_bits,
+                             sb_symmetry symmetry) {
+  const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, grids, symmetry};
   (void)stream;
   SB_TRY(sb_check_blocks("block_moves", grid, bits, 1));
   const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);

@@ -3,28 +3,6 @@
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
-sb_status sb_cpu_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids, const void *w,
-                              sb_dtype w_dtype, const sb_grid_shape *grid, unsigned min_bits,
-                              unsigned max_bits, sb_symmetry symmetry, const float *importance) {
-  (void)stream;
-  SB_TRY(sb_check_widths("choose_grids", grid, min_bits, max_bits));
-  const size_t columns = sb_grid_block_cols(grid), widths = max_bits - min_bits + 1;
-#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
-  for (size_t r = 0; r < grid->rows; r++)
-    for (size_t j = 0; j < columns; j++) {
-      float room[SB_GROUP_MAX];
-      const size_t n = sb_grid_cols_of(grid, j);
-      const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, n);
-      for (size_t i = 0; i < widths; i++) {
-        const sb_group group =
-            cpu_group_for(x, importance, j * grid->block_cols, n, min_bits + (unsigned)i, symmetry);
-        grids[(r * columns + j) * widths + i] = (sb_stored_grid){
-            sb_grid_to_fp16(group.scale), sb_grid_to_fp16(group.center), sb_grid_to_fp16(group.base)};
-      }
-    }
-  return SB_OK;
-}
-
 /* One row of one block at one width. Without a base the fused form rounds once what would be exact, minus w: the same
  * number with fewer operations. g is 0 outside the row, the error need not be. */
 SB_LANES_INLINE void add_row(lanes_total *sum, const sb_group *group, bool based, const float *w,
@@ -47,8 +25,7 @@ SB_LANES_INLINE void add_row(lanes_total *sum, const sb_group *group, bool based
 
 static void add_squares(lanes_total *sum, const sb_stored_grid *stored, unsigned bits, const float *w,
                         const float *g, size_t n) {
-  const sb_group group = sb_group_make(sb_grid_from_fp16(stored->scale), sb_grid_from_fp16(stored->center),
-                                       sb_grid_from_fp16(stored->base), bits);
+  const sb_group group = sb_group_load(stored, bits);
   if (group.base == 0.0f)
     add_row(sum, &group, false, w, g, n);
   else

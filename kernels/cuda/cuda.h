@@ -34,9 +34,10 @@ extern "C" {
 
 enum {
   SB_WARP = 32,
-  SB_CUDA_THREADS = 256,           /* of a block, where a kernel has no reason for another number */
+  SB_CUDA_THREADS = 256,            /* of a block, where a kernel has no reason for another number */
   SB_CUDA_STATIC_SHARED = 48 << 10, /* bytes of shared memory a block gets without asking */
-  SB_CUDA_WORKSPACE = 32 << 20      /* bytes for cuBLAS: given by hand, so that its choice of algorithm, and its bits, stay */
+  SB_CUDA_WORKSPACE =
+      32 << 20 /* bytes for cuBLAS: given by hand, so that its choice of algorithm, and its bits, stay */
 };
 
 /* Buffers that outlive a call, so that no operation allocates in the steady state. One slot is in use by one operation at
@@ -196,15 +197,18 @@ sb_status sb_cuda_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref
 /* ---- quantization: cuda_fit.cu, cuda_quantize.cu, cuda_moves.cu, cuda_channels.cu, cuda_squares.cu, cuda_curvature.cu,
  * cuda_unpack.cu ---- */
 sb_status sb_cuda_fit_blocks(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
-                             const float *importance, const sb_grid_shape *, const uint8_t *bits, int shift,
+                             const float *importance, const sb_grid_shape *, const uint8_t *bits,
                              sb_symmetry);
 sb_status sb_cuda_quantize_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
                                   sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
                                   const uint8_t *fits);
+sb_status sb_cuda_move_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
+                             const sb_grid_shape *, const uint8_t *bits, sb_symmetry, const float *importance,
+                             const uint8_t *fits);
 sb_status sb_cuda_block_moves(sb_backend *, sb_stream, double *raise, double *cut, const float *g, size_t ldg,
                               const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
-                              const sb_grid_shape *, const uint8_t *bits, unsigned min_bits,
-                              unsigned max_bits, sb_symmetry, const uint8_t *const fits[3]);
+                              const sb_stored_grid *grids, const sb_grid_shape *, const uint8_t *bits,
+                              unsigned min_bits, unsigned max_bits, sb_symmetry);
 sb_status sb_cuda_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
                                  size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
                                  const uint8_t *bits, bool absolute, sb_symmetry, const uint8_t *fits);
@@ -226,7 +230,8 @@ sb_status sb_cuda_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out
 sb_status sb_cuda_packed_create(sb_backend *, sb_stream, const uint8_t *packed, const size_t *offsets,
                                 const sb_grid_shape *, const uint8_t *bits, sb_symmetry, sb_packed *out);
 void sb_cuda_packed_destroy(sb_backend *, sb_packed);
-sb_status sb_cuda_packed_gemm(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w, bool add);
+sb_status sb_cuda_packed_gemm(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w,
+                              bool add);
 
 /* ---- exact sums of second moments: cuda_moments.cu ---- */
 sb_status sb_cuda_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,

@@ -58,6 +58,7 @@ static const sb_backend_ops operations = {
     .kl_chunk = sb_cuda_kl_chunk,
     .fit_blocks = sb_cuda_fit_blocks,
     .quantize_blocks = sb_cuda_quantize_blocks,
+    .move_grids = sb_cuda_move_grids,
     .block_moves = sb_cuda_block_moves,
     .channel_scores = sb_cuda_channel_scores,
     .block_squares = sb_cuda_block_squares,

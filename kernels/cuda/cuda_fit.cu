@@ -1,46 +1,26 @@
-/* How far the range of each group is shrunk before it is rounded, and the grids of all widths: kernels/grid.h. */
+/* How far the range of each group is shrunk before it is rounded: kernels/grid.h. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_grid_shape grid, const uint8_t *bits,
-               int shift, sb_symmetry symmetry) {
+               sb_symmetry symmetry) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  const int half = (int)threadIdx.x / GROUP_LANES, moved = (int)bits[b.k] + shift;
-  const unsigned width = (unsigned)max((int)SB_MIN_BITS, min(moved, (int)SB_MAX_BITS));
+  const int half = (int)threadIdx.x / GROUP_LANES;
+  const unsigned width = bits[b.k];
   for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
     const size_t r =
         b.row +
         (size_t)min(first + half, b.rows - 1); /* all halves keep step: the last row may be done twice */
     const auto row = group_row_at<true>(w + r * grid.cols + b.col, b.n);
-    const unsigned fit = bits[b.k] == 0 ? 0 : group_fit(row, importance + b.col, width, symmetry);
+    const unsigned fit = width == 0 ? 0 : group_fit(row, importance + b.col, width, symmetry);
     if (threadIdx.x % GROUP_LANES == 0) fits[r * sb_grid_block_cols(&grid) + b.j] = (uint8_t)fit;
-  }
-}
-
-template <typename W>
-__global__ void __launch_bounds__(BLOCK_THREADS)
-    choose_grids(sb_stored_grid *grids, const W *w, sb_grid_shape grid, unsigned min_bits, unsigned widths,
-                 sb_symmetry symmetry, const float *importance) {
-  const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  const int half = (int)threadIdx.x / GROUP_LANES;
-  const unsigned lane = threadIdx.x % GROUP_LANES;
-  for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
-    const size_t r = b.row + (size_t)min(first + half, b.rows - 1);
-    const auto row = group_row_at<true>(w + r * grid.cols + b.col, b.n);
-    const sb_group group =
-        group_of_widths(row, importance ? importance + b.col : nullptr, min_bits, widths, symmetry);
-    sb_stored_grid stored;
-    stored.scale = sb_grid_to_fp16(group.scale);
-    stored.center = sb_grid_to_fp16(group.center);
-    stored.base = sb_grid_to_fp16(group.base);
-    if (lane < widths) grids[(r * sb_grid_block_cols(&grid) + b.j) * widths + lane] = stored;
   }
 }
 
 sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,
                              sb_dtype w_dtype, const float *importance, const sb_grid_shape *grid,
-                             const uint8_t *bits, int shift, sb_symmetry symmetry) {
+                             const uint8_t *bits, sb_symmetry symmetry) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(grid);
   uint8_t *there;
@@ -51,21 +31,6 @@ sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fit
     typedef decltype(type) W;
 
     return sb_cuda_launch(backend, queue, "fit_blocks", fit_blocks<W>, (unsigned)blocks, BLOCK_THREADS, 0,
-                          fits, (const W *)w, importance, *grid, there, shift, symmetry);
-  });
-}
-
-sb_status sb_cuda_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids, const void *w,
-                               sb_dtype w_dtype, const sb_grid_shape *grid, unsigned min_bits,
-                               unsigned max_bits, sb_symmetry symmetry, const float *importance) {
-  const size_t blocks = sb_cuda_block_count(grid);
-  SB_TRY(sb_check_widths("choose_grids", grid, min_bits, max_bits));
-  if (blocks == 0) return SB_OK;
-  return sb_with_number(w_dtype, "weights to choose grids for", [&](auto type) {
-    typedef decltype(type) W;
-
-    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "choose_grids", choose_grids<W>,
-                          (unsigned)blocks, BLOCK_THREADS, 0, grids, (const W *)w, *grid, min_bits,
-                          max_bits - min_bits + 1, symmetry, importance);
+                          fits, (const W *)w, importance, *grid, there, symmetry);
   });
 }

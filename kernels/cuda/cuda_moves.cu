@@ -1,8 +1,7 @@
 /* What moving each block up or down by one bit does to <g, W>: one pass over g and w, the same bits as on the processor.
  *
- * A thread block has a block of weights, a half warp one row of it at a time. A row is read once into registers: its range
- * gives the grids at b - 1, b and b + 1 bits, chosen by three lanes at once, and then each weight's three values. Products
- * with g are summed in sixteen float lanes along the row, and the lanes in double down the block.
+ * A thread block has a block of weights, a half warp one row of it at a time, whose three grids are read by three lanes at
+ * once. Products with g are summed in sixteen float lanes along the row, and the lanes in double down the block.
  *
  * The pass reads 6 bytes a weight (bf16 weights, float gradients): at 3 TB/s that leaves an H100 some 50 instructions a
  * weight, so the inner loop must be lean. Where all three grids have whole centers, rounding and taking off the center are one
@@ -10,10 +9,6 @@
 #include "kernels/cuda/cuda_blocks.cuh"
 
 #define ROUNDER 0x1.8p23f
-
-typedef struct move_fits {
-  const uint8_t *at[3]; /* [groups], for b - 1, b, b + 1; NULL */
-} move_fits;
 
 /* code - center. */
 template <bool WHOLE> __device__ __forceinline__ float steps(const sb_group &group, float x) {
@@ -60,15 +55,13 @@ __device__ __forceinline__ void load_now(float (&now)[GROUP_EACH], const void *f
 template <bool MORE, typename W, bool GIVEN>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w, const void *now,
-                sb_dtype now_dtype, sb_grid_shape grid, const uint8_t *all_bits, unsigned min_bits,
-                unsigned max_bits, sb_symmetry symmetry, move_fits fits) {
+                sb_dtype now_dtype, const sb_stored_grid *grids, sb_grid_shape grid, const uint8_t *all_bits,
+                unsigned min_bits, unsigned max_bits, sb_symmetry symmetry) {
   __shared__ float room[BLOCK_TILE][2 * GROUP_LANES];
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES, which = lane % 3;
-  const unsigned bits = all_bits[b.k], down = bits > 1 ? bits - 1 : 1,
-                 up = bits < SB_MAX_BITS ? bits + 1 : bits;
-  const unsigned mine = which == 0 ? down : which == 1 ? bits : up;
-  const uint8_t *fit_at = which == 0 ? fits.at[0] : which == 1 ? fits.at[1] : fits.at[2];
+  const unsigned bits = all_bits[b.k], down = sb_move_down(bits);
+  const unsigned mine = which == 0 ? down : which == 1 ? bits : sb_move_up(bits);
   const bool whole = symmetry == SB_ASYMMETRIC && down > 1;
   double total = 0.0;
   move_grids m;
@@ -81,9 +74,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       float y[GROUP_EACH], current[GROUP_EACH] = {};
       const auto row = group_row_at<MORE>(w + at, b.n);
       group_load(y, slopes, b.n);
-      const sb_group_range range = group_range(row, true, down == 1, symmetry);
-      const sb_group group =
-          sb_group_fitted(&range, mine, symmetry, fit_at ? fit_at[r * sb_grid_block_cols(&grid) + b.j] : 0);
+      const sb_stored_grid stored = grids[SB_MOVES * (r * sb_grid_block_cols(&grid) + b.j) + 1 + mine - bits];
+      const sb_group group = sb_group_load(&stored, mine);
       m.down = group_of_lane(group, 0);
       m.here = group_of_lane(group, 1);
       m.up = group_of_lane(group, 2);
@@ -108,14 +100,12 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 
 sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
                               const float *g, size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
-                              sb_dtype now_dtype, const sb_grid_shape *grid, const uint8_t *bits,
-                              unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
-                              const uint8_t *const fits[3]) {
+                              sb_dtype now_dtype, const sb_stored_grid *grids, const sb_grid_shape *grid,
+                              const uint8_t *bits, unsigned min_bits, unsigned max_bits,
+                              sb_symmetry symmetry) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(grid);
   uint8_t *there;
-  move_fits all = {};
-  for (int i = 0; fits && i < 3; i++) all.at[i] = fits[i];
   SB_TRY(sb_check_blocks("block_moves", grid, bits, 1));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
@@ -125,7 +115,7 @@ sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *rai
                             ? (now ? block_moves<true, W, true> : block_moves<true, W, false>)
                             : (now ? block_moves<false, W, true> : block_moves<false, W, false>);
     return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0, raise,
-                          cut, g, ldg, (const W *)w, now, now_dtype, *grid, there, min_bits, max_bits,
-                          symmetry, all);
+                          cut, g, ldg, (const W *)w, now, now_dtype, grids, *grid, there, min_bits, max_bits,
+                          symmetry);
   });
 }

@@ -32,8 +32,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     for (int in_tile = half; in_tile < BLOCK_TILE; in_tile += BLOCK_HALVES) {
       const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1);
       const sb_stored_grid stored = grids[(r * sb_grid_block_cols(&grid) + b.j) * widths + mine];
-      const sb_group group = sb_group_make(sb_grid_from_fp16(stored.scale), sb_grid_from_fp16(stored.center),
-                                           sb_grid_from_fp16(stored.base), min_bits + mine);
+      const sb_group group = sb_group_load(&stored, min_bits + mine);
       float sums[WIDEST] = {};
       for (int before = 0; before < b.n; before += GROUP_PIECE) {
         float x[GROUP_EACH], y[GROUP_EACH];

@@ -122,6 +122,7 @@ static sb_search_result run(problem *p, const sb_search_options *options) {
   EXPECT(result.gain_passes == p->gains && result.loss_passes == p->losses && result.steps == p->steps);
   for (int i = 0; i < p->steps && i < 200; i++)
     if (!p->step[i].path) EXPECT(p->step[i].loss >= result.loss && p->step[i].storage <= options->budget);
+  EXPECT(options->most_trades > 0 ? result.path_loss >= result.loss : result.path_loss == result.loss);
   EXPECT(result.start_loss == loss_at(p, uniform(p, options->start_bits)));
   sb_free(&own);
   return result;

@@ -77,11 +77,9 @@ static void fits_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 0) {
     uint8_t *want = make(d.groups, 1), *there = gpu_put(want, d.groups);
-    const int shift = (int)(c_ % 3) - 1;
-    assert_ok(
-        cpu->op->fit_blocks(cpu, NULL, want, d.w, d.dtype, d.importance, &d.grid, d.bits, shift, symmetry));
+    assert_ok(cpu->op->fit_blocks(cpu, NULL, want, d.w, d.dtype, d.importance, &d.grid, d.bits, symmetry));
     assert_ok(gpu->op->fit_blocks(gpu, NULL, there, d.w_there, d.dtype, d.importance_there, &d.grid, d.bits,
-                                  shift, symmetry));
+                                  symmetry));
     same("fits", there, want, d.groups);
     sb_free(&want);
   }
@@ -111,22 +109,29 @@ static void moves_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
     double *want = make(2 * d.blocks, 8), *there = gpu_put(want, 2 * d.blocks * 8);
-    uint8_t *fits = make(3 * d.groups, 1);
-    const uint8_t *const three[3] = {fits, fits + d.groups, fits + 2 * d.groups};
-    for (size_t i = 0; i < 3 * d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
-    const uint8_t *fits_there = gpu_put(fits, 3 * d.groups);
-    const uint8_t *const three_there[3] = {fits_there, fits_there + d.groups, fits_there + 2 * d.groups};
+    sb_stored_grid *grids = make(SB_MOVES * d.groups, sizeof *grids);
+    sb_stored_grid *grids_there = gpu_put(grids, SB_MOVES * d.groups * sizeof *grids);
+    uint8_t *fits = make(d.groups, 1);
+    for (size_t i = 0; i < d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
+    const uint8_t *fits_there = gpu_put(fits, d.groups);
     for (int kind = 0; kind < 3; kind++) {
-      const uint8_t *const *f = kind == 1 ? three : NULL;
+      const float *importance = kind == 1 ? d.importance : NULL;
       const void *now = kind == 2 ? (const char *)d.w : NULL; /* any weights will do */
+      const uint8_t *f = kind == 1 ? fits : NULL, *f_there = kind == 1 ? fits_there : NULL;
+      assert_ok(
+          cpu->op->move_grids(cpu, NULL, grids, d.w, d.dtype, &d.grid, d.bits, symmetry, importance, f));
+      assert_ok(gpu->op->move_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.grid, d.bits, symmetry,
+                                    importance ? d.importance_there : NULL, f_there));
+      same("grids of moves", grids_there, grids, SB_MOVES * d.groups * sizeof *grids);
       assert_ok(cpu->op->block_moves(cpu, NULL, want, want + d.blocks, d.g, d.ldg, d.w, d.dtype, now, d.dtype,
-                                     &d.grid, d.bits, 2, 7, symmetry, f));
+                                     grids, &d.grid, d.bits, 2, 7, symmetry));
       assert_ok(gpu->op->block_moves(gpu, NULL, there, there + d.blocks, d.g_there, d.ldg, d.w_there, d.dtype,
-                                     now ? d.w_there : NULL, d.dtype, &d.grid, d.bits, 2, 7, symmetry,
-                                     f ? three_there : NULL));
+                                     now ? d.w_there : NULL, d.dtype, grids_there, &d.grid, d.bits, 2, 7,
+                                     symmetry));
       same("moves", there, want, 2 * d.blocks * 8);
     }
     sb_free(&want);
+    sb_free(&grids);
     sb_free(&fits);
   }
 }

@@ -1,6 +1,7 @@
 #define SB_PORTABLE_LANES
 #define sb_cpu_quantize_blocks portable_quantize_blocks
 #define sb_cpu_fit_blocks      portable_fit_blocks
+#define sb_cpu_move_grids      portable_move_grids
 #define sb_cpu_block_moves     portable_block_moves
 #define sb_cpu_channel_scores  portable_channel_scores
 #define sb_cpu_unpack_blocks   portable_unpack_blocks
@@ -19,13 +20,16 @@
 #define sb_blockrow_decode     portable_blockrow_decode
 
 #include "kernels/blockrow.c"
-#define job         channels_job /* names that cpu_moves.c has too */
+#define job         channels_job /* names that others have too */
 #define score_row   channels_score_row
 #define score_group channels_score_group
 #include "kernels/cpu/cpu_channels.c"
 #undef job
 #undef score_row
 #undef score_group
+#define job grids_job
+#include "kernels/cpu/cpu_grids.c"
+#undef job
 #include "kernels/cpu/cpu_curvature.c"
 #include "kernels/cpu/cpu_fit.c"
 #include "kernels/cpu/cpu_moves.c"

@@ -8,13 +8,15 @@ sb_status portable_quantize_blocks(sb_backend *, sb_stream, void *out, sb_dtype 
                                    sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
                                    const uint8_t *fits);
 sb_status portable_fit_blocks(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
-                              const float *importance, const sb_grid_shape *, const uint8_t *bits, int shift,
+                              const float *importance, const sb_grid_shape *, const uint8_t *bits,
                               sb_symmetry);
+sb_status portable_move_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
+                              const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
+                              const float *importance, const uint8_t *fits);
 sb_status portable_block_moves(sb_backend *, sb_stream, double *raise, double *cut, const float *g,
                                size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
-                               sb_dtype now_dtype, const sb_grid_shape *, const uint8_t *bits,
-                               unsigned min_bits, unsigned max_bits, sb_symmetry,
-                               const uint8_t *const fits[3]);
+                               sb_dtype now_dtype, const sb_stored_grid *grids, const sb_grid_shape *,
+                               const uint8_t *bits, unsigned min_bits, unsigned max_bits, sb_symmetry);
 sb_status portable_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
                                   size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
                                   const uint8_t *bits, bool absolute, sb_symmetry, const uint8_t *fits);

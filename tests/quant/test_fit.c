@@ -66,34 +66,29 @@ static void test_definition(void **state) {
       fill_awkward(w, grid.rows, grid.cols, shape);
       fill_bits(bits, block_count(&grid), 0, 8, shape);
       for (size_t c = 0; c < grid.cols; c++) importance[c] = c % 7 ? fabsf(uniform(&seed)) : 0.0f;
-      for (int shift = -1; shift <= 1; shift++) {
-        memset(fits, 0xff, grid.rows * columns);
-        assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &grid, bits, shift,
-                                          symmetry));
-        for (size_t r = 0; r < grid.rows; r++)
-          for (size_t j = 0; j < columns; j++) {
-            const size_t first = j * grid.block_cols;
-            const int b = bits[r / grid.block_rows * columns + j], to = b + shift < 1 ? 1 : b + shift;
-            const int expected =
-                b == 0 ? 0
-                       : naive_fit(w + r * grid.cols + first, importance + first, sb_grid_cols_of(&grid, j),
-                                   to > 8 ? 8u : (unsigned)to, symmetry);
-            assert_int_equal(fits[r * columns + j], expected);
-          }
-        if (shift != 0) continue;
-        assert_ok(
-            backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &grid, bits, symmetry, fits));
-        for (size_t r = 0; r < grid.rows; r++)
-          for (size_t c = 0; c < grid.cols; c++) {
-            const size_t j = c / grid.block_cols, first = j * grid.block_cols;
-            const unsigned b = bits[r / grid.block_rows * columns + j];
-            if (b < 2) continue; /* other means: test_quantize.c */
-            const sb_group group = shrunk_group(w + r * grid.cols + first, sb_grid_cols_of(&grid, j), b,
-                                                symmetry, fits[r * columns + j]);
-            assert_true(out[r * grid.cols + c] ==
-                        sb_group_value(&group, sb_group_code(&group, w[r * grid.cols + c])));
-          }
-      }
+      memset(fits, 0xff, grid.rows * columns);
+      assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &grid, bits, symmetry));
+      for (size_t r = 0; r < grid.rows; r++)
+        for (size_t j = 0; j < columns; j++) {
+          const size_t first = j * grid.block_cols;
+          const unsigned b = bits[r / grid.block_rows * columns + j];
+          const int expected = b == 0 ? 0
+                                      : naive_fit(w + r * grid.cols + first, importance + first,
+                                                  sb_grid_cols_of(&grid, j), b, symmetry);
+          assert_int_equal(fits[r * columns + j], expected);
+        }
+      assert_ok(
+          backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &grid, bits, symmetry, fits));
+      for (size_t r = 0; r < grid.rows; r++)
+        for (size_t c = 0; c < grid.cols; c++) {
+          const size_t j = c / grid.block_cols, first = j * grid.block_cols;
+          const unsigned b = bits[r / grid.block_rows * columns + j];
+          if (b < 2) continue; /* other means: test_quantize.c */
+          const sb_group group = shrunk_group(w + r * grid.cols + first, sb_grid_cols_of(&grid, j), b,
+                                              symmetry, fits[r * columns + j]);
+          assert_true(out[r * grid.cols + c] ==
+                      sb_group_value(&group, sb_group_code(&group, w[r * grid.cols + c])));
+        }
       sb_free(&w);
       sb_free(&out);
       sb_free(&importance);
@@ -121,8 +116,7 @@ static void test_worth(void **state) {
     power += (double)w[i] * w[i];
   }
   for (size_t c = 0; c < COLS; c++) importance[c] = 1;
-  assert_ok(
-      backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &grid, &bits, 0, SB_ASYMMETRIC));
+  assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &grid, &bits, SB_ASYMMETRIC));
   for (int fitted = 0; fitted < 2; fitted++) {
     assert_ok(backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &grid, &bits, SB_ASYMMETRIC,
                                            fitted ? fits : NULL));

@@ -8,6 +8,7 @@ typedef struct data {
   float *w, *g, *now, *low, *high;
   uint8_t *bits, *shifted;
   double *raise, *cut, *raise_again, *cut_again;
+  sb_stored_grid *grids;
 } data;
 
 static data create(size_t shape) {
@@ -24,6 +25,8 @@ static data create(size_t shape) {
   assert_ok(sb_alloc(&d.high, d.n, 4, "high"));
   assert_ok(sb_alloc(&d.bits, d.blocks, 1, "bits"));
   assert_ok(sb_alloc(&d.shifted, d.blocks, 1, "bits"));
+  assert_ok(
+      sb_alloc(&d.grids, SB_MOVES * d.grid.rows * sb_grid_block_cols(&d.grid), sizeof *d.grids, "grids"));
   assert_ok(sb_alloc(&d.raise, d.blocks, 8, "moves"));
   assert_ok(sb_alloc(&d.cut, d.blocks, 8, "moves"));
   assert_ok(sb_alloc(&d.raise_again, d.blocks, 8, "moves"));
@@ -44,6 +47,7 @@ static void release(data *d) {
   sb_free(&d->high);
   sb_free(&d->bits);
   sb_free(&d->shifted);
+  sb_free(&d->grids);
   sb_free(&d->raise);
   sb_free(&d->cut);
   sb_free(&d->raise_again);
@@ -95,8 +99,10 @@ static void check(const data *d, unsigned min_bits, unsigned max_bits) {
 
 static void moves(data *d, double *raise, double *cut, const void *w, sb_dtype w_dtype, const void *now,
                   sb_dtype now_dtype, unsigned least, unsigned most, sb_symmetry symmetry) {
+  assert_ok(d->backend->op->move_grids(d->backend, NULL, d->grids, w, w_dtype, &d->grid, d->bits, symmetry,
+                                       NULL, NULL));
   assert_ok(d->backend->op->block_moves(d->backend, NULL, raise, cut, d->g, d->ldg, w, w_dtype, now,
-                                        now_dtype, &d->grid, d->bits, least, most, symmetry, NULL));
+                                        now_dtype, d->grids, &d->grid, d->bits, least, most, symmetry));
 }
 
 static void test_definition(void **state) {

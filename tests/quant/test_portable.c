@@ -55,9 +55,12 @@ static void test_same_bits(void **state) {
       double *moves[4] = {NULL}, *sums[4] = {NULL};
       uint64_t seed = shape;
       const size_t groups = grid.rows * columns;
-      uint8_t *fits[2][3] = {{NULL}}, *again_fits = NULL; /* of plain grids, of fitted ones */
+      uint8_t *fits[2] = {NULL}, *again_fits = NULL; /* of plain grids, of fitted ones */
+      sb_stored_grid *grids = NULL, *again_grids = NULL;
       float *importance = NULL;
-      for (int i = 0; i < 3; i++) assert_ok(sb_alloc(&fits[1][i], groups, 1, "fits"));
+      assert_ok(sb_alloc(&fits[1], groups, 1, "fits"));
+      assert_ok(sb_alloc(&grids, SB_MOVES * groups, sizeof *grids, "grids"));
+      assert_ok(sb_alloc(&again_grids, SB_MOVES * groups, sizeof *grids, "grids"));
       assert_ok(sb_alloc(&again_fits, groups, 1, "fits"));
       assert_ok(sb_alloc(&importance, grid.cols, sizeof *importance, "importance"));
       assert_ok(sb_alloc(&w, n, 4, "w"));
@@ -74,48 +77,47 @@ static void test_same_bits(void **state) {
       fill_bits(bits, blocks, 1, 8, shape);
 
       for (size_t i = 0; i < grid.cols; i++) importance[i] = fabsf(uniform(&seed));
-      for (int shift = -1; shift <= 1; shift++) {
-        assert_ok(sb_cpu_fit_blocks(backend, NULL, fits[1][shift + 1], typed, type, importance, &grid, bits,
-                                    shift, symmetry));
-        assert_ok(portable_fit_blocks(backend, NULL, again_fits, typed, type, importance, &grid, bits, shift,
-                                      symmetry));
-        assert_memory_equal(fits[1][shift + 1], again_fits, groups);
-      }
+      assert_ok(sb_cpu_fit_blocks(backend, NULL, fits[1], typed, type, importance, &grid, bits, symmetry));
+      assert_ok(
+          portable_fit_blocks(backend, NULL, again_fits, typed, type, importance, &grid, bits, symmetry));
+      assert_memory_equal(fits[1], again_fits, groups);
       for (int f = 0; f < 2; f++) {
-        const uint8_t *const three[3] = {fits[f][0], fits[f][1], fits[f][2]}, *const *shifts =
-                                                                                  f ? three : NULL;
+        const float *const fitted = f ? importance : NULL;
         for (int absolute = 0; absolute < 2; absolute++) {
           assert_ok(sb_cpu_channel_scores(backend, NULL, sums[0], sums[1], g, grid.cols, typed, type, &grid,
-                                          bits, absolute, symmetry, fits[f][1]));
+                                          bits, absolute, symmetry, fits[f]));
           assert_ok(portable_channel_scores(backend, NULL, sums[2], sums[3], g, grid.cols, typed, type, &grid,
-                                            bits, absolute, symmetry, fits[f][1]));
+                                            bits, absolute, symmetry, fits[f]));
           assert_memory_equal(sums[0], sums[2], grid.rows * 8);
           assert_memory_equal(sums[1], sums[3], grid.cols * 8);
         }
         assert_ok(
-            sb_cpu_quantize_blocks(backend, NULL, a, type, typed, type, &grid, bits, symmetry, fits[f][1]));
+            sb_cpu_quantize_blocks(backend, NULL, a, type, typed, type, &grid, bits, symmetry, fits[f]));
         assert_ok(
-            portable_quantize_blocks(backend, NULL, b, type, typed, type, &grid, bits, symmetry, fits[f][1]));
+            portable_quantize_blocks(backend, NULL, b, type, typed, type, &grid, bits, symmetry, fits[f]));
         assert_memory_equal(a, b, n * 4);
+        assert_ok(
+            sb_cpu_move_grids(backend, NULL, grids, typed, type, &grid, bits, symmetry, fitted, fits[f]));
+        assert_ok(portable_move_grids(backend, NULL, again_grids, typed, type, &grid, bits, symmetry, fitted,
+                                      fits[f]));
+        assert_memory_equal(grids, again_grids, SB_MOVES * groups * sizeof *grids);
         for (int now = 0; now < 2; now++) {
           assert_ok(sb_cpu_block_moves(backend, NULL, moves[0], moves[1], g, grid.cols, typed, type,
-                                       now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry, shifts));
+                                       now ? w : NULL, SB_F32, grids, &grid, bits, 1, 8, symmetry));
           assert_ok(portable_block_moves(backend, NULL, moves[2], moves[3], g, grid.cols, typed, type,
-                                         now ? w : NULL, SB_F32, &grid, bits, 1, 8, symmetry, shifts));
+                                         now ? w : NULL, SB_F32, grids, &grid, bits, 1, 8, symmetry));
           assert_memory_equal(moves[0], moves[2], blocks * 8);
           assert_memory_equal(moves[1], moves[3], blocks * 8);
         }
-        same_tables(backend, typed, type, g, &grid, symmetry, f ? importance : NULL);
+        same_tables(backend, typed, type, g, &grid, symmetry, fitted);
         for (size_t i = 0; i < sb_grid_block_rows(&grid); i++) {
           const size_t bytes = sb_blockrow_bytes(&grid, i, bits + i * columns, symmetry), zero = 0;
           const char *rows = (const char *)typed + i * grid.block_rows * grid.cols * sb_dtype_size(type);
           const sb_grid_shape one = {sb_grid_rows_of(&grid, i), grid.cols, grid.block_rows, grid.block_cols};
           uint8_t *packed = malloc(bytes), *again = malloc(bytes);
           assert_true(packed && again);
-          sb_blockrow_encode(packed, rows, type, &grid, i, bits + i * columns, symmetry,
-                             f ? importance : NULL);
-          portable_blockrow_encode(again, rows, type, &grid, i, bits + i * columns, symmetry,
-                                   f ? importance : NULL);
+          sb_blockrow_encode(packed, rows, type, &grid, i, bits + i * columns, symmetry, fitted);
+          portable_blockrow_encode(again, rows, type, &grid, i, bits + i * columns, symmetry, fitted);
           assert_memory_equal(packed, again, bytes);
           assert_ok(sb_cpu_unpack_blocks(backend, NULL, a, type, packed, &zero, &one, bits + i * columns,
                                          symmetry));
@@ -126,7 +128,9 @@ static void test_same_bits(void **state) {
           free(again);
         }
       }
-      for (int i = 0; i < 3; i++) sb_free(&fits[1][i]);
+      sb_free(&fits[1]);
+      sb_free(&grids);
+      sb_free(&again_grids);
       sb_free(&again_fits);
       sb_free(&importance);
       sb_free(&w);

@@ -189,18 +189,42 @@ static void test_same_bits(void **state) {
   omp_set_num_threads(threads);
 }
 
-/* Three fp16 numbers are the whole grid: what they round to is what quantize_blocks gives. */
+/* Three fp16 numbers are the whole grid: what they round to is what quantize_blocks gives. The grids of moves are those of
+ * three widths. */
 static void test_stored_grids(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++)
-    for (int s = 0; s < 2; s++) {
+    for (int s = 0; s < 4; s++) {
       data d = create(i);
-      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, d.w, SB_F32, &d.grid, 1, 8,
-                                            (sb_symmetry)s, NULL));
+      const sb_symmetry symmetry = (sb_symmetry)(s % 2);
+      const size_t groups = d.grid.rows * d.columns;
+      float *importance = NULL;
+      uint8_t *fits = NULL;
+      sb_stored_grid *three = NULL;
+      assert_ok(sb_alloc(&three, SB_MOVES * groups, sizeof *three, "grids"));
+      for (size_t g = 0; g < SB_MOVES * groups; g++) three[g].scale = UINT16_MAX;
+      if (s >= 2) {
+        assert_ok(sb_alloc(&fits, groups, 1, "fits"));
+        assert_ok(sb_alloc(&importance, d.grid.cols, sizeof *importance, "importance"));
+        for (size_t c = 0; c < d.grid.cols; c++) importance[c] = 1.0f + (float)(c % 5);
+      }
+      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, d.w, SB_F32, &d.grid, 1, 8, symmetry,
+                                            importance));
       for (unsigned b = 1; b <= 8; b++) {
         memset(d.bits, (int)b, d.blocks);
+        if (fits)
+          assert_ok(d.backend->op->fit_blocks(d.backend, NULL, fits, d.w, SB_F32, importance, &d.grid, d.bits,
+                                              symmetry));
         assert_ok(d.backend->op->quantize_blocks(d.backend, NULL, d.rounded, SB_F32, d.w, SB_F32, &d.grid,
-                                                 d.bits, (sb_symmetry)s, NULL));
+                                                 d.bits, symmetry, fits));
+        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.grid, d.bits, symmetry,
+                                            importance, fits));
+        for (size_t g = 0; g < groups; g++)
+          for (unsigned k = 0; k < SB_MOVES; k++)
+            if (b + k < 2)
+              assert_true(three[SB_MOVES * g + k].scale == UINT16_MAX); /* left alone */
+            else if (b + k < 10)
+              assert_memory_equal(&three[SB_MOVES * g + k], &d.grids[8 * g + b + k - 2], sizeof *three);
         for (size_t at = 0; at < d.n; at++) {
           const size_t j = at % d.grid.cols / d.grid.block_cols;
           const sb_stored_grid *stored = &d.grids[(at / d.grid.cols * d.columns + j) * 8 + b - 1];
@@ -210,6 +234,9 @@ static void test_stored_grids(void **state) {
           assert_true(sb_group_value(&group, sb_group_code(&group, d.w[at])) == d.rounded[at]);
         }
       }
+      sb_free(&three);
+      sb_free(&fits);
+      sb_free(&importance);
       release(&d);
     }
 }
