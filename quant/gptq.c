@@ -10,25 +10,23 @@ enum { ROW_TILE = 16 }; /* rows corrected together: by shape alone, so that bits
 
 /* LAPACK, column-major; in OpenBLAS. */
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
-void dpotri_(const char *uplo, const int *n, double *a, const int *lda, int *info);
+void dtrtri_(const char *uplo, const char *diag, const int *n, double *a, const int *lda, int *info);
 
-/* Both triangles of the symmetric matrix whose lower one (column-major) LAPACK has filled. */
-static void mirror(double *a, size_t n) {
-#pragma omp parallel for schedule(static)
-  for (size_t i = 0; i < n; i++)
-    for (size_t j = i + 1; j < n; j++) a[j * n + i] = a[i * n + j];
+/* Element (row, column) of a reversed matrix, row <= column: column-major, as LAPACK's upper triangle. */
+static size_t reversed(size_t n, size_t row, size_t col) {
+  return (n - 1 - row) * n + n - 1 - col;
 }
 
+/* a = the reversed factor (quant/factor_scalapack.h says how); its other triangle is left as it was. */
 static bool try_factor(double *a, const double *h, size_t n, double added) {
   const int order = (int)n;
   int info = 0;
-  memcpy(a, h, n * n * sizeof *a);
+  /* h is symmetric: read backwards, each triangle is the other one reversed */
+#pragma omp parallel for schedule(static)
+  for (size_t k = 0; k < n * n; k++) a[k] = h[n * n - 1 - k];
   for (size_t i = 0; i < n; i++) a[i * n + i] += added;
-  dpotrf_("L", &order, a, &order, &info);
-  if (info == 0) dpotri_("L", &order, a, &order, &info);
-  if (info != 0) return false;
-  mirror(a, n);
   dpotrf_("U", &order, a, &order, &info);
+  if (info == 0) dtrtri_("U", "N", &order, a, &order, &info);
   return info == 0;
 }
 
@@ -53,10 +51,9 @@ sb_status sb_gptq_factor(float *factor, double *h, size_t n, double least_dampin
     done = try_factor(a, h, n, damping * mean);
   }
   if (done) {
-    /* column-major upper: element (i, j) is a[j n + i] */
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < n; i++)
-      for (size_t j = 0; j < n; j++) factor[i * n + j] = j >= i ? (float)a[j * n + i] : 0.0f;
+      for (size_t j = 0; j < n; j++) factor[i * n + j] = j >= i ? (float)a[reversed(n, i, j)] : 0.0f;
   }
   sb_free(&a);
   return done ? SB_OK
