@@ -29,15 +29,18 @@ static void add_along(const part *p, const float *v, float d) {
     if (v[k] != 0) add(p, k, d * v[k]);
 }
 
-/* The best step along v; 0 where there is none. */
+/* The best step along v; 0 where there is none. v H is summed row by row: sums along rows would not fill vectors. */
 static float best_step(const part *p, const float *v) {
+  float along[SB_GROUP_MAX];
   double slope = 0, curvature = 0;
+  memset(along, 0, p->n * sizeof *along);
   for (size_t k = 0; k < p->n; k++) {
     const float *row = p->h + k * p->ld;
-    float sum = 0;
     if (v[k] == 0) continue;
-    for (size_t l = 0; l < p->n; l++) sum += row[l] * v[l];
-    curvature += (double)v[k] * (double)sum;
+    for (size_t l = 0; l < p->n; l++) along[l] += v[k] * row[l];
+  }
+  for (size_t k = 0; k < p->n; k++) {
+    curvature += (double)v[k] * (double)along[k];
     slope += (double)v[k] * (double)p->residual[k];
   }
   return curvature > 0 ? (float)(-slope / curvature) : 0.0f;
