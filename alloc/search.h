@@ -24,11 +24,11 @@
 #include "alloc/greedy.h"
 #include "base/status.h"
 
+/* Losses are calibration losses, nats a token. */
 typedef struct sb_search_step {
-  int step;  /* from 0 */
-  bool path; /* a stride of the path; else a trade at the budget */
-  double
-      loss; /* calibration loss (nats a token): after a trade; before a stride, where its gains were measured */
+  int step;         /* from 0 */
+  bool path;        /* a stride of the path; else a trade at the budget */
+  double loss;      /* after a trade; before a stride, where its gains were measured */
   uint64_t storage; /* bits, over all ranks */
   uint64_t raised, cut;
   bool accepted;

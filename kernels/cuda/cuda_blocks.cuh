@@ -34,6 +34,17 @@ static inline size_t sb_cuda_block_count(const sb_grid_shape *grid) {
   return sb_grid_block_rows(grid) * sb_grid_block_cols(grid);
 }
 
+/* Calls f(row, r) for each row of the block, whose number in the matrix is r, a half warp a row. All halves keep step, so the
+ * last row may be done more than once. */
+template <bool MORE, typename W, typename F>
+__device__ __forceinline__ void block_rows(const W *w, const sb_grid_shape &grid, const cuda_block &b, F f) {
+  const int half = (int)threadIdx.x / GROUP_LANES;
+  for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
+    const size_t r = b.row + (size_t)min(first + half, b.rows - 1);
+    f(group_row_at<MORE>(w + r * grid.cols + b.col, b.n), r);
+  }
+}
+
 /* True where groups are wider than a piece. */
 static inline bool sb_cuda_has_pieces(const sb_grid_shape *grid) {
   return sb_min_size(grid->block_cols, grid->cols) > (size_t)GROUP_PIECE;

@@ -6,16 +6,11 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_grid_shape grid, const uint8_t *bits,
                sb_symmetry symmetry) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  const int half = (int)threadIdx.x / GROUP_LANES;
   const unsigned width = bits[b.k];
-  for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
-    const size_t r =
-        b.row +
-        (size_t)min(first + half, b.rows - 1); /* all halves keep step: the last row may be done twice */
-    const auto row = group_row_at<true>(w + r * grid.cols + b.col, b.n);
+  block_rows<true>(w, grid, b, [&](const auto &row, size_t r) {
     const unsigned fit = width == 0 ? 0 : group_fit(row, importance + b.col, width, symmetry);
     if (threadIdx.x % GROUP_LANES == 0) fits[r * sb_grid_block_cols(&grid) + b.j] = (uint8_t)fit;
-  }
+  });
 }
 
 sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,

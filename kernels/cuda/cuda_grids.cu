@@ -1,22 +1,12 @@
 /* The grids of groups, chosen once for weights that then meet many gradients: kernels/grid.h. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
-/* All rows of the thread block's block: all halves keep step, so the last row may be done more than once. f(row, r). */
-template <typename W, typename F>
-__device__ __forceinline__ void each_row(const W *w, const sb_grid_shape &grid, const cuda_block &b, F f) {
-  const int half = (int)threadIdx.x / GROUP_LANES;
-  for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
-    const size_t r = b.row + (size_t)min(first + half, b.rows - 1);
-    f(group_row_at<true>(w + r * grid.cols + b.col, b.n), r);
-  }
-}
-
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     choose_grids(sb_stored_grid *grids, const W *w, sb_grid_shape grid, unsigned min_bits, unsigned widths,
                  sb_symmetry symmetry, const float *importance) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  each_row(w, grid, b, [&](const auto &row, size_t r) {
+  block_rows<true>(w, grid, b, [&](const auto &row, size_t r) {
     const unsigned lane = threadIdx.x % GROUP_LANES;
     const sb_group group =
         group_of_widths(row, importance ? importance + b.col : nullptr, min_bits, widths, symmetry);
@@ -32,7 +22,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const unsigned bits = all_bits[b.k], down = sb_move_down(bits), up = sb_move_up(bits);
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = lane == 0 ? down : lane == 1 ? bits : up;
-  each_row(w, grid, b, [&](const auto &row, size_t r) {
+  block_rows<true>(w, grid, b, [&](const auto &row, size_t r) {
     const size_t g = r * sb_grid_block_cols(&grid) + b.j;
     const sb_group_range range = group_range(row, true, down == 1, symmetry);
     unsigned fit = fits ? fits[g] : 0;

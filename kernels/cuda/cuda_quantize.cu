@@ -6,16 +6,14 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     quantize_blocks(O *out, const W *w, sb_grid_shape grid, const uint8_t *bits, sb_symmetry symmetry,
                     const uint8_t *fits) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  const int half = (int)threadIdx.x / GROUP_LANES;
   const unsigned width = bits[b.k];
-  for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
-    const size_t r = b.row + (size_t)min(first + half, b.rows - 1), at = r * grid.cols + b.col;
-    const auto row = group_row_at<MORE>(w + at, b.n);
+  block_rows<MORE>(w, grid, b, [&](const auto &row, size_t r) {
+    const size_t at = r * grid.cols + b.col;
     if (width == 0) {
       group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
         group_store(out + at + before, x, b.n - before);
       });
-      continue;
+      return;
     }
     const sb_group_range range = group_range(row, width > 1, width == 1, symmetry);
     const sb_group group =
@@ -26,7 +24,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       for (int p = 0; p < GROUP_EACH; p++) values[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
       group_store(out + at + before, values, b.n - before);
     });
-  }
+  });
 }
 
 sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype,

@@ -228,9 +228,7 @@ static void test_stored_grids(void **state) {
         for (size_t at = 0; at < d.n; at++) {
           const size_t j = at % d.grid.cols / d.grid.block_cols;
           const sb_stored_grid *stored = &d.grids[(at / d.grid.cols * d.columns + j) * 8 + b - 1];
-          const sb_group group =
-              sb_group_make(sb_grid_from_fp16(stored->scale), sb_grid_from_fp16(stored->center),
-                            sb_grid_from_fp16(stored->base), b);
+          const sb_group group = sb_group_load(stored, b);
           assert_true(sb_group_value(&group, sb_group_code(&group, d.w[at])) == d.rounded[at]);
         }
       }
