@@ -94,13 +94,15 @@ for _ in 1 2 3 4; do
   job=$!
   until compgen -G "$dir/not.partial-*/model.safetensors" >/dev/null || ! kill -0 $job 2>/dev/null; do :; done
   kill -TERM $job 2>/dev/null
-  if wait $job; then # it was quicker than we
+  wait $job || true
+  for _ in $(seq 100); do pgrep -f "$dir/not" >/dev/null || break; sleep 0.1; done
+  [ -z "$(find "$dir" -name 'not.*')" ] || fail "SIGTERM: left $(find "$dir" -name 'not.*')"
+  if [ -e "$dir/not" ]; then # it was quicker than we, so it is whole; it may have been stopped after that
+    run 1 inspect "$dir/not" --check
     rm -rf "$dir/not"
     continue
   fi
   stopped=1
-  for _ in $(seq 100); do pgrep -f "$dir/not" >/dev/null || break; sleep 0.1; done
-  [ -z "$(find "$dir" -name 'not*')" ] || fail "SIGTERM: left $(find "$dir" -name 'not*')"
   break
 done
 [ $stopped = 1 ] || fail "no run could be stopped while it wrote"
