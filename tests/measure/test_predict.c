@@ -9,9 +9,7 @@ static sb_arch arch;
 
 static int make_arch(void **state) {
   (void)state;
-  sb_config c;
-  assert_ok(parse_config(llama31, "{}", false, &c));
-  assert_ok(sb_arch_create(&c, &arch));
+  llama31_arch("{}", &arch);
   return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "model/arch.h"
 #include "model/config.h"
 
 #define assert_ok(call)                                                                                      \
@@ -67,5 +68,12 @@ static const char llama31[] =
     "\"rope_type\":\"llama3\"},\"rope_theta\":500000.0,\"tie_word_embeddings\":false,\"torch_dtype\":"
     "\"bfloat16\","
     "\"vocab_size\":128256}";
+
+/* The tensors of Llama 3.1 8B with the members of `change` set in its configuration: `layers` fewer, say. */
+static inline void llama31_arch(const char *change, sb_arch *out) {
+  sb_config c;
+  assert_ok(parse_config(llama31, change, false, &c));
+  assert_ok(sb_arch_create(&c, out));
+}
 
 #endif

@@ -11,11 +11,8 @@ static size_t hidden;
 
 static int make_arch(void **state) {
   (void)state;
-  sb_config c;
-  assert_ok(parse_config(llama31, "{}", false, &c));
-  c.layers = 2;
-  hidden = c.hidden;
-  assert_ok(sb_arch_create(&c, &arch));
+  llama31_arch("{\"num_hidden_layers\":2}", &arch);
+  hidden = arch.config.hidden;
   return 0;
 }
 

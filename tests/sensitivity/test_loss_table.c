@@ -1,5 +1,5 @@
 /* Tables of losses against plain loops over the dense gradients and their factors; where the Kronecker form must be the exact
- * Fisher form; and what a table says about gains. That tables do not depend on ranks, test_table_same_bits.c sees; here every
+ * Fisher form; and what a table says about gains. That tables do not depend on ranks, test_scalars_same_bits.c sees; here every
  * number of ranks is held against the same plain loops. */
 #include "tests/model/golden.h"
 
