@@ -35,8 +35,14 @@ for bits in $budgets; do
     --json "$out/rtn-$bits.json" --quiet >/dev/null
   evaluate "rtn-$bits" "$out/rtn-$bits"
   show "rtn-$bits"
-  step "Budget $bits bits a weight: bits where they matter ($ranks ranks)"
-  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" -o "$out/ours-$bits" --json "$out/ours-$bits.json"
+  step "Budget $bits bits a weight: uniform GPTQ"
+  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" --method rtn --quantizer gptq --refine 0 \
+    -o "$out/gptq-$bits" --json "$out/gptq-$bits.json" --quiet >/dev/null
+  evaluate "gptq-$bits" "$out/gptq-$bits"
+  show "gptq-$bits"
+  step "Budget $bits bits a weight: bits where they matter, codes refined ($ranks ranks)"
+  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" --quantizer gptq -o "$out/ours-$bits" \
+    --json "$out/ours-$bits.json"
   evaluate "ours-$bits" "$out/ours-$bits"
   show "ours-$bits"
   step "Every frame of its shards"
@@ -59,15 +65,17 @@ row "original (bf16)" 16 "$(source_stored)" "$(json_number $out/full.eval.json p
 for bits in $budgets; do
   row "uniform rounding, budget $bits" "$(json_number "$out/rtn-$bits.json" effective_bits)" \
     "$(stored_of "$out/rtn-$bits.json")" "$(json_number "$out/rtn-$bits.eval.json" perplexity)"
+  row "uniform GPTQ, budget $bits" "$(json_number "$out/gptq-$bits.json" effective_bits)" \
+    "$(stored_of "$out/gptq-$bits.json")" "$(json_number "$out/gptq-$bits.eval.json" perplexity)"
   row "shardbits, budget $bits" "$(json_number "$out/ours-$bits.json" effective_bits)" \
     "$(stored_of "$out/ours-$bits.json")" "$(json_number "$out/ours-$bits.eval.json" perplexity)"
 done
 cat <<END
 
-Bits a weight count everything a reader needs: codes, scales, zero points, bit maps. Uniform rounding takes the
+Bits a weight count everything a reader needs: codes, scales, zero points, bit maps. Uniform rounding and GPTQ take the
 largest whole number of bits that fits the budget. Embedding and norms stay as they are and are in "all files".
 The results are in $out ($((SECONDS - began)) s). Your own model, a Hugging Face folder of the Llama family:
 
   python3 tools/tokenize.py --help      # your text into a token file
-  mpirun -n 2 $shardbits quantize MODEL --calib TOKENS.bin --bits 3.25 -o OUT
+  mpirun -n 2 $shardbits quantize MODEL --calib TOKENS.bin --bits 3.25 --quantizer gptq -o OUT
 END
