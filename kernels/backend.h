@@ -88,6 +88,10 @@ typedef struct sb_backend_ops {
   sb_status (*host_alloc)(sb_backend *, size_t bytes, const char *what,
                           void **host); /* pinned where that exists */
   void (*host_free)(sb_backend *, void *host);
+  /* Host memory that came from elsewhere and is there until host_unpin: transfers from it become fast ones, which do not
+   * hold up the caller. SB_ERR_DEVICE where the system does not allow it: nothing is lost but speed. */
+  sb_status (*host_pin)(sb_backend *, void *host, size_t bytes);
+  void (*host_unpin)(sb_backend *, void *host);
   sb_status (*upload)(sb_backend *, sb_stream, void *device, const void *host, size_t bytes);
   sb_status (*download)(sb_backend *, sb_stream, void *host, const void *device, size_t bytes);
   sb_status (*copy)(sb_backend *, sb_stream, void *device_dst, const void *device_src, size_t bytes);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/inputs.h"
 #include "mpi/large.h"
@@ -152,9 +153,31 @@ sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *co
   return create_store(m, unit_bytes, context);
 }
 
+void sb_model_pin(sb_model *m, sb_backend *b) {
+  void *memory;
+  size_t bytes;
+  if (b->unified || m->pinned_by) return;
+  sb_store_images(m->store, &memory, &bytes);
+  if (b->op->host_pin(b, memory, bytes) == SB_OK)
+    m->pinned_by = b;
+  else
+    sb_log_line(
+        "memory       %.3f GiB of weights cannot be pinned, copies of them do not overlap with computing: %s",
+        (double)bytes * 0x1p-30, sb_message());
+}
+
+static void unpin(sb_model *m) {
+  void *memory;
+  size_t bytes;
+  if (!m->pinned_by) return;
+  sb_store_images(m->store, &memory, &bytes);
+  m->pinned_by->op->host_unpin(m->pinned_by, memory);
+}
+
 void sb_model_free(sb_model **model) {
   sb_model *m = *model;
   if (!m) return;
+  unpin(m);
   sb_store_free(&m->store);
   sb_arch_free(&m->arch);
   sb_orders_free(&m->orders);

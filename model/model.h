@@ -71,9 +71,10 @@ typedef struct sb_model {
   size_t norm_group;
   size_t head_first, head_count; /* equal to the embedding's where tied */
 
-  sb_matrix *matrices; /* [layers * SB_LINEARS] */
-  size_t blocks;       /* in all matrices */
-  uint8_t *bits;       /* [blocks], 0 = source precision; equal on all ranks */
+  sb_matrix *matrices;   /* [layers * SB_LINEARS] */
+  size_t blocks;         /* in all matrices */
+  uint8_t *bits;         /* [blocks], 0 = source precision; equal on all ranks */
+  sb_backend *pinned_by; /* pinned the memory of the store's images (sb_model_pin), or NULL */
   float *
       importance; /* [layers, channels of its inputs (model/inputs.h)], equal on all ranks; NULL: grids are not fitted */
 } sb_model;
@@ -86,8 +87,12 @@ sb_status sb_model_load(const sb_world *world, const char *folder, sb_blocking b
  * read from where the file has it, so that every rank still reads its own rows and nothing is sent. Collective. */
 sb_status sb_model_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
                                 bool check_finite, const sb_orders *orders, sb_model **out);
-/* Collective. */
+/* Collective. Before the backend that sb_model_pin was called with is destroyed. */
 void sb_model_free(sb_model **model);
+
+/* Pins the memory of the store's images, so that a device copies from it while it computes; where the system does not allow
+ * that, the log has a line and copies take their time. Nothing on a unified backend, or where it is done. Local. */
+void sb_model_pin(sb_model *model, sb_backend *backend);
 
 /* The matrix a tensor's role stands for; SB_LINEARS for norms, embedding and head. */
 sb_linear sb_linear_of_role(sb_role role);

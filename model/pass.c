@@ -92,6 +92,7 @@ static sb_status create(const sb_pass_setup *setup, size_t most, sb_pass **out) 
   p->local = sb_pass_local(world, setup->sequences);
   p->wave = most;
   p->waves = sb_div_up(sb_div_up(setup->sequences, (size_t)world->size), p->wave);
+  sb_model_pin(p->model, p->backend);
   status = allocate(p);
   if (status == SB_OK) status = upload_rope(p);
   status = sb_world_agree(world, status);
@@ -159,19 +160,44 @@ static sb_status relay_input(void *context, sb_stream stream, sb_linear first, c
   return o->observer->input(o->observer->context, stream, o->layer, first, x);
 }
 
-static sb_status layer_forward(sb_pass *p, size_t wave, size_t layer, const void *image, void *in,
-                               void *out) {
-  size_t h = p->model->config.hidden;
+/* What is done with sequence s of the wave in a prepared layer. Local. */
+typedef sb_status (*sequence_work)(sb_pass *p, size_t layer, size_t s, void *context);
+
+/* Acquires the next layer and has its rows copied while the device computes. Every rank comes here once a layer, whatever `status`
+ * became of its own work. Collective. */
+static sb_status look_ahead(sb_pass *p, sb_walk *walk, sb_status status) {
+  size_t group;
+  const void *image;
+  if (p->backend->unified) return status;
+  const sb_status ahead = sb_walk_ahead(walk, &group, &image);
+  if (status != SB_OK || ahead != SB_OK) return status != SB_OK ? status : ahead;
+  return image ? sb_prepare_ahead(p->prepared, group - p->model->layer_first, image) : SB_OK;
+}
+
+/* The wave's sequences through one layer, which is prepared; the next one's rows come while the last of them, at the latest, is
+ * computed with. Collective. */
+static sb_status each_sequence(sb_pass *p, sb_walk *walk, size_t wave, size_t layer, sb_status status,
+                               sequence_work work, void *context) {
+  const size_t count = sb_pass_wave_count(p, wave);
+  for (size_t s = 0; s + 1 < count && status == SB_OK; s++) status = work(p, layer, s, context);
+  status = look_ahead(p, walk, status);
+  if (status == SB_OK && count > 0) status = work(p, layer, count - 1, context);
+  return status == SB_OK ? p->backend->op->sync(p->backend, p->stream) : status;
+}
+
+typedef struct ends {
+  void *in, *out;
+} ends;
+
+static sb_status sequence_forward(sb_pass *p, size_t layer, size_t s, void *context) {
+  const ends *f = context;
+  const size_t h = p->model->config.hidden;
   observed o = {p->observer, layer};
-  SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
-  for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
-    SB_TRY(sb_layer_forward_observed(
-        p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
-        sb_pass_at(p, out, s, h), sb_pass_at(p, in, s, h), p->T, p->observer ? relay_input : NULL, &o));
-    SB_TRY(sb_store_progress(p->model->store));
-    sb_pass_tick(p, 1);
-  }
-  return p->backend->op->sync(p->backend, p->stream);
+  SB_TRY(sb_layer_forward_observed(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
+                                   p->cos_sin, p->work, sb_pass_at(p, f->out, s, h),
+                                   sb_pass_at(p, f->in, s, h), p->T, p->observer ? relay_input : NULL, &o));
+  sb_pass_tick(p, 1);
+  return sb_store_progress(p->model->store);
 }
 
 sb_status sb_pass_forward_wave(sb_pass *p, size_t wave, bool keep) {
@@ -179,16 +205,15 @@ sb_status sb_pass_forward_wave(sb_pass *p, size_t wave, bool keep) {
   size_t layers = m->config.layers;
   p->kept = false; /* until the caller says that this forward part may stand for another */
   SB_TRY(sb_head_embed(p, wave));
-  sb_walk walk = {m->store, m->layer_first, layers, false, 0};
+  sb_walk walk = {m->store, m->layer_first, layers, false, 0, NULL};
   while (sb_walk_more(&walk)) {
     size_t group;
     const void *image;
     sb_status status = sb_walk_enter(&walk, &group, &image);
     size_t layer = group - m->layer_first;
-    if (status == SB_OK)
-      status =
-          layer_forward(p, wave, layer, image, p->inputs[keep ? layer : 0], p->inputs[keep ? layer + 1 : 0]);
-    SB_AGREE(m->world, status);
+    ends f = {p->inputs[keep ? layer : 0], p->inputs[keep ? layer + 1 : 0]};
+    if (status == SB_OK) status = sb_prepare_layer(p->prepared, p->stream, layer, image);
+    SB_AGREE(m->world, each_sequence(p, &walk, wave, layer, status, sequence_forward, &f));
     SB_TRY(sb_walk_leave(&walk));
   }
   return sb_head_norm(p, wave, p->inputs[keep ? layers : 0]);
@@ -250,37 +275,34 @@ static sb_status relay_factors(void *context, sb_stream stream, sb_linear which,
   return r->hooks->factors(r->hooks->context, stream, r->layer, which, x, dy);
 }
 
-static sb_status layer_backward(sb_pass *p, size_t wave, size_t layer, const void *image,
-                                const sb_pass_hooks *hooks) {
+static sb_status sequence_backward(sb_pass *p, size_t layer, size_t s, void *context) {
+  const sb_pass_hooks *hooks = context;
   relay r = {hooks, layer};
   const sb_layer_hooks layer_hooks = {&r, hooks->factors ? relay_factors : NULL,
                                       hooks->matrix ? relay_matrix : NULL};
-  size_t h = p->model->config.hidden;
-  SB_TRY(sb_prepare_layer(p->prepared, p->stream, layer, image));
-  SB_TRY(hooks->begin_layer(hooks->context, p->stream, layer, p->prepared));
-  for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
-    SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
-                             p->cos_sin, p->work, sb_pass_at(p, p->grads, s, h),
-                             sb_pass_at(p, p->inputs[layer], s, h), p->T, &layer_hooks));
-    SB_TRY(hooks->end_sequence(hooks->context, p->stream, layer));
-    SB_TRY(sb_store_progress(p->model->store));
-    sb_pass_tick(p, 3);
-  }
-  return p->backend->op->sync(p->backend, p->stream);
+  const size_t h = p->model->config.hidden;
+  SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
+                           p->cos_sin, p->work, sb_pass_at(p, p->grads, s, h),
+                           sb_pass_at(p, p->inputs[layer], s, h), p->T, &layer_hooks));
+  SB_TRY(hooks->end_sequence(hooks->context, p->stream, layer));
+  sb_pass_tick(p, 3);
+  return sb_store_progress(p->model->store);
 }
 
 static sb_status backward_wave(sb_pass *p, size_t wave, const sb_pass_hooks *hooks) {
   sb_model *m = p->model;
   size_t layers = m->config.layers;
   SB_TRY(sb_head_backward(p, wave, p->inputs[layers]));
-  sb_walk walk = {m->store, m->layer_first + layers - 1, layers, true, 0};
+  sb_walk walk = {m->store, m->layer_first + layers - 1, layers, true, 0, NULL};
   while (sb_walk_more(&walk)) {
     size_t group;
     const void *image;
     sb_status status = sb_walk_enter(&walk, &group, &image);
     size_t layer = group - m->layer_first;
-    if (status == SB_OK) status = layer_backward(p, wave, layer, image, hooks);
-    SB_AGREE(m->world, status);
+    sb_pass_hooks own = *hooks;
+    if (status == SB_OK) status = sb_prepare_layer(p->prepared, p->stream, layer, image);
+    if (status == SB_OK) status = hooks->begin_layer(hooks->context, p->stream, layer, p->prepared);
+    SB_AGREE(m->world, each_sequence(p, &walk, wave, layer, status, sequence_backward, &own));
     SB_TRY(hooks->end_layer(hooks->context, layer));
     SB_TRY(sb_walk_leave(&walk));
   }
@@ -305,7 +327,7 @@ sb_status sb_pass_logits(sb_pass *p, size_t index, float *out) {
   sb_model *m = p->model;
   size_t vocab = m->config.vocab, wave = index / p->wave, s = index % p->wave;
   SB_TRY(sb_pass_forward_wave(p, wave, false));
-  sb_walk walk = {m->store, m->head_first, m->head_count, false, 0};
+  sb_walk walk = {m->store, m->head_first, m->head_count, false, 0, NULL};
   while (sb_walk_more(&walk)) {
     size_t group, v0 = 0, nv = 0;
     const void *image, *weights;

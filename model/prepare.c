@@ -5,13 +5,19 @@
 /* Indices of a matrix of an ordered model: where the row or column of each place is in the store, and the reverse. */
 enum { ROW_PLACE, COL_PLACE, ROW_ORDER, COL_ORDER, INDICES };
 
+enum { NO_LAYER = -1 };
+
 struct sb_prepared {
   const sb_model *model;
   sb_backend *backend;
   bool keep_packed;
   void *linear[SB_LINEARS]; /* own buffers; NULL where matrices stay packed */
-  void *source[SB_LINEARS]; /* own copies of the source or packed rows; NULL on a unified backend */
-  void *ordered; /* a matrix before its rows and columns go to their places; NULL where they are there */
+  /* own copies of the source or packed rows, of the layer at hand and of the next one; NULL on a unified backend */
+  void *source[2][SB_LINEARS];
+  int at_hand;      /* which of the two */
+  long ahead;       /* the layer that the other has, or NO_LAYER */
+  sb_stream copies; /* of it */
+  void *ordered;    /* a matrix before its rows and columns go to their places; NULL where they are there */
   uint32_t *index[SB_LINEARS][INDICES];
   uint32_t *host_index; /* [largest dimension] */
   float *norms[2];
@@ -67,7 +73,7 @@ size_t sb_prepared_bytes(const sb_model *m, const sb_backend *b, bool keep_packe
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(m, 0, (sb_linear)which);
     if (is_ordered(m)) bytes += 2 * (matrix->grid.rows + matrix->grid.cols) * sizeof(uint32_t);
-    if (!b->unified) bytes += largest_source(m, which);
+    if (!b->unified) bytes += 2 * largest_source(m, which);
     if (keep_packed) continue;
     bytes += weight_bytes(b, matrix) + group_count(matrix);
     if (!b->unified) bytes += matrix->grid.cols * sizeof(float);
@@ -100,8 +106,11 @@ sb_status sb_prepared_create(const sb_model *model, sb_backend *b, bool keep_pac
   p->model = model;
   p->backend = b;
   p->keep_packed = keep_packed;
-  for (int which = 0; !b->unified && which < SB_LINEARS; which++)
-    SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of one layer", &p->source[which]));
+  p->ahead = NO_LAYER;
+  for (int i = 0; !b->unified && i < 2; i++)
+    for (int which = 0; which < SB_LINEARS; which++)
+      SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of a layer", &p->source[i][which]));
+  if (!b->unified) SB_GO(b->op->stream_create(b, &p->copies));
   for (int which = 0; !keep_packed && which < SB_LINEARS; which++) {
     SB_GO(b->op->alloc(b, weight_bytes(b, sb_model_matrix(model, 0, (sb_linear)which)),
                        "weights of one layer", &p->linear[which]));
@@ -123,10 +132,11 @@ done:
 void sb_prepared_free(sb_prepared **prepared) {
   sb_prepared *p = *prepared;
   if (!p) return;
+  p->backend->op->stream_destroy(p->backend, p->copies); /* waits for it */
   for (int which = 0; which < SB_LINEARS; which++) {
     p->backend->op->packed_destroy(p->backend, p->weights.packed[which]);
     p->backend->op->free(p->backend, p->linear[which]);
-    p->backend->op->free(p->backend, p->source[which]);
+    for (int i = 0; i < 2; i++) p->backend->op->free(p->backend, p->source[i][which]);
     p->backend->op->free(p->backend, p->importance[which]);
     p->backend->op->free(p->backend, p->fits[which]);
     for (int i = 0; i < INDICES; i++) p->backend->op->free(p->backend, p->index[which][i]);
@@ -172,12 +182,38 @@ static sb_status upload_orders(sb_prepared *p, sb_stream stream, sb_linear which
 
 /* *rows = the rows of a matrix where the backend can read them. */
 static sb_status rows_on_device(sb_prepared *p, sb_stream stream, sb_linear which, const sb_place *place,
-                                const void **rows) {
+                                bool there, const void **rows) {
   sb_backend *b = p->backend;
   if (b->unified) return SB_OK;
-  SB_TRY(b->op->upload(b, stream, p->source[which], *rows, place_bytes(p->model, place)));
-  *rows = p->source[which];
+  void *own = p->source[p->at_hand][which];
+  if (!there) SB_TRY(b->op->upload(b, stream, own, *rows, place_bytes(p->model, place)));
+  *rows = own;
   return SB_OK;
+}
+
+sb_status sb_prepare_ahead(sb_prepared *p, size_t layer, const void *image) {
+  const sb_model *m = p->model;
+  const size_t group = m->layer_first + layer;
+  sb_backend *b = p->backend;
+  if (b->unified) return SB_OK;
+  for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
+    const sb_place *place = &m->places[i];
+    const sb_linear which = sb_linear_of_role(m->arch.tensors[place->tensor].role);
+    if (which == SB_LINEARS) continue; /* norms are small */
+    SB_TRY(b->op->upload(b, p->copies, p->source[1 - p->at_hand][which], sb_place_image(m, place, image),
+                         place_bytes(m, place)));
+  }
+  p->ahead = (long)layer;
+  return SB_OK;
+}
+
+/* *there: the rows of the layer have been copied ahead, and what comes on `stream` waits for them. */
+static sb_status take_ahead(sb_prepared *p, sb_stream stream, size_t layer, bool *there) {
+  *there = p->ahead == (long)layer;
+  p->ahead = NO_LAYER;
+  if (!*there) return SB_OK;
+  p->at_hand = 1 - p->at_hand;
+  return p->backend->op->stream_wait(p->backend, stream, p->copies);
 }
 
 /* The weights of a matrix from `ordered`, as the store has it. */
@@ -280,6 +316,8 @@ static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear whic
 sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const void *image) {
   const sb_model *m = p->model;
   size_t group = m->layer_first + layer;
+  bool there;
+  SB_TRY(take_ahead(p, stream, layer, &there));
   for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
     const sb_place *place = &m->places[i];
     const void *rows = sb_place_image(m, place, image);
@@ -289,7 +327,7 @@ sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const
       SB_TRY(prepare_norm(p, stream, place, rows, p->norms[role == SB_ROLE_POST_NORM]));
     } else {
       const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-      SB_TRY(rows_on_device(p, stream, which, place, &rows));
+      SB_TRY(rows_on_device(p, stream, which, place, there, &rows));
       SB_TRY(m->coding == SB_CODING_PACKED ? prepare_packed(p, stream, which, matrix, place, rows)
                                            : prepare_source(p, stream, layer, which, matrix, rows));
     }

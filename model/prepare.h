@@ -9,7 +9,7 @@
 
 typedef struct sb_prepared sb_prepared;
 
-/* Buffers for one layer at a time of `model`. `keep_packed`, of models with SB_CODING_PACKED only: matrices stay packed and are
+/* Buffers for one layer at a time of `model`, and, on a backend that is not unified, for the rows of the one after it. `keep_packed`, of models with SB_CODING_PACKED only: matrices stay packed and are
  * multiplied as they are, in forward passes; there is no buffer for their weights. */
 sb_status sb_prepared_create(const sb_model *model, sb_backend *backend, bool keep_packed, sb_prepared **out);
 void sb_prepared_free(sb_prepared **prepared);
@@ -21,6 +21,10 @@ size_t sb_prepared_bytes(const sb_model *model, const sb_backend *backend, bool 
  * that, unless they stay packed. `image` is the acquired group; on a unified backend the result may point into it, so it stays
  * acquired until the last operation that reads the weights is queued. */
 sb_status sb_prepare_layer(sb_prepared *prepared, sb_stream stream, size_t layer, const void *image);
+/* Starts to copy the rows of `layer`, which sb_prepare_layer is to be called with next, while the device computes with those of
+ * the layer before it. All operations with the layer before that one must be done. `image`, acquired, stays so until the
+ * operations on this layer are. Nothing on a unified backend. */
+sb_status sb_prepare_ahead(sb_prepared *prepared, size_t layer, const void *image);
 const sb_layer_weights *sb_prepared_weights(const sb_prepared *prepared);
 /* The source rows of a matrix of the prepared layer, as the store has them (an indexed model's are in their order), on the
  * device, in the source's type; NULL for packed models. */

@@ -6,9 +6,20 @@ static size_t group_at(const sb_walk *walk, size_t index) {
 
 sb_status sb_walk_enter(sb_walk *walk, size_t *group, const void **image) {
   *group = group_at(walk, walk->at);
-  SB_TRY(sb_store_acquire(walk->store, *group, image));
+  *image = walk->ahead;
+  if (!walk->ahead) SB_TRY(sb_store_acquire(walk->store, *group, image));
+  walk->ahead = NULL;
   walk->at++;
   return sb_walk_more(walk) ? sb_store_prefetch(walk->store, group_at(walk, walk->at)) : SB_OK;
+}
+
+sb_status sb_walk_ahead(sb_walk *walk, size_t *group, const void **image) {
+  *image = NULL;
+  if (!sb_walk_more(walk)) return SB_OK;
+  *group = group_at(walk, walk->at);
+  SB_TRY(sb_store_acquire(walk->store, *group, image));
+  walk->ahead = *image;
+  return SB_OK;
 }
 
 sb_status sb_walk_leave(sb_walk *walk) {

@@ -12,8 +12,9 @@
 typedef struct sb_walk {
   sb_store *store;
   size_t first, count;
-  bool backward; /* first, first - 1, ... */
-  size_t at;     /* index of the group that sb_walk_enter will give next */
+  bool backward;     /* first, first - 1, ... */
+  size_t at;         /* index of the group that sb_walk_enter will give next */
+  const void *ahead; /* its image, where sb_walk_ahead has acquired it already */
 } sb_walk;
 
 /* True while there is a group left to enter. */
@@ -23,6 +24,9 @@ static inline bool sb_walk_more(const sb_walk *walk) {
 /* Acquires the next group and starts on the one after it. Collective; *group and *image stay valid until
  * sb_walk_leave. */
 sb_status sb_walk_enter(sb_walk *walk, size_t *group, const void **image);
+/* The group that sb_walk_enter will give next, acquired while the entered one is still held; *image is NULL where there is none
+ * left. Collective. */
+sb_status sb_walk_ahead(sb_walk *walk, size_t *group, const void **image);
 /* Releases the entered group. Collective. */
 sb_status sb_walk_leave(sb_walk *walk);
 

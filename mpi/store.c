@@ -23,7 +23,8 @@ struct sb_store {
   const sb_world *world;
   MPI_Comm comm;
   sb_layout layout;
-  char *own;      /* this rank's units, group after group, each group at a multiple of 64 */
+  char *own; /* this rank's units, group after group, each group at a multiple of 64 */
+  size_t own_bytes;
   size_t *own_at; /* [groups] */
   int *receiver;  /* [nodes] the rank of each node that receives this rank's units; -1 for the own node */
   sb_window window;
@@ -68,6 +69,7 @@ static sb_status allocate(sb_store *store, const sb_store_group *groups, size_t 
       return sb_fail(SB_ERR_RANGE, "group %zu of %zu own bytes makes the store larger than the address space",
                      g, bytes);
   }
+  store->own_bytes = total;
   SB_TRY(sb_alloc_raw(&store->own, total, 1, "this rank's parameters"));
   SB_TRY(sb_alloc(&store->receiver, (size_t)world->nodes, sizeof *store->receiver, "store"));
   for (int n = 0; n < world->nodes; n++) store->receiver[n] = -1;
@@ -264,6 +266,12 @@ sb_status sb_store_release(sb_store *store, size_t g) {
   at->state = FREE;
   at->released = store->syncs;
   return SB_OK;
+}
+
+void sb_store_images(const sb_store *store, void **memory, size_t *bytes) {
+  const bool alone = store->world->size == 1;
+  *memory = alone ? store->own : store->window.base;
+  *bytes = alone ? store->own_bytes : padded(store->layout.largest) * (size_t)store->slot_count;
 }
 
 uint64_t sb_store_bytes_sent(const sb_store *store) {

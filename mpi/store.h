@@ -60,6 +60,10 @@ sb_status sb_store_acquire(sb_store *store, size_t g, const void **image);
  * held. */
 sb_status sb_store_release(sb_store *store, size_t g);
 
+/* The memory that images lie in, on this rank: the node's window, or with one rank in the world the rank's own units. There until
+ * the store is freed. Local. */
+void sb_store_images(const sb_store *store, void **memory, size_t *bytes);
+
 /* Bytes this rank has sent to other nodes (own bytes x other nodes, each time a group is brought), and
  * seconds spent waiting in acquire and release, so far. Local. */
 uint64_t sb_store_bytes_sent(const sb_store *store);

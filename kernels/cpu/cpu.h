@@ -48,6 +48,8 @@ sb_status sb_cpu_upload(sb_backend *, sb_stream, void *device, const void *host,
 sb_status sb_cpu_download(sb_backend *, sb_stream, void *host, const void *device, size_t bytes);
 sb_status sb_cpu_copy(sb_backend *, sb_stream, void *dst, const void *src, size_t bytes);
 sb_status sb_cpu_zero(sb_backend *, sb_stream, void *device, size_t bytes);
+sb_status sb_cpu_host_pin(sb_backend *, void *host, size_t bytes);
+void sb_cpu_host_unpin(sb_backend *, void *host);
 sb_status sb_cpu_stream_create(sb_backend *, sb_stream *);
 void sb_cpu_stream_destroy(sb_backend *, sb_stream);
 sb_status sb_cpu_stream_wait(sb_backend *, sb_stream waiter, sb_stream waited);

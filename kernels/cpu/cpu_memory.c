@@ -53,6 +53,19 @@ sb_status sb_cpu_zero(sb_backend *backend, sb_stream stream, void *device, size_
   return SB_OK;
 }
 
+/* Nothing is transferred. */
+sb_status sb_cpu_host_pin(sb_backend *backend, void *host, size_t bytes) {
+  (void)backend;
+  (void)host;
+  (void)bytes;
+  return SB_OK;
+}
+
+void sb_cpu_host_unpin(sb_backend *backend, void *host) {
+  (void)backend;
+  (void)host;
+}
+
 /* Operations are done when they return: a stream is only a name. */
 sb_status sb_cpu_stream_create(sb_backend *backend, sb_stream *stream) {
   *stream = (sb_stream)backend->impl;

@@ -146,6 +146,8 @@ sb_status sb_cuda_alloc(sb_backend *, size_t bytes, const char *what, void **dev
 void sb_cuda_free(sb_backend *, void *device);
 sb_status sb_cuda_host_alloc(sb_backend *, size_t bytes, const char *what, void **host);
 void sb_cuda_host_free(sb_backend *, void *host);
+sb_status sb_cuda_host_pin(sb_backend *, void *host, size_t bytes);
+void sb_cuda_host_unpin(sb_backend *, void *host);
 sb_status sb_cuda_upload(sb_backend *, sb_stream, void *device, const void *host, size_t bytes);
 sb_status sb_cuda_download(sb_backend *, sb_stream, void *host, const void *device, size_t bytes);
 sb_status sb_cuda_copy(sb_backend *, sb_stream, void *dst, const void *src, size_t bytes);

@@ -45,6 +45,18 @@ void sb_cuda_host_free(sb_backend *backend, void *host) {
   if (host) (void)cudaFreeHost(host);
 }
 
+sb_status sb_cuda_host_pin(sb_backend *backend, void *host, size_t bytes) {
+  if (bytes == 0) return SB_OK;
+  cudaError_t error = cudaHostRegister(host, bytes, cudaHostRegisterDefault);
+  (void)cudaGetLastError(); /* it is reported here, and is no failure of what comes after */
+  return sb_cuda_check(backend, error, "pinning host memory");
+}
+
+void sb_cuda_host_unpin(sb_backend *backend, void *host) {
+  (void)backend;
+  (void)cudaHostUnregister(host);
+}
+
 static sb_status transfer(sb_backend *backend, sb_stream stream, void *to, const void *from, size_t bytes,
                           cudaMemcpyKind kind, const char *what) {
   if (bytes == 0 || to == from) return SB_OK;

@@ -194,6 +194,20 @@ cudaError_t cudaFreeHost(void *pointer) {
   return sticky;
 }
 
+/* Copies are all alike here: it is only kept who must give what back. */
+static std::set<const void *> registered;
+
+cudaError_t cudaHostRegister(void *pointer, size_t, unsigned) {
+  if (!registered.insert(pointer).second) sb_host_die("memory pinned twice");
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *pointer) {
+  run_all();
+  if (registered.erase(pointer) == 0) sb_host_die("memory unpinned that was not pinned");
+  return sticky;
+}
+
 cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
   *all = sb_cuda_host_device.memory;
   *left = *all - in_use;
