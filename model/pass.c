@@ -24,20 +24,45 @@ void sb_pass_tick(sb_pass *p, double steps) {
   if (p->setup.tick) p->setup.tick(p->setup.tick_context, p->steps > 0 ? p->step / p->steps : 1.0);
 }
 
-static sb_status allocate(sb_pass *p) {
+/* The one of inputs[0] to inputs[i] whose memory inputs[i] is. */
+static size_t input_buffer(const sb_pass *p, size_t i) {
+  if (!p->setup.gradients) return 0;
+  return p->on_host && i < p->model->config.layers ? i % 2 : i;
+}
+
+static sb_status allocate_inputs(sb_pass *p, size_t bytes, bool host_keeps) {
+  sb_backend *b = p->backend;
+  const size_t layers = p->model->config.layers;
+  SB_TRY(sb_alloc(&p->inputs, layers + 1, sizeof *p->inputs, "activations"));
+  if (host_keeps) SB_TRY(sb_alloc(&p->on_host, layers, sizeof *p->on_host, "activations"));
+  for (size_t i = 0; host_keeps && i < layers; i++)
+    SB_TRY(b->op->host_alloc(b, bytes, "activations", &p->on_host[i]));
+  for (size_t i = 0; i <= layers; i++) {
+    const size_t from = input_buffer(p, i);
+    if (from == i) SB_TRY(b->op->alloc(b, bytes, "activations", &p->inputs[i]));
+    p->inputs[i] = p->inputs[from];
+  }
+  return SB_OK;
+}
+
+static void free_inputs(sb_pass *p) {
+  sb_backend *b = p->backend;
+  const size_t layers = p->model->config.layers;
+  for (size_t i = 0; p->inputs && i <= layers; i++)
+    if (input_buffer(p, i) == i) b->op->free(b, p->inputs[i]);
+  for (size_t i = 0; p->on_host && i < layers; i++) b->op->host_free(b, p->on_host[i]);
+  sb_free(&p->inputs);
+  sb_free(&p->on_host);
+}
+
+static sb_status allocate(sb_pass *p, bool host_keeps) {
   sb_status status = SB_OK;
   const sb_config *c = &p->model->config;
   sb_backend *b = p->backend;
   size_t act = sb_dtype_size(b->act), rows = p->wave * p->T, hidden_bytes = rows * c->hidden * act;
-  size_t kept = p->setup.gradients ? c->layers + 1 : 1, chunk = sb_head_largest_chunk(p->model);
+  size_t chunk = sb_head_largest_chunk(p->model);
 #define DEVICE(field, bytes) SB_GO(b->op->alloc(b, (bytes), "activations", (void **)&p->field))
-  SB_GO(sb_alloc(&p->inputs, c->layers + 1, sizeof *p->inputs, "activations"));
-  for (size_t i = 0; i <= c->layers; i++)
-    if (i < kept) {
-      DEVICE(inputs[i], hidden_bytes);
-    } else {
-      p->inputs[i] = p->inputs[0];
-    }
+  SB_GO(allocate_inputs(p, hidden_bytes, host_keeps));
   DEVICE(normed, hidden_bytes);
   if (p->setup.gradients) {
     DEVICE(grads, hidden_bytes);
@@ -80,7 +105,7 @@ static sb_status upload_rope(sb_pass *p) {
 }
 
 /* With at most `most` sequences at a time. */
-static sb_status create(const sb_pass_setup *setup, size_t most, sb_pass **out) {
+static sb_status create(const sb_pass_setup *setup, size_t most, bool host_keeps, sb_pass **out) {
   const sb_world *world = setup->model->world;
   sb_status status = sb_alloc(out, 1, sizeof **out, "pass");
   SB_AGREE(world, status);
@@ -93,25 +118,33 @@ static sb_status create(const sb_pass_setup *setup, size_t most, sb_pass **out) 
   p->wave = most;
   p->waves = sb_div_up(sb_div_up(setup->sequences, (size_t)world->size), p->wave);
   sb_model_pin(p->model, p->backend);
-  status = allocate(p);
+  status = allocate(p, host_keeps);
   if (status == SB_OK) status = upload_rope(p);
   status = sb_world_agree(world, status);
   if (status != SB_OK) sb_pass_free(out);
   return status;
 }
 
-/* A device tells what it does not have, so fewer sequences are tried; on processors the system decides. */
+/* A device tells what it does not have, so fewer sequences are tried, then one whose layer inputs the host keeps; on processors
+ * the system decides. */
 sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
   const sb_config *c = &setup->model->config;
   const size_t most_local = sb_div_up(setup->sequences, (size_t)setup->model->world->size);
   const size_t each =
       setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act) * (setup->gradients ? c->layers + 4 : 2);
   size_t wave = sb_min_size(sb_max_size(setup->activation_bytes / each, 1), sb_max_size(most_local, 1));
-  for (;;) {
-    sb_status status = create(setup, wave, out);
-    if (status != SB_ERR_MEMORY || setup->backend->unified || wave == 1) return status;
-    wave = sb_div_up(wave, 2);
-    sb_log_line("memory       %zu sequences at a time from here on: %s", wave, sb_message());
+  for (bool host_keeps = false;;) {
+    sb_status status = create(setup, wave, host_keeps, out);
+    if (status != SB_ERR_MEMORY || setup->backend->unified) return status;
+    if (wave > 1) {
+      wave = sb_div_up(wave, 2);
+      sb_log_line("memory       %zu sequences at a time from here on: %s", wave, sb_message());
+    } else if (setup->gradients && !host_keeps) {
+      host_keeps = true;
+      sb_log_line("memory       inputs of layers are kept on the host from here on: %s", sb_message());
+    } else {
+      return status;
+    }
   }
 }
 
@@ -119,15 +152,13 @@ void sb_pass_free(sb_pass **pass) {
   sb_pass *p = *pass;
   if (!p) return;
   sb_backend *b = p->backend;
-  size_t kept = p->setup.gradients ? p->model->config.layers + 1 : 1;
-  for (size_t i = 0; p->inputs && i < kept; i++) b->op->free(b, p->inputs[i]);
+  free_inputs(p);
   void *device[] = {p->normed, p->grads,        p->normed_grads, p->rstd,         p->ids,    p->targets,
                     p->argmax, p->row_max,      p->row_sum,      p->target_logit, p->lse,    p->logits,
                     p->chunk,  p->chunk_source, p->final_norm,   p->raw_norm,     p->cos_sin};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
   sb_layer_work_free(&p->work);
   sb_prepared_free(&p->prepared);
-  sb_free(&p->inputs);
   sb_free(&p->host_rows);
   sb_free(&p->host_ids);
   sb_free(&p->sequence_loss);
@@ -187,6 +218,7 @@ static sb_status each_sequence(sb_pass *p, sb_walk *walk, size_t wave, size_t la
 
 typedef struct ends {
   void *in, *out;
+  void *kept; /* where the host keeps `in`, or NULL */
 } ends;
 
 static sb_status sequence_forward(sb_pass *p, size_t layer, size_t s, void *context) {
@@ -196,6 +228,9 @@ static sb_status sequence_forward(sb_pass *p, size_t layer, size_t s, void *cont
   SB_TRY(sb_layer_forward_observed(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
                                    p->cos_sin, p->work, sb_pass_at(p, f->out, s, h),
                                    sb_pass_at(p, f->in, s, h), p->T, p->observer ? relay_input : NULL, &o));
+  if (f->kept)
+    SB_TRY(p->backend->op->download(p->backend, p->stream, sb_pass_at(p, f->kept, s, h),
+                                    sb_pass_at(p, f->in, s, h), p->T * h * sb_dtype_size(p->backend->act)));
   sb_pass_tick(p, 1);
   return sb_store_progress(p->model->store);
 }
@@ -211,7 +246,8 @@ sb_status sb_pass_forward_wave(sb_pass *p, size_t wave, bool keep) {
     const void *image;
     sb_status status = sb_walk_enter(&walk, &group, &image);
     size_t layer = group - m->layer_first;
-    ends f = {p->inputs[keep ? layer : 0], p->inputs[keep ? layer + 1 : 0]};
+    ends f = {p->inputs[keep ? layer : 0], p->inputs[keep ? layer + 1 : 0],
+              keep && p->on_host ? p->on_host[layer] : NULL};
     if (status == SB_OK) status = sb_prepare_layer(p->prepared, p->stream, layer, image);
     SB_AGREE(m->world, each_sequence(p, &walk, wave, layer, status, sequence_forward, &f));
     SB_TRY(sb_walk_leave(&walk));
@@ -281,6 +317,10 @@ static sb_status sequence_backward(sb_pass *p, size_t layer, size_t s, void *con
   const sb_layer_hooks layer_hooks = {&r, hooks->factors ? relay_factors : NULL,
                                       hooks->matrix ? relay_matrix : NULL};
   const size_t h = p->model->config.hidden;
+  if (p->on_host)
+    SB_TRY(p->backend->op->upload(p->backend, p->stream, sb_pass_at(p, p->inputs[layer], s, h),
+                                  sb_pass_at(p, p->on_host[layer], s, h),
+                                  p->T * h * sb_dtype_size(p->backend->act)));
   SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config, sb_prepared_weights(p->prepared),
                            p->cos_sin, p->work, sb_pass_at(p, p->grads, s, h),
                            sb_pass_at(p, p->inputs[layer], s, h), p->T, &layer_hooks));

@@ -5,7 +5,8 @@
  * through a layer one after another, so what is computed for a sequence does not depend on the others, nor on
  * the number of ranks. Each layer's parameters are gathered once a wave; a *wave* is as many of a rank's
  * sequences as the activation memory carries (forward only: one layer's input each; with gradients: the
- * inputs of all layers).
+ * inputs of all layers). On a device that has less room it is fewer, and at the least one, whose inputs the host keeps; the
+ * numbers are the same.
  *
  * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its tokens 1..T-1, each
  * given the ones before; the loss of the pass is the mean over all sequences, summed exactly: the same bits

@@ -18,14 +18,16 @@ struct sb_pass {
   sb_prepared *prepared;
   sb_layer_work *work;
   float *cos_sin;
-  void **inputs; /* [layers + 1 or 1] activations [wave, T, hidden]: what a layer gets, and what leaves the
-                    last */
-  void *normed;  /* [wave, T, hidden] after the final norm */
-  void *grads;   /* [wave, T, hidden] dL/d(a layer's output), then its input */
-  void *normed_grads;                            /* [wave, T, hidden] dL/d(normed) */
-  float *rstd;                                   /* [wave, T] of the final norm */
-  uint32_t *ids, *targets;                       /* [wave, T], device */
-  uint32_t *argmax;                              /* [wave, T], device */
+  void **
+      inputs; /* [layers + 1] activations [wave, T, hidden]: what a layer gets, and what leaves the last; one buffer
+                    for all where nothing is kept, two in turn but for the last where the host keeps them */
+  void **on_host;          /* [layers] the same, in host memory; NULL where the device keeps them */
+  void *normed;            /* [wave, T, hidden] after the final norm */
+  void *grads;             /* [wave, T, hidden] dL/d(a layer's output), then its input */
+  void *normed_grads;      /* [wave, T, hidden] dL/d(normed) */
+  float *rstd;             /* [wave, T] of the final norm */
+  uint32_t *ids, *targets; /* [wave, T], device */
+  uint32_t *argmax;        /* [wave, T], device */
   float *row_max, *row_sum, *target_logit, *lse; /* [wave, T], device */
   float *logits;                                 /* [T, rows of the largest head chunk] */
   void *chunk,

@@ -1,39 +1,115 @@
-/* A pass on a device that has too little memory takes fewer sequences at a time, says so, and computes the same. */
+/* A pass on a device that has too little memory takes fewer sequences at a time, then leaves inputs of layers to the host, says so,
+ * and computes the same. */
 #include "tests/model/golden.h"
+
+#include <stdint.h>
 
 #include "base/log.h"
 #include "tests/cuda_host/cuda_host.h"
 
-static double loss_with(size_t memory, size_t *used, char *log, size_t room) {
+typedef struct gradients {
+  golden *g;
+  uint64_t hash; /* a sum over all, so the order in which waves show them does not matter */
+  size_t count;
+} gradients;
+
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+  (void)context, (void)stream, (void)layer, (void)prepared;
+  return SB_OK;
+}
+
+static sb_status take(void *context, sb_stream stream, size_t layer, sb_linear which, const float *dw) {
+  gradients *t = context;
+  sb_backend *b = t->g->backend;
+  const sb_grid_shape *grid = &sb_model_matrix(t->g->model, layer, which)->grid;
+  const size_t count = grid->rows * grid->cols;
+  float *host = malloc(count * sizeof *host);
+  EXPECT_OK(b->op->download(b, stream, host, dw, count * sizeof *host));
+  EXPECT_OK(b->op->sync(b, stream));
+  uint64_t hash = UINT64_C(0xcbf29ce484222325) + layer * SB_LINEARS + (size_t)which; /* FNV-1a */
+  for (size_t i = 0; i < count * sizeof *host; i++)
+    hash = (hash ^ ((const uint8_t *)host)[i]) * UINT64_C(0x100000001b3);
+  t->hash += hash;
+  t->count++;
+  free(host);
+  return SB_OK;
+}
+
+static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
+  (void)context, (void)stream, (void)layer;
+  return SB_OK;
+}
+
+static sb_status end_layer(void *context, size_t layer) {
+  (void)context, (void)layer;
+  return SB_OK;
+}
+
+typedef struct outcome {
+  double loss, again; /* of a forward pass alone, and beside the gradients */
+  uint64_t hash;
+  size_t used; /* device memory, bytes */
+  char log[1024];
+} outcome;
+
+static outcome run_with(size_t memory, size_t sequences) {
   const size_t all = (size_t)1 << 30;
+  outcome o = {0};
   golden g;
-  double loss = 0;
-  FILE *stream = fmemopen(log, room, "w");
+  FILE *stream = fmemopen(o.log, sizeof o.log, "w");
   sb_log_open_to(stream, true);
   sb_cuda_host_device.memory = memory ? memory : all;
-  golden_open(&g, &(golden_setup){.name = "gqa-tied", .gradients = true, GOLDEN_DEFAULTS});
-  *used = sb_cuda_host_device.in_use;
+  golden_open(
+      &g, &(golden_setup){.name = "sharded-f16", .sequences = sequences, .gradients = true, GOLDEN_DEFAULTS});
+  o.used = sb_cuda_host_device.in_use;
   sb_cuda_host_device.memory = all; /* for what kernels need in between */
-  EXPECT_OK(sb_pass_loss(g.pass, &loss));
+  gradients t = {.g = &g};
+  const sb_pass_hooks hooks = {.context = &t,
+                               .begin_layer = begin_layer,
+                               .matrix = take,
+                               .end_sequence = end_sequence,
+                               .end_layer = end_layer};
+  EXPECT_OK(sb_pass_loss(g.pass, &o.loss)); /* what it keeps, the gradients take */
+  EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &o.again));
+  EXPECT(t.count == sequences * g.model->config.layers * SB_LINEARS);
+  o.hash = t.hash;
   golden_close(&g);
   EXPECT(sb_cuda_host_device.in_use == 0);
   sb_log_open(false);
   fclose(stream);
-  return loss;
+  return o;
+}
+
+static void same(const outcome *a, const outcome *b) {
+  EXPECT(a->loss == b->loss && a->again == b->again);
+  EXPECT(a->hash == b->hash);
 }
 
 static void fewer_sequences_at_a_time(void **state) {
-  char log[1024] = "";
-  size_t used, less;
   (void)state;
-  const double loss = loss_with(0, &used, log, sizeof log);
-  EXPECT(log[0] == 0);
-  EXPECT(loss_with(used - 1, &less, log, sizeof log) == loss);
-  EXPECT(less < used);
-  EXPECT(strstr(log, "1 sequences at a time") != NULL);
-  EXPECT(strstr(log, "do not fit") != NULL);
+  const outcome all = run_with(0, 2);
+  EXPECT(all.log[0] == 0);
+  EXPECT(all.again == all.loss);
+  const outcome less = run_with(all.used - 1, 2);
+  same(&less, &all);
+  EXPECT(less.used < all.used);
+  EXPECT(strstr(less.log, "1 sequences at a time") != NULL);
+  EXPECT(strstr(less.log, "do not fit") != NULL);
+  EXPECT(strstr(less.log, "on the host") == NULL);
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(fewer_sequences_at_a_time)};
+static void inputs_on_the_host(void **state) {
+  (void)state;
+  const outcome one = run_with(0, 1);
+  const outcome host = run_with(one.used - 1, 1);
+  same(&host, &one);
+  EXPECT(host.used < one.used);
+  EXPECT(strstr(host.log, "inputs of layers are kept on the host") != NULL);
+  EXPECT(strstr(host.log, "do not fit") != NULL);
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(fewer_sequences_at_a_time),
+                                          cmocka_unit_test(inputs_on_the_host)};
 RANKS_MAIN(tests)
