@@ -52,9 +52,9 @@ static const void *rows_from(const side *a, size_t v) {
 static sb_status sweep(compare *z, size_t wave) {
   sb_pass *p = z->pass, *r = z->ref;
   side ours = {.pass = p,
-               .walk = {p->model->store, p->model->head_first, p->model->head_count, false, 0, NULL}};
+               .walk = sb_walk_begin(p->model->store, p->model->head_first, p->model->head_count, false)};
   side theirs = {.pass = r,
-                 .walk = {r->model->store, r->model->head_first, r->model->head_count, false, 0, NULL}};
+                 .walk = sb_walk_begin(r->model->store, r->model->head_first, r->model->head_count, false)};
   for (size_t v = 0, end; v < p->model->config.vocab; v = end) {
     const bool enter_ours = v == ours.end, enter_theirs = v == theirs.end;
     sb_status status = enter_ours ? sb_walk_enter(&ours.walk, &ours.group, &ours.image) : SB_OK;

@@ -57,7 +57,7 @@ sb_status sb_head_embed(sb_pass *p, size_t wave) {
   sb_model *m = p->model;
   sb_status status = upload_tokens(p, wave);
   SB_AGREE(m->world, status);
-  sb_walk walk = {m->store, m->embed_first, m->embed_count, false, 0, NULL};
+  sb_walk walk = sb_walk_begin(m->store, m->embed_first, m->embed_count, false);
   while (sb_walk_more(&walk)) {
     size_t group;
     const void *image;
@@ -119,7 +119,7 @@ typedef sb_status (*chunk_work)(sb_pass *p, size_t wave, const void *weights, si
 
 static sb_status sweep(sb_pass *p, size_t wave, chunk_work work) {
   sb_model *m = p->model;
-  sb_walk walk = {m->store, m->head_first, m->head_count, false, 0, NULL};
+  sb_walk walk = sb_walk_begin(m->store, m->head_first, m->head_count, false);
   while (sb_walk_more(&walk)) {
     size_t group, v0, nv;
     const void *image, *weights;

@@ -156,7 +156,8 @@ sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *co
 void sb_model_pin(sb_model *m, sb_backend *b) {
   void *memory;
   size_t bytes;
-  if (b->unified || m->pinned_by) return;
+  if (b->unified || m->pin_tried) return;
+  m->pin_tried = true;
   sb_store_images(m->store, &memory, &bytes);
   if (b->op->host_pin(b, memory, bytes) == SB_OK)
     m->pinned_by = b;

@@ -74,6 +74,7 @@ typedef struct sb_model {
   sb_matrix *matrices;   /* [layers * SB_LINEARS] */
   size_t blocks;         /* in all matrices */
   uint8_t *bits;         /* [blocks], 0 = source precision; equal on all ranks */
+  bool pin_tried;        /* once is enough, and one line in the log if it failed */
   sb_backend *pinned_by; /* pinned the memory of the store's images (sb_model_pin), or NULL */
   float *
       importance; /* [layers, channels of its inputs (model/inputs.h)], equal on all ranks; NULL: grids are not fitted */

@@ -117,7 +117,6 @@ static sb_status create(const sb_pass_setup *setup, size_t most, bool host_keeps
   p->local = sb_pass_local(world, setup->sequences);
   p->wave = most;
   p->waves = sb_div_up(sb_div_up(setup->sequences, (size_t)world->size), p->wave);
-  sb_model_pin(p->model, p->backend);
   status = allocate(p, host_keeps);
   if (status == SB_OK) status = upload_rope(p);
   status = sb_world_agree(world, status);
@@ -133,6 +132,7 @@ sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
   const size_t each =
       setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act) * (setup->gradients ? c->layers + 4 : 2);
   size_t wave = sb_min_size(sb_max_size(setup->activation_bytes / each, 1), sb_max_size(most_local, 1));
+  sb_model_pin(setup->model, setup->backend);
   for (bool host_keeps = false;;) {
     sb_status status = create(setup, wave, host_keeps, out);
     if (status != SB_ERR_MEMORY || setup->backend->unified) return status;
@@ -240,7 +240,7 @@ sb_status sb_pass_forward_wave(sb_pass *p, size_t wave, bool keep) {
   size_t layers = m->config.layers;
   p->kept = false; /* until the caller says that this forward part may stand for another */
   SB_TRY(sb_head_embed(p, wave));
-  sb_walk walk = {m->store, m->layer_first, layers, false, 0, NULL};
+  sb_walk walk = sb_walk_begin(m->store, m->layer_first, layers, false);
   while (sb_walk_more(&walk)) {
     size_t group;
     const void *image;
@@ -333,7 +333,7 @@ static sb_status backward_wave(sb_pass *p, size_t wave, const sb_pass_hooks *hoo
   sb_model *m = p->model;
   size_t layers = m->config.layers;
   SB_TRY(sb_head_backward(p, wave, p->inputs[layers]));
-  sb_walk walk = {m->store, m->layer_first + layers - 1, layers, true, 0, NULL};
+  sb_walk walk = sb_walk_begin(m->store, m->layer_first + layers - 1, layers, true);
   while (sb_walk_more(&walk)) {
     size_t group;
     const void *image;
@@ -367,7 +367,7 @@ sb_status sb_pass_logits(sb_pass *p, size_t index, float *out) {
   sb_model *m = p->model;
   size_t vocab = m->config.vocab, wave = index / p->wave, s = index % p->wave;
   SB_TRY(sb_pass_forward_wave(p, wave, false));
-  sb_walk walk = {m->store, m->head_first, m->head_count, false, 0, NULL};
+  sb_walk walk = sb_walk_begin(m->store, m->head_first, m->head_count, false);
   while (sb_walk_more(&walk)) {
     size_t group, v0 = 0, nv = 0;
     const void *image, *weights;

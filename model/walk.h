@@ -17,6 +17,10 @@ typedef struct sb_walk {
   const void *ahead; /* its image, where sb_walk_ahead has acquired it already */
 } sb_walk;
 
+static inline sb_walk sb_walk_begin(sb_store *store, size_t first, size_t count, bool backward) {
+  return (sb_walk){.store = store, .first = first, .count = count, .backward = backward};
+}
+
 /* True while there is a group left to enter. */
 static inline bool sb_walk_more(const sb_walk *walk) {
   return walk->at < walk->count;

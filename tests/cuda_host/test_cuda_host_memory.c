@@ -3,6 +3,7 @@
 #include "tests/model/golden.h"
 
 #include <stdint.h>
+#include <xxhash.h>
 
 #include "base/log.h"
 #include "tests/cuda_host/cuda_host.h"
@@ -13,11 +14,6 @@ typedef struct gradients {
   size_t count;
 } gradients;
 
-static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
-  (void)context, (void)stream, (void)layer, (void)prepared;
-  return SB_OK;
-}
-
 static sb_status take(void *context, sb_stream stream, size_t layer, sb_linear which, const float *dw) {
   gradients *t = context;
   sb_backend *b = t->g->backend;
@@ -26,22 +22,9 @@ static sb_status take(void *context, sb_stream stream, size_t layer, sb_linear w
   float *host = malloc(count * sizeof *host);
   EXPECT_OK(b->op->download(b, stream, host, dw, count * sizeof *host));
   EXPECT_OK(b->op->sync(b, stream));
-  uint64_t hash = UINT64_C(0xcbf29ce484222325) + layer * SB_LINEARS + (size_t)which; /* FNV-1a */
-  for (size_t i = 0; i < count * sizeof *host; i++)
-    hash = (hash ^ ((const uint8_t *)host)[i]) * UINT64_C(0x100000001b3);
-  t->hash += hash;
+  t->hash += XXH3_64bits_withSeed(host, count * sizeof *host, layer * SB_LINEARS + (size_t)which);
   t->count++;
   free(host);
-  return SB_OK;
-}
-
-static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
-  (void)context, (void)stream, (void)layer;
-  return SB_OK;
-}
-
-static sb_status end_layer(void *context, size_t layer) {
-  (void)context, (void)layer;
   return SB_OK;
 }
 
@@ -65,10 +48,10 @@ static outcome run_with(size_t memory, size_t sequences) {
   sb_cuda_host_device.memory = all; /* for what kernels need in between */
   gradients t = {.g = &g};
   const sb_pass_hooks hooks = {.context = &t,
-                               .begin_layer = begin_layer,
+                               .begin_layer = golden_begin_layer,
                                .matrix = take,
-                               .end_sequence = end_sequence,
-                               .end_layer = end_layer};
+                               .end_sequence = golden_end_sequence,
+                               .end_layer = golden_end_layer};
   EXPECT_OK(sb_pass_loss(g.pass, &o.loss)); /* what it keeps, the gradients take */
   EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &o.again));
   EXPECT(t.count == sequences * g.model->config.layers * SB_LINEARS);
