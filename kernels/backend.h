@@ -81,6 +81,17 @@ typedef struct sb_packed_impl *sb_packed;
 /* How a group (one row of one block) is coded; see kernels/grid.h. */
 typedef enum sb_symmetry { SB_ASYMMETRIC = 0, SB_SYMMETRIC = 1 } sb_symmetry;
 
+/* Block rows of matrices that share their inputs, one under another, on their way to codes. Each row of a block is a group. */
+typedef struct sb_stack {
+  size_t rows, cols, block_cols;
+  size_t count;         /* block rows */
+  const size_t *starts; /* host [count + 1]: where each begins, and `rows` */
+  sb_symmetry symmetry;
+  const uint8_t *bits;     /* [block columns, rows], on the device: the width of each group, 1 .. 8 */
+  struct sb_group *groups; /* [block columns, rows], on the device: kernels/grid.h */
+  uint8_t *codes;          /* [rows, cols], on the device */
+} sb_stack;
+
 typedef struct sb_backend_ops {
   /* ---- memory, streams, transfers ---- */
   sb_status (*alloc)(sb_backend *, size_t bytes, const char *what, void **device);
@@ -228,6 +239,34 @@ typedef struct sb_backend_ops {
   /* sums[cols] += sum over tokens of y[t][c]^2; y is of type `act`. */
   sb_status (*add_squares)(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens, size_t cols,
                            int exponent);
+
+  /* ---- rounding by second moments ----
+   * Of a matrix H [cols, cols] that is the same for all rows of a stack, rows [begin, end) come at a time, as `panel`, on the
+   * device; begin and end are bounds of blocks. A row's result depends on its block row alone, on the CPU; where products are
+   * those of a library that looks at the number of rows, on all of the stack.
+   *
+   * Error-compensated rounding (GPTQ, arXiv 2210.17323; the same as LDLQ of QuIP, arXiv 2307.13304): Q for W so that (W - Q) H
+   * (W - Q)' is small. Column after column, the error made in one is taken back in those still to come. H is that of a factor, upper
+   * triangular, factor' factor = H^-1; element (r, c) of it, c >= begin, is panel[(r - begin) * ld + c - begin]. A
+   * group's grid is chosen when its first column is reached, from the weights as they are corrected by then; where `fitted`,
+   * its range is shrunk for the least sum of importance x (rounding error)^2, the importance of column c being
+   * 1 / factor[c][c]^2: what an error there costs after all corrections. groups and codes of the columns are written; w [rows,
+   * cols] holds what is left to round: those before `begin` have been done. O(rows (end - begin) cols). */
+  sb_status (*round_columns)(sb_backend *, sb_stream, const sb_stack *, float *w, size_t begin, size_t end,
+                             const float *panel, size_t ld, bool fitted);
+  /* Coordinate descent on the same error, once there are codes. With E = Q - W and R = E H, moving row r of Q by d along a
+   * vector v of columns changes its error by 2 d v R_r' + d^2 v H v'. So all else as it is, the best value of one element is
+   * Q_rc - R_rc / H_cc, and the level nearest to that its best code; and a group's scale has a best value, along the vector of its codes
+   * less their center, and the base of an asymmetric 1-bit group one along ones. (Descent over codes: QuantEase, arXiv
+   * 2309.01885.) panel [end - begin, cols] has rows of H itself, symmetric and positive definite.
+   *
+   * residual [rows, cols] += (Q - W)[:, begin .. end) panel, w being the matrix that was rounded. */
+  sb_status (*refine_residual)(sb_backend *, sb_stream, const sb_stack *, float *residual, const float *w,
+                               size_t begin, size_t end, const float *panel);
+  /* One pass over the columns [begin, end), in order, a group's scale and base before its codes; what is stored keeps its size. The
+   * residual follows. The error never grows. O(rows (end - begin) cols). */
+  sb_status (*refine_columns)(sb_backend *, sb_stream, const sb_stack *, float *residual, size_t begin,
+                              size_t end, const float *panel);
   /* out[rows,cols] = the packed block rows of kernels/blockrow.h, decoded; `offsets[i]` is the byte offset of
    * block row i in `packed`, which is device memory; offsets and bits are host memory and not read after the call. */
   sb_status (*unpack_blocks)(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,

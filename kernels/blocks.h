@@ -36,6 +36,18 @@ static inline sb_status sb_check_block_rows(const char *operation, const sb_grid
   return SB_OK;
 }
 
+/* For operations on the columns [begin, end) of a stack. */
+static inline sb_status sb_check_stack(const char *operation, const sb_stack *stack, size_t begin,
+                                       size_t end) {
+  const sb_grid_shape grid = {stack->rows, stack->cols, stack->rows ? stack->rows : 1, stack->block_cols};
+  SB_TRY(sb_check_grid(operation, &grid));
+  if (begin > end || end > stack->cols || begin % stack->block_cols != 0 ||
+      (end % stack->block_cols != 0 && end != stack->cols))
+    return sb_fail(SB_ERR_INTERNAL, "%s: columns %zu to %zu of %zu are no whole blocks of %zu", operation,
+                   begin, end, stack->cols, stack->block_cols);
+  return SB_OK;
+}
+
 /* For operations that answer for all widths from min_bits to max_bits. */
 static inline sb_status sb_check_widths(const char *operation, const sb_grid_shape *grid, unsigned min_bits,
                                         unsigned max_bits) {

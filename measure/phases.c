@@ -11,10 +11,10 @@
 #include "model/layer.h"
 #include "model/moments.h"
 #include "model/prepare.h"
+#include "model/round_stack.h"
 #include "quant/gptq.h"
-#include "quant/refine.h"
 
-enum { BITS = 3, FACTOR_MOST = 1024, AT_ONCE = 1 << 20 };
+enum { BITS = 3, FACTOR_MOST = 1024, BLOCK_ROWS = 16, AT_ONCE = 1 << 20 };
 
 typedef struct phases {
   sb_model *m;
@@ -43,10 +43,10 @@ typedef struct phases {
   /* factor and rounding */
   size_t n;
   double *moments, *h;
-  float *factor, *w;
-  float *panel, *residual; /* of refining: moments [n, n]; [rows, n] */
-  uint8_t *codes, *round_bits;
-  sb_group *groups;
+  float *factor, *w; /* w: of one block row */
+  float *panel;      /* of refining: moments [n, n] */
+  uint8_t *round_bits;
+  sb_round_stack *stack;
 } phases;
 
 static const sb_grid_shape *grid_of(const phases *p, int which) {
@@ -177,17 +177,24 @@ static sb_grid_shape round_grid(const phases *p) {
 static sb_status round_rows(void *context) {
   phases *p = context;
   const sb_grid_shape grid = round_grid(p);
-  for (size_t k = 0; k < grid.rows * grid.cols; k++) p->w[k] = (float)(k % 251) * 1e-3f - 0.125f;
-  return sb_gptq_blockrow(p->groups, p->codes, p->w, p->factor, &grid, 0, p->round_bits,
-                          p->m->blocking.symmetry, true);
+  const sb_round_setup setup = {.backend = p->b,
+                                .rows = BLOCK_ROWS * grid.rows,
+                                .count = BLOCK_ROWS,
+                                .cols = grid.cols,
+                                .block_cols = grid.block_cols,
+                                .symmetry = p->m->blocking.symmetry,
+                                .refine = true};
+  sb_round_stack_free(&p->stack);
+  SB_TRY(sb_round_stack_create(&setup, &p->stack));
+  for (int i = 0; i < BLOCK_ROWS; i++)
+    SB_TRY(sb_round_stack_add(p->stack, p->w, SB_F32, grid.rows, p->round_bits));
+  return sb_round_stack_round(p->stack, 0, p->n, p->factor, p->n, true);
 }
 
-/* One pass over what was rounded. */
+/* One pass over what was rounded; what rounding has left of the weights does for a residual. */
 static sb_status refine(void *context) {
   phases *p = context;
-  const sb_grid_shape grid = round_grid(p);
-  return sb_refine_columns(p->groups, p->codes, p->residual, 0, p->n, p->panel, &grid, 0, p->round_bits,
-                           p->m->blocking.symmetry);
+  return sb_round_stack_refine(p->stack, 0, p->n, p->panel);
 }
 
 static sb_status gather(void *context) {
@@ -274,9 +281,7 @@ static sb_status prepare_factor(phases *p) {
   SB_TRY(sb_alloc_raw(&p->factor, n * n, sizeof *p->factor, "factor"));
   SB_TRY(sb_alloc_raw(&p->w, grid.rows * n, sizeof *p->w, "block row"));
   SB_TRY(sb_alloc_raw(&p->panel, n * n, sizeof *p->panel, "second moments"));
-  SB_TRY(sb_alloc(&p->residual, grid.rows * n, sizeof *p->residual, "block row"));
-  SB_TRY(sb_alloc_raw(&p->codes, grid.rows * n, 1, "block row"));
-  SB_TRY(sb_alloc_raw(&p->groups, grid.rows * sb_grid_block_cols(&grid), sizeof *p->groups, "block row"));
+  for (size_t k = 0; k < grid.rows * n; k++) p->w[k] = (float)(k % 251) * 1e-3f - 0.125f;
   SB_TRY(sb_alloc_raw(&p->round_bits, sb_grid_block_cols(&grid), 1, "bits"));
   memset(p->round_bits, BITS, sb_grid_block_cols(&grid));
   for (size_t i = 0; i < n; i++)
@@ -356,9 +361,7 @@ static void release(phases *p) {
   sb_free(&p->factor);
   sb_free(&p->w);
   sb_free(&p->panel);
-  sb_free(&p->residual);
-  sb_free(&p->codes);
-  sb_free(&p->groups);
+  sb_round_stack_free(&p->stack);
   sb_free(&p->round_bits);
 }
 
@@ -389,7 +392,7 @@ static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a
     work[SB_FIGURE_GRAMS] += 2.0 * T * (double)sb_grams_count((size_t)c, p->m->blocking.cols);
   }
   work[SB_FIGURE_FACTOR] = 4.0 / 3.0 * n * n * n;
-  work[SB_FIGURE_ROUNDING] = (double)p->m->blocking.rows * n * n;
+  work[SB_FIGURE_ROUNDING] = (double)(BLOCK_ROWS * p->m->blocking.rows) * n * n;
   work[SB_FIGURE_REFINE] = 2.0 * work[SB_FIGURE_ROUNDING];
   work[SB_FIGURE_FIT] = work[SB_FIGURE_QUANTIZE] = work[SB_FIGURE_SCORE] = work[SB_FIGURE_PACK] =
       work[SB_FIGURE_UNPACK] = weights;

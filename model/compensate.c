@@ -9,8 +9,7 @@
 #include "model/inputs.h"
 #include "model/moments.h"
 #include "model/pass_impl.h"
-#include "quant/gptq.h"
-#include "quant/refine.h"
+#include "model/round_stack.h"
 
 enum { TOKENS_A_CHANNEL = 4 };
 
@@ -26,16 +25,12 @@ typedef struct work {
   sb_compensate_stats *stats;
 } work;
 
-/* A block row on its way: `w` is what is left to round, then the residual of what was rounded. */
+/* Where a block row's codes go. */
 typedef struct blockrow {
   const sb_grid_shape *grid;
   const uint8_t *bits;
   size_t unit;
   uint8_t *to; /* its place in the packed store */
-  float *w;
-  float *target; /* the matrix as it was; NULL where nothing is refined */
-  uint8_t *codes;
-  sb_group *groups;
 } blockrow;
 
 /* ---- the packed model ---- */
@@ -152,8 +147,9 @@ static sb_status copy_unit(work *w, const sb_place *place, size_t unit, const ch
 
 /* The block rows of this rank that share an input: counted first, then loaded. */
 typedef struct batch {
-  size_t input, count, loaded;
-  blockrow *rows;
+  size_t input, count, rows, loaded;
+  blockrow *places;
+  sb_round_stack *stack;
 } batch;
 
 static const sb_matrix *matrix_of(const work *w, const sb_place *place, size_t input) {
@@ -166,8 +162,11 @@ static const sb_matrix *matrix_of(const work *w, const sb_place *place, size_t i
 static sb_status count_unit(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
                             void *context) {
   batch *b = context;
-  (void)unit, (void)from, (void)to;
-  b->count += matrix_of(w, place, b->input) != NULL;
+  const sb_matrix *matrix = matrix_of(w, place, b->input);
+  (void)from, (void)to;
+  if (!matrix) return SB_OK;
+  b->count++;
+  b->rows += sb_grid_rows_of(&matrix->grid, unit);
   return SB_OK;
 }
 
@@ -176,28 +175,25 @@ static sb_status load_unit(work *w, const sb_place *place, size_t unit, const ch
   batch *b = context;
   const sb_matrix *matrix = matrix_of(w, place, b->input);
   if (!matrix) return SB_OK;
-  blockrow *row = &b->rows[b->loaded++];
-  const size_t blocks = sb_grid_block_cols(&matrix->grid), rows = sb_grid_rows_of(&matrix->grid, unit);
-  *row = (blockrow){.grid = &matrix->grid, .unit = unit, .to = to};
-  row->bits = w->packed->bits + matrix->first_block + unit * blocks;
-  SB_TRY(sb_alloc_raw(&row->w, rows * matrix->grid.cols, sizeof *row->w, "block row"));
-  SB_TRY(sb_alloc_raw(&row->codes, rows * matrix->grid.cols, 1, "block row"));
-  SB_TRY(sb_alloc_raw(&row->groups, rows * blocks, sizeof *row->groups, "block row"));
-  sb_to_f32(row->w, from, w->packed->dtypes[place->tensor], rows * matrix->grid.cols);
-  if (w->refine == 0) return SB_OK;
-  SB_TRY(sb_alloc_raw(&row->target, rows * matrix->grid.cols, sizeof *row->target, "block row"));
-  memcpy(row->target, row->w, rows * matrix->grid.cols * sizeof *row->w);
-  return SB_OK;
+  const uint8_t *bits = w->packed->bits + matrix->first_block + unit * sb_grid_block_cols(&matrix->grid);
+  b->places[b->loaded++] = (blockrow){&matrix->grid, bits, unit, to};
+  return sb_round_stack_add(b->stack, from, w->packed->dtypes[place->tensor],
+                            sb_grid_rows_of(&matrix->grid, unit), bits);
 }
 
-static void release_batch(batch *b) {
-  for (size_t k = 0; k < b->loaded; k++) {
-    sb_free(&b->rows[k].w);
-    sb_free(&b->rows[k].target);
-    sb_free(&b->rows[k].codes);
-    sb_free(&b->rows[k].groups);
-  }
-  sb_free(&b->rows);
+static sb_status load_batch(work *w, batch *b, size_t group, const void *image) {
+  SB_TRY(visit_units(w, group, image, count_unit, b));
+  const sb_round_setup setup = {.backend = w->backend,
+                                .stream = w->pass->stream,
+                                .rows = b->rows,
+                                .count = b->count,
+                                .cols = sb_moments_width(w->moments, b->input),
+                                .block_cols = w->packed->blocking.cols,
+                                .symmetry = w->packed->blocking.symmetry,
+                                .refine = w->refine > 0};
+  SB_TRY(sb_alloc(&b->places, b->count, sizeof *b->places, "block rows"));
+  SB_TRY(sb_round_stack_create(&setup, &b->stack));
+  return visit_units(w, group, image, load_unit, b);
 }
 
 /* One sweep over the moments: the residuals of what was rounded, or a pass that makes it better. Collective. */
@@ -207,13 +203,9 @@ static sb_status sweep(work *w, batch *b, bool first) {
   for (size_t begin = 0, end = 0; begin < n; begin = end) {
     const float *panel;
     SB_TRY(sb_moments_rows(w->moments, b->input, begin, &end, &panel));
-    for (size_t k = 0; k < b->count && status == SB_OK; k++) {
-      const blockrow *row = &b->rows[k];
-      status = first ? sb_refine_residual(row->w, row->groups, row->codes, row->target, begin, end, panel,
-                                          row->grid, row->unit)
-                     : sb_refine_columns(row->groups, row->codes, row->w, begin, end, panel, row->grid,
-                                         row->unit, row->bits, w->packed->blocking.symmetry);
-    }
+    if (status == SB_OK)
+      status = first ? sb_round_stack_residual(b->stack, begin, end, panel)
+                     : sb_round_stack_refine(b->stack, begin, end, panel);
   }
   return sb_world_agree(w->packed->world, status);
 }
@@ -222,19 +214,33 @@ static sb_status sweep(work *w, batch *b, bool first) {
 static sb_status refine_batch(work *w, batch *b) {
   const double start = sb_now();
   if (w->refine == 0) return SB_OK;
-  for (size_t k = 0; k < b->count; k++) {
-    const sb_grid_shape *grid = b->rows[k].grid;
-    memset(b->rows[k].w, 0, sb_grid_rows_of(grid, b->rows[k].unit) * grid->cols * sizeof(float));
-  }
   for (int pass = 0; pass <= w->refine; pass++) SB_TRY(sweep(w, b, pass == 0));
   w->stats->refine_seconds += sb_now() - start;
   return SB_OK;
 }
 
+/* Into the store. */
+static sb_status pack_batch(batch *b, sb_symmetry symmetry) {
+  sb_status status = SB_OK;
+  for (size_t k = 0; k < b->count && status == SB_OK; k++) {
+    const blockrow *row = &b->places[k];
+    const size_t rows = sb_grid_rows_of(row->grid, row->unit);
+    sb_group *groups = NULL;
+    uint8_t *codes = NULL;
+    SB_GO(sb_alloc_raw(&groups, rows * sb_grid_block_cols(row->grid), sizeof *groups, "block row"));
+    SB_GO(sb_alloc_raw(&codes, rows * row->grid->cols, 1, "block row"));
+    SB_GO(sb_round_stack_get(b->stack, k, groups, codes));
+    sb_blockrow_pack(row->to, groups, codes, row->grid, row->unit, row->bits, symmetry);
+  done:
+    sb_free(&groups);
+    sb_free(&codes);
+  }
+  return status;
+}
+
 /* All block rows of the batch go through the columns together, because the factor may pass by only once. Collective. */
 static sb_status round_batch(work *w, batch *b) {
   const size_t n = sb_moments_width(w->moments, b->input);
-  const sb_symmetry symmetry = w->packed->blocking.symmetry;
   sb_status status = SB_OK;
   for (size_t begin = 0, end = 0; begin < n; begin = end) {
     const float *panel;
@@ -242,32 +248,22 @@ static sb_status round_batch(work *w, batch *b) {
     const double start = sb_now();
     SB_TRY(sb_moments_panel(w->moments, b->input, begin, &end, &panel, &ld));
     const double there = sb_now();
-    for (size_t k = 0; k < b->count && status == SB_OK; k++) {
-      const blockrow *row = &b->rows[k];
-      status = sb_gptq_columns(row->groups, row->codes, row->w, begin, end, panel, ld, row->grid, row->unit,
-                               row->bits, symmetry, w->fitted);
-    }
+    if (status == SB_OK) status = sb_round_stack_round(b->stack, begin, end, panel, ld, w->fitted);
     w->stats->factor_seconds += there - start;
     w->stats->round_seconds += sb_now() - there;
   }
   SB_AGREE(w->packed->world, status);
   SB_TRY(refine_batch(w, b));
-  for (size_t k = 0; k < b->count && status == SB_OK; k++) {
-    const blockrow *row = &b->rows[k];
-    sb_blockrow_pack(row->to, row->groups, row->codes, row->grid, row->unit, row->bits, symmetry);
-  }
-  return SB_OK;
+  return sb_world_agree(w->packed->world, pack_batch(b, w->packed->blocking.symmetry));
 }
 
 /* The matrices of a layer that share an input. Collective. */
 static sb_status round_input(work *w, size_t group, const void *image, size_t input) {
   batch b = {.input = input};
-  sb_status status = visit_units(w, group, image, count_unit, &b);
-  if (status == SB_OK) status = sb_alloc(&b.rows, b.count, sizeof *b.rows, "block rows");
-  if (status == SB_OK) status = visit_units(w, group, image, load_unit, &b);
-  status = sb_world_agree(w->packed->world, status);
+  sb_status status = sb_world_agree(w->packed->world, load_batch(w, &b, group, image));
   if (status == SB_OK) status = round_batch(w, &b);
-  release_batch(&b);
+  sb_round_stack_free(&b.stack);
+  sb_free(&b.places);
   return status;
 }
 

@@ -1,5 +1,5 @@
-/* From a model and a bit map to packed block rows, rounded so that errors make up for each other (quant/gptq.h), then refined
- * (quant/refine.h).
+/* From a model and a bit map to packed block rows, rounded so that errors make up for each other (round_columns of
+ * kernels/backend.h), then refined (refine_columns).
  *
  * Layer after layer: the calibration sequences go through the layer in full precision, as they come out of the layers
  * before it, which are quantized by then; the second moments of the inputs of its matrices are summed over ranks; every rank
@@ -17,7 +17,7 @@
 
 typedef struct sb_compensate_options {
   double damping; /* of second moments, a share of the mean diagonal: 0.01 is usual */
-  bool fitted;    /* fitted grids (quant/gptq.h) */
+  bool fitted;    /* fitted grids */
   int refine;     /* passes of coordinate descent after that; 0: none, and no memory for it */
   sb_factor_mode factor;
   size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */

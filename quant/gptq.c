@@ -1,12 +1,8 @@
 #include "quant/gptq.h"
 
-#include <cblas.h>
 #include <math.h>
 
 #include "base/memory.h"
-#include "kernels/cpu/cpu_group.h"
-
-enum { ROW_TILE = 16 }; /* rows corrected together: by shape alone, so that bits do not depend on threads */
 
 /* LAPACK, column-major; in OpenBLAS. */
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
@@ -58,63 +54,4 @@ sb_status sb_gptq_factor(float *factor, double *h, size_t n, double least_dampin
   sb_free(&a);
   return done ? SB_OK
               : sb_fail(SB_ERR_NUMERIC, "the second moments of a matrix' inputs cannot be factorised");
-}
-
-/* Rounds columns [first, first + n) of one row and corrects those of them still to come; error[k] is what the columns
- * behind the block must make good. */
-static sb_group round_group(float *w, uint8_t *codes, float *error, const float *factor, size_t cols,
-                            size_t first, size_t n, unsigned bits, sb_symmetry symmetry, bool fitted) {
-  unsigned fit = 0;
-  if (fitted) {
-    /* what an error in a column costs that the columns behind it cannot make good (QuIP's LDL' of H) */
-    float importance[SB_GROUP_MAX];
-    for (size_t k = 0; k < n; k++) {
-      const float u = factor[(first + k) * cols + first + k];
-      importance[k] = 1.0f / (u * u);
-    }
-    fit = cpu_group_fit(w, importance, n, bits, symmetry);
-  }
-  const sb_group group = cpu_group_of(w, n, bits, symmetry, fit);
-  for (size_t k = 0; k < n; k++) {
-    const float *u = factor + (first + k) * cols + first;
-    const float code = sb_group_code(&group, w[k]);
-    const float e = (w[k] - sb_group_value(&group, code)) / u[k];
-    codes[k] = (uint8_t)code;
-    error[k] = e;
-    for (size_t l = k + 1; l < n; l++) w[l] -= e * u[l];
-  }
-  return group;
-}
-
-sb_status sb_gptq_columns(sb_group *groups, uint8_t *codes, float *w, size_t begin, size_t end,
-                          const float *panel, size_t ld, const sb_grid_shape *grid, size_t i,
-                          const uint8_t *bits, sb_symmetry symmetry, bool fitted) {
-  const size_t rows = sb_grid_rows_of(grid, i), cols = grid->cols;
-  float *errors = NULL;
-  SB_TRY(sb_alloc(&errors, rows * grid->block_cols, sizeof *errors, "rounding errors"));
-#pragma omp parallel for schedule(dynamic, 1)
-  for (size_t tile = 0; tile < rows; tile += ROW_TILE) {
-    const size_t count = sb_min_size(ROW_TILE, rows - tile);
-    for (size_t j = begin / grid->block_cols; j * grid->block_cols < end; j++) {
-      const size_t first = j * grid->block_cols, n = sb_grid_cols_of(grid, j), behind = first + n;
-      float *error = errors + tile * grid->block_cols;
-      for (size_t r = tile; r < tile + count; r++)
-        groups[j * rows + r] =
-            round_group(w + r * cols + first, codes + r * cols + first, error + (r - tile) * n, panel, ld,
-                        first - begin, n, bits[j], symmetry, fitted);
-      if (behind < cols)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)count, (int)(cols - behind), (int)n,
-                    -1.0f, error, (int)n, panel + (first - begin) * ld + behind - begin, (int)ld, 1.0f,
-                    w + tile * cols + behind, (int)cols);
-    }
-  }
-  sb_free(&errors);
-  return SB_OK;
-}
-
-sb_status sb_gptq_blockrow(sb_group *groups, uint8_t *codes, float *w, const float *factor,
-                           const sb_grid_shape *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry,
-                           bool fitted) {
-  return sb_gptq_columns(groups, codes, w, 0, grid->cols, factor, grid->cols, grid, i, bits, symmetry,
-                         fitted);
 }

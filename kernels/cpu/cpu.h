@@ -16,7 +16,7 @@ typedef enum sb_cpu_slot {
   SB_CPU_SLOT_A,      /* GEMM operand A converted */
   SB_CPU_SLOT_B,      /* GEMM operand B converted */
   SB_CPU_SLOT_SHARED, /* attention, packed weights: what all threads see */
-  SB_CPU_SLOT_THREADS, /* attention, moments, curvature, packed weights: one part a thread; RMSNorm: partial sums */
+  SB_CPU_SLOT_THREADS, /* attention, moments, curvature, rounding, packed weights: one part a thread; RMSNorm: partial sums */
   SB_CPU_SLOT_COUNT
 } sb_cpu_slot;
 
@@ -104,7 +104,8 @@ sb_status sb_cpu_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x
 sb_status sb_cpu_add_squares(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens,
                              size_t cols, int exponent);
 
-/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_channels.c, cpu_squares.c, cpu_curvature.c, cpu_unpack.c ---- */
+/* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_channels.c, cpu_squares.c, cpu_curvature.c,
+ * cpu_round.c, cpu_refine.c, cpu_unpack.c ---- */
 sb_status sb_cpu_fit_blocks(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
                             const float *importance, const sb_grid_shape *, const uint8_t *bits, sb_symmetry);
 sb_status sb_cpu_quantize_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const void *w,
@@ -130,6 +131,12 @@ sb_status sb_cpu_block_curvature(sb_backend *, sb_stream, double (*loss)[SB_WIDT
                                  const float *row_weights, const void *w, sb_dtype w_dtype,
                                  const sb_grid_shape *, size_t first, size_t count, unsigned min_bits,
                                  unsigned max_bits, sb_symmetry, const float *importance);
+sb_status sb_cpu_round_columns(sb_backend *, sb_stream, const sb_stack *, float *w, size_t begin, size_t end,
+                               const float *panel, size_t ld, bool fitted);
+sb_status sb_cpu_refine_residual(sb_backend *, sb_stream, const sb_stack *, float *residual, const float *w,
+                                 size_t begin, size_t end, const float *panel);
+sb_status sb_cpu_refine_columns(sb_backend *, sb_stream, const sb_stack *, float *residual, size_t begin,
+                                size_t end, const float *panel);
 sb_status sb_cpu_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                                const size_t *offsets, const sb_grid_shape *, const uint8_t *bits,
                                sb_symmetry);

@@ -46,7 +46,7 @@ typedef enum sb_cuda_slot {
   SB_CUDA_SLOT_A,         /* GEMM operand A converted; RMSNorm: partial sums */
   SB_CUDA_SLOT_B,         /* GEMM operand B converted */
   SB_CUDA_SLOT_WORKSPACE, /* cuBLAS' own */
-  SB_CUDA_SLOT_WORK,      /* attention, moments, curvature, block scores */
+  SB_CUDA_SLOT_WORK,      /* attention, moments, curvature, block scores, rounding */
   SB_CUDA_SLOT_SMALL,     /* moments: flags */
   SB_CUDA_SLOT_COUNT
 } sb_cuda_slot;
@@ -165,6 +165,9 @@ sb_status sb_cuda_gather_matrix(sb_backend *, sb_stream, void *dst, const void *
 sb_status sb_cuda_gemm(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
                        float alpha, const void *a, sb_dtype a_dtype, size_t lda, const void *b,
                        sb_dtype b_dtype, size_t ldb, float beta, void *c, sb_dtype c_dtype, size_t ldc);
+/* c[m,n] += alpha a[m,k] b[k,n] in f32, whatever the backend computes in. */
+sb_status sb_cuda_add_product(sb_backend *, cudaStream_t, size_t m, size_t n, size_t k, float alpha,
+                              const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
 
 /* ---- the parts of a decoder layer: cuda_rmsnorm.cu, cuda_rope.cu, cuda_attention*.cu, cuda_swiglu.cu ---- */
 sb_status sb_cuda_rmsnorm(sb_backend *, sb_stream, void *y, float *rstd, const void *x, const float *w,
@@ -197,7 +200,7 @@ sb_status sb_cuda_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref
                            const float *logits, const float *lse, size_t T, size_t nv);
 
 /* ---- quantization: cuda_fit.cu, cuda_quantize.cu, cuda_moves.cu, cuda_channels.cu, cuda_squares.cu, cuda_curvature.cu,
- * cuda_unpack.cu ---- */
+ * cuda_round.cu, cuda_refine.cu, cuda_unpack.cu ---- */
 sb_status sb_cuda_fit_blocks(sb_backend *, sb_stream, uint8_t *fits, const void *w, sb_dtype w_dtype,
                              const float *importance, const sb_grid_shape *, const uint8_t *bits,
                              sb_symmetry);
@@ -224,6 +227,12 @@ sb_status sb_cuda_block_curvature(sb_backend *, sb_stream, double (*loss)[SB_WID
                                   const float *row_weights, const void *w, sb_dtype w_dtype,
                                   const sb_grid_shape *, size_t first, size_t count, unsigned min_bits,
                                   unsigned max_bits, sb_symmetry, const float *importance);
+sb_status sb_cuda_round_columns(sb_backend *, sb_stream, const sb_stack *, float *w, size_t begin, size_t end,
+                                const float *panel, size_t ld, bool fitted);
+sb_status sb_cuda_refine_residual(sb_backend *, sb_stream, const sb_stack *, float *residual, const float *w,
+                                  size_t begin, size_t end, const float *panel);
+sb_status sb_cuda_refine_columns(sb_backend *, sb_stream, const sb_stack *, float *residual, size_t begin,
+                                 size_t end, const float *panel);
 sb_status sb_cuda_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype, const uint8_t *packed,
                                 const size_t *offsets, const sb_grid_shape *, const uint8_t *bits,
                                 sb_symmetry);

@@ -45,32 +45,18 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   }
 }
 
-sb_status sb_cuda_gemm(sb_backend *backend, sb_stream which, bool trans_a, bool trans_b, size_t m, size_t n,
-                       size_t k, float alpha, const void *a, sb_dtype a_dtype, size_t lda, const void *b,
-                       sb_dtype b_dtype, size_t ldb, float beta, void *c, sb_dtype c_dtype, size_t ldc) {
-  sb_cuda *cuda = sb_cuda_of(backend);
-  const cudaStream_t stream = sb_cuda_stream(backend, which);
-  const size_t a_rows = trans_a ? k : m, a_cols = trans_a ? m : k, b_rows = trans_b ? n : k,
-               b_cols = trans_b ? k : n;
-  if (c_dtype != SB_F32 || !sb_dtype_is_weight(a_dtype) || !sb_dtype_is_weight(b_dtype))
-    return sb_fail(SB_ERR_UNSUPPORTED,
-                   "GEMM of %s and %s into %s: the CUDA backend takes F32, F16, BF16 and gives F32",
-                   sb_dtype_name(a_dtype), sb_dtype_name(b_dtype), sb_dtype_name(c_dtype));
-  if (lda < a_cols || ldb < b_cols || ldc < n)
-    return sb_fail(SB_ERR_INTERNAL,
-                   "GEMM %zu x %zu x %zu: a row length (%zu, %zu, %zu) is shorter than the row", m, n, k, lda,
-                   ldb, ldc);
+static sb_status check_counts(size_t m, size_t n, size_t k, size_t lda, size_t ldb, size_t ldc) {
   if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
     return sb_fail(SB_ERR_UNSUPPORTED, "GEMM %zu x %zu x %zu: BLAS counts rows in 32 bits", m, n, k);
-  if (m == 0 || n == 0) return SB_OK;
-  if (k == 0 || alpha == 0.0f)
-    return sb_cuda_launch(backend, stream, "gemm", scale, sb_cuda_blocks_for(backend, m * n), SB_CUDA_THREADS,
-                          0, (float *)c, ldc, m, n, beta);
-  const bool brain = cuda->compute == SB_COMPUTE_BF16;
-  const sb_dtype type = brain ? SB_BF16 : SB_F32;
+  return SB_OK;
+}
+
+/* Operands are bf16 where `brain`, else f32. */
+static sb_status product(sb_backend *backend, cudaStream_t stream, bool brain, bool trans_a, bool trans_b,
+                         size_t m, size_t n, size_t k, float alpha, const void *a, size_t lda, const void *b,
+                         size_t ldb, float beta, float *c, size_t ldc) {
+  sb_cuda *cuda = sb_cuda_of(backend);
   void *workspace;
-  SB_TRY(operand(backend, stream, SB_CUDA_SLOT_A, &a, a_dtype, type, a_rows, a_cols, &lda));
-  SB_TRY(operand(backend, stream, SB_CUDA_SLOT_B, &b, b_dtype, type, b_rows, b_cols, &ldb));
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORKSPACE, SB_CUDA_WORKSPACE, &workspace));
   cublasStatus_t status = cuda->blas.set_stream(cuda->blas.handle, stream);
   if (status == CUBLAS_STATUS_SUCCESS)
@@ -87,4 +73,38 @@ sb_status sb_cuda_gemm(sb_backend *backend, sb_stream which, bool trans_a, bool 
                    cuda->where, m, n, k, (int)status);
   backend->gemm_flops += 2.0 * (double)m * (double)n * (double)k;
   return SB_OK;
+}
+
+sb_status sb_cuda_gemm(sb_backend *backend, sb_stream which, bool trans_a, bool trans_b, size_t m, size_t n,
+                       size_t k, float alpha, const void *a, sb_dtype a_dtype, size_t lda, const void *b,
+                       sb_dtype b_dtype, size_t ldb, float beta, void *c, sb_dtype c_dtype, size_t ldc) {
+  const cudaStream_t stream = sb_cuda_stream(backend, which);
+  const size_t a_rows = trans_a ? k : m, a_cols = trans_a ? m : k, b_rows = trans_b ? n : k,
+               b_cols = trans_b ? k : n;
+  if (c_dtype != SB_F32 || !sb_dtype_is_weight(a_dtype) || !sb_dtype_is_weight(b_dtype))
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "GEMM of %s and %s into %s: the CUDA backend takes F32, F16, BF16 and gives F32",
+                   sb_dtype_name(a_dtype), sb_dtype_name(b_dtype), sb_dtype_name(c_dtype));
+  if (lda < a_cols || ldb < b_cols || ldc < n)
+    return sb_fail(SB_ERR_INTERNAL,
+                   "GEMM %zu x %zu x %zu: a row length (%zu, %zu, %zu) is shorter than the row", m, n, k, lda,
+                   ldb, ldc);
+  SB_TRY(check_counts(m, n, k, lda, ldb, ldc));
+  if (m == 0 || n == 0) return SB_OK;
+  if (k == 0 || alpha == 0.0f)
+    return sb_cuda_launch(backend, stream, "gemm", scale, sb_cuda_blocks_for(backend, m * n), SB_CUDA_THREADS,
+                          0, (float *)c, ldc, m, n, beta);
+  const bool brain = sb_cuda_of(backend)->compute == SB_COMPUTE_BF16;
+  const sb_dtype type = brain ? SB_BF16 : SB_F32;
+  SB_TRY(operand(backend, stream, SB_CUDA_SLOT_A, &a, a_dtype, type, a_rows, a_cols, &lda));
+  SB_TRY(operand(backend, stream, SB_CUDA_SLOT_B, &b, b_dtype, type, b_rows, b_cols, &ldb));
+  return product(backend, stream, brain, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, (float *)c,
+                 ldc);
+}
+
+sb_status sb_cuda_add_product(sb_backend *backend, cudaStream_t stream, size_t m, size_t n, size_t k,
+                              float alpha, const float *a, size_t lda, const float *b, size_t ldb, float *c,
+                              size_t ldc) {
+  SB_TRY(check_counts(m, n, k, lda, ldb, ldc));
+  return product(backend, stream, false, false, false, m, n, k, alpha, a, lda, b, ldb, 1.0f, c, ldc);
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "quant/gptq.h"
+#include "stacks.h"
 
 /* Second moments of `tokens` correlated inputs. */
 static double *moments(size_t n, size_t tokens, uint64_t seed) {
@@ -77,9 +78,9 @@ typedef struct result {
   float *values; /* [rows, cols] of the block row */
 } result;
 
-static result compensate(const float *w, const double *h, const sb_grid_shape *grid, size_t i,
-                         const uint8_t *bits, sb_symmetry symmetry, double damping, int threads) {
-  const size_t rows = sb_grid_rows_of(grid, i), n = grid->cols;
+static result compensate(const float *w, const double *h, const sb_grid_shape *grid, const uint8_t *bits,
+                         sb_symmetry symmetry, double damping, int threads) {
+  const size_t rows = sb_grid_rows_of(grid, 0), n = grid->cols;
   result out = {calloc(rows * sb_grid_block_cols(grid), sizeof(sb_group)), calloc(rows * n, 1),
                 calloc(rows * n, sizeof(float))};
   float *left = malloc(rows * n * sizeof *left), *factor = calloc(n * n, sizeof *factor);
@@ -89,7 +90,9 @@ static result compensate(const float *w, const double *h, const sb_grid_shape *g
   memcpy(copy, h, n * n * sizeof *copy);
   omp_set_num_threads(threads);
   assert_ok(sb_gptq_factor(factor, copy, n, damping, &repair));
-  assert_ok(sb_gptq_blockrow(out.groups, out.codes, left, factor, grid, i, bits, symmetry, false));
+  stack_of s = stack_make(grid, bits, symmetry, out.groups, out.codes);
+  assert_ok(cpu->op->round_columns(cpu, NULL, &s.stack, left, 0, n, factor, n, false));
+  stack_drop(&s);
   for (size_t r = 0; r < rows; r++)
     for (size_t c = 0; c < n; c++)
       out.values[r * n + c] =
@@ -122,7 +125,7 @@ static void against_the_textbook(void **state) {
       for (size_t k = 0; k < rows * n; k++) w[k] = uniform(&s);
       fill_bits(bits, sb_grid_block_cols(grid), 1, 6, g);
       /* no damping to speak of, so that both see the same H */
-      result got = compensate(w, h, grid, 0, bits, (sb_symmetry)symmetry, 1e-12, 1);
+      result got = compensate(w, h, grid, bits, (sb_symmetry)symmetry, 1e-12, 1);
       double ours = 0, theirs = 0;
       for (size_t r = 0; r < rows; r++) {
         textbook(expected, w + r * n, h, n, grid, bits, (sb_symmetry)symmetry);
@@ -151,7 +154,7 @@ static void uncorrelated(void **state) {
   for (size_t i = 0; i < 100; i++) h[i * 100 + i] = 1.0 + (double)(i % 7);
   fill_awkward(w, 24, 100, 5);
   scalar_quantize(nearest, w, &grid, bits, SB_ASYMMETRIC);
-  result got = compensate(w, h, &grid, 0, bits, SB_ASYMMETRIC, 0.01, 2);
+  result got = compensate(w, h, &grid, bits, SB_ASYMMETRIC, 0.01, 2);
   assert_memory_equal(got.values, nearest, 24 * 100 * sizeof *nearest);
   drop(&got);
   free(h);
@@ -170,8 +173,8 @@ static void better_than_nearest(void **state) {
   double plain = 0, compensated = 0;
   for (size_t k = 0; k < 40 * 96; k++) w[k] = uniform(&s);
   scalar_quantize(nearest, w, &grid, bits, SB_ASYMMETRIC);
-  result one = compensate(w, h, &grid, 0, bits, SB_ASYMMETRIC, 0.01, 1);
-  result three = compensate(w, h, &grid, 0, bits, SB_ASYMMETRIC, 0.01, 3);
+  result one = compensate(w, h, &grid, bits, SB_ASYMMETRIC, 0.01, 1);
+  result three = compensate(w, h, &grid, bits, SB_ASYMMETRIC, 0.01, 3);
   for (size_t r = 0; r < 40; r++) {
     plain += error_of(w + r * 96, nearest + r * 96, h, 96);
     compensated += error_of(w + r * 96, one.values + r * 96, h, 96);
@@ -201,16 +204,17 @@ static void panel_by_panel(void **state) {
       uint64_t s = 7 + g;
       for (size_t k = 0; k < rows * n; k++) w[k] = left[k] = uniform(&s);
       fill_bits(bits, sb_grid_block_cols(grid), 1, 6, g);
-      result whole = compensate(w, h, grid, 0, bits, SB_ASYMMETRIC, 0.01, 2);
+      result whole = compensate(w, h, grid, bits, SB_ASYMMETRIC, 0.01, 2);
       memcpy(copy, h, n * n * sizeof *copy);
       assert_ok(sb_gptq_factor(factor, copy, n, 0.01, &repair));
+      stack_of st = stack_make(grid, bits, SB_ASYMMETRIC, groups, codes);
       for (size_t begin = 0; begin < n; begin += width) {
         const size_t end = sb_min_size(n, begin + width), ld = n - begin + g; /* tight, or with a gap */
         for (size_t r = begin; r < end; r++)
           memcpy(panel + (r - begin) * ld, factor + r * n + begin, (n - begin) * sizeof *panel);
-        assert_ok(
-            sb_gptq_columns(groups, codes, left, begin, end, panel, ld, grid, 0, bits, SB_ASYMMETRIC, false));
+        assert_ok(cpu->op->round_columns(cpu, NULL, &st.stack, left, begin, end, panel, ld, false));
       }
+      stack_drop(&st);
       assert_memory_equal(codes, whole.codes, rows * n);
       assert_memory_equal(groups, whole.groups, rows * sb_grid_block_cols(grid) * sizeof *groups);
       drop(&whole);
@@ -246,5 +250,5 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(against_the_textbook), cmocka_unit_test(uncorrelated),
                                      cmocka_unit_test(better_than_nearest), cmocka_unit_test(panel_by_panel),
                                      cmocka_unit_test(repairs)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, stack_open, stack_close);
 }

@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "kernels/blockrow.h"
-#include "quant/refine.h"
+#include "stacks.h"
 
 /* Second moments of 3 n correlated inputs, with a diagonal that makes them well-conditioned. */
 static float *moments(size_t n, uint64_t seed) {
@@ -87,14 +87,18 @@ static void check_residual(const rounded *x, const char *when) {
 
 /* In panels of `width` columns. */
 static void begin(rounded *x, size_t width) {
+  stack_of s = stack_make(x->grid, x->bits, x->symmetry, x->groups, x->codes);
   for (size_t a = 0; a < x->n; a += width)
-    assert_ok(sb_refine_residual(x->residual, x->groups, x->codes, x->w, a, sb_min_size(x->n, a + width),
-                                 x->h + a * x->n, x->grid, 0));
+    assert_ok(cpu->op->refine_residual(cpu, NULL, &s.stack, x->residual, x->w, a,
+                                       sb_min_size(x->n, a + width), x->h + a * x->n));
+  stack_drop(&s);
 }
 static void pass(rounded *x, size_t width) {
+  stack_of s = stack_make(x->grid, x->bits, x->symmetry, x->groups, x->codes);
   for (size_t a = 0; a < x->n; a += width)
-    assert_ok(sb_refine_columns(x->groups, x->codes, x->residual, a, sb_min_size(x->n, a + width),
-                                x->h + a * x->n, x->grid, 0, x->bits, x->symmetry));
+    assert_ok(cpu->op->refine_columns(cpu, NULL, &s.stack, x->residual, a, sb_min_size(x->n, a + width),
+                                      x->h + a * x->n));
+  stack_drop(&s);
 }
 
 static const sb_grid_shape grids[] = {{20, 40, 20, 16}, {5, 33, 4, 8}, {35, 64, 35, 64}, {3, 9, 1, 1}};
@@ -218,5 +222,5 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(ends_where_nothing_helps),
                                      cmocka_unit_test(can_be_packed), cmocka_unit_test(panels_and_threads),
                                      cmocka_unit_test(flat_groups)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, stack_open, stack_close);
 }

@@ -1,0 +1,157 @@
+/* Coordinate descent over codes, scales and bases: kernels/backend.h has the method. */
+#include <cblas.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "kernels/blocks.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu_stack.h"
+#include "kernels/refine.h"
+
+/* One row of a block, and the block of H on the diagonal. */
+typedef struct part {
+  float *residual; /* [n], of the columns of the block alone */
+  float *change;   /* [n], what the pass has added to Q */
+  const float *h;  /* row k at h + k * ld */
+  size_t n, ld;
+} part;
+
+static void add(const part *p, size_t k, float d) {
+  const float *row = p->h + k * p->ld;
+  p->change[k] += d;
+  for (size_t l = 0; l < p->n; l++) p->residual[l] += d * row[l];
+}
+
+static void add_along(const part *p, const float *v, float d) {
+  for (size_t k = 0; k < p->n; k++)
+    if (v[k] != 0) add(p, k, d * v[k]);
+}
+
+/* In lanes as grid.h's sums, so that a GPU gets the same bits. */
+static double sum_of_lanes(double *lane) {
+  for (int half = SB_GROUP_LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+  return lane[0];
+}
+
+/* The best step along v; 0 where there is none. v H is summed row by row: sums along rows would not fill vectors. */
+static float best_step(const part *p, const float *v) {
+  float along[SB_GROUP_MAX];
+  double slope[SB_GROUP_LANES] = {0}, curvature[SB_GROUP_LANES] = {0};
+  memset(along, 0, p->n * sizeof *along);
+  for (size_t k = 0; k < p->n; k++) {
+    const float *row = p->h + k * p->ld;
+    if (v[k] == 0) continue;
+    for (size_t l = 0; l < p->n; l++) along[l] += v[k] * row[l];
+  }
+  for (size_t k = 0; k < p->n; k++) {
+    curvature[k % SB_GROUP_LANES] += (double)v[k] * (double)along[k];
+    slope[k % SB_GROUP_LANES] += (double)v[k] * (double)p->residual[k];
+  }
+  return sb_refine_step(sum_of_lanes(slope), sum_of_lanes(curvature));
+}
+
+static void refit_scale(const part *p, sb_group *group, const uint8_t *codes, unsigned bits) {
+  float v[SB_GROUP_MAX];
+  for (size_t k = 0; k < p->n; k++) v[k] = (float)codes[k] - group->center;
+  const float scale = sb_refine_scale(group, best_step(p, v));
+  if (scale == group->scale) return;
+  add_along(p, v, scale - group->scale);
+  *group = sb_group_make(scale, group->center, group->base, bits);
+}
+
+static void refit_base(const part *p, sb_group *group) {
+  float v[SB_GROUP_MAX];
+  for (size_t k = 0; k < p->n; k++) v[k] = 1.0f;
+  const float base = sb_refine_base(group, best_step(p, v));
+  if (base == group->base) return;
+  add_along(p, v, base - group->base);
+  group->base = base;
+}
+
+static void recode(const part *p, const sb_group *group, uint8_t *codes) {
+  for (size_t k = 0; k < p->n; k++) {
+    const float now = sb_group_value(group, (float)codes[k]);
+    const float code = sb_group_code(group, now - p->residual[k] / p->h[k * p->ld + k]);
+    if (code == (float)codes[k]) continue;
+    add(p, k, sb_group_value(group, code) - now);
+    codes[k] = (uint8_t)code;
+  }
+}
+
+static void refine_group(const part *p, sb_group *group, uint8_t *codes, unsigned bits,
+                         sb_symmetry symmetry) {
+  refit_scale(p, group, codes, bits);
+  if (bits == 1 && symmetry == SB_ASYMMETRIC) refit_base(p, group);
+  recode(p, group, codes);
+}
+
+/* errors: room for CPU_STACK_TILE x (end - begin). */
+static void residual_of_tile(const sb_stack *stack, const cpu_tile *tile, float *errors, float *residual,
+                             const float *w, size_t begin, size_t end, const float *panel) {
+  const size_t cols = stack->cols, n = end - begin;
+  for (size_t r = 0; r < tile->rows; r++)
+    for (size_t c = begin; c < end; c++) {
+      const size_t row = tile->first + r, at = row * cols + c;
+      const sb_group *group = &stack->groups[c / stack->block_cols * stack->rows + row];
+      errors[r * n + c - begin] = sb_group_value(group, (float)stack->codes[at]) - w[at];
+    }
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)cols, (int)n, 1.0f, errors,
+              (int)n, panel, (int)cols, 1.0f, residual + tile->first * cols, (int)cols);
+}
+
+sb_status sb_cpu_refine_residual(sb_backend *backend, sb_stream stream, const sb_stack *stack,
+                                 float *residual, const float *w, size_t begin, size_t end,
+                                 const float *panel) {
+  const size_t tiles = cpu_stack_tiles(stack), room = CPU_STACK_TILE * (end - begin);
+  const int threads = sb_cpu_threads(backend);
+  float *errors;
+  (void)stream;
+  SB_TRY(sb_check_stack("refine_residual", stack, begin, end));
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *errors, &errors));
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (size_t t = 0; t < tiles; t++) {
+    const cpu_tile tile = cpu_stack_tile(stack, t);
+    residual_of_tile(stack, &tile, errors + room * (size_t)omp_get_thread_num(), residual, w, begin, end,
+                     panel);
+  }
+  return SB_OK;
+}
+
+/* Block column j of a tile; change [rows of the tile, columns of the block]. */
+static void refine_block(const sb_stack *stack, const cpu_tile *tile, const float *residual, float *change,
+                         const float *h, size_t j) {
+  const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j);
+  float local[SB_GROUP_MAX];
+  memset(change, 0, tile->rows * n * sizeof *change);
+  for (size_t r = 0; r < tile->rows; r++) {
+    const size_t at = (tile->first + r) * stack->cols + first, group = j * stack->rows + tile->first + r;
+    const part p = {local, change + r * n, h, n, stack->cols};
+    memcpy(local, residual + at, n * sizeof *local);
+    refine_group(&p, &stack->groups[group], stack->codes + at, stack->bits[group], stack->symmetry);
+  }
+}
+
+sb_status sb_cpu_refine_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack, float *residual,
+                                size_t begin, size_t end, const float *panel) {
+  const size_t tiles = cpu_stack_tiles(stack), room = CPU_STACK_TILE * stack->block_cols, cols = stack->cols;
+  const int threads = sb_cpu_threads(backend);
+  float *changes;
+  (void)stream;
+  SB_TRY(sb_check_stack("refine_columns", stack, begin, end));
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *changes, &changes));
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (size_t t = 0; t < tiles; t++) {
+    const cpu_tile tile = cpu_stack_tile(stack, t);
+    float *change = changes + room * (size_t)omp_get_thread_num();
+    for (size_t j = begin / stack->block_cols; j * stack->block_cols < end; j++) {
+      const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j);
+      const float *below = panel + (first - begin) * cols;
+      refine_block(stack, &tile, residual, change, below + first, j);
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile.rows, (int)cols, (int)n, 1.0f, change,
+                  (int)n, below, (int)cols, 1.0f, residual + tile.first * cols, (int)cols);
+    }
+  }
+  return SB_OK;
+}

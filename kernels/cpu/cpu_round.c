@@ -1,0 +1,67 @@
+/* Error-compensated rounding: kernels/backend.h has the method. A tile of rows goes through all columns of the panel; the
+ * correction of what is behind a block is one product. */
+#include <cblas.h>
+#include <omp.h>
+
+#include "kernels/blocks.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu_group.h"
+#include "kernels/cpu/cpu_stack.h"
+
+/* One row of a block: n weights are rounded, and those of them still to come corrected. u: the block of the factor on the
+ * diagonal. error[k] is what the columns behind the block must make good. */
+static sb_group round_group(float *w, uint8_t *codes, float *error, const float *u, size_t ld, size_t n,
+                            unsigned bits, sb_symmetry symmetry, bool fitted) {
+  unsigned fit = 0;
+  if (fitted) {
+    /* what an error in a column costs that the columns behind it cannot make good (QuIP's LDL' of H) */
+    float importance[SB_GROUP_MAX];
+    for (size_t k = 0; k < n; k++) importance[k] = 1.0f / (u[k * ld + k] * u[k * ld + k]);
+    fit = cpu_group_fit(w, importance, n, bits, symmetry);
+  }
+  const sb_group group = cpu_group_of(w, n, bits, symmetry, fit);
+  for (size_t k = 0; k < n; k++) {
+    const float *row = u + k * ld;
+    const float code = sb_group_code(&group, w[k]);
+    const float e = (w[k] - sb_group_value(&group, code)) / row[k];
+    codes[k] = (uint8_t)code;
+    error[k] = e;
+    for (size_t l = k + 1; l < n; l++) w[l] -= e * row[l];
+  }
+  return group;
+}
+
+/* error: room for CPU_STACK_TILE x block_cols. */
+static void round_tile(const sb_stack *stack, const cpu_tile *tile, float *error, float *w, size_t begin,
+                       size_t end, const float *panel, size_t ld, bool fitted) {
+  for (size_t j = begin / stack->block_cols; j * stack->block_cols < end; j++) {
+    const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j), behind = first + n;
+    const float *below = panel + (first - begin) * ld;
+    for (size_t r = tile->first; r < tile->first + tile->rows; r++) {
+      const size_t at = r * stack->cols + first, group = j * stack->rows + r;
+      stack->groups[group] =
+          round_group(w + at, stack->codes + at, error + (r - tile->first) * n, below + first - begin, ld, n,
+                      stack->bits[group], stack->symmetry, fitted);
+    }
+    if (behind < stack->cols)
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)(stack->cols - behind),
+                  (int)n, -1.0f, error, (int)n, below + behind - begin, (int)ld, 1.0f,
+                  w + tile->first * stack->cols + behind, (int)stack->cols);
+  }
+}
+
+sb_status sb_cpu_round_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack, float *w,
+                               size_t begin, size_t end, const float *panel, size_t ld, bool fitted) {
+  const size_t tiles = cpu_stack_tiles(stack), room = CPU_STACK_TILE * stack->block_cols;
+  const int threads = sb_cpu_threads(backend);
+  float *errors;
+  (void)stream;
+  SB_TRY(sb_check_stack("round_columns", stack, begin, end));
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *errors, &errors));
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (size_t t = 0; t < tiles; t++) {
+    const cpu_tile tile = cpu_stack_tile(stack, t);
+    round_tile(stack, &tile, errors + room * (size_t)omp_get_thread_num(), w, begin, end, panel, ld, fitted);
+  }
+  return SB_OK;
+}

@@ -1,0 +1,42 @@
+/* How operations on stacks are cut among threads: by block rows, and those in tiles of rows. */
+#ifndef SB_KERNELS_CPU_CPU_STACK_H
+#define SB_KERNELS_CPU_CPU_STACK_H
+
+#include "kernels/backend.h"
+#include "base/memory.h"
+
+/* Rows that go through GEMM together: by shape alone, so that bits do not depend on threads. */
+enum { CPU_STACK_TILE = 16 };
+
+typedef struct cpu_tile {
+  size_t first, rows;
+} cpu_tile;
+
+static inline size_t cpu_stack_tiles(const sb_stack *stack) {
+  size_t tiles = 0;
+  for (size_t i = 0; i < stack->count; i++)
+    tiles += sb_div_up(stack->starts[i + 1] - stack->starts[i], CPU_STACK_TILE);
+  return tiles;
+}
+
+/* Tile t in order; O(block rows). */
+static inline cpu_tile cpu_stack_tile(const sb_stack *stack, size_t t) {
+  cpu_tile tile = {0, 0};
+  for (size_t i = 0; i < stack->count; i++) {
+    const size_t rows = stack->starts[i + 1] - stack->starts[i], tiles = sb_div_up(rows, CPU_STACK_TILE);
+    if (t < tiles) {
+      tile.first = stack->starts[i] + t * CPU_STACK_TILE;
+      tile.rows = sb_min_size(CPU_STACK_TILE, stack->starts[i + 1] - tile.first);
+      break;
+    }
+    t -= tiles;
+  }
+  return tile;
+}
+
+/* Columns of block column j. */
+static inline size_t cpu_stack_cols_of(const sb_stack *stack, size_t j) {
+  return sb_min_size(stack->block_cols, stack->cols - j * stack->block_cols);
+}
+
+#endif

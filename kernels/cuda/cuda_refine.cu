@@ -1,0 +1,175 @@
+/* Coordinate descent over codes, scales and bases: one kernel takes a block column of all rows, one product carries the
+ * change into the residual. */
+#include "kernels/cuda/cuda_stack.cuh"
+
+extern "C" {
+#include "kernels/refine.h"
+}
+
+/* One row of a block: this lane's part of it. */
+template <int PIECES> struct refine_row {
+  float residual[GROUP_EACH * PIECES], change[GROUP_EACH * PIECES], code[GROUP_EACH * PIECES];
+};
+
+/* The row's value of column p * 16 + i changes by d, in all halves that have a d. */
+template <int PIECES>
+__device__ __forceinline__ void refine_add(refine_row<PIECES> &row, const stack_column &c, int k, float d) {
+  const int lane = (int)threadIdx.x % GROUP_LANES;
+  const float *h = c.square + (size_t)k * c.ld;
+#pragma unroll stack_unroll<PIECES>
+  for (int q = 0; q < GROUP_EACH * PIECES; q++) {
+    const int column = q * GROUP_LANES + lane;
+    if (column == k) row.change[q] += d;
+    if (column < c.n) row.residual[q] = fmaf(d, h[column], row.residual[q]);
+  }
+}
+
+/* By d along v, whose column k f(p) gives in the lane that has it. */
+template <int PIECES, typename F>
+__device__ __forceinline__ void refine_along(refine_row<PIECES> &row, const stack_column &c, float d, F f) {
+  if (!sb_warp_ballot(d != 0.0f)) return;
+#pragma unroll stack_unroll<PIECES>
+  for (int p = 0; p < GROUP_EACH * PIECES; p++)
+    for (int i = 0; i < GROUP_LANES; i++) {
+      const int k = p * GROUP_LANES + i;
+      if (k >= c.n) break;
+      refine_add(row, c, k, d * half_get(f(p), i));
+    }
+}
+
+/* The best step along such a v. */
+template <int PIECES, typename F>
+__device__ __forceinline__ float refine_step(const refine_row<PIECES> &row, const stack_column &c, F f) {
+  constexpr int EACH = GROUP_EACH * PIECES;
+  const int lane = (int)threadIdx.x % GROUP_LANES;
+  float along[EACH];
+  double slope = 0.0, curvature = 0.0;
+#pragma unroll stack_unroll<PIECES>
+  for (int q = 0; q < EACH; q++) along[q] = 0.0f;
+#pragma unroll stack_unroll<PIECES>
+  for (int p = 0; p < EACH; p++)
+    for (int i = 0; i < GROUP_LANES; i++) {
+      const int k = p * GROUP_LANES + i;
+      if (k >= c.n) break;
+      const float v = half_get(f(p), i);
+      const float *h = c.square + (size_t)k * c.ld;
+#pragma unroll stack_unroll<PIECES>
+      for (int q = 0; q < EACH; q++) {
+        const int column = q * GROUP_LANES + lane;
+        if (column < c.n) along[q] = fmaf(v, h[column], along[q]);
+      }
+    }
+#pragma unroll stack_unroll<PIECES>
+  for (int q = 0; q < EACH; q++) {
+    if (q * GROUP_LANES + lane >= c.n) continue;
+    curvature += (double)f(q) * (double)along[q];
+    slope += (double)f(q) * (double)row.residual[q];
+  }
+  return sb_refine_step(group_sum(slope), group_sum(curvature));
+}
+
+/* change [rows, n]: what the pass adds to Q. */
+template <int PIECES>
+static __global__ void __launch_bounds__(BLOCK_THREADS)
+    refine_column(stack_there s, float *change, const float *residual, stack_column c) {
+  constexpr int EACH = GROUP_EACH * PIECES;
+  const int lane = (int)threadIdx.x % GROUP_LANES;
+  const stack_row at = stack_row_here(s.rows);
+  const size_t group_at = c.j * s.rows + at.r, first = at.r * s.cols + c.first;
+  const unsigned bits = s.bits[group_at];
+  sb_group group = s.groups[group_at];
+  refine_row<PIECES> row;
+#pragma unroll stack_unroll<PIECES>
+  for (int p = 0; p < EACH; p++) {
+    const int column = p * GROUP_LANES + lane;
+    row.residual[p] = column < c.n ? residual[first + (size_t)column] : 0.0f;
+    row.code[p] = column < c.n ? (float)s.codes[first + (size_t)column] : 0.0f;
+    row.change[p] = 0.0f;
+  }
+
+  const auto from_center = [&](int p) { return row.code[p] - group.center; };
+  const float scale = sb_refine_scale(&group, refine_step(row, c, from_center));
+  refine_along(row, c, scale - group.scale, from_center);
+  group = sb_group_make(scale, group.center, group.base, bits);
+
+  const bool has_base = bits == 1 && s.symmetry == SB_ASYMMETRIC;
+  if (sb_warp_ballot(has_base)) {
+    const auto one = [](int) { return 1.0f; };
+    const float step = refine_step(row, c, one), base = has_base ? sb_refine_base(&group, step) : group.base;
+    refine_along(row, c, base - group.base, one);
+    group.base = base;
+  }
+
+#pragma unroll stack_unroll<PIECES>
+  for (int p = 0; p < EACH; p++)
+    for (int i = 0; i < GROUP_LANES; i++) {
+      const int k = p * GROUP_LANES + i;
+      if (k >= c.n) break;
+      const float before = half_get(row.code[p], i), now = sb_group_value(&group, before);
+      const float code =
+          sb_group_code(&group, now - half_get(row.residual[p], i) / c.square[(size_t)k * c.ld + (size_t)k]);
+      if (!sb_warp_ballot(code != before)) continue;
+      refine_add(row, c, k, code != before ? sb_group_value(&group, code) - now : 0.0f);
+      if (lane == i) row.code[p] = code;
+    }
+
+  if (!at.mine) return;
+  if (lane == 0) s.groups[group_at] = group;
+#pragma unroll stack_unroll<PIECES>
+  for (int p = 0; p < EACH; p++) {
+    const int column = p * GROUP_LANES + lane;
+    if (column >= c.n) continue;
+    s.codes[first + (size_t)column] = (uint8_t)row.code[p];
+    change[at.r * (size_t)c.n + (size_t)column] = row.change[p];
+  }
+}
+
+/* error [rows, n] = (Q - W) of the columns [begin, begin + n). */
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    errors_of(stack_there s, float *error, const float *w, size_t begin, size_t n, size_t block_cols) {
+  const size_t step = (size_t)gridDim.x * blockDim.x;
+  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < s.rows * n; i += step) {
+    const size_t r = i / n, col = begin + i % n, at = r * s.cols + col;
+    const sb_group group = s.groups[col / block_cols * s.rows + r];
+    error[i] = sb_group_value(&group, (float)s.codes[at]) - w[at];
+  }
+}
+
+sb_status sb_cuda_refine_residual(sb_backend *backend, sb_stream stream, const sb_stack *stack,
+                                  float *residual, const float *w, size_t begin, size_t end,
+                                  const float *panel) {
+  const cudaStream_t queue = sb_cuda_stream(backend, stream);
+  const size_t n = end - begin;
+  float *error;
+  SB_TRY(sb_check_stack("refine_residual", stack, begin, end));
+  if (stack->rows == 0) return SB_OK;
+  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, stack->rows * n * sizeof *error, &error));
+  SB_TRY(sb_cuda_launch(backend, queue, "refine_residual", errors_of,
+                        sb_cuda_blocks_for(backend, stack->rows * n), SB_CUDA_THREADS, 0,
+                        stack_there_of(stack), error, w, begin, n, stack->block_cols));
+  return sb_cuda_add_product(backend, queue, stack->rows, stack->cols, n, 1.0f, error, n, panel, stack->cols,
+                             residual, stack->cols);
+}
+
+sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack,
+                                 float *residual, size_t begin, size_t end, const float *panel) {
+  const cudaStream_t queue = sb_cuda_stream(backend, stream);
+  const size_t cols = stack->cols;
+  float *change;
+  SB_TRY(sb_check_stack("refine_columns", stack, begin, end));
+  if (stack->rows == 0) return SB_OK;
+  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, stack->rows * stack->block_cols * sizeof *change,
+                         &change));
+  for (size_t first = begin; first < end; first += stack->block_cols) {
+    const size_t n = sb_min_size(stack->block_cols, cols - first);
+    const float *below = panel + (first - begin) * cols;
+    const stack_column column = {first / stack->block_cols, first, (int)n, below + first, cols};
+    SB_TRY(sb_cuda_launch(backend, queue, "refine_columns",
+                          n > GROUP_PIECE ? refine_column<STACK_PIECES> : refine_column<1>,
+                          stack_blocks(stack), BLOCK_THREADS, 0, stack_there_of(stack), change,
+                          (const float *)residual, column));
+    SB_TRY(sb_cuda_add_product(backend, queue, stack->rows, cols, n, 1.0f, change, n, below, cols, residual,
+                               cols));
+  }
+  return SB_OK;
+}

@@ -1,0 +1,56 @@
+/* Rows of a stack on the device: half a warp has one row of a block, lane i its columns i, i + 16, ... in registers. */
+#ifndef SB_KERNELS_CUDA_CUDA_STACK_CUH
+#define SB_KERNELS_CUDA_CUDA_STACK_CUH
+
+#include "kernels/cuda/cuda_blocks.cuh"
+
+/* A stack as kernels get it. */
+typedef struct stack_there {
+  size_t rows, cols;
+  sb_symmetry symmetry;
+  const uint8_t *bits;
+  sb_group *groups;
+  uint8_t *codes;
+} stack_there;
+
+static inline stack_there stack_there_of(const sb_stack *stack) {
+  const stack_there there = {stack->rows, stack->cols,   stack->symmetry,
+                             stack->bits, stack->groups, stack->codes};
+  return there;
+}
+
+/* One block column: columns [first, first + n), and the block on the diagonal of a matrix, row k at square + k * ld. */
+typedef struct stack_column {
+  size_t j, first;
+  int n;
+  const float *square;
+  size_t ld;
+} stack_column;
+
+/* PIECES of GROUP_PIECE columns hold a group. More than one do not fit into registers: loops over them stay loops. */
+constexpr int STACK_PIECES = SB_GROUP_MAX / GROUP_PIECE;
+template <int PIECES> constexpr int stack_unroll = PIECES == 1 ? GROUP_EACH : 1;
+
+/* The row of this half warp. All halves keep step: beyond the last row they do it again, and keep nothing. */
+typedef struct stack_row {
+  size_t r;
+  bool mine;
+} stack_row;
+__device__ __forceinline__ stack_row stack_row_here(size_t rows) {
+  const size_t r = (size_t)blockIdx.x * BLOCK_HALVES + threadIdx.x / GROUP_LANES;
+  stack_row row;
+  row.mine = r < rows;
+  row.r = row.mine ? r : rows - 1;
+  return row;
+}
+
+/* Lane i's value in all lanes of its half warp. */
+template <typename T> __device__ __forceinline__ T half_get(T value, int i) {
+  return sb_warp_get(value, (int)threadIdx.x % SB_WARP / GROUP_LANES * GROUP_LANES + i);
+}
+
+static inline unsigned stack_blocks(const sb_stack *stack) {
+  return (unsigned)sb_div_up(stack->rows, (size_t)BLOCK_HALVES);
+}
+
+#endif

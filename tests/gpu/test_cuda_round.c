@@ -1,0 +1,223 @@
+/* Rounding by second moments on the device against the CPU backend, which is tested against the textbook: where a row is one
+ * block, the same bits; where products carry corrections from block to block, sums of another order let a weight that lies
+ * in the middle of two levels fall to the other side now and then, and what follows in its row with it. */
+#include "tests/gpu/device.h"
+#include "tests/quant/blocks.h"
+
+static sb_backend *cpu;
+
+/* Block rows of 1 to 40 rows; rows of one block and of several, up to the widest, whole and not. */
+static const struct {
+  size_t cols, block_cols;
+} shapes_of_rows[] = {{16, 16},     {33, 33},  {128, 128}, {200, 200},
+                      {1000, 1024}, {100, 32}, {300, 128}, {700, 256}};
+enum { SHAPES_OF_ROWS = sizeof shapes_of_rows / sizeof *shapes_of_rows, BLOCK_ROWS = 4 };
+static const size_t starts[BLOCK_ROWS + 1] = {0, 17, 18, 58, 61};
+
+/* A stack on the CPU, the same on the device, and what both are rounded by. */
+typedef struct pair {
+  sb_stack host, there;
+  size_t groups, weights;
+  float *w, *factor, *h, *left, *residual;
+  float *left_there, *residual_there;
+  const float *w_there, *factor_there, *h_there;
+} pair;
+
+static void *make(size_t count, size_t size) {
+  void *out = NULL;
+  assert_ok(sb_alloc(&out, count, size, "test"));
+  return out;
+}
+
+/* An upper triangle as a factor has it: off the diagonal an eighth of it. */
+static void fill_factor(float *factor, size_t n, uint64_t seed) {
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = i; j < n; j++)
+      factor[i * n + j] = i == j ? 1.0f + 0.5f * uniform(&seed) : 0.125f * uniform(&seed);
+}
+
+/* Symmetric, its diagonal large enough to be positive definite. */
+static void fill_moments(float *h, size_t n, uint64_t seed) {
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j <= i; j++) h[i * n + j] = h[j * n + i] = i == j ? 0.6f * (float)n : uniform(&seed);
+}
+
+static pair create(size_t shape, sb_symmetry symmetry) {
+  pair p = {0};
+  const size_t n = shapes_of_rows[shape].cols, block = shapes_of_rows[shape].block_cols;
+  const size_t rows = starts[BLOCK_ROWS], columns = sb_div_up(n, block);
+  uint8_t *bits = make(columns * rows, 1);
+  uint64_t seed = 11 + shape;
+  p.groups = columns * rows;
+  p.weights = rows * n;
+  for (size_t j = 0; j < columns; j++)
+    for (size_t i = 0; i < BLOCK_ROWS; i++)
+      memset(bits + j * rows + starts[i], (int)(1 + mix(seed * 31 + j * BLOCK_ROWS + i) % 8),
+             starts[i + 1] - starts[i]);
+  p.host = (sb_stack){rows,
+                      n,
+                      block,
+                      BLOCK_ROWS,
+                      starts,
+                      symmetry,
+                      bits,
+                      make(p.groups, sizeof(sb_group)),
+                      make(p.weights, 1)};
+  p.w = make(p.weights, 4);
+  p.left = make(p.weights, 4);
+  p.residual = make(p.weights, 4);
+  p.factor = make(n * n, 4);
+  p.h = make(n * n, 4);
+  for (size_t k = 0; k < p.weights; k++) p.w[k] = p.left[k] = uniform(&seed);
+  fill_factor(p.factor, n, seed);
+  fill_moments(p.h, n, seed + 1);
+  p.there = p.host;
+  p.there.bits = gpu_put(bits, p.groups);
+  p.there.groups = gpu_put(p.host.groups, p.groups * sizeof(sb_group));
+  p.there.codes = gpu_put(p.host.codes, p.weights);
+  p.w_there = gpu_put(p.w, p.weights * 4);
+  p.left_there = gpu_put(p.left, p.weights * 4);
+  p.residual_there = gpu_put(p.residual, p.weights * 4);
+  p.factor_there = gpu_put(p.factor, n * n * 4);
+  p.h_there = gpu_put(p.h, n * n * 4);
+  return p;
+}
+
+static void release(pair *p) {
+  void *host[] = {(void *)p->host.bits, p->host.groups, p->host.codes, p->w, p->left,
+                  p->residual,          p->factor,      p->h};
+  gpu_drop();
+  for (size_t k = 0; k < sizeof host / sizeof *host; k++) sb_free(&host[k]);
+}
+
+/* Rows whose codes or grids differ. */
+static size_t rows_that_differ(const pair *p) {
+  const size_t rows = p->host.rows, n = p->host.cols;
+  uint8_t *codes = make(p->weights, 1);
+  sb_group *groups = make(p->groups, sizeof *groups);
+  size_t differ = 0;
+  gpu_get(codes, p->there.codes, p->weights);
+  gpu_get(groups, p->there.groups, p->groups * sizeof *groups);
+  for (size_t r = 0; r < rows; r++) {
+    bool same = memcmp(codes + r * n, p->host.codes + r * n, n) == 0;
+    for (size_t k = r; k < p->groups; k += rows)
+      same = same && memcmp(&groups[k], &p->host.groups[k], sizeof *groups) == 0;
+    differ += !same;
+  }
+  sb_free(&codes);
+  sb_free(&groups);
+  return differ;
+}
+
+static void check(const pair *p, const char *what) {
+  const size_t differ = rows_that_differ(p),
+               allowed = p->host.cols > p->host.block_cols ? p->host.rows / 20 : 0;
+  if (differ > allowed)
+    fail_msg("%s, %zu columns in blocks of %zu: %zu of %zu rows differ, %zu may", what, p->host.cols,
+             p->host.block_cols, differ, p->host.rows, allowed);
+}
+
+/* Both start with the same codes again. */
+static void level(const pair *p) {
+  sb_backend *b = gpu;
+  assert_ok(b->op->upload(b, NULL, p->there.codes, p->host.codes, p->weights));
+  assert_ok(b->op->upload(b, NULL, p->there.groups, p->host.groups, p->groups * sizeof(sb_group)));
+  assert_ok(b->op->upload(b, NULL, p->residual_there, p->residual, p->weights * 4));
+  assert_ok(b->op->sync(b, NULL));
+}
+
+/* Sums of n products of errors of at most 1 with H: to its largest element, in float. */
+static void check_residuals(const pair *p, const char *what) {
+  float *there = make(p->weights, 4);
+  const double most = 2e-6 * (double)p->host.cols;
+  gpu_get(there, p->residual_there, p->weights * 4);
+  for (size_t k = 0; k < p->weights; k++)
+    if (!(fabs((double)there[k] - (double)p->residual[k]) <= most))
+      fail_msg("%s: residual %zu is %g, %g on the CPU", what, k, (double)there[k], (double)p->residual[k]);
+  sb_free(&there);
+}
+
+#define EACH_PAIR(p)                                                                                         \
+  for (size_t c_ = 0; c_ < 2 * SHAPES_OF_ROWS; c_++)                                                         \
+    for (int once_ = 1; once_;)                                                                              \
+      for (pair p = create(c_ % SHAPES_OF_ROWS, (sb_symmetry)(c_ / SHAPES_OF_ROWS)); once_;                  \
+           once_ = 0, release(&p))
+
+/* In panels of two blocks, with a gap between their rows. */
+static void round_both(pair *p, bool fitted) {
+  const size_t n = p->host.cols, width = 2 * p->host.block_cols;
+  for (size_t begin = 0; begin < n; begin += width) {
+    const size_t end = sb_min_size(n, begin + width), at = begin * n + begin;
+    assert_ok(cpu->op->round_columns(cpu, NULL, &p->host, p->left, begin, end, p->factor + at, n, fitted));
+    assert_ok(gpu->op->round_columns(gpu, NULL, &p->there, p->left_there, begin, end, p->factor_there + at, n,
+                                     fitted));
+  }
+  assert_ok(gpu->op->sync(gpu, NULL));
+}
+
+static void rounding(void **state) {
+  (void)state;
+  for (int fitted = 0; fitted < 2; fitted++) EACH_PAIR(p) {
+      round_both(&p, fitted);
+      check(&p, fitted ? "rounded, fitted" : "rounded");
+    }
+}
+
+static void refining(void **state) {
+  (void)state;
+  EACH_PAIR(p) {
+    const size_t n = p.host.cols, width = 2 * p.host.block_cols;
+    size_t moved = 0;
+    round_both(&p, true);
+    level(&p);
+    for (size_t a = 0; a < n; a += width) {
+      const size_t end = sb_min_size(n, a + width);
+      assert_ok(cpu->op->refine_residual(cpu, NULL, &p.host, p.residual, p.w, a, end, p.h + a * n));
+      assert_ok(gpu->op->refine_residual(gpu, NULL, &p.there, p.residual_there, p.w_there, a, end,
+                                         p.h_there + a * n));
+    }
+    assert_ok(gpu->op->sync(gpu, NULL));
+    check_residuals(&p, "at the start");
+    for (int pass = 0; pass < 3; pass++) {
+      uint8_t *before = make(p.weights, 1);
+      memcpy(before, p.host.codes, p.weights);
+      level(&p);
+      for (size_t a = 0; a < n; a += width) {
+        const size_t end = sb_min_size(n, a + width);
+        assert_ok(cpu->op->refine_columns(cpu, NULL, &p.host, p.residual, a, end, p.h + a * n));
+        assert_ok(gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, a, end, p.h_there + a * n));
+      }
+      assert_ok(gpu->op->sync(gpu, NULL));
+      check(&p, "refined");
+      for (size_t k = 0; k < p.weights; k++) moved += before[k] != p.host.codes[k];
+      sb_free(&before);
+    }
+    assert_true(moved > 0);
+  }
+}
+
+static void bad_arguments_are_refused(void **state) {
+  (void)state;
+  pair p = create(5, SB_ASYMMETRIC);
+  assert_int_equal(
+      gpu->op->round_columns(gpu, NULL, &p.there, p.left_there, 0, 40, p.factor_there, 100, false),
+      SB_ERR_INTERNAL);
+  assert_int_equal(gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, 16, 64, p.h_there),
+                   SB_ERR_INTERNAL);
+  p.there.cols = p.there.block_cols = 2000;
+  assert_int_equal(gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, 0, 2000, p.h_there),
+                   SB_ERR_UNSUPPORTED);
+  release(&p);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(rounding), cmocka_unit_test(refining),
+                                     cmocka_unit_test(bad_arguments_are_refused)};
+  int failed;
+  if (gpu_open(SB_COMPUTE_F32) != 0) return 77;
+  if (sb_backend_cpu_create(SB_COMPUTE_F32, 1, &cpu) != SB_OK) return 1;
+  failed = cmocka_run_group_tests(tests, NULL, NULL);
+  gpu->op->destroy(gpu);
+  cpu->op->destroy(cpu);
+  return failed;
+}
