@@ -14,9 +14,10 @@ template <int PIECES> struct refine_row {
 /* The row's value of column p * 16 + i changes by d, in all halves that have a d. */
 template <int PIECES>
 __device__ __forceinline__ void refine_add(refine_row<PIECES> &row, const stack_column &c, int k, float d) {
+  [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   const int lane = (int)threadIdx.x % GROUP_LANES;
   const float *h = c.square + (size_t)k * c.ld;
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int q = 0; q < GROUP_EACH * PIECES; q++) {
     const int column = q * GROUP_LANES + lane;
     if (column == k) row.change[q] += d;
@@ -27,9 +28,11 @@ __device__ __forceinline__ void refine_add(refine_row<PIECES> &row, const stack_
 /* By d along v, whose column k f(p) gives in the lane that has it. */
 template <int PIECES, typename F>
 __device__ __forceinline__ void refine_along(refine_row<PIECES> &row, const stack_column &c, float d, F f) {
+  [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   if (!sb_warp_ballot(d != 0.0f)) return;
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int p = 0; p < GROUP_EACH * PIECES; p++)
+#pragma unroll 1
     for (int i = 0; i < GROUP_LANES; i++) {
       const int k = p * GROUP_LANES + i;
       if (k >= c.n) break;
@@ -41,25 +44,27 @@ __device__ __forceinline__ void refine_along(refine_row<PIECES> &row, const stac
 template <int PIECES, typename F>
 __device__ __forceinline__ float refine_step(const refine_row<PIECES> &row, const stack_column &c, F f) {
   constexpr int EACH = GROUP_EACH * PIECES;
+  [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   const int lane = (int)threadIdx.x % GROUP_LANES;
   float along[EACH];
   double slope = 0.0, curvature = 0.0;
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int q = 0; q < EACH; q++) along[q] = 0.0f;
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int p = 0; p < EACH; p++)
+#pragma unroll 1
     for (int i = 0; i < GROUP_LANES; i++) {
       const int k = p * GROUP_LANES + i;
       if (k >= c.n) break;
       const float v = half_get(f(p), i);
       const float *h = c.square + (size_t)k * c.ld;
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
       for (int q = 0; q < EACH; q++) {
         const int column = q * GROUP_LANES + lane;
         if (column < c.n) along[q] = fmaf(v, h[column], along[q]);
       }
     }
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int q = 0; q < EACH; q++) {
     if (q * GROUP_LANES + lane >= c.n) continue;
     curvature += (double)f(q) * (double)along[q];
@@ -73,13 +78,14 @@ template <int PIECES>
 static __global__ void __launch_bounds__(BLOCK_THREADS)
     refine_column(stack_there s, float *change, const float *residual, stack_column c) {
   constexpr int EACH = GROUP_EACH * PIECES;
+  [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   const int lane = (int)threadIdx.x % GROUP_LANES;
   const stack_row at = stack_row_here(s.rows);
   const size_t group_at = c.j * s.rows + at.r, first = at.r * s.cols + c.first;
   const unsigned bits = s.bits[group_at];
   sb_group group = s.groups[group_at];
   refine_row<PIECES> row;
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int p = 0; p < EACH; p++) {
     const int column = p * GROUP_LANES + lane;
     row.residual[p] = column < c.n ? residual[first + (size_t)column] : 0.0f;
@@ -100,8 +106,9 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
     group.base = base;
   }
 
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int p = 0; p < EACH; p++)
+#pragma unroll 1
     for (int i = 0; i < GROUP_LANES; i++) {
       const int k = p * GROUP_LANES + i;
       if (k >= c.n) break;
@@ -115,7 +122,7 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
 
   if (!at.mine) return;
   if (lane == 0) s.groups[group_at] = group;
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int p = 0; p < EACH; p++) {
     const int column = p * GROUP_LANES + lane;
     if (column >= c.n) continue;

@@ -7,6 +7,7 @@ template <int PIECES>
 static __global__ void __launch_bounds__(BLOCK_THREADS)
     round_column(stack_there s, float *error, const float *w, stack_column c, bool fitted) {
   constexpr int EACH = GROUP_EACH * PIECES;
+  [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   __shared__ float importance[SB_GROUP_MAX];
   const int lane = (int)threadIdx.x % GROUP_LANES;
   const stack_row at = stack_row_here(s.rows);
@@ -26,13 +27,14 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   if (at.mine && lane == 0) s.groups[group_at] = group;
 
   float x[EACH];
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int p = 0; p < EACH; p++) {
     const int column = p * GROUP_LANES + lane;
     x[p] = column < c.n ? w[at.r * s.cols + c.first + (size_t)column] : 0.0f;
   }
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
   for (int p = 0; p < EACH; p++)
+#pragma unroll 1
     for (int i = 0; i < GROUP_LANES; i++) {
       const int k = p * GROUP_LANES + i;
       if (k >= c.n) break;
@@ -43,7 +45,7 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
         s.codes[at.r * s.cols + c.first + (size_t)k] = (uint8_t)code;
         error[at.r * (size_t)c.n + (size_t)k] = e;
       }
-#pragma unroll stack_unroll<PIECES>
+#pragma unroll UNROLL
       for (int q = p; q < EACH; q++) {
         const int column = q * GROUP_LANES + lane;
         if (column > k && column < c.n) x[q] = fmaf(-e, u[column], x[q]);
