@@ -193,7 +193,7 @@ typedef struct sb_backend_ops {
                                sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits, sb_symmetry,
                                const uint8_t *fits);
   /* grids[SB_MOVES * (r * block columns + j) + i] = the grid of row r's group in block column j at one bit less than the
-   * block's width (i = 0), at the width, at one more; those outside 1 .. 8 are left alone. Fitted where
+   * block's width (i = 0), at the width, at one more; those outside 1 .. 8 are left alone, and all of blocks of 0 bits. Fitted where
    * importance f32[cols] and fits, what fit_blocks gave, are not NULL. */
   sb_status (*move_grids)(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w, sb_dtype w_dtype,
                           const sb_grid_shape *, const uint8_t *bits, sb_symmetry, const float *importance,

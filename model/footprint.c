@@ -133,11 +133,13 @@ static void count_orders(const sb_footprint_setup *s, const shape *d, sb_footpri
 static void count_gains(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
   const double layer = (double)d->blocks, ranks = (double)s->ranks, owned = (double)f->blocks / ranks,
                widths = (double)s->widths;
+  const double grids = d->groups * SB_MOVES * STORED_GRID, kept = grids * (double)s->arch->config.layers;
   const double elements = d->grams + d->rows;
   f->scores = owned * SEARCH_BYTES_OWNED + CORE_BYTES;
   switch (s->gains) {
   case SB_GAINS_SCORES:
-    f->scores += layer * SCORE_BYTES_LAYER + owned * SCORE_BYTES_OWNED + d->groups * SB_MOVES * STORED_GRID;
+    f->scores += layer * SCORE_BYTES_LAYER + owned * SCORE_BYTES_OWNED;
+    f->scores += kept > SB_KEPT_GRIDS ? grids : kept + (double)f->blocks;
     break;
   case SB_GAINS_DIAGONAL:
     f->scores += layer * (EXACT * widths * (1.0 + 1.0 / ranks) + 2 * LOSSES) +

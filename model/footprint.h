@@ -23,7 +23,8 @@
  *   gradient     f32 gradient of the largest matrix; none for SB_GAINS_HESSIAN
  *   logits       f32, seqlen x the rows of a chunk of the LM head
  * SEARCH: scores
- *   scores       128 bytes a block of the largest layer + 96 a block the rank owns, 18 a group of a layer;
+ *   scores       128 bytes a block of the largest layer + 96 a block the rank owns, 18 a group of a layer, or of all layers and a
+ *                byte a block where that is at most SB_KEPT_GRIDS;
  *   diagonal     (16 x widths x (1 + 1 / ranks) + 144) bytes a block of a layer, 6 a group and width, 16 x widths + 72 a block
  *                the rank owns;
  *   hessian      second moments of a layer: 16 bytes an element of their triangles (kernels/backend.h), as much again where
@@ -59,6 +60,10 @@
 #include "model/arch.h"
 #include "model/moments.h"
 #include "model/orders.h"
+
+/* Bytes of grids of moves, of all layers, that a rank keeps from one measurement of scores to the next: with more it keeps
+ * those of a layer at a time, and makes them anew. */
+enum { SB_KEPT_GRIDS = 512 << 20 };
 
 /* What predicts the effect of moves, by what it holds: fisher and taylor, diagonal, hessian of sensitivity/estimator.h. */
 typedef enum sb_footprint_gains { SB_GAINS_SCORES, SB_GAINS_DIAGONAL, SB_GAINS_HESSIAN } sb_footprint_gains;

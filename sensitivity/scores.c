@@ -1,9 +1,11 @@
 #include "sensitivity/scores.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "model/footprint.h"
 #include "sensitivity/block_sums.h"
 
 /* The four sums of a block, in the order in which they travel. */
@@ -16,22 +18,49 @@ struct sb_scores {
   sb_moves *moves;     /* owned blocks, layer after layer */
   sb_block_sums *sums; /* SUMS a block */
 
+  /* device, SB_MOVES for each group of all matrices, layer after layer: kept where `known` is there, else all in the place
+   * of one. */
+  sb_stored_grid *grids;
+  uint8_t *known;  /* [blocks] the bits that a block's grids were made for, 0 for none; or NULL */
+  uint8_t *wanted; /* [blocks of a layer] */
+
   /* the layer at hand */
   const sb_prepared *prepared;
-  double *raise, *cut;   /* device, [blocks of a layer] */
-  sb_stored_grid *grids; /* device, SB_MOVES for each group of all matrices */
+  double *raise, *cut; /* device, [blocks of a layer] */
   size_t group_start[SB_LINEARS + 1];
   double *host;   /* [2, blocks of a layer] */
   double targets; /* of a sequence, in the last measurement */
   double seconds;
 };
 
+/* The grids of layer `layer`. */
+static sb_stored_grid *grids_of(const sb_scores *s, size_t layer) {
+  return s->grids + (s->known ? layer : 0) * SB_MOVES * s->group_start[SB_LINEARS];
+}
+
+static sb_status create_grids(sb_scores *s) {
+  const sb_model *m = s->model;
+  size_t bytes, all;
+  for (int i = 0; i < SB_LINEARS; i++) {
+    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
+    s->group_start[i + 1] = s->group_start[i] + grid->rows * sb_grid_block_cols(grid);
+  }
+  if (!sb_mul_size(s->group_start[SB_LINEARS], SB_MOVES * sizeof *s->grids, &bytes))
+    return sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups overflow", s->group_start[SB_LINEARS]);
+  SB_TRY(sb_alloc_raw(&s->wanted, sb_block_sums_layer_blocks(s->sums), 1, "scores of a layer"));
+  if (sb_mul_size(bytes, m->config.layers, &all) && all <= SB_KEPT_GRIDS) {
+    SB_TRY(sb_alloc(&s->known, m->blocks, 1, "scores"));
+    bytes = all;
+  }
+  return s->backend->op->alloc(s->backend, bytes, "grids of moves", (void **)&s->grids);
+}
+
 sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
                            sb_scores **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "scores");
   SB_AGREE(m->world, status);
   sb_scores *s = *out;
-  size_t blocks, bytes;
+  size_t blocks;
   s->model = m;
   s->backend = b;
   s->min_bits = min_bits;
@@ -41,15 +70,7 @@ sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsign
   SB_GO(sb_alloc(&s->moves, sb_block_sums_owned(s->sums), sizeof *s->moves, "scores"));
   SB_GO(b->op->alloc(b, blocks * sizeof(double), "scores of a layer", (void **)&s->raise));
   SB_GO(b->op->alloc(b, blocks * sizeof(double), "scores of a layer", (void **)&s->cut));
-  for (int i = 0; i < SB_LINEARS; i++) {
-    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
-    s->group_start[i + 1] = s->group_start[i] + grid->rows * sb_grid_block_cols(grid);
-  }
-  if (!sb_mul_size(s->group_start[SB_LINEARS], SB_MOVES * sizeof *s->grids, &bytes)) {
-    status = sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups overflow", s->group_start[SB_LINEARS]);
-    goto done;
-  }
-  SB_GO(b->op->alloc(b, bytes, "grids of a layer", (void **)&s->grids));
+  SB_GO(create_grids(s));
   SB_GO(sb_alloc(&s->host, 2 * blocks, sizeof(double), "scores of a layer"));
 done:
   status = sb_world_agree(m->world, status);
@@ -63,6 +84,8 @@ void sb_scores_free(sb_scores **scores) {
   s->backend->op->free(s->backend, s->raise);
   s->backend->op->free(s->backend, s->cut);
   s->backend->op->free(s->backend, s->grids);
+  sb_free(&s->known);
+  sb_free(&s->wanted);
   sb_free(&s->moves);
   sb_free(&s->host);
   sb_block_sums_free(&s->sums);
@@ -78,10 +101,15 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer, cons
   for (int i = 0; i < SB_LINEARS; i++) {
     const sb_linear which = (sb_linear)i;
     const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+    const size_t blocks = sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
+    const uint8_t *bits = m->bits + matrix->first_block;
+    uint8_t *known = s->known ? s->known + matrix->first_block : NULL;
+    for (size_t k = 0; k < blocks; k++) s->wanted[k] = known && known[k] == bits[k] ? 0 : bits[k];
     SB_TRY(s->backend->op->move_grids(
-        s->backend, stream, s->grids + SB_MOVES * s->group_start[i], sb_prepared_source(prepared, which),
-        m->dtypes[matrix->tensor], &matrix->grid, m->bits + matrix->first_block, m->blocking.symmetry,
-        sb_prepared_importance(prepared, which), sb_prepared_fits(prepared, which)));
+        s->backend, stream, grids_of(s, layer) + SB_MOVES * s->group_start[i],
+        sb_prepared_source(prepared, which), m->dtypes[matrix->tensor], &matrix->grid, s->wanted,
+        m->blocking.symmetry, sb_prepared_importance(prepared, which), sb_prepared_fits(prepared, which)));
+    if (known) memcpy(known, bits, blocks);
   }
   s->seconds += sb_now() - start;
   return SB_OK;
@@ -98,8 +126,8 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_
    * are. */
   SB_TRY(s->backend->op->block_moves(s->backend, stream, s->raise + at, s->cut + at, g, matrix->grid.cols,
                                      sb_prepared_source(s->prepared, which), m->dtypes[matrix->tensor], NULL,
-                                     SB_F32, s->grids + SB_MOVES * s->group_start[which], &matrix->grid,
-                                     m->bits + matrix->first_block, s->min_bits, s->max_bits,
+                                     SB_F32, grids_of(s, layer) + SB_MOVES * s->group_start[which],
+                                     &matrix->grid, m->bits + matrix->first_block, s->min_bits, s->max_bits,
                                      m->blocking.symmetry));
   s->seconds += sb_now() - start;
   return SB_OK;

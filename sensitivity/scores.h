@@ -28,7 +28,9 @@ typedef struct sb_moves {
 typedef struct sb_scores sb_scores;
 
 /* For the blocks of `model` with bits in [min_bits, max_bits]. Collective. Memory: this rank's owned blocks,
- * and the blocks of one layer. */
+ * and the blocks of one layer; the grids that blocks have and would move to, of all layers where that is at most SB_KEPT_GRIDS
+ * (model/footprint.h), else of one. Kept grids of a block are right as long as its bits are the same: between measurements,
+ * bits may change, weights and importance may not. */
 sb_status sb_scores_create(sb_model *model, sb_backend *backend, unsigned min_bits, unsigned max_bits,
                            sb_scores **out);
 void sb_scores_free(sb_scores **scores);

@@ -26,15 +26,16 @@ sb_status sb_cpu_move_grids(sb_backend *backend, sb_stream stream, sb_stored_gri
                             sb_dtype w_dtype, const sb_grid_shape *grid, const uint8_t *bits,
                             sb_symmetry symmetry, const float *importance, const uint8_t *fits) {
   (void)stream;
-  SB_TRY(sb_check_blocks("move_grids", grid, bits, 1));
+  SB_TRY(sb_check_blocks("move_grids", grid, bits, 0));
   const size_t columns = sb_grid_block_cols(grid);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t r = 0; r < grid->rows; r++)
     for (size_t j = 0; j < columns; j++) {
       float room[SB_GROUP_MAX];
       const size_t first = j * grid->block_cols, n = sb_grid_cols_of(grid, j), g = r * columns + j;
-      const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + first, n);
       const unsigned here = bits[r / grid->block_rows * columns + j];
+      if (here == 0) continue;
+      const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + first, n);
       for (unsigned b = sb_move_down(here); b <= sb_move_up(here); b++) {
         const sb_group group = b == here && fits
                                    ? cpu_group_of(x, n, b, symmetry, fits[g])

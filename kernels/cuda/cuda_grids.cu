@@ -21,6 +21,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
                sb_symmetry symmetry, const float *importance, const uint8_t *fits) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const unsigned bits = all_bits[b.k], down = sb_move_down(bits), up = sb_move_up(bits);
+  if (bits == 0) return;
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = lane == 0 ? down : lane == 1 ? bits : up;
   block_rows<true>(w, grid, b, [&](const auto &row, size_t r) {
     const size_t g = r * sb_grid_block_cols(&grid) + b.j;
@@ -61,7 +62,7 @@ sb_status sb_cuda_move_grids(sb_backend *backend, sb_stream stream, sb_stored_gr
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(grid);
   uint8_t *there;
-  SB_TRY(sb_check_blocks("move_grids", grid, bits, 1));
+  SB_TRY(sb_check_blocks("move_grids", grid, bits, 0));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to choose grids for", [&](auto type) {

@@ -219,6 +219,10 @@ static void test_stored_grids(void **state) {
                                                  d.bits, symmetry, fits));
         assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.grid, d.bits, symmetry,
                                             importance, fits));
+        uint8_t *none = calloc(d.blocks, 1); /* blocks of 0 bits are left alone */
+        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.grid, none, symmetry,
+                                            NULL, NULL));
+        free(none);
         for (size_t g = 0; g < groups; g++)
           for (unsigned k = 0; k < SB_MOVES; k++)
             if (b + k < 2)

@@ -146,6 +146,30 @@ static void threads_and_waves(void **state) {
   all_ranks_passed();
 }
 
+/* A second measurement, after some blocks have moved, is that of scores which never saw the first. */
+static void measured_again(void **state) {
+  (void)state;
+  golden g;
+  double loss = NAN;
+  sb_scores *scores = NULL;
+  golden_open(&g, &(golden_setup){.name = "llama3-rope", .gradients = true, GOLDEN_DEFAULTS});
+  const size_t owned = sb_model_owned_count(g.model);
+  sb_moves *fresh = calloc(owned + 1, sizeof *fresh);
+  golden_mixed_bits(g.model, LEAST, MOST, 6);
+  EXPECT_OK(sb_scores_create(g.model, g.backend, LEAST, MOST, &scores));
+  EXPECT_OK(sb_scores_measure(scores, g.pass, &loss));
+  for (size_t k = 0; k < g.model->blocks; k += 3)
+    g.model->bits[k] = (uint8_t)(g.model->bits[k] == MOST ? LEAST : g.model->bits[k] + 1);
+  sb_pass_forget(g.pass);
+  EXPECT_OK(sb_scores_measure(scores, g.pass, &loss));
+  measure(&g, fresh);
+  EXPECT(memcmp(sb_scores_moves(scores), fresh, owned * sizeof *fresh) == 0);
+  sb_scores_free(&scores);
+  free(fresh);
+  golden_close(&g);
+  all_ranks_passed();
+}
+
 static void predictions(void **state) {
   (void)state;
   golden g;
@@ -175,5 +199,6 @@ static void predictions(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain_loops),
-                                          cmocka_unit_test(threads_and_waves), cmocka_unit_test(predictions)};
+                                          cmocka_unit_test(threads_and_waves),
+                                          cmocka_unit_test(measured_again), cmocka_unit_test(predictions)};
 RANKS_MAIN(tests)
