@@ -1,8 +1,8 @@
-/* Sixteen floats at a time, always sixteen: AVX-512 registers where they exist, a plain array elsewhere, with
- * the same bits. (vec.h follows the width of the processor instead; what goes into files must not.)
+/* Sixteen floats at a time, always sixteen: AVX-512 registers where they exist, pairs of AVX2 ones elsewhere, a plain array
+ * where there are neither, with the same bits. (vec.h follows the width of the processor instead; what goes into files must not.)
  *
  * Products that meet an addition are lanes_fma, fused in both forms; a product that must not be fused has to
- * be exact (kernels/grid.h), since compilers may fuse it. SB_PORTABLE_LANES chooses the plain form where both
+ * be exact (kernels/grid.h), since compilers may fuse it. SB_PORTABLE_LANES chooses the plain form where others
  * are possible. */
 #ifndef SB_KERNELS_CPU_LANES_H
 #define SB_KERNELS_CPU_LANES_H
@@ -117,6 +117,169 @@ SB_LANES_INLINE void lanes_add_to(lanes_total *total, lanes a) {
 SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
   const __m512d eight = _mm512_add_pd(total->low, total->high);
   const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(SB_PORTABLE_LANES)
+#include <immintrin.h>
+
+typedef struct lanes {
+  __m256 low, high;
+} lanes;
+typedef unsigned lanes_mask; /* the number of leading lanes */
+
+SB_LANES_INLINE lanes_mask lanes_first(size_t n) {
+  return n >= LANES ? LANES : (unsigned)n;
+}
+/* All bits of the lanes 8 half .. 8 half + 7 that are among the first m. */
+SB_LANES_INLINE __m256i lanes_bits(lanes_mask m, int half) {
+  static const int32_t all_then_none[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                   -1, -1, -1, -1, -1, -1, -1, -1};
+  return _mm256_loadu_si256((const __m256i *)(all_then_none + LANES + 8 * half - m));
+}
+#define LANES_BOTH(expression_low, expression_high)                                                          \
+  return (lanes) {                                                                                           \
+    expression_low, expression_high                                                                          \
+  }
+
+SB_LANES_INLINE lanes lanes_set(float x) {
+  LANES_BOTH(_mm256_set1_ps(x), _mm256_set1_ps(x));
+}
+SB_LANES_INLINE lanes lanes_load(const float *p, lanes_mask m) {
+  if (m == LANES) LANES_BOTH(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+  LANES_BOTH(_mm256_maskload_ps(p, lanes_bits(m, 0)), _mm256_maskload_ps(p + 8, lanes_bits(m, 1)));
+}
+SB_LANES_INLINE __m256 lanes_of_bf16(const uint16_t *p) {
+  return _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+SB_LANES_INLINE __m256 lanes_of_f16(const uint16_t *p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+SB_LANES_INLINE lanes lanes_load_bf16(const uint16_t *p, lanes_mask m) {
+  uint16_t room[LANES] = {0};
+  if (m < LANES) p = memcpy(room, p, m * sizeof *p);
+  LANES_BOTH(lanes_of_bf16(p), lanes_of_bf16(p + 8));
+}
+SB_LANES_INLINE lanes lanes_load_f16(const uint16_t *p, lanes_mask m) {
+  uint16_t room[LANES] = {0};
+  if (m < LANES) p = memcpy(room, p, m * sizeof *p);
+  LANES_BOTH(lanes_of_f16(p), lanes_of_f16(p + 8));
+}
+SB_LANES_INLINE void lanes_store(float *p, lanes_mask m, lanes x) {
+  if (m == LANES) {
+    _mm256_storeu_ps(p, x.low);
+    _mm256_storeu_ps(p + 8, x.high);
+  } else {
+    _mm256_maskstore_ps(p, lanes_bits(m, 0), x.low);
+    _mm256_maskstore_ps(p + 8, lanes_bits(m, 1), x.high);
+  }
+}
+/* Sixteen numbers of 32 bits, each below 2^16, as numbers of 16 bits. */
+SB_LANES_INLINE __m256i lanes_narrow(__m256i low, __m256i high) {
+  return _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
+}
+SB_LANES_INLINE __m256i lanes_to_bf16(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+  const __m256i nan = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, nan, is_nan), 16);
+}
+SB_LANES_INLINE void lanes_store_16_bits(uint16_t *p, lanes_mask m, __m256i x) {
+  uint16_t room[LANES];
+  _mm256_storeu_si256((__m256i *)(m < LANES ? room : p), x);
+  if (m < LANES) memcpy(p, room, m * sizeof *p);
+}
+SB_LANES_INLINE void lanes_store_bf16(uint16_t *p, lanes_mask m, lanes x) {
+  lanes_store_16_bits(p, m, lanes_narrow(lanes_to_bf16(x.low), lanes_to_bf16(x.high)));
+}
+SB_LANES_INLINE void lanes_store_f16(uint16_t *p, lanes_mask m, lanes x) {
+  lanes_store_16_bits(p, m,
+                      _mm256_set_m128i(_mm256_cvtps_ph(x.high, _MM_FROUND_TO_NEAREST_INT),
+                                       _mm256_cvtps_ph(x.low, _MM_FROUND_TO_NEAREST_INT)));
+}
+/* Whole numbers 0 .. 255 and back. */
+SB_LANES_INLINE void lanes_store_codes(uint8_t *p, lanes_mask m, lanes x) {
+  const __m256i wide = lanes_narrow(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));
+  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+  uint8_t room[LANES];
+  _mm_storeu_si128((__m128i *)(m < LANES ? room : p), bytes);
+  if (m < LANES) memcpy(p, room, m);
+}
+SB_LANES_INLINE lanes lanes_load_codes(const uint8_t *p, lanes_mask m) {
+  uint8_t room[LANES] = {0};
+  if (m < LANES) p = memcpy(room, p, m);
+  const __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+  LANES_BOTH(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+             _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))));
+}
+SB_LANES_INLINE lanes lanes_add(lanes a, lanes b) {
+  LANES_BOTH(_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high));
+}
+SB_LANES_INLINE lanes lanes_sub(lanes a, lanes b) {
+  LANES_BOTH(_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high));
+}
+SB_LANES_INLINE lanes lanes_mul(lanes a, lanes b) {
+  LANES_BOTH(_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high));
+}
+SB_LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c) {
+  LANES_BOTH(_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high));
+}
+SB_LANES_INLINE lanes lanes_min(lanes a, lanes b) {
+  LANES_BOTH(_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high));
+}
+SB_LANES_INLINE lanes lanes_max(lanes a, lanes b) {
+  LANES_BOTH(_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high));
+}
+SB_LANES_INLINE lanes lanes_abs(lanes a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  LANES_BOTH(_mm256_andnot_ps(sign, a.low), _mm256_andnot_ps(sign, a.high));
+}
+SB_LANES_INLINE lanes lanes_rint(lanes a) {
+  LANES_BOTH(_mm256_round_ps(a.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+             _mm256_round_ps(a.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+SB_LANES_INLINE lanes lanes_only(lanes_mask m, lanes a) {
+  LANES_BOTH(_mm256_and_ps(a.low, _mm256_castsi256_ps(lanes_bits(m, 0))),
+             _mm256_and_ps(a.high, _mm256_castsi256_ps(lanes_bits(m, 1))));
+}
+#undef LANES_BOTH
+SB_LANES_INLINE float lanes_lowest(lanes a) {
+  const __m256 eight = _mm256_min_ps(a.low, a.high);
+  const __m128 four = _mm_min_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)));
+}
+SB_LANES_INLINE float lanes_highest(lanes a) {
+  const __m256 eight = _mm256_max_ps(a.low, a.high);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+/* Lanes i and i + 8 are added, then i and i + 4, 2, 1. */
+SB_LANES_INLINE float lanes_sum(lanes a) {
+  const __m256 eight = _mm256_add_ps(a.low, a.high);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+/* Sixteen doubles that floats are added to. */
+typedef struct lanes_total {
+  __m256d at[4];
+} lanes_total;
+SB_LANES_INLINE void lanes_add_to(lanes_total *total, lanes a) {
+  total->at[0] = _mm256_add_pd(total->at[0], _mm256_cvtps_pd(_mm256_castps256_ps128(a.low)));
+  total->at[1] = _mm256_add_pd(total->at[1], _mm256_cvtps_pd(_mm256_extractf128_ps(a.low, 1)));
+  total->at[2] = _mm256_add_pd(total->at[2], _mm256_cvtps_pd(_mm256_castps256_ps128(a.high)));
+  total->at[3] = _mm256_add_pd(total->at[3], _mm256_cvtps_pd(_mm256_extractf128_ps(a.high, 1)));
+}
+/* In the order of lanes_sum. */
+SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
+  const __m256d four =
+      _mm256_add_pd(_mm256_add_pd(total->at[0], total->at[2]), _mm256_add_pd(total->at[1], total->at[3]));
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }

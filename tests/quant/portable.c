@@ -1,4 +1,3 @@
-#define SB_PORTABLE_LANES
 #define sb_cpu_quantize_blocks portable_quantize_blocks
 #define sb_cpu_fit_blocks      portable_fit_blocks
 #define sb_cpu_move_grids      portable_move_grids

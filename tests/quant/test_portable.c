@@ -1,4 +1,4 @@
-/* With and without AVX-512 intrinsics: the same bits. */
+/* With this processor's widest vectors, with AVX2's and without intrinsics: the same bits. */
 #include "blocks.h"
 
 #include "kernels/blockrow.h"
