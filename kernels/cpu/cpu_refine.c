@@ -20,7 +20,7 @@ typedef struct part {
 static void add(const part *p, size_t k, float d) {
   const float *row = p->h + k * p->ld;
   p->change[k] += d;
-  for (size_t l = 0; l < p->n; l++) p->residual[l] += d * row[l];
+  for (size_t l = 0; l < p->n; l++) p->residual[l] = fmaf(d, row[l], p->residual[l]);
 }
 
 static void add_along(const part *p, const float *v, float d) {
@@ -43,7 +43,7 @@ static float best_step(const part *p, const float *v) {
   for (size_t k = 0; k < p->n; k++) {
     const float *row = p->h + k * p->ld;
     if (v[k] == 0) continue;
-    for (size_t l = 0; l < p->n; l++) along[l] += v[k] * row[l];
+    for (size_t l = 0; l < p->n; l++) along[l] = fmaf(v[k], row[l], along[l]);
   }
   for (size_t k = 0; k < p->n; k++) {
     curvature[k % SB_GROUP_LANES] += (double)v[k] * (double)along[k];

@@ -1,6 +1,7 @@
 /* Error-compensated rounding: kernels/backend.h has the method. A tile of rows goes through all columns of the panel; the
  * correction of what is behind a block is one product. */
 #include <cblas.h>
+#include <math.h>
 #include <omp.h>
 
 #include "kernels/blocks.h"
@@ -26,7 +27,7 @@ static sb_group round_group(float *w, uint8_t *codes, float *error, const float 
     const float e = (w[k] - sb_group_value(&group, code)) / row[k];
     codes[k] = (uint8_t)code;
     error[k] = e;
-    for (size_t l = k + 1; l < n; l++) w[l] -= e * row[l];
+    for (size_t l = k + 1; l < n; l++) w[l] = fmaf(-e, row[l], w[l]);
   }
   return group;
 }

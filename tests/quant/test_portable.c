@@ -1,9 +1,18 @@
 /* With this processor's widest vectors, with AVX2's and without intrinsics: the same bits. */
 #include "blocks.h"
 
+#include <math.h>
+
 #include "kernels/blockrow.h"
 #include "kernels/cpu/cpu.h"
 #include "portable.h"
+
+/* To the bit, but for the sign and payload of NaN, which infinite weights make. */
+static void same_numbers(const double *a, const double *b, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (memcmp(a + i, b + i, sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i])))
+      fail_msg("number %zu of %zu: %.17g and %.17g", i, count, a[i], b[i]);
+}
 
 /* The tables over all widths; g stands for second moments too. */
 static void same_tables(sb_backend *backend, const void *w, sb_dtype type, const float *g,
@@ -24,12 +33,12 @@ static void same_tables(sb_backend *backend, const void *w, sb_dtype type, const
   assert_memory_equal(grids[0], grids[1], grid->rows * columns * SB_MAX_BITS * sizeof **grids);
   assert_ok(sb_cpu_block_squares(backend, NULL, table[0], g, grid->cols, w, type, grids[0], grid, 1, 8));
   assert_ok(portable_block_squares(backend, NULL, table[1], g, grid->cols, w, type, grids[1], grid, 1, 8));
-  assert_memory_equal(table[0], table[1], blocks * sizeof **table);
+  same_numbers(&table[0][0][0], &table[1][0][0], blocks * SB_WIDTHS);
   assert_ok(sb_cpu_block_curvature(backend, NULL, table[0], grams, g, w, type, grid, 0,
                                    sb_grid_block_rows(grid), 1, 8, symmetry, importance));
   assert_ok(portable_block_curvature(backend, NULL, table[1], grams, g, w, type, grid, 0,
                                      sb_grid_block_rows(grid), 1, 8, symmetry, importance));
-  assert_memory_equal(table[0], table[1], blocks * sizeof **table);
+  same_numbers(&table[0][0][0], &table[1][0][0], blocks * SB_WIDTHS);
   sb_free(&grams);
   for (int i = 0; i < 2; i++) {
     sb_free(&grids[i]);
@@ -88,8 +97,8 @@ static void test_same_bits(void **state) {
                                           bits, absolute, symmetry, fits[f]));
           assert_ok(portable_channel_scores(backend, NULL, sums[2], sums[3], g, grid.cols, typed, type, &grid,
                                             bits, absolute, symmetry, fits[f]));
-          assert_memory_equal(sums[0], sums[2], grid.rows * 8);
-          assert_memory_equal(sums[1], sums[3], grid.cols * 8);
+          same_numbers(sums[0], sums[2], grid.rows);
+          same_numbers(sums[1], sums[3], grid.cols);
         }
         assert_ok(
             sb_cpu_quantize_blocks(backend, NULL, a, type, typed, type, &grid, bits, symmetry, fits[f]));
@@ -106,8 +115,8 @@ static void test_same_bits(void **state) {
                                        now ? w : NULL, SB_F32, grids, &grid, bits, 1, 8, symmetry));
           assert_ok(portable_block_moves(backend, NULL, moves[2], moves[3], g, grid.cols, typed, type,
                                          now ? w : NULL, SB_F32, grids, &grid, bits, 1, 8, symmetry));
-          assert_memory_equal(moves[0], moves[2], blocks * 8);
-          assert_memory_equal(moves[1], moves[3], blocks * 8);
+          same_numbers(moves[0], moves[2], blocks);
+          same_numbers(moves[1], moves[3], blocks);
         }
         same_tables(backend, typed, type, g, &grid, symmetry, fitted);
         for (size_t i = 0; i < sb_grid_block_rows(&grid); i++) {
