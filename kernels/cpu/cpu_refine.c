@@ -1,11 +1,9 @@
 /* Coordinate descent over codes, scales and bases: kernels/backend.h has the method. */
 #include <cblas.h>
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "kernels/blocks.h"
-#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpu_stack.h"
 #include "kernels/refine.h"
 
@@ -87,36 +85,35 @@ static void refine_group(const part *p, sb_group *group, uint8_t *codes, unsigne
   recode(p, group, codes);
 }
 
+typedef struct job {
+  float *residual;
+  const float *w; /* of the residual alone */
+  size_t begin, end;
+  const float *panel;
+} job;
+
 /* errors: room for CPU_STACK_TILE x (end - begin). */
-static void residual_of_tile(const sb_stack *stack, const cpu_tile *tile, float *errors, float *residual,
-                             const float *w, size_t begin, size_t end, const float *panel) {
-  const size_t cols = stack->cols, n = end - begin;
+static void residual_of_tile(const sb_stack *stack, const cpu_tile *tile, float *errors,
+                             const void *context) {
+  const job *a = context;
+  const size_t cols = stack->cols, n = a->end - a->begin;
   for (size_t r = 0; r < tile->rows; r++)
-    for (size_t c = begin; c < end; c++) {
+    for (size_t c = a->begin; c < a->end; c++) {
       const size_t row = tile->first + r, at = row * cols + c;
       const sb_group *group = &stack->groups[c / stack->block_cols * stack->rows + row];
-      errors[r * n + c - begin] = sb_group_value(group, (float)stack->codes[at]) - w[at];
+      errors[r * n + c - a->begin] = sb_group_value(group, (float)stack->codes[at]) - a->w[at];
     }
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)cols, (int)n, 1.0f, errors,
-              (int)n, panel, (int)cols, 1.0f, residual + tile->first * cols, (int)cols);
+              (int)n, a->panel, (int)cols, 1.0f, a->residual + tile->first * cols, (int)cols);
 }
 
 sb_status sb_cpu_refine_residual(sb_backend *backend, sb_stream stream, const sb_stack *stack,
                                  float *residual, const float *w, size_t begin, size_t end,
                                  const float *panel) {
-  const size_t tiles = cpu_stack_tiles(stack), room = CPU_STACK_TILE * (end - begin);
-  const int threads = sb_cpu_threads(backend);
-  float *errors;
+  const job a = {residual, w, begin, end, panel};
   (void)stream;
   SB_TRY(sb_check_stack("refine_residual", stack, begin, end));
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *errors, &errors));
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (size_t t = 0; t < tiles; t++) {
-    const cpu_tile tile = cpu_stack_tile(stack, t);
-    residual_of_tile(stack, &tile, errors + room * (size_t)omp_get_thread_num(), residual, w, begin, end,
-                     panel);
-  }
-  return SB_OK;
+  return cpu_stack_each(backend, stack, CPU_STACK_TILE * (end - begin), residual_of_tile, &a);
 }
 
 /* Block column j of a tile; change [rows of the tile, columns of the block]. */
@@ -133,25 +130,23 @@ static void refine_block(const sb_stack *stack, const cpu_tile *tile, const floa
   }
 }
 
+/* change: room for CPU_STACK_TILE x block_cols. */
+static void refine_tile(const sb_stack *stack, const cpu_tile *tile, float *change, const void *context) {
+  const job *a = context;
+  const size_t cols = stack->cols;
+  for (size_t j = a->begin / stack->block_cols; j * stack->block_cols < a->end; j++) {
+    const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j);
+    const float *below = a->panel + (first - a->begin) * cols;
+    refine_block(stack, tile, a->residual, change, below + first, j);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)cols, (int)n, 1.0f, change,
+                (int)n, below, (int)cols, 1.0f, a->residual + tile->first * cols, (int)cols);
+  }
+}
+
 sb_status sb_cpu_refine_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack, float *residual,
                                 size_t begin, size_t end, const float *panel) {
-  const size_t tiles = cpu_stack_tiles(stack), room = CPU_STACK_TILE * stack->block_cols, cols = stack->cols;
-  const int threads = sb_cpu_threads(backend);
-  float *changes;
+  const job a = {residual, NULL, begin, end, panel};
   (void)stream;
   SB_TRY(sb_check_stack("refine_columns", stack, begin, end));
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *changes, &changes));
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (size_t t = 0; t < tiles; t++) {
-    const cpu_tile tile = cpu_stack_tile(stack, t);
-    float *change = changes + room * (size_t)omp_get_thread_num();
-    for (size_t j = begin / stack->block_cols; j * stack->block_cols < end; j++) {
-      const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j);
-      const float *below = panel + (first - begin) * cols;
-      refine_block(stack, &tile, residual, change, below + first, j);
-      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile.rows, (int)cols, (int)n, 1.0f, change,
-                  (int)n, below, (int)cols, 1.0f, residual + tile.first * cols, (int)cols);
-    }
-  }
-  return SB_OK;
+  return cpu_stack_each(backend, stack, CPU_STACK_TILE * stack->block_cols, refine_tile, &a);
 }

@@ -2,10 +2,8 @@
  * correction of what is behind a block is one product. */
 #include <cblas.h>
 #include <math.h>
-#include <omp.h>
 
 #include "kernels/blocks.h"
-#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpu_group.h"
 #include "kernels/cpu/cpu_stack.h"
 
@@ -32,37 +30,37 @@ static sb_group round_group(float *w, uint8_t *codes, float *error, const float 
   return group;
 }
 
+typedef struct job {
+  float *w;
+  size_t begin, end;
+  const float *panel;
+  size_t ld;
+  bool fitted;
+} job;
+
 /* error: room for CPU_STACK_TILE x block_cols. */
-static void round_tile(const sb_stack *stack, const cpu_tile *tile, float *error, float *w, size_t begin,
-                       size_t end, const float *panel, size_t ld, bool fitted) {
-  for (size_t j = begin / stack->block_cols; j * stack->block_cols < end; j++) {
+static void round_tile(const sb_stack *stack, const cpu_tile *tile, float *error, const void *context) {
+  const job *a = context;
+  for (size_t j = a->begin / stack->block_cols; j * stack->block_cols < a->end; j++) {
     const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j), behind = first + n;
-    const float *below = panel + (first - begin) * ld;
+    const float *below = a->panel + (first - a->begin) * a->ld;
     for (size_t r = tile->first; r < tile->first + tile->rows; r++) {
       const size_t at = r * stack->cols + first, group = j * stack->rows + r;
       stack->groups[group] =
-          round_group(w + at, stack->codes + at, error + (r - tile->first) * n, below + first - begin, ld, n,
-                      stack->bits[group], stack->symmetry, fitted);
+          round_group(a->w + at, stack->codes + at, error + (r - tile->first) * n, below + first - a->begin,
+                      a->ld, n, stack->bits[group], stack->symmetry, a->fitted);
     }
     if (behind < stack->cols)
       cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)(stack->cols - behind),
-                  (int)n, -1.0f, error, (int)n, below + behind - begin, (int)ld, 1.0f,
-                  w + tile->first * stack->cols + behind, (int)stack->cols);
+                  (int)n, -1.0f, error, (int)n, below + behind - a->begin, (int)a->ld, 1.0f,
+                  a->w + tile->first * stack->cols + behind, (int)stack->cols);
   }
 }
 
 sb_status sb_cpu_round_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack, float *w,
                                size_t begin, size_t end, const float *panel, size_t ld, bool fitted) {
-  const size_t tiles = cpu_stack_tiles(stack), room = CPU_STACK_TILE * stack->block_cols;
-  const int threads = sb_cpu_threads(backend);
-  float *errors;
+  const job a = {w, begin, end, panel, ld, fitted};
   (void)stream;
   SB_TRY(sb_check_stack("round_columns", stack, begin, end));
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *errors, &errors));
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (size_t t = 0; t < tiles; t++) {
-    const cpu_tile tile = cpu_stack_tile(stack, t);
-    round_tile(stack, &tile, errors + room * (size_t)omp_get_thread_num(), w, begin, end, panel, ld, fitted);
-  }
-  return SB_OK;
+  return cpu_stack_each(backend, stack, CPU_STACK_TILE * stack->block_cols, round_tile, &a);
 }

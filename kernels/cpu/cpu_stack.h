@@ -2,8 +2,10 @@
 #ifndef SB_KERNELS_CPU_CPU_STACK_H
 #define SB_KERNELS_CPU_CPU_STACK_H
 
-#include "kernels/backend.h"
+#include <omp.h>
+
 #include "base/memory.h"
+#include "kernels/cpu/cpu.h"
 
 /* Rows that go through GEMM together: by shape alone, so that bits do not depend on threads. */
 enum { CPU_STACK_TILE = 16 };
@@ -32,6 +34,23 @@ static inline cpu_tile cpu_stack_tile(const sb_stack *stack, size_t t) {
     t -= tiles;
   }
   return tile;
+}
+
+/* Calls `work` with every tile, threads taking them as they come, each with `room` floats of its own. */
+typedef void (*cpu_stack_work)(const sb_stack *stack, const cpu_tile *tile, float *room, const void *context);
+
+static inline sb_status cpu_stack_each(sb_backend *backend, const sb_stack *stack, size_t room,
+                                       cpu_stack_work work, const void *context) {
+  const size_t tiles = cpu_stack_tiles(stack);
+  const int threads = sb_cpu_threads(backend);
+  float *rooms;
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (size_t t = 0; t < tiles; t++) {
+    const cpu_tile tile = cpu_stack_tile(stack, t);
+    work(stack, &tile, rooms + room * (size_t)omp_get_thread_num(), context);
+  }
+  return SB_OK;
 }
 
 /* Columns of block column j. */

@@ -148,9 +148,8 @@ sb_status sb_cuda_refine_residual(sb_backend *backend, sb_stream stream, const s
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t n = end - begin;
   float *error;
-  SB_TRY(sb_check_stack("refine_residual", stack, begin, end));
   if (stack->rows == 0) return SB_OK;
-  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, stack->rows * n * sizeof *error, &error));
+  SB_TRY(stack_begin(backend, queue, "refine_residual", stack, begin, end, n, &error));
   SB_TRY(sb_cuda_launch(backend, queue, "refine_residual", errors_of,
                         sb_cuda_blocks_for(backend, stack->rows * n), SB_CUDA_THREADS, 0,
                         stack_there_of(stack), error, w, begin, n, stack->block_cols));
@@ -163,10 +162,8 @@ sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t cols = stack->cols;
   float *change;
-  SB_TRY(sb_check_stack("refine_columns", stack, begin, end));
   if (stack->rows == 0) return SB_OK;
-  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, stack->rows * stack->block_cols * sizeof *change,
-                         &change));
+  SB_TRY(stack_begin(backend, queue, "refine_columns", stack, begin, end, stack->block_cols, &change));
   for (size_t first = begin; first < end; first += stack->block_cols) {
     const size_t n = sb_min_size(stack->block_cols, cols - first);
     const float *below = panel + (first - begin) * cols;

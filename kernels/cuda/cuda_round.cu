@@ -58,10 +58,8 @@ sb_status sb_cuda_round_columns(sb_backend *backend, sb_stream stream, const sb_
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t cols = stack->cols;
   float *error;
-  SB_TRY(sb_check_stack("round_columns", stack, begin, end));
   if (stack->rows == 0) return SB_OK;
-  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, stack->rows * stack->block_cols * sizeof *error,
-                         &error));
+  SB_TRY(stack_begin(backend, queue, "round_columns", stack, begin, end, stack->block_cols, &error));
   for (size_t first = begin, behind; first < end; first = behind) {
     const size_t n = sb_min_size(stack->block_cols, cols - first);
     const float *below = panel + (first - begin) * ld;

@@ -49,6 +49,14 @@ template <typename T> __device__ __forceinline__ T half_get(T value, int i) {
   return sb_warp_get(value, (int)threadIdx.x % SB_WARP / GROUP_LANES * GROUP_LANES + i);
 }
 
+/* What an operation on the columns [begin, end) begins with: checks, and *room = `width` floats a row. */
+static inline sb_status stack_begin(sb_backend *backend, cudaStream_t queue, const char *operation,
+                                    const sb_stack *stack, size_t begin, size_t end, size_t width,
+                                    float **room) {
+  SB_TRY(sb_check_stack(operation, stack, begin, end));
+  return sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, stack->rows * width * sizeof **room, room);
+}
+
 static inline unsigned stack_blocks(const sb_stack *stack) {
   return (unsigned)sb_div_up(stack->rows, (size_t)BLOCK_HALVES);
 }
