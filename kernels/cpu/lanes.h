@@ -18,10 +18,23 @@
 
 enum { LANES = 16 };
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) &&       \
-    !defined(SB_PORTABLE_LANES)
+#if defined(__AVX2__) && !defined(SB_PORTABLE_LANES)
 #include <immintrin.h>
 
+/* Sums end alike in both vector forms: i and i + 4 are added, then 2, 1. */
+SB_LANES_INLINE float lanes_sum_of_eight(__m256 eight) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+SB_LANES_INLINE double lanes_sum_of_four(__m256d four) {
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+#endif
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) &&       \
+    !defined(SB_PORTABLE_LANES)
 typedef __m512 lanes;
 typedef __mmask16 lanes_mask;
 
@@ -100,10 +113,7 @@ SB_LANES_INLINE float lanes_highest(lanes a) {
 }
 /* Lanes i and i + 8 are added, then i and i + 4, 2, 1. */
 SB_LANES_INLINE float lanes_sum(lanes a) {
-  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  return lanes_sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
 }
 /* Sixteen doubles that floats are added to. */
 typedef struct lanes_total {
@@ -116,14 +126,10 @@ SB_LANES_INLINE void lanes_add_to(lanes_total *total, lanes a) {
 /* In the order of lanes_sum. */
 SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
   const __m512d eight = _mm512_add_pd(total->low, total->high);
-  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
-  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  return lanes_sum_of_four(_mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1)));
 }
 
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(SB_PORTABLE_LANES)
-#include <immintrin.h>
-
 typedef struct lanes {
   __m256 low, high;
 } lanes;
@@ -261,10 +267,7 @@ SB_LANES_INLINE float lanes_highest(lanes a) {
 }
 /* Lanes i and i + 8 are added, then i and i + 4, 2, 1. */
 SB_LANES_INLINE float lanes_sum(lanes a) {
-  const __m256 eight = _mm256_add_ps(a.low, a.high);
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  return lanes_sum_of_eight(_mm256_add_ps(a.low, a.high));
 }
 /* Sixteen doubles that floats are added to. */
 typedef struct lanes_total {
@@ -278,10 +281,8 @@ SB_LANES_INLINE void lanes_add_to(lanes_total *total, lanes a) {
 }
 /* In the order of lanes_sum. */
 SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
-  const __m256d four =
-      _mm256_add_pd(_mm256_add_pd(total->at[0], total->at[2]), _mm256_add_pd(total->at[1], total->at[3]));
-  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  return lanes_sum_of_four(
+      _mm256_add_pd(_mm256_add_pd(total->at[0], total->at[2]), _mm256_add_pd(total->at[1], total->at[3])));
 }
 
 #else
