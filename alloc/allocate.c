@@ -5,6 +5,7 @@
 
 #include "alloc/checkpoint.h"
 #include "alloc/owned.h"
+#include "alloc/table.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "model/fingerprint.h"
@@ -58,9 +59,14 @@ static sb_status apply(void *context, const uint8_t *bits) {
   return sb_model_set_bits(d->m, bits);
 }
 
+static void tell(const driver *d, const char *pass) {
+  if (d->o->begin_pass) d->o->begin_pass(d->o->context, pass);
+}
+
 static sb_status loss(void *context, double *out) {
   driver *d = context;
   double start = sb_now();
+  tell(d, "loss");
   SB_TRY(sb_pass_loss(d->check ? d->check : d->pass, out));
   d->result->loss_seconds += sb_now() - start;
   return SB_OK;
@@ -69,9 +75,24 @@ static sb_status loss(void *context, double *out) {
 static sb_status gains(void *context, double *raise_gain, double *cut_loss, double *out) {
   driver *d = context;
   double start = sb_now();
+  tell(d, "gains");
   SB_TRY(sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
   d->result->gradient_seconds += sb_now() - start;
   return SB_OK;
+}
+
+/* What the source weights say, and what widths cost. */
+static sb_status learn(driver *d) {
+  const double start = sb_now();
+  tell(d, "costs of widths");
+  SB_TRY(sb_gains_prepare(d->gains, d->pass));
+  d->result->gradient_seconds += sb_now() - start;
+  d->result->source_passes = 1;
+  tell(d, "source weights");
+  SB_TRY(sb_pass_learn(d->pass));
+  if (!d->check) return SB_OK;
+  tell(d, "source weights, check");
+  return sb_pass_learn(d->check);
 }
 
 static void report(void *context, const sb_search_step *step) {
@@ -82,6 +103,11 @@ static void report(void *context, const sb_search_step *step) {
 static sb_status save(void *context, const sb_search_progress *progress) {
   const driver *d = context;
   return sb_checkpoint_write(d->o->checkpoint, &d->key, progress, d->m);
+}
+
+/* Costs of all widths are at hand, so no path is needed. */
+static bool begins_from_table(const sb_allocate_options *o) {
+  return o->estimator == SB_ESTIMATOR_DIVERGENCE && o->start_bits == 0;
 }
 
 static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
@@ -129,6 +155,7 @@ static sb_status search(driver *d, const sb_owned *mine) {
   const sb_search_options options = {.other_loss = d->check != NULL,
                                      .resume = there ? &progress : NULL,
                                      .budget = sb_owned_budget(d->m, o->bits),
+                                     .begun = begins_from_table(o),
                                      .start_bits = start_bits(d->m, o),
                                      .strides = o->strides,
                                      .most_trades = o->trades,
@@ -136,7 +163,12 @@ static sb_status search(driver *d, const sb_owned *mine) {
                                      .least_share = o->least_share};
   SB_AGREE(d->m->world, sb_alloc(&bits, mine->blocks.count, 1, "bits of the blocks"));
   sb_model_get_bits(d->m, bits);
-  sb_status status = sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search);
+  sb_status status = SB_OK;
+  if (options.begun && !there)
+    status = sb_table_allocate(d->m->world, &mine->blocks, sb_gains_costs(d->gains), options.budget, bits,
+                               &(sb_table_result){0});
+  if (status == SB_OK)
+    status = sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search);
   sb_free(&bits);
   return status;
 }
@@ -150,15 +182,17 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
   sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
   setup.gradients = true;
+  setup.divergence = o->estimator == SB_ESTIMATOR_DIVERGENCE;
   status = sb_world_agree(m->world, sb_owned_create(m, o->min_bits, o->max_bits, &mine));
   if (status == SB_OK) status = sb_pass_create(&setup, &d.pass);
   if (status == SB_OK && o->checkpoint) status = make_key(&d, calibration);
   if (status == SB_OK && o->check) {
-    const sb_pass_setup check =
-        sb_sequences_setup(o->check, m, backend, o->activation_bytes, o->tick, o->context);
+    sb_pass_setup check = sb_sequences_setup(o->check, m, backend, o->activation_bytes, o->tick, o->context);
+    check.divergence = setup.divergence;
     status = sb_pass_create(&check, &d.check);
   }
   if (status == SB_OK) status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, &d.gains);
+  if (status == SB_OK && setup.divergence) status = learn(&d);
   if (status == SB_OK) status = search(&d, &mine);
   if (status == SB_OK) result->score_seconds = sb_gains_seconds(d.gains);
   sb_gains_free(&d.gains);

@@ -13,7 +13,9 @@
 typedef struct sb_allocate_options {
   double bits; /* budget in effective bits a weight of the decoder layers' matrices */
   unsigned min_bits, max_bits;
-  unsigned start_bits; /* 0: the least uniform width at or above the budget */
+  unsigned
+      start_bits; /* 0: the least uniform width at or above the budget; SB_ESTIMATOR_DIVERGENCE: no path, but what its
+                        * costs of widths choose (alloc/table.h) */
   sb_estimator estimator;
   int strides, trades;
   double first_share, least_share;
@@ -23,14 +25,16 @@ typedef struct sb_allocate_options {
   const char *grid, *compute; /* names, for the checkpoint */
   uint64_t model;             /* fingerprint of the model before it was reordered, for the checkpoint */
   void (*report)(void *context, const sb_search_step *step, double effective_bits);
-  void (*tick)(void *context, double done); /* of the running pass; may be NULL */
+  void (*begin_pass)(void *context, const char *what); /* before every pass; may be NULL */
+  void (*tick)(void *context, double done);            /* of the running pass; may be NULL */
   void *context;
 } sb_allocate_options;
 
 typedef struct sb_allocate_result {
   int resumed_steps; /* done by an earlier run, from whose checkpoint this one went on; 0: none */
   sb_search_result search;
-  double score_seconds;    /* of this rank: scoring blocks, beside the gradient passes */
+  int source_passes;    /* at the source weights, of gradients and forward each, beside those of the search */
+  double score_seconds; /* of this rank: scoring blocks, beside the gradient passes */
   double gradient_seconds; /* of this rank: the passes that gave gains, scoring included */
   double loss_seconds;     /* of this rank: the forward passes that checked trades */
 } sb_allocate_result;

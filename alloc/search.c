@@ -139,8 +139,9 @@ static sb_status run(search *s) {
   bool more = true, fresh = false;
   SB_TRY(s->h->apply(s->h->context, s->bits));
   if (s->trades == 0) {
-    SB_TRY(walk_path(s));
+    if (!s->o->begun) SB_TRY(walk_path(s));
     SB_TRY(measure_loss(s, &s->loss));
+    if (s->o->begun) s->result->start_loss = s->loss;
     if (s->best_loss < s->loss) {
       memcpy(s->bits, s->best, s->b->count);
       s->loss = s->best_loss;
@@ -155,10 +156,10 @@ static sb_status run(search *s) {
   return sb_blocks_total(s->world, s->b, s->bits, &s->result->storage);
 }
 
-/* The uniform start, or where an earlier search stood. */
+/* The uniform start, or where the search begins without one, or where an earlier search stood. */
 static void begin(search *s, const sb_search_progress *from) {
   if (!from) {
-    for (size_t i = 0; i < s->b->count; i++) {
+    for (size_t i = 0; i < s->b->count && !s->o->begun; i++) {
       const unsigned least = sb_blocks_least(s->b, i);
       s->bits[i] = (uint8_t)(s->o->start_bits > least ? s->o->start_bits : least);
     }

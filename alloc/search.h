@@ -3,6 +3,7 @@
  *   path    From a uniform start, above or below the budget, to the budget in a few strides: a stride closes a share of the
  *           distance, with gains measured anew where it ended. From a bad starting point gradients say nothing, so a low
  *           budget is approached from above.
+ *           Or none: the search begins with bits that someone else chose, within the budget.
  *   trades  At the budget: the best raises paid by the cheapest cuts, at most a share k of the storage. The batch stays if
  *           the loss fell; else it is taken back and k halved. After a kept batch gains are measured anew.
  *
@@ -41,7 +42,7 @@ typedef struct sb_search_progress {
   int steps, strides, trades; /* done; trades tried */
   int accepted, gain_passes, loss_passes;
   double share;            /* k of the next trade */
-  double loss, start_loss; /* at the bits, once the path is done; at the uniform start */
+  double loss, start_loss; /* at the bits, once the path is done; where the search began */
 } sb_search_progress;
 
 typedef struct sb_search_hooks {
@@ -61,6 +62,7 @@ typedef struct sb_search_hooks {
 
 typedef struct sb_search_options {
   uint64_t budget;                  /* storage bits over all ranks, as sb_blocks_cost counts */
+  bool begun;                       /* no path: the search begins with the bits given */
   unsigned start_bits;              /* uniform start of the path */
   int strides;                      /* of the path, at least 1 */
   int most_trades;                  /* batches tried at the budget; 0: none (one-shot) */
@@ -72,14 +74,14 @@ typedef struct sb_search_options {
 
 typedef struct sb_search_result {
   double loss;       /* at the result */
-  double start_loss; /* at the uniform start */
+  double start_loss; /* at the uniform start, or where the search began */
   double path_loss;  /* where trades began: at the end of the path, or where the search resumed */
   uint64_t storage;
   int steps, accepted; /* accepted counts trades */
   int gain_passes, loss_passes;
 } sb_search_result;
 
-/* bits[blocks->count] = the result; where the search resumes, it begins with these bits. The model is left with these bits applied. SB_ERR_RANGE when the budget
+/* bits[blocks->count] = the result; where it has begun, or resumes, it begins with these bits. The model is left with these bits applied. SB_ERR_RANGE when the budget
  * is below what min_bits needs. Collective. */
 sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_search_options *options,
                     const sb_search_hooks *hooks, uint8_t *bits, sb_search_result *result);

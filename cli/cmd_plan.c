@@ -39,9 +39,10 @@ static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t 
 }
 
 static sb_footprint_gains gains_of(sb_estimator estimator) {
-  return estimator == SB_ESTIMATOR_HESSIAN    ? SB_GAINS_HESSIAN
-         : estimator == SB_ESTIMATOR_DIAGONAL ? SB_GAINS_DIAGONAL
-                                              : SB_GAINS_SCORES;
+  return estimator == SB_ESTIMATOR_HESSIAN      ? SB_GAINS_HESSIAN
+         : estimator == SB_ESTIMATOR_DIAGONAL   ? SB_GAINS_DIAGONAL
+         : estimator == SB_ESTIMATOR_DIVERGENCE ? SB_GAINS_DIVERGENCE
+                                                : SB_GAINS_SCORES;
 }
 
 /* As bench has measured them. What it could not measure is taken from --network, where given or not. */

@@ -51,6 +51,9 @@ static void print_pass(const sb_plan *plan, FILE *out, json_t *memory) {
   row(out, memory, "logits", "logits", f->logits, "f32, seqlen x a chunk of the LM head");
   snprintf(how, sizeof how, "of %zu blocks, and the allocator", f->blocks);
   row(out, memory, "scores", "scores", f->scores, how);
+  if (f->reference > 0)
+    row(out, memory, "reference", "reference", f->reference,
+        "what the source weights predict, and the logits of it");
   if (s->check_seqs)
     row(out, memory, "check", "check", f->check, "a pass of the sequences that decide, without gradients");
   if (s->reorder != SB_REORDER_NONE)

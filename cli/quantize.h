@@ -40,9 +40,8 @@ typedef struct sb_quantize_run {
   sb_model *model;
   uint64_t fingerprint; /* of the model as it was read, where there is a checkpoint */
   sb_sequences calibration, check, rounding;
-  int reuses;      /* the bit map that --allocation names */
-  int step;        /* of the search, under way */
-  double progress; /* of the pass under way */
+  int reuses; /* the bit map that --allocation names */
+  int step;   /* of the search, under way */
 } sb_quantize_run;
 
 /* Fills the request from the command line. *help: it was asked for, and printed. Collective within a node. */

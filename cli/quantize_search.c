@@ -8,16 +8,21 @@
 #include "cli/quantize.h"
 #include "cli/report_json.h"
 
+/* What the search makes less. */
+static const char *loss_name(const sb_quantize_run *u) {
+  return u->r->estimator == SB_ESTIMATOR_DIVERGENCE ? "divergence" : "loss";
+}
+
 static void on_step(void *context, const sb_search_step *step, double effective_bits) {
   sb_quantize_run *u = context;
   sb_progress_end();
   if (step->path)
-    sb_log_line("  step %2d  path   loss %.4f  -> %.4f effective bits, %llu raised, %llu cut  %.1f s",
-                step->step, step->loss, effective_bits, (unsigned long long)step->raised,
+    sb_log_line("  step %2d  path   %s %.4f  -> %.4f effective bits, %llu raised, %llu cut  %.1f s",
+                step->step, loss_name(u), step->loss, effective_bits, (unsigned long long)step->raised,
                 (unsigned long long)step->cut, step->seconds);
   else
-    sb_log_line("  step %2d  trade  loss %.4f  at %.4f effective bits, %llu raised, %llu cut, %s  %.1f s",
-                step->step, step->loss, effective_bits, (unsigned long long)step->raised,
+    sb_log_line("  step %2d  trade  %s %.4f  at %.4f effective bits, %llu raised, %llu cut, %s  %.1f s",
+                step->step, loss_name(u), step->loss, effective_bits, (unsigned long long)step->raised,
                 (unsigned long long)step->cut, step->accepted ? "kept" : "taken back", step->seconds);
   if (u->steps)
     json_array_append_new(u->steps, json_pack("{s:i, s:s, s:f, s:f, s:I, s:I, s:b, s:f}", "step", step->step,
@@ -26,19 +31,16 @@ static void on_step(void *context, const sb_search_step *step, double effective_
                                               (json_int_t)step->raised, "cut", (json_int_t)step->cut,
                                               "accepted", step->accepted, "seconds", step->seconds));
   u->step = step->step + 1;
-  u->progress = 1;
 }
 
-/* A step has a gradient pass, a forward pass, or both: each counts from 0 to 1. */
-static void on_tick(void *context, double done) {
-  sb_quantize_run *u = context;
-  if (done < u->progress) {
-    char title[64];
-    snprintf(title, sizeof title, "step %d of at most %d", u->step, u->r->strides + u->r->trades);
-    sb_progress_begin(title, 1.0);
-  }
-  u->progress = done;
-  sb_progress_step(done);
+static void on_pass(void *context, const char *what) {
+  const sb_quantize_run *u = context;
+  const sb_quantize_request *r = u->r;
+  const bool path = r->estimator != SB_ESTIMATOR_DIVERGENCE || r->start_bits != 0;
+  char title[64];
+  snprintf(title, sizeof title, "step %d of at most %d, %s", u->step, (path ? r->strides : 0) + r->trades,
+           what);
+  sb_progress_begin(title, 1.0);
 }
 
 sb_status sb_quantize_search(sb_quantize_run *u) {
@@ -62,11 +64,11 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
                                        .grid = sb_quantize_grids[r->grid],
                                        .compute = r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
                                        .report = on_step,
-                                       .tick = on_tick,
+                                       .begin_pass = on_pass,
+                                       .tick = sb_progress_tick,
                                        .context = u};
   sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits",
               u->calibration.count, u->calibration.seqlen, r->bits);
-  u->progress = 1;
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_status status = sb_allocate(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
@@ -76,11 +78,12 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   double seconds = sb_now() - start;
   sb_log_phase(
       "search", seconds, u->backend->gemm_flops,
-      "loss %.4f (%.4f before trades), %d gradient and %d forward passes, GEMM %.0f%%, scores %.1f%% of the "
+      "%s %.4f (%.4f before trades), %d gradient and %d forward passes, GEMM %.0f%%, scores %.1f%% of the "
       "gradient time",
-      result.search.loss, result.search.path_loss, result.search.gain_passes, result.search.loss_passes,
-      100.0 * u->backend->gemm_seconds / seconds,
+      loss_name(u), result.search.loss, result.search.path_loss, result.search.gain_passes,
+      result.search.loss_passes, 100.0 * u->backend->gemm_seconds / seconds,
       100.0 * result.score_seconds / (result.gradient_seconds > 0 ? result.gradient_seconds : 1));
+  sb_report_text(u->report, "search_loss", loss_name(u));
   sb_report_real(u->report, "calibration_loss", result.search.loss);
   sb_report_real(u->report, "start_loss", result.search.start_loss);
   sb_report_real(u->report, "path_loss", result.search.path_loss);
@@ -88,8 +91,8 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   sb_report_real(u->report, "gradient_seconds", result.gradient_seconds);
   sb_report_real(u->report, "score_seconds", result.score_seconds);
   sb_report_real(u->report, "forward_seconds", result.loss_seconds);
-  sb_report_count(u->report, "gradient_passes", (uint64_t)result.search.gain_passes);
-  sb_report_count(u->report, "forward_passes", (uint64_t)result.search.loss_passes);
+  sb_report_count(u->report, "gradient_passes", (uint64_t)(result.search.gain_passes + result.source_passes));
+  sb_report_count(u->report, "forward_passes", (uint64_t)(result.search.loss_passes + result.source_passes));
   if (u->report) json_object_set_new(u->report, "search", json_incref(u->steps));
   return SB_OK;
 }

@@ -179,6 +179,11 @@ typedef struct sb_backend_ops {
   /* kl[t] (double) += sum_j p_ref (log p_ref - log p), with log p = logits - lse, for this chunk. */
   sb_status (*kl_chunk)(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                         const float *logits, const float *lse, size_t T, size_t nv);
+  /* In place: logits[t,j] = scale * (p - p_ref), the gradient of scale * kl[t] with respect to the logits, for this chunk; rows
+   * whose target is SB_NO_TARGET become 0. */
+  sb_status (*kl_back_chunk)(sb_backend *, sb_stream, float *logits, const float *lse,
+                             const float *ref_logits, const float *ref_lse, const uint32_t *targets,
+                             float scale, size_t T, size_t nv);
 
   /* ---- quantization: kernels/grid.h defines the grids ----
    * Shapes, `bits` (one byte a block of the matrix) and `offsets` are host memory, read before the call returns; all else is on

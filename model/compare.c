@@ -17,8 +17,8 @@ static sb_status chunk(compare *z, size_t wave, const void *ours, const void *th
   sb_pass *p = z->pass;
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
     size_t row = s * p->T;
-    SB_TRY(sb_head_logits(p, ours, nv, s, p->logits));
-    SB_TRY(sb_head_logits(z->ref, theirs, nv, s, z->ref->logits));
+    SB_TRY(sb_head_logits(p, p->normed, ours, nv, s, p->logits));
+    SB_TRY(sb_head_logits(z->ref, z->ref->normed, theirs, nv, s, z->ref->logits));
     SB_TRY(p->backend->op->kl_chunk(p->backend, p->stream, z->kl + row, z->ref->logits, z->ref->lse + row,
                                     p->logits, p->lse + row, p->T, nv));
   }

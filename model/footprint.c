@@ -1,5 +1,6 @@
 #include "model/footprint.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -130,43 +131,76 @@ static void count_orders(const sb_footprint_setup *s, const shape *d, sb_footpri
   f->activations += 2.0 * (double)s->seqlen * (double)d->widest * 4.0;
 }
 
-static void count_gains(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
-  const double layer = (double)d->blocks, ranks = (double)s->ranks, owned = (double)f->blocks / ranks,
-               widths = (double)s->widths;
+static double move_bytes(const sb_footprint_setup *s, const shape *d, const sb_footprint *f) {
   const double grids = d->groups * SB_MOVES * STORED_GRID, kept = grids * (double)s->arch->config.layers;
-  const double elements = d->grams + d->rows;
+  return (double)d->blocks * SCORE_BYTES_LAYER + (double)f->blocks / (double)s->ranks * SCORE_BYTES_OWNED +
+         (kept > SB_KEPT_GRIDS ? grids : kept + (double)f->blocks);
+}
+
+static double diagonal_bytes(const sb_footprint_setup *s, const shape *d, const sb_footprint *f) {
+  const double ranks = (double)s->ranks, widths = (double)s->widths;
+  return (double)d->blocks * (EXACT * widths * (1.0 + 1.0 / ranks) + 2 * LOSSES) +
+         d->groups * widths * STORED_GRID + (double)f->blocks / ranks * (EXACT * widths + LOSSES);
+}
+
+static double hessian_bytes(const sb_footprint_setup *s, const shape *d, const sb_footprint *f) {
+  const double elements = d->grams + d->rows, ranks = (double)s->ranks;
+  return EXACT * elements * (s->ranks > 1 ? 2.0 : 1.0) + 4.0 * (d->widest_grams + d->rows) +
+         LOSSES * ((double)f->blocks + (double)d->blocks) / ranks +
+         (f->waves > 1 ? EXACT * elements * (double)s->arch->config.layers / ranks : 0.0);
+}
+
+static void count_gains(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
+  const double owned = (double)f->blocks / (double)s->ranks;
   f->scores = owned * SEARCH_BYTES_OWNED + CORE_BYTES;
   switch (s->gains) {
   case SB_GAINS_SCORES:
-    f->scores += layer * SCORE_BYTES_LAYER + owned * SCORE_BYTES_OWNED;
-    f->scores += kept > SB_KEPT_GRIDS ? grids : kept + (double)f->blocks;
+    f->scores += move_bytes(s, d, f);
     break;
   case SB_GAINS_DIAGONAL:
-    f->scores += layer * (EXACT * widths * (1.0 + 1.0 / ranks) + 2 * LOSSES) +
-                 d->groups * widths * STORED_GRID + owned * (EXACT * widths + LOSSES);
+    f->scores += diagonal_bytes(s, d, f);
     break;
   case SB_GAINS_HESSIAN:
-    f->scores += EXACT * elements * (s->ranks > 1 ? 2.0 : 1.0) + 4.0 * (d->widest_grams + d->rows) +
-                 LOSSES * (owned + layer / ranks) +
-                 (f->waves > 1 ? EXACT * elements * (double)s->arch->config.layers / ranks : 0.0);
+    f->scores += hessian_bytes(s, d, f);
     f->gradient = 0.0;
     break;
+  case SB_GAINS_DIVERGENCE:
+    f->scores += LOSSES * owned + fmax(move_bytes(s, d, f), diagonal_bytes(s, d, f));
+    break;
   }
+}
+
+/* Of `local` sequences, `wave` at a time (model/reference.c). */
+static double reference_bytes(const sb_footprint_setup *s, size_t local, size_t wave, double chunk) {
+  const double T = (double)s->seqlen, state = T * (double)s->arch->config.hidden * 4.0 + T * 4.0;
+  return s->gains != SB_GAINS_DIVERGENCE
+             ? 0.0
+             : (double)(local + 1 + wave) * state + (double)wave * T * 16.0 + T * chunk * 4.0;
+}
+
+/* Of a sequence, forward or back: the LM head once more. */
+static double reference_flops(const sb_footprint_setup *s) {
+  const sb_config *c = &s->arch->config;
+  return s->gains != SB_GAINS_DIVERGENCE ? 0.0
+                                         : 2.0 * (double)s->seqlen * (double)c->vocab * (double)c->hidden;
 }
 
 /* sb_pass of the sequences that decide; `waves` of it. */
 static void count_check(const sb_footprint_setup *s, const shape *d, double chunk, sb_footprint *f) {
   const sb_config *c = &s->arch->config;
-  const double tokens = (double)s->seqlen, each = 2.0 * tokens * (double)c->hidden * 4.0;
+  const double tokens = (double)s->seqlen,
+               each = (s->gains == SB_GAINS_DIVERGENCE ? 3.0 : 2.0) * tokens * (double)c->hidden * 4.0;
   if (s->check_seqs == 0) return;
   const size_t local = sb_div_up(s->check_seqs, s->ranks);
   const double fit = s->wave_bytes / each;
   const size_t wave = fit >= (double)local ? local : fit >= 1.0 ? (size_t)fit : 1;
   f->check_waves = sb_div_up(local, wave);
   f->check = (double)d->linear * weight_bytes(s) + (s->fitted ? d->groups : 0.0) +
-             chunk * (double)c->hidden * weight_bytes(s) + (double)wave * each +
-             layer_activations(c, tokens, false) + tokens * chunk * 4.0;
-  f->check_flops = (double)local * sb_arch_forward_flops(s->arch, s->seqlen);
+             chunk * (double)c->hidden * weight_bytes(s) +
+             (double)wave * 2.0 * tokens * (double)c->hidden * 4.0 + layer_activations(c, tokens, false) +
+             tokens * chunk * 4.0;
+  f->reference += reference_bytes(s, local, wave, chunk);
+  f->check_flops = (double)local * (sb_arch_forward_flops(s->arch, s->seqlen) + reference_flops(s));
 }
 
 static void count_moments(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
@@ -208,7 +242,7 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
 static void count_phases(const sb_footprint_setup *s, sb_footprint *f) {
   const double common = f->parameters + f->bit_maps + f->orders + f->importance + f->program;
   const double pass = f->prepared + f->inputs + f->activations + f->gradient + f->logits;
-  const double own[SB_PHASES] = {common + pass + f->scores + f->check,
+  const double own[SB_PHASES] = {common + pass + f->scores + f->check + f->reference,
                                  s->reorder == SB_REORDER_NONE ? 0.0 : common + pass + f->order_scores,
                                  !s->gptq ? 0.0
                                           : common + f->packed + f->round_prepared + f->round_inputs +
@@ -240,7 +274,7 @@ static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footpri
   f->importance = s->fitted ? 4.0 * layers * d->channels : 0.0;
   f->program = (double)PROGRAM_BYTES + (double)s->threads * THREAD_BYTES;
   f->prepared = (double)d->linear * weight + (s->fitted ? d->groups : 0.0) + chunk * hidden * weight;
-  double fit = s->wave_bytes / (each * kept);
+  double fit = s->wave_bytes / (each * (kept + (s->gains == SB_GAINS_DIVERGENCE ? 1.0 : 0.0)));
   f->wave = fit >= (double)f->local_seqs ? sb_max_size(f->local_seqs, 1) : fit >= 1.0 ? (size_t)fit : 1;
   f->waves = sb_max_size(sb_div_up(f->local_seqs, f->wave), 1);
   f->inputs = (double)f->wave * each * kept;
@@ -249,6 +283,7 @@ static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footpri
   f->logits = tokens * chunk * 4.0;
   count_orders(s, d, f);
   count_gains(s, d, f);
+  f->reference = reference_bytes(s, f->local_seqs, f->wave, chunk);
   count_check(s, d, chunk, f);
   count_round(s, d, chunk, f);
   count_phases(s, f);
@@ -268,6 +303,8 @@ static void count_work(const sb_footprint_setup *s, const shape *d, sb_footprint
       (f->nodes > 1 ? 64.0 * (double)f->blocks * (double)(s->ranks - 1) / (double)s->ranks : 0.0);
   f->loss_flops = (double)f->local_seqs * sb_arch_forward_flops(s->arch, s->seqlen);
   f->gradient_flops = (double)f->local_seqs * sb_arch_gradient_flops(s->arch, s->seqlen);
+  f->loss_flops += (double)f->local_seqs * reference_flops(s);
+  f->gradient_flops += (double)f->local_seqs * 2.0 * reference_flops(s);
   if (s->gains == SB_GAINS_HESSIAN) /* no gradients of matrices */
     f->gradient_flops -= (double)f->local_seqs * 2.0 * T * (double)s->arch->linear_parameters;
   if (!s->gptq) return;

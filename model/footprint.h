@@ -30,9 +30,13 @@
  *   hessian      second moments of a layer: 16 bytes an element of their triangles (kernels/backend.h), as much again where
  *                ranks exchange them, and the widest input's in f32; 72 bytes a block the rank owns and of its share of a
  *                layer; with several waves 16 bytes an element of all layers / ranks
+ *   divergence   the larger of scores and diagonal, one after the other, and 72 bytes a block the rank owns
  *   in each case 64 bytes a block the rank owns and 11 MiB for the allocator (alloc/core.h)
  * and with --check-seqs a pass without gradients: check
  *   prepared, activations (forward) and logits once more, and 2 x a wave's layer inputs
+ * and for divergence: reference
+ *   sequences of the rank and of a wave x seqlen x (4 hidden + 4), 16 a token of a wave, and the logits once more; of the check
+ *   sequences too
  * REORDER: order_scores
  *   16 bytes a row and column of all matrices / ranks and 48 of one layer's
  * ROUND
@@ -65,8 +69,14 @@
  * those of a layer at a time, and makes them anew. */
 enum { SB_KEPT_GRIDS = 512 << 20 };
 
-/* What predicts the effect of moves, by what it holds: fisher and taylor, diagonal, hessian of sensitivity/estimator.h. */
-typedef enum sb_footprint_gains { SB_GAINS_SCORES, SB_GAINS_DIAGONAL, SB_GAINS_HESSIAN } sb_footprint_gains;
+/* What predicts the effect of moves, by what it holds: fisher, taylor and second; diagonal; hessian; divergence of
+ * sensitivity/estimator.h. */
+typedef enum sb_footprint_gains {
+  SB_GAINS_SCORES,
+  SB_GAINS_DIAGONAL,
+  SB_GAINS_HESSIAN,
+  SB_GAINS_DIVERGENCE
+} sb_footprint_gains;
 
 typedef struct sb_footprint_setup {
   const sb_arch *arch;
@@ -100,7 +110,7 @@ typedef enum sb_footprint_phase {
 typedef struct sb_footprint {
   double parameters, slots, bit_maps, orders, importance, program;
   double prepared, inputs, activations, gradient, logits;
-  double scores, check, order_scores;
+  double scores, check, reference, order_scores;
   double packed, packed_slots, round_prepared, round_inputs, round_activations, moments, block_rows;
   double phase_bytes[SB_PHASES]; /* sums: a rank's resident set in that phase; 0 where there is none */
   sb_footprint_phase largest;

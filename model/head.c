@@ -107,10 +107,10 @@ sb_status sb_head_chunk(sb_pass *p, size_t group, const void *image, size_t *v0,
   return SB_OK;
 }
 
-sb_status sb_head_logits(sb_pass *p, const void *weights, size_t nv, size_t s, float *logits) {
+sb_status sb_head_logits(sb_pass *p, void *states, const void *weights, size_t nv, size_t s, float *logits) {
   sb_backend *b = p->backend;
   size_t h = p->model->config.hidden;
-  return b->op->gemm(b, p->stream, false, true, p->T, nv, h, 1.0f, sb_pass_at(p, p->normed, s, h), b->act, h,
+  return b->op->gemm(b, p->stream, false, true, p->T, nv, h, 1.0f, sb_pass_at(p, states, s, h), b->act, h,
                      weights, b->weight, h, 0.0f, logits, SB_F32, nv);
 }
 
@@ -136,18 +136,20 @@ static sb_status sweep(sb_pass *p, size_t wave, chunk_work work) {
 static sb_status xent_forward(sb_pass *p, size_t wave, const void *weights, size_t v0, size_t nv) {
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
     size_t row = s * p->T;
-    SB_TRY(sb_head_logits(p, weights, nv, s, p->logits));
+    SB_TRY(sb_head_logits(p, p->normed, weights, nv, s, p->logits));
     SB_TRY(p->backend->op->xent_chunk(p->backend, p->stream, p->row_max + row, p->row_sum + row,
                                       p->target_logit + row, p->argmax + row, p->logits, p->targets + row,
                                       p->T, v0, nv));
+    if (p->reference.learnt) SB_TRY(sb_reference_forward(p, weights, nv, s));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 1.0 / (double)p->model->head_count);
   }
   return SB_OK;
 }
 
-static sb_status reset_rows(sb_pass *p, size_t rows) {
+static sb_status reset_rows(sb_pass *p, size_t wave, size_t rows) {
   sb_backend *b = p->backend;
+  if (p->reference.learnt) SB_TRY(sb_reference_begin(p, wave));
   for (size_t i = 0; i < rows; i++) p->host_rows[i] = -INFINITY;
   SB_TRY(b->op->upload(b, p->stream, p->row_max, p->host_rows, rows * sizeof(float)));
   SB_TRY(b->op->zero(b, p->stream, p->row_sum, rows * sizeof(float)));
@@ -156,7 +158,7 @@ static sb_status reset_rows(sb_pass *p, size_t rows) {
   return b->op->sync(b, p->stream);
 }
 
-/* Log-sum-exp of every row, and each sequence's mean NLL in the order of its tokens. */
+/* Log-sum-exp of every row, and each sequence's mean loss in the order of its tokens. */
 static sb_status finish_rows(sb_pass *p, size_t wave, size_t rows) {
   sb_backend *b = p->backend;
   float *row_max = p->host_rows, *row_sum = row_max + rows, *target = row_sum + rows;
@@ -164,13 +166,15 @@ static sb_status finish_rows(sb_pass *p, size_t wave, size_t rows) {
   SB_TRY(b->op->download(b, p->stream, row_sum, p->row_sum, rows * sizeof(float)));
   SB_TRY(b->op->download(b, p->stream, target, p->target_logit, rows * sizeof(float)));
   SB_TRY(b->op->sync(b, p->stream));
+  if (p->reference.learnt) SB_TRY(sb_reference_end(p, wave));
   for (size_t s = 0; s < rows / p->T; s++) {
     double sum = 0;
     for (size_t t = 0; t < p->T; t++) {
       size_t i = s * p->T + t;
       double lse = (double)row_max[i] + log((double)row_sum[i]);
-      if (t + 1 < p->T) sum += lse - (double)target[i];
       row_max[i] = (float)lse;
+      if (t + 1 == p->T) continue;
+      sum += p->reference.learnt ? sb_reference_divergence(p, wave, i, row_max[i]) : lse - (double)target[i];
     }
     p->sequence_loss[wave * p->wave + s] = sum / (double)(p->T - 1);
   }
@@ -180,7 +184,7 @@ static sb_status finish_rows(sb_pass *p, size_t wave, size_t rows) {
 
 sb_status sb_head_forward(sb_pass *p, size_t wave) {
   size_t rows = sb_pass_wave_count(p, wave) * p->T;
-  SB_AGREE(p->model->world, reset_rows(p, rows));
+  SB_AGREE(p->model->world, reset_rows(p, wave, rows));
   SB_TRY(sweep(p, wave, xent_forward));
   return sb_world_agree(p->model->world, finish_rows(p, wave, rows));
 }
@@ -191,9 +195,10 @@ static sb_status xent_backward(sb_pass *p, size_t wave, const void *weights, siz
   float scale = (float)(1.0 / (double)(p->T - 1)), beta = v0 == 0 ? 0.0f : 1.0f;
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++) {
     size_t row = s * p->T;
-    SB_TRY(sb_head_logits(p, weights, nv, s, p->logits));
-    SB_TRY(
-        b->op->xent_back_chunk(b, p->stream, p->logits, p->lse + row, p->targets + row, scale, p->T, v0, nv));
+    SB_TRY(sb_head_logits(p, p->normed, weights, nv, s, p->logits));
+    SB_TRY(p->reference.learnt ? sb_reference_backward(p, weights, nv, s, scale)
+                               : b->op->xent_back_chunk(b, p->stream, p->logits, p->lse + row,
+                                                        p->targets + row, scale, p->T, v0, nv));
     SB_TRY(b->op->gemm(b, p->stream, false, false, p->T, h, nv, 1.0f, p->logits, SB_F32, nv, weights,
                        b->weight, h, beta, sb_pass_at(p, p->normed_grads, s, h), b->act, h));
     SB_TRY(sb_store_progress(p->model->store));

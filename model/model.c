@@ -261,6 +261,18 @@ void sb_model_get_bits(const sb_model *m, uint8_t *owned) {
   }
 }
 
+sb_status sb_model_lift_bits(sb_model *m, uint8_t **kept) {
+  SB_AGREE(m->world, sb_alloc_raw(kept, m->blocks, 1, "bit map"));
+  memcpy(*kept, m->bits, m->blocks);
+  memset(m->bits, 0, m->blocks);
+  return SB_OK;
+}
+
+void sb_model_return_bits(sb_model *m, uint8_t **kept) {
+  memcpy(m->bits, *kept, m->blocks);
+  sb_free(kept);
+}
+
 /* The owned runs of one rank are scattered over the layers, so the ranks' parts travel rank after rank and
  * are dealt out on arrival: one all-gather of `blocks` bytes. */
 sb_status sb_model_set_bits(sb_model *m, const uint8_t *owned) {

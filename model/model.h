@@ -116,6 +116,11 @@ size_t sb_model_owned_count(const sb_model *model);
 sb_status sb_model_set_bits(sb_model *model, const uint8_t *owned);
 /* The reverse, local: this rank's part of the bit map. */
 void sb_model_get_bits(const sb_model *model, uint8_t *owned);
+/* Takes the bits of all blocks away, so that the model is its source weights, and puts them into *kept, until they are given back.
+ * Collective. */
+sb_status sb_model_lift_bits(sb_model *model, uint8_t **kept);
+/* Local. */
+void sb_model_return_bits(sb_model *model, uint8_t **kept);
 
 /* Building blocks for the loaders (model/load.c, model/packed.c): lays out places and groups for the given
  * unit sizes, creates the store, leaves its units to be filled. `unit_bytes(context, place, unit)` gives the

@@ -83,6 +83,7 @@ static sb_status allocate(sb_pass *p, bool host_keeps) {
   DEVICE(raw_norm, c->hidden * sizeof(float));
   DEVICE(cos_sin, p->T * c->head_dim * sizeof(float));
 #undef DEVICE
+  if (p->setup.divergence) SB_GO(sb_reference_create(p));
   SB_GO(sb_alloc(&p->host_rows, 3 * rows, sizeof(float), "losses"));
   SB_GO(sb_alloc(&p->host_ids, 2 * rows, sizeof(uint32_t), "token ids"));
   SB_GO(sb_alloc(&p->sequence_loss, p->local + 1, sizeof(double), "losses"));
@@ -130,7 +131,8 @@ sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
   const sb_config *c = &setup->model->config;
   const size_t most_local = sb_div_up(setup->sequences, (size_t)setup->model->world->size);
   const size_t each =
-      setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act) * (setup->gradients ? c->layers + 4 : 2);
+      setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act) *
+      ((setup->gradients ? c->layers + 4 : 2) + (setup->divergence ? 1 : 0));
   size_t wave = sb_min_size(sb_max_size(setup->activation_bytes / each, 1), sb_max_size(most_local, 1));
   sb_model_pin(setup->model, setup->backend);
   for (bool host_keeps = false;;) {
@@ -157,6 +159,7 @@ void sb_pass_free(sb_pass **pass) {
                     p->argmax, p->row_max,      p->row_sum,      p->target_logit, p->lse,    p->logits,
                     p->chunk,  p->chunk_source, p->final_norm,   p->raw_norm,     p->cos_sin};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
+  sb_reference_free(p);
   sb_layer_work_free(&p->work);
   sb_prepared_free(&p->prepared);
   sb_free(&p->host_rows);
@@ -374,7 +377,7 @@ sb_status sb_pass_logits(sb_pass *p, size_t index, float *out) {
     sb_status status = sb_walk_enter(&walk, &group, &image);
     if (status == SB_OK) status = sb_head_chunk(p, group, image, &v0, &nv, &weights);
     if (status == SB_OK && index < p->local) {
-      status = sb_head_logits(p, weights, nv, s, p->logits);
+      status = sb_head_logits(p, p->normed, weights, nv, s, p->logits);
       if (status == SB_OK) status = p->backend->op->sync(p->backend, p->stream);
       for (size_t t = 0; t < p->T && status == SB_OK; t++)
         status = p->backend->op->download(p->backend, p->stream, out + t * vocab + v0, p->logits + t * nv,

@@ -9,8 +9,8 @@
  * numbers are the same.
  *
  * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its tokens 1..T-1, each
- * given the ones before; the loss of the pass is the mean over all sequences, summed exactly: the same bits
- * for any number of ranks. */
+ * given the ones before, or their divergence (sb_pass_learn); the loss of the pass is the mean over all sequences, summed
+ * exactly: the same bits for any number of ranks. */
 #ifndef SB_MODEL_PASS_H
 #define SB_MODEL_PASS_H
 
@@ -33,6 +33,7 @@ typedef struct sb_pass_setup {
   size_t sequences; /* of all ranks */
   size_t seqlen;
   bool gradients;   /* prepare for sb_pass_gradients */
+  bool divergence;  /* prepare for sb_pass_learn */
   bool keep_packed; /* multiply with packed matrices as they are: of SB_CODING_PACKED, without gradients */
   size_t activation_bytes; /* bound on the memory of a wave's layer inputs; at least one sequence is taken */
   /* Called now and then with the share of the running call that is done (0..1); may be NULL. */
@@ -49,6 +50,12 @@ void sb_pass_free(sb_pass **pass);
 
 /* The loss at the model's present bits. Collective; every rank gets the same. */
 sb_status sb_pass_loss(sb_pass *pass, double *loss);
+
+/* From here on the loss is how far the model, at whatever bits, is from its source weights: the mean over the same tokens of the
+ * Kullback-Leibler divergence KL(source || model) of the predicted distributions, in nats; exactly 0 at the source weights. What
+ * the source weights predict is kept as the states before the LM head (host memory: T x hidden activations a sequence of this rank),
+ * so each pass multiplies with the head once more. One forward pass; for a pass set up with `divergence`. Collective. */
+sb_status sb_pass_learn(sb_pass *pass);
 
 /* What the backward pass tells about each layer. */
 typedef struct sb_pass_hooks {

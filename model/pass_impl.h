@@ -5,6 +5,18 @@
 #include "model/pass.h"
 #include "model/walk.h"
 
+/* What the source weights say, where the loss is the divergence from it (sb_pass_learn). */
+typedef struct sb_reference {
+  bool learnt;      /* the loss is the divergence */
+  char *all_states; /* host, [local, T, hidden] after the final norm, activations */
+  float *all_lse;   /* host, [local, T] log-sum-exp of their logits */
+  void *states;     /* [wave, T, hidden], those of the running wave */
+  float *lse;       /* [wave, T] */
+  float *logits;    /* [T, rows of the largest head chunk] */
+  double *kl; /* [wave, T], with the model's logits shifted by the reference's lse instead of their own */
+  double *host_kl; /* [wave, T] */
+} sb_reference;
+
 struct sb_pass {
   sb_pass_setup setup;
   sb_model *model;
@@ -35,6 +47,8 @@ struct sb_pass {
   float *final_norm;
   void *raw_norm;
 
+  sb_reference reference;
+
   /* host */
   float *host_rows;      /* [3, wave, T] */
   uint32_t *host_ids;    /* [wave, T] */
@@ -60,10 +74,25 @@ sb_status sb_head_norm(sb_pass *pass, size_t wave, void *x);
 sb_status sb_head_forward(sb_pass *pass, size_t wave);
 /* grads = dL/d(input of the final norm). `x` is that input. Collective. */
 sb_status sb_head_backward(sb_pass *pass, size_t wave, void *x);
-/* logits = normed[s] W' for the head chunk in `image`; sets its first token and size. Local. */
+/* The weights of head chunk `group`, in the type of the GEMMs; its first token and size. Local. */
 sb_status sb_head_chunk(sb_pass *pass, size_t group, const void *image, size_t *v0, size_t *nv,
                         const void **weights);
-sb_status sb_head_logits(sb_pass *pass, const void *weights, size_t nv, size_t s, float *logits);
+/* logits[T, nv] = states W' of sequence s of the wave, for a chunk's weights; states [wave, T, hidden]: normed, or like it. Local. */
+sb_status sb_head_logits(sb_pass *pass, void *states, const void *weights, size_t nv, size_t s,
+                         float *logits);
+/* The reference of a pass set up with `divergence`: memory, and its part in each chunk of the head (model/reference.c). Local. */
+sb_status sb_reference_create(sb_pass *pass);
+void sb_reference_free(sb_pass *pass);
+/* Before the head's chunks of a wave: its states and log-sum-exps, kl = 0. */
+sb_status sb_reference_begin(sb_pass *pass, size_t wave);
+/* The reference's logits of sequence s, and what they and pass->logits add to kl. */
+sb_status sb_reference_forward(sb_pass *pass, const void *weights, size_t nv, size_t s);
+/* pass->logits = scale * the gradient of the divergence. */
+sb_status sb_reference_backward(sb_pass *pass, const void *weights, size_t nv, size_t s, float scale);
+/* After the chunks. */
+sb_status sb_reference_end(sb_pass *pass, size_t wave);
+/* Of token i of the wave, whose logits have the log-sum-exp `lse`. */
+double sb_reference_divergence(const sb_pass *pass, size_t wave, size_t i, float lse);
 /* Rows of the largest chunk of the head. */
 size_t sb_head_largest_chunk(const sb_model *model);
 

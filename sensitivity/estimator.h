@@ -12,6 +12,13 @@
  *   second    first order and fisher together, in units of the loss: -mean_s <g_s, D> for a raise, mean_s <g_s, D> +
  *             n/2 D' F D for a cut. Of raises, curvature is left out: n/2 D' F D is too much where D is most of the way to W0,
  *             and first order alone ranks them best (docs/results.md).
+ *   divergence
+ *             first order of how far the predicted distributions are from those of the source weights, d = mean KL(source ||
+ *             model) (model/pass.h, sb_pass_learn), and curvature from `diagonal`'s table T at full precision: gradients of
+ *             tokens, of which that divergence has none at the source weights. With g'_s the gradient of d_s and c = d / sum_k
+ *             T_k(b_k), the divergence there is over the one expected: -mean_s <g'_s, D> - c (T(b) + T(b + 1)) for a raise,
+ *             mean_s <g'_s, D> + c (T(b) + T(b - 1)) for a cut. Every token teaches a whole distribution instead of one
+ *             word, so that what is learnt holds on other text (docs/results.md). The search's loss is d.
  *   hessian   1/2 sum_r G_r (E_b)_r H (E_b)_r', Kronecker-factored: H = mean over tokens of x x' inside the block's columns,
  *             G_r = mean over tokens of (n dy_r)^2. Were inputs and output gradients independent, and outputs r and r'
  *             uncorrelated, this would be n/2 E' F E. A loss for every width at once (sensitivity/table.h).
@@ -23,6 +30,9 @@
  *   taylor     N (three roundings)                  128 bytes a block of the layer       64 bytes a block
  *   fisher,    the same as taylor's, at once with it
  *   second
+ *   divergence the same as taylor's and   as taylor's     as taylor's, diagonal's once, 72    as taylor's, diagonal's once
+ *              once diagonal's; the head                  bytes a block, T x hidden
+ *              a second time                              activations a sequence
  *   hessian    2 C n FLOP an input  2 C FLOP a      8 (C + 1) bytes an input             twice that of memory
  *              column               weight, width   column of the layer
  *   diagonal   N (8 roundings)      choosing grids  48 bytes a group, 272 a block        128 bytes a block
@@ -38,13 +48,14 @@ typedef enum sb_estimator {
   SB_ESTIMATOR_TAYLOR,
   SB_ESTIMATOR_HESSIAN,
   SB_ESTIMATOR_DIAGONAL,
-  SB_ESTIMATOR_SECOND
+  SB_ESTIMATOR_SECOND,
+  SB_ESTIMATOR_DIVERGENCE
 } sb_estimator;
 
 /* Of moves by one bit, from gradients at the present bits (sensitivity/scores.h); the others are tables of all widths. */
 static inline bool sb_estimator_of_moves(sb_estimator estimator) {
   return estimator == SB_ESTIMATOR_FISHER || estimator == SB_ESTIMATOR_TAYLOR ||
-         estimator == SB_ESTIMATOR_SECOND;
+         estimator == SB_ESTIMATOR_SECOND || estimator == SB_ESTIMATOR_DIVERGENCE;
 }
 
 /* "fisher", ...; NULL behind the last. */

@@ -1,29 +1,38 @@
 #include "sensitivity/gains.h"
 
+#include <string.h>
+
 #include "base/memory.h"
+#include "mpi/exact.h"
 #include "sensitivity/scores.h"
-#include "sensitivity/table.h"
 
 struct sb_gains {
   sb_model *model;
+  sb_backend *backend;
   sb_estimator estimator;
-  sb_scores *scores; /* one of the two */
-  sb_table *table;
-  uint8_t *bits; /* of the owned blocks */
+  unsigned min_bits, max_bits;
+  sb_scores *scores;   /* of moves; SB_ESTIMATOR_DIVERGENCE: once the costs are measured */
+  sb_table *table;     /* of widths, measured each time */
+  sb_losses *costs;    /* SB_ESTIMATOR_DIVERGENCE: of each owned block at each width, at full precision */
+  uint8_t *bits;       /* of the owned blocks */
+  double cost_seconds; /* for costs */
 };
 
 sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator, unsigned min_bits,
                           unsigned max_bits, sb_gains **out) {
-  const bool of_moves = sb_estimator_of_moves(estimator);
   sb_status status = sb_alloc(out, 1, sizeof **out, "gains");
   SB_AGREE(model->world, status);
   sb_gains *g = *out;
-  g->model = model;
-  g->estimator = estimator;
-  status = sb_world_agree(model->world, sb_alloc(&g->bits, sb_model_owned_count(model), 1, "bit map"));
-  if (status == SB_OK)
-    status = of_moves ? sb_scores_create(model, backend, min_bits, max_bits, &g->scores)
-                      : sb_table_create(model, backend, estimator, min_bits, max_bits, &g->table);
+  *g = (sb_gains){
+      .model = model, .backend = backend, .estimator = estimator, .min_bits = min_bits, .max_bits = max_bits};
+  status = sb_alloc(&g->bits, sb_model_owned_count(model), 1, "bit map");
+  if (status == SB_OK && estimator == SB_ESTIMATOR_DIVERGENCE)
+    status = sb_alloc(&g->costs, sb_model_owned_count(model), sizeof *g->costs, "costs of widths");
+  status = sb_world_agree(model->world, status);
+  if (status == SB_OK && !sb_estimator_of_moves(estimator))
+    status = sb_table_create(model, backend, estimator, min_bits, max_bits, &g->table);
+  else if (status == SB_OK && !g->costs)
+    status = sb_scores_create(model, backend, min_bits, max_bits, &g->scores);
   if (status != SB_OK) sb_gains_free(out);
   return status;
 }
@@ -33,22 +42,75 @@ void sb_gains_free(sb_gains **gains) {
   if (!g) return;
   sb_scores_free(&g->scores);
   sb_table_free(&g->table);
+  sb_free(&g->costs);
   sb_free(&g->bits);
   sb_free(gains);
 }
 
-sb_status sb_gains_measure(sb_gains *g, sb_pass *pass, double *raise_gain, double *cut_loss, double *loss) {
-  if (g->scores) {
-    SB_TRY(sb_scores_measure(g->scores, pass, loss));
-    sb_scores_predict(g->scores, g->estimator, raise_gain, cut_loss);
-  } else {
-    SB_TRY(sb_table_measure(g->table, pass, false, loss));
-    sb_model_get_bits(g->model, g->bits);
-    sb_table_gains(g->table, g->bits, raise_gain, cut_loss);
+sb_status sb_gains_prepare(sb_gains *g, sb_pass *pass) {
+  sb_table *table = NULL;
+  double loss;
+  if (!g->costs) return SB_OK;
+  SB_TRY(sb_table_create(g->model, g->backend, SB_ESTIMATOR_DIAGONAL, g->min_bits, g->max_bits, &table));
+  sb_status status = sb_table_measure(table, pass, true, &loss);
+  if (status == SB_OK) {
+    memcpy(g->costs, sb_table_losses(table), sb_model_owned_count(g->model) * sizeof *g->costs);
+    g->cost_seconds = sb_table_seconds(table);
+  }
+  sb_table_free(&table);
+  return status == SB_OK ? sb_scores_create(g->model, g->backend, g->min_bits, g->max_bits, &g->scores)
+                         : status;
+}
+
+const sb_losses *sb_gains_costs(const sb_gains *g) {
+  return g->costs;
+}
+
+/* The measured divergence over the costs of the present widths: squares of gradients of tokens, without what is off the diagonal,
+ * are in proportion to the curvature rather than equal to it. Collective. */
+static sb_status scale_of_costs(const sb_gains *g, double divergence, double *scale) {
+  sb_exact sum = {0};
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < sb_model_owned_count(g->model) && status == SB_OK; i++)
+    status = sb_exact_add(&sum, g->costs[i][g->bits[i]]);
+  SB_AGREE(g->model->world, status);
+  SB_TRY(sb_exact_allreduce(&sum, 1, g->model->world->comm));
+  const double expected = sb_exact_value(&sum);
+  *scale = expected > 0 ? divergence / expected : 1.0;
+  return SB_OK;
+}
+
+/* First order, and the curvature along a move: of the error that it takes away and of the one that it brings, which are
+ * independent. */
+static sb_status predict_divergence(const sb_gains *g, double divergence, double *raise_gain,
+                                    double *cut_loss) {
+  const sb_moves *moves = sb_scores_moves(g->scores);
+  double scale;
+  SB_TRY(scale_of_costs(g, divergence, &scale));
+  for (size_t i = 0; i < sb_model_owned_count(g->model); i++) {
+    const unsigned b = g->bits[i];
+    const double *cost = g->costs[i];
+    raise_gain[i] = b < g->max_bits ? -moves[i].raise - scale * (cost[b] + cost[b + 1]) : 0;
+    cut_loss[i] = b > g->min_bits ? moves[i].cut + scale * (cost[b] + cost[b - 1]) : 0;
   }
   return SB_OK;
 }
 
+sb_status sb_gains_measure(sb_gains *g, sb_pass *pass, double *raise_gain, double *cut_loss, double *loss) {
+  sb_model_get_bits(g->model, g->bits);
+  if (g->table) {
+    SB_TRY(sb_table_measure(g->table, pass, false, loss));
+    sb_table_gains(g->table, g->bits, raise_gain, cut_loss);
+    return SB_OK;
+  }
+  SB_TRY(sb_scores_measure(g->scores, pass, loss));
+  if (g->costs) return predict_divergence(g, *loss, raise_gain, cut_loss);
+  sb_scores_predict(g->scores, g->estimator, raise_gain, cut_loss);
+  return SB_OK;
+}
+
 double sb_gains_seconds(const sb_gains *g) {
-  return g->scores ? sb_scores_seconds(g->scores) : sb_table_seconds(g->table);
+  return g->cost_seconds + (g->scores  ? sb_scores_seconds(g->scores)
+                            : g->table ? sb_table_seconds(g->table)
+                                       : 0);
 }

@@ -66,14 +66,11 @@ sb_status sb_table_measure(sb_table *t, sb_pass *pass, bool full_precision, doub
   sb_model *m = t->model;
   uint8_t *bits = NULL;
   if (!full_precision) return measure(t, pass, loss);
-  SB_AGREE(m->world, sb_alloc_raw(&bits, m->blocks, 1, "bit map"));
-  memcpy(bits, m->bits, m->blocks);
-  memset(m->bits, 0, m->blocks);
+  SB_TRY(sb_model_lift_bits(m, &bits));
   sb_pass_forget(pass);
   const sb_status status = measure(t, pass, loss);
-  memcpy(m->bits, bits, m->blocks);
+  sb_model_return_bits(m, &bits);
   sb_pass_forget(pass);
-  sb_free(&bits);
   return status;
 }
 

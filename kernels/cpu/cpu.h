@@ -97,6 +97,9 @@ sb_status sb_cpu_xent_back_chunk(sb_backend *, sb_stream, float *logits, const f
                                  const uint32_t *targets, float scale, size_t T, size_t v0, size_t nv);
 sb_status sb_cpu_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                           const float *logits, const float *lse, size_t T, size_t nv);
+sb_status sb_cpu_kl_back_chunk(sb_backend *, sb_stream, float *logits, const float *lse,
+                               const float *ref_logits, const float *ref_lse, const uint32_t *targets,
+                               float scale, size_t T, size_t nv);
 
 /* ---- exact sums of second moments: cpu_moments.c ---- */
 sb_status sb_cpu_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,

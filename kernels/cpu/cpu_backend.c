@@ -86,6 +86,7 @@ static const sb_backend_ops operations = {
     .xent_chunk = sb_cpu_xent_chunk,
     .xent_back_chunk = sb_cpu_xent_back_chunk,
     .kl_chunk = sb_cpu_kl_chunk,
+    .kl_back_chunk = sb_cpu_kl_back_chunk,
     .fit_blocks = sb_cpu_fit_blocks,
     .quantize_blocks = sb_cpu_quantize_blocks,
     .move_grids = sb_cpu_move_grids,

@@ -105,3 +105,28 @@ sb_status sb_cpu_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, con
   }
   return SB_OK;
 }
+
+sb_status sb_cpu_kl_back_chunk(sb_backend *backend, sb_stream stream, float *logits, const float *lse,
+                               const float *ref_logits, const float *ref_lse, const uint32_t *targets,
+                               float scale, size_t T, size_t nv) {
+  (void)stream;
+#pragma omp parallel for schedule(static) num_threads(sb_cpu_threads(backend)) if (T * nv > 8192)
+  for (size_t t = 0; t < T; t++) {
+    float *row = logits + t * nv;
+    const float *ref = ref_logits + t * nv;
+    if (targets[t] == SB_NO_TARGET) {
+      memset(row, 0, nv * sizeof *row);
+      continue;
+    }
+    const sb_vf norm = sb_vf_set(lse[t]), ref_norm = sb_vf_set(ref_lse[t]), factor = sb_vf_set(scale);
+    for (size_t j = 0; j < nv; j += SB_LANES) {
+      const sb_vf p = sb_vf_exp(load(row + j, nv - j, 0.0f) - norm);
+      const sb_vf slope = factor * (p - sb_vf_exp(load(ref + j, nv - j, 0.0f) - ref_norm));
+      if (nv - j < SB_LANES)
+        sb_vf_store_part(row + j, slope, nv - j);
+      else
+        sb_vf_store(row + j, slope);
+    }
+  }
+  return SB_OK;
+}

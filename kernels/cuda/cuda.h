@@ -198,6 +198,9 @@ sb_status sb_cuda_xent_back_chunk(sb_backend *, sb_stream, float *logits, const 
                                   const uint32_t *targets, float scale, size_t T, size_t v0, size_t nv);
 sb_status sb_cuda_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref_logits, const float *ref_lse,
                            const float *logits, const float *lse, size_t T, size_t nv);
+sb_status sb_cuda_kl_back_chunk(sb_backend *, sb_stream, float *logits, const float *lse,
+                                const float *ref_logits, const float *ref_lse, const uint32_t *targets,
+                                float scale, size_t T, size_t nv);
 
 /* ---- quantization: cuda_fit.cu, cuda_quantize.cu, cuda_moves.cu, cuda_channels.cu, cuda_squares.cu, cuda_curvature.cu,
  * cuda_round.cu, cuda_refine.cu, cuda_unpack.cu ---- */

@@ -58,6 +58,7 @@ static const sb_backend_ops operations = {
     .xent_chunk = sb_cuda_xent_chunk,
     .xent_back_chunk = sb_cuda_xent_back_chunk,
     .kl_chunk = sb_cuda_kl_chunk,
+    .kl_back_chunk = sb_cuda_kl_back_chunk,
     .fit_blocks = sb_cuda_fit_blocks,
     .quantize_blocks = sb_cuda_quantize_blocks,
     .move_grids = sb_cuda_move_grids,

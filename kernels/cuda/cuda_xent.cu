@@ -87,3 +87,24 @@ sb_status sb_cuda_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, co
   return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_chunk", divergence, (unsigned)T,
                         SB_CUDA_THREADS, 0, kl, ref_logits, ref_lse, logits, lse, nv);
 }
+
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    divergence_back(float *logits, const float *lse, const float *ref_logits, const float *ref_lse,
+                    const uint32_t *targets, float scale, size_t nv) {
+  const size_t t = blockIdx.x;
+  const bool counts = targets[t] != SB_NO_TARGET;
+  const float norm = lse[t], ref_norm = ref_lse[t];
+  const float *ref = ref_logits + t * nv;
+  float *row = logits + t * nv;
+  for (size_t j = threadIdx.x; j < nv; j += blockDim.x)
+    row[j] = counts ? scale * (expf(row[j] - norm) - expf(ref[j] - ref_norm)) : 0.0f;
+}
+
+sb_status sb_cuda_kl_back_chunk(sb_backend *backend, sb_stream stream, float *logits, const float *lse,
+                                const float *ref_logits, const float *ref_lse, const uint32_t *targets,
+                                float scale, size_t T, size_t nv) {
+  if (T == 0 || nv == 0) return SB_OK;
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_back_chunk", divergence_back,
+                        (unsigned)T, SB_CUDA_THREADS, 0, logits, lse, ref_logits, ref_lse, targets, scale,
+                        nv);
+}

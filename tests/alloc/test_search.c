@@ -112,6 +112,7 @@ static sb_search_result run(problem *p, const sb_search_options *options) {
   sb_search_result result;
   uint8_t *own = NULL;
   instance_alloc(&own, p->x->own, 1);
+  for (size_t i = 0; i < p->x->own && options->begun; i++) own[i] = p->reference[p->x->place[i]];
   p->steps = p->losses = p->gains = 0;
   EXPECT_OK(sb_search(&world, &p->x->mine, options, &hooks, own, &result));
   instance_collect(p->x, own, p->scratch);
@@ -123,7 +124,7 @@ static sb_search_result run(problem *p, const sb_search_options *options) {
   for (int i = 0; i < p->steps && i < 200; i++)
     if (!p->step[i].path) EXPECT(p->step[i].loss >= result.loss && p->step[i].storage <= options->budget);
   EXPECT(options->most_trades > 0 ? result.path_loss >= result.loss : result.path_loss == result.loss);
-  EXPECT(result.start_loss == loss_at(p, uniform(p, options->start_bits)));
+  EXPECT(result.start_loss == loss_at(p, options->begun ? p->reference : uniform(p, options->start_bits)));
   sb_free(&own);
   return result;
 }
@@ -243,6 +244,30 @@ static void test_rollback(void **state) {
       trades++;
     }
   EXPECT(trades == 4); /* 0.08, 0.04, 0.02, 0.01 */
+  release(&p);
+  instance_free(&x);
+  all_ranks_passed();
+}
+
+/* From given bits: no path, and trades find the optimum from there. */
+static void test_begun(void **state) {
+  const instance_kind kind = {500, 1, false, SB_SYMMETRIC, 1, 8};
+  instance x = instance_create(&kind, 12);
+  problem p = create(&x, 9);
+  uint64_t s = 5;
+  (void)state;
+  for (size_t k = 0; k < x.n; k++) p.reference[k] = (uint8_t)(2 + draw(&s, 3));
+  const uint64_t budget = instance_storage(&x, p.reference) + 128 * 128 * 3;
+  sb_search_options options = {.budget = budget, .begun = true, .strides = 3, .start_bits = 1};
+  sb_search_result result = run(&p, &options);
+  EXPECT(result.steps == 0 && result.gain_passes == 0 && result.loss_passes == 1);
+  EXPECT(memcmp(p.applied, p.reference, x.n) == 0);
+  options.most_trades = 60;
+  options.first_share = 0.1;
+  options.least_share = 1e-4;
+  result = run(&p, &options);
+  for (int i = 0; i < p.steps; i++) EXPECT(!p.step[i].path);
+  EXPECT(result.loss < result.start_loss && result.loss <= known_optimum(&p, 1, 8, budget) * (1 + 1e-6));
   release(&p);
   instance_free(&x);
   all_ranks_passed();
@@ -431,6 +456,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_one_shot),
     cmocka_unit_test(test_schedule),
     cmocka_unit_test(test_rollback),
+    cmocka_unit_test(test_begun),
     cmocka_unit_test(test_mixed),
     cmocka_unit_test(test_keeps_a_better_start),
     cmocka_unit_test(test_resumes),

@@ -259,6 +259,13 @@ static void cross_entropy_equals_cpu(void **state) {
       float *glse = PUT(lse, T);
       assert_ok(cpu->op->kl_chunk(cpu, NULL, kl, chunk, lse, theirs, lse, T, nv));
       assert_ok(gpu->op->kl_chunk(gpu, NULL, gkl, gchunk, glse, PUT(theirs, T * nv), glse, T, nv));
+      float *slope = check_zeros(T * nv);
+      memcpy(slope, chunk, T * nv * sizeof *slope);
+      float *gslope = PUT(slope, T * nv);
+      assert_ok(cpu->op->kl_back_chunk(cpu, NULL, slope, lse, theirs, lse, targets, 0.25f, T, nv));
+      assert_ok(
+          gpu->op->kl_back_chunk(gpu, NULL, gslope, glse, PUT(theirs, T * nv), glse, gtargets, 0.25f, T, nv));
+      close_to_cpu("dlogits of a divergence", gslope, slope, T * nv, 2e-6, 1.0);
       assert_ok(cpu->op->xent_back_chunk(cpu, NULL, chunk, lse, targets, 0.25f, T, v0, nv));
       assert_ok(gpu->op->xent_back_chunk(gpu, NULL, gchunk, glse, gtargets, 0.25f, T, v0, nv));
       close_to_cpu("dlogits", gchunk, chunk, T * nv, 2e-6, 1.0);

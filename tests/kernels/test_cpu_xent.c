@@ -151,9 +151,57 @@ static void kl_equals_the_formula(void **state) {
   check_done();
 }
 
+typedef struct kl_point {
+  double *ref, *logits;
+} kl_point;
+
+/* Sum over rows with a target. */
+static double kl_of(void *context) {
+  const kl_point *at = context;
+  uint32_t targets[T];
+  double kl[T], sum = 0;
+  targets_of(targets);
+  naive_kl(kl, at->ref, at->logits, T, VOCAB);
+  for (size_t t = 0; t < T; t++)
+    if (targets[t] != SB_NO_TARGET) sum += kl[t];
+  return sum;
+}
+
+static void gradient_of_kl_against_differences(void **state) {
+  sb_backend *be = *state;
+  const float scale = 0.25f;
+  float *ref = check_random(T * VOCAB, 4.0f, 1), *logits = check_random(T * VOCAB, 4.0f, 2), lse[2][T];
+  kl_point at = {check_double(ref, T * VOCAB), check_double(logits, T * VOCAB)};
+  double exact[2][T];
+  uint32_t targets[T];
+  targets_of(targets);
+  naive_lse(exact[0], at.ref, T, VOCAB);
+  naive_lse(exact[1], at.logits, T, VOCAB);
+  for (size_t t = 0; t < T; t++) lse[0][t] = (float)exact[0][t], lse[1][t] = (float)exact[1][t];
+  for (size_t v0 = 0; v0 < VOCAB; v0 += 90) {
+    const size_t nv = VOCAB - v0 < 90 ? VOCAB - v0 : 90;
+    float *chunk = columns(logits, v0, nv);
+    assert_ok(
+        be->op->kl_back_chunk(be, NULL, chunk, lse[1], columns(ref, v0, nv), lse[0], targets, scale, T, nv));
+    for (size_t t = 0; t < T; t++)
+      for (size_t j = 0; j < nv; j++) {
+        const size_t i = t * VOCAB + v0 + j;
+        const double p = exp(at.logits[i] - exact[1][t]), p_ref = exp(at.ref[i] - exact[0][t]);
+        const double want = targets[t] == SB_NO_TARGET ? 0.0 : (double)scale * (p - p_ref);
+        /* lse rounded to f32 alone moves a probability by 6e-8 * |lse| */
+        check_close("dlogits", chunk + t * nv + j, &want, 1, 2e-6, (double)scale);
+        if (j % 29 != t % 29) continue;
+        const double slope = (double)scale * check_slope(kl_of, &at, at.logits, i);
+        check_close("dlogits against a difference", chunk + t * nv + j, &slope, 1, 2e-6, (double)scale);
+      }
+  }
+  check_done();
+}
+
 static void threads_do_not_change_bits(void **state) {
   sb_backend *be = *state;
-  float *logits = check_random(T * VOCAB, 5.0f, 1), *other = check_random(T * VOCAB, 5.0f, 2), *grad[4];
+  float *logits = check_random(T * VOCAB, 5.0f, 1), *other = check_random(T * VOCAB, 5.0f, 2), *grad[4],
+        *kl_grad[4];
   uint32_t targets[T];
   row_state s[4];
   double kl[4][T];
@@ -168,6 +216,10 @@ static void threads_do_not_change_bits(void **state) {
     assert_ok(be->op->kl_chunk(be, NULL, kl[t], logits, s[t].high, other, s[t].high, T, VOCAB));
     check_same("sum", s[t].sum, s[1].sum, T);
     check_same("gradient", grad[t], grad[1], T * VOCAB);
+    kl_grad[t] = columns(logits, 0, VOCAB);
+    assert_ok(
+        be->op->kl_back_chunk(be, NULL, kl_grad[t], s[t].high, other, s[t].high, targets, 0.5f, T, VOCAB));
+    check_same("gradient of the divergence", kl_grad[t], kl_grad[1], T * VOCAB);
     assert_memory_equal(kl[t], kl[1], sizeof kl[1]);
   }
   omp_set_num_threads(threads);
@@ -191,6 +243,7 @@ int main(void) {
       cmocka_unit_test(gradient_against_naive_and_differences),
       cmocka_unit_test(minus_infinity_is_a_probability_of_zero),
       cmocka_unit_test(kl_equals_the_formula),
+      cmocka_unit_test(gradient_of_kl_against_differences),
       cmocka_unit_test(threads_do_not_change_bits),
   };
   return cmocka_run_group_tests(tests, setup, teardown);

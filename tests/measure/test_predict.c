@@ -58,6 +58,21 @@ static void arithmetic_alone(void **state) {
   near(p.total, 2 * (loss + back) + 8 * back + 9 * loss);
 }
 
+/* A gradient pass for the costs of widths in place of strides, and a forward pass of the source weights. */
+static void divergence(void **state) {
+  (void)state;
+  sb_footprint_setup s = setup();
+  const sb_rates r = {.forward = 1e12, .backward = 5e11};
+  sb_footprint f;
+  sb_prediction p;
+  s.gains = SB_GAINS_DIVERGENCE;
+  sb_footprint_estimate(&s, &f);
+  sb_predict(&s, &f, &r, 2, 8, &p);
+  const double loss = f.loss_flops / 1e12, back = (f.gradient_flops - f.loss_flops) / 5e11;
+  assert_true(p.gradient_passes == 9 && p.loss_passes == 10);
+  near(p.total, loss + 9 * back + 10 * loss);
+}
+
 static void several_waves_repeat_the_forward_half(void **state) {
   (void)state;
   sb_footprint_setup s = setup();
@@ -161,9 +176,12 @@ static void files_and_rounding(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(arithmetic_alone), cmocka_unit_test(several_waves_repeat_the_forward_half),
-      cmocka_unit_test(check_sequences),  cmocka_unit_test(messages),
-      cmocka_unit_test(grids_and_scores), cmocka_unit_test(files_and_rounding)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic_alone),
+                                     cmocka_unit_test(divergence),
+                                     cmocka_unit_test(several_waves_repeat_the_forward_half),
+                                     cmocka_unit_test(check_sequences),
+                                     cmocka_unit_test(messages),
+                                     cmocka_unit_test(grids_and_scores),
+                                     cmocka_unit_test(files_and_rounding)};
   return cmocka_run_group_tests(tests, make_arch, free_arch);
 }

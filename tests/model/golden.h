@@ -46,6 +46,7 @@ typedef struct golden_setup {
   const sb_world *world;   /* NULL: of all ranks */
   size_t sequences;        /* of the two; 0 is both */
   bool gradients;
+  bool divergence;
   bool keep_packed; /* of an output */
   int threads;
   sb_compute compute;
@@ -93,6 +94,7 @@ static inline void golden_open(golden *g, const golden_setup *setup) {
                               .sequences = g->sequences.count,
                               .seqlen = 48,
                               .gradients = setup->gradients,
+                              .divergence = setup->divergence,
                               .keep_packed = setup->keep_packed,
                               .activation_bytes = setup->activation_bytes};
   EXPECT_OK(sb_pass_create(&pass, &g->pass));

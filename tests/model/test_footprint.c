@@ -1,4 +1,6 @@
 /* The arithmetic of plan: sums, limits, and cases worked out by hand. */
+#include <math.h>
+
 #include "model/footprint.h"
 
 #include "base/memory.h"
@@ -156,6 +158,30 @@ static void other_sensitivities(void **state) {
               search + 32 * elements + 4 * (112 * 128.0 * 128 + rows) + tables + 16 * elements * 32 / 8);
 }
 
+/* Of 32 sequences of 2048 tokens on 8 ranks. */
+static void divergence(void **state) {
+  (void)state;
+  sb_footprint f, without, diagonal;
+  sb_footprint_setup s = setup(8, 4);
+  sb_footprint_estimate(&s, &without);
+  s.gains = SB_GAINS_DIAGONAL;
+  sb_footprint_estimate(&s, &diagonal);
+  s.gains = SB_GAINS_DIVERGENCE;
+  sb_footprint_estimate(&s, &f);
+  const double head = 2.0 * 2048 * 4096 * (double)arch.config.vocab, chunk = f.logits;
+  assert_true(f.local_seqs == 4 && f.wave == 4);
+  assert_true(f.scores == fmax(without.scores, diagonal.scores) + 72 * (double)f.blocks / 8);
+  assert_true(f.reference == 9 * 2048 * (4 * 4096.0 + 4) + 4 * 2048 * 16.0 + chunk);
+  assert_true(f.loss_flops == without.loss_flops + 4 * head);
+  assert_true(f.gradient_flops == without.gradient_flops + 8 * head);
+  assert_true(f.phase_bytes[SB_PHASE_SEARCH] ==
+              without.phase_bytes[SB_PHASE_SEARCH] + f.scores - without.scores + f.reference);
+  s.check_seqs = 16;
+  sb_footprint_estimate(&s, &f);
+  assert_true(f.reference == 9 * 2048 * (4 * 4096.0 + 4) + 4 * 2048 * 16.0 + chunk +
+                                 5 * 2048 * (4 * 4096.0 + 4) + 2 * 2048 * 16.0 + chunk);
+}
+
 /* 16 sequences on 8 ranks, whose inputs are kept one layer at a time. */
 static void sequences_that_decide(void **state) {
   (void)state;
@@ -219,6 +245,7 @@ int main(void) {
                                      cmocka_unit_test(orders_of_channels),
                                      cmocka_unit_test(fitted_grids),
                                      cmocka_unit_test(other_sensitivities),
+                                     cmocka_unit_test(divergence),
                                      cmocka_unit_test(sequences_that_decide),
                                      cmocka_unit_test(rounding)};
   return cmocka_run_group_tests(tests, make_arch, free_arch);

@@ -48,8 +48,8 @@ static void drop(snapshot *s) {
   free(s->specs);
 }
 
-/* The loss of the snapshot, as a model of its own in `folder`. */
-static double loss_of(const snapshot *s, const golden *g, const char *folder) {
+/* The loss of the snapshot, as a model of its own in `folder`, or its divergence from the source weights. */
+static double loss_of(const snapshot *s, const golden *g, const char *folder, golden *source) {
   char from[2048], to[2048], tokens[2048];
   double loss = NAN;
   sb_backend *backend = NULL;
@@ -83,7 +83,13 @@ static double loss_of(const snapshot *s, const golden *g, const char *folder) {
                                .seqlen = 48,
                                .activation_bytes = (size_t)1 << 30};
   EXPECT_OK(sb_pass_create(&setup, &pass));
-  EXPECT_OK(sb_pass_loss(pass, &loss));
+  if (source) {
+    sb_comparison compared = {0};
+    EXPECT_OK(sb_pass_compare(pass, source->pass, &compared));
+    loss = compared.mean_kl;
+  } else {
+    EXPECT_OK(sb_pass_loss(pass, &loss));
+  }
   sb_pass_free(&pass);
   sb_sequences_free(&sequences);
   sb_model_free(&model);
@@ -140,12 +146,16 @@ static size_t largest(const double *a, size_t count) {
   return best;
 }
 
-static void first_order_is_the_slope(void **state) {
-  golden g;
+/* Of the loss of tokens, or of the divergence. */
+static void first_order_is_the_slope(bool divergence) {
+  golden g, source;
   snapshot s;
   char folder[] = "/tmp/shardbits-test-XXXXXX", path[2048];
-  (void)state;
-  golden_open(&g, &(golden_setup){.name = name, .gradients = true, GOLDEN_DEFAULTS});
+  golden_open(&g,
+              &(golden_setup){.name = name, .gradients = true, .divergence = divergence, GOLDEN_DEFAULTS});
+  golden_open(&source, &(golden_setup){.name = name, GOLDEN_DEFAULTS});
+  golden *const from = divergence ? &source : NULL;
+  if (divergence) EXPECT_OK(sb_pass_learn(g.pass));
   memset(g.model->bits, BITS, g.model->blocks);
   double *a[2] = {calloc(g.model->blocks, sizeof(double)), calloc(g.model->blocks, sizeof(double))};
   first_order(&g, a[0], a[1]);
@@ -154,7 +164,7 @@ static void first_order_is_the_slope(void **state) {
   take(&s, &g);
   double reference = NAN;
   EXPECT_OK(sb_pass_loss(g.pass, &reference));
-  EXPECT(fabs(loss_of(&s, &g, folder) - reference) < 1e-6); /* the same model by two ways */
+  EXPECT(fabs(loss_of(&s, &g, folder, from) - reference) < 1e-6); /* the same model by two ways */
   for (int tried = 0; tried < TRIED; tried++) {
     const int cut = tried % 2, change = cut ? -1 : 1;
     const size_t block = largest(a[cut], g.model->blocks);
@@ -162,7 +172,7 @@ static void first_order_is_the_slope(void **state) {
     double loss[2];
     for (int side = 0; side < 2; side++) {
       nudge(&s, &g, block, change, side ? share : -share);
-      loss[side] = loss_of(&s, &g, folder);
+      loss[side] = loss_of(&s, &g, folder, from);
     }
     nudge(&s, &g, block, change, 0);
     const double slope = (loss[1] - loss[0]) / (2 * share);
@@ -177,6 +187,7 @@ static void first_order_is_the_slope(void **state) {
   for (int i = 0; i < 2; i++) free(a[i]);
   drop(&s);
   golden_close(&g);
+  golden_close(&source);
   if (world.rank == 0) {
     static const char *const files[] = {"config.json", "model.safetensors"};
     for (int i = 0; i < 2; i++) {
@@ -188,5 +199,15 @@ static void first_order_is_the_slope(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(first_order_is_the_slope)};
+static void of_the_loss(void **state) {
+  (void)state;
+  first_order_is_the_slope(false);
+}
+
+static void of_the_divergence(void **state) {
+  (void)state;
+  first_order_is_the_slope(true);
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(of_the_loss), cmocka_unit_test(of_the_divergence)};
 RANKS_MAIN(tests)

@@ -1,9 +1,10 @@
 /* What estimators leave of a block has the same bits on all ranks together as on one alone, with any threads and waves: the
- * four scalars of its moves, the tables of its losses. */
+ * four scalars of its moves, the tables of its losses, the gains that come of both. */
 #include "tests/model/golden.h"
 
 #include <math.h>
 
+#include "sensitivity/gains.h"
 #include "sensitivity/scores.h"
 #include "sensitivity/table.h"
 
@@ -46,6 +47,25 @@ static void of_widths_diagonal(const estimate *e, golden *g, sb_pass *pass, void
   of_widths(e, g, pass, out, loss, SB_ESTIMATOR_DIAGONAL);
 }
 
+/* What the search gets, of which all ranks have some. */
+static void of_divergence(const estimate *e, golden *g, sb_pass *pass, void *out, double *loss) {
+  sb_gains *gains = NULL;
+  const size_t owned = sb_model_owned_count(g->model);
+  double *raise = calloc(owned, sizeof *raise), *cut = calloc(owned, sizeof *cut), *both = out;
+  EXPECT(e->bytes == 2 * sizeof *both);
+  EXPECT_OK(sb_gains_create(g->model, g->backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, &gains));
+  EXPECT_OK(sb_gains_prepare(gains, pass));
+  EXPECT_OK(sb_pass_learn(pass));
+  EXPECT_OK(sb_gains_measure(gains, pass, raise, cut, loss));
+  for (size_t i = 0; i < owned; i++) {
+    both[2 * i] = raise[i];
+    both[2 * i + 1] = cut[i];
+  }
+  free(raise);
+  free(cut);
+  sb_gains_free(&gains);
+}
+
 /* The scalars of all blocks of the model that this world's rank owns, at their place in the model; 0 elsewhere. */
 static char *measure(const char *name, const estimate *e, const sb_world *of, int threads,
                      size_t activation_bytes, size_t *blocks, double *loss) {
@@ -68,6 +88,7 @@ static char *measure(const char *name, const estimate *e, const sb_world *of, in
                                .sequences = SEQUENCES,
                                .seqlen = T,
                                .gradients = true,
+                               .divergence = true,
                                .activation_bytes = activation_bytes};
   EXPECT_OK(sb_pass_create(&setup, &pass));
   *blocks = g.model->blocks;
@@ -138,6 +159,13 @@ static void diagonal(void **state) {
   table(of_widths_diagonal);
 }
 
+static void divergence(void **state) {
+  (void)state;
+  const estimate e = {.bytes = 2 * sizeof(double), .measure = of_divergence};
+  for (size_t i = 0; i < GOLDENS; i++) same_bits(golden_names[i], &e);
+  all_ranks_passed();
+}
+
 static const struct CMUnitTest tests[] = {cmocka_unit_test(moves), cmocka_unit_test(hessian),
-                                          cmocka_unit_test(diagonal)};
+                                          cmocka_unit_test(diagonal), cmocka_unit_test(divergence)};
 RANKS_MAIN(tests)

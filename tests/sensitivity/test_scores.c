@@ -6,7 +6,9 @@
 #include <math.h>
 
 #include "dense.h"
+#include "sensitivity/gains.h"
 #include "sensitivity/scores.h"
+#include "sensitivity/table.h"
 
 enum { LEAST = 1, MOST = 5 };
 
@@ -198,7 +200,55 @@ static void predictions(void **state) {
   all_ranks_passed();
 }
 
+/* First order of what the pass has learnt, and the costs of both widths of a move at full precision, in proportion. */
+static void predictions_of_divergence(void **state) {
+  (void)state;
+  golden g;
+  golden_open(&g,
+              &(golden_setup){.name = "gqa-tied", .gradients = true, .divergence = true, GOLDEN_DEFAULTS});
+  golden_mixed_bits(g.model, LEAST, MOST, 5);
+  const size_t owned = sb_model_owned_count(g.model);
+  double *gain = calloc(owned + 1, sizeof *gain), *cut = calloc(owned + 1, sizeof *cut), loss[3];
+  uint8_t *bits = calloc(owned + 1, 1);
+  sb_gains *gains = NULL;
+  sb_table *table = NULL;
+  sb_scores *scores = NULL;
+  sb_model_get_bits(g.model, bits);
+  EXPECT_OK(sb_table_create(g.model, g.backend, SB_ESTIMATOR_DIAGONAL, LEAST, MOST, &table));
+  EXPECT_OK(sb_table_measure(table, g.pass, true, &loss[0]));
+  EXPECT_OK(sb_gains_create(g.model, g.backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, &gains));
+  EXPECT_OK(sb_gains_prepare(gains, g.pass));
+  EXPECT_OK(sb_pass_learn(g.pass));
+  EXPECT_OK(sb_gains_measure(gains, g.pass, gain, cut, &loss[1]));
+  EXPECT_OK(sb_scores_create(g.model, g.backend, LEAST, MOST, &scores));
+  EXPECT_OK(sb_scores_measure(scores, g.pass, &loss[2]));
+  EXPECT(loss[1] == loss[2] && loss[1] < loss[0]);
+  double expected = 0;
+  for (size_t i = 0; i < owned; i++) expected += sb_table_losses(table)[i][bits[i]];
+  EXPECT(MPI_Allreduce(MPI_IN_PLACE, &expected, 1, MPI_DOUBLE, MPI_SUM, world.comm) == MPI_SUCCESS);
+  const double scale = loss[1] / expected;
+  for (size_t i = 0; i < owned; i++) {
+    const sb_moves *move = &sb_scores_moves(scores)[i];
+    const double *cost = sb_table_losses(table)[i];
+    const unsigned b = bits[i];
+    const double raised = b == MOST ? 0 : -move->raise - scale * (cost[b] + cost[b + 1]);
+    const double lost = b == LEAST ? 0 : move->cut + scale * (cost[b] + cost[b - 1]);
+    /* the sum behind `scale` was rounded in another order */
+    EXPECT(fabs(gain[i] - raised) <= 1e-12 * (fabs(move->raise) + cost[b]));
+    EXPECT(fabs(cut[i] - lost) <= 1e-12 * (fabs(move->cut) + (b == LEAST ? 0 : cost[b - 1])));
+  }
+  sb_gains_free(&gains);
+  sb_table_free(&table);
+  sb_scores_free(&scores);
+  free(gain);
+  free(cut);
+  free(bits);
+  golden_close(&g);
+  all_ranks_passed();
+}
+
 static const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain_loops),
                                           cmocka_unit_test(threads_and_waves),
-                                          cmocka_unit_test(measured_again), cmocka_unit_test(predictions)};
+                                          cmocka_unit_test(measured_again), cmocka_unit_test(predictions),
+                                          cmocka_unit_test(predictions_of_divergence)};
 RANKS_MAIN(tests)
