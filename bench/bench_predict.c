@@ -2,8 +2,8 @@
  *
  * At every uniform width of WIDTHS (digits; 234), MOVES random blocks and GROUPS random groups of 10 blocks are raised by one
  * bit, and others cut by one; the calibration loss of each is measured with a forward pass (float32) and its change held
- * against what every estimator said beforehand. With OTHER, a second token file, the change of the loss on as many of its
- * sequences is measured too, for what is only learnt by heart. Prints Spearman's rank correlations as a Markdown table;
+ * against what every estimator said beforehand, the change of the divergence from the source weights too. With OTHER, a second
+ * token file, the changes on as many of its sequences are measured, for what is only learnt by heart. Prints Spearman's rank correlations as a Markdown table;
  * everything, move by move, goes into JSON (tools/plot_predict.py draws it). The moves are the same on any number of
  * ranks. */
 #include <jansson.h>
@@ -20,7 +20,7 @@
 #include "sensitivity/scores.h"
 #include "sensitivity/table.h"
 
-enum { GROUP = 10, ESTIMATORS = 9 };
+enum { GROUP = 10, ESTIMATORS = 10, DIVERGENCE = 9 };
 static const char *const names[ESTIMATORS] = {"taylor, signed",
                                               "taylor, absolute",
                                               "fisher",
@@ -29,7 +29,13 @@ static const char *const names[ESTIMATORS] = {"taylor, signed",
                                               "hessian",
                                               "hessian at full precision",
                                               "diagonal",
-                                              "diagonal at full precision"};
+                                              "diagonal at full precision",
+                                              "divergence"};
+
+/* What a move changes: the loss and the divergence on the calibration tokens, and both on OTHER's. */
+enum { LOSSES = 4 };
+static const char *const loss_names[LOSSES] = {"calibration", "calibration, divergence", "other",
+                                               "other, divergence"};
 
 #define CHECK(call)                                                                                          \
   do {                                                                                                       \
@@ -44,12 +50,14 @@ typedef struct bench {
   sb_backend *backend;
   sb_model *model;
   sb_sequences sequences, other;
-  sb_pass *pass, *other_pass; /* the second is NULL without OTHER */
-  sb_scores *scores;
+  sb_pass *pass;      /* for gradients of the tokens' loss */
+  sb_pass *learnt[2]; /* losses and divergences on the calibration tokens and on OTHER's, or NULL */
+  sb_scores *scores, *divergences; /* first order of either */
   sb_table *hessian, *diagonal;
   double (*full)[2][SB_WIDTHS];       /* [blocks]: hessian, diagonal at full precision */
   double (*predicted)[2][ESTIMATORS]; /* [blocks]: of a raise, of a cut, from the width at hand */
-  double *measured[2];                /* of the moves of one kind: calibration, OTHER */
+  double scale;                       /* of costs at full precision, as sensitivity/estimator.h has it */
+  double *measured[LOSSES];           /* of the moves of one kind */
   uint64_t random;
   json_t *kinds;
 } bench;
@@ -103,12 +111,19 @@ static void take_moves(bench *b, size_t owned, size_t block) {
     out[3] = first + square;
     out[4] = first + square / 4;
     for (int t = 0; t < 4; t++) out[5 + t] = tables[t][to] - tables[t][bits];
+    const sb_moves *d = &sb_scores_moves(b->divergences)[owned];
+    out[DIVERGENCE] =
+        (cut ? d->cut : d->raise) + b->scale * (b->full[block][1][bits] + b->full[block][1][to]);
   }
 }
 
 static void predict(bench *b, double *loss) {
-  double again;
+  double again, divergence, expected = 0;
   CHECK(sb_scores_measure(b->scores, b->pass, loss));
+  sb_pass_forget(b->learnt[0]);
+  CHECK(sb_scores_measure(b->divergences, b->learnt[0], &divergence));
+  for (size_t k = 0; k < b->model->blocks; k++) expected += b->full[k][1][b->model->bits[k]];
+  b->scale = divergence / expected;
   CHECK(sb_table_measure(b->hessian, b->pass, false, &again));
   CHECK(sb_table_measure(b->diagonal, b->pass, false, &again));
   memset(b->predicted, 0, b->model->blocks * sizeof *b->predicted);
@@ -121,6 +136,9 @@ static void predict_at_full_precision(bench *b) {
   CHECK(sb_table_measure(b->hessian, b->pass, true, &loss));
   CHECK(sb_table_measure(b->diagonal, b->pass, true, &loss));
   each_owned(b, take_full);
+  share(b, &b->full[0][0][0], 2 * SB_WIDTHS);
+  for (int o = 0; o < 2; o++)
+    if (b->learnt[o]) CHECK(sb_pass_learn(b->learnt[o]));
 }
 
 /* ---- rank correlation ---- */
@@ -181,15 +199,17 @@ static void choose(bench *b, size_t *chosen, size_t count) {
   sb_free(&all);
 }
 
-/* On the calibration sequences and on OTHER's. */
-static void losses(bench *b, double loss[2]) {
-  loss[1] = NAN;
-  sb_pass_forget(b->pass);
-  CHECK(sb_pass_loss(b->pass, &loss[0]));
-  if (b->other_pass) CHECK(sb_pass_loss(b->other_pass, &loss[1]));
+static void losses(bench *b, double loss[LOSSES]) {
+  for (int o = 0; o < 2; o++) {
+    loss[2 * o] = loss[2 * o + 1] = NAN;
+    if (!b->learnt[o]) continue;
+    sb_pass_forget(b->learnt[o]);
+    CHECK(sb_pass_loss(b->learnt[o], &loss[2 * o + 1]));
+    loss[2 * o] = sb_pass_token_loss(b->learnt[o]);
+  }
 }
 
-static void losses_with(bench *b, const size_t *chosen, size_t count, int change, double loss[2]) {
+static void losses_with(bench *b, const size_t *chosen, size_t count, int change, double loss[LOSSES]) {
   for (size_t i = 0; i < count; i++)
     b->model->bits[chosen[i]] = (uint8_t)(b->model->bits[chosen[i]] + change);
   losses(b, loss);
@@ -219,7 +239,7 @@ static json_t *judge(const bench *b, const double *predicted, const double *meas
 }
 
 /* `moves` moves of `group` blocks each, all raised or all cut. */
-static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group, const double base[2]) {
+static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group, const double base[LOSSES]) {
   const char *move = cut ? "cut" : "raise";
   size_t *chosen;
   double *predicted;
@@ -231,28 +251,29 @@ static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group, c
   for (size_t i = 0; i < moves; i++) {
     if (group > 1) choose(b, chosen, group);
     const size_t *mine = group > 1 ? chosen : chosen + i;
-    double loss[2];
+    double loss[LOSSES];
     losses_with(b, mine, group, cut ? -1 : 1, loss);
-    for (int o = 0; o < 2; o++) b->measured[o][i] = loss[o] - base[o];
+    for (int o = 0; o < LOSSES; o++) b->measured[o][i] = loss[o] - base[o];
     json_t *blocks = json_array(), *said = json_array();
     for (size_t k = 0; k < group; k++) json_array_append_new(blocks, json_integer((json_int_t)mine[k]));
     for (int e = 0; e < ESTIMATORS; e++) {
       for (size_t k = 0; k < group; k++) predicted[(size_t)e * moves + i] += b->predicted[mine[k]][cut][e];
       json_array_append_new(said, json_real(predicted[(size_t)e * moves + i]));
     }
-    json_t *one =
-        json_pack("{s:o, s:f, s:o}", "blocks", blocks, "measured", b->measured[0][i], "predicted", said);
-    if (b->other_pass) json_object_set_new(one, "measured_on_other", json_real(b->measured[1][i]));
+    json_t *one = json_pack("{s:o, s:o}", "blocks", blocks, "predicted", said), *did = json_object();
+    for (int o = 0; o < LOSSES; o++)
+      if (o < 2 || b->learnt[1]) json_object_set_new(did, loss_names[o], json_real(b->measured[o][i]));
+    json_object_set_new(one, "measured", did);
     json_array_append_new(list, one);
   }
   json_t *all = json_pack("{s:i, s:s, s:i, s:f, s:o}", "bits", (int)bits, "move", move, "group", (int)group,
                           "base_loss", base[0], "moves", list);
-  snprintf(line, sizeof line, "| %u | %s | %zu | %zu | calibration |", bits, move, group, moves);
-  json_object_set_new(all, "estimators", judge(b, predicted, b->measured[0], moves, line));
-  if (b->other_pass) {
-    snprintf(line, sizeof line, "| %u | %s | %zu | %zu | other |", bits, move, group, moves);
-    json_object_set_new(all, "estimators_on_other", judge(b, predicted, b->measured[1], moves, line));
+  json_t *estimators = json_object();
+  for (int o = 0; o < LOSSES && (o < 2 || b->learnt[1]); o++) {
+    snprintf(line, sizeof line, "| %u | %s | %zu | %zu | %s |", bits, move, group, moves, loss_names[o]);
+    json_object_set_new(estimators, loss_names[o], judge(b, predicted, b->measured[o], moves, line));
   }
+  json_object_set_new(all, "estimators", estimators);
   json_array_append_new(b->kinds, all);
   sb_free(&chosen);
   sb_free(&predicted);
@@ -266,13 +287,17 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
   sb_pass_setup setup = sb_sequences_setup(&b->sequences, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
   setup.gradients = true;
   CHECK(sb_pass_create(&setup, &b->pass));
+  setup.divergence = true;
+  CHECK(sb_pass_create(&setup, &b->learnt[0]));
   if (other) {
     CHECK(sb_sequences_read(&b->world, other, SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count, 0,
                             &b->other));
     setup = sb_sequences_setup(&b->other, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
-    CHECK(sb_pass_create(&setup, &b->other_pass));
+    setup.divergence = true;
+    CHECK(sb_pass_create(&setup, &b->learnt[1]));
   }
   CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->scores));
+  CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->divergences));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b->hessian));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b->diagonal));
   CHECK(sb_alloc(&b->full, b->model->blocks, sizeof *b->full, "predictions"));
@@ -281,17 +306,18 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
 
 static void close_all(bench *b) {
   sb_scores_free(&b->scores);
+  sb_scores_free(&b->divergences);
   sb_table_free(&b->hessian);
   sb_table_free(&b->diagonal);
   sb_pass_free(&b->pass);
-  sb_pass_free(&b->other_pass);
+  for (int o = 0; o < 2; o++) sb_pass_free(&b->learnt[o]);
   sb_sequences_free(&b->sequences);
   sb_sequences_free(&b->other);
   sb_model_free(&b->model);
   b->backend->op->destroy(b->backend);
   sb_free(&b->full);
   sb_free(&b->predicted);
-  for (int o = 0; o < 2; o++) sb_free(&b->measured[o]);
+  for (int o = 0; o < LOSSES; o++) sb_free(&b->measured[o]);
   json_decref(b->kinds);
 }
 
@@ -311,7 +337,7 @@ int main(int argc, char **argv) {
   open_all(&b, argv, count, seqlen, argc > 9 ? argv[9] : NULL);
   moves = sb_min_size(moves, b.model->blocks);
   if (b.model->blocks < GROUP) groups = 0;
-  for (int o = 0; o < 2; o++)
+  for (int o = 0; o < LOSSES; o++)
     CHECK(sb_alloc(&b.measured[o], sb_max_size(moves, groups), sizeof(double), "moves"));
   b.kinds = json_array();
   predict_at_full_precision(&b);
@@ -325,7 +351,7 @@ int main(int argc, char **argv) {
   const double start = sb_now();
   for (const char *w = widths; *w; w++) {
     const unsigned bits = (unsigned)(*w - '0');
-    double base[2], loss;
+    double base[LOSSES], loss;
     if (bits < 2 || bits > 7) {
       fprintf(stderr, "bench_predict: widths are digits from 2 to 7, not %c\n", *w);
       return 2;

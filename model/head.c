@@ -168,15 +168,17 @@ static sb_status finish_rows(sb_pass *p, size_t wave, size_t rows) {
   SB_TRY(b->op->sync(b, p->stream));
   if (p->reference.learnt) SB_TRY(sb_reference_end(p, wave));
   for (size_t s = 0; s < rows / p->T; s++) {
-    double sum = 0;
+    double sum = 0, nll = 0;
     for (size_t t = 0; t < p->T; t++) {
       size_t i = s * p->T + t;
       double lse = (double)row_max[i] + log((double)row_sum[i]);
       row_max[i] = (float)lse;
       if (t + 1 == p->T) continue;
-      sum += p->reference.learnt ? sb_reference_divergence(p, wave, i, row_max[i]) : lse - (double)target[i];
+      nll += lse - (double)target[i];
+      if (p->reference.learnt) sum += sb_reference_divergence(p, wave, i, row_max[i]);
     }
-    p->sequence_loss[wave * p->wave + s] = sum / (double)(p->T - 1);
+    p->sequence_nll[wave * p->wave + s] = nll / (double)(p->T - 1);
+    p->sequence_loss[wave * p->wave + s] = (p->reference.learnt ? sum : nll) / (double)(p->T - 1);
   }
   SB_TRY(b->op->upload(b, p->stream, p->lse, row_max, rows * sizeof(float)));
   return b->op->sync(b, p->stream);

@@ -87,6 +87,7 @@ static sb_status allocate(sb_pass *p, bool host_keeps) {
   SB_GO(sb_alloc(&p->host_rows, 3 * rows, sizeof(float), "losses"));
   SB_GO(sb_alloc(&p->host_ids, 2 * rows, sizeof(uint32_t), "token ids"));
   SB_GO(sb_alloc(&p->sequence_loss, p->local + 1, sizeof(double), "losses"));
+  SB_GO(sb_alloc(&p->sequence_nll, p->local + 1, sizeof(double), "losses"));
   SB_GO(sb_layer_work_create(b, c, p->T, p->setup.gradients, p->model->orders.mode == SB_REORDER_INDEXED,
                              &p->work));
   SB_GO(sb_prepared_create(p->model, b, p->setup.keep_packed, &p->prepared));
@@ -130,9 +131,8 @@ static sb_status create(const sb_pass_setup *setup, size_t most, bool host_keeps
 sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
   const sb_config *c = &setup->model->config;
   const size_t most_local = sb_div_up(setup->sequences, (size_t)setup->model->world->size);
-  const size_t each =
-      setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act) *
-      ((setup->gradients ? c->layers + 4 : 2) + (setup->divergence ? 1 : 0));
+  const size_t each = setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act) *
+                      ((setup->gradients ? c->layers + 4 : 2) + (setup->divergence ? 1 : 0));
   size_t wave = sb_min_size(sb_max_size(setup->activation_bytes / each, 1), sb_max_size(most_local, 1));
   sb_model_pin(setup->model, setup->backend);
   for (bool host_keeps = false;;) {
@@ -165,6 +165,7 @@ void sb_pass_free(sb_pass **pass) {
   sb_free(&p->host_rows);
   sb_free(&p->host_ids);
   sb_free(&p->sequence_loss);
+  sb_free(&p->sequence_nll);
   sb_free(pass);
 }
 
@@ -265,17 +266,25 @@ void sb_pass_start_ticks(sb_pass *p, double forward, double backward) {
 }
 
 static sb_status mean_loss(sb_pass *p, double *loss) {
-  sb_exact sum = {0};
+  sb_exact sums[2] = {{0}, {0}};
   sb_status status = SB_OK;
-  for (size_t s = 0; s < p->local && status == SB_OK; s++) status = sb_exact_add(&sum, p->sequence_loss[s]);
+  for (size_t s = 0; s < p->local && status == SB_OK; s++) {
+    status = sb_exact_add(&sums[0], p->sequence_loss[s]);
+    if (status == SB_OK) status = sb_exact_add(&sums[1], p->sequence_nll[s]);
+  }
   if (status != SB_OK)
     status =
         sb_fail(SB_ERR_NUMERIC,
                 "the loss is not a number: the weights, as they are quantized now, overflow in this model");
   SB_AGREE(p->model->world, status);
-  SB_TRY(sb_exact_allreduce(&sum, 1, p->model->world->comm));
-  *loss = sb_exact_value(&sum) / (double)p->setup.sequences;
+  SB_TRY(sb_exact_allreduce(sums, 2, p->model->world->comm));
+  *loss = sb_exact_value(&sums[0]) / (double)p->setup.sequences;
+  p->token_loss = sb_exact_value(&sums[1]) / (double)p->setup.sequences;
   return SB_OK;
+}
+
+double sb_pass_token_loss(const sb_pass *p) {
+  return p->token_loss;
 }
 
 sb_status sb_pass_loss(sb_pass *p, double *loss) {

@@ -57,6 +57,9 @@ sb_status sb_pass_loss(sb_pass *pass, double *loss);
  * so each pass multiplies with the head once more. One forward pass; for a pass set up with `divergence`. Collective. */
 sb_status sb_pass_learn(sb_pass *pass);
 
+/* The mean negative log-likelihood of the tokens when the loss was last measured, whatever the loss is. Local, equal on all ranks. */
+double sb_pass_token_loss(const sb_pass *pass);
+
 /* What the backward pass tells about each layer. */
 typedef struct sb_pass_hooks {
   void *context;

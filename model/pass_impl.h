@@ -52,7 +52,9 @@ struct sb_pass {
   /* host */
   float *host_rows;      /* [3, wave, T] */
   uint32_t *host_ids;    /* [wave, T] */
-  double *sequence_loss; /* [local] mean NLL of each sequence, from the last forward */
+  double *sequence_loss; /* [local] of each sequence, from the last forward */
+  double *sequence_nll;  /* [local] mean negative log-likelihood, which is the loss where none is learnt */
+  double token_loss;
 };
 
 /* Sequences of this rank in a wave. */

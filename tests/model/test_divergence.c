@@ -40,6 +40,7 @@ static void loss_is_the_divergence(void **state) {
       setup.activation_bytes = way < 2 ? (size_t)1 << 30 : 1; /* one sequence a wave */
       golden_open(&g, &setup);
       const double before = loss_at(&g, 3);
+      EXPECT(sb_pass_token_loss(g.pass) == before);
       uint8_t *bits = malloc(g.model->blocks);
       memcpy(bits, g.model->bits, g.model->blocks);
       EXPECT_OK(sb_pass_learn(g.pass));
@@ -49,6 +50,7 @@ static void loss_is_the_divergence(void **state) {
       const double loss = loss_at(&g, 3);
       if (way == 0) at_3 = loss;
       EXPECT(loss == at_3 && loss > 0.001 && loss < before);
+      EXPECT(sb_pass_token_loss(g.pass) == before);
       EXPECT_OK(sb_pass_learn(g.pass)); /* again, with the loss a divergence by now */
       EXPECT(loss_at(&g, 3) == at_3);
       golden_close(&g);
