@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # bench/search_time.sh MODEL TOKENS [BUDGET ...]: how many gradient passes the search takes for 95% of what it can win. Of a long
-# search (TRADES batches, 40) the calibration loss after every step is held against that of the largest uniform width within
-# the budget; "all" is what the long search ends at. Prints a table; SHARDBITS names the program, RANKS the ranks, and
+# search (TRADES batches, 40) what it makes less, the loss or the divergence on the calibration tokens, is held after every step
+# against that of the largest uniform width within the budget; "before trades" is the end of the path or, with the divergence, of
+# the allocation from a table, "all" what the long search ends at. Prints a table; SHARDBITS names the program, RANKS the ranks, and
 # OPTIONS has more for quantize.
 set -euo pipefail
 model=$(readlink -f "$1") tokens=$(readlink -f "$2")
@@ -22,18 +23,20 @@ steps() {
     inside && /^    }/ { print value["kind"], value["loss"], value["accepted"], value["seconds"] }' "$1"
 }
 
-echo "| budget | uniform | path | 8 trades | all | gradient passes for 95% | seconds | gradient passes of 8 trades | of all |"
+echo "| budget | uniform | before trades | 8 trades | all | gradient passes for 95% | seconds | gradient passes of 8 trades | of all |"
 echo "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
 for budget in "$@"; do
   run quantize "$model" --calib "$tokens" --bits "$budget" --method rtn --grid fitted -o "$work/uniform" --overwrite "${more[@]}"
-  run eval "$work/uniform" --tokens "$tokens" --json "$work/uniform.json"
+  run eval "$work/uniform" --tokens "$tokens" --ref "$model" --json "$work/uniform.json"
   run quantize "$model" --calib "$tokens" --bits "$budget" --trades "$trades" -o "$work/ours" --overwrite \
     --json "$work/ours.json" "${more[@]}"
-  # A stride takes a gradient pass, and so does the first trade and each that follows one that was kept.
-  steps "$work/ours.json" | awk -v budget="$budget" -v uniform="$(json_number "$work/uniform.json" perplexity)" \
+  # A stride takes a gradient pass, and so does the first trade and each that follows one that was kept; the table takes one.
+  key=loss passes=0
+  grep -q '"search_loss": "divergence"' "$work/ours.json" && key=mean_kl passes=1
+  steps "$work/ours.json" | awk -v budget="$budget" -v uniform="$(json_number "$work/uniform.json" $key)" -v passes=$passes \
     -v path="$(json_number "$work/ours.json" path_loss)" -v all="$(json_number "$work/ours.json" calibration_loss)" '
     function reached(loss) { if (!enough && loss <= uniform - 0.95 * (uniform - all)) { enough = passes; at = seconds } }
-    BEGIN { uniform = log(uniform); fresh = 1; eight = path }
+    BEGIN { fresh = 1; eight = path }
     $1 == "path" { passes++; seconds += $4 }
     $1 == "trade" {
       if (!trades++) reached(path)
