@@ -105,11 +105,6 @@ static sb_status save(void *context, const sb_search_progress *progress) {
   return sb_checkpoint_write(d->o->checkpoint, &d->key, progress, d->m);
 }
 
-/* Costs of all widths are at hand, so no path is needed. */
-static bool begins_from_table(const sb_allocate_options *o) {
-  return o->estimator == SB_ESTIMATOR_DIVERGENCE && o->start_bits == 0;
-}
-
 static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
   if (o->start_bits != 0) return o->start_bits;
   unsigned bits = o->min_bits;
@@ -155,7 +150,7 @@ static sb_status search(driver *d, const sb_owned *mine) {
   const sb_search_options options = {.other_loss = d->check != NULL,
                                      .resume = there ? &progress : NULL,
                                      .budget = sb_owned_budget(d->m, o->bits),
-                                     .begun = begins_from_table(o),
+                                     .begun = o->strides == 0,
                                      .start_bits = start_bits(d->m, o),
                                      .strides = o->strides,
                                      .most_trades = o->trades,

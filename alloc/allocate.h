@@ -13,11 +13,10 @@
 typedef struct sb_allocate_options {
   double bits; /* budget in effective bits a weight of the decoder layers' matrices */
   unsigned min_bits, max_bits;
-  unsigned
-      start_bits; /* 0: the least uniform width at or above the budget; SB_ESTIMATOR_DIVERGENCE: no path, but what its
-                        * costs of widths choose (alloc/table.h) */
+  unsigned start_bits; /* 0: the least uniform width at or above the budget */
   sb_estimator estimator;
-  int strides, trades;
+  int strides; /* 0: no path, the search begins with what costs of widths choose (alloc/table.h); SB_ESTIMATOR_DIVERGENCE only */
+  int trades;
   double first_share, least_share;
   size_t activation_bytes;   /* a rank may use for layer inputs */
   const sb_sequences *check; /* whose loss decides on trades; NULL: the calibration's */

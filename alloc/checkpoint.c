@@ -40,8 +40,8 @@ static size_t describe_key(const sb_checkpoint_key *k, const sb_model *m, entry 
   ENTRY("min_bits", "--min-bits", "%u", k->min_bits);
   ENTRY("max_bits", "--max-bits", "%u", k->max_bits);
   ENTRY("start_bits", "--start-bits", "%u", k->start_bits);
-  ENTRY("strides", "--strides", "%d", k->strides);
   ENTRY("sensitivity", "--sensitivity", "%s", k->estimator);
+  ENTRY("strides", "--strides", "%d", k->strides);
   ENTRY("grid", "--grid", "%s", k->grid);
   ENTRY("compute", "--compute", "%s", k->compute);
   ENTRY("ordered", "order of channels (--reorder)", "%016" PRIx64, k->ordered);

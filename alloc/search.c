@@ -196,8 +196,8 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_sea
                    "are up to %llu",
                    (unsigned long long)options->budget, (unsigned long long)least, blocks->min_bits,
                    (unsigned long long)most);
-  if (options->start_bits < blocks->min_bits || options->start_bits > blocks->max_bits ||
-      options->strides < 1)
+  if (!options->begun && (options->start_bits < blocks->min_bits || options->start_bits > blocks->max_bits ||
+                          options->strides < 1))
     return sb_fail(SB_ERR_INTERNAL, "search: %d strides from %u bits, where %u to %u bits are allowed",
                    options->strides, options->start_bits, blocks->min_bits, blocks->max_bits);
   sb_status status = sb_alloc_raw(&s.trial, blocks->count, 1, "bits of the blocks");

@@ -64,7 +64,7 @@ typedef struct sb_search_options {
   uint64_t budget;                  /* storage bits over all ranks, as sb_blocks_cost counts */
   bool begun;                       /* no path: the search begins with the bits given */
   unsigned start_bits;              /* uniform start of the path */
-  int strides;                      /* of the path, at least 1 */
+  int strides;                      /* of the path, at least 1 where there is one */
   int most_trades;                  /* batches tried at the budget; 0: none (one-shot) */
   double first_share;               /* k of the first trade, of the budget's storage */
   double least_share;               /* the search ends when k falls below it */

@@ -11,7 +11,8 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 shardbits=${SHARDBITS:-build/release/shardbits}
 ranks=${RANKS:-2}
 budgets=${BUDGETS:-2.1 2.3 2.5 3.1 3.5 4.1}
-cases=${CASES:-uniform uniform-gptq uniform-refined layer table blocks reordered traded gptq refined path second indexed}
+cases=${CASES:-uniform uniform-gptq uniform-refined layer table blocks reordered traded gptq refined path second indexed
+  divergence-rtn divergence divergence-indexed}
 
 once() { # FILE COMMAND ...: unless FILE is there
   local file=$1
@@ -45,29 +46,35 @@ label() {
   reordered) echo "+ fused order" ;;
   traded) echo "+ progressive" ;;
   gptq) echo "+ GPTQ" ;;
-  refined) echo "**+ refined**" ;;
+  refined) echo "+ refined" ;;
   path) echo "the same without trades" ;;
   second) echo "the same, gains by first and second order" ;;
   indexed) echo "the same as refined, in indexed order" ;;
+  divergence-rtn) echo "by divergence, fused order, RTN" ;;
+  divergence) echo "**by divergence, fused order, GPTQ, refined**" ;;
+  divergence-indexed) echo "by divergence, indexed order, GPTQ, refined" ;;
   esac
 }
 
 options() { # CASE PREFIX BUDGET FINEST: quantize's options
-  local bits=$work/$2-$3
+  local bits=$work/$2-$3 fisher="--sensitivity fisher"
   case $1 in
   uniform) echo "--method rtn --block 128x$4" ;;
   uniform-gptq) echo "--method rtn --block 128x$4 --quantizer gptq --refine 0" ;;
   uniform-refined) echo "--method rtn --block 128x$4 --quantizer gptq --grid fitted" ;;
   layer) echo "--method layer --quantizer gptq" ;;
   table) echo "--method table --reorder fused --quantizer gptq" ;;
-  blocks) echo "--trades 0 --reorder none" ;;
-  reordered) echo "--trades 0 --reorder fused --allocation $bits-path.bits" ;;
-  traded) echo "--reorder fused --allocation $bits-fused.bits" ;;
-  gptq) echo "--reorder fused --allocation $bits-fused.bits --quantizer gptq --refine 0" ;;
-  refined) echo "--reorder fused --allocation $bits-fused.bits --quantizer gptq" ;;
-  path) echo "--trades 0 --reorder fused --allocation $bits-path.bits --quantizer gptq" ;;
-  second) echo "--reorder fused --sensitivity second --quantizer gptq" ;;
-  indexed) echo "--reorder indexed --quantizer gptq" ;;
+  blocks) echo "$fisher --trades 0 --reorder none" ;;
+  reordered) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits" ;;
+  traded) echo "$fisher --reorder fused --allocation $bits-fused.bits" ;;
+  gptq) echo "$fisher --reorder fused --allocation $bits-fused.bits --quantizer gptq --refine 0" ;;
+  refined) echo "$fisher --reorder fused --allocation $bits-fused.bits --quantizer gptq" ;;
+  path) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits --quantizer gptq" ;;
+  second) echo "--sensitivity second --reorder fused --quantizer gptq" ;;
+  indexed) echo "$fisher --reorder indexed --quantizer gptq" ;;
+  divergence-rtn) echo "--reorder fused --allocation $bits-divergence.bits" ;;
+  divergence) echo "--reorder fused --allocation $bits-divergence.bits --quantizer gptq" ;;
+  divergence-indexed) echo "--reorder indexed --quantizer gptq" ;;
   esac
 }
 

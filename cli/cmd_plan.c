@@ -123,8 +123,10 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                                     .factor = (sb_factor_mode)r->factor,
                                     .refine = r->refine,
                                     .round_seqs = r->round_seqs};
+  int strides = r->strides;
+  sb_quantize_settle_strides((sb_estimator)r->estimator, false, &strides);
   sb_plan p = {.gpus_per_node = r->gpus_per_node,
-               .strides = (size_t)r->strides,
+               .strides = (size_t)strides,
                .trades = (size_t)r->trades,
                .setup = &setup,
                .footprint = &footprint};
@@ -140,7 +142,6 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   request r = {.ranks = (size_t)world->size,
                .network = 10.0,
                .bits = 3.25,
-               .strides = 2,
                .trades = 8,
                .round_seqs = 256,
                .refine = SB_REFINE_PASSES,
@@ -182,9 +183,10 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       {.name = "strides",
        .kind = SB_OPTION_INT,
        .value = &r.strides,
-       .low = 1,
+       .low = 0,
        .high = 1000,
        .operand = "N",
+       .unset = "2; with --sensitivity divergence 0",
        .help = "As quantize has it: a gradient pass each."},
       {.name = "trades",
        .kind = SB_OPTION_INT,

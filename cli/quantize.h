@@ -11,6 +11,7 @@
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "model/sequences.h"
+#include "sensitivity/estimator.h"
 
 enum { SB_METHOD_SCALEBITS, SB_METHOD_TABLE, SB_METHOD_LAYER, SB_METHOD_RTN };
 enum { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ };
@@ -48,6 +49,8 @@ typedef struct sb_quantize_run {
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help);
 
+/* Strides that were left open (0): none from costs of all widths, else 2. Pure. */
+void sb_quantize_settle_strides(sb_estimator estimator, bool starts_uniform, int *strides);
 /* Whether OUT and the bit map can be written, asked before hours of search and not after. */
 sb_status sb_quantize_check_out(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);

@@ -12,13 +12,16 @@ enum { REORDER_UNSET = -1 };
 static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 
+void sb_quantize_settle_strides(sb_estimator estimator, bool starts_uniform, int *strides) {
+  if (*strides == 0 && (estimator != SB_ESTIMATOR_DIVERGENCE || starts_uniform)) *strides = 2;
+}
+
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help) {
   *request = (sb_quantize_request){.round_seqs = 256,
                                    .reorder = REORDER_UNSET,
                                    .first_share = 0.03,
                                    .max_bits = 8,
-                                   .strides = 2,
                                    .trades = 8,
                                    .refine = SB_REFINE_PASSES,
                                    .level = 1,
@@ -112,9 +115,10 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .value = &request->estimator,
        .choices = sb_estimator_names,
        .help =
-           "What predicts a move's effect: mean squared or mean absolute first-order change over sequences; "
-           "second moments of inputs and output gradients; squares of gradients; first order and mean square "
-           "together."},
+           "What predicts a move's effect: first-order change of the divergence from the source weights' "
+           "predictions, which is then what decides; mean squared or mean absolute first-order change of the "
+           "loss over sequences; second moments of inputs and output gradients; squares of gradients; first "
+           "order and mean square together."},
       {.name = "allocation",
        .kind = SB_OPTION_STRING,
        .value = &request->allocation,
@@ -161,14 +165,16 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .high = 8,
        .operand = "N",
        .unset = "just above the budget",
-       .help = "Uniform width the search starts from."},
+       .help = "Uniform width that strides start from."},
       {.name = "strides",
        .kind = SB_OPTION_INT,
        .value = &request->strides,
-       .low = 1,
+       .low = 0,
        .high = 1000,
        .operand = "N",
-       .help = "Steps from the start to the budget, one gradient pass each."},
+       .unset = "2; with --sensitivity divergence 0, unless --start-bits is given",
+       .help = "Steps from a uniform start to the budget, one gradient pass each; 0: the search starts from "
+               "what costs of all widths choose."},
       {.name = "trades",
        .kind = SB_OPTION_INT,
        .value = &request->trades,
@@ -218,6 +224,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   if (request->min_bits > request->max_bits)
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", request->min_bits,
                    request->max_bits);
+  sb_quantize_settle_strides((sb_estimator)request->estimator, request->start_bits != 0, &request->strides);
   if (request->reorder == REORDER_UNSET) {
     const bool gathers = request->method == SB_METHOD_SCALEBITS || request->method == SB_METHOD_TABLE;
     request->reorder = gathers ? SB_REORDER_FUSED : SB_REORDER_NONE;

@@ -36,10 +36,8 @@ static void on_step(void *context, const sb_search_step *step, double effective_
 static void on_pass(void *context, const char *what) {
   const sb_quantize_run *u = context;
   const sb_quantize_request *r = u->r;
-  const bool path = r->estimator != SB_ESTIMATOR_DIVERGENCE || r->start_bits != 0;
   char title[64];
-  snprintf(title, sizeof title, "step %d of at most %d, %s", u->step, (path ? r->strides : 0) + r->trades,
-           what);
+  snprintf(title, sizeof title, "step %d of at most %d, %s", u->step, r->strides + r->trades, what);
   sb_progress_begin(title, 1.0);
 }
 

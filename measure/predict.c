@@ -38,18 +38,17 @@ static void predict_passes(const sb_footprint_setup *s, const sb_footprint *f, c
 }
 
 /* The forward half of a gradient pass is that of the loss pass just before it where one wave carries all sequences and the loss
- * is theirs: so it is for every trade. A search by divergence takes no strides, but one gradient pass at full precision for the
- * costs of widths, and a forward pass for what the source weights say. */
+ * is theirs: so it is for every trade. A search by divergence takes one gradient pass more, at full precision for the costs of widths,
+ * and a forward pass more for what the source weights say. */
 static void predict_search(const sb_footprint_setup *s, const sb_footprint *f, size_t strides, size_t trades,
                            sb_prediction *out) {
   const double again =
       f->waves == 1 && s->check_seqs == 0 ? out->gradient_seconds - out->loss_seconds : out->gradient_seconds;
-  const bool divergence = s->gains == SB_GAINS_DIVERGENCE;
-  if (divergence) strides = 1;
-  out->gradient_passes = strides + trades;
-  out->loss_passes = 1 + trades + (divergence ? 1 : 0);
+  const size_t source = s->gains == SB_GAINS_DIVERGENCE ? 1 : 0;
+  out->gradient_passes = source + strides + trades;
+  out->loss_passes = source + 1 + trades;
   out->seconds[SB_PART_GRADIENT] =
-      (double)strides * out->gradient_seconds + (double)trades * longer(again, 0.0);
+      (double)(source + strides) * out->gradient_seconds + (double)trades * longer(again, 0.0);
   out->seconds[SB_PART_LOSS] = (double)out->loss_passes * out->loss_seconds;
 }
 

@@ -44,12 +44,12 @@
 #include <stdbool.h>
 
 typedef enum sb_estimator {
+  SB_ESTIMATOR_DIVERGENCE, /* the default */
   SB_ESTIMATOR_FISHER,
   SB_ESTIMATOR_TAYLOR,
   SB_ESTIMATOR_HESSIAN,
   SB_ESTIMATOR_DIAGONAL,
-  SB_ESTIMATOR_SECOND,
-  SB_ESTIMATOR_DIVERGENCE
+  SB_ESTIMATOR_SECOND
 } sb_estimator;
 
 /* Of moves by one bit, from gradients at the present bits (sensitivity/scores.h); the others are tables of all widths. */

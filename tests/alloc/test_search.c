@@ -258,7 +258,7 @@ static void test_begun(void **state) {
   (void)state;
   for (size_t k = 0; k < x.n; k++) p.reference[k] = (uint8_t)(2 + draw(&s, 3));
   const uint64_t budget = instance_storage(&x, p.reference) + 128 * 128 * 3;
-  sb_search_options options = {.budget = budget, .begun = true, .strides = 3, .start_bits = 1};
+  sb_search_options options = {.budget = budget, .begun = true};
   sb_search_result result = run(&p, &options);
   EXPECT(result.steps == 0 && result.gain_passes == 0 && result.loss_passes == 1);
   EXPECT(memcmp(p.applied, p.reference, x.n) == 0);

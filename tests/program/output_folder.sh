@@ -3,7 +3,7 @@
 # reader in docs/format.md, which knows nothing of this program.
 . "$(dirname "$0")/common.sh"
 
-run 3 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 --strides 1 --trades 0 -o "$dir/made" \
+run 3 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 --trades 0 -o "$dir/made" \
   --allocation "$dir/bits" --json "$dir/made.json"
 run 2 verify "$dir/made" --json "$dir/verify.json"
 [ "$(value "$dir/verify.json" content_hash)" = "$(value "$dir/made.json" content_hash)" ] || fail "verify: another content hash"
