@@ -46,18 +46,18 @@ label() {
   reordered) echo "+ fused order" ;;
   traded) echo "+ progressive" ;;
   gptq) echo "+ GPTQ" ;;
-  refined) echo "+ refined" ;;
+  refined) echo "**+ refined**" ;;
   path) echo "the same without trades" ;;
   second) echo "the same, gains by first and second order" ;;
   indexed) echo "the same as refined, in indexed order" ;;
   divergence-rtn) echo "by divergence, fused order, RTN" ;;
-  divergence) echo "**by divergence, fused order, GPTQ, refined**" ;;
+  divergence) echo "by divergence, fused order, GPTQ, refined" ;;
   divergence-indexed) echo "by divergence, indexed order, GPTQ, refined" ;;
   esac
 }
 
 options() { # CASE PREFIX BUDGET FINEST: quantize's options
-  local bits=$work/$2-$3 fisher="--sensitivity fisher"
+  local bits=$work/$2-$3 fisher="--sensitivity fisher" divergence="--sensitivity divergence"
   case $1 in
   uniform) echo "--method rtn --block 128x$4" ;;
   uniform-gptq) echo "--method rtn --block 128x$4 --quantizer gptq --refine 0" ;;
@@ -72,9 +72,9 @@ options() { # CASE PREFIX BUDGET FINEST: quantize's options
   path) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits --quantizer gptq" ;;
   second) echo "--sensitivity second --reorder fused --quantizer gptq" ;;
   indexed) echo "$fisher --reorder indexed --quantizer gptq" ;;
-  divergence-rtn) echo "--reorder fused --allocation $bits-divergence.bits" ;;
-  divergence) echo "--reorder fused --allocation $bits-divergence.bits --quantizer gptq" ;;
-  divergence-indexed) echo "--reorder indexed --quantizer gptq" ;;
+  divergence-rtn) echo "$divergence --reorder fused --allocation $bits-divergence.bits" ;;
+  divergence) echo "$divergence --reorder fused --allocation $bits-divergence.bits --quantizer gptq" ;;
+  divergence-indexed) echo "$divergence --reorder indexed --quantizer gptq" ;;
   esac
 }
 

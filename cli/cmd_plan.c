@@ -102,6 +102,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
   sb_arch arch;
   sb_footprint footprint;
   SB_TRY(sb_config_read(r->model, &config));
+  sb_quantize_settle_search(r->quantizer, false, &r->estimator, &r->strides);
   const sb_footprint_setup setup = {.arch = &arch,
                                     .source = config.dtype,
                                     .compute = (sb_compute)common->compute,
@@ -123,10 +124,8 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                                     .factor = (sb_factor_mode)r->factor,
                                     .refine = r->refine,
                                     .round_seqs = r->round_seqs};
-  int strides = r->strides;
-  sb_quantize_settle_strides((sb_estimator)r->estimator, false, &strides);
   sb_plan p = {.gpus_per_node = r->gpus_per_node,
-               .strides = (size_t)strides,
+               .strides = (size_t)r->strides,
                .trades = (size_t)r->trades,
                .setup = &setup,
                .footprint = &footprint};
@@ -143,6 +142,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                .network = 10.0,
                .bits = 3.25,
                .trades = 8,
+               .estimator = SB_ESTIMATOR_UNSET,
                .round_seqs = 256,
                .refine = SB_REFINE_PASSES,
                .reorder = SB_REORDER_FUSED};
@@ -206,6 +206,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_CHOICE,
        .value = &r.estimator,
        .choices = sb_estimator_names,
+       .unset = "divergence; fisher with --quantizer gptq",
        .help = "As quantize has it."},
       {.name = "grid",
        .kind = SB_OPTION_CHOICE,

@@ -49,8 +49,10 @@ typedef struct sb_quantize_run {
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help);
 
-/* Strides that were left open (0): none from costs of all widths, else 2. Pure. */
-void sb_quantize_settle_strides(sb_estimator estimator, bool starts_uniform, int *strides);
+enum { SB_ESTIMATOR_UNSET = -1 };
+/* The estimator that was left open, and strides (0): none from costs of all widths, else 2. What divergence knows is of codes
+ * rounded to nearest; other errors, by GPTQ, gain little from it (docs/results.md). Pure. */
+void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimator, int *strides);
 /* Whether OUT and the bit map can be written, asked before hours of search and not after. */
 sb_status sb_quantize_check_out(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);

@@ -8,18 +8,21 @@ const char *const sb_quantize_methods[] = {"scalebits", "table", "layer", "rtn",
 const char *const sb_quantize_quantizers[] = {"rtn", "gptq", NULL};
 const char *const sb_quantize_factors[] = {"auto", "replicated", "distributed", "distributed-single", NULL};
 const char *const sb_quantize_grids[] = {"auto", "plain", "fitted", NULL};
-enum { REORDER_UNSET = -1 };
+enum { UNSET = -1 };
 static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 
-void sb_quantize_settle_strides(sb_estimator estimator, bool starts_uniform, int *strides) {
-  if (*strides == 0 && (estimator != SB_ESTIMATOR_DIVERGENCE || starts_uniform)) *strides = 2;
+void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimator, int *strides) {
+  if (*estimator == SB_ESTIMATOR_UNSET)
+    *estimator = quantizer == SB_QUANTIZER_GPTQ ? SB_ESTIMATOR_FISHER : SB_ESTIMATOR_DIVERGENCE;
+  if (*strides == 0 && (*estimator != SB_ESTIMATOR_DIVERGENCE || starts_uniform)) *strides = 2;
 }
 
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help) {
   *request = (sb_quantize_request){.round_seqs = 256,
-                                   .reorder = REORDER_UNSET,
+                                   .reorder = UNSET,
+                                   .estimator = SB_ESTIMATOR_UNSET,
                                    .first_share = 0.03,
                                    .max_bits = 8,
                                    .trades = 8,
@@ -114,6 +117,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_CHOICE,
        .value = &request->estimator,
        .choices = sb_estimator_names,
+       .unset = "divergence; fisher with --quantizer gptq",
        .help =
            "What predicts a move's effect: first-order change of the divergence from the source weights' "
            "predictions, which is then what decides; mean squared or mean absolute first-order change of the "
@@ -224,8 +228,9 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   if (request->min_bits > request->max_bits)
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", request->min_bits,
                    request->max_bits);
-  sb_quantize_settle_strides((sb_estimator)request->estimator, request->start_bits != 0, &request->strides);
-  if (request->reorder == REORDER_UNSET) {
+  sb_quantize_settle_search(request->quantizer, request->start_bits != 0, &request->estimator,
+                            &request->strides);
+  if (request->reorder == UNSET) {
     const bool gathers = request->method == SB_METHOD_SCALEBITS || request->method == SB_METHOD_TABLE;
     request->reorder = gathers ? SB_REORDER_FUSED : SB_REORDER_NONE;
   }

@@ -44,7 +44,7 @@
 #include <stdbool.h>
 
 typedef enum sb_estimator {
-  SB_ESTIMATOR_DIVERGENCE, /* the default */
+  SB_ESTIMATOR_DIVERGENCE,
   SB_ESTIMATOR_FISHER,
   SB_ESTIMATOR_TAYLOR,
   SB_ESTIMATOR_HESSIAN,
