@@ -63,27 +63,11 @@ static void tell(const driver *d, const char *pass) {
   if (d->o->begin_pass) d->o->begin_pass(d->o->context, pass);
 }
 
-static sb_status loss(void *context, double *out) {
-  driver *d = context;
-  double start = sb_now();
-  tell(d, "loss");
-  SB_TRY(sb_pass_loss(d->check ? d->check : d->pass, out));
-  d->result->loss_seconds += sb_now() - start;
-  return SB_OK;
-}
-
-static sb_status gains(void *context, double *raise_gain, double *cut_loss, double *out) {
-  driver *d = context;
-  double start = sb_now();
-  tell(d, "gains");
-  SB_TRY(sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
-  d->result->gradient_seconds += sb_now() - start;
-  return SB_OK;
-}
-
-/* What the source weights say, and what widths cost. */
+/* What the source weights say, and what widths cost: where a search by divergence first asks for something, which one that had come
+ * to its end never does. */
 static sb_status learn(driver *d) {
   const double start = sb_now();
+  if (d->o->estimator != SB_ESTIMATOR_DIVERGENCE || d->result->source_passes > 0) return SB_OK;
   tell(d, "costs of widths");
   SB_TRY(sb_gains_prepare(d->gains, d->pass));
   d->result->gradient_seconds += sb_now() - start;
@@ -93,6 +77,26 @@ static sb_status learn(driver *d) {
   if (!d->check) return SB_OK;
   tell(d, "source weights, check");
   return sb_pass_learn(d->check);
+}
+
+static sb_status loss(void *context, double *out) {
+  driver *d = context;
+  SB_TRY(learn(d));
+  const double start = sb_now();
+  tell(d, "loss");
+  SB_TRY(sb_pass_loss(d->check ? d->check : d->pass, out));
+  d->result->loss_seconds += sb_now() - start;
+  return SB_OK;
+}
+
+static sb_status gains(void *context, double *raise_gain, double *cut_loss, double *out) {
+  driver *d = context;
+  SB_TRY(learn(d));
+  const double start = sb_now();
+  tell(d, "gains");
+  SB_TRY(sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
+  d->result->gradient_seconds += sb_now() - start;
+  return SB_OK;
 }
 
 static void report(void *context, const sb_search_step *step) {
@@ -159,7 +163,8 @@ static sb_status search(driver *d, const sb_owned *mine) {
   SB_AGREE(d->m->world, sb_alloc(&bits, mine->blocks.count, 1, "bits of the blocks"));
   sb_model_get_bits(d->m, bits);
   sb_status status = SB_OK;
-  if (options.begun && !there)
+  if (options.begun && !there) status = learn(d);
+  if (options.begun && !there && status == SB_OK)
     status = sb_table_allocate(d->m->world, &mine->blocks, sb_gains_costs(d->gains), options.budget, bits,
                                &(sb_table_result){0});
   if (status == SB_OK)
@@ -187,7 +192,6 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
     status = sb_pass_create(&check, &d.check);
   }
   if (status == SB_OK) status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, &d.gains);
-  if (status == SB_OK && setup.divergence) status = learn(&d);
   if (status == SB_OK) status = search(&d, &mine);
   if (status == SB_OK) result->score_seconds = sb_gains_seconds(d.gains);
   sb_gains_free(&d.gains);

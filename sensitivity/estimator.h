@@ -17,8 +17,9 @@
  *             model) (model/pass.h, sb_pass_learn), and curvature from `diagonal`'s table T at full precision: gradients of
  *             tokens, of which that divergence has none at the source weights. With g'_s the gradient of d_s and c = d / sum_k
  *             T_k(b_k), the divergence there is over the one expected: -mean_s <g'_s, D> - c (T(b) + T(b + 1)) for a raise,
- *             mean_s <g'_s, D> + c (T(b) + T(b - 1)) for a cut. Every token teaches a whole distribution instead of one
- *             word, so that what is learnt holds on other text (docs/results.md). The search's loss is d.
+ *             mean_s <g'_s, D> + c (T(b) + T(b - 1)) for a cut. A token teaches a whole distribution instead of one
+ *             word. First order at the quantized point is of the errors that are there, of rounding to nearest; what it adds to
+ *             the table is worth less where others take their place (docs/results.md). The search's loss is d.
  *   hessian   1/2 sum_r G_r (E_b)_r H (E_b)_r', Kronecker-factored: H = mean over tokens of x x' inside the block's columns,
  *             G_r = mean over tokens of (n dy_r)^2. Were inputs and output gradients independent, and outputs r and r'
  *             uncorrelated, this would be n/2 E' F E. A loss for every width at once (sensitivity/table.h).
