@@ -73,13 +73,15 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   SB_TRY(status);
   if (result.resumed_steps > 0)
     sb_log_line("search    went on from %s, %d steps done before", r->checkpoint, result.resumed_steps);
-  double seconds = sb_now() - start;
+  const double seconds = sb_now() - start;
+  const int gradient_passes = result.search.gain_passes + result.source_passes;
+  const int forward_passes = result.search.loss_passes + result.source_passes;
   sb_log_phase(
       "search", seconds, u->backend->gemm_flops,
       "%s %.4f (%.4f before trades), %d gradient and %d forward passes, GEMM %.0f%%, scores %.1f%% of the "
       "gradient time",
-      loss_name(u), result.search.loss, result.search.path_loss, result.search.gain_passes,
-      result.search.loss_passes, 100.0 * u->backend->gemm_seconds / seconds,
+      loss_name(u), result.search.loss, result.search.path_loss, gradient_passes, forward_passes,
+      100.0 * u->backend->gemm_seconds / seconds,
       100.0 * result.score_seconds / (result.gradient_seconds > 0 ? result.gradient_seconds : 1));
   sb_report_text(u->report, "search_loss", loss_name(u));
   sb_report_real(u->report, "calibration_loss", result.search.loss);
@@ -89,8 +91,8 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   sb_report_real(u->report, "gradient_seconds", result.gradient_seconds);
   sb_report_real(u->report, "score_seconds", result.score_seconds);
   sb_report_real(u->report, "forward_seconds", result.loss_seconds);
-  sb_report_count(u->report, "gradient_passes", (uint64_t)(result.search.gain_passes + result.source_passes));
-  sb_report_count(u->report, "forward_passes", (uint64_t)(result.search.loss_passes + result.source_passes));
+  sb_report_count(u->report, "gradient_passes", (uint64_t)gradient_passes);
+  sb_report_count(u->report, "forward_passes", (uint64_t)forward_passes);
   if (u->report) json_object_set_new(u->report, "search", json_incref(u->steps));
   return SB_OK;
 }
