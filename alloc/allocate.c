@@ -144,6 +144,13 @@ static sb_status resume(driver *d, sb_search_progress *progress, bool *there) {
   return SB_OK;
 }
 
+/* Where a search without a path begins. */
+static sb_status choose_from_costs(driver *d, const sb_owned *mine, uint64_t budget, uint8_t *bits) {
+  sb_table_result chosen;
+  SB_TRY(learn(d));
+  return sb_table_allocate(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits, &chosen);
+}
+
 static sb_status search(driver *d, const sb_owned *mine) {
   const sb_allocate_options *o = d->o;
   const sb_search_hooks hooks = {d, apply, loss, gains, report, o->checkpoint ? save : NULL};
@@ -162,11 +169,7 @@ static sb_status search(driver *d, const sb_owned *mine) {
                                      .least_share = o->least_share};
   SB_AGREE(d->m->world, sb_alloc(&bits, mine->blocks.count, 1, "bits of the blocks"));
   sb_model_get_bits(d->m, bits);
-  sb_status status = SB_OK;
-  if (options.begun && !there) status = learn(d);
-  if (options.begun && !there && status == SB_OK)
-    status = sb_table_allocate(d->m->world, &mine->blocks, sb_gains_costs(d->gains), options.budget, bits,
-                               &(sb_table_result){0});
+  sb_status status = options.begun && !there ? choose_from_costs(d, mine, options.budget, bits) : SB_OK;
   if (status == SB_OK)
     status = sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search);
   sb_free(&bits);

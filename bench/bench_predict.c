@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "model/sequences.h"
+#include "sensitivity/gains.h"
 #include "sensitivity/scores.h"
 #include "sensitivity/table.h"
 
@@ -52,11 +53,12 @@ typedef struct bench {
   sb_sequences sequences, other;
   sb_pass *pass;      /* for gradients of the tokens' loss */
   sb_pass *learnt[2]; /* losses and divergences on the calibration tokens and on OTHER's, or NULL */
-  sb_scores *scores, *divergences; /* first order of either */
+  sb_scores *scores;
+  sb_gains *divergences;         /* of learnt[0] */
+  double *raise_gain, *cut_loss; /* [owned], by divergence */
   sb_table *hessian, *diagonal;
   double (*full)[2][SB_WIDTHS];       /* [blocks]: hessian, diagonal at full precision */
   double (*predicted)[2][ESTIMATORS]; /* [blocks]: of a raise, of a cut, from the width at hand */
-  double scale;                       /* of costs at full precision, as sensitivity/estimator.h has it */
   double *measured[LOSSES];           /* of the moves of one kind */
   uint64_t random;
   json_t *kinds;
@@ -111,19 +113,15 @@ static void take_moves(bench *b, size_t owned, size_t block) {
     out[3] = first + square;
     out[4] = first + square / 4;
     for (int t = 0; t < 4; t++) out[5 + t] = tables[t][to] - tables[t][bits];
-    const sb_moves *d = &sb_scores_moves(b->divergences)[owned];
-    out[DIVERGENCE] =
-        (cut ? d->cut : d->raise) + b->scale * (b->full[block][1][bits] + b->full[block][1][to]);
+    out[DIVERGENCE] = cut ? b->cut_loss[owned] : -b->raise_gain[owned];
   }
 }
 
 static void predict(bench *b, double *loss) {
-  double again, divergence, expected = 0;
+  double again, divergence;
   CHECK(sb_scores_measure(b->scores, b->pass, loss));
   sb_pass_forget(b->learnt[0]);
-  CHECK(sb_scores_measure(b->divergences, b->learnt[0], &divergence));
-  for (size_t k = 0; k < b->model->blocks; k++) expected += b->full[k][1][b->model->bits[k]];
-  b->scale = divergence / expected;
+  CHECK(sb_gains_measure(b->divergences, b->learnt[0], b->raise_gain, b->cut_loss, &divergence));
   CHECK(sb_table_measure(b->hessian, b->pass, false, &again));
   CHECK(sb_table_measure(b->diagonal, b->pass, false, &again));
   memset(b->predicted, 0, b->model->blocks * sizeof *b->predicted);
@@ -136,7 +134,7 @@ static void predict_at_full_precision(bench *b) {
   CHECK(sb_table_measure(b->hessian, b->pass, true, &loss));
   CHECK(sb_table_measure(b->diagonal, b->pass, true, &loss));
   each_owned(b, take_full);
-  share(b, &b->full[0][0][0], 2 * SB_WIDTHS);
+  CHECK(sb_gains_prepare(b->divergences, b->learnt[0]));
   for (int o = 0; o < 2; o++)
     if (b->learnt[o]) CHECK(sb_pass_learn(b->learnt[o]));
 }
@@ -297,16 +295,18 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
     CHECK(sb_pass_create(&setup, &b->learnt[1]));
   }
   CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->scores));
-  CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->divergences));
+  CHECK(sb_gains_create(b->model, b->backend, SB_ESTIMATOR_DIVERGENCE, 1, 8, &b->divergences));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b->hessian));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b->diagonal));
+  CHECK(sb_alloc(&b->raise_gain, sb_model_owned_count(b->model), sizeof(double), "predictions"));
+  CHECK(sb_alloc(&b->cut_loss, sb_model_owned_count(b->model), sizeof(double), "predictions"));
   CHECK(sb_alloc(&b->full, b->model->blocks, sizeof *b->full, "predictions"));
   CHECK(sb_alloc(&b->predicted, b->model->blocks, sizeof *b->predicted, "predictions"));
 }
 
 static void close_all(bench *b) {
   sb_scores_free(&b->scores);
-  sb_scores_free(&b->divergences);
+  sb_gains_free(&b->divergences);
   sb_table_free(&b->hessian);
   sb_table_free(&b->diagonal);
   sb_pass_free(&b->pass);
@@ -315,6 +315,8 @@ static void close_all(bench *b) {
   sb_sequences_free(&b->other);
   sb_model_free(&b->model);
   b->backend->op->destroy(b->backend);
+  sb_free(&b->raise_gain);
+  sb_free(&b->cut_loss);
   sb_free(&b->full);
   sb_free(&b->predicted);
   for (int o = 0; o < LOSSES; o++) sb_free(&b->measured[o]);
