@@ -248,6 +248,50 @@ static void report_moments(size_t tokens, size_t cols, double limit, double peak
   }
 }
 
+/* ---- their factors ---- */
+typedef struct factor {
+  size_t n;
+  int64_t *sums, *lost;
+  float *x, *factor;
+} factor;
+static sb_status add_multiples(const void *context, size_t round) {
+  const factor *f = context;
+  (void)round;
+  return be->op->add_multiples(be, NULL, f->lost, f->x, f->n * f->n, 0x1p-20, false);
+}
+/* The sums are used up: a copy of them goes with each call, less than a hundredth of it. */
+static sb_status factorise(const void *context, size_t round) {
+  const factor *f = context;
+  sb_factor_job job = {.n = f->n, .sums = f->lost, .quantum = 0x1p-20, .damping = 0.01, .factor = f->factor};
+  (void)round;
+  SB_TRY(be->op->copy(be, NULL, f->lost, f->sums, f->n * f->n * sizeof *f->sums));
+  SB_TRY(be->op->factor_moments(be, NULL, &job, 1));
+  return job.status == SB_OK ? SB_OK : sb_fail(job.status, "%s", job.message);
+}
+
+/* Of moments with 2 on the diagonal and numbers that fall off beside it. */
+static void report_factor(size_t n, double limit) {
+  const size_t bytes = n * n * sizeof(int64_t);
+  const factor f = {n, device(bytes), device(bytes), device(n * n * 4), device(n * n * 4)};
+  float *row = NULL;
+  must(sb_alloc(&row, n, sizeof *row, "second moments"));
+  for (size_t i = 0; i < n; i++) {
+    for (size_t j = 0; j < n; j++) row[j] = i == j ? 2.0f : 1.0f / (float)(1 + (i > j ? i - j : j - i));
+    must(be->op->upload(be, NULL, f.x + i * n, row, n * sizeof *row));
+    must(be->op->sync(be, NULL));
+  }
+  must(be->op->zero(be, NULL, f.sums, bytes));
+  must(be->op->add_multiples(be, NULL, f.sums, f.x, n * n, 0x1p-20, false));
+  must(be->op->zero(be, NULL, f.lost, bytes));
+  report_rate("add_multiples", 20.0 * (double)(n * n), seconds_of((timed){add_multiples, &f}), limit);
+  const double seconds = seconds_of((timed){factorise, &f});
+  printf("factor of %zu channels           %8.3f s   %8.2f TFLOP/s in double precision\n", n, seconds,
+         2.0 / 3.0 * (double)n * (double)n * (double)n / seconds * 1e-12);
+  sb_free(&row);
+  void *const all[] = {f.sums, f.lost, f.x, f.factor};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) be->op->free(be, all[i]);
+}
+
 /* ---- attention ---- */
 typedef struct attention {
   size_t T, heads, kv_heads, d;
@@ -366,6 +410,8 @@ int main(int argc, char **argv) {
   report_blocks(width, width, limit);
   report_blocks(inner, width, limit);
   report_moments(tokens, width, limit, peak);
+  report_factor(width, limit);
+  report_factor(inner, limit);
   report_attention(tokens, width / SIDE, sb_max_size(1, width / SIDE / 8), SIDE, peak);
   report_attention(tokens, 32, 8, SIDE, peak);
   report_attention(tokens, 32, 8, 64, peak);

@@ -81,7 +81,7 @@ static sb_status measure_gemm(size_t n, bool single, double *rate) {
   return SB_OK;
 }
 
-/* Rank 0 alone: through the inverse, and as quant/gptq.h makes it, directly. Seconds. */
+/* Rank 0 alone: through the inverse, and as kernels/factor.h makes it, directly. Seconds. */
 static sb_status measure_lapack(size_t n, double *through_inverse, double *directly) {
   const int order = (int)n;
   double *h = NULL, *a = NULL;
@@ -94,7 +94,7 @@ static sb_status measure_lapack(size_t n, double *through_inverse, double *direc
     SB_GO(sb_alloc_raw(&factor, n * n, sizeof *factor, "factor"));
     for (size_t k = 0; k < n * n; k++) h[k] = element(n, k / n, k % n);
     for (int repeat = 0; repeat < repeats_of(n); repeat++) {
-      sb_gptq_repair repair;
+      sb_factor_repair repair;
       int info;
       double start = sb_now();
       memcpy(a, h, n * n * sizeof *a);
@@ -105,7 +105,7 @@ static sb_status measure_lapack(size_t n, double *through_inverse, double *direc
       dpotrf_("U", &order, a, &order, &info);
       *through_inverse = fmin(*through_inverse, sb_now() - start);
       start = sb_now();
-      SB_GO(sb_gptq_factor(factor, h, n, 1e-9, &repair));
+      SB_GO(sb_factor_lapack(factor, h, n, 1e-9, &repair));
       *directly = fmin(*directly, sb_now() - start);
     }
   }
@@ -131,7 +131,7 @@ static double *part_of(const sb_cyclic *c) {
 static sb_status measure_ours(const sb_cyclic *c, sb_factor_precision precision, double *seconds) {
   *seconds = INFINITY;
   for (int repeat = 0; repeat < repeats_of(c->n); repeat++) {
-    sb_gptq_repair repair;
+    sb_factor_repair repair;
     double *h = part_of(c);
     SB_AGREE(world, h ? SB_OK : sb_fail(SB_ERR_MEMORY, "%s", sb_message()));
     SB_MPI(MPI_Barrier(world->comm));

@@ -17,9 +17,13 @@
 typedef struct request {
   const char *model, *machine;
   size_t ranks, ranks_per_node, gpus_per_node, round_seqs, check_seqs;
-  double gflops, network, bits;
+  double gflops, network, bits, gpu_memory;
   int reorder, grid, quantizer, factor, refine, estimator, strides, trades;
 } request;
+
+size_t sb_plan_sharers(const sb_footprint_setup *setup, size_t gpus_per_node) {
+  return sb_div_up(sb_min_size(setup->ranks, setup->ranks_per_node), gpus_per_node);
+}
 
 static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t *report) {
   const sb_footprint_setup *s = plan->setup;
@@ -103,27 +107,30 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
   sb_footprint footprint;
   SB_TRY(sb_config_read(r->model, &config));
   sb_quantize_settle_search(r->quantizer, false, &r->estimator, &r->strides);
-  const sb_footprint_setup setup = {.arch = &arch,
-                                    .source = config.dtype,
-                                    .compute = (sb_compute)common->compute,
-                                    .ranks = r->ranks,
-                                    .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
-                                    .threads = common->threads,
-                                    .seqs = sb_common_seqs(common),
-                                    .check_seqs = r->check_seqs,
-                                    .seqlen = sb_common_seqlen(common, &config),
-                                    .block_rows = common->block[0],
-                                    .block_cols = common->block[1],
-                                    .wave_bytes = common->activation_gib * 1073741824.0,
-                                    .reorder = (sb_reorder)r->reorder,
-                                    .fitted = r->grid == SB_COMMON_FITTED,
-                                    .gains = gains_of((sb_estimator)r->estimator),
-                                    .widths = r->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
-                                    .gptq = r->quantizer == SB_QUANTIZER_GPTQ,
-                                    .bits = r->bits,
-                                    .factor = (sb_factor_mode)r->factor,
-                                    .refine = r->refine,
-                                    .round_seqs = r->round_seqs};
+  sb_footprint_setup setup = {.arch = &arch,
+                              .source = config.dtype,
+                              .compute = (sb_compute)common->compute,
+                              .ranks = r->ranks,
+                              .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
+                              .threads = common->threads,
+                              .seqs = sb_common_seqs(common),
+                              .check_seqs = r->check_seqs,
+                              .seqlen = sb_common_seqlen(common, &config),
+                              .block_rows = common->block[0],
+                              .block_cols = common->block[1],
+                              .wave_bytes = common->activation_gib * 1073741824.0,
+                              .reorder = (sb_reorder)r->reorder,
+                              .fitted = r->grid == SB_COMMON_FITTED,
+                              .gains = gains_of((sb_estimator)r->estimator),
+                              .widths = r->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
+                              .gptq = r->quantizer == SB_QUANTIZER_GPTQ,
+                              .bits = r->bits,
+                              .factor = (sb_factor_mode)r->factor,
+                              .refine = r->refine,
+                              .round_seqs = r->round_seqs};
+  if (r->gpus_per_node)
+    setup.moment_room = (size_t)(r->gpu_memory * 1073741824.0) / sb_plan_sharers(&setup, r->gpus_per_node) /
+                        SB_MOMENT_DEVICE_SHARE;
   sb_plan p = {.gpus_per_node = r->gpus_per_node,
                .strides = (size_t)r->strides,
                .trades = (size_t)r->trades,
@@ -140,6 +147,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
 sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   request r = {.ranks = (size_t)world->size,
                .network = 10.0,
+               .gpu_memory = 80.0,
                .bits = 3.25,
                .trades = 8,
                .estimator = SB_ESTIMATOR_UNSET,
@@ -172,6 +180,13 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .high = 64,
        .operand = "N",
        .help = "GPUs of a node: adds a line for the memory of one."},
+      {.name = "gpu-memory",
+       .kind = SB_OPTION_REAL,
+       .value = &r.gpu_memory,
+       .low = 1,
+       .high = 4096,
+       .operand = "GIB",
+       .help = "Memory of a GPU, which decides what --factor auto is."},
       {.name = "bits",
        .letter = 'b',
        .kind = SB_OPTION_REAL,

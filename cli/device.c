@@ -5,30 +5,34 @@
 #include "base/memory.h"
 #include "cli/common.h"
 
-/* Ranks of this node that have the GPU of an earlier one. */
-static sb_status count_sharers(const sb_world *world, const sb_device_identity *mine, int *out) {
+/* *later = the ranks of this node that have the GPU of an earlier one, *together = those that have this rank's. */
+static sb_status count_sharers(const sb_world *world, const sb_device_identity *mine, int *later,
+                               int *together) {
   enum { BYTES = sizeof mine->uuid };
   uint8_t *all = NULL;
   sb_status status = sb_alloc(&all, (size_t)world->node_size, BYTES, "GPUs of the node");
   SB_AGREE(world, status);
   SB_GO(sb_mpi_check(MPI_Allgather(mine->uuid, BYTES, MPI_BYTE, all, BYTES, MPI_BYTE, world->node_comm),
                      "exchange of GPUs"));
-  *out = 0;
-  for (int i = 0; i < world->node_size; i++)
+  *later = *together = 0;
+  for (int i = 0; i < world->node_size; i++) {
+    *together += memcmp(all + i * BYTES, mine->uuid, BYTES) == 0;
     for (int j = 0; j < i; j++)
       if (memcmp(all + i * BYTES, all + j * BYTES, BYTES) == 0) {
-        (*out)++;
+        (*later)++;
         break;
       }
+  }
 done:
   sb_free(&all);
   return status;
 }
 
-static sb_status announce(const sb_world *world, const sb_common *common,
-                          const sb_device_identity *identity) {
-  int sharers;
-  SB_TRY(count_sharers(world, identity, &sharers));
+static sb_status announce(const sb_world *world, const sb_common *common, const sb_device_identity *identity,
+                          sb_backend *backend) {
+  int sharers, together;
+  SB_TRY(count_sharers(world, identity, &sharers, &together));
+  backend->free_bytes /= (size_t)together;
   if (sharers > 0)
     sb_log_line("device       %s for rank 0; %d ranks of its node share %d GPUs", identity->name,
                 world->node_size, world->node_size - sharers);
@@ -46,7 +50,7 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
     sb_device_identity identity;
     sb_status status = sb_world_agree(
         world, sb_device_cuda(sb_common_compute(common), world->node_rank, world->host, out, &identity));
-    if (status == SB_OK) status = announce(world, common, &identity);
+    if (status == SB_OK) status = announce(world, common, &identity, *out);
     if (status == SB_OK) return SB_OK;
     if (*out) (*out)->op->destroy(*out);
     *out = NULL;

@@ -16,6 +16,8 @@ typedef struct sb_plan {
   const sb_footprint *footprint;
 } sb_plan;
 
+/* Ranks that share a GPU. Pure. */
+size_t sb_plan_sharers(const sb_footprint_setup *setup, size_t gpus_per_node);
 /* Print to `out` and add to `report`; either may be NULL. Local. */
 void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report);
 void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report);

@@ -106,10 +106,8 @@ void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report) {
            s->ranks > 1 ? ", layer slots once" : "");
   row(out, memory, "node", "a node", f->node_bytes, how);
   if (plan->gpus_per_node) {
-    double device = (f->prepared + f->group_bytes + f->inputs + f->activations + f->gradient + f->logits) *
-                    (double)sb_div_up(sb_min_size(s->ranks, s->ranks_per_node), plan->gpus_per_node);
-    row(out, memory, "device", "a GPU", device,
-        "layer, layer inputs, activations, gradient and logits of its ranks");
+    row(out, memory, "device", "a GPU", f->device_bytes * (double)sb_plan_sharers(s, plan->gpus_per_node),
+        "of its ranks: a layer and its inputs, activations, gradient and logits, or second moments");
   }
   if (!report) return;
   json_object_set_new(memory, "phases", phases);

@@ -29,6 +29,7 @@
 #include "base/device.h"
 #include "base/dtype.h"
 #include "base/status.h"
+#include "kernels/factor.h"
 
 typedef struct sb_backend sb_backend;
 typedef struct sb_stream_impl *sb_stream;
@@ -245,6 +246,14 @@ typedef struct sb_backend_ops {
   sb_status (*add_squares)(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens, size_t cols,
                            int exponent);
 
+  /* Sums of whole multiples of a quantum, a power of two: sums[k] += x[k] / quantum, rounded; of x[count - 1 - k] where
+   * `reversed`. SB_ERR_NUMERIC, from the call or from the next sync, where one is 2^50 or more, or no number. */
+  sb_status (*add_multiples)(sb_backend *, sb_stream, int64_t *sums, const float *x, size_t count,
+                             double quantum, bool reversed);
+  /* The factors of `count` jobs: kernels/factor.h. What became of each is in the job; an error is one of the device or its
+   * memory. Waits. Memory for one after the other (CPU: for as many as there are threads) another 8 n^2 bytes. O(n^3). */
+  sb_status (*factor_moments)(sb_backend *, sb_stream, sb_factor_job *jobs, size_t count);
+
   /* ---- rounding by second moments ----
    * Of a matrix H [cols, cols] that is the same for all rows of a stack, rows [begin, end) come at a time, as `panel`, on the
    * device; begin and end are bounds of blocks. A row's result depends on its block row alone, on the CPU; where products are
@@ -299,7 +308,7 @@ struct sb_backend {
   sb_dtype act;        /* type of activations */
   sb_dtype weight;     /* type of weights in GEMMs */
   bool unified;        /* host and device memory are one */
-  size_t free_bytes;   /* device memory free at creation */
+  size_t free_bytes;   /* device memory free at creation; of ranks that share a device, each one's share */
   double gemm_flops;   /* FLOPs of all GEMMs so far: 2 m n k each */
   double gemm_seconds; /* wall-clock seconds inside them (CPU; 0 where it would need a synchronisation) */
   const sb_backend_ops *op;

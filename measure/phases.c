@@ -12,9 +12,11 @@
 #include "model/moments.h"
 #include "model/prepare.h"
 #include "model/round_stack.h"
-#include "quant/gptq.h"
+#include "kernels/factor.h"
 
-enum { BITS = 3, FACTOR_MOST = 1024, BLOCK_ROWS = 16, AT_ONCE = 1 << 20 };
+enum { BITS = 3, FACTOR_MOST = 1024, FACTOR_MOST_GPU = 8192, BLOCK_ROWS = 16, AT_ONCE = 1 << 20 };
+
+#define FACTOR_QUANTUM 0x1p-40
 
 typedef struct phases {
   sb_model *m;
@@ -42,9 +44,10 @@ typedef struct phases {
 
   /* factor and rounding */
   size_t n;
-  double *moments, *h;
-  float *factor, *w; /* w: of one block row */
-  float *panel;      /* of refining: moments [n, n] */
+  int64_t *moments,
+      *lost; /* device, [n, n] multiples of FACTOR_QUANTUM: as they are, and for the factor to use up */
+  float *factor, *panel; /* device, [n, n]: panel has the moments, for refining */
+  float *w;              /* of one block row */
   uint8_t *round_bits;
   sb_round_stack *stack;
 } phases;
@@ -164,9 +167,12 @@ static sb_status unpack(void *context) {
 
 static sb_status factorise(void *context) {
   phases *p = context;
-  sb_gptq_repair repair;
-  memcpy(p->h, p->moments, p->n * p->n * sizeof *p->h);
-  return sb_gptq_factor(p->factor, p->h, p->n, 0.01, &repair);
+  const size_t bytes = p->n * p->n * sizeof *p->moments;
+  sb_factor_job job = {
+      .n = p->n, .sums = p->lost, .quantum = FACTOR_QUANTUM, .damping = 0.01, .factor = p->factor};
+  SB_TRY(p->b->op->copy(p->b, NULL, p->lost, p->moments, bytes));
+  SB_TRY(p->b->op->factor_moments(p->b, NULL, &job, 1));
+  return job.status == SB_OK ? SB_OK : sb_fail(job.status, "%s", job.message);
 }
 
 static sb_grid_shape round_grid(const phases *p) {
@@ -183,7 +189,8 @@ static sb_status round_rows(void *context) {
                                 .cols = grid.cols,
                                 .block_cols = grid.block_cols,
                                 .symmetry = p->m->blocking.symmetry,
-                                .refine = true};
+                                .refine = true,
+                                .panels_there = true};
   sb_round_stack_free(&p->stack);
   SB_TRY(sb_round_stack_create(&setup, &p->stack));
   for (int i = 0; i < BLOCK_ROWS; i++)
@@ -273,23 +280,41 @@ static sb_status prepare_blocks(phases *p) {
 }
 
 /* The moments of a channel that depends on its neighbours, so positive definite. */
+static sb_status upload_moments(phases *p) {
+  const size_t n = p->n;
+  float *apart = NULL, *row = NULL;
+  sb_status status = SB_OK;
+  SB_GO(sb_alloc_raw(&apart, n, sizeof *apart, "second moments"));
+  SB_GO(sb_alloc_raw(&row, n, sizeof *row, "second moments"));
+  for (size_t k = 0; k < n; k++) apart[k] = (float)exp(-(double)k / 8);
+  for (size_t i = 0; i < n; i++) {
+    for (size_t j = 0; j < n; j++) row[j] = apart[i > j ? i - j : j - i];
+    SB_GO(p->b->op->upload(p->b, NULL, p->panel + i * n, row, n * sizeof *row));
+    SB_GO(p->b->op->sync(p->b, NULL));
+  }
+  SB_GO(p->b->op->zero(p->b, NULL, p->moments, n * n * sizeof *p->moments));
+  SB_GO(p->b->op->add_multiples(p->b, NULL, p->moments, p->panel, n * n, FACTOR_QUANTUM, false));
+  SB_GO(p->b->op->sync(p->b, NULL));
+done:
+  sb_free(&apart);
+  sb_free(&row);
+  return status;
+}
+
 static sb_status prepare_factor(phases *p) {
-  const size_t n = p->n = sb_min_size(p->m->config.hidden, FACTOR_MOST);
+  sb_backend *b = p->b;
+  const size_t most = b->unified ? FACTOR_MOST : FACTOR_MOST_GPU;
+  const size_t n = p->n = sb_min_size(p->m->config.hidden, most), whole = n * n * sizeof(int64_t);
   const sb_grid_shape grid = round_grid(p);
-  SB_TRY(sb_alloc_raw(&p->moments, n * n, sizeof *p->moments, "second moments"));
-  SB_TRY(sb_alloc_raw(&p->h, n * n, sizeof *p->h, "second moments"));
-  SB_TRY(sb_alloc_raw(&p->factor, n * n, sizeof *p->factor, "factor"));
+  SB_TRY(b->op->alloc(b, whole, "second moments", (void **)&p->moments));
+  SB_TRY(b->op->alloc(b, whole, "second moments", (void **)&p->lost));
+  SB_TRY(b->op->alloc(b, n * n * sizeof *p->factor, "factor", (void **)&p->factor));
+  SB_TRY(b->op->alloc(b, n * n * sizeof *p->panel, "second moments", (void **)&p->panel));
   SB_TRY(sb_alloc_raw(&p->w, grid.rows * n, sizeof *p->w, "block row"));
-  SB_TRY(sb_alloc_raw(&p->panel, n * n, sizeof *p->panel, "second moments"));
   for (size_t k = 0; k < grid.rows * n; k++) p->w[k] = (float)(k % 251) * 1e-3f - 0.125f;
   SB_TRY(sb_alloc_raw(&p->round_bits, sb_grid_block_cols(&grid), 1, "bits"));
   memset(p->round_bits, BITS, sb_grid_block_cols(&grid));
-  for (size_t i = 0; i < n; i++)
-    for (size_t j = 0; j < n; j++) {
-      p->moments[i * n + j] = exp(-fabs((double)i - (double)j) / 8);
-      p->panel[i * n + j] = (float)p->moments[i * n + j];
-    }
-  return SB_OK;
+  return upload_moments(p);
 }
 
 static sb_status prepare_rope(phases *p) {
@@ -347,8 +372,9 @@ static sb_status prepare(phases *p, const void *image) {
 
 static void release(phases *p) {
   sb_backend *b = p->b;
-  void *device[] = {p->cos_sin, p->x,   p->y,    p->wide,         p->product, p->rounded, p->importance,
-                    p->raise,   p->cut, p->sums, p->packed_there, p->fits,    p->grids};
+  void *device[] = {p->cos_sin,    p->x,       p->y,    p->wide,   p->product,      p->rounded,
+                    p->importance, p->raise,   p->cut,  p->sums,   p->packed_there, p->fits,
+                    p->grids,      p->moments, p->lost, p->factor, p->panel};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
   for (int which = 0; which < SB_LINEARS; which++) sb_free(&p->offsets[which]);
   sb_free(&p->ones);
@@ -356,11 +382,7 @@ static void release(phases *p) {
   sb_layer_work_free(&p->work);
   sb_free(&p->bits);
   sb_free(&p->packed);
-  sb_free(&p->moments);
-  sb_free(&p->h);
-  sb_free(&p->factor);
   sb_free(&p->w);
-  sb_free(&p->panel);
   sb_round_stack_free(&p->stack);
   sb_free(&p->round_bits);
 }

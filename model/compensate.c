@@ -93,8 +93,8 @@ static sb_status layer(work *w, const sb_prepared *prepared, size_t s, void *out
 /* Collective. */
 static sb_status collect(work *w, size_t layer_index, const void *image) {
   sb_pass *p = w->pass;
-  sb_moments_begin(w->moments, layer_index);
-  sb_status status = sb_prepare_layer(p->prepared, p->stream, layer_index, image);
+  sb_status status = sb_moments_begin(w->moments, p->stream, layer_index);
+  if (status == SB_OK) status = sb_prepare_layer(p->prepared, p->stream, layer_index, image);
   for (size_t s = 0; s < w->most_local; s++) {
     if (status == SB_OK && s < p->local) status = layer(w, p->prepared, s, p->normed, take_moments);
     const double start = sb_now();
@@ -107,7 +107,7 @@ static sb_status collect(work *w, size_t layer_index, const void *image) {
 static sb_status factorise(work *w) {
   const double start = sb_now();
   sb_moments_repair repair = {0};
-  SB_TRY(sb_moments_factorise(w->moments, &repair));
+  SB_TRY(sb_moments_factorise(w->moments, w->pass->stream, &repair));
   w->stats->repaired += repair.repaired;
   w->stats->dead += repair.dead;
   w->stats->factor_seconds += sb_now() - start;
@@ -190,7 +190,8 @@ static sb_status load_batch(work *w, batch *b, size_t group, const void *image) 
                                 .cols = sb_moments_width(w->moments, b->input),
                                 .block_cols = w->packed->blocking.cols,
                                 .symmetry = w->packed->blocking.symmetry,
-                                .refine = w->refine > 0};
+                                .refine = w->refine > 0,
+                                .panels_there = sb_moments_on_device(w->moments)};
   SB_TRY(sb_alloc(&b->places, b->count, sizeof *b->places, "block rows"));
   SB_TRY(sb_round_stack_create(&setup, &b->stack));
   return visit_units(w, group, image, load_unit, b);

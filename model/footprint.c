@@ -205,7 +205,7 @@ static void count_check(const sb_footprint_setup *s, const shape *d, double chun
 
 static void count_moments(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
   const double ranks = (double)s->ranks, n = (double)d->widest, T = (double)s->seqlen;
-  f->factor = sb_moments_settle(s->factor, d->widest);
+  f->factor = sb_moments_settle(s->factor, d->widest, s->moment_room ? s->moment_room : SB_MOMENT_HOST_ROOM);
   if (f->factor == SB_FACTOR_REPLICATED) {
     /* the widest inputs are factorised side by side, one a thread */
     const double at_once = s->threads > 1 ? d->squares : n * n;
@@ -256,6 +256,11 @@ static void count_phases(const sb_footprint_setup *s, sb_footprint *f) {
     if (own[p] * local + slots > f->node_bytes) f->node_bytes = own[p] * local + slots;
   }
   f->rank_bytes = f->phase_bytes[f->largest];
+  const double search = f->prepared + f->inputs + f->activations + f->gradient + f->logits;
+  const double round = !s->gptq ? 0.0
+                                : f->round_prepared + f->round_inputs + f->round_activations + f->block_rows +
+                                      (f->factor == SB_FACTOR_REPLICATED ? f->moments : 0.0);
+  f->device_bytes = f->group_bytes + fmax(search, round);
 }
 
 static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {

@@ -96,7 +96,8 @@ typedef struct sb_footprint_setup {
   bool gptq;     /* ROUND takes place: */
   double bits;   /* a weight of the packed model */
   sb_factor_mode factor;
-  int refine; /* passes */
+  size_t moment_room; /* sb_moments_room; 0: a processor's */
+  int refine;         /* passes */
   size_t round_seqs;
 } sb_footprint_setup;
 
@@ -114,8 +115,9 @@ typedef struct sb_footprint {
   double packed, packed_slots, round_prepared, round_inputs, round_activations, moments, block_rows;
   double phase_bytes[SB_PHASES]; /* sums: a rank's resident set in that phase; 0 where there is none */
   sb_footprint_phase largest;
-  double rank_bytes; /* of the largest phase: what a rank's peak resident set shows */
-  double node_bytes; /* the most a node needs: slots once, the rest for each of its ranks */
+  double rank_bytes;   /* of the largest phase: what a rank's peak resident set shows */
+  double node_bytes;   /* the most a node needs: slots once, the rest for each of its ranks */
+  double device_bytes; /* what a rank takes of a GPU, in the larger of searching and rounding */
 
   size_t nodes, local_seqs, wave,
       waves; /* of the busiest rank: sequences, sequences of a wave, waves of a pass */

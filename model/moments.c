@@ -7,8 +7,6 @@
 #include "model/moments_impl.h"
 #include "mpi/large.h"
 
-#define REPLICATED_BYTES ((size_t)1 << 30)
-
 size_t sb_moments_width(const sb_moments *m, size_t input) {
   return m->width[input];
 }
@@ -27,11 +25,23 @@ sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status, 
                  name_of(m, input), message);
 }
 
-sb_factor_mode sb_moments_settle(sb_factor_mode mode, size_t widest) {
+sb_status sb_moments_blame_sum(const sb_moments *m, size_t input, sb_status status) {
+  if (status != SB_ERR_NUMERIC) return status;
+  return sb_fail(SB_ERR_NUMERIC,
+                 "layer %zu: the inputs of %s differ too much between calibration sequences to be added up "
+                 "(or are not finite); check the model and the tokens",
+                 m->layer, name_of(m, input));
+}
+
+size_t sb_moments_room(const sb_backend *backend) {
+  return backend->unified ? SB_MOMENT_HOST_ROOM : backend->free_bytes / SB_MOMENT_DEVICE_SHARE;
+}
+
+sb_factor_mode sb_moments_settle(sb_factor_mode mode, size_t widest, size_t room) {
   size_t square, bytes;
   if (mode != SB_FACTOR_AUTO) return mode;
   const bool fits = sb_mul_size(widest, widest, &square) && sb_mul_size(square, 24, &bytes);
-  return fits && bytes <= REPLICATED_BYTES ? SB_FACTOR_REPLICATED : SB_FACTOR_DISTRIBUTED;
+  return fits && bytes <= room ? SB_FACTOR_REPLICATED : SB_FACTOR_DISTRIBUTED;
 }
 
 sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
@@ -46,11 +56,11 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
     m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols;
     widest = sb_max_size(widest, m->width[i]);
   }
-  m->setup.mode = sb_moments_settle(setup->mode, widest);
+  uint64_t less = ~(uint64_t)sb_moments_room(setup->backend); /* the least room of all ranks */
+  sb_status status = sb_mpi_max_u64(&less, 1, world->comm);
+  m->setup.mode = sb_moments_settle(setup->mode, widest, (size_t)~less);
   m->way = m->setup.mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated : &sb_moments_block_cyclic;
-  sb_status status = m->way->allocate(m);
-  for (size_t i = 0; setup->keep && i < SB_INPUTS && status == SB_OK; i++)
-    status = sb_alloc_raw(&m->whole[i], m->count[i], sizeof *m->whole[i], "second moments");
+  if (status == SB_OK) status = m->way->allocate(m);
   status = sb_world_agree(world, status);
   if (status != SB_OK) sb_moments_free(out);
   return status;
@@ -59,24 +69,13 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
 void sb_moments_free(sb_moments **moments) {
   sb_moments *m = *moments;
   if (!m) return;
-  sb_backend *b = m->setup.backend;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    if (m->factor[i] != (float *)m->sums[i]) sb_free(&m->factor[i]);
-    sb_free(&m->sums[i]);
-    sb_free(&m->whole[i]);
-    b->op->free(b, m->device[i]);
-    b->op->free(b, m->kept[i]);
-  }
-  b->op->free(b, m->product);
-  sb_free(&m->host);
-  sb_free(&m->part);
+  m->way->release(m);
   sb_free(moments);
 }
 
-void sb_moments_begin(sb_moments *m, size_t layer) {
+sb_status sb_moments_begin(sb_moments *m, sb_stream stream, size_t layer) {
   m->layer = layer;
-  m->held = 0;
-  for (size_t i = 0; i < SB_INPUTS; i++) memset(m->sums[i], 0, m->count[i] * sizeof *m->sums[i]);
+  return m->way->begin(m, stream);
 }
 
 sb_status sb_moments_take(void *moments, sb_stream stream, sb_linear first, const void *x) {
@@ -106,55 +105,18 @@ sb_status sb_moments_end_sequence(sb_moments *m, sb_stream stream, size_t s, sb_
   return m->way->add(m, stream, s);
 }
 
-sb_status sb_moments_add_whole(const sb_moments *m, size_t input, int64_t *to, const float *from,
-                               size_t count, bool reversed) {
-  const double scale = 1.0 / m->quantum[input];
-  size_t beyond = 0;
-#pragma omp parallel for schedule(static) reduction(+ : beyond)
-  for (size_t k = 0; k < count; k++) {
-    const double x = (double)from[reversed ? count - 1 - k : k] * scale;
-    const bool fits = fabs(x) < 0x1p50; /* of 2^12 sequences the sum then fits too; NaN does not */
-    beyond += !fits;
-    to[k] += fits ? (int64_t)rint(x) : 0;
-  }
-  if (beyond)
-    return sb_fail(SB_ERR_NUMERIC,
-                   "layer %zu: the inputs of %s differ too much between calibration sequences to be added up "
-                   "(or are not finite); check the model and the tokens",
-                   m->layer, name_of(m, input));
-  return SB_OK;
-}
-
-double *sb_moments_real(sb_moments *m, size_t input) {
-  double *h = (double *)m->sums[input]; /* both have 8 bytes */
-  for (size_t k = 0; k < m->count[input]; k++) {
-    int64_t whole;
-    memcpy(&whole, h + k, sizeof whole);
-    h[k] = (double)whole * m->quantum[input];
-    if (m->setup.keep) m->whole[input][k] = (float)h[k];
-  }
-  return h;
-}
-
-/* What factorisation did to the diagonal. */
-static void repair_kept(sb_moments *m, size_t input, const sb_gptq_repair *repair) {
-  float *h = m->whole[input];
-  for (size_t k = 0; k < m->width[input]; k++) {
-    const size_t at = m->way->diagonal(m, input, k);
-    if (at != SIZE_MAX)
-      h[at] = (float)((h[at] == 0 ? repair->mean : (double)h[at]) + repair->damping * repair->mean);
-  }
-}
-
-sb_status sb_moments_factorise(sb_moments *m, sb_moments_repair *repair) {
-  sb_gptq_repair repairs[SB_INPUTS] = {{0}};
-  SB_TRY(m->way->factorise(m, repairs));
+sb_status sb_moments_factorise(sb_moments *m, sb_stream stream, sb_moments_repair *repair) {
+  sb_factor_repair repairs[SB_INPUTS] = {{0}};
+  SB_TRY(m->way->factorise(m, stream, repairs));
   for (size_t i = 0; i < SB_INPUTS; i++) {
     repair->repaired += repairs[i].damping > m->setup.damping;
     repair->dead += repairs[i].dead;
-    if (m->setup.keep) repair_kept(m, i, &repairs[i]);
   }
   return SB_OK;
+}
+
+bool sb_moments_on_device(const sb_moments *m) {
+  return m->way == &sb_moments_replicated;
 }
 
 sb_status sb_moments_panel(sb_moments *m, size_t input, size_t begin, size_t *end, const float **panel,

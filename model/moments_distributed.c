@@ -34,6 +34,7 @@ static sb_status allocate(sb_moments *m) {
     m->count[i] = sb_cyclic_elements(&m->layout[i]);
     SB_TRY(sb_alloc_raw(&m->sums[i], m->count[i], sizeof *m->sums[i], "second moments"));
     m->factor[i] = (float *)m->sums[i];
+    if (m->setup.keep) SB_TRY(sb_alloc_raw(&m->whole[i], m->count[i], sizeof *m->whole[i], "second moments"));
     SB_TRY(b->op->alloc(b, m->keep * bytes_of(m, i), "inputs of calibration sequences", &m->kept[i]));
   }
   m->panel = sb_min_size(widest, panel_columns(&m->layout[0]));
@@ -43,7 +44,31 @@ static sb_status allocate(sb_moments *m) {
   SB_TRY(b->op->alloc(b, count * sizeof(float), "panel of second moments", (void **)&m->product));
   SB_TRY(sb_alloc_raw(&m->host, sb_max_size(m->panel, m->rows) * widest, sizeof *m->host,
                       "panel of second moments"));
-  return sb_alloc_raw(&m->part, count, sizeof *m->part, "panel of second moments");
+  SB_TRY(sb_alloc_raw(&m->part, count, sizeof *m->part, "panel of second moments"));
+  m->part_there = m->part;
+  if (b->unified) return SB_OK;
+  m->part_there = NULL;
+  return b->op->alloc(b, count * sizeof *m->part, "panel of second moments", (void **)&m->part_there);
+}
+
+static void release(sb_moments *m) {
+  sb_backend *b = m->setup.backend;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    sb_free(&m->sums[i]);
+    sb_free(&m->whole[i]);
+    b->op->free(b, m->kept[i]);
+  }
+  b->op->free(b, m->product);
+  if (m->part_there != m->part) b->op->free(b, m->part_there);
+  sb_free(&m->host);
+  sb_free(&m->part);
+}
+
+static sb_status begin(sb_moments *m, sb_stream stream) {
+  (void)stream;
+  m->held = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++) memset(m->sums[i], 0, m->count[i] * sizeof *m->sums[i]);
+  return SB_OK;
 }
 
 static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void *x) {
@@ -51,24 +76,25 @@ static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void 
   return b->op->copy(b, stream, (char *)m->kept[input] + m->held * bytes_of(m, input), x, bytes_of(m, input));
 }
 
-/* host = rows [a, b) x columns [a, end) of x'x for a kept sequence, row-major. */
+/* product = rows [a, b) x columns [a, end) of x'x for a kept sequence, row-major. */
 static sb_status multiply(sb_moments *m, sb_stream stream, size_t input, size_t sequence, size_t a, size_t b,
                           size_t end) {
   sb_backend *backend = m->setup.backend;
   const size_t n = m->width[input];
   const char *x = (const char *)m->kept[input] + sequence * bytes_of(m, input);
   x += a * sb_dtype_size(backend->act);
-  SB_TRY(backend->op->gemm(backend, stream, true, false, b - a, end - a, m->setup.seqlen, 1.0f, x,
-                           backend->act, n, x, backend->act, n, 0.0f, m->product, SB_F32, end - a));
-  SB_TRY(backend->op->download(backend, stream, m->host, m->product, (b - a) * (end - a) * sizeof(float)));
-  return backend->op->sync(backend, stream);
+  return backend->op->gemm(backend, stream, true, false, b - a, end - a, m->setup.seqlen, 1.0f, x,
+                           backend->act, n, x, backend->act, n, 0.0f, m->product, SB_F32, end - a);
 }
 
 static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *square) {
+  sb_backend *backend = m->setup.backend;
   const size_t n = m->width[input], step = sb_min_size(DIAGONAL_BLOCK, m->panel);
   for (size_t a = 0; a < n; a += step) {
     const size_t b = sb_min_size(n, a + step);
     SB_TRY(multiply(m, stream, input, 0, a, b, b));
+    SB_TRY(backend->op->download(backend, stream, m->host, m->product, (b - a) * (b - a) * sizeof(float)));
+    SB_TRY(backend->op->sync(backend, stream));
     for (size_t k = 0; k < b - a; k++) *square = fmax(*square, (double)m->host[k * (b - a) + k]);
   }
   return SB_OK;
@@ -77,13 +103,17 @@ static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *
 /* part = rows [a, b) x columns [a, n) of the sum over the kept sequences, read from its end: the region of rows [0, n - a)
  * and columns [n - b, n - a) of the layout. */
 static sb_status sum_kept(sb_moments *m, sb_stream stream, size_t input, size_t a, size_t b) {
+  sb_backend *backend = m->setup.backend;
   const size_t n = m->width[input], count = (b - a) * (n - a);
-  memset(m->part, 0, count * sizeof *m->part);
+  SB_TRY(backend->op->zero(backend, stream, m->part_there, count * sizeof *m->part));
   for (size_t s = 0; s < m->held; s++) {
     SB_TRY(multiply(m, stream, input, s, a, b, n));
-    SB_TRY(sb_moments_add_whole(m, input, m->part, m->host, count, true));
+    SB_TRY(backend->op->add_multiples(backend, stream, m->part_there, m->product, count, m->quantum[input],
+                                      true));
   }
-  return SB_OK;
+  if (m->part_there != m->part)
+    SB_TRY(backend->op->download(backend, stream, m->part, m->part_there, count * sizeof *m->part));
+  return backend->op->sync(backend, stream);
 }
 
 static sb_status spread(sb_moments *m, sb_stream stream, size_t input) {
@@ -92,7 +122,7 @@ static sb_status spread(sb_moments *m, sb_stream stream, size_t input) {
   for (size_t column = 0; column < n; column += m->panel) {
     const size_t after = sb_min_size(n, column + m->panel);
     const sb_region region = {0, after, column, after};
-    SB_AGREE(m->world, sum_kept(m, stream, input, n - after, n - column));
+    SB_AGREE(m->world, sb_moments_blame_sum(m, input, sum_kept(m, stream, input, n - after, n - column)));
     SB_TRY(sb_cyclic_add(layout, m->world, m->sums[input], &region, m->part));
   }
   return SB_OK;
@@ -106,12 +136,37 @@ static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   return SB_OK;
 }
 
-static sb_status factorise(sb_moments *m, sb_gptq_repair *repairs) {
-  const sb_factor_precision precision =
-      m->setup.mode == SB_FACTOR_DISTRIBUTED_SINGLE ? SB_FACTOR_SINGLE : SB_FACTOR_DOUBLE;
+/* Place of element (i, i), or SIZE_MAX when it is another rank's. */
+static size_t diagonal_at(const sb_moments *m, size_t input, size_t i) {
+  const sb_cyclic *c = &m->layout[input];
+  const size_t r = m->width[input] - 1 - i;
+  return sb_cyclic_owner(c, r, r) == m->world->rank ? sb_cyclic_at(c, r, r) : SIZE_MAX;
+}
+
+/* What factorisation did to the diagonal. */
+static void repair_kept(sb_moments *m, size_t input, const sb_factor_repair *repair) {
+  float *h = m->whole[input];
+  for (size_t k = 0; k < m->width[input]; k++) {
+    const size_t at = diagonal_at(m, input, k);
+    if (at != SIZE_MAX) h[at] = sb_factor_damped(h[at], repair);
+  }
+}
+
+static sb_status factorise_input(sb_moments *m, size_t input, sb_factor_repair *repair) {
+  double *h = (double *)m->sums[input]; /* from here on */
+  sb_factor_real(h, m->count[input], m->quantum[input]);
+  for (size_t k = 0; m->whole[input] && k < m->count[input]; k++) m->whole[input][k] = (float)h[k];
+  SB_TRY(sb_factor_scalapack(
+      &m->layout[input], m->world, m->factor[input], h, m->setup.damping,
+      m->setup.mode == SB_FACTOR_DISTRIBUTED_SINGLE ? SB_FACTOR_SINGLE : SB_FACTOR_DOUBLE, repair));
+  if (m->whole[input]) repair_kept(m, input, repair);
+  return SB_OK;
+}
+
+static sb_status factorise(sb_moments *m, sb_stream stream, sb_factor_repair *repairs) {
+  (void)stream;
   for (size_t i = 0; i < SB_INPUTS; i++) {
-    const sb_status status = sb_factor_scalapack(&m->layout[i], m->world, m->factor[i], sb_moments_real(m, i),
-                                                 m->setup.damping, precision, &repairs[i]);
+    const sb_status status = factorise_input(m, i, &repairs[i]);
     if (status != SB_OK) {
       char message[256];
       snprintf(message, sizeof message, "%s", sb_message());
@@ -138,11 +193,5 @@ static sb_status rows(sb_moments *m, size_t input, size_t begin, size_t *end, co
                            *end);
 }
 
-static size_t diagonal(const sb_moments *m, size_t input, size_t i) {
-  const sb_cyclic *c = &m->layout[input];
-  const size_t r = m->width[input] - 1 - i;
-  return sb_cyclic_owner(c, r, r) == m->world->rank ? sb_cyclic_at(c, r, r) : SIZE_MAX;
-}
-
-const sb_moments_way sb_moments_block_cyclic = {allocate,  take,  add,  largest,
-                                                factorise, panel, rows, diagonal};
+const sb_moments_way sb_moments_block_cyclic = {allocate, release,   begin, take, add,
+                                                largest,  factorise, panel, rows};

@@ -9,14 +9,15 @@
 #include "mpi/blockcyclic.h"
 
 typedef struct sb_moments_way {
-  sb_status (*allocate)(sb_moments *);                                         /* local */
-  sb_status (*take)(sb_moments *, sb_stream, size_t input, const void *x);     /* local */
+  sb_status (*allocate)(sb_moments *); /* local, as all are but for those said to be collective */
+  void (*release)(sb_moments *);
+  sb_status (*begin)(sb_moments *, sb_stream); /* sums are 0 */
+  sb_status (*take)(sb_moments *, sb_stream, size_t input, const void *x);
   sb_status (*add)(sb_moments *, sb_stream, size_t s);                         /* collective */
-  sb_status (*largest)(sb_moments *, sb_stream, size_t input, double *square); /* of the diagonal; local */
-  sb_status (*factorise)(sb_moments *, sb_gptq_repair *repairs);               /* collective */
+  sb_status (*largest)(sb_moments *, sb_stream, size_t input, double *square); /* of the diagonal */
+  sb_status (*factorise)(sb_moments *, sb_stream, sb_factor_repair *repairs);  /* collective */
   sb_status (*panel)(sb_moments *, size_t input, size_t begin, size_t *end, const float **, size_t *ld);
   sb_status (*rows)(sb_moments *, size_t input, size_t begin, size_t *end, const float **);
-  size_t (*diagonal)(const sb_moments *, size_t input, size_t i); /* place of element (i, i), or SIZE_MAX */
 } sb_moments_way;
 
 extern const sb_moments_way sb_moments_replicated, sb_moments_block_cyclic;
@@ -27,14 +28,17 @@ struct sb_moments {
   const sb_moments_way *way;
   size_t layer, width[SB_INPUTS];
   double quantum[SB_INPUTS]; /* a power of 2 */
-  int64_t *sums[SB_INPUTS];  /* multiples of quantum; of `count` elements */
+
+  /* replicated: all on the device; distributed: all on the host, and the factor in the sums' memory */
+  int64_t *sums[SB_INPUTS]; /* multiples of quantum; of `count` elements */
   size_t count[SB_INPUTS];
   float *factor[SB_INPUTS];
   float
       *whole[SB_INPUTS]; /* the moments as they were factorised, laid out as they are; where they are kept */
 
-  /* replicated: [n, n] each, of the sequence at hand */
-  float *device[SB_INPUTS];
+  /* replicated */
+  float *square[SB_INPUTS]; /* device, [n, n]: of the sequence at hand */
+  int64_t *way_by[2]; /* host: pieces of sums on their way between a device of its own and the network */
 
   /* distributed */
   sb_cyclic layout[SB_INPUTS];
@@ -43,16 +47,13 @@ struct sb_moments {
   size_t keep, held;
   size_t rows;           /* of a panel of a factor: whole blocks */
   float *product, *host; /* device [panel, widest], host [larger of panel and rows, widest] */
-  int64_t *part;         /* [panel, widest], this rank's part of a panel of sums */
+  int64_t *part;         /* host [panel, widest]: this rank's part of a panel of sums */
+  int64_t *part_there;   /* the same on the device; `part` where that is the host */
 };
 
-/* to[k] += from[k], or from[count - 1 - k] where `reversed`, in multiples of the input's quantum. SB_ERR_NUMERIC when that is
- * not possible. Local. */
-sb_status sb_moments_add_whole(const sb_moments *m, size_t input, int64_t *to, const float *from,
-                               size_t count, bool reversed);
 /* Says where a factorisation failed, and returns `status`. */
 sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status, const char *message);
-/* Sums become moments in the same memory, and are kept where that is wanted. */
-double *sb_moments_real(sb_moments *m, size_t input);
+/* The same of sums that cannot be made: SB_ERR_NUMERIC gets words for people, all else stays. */
+sb_status sb_moments_blame_sum(const sb_moments *m, size_t input, sb_status status);
 
 #endif

@@ -14,11 +14,12 @@ typedef struct sb_round_setup {
   size_t rows, count;      /* in all: rows, block rows */
   size_t cols, block_cols; /* of every one of them */
   sb_symmetry symmetry;
-  bool refine; /* the weights themselves are kept, for sb_round_stack_refine */
+  bool refine;       /* the weights themselves are kept, for sb_round_stack_refine */
+  bool panels_there; /* panels are in device memory, not in the host's */
 } sb_round_setup;
 
-/* Device memory: 5 bytes a weight, 4 more where they are to be refined; on a device with memory of its own besides, the panel at hand
- * and a block row as it is stored. There may be no rows. */
+/* Device memory: 5 bytes a weight, 4 more where they are to be refined; on a device with memory of its own besides, a block row as it is
+ * stored, and the panel at hand where it comes from the host. There may be no rows. */
 sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **out);
 void sb_round_stack_free(sb_round_stack **stack);
 
@@ -27,7 +28,7 @@ void sb_round_stack_free(sb_round_stack **stack);
 sb_status sb_round_stack_add(sb_round_stack *stack, const void *w, sb_dtype w_dtype, size_t rows,
                              const uint8_t *bits);
 
-/* round_columns of the columns [begin, end), the panel in host memory; in order, up to all columns. */
+/* round_columns of the columns [begin, end); in order, up to all columns. */
 sb_status sb_round_stack_round(sb_round_stack *stack, size_t begin, size_t end, const float *panel, size_t ld,
                                bool fitted);
 /* Then, for refining: all columns once for the residual, and once for every pass. */

@@ -7,15 +7,14 @@
 #include "mpi/large.h"
 #include "quant/scalapack.h"
 
-enum { TRIES = 8 };
-
 typedef struct job {
   const sb_cyclic *layout;
   const sb_world *world;
   int descriptor[9];
-  double scale;           /* of H in the factorisation, a power of 4: single precision then cannot overflow */
-  double mean, *diagonal; /* of H, on every rank, [n] */
-  double *wide;           /* work in double precision, or */
+  double scale;     /* of H in the factorisation, a power of 4: single precision then cannot overflow */
+  double *diagonal; /* of H, on every rank, [n] */
+  const double *h;  /* this rank's part */
+  double *wide;     /* work in double precision, or */
   float *narrow;
 } job;
 
@@ -35,21 +34,13 @@ static sb_status gather_diagonal(job *j, const double *h) {
   return sb_mpi_sum_u64((uint64_t *)j->diagonal, n, j->world->comm); /* bits + zeros */
 }
 
-/* Gives dead inputs the mean of the diagonal; counts them. */
-static sb_status mend_diagonal(job *j, double *h, size_t *dead) {
-  const size_t n = j->layout->n;
+/* Gives dead inputs the mean of the diagonal. */
+static sb_status mend_diagonal(job *j, double *h, sb_factor_repair *repair) {
   SB_TRY(gather_diagonal(j, h));
-  for (size_t i = 0; i < n; i++) {
-    *dead += j->diagonal[i] == 0;
-    j->mean += j->diagonal[i] / (double)n;
-  }
-  if (!isfinite(j->mean)) return sb_fail(SB_ERR_NUMERIC, "the inputs of a matrix overflow");
-  if (j->mean == 0) j->mean = 1;
-  for (size_t i = 0; i < n; i++) {
-    if (j->diagonal[i] != 0) continue;
+  SB_TRY(sb_factor_mend(j->diagonal, j->layout->n, repair));
+  for (size_t i = 0; i < j->layout->n; i++) {
     const size_t at = diagonal_at(j->layout, i);
-    if (at != SIZE_MAX) h[at] = j->mean;
-    j->diagonal[i] = j->mean;
+    if (at != SIZE_MAX) h[at] = j->diagonal[i];
   }
   return SB_OK;
 }
@@ -144,24 +135,17 @@ static sb_status allocate(job *j, sb_factor_precision precision) {
                                       : sb_alloc_raw(&j->wide, count, sizeof *j->wide, "Cholesky factor"));
 }
 
-static sb_status try_dampings(job *j, const double *h, double damping, sb_factor_precision precision,
-                              sb_gptq_repair *repair) {
-  bool done = false, inflated = false;
-  SB_TRY(allocate(j, precision));
-  for (int i = 0; i < TRIES; i++, damping *= 10) {
-    const double added = damping * j->mean;
-    repair->damping = damping;
-    fill(j, h, added);
-    SB_TRY(factorise(j, &done));
-    if (done && j->narrow) SB_TRY(too_inflated(j, added, &inflated));
-    if (j->narrow && (!done || inflated)) {
-      SB_TRY(allocate(j, SB_FACTOR_DOUBLE));
-      fill(j, h, added);
-      SB_TRY(factorise(j, &done));
-    }
-    if (done) return SB_OK;
-  }
-  return sb_fail(SB_ERR_NUMERIC, "the second moments of a matrix' inputs cannot be factorised");
+/* In the precision at hand; a matrix that single precision does not bear goes on in double. */
+static sb_status attempt(void *context, double added, bool *done) {
+  job *j = context;
+  bool inflated = false;
+  fill(j, j->h, added);
+  SB_TRY(factorise(j, done));
+  if (*done && j->narrow) SB_TRY(too_inflated(j, added, &inflated));
+  if (!j->narrow || (*done && !inflated)) return SB_OK;
+  SB_TRY(allocate(j, SB_FACTOR_DOUBLE));
+  fill(j, j->h, added);
+  return factorise(j, done);
 }
 
 static void keep(const job *j, float *factor) {
@@ -175,22 +159,22 @@ static void keep(const job *j, float *factor) {
 }
 
 sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor, double *h,
-                              double least_damping, sb_factor_precision precision, sb_gptq_repair *repair) {
+                              double least_damping, sb_factor_precision precision, sb_factor_repair *repair) {
   const int threads = omp_get_max_threads(), n = (int)layout->n, block = (int)layout->block;
   const int ld = (int)sb_cyclic_ld(layout);
-  job j = {.layout = layout, .world = world};
+  job j = {.layout = layout, .world = world, .h = h};
   int handle, context, exponent;
-  *repair = (sb_gptq_repair){0};
-  sb_status status = mend_diagonal(&j, h, &repair->dead);
-  repair->mean = j.mean;
+  *repair = (sb_factor_repair){0};
+  sb_status status = mend_diagonal(&j, h, repair);
   if (status == SB_OK) {
-    frexp(j.mean, &exponent);
+    frexp(repair->mean, &exponent);
     j.scale = ldexp(1.0, -(exponent & ~1)); /* even: its root is a power of 2 too */
     context = handle = Csys2blacs_handle(world->comm);
     Cblacs_gridinit(&context, "Row", layout->grid_rows, layout->grid_cols);
     memcpy(j.descriptor, (int[]){1, context, n, n, block, block, 0, 0, ld}, sizeof j.descriptor);
     omp_set_num_threads(1); /* the order in which BLAS adds depends on how many it has */
-    status = try_dampings(&j, h, least_damping, precision, repair);
+    status = allocate(&j, precision);
+    if (status == SB_OK) status = sb_factor_damp(least_damping, attempt, &j, repair);
     omp_set_num_threads(threads);
     Cblacs_gridexit(context);
     Cfree_blacs_system_handle(handle);

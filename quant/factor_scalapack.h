@@ -1,4 +1,4 @@
-/* The factor of quant/gptq.h of a matrix that is spread over all ranks (mpi/blockcyclic.h), by ScaLAPACK: for inputs so
+/* The factor of kernels/factor.h of a matrix that is spread over all ranks (mpi/blockcyclic.h), by ScaLAPACK: for inputs so
  * many that their second moments are more than one rank should hold or factorise.
  *
  * The upper triangular U with U' U = H^-1 comes without H^-1 being formed. Let J turn the order of rows and columns round
@@ -16,7 +16,7 @@
 #include "base/status.h"
 #include "mpi/blockcyclic.h"
 #include "mpi/world.h"
-#include "quant/gptq.h"
+#include "kernels/factor.h"
 
 /* Single precision is kept while no channel's variance inflation factor is above this. The factor of channel j is
  * (H + damping)_jj times the diagonal element of the inverse, 1 / (1 - R^2) of j's regression on the others: a condition number
@@ -26,14 +26,14 @@ enum { SB_FACTOR_INFLATION = 200 };
 typedef enum sb_factor_precision { SB_FACTOR_DOUBLE, SB_FACTOR_SINGLE } sb_factor_precision;
 
 /* `h`: this rank's part of H, reversed; overwritten. `factor`: this rank's part of U, reversed, which may lie in h's memory.
- * Dead inputs, damping and *repair are those of sb_gptq_factor. In single precision, a matrix that is not found positive
+ * Dead inputs, damping and *repair are those of sb_factor_lapack. In single precision, a matrix that is not found positive
  * definite, or too ill-conditioned (SB_FACTOR_INFLATION), is factorised in double precision before more damping is tried.
  *
  * The result is the same, bit for bit, for the same layout; layouts differ by rounding. SB_ERR_NUMERIC, on all ranks, when H
  * is not finite or no damping helps. Collective. Memory: another h
  * (single precision: half of it), and 16 n bytes. One thread a rank. */
 sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor, double *h,
-                              double least_damping, sb_factor_precision precision, sb_gptq_repair *repair);
+                              double least_damping, sb_factor_precision precision, sb_factor_repair *repair);
 
 /* out = rows [a, b) x columns [a, n) of U, row-major, on every rank. Collective. Memory: the panel once more. */
 sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out, const float *factor,

@@ -101,11 +101,14 @@ sb_status sb_cpu_kl_back_chunk(sb_backend *, sb_stream, float *logits, const flo
                                const float *ref_logits, const float *ref_lse, const uint32_t *targets,
                                float scale, size_t T, size_t nv);
 
-/* ---- exact sums of second moments: cpu_moments.c ---- */
+/* ---- sums of second moments, and their factors: cpu_moments.c, cpu_factor.c ---- */
 sb_status sb_cpu_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,
                            size_t block_cols, int exponent);
 sb_status sb_cpu_add_squares(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens,
                              size_t cols, int exponent);
+sb_status sb_cpu_add_multiples(sb_backend *, sb_stream, int64_t *sums, const float *x, size_t count,
+                               double quantum, bool reversed);
+sb_status sb_cpu_factor_moments(sb_backend *, sb_stream, sb_factor_job *jobs, size_t count);
 
 /* ---- quantization: cpu_quantize.c, cpu_moves.c, cpu_channels.c, cpu_squares.c, cpu_curvature.c,
  * cpu_round.c, cpu_refine.c, cpu_unpack.c ---- */

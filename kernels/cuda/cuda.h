@@ -31,6 +31,7 @@ extern "C" {
 }
 
 #include "kernels/cuda/cuda_blas.h"
+#include "kernels/cuda/cuda_solver.h"
 
 enum {
   SB_WARP = 32,
@@ -62,7 +63,11 @@ typedef struct sb_cuda_parcel {
 } sb_cuda_parcel;
 
 /* What a kernel finds wrong with numbers: it stores one of these in sb_cuda.trouble, and the next sync reports it. */
-typedef enum sb_cuda_trouble { SB_CUDA_TROUBLE_INPUTS = 1, SB_CUDA_TROUBLE_GRADIENTS } sb_cuda_trouble;
+typedef enum sb_cuda_trouble {
+  SB_CUDA_TROUBLE_INPUTS = 1,
+  SB_CUDA_TROUBLE_GRADIENTS,
+  SB_CUDA_TROUBLE_MULTIPLES
+} sb_cuda_trouble;
 
 typedef struct sb_cuda {
   sb_compute compute;
@@ -76,6 +81,7 @@ typedef struct sb_cuda {
   cudaEvent_t crossing; /* lets one stream wait for another */
   int *trouble;         /* host memory that kernels can write; 0 or an sb_cuda_trouble */
   sb_cuda_blas blas;
+  sb_cuda_solver solver; /* loaded when factors are first asked for */
   struct {
     void *data;
     size_t bytes;
@@ -247,10 +253,14 @@ void sb_cuda_packed_destroy(sb_backend *, sb_packed);
 sb_status sb_cuda_packed_gemm(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w,
                               bool add);
 
-/* ---- exact sums of second moments: cuda_moments.cu ---- */
+/* ---- sums of second moments, and their factors: cuda_moments.cu, cuda_factor.cu ---- */
 sb_status sb_cuda_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,
                             size_t block_cols, int exponent);
 sb_status sb_cuda_add_squares(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens,
                               size_t cols, int exponent);
+sb_status sb_cuda_add_multiples(sb_backend *, sb_stream, int64_t *sums, const float *x, size_t count,
+                                double quantum, bool reversed);
+sb_status sb_cuda_factor_moments(sb_backend *, sb_stream, sb_factor_job *jobs, size_t count);
+void sb_cuda_factor_close(sb_backend *); /* what factors were made with */
 
 #endif

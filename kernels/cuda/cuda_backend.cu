@@ -15,6 +15,7 @@ static void destroy(sb_backend *backend) {
   if (cuda) {
     if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
     if (cuda->blas.handle) (void)cuda->blas.destroy(cuda->blas.handle);
+    sb_cuda_factor_close(backend);
     for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) sb_cuda_free(backend, cuda->scratch[slot].data);
     sb_cuda_send_free(backend);
     if (cuda->crossing) (void)cudaEventDestroy(cuda->crossing);
@@ -69,6 +70,8 @@ static const sb_backend_ops operations = {
     .block_curvature = sb_cuda_block_curvature,
     .add_grams = sb_cuda_add_grams,
     .add_squares = sb_cuda_add_squares,
+    .add_multiples = sb_cuda_add_multiples,
+    .factor_moments = sb_cuda_factor_moments,
     .round_columns = sb_cuda_round_columns,
     .refine_residual = sb_cuda_refine_residual,
     .refine_columns = sb_cuda_refine_columns,

@@ -120,6 +120,8 @@ sb_status sb_cuda_sync(sb_backend *backend, sb_stream stream) {
   found = *(volatile int *)trouble;
   *trouble = 0;
   if (found == 0) return SB_OK;
+  if (found == SB_CUDA_TROUBLE_MULTIPLES)
+    return sb_fail(SB_ERR_NUMERIC, "numbers to be added up are not finite, or differ too much in size");
   return sb_fail(SB_ERR_NUMERIC, "%s are not finite, or add up to more than exact sums hold",
                  found == SB_CUDA_TROUBLE_INPUTS ? "the inputs of a matrix"
                                                  : "the gradients at the outputs of a matrix");

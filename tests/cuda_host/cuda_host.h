@@ -31,6 +31,7 @@ typedef struct sb_cuda_host {
   int major, minor; /* 9, 0: compute capability */
   size_t memory;    /* 4 GiB */
   int blas;         /* 1: cuBLAS is found */
+  int solver;       /* 1: cuSOLVER is */
   long fail_in;     /* -1: never; n: the n-th kernel from now on fails, and everything after it */
   long kernels;     /* kernels run so far */
   size_t in_use;    /* bytes of device memory */

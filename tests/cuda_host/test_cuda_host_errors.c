@@ -1,10 +1,12 @@
 /* What users see when a GPU is missing, too old, full or broken; and that the stand-in is as strict as cuda_host.h says. */
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,7 +16,13 @@
 #include "kernels/cuda/cuda_device.h"
 #include "tests/cuda_host/cuda_host.h"
 
-static const sb_cuda_host healthy = {1, 13000, 9, 0, (size_t)1 << 30, 1, -1, 0, 0, 0};
+static const sb_cuda_host healthy = {.devices = 1,
+                                     .driver = 13000,
+                                     .major = 9,
+                                     .memory = (size_t)1 << 30,
+                                     .blas = 1,
+                                     .solver = 1,
+                                     .fail_in = -1};
 
 static void assert_says(const char *text) {
   if (!strstr(sb_message(), text)) fail_msg("\"%s\" does not contain \"%s\"", sb_message(), text);
@@ -81,6 +89,39 @@ static void full_memory_names_numbers_and_options(void **state) {
   b->op->free(b, most);
   assert_int_equal(b->op->alloc(b, (size_t)1 << 29, "activations", &more), SB_OK);
   b->op->free(b, more);
+  b->op->destroy(b);
+}
+
+/* Factors: without cuSOLVER, and where there is no room to make them; then with both. */
+static void factors_say_what_they_lack(void **state) {
+  (void)state;
+  enum { N = 2048 };
+  sb_backend *b = opened();
+  sb_factor_job job = {.n = N, .quantum = 1, .damping = 0.01};
+  void *rest;
+  float *ones;
+  assert_int_equal(b->op->alloc(b, N * N * sizeof(int64_t), "sums", &job.sums), SB_OK);
+  assert_int_equal(b->op->alloc(b, N * N * sizeof(float), "factor", (void **)&job.factor), SB_OK);
+  assert_int_equal(b->op->zero(b, NULL, job.sums, N * N * sizeof(int64_t)), SB_OK);
+  sb_cuda_host_device.solver = 0;
+  assert_int_equal(b->op->factor_moments(b, NULL, &job, 1), SB_ERR_DEVICE);
+  assert_says("cuSOLVER is missing");
+  assert_says("--factor distributed");
+  sb_cuda_host_device.solver = 1;
+  assert_int_equal(b->op->alloc(b, (size_t)930 << 20, "the rest", &rest), SB_OK);
+  assert_int_equal(b->op->factor_moments(b, NULL, &job, 1), SB_ERR_MEMORY);
+  assert_says("for a Cholesky factor (--factor distributed takes less) do not fit");
+  b->op->free(b, rest);
+  assert_int_equal(b->op->factor_moments(b, NULL, &job, 1), SB_OK); /* all inputs dead: damped ones */
+  assert_int_equal(job.status, SB_OK);
+  assert_int_equal(job.repair.dead, N);
+  ones = malloc(N * N * sizeof *ones);
+  assert_int_equal(b->op->download(b, NULL, ones, job.factor, N * N * sizeof *ones), SB_OK);
+  assert_int_equal(b->op->sync(b, NULL), SB_OK);
+  assert_true(fabs((double)ones[N + 1] - 1 / sqrt(1.01)) < 1e-7 && ones[1] == 0.0f);
+  free(ones);
+  b->op->free(b, job.sums);
+  b->op->free(b, job.factor);
   b->op->destroy(b);
 }
 
@@ -163,11 +204,9 @@ static void the_stand_in_is_strict(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(devices_that_cannot_be_used),
-      cmocka_unit_test(ranks_may_outnumber_devices),
-      cmocka_unit_test(full_memory_names_numbers_and_options),
-      cmocka_unit_test(a_failing_device_is_an_error),
-      cmocka_unit_test(the_stand_in_is_strict),
+      cmocka_unit_test(devices_that_cannot_be_used),           cmocka_unit_test(ranks_may_outnumber_devices),
+      cmocka_unit_test(full_memory_names_numbers_and_options), cmocka_unit_test(factors_say_what_they_lack),
+      cmocka_unit_test(a_failing_device_is_an_error),          cmocka_unit_test(the_stand_in_is_strict),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* The distributed factor against the one of a single rank (quant/gptq.h), which is made in another way, and against what
+/* The distributed factor against the one of a single rank (kernels/factor.h), which is made in another way, and against what
  * it is by definition. */
 #include "../mpi/ranks.h"
 
@@ -41,7 +41,7 @@ static double *spread(const sb_cyclic *c, const double *h) {
 
 /* The factor, gathered in panels of `width` rows; the factor's memory is h's. */
 static sb_status factor_of(const sb_cyclic *c, const double *h, double damping, sb_factor_precision precision,
-                           size_t width, float *out, sb_gptq_repair *repair) {
+                           size_t width, float *out, sb_factor_repair *repair) {
   const size_t n = c->n;
   double *local = spread(c, h);
   float *factor = (float *)local, *panel = malloc(n * n * sizeof *panel);
@@ -97,13 +97,13 @@ static void test_against_lapack(void **state) {
     for (int grid_rows = 1; grid_rows <= world.size; grid_rows++) {
       const size_t n = shapes[s / 2].n, block = shapes[s / 2].block, width = shapes[s / 2].width;
       sb_cyclic c;
-      sb_gptq_repair repair, ours;
+      sb_factor_repair repair, ours;
       if (world.size % grid_rows) continue;
       EXPECT_OK(sb_cyclic_create(n, block, grid_rows, world.size, world.rank, &c));
       double *h = moments(n, 2 * n + 1, s % 2 ? 1.0f : 0.3f, 10 + s), *copy = malloc(n * n * sizeof *copy);
       float *expected = malloc(n * n * sizeof *expected), *got = malloc(n * n * sizeof *got);
       memcpy(copy, h, n * n * sizeof *copy);
-      EXPECT_OK(sb_gptq_factor(expected, copy, n, 0.01, &repair));
+      EXPECT_OK(sb_factor_lapack(expected, copy, n, 0.01, &repair));
       EXPECT_OK(factor_of(&c, h, 0.01, SB_FACTOR_DOUBLE, width, got, &ours));
       EXPECT(difference(got, expected, n) < 1e-6);
       EXPECT(ours.damping == 0.01 && ours.dead == 0 && !ours.single);
@@ -127,7 +127,7 @@ static void test_definition(void **state) {
   (void)state;
   enum { N = 90 };
   sb_cyclic c;
-  sb_gptq_repair repair;
+  sb_factor_repair repair;
   double *h = moments(N, 300, 1, 3), *half = calloc(N * N, sizeof *half), mean = 0, worst = 0;
   float *u = malloc(N * N * sizeof *u);
   EXPECT_OK(sb_cyclic_create(N, 16, 0, world.size, world.rank, &c));
@@ -159,14 +159,14 @@ static void test_repairs(void **state) {
   for (size_t b = 0; b < 2; b++)
     for (int precision = 0; precision < 2; precision++) {
       sb_cyclic c;
-      sb_gptq_repair repair, expected;
+      sb_factor_repair repair, expected;
       float ours[N * N], theirs[N * N];
       double *h = moments(N, 4, 1, 8), *copy = malloc(N * N * sizeof *copy);
       EXPECT_OK(sb_cyclic_create(N, blocks[b], 0, world.size, world.rank, &c));
       /* fewer tokens than inputs, and a dead input */
       for (size_t i = 0; i < N; i++) h[7 * N + i] = h[i * N + 7] = 0;
       memcpy(copy, h, N * N * sizeof *copy);
-      EXPECT_OK(sb_gptq_factor(theirs, copy, N, 0.01, &expected));
+      EXPECT_OK(sb_factor_lapack(theirs, copy, N, 0.01, &expected));
       EXPECT_OK(factor_of(&c, h, 0.01, (sb_factor_precision)precision, 8, ours, &repair));
       EXPECT(repair.dead == 1 && repair.damping == expected.damping);
       EXPECT(difference(ours, theirs, N) < 1e-3);
@@ -178,7 +178,7 @@ static void test_repairs(void **state) {
       for (size_t i = 0; i < N; i++) h[i * N + i] = 1;
       h[1] = h[N] = 1.5;
       memcpy(copy, h, N * N * sizeof *copy);
-      EXPECT_OK(sb_gptq_factor(theirs, copy, N, 0.01, &expected));
+      EXPECT_OK(sb_factor_lapack(theirs, copy, N, 0.01, &expected));
       EXPECT_OK(factor_of(&c, h, 0.01, (sb_factor_precision)precision, 8, ours, &repair));
       EXPECT(repair.damping > 0.5 && repair.damping == expected.damping);
       EXPECT(difference(ours, theirs, N) < 1e-5);
@@ -193,7 +193,7 @@ static void test_double_before_damping(void **state) {
   (void)state;
   enum { N = 60 };
   sb_cyclic c;
-  sb_gptq_repair repair;
+  sb_factor_repair repair;
   float u[N * N];
   double *h = moments(N, 10, 1, 21);
   EXPECT_OK(sb_cyclic_create(N, 8, 0, world.size, world.rank, &c));
@@ -208,7 +208,7 @@ static void test_scale(void **state) {
   (void)state;
   enum { N = 40 };
   sb_cyclic c;
-  sb_gptq_repair repair;
+  sb_factor_repair repair;
   float plain[N * N], scaled[N * N];
   double *h = moments(N, 100, 0.3f, 2);
   EXPECT_OK(sb_cyclic_create(N, 8, 0, world.size, world.rank, &c));
@@ -229,7 +229,7 @@ static void test_refusals(void **state) {
   (void)state;
   enum { N = 20 };
   sb_cyclic c;
-  sb_gptq_repair repair;
+  sb_factor_repair repair;
   float u[N * N];
   double *h = moments(N, 100, 0.3f, 2);
   EXPECT_OK(sb_cyclic_create(N, 4, 0, world.size, world.rank, &c));

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "quant/gptq.h"
+#include "kernels/factor.h"
 #include "stacks.h"
 
 /* Second moments of `tokens` correlated inputs. */
@@ -85,11 +85,11 @@ static result compensate(const float *w, const double *h, const sb_grid_shape *g
                 calloc(rows * n, sizeof(float))};
   float *left = malloc(rows * n * sizeof *left), *factor = calloc(n * n, sizeof *factor);
   double *copy = malloc(n * n * sizeof *copy);
-  sb_gptq_repair repair;
+  sb_factor_repair repair;
   memcpy(left, w, rows * n * sizeof *left);
   memcpy(copy, h, n * n * sizeof *copy);
   omp_set_num_threads(threads);
-  assert_ok(sb_gptq_factor(factor, copy, n, damping, &repair));
+  assert_ok(sb_factor_lapack(factor, copy, n, damping, &repair));
   stack_of s = stack_make(grid, bits, symmetry, out.groups, out.codes);
   assert_ok(cpu->op->round_columns(cpu, NULL, &s.stack, left, 0, n, factor, n, false));
   stack_drop(&s);
@@ -200,13 +200,13 @@ static void panel_by_panel(void **state) {
       float *factor = malloc(n * n * sizeof *factor), *panel = malloc((n * n + 4 * n) * sizeof *panel);
       sb_group *groups = calloc(rows * sb_grid_block_cols(grid), sizeof *groups);
       uint8_t *codes = calloc(rows * n, 1), bits[64];
-      sb_gptq_repair repair;
+      sb_factor_repair repair;
       uint64_t s = 7 + g;
       for (size_t k = 0; k < rows * n; k++) w[k] = left[k] = uniform(&s);
       fill_bits(bits, sb_grid_block_cols(grid), 1, 6, g);
       result whole = compensate(w, h, grid, bits, SB_ASYMMETRIC, 0.01, 2);
       memcpy(copy, h, n * n * sizeof *copy);
-      assert_ok(sb_gptq_factor(factor, copy, n, 0.01, &repair));
+      assert_ok(sb_factor_lapack(factor, copy, n, 0.01, &repair));
       stack_of st = stack_make(grid, bits, SB_ASYMMETRIC, groups, codes);
       for (size_t begin = 0; begin < n; begin += width) {
         const size_t end = sb_min_size(n, begin + width), ld = n - begin + g; /* tight, or with a gap */
@@ -226,23 +226,23 @@ static void panel_by_panel(void **state) {
 static void repairs(void **state) {
   (void)state;
   float factor[30 * 30];
-  sb_gptq_repair repair;
+  sb_factor_repair repair;
   double *h = moments(30, 4, 8);
   for (size_t i = 0; i < 30; i++) h[7 * 30 + i] = h[i * 30 + 7] = 0;
-  assert_ok(sb_gptq_factor(factor, h, 30, 0.01, &repair));
+  assert_ok(sb_factor_lapack(factor, h, 30, 0.01, &repair));
   assert_int_equal(repair.dead, 1);
   for (size_t i = 0; i < 30; i++) assert_true(isfinite(factor[i * 30 + i]) && factor[i * 30 + i] > 0);
   memset(h, 0, 900 * sizeof *h);
-  assert_ok(sb_gptq_factor(factor, h, 30, 0.01, &repair));
+  assert_ok(sb_factor_lapack(factor, h, 30, 0.01, &repair));
   assert_int_equal(repair.dead, 30);
   /* indefinite: more damping than asked for */
   memset(h, 0, 900 * sizeof *h);
   for (size_t i = 0; i < 30; i++) h[i * 30 + i] = 1;
   h[1] = h[30] = 1.5;
-  assert_ok(sb_gptq_factor(factor, h, 30, 0.01, &repair));
+  assert_ok(sb_factor_lapack(factor, h, 30, 0.01, &repair));
   assert_true(repair.damping > 0.5);
   h[0] = INFINITY;
-  assert_int_equal(sb_gptq_factor(factor, h, 30, 0.01, &repair), SB_ERR_NUMERIC);
+  assert_int_equal(sb_factor_lapack(factor, h, 30, 0.01, &repair), SB_ERR_NUMERIC);
   free(h);
 }
 

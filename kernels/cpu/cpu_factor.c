@@ -1,0 +1,39 @@
+/* Second moments in multiples of a quantum, and their factors. */
+#include <math.h>
+#include <stdio.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/factor.h"
+#include "kernels/multiple.h"
+
+sb_status sb_cpu_add_multiples(sb_backend *backend, sb_stream stream, int64_t *sums, const float *x,
+                               size_t count, double quantum, bool reversed) {
+  (void)stream;
+  const double scale = 1.0 / quantum;
+  int bad = 0;
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static) reduction(| : bad)
+  for (size_t k = 0; k < count; k++)
+    bad |= !sb_add_multiple(&sums[k], x[reversed ? count - 1 - k : k], scale);
+  return bad ? sb_fail(SB_ERR_NUMERIC, "numbers to be added up are not finite, or differ too much in size")
+             : SB_OK;
+}
+
+static void factorise(sb_factor_job *job) {
+  const size_t n = job->n;
+  double *h = job->sums;
+  sb_factor_real(h, n * n, job->quantum);
+  for (size_t k = 0; job->kept && k < n * n; k++) job->kept[k] = (float)h[k];
+  job->status = sb_factor_lapack(job->factor, h, n, job->damping, &job->repair);
+  if (job->status != SB_OK) /* messages are a thread's own */
+    snprintf(job->message, sizeof job->message, "%s", sb_message());
+  for (size_t i = 0; job->kept && i < n; i++)
+    job->kept[i * n + i] = sb_factor_damped(job->kept[i * n + i], &job->repair);
+}
+
+/* Side by side, each on one thread, because the order in which LAPACK adds depends on how many it has. */
+sb_status sb_cpu_factor_moments(sb_backend *backend, sb_stream stream, sb_factor_job *jobs, size_t count) {
+  (void)stream;
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(dynamic, 1)
+  for (size_t i = 0; i < count; i++) factorise(&jobs[i]);
+  return SB_OK;
+}
