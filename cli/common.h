@@ -18,6 +18,7 @@ typedef struct sb_common {
   uint64_t seed;
   int compute;           /* sb_compute, or SB_COMMON_PACKED */
   int device;            /* sb_device */
+  int exchange;          /* SB_EXCHANGE_.. */
   int token_width;       /* sb_token_width */
   double activation_gib; /* memory a rank gives to kept layer inputs */
   size_t block[2];       /* rows, columns */
@@ -40,7 +41,10 @@ enum {
   SB_COMMON_COMPUTE_OR_PACKED = 128, /* --compute with one choice more */
   SB_COMMON_DEVICE = 256
 };
-enum { SB_COMMON_MAX = 14 };
+enum { SB_COMMON_MAX = 15 };
+
+/* --gpu-exchange. */
+enum { SB_EXCHANGE_AUTO, SB_EXCHANGE_HOST };
 
 /* --grid of commands that calibrate in any case; quantize leaves it open too (cli/quantize.h). NULL behind the last. */
 enum { SB_COMMON_FITTED, SB_COMMON_PLAIN };

@@ -5,42 +5,85 @@
 #include "base/memory.h"
 #include "cli/common.h"
 
-/* *later = the ranks of this node that have the GPU of an earlier one, *together = those that have this rank's. */
-static sb_status count_sharers(const sb_world *world, const sb_device_identity *mine, int *later,
-                               int *together) {
+typedef struct sharing {
+  int later;    /* ranks of this node that have the GPU of an earlier one */
+  int together; /* ranks of this node that have this rank's */
+  bool apart;   /* every rank of the run has one of its own; the same on all ranks */
+} sharing;
+
+/* O(ranks^2) in time, 16 bytes a rank. Collective. */
+static sb_status find_sharing(const sb_world *world, const sb_device_identity *mine, sharing *out) {
   enum { BYTES = sizeof mine->uuid };
   uint8_t *all = NULL;
-  sb_status status = sb_alloc(&all, (size_t)world->node_size, BYTES, "GPUs of the node");
+  sb_status status = sb_alloc(&all, (size_t)world->size, BYTES, "GPUs of all ranks");
   SB_AGREE(world, status);
-  SB_GO(sb_mpi_check(MPI_Allgather(mine->uuid, BYTES, MPI_BYTE, all, BYTES, MPI_BYTE, world->node_comm),
+  SB_GO(sb_mpi_check(MPI_Allgather(mine->uuid, BYTES, MPI_BYTE, all, BYTES, MPI_BYTE, world->comm),
                      "exchange of GPUs"));
-  *later = *together = 0;
-  for (int i = 0; i < world->node_size; i++) {
-    *together += memcmp(all + i * BYTES, mine->uuid, BYTES) == 0;
+  *out = (sharing){.apart = true};
+  for (int i = 0; i < world->size; i++) {
+    const bool here = world->node_of[i] == world->node;
+    bool later = false;
+    out->together += here && memcmp(all + i * BYTES, mine->uuid, BYTES) == 0;
     for (int j = 0; j < i; j++)
       if (memcmp(all + i * BYTES, all + j * BYTES, BYTES) == 0) {
-        (*later)++;
-        break;
+        out->apart = false;
+        later = later || world->node_of[j] == world->node_of[i];
       }
+    out->later += here && later;
   }
 done:
   sb_free(&all);
   return status;
 }
 
+/* The GPUs of `comm`, one a rank, become a group of that kind. Where they cannot, *joined is false and sb_message says why: no
+ * failure. Collective over the world. */
+static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_backend *b, bool *joined) {
+  sb_peers_token token;
+  int rank, size;
+  *joined = false;
+  SB_MPI(MPI_Comm_rank(comm, &rank));
+  SB_MPI(MPI_Comm_size(comm, &size));
+  /* on all of them: does each have what it takes? */
+  if (sb_world_agree(world, b->op->peers_token(b, &token)) != SB_OK) return SB_OK;
+  SB_MPI(MPI_Bcast(&token, (int)sizeof token, MPI_BYTE, 0, comm));
+  if (size == 1) {
+    *joined = true;
+    return SB_OK;
+  }
+  *joined = sb_world_agree(world, b->op->peers_join(b, kind, &token, rank, size)) == SB_OK;
+  if (!*joined) b->peers[kind] = 0;
+  return SB_OK;
+}
+
+/* Collective. */
+static sb_status join_all(const sb_world *world, sb_backend *b) {
+  bool node, all = false;
+  SB_TRY(join(world, world->node_comm, SB_PEERS_NODE, b, &node));
+  if (node) SB_TRY(join(world, world->comm, SB_PEERS_ALL, b, &all));
+  if (node) sb_world_lockstep(world);
+  if (all)
+    sb_log_line("device       GPUs exchange weights and sums among themselves (NCCL)");
+  else
+    sb_log_line("device       GPUs exchange %s through their hosts: %s", node ? "sums" : "weights and sums",
+                sb_message());
+  return SB_OK;
+}
+
 static sb_status announce(const sb_world *world, const sb_common *common, const sb_device_identity *identity,
                           sb_backend *backend) {
-  int sharers, together;
-  SB_TRY(count_sharers(world, identity, &sharers, &together));
-  backend->free_bytes /= (size_t)together;
-  if (sharers > 0)
+  sharing gpus;
+  SB_TRY(find_sharing(world, identity, &gpus));
+  backend->free_bytes /= (size_t)gpus.together;
+  if (gpus.later > 0)
     sb_log_line("device       %s for rank 0; %d ranks of its node share %d GPUs", identity->name,
-                world->node_size, world->node_size - sharers);
+                world->node_size, world->node_size - gpus.later);
   else
     sb_log_line("device       %s for rank 0", identity->name);
   if (common->compute == SB_COMPUTE_F32) /* packed has kernels of its own */
     sb_log_line("device       matrix products in f32 do not use tensor cores; --compute bf16 does");
-  return SB_OK;
+  return gpus.apart && world->size > 1 && common->exchange == SB_EXCHANGE_AUTO ? join_all(world, backend)
+                                                                               : SB_OK;
 }
 
 sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_backend **out) {

@@ -1,6 +1,6 @@
 # The CUDA backend: SB_CUDA=AUTO builds it where nvcc is found, ON insists, OFF does without. Sets SB_HAVE_CUDA.
 #
-# The program asks for nothing of CUDA at start: the runtime is linked in, the driver and cuBLAS are looked for when a device
+# The program asks for nothing of CUDA at start: the runtime is linked in, the driver and libraries are looked for when a device
 # is opened.
 
 set(SB_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where nvcc is found), ON, OFF")
@@ -28,6 +28,14 @@ if(NOT SB_CUDA STREQUAL "OFF")
 endif()
 if(SB_HAVE_CUDA)
   message(STATUS "CUDA backend: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, for ${CMAKE_CUDA_ARCHITECTURES}")
+  # NCCL, for what GPUs exchange without their hosts: its header is needed here, its library is looked for at run time.
+  get_filename_component(SB_CUDA_BIN ${CMAKE_CUDA_COMPILER} DIRECTORY)
+  find_path(SB_NCCL_INCLUDE_DIR nccl.h HINTS ENV NCCL_HOME ENV NCCL_ROOT ${SB_CUDA_BIN}/.. PATH_SUFFIXES include)
+  if(SB_NCCL_INCLUDE_DIR)
+    message(STATUS "NCCL: ${SB_NCCL_INCLUDE_DIR}/nccl.h")
+  else()
+    message(STATUS "NCCL: not found; GPUs exchange data through their hosts")
+  endif()
 else()
   message(STATUS "CUDA backend: not built (no nvcc, or SB_CUDA=OFF)")
 endif()

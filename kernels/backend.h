@@ -70,6 +70,14 @@ SB_HOST_DEVICE static inline size_t sb_grams_count(size_t cols, size_t block_col
 
 enum { SB_WIDTHS = 9 }; /* 0 (unquantized) to 8 bits: a table over widths is indexed by the width */
 
+/* Devices of other processes that a device exchanges data with by itself, without their hosts: those of this node, and all of the
+ * run. */
+typedef enum sb_peers { SB_PEERS_NODE, SB_PEERS_ALL, SB_PEER_GROUPS } sb_peers;
+/* What the first of them hands to the others, so that they find each other. */
+typedef struct sb_peers_token {
+  char bytes[128];
+} sb_peers_token;
+
 /* A group's grid as files keep it: three fp16 numbers (kernels/grid.h). */
 typedef struct sb_stored_grid {
   uint16_t scale, center, base;
@@ -114,6 +122,19 @@ typedef struct sb_backend_ops {
                            sb_stream waited); /* all queued so far on `waited` */
   sb_status (*sync)(sb_backend *, sb_stream);
   void (*destroy)(sb_backend *);
+
+  /* ---- devices of other processes ----
+   * peers_join makes a group of `size` devices, one a process, from a token that one of them made by peers_token; collective
+   * among them, and a device has one group of a kind at most. SB_ERR_UNSUPPORTED, saying why, where devices do not do that: all
+   * goes on without. What is collective below is so among the group's processes, in stream order, and devices wait for each
+   * other there: none may come without the others (mpi/world.h: sb_world_lockstep). */
+  sb_status (*peers_token)(sb_backend *, sb_peers_token *token);
+  sb_status (*peers_join)(sb_backend *, sb_peers kind, const sb_peers_token *token, int rank, int size);
+  /* upload, of the same bytes to all devices of a node, which have sb_shared_room(b, bytes) of room each: every one copies its
+   * share from its host, and gets the others' from the other devices. Collective where peers[SB_PEERS_NODE] > 1. */
+  sb_status (*upload_shared)(sb_backend *, sb_stream, void *device, const void *host, size_t bytes);
+  /* sums[i] = the sum of all devices' sums[i], modulo 2^64. Collective; peers[SB_PEERS_ALL] > 1. */
+  sb_status (*sum_i64)(sb_backend *, sb_stream, int64_t *sums, size_t count);
 
   /* dst = (dst_dtype) src; f32, f16, bf16 */
   sb_status (*convert)(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
@@ -304,16 +325,27 @@ typedef struct sb_backend_ops {
 #define SB_NO_TARGET UINT32_MAX
 
 struct sb_backend {
-  const char *name;    /* "cpu", "cuda" */
-  sb_dtype act;        /* type of activations */
-  sb_dtype weight;     /* type of weights in GEMMs */
-  bool unified;        /* host and device memory are one */
-  size_t free_bytes;   /* device memory free at creation; of ranks that share a device, each one's share */
-  double gemm_flops;   /* FLOPs of all GEMMs so far: 2 m n k each */
+  const char *name;  /* "cpu", "cuda" */
+  sb_dtype act;      /* type of activations */
+  sb_dtype weight;   /* type of weights in GEMMs */
+  bool unified;      /* host and device memory are one */
+  size_t free_bytes; /* device memory free at creation; of ranks that share a device, each one's share */
+  int peers[SB_PEER_GROUPS];     /* devices in the group of a kind; 0 where there is none */
+  int peer_rank[SB_PEER_GROUPS]; /* which of them this one is */
+  double gemm_flops;             /* FLOPs of all GEMMs so far: 2 m n k each */
   double gemm_seconds; /* wall-clock seconds inside them (CPU; 0 where it would need a synchronisation) */
   const sb_backend_ops *op;
   void *impl;
 };
+
+/* Bytes of the share that each device of a node uploads of so many: all but the last ones the same. */
+static inline size_t sb_shared_part(const sb_backend *b, size_t bytes) {
+  const size_t devices = b->peers[SB_PEERS_NODE] > 1 ? (size_t)b->peers[SB_PEERS_NODE] : 1;
+  return ((bytes + devices - 1) / devices + 15) / 16 * 16;
+}
+static inline size_t sb_shared_room(const sb_backend *b, size_t bytes) {
+  return b->peers[SB_PEERS_NODE] > 1 ? sb_shared_part(b, bytes) * (size_t)b->peers[SB_PEERS_NODE] : bytes;
+}
 
 /* How GEMM operands are held. SB_COMPUTE_F32: everything f32. SB_COMPUTE_BF16: bf16 operands, f32
  * accumulation. */

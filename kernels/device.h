@@ -17,8 +17,8 @@ typedef struct sb_device_identity {
 bool sb_device_has_cuda(void);
 
 /* The CUDA backend on GPU number `index`, modulo the number of GPUs this process sees. `host` is for messages. SB_ERR_UNSUPPORTED
- * from a build without it; SB_ERR_DEVICE, one line saying what is the matter and what helps, where there is no driver, an older
- * one than the build's toolkit, no GPU, one below compute capability 8.0, or no cuBLAS. Release with op->destroy. */
+ * from a build without it, or without cuBLAS; SB_ERR_DEVICE where there is no driver, an older one than the build's toolkit, no
+ * GPU, or one below compute capability 8.0; one line saying what is the matter and what helps. Release with op->destroy. */
 sb_status sb_device_cuda(sb_compute compute, int index, const char *host, sb_backend **out,
                          sb_device_identity *identity);
 

@@ -329,7 +329,7 @@ static sb_status prepare_rope(phases *p) {
   return status;
 }
 
-static sb_status prepare(phases *p, const void *image) {
+static sb_status prepare_memory(phases *p) {
   const sb_config *c = &p->m->config;
   sb_backend *b = p->b;
   const size_t act = sb_dtype_size(b->act);
@@ -359,7 +359,12 @@ static sb_status prepare(phases *p, const void *image) {
   SB_TRY(upload_numbers(p, p->wide, b->act, p->T * widest));
   SB_TRY(upload_numbers(p, p->product, SB_F32, product));
   SB_TRY(sb_layer_work_create(b, c, p->T, true, false, &p->work));
-  SB_TRY(sb_prepared_create(p->m, b, false, &p->prepared));
+  return sb_prepared_create(p->m, b, false, &p->prepared);
+}
+
+static sb_status prepare(phases *p, const void *image) {
+  sb_backend *b = p->b;
+  SB_TRY(sb_prepare_agree(p->m->world, b, prepare_memory(p)));
   SB_TRY(sb_prepare_layer(p->prepared, NULL, 0, image));
   find_rows(p, image);
   SB_TRY(fit(p));

@@ -93,7 +93,8 @@ static sb_status layer(work *w, const sb_prepared *prepared, size_t s, void *out
 /* Collective. */
 static sb_status collect(work *w, size_t layer_index, const void *image) {
   sb_pass *p = w->pass;
-  sb_status status = sb_moments_begin(w->moments, p->stream, layer_index);
+  sb_status status =
+      sb_prepare_agree(p->model->world, w->backend, sb_moments_begin(w->moments, p->stream, layer_index));
   if (status == SB_OK) status = sb_prepare_layer(p->prepared, p->stream, layer_index, image);
   for (size_t s = 0; s < w->most_local; s++) {
     if (status == SB_OK && s < p->local) status = layer(w, p->prepared, s, p->normed, take_moments);

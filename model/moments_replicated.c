@@ -103,7 +103,7 @@ static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   return sb_world_agree(m->world, status);
 }
 
-/* Over ranks, through the host: while one piece is on the network, the next one is on its way from the device. */
+/* Over ranks, through the host, where devices do not do it themselves: while one piece is on the network, the next one is on its way from the device. */
 static sb_status sum_pieces(sb_moments *m, sb_stream stream, size_t input) {
   sb_backend *b = m->setup.backend;
   const size_t count = m->count[input], piece = piece_of(m);
@@ -127,6 +127,8 @@ static sb_status sum_pieces(sb_moments *m, sb_stream stream, size_t input) {
 static sb_status sum_over_ranks(sb_moments *m, sb_stream stream, size_t input) {
   if (m->world->size == 1) return SB_OK;
   if (m->setup.backend->unified) return sb_mpi_sum_i64(m->sums[input], m->count[input], m->world->comm);
+  if (m->setup.backend->peers[SB_PEERS_ALL] > 1)
+    return m->setup.backend->op->sum_i64(m->setup.backend, stream, m->sums[input], m->count[input]);
   return sum_pieces(m, stream, input);
 }
 

@@ -205,6 +205,7 @@ static sb_status look_ahead(sb_pass *p, sb_walk *walk, sb_status status) {
   const void *image;
   if (p->backend->unified) return status;
   const sb_status ahead = sb_walk_ahead(walk, &group, &image);
+  status = sb_prepare_agree(p->model->world, p->backend, status);
   if (status != SB_OK || ahead != SB_OK) return status != SB_OK ? status : ahead;
   return image ? sb_prepare_ahead(p->prepared, group - p->model->layer_first, image) : SB_OK;
 }
@@ -218,6 +219,11 @@ static sb_status each_sequence(sb_pass *p, sb_walk *walk, size_t wave, size_t la
   status = look_ahead(p, walk, status);
   if (status == SB_OK && count > 0) status = work(p, layer, count - 1, context);
   return status == SB_OK ? p->backend->op->sync(p->backend, p->stream) : status;
+}
+
+static sb_status prepare_layer(sb_pass *p, size_t layer, const void *image, sb_status status) {
+  status = sb_prepare_agree(p->model->world, p->backend, status);
+  return status == SB_OK ? sb_prepare_layer(p->prepared, p->stream, layer, image) : status;
 }
 
 typedef struct ends {
@@ -252,7 +258,7 @@ sb_status sb_pass_forward_wave(sb_pass *p, size_t wave, bool keep) {
     size_t layer = group - m->layer_first;
     ends f = {p->inputs[keep ? layer : 0], p->inputs[keep ? layer + 1 : 0],
               keep && p->on_host ? p->on_host[layer] : NULL};
-    if (status == SB_OK) status = sb_prepare_layer(p->prepared, p->stream, layer, image);
+    status = prepare_layer(p, layer, image, status);
     SB_AGREE(m->world, each_sequence(p, &walk, wave, layer, status, sequence_forward, &f));
     SB_TRY(sb_walk_leave(&walk));
   }
@@ -352,7 +358,7 @@ static sb_status backward_wave(sb_pass *p, size_t wave, const sb_pass_hooks *hoo
     sb_status status = sb_walk_enter(&walk, &group, &image);
     size_t layer = group - m->layer_first;
     sb_pass_hooks own = *hooks;
-    if (status == SB_OK) status = sb_prepare_layer(p->prepared, p->stream, layer, image);
+    status = prepare_layer(p, layer, image, status);
     if (status == SB_OK) status = hooks->begin_layer(hooks->context, p->stream, layer, p->prepared);
     SB_AGREE(m->world, each_sequence(p, &walk, wave, layer, status, sequence_backward, &own));
     SB_TRY(hooks->end_layer(hooks->context, layer));

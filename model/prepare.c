@@ -29,6 +29,10 @@ struct sb_prepared {
   sb_layer_weights weights;
 };
 
+sb_status sb_prepare_agree(const sb_world *world, const sb_backend *backend, sb_status status) {
+  return backend->peers[SB_PEERS_NODE] > 1 ? sb_world_agree(world, status) : status;
+}
+
 static size_t weight_bytes(const sb_backend *b, const sb_matrix *matrix) {
   return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(b->weight);
 }
@@ -73,7 +77,7 @@ size_t sb_prepared_bytes(const sb_model *m, const sb_backend *b, bool keep_packe
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(m, 0, (sb_linear)which);
     if (is_ordered(m)) bytes += 2 * (matrix->grid.rows + matrix->grid.cols) * sizeof(uint32_t);
-    if (!b->unified) bytes += 2 * largest_source(m, which);
+    if (!b->unified) bytes += 2 * sb_shared_room(b, largest_source(m, which));
     if (keep_packed) continue;
     bytes += weight_bytes(b, matrix) + group_count(matrix);
     if (!b->unified) bytes += matrix->grid.cols * sizeof(float);
@@ -109,7 +113,8 @@ sb_status sb_prepared_create(const sb_model *model, sb_backend *b, bool keep_pac
   p->ahead = NO_LAYER;
   for (int i = 0; !b->unified && i < 2; i++)
     for (int which = 0; which < SB_LINEARS; which++)
-      SB_GO(b->op->alloc(b, largest_source(model, which), "source rows of a layer", &p->source[i][which]));
+      SB_GO(b->op->alloc(b, sb_shared_room(b, largest_source(model, which)), "source rows of a layer",
+                         &p->source[i][which]));
   if (!b->unified) SB_GO(b->op->stream_create(b, &p->copies));
   for (int which = 0; !keep_packed && which < SB_LINEARS; which++) {
     SB_GO(b->op->alloc(b, weight_bytes(b, sb_model_matrix(model, 0, (sb_linear)which)),
@@ -180,38 +185,33 @@ static sb_status upload_orders(sb_prepared *p, sb_stream stream, sb_linear which
                       index[COL_PLACE]);
 }
 
-/* *rows = the rows of a matrix where the backend can read them. */
-static sb_status rows_on_device(sb_prepared *p, sb_stream stream, sb_linear which, const sb_place *place,
-                                bool there, const void **rows) {
-  sb_backend *b = p->backend;
-  if (b->unified) return SB_OK;
-  void *own = p->source[p->at_hand][which];
-  if (!there) SB_TRY(b->op->upload(b, stream, own, *rows, place_bytes(p->model, place)));
-  *rows = own;
+/* All rows of a layer's matrices into one of the two sets of buffers; norms are small and wait for their turn. */
+static sb_status copy_rows(sb_prepared *p, sb_stream stream, size_t layer, const void *image, int set) {
+  const sb_model *m = p->model;
+  const size_t group = m->layer_first + layer;
+  for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
+    const sb_place *place = &m->places[i];
+    const sb_linear which = sb_linear_of_role(m->arch.tensors[place->tensor].role);
+    if (which == SB_LINEARS) continue;
+    SB_TRY(p->backend->op->upload_shared(p->backend, stream, p->source[set][which],
+                                         sb_place_image(m, place, image), place_bytes(m, place)));
+  }
   return SB_OK;
 }
 
 sb_status sb_prepare_ahead(sb_prepared *p, size_t layer, const void *image) {
-  const sb_model *m = p->model;
-  const size_t group = m->layer_first + layer;
-  sb_backend *b = p->backend;
-  if (b->unified) return SB_OK;
-  for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
-    const sb_place *place = &m->places[i];
-    const sb_linear which = sb_linear_of_role(m->arch.tensors[place->tensor].role);
-    if (which == SB_LINEARS) continue; /* norms are small */
-    SB_TRY(b->op->upload(b, p->copies, p->source[1 - p->at_hand][which], sb_place_image(m, place, image),
-                         place_bytes(m, place)));
-  }
+  if (p->backend->unified) return SB_OK;
+  SB_TRY(copy_rows(p, p->copies, layer, image, 1 - p->at_hand));
   p->ahead = (long)layer;
   return SB_OK;
 }
 
-/* *there: the rows of the layer have been copied ahead, and what comes on `stream` waits for them. */
-static sb_status take_ahead(sb_prepared *p, sb_stream stream, size_t layer, bool *there) {
-  *there = p->ahead == (long)layer;
+/* The rows of the layer are at hand for what comes on `stream`, copied ahead or now. */
+static sb_status bring_rows(sb_prepared *p, sb_stream stream, size_t layer, const void *image) {
+  const bool there = p->ahead == (long)layer;
   p->ahead = NO_LAYER;
-  if (!*there) return SB_OK;
+  if (p->backend->unified) return SB_OK;
+  if (!there) return copy_rows(p, stream, layer, image, p->at_hand);
   p->at_hand = 1 - p->at_hand;
   return p->backend->op->stream_wait(p->backend, stream, p->copies);
 }
@@ -316,8 +316,7 @@ static sb_status prepare_packed(sb_prepared *p, sb_stream stream, sb_linear whic
 sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const void *image) {
   const sb_model *m = p->model;
   size_t group = m->layer_first + layer;
-  bool there;
-  SB_TRY(take_ahead(p, stream, layer, &there));
+  SB_TRY(bring_rows(p, stream, layer, image));
   for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
     const sb_place *place = &m->places[i];
     const void *rows = sb_place_image(m, place, image);
@@ -327,7 +326,7 @@ sb_status sb_prepare_layer(sb_prepared *p, sb_stream stream, size_t layer, const
       SB_TRY(prepare_norm(p, stream, place, rows, p->norms[role == SB_ROLE_POST_NORM]));
     } else {
       const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-      SB_TRY(rows_on_device(p, stream, which, place, there, &rows));
+      if (!p->backend->unified) rows = p->source[p->at_hand][which];
       SB_TRY(m->coding == SB_CODING_PACKED ? prepare_packed(p, stream, which, matrix, place, rows)
                                            : prepare_source(p, stream, layer, which, matrix, rows));
     }

@@ -1,4 +1,6 @@
-/* From a group's image in the store to weights on the device. Local, in stream order. */
+/* From a group's image in the store to weights on the device, in stream order. Local; but where the devices of a node bring rows to
+ * each other (backend->peers[SB_PEERS_NODE] > 1) sb_prepare_layer and sb_prepare_ahead are collective over the node, and the
+ * caller has ranks agree before that nothing has failed: sb_prepare_agree. */
 #ifndef SB_MODEL_PREPARE_H
 #define SB_MODEL_PREPARE_H
 
@@ -8,6 +10,9 @@
 #include "model/model.h"
 
 typedef struct sb_prepared sb_prepared;
+
+/* sb_world_agree where the backend asks for it. */
+sb_status sb_prepare_agree(const sb_world *world, const sb_backend *backend, sb_status status);
 
 /* Buffers for one layer at a time of `model`, and, on a backend that is not unified, for the rows of the one after it. `keep_packed`, of models with SB_CODING_PACKED only: matrices stay packed and are
  * multiplied as they are, in forward passes; there is no buffer for their weights. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mpi/cleanup.h"
 #include "mpi/world.h"
 
 enum { TEXT = 1700 };
@@ -19,11 +20,22 @@ static void copy_text(char *to, size_t room, const char *from) {
   to[length] = 0;
 }
 
+void sb_world_lockstep(const sb_world *world) {
+  *world->lockstep = true;
+}
+
+static void end_job(const sb_world *world) {
+  fprintf(stderr, "shardbits: %s (rank %d on %s)\n", sb_message(), world->rank, world->host);
+  sb_cleanup_now();
+  MPI_Abort(world->comm, 1);
+}
+
 sb_status sb_world_agree(const sb_world *world, sb_status mine) {
   const int bid = mine == SB_OK ? INT_MAX : world->rank;
   int lowest = INT_MAX, alike, all_alike = 0;
   verdict told;
   if (world->size == 1) return mine;
+  if (mine == SB_ERR_DEVICE && *world->lockstep) end_job(world);
   SB_MPI(MPI_Allreduce(&bid, &lowest, 1, MPI_INT, MPI_MIN, world->comm));
   if (lowest == INT_MAX) return SB_OK;
 

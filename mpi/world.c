@@ -74,6 +74,7 @@ sb_status sb_world_describe(int ranks_per_node, sb_world *out) {
   *out = (sb_world){.comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
   if (gethostname(out->host, sizeof out->host - 1) != 0)
     snprintf(out->host, sizeof out->host, "unknown host");
+  SB_GO(sb_alloc(&out->lockstep, 1, sizeof *out->lockstep, "node table"));
   SB_GO(sb_mpi_check(MPI_Comm_dup(MPI_COMM_WORLD, &out->comm), "MPI_Comm_dup"));
   SB_GO(sb_mpi_check(MPI_Comm_set_errhandler(out->comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
   SB_GO(sb_mpi_check(MPI_Comm_rank(out->comm, &out->rank), "MPI_Comm_rank"));
@@ -89,6 +90,7 @@ void sb_world_release(sb_world *world) {
   sb_free(&world->node_of);
   sb_free(&world->node_rank_of);
   sb_free(&world->node_sizes);
+  sb_free(&world->lockstep);
   if (world->node_comm != MPI_COMM_NULL) MPI_Comm_free(&world->node_comm);
   if (world->comm != MPI_COMM_NULL) MPI_Comm_free(&world->comm);
 }

@@ -25,6 +25,7 @@ typedef struct sb_world {
   int *node_rank_of; /* [size] rank within its node of every rank */
   int *node_sizes;   /* [nodes] */
   char host[256];
+  bool *lockstep; /* sb_world_lockstep */
 } sb_world;
 
 /* Starts MPI (thread level FUNNELED: only the main thread calls MPI) and describes the world, with
@@ -45,6 +46,11 @@ void sb_world_release(sb_world *world);
  * status, same message). Agreeing again on an agreed failure changes nothing. Costs one all-reduce of an int
  * while all is well. */
 sb_status sb_world_agree(const sb_world *world, sb_status mine);
+
+/* From here on devices of different ranks wait for each other by themselves. A rank whose device has failed (SB_ERR_DEVICE) must
+ * not wait for the others' agreement then, since they may be waiting for its device: sb_world_agree prints its line, removes what
+ * is unfinished (mpi/cleanup.h) and ends the job on all ranks with exit code 1. Local. */
+void sb_world_lockstep(const sb_world *world);
 
 /* Agreement as a statement: returns the agreed failure from the calling function. Collective. */
 #define SB_AGREE(world, call)                                                                                \

@@ -48,6 +48,9 @@ sb_status sb_cpu_upload(sb_backend *, sb_stream, void *device, const void *host,
 sb_status sb_cpu_download(sb_backend *, sb_stream, void *host, const void *device, size_t bytes);
 sb_status sb_cpu_copy(sb_backend *, sb_stream, void *dst, const void *src, size_t bytes);
 sb_status sb_cpu_zero(sb_backend *, sb_stream, void *device, size_t bytes);
+sb_status sb_cpu_peers_token(sb_backend *, sb_peers_token *token);
+sb_status sb_cpu_peers_join(sb_backend *, sb_peers, const sb_peers_token *, int rank, int size);
+sb_status sb_cpu_sum_i64(sb_backend *, sb_stream, int64_t *sums, size_t count);
 sb_status sb_cpu_host_pin(sb_backend *, void *host, size_t bytes);
 void sb_cpu_host_unpin(sb_backend *, void *host);
 sb_status sb_cpu_stream_create(sb_backend *, sb_stream *);

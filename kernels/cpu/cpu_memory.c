@@ -53,6 +53,35 @@ sb_status sb_cpu_zero(sb_backend *backend, sb_stream stream, void *device, size_
   return SB_OK;
 }
 
+static sb_status no_groups(void) {
+  return sb_fail(SB_ERR_UNSUPPORTED, "processors form no groups");
+}
+
+/* Ranks exchange what is in host memory by messages. */
+sb_status sb_cpu_peers_token(sb_backend *backend, sb_peers_token *token) {
+  (void)backend;
+  (void)token;
+  return no_groups();
+}
+
+sb_status sb_cpu_peers_join(sb_backend *backend, sb_peers kind, const sb_peers_token *token, int rank,
+                            int size) {
+  (void)backend;
+  (void)kind;
+  (void)token;
+  (void)rank;
+  (void)size;
+  return no_groups();
+}
+
+sb_status sb_cpu_sum_i64(sb_backend *backend, sb_stream stream, int64_t *sums, size_t count) {
+  (void)backend;
+  (void)stream;
+  (void)sums;
+  (void)count;
+  return no_groups();
+}
+
 /* Nothing is transferred. */
 sb_status sb_cpu_host_pin(sb_backend *backend, void *host, size_t bytes) {
   (void)backend;

@@ -81,7 +81,8 @@ typedef struct sb_cuda {
   cudaEvent_t crossing; /* lets one stream wait for another */
   int *trouble;         /* host memory that kernels can write; 0 or an sb_cuda_trouble */
   sb_cuda_blas blas;
-  sb_cuda_solver solver; /* loaded when factors are first asked for */
+  struct sb_cuda_nccl *nccl; /* NULL until a group is asked for */
+  sb_cuda_solver solver;     /* loaded when factors are first asked for */
   struct {
     void *data;
     size_t bytes;
@@ -162,6 +163,13 @@ sb_status sb_cuda_stream_create(sb_backend *, sb_stream *);
 void sb_cuda_stream_destroy(sb_backend *, sb_stream);
 sb_status sb_cuda_stream_wait(sb_backend *, sb_stream waiter, sb_stream waited);
 sb_status sb_cuda_sync(sb_backend *, sb_stream);
+
+/* ---- cuda_peers.cu, or cuda_peers_none.cu from a build without NCCL ---- */
+sb_status sb_cuda_peers_token(sb_backend *, sb_peers_token *token);
+sb_status sb_cuda_peers_join(sb_backend *, sb_peers, const sb_peers_token *, int rank, int size);
+sb_status sb_cuda_upload_shared(sb_backend *, sb_stream, void *device, const void *host, size_t bytes);
+sb_status sb_cuda_sum_i64(sb_backend *, sb_stream, int64_t *sums, size_t count);
+void sb_cuda_peers_close(sb_backend *);
 
 /* ---- cuda_convert.cu, cuda_gather.cu, cuda_gemm.cu ---- */
 sb_status sb_cuda_convert(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,

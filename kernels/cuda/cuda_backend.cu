@@ -16,6 +16,7 @@ static void destroy(sb_backend *backend) {
     if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
     if (cuda->blas.handle) (void)cuda->blas.destroy(cuda->blas.handle);
     sb_cuda_factor_close(backend);
+    sb_cuda_peers_close(backend);
     for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) sb_cuda_free(backend, cuda->scratch[slot].data);
     sb_cuda_send_free(backend);
     if (cuda->crossing) (void)cudaEventDestroy(cuda->crossing);
@@ -43,6 +44,10 @@ static const sb_backend_ops operations = {
     .stream_wait = sb_cuda_stream_wait,
     .sync = sb_cuda_sync,
     .destroy = destroy,
+    .peers_token = sb_cuda_peers_token,
+    .peers_join = sb_cuda_peers_join,
+    .upload_shared = sb_cuda_upload_shared,
+    .sum_i64 = sb_cuda_sum_i64,
     .convert = sb_cuda_convert,
     .gather_matrix = sb_cuda_gather_matrix,
     .gemm = sb_cuda_gemm,

@@ -22,7 +22,7 @@ typedef struct sb_cuda_blas {
                          cublasGemmAlgo_t);
 } sb_cuda_blas;
 
-/* Finds the library and the functions; `where` begins the message. The handle is not made. SB_ERR_DEVICE saying which file
+/* Finds the library and the functions; `where` begins the message. The handle is not made. SB_ERR_UNSUPPORTED saying which file
  * is missing. Local. */
 sb_status sb_cuda_blas_load(sb_cuda_blas *blas, const char *where);
 /* Gives the library back; nothing where it was not loaded. */

@@ -6,7 +6,7 @@ sb_status sb_cuda_library_load(void **library, const char *file, const sb_cuda_s
                                const char *called, const char *where, const char *instead) {
   *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
   if (!*library)
-    return sb_fail(SB_ERR_DEVICE,
+    return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s: %s is missing (%s): install it or add its folder to LD_LIBRARY_PATH, or use %s",
                    where, called, dlerror(), instead);
   for (size_t i = 0; i < count; i++) {
@@ -14,7 +14,7 @@ sb_status sb_cuda_library_load(void **library, const char *file, const sb_cuda_s
     *(void **)symbols[i].function = found;
     if (found) continue;
     sb_status status =
-        sb_fail(SB_ERR_DEVICE, "%s: %s is not the %s of this build: %s", where, file, called, dlerror());
+        sb_fail(SB_ERR_UNSUPPORTED, "%s: %s is not the %s of this build: %s", where, file, called, dlerror());
     sb_cuda_library_unload(library);
     return status;
   }

@@ -16,7 +16,7 @@ typedef struct sb_cuda_symbol {
 } sb_cuda_symbol;
 
 /* *library = the library of that file name, and each symbol's pointer is set. `called` is its name for people, `where` begins the
- * message, `instead` ends it: what to do without. SB_ERR_DEVICE saying what is missing; nothing is held then. */
+ * message, `instead` ends it: what to do without. SB_ERR_UNSUPPORTED saying what is missing; nothing is held then. */
 sb_status sb_cuda_library_load(void **library, const char *file, const sb_cuda_symbol *symbols, size_t count,
                                const char *called, const char *where, const char *instead);
 /* Gives the library back; nothing where it was not loaded. */

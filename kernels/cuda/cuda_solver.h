@@ -30,7 +30,7 @@ typedef struct sb_cuda_solver {
                             size_t host_bytes, int *info);
 } sb_cuda_solver;
 
-/* Finds the library and its functions; `where` begins the message. Neither handle nor params are made. SB_ERR_DEVICE saying
+/* Finds the library and its functions; `where` begins the message. Neither handle nor params are made. SB_ERR_UNSUPPORTED saying
  * which file is missing. Local. */
 sb_status sb_cuda_solver_load(sb_cuda_solver *solver, const char *where);
 /* Gives the library back; nothing where it was not loaded. */

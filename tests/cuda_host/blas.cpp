@@ -64,7 +64,7 @@ static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t op_a, cublas
 
 sb_status sb_cuda_blas_load(sb_cuda_blas *blas, const char *where) {
   if (!sb_cuda_host_device.blas)
-    return sb_fail(SB_ERR_DEVICE, "%s: cuBLAS is missing: use --device cpu", where);
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: cuBLAS is missing: use --device cpu", where);
   blas->create = create;
   blas->destroy = destroy;
   blas->set_stream = set_stream;

@@ -23,8 +23,8 @@
 extern "C" {
 #endif
 
-/* What the stand-in says of itself; tests change it to see the errors. The environment sets two for whole programs:
- * SB_CUDA_HOST_FAIL_IN and SB_CUDA_HOST_MEMORY (bytes). */
+/* What the stand-in says of itself; tests change it to see the errors. The environment sets three for whole programs:
+ * SB_CUDA_HOST_FAIL_IN, SB_CUDA_HOST_MEMORY (bytes) and SB_CUDA_HOST_DEVICES. */
 typedef struct sb_cuda_host {
   int devices;      /* 1 */
   int driver;       /* 13000: CUDA version of the driver; 0: none */

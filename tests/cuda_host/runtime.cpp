@@ -18,7 +18,7 @@ static long from_environment(const char *name, long otherwise) {
   return text ? atol(text) : otherwise;
 }
 
-sb_cuda_host sb_cuda_host_device = {1,
+sb_cuda_host sb_cuda_host_device = {(int)from_environment("SB_CUDA_HOST_DEVICES", 1),
                                     13000,
                                     9,
                                     0,
@@ -213,6 +213,11 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
   *all = sb_cuda_host_device.memory;
   *left = *all - in_use;
   return cudaSuccess;
+}
+
+void sb_host_run_queued(cudaStream_t stream) {
+  opened memory;
+  run(stream);
 }
 
 void sb_host_queue(cudaStream_t stream, std::function<void()> work) {

@@ -94,7 +94,7 @@ static cusolverStatus_t trtri(cusolverDnHandle_t handle, cublasFillMode_t fill, 
 
 sb_status sb_cuda_solver_load(sb_cuda_solver *solver, const char *where) {
   if (!sb_cuda_host_device.solver)
-    return sb_fail(SB_ERR_DEVICE, "%s: cuSOLVER is missing: use --factor distributed", where);
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: cuSOLVER is missing: use --factor distributed", where);
   solver->library = &sb_cuda_host_device;
   solver->create = create;
   solver->destroy = destroy;

@@ -195,6 +195,8 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int va
 cudaError_t sb_host_launch(const cudaLaunchConfig_t *, const void *function, std::function<void()> thread);
 /* Queues work of the host's own stand-ins (BLAS). */
 void sb_host_queue(cudaStream_t, std::function<void()> work);
+/* All that is queued on the stream. */
+void sb_host_run_queued(cudaStream_t);
 
 /* Ends the program where a pointer handed to a kernel is neither NULL nor device memory. */
 void sb_host_expect_device(const void *pointer);

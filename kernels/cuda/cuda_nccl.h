@@ -1,0 +1,30 @@
+/* The few functions of NCCL that are used (cuda_library.h). */
+#ifndef SB_KERNELS_CUDA_CUDA_NCCL_H
+#define SB_KERNELS_CUDA_CUDA_NCCL_H
+
+#include <nccl.h>
+
+extern "C" {
+#include "base/status.h"
+#include "kernels/backend.h"
+}
+
+typedef struct sb_cuda_nccl {
+  void *library;
+  ncclComm_t comm[SB_PEER_GROUPS]; /* NULL where there is none */
+  ncclResult_t (*get_id)(ncclUniqueId *);
+  ncclResult_t (*init)(ncclComm_t *, int size, ncclUniqueId, int rank);
+  ncclResult_t (*abort)(ncclComm_t); /* does not wait for the others */
+  ncclResult_t (*all_gather)(const void *from, void *to, size_t count, ncclDataType_t, ncclComm_t,
+                             cudaStream_t);
+  ncclResult_t (*all_reduce)(const void *from, void *to, size_t count, ncclDataType_t, ncclRedOp_t,
+                             ncclComm_t, cudaStream_t);
+  const char *(*error)(ncclResult_t);
+} sb_cuda_nccl;
+
+/* Finds the library and its functions; `where` begins the message. SB_ERR_UNSUPPORTED saying which file is missing. Local. */
+sb_status sb_cuda_nccl_load(sb_cuda_nccl *nccl, const char *where);
+/* Gives the library back; nothing where it was not loaded. */
+void sb_cuda_nccl_unload(sb_cuda_nccl *nccl);
+
+#endif

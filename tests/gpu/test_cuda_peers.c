@@ -1,0 +1,103 @@
+/* What devices of several ranks exchange by themselves: shares of an upload, and sums. One device a rank; with fewer, skipped. */
+#include "tests/mpi/ranks.h"
+
+#include <string.h>
+
+#include "kernels/cuda/cuda_device.h"
+
+static sb_backend *gpu;
+
+static void *device(size_t bytes) {
+  void *out = NULL;
+  EXPECT_OK(gpu->op->alloc(gpu, bytes, "operand", &out));
+  return out;
+}
+
+/* Every rank gets all bytes, whatever their number; the rank's own share comes from its own host memory, as is seen where hosts
+ * differ. */
+static void test_shared_uploads(void **state) {
+  (void)state;
+  static const size_t sizes[] = {1, 15, 16, 17, 48, 1000, 65536, 100003};
+  const size_t ranks = (size_t)world.size, rank = (size_t)world.rank;
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    const size_t bytes = sizes[i], part = sb_shared_part(gpu, bytes);
+    uint8_t *host = malloc(bytes), *got = calloc(bytes, 1);
+    void *there = device(sb_shared_room(gpu, bytes));
+    EXPECT(sb_shared_room(gpu, bytes) >= bytes && part % 16 == 0 && part * ranks >= bytes);
+    for (size_t k = 0; k < bytes; k++) host[k] = (uint8_t)(k * 7 + (k >> 8) + 100 * rank);
+    EXPECT_OK(gpu->op->upload_shared(gpu, NULL, there, host, bytes));
+    EXPECT_OK(gpu->op->download(gpu, NULL, got, there, bytes));
+    EXPECT_OK(gpu->op->sync(gpu, NULL));
+    size_t wrong = 0;
+    for (size_t k = 0; k < bytes; k++) wrong += got[k] != (uint8_t)(k * 7 + (k >> 8) + 100 * (k / part));
+    EXPECT(wrong == 0);
+    gpu->op->free(gpu, there);
+    free(host);
+    free(got);
+  }
+  all_ranks_passed();
+}
+
+/* In stream order, on a stream of its own: what was queued before is summed, what comes after sees the sum. */
+static void test_sums(void **state) {
+  (void)state;
+  enum { N = 1003 };
+  int64_t mine[N], got[N], *there = device(sizeof mine);
+  sb_stream stream = NULL;
+  EXPECT_OK(gpu->op->stream_create(gpu, &stream));
+  for (int round = 0; round < 3; round++) {
+    for (int64_t k = 0; k < N; k++) mine[k] = ((int64_t)1 << 55) - k * (world.rank + 1) * (round + 1);
+    EXPECT_OK(gpu->op->upload(gpu, stream, there, mine, sizeof mine));
+    EXPECT_OK(gpu->op->sum_i64(gpu, stream, there, N));
+    EXPECT_OK(gpu->op->download(gpu, stream, got, there, sizeof got));
+    EXPECT_OK(gpu->op->sync(gpu, stream));
+    const int64_t size = world.size;
+    for (int64_t k = 0; k < N; k++)
+      EXPECT(got[k] == size * ((int64_t)1 << 55) - k * (size * (size + 1) / 2) * (round + 1));
+  }
+  gpu->op->stream_destroy(gpu, stream);
+  gpu->op->free(gpu, there);
+  all_ranks_passed();
+}
+
+/* A device for each rank, in both groups; 77 where there are not as many. */
+static int open_devices(void) {
+  sb_device_identity mine;
+  uint8_t all[64][16];
+  sb_peers_token token;
+  if (world.size > 64 ||
+      sb_world_agree(&world, sb_cuda_create(SB_COMPUTE_F32, world.rank, world.host, &gpu))) {
+    if (world.rank == 0) printf("skipped: %s\n", sb_message());
+    return 77;
+  }
+  sb_cuda_identify(gpu, &mine);
+  MPI_Allgather(mine.uuid, 16, MPI_BYTE, all, 16, MPI_BYTE, world.comm);
+  for (int i = 0; i < world.size; i++)
+    for (int j = 0; j < i; j++)
+      if (memcmp(all[i], all[j], 16) == 0) {
+        if (world.rank == 0) printf("skipped: %d ranks need as many GPUs\n", world.size);
+        return 77;
+      }
+  for (int kind = 0; kind < SB_PEER_GROUPS; kind++) {
+    if (sb_world_agree(&world, gpu->op->peers_token(gpu, &token)) != SB_OK) {
+      if (world.rank == 0) printf("skipped: %s\n", sb_message());
+      return 77;
+    }
+    MPI_Bcast(&token, sizeof token, MPI_BYTE, 0, world.comm);
+    if (gpu->op->peers_join(gpu, (sb_peers)kind, &token, world.rank, world.size) != SB_OK) {
+      printf("%s\n", sb_message());
+      return 1;
+    }
+  }
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shared_uploads), cmocka_unit_test(test_sums)};
+  int result = 1;
+  if (sb_world_init(&argc, &argv, &world) == SB_OK) result = open_devices();
+  if (result == 0) result = cmocka_run_group_tests(tests, NULL, NULL) != 0;
+  if (gpu) gpu->op->destroy(gpu);
+  sb_world_finalize(&world);
+  return result;
+}
