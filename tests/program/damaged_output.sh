@@ -21,12 +21,16 @@ one() { # TEXT RANKS ARGUMENT ...
   [ "$(wc -l <"$dir/stderr")" = 1 ] || fail "$* on $ranks ranks: not one line: $(cat "$dir/stderr")"
   grep -q "^shardbits: .*$text" "$dir/stderr" || fail "$* on $ranks ranks: no '$text' in: $(cat "$dir/stderr")"
 }
-refused() { # TEXT
-  one "$1" 1 verify "$dir/bad"
-  one "$1" 3 verify "$dir/bad"
-  one "$1" 3 eval "$dir/bad" --tokens "$heldout" --seqs 1
-  one "$1" 2 export "$dir/bad" -o "$dir/hf"
-  [ ! -e "$dir/hf" ] || fail "$1: export left a folder"
+turn=0
+refused() { # TEXT: verify and, in turn, one of the others; on one rank and on several
+  turn=$((turn + 1))
+  one "$1" $((turn % 3 + 1)) verify "$dir/bad"
+  if [ $((turn % 2)) = 0 ]; then
+    one "$1" $((turn % 3 + 1)) eval "$dir/bad" --tokens "$heldout" --seqs 1
+  else
+    one "$1" $((turn % 3 + 1)) export "$dir/bad" -o "$dir/hf"
+    [ ! -e "$dir/hf" ] || fail "$1: export left a folder"
+  fi
 }
 
 copy && spoil $second 5000

@@ -26,7 +26,7 @@ expected=$(perplexity)
 
 # A factor differs from the replicated one by rounding. In double precision next to no code does, in single precision some:
 # measured 0.0% and up to 0.6% of perplexity on 1 to 7 ranks.
-for ranks in 1 2 4; do
+for ranks in 2 4; do
   hash=$(compensate $ranks --factor distributed)
   [ "$(value "$dir/gptq.json" factor)" = distributed ] || fail "another factor than asked for"
   near "distributed, $ranks ranks" "$(perplexity)" "$expected" 0.1
@@ -51,11 +51,9 @@ unrefined=$expected
 replicated=$(compensate 2)
 expected=$(perplexity)
 awk -v a="$expected" -v b="$unrefined" 'BEGIN { exit !(a < 0.99 * b) }' || fail "refined: perplexity $expected, before $unrefined"
-for ranks in 1 4; do
-  hash=$(compensate $ranks --factor distributed)
-  near "distributed and refined, $ranks ranks" "$(perplexity)" "$expected" 2
-  [ "$(compensate $ranks --factor distributed --threads 3)" = "$hash" ] || fail "refined: other frames on 3 threads, $ranks ranks"
-done
+hash=$(compensate 4 --factor distributed)
+near "distributed and refined" "$(perplexity)" "$expected" 2
+[ "$(compensate 4 --factor distributed --threads 3)" = "$hash" ] || fail "refined: other frames on 3 threads"
 
 # 704 channels are the widest input: 45 x 64 tokens are enough, 12 x 64 few, 10 x 64 too few.
 warnings() { # RANKS SEQUENCES: lines of the log
