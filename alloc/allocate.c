@@ -63,14 +63,21 @@ static void tell(const driver *d, const char *pass) {
   if (d->o->begin_pass) d->o->begin_pass(d->o->context, pass);
 }
 
-/* What the source weights say, and what widths cost: where a search by divergence first asks for something, which one that had come
- * to its end never does. */
-static sb_status learn(driver *d) {
+static sb_status measure_costs(driver *d) {
   const double start = sb_now();
-  if (d->o->estimator != SB_ESTIMATOR_DIVERGENCE || d->result->source_passes > 0) return SB_OK;
+  if (d->result->cost_passes > 0) return SB_OK;
   tell(d, "costs of widths");
   SB_TRY(sb_gains_prepare(d->gains, d->pass));
   d->result->gradient_seconds += sb_now() - start;
+  d->result->cost_passes = 1;
+  return SB_OK;
+}
+
+/* What the source weights say, and what widths cost: where a search by divergence first asks for something, which one that had come
+ * to its end never does. */
+static sb_status learn(driver *d) {
+  if (d->o->estimator != SB_ESTIMATOR_DIVERGENCE || d->result->source_passes > 0) return SB_OK;
+  SB_TRY(measure_costs(d));
   d->result->source_passes = 1;
   tell(d, "source weights");
   SB_TRY(sb_pass_learn(d->pass));
@@ -147,7 +154,7 @@ static sb_status resume(driver *d, sb_search_progress *progress, bool *there) {
 /* Where a search without a path begins. */
 static sb_status choose_from_costs(driver *d, const sb_owned *mine, uint64_t budget, uint8_t *bits) {
   sb_table_result chosen;
-  SB_TRY(learn(d));
+  SB_TRY(measure_costs(d));
   return sb_table_allocate(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits, &chosen);
 }
 
@@ -194,7 +201,8 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
     check.divergence = setup.divergence;
     status = sb_pass_create(&check, &d.check);
   }
-  if (status == SB_OK) status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, &d.gains);
+  if (status == SB_OK)
+    status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, o->strides == 0, &d.gains);
   if (status == SB_OK) status = search(&d, &mine);
   if (status == SB_OK) result->score_seconds = sb_gains_seconds(d.gains);
   sb_gains_free(&d.gains);

@@ -15,7 +15,7 @@ typedef struct sb_allocate_options {
   unsigned min_bits, max_bits;
   unsigned start_bits; /* 0: the least uniform width at or above the budget */
   sb_estimator estimator;
-  int strides; /* 0: no path, the search begins with what costs of widths choose (alloc/table.h); SB_ESTIMATOR_DIVERGENCE only */
+  int strides; /* 0: no path, the search begins with what costs of widths choose (alloc/table.h) */
   int trades;
   double first_share, least_share;
   size_t activation_bytes;   /* a rank may use for layer inputs */
@@ -32,8 +32,9 @@ typedef struct sb_allocate_options {
 typedef struct sb_allocate_result {
   int resumed_steps; /* done by an earlier run, from whose checkpoint this one went on; 0: none */
   sb_search_result search;
-  int source_passes;    /* at the source weights, of gradients and forward each, beside those of the search */
-  double score_seconds; /* of this rank: scoring blocks, beside the gradient passes */
+  int cost_passes;         /* of gradients for costs of widths, and */
+  int source_passes;       /* forward passes of the source weights, beside those of the search */
+  double score_seconds;    /* of this rank: scoring blocks, beside the gradient passes */
   double gradient_seconds; /* of this rank: the passes that gave gains, scoring included */
   double loss_seconds;     /* of this rank: the forward passes that checked trades */
 } sb_allocate_result;

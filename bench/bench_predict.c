@@ -295,7 +295,7 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
     CHECK(sb_pass_create(&setup, &b->learnt[1]));
   }
   CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->scores));
-  CHECK(sb_gains_create(b->model, b->backend, SB_ESTIMATOR_DIVERGENCE, 1, 8, &b->divergences));
+  CHECK(sb_gains_create(b->model, b->backend, SB_ESTIMATOR_DIVERGENCE, 1, 8, false, &b->divergences));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b->hessian));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b->diagonal));
   CHECK(sb_alloc(&b->raise_gain, sb_model_owned_count(b->model), sizeof(double), "predictions"));

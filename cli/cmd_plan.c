@@ -151,6 +151,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                .bits = 3.25,
                .trades = 8,
                .estimator = SB_ESTIMATOR_UNSET,
+               .strides = SB_STRIDES_UNSET,
                .round_seqs = 256,
                .refine = SB_REFINE_PASSES,
                .reorder = SB_REORDER_FUSED};

@@ -49,7 +49,7 @@ typedef struct sb_quantize_run {
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help);
 
-enum { SB_ESTIMATOR_UNSET = -1 };
+enum { SB_ESTIMATOR_UNSET = -1, SB_STRIDES_UNSET = -1 };
 /* The estimator that was left open, and strides (0): none from costs of all widths, else 2. What divergence knows is of codes
  * rounded to nearest; other errors, by GPTQ, gain little from it (docs/results.md). Pure. */
 void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimator, int *strides);

@@ -15,7 +15,8 @@ static const char *const channel_scores[] = {
 void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimator, int *strides) {
   if (*estimator == SB_ESTIMATOR_UNSET)
     *estimator = quantizer == SB_QUANTIZER_GPTQ ? SB_ESTIMATOR_FISHER : SB_ESTIMATOR_DIVERGENCE;
-  if (*strides == 0 && (*estimator != SB_ESTIMATOR_DIVERGENCE || starts_uniform)) *strides = 2;
+  if (*strides == SB_STRIDES_UNSET)
+    *strides = *estimator != SB_ESTIMATOR_DIVERGENCE || starts_uniform ? 2 : 0;
 }
 
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
@@ -23,6 +24,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   *request = (sb_quantize_request){.round_seqs = 256,
                                    .reorder = UNSET,
                                    .estimator = SB_ESTIMATOR_UNSET,
+                                   .strides = SB_STRIDES_UNSET,
                                    .first_share = 0.03,
                                    .max_bits = 8,
                                    .trades = 8,
@@ -230,6 +232,9 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
                    request->max_bits);
   sb_quantize_settle_search(request->quantizer, request->start_bits != 0, &request->estimator,
                             &request->strides);
+  if (request->start_bits != 0 && request->strides == 0)
+    return sb_fail(SB_ERR_USAGE,
+                   "quantize: --start-bits is where --strides start from, and --strides 0 takes none");
   if (request->reorder == UNSET) {
     const bool gathers = request->method == SB_METHOD_SCALEBITS || request->method == SB_METHOD_TABLE;
     request->reorder = gathers ? SB_REORDER_FUSED : SB_REORDER_NONE;

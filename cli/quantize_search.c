@@ -74,7 +74,7 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   if (result.resumed_steps > 0)
     sb_log_line("search    went on from %s, %d steps done before", r->checkpoint, result.resumed_steps);
   const double seconds = sb_now() - start;
-  const int gradient_passes = result.search.gain_passes + result.source_passes;
+  const int gradient_passes = result.search.gain_passes + result.cost_passes;
   const int forward_passes = result.search.loss_passes + result.source_passes;
   sb_log_phase(
       "search", seconds, u->backend->gemm_flops,

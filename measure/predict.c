@@ -38,17 +38,18 @@ static void predict_passes(const sb_footprint_setup *s, const sb_footprint *f, c
 }
 
 /* The forward half of a gradient pass is that of the loss pass just before it where one wave carries all sequences and the loss
- * is theirs: so it is for every trade. A search by divergence takes one gradient pass more, at full precision for the costs of widths,
- * and a forward pass more for what the source weights say. */
+ * is theirs: so it is for every trade. A search without strides, or by divergence, takes one gradient pass more, at full precision for the
+ * costs of widths; one by divergence a forward pass more for what the source weights say. */
 static void predict_search(const sb_footprint_setup *s, const sb_footprint *f, size_t strides, size_t trades,
                            sb_prediction *out) {
   const double again =
       f->waves == 1 && s->check_seqs == 0 ? out->gradient_seconds - out->loss_seconds : out->gradient_seconds;
   const size_t source = s->gains == SB_GAINS_DIVERGENCE ? 1 : 0;
-  out->gradient_passes = source + strides + trades;
+  const size_t costs = source || strides == 0 ? 1 : 0;
+  out->gradient_passes = costs + strides + trades;
   out->loss_passes = source + 1 + trades;
   out->seconds[SB_PART_GRADIENT] =
-      (double)(source + strides) * out->gradient_seconds + (double)trades * longer(again, 0.0);
+      (double)(costs + strides) * out->gradient_seconds + (double)trades * longer(again, 0.0);
   out->seconds[SB_PART_LOSS] = (double)out->loss_passes * out->loss_seconds;
 }
 

@@ -11,28 +11,32 @@ struct sb_gains {
   sb_backend *backend;
   sb_estimator estimator;
   unsigned min_bits, max_bits;
-  sb_scores *scores;   /* of moves; SB_ESTIMATOR_DIVERGENCE: once the costs are measured */
+  /* one of them; where there are costs, once these are measured: two tables at a time would be too much */
+  sb_scores *scores;   /* of moves */
   sb_table *table;     /* of widths, measured each time */
-  sb_losses *costs;    /* SB_ESTIMATOR_DIVERGENCE: of each owned block at each width, at full precision */
+  sb_losses *costs;    /* of each owned block at each width, at full precision; or NULL */
   uint8_t *bits;       /* of the owned blocks */
   double cost_seconds; /* for costs */
 };
 
+static sb_status create_estimator(sb_gains *g) {
+  return sb_estimator_of_moves(g->estimator)
+             ? sb_scores_create(g->model, g->backend, g->min_bits, g->max_bits, &g->scores)
+             : sb_table_create(g->model, g->backend, g->estimator, g->min_bits, g->max_bits, &g->table);
+}
+
 sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator, unsigned min_bits,
-                          unsigned max_bits, sb_gains **out) {
+                          unsigned max_bits, bool costs, sb_gains **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "gains");
   SB_AGREE(model->world, status);
   sb_gains *g = *out;
   *g = (sb_gains){
       .model = model, .backend = backend, .estimator = estimator, .min_bits = min_bits, .max_bits = max_bits};
   status = sb_alloc(&g->bits, sb_model_owned_count(model), 1, "bit map");
-  if (status == SB_OK && estimator == SB_ESTIMATOR_DIVERGENCE)
+  if (status == SB_OK && (costs || estimator == SB_ESTIMATOR_DIVERGENCE))
     status = sb_alloc(&g->costs, sb_model_owned_count(model), sizeof *g->costs, "costs of widths");
   status = sb_world_agree(model->world, status);
-  if (status == SB_OK && !sb_estimator_of_moves(estimator))
-    status = sb_table_create(model, backend, estimator, min_bits, max_bits, &g->table);
-  else if (status == SB_OK && !g->costs)
-    status = sb_scores_create(model, backend, min_bits, max_bits, &g->scores);
+  if (status == SB_OK && !g->costs) status = create_estimator(g);
   if (status != SB_OK) sb_gains_free(out);
   return status;
 }
@@ -58,8 +62,7 @@ sb_status sb_gains_prepare(sb_gains *g, sb_pass *pass) {
     g->cost_seconds = sb_table_seconds(table);
   }
   sb_table_free(&table);
-  return status == SB_OK ? sb_scores_create(g->model, g->backend, g->min_bits, g->max_bits, &g->scores)
-                         : status;
+  return status;
 }
 
 const sb_losses *sb_gains_costs(const sb_gains *g) {
@@ -98,13 +101,14 @@ static sb_status predict_divergence(const sb_gains *g, double divergence, double
 
 sb_status sb_gains_measure(sb_gains *g, sb_pass *pass, double *raise_gain, double *cut_loss, double *loss) {
   sb_model_get_bits(g->model, g->bits);
+  if (!g->scores && !g->table) SB_TRY(create_estimator(g));
   if (g->table) {
     SB_TRY(sb_table_measure(g->table, pass, false, loss));
     sb_table_gains(g->table, g->bits, raise_gain, cut_loss);
     return SB_OK;
   }
   SB_TRY(sb_scores_measure(g->scores, pass, loss));
-  if (g->costs) return predict_divergence(g, *loss, raise_gain, cut_loss);
+  if (g->estimator == SB_ESTIMATOR_DIVERGENCE) return predict_divergence(g, *loss, raise_gain, cut_loss);
   sb_scores_predict(g->scores, g->estimator, raise_gain, cut_loss);
   return SB_OK;
 }

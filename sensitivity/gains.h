@@ -10,15 +10,16 @@
 
 typedef struct sb_gains sb_gains;
 
-/* For the blocks of `model` with bits in [min_bits, max_bits]. Collective. */
+/* For the blocks of `model` with bits in [min_bits, max_bits]. `costs`: sb_gains_costs are wanted; SB_ESTIMATOR_DIVERGENCE has them in
+ * any case. Collective. */
 sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator, unsigned min_bits,
-                          unsigned max_bits, sb_gains **out);
+                          unsigned max_bits, bool costs, sb_gains **out);
 void sb_gains_free(sb_gains **gains);
-/* Before the first measurement: SB_ESTIMATOR_DIVERGENCE measures its costs of widths, with one backward pass at full precision
- * whose loss is that of tokens; sb_pass_learn comes after it, and before sb_gains_measure. The others do nothing. The model's bits
- * are afterwards what they were. Collective. */
+/* Before the first measurement: where there are costs of widths they are measured, with one backward pass at full precision whose
+ * loss is that of tokens. Of SB_ESTIMATOR_DIVERGENCE sb_pass_learn comes after it, and before sb_gains_measure. Nothing without
+ * costs. The model's bits are afterwards what they were. Collective. */
 sb_status sb_gains_prepare(sb_gains *gains, sb_pass *pass);
-/* Those costs, of this rank's owned blocks at each width in nats a token; NULL for other estimators. Local. */
+/* Those costs, of this rank's owned blocks at each width in nats a token; NULL where there are none. Local. */
 const sb_losses *sb_gains_costs(const sb_gains *gains);
 /* One backward pass. raise_gain[i] and cut_loss[i] of this rank's owned blocks (as sb_model_get_bits orders them), in units
  * of the estimator (estimator.h), 0 beyond the bounds; `taylor` and `fisher` give no negative ones, the others

@@ -33,10 +33,11 @@ for how in "2" "3" "4" "7" "1 --threads 2" "2 --threads 2 --activation-memory 0.
 done
 
 # The other estimators of sensitivity.
-search() { # NAME RANKS ESTIMATOR ARGUMENT ...
-  local name=$1 ranks=$2 estimator=$3
+search() { # NAME RANKS ESTIMATOR ARGUMENT ...: two of them start where the costs of all widths say
+  local name=$1 ranks=$2 estimator=$3 strides=1
   shift 3
-  run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --strides 1 --trades 2 \
+  case $estimator in taylor | hessian) strides=0 ;; esac
+  run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --strides $strides --trades 2 \
     --sensitivity "$estimator" -o "$dir/$name" --allocation "$dir/$name.bits" "$@"
 }
 unset SHARDBITS_RANKS_PER_NODE

@@ -53,7 +53,7 @@ static void of_divergence(const estimate *e, golden *g, sb_pass *pass, void *out
   const size_t owned = sb_model_owned_count(g->model);
   double *raise = calloc(owned, sizeof *raise), *cut = calloc(owned, sizeof *cut), *both = out;
   EXPECT(e->bytes == 2 * sizeof *both);
-  EXPECT_OK(sb_gains_create(g->model, g->backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, &gains));
+  EXPECT_OK(sb_gains_create(g->model, g->backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, false, &gains));
   EXPECT_OK(sb_gains_prepare(gains, pass));
   EXPECT_OK(sb_pass_learn(pass));
   EXPECT_OK(sb_gains_measure(gains, pass, raise, cut, loss));

@@ -216,7 +216,7 @@ static void predictions_of_divergence(void **state) {
   sb_model_get_bits(g.model, bits);
   EXPECT_OK(sb_table_create(g.model, g.backend, SB_ESTIMATOR_DIAGONAL, LEAST, MOST, &table));
   EXPECT_OK(sb_table_measure(table, g.pass, true, &loss[0]));
-  EXPECT_OK(sb_gains_create(g.model, g.backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, &gains));
+  EXPECT_OK(sb_gains_create(g.model, g.backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, false, &gains));
   EXPECT_OK(sb_gains_prepare(gains, g.pass));
   EXPECT_OK(sb_pass_learn(g.pass));
   EXPECT_OK(sb_gains_measure(gains, g.pass, gain, cut, &loss[1]));
