@@ -8,61 +8,47 @@
 
 #include "base/memory.h"
 #include "io/file.h"
+#include "io/key.h"
 #include "mpi/large.h"
 
 #define FORMAT "shardbits search"
-enum { VERSION = 1, KEYS = 16 };
+enum { VERSION = 1 };
 static const size_t largest_file = (size_t)1 << 30;
 
-/* The key as names and texts, the way it stands in the file and in messages. */
-typedef struct entry {
-  const char *name, *meaning;
-  char text[64];
-} entry;
-
-static size_t describe_key(const sb_checkpoint_key *k, const sb_model *m, entry out[KEYS]) {
-  size_t n = 0;
-#define ENTRY(name_, meaning_, ...)                                                                          \
-  do {                                                                                                       \
-    out[n].name = (name_);                                                                                   \
-    out[n].meaning = (meaning_);                                                                             \
-    snprintf(out[n].text, sizeof out[n].text, __VA_ARGS__);                                                  \
-    n++;                                                                                                     \
-  } while (0)
-  ENTRY("program", "program version", "%s", SB_VERSION);
-  ENTRY("block", "block size (--block)", "%zux%zu", m->blocking.rows, m->blocking.cols);
-  ENTRY("symmetry", "kind of grids (--symmetric)", "%s",
-        m->blocking.symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric");
-  ENTRY("model", "model", "%016" PRIx64, k->model);
-  ENTRY("calibration", "calibration (--calib, --seqs, --seqlen, --seed)", "%016" PRIx64, k->calibration);
-  ENTRY("check", "choice of sequences that decide on trades (--check-seqs)", "%016" PRIx64, k->check);
-  ENTRY("bits", "budget (--bits)", "%.17g", k->bits);
-  ENTRY("min_bits", "--min-bits", "%u", k->min_bits);
-  ENTRY("max_bits", "--max-bits", "%u", k->max_bits);
-  ENTRY("start_bits", "--start-bits", "%u", k->start_bits);
-  ENTRY("sensitivity", "--sensitivity", "%s", k->estimator);
-  ENTRY("strides", "--strides", "%d", k->strides);
-  ENTRY("grid", "--grid", "%s", k->grid);
-  ENTRY("compute", "--compute", "%s", k->compute);
-  ENTRY("ordered", "order of channels (--reorder)", "%016" PRIx64, k->ordered);
-#undef ENTRY
-  return n;
+static sb_key describe_key(const sb_checkpoint_key *k, const sb_model *m) {
+  sb_key out = {0};
+  sb_key_add(&out, "program", "program version", "%s", SB_VERSION);
+  sb_key_add(&out, "block", "block size (--block)", "%zux%zu", m->blocking.rows, m->blocking.cols);
+  sb_key_add(&out, "symmetry", "kind of grids (--symmetric)", "%s",
+             m->blocking.symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric");
+  sb_key_add(&out, "model", "model", "%016" PRIx64, k->model);
+  sb_key_add(&out, "calibration", "calibration (--calib, --seqs, --seqlen, --seed)", "%016" PRIx64,
+             k->calibration);
+  sb_key_add(&out, "check", "choice of sequences that decide on trades (--check-seqs)", "%016" PRIx64,
+             k->check);
+  sb_key_add(&out, "bits", "budget (--bits)", "%.17g", k->bits);
+  sb_key_add(&out, "min_bits", "--min-bits", "%u", k->min_bits);
+  sb_key_add(&out, "max_bits", "--max-bits", "%u", k->max_bits);
+  sb_key_add(&out, "start_bits", "--start-bits", "%u", k->start_bits);
+  sb_key_add(&out, "sensitivity", "--sensitivity", "%s", k->estimator);
+  sb_key_add(&out, "strides", "--strides", "%d", k->strides);
+  sb_key_add(&out, "grid", "--grid", "%s", k->grid);
+  sb_key_add(&out, "compute", "--compute", "%s", k->compute);
+  sb_key_add(&out, "ordered", "order of channels (--reorder)", "%016" PRIx64, k->ordered);
+  return out;
 }
 
 static sb_status write_file(const char *path, const sb_checkpoint_key *key, const sb_search_progress *p,
                             const sb_model *m) {
-  entry entries[KEYS];
-  const size_t count = describe_key(key, m, entries);
+  const sb_key described = describe_key(key, m);
   char *digits = NULL, *text = NULL;
   SB_TRY(sb_alloc(&digits, m->blocks + 1, 1, "search checkpoint"));
   for (size_t i = 0; i < m->blocks; i++) digits[i] = (char)('0' + m->bits[i]);
-  json_t *keys = json_object();
-  for (size_t i = 0; i < count; i++) json_object_set_new(keys, entries[i].name, json_string(entries[i].text));
   json_t *root = json_pack("{s:s, s:i, s:o, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f}, s:s}", "format",
-                           FORMAT, "version", VERSION, "key", keys, "progress", "steps", p->steps, "strides",
-                           p->strides, "trades", p->trades, "accepted", p->accepted, "gain_passes",
-                           p->gain_passes, "loss_passes", p->loss_passes, "share", p->share, "loss", p->loss,
-                           "start_loss", p->start_loss, "bits", digits);
+                           FORMAT, "version", VERSION, "key", sb_key_json(&described), "progress", "steps",
+                           p->steps, "strides", p->strides, "trades", p->trades, "accepted", p->accepted,
+                           "gain_passes", p->gain_passes, "loss_passes", p->loss_passes, "share", p->share,
+                           "loss", p->loss, "start_loss", p->start_loss, "bits", digits);
   if (root) text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
   json_decref(root);
   sb_free(&digits);
@@ -75,22 +61,6 @@ static sb_status write_file(const char *path, const sb_checkpoint_key *key, cons
 sb_status sb_checkpoint_write(const char *path, const sb_checkpoint_key *key,
                               const sb_search_progress *progress, const sb_model *m) {
   return sb_world_agree(m->world, m->world->rank == 0 ? write_file(path, key, progress, m) : SB_OK);
-}
-
-static sb_status compare_keys(const char *path, const sb_checkpoint_key *key, const sb_model *m,
-                              const json_t *keys) {
-  entry entries[KEYS];
-  const size_t count = describe_key(key, m, entries);
-  for (size_t i = 0; i < count; i++) {
-    const char *text = json_string_value(json_object_get(keys, entries[i].name));
-    if (!text) return sb_fail(SB_ERR_FORMAT, "%s: damaged: its key lacks '%s'", path, entries[i].name);
-    if (strcmp(text, entries[i].text) != 0)
-      return sb_fail(
-          SB_ERR_FORMAT,
-          "%s: a search with another %s: %s there, %s here; give it the same, or another --checkpoint", path,
-          entries[i].meaning, text, entries[i].text);
-  }
-  return SB_OK;
 }
 
 static sb_status read_bits(const char *path, const json_t *root, sb_model *m) {
@@ -116,7 +86,9 @@ static sb_status parse(const char *path, const sb_checkpoint_key *key, json_t *r
     return sb_fail(SB_ERR_FORMAT, "%s: not a search of shardbits (quantize --checkpoint writes one)", path);
   if (version != VERSION)
     return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %d, this program reads %d", path, version, VERSION);
-  SB_TRY(compare_keys(path, key, m, json_object_get(root, "key")));
+  const sb_key described = describe_key(key, m);
+  SB_TRY(sb_key_compare(&described, json_object_get(root, "key"), path, "a search",
+                        "give it the same, or another --checkpoint"));
   if (json_unpack(root, "{s:{s:i, s:i, s:i, s:i, s:i, s:i, s:F, s:F, s:F}}", "progress", "steps", &p->steps,
                   "strides", &p->strides, "trades", &p->trades, "accepted", &p->accepted, "gain_passes",
                   &p->gain_passes, "loss_passes", &p->loss_passes, "share", &p->share, "loss", &p->loss,

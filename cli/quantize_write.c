@@ -6,9 +6,16 @@
 #include "base/progress.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "io/file.h"
 #include "model/compensate.h"
 #include "model/output.h"
+#include "model/rounded.h"
 #include "mpi/cleanup.h"
+
+/* Where layers that are rounded are kept until the output is complete. */
+static void rounded_path(const sb_quantize_run *u, char *out) {
+  snprintf(out, SB_PATH_MAX, "%.*s.rounded", SB_PATH_MAX - 16, u->r->checkpoint);
+}
 
 /* Replaces the model by its packed form where rounding is not simply to nearest. */
 sb_status sb_quantize_round(sb_quantize_run *u) {
@@ -22,15 +29,24 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   SB_TRY(sb_quantize_read(u, r->round_seqs, &u->rounding));
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
+  char checkpoint[SB_PATH_MAX], compute[32];
+  if (r->checkpoint) rounded_path(u, checkpoint);
+  snprintf(compute, sizeof compute, "%s, %s", r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
+           u->backend->name);
   const sb_compensate_options options = {.damping = 0.01,
                                          .fitted = r->grid == SB_GRID_FITTED,
                                          .refine = r->refine,
                                          .factor = (sb_factor_mode)r->factor,
+                                         .checkpoint = r->checkpoint ? checkpoint : NULL,
+                                         .compute = compute,
                                          .input_bytes = (size_t)(r->common.activation_gib * 0x1p30),
                                          .tick = sb_progress_tick};
   sb_status status = sb_compensate(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();
   SB_TRY(status);
+  if (stats.resumed > 0)
+    sb_log_line("round     went on from %s, %zu of %zu layers done before", checkpoint, stats.resumed,
+                u->model->config.layers);
   sb_model_free(&u->model);
   u->model = packed;
   double seconds = sb_now() - start;
@@ -60,6 +76,11 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
   snprintf(text, sizeof text, "%.200s is as it was", r->out);
   sb_cleanup_message(text);
   SB_TRY(sb_output_write(u->model, r->model, r->out, r->overwrite, r->level, &stats));
+  if (r->checkpoint && r->quantizer == SB_QUANTIZER_GPTQ) {
+    char rounded[SB_PATH_MAX];
+    rounded_path(u, rounded);
+    sb_rounded_remove(u->world, rounded);
+  }
   double seconds = sb_now() - start;
   sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s",
                (unsigned long long)stats.frames, (double)stats.stored_bytes / 0x1p20,

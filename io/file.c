@@ -96,6 +96,12 @@ sb_status sb_file_create(const char *path, int *fd) {
   return SB_OK;
 }
 
+sb_status sb_file_open_update(const char *path, int *fd) {
+  *fd = open(path, O_RDWR | O_CLOEXEC);
+  if (*fd < 0) return sb_fail(SB_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
+  return SB_OK;
+}
+
 sb_status sb_file_write_error(const char *path, int error, uint64_t written, uint64_t about) {
   const char *why = error == ENOSPC   ? "no space left"
                     : error == EDQUOT ? "the disk quota is used up"

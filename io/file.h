@@ -30,6 +30,8 @@ sb_status sb_file_read_all(const char *path, size_t limit, char **data, size_t *
 
 /* Creates the file, or empties it. The caller closes *fd. */
 sb_status sb_file_create(const char *path, int *fd);
+/* Opens a regular file that is there for reading and writing. The caller closes *fd. */
+sb_status sb_file_open_update(const char *path, int *fd);
 /* Writes exactly `bytes` bytes at `offset`. `about` is the size the whole file is expected to reach, for the
  * message when space runs out; 0 when unknown. */
 sb_status sb_file_write_at(int fd, const char *path, uint64_t offset, const void *src, size_t bytes,

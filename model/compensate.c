@@ -1,6 +1,8 @@
 #include "model/compensate.h"
 
+#include <inttypes.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -9,7 +11,9 @@
 #include "model/inputs.h"
 #include "model/moments.h"
 #include "model/pass_impl.h"
+#include "model/fingerprint.h"
 #include "model/round_stack.h"
+#include "model/rounded.h"
 
 enum { TOKENS_A_CHANNEL = 4 };
 
@@ -21,7 +25,9 @@ typedef struct work {
   bool fitted;
   int refine;
   sb_moments *moments;
-  size_t most_local; /* sequences of the rank that has most */
+  size_t most_local;   /* sequences of the rank that has most */
+  sb_key key;          /* of `rounded` */
+  sb_rounded *rounded; /* NULL without a checkpoint */
   sb_compensate_stats *stats;
 } work;
 
@@ -277,23 +283,30 @@ static sb_status copy_group(work *w, size_t group) {
   return sb_store_release(w->source->store, group);
 }
 
-static sb_status do_layer(work *w, size_t layer_index) {
-  const sb_world *world = w->source->world;
+/* Collective. */
+static sb_status round_layer(work *w, size_t layer_index) {
   const size_t group = w->source->layer_first + layer_index;
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
   SB_TRY(collect(w, layer_index, image));
   SB_TRY(factorise(w));
-  SB_AGREE(world, visit_units(w, group, image, copy_unit, NULL));
+  SB_AGREE(w->source->world, visit_units(w, group, image, copy_unit, NULL));
   for (size_t input = 0; input < SB_INPUTS; input++) SB_TRY(round_input(w, group, image, input));
   SB_TRY(sb_store_release(w->source->store, group));
+  return w->rounded ? sb_rounded_add(w->rounded, layer_index) : SB_OK;
+}
+
+/* The sequences through the layer as it is now. Collective. */
+static sb_status go_through(work *w, size_t layer_index) {
+  const size_t group = w->source->layer_first + layer_index;
+  const void *image;
   SB_TRY(sb_store_acquire(w->packed->store, group, &image));
   sb_status status = sb_prepare_layer(w->prepared, w->pass->stream, layer_index, image);
   for (size_t s = 0; status == SB_OK && s < w->pass->local; s++)
     status = layer(w, w->prepared, s, w->pass->inputs[0], NULL);
   if (status == SB_OK)
     status = w->backend->op->sync(w->backend, w->pass->stream); /* the image is given back */
-  SB_AGREE(world, status);
+  SB_AGREE(w->source->world, status);
   return sb_store_release(w->packed->store, group);
 }
 
@@ -332,7 +345,33 @@ static sb_status prepare(work *w, const sb_compensate_options *options, const sb
   return sb_world_agree(world, sb_prepared_create(w->packed, w->backend, false, &w->prepared));
 }
 
+/* What rounded layers depend on; `source` has its bits. Collective. */
+static sb_status make_key(work *w, const sb_compensate_options *options, const sb_sequences *calibration) {
+  static const char *const factors[] = {"auto", "replicated", "distributed", "distributed-single"};
+  const sb_model *m = w->source;
+  const sb_factor_mode mode = options->factor;
+  uint64_t model, tokens;
+  if (!options->checkpoint) return SB_OK;
+  SB_TRY(sb_model_fingerprint(w->source, &model));
+  SB_TRY(sb_sequences_fingerprint(m->world, calibration, &tokens));
+  sb_key_add(&w->key, "program", "program version", "%s", SB_VERSION);
+  sb_key_add(&w->key, "model", "model or order of channels (--reorder)", "%016" PRIx64, model);
+  sb_key_add(&w->key, "block", "block size (--block)", "%zux%zu", m->blocking.rows, m->blocking.cols);
+  sb_key_add(&w->key, "symmetry", "kind of grids (--symmetric)", "%s",
+             m->blocking.symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric");
+  sb_key_add(&w->key, "bits", "bit map", "%016" PRIx64, (uint64_t)XXH64(m->bits, m->blocks, 0));
+  sb_key_add(&w->key, "tokens", "calibration (--calib, --round-seqs, --seqlen, --seed)", "%016" PRIx64,
+             tokens);
+  sb_key_add(&w->key, "grid", "--grid", "%s", options->fitted ? "fitted" : "plain");
+  sb_key_add(&w->key, "refine", "--refine", "%d", options->refine);
+  sb_key_add(&w->key, "factor", "--factor", "%s", factors[mode]);
+  sb_key_add(&w->key, "damping", "damping", "%.17g", options->damping);
+  sb_key_add(&w->key, "compute", "--compute or --device", "%s", options->compute);
+  return SB_OK;
+}
+
 static void release(work *w) {
+  sb_rounded_close(&w->rounded);
   sb_moments_free(&w->moments);
   sb_prepared_free(&w->prepared);
   sb_pass_free(&w->pass);
@@ -344,8 +383,11 @@ static sb_status run(work *w, const sb_compensate_options *options, const sb_seq
   for (size_t g = 0; g < m->groups; g++)
     if (g < m->layer_first || g >= m->layer_first + m->config.layers) SB_TRY(copy_group(w, g));
   SB_TRY(sb_head_embed(w->pass, 0));
+  if (options->checkpoint)
+    SB_TRY(sb_rounded_open(options->checkpoint, &w->key, w->packed, &w->stats->resumed, &w->rounded));
   for (size_t layer = 0; layer < m->config.layers; layer++) {
-    SB_TRY(do_layer(w, layer));
+    if (layer >= w->stats->resumed) SB_TRY(round_layer(w, layer));
+    if (layer + 1 < m->config.layers) SB_TRY(go_through(w, layer));
     if (options->tick) options->tick(options->context, (double)(layer + 1) / (double)m->config.layers);
   }
   return SB_OK;
@@ -364,6 +406,7 @@ sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequence
   const sb_pass_setup setup =
       sb_sequences_setup(calibration, source, backend, SIZE_MAX, NULL, NULL); /* one wave */
   sb_status status = create_packed(source, &w.packed);
+  if (status == SB_OK) status = make_key(&w, options, calibration);
   if (status == SB_OK) status = sb_world_agree(world, sb_alloc(&bits, source->blocks, 1, "bit map"));
   if (status == SB_OK) {
     /* the source's layers are wanted in full precision */

@@ -20,13 +20,17 @@ typedef struct sb_compensate_options {
   bool fitted;    /* fitted grids */
   int refine;     /* passes of coordinate descent after that; 0: none, and no memory for it */
   sb_factor_mode factor;
-  size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
+  const char *
+      checkpoint; /* layers that are done are saved there, and taken from there (model/rounded.h); NULL: not */
+  const char *compute; /* for it: what computes, and how */
+  size_t input_bytes;  /* for inputs of sequences kept at a time, where factors are distributed */
   void (*tick)(void *context, double done); /* told the share of layers that is done; may be NULL */
   void *context;
 } sb_compensate_options;
 
 typedef struct sb_compensate_stats {
   sb_factor_mode factor; /* how factors were made: not SB_FACTOR_AUTO */
+  size_t resumed;        /* layers that the checkpoint had */
   size_t repaired;       /* inputs whose second moments needed more than the usual damping */
   size_t dead;           /* channels of inputs that are 0 for all tokens */
   double moment_seconds, factor_seconds, round_seconds, refine_seconds, forward_seconds; /* of this rank */

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Compensated rounding that is cut off goes on with the next layer, on another number of ranks, to the same frames; layers of anything
+# else, and damaged ones, are refused; nothing of them is left when the output is complete.
+. "$(dirname "$0")/common.sh"
+
+saved=$dir/state
+rounded=$saved.rounded
+options=("$model" --method rtn --bits 2.25 --quantizer gptq --refine 1 --calib "$calib" --round-seqs 12 --seqlen 64)
+
+run 2 quantize "${options[@]}" -o "$dir/whole" --json "$dir/whole.json"
+# in the background until a few layers are saved, then killed without a chance to clean up
+"$mpirun" 3 -q "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/cut" >"$dir/out" 2>"$dir/err" &
+job=$!
+for _ in $(seq 3000); do
+  grep -q '"layers": [1-9]' "$rounded" 2>/dev/null && break
+  kill -0 $job 2>/dev/null || break
+  sleep 0.01
+done
+pkill -KILL -f "^$shardbits .*$dir/cut"
+wait $job && echo "the run was done before it could be killed"
+[ -s "$rounded" ] && [ -s "$rounded.layers" ] || { fail "no layers were saved: $(cat "$dir/err")"; finish; }
+rm -rf "$dir"/cut*
+cp "$rounded" "$dir/good" && cp "$rounded.layers" "$dir/good.layers"
+
+"$mpirun" 2 "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/again" --json "$dir/again.json" >"$dir/out" \
+  2>"$dir/err" || fail "going on: $(cat "$dir/err")"
+grep -q "went on from $rounded, [1-9] of 5 layers" "$dir/err" || fail "it did not go on: $(cat "$dir/err")"
+[ "$(value "$dir/whole.json" content_hash)" = "$(value "$dir/again.json" content_hash)" ] || fail "other frames than without interruption"
+[ ! -e "$rounded" ] && [ ! -e "$rounded.layers" ] || fail "layers are left beside a complete output"
+
+restore() { cp "$dir/good" "$rounded" && cp "$dir/good.layers" "$rounded.layers"; }
+refused() { # RANKS FILE TEXT ARGUMENT ...
+  local ranks=$1 file=$2 text=$3
+  shift 3
+  timeout 60 "$mpirun" "$ranks" -q "$shardbits" quantize "${options[@]}" "$@" --checkpoint "$saved" -o "$dir/no" --quiet >"$dir/out" \
+    2>"$dir/err" && fail "$text: exit code 0"
+  sed -i '/^\[warn\] Epoll MOD/d' "$dir/err"
+  [ "$(wc -l <"$dir/err")" = 1 ] && grep -q "^shardbits: $file: .*$text" "$dir/err" || fail "no '$text' in: $(cat "$dir/err")"
+  [ ! -e "$dir/no" ] || fail "$text: an output"
+}
+restore
+refused 2 "$rounded" "layers rounded with another --refine: 1 there, 3 here" --refine 3
+refused 1 "$rounded" "another calibration" --seed 5
+refused 1 "$rounded" "another bit map" --bits 3.25
+refused 1 "$rounded" "another --grid" --grid fitted
+size=$(stat -c %s "$rounded.layers")
+printf '\x55' | dd of="$rounded.layers" bs=1 seek=6000 conv=notrunc status=none # in the first layer, behind the checksums
+refused 3 "$rounded.layers" "layer 0 is damaged; remove $rounded"
+restore && truncate -s 5000 "$rounded.layers"
+refused 2 "$rounded.layers" ""
+restore && rm "$rounded.layers"
+refused 2 "$rounded.layers" "cannot be opened"
+restore && head -c 100 "$dir/good" >"$rounded"
+refused 1 "$rounded" "line"
+echo '{"format": "something"}' >"$rounded"
+refused 1 "$rounded" "not rounded layers of shardbits"
+[ "$size" -gt 100000 ] || fail "the test damages too little"
+finish
