@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/moments_impl.h"
 #include "mpi/large.h"
@@ -44,24 +45,36 @@ sb_factor_mode sb_moments_settle(sb_factor_mode mode, size_t widest, size_t room
   return fits && bytes <= room ? SB_FACTOR_REPLICATED : SB_FACTOR_DISTRIBUTED;
 }
 
+/* In one of the ways; what there was is forgotten. Collective. */
+static sb_status allocate(sb_moments *m, const sb_moments_setup *setup, sb_factor_mode mode) {
+  *m = (sb_moments){.setup = *setup,
+                    .world = setup->model->world,
+                    .way = mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated : &sb_moments_block_cyclic};
+  m->setup.mode = mode;
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols;
+  return sb_world_agree(m->world, m->way->allocate(m));
+}
+
 sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
   const sb_world *world = setup->model->world;
+  sb_backend *b = setup->backend;
   size_t widest = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    widest = sb_max_size(widest, sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols);
+  uint64_t less = ~(uint64_t)sb_moments_room(b); /* the least room of all ranks */
+  SB_TRY(sb_mpi_max_u64(&less, 1, world->comm));
+  const sb_factor_mode mode = sb_moments_settle(setup->mode, widest, (size_t)~less);
   SB_AGREE(world,
            sb_alloc(out, 1, sizeof **out, "second moments")); /* small: it is the machine that is full */
-  sb_moments *m = *out;
-  m->setup = *setup;
-  m->world = world;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols;
-    widest = sb_max_size(widest, m->width[i]);
+  sb_status status = allocate(*out, setup, mode);
+  /* a device tells what it does not have */
+  if (status == SB_ERR_MEMORY && setup->mode == SB_FACTOR_AUTO && mode == SB_FACTOR_REPLICATED &&
+      !b->unified) {
+    sb_log_line("memory       second moments are spread over ranks from here on: %s", sb_message());
+    (*out)->way->release(*out);
+    status = allocate(*out, setup, SB_FACTOR_DISTRIBUTED);
   }
-  uint64_t less = ~(uint64_t)sb_moments_room(setup->backend); /* the least room of all ranks */
-  sb_status status = sb_mpi_max_u64(&less, 1, world->comm);
-  m->setup.mode = sb_moments_settle(setup->mode, widest, (size_t)~less);
-  m->way = m->setup.mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated : &sb_moments_block_cyclic;
-  if (status == SB_OK) status = m->way->allocate(m);
-  status = sb_world_agree(world, status);
   if (status != SB_OK) sb_moments_free(out);
   return status;
 }

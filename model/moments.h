@@ -32,7 +32,8 @@
 #include "kernels/factor.h"
 
 typedef enum sb_factor_mode {
-  SB_FACTOR_AUTO, /* replicated while 24 n^2 bytes of the widest input are room enough, else distributed */
+  SB_FACTOR_AUTO, /* replicated while 24 n^2 bytes of the widest input are room enough, else distributed; distributed too, with a
+                     line in the log, where a GPU turns out to be full */
   SB_FACTOR_REPLICATED,
   SB_FACTOR_DISTRIBUTED,
   SB_FACTOR_DISTRIBUTED_SINGLE

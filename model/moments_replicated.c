@@ -12,6 +12,17 @@ static size_t piece_of(const sb_moments *m) {
   return m->setup.host_piece ? m->setup.host_piece : PIECE;
 }
 
+/* Whether there will be room for the widest input to be factorised. */
+static sb_status try_room(const sb_moments *m) {
+  sb_backend *b = m->setup.backend;
+  size_t most = 0;
+  void *room = NULL;
+  for (size_t i = 0; i < SB_INPUTS; i++) most = sb_max_size(most, m->count[i]);
+  const sb_status status = b->op->alloc(b, most * sizeof(double), "factors of second moments", &room);
+  b->op->free(b, room);
+  return status;
+}
+
 static sb_status allocate(sb_moments *m) {
   sb_backend *b = m->setup.backend;
   for (size_t i = 0; i < SB_INPUTS; i++) {
@@ -24,7 +35,8 @@ static sb_status allocate(sb_moments *m) {
       SB_TRY(b->op->alloc(b, count * sizeof(float), "second moments", (void **)&m->whole[i]));
   }
   if (b->unified) return SB_OK;
-  for (int k = 0; k < 2; k++)
+  SB_TRY(try_room(m));
+  for (int k = 0; k < 2 && m->world->size > 1 && b->peers[SB_PEERS_ALL] < 2; k++)
     SB_TRY(b->op->host_alloc(b, piece_of(m) * sizeof(int64_t), "second moments on their way",
                              (void **)&m->way_by[k]));
   return SB_OK;

@@ -5,6 +5,7 @@
 
 #ifdef SB_TEST_ON_CUDA
 #include "kernels/cuda/cuda_device.h"
+#include "tests/cuda_host/cuda_host.h"
 #endif
 #include "model/moments.h"
 
@@ -254,6 +255,31 @@ static void test_failures(void **state) {
   all_ranks_passed();
 }
 
+#ifdef SB_TEST_ON_CUDA
+/* Too little room for replicated factors on one rank: all go the other way, unless it was asked for. */
+static void test_full_device(void **state) {
+  (void)state;
+  sb_model *model = load(128);
+  const size_t all = sb_cuda_host_device.memory;
+  if (world.rank == world.size - 1)
+    sb_cuda_host_device.memory = sb_cuda_host_device.in_use + ((size_t)12 << 20);
+  sb_moments *m = create(model, SB_FACTOR_AUTO, 1);
+  EXPECT(m && sb_moments_mode(m) == SB_FACTOR_DISTRIBUTED);
+  sb_moments_free(&m);
+  const sb_moments_setup setup = {.model = model,
+                                  .backend = backend,
+                                  .seqlen = T,
+                                  .most_local = 1,
+                                  .keep = true,
+                                  .mode = SB_FACTOR_REPLICATED};
+  EXPECT(sb_moments_create(&setup, &m) == SB_ERR_MEMORY && m == NULL);
+  EXPECT(sb_cuda_host_device.in_use < (size_t)40 << 20); /* of cuBLAS */
+  sb_cuda_host_device.memory = all;
+  sb_model_free(&model);
+  all_ranks_passed();
+}
+#endif
+
 static int begin(void **state) {
   (void)state;
 #ifdef SB_TEST_ON_CUDA
@@ -270,5 +296,8 @@ static int end(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_ways, begin, end),
+#ifdef SB_TEST_ON_CUDA
+                                          cmocka_unit_test_setup_teardown(test_full_device, begin, end),
+#endif
                                           cmocka_unit_test_setup_teardown(test_failures, begin, end)};
 RANKS_MAIN(tests)
