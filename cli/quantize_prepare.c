@@ -1,4 +1,5 @@
 /* shardbits quantize, before bits are chosen: the model, its calibration sequences, grids, orders. */
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "model/fingerprint.h"
 #include "model/importance.h"
 #include "model/uniform_bits.h"
+#include "mpi/cleanup.h"
 #include "mpi/large.h"
 #include "sensitivity/reorder.h"
 
@@ -38,7 +40,13 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_model_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
-  if (r->checkpoint) SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
+  if (r->checkpoint) {
+    char text[256];
+    snprintf(text, sizeof text, "no output was written; the same command goes on with what %.150s has",
+             r->checkpoint);
+    sb_cleanup_message(text);
+    SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
+  }
   sb_log_phase("load", sb_now() - start, 0, "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s",
                m->config.layers, m->blocks, r->common.block[0], r->common.block[1], u->world->size,
                u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");
