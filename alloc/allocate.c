@@ -76,12 +76,10 @@ static sb_status measure_costs(driver *d) {
 /* What the source weights say, and what widths cost: where a search by divergence first asks for something, which one that had come
  * to its end never does. */
 static sb_status learn(driver *d) {
-  if (d->o->estimator != SB_ESTIMATOR_DIVERGENCE || d->result->source_passes > 0) return SB_OK;
+  if (d->o->estimator != SB_ESTIMATOR_DIVERGENCE) return SB_OK;
   SB_TRY(measure_costs(d));
+  if (!d->check || d->result->source_passes > 0) return SB_OK;
   d->result->source_passes = 1;
-  tell(d, "source weights");
-  SB_TRY(sb_pass_learn(d->pass));
-  if (!d->check) return SB_OK;
   tell(d, "source weights, check");
   return sb_pass_learn(d->check);
 }

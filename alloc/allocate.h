@@ -32,8 +32,8 @@ typedef struct sb_allocate_options {
 typedef struct sb_allocate_result {
   int resumed_steps; /* done by an earlier run, from whose checkpoint this one went on; 0: none */
   sb_search_result search;
-  int cost_passes;         /* of gradients for costs of widths, and */
-  int source_passes;       /* forward passes of the source weights, beside those of the search */
+  int cost_passes; /* of gradients for costs of widths, and */
+  int source_passes; /* forward passes of the source weights over the sequences that decide, beside those of the search */
   double score_seconds;    /* of this rank: scoring blocks, beside the gradient passes */
   double gradient_seconds; /* of this rank: the passes that gave gains, scoring included */
   double loss_seconds;     /* of this rank: the forward passes that checked trades */

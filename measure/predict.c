@@ -39,7 +39,7 @@ static void predict_passes(const sb_footprint_setup *s, const sb_footprint *f, c
 
 /* The forward half of a gradient pass is that of the loss pass just before it where one wave carries all sequences and the loss
  * is theirs: so it is for every trade. A search without strides, or by divergence, takes one gradient pass more, at full precision for the
- * costs of widths; one by divergence a forward pass more for what the source weights say. */
+ * costs of widths, which tells what the source weights say too; one by divergence with sequences that decide a forward pass of these. */
 static void predict_search(const sb_footprint_setup *s, const sb_footprint *f, size_t strides, size_t trades,
                            sb_prediction *out) {
   const double again =
@@ -47,7 +47,7 @@ static void predict_search(const sb_footprint_setup *s, const sb_footprint *f, s
   const size_t source = s->gains == SB_GAINS_DIVERGENCE ? 1 : 0;
   const size_t costs = source || strides == 0 ? 1 : 0;
   out->gradient_passes = costs + strides + trades;
-  out->loss_passes = source + 1 + trades;
+  out->loss_passes = (source && s->check_seqs > 0 ? 1 : 0) + 1 + trades;
   out->seconds[SB_PART_GRADIENT] =
       (double)(costs + strides) * out->gradient_seconds + (double)trades * longer(again, 0.0);
   out->seconds[SB_PART_LOSS] = (double)out->loss_passes * out->loss_seconds;

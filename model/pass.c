@@ -375,9 +375,12 @@ sb_status sb_pass_gradients(sb_pass *p, const sb_pass_hooks *hooks, double *loss
       SB_TRY(sb_pass_forward_wave(p, wave, true));
       SB_TRY(sb_head_forward(p, wave));
     }
+    if (p->reference.next) SB_AGREE(p->model->world, sb_reference_keep(p, wave));
     SB_TRY(backward_wave(p, wave, hooks));
   }
   p->kept = have || p->waves == 1;
+  p->reference.learnt = p->reference.learnt || p->reference.next;
+  p->reference.next = false;
   return mean_loss(p, loss);
 }
 

@@ -56,6 +56,9 @@ sb_status sb_pass_loss(sb_pass *pass, double *loss);
  * the source weights predict is kept as the states before the LM head (host memory: T x hidden activations a sequence of this rank),
  * so each pass multiplies with the head once more. One forward pass; for a pass set up with `divergence`. Collective. */
 sb_status sb_pass_learn(sb_pass *pass);
+/* The same along with the next sb_pass_gradients, which the caller makes at full precision and whose loss is still that of tokens: a
+ * forward pass less. Local. */
+void sb_pass_learn_next(sb_pass *pass);
 
 /* The mean negative log-likelihood of the tokens when the loss was last measured, whatever the loss is. Local, equal on all ranks. */
 double sb_pass_token_loss(const sb_pass *pass);

@@ -8,6 +8,7 @@
 /* What the source weights say, where the loss is the divergence from it (sb_pass_learn). */
 typedef struct sb_reference {
   bool learnt;      /* the loss is the divergence */
+  bool next;        /* what the next gradient pass predicts is to be learnt */
   char *all_states; /* host, [local, T, hidden] after the final norm, activations */
   float *all_lse;   /* host, [local, T] log-sum-exp of their logits */
   void *states;     /* [wave, T, hidden], those of the running wave */
@@ -86,6 +87,8 @@ sb_status sb_head_logits(sb_pass *pass, void *states, const void *weights, size_
 sb_status sb_reference_create(sb_pass *pass);
 void sb_reference_free(sb_pass *pass);
 /* Before the head's chunks of a wave: its states and log-sum-exps, kl = 0. */
+/* The states and log-sum-exps of a wave that has gone forward, as those of the source weights. Local. */
+sb_status sb_reference_keep(sb_pass *pass, size_t wave);
 sb_status sb_reference_begin(sb_pass *pass, size_t wave);
 /* The reference's logits of sequence s, and what they and pass->logits add to kl. */
 sb_status sb_reference_forward(sb_pass *pass, const void *weights, size_t nv, size_t s);

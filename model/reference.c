@@ -42,7 +42,7 @@ static size_t row_count(const sb_pass *p, size_t wave) {
   return sb_pass_wave_count(p, wave) * p->T;
 }
 
-static sb_status keep(sb_pass *p, size_t wave) {
+sb_status sb_reference_keep(sb_pass *p, size_t wave) {
   sb_backend *b = p->backend;
   sb_reference *r = &p->reference;
   const size_t first = first_row(p, wave), rows = row_count(p, wave);
@@ -58,7 +58,7 @@ static sb_status learn(sb_pass *p) {
   for (size_t wave = 0; wave < p->waves; wave++) {
     SB_TRY(sb_pass_forward_wave(p, wave, false));
     SB_TRY(sb_head_forward(p, wave));
-    SB_AGREE(p->model->world, keep(p, wave));
+    SB_AGREE(p->model->world, sb_reference_keep(p, wave));
   }
   return SB_OK;
 }
@@ -72,6 +72,11 @@ sb_status sb_pass_learn(sb_pass *p) {
   sb_model_return_bits(p->model, &bits);
   p->reference.learnt = status == SB_OK;
   return status;
+}
+
+void sb_pass_learn_next(sb_pass *p) {
+  p->reference.learnt = false;
+  p->reference.next = p->setup.divergence;
 }
 
 sb_status sb_reference_begin(sb_pass *p, size_t wave) {

@@ -56,6 +56,7 @@ sb_status sb_gains_prepare(sb_gains *g, sb_pass *pass) {
   double loss;
   if (!g->costs) return SB_OK;
   SB_TRY(sb_table_create(g->model, g->backend, SB_ESTIMATOR_DIAGONAL, g->min_bits, g->max_bits, &table));
+  if (g->estimator == SB_ESTIMATOR_DIVERGENCE) sb_pass_learn_next(pass);
   sb_status status = sb_table_measure(table, pass, true, &loss);
   if (status == SB_OK) {
     memcpy(g->costs, sb_table_losses(table), sb_model_owned_count(g->model) * sizeof *g->costs);

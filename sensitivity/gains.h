@@ -16,8 +16,8 @@ sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator est
                           unsigned max_bits, bool costs, sb_gains **out);
 void sb_gains_free(sb_gains **gains);
 /* Before the first measurement: where there are costs of widths they are measured, with one backward pass at full precision whose
- * loss is that of tokens. Of SB_ESTIMATOR_DIVERGENCE sb_pass_learn comes after it, and before sb_gains_measure. Nothing without
- * costs. The model's bits are afterwards what they were. Collective. */
+ * loss is that of tokens. With SB_ESTIMATOR_DIVERGENCE the pass learns what the source weights say along with it (sb_pass_learn_next).
+ * Nothing without costs. The model's bits are afterwards what they were. Collective. */
 sb_status sb_gains_prepare(sb_gains *gains, sb_pass *pass);
 /* Those costs, of this rank's owned blocks at each width in nats a token; NULL where there are none. Local. */
 const sb_losses *sb_gains_costs(const sb_gains *gains);

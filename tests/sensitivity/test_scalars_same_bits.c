@@ -55,7 +55,6 @@ static void of_divergence(const estimate *e, golden *g, sb_pass *pass, void *out
   EXPECT(e->bytes == 2 * sizeof *both);
   EXPECT_OK(sb_gains_create(g->model, g->backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, false, &gains));
   EXPECT_OK(sb_gains_prepare(gains, pass));
-  EXPECT_OK(sb_pass_learn(pass));
   EXPECT_OK(sb_gains_measure(gains, pass, raise, cut, loss));
   for (size_t i = 0; i < owned; i++) {
     both[2 * i] = raise[i];
