@@ -288,6 +288,8 @@ static sb_status round_layer(work *w, size_t layer_index) {
   const size_t group = w->source->layer_first + layer_index;
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
+  if (layer_index + 1 < w->source->config.layers) /* is on its way while this one is worked on */
+    SB_TRY(sb_store_prefetch(w->source->store, group + 1));
   SB_TRY(collect(w, layer_index, image));
   SB_TRY(factorise(w));
   SB_AGREE(w->source->world, visit_units(w, group, image, copy_unit, NULL));
