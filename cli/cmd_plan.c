@@ -118,7 +118,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                               .seqlen = sb_common_seqlen(common, &config),
                               .block_rows = common->block[0],
                               .block_cols = common->block[1],
-                              .wave_bytes = common->activation_gib * 1073741824.0,
+                              .wave_bytes = (double)sb_common_activations(common, 0),
                               .reorder = (sb_reorder)r->reorder,
                               .fitted = r->grid == SB_COMMON_FITTED,
                               .gains = gains_of((sb_estimator)r->estimator),
@@ -128,9 +128,11 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                               .factor = (sb_factor_mode)r->factor,
                               .refine = r->refine,
                               .round_seqs = r->round_seqs};
-  if (r->gpus_per_node)
-    setup.moment_room = (size_t)(r->gpu_memory * 1073741824.0) / sb_plan_sharers(&setup, r->gpus_per_node) /
-                        SB_MOMENT_DEVICE_SHARE;
+  if (r->gpus_per_node) { /* what a rank has of its GPU */
+    const size_t gpu = (size_t)(r->gpu_memory * 0x1p30) / sb_plan_sharers(&setup, r->gpus_per_node);
+    setup.moment_room = gpu / SB_MOMENT_DEVICE_SHARE;
+    setup.wave_bytes = (double)sb_common_activations(common, gpu);
+  }
   sb_plan p = {.gpus_per_node = r->gpus_per_node,
                .strides = (size_t)r->strides,
                .trades = (size_t)r->trades,
@@ -187,7 +189,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .low = 1,
        .high = 4096,
        .operand = "GIB",
-       .help = "Memory of a GPU, which decides what --factor auto is."},
+       .help = "Memory of a GPU, which decides what --factor auto and --activation-memory are."},
       {.name = "bits",
        .letter = 'b',
        .kind = SB_OPTION_REAL,

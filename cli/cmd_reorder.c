@@ -41,7 +41,7 @@ typedef struct run {
 } run;
 
 static size_t activation_bytes(const run *u) {
-  return (size_t)(u->r->common.activation_gib * 0x1p30);
+  return sb_common_activation_bytes(&u->r->common, u->backend);
 }
 
 static const char *matrix_name(const sb_model *m, int which) {

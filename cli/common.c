@@ -18,6 +18,11 @@ const char *const sb_common_dtypes[] = {[SB_F32] = "f32", [SB_F16] = "f16", [SB_
 static const char *const width_names[] = {
     [SB_TOKENS_AUTO] = "auto", [SB_TOKENS_U16] = "u16", [SB_TOKENS_U32] = "u32", NULL};
 
+size_t sb_common_activations(const sb_common *common, size_t device_bytes) {
+  if (common->activation_gib > 0) return (size_t)(common->activation_gib * 0x1p30);
+  return device_bytes ? device_bytes / SB_COMMON_ACTIVATION_SHARE : (size_t)SB_COMMON_ACTIVATION_GIB << 30;
+}
+
 size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   size_t n = 0;
   if (set & SB_COMMON_FOLDER) {
@@ -117,6 +122,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                     .low = 0.001,
                     .high = 1e6,
                     .operand = "GIB",
+                    .unset = "4; half of what is free of a GPU",
                     .help = "Memory a rank gives to kept layer inputs; more sequences go in further waves."};
   table[n++] = (sb_option){.name = "threads",
                            .kind = SB_OPTION_INT,

@@ -20,14 +20,14 @@ typedef struct sb_common {
   int device;            /* sb_device */
   int exchange;          /* SB_EXCHANGE_.. */
   int token_width;       /* sb_token_width */
-  double activation_gib; /* memory a rank gives to kept layer inputs */
+  double activation_gib; /* memory a rank gives to kept layer inputs; 0: sb_common_activation_bytes chooses */
   size_t block[2];       /* rows, columns */
   const char *out;       /* Hugging Face folder to write, with */
   double file_gb;        /* most GB a safetensors file holds, and */
   bool overwrite;
 } sb_common;
 
-#define SB_COMMON_DEFAULTS ((sb_common){.activation_gib = 4, .block = {128, 128}, .file_gb = 5})
+#define SB_COMMON_DEFAULTS ((sb_common){.block = {128, 128}, .file_gb = 5})
 
 /* Which of them a command takes; --json, --quiet and --threads are always there. */
 enum {
@@ -69,6 +69,15 @@ size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
  * settles common->threads. Collective within a node. */
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
                           char **argv, bool *help);
+
+enum { SB_COMMON_ACTIVATION_GIB = 4, SB_COMMON_ACTIVATION_SHARE = 2 };
+/* Bytes a rank gives to kept layer inputs: as asked for; else SB_COMMON_ACTIVATION_GIB, or of `device_bytes` of a GPU's memory (0: on
+ * processors) a part of SB_COMMON_ACTIVATION_SHARE. Pure. */
+size_t sb_common_activations(const sb_common *common, size_t device_bytes);
+/* The same on the backend of sb_common_backend: equal on all ranks. Local. */
+static inline size_t sb_common_activation_bytes(const sb_common *common, const sb_backend *backend) {
+  return sb_common_activations(common, backend->unified ? 0 : backend->free_bytes);
+}
 
 /* *out = the backend of --device, --compute and --threads, after sb_common_begin: the same kind on all ranks, or results would
  * depend on who computed what. GPUs go to the ranks of a node in turn. With "auto", GPUs where every rank can have one, else

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/common.h"
+#include "mpi/large.h"
 
 typedef struct sharing {
   int later;    /* ranks of this node that have the GPU of an earlier one */
@@ -74,7 +75,10 @@ static sb_status announce(const sb_world *world, const sb_common *common, const 
                           sb_backend *backend) {
   sharing gpus;
   SB_TRY(find_sharing(world, identity, &gpus));
-  backend->free_bytes /= (size_t)gpus.together;
+  /* what every rank of the run has at least, so that all make the same of it */
+  uint64_t less = ~(uint64_t)(backend->free_bytes / (size_t)gpus.together);
+  SB_TRY(sb_mpi_max_u64(&less, 1, world->comm));
+  backend->free_bytes = (size_t)~less;
   if (gpus.later > 0)
     sb_log_line("device       %s for rank 0; %d ranks of its node share %d GPUs", identity->name,
                 world->node_size, world->node_size - gpus.later);

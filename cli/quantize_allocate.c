@@ -18,14 +18,14 @@ static sb_status from_table(sb_quantize_run *u) {
   const sb_estimator asked = (sb_estimator)r->estimator;
   sb_allocate_table_result result;
   SB_TRY(sb_quantize_calibrate(u));
-  const sb_allocate_table_options options = {.bits = r->bits,
-                                             .min_bits = (unsigned)r->min_bits,
-                                             .max_bits = (unsigned)r->max_bits,
-                                             .estimator =
-                                                 sb_estimator_of_moves(asked) ? SB_ESTIMATOR_DIAGONAL : asked,
-                                             .by_layer = r->method == SB_METHOD_LAYER,
-                                             .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
-                                             .tick = sb_progress_tick};
+  const sb_allocate_table_options options = {
+      .bits = r->bits,
+      .min_bits = (unsigned)r->min_bits,
+      .max_bits = (unsigned)r->max_bits,
+      .estimator = sb_estimator_of_moves(asked) ? SB_ESTIMATOR_DIAGONAL : asked,
+      .by_layer = r->method == SB_METHOD_LAYER,
+      .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
+      .tick = sb_progress_tick};
   u->backend->gemm_flops = 0;
   sb_progress_begin("table", 1.0);
   sb_status status = sb_allocate_table(u->model, u->backend, &u->calibration, &options, &result);

@@ -94,8 +94,9 @@ sb_status sb_quantize_importance(sb_quantize_run *u) {
   SB_TRY(sb_quantize_calibrate(u));
   u->backend->gemm_flops = 0;
   sb_progress_begin("inputs", 1.0);
-  sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
-                                           (size_t)(r->common.activation_gib * 0x1p30), sb_progress_tick, u);
+  sb_status status =
+      sb_importance_measure(u->model, u->backend, &u->calibration,
+                            sb_common_activation_bytes(&r->common, u->backend), sb_progress_tick, u);
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("inputs", sb_now() - start, u->backend->gemm_flops,
@@ -111,7 +112,7 @@ static sb_status find_orders(sb_quantize_run *u) {
   const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
                                       .score = (sb_channel_score)r->channel_score,
                                       .bits = r->bits,
-                                      .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                      .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
                                       .tick = sb_progress_tick};
   sb_progress_begin("reorder", 1.0);
   sb_status status = sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);

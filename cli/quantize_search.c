@@ -55,7 +55,7 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
                                        .trades = r->trades,
                                        .first_share = r->first_share,
                                        .least_share = r->first_share / 32,
-                                       .activation_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                       .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
                                        .check = r->check_seqs > 0 ? &u->check : NULL,
                                        .checkpoint = r->checkpoint,
                                        .model = u->fingerprint,

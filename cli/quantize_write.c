@@ -39,7 +39,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
                                          .factor = (sb_factor_mode)r->factor,
                                          .checkpoint = r->checkpoint ? checkpoint : NULL,
                                          .compute = compute,
-                                         .input_bytes = (size_t)(r->common.activation_gib * 0x1p30),
+                                         .input_bytes = sb_common_activations(&r->common, 0),
                                          .tick = sb_progress_tick};
   sb_status status = sb_compensate(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();

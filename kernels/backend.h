@@ -329,7 +329,7 @@ struct sb_backend {
   sb_dtype act;      /* type of activations */
   sb_dtype weight;   /* type of weights in GEMMs */
   bool unified;      /* host and device memory are one */
-  size_t free_bytes; /* device memory free at creation; of ranks that share a device, each one's share */
+  size_t free_bytes; /* device memory free at creation; the program makes it what every rank has at least */
   int peers[SB_PEER_GROUPS];     /* devices in the group of a kind; 0 where there is none */
   int peer_rank[SB_PEER_GROUPS]; /* which of them this one is */
   double gemm_flops;             /* FLOPs of all GEMMs so far: 2 m n k each */
