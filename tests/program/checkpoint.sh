@@ -8,18 +8,7 @@ options=("$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 64 --trades 8 -
 hash_of_run() { value "$1" content_hash; }
 
 run 2 quantize "${options[@]}" -o "$dir/whole" --json "$dir/whole.json"
-# begin: in the background until a few steps are saved, then killed without a chance to clean up
-"$mpirun" 3 -q "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/cut" >"$dir/out" 2>"$dir/err" &
-job=$!
-for _ in $(seq 1000); do
-  grep -q '"steps": [2-9]' "$saved" 2>/dev/null && break
-  kill -0 $job 2>/dev/null || break
-  sleep 0.01
-done
-pkill -KILL -f "^$shardbits .*$dir/cut"
-wait $job && echo "the run was done before it could be killed"
-[ -s "$saved" ] || fail "no checkpoint was written: $(cat "$dir/err")"
-rm -rf "$dir"/cut*
+cut_off "$saved" '"steps": [2-9]' "$dir/cut" quantize "${options[@]}" --checkpoint "$saved"
 
 "$mpirun" 2 "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/again" --json "$dir/again.json" >"$dir/out" \
   2>"$dir/err" || fail "going on: $(cat "$dir/err")"

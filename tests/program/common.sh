@@ -21,6 +21,21 @@ run() { # RANKS ARGUMENT ...: quiet; stops the test when the program fails
     exit 1
   }
 }
+cut_off() { # FILE PATTERN OUT ARGUMENT ...: on 3 ranks, killed without a chance to clean up when FILE has a line like PATTERN
+  local file=$1 pattern=$2 out=$3 job
+  shift 3
+  "$mpirun" 3 -q "$shardbits" "$@" -o "$out" >"$dir/out" 2>"$dir/err" &
+  job=$!
+  for _ in $(seq 3000); do
+    grep -q "$pattern" "$file" 2>/dev/null && break
+    kill -0 $job 2>/dev/null || break
+    sleep 0.01
+  done
+  pkill -KILL -f "^$shardbits .*$out"
+  wait $job && echo "the run was done before it could be killed"
+  [ -s "$file" ] || { fail "nothing was saved in $file: $(cat "$dir/err")"; finish; }
+  rm -rf "$out"*
+}
 value() { # FILE KEY: of a report, at its top level
   sed -n "s/^  \"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1"
 }

@@ -8,18 +8,7 @@ rounded=$saved.rounded
 options=("$model" --method rtn --bits 2.25 --quantizer gptq --refine 1 --calib "$calib" --round-seqs 12 --seqlen 64)
 
 run 2 quantize "${options[@]}" -o "$dir/whole" --json "$dir/whole.json"
-# in the background until a few layers are saved, then killed without a chance to clean up
-"$mpirun" 3 -q "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/cut" >"$dir/out" 2>"$dir/err" &
-job=$!
-for _ in $(seq 3000); do
-  grep -q '"layers": [1-9]' "$rounded" 2>/dev/null && break
-  kill -0 $job 2>/dev/null || break
-  sleep 0.01
-done
-pkill -KILL -f "^$shardbits .*$dir/cut"
-wait $job && echo "the run was done before it could be killed"
-[ -s "$rounded" ] && [ -s "$rounded.layers" ] || { fail "no layers were saved: $(cat "$dir/err")"; finish; }
-rm -rf "$dir"/cut*
+cut_off "$rounded" '"layers": [1-9]' "$dir/cut" quantize "${options[@]}" --checkpoint "$saved"
 cp "$rounded" "$dir/good" && cp "$rounded.layers" "$dir/good.layers"
 
 "$mpirun" 2 "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/again" --json "$dir/again.json" >"$dir/out" \
