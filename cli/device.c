@@ -45,8 +45,8 @@ static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_ba
   *joined = false;
   SB_MPI(MPI_Comm_rank(comm, &rank));
   SB_MPI(MPI_Comm_size(comm, &size));
-  /* on all of them: does each have what it takes? */
-  if (sb_world_agree(world, b->op->peers_token(b, &token)) != SB_OK) return SB_OK;
+  /* does each of them have what it takes? */
+  if (sb_world_agree(world, b->op->peers_token(b, rank == 0 ? &token : NULL)) != SB_OK) return SB_OK;
   SB_MPI(MPI_Bcast(&token, (int)sizeof token, MPI_BYTE, 0, comm));
   if (size == 1) {
     *joined = true;

@@ -124,11 +124,11 @@ typedef struct sb_backend_ops {
   void (*destroy)(sb_backend *);
 
   /* ---- devices of other processes ----
-   * peers_join makes a group of `size` devices, one a process, from a token that one of them made by peers_token; collective
+   * peers_join makes a group of `size` devices, one a process, from a token that its first one made by peers_token; collective
    * among them, and a device has one group of a kind at most. SB_ERR_UNSUPPORTED, saying why, where devices do not do that: all
    * goes on without. What is collective below is so among the group's processes, in stream order, and devices wait for each
    * other there: none may come without the others (mpi/world.h: sb_world_lockstep). */
-  sb_status (*peers_token)(sb_backend *, sb_peers_token *token);
+  sb_status (*peers_token)(sb_backend *, sb_peers_token *token); /* NULL: only whether there could be one */
   sb_status (*peers_join)(sb_backend *, sb_peers kind, const sb_peers_token *token, int rank, int size);
   /* upload, of the same bytes to all devices of a node, which have sb_shared_room(b, bytes) of room each: every one copies its
    * share from its host, and gets the others' from the other devices. Collective where peers[SB_PEERS_NODE] > 1. */
