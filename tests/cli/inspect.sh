@@ -63,4 +63,16 @@ done
 for want in '"planned_ranks": 4' '"planned_nodes": 2' '"blocks": 7' '"forward": 100000000000' '"reorder": ' '"rank": '; do
   grep -q "$want" "$dir/p.json" || fail "no $want in $(cat "$dir/p.json")"
 done
+
+# A 70B model on GPUs: their memory decides where second moments are, and how many sequences go in a wave.
+sed 's/"hidden_size": *[0-9]*/"hidden_size": 8192/; s/"intermediate_size": *[0-9]*/"intermediate_size": 28672/
+  s/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 80/; s/"num_attention_heads": *[0-9]*/"num_attention_heads": 64/
+  s/"num_key_value_heads": *[0-9]*/"num_key_value_heads": 8/; s/"head_dim": *[0-9]*/"head_dim": 128/' "$dir/m/config.json" >"$dir/70b.json"
+gpus() { # GIB TEXT WAVES
+  "$shardbits" plan "$dir/70b.json" --ranks 64 --ranks-per-node 8 --gpus-per-node 8 --gpu-memory "$1" --seqs 128 --seqlen 2048 \
+    --quantizer gptq --gflops 1000 >"$dir/out" 2>&1 || fail "plan for GPUs: $(cat "$dir/out")"
+  grep -q "second moments .*$2" "$dir/out" && grep -q "(2 of 128 sequences, $3)" "$dir/out" || fail "GPUs of $1 GiB: $(cat "$dir/out")"
+}
+gpus 80 "all on every rank" "1 wave"
+gpus 20 "spread over all ranks" "2 waves"
 echo "all as expected"
