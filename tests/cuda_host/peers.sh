@@ -6,18 +6,17 @@ model=$source/tests/golden/gqa-tied
 options=(--token-dtype u16 --seqlen 12 --device cuda)
 search=(quantize "$model" --calib "$model/tokens.bin" "${options[@]}" --bits 3 --block 16x32 --reorder none --trades 0)
 
-export SB_CUDA_HOST_DEVICES=3
+export SB_CUDA_HOST_DEVICES=2
 for exchange in auto host; do
-  "$mpirun" 3 "$shardbits" "${search[@]}" --quantizer gptq --round-seqs 5 --refine 1 --gpu-exchange $exchange -o "$dir/$exchange" \
+  "$mpirun" 2 "$shardbits" "${search[@]}" --quantizer gptq --round-seqs 5 --refine 1 --gpu-exchange $exchange -o "$dir/$exchange" \
     --json "$dir/$exchange.json" >/dev/null 2>"$dir/$exchange.err" || { fail "--gpu-exchange $exchange"; cat "$dir/$exchange.err"; }
-  run 3 eval "$dir/auto" --tokens "$model/tokens.bin" "${options[@]}" --gpu-exchange $exchange --json "$dir/$exchange.eval.json"
+  run 2 eval "$dir/auto" --tokens "$model/tokens.bin" "${options[@]}" --gpu-exchange $exchange --json "$dir/$exchange.eval.json"
 done
 grep -q "GPUs exchange weights and sums among themselves" "$dir/auto.err" || fail "the log does not speak of an exchange"
 grep -q "exchange" "$dir/host.err" && fail "host: the log speaks of an exchange"
 [ "$(value "$dir/auto.json" content_hash)" = "$(value "$dir/host.json" content_hash)" ] || fail "other frames than through hosts"
 [ "$(value "$dir/auto.eval.json" loss)" = "$(value "$dir/host.eval.json" loss)" ] || fail "another loss than through hosts"
 
-export SB_CUDA_HOST_DEVICES=2
 for when in 30 400; do
   # shellcheck disable=SC2016
   timeout 60 "$mpirun" 2 sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || export SB_CUDA_HOST_FAIL_IN='$when'; exec "$@"' sh "$shardbits" \

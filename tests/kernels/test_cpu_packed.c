@@ -164,7 +164,11 @@ static void every_shape(void **state) {
       {1, 1, 128, 128},  {128, 128, 128, 128}, {33, 300, 128, 128},  {300, 130, 128, 128},
       {47, 515, 20, 64}, {70, 90, 9, 24},      {19, 1100, 16, 1024}, {21, 7, 4, 3},
   };
+#ifdef __SANITIZE_ADDRESS__ /* takes a minute there */
+  static const size_t tokens[] = {1, 3, 16, 70};
+#else
   static const size_t tokens[] = {1, 2, 3, 4, 5, 16, 23, 40, 70};
+#endif
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
     check_shape(shapes[s], tokens, sizeof tokens / sizeof *tokens);
   static const size_t long_ones[] = {530}; /* more than are multiplied with a tile at a time */
