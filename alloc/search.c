@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "mpi/large.h"
 
 typedef struct search {
   const sb_world *world;
@@ -12,8 +13,10 @@ typedef struct search {
   const sb_search_options *o;
   const sb_search_hooks *h;
   uint8_t *bits, *trial;
-  uint8_t *best; /* the best point within the budget that the path has passed, where best_loss is finite */
-  double best_loss;
+  uint8_t *
+      best; /* the best point within the budget that the path has passed, where best_loss is finite; of trades, the batch that was
+                    taken back last, where refused_loss is finite */
+  double best_loss, refused_loss;
   double *gain, *loss_of_cut;
   double loss;         /* at bits */
   int strides, trades; /* done */
@@ -100,6 +103,22 @@ static sb_status walk_path(search *s) {
   return SB_OK;
 }
 
+/* Where the share bounds nothing, half of it makes the same batch, whose loss is known. Collective. */
+static sb_status loss_of_trial(search *s, double *loss) {
+  uint64_t differs = memcmp(s->trial, s->best, s->b->count) != 0;
+  *loss = s->refused_loss;
+  if (isfinite(s->refused_loss)) {
+    SB_TRY(sb_mpi_max_u64(&differs, 1, s->world->comm));
+    if (!differs) return SB_OK;
+  }
+  SB_TRY(s->h->apply(s->h->context, s->trial));
+  SB_TRY(measure_loss(s, loss));
+  if (*loss < s->loss) return SB_OK;
+  memcpy(s->best, s->trial, s->b->count);
+  s->refused_loss = *loss;
+  return s->h->apply(s->h->context, s->bits);
+}
+
 /* One trade; the share is halved when it is not kept. *more is false when nothing is left to trade. */
 static sb_status trade(search *s, bool *fresh, bool *more) {
   double start = sb_now(), loss;
@@ -113,8 +132,7 @@ static sb_status trade(search *s, bool *fresh, bool *more) {
     *more = false;
     return SB_OK;
   }
-  SB_TRY(s->h->apply(s->h->context, s->trial));
-  SB_TRY(measure_loss(s, &loss));
+  SB_TRY(loss_of_trial(s, &loss));
   sb_search_step step = {.loss = loss,
                          .storage = moved.storage,
                          .raised = moved.raised,
@@ -125,10 +143,10 @@ static sb_status trade(search *s, bool *fresh, bool *more) {
     memcpy(s->bits, s->trial, s->b->count);
     s->loss = loss;
     s->result->accepted++;
+    s->refused_loss = INFINITY;
     *fresh = false;
   } else {
     s->share *= 0.5;
-    SB_TRY(s->h->apply(s->h->context, s->bits));
   }
   s->trades++;
   tell(s, &step, start);
@@ -185,7 +203,8 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_sea
               .bits = bits,
               .share = options->first_share,
               .result = result,
-              .best_loss = INFINITY};
+              .best_loss = INFINITY,
+              .refused_loss = INFINITY};
   const sb_search_progress *from = options->resume;
   uint64_t least, most;
   *result = (sb_search_result){0};

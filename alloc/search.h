@@ -5,7 +5,8 @@
  *           budget is approached from above.
  *           Or none: the search begins with bits that someone else chose, within the budget.
  *   trades  At the budget: the best raises paid by the cheapest cuts, at most a share k of the storage. The batch stays if
- *           the loss fell; else it is taken back and k halved. After a kept batch gains are measured anew.
+ *           the loss fell; else it is taken back and k halved; where that makes the same batch, its loss is known. After a
+ *           kept batch gains are measured anew.
  *
  * The loss that decides on trades may be that of other sequences than those that give the gains: what is learned by heart
  * does not help there (`other_loss`).

@@ -244,6 +244,16 @@ static void test_rollback(void **state) {
       trades++;
     }
   EXPECT(trades == 4); /* 0.08, 0.04, 0.02, 0.01 */
+  EXPECT(result.loss_passes == 1 + 4);
+
+  /* Shares that bound nothing make the same batch, which is measured once. */
+  options.first_share = 64;
+  options.least_share = 4;
+  result = run(&p, &options);
+  EXPECT(memcmp(p.reference, p.applied, x.n) == 0);
+  EXPECT(result.steps == 1 + 5 && result.loss_passes == 1 + 1); /* 64, 32, 16, 8, 4 */
+  for (int i = 2; i < p.steps; i++)
+    EXPECT(p.step[i].loss == p.step[1].loss && p.step[i].raised == p.step[1].raised && !p.step[i].accepted);
   release(&p);
   instance_free(&x);
   all_ranks_passed();
