@@ -79,13 +79,8 @@ static sb_status read_bits(const char *path, const json_t *root, sb_model *m) {
 
 static sb_status parse(const char *path, const sb_checkpoint_key *key, json_t *root, sb_search_progress *p,
                        sb_model *m) {
-  const char *format = NULL;
-  int version = 0;
-  if (json_unpack(root, "{s:s, s:i}", "format", &format, "version", &version) != 0 ||
-      strcmp(format, FORMAT) != 0)
-    return sb_fail(SB_ERR_FORMAT, "%s: not a search of shardbits (quantize --checkpoint writes one)", path);
-  if (version != VERSION)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %d, this program reads %d", path, version, VERSION);
+  SB_TRY(
+      sb_key_begin(root, path, FORMAT, VERSION, "a search of shardbits (quantize --checkpoint writes one)"));
   const sb_key described = describe_key(key, m);
   SB_TRY(sb_key_compare(&described, json_object_get(root, "key"), path, "a search",
                         "give it the same, or another --checkpoint"));

@@ -13,10 +13,10 @@ typedef struct search {
   const sb_search_options *o;
   const sb_search_hooks *h;
   uint8_t *bits, *trial;
-  uint8_t *
-      best; /* the best point within the budget that the path has passed, where best_loss is finite; of trades, the batch that was
-                    taken back last, where refused_loss is finite */
-  double best_loss, refused_loss;
+  uint8_t *best; /* the best point within the budget that the path has passed, where best_loss is finite */
+  double best_loss;
+  uint8_t *refused; /* the batch that was taken back last, where refused_loss is finite */
+  double refused_loss;
   double *gain, *loss_of_cut;
   double loss;         /* at bits */
   int strides, trades; /* done */
@@ -105,16 +105,16 @@ static sb_status walk_path(search *s) {
 
 /* Where the share bounds nothing, half of it makes the same batch, whose loss is known. Collective. */
 static sb_status loss_of_trial(search *s, double *loss) {
-  uint64_t differs = memcmp(s->trial, s->best, s->b->count) != 0;
-  *loss = s->refused_loss;
   if (isfinite(s->refused_loss)) {
+    uint64_t differs = memcmp(s->trial, s->refused, s->b->count) != 0;
+    *loss = s->refused_loss;
     SB_TRY(sb_mpi_max_u64(&differs, 1, s->world->comm));
     if (!differs) return SB_OK;
   }
   SB_TRY(s->h->apply(s->h->context, s->trial));
   SB_TRY(measure_loss(s, loss));
   if (*loss < s->loss) return SB_OK;
-  memcpy(s->best, s->trial, s->b->count);
+  memcpy(s->refused, s->trial, s->b->count);
   s->refused_loss = *loss;
   return s->h->apply(s->h->context, s->bits);
 }
@@ -221,6 +221,7 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_sea
                    options->strides, options->start_bits, blocks->min_bits, blocks->max_bits);
   sb_status status = sb_alloc_raw(&s.trial, blocks->count, 1, "bits of the blocks");
   if (status == SB_OK) status = sb_alloc_raw(&s.best, blocks->count, 1, "bits of the blocks");
+  if (status == SB_OK) status = sb_alloc_raw(&s.refused, blocks->count, 1, "bits of the blocks");
   if (status == SB_OK) status = sb_alloc_raw(&s.gain, blocks->count, sizeof(double), "predicted gains");
   if (status == SB_OK)
     status = sb_alloc_raw(&s.loss_of_cut, blocks->count, sizeof(double), "predicted gains");
@@ -229,6 +230,7 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_sea
   if (status == SB_OK) status = run(&s);
   sb_free(&s.trial);
   sb_free(&s.best);
+  sb_free(&s.refused);
   sb_free(&s.gain);
   sb_free(&s.loss_of_cut);
   return status;

@@ -251,7 +251,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,
        .value = &r.factor,
-       .choices = sb_quantize_factors,
+       .choices = sb_factor_mode_names,
        .help = "As quantize has it: where second moments are."},
       {.name = "refine",
        .kind = SB_OPTION_INT,

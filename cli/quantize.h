@@ -18,9 +18,7 @@ enum { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ };
 enum { SB_GRID_UNSET, SB_GRID_PLAIN, SB_GRID_FITTED };
 enum { SB_REFINE_PASSES = 6 }; /* where --refine is not given; what they win: docs/results.md */
 /* NULL behind the last. */
-extern const char *const sb_quantize_methods[], *const sb_quantize_quantizers[],
-                                                    *const sb_quantize_grids[],
-                                                        *const sb_quantize_factors[]; /* sb_factor_mode */
+extern const char *const sb_quantize_methods[], *const sb_quantize_quantizers[], *const sb_quantize_grids[];
 
 /* The options (cli/quantize_options.c). */
 typedef struct sb_quantize_request {

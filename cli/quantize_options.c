@@ -1,12 +1,12 @@
 /* shardbits quantize: its command line. */
 #include "cli/quantize.h"
+#include "model/moments.h"
 #include "sensitivity/channels.h"
 #include "sensitivity/estimator.h"
 #include "sensitivity/reorder.h"
 
 const char *const sb_quantize_methods[] = {"scalebits", "table", "layer", "rtn", NULL};
 const char *const sb_quantize_quantizers[] = {"rtn", "gptq", NULL};
-const char *const sb_quantize_factors[] = {"auto", "replicated", "distributed", "distributed-single", NULL};
 const char *const sb_quantize_grids[] = {"auto", "plain", "fitted", NULL};
 enum { UNSET = -1 };
 static const char *const channel_scores[] = {
@@ -110,7 +110,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,
        .value = &request->factor,
-       .choices = sb_quantize_factors,
+       .choices = sb_factor_mode_names,
        .help =
            "Where --quantizer gptq keeps and factorises second moments: on every rank, or spread over all "
            "ranks, in double or in single precision; auto spreads those too large for a rank. Only "

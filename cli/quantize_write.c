@@ -57,7 +57,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
                100 * stats.forward_seconds / seconds, 100 * stats.moment_seconds / seconds,
                100 * stats.factor_seconds / seconds, 100 * stats.round_seconds / seconds,
                100 * stats.refine_seconds / seconds, stats.dead, stats.repaired);
-  sb_report_text(u->report, "factor", sb_quantize_factors[stats.factor]);
+  sb_report_text(u->report, "factor", sb_factor_mode_names[stats.factor]);
   sb_report_count(u->report, "refine", (uint64_t)r->refine);
   sb_report_real(u->report, "round_seconds", seconds);
   return SB_OK;

@@ -12,7 +12,6 @@
 #include "model/moments.h"
 #include "model/prepare.h"
 #include "model/round_stack.h"
-#include "kernels/factor.h"
 
 enum { BITS = 3, FACTOR_MOST = 1024, FACTOR_MOST_GPU = 8192, BLOCK_ROWS = 16, AT_ONCE = 1 << 20 };
 

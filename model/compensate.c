@@ -8,10 +8,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
+#include "model/fingerprint.h"
 #include "model/inputs.h"
 #include "model/moments.h"
 #include "model/pass_impl.h"
-#include "model/fingerprint.h"
 #include "model/round_stack.h"
 #include "model/rounded.h"
 
@@ -349,9 +349,7 @@ static sb_status prepare(work *w, const sb_compensate_options *options, const sb
 
 /* What rounded layers depend on; `source` has its bits. Collective. */
 static sb_status make_key(work *w, const sb_compensate_options *options, const sb_sequences *calibration) {
-  static const char *const factors[] = {"auto", "replicated", "distributed", "distributed-single"};
   const sb_model *m = w->source;
-  const sb_factor_mode mode = options->factor;
   uint64_t model, tokens;
   if (!options->checkpoint) return SB_OK;
   SB_TRY(sb_model_fingerprint(w->source, &model));
@@ -366,7 +364,7 @@ static sb_status make_key(work *w, const sb_compensate_options *options, const s
              tokens);
   sb_key_add(&w->key, "grid", "--grid", "%s", options->fitted ? "fitted" : "plain");
   sb_key_add(&w->key, "refine", "--refine", "%d", options->refine);
-  sb_key_add(&w->key, "factor", "--factor", "%s", factors[mode]);
+  sb_key_add(&w->key, "factor", "--factor", "%s", sb_factor_mode_names[options->factor]);
   sb_key_add(&w->key, "damping", "damping", "%.17g", options->damping);
   sb_key_add(&w->key, "compute", "--compute or --device", "%s", options->compute);
   return SB_OK;

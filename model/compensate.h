@@ -20,8 +20,8 @@ typedef struct sb_compensate_options {
   bool fitted;    /* fitted grids */
   int refine;     /* passes of coordinate descent after that; 0: none, and no memory for it */
   sb_factor_mode factor;
-  const char *
-      checkpoint; /* layers that are done are saved there, and taken from there (model/rounded.h); NULL: not */
+  /* Layers that are done are saved there, and taken from there (model/rounded.h); NULL: not. */
+  const char *checkpoint;
   const char *compute; /* for it: what computes, and how */
   size_t input_bytes;  /* for inputs of sequences kept at a time, where factors are distributed */
   void (*tick)(void *context, double done); /* told the share of layers that is done; may be NULL */

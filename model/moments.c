@@ -8,6 +8,12 @@
 #include "model/moments_impl.h"
 #include "mpi/large.h"
 
+const char *const sb_factor_mode_names[] = {[SB_FACTOR_AUTO] = "auto",
+                                            [SB_FACTOR_REPLICATED] = "replicated",
+                                            [SB_FACTOR_DISTRIBUTED] = "distributed",
+                                            [SB_FACTOR_DISTRIBUTED_SINGLE] = "distributed-single",
+                                            NULL};
+
 size_t sb_moments_width(const sb_moments *m, size_t input) {
   return m->width[input];
 }
@@ -62,9 +68,7 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
   size_t widest = 0;
   for (size_t i = 0; i < SB_INPUTS; i++)
     widest = sb_max_size(widest, sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols);
-  uint64_t less = ~(uint64_t)sb_moments_room(b); /* the least room of all ranks */
-  SB_TRY(sb_mpi_max_u64(&less, 1, world->comm));
-  const sb_factor_mode mode = sb_moments_settle(setup->mode, widest, (size_t)~less);
+  const sb_factor_mode mode = sb_moments_settle(setup->mode, widest, sb_moments_room(b));
   SB_AGREE(world,
            sb_alloc(out, 1, sizeof **out, "second moments")); /* small: it is the machine that is full */
   sb_status status = allocate(*out, setup, mode);

@@ -29,15 +29,17 @@
 #include "kernels/backend.h"
 #include "model/inputs.h"
 #include "model/model.h"
-#include "kernels/factor.h"
 
 typedef enum sb_factor_mode {
-  SB_FACTOR_AUTO, /* replicated while 24 n^2 bytes of the widest input are room enough, else distributed; distributed too, with a
-                     line in the log, where a GPU turns out to be full */
+  /* replicated while 24 n^2 bytes of the widest input are room enough, else distributed; distributed too, with a line in the log,
+   * where a GPU turns out to be full */
+  SB_FACTOR_AUTO,
   SB_FACTOR_REPLICATED,
   SB_FACTOR_DISTRIBUTED,
   SB_FACTOR_DISTRIBUTED_SINGLE
 } sb_factor_mode;
+/* What they are called. NULL behind the last. */
+extern const char *const sb_factor_mode_names[];
 
 #define SB_MOMENT_HOST_ROOM ((size_t)1 << 30)
 enum { SB_MOMENT_DEVICE_SHARE = 3 };
@@ -54,7 +56,7 @@ enum {
 
 typedef struct sb_moments_setup {
   const sb_model *model;
-  sb_backend *backend;
+  sb_backend *backend; /* its free_bytes are the same on all ranks */
   size_t seqlen;
   size_t local, most_local; /* sequences of this rank, and of the rank that has most */
   size_t input_bytes;       /* for kept inputs; at least one sequence's are kept. Distributed only */

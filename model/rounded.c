@@ -106,30 +106,18 @@ static sb_status read_share(const sb_rounded *r, size_t layer) {
 static sb_status write_state(const sb_rounded *r, size_t layers) {
   json_t *root = json_pack("{s:s, s:i, s:o, s:I}", "format", FORMAT, "version", VERSION, "key",
                            sb_key_json(r->key), "layers", (json_int_t)layers);
-  char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+  const sb_status status =
+      root ? sb_json_write(r->path, root) : sb_fail(SB_ERR_MEMORY, "%s: out of memory", r->path);
   json_decref(root);
-  if (!text) return sb_fail(SB_ERR_MEMORY, "%s: out of memory", r->path);
-  const sb_status status = sb_file_write_atomic(r->path, text, strlen(text));
-  free(text);
   return status;
 }
 
-static sb_status parse(const sb_rounded *r, json_t *root, uint64_t *layers) {
-  const char *format = NULL;
-  int version = 0;
-  json_int_t count = -1;
-  if (json_unpack(root, "{s:s, s:i}", "format", &format, "version", &version) != 0 ||
-      strcmp(format, FORMAT) != 0)
-    return sb_fail(SB_ERR_FORMAT, "%s: not rounded layers of shardbits (quantize --checkpoint writes them)",
-                   r->path);
-  if (version != VERSION)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %d, this program reads %d", r->path, version, VERSION);
+static sb_status parse(const sb_rounded *r, const json_t *root, uint64_t *layers) {
+  SB_TRY(sb_key_begin(root, r->path, FORMAT, VERSION,
+                      "rounded layers of shardbits (quantize --checkpoint writes them)"));
   SB_TRY(sb_key_compare(r->key, json_object_get(root, "key"), r->path, "layers rounded",
                         "give it the same, or remove that file to round anew"));
-  if (json_unpack(root, "{s:I}", "layers", &count) != 0 || count < 0 || (uint64_t)count > r->m->config.layers)
-    return sb_fail(SB_ERR_FORMAT, "%s: damaged: it does not say how many layers there are", r->path);
-  *layers = (uint64_t)count;
-  return SB_OK;
+  return sb_json_get_u64(r->path, "", root, "layers", r->m->config.layers, layers);
 }
 
 static sb_status read_state(const sb_rounded *r, uint64_t *layers) {

@@ -14,9 +14,9 @@
 #define SB_QUANT_FACTOR_SCALAPACK_H
 
 #include "base/status.h"
+#include "kernels/factor.h"
 #include "mpi/blockcyclic.h"
 #include "mpi/world.h"
-#include "kernels/factor.h"
 
 /* Single precision is kept while no channel's variance inflation factor is above this. The factor of channel j is
  * (H + damping)_jj times the diagonal element of the inverse, 1 / (1 - R^2) of j's regression on the others: a condition number
