@@ -23,6 +23,7 @@ static sb_status work(sb_quantize_run *u) {
   SB_TRY(sb_quantize_reorder(u));
   SB_TRY(sb_quantize_allocate(u));
   SB_TRY(sb_quantize_round(u));
+  SB_TRY(sb_quantize_tune(u));
   return sb_quantize_write(u, begun);
 }
 
@@ -38,6 +39,8 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   sb_sequences_free(&u.calibration);
   sb_sequences_free(&u.check);
   sb_sequences_free(&u.rounding);
+  sb_sequences_free(&u.tuning);
+  if (u.source) sb_model_free(&u.source);
   if (u.model) sb_model_free(&u.model);
   if (u.backend) u.backend->op->destroy(u.backend);
   json_decref(u.steps);

@@ -23,10 +23,10 @@ extern const char *const sb_quantize_methods[], *const sb_quantize_quantizers[],
 /* The options (cli/quantize_options.c). */
 typedef struct sb_quantize_request {
   const char *model, *calib, *out, *allocation, *checkpoint;
-  double bits, first_share;
+  double bits, first_share, tune_rate;
   int method, quantizer, factor, grid, reorder, channel_score, estimator, min_bits, max_bits, start_bits,
       strides, trades, refine, level;
-  size_t round_seqs, check_seqs;
+  size_t round_seqs, check_seqs, tune_seqs, tune_batch;
   bool symmetric, overwrite;
   sb_common common;
 } sb_quantize_request;
@@ -37,8 +37,9 @@ typedef struct sb_quantize_run {
   json_t *report, *steps;
   sb_backend *backend;
   sb_model *model;
+  sb_model *source;     /* what `model` was rounded from, while scales are trained; else NULL */
   uint64_t fingerprint; /* of the model as it was read, where there is a checkpoint */
-  sb_sequences calibration, check, rounding;
+  sb_sequences calibration, check, rounding, tuning;
   int reuses; /* the bit map that --allocation names */
   int step;   /* of the search, under way */
 } sb_quantize_run;
@@ -68,6 +69,8 @@ sb_status sb_quantize_reorder(sb_quantize_run *run);
 sb_status sb_quantize_allocate(sb_quantize_run *run);
 sb_status sb_quantize_search(sb_quantize_run *run);
 sb_status sb_quantize_round(sb_quantize_run *run);
+/* Trains scales, where that was asked for. */
+sb_status sb_quantize_tune(sb_quantize_run *run);
 /* `begun`: when the run did (base/clock.h). */
 sb_status sb_quantize_write(sb_quantize_run *run, double begun);
 

@@ -29,6 +29,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
                                    .max_bits = 8,
                                    .trades = 8,
                                    .refine = SB_REFINE_PASSES,
+                                   .tune_batch = 8,
+                                   .tune_rate = 0.01,
                                    .level = 1,
                                    .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
@@ -107,6 +109,29 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .help =
            "Passes of coordinate descent over codes and scales after --quantizer gptq; 0: what is usually "
            "called GPTQ."},
+      {.name = "tune-seqs",
+       .kind = SB_OPTION_SIZE,
+       .value = &request->tune_seqs,
+       .low = 0,
+       .high = 1e9,
+       .operand = "N",
+       .help =
+           "Sequences on which scales are trained after rounding, towards what the source weights predict: a "
+           "gradient each, several times where the file has fewer; 0: none."},
+      {.name = "tune-batch",
+       .kind = SB_OPTION_SIZE,
+       .value = &request->tune_batch,
+       .low = 1,
+       .high = 4096,
+       .operand = "N",
+       .help = "Sequences of one step of that; with fewer than ranks, some of these have nothing to do."},
+      {.name = "tune-rate",
+       .kind = SB_OPTION_REAL,
+       .value = &request->tune_rate,
+       .low = 1e-6,
+       .high = 1,
+       .operand = "X",
+       .help = "Share by which a scale moves at most in one of the first steps of that."},
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,
        .value = &request->factor,
@@ -246,11 +271,11 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
     request->grid = request->method == SB_METHOD_RTN || !request->calib ? SB_GRID_PLAIN : SB_GRID_FITTED;
   bool searches = request->method != SB_METHOD_RTN && !request->allocation;
   bool reorders = request->reorder != SB_REORDER_NONE && !request->allocation;
-  if (!request->calib &&
-      (searches || reorders || request->quantizer == SB_QUANTIZER_GPTQ || request->grid == SB_GRID_FITTED))
+  if (!request->calib && (searches || reorders || request->quantizer == SB_QUANTIZER_GPTQ ||
+                          request->grid == SB_GRID_FITTED || request->tune_seqs > 0))
     return sb_fail(
         SB_ERR_USAGE,
-        "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn, --grid plain and "
-        "--reorder none does without)");
+        "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn, --grid plain, "
+        "--reorder none and --tune-seqs 0 does without)");
   return SB_OK;
 }

@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "model/compensate.h"
 #include "model/output.h"
+#include "model/pack.h"
 #include "model/rounded.h"
 #include "mpi/cleanup.h"
 
@@ -17,14 +18,28 @@ static void rounded_path(const sb_quantize_run *u, char *out) {
   snprintf(out, SB_PATH_MAX, "%.*s.rounded", SB_PATH_MAX - 16, u->r->checkpoint);
 }
 
-/* Replaces the model by its packed form where rounding is not simply to nearest. */
+/* The model's packed form takes its place; the model stays where scales are to be trained. */
+static void replace(sb_quantize_run *u, sb_model *packed) {
+  if (u->r->tune_seqs > 0)
+    u->source = u->model;
+  else
+    sb_model_free(&u->model);
+  u->model = packed;
+}
+
+/* Replaces the model by its packed form where rounding is not simply to nearest, or not all. */
 sb_status sb_quantize_round(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   sb_model *packed;
   sb_compensate_stats stats;
   double start = sb_now();
   sb_report_text(u->report, "quantizer", sb_quantize_quantizers[r->quantizer]);
-  if (r->quantizer == SB_QUANTIZER_RTN) return SB_OK;
+  if (r->quantizer == SB_QUANTIZER_RTN) {
+    if (r->tune_seqs == 0) return SB_OK;
+    SB_TRY(sb_pack_nearest(u->model, &packed));
+    replace(u, packed);
+    return SB_OK;
+  }
   /* forward passes are cheap, and second moments want more tokens than scores */
   SB_TRY(sb_quantize_read(u, r->round_seqs, &u->rounding));
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
@@ -47,8 +62,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   if (stats.resumed > 0)
     sb_log_line("round     went on from %s, %zu of %zu layers done before", checkpoint, stats.resumed,
                 u->model->config.layers);
-  sb_model_free(&u->model);
-  u->model = packed;
+  replace(u, packed);
   double seconds = sb_now() - start;
   sb_log_phase("round", seconds, u->backend->gemm_flops,
                "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%, refining %.0f%%; %zu "

@@ -239,6 +239,10 @@ typedef struct sb_backend_ops {
   sb_status (*channel_scores)(sb_backend *, sb_stream, double *rows, double *cols, const float *g, size_t ldg,
                               const void *w, sb_dtype w_dtype, const sb_grid_shape *, const uint8_t *bits,
                               bool absolute, sb_symmetry, const uint8_t *fits);
+  /* out[r * block columns + j] (f32) = the sum over the columns c of block column j of g[r][c] w[r][c]: how the loss moves when
+   * all weights of a group grow by the same share. g is f32[rows, cols] with row length ldg. */
+  sb_status (*group_products)(sb_backend *, sb_stream, float *out, const float *g, size_t ldg, const void *w,
+                              sb_dtype w_dtype, const sb_grid_shape *);
   /* For every block k and every width b in min_bits .. max_bits: loss[k][b] = sum over the block's weights of
    * g^2 (Q_b(w) - w)^2; other widths are left alone. grids: as choose_grids left them for these weights and widths. */
   sb_status (*block_squares)(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g, size_t ldg,

@@ -11,6 +11,7 @@
 #include "model/fingerprint.h"
 #include "model/inputs.h"
 #include "model/moments.h"
+#include "model/pack.h"
 #include "model/pass_impl.h"
 #include "model/round_stack.h"
 #include "model/rounded.h"
@@ -38,41 +39,6 @@ typedef struct blockrow {
   size_t unit;
   uint8_t *to; /* its place in the packed store */
 } blockrow;
-
-/* ---- the packed model ---- */
-
-static size_t packed_bytes(const void *context, const sb_model *m, const sb_place *place, size_t unit) {
-  const sb_model *source = context;
-  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  sb_linear which = sb_linear_of_role(t->role);
-  if (which == SB_LINEARS) {
-    size_t first, rows;
-    sb_place_rows(m, place, unit, &first, &rows);
-    return rows * sb_model_row_bytes(m, place->tensor);
-  }
-  const sb_matrix *matrix = sb_model_matrix(m, t->layer, which);
-  const uint8_t *bits = source->bits + matrix->first_block + unit * sb_grid_block_cols(&matrix->grid);
-  return sb_blockrow_bytes(&matrix->grid, unit, bits, m->blocking.symmetry);
-}
-
-static sb_status create_packed(const sb_model *source, sb_model **out) {
-  const sb_world *world = source->world;
-  sb_status status = sb_alloc(out, 1, sizeof **out, "packed model");
-  SB_AGREE(world, status);
-  sb_model *m = *out;
-  m->world = world;
-  m->config = source->config;
-  m->blocking = source->blocking;
-  m->coding = SB_CODING_PACKED;
-  status = sb_arch_create(&m->config, &m->arch);
-  if (status == SB_OK) status = sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types");
-  if (status == SB_OK) memcpy(m->dtypes, source->dtypes, m->arch.count * sizeof *m->dtypes);
-  if (status == SB_OK) status = sb_orders_copy(&source->orders, &m->orders);
-  SB_AGREE(world, status);
-  SB_TRY(sb_model_lay_out(m, packed_bytes, source));
-  memcpy(m->bits, source->bits, m->blocks);
-  return SB_OK;
-}
 
 /* ---- one layer ---- */
 
@@ -121,39 +87,9 @@ static sb_status factorise(work *w) {
   return SB_OK;
 }
 
-/* Calls back for every unit of the packed group that this rank owns. Local. */
-typedef sb_status (*unit_visitor)(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
-                                  void *context);
-
-static sb_status visit_units(work *w, size_t group, const void *image, unit_visitor visit, void *context) {
-  const sb_model *m = w->packed;
-  size_t own, end;
-  sb_store_owned(m->store, group, m->world->rank, &own, &end);
-  for (size_t p = m->group_place[group]; p < m->group_place[group + 1]; p++) {
-    const sb_place *place = &m->places[p];
-    const size_t last = sb_min_size(end, place->first_unit + place->units);
-    for (size_t u = sb_max_size(own, place->first_unit); u < last; u++)
-      SB_TRY(visit(w, place, u - place->first_unit,
-                   (const char *)image + sb_store_offset(w->source->store, group, u),
-                   sb_store_unit(m->store, group, u), context));
-  }
-  return SB_OK;
-}
-
-/* What is not quantized stays as it is. */
-static sb_status copy_unit(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
-                           void *context) {
-  const sb_model *m = w->packed;
-  size_t first, rows;
-  (void)context;
-  if (sb_linear_of_role(m->arch.tensors[place->tensor].role) != SB_LINEARS) return SB_OK;
-  sb_place_rows(m, place, unit, &first, &rows);
-  memcpy(to, from, rows * sb_model_row_bytes(m, place->tensor));
-  return SB_OK;
-}
-
 /* The block rows of this rank that share an input: counted first, then loaded. */
 typedef struct batch {
+  const work *work;
   size_t input, count, rows, loaded;
   blockrow *places;
   sb_round_stack *stack;
@@ -166,10 +102,10 @@ static const sb_matrix *matrix_of(const work *w, const sb_place *place, size_t i
                                                             : NULL;
 }
 
-static sb_status count_unit(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
-                            void *context) {
+static sb_status count_unit(void *context, const sb_place *place, size_t unit, const char *from,
+                            uint8_t *to) {
   batch *b = context;
-  const sb_matrix *matrix = matrix_of(w, place, b->input);
+  const sb_matrix *matrix = matrix_of(b->work, place, b->input);
   (void)from, (void)to;
   if (!matrix) return SB_OK;
   b->count++;
@@ -177,9 +113,9 @@ static sb_status count_unit(work *w, const sb_place *place, size_t unit, const c
   return SB_OK;
 }
 
-static sb_status load_unit(work *w, const sb_place *place, size_t unit, const char *from, uint8_t *to,
-                           void *context) {
+static sb_status load_unit(void *context, const sb_place *place, size_t unit, const char *from, uint8_t *to) {
   batch *b = context;
+  const work *w = b->work;
   const sb_matrix *matrix = matrix_of(w, place, b->input);
   if (!matrix) return SB_OK;
   const uint8_t *bits = w->packed->bits + matrix->first_block + unit * sb_grid_block_cols(&matrix->grid);
@@ -189,7 +125,7 @@ static sb_status load_unit(work *w, const sb_place *place, size_t unit, const ch
 }
 
 static sb_status load_batch(work *w, batch *b, size_t group, const void *image) {
-  SB_TRY(visit_units(w, group, image, count_unit, b));
+  SB_TRY(sb_pack_visit(w->source, w->packed, group, image, count_unit, b));
   const sb_round_setup setup = {.backend = w->backend,
                                 .stream = w->pass->stream,
                                 .rows = b->rows,
@@ -201,7 +137,7 @@ static sb_status load_batch(work *w, batch *b, size_t group, const void *image) 
                                 .panels_there = sb_moments_on_device(w->moments)};
   SB_TRY(sb_alloc(&b->places, b->count, sizeof *b->places, "block rows"));
   SB_TRY(sb_round_stack_create(&setup, &b->stack));
-  return visit_units(w, group, image, load_unit, b);
+  return sb_pack_visit(w->source, w->packed, group, image, load_unit, b);
 }
 
 /* One sweep over the moments: the residuals of what was rounded, or a pass that makes it better. Collective. */
@@ -267,7 +203,7 @@ static sb_status round_batch(work *w, batch *b) {
 
 /* The matrices of a layer that share an input. Collective. */
 static sb_status round_input(work *w, size_t group, const void *image, size_t input) {
-  batch b = {.input = input};
+  batch b = {.work = w, .input = input};
   sb_status status = sb_world_agree(w->packed->world, load_batch(w, &b, group, image));
   if (status == SB_OK) status = round_batch(w, &b);
   sb_round_stack_free(&b.stack);
@@ -279,7 +215,7 @@ static sb_status round_input(work *w, size_t group, const void *image, size_t in
 static sb_status copy_group(work *w, size_t group) {
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
-  SB_AGREE(w->source->world, visit_units(w, group, image, copy_unit, NULL));
+  SB_AGREE(w->source->world, sb_pack_copy(w->source, w->packed, group, image));
   return sb_store_release(w->source->store, group);
 }
 
@@ -292,7 +228,7 @@ static sb_status round_layer(work *w, size_t layer_index) {
     SB_TRY(sb_store_prefetch(w->source->store, group + 1));
   SB_TRY(collect(w, layer_index, image));
   SB_TRY(factorise(w));
-  SB_AGREE(w->source->world, visit_units(w, group, image, copy_unit, NULL));
+  SB_AGREE(w->source->world, sb_pack_copy(w->source, w->packed, group, image));
   for (size_t input = 0; input < SB_INPUTS; input++) SB_TRY(round_input(w, group, image, input));
   SB_TRY(sb_store_release(w->source->store, group));
   return w->rounded ? sb_rounded_add(w->rounded, layer_index) : SB_OK;
@@ -405,7 +341,7 @@ sb_status sb_compensate(sb_model *source, sb_backend *backend, const sb_sequence
   *stats = (sb_compensate_stats){0};
   const sb_pass_setup setup =
       sb_sequences_setup(calibration, source, backend, SIZE_MAX, NULL, NULL); /* one wave */
-  sb_status status = create_packed(source, &w.packed);
+  sb_status status = sb_pack_create(source, &w.packed);
   if (status == SB_OK) status = make_key(&w, options, calibration);
   if (status == SB_OK) status = sb_world_agree(world, sb_alloc(&bits, source->blocks, 1, "bit map"));
   if (status == SB_OK) {

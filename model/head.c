@@ -35,7 +35,7 @@ static sb_status upload_tokens(sb_pass *p, size_t wave) {
   size_t count = sb_pass_wave_count(p, wave), rows = count * p->T;
   uint32_t *ids = p->host_ids, *targets = p->host_ids + rows;
   if (rows == 0) return SB_OK;
-  memcpy(ids, p->setup.tokens + wave * p->wave * p->T, rows * sizeof *ids);
+  memcpy(ids, p->setup.tokens + (p->first + wave * p->wave) * p->T, rows * sizeof *ids);
   for (size_t i = 0; i < rows; i++) targets[i] = (i + 1) % p->T == 0 ? SB_NO_TARGET : ids[i + 1];
   SB_TRY(b->op->upload(b, p->stream, p->ids, ids, rows * sizeof *ids));
   SB_TRY(b->op->upload(b, p->stream, p->targets, targets, rows * sizeof *targets));

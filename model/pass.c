@@ -130,7 +130,8 @@ static sb_status create(const sb_pass_setup *setup, size_t most, bool host_keeps
  * the system decides. */
 sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
   const sb_config *c = &setup->model->config;
-  const size_t most_local = sb_div_up(setup->sequences, (size_t)setup->model->world->size);
+  const size_t most = setup->at_once > 0 ? sb_min_size(setup->at_once, setup->sequences) : setup->sequences;
+  const size_t most_local = sb_div_up(most, (size_t)setup->model->world->size);
   const size_t each = setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act) *
                       ((setup->gradients ? c->layers + 4 : 2) + (setup->divergence ? 1 : 0));
   size_t wave = sb_min_size(sb_max_size(setup->activation_bytes / each, 1), sb_max_size(most_local, 1));
@@ -167,6 +168,15 @@ void sb_pass_free(sb_pass **pass) {
   sb_free(&p->sequence_loss);
   sb_free(&p->sequence_nll);
   sb_free(pass);
+}
+
+void sb_pass_select(sb_pass *p, size_t first, size_t end) {
+  const sb_world *world = p->model->world;
+  p->first = sb_pass_local(world, first);
+  p->local = sb_pass_local(world, end) - p->first;
+  p->setup.sequences = end - first;
+  p->waves = sb_div_up(sb_div_up(end - first, (size_t)world->size), p->wave);
+  p->kept = false;
 }
 
 size_t sb_pass_waves(const sb_pass *p) {

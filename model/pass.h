@@ -35,6 +35,7 @@ typedef struct sb_pass_setup {
   bool gradients;   /* prepare for sb_pass_gradients */
   bool divergence;  /* prepare for sb_pass_learn */
   bool keep_packed; /* multiply with packed matrices as they are: of SB_CODING_PACKED, without gradients */
+  size_t at_once; /* no more sequences of all ranks than these are taken at a time (sb_pass_select); 0: all */
   size_t activation_bytes; /* bound on the memory of a wave's layer inputs; at least one sequence is taken */
   /* Called now and then with the share of the running call that is done (0..1); may be NULL. */
   void (*tick)(void *context, double done);
@@ -59,6 +60,10 @@ sb_status sb_pass_learn(sb_pass *pass);
 /* The same along with the next sb_pass_gradients, which the caller makes at full precision and whose loss is still that of tokens: a
  * forward pass less. Local. */
 void sb_pass_learn_next(sb_pass *pass);
+
+/* The same with what `teacher` has learnt, a pass over the same tokens through a model whose residual stream has its channels in the
+ * same order, on the same backend; it forgets them. Local. */
+sb_status sb_pass_learn_from(sb_pass *pass, sb_pass *teacher);
 
 /* The mean negative log-likelihood of the tokens when the loss was last measured, whatever the loss is. Local, equal on all ranks. */
 double sb_pass_token_loss(const sb_pass *pass);
@@ -100,6 +105,8 @@ sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *l
 size_t sb_pass_waves(const sb_pass *pass);
 size_t sb_pass_sequences(const sb_pass *pass);
 size_t sb_pass_seqlen(const sb_pass *pass);
+/* From here on passes take only the sequences [first, end) of all that the pass was created with. Local. */
+void sb_pass_select(sb_pass *pass, size_t first, size_t end);
 /* Forgets a kept forward part: call it when the model's bits have changed. */
 void sb_pass_forget(sb_pass *pass);
 

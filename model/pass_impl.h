@@ -23,9 +23,10 @@ struct sb_pass {
   sb_model *model;
   sb_backend *backend;
   sb_stream stream;
-  size_t T, local, wave, waves;     /* wave: most sequences at a time */
-  bool kept;                        /* the layer inputs of the only wave belong to the model's present bits */
-  double step, steps;               /* for tick */
+  size_t T, wave, waves; /* wave: most sequences at a time */
+  size_t first, local;   /* this rank's sequences that passes take: which one is the first, and how many */
+  bool kept;             /* the layer inputs of the only wave belong to the model's present bits */
+  double step, steps;    /* for tick */
   const sb_pass_observer *observer; /* of the running forward part; NULL for none */
 
   sb_prepared *prepared;

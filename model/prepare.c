@@ -340,6 +340,16 @@ const sb_layer_weights *sb_prepared_weights(const sb_prepared *p) {
   return &p->weights;
 }
 
+sb_status sb_prepared_stored(const sb_prepared *p, sb_stream stream, sb_linear which, const void **w) {
+  const sb_grid_shape *grid = &sb_model_matrix(p->model, 0, which)->grid;
+  sb_backend *b = p->backend;
+  *w = p->weights.linear[which];
+  if (!is_ordered(p->model)) return SB_OK;
+  *w = p->ordered;
+  return b->op->gather_matrix(b, stream, p->ordered, p->weights.linear[which], b->weight, grid->rows,
+                              grid->cols, p->index[which][ROW_ORDER], p->index[which][COL_ORDER]);
+}
+
 const void *sb_prepared_source(const sb_prepared *p, sb_linear which) {
   return p->source_now[which];
 }

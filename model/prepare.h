@@ -31,6 +31,8 @@ sb_status sb_prepare_layer(sb_prepared *prepared, sb_stream stream, size_t layer
  * operations on this layer are. Nothing on a unified backend. */
 sb_status sb_prepare_ahead(sb_prepared *prepared, size_t layer, const void *image);
 const sb_layer_weights *sb_prepared_weights(const sb_prepared *prepared);
+/* The same weights of one matrix with rows and columns as the store has them, until the next call. Not where matrices stay packed. */
+sb_status sb_prepared_stored(const sb_prepared *prepared, sb_stream stream, sb_linear which, const void **w);
 /* The source rows of a matrix of the prepared layer, as the store has them (an indexed model's are in their order), on the
  * device, in the source's type; NULL for packed models. */
 const void *sb_prepared_source(const sb_prepared *prepared, sb_linear which);

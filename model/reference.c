@@ -35,7 +35,7 @@ void sb_reference_free(sb_pass *p) {
 
 /* Where the wave's rows begin in all_lse, and their number. */
 static size_t first_row(const sb_pass *p, size_t wave) {
-  return wave * p->wave * p->T;
+  return (p->first + wave * p->wave) * p->T;
 }
 
 static size_t row_count(const sb_pass *p, size_t wave) {
@@ -72,6 +72,21 @@ sb_status sb_pass_learn(sb_pass *p) {
   sb_model_return_bits(p->model, &bits);
   p->reference.learnt = status == SB_OK;
   return status;
+}
+
+sb_status sb_pass_learn_from(sb_pass *p, sb_pass *teacher) {
+  sb_reference *r = &p->reference, *theirs = &teacher->reference;
+  if (!p->setup.divergence || !theirs->learnt || p->local != teacher->local || p->T != teacher->T)
+    return sb_fail(SB_ERR_INTERNAL, "a pass cannot learn from another one");
+  sb_free(&r->all_states);
+  sb_free(&r->all_lse);
+  r->all_states = theirs->all_states;
+  r->all_lse = theirs->all_lse;
+  theirs->all_states = NULL;
+  theirs->all_lse = NULL;
+  theirs->learnt = false;
+  r->learnt = true;
+  return SB_OK;
 }
 
 void sb_pass_learn_next(sb_pass *p) {

@@ -109,6 +109,8 @@ sb_status sb_cpu_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x
                            size_t block_cols, int exponent);
 sb_status sb_cpu_add_squares(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens,
                              size_t cols, int exponent);
+sb_status sb_cpu_group_products(sb_backend *, sb_stream, float *out, const float *g, size_t ldg,
+                                const void *w, sb_dtype w_dtype, const sb_grid_shape *);
 sb_status sb_cpu_add_multiples(sb_backend *, sb_stream, int64_t *sums, const float *x, size_t count,
                                double quantum, bool reversed);
 sb_status sb_cpu_factor_moments(sb_backend *, sb_stream, sb_factor_job *jobs, size_t count);

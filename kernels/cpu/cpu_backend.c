@@ -96,6 +96,7 @@ static const sb_backend_ops operations = {
     .move_grids = sb_cpu_move_grids,
     .block_moves = sb_cpu_block_moves,
     .channel_scores = sb_cpu_channel_scores,
+    .group_products = sb_cpu_group_products,
     .block_squares = sb_cpu_block_squares,
     .choose_grids = sb_cpu_choose_grids,
     .block_curvature = sb_cpu_block_curvature,

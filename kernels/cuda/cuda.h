@@ -231,6 +231,8 @@ sb_status sb_cuda_block_moves(sb_backend *, sb_stream, double *raise, double *cu
                               const void *w, sb_dtype w_dtype, const void *now, sb_dtype now_dtype,
                               const sb_stored_grid *grids, const sb_grid_shape *, const uint8_t *bits,
                               unsigned min_bits, unsigned max_bits, sb_symmetry);
+sb_status sb_cuda_group_products(sb_backend *, sb_stream, float *out, const float *g, size_t ldg,
+                                 const void *w, sb_dtype w_dtype, const sb_grid_shape *);
 sb_status sb_cuda_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
                                  size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
                                  const uint8_t *bits, bool absolute, sb_symmetry, const uint8_t *fits);

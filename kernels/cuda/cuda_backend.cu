@@ -70,6 +70,7 @@ static const sb_backend_ops operations = {
     .move_grids = sb_cuda_move_grids,
     .block_moves = sb_cuda_block_moves,
     .channel_scores = sb_cuda_channel_scores,
+    .group_products = sb_cuda_group_products,
     .block_squares = sb_cuda_block_squares,
     .choose_grids = sb_cuda_choose_grids,
     .block_curvature = sb_cuda_block_curvature,

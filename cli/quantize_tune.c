@@ -1,0 +1,43 @@
+/* shardbits quantize, when weights are rounded: training their scales. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "cli/quantize.h"
+#include "cli/report_json.h"
+#include "model/tune.h"
+
+static void report(sb_quantize_run *u, const sb_tune_stats *stats, double seconds) {
+  sb_log_phase("tune", seconds, u->backend->gemm_flops,
+               "%zu steps, divergence on %zu sequences %.4f before, %.4f after; scales %.1f%% of the time",
+               stats->steps, u->tuning.count, stats->first, stats->last,
+               100 * stats->scale_seconds / seconds);
+  if (!u->report) return;
+  json_t *tuned = json_object();
+  sb_report_count(tuned, "sequences", u->tuning.count);
+  sb_report_count(tuned, "steps", stats->steps);
+  sb_report_real(tuned, "first_divergence", stats->first);
+  sb_report_real(tuned, "last_divergence", stats->last);
+  sb_report_real(tuned, "seconds", seconds);
+  json_object_set_new(u->report, "tune", tuned);
+}
+
+sb_status sb_quantize_tune(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  const double start = sb_now();
+  sb_tune_stats stats;
+  if (r->tune_seqs == 0) return SB_OK;
+  SB_TRY(sb_quantize_read(u, r->tune_seqs, &u->tuning));
+  const sb_tune_options options = {.epochs = (int)((r->tune_seqs + u->tuning.count - 1) / u->tuning.count),
+                                   .batch = r->tune_batch,
+                                   .rate = r->tune_rate,
+                                   .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
+                                   .tick = sb_progress_tick};
+  u->backend->gemm_flops = u->backend->gemm_seconds = 0;
+  sb_progress_begin("tune", 1.0);
+  const sb_status status = sb_tune(u->source, u->model, u->backend, &u->tuning, &options, &stats);
+  sb_progress_end();
+  SB_TRY(status);
+  sb_model_free(&u->source);
+  report(u, &stats, sb_now() - start);
+  return SB_OK;
+}

@@ -1,0 +1,30 @@
+/* The gradient of a pass' loss with respect to the logarithm of every group's scale, of a packed model (model/scales.h numbers groups).
+ *
+ * All weights of a group grow with its scale, in the same proportion; so it is the sum of g w over the group, w its weights as they are
+ * rounded and g their gradient. Sequences are summed as whole multiples of 2^-44, so the result does not depend on the number of
+ * ranks; each rank gets those of the groups it owns. Gradients of weights never cross the network: 8 bytes a group do. */
+#ifndef SB_MODEL_SCALE_GRADIENTS_H
+#define SB_MODEL_SCALE_GRADIENTS_H
+
+#include "base/status.h"
+#include "model/pass.h"
+#include "model/scales.h"
+
+typedef struct sb_scale_gradients sb_scale_gradients;
+
+/* `scales` stays until sb_scale_gradients_free. Collective. */
+sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *packed, sb_backend *backend,
+                                    sb_scale_gradients **out);
+void sb_scale_gradients_free(sb_scale_gradients **gradients);
+/* Bytes on the host, for a rank that owns so many groups, at most `most` of a layer; and on the device. Pure. */
+double sb_scale_gradients_bytes(double groups_of_a_layer, double owned, double most);
+double sb_scale_gradients_device_bytes(double groups_of_a_layer);
+
+/* One gradient pass, which is set up for them and takes the sequences it has selected. out[i]: of this rank's group i; valid until the
+ * next call. SB_ERR_NUMERIC where one is 64 or more. Collective. */
+sb_status sb_scale_gradients_measure(sb_scale_gradients *gradients, sb_pass *pass, const float **out,
+                                     double *loss);
+/* Seconds spent beside the pass so far. Local. */
+double sb_scale_gradients_seconds(const sb_scale_gradients *gradients);
+
+#endif

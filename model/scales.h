@@ -1,0 +1,34 @@
+/* The scales of a packed model's groups as numbers that can be trained: this rank's, in the packed rows it owns.
+ *
+ * A group is one row of one block. What is trained is the logarithm of its scale, by Adam (Kingma and Ba, arXiv 1412.6980); the base
+ * of an asymmetric 1-bit group goes with its scale. Groups of a layer are numbered matrix by matrix (sb_linear), row by row, block
+ * column by block column; a rank owns a run of them, because it owns a run of units. */
+#ifndef SB_MODEL_SCALES_H
+#define SB_MODEL_SCALES_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "model/model.h"
+
+typedef struct sb_scales sb_scales;
+
+/* `packed` (SB_CODING_PACKED) stays until sb_scales_free; its scales are where training starts. Collective. 16 bytes a group this
+ * rank owns, O(ranks + layers). */
+sb_status sb_scales_create(sb_model *packed, sb_scales **out);
+void sb_scales_free(sb_scales **scales);
+/* Bytes that sb_scales_create takes for so many groups. */
+size_t sb_scales_bytes(size_t groups);
+
+/* Groups of a layer before each of its matrices, start[SB_LINEARS] in all: the same for every layer. Local. */
+void sb_scales_layout(const sb_model *model, size_t start[SB_LINEARS + 1]);
+/* starts[r] to starts[r + 1]: the groups of the layer that rank r owns; starts has ranks + 1 elements. Local. */
+void sb_scales_owners(const sb_scales *scales, size_t layer, size_t *starts);
+/* Number of this rank's groups in the layers before `layer`; of all of them for the number of layers. Local. */
+size_t sb_scales_before(const sb_scales *scales, size_t layer);
+
+/* One step: gradients[i] of this rank's group i, layer after layer, of the loss with respect to the logarithm of its scale. A scale
+ * moves by a share of about `rate` at most, into the packed rows, which no rank holds acquired. Local. O(groups). */
+void sb_scales_step(sb_scales *scales, const float *gradients, double rate);
+
+#endif

@@ -1,0 +1,38 @@
+/* Training the scales of a quantized model towards what the source weights predict.
+ *
+ * Rounding looks at one matrix at a time; what it does to the model shows at the end, as the divergence KL(source || quantized) of the
+ * predicted distributions (sb_pass_learn). The gradient of that with respect to the logarithm of a group's scale is the sum of g w over
+ * the group (model/scale_gradients.h). One step of Adam follows each batch of sequences (model/scales.h). Codes, zero points and widths stay, so neither size nor format changes. (Scales alone trained end to
+ * end: PEQA, arXiv 2305.14152; EfficientQAT, arXiv 2407.11062.) */
+#ifndef SB_MODEL_TUNE_H
+#define SB_MODEL_TUNE_H
+
+#include "base/status.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+#include "model/sequences.h"
+
+typedef struct sb_tune_options {
+  size_t batch; /* sequences of a step, about */
+  int epochs;   /* times that all sequences are taken, 1 or more */
+  double rate;  /* of the first steps (sb_scales_step); then it falls to 0, as half a cosine */
+  size_t activation_bytes;
+  void (*tick)(void *context, double done); /* told the share that is done; may be NULL */
+  void *context;
+} sb_tune_options;
+
+typedef struct sb_tune_stats {
+  size_t steps;
+  double first,
+      last; /* mean divergence, in nats, over the first tenth of the steps and over the last, each before its step */
+  double scale_seconds; /* of this rank, beside passes */
+} sb_tune_stats;
+
+/* `packed` (SB_CODING_PACKED) is `source` (SB_CODING_SOURCE) in the same orders, rounded; `source` is as before when the call
+ * returns. The same result on any number of ranks, bit for bit. SB_ERR_NUMERIC where a loss or a gradient overflows. Collective.
+ * Memory of a rank beside both models: what a gradient pass over its sequences of a batch takes; T x hidden activations for each of its
+ * sequences; scales and their gradients (model/scales.h, model/scale_gradients.h). */
+sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend, const sb_sequences *sequences,
+                  const sb_tune_options *options, sb_tune_stats *stats);
+
+#endif
