@@ -16,7 +16,7 @@
 
 typedef struct request {
   const char *model, *machine;
-  size_t ranks, ranks_per_node, gpus_per_node, round_seqs, check_seqs;
+  size_t ranks, ranks_per_node, gpus_per_node, round_seqs, check_seqs, tune_seqs, tune_batch;
   double gflops, network, bits, gpu_memory;
   int reorder, grid, quantizer, factor, refine, estimator, strides, trades;
 } request;
@@ -107,6 +107,7 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
   sb_footprint footprint;
   SB_TRY(sb_config_read(r->model, &config));
   sb_quantize_settle_search(r->quantizer, false, &r->estimator, &r->strides);
+  r->tune_seqs = sb_quantize_settle_tune(r->quantizer, r->tune_seqs, r->round_seqs);
   sb_footprint_setup setup = {.arch = &arch,
                               .source = config.dtype,
                               .compute = (sb_compute)common->compute,
@@ -127,7 +128,9 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
                               .bits = r->bits,
                               .factor = (sb_factor_mode)r->factor,
                               .refine = r->refine,
-                              .round_seqs = r->round_seqs};
+                              .round_seqs = r->round_seqs,
+                              .tune_seqs = r->tune_seqs,
+                              .tune_batch = r->tune_batch};
   if (r->gpus_per_node) { /* what a rank has of its GPU */
     const size_t gpu = (size_t)(r->gpu_memory * 0x1p30) / sb_plan_sharers(&setup, r->gpus_per_node);
     setup.moment_room = gpu / SB_MOMENT_DEVICE_SHARE;
@@ -155,6 +158,8 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                .estimator = SB_ESTIMATOR_UNSET,
                .strides = SB_STRIDES_UNSET,
                .round_seqs = 256,
+               .tune_seqs = SB_TUNE_UNSET,
+               .tune_batch = SB_TUNE_BATCH,
                .refine = SB_REFINE_PASSES,
                .reorder = SB_REORDER_FUSED};
   sb_common common = SB_COMMON_DEFAULTS;
@@ -248,6 +253,21 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .high = 1e9,
        .operand = "N",
        .help = "As quantize has it: sequences that guide --quantizer gptq."},
+      {.name = "tune-seqs",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.tune_seqs,
+       .low = 0,
+       .high = 1e9,
+       .operand = "N",
+       .unset = "as --round-seqs with --quantizer gptq, else 0",
+       .help = "As quantize has it: sequences on which scales are trained."},
+      {.name = "tune-batch",
+       .kind = SB_OPTION_SIZE,
+       .value = &r.tune_batch,
+       .low = 1,
+       .high = 4096,
+       .operand = "N",
+       .help = "As quantize has it: sequences of a step of that."},
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,
        .value = &r.factor,

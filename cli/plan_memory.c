@@ -5,7 +5,7 @@
 #include "cli/report_json.h"
 #include "cli/table.h"
 
-static const char *const phase_names[SB_PHASES] = {"search", "reorder", "round"};
+static const char *const phase_names[SB_PHASES] = {"search", "reorder", "round", "tune"};
 
 static void row(FILE *out, json_t *report, const char *key, const char *label, double bytes,
                 const char *how) {
@@ -64,14 +64,15 @@ static void print_round(const sb_plan *plan, FILE *out, json_t *memory) {
   const sb_footprint_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   char how[160];
-  if (!s->gptq) return;
-  sb_table_head(out, "Beside them, while rounding");
+  if (!s->gptq && s->tune_seqs == 0) return;
+  sb_table_head(out, s->gptq ? "Beside them, while rounding" : "Beside them, while tuning");
   snprintf(how, sizeof how, "the packed model at %g bits / %zu rank%s", s->bits, s->ranks,
            s->ranks == 1 ? "" : "s");
   row(out, memory, "packed", "packed model", f->packed, how);
   if (s->ranks > 1)
     row(out, memory, "packed_slots", "its layer slots", f->packed_slots,
         "2 x its largest group; once a node");
+  if (!s->gptq) return;
   row(out, memory, "round_prepared", "prepared layer", f->round_prepared,
       "a layer as it is and rounded, and a chunk of the LM head");
   snprintf(how, sizeof how, "what goes into a layer and comes out, %zu of %zu sequences", f->round_local,
@@ -86,8 +87,22 @@ static void print_round(const sb_plan *plan, FILE *out, json_t *memory) {
       "on their way, of matrices that share an input");
 }
 
+static void print_tune(const sb_plan *plan, FILE *out, json_t *memory) {
+  const sb_footprint_setup *s = plan->setup;
+  const sb_footprint *f = plan->footprint;
+  char how[160];
+  if (s->tune_seqs == 0) return;
+  if (s->gptq) sb_table_head(out, "While tuning, the packed model, what a gradient pass has, and");
+  snprintf(how, sizeof how, "of a batch of %zu sequences", s->tune_batch);
+  row(out, memory, "tune_inputs", "layer inputs", f->tune_inputs, how);
+  snprintf(how, sizeof how, "what the source weights predict, of %zu of %zu sequences", f->tune_local,
+           s->tune_seqs);
+  row(out, memory, "tune_reference", "reference", f->tune_reference, how);
+  row(out, memory, "scales", "scales", f->scales, "and their gradients");
+}
+
 void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report) {
-  static const char *const what[SB_PHASES] = {"searching", "reordering", "rounding"};
+  static const char *const what[SB_PHASES] = {"searching", "reordering", "rounding", "tuning"};
   const sb_footprint_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   char how[160];
@@ -96,6 +111,7 @@ void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report) {
   print_held(plan, out, memory);
   print_pass(plan, out, memory);
   print_round(plan, out, memory);
+  print_tune(plan, out, memory);
   sb_table_head(out, "Together");
   for (int p = 0; p < SB_PHASES; p++)
     if (f->phase_bytes[p] > 0) row(out, phases, phase_names[p], what[p], f->phase_bytes[p], "");

@@ -6,10 +6,10 @@
 
 static const char *const part_names[SB_PARTS] = {
     "read",           "inputs",  "reorder",  "gradient passes", "loss passes", "forward",
-    "second moments", "factors", "rounding", "refining",        "write"};
+    "second moments", "factors", "rounding", "refining",        "tune",        "write"};
 static const char *const part_keys[SB_PARTS] = {"read",     "importance", "reorder", "gradient",
                                                 "loss",     "forward",    "moments", "factor",
-                                                "rounding", "refine",     "write"};
+                                                "rounding", "refine",     "tune",    "write"};
 
 static void print_pass(const char *label, const char *key, double flops, double traffic, double flop_seconds,
                        double grid_seconds, double send_seconds, double seconds, FILE *out, json_t *report) {
@@ -96,6 +96,10 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
     break;
   case SB_PART_ROUNDING:
     snprintf(how, size, "%sFLOP", sb_text_count(work, sizeof work, f->rounding_flops));
+    break;
+  case SB_PART_TUNE:
+    snprintf(how, size, "%zu steps, %sFLOP", f->tune_steps,
+             sb_text_count(work, sizeof work, f->tune_learn_flops + f->tune_flops));
     break;
   case SB_PART_WRITE:
     snprintf(how, size, "%g bits a weight, and what is not quantized", s->bits);

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/status.h"
 #include "cli/common.h"
@@ -16,6 +17,7 @@
 enum { SB_METHOD_SCALEBITS, SB_METHOD_TABLE, SB_METHOD_LAYER, SB_METHOD_RTN };
 enum { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ };
 enum { SB_GRID_UNSET, SB_GRID_PLAIN, SB_GRID_FITTED };
+enum { SB_TUNE_BATCH = 8 };    /* where --tune-batch is not given */
 enum { SB_REFINE_PASSES = 6 }; /* where --refine is not given; what they win: docs/results.md */
 /* NULL behind the last. */
 extern const char *const sb_quantize_methods[], *const sb_quantize_quantizers[], *const sb_quantize_grids[];
@@ -52,6 +54,9 @@ enum { SB_ESTIMATOR_UNSET = -1, SB_STRIDES_UNSET = -1 };
 /* The estimator that was left open, and strides (0): none from costs of all widths, else 2. What divergence knows is of codes
  * rounded to nearest; other errors, by GPTQ, gain little from it (docs/results.md). Pure. */
 void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimator, int *strides);
+/* Sequences that scales are trained on, where that was left open: as many as guide rounding, by gptq. Pure. */
+size_t sb_quantize_settle_tune(int quantizer, size_t tune_seqs, size_t round_seqs);
+#define SB_TUNE_UNSET SIZE_MAX
 /* Whether OUT and the bit map can be written, asked before hours of search and not after. */
 sb_status sb_quantize_check_out(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);

@@ -19,6 +19,11 @@ void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimato
     *strides = *estimator != SB_ESTIMATOR_DIVERGENCE || starts_uniform ? 2 : 0;
 }
 
+size_t sb_quantize_settle_tune(int quantizer, size_t tune_seqs, size_t round_seqs) {
+  if (tune_seqs != SB_TUNE_UNSET) return tune_seqs;
+  return quantizer == SB_QUANTIZER_GPTQ ? round_seqs : 0;
+}
+
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help) {
   *request = (sb_quantize_request){.round_seqs = 256,
@@ -29,7 +34,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
                                    .max_bits = 8,
                                    .trades = 8,
                                    .refine = SB_REFINE_PASSES,
-                                   .tune_batch = 8,
+                                   .tune_seqs = SB_TUNE_UNSET,
+                                   .tune_batch = SB_TUNE_BATCH,
                                    .tune_rate = 0.01,
                                    .level = 1,
                                    .common = SB_COMMON_DEFAULTS};
@@ -115,6 +121,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .low = 0,
        .high = 1e9,
        .operand = "N",
+       .unset = "as --round-seqs with --quantizer gptq, else 0",
        .help =
            "Sequences on which scales are trained after rounding, towards what the source weights predict: a "
            "gradient each, several times where the file has fewer; 0: none."},
@@ -260,6 +267,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
                    request->max_bits);
   sb_quantize_settle_search(request->quantizer, request->start_bits != 0, &request->estimator,
                             &request->strides);
+  request->tune_seqs = sb_quantize_settle_tune(request->quantizer, request->tune_seqs, request->round_seqs);
   if (request->start_bits != 0 && request->strides == 0)
     return sb_fail(SB_ERR_USAGE,
                    "quantize: --start-bits is where --strides start from, and --strides 0 takes none");

@@ -53,6 +53,15 @@ static void predict_search(const sb_footprint_setup *s, const sb_footprint *f, s
   out->seconds[SB_PART_LOSS] = (double)out->loss_passes * out->loss_seconds;
 }
 
+/* Every rank decodes every layer forwards and back, for each wave of each step. */
+static double tune_seconds(const sb_footprint_setup *s, const sb_footprint *f, const sb_rates *r) {
+  const double walks = 2.0 * (double)(f->tune_steps * f->tune_step_waves);
+  const double work = over(f->tune_learn_flops + f->tune_forward_flops, r->forward) +
+                      over(f->tune_flops - f->tune_forward_flops, r->backward) +
+                      over(walks * (double)s->arch->linear_parameters, r->unpack);
+  return longer(work, send_seconds(s, r, f->tune_traffic));
+}
+
 void sb_predict(const sb_footprint_setup *s, const sb_footprint *f, const sb_rates *r, size_t strides,
                 size_t trades, sb_prediction *out) {
   const double ranks = (double)s->ranks, packed = (double)s->arch->linear_parameters * s->bits / 8.0;
@@ -62,7 +71,7 @@ void sb_predict(const sb_footprint_setup *s, const sb_footprint *f, const sb_rat
   predict_search(s, f, strides, trades, out);
   out->seconds[SB_PART_READ] = over(f->model_bytes / ranks, r->read);
   out->seconds[SB_PART_WRITE] = over((packed + rest) / ranks, r->write);
-  if (!s->gptq) /* else they are packed by then */
+  if (!s->gptq) /* else they are packed by then; for tuning too, but it is the same work */
     out->seconds[SB_PART_WRITE] += over((double)s->arch->linear_parameters / ranks, r->pack);
   if (s->fitted)
     out->seconds[SB_PART_IMPORTANCE] =
@@ -78,5 +87,6 @@ void sb_predict(const sb_footprint_setup *s, const sb_footprint *f, const sb_rat
     out->seconds[SB_PART_ROUNDING] = over(f->rounding_flops, r->rounding);
     out->seconds[SB_PART_REFINE] = over(f->refine_flops, r->refine);
   }
+  if (s->tune_seqs > 0) out->seconds[SB_PART_TUNE] = tune_seconds(s, f, r);
   for (int p = 0; p < SB_PARTS; p++) out->total += out->seconds[p];
 }

@@ -30,6 +30,7 @@ typedef enum sb_part {
   SB_PART_FACTOR,
   SB_PART_ROUNDING,
   SB_PART_REFINE,
+  SB_PART_TUNE, /* of --tune-seqs: a forward pass of the source weights, and a gradient of each batch */
   SB_PART_WRITE,
   SB_PARTS
 } sb_part;

@@ -12,6 +12,8 @@ enum { CHUNK_BYTES_MIN = 4 << 20, CHUNK_ROWS_MAX = 8192 };
 enum { PROGRAM_BYTES = 24 << 20, THREAD_BYTES = 1 << 20 };
 /* a block: what scores.c holds of a layer, and of what the rank owns; what the search and its allocator hold */
 enum { SCORE_BYTES_LAYER = 128, SCORE_BYTES_OWNED = 96, SEARCH_BYTES_OWNED = 64, CORE_BYTES = 11 << 20 };
+/* a group: its products and sums there, and here; what is trained, and its gradient twice */
+enum { SCALE_BYTES_LAYER = 20, SCALE_BYTES_OWNED = 28 };
 enum { EXACT = 16 /* bytes of an exact sum */, LOSSES = 8 * SB_WIDTHS, STORED_GRID = 6, GROUP = 20 };
 
 static size_t linear_elements(const sb_arch *arch, size_t *largest) {
@@ -170,19 +172,24 @@ static void count_gains(const sb_footprint_setup *s, const shape *d, sb_footprin
   }
 }
 
-/* Of `local` sequences, `wave` at a time (model/reference.c). */
-static double reference_bytes(const sb_footprint_setup *s, size_t local, size_t wave, double chunk) {
+/* A pass by divergence of `local` sequences, `wave` at a time (model/reference.c). */
+static double divergence_bytes(const sb_footprint_setup *s, size_t local, size_t wave, double chunk) {
   const double T = (double)s->seqlen, state = T * (double)s->arch->config.hidden * 4.0 + T * 4.0;
-  return s->gains != SB_GAINS_DIVERGENCE
-             ? 0.0
-             : (double)(local + 1 + wave) * state + (double)wave * T * 16.0 + T * chunk * 4.0;
+  return (double)(local + 1 + wave) * state + (double)wave * T * 16.0 + T * chunk * 4.0;
 }
 
 /* Of a sequence, forward or back: the LM head once more. */
-static double reference_flops(const sb_footprint_setup *s) {
+static double divergence_flops(const sb_footprint_setup *s) {
   const sb_config *c = &s->arch->config;
-  return s->gains != SB_GAINS_DIVERGENCE ? 0.0
-                                         : 2.0 * (double)s->seqlen * (double)c->vocab * (double)c->hidden;
+  return 2.0 * (double)s->seqlen * (double)c->vocab * (double)c->hidden;
+}
+
+/* The same in the search, where it goes by divergence. */
+static double reference_bytes(const sb_footprint_setup *s, size_t local, size_t wave, double chunk) {
+  return s->gains == SB_GAINS_DIVERGENCE ? divergence_bytes(s, local, wave, chunk) : 0.0;
+}
+static double reference_flops(const sb_footprint_setup *s) {
+  return s->gains == SB_GAINS_DIVERGENCE ? divergence_flops(s) : 0.0;
 }
 
 /* sb_pass of the sequences that decide; `waves` of it. */
@@ -228,10 +235,11 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
                packed = (double)d->linear * s->bits / 8.0;
   const double rest = f->model_bytes - layers * (double)d->linear * source;
   const double group = packed > chunk * hidden * source ? packed : chunk * hidden * source;
-  if (!s->gptq) return;
-  f->round_local = sb_div_up(s->round_seqs, s->ranks);
+  if (!s->gptq && s->tune_seqs == 0) return;
   f->packed = (layers * packed + rest) / ranks;
   f->packed_slots = s->ranks > 1 ? 2.0 * group : 0.0;
+  if (!s->gptq) return;
+  f->round_local = sb_div_up(s->round_seqs, s->ranks);
   f->round_prepared = 2.0 * (double)d->linear * weight_bytes(s) + chunk * hidden * weight_bytes(s);
   f->round_inputs = 2.0 * (double)f->round_local * tokens * hidden * 4.0;
   f->round_activations = layer_activations(c, tokens, false);
@@ -239,17 +247,37 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
   f->block_rows = d->sharing / ranks * ((s->refine > 0 ? 9.0 : 5.0) + (double)GROUP / (double)s->block_cols);
 }
 
-static void count_phases(const sb_footprint_setup *s, sb_footprint *f) {
+/* The largest batch has at most tune_batch sequences; sizes are those of the busiest rank. */
+static void count_tune(const sb_footprint_setup *s, const shape *d, double chunk, sb_footprint *f) {
+  const sb_config *c = &s->arch->config;
+  const double ranks = (double)s->ranks, each = (double)s->seqlen * (double)c->hidden * 4.0,
+               kept = (double)c->layers + 5.0, fit = s->wave_bytes / (each * kept);
+  if (s->tune_seqs == 0) return;
+  const size_t local = sb_div_up(sb_min_size(s->tune_batch, s->tune_seqs), s->ranks);
+  const size_t wave = fit >= (double)local ? local : fit >= 1.0 ? (size_t)fit : 1;
+  f->tune_local = sb_div_up(s->tune_seqs, s->ranks);
+  f->tune_steps = sb_div_up(s->tune_seqs, s->tune_batch);
+  f->tune_step_waves = sb_div_up(local, wave);
+  f->tune_inputs = (double)wave * each * (kept - 1.0);
+  f->tune_reference = divergence_bytes(s, f->tune_local, wave, chunk);
+  f->scales = (SCALE_BYTES_LAYER + 8.0 / ranks) * d->groups +
+              SCALE_BYTES_OWNED * d->groups * (double)c->layers / ranks;
+}
+
+static void count_phases(const sb_footprint_setup *s, size_t largest, sb_footprint *f) {
   const double common = f->parameters + f->bit_maps + f->orders + f->importance + f->program;
   const double pass = f->prepared + f->inputs + f->activations + f->gradient + f->logits;
+  const double tuning = f->prepared + f->tune_inputs + f->activations + 4.0 * (double)largest + f->logits +
+                        f->tune_reference + f->scales;
   const double own[SB_PHASES] = {common + pass + f->scores + f->check + f->reference,
                                  s->reorder == SB_REORDER_NONE ? 0.0 : common + pass + f->order_scores,
                                  !s->gptq ? 0.0
                                           : common + f->packed + f->round_prepared + f->round_inputs +
-                                                f->round_activations + f->moments + f->block_rows};
+                                                f->round_activations + f->moments + f->block_rows,
+                                 s->tune_seqs == 0 ? 0.0 : common + f->packed + tuning};
   const double local = (double)sb_min_size(s->ranks, s->ranks_per_node);
   for (int p = 0; p < SB_PHASES; p++) {
-    const double slots = f->slots + (p == SB_PHASE_ROUND ? f->packed_slots : 0.0);
+    const double slots = f->slots + (p == SB_PHASE_ROUND || p == SB_PHASE_TUNE ? f->packed_slots : 0.0);
     if (own[p] == 0.0) continue;
     f->phase_bytes[p] = own[p] + slots;
     if (f->phase_bytes[p] > f->phase_bytes[f->largest]) f->largest = (sb_footprint_phase)p;
@@ -260,7 +288,7 @@ static void count_phases(const sb_footprint_setup *s, sb_footprint *f) {
   const double round = !s->gptq ? 0.0
                                 : f->round_prepared + f->round_inputs + f->round_activations + f->block_rows +
                                       (f->factor == SB_FACTOR_REPLICATED ? f->moments : 0.0);
-  f->device_bytes = f->group_bytes + fmax(search, round);
+  f->device_bytes = f->group_bytes + fmax(fmax(search, round), s->tune_seqs > 0 ? tuning : 0.0);
 }
 
 static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
@@ -291,7 +319,8 @@ static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footpri
   f->reference = reference_bytes(s, f->local_seqs, f->wave, chunk);
   count_check(s, d, chunk, f);
   count_round(s, d, chunk, f);
-  count_phases(s, f);
+  count_tune(s, d, chunk, f);
+  count_phases(s, d->largest, f);
 }
 
 /* ---- traffic and arithmetic ---- */
@@ -326,6 +355,24 @@ static void count_work(const sb_footprint_setup *s, const shape *d, sb_footprint
   if (s->refine > 0) f->refine_flops = 2.0 * f->rounding_flops * (1.0 + s->refine);
 }
 
+static void count_tuning(const sb_footprint_setup *s, const shape *d, sb_footprint *f) {
+  const sb_config *c = &s->arch->config;
+  if (s->tune_seqs == 0) return;
+  const double table = (double)(c->vocab * c->hidden) * (double)sb_dtype_size(s->source),
+               steps = (double)f->tune_steps;
+  const double share = (double)(f->nodes - 1) / (double)s->ranks, ranks = (double)s->ranks;
+  const double local = steps * (double)sb_div_up(sb_min_size(s->tune_batch, s->tune_seqs), s->ranks);
+  const double packed = f->packed * ranks - table * (c->tie_embeddings ? 1.0 : 2.0);
+  const double forward = sb_arch_forward_flops(s->arch, s->seqlen);
+  f->tune_learn_flops = (double)f->tune_local * forward;
+  f->tune_forward_flops = local * (forward + divergence_flops(s));
+  f->tune_flops = local * (sb_arch_gradient_flops(s->arch, s->seqlen) + 2.0 * divergence_flops(s));
+  f->tune_traffic =
+      share * (f->model_bytes + table) +
+      steps * (double)f->tune_step_waves * share * (2.0 * packed + 3.0 * table) +
+      (f->nodes > 1 ? steps * 8.0 * d->groups * (double)c->layers * (ranks - 1.0) / ranks : 0.0);
+}
+
 void sb_footprint_estimate(const sb_footprint_setup *s, sb_footprint *f) {
   const shape d = describe(s);
   memset(f, 0, sizeof *f);
@@ -334,4 +381,5 @@ void sb_footprint_estimate(const sb_footprint_setup *s, sb_footprint *f) {
   f->blocks = sb_footprint_blocks(s->arch, s->block_rows, s->block_cols);
   count_memory(s, &d, f);
   count_work(s, &d, f);
+  count_tuning(s, &d, f);
 }

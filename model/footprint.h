@@ -3,7 +3,7 @@
  * people).
  *
  * A run has phases; what one holds beside what all hold is released before the next, so a rank's peak is that of its largest
- * phase. SEARCH, REORDER (a gradient pass before the search) and ROUND (--quantizer gptq, after it).
+ * phase. SEARCH, REORDER (a gradient pass before the search), ROUND (--quantizer gptq, after it) and TUNE (--tune-seqs, after that).
  *
  * Held by all
  *   parameters   model / ranks + one unit (block rows of the widest matrix): the rank's part of the store
@@ -46,10 +46,16 @@
  *   round_activations one sequence in one layer, forward
  *   moments           of model/moments.h
  *   block_rows        5 bytes, 9 where they are refined, and a share of 20 a weight of the rank's rows of the matrices that share an input
+ * TUNE: the packed model and its slots, a gradient pass over the sequences of a batch, with `prepared`, `activations`, `gradient`
+ * and `logits` as in the search, and
+ *   tune_inputs       layer inputs of a wave of the batch
+ *   tune_reference    as `reference`, of all sequences of the rank
+ *   scales            28 bytes a group of a layer, and 28 a group the rank owns
  *
  * Traffic. A walk through the model brings every byte to every node: a rank sends its part to the other nodes' ranks,
  * model / ranks x (nodes - 1). A gradient pass walks the layers and the LM head twice (forward, backward) for each wave, and
- * sums 64 bytes a block over the ranks; rounding walks the model and the packed one, and sums the second moments. Inside a
+ * sums 64 bytes a block over the ranks; rounding walks the model and the packed one, and sums the second moments; tuning walks the
+ * model once, the packed one as a gradient pass for each batch, and sums 8 bytes a group then. Inside a
  * node nothing crosses the network.
  *
  * Arithmetic. model/arch.h's counts, times sequences / ranks (rounded up: the busiest rank). */
@@ -99,12 +105,14 @@ typedef struct sb_footprint_setup {
   size_t moment_room; /* sb_moments_room; 0: a processor's */
   int refine;         /* passes */
   size_t round_seqs;
+  size_t tune_seqs, tune_batch; /* TUNE takes place where tune_seqs > 0: in batches of so many */
 } sb_footprint_setup;
 
 typedef enum sb_footprint_phase {
   SB_PHASE_SEARCH,
   SB_PHASE_REORDER,
   SB_PHASE_ROUND,
+  SB_PHASE_TUNE,
   SB_PHASES
 } sb_footprint_phase;
 
@@ -113,11 +121,12 @@ typedef struct sb_footprint {
   double prepared, inputs, activations, gradient, logits;
   double scores, check, reference, order_scores;
   double packed, packed_slots, round_prepared, round_inputs, round_activations, moments, block_rows;
+  double tune_inputs, tune_reference, scales;
   double phase_bytes[SB_PHASES]; /* sums: a rank's resident set in that phase; 0 where there is none */
   sb_footprint_phase largest;
   double rank_bytes;   /* of the largest phase: what a rank's peak resident set shows */
   double node_bytes;   /* the most a node needs: slots once, the rest for each of its ranks */
-  double device_bytes; /* what a rank takes of a GPU, in the larger of searching and rounding */
+  double device_bytes; /* what a rank takes of a GPU, in the largest of searching, rounding and tuning */
 
   size_t nodes, local_seqs, wave,
       waves; /* of the busiest rank: sequences, sequences of a wave, waves of a pass */
@@ -133,6 +142,12 @@ typedef struct sb_footprint {
   sb_factor_mode factor; /* not SB_FACTOR_AUTO */
   double round_flops, moment_flops, factor_flops, rounding_flops,
       refine_flops; /* two forward passes; X'X; factors; columns; passes of refining */
+
+  /* tuning, of the busiest rank; 0 without it */
+  size_t tune_local, tune_steps, tune_step_waves; /* sequences; steps; waves of a step */
+  double tune_learn_flops, tune_flops;            /* the forward pass before; all steps, backwards too */
+  double tune_forward_flops;                      /* of the steps, forwards alone */
+  double tune_traffic;
 } sb_footprint;
 
 /* Blocks of all linear layers. */

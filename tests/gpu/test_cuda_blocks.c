@@ -152,6 +152,18 @@ static void channel_scores_are_the_same(void **state) {
   }
 }
 
+static void products_are_the_same(void **state) {
+  (void)state;
+  EACH_CASE(d, symmetry, 1) {
+    (void)symmetry;
+    float *want = make(d.groups, 4), *there = gpu_put(want, d.groups * 4);
+    assert_ok(cpu->op->group_products(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, &d.grid));
+    assert_ok(gpu->op->group_products(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype, &d.grid));
+    same("products", there, want, d.groups * 4);
+    sb_free(&want);
+  }
+}
+
 static void squares_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
@@ -260,10 +272,11 @@ static void bad_arguments_are_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fits_are_the_same),     cmocka_unit_test(rounding_is_the_same),
-      cmocka_unit_test(moves_are_the_same),    cmocka_unit_test(channel_scores_are_the_same),
-      cmocka_unit_test(squares_are_the_same),  cmocka_unit_test(curvature_is_close),
-      cmocka_unit_test(unpacking_is_the_same), cmocka_unit_test(bad_arguments_are_refused),
+      cmocka_unit_test(fits_are_the_same),         cmocka_unit_test(rounding_is_the_same),
+      cmocka_unit_test(moves_are_the_same),        cmocka_unit_test(channel_scores_are_the_same),
+      cmocka_unit_test(products_are_the_same),     cmocka_unit_test(squares_are_the_same),
+      cmocka_unit_test(curvature_is_close),        cmocka_unit_test(unpacking_is_the_same),
+      cmocka_unit_test(bad_arguments_are_refused),
   };
   int failed;
   if (gpu_open(SB_COMPUTE_F32) != 0) return 77;

@@ -7,7 +7,7 @@ refine=0
 compensate() { # RANKS ARGUMENT ...: prints the content hash
   local ranks=$1
   shift
-  run "$ranks" quantize "$model" --method rtn --bits 2.25 --quantizer gptq --refine $refine --calib "$calib" --round-seqs 45 --seqlen 64 \
+  run "$ranks" quantize "$model" --method rtn --bits 2.25 --quantizer gptq --tune-seqs 0 --refine $refine --calib "$calib" --round-seqs 45 --seqlen 64 \
     -o "$dir/gptq" --overwrite --json "$dir/gptq.json" "$@"
   value "$dir/gptq.json" content_hash
 }
@@ -57,7 +57,7 @@ near "distributed and refined" "$(perplexity)" "$expected" 2
 
 # 704 channels are the widest input: 45 x 64 tokens are enough, 12 x 64 few, 10 x 64 too few.
 warnings() { # RANKS SEQUENCES: lines of the log
-  "$mpirun" "$1" "$shardbits" quantize "$model" --method rtn --bits 2.25 --quantizer gptq --calib "$calib" \
+  "$mpirun" "$1" "$shardbits" quantize "$model" --method rtn --bits 2.25 --quantizer gptq --tune-seqs 0 --calib "$calib" \
     --round-seqs "$2" --seqlen 64 -o "$dir/few" --overwrite 2>&1 | grep warning
 }
 enough='2816 tokens (44 sequences of 64) would do'

@@ -3,6 +3,7 @@
 #define sb_cpu_move_grids      portable_move_grids
 #define sb_cpu_block_moves     portable_block_moves
 #define sb_cpu_channel_scores  portable_channel_scores
+#define sb_cpu_group_products  portable_group_products
 #define sb_cpu_unpack_blocks   portable_unpack_blocks
 #define sb_cpu_choose_grids    portable_choose_grids
 #define sb_cpu_block_squares   portable_block_squares
@@ -32,6 +33,7 @@
 #include "kernels/cpu/cpu_curvature.c"
 #include "kernels/cpu/cpu_fit.c"
 #include "kernels/cpu/cpu_moves.c"
+#include "kernels/cpu/cpu_products.c"
 #include "kernels/cpu/cpu_quantize.c"
 #include "kernels/cpu/cpu_squares.c"
 #include "kernels/cpu/cpu_unpack.c"

@@ -20,6 +20,8 @@ sb_status portable_block_moves(sb_backend *, sb_stream, double *raise, double *c
 sb_status portable_channel_scores(sb_backend *, sb_stream, double *rows, double *cols, const float *g,
                                   size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *,
                                   const uint8_t *bits, bool absolute, sb_symmetry, const uint8_t *fits);
+sb_status portable_group_products(sb_backend *, sb_stream, float *out, const float *g, size_t ldg,
+                                  const void *w, sb_dtype w_dtype, const sb_grid_shape *);
 sb_status portable_choose_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w,
                                 sb_dtype w_dtype, const sb_grid_shape *, unsigned min_bits, unsigned max_bits,
                                 sb_symmetry, const float *importance);

@@ -90,6 +90,9 @@ static void test_same_bits(void **state) {
       assert_ok(
           portable_fit_blocks(backend, NULL, again_fits, typed, type, importance, &grid, bits, symmetry));
       assert_memory_equal(fits[1], again_fits, groups);
+      assert_ok(sb_cpu_group_products(backend, NULL, a, g, grid.cols, typed, type, &grid));
+      assert_ok(portable_group_products(backend, NULL, b, g, grid.cols, typed, type, &grid));
+      for (size_t k = 0; k < groups; k++) assert_true(a[k] == b[k] || (isnan(a[k]) && isnan(b[k])));
       for (int f = 0; f < 2; f++) {
         const float *const fitted = f ? importance : NULL;
         for (int absolute = 0; absolute < 2; absolute++) {
