@@ -36,11 +36,11 @@ for bits in $budgets; do
   evaluate "rtn-$bits" "$out/rtn-$bits"
   show "rtn-$bits"
   step "Budget $bits bits a weight: uniform GPTQ"
-  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" --method rtn --quantizer gptq --refine 0 \
+  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" --method rtn --quantizer gptq --refine 0 --tune-seqs 0 \
     -o "$out/gptq-$bits" --json "$out/gptq-$bits.json" --quiet >/dev/null
   evaluate "gptq-$bits" "$out/gptq-$bits"
   show "gptq-$bits"
-  step "Budget $bits bits a weight: bits where they matter, codes refined ($ranks ranks)"
+  step "Budget $bits bits a weight: bits where they matter, codes refined, scales trained ($ranks ranks)"
   on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" --quantizer gptq -o "$out/ours-$bits" \
     --json "$out/ours-$bits.json"
   evaluate "ours-$bits" "$out/ours-$bits"

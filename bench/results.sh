@@ -11,8 +11,8 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 shardbits=${SHARDBITS:-build/release/shardbits}
 ranks=${RANKS:-2}
 budgets=${BUDGETS:-2.1 2.3 2.5 3.1 3.5 4.1}
-cases=${CASES:-uniform uniform-gptq uniform-refined layer table blocks reordered traded gptq refined path second indexed
-  divergence-rtn divergence divergence-indexed}
+cases=${CASES:-uniform uniform-gptq uniform-refined uniform-tuned layer table table-tuned blocks reordered traded gptq refined tuned path second
+  indexed divergence-rtn divergence divergence-indexed}
 
 once() { # FILE COMMAND ...: unless FILE is there
   local file=$1
@@ -40,16 +40,19 @@ label() {
   uniform) echo "uniform, RTN" ;;
   uniform-gptq) echo "uniform, GPTQ" ;;
   uniform-refined) echo "uniform, GPTQ, fitted grids, refined" ;;
+  uniform-tuned) echo "uniform, GPTQ, fitted grids, refined, trained scales" ;;
   layer) echo "one width a matrix, GPTQ, refined" ;;
   table) echo "no search: diagonal Fisher, fused order, GPTQ, refined" ;;
+  table-tuned) echo "the same, trained scales" ;;
   blocks) echo "blocks, one-shot, RTN" ;;
   reordered) echo "+ fused order" ;;
   traded) echo "+ progressive" ;;
   gptq) echo "+ GPTQ" ;;
-  refined) echo "**+ refined**" ;;
-  path) echo "the same without trades" ;;
-  second) echo "the same, gains by first and second order" ;;
-  indexed) echo "the same as refined, in indexed order" ;;
+  refined) echo "+ refined" ;;
+  tuned) echo "**+ trained scales**" ;;
+  path) echo "as refined, without trades" ;;
+  second) echo "as refined, gains by first and second order" ;;
+  indexed) echo "as refined, in indexed order" ;;
   divergence-rtn) echo "by divergence, fused order, RTN" ;;
   divergence) echo "by divergence, fused order, GPTQ, refined" ;;
   divergence-indexed) echo "by divergence, indexed order, GPTQ, refined" ;;
@@ -57,24 +60,27 @@ label() {
 }
 
 options() { # CASE PREFIX BUDGET FINEST: quantize's options
-  local bits=$work/$2-$3 fisher="--sensitivity fisher" divergence="--sensitivity divergence"
+  local bits=$work/$2-$3 fisher="--sensitivity fisher" divergence="--sensitivity divergence" gptq="--quantizer gptq --tune-seqs 0"
   case $1 in
   uniform) echo "--method rtn --block 128x$4" ;;
-  uniform-gptq) echo "--method rtn --block 128x$4 --quantizer gptq --refine 0" ;;
-  uniform-refined) echo "--method rtn --block 128x$4 --quantizer gptq --grid fitted" ;;
-  layer) echo "--method layer --quantizer gptq" ;;
-  table) echo "--method table --reorder fused --quantizer gptq" ;;
+  uniform-gptq) echo "--method rtn --block 128x$4 $gptq --refine 0" ;;
+  uniform-refined) echo "--method rtn --block 128x$4 $gptq --grid fitted" ;;
+  uniform-tuned) echo "--method rtn --block 128x$4 --quantizer gptq --grid fitted" ;;
+  layer) echo "--method layer $gptq" ;;
+  table) echo "--method table --reorder fused --allocation $bits-table.bits $gptq" ;;
+  table-tuned) echo "--method table --reorder fused --allocation $bits-table.bits --quantizer gptq" ;;
   blocks) echo "$fisher --trades 0 --reorder none" ;;
   reordered) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits" ;;
   traded) echo "$fisher --reorder fused --allocation $bits-fused.bits" ;;
-  gptq) echo "$fisher --reorder fused --allocation $bits-fused.bits --quantizer gptq --refine 0" ;;
-  refined) echo "$fisher --reorder fused --allocation $bits-fused.bits --quantizer gptq" ;;
-  path) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits --quantizer gptq" ;;
-  second) echo "--sensitivity second --reorder fused --quantizer gptq" ;;
-  indexed) echo "$fisher --reorder indexed --quantizer gptq" ;;
+  gptq) echo "$fisher --reorder fused --allocation $bits-fused.bits $gptq --refine 0" ;;
+  refined) echo "$fisher --reorder fused --allocation $bits-fused.bits $gptq" ;;
+  tuned) echo "$fisher --reorder fused --allocation $bits-fused.bits --quantizer gptq" ;;
+  path) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits $gptq" ;;
+  second) echo "--sensitivity second --reorder fused $gptq" ;;
+  indexed) echo "$fisher --reorder indexed $gptq" ;;
   divergence-rtn) echo "$divergence --reorder fused --allocation $bits-divergence.bits" ;;
-  divergence) echo "$divergence --reorder fused --allocation $bits-divergence.bits --quantizer gptq" ;;
-  divergence-indexed) echo "$divergence --reorder indexed --quantizer gptq" ;;
+  divergence) echo "$divergence --reorder fused --allocation $bits-divergence.bits $gptq" ;;
+  divergence-indexed) echo "$divergence --reorder indexed $gptq" ;;
   esac
 }
 

@@ -238,6 +238,38 @@ static void rounding(void **state) {
   assert_true(f.moments == 16 * squares + 8 * i * i);
 }
 
+static void tuning(void **state) {
+  (void)state;
+  sb_footprint f, without;
+  sb_footprint_setup s = setup(8, 4);
+  const double linear = 2 * 4096.0 * 4096 + 2 * 1024.0 * 4096 + 3 * 14336.0 * 4096, h = 4096, T = 2048,
+               table = 128256 * h;
+  sb_footprint_estimate(&s, &without);
+  assert_true(without.tune_steps == 0 && without.tune_flops == 0 && without.phase_bytes[SB_PHASE_TUNE] == 0);
+  s.tune_seqs = 64;
+  s.tune_batch = 16;
+  sb_footprint_estimate(&s, &f);
+  assert_true(f.tune_local == 8 && f.tune_steps == 4 && f.tune_step_waves == 1);
+  assert_true(f.packed == (32 * linear * 3 / 8 + f.model_bytes - 32 * linear * 2) / 8);
+  assert_true(f.tune_inputs == 2 * T * h * 4 * 36);
+  /* states and their log-sum-exps of 8 sequences and a spare one, and of a batch's two; logits once more */
+  assert_true(f.tune_reference == (8 + 1 + 2) * (T * h * 4 + T * 4) + 2 * T * 16 + T * 8192 * 4);
+  assert_true(f.scales == (20 + 1) * groups_of_a_layer + 28 * groups_of_a_layer * 32 / 8);
+  const double held = f.parameters + f.bit_maps + f.program + f.packed + f.slots + f.packed_slots,
+               own = f.prepared + f.tune_inputs + f.activations + f.gradient + f.logits + f.tune_reference +
+                     f.scales;
+  assert_true(fabs(f.phase_bytes[SB_PHASE_TUNE] - held - own) < 1);
+  assert_true(f.tune_learn_flops == 8 * sb_arch_forward_flops(&arch, 2048));
+  assert_true(f.tune_flops == 8 * (sb_arch_gradient_flops(&arch, 2048) + 2 * 2 * T * table));
+  /* two nodes: the source once; then each batch layers twice, head twice and embedding once, and 8 bytes a group */
+  const double packed = f.packed * 8 - 2 * 2 * table;
+  assert_true(fabs(f.tune_traffic - (f.model_bytes + 2 * table) / 8 - 4 * (2 * packed + 3 * 2 * table) / 8 -
+                   4 * 8 * groups_of_a_layer * 32 * 7 / 8) < 16);
+  s.wave_bytes = 1;
+  sb_footprint_estimate(&s, &f);
+  assert_true(f.tune_step_waves == 2 && f.tune_inputs == T * h * 4 * 36);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(llama_8b_on_8_ranks),
                                      cmocka_unit_test(one_node_sends_nothing),
@@ -247,6 +279,7 @@ int main(void) {
                                      cmocka_unit_test(other_sensitivities),
                                      cmocka_unit_test(divergence),
                                      cmocka_unit_test(sequences_that_decide),
-                                     cmocka_unit_test(rounding)};
+                                     cmocka_unit_test(rounding),
+                                     cmocka_unit_test(tuning)};
   return cmocka_run_group_tests(tests, make_arch, free_arch);
 }
