@@ -36,7 +36,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
                                    .refine = SB_REFINE_PASSES,
                                    .tune_seqs = SB_TUNE_UNSET,
                                    .tune_batch = SB_TUNE_BATCH,
-                                   .tune_rate = 0.01,
+                                   .tune_rate = 0.02,
                                    .level = 1,
                                    .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
@@ -138,7 +138,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .low = 1e-6,
        .high = 1,
        .operand = "X",
-       .help = "Share by which a scale moves at most in one of the first steps of that."},
+       .help = "What a level of a grid moves by at most in one of the first steps of that, in scales."},
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,
        .value = &request->factor,

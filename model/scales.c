@@ -67,8 +67,9 @@ size_t sb_scales_before(const sb_scales *s, size_t layer) {
   return s->before[layer];
 }
 
-/* A row of a block: where its scale is, and its base or NULL. */
-typedef void (*group_work)(trained *group, uint8_t *scale, uint8_t *base, double gradient, const void *how);
+/* A row of a block of so many bits: where its scale is, and its base or NULL. */
+typedef void (*group_work)(trained *group, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
+                           const void *how);
 
 /* The groups of a packed block row, which are groups[0 ..]; gradients may be NULL. */
 static void each_of_row(uint8_t *row, const sb_grid_shape *grid, size_t unit, const uint8_t *bits,
@@ -80,7 +81,7 @@ static void each_of_row(uint8_t *row, const sb_grid_shape *grid, size_t unit, co
     const sb_block_layout b = sb_block_layout_of(rows, sb_grid_cols_of(grid, j), bits[j], symmetry);
     const bool has_base = symmetry == SB_ASYMMETRIC && bits[j] == 1;
     for (size_t r = 0; r < rows; r++)
-      work(&groups[r * across + j], block + 2 * r, has_base ? block + b.zeros + 2 * r : NULL,
+      work(&groups[r * across + j], bits[j], block + 2 * r, has_base ? block + b.zeros + 2 * r : NULL,
            gradients ? (double)gradients[r * across + j] : 0, how);
     block += sb_block_layout_bytes(&b);
   }
@@ -107,8 +108,9 @@ static void each_group(sb_scales *s, const float *gradients, group_work work, co
   }
 }
 
-static void read_group(trained *g, uint8_t *scale, uint8_t *base, double gradient, const void *how) {
-  (void)gradient, (void)how;
+static void read_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
+                       const void *how) {
+  (void)bits, (void)gradient, (void)how;
   memcpy(&g->scale, scale, sizeof g->scale);
   if (base) memcpy(&g->base, base, sizeof g->base);
 }
@@ -153,12 +155,14 @@ static void put(uint8_t *to, uint16_t was, double factor) {
   memcpy(to, &now, sizeof now);
 }
 
-static void move_group(trained *g, uint8_t *scale, uint8_t *base, double gradient, const void *how) {
+static void move_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
+                       const void *how) {
   const step *s = how;
+  const double rate = s->rate / (double)(1u << (bits - 1));
   g->mean = (float)(BETA_MEAN * (double)g->mean + (1 - BETA_MEAN) * gradient);
   g->square = (float)(BETA_SQUARE * (double)g->square + (1 - BETA_SQUARE) * gradient * gradient);
   g->shift -=
-      (float)(s->rate * (double)g->mean * s->of_mean / (sqrt((double)g->square * s->of_square) + EPSILON));
+      (float)(rate * (double)g->mean * s->of_mean / (sqrt((double)g->square * s->of_square) + EPSILON));
   const double factor = exp((double)g->shift);
   put(scale, g->scale, factor);
   if (base) put(base, g->base, factor);

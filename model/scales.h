@@ -27,8 +27,9 @@ void sb_scales_owners(const sb_scales *scales, size_t layer, size_t *starts);
 /* Number of this rank's groups in the layers before `layer`; of all of them for the number of layers. Local. */
 size_t sb_scales_before(const sb_scales *scales, size_t layer);
 
-/* One step: gradients[i] of this rank's group i, layer after layer, of the loss with respect to the logarithm of its scale. A scale
- * moves by a share of about `rate` at most, into the packed rows, which no rank holds acquired. Local. O(groups). */
+/* One step, into the packed rows, which no rank holds acquired: gradients[i], of this rank's group i, layer after layer, is that of the
+ * loss with respect to the logarithm of its scale. A group of b bits, whose outermost levels are 2^(b-1) times its scale from the
+ * middle, has a rate of rate / 2^(b-1), so that about `rate` of a scale is what a level moves by at most. Local. O(groups). */
 void sb_scales_step(sb_scales *scales, const float *gradients, double rate);
 
 #endif

@@ -94,14 +94,27 @@ static float *gradients_of(trainee *t, size_t *owned) {
   return out;
 }
 
-/* The divergence once the scale of a group has been multiplied by exp(by): the first step of Adam is one of the rate. */
+/* Bits of a group, of a world of one, which owns them all. */
+static unsigned width_of(const sb_model *m, size_t group) {
+  size_t start[SB_LINEARS + 1];
+  sb_scales_layout(m, start);
+  const size_t layer = group / start[SB_LINEARS], at = group % start[SB_LINEARS];
+  int which = 0;
+  while (at >= start[which + 1]) which++;
+  const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
+  const size_t across = sb_grid_block_cols(&matrix->grid), r = (at - start[which]) / across;
+  return m->bits[matrix->first_block + r / matrix->grid.block_rows * across + (at - start[which]) % across];
+}
+
+/* The divergence once the scale of a group has been multiplied by exp(by): the first step of Adam is one of the rate, of the outermost
+ * level. */
 static double loss_after(trainee *t, size_t group, double by, size_t owned) {
   sb_scales *scales = NULL;
   float *direction = calloc(owned, sizeof *direction);
   double loss = NAN;
   direction[group] = by > 0 ? -1.0f : 1.0f;
   EXPECT_OK(sb_scales_create(t->packed, &scales));
-  sb_scales_step(scales, direction, fabs(by));
+  sb_scales_step(scales, direction, fabs(by) * (1u << (width_of(t->packed, group) - 1)));
   sb_scales_free(&scales);
   free(direction);
   sb_pass_forget(t->pass);
@@ -173,7 +186,7 @@ static void gradients_are_the_same(void **state) {
 }
 
 static void train(trainee *t, sb_tune_stats *stats) {
-  const sb_tune_options options = {.batch = 1, .epochs = EPOCHS, .rate = 0.02, .activation_bytes = 1};
+  const sb_tune_options options = {.batch = 1, .epochs = EPOCHS, .rate = 0.1, .activation_bytes = 1};
   EXPECT_OK(sb_tune(t->source.model, t->packed, t->source.backend, &t->source.sequences, &options, stats));
   sb_pass_forget(t->pass);
 }
