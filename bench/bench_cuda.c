@@ -141,6 +141,12 @@ static sb_status moves(const void *context, size_t round) {
   return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + at, b->grid.cols, b->w + 2 * at, SB_BF16,
                              NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8, SB_ASYMMETRIC);
 }
+static sb_status products(const void *context, size_t round) {
+  const blocks *b = context;
+  const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n;
+  return be->op->group_products(be, NULL, (float *)b->raise, b->g + at, b->grid.cols, b->w + 2 * at, SB_BF16,
+                                &b->grid);
+}
 static sb_status round_to_nearest(const void *context, size_t round) {
   const blocks *b = context;
   const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n * 2;
@@ -193,13 +199,15 @@ static void report_blocks(size_t rows, size_t cols, double limit) {
   b.w = filled(b.copies * n * 2, false);
   b.out = device(b.copies * n * 2);
   b.g = filled(b.copies * n * 4, false);
-  b.raise = device(count * 8);
+  b.raise =
+      device(sb_max_size(count * 8, rows * sb_grid_block_cols(&b.grid) * 4)); /* or products of groups */
   b.cut = device(count * 8);
   b.grids = device(SB_MOVES * rows * sb_grid_block_cols(&b.grid) * sizeof *b.grids);
   must(be->op->move_grids(be, NULL, b.grids, b.w, SB_BF16, &b.grid, b.bits, SB_ASYMMETRIC, NULL, NULL));
   b.packed = filled(b.copies * b.bytes, true);
   printf("%zu x %zu, blocks of 1 to 5 bits\n", rows, cols);
   report_rate("  block_moves, bf16 weights", 6.0 * (double)n, seconds_of((timed){moves, &b}), limit);
+  report_rate("  group_products, bf16 weights", 6.0 * (double)n, seconds_of((timed){products, &b}), limit);
   report_rate("  quantize_blocks, bf16 to bf16", 4.0 * (double)n, seconds_of((timed){round_to_nearest, &b}),
               limit);
   report_rate("  unpack_blocks to bf16", (double)(b.bytes + 2 * n), seconds_of((timed){unpack, &b}), limit);

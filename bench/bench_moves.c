@@ -49,6 +49,9 @@ static void moves_from_now(bench *b) {
   must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
                                    b->w, SB_F32, b->grids, &b->grid, b->bits, 1, 8, b->symmetry));
 }
+static void products(bench *b) {
+  must(b->backend->op->group_products(b->backend, NULL, b->out, b->g, b->grid.cols, b->w, SB_F32, &b->grid));
+}
 static void quantize(bench *b) {
   must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid, b->bits,
                                        b->symmetry, NULL));
@@ -175,6 +178,7 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
                {"moves, w f32", moves_f32},
                {"moves, w bf16", moves_bf16},
                {"moves, from given weights", moves_from_now},
+               {"products of groups, w f32", products},
                {"quantize bf16 to f32", quantize},
                {"quantize bf16 to bf16", quantize_bf16},
                {"encode bf16", encode},

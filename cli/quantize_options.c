@@ -284,6 +284,6 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
     return sb_fail(
         SB_ERR_USAGE,
         "quantize: --calib TOKENS is needed (only --method rtn with --quantizer rtn, --grid plain, "
-        "--reorder none and --tune-seqs 0 does without)");
+        "--reorder none and --tune-seqs 0 do without)");
   return SB_OK;
 }
