@@ -105,7 +105,7 @@ sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *l
 size_t sb_pass_waves(const sb_pass *pass);
 size_t sb_pass_sequences(const sb_pass *pass);
 size_t sb_pass_seqlen(const sb_pass *pass);
-/* From here on passes take only the sequences [first, end) of all that the pass was created with. Local. */
+/* From here on passes take only the sequences [first, end) of all that the pass was created with, the same on all ranks. Local. */
 void sb_pass_select(sb_pass *pass, size_t first, size_t end);
 /* Forgets a kept forward part: call it when the model's bits have changed. */
 void sb_pass_forget(sb_pass *pass);

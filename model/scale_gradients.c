@@ -24,14 +24,6 @@ struct sb_scale_gradients {
   double seconds;
 };
 
-double sb_scale_gradients_bytes(double groups, double owned, double most) {
-  return (groups + most) * sizeof(int64_t) + owned * (sizeof(int64_t) + sizeof(float));
-}
-
-double sb_scale_gradients_device_bytes(double groups) {
-  return groups * (sizeof(float) + sizeof(int64_t));
-}
-
 static size_t own_of(const sb_scale_gradients *s, size_t layer) {
   return sb_scales_before(s->scales, layer + 1) - sb_scales_before(s->scales, layer);
 }

@@ -12,14 +12,11 @@
 
 typedef struct sb_scale_gradients sb_scale_gradients;
 
-/* `scales` stays until sb_scale_gradients_free. Collective. */
+/* `scales` stays until sb_scale_gradients_free. Memory: 12 bytes a group of a layer on the device; 8 of these on the host, and 12 a group
+ * the rank owns. Collective. */
 sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *packed, sb_backend *backend,
                                     sb_scale_gradients **out);
 void sb_scale_gradients_free(sb_scale_gradients **gradients);
-/* Bytes on the host, for a rank that owns so many groups, at most `most` of a layer; and on the device. Pure. */
-double sb_scale_gradients_bytes(double groups_of_a_layer, double owned, double most);
-double sb_scale_gradients_device_bytes(double groups_of_a_layer);
-
 /* One gradient pass, which is set up for them and takes the sequences it has selected. out[i]: of this rank's group i; valid until the
  * next call. SB_ERR_NUMERIC where one is 64 or more. Collective. */
 sb_status sb_scale_gradients_measure(sb_scale_gradients *gradients, sb_pass *pass, const float **out,

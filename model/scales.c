@@ -28,10 +28,6 @@ static const sb_matrix *matrix_of(const sb_model *m, const sb_place *place) {
   return which == SB_LINEARS ? NULL : sb_model_matrix(m, t->layer, which);
 }
 
-size_t sb_scales_bytes(size_t groups) {
-  return groups * sizeof(trained);
-}
-
 void sb_scales_layout(const sb_model *m, size_t start[SB_LINEARS + 1]) {
   start[0] = 0;
   for (int i = 0; i < SB_LINEARS; i++) {

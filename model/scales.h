@@ -17,8 +17,6 @@ typedef struct sb_scales sb_scales;
  * rank owns, O(ranks + layers). */
 sb_status sb_scales_create(sb_model *packed, sb_scales **out);
 void sb_scales_free(sb_scales **scales);
-/* Bytes that sb_scales_create takes for so many groups. */
-size_t sb_scales_bytes(size_t groups);
 
 /* Groups of a layer before each of its matrices, start[SB_LINEARS] in all: the same for every layer. Local. */
 void sb_scales_layout(const sb_model *model, size_t start[SB_LINEARS + 1]);

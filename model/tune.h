@@ -2,8 +2,8 @@
  *
  * Rounding looks at one matrix at a time; what it does to the model shows at the end, as the divergence KL(source || quantized) of the
  * predicted distributions (sb_pass_learn). The gradient of that with respect to the logarithm of a group's scale is the sum of g w over
- * the group (model/scale_gradients.h). One step of Adam follows each batch of sequences (model/scales.h). Codes, zero points and widths stay, so neither size nor format changes. (Scales alone trained end to
- * end: PEQA, arXiv 2305.14152; EfficientQAT, arXiv 2407.11062.) */
+ * the group (model/scale_gradients.h). One step of Adam follows each batch of sequences (model/scales.h). Codes, zero points and widths
+ * stay, so neither size nor format changes. (Scales alone trained end to end: PEQA, arXiv 2305.14152; EfficientQAT, arXiv 2407.11062.) */
 #ifndef SB_MODEL_TUNE_H
 #define SB_MODEL_TUNE_H
 
@@ -23,8 +23,8 @@ typedef struct sb_tune_options {
 
 typedef struct sb_tune_stats {
   size_t steps;
-  double first,
-      last; /* mean divergence, in nats, over the first tenth of the steps and over the last, each before its step */
+  /* mean divergence, in nats, over the first tenth of the steps and over the last, each before its step */
+  double first, last;
   double scale_seconds; /* of this rank, beside passes */
 } sb_tune_stats;
 
