@@ -122,9 +122,9 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .high = 1e9,
        .operand = "N",
        .unset = "as --round-seqs with --quantizer gptq, else 0",
-       .help =
-           "Sequences on which scales are trained after rounding, towards what the source weights predict: a "
-           "gradient each, several times where the file has fewer; 0: none."},
+       .help = "Most sequences on which scales are trained after rounding, a gradient each, towards what the "
+               "source weights predict; 0: "
+               "none."},
       {.name = "tune-batch",
        .kind = SB_OPTION_SIZE,
        .value = &request->tune_batch,

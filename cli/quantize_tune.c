@@ -32,8 +32,7 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
         "tune      a batch of %zu sequences leaves ranks without work; --tune-batch %d gives each some, and "
         "another result",
         r->tune_batch, u->world->size);
-  const size_t epochs = (r->tune_seqs + u->tuning.count / 2) / u->tuning.count;
-  const sb_tune_options options = {.epochs = epochs > 1 ? (int)epochs : 1,
+  const sb_tune_options options = {.epochs = 1,
                                    .batch = r->tune_batch,
                                    .rate = r->tune_rate,
                                    .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
