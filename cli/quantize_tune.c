@@ -8,15 +8,16 @@
 
 static void report(sb_quantize_run *u, const sb_tune_stats *stats, double seconds) {
   sb_log_phase("tune", seconds, u->backend->gemm_flops,
-               "%zu steps, divergence on %zu sequences %.4f before, %.4f after; scales %.1f%% of the time",
-               stats->steps, u->tuning.count, stats->first, stats->last,
+               "%zu steps on %zu sequences, divergence on %zu of them %.4f before, %.4f after; scales %.1f%% "
+               "of the time",
+               stats->steps, u->tuning.count, stats->looked_at, stats->before, stats->after,
                100 * stats->scale_seconds / seconds);
   if (!u->report) return;
   json_t *tuned = json_object();
   sb_report_count(tuned, "sequences", u->tuning.count);
   sb_report_count(tuned, "steps", stats->steps);
-  sb_report_real(tuned, "first_divergence", stats->first);
-  sb_report_real(tuned, "last_divergence", stats->last);
+  sb_report_real(tuned, "divergence_before", stats->before);
+  sb_report_real(tuned, "divergence_after", stats->after);
   sb_report_real(tuned, "seconds", seconds);
   json_object_set_new(u->report, "tune", tuned);
 }

@@ -33,8 +33,12 @@ static double rate_at(double rate, size_t step, size_t steps) {
 static sb_status train(sb_pass *pass, sb_scales *scales, sb_scale_gradients *gradients, size_t sequences,
                        progress *p, sb_tune_stats *stats) {
   const sb_tune_options *o = p->options;
-  const size_t batches = sb_div_up(sequences, o->batch), steps = batches * (size_t)o->epochs,
-               tenth = sb_div_up(steps, 10);
+  const size_t batches = sb_div_up(sequences, o->batch), steps = batches * (size_t)o->epochs;
+  stats->looked_at = sb_min_size(sequences, sb_max_size(o->batch, sequences / 16));
+  p->share = 0;
+  p->before = learning_share(o);
+  sb_pass_select(pass, 0, stats->looked_at);
+  SB_TRY(sb_pass_loss(pass, &stats->before));
   for (size_t s = 0; s < steps; s++) {
     const size_t k = s % batches;
     const float *g;
@@ -46,9 +50,11 @@ static sb_status train(sb_pass *pass, sb_scales *scales, sb_scale_gradients *gra
     const double begun = sb_now();
     sb_scales_step(scales, g, rate_at(o->rate, s, steps));
     stats->scale_seconds += sb_now() - begun;
-    if (s < tenth) stats->first += loss / (double)tenth;
-    if (s + tenth >= steps) stats->last += loss / (double)tenth;
   }
+  p->share = 0;
+  p->before = 1;
+  sb_pass_select(pass, 0, stats->looked_at);
+  SB_TRY(sb_pass_loss(pass, &stats->after));
   stats->steps = steps;
   stats->scale_seconds += sb_scale_gradients_seconds(gradients);
   return SB_OK;

@@ -23,8 +23,8 @@ typedef struct sb_tune_options {
 
 typedef struct sb_tune_stats {
   size_t steps;
-  /* mean divergence, in nats, over the first tenth of the steps and over the last, each before its step */
-  double first, last;
+  size_t looked_at;     /* sequences, of a batch or of a sixteenth of all, of which */
+  double before, after; /* are the mean divergences, in nats, before the first step and after the last */
   double scale_seconds; /* of this rank, beside passes */
 } sb_tune_stats;
 

@@ -219,8 +219,8 @@ static void training_brings_it_nearer(void **state) {
     EXPECT(same_units(&mine, &all));
     train(&mine, &stats);
     train(&all, &alone);
-    EXPECT(same_units(&mine, &all) && stats.first == alone.first && stats.last == alone.last);
-    EXPECT(stats.steps == EPOCHS * mine.source.sequences.count && stats.last < stats.first);
+    EXPECT(same_units(&mine, &all) && stats.before == alone.before && stats.after == alone.after);
+    EXPECT(stats.steps == EPOCHS * mine.source.sequences.count && stats.after < stats.before);
     EXPECT_OK(sb_pass_loss(mine.pass, &after));
     if (!(after < 0.8 * before)) print_error("%s: %g before, %g after\n", kinds[i].name, before, after);
     EXPECT(after < 0.8 * before); /* 0.4 to 0.6 of it were seen */
