@@ -94,6 +94,14 @@ static void number_blocks(sb_model *m) {
   }
 }
 
+void sb_model_groups(const sb_model *m, size_t start[SB_LINEARS + 1]) {
+  start[0] = 0;
+  for (int i = 0; i < SB_LINEARS; i++) {
+    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
+    start[i + 1] = start[i] + grid->rows * sb_grid_block_cols(grid);
+  }
+}
+
 static size_t source_unit_bytes(const sb_model *m, const sb_place *place, size_t unit) {
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);

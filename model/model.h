@@ -105,6 +105,9 @@ static inline const sb_matrix *sb_model_matrix(const sb_model *model, size_t lay
 /* The importance of a matrix' input channels [cols] (model/importance.h); NULL where its grids are not fitted. Local. */
 const float *sb_model_importance(const sb_model *model, size_t layer, sb_linear which);
 
+/* Groups (rows of blocks) of a layer before each of its matrices, start[SB_LINEARS] in all: the same for every layer. Local. */
+void sb_model_groups(const sb_model *model, size_t start[SB_LINEARS + 1]);
+
 /* Blocks of decoder layer `layer` owned by `rank`: [*first, *end). A contiguous run, because ownership of
  * units is. Local. */
 void sb_model_owned_blocks(const sb_model *model, size_t layer, int rank, size_t *first, size_t *end);

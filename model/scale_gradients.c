@@ -32,7 +32,7 @@ static sb_status allocate(sb_scale_gradients *s) {
   const size_t layers = s->m->config.layers, owned = sb_scales_before(s->scales, layers);
   size_t most = 0;
   for (size_t layer = 0; layer < layers; layer++) most = sb_max_size(most, own_of(s, layer));
-  sb_scales_layout(s->m, s->start);
+  sb_model_groups(s->m, s->start);
   const size_t groups = s->start[SB_LINEARS];
   sb_backend *b = s->backend;
   SB_TRY(sb_alloc(&s->host, groups, sizeof *s->host, "gradients of scales"));

@@ -28,14 +28,6 @@ static const sb_matrix *matrix_of(const sb_model *m, const sb_place *place) {
   return which == SB_LINEARS ? NULL : sb_model_matrix(m, t->layer, which);
 }
 
-void sb_scales_layout(const sb_model *m, size_t start[SB_LINEARS + 1]) {
-  start[0] = 0;
-  for (int i = 0; i < SB_LINEARS; i++) {
-    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
-    start[i + 1] = start[i] + grid->rows * sb_grid_block_cols(grid);
-  }
-}
-
 /* Groups of a layer in the units before `end` of its image. */
 static size_t groups_before(const sb_model *m, size_t layer, size_t end) {
   const size_t group = m->layer_first + layer;

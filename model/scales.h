@@ -18,8 +18,6 @@ typedef struct sb_scales sb_scales;
 sb_status sb_scales_create(sb_model *packed, sb_scales **out);
 void sb_scales_free(sb_scales **scales);
 
-/* Groups of a layer before each of its matrices, start[SB_LINEARS] in all: the same for every layer. Local. */
-void sb_scales_layout(const sb_model *model, size_t start[SB_LINEARS + 1]);
 /* starts[r] to starts[r + 1]: the groups of the layer that rank r owns; starts has ranks + 1 elements. Local. */
 void sb_scales_owners(const sb_scales *scales, size_t layer, size_t *starts);
 /* Number of this rank's groups in the layers before `layer`; of all of them for the number of layers. Local. */

@@ -41,10 +41,7 @@ static sb_stored_grid *grids_of(const sb_scores *s, size_t layer) {
 static sb_status create_grids(sb_scores *s) {
   const sb_model *m = s->model;
   size_t bytes, all;
-  for (int i = 0; i < SB_LINEARS; i++) {
-    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
-    s->group_start[i + 1] = s->group_start[i] + grid->rows * sb_grid_block_cols(grid);
-  }
+  sb_model_groups(m, s->group_start);
   if (!sb_mul_size(s->group_start[SB_LINEARS], SB_MOVES * sizeof *s->grids, &bytes))
     return sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups overflow", s->group_start[SB_LINEARS]);
   SB_TRY(sb_alloc_raw(&s->wanted, sb_block_sums_layer_blocks(s->sums), 1, "scores of a layer"));

@@ -97,7 +97,7 @@ static float *gradients_of(trainee *t, size_t *owned) {
 /* Bits of a group, of a world of one, which owns them all. */
 static unsigned width_of(const sb_model *m, size_t group) {
   size_t start[SB_LINEARS + 1];
-  sb_scales_layout(m, start);
+  sb_model_groups(m, start);
   const size_t layer = group / start[SB_LINEARS], at = group % start[SB_LINEARS];
   int which = 0;
   while (at >= start[which + 1]) which++;
@@ -165,7 +165,7 @@ static void gradients_are_the_same(void **state) {
     sb_scales *scales = NULL;
     size_t *starts = calloc((size_t)world.size + 1, sizeof *starts), layout[SB_LINEARS + 1];
     EXPECT_OK(sb_scales_create(mine.packed, &scales));
-    sb_scales_layout(mine.packed, layout);
+    sb_model_groups(mine.packed, layout);
     EXPECT(count == mine.packed->config.layers * layout[SB_LINEARS]);
     for (size_t layer = 0; layer < mine.packed->config.layers; layer++) {
       sb_scales_owners(scales, layer, starts);
