@@ -172,6 +172,17 @@ static void count_gains(const sb_footprint_setup *s, const shape *d, sb_footprin
   }
 }
 
+/* Sequences at a time, of `local`, whose layer inputs take `each`: at least one. */
+static size_t wave_of(const sb_footprint_setup *s, size_t local, double each) {
+  const double fit = s->wave_bytes / each;
+  return fit >= (double)local ? sb_max_size(local, 1) : fit >= 1.0 ? (size_t)fit : 1;
+}
+
+/* Of the busiest rank in a batch that scales are trained on. */
+static size_t batch_local(const sb_footprint_setup *s) {
+  return sb_div_up(sb_min_size(s->tune_batch, s->tune_seqs), s->ranks);
+}
+
 /* A pass by divergence of `local` sequences, `wave` at a time (model/reference.c). */
 static double divergence_bytes(const sb_footprint_setup *s, size_t local, size_t wave, double chunk) {
   const double T = (double)s->seqlen, state = T * (double)s->arch->config.hidden * 4.0 + T * 4.0;
@@ -199,8 +210,7 @@ static void count_check(const sb_footprint_setup *s, const shape *d, double chun
                each = (s->gains == SB_GAINS_DIVERGENCE ? 3.0 : 2.0) * tokens * (double)c->hidden * 4.0;
   if (s->check_seqs == 0) return;
   const size_t local = sb_div_up(s->check_seqs, s->ranks);
-  const double fit = s->wave_bytes / each;
-  const size_t wave = fit >= (double)local ? local : fit >= 1.0 ? (size_t)fit : 1;
+  const size_t wave = wave_of(s, local, each);
   f->check_waves = sb_div_up(local, wave);
   f->check = (double)d->linear * weight_bytes(s) + (s->fitted ? d->groups : 0.0) +
              chunk * (double)c->hidden * weight_bytes(s) +
@@ -251,10 +261,9 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
 static void count_tune(const sb_footprint_setup *s, const shape *d, double chunk, sb_footprint *f) {
   const sb_config *c = &s->arch->config;
   const double ranks = (double)s->ranks, each = (double)s->seqlen * (double)c->hidden * 4.0,
-               kept = (double)c->layers + 5.0, fit = s->wave_bytes / (each * kept);
+               kept = (double)c->layers + 5.0;
   if (s->tune_seqs == 0) return;
-  const size_t local = sb_div_up(sb_min_size(s->tune_batch, s->tune_seqs), s->ranks);
-  const size_t wave = fit >= (double)local ? local : fit >= 1.0 ? (size_t)fit : 1;
+  const size_t local = batch_local(s), wave = wave_of(s, local, each * kept);
   f->tune_local = sb_div_up(s->tune_seqs, s->ranks);
   f->tune_steps = sb_div_up(s->tune_seqs, s->tune_batch);
   f->tune_step_waves = sb_div_up(local, wave);
@@ -307,8 +316,7 @@ static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footpri
   f->importance = s->fitted ? 4.0 * layers * d->channels : 0.0;
   f->program = (double)PROGRAM_BYTES + (double)s->threads * THREAD_BYTES;
   f->prepared = (double)d->linear * weight + (s->fitted ? d->groups : 0.0) + chunk * hidden * weight;
-  double fit = s->wave_bytes / (each * (kept + (s->gains == SB_GAINS_DIVERGENCE ? 1.0 : 0.0)));
-  f->wave = fit >= (double)f->local_seqs ? sb_max_size(f->local_seqs, 1) : fit >= 1.0 ? (size_t)fit : 1;
+  f->wave = wave_of(s, f->local_seqs, each * (kept + (s->gains == SB_GAINS_DIVERGENCE ? 1.0 : 0.0)));
   f->waves = sb_max_size(sb_div_up(f->local_seqs, f->wave), 1);
   f->inputs = (double)f->wave * each * kept;
   f->activations = layer_activations(c, tokens, true);
@@ -361,7 +369,7 @@ static void count_tuning(const sb_footprint_setup *s, const shape *d, sb_footpri
   const double table = (double)(c->vocab * c->hidden) * (double)sb_dtype_size(s->source),
                steps = (double)f->tune_steps;
   const double share = (double)(f->nodes - 1) / (double)s->ranks, ranks = (double)s->ranks;
-  const double local = steps * (double)sb_div_up(sb_min_size(s->tune_batch, s->tune_seqs), s->ranks);
+  const double local = steps * (double)batch_local(s);
   const double packed = f->packed * ranks - table * (c->tie_embeddings ? 1.0 : 2.0);
   const double forward = sb_arch_forward_flops(s->arch, s->seqlen);
   f->tune_learn_flops = (double)f->tune_local * forward;
