@@ -166,11 +166,9 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_STRING,
        .value = &request->checkpoint,
        .operand = "FILE",
-       .help = "Saves the search in FILE after every step, and layers rounded by gptq in FILE.rounded.. "
-               "until the "
-               "output is complete; goes on from there when they exist: with the same model, tokens and "
-               "options, on "
-               "any number of ranks."},
+       .help = "Saves the search in FILE after every step, and layers rounded by gptq in FILE.rounded.. and "
+               "scales in training in FILE.trained.. until the output is complete; goes on from there when "
+               "they exist: with the same model, tokens and options, on any number of ranks."},
       {.name = "check-seqs",
        .kind = SB_OPTION_SIZE,
        .value = &request->check_seqs,

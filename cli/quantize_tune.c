@@ -4,6 +4,7 @@
 #include "base/progress.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "io/file.h"
 #include "model/tune.h"
 
 static void report(sb_quantize_run *u, const sb_tune_stats *stats, double seconds) {
@@ -33,10 +34,15 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
         "tune      a batch of %zu sequences leaves ranks without work; --tune-batch %d gives each some, and "
         "another result",
         r->tune_batch, u->world->size);
+  char checkpoint[SB_PATH_MAX], compute[SB_QUANTIZE_COMPUTE];
+  if (r->checkpoint) sb_quantize_saved_path(u, "trained", checkpoint);
+  sb_quantize_compute(u, compute);
   const sb_tune_options options = {.epochs = 1,
                                    .batch = r->tune_batch,
                                    .rate = r->tune_rate,
                                    .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
+                                   .checkpoint = r->checkpoint ? checkpoint : NULL,
+                                   .compute = compute,
                                    .tick = sb_progress_tick};
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("tune", 1.0);
@@ -44,6 +50,9 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   sb_progress_end();
   SB_TRY(status);
   sb_model_free(&u->source);
+  if (stats.resumed > 0)
+    sb_log_line("tune      went on from %s, %zu of %zu steps done before", checkpoint, stats.resumed,
+                stats.steps);
   report(u, &stats, sb_now() - start);
   return SB_OK;
 }

@@ -11,11 +11,16 @@
 #include "model/output.h"
 #include "model/pack.h"
 #include "model/rounded.h"
+#include "model/trained.h"
 #include "mpi/cleanup.h"
 
-/* Where layers that are rounded are kept until the output is complete. */
-static void rounded_path(const sb_quantize_run *u, char *out) {
-  snprintf(out, SB_PATH_MAX, "%.*s.rounded", SB_PATH_MAX - 16, u->r->checkpoint);
+void sb_quantize_saved_path(const sb_quantize_run *u, const char *part, char *out) {
+  snprintf(out, SB_PATH_MAX, "%.*s.%s", SB_PATH_MAX - 16, u->r->checkpoint, part);
+}
+
+void sb_quantize_compute(const sb_quantize_run *u, char out[SB_QUANTIZE_COMPUTE]) {
+  snprintf(out, SB_QUANTIZE_COMPUTE, "%s, %s", u->r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
+           u->backend->name);
 }
 
 /* The model's packed form takes its place; the model stays where scales are to be trained. */
@@ -44,10 +49,9 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   SB_TRY(sb_quantize_read(u, r->round_seqs, &u->rounding));
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
-  char checkpoint[SB_PATH_MAX], compute[32];
-  if (r->checkpoint) rounded_path(u, checkpoint);
-  snprintf(compute, sizeof compute, "%s, %s", r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
-           u->backend->name);
+  char checkpoint[SB_PATH_MAX], compute[SB_QUANTIZE_COMPUTE];
+  if (r->checkpoint) sb_quantize_saved_path(u, "rounded", checkpoint);
+  sb_quantize_compute(u, compute);
   const sb_compensate_options options = {.damping = 0.01,
                                          .fitted = r->grid == SB_GRID_FITTED,
                                          .refine = r->refine,
@@ -77,6 +81,16 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   return SB_OK;
 }
 
+/* The output is complete: what was kept to go on from is in the way. */
+static void remove_saved(const sb_quantize_run *u) {
+  char path[SB_PATH_MAX];
+  if (!u->r->checkpoint) return;
+  sb_quantize_saved_path(u, "rounded", path);
+  sb_rounded_remove(u->world, path);
+  sb_quantize_saved_path(u, "trained", path);
+  sb_trained_remove(u->world, path);
+}
+
 static void count_widths(const sb_quantize_run *u, uint64_t widths[9]) {
   for (size_t k = 0; k < u->model->blocks; k++) widths[u->model->bits[k]]++;
 }
@@ -90,11 +104,7 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
   snprintf(text, sizeof text, "%.200s is as it was", r->out);
   sb_cleanup_message(text);
   SB_TRY(sb_output_write(u->model, r->model, r->out, r->overwrite, r->level, &stats));
-  if (r->checkpoint && r->quantizer == SB_QUANTIZER_GPTQ) {
-    char rounded[SB_PATH_MAX];
-    rounded_path(u, rounded);
-    sb_rounded_remove(u->world, rounded);
-  }
+  remove_saved(u);
   double seconds = sb_now() - start;
   sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s",
                (unsigned long long)stats.frames, (double)stats.stored_bytes / 0x1p20,

@@ -321,9 +321,10 @@ static sb_status run(work *w, const sb_compensate_options *options, const sb_seq
   SB_TRY(sb_head_embed(w->pass, 0));
   if (options->checkpoint)
     SB_TRY(sb_rounded_open(options->checkpoint, &w->key, w->packed, &w->stats->resumed, &w->rounded));
+  const size_t done = w->stats->resumed;
   for (size_t layer = 0; layer < m->config.layers; layer++) {
-    if (layer >= w->stats->resumed) SB_TRY(round_layer(w, layer));
-    if (layer + 1 < m->config.layers) SB_TRY(go_through(w, layer));
+    if (layer >= done) SB_TRY(round_layer(w, layer));
+    if (layer + 1 < m->config.layers && done < m->config.layers) SB_TRY(go_through(w, layer));
     if (options->tick) options->tick(options->context, (double)(layer + 1) / (double)m->config.layers);
   }
   return SB_OK;

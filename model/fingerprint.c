@@ -4,20 +4,18 @@
 
 #include "mpi/large.h"
 
-/* Hashes of parts, each seeded with its place, are added up: order and owner do not matter. */
-static sb_status hash_unit(void *context, sb_model *m, const sb_place *place, size_t unit, void *data) {
-  uint64_t *sum = context, key[2];
-  size_t first, rows;
-  sb_place_rows(m, place, unit, &first, &rows);
-  key[0] = place->tensor;
-  key[1] = first;
-  *sum += XXH64(data, rows * sb_model_row_bytes(m, place->tensor), XXH64(key, sizeof key, 0));
-  return SB_OK;
-}
-
+/* Hashes of units, each seeded with its place, are added up: order and owner do not matter. */
 sb_status sb_model_fingerprint(sb_model *m, uint64_t *out) {
   *out = 0;
-  SB_AGREE(m->world, sb_model_visit_owned(m, hash_unit, out));
+  for (size_t g = 0; g < m->groups; g++) {
+    size_t first, end;
+    sb_store_owned(m->store, g, m->world->rank, &first, &end);
+    for (size_t u = first; u < end; u++) {
+      const uint64_t place[2] = {g, u};
+      const size_t bytes = sb_store_offset(m->store, g, u + 1) - sb_store_offset(m->store, g, u);
+      *out += XXH64(sb_store_unit(m->store, g, u), bytes, XXH64(place, sizeof place, 0));
+    }
+  }
   return sb_mpi_sum_u64(out, 1, m->world->comm);
 }
 

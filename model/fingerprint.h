@@ -9,7 +9,7 @@
 #include "model/model.h"
 #include "model/sequences.h"
 
-/* Of all tensors as the store holds them (reordered where they are), of a model with coding SB_CODING_SOURCE. */
+/* Of all units as the store holds them: of the source weights, reordered where they are, or of packed rows. */
 sb_status sb_model_fingerprint(sb_model *model, uint64_t *out);
 /* Of the tokens of all ranks, in the order of the sequences. */
 sb_status sb_sequences_fingerprint(const sb_world *world, const sb_sequences *sequences, uint64_t *out);

@@ -1,24 +1,24 @@
 #include "model/rounded.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include "base/memory.h"
-#include "io/file.h"
 #include "io/json.h"
+#include "model/saved.h"
 #include "mpi/large.h"
 
-#define FORMAT "shardbits rounded layers"
-enum { VERSION = 1 };
+static const sb_saved_kind kind = {
+    .format = "shardbits rounded layers",
+    .version = 1,
+    .what = "rounded layers of shardbits (quantize --checkpoint writes them)",
+    .state = "layers rounded",
+    .advice = "give it the same, or remove that file to round anew",
+    .suffix = "layers",
+};
 
 struct sb_rounded {
-  char path[SB_PATH_MAX], data[SB_PATH_MAX];
-  const sb_key *key;
+  sb_saved files;
   sb_model *m;
-  int fd;          /* of `data` */
   uint64_t *at;    /* [layers + 1]: where the image of each layer begins in `data`, and its end */
   uint64_t *units; /* [layers + 1]: units before each */
 };
@@ -80,120 +80,81 @@ static sb_status write_share(const sb_rounded *r, size_t layer) {
   SB_TRY(find_share(r, layer, &s));
   for (size_t u = 0; u < s.units; u++) s.sums[u] = sum_of(r, layer, &s, u);
   const uint64_t all = r->at[r->m->config.layers];
-  sb_status status = s.units == 0 ? SB_OK : sb_file_write_at(r->fd, r->data, s.at, s.memory, s.bytes, all);
+  sb_status status =
+      s.units == 0 ? SB_OK : sb_file_write_at(r->files.fd, r->files.data, s.at, s.memory, s.bytes, all);
   if (status == SB_OK && s.units > 0)
-    status = sb_file_write_at(r->fd, r->data, s.sums_at, s.sums, s.units * sizeof *s.sums, all);
+    status = sb_file_write_at(r->files.fd, r->files.data, s.sums_at, s.sums, s.units * sizeof *s.sums, all);
   sb_free(&s.sums);
-  return status == SB_OK ? sb_file_sync(r->fd, r->data) : status;
+  return status == SB_OK ? sb_file_sync(r->files.fd, r->files.data) : status;
 }
 
 static sb_status read_share(const sb_rounded *r, size_t layer) {
   share s;
   SB_TRY(find_share(r, layer, &s));
   if (s.units == 0) return SB_OK;
-  sb_status status = sb_file_read_at(r->fd, r->data, s.at, s.memory, s.bytes);
-  if (status == SB_OK) status = sb_file_read_at(r->fd, r->data, s.sums_at, s.sums, s.units * sizeof *s.sums);
+  sb_status status = sb_file_read_at(r->files.fd, r->files.data, s.at, s.memory, s.bytes);
+  if (status == SB_OK)
+    status = sb_file_read_at(r->files.fd, r->files.data, s.sums_at, s.sums, s.units * sizeof *s.sums);
   for (size_t u = 0; status == SB_OK && u < s.units; u++)
     if (sum_of(r, layer, &s, u) != s.sums[u])
-      status = sb_fail(SB_ERR_FORMAT, "%s: layer %zu is damaged; remove %s to round anew", r->data, layer,
-                       r->path);
+      status = sb_fail(SB_ERR_FORMAT, "%s: layer %zu is damaged; remove %s to round anew", r->files.data,
+                       layer, r->files.path);
   sb_free(&s.sums);
   return status;
 }
 
-/* ---- the JSON file, on rank 0 ---- */
+/* On rank 0: the layers that are there, of those the model has. */
+typedef struct extent {
+  size_t layers;
+  uint64_t done;
+} extent;
 
-static sb_status write_state(const sb_rounded *r, size_t layers) {
-  json_t *root = json_pack("{s:s, s:i, s:o, s:I}", "format", FORMAT, "version", VERSION, "key",
-                           sb_key_json(r->key), "layers", (json_int_t)layers);
-  const sb_status status =
-      root ? sb_json_write(r->path, root) : sb_fail(SB_ERR_MEMORY, "%s: out of memory", r->path);
-  json_decref(root);
-  return status;
+static sb_status parse(void *context, const char *path, const json_t *root) {
+  extent *e = context;
+  return sb_json_get_u64(path, "", root, "layers", e->layers, &e->done);
 }
 
-static sb_status parse(const sb_rounded *r, const json_t *root, uint64_t *layers) {
-  SB_TRY(sb_key_begin(root, r->path, FORMAT, VERSION,
-                      "rounded layers of shardbits (quantize --checkpoint writes them)"));
-  SB_TRY(sb_key_compare(r->key, json_object_get(root, "key"), r->path, "layers rounded",
-                        "give it the same, or remove that file to round anew"));
-  return sb_json_get_u64(r->path, "", root, "layers", r->m->config.layers, layers);
-}
-
-static sb_status read_state(const sb_rounded *r, uint64_t *layers) {
-  json_t *root;
-  SB_TRY(sb_json_read(r->path, &root));
-  const sb_status status = parse(r, root, layers);
-  json_decref(root);
-  return status;
-}
-
-/* Rank 0 makes `data` where it is to be new; all open it. */
-static sb_status open_data(sb_rounded *r, bool fresh) {
-  int fd = -1;
-  sb_status status = SB_OK;
-  if (fresh && r->m->world->rank == 0) {
-    status = sb_file_create(r->data, &fd);
-    if (status == SB_OK) close(fd);
-  }
-  SB_AGREE(r->m->world, status);
-  return sb_world_agree(r->m->world, sb_file_open_update(r->data, &r->fd));
-}
-
-static sb_status open_files(sb_rounded *r, size_t *layers) {
+static sb_status open_files(sb_rounded *r, const char *path, const sb_key *key, size_t *layers) {
   const sb_world *world = r->m->world;
-  uint64_t there[2] = {0, 0}; /* whether there is a file, layers */
-  sb_status status = SB_OK;
-  if (world->rank == 0) {
-    there[0] = access(r->path, F_OK) == 0;
-    if (there[0]) status = read_state(r, &there[1]);
-  }
-  SB_AGREE(world, status);
-  SB_TRY(sb_mpi_bcast(there, sizeof there, 0, world->comm));
-  *layers = there[1];
-  SB_TRY(open_data(r, *layers == 0));
+  extent e = {r->m->config.layers, 0};
+  bool there;
+  SB_TRY(sb_saved_open(world, &kind, path, key, parse, &e, &there, &r->files));
+  SB_TRY(sb_mpi_bcast(&e.done, sizeof e.done, 0, world->comm));
+  *layers = e.done;
   for (size_t l = 0; l < *layers; l++) SB_AGREE(world, read_share(r, l));
   return SB_OK;
 }
 
 sb_status sb_rounded_open(const char *path, const sb_key *key, sb_model *packed, size_t *layers,
                           sb_rounded **out) {
-  sb_rounded *r = NULL;
   *layers = 0;
-  sb_status status = sb_alloc(&r, 1, sizeof *r, "layers on disk");
+  sb_status status = sb_alloc(out, 1, sizeof **out, "layers on disk");
   if (status == SB_OK) {
-    r->fd = -1;
-    r->key = key;
-    r->m = packed;
-    if (snprintf(r->path, sizeof r->path, "%s", path) >= SB_PATH_MAX ||
-        snprintf(r->data, sizeof r->data, "%s.layers", path) >= SB_PATH_MAX)
-      status = sb_fail(SB_ERR_IO, "%.64s...: the name is too long", path);
+    (*out)->files.fd = -1;
+    (*out)->m = packed;
+    status = lay_out(*out);
   }
-  if (status == SB_OK) status = lay_out(r);
   status = sb_world_agree(packed->world, status);
-  if (status == SB_OK) status = open_files(r, layers);
-  *out = r;
+  if (status == SB_OK) status = open_files(*out, path, key, layers);
   if (status != SB_OK) sb_rounded_close(out);
   return status;
 }
 
 sb_status sb_rounded_add(sb_rounded *r, size_t layer) {
   SB_AGREE(r->m->world, write_share(r, layer));
-  return sb_world_agree(r->m->world, r->m->world->rank == 0 ? write_state(r, layer + 1) : SB_OK);
+  return sb_saved_commit(
+      &r->files, r->m->world->rank == 0 ? json_pack("{s:I}", "layers", (json_int_t)(layer + 1)) : NULL);
 }
 
 void sb_rounded_close(sb_rounded **rounded) {
   sb_rounded *r = *rounded;
   if (!r) return;
-  if (r->fd >= 0) close(r->fd);
+  sb_saved_close(&r->files);
   sb_free(&r->at);
   sb_free(&r->units);
   sb_free(rounded);
 }
 
 void sb_rounded_remove(const sb_world *world, const char *path) {
-  char data[SB_PATH_MAX];
-  if (world->rank != 0 || snprintf(data, sizeof data, "%s.layers", path) >= SB_PATH_MAX) return;
-  (void)unlink(path); /* first: without it the other file means nothing */
-  (void)unlink(data);
+  sb_saved_remove(world, &kind, path);
 }

@@ -51,6 +51,10 @@ void sb_scales_owners(const sb_scales *s, size_t layer, size_t *starts) {
   }
 }
 
+size_t sb_scales_layers(const sb_scales *s) {
+  return s->m->config.layers;
+}
+
 size_t sb_scales_before(const sb_scales *s, size_t layer) {
   return s->before[layer];
 }
@@ -143,6 +147,15 @@ static void put(uint8_t *to, uint16_t was, double factor) {
   memcpy(to, &now, sizeof now);
 }
 
+/* Into the packed row. */
+static void write_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
+                        const void *how) {
+  (void)bits, (void)gradient, (void)how;
+  const double factor = exp((double)g->shift);
+  put(scale, g->scale, factor);
+  if (base) put(base, g->base, factor);
+}
+
 static void move_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
                        const void *how) {
   const step *s = how;
@@ -151,9 +164,17 @@ static void move_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base,
   g->square = (float)(BETA_SQUARE * (double)g->square + (1 - BETA_SQUARE) * gradient * gradient);
   g->shift -=
       (float)(rate * (double)g->mean * s->of_mean / (sqrt((double)g->square * s->of_square) + EPSILON));
-  const double factor = exp((double)g->shift);
-  put(scale, g->scale, factor);
-  if (base) put(base, g->base, factor);
+  write_group(g, bits, scale, base, gradient, how);
+}
+
+uint8_t *sb_scales_state(sb_scales *s) {
+  _Static_assert(sizeof *s->groups == SB_SCALES_STATE_BYTES, "what is saved of a group");
+  return (uint8_t *)s->groups;
+}
+
+void sb_scales_restore(sb_scales *s, size_t steps) {
+  s->steps = (unsigned)steps;
+  each_group(s, NULL, write_group, NULL);
 }
 
 void sb_scales_step(sb_scales *s, const float *gradients, double rate) {

@@ -20,6 +20,7 @@ void sb_scales_free(sb_scales **scales);
 
 /* starts[r] to starts[r + 1]: the groups of the layer that rank r owns; starts has ranks + 1 elements. Local. */
 void sb_scales_owners(const sb_scales *scales, size_t layer, size_t *starts);
+size_t sb_scales_layers(const sb_scales *scales);
 /* Number of this rank's groups in the layers before `layer`; of all of them for the number of layers. Local. */
 size_t sb_scales_before(const sb_scales *scales, size_t layer);
 
@@ -27,5 +28,12 @@ size_t sb_scales_before(const sb_scales *scales, size_t layer);
  * loss with respect to the logarithm of its scale. A group of b bits, whose outermost levels are 2^(b-1) times its scale from the
  * middle, has a rate of rate / 2^(b-1), so that about `rate` of a scale is what a level moves by at most. Local. O(groups). */
 void sb_scales_step(sb_scales *scales, const float *gradients, double rate);
+
+/* What training has made of this rank's groups so far, SB_SCALES_STATE_BYTES each, in their order: for saving (model/trained.h). After
+ * they have been replaced, sb_scales_restore takes them over, after so many steps, into the packed rows, which no rank holds acquired.
+ * Local. */
+enum { SB_SCALES_STATE_BYTES = 16 };
+uint8_t *sb_scales_state(sb_scales *scales);
+void sb_scales_restore(sb_scales *scales, size_t steps);
 
 #endif

@@ -1,10 +1,13 @@
 #include "model/tune.h"
 
+#include <inttypes.h>
 #include <math.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "model/fingerprint.h"
 #include "model/scale_gradients.h"
+#include "model/trained.h"
 
 static const double PI = 3.14159265358979323846, WARM = 0.05; /* share of the steps in which the rate rises */
 
@@ -29,34 +32,78 @@ static double rate_at(double rate, size_t step, size_t steps) {
   return rate * (at < WARM ? at / WARM : 0.5 * (1 + cos(PI * (at - WARM) / (1 - WARM))));
 }
 
+/* What training works with; `saved` is NULL without a checkpoint. */
+typedef struct training {
+  const sb_world *world;
+  const sb_tune_options *options;
+  size_t sequences;
+  sb_pass *pass;
+  sb_scales *scales;
+  sb_scale_gradients *gradients;
+  sb_key key; /* of `saved` */
+  sb_trained *saved;
+  progress progress;
+  sb_tune_stats *stats;
+} training;
+
+/* The divergence on the first sequences, before or after. Collective. */
+static sb_status look(training *t, double at, double *divergence) {
+  t->progress.share = 0;
+  t->progress.before = at;
+  sb_pass_select(t->pass, 0, t->stats->looked_at);
+  return sb_pass_loss(t->pass, divergence);
+}
+
+/* One batch and the step that follows it. Collective. */
+static sb_status learn(training *t, size_t step) {
+  const sb_tune_options *o = t->options;
+  const size_t batches = sb_div_up(t->sequences, o->batch), k = step % batches;
+  const float *g;
+  double loss;
+  t->progress.share = (1.0 - learning_share(o)) / (double)t->stats->steps;
+  t->progress.before = learning_share(o) + (double)step * t->progress.share;
+  sb_pass_select(t->pass, k * t->sequences / batches, (k + 1) * t->sequences / batches);
+  SB_TRY(sb_scale_gradients_measure(t->gradients, t->pass, &g, &loss));
+  const double begun = sb_now();
+  sb_scales_step(t->scales, g, rate_at(o->rate, step, t->stats->steps));
+  t->stats->scale_seconds += sb_now() - begun;
+  return SB_OK;
+}
+
 /* Collective. */
-static sb_status train(sb_pass *pass, sb_scales *scales, sb_scale_gradients *gradients, size_t sequences,
-                       progress *p, sb_tune_stats *stats) {
-  const sb_tune_options *o = p->options;
-  const size_t batches = sb_div_up(sequences, o->batch), steps = batches * (size_t)o->epochs;
-  stats->looked_at = sb_min_size(sequences, sb_max_size(o->batch, sequences / 16));
-  p->share = 0;
-  p->before = learning_share(o);
-  sb_pass_select(pass, 0, stats->looked_at);
-  SB_TRY(sb_pass_loss(pass, &stats->before));
-  for (size_t s = 0; s < steps; s++) {
-    const size_t k = s % batches;
-    const float *g;
-    double loss;
-    p->share = (1.0 - learning_share(o)) / (double)steps;
-    p->before = learning_share(o) + (double)s * p->share;
-    sb_pass_select(pass, k * sequences / batches, (k + 1) * sequences / batches);
-    SB_TRY(sb_scale_gradients_measure(gradients, pass, &g, &loss));
-    const double begun = sb_now();
-    sb_scales_step(scales, g, rate_at(o->rate, s, steps));
-    stats->scale_seconds += sb_now() - begun;
+static sb_status train(training *t) {
+  const sb_tune_options *o = t->options;
+  sb_tune_stats *stats = t->stats;
+  sb_trained_progress done = {0};
+  stats->steps = sb_div_up(t->sequences, o->batch) * (size_t)o->epochs;
+  stats->looked_at = sb_min_size(t->sequences, sb_max_size(o->batch, t->sequences / 16));
+  if (o->checkpoint) SB_TRY(sb_trained_open(o->checkpoint, &t->key, t->world, t->scales, &done, &t->saved));
+  stats->resumed = done.steps;
+  if (done.steps == 0) SB_TRY(look(t, learning_share(o), &done.before));
+  while (done.steps < stats->steps) {
+    SB_TRY(learn(t, done.steps++));
+    if (t->saved) SB_TRY(sb_trained_offer(t->saved, &done));
   }
-  p->share = 0;
-  p->before = 1;
-  sb_pass_select(pass, 0, stats->looked_at);
-  SB_TRY(sb_pass_loss(pass, &stats->after));
-  stats->steps = steps;
-  stats->scale_seconds += sb_scale_gradients_seconds(gradients);
+  stats->before = done.before;
+  stats->scale_seconds += sb_scale_gradients_seconds(t->gradients);
+  return look(t, 1, &stats->after);
+}
+
+/* What saved scales depend on. Collective. */
+static sb_status make_key(const sb_tune_options *o, sb_model *source, sb_model *packed,
+                          const sb_sequences *sequences, sb_key *key) {
+  uint64_t model, rounded, tokens;
+  SB_TRY(sb_model_fingerprint(source, &model));
+  SB_TRY(sb_model_fingerprint(packed, &rounded));
+  SB_TRY(sb_sequences_fingerprint(source->world, sequences, &tokens));
+  sb_key_add(key, "program", "program version", "%s", SB_VERSION);
+  sb_key_add(key, "model", "model or order of channels (--reorder)", "%016" PRIx64, model);
+  sb_key_add(key, "rounded", "bit map or rounding (--bits, --quantizer)", "%016" PRIx64, rounded);
+  sb_key_add(key, "tokens", "calibration (--calib, --tune-seqs, --seqlen, --seed)", "%016" PRIx64, tokens);
+  sb_key_add(key, "batch", "--tune-batch", "%zu", o->batch);
+  sb_key_add(key, "epochs", "number of times that sequences are taken", "%d", o->epochs);
+  sb_key_add(key, "rate", "--tune-rate", "%.17g", o->rate);
+  sb_key_add(key, "compute", "--compute or --device", "%s", o->compute);
   return SB_OK;
 }
 
@@ -79,17 +126,20 @@ static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b, 
 
 sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend, const sb_sequences *sequences,
                   const sb_tune_options *options, sb_tune_stats *stats) {
-  progress p = {options, 0, learning_share(options)};
-  sb_pass *pass = NULL;
-  sb_scales *scales = NULL;
-  sb_scale_gradients *gradients = NULL;
+  training t = {.world = source->world,
+                .options = options,
+                .sequences = sequences->count,
+                .progress = {options, 0, learning_share(options)},
+                .stats = stats};
   *stats = (sb_tune_stats){0};
-  sb_status status = create_pass(source, packed, backend, sequences, &p, &pass);
-  if (status == SB_OK) status = sb_scales_create(packed, &scales);
-  if (status == SB_OK) status = sb_scale_gradients_create(scales, packed, backend, &gradients);
-  if (status == SB_OK) status = train(pass, scales, gradients, sequences->count, &p, stats);
-  sb_scale_gradients_free(&gradients);
-  sb_scales_free(&scales);
-  sb_pass_free(&pass);
+  sb_status status = options->checkpoint ? make_key(options, source, packed, sequences, &t.key) : SB_OK;
+  if (status == SB_OK) status = create_pass(source, packed, backend, sequences, &t.progress, &t.pass);
+  if (status == SB_OK) status = sb_scales_create(packed, &t.scales);
+  if (status == SB_OK) status = sb_scale_gradients_create(t.scales, packed, backend, &t.gradients);
+  if (status == SB_OK) status = train(&t);
+  sb_trained_close(&t.saved);
+  sb_scale_gradients_free(&t.gradients);
+  sb_scales_free(&t.scales);
+  sb_pass_free(&t.pass);
   return status;
 }

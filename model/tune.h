@@ -17,19 +17,23 @@ typedef struct sb_tune_options {
   int epochs;   /* times that all sequences are taken, 1 or more */
   double rate;  /* of the first steps (sb_scales_step); then it falls to 0, as half a cosine */
   size_t activation_bytes;
+  /* a file, where training is to be saved now and then, and to go on from where it is there (model/trained.h); NULL for none. Which
+   * arithmetic computes, for its key */
+  const char *checkpoint, *compute;
   void (*tick)(void *context, double done); /* told the share that is done; may be NULL */
   void *context;
 } sb_tune_options;
 
 typedef struct sb_tune_stats {
-  size_t steps;
-  size_t looked_at;     /* sequences, of a batch or of a sixteenth of all, of which */
-  double before, after; /* are the mean divergences, in nats, before the first step and after the last */
-  double scale_seconds; /* of this rank, beside passes */
+  size_t steps, resumed; /* all of them; those that were done before */
+  size_t looked_at;      /* sequences, of a batch or of a sixteenth of all, of which */
+  double before, after;  /* are the mean divergences, in nats, before the first step and after the last */
+  double scale_seconds;  /* of this rank, beside passes */
 } sb_tune_stats;
 
 /* `packed` (SB_CODING_PACKED) is `source` (SB_CODING_SOURCE) in the same orders, rounded; `source` is as before when the call
- * returns. The same result on any number of ranks, bit for bit. SB_ERR_NUMERIC where a loss or a gradient overflows. Collective.
+ * returns. The same result on any number of ranks, bit for bit. SB_ERR_NUMERIC where a loss or a gradient overflows,
+ * SB_ERR_FORMAT for a checkpoint of other training. Collective.
  * Memory of a rank beside both models: what a gradient pass over its sequences of a batch takes; T x hidden activations for each of its
  * sequences; scales and their gradients (model/scales.h, model/scale_gradients.h). */
 sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend, const sb_sequences *sequences,

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Compensated rounding that is cut off goes on with the next layer, on another number of ranks, to the same frames; layers of anything
-# else, and damaged ones, are refused; nothing of them is left when the output is complete.
+# Compensated rounding that is cut off goes on with the next layer, and training of scales after it with the next step, on another number
+# of ranks, to the same frames; layers and scales of anything else, and damaged ones, are refused; nothing of them is left when the
+# output is complete.
 . "$(dirname "$0")/common.sh"
 
 saved=$dir/state
 rounded=$saved.rounded
-options=("$model" --method rtn --bits 2.25 --quantizer gptq --refine 1 --calib "$calib" --round-seqs 12 --seqlen 64)
+options=("$model" --method rtn --bits 2.25 --quantizer gptq --refine 1 --calib "$calib" --round-seqs 12 --seqlen 64
+  --tune-batch 2)
+left() { [ -n "$(find "$dir" -name "state.*")" ]; }
 
 run 2 quantize "${options[@]}" -o "$dir/whole" --json "$dir/whole.json"
 cut_off "$rounded" '"layers": [1-9]' "$dir/cut" quantize "${options[@]}" --checkpoint "$saved"
@@ -15,7 +18,7 @@ cp "$rounded" "$dir/good" && cp "$rounded.layers" "$dir/good.layers"
   2>"$dir/err" || fail "going on: $(cat "$dir/err")"
 grep -q "went on from $rounded, [1-9] of 5 layers" "$dir/err" || fail "it did not go on: $(cat "$dir/err")"
 [ "$(value "$dir/whole.json" content_hash)" = "$(value "$dir/again.json" content_hash)" ] || fail "other frames than without interruption"
-[ ! -e "$rounded" ] && [ ! -e "$rounded.layers" ] || fail "layers are left beside a complete output"
+left && fail "left beside a complete output: $(ls "$dir")"
 
 restore() { cp "$dir/good" "$rounded" && cp "$dir/good.layers" "$rounded.layers"; }
 refused() { # RANKS FILE TEXT ARGUMENT ...
@@ -44,4 +47,26 @@ refused 1 "$rounded" "line"
 echo '{"format": "something"}' >"$rounded"
 refused 1 "$rounded" "not rounded layers of shardbits"
 [ "$size" -gt 100000 ] || fail "the test damages too little"
+
+# training: the rounded layers are all there
+rm -f "$rounded"*
+trained=$saved.trained
+cut_off "$trained" '"steps": [1-5],' "$dir/cut" quantize "${options[@]}" --checkpoint "$saved"
+cp "$trained.scales" "$dir/good.scales"
+refused 2 "$trained" "scales trained with another --tune-rate: 0.02" --tune-rate 0.01
+refused 1 "$trained" "another --tune-batch: 2 there, 3 here" --tune-batch 3
+refused 2 "$trained" "another calibration (--calib, --tune-seqs" --tune-seqs 10
+truncate -s 4000 "$trained.scales"
+refused 2 "$trained.scales" ""
+cp "$dir/good.scales" "$trained.scales"
+half=$(sed -n 's/.*"half": \([01]\).*/\1/p' "$trained")
+printf '\x55' | dd of="$trained.scales" bs=1 seek=$((half * $(stat -c %s "$trained.scales") / 2 + 5000)) conv=notrunc status=none
+refused 3 "$trained.scales" "damaged; remove $trained to train anew"
+cp "$dir/good.scales" "$trained.scales"
+"$mpirun" 2 "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/third" --json "$dir/third.json" >"$dir/out" \
+  2>"$dir/err" || fail "going on training: $(cat "$dir/err")"
+grep -q "went on from $rounded, 5 of 5 layers" "$dir/err" || fail "it rounded anew: $(cat "$dir/err")"
+grep -q "went on from $trained, [1-5] of 6 steps" "$dir/err" || fail "it trained anew: $(cat "$dir/err")"
+[ "$(value "$dir/whole.json" content_hash)" = "$(value "$dir/third.json" content_hash)" ] || fail "other scales than without interruption"
+left && fail "left beside a complete output: $(ls "$dir")"
 finish
