@@ -41,7 +41,7 @@ for bits in $budgets; do
   evaluate "gptq-$bits" "$out/gptq-$bits"
   show "gptq-$bits"
   step "Budget $bits bits a weight: bits where they matter, codes refined, scales trained ($ranks ranks)"
-  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" --quantizer gptq -o "$out/ours-$bits" \
+  on_ranks $ranks $shardbits quantize $model --calib $calib --bits "$bits" -o "$out/ours-$bits" \
     --json "$out/ours-$bits.json"
   evaluate "ours-$bits" "$out/ours-$bits"
   show "ours-$bits"
@@ -77,5 +77,5 @@ largest whole number of bits that fits the budget. Embedding and norms stay as t
 The results are in $out ($((SECONDS - began)) s). Your own model, a Hugging Face folder of the Llama family:
 
   python3 tools/tokenize.py --help      # your text into a token file
-  mpirun -n 2 $shardbits quantize MODEL --calib TOKENS.bin --bits 3.25 --quantizer gptq -o OUT
+  mpirun -n 2 $shardbits quantize MODEL --calib TOKENS.bin --bits 3.25 -o OUT
 END

@@ -60,27 +60,27 @@ label() {
 }
 
 options() { # CASE PREFIX BUDGET FINEST: quantize's options
-  local bits=$work/$2-$3 fisher="--sensitivity fisher" divergence="--sensitivity divergence" gptq="--quantizer gptq --tune-seqs 0"
+  local bits=$work/$2-$3 fisher="--sensitivity fisher" divergence="--sensitivity divergence" rtn="--quantizer rtn" untuned="--tune-seqs 0"
   case $1 in
   uniform) echo "--method rtn --block 128x$4" ;;
-  uniform-gptq) echo "--method rtn --block 128x$4 $gptq --refine 0" ;;
-  uniform-refined) echo "--method rtn --block 128x$4 $gptq --grid fitted" ;;
+  uniform-gptq) echo "--method rtn --block 128x$4 --quantizer gptq $untuned --refine 0" ;;
+  uniform-refined) echo "--method rtn --block 128x$4 --quantizer gptq $untuned --grid fitted" ;;
   uniform-tuned) echo "--method rtn --block 128x$4 --quantizer gptq --grid fitted" ;;
-  layer) echo "--method layer $gptq" ;;
-  table) echo "--method table --reorder fused --allocation $bits-table.bits $gptq" ;;
-  table-tuned) echo "--method table --reorder fused --allocation $bits-table.bits --quantizer gptq" ;;
-  blocks) echo "$fisher --trades 0 --reorder none" ;;
-  reordered) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits" ;;
-  traded) echo "$fisher --reorder fused --allocation $bits-fused.bits" ;;
-  gptq) echo "$fisher --reorder fused --allocation $bits-fused.bits $gptq --refine 0" ;;
-  refined) echo "$fisher --reorder fused --allocation $bits-fused.bits $gptq" ;;
-  tuned) echo "$fisher --reorder fused --allocation $bits-fused.bits --quantizer gptq" ;;
-  path) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits $gptq" ;;
-  second) echo "--sensitivity second --reorder fused $gptq" ;;
-  indexed) echo "$fisher --reorder indexed $gptq" ;;
-  divergence-rtn) echo "$divergence --reorder fused --allocation $bits-divergence.bits" ;;
-  divergence) echo "$divergence --reorder fused --allocation $bits-divergence.bits $gptq" ;;
-  divergence-indexed) echo "$divergence --reorder indexed $gptq" ;;
+  layer) echo "--method layer $untuned" ;;
+  table) echo "--method table --reorder fused --allocation $bits-table.bits $untuned" ;;
+  table-tuned) echo "--method table --reorder fused --allocation $bits-table.bits" ;;
+  blocks) echo "$rtn $fisher --trades 0 --reorder none" ;;
+  reordered) echo "$rtn $fisher --trades 0 --reorder fused --allocation $bits-path.bits" ;;
+  traded) echo "$rtn $fisher --reorder fused --allocation $bits-fused.bits" ;;
+  gptq) echo "$fisher --reorder fused --allocation $bits-fused.bits $untuned --refine 0" ;;
+  refined) echo "$fisher --reorder fused --allocation $bits-fused.bits $untuned" ;;
+  tuned) echo "$fisher --reorder fused --allocation $bits-fused.bits" ;;
+  path) echo "$fisher --trades 0 --reorder fused --allocation $bits-path.bits $untuned" ;;
+  second) echo "--sensitivity second --reorder fused $untuned" ;;
+  indexed) echo "$fisher --reorder indexed $untuned" ;;
+  divergence-rtn) echo "$rtn $divergence --reorder fused --allocation $bits-divergence.bits" ;;
+  divergence) echo "$divergence --reorder fused --allocation $bits-divergence.bits $untuned" ;;
+  divergence-indexed) echo "$divergence --reorder indexed $untuned" ;;
   esac
 }
 

@@ -10,6 +10,7 @@
 #include "cli/report_json.h"
 #include "measure/limits.h"
 #include "measure/machine.h"
+#include "model/tune.h"
 #include "sensitivity/estimator.h"
 
 #define LEAST_BUDGET_OF_2 2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
@@ -106,8 +107,10 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
   sb_arch arch;
   sb_footprint footprint;
   SB_TRY(sb_config_read(r->model, &config));
+  sb_quantize_settle_quantizer(SB_METHOD_SCALEBITS, true, &r->quantizer);
   sb_quantize_settle_search(r->quantizer, false, &r->estimator, &r->strides);
   r->tune_seqs = sb_quantize_settle_tune(r->quantizer, r->tune_seqs, r->round_seqs);
+  if (r->tune_batch == 0) r->tune_batch = sb_tune_batch(r->tune_seqs);
   sb_footprint_setup setup = {.arch = &arch,
                               .source = config.dtype,
                               .compute = (sb_compute)common->compute,
@@ -155,11 +158,11 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                .gpu_memory = 80.0,
                .bits = 3.25,
                .trades = 8,
+               .quantizer = SB_QUANTIZER_UNSET,
                .estimator = SB_ESTIMATOR_UNSET,
                .strides = SB_STRIDES_UNSET,
                .round_seqs = 256,
                .tune_seqs = SB_TUNE_UNSET,
-               .tune_batch = SB_TUNE_BATCH,
                .refine = SB_REFINE_PASSES,
                .reorder = SB_REORDER_FUSED};
   sb_common common = SB_COMMON_DEFAULTS;
@@ -229,7 +232,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_CHOICE,
        .value = &r.estimator,
        .choices = sb_estimator_names,
-       .unset = "divergence; fisher with --quantizer gptq",
+       .unset = "fisher; divergence with --quantizer rtn",
        .help = "As quantize has it."},
       {.name = "grid",
        .kind = SB_OPTION_CHOICE,
@@ -245,6 +248,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_CHOICE,
        .value = &r.quantizer,
        .choices = sb_quantize_quantizers,
+       .unset = "gptq",
        .help = "As quantize has it: gptq holds second moments and a packed model beside the source."},
       {.name = "round-seqs",
        .kind = SB_OPTION_SIZE,
@@ -265,8 +269,9 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_SIZE,
        .value = &r.tune_batch,
        .low = 1,
-       .high = 4096,
+       .high = 1e9,
        .operand = "N",
+       .unset = "an eighth of --tune-seqs, at most 32",
        .help = "As quantize has it: sequences of a step of that."},
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,

@@ -17,7 +17,6 @@
 enum { SB_METHOD_SCALEBITS, SB_METHOD_TABLE, SB_METHOD_LAYER, SB_METHOD_RTN };
 enum { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ };
 enum { SB_GRID_UNSET, SB_GRID_PLAIN, SB_GRID_FITTED };
-enum { SB_TUNE_BATCH = 8 };    /* where --tune-batch is not given */
 enum { SB_REFINE_PASSES = 6 }; /* where --refine is not given; what they win: docs/results.md */
 /* NULL behind the last. */
 extern const char *const sb_quantize_methods[], *const sb_quantize_quantizers[], *const sb_quantize_grids[];
@@ -50,7 +49,10 @@ typedef struct sb_quantize_run {
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help);
 
-enum { SB_ESTIMATOR_UNSET = -1, SB_STRIDES_UNSET = -1 };
+enum { SB_QUANTIZER_UNSET = -1, SB_ESTIMATOR_UNSET = -1, SB_STRIDES_UNSET = -1 };
+/* The way of rounding that was left open: the one that ends best, where there are tokens for it; the uniform baseline is what its name
+ * says. Pure. */
+void sb_quantize_settle_quantizer(int method, bool calibrates, int *quantizer);
 /* The estimator that was left open, and strides (0): none from costs of all widths, else 2. What divergence knows is of codes
  * rounded to nearest; other errors, by GPTQ, gain little from it (docs/results.md). Pure. */
 void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimator, int *strides);

@@ -51,8 +51,9 @@ sb_status sb_quantize_allocate(sb_quantize_run *u) {
   if (u->reuses) {
     SB_TRY(sb_allocation_read(u->model, r->allocation));
     sb_log_line("bits      taken from %s%s", r->allocation,
-                r->grid == SB_GRID_PLAIN && !r->calib ? "; grids are plain, for fitted ones give --calib"
-                                                      : "");
+                r->grid == SB_GRID_PLAIN && !r->calib
+                    ? "; grids are plain and codes to nearest, for less loss give --calib"
+                    : "");
     return SB_OK;
   }
   if (r->method == SB_METHOD_RTN)

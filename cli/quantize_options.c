@@ -12,6 +12,11 @@ enum { UNSET = -1 };
 static const char *const channel_scores[] = {
     [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 
+void sb_quantize_settle_quantizer(int method, bool calibrates, int *quantizer) {
+  if (*quantizer == SB_QUANTIZER_UNSET)
+    *quantizer = calibrates && method != SB_METHOD_RTN ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
+}
+
 void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimator, int *strides) {
   if (*estimator == SB_ESTIMATOR_UNSET)
     *estimator = quantizer == SB_QUANTIZER_GPTQ ? SB_ESTIMATOR_FISHER : SB_ESTIMATOR_DIVERGENCE;
@@ -27,6 +32,7 @@ size_t sb_quantize_settle_tune(int quantizer, size_t tune_seqs, size_t round_seq
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
                             bool *help) {
   *request = (sb_quantize_request){.round_seqs = 256,
+                                   .quantizer = SB_QUANTIZER_UNSET,
                                    .reorder = UNSET,
                                    .estimator = SB_ESTIMATOR_UNSET,
                                    .strides = SB_STRIDES_UNSET,
@@ -35,8 +41,6 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
                                    .trades = 8,
                                    .refine = SB_REFINE_PASSES,
                                    .tune_seqs = SB_TUNE_UNSET,
-                                   .tune_batch = SB_TUNE_BATCH,
-                                   .tune_rate = 0.02,
                                    .level = 1,
                                    .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
@@ -76,8 +80,10 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_CHOICE,
        .value = &request->quantizer,
        .choices = sb_quantize_quantizers,
-       .help = "How weights are rounded to the bits found: to nearest, or so that errors make up for each "
-               "other."},
+       .unset = "gptq; rtn for --method rtn and without --calib",
+       .help =
+           "How weights are rounded to the bits found: to nearest, which is quick, or so that errors make "
+           "up for each other."},
       {.name = "grid",
        .kind = SB_OPTION_CHOICE,
        .value = &request->grid,
@@ -129,8 +135,9 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_SIZE,
        .value = &request->tune_batch,
        .low = 1,
-       .high = 4096,
+       .high = 1e9,
        .operand = "N",
+       .unset = "an eighth of --tune-seqs, at most 32",
        .help = "Sequences of one step of that; with fewer than ranks, some of these have nothing to do."},
       {.name = "tune-rate",
        .kind = SB_OPTION_REAL,
@@ -138,6 +145,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .low = 1e-6,
        .high = 1,
        .operand = "X",
+       .unset = "0.02 for steps of 8 sequences, growing with the root of their number",
        .help = "What a level of a grid moves by at most in one of the first steps of that, in scales."},
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,
@@ -151,7 +159,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_CHOICE,
        .value = &request->estimator,
        .choices = sb_estimator_names,
-       .unset = "divergence; fisher with --quantizer gptq",
+       .unset = "fisher; divergence with --quantizer rtn",
        .help =
            "What predicts a move's effect: first-order change of the divergence from the source weights' "
            "predictions, which is then what decides; mean squared or mean absolute first-order change of the "
@@ -263,6 +271,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   if (request->min_bits > request->max_bits)
     return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", request->min_bits,
                    request->max_bits);
+  sb_quantize_settle_quantizer(request->method, request->calib != NULL, &request->quantizer);
   sb_quantize_settle_search(request->quantizer, request->start_bits != 0, &request->estimator,
                             &request->strides);
   request->tune_seqs = sb_quantize_settle_tune(request->quantizer, request->tune_seqs, request->round_seqs);

@@ -7,7 +7,7 @@
 #include "io/file.h"
 #include "model/tune.h"
 
-static void report(sb_quantize_run *u, const sb_tune_stats *stats, double seconds) {
+static void report(sb_quantize_run *u, const sb_tune_stats *stats, size_t batch, double seconds) {
   sb_log_phase("tune", seconds, u->backend->gemm_flops,
                "%zu steps on %zu sequences, divergence on %zu of them %.4f before, %.4f after; scales %.1f%% "
                "of the time",
@@ -16,6 +16,7 @@ static void report(sb_quantize_run *u, const sb_tune_stats *stats, double second
   if (!u->report) return;
   json_t *tuned = json_object();
   sb_report_count(tuned, "sequences", u->tuning.count);
+  sb_report_count(tuned, "batch", batch);
   sb_report_count(tuned, "steps", stats->steps);
   sb_report_real(tuned, "divergence_before", stats->before);
   sb_report_real(tuned, "divergence_after", stats->after);
@@ -29,16 +30,17 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   sb_tune_stats stats;
   if (r->tune_seqs == 0) return SB_OK;
   SB_TRY(sb_quantize_read(u, r->tune_seqs, &u->tuning));
-  if (r->tune_batch < (size_t)u->world->size)
+  const size_t batch = r->tune_batch > 0 ? r->tune_batch : sb_tune_batch(u->tuning.count);
+  if (batch < (size_t)u->world->size)
     sb_log_line(
         "tune      a batch of %zu sequences leaves ranks without work; --tune-batch %d gives each some, and "
         "another result",
-        r->tune_batch, u->world->size);
+        batch, u->world->size);
   char checkpoint[SB_PATH_MAX], compute[SB_QUANTIZE_COMPUTE];
   if (r->checkpoint) sb_quantize_saved_path(u, "trained", checkpoint);
   sb_quantize_compute(u, compute);
   const sb_tune_options options = {.epochs = 1,
-                                   .batch = r->tune_batch,
+                                   .batch = batch,
                                    .rate = r->tune_rate,
                                    .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
                                    .checkpoint = r->checkpoint ? checkpoint : NULL,
@@ -53,6 +55,6 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   if (stats.resumed > 0)
     sb_log_line("tune      went on from %s, %zu of %zu steps done before", checkpoint, stats.resumed,
                 stats.steps);
-  report(u, &stats, sb_now() - start);
+  report(u, &stats, batch, sb_now() - start);
   return SB_OK;
 }

@@ -53,9 +53,9 @@ static void predict_search(const sb_footprint_setup *s, const sb_footprint *f, s
   out->seconds[SB_PART_LOSS] = (double)out->loss_passes * out->loss_seconds;
 }
 
-/* Every rank decodes every layer forwards and back, for each wave of each step. */
+/* Every rank decodes every layer forwards and back, for each wave of each step, and once before and after all. */
 static double tune_seconds(const sb_footprint_setup *s, const sb_footprint *f, const sb_rates *r) {
-  const double walks = 2.0 * (double)(f->tune_steps * f->tune_step_waves);
+  const double walks = 2.0 * (double)(f->tune_steps * f->tune_step_waves + 1);
   const double work = over(f->tune_learn_flops + f->tune_forward_flops, r->forward) +
                       over(f->tune_flops - f->tune_forward_flops, r->backward) +
                       over(walks * (double)s->arch->linear_parameters, r->unpack);

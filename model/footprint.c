@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "model/inputs.h"
+#include "model/tune.h"
 
 /* As the store's layout cuts the embedding and the head: about a layer's bytes, but neither tiny nor so many
  * rows that the logits become the largest buffer. */
@@ -372,11 +373,12 @@ static void count_tuning(const sb_footprint_setup *s, const shape *d, sb_footpri
   const double local = steps * (double)batch_local(s);
   const double packed = f->packed * ranks - table * (c->tie_embeddings ? 1.0 : 2.0);
   const double forward = sb_arch_forward_flops(s->arch, s->seqlen);
-  f->tune_learn_flops = (double)f->tune_local * forward;
+  const double looked = (double)sb_div_up(sb_tune_looked_at(s->tune_seqs, s->tune_batch), s->ranks);
+  f->tune_learn_flops = (double)f->tune_local * forward + 2.0 * looked * (forward + divergence_flops(s));
   f->tune_forward_flops = local * (forward + divergence_flops(s));
   f->tune_flops = local * (sb_arch_gradient_flops(s->arch, s->seqlen) + 2.0 * divergence_flops(s));
   f->tune_traffic =
-      share * (f->model_bytes + table) +
+      share * (f->model_bytes + table) + 2.0 * share * (packed + 2.0 * table) +
       steps * (double)f->tune_step_waves * share * (2.0 * packed + 3.0 * table) +
       (f->nodes > 1 ? steps * 8.0 * d->groups * (double)c->layers * (ranks - 1.0) / ranks : 0.0);
 }

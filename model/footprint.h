@@ -145,8 +145,8 @@ typedef struct sb_footprint {
 
   /* tuning, of the busiest rank; 0 without it */
   size_t tune_local, tune_steps, tune_step_waves; /* sequences; steps; waves of a step */
-  double tune_learn_flops, tune_flops;            /* the forward pass before; all steps, backwards too */
-  double tune_forward_flops;                      /* of the steps, forwards alone */
+  double tune_learn_flops, tune_flops; /* forward passes before, and one after; all steps, backwards too */
+  double tune_forward_flops;           /* of the steps, forwards alone */
   double tune_traffic;
 } sb_footprint;
 

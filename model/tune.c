@@ -11,6 +11,18 @@
 
 static const double PI = 3.14159265358979323846, WARM = 0.05; /* share of the steps in which the rate rises */
 
+size_t sb_tune_batch(size_t sequences) {
+  return sb_min_size(32, sb_max_size(1, sequences / 8));
+}
+
+double sb_tune_rate(size_t batch) {
+  return 0.02 * sqrt((double)batch / 8);
+}
+
+size_t sb_tune_looked_at(size_t sequences, size_t batch) {
+  return sb_min_size(sequences, sb_max_size(batch, sequences / 16));
+}
+
 /* How far all is, from how far a pass is. */
 typedef struct progress {
   const sb_tune_options *options;
@@ -76,7 +88,7 @@ static sb_status train(training *t) {
   sb_tune_stats *stats = t->stats;
   sb_trained_progress done = {0};
   stats->steps = sb_div_up(t->sequences, o->batch) * (size_t)o->epochs;
-  stats->looked_at = sb_min_size(t->sequences, sb_max_size(o->batch, t->sequences / 16));
+  stats->looked_at = sb_tune_looked_at(t->sequences, o->batch);
   if (o->checkpoint) SB_TRY(sb_trained_open(o->checkpoint, &t->key, t->world, t->scales, &done, &t->saved));
   stats->resumed = done.steps;
   if (done.steps == 0) SB_TRY(look(t, learning_share(o), &done.before));
@@ -126,13 +138,16 @@ static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b, 
 
 sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend, const sb_sequences *sequences,
                   const sb_tune_options *options, sb_tune_stats *stats) {
+  sb_tune_options o = *options;
+  if (o.batch == 0) o.batch = sb_tune_batch(sequences->count);
+  if (o.rate == 0) o.rate = sb_tune_rate(o.batch);
   training t = {.world = source->world,
-                .options = options,
+                .options = &o,
                 .sequences = sequences->count,
-                .progress = {options, 0, learning_share(options)},
+                .progress = {&o, 0, learning_share(&o)},
                 .stats = stats};
   *stats = (sb_tune_stats){0};
-  sb_status status = options->checkpoint ? make_key(options, source, packed, sequences, &t.key) : SB_OK;
+  sb_status status = o.checkpoint ? make_key(&o, source, packed, sequences, &t.key) : SB_OK;
   if (status == SB_OK) status = create_pass(source, packed, backend, sequences, &t.progress, &t.pass);
   if (status == SB_OK) status = sb_scales_create(packed, &t.scales);
   if (status == SB_OK) status = sb_scale_gradients_create(t.scales, packed, backend, &t.gradients);

@@ -13,9 +13,10 @@
 #include "model/sequences.h"
 
 typedef struct sb_tune_options {
-  size_t batch; /* sequences of a step, about */
+  size_t batch; /* sequences of a step, about; 0: sb_tune_batch of all */
   int epochs;   /* times that all sequences are taken, 1 or more */
-  double rate;  /* of the first steps (sb_scales_step); then it falls to 0, as half a cosine */
+  double
+      rate; /* of the first steps (sb_scales_step); then it falls to 0, as half a cosine. 0: sb_tune_rate of the batch */
   size_t activation_bytes;
   /* a file, where training is to be saved now and then, and to go on from where it is there (model/trained.h); NULL for none. Which
    * arithmetic computes, for its key */
@@ -30,6 +31,14 @@ typedef struct sb_tune_stats {
   double before, after;  /* are the mean divergences, in nats, before the first step and after the last */
   double scale_seconds;  /* of this rank, beside passes */
 } sb_tune_stats;
+
+/* What is taken where nothing is asked for; docs/results.md has what led to it. An eighth of the sequences a step, 32 at most: with more
+ * steps a little more is won, with fewer more ranks have something to do. A rate that grows with the root of their number, as noise
+ * falls. Pure. */
+size_t sb_tune_batch(size_t sequences);
+double sb_tune_rate(size_t batch);
+/* Sequences on which the divergence is told before and after. Pure. */
+size_t sb_tune_looked_at(size_t sequences, size_t batch);
 
 /* `packed` (SB_CODING_PACKED) is `source` (SB_CODING_SOURCE) in the same orders, rounded; `source` is as before when the call
  * returns. The same result on any number of ranks, bit for bit. SB_ERR_NUMERIC where a loss or a gradient overflows,

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../program/common.sh"
 model=$source/tests/golden/gqa-tied
 arguments=(quantize "$model" --calib "$model/tokens.bin" --token-dtype u16 --seqlen 12 --bits 3 --block 16x32 --reorder none
-  --trades 0 --device cuda -o "$dir/out")
+  --trades 0 --quantizer rtn --device cuda -o "$dir/out")
 
 refused() { # WHAT TEXT ...: of the run just made
   local what=$1 text

@@ -37,7 +37,7 @@ close "$cpu" "$brain" 0.05 || fail "loss in bf16: $brain"
 quantize() { # NAME RANKS DEVICE ARGUMENT ...
   local name=$1 ranks=$2 device=$3
   shift 3
-  run "$ranks" quantize "$model" --calib "$tokens" "${options[@]}" --bits 3 --block 16x32 --trades 1 --device "$device" \
+  run "$ranks" quantize "$model" --calib "$tokens" "${options[@]}" --bits 3 --block 16x32 --trades 1 --quantizer rtn --device "$device" \
     -o "$dir/$name" --overwrite --json "$dir/$name.json" "$@"
 }
 digits() { # FILE: one digit a block

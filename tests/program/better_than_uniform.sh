@@ -6,7 +6,7 @@
 # Compensated rounding beats rounding to nearest, of uniform bits and of ours.
 for bits in 2.5 3.25; do
   run 2 quantize "$model" --bits $bits --method rtn -o "$dir/rtn-$bits" --json "$dir/rtn-$bits.json"
-  run 2 quantize "$model" --calib "$calib" --seqs 8 --seqlen 128 --bits $bits --trades 2 -o "$dir/ours-$bits" \
+  run 2 quantize "$model" --calib "$calib" --seqs 8 --seqlen 128 --bits $bits --trades 2 --quantizer rtn -o "$dir/ours-$bits" \
     --json "$dir/ours-$bits.json" --allocation "$dir/bits-$bits"
   run 2 quantize "$model" --calib "$calib" --round-seqs 64 --bits $bits --quantizer gptq --allocation "$dir/bits-$bits" \
     -o "$dir/gptq-$bits" --json "$dir/gptq-$bits.json"

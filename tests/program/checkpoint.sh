@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 
 saved=$dir/search
-options=("$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 64 --trades 8 --check-seqs 8)
+options=("$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 64 --trades 8 --check-seqs 8 --quantizer rtn)
 hash_of_run() { value "$1" content_hash; }
 
 run 2 quantize "${options[@]}" -o "$dir/whole" --json "$dir/whole.json"

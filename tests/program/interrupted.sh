@@ -8,7 +8,7 @@ begin() {
   local ranks=$1
   shift
   : >"$dir/stderr" # what an earlier run said must not be taken for this one's
-  "$mpirun" "$ranks" -q "$shardbits" quantize "$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 32 --strides 500 \
+  "$mpirun" "$ranks" -q "$shardbits" quantize "$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 32 --quantizer rtn --strides 500 \
     --trades 10000 --trade-share 1 -o "$dir/OUT" "$@" >"$dir/stdout" 2>"$dir/stderr" &
   job=$!
   for _ in $(seq 600); do

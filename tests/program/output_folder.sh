@@ -3,13 +3,13 @@
 # reader in docs/format.md, which knows nothing of this program.
 . "$(dirname "$0")/common.sh"
 
-run 3 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 --trades 0 -o "$dir/made" \
+run 3 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 --trades 0 --quantizer rtn -o "$dir/made" \
   --allocation "$dir/bits" --json "$dir/made.json"
 run 2 verify "$dir/made" --json "$dir/verify.json"
 [ "$(value "$dir/verify.json" content_hash)" = "$(value "$dir/made.json" content_hash)" ] || fail "verify: another content hash"
 [ "$(value "$dir/verify.json" frames)" = "$(value "$dir/made.json" frames)" ] || fail "verify: another number of frames"
 
-run 2 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 -o "$dir/again" --allocation "$dir/bits" \
+run 2 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 --quantizer rtn -o "$dir/again" --allocation "$dir/bits" \
   --json "$dir/again.json"
 [ "$(value "$dir/again.json" content_hash)" = "$(value "$dir/made.json" content_hash)" ] || fail "--allocation: other frames"
 

@@ -8,7 +8,7 @@ evaluate() { # FOLDER RANKS COMPUTE: into eval.json, against the same folder deq
 }
 
 for mode in none fused indexed; do
-  run 2 quantize "$model" --calib "$calib" --seqs 4 --seqlen 48 --bits 2.6 --trades 0 --block 64x64 \
+  run 2 quantize "$model" --calib "$calib" --seqs 4 --seqlen 48 --bits 2.6 --trades 0 --quantizer rtn --block 64x64 \
     --reorder $mode -o "$dir/$mode"
   packed=
   for ranks in 1 3; do

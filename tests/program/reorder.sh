@@ -7,7 +7,7 @@ quantize() { # NAME RANKS MODE ARGUMENT ...
   local name=$1 ranks=$2 mode=$3
   shift 3
   run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --sensitivity fisher --strides 1 --trades 0 \
-    --block 64x64 --reorder "$mode" -o "$dir/$name" --overwrite --json "$dir/$name.json" "$@"
+    --quantizer rtn --block 64x64 --reorder "$mode" -o "$dir/$name" --overwrite --json "$dir/$name.json" "$@"
 }
 hash() { value "$dir/$1.json" content_hash; }
 loss() { # FOLDER RANKS

@@ -5,7 +5,7 @@
 quantize() { # NAME RANKS MODE ARGUMENT ...
   local name=$1 ranks=$2 mode=$3
   shift 3
-  run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --trades 0 \
+  run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --trades 0 --quantizer rtn \
     --block 64x64 --reorder "$mode" -o "$dir/$name" --overwrite --json "$dir/$name.json" "$@"
 }
 hash() { value "$dir/$1.json" content_hash; }
@@ -51,7 +51,7 @@ assert abs(report["loss"] / report["ref_perplexity"] - report["loss"] / report["
 assert abs(report["mean_kl"]) < 1e-6 and report["top1_agreement"] > 0.99, report
 PYTHON
 done
-run 2 quantize "$dir/sorted" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --trades 0 --block 64x64 \
+run 2 quantize "$dir/sorted" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --trades 0 --quantizer rtn --block 64x64 \
   --grid plain --reorder none -o "$dir/of-sorted" --json "$dir/of-sorted.json"
 quantize inside 2 fused --grid plain
 [ "$(hash of-sorted)" = "$(hash inside)" ] || fail "reorder, then quantize: other frames than --reorder fused"

@@ -53,7 +53,7 @@ rm -f "$rounded"*
 trained=$saved.trained
 cut_off "$trained" '"steps": [1-5],' "$dir/cut" quantize "${options[@]}" --checkpoint "$saved"
 cp "$trained.scales" "$dir/good.scales"
-refused 2 "$trained" "scales trained with another --tune-rate: 0.02" --tune-rate 0.01
+refused 2 "$trained" "scales trained with another --tune-rate: 0.01 there, 0.02" --tune-rate 0.02
 refused 1 "$trained" "another --tune-batch: 2 there, 3 here" --tune-batch 3
 refused 2 "$trained" "another calibration (--calib, --tune-seqs" --tune-seqs 10
 truncate -s 4000 "$trained.scales"

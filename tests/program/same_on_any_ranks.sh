@@ -7,7 +7,7 @@ quantize() { # NAME RANKS ARGUMENT ...
   local name=$1 ranks=$2
   shift 2
   run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --trades 3 \
-    -o "$dir/$name" --allocation "$dir/$name.bits" --json "$dir/$name.json" "$@"
+    --quantizer rtn -o "$dir/$name" --allocation "$dir/$name.bits" --json "$dir/$name.json" "$@"
   run "$ranks" eval "$dir/$name" --tokens "$heldout" --seqs 3 --seqlen 40 --json "$dir/$name.eval.json" "$@"
 }
 
@@ -38,7 +38,7 @@ search() { # NAME RANKS ESTIMATOR ARGUMENT ...: two of them start where the cost
   shift 3
   case $estimator in taylor | hessian) strides=0 ;; esac
   run "$ranks" quantize "$model" --calib "$calib" --seqs 5 --seqlen 48 --bits 2.6 --strides $strides --trades 2 \
-    --sensitivity "$estimator" -o "$dir/$name" --allocation "$dir/$name.bits" "$@"
+    --quantizer rtn --sensitivity "$estimator" -o "$dir/$name" --allocation "$dir/$name.bits" "$@"
 }
 unset SHARDBITS_RANKS_PER_NODE
 for estimator in fisher taylor hessian diagonal; do

@@ -55,7 +55,7 @@ PYTHON
 # Every command takes it; its loss is that of guessing, or somewhat worse: ln 2048 = 7.62.
 run 2 inspect "$dir/one" --check
 run 1 plan "$dir/one" --gflops 1
-run 2 quantize "$dir/one" --calib "$dir/one/tokens.bin" --bits 3.25 --seqs 4 --seqlen 32 --trades 0 -o "$dir/packed"
+run 2 quantize "$dir/one" --calib "$dir/one/tokens.bin" --bits 3.25 --seqs 4 --seqlen 32 --trades 0 --quantizer rtn -o "$dir/packed"
 for folder in one two packed; do
   run 2 eval "$dir/$folder" --tokens "$dir/one/tokens.bin" --seqs 4 --seqlen 64 --json "$dir/eval.json"
   loss=$(value "$dir/eval.json" loss)
