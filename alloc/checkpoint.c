@@ -2,18 +2,15 @@
 
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "io/file.h"
+#include "io/json.h"
 #include "io/key.h"
 #include "mpi/large.h"
 
 #define FORMAT "shardbits search"
 enum { VERSION = 1 };
-static const size_t largest_file = (size_t)1 << 30;
 
 static sb_key describe_key(const sb_checkpoint_key *k, const sb_model *m) {
   sb_key out = {0};
@@ -41,7 +38,7 @@ static sb_key describe_key(const sb_checkpoint_key *k, const sb_model *m) {
 static sb_status write_file(const char *path, const sb_checkpoint_key *key, const sb_search_progress *p,
                             const sb_model *m) {
   const sb_key described = describe_key(key, m);
-  char *digits = NULL, *text = NULL;
+  char *digits = NULL;
   SB_TRY(sb_alloc(&digits, m->blocks + 1, 1, "search checkpoint"));
   for (size_t i = 0; i < m->blocks; i++) digits[i] = (char)('0' + m->bits[i]);
   json_t *root = json_pack("{s:s, s:i, s:o, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f}, s:s}", "format",
@@ -49,12 +46,10 @@ static sb_status write_file(const char *path, const sb_checkpoint_key *key, cons
                            p->steps, "strides", p->strides, "trades", p->trades, "accepted", p->accepted,
                            "gain_passes", p->gain_passes, "loss_passes", p->loss_passes, "share", p->share,
                            "loss", p->loss, "start_loss", p->start_loss, "bits", digits);
-  if (root) text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-  json_decref(root);
   sb_free(&digits);
-  if (!text) return sb_fail(SB_ERR_MEMORY, "%s: out of memory", path);
-  sb_status status = sb_file_write_atomic(path, text, strlen(text));
-  free(text);
+  const sb_status status =
+      root ? sb_json_write(path, root) : sb_fail(SB_ERR_MEMORY, "%s: out of memory", path);
+  json_decref(root);
   return status;
 }
 
@@ -95,13 +90,8 @@ static sb_status parse(const char *path, const sb_checkpoint_key *key, json_t *r
 
 static sb_status read_file(const char *path, const sb_checkpoint_key *key, sb_search_progress *progress,
                            sb_model *m) {
-  char *text = NULL;
-  size_t bytes;
-  json_error_t error;
-  SB_TRY(sb_file_read_all(path, largest_file, &text, &bytes));
-  json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-  free(text);
-  if (!root) return sb_fail(SB_ERR_FORMAT, "%s: line %d: %s", path, error.line, error.text);
+  json_t *root;
+  SB_TRY(sb_json_read(path, &root));
   sb_status status = parse(path, key, root, progress, m);
   json_decref(root);
   return status;

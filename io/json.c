@@ -30,7 +30,7 @@ sb_status sb_json_read(const char *path, json_t **out) {
   char *text = NULL;
   size_t bytes;
   *out = NULL;
-  SB_TRY(sb_file_read_all(path, (size_t)256 << 20, &text, &bytes));
+  SB_TRY(sb_file_read_all(path, (size_t)1 << 30, &text, &bytes));
   sb_status status = sb_json_parse(path, "", text, bytes, out);
   sb_free(&text);
   return status;

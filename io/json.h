@@ -13,7 +13,7 @@
  * file) name it in messages: SB_ERR_FORMAT with line and column. The caller releases *out with json_decref.
  */
 sb_status sb_json_parse(const char *path, const char *part, const char *text, size_t bytes, json_t **out);
-/* The same for a whole file of at most 256 MiB. */
+/* The same for a whole file of at most 1 GiB. */
 sb_status sb_json_read(const char *path, json_t **out);
 /* Writes a JSON value as indented text, in the order its keys were set, so that the file is either old or
  * complete. */

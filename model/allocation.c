@@ -6,12 +6,11 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "io/file.h"
+#include "io/json.h"
 #include "mpi/large.h"
 
 #define FORMAT "shardbits allocation"
 enum { VERSION = 2 }; /* 1 where channels are as the source has them */
-static const size_t largest_file = (size_t)1 << 30;
 
 static size_t blocks_of(const sb_matrix *matrix) {
   return sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
@@ -131,11 +130,8 @@ static sb_status describe(const sb_model *m, json_t **out) {
 static sb_status write_file(const sb_model *m, const char *path) {
   json_t *json = NULL;
   sb_status status = describe(m, &json);
-  char *text = status == SB_OK ? json_dumps(json, JSON_INDENT(1)) : NULL;
+  if (status == SB_OK) status = sb_json_write(path, json);
   json_decref(json);
-  if (status == SB_OK && !text) status = sb_fail(SB_ERR_MEMORY, "%s: out of memory", path);
-  if (status == SB_OK) status = sb_file_write_atomic(path, text, strlen(text));
-  free(text);
   return status;
 }
 
@@ -199,19 +195,9 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   return SB_OK;
 }
 
-static sb_status parse_file(const char *path, json_t **json) {
-  char *text = NULL;
-  size_t bytes;
-  json_error_t error;
-  SB_TRY(sb_file_read_all(path, largest_file, &text, &bytes));
-  *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-  free(text);
-  return *json ? SB_OK : sb_fail(SB_ERR_FORMAT, "%s: line %d: %s", path, error.line, error.text);
-}
-
 static sb_status read_file(sb_model *m, const char *path) {
   json_t *json = NULL;
-  SB_TRY(parse_file(path, &json));
+  SB_TRY(sb_json_read(path, &json));
   sb_status status = read_json(m, path, json);
   json_decref(json);
   return status;
@@ -224,7 +210,7 @@ sb_status sb_allocation_read(sb_model *m, const char *path) {
 
 static sb_status read_file_orders(const char *path, const sb_arch *arch, sb_orders *orders) {
   json_t *json = NULL;
-  SB_TRY(parse_file(path, &json));
+  SB_TRY(sb_json_read(path, &json));
   sb_status status = read_orders(path, json, arch, orders);
   json_decref(json);
   return status;
