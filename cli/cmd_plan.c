@@ -271,7 +271,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .low = 1,
        .high = 1e9,
        .operand = "N",
-       .unset = "an eighth of --tune-seqs, at most 32",
+       .unset = "a 32nd of --tune-seqs",
        .help = "As quantize has it: sequences of a step of that."},
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,

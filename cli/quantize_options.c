@@ -137,7 +137,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .low = 1,
        .high = 1e9,
        .operand = "N",
-       .unset = "an eighth of --tune-seqs, at most 32",
+       .unset = "a 32nd of --tune-seqs",
        .help = "Sequences of one step of that; with fewer than ranks, some of these have nothing to do."},
       {.name = "tune-rate",
        .kind = SB_OPTION_REAL,

@@ -24,6 +24,18 @@ static void report(sb_quantize_run *u, const sb_tune_stats *stats, size_t batch,
   json_object_set_new(u->report, "tune", tuned);
 }
 
+/* What the user can do where a step has too few sequences for all ranks: the result must not depend on how many there are. */
+static void tell_idle(const sb_quantize_run *u, size_t batch) {
+  const size_t ranks = (size_t)u->world->size;
+  if (batch >= ranks) return;
+  const bool chosen = u->r->tune_batch > 0;
+  sb_log_line(
+      "tune      steps of %zu sequence%s leave %zu rank%s without work; %s %zu gives each some, and %s",
+      batch, batch == 1 ? "" : "s", ranks - batch, ranks - batch == 1 ? "" : "s",
+      chosen ? "--tune-batch" : "--tune-seqs", chosen ? ranks : ranks * SB_TUNE_STEPS,
+      chosen ? "another result" : "wins more");
+}
+
 sb_status sb_quantize_tune(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   const double start = sb_now();
@@ -31,11 +43,7 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   if (r->tune_seqs == 0) return SB_OK;
   SB_TRY(sb_quantize_read(u, r->tune_seqs, &u->tuning));
   const size_t batch = r->tune_batch > 0 ? r->tune_batch : sb_tune_batch(u->tuning.count);
-  if (batch < (size_t)u->world->size)
-    sb_log_line(
-        "tune      a batch of %zu sequences leaves ranks without work; --tune-batch %d gives each some, and "
-        "another result",
-        batch, u->world->size);
+  tell_idle(u, batch);
   char checkpoint[SB_PATH_MAX], compute[SB_QUANTIZE_COMPUTE];
   if (r->checkpoint) sb_quantize_saved_path(u, "trained", checkpoint);
   sb_quantize_compute(u, compute);

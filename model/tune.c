@@ -12,7 +12,7 @@
 static const double PI = 3.14159265358979323846, WARM = 0.05; /* share of the steps in which the rate rises */
 
 size_t sb_tune_batch(size_t sequences) {
-  return sb_min_size(32, sb_max_size(1, sequences / 8));
+  return sb_max_size(1, sequences / SB_TUNE_STEPS);
 }
 
 double sb_tune_rate(size_t batch) {

@@ -32,9 +32,10 @@ typedef struct sb_tune_stats {
   double scale_seconds;  /* of this rank, beside passes */
 } sb_tune_stats;
 
-/* What is taken where nothing is asked for; docs/results.md has what led to it. An eighth of the sequences a step, 32 at most: with more
- * steps a little more is won, with fewer more ranks have something to do. A rate that grows with the root of their number, as noise
+/* What is taken where nothing is asked for; docs/results.md has what led to it. SB_TUNE_STEPS steps: with fewer the model gets
+ * less far, with more fewer ranks have something to do. A rate that grows with the root of their number, as noise
  * falls. Pure. */
+enum { SB_TUNE_STEPS = 32 };
 size_t sb_tune_batch(size_t sequences);
 double sb_tune_rate(size_t batch);
 /* Sequences on which the divergence is told before and after. Pure. */
