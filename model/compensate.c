@@ -325,7 +325,8 @@ static sb_status run(work *w, const sb_compensate_options *options, const sb_seq
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     if (layer >= done) SB_TRY(round_layer(w, layer));
     if (layer + 1 < m->config.layers && done < m->config.layers) SB_TRY(go_through(w, layer));
-    if (options->tick) options->tick(options->context, (double)(layer + 1) / (double)m->config.layers);
+    if (options->tick && layer >= done) /* of what this run has to do */
+      options->tick(options->context, (double)(layer + 1 - done) / (double)(m->config.layers - done));
   }
   return SB_OK;
 }

@@ -23,16 +23,12 @@ size_t sb_tune_looked_at(size_t sequences, size_t batch) {
   return sb_min_size(sequences, sb_max_size(batch, sequences / 16));
 }
 
-/* How far all is, from how far a pass is. */
+/* How far all is that this run has to do, from how far a pass is. */
 typedef struct progress {
   const sb_tune_options *options;
+  double learning;      /* the share of the forward pass of all sequences, which comes first */
   double before, share; /* of the running pass */
 } progress;
-
-/* What the forward pass of all sequences, which comes first, is of the whole: a gradient is four of them. */
-static double learning_share(const sb_tune_options *o) {
-  return 1.0 / (1.0 + 4.0 * o->epochs);
-}
 
 static void tick(void *context, double done) {
   const progress *p = context;
@@ -54,6 +50,7 @@ typedef struct training {
   sb_scale_gradients *gradients;
   sb_key key; /* of `saved` */
   sb_trained *saved;
+  sb_trained_progress done;
   progress progress;
   sb_tune_stats *stats;
 } training;
@@ -72,8 +69,8 @@ static sb_status learn(training *t, size_t step) {
   const size_t batches = sb_div_up(t->sequences, o->batch), k = step % batches;
   const float *g;
   double loss;
-  t->progress.share = (1.0 - learning_share(o)) / (double)t->stats->steps;
-  t->progress.before = learning_share(o) + (double)step * t->progress.share;
+  t->progress.share = (1.0 - t->progress.learning) / (double)(t->stats->steps - t->stats->resumed);
+  t->progress.before = t->progress.learning + (double)(step - t->stats->resumed) * t->progress.share;
   sb_pass_select(t->pass, k * t->sequences / batches, (k + 1) * t->sequences / batches);
   SB_TRY(sb_scale_gradients_measure(t->gradients, t->pass, &g, &loss));
   const double begun = sb_now();
@@ -82,23 +79,35 @@ static sb_status learn(training *t, size_t step) {
   return SB_OK;
 }
 
-/* Collective. */
-static sb_status train(training *t) {
+/* Where training is to begin. Collective. */
+static sb_status begin(training *t) {
   const sb_tune_options *o = t->options;
   sb_tune_stats *stats = t->stats;
-  sb_trained_progress done = {0};
   stats->steps = sb_div_up(t->sequences, o->batch) * (size_t)o->epochs;
   stats->looked_at = sb_tune_looked_at(t->sequences, o->batch);
-  if (o->checkpoint) SB_TRY(sb_trained_open(o->checkpoint, &t->key, t->world, t->scales, &done, &t->saved));
-  stats->resumed = done.steps;
-  if (done.steps == 0) SB_TRY(look(t, learning_share(o), &done.before));
-  while (done.steps < stats->steps) {
-    SB_TRY(learn(t, done.steps++));
-    if (t->saved) SB_TRY(sb_trained_offer(t->saved, &done));
+  if (o->checkpoint)
+    SB_TRY(sb_trained_open(o->checkpoint, &t->key, t->world, t->scales, &t->done, &t->saved));
+  if (t->done.steps > stats->steps)
+    return sb_fail(SB_ERR_FORMAT, "%s: damaged: it has %zu steps done, training takes %zu", o->checkpoint,
+                   t->done.steps, stats->steps);
+  stats->resumed = t->done.steps;
+  /* a gradient is four forward passes */
+  const double left = (double)(stats->steps - stats->resumed) / (double)stats->steps;
+  t->progress.learning = t->progress.share = 1.0 / (1.0 + 4.0 * o->epochs * left);
+  return SB_OK;
+}
+
+/* Collective. */
+static sb_status train(training *t) {
+  sb_trained_progress *done = &t->done;
+  if (done->steps == 0) SB_TRY(look(t, t->progress.learning, &done->before));
+  while (done->steps < t->stats->steps) {
+    SB_TRY(learn(t, done->steps++));
+    if (t->saved) SB_TRY(sb_trained_offer(t->saved, done));
   }
-  stats->before = done.before;
-  stats->scale_seconds += sb_scale_gradients_seconds(t->gradients);
-  return look(t, 1, &stats->after);
+  t->stats->before = done->before;
+  t->stats->scale_seconds += sb_scale_gradients_seconds(t->gradients);
+  return look(t, 1, &t->stats->after);
 }
 
 /* What saved scales depend on. Collective. */
@@ -144,12 +153,13 @@ sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend, const
   training t = {.world = source->world,
                 .options = &o,
                 .sequences = sequences->count,
-                .progress = {&o, 0, learning_share(&o)},
+                .progress = {.options = &o},
                 .stats = stats};
   *stats = (sb_tune_stats){0};
   sb_status status = o.checkpoint ? make_key(&o, source, packed, sequences, &t.key) : SB_OK;
-  if (status == SB_OK) status = create_pass(source, packed, backend, sequences, &t.progress, &t.pass);
   if (status == SB_OK) status = sb_scales_create(packed, &t.scales);
+  if (status == SB_OK) status = begin(&t);
+  if (status == SB_OK) status = create_pass(source, packed, backend, sequences, &t.progress, &t.pass);
   if (status == SB_OK) status = sb_scale_gradients_create(t.scales, packed, backend, &t.gradients);
   if (status == SB_OK) status = train(&t);
   sb_trained_close(&t.saved);

@@ -56,6 +56,10 @@ cp "$trained.scales" "$dir/good.scales"
 refused 2 "$trained" "scales trained with another --tune-rate: 0.01 there, 0.02" --tune-rate 0.02
 refused 1 "$trained" "another --tune-batch: 2 there, 3 here" --tune-batch 3
 refused 2 "$trained" "another calibration (--calib, --tune-seqs" --tune-seqs 10
+cp "$trained" "$dir/good.trained"
+sed -i 's/"steps": [0-9]*/"steps": 7/' "$trained"
+refused 3 "$trained" "damaged: it has 7 steps done, training takes 6"
+cp "$dir/good.trained" "$trained"
 truncate -s 4000 "$trained.scales"
 refused 2 "$trained.scales" ""
 cp "$dir/good.scales" "$trained.scales"
