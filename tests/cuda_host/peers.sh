@@ -8,7 +8,7 @@ search=(quantize "$model" --calib "$model/tokens.bin" "${options[@]}" --bits 3 -
 
 export SB_CUDA_HOST_DEVICES=2
 for exchange in auto host; do
-  "$mpirun" 2 "$shardbits" "${search[@]}" --quantizer gptq --round-seqs 5 --refine 1 --gpu-exchange $exchange -o "$dir/$exchange" \
+  "$mpirun" 2 "$shardbits" "${search[@]}" --quantizer gptq --round-seqs 5 --refine 1 --tune-seqs 0 --gpu-exchange $exchange -o "$dir/$exchange" \
     --json "$dir/$exchange.json" >/dev/null 2>"$dir/$exchange.err" || { fail "--gpu-exchange $exchange"; cat "$dir/$exchange.err"; }
 done
 grep -q "GPUs exchange weights and sums among themselves" "$dir/auto.err" || fail "the log does not speak of an exchange"

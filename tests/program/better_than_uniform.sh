@@ -10,7 +10,7 @@ for bits in 2.5 3.25; do
     --json "$dir/ours-$bits.json" --allocation "$dir/bits-$bits"
   run 2 quantize "$model" --calib "$calib" --round-seqs 64 --bits $bits --quantizer gptq --allocation "$dir/bits-$bits" \
     -o "$dir/gptq-$bits" --json "$dir/gptq-$bits.json"
-  run 2 quantize "$model" --calib "$calib" --round-seqs 64 --bits $bits --quantizer gptq --method rtn \
+  run 2 quantize "$model" --calib "$calib" --round-seqs 64 --bits $bits --quantizer gptq --method rtn --tune-seqs 0 \
     -o "$dir/uniform-gptq-$bits" --json "$dir/uniform-gptq-$bits.json"
   for name in rtn-$bits ours-$bits gptq-$bits uniform-gptq-$bits; do
     run 2 eval "$dir/$name" --tokens "$heldout" --seqs 32 --seqlen 128 --json "$dir/$name.eval.json"
