@@ -49,7 +49,7 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   sb_quantize_compute(u, compute);
   const sb_tune_options options = {.epochs = 1,
                                    .batch = batch,
-                                   .rate = r->tune_rate,
+                                   .rate = r->tune_rate > 0 ? r->tune_rate : sb_tune_rate(batch),
                                    .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
                                    .checkpoint = r->checkpoint ? checkpoint : NULL,
                                    .compute = compute,

@@ -31,7 +31,7 @@ typedef struct state {
 struct sb_trained {
   sb_saved files;
   sb_scales *scales;
-  size_t *first; /* [layers + 1]: groups of all ranks before each layer, and their number */
+  size_t groups; /* of all ranks and layers */
   size_t *own;   /* [layers]: the first of this rank's, of each layer */
   uint64_t half; /* that is to be written next */
   double due;    /* when it is worth saving again; rank 0's counts */
@@ -41,19 +41,18 @@ static sb_status lay_out(sb_trained *t, int ranks, int rank) {
   const size_t layers = sb_scales_layers(t->scales);
   size_t *starts = NULL;
   sb_status status = sb_alloc(&starts, (size_t)ranks + 1, sizeof *starts, "scales on disk");
-  if (status == SB_OK) status = sb_alloc(&t->first, layers + 1, sizeof *t->first, "scales on disk");
   if (status == SB_OK) status = sb_alloc(&t->own, layers, sizeof *t->own, "scales on disk");
   for (size_t layer = 0; status == SB_OK && layer < layers; layer++) {
     sb_scales_owners(t->scales, layer, starts);
-    t->own[layer] = t->first[layer] + starts[rank];
-    t->first[layer + 1] = t->first[layer] + starts[ranks];
+    t->own[layer] = t->groups + starts[rank];
+    t->groups += starts[ranks];
   }
   sb_free(&starts);
   return status;
 }
 
 static size_t bytes_of_half(const sb_trained *t) {
-  return t->first[sb_scales_layers(t->scales)] * SB_SCALES_STATE_BYTES;
+  return t->groups * SB_SCALES_STATE_BYTES;
 }
 
 /* This rank's groups of a layer: in its memory, and in the file. */
@@ -172,7 +171,6 @@ void sb_trained_close(sb_trained **trained) {
   sb_trained *t = *trained;
   if (!t) return;
   sb_saved_close(&t->files);
-  sb_free(&t->first);
   sb_free(&t->own);
   sb_free(trained);
 }

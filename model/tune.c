@@ -147,16 +147,13 @@ static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b, 
 
 sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend, const sb_sequences *sequences,
                   const sb_tune_options *options, sb_tune_stats *stats) {
-  sb_tune_options o = *options;
-  if (o.batch == 0) o.batch = sb_tune_batch(sequences->count);
-  if (o.rate == 0) o.rate = sb_tune_rate(o.batch);
   training t = {.world = source->world,
-                .options = &o,
+                .options = options,
                 .sequences = sequences->count,
-                .progress = {.options = &o},
+                .progress = {.options = options},
                 .stats = stats};
   *stats = (sb_tune_stats){0};
-  sb_status status = o.checkpoint ? make_key(&o, source, packed, sequences, &t.key) : SB_OK;
+  sb_status status = options->checkpoint ? make_key(options, source, packed, sequences, &t.key) : SB_OK;
   if (status == SB_OK) status = sb_scales_create(packed, &t.scales);
   if (status == SB_OK) status = begin(&t);
   if (status == SB_OK) status = create_pass(source, packed, backend, sequences, &t.progress, &t.pass);

@@ -13,10 +13,9 @@
 #include "model/sequences.h"
 
 typedef struct sb_tune_options {
-  size_t batch; /* sequences of a step, about; 0: sb_tune_batch of all */
+  size_t batch; /* sequences of a step, about */
   int epochs;   /* times that all sequences are taken, 1 or more */
-  double
-      rate; /* of the first steps (sb_scales_step); then it falls to 0, as half a cosine. 0: sb_tune_rate of the batch */
+  double rate;  /* of the first steps (sb_scales_step); then it falls to 0, as half a cosine */
   size_t activation_bytes;
   /* a file, where training is to be saved now and then, and to go on from where it is there (model/trained.h); NULL for none. Which
    * arithmetic computes, for its key */
