@@ -34,14 +34,14 @@ static inline size_t sb_cuda_block_count(const sb_grid_shape *grid) {
   return sb_grid_block_rows(grid) * sb_grid_block_cols(grid);
 }
 
-/* Calls f(row, r) for each row of the block, whose number in the matrix is r, a half warp a row. All halves keep step, so the
- * last row may be done more than once. */
+/* Calls f(row, r, keep) for each row of the block, whose number in the matrix is r, a half warp a row. All halves keep step: beyond
+ * the last row they do it again, and keep nothing; `keep` is false there. */
 template <bool MORE, typename W, typename F>
 __device__ __forceinline__ void block_rows(const W *w, const sb_grid_shape &grid, const cuda_block &b, F f) {
   const int half = (int)threadIdx.x / GROUP_LANES;
   for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
     const size_t r = b.row + (size_t)min(first + half, b.rows - 1);
-    f(group_row_at<MORE>(w + r * grid.cols + b.col, b.n), r);
+    f(group_row_at<MORE>(w + r * grid.cols + b.col, b.n), r, first + half < b.rows);
   }
 }
 

@@ -7,9 +7,9 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
                sb_symmetry symmetry) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const unsigned width = bits[b.k];
-  block_rows<true>(w, grid, b, [&](const auto &row, size_t r) {
+  block_rows<true>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
     const unsigned fit = width == 0 ? 0 : group_fit(row, importance + b.col, width, symmetry);
-    if (threadIdx.x % GROUP_LANES == 0) fits[r * sb_grid_block_cols(&grid) + b.j] = (uint8_t)fit;
+    if (keep && threadIdx.x % GROUP_LANES == 0) fits[r * sb_grid_block_cols(&grid) + b.j] = (uint8_t)fit;
   });
 }
 

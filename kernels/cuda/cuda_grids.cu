@@ -6,12 +6,12 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     choose_grids(sb_stored_grid *grids, const W *w, sb_grid_shape grid, unsigned min_bits, unsigned widths,
                  sb_symmetry symmetry, const float *importance) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  block_rows<true>(w, grid, b, [&](const auto &row, size_t r) {
+  block_rows<true>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
     const unsigned lane = threadIdx.x % GROUP_LANES;
     const sb_group group =
         group_of_widths(row, importance ? importance + b.col : nullptr, min_bits, widths, symmetry);
     const sb_stored_grid stored = sb_group_store(&group);
-    if (lane < widths) grids[(r * sb_grid_block_cols(&grid) + b.j) * widths + lane] = stored;
+    if (keep && lane < widths) grids[(r * sb_grid_block_cols(&grid) + b.j) * widths + lane] = stored;
   });
 }
 
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
   const unsigned bits = all_bits[b.k], down = sb_move_down(bits), up = sb_move_up(bits);
   if (bits == 0) return;
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = lane == 0 ? down : lane == 1 ? bits : up;
-  block_rows<true>(w, grid, b, [&](const auto &row, size_t r) {
+  block_rows<true>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
     const size_t g = r * sb_grid_block_cols(&grid) + b.j;
     const sb_group_range range = group_range(row, true, down == 1, symmetry);
     unsigned fit = fits ? fits[g] : 0;
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     }
     const sb_group group = sb_group_fitted(&range, mine, symmetry, fit);
     const sb_stored_grid stored = sb_group_store(&group);
-    if (lane == 1 || (lane < SB_MOVES && mine != bits)) grids[SB_MOVES * g + lane] = stored;
+    if (keep && (lane == 1 || (lane < SB_MOVES && mine != bits))) grids[SB_MOVES * g + lane] = stored;
   });
 }
 

@@ -6,7 +6,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     group_products(float *out, const float *g, size_t ldg, const W *w, sb_grid_shape grid) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const int lane = (int)threadIdx.x % GROUP_LANES;
-  block_rows<MORE>(w, grid, b, [&](const auto &row, size_t r) {
+  block_rows<MORE>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
     const float *slopes = g + r * ldg + b.col;
     float sum = 0.0f;
     group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       }
     });
     const double total = group_sum((double)sum);
-    if (lane == 0) out[r * sb_grid_block_cols(&grid) + b.j] = (float)total;
+    if (keep && lane == 0) out[r * sb_grid_block_cols(&grid) + b.j] = (float)total;
   });
 }
 

@@ -7,11 +7,12 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
                     const uint8_t *fits) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const unsigned width = bits[b.k];
-  block_rows<MORE>(w, grid, b, [&](const auto &row, size_t r) {
+  block_rows<MORE>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
     const size_t at = r * grid.cols + b.col;
+    const int kept = keep ? b.n : 0;
     if (width == 0) {
       group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
-        group_store(out + at + before, x, b.n - before);
+        group_store(out + at + before, x, kept - before);
       });
       return;
     }
@@ -22,7 +23,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       float values[GROUP_EACH];
 #pragma unroll
       for (int p = 0; p < GROUP_EACH; p++) values[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
-      group_store(out + at + before, values, b.n - before);
+      group_store(out + at + before, values, kept - before);
     });
   });
 }

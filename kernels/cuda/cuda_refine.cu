@@ -83,13 +83,14 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   const stack_row at = stack_row_here(s.rows);
   const size_t group_at = c.j * s.rows + at.r, first = at.r * s.cols + c.first;
   const unsigned bits = s.bits[group_at];
-  sb_group group = s.groups[group_at];
+  sb_group group = {};
+  if (at.mine) group = s.groups[group_at];
   refine_row<PIECES> row;
 #pragma unroll UNROLL
   for (int p = 0; p < EACH; p++) {
     const int column = p * GROUP_LANES + lane;
     row.residual[p] = column < c.n ? residual[first + (size_t)column] : 0.0f;
-    row.code[p] = column < c.n ? (float)s.codes[first + (size_t)column] : 0.0f;
+    row.code[p] = at.mine && column < c.n ? (float)s.codes[first + (size_t)column] : 0.0f;
     row.change[p] = 0.0f;
   }
 
@@ -120,6 +121,7 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
       if (lane == i) row.code[p] = code;
     }
 
+  sb_warp_sync(); /* all lanes have read the group */
   if (!at.mine) return;
   if (lane == 0) s.groups[group_at] = group;
 #pragma unroll UNROLL

@@ -31,7 +31,8 @@ typedef struct stack_column {
 constexpr int STACK_PIECES = SB_GROUP_MAX / GROUP_PIECE;
 template <int PIECES> constexpr int stack_unroll = PIECES == 1 ? GROUP_EACH : 1;
 
-/* The row of this half warp. All halves keep step: beyond the last row they do it again, and keep nothing. */
+/* The row of this half warp. All halves keep step: beyond the last row they do it again, but neither read what the kernel writes
+ * nor keep anything. */
 typedef struct stack_row {
   size_t r;
   bool mine;

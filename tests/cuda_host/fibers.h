@@ -23,6 +23,10 @@ enum sb_host_meeting {
 enum { SB_HOST_SHARED_BYTES = 227 << 10 };
 extern unsigned char *sb_host_shared; /* the block's dynamic shared memory */
 
+/* Where the running thread is; NULL outside of kernels, and in blocks that are not watched. Good until the thread waits. */
+const struct sb_host_place *sb_host_here();
+bool sb_host_is_stack(const void *at); /* a thread's own variable */
+
 /* Number of the running thread in its warp. */
 int sb_host_lane();
 /* 64 bytes a lane: where the running thread leaves what others read after the next sb_host_warp_sync, and where it reads
@@ -31,7 +35,7 @@ void *sb_host_slot(int lane);
 const void *sb_host_read(int lane);
 void sb_host_warp_sync(sb_host_meeting what);
 
-/* Copies happen at the wait that covers them, not before. */
+/* What is copied is there from the wait that covers it on; from the call on, nothing that was there before. */
 void sb_host_copy16(void *shared, const void *global, unsigned valid);
 void sb_host_copy_commit();
 void sb_host_copy_wait(int left);
@@ -39,7 +43,8 @@ void sb_host_copy_wait(int left);
 float sb_host_fp16(uint16_t bits);
 [[noreturn]] void sb_host_die(const char *what);
 
-/* Runs all blocks of a grid, one after another. */
-void sb_host_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &thread);
+/* Runs all blocks of a grid of `kernel`, one after another. */
+void sb_host_run(const void *kernel, dim3 grid, dim3 block, size_t shared,
+                 const std::function<void()> &thread);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "tests/cuda_host/cuda_host.h"
 #include "tests/cuda_host/fibers.h"
+#include "tests/cuda_host/races.h"
 
 static long from_environment(const char *name, long otherwise) {
   const char *text = getenv(name);
@@ -167,6 +168,7 @@ cudaError_t cudaMalloc(void **out, size_t bytes) {
   protect(a, false);
   *out = mapped + pages - rounded;
   allocations[*out] = a;
+  sb_host_races_track(*out, rounded);
   in_use += bytes;
   return cudaSuccess;
 }
@@ -175,6 +177,7 @@ cudaError_t cudaFree(void *pointer) {
   run_all();
   auto found = allocations.find(pointer);
   if (found == allocations.end()) sb_host_die("cudaFree of a pointer that cudaMalloc did not give");
+  sb_host_races_forget(pointer);
   in_use -= found->second.bytes;
   munmap(found->second.mapped, found->second.pages_bytes + page);
   allocations.erase(found);
@@ -342,7 +345,7 @@ cudaError_t sb_host_launch(const cudaLaunchConfig_t *config, const void *functio
       return;
     }
     sb_cuda_host_device.kernels++;
-    sb_host_run(grid, block, shared, thread);
+    sb_host_run(function, grid, block, shared, thread);
   });
   return cudaSuccess;
 }

@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "tests/cuda_host/races.h"
+
 #define __global__
 #define __device__
 #define __host__
@@ -37,8 +39,7 @@ extern dim3 sb_host_block_dim, sb_host_grid_dim;
 
 void sb_host_block_sync();
 #define __syncthreads() sb_host_block_sync()
-static inline void __threadfence() {}
-static inline void __threadfence_block() {}
+#define __threadfence() sb_host_races_fence()
 
 /* ---- what CUDA C++ has built in ---- */
 struct float2 {
@@ -73,33 +74,10 @@ using std::max;
 using std::min;
 
 /* Threads take turns only at barriers, so a plain addition is atomic. Integers only: kernels/cuda/cuda.h says why. */
-template <typename T> static inline T sb_host_atomic_add(T *at, T value) {
-  T before = *at;
-  *at = (T)(before + value);
-  return before;
-}
-static inline int atomicAdd(int *at, int value) {
-  return sb_host_atomic_add(at, value);
-}
-static inline unsigned atomicAdd(unsigned *at, unsigned value) {
-  return sb_host_atomic_add(at, value);
-}
-static inline unsigned long long atomicAdd(unsigned long long *at, unsigned long long value) {
-  return sb_host_atomic_add(at, value);
-}
-static inline unsigned atomicOr(unsigned *at, unsigned value) {
-  unsigned before = *at;
-  *at |= value;
-  return before;
-}
-static inline int atomicOr(int *at, int value) {
-  int before = *at;
-  *at |= value;
-  return before;
-}
-static inline unsigned atomicMax(unsigned *at, unsigned value) {
-  unsigned before = *at;
-  if (value > before) *at = value;
+__attribute__((no_sanitize("thread"))) static inline unsigned atomicAdd(unsigned *at, unsigned value) {
+  sb_host_races_atomic(at, sizeof *at);
+  const unsigned before = *at;
+  *at = before + value;
   return before;
 }
 static inline int __popc(unsigned x) {

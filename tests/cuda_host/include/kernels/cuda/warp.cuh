@@ -88,6 +88,7 @@ static inline void sb_mma_f16(float c[4], const uint32_t a[4], const uint32_t b[
 static inline void sb_host_load_matrix4(uint32_t out[4], const void *row, bool transposed) {
   const int lane = sb_host_lane(), high = lane / 4, low = lane % 4;
   if ((uintptr_t)row % 16 != 0) sb_host_die("ldmatrix from an address that is not 16-byte aligned");
+  sb_host_races_read(row, 16);
   memcpy(sb_host_slot(lane), row, 16);
   sb_host_warp_sync(transposed ? SB_HOST_LOAD_TRANSPOSED : SB_HOST_LOAD);
   for (int m = 0; m < 4; m++) {
