@@ -225,7 +225,7 @@ static void report_blocks(size_t rows, size_t cols, double limit) {
 /* ---- second moments ---- */
 typedef struct grams {
   int64_t *sums;
-  const float *x;
+  const void *x; /* bf16 */
   size_t tokens, cols, block_cols;
 } grams;
 static sb_status add_grams(const void *context, size_t round) {
@@ -242,15 +242,15 @@ static void report_moments(size_t tokens, size_t cols, double limit, double peak
          tokens, cols, flops / whole * 1e-12, 100.0 * flops / whole / peak);
   for (int i = 0; i < 2; i++) {
     const size_t count = sb_grams_count(cols, widths[i]);
-    const grams m = {device(count * 16), filled(tokens * cols * 4, false), tokens, cols, widths[i]};
+    const grams m = {device(count * 16), filled(tokens * cols * 2, false), tokens, cols, widths[i]};
     must(be->op->zero(be, NULL, m.sums, count * 16));
     const double seconds = seconds_of((timed){add_grams, &m});
-    /* a triangle is half of the products of whole blocks; each is made of three of bf16 parts, which are not counted */
+    /* a triangle is half of the products of whole blocks */
     const double nominal = (double)tokens * (double)cols * (double)widths[i];
     printf("  add_grams, blocks of %-4zu         %8.1f TFLOP/s  %6.1f%% of the largest product, %.1f%% of "
            "the copy\n",
            widths[i], nominal / seconds * 1e-12, 100.0 * nominal / seconds / peak,
-           100.0 * (double)(tokens * cols * 4 + 32 * count) / seconds / limit);
+           100.0 * (double)(tokens * cols * 2 + 32 * count) / seconds / limit);
     be->op->free(be, m.sums);
     be->op->free(be, (void *)m.x);
   }
@@ -349,7 +349,7 @@ enum { COPIES = 64 };
 typedef struct packed {
   sb_packed w[COPIES];
   size_t copies, tokens;
-  const float *x;
+  const void *x; /* bf16 */
   float *y;
 } packed;
 static sb_status packed_product(const void *context, size_t round) {
@@ -364,7 +364,7 @@ static double seconds_of_packed(size_t rows, size_t cols, size_t tokens, unsigne
   blocks b = {.grid = {rows, cols, SIDE, SIDE}};
   lay_out(&b, bits_of);
   packed p = {.copies = sb_min_size(COPIES, overflow / b.bytes + 1), .tokens = tokens};
-  p.x = filled(tokens * cols * 4, false);
+  p.x = filled(tokens * cols * 2, false);
   p.y = device(tokens * rows * 4);
   const size_t each = (b.bytes + 255) / 256 * 256;
   const uint8_t *all = filled(p.copies * each, true);

@@ -69,7 +69,7 @@ static double peak(bench *b) {
   for (int i = 0; i < 20; i++) {
     MPI_Barrier(MPI_COMM_WORLD);
     double start = sb_now();
-    CHECK(k->op->gemm(k, NULL, false, false, SIDE, SIDE, SIDE, 1.0f, x, k->act, SIDE, y, k->weight, SIDE,
+    CHECK(k->op->gemm(k, NULL, false, false, SIDE, SIDE, SIDE, 1.0f, x, k->operand, SIDE, y, k->operand, SIDE,
                       0.0f, z, k->act, SIDE));
     MPI_Barrier(MPI_COMM_WORLD);
     best = fmin(best, sb_now() - start);

@@ -9,8 +9,8 @@
  * is the backend's default stream. Errors of the device surface at `sync`, or at any later call. The CPU
  * backend is synchronous. A backend is used by one thread at a time; inside, it may use OpenMP threads.
  *
- * Element types. Activations are of type `act`, weights prepared for GEMM of type `weight`; what is called
- * f32 is float whatever the backend. All matrices are row-major and contiguous unless a leading dimension is
+ * Element types. Activations are of type `act`; what products with weights are made of, that is weights prepared for GEMM, the
+ * inputs of matrices and the gradients at their outputs, of type `operand`; what is called f32 is float whatever the backend. All matrices are row-major and contiguous unless a leading dimension is
  * given; T is the number of tokens of ONE sequence. Shapes are in elements.
  *
  * Determinism. Every operation gives the same bits for the same input on the same device, whatever the number
@@ -152,7 +152,7 @@ typedef struct sb_backend_ops {
                     size_t ldb, float beta, void *c, sb_dtype c_dtype, size_t ldc);
 
   /* ---- the parts of a decoder layer ---- */
-  /* y[T,h] = x / rms(x) * w, rstd[T] = 1 / rms(x) (f32); w is f32[h]. */
+  /* y[T,h] = x / rms(x) * w, y an operand; rstd[T] = 1 / rms(x) (f32); w is f32[h]. */
   sb_status (*rmsnorm)(sb_backend *, sb_stream, void *y, float *rstd, const void *x, const float *w, size_t T,
                        size_t h, float eps);
   /* dx[T,h] += ..., dw[h] (f32) += ... where dw is not NULL. */
@@ -171,10 +171,10 @@ typedef struct sb_backend_ops {
   sb_status (*attention_back)(sb_backend *, sb_stream, void *dq, void *dk, void *dv, const void *d_o,
                               const void *o, const float *lse, const void *q, const void *k, const void *v,
                               size_t T, size_t heads, size_t kv_heads, size_t d);
-  /* y[n] = silu(gate) * up; y may be gate or up (in place). */
+  /* y[n] = silu(gate) * up, an operand; y may be gate or up (in place) where that is the type of activations too. */
   sb_status (*swiglu)(sb_backend *, sb_stream, void *y, const void *gate, const void *up, size_t n);
-  /* dgate, dup = ..., and y[n] = silu(gate) * up where y is not NULL; each of them may be gate, up or dy (in
-   * place). */
+  /* dgate, dup = ..., and y[n] = silu(gate) * up where y is not NULL: operands; each of them may be gate, up or dy (in
+   * place) where that is the type of activations too. */
   sb_status (*swiglu_back)(sb_backend *, sb_stream, void *dgate, void *dup, void *y, const void *dy,
                            const void *gate, const void *up, size_t n);
   /* y[n] += x[n] */
@@ -264,10 +264,10 @@ typedef struct sb_backend_ops {
    * is a number of x alone, times 2^exponent, rounded once to a multiple of 2^-80; so the order of calls does not matter.
    * SB_ERR_NUMERIC, from the call or from the next sync, for NaN, infinity and sums beyond 2^30; the sums are then unspecified.
    *
-   * sums[sb_grams_count(cols, block_cols)] += X_j' X_j of every block column j of x[tokens, cols], type `act`. */
+   * sums[sb_grams_count(cols, block_cols)] += X_j' X_j of every block column j of x[tokens, cols], type `operand`. */
   sb_status (*add_grams)(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens, size_t cols,
                          size_t block_cols, int exponent);
-  /* sums[cols] += sum over tokens of y[t][c]^2; y is of type `act`. */
+  /* sums[cols] += sum over tokens of y[t][c]^2; y is of type `operand`. */
   sb_status (*add_squares)(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens, size_t cols,
                            int exponent);
 
@@ -319,10 +319,10 @@ typedef struct sb_backend_ops {
   sb_status (*packed_create)(sb_backend *, sb_stream, const uint8_t *packed, const size_t *offsets,
                              const sb_grid_shape *, const uint8_t *bits, sb_symmetry, sb_packed *out);
   void (*packed_destroy)(sb_backend *, sb_packed); /* NULL is allowed */
-  /* y[T,rows] = x[T,cols] W', or += where `add`; x and y of type `act`, not overlapping, any T >= 1. Products and sums in
+  /* y[T,rows] = x[T,cols] W', or += where `add`; x an operand, y of type `act`, not overlapping, any T >= 1. Products and sums in
    * f32 at least, the sum of a row in an order of the backend's own, so it equals gemm on unpack_blocks' weights to rounding: within a
    * small multiple of f32's epsilon times sum |x| (|w| + |lowest level of w's group|), besides y's own rounding. A device that
-   * computes in bf16 rounds x first, as its gemm does, and weights too where it leaves many tokens to gemm. */
+   * computes in bf16 rounds weights where it leaves many tokens to gemm. */
   sb_status (*packed_gemm)(sb_backend *, sb_stream, void *y, const void *x, size_t T, sb_packed w, bool add);
 } sb_backend_ops;
 
@@ -331,7 +331,7 @@ typedef struct sb_backend_ops {
 struct sb_backend {
   const char *name;  /* "cpu", "cuda" */
   sb_dtype act;      /* type of activations */
-  sb_dtype weight;   /* type of weights in GEMMs */
+  sb_dtype operand;  /* type of weights in GEMMs, and of what they are multiplied with */
   bool unified;      /* host and device memory are one */
   size_t free_bytes; /* device memory free at creation; the program makes it what every rank has at least */
   int peers[SB_PEER_GROUPS];     /* devices in the group of a kind; 0 where there is none */

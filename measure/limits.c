@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "measure/numbers.h"
 #include "measure/timing.h"
 #include "mpi/large.h"
 
@@ -22,18 +23,18 @@ static sb_status multiply(void *context) {
   const product *p = context;
   sb_backend *b = p->backend;
   const size_t n = p->side;
-  SB_TRY(b->op->gemm(b, NULL, false, true, n, n, n, 1.0f, p->m[0], b->act, n, p->m[1], b->weight, n, 0.0f,
-                     p->m[2], b->act, n));
+  SB_TRY(b->op->gemm(b, NULL, false, true, n, n, n, 1.0f, p->m[0], b->operand, n, p->m[1], b->operand, n,
+                     0.0f, p->m[2], b->act, n));
   return b->op->sync(b, NULL);
 }
 
 static sb_status allocate_product(product *p) {
   sb_backend *b = p->backend;
-  const sb_dtype types[3] = {b->act, b->weight, b->act};
+  const sb_dtype types[3] = {b->operand, b->operand, b->act};
   for (int i = 0; i < 3; i++) {
     const size_t bytes = p->side * p->side * sb_dtype_size(types[i]);
     SB_TRY(b->op->alloc(b, bytes, "matrix", &p->m[i]));
-    SB_TRY(b->op->zero(b, NULL, p->m[i], bytes));
+    if (i < 2) SB_TRY(sb_numbers_upload(b, p->m[i], types[i], p->side * p->side));
   }
   return SB_OK;
 }

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "kernels/blockrow.h"
+#include "measure/numbers.h"
 #include "measure/timing.h"
 #include "measure/zstd_rates.h"
 #include "model/inputs.h"
@@ -13,7 +14,7 @@
 #include "model/prepare.h"
 #include "model/round_stack.h"
 
-enum { BITS = 3, FACTOR_MOST = 1024, FACTOR_MOST_GPU = 8192, BLOCK_ROWS = 16, AT_ONCE = 1 << 20 };
+enum { BITS = 3, FACTOR_MOST = 1024, FACTOR_MOST_GPU = 8192, BLOCK_ROWS = 16 };
 
 #define FACTOR_QUANTUM 0x1p-40
 
@@ -24,9 +25,10 @@ typedef struct phases {
   sb_prepared *prepared;
   sb_layer_work *work;
   float *cos_sin;
-  void *x, *y, *wide;    /* device, type act: [T, hidden] twice, [T, widest input] */
+  void *x, *y;           /* device, activations: [T, hidden] */
+  void *wide;            /* device, operands: [T, widest input] */
   float *product;        /* device: the largest of a matrix' gradient and a panel of X'X */
-  void *rounded;         /* device, type weight: of the largest matrix */
+  void *rounded;         /* device, operands: of the largest matrix */
   float *importance;     /* device, [widest input] of ones */
   float *ones;           /* the same on the host */
   uint8_t *fits;         /* device, of all groups */
@@ -88,8 +90,8 @@ static sb_status x_products(void *context) {
   phases *p = context;
   for (size_t i = 0; i < SB_INPUTS; i++) {
     const size_t n = sb_input_width(&p->m->config, i), panel = sb_min_size(n, SB_MOMENT_PANEL);
-    SB_TRY(p->b->op->gemm(p->b, NULL, true, false, panel, n, p->T, 1.0f, p->wide, p->b->act, n, p->wide,
-                          p->b->act, n, 0.0f, p->product, SB_F32, n));
+    SB_TRY(p->b->op->gemm(p->b, NULL, true, false, panel, n, p->T, 1.0f, p->wide, p->b->operand, n, p->wide,
+                          p->b->operand, n, 0.0f, p->product, SB_F32, n));
   }
   return p->b->op->sync(p->b, NULL);
 }
@@ -123,7 +125,7 @@ static sb_status move_grids(phases *p) {
 static sb_status quantize(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++)
-    SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->weight,
+    SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->operand,
                                      sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
                                      grid_of(p, which), p->bits, p->m->blocking.symmetry,
                                      p->fits + p->group_start[which]));
@@ -159,7 +161,7 @@ static sb_status pack(void *context) {
 static sb_status unpack(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++)
-    SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->weight, p->packed_there, p->offsets[which],
+    SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->operand, p->packed_there, p->offsets[which],
                                    grid_of(p, which), p->bits, p->m->blocking.symmetry));
   return p->b->op->sync(p->b, NULL);
 }
@@ -223,30 +225,6 @@ static void find_rows(phases *p, const void *image) {
     const sb_linear which = sb_linear_of_role(p->m->arch.tensors[place->tensor].role);
     if (which != SB_LINEARS) p->rows[which] = sb_place_image(p->m, place, image);
   }
-}
-
-/* Uniform in [-1.7, 1.7): of variance 1. */
-static float number(size_t k) {
-  const uint64_t bits = ((uint64_t)k + 1) * UINT64_C(0x9E3779B97F4A7C15);
-  return (float)((bits ^ (bits >> 29)) * UINT64_C(0xBF58476D1CE4E5B9) >> 40) * (3.4f * 0x1p-24f) - 1.7f;
-}
-
-static sb_status upload_numbers(phases *p, void *device, sb_dtype dtype, size_t count) {
-  const size_t size = sb_dtype_size(dtype);
-  float *wide = NULL;
-  void *narrow = NULL;
-  sb_status status = sb_alloc_raw(&wide, AT_ONCE, sizeof *wide, "numbers to compute with");
-  if (status == SB_OK) status = sb_alloc_raw(&narrow, AT_ONCE, size, "numbers to compute with");
-  for (size_t at = 0, part; at < count && status == SB_OK; at += part) {
-    part = sb_min_size(AT_ONCE, count - at);
-    for (size_t k = 0; k < part; k++) wide[k] = number(at + k);
-    sb_from_f32(narrow, dtype, wide, part);
-    status = p->b->op->upload(p->b, NULL, (char *)device + at * size, narrow, part * size);
-    if (status == SB_OK) status = p->b->op->sync(p->b, NULL);
-  }
-  sb_free(&wide);
-  sb_free(&narrow);
-  return status;
 }
 
 static sb_status prepare_blocks(phases *p) {
@@ -345,7 +323,7 @@ static sb_status prepare_memory(phases *p) {
   SB_TRY(prepare_rope(p));
   SB_TRY(b->op->alloc(b, p->T * c->hidden * act, "activations", &p->x));
   SB_TRY(b->op->alloc(b, p->T * c->hidden * act, "activations", &p->y));
-  SB_TRY(b->op->alloc(b, p->T * widest * act, "activations", &p->wide));
+  SB_TRY(b->op->alloc(b, p->T * widest * sb_dtype_size(b->operand), "activations", &p->wide));
   SB_TRY(b->op->alloc(b, product * sizeof(float), "gradient of a matrix", (void **)&p->product));
   SB_TRY(b->op->alloc(b, largest * sizeof(float), "weights of a matrix", &p->rounded));
   SB_TRY(b->op->alloc(b, widest * sizeof(float), "importance", (void **)&p->importance));
@@ -354,9 +332,9 @@ static sb_status prepare_memory(phases *p) {
   SB_TRY(sb_alloc(&p->ones, widest, sizeof *p->ones, "importance"));
   for (size_t k = 0; k < widest; k++) p->ones[k] = 1.0f;
   SB_TRY(b->op->upload(b, NULL, p->importance, p->ones, widest * sizeof *p->ones));
-  SB_TRY(upload_numbers(p, p->x, b->act, p->T * c->hidden));
-  SB_TRY(upload_numbers(p, p->wide, b->act, p->T * widest));
-  SB_TRY(upload_numbers(p, p->product, SB_F32, product));
+  SB_TRY(sb_numbers_upload(b, p->x, b->act, p->T * c->hidden));
+  SB_TRY(sb_numbers_upload(b, p->wide, b->operand, p->T * widest));
+  SB_TRY(sb_numbers_upload(b, p->product, SB_F32, product));
   SB_TRY(sb_layer_work_create(b, c, p->T, true, false, &p->work));
   return sb_prepared_create(p->m, b, false, &p->prepared);
 }
@@ -426,7 +404,7 @@ static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a
 }
 
 static sb_status measure(phases *p, int rounds, sb_machine *out) {
-  const double weight = (double)sb_dtype_size(p->b->weight), packed = BITS / 8.0;
+  const double weight = (double)sb_dtype_size(p->b->operand), packed = BITS / 8.0;
   double work[SB_FIGURES] = {0}, source;
   count_work(p, work, &source);
   const sb_figure gemm = out->compute == SB_COMPUTE_BF16 ? SB_FIGURE_GEMM_BF16 : SB_FIGURE_GEMM_F32;

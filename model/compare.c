@@ -44,7 +44,7 @@ static sb_status unfold(side *a) {
 /* Rows of the chunk from token v on. */
 static const void *rows_from(const side *a, size_t v) {
   return (const char *)a->weights +
-         (v - a->v0) * a->pass->model->config.hidden * sb_dtype_size(a->pass->backend->weight);
+         (v - a->v0) * a->pass->model->config.hidden * sb_dtype_size(a->pass->backend->operand);
 }
 
 /* Both models' heads side by side. Chunks end where blocks, and the size of a layer, let them: not always at the

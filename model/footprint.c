@@ -60,13 +60,17 @@ static double attention_scratch(const sb_config *c, double tokens, bool gradient
   return gradients ? 4.0 * kv + (runs - 1.0) * q : 2.0 * kv;
 }
 
-static double layer_activations(const sb_config *c, double tokens, bool gradients) {
-  double h = (double)c->hidden, q = (double)(c->heads * c->head_dim),
-         kv = (double)(c->kv_heads * c->head_dim);
-  double i = (double)c->intermediate,
-         forward = 3.0 * h + 2.0 * q + 2.0 * kv + 2.0 * i + (double)c->heads + 2.0;
-  double backward = 2.0 * q + 2.0 * kv + h + i;
-  return tokens * 4.0 * (forward + (gradients ? backward : 0.0)) + attention_scratch(c, tokens, gradients);
+static sb_dtype operand_type(const sb_footprint_setup *s) {
+  return s->compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
+}
+static double weight_bytes(const sb_footprint_setup *s) {
+  return (double)sb_dtype_size(operand_type(s));
+}
+
+static double layer_activations(const sb_footprint_setup *s, bool gradients) {
+  const sb_config *c = &s->arch->config;
+  return (double)sb_layer_work_bytes(SB_F32, operand_type(s), c, s->seqlen, gradients, false) +
+         attention_scratch(c, (double)s->seqlen, gradients);
 }
 
 /* ---- sums over the matrices of a layer ---- */
@@ -111,10 +115,6 @@ static shape describe(const sb_footprint_setup *s) {
   }
   d.widest_grams = (double)(sb_div_up(d.widest, s->block_cols) * s->block_cols * s->block_cols);
   return d;
-}
-
-static double weight_bytes(const sb_footprint_setup *s) {
-  return s->compute == SB_COMPUTE_BF16 ? 2.0 : 4.0;
 }
 
 /* ---- memory ---- */
@@ -186,7 +186,7 @@ static size_t batch_local(const sb_footprint_setup *s) {
 
 /* A pass by divergence of `local` sequences, `wave` at a time (model/reference.c). */
 static double divergence_bytes(const sb_footprint_setup *s, size_t local, size_t wave, double chunk) {
-  const double T = (double)s->seqlen, state = T * (double)s->arch->config.hidden * 4.0 + T * 4.0;
+  const double T = (double)s->seqlen, state = T * ((double)s->arch->config.hidden * weight_bytes(s) + 4.0);
   return (double)(local + 1 + wave) * state + (double)wave * T * 16.0 + T * chunk * 4.0;
 }
 
@@ -215,7 +215,7 @@ static void count_check(const sb_footprint_setup *s, const shape *d, double chun
   f->check_waves = sb_div_up(local, wave);
   f->check = (double)d->linear * weight_bytes(s) + (s->fitted ? d->groups : 0.0) +
              chunk * (double)c->hidden * weight_bytes(s) +
-             (double)wave * 2.0 * tokens * (double)c->hidden * 4.0 + layer_activations(c, tokens, false) +
+             (double)wave * 2.0 * tokens * (double)c->hidden * 4.0 + layer_activations(s, false) +
              tokens * chunk * 4.0;
   f->reference += reference_bytes(s, local, wave, chunk);
   f->check_flops = (double)local * (sb_arch_forward_flops(s->arch, s->seqlen) + reference_flops(s));
@@ -230,7 +230,8 @@ static void count_moments(const sb_footprint_setup *s, const shape *d, sb_footpr
     f->moments = (s->refine > 0 ? 20.0 : 16.0) * d->squares + 8.0 * at_once;
     return;
   }
-  const double panel = n < SB_MOMENT_PANEL ? n : SB_MOMENT_PANEL, sequence = 4.0 * T * d->channels;
+  const double panel = n < SB_MOMENT_PANEL ? n : SB_MOMENT_PANEL,
+               sequence = weight_bytes(s) * T * d->channels;
   double keep = s->wave_bytes / sequence;
   if (keep > (double)f->round_local) keep = (double)f->round_local;
   if (keep < 1.0) keep = 1.0;
@@ -253,7 +254,7 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
   f->round_local = sb_div_up(s->round_seqs, s->ranks);
   f->round_prepared = 2.0 * (double)d->linear * weight_bytes(s) + chunk * hidden * weight_bytes(s);
   f->round_inputs = 2.0 * (double)f->round_local * tokens * hidden * 4.0;
-  f->round_activations = layer_activations(c, tokens, false);
+  f->round_activations = layer_activations(s, false);
   count_moments(s, d, f);
   f->block_rows = d->sharing / ranks * ((s->refine > 0 ? 9.0 : 5.0) + (double)GROUP / (double)s->block_cols);
 }
@@ -320,7 +321,7 @@ static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footpri
   f->wave = wave_of(s, f->local_seqs, each * (kept + (s->gains == SB_GAINS_DIVERGENCE ? 1.0 : 0.0)));
   f->waves = sb_max_size(sb_div_up(f->local_seqs, f->wave), 1);
   f->inputs = (double)f->wave * each * kept;
-  f->activations = layer_activations(c, tokens, true);
+  f->activations = layer_activations(s, true);
   f->gradient = 4.0 * (double)d->largest;
   f->logits = tokens * chunk * 4.0;
   count_orders(s, d, f);

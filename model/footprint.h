@@ -18,8 +18,8 @@
  *                of the LM head; indexed orders: also the largest matrix, and 8 bytes a row and column
  *   inputs       the layer inputs of a wave of sequences: wave x seqlen x hidden x 4 x (layers + 1), + 3 for the ends of the
  *                model
- *   activations  one sequence in one layer: every intermediate of forward and backward in f32, and the attention's scratch;
- *                indexed: and twice seqlen x the widest input
+ *   activations  one sequence in one layer: every intermediate of forward and backward in f32, those that matrices multiply
+ *                in the type of the GEMMs, and the attention's scratch; indexed: and twice seqlen x the widest input
  *   gradient     f32 gradient of the largest matrix; none for SB_GAINS_HESSIAN
  *   logits       f32, seqlen x the rows of a chunk of the LM head
  * SEARCH: scores
@@ -35,7 +35,7 @@
  * and with --check-seqs a pass without gradients: check
  *   prepared, activations (forward) and logits once more, and 2 x a wave's layer inputs
  * and for divergence: reference
- *   sequences of the rank and of a wave x seqlen x (4 hidden + 4), 16 a token of a wave, and the logits once more; of the check
+ *   sequences of the rank and of a wave x seqlen x (hidden in the type of the GEMMs + 4), 16 a token of a wave, and the logits once more; of the check
  *   sequences too
  * REORDER: order_scores
  *   16 bytes a row and column of all matrices / ranks and 48 of one layer's

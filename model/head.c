@@ -78,7 +78,7 @@ static sb_status norm(sb_pass *p, size_t wave, void *x, const void *image) {
   SB_TRY(
       b->op->convert(b, p->stream, p->final_norm, SB_F32, p->raw_norm, p->model->dtypes[place->tensor], h));
   for (size_t s = 0; s < sb_pass_wave_count(p, wave); s++)
-    SB_TRY(b->op->rmsnorm(b, p->stream, sb_pass_at(p, p->normed, s, h), p->rstd + s * p->T,
+    SB_TRY(b->op->rmsnorm(b, p->stream, sb_pass_operand_at(p, p->normed, s, h), p->rstd + s * p->T,
                           sb_pass_at(p, x, s, h), p->final_norm, p->T, h, (float)p->model->config.rms_eps));
   return b->op->sync(b, p->stream);
 }
@@ -100,8 +100,8 @@ sb_status sb_head_chunk(sb_pass *p, size_t group, const void *image, size_t *v0,
   *v0 = place->first_row;
   *nv = place->rows;
   SB_TRY(chunk_on_device(p, place, image, weights));
-  if (dtype == b->weight) return SB_OK;
-  SB_TRY(b->op->convert(b, p->stream, p->chunk, b->weight, *weights, dtype,
+  if (dtype == b->operand) return SB_OK;
+  SB_TRY(b->op->convert(b, p->stream, p->chunk, b->operand, *weights, dtype,
                         place->rows * p->model->config.hidden));
   *weights = p->chunk;
   return SB_OK;
@@ -110,8 +110,8 @@ sb_status sb_head_chunk(sb_pass *p, size_t group, const void *image, size_t *v0,
 sb_status sb_head_logits(sb_pass *p, void *states, const void *weights, size_t nv, size_t s, float *logits) {
   sb_backend *b = p->backend;
   size_t h = p->model->config.hidden;
-  return b->op->gemm(b, p->stream, false, true, p->T, nv, h, 1.0f, sb_pass_at(p, states, s, h), b->act, h,
-                     weights, b->weight, h, 0.0f, logits, SB_F32, nv);
+  return b->op->gemm(b, p->stream, false, true, p->T, nv, h, 1.0f, sb_pass_operand_at(p, states, s, h),
+                     b->operand, h, weights, b->operand, h, 0.0f, logits, SB_F32, nv);
 }
 
 /* What a sweep over the chunks of the head does with each. */
@@ -202,7 +202,7 @@ static sb_status xent_backward(sb_pass *p, size_t wave, const void *weights, siz
                                : b->op->xent_back_chunk(b, p->stream, p->logits, p->lse + row,
                                                         p->targets + row, scale, p->T, v0, nv));
     SB_TRY(b->op->gemm(b, p->stream, false, false, p->T, h, nv, 1.0f, p->logits, SB_F32, nv, weights,
-                       b->weight, h, beta, sb_pass_at(p, p->normed_grads, s, h), b->act, h));
+                       b->operand, h, beta, sb_pass_at(p, p->normed_grads, s, h), b->act, h));
     SB_TRY(sb_store_progress(p->model->store));
     sb_pass_tick(p, 3.0 / (double)p->model->head_count);
   }

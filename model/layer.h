@@ -4,7 +4,8 @@
  *   x1 = x + o Wo';      n2 = rmsnorm(x1) w2;               y = x1 + (silu(n2 Wg') * (n2 Wu')) Wd'
  *
  * Everything here is local, in device memory, in the order of one stream. T is the number of tokens of the
- * sequence; activations are of the backend's type `act`, weights of its type `weight` (kernels/backend.h). */
+ * sequence; activations are of the backend's type `act`, weights, the inputs of matrices and the gradients at their outputs of its
+ * type `operand` (kernels/backend.h): each is brought into it once, where it is made. */
 #ifndef SB_MODEL_LAYER_H
 #define SB_MODEL_LAYER_H
 
@@ -31,7 +32,7 @@ void sb_linear_shape(const sb_config *config, sb_linear which, size_t *rows, siz
 
 /* A layer's parameters on the device, ready for GEMM. Owned by whoever prepared them. */
 typedef struct sb_layer_weights {
-  const void *linear[SB_LINEARS]; /* [rows, cols], type backend->weight; NULL where there is a packed one */
+  const void *linear[SB_LINEARS]; /* [rows, cols], type `operand`; NULL where there is a packed one */
   sb_packed packed[SB_LINEARS];   /* forward only; its rows and columns are in the orders below; else NULL */
   const float *attention_norm;    /* [hidden] */
   const float *mlp_norm;          /* [hidden] */
@@ -49,11 +50,11 @@ typedef struct sb_layer_work sb_layer_work;
 sb_status sb_layer_work_create(sb_backend *backend, const sb_config *config, size_t T, bool with_backward,
                                bool ordered, sb_layer_work **out);
 void sb_layer_work_free(sb_layer_work **work);
-/* Device bytes that sb_layer_work_create would take. */
-size_t sb_layer_work_bytes(const sb_backend *backend, const sb_config *config, size_t T, bool with_backward,
-                           bool ordered);
+/* Device bytes that sb_layer_work_create takes of a backend with these types, without the gradient of a matrix. */
+size_t sb_layer_work_bytes(sb_dtype act, sb_dtype operand, const sb_config *config, size_t T,
+                           bool with_backward, bool ordered);
 
-/* Called with the input x [T, cols] of type `act` of the matrices that share it, in their order of columns, before they are applied: `first` is
+/* Called with the input x [T, cols] of type `operand` of the matrices that share it, in their order of columns, before they are applied: `first` is
  * SB_LINEAR_Q (for Q, K, V), SB_LINEAR_O, SB_LINEAR_GATE (for gate, up) or SB_LINEAR_DOWN. Queue on `stream` what reads x. */
 typedef sb_status (*sb_input_hook)(void *context, sb_stream stream, sb_linear first, const void *x);
 
@@ -72,7 +73,7 @@ sb_status sb_layer_forward_observed(sb_backend *backend, sb_stream stream, const
 typedef struct sb_layer_hooks {
   void *context;
   /* The two factors of a matrix' gradient, before it is made: its input x [T, cols] and dy = dL/d(x W') [T, rows], of type
-   * `act`. Queue on `stream` what reads them. */
+   * `operand`. Queue on `stream` what reads them. */
   sb_status (*factors)(void *context, sb_stream stream, sb_linear which, const void *x, const void *dy);
   /* The gradient g = dy' x, f32 [rows, cols] on the device, overwritten by the next matrix: queue on `stream` what reads it.
    * Where this is NULL the product is not made. */

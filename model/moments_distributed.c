@@ -10,7 +10,7 @@
 enum { DIAGONAL_BLOCK = 64 };
 
 static size_t bytes_of(const sb_moments *m, size_t input) { /* of one sequence */
-  return m->setup.seqlen * m->width[input] * sb_dtype_size(m->setup.backend->act);
+  return m->setup.seqlen * m->width[input] * sb_dtype_size(m->setup.backend->operand);
 }
 
 /* Panels give every column of the grid the same share where they are whole rounds of blocks. */
@@ -82,9 +82,9 @@ static sb_status multiply(sb_moments *m, sb_stream stream, size_t input, size_t 
   sb_backend *backend = m->setup.backend;
   const size_t n = m->width[input];
   const char *x = (const char *)m->kept[input] + sequence * bytes_of(m, input);
-  x += a * sb_dtype_size(backend->act);
+  x += a * sb_dtype_size(backend->operand);
   return backend->op->gemm(backend, stream, true, false, b - a, end - a, m->setup.seqlen, 1.0f, x,
-                           backend->act, n, x, backend->act, n, 0.0f, m->product, SB_F32, end - a);
+                           backend->operand, n, x, backend->operand, n, 0.0f, m->product, SB_F32, end - a);
 }
 
 static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *square) {

@@ -43,7 +43,7 @@ struct sb_moments {
   /* distributed */
   sb_cyclic layout[SB_INPUTS];
   size_t panel;          /* columns of a panel of sums */
-  void *kept[SB_INPUTS]; /* device, [keep, T, n] of type act: inputs of the sequences at hand */
+  void *kept[SB_INPUTS]; /* device, [keep, T, n] operands: inputs of the sequences at hand */
   size_t keep, held;
   size_t rows;           /* of a panel of a factor: whole blocks */
   float *product, *host; /* device [panel, widest], host [larger of panel and rows, widest] */

@@ -19,6 +19,10 @@ void *sb_pass_at(const sb_pass *p, void *buffer, size_t s, size_t width) {
   return (char *)buffer + s * p->T * width * sb_dtype_size(p->backend->act);
 }
 
+void *sb_pass_operand_at(const sb_pass *p, void *buffer, size_t s, size_t width) {
+  return (char *)buffer + s * p->T * width * sb_dtype_size(p->backend->operand);
+}
+
 void sb_pass_tick(sb_pass *p, double steps) {
   p->step += steps;
   if (p->setup.tick) p->setup.tick(p->setup.tick_context, p->steps > 0 ? p->step / p->steps : 1.0);
@@ -77,7 +81,7 @@ static sb_status allocate(sb_pass *p, bool host_keeps) {
   DEVICE(target_logit, rows * sizeof(float));
   DEVICE(lse, rows * sizeof(float));
   DEVICE(logits, p->T * chunk * sizeof(float));
-  DEVICE(chunk, chunk * c->hidden * sb_dtype_size(b->weight));
+  DEVICE(chunk, chunk * c->hidden * sb_dtype_size(b->operand));
   if (!b->unified) DEVICE(chunk_source, chunk * c->hidden * sizeof(float));
   DEVICE(final_norm, c->hidden * sizeof(float));
   DEVICE(raw_norm, c->hidden * sizeof(float));

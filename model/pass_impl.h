@@ -9,7 +9,7 @@
 typedef struct sb_reference {
   bool learnt;      /* the loss is the divergence */
   bool next;        /* what the next gradient pass predicts is to be learnt */
-  char *all_states; /* host, [local, T, hidden] after the final norm, activations */
+  char *all_states; /* host, [local, T, hidden] after the final norm, operands */
   float *all_lse;   /* host, [local, T] log-sum-exp of their logits */
   void *states;     /* [wave, T, hidden], those of the running wave */
   float *lse;       /* [wave, T] */
@@ -36,7 +36,7 @@ struct sb_pass {
       inputs; /* [layers + 1] activations [wave, T, hidden]: what a layer gets, and what leaves the last; one buffer
                     for all where nothing is kept, two in turn but for the last where the host keeps them */
   void **on_host;          /* [layers] the same, in host memory; NULL where the device keeps them */
-  void *normed;            /* [wave, T, hidden] after the final norm */
+  void *normed;            /* [wave, T, hidden] after the final norm: operands, with room for activations */
   void *grads;             /* [wave, T, hidden] dL/d(a layer's output), then its input */
   void *normed_grads;      /* [wave, T, hidden] dL/d(normed) */
   float *rstd;             /* [wave, T] of the final norm */
@@ -63,6 +63,8 @@ struct sb_pass {
 size_t sb_pass_wave_count(const sb_pass *pass, size_t wave);
 /* Address of sequence s's [T, width] of activations in a [wave, T, width] buffer. */
 void *sb_pass_at(const sb_pass *pass, void *buffer, size_t s, size_t width);
+/* The same for operands. */
+void *sb_pass_operand_at(const sb_pass *pass, void *buffer, size_t s, size_t width);
 void sb_pass_start_ticks(sb_pass *pass, double forward, double backward);
 void sb_pass_tick(sb_pass *pass, double steps);
 

@@ -34,7 +34,7 @@ sb_status sb_prepare_agree(const sb_world *world, const sb_backend *backend, sb_
 }
 
 static size_t weight_bytes(const sb_backend *b, const sb_matrix *matrix) {
-  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(b->weight);
+  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(b->operand);
 }
 
 /* Bytes of a place's rows in an image. */
@@ -221,7 +221,7 @@ static sb_status put_in_place(sb_prepared *p, sb_stream stream, sb_linear which,
                               const void *ordered) {
   sb_backend *b = p->backend;
   SB_TRY(upload_orders(p, stream, which, matrix));
-  return b->op->gather_matrix(b, stream, p->linear[which], ordered, b->weight, matrix->grid.rows,
+  return b->op->gather_matrix(b, stream, p->linear[which], ordered, b->operand, matrix->grid.rows,
                               matrix->grid.cols, p->index[which][ROW_PLACE], p->index[which][COL_PLACE]);
 }
 
@@ -264,11 +264,11 @@ static sb_status prepare_source(sb_prepared *p, sb_stream stream, size_t layer, 
   const void *rounded = out;
   if (!untouched(m, matrix)) {
     SB_TRY(prepare_fits(p, stream, which, matrix));
-    SB_TRY(b->op->quantize_blocks(b, stream, out, b->weight, source, dtype, &matrix->grid,
+    SB_TRY(b->op->quantize_blocks(b, stream, out, b->operand, source, dtype, &matrix->grid,
                                   m->bits + matrix->first_block, m->blocking.symmetry,
                                   sb_prepared_fits(p, which)));
-  } else if (dtype != b->weight) {
-    SB_TRY(b->op->convert(b, stream, out, b->weight, source, dtype, matrix->grid.rows * matrix->grid.cols));
+  } else if (dtype != b->operand) {
+    SB_TRY(b->op->convert(b, stream, out, b->operand, source, dtype, matrix->grid.rows * matrix->grid.cols));
   } else {
     rounded = source;
   }
@@ -283,7 +283,7 @@ static sb_status unpack_rows(sb_prepared *p, sb_stream stream, sb_linear which, 
   sb_backend *b = p->backend;
   void *out = is_ordered(m) ? p->ordered : p->linear[which];
   p->weights.linear[which] = p->linear[which];
-  SB_TRY(b->op->unpack_blocks(b, stream, out, b->weight, rows, offsets, &matrix->grid,
+  SB_TRY(b->op->unpack_blocks(b, stream, out, b->operand, rows, offsets, &matrix->grid,
                               m->bits + matrix->first_block, m->blocking.symmetry));
   return is_ordered(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
 }
@@ -346,7 +346,7 @@ sb_status sb_prepared_stored(const sb_prepared *p, sb_stream stream, sb_linear w
   *w = p->weights.linear[which];
   if (!is_ordered(p->model)) return SB_OK;
   *w = p->ordered;
-  return b->op->gather_matrix(b, stream, p->ordered, p->weights.linear[which], b->weight, grid->rows,
+  return b->op->gather_matrix(b, stream, p->ordered, p->weights.linear[which], b->operand, grid->rows,
                               grid->cols, p->index[which][ROW_ORDER], p->index[which][COL_ORDER]);
 }
 

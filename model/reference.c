@@ -6,7 +6,7 @@
 #include "model/pass_impl.h"
 
 static size_t state_bytes(const sb_pass *p, size_t rows) {
-  return rows * p->model->config.hidden * sb_dtype_size(p->backend->act);
+  return rows * p->model->config.hidden * sb_dtype_size(p->backend->operand);
 }
 
 sb_status sb_reference_create(sb_pass *p) {

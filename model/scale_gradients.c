@@ -83,7 +83,7 @@ static sb_status take_matrix(void *context, sb_stream stream, size_t layer, sb_l
   const void *w;
   SB_TRY(sb_prepared_stored(s->prepared, stream, which, &w));
   SB_TRY(s->backend->op->group_products(s->backend, stream, s->products + s->start[which], g, grid->cols, w,
-                                        s->backend->weight, grid));
+                                        s->backend->operand, grid));
   s->seconds += sb_now() - begun;
   return SB_OK;
 }

@@ -13,7 +13,7 @@
 /* Buffers that outlive a call, so that no operation allocates in the steady state. One slot is in use by one
  * operation at a time. */
 typedef enum sb_cpu_slot {
-  SB_CPU_SLOT_A,      /* GEMM operand A converted */
+  SB_CPU_SLOT_A,      /* GEMM operand A converted; operands of other products as floats */
   SB_CPU_SLOT_B,      /* GEMM operand B converted */
   SB_CPU_SLOT_SHARED, /* attention, packed weights: what all threads see */
   SB_CPU_SLOT_THREADS, /* attention, moments, curvature, rounding, packed weights: one part a thread; RMSNorm: partial sums */
@@ -61,6 +61,10 @@ sb_status sb_cpu_sync(sb_backend *, sb_stream);
 /* ---- cpu_convert.c ---- */
 sb_status sb_cpu_convert(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
                          sb_dtype src_dtype, size_t count);
+/* By the calling thread alone. */
+void sb_cpu_from_f32(void *dst, sb_dtype dst_dtype, const float *src, size_t count);
+/* *out = operands x [count] as floats: x itself, or a copy that is good until the next use of SB_CPU_SLOT_A. */
+sb_status sb_cpu_floats(sb_backend *, const void *x, size_t count, const float **out);
 
 /* ---- cpu_gather.c ---- */
 sb_status sb_cpu_gather_matrix(sb_backend *, sb_stream, void *dst, const void *src, sb_dtype dtype,

@@ -17,7 +17,7 @@ static void to_f32(float *dst, const void *src, sb_dtype type, size_t count) {
   }
 }
 
-static void from_f32(void *dst, sb_dtype type, const float *src, size_t count) {
+void sb_cpu_from_f32(void *dst, sb_dtype type, const float *src, size_t count) {
   uint16_t *half = dst;
   if (type == SB_F32) {
     memcpy(dst, src, count * sizeof *src);
@@ -44,12 +44,21 @@ sb_status sb_cpu_convert(sb_backend *backend, sb_stream stream, void *dst, sb_dt
     if (dst_dtype == SB_F32) {
       to_f32((float *)(void *)out, in, src_dtype, n);
     } else if (src_dtype == SB_F32) {
-      from_f32(out, dst_dtype, (const float *)(const void *)in, n);
+      sb_cpu_from_f32(out, dst_dtype, (const float *)(const void *)in, n);
     } else {
       float between[PIECE];
       to_f32(between, in, src_dtype, n);
-      from_f32(out, dst_dtype, between, n);
+      sb_cpu_from_f32(out, dst_dtype, between, n);
     }
   }
   return SB_OK;
+}
+
+sb_status sb_cpu_floats(sb_backend *backend, const void *x, size_t count, const float **out) {
+  float *copy;
+  *out = x;
+  if (backend->operand == SB_F32) return SB_OK;
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_A, count, sizeof *copy, &copy));
+  *out = copy;
+  return sb_cpu_convert(backend, NULL, copy, SB_F32, x, backend->operand, count);
 }

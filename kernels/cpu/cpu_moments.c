@@ -40,8 +40,8 @@ static bool gram_rows(int64_t *sums, float *room, const float *x, size_t tokens,
   return good;
 }
 
-sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums, const void *x, size_t tokens,
-                           size_t cols, size_t block_cols, int exponent) {
+sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums, const void *operands,
+                           size_t tokens, size_t cols, size_t block_cols, int exponent) {
   (void)stream;
   if (block_cols == 0) return sb_fail(SB_ERR_INTERNAL, "add_grams: blocks of 0 columns");
   if (tokens == 0 || cols == 0) return SB_OK;
@@ -49,8 +49,10 @@ sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums,
   const size_t most = sb_min_size(block_cols, cols), each = sb_div_up(most, STRIP);
   const size_t pieces = sb_div_up(cols, block_cols) * each, room = STRIP * sb_div_up(most, STRIP) * STRIP;
   const double scale = ldexp(1.0, exponent + 32);
+  const float *x;
   float *rooms;
   int bad = 0;
+  SB_TRY(sb_cpu_floats(backend, operands, tokens * cols, &x));
   SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
 #pragma omp parallel num_threads(threads) reduction(| : bad)
   {
@@ -61,16 +63,18 @@ sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums,
       const size_t j = piece / each, first = piece % each * STRIP;
       const size_t n = sb_min_size(block_cols, cols - j * block_cols);
       if (first < n)
-        bad |= !gram_rows(sums + 2 * sb_grams_start(block_cols, j), mine, (const float *)x + j * block_cols,
-                          tokens, cols, first, sb_min_size(STRIP, n - first), scale);
+        bad |= !gram_rows(sums + 2 * sb_grams_start(block_cols, j), mine, x + j * block_cols, tokens, cols,
+                          first, sb_min_size(STRIP, n - first), scale);
     }
   }
   return bad ? beyond("the inputs of a matrix") : SB_OK;
 }
 
-sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sums, const void *y,
+sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sums, const void *operands,
                              size_t tokens, size_t cols, int exponent) {
   (void)stream;
+  const float *y;
+  SB_TRY(sb_cpu_floats(backend, operands, tokens * cols, &y));
   const double scale = ldexp(1.0, exponent + 32);
   int bad = 0;
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static) reduction(| : bad)
@@ -78,7 +82,7 @@ sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sum
     const size_t n = sb_min_size(COLUMNS, cols - first);
     float sum[COLUMNS] = {0};
     for (size_t t = 0; t < tokens; t++) {
-      const float *row = (const float *)y + t * cols + first;
+      const float *row = y + t * cols + first;
       for (size_t c = 0; c < n; c++) sum[c] = fmaf(row[c], row[c], sum[c]);
     }
     bad |= !add_exact(sums + 2 * first, sum, n, scale);

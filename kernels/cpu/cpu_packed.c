@@ -253,9 +253,11 @@ sb_status sb_cpu_packed_gemm(sb_backend *backend, sb_stream stream, void *y, con
   (void)stream;
   const double start = sb_now();
   const sb_cpu *cpu = backend->impl;
+  const float *floats;
+  SB_TRY(sb_cpu_floats(backend, x, T * w->grid.cols, &floats));
   product p = {.kernels = cpu->packed,
                .w = w,
-               .x = x,
+               .x = floats,
                .y = y,
                .T = T,
                .rows = w->grid.rows,

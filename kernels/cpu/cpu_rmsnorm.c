@@ -29,10 +29,15 @@ sb_status sb_cpu_rmsnorm(sb_backend *backend, sb_stream stream, void *y, float *
 #pragma omp parallel for schedule(static) num_threads(sb_cpu_threads(backend)) if (T * h > 8192)
   for (size_t t = 0; t < T; t++) {
     const float *in = (const float *)x + t * h;
-    float *out = (float *)y + t * h;
     float inverse = 1.0f / sqrtf(sum_squares(in, h) / (float)h + eps);
     rstd[t] = inverse;
-    for (size_t i = 0; i < h; i++) out[i] = in[i] * inverse * w[i];
+    if (backend->operand == SB_F32) {
+      float *out = (float *)y + t * h;
+      for (size_t i = 0; i < h; i++) out[i] = in[i] * inverse * w[i];
+    } else {
+      uint16_t *out = (uint16_t *)y + t * h;
+      for (size_t i = 0; i < h; i++) out[i] = sb_f32_to_bf16(in[i] * inverse * w[i]);
+    }
   }
   return SB_OK;
 }

@@ -147,7 +147,7 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   SB_TRY(sb_cuda_scratch(backend, cuda->stream, SB_CUDA_SLOT_WORKSPACE, SB_CUDA_WORKSPACE, &workspace));
   backend->name = "cuda";
   backend->act = SB_F32;
-  backend->weight = compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
+  backend->operand = compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
   backend->unified = false;
   backend->free_bytes = left;
   backend->op = &operations;

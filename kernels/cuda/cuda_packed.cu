@@ -143,9 +143,9 @@ done:
 
 /* Many tokens: block rows are unpacked, some at a time, for gemm. */
 static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packed_impl *w, float *y,
-                           const float *x, size_t T, bool add) {
+                           const void *x, size_t T, bool add) {
   const size_t columns = sb_grid_block_cols(&w->grid), block_rows = sb_grid_block_rows(&w->grid);
-  const size_t each = w->grid.block_rows * w->grid.cols * sb_dtype_size(backend->weight);
+  const size_t each = w->grid.block_rows * w->grid.cols * sb_dtype_size(backend->operand);
   const size_t most = sb_max_size(1, PANEL_BYTES / each);
   for (size_t i = 0; i < block_rows; i += most) {
     const size_t count = sb_min_size(most, block_rows - i), first = i * w->grid.block_rows;
@@ -154,11 +154,11 @@ static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packe
     panel.rows = sb_min_size(count * panel.block_rows, w->grid.rows - first);
     SB_TRY(
         sb_cuda_scratch(backend, sb_cuda_stream(backend, stream), SB_CUDA_SLOT_WORK, count * each, &weights));
-    SB_TRY(sb_cuda_unpack_blocks(backend, stream, weights, backend->weight, w->packed, w->offsets + i, &panel,
-                                 w->bits + i * columns, w->symmetry));
-    SB_TRY(sb_cuda_gemm(backend, stream, false, true, T, panel.rows, panel.cols, 1.0f, x, SB_F32, panel.cols,
-                        weights, backend->weight, panel.cols, add ? 1.0f : 0.0f, y + first, SB_F32,
-                        w->grid.rows));
+    SB_TRY(sb_cuda_unpack_blocks(backend, stream, weights, backend->operand, w->packed, w->offsets + i,
+                                 &panel, w->bits + i * columns, w->symmetry));
+    SB_TRY(sb_cuda_gemm(backend, stream, false, true, T, panel.rows, panel.cols, 1.0f, x, backend->operand,
+                        panel.cols, weights, backend->operand, panel.cols, add ? 1.0f : 0.0f, y + first,
+                        SB_F32, w->grid.rows));
   }
   return SB_OK;
 }
@@ -166,7 +166,7 @@ static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packe
 sb_status sb_cuda_packed_gemm(sb_backend *backend, sb_stream stream, void *y, const void *x, size_t T,
                               sb_packed w, bool add) {
   if (T == 0 || w->grid.rows == 0) return SB_OK;
-  if (T > SB_CUDA_PACKED_TOKENS) return by_panels(backend, stream, w, (float *)y, (const float *)x, T, add);
+  if (T > SB_CUDA_PACKED_TOKENS) return by_panels(backend, stream, w, (float *)y, x, T, add);
   const auto some = w->tiled ? sb_cuda_packed_tiles : sb_cuda_packed_rows;
-  return some(backend, sb_cuda_stream(backend, stream), w, (float *)y, (const float *)x, T, add);
+  return some(backend, sb_cuda_stream(backend, stream), w, (float *)y, x, T, add);
 }

@@ -12,8 +12,8 @@
  * each thread that holds numbers of that row; which code stands at which place of the product is free as long as x is
  * sorted alike, and so a thread unfolds its own string in place: two codes to a register with a shift and a mask,
  * becoming bf16 by the bits of 128 + code. Codes minus a whole center are whole numbers below 256, exact in bf16; scales, and what
- * centers have of halves and bases, are applied to the block's sums in f32. x is rounded to bf16 once in bf16 arithmetic, as
- * gemm does, and split into three bf16 parts, which hold all of it, in f32 arithmetic.
+ * centers have of halves and bases, are applied to the block's sums in f32. x is an operand: bf16 numbers
+ * are multiplied as they are, floats are split into three bf16 parts, which hold all of them.
  *
  * That is for blocks of 128 x 128 that begin at multiples of 16 bytes, as shards have them, and up to SB_CUDA_PACKED_TOKENS
  * tokens; other geometries are multiplied row by row in f32 (cuda_packed_rows.cu), more tokens by gemm, some block rows
@@ -62,9 +62,9 @@ struct sb_packed_impl {
 };
 
 /* y[T, rows] (+)= x W' for T <= SB_CUDA_PACKED_TOKENS. */
-sb_status sb_cuda_packed_tiles(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y, const float *x,
+sb_status sb_cuda_packed_tiles(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y, const void *x,
                                size_t T, bool add);
-sb_status sb_cuda_packed_rows(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y, const float *x,
+sb_status sb_cuda_packed_rows(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y, const void *x,
                               size_t T, bool add);
 
 #endif

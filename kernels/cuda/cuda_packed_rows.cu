@@ -11,8 +11,9 @@ extern "C" {
 
 constexpr int EACH = 8;
 
+template <typename X>
 __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    packed_rows(float *y, const float *x, const uint8_t *packed, const uint64_t *blocks, sb_grid_shape grid,
+    packed_rows(float *y, const X *x, const uint8_t *packed, const uint64_t *blocks, sb_grid_shape grid,
                 sb_symmetry symmetry, size_t T, bool add) {
   const size_t row = ((size_t)blockIdx.x * SB_CUDA_THREADS + threadIdx.x) / SB_WARP,
                first = (size_t)blockIdx.y * EACH;
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(SB_CUDA_THREADS)
 #pragma unroll
         for (int t = 0; t < EACH; t++)
           if (first + (size_t)t < T)
-            sum[t] = fmaf(value, x[(first + (size_t)t) * grid.cols + col + e], sum[t]);
+            sum[t] = fmaf(value, sb_number(x[(first + (size_t)t) * grid.cols + col + e]), sum[t]);
       }
     }
   }
@@ -50,9 +51,12 @@ __global__ void __launch_bounds__(SB_CUDA_THREADS)
 }
 
 sb_status sb_cuda_packed_rows(sb_backend *backend, cudaStream_t stream, const sb_packed_impl *w, float *y,
-                              const float *x, size_t T, bool add) {
-  return sb_cuda_launch(
-      backend, stream, "packed_gemm", packed_rows,
-      dim3((unsigned)sb_div_up(w->grid.rows * SB_WARP, SB_CUDA_THREADS), (unsigned)sb_div_up(T, EACH)),
-      SB_CUDA_THREADS, 0, y, x, w->packed, w->at.blocks, w->grid, w->symmetry, T, add);
+                              const void *x, size_t T, bool add) {
+  return sb_with_operand(backend, [&](auto type) {
+    typedef decltype(type) X;
+    return sb_cuda_launch(
+        backend, stream, "packed_gemm", packed_rows<X>,
+        dim3((unsigned)sb_div_up(w->grid.rows * SB_WARP, SB_CUDA_THREADS), (unsigned)sb_div_up(T, EACH)),
+        SB_CUDA_THREADS, 0, y, (const X *)x, w->packed, w->at.blocks, w->grid, w->symmetry, T, add);
+  });
 }

@@ -1,6 +1,6 @@
 /* The tensor-core kernel for packed weights; cuda_packed.h says how it works. */
 #include "kernels/cuda/cuda_packed.h"
-#include "kernels/cuda/warp.cuh"
+#include "kernels/cuda/number.cuh"
 
 extern "C" {
 #include "base/memory.h"
@@ -11,6 +11,10 @@ constexpr int THREADS = 256, SIDE = SB_CUDA_PACKED_SIDE, STAGES = 3;
 /* Bytes of the widest block: 8 bits with zero points; and words between rows of x, so that the eight rows of an operand lie in
  * different banks. */
 constexpr int BLOCK_ROOM = 2 * SIDE + SIDE * SB_MAX_BITS / 8 + SIDE * SIDE, X_ROW = SIDE / 2 + 16;
+
+/* What x is made of: bf16 numbers are one part, floats three. */
+template <int PARTS> struct packed_x { typedef float number; };
+template <> struct packed_x<1> { typedef sb_brain number; };
 
 template <int TILES, int PARTS> struct packed_room {
   uint8_t block[STAGES][BLOCK_ROOM];
@@ -155,14 +159,14 @@ __device__ __forceinline__ void fetch(uint8_t *room, const uint8_t *packed, uint
 
 /* The columns of x that meet block column j: read, and later written as parts to shared memory. */
 template <int TILES> constexpr int X_EACH = TILES * 8 * SIDE / THREADS;
-template <int TILES>
-__device__ __forceinline__ void read_x(float (&mine)[X_EACH<TILES>], const float *x, size_t cols, size_t j,
+template <int TILES, typename X>
+__device__ __forceinline__ void read_x(float (&mine)[X_EACH<TILES>], const X *x, size_t cols, size_t j,
                                        int tokens) {
   const int k = (int)threadIdx.x % SIDE;
 #pragma unroll
   for (int i = 0; i < X_EACH<TILES>; i++) {
     const int token = i * (THREADS / SIDE) + (int)threadIdx.x / SIDE;
-    mine[i] = token < tokens ? x[(size_t)token * cols + j * SIDE + (size_t)k] : 0.0f;
+    mine[i] = token < tokens ? sb_number(x[(size_t)token * cols + j * SIDE + (size_t)k]) : 0.0f;
   }
 }
 template <int TILES, int PARTS>
@@ -187,9 +191,9 @@ typedef struct packed_job {
   const uint8_t *packed;
   size_t rows, cols;
   sb_symmetry symmetry;
-  const float *x; /* [tokens, cols] */
-  float *y;       /* [tokens, rows] */
-  float *parts;   /* [segments][tokens][SIDE] */
+  const void *x; /* [tokens, cols], operands */
+  float *y;      /* [tokens, rows] */
+  float *parts;  /* [segments][tokens][SIDE] */
   int tokens;
   bool add;
 } packed_job;
@@ -236,6 +240,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
                                            : TILES * PARTS <= 3     ? 2
                                                                     : 1) packed_tiles(packed_job w) {
   packed_room<TILES, PARTS> &room = *(packed_room<TILES, PARTS> *)sb_shared_bytes();
+  const auto *x = (const typename packed_x<PARTS>::number *)w.x;
   const unsigned begin = w.at.run[blockIdx.x], end = w.at.run[blockIdx.x + 1],
                  columns = (unsigned)(w.cols / SIDE);
   unsigned segment = w.at.segment[blockIdx.x], i = begin / columns, j = begin % columns;
@@ -246,7 +251,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
   }
   uint64_t entry = w.at.blocks[begin], ahead = begin + STAGES - 1 < end ? w.at.blocks[begin + STAGES - 1] : 0;
   float mine[X_EACH<TILES>], sum[TILES][4] = {};
-  read_x<TILES>(mine, w.x, w.cols, j, w.tokens);
+  read_x<TILES>(mine, x, w.cols, j, w.tokens);
   int stage = 0, buffer = 0;
   for (unsigned k = begin; k < end; k++) {
     const unsigned next = j + 1 < columns ? j + 1 : 0;
@@ -257,7 +262,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
     /* all are done with the block before this one: its room is free */
     if (k + STAGES - 1 < end) fetch(room.block[before], w.packed, ahead);
     sb_copy_commit();
-    if (k + 1 < end) read_x<TILES>(mine, w.x, w.cols, next, w.tokens);
+    if (k + 1 < end) read_x<TILES>(mine, x, w.cols, next, w.tokens);
     const uint8_t *block = room.block[stage];
     const unsigned bits = packed_bits(entry);
     entry = k + 1 < end ? w.at.blocks[k + 1] : 0;
@@ -308,9 +313,9 @@ static sb_status launch(sb_backend *backend, cudaStream_t stream, unsigned runs,
 }
 
 sb_status sb_cuda_packed_tiles(sb_backend *backend, cudaStream_t stream, const sb_packed_impl *w, float *y,
-                               const float *x, size_t T, bool add) {
-  const bool rounded = sb_cuda_of(backend)->compute == SB_COMPUTE_BF16;
-  const size_t most = rounded ? 64 : 16; /* tokens at a time: what registers hold */
+                               const void *x, size_t T, bool add) {
+  const bool brain = backend->operand == SB_BF16;
+  const size_t most = brain ? 64 : 16; /* tokens at a time: what registers hold */
   for (size_t first = 0; first < T; first += most) {
     const size_t tokens = sb_min_size(most, T - first);
     packed_job job = {w->at,
@@ -318,14 +323,14 @@ sb_status sb_cuda_packed_tiles(sb_backend *backend, cudaStream_t stream, const s
                       w->grid.rows,
                       w->grid.cols,
                       w->symmetry,
-                      x + first * w->grid.cols,
+                      (const char *)x + first * w->grid.cols * sb_dtype_size(backend->operand),
                       y + first * w->grid.rows,
                       NULL,
                       (int)tokens,
                       add};
     SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORK, w->segments * tokens * SIDE * sizeof(float),
                            &job.parts));
-    const auto kernel = !rounded       ? (tokens <= 8 ? launch<1, 3> : launch<2, 3>)
+    const auto kernel = !brain         ? (tokens <= 8 ? launch<1, 3> : launch<2, 3>)
                         : tokens <= 8  ? launch<1, 1>
                         : tokens <= 16 ? launch<2, 1>
                         : tokens <= 32 ? launch<4, 1>

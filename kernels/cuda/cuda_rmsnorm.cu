@@ -1,12 +1,13 @@
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/number.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 /* dw is summed over tokens in runs of this many, then over the runs: a cut that the shape alone decides. */
 enum { RUN = 32 };
 
 /* One block a token. */
+template <typename Y>
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    norm(float *y, float *rstd, const float *x, const float *w, size_t h, float eps) {
+    norm(Y *y, float *rstd, const float *x, const float *w, size_t h, float eps) {
   __shared__ float scratch[SB_WARP];
   const size_t t = blockIdx.x;
   const float *in = x + t * h;
@@ -15,14 +16,17 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   sum = sb_block_sum(sum, scratch);
   const float inverse = 1.0f / sqrtf(sum / (float)h + eps);
   if (threadIdx.x == 0) rstd[t] = inverse;
-  for (size_t i = threadIdx.x; i < h; i += blockDim.x) y[t * h + i] = in[i] * inverse * w[i];
+  for (size_t i = threadIdx.x; i < h; i += blockDim.x) sb_store_number(&y[t * h + i], in[i] * inverse * w[i]);
 }
 
 sb_status sb_cuda_rmsnorm(sb_backend *backend, sb_stream stream, void *y, float *rstd, const void *x,
                           const float *w, size_t T, size_t h, float eps) {
   if (T == 0 || h == 0) return SB_OK;
-  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "rmsnorm", norm, (unsigned)T,
-                        SB_CUDA_THREADS, 0, (float *)y, rstd, (const float *)x, w, h, eps);
+  return sb_with_operand(backend, [&](auto type) {
+    typedef decltype(type) Y;
+    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "rmsnorm", norm<Y>, (unsigned)T,
+                          SB_CUDA_THREADS, 0, (Y *)y, rstd, (const float *)x, w, h, eps);
+  });
 }
 
 /* With r = rstd: dx_i += r (w_i dy_i - x_i r^2 / h sum_j w_j dy_j x_j). One block a token. */

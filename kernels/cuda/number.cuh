@@ -46,4 +46,9 @@ template <typename F> sb_status sb_with_number(sb_dtype dtype, const char *what,
   return sb_fail(SB_ERR_UNSUPPORTED, "%s of type %s: F32, F16 or BF16 is needed", what, sb_dtype_name(dtype));
 }
 
+/* The same with the type of the backend's operands. */
+template <typename F> sb_status sb_with_operand(const sb_backend *backend, F f) {
+  return backend->operand == SB_F32 ? f(float()) : f(sb_brain());
+}
+
 #endif

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "base/dtype.h"
 #include "kernels/cuda/cuda_device.h"
 #include "tests/kernels/check.h"
 
@@ -28,6 +29,14 @@ static inline void *gpu_put(const void *host, size_t bytes) {
   assert_ok(gpu->op->upload(gpu, NULL, device, host, bytes));
   assert_ok(gpu->op->sync(gpu, NULL));
   return device;
+}
+
+/* A copy of floats as operands. */
+static inline void *gpu_put_operands(const float *x, size_t count) {
+  uint16_t *narrow = (uint16_t *)check_zeros(count / 2 + 1);
+  if (gpu->operand == SB_F32) return gpu_put(x, count * sizeof *x);
+  sb_from_f32(narrow, SB_BF16, x, count);
+  return gpu_put(narrow, count * sizeof *narrow);
 }
 
 /* And back, when all is done. */

@@ -203,6 +203,37 @@ static void swiglu_and_add_equal_cpu(void **state) {
   }
 }
 
+static void expect_rounded(const char *what, const void *got_there, const void *there, size_t n) {
+  float *x = check_zeros(n);
+  uint16_t *want = (uint16_t *)check_zeros(n / 2 + 1), *got = (uint16_t *)check_zeros(n / 2 + 1);
+  gpu_get(x, there, n * sizeof *x);
+  gpu_get(got, got_there, n * sizeof *got);
+  sb_from_f32(want, SB_BF16, x, n);
+  if (memcmp(got, want, n * sizeof *got) != 0) fail_msg("%s: not the float results, rounded", what);
+}
+
+/* Results that are operands, where these are bf16: those in float, rounded. */
+static void operands_are_rounded(void **state) {
+  enum { T = 33, H = 257, N = T * H };
+  (void)state;
+  const float *zero = check_zeros(N);
+  const float *x = PUT(check_random(N, 2.0f, 1), N), *up = PUT(check_random(N, 1.0f, 2), N),
+              *dy = PUT(check_random(N, 1.0f, 3), N), *w = PUT(check_random(H, 1.0f, 4), H);
+  void *out[2][5];
+  for (int brain = 0; brain < 2; brain++) {
+    void **y = out[brain], *rstd = PUT(zero, T);
+    for (int i = 0; i < 5; i++) y[i] = PUT(zero, N);
+    gpu->operand = brain ? SB_BF16 : SB_F32;
+    const sb_status norm = gpu->op->rmsnorm(gpu, NULL, y[0], rstd, x, w, T, H, 1e-5f),
+                    gated = gpu->op->swiglu(gpu, NULL, y[1], x, up, N),
+                    back = gpu->op->swiglu_back(gpu, NULL, y[2], y[3], y[4], dy, x, up, N);
+    gpu->operand = SB_F32;
+    assert_true(norm == SB_OK && gated == SB_OK && back == SB_OK);
+  }
+  for (int i = 0; i < 5; i++) expect_rounded("result", out[1][i], out[0][i], N);
+  dropped();
+}
+
 static void embedding_equals_cpu(void **state) {
   (void)state;
   enum { T = 23, H = 70, V0 = 10, NV = 9 };
@@ -351,7 +382,7 @@ static void describes_itself(void **state) {
   (void)state;
   assert_string_equal(gpu->name, "cuda");
   assert_int_equal(gpu->act, SB_F32);
-  assert_int_equal(gpu->weight, SB_F32);
+  assert_int_equal(gpu->operand, SB_F32);
   assert_false(gpu->unified);
   assert_true(gpu->free_bytes > (size_t)1 << 28);
 }
@@ -366,6 +397,7 @@ int main(void) {
       cmocka_unit_test(rmsnorm_equals_cpu),
       cmocka_unit_test(rope_equals_cpu),
       cmocka_unit_test(swiglu_and_add_equal_cpu),
+      cmocka_unit_test(operands_are_rounded),
       cmocka_unit_test(embedding_equals_cpu),
       cmocka_unit_test(cross_entropy_equals_cpu),
       cmocka_unit_test(again_is_the_same),

@@ -73,7 +73,7 @@ static void threads_do_not_change_bits(void **state) {
 
 static void weights_are_bf16(void **state) {
   sb_backend *be = *state;
-  assert_int_equal(be->weight, SB_BF16);
+  assert_int_equal(be->operand, SB_BF16);
   assert_int_equal(be->act, SB_F32);
 }
 

@@ -6,7 +6,7 @@ static void describes_itself(void **state) {
   sb_backend *be = *state;
   assert_string_equal(be->name, "cpu");
   assert_int_equal(be->act, SB_F32);
-  assert_int_equal(be->weight, SB_F32);
+  assert_int_equal(be->operand, SB_F32);
   assert_true(be->unified);
   assert_true(be->free_bytes > (size_t)1 << 24);
 }

@@ -171,15 +171,15 @@ static void divergence(void **state) {
   const double head = 2.0 * 2048 * 4096 * (double)arch.config.vocab, chunk = f.logits;
   assert_true(f.local_seqs == 4 && f.wave == 4);
   assert_true(f.scores == fmax(without.scores, diagonal.scores) + 72 * (double)f.blocks / 8);
-  assert_true(f.reference == 9 * 2048 * (4 * 4096.0 + 4) + 4 * 2048 * 16.0 + chunk);
+  assert_true(f.reference == 9 * 2048 * (2 * 4096.0 + 4) + 4 * 2048 * 16.0 + chunk);
   assert_true(f.loss_flops == without.loss_flops + 4 * head);
   assert_true(f.gradient_flops == without.gradient_flops + 8 * head);
   assert_true(f.phase_bytes[SB_PHASE_SEARCH] ==
               without.phase_bytes[SB_PHASE_SEARCH] + f.scores - without.scores + f.reference);
   s.check_seqs = 16;
   sb_footprint_estimate(&s, &f);
-  assert_true(f.reference == 9 * 2048 * (4 * 4096.0 + 4) + 4 * 2048 * 16.0 + chunk +
-                                 5 * 2048 * (4 * 4096.0 + 4) + 2 * 2048 * 16.0 + chunk);
+  assert_true(f.reference == 9 * 2048 * (2 * 4096.0 + 4) + 4 * 2048 * 16.0 + chunk +
+                                 5 * 2048 * (2 * 4096.0 + 4) + 2 * 2048 * 16.0 + chunk);
 }
 
 /* 16 sequences on 8 ranks, whose inputs are kept one layer at a time. */
@@ -208,7 +208,7 @@ static void rounding(void **state) {
   sb_footprint f;
   sb_footprint_setup s = setup(8, 4);
   const double linear = 2 * 4096.0 * 4096 + 2 * 1024.0 * 4096 + 3 * 14336.0 * 4096, h = 4096, i = 14336,
-               squares = 3 * h * h + i * i, sequence = 4 * 2048 * (3 * h + i);
+               squares = 3 * h * h + i * i, sequence = 2 * 2048 * (3 * h + i);
   s.gptq = true;
   sb_footprint_estimate(&s, &f);
   assert_true(f.factor == SB_FACTOR_DISTRIBUTED && f.round_local == 8);
@@ -253,7 +253,7 @@ static void tuning(void **state) {
   assert_true(f.packed == (32 * linear * 3 / 8 + f.model_bytes - 32 * linear * 2) / 8);
   assert_true(f.tune_inputs == 2 * T * h * 4 * 36);
   /* states and their log-sum-exps of 8 sequences and a spare one, and of a batch's two; logits once more */
-  assert_true(f.tune_reference == (8 + 1 + 2) * (T * h * 4 + T * 4) + 2 * T * 16 + T * 8192 * 4);
+  assert_true(f.tune_reference == (8 + 1 + 2) * (T * h * 2 + T * 4) + 2 * T * 16 + T * 8192 * 4);
   assert_true(f.scales == (20 + 1) * groups_of_a_layer + 28 * groups_of_a_layer * 32 / 8);
   const double held = f.parameters + f.bit_maps + f.program + f.packed + f.slots + f.packed_slots,
                own = f.prepared + f.tune_inputs + f.activations + f.gradient + f.logits + f.tune_reference +

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reordered channels: the same orders and frames on 1, 2, 4 and 7 ranks, folders that read back, and models that are still
+# Reordered channels: the same orders and frames on 1, 4 and 7 ranks, folders that read back, and models that are still
 # the same models.
 . "$(dirname "$0")/common.sh"
 
@@ -19,7 +19,7 @@ quantize none 1 none
 for mode in fused indexed; do
   quantize $mode 1 $mode
   [ "$(hash $mode)" != "$(hash none)" ] || fail "$mode: nothing was reordered"
-  for how in "2" "4 --threads 2 --activation-memory 0.001" "7"; do
+  for how in "4 --threads 2 --activation-memory 0.001" "7"; do
     # shellcheck disable=SC2086
     quantize other ${how%% *} $mode ${how#"${how%% *}"}
     [ "$(hash other)" = "$(hash $mode)" ] || fail "$mode: other frames on $how"
@@ -37,12 +37,12 @@ for mode in fused indexed; do
   /usr/bin/python3 "$source/tests/program/read_format.py" "$source/docs/format.md" "$dir/$mode" "$dir/$mode-f32" \
     "$dir/$mode-bf16" || fail "$mode: the reader of docs/format.md finds other weights"
 
-  gptq=
-  for ranks in 1 3; do
-    quantize gptq $ranks $mode --quantizer gptq --round-seqs 5
-    [ "$(hash gptq)" = "${gptq:-$(hash gptq)}" ] || fail "$mode: gptq: other frames on $ranks ranks"
-    gptq=$(hash gptq)
-  done
+  quantize gptq 3 $mode --quantizer gptq --round-seqs 5
+  gptq=$(hash gptq)
+  if [ $mode = indexed ]; then
+    quantize gptq 1 $mode --quantizer gptq --round-seqs 5
+    [ "$(hash gptq)" = "$gptq" ] || fail "$mode: gptq: other frames on 1 rank"
+  fi
   [ "$gptq" != "$(hash $mode)" ] || fail "$mode: gptq: the same frames as rounding to nearest"
   echo "$mode: loss $before, with gptq $(loss "$dir/gptq" 2)"
 done
