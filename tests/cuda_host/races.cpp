@@ -27,7 +27,7 @@ struct access {
   uint32_t block_syncs, warp_syncs;
 };
 
-/* The last accesses to a word. That of more threads are forgotten one after another. */
+/* The last accesses to a word; those of more threads are forgotten one after another. */
 struct word {
   access seen[4];
 };
@@ -117,8 +117,7 @@ void touch(word *w, const access &now, bool shared, const void *caller) {
     }
     if (before.block_syncs < w->seen[oldest].block_syncs) oldest = i;
     if (!(before.bytes & now.bytes)) continue;
-    if (before.what != now.what ? true : before.what == WRITE)
-      if (!in_order(before, now)) report(before, now, caller);
+    if ((before.what != now.what || now.what == WRITE) && !in_order(before, now)) report(before, now, caller);
     if (before.thread == now.thread && before.block == now.block && before.bytes == now.bytes &&
         (before.what == now.what || now.what == WRITE))
       place = i;

@@ -27,7 +27,7 @@ expected=$(perplexity)
 # A factor differs from the replicated one by rounding. In double precision next to no code does, in single precision some:
 # measured 0.0% and up to 0.6% of perplexity on 1 to 7 ranks.
 for ranks in 2 4; do
-  compensate $ranks --factor distributed >"$dir/hash"
+  compensate $ranks --factor distributed >/dev/null
   [ "$(value "$dir/gptq.json" factor)" = distributed ] || fail "another factor than asked for"
   near "distributed, $ranks ranks" "$(perplexity)" "$expected" 0.1
   single=$(compensate $ranks --factor distributed-single)
