@@ -10,7 +10,7 @@ static sb_backend *cpu;
 static const struct {
   size_t cols, block_cols;
 } shapes_of_rows[] = {{16, 16},     {33, 33},  {128, 128}, {200, 200},
-                      {1000, 1024}, {100, 32}, {300, 128}, {700, 256}};
+                      {1000, 1024}, {100, 32}, {300, 128}, {300, 256}};
 enum { SHAPES_OF_ROWS = sizeof shapes_of_rows / sizeof *shapes_of_rows, BLOCK_ROWS = 4 };
 static const size_t starts[BLOCK_ROWS + 1] = {0, 17, 18, 58, 61};
 
