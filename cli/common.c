@@ -12,7 +12,8 @@ static const char *const compute_or_packed_names[] = {
     [SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", [SB_COMMON_PACKED] = "packed", NULL};
 static const char *const device_names[] = {
     [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
-static const char *const exchange_names[] = {[SB_EXCHANGE_AUTO] = "auto", [SB_EXCHANGE_HOST] = "host", NULL};
+static const char *const exchange_names[] = {
+    [SB_EXCHANGE_AUTO] = "auto", [SB_EXCHANGE_MPI] = "mpi", [SB_EXCHANGE_HOST] = "host", NULL};
 const char *const sb_common_grids[] = {[SB_COMMON_FITTED] = "fitted", [SB_COMMON_PLAIN] = "plain", NULL};
 const char *const sb_common_dtypes[] = {[SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
 static const char *const width_names[] = {
@@ -98,8 +99,10 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                     .kind = SB_OPTION_CHOICE,
                     .value = &c->exchange,
                     .choices = exchange_names,
-                    .help = "How GPUs get weights and sums of other ranks: auto, among themselves by "
-                            "NCCL where each rank has one of its own; host, all through MPI."};
+                    .help = "How GPUs get weights and sums of other ranks: mpi, sums by an MPI library that "
+                            "takes GPU memory (CUDA-aware); host, all through host memory; auto, both among "
+                            "themselves by NCCL where each rank has a GPU of its own, else as mpi where "
+                            "that can be, else as host."};
   if (set & SB_COMMON_SEED)
     table[n++] = (sb_option){.name = "seed",
                              .kind = SB_OPTION_SEED,

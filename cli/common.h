@@ -44,7 +44,7 @@ enum {
 enum { SB_COMMON_MAX = 15 };
 
 /* --gpu-exchange. */
-enum { SB_EXCHANGE_AUTO, SB_EXCHANGE_HOST };
+enum { SB_EXCHANGE_AUTO, SB_EXCHANGE_MPI, SB_EXCHANGE_HOST };
 
 /* --grid of commands that calibrate in any case; quantize leaves it open too (cli/quantize.h). NULL behind the last. */
 enum { SB_COMMON_FITTED, SB_COMMON_PLAIN };

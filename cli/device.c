@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/common.h"
+#include "mpi/gpu_memory.h"
 #include "mpi/large.h"
 
 typedef struct sharing {
@@ -57,24 +58,41 @@ static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_ba
   return SB_OK;
 }
 
-/* Collective. */
-static sb_status join_all(const sb_world *world, sb_backend *b) {
-  bool node, all = false;
-  SB_TRY(join(world, world->node_comm, SB_PEERS_NODE, b, &node));
-  if (node) SB_TRY(join(world, world->comm, SB_PEERS_ALL, b, &all));
-  if (node) sb_world_lockstep(world);
-  if (all)
+/* Groups of GPUs where NCCL makes them: of those of a node, and of all. Else sb_message says why not. Collective. */
+static sb_status join_all(const sb_world *world, sb_backend *b, bool *node, bool *all) {
+  SB_TRY(join(world, world->node_comm, SB_PEERS_NODE, b, node));
+  if (*node) SB_TRY(join(world, world->comm, SB_PEERS_ALL, b, all));
+  if (*node) sb_world_lockstep(world);
+  return SB_OK;
+}
+
+/* How GPUs of several ranks get each other's numbers; `apart`: each rank has one of its own. Collective. */
+static sb_status choose_exchange(const sb_world *world, int exchange, bool apart, sb_backend *b) {
+  const bool among_themselves = exchange == SB_EXCHANGE_AUTO && apart;
+  bool node = false, all = false;
+  if (world->size == 1 || exchange == SB_EXCHANGE_HOST) return SB_OK;
+  if (among_themselves) SB_TRY(join_all(world, b, &node, &all));
+  if (all) {
     sb_log_line("device       GPUs exchange weights and sums among themselves (NCCL)");
-  else
-    sb_log_line("device       GPUs exchange %s through their hosts: %s", node ? "sums" : "weights and sums",
-                sb_message());
+    return SB_OK;
+  }
+  if (among_themselves)
+    sb_log_line("device       GPUs do not exchange %s among themselves: %s",
+                node ? "sums" : "weights or sums", sb_message());
+  const sb_status status = sb_mpi_takes_gpu_memory(world);
+  b->in_mpi = status == SB_OK;
+  if (b->in_mpi)
+    sb_log_line("device       sums go from GPU to GPU by MPI, which takes their memory (CUDA-aware)");
+  else if (exchange == SB_EXCHANGE_MPI)
+    return sb_fail(status, "--gpu-exchange mpi: %s; auto or host does without", sb_message());
   return SB_OK;
 }
 
 static sb_status announce(const sb_world *world, const sb_common *common, const sb_device_identity *identity,
-                          sb_backend *backend) {
+                          sb_backend *backend, bool *apart) {
   sharing gpus;
   SB_TRY(find_sharing(world, identity, &gpus));
+  *apart = gpus.apart;
   /* what every rank of the run has at least, so that all make the same of it */
   uint64_t less = ~(uint64_t)(backend->free_bytes / (size_t)gpus.together);
   SB_TRY(sb_mpi_max_u64(&less, 1, world->comm));
@@ -86,8 +104,7 @@ static sb_status announce(const sb_world *world, const sb_common *common, const 
     sb_log_line("device       %s for rank 0", identity->name);
   if (common->compute == SB_COMPUTE_F32) /* packed has kernels of its own */
     sb_log_line("device       matrix products in f32 do not use tensor cores; --compute bf16 does");
-  return gpus.apart && world->size > 1 && common->exchange == SB_EXCHANGE_AUTO ? join_all(world, backend)
-                                                                               : SB_OK;
+  return SB_OK;
 }
 
 sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_backend **out) {
@@ -95,13 +112,16 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
   *out = NULL;
   if (common->device == SB_DEVICE_CUDA || (may_fall_back && sb_device_has_cuda())) {
     sb_device_identity identity;
+    bool apart;
     sb_status status = sb_world_agree(
         world, sb_device_cuda(sb_common_compute(common), world->node_rank, world->host, out, &identity));
-    if (status == SB_OK) status = announce(world, common, &identity, *out);
+    if (status == SB_OK) status = announce(world, common, &identity, *out, &apart);
+    const bool opened = status == SB_OK;
+    if (opened) status = choose_exchange(world, common->exchange, apart, *out);
     if (status == SB_OK) return SB_OK;
     if (*out) (*out)->op->destroy(*out);
     *out = NULL;
-    if (!may_fall_back) return status;
+    if (opened || !may_fall_back) return status;
     sb_log_line("device       processors: %s", sb_message());
   }
   return sb_world_agree(world, sb_backend_cpu_create(sb_common_compute(common), common->threads, out));

@@ -333,6 +333,7 @@ struct sb_backend {
   sb_dtype act;      /* type of activations */
   sb_dtype operand;  /* type of weights in GEMMs, and of what they are multiplied with */
   bool unified;      /* host and device memory are one */
+  bool in_mpi;       /* MPI takes pointers into device memory; a CUDA backend is told so by the program */
   size_t free_bytes; /* device memory free at creation; the program makes it what every rank has at least */
   int peers[SB_PEER_GROUPS];     /* devices in the group of a kind; 0 where there is none */
   int peer_rank[SB_PEER_GROUPS]; /* which of them this one is */

@@ -12,6 +12,15 @@ static size_t piece_of(const sb_moments *m) {
   return m->setup.host_piece ? m->setup.host_piece : PIECE;
 }
 
+/* How sums get from rank to rank: from device to device, in MPI's hands where it takes them from there, or through the host. */
+enum way { NOWHERE, BY_DEVICES, BY_MPI, BY_HOST };
+static enum way way_of_sums(const sb_moments *m) {
+  const sb_backend *b = m->setup.backend;
+  if (m->world->size == 1) return NOWHERE;
+  if (b->peers[SB_PEERS_ALL] > 1) return BY_DEVICES;
+  return b->in_mpi ? BY_MPI : BY_HOST;
+}
+
 /* Whether there will be room for the widest input to be factorised. */
 static sb_status try_room(const sb_moments *m) {
   sb_backend *b = m->setup.backend;
@@ -36,7 +45,7 @@ static sb_status allocate(sb_moments *m) {
   }
   if (b->unified) return SB_OK;
   SB_TRY(try_room(m));
-  for (int k = 0; k < 2 && m->world->size > 1 && b->peers[SB_PEERS_ALL] < 2; k++)
+  for (int k = 0; k < 2 && way_of_sums(m) == BY_HOST; k++)
     SB_TRY(b->op->host_alloc(b, piece_of(m) * sizeof(int64_t), "second moments on their way",
                              (void **)&m->way_by[k]));
   return SB_OK;
@@ -115,7 +124,7 @@ static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   return sb_world_agree(m->world, status);
 }
 
-/* Over ranks, through the host, where devices do not do it themselves: while one piece is on the network, the next one is on its way from the device. */
+/* While one piece is on the network, the next one is on its way from the device. */
 static sb_status sum_pieces(sb_moments *m, sb_stream stream, size_t input) {
   sb_backend *b = m->setup.backend;
   const size_t count = m->count[input], piece = piece_of(m);
@@ -136,12 +145,25 @@ static sb_status sum_pieces(sb_moments *m, sb_stream stream, size_t input) {
   return sb_world_agree(m->world, status);
 }
 
+/* MPI reads and writes when it is called, whatever is queued. */
+static sb_status sum_by_mpi(sb_moments *m, sb_stream stream, size_t input) {
+  SB_AGREE(m->world, m->setup.backend->op->sync(m->setup.backend, stream));
+  return sb_mpi_sum_i64(m->sums[input], m->count[input], m->world->comm);
+}
+
 static sb_status sum_over_ranks(sb_moments *m, sb_stream stream, size_t input) {
-  if (m->world->size == 1) return SB_OK;
-  if (m->setup.backend->unified) return sb_mpi_sum_i64(m->sums[input], m->count[input], m->world->comm);
-  if (m->setup.backend->peers[SB_PEERS_ALL] > 1)
-    return m->setup.backend->op->sum_i64(m->setup.backend, stream, m->sums[input], m->count[input]);
-  return sum_pieces(m, stream, input);
+  sb_backend *b = m->setup.backend;
+  switch (way_of_sums(m)) {
+  case BY_DEVICES:
+    return b->op->sum_i64(b, stream, m->sums[input], m->count[input]);
+  case BY_MPI:
+    return sum_by_mpi(m, stream, input);
+  case BY_HOST:
+    return sum_pieces(m, stream, input);
+  case NOWHERE:
+    break;
+  }
+  return SB_OK;
 }
 
 static sb_status factorise(sb_moments *m, sb_stream stream, sb_factor_repair *repairs) {

@@ -128,7 +128,7 @@ sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **ou
   backend->name = "cpu";
   backend->act = SB_F32;
   backend->operand = compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
-  backend->unified = true;
+  backend->unified = backend->in_mpi = true;
   backend->free_bytes = available_memory();
   backend->op = &operations;
   backend->impl = cpu;

@@ -148,7 +148,7 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   backend->name = "cuda";
   backend->act = SB_F32;
   backend->operand = compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
-  backend->unified = false;
+  backend->unified = backend->in_mpi = false;
   backend->free_bytes = left;
   backend->op = &operations;
   return SB_OK;

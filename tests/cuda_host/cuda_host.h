@@ -24,8 +24,8 @@
 extern "C" {
 #endif
 
-/* What the stand-in says of itself; tests change it to see the errors. The environment sets three for whole programs:
- * SB_CUDA_HOST_FAIL_IN, SB_CUDA_HOST_MEMORY (bytes) and SB_CUDA_HOST_DEVICES. */
+/* What the stand-in says of itself; tests change it to see the errors. The environment sets four for whole programs:
+ * SB_CUDA_HOST_FAIL_IN, SB_CUDA_HOST_MEMORY (bytes), SB_CUDA_HOST_DEVICES and SB_CUDA_HOST_MPI. */
 typedef struct sb_cuda_host {
   int devices;      /* 1 */
   int driver;       /* 13000: CUDA version of the driver; 0: none */
@@ -34,6 +34,8 @@ typedef struct sb_cuda_host {
   int blas;         /* 1: cuBLAS is found */
   int solver;       /* 1: cuSOLVER is */
   long fail_in;     /* -1: never; n: the n-th kernel from now on fails, and everything after it */
+  int mpi;          /* 0; 1: MPI is CUDA-aware */
+  long mpi_sums;    /* reductions of device memory that MPI made so far */
   long kernels;     /* kernels run so far */
   size_t in_use;    /* bytes of device memory */
   int eager; /* 0; 1: all is done when it is queued, for tests that were written for the CPU backend and hand over

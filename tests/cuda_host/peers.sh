@@ -1,19 +1,33 @@
 #!/usr/bin/env bash
-# peers.sh SHARDBITS MPIRUN SOURCE: ranks with a GPU each, which exchange weights and sums among themselves: the same frames as
-# through hosts; what the log says; and a GPU that breaks while others wait for it: no hang, its line, nothing written.
+# peers.sh SHARDBITS MPIRUN SOURCE: ranks with a GPU each, which exchange weights and sums among themselves, or sums by an MPI
+# library that takes GPU memory: the same frames as through hosts; what the log says; an MPI library that does not take it; and a GPU
+# that breaks while others wait for it: no hang, its line, nothing written.
 . "$(dirname "$0")/../program/common.sh"
 model=$source/tests/golden/gqa-tied
 options=(--token-dtype u16 --seqlen 12 --device cuda)
 search=(quantize "$model" --calib "$model/tokens.bin" "${options[@]}" --bits 3 --block 16x32 --reorder none --trades 0)
 
 export SB_CUDA_HOST_DEVICES=2
-for exchange in auto host; do
+for exchange in auto host mpi; do
+  export SB_CUDA_HOST_MPI=$([ $exchange != mpi ] || echo 1)
   "$mpirun" 2 "$shardbits" "${search[@]}" --quantizer gptq --round-seqs 5 --refine 1 --tune-seqs 0 --gpu-exchange $exchange -o "$dir/$exchange" \
     --json "$dir/$exchange.json" >/dev/null 2>"$dir/$exchange.err" || { fail "--gpu-exchange $exchange"; cat "$dir/$exchange.err"; }
 done
 grep -q "GPUs exchange weights and sums among themselves" "$dir/auto.err" || fail "the log does not speak of an exchange"
-grep -q "exchange" "$dir/host.err" && fail "host: the log speaks of an exchange"
-[ "$(value "$dir/auto.json" content_hash)" = "$(value "$dir/host.json" content_hash)" ] || fail "other frames than through hosts"
+grep -q "exchange\|by MPI" "$dir/host.err" && fail "host: the log speaks of an exchange"
+grep -q "sums go from GPU to GPU by MPI" "$dir/mpi.err" || fail "mpi: the log does not say so"
+for exchange in auto mpi; do
+  [ "$(value "$dir/$exchange.json" content_hash)" = "$(value "$dir/host.json" content_hash)" ] ||
+    fail "$exchange: other frames than through hosts"
+done
+
+for device in cuda auto; do # no other device because of it
+  SB_CUDA_HOST_MPI=0 "$mpirun" 2 "$shardbits" "${search[@]}" --device $device --gpu-exchange mpi -o "$dir/unaware" >/dev/null 2>"$dir/err"
+  code=$?
+  [ $code = 1 ] && [ "$(grep -c '^shardbits: ' "$dir/err")" = 1 ] && [ ! -e "$dir/unaware" ] &&
+    grep -q "^shardbits: --gpu-exchange mpi: this MPI library does not take GPU memory.*auto or host" "$dir/err" ||
+    { fail "--device $device with an MPI library that is not CUDA-aware: exit code $code"; cat "$dir/err"; }
+done
 
 # shellcheck disable=SC2016
 timeout 60 "$mpirun" 2 sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || export SB_CUDA_HOST_FAIL_IN=400; exec "$@"' sh "$shardbits" \

@@ -27,6 +27,8 @@ sb_cuda_host sb_cuda_host_device = {(int)from_environment("SB_CUDA_HOST_DEVICES"
                                     1,
                                     1,
                                     from_environment("SB_CUDA_HOST_FAIL_IN", -1),
+                                    (int)from_environment("SB_CUDA_HOST_MPI", 0),
+                                    0,
                                     0,
                                     0,
                                     0};
@@ -223,6 +225,11 @@ void sb_host_run_queued(cudaStream_t stream) {
   run(stream);
 }
 
+void sb_host_with_memory(const std::function<void()> &work) {
+  opened memory;
+  work();
+}
+
 void sb_host_queue(cudaStream_t stream, std::function<void()> work) {
   stream->work.push_back([work]() {
     if (sticky == cudaSuccess) work();
@@ -233,7 +240,7 @@ void sb_host_queue(cudaStream_t stream, std::function<void()> work) {
   }
 }
 
-static bool is_device(const void *pointer) {
+bool sb_host_is_device(const void *pointer) {
   auto after = allocations.upper_bound((void *)pointer);
   if (after == allocations.begin()) return false;
   const allocation &a = (--after)->second;
@@ -242,14 +249,14 @@ static bool is_device(const void *pointer) {
 
 /* Tests of the CPU backend hand over host memory. */
 void sb_host_expect_device(const void *pointer) {
-  if (pointer && !sb_cuda_host_device.eager && !is_device(pointer) && !pinned.count(pointer))
+  if (pointer && !sb_cuda_host_device.eager && !sb_host_is_device(pointer) && !pinned.count(pointer))
     sb_host_die("a kernel was handed a pointer that is neither device nor pinned memory");
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  if (!sb_cuda_host_device.eager && (is_device(to) != (kind != cudaMemcpyDeviceToHost) ||
-                                     is_device(from) != (kind != cudaMemcpyHostToDevice)))
+  if (!sb_cuda_host_device.eager && (sb_host_is_device(to) != (kind != cudaMemcpyDeviceToHost) ||
+                                     sb_host_is_device(from) != (kind != cudaMemcpyHostToDevice)))
     sb_host_die("a copy whose direction is not that of its pointers");
   sb_host_queue(stream, [=]() { memcpy(to, from, bytes); });
   return sticky;

@@ -256,6 +256,37 @@ static void test_failures(void **state) {
 }
 
 #ifdef SB_TEST_ON_CUDA
+/* Summed where they are by an MPI library that takes device memory: the same bits as through the hosts. */
+static void test_sums_by_mpi(void **state) {
+  (void)state;
+  sb_model *model = load(96);
+  float *by_host[SB_INPUTS];
+  for (int aware = 0; aware < 2; aware++) {
+    sb_cuda_host_device.mpi = aware;
+    backend->in_mpi = aware;
+    sb_moments *m = create(model, SB_FACTOR_REPLICATED, 1);
+    sb_moments_repair repair = {0};
+    EXPECT_OK(show(m, 0));
+    EXPECT_OK(sb_moments_factorise(m, NULL, &repair));
+    EXPECT(sb_cuda_host_device.mpi_sums == (aware && world.size > 1 ? SB_INPUTS : 0));
+    for (size_t i = 0; i < SB_INPUTS; i++) {
+      const size_t n = sb_moments_width(m, i);
+      float *factor = factor_of(m, i, 96);
+      if (aware) {
+        EXPECT(memcmp(factor, by_host[i], n * n * sizeof *factor) == 0);
+        free(by_host[i]);
+        free(factor);
+      } else {
+        by_host[i] = factor;
+      }
+    }
+    sb_moments_free(&m);
+  }
+  sb_cuda_host_device.mpi = 0;
+  sb_model_free(&model);
+  all_ranks_passed();
+}
+
 /* Too little room for replicated factors on one rank: all go the other way, unless it was asked for. */
 static void test_full_device(void **state) {
   (void)state;
@@ -297,6 +328,7 @@ static int end(void **state) {
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_ways, begin, end),
 #ifdef SB_TEST_ON_CUDA
+                                          cmocka_unit_test_setup_teardown(test_sums_by_mpi, begin, end),
                                           cmocka_unit_test_setup_teardown(test_full_device, begin, end),
 #endif
                                           cmocka_unit_test_setup_teardown(test_failures, begin, end)};

@@ -178,6 +178,9 @@ void sb_host_run_queued(cudaStream_t);
 
 /* Ends the program where a pointer handed to a kernel is neither NULL nor device memory. */
 void sb_host_expect_device(const void *pointer);
+bool sb_host_is_device(const void *pointer);
+/* `work` finds device memory open, as what is queued does. */
+void sb_host_with_memory(const std::function<void()> &work);
 template <typename T> void sb_host_check_argument(const T &) {}
 template <typename T> void sb_host_check_argument(T *const &pointer) {
   sb_host_expect_device((const void *)pointer);
