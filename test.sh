@@ -15,6 +15,7 @@ if [ ! -e "$SHARDBITS_SMOLLM2/config.json" ]; then
   tools/get_smollm2.sh "$SHARDBITS_SMOLLM2" || say "SmolLM2 could not be fetched: the tests labelled real will fail"
 fi
 
+export OMP_WAIT_POLICY=passive # tests share cores: threads that spin take them from each other
 jobs=$(($(nproc) > 4 ? $(nproc) / 2 : 2))
 failed=0
 ctest --test-dir build/test --output-on-failure -j "$jobs" "$@" 2>&1 | tee build/test.log || failed=1

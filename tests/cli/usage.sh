@@ -12,7 +12,8 @@ run() {
   if [ "$ranks" = 0 ]; then
     "$shardbits" "$@" >"$dir/out" 2>"$dir/err"
   else
-    "$mpirun" "$ranks" -q "$shardbits" "$@" >"$dir/out" 2>"$dir/err"
+    # ranks that agree on a failure end together: no second's grace before mpirun kills what is left
+    OMPI_MCA_odls_base_sigkill_timeout=0 "$mpirun" "$ranks" -q "$shardbits" "$@" >"$dir/out" 2>"$dir/err"
   fi
   code=$?
   # Open MPI's own event library sometimes grumbles while mpirun takes the job down

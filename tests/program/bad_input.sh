@@ -6,31 +6,11 @@
 good=$source/tests/golden/gqa-tied    # one file, bf16
 cut=$source/tests/golden/sharded-f16  # three files
 tokens=$good/tokens.bin
-out=$dir/OUT
 
 copy() { # FROM: a model folder that may be spoilt, in $bad
   bad=$dir/bad
   rm -rf "$bad"
   cp -r "$1" "$bad"
-}
-# refused TEXT ARGUMENT ...: by all ranks, with one line that holds TEXT
-refused() {
-  local text=$1 ranks code
-  shift
-  for ranks in 1 3; do
-    if [ $ranks = 1 ]; then # without mpirun: a world of one
-      timeout 60 "$shardbits" "$@" --quiet >"$dir/stdout" 2>"$dir/stderr"
-    else
-      timeout 60 "$mpirun" $ranks -q "$shardbits" "$@" --quiet >"$dir/stdout" 2>"$dir/stderr"
-    fi
-    code=$?
-    [ $code = 1 ] || fail "$* on $ranks ranks: exit code $code, expected 1"
-    sed -i '/^\[warn\] Epoll MOD/d' "$dir/stderr" # Open MPI's own, now and then
-    [ "$(wc -l <"$dir/stderr")" = 1 ] || fail "$* on $ranks ranks: not one line: $(cat "$dir/stderr")"
-    grep -q "^shardbits: .*$text" "$dir/stderr" || fail "$* on $ranks ranks: no '$text' in: $(cat "$dir/stderr")"
-    [ ! -s "$dir/stdout" ] || fail "$* on $ranks ranks: something on stdout"
-    [ -z "$(find "$dir" -maxdepth 1 -name 'OUT*')" ] || fail "$* on $ranks ranks: left $(ls "$dir")"
-  done
 }
 quantize() { # TEXT MODEL [ARGUMENT ...]
   local text=$1 model=$2

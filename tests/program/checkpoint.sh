@@ -23,8 +23,8 @@ run 3 quantize "${options[@]}" --checkpoint "$saved" -o "$dir/third" --json "$di
 refused() { # TEXT MODEL ARGUMENT ...
   local text=$1
   shift
-  "$shardbits" quantize "$@" --checkpoint "$saved" -o "$dir/no" --quiet >"$dir/out" 2>"$dir/err" && fail "$text: exit code 0"
-  [ "$(wc -l <"$dir/err")" = 1 ] && grep -q "^shardbits: $saved: .*$text" "$dir/err" || fail "no '$text' in: $(cat "$dir/err")"
+  tell 1 quantize "$@" --checkpoint "$saved" -o "$dir/no"
+  one_line "$*" "$saved: .*$text"
   [ ! -e "$dir/no" ] || fail "$text: an output"
 }
 refused "another calibration (" "${options[@]}" --seed 5

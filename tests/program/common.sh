@@ -6,6 +6,7 @@ model=$source/data/demo-llama calib=$source/data/calib.bin heldout=$source/data/
 export OMP_WAIT_POLICY=passive # without mpirun too: threads that spin take twenty times as long where they share a core
 export ASAN_OPTIONS=detect_leaks=0 # of MPI's own, without mpirun; leaks are looked for in the unit tests
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
+out=$dir/OUT # where something may be written
 failures=0
 
 fail() {
@@ -20,6 +21,36 @@ run() { # RANKS ARGUMENT ...: quiet; stops the test when the program fails
     cat "$dir/err"
     exit 1
   }
+}
+# tell RANKS ARGUMENT ...: runs the program ("1": without mpirun) for at most a minute: $code, $dir/stdout, $dir/stderr. Ranks that agree on
+# a failure end together, so mpirun is told not to give them a second before it kills what is left.
+tell() {
+  local ranks=$1
+  shift
+  if [ "$ranks" = 1 ]; then
+    timeout 60 "$shardbits" "$@" --quiet >"$dir/stdout" 2>"$dir/stderr"
+  else
+    OMPI_MCA_odls_base_sigkill_timeout=0 timeout 60 "$mpirun" "$ranks" -q "$shardbits" "$@" --quiet >"$dir/stdout" 2>"$dir/stderr"
+  fi
+  code=$?
+  sed -i '/^\[warn\] Epoll MOD/d' "$dir/stderr" # Open MPI's own, now and then
+}
+# one_line WHAT TEXT [CODE]: exit code 1, or CODE, and one line on stderr, ours, that holds TEXT
+one_line() {
+  [ "$code" = "${3:-1}" ] || fail "$1: exit code $code, expected ${3:-1}"
+  [ "$(wc -l <"$dir/stderr")" = 1 ] || fail "$1: not one line: $(cat "$dir/stderr")"
+  grep -q "^shardbits: .*$2" "$dir/stderr" || fail "$1: no '$2' in: $(cat "$dir/stderr")"
+}
+# refused TEXT ARGUMENT ...: on 1 rank and on 3, with one line that holds TEXT; $out is not made
+refused() {
+  local text=$1 ranks
+  shift
+  for ranks in 1 3; do
+    tell $ranks "$@"
+    one_line "$* on $ranks ranks" "$text"
+    [ ! -s "$dir/stdout" ] || fail "$* on $ranks ranks: something on stdout"
+    [ -z "$(find "$dir" -maxdepth 1 -name 'OUT*')" ] || fail "$* on $ranks ranks: left $(ls "$dir")"
+  done
 }
 cut_off() { # FILE PATTERN OUT ARGUMENT ...: on 3 ranks, killed without a chance to clean up when FILE has a line like PATTERN
   local file=$1 pattern=$2 out=$3 job

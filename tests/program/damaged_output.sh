@@ -12,14 +12,10 @@ spoil() { # FILE OFFSET: one byte
   printf "\\x$(printf %02x $((byte ^ 64)))" | dd of="$dir/bad/$1" bs=1 seek="$2" conv=notrunc status=none
 }
 one() { # TEXT RANKS ARGUMENT ...
-  local text=$1 ranks=$2 code
+  local text=$1 ranks=$2
   shift 2
-  timeout 60 "$mpirun" "$ranks" -q "$shardbits" "$@" --quiet >"$dir/stdout" 2>"$dir/stderr"
-  code=$?
-  [ $code = 1 ] || fail "$* on $ranks ranks: exit code $code, expected 1"
-  sed -i '/^\[warn\] Epoll MOD/d' "$dir/stderr"
-  [ "$(wc -l <"$dir/stderr")" = 1 ] || fail "$* on $ranks ranks: not one line: $(cat "$dir/stderr")"
-  grep -q "^shardbits: .*$text" "$dir/stderr" || fail "$* on $ranks ranks: no '$text' in: $(cat "$dir/stderr")"
+  tell "$ranks" "$@"
+  one_line "$* on $ranks ranks" "$text"
 }
 turn=0
 refused() { # TEXT: verify and, in turn, one of the others; on one rank and on several

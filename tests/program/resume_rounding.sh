@@ -24,10 +24,8 @@ restore() { cp "$dir/good" "$rounded" && cp "$dir/good.layers" "$rounded.layers"
 refused() { # RANKS FILE TEXT ARGUMENT ...
   local ranks=$1 file=$2 text=$3
   shift 3
-  timeout 60 "$mpirun" "$ranks" -q "$shardbits" quantize "${options[@]}" "$@" --checkpoint "$saved" -o "$dir/no" --quiet >"$dir/out" \
-    2>"$dir/err" && fail "$text: exit code 0"
-  sed -i '/^\[warn\] Epoll MOD/d' "$dir/err"
-  [ "$(wc -l <"$dir/err")" = 1 ] && grep -q "^shardbits: $file: .*$text" "$dir/err" || fail "no '$text' in: $(cat "$dir/err")"
+  tell "$ranks" quantize "${options[@]}" "$@" --checkpoint "$saved" -o "$dir/no"
+  one_line "$*" "$file: .*$text"
   [ ! -e "$dir/no" ] || fail "$text: an output"
 }
 restore

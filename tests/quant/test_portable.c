@@ -53,6 +53,9 @@ static void test_same_bits(void **state) {
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &backend));
   for (size_t shape = 0; shape < SHAPES; shape++)
     for (int s = 0; s < 6; s++) {
+#ifdef __SANITIZE_ADDRESS__ /* slow there: a third of them, every symmetry and type among them */
+      if ((shape + (size_t)s) % 3 != 0) continue;
+#endif
       const sb_symmetry symmetry = (sb_symmetry)(s % 2);
       const sb_dtype type = types[s / 2];
       const sb_grid_shape grid = shapes[shape];
