@@ -1,6 +1,7 @@
 /* Memory, streams and launches of the stand-in; cuda_host.h says how it behaves. */
 #include <cuda_runtime.h>
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -58,21 +59,36 @@ cudaError_t sticky = cudaSuccess;
 
 const size_t page = 4096;
 
+/* Where the processor has protection keys, all of device memory has one, and opening it is an instruction; else every page is
+ * protected by a system call. -1: it has none. */
+const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
+
 void protect(const allocation &a, bool open) {
   if (mprotect(a.mapped, a.pages_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
     sb_host_die("mprotect failed");
 }
 
-/* Device memory is there while this lives. */
+void open_all(bool open) {
+  if (key >= 0)
+    pkey_set(key, open ? 0 : PKEY_DISABLE_ACCESS);
+  else
+    for (auto &a : allocations) protect(a.second, open);
+}
+
+/* Device memory is there while this lives, for the calling thread: libraries must not use others. */
 struct opened {
   opened() {
-    if (open_depth++ == 0)
-      for (auto &a : allocations) protect(a.second, true);
+    if (open_depth++ > 0) return;
+    threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    open_all(true);
   }
   ~opened() {
-    if (--open_depth == 0)
-      for (auto &a : allocations) protect(a.second, false);
+    if (--open_depth > 0) return;
+    open_all(false);
+    omp_set_num_threads(threads);
   }
+  int threads;
 };
 
 void run(sb_host_stream *stream) {
@@ -167,7 +183,10 @@ cudaError_t cudaMalloc(void **out, size_t bytes) {
   const allocation a = {mapped, pages, bytes};
   protect(a, true);
   memset(mapped, 0xff, pages);
-  protect(a, false);
+  if (key < 0)
+    protect(a, false);
+  else if (pkey_mprotect(mapped, pages, PROT_READ | PROT_WRITE, key) != 0)
+    sb_host_die("pkey_mprotect failed");
   *out = mapped + pages - rounded;
   allocations[*out] = a;
   sb_host_races_track(*out, rounded);
