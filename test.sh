@@ -16,7 +16,7 @@ if [ ! -e "$SHARDBITS_SMOLLM2/config.json" ]; then
 fi
 
 export OMP_WAIT_POLICY=passive # tests share cores: threads that spin take them from each other
-jobs=$(($(nproc) > 4 ? $(nproc) / 2 : 2))
+jobs=$(($(nproc) > 6 ? $(nproc) / 2 : 3)) # many of them wait more than they compute
 failed=0
 ctest --test-dir build/test --output-on-failure -j "$jobs" "$@" 2>&1 | tee build/test.log || failed=1
 build asan

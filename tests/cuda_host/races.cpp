@@ -40,7 +40,7 @@ struct region {
 
 std::vector<region> of_blocks; /* the dynamic one, and __shared__ variables, which are static ones here */
 std::vector<region> of_device;
-size_t latest; /* of of_device: the one that was last accessed */
+size_t latest[256]; /* of of_device: the one that a page belonged to; no page belongs to two */
 
 /* Between blocks: at which atomic variables of this kernel a block left what it had done, and what a block has come to know. */
 struct {
@@ -68,10 +68,14 @@ const region *find(uintptr_t at, bool *shared) {
   for (const region &r : of_blocks)
     if (at >= r.begin && at < r.end) return &r;
   *shared = false;
-  if (latest < of_device.size() && at >= of_device[latest].begin && at < of_device[latest].end)
-    return &of_device[latest];
-  for (latest = 0; latest < of_device.size(); latest++)
-    if (at >= of_device[latest].begin && at < of_device[latest].end) return &of_device[latest];
+  size_t &guess = latest[at >> 12 & 255];
+  if (guess < of_device.size() && at >= of_device[guess].begin && at < of_device[guess].end)
+    return &of_device[guess];
+  for (size_t i = 0; i < of_device.size(); i++)
+    if (at >= of_device[i].begin && at < of_device[i].end) {
+      guess = i;
+      return &of_device[i];
+    }
   return NULL;
 }
 
