@@ -86,10 +86,15 @@ static sb_status settle_rates(const request *r, const sb_common *common, const s
   double gflops = r->gflops;
   if (r->machine) return rates_of_machine(r, setup, plan);
   snprintf(plan->rates_from, sizeof plan->rates_from, "as given");
-  if (gflops == 0.0) {
-    SB_TRY(measure_gflops(common, &gflops));
-    snprintf(plan->rates_from, sizeof plan->rates_from,
-             "of a matrix product measured here just now, the rest left out; --machine knows more");
+  if (gflops == 0.0 && r->gpus_per_node > 0) {
+    snprintf(plan->rates_from, sizeof plan->rates_from, "no GPU was measured");
+  } else if (gflops == 0.0) {
+    const sb_status status = measure_gflops(common, &gflops);
+    if (status != SB_OK && status != SB_ERR_UNSUPPORTED) return status;
+    snprintf(plan->rates_from, sizeof plan->rates_from, "%s",
+             status == SB_OK
+                 ? "of a matrix product measured here just now, the rest left out; --machine knows more"
+                 : "bf16 is not computed here");
   }
   const double rate = 1e9 * gflops;
   plan->rates = (sb_rates){.forward = rate,
@@ -298,7 +303,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .high = 1e7,
        .operand = "X",
        .help = "GFLOP/s of a rank, where there is no --machine.",
-       .unset = "measured here"},
+       .unset = "measured here; of GPUs not known"},
       {.name = "network",
        .kind = SB_OPTION_REAL,
        .value = &r.network,

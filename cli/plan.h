@@ -10,8 +10,8 @@
 
 typedef struct sb_plan {
   size_t gpus_per_node, strides, trades;
-  sb_rates rates;
-  char rates_from[384]; /* "as given", "of bench.json, ...": for people */
+  sb_rates rates;       /* forward 0: not known, and no times are */
+  char rates_from[384]; /* "as given", "of bench.json, ...", or why they are not known: for people */
   const sb_footprint_setup *setup;
   const sb_footprint *footprint;
 } sb_plan;

@@ -11,21 +11,33 @@ static const char *const part_keys[SB_PARTS] = {"read",     "importance", "reord
                                                 "loss",     "forward",    "moments", "factor",
                                                 "rounding", "refine",     "tune",    "write"};
 
-static void print_pass(const char *label, const char *key, double flops, double traffic, double flop_seconds,
-                       double grid_seconds, double send_seconds, double seconds, FILE *out, json_t *report) {
+typedef struct pass_work {
+  const char *label, *key;
+  double flops, traffic;
+} pass_work;
+
+/* What a pass has to do; its time too, where `seconds` is not 0. */
+static void print_pass(const pass_work *work, double flop_seconds, double grid_seconds, double send_seconds,
+                       double seconds, FILE *out, json_t *report) {
   char sent[SB_TEXT_SIZE], time[SB_TEXT_SIZE], count[SB_TEXT_SIZE], a[SB_TEXT_SIZE], b[SB_TEXT_SIZE],
       c[SB_TEXT_SIZE];
-  sb_table_row(out, label, "%9sFLOP  %10s sent  %12s", sb_text_count(count, sizeof count, flops),
-               sb_text_bytes(sent, sizeof sent, traffic), sb_text_seconds(time, sizeof time, seconds));
-  sb_table_row(out, "", "the longer of arithmetic %s + grids and scores %s, and messages %s",
-               sb_text_seconds(a, sizeof a, flop_seconds), sb_text_seconds(b, sizeof b, grid_seconds),
-               sb_text_seconds(c, sizeof c, send_seconds));
+  sb_text_count(count, sizeof count, work->flops);
+  sb_text_bytes(sent, sizeof sent, work->traffic);
+  if (seconds > 0.0) {
+    sb_table_row(out, work->label, "%9sFLOP  %10s sent  %12s", count, sent,
+                 sb_text_seconds(time, sizeof time, seconds));
+    sb_table_row(out, "", "the longer of arithmetic %s + grids and scores %s, and messages %s",
+                 sb_text_seconds(a, sizeof a, flop_seconds), sb_text_seconds(b, sizeof b, grid_seconds),
+                 sb_text_seconds(c, sizeof c, send_seconds));
+  } else {
+    sb_table_row(out, work->label, "%9sFLOP  %10s sent", count, sent);
+  }
   if (!report) return;
   json_t *pass = json_object();
-  sb_report_real(pass, "flops", flops);
-  sb_report_real(pass, "bytes_sent", traffic);
-  sb_report_real(pass, "seconds", seconds);
-  json_object_set_new(report, key, pass);
+  sb_report_real(pass, "flops", work->flops);
+  sb_report_real(pass, "bytes_sent", work->traffic);
+  if (seconds > 0.0) sb_report_real(pass, "seconds", seconds);
+  json_object_set_new(report, work->key, pass);
 }
 
 /* "arithmetic 98.2 GFLOP/s" and so on: what is left out where it is not known. */
@@ -111,18 +123,26 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
 
 void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report) {
   const sb_footprint *f = plan->footprint;
-  sb_prediction p;
+  sb_prediction p = {0};
   char time[SB_TEXT_SIZE], how[160];
-  const bool check = plan->setup->check_seqs > 0;
-  sb_predict(plan->setup, f, &plan->rates, plan->strides, plan->trades, &p);
+  const bool check = plan->setup->check_seqs > 0, known = plan->rates.forward > 0.0;
+  const pass_work loss = {"loss pass", "loss_pass", check ? f->check_flops : f->loss_flops,
+                          check ? f->check_traffic : f->loss_traffic};
+  const pass_work gradient = {"gradient pass", "gradient_pass", f->gradient_flops, f->gradient_traffic};
+  if (known) sb_predict(plan->setup, f, &plan->rates, plan->strides, plan->trades, &p);
   sb_table_head(out, "A pass of a rank (%zu of %zu sequences, %zu wave%s)", f->local_seqs, plan->setup->seqs,
                 f->waves, f->waves == 1 ? "" : "s");
-  print_pass("loss pass", "loss_pass", check ? f->check_flops : f->loss_flops,
-             check ? f->check_traffic : f->loss_traffic, p.loss_flop_seconds, p.loss_grid_seconds,
-             p.loss_send_seconds, p.loss_seconds, out, report);
-  print_pass("gradient pass", "gradient_pass", f->gradient_flops, f->gradient_traffic,
-             p.gradient_flop_seconds, p.gradient_grid_seconds, p.gradient_send_seconds, p.gradient_seconds,
-             out, report);
+  print_pass(&loss, p.loss_flop_seconds, p.loss_grid_seconds, p.loss_send_seconds, p.loss_seconds, out,
+             report);
+  print_pass(&gradient, p.gradient_flop_seconds, p.gradient_grid_seconds, p.gradient_send_seconds,
+             p.gradient_seconds, out, report);
+  if (!known) {
+    sb_table_head(out, "Time");
+    sb_table_row(out, "all",
+                 "not known: %s; --machine FILE (shardbits bench --json FILE) or --gflops X tells",
+                 plan->rates_from);
+    return;
+  }
   json_t *parts = report ? json_object() : NULL;
   sb_table_head(out, "Time");
   for (int part = 0; part < SB_PARTS; part++) {

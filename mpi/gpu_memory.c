@@ -8,7 +8,7 @@ static bool says_so(void) {
 #ifdef OMPI_HAVE_MPI_EXT_CUDA
   return MPIX_Query_cuda_support() == 1;
 #else
-  return false; /* other libraries have no way to ask that would not depend on how this program was linked */
+  return false; /* not Open MPI, or built without this question: nobody to ask */
 #endif
 }
 

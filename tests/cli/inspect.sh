@@ -75,4 +75,8 @@ gpus() { # GIB TEXT WAVES
 }
 gpus 80 "all on every rank" "1 wave"
 gpus 20 "spread over all ranks" "2 waves"
+# What is not known of GPUs is not made up from a processor.
+"$shardbits" plan "$dir/70b.json" --ranks 8 --gpus-per-node 8 --json "$dir/gpus.json" >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
+grep -q "not known: no GPU was measured; --machine FILE" "$dir/out" && ! grep -q '"seconds' "$dir/gpus.json" &&
+  grep -q '"gradient_pass"' "$dir/gpus.json" || fail "times of GPUs: $(cat "$dir/out" "$dir/gpus.json")"
 echo "all as expected"
