@@ -1,9 +1,8 @@
 /* What devices of several ranks exchange by themselves: shares of an upload, and sums. One device a rank; with fewer, skipped. */
-#include "tests/mpi/ranks.h"
-
 #include <string.h>
 
 #include "kernels/cuda/cuda_device.h"
+#include "tests/gpu/sums.h"
 
 static sb_backend *gpu;
 
@@ -38,26 +37,9 @@ static void test_shared_uploads(void **state) {
   all_ranks_passed();
 }
 
-/* In stream order, on a stream of its own: what was queued before is summed, what comes after sees the sum. */
 static void test_sums(void **state) {
   (void)state;
-  enum { N = 1003 };
-  int64_t mine[N], got[N], *there = device(sizeof mine);
-  sb_stream stream = NULL;
-  EXPECT_OK(gpu->op->stream_create(gpu, &stream));
-  for (int round = 0; round < 3; round++) {
-    for (int64_t k = 0; k < N; k++) mine[k] = ((int64_t)1 << 55) - k * (world.rank + 1) * (round + 1);
-    EXPECT_OK(gpu->op->upload(gpu, stream, there, mine, sizeof mine));
-    EXPECT_OK(gpu->op->sum_i64(gpu, stream, there, N));
-    EXPECT_OK(gpu->op->download(gpu, stream, got, there, sizeof got));
-    EXPECT_OK(gpu->op->sync(gpu, stream));
-    const int64_t size = world.size;
-    for (int64_t k = 0; k < N; k++)
-      EXPECT(got[k] == size * ((int64_t)1 << 55) - k * (size * (size + 1) / 2) * (round + 1));
-  }
-  gpu->op->stream_destroy(gpu, stream);
-  gpu->op->free(gpu, there);
-  all_ranks_passed();
+  check_sums(gpu, gpu->op->sum_i64);
 }
 
 /* A device for each rank, in both groups; 77 where there are not as many. */
