@@ -57,10 +57,14 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   return sb_synth_load(world, &config, config.dtype, 0, blocking, out);
 }
 
-static sb_status gemm(const sb_world *world, const request *r, sb_compute compute, double *flops) {
+/* Of `at_hand`, or of another backend where that computes otherwise. */
+static sb_status gemm(const sb_world *world, const request *r, sb_backend *at_hand, sb_compute compute,
+                      double *flops) {
   sb_backend *backend;
   sb_common common = r->common;
+  if (compute == sb_common_compute(&common)) return sb_limit_gemm(world, at_hand, r->rounds, flops);
   common.compute = (int)compute;
+  common.exchange = SB_EXCHANGE_HOST; /* it has nothing to exchange */
   const sb_status created = sb_common_backend(world, &common, &backend);
   if (created == SB_ERR_UNSUPPORTED) return SB_OK; /* in no build of this program: on all ranks */
   SB_TRY(created);
@@ -73,10 +77,11 @@ static sb_status measure(const sb_world *world, const request *r, sb_model *mode
                          sb_machine *out) {
   double start = sb_now();
   SB_TRY(sb_limit_disk(world, r->folder, r->rounds, out));
-  SB_TRY(gemm(world, r, SB_COMPUTE_F32, &out->value[SB_FIGURE_GEMM_F32]));
-  SB_TRY(gemm(world, r, SB_COMPUTE_BF16, &out->value[SB_FIGURE_GEMM_BF16]));
+  SB_TRY(gemm(world, r, backend, SB_COMPUTE_F32, &out->value[SB_FIGURE_GEMM_F32]));
+  SB_TRY(gemm(world, r, backend, SB_COMPUTE_BF16, &out->value[SB_FIGURE_GEMM_BF16]));
   SB_TRY(sb_limit_memory(world, backend, r->rounds, out));
   SB_TRY(sb_limit_network(world, r->rounds, out));
+  SB_TRY(sb_limit_sums(world, backend, r->rounds, out));
   sb_log_phase("limits", sb_now() - start, 0, "%s", "");
   start = sb_now();
   out->seqlen = sb_common_seqlen(&r->common, &model->config);

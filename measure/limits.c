@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "measure/numbers.h"
 #include "measure/timing.h"
+#include "model/device_sums.h"
 #include "mpi/large.h"
 
 enum { MEMORY_BYTES = 64 << 20, LEAST_SIDE = 1024, MOST_SIDE = 16384 };
@@ -138,6 +139,14 @@ sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds
 
 /* ---- network ---- */
 
+/* The part of a result that comes from other ranks; what the best algorithms of an all-reduce move. */
+static double others(const sb_world *world) {
+  return (double)(world->size - 1) / (double)world->size;
+}
+static double moved(const sb_world *world, double bytes) {
+  return 2.0 * bytes * others(world);
+}
+
 typedef struct exchange {
   const sb_world *world;
   char *data;
@@ -158,7 +167,6 @@ static sb_status reduce(void *context) {
 sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out) {
   static const size_t sizes[SB_NETWORK_SIZES] = {64 << 10, 1 << 20, 16 << 20, 64 << 20};
   const size_t ranks = (size_t)world->size;
-  const double others = (double)(ranks - 1) / (double)ranks;
   exchange e = {.world = world};
   if (ranks == 1) return SB_OK;
   sb_status status = sb_alloc(&e.data, sizes[SB_NETWORK_SIZES - 1], 1, "messages");
@@ -174,9 +182,36 @@ sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out) {
     if (status != SB_OK) break;
     const double bytes = (double)e.bytes;
     out->network[out->network_count++] =
-        (sb_network_figure){bytes, bytes * others / gathered, 2.0 * bytes * others / reduced};
+        (sb_network_figure){bytes, bytes * others(world) / gathered, moved(world, bytes) / reduced};
   }
   sb_free(&e.data);
   sb_free(&e.starts);
+  return status;
+}
+
+typedef struct summing {
+  sb_device_sums sums;
+  int64_t *device;
+} summing;
+
+static sb_status sum(void *context) {
+  const summing *s = context;
+  sb_backend *b = s->sums.backend;
+  SB_TRY(sb_device_sums_make(&s->sums, NULL, s->device, MEMORY_BYTES / sizeof *s->device));
+  return b->op->sync(b, NULL);
+}
+
+sb_status sb_limit_sums(const sb_world *world, sb_backend *b, int rounds, sb_machine *out) {
+  summing s = {.device = NULL};
+  double seconds;
+  if (world->size == 1 || b->unified) return SB_OK;
+  sb_status status = sb_device_sums_open(world, b, 0, &s.sums);
+  if (status == SB_OK) status = b->op->alloc(b, MEMORY_BYTES, "sums", (void **)&s.device);
+  if (status == SB_OK) status = b->op->zero(b, NULL, s.device, MEMORY_BYTES);
+  status = sb_world_agree(world, status);
+  if (status == SB_OK) status = sb_time_best(world, rounds, sum, &s, &seconds);
+  if (status == SB_OK) out->value[SB_FIGURE_SUMS] = moved(world, MEMORY_BYTES) / seconds;
+  b->op->free(b, s.device);
+  sb_device_sums_release(&s.sums);
   return status;
 }

@@ -17,6 +17,9 @@ sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds
 /* All-gather and all-reduce at 64 KiB, 1, 16 and 64 MiB over all ranks; nothing with one rank. */
 sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out);
 
+/* All-reduce of 64 MiB of device memory, the way that second moments go; nothing with one rank, or where host and device are one. */
+sb_status sb_limit_sums(const sb_world *world, sb_backend *backend, int rounds, sb_machine *out);
+
 /* A file of 64 MiB a rank in `folder`, written and synced, then read with an empty cache where the system empties it on
  * request; removed again, also on interruption. At most three rounds. */
 sb_status sb_limit_disk(const sb_world *world, const char *folder, int rounds, sb_machine *out);

@@ -13,6 +13,7 @@ static const struct {
                          [SB_FIGURE_MEMORY_COPY] = {"memory_copy", "memory, copy", "B/s"},
                          [SB_FIGURE_UPLOAD] = {"upload", "host to device", "B/s"},
                          [SB_FIGURE_DOWNLOAD] = {"download", "device to host", "B/s"},
+                         [SB_FIGURE_SUMS] = {"sums", "all-reduce, GPUs", "B/s"},
                          [SB_FIGURE_DISK_WRITE] = {"disk_write", "disk, write and sync", "B/s"},
                          [SB_FIGURE_DISK_READ] = {"disk_read", "disk, read", "B/s"},
                          [SB_FIGURE_COMPRESS] = {"compress", "zstd, compress", "B/s"},

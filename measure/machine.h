@@ -19,6 +19,7 @@ typedef enum sb_figure {
   SB_FIGURE_MEMORY_COPY, /* of the device: bytes read + bytes written */
   SB_FIGURE_UPLOAD,      /* host to device and back, where they are not one */
   SB_FIGURE_DOWNLOAD,
+  SB_FIGURE_SUMS,       /* all-reduce of device memory, however it goes (model/device_sums.h) */
   SB_FIGURE_DISK_WRITE, /* with fsync */
   SB_FIGURE_DISK_READ,
   SB_FIGURE_COMPRESS, /* zstd, bytes of packed weights */

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "model/device_sums.h"
 #include "model/moments.h"
 #include "mpi/blockcyclic.h"
 
@@ -38,7 +39,7 @@ struct sb_moments {
 
   /* replicated */
   float *square[SB_INPUTS]; /* device, [n, n]: of the sequence at hand */
-  int64_t *way_by[2]; /* host: pieces of sums on their way between a device of its own and the network */
+  sb_device_sums over_ranks;
 
   /* distributed */
   sb_cyclic layout[SB_INPUTS];

@@ -4,22 +4,6 @@
 
 #include "base/memory.h"
 #include "model/moments_impl.h"
-#include "mpi/large.h"
-
-enum { PIECE = 1 << 23 };
-
-static size_t piece_of(const sb_moments *m) {
-  return m->setup.host_piece ? m->setup.host_piece : PIECE;
-}
-
-/* How sums get from rank to rank: from device to device, in MPI's hands where it takes them from there, or through the host. */
-enum way { NOWHERE, BY_DEVICES, BY_MPI, BY_HOST };
-static enum way way_of_sums(const sb_moments *m) {
-  const sb_backend *b = m->setup.backend;
-  if (m->world->size == 1) return NOWHERE;
-  if (b->peers[SB_PEERS_ALL] > 1) return BY_DEVICES;
-  return b->in_mpi ? BY_MPI : BY_HOST;
-}
 
 /* Whether there will be room for the widest input to be factorised. */
 static sb_status try_room(const sb_moments *m) {
@@ -43,12 +27,8 @@ static sb_status allocate(sb_moments *m) {
     if (m->setup.keep)
       SB_TRY(b->op->alloc(b, count * sizeof(float), "second moments", (void **)&m->whole[i]));
   }
-  if (b->unified) return SB_OK;
-  SB_TRY(try_room(m));
-  for (int k = 0; k < 2 && way_of_sums(m) == BY_HOST; k++)
-    SB_TRY(b->op->host_alloc(b, piece_of(m) * sizeof(int64_t), "second moments on their way",
-                             (void **)&m->way_by[k]));
-  return SB_OK;
+  SB_TRY(sb_device_sums_open(m->world, b, m->setup.host_piece, &m->over_ranks));
+  return b->unified ? SB_OK : try_room(m);
 }
 
 static void release(sb_moments *m) {
@@ -59,7 +39,7 @@ static void release(sb_moments *m) {
     b->op->free(b, m->factor[i]);
     b->op->free(b, m->whole[i]);
   }
-  for (int k = 0; k < 2; k++) b->op->host_free(b, m->way_by[k]);
+  sb_device_sums_release(&m->over_ranks);
 }
 
 static sb_status begin(sb_moments *m, sb_stream stream) {
@@ -124,52 +104,11 @@ static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   return sb_world_agree(m->world, status);
 }
 
-/* While one piece is on the network, the next one is on its way from the device. */
-static sb_status sum_pieces(sb_moments *m, sb_stream stream, size_t input) {
-  sb_backend *b = m->setup.backend;
-  const size_t count = m->count[input], piece = piece_of(m);
-  int64_t *sums = m->sums[input];
-  sb_status status = b->op->download(b, stream, m->way_by[0], sums, sb_min_size(piece, count) * sizeof *sums);
-  for (size_t at = 0, k = 0; at < count; at += piece, k++) {
-    const size_t part = sb_min_size(piece, count - at), next = at + part;
-    int64_t *here = m->way_by[k % 2], *there = m->way_by[(k + 1) % 2];
-    if (status == SB_OK) status = b->op->sync(b, stream);
-    if (status == SB_OK && next < count)
-      status =
-          b->op->download(b, stream, there, sums + next, sb_min_size(piece, count - next) * sizeof *sums);
-    SB_AGREE(m->world, status);
-    SB_TRY(sb_mpi_sum_i64(here, part, m->world->comm));
-    status = b->op->upload(b, stream, sums + at, here, part * sizeof *sums);
-  }
-  if (status == SB_OK) status = b->op->sync(b, stream);
-  return sb_world_agree(m->world, status);
-}
-
-/* MPI reads and writes when it is called, whatever is queued. */
-static sb_status sum_by_mpi(sb_moments *m, sb_stream stream, size_t input) {
-  SB_AGREE(m->world, m->setup.backend->op->sync(m->setup.backend, stream));
-  return sb_mpi_sum_i64(m->sums[input], m->count[input], m->world->comm);
-}
-
-static sb_status sum_over_ranks(sb_moments *m, sb_stream stream, size_t input) {
-  sb_backend *b = m->setup.backend;
-  switch (way_of_sums(m)) {
-  case BY_DEVICES:
-    return b->op->sum_i64(b, stream, m->sums[input], m->count[input]);
-  case BY_MPI:
-    return sum_by_mpi(m, stream, input);
-  case BY_HOST:
-    return sum_pieces(m, stream, input);
-  case NOWHERE:
-    break;
-  }
-  return SB_OK;
-}
-
 static sb_status factorise(sb_moments *m, sb_stream stream, sb_factor_repair *repairs) {
   sb_backend *b = m->setup.backend;
   sb_factor_job jobs[SB_INPUTS];
-  for (size_t i = 0; i < SB_INPUTS; i++) SB_TRY(sum_over_ranks(m, stream, i));
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    SB_TRY(sb_device_sums_make(&m->over_ranks, stream, m->sums[i], m->count[i]));
   for (size_t k = 0; k < SB_INPUTS; k++) {
     const size_t i = SB_INPUTS - 1 - k; /* the widest first */
     jobs[k] = (sb_factor_job){.n = m->width[i],

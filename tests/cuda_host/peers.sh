@@ -21,6 +21,12 @@ for exchange in auto mpi; do
     fail "$exchange: other frames than through hosts"
 done
 
+# bench says how fast sums go
+run 2 bench "$model" --device cuda --seqlen 16 --block 16x32 --rounds 1 --folder "$dir" --json "$dir/bench.json"
+for key in sums upload gemm_bf16 gemm_f32; do
+  grep -q "^ *\"$key\": {" "$dir/bench.json" || fail "bench has no $key: $(cat "$dir/bench.json")"
+done
+
 for device in cuda auto; do # no other device because of it
   SB_CUDA_HOST_MPI=0 "$mpirun" 2 "$shardbits" "${search[@]}" --device $device --gpu-exchange mpi -o "$dir/unaware" >/dev/null 2>"$dir/err"
   code=$?

@@ -69,6 +69,7 @@ static void a_machine(void **state) {
   EXPECT_OK(sb_limit_gemm(&world, backend, 1, &m.value[SB_FIGURE_GEMM_F32]));
   EXPECT_OK(sb_limit_memory(&world, backend, 1, &m));
   EXPECT_OK(sb_limit_network(&world, 1, &m));
+  EXPECT_OK(sb_limit_sums(&world, backend, 1, &m));
   EXPECT_OK(sb_limit_disk(&world, folder, 1, &m));
   EXPECT(rmdir(folder) == (0));
   EXPECT_OK(sb_synth_load(&world, &config, SB_BF16, 0, (sb_blocking){32, 48, SB_ASYMMETRIC}, &model));
@@ -76,8 +77,8 @@ static void a_machine(void **state) {
   sb_model_free(&model);
   backend->op->destroy(backend);
   for (int f = 0; f < SB_FIGURES; f++) {
-    const bool elsewhere = f == SB_FIGURE_UPLOAD || f == SB_FIGURE_DOWNLOAD || f == SB_FIGURE_GEMM_BF16 ||
-                           (f == SB_FIGURE_GATHER && world.size == 1);
+    const bool elsewhere = f == SB_FIGURE_UPLOAD || f == SB_FIGURE_DOWNLOAD || f == SB_FIGURE_SUMS ||
+                           f == SB_FIGURE_GEMM_BF16 || (f == SB_FIGURE_GATHER && world.size == 1);
     double most;
     EXPECT(MPI_Allreduce(&m.value[f], &most, 1, MPI_DOUBLE, MPI_MAX, world.comm) == (MPI_SUCCESS));
     EXPECT(m.value[f] == most);
