@@ -21,11 +21,11 @@ static sb_status find_sharing(const sb_world *world, const sb_device_identity *m
   SB_AGREE(world, status);
   SB_GO(sb_mpi_check(MPI_Allgather(mine->uuid, BYTES, MPI_BYTE, all, BYTES, MPI_BYTE, world->comm),
                      "exchange of GPUs"));
-  *out = (sharing){.apart = true};
+  *out = (sharing){.together = 1, .apart = true};
   for (int i = 0; i < world->size; i++) {
     const bool here = world->node_of[i] == world->node;
     bool later = false;
-    out->together += here && memcmp(all + i * BYTES, mine->uuid, BYTES) == 0;
+    out->together += i != world->rank && here && memcmp(all + i * BYTES, mine->uuid, BYTES) == 0;
     for (int j = 0; j < i; j++)
       if (memcmp(all + i * BYTES, all + j * BYTES, BYTES) == 0) {
         out->apart = false;
