@@ -59,26 +59,27 @@ static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_ba
 }
 
 /* Groups of GPUs where NCCL makes them: of those of a node, and of all. Else sb_message says why not. Collective. */
-static sb_status join_all(const sb_world *world, sb_backend *b, bool *node, bool *all) {
+static sb_status join_all(const sb_world *world, sb_backend *b, bool *node) {
+  bool all;
   SB_TRY(join(world, world->node_comm, SB_PEERS_NODE, b, node));
-  if (*node) SB_TRY(join(world, world->comm, SB_PEERS_ALL, b, all));
+  if (*node) SB_TRY(join(world, world->comm, SB_PEERS_ALL, b, &all));
   if (*node) sb_world_lockstep(world);
   return SB_OK;
 }
 
 /* How GPUs of several ranks get each other's numbers; `apart`: each rank has one of its own. Collective. */
 static sb_status choose_exchange(const sb_world *world, int exchange, bool apart, sb_backend *b) {
-  const bool among_themselves = exchange == SB_EXCHANGE_AUTO && apart;
-  bool node = false, all = false;
   if (world->size == 1 || exchange == SB_EXCHANGE_HOST) return SB_OK;
-  if (among_themselves) SB_TRY(join_all(world, b, &node, &all));
-  if (all) {
-    sb_log_line("device       GPUs exchange weights and sums among themselves (NCCL)");
-    return SB_OK;
-  }
-  if (among_themselves)
+  if (exchange == SB_EXCHANGE_AUTO && apart) {
+    bool node;
+    SB_TRY(join_all(world, b, &node));
+    if (b->peers[SB_PEERS_ALL] > 1) {
+      sb_log_line("device       GPUs exchange weights and sums among themselves (NCCL)");
+      return SB_OK;
+    }
     sb_log_line("device       GPUs do not exchange %s among themselves: %s",
                 node ? "sums" : "weights or sums", sb_message());
+  }
   const sb_status status = sb_mpi_takes_gpu_memory(world);
   b->in_mpi = status == SB_OK;
   if (b->in_mpi)
@@ -88,20 +89,20 @@ static sb_status choose_exchange(const sb_world *world, int exchange, bool apart
   return SB_OK;
 }
 
-static sb_status announce(const sb_world *world, const sb_common *common, const sb_device_identity *identity,
-                          sb_backend *backend, bool *apart) {
-  sharing gpus;
-  SB_TRY(find_sharing(world, identity, &gpus));
-  *apart = gpus.apart;
+/* A GPU for every rank, said in the log. Collective; *out may be there after a failure. */
+static sb_status open_gpu(const sb_world *world, const sb_common *common, sharing *gpus, sb_backend **out) {
+  sb_device_identity identity;
+  SB_AGREE(world, sb_device_cuda(sb_common_compute(common), world->node_rank, world->host, out, &identity));
+  SB_TRY(find_sharing(world, &identity, gpus));
   /* what every rank of the run has at least, so that all make the same of it */
-  uint64_t less = ~(uint64_t)(backend->free_bytes / (size_t)gpus.together);
+  uint64_t less = ~(uint64_t)((*out)->free_bytes / (size_t)gpus->together);
   SB_TRY(sb_mpi_max_u64(&less, 1, world->comm));
-  backend->free_bytes = (size_t)~less;
-  if (gpus.later > 0)
-    sb_log_line("device       %s for rank 0; %d ranks of its node share %d GPUs", identity->name,
-                world->node_size, world->node_size - gpus.later);
+  (*out)->free_bytes = (size_t)~less;
+  if (gpus->later > 0)
+    sb_log_line("device       %s for rank 0; %d ranks of its node share %d GPUs", identity.name,
+                world->node_size, world->node_size - gpus->later);
   else
-    sb_log_line("device       %s for rank 0", identity->name);
+    sb_log_line("device       %s for rank 0", identity.name);
   if (common->compute == SB_COMPUTE_F32) /* packed has kernels of its own */
     sb_log_line("device       matrix products in f32 do not use tensor cores; --compute bf16 does");
   return SB_OK;
@@ -111,13 +112,10 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
   const bool may_fall_back = common->device == SB_DEVICE_AUTO;
   *out = NULL;
   if (common->device == SB_DEVICE_CUDA || (may_fall_back && sb_device_has_cuda())) {
-    sb_device_identity identity;
-    bool apart;
-    sb_status status = sb_world_agree(
-        world, sb_device_cuda(sb_common_compute(common), world->node_rank, world->host, out, &identity));
-    if (status == SB_OK) status = announce(world, common, &identity, *out, &apart);
+    sharing gpus;
+    sb_status status = open_gpu(world, common, &gpus, out);
     const bool opened = status == SB_OK;
-    if (opened) status = choose_exchange(world, common->exchange, apart, *out);
+    if (opened) status = choose_exchange(world, common->exchange, gpus.apart, *out);
     if (status == SB_OK) return SB_OK;
     if (*out) (*out)->op->destroy(*out);
     *out = NULL;

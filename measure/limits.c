@@ -189,6 +189,8 @@ sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out) {
   return status;
 }
 
+/* ---- sums of device memory ---- */
+
 typedef struct summing {
   sb_device_sums sums;
   int64_t *device;

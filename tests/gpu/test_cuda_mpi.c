@@ -2,9 +2,7 @@
 #include "kernels/cuda/cuda_device.h"
 #include "mpi/gpu_memory.h"
 #include "mpi/large_pieces.h"
-#include "tests/gpu/sums.h"
-
-static sb_backend *gpu;
+#include "tests/gpu/devices.h"
 
 /* In several pieces, of which the last one is shorter. MPI waits for no stream. */
 static sb_status sum_by_mpi(sb_backend *b, sb_stream stream, int64_t *sums, size_t count) {
@@ -14,7 +12,7 @@ static sb_status sum_by_mpi(sb_backend *b, sb_stream stream, int64_t *sums, size
 
 static void test_sums(void **state) {
   (void)state;
-  check_sums(gpu, sum_by_mpi);
+  check_sums(sum_by_mpi);
 }
 
 static int open_device(void) {
@@ -26,12 +24,5 @@ static int open_device(void) {
   return 77;
 }
 
-int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums)};
-  int result = 1;
-  if (sb_world_init(&argc, &argv, &world) == SB_OK) result = open_device();
-  if (result == 0) result = cmocka_run_group_tests(tests, NULL, NULL) != 0;
-  if (gpu) gpu->op->destroy(gpu);
-  sb_world_finalize(&world);
-  return result;
-}
+static const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums)};
+DEVICES_MAIN(open_device, tests)

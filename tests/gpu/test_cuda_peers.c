@@ -2,9 +2,7 @@
 #include <string.h>
 
 #include "kernels/cuda/cuda_device.h"
-#include "tests/gpu/sums.h"
-
-static sb_backend *gpu;
+#include "tests/gpu/devices.h"
 
 static void *device(size_t bytes) {
   void *out = NULL;
@@ -39,7 +37,7 @@ static void test_shared_uploads(void **state) {
 
 static void test_sums(void **state) {
   (void)state;
-  check_sums(gpu, gpu->op->sum_i64);
+  check_sums(gpu->op->sum_i64);
 }
 
 /* A device for each rank, in both groups; 77 where there are not as many. */
@@ -74,12 +72,5 @@ static int open_devices(void) {
   return 0;
 }
 
-int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shared_uploads), cmocka_unit_test(test_sums)};
-  int result = 1;
-  if (sb_world_init(&argc, &argv, &world) == SB_OK) result = open_devices();
-  if (result == 0) result = cmocka_run_group_tests(tests, NULL, NULL) != 0;
-  if (gpu) gpu->op->destroy(gpu);
-  sb_world_finalize(&world);
-  return result;
-}
+static const struct CMUnitTest tests[] = {cmocka_unit_test(test_shared_uploads), cmocka_unit_test(test_sums)};
+DEVICES_MAIN(open_devices, tests)

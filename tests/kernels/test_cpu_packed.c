@@ -171,11 +171,11 @@ static void every_shape(void **state) {
 #else
   static const size_t tokens[] = {1, 2, 4, 5, 16, 23, 70};
 #endif
-  for (uint8_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-    if (shapes[s].rows == 128 || shapes[s].cols == 1100)
-      check_shape(shapes[s], 1, 1, tokens, sizeof tokens / sizeof *tokens);
-    else
-      check_shape(shapes[s], 1 + s % 3, 3, tokens, sizeof tokens / sizeof *tokens);
+  for (uint8_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    const bool every_width = shapes[s].rows == 128 || shapes[s].cols == 1100;
+    check_shape(shapes[s], every_width ? 1 : 1 + s % 3, every_width ? 1 : 3, tokens,
+                sizeof tokens / sizeof *tokens);
+  }
   static const size_t long_ones[] = {530}; /* more than are multiplied with a tile at a time */
   check_shape((sb_grid_shape){34, 48, 32, 32}, 1, 1, long_ones, 1);
 }

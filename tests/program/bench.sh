@@ -66,17 +66,11 @@ assert near(parts["forward"], (4 * 2 * (2 * T * linear + attention) + linear) / 
 assert near(plan["seconds"], sum(parts.values()))
 PYTHON
 
-refused() { # TEXT ARGUMENT ...
-  local text=$1
-  shift
-  tell 2 "$@"
-  one_line "$*" "$text"
-}
-refused "not a report of shardbits bench" plan "$model" --machine "$dir/plan.json"
-refused "none.json: cannot be" plan "$model" --machine "$dir/none.json"
-refused "was measured with --compute f32" plan "$model" --machine "$dir/even.json" --compute bf16
-refused "the folder .*nowhere" bench --folder "$dir/nowhere" --rounds 1
-refused "nothing: cannot be" bench "$dir/nothing" --rounds 1 --folder "$dir/disk"
+refuses 2 "not a report of shardbits bench" plan "$model" --machine "$dir/plan.json"
+refuses 2 "none.json: cannot be" plan "$model" --machine "$dir/none.json"
+refuses 2 "was measured with --compute f32" plan "$model" --machine "$dir/even.json" --compute bf16
+refuses 2 "the folder .*nowhere" bench --folder "$dir/nowhere" --rounds 1
+refuses 2 "nothing: cannot be" bench "$dir/nothing" --rounds 1 --folder "$dir/disk"
 [ -z "$(ls -A "$dir/disk")" ] || fail "left $(ls -A "$dir/disk")"
 
 # Stopped while it writes: nothing is left.

@@ -23,8 +23,7 @@ run 3 quantize "${options[@]}" --checkpoint "$saved" -o "$dir/third" --json "$di
 refused() { # TEXT MODEL ARGUMENT ...
   local text=$1
   shift
-  tell 1 quantize "$@" --checkpoint "$saved" -o "$dir/no"
-  one_line "$*" "$saved: .*$text"
+  refuses 1 "$saved: .*$text" quantize "$@" --checkpoint "$saved" -o "$dir/no"
   [ ! -e "$dir/no" ] || fail "$text: an output"
 }
 refused "another calibration (" "${options[@]}" --seed 5

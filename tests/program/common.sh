@@ -41,13 +41,19 @@ one_line() {
   [ "$(wc -l <"$dir/stderr")" = 1 ] || fail "$1: not one line: $(cat "$dir/stderr")"
   grep -q "^shardbits: .*$2" "$dir/stderr" || fail "$1: no '$2' in: $(cat "$dir/stderr")"
 }
+# refuses RANKS TEXT ARGUMENT ...: with one line that holds TEXT, and exit code $wrong, or 1
+refuses() {
+  local ranks=$1 text=$2
+  shift 2
+  tell "$ranks" "$@"
+  one_line "$* on $ranks ranks" "$text" "${wrong:-1}"
+}
 # refused TEXT ARGUMENT ...: on 1 rank and on 3, with one line that holds TEXT; $out is not made
 refused() {
   local text=$1 ranks
   shift
   for ranks in 1 3; do
-    tell $ranks "$@"
-    one_line "$* on $ranks ranks" "$text"
+    refuses $ranks "$text" "$@"
     [ ! -s "$dir/stdout" ] || fail "$* on $ranks ranks: something on stdout"
     [ -z "$(find "$dir" -maxdepth 1 -name 'OUT*')" ] || fail "$* on $ranks ranks: left $(ls "$dir")"
   done

@@ -11,20 +11,14 @@ spoil() { # FILE OFFSET: one byte
   # shellcheck disable=SC2059
   printf "\\x$(printf %02x $((byte ^ 64)))" | dd of="$dir/bad/$1" bs=1 seek="$2" conv=notrunc status=none
 }
-one() { # TEXT RANKS ARGUMENT ...
-  local text=$1 ranks=$2
-  shift 2
-  tell "$ranks" "$@"
-  one_line "$* on $ranks ranks" "$text"
-}
 turn=0
 refused() { # TEXT: verify and, in turn, one of the others; on one rank and on several
   turn=$((turn + 1))
-  one "$1" $((turn % 3 + 1)) verify "$dir/bad"
+  refuses $((turn % 3 + 1)) "$1" verify "$dir/bad"
   if [ $((turn % 2)) = 0 ]; then
-    one "$1" $((turn % 3 + 1)) eval "$dir/bad" --tokens "$heldout" --seqs 1
+    refuses $((turn % 3 + 1)) "$1" eval "$dir/bad" --tokens "$heldout" --seqs 1
   else
-    one "$1" $((turn % 3 + 1)) export "$dir/bad" -o "$dir/hf"
+    refuses $((turn % 3 + 1)) "$1" export "$dir/bad" -o "$dir/hf"
     [ ! -e "$dir/hf" ] || fail "$1: export left a folder"
   fi
 }

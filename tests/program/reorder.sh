@@ -70,9 +70,7 @@ PYTHON
 for command in "verify $dir/spoilt" "eval $dir/spoilt --tokens $heldout" "export $dir/spoilt -o $dir/not"; do
   for ranks in 1 3; do
     # shellcheck disable=SC2086
-    if "$mpirun" $ranks "$shardbits" $command --quiet >"$dir/out" 2>"$dir/err"; then fail "$command: accepted a bad order"; fi
-    grep -q "shardbits: .*model.layers.0.self_attn.q_proj.weight.rows: block 0 has more than its 64 channels" "$dir/err" ||
-      fail "$command: $(head -3 "$dir/err")"
+    refuses $ranks "model.layers.0.self_attn.q_proj.weight.rows: block 0 has more than its 64 channels" $command
   done
 done
 [ ! -e "$dir/not" ] || fail "export left something of a bad folder"

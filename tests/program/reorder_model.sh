@@ -76,8 +76,7 @@ PYTHON
 refused() { # TEXT ARGUMENT ...; exit code $wrong, or 1
   local text=$1
   shift
-  tell 2 "$@"
-  one_line "$*" "$text" "${wrong:-1}"
+  refuses 2 "$text" "$@"
   [ ! -e "$dir/not" ] || fail "$*: left something"
 }
 refused "can have .* effective bits a weight .scales, zero points and stored orders count." quantize "$model" \

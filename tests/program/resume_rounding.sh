@@ -24,8 +24,7 @@ restore() { cp "$dir/good" "$rounded" && cp "$dir/good.layers" "$rounded.layers"
 refused() { # RANKS FILE TEXT ARGUMENT ...
   local ranks=$1 file=$2 text=$3
   shift 3
-  tell "$ranks" quantize "${options[@]}" "$@" --checkpoint "$saved" -o "$dir/no"
-  one_line "$*" "$file: .*$text"
+  refuses "$ranks" "$file: .*$text" quantize "${options[@]}" "$@" --checkpoint "$saved" -o "$dir/no"
   [ ! -e "$dir/no" ] || fail "$text: an output"
 }
 restore

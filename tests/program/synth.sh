@@ -74,8 +74,7 @@ run 1 eval "$dir/wide" --tokens "$dir/wide/tokens.bin" --seqlen 20
 refused() { # TEXT ARGUMENT ...
   local text=$1
   shift
-  tell 2 synth "$@"
-  one_line "$*" "$text"
+  refuses 2 "$text" synth "$@"
   [ -z "$(find "$dir" -name 'not*')" ] || fail "$*: left something"
 }
 refused "has 5 layers; its first 6 were asked for" --config "$model" --layers 6 -o "$dir/not"
