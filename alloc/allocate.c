@@ -8,28 +8,31 @@
 #include "alloc/table.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "model/fingerprint.h"
-#include "model/uniform_bits.h"
+#include "pass/fingerprint.h"
+#include "model/effective_bits.h"
 #include "mpi/large.h"
 
-sb_status sb_allocate_check_budget(const sb_model *m, sb_reorder mode, double budget, unsigned min_bits,
-                                   unsigned max_bits) {
+sb_status sb_allocate_check_budget(const sb_model *m, sb_reorder mode, double budget,
+                                   unsigned min_bits, unsigned max_bits) {
   const sb_arch *arch = &m->arch;
   const size_t rows = m->blocking.rows, cols = m->blocking.cols;
   const double stored = sb_model_order_bits(m, mode);
-  const double least = sb_uniform_effective_bits(arch, rows, cols, min_bits, m->blocking.symmetry) + stored;
-  const double most = sb_uniform_effective_bits(arch, rows, cols, max_bits, m->blocking.symmetry) + stored;
+  const double least =
+      sb_effective_bits_uniform(arch, rows, cols, min_bits, m->blocking.symmetry) + stored;
+  const double most =
+      sb_effective_bits_uniform(arch, rows, cols, max_bits, m->blocking.symmetry) + stored;
   if (budget <= stored)
+    return sb_fail(SB_ERR_RANGE,
+                   "--bits %g: the orders that --reorder indexed stores take %.4g bits a weight "
+                   "alone, in blocks "
+                   "of %zux%zu; take larger blocks, or --reorder fused, which stores none",
+                   budget, stored, rows, cols);
+  if (budget < least || budget > most)
     return sb_fail(
         SB_ERR_RANGE,
-        "--bits %g: the orders that --reorder indexed stores take %.4g bits a weight alone, in blocks "
-        "of %zux%zu; take larger blocks, or --reorder fused, which stores none",
-        budget, stored, rows, cols);
-  if (budget < least || budget > most)
-    return sb_fail(SB_ERR_RANGE,
-                   "--bits %g: blocks of %zux%zu at %u to %u bits can have %.4g to %.4g effective bits a "
-                   "weight (scales, zero points and stored orders count); choose a budget in between",
-                   budget, rows, cols, min_bits, max_bits, least, most);
+        "--bits %g: blocks of %zux%zu at %u to %u bits can have %.4g to %.4g effective bits a "
+        "weight (scales, zero points and stored orders count); choose a budget in between",
+        budget, rows, cols, min_bits, max_bits, least, most);
   return SB_OK;
 }
 
@@ -47,7 +50,7 @@ typedef struct driver {
   sb_pass *pass;
   sb_pass *check; /* NULL: the pass itself decides */
   sb_gains *gains;
-  sb_checkpoint_key key;
+  sb_search_checkpoint_key key;
   const sb_allocate_options *o;
   sb_allocate_result *result;
 } driver;
@@ -73,8 +76,8 @@ static sb_status measure_costs(driver *d) {
   return SB_OK;
 }
 
-/* What the source weights say, and what widths cost: where a search by divergence first asks for something, which one that had come
- * to its end never does. */
+/* What the source weights say, and what widths cost: where a search by divergence first asks for
+ * something, which one that had come to its end never does. */
 static sb_status learn(driver *d) {
   if (d->o->estimator != SB_ESTIMATOR_DIVERGENCE) return SB_OK;
   SB_TRY(measure_costs(d));
@@ -111,7 +114,7 @@ static void report(void *context, const sb_search_step *step) {
 
 static sb_status save(void *context, const sb_search_progress *progress) {
   const driver *d = context;
-  return sb_checkpoint_write(d->o->checkpoint, &d->key, progress, d->m);
+  return sb_search_checkpoint_write(d->o->checkpoint, &d->key, progress, d->m);
 }
 
 static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
@@ -124,36 +127,39 @@ static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
 /* What the checkpoint belongs to. Collective. */
 static sb_status make_key(driver *d, const sb_sequences *calibration) {
   const sb_allocate_options *o = d->o;
-  d->key = (sb_checkpoint_key){.model = o->model,
-                               .bits = o->bits,
-                               .min_bits = o->min_bits,
-                               .max_bits = o->max_bits,
-                               .start_bits = start_bits(d->m, o),
-                               .strides = o->strides,
-                               .estimator = sb_estimator_names[o->estimator],
-                               .grid = o->grid,
-                               .compute = o->compute};
+  d->key = (sb_search_checkpoint_key){.model = o->model,
+                                      .bits = o->bits,
+                                      .min_bits = o->min_bits,
+                                      .max_bits = o->max_bits,
+                                      .start_bits = start_bits(d->m, o),
+                                      .strides = o->strides,
+                                      .estimator = sb_estimator_names[o->estimator],
+                                      .grid = o->grid,
+                                      .compute = o->compute};
   SB_TRY(sb_model_fingerprint(d->m, &d->key.ordered));
   if (o->check) SB_TRY(sb_sequences_fingerprint(d->m->world, o->check, &d->key.check));
   return sb_sequences_fingerprint(d->m->world, calibration, &d->key.calibration);
 }
 
-/* *there: the checkpoint exists and has been read. Rank 0 looks, so that all ranks do the same. Collective. */
+/* *there: the checkpoint exists and has been read. Rank 0 looks, so that all ranks do the same.
+ * Collective. */
 static sb_status resume(driver *d, sb_search_progress *progress, bool *there) {
   int found = d->o->checkpoint && access(d->o->checkpoint, F_OK) == 0;
   SB_TRY(sb_mpi_bcast(&found, sizeof found, 0, d->m->world->comm));
   *there = found;
   if (!found) return SB_OK;
-  SB_TRY(sb_checkpoint_read(d->o->checkpoint, &d->key, progress, d->m));
+  SB_TRY(sb_search_checkpoint_read(d->o->checkpoint, &d->key, progress, d->m));
   d->result->resumed_steps = progress->steps;
   return SB_OK;
 }
 
 /* Where a search without a path begins. */
-static sb_status choose_from_costs(driver *d, const sb_owned *mine, uint64_t budget, uint8_t *bits) {
+static sb_status choose_from_costs(driver *d, const sb_owned *mine, uint64_t budget,
+                                   uint8_t *bits) {
   sb_table_result chosen;
   SB_TRY(measure_costs(d));
-  return sb_table_allocate(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits, &chosen);
+  return sb_table_allocate(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits,
+                           &chosen);
 }
 
 static sb_status search(driver *d, const sb_owned *mine) {
@@ -174,7 +180,8 @@ static sb_status search(driver *d, const sb_owned *mine) {
                                      .least_share = o->least_share};
   SB_AGREE(d->m->world, sb_alloc(&bits, mine->blocks.count, 1, "bits of the blocks"));
   sb_model_get_bits(d->m, bits);
-  sb_status status = options.begun && !there ? choose_from_costs(d, mine, options.budget, bits) : SB_OK;
+  sb_status status =
+      options.begun && !there ? choose_from_costs(d, mine, options.budget, bits) : SB_OK;
   if (status == SB_OK)
     status = sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search);
   sb_free(&bits);
@@ -188,19 +195,22 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   sb_status status;
   *result = (sb_allocate_result){0};
   SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
-  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
+  sb_pass_setup setup =
+      sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
   setup.gradients = true;
   setup.divergence = o->estimator == SB_ESTIMATOR_DIVERGENCE;
   status = sb_world_agree(m->world, sb_owned_create(m, o->min_bits, o->max_bits, &mine));
   if (status == SB_OK) status = sb_pass_create(&setup, &d.pass);
   if (status == SB_OK && o->checkpoint) status = make_key(&d, calibration);
   if (status == SB_OK && o->check) {
-    sb_pass_setup check = sb_sequences_setup(o->check, m, backend, o->activation_bytes, o->tick, o->context);
+    sb_pass_setup check =
+        sb_sequences_setup(o->check, m, backend, o->activation_bytes, o->tick, o->context);
     check.divergence = setup.divergence;
     status = sb_pass_create(&check, &d.check);
   }
   if (status == SB_OK)
-    status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, o->strides == 0, &d.gains);
+    status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, o->strides == 0,
+                             &d.gains);
   if (status == SB_OK) status = search(&d, &mine);
   if (status == SB_OK) result->score_seconds = sb_gains_seconds(d.gains);
   sb_gains_free(&d.gains);

@@ -8,20 +8,23 @@
 #include "base/memory.h"
 #include "sensitivity/table.h"
 
-_Static_assert((int)SB_WIDTHS == (int)SB_TABLE_WIDTHS, "sensitivity and allocation index by the same widths");
+_Static_assert((int)SB_WIDTHS == (int)SB_TABLE_WIDTHS,
+               "sensitivity and allocation index by the same widths");
 
 static sb_status choose(sb_model *m, const sb_owned *mine, const sb_losses *losses,
-                        const sb_allocate_table_options *o, uint8_t *bits, sb_table_result *chosen) {
+                        const sb_allocate_table_options *o, uint8_t *bits,
+                        sb_table_result *chosen) {
   const uint64_t budget = sb_owned_budget(m, o->bits);
   if (o->by_layer)
-    return sb_layers_allocate(m->world, &mine->blocks, losses, mine->matrix, m->config.layers * SB_LINEARS,
-                              budget, bits, chosen);
+    return sb_layers_allocate(m->world, &mine->blocks, losses, mine->matrix,
+                              m->config.layers * SB_LINEARS, budget, bits, chosen);
   return sb_table_allocate(m->world, &mine->blocks, losses, budget, bits, chosen);
 }
 
 sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                             const sb_allocate_table_options *o, sb_allocate_table_result *result) {
-  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
+  sb_pass_setup setup =
+      sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
   setup.gradients = true;
   sb_owned mine = {0};
   sb_pass *pass = NULL;
@@ -35,7 +38,8 @@ sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences
   if (status == SB_OK) status = sb_alloc(&bits, mine.blocks.count, 1, "bits of the blocks");
   status = sb_world_agree(m->world, status);
   if (status == SB_OK) status = sb_pass_create(&setup, &pass);
-  if (status == SB_OK) status = sb_table_create(m, backend, o->estimator, o->min_bits, o->max_bits, &table);
+  if (status == SB_OK)
+    status = sb_table_create(m, backend, o->estimator, o->min_bits, o->max_bits, &table);
   if (status == SB_OK) status = sb_table_measure(table, pass, true, &result->loss);
   if (status == SB_OK) {
     result->score_seconds = sb_table_seconds(table);

@@ -1,5 +1,6 @@
-/* Allocation without a search: from one backward pass at full precision, which gives what every block is expected to cost at
- * every width (sensitivity/table.h), all widths are chosen at once. The baselines that the search is held against. */
+/* Allocation without a search: from one backward pass at full precision, which gives what every
+ * block is expected to cost at every width (sensitivity/table.h), all widths are chosen at once.
+ * The baselines that the search is held against. */
 #ifndef SB_ALLOC_ALLOCATE_TABLE_H
 #define SB_ALLOC_ALLOCATE_TABLE_H
 
@@ -9,27 +10,29 @@
 #include "base/status.h"
 #include "kernels/backend.h"
 #include "model/model.h"
-#include "model/sequences.h"
+#include "pass/sequences.h"
 #include "sensitivity/estimator.h"
 
 typedef struct sb_allocate_table_options {
   double bits; /* budget in effective bits a weight */
   unsigned min_bits, max_bits;
   sb_estimator estimator; /* SB_ESTIMATOR_HESSIAN or SB_ESTIMATOR_DIAGONAL */
-  bool by_layer;          /* one width a matrix (alloc/layers.h) instead of one a block (alloc/table.h) */
+  bool by_layer; /* one width a matrix (alloc/layers.h) instead of one a block (alloc/table.h) */
   size_t activation_bytes;
   void (*tick)(void *context, double done);
   void *context;
 } sb_allocate_table_options;
 
 typedef struct sb_allocate_table_result {
-  double loss;           /* of the calibration, at full precision */
-  double predicted, gap; /* rise of it, and how far from the least possible it is at most (alloc/table.h) */
+  double loss; /* of the calibration, at full precision */
+  double predicted,
+      gap; /* rise of it, and how far from the least possible it is at most (alloc/table.h) */
   double score_seconds, gradient_seconds; /* of this rank */
 } sb_allocate_table_result;
 
 /* The model is left with the bits found. Errors as sb_allocate. Collective. */
 sb_status sb_allocate_table(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
-                            const sb_allocate_table_options *options, sb_allocate_table_result *result);
+                            const sb_allocate_table_options *options,
+                            sb_allocate_table_result *result);
 
 #endif

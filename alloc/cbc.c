@@ -21,7 +21,8 @@ static priced at_price(const sb_knapsack *k, double price) {
     unsigned best = 0;
     double least = c[0].loss;
     for (unsigned j = 1; j < n; j++) {
-      if (c[j].loss + price * (double)c[j].cost < c[best].loss + price * (double)c[best].cost) best = j;
+      if (c[j].loss + price * (double)c[j].cost < c[best].loss + price * (double)c[best].cost)
+        best = j;
       least = fmin(least, c[j].loss);
     }
     sum.cost += (double)c[best].cost;
@@ -30,7 +31,8 @@ static priced at_price(const sb_knapsack *k, double price) {
   return sum;
 }
 
-/* Loss that a bit of storage is worth at the budget, by bisection; 0 where all items can have their least loss. */
+/* Loss that a bit of storage is worth at the budget, by bisection; 0 where all items can have their
+ * least loss. */
 static double price_of(const sb_knapsack *k, double budget) {
   double low = 0, high = 1e-30;
   if (at_price(k, low).cost <= budget) return 0;
@@ -80,9 +82,10 @@ static sb_status program_create(const sb_knapsack *k, program *p) {
   return sb_alloc(&p->row_high, k->count + 1, sizeof *p->row_high, "integer program");
 }
 
-/* Column by column; row 0 is the budget, in units of `step` bits above the cheapest choices. A power of two, so that whole
- * bits stay exact. */
-static void program_fill(const sb_knapsack *k, uint64_t room, double step, double worth, program *p) {
+/* Column by column; row 0 is the budget, in units of `step` bits above the cheapest choices. A
+ * power of two, so that whole bits stay exact. */
+static void program_fill(const sb_knapsack *k, uint64_t room, double step, double worth,
+                         program *p) {
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   for (int i = 0; i < p->items; i++) {
     const unsigned n = k->choices(k->context, (size_t)i, c);
@@ -107,7 +110,8 @@ static void program_fill(const sb_knapsack *k, uint64_t room, double step, doubl
   p->row_high[0] = (double)room / step;
 }
 
-static sb_status read_solution(const sb_knapsack *k, const program *p, Cbc_Model *model, uint8_t *chosen) {
+static sb_status read_solution(const sb_knapsack *k, const program *p, Cbc_Model *model,
+                               uint8_t *chosen) {
   const double *x = Cbc_getColSolution(model);
   if (!x || Cbc_isProvenInfeasible(model) || Cbc_isAbandoned(model))
     return sb_fail(SB_ERR_NUMERIC, "CBC ends with status %d and no solution; give it more time",
@@ -123,8 +127,8 @@ static sb_status read_solution(const sb_knapsack *k, const program *p, Cbc_Model
   return SB_OK;
 }
 
-sb_status sb_cbc_solve(const sb_knapsack *k, uint64_t budget, double gap, double seconds, uint8_t *chosen,
-                       sb_optimum *out) {
+sb_status sb_cbc_solve(const sb_knapsack *k, uint64_t budget, double gap, double seconds,
+                       uint8_t *chosen, sb_optimum *out) {
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   const uint64_t least = sb_optimum_least(k);
   const double price = price_of(k, (double)budget), floor_loss = at_price(k, price).least_loss;
@@ -134,7 +138,8 @@ sb_status sb_cbc_solve(const sb_knapsack *k, uint64_t budget, double gap, double
   char limit[32];
   sb_status status;
   if (budget < least)
-    return sb_fail(SB_ERR_RANGE, "the budget of %llu bits is below the %llu of the cheapest choices",
+    return sb_fail(SB_ERR_RANGE,
+                   "the budget of %llu bits is below the %llu of the cheapest choices",
                    (unsigned long long)budget, (unsigned long long)least);
   for (size_t i = 0; i < k->count; i++) {
     const unsigned n = k->choices(k->context, i, c);
@@ -145,8 +150,8 @@ sb_status sb_cbc_solve(const sb_knapsack *k, uint64_t budget, double gap, double
   program_fill(k, budget - least, step, worth, &p);
   model = Cbc_newModel();
   Cbc_setLogLevel(model, 0);
-  Cbc_loadProblem(model, p.columns, p.items + 1, p.start, p.row, p.value, p.low, p.high, p.objective,
-                  p.row_low, p.row_high);
+  Cbc_loadProblem(model, p.columns, p.items + 1, p.start, p.row, p.value, p.low, p.high,
+                  p.objective, p.row_low, p.row_high);
   for (int i = 0; i < p.columns; i++) Cbc_setInteger(model, i);
   Cbc_setAllowableGap(model, 0);
   Cbc_setAllowableFractionGap(model, gap);

@@ -126,7 +126,8 @@ typedef struct found {
   int64_t used;
 } found;
 
-static void search(core *c, const sb_core_member *m, size_t count, list lists[2], trace *t, found *best) {
+static void search(core *c, const sb_core_member *m, size_t count, list lists[2], trace *t,
+                   found *best) {
   lists[0].at[0] = (state){0};
   lists[0].count = 1;
   for (size_t k = 0; k < count && c->limit > 0; k++) {
@@ -145,8 +146,8 @@ static void search(core *c, const sb_core_member *m, size_t count, list lists[2]
   }
 }
 
-sb_status sb_core_solve(const sb_core_member *m, size_t count, double price, uint64_t room, uint8_t *chosen,
-                        double *saved, int64_t *used) {
+sb_status sb_core_solve(const sb_core_member *m, size_t count, double price, uint64_t room,
+                        uint8_t *chosen, double *saved, int64_t *used) {
   list lists[2] = {{0}};
   trace t = {0};
   found best = {.saved = *saved};
@@ -156,7 +157,8 @@ sb_status sb_core_solve(const sb_core_member *m, size_t count, double price, uin
   c.interval = (c.room + 2 * c.window) / STATES + 1;
   SB_GO(sb_alloc_raw(&lists[0].at, STATES + 2, sizeof(state), "the core of the allocation"));
   SB_GO(sb_alloc_raw(&lists[1].at, STATES + 2, sizeof(state), "the core of the allocation"));
-  SB_GO(sb_alloc_raw(&t.parent, count * (STATES + 2), sizeof *t.parent, "the core of the allocation"));
+  SB_GO(sb_alloc_raw(&t.parent, count * (STATES + 2), sizeof *t.parent,
+                     "the core of the allocation"));
   SB_GO(sb_alloc_raw(&t.choice, count * (STATES + 2), 1, "the core of the allocation"));
   search(&c, m, count, lists, &t, &best);
   if (best.any) {

@@ -20,13 +20,15 @@ unsigned sb_blocks_least(const sb_blocks *b, size_t i) {
              : b->min_bits;
 }
 
-sb_status sb_blocks_total(const sb_world *world, const sb_blocks *b, const uint8_t *bits, uint64_t *total) {
+sb_status sb_blocks_total(const sb_world *world, const sb_blocks *b, const uint8_t *bits,
+                          uint64_t *total) {
   *total = 0;
   for (size_t i = 0; i < b->count; i++) *total += sb_blocks_cost(b, i, bits[i]);
   return sb_mpi_sum_u64(total, 1, world->comm);
 }
 
-sb_status sb_blocks_range(const sb_world *world, const sb_blocks *b, uint64_t *least, uint64_t *most) {
+sb_status sb_blocks_range(const sb_world *world, const sb_blocks *b, uint64_t *least,
+                          uint64_t *most) {
   uint64_t both[2] = {0, 0};
   for (size_t i = 0; i < b->count; i++) {
     both[0] += sb_blocks_cost(b, i, sb_blocks_least(b, i));
@@ -96,13 +98,15 @@ static unsigned lowest(const step *s, size_t i) {
   return s->start[i] > least ? s->start[i] - 1u : least;
 }
 
-/* What block i may become, with losses from the best it may become. A raise without predicted gain only spends storage. */
+/* What block i may become, with losses from the best it may become. A raise without predicted gain
+ * only spends storage. */
 static unsigned choices(void *context, size_t i, sb_knapsack_choice *out) {
   const step *s = context;
   const unsigned here = s->start[i], low = lowest(s, i);
   const double gain = gain_of(s, i);
   unsigned n = 0;
-  if (low < here) out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i)};
+  if (low < here)
+    out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i)};
   if (low <= here) out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, here), gain};
   if (low > here || gain > 0) {
     const unsigned up = low > here ? low : here + 1;
@@ -132,15 +136,16 @@ static sb_status take_raises(step *s, const uint8_t *full, uint64_t most) {
     items_add(&x, gain_of(s, i) / (double)weight, s->b->id[i], weight, i);
   }
   status = sb_world_agree(s->world, status);
-  if (status == SB_OK) status = sb_select_prefix(x.key, x.id, x.weight, x.count, most, s->world->comm, &cut);
+  if (status == SB_OK)
+    status = sb_select_prefix(x.key, x.id, x.weight, x.count, most, s->world->comm, &cut);
   for (size_t k = 0; status == SB_OK && k < x.count; k++)
     if (sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]++;
   items_free(&x);
   return status;
 }
 
-/* Keeps as many of the cuttable blocks as the budget carries, best first: the rest, the cheapest, are cut.
- * Cuts that free nothing are not made. */
+/* Keeps as many of the cuttable blocks as the budget carries, best first: the rest, the cheapest,
+ * are cut. Cuts that free nothing are not made. */
 static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
   items x;
   sb_selection cut;
@@ -156,8 +161,8 @@ static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
   status = sb_world_agree(s->world, status);
   if (status == SB_OK) status = sb_mpi_sum_u64(&all, 1, s->world->comm);
   if (status == SB_OK)
-    status = sb_select_prefix(x.key, x.id, x.weight, x.count, all > needed ? all - needed : 0, s->world->comm,
-                              &cut);
+    status = sb_select_prefix(x.key, x.id, x.weight, x.count, all > needed ? all - needed : 0,
+                              s->world->comm, &cut);
   for (size_t k = 0; status == SB_OK && k < x.count; k++)
     if (!sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]--;
   items_free(&x);
@@ -194,24 +199,26 @@ static sb_status count_moves(const step *s, sb_step_result *out) {
   return sb_blocks_total(s->world, s->b, s->bits, &out->storage);
 }
 
-static sb_status check(const sb_blocks *b, const double *gain, const double *loss, const uint8_t *bits) {
+static sb_status check(const sb_blocks *b, const double *gain, const double *loss,
+                       const uint8_t *bits) {
   for (size_t i = 0; i < b->count; i++) {
     if (bits[i] < b->min_bits || bits[i] > b->max_bits)
       return sb_fail(SB_ERR_INTERNAL, "block %llu has %u bits; allowed are %u to %u",
                      (unsigned long long)b->id[i], bits[i], b->min_bits, b->max_bits);
     if (!isfinite(gain[i]) || !isfinite(loss[i]))
-      return sb_fail(SB_ERR_NUMERIC,
-                     "block %llu: a predicted change of the loss is %g; check the model and the calibration "
-                     "tokens for what makes its "
-                     "gradients overflow",
-                     (unsigned long long)b->id[i], isfinite(gain[i]) ? loss[i] : gain[i]);
+      return sb_fail(
+          SB_ERR_NUMERIC,
+          "block %llu: a predicted change of the loss is %g; check the model and the calibration "
+          "tokens for what makes its "
+          "gradients overflow",
+          (unsigned long long)b->id[i], isfinite(gain[i]) ? loss[i] : gain[i]);
   }
   return SB_OK;
 }
 
 sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain,
-                         const double *cut_loss, uint64_t budget, uint64_t most_raised, uint8_t *bits,
-                         sb_step_result *result) {
+                         const double *cut_loss, uint64_t budget, uint64_t most_raised,
+                         uint8_t *bits, sb_step_result *result) {
   uint8_t *start = NULL, *full = NULL;
   sb_status status = check(blocks, raise_gain, cut_loss, bits);
   if (status == SB_OK) status = sb_alloc_raw(&start, blocks->count, 1, "bits of the blocks");

@@ -13,8 +13,9 @@
 
 enum { CORE = 128, ROUNDS = 8, CHOICE_BITS = 3 };
 
-/* Steps of items from where they stand, in the order of the items, and of the choices within one. A step's id is the item's
- * and the choice it leads to, so the order among equals is by item, and within an item the order of the steps. */
+/* Steps of items from where they stand, in the order of the items, and of the choices within one. A
+ * step's id is the item's and the choice it leads to, so the order among equals is by item, and
+ * within an item the order of the steps. */
 typedef struct steps {
   size_t count;
   uint64_t *key, *id, *weight;
@@ -52,7 +53,8 @@ typedef struct hull_step {
   double density;
 } hull_step;
 
-/* Of the choices that cost the same as `from`, the one to stand at: the least loss, of equals the last. */
+/* Of the choices that cost the same as `from`, the one to stand at: the least loss, of equals the
+ * last. */
 static unsigned best_of_cost(const sb_knapsack_choice *c, unsigned n, unsigned from) {
   unsigned best = from;
   for (unsigned j = from + 1; j < n && c[j].cost == c[from].cost; j++)
@@ -71,7 +73,8 @@ static unsigned hull_of(const sb_knapsack_choice *c, unsigned n, unsigned from, 
       const uint64_t weight = c[j].cost - c[before].cost;
       if (saved < 0 || (weight == 0 && count == 0)) break;
       const double density = weight ? saved / (double)weight : INFINITY;
-      if (count > 0 && density > out[count - 1].density) { /* over the hull, or no better at the same cost */
+      if (count > 0 &&
+          density > out[count - 1].density) { /* over the hull, or no better at the same cost */
         count--;
         continue;
       }
@@ -89,13 +92,15 @@ static unsigned choices_of(const solver *s, size_t i, sb_knapsack_choice *c) {
 }
 
 static sb_status check_item(const solver *s, size_t i, const sb_knapsack_choice *c, unsigned n) {
-  bool good = n >= 1 && n <= s->k->most && s->k->most <= SB_KNAPSACK_CHOICES && s->k->id[i] >> 60 == 0;
+  bool good =
+      n >= 1 && n <= s->k->most && s->k->most <= SB_KNAPSACK_CHOICES && s->k->id[i] >> 60 == 0;
   for (unsigned j = 0; good && j < n; j++)
     good = isfinite(c[j].loss) && (j == 0 || c[j].cost >= c[j - 1].cost);
   return good ? SB_OK
-              : sb_fail(SB_ERR_INTERNAL,
-                        "allocation: the choices of item %llu are not ordered by cost, or not finite",
-                        (unsigned long long)s->k->id[i]);
+              : sb_fail(
+                    SB_ERR_INTERNAL,
+                    "allocation: the choices of item %llu are not ordered by cost, or not finite",
+                    (unsigned long long)s->k->id[i]);
 }
 
 /* Everything at its cheapest choice. Collective. */
@@ -138,14 +143,15 @@ static size_t item_of(const solver *s, uint64_t step, size_t from) {
   return from;
 }
 
-/* Takes the best steps up to the first that does not fit. *saved: the loss they save, as a multiple of `unit`; may be NULL.
- * Collective. */
+/* Takes the best steps up to the first that does not fit. *saved: the loss they save, as a multiple
+ * of `unit`; may be NULL. Collective. */
 static sb_status take_best(solver *s, double unit, sb_exact *saved, sb_selection *cut) {
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   sb_status status = SB_OK;
   size_t i = 0;
   list_steps(s);
-  SB_TRY(sb_select_prefix(s->x.key, s->x.id, s->x.weight, s->x.count, s->room, s->world->comm, cut));
+  SB_TRY(
+      sb_select_prefix(s->x.key, s->x.id, s->x.weight, s->x.count, s->room, s->world->comm, cut));
   for (size_t k = 0; k < s->x.count; k++) {
     if (!sb_selection_takes(cut, s->x.key[k], s->x.id[k])) continue;
     const unsigned to = s->x.id[k] & ((1u << CHOICE_BITS) - 1);
@@ -175,8 +181,9 @@ static sb_status remember_open(solver *s) {
   return SB_OK;
 }
 
-/* Spends the room on steps that fit into it. *saved is what they save of the loss, added in units of `unit` so that sums
- * are in range. Every round takes at least one step, as long as there is any. Collective. */
+/* Spends the room on steps that fit into it. *saved is what they save of the loss, added in units
+ * of `unit` so that sums are in range. Every round takes at least one step, as long as there is
+ * any. Collective. */
 static sb_status fill(solver *s, double unit, double *saved) {
   sb_exact sum = {0};
   sb_status status = SB_OK;
@@ -192,7 +199,8 @@ done:
   return status;
 }
 
-/* Regret of the second best choice of an item that stands at its best one; infinite where there is no other. */
+/* Regret of the second best choice of an item that stands at its best one; infinite where there is
+ * no other. */
 static double second_regret(const solver *s, const sb_knapsack_choice *c, unsigned n, unsigned at) {
   double least = INFINITY;
   for (unsigned j = 0; j < n; j++)
@@ -203,8 +211,8 @@ static double second_regret(const solver *s, const sb_knapsack_choice *c, unsign
   return least;
 }
 
-/* The items with the nearest second best choices, of those that can take part in a better solution. The steps' arrays hold
- * them meanwhile. Collective. */
+/* The items with the nearest second best choices, of those that can take part in a better solution.
+ * The steps' arrays hold them meanwhile. Collective. */
 static sb_status nearest(solver *s, const uint8_t *base, sb_selection *cut) {
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   s->x.count = 0;
@@ -226,7 +234,8 @@ static int by_regret(const void *a, const void *b) {
 }
 
 /* All members on every rank, in one order. Collective. */
-static sb_status gather(const solver *s, const uint8_t *base, const sb_selection *cut, sb_core_member *all) {
+static sb_status gather(const solver *s, const uint8_t *base, const sb_selection *cut,
+                        sb_core_member *all) {
   sb_core_member mine[CORE];
   size_t own = 0, i = 0, *starts = NULL;
   uint64_t *counts = NULL;
@@ -242,7 +251,8 @@ static sb_status gather(const solver *s, const uint8_t *base, const sb_selection
     m->regret = second_regret(s, m->choices, m->count, m->at);
   }
   SB_GO(sb_alloc(&counts, (size_t)s->world->size, sizeof *counts, "the core of the allocation"));
-  SB_GO(sb_alloc(&starts, (size_t)s->world->size + 1, sizeof *starts, "the core of the allocation"));
+  SB_GO(
+      sb_alloc(&starts, (size_t)s->world->size + 1, sizeof *starts, "the core of the allocation"));
 done:
   status = sb_world_agree(s->world, status);
   if (status == SB_OK) {
@@ -259,9 +269,10 @@ done:
   return status;
 }
 
-/* Makes the core's choices this rank's where they are better than what the fill has saved: the other items go back to `base`.
- * Collective; every rank solves the same core. */
-static sb_status improve(solver *s, const uint8_t *base, uint64_t room, double *saved, bool *better) {
+/* Makes the core's choices this rank's where they are better than what the fill has saved: the
+ * other items go back to `base`. Collective; every rank solves the same core. */
+static sb_status improve(solver *s, const uint8_t *base, uint64_t room, double *saved,
+                         bool *better) {
   sb_core_member all[CORE];
   uint8_t chosen[CORE];
   sb_selection cut;
@@ -291,7 +302,8 @@ static sb_status improve(solver *s, const uint8_t *base, uint64_t room, double *
   return SB_OK;
 }
 
-/* From the relaxation's choices on: the fill, the core, and a fill of what that leaves. Collective. */
+/* From the relaxation's choices on: the fill, the core, and a fill of what that leaves. Collective.
+ */
 static sb_status round_up(solver *s, const uint8_t *base) {
   const uint64_t room = s->room;
   const double relaxed = s->price * (double)room; /* what the relaxation saves with the room */
@@ -322,8 +334,8 @@ static sb_status solve(solver *s, uint64_t budget) {
   return status;
 }
 
-sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *k, uint64_t budget, uint8_t *chosen,
-                            sb_knapsack_result *result) {
+sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *k, uint64_t budget,
+                            uint8_t *chosen, sb_knapsack_result *result) {
   solver s = {.world = world, .k = k, .chosen = chosen};
   const sb_status status = solve(&s, budget);
   *result = (sb_knapsack_result){s.least + (s.most - s.room), s.gap};
@@ -331,7 +343,8 @@ sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *k, uint64_
   return status;
 }
 
-sb_status sb_knapsack_loss(const sb_world *world, const sb_knapsack *k, const uint8_t *chosen, double *loss) {
+sb_status sb_knapsack_loss(const sb_world *world, const sb_knapsack *k, const uint8_t *chosen,
+                           double *loss) {
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   sb_exact sum = {0};
   sb_status status = SB_OK;

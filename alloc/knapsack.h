@@ -1,22 +1,26 @@
-/* A multiple-choice knapsack over all ranks: every item (a block, a whole matrix) has a few choices (widths), each with a
- * storage cost and a predicted loss; one choice an item is to be made, for the least sum of losses with the sum of costs
- * within a budget. Distributed: every rank holds its own items, no rank sees all.
+/* A multiple-choice knapsack over all ranks: every item (a block, a whole matrix) has a few choices
+ * (widths), each with a storage cost and a predicted loss; one choice an item is to be made, for
+ * the least sum of losses with the sum of costs within a budget. Distributed: every rank holds its
+ * own items, no rank sees all.
  *
- *   relaxation  From every item's cheapest choice, the steps along the lower convex hull of its (cost, loss) points are taken
- *               by loss saved a bit of storage, best first, until the budget is full (mpi/select.h: exact, ties by id). Along
- *               a hull the steps of one item get worse, so they come in order. What is left over is the optimum of the linear
- *               relaxation but for the one step that no longer fits. The loss it saves a bit is the price of storage.
- *   fill        What room is left goes to steps behind the one that did not fit, again best first, round after round.
- *   core        At the price of storage, every choice of an item is a little worse than the item's best one. The choices of the
- *               128 items with the nearest second best are made again, together, by dynamic programming over storage, on
- *               every rank alike (alloc/core.h): exchanges that use the room which single steps cannot.
+ *   relaxation  From every item's cheapest choice, the steps along the lower convex hull of its
+ * (cost, loss) points are taken by loss saved a bit of storage, best first, until the budget is
+ * full (mpi/select.h: exact, ties by id). Along a hull the steps of one item get worse, so they
+ * come in order. What is left over is the optimum of the linear relaxation but for the one step
+ * that no longer fits. The loss it saves a bit is the price of storage. fill        What room is
+ * left goes to steps behind the one that did not fit, again best first, round after round. core At
+ * the price of storage, every choice of an item is a little worse than the item's best one. The
+ * choices of the 128 items with the nearest second best are made again, together, by dynamic
+ * programming over storage, on every rank alike (alloc/core.h): exchanges that use the room which
+ * single steps cannot.
  *
- * With few or unequal items the last part decides: the first two may be percents from the optimum where little loss is left.
- * The result depends on the items only, not on how they are spread over ranks. O(items x choices / ranks) work and memory
- * (24 bytes a step of the hulls), some 10^1 all-reduces of 10^4 integers, and the core: 128 x 2^14 states at most.
+ * With few or unequal items the last part decides: the first two may be percents from the optimum
+ * where little loss is left. The result depends on the items only, not on how they are spread over
+ * ranks. O(items x choices / ranks) work and memory (24 bytes a step of the hulls), some 10^1
+ * all-reduces of 10^4 integers, and the core: 128 x 2^14 states at most.
  *
- * Sources: Sinha and Zoltners, The multiple-choice knapsack problem (1979), for the relaxation; Pisinger, A minimal algorithm
- * for the multiple-choice knapsack problem (1995), for the core. */
+ * Sources: Sinha and Zoltners, The multiple-choice knapsack problem (1979), for the relaxation;
+ * Pisinger, A minimal algorithm for the multiple-choice knapsack problem (1995), for the core. */
 #ifndef SB_ALLOC_KNAPSACK_H
 #define SB_ALLOC_KNAPSACK_H
 
@@ -39,22 +43,22 @@ typedef struct sb_knapsack {
   const uint64_t *id; /* ascending within a rank, distinct over all ranks, below 2^60 */
   unsigned most;      /* choices of any item, at most */
   void *context;
-  /* Writes the choices of item i and returns their number, 1 to `most`: costs that do not fall. Local, O(1), the same every
-   * time, from one thread. */
+  /* Writes the choices of item i and returns their number, 1 to `most`: costs that do not fall.
+   * Local, O(1), the same every time, from one thread. */
   unsigned (*choices)(void *context, size_t i, sb_knapsack_choice *out);
 } sb_knapsack;
 
 typedef struct sb_knapsack_result {
   uint64_t cost; /* of the choices, over all ranks */
-  double gap;    /* proven: no choices within the budget have a loss that is lower by more than this */
+  double gap; /* proven: no choices within the budget have a loss that is lower by more than this */
 } sb_knapsack_result;
 
-/* chosen[i] = index of item i's choice. Of choices of one cost only those with the least loss are made; a choice that costs
- * more for the same loss is made last, where there is room. A budget below all cheapest choices gives these, and a cost above
- * the budget. SB_ERR_INTERNAL for choices that break the rules above, naming the item. Collective; SB_OK on all ranks or on
- * none. */
-sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *items, uint64_t budget, uint8_t *chosen,
-                            sb_knapsack_result *result);
+/* chosen[i] = index of item i's choice. Of choices of one cost only those with the least loss are
+ * made; a choice that costs more for the same loss is made last, where there is room. A budget
+ * below all cheapest choices gives these, and a cost above the budget. SB_ERR_INTERNAL for choices
+ * that break the rules above, naming the item. Collective; SB_OK on all ranks or on none. */
+sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *items, uint64_t budget,
+                            uint8_t *chosen, sb_knapsack_result *result);
 
 /* Sum of the losses of given choices over all ranks, exactly added (mpi/exact.h). Collective. */
 sb_status sb_knapsack_loss(const sb_world *world, const sb_knapsack *items, const uint8_t *chosen,

@@ -36,17 +36,18 @@ static sb_status layers_create(const sb_blocks *b, size_t count, layers *l) {
   return SB_OK;
 }
 
-static sb_status check(const layers *l, const double (*loss)[SB_TABLE_WIDTHS], const uint32_t *matrix) {
+static sb_status check(const layers *l, const double (*loss)[SB_TABLE_WIDTHS],
+                       const uint32_t *matrix) {
   const sb_blocks *b = l->b;
   for (size_t i = 0; i < b->count; i++)
     if (matrix[i] >= l->count)
-      return sb_fail(SB_ERR_INTERNAL, "block %llu is of matrix %u of %zu", (unsigned long long)b->id[i],
-                     matrix[i], l->count);
+      return sb_fail(SB_ERR_INTERNAL, "block %llu is of matrix %u of %zu",
+                     (unsigned long long)b->id[i], matrix[i], l->count);
   return sb_table_check(b, loss);
 }
 
-static sb_status add_blocks(layers *l, const double (*loss)[SB_TABLE_WIDTHS], const uint32_t *matrix,
-                            double unit) {
+static sb_status add_blocks(layers *l, const double (*loss)[SB_TABLE_WIDTHS],
+                            const uint32_t *matrix, double unit) {
   const sb_blocks *b = l->b;
   for (size_t i = 0; i < b->count; i++)
     for (unsigned bits = b->min_bits; bits <= b->max_bits; bits++) {
@@ -91,7 +92,8 @@ static unsigned choices(void *context, size_t m, sb_knapsack_choice *out) {
 
 /* Rank 0 brings all matrices, the others none. Collective. */
 static sb_status solve(const sb_world *world, layers *l, uint64_t budget, sb_table_result *result) {
-  const sb_knapsack items = {world->rank == 0 ? l->count : 0, l->id, SB_KNAPSACK_CHOICES, l, choices};
+  const sb_knapsack items = {world->rank == 0 ? l->count : 0, l->id, SB_KNAPSACK_CHOICES, l,
+                             choices};
   sb_knapsack_result solved;
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   uint8_t width[SB_KNAPSACK_CHOICES];
@@ -101,11 +103,12 @@ static sb_status solve(const sb_world *world, layers *l, uint64_t budget, sb_tab
     most += l->cost[m][l->b->max_bits];
   }
   if (budget < least)
-    return sb_fail(SB_ERR_RANGE,
-                   "the budget of %llu bits is below the %llu that every matrix at %u bits needs; possible "
-                   "are up to %llu",
-                   (unsigned long long)budget, (unsigned long long)least, l->b->min_bits,
-                   (unsigned long long)most);
+    return sb_fail(
+        SB_ERR_RANGE,
+        "the budget of %llu bits is below the %llu that every matrix at %u bits needs; possible "
+        "are up to %llu",
+        (unsigned long long)budget, (unsigned long long)least, l->b->min_bits,
+        (unsigned long long)most);
   SB_TRY(sb_knapsack_solve(world, &items, budget, l->bits, &solved));
   SB_TRY(sb_knapsack_loss(world, &items, l->bits, &result->loss));
   result->storage = solved.cost;
@@ -117,8 +120,9 @@ static sb_status solve(const sb_world *world, layers *l, uint64_t budget, sb_tab
   return sb_mpi_bcast(l->bits, l->count, 0, world->comm);
 }
 
-sb_status sb_layers_allocate(const sb_world *world, const sb_blocks *b, const double (*loss)[SB_TABLE_WIDTHS],
-                             const uint32_t *matrix, size_t matrices, uint64_t budget, uint8_t *bits,
+sb_status sb_layers_allocate(const sb_world *world, const sb_blocks *b,
+                             const double (*loss)[SB_TABLE_WIDTHS], const uint32_t *matrix,
+                             size_t matrices, uint64_t budget, uint8_t *bits,
                              sb_table_result *result) {
   layers l;
   *result = (sb_table_result){0};

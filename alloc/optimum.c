@@ -46,9 +46,10 @@ static uint64_t unit_of(const sb_knapsack *k) {
   return unit ? unit : 1;
 }
 
-/* best[c] = least loss of the items so far with c units above their cheapest choices; taken[i][c] the choice of item i
- * there. Within a row from the back: what is read has not been overwritten. */
-static void fill(const sb_knapsack *k, uint64_t unit, size_t capacity, double *best, uint8_t *taken) {
+/* best[c] = least loss of the items so far with c units above their cheapest choices; taken[i][c]
+ * the choice of item i there. Within a row from the back: what is read has not been overwritten. */
+static void fill(const sb_knapsack *k, uint64_t unit, size_t capacity, double *best,
+                 uint8_t *taken) {
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   for (size_t i = 0; i < k->count; i++) {
     const unsigned n = k->choices(k->context, i, c);
@@ -77,7 +78,8 @@ sb_status sb_optimum_dp(const sb_knapsack *k, uint64_t budget, uint8_t *chosen, 
   uint8_t *taken = NULL;
   sb_status status;
   if (budget < least)
-    return sb_fail(SB_ERR_RANGE, "the budget of %llu bits is below the %llu of the cheapest choices",
+    return sb_fail(SB_ERR_RANGE,
+                   "the budget of %llu bits is below the %llu of the cheapest choices",
                    (unsigned long long)budget, (unsigned long long)least);
   for (size_t i = 0; i < k->count; i++) {
     const unsigned n = k->choices(k->context, i, c);
@@ -85,7 +87,8 @@ sb_status sb_optimum_dp(const sb_knapsack *k, uint64_t budget, uint8_t *chosen, 
   }
   capacity = (budget - least) / unit < most ? (budget - least) / unit : most;
   if (!sb_mul_size(k->count, capacity + 1, &bytes) || bytes > (size_t)1 << 30)
-    return sb_fail(SB_ERR_RANGE, "%zu items with %zu units of %llu bits are too many for dynamic programming",
+    return sb_fail(SB_ERR_RANGE,
+                   "%zu items with %zu units of %llu bits are too many for dynamic programming",
                    k->count, capacity, (unsigned long long)unit);
   SB_GO(sb_alloc(&best, capacity + 1, sizeof *best, "best losses"));
   SB_GO(sb_alloc_raw(&taken, bytes, 1, "choices by storage"));

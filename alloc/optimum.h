@@ -1,5 +1,6 @@
-/* The exact optimum of a multiple-choice knapsack (alloc/knapsack.h) on one rank, by dynamic programming over the storage:
- * what the distributed allocators are held against. For tests and benchmarks; nothing here is meant for whole models. */
+/* The exact optimum of a multiple-choice knapsack (alloc/knapsack.h) on one rank, by dynamic
+ * programming over the storage: what the distributed allocators are held against. For tests and
+ * benchmarks; nothing here is meant for whole models. */
 #ifndef SB_ALLOC_OPTIMUM_H
 #define SB_ALLOC_OPTIMUM_H
 
@@ -11,10 +12,12 @@ typedef struct sb_optimum {
   double bound;  /* no choices within the budget have less loss than this */
 } sb_optimum;
 
-/* chosen[i] = index of item i's choice. All costs are in units of the greatest common divisor of their differences; with c
- * units above the cheapest choices in the budget it takes O(items choices c) time and items x (c + 1) bytes. SB_ERR_RANGE
- * where the budget is below the cheapest choices, or the table would have more than 2^30 bytes. Local. */
-sb_status sb_optimum_dp(const sb_knapsack *items, uint64_t budget, uint8_t *chosen, sb_optimum *out);
+/* chosen[i] = index of item i's choice. All costs are in units of the greatest common divisor of
+ * their differences; with c units above the cheapest choices in the budget it takes O(items choices
+ * c) time and items x (c + 1) bytes. SB_ERR_RANGE where the budget is below the cheapest choices,
+ * or the table would have more than 2^30 bytes. Local. */
+sb_status sb_optimum_dp(const sb_knapsack *items, uint64_t budget, uint8_t *chosen,
+                        sb_optimum *out);
 
 /* What the cheapest choices cost together. Local. */
 uint64_t sb_optimum_least(const sb_knapsack *items);

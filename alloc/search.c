@@ -13,7 +13,8 @@ typedef struct search {
   const sb_search_options *o;
   const sb_search_hooks *h;
   uint8_t *bits, *trial;
-  uint8_t *best; /* the best point within the budget that the path has passed, where best_loss is finite */
+  uint8_t *best; /* the best point within the budget that the path has passed, where best_loss is
+                    finite */
   double best_loss;
   uint8_t *refused; /* the batch that was taken back last, where refused_loss is finite */
   double refused_loss;
@@ -37,8 +38,9 @@ static sb_status measure_loss(search *s, double *loss) {
 
 static sb_status save(search *s) {
   const sb_search_result *r = s->result;
-  const sb_search_progress progress = {r->steps,       s->strides, s->trades, r->accepted,  r->gain_passes,
-                                       r->loss_passes, s->share,   s->loss,   r->start_loss};
+  const sb_search_progress progress = {r->steps,    s->strides,     s->trades,
+                                       r->accepted, r->gain_passes, r->loss_passes,
+                                       s->share,    s->loss,        r->start_loss};
   if (!s->h->save || isfinite(s->best_loss)) return SB_OK;
   return s->h->save(s->h->context, &progress);
 }
@@ -49,8 +51,8 @@ static void tell(search *s, sb_search_step *step, double start) {
   if (s->h->report) s->h->report(s->h->context, step);
 }
 
-/* A point of the path is kept if it is within the budget and the best so far. Its loss is known, since gains were measured
- * there, unless another loss decides. */
+/* A point of the path is kept if it is within the budget and the best so far. Its loss is known,
+ * since gains were measured there, unless another loss decides. */
 static sb_status remember(search *s, uint64_t storage, double loss) {
   if (storage > s->o->budget) return SB_OK;
   if (s->o->other_loss) SB_TRY(measure_loss(s, &loss));
@@ -60,7 +62,8 @@ static sb_status remember(search *s, uint64_t storage, double loss) {
   return SB_OK;
 }
 
-/* One stride: from the present storage towards the budget, closing 1 / (strides left) of the distance. */
+/* One stride: from the present storage towards the budget, closing 1 / (strides left) of the
+ * distance. */
 static sb_status stride(search *s, int left) {
   const double start = sb_now();
   const uint64_t budget = s->o->budget;
@@ -75,7 +78,8 @@ static sb_status stride(search *s, int left) {
     target = budget + (now - budget) / (uint64_t)left * (uint64_t)(left - 1);
   else
     target = budget - (budget - now) / (uint64_t)left * (uint64_t)(left - 1);
-  SB_TRY(sb_greedy_step(s->world, s->b, s->gain, s->loss_of_cut, target, UINT64_MAX, s->bits, &moved));
+  SB_TRY(
+      sb_greedy_step(s->world, s->b, s->gain, s->loss_of_cut, target, UINT64_MAX, s->bits, &moved));
   SB_TRY(s->h->apply(s->h->context, s->bits));
   sb_search_step step = {.path = true,
                          .loss = loss,
@@ -97,13 +101,15 @@ static sb_status walk_path(search *s) {
     SB_TRY(stride(s, s->o->strides > s->strides ? s->o->strides - s->strides : 1));
     SB_TRY(sb_blocks_total(s->world, s->b, s->bits, &storage));
     if (storage > s->o->budget && storage == before)
-      return sb_fail(SB_ERR_INTERNAL, "the path to the budget does not move any more at %llu bits of storage",
+      return sb_fail(SB_ERR_INTERNAL,
+                     "the path to the budget does not move any more at %llu bits of storage",
                      (unsigned long long)storage);
   }
   return SB_OK;
 }
 
-/* Where the share bounds nothing, half of it makes the same batch, whose loss is known. Collective. */
+/* Where the share bounds nothing, half of it makes the same batch, whose loss is known. Collective.
+ */
 static sb_status loss_of_trial(search *s, double *loss) {
   if (isfinite(s->refused_loss)) {
     uint64_t differs = memcmp(s->trial, s->refused, s->b->count) != 0;
@@ -119,7 +125,8 @@ static sb_status loss_of_trial(search *s, double *loss) {
   return s->h->apply(s->h->context, s->bits);
 }
 
-/* One trade; the share is halved when it is not kept. *more is false when nothing is left to trade. */
+/* One trade; the share is halved when it is not kept. *more is false when nothing is left to trade.
+ */
 static sb_status trade(search *s, bool *fresh, bool *more) {
   double start = sb_now(), loss;
   sb_step_result moved;
@@ -194,8 +201,9 @@ static void begin(search *s, const sb_search_progress *from) {
                                   .loss_passes = from->loss_passes};
 }
 
-sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_search_options *options,
-                    const sb_search_hooks *hooks, uint8_t *bits, sb_search_result *result) {
+sb_status sb_search(const sb_world *world, const sb_blocks *blocks,
+                    const sb_search_options *options, const sb_search_hooks *hooks, uint8_t *bits,
+                    sb_search_result *result) {
   search s = {.world = world,
               .b = blocks,
               .o = options,
@@ -210,19 +218,22 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks, const sb_sea
   *result = (sb_search_result){0};
   SB_TRY(sb_blocks_range(world, blocks, &least, &most));
   if (options->budget < least)
-    return sb_fail(SB_ERR_RANGE,
-                   "the budget of %llu bits is below the %llu that every block at %u bits needs; possible "
-                   "are up to %llu",
-                   (unsigned long long)options->budget, (unsigned long long)least, blocks->min_bits,
-                   (unsigned long long)most);
-  if (!options->begun && (options->start_bits < blocks->min_bits || options->start_bits > blocks->max_bits ||
-                          options->strides < 1))
-    return sb_fail(SB_ERR_INTERNAL, "search: %d strides from %u bits, where %u to %u bits are allowed",
+    return sb_fail(
+        SB_ERR_RANGE,
+        "the budget of %llu bits is below the %llu that every block at %u bits needs; possible "
+        "are up to %llu",
+        (unsigned long long)options->budget, (unsigned long long)least, blocks->min_bits,
+        (unsigned long long)most);
+  if (!options->begun && (options->start_bits < blocks->min_bits ||
+                          options->start_bits > blocks->max_bits || options->strides < 1))
+    return sb_fail(SB_ERR_INTERNAL,
+                   "search: %d strides from %u bits, where %u to %u bits are allowed",
                    options->strides, options->start_bits, blocks->min_bits, blocks->max_bits);
   sb_status status = sb_alloc_raw(&s.trial, blocks->count, 1, "bits of the blocks");
   if (status == SB_OK) status = sb_alloc_raw(&s.best, blocks->count, 1, "bits of the blocks");
   if (status == SB_OK) status = sb_alloc_raw(&s.refused, blocks->count, 1, "bits of the blocks");
-  if (status == SB_OK) status = sb_alloc_raw(&s.gain, blocks->count, sizeof(double), "predicted gains");
+  if (status == SB_OK)
+    status = sb_alloc_raw(&s.gain, blocks->count, sizeof(double), "predicted gains");
   if (status == SB_OK)
     status = sb_alloc_raw(&s.loss_of_cut, blocks->count, sizeof(double), "predicted gains");
   status = sb_world_agree(world, status);

@@ -43,21 +43,22 @@ static unsigned choices(void *context, size_t i, sb_knapsack_choice *out) {
 
 sb_status sb_table_check(const sb_blocks *b, const double (*loss)[SB_TABLE_WIDTHS]) {
   if (b->min_bits < 1 || b->min_bits > b->max_bits || b->max_bits >= SB_TABLE_WIDTHS)
-    return sb_fail(SB_ERR_INTERNAL, "allocation from a table: widths from %u to %u bits", b->min_bits,
-                   b->max_bits);
+    return sb_fail(SB_ERR_INTERNAL, "allocation from a table: widths from %u to %u bits",
+                   b->min_bits, b->max_bits);
   for (size_t i = 0; i < b->count; i++)
     for (unsigned bits = b->min_bits; bits <= b->max_bits; bits++)
       if (!isfinite(loss[i][bits]))
-        return sb_fail(
-            SB_ERR_NUMERIC,
-            "block %llu: its predicted loss at %u bits is %g; check the model and the calibration tokens for "
-            "what makes its statistics overflow",
-            (unsigned long long)b->id[i], bits, loss[i][bits]);
+        return sb_fail(SB_ERR_NUMERIC,
+                       "block %llu: its predicted loss at %u bits is %g; check the model and the "
+                       "calibration tokens for "
+                       "what makes its statistics overflow",
+                       (unsigned long long)b->id[i], bits, loss[i][bits]);
   return SB_OK;
 }
 
-sb_status sb_table_allocate(const sb_world *world, const sb_blocks *b, const double (*loss)[SB_TABLE_WIDTHS],
-                            uint64_t budget, uint8_t *bits, sb_table_result *result) {
+sb_status sb_table_allocate(const sb_world *world, const sb_blocks *b,
+                            const double (*loss)[SB_TABLE_WIDTHS], uint64_t budget, uint8_t *bits,
+                            sb_table_result *result) {
   table t = {.b = b, .loss = loss};
   const sb_knapsack items = {b->count, b->id, SB_KNAPSACK_CHOICES, &t, choices};
   sb_knapsack_result solved;
@@ -68,11 +69,12 @@ sb_status sb_table_allocate(const sb_world *world, const sb_blocks *b, const dou
   SB_AGREE(world, sb_table_check(b, loss));
   SB_TRY(sb_blocks_range(world, b, &least, &most));
   if (budget < least)
-    return sb_fail(SB_ERR_RANGE,
-                   "the budget of %llu bits is below the %llu that every block at %u bits needs; possible "
-                   "are up to %llu",
-                   (unsigned long long)budget, (unsigned long long)least, b->min_bits,
-                   (unsigned long long)most);
+    return sb_fail(
+        SB_ERR_RANGE,
+        "the budget of %llu bits is below the %llu that every block at %u bits needs; possible "
+        "are up to %llu",
+        (unsigned long long)budget, (unsigned long long)least, b->min_bits,
+        (unsigned long long)most);
   SB_TRY(sb_knapsack_solve(world, &items, budget, bits, &solved));
   SB_TRY(sb_knapsack_loss(world, &items, bits, &result->loss));
   result->storage = solved.cost;

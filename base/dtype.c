@@ -55,7 +55,8 @@ uint16_t sb_f32_to_f16(float value) {
   if (bits < 0x38800000u) {                                   /* below the smallest normal, 2^-14 */
     float magnitude;
     memcpy(&magnitude, &bits, sizeof magnitude);
-    magnitude += 0.5f; /* at this magnitude one unit in the last place is 2^-24: the addition rounds for us */
+    magnitude += 0.5f; /* at this magnitude one unit in the last place is 2^-24: the addition rounds
+                          for us */
     memcpy(&bits, &magnitude, sizeof bits);
     return (uint16_t)(sign | (bits - 0x3f000000u));
   }

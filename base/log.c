@@ -56,7 +56,9 @@ void sb_log_phase(const char *name, double seconds, double flops, const char *de
   va_start(arguments, detail);
   vsnprintf(text, sizeof text, detail, arguments);
   va_end(arguments);
-  if (flops > 0.0 && seconds > 0.0) snprintf(rate, sizeof rate, "%.4g GFLOP/s", flops / seconds * 1e-9);
+  if (flops > 0.0 && seconds > 0.0)
+    snprintf(rate, sizeof rate, "%.4g GFLOP/s", flops / seconds * 1e-9);
   sb_log_line("%-14s %12s %15s %10s%s%s", name, sb_text_seconds(time, sizeof time, seconds), rate,
-              sb_text_bytes(memory, sizeof memory, (double)sb_peak_resident()), text[0] ? "  " : "", text);
+              sb_text_bytes(memory, sizeof memory, (double)sb_peak_resident()), text[0] ? "  " : "",
+              text);
 }

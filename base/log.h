@@ -1,7 +1,7 @@
-/* What the program tells a person while it runs: lines on stderr from the one process that speaks (rank 0,
- * unless --quiet). The log stands for the process's stderr, of which there is one; it is the only thing here that is
- * not handed down as an argument. All calls are local, cheap where the process does not speak, and made by
- * one thread. */
+/* What the program tells a person while it runs: lines on stderr from the one process that speaks
+ * (rank 0, unless --quiet). The log stands for the process's stderr, of which there is one; it is
+ * the only thing here that is not handed down as an argument. All calls are local, cheap where the
+ * process does not speak, and made by one thread. */
 #ifndef SB_BASE_LOG_H
 #define SB_BASE_LOG_H
 
@@ -18,9 +18,9 @@ bool sb_log_speaks(void);
 /* One line; the newline is added. A progress line on a terminal is wiped first. */
 void sb_log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* One line for a phase that is over: its name, seconds, GFLOP/s of this process (`flops` 0 leaves the field
- * empty), the process's peak resident memory so far, and a formatted detail ("" for none):
- *   score        12.3 s    215 GFLOP/s   1.21 GiB  32 sequences, 5.1 G moves */
+/* One line for a phase that is over: its name, seconds, GFLOP/s of this process (`flops` 0 leaves
+ * the field empty), the process's peak resident memory so far, and a formatted detail ("" for
+ * none): score        12.3 s    215 GFLOP/s   1.21 GiB  32 sequences, 5.1 G moves */
 void sb_log_phase(const char *name, double seconds, double flops, const char *detail, ...)
     __attribute__((format(printf, 4, 5)));
 

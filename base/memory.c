@@ -8,18 +8,21 @@
 
 enum { ALIGNMENT = 64 };
 
-static sb_status allocate(void *out_pointer, size_t count, size_t size, const char *what, bool zero) {
+static sb_status allocate(void *out_pointer, size_t count, size_t size, const char *what,
+                          bool zero) {
   void **out = out_pointer;
   size_t bytes, padded;
   *out = NULL;
   if (!sb_mul_size(count, size, &bytes) || !sb_add_size(bytes, ALIGNMENT, &padded))
-    return sb_fail(SB_ERR_MEMORY, "%s: %zu items of %zu bytes overflow the address space", what, count, size);
+    return sb_fail(SB_ERR_MEMORY, "%s: %zu items of %zu bytes overflow the address space", what,
+                   count, size);
   padded &= ~(size_t)(ALIGNMENT - 1);
   *out = aligned_alloc(ALIGNMENT, padded);
   if (!*out)
-    return sb_fail(SB_ERR_MEMORY,
-                   "%s: %.1f MiB could not be allocated; use more ranks or nodes, or a shorter --seqlen",
-                   what, (double)bytes / 1048576.0);
+    return sb_fail(
+        SB_ERR_MEMORY,
+        "%s: %.1f MiB could not be allocated; use more ranks or nodes, or a shorter --seqlen", what,
+        (double)bytes / 1048576.0);
   if (zero) memset(*out, 0, bytes);
   return SB_OK;
 }

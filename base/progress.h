@@ -1,14 +1,15 @@
-/* How far a long phase is, and how long it still takes. Written by the process that speaks (base/log.h): on a
- * terminal one line that rewrites itself, elsewhere a plain line after 5 s and then at most one every 10 s.
- * One phase at a time; local, one thread. Calls are cheap enough for every sequence and layer, not for every
- * block. */
+/* How far a long phase is, and how long it still takes. Written by the process that speaks
+ * (base/log.h): on a terminal one line that rewrites itself, elsewhere a plain line after 5 s and
+ * then at most one every 10 s. One phase at a time; local, one thread. Calls are cheap enough for
+ * every sequence and layer, not for every block. */
 #ifndef SB_BASE_PROGRESS_H
 #define SB_BASE_PROGRESS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* `title` is copied; `total` in the caller's own units (0: unknown, then no percentage and no ETA). */
+/* `title` is copied; `total` in the caller's own units (0: unknown, then no percentage and no ETA).
+ */
 void sb_progress_begin(const char *title, double total);
 /* `done` units are finished, of the total given. */
 void sb_progress_step(double done);
@@ -20,7 +21,8 @@ void sb_progress_end(void);
 /* The line itself: "score  42%  21 s, 29 s to go". Pure. */
 void sb_progress_format(char *text, size_t size, const char *title, double done, double total,
                         double elapsed);
-/* Whether a line is due at `elapsed` seconds when the last was written at `last` (negative: none yet). Pure.
+/* Whether a line is due at `elapsed` seconds when the last was written at `last` (negative: none
+ * yet). Pure.
  */
 bool sb_progress_due(bool terminal, double elapsed, double last);
 

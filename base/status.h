@@ -1,10 +1,10 @@
 /* How every function of shardbits reports failure.
  *
  * A function that can fail returns an sb_status. Where the cause is known, and only there, it calls
- * sb_fail(), which stores one line for the user (which file, which tensor, which number, what to do) and
- * returns the code; callers hand the code up with SB_TRY or, where there is something to release, SB_GO. The
- * message belongs to the calling thread and stays until the next sb_fail() of that thread. Ranks agree on a
- * failure with sb_world_agree() (mpi/world.h). */
+ * sb_fail(), which stores one line for the user (which file, which tensor, which number, what to
+ * do) and returns the code; callers hand the code up with SB_TRY or, where there is something to
+ * release, SB_GO. The message belongs to the calling thread and stays until the next sb_fail() of
+ * that thread. Ranks agree on a failure with sb_world_agree() (mpi/world.h). */
 #ifndef SB_BASE_STATUS_H
 #define SB_BASE_STATUS_H
 
@@ -25,25 +25,26 @@ typedef enum sb_status {
 /* Stores the formatted message for the calling thread and returns `code`. Local. */
 sb_status sb_fail(sb_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The calling thread's last message; "" when there was none. Valid until the thread's next sb_fail(). */
+/* The calling thread's last message; "" when there was none. Valid until the thread's next
+ * sb_fail(). */
 const char *sb_message(void);
 
 /* Exit code of the program for a status: 0 for SB_OK, 2 for SB_ERR_USAGE, 1 for the rest. */
 int sb_exit_code(sb_status status);
 
 /* Returns from the calling function with the status of `call` unless that is SB_OK. */
-#define SB_TRY(call)                                                                                         \
-  do {                                                                                                       \
-    sb_status sb_try_status_ = (call);                                                                       \
-    if (sb_try_status_ != SB_OK) return sb_try_status_;                                                      \
+#define SB_TRY(call)                                                                               \
+  do {                                                                                             \
+    sb_status sb_try_status_ = (call);                                                             \
+    if (sb_try_status_ != SB_OK) return sb_try_status_;                                            \
   } while (0)
 
-/* The same for functions that release what they hold at the label `done`: sets the local `status`, then
- * jumps. */
-#define SB_GO(call)                                                                                          \
-  do {                                                                                                       \
-    status = (call);                                                                                         \
-    if (status != SB_OK) goto done;                                                                          \
+/* The same for functions that release what they hold at the label `done`: sets the local `status`,
+ * then jumps. */
+#define SB_GO(call)                                                                                \
+  do {                                                                                             \
+    status = (call);                                                                               \
+    if (status != SB_OK) goto done;                                                                \
   } while (0)
 
 #endif

@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 /* Three significant digits at most, and never "1024 KiB" where "1.00 MiB" is meant. */
-static char *scaled(char *text, size_t size, double value, double step, const char *const *units, int count) {
+static char *scaled(char *text, size_t size, double value, double step, const char *const *units,
+                    int count) {
   int unit = 0;
   while (unit + 1 < count && fabs(value) >= step - 0.5) {
     value /= step;

@@ -1,7 +1,7 @@
-/* bench_alloc [BLOCKS]: iterations of the allocation with 4.3 million blocks (a 70B model in blocks of 128 x
- * 128) dealt over the ranks: an unbounded step, a trade bounded to 1% of the storage, and the allocation in one shot from a
- * table of losses at all widths. Run it under mpirun with 1, 2 and 4 ranks. The bound is 1 s an iteration of the step;
- * memory is that of this rank's share. */
+/* bench_alloc [BLOCKS]: iterations of the allocation with 4.3 million blocks (a 70B model in blocks
+ * of 128 x 128) dealt over the ranks: an unbounded step, a trade bounded to 1% of the storage, and
+ * the allocation in one shot from a table of losses at all widths. Run it under mpirun with 1, 2
+ * and 4 ranks. The bound is 1 s an iteration of the step; memory is that of this rank's share. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +51,8 @@ static sb_status fill(const sb_world *world, uint64_t n, blocks *x) {
   return SB_OK;
 }
 
-static sb_status measure(const sb_world *world, blocks *x, const char *name, uint64_t budget, uint64_t most) {
+static sb_status measure(const sb_world *world, blocks *x, const char *name, uint64_t budget,
+                         uint64_t most) {
   double best = INFINITY;
   sb_step_result result = {0};
   for (int i = 0; i < REPEATS; i++) {
@@ -103,7 +104,8 @@ static sb_status measure_table(const sb_world *world, blocks *x) {
     best = fmin(best, seconds);
   }
   if (world->rank == 0 && status == SB_OK)
-    printf("  %-24s %7.3f s   gap at most %.1e%% of the loss, %llu bits of %llu left, %.0f bytes a block "
+    printf("  %-24s %7.3f s   gap at most %.1e%% of the loss, %llu bits of %llu left, %.0f bytes a "
+           "block "
            "beside the table\n",
            "table of all widths", best, 100 * result.gap / result.loss,
            (unsigned long long)(budget - result.storage), (unsigned long long)budget,
@@ -121,15 +123,17 @@ static sb_status run(const sb_world *world, uint64_t n) {
   before = sb_peak_resident();
   SB_GO(sb_blocks_total(world, &x.b, x.bits, &storage));
   if (world->rank == 0)
-    printf("%llu blocks on %d rank(s), slowest rank, best of %d\n", (unsigned long long)n, world->size,
-           REPEATS);
+    printf("%llu blocks on %d rank(s), slowest rank, best of %d\n", (unsigned long long)n,
+           world->size, REPEATS);
   SB_GO(measure(world, &x, "unbounded step", storage, UINT64_MAX));
   SB_GO(measure(world, &x, "trade of 1%", storage, storage / 100));
   SB_GO(measure(world, &x, "step to 90% of storage", storage / 10 * 9, UINT64_MAX));
   after = sb_peak_resident();
   if (world->rank == 0)
-    printf("  memory of a rank: %.0f MiB with its blocks, %.0f MiB at most (%.0f bytes a block of its own)\n",
-           (double)before / 0x1p20, (double)after / 0x1p20, (double)(after - before) / (double)x.b.count);
+    printf("  memory of a rank: %.0f MiB with its blocks, %.0f MiB at most (%.0f bytes a block of "
+           "its own)\n",
+           (double)before / 0x1p20, (double)after / 0x1p20,
+           (double)(after - before) / (double)x.b.count);
   SB_GO(measure_table(world, &x));
 done:
   sb_free(&x.id);

@@ -1,10 +1,10 @@
 /* bench_codes [FILE.safetensors TENSOR...]: in which layout quantized codes should go into zstd.
  *
- * Each matrix (Gaussian and Laplace ones made here, or the tensors named) is rounded to 2, 3 and 4 bits on
- * asymmetric min/max grids in groups of 128 along its rows; the codes of 128 rows are one frame. For each
- * layout and level: stored bits a weight, and millions of weights a second, one thread, best of three,
- * compressing and decompressing. Scales are not in the frames. "entropy" is the order-0 entropy of the codes,
- * frame by frame. Prints Markdown. */
+ * Each matrix (Gaussian and Laplace ones made here, or the tensors named) is rounded to 2, 3 and 4
+ * bits on asymmetric min/max grids in groups of 128 along its rows; the codes of 128 rows are one
+ * frame. For each layout and level: stored bits a weight, and millions of weights a second, one
+ * thread, best of three, compressing and decompressing. Scales are not in the frames. "entropy" is
+ * the order-0 entropy of the codes, frame by frame. Prints Markdown. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ static void must(sb_status status) {
 }
 
 /* Round to nearest on each group's min/max grid: one code a byte. */
-static void round_to_codes(uint8_t *codes, const float *w, size_t rows, size_t cols, unsigned bits) {
+static void round_to_codes(uint8_t *codes, const float *w, size_t rows, size_t cols,
+                           unsigned bits) {
   const float top = (float)((1u << bits) - 1);
   for (size_t r = 0; r < rows; r++)
     for (size_t c0 = 0; c0 < cols; c0 += GROUP) {
@@ -67,7 +68,8 @@ static size_t put_planes(uint8_t *out, const uint8_t *codes, size_t n, unsigned 
   size_t stride = (n + 7) / 8;
   memset(out, 0, stride * bits);
   for (unsigned b = 0; b < bits; b++)
-    for (size_t i = 0; i < n; i++) out[b * stride + i / 8] |= (uint8_t)((codes[i] >> b & 1u) << (i % 8));
+    for (size_t i = 0; i < n; i++)
+      out[b * stride + i / 8] |= (uint8_t)((codes[i] >> b & 1u) << (i % 8));
   return stride * bits;
 }
 
@@ -151,10 +153,12 @@ static void report(const char *name, const float *w, size_t rows, size_t cols) {
       bound += entropy(codes + r * cols, sb_min_size(FRAME_ROWS, rows - r) * cols);
     for (size_t layout = 0; layout < LAYOUTS; layout++) {
       if (layouts[layout].put == put_whole && bits != 3) continue;
-      printf("| %s | %u | %.3f | %s |", name, bits, bound / (double)(rows * cols), layouts[layout].name);
+      printf("| %s | %u | %.3f | %s |", name, bits, bound / (double)(rows * cols),
+             layouts[layout].name);
       for (int l = 0; l < LEVELS; l++) {
         result got = measure(codes, rows, cols, bits, layout, levels[l]);
-        printf(" %.3f (%.0f / %.0f) |", got.bits, millions / got.put_seconds, millions / got.get_seconds);
+        printf(" %.3f (%.0f / %.0f) |", got.bits, millions / got.put_seconds,
+               millions / got.get_seconds);
         fflush(stdout);
       }
       printf("\n");
@@ -165,8 +169,8 @@ static void report(const char *name, const float *w, size_t rows, size_t cols) {
 
 /* ---- block rows of mixed widths ---- */
 
-/* Blocks of 128 columns take 2, 3, 4 and 3 bits in turn. Appends the codes of one block, in the layout for
- * its width. */
+/* Blocks of 128 columns take 2, 3, 4 and 3 bits in turn. Appends the codes of one block, in the
+ * layout for its width. */
 static size_t put_block(uint8_t *out, const uint8_t *codes, size_t rows, size_t cols, size_t c0,
                         unsigned bits, size_t layout) {
   uint8_t block[FRAME_ROWS * GROUP];
@@ -186,7 +190,8 @@ static size_t mixed_bytes(sb_codec *codec, uint8_t *raw, const uint8_t *const co
   for (unsigned bits = grouped ? 2 : 4; bits <= 4; bits++)
     for (size_t c0 = 0; c0 < cols; c0 += GROUP) {
       unsigned own = turn[c0 / GROUP % 4];
-      if (!grouped || own == bits) bytes += put_block(raw + bytes, codes[own], rows, cols, c0, own, layout);
+      if (!grouped || own == bits)
+        bytes += put_block(raw + bytes, codes[own], rows, cols, c0, own, layout);
     }
   if (sb_codec_encode(codec, SB_FILTER_NONE, NULL, 0, raw, bytes, &frame, &stored))
     must(sb_fail(SB_ERR_INTERNAL, "a block row could not be compressed"));
@@ -194,8 +199,8 @@ static size_t mixed_bytes(sb_codec *codec, uint8_t *raw, const uint8_t *const co
 }
 
 /* The same for packed blocks, side by side, with SB_FILTER_SECTIONS. */
-static size_t sections_bytes(sb_codec *codec, uint8_t *raw, const uint8_t *const codes[5], size_t rows,
-                             size_t cols) {
+static size_t sections_bytes(sb_codec *codec, uint8_t *raw, const uint8_t *const codes[5],
+                             size_t rows, size_t cols) {
   sb_section sections[MOST_BLOCKS];
   size_t bytes = 0, stored = 0, count = 0;
   const void *frame;
@@ -213,7 +218,8 @@ static size_t sections_bytes(sb_codec *codec, uint8_t *raw, const uint8_t *const
 static void report_mixed(const char *name, const float *w, size_t rows, size_t cols) {
   uint8_t *codes[5] = {NULL}, *raw = NULL;
   sb_codec *codec = sb_codec_create(1);
-  if (!codec || sb_div_up(cols, GROUP) > MOST_BLOCKS) must(sb_fail(SB_ERR_RANGE, "%s is too wide", name));
+  if (!codec || sb_div_up(cols, GROUP) > MOST_BLOCKS)
+    must(sb_fail(SB_ERR_RANGE, "%s is too wide", name));
   const size_t packed = 0, whole = 3;
   size_t sums[4] = {0};
   for (unsigned bits = 2; bits <= 4; bits++) {
@@ -222,7 +228,8 @@ static void report_mixed(const char *name, const float *w, size_t rows, size_t c
   }
   must(sb_alloc(&raw, FRAME_ROWS, cols, "bench"));
   for (size_t r = 0; r < rows; r += FRAME_ROWS) {
-    const uint8_t *at[5] = {NULL, NULL, codes[2] + r * cols, codes[3] + r * cols, codes[4] + r * cols};
+    const uint8_t *at[5] = {NULL, NULL, codes[2] + r * cols, codes[3] + r * cols,
+                            codes[4] + r * cols};
     size_t n = sb_min_size(FRAME_ROWS, rows - r);
     sums[0] += mixed_bytes(codec, raw, at, n, cols, packed, false);
     sums[1] += mixed_bytes(codec, raw, at, n, cols, whole, false);
@@ -253,7 +260,8 @@ static void made(const char *name, bool laplace, reporter report_with) {
   must(sb_alloc(&w, rows, cols * sizeof *w, "bench"));
   for (size_t i = 0; i < rows * cols; i++) {
     double u = uniform(&seed), v = uniform(&seed);
-    w[i] = (float)(laplace ? copysign(log(u), v - 0.5) : sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+    w[i] = (float)(laplace ? copysign(log(u), v - 0.5)
+                           : sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
   }
   report_with(name, w, rows, cols);
   sb_free(&w);

@@ -1,8 +1,10 @@
-/* The kernels of a GPU as fractions of what the same GPU does in the same run: copies and cuBLAS products.
+/* The kernels of a GPU as fractions of what the same GPU does in the same run: copies and cuBLAS
+ * products.
  *
- * bench_cuda [WIDTH [INNER [TOKENS]]], 8192 28672 2048 where not given: the matrices of a 70B model. Each figure is the best of
- * a few rounds, a round being enough calls in a row that starting kernels does not count. Operands go round among as many
- * copies as overflow the caches. Without a device: one line, and exit code 77. */
+ * bench_cuda [WIDTH [INNER [TOKENS]]], 8192 28672 2048 where not given: the matrices of a 70B
+ * model. Each figure is the best of a few rounds, a round being enough calls in a row that starting
+ * kernels does not count. Operands go round among as many copies as overflow the caches. Without a
+ * device: one line, and exit code 77. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +33,8 @@ static void *device(size_t bytes) {
   return out;
 }
 
-/* Numbers of 16 or 32 bits that mean something as bf16, f16 or f32 near 1, or any bytes (`whole`). */
+/* Numbers of 16 or 32 bits that mean something as bf16, f16 or f32 near 1, or any bytes (`whole`).
+ */
 static void *filled(size_t bytes, bool whole) {
   const size_t chunk = 1u << 20;
   uint8_t *host = NULL, *out = device(bytes);
@@ -113,7 +116,13 @@ static sb_status multiply(const void *context, size_t round) {
                       p->trans_a ? p->n : p->k, 0.0f, p->c, SB_F32, p->n);
 }
 static double seconds_of_product(bool trans_a, size_t m, size_t n, size_t k, size_t copies) {
-  product p = {trans_a,          m, n, k, copies, filled(m * k * 2, false), filled(copies * n * k * 2, false),
+  product p = {trans_a,
+               m,
+               n,
+               k,
+               copies,
+               filled(m * k * 2, false),
+               filled(copies * n * k * 2, false),
                device(m * n * 4)};
   const double seconds = seconds_of((timed){multiply, &p});
   be->op->free(be, (void *)p.a);
@@ -124,7 +133,7 @@ static double seconds_of_product(bool trans_a, size_t m, size_t n, size_t k, siz
 
 /* ---- block operations, against the copy ---- */
 typedef struct blocks {
-  sb_grid_shape grid;
+  sb_tiling grid;
   size_t copies;
   char *w, *out; /* bf16 */
   float *g;
@@ -138,26 +147,28 @@ typedef struct blocks {
 static sb_status moves(const void *context, size_t round) {
   const blocks *b = context;
   const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n;
-  return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + at, b->grid.cols, b->w + 2 * at, SB_BF16,
-                             NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8, SB_ASYMMETRIC);
+  return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + at, b->grid.cols, b->w + 2 * at,
+                             SB_BF16, NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8,
+                             SB_ASYMMETRIC);
 }
 static sb_status products(const void *context, size_t round) {
   const blocks *b = context;
   const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n;
-  return be->op->group_products(be, NULL, (float *)b->raise, b->g + at, b->grid.cols, b->w + 2 * at, SB_BF16,
-                                &b->grid);
+  return be->op->group_products(be, NULL, (float *)b->raise, b->g + at, b->grid.cols, b->w + 2 * at,
+                                SB_BF16, &b->grid);
 }
 static sb_status round_to_nearest(const void *context, size_t round) {
   const blocks *b = context;
   const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n * 2;
-  return be->op->quantize_blocks(be, NULL, b->out + at, SB_BF16, b->w + at, SB_BF16, &b->grid, b->bits,
-                                 SB_ASYMMETRIC, NULL);
+  return be->op->quantize_blocks(be, NULL, b->out + at, SB_BF16, b->w + at, SB_BF16, &b->grid,
+                                 b->bits, SB_ASYMMETRIC, NULL);
 }
 static sb_status unpack(const void *context, size_t round) {
   const blocks *b = context;
   const size_t n = b->grid.rows * b->grid.cols, copy = round % b->copies;
-  return be->op->unpack_blocks(be, NULL, b->out + copy * n * 2, SB_BF16, b->packed + copy * b->bytes,
-                               b->offsets, &b->grid, b->bits, SB_ASYMMETRIC);
+  return be->op->unpack_blocks(be, NULL, b->out + copy * n * 2, SB_BF16,
+                               b->packed + copy * b->bytes, b->offsets, &b->grid, b->bits,
+                               SB_ASYMMETRIC);
 }
 
 static void report_rate(const char *name, double bytes, double seconds, double limit) {
@@ -167,7 +178,7 @@ static void report_rate(const char *name, double bytes, double seconds, double l
 
 /* Bits of each block by a rule of its number; offsets and bytes of its packed form. */
 static void lay_out(blocks *b, unsigned (*bits_of)(size_t)) {
-  const size_t rows = sb_grid_block_rows(&b->grid), columns = sb_grid_block_cols(&b->grid);
+  const size_t rows = sb_tiling_block_rows(&b->grid), columns = sb_tiling_block_cols(&b->grid);
   must(sb_alloc(&b->bits, rows * columns, 1, "bits"));
   must(sb_alloc(&b->offsets, rows, sizeof *b->offsets, "offsets"));
   b->bytes = 0;
@@ -193,24 +204,29 @@ static unsigned mixed(size_t k) {
 
 static void report_blocks(size_t rows, size_t cols, double limit) {
   blocks b = {.grid = {rows, cols, SIDE, SIDE}};
-  const size_t n = rows * cols, count = sb_grid_block_rows(&b.grid) * sb_grid_block_cols(&b.grid);
+  const size_t n = rows * cols,
+               count = sb_tiling_block_rows(&b.grid) * sb_tiling_block_cols(&b.grid);
   lay_out(&b, mixed);
   b.copies = overflow / (n * 2) + 1;
   b.w = filled(b.copies * n * 2, false);
   b.out = device(b.copies * n * 2);
   b.g = filled(b.copies * n * 4, false);
-  b.raise =
-      device(sb_max_size(count * 8, rows * sb_grid_block_cols(&b.grid) * 4)); /* or products of groups */
+  b.raise = device(
+      sb_max_size(count * 8, rows * sb_tiling_block_cols(&b.grid) * 4)); /* or products of groups */
   b.cut = device(count * 8);
-  b.grids = device(SB_MOVES * rows * sb_grid_block_cols(&b.grid) * sizeof *b.grids);
-  must(be->op->move_grids(be, NULL, b.grids, b.w, SB_BF16, &b.grid, b.bits, SB_ASYMMETRIC, NULL, NULL));
+  b.grids = device(SB_MOVES * rows * sb_tiling_block_cols(&b.grid) * sizeof *b.grids);
+  must(be->op->move_grids(be, NULL, b.grids, b.w, SB_BF16, &b.grid, b.bits, SB_ASYMMETRIC, NULL,
+                          NULL));
   b.packed = filled(b.copies * b.bytes, true);
   printf("%zu x %zu, blocks of 1 to 5 bits\n", rows, cols);
-  report_rate("  block_moves, bf16 weights", 6.0 * (double)n, seconds_of((timed){moves, &b}), limit);
-  report_rate("  group_products, bf16 weights", 6.0 * (double)n, seconds_of((timed){products, &b}), limit);
-  report_rate("  quantize_blocks, bf16 to bf16", 4.0 * (double)n, seconds_of((timed){round_to_nearest, &b}),
+  report_rate("  block_moves, bf16 weights", 6.0 * (double)n, seconds_of((timed){moves, &b}),
               limit);
-  report_rate("  unpack_blocks to bf16", (double)(b.bytes + 2 * n), seconds_of((timed){unpack, &b}), limit);
+  report_rate("  group_products, bf16 weights", 6.0 * (double)n, seconds_of((timed){products, &b}),
+              limit);
+  report_rate("  quantize_blocks, bf16 to bf16", 4.0 * (double)n,
+              seconds_of((timed){round_to_nearest, &b}), limit);
+  report_rate("  unpack_blocks to bf16", (double)(b.bytes + 2 * n), seconds_of((timed){unpack, &b}),
+              limit);
   be->op->free(be, b.w);
   be->op->free(be, b.out);
   be->op->free(be, b.g);
@@ -238,7 +254,8 @@ static void report_moments(size_t tokens, size_t cols, double limit, double peak
   const double flops = 2.0 * (double)tokens * (double)cols * (double)cols;
   const size_t widths[2] = {SIDE, sb_min_size(cols, 1024)};
   const double whole = seconds_of_product(true, cols, cols, tokens, 1);
-  printf("X'X, %zu tokens\n  gemm, %zu columns              %8.1f TFLOP/s  %6.1f%% of the largest product\n",
+  printf("X'X, %zu tokens\n  gemm, %zu columns              %8.1f TFLOP/s  %6.1f%% of the largest "
+         "product\n",
          tokens, cols, flops / whole * 1e-12, 100.0 * flops / whole / peak);
   for (int i = 0; i < 2; i++) {
     const size_t count = sb_grams_count(cols, widths[i]);
@@ -247,7 +264,8 @@ static void report_moments(size_t tokens, size_t cols, double limit, double peak
     const double seconds = seconds_of((timed){add_grams, &m});
     /* a triangle is half of the products of whole blocks */
     const double nominal = (double)tokens * (double)cols * (double)widths[i];
-    printf("  add_grams, blocks of %-4zu         %8.1f TFLOP/s  %6.1f%% of the largest product, %.1f%% of "
+    printf("  add_grams, blocks of %-4zu         %8.1f TFLOP/s  %6.1f%% of the largest product, "
+           "%.1f%% of "
            "the copy\n",
            widths[i], nominal / seconds * 1e-12, 100.0 * nominal / seconds / peak,
            100.0 * (double)(tokens * cols * 2 + 32 * count) / seconds / limit);
@@ -270,7 +288,8 @@ static sb_status add_multiples(const void *context, size_t round) {
 /* The sums are used up: a copy of them goes with each call, less than a hundredth of it. */
 static sb_status factorise(const void *context, size_t round) {
   const factor *f = context;
-  sb_factor_job job = {.n = f->n, .sums = f->lost, .quantum = 0x1p-20, .damping = 0.01, .factor = f->factor};
+  sb_factor_job job = {
+      .n = f->n, .sums = f->lost, .quantum = 0x1p-20, .damping = 0.01, .factor = f->factor};
   (void)round;
   SB_TRY(be->op->copy(be, NULL, f->lost, f->sums, f->n * f->n * sizeof *f->sums));
   SB_TRY(be->op->factor_moments(be, NULL, &job, 1));
@@ -284,17 +303,19 @@ static void report_factor(size_t n, double limit) {
   float *row = NULL;
   must(sb_alloc(&row, n, sizeof *row, "second moments"));
   for (size_t i = 0; i < n; i++) {
-    for (size_t j = 0; j < n; j++) row[j] = i == j ? 2.0f : 1.0f / (float)(1 + (i > j ? i - j : j - i));
+    for (size_t j = 0; j < n; j++)
+      row[j] = i == j ? 2.0f : 1.0f / (float)(1 + (i > j ? i - j : j - i));
     must(be->op->upload(be, NULL, f.x + i * n, row, n * sizeof *row));
     must(be->op->sync(be, NULL));
   }
   must(be->op->zero(be, NULL, f.sums, bytes));
   must(be->op->add_multiples(be, NULL, f.sums, f.x, n * n, 0x1p-20, false));
   must(be->op->zero(be, NULL, f.lost, bytes));
-  report_rate("add_multiples", 20.0 * (double)(n * n), seconds_of((timed){add_multiples, &f}), limit);
+  report_rate("add_multiples", 20.0 * (double)(n * n), seconds_of((timed){add_multiples, &f}),
+              limit);
   const double seconds = seconds_of((timed){factorise, &f});
-  printf("factor of %zu channels           %8.3f s   %8.2f TFLOP/s in double precision\n", n, seconds,
-         2.0 / 3.0 * (double)n * (double)n * (double)n / seconds * 1e-12);
+  printf("factor of %zu channels           %8.3f s   %8.2f TFLOP/s in double precision\n", n,
+         seconds, 2.0 / 3.0 * (double)n * (double)n * (double)n / seconds * 1e-12);
   sb_free(&row);
   void *const all[] = {f.sums, f.lost, f.x, f.factor};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) be->op->free(be, all[i]);
@@ -308,17 +329,18 @@ typedef struct attention {
 static sb_status forward(const void *context, size_t round) {
   const attention *a = context;
   (void)round;
-  return be->op->attention(be, NULL, a->o, a->lse, a->q, a->k, a->v, a->T, a->heads, a->kv_heads, a->d);
+  return be->op->attention(be, NULL, a->o, a->lse, a->q, a->k, a->v, a->T, a->heads, a->kv_heads,
+                           a->d);
 }
 static sb_status backward(const void *context, size_t round) {
   const attention *a = context;
   (void)round;
-  return be->op->attention_back(be, NULL, a->dq, a->dk, a->dv, a->o, a->o, a->lse, a->q, a->k, a->v, a->T,
-                                a->heads, a->kv_heads, a->d);
+  return be->op->attention_back(be, NULL, a->dq, a->dk, a->dv, a->o, a->o, a->lse, a->q, a->k, a->v,
+                                a->T, a->heads, a->kv_heads, a->d);
 }
 
-/* Products under the diagonal count: 2 T^2 d a head forward, two and a half times as many backward (what is computed twice does
- * not). */
+/* Products under the diagonal count: 2 T^2 d a head forward, two and a half times as many backward
+ * (what is computed twice does not). */
 static void report_attention(size_t T, size_t heads, size_t kv_heads, size_t d, double peak) {
   const size_t n = T * heads * d * 4, m = T * kv_heads * d * 4;
   attention a = {T,
@@ -357,10 +379,10 @@ static sb_status packed_product(const void *context, size_t round) {
   return be->op->packed_gemm(be, NULL, p->y, p->x, p->tokens, p->w[round % p->copies], false);
 }
 
-/* Seconds of y = x W' for one rule of bits. Codes are any bytes, and so are zero points; scales too, where they are not
- * numbers nothing takes longer. */
-static double seconds_of_packed(size_t rows, size_t cols, size_t tokens, unsigned (*bits_of)(size_t),
-                                double *bytes) {
+/* Seconds of y = x W' for one rule of bits. Codes are any bytes, and so are zero points; scales
+ * too, where they are not numbers nothing takes longer. */
+static double seconds_of_packed(size_t rows, size_t cols, size_t tokens,
+                                unsigned (*bits_of)(size_t), double *bytes) {
   blocks b = {.grid = {rows, cols, SIDE, SIDE}};
   lay_out(&b, bits_of);
   packed p = {.copies = sb_min_size(COPIES, overflow / b.bytes + 1), .tokens = tokens};
@@ -369,7 +391,8 @@ static double seconds_of_packed(size_t rows, size_t cols, size_t tokens, unsigne
   const size_t each = (b.bytes + 255) / 256 * 256;
   const uint8_t *all = filled(p.copies * each, true);
   for (size_t i = 0; i < p.copies; i++)
-    must(be->op->packed_create(be, NULL, all + i * each, b.offsets, &b.grid, b.bits, SB_ASYMMETRIC, &p.w[i]));
+    must(be->op->packed_create(be, NULL, all + i * each, b.offsets, &b.grid, b.bits, SB_ASYMMETRIC,
+                               &p.w[i]));
   const double seconds = seconds_of((timed){packed_product, &p});
   for (size_t i = 0; i < p.copies; i++) be->op->packed_destroy(be, p.w[i]);
   be->op->free(be, (void *)all);
@@ -384,16 +407,18 @@ static double seconds_of_packed(size_t rows, size_t cols, size_t tokens, unsigne
 static void report_packed(size_t rows, size_t cols, size_t many, double limit) {
   const size_t tokens[] = {1, 2, 8, 16, 64, 256, many};
   printf("packed products, %zu x %zu: microseconds\n", rows, cols);
-  printf("  tokens   3 bits  mixed 3   4 bits  cuBLAS bf16   mixed / 3 bits   cuBLAS / mixed   mixed, of the "
+  printf("  tokens   3 bits  mixed 3   4 bits  cuBLAS bf16   mixed / 3 bits   cuBLAS / mixed   "
+         "mixed, of the "
          "copy\n");
   for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
     double bytes;
     const double t4 = seconds_of_packed(rows, cols, tokens[i], four, &bytes);
     const double t3 = seconds_of_packed(rows, cols, tokens[i], three, &bytes);
     const double mix = seconds_of_packed(rows, cols, tokens[i], mixed, &bytes);
-    const double blas = seconds_of_product(false, tokens[i], rows, cols, overflow / (rows * cols * 2) + 1);
-    printf("  %6zu %8.1f %8.1f %8.1f %12.1f %16.3f %16.2f %19.1f%%\n", tokens[i], t3 * 1e6, mix * 1e6,
-           t4 * 1e6, blas * 1e6, mix / t3, blas / mix, 100.0 * bytes / mix / limit);
+    const double blas =
+        seconds_of_product(false, tokens[i], rows, cols, overflow / (rows * cols * 2) + 1);
+    printf("  %6zu %8.1f %8.1f %8.1f %12.1f %16.3f %16.2f %19.1f%%\n", tokens[i], t3 * 1e6,
+           mix * 1e6, t4 * 1e6, blas * 1e6, mix / t3, blas / mix, 100.0 * bytes / mix / limit);
   }
 }
 

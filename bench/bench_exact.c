@@ -1,11 +1,13 @@
-/* bench_exact [MODEL CALIB [BLOCKS [SECONDS]]]: how far the distributed allocation is from the optimum, as a table in Markdown.
- * Synthetic instances of up to BLOCKS blocks (100000) with heavy-tailed predictions and ragged blocks, and the predictions
- * really measured on MODEL with the calibration tokens CALIB at uniform 2, 3 and 4 bits, in blocks of 128 x 128 and 32 x 32.
- * Runs on any number of ranks; the exact solvers on rank 0.
+/* bench_exact [MODEL CALIB [BLOCKS [SECONDS]]]: how far the distributed allocation is from the
+ * optimum, as a table in Markdown. Synthetic instances of up to BLOCKS blocks (100000) with
+ * heavy-tailed predictions and ragged blocks, and the predictions really measured on MODEL with the
+ * calibration tokens CALIB at uniform 2, 3 and 4 bits, in blocks of 128 x 128 and 32 x 32. Runs on
+ * any number of ranks; the exact solvers on rank 0.
  *
- * "Loss" is the predicted loss of the result counted from every block at its best choice, so nothing that no choice can avoid
- * flatters the percentages. The optimum is CBC's, with at most SECONDS (120) a row; where dynamic programming can hold
- * its table, its optimum stands beside it. */
+ * "Loss" is the predicted loss of the result counted from every block at its best choice, so
+ * nothing that no choice can avoid flatters the percentages. The optimum is CBC's, with at most
+ * SECONDS (120) a row; where dynamic programming can hold its table, its optimum stands beside it.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +17,9 @@
 #include "alloc/table.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "folders/hf_load.h"
 #include "kernels/blockrow.h"
-#include "model/sequences.h"
+#include "pass/sequences.h"
 #include "sensitivity/scores.h"
 
 /* All blocks on every rank; `first` to `end` are this rank's. */
@@ -42,8 +45,8 @@ static void problem_free(problem *p) {
   sb_free(&p->table);
 }
 
-static sb_status problem_create(const sb_world *world, const char *name, size_t count, unsigned min_bits,
-                                unsigned max_bits, problem *p) {
+static sb_status problem_create(const sb_world *world, const char *name, size_t count,
+                                unsigned min_bits, unsigned max_bits, problem *p) {
   *p = (problem){.world = world, .name = name};
   p->first = count * (size_t)world->rank / (size_t)world->size;
   p->end = count * ((size_t)world->rank + 1) / (size_t)world->size;
@@ -96,14 +99,16 @@ static sb_status allocate(const problem *p, uint64_t budget, uint8_t *bits, doub
     SB_MPI(MPI_Barrier(p->world->comm));
     const double start = sb_now();
     if (p->start)
-      SB_TRY(sb_greedy_step(p->world, &mine, p->gain + p->first, p->loss + p->first, budget, UINT64_MAX,
-                            bits + p->first, &moved));
+      SB_TRY(sb_greedy_step(p->world, &mine, p->gain + p->first, p->loss + p->first, budget,
+                            UINT64_MAX, bits + p->first, &moved));
     else
-      SB_TRY(sb_table_allocate(p->world, &mine, (const double(*)[SB_TABLE_WIDTHS])p->table + p->first, budget,
+      SB_TRY(sb_table_allocate(p->world, &mine,
+                               (const double(*)[SB_TABLE_WIDTHS])p->table + p->first, budget,
                                bits + p->first, &result));
     *seconds = fmin(*seconds, sb_now() - start);
   }
-  SB_MPI(MPI_Allreduce(MPI_IN_PLACE, bits, (int)p->all.count, MPI_UINT8_T, MPI_MAX, p->world->comm));
+  SB_MPI(
+      MPI_Allreduce(MPI_IN_PLACE, bits, (int)p->all.count, MPI_UINT8_T, MPI_MAX, p->world->comm));
   return SB_OK;
 }
 
@@ -138,7 +143,8 @@ static sb_status row(problem *p, double share, double limit) {
   printf("| %s | %zu | %.3f | %.5e | %.5e | %.4f%% | %+.4f%% | %+.4f%% | ", p->name, p->all.count,
          (double)budget / weights, mine.loss, cbc.loss, 100 * (cbc.loss / cbc.bound - 1),
          100 * (mine.loss / cbc.loss - 1), 100 * (mine.loss / cbc.bound - 1));
-  if (sb_optimum_dp(&items, budget, bits, &dp) == SB_OK) printf("%+.4f%%", 100 * (mine.loss / dp.loss - 1));
+  if (sb_optimum_dp(&items, budget, bits, &dp) == SB_OK)
+    printf("%+.4f%%", 100 * (mine.loss / dp.loss - 1));
   printf(" | %.4f | %.1f |\n", seconds, solver);
   fflush(stdout);
 done:
@@ -167,14 +173,16 @@ static double normal(uint64_t *state) {
   return sum;
 }
 
-/* Nine tenths of the blocks are whole, the others ragged in one or both directions; predictions are log-normal over some seven
- * orders of magnitude, a cut costs about four times what a raise gains. With `table` all widths are open. */
+/* Nine tenths of the blocks are whole, the others ragged in one or both directions; predictions are
+ * log-normal over some seven orders of magnitude, a cut costs about four times what a raise gains.
+ * With `table` all widths are open. */
 static sb_status synthetic(const sb_world *world, size_t count, bool table, double limit) {
   problem p;
   uint64_t state = count;
   sb_status status;
-  SB_GO(sb_world_agree(world, problem_create(world, table ? "synthetic, all widths" : "synthetic, one step",
-                                             count, 1, 8, &p)));
+  SB_GO(sb_world_agree(
+      world, problem_create(world, table ? "synthetic, all widths" : "synthetic, one step", count,
+                            1, 8, &p)));
   for (size_t k = 0; k < count; k++) {
     p.id[k] = k;
     p.rows[k] = uniform(&state) < 0.95 ? 128 : (uint16_t)(8 + 120 * uniform(&state));
@@ -202,7 +210,8 @@ done:
 
 /* ---- a model's own predictions ---- */
 
-/* Every rank's blocks and predictions in their places, for all: elsewhere they are zero. Collective. */
+/* Every rank's blocks and predictions in their places, for all: elsewhere they are zero.
+ * Collective. */
 static sb_status fill_in(const sb_model *m, const double *gain, const double *loss, problem *p) {
   size_t n = 0;
   for (size_t layer = 0; layer < m->config.layers; layer++) {
@@ -214,11 +223,11 @@ static sb_status fill_in(const sb_model *m, const double *gain, const double *lo
     }
   }
   for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
-    const sb_grid_shape *grid = &m->matrices[i].grid;
-    const size_t cols = sb_grid_block_cols(grid), blocks = sb_grid_block_rows(grid) * cols;
+    const sb_tiling *grid = &m->matrices[i].grid;
+    const size_t cols = sb_tiling_block_cols(grid), blocks = sb_tiling_block_rows(grid) * cols;
     for (size_t k = 0; k < blocks; k++) {
-      p->rows[m->matrices[i].first_block + k] = (uint16_t)sb_grid_rows_of(grid, k / cols);
-      p->cols[m->matrices[i].first_block + k] = (uint16_t)sb_grid_cols_of(grid, k % cols);
+      p->rows[m->matrices[i].first_block + k] = (uint16_t)sb_tiling_rows_of(grid, k / cols);
+      p->cols[m->matrices[i].first_block + k] = (uint16_t)sb_tiling_cols_of(grid, k % cols);
     }
   }
   for (size_t k = 0; k < m->blocks; k++) p->id[k] = k;
@@ -229,8 +238,8 @@ static sb_status fill_in(const sb_model *m, const double *gain, const double *lo
 }
 
 /* Predictions at a uniform width. Collective. */
-static sb_status measured(sb_model *m, sb_backend *backend, const sb_sequences *calibration, unsigned bits,
-                          double limit) {
+static sb_status measured(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
+                          unsigned bits, double limit) {
   sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, (size_t)1 << 30, NULL, NULL);
   setup.gradients = true;
   char name[80];
@@ -244,7 +253,8 @@ static sb_status measured(sb_model *m, sb_backend *backend, const sb_sequences *
   memset(m->bits, (int)bits, m->blocks);
   SB_GO(sb_world_agree(m->world, problem_create(m->world, name, m->blocks, 1, 8, &p)));
   status = sb_alloc(&gain, sb_model_owned_count(m), sizeof *gain, "predictions");
-  if (status == SB_OK) status = sb_alloc(&loss, sb_model_owned_count(m), sizeof *loss, "predictions");
+  if (status == SB_OK)
+    status = sb_alloc(&loss, sb_model_owned_count(m), sizeof *loss, "predictions");
   SB_GO(sb_world_agree(m->world, status));
   SB_GO(sb_pass_create(&setup, &pass));
   SB_GO(sb_scores_create(m, backend, 1, 8, &scores));
@@ -261,12 +271,12 @@ done:
   return status;
 }
 
-static sb_status model(const sb_world *world, sb_backend *backend, const char *folder, const char *calib,
-                       size_t side, double limit) {
+static sb_status model(const sb_world *world, sb_backend *backend, const char *folder,
+                       const char *calib, size_t side, double limit) {
   sb_model *m = NULL;
   sb_sequences calibration = {0};
   sb_status status;
-  SB_GO(sb_model_load(world, folder, (sb_blocking){side, side, SB_ASYMMETRIC}, false, &m));
+  SB_GO(sb_hf_load(world, folder, (sb_blocking){side, side, SB_ASYMMETRIC}, false, &m));
   SB_GO(sb_sequences_read(world, calib, SB_TOKENS_AUTO, m->config.vocab, 128, 64, 0, &calibration));
   for (unsigned bits = 2; bits <= 4; bits++) SB_GO(measured(m, backend, &calibration, bits, limit));
 done:
@@ -281,7 +291,8 @@ static sb_status run(const sb_world *world, int argc, char **argv) {
   sb_backend *backend = NULL;
   sb_status status = SB_OK;
   if (world->rank == 0)
-    printf("| predictions | blocks | bits a weight | loss | CBC | CBC's gap | against CBC | against its "
+    printf("| predictions | blocks | bits a weight | loss | CBC | CBC's gap | against CBC | "
+           "against its "
            "bound | against DP | "
            "seconds | CBC |\n"
            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
@@ -290,7 +301,8 @@ static sb_status run(const sb_world *world, int argc, char **argv) {
     SB_GO(model(world, backend, argv[1], argv[2], 128, limit));
     SB_GO(model(world, backend, argv[1], argv[2], 32, limit));
   }
-  for (size_t count = 1000; count <= most; count *= 10) SB_GO(synthetic(world, count, false, limit));
+  for (size_t count = 1000; count <= most; count *= 10)
+    SB_GO(synthetic(world, count, false, limit));
   if (most >= 10000) SB_GO(synthetic(world, 10000, true, limit));
 done:
   if (backend) backend->op->destroy(backend);

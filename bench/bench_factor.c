@@ -1,10 +1,11 @@
-/* bench_factor [N ...]: the distributed factor of an N x N matrix of second moments, for block sizes and grids of ranks, in
- * double and single precision, against one rank's LAPACK and against GEMM. Run it under mpirun with 1, 2 and 4 ranks.
+/* bench_factor [N ...]: the distributed factor of an N x N matrix of second moments, for block
+ * sizes and grids of ranks, in double and single precision, against one rank's LAPACK and against
+ * GEMM. Run it under mpirun with 1, 2 and 4 ranks.
  *
- * A rate counts the 2/3 N^3 operations that the factor needs (Cholesky and the inverse of a triangle), whoever makes it in
- * whatever way. "GEMM" is the sum of all ranks' rates in an N x N x N product (of at most 1536) at the same time, on one
- * thread each, as everything here. While rank 0 measures LAPACK the others sleep. Best of several, slowest rank. Prints
- * Markdown. */
+ * A rate counts the 2/3 N^3 operations that the factor needs (Cholesky and the inverse of a
+ * triangle), whoever makes it in whatever way. "GEMM" is the sum of all ranks' rates in an N x N x
+ * N product (of at most 1536) at the same time, on one thread each, as everything here. While rank
+ * 0 measures LAPACK the others sleep. Best of several, slowest rank. Prints Markdown. */
 #include <cblas.h>
 #include <math.h>
 #include <omp.h>
@@ -119,11 +120,13 @@ done:
 
 static double *part_of(const sb_cyclic *c) {
   double *part = NULL;
-  if (sb_alloc_raw(&part, sb_cyclic_elements(c), sizeof *part, "part of a matrix") != SB_OK) return NULL;
+  if (sb_alloc_raw(&part, sb_cyclic_elements(c), sizeof *part, "part of a matrix") != SB_OK)
+    return NULL;
   for (size_t lc = 0; lc < c->local_cols; lc++)
     for (size_t lr = 0; lr < c->local_rows; lr++)
-      part[lc * sb_cyclic_ld(c) + lr] = element(c->n, sb_cyclic_global(lr, c->block, c->row, c->grid_rows),
-                                                sb_cyclic_global(lc, c->block, c->col, c->grid_cols));
+      part[lc * sb_cyclic_ld(c) + lr] =
+          element(c->n, sb_cyclic_global(lr, c->block, c->row, c->grid_rows),
+                  sb_cyclic_global(lc, c->block, c->col, c->grid_cols));
   return part;
 }
 
@@ -168,8 +171,8 @@ static sb_status measure_through_inverse(const sb_cyclic *c, double *seconds) {
 
 static void row(const char *what, double work, double seconds, double gemm, double lapack) {
   if (world->rank == 0)
-    printf("| %s | %.3f | %.1f | %.2f | %.2f |\n", what, seconds, work / seconds / 1e9, work / seconds / gemm,
-           lapack / seconds);
+    printf("| %s | %.3f | %.1f | %.2f | %.2f |\n", what, seconds, work / seconds / 1e9,
+           work / seconds / gemm, lapack / seconds);
   fflush(stdout);
 }
 
@@ -184,8 +187,10 @@ static sb_status measure(size_t n) {
   SB_TRY(measure_gemm(n, true, &gemm_single));
   sb_cyclic_grid(world->size, &square_rows, &square_cols);
   if (world->rank == 0)
-    printf("\nN = %zu, %d ranks; GEMM of all ranks: %.1f GFLOP/s in double, %.1f in single precision\n\n"
-           "| | seconds | GFLOP/s | of GEMM | LAPACK's time / this |\n| --- | ---: | ---: | ---: | ---: |\n",
+    printf("\nN = %zu, %d ranks; GEMM of all ranks: %.1f GFLOP/s in double, %.1f in single "
+           "precision\n\n"
+           "| | seconds | GFLOP/s | of GEMM | LAPACK's time / this |\n| --- | ---: | ---: | ---: | "
+           "---: |\n",
            n, world->size, gemm / 1e9, gemm_single / 1e9);
   const double one = gemm / world->size;
   row("LAPACK on one rank, through the inverse", work, lapack, one, lapack);
@@ -203,8 +208,8 @@ static sb_status measure(size_t n) {
       SB_TRY(measure_ours(&c, SB_FACTOR_SINGLE, &seconds));
       row(what, work, seconds, gemm_single, lapack);
       if (blocks[b] != CHOSEN_BLOCK) continue;
-      snprintf(what, sizeof what, "double through the inverse, %d x %d, block %zu", c.grid_rows, c.grid_cols,
-               c.block);
+      snprintf(what, sizeof what, "double through the inverse, %d x %d, block %zu", c.grid_rows,
+               c.grid_cols, c.block);
       SB_TRY(measure_through_inverse(&c, &seconds));
       row(what, work, seconds, gemm, lapack);
     }

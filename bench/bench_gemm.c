@@ -1,7 +1,7 @@
-/* GEMM libraries side by side on the shapes of SmolLM2-135M, in one run: OpenBLAS, BLIS and oneDNN in f32 as
- * they come, this program's tiles (bits independent of threads) in f32 and bf16. GFLOP/s, best of several,
- * one thread and all threads; libraries take turns on each shape, so that noise of the machine hits all of
- * them.
+/* GEMM libraries side by side on the shapes of SmolLM2-135M, in one run: OpenBLAS, BLIS and oneDNN
+ * in f32 as they come, this program's tiles (bits independent of threads) in f32 and bf16. GFLOP/s,
+ * best of several, one thread and all threads; libraries take turns on each shape, so that noise of
+ * the machine hits all of them.
  *
  *   bench_gemm [seconds a figure, default 0.05] [threads] */
 #include <cblas.h>
@@ -57,7 +57,8 @@ typedef struct operands {
 /* BLIS by name at run time: its CBLAS symbols are those of OpenBLAS. */
 static struct {
   void (*sgemm)(const char *, const char *, const int *, const int *, const int *, const float *,
-                const float *, const int *, const float *, const int *, const float *, float *, const int *);
+                const float *, const int *, const float *, const int *, const float *, float *,
+                const int *);
   void (*threads)(long);
 } blis;
 static sb_backend *ours_f32, *ours_bf16;
@@ -71,9 +72,9 @@ static size_t ldb(const shape *s) {
 
 static bool run_openblas(const shape *s, const operands *x, int threads) {
   (void)threads;
-  cblas_sgemm(CblasRowMajor, s->trans_a ? CblasTrans : CblasNoTrans, s->trans_b ? CblasTrans : CblasNoTrans,
-              (int)s->m, (int)s->n, (int)s->k, 1.0f, x->a, (int)lda(s), x->b, (int)ldb(s), 0.0f, x->c,
-              (int)s->n);
+  cblas_sgemm(CblasRowMajor, s->trans_a ? CblasTrans : CblasNoTrans,
+              s->trans_b ? CblasTrans : CblasNoTrans, (int)s->m, (int)s->n, (int)s->k, 1.0f, x->a,
+              (int)lda(s), x->b, (int)ldb(s), 0.0f, x->c, (int)s->n);
   return true;
 }
 
@@ -83,17 +84,17 @@ static bool run_blis(const shape *s, const operands *x, int threads) {
   int m = (int)s->m, n = (int)s->n, k = (int)s->k, a = (int)lda(s), b = (int)ldb(s);
   if (blis.threads) blis.threads(threads);
   /* Row-major C = A B is column-major C' = B' A'. */
-  blis.sgemm(s->trans_b ? "T" : "N", s->trans_a ? "T" : "N", &n, &m, &k, &one, x->b, &b, x->a, &a, &zero,
-             x->c, &n);
+  blis.sgemm(s->trans_b ? "T" : "N", s->trans_a ? "T" : "N", &n, &m, &k, &one, x->b, &b, x->a, &a,
+             &zero, x->c, &n);
   return true;
 }
 
 static bool run_onednn(const shape *s, const operands *x, int threads) {
   (void)threads;
 #ifdef SB_HAVE_ONEDNN
-  return dnnl_sgemm(s->trans_a ? 'T' : 'N', s->trans_b ? 'T' : 'N', (dnnl_dim_t)s->m, (dnnl_dim_t)s->n,
-                    (dnnl_dim_t)s->k, 1.0f, x->a, (dnnl_dim_t)lda(s), x->b, (dnnl_dim_t)ldb(s), 0.0f, x->c,
-                    (dnnl_dim_t)s->n) == dnnl_success;
+  return dnnl_sgemm(s->trans_a ? 'T' : 'N', s->trans_b ? 'T' : 'N', (dnnl_dim_t)s->m,
+                    (dnnl_dim_t)s->n, (dnnl_dim_t)s->k, 1.0f, x->a, (dnnl_dim_t)lda(s), x->b,
+                    (dnnl_dim_t)ldb(s), 0.0f, x->c, (dnnl_dim_t)s->n) == dnnl_success;
 #else
   (void)s, (void)x;
   return false;
@@ -102,23 +103,24 @@ static bool run_onednn(const shape *s, const operands *x, int threads) {
 
 static bool run_ours_f32(const shape *s, const operands *x, int threads) {
   (void)threads;
-  return ours_f32->op->gemm(ours_f32, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k, 1.0f, x->a, SB_F32,
-                            lda(s), x->b, SB_F32, ldb(s), 0.0f, x->c, SB_F32, s->n) == SB_OK;
+  return ours_f32->op->gemm(ours_f32, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k, 1.0f, x->a,
+                            SB_F32, lda(s), x->b, SB_F32, ldb(s), 0.0f, x->c, SB_F32,
+                            s->n) == SB_OK;
 }
 
 static bool run_ours_bf16(const shape *s, const operands *x, int threads) {
   (void)threads;
-  return ours_bf16 &&
-         ours_bf16->op->gemm(ours_bf16, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k, 1.0f, x->half_a,
-                             SB_BF16, lda(s), x->half_b, SB_BF16, ldb(s), 0.0f, x->c, SB_F32, s->n) == SB_OK;
+  return ours_bf16 && ours_bf16->op->gemm(ours_bf16, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k,
+                                          1.0f, x->half_a, SB_BF16, lda(s), x->half_b, SB_BF16,
+                                          ldb(s), 0.0f, x->c, SB_F32, s->n) == SB_OK;
 }
 
 /* The same with A still in f32, as activations are: the conversion is part of the figure. */
 static bool run_ours_mixed(const shape *s, const operands *x, int threads) {
   (void)threads;
-  return ours_bf16 &&
-         ours_bf16->op->gemm(ours_bf16, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k, 1.0f, x->a, SB_F32,
-                             lda(s), x->half_b, SB_BF16, ldb(s), 0.0f, x->c, SB_F32, s->n) == SB_OK;
+  return ours_bf16 && ours_bf16->op->gemm(ours_bf16, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k,
+                                          1.0f, x->a, SB_F32, lda(s), x->half_b, SB_BF16, ldb(s),
+                                          0.0f, x->c, SB_F32, s->n) == SB_OK;
 }
 
 typedef struct contender {
@@ -132,12 +134,14 @@ static const contender contenders[] = {
 };
 enum { CONTENDERS = sizeof contenders / sizeof *contenders };
 
-/* GFLOP/s, the best call of every contender; rounds of one call each for about `seconds` a contender. 0: not
- * there. */
-static void measure(const shape *s, const operands *x, int threads, double seconds, double rate[CONTENDERS]) {
+/* GFLOP/s, the best call of every contender; rounds of one call each for about `seconds` a
+ * contender. 0: not there. */
+static void measure(const shape *s, const operands *x, int threads, double seconds,
+                    double rate[CONTENDERS]) {
   double flops = 2.0 * (double)s->m * (double)s->n * (double)s->k, spent = 0.0;
   omp_set_num_threads(threads);
-  for (int c = 0; c < CONTENDERS; c++) rate[c] = contenders[c].run(s, x, threads) ? 1e-30 : 0.0; /* warm-up */
+  for (int c = 0; c < CONTENDERS; c++)
+    rate[c] = contenders[c].run(s, x, threads) ? 1e-30 : 0.0; /* warm-up */
   for (int round = 0; round < 3 || spent < seconds * CONTENDERS; round++)
     for (int c = 0; c < CONTENDERS; c++) {
       if (rate[c] == 0.0) continue;
@@ -165,8 +169,9 @@ static void processor(char *name, size_t size) {
 static bool prepare(operands *x) {
   size_t most = 0;
   for (int i = 0; i < SHAPES; i++)
-    most = sb_max_size(most, sb_max_size(shapes[i].m * shapes[i].n,
-                                         sb_max_size(shapes[i].m * shapes[i].k, shapes[i].n * shapes[i].k)));
+    most = sb_max_size(
+        most, sb_max_size(shapes[i].m * shapes[i].n,
+                          sb_max_size(shapes[i].m * shapes[i].k, shapes[i].n * shapes[i].k)));
   const sb_backend_ops *op = ours_f32->op;
   if (op->alloc(ours_f32, most * 4, "A", (void **)&x->a) ||
       op->alloc(ours_f32, most * 4, "B", (void **)&x->b) ||
@@ -196,7 +201,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%s\n", sb_message());
     return 1;
   }
-  if (sb_backend_cpu_create(SB_COMPUTE_BF16, 0, &ours_bf16) != SB_OK) fprintf(stderr, "%s\n", sb_message());
+  if (sb_backend_cpu_create(SB_COMPUTE_BF16, 0, &ours_bf16) != SB_OK)
+    fprintf(stderr, "%s\n", sb_message());
   char cpu[128], day[32];
   time_t now = time(NULL);
   struct tm date;

@@ -1,6 +1,6 @@
-/* Every operation of the CPU backend at the sizes of SmolLM2-135M: milliseconds, GB/s (bytes an ideal
- * implementation would read and write) against a threaded copy of the same bytes, or GFLOP/s against the
- * machine's GEMM rate, all in one run.
+/* Every operation of the CPU backend at the sizes of SmolLM2-135M: milliseconds, GB/s (bytes an
+ * ideal implementation would read and write) against a threaded copy of the same bytes, or GFLOP/s
+ * against the machine's GEMM rate, all in one run.
  *
  *   bench_kernels [tokens, default 512] [threads] [f32|bf16] */
 #include <math.h>
@@ -32,31 +32,33 @@ static sb_status do_copy(bench *b) {
   return b->op->copy(b->be, NULL, b->x[7], b->x[6], b->copied / 2);
 }
 static sb_status do_gemm(bench *b) {
-  return b->op->gemm(b->be, NULL, false, true, b->T, MLP, H, 1.0f, b->x[0], SB_F32, H, b->x[1], SB_F32, H,
-                     0.0f, b->x[2], SB_F32, MLP);
+  return b->op->gemm(b->be, NULL, false, true, b->T, MLP, H, 1.0f, b->x[0], SB_F32, H, b->x[1],
+                     SB_F32, H, 0.0f, b->x[2], SB_F32, MLP);
 }
 static sb_status do_rmsnorm(bench *b) {
   return b->op->rmsnorm(b->be, NULL, b->x[1], b->stats, b->x[0], b->w, b->T, H, 1e-5f);
 }
 static sb_status do_rmsnorm_back(bench *b) {
-  return b->op->rmsnorm_back(b->be, NULL, b->x[2], b->w + H, b->x[1], b->x[0], b->w, b->stats, b->T, H);
+  return b->op->rmsnorm_back(b->be, NULL, b->x[2], b->w + H, b->x[1], b->x[0], b->w, b->stats, b->T,
+                             H);
 }
 static sb_status do_rope(bench *b) {
   return b->op->rope(b->be, NULL, b->x[2], b->x[3], b->T, HEADS, D, false);
 }
 static sb_status do_attention(bench *b) {
-  return b->op->attention(b->be, NULL, b->x[3], b->stats, b->x[0], b->x[1], b->x[2], b->T, b->heads, b->kv,
-                          b->d);
+  return b->op->attention(b->be, NULL, b->x[3], b->stats, b->x[0], b->x[1], b->x[2], b->T, b->heads,
+                          b->kv, b->d);
 }
 static sb_status do_attention_back(bench *b) {
-  return b->op->attention_back(b->be, NULL, b->x[5], b->x[6], b->x[7], b->x[4], b->x[3], b->stats, b->x[0],
-                               b->x[1], b->x[2], b->T, b->heads, b->kv, b->d);
+  return b->op->attention_back(b->be, NULL, b->x[5], b->x[6], b->x[7], b->x[4], b->x[3], b->stats,
+                               b->x[0], b->x[1], b->x[2], b->T, b->heads, b->kv, b->d);
 }
 static sb_status do_swiglu(bench *b) {
   return b->op->swiglu(b->be, NULL, b->x[2], b->x[0], b->x[1], b->T * MLP);
 }
 static sb_status do_swiglu_back(bench *b) {
-  return b->op->swiglu_back(b->be, NULL, b->x[3], b->x[4], b->x[5], b->x[2], b->x[0], b->x[1], b->T * MLP);
+  return b->op->swiglu_back(b->be, NULL, b->x[3], b->x[4], b->x[5], b->x[2], b->x[0], b->x[1],
+                            b->T * MLP);
 }
 static sb_status do_add(bench *b) {
   return b->op->add(b->be, NULL, b->x[2], b->x[0], b->T * H);
@@ -72,8 +74,8 @@ static sb_status do_embed_back(bench *b) {
 }
 static sb_status do_xent(bench *b) {
   for (size_t t = 0; t < b->T; t++) b->stats[t] = -INFINITY, b->stats[b->T + t] = 0.0f;
-  return b->op->xent_chunk(b->be, NULL, b->stats, b->stats + b->T, b->stats + 2 * b->T, b->best, b->x[0],
-                           b->ids, b->T, 0, CHUNK);
+  return b->op->xent_chunk(b->be, NULL, b->stats, b->stats + b->T, b->stats + 2 * b->T, b->best,
+                           b->x[0], b->ids, b->T, 0, CHUNK);
 }
 static sb_status do_xent_back(bench *b) {
   return b->op->xent_back_chunk(b->be, NULL, b->x[5], b->stats, b->ids, 1.0f, b->T, 0, CHUNK);
@@ -82,7 +84,8 @@ static sb_status do_kl(bench *b) {
   return b->op->kl_chunk(b->be, NULL, b->kl, b->x[0], b->stats, b->x[1], b->stats, b->T, CHUNK);
 }
 
-/* Seconds of the fastest of the calls that fit in about 0.15 s, at least three after one to warm up. */
+/* Seconds of the fastest of the calls that fit in about 0.15 s, at least three after one to warm
+ * up. */
 static double best_time(bench *b, operation run) {
   double best = 1e30, spent = 0.0;
   for (int call = 0; call < 4 || (spent < 0.15 && call < 300); call++) {
@@ -102,7 +105,8 @@ static void stream_line(bench *b, const char *name, operation run, double floats
   double took = best_time(b, run);
   b->copied = (size_t)(floats * 4.0) / 8 * 8;
   double copy = best_time(b, do_copy);
-  printf("%-28s %9.3f ms %8.1f GB/s  %5.2f of a copy\n", name, 1e3 * took, 4e-9 * floats / took, copy / took);
+  printf("%-28s %9.3f ms %8.1f GB/s  %5.2f of a copy\n", name, 1e3 * took, 4e-9 * floats / took,
+         copy / took);
 }
 
 static void attention_lines(bench *b, double peak, size_t T, size_t heads, size_t kv, size_t d) {
@@ -114,7 +118,8 @@ static void attention_lines(bench *b, double peak, size_t T, size_t heads, size_
   for (int back = 0; back < 2; back++) {
     double took = best_time(b, back ? do_attention_back : do_attention);
     double rate = 1e-9 * product * (back ? 5.0 : 2.0) / took;
-    snprintf(name, sizeof name, "attention%s %zu x %zu/%zu x %zu", back ? "_back" : "", T, heads, kv, d);
+    snprintf(name, sizeof name, "attention%s %zu x %zu/%zu x %zu", back ? "_back" : "", T, heads,
+             kv, d);
     printf("%-28s %9.3f ms %8.1f GFLOP/s  %5.2f of GEMM\n", name, 1e3 * took, rate, rate / peak);
   }
   b->T = before;
@@ -171,7 +176,8 @@ int main(int argc, char **argv) {
   stream_line(&b, "xent_back_chunk", do_xent_back, 2 * logits);
   stream_line(&b, "kl_chunk", do_kl, 2 * logits);
   for (int i = 0; i < 8; i++) b.op->free(b.be, b.x[i]);
-  sb_free(&b.w), sb_free(&b.stats), sb_free(&b.table), sb_free(&b.ids), sb_free(&b.best), sb_free(&b.kl);
+  sb_free(&b.w), sb_free(&b.stats), sb_free(&b.table), sb_free(&b.ids), sb_free(&b.best),
+      sb_free(&b.kl);
   b.op->destroy(b.be);
   return 0;
 }

@@ -1,10 +1,10 @@
-/* bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]: a whole model, forward alone, forward and backward, and
- * forward and backward with each estimator of sensitivity: scores of all blocks in both directions, the diagonal's table,
- * the table from second moments (which needs no gradients of matrices). Runs on any number of ranks; threads a rank from
- * OMP_NUM_THREADS.
+/* bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]: a whole model, forward alone,
+ * forward and backward, and forward and backward with each estimator of sensitivity: scores of all
+ * blocks in both directions, the diagonal's table, the table from second moments (which needs no
+ * gradients of matrices). Runs on any number of ranks; threads a rank from OMP_NUM_THREADS.
  *
- * One line a phase: best seconds of the repeats, GFLOP/s of all ranks (model/arch.h counts), the share of the time spent in
- * GEMM, and GFLOP/s as a share of one square GEMM measured beside it. */
+ * One line a phase: best seconds of the repeats, GFLOP/s of all ranks (model/arch.h counts), the
+ * share of the time spent in GEMM, and GFLOP/s as a share of one square GEMM measured beside it. */
 #include <math.h>
 #include <mpi.h>
 #include <omp.h>
@@ -14,18 +14,19 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "model/sequences.h"
+#include "folders/hf_load.h"
+#include "pass/sequences.h"
 #include "sensitivity/scores.h"
 #include "sensitivity/table.h"
 
 enum { SIDE = 1536, PHASES = 5 };
 
-#define CHECK(call)                                                                                          \
-  do {                                                                                                       \
-    if ((call) != SB_OK) {                                                                                   \
-      fprintf(stderr, "bench_model: %s\n", sb_message());                                                    \
-      MPI_Abort(MPI_COMM_WORLD, 1);                                                                          \
-    }                                                                                                        \
+#define CHECK(call)                                                                                \
+  do {                                                                                             \
+    if ((call) != SB_OK) {                                                                         \
+      fprintf(stderr, "bench_model: %s\n", sb_message());                                          \
+      MPI_Abort(MPI_COMM_WORLD, 1);                                                                \
+    }                                                                                              \
   } while (0)
 
 typedef struct bench {
@@ -38,11 +39,13 @@ typedef struct bench {
   sb_table *diagonal, *hessian;
 } bench;
 
-static sb_status no_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+static sb_status no_layer(void *context, sb_stream stream, size_t layer,
+                          const sb_device_layer *prepared) {
   (void)context, (void)stream, (void)layer, (void)prepared;
   return SB_OK;
 }
-static sb_status no_matrix(void *context, sb_stream stream, size_t layer, sb_linear which, const float *g) {
+static sb_status no_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+                           const float *g) {
   (void)context, (void)stream, (void)layer, (void)which, (void)g;
   return SB_OK;
 }
@@ -69,8 +72,8 @@ static double peak(bench *b) {
   for (int i = 0; i < 20; i++) {
     MPI_Barrier(MPI_COMM_WORLD);
     double start = sb_now();
-    CHECK(k->op->gemm(k, NULL, false, false, SIDE, SIDE, SIDE, 1.0f, x, k->operand, SIDE, y, k->operand, SIDE,
-                      0.0f, z, k->act, SIDE));
+    CHECK(k->op->gemm(k, NULL, false, false, SIDE, SIDE, SIDE, 1.0f, x, k->operand, SIDE, y,
+                      k->operand, SIDE, 0.0f, z, k->act, SIDE));
     MPI_Barrier(MPI_COMM_WORLD);
     best = fmin(best, sb_now() - start);
   }
@@ -100,8 +103,8 @@ static void once(bench *b, int phase) {
 }
 
 int main(int argc, char **argv) {
-  static const char *const names[PHASES] = {"forward", "forward+backward", "with scores", "with diagonal",
-                                            "with hessian"};
+  static const char *const names[PHASES] = {"forward", "forward+backward", "with scores",
+                                            "with diagonal", "with hessian"};
   bench b = {0};
   if (sb_world_init(&argc, &argv, &b.world) != SB_OK || argc < 3) {
     fprintf(stderr, "usage: bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]\n");
@@ -109,13 +112,14 @@ int main(int argc, char **argv) {
   }
   const size_t count = argc > 3 ? strtoul(argv[3], NULL, 10) : 8,
                seqlen = argc > 4 ? strtoul(argv[4], NULL, 10) : 512;
-  const sb_compute compute = argc > 5 && strcmp(argv[5], "bf16") == 0 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
+  const sb_compute compute =
+      argc > 5 && strcmp(argv[5], "bf16") == 0 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
   const int repeats = argc > 6 ? atoi(argv[6]) : 3;
   const bool speaks = b.world.rank == 0;
   CHECK(sb_backend_cpu_create(compute, omp_get_max_threads(), &b.backend));
-  CHECK(sb_model_load(&b.world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b.model));
-  CHECK(sb_sequences_read(&b.world, argv[2], SB_TOKENS_AUTO, b.model->config.vocab, seqlen, count, 0,
-                          &b.sequences));
+  CHECK(sb_hf_load(&b.world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b.model));
+  CHECK(sb_sequences_read(&b.world, argv[2], SB_TOKENS_AUTO, b.model->config.vocab, seqlen, count,
+                          0, &b.sequences));
   sb_pass_setup setup = {.model = b.model,
                          .backend = b.backend,
                          .tokens = b.sequences.tokens,
@@ -132,12 +136,13 @@ int main(int argc, char **argv) {
 
   const double limit = peak(&b), each = (double)b.sequences.count;
   const double backward = each * sb_arch_gradient_flops(&b.model->arch, seqlen);
-  const double flops[PHASES] = {each * sb_arch_forward_flops(&b.model->arch, seqlen), backward, backward,
-                                backward, 0};
+  const double flops[PHASES] = {each * sb_arch_forward_flops(&b.model->arch, seqlen), backward,
+                                backward, backward, 0};
   double seconds[PHASES], share[PHASES] = {0};
   for (int phase = 0; phase < PHASES; phase++) seconds[phase] = INFINITY;
   for (int i = 0; i < repeats; i++)
-    for (int phase = 0; phase < PHASES; phase++) { /* alternating: other work on the machine hits all alike */
+    for (int phase = 0; phase < PHASES;
+         phase++) { /* alternating: other work on the machine hits all alike */
       b.backend->gemm_seconds = 0;
       MPI_Barrier(MPI_COMM_WORLD);
       double start = sb_now();
@@ -159,7 +164,8 @@ int main(int argc, char **argv) {
         printf("  %6.1f GFLOP/s  GEMM %2.0f%% of the time  %.2f of the square GEMM",
                flops[phase] / seconds[phase] * 1e-9, 100 * share[phase],
                flops[phase] / seconds[phase] * 1e-9 / limit);
-      if (phase >= 2) printf("  %+.1f%% of forward+backward", 100 * (seconds[phase] / seconds[1] - 1));
+      if (phase >= 2)
+        printf("  %+.1f%% of forward+backward", 100 * (seconds[phase] / seconds[1] - 1));
       printf("\n");
     }
     printf("beside the pass itself: scores %.3f s, diagonal %.3f s, hessian %.3f s (means)\n",

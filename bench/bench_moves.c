@@ -1,8 +1,9 @@
-/* The block operations on one matrix: seconds a weight, against the gradient pass they ride on and against
- * memory.
+/* The block operations on one matrix: seconds a weight, against the gradient pass they ride on and
+ * against memory.
  *
- * The pass of T = 512 tokens over a matrix costs 8 T FLOP a weight (forward twice, two backward GEMMs); it is
- * measured here with the backend's own GEMM. Run with OMP_NUM_THREADS=1 for figures of a core. */
+ * The pass of T = 512 tokens over a matrix costs 8 T FLOP a weight (forward twice, two backward
+ * GEMMs); it is measured here with the backend's own GEMM. Run with OMP_NUM_THREADS=1 for figures
+ * of a core. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@ enum { TOKENS = 512 };
 
 typedef struct bench {
   sb_backend *backend;
-  sb_grid_shape grid;
+  sb_tiling grid;
   float *w, *g, *x, *y, *out;
   void *w16;
   uint8_t *bits, *packed, *fits;
@@ -38,74 +39,79 @@ static void must(sb_status status) {
 }
 
 static void moves_f32(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w, SB_F32, NULL,
-                                   SB_F32, b->grids, &b->grid, b->bits, 1, 8, b->symmetry));
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w,
+                                   SB_F32, NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8,
+                                   b->symmetry));
 }
 static void moves_bf16(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
-                                   NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8, b->symmetry));
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16,
+                                   SB_BF16, NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8,
+                                   b->symmetry));
 }
 static void moves_from_now(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16, SB_BF16,
-                                   b->w, SB_F32, b->grids, &b->grid, b->bits, 1, 8, b->symmetry));
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16,
+                                   SB_BF16, b->w, SB_F32, b->grids, &b->grid, b->bits, 1, 8,
+                                   b->symmetry));
 }
 static void products(bench *b) {
-  must(b->backend->op->group_products(b->backend, NULL, b->out, b->g, b->grid.cols, b->w, SB_F32, &b->grid));
+  must(b->backend->op->group_products(b->backend, NULL, b->out, b->g, b->grid.cols, b->w, SB_F32,
+                                      &b->grid));
 }
 static void quantize(bench *b) {
-  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid, b->bits,
-                                       b->symmetry, NULL));
+  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid,
+                                       b->bits, b->symmetry, NULL));
 }
 static void quantize_bf16(bench *b) {
-  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_BF16, b->w16, SB_BF16, &b->grid, b->bits,
-                                       b->symmetry, NULL));
+  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_BF16, b->w16, SB_BF16, &b->grid,
+                                       b->bits, b->symmetry, NULL));
 }
 static void encode(bench *b) {
   const uint16_t *w = b->w16;
-  const size_t columns = sb_grid_block_cols(&b->grid);
+  const size_t columns = sb_tiling_block_cols(&b->grid);
 #pragma omp parallel for schedule(static)
-  for (size_t i = 0; i < sb_grid_block_rows(&b->grid); i++)
-    sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->grid.block_rows * b->grid.cols, SB_BF16,
-                       &b->grid, i, b->bits + i * columns, b->symmetry, NULL);
+  for (size_t i = 0; i < sb_tiling_block_rows(&b->grid); i++)
+    sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->grid.block_rows * b->grid.cols,
+                       SB_BF16, &b->grid, i, b->bits + i * columns, b->symmetry, NULL);
 }
 static void unpack(bench *b) {
-  must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets, &b->grid,
-                                     b->bits, b->symmetry));
+  must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets,
+                                     &b->grid, b->bits, b->symmetry));
 }
 static void move_grids(bench *b) {
-  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, b->bits, b->symmetry,
-                                  NULL, NULL));
+  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, b->bits,
+                                  b->symmetry, NULL, NULL));
 }
 static void fitted_move_grids(bench *b) {
-  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, b->bits, b->symmetry,
-                                  b->importance, b->fits));
+  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, b->bits,
+                                  b->symmetry, b->importance, b->fits));
 }
 static void choose_grids(bench *b) {
-  must(b->backend->op->choose_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, 1, 8, b->symmetry,
-                                    NULL));
+  must(b->backend->op->choose_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, 1, 8,
+                                    b->symmetry, NULL));
 }
 static void squares(bench *b) {
-  must(b->backend->op->block_squares(b->backend, NULL, b->losses, b->g, b->grid.cols, b->w16, SB_BF16,
-                                     b->grids, &b->grid, 1, 8));
+  must(b->backend->op->block_squares(b->backend, NULL, b->losses, b->g, b->grid.cols, b->w16,
+                                     SB_BF16, b->grids, &b->grid, 1, 8));
 }
 static void curvature(bench *b) {
-  must(b->backend->op->block_curvature(b->backend, NULL, b->losses, b->grams, b->rows, b->w16, SB_BF16,
-                                       &b->grid, 0, sb_grid_block_rows(&b->grid), 1, 8, b->symmetry, NULL));
+  must(b->backend->op->block_curvature(b->backend, NULL, b->losses, b->grams, b->rows, b->w16,
+                                       SB_BF16, &b->grid, 0, sb_tiling_block_rows(&b->grid), 1, 8,
+                                       b->symmetry, NULL));
 }
 static void moments(bench *b) {
-  must(b->backend->op->add_grams(b->backend, NULL, b->sums, b->x, TOKENS, b->grid.cols, b->grid.block_cols,
-                                 -16));
+  must(b->backend->op->add_grams(b->backend, NULL, b->sums, b->x, TOKENS, b->grid.cols,
+                                 b->grid.block_cols, -16));
   must(b->backend->op->add_squares(b->backend, NULL, b->sums, b->y, TOKENS, b->grid.rows, 0));
 }
 static void gradient_pass(bench *b) {
   const size_t n = b->grid.rows, k = b->grid.cols;
   for (int twice = 0; twice < 2; twice++)
-    must(b->backend->op->gemm(b->backend, NULL, false, true, TOKENS, n, k, 1, b->x, SB_F32, k, b->w, SB_F32,
-                              k, 0, b->y, SB_F32, n));
-  must(b->backend->op->gemm(b->backend, NULL, false, false, TOKENS, k, n, 1, b->y, SB_F32, n, b->w, SB_F32, k,
-                            0, b->x, SB_F32, k));
-  must(b->backend->op->gemm(b->backend, NULL, true, false, n, k, TOKENS, 1, b->y, SB_F32, n, b->x, SB_F32, k,
-                            0, b->g, SB_F32, k));
+    must(b->backend->op->gemm(b->backend, NULL, false, true, TOKENS, n, k, 1, b->x, SB_F32, k, b->w,
+                              SB_F32, k, 0, b->y, SB_F32, n));
+  must(b->backend->op->gemm(b->backend, NULL, false, false, TOKENS, k, n, 1, b->y, SB_F32, n, b->w,
+                            SB_F32, k, 0, b->x, SB_F32, k));
+  must(b->backend->op->gemm(b->backend, NULL, true, false, n, k, TOKENS, 1, b->y, SB_F32, n, b->x,
+                            SB_F32, k, 0, b->g, SB_F32, k));
 }
 static void copy(bench *b) { /* as many bytes as block_moves reads: 4 of g and 2 of w */
   memcpy(b->out, b->g, b->grid.rows * b->grid.cols * 3);
@@ -132,8 +138,9 @@ static void fill(float *x, size_t n, uint64_t seed, float size) {
 
 static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symmetry) {
   bench b = {.backend = backend, .grid = {rows, cols, 128, 128}, .symmetry = symmetry};
-  const size_t n = rows * cols, blocks = sb_grid_block_rows(&b.grid) * sb_grid_block_cols(&b.grid),
-               columns = sb_grid_block_cols(&b.grid);
+  const size_t n = rows * cols,
+               blocks = sb_tiling_block_rows(&b.grid) * sb_tiling_block_cols(&b.grid),
+               columns = sb_tiling_block_cols(&b.grid);
   size_t bytes = 0;
   must(sb_alloc(&b.w, n, 4, "weights"));
   must(sb_alloc(&b.w16, n, 2, "weights"));
@@ -144,8 +151,8 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   must(sb_alloc(&b.bits, blocks, 1, "bits"));
   must(sb_alloc(&b.raise, blocks, 8, "moves"));
   must(sb_alloc(&b.cut, blocks, 8, "moves"));
-  must(sb_alloc(&b.offsets, sb_grid_block_rows(&b.grid), sizeof(size_t), "offsets"));
-  const size_t grams = sb_grid_block_cols(&b.grid) * 128 * 128;
+  must(sb_alloc(&b.offsets, sb_tiling_block_rows(&b.grid), sizeof(size_t), "offsets"));
+  const size_t grams = sb_tiling_block_cols(&b.grid) * 128 * 128;
   must(sb_alloc(&b.grams, grams, 4, "second moments"));
   must(sb_alloc(&b.rows, rows, 4, "second moments"));
   must(sb_alloc(&b.losses, blocks, sizeof *b.losses, "losses"));
@@ -161,13 +168,13 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   fill(b.x, TOKENS * cols, 3, 1e-3f);
   sb_from_f32(b.w16, SB_BF16, b.w, n);
   for (size_t k = 0; k < blocks; k++) b.bits[k] = (uint8_t)(2 + k % 3);
-  for (size_t i = 0; i < sb_grid_block_rows(&b.grid); i++) {
+  for (size_t i = 0; i < sb_tiling_block_rows(&b.grid); i++) {
     b.offsets[i] = bytes;
     bytes += sb_blockrow_bytes(&b.grid, i, b.bits + i * columns, symmetry);
   }
   must(sb_alloc(&b.packed, bytes, 1, "packed weights"));
-  printf("%zu x %zu, blocks 128 x 128 of 2 to 4 bits, %s, %d thread(s); ns a weight and thread\n", rows, cols,
-         symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric", omp_get_max_threads());
+  printf("%zu x %zu, blocks 128 x 128 of 2 to 4 bits, %s, %d thread(s); ns a weight and thread\n",
+         rows, cols, symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric", omp_get_max_threads());
   const double pass = time_of(gradient_pass, &b, 3);
   const double memory = time_of(copy, &b, 5);
   const struct {
@@ -187,7 +194,8 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
                {"squares at 8 widths", squares},
                {"second moments, 512 tokens", moments},
                {"curvature at 8 widths", curvature}};
-  printf("  %-28s %8.3f\n  %-28s %8.3f\n", "gradient pass of 512 tokens", pass, "copy of 6 bytes", memory);
+  printf("  %-28s %8.3f\n  %-28s %8.3f\n", "gradient pass of 512 tokens", pass, "copy of 6 bytes",
+         memory);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     const double t = time_of(cases[i].what, &b, 5);
     printf("  %-28s %8.3f   %5.2f%% of the pass\n", cases[i].name, t, 100 * t / pass);

@@ -1,9 +1,11 @@
-/* Products with packed weights against the same products with f32 weights (OpenBLAS' sgemv and sgemm, all threads) and against
- * the speed at which this machine reads memory, all in one run: a matrix of 8192 x 8192 and one of 28672 x 8192, in blocks of
- * 128 x 128, of 1 to 8 bits and of mixes with a mean of 3 bits. Contenders take turns, and the best round of each counts, so
- * that other work on the machine hits all of them.
+/* Products with packed weights against the same products with f32 weights (OpenBLAS' sgemv and
+ * sgemm, all threads) and against the speed at which this machine reads memory, all in one run: a
+ * matrix of 8192 x 8192 and one of 28672 x 8192, in blocks of 128 x 128, of 1 to 8 bits and of
+ * mixes with a mean of 3 bits. Contenders take turns, and the best round of each counts, so that
+ * other work on the machine hits all of them.
  *
- *   bench_packed [seconds a contender and row of figures, default 0.2] [threads] [plain|avx2|avx512] */
+ *   bench_packed [seconds a contender and row of figures, default 0.2] [threads]
+ * [plain|avx2|avx512] */
 #include <cblas.h>
 #include <omp.h>
 #include <stdio.h>
@@ -44,7 +46,7 @@ typedef struct matrix {
 
 typedef struct bench {
   sb_backend *backend;
-  sb_grid_shape grid;
+  sb_tiling grid;
   matrix matrices[MIXES];
   float *dense, *x, *y;
   double read_rate; /* bytes a second */
@@ -68,7 +70,7 @@ static void deal(uint8_t *bits, size_t n, const mix *m) {
 
 /* Any codes, any zero points, all scales and bases 1/16. */
 static sb_status fill(bench *t, matrix *m, const mix *which) {
-  const size_t rows = sb_grid_block_rows(&t->grid), columns = sb_grid_block_cols(&t->grid);
+  const size_t rows = sb_tiling_block_rows(&t->grid), columns = sb_tiling_block_cols(&t->grid);
   uint8_t *bits = NULL;
   size_t *offsets = NULL;
   sb_blockrow_part *parts = NULL;
@@ -91,10 +93,11 @@ static sb_status fill(bench *t, matrix *m, const mix *which) {
     const size_t count = sb_blockrow_parts(parts, &t->grid, i, bits + i * columns, SB_ASYMMETRIC);
     memcpy(at, bits + i * columns, columns);
     for (size_t k = 0; k < count; at += parts[k].bytes, k++)
-      for (size_t n = 0; parts[k].kind == 16 && n < parts[k].bytes; n += 2) memcpy(at + n, "\0\x2c", 2);
+      for (size_t n = 0; parts[k].kind == 16 && n < parts[k].bytes; n += 2)
+        memcpy(at + n, "\0\x2c", 2);
   }
-  sb_status status = t->backend->op->packed_create(t->backend, NULL, m->packed, offsets, &t->grid, bits,
-                                                   SB_ASYMMETRIC, &m->w);
+  sb_status status = t->backend->op->packed_create(t->backend, NULL, m->packed, offsets, &t->grid,
+                                                   bits, SB_ASYMMETRIC, &m->w);
   sb_free(&bits);
   sb_free(&offsets);
   sb_free(&parts);
@@ -120,8 +123,8 @@ static double dense_once(const bench *t, size_t T) {
   if (T == 1)
     cblas_sgemv(CblasRowMajor, CblasNoTrans, m, k, 1.0f, t->dense, k, t->x, 1, 0.0f, t->y, 1);
   else
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)T, m, k, 1.0f, t->x, k, t->dense, k, 0.0f, t->y,
-                m);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)T, m, k, 1.0f, t->x, k, t->dense, k,
+                0.0f, t->y, m);
   return sb_now() - start;
 }
 
@@ -147,29 +150,34 @@ static void row(bench *t, size_t T, double seconds) {
     for (int m = 0; m < MIXES; m++) keep(&packed[m], packed_once(t, &t->matrices[m], T));
   }
   const double rate = (double)count * sizeof(float) / read;
-  printf("\n%zu x %zu, %zu token%s: OpenBLAS f32 %.2f ms, reading memory %.1f GB/s\n\n", t->grid.rows,
-         t->grid.cols, T, T > 1 ? "s" : "", 1e3 * dense, 1e-9 * rate);
-  printf("| weights | ms | f32 / this | this / 3 bits | bytes read, share of memory's rate | GFLOP/s |\n");
+  printf("\n%zu x %zu, %zu token%s: OpenBLAS f32 %.2f ms, reading memory %.1f GB/s\n\n",
+         t->grid.rows, t->grid.cols, T, T > 1 ? "s" : "", 1e3 * dense, 1e-9 * rate);
+  printf("| weights | ms | f32 / this | this / 3 bits | bytes read, share of memory's rate | "
+         "GFLOP/s |\n");
   printf("| --- | ---: | ---: | ---: | ---: | ---: |\n");
   for (int m = 0; m < MIXES; m++)
-    printf("| %s | %.3f | %.2f | %.3f | %.2f | %.0f |\n", mixes[m].name, 1e3 * packed[m], dense / packed[m],
-           packed[m] / packed[UNIFORM_3], (double)t->matrices[m].bytes / packed[m] / rate,
+    printf("| %s | %.3f | %.2f | %.3f | %.2f | %.0f |\n", mixes[m].name, 1e3 * packed[m],
+           dense / packed[m], packed[m] / packed[UNIFORM_3],
+           (double)t->matrices[m].bytes / packed[m] / rate,
            2e-9 * (double)count * (double)T / packed[m]);
   fflush(stdout);
 }
 
 static sb_status run(bench *t, size_t rows, size_t cols, size_t most, double seconds) {
   const sb_backend_ops *op = t->backend->op;
-  t->grid = (sb_grid_shape){rows, cols, 128, 128};
+  t->grid = (sb_tiling){rows, cols, 128, 128};
   SB_TRY(op->alloc(t->backend, rows * cols * sizeof(float), "weights", (void **)&t->dense));
   SB_TRY(op->alloc(t->backend, most * cols * sizeof(float), "x", (void **)&t->x));
   SB_TRY(op->alloc(t->backend, most * rows * sizeof(float), "y", (void **)&t->y));
 #pragma omp parallel for schedule(static)
-  for (size_t i = 0; i < rows * cols; i++) t->dense[i] = (float)(i * 2654435761u % 1000u) * 0.002f - 1.0f;
-  for (size_t i = 0; i < most * cols; i++) t->x[i] = (float)(i * 2246822519u % 1000u) * 0.002f - 1.0f;
+  for (size_t i = 0; i < rows * cols; i++)
+    t->dense[i] = (float)(i * 2654435761u % 1000u) * 0.002f - 1.0f;
+  for (size_t i = 0; i < most * cols; i++)
+    t->x[i] = (float)(i * 2246822519u % 1000u) * 0.002f - 1.0f;
   for (int m = 0; m < MIXES; m++) SB_TRY(fill(t, &t->matrices[m], &mixes[m]));
   const size_t tokens[] = {1, 2, 4, 8, 16, 64, 512};
-  for (size_t i = 0; i < sizeof tokens / sizeof *tokens && tokens[i] <= most; i++) row(t, tokens[i], seconds);
+  for (size_t i = 0; i < sizeof tokens / sizeof *tokens && tokens[i] <= most; i++)
+    row(t, tokens[i], seconds);
   for (int m = 0; m < MIXES; m++) {
     op->packed_destroy(t->backend, t->matrices[m].w);
     op->free(t->backend, t->matrices[m].packed);

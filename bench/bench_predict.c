@@ -1,11 +1,13 @@
-/* bench_predict MODEL TOKENS JSON [SEQUENCES [SEQLEN [MOVES [GROUPS [WIDTHS [OTHER]]]]]]: how well sensitivities predict.
+/* bench_predict MODEL TOKENS JSON [SEQUENCES [SEQLEN [MOVES [GROUPS [WIDTHS [OTHER]]]]]]: how well
+ * sensitivities predict.
  *
- * At every uniform width of WIDTHS (digits; 234), MOVES random blocks and GROUPS random groups of 10 blocks are raised by one
- * bit, and others cut by one; the calibration loss of each is measured with a forward pass (float32) and its change held
- * against what every estimator said beforehand, the change of the divergence from the source weights too. With OTHER, a second
- * token file, the changes on as many of its sequences are measured, for what is only learnt by heart. Prints Spearman's rank correlations as a Markdown table;
- * everything, move by move, goes into JSON (tools/plot_predict.py draws it). The moves are the same on any number of
- * ranks. */
+ * At every uniform width of WIDTHS (digits; 234), MOVES random blocks and GROUPS random groups of
+ * 10 blocks are raised by one bit, and others cut by one; the calibration loss of each is measured
+ * with a forward pass (float32) and its change held against what every estimator said beforehand,
+ * the change of the divergence from the source weights too. With OTHER, a second token file, the
+ * changes on as many of its sequences are measured, for what is only learnt by heart. Prints
+ * Spearman's rank correlations as a Markdown table; everything, move by move, goes into JSON
+ * (tools/plot_predict.py draws it). The moves are the same on any number of ranks. */
 #include <jansson.h>
 #include <math.h>
 #include <mpi.h>
@@ -16,7 +18,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "model/sequences.h"
+#include "folders/hf_load.h"
+#include "pass/sequences.h"
 #include "sensitivity/gains.h"
 #include "sensitivity/scores.h"
 #include "sensitivity/table.h"
@@ -33,17 +36,18 @@ static const char *const names[ESTIMATORS] = {"taylor, signed",
                                               "diagonal at full precision",
                                               "divergence"};
 
-/* What a move changes: the loss and the divergence on the calibration tokens, and both on OTHER's. */
+/* What a move changes: the loss and the divergence on the calibration tokens, and both on OTHER's.
+ */
 enum { LOSSES = 4 };
 static const char *const loss_names[LOSSES] = {"calibration", "calibration, divergence", "other",
                                                "other, divergence"};
 
-#define CHECK(call)                                                                                          \
-  do {                                                                                                       \
-    if ((call) != SB_OK) {                                                                                   \
-      fprintf(stderr, "bench_predict: %s\n", sb_message());                                                  \
-      MPI_Abort(MPI_COMM_WORLD, 1);                                                                          \
-    }                                                                                                        \
+#define CHECK(call)                                                                                \
+  do {                                                                                             \
+    if ((call) != SB_OK) {                                                                         \
+      fprintf(stderr, "bench_predict: %s\n", sb_message());                                        \
+      MPI_Abort(MPI_COMM_WORLD, 1);                                                                \
+    }                                                                                              \
   } while (0)
 
 typedef struct bench {
@@ -76,7 +80,8 @@ static uint64_t draw(bench *b, uint64_t bound) {
 static void share(const bench *b, double *values, size_t each) {
   for (size_t at = 0; at < b->model->blocks; at += 1u << 20) {
     const size_t count = sb_min_size(1u << 20, b->model->blocks - at);
-    MPI_Allreduce(MPI_IN_PLACE, values + at * each, (int)(count * each), MPI_DOUBLE, MPI_SUM, b->world.comm);
+    MPI_Allreduce(MPI_IN_PLACE, values + at * each, (int)(count * each), MPI_DOUBLE, MPI_SUM,
+                  b->world.comm);
   }
 }
 
@@ -101,7 +106,8 @@ static void take_moves(bench *b, size_t owned, size_t block) {
   const double half = 0.5 * ((double)sb_pass_seqlen(b->pass) - 1);
   const unsigned bits = b->model->bits[block];
   for (int cut = 0; cut < 2; cut++) {
-    const double first = cut ? m->cut : m->raise, square = half * (cut ? m->cut_square : m->raise_square);
+    const double first = cut ? m->cut : m->raise,
+                 square = half * (cut ? m->cut_square : m->raise_square);
     const unsigned to = cut ? bits - 1 : bits + 1;
     const double *tables[4] = {sb_table_losses(b->hessian)[owned], b->full[block][0],
                                sb_table_losses(b->diagonal)[owned], b->full[block][1]};
@@ -206,7 +212,8 @@ static void losses(bench *b, double loss[LOSSES]) {
   }
 }
 
-static void losses_with(bench *b, const size_t *chosen, size_t count, int change, double loss[LOSSES]) {
+static void losses_with(bench *b, const size_t *chosen, size_t count, int change,
+                        double loss[LOSSES]) {
   for (size_t i = 0; i < count; i++)
     b->model->bits[chosen[i]] = (uint8_t)(b->model->bits[chosen[i]] + change);
   losses(b, loss);
@@ -214,7 +221,8 @@ static void losses_with(bench *b, const size_t *chosen, size_t count, int change
     b->model->bits[chosen[i]] = (uint8_t)(b->model->bits[chosen[i]] - change);
 }
 
-/* Correlation and size of every estimator's predictions against what was measured; a line of the table. */
+/* Correlation and size of every estimator's predictions against what was measured; a line of the
+ * table. */
 static json_t *judge(const bench *b, const double *predicted, const double *measured, size_t moves,
                      const char *line) {
   json_t *out = json_object();
@@ -226,8 +234,9 @@ static json_t *judge(const bench *b, const double *predicted, const double *meas
       said += p[i];
       did += measured[i];
     }
-    json_object_set_new(out, names[e],
-                        json_pack("{s:f, s:f}", "spearman", rho, "predicted_over_measured", said / did));
+    json_object_set_new(
+        out, names[e],
+        json_pack("{s:f, s:f}", "spearman", rho, "predicted_over_measured", said / did));
     if (b->world.rank == 0) printf(" %.2f |", rho);
   }
   if (b->world.rank == 0) printf("\n");
@@ -236,7 +245,8 @@ static json_t *judge(const bench *b, const double *predicted, const double *meas
 }
 
 /* `moves` moves of `group` blocks each, all raised or all cut. */
-static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group, const double base[LOSSES]) {
+static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group,
+                 const double base[LOSSES]) {
   const char *move = cut ? "cut" : "raise";
   size_t *chosen;
   double *predicted;
@@ -252,23 +262,29 @@ static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group, c
     losses_with(b, mine, group, cut ? -1 : 1, loss);
     for (int o = 0; o < LOSSES; o++) b->measured[o][i] = loss[o] - base[o];
     json_t *blocks = json_array(), *said = json_array();
-    for (size_t k = 0; k < group; k++) json_array_append_new(blocks, json_integer((json_int_t)mine[k]));
+    for (size_t k = 0; k < group; k++)
+      json_array_append_new(blocks, json_integer((json_int_t)mine[k]));
     for (int e = 0; e < ESTIMATORS; e++) {
-      for (size_t k = 0; k < group; k++) predicted[(size_t)e * moves + i] += b->predicted[mine[k]][cut][e];
+      for (size_t k = 0; k < group; k++)
+        predicted[(size_t)e * moves + i] += b->predicted[mine[k]][cut][e];
       json_array_append_new(said, json_real(predicted[(size_t)e * moves + i]));
     }
-    json_t *one = json_pack("{s:o, s:o}", "blocks", blocks, "predicted", said), *did = json_object();
+    json_t *one = json_pack("{s:o, s:o}", "blocks", blocks, "predicted", said),
+           *did = json_object();
     for (int o = 0; o < LOSSES; o++)
-      if (o < 2 || b->learnt[1]) json_object_set_new(did, loss_names[o], json_real(b->measured[o][i]));
+      if (o < 2 || b->learnt[1])
+        json_object_set_new(did, loss_names[o], json_real(b->measured[o][i]));
     json_object_set_new(one, "measured", did);
     json_array_append_new(list, one);
   }
-  json_t *all = json_pack("{s:i, s:s, s:i, s:f, s:o}", "bits", (int)bits, "move", move, "group", (int)group,
-                          "base_loss", base[0], "moves", list);
+  json_t *all = json_pack("{s:i, s:s, s:i, s:f, s:o}", "bits", (int)bits, "move", move, "group",
+                          (int)group, "base_loss", base[0], "moves", list);
   json_t *estimators = json_object();
   for (int o = 0; o < LOSSES && (o < 2 || b->learnt[1]); o++) {
-    snprintf(line, sizeof line, "| %u | %s | %zu | %zu | %s |", bits, move, group, moves, loss_names[o]);
-    json_object_set_new(estimators, loss_names[o], judge(b, predicted, b->measured[o], moves, line));
+    snprintf(line, sizeof line, "| %u | %s | %zu | %zu | %s |", bits, move, group, moves,
+             loss_names[o]);
+    json_object_set_new(estimators, loss_names[o],
+                        judge(b, predicted, b->measured[o], moves, line));
   }
   json_object_set_new(all, "estimators", estimators);
   json_array_append_new(b->kinds, all);
@@ -278,23 +294,25 @@ static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group, c
 
 static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const char *other) {
   CHECK(sb_backend_cpu_create(SB_COMPUTE_F32, omp_get_max_threads(), &b->backend));
-  CHECK(sb_model_load(&b->world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b->model));
-  CHECK(sb_sequences_read(&b->world, argv[2], SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count, 0,
-                          &b->sequences));
-  sb_pass_setup setup = sb_sequences_setup(&b->sequences, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
+  CHECK(sb_hf_load(&b->world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b->model));
+  CHECK(sb_sequences_read(&b->world, argv[2], SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count,
+                          0, &b->sequences));
+  sb_pass_setup setup =
+      sb_sequences_setup(&b->sequences, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
   setup.gradients = true;
   CHECK(sb_pass_create(&setup, &b->pass));
   setup.divergence = true;
   CHECK(sb_pass_create(&setup, &b->learnt[0]));
   if (other) {
-    CHECK(sb_sequences_read(&b->world, other, SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count, 0,
-                            &b->other));
+    CHECK(sb_sequences_read(&b->world, other, SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count,
+                            0, &b->other));
     setup = sb_sequences_setup(&b->other, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
     setup.divergence = true;
     CHECK(sb_pass_create(&setup, &b->learnt[1]));
   }
   CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->scores));
-  CHECK(sb_gains_create(b->model, b->backend, SB_ESTIMATOR_DIVERGENCE, 1, 8, false, &b->divergences));
+  CHECK(
+      sb_gains_create(b->model, b->backend, SB_ESTIMATOR_DIVERGENCE, 1, 8, false, &b->divergences));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b->hessian));
   CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b->diagonal));
   CHECK(sb_alloc(&b->raise_gain, sb_model_owned_count(b->model), sizeof(double), "predictions"));
@@ -325,9 +343,8 @@ static void close_all(bench *b) {
 int main(int argc, char **argv) {
   bench b = {.random = 1};
   if (sb_world_init(&argc, &argv, &b.world) != SB_OK || argc < 4) {
-    fprintf(
-        stderr,
-        "usage: bench_predict MODEL TOKENS JSON [SEQUENCES [SEQLEN [MOVES [GROUPS [WIDTHS [OTHER]]]]]]\n");
+    fprintf(stderr, "usage: bench_predict MODEL TOKENS JSON [SEQUENCES [SEQLEN [MOVES [GROUPS "
+                    "[WIDTHS [OTHER]]]]]]\n");
     return 2;
   }
   const size_t count = argc > 4 ? strtoul(argv[4], NULL, 10) : 32;
@@ -367,13 +384,13 @@ int main(int argc, char **argv) {
     }
   }
   if (b.world.rank == 0) {
-    printf("\n%zu sequences of %zu tokens, %zu blocks, %.0f s\n", b.sequences.count, seqlen, b.model->blocks,
-           sb_now() - start);
+    printf("\n%zu sequences of %zu tokens, %zu blocks, %.0f s\n", b.sequences.count, seqlen,
+           b.model->blocks, sb_now() - start);
     json_t *estimators = json_array();
     for (int e = 0; e < ESTIMATORS; e++) json_array_append_new(estimators, json_string(names[e]));
-    json_t *all =
-        json_pack("{s:s, s:I, s:I, s:o, s:O}", "model", argv[1], "sequences", (json_int_t)b.sequences.count,
-                  "seqlen", (json_int_t)seqlen, "estimators", estimators, "kinds", b.kinds);
+    json_t *all = json_pack("{s:s, s:I, s:I, s:o, s:O}", "model", argv[1], "sequences",
+                            (json_int_t)b.sequences.count, "seqlen", (json_int_t)seqlen,
+                            "estimators", estimators, "kinds", b.kinds);
     if (json_dump_file(all, argv[3], JSON_INDENT(1) | JSON_REAL_PRECISION(9)) != 0) {
       fprintf(stderr, "bench_predict: cannot write %s\n", argv[3]);
       return 1;

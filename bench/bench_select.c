@@ -1,5 +1,6 @@
-/* bench_select [ITEMS]: the distributed selection of 4.3 million items (a 70B model in blocks of 128 x 128),
- * dealt over the ranks, against one rank that sorts all of them. Run it under mpirun with 1, 2 and 4 ranks.
+/* bench_select [ITEMS]: the distributed selection of 4.3 million items (a 70B model in blocks of
+ * 128 x 128), dealt over the ranks, against one rank that sorts all of them. Run it under mpirun
+ * with 1, 2 and 4 ranks.
  */
 #include <math.h>
 #include <stdio.h>
@@ -78,7 +79,8 @@ static sb_status run(const sb_world *world, uint64_t n) {
   sb_free(&data);
   if (world->rank == 0) {
     sorting = by_sorting(n, budget, &cut);
-    printf("select: %llu items on %d rank(s): %.1f ms; qsort of all on one rank: %.1f ms; ratio %.1f; %s\n",
+    printf("select: %llu items on %d rank(s): %.1f ms; qsort of all on one rank: %.1f ms; ratio "
+           "%.1f; %s\n",
            (unsigned long long)n, world->size, best * 1e3, sorting * 1e3, sorting / best,
            cut.key == got.key && cut.id == got.id ? "same cut" : "DIFFERENT CUT");
   }

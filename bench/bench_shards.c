@@ -1,10 +1,10 @@
-/* bench_shards [FOLDER]: how fast shards are written and read, beside what bounds it: plain zstd in as many
- * threads on the same frames at the same level in memory, and writing (with fsync) or reading the same stored
- * bytes without compression.
+/* bench_shards [FOLDER]: how fast shards are written and read, beside what bounds it: plain zstd in
+ * as many threads on the same frames at the same level in memory, and writing (with fsync) or
+ * reading the same stored bytes without compression.
  *
- * Two contents: packed 3-bit codes of Gaussian weights (block rows of 128 x 4096), and bf16 Gaussian weights,
- * split into byte planes. Times are the best of three; "of limit" is the slower of the two bounds over our
- * time: 1.00 is perfect. */
+ * Two contents: packed 3-bit codes of Gaussian weights (block rows of 128 x 4096), and bf16
+ * Gaussian weights, split into byte planes. Times are the best of three; "of limit" is the slower
+ * of the two bounds over our time: 1.00 is perfect. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -39,7 +39,8 @@ static void must(sb_status status) {
   exit(1);
 }
 
-/* A standard normal number from a linear congruential generator (sum of 4 uniforms is near enough for bytes).
+/* A standard normal number from a linear congruential generator (sum of 4 uniforms is near enough
+ * for bytes).
  */
 static float gauss(uint64_t *seed) {
   float sum = 0;
@@ -70,9 +71,11 @@ static void fill_bf16(uint8_t *out, uint64_t seed) {
 
 static void make(workload *w, const char *name, sb_filter filter, size_t frame_bytes, size_t total,
                  void (*fill)(uint8_t *, uint64_t)) {
-  *w = (workload){.name = name, .filter = filter, .frame_bytes = frame_bytes, .frames = total / frame_bytes};
+  *w = (workload){
+      .name = name, .filter = filter, .frame_bytes = frame_bytes, .frames = total / frame_bytes};
   w->part = (sb_section){.bytes = (uint32_t)frame_bytes, .kind = 3};
-  w->filtered_bytes = filter == SB_FILTER_SECTIONS ? sb_sections_size(&w->part, 1, frame_bytes) : frame_bytes;
+  w->filtered_bytes =
+      filter == SB_FILTER_SECTIONS ? sb_sections_size(&w->part, 1, frame_bytes) : frame_bytes;
   w->packed_stride = ZSTD_compressBound(w->filtered_bytes);
   must(sb_alloc_raw(&w->raw, w->frames, frame_bytes + 1, "bench"));
   must(sb_alloc_raw(&w->filtered, w->frames, w->filtered_bytes, "bench"));
@@ -107,8 +110,9 @@ static void plain_compress(workload *w, int level) {
     ZSTD_CCtx *context = ZSTD_createCCtx();
 #pragma omp for schedule(dynamic, 1)
     for (size_t i = 0; i < w->frames; i++)
-      w->packed_bytes[i] = ZSTD_compressCCtx(context, w->packed + i * w->packed_stride, w->packed_stride,
-                                             w->filtered + i * w->filtered_bytes, w->filtered_bytes, level);
+      w->packed_bytes[i] =
+          ZSTD_compressCCtx(context, w->packed + i * w->packed_stride, w->packed_stride,
+                            w->filtered + i * w->filtered_bytes, w->filtered_bytes, level);
     ZSTD_freeCCtx(context);
   }
 }
@@ -191,7 +195,8 @@ static void measure(workload *w, const char *folder, int level) {
   sb_shard_stats stats = {0};
   must(sb_path_join(shard, folder, "bench-shards.sbs"));
   must(sb_path_join(plain, folder, "bench-shards.raw"));
-  for (int i = 0; i < REPEATS; i++) { /* the six in turn, so that what else runs here meets them alike */
+  for (int i = 0; i < REPEATS;
+       i++) { /* the six in turn, so that what else runs here meets them alike */
     double start = sb_now();
     plain_compress(w, level);
     zip = keep_best(zip, start);
@@ -216,11 +221,13 @@ static void measure(workload *w, const char *folder, int level) {
   unlink(shard);
   unlink(plain);
   double mb = (double)stats.raw_bytes / 1e6;
-  printf("%-14s %5d  %5.3f   write %6.0f MB/s  zstd %6.0f  disk %6.0f  of limit %4.2f   read %6.0f MB/s  "
+  printf("%-14s %5d  %5.3f   write %6.0f MB/s  zstd %6.0f  disk %6.0f  of limit %4.2f   read %6.0f "
+         "MB/s  "
          "zstd %6.0f  file %6.0f  "
          "of limit %4.2f\n",
-         w->name, level, (double)stats.file_bytes / (double)stats.raw_bytes, mb / put, mb / zip, mb / disk,
-         fmax(zip, disk) / put, mb / get, mb / unzip, mb / fetch, fmax(unzip, fetch) / get);
+         w->name, level, (double)stats.file_bytes / (double)stats.raw_bytes, mb / put, mb / zip,
+         mb / disk, fmax(zip, disk) / put, mb / get, mb / unzip, mb / fetch,
+         fmax(unzip, fetch) / get);
 }
 
 int main(int argc, char **argv) {
@@ -228,7 +235,8 @@ int main(int argc, char **argv) {
   const size_t total = (size_t)96 << 20;
   static const int levels[] = {1, 3, 9};
   workload w;
-  printf("%d threads, %zu MiB of content, MB of content a second\n", omp_get_max_threads(), total >> 20);
+  printf("%d threads, %zu MiB of content, MB of content a second\n", omp_get_max_threads(),
+         total >> 20);
   make(&w, "codes 3 bit", SB_FILTER_NONE, (size_t)ROWS * COLS * 3 / 8, total, fill_codes);
   for (size_t i = 0; i < 3; i++) measure(&w, folder, levels[i]);
   release(&w);

@@ -9,9 +9,10 @@
 #include "cli/common.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
+#include "folders/hf_load.h"
 #include "measure/limits.h"
 #include "measure/phases.h"
-#include "model/synth.h"
+#include "folders/synth.h"
 
 /* Enough for the ends of a model, which are not measured. */
 enum { VOCABULARY = 1024 };
@@ -48,7 +49,7 @@ static bool is_folder(const char *path) {
 static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   const sb_blocking blocking = {r->common.block[0], r->common.block[1], SB_ASYMMETRIC};
   sb_config config = usual;
-  if (r->model && is_folder(r->model)) return sb_model_load(world, r->model, blocking, false, out);
+  if (r->model && is_folder(r->model)) return sb_hf_load(world, r->model, blocking, false, out);
   if (r->model) {
     SB_AGREE(world, sb_config_read(r->model, &config));
     config.layers = 1;
@@ -58,8 +59,8 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
 }
 
 /* Of `at_hand`, or of another backend where that computes otherwise. */
-static sb_status gemm(const sb_world *world, const request *r, sb_backend *at_hand, sb_compute compute,
-                      double *flops) {
+static sb_status gemm(const sb_world *world, const request *r, sb_backend *at_hand,
+                      sb_compute compute, double *flops) {
   sb_backend *backend;
   sb_common common = r->common;
   if (compute == sb_common_compute(&common)) return sb_limit_gemm(world, at_hand, r->rounds, flops);
@@ -73,8 +74,8 @@ static sb_status gemm(const sb_world *world, const request *r, sb_backend *at_ha
   return status;
 }
 
-static sb_status measure(const sb_world *world, const request *r, sb_model *model, sb_backend *backend,
-                         sb_machine *out) {
+static sb_status measure(const sb_world *world, const request *r, sb_model *model,
+                         sb_backend *backend, sb_machine *out) {
   double start = sb_now();
   SB_TRY(sb_limit_disk(world, r->folder, r->rounds, out));
   SB_TRY(gemm(world, r, backend, SB_COMPUTE_F32, &out->value[SB_FIGURE_GEMM_F32]));
@@ -92,15 +93,17 @@ static sb_status measure(const sb_world *world, const request *r, sb_model *mode
 
 static void print_rate(FILE *out, const sb_machine *m, sb_figure f, const char *detail) {
   if (m->value[f] > 0)
-    sb_table_row(out, sb_figure_label(f), "%9.2f G%s%s", m->value[f] / 1e9, sb_figure_unit(f), detail);
+    sb_table_row(out, sb_figure_label(f), "%9.2f G%s%s", m->value[f] / 1e9, sb_figure_unit(f),
+                 detail);
 }
 
 static void print(const sb_machine *m, FILE *out) {
   char detail[80], size[SB_TEXT_SIZE];
   if (!out) return;
-  fprintf(out, "%s, %d rank%s on %d node%s, %d thread%s each; figures are of a rank while all work\n",
-          m->backend, m->ranks, m->ranks == 1 ? "" : "s", m->nodes, m->nodes == 1 ? "" : "s", m->threads,
-          m->threads == 1 ? "" : "s");
+  fprintf(out,
+          "%s, %d rank%s on %d node%s, %d thread%s each; figures are of a rank while all work\n",
+          m->backend, m->ranks, m->ranks == 1 ? "" : "s", m->nodes, m->nodes == 1 ? "" : "s",
+          m->threads, m->threads == 1 ? "" : "s");
   sb_table_head(out, "Limits of the machine");
   for (int f = 0; f < SB_FIRST_PHASE; f++) print_rate(out, m, (sb_figure)f, "");
   if (m->network_count) sb_table_head(out, "Messages between all ranks");
@@ -111,7 +114,8 @@ static void print(const sb_machine *m, FILE *out) {
   sb_table_head(out, "Phases, one layer of %s, %zu tokens, %s", m->model, m->seqlen,
                 m->compute == SB_COMPUTE_BF16 ? "bf16" : "f32");
   for (int f = SB_FIRST_PHASE; f < SB_FIGURES; f++) {
-    snprintf(detail, sizeof detail, "  %5.1f%% of %s", 100 * m->share[f], sb_figure_label(m->limit[f]));
+    snprintf(detail, sizeof detail, "  %5.1f%% of %s", 100 * m->share[f],
+             sb_figure_label(m->limit[f]));
     print_rate(out, m, (sb_figure)f, detail);
   }
 }
@@ -130,7 +134,8 @@ static sb_status bench(const sb_world *world, request *r) {
   sb_status status = sb_common_backend(world, &r->common, &backend);
   if (status == SB_OK) {
     snprintf(machine.backend, sizeof machine.backend, "%s", backend->name);
-    if (strcmp(backend->name, "cpu") == 0) r->common.device = SB_DEVICE_CPU; /* settled, and said once */
+    if (strcmp(backend->name, "cpu") == 0)
+      r->common.device = SB_DEVICE_CPU; /* settled, and said once */
     status = measure(world, r, model, backend, &machine);
     backend->op->destroy(backend);
   }
@@ -145,10 +150,11 @@ static sb_status bench(const sb_world *world, request *r) {
 
 sb_status sb_cmd_bench(const sb_world *world, int argc, char **argv) {
   request r = {.folder = ".", .rounds = 5, .common = SB_COMMON_DEFAULTS};
-  const sb_argument arguments[] = {{"MODEL", &r.model,
-                                    "A Hugging Face folder; or config.json alone, of which one layer of "
-                                    "random weights is made. Without it "
-                                    "a random layer of a small model."}};
+  const sb_argument arguments[] = {
+      {"MODEL", &r.model,
+       "A Hugging Face folder; or config.json alone, of which one layer of "
+       "random weights is made. Without it "
+       "a random layer of a small model."}};
   const sb_option options[] = {
       {.name = "seqlen",
        .kind = SB_OPTION_SIZE,
@@ -169,18 +175,22 @@ sb_status sb_cmd_bench(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_STRING,
        .value = &r.folder,
        .operand = "DIR",
-       .help = "Folder whose disk is measured, with a file of 64 MiB a rank that is removed again."},
+       .help =
+           "Folder whose disk is measured, with a file of 64 MiB a rank that is removed again."},
   };
   sb_usage usage = {
       .command = "bench",
       .synopsis = "[MODEL] [options]",
-      .purpose = "Measures what this machine can do (matrix products, memory, messages, disk, zstd) and how "
+      .purpose = "Measures what this machine can do (matrix products, memory, messages, disk, "
+                 "zstd) and how "
                  "fast the\n"
-                 "parts of quantize are beside that, on one layer of a model. All ranks work at once. plan "
+                 "parts of quantize are beside that, on one layer of a model. All ranks work at "
+                 "once. plan "
                  "--machine\n"
                  "predicts a run from what --json writes.",
-      .examples = "  shardbits bench\n"
-                  "  mpirun -n 8 shardbits bench Llama-3-70B/config.json --compute bf16 --json bench.json",
+      .examples =
+          "  shardbits bench\n"
+          "  mpirun -n 8 shardbits bench Llama-3-70B/config.json --compute bf16 --json bench.json",
       .arguments = arguments,
       .argument_count = 1,
       .optional_count = 1,
@@ -188,8 +198,9 @@ sb_status sb_cmd_bench(const sb_world *world, int argc, char **argv) {
       .option_count = sizeof options / sizeof *options};
   bool help;
   r.common.calibrates = true;
-  SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_COMPUTE | SB_COMMON_DEVICE | SB_COMMON_BLOCK,
-                         argc, argv, &help));
+  SB_TRY(sb_common_begin(world, &usage, &r.common,
+                         SB_COMMON_COMPUTE | SB_COMMON_DEVICE | SB_COMMON_BLOCK, argc, argv,
+                         &help));
   if (help) return SB_OK;
   return sb_world_agree(world, bench(world, &r));
 }

@@ -9,10 +9,12 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
+#include "folders/hf_load.h"
+#include "folders/output_load.h"
 #include "io/manifest.h"
-#include "model/output.h"
-#include "model/pass.h"
-#include "model/sequences.h"
+#include "folders/output_write.h"
+#include "pass/pass.h"
+#include "pass/sequences.h"
 
 typedef struct request {
   const char *model, *tokens, *ref;
@@ -28,21 +30,21 @@ typedef struct run {
   sb_sequences sequences;
 } run;
 
-/* A model folder or an output folder, whichever it is. Blocks do not matter for a model that is only
- * evaluated. */
+/* A model folder or an output folder, whichever it is. Blocks do not matter for a model that is
+ * only evaluated. */
 static sb_status open_model(const sb_world *world, const char *path, sb_model **out) {
   double start = sb_now();
   const sb_blocking blocking = {128, 128, SB_ASYMMETRIC};
   bool packed = sb_output_is(path);
-  SB_TRY(packed ? sb_output_load(world, path, out) : sb_model_load(world, path, blocking, true, out));
+  SB_TRY(packed ? sb_output_load(world, path, out) : sb_hf_load(world, path, blocking, true, out));
   sb_log_phase("load", sb_now() - start, 0, "%s", path);
   return SB_OK;
 }
 
 static sb_status make_pass(run *u, sb_model *model, bool keep_packed, sb_pass **out) {
-  sb_pass_setup setup =
-      sb_sequences_setup(&u->sequences, model, u->backend,
-                         sb_common_activation_bytes(&u->r->common, u->backend), sb_progress_tick, NULL);
+  sb_pass_setup setup = sb_sequences_setup(&u->sequences, model, u->backend,
+                                           sb_common_activation_bytes(&u->r->common, u->backend),
+                                           sb_progress_tick, NULL);
   setup.keep_packed = keep_packed;
   return sb_pass_create(&setup, out);
 }
@@ -51,23 +53,24 @@ static sb_status work(run *u, sb_comparison *out) {
   const request *r = u->r;
   const bool packed = r->common.compute == SB_COMMON_PACKED;
   if (packed && !sb_output_is(r->model))
-    return sb_fail(
-        SB_ERR_USAGE,
-        "--compute packed: %s has no %s, so no packed weights; give a folder that quantize wrote, or "
-        "take another --compute",
-        r->model, SB_MANIFEST_NAME);
+    return sb_fail(SB_ERR_USAGE,
+                   "--compute packed: %s has no %s, so no packed weights; give a folder that "
+                   "quantize wrote, or "
+                   "take another --compute",
+                   r->model, SB_MANIFEST_NAME);
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(open_model(u->world, r->model, &u->model));
   if (r->ref) {
     SB_TRY(open_model(u->world, r->ref, &u->ref));
     if (u->ref->config.vocab != u->model->config.vocab)
-      return sb_fail(SB_ERR_FORMAT,
-                     "%s has a vocabulary of %zu, the reference %s one of %zu: not versions of one model",
-                     r->model, u->model->config.vocab, r->ref, u->ref->config.vocab);
+      return sb_fail(
+          SB_ERR_FORMAT,
+          "%s has a vocabulary of %zu, the reference %s one of %zu: not versions of one model",
+          r->model, u->model->config.vocab, r->ref, u->ref->config.vocab);
   }
-  SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width, u->model->config.vocab,
-                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
-                           r->common.seed, &u->sequences));
+  SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width,
+                           u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
+                           sb_common_seqs(&r->common), r->common.seed, &u->sequences));
   SB_TRY(make_pass(u, u->model, packed, &u->pass));
   if (r->ref) SB_TRY(make_pass(u, u->ref, false, &u->ref_pass));
   double start = sb_now();
@@ -90,10 +93,11 @@ static sb_status work(run *u, sb_comparison *out) {
 static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
   const request *r = u->r;
   if (sb_common_prints(u->world, &r->common)) {
-    printf("%s: perplexity %.4f over %llu tokens", r->model, exp(c->loss), (unsigned long long)c->targets);
+    printf("%s: perplexity %.4f over %llu tokens", r->model, exp(c->loss),
+           (unsigned long long)c->targets);
     if (r->ref)
-      printf("; reference %.4f, mean KL divergence %.5f nats, top-1 agreement %.2f%%", exp(c->ref_loss),
-             c->mean_kl, 100 * c->top1_agreement);
+      printf("; reference %.4f, mean KL divergence %.5f nats, top-1 agreement %.2f%%",
+             exp(c->ref_loss), c->mean_kl, 100 * c->top1_agreement);
     printf("\n");
   }
   json_t *report = sb_report_begin(u->world, "eval");
@@ -133,18 +137,18 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
        .operand = "MODEL",
        .help = "Also compare with this model: mean KL divergence and top-1 agreement."},
   };
-  sb_usage usage = {
-      .command = "eval",
-      .synopsis = "MODEL|OUT --tokens TOKENS [--ref MODEL] [options]",
-      .purpose =
-          "Perplexity of a model on a token file, in windows of --seqlen tokens: exp of the mean negative\n"
-          "log-likelihood of each token given those before it in its window.",
-      .examples = "  mpirun -n 2 shardbits eval out --tokens heldout.bin --ref smollm2\n"
-                  "  shardbits eval smollm2 --tokens heldout.bin --seqs 32 --json -",
-      .arguments = arguments,
-      .argument_count = 1,
-      .options = options,
-      .option_count = sizeof options / sizeof *options};
+  sb_usage usage = {.command = "eval",
+                    .synopsis = "MODEL|OUT --tokens TOKENS [--ref MODEL] [options]",
+                    .purpose = "Perplexity of a model on a token file, in windows of --seqlen "
+                               "tokens: exp of the mean negative\n"
+                               "log-likelihood of each token given those before it in its window.",
+                    .examples =
+                        "  mpirun -n 2 shardbits eval out --tokens heldout.bin --ref smollm2\n"
+                        "  shardbits eval smollm2 --tokens heldout.bin --seqs 32 --json -",
+                    .arguments = arguments,
+                    .argument_count = 1,
+                    .options = options,
+                    .option_count = sizeof options / sizeof *options};
   bool help;
   sb_comparison comparison;
   double start = sb_now();

@@ -9,11 +9,12 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
+#include "folders/output_load.h"
 #include "io/manifest.h"
 #include "io/outdir.h"
-#include "model/export.h"
-#include "model/output.h"
-#include "mpi/cleanup.h"
+#include "folders/export.h"
+#include "folders/output_write.h"
+#include "base/cleanup.h"
 
 typedef struct request {
   const char *source;
@@ -25,8 +26,8 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   double start = sb_now();
   sb_status status = SB_OK;
   if (world->rank == 0 && !sb_output_is(r->source))
-    status = sb_fail(SB_ERR_IO, "%s: has no %s; export takes a folder that quantize wrote", r->source,
-                     SB_MANIFEST_NAME);
+    status = sb_fail(SB_ERR_IO, "%s: has no %s; export takes a folder that quantize wrote",
+                     r->source, SB_MANIFEST_NAME);
   if (world->rank == 0 && status == SB_OK && r->common.overwrite)
     status = sb_outdir_spare(r->common.out, r->source);
   SB_AGREE(world, status);
@@ -36,22 +37,23 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
 }
 
 static sb_status export(const sb_world *world, const request *r, sb_model *model) {
-  sb_folder_stats stats;
+  sb_hf_folder_stats stats;
   double start = sb_now();
   char text[256];
   snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
   sb_cleanup_message(text);
   sb_progress_begin("export", 1.0);
-  sb_status status =
-      sb_model_export(model, r->source, r->common.out, (sb_dtype)r->dtype, sb_common_file_bytes(&r->common),
-                      r->common.overwrite, sb_progress_tick, NULL, &stats);
+  sb_status status = sb_model_export(model, r->source, r->common.out, (sb_dtype)r->dtype,
+                                     sb_common_file_bytes(&r->common), r->common.overwrite,
+                                     sb_progress_tick, NULL, &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;
   sb_log_phase("export", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, &r->common))
-    printf("%s: %.1f MiB of %s weights in %" PRIu64 " file%s\n", r->common.out, (double)stats.bytes / 0x1p20,
-           sb_common_dtypes[r->dtype], stats.files, stats.files == 1 ? "" : "s");
+    printf("%s: %.1f MiB of %s weights in %" PRIu64 " file%s\n", r->common.out,
+           (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
+           stats.files == 1 ? "" : "s");
   json_t *report = sb_report_begin(world, "export");
   sb_report_text(report, "path", r->common.out);
   sb_report_text(report, "dtype", sb_common_dtypes[r->dtype]);
@@ -74,18 +76,18 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
        .choices = sb_common_dtypes,
        .help = "Type of all weights written."},
   };
-  sb_usage usage = {
-      .command = "export",
-      .synopsis = "OUT -o DIR [options]",
-      .purpose =
-          "Writes a quantized model as an ordinary Hugging Face folder, its matrices dequantized, for tools\n"
-          "that know nothing of mixed bits (transformers, lm-evaluation-harness).",
-      .examples = "  shardbits export out -o out-hf\n"
-                  "  mpirun -n 8 shardbits export out -o out-hf --dtype f16",
-      .arguments = arguments,
-      .argument_count = 1,
-      .options = options,
-      .option_count = sizeof options / sizeof *options};
+  sb_usage usage = {.command = "export",
+                    .synopsis = "OUT -o DIR [options]",
+                    .purpose =
+                        "Writes a quantized model as an ordinary Hugging Face folder, its matrices "
+                        "dequantized, for tools\n"
+                        "that know nothing of mixed bits (transformers, lm-evaluation-harness).",
+                    .examples = "  shardbits export out -o out-hf\n"
+                                "  mpirun -n 8 shardbits export out -o out-hf --dtype f16",
+                    .arguments = arguments,
+                    .argument_count = 1,
+                    .options = options,
+                    .option_count = sizeof options / sizeof *options};
   bool help;
   sb_model *model = NULL;
   SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));

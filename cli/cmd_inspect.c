@@ -5,7 +5,8 @@
 #include "cli/common.h"
 #include "cli/inspect.h"
 #include "cli/report_json.h"
-#include "model/output.h"
+#include "folders/output_load.h"
+#include "folders/output_write.h"
 
 sb_status sb_cmd_inspect(const sb_world *world, int argc, char **argv) {
   sb_inspect_request request = {0};
@@ -21,10 +22,11 @@ sb_status sb_cmd_inspect(const sb_world *world, int argc, char **argv) {
   sb_usage usage = {
       .command = "inspect",
       .synopsis = "PATH [options]",
-      .purpose =
-          "Reads the headers of a model (not its weights) and says what is in it: sizes, types, how many\n"
-          "blocks it is cut into, and what uniform quantization of 1 to 8 bits costs in effective bits\n"
-          "a weight. For an output folder: its bits, sizes and shards.",
+      .purpose = "Reads the headers of a model (not its weights) and says what is in it: sizes, "
+                 "types, how many\n"
+                 "blocks it is cut into, and what uniform quantization of 1 to 8 bits costs in "
+                 "effective bits\n"
+                 "a weight. For an output folder: its bits, sizes and shards.",
       .examples = "  shardbits inspect models/Llama-3.1-8B\n"
                   "  mpirun -n 8 shardbits inspect models/Llama-3.1-8B --check\n"
                   "  shardbits inspect out --json -",

@@ -10,10 +10,11 @@
 #include "cli/report_json.h"
 #include "measure/limits.h"
 #include "measure/machine.h"
-#include "model/tune.h"
+#include "quant/tune_scales.h"
 #include "sensitivity/estimator.h"
 
-#define LEAST_BUDGET_OF_2 2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
+#define LEAST_BUDGET_OF_2                                                                          \
+  2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
 
 typedef struct request {
   const char *model, *machine;
@@ -50,8 +51,10 @@ static sb_footprint_gains gains_of(sb_estimator estimator) {
                                                 : SB_GAINS_SCORES;
 }
 
-/* As bench has measured them. What it could not measure is taken from --network, where given or not. */
-static sb_status rates_of_machine(const request *r, const sb_footprint_setup *setup, sb_plan *plan) {
+/* As bench has measured them. What it could not measure is taken from --network, where given or
+ * not. */
+static sb_status rates_of_machine(const request *r, const sb_footprint_setup *setup,
+                                  sb_plan *plan) {
   sb_machine machine;
   char *from = plan->rates_from;
   const size_t size = sizeof plan->rates_from;
@@ -59,12 +62,13 @@ static sb_status rates_of_machine(const request *r, const sb_footprint_setup *se
   if (machine.value[SB_FIGURE_FORWARD] == 0.0 || machine.value[SB_FIGURE_BACKWARD] == 0.0)
     return sb_fail(SB_ERR_FORMAT, "%s: has no forward or backward phase", r->machine);
   if (machine.compute != setup->compute)
-    return sb_fail(SB_ERR_RANGE, "%s: was measured with --compute %s; measure with the one to be planned",
+    return sb_fail(SB_ERR_RANGE,
+                   "%s: was measured with --compute %s; measure with the one to be planned",
                    r->machine, machine.compute == SB_COMPUTE_BF16 ? "bf16" : "f32");
   sb_machine_rates(&machine, &plan->rates);
-  snprintf(from, size, "of %.100s: %s, %d rank%s x %d thread%s, %zu tokens of %.60s%s%s", r->machine,
-           machine.backend, machine.ranks, machine.ranks == 1 ? "" : "s", machine.threads,
-           machine.threads == 1 ? "" : "s", machine.seqlen, machine.model,
+  snprintf(from, size, "of %.100s: %s, %d rank%s x %d thread%s, %zu tokens of %.60s%s%s",
+           r->machine, machine.backend, machine.ranks, machine.ranks == 1 ? "" : "s",
+           machine.threads, machine.threads == 1 ? "" : "s", machine.seqlen, machine.model,
            machine.seqlen == setup->seqlen ? "" : " (another length than planned)",
            plan->rates.network > 0.0 ? "" : "; network as given, it was measured on one node");
   if (plan->rates.network == 0.0) plan->rates.network = 1e9 * r->network;
@@ -81,8 +85,8 @@ static sb_status measure_gflops(const sb_common *common, double *gflops) {
   return status;
 }
 
-static sb_status settle_rates(const request *r, const sb_common *common, const sb_footprint_setup *setup,
-                              sb_plan *plan) {
+static sb_status settle_rates(const request *r, const sb_common *common,
+                              const sb_footprint_setup *setup, sb_plan *plan) {
   double gflops = r->gflops;
   if (r->machine) return rates_of_machine(r, setup, plan);
   snprintf(plan->rates_from, sizeof plan->rates_from, "as given");
@@ -91,10 +95,11 @@ static sb_status settle_rates(const request *r, const sb_common *common, const s
   } else if (gflops == 0.0) {
     const sb_status status = measure_gflops(common, &gflops);
     if (status != SB_OK && status != SB_ERR_UNSUPPORTED) return status;
-    snprintf(plan->rates_from, sizeof plan->rates_from, "%s",
-             status == SB_OK
-                 ? "of a matrix product measured here just now, the rest left out; --machine knows more"
-                 : "bf16 is not computed here");
+    snprintf(
+        plan->rates_from, sizeof plan->rates_from, "%s",
+        status == SB_OK
+            ? "of a matrix product measured here just now, the rest left out; --machine knows more"
+            : "bf16 is not computed here");
   }
   const double rate = 1e9 * gflops;
   plan->rates = (sb_rates){.forward = rate,
@@ -172,7 +177,8 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                .reorder = SB_REORDER_FUSED};
   sb_common common = SB_COMMON_DEFAULTS;
   common.calibrates = true;
-  const sb_argument arguments[] = {{"MODEL", &r.model, "A Hugging Face folder, or a config.json alone."}};
+  const sb_argument arguments[] = {
+      {"MODEL", &r.model, "A Hugging Face folder, or a config.json alone."}};
   const sb_option options[] = {
       {.name = "ranks",
        .kind = SB_OPTION_SIZE,
@@ -225,7 +231,8 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .low = 0,
        .high = 10000,
        .operand = "N",
-       .help = "As quantize has it: a check of the loss each, and a gradient pass for each that is kept."},
+       .help = "As quantize has it: a check of the loss each, and a gradient pass for each that is "
+               "kept."},
       {.name = "check-seqs",
        .kind = SB_OPTION_SIZE,
        .value = &r.check_seqs,
@@ -254,7 +261,8 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .value = &r.quantizer,
        .choices = sb_quantize_quantizers,
        .unset = "gptq",
-       .help = "As quantize has it: gptq holds second moments and a packed model beside the source."},
+       .help =
+           "As quantize has it: gptq holds second moments and a packed model beside the source."},
       {.name = "round-seqs",
        .kind = SB_OPTION_SIZE,
        .value = &r.round_seqs,
@@ -294,8 +302,9 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_STRING,
        .value = &r.machine,
        .operand = "FILE",
-       .help = "What bench --json measured, on such a node with as many ranks and threads: times are "
-               "predicted from it."},
+       .help =
+           "What bench --json measured, on such a node with as many ranks and threads: times are "
+           "predicted from it."},
       {.name = "gflops",
        .kind = SB_OPTION_REAL,
        .value = &r.gflops,
@@ -315,14 +324,16 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   sb_usage usage = {
       .command = "plan",
       .synopsis = "MODEL [options]",
-      .purpose =
-          "Says what quantize will need of every rank and node (memory, bytes over the network, arithmetic,\n"
-          "time) and shows where each figure comes from. Reads config.json only: no weights, no job.",
+      .purpose = "Says what quantize will need of every rank and node (memory, bytes over the "
+                 "network, arithmetic,\n"
+                 "time) and shows where each figure comes from. Reads config.json only: no "
+                 "weights, no job.",
       .examples =
           "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --seqs 512 "
           "--seqlen 256\n"
           "  mpirun -n 8 shardbits bench Llama-3.1-70B/config.json --json bench.json\n"
-          "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --machine bench.json",
+          "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --machine "
+          "bench.json",
       .arguments = arguments,
       .argument_count = 1,
       .options = options,
@@ -330,7 +341,8 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   };
   bool help;
   SB_TRY(sb_common_begin(world, &usage, &common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_COMPUTE | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
+                         SB_COMMON_SEQUENCES | SB_COMMON_COMPUTE | SB_COMMON_BLOCK |
+                             SB_COMMON_ACTIVATIONS,
                          argc, argv, &help));
   if (help) return SB_OK;
   json_t *report = sb_report_begin(world, "plan");

@@ -17,8 +17,8 @@ static sb_status work(sb_quantize_run *u) {
   sb_report_real(u->report, "bits", r->bits);
   SB_TRY(sb_quantize_look(u));
   if (r->method == SB_METHOD_SCALEBITS && !u->reuses)
-    SB_TRY(sb_allocate_check_budget(u->model, (sb_reorder)r->reorder, r->bits, (unsigned)r->min_bits,
-                                    (unsigned)r->max_bits));
+    SB_TRY(sb_allocate_check_budget(u->model, (sb_reorder)r->reorder, r->bits,
+                                    (unsigned)r->min_bits, (unsigned)r->max_bits));
   SB_TRY(sb_quantize_importance(u));
   SB_TRY(sb_quantize_reorder(u));
   SB_TRY(sb_quantize_allocate(u));

@@ -1,4 +1,5 @@
-/* shardbits reorder: a model with its channels in the order that --reorder fused would give them, and what that gathers. */
+/* shardbits reorder: a model with its channels in the order that --reorder fused would give them,
+ * and what that gathers. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -9,10 +10,11 @@
 #include "cli/common.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
+#include "folders/hf_load.h"
 #include "io/outdir.h"
-#include "model/export.h"
-#include "model/importance.h"
-#include "mpi/cleanup.h"
+#include "folders/export.h"
+#include "quant/importance.h"
+#include "base/cleanup.h"
 #include "sensitivity/gathering.h"
 #include "sensitivity/reorder.h"
 
@@ -45,7 +47,8 @@ static size_t activation_bytes(const run *u) {
 }
 
 static const char *matrix_name(const sb_model *m, int which) {
-  return which == SB_LINEARS ? "all" : sb_role_name(m->arch.tensors[m->matrices[which].tensor].role);
+  return which == SB_LINEARS ? "all"
+                             : sb_role_name(m->arch.tensors[m->matrices[which].tensor].role);
 }
 
 static sb_status load(run *u) {
@@ -53,18 +56,18 @@ static sb_status load(run *u) {
   const double start = sb_now();
   const sb_blocking blocking = {r->common.block[0], r->common.block[1],
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
-  SB_TRY(sb_model_load(u->world, r->model, blocking, true, &u->model));
+  SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   sb_log_phase("load", sb_now() - start, 0, "%s", r->model);
-  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
-                           sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common),
-                           r->common.seed, &u->calibration));
+  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width,
+                           u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
+                           sb_common_seqs(&r->common), r->common.seed, &u->calibration));
   if (r->map_layer >= u->model->config.layers)
-    return sb_fail(SB_ERR_USAGE, "reorder: --map-layer %zu: %s has layers 0 to %zu", r->map_layer, r->model,
-                   u->model->config.layers - 1);
+    return sb_fail(SB_ERR_USAGE, "reorder: --map-layer %zu: %s has layers 0 to %zu", r->map_layer,
+                   r->model, u->model->config.layers - 1);
   if (r->grid == SB_COMMON_PLAIN) return SB_OK;
   sb_progress_begin("inputs", 1.0);
-  sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u),
-                                           sb_progress_tick, NULL);
+  sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
+                                           activation_bytes(u), sb_progress_tick, NULL);
   sb_progress_end();
   return status;
 }
@@ -76,7 +79,8 @@ static json_t *map_of(const run *u, const double *blocks) {
   json_t *map = json_object();
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(u->model, u->r->map_layer, (sb_linear)which);
-    const size_t rows = sb_grid_block_rows(&matrix->grid), cols = sb_grid_block_cols(&matrix->grid);
+    const size_t rows = sb_tiling_block_rows(&matrix->grid),
+                 cols = sb_tiling_block_cols(&matrix->grid);
     json_t *list = json_array();
     for (size_t i = 0; i < rows; i++) {
       json_t *row = json_array();
@@ -94,14 +98,16 @@ static sb_status measure_shares(run *u, sb_reorder mode) {
   double *blocks = NULL;
   json_t *shares = json_object();
   if (u->r->no_shares) return SB_OK;
-  SB_AGREE(u->world, sb_alloc(&blocks, u->model->blocks, sizeof *blocks, "sensitivities of blocks"));
+  SB_AGREE(u->world,
+           sb_alloc(&blocks, u->model->blocks, sizeof *blocks, "sensitivities of blocks"));
   sb_progress_begin(sb_reorder_names[mode], 1.0);
   sb_status status = sb_gathering_measure(u->model, u->backend, &u->calibration, u->width,
                                           activation_bytes(u), sb_progress_tick, NULL, blocks);
   sb_progress_end();
   for (int which = 0; which <= SB_LINEARS && status == SB_OK; which++) {
     double *share = &u->share[mode][which];
-    status = sb_world_agree(u->world, sb_gathering_share(u->model, blocks, (sb_linear)which, 0.1, share));
+    status = sb_world_agree(u->world,
+                            sb_gathering_share(u->model, blocks, (sb_linear)which, 0.1, share));
     sb_report_real(shares, matrix_name(u->model, which), *share);
   }
   if (status == SB_OK && u->report) {
@@ -115,19 +121,19 @@ static sb_status measure_shares(run *u, sb_reorder mode) {
 }
 
 static void print_shares(const run *u, FILE *out) {
-  sb_table_head(out, "Share of the sensitivity in the top 10%% of blocks of %zux%zu", u->r->common.block[0],
-                u->r->common.block[1]);
+  sb_table_head(out, "Share of the sensitivity in the top 10%% of blocks of %zux%zu",
+                u->r->common.block[0], u->r->common.block[1]);
   sb_table_row(out, "", "%8s  %8s  %8s", "none", "fused", "indexed");
   for (int which = 0; which <= SB_LINEARS; which++)
-    sb_table_row(out, matrix_name(u->model, which), "%7.1f%%  %7.1f%%  %7.1f%%", 100 * u->share[0][which],
-                 100 * u->share[1][which], 100 * u->share[2][which]);
+    sb_table_row(out, matrix_name(u->model, which), "%7.1f%%  %7.1f%%  %7.1f%%",
+                 100 * u->share[0][which], 100 * u->share[1][which], 100 * u->share[2][which]);
 }
 
 /* ---- the model ---- */
 
 static sb_status write_model(run *u) {
   const request *r = u->r;
-  sb_folder_stats stats;
+  sb_hf_folder_stats stats;
   const double start = sb_now();
   char text[256];
   snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
@@ -138,10 +144,12 @@ static sb_status write_model(run *u) {
                              r->common.overwrite, sb_progress_tick, NULL, &stats);
   sb_progress_end();
   SB_TRY(status);
-  sb_log_phase("write", sb_now() - start, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / (sb_now() - start));
+  sb_log_phase("write", sb_now() - start, 0, "%.1f MiB/s",
+               (double)stats.bytes / 0x1p20 / (sb_now() - start));
   if (sb_common_prints(u->world, &r->common))
-    printf("%s: %.1f MiB in %llu file%s, the same model with its channels in another order\n", r->common.out,
-           (double)stats.bytes / 0x1p20, (unsigned long long)stats.files, stats.files == 1 ? "" : "s");
+    printf("%s: %.1f MiB in %llu file%s, the same model with its channels in another order\n",
+           r->common.out, (double)stats.bytes / 0x1p20, (unsigned long long)stats.files,
+           stats.files == 1 ? "" : "s");
   sb_report_text(u->report, "out", r->common.out);
   sb_report_count(u->report, "files", stats.files);
   sb_report_count(u->report, "bytes", stats.bytes);
@@ -161,7 +169,8 @@ static sb_status check_out(const run *u) {
   return sb_world_agree(u->world, status);
 }
 
-/* Scores once, then orders of both kinds: the model is written in the fused ones, and measured in all. */
+/* Scores once, then orders of both kinds: the model is written in the fused ones, and measured in
+ * all. */
 static sb_status reorder(run *u) {
   const request *r = u->r;
   const double start = sb_now();
@@ -174,13 +183,15 @@ static sb_status reorder(run *u) {
   sb_reorder_result result;
   sb_progress_begin("channels", 1.0);
   sb_status status =
-      sb_reorder_find(u->model, u->backend, &u->calibration, &options, &result, &orders[SB_REORDER_FUSED],
-                      r->no_shares ? NULL : &orders[SB_REORDER_INDEXED]);
+      sb_reorder_find(u->model, u->backend, &u->calibration, &options, &result,
+                      &orders[SB_REORDER_FUSED], r->no_shares ? NULL : &orders[SB_REORDER_INDEXED]);
   sb_progress_end();
   if (status == SB_OK) {
-    sb_log_phase("channels", sb_now() - start, 0, "scored at %u bits (loss %.4f)", result.width, result.loss);
+    sb_log_phase("channels", sb_now() - start, 0, "scored at %u bits (loss %.4f)", result.width,
+                 result.loss);
     char hash[32];
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)sb_orders_hash(&orders[SB_REORDER_FUSED]));
+    snprintf(hash, sizeof hash, "%016llx",
+             (unsigned long long)sb_orders_hash(&orders[SB_REORDER_FUSED]));
     sb_report_text(u->report, "orders_hash", hash);
     sb_report_count(u->report, "width", result.width);
     u->width = result.width;
@@ -190,10 +201,12 @@ static sb_status reorder(run *u) {
   if (status == SB_OK) status = measure_shares(u, SB_REORDER_FUSED);
   if (status == SB_OK) status = write_model(u);
   if (status == SB_OK && !r->no_shares) {
-    /* importance is in the fused order by now, which an indexed one would have to undo: measured again */
+    /* importance is in the fused order by now, which an indexed one would have to undo: measured
+     * again */
     status = sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_INDEXED]);
     if (status == SB_OK && r->grid == SB_COMMON_FITTED)
-      status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u), NULL, NULL);
+      status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u),
+                                     NULL, NULL);
     if (status == SB_OK) status = measure_shares(u, SB_REORDER_INDEXED);
   }
   for (int mode = 0; mode < MODES; mode++) sb_orders_free(&orders[mode]);
@@ -237,18 +250,20 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
        .low = 0.5,
        .high = 16,
        .operand = "B",
-       .help = "Budget that the model is to be quantized to: channels are scored at the width just below."},
+       .help = "Budget that the model is to be quantized to: channels are scored at the width just "
+               "below."},
       {.name = "reorder-score",
        .kind = SB_OPTION_CHOICE,
        .value = &r.channel_score,
        .choices = channel_scores,
-       .help =
-           "What channels are sorted by: sums of squared or of absolute first-order changes of the loss."},
+       .help = "What channels are sorted by: sums of squared or of absolute first-order changes of "
+               "the loss."},
       {.name = "grid",
        .kind = SB_OPTION_CHOICE,
        .value = &r.grid,
        .choices = sb_common_grids,
-       .help = "Grids that weights are rounded to where channels are scored, as quantize has them."},
+       .help =
+           "Grids that weights are rounded to where channels are scored, as quantize has them."},
       {.name = "symmetric",
        .kind = SB_OPTION_FLAG,
        .value = &r.symmetric,
@@ -265,27 +280,29 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
        .operand = "L",
        .help = "Layer whose blocks --json lists, for tools/plot_gather.py."},
   };
-  sb_usage usage = {
-      .command = "reorder",
-      .synopsis = "MODEL --calib TOKENS -o DIR [options]",
-      .purpose =
-          "Writes the same model with its channels in an order that gathers what is sensitive in few "
-          "blocks:\n"
-          "an ordinary Hugging Face folder in the source's types, whose logits differ by rounding only. "
-          "That\n"
-          "is what quantize --reorder fused does inside. Tells how much sensitivity is gathered, with this\n"
-          "order and with any order (indexed).",
-      .examples =
-          "  mpirun -n 2 shardbits reorder smollm2 --calib calib.bin -o smollm2-sorted --json gather.json",
-      .arguments = arguments,
-      .argument_count = 1,
-      .options = options,
-      .option_count = sizeof options / sizeof *options};
+  sb_usage usage = {.command = "reorder",
+                    .synopsis = "MODEL --calib TOKENS -o DIR [options]",
+                    .purpose = "Writes the same model with its channels in an order that gathers "
+                               "what is sensitive in few "
+                               "blocks:\n"
+                               "an ordinary Hugging Face folder in the source's types, whose "
+                               "logits differ by rounding only. "
+                               "That\n"
+                               "is what quantize --reorder fused does inside. Tells how much "
+                               "sensitivity is gathered, with this\n"
+                               "order and with any order (indexed).",
+                    .examples = "  mpirun -n 2 shardbits reorder smollm2 --calib calib.bin -o "
+                                "smollm2-sorted --json gather.json",
+                    .arguments = arguments,
+                    .argument_count = 1,
+                    .options = options,
+                    .option_count = sizeof options / sizeof *options};
   bool help;
   r.common.calibrates = true;
   SB_TRY(sb_common_begin(world, &usage, &r.common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_DEVICE |
-                             SB_COMMON_TOKENS | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE |
+                             SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_BLOCK |
+                             SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER,
                          argc, argv, &help));
   if (help) return SB_OK;
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "reorder")};

@@ -9,8 +9,8 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
-#include "model/synth.h"
-#include "mpi/cleanup.h"
+#include "folders/synth.h"
+#include "base/cleanup.h"
 
 typedef struct request {
   const char *config;
@@ -31,7 +31,7 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
                                 .overwrite = r->common.overwrite,
                                 .tick = sb_progress_tick};
   const double start = sb_now();
-  sb_folder_stats stats;
+  sb_hf_folder_stats stats;
   uint64_t parameters = 0;
   char text[256], count[SB_TEXT_SIZE];
   snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
@@ -43,7 +43,8 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
   const double seconds = sb_now() - start;
   sb_log_phase("weights", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, &r->common)) {
-    printf("%s: %s random parameters, %.1f MiB of %s weights in %" PRIu64 " file%s; it has learned nothing\n",
+    printf("%s: %s random parameters, %.1f MiB of %s weights in %" PRIu64
+           " file%s; it has learned nothing\n",
            r->common.out, sb_text_count(count, sizeof count, (double)parameters),
            (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
            stats.files == 1 ? "" : "s");
@@ -95,19 +96,19 @@ sb_status sb_cmd_synth(const sb_world *world, int argc, char **argv) {
        .operand = "N",
        .help = "Seed of weights and tokens."},
   };
-  sb_usage usage = {
-      .command = "synth",
-      .synopsis = "--config FILE -o DIR [options]",
-      .purpose =
-          "Writes a random model as an ordinary Hugging Face folder: any architecture, any size, weights\n"
-          "with the outliers and tails of trained ones. For benchmarks: it has learned nothing. The files "
-          "are\n"
-          "the same on any number of ranks.",
-      .examples =
-          "  shardbits synth --config Llama-3-70B/config.json --layers 2 --tokens 65536 -o two-layers\n"
-          "  mpirun -n 8 shardbits synth --config config.json -o model",
-      .options = options,
-      .option_count = sizeof options / sizeof *options};
+  sb_usage usage = {.command = "synth",
+                    .synopsis = "--config FILE -o DIR [options]",
+                    .purpose = "Writes a random model as an ordinary Hugging Face folder: any "
+                               "architecture, any size, weights\n"
+                               "with the outliers and tails of trained ones. For benchmarks: it "
+                               "has learned nothing. The files "
+                               "are\n"
+                               "the same on any number of ranks.",
+                    .examples = "  shardbits synth --config Llama-3-70B/config.json --layers 2 "
+                                "--tokens 65536 -o two-layers\n"
+                                "  mpirun -n 8 shardbits synth --config config.json -o model",
+                    .options = options,
+                    .option_count = sizeof options / sizeof *options};
   bool help;
   SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));
   if (help) return SB_OK;

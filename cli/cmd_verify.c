@@ -9,7 +9,8 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
-#include "model/output.h"
+#include "folders/output_load.h"
+#include "folders/output_write.h"
 
 static sb_status verify(const sb_world *world, const char *folder, const sb_common *common) {
   sb_output_stats stats;
@@ -19,11 +20,13 @@ static sb_status verify(const sb_world *world, const char *folder, const sb_comm
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;
-  sb_log_phase("verify", seconds, 0, "%" PRIu64 " frames, %.1f MiB stored, %.1f MiB/s", stats.frames,
-               (double)stats.stored_bytes / 0x1p20, (double)stats.stored_bytes / 0x1p20 / seconds);
+  sb_log_phase("verify", seconds, 0, "%" PRIu64 " frames, %.1f MiB stored, %.1f MiB/s",
+               stats.frames, (double)stats.stored_bytes / 0x1p20,
+               (double)stats.stored_bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, common))
     printf("%s: all %" PRIu64
-           " frames are intact (%.1f MiB, %.4f effective bits a weight, content hash %016" PRIx64 ")\n",
+           " frames are intact (%.1f MiB, %.4f effective bits a weight, content hash %016" PRIx64
+           ")\n",
            folder, stats.frames, (double)stats.stored_bytes / 0x1p20, stats.effective_bits,
            stats.content_hash);
   char hash[32];
@@ -46,16 +49,15 @@ sb_status sb_cmd_verify(const sb_world *world, int argc, char **argv) {
   const char *folder = NULL;
   sb_common common = SB_COMMON_DEFAULTS;
   const sb_argument arguments[] = {{"OUT", &folder, "A folder that quantize wrote."}};
-  sb_usage usage = {
-      .command = "verify",
-      .synopsis = "OUT [options]",
-      .purpose =
-          "Decodes every frame of every shard and compares it with its checksum, and the shards with the\n"
-          "manifest. Each rank takes its share of the shards.",
-      .examples = "  shardbits verify out\n"
-                  "  mpirun -n 8 shardbits verify out --json -",
-      .arguments = arguments,
-      .argument_count = 1};
+  sb_usage usage = {.command = "verify",
+                    .synopsis = "OUT [options]",
+                    .purpose = "Decodes every frame of every shard and compares it with its "
+                               "checksum, and the shards with the\n"
+                               "manifest. Each rank takes its share of the shards.",
+                    .examples = "  shardbits verify out\n"
+                                "  mpirun -n 8 shardbits verify out --json -",
+                    .arguments = arguments,
+                    .argument_count = 1};
   bool help;
   SB_TRY(sb_common_begin(world, &usage, &common, 0, argc, argv, &help));
   if (help) return SB_OK;

@@ -1,5 +1,6 @@
-/* The commands of the program: each parses its own line (argv[0] is its name), does its work, prints, and
- * returns the status that all ranks agree on. Collective over the world. No algorithm lives in cli/. */
+/* The commands of the program: each parses its own line (argv[0] is its name), does its work,
+ * prints, and returns the status that all ranks agree on. Collective over the world. No algorithm
+ * lives in cli/. */
 #ifndef SB_CLI_COMMANDS_H
 #define SB_CLI_COMMANDS_H
 

@@ -7,21 +7,25 @@
 #include "cli/threads.h"
 #include "io/file.h"
 
-static const char *const compute_names[] = {[SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", NULL};
+static const char *const compute_names[] = {
+    [SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", NULL};
 static const char *const compute_or_packed_names[] = {
     [SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", [SB_COMMON_PACKED] = "packed", NULL};
 static const char *const device_names[] = {
     [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
 static const char *const exchange_names[] = {
     [SB_EXCHANGE_AUTO] = "auto", [SB_EXCHANGE_MPI] = "mpi", [SB_EXCHANGE_HOST] = "host", NULL};
-const char *const sb_common_grids[] = {[SB_COMMON_FITTED] = "fitted", [SB_COMMON_PLAIN] = "plain", NULL};
-const char *const sb_common_dtypes[] = {[SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
+const char *const sb_common_grids[] = {
+    [SB_COMMON_FITTED] = "fitted", [SB_COMMON_PLAIN] = "plain", NULL};
+const char *const sb_common_dtypes[] = {
+    [SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
 static const char *const width_names[] = {
     [SB_TOKENS_AUTO] = "auto", [SB_TOKENS_U16] = "u16", [SB_TOKENS_U32] = "u32", NULL};
 
 size_t sb_common_activations(const sb_common *common, size_t device_bytes) {
   if (common->activation_gib > 0) return (size_t)(common->activation_gib * 0x1p30);
-  return device_bytes ? device_bytes / SB_COMMON_ACTIVATION_SHARE : (size_t)SB_COMMON_ACTIVATION_GIB << 30;
+  return device_bytes ? device_bytes / SB_COMMON_ACTIVATION_SHARE
+                      : (size_t)SB_COMMON_ACTIVATION_GIB << 30;
 }
 
 size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
@@ -34,38 +38,38 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .operand = "DIR",
                              .required = true,
                              .help = "Folder to write; it appears when it is complete."};
-    table[n++] =
-        (sb_option){.name = "file-size",
-                    .kind = SB_OPTION_REAL,
-                    .value = &c->file_gb,
-                    .low = 1e-6,
-                    .high = 1e6,
-                    .operand = "GB",
-                    .help = "Most a safetensors file holds; larger models get several, with an index."};
+    table[n++] = (sb_option){
+        .name = "file-size",
+        .kind = SB_OPTION_REAL,
+        .value = &c->file_gb,
+        .low = 1e-6,
+        .high = 1e6,
+        .operand = "GB",
+        .help = "Most a safetensors file holds; larger models get several, with an index."};
     table[n++] = (sb_option){.name = "overwrite",
                              .kind = SB_OPTION_FLAG,
                              .value = &c->overwrite,
                              .help = "Replace DIR when it is there."};
   }
   if (set & SB_COMMON_SEQUENCES) {
-    table[n++] =
-        (sb_option){.name = "seqlen",
-                    .kind = SB_OPTION_SIZE,
-                    .value = &c->seqlen,
-                    .low = 2,
-                    .high = 1048576,
-                    .operand = "N",
-                    .help = "Tokens of a sequence.",
-                    .unset = c->calibrates ? "128" : "512, or the model's context where that is shorter"};
-    table[n++] =
-        (sb_option){.name = "seqs",
-                    .kind = SB_OPTION_SIZE,
-                    .value = &c->seqs,
-                    .low = 1,
-                    .high = 1e9,
-                    .operand = "N",
-                    .help = "Most sequences to use, spread evenly over the file (or drawn with --seed).",
-                    .unset = c->calibrates ? "64" : "all"};
+    table[n++] = (sb_option){
+        .name = "seqlen",
+        .kind = SB_OPTION_SIZE,
+        .value = &c->seqlen,
+        .low = 2,
+        .high = 1048576,
+        .operand = "N",
+        .help = "Tokens of a sequence.",
+        .unset = c->calibrates ? "128" : "512, or the model's context where that is shorter"};
+    table[n++] = (sb_option){
+        .name = "seqs",
+        .kind = SB_OPTION_SIZE,
+        .value = &c->seqs,
+        .low = 1,
+        .high = 1e9,
+        .operand = "N",
+        .help = "Most sequences to use, spread evenly over the file (or drawn with --seed).",
+        .unset = c->calibrates ? "64" : "all"};
   }
   if (set & SB_COMMON_TOKENS)
     table[n++] = (sb_option){.name = "token-dtype",
@@ -80,29 +84,31 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .choices = compute_names,
                              .help = "Arithmetic of matrix products; bf16 sums in f32."};
   if (set & SB_COMMON_COMPUTE_OR_PACKED)
-    table[n++] = (sb_option){.name = "compute",
-                             .kind = SB_OPTION_CHOICE,
-                             .value = &c->compute,
-                             .choices = compute_or_packed_names,
-                             .help = "Arithmetic of matrix products; bf16 sums in f32. packed: f32, with the "
-                                     "packed weights of OUT as they are, which takes less memory."};
+    table[n++] = (sb_option){
+        .name = "compute",
+        .kind = SB_OPTION_CHOICE,
+        .value = &c->compute,
+        .choices = compute_or_packed_names,
+        .help = "Arithmetic of matrix products; bf16 sums in f32. packed: f32, with the "
+                "packed weights of OUT as they are, which takes less memory."};
   if (set & SB_COMMON_DEVICE)
-    table[n++] = (sb_option){.name = "device",
-                             .kind = SB_OPTION_CHOICE,
-                             .value = &c->device,
-                             .choices = device_names,
-                             .help = "Where to compute: processors, or GPUs, dealt to the ranks of a node in "
-                                     "turn; auto takes GPUs where every rank can have one."};
+    table[n++] = (sb_option){
+        .name = "device",
+        .kind = SB_OPTION_CHOICE,
+        .value = &c->device,
+        .choices = device_names,
+        .help = "Where to compute: processors, or GPUs, dealt to the ranks of a node in "
+                "turn; auto takes GPUs where every rank can have one."};
   if (set & SB_COMMON_DEVICE)
-    table[n++] =
-        (sb_option){.name = "gpu-exchange",
-                    .kind = SB_OPTION_CHOICE,
-                    .value = &c->exchange,
-                    .choices = exchange_names,
-                    .help = "How GPUs get weights and sums of other ranks: mpi, sums by an MPI library that "
-                            "takes GPU memory (CUDA-aware); host, all through host memory; auto, both among "
-                            "themselves by NCCL where each rank has a GPU of its own, else as mpi where "
-                            "that can be, else as host."};
+    table[n++] = (sb_option){
+        .name = "gpu-exchange",
+        .kind = SB_OPTION_CHOICE,
+        .value = &c->exchange,
+        .choices = exchange_names,
+        .help = "How GPUs get weights and sums of other ranks: mpi, sums by an MPI library that "
+                "takes GPU memory (CUDA-aware); host, all through host memory; auto, both among "
+                "themselves by NCCL where each rank has a GPU of its own, else as mpi where "
+                "that can be, else as host."};
   if (set & SB_COMMON_SEED)
     table[n++] = (sb_option){.name = "seed",
                              .kind = SB_OPTION_SEED,
@@ -110,23 +116,24 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .operand = "N",
                              .help = "Seed of the choice of sequences; 0 spreads them evenly."};
   if (set & SB_COMMON_BLOCK)
-    table[n++] = (sb_option){.name = "block",
-                             .kind = SB_OPTION_SHAPE,
-                             .value = c->block,
-                             .low = 1,
-                             .high = 1024,
-                             .operand = "RxC",
-                             .help = "Rows and columns of a block; a row of a block shares one scale."};
-  if (set & SB_COMMON_ACTIVATIONS)
     table[n++] =
-        (sb_option){.name = "activation-memory",
-                    .kind = SB_OPTION_REAL,
-                    .value = &c->activation_gib,
-                    .low = 0.001,
-                    .high = 1e6,
-                    .operand = "GIB",
-                    .unset = "4; half of what is free of a GPU",
-                    .help = "Memory a rank gives to kept layer inputs; more sequences go in further waves."};
+        (sb_option){.name = "block",
+                    .kind = SB_OPTION_SHAPE,
+                    .value = c->block,
+                    .low = 1,
+                    .high = 1024,
+                    .operand = "RxC",
+                    .help = "Rows and columns of a block; a row of a block shares one scale."};
+  if (set & SB_COMMON_ACTIVATIONS)
+    table[n++] = (sb_option){
+        .name = "activation-memory",
+        .kind = SB_OPTION_REAL,
+        .value = &c->activation_gib,
+        .low = 0.001,
+        .high = 1e6,
+        .operand = "GIB",
+        .unset = "4; half of what is free of a GPU",
+        .help = "Memory a rank gives to kept layer inputs; more sequences go in further waves."};
   table[n++] = (sb_option){.name = "threads",
                            .kind = SB_OPTION_INT,
                            .value = &c->threads,
@@ -147,8 +154,8 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   return n;
 }
 
-sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
-                          char **argv, bool *help) {
+sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set,
+                          int argc, char **argv, bool *help) {
   sb_option table[SB_COMMON_MAX];
   usage->common_count = sb_common_options(common, set, table);
   usage->common = table;
@@ -171,7 +178,8 @@ bool sb_common_prints(const sb_world *world, const sb_common *common) {
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config) {
   size_t usual = common->calibrates ? 128 : 512;
   if (common->seqlen != 0) return common->seqlen;
-  return config->max_positions != 0 && config->max_positions < usual ? config->max_positions : usual;
+  return config->max_positions != 0 && config->max_positions < usual ? config->max_positions
+                                                                     : usual;
 }
 
 size_t sb_common_seqs(const sb_common *common) {

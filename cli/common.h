@@ -11,7 +11,8 @@
 typedef struct sb_common {
   size_t seqlen;    /* tokens of a sequence; 0: sb_common_seqlen chooses */
   size_t seqs;      /* most sequences used; 0: sb_common_seqs chooses */
-  bool calibrates;  /* set by the command: gradients of many short sequences, not windows to be predicted */
+  bool calibrates;  /* set by the command: gradients of many short sequences, not windows to be
+                       predicted */
   const char *json; /* where the report goes: NULL nowhere, "-" stdout */
   bool quiet;
   int threads; /* of this rank; 0: chosen by sb_common_begin */
@@ -20,7 +21,8 @@ typedef struct sb_common {
   int device;            /* sb_device */
   int exchange;          /* SB_EXCHANGE_.. */
   int token_width;       /* sb_token_width */
-  double activation_gib; /* memory a rank gives to kept layer inputs; 0: sb_common_activation_bytes chooses */
+  double activation_gib; /* memory a rank gives to kept layer inputs; 0: sb_common_activation_bytes
+                            chooses */
   size_t block[2];       /* rows, columns */
   const char *out;       /* Hugging Face folder to write, with */
   double file_gb;        /* most GB a safetensors file holds, and */
@@ -46,7 +48,8 @@ enum { SB_COMMON_MAX = 15 };
 /* --gpu-exchange. */
 enum { SB_EXCHANGE_AUTO, SB_EXCHANGE_MPI, SB_EXCHANGE_HOST };
 
-/* --grid of commands that calibrate in any case; quantize leaves it open too (cli/quantize.h). NULL behind the last. */
+/* --grid of commands that calibrate in any case; quantize leaves it open too (cli/quantize.h). NULL
+ * behind the last. */
 enum { SB_COMMON_FITTED, SB_COMMON_PLAIN };
 extern const char *const sb_common_grids[];
 
@@ -60,35 +63,39 @@ static inline sb_compute sb_common_compute(const sb_common *common) {
   return common->compute == SB_COMMON_PACKED ? SB_COMPUTE_F32 : (sb_compute)common->compute;
 }
 
-/* Writes the table for the options in `set` into table[SB_COMMON_MAX], pointing into *common; returns their
- * number. */
+/* Writes the table for the options in `set` into table[SB_COMMON_MAX], pointing into *common;
+ * returns their number. */
 size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
 
-/* Parses a command's line: sets usage's second table to the common options in `set`, and where --help is
- * asked for, prints it (rank 0) and sets *help: the command then returns SB_OK. Otherwise opens the log and
- * settles common->threads. Collective within a node. */
-sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set, int argc,
-                          char **argv, bool *help);
+/* Parses a command's line: sets usage's second table to the common options in `set`, and where
+ * --help is asked for, prints it (rank 0) and sets *help: the command then returns SB_OK. Otherwise
+ * opens the log and settles common->threads. Collective within a node. */
+sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set,
+                          int argc, char **argv, bool *help);
 
 enum { SB_COMMON_ACTIVATION_GIB = 4, SB_COMMON_ACTIVATION_SHARE = 2 };
-/* Bytes a rank gives to kept layer inputs: as asked for; else SB_COMMON_ACTIVATION_GIB, or of `device_bytes` of a GPU's memory (0: on
- * processors) a part of SB_COMMON_ACTIVATION_SHARE. Pure. */
+/* Bytes a rank gives to kept layer inputs: as asked for; else SB_COMMON_ACTIVATION_GIB, or of
+ * `device_bytes` of a GPU's memory (0: on processors) a part of SB_COMMON_ACTIVATION_SHARE. Pure.
+ */
 size_t sb_common_activations(const sb_common *common, size_t device_bytes);
 /* The same on the backend of sb_common_backend: equal on all ranks. Local. */
-static inline size_t sb_common_activation_bytes(const sb_common *common, const sb_backend *backend) {
+static inline size_t sb_common_activation_bytes(const sb_common *common,
+                                                const sb_backend *backend) {
   return sb_common_activations(common, backend->unified ? 0 : backend->free_bytes);
 }
 
-/* *out = the backend of --device, --compute and --threads, after sb_common_begin: the same kind on all ranks, or results would
- * depend on who computed what. GPUs go to the ranks of a node in turn. With "auto", GPUs where every rank can have one, else
- * processors (a line in the log says why where the build has CUDA); with "cuda", the failure of a rank is that of all. Says
- * in the log what was taken. Collective. Release with op->destroy. */
+/* *out = the backend of --device, --compute and --threads, after sb_common_begin: the same kind on
+ * all ranks, or results would depend on who computed what. GPUs go to the ranks of a node in turn.
+ * With "auto", GPUs where every rank can have one, else processors (a line in the log says why
+ * where the build has CUDA); with "cuda", the failure of a rank is that of all. Says in the log
+ * what was taken. Collective. Release with op->destroy. */
 sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_backend **out);
 
-/* --seqlen and --seqs, or what suits the command when they are not given. Windows to be predicted: 512 tokens, or the
- * context the model was trained with where that is shorter, and all sequences (0). Calibration: 64 sequences of 128
- * tokens; the curvature of the loss is a mean over sequences, and for the same number of tokens many short ones
- * estimate it better than few long ones (docs/results.md). Local. */
+/* --seqlen and --seqs, or what suits the command when they are not given. Windows to be predicted:
+ * 512 tokens, or the context the model was trained with where that is shorter, and all sequences
+ * (0). Calibration: 64 sequences of 128 tokens; the curvature of the loss is a mean over sequences,
+ * and for the same number of tokens many short ones estimate it better than few long ones
+ * (docs/results.md). Local. */
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config);
 size_t sb_common_seqs(const sb_common *common);
 
@@ -97,7 +104,8 @@ static inline uint64_t sb_common_file_bytes(const sb_common *common) {
   return (uint64_t)(common->file_gb * 1e9);
 }
 
-/* Whether results for people go to stdout on this rank: rank 0, unless the report goes there. Local. */
+/* Whether results for people go to stdout on this rank: rank 0, unless the report goes there.
+ * Local. */
 bool sb_common_prints(const sb_world *world, const sb_common *common);
 
 #endif

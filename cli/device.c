@@ -38,16 +38,18 @@ done:
   return status;
 }
 
-/* The GPUs of `comm`, one a rank, become a group of that kind. Where they cannot, *joined is false and sb_message says why: no
- * failure. Collective over the world. */
-static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_backend *b, bool *joined) {
+/* The GPUs of `comm`, one a rank, become a group of that kind. Where they cannot, *joined is false
+ * and sb_message says why: no failure. Collective over the world. */
+static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_backend *b,
+                      bool *joined) {
   sb_peers_token token;
   int rank, size;
   *joined = false;
   SB_MPI(MPI_Comm_rank(comm, &rank));
   SB_MPI(MPI_Comm_size(comm, &size));
   /* does each of them have what it takes? */
-  if (sb_world_agree(world, b->op->peers_token(b, rank == 0 ? &token : NULL)) != SB_OK) return SB_OK;
+  if (sb_world_agree(world, b->op->peers_token(b, rank == 0 ? &token : NULL)) != SB_OK)
+    return SB_OK;
   SB_MPI(MPI_Bcast(&token, (int)sizeof token, MPI_BYTE, 0, comm));
   if (size == 1) {
     *joined = true;
@@ -58,7 +60,8 @@ static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_ba
   return SB_OK;
 }
 
-/* Groups of GPUs where NCCL makes them: of those of a node, and of all. Else sb_message says why not. Collective. */
+/* Groups of GPUs where NCCL makes them: of those of a node, and of all. Else sb_message says why
+ * not. Collective. */
 static sb_status join_all(const sb_world *world, sb_backend *b, bool *node) {
   bool all;
   SB_TRY(join(world, world->node_comm, SB_PEERS_NODE, b, node));
@@ -67,7 +70,8 @@ static sb_status join_all(const sb_world *world, sb_backend *b, bool *node) {
   return SB_OK;
 }
 
-/* How GPUs of several ranks get each other's numbers; `apart`: each rank has one of its own. Collective. */
+/* How GPUs of several ranks get each other's numbers; `apart`: each rank has one of its own.
+ * Collective. */
 static sb_status choose_exchange(const sb_world *world, int exchange, bool apart, sb_backend *b) {
   if (world->size == 1 || exchange == SB_EXCHANGE_HOST) return SB_OK;
   if (exchange == SB_EXCHANGE_AUTO && apart) {
@@ -83,16 +87,19 @@ static sb_status choose_exchange(const sb_world *world, int exchange, bool apart
   const sb_status status = sb_mpi_takes_gpu_memory(world);
   b->in_mpi = status == SB_OK;
   if (b->in_mpi)
-    sb_log_line("device       sums go from GPU to GPU by MPI, which takes their memory (CUDA-aware)");
+    sb_log_line(
+        "device       sums go from GPU to GPU by MPI, which takes their memory (CUDA-aware)");
   else if (exchange == SB_EXCHANGE_MPI)
     return sb_fail(status, "--gpu-exchange mpi: %s; auto or host does without", sb_message());
   return SB_OK;
 }
 
 /* A GPU for every rank, said in the log. Collective; *out may be there after a failure. */
-static sb_status open_gpu(const sb_world *world, const sb_common *common, sharing *gpus, sb_backend **out) {
+static sb_status open_gpu(const sb_world *world, const sb_common *common, sharing *gpus,
+                          sb_backend **out) {
   sb_device_identity identity;
-  SB_AGREE(world, sb_device_cuda(sb_common_compute(common), world->node_rank, world->host, out, &identity));
+  SB_AGREE(world, sb_device_cuda(sb_common_compute(common), world->node_rank, world->host, out,
+                                 &identity));
   SB_TRY(find_sharing(world, &identity, gpus));
   /* what every rank of the run has at least, so that all make the same of it */
   uint64_t less = ~(uint64_t)((*out)->free_bytes / (size_t)gpus->together);
@@ -122,5 +129,6 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
     if (opened || !may_fall_back) return status;
     sb_log_line("device       processors: %s", sb_message());
   }
-  return sb_world_agree(world, sb_backend_cpu_create(sb_common_compute(common), common->threads, out));
+  return sb_world_agree(world,
+                        sb_backend_cpu_create(sb_common_compute(common), common->threads, out));
 }

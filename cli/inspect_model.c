@@ -6,10 +6,10 @@
 #include "cli/inspect.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
-#include "model/uniform_bits.h"
-#include "model/arch_check.h"
-#include "model/finite.h"
-#include "model/footprint.h"
+#include "model/effective_bits.h"
+#include "folders/arch_check.h"
+#include "folders/finite.h"
+#include "plan/footprint.h"
 
 /* What the files say about the tensors of the list. */
 typedef struct contents {
@@ -38,8 +38,8 @@ static void dtype_text(const contents *c, size_t all, char *text, size_t size) {
     if (c->tensors[d] == all)
       n += (size_t)snprintf(text + n, size - n, "%s", sb_dtype_name((sb_dtype)d));
     else
-      n += (size_t)snprintf(text + n, size - n, "%s%s (%zu)", n ? ", " : "", sb_dtype_name((sb_dtype)d),
-                            c->tensors[d]);
+      n += (size_t)snprintf(text + n, size - n, "%s%s (%zu)", n ? ", " : "",
+                            sb_dtype_name((sb_dtype)d), c->tensors[d]);
   }
 }
 
@@ -50,7 +50,8 @@ static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_
          norms = arch->parameters - arch->linear_parameters - tables;
   sb_table_row(out, "architecture", "%s", f->architecture);
   sb_table_row(out, "layers", "%zu of hidden %zu, MLP %zu", f->layers, f->hidden, f->intermediate);
-  sb_table_row(out, "attention", "%zu heads of %zu, %zu KV heads", f->heads, f->head_dim, f->kv_heads);
+  sb_table_row(out, "attention", "%zu heads of %zu, %zu KV heads", f->heads, f->head_dim,
+               f->kv_heads);
   sb_table_row(out, "vocabulary", "%zu tokens, LM head %s", f->vocab,
                f->tie_embeddings ? "tied to the embedding" : "of its own");
   sb_table_row(out, "rotary embedding", "theta %g%s, trained on %zu positions", f->rope_theta,
@@ -89,7 +90,8 @@ static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_
   sb_report_text(report, "dtypes", types);
 }
 
-static void print_blocks(const sb_arch *arch, const sb_inspect_request *request, FILE *out, json_t *report) {
+static void print_blocks(const sb_arch *arch, const sb_inspect_request *request, FILE *out,
+                         json_t *report) {
   size_t blocks = sb_footprint_blocks(arch, request->block[0], request->block[1]);
   char text[SB_TEXT_SIZE];
   sb_table_head(out, "In blocks of %zu x %zu", request->block[0], request->block[1]);
@@ -100,7 +102,8 @@ static void print_blocks(const sb_arch *arch, const sb_inspect_request *request,
   json_t *list = report ? json_array() : NULL;
   if (out) fprintf(out, "  uniform bits       effective bits a weight   linear layers\n");
   for (unsigned b = 1; b <= 8; b++) {
-    double bits = sb_uniform_effective_bits(arch, request->block[0], request->block[1], b, SB_ASYMMETRIC);
+    double bits =
+        sb_effective_bits_uniform(arch, request->block[0], request->block[1], b, SB_ASYMMETRIC);
     if (out)
       fprintf(out, "  %-18u %-25.4f %s\n", b, bits,
               sb_text_bytes(text, sizeof text, bits * (double)arch->linear_parameters / 8.0));

@@ -26,7 +26,8 @@ static void print_manifest(const sb_inspect_request *request, const sb_manifest 
   sb_table_row(out, "written by", "shardbits %s", m->program_version);
   sb_table_row(out, "effective bits", "%.4f a weight of the linear layers (codes alone %.4f)",
                m->effective_bits, m->code_bits);
-  sb_table_row(out, "stored", "%s, from %s", sb_text_bytes(text, sizeof text, (double)m->stored_bytes),
+  sb_table_row(out, "stored", "%s, from %s",
+               sb_text_bytes(text, sizeof text, (double)m->stored_bytes),
                sb_text_bytes(source, sizeof source, source_bytes));
   sb_table_row(out, "tensors", "%zu, of which %zu quantized", m->tensor_count - orders, quantized);
   if (reorder) sb_table_row(out, "channels", "%s, %zu orders stored", reorder, orders);
@@ -56,9 +57,9 @@ sb_status sb_inspect_output(const sb_world *world, const sb_inspect_request *req
   sb_manifest manifest = {0};
   sb_status status = sb_manifest_read(request->path, &manifest);
   if (status == SB_OK && request->check)
-    status =
-        sb_fail(SB_ERR_USAGE, "inspect: --check reads models; for an output folder use: shardbits verify %s",
-                request->path);
+    status = sb_fail(SB_ERR_USAGE,
+                     "inspect: --check reads models; for an output folder use: shardbits verify %s",
+                     request->path);
   status = sb_world_agree(world, status);
   if (status == SB_OK) print_manifest(request, &manifest, out, report);
   sb_manifest_free(&manifest);

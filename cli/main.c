@@ -1,5 +1,6 @@
-/* shardbits COMMAND ...: starts MPI, finds the command, runs it on all ranks, and turns its status into one
- * line and an exit code: 0 for success, 2 for a wrong command line, 1 for everything else. */
+/* shardbits COMMAND ...: starts MPI, finds the command, runs it on all ranks, and turns its status
+ * into one line and an exit code: 0 for success, 2 for a wrong command line, 1 for everything else.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -7,22 +8,25 @@
 
 #include "cli/commands.h"
 #include "cli/nearest.h"
-#include "mpi/cleanup.h"
+#include "base/cleanup.h"
 
 static const struct {
   const char *name, *summary;
   sb_command_run *run;
 } commands[] = {
-    {"inspect", "what a model or an output folder holds, without reading its weights", sb_cmd_inspect},
+    {"inspect", "what a model or an output folder holds, without reading its weights",
+     sb_cmd_inspect},
     {"plan", "memory, traffic and time a rank, before anyone queues a job", sb_cmd_plan},
-    {"quantize", "find the bits of every block under a budget, and write the shards", sb_cmd_quantize},
+    {"quantize", "find the bits of every block under a budget, and write the shards",
+     sb_cmd_quantize},
     {"eval", "perplexity on a token file; against a reference also KL divergence", sb_cmd_eval},
     {"verify", "check every frame of an output folder", sb_cmd_verify},
     {"export", "dequantized Hugging Face folder from an output folder", sb_cmd_export},
     {"reorder", "the same model with its channels in an order that gathers what is sensitive",
      sb_cmd_reorder},
     {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
-    {"bench", "what this machine can do, and how much of it this program's phases get", sb_cmd_bench},
+    {"bench", "what this machine can do, and how much of it this program's phases get",
+     sb_cmd_bench},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -33,9 +37,10 @@ static void print_overview(FILE *out) {
           "usage: shardbits COMMAND ...\n"
           "       mpirun -n RANKS shardbits COMMAND ...\n\ncommands:\n",
           SB_VERSION);
-  for (int i = 0; i < COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-  fprintf(out,
-          "\nshardbits COMMAND --help explains one. Models are Hugging Face folders of the Llama family.\n");
+  for (int i = 0; i < COMMANDS; i++)
+    fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+  fprintf(out, "\nshardbits COMMAND --help explains one. Models are Hugging Face folders of the "
+               "Llama family.\n");
 }
 
 static sb_command_run *find_command(const char *name) {
@@ -60,7 +65,8 @@ static sb_status run(const sb_world *world, int argc, char **argv) {
     if (world->rank == 0) printf("shardbits %s\n", SB_VERSION);
     return SB_OK;
   }
-  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2)) {
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 ||
+      (strcmp(name, "help") == 0 && argc == 2)) {
     if (world->rank == 0) print_overview(stdout);
     return SB_OK;
   }
@@ -89,14 +95,16 @@ int main(int argc, char **argv) {
     sb_world_finalize(&world);
     return sb_exit_code(status);
   }
-  /* A limit on the size of files (ulimit -f) is to fail the write, which has a message, not to end the process. */
+  /* A limit on the size of files (ulimit -f) is to fail the write, which has a message, not to end
+   * the process. */
   signal(SIGXFSZ, SIG_IGN);
   status = sb_cleanup_install(world.rank, "nothing was written");
   if (status == SB_OK) status = sb_world_agree(&world, run(&world, argc, argv));
   sb_cleanup_now();
   if (status == SB_OK) status = sb_world_agree(&world, flush_results());
   if (status != SB_OK && world.rank == 0) fprintf(stderr, "shardbits: %s\n", sb_message());
-  /* All is said and removed. When the first rank leaves with an error, mpirun ends the others by SIGTERM. */
+  /* All is said and removed. When the first rank leaves with an error, mpirun ends the others by
+   * SIGTERM. */
   signal(SIGTERM, SIG_IGN);
   signal(SIGINT, SIG_IGN);
   sb_world_finalize(&world);

@@ -25,9 +25,10 @@ static bool whole_number(const char *text, uint64_t *out) {
   return errno == 0 && *end == 0;
 }
 
-static sb_status bad_number(const sb_usage *u, const sb_option *o, const char *text, const char *what) {
-  return sb_fail(SB_ERR_USAGE, "%s: --%s %.64s: %s from %.17g to %.17g is expected", u->command, o->name,
-                 text, what, o->low, o->high);
+static sb_status bad_number(const sb_usage *u, const sb_option *o, const char *text,
+                            const char *what) {
+  return sb_fail(SB_ERR_USAGE, "%s: --%s %.64s: %s from %.17g to %.17g is expected", u->command,
+                 o->name, text, what, o->low, o->high);
 }
 
 static sb_status set_whole(const sb_usage *u, const sb_option *o, const char *text) {
@@ -55,8 +56,8 @@ static sb_status set_real(const sb_usage *u, const sb_option *o, const char *tex
 
 static sb_status set_seed(const sb_usage *u, const sb_option *o, const char *text) {
   if (!whole_number(text, o->value))
-    return sb_fail(SB_ERR_USAGE, "%s: --%s %.64s: a whole number below 2^64 is expected", u->command, o->name,
-                   text);
+    return sb_fail(SB_ERR_USAGE, "%s: --%s %.64s: a whole number below 2^64 is expected",
+                   u->command, o->name, text);
   return SB_OK;
 }
 
@@ -71,7 +72,8 @@ static sb_status set_choice(const sb_usage *u, const sb_option *o, const char *t
     if (n < sizeof list)
       n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", o->choices[i]);
   }
-  return sb_fail(SB_ERR_USAGE, "%s: --%s %.64s: expected one of %s", u->command, o->name, text, list);
+  return sb_fail(SB_ERR_USAGE, "%s: --%s %.64s: expected one of %s", u->command, o->name, text,
+                 list);
 }
 
 static sb_status set_shape(const sb_usage *u, const sb_option *o, const char *text) {
@@ -82,14 +84,16 @@ static sb_status set_shape(const sb_usage *u, const sb_option *o, const char *te
   memcpy(rows, text, (size_t)(cross - text));
   rows[cross - text] = 0;
   if (!whole_number(rows, &r) || !whole_number(cross + 1, &c)) goto bad;
-  if ((double)r < o->low || (double)r > o->high || (double)c < o->low || (double)c > o->high) goto bad;
+  if ((double)r < o->low || (double)r > o->high || (double)c < o->low || (double)c > o->high)
+    goto bad;
   ((size_t *)o->value)[0] = (size_t)r;
   ((size_t *)o->value)[1] = (size_t)c;
   return SB_OK;
 bad:
-  return sb_fail(SB_ERR_USAGE,
-                 "%s: --%s %.64s: expected ROWSxCOLS, each from %.17g to %.17g, for example 128x128",
-                 u->command, o->name, text, o->low, o->high);
+  return sb_fail(
+      SB_ERR_USAGE,
+      "%s: --%s %.64s: expected ROWSxCOLS, each from %.17g to %.17g, for example 128x128",
+      u->command, o->name, text, o->low, o->high);
 }
 
 static sb_status set(const sb_usage *u, const sb_option *o, const char *text) {
@@ -125,8 +129,8 @@ static sb_status find(const sb_usage *u, const char *text, size_t *index, const 
         *index = i;
         return SB_OK;
       }
-    return sb_fail(SB_ERR_USAGE, "%s: unknown option %.64s (shardbits %s --help lists them)", u->command,
-                   text, u->command);
+    return sb_fail(SB_ERR_USAGE, "%s: unknown option %.64s (shardbits %s --help lists them)",
+                   u->command, text, u->command);
   }
   const char *name = text + 2, *equals = strchr(name, '=');
   size_t length = equals ? (size_t)(equals - name) : strlen(name);
@@ -145,9 +149,10 @@ static sb_status find(const sb_usage *u, const char *text, size_t *index, const 
   snprintf(typed, sizeof typed, "%.*s", (int)(length < 60 ? length : 60), name);
   const char *near = sb_nearest(typed, names, known);
   if (near)
-    return sb_fail(SB_ERR_USAGE, "%s: unknown option --%s; did you mean --%s?", u->command, typed, near);
-  return sb_fail(SB_ERR_USAGE, "%s: unknown option --%s (shardbits %s --help lists them)", u->command, typed,
-                 u->command);
+    return sb_fail(SB_ERR_USAGE, "%s: unknown option --%s; did you mean --%s?", u->command, typed,
+                   near);
+  return sb_fail(SB_ERR_USAGE, "%s: unknown option --%s (shardbits %s --help lists them)",
+                 u->command, typed, u->command);
 }
 
 static bool wants_help(int argc, char **argv) {
@@ -179,9 +184,10 @@ sb_status sb_options_parse(const sb_usage *u, int argc, char **argv, bool *help)
       only_arguments = true;
     } else if (only_arguments || argv[i][0] != '-' || argv[i][1] == 0) {
       if (given == u->argument_count)
-        return sb_fail(SB_ERR_USAGE, "%s: unexpected argument %.128s; usage: shardbits %s %s", u->command,
-                       argv[i], u->command, u->synopsis);
-      if (!argv[i][0]) return sb_fail(SB_ERR_USAGE, "%s: %s is empty", u->command, u->arguments[given].name);
+        return sb_fail(SB_ERR_USAGE, "%s: unexpected argument %.128s; usage: shardbits %s %s",
+                       u->command, argv[i], u->command, u->synopsis);
+      if (!argv[i][0])
+        return sb_fail(SB_ERR_USAGE, "%s: %s is empty", u->command, u->arguments[given].name);
       *u->arguments[given++].value = argv[i];
     } else {
       size_t index = 0;

@@ -1,10 +1,11 @@
-/* The command line of one command: a table of options that is at once its parser, its type check and its
+/* The command line of one command: a table of options that is at once its parser, its type check
+ * and its
  * --help.
  *
- * The table points at the variables it fills; what they hold before parsing is the default that --help shows.
- * Spellings:
- * --name VALUE, --name=VALUE, -o VALUE, flags without a value, "--" ends the options. Given twice, the last
- * one counts. All functions are local and give the same answer on every rank. */
+ * The table points at the variables it fills; what they hold before parsing is the default that
+ * --help shows. Spellings:
+ * --name VALUE, --name=VALUE, -o VALUE, flags without a value, "--" ends the options. Given twice,
+ * the last one counts. All functions are local and give the same answer on every rank. */
 #ifndef SB_CLI_OPTIONS_H
 #define SB_CLI_OPTIONS_H
 
@@ -33,9 +34,10 @@ typedef struct sb_option {
   void *value;                /* what kind says; holds the default */
   double low, high;           /* inclusive range of numbers, each below 2^53 */
   const char *const *choices; /* NULL-terminated names, for SB_OPTION_CHOICE */
-  const char *operand; /* how --help calls the value: "N", "FILE"; NULL with a choice shows its names */
-  const char *help;    /* one sentence or two */
-  const char *unset;   /* shown as default in place of the value, e.g. "all", where not NULL */
+  const char
+      *operand; /* how --help calls the value: "N", "FILE"; NULL with a choice shows its names */
+  const char *help;  /* one sentence or two */
+  const char *unset; /* shown as default in place of the value, e.g. "all", where not NULL */
   bool required;
 } sb_option;
 
@@ -47,25 +49,27 @@ typedef struct sb_argument {
 } sb_argument;
 
 typedef struct sb_usage {
-  const char *command; /* "quantize" */
-  const char
-      *synopsis;       /* what follows the command's name: "MODEL --calib TOKENS --bits B -o OUT [options]" */
-  const char *purpose; /* lines for --help */
+  const char *command;  /* "quantize" */
+  const char *synopsis; /* what follows the command's name: "MODEL --calib TOKENS --bits B -o OUT
+                           [options]" */
+  const char *purpose;  /* lines for --help */
   const char *examples; /* lines for --help, or NULL */
   const sb_argument *arguments;
   size_t argument_count;
   size_t optional_count; /* of them, the last ones need not be given */
   const sb_option *options;
   size_t option_count;
-  const sb_option *common; /* a second table, listed after the command's own (cli/common.h); may be NULL */
+  const sb_option
+      *common; /* a second table, listed after the command's own (cli/common.h); may be NULL */
   size_t common_count;
 } sb_usage;
 
-/* Fills the variables from argv[1 .. argc-1]; argv[0] is the command. With --help (or -h) anywhere nothing is
- * filled and *help is true. SB_ERR_USAGE with one line that names the command, the option and what is
- * possible. */
+/* Fills the variables from argv[1 .. argc-1]; argv[0] is the command. With --help (or -h) anywhere
+ * nothing is filled and *help is true. SB_ERR_USAGE with one line that names the command, the
+ * option and what is possible. */
 sb_status sb_options_parse(const sb_usage *usage, int argc, char **argv, bool *help);
-/* Writes the help text. Call before sb_options_parse has changed a variable, or after it returned with *help.
+/* Writes the help text. Call before sb_options_parse has changed a variable, or after it returned
+ * with *help.
  */
 void sb_options_help(const sb_usage *usage, FILE *out);
 

@@ -83,7 +83,8 @@ static void option_line(FILE *out, const sb_option *o) {
   n = (size_t)snprintf(text, sizeof text, "%s", o->help);
   if (o->kind == SB_OPTION_CHOICE && o->operand) {
     for (int i = 0; o->choices[i] && n < sizeof text; i++)
-      n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? ", " : " One of ", o->choices[i]);
+      n +=
+          (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? ", " : " One of ", o->choices[i]);
     if (n < sizeof text) n += (size_t)snprintf(text + n, sizeof text - n, ".");
   }
   if (o->required && n < sizeof text)

@@ -18,8 +18,8 @@ static void print_held(const sb_plan *plan, FILE *out, json_t *memory) {
   const sb_footprint_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   char how[160], a[SB_TEXT_SIZE];
-  snprintf(how, sizeof how, "%s of weights / %zu rank%s", sb_text_bytes(a, sizeof a, f->model_bytes),
-           s->ranks, s->ranks == 1 ? "" : "s");
+  snprintf(how, sizeof how, "%s of weights / %zu rank%s",
+           sb_text_bytes(a, sizeof a, f->model_bytes), s->ranks, s->ranks == 1 ? "" : "s");
   row(out, memory, "parameters", "parameters", f->parameters, how);
   if (s->ranks > 1) {
     snprintf(how, sizeof how, "2 x %s, one in use, one on its way; once a node",
@@ -29,7 +29,8 @@ static void print_held(const sb_plan *plan, FILE *out, json_t *memory) {
   row(out, memory, "bit_maps", "bit maps", f->bit_maps, "one byte a block, four copies");
   if (s->reorder != SB_REORDER_NONE) row(out, memory, "orders", "orders", f->orders, "of channels");
   if (s->fitted)
-    row(out, memory, "importance", "importance", f->importance, "of input channels, for fitted grids");
+    row(out, memory, "importance", "importance", f->importance,
+        "of input channels, for fitted grids");
   row(out, memory, "program", "program", f->program, "code and buffers of MPI and BLAS");
 }
 
@@ -42,12 +43,14 @@ static void print_pass(const sb_plan *plan, FILE *out, json_t *memory) {
   snprintf(how, sizeof how, "matrices of one layer, and a chunk of the LM head, in %s",
            s->compute == SB_COMPUTE_BF16 ? "bf16" : "f32");
   row(out, memory, "prepared", "prepared layer", f->prepared, how);
-  snprintf(how, sizeof how, "%zu of %zu sequences at a time x %zu tokens x %zu x 4 bytes x (%zu layers + 4)",
+  snprintf(how, sizeof how,
+           "%zu of %zu sequences at a time x %zu tokens x %zu x 4 bytes x (%zu layers + 4)",
            f->wave, f->local_seqs, s->seqlen, c->hidden, c->layers);
   row(out, memory, "inputs", "layer inputs", f->inputs, how);
   row(out, memory, "activations", "activations", f->activations,
       "one sequence in one layer, forward and backward");
-  if (f->gradient > 0) row(out, memory, "gradient", "gradient", f->gradient, "f32, of the largest matrix");
+  if (f->gradient > 0)
+    row(out, memory, "gradient", "gradient", f->gradient, "f32, of the largest matrix");
   row(out, memory, "logits", "logits", f->logits, "f32, seqlen x a chunk of the LM head");
   snprintf(how, sizeof how, "of %zu blocks, and the allocator", f->blocks);
   row(out, memory, "scores", "scores", f->scores, how);
@@ -55,9 +58,11 @@ static void print_pass(const sb_plan *plan, FILE *out, json_t *memory) {
     row(out, memory, "reference", "reference", f->reference,
         "what the source weights predict, and the logits of it");
   if (s->check_seqs)
-    row(out, memory, "check", "check", f->check, "a pass of the sequences that decide, without gradients");
+    row(out, memory, "check", "check", f->check,
+        "a pass of the sequences that decide, without gradients");
   if (s->reorder != SB_REORDER_NONE)
-    row(out, memory, "order_scores", "or", f->order_scores, "scores of channels, before the search");
+    row(out, memory, "order_scores", "or", f->order_scores,
+        "scores of channels, before the search");
 }
 
 static void print_round(const sb_plan *plan, FILE *out, json_t *memory) {
@@ -75,8 +80,8 @@ static void print_round(const sb_plan *plan, FILE *out, json_t *memory) {
   if (!s->gptq) return;
   row(out, memory, "round_prepared", "prepared layer", f->round_prepared,
       "a layer as it is and rounded, and a chunk of the LM head");
-  snprintf(how, sizeof how, "what goes into a layer and comes out, %zu of %zu sequences", f->round_local,
-           s->round_seqs);
+  snprintf(how, sizeof how, "what goes into a layer and comes out, %zu of %zu sequences",
+           f->round_local, s->round_seqs);
   row(out, memory, "round_inputs", "layer inputs", f->round_inputs, how);
   row(out, memory, "round_activations", "activations", f->round_activations,
       "one sequence in one layer, forward");
@@ -95,8 +100,8 @@ static void print_tune(const sb_plan *plan, FILE *out, json_t *memory) {
   if (s->gptq) sb_table_head(out, "While tuning, the packed model, what a gradient pass has, and");
   snprintf(how, sizeof how, "of a batch of %zu sequences", s->tune_batch);
   row(out, memory, "tune_inputs", "layer inputs", f->tune_inputs, how);
-  snprintf(how, sizeof how, "what the source weights predict, of %zu of %zu sequences", f->tune_local,
-           s->tune_seqs);
+  snprintf(how, sizeof how, "what the source weights predict, of %zu of %zu sequences",
+           f->tune_local, s->tune_seqs);
   row(out, memory, "tune_reference", "reference", f->tune_reference, how);
   row(out, memory, "scales", "scales", f->scales, "and their gradients");
 }
@@ -122,8 +127,10 @@ void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report) {
            s->ranks > 1 ? ", layer slots once" : "");
   row(out, memory, "node", "a node", f->node_bytes, how);
   if (plan->gpus_per_node) {
-    row(out, memory, "device", "a GPU", f->device_bytes * (double)sb_plan_sharers(s, plan->gpus_per_node),
-        "of its ranks: a layer and its inputs, activations, gradient and logits, or second moments");
+    row(out, memory, "device", "a GPU",
+        f->device_bytes * (double)sb_plan_sharers(s, plan->gpus_per_node),
+        "of its ranks: a layer and its inputs, activations, gradient and logits, or second "
+        "moments");
   }
   if (!report) return;
   json_object_set_new(memory, "phases", phases);

@@ -17,17 +17,18 @@ typedef struct pass_work {
 } pass_work;
 
 /* What a pass has to do; its time too, where `seconds` is not 0. */
-static void print_pass(const pass_work *work, double flop_seconds, double grid_seconds, double send_seconds,
-                       double seconds, FILE *out, json_t *report) {
-  char sent[SB_TEXT_SIZE], time[SB_TEXT_SIZE], count[SB_TEXT_SIZE], a[SB_TEXT_SIZE], b[SB_TEXT_SIZE],
-      c[SB_TEXT_SIZE];
+static void print_pass(const pass_work *work, double flop_seconds, double grid_seconds,
+                       double send_seconds, double seconds, FILE *out, json_t *report) {
+  char sent[SB_TEXT_SIZE], time[SB_TEXT_SIZE], count[SB_TEXT_SIZE], a[SB_TEXT_SIZE],
+      b[SB_TEXT_SIZE], c[SB_TEXT_SIZE];
   sb_text_count(count, sizeof count, work->flops);
   sb_text_bytes(sent, sizeof sent, work->traffic);
   if (seconds > 0.0) {
     sb_table_row(out, work->label, "%9sFLOP  %10s sent  %12s", count, sent,
                  sb_text_seconds(time, sizeof time, seconds));
     sb_table_row(out, "", "the longer of arithmetic %s + grids and scores %s, and messages %s",
-                 sb_text_seconds(a, sizeof a, flop_seconds), sb_text_seconds(b, sizeof b, grid_seconds),
+                 sb_text_seconds(a, sizeof a, flop_seconds),
+                 sb_text_seconds(b, sizeof b, grid_seconds),
                  sb_text_seconds(c, sizeof c, send_seconds));
   } else {
     sb_table_row(out, work->label, "%9sFLOP  %10s sent", count, sent);
@@ -70,7 +71,8 @@ static void print_rates(const sb_plan *plan, FILE *out, json_t *report) {
   if (report) json_object_set_new(report, "rates", object);
 }
 
-static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part part, char *how, size_t size) {
+static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part part, char *how,
+                          size_t size) {
   const sb_footprint_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   char work[SB_TEXT_SIZE];
@@ -128,12 +130,13 @@ void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report) {
   const bool check = plan->setup->check_seqs > 0, known = plan->rates.forward > 0.0;
   const pass_work loss = {"loss pass", "loss_pass", check ? f->check_flops : f->loss_flops,
                           check ? f->check_traffic : f->loss_traffic};
-  const pass_work gradient = {"gradient pass", "gradient_pass", f->gradient_flops, f->gradient_traffic};
+  const pass_work gradient = {"gradient pass", "gradient_pass", f->gradient_flops,
+                              f->gradient_traffic};
   if (known) sb_predict(plan->setup, f, &plan->rates, plan->strides, plan->trades, &p);
-  sb_table_head(out, "A pass of a rank (%zu of %zu sequences, %zu wave%s)", f->local_seqs, plan->setup->seqs,
-                f->waves, f->waves == 1 ? "" : "s");
-  print_pass(&loss, p.loss_flop_seconds, p.loss_grid_seconds, p.loss_send_seconds, p.loss_seconds, out,
-             report);
+  sb_table_head(out, "A pass of a rank (%zu of %zu sequences, %zu wave%s)", f->local_seqs,
+                plan->setup->seqs, f->waves, f->waves == 1 ? "" : "s");
+  print_pass(&loss, p.loss_flop_seconds, p.loss_grid_seconds, p.loss_send_seconds, p.loss_seconds,
+             out, report);
   print_pass(&gradient, p.gradient_flop_seconds, p.gradient_grid_seconds, p.gradient_send_seconds,
              p.gradient_seconds, out, report);
   if (!known) {
@@ -148,7 +151,8 @@ void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report) {
   for (int part = 0; part < SB_PARTS; part++) {
     if (p.seconds[part] == 0.0) continue;
     describe_part(plan, &p, (sb_part)part, how, sizeof how);
-    sb_table_row(out, part_names[part], "%12s  %s", sb_text_seconds(time, sizeof time, p.seconds[part]), how);
+    sb_table_row(out, part_names[part], "%12s  %s",
+                 sb_text_seconds(time, sizeof time, p.seconds[part]), how);
     sb_report_real(parts, part_keys[part], p.seconds[part]);
   }
   sb_table_row(out, "all", "%12s", sb_text_seconds(time, sizeof time, p.total));

@@ -8,7 +8,7 @@
 #include "base/progress.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
-#include "model/allocation.h"
+#include "folders/bits_file.h"
 #include "mpi/large.h"
 
 /* The baselines without a search. */
@@ -32,15 +32,16 @@ static sb_status from_table(sb_quantize_run *u) {
   sb_progress_end();
   SB_TRY(status);
   const double seconds = sb_now() - start;
-  sb_log_phase("table", seconds, u->backend->gemm_flops, "%s, one width a %s; loss %.4f at full precision",
-               sb_estimator_names[options.estimator], options.by_layer ? "matrix" : "block", result.loss);
+  sb_log_phase(
+      "table", seconds, u->backend->gemm_flops, "%s, one width a %s; loss %.4f at full precision",
+      sb_estimator_names[options.estimator], options.by_layer ? "matrix" : "block", result.loss);
   sb_report_real(u->report, "search_seconds", seconds);
   sb_report_real(u->report, "predicted_rise", result.predicted);
   return SB_OK;
 }
 
-/* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all ranks do
- * the same. */
+/* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all
+ * ranks do the same. */
 sb_status sb_quantize_look(sb_quantize_run *u) {
   u->reuses = u->r->allocation && access(u->r->allocation, F_OK) == 0;
   return sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm);
@@ -49,7 +50,7 @@ sb_status sb_quantize_look(sb_quantize_run *u) {
 sb_status sb_quantize_allocate(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   if (u->reuses) {
-    SB_TRY(sb_allocation_read(u->model, r->allocation));
+    SB_TRY(sb_bits_file_read(u->model, r->allocation));
     sb_log_line("bits      taken from %s%s", r->allocation,
                 r->grid == SB_GRID_PLAIN && !r->calib
                     ? "; grids are plain and codes to nearest, for less loss give --calib"
@@ -61,7 +62,7 @@ sb_status sb_quantize_allocate(sb_quantize_run *u) {
   else
     SB_TRY(r->method == SB_METHOD_SCALEBITS ? sb_quantize_search(u) : from_table(u));
   if (!r->allocation) return SB_OK;
-  SB_TRY(sb_allocation_write(u->model, r->allocation));
+  SB_TRY(sb_bits_file_write(u->model, r->allocation));
   sb_log_line("bits      saved to %s", r->allocation);
   return SB_OK;
 }

@@ -1,6 +1,6 @@
 /* shardbits quantize: its command line. */
 #include "cli/quantize.h"
-#include "model/moments.h"
+#include "quant/moments.h"
 #include "sensitivity/channels.h"
 #include "sensitivity/estimator.h"
 #include "sensitivity/reorder.h"
@@ -29,8 +29,8 @@ size_t sb_quantize_settle_tune(int quantizer, size_t tune_seqs, size_t round_seq
   return quantizer == SB_QUANTIZER_GPTQ ? round_seqs : 0;
 }
 
-sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_quantize_request *request,
-                            bool *help) {
+sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv,
+                            sb_quantize_request *request, bool *help) {
   *request = (sb_quantize_request){.round_seqs = 256,
                                    .quantizer = SB_QUANTIZER_UNSET,
                                    .reorder = UNSET,
@@ -59,7 +59,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .high = 16,
        .operand = "B",
        .required = true,
-       .help = "Budget in effective bits a weight: codes, scales, zero points and bit map of the decoder "
+       .help = "Budget in effective bits a weight: codes, scales, zero points and bit map of the "
+               "decoder "
                "layers' matrices."},
       {.name = "out",
        .letter = 'o',
@@ -72,39 +73,43 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_CHOICE,
        .value = &request->method,
        .choices = sb_quantize_methods,
-       .help = "scalebits searches; table and layer choose all widths at once, of blocks or of whole "
-               "matrices, from "
-               "sensitivities at full precision (diagonal, or --sensitivity hessian); rtn is the uniform "
-               "baseline, the largest width that fits the budget."},
+       .help =
+           "scalebits searches; table and layer choose all widths at once, of blocks or of whole "
+           "matrices, from "
+           "sensitivities at full precision (diagonal, or --sensitivity hessian); rtn is the "
+           "uniform "
+           "baseline, the largest width that fits the budget."},
       {.name = "quantizer",
        .kind = SB_OPTION_CHOICE,
        .value = &request->quantizer,
        .choices = sb_quantize_quantizers,
        .unset = "gptq; rtn for --method rtn and without --calib",
-       .help =
-           "How weights are rounded to the bits found: to nearest, which is quick, or so that errors make "
-           "up for each other."},
+       .help = "How weights are rounded to the bits found: to nearest, which is quick, or so that "
+               "errors make "
+               "up for each other."},
       {.name = "grid",
        .kind = SB_OPTION_CHOICE,
        .value = &request->grid,
        .choices = sb_quantize_grids,
        .unset = "fitted; plain for --method rtn and without --calib",
-       .help = "Range of a group's codes: plain spans all its weights, fitted is shrunk where that makes the "
+       .help = "Range of a group's codes: plain spans all its weights, fitted is shrunk where that "
+               "makes the "
                "error of the outputs less."},
       {.name = "reorder",
        .kind = SB_OPTION_CHOICE,
        .value = &request->reorder,
        .choices = sb_reorder_names,
        .unset = "fused; none for --method rtn and layer",
-       .help = "Puts channels in an order that gathers what is sensitive in few blocks: any order, stored "
+       .help = "Puts channels in an order that gathers what is sensitive in few blocks: any order, "
+               "stored "
                "and counted "
                "(indexed), or one that leaves the model an ordinary one (fused)."},
       {.name = "reorder-score",
        .kind = SB_OPTION_CHOICE,
        .value = &request->channel_score,
        .choices = channel_scores,
-       .help =
-           "What channels are sorted by: sums of squared or of absolute first-order changes of the loss."},
+       .help = "What channels are sorted by: sums of squared or of absolute first-order changes of "
+               "the loss."},
       {.name = "round-seqs",
        .kind = SB_OPTION_SIZE,
        .value = &request->round_seqs,
@@ -118,9 +123,9 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .low = 0,
        .high = 1000,
        .operand = "N",
-       .help =
-           "Passes of coordinate descent over codes and scales after --quantizer gptq; 0: what is usually "
-           "called GPTQ."},
+       .help = "Passes of coordinate descent over codes and scales after --quantizer gptq; 0: what "
+               "is usually "
+               "called GPTQ."},
       {.name = "tune-seqs",
        .kind = SB_OPTION_SIZE,
        .value = &request->tune_seqs,
@@ -128,7 +133,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .high = 1e9,
        .operand = "N",
        .unset = "as --round-seqs with --quantizer gptq, else 0",
-       .help = "Most sequences on which scales are trained after rounding, a gradient each, towards what the "
+       .help = "Most sequences on which scales are trained after rounding, a gradient each, "
+               "towards what the "
                "source weights predict; 0: "
                "none."},
       {.name = "tune-batch",
@@ -138,7 +144,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .high = 1e9,
        .operand = "N",
        .unset = "a 32nd of --tune-seqs",
-       .help = "Sequences of one step of that; with fewer than ranks, some of these have nothing to do."},
+       .help = "Sequences of one step of that; with fewer than ranks, some of these have nothing "
+               "to do."},
       {.name = "tune-rate",
        .kind = SB_OPTION_REAL,
        .value = &request->tune_rate,
@@ -146,13 +153,15 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .high = 1,
        .operand = "X",
        .unset = "0.02 for steps of 8 sequences, growing with the root of their number",
-       .help = "What a level of a grid moves by at most in one of the first steps of that, in scales."},
+       .help =
+           "What a level of a grid moves by at most in one of the first steps of that, in scales."},
       {.name = "factor",
        .kind = SB_OPTION_CHOICE,
        .value = &request->factor,
        .choices = sb_factor_mode_names,
        .help =
-           "Where --quantizer gptq keeps and factorises second moments: on every rank, or spread over all "
+           "Where --quantizer gptq keeps and factorises second moments: on every rank, or spread "
+           "over all "
            "ranks, in double or in single precision; auto spreads those too large for a rank. Only "
            "replicated gives the same on any number of ranks, bit for bit."},
       {.name = "sensitivity",
@@ -160,11 +169,13 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .value = &request->estimator,
        .choices = sb_estimator_names,
        .unset = "fisher; divergence with --quantizer rtn",
-       .help =
-           "What predicts a move's effect: first-order change of the divergence from the source weights' "
-           "predictions, which is then what decides; mean squared or mean absolute first-order change of the "
-           "loss over sequences; second moments of inputs and output gradients; squares of gradients; first "
-           "order and mean square together."},
+       .help = "What predicts a move's effect: first-order change of the divergence from the "
+               "source weights' "
+               "predictions, which is then what decides; mean squared or mean absolute first-order "
+               "change of the "
+               "loss over sequences; second moments of inputs and output gradients; squares of "
+               "gradients; first "
+               "order and mean square together."},
       {.name = "allocation",
        .kind = SB_OPTION_STRING,
        .value = &request->allocation,
@@ -174,8 +185,10 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .kind = SB_OPTION_STRING,
        .value = &request->checkpoint,
        .operand = "FILE",
-       .help = "Saves the search in FILE after every step, and layers rounded by gptq in FILE.rounded.. and "
-               "scales in training in FILE.trained.. until the output is complete; goes on from there when "
+       .help = "Saves the search in FILE after every step, and layers rounded by gptq in "
+               "FILE.rounded.. and "
+               "scales in training in FILE.trained.. until the output is complete; goes on from "
+               "there when "
                "they exist: with the same model, tokens and options, on any number of ranks."},
       {.name = "check-seqs",
        .kind = SB_OPTION_SIZE,
@@ -183,9 +196,9 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .low = 0,
        .high = 1e9,
        .operand = "N",
-       .help =
-           "Sequences kept apart from those that give gradients, whose loss decides whether a trade stays; "
-           "0: the loss of all decides."},
+       .help = "Sequences kept apart from those that give gradients, whose loss decides whether a "
+               "trade stays; "
+               "0: the loss of all decides."},
       {.name = "symmetric",
        .kind = SB_OPTION_FLAG,
        .value = &request->symmetric,
@@ -220,7 +233,8 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .high = 1000,
        .operand = "N",
        .unset = "2; with --sensitivity divergence 0, unless --start-bits is given",
-       .help = "Steps from a uniform start to the budget, one gradient pass each; 0: the search starts from "
+       .help = "Steps from a uniform start to the budget, one gradient pass each; 0: the search "
+               "starts from "
                "what costs of all widths choose."},
       {.name = "trades",
        .kind = SB_OPTION_INT,
@@ -228,14 +242,16 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
        .low = 0,
        .high = 10000,
        .operand = "N",
-       .help = "Batches of raises and cuts tried at the budget; 0 stops where the path ends (one-shot)."},
+       .help = "Batches of raises and cuts tried at the budget; 0 stops where the path ends "
+               "(one-shot)."},
       {.name = "trade-share",
        .kind = SB_OPTION_REAL,
        .value = &request->first_share,
        .low = 1e-6,
        .high = 1,
        .operand = "X",
-       .help = "Share of the budget that the first trade moves; halved when a trade is taken back."},
+       .help =
+           "Share of the budget that the first trade moves; halved when a trade is taken back."},
       {.name = "level",
        .kind = SB_OPTION_INT,
        .value = &request->level,
@@ -251,39 +267,46 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   sb_usage usage = {
       .command = "quantize",
       .synopsis = "MODEL --calib TOKENS --bits B -o OUT [options]",
-      .purpose =
-          "Finds the bitwidth of every block of every matrix of the decoder layers, so that the model loses\n"
-          "least under the budget, and writes compressed shards, one a rank. The result is the same on any\n"
-          "number of ranks.",
+      .purpose = "Finds the bitwidth of every block of every matrix of the decoder layers, so that "
+                 "the model loses\n"
+                 "least under the budget, and writes compressed shards, one a rank. The result is "
+                 "the same on any\n"
+                 "number of ranks.",
       .examples = "  mpirun -n 2 shardbits quantize smollm2 --calib calib.bin --bits 3.25 -o out\n"
                   "  shardbits quantize smollm2 --method rtn --bits 3.25 -o out-rtn\n"
-                  "  srun shardbits quantize Llama-3-70B --calib calib.bin --bits 2.5 -o out --json run.json",
+                  "  srun shardbits quantize Llama-3-70B --calib calib.bin --bits 2.5 -o out "
+                  "--json run.json",
       .arguments = arguments,
       .argument_count = 1,
       .options = options,
       .option_count = sizeof options / sizeof *options};
   request->common.calibrates = true;
   SB_TRY(sb_common_begin(world, &usage, &request->common,
-                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE | SB_COMMON_DEVICE |
-                             SB_COMMON_TOKENS | SB_COMMON_BLOCK | SB_COMMON_ACTIVATIONS,
+                         SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE |
+                             SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_BLOCK |
+                             SB_COMMON_ACTIVATIONS,
                          argc, argv, help));
   if (*help) return SB_OK;
   if (request->min_bits > request->max_bits)
-    return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d", request->min_bits,
-                   request->max_bits);
+    return sb_fail(SB_ERR_USAGE, "quantize: --min-bits %d is above --max-bits %d",
+                   request->min_bits, request->max_bits);
   sb_quantize_settle_quantizer(request->method, request->calib != NULL, &request->quantizer);
   sb_quantize_settle_search(request->quantizer, request->start_bits != 0, &request->estimator,
                             &request->strides);
-  request->tune_seqs = sb_quantize_settle_tune(request->quantizer, request->tune_seqs, request->round_seqs);
+  request->tune_seqs =
+      sb_quantize_settle_tune(request->quantizer, request->tune_seqs, request->round_seqs);
   if (request->start_bits != 0 && request->strides == 0)
-    return sb_fail(SB_ERR_USAGE,
-                   "quantize: --start-bits is where --strides start from, and --strides 0 takes none");
+    return sb_fail(
+        SB_ERR_USAGE,
+        "quantize: --start-bits is where --strides start from, and --strides 0 takes none");
   if (request->reorder == UNSET) {
-    const bool gathers = request->method == SB_METHOD_SCALEBITS || request->method == SB_METHOD_TABLE;
+    const bool gathers =
+        request->method == SB_METHOD_SCALEBITS || request->method == SB_METHOD_TABLE;
     request->reorder = gathers ? SB_REORDER_FUSED : SB_REORDER_NONE;
   }
   if (request->grid == SB_GRID_UNSET)
-    request->grid = request->method == SB_METHOD_RTN || !request->calib ? SB_GRID_PLAIN : SB_GRID_FITTED;
+    request->grid =
+        request->method == SB_METHOD_RTN || !request->calib ? SB_GRID_PLAIN : SB_GRID_FITTED;
   bool searches = request->method != SB_METHOD_RTN && !request->allocation;
   bool reorders = request->reorder != SB_REORDER_NONE && !request->allocation;
   if (!request->calib && (searches || reorders || request->quantizer == SB_QUANTIZER_GPTQ ||

@@ -1,4 +1,5 @@
-/* shardbits quantize, before bits are chosen: the model, its calibration sequences, grids, orders. */
+/* shardbits quantize, before bits are chosen: the model, its calibration sequences, grids, orders.
+ */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -7,12 +8,13 @@
 #include "base/progress.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "folders/hf_load.h"
 #include "io/outdir.h"
-#include "model/allocation.h"
-#include "model/fingerprint.h"
-#include "model/importance.h"
-#include "model/uniform_bits.h"
-#include "mpi/cleanup.h"
+#include "folders/bits_file.h"
+#include "pass/fingerprint.h"
+#include "quant/importance.h"
+#include "model/effective_bits.h"
+#include "base/cleanup.h"
 #include "mpi/large.h"
 #include "sensitivity/reorder.h"
 
@@ -38,25 +40,27 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
   double start = sb_now();
   const sb_blocking blocking = {r->common.block[0], r->common.block[1],
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
-  SB_TRY(sb_model_load(u->world, r->model, blocking, true, &u->model));
+  SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
   if (r->checkpoint) {
     char text[256];
-    snprintf(text, sizeof text, "no output was written; the same command goes on with what %.150s has",
-             r->checkpoint);
+    snprintf(text, sizeof text,
+             "no output was written; the same command goes on with what %.150s has", r->checkpoint);
     sb_cleanup_message(text);
     SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
   }
-  sb_log_phase("load", sb_now() - start, 0, "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s",
-               m->config.layers, m->blocks, r->common.block[0], r->common.block[1], u->world->size,
+  sb_log_phase("load", sb_now() - start, 0,
+               "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s", m->config.layers,
+               m->blocks, r->common.block[0], r->common.block[1], u->world->size,
                u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");
   return SB_OK;
 }
 
 sb_status sb_quantize_read(sb_quantize_run *u, size_t seqs, sb_sequences *out) {
   const sb_quantize_request *r = u->r;
-  return sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
-                           sb_common_seqlen(&r->common, &u->model->config), seqs, r->common.seed, out);
+  return sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width,
+                           u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
+                           seqs, r->common.seed, out);
 }
 
 /* Reads what the search works with, once. */
@@ -65,27 +69,29 @@ sb_status sb_quantize_calibrate(sb_quantize_run *u) {
   const bool searches = r->method == SB_METHOD_SCALEBITS && r->check_seqs > 0;
   if (u->calibration.tokens || u->calibration.count) return SB_OK;
   if (!searches) return sb_quantize_read(u, sb_common_seqs(&r->common), &u->calibration);
-  return sb_sequences_read_two(u->world, r->calib, (sb_token_width)r->common.token_width,
-                               u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
-                               sb_common_seqs(&r->common), r->check_seqs, r->common.seed, &u->calibration,
-                               &u->check);
+  return sb_sequences_read_two(
+      u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
+      sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common), r->check_seqs,
+      r->common.seed, &u->calibration, &u->check);
 }
 
-/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than it saves.
+/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than
+ * it saves.
  */
 void sb_quantize_settle_bits(sb_quantize_run *u) {
   sb_quantize_request *r = u->r;
   if (r->min_bits == 0) {
     const sb_model *m = u->model;
-    double two =
-        sb_uniform_effective_bits(&m->arch, m->blocking.rows, m->blocking.cols, 2, m->blocking.symmetry) +
-        sb_model_order_bits(m, (sb_reorder)r->reorder);
+    double two = sb_effective_bits_uniform(&m->arch, m->blocking.rows, m->blocking.cols, 2,
+                                           m->blocking.symmetry) +
+                 sb_model_order_bits(m, (sb_reorder)r->reorder);
     r->min_bits = r->bits < two ? 1 : 2;
   }
   if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
 }
 
-/* Fitted grids want to know how large inputs are. Before any bits are set: seen from the model as it came. */
+/* Fitted grids want to know how large inputs are. Before any bits are set: seen from the model as
+ * it came. */
 sb_status sb_quantize_importance(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   double start = sb_now();
@@ -94,9 +100,9 @@ sb_status sb_quantize_importance(sb_quantize_run *u) {
   SB_TRY(sb_quantize_calibrate(u));
   u->backend->gemm_flops = 0;
   sb_progress_begin("inputs", 1.0);
-  sb_status status =
-      sb_importance_measure(u->model, u->backend, &u->calibration,
-                            sb_common_activation_bytes(&r->common, u->backend), sb_progress_tick, u);
+  sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
+                                           sb_common_activation_bytes(&r->common, u->backend),
+                                           sb_progress_tick, u);
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("inputs", sb_now() - start, u->backend->gemm_flops,
@@ -112,10 +118,12 @@ static sb_status find_orders(sb_quantize_run *u) {
   const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
                                       .score = (sb_channel_score)r->channel_score,
                                       .bits = r->bits,
-                                      .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
+                                      .activation_bytes =
+                                          sb_common_activation_bytes(&r->common, u->backend),
                                       .tick = sb_progress_tick};
   sb_progress_begin("reorder", 1.0);
-  sb_status status = sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);
+  sb_status status =
+      sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
   SB_TRY(status);
   const double seconds = sb_now() - start;
@@ -127,14 +135,16 @@ static sb_status find_orders(sb_quantize_run *u) {
   return SB_OK;
 }
 
-/* Replaces the model by the same one with its channels in a better order, or in that of a bit map that is used again. */
+/* Replaces the model by the same one with its channels in a better order, or in that of a bit map
+ * that is used again. */
 sb_status sb_quantize_reorder(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   sb_orders orders = {0};
   sb_report_text(u->report, "reorder", sb_reorder_names[r->reorder]);
   if (r->reorder == SB_REORDER_NONE) return SB_OK;
   if (!u->reuses) return find_orders(u);
-  SB_TRY(sb_allocation_orders(u->world, r->allocation, &u->model->arch, (sb_reorder)r->reorder, &orders));
+  SB_TRY(sb_bits_file_orders(u->world, r->allocation, &u->model->arch, (sb_reorder)r->reorder,
+                             &orders));
   sb_status status = sb_reorder_reload(&u->model, r->model, &orders);
   sb_orders_free(&orders);
   return status;

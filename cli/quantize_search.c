@@ -18,18 +18,20 @@ static void on_step(void *context, const sb_search_step *step, double effective_
   sb_progress_end();
   if (step->path)
     sb_log_line("  step %2d  path   %s %.4f  -> %.4f effective bits, %llu raised, %llu cut  %.1f s",
-                step->step, loss_name(u), step->loss, effective_bits, (unsigned long long)step->raised,
-                (unsigned long long)step->cut, step->seconds);
+                step->step, loss_name(u), step->loss, effective_bits,
+                (unsigned long long)step->raised, (unsigned long long)step->cut, step->seconds);
   else
-    sb_log_line("  step %2d  trade  %s %.4f  at %.4f effective bits, %llu raised, %llu cut, %s  %.1f s",
-                step->step, loss_name(u), step->loss, effective_bits, (unsigned long long)step->raised,
-                (unsigned long long)step->cut, step->accepted ? "kept" : "taken back", step->seconds);
+    sb_log_line(
+        "  step %2d  trade  %s %.4f  at %.4f effective bits, %llu raised, %llu cut, %s  %.1f s",
+        step->step, loss_name(u), step->loss, effective_bits, (unsigned long long)step->raised,
+        (unsigned long long)step->cut, step->accepted ? "kept" : "taken back", step->seconds);
   if (u->steps)
-    json_array_append_new(u->steps, json_pack("{s:i, s:s, s:f, s:f, s:I, s:I, s:b, s:f}", "step", step->step,
-                                              "kind", step->path ? "path" : "trade", "loss", step->loss,
-                                              "effective_bits", effective_bits, "raised",
-                                              (json_int_t)step->raised, "cut", (json_int_t)step->cut,
-                                              "accepted", step->accepted, "seconds", step->seconds));
+    json_array_append_new(u->steps,
+                          json_pack("{s:i, s:s, s:f, s:f, s:I, s:I, s:b, s:f}", "step", step->step,
+                                    "kind", step->path ? "path" : "trade", "loss", step->loss,
+                                    "effective_bits", effective_bits, "raised",
+                                    (json_int_t)step->raised, "cut", (json_int_t)step->cut,
+                                    "accepted", step->accepted, "seconds", step->seconds));
   u->step = step->step + 1;
 }
 
@@ -46,25 +48,26 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   double start = sb_now();
   sb_allocate_result result;
   SB_TRY(sb_quantize_calibrate(u));
-  const sb_allocate_options options = {.bits = r->bits,
-                                       .min_bits = (unsigned)r->min_bits,
-                                       .max_bits = (unsigned)r->max_bits,
-                                       .start_bits = (unsigned)r->start_bits,
-                                       .estimator = (sb_estimator)r->estimator,
-                                       .strides = r->strides,
-                                       .trades = r->trades,
-                                       .first_share = r->first_share,
-                                       .least_share = r->first_share / 32,
-                                       .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
-                                       .check = r->check_seqs > 0 ? &u->check : NULL,
-                                       .checkpoint = r->checkpoint,
-                                       .model = u->fingerprint,
-                                       .grid = sb_quantize_grids[r->grid],
-                                       .compute = r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
-                                       .report = on_step,
-                                       .begin_pass = on_pass,
-                                       .tick = sb_progress_tick,
-                                       .context = u};
+  const sb_allocate_options options = {
+      .bits = r->bits,
+      .min_bits = (unsigned)r->min_bits,
+      .max_bits = (unsigned)r->max_bits,
+      .start_bits = (unsigned)r->start_bits,
+      .estimator = (sb_estimator)r->estimator,
+      .strides = r->strides,
+      .trades = r->trades,
+      .first_share = r->first_share,
+      .least_share = r->first_share / 32,
+      .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
+      .check = r->check_seqs > 0 ? &u->check : NULL,
+      .checkpoint = r->checkpoint,
+      .model = u->fingerprint,
+      .grid = sb_quantize_grids[r->grid],
+      .compute = r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
+      .report = on_step,
+      .begin_pass = on_pass,
+      .tick = sb_progress_tick,
+      .context = u};
   sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits",
               u->calibration.count, u->calibration.seqlen, r->bits);
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
@@ -72,17 +75,19 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   sb_progress_end();
   SB_TRY(status);
   if (result.resumed_steps > 0)
-    sb_log_line("search    went on from %s, %d steps done before", r->checkpoint, result.resumed_steps);
+    sb_log_line("search    went on from %s, %d steps done before", r->checkpoint,
+                result.resumed_steps);
   const double seconds = sb_now() - start;
   const int gradient_passes = result.search.gain_passes + result.cost_passes;
   const int forward_passes = result.search.loss_passes + result.source_passes;
-  sb_log_phase(
-      "search", seconds, u->backend->gemm_flops,
-      "%s %.4f (%.4f before trades), %d gradient and %d forward passes, GEMM %.0f%%, scores %.1f%% of the "
-      "gradient time",
-      loss_name(u), result.search.loss, result.search.path_loss, gradient_passes, forward_passes,
-      100.0 * u->backend->gemm_seconds / seconds,
-      100.0 * result.score_seconds / (result.gradient_seconds > 0 ? result.gradient_seconds : 1));
+  sb_log_phase("search", seconds, u->backend->gemm_flops,
+               "%s %.4f (%.4f before trades), %d gradient and %d forward passes, GEMM %.0f%%, "
+               "scores %.1f%% of the "
+               "gradient time",
+               loss_name(u), result.search.loss, result.search.path_loss, gradient_passes,
+               forward_passes, 100.0 * u->backend->gemm_seconds / seconds,
+               100.0 * result.score_seconds /
+                   (result.gradient_seconds > 0 ? result.gradient_seconds : 1));
   sb_report_text(u->report, "search_loss", loss_name(u));
   sb_report_real(u->report, "calibration_loss", result.search.loss);
   sb_report_real(u->report, "start_loss", result.search.start_loss);

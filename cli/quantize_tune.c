@@ -5,11 +5,12 @@
 #include "cli/quantize.h"
 #include "cli/report_json.h"
 #include "io/file.h"
-#include "model/tune.h"
+#include "quant/tune_scales.h"
 
 static void report(sb_quantize_run *u, const sb_tune_stats *stats, size_t batch, double seconds) {
   sb_log_phase("tune", seconds, u->backend->gemm_flops,
-               "%zu steps on %zu sequences, divergence on %zu of them %.4f before, %.4f after; scales %.1f%% "
+               "%zu steps on %zu sequences, divergence on %zu of them %.4f before, %.4f after; "
+               "scales %.1f%% "
                "of the time",
                stats->steps, u->tuning.count, stats->looked_at, stats->before, stats->after,
                100 * stats->scale_seconds / seconds);
@@ -24,16 +25,17 @@ static void report(sb_quantize_run *u, const sb_tune_stats *stats, size_t batch,
   json_object_set_new(u->report, "tune", tuned);
 }
 
-/* What the user can do where a step has too few sequences for all ranks: the result must not depend on how many there are. */
+/* What the user can do where a step has too few sequences for all ranks: the result must not depend
+ * on how many there are. */
 static void tell_idle(const sb_quantize_run *u, size_t batch) {
   const size_t ranks = (size_t)u->world->size;
   if (batch >= ranks) return;
   const bool chosen = u->r->tune_batch > 0;
-  sb_log_line(
-      "tune      steps of %zu sequence%s leave %zu rank%s without work; %s %zu gives each some, and %s",
-      batch, batch == 1 ? "" : "s", ranks - batch, ranks - batch == 1 ? "" : "s",
-      chosen ? "--tune-batch" : "--tune-seqs", chosen ? ranks : ranks * SB_TUNE_STEPS,
-      chosen ? "another result" : "wins more");
+  sb_log_line("tune      steps of %zu sequence%s leave %zu rank%s without work; %s %zu gives each "
+              "some, and %s",
+              batch, batch == 1 ? "" : "s", ranks - batch, ranks - batch == 1 ? "" : "s",
+              chosen ? "--tune-batch" : "--tune-seqs", chosen ? ranks : ranks * SB_TUNE_STEPS,
+              chosen ? "another result" : "wins more");
 }
 
 sb_status sb_quantize_tune(sb_quantize_run *u) {
@@ -50,7 +52,8 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   const sb_tune_options options = {.epochs = 1,
                                    .batch = batch,
                                    .rate = r->tune_rate > 0 ? r->tune_rate : sb_tune_rate(batch),
-                                   .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
+                                   .activation_bytes =
+                                       sb_common_activation_bytes(&r->common, u->backend),
                                    .checkpoint = r->checkpoint ? checkpoint : NULL,
                                    .compute = compute,
                                    .tick = sb_progress_tick};
@@ -61,8 +64,8 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   SB_TRY(status);
   sb_model_free(&u->source);
   if (stats.resumed > 0)
-    sb_log_line("tune      went on from %s, %zu of %zu steps done before", checkpoint, stats.resumed,
-                stats.steps);
+    sb_log_line("tune      went on from %s, %zu of %zu steps done before", checkpoint,
+                stats.resumed, stats.steps);
   report(u, &stats, batch, sb_now() - start);
   return SB_OK;
 }

@@ -7,20 +7,20 @@
 #include "cli/quantize.h"
 #include "cli/report_json.h"
 #include "io/file.h"
-#include "model/compensate.h"
-#include "model/output.h"
-#include "model/pack.h"
-#include "model/rounded.h"
-#include "model/trained.h"
-#include "mpi/cleanup.h"
+#include "quant/gptq.h"
+#include "folders/output_write.h"
+#include "quant/packed_model.h"
+#include "quant/gptq_checkpoint.h"
+#include "quant/tune_checkpoint.h"
+#include "base/cleanup.h"
 
 void sb_quantize_saved_path(const sb_quantize_run *u, const char *part, char *out) {
   snprintf(out, SB_PATH_MAX, "%.*s.%s", SB_PATH_MAX - 16, u->r->checkpoint, part);
 }
 
 void sb_quantize_compute(const sb_quantize_run *u, char out[SB_QUANTIZE_COMPUTE]) {
-  snprintf(out, SB_QUANTIZE_COMPUTE, "%s, %s", u->r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
-           u->backend->name);
+  snprintf(out, SB_QUANTIZE_COMPUTE, "%s, %s",
+           u->r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32", u->backend->name);
 }
 
 /* The model's packed form takes its place; the model stays where scales are to be trained. */
@@ -36,12 +36,12 @@ static void replace(sb_quantize_run *u, sb_model *packed) {
 sb_status sb_quantize_round(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   sb_model *packed;
-  sb_compensate_stats stats;
+  sb_gptq_stats stats;
   double start = sb_now();
   sb_report_text(u->report, "quantizer", sb_quantize_quantizers[r->quantizer]);
   if (r->quantizer == SB_QUANTIZER_RTN) {
     if (r->tune_seqs == 0) return SB_OK;
-    SB_TRY(sb_pack_nearest(u->model, &packed));
+    SB_TRY(sb_packed_model_nearest(u->model, &packed));
     replace(u, packed);
     return SB_OK;
   }
@@ -52,24 +52,25 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   char checkpoint[SB_PATH_MAX], compute[SB_QUANTIZE_COMPUTE];
   if (r->checkpoint) sb_quantize_saved_path(u, "rounded", checkpoint);
   sb_quantize_compute(u, compute);
-  const sb_compensate_options options = {.damping = 0.01,
-                                         .fitted = r->grid == SB_GRID_FITTED,
-                                         .refine = r->refine,
-                                         .factor = (sb_factor_mode)r->factor,
-                                         .checkpoint = r->checkpoint ? checkpoint : NULL,
-                                         .compute = compute,
-                                         .input_bytes = sb_common_activations(&r->common, 0),
-                                         .tick = sb_progress_tick};
-  sb_status status = sb_compensate(u->model, u->backend, &u->rounding, &options, &packed, &stats);
+  const sb_gptq_options options = {.damping = 0.01,
+                                   .fitted = r->grid == SB_GRID_FITTED,
+                                   .refine = r->refine,
+                                   .factor = (sb_factor_mode)r->factor,
+                                   .checkpoint = r->checkpoint ? checkpoint : NULL,
+                                   .compute = compute,
+                                   .input_bytes = sb_common_activations(&r->common, 0),
+                                   .tick = sb_progress_tick};
+  sb_status status = sb_gptq(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();
   SB_TRY(status);
   if (stats.resumed > 0)
-    sb_log_line("round     went on from %s, %zu of %zu layers done before", checkpoint, stats.resumed,
-                u->model->config.layers);
+    sb_log_line("round     went on from %s, %zu of %zu layers done before", checkpoint,
+                stats.resumed, u->model->config.layers);
   replace(u, packed);
   double seconds = sb_now() - start;
   sb_log_phase("round", seconds, u->backend->gemm_flops,
-               "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%, refining %.0f%%; %zu "
+               "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%, refining "
+               "%.0f%%; %zu "
                "inputs dead, %zu "
                "damped more",
                100 * stats.forward_seconds / seconds, 100 * stats.moment_seconds / seconds,
@@ -86,9 +87,9 @@ static void remove_saved(const sb_quantize_run *u) {
   char path[SB_PATH_MAX];
   if (!u->r->checkpoint) return;
   sb_quantize_saved_path(u, "rounded", path);
-  sb_rounded_remove(u->world, path);
+  sb_gptq_checkpoint_remove(u->world, path);
   sb_quantize_saved_path(u, "trained", path);
-  sb_trained_remove(u->world, path);
+  sb_tune_checkpoint_remove(u->world, path);
 }
 
 static void count_widths(const sb_quantize_run *u, uint64_t widths[9]) {
@@ -117,7 +118,8 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
       if (widths[b])
         printf("  %u bit%s %.1f%%", b, b == 1 ? "" : "s",
                100.0 * (double)widths[b] / (double)u->model->blocks);
-    printf("\nstored %.1f MiB: %.1f MiB of quantized matrices and %.1f MiB of embedding, norms and head "
+    printf("\nstored %.1f MiB: %.1f MiB of quantized matrices and %.1f MiB of embedding, norms and "
+           "head "
            "before zstd\n",
            (double)stats.stored_bytes / 0x1p20, (double)stats.quantized_bits / 8 / 0x1p20,
            (double)stats.other_bytes / 0x1p20);

@@ -15,7 +15,8 @@ void sb_report_real(json_t *report, const char *key, double value) {
 
 void sb_report_count(json_t *report, const char *key, uint64_t value) {
   if (report)
-    json_object_set_new(report, key, json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value));
+    json_object_set_new(report, key,
+                        json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value));
 }
 
 void sb_report_text(json_t *report, const char *key, const char *value) {
@@ -47,7 +48,8 @@ sb_status sb_report_peak(const sb_world *world, json_t *report) {
 static sb_status write_here(const char *path, const json_t *report) {
   if (!report) return sb_fail(SB_ERR_MEMORY, "%s: not enough memory for the report", path);
   if (strcmp(path, "-") != 0) return sb_json_write(path, report);
-  if (json_dumpf(report, stdout, JSON_INDENT(2)) != 0 || fputc('\n', stdout) == EOF || fflush(stdout) != 0)
+  if (json_dumpf(report, stdout, JSON_INDENT(2)) != 0 || fputc('\n', stdout) == EOF ||
+      fflush(stdout) != 0)
     return sb_fail(SB_ERR_IO, "stdout: the report could not be written: %s", strerror(errno));
   return SB_OK;
 }

@@ -1,5 +1,5 @@
-/* Results for people: rows of label and value, aligned. Writes nothing when `out` is NULL, so that every rank
- * may run the same lines. Local. */
+/* Results for people: rows of label and value, aligned. Writes nothing when `out` is NULL, so that
+ * every rank may run the same lines. Local. */
 #ifndef SB_CLI_TABLE_H
 #define SB_CLI_TABLE_H
 

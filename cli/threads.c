@@ -29,14 +29,16 @@ static int container_quota(void) {
 static sb_status fair_share(const sb_world *world, int *out) {
   cpu_set_t mine, *all = NULL;
   CPU_ZERO(&mine);
-  if (sched_getaffinity(0, sizeof mine, &mine) != 0) { /* more processors than a cpu_set_t holds: be modest */
+  if (sched_getaffinity(0, sizeof mine, &mine) !=
+      0) { /* more processors than a cpu_set_t holds: be modest */
     for (int i = 0; i < world->node_size; i++) CPU_SET(i, &mine);
   }
-  sb_status status = sb_alloc(&all, (size_t)world->node_size, sizeof *all, "processor sets of the node");
+  sb_status status =
+      sb_alloc(&all, (size_t)world->node_size, sizeof *all, "processor sets of the node");
   if (status != SB_OK) return status;
-  SB_GO(sb_mpi_check(
-      MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE, world->node_comm),
-      "exchange of processor sets"));
+  SB_GO(sb_mpi_check(MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine,
+                                   MPI_BYTE, world->node_comm),
+                     "exchange of processor sets"));
   int sharing = 0, quota = container_quota();
   for (int i = 0; i < world->node_size; i++) {
     cpu_set_t both;

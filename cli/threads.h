@@ -4,13 +4,13 @@
 
 #include "mpi/world.h"
 
-/* When *threads is 0: OMP_NUM_THREADS where it is set; else the processors this rank may run on (its
- * affinity, and the container's quota), divided by the ranks of the node that share some of them, at least 1.
- * Then tells OpenMP. Collective within a node. */
+/* When *threads is 0: OMP_NUM_THREADS where it is set; else the processors this rank may run on
+ * (its affinity, and the container's quota), divided by the ranks of the node that share some of
+ * them, at least 1. Then tells OpenMP. Collective within a node. */
 sb_status sb_threads_settle(const sb_world *world, int *threads);
 
-/* A cgroup cpu.max line ("200000 100000", "max 100000") as whole processors, rounded up; 0 for no limit or
- * nonsense. Pure. */
+/* A cgroup cpu.max line ("200000 100000", "max 100000") as whole processors, rounded up; 0 for no
+ * limit or nonsense. Pure. */
 int sb_threads_quota(const char *line);
 
 #endif

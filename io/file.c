@@ -19,7 +19,8 @@ sb_status sb_path_join(char *out, const char *folder, const char *name) {
   const char *slash = length && folder[length - 1] == '/' ? "" : "/";
   int written = snprintf(out, SB_PATH_MAX, "%s%s%s", folder, slash, name);
   if (written < 0 || written >= SB_PATH_MAX)
-    return sb_fail(SB_ERR_IO, "%s/%s: the path is longer than %d bytes", folder, name, SB_PATH_MAX - 1);
+    return sb_fail(SB_ERR_IO, "%s/%s: the path is longer than %d bytes", folder, name,
+                   SB_PATH_MAX - 1);
   return SB_OK;
 }
 
@@ -60,8 +61,8 @@ sb_status sb_file_read_at(int fd, const char *path, uint64_t offset, void *dst, 
     }
     if (got == 0)
       return sb_fail(SB_ERR_FORMAT,
-                     "%s: ends at byte %llu where %zu more bytes are needed; the file is truncated", path,
-                     (unsigned long long)offset, bytes);
+                     "%s: ends at byte %llu where %zu more bytes are needed; the file is truncated",
+                     path, (unsigned long long)offset, bytes);
     cursor += got;
     offset += (uint64_t)got;
     bytes -= (size_t)got;
@@ -76,8 +77,8 @@ sb_status sb_file_read_all(const char *path, size_t limit, char **data, size_t *
   *data = NULL;
   SB_TRY(sb_file_open(path, &fd, &size));
   if (size > limit) {
-    status = sb_fail(SB_ERR_FORMAT, "%s: has %llu bytes; at most %zu are expected in such a file", path,
-                     (unsigned long long)size, limit);
+    status = sb_fail(SB_ERR_FORMAT, "%s: has %llu bytes; at most %zu are expected in such a file",
+                     path, (unsigned long long)size, limit);
     goto done;
   }
   SB_GO(sb_alloc_raw(data, (size_t)size + 1, 1, path));
@@ -108,8 +109,8 @@ sb_status sb_file_write_error(const char *path, int error, uint64_t written, uin
                     : error == EFBIG  ? "the limit on file sizes is reached"
                                       : strerror(error);
   if (about > written)
-    return sb_fail(SB_ERR_IO, "%s: %s after %llu of about %llu bytes; nothing was replaced", path, why,
-                   (unsigned long long)written, (unsigned long long)about);
+    return sb_fail(SB_ERR_IO, "%s: %s after %llu of about %llu bytes; nothing was replaced", path,
+                   why, (unsigned long long)written, (unsigned long long)about);
   return sb_fail(SB_ERR_IO, "%s: %s after %llu bytes; nothing was replaced", path, why,
                  (unsigned long long)written);
 }
@@ -134,14 +135,15 @@ sb_status sb_file_sync(int fd, const char *path) {
   return SB_OK;
 }
 
-sb_status sb_folder_sync(const char *path) {
+sb_status sb_hf_folder_sync(const char *path) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return sb_fail(SB_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-  /* Some network file systems cannot sync a folder and say EINVAL; they keep the order of operations
-   * themselves. */
+  /* Some network file systems cannot sync a folder and say EINVAL; they keep the order of
+   * operations themselves. */
   int failed = fsync(fd) != 0 && errno != EINVAL ? errno : 0;
   close(fd);
-  if (failed) return sb_fail(SB_ERR_IO, "%s: could not be brought to the disk: %s", path, strerror(failed));
+  if (failed)
+    return sb_fail(SB_ERR_IO, "%s: could not be brought to the disk: %s", path, strerror(failed));
   return SB_OK;
 }
 
@@ -153,7 +155,8 @@ sb_status sb_file_check_target(const char *path) {
   if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
     return sb_fail(SB_ERR_IO, "%s: is a folder; give the name of a file", path);
   if (access(parent, W_OK | X_OK) != 0)
-    return sb_fail(SB_ERR_IO, "%s: cannot be written: the folder %s: %s", path, parent, strerror(errno));
+    return sb_fail(SB_ERR_IO, "%s: cannot be written: the folder %s: %s", path, parent,
+                   strerror(errno));
   return SB_OK;
 }
 
@@ -162,7 +165,8 @@ sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes)
   sb_status status = SB_OK;
   int fd = -1;
   int length = snprintf(temporary, sizeof temporary, "%s.partial-%ld", path, (long)getpid());
-  if (length < 0 || length >= SB_PATH_MAX) return sb_fail(SB_ERR_IO, "%s: the path is too long", path);
+  if (length < 0 || length >= SB_PATH_MAX)
+    return sb_fail(SB_ERR_IO, "%s: the path is too long", path);
   SB_TRY(sb_file_create(temporary, &fd));
   SB_GO(sb_file_write_at(fd, path, 0, data, bytes, bytes));
   SB_GO(sb_file_sync(fd, path));
@@ -171,7 +175,7 @@ sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes)
     goto done;
   }
   sb_path_parent(parent, path);
-  status = sb_folder_sync(parent);
+  status = sb_hf_folder_sync(parent);
 done:
   close(fd);
   if (status != SB_OK) unlink(temporary);

@@ -1,8 +1,8 @@
 /* Files: whole reads and writes at 64-bit positions, and files that appear complete or not at all.
  *
- * Everything here is local to the process. Every failure names the path and what the system said; a full disk
- * or quota is reported with the bytes written so far. Functions on a descriptor use pread/pwrite: several
- * threads may share one. */
+ * Everything here is local to the process. Every failure names the path and what the system said; a
+ * full disk or quota is reported with the bytes written so far. Functions on a descriptor use
+ * pread/pwrite: several threads may share one. */
 #ifndef SB_IO_FILE_H
 #define SB_IO_FILE_H
 
@@ -16,39 +16,40 @@ enum { SB_PATH_MAX = 4096 };
 /* out = folder/name (out has SB_PATH_MAX bytes); SB_ERR_IO when that is too long. */
 sb_status sb_path_join(char *out, const char *folder, const char *name);
 
-/* out = the folder that holds `path` ("." for a bare name); path is shorter than SB_PATH_MAX and has no
- * trailing slash. */
+/* out = the folder that holds `path` ("." for a bare name); path is shorter than SB_PATH_MAX and
+ * has no trailing slash. */
 void sb_path_parent(char *out, const char *path);
 
 /* Opens a regular file for reading; *bytes is its size. The caller closes *fd. */
 sb_status sb_file_open(const char *path, int *fd, uint64_t *bytes);
 /* Reads exactly `bytes` bytes at `offset`; a file that ends earlier is SB_ERR_FORMAT. */
 sb_status sb_file_read_at(int fd, const char *path, uint64_t offset, void *dst, size_t bytes);
-/* Reads a whole file of at most `limit` bytes. *data ends with a NUL that is not counted; release with
- * sb_free. */
+/* Reads a whole file of at most `limit` bytes. *data ends with a NUL that is not counted; release
+ * with sb_free. */
 sb_status sb_file_read_all(const char *path, size_t limit, char **data, size_t *bytes);
 
 /* Creates the file, or empties it. The caller closes *fd. */
 sb_status sb_file_create(const char *path, int *fd);
 /* Opens a regular file that is there for reading and writing. The caller closes *fd. */
 sb_status sb_file_open_update(const char *path, int *fd);
-/* Writes exactly `bytes` bytes at `offset`. `about` is the size the whole file is expected to reach, for the
- * message when space runs out; 0 when unknown. */
+/* Writes exactly `bytes` bytes at `offset`. `about` is the size the whole file is expected to
+ * reach, for the message when space runs out; 0 when unknown. */
 sb_status sb_file_write_at(int fd, const char *path, uint64_t offset, const void *src, size_t bytes,
                            uint64_t about);
-/* SB_ERR_IO with the line for a failed write: `error` is the errno, `written` the bytes that are in the file.
+/* SB_ERR_IO with the line for a failed write: `error` is the errno, `written` the bytes that are in
+ * the file.
  */
 sb_status sb_file_write_error(const char *path, int error, uint64_t written, uint64_t about);
 /* Waits until the file's, or the folder's, content is on the disk. */
 sb_status sb_file_sync(int fd, const char *path);
-sb_status sb_folder_sync(const char *path);
+sb_status sb_hf_folder_sync(const char *path);
 
-/* Whether a file of that name could be written: its folder is there and writable, and it is not itself a folder.
- * For asking before long work whose result goes there. */
+/* Whether a file of that name could be written: its folder is there and writable, and it is not
+ * itself a folder. For asking before long work whose result goes there. */
 sb_status sb_file_check_target(const char *path);
 
-/* `path` holds either its old content or all of `data`, also after a crash: a neighbour is written, synced,
- * renamed. */
+/* `path` holds either its old content or all of `data`, also after a crash: a neighbour is written,
+ * synced, renamed. */
 sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes);
 /* Copies a file's content (not its owner or times); on failure `to` does not exist. */
 sb_status sb_copy_file(const char *from, const char *to);

@@ -6,7 +6,8 @@ bool sb_filter_known(unsigned filter) {
   return filter <= SB_FILTER_SPLIT32 || filter == SB_FILTER_SECTIONS;
 }
 
-static void split16(uint8_t *restrict low, uint8_t *restrict high, const uint8_t *restrict src, size_t n) {
+static void split16(uint8_t *restrict low, uint8_t *restrict high, const uint8_t *restrict src,
+                    size_t n) {
   for (size_t i = 0; i < n; i++) {
     low[i] = src[2 * i];
     high[i] = src[2 * i + 1];

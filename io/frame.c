@@ -69,8 +69,8 @@ static const char *filter_in(sb_codec *codec, sb_filter filter, const sb_section
 }
 
 /* One zstd frame in which each run starts a new block, with tables of its own. */
-static const char *compress_runs(sb_codec *codec, const uint8_t *data, const size_t *run_ends, size_t runs,
-                                 size_t *frame_bytes) {
+static const char *compress_runs(sb_codec *codec, const uint8_t *data, const size_t *run_ends,
+                                 size_t runs, size_t *frame_bytes) {
   ZSTD_outBuffer out = {codec->frame.data, codec->frame.size, 0};
   ZSTD_CCtx_reset(codec->compressor, ZSTD_reset_session_and_parameters);
   size_t got = ZSTD_CCtx_setParameter(codec->compressor, ZSTD_c_compressionLevel, codec->level);
@@ -78,7 +78,8 @@ static const char *compress_runs(sb_codec *codec, const uint8_t *data, const siz
   if (ZSTD_isError(got)) return ZSTD_getErrorName(got);
   for (size_t i = 0, begin = 0; i < runs; begin = run_ends[i++]) {
     ZSTD_inBuffer in = {data + begin, run_ends[i] - begin, 0};
-    got = ZSTD_compressStream2(codec->compressor, &out, &in, i + 1 == runs ? ZSTD_e_end : ZSTD_e_flush);
+    got = ZSTD_compressStream2(codec->compressor, &out, &in,
+                               i + 1 == runs ? ZSTD_e_end : ZSTD_e_flush);
     if (ZSTD_isError(got)) return ZSTD_getErrorName(got);
     if (got != 0 || in.pos != in.size) return "zstd wants more room than it said";
   }
@@ -91,7 +92,8 @@ const char *sb_codec_encode(sb_codec *codec, sb_filter filter, const sb_section 
                             size_t *frame_bytes) {
   size_t run_ends[SB_SECTION_MAX_RUNS] = {bytes}, runs = 1;
   if (filter != SB_FILTER_NONE) {
-    const char *why = filter_in(codec, filter, sections, section_count, raw, bytes, run_ends, &runs);
+    const char *why =
+        filter_in(codec, filter, sections, section_count, raw, bytes, run_ends, &runs);
     if (why) return why;
     raw = codec->filtered.data;
   }
@@ -101,8 +103,8 @@ const char *sb_codec_encode(sb_codec *codec, sb_filter filter, const sb_section 
   *frame = codec->frame.data;
   if (runs > 1) return compress_runs(codec, raw, run_ends, runs, frame_bytes);
   /* Without zstd's own checksum (the default): ours covers the filter too. */
-  size_t got = ZSTD_compressCCtx(codec->compressor, codec->frame.data, codec->frame.size, raw, run_ends[0],
-                                 codec->level);
+  size_t got = ZSTD_compressCCtx(codec->compressor, codec->frame.data, codec->frame.size, raw,
+                                 run_ends[0], codec->level);
   if (ZSTD_isError(got)) return ZSTD_getErrorName(got);
   *frame_bytes = got;
   return NULL;
@@ -112,13 +114,14 @@ void *sb_codec_input(sb_codec *codec, size_t bytes) {
   return reserve(&codec->frame, bytes);
 }
 
-const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame, size_t frame_bytes,
-                            void *raw, size_t bytes, uint64_t checksum) {
+const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame,
+                            size_t frame_bytes, void *raw, size_t bytes, uint64_t checksum) {
   if (!codec->decompressor && !(codec->decompressor = ZSTD_createDCtx())) return no_memory;
   unsigned long long size = ZSTD_getFrameContentSize(frame, frame_bytes);
   /* Sections are at most 8/5 of the content, and their list 5 bytes for each part. */
   bool sized = filter == SB_FILTER_SECTIONS ? size / 8 <= bytes + 4096u : size == bytes;
-  if (size >= ZSTD_CONTENTSIZE_ERROR || !sized) return "the frame's size is not the one the index gives";
+  if (size >= ZSTD_CONTENTSIZE_ERROR || !sized)
+    return "the frame's size is not the one the index gives";
   if (!raw) raw = reserve(&codec->decoded, bytes);
   void *target = filter == SB_FILTER_NONE ? raw : reserve(&codec->filtered, (size_t)size);
   if (!raw || !target) return no_memory;

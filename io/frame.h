@@ -1,6 +1,6 @@
-/* One frame of a shard: filter, then zstd, and back. A codec holds the contexts and buffers that frames
- * share; each thread needs its own. Local. Reasons for failure are constant strings: who calls knows the file
- * and the place in it. */
+/* One frame of a shard: filter, then zstd, and back. A codec holds the contexts and buffers that
+ * frames share; each thread needs its own. Local. Reasons for failure are constant strings: who
+ * calls knows the file and the place in it. */
 #ifndef SB_IO_FRAME_H
 #define SB_IO_FRAME_H
 
@@ -19,17 +19,18 @@ void sb_codec_free(sb_codec *codec);
 /* XXH64 with seed 0: the checksum of frames and indexes. */
 uint64_t sb_checksum(const void *data, size_t bytes);
 
-/* Compresses `bytes` bytes. *frame (owned by the codec, valid until its next call) has *frame_bytes bytes and
- * depends only on the input, the filter, the level and the version of zstd. `sections` is for
- * SB_FILTER_SECTIONS, and must add up to `bytes`. NULL on success, else the reason. */
+/* Compresses `bytes` bytes. *frame (owned by the codec, valid until its next call) has *frame_bytes
+ * bytes and depends only on the input, the filter, the level and the version of zstd. `sections` is
+ * for SB_FILTER_SECTIONS, and must add up to `bytes`. NULL on success, else the reason. */
 const char *sb_codec_encode(sb_codec *codec, sb_filter filter, const sb_section *sections,
                             size_t section_count, const void *raw, size_t bytes, const void **frame,
                             size_t *frame_bytes);
-/* A buffer of `bytes` bytes for a frame to be decoded, owned by the codec; NULL when memory is short. */
+/* A buffer of `bytes` bytes for a frame to be decoded, owned by the codec; NULL when memory is
+ * short. */
 void *sb_codec_input(sb_codec *codec, size_t bytes);
-/* Decodes a frame to exactly `bytes` bytes whose checksum must be `checksum`. NULL on success, else the
- * reason. */
-const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame, size_t frame_bytes,
-                            void *raw, size_t bytes, uint64_t checksum);
+/* Decodes a frame to exactly `bytes` bytes whose checksum must be `checksum`. NULL on success, else
+ * the reason. */
+const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame,
+                            size_t frame_bytes, void *raw, size_t bytes, uint64_t checksum);
 
 #endif

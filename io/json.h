@@ -9,28 +9,31 @@
 
 #include "base/status.h"
 
-/* Parses `text` as one JSON object without duplicated keys. `path` and `part` ("header", "" for the whole
- * file) name it in messages: SB_ERR_FORMAT with line and column. The caller releases *out with json_decref.
+/* Parses `text` as one JSON object without duplicated keys. `path` and `part` ("header", "" for the
+ * whole file) name it in messages: SB_ERR_FORMAT with line and column. The caller releases *out
+ * with json_decref.
  */
-sb_status sb_json_parse(const char *path, const char *part, const char *text, size_t bytes, json_t **out);
+sb_status sb_json_parse(const char *path, const char *part, const char *text, size_t bytes,
+                        json_t **out);
 /* The same for a whole file of at most 1 GiB. */
 sb_status sb_json_read(const char *path, json_t **out);
-/* Writes a JSON value as indented text, in the order its keys were set, so that the file is either old or
- * complete. */
+/* Writes a JSON value as indented text, in the order its keys were set, so that the file is either
+ * old or complete. */
 sb_status sb_json_write(const char *path, const json_t *value);
 
-/* Members that must be there: SB_ERR_FORMAT naming `path`, `where` (may be "") and the key when one is
- * missing or of another type. Integers must lie in [0, max]. Strings and objects are borrowed from `object`.
+/* Members that must be there: SB_ERR_FORMAT naming `path`, `where` (may be "") and the key when one
+ * is missing or of another type. Integers must lie in [0, max]. Strings and objects are borrowed
+ * from `object`.
  */
-sb_status sb_json_get_u64(const char *path, const char *where, const json_t *object, const char *key,
-                          uint64_t max, uint64_t *out);
-sb_status sb_json_get_real(const char *path, const char *where, const json_t *object, const char *key,
-                           double *out);
-sb_status sb_json_get_string(const char *path, const char *where, const json_t *object, const char *key,
-                             const char **out);
-sb_status sb_json_get_array(const char *path, const char *where, const json_t *object, const char *key,
-                            json_t **out);
-sb_status sb_json_get_object(const char *path, const char *where, const json_t *object, const char *key,
-                             json_t **out);
+sb_status sb_json_get_u64(const char *path, const char *where, const json_t *object,
+                          const char *key, uint64_t max, uint64_t *out);
+sb_status sb_json_get_real(const char *path, const char *where, const json_t *object,
+                           const char *key, double *out);
+sb_status sb_json_get_string(const char *path, const char *where, const json_t *object,
+                             const char *key, const char **out);
+sb_status sb_json_get_array(const char *path, const char *where, const json_t *object,
+                            const char *key, json_t **out);
+sb_status sb_json_get_object(const char *path, const char *where, const json_t *object,
+                             const char *key, json_t **out);
 
 #endif

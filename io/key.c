@@ -34,11 +34,12 @@ sb_status sb_key_begin(const json_t *root, const char *path, const char *format,
   return SB_OK;
 }
 
-sb_status sb_key_compare(const sb_key *key, const json_t *object, const char *path, const char *state,
-                         const char *advice) {
+sb_status sb_key_compare(const sb_key *key, const json_t *object, const char *path,
+                         const char *state, const char *advice) {
   for (size_t i = 0; i < key->count; i++) {
     const char *text = json_string_value(json_object_get(object, key->entries[i].name));
-    if (!text) return sb_fail(SB_ERR_FORMAT, "%s: damaged: its key lacks '%s'", path, key->entries[i].name);
+    if (!text)
+      return sb_fail(SB_ERR_FORMAT, "%s: damaged: its key lacks '%s'", path, key->entries[i].name);
     if (strcmp(text, key->entries[i].text) != 0)
       return sb_fail(SB_ERR_FORMAT, "%s: %s with another %s: %s there, %s here; %s", path, state,
                      key->entries[i].meaning, text, key->entries[i].text, advice);

@@ -43,35 +43,39 @@ void sb_manifest_free(sb_manifest *m) {
 /* ---- what must hold, read or written ---- */
 
 /* `order` is 1 + the number of a tensor, or 0. */
-static sb_status check_reference(const char *path, const sb_manifest *m, const sb_manifest_tensor *t,
-                                 size_t order, size_t dimension) {
+static sb_status check_reference(const char *path, const sb_manifest *m,
+                                 const sb_manifest_tensor *t, size_t order, size_t dimension) {
   if (order == 0) return SB_OK;
   if (order > m->tensor_count || m->tensors[order - 1].kind != SB_TENSOR_ORDER ||
       m->tensors[order - 1].shape[0] != t->shape[dimension])
-    return sb_fail(SB_ERR_FORMAT,
-                   "%s: tensor '%s' has its %s in the order of tensor %zu, which is no order of %zu", path,
-                   t->name, dimension == 0 ? "rows" : "columns", order - 1, t->shape[dimension]);
+    return sb_fail(
+        SB_ERR_FORMAT,
+        "%s: tensor '%s' has its %s in the order of tensor %zu, which is no order of %zu", path,
+        t->name, dimension == 0 ? "rows" : "columns", order - 1, t->shape[dimension]);
   return SB_OK;
 }
 
 static sb_status check_tensor(const char *path, const sb_manifest *m, const sb_manifest_tensor *t) {
   if (t->kind == SB_TENSOR_QUANTIZED && (t->rank != 2 || !sb_dtype_is_weight(t->dtype)))
-    return sb_fail(SB_ERR_FORMAT, "%s: quantized tensor '%s' is not a matrix of F32, F16 or BF16", path,
-                   t->name);
+    return sb_fail(SB_ERR_FORMAT, "%s: quantized tensor '%s' is not a matrix of F32, F16 or BF16",
+                   path, t->name);
   if (t->kind == SB_TENSOR_ORDER && t->rank != 1)
-    return sb_fail(SB_ERR_FORMAT, "%s: the order '%s' has %zu dimensions, not one", path, t->name, t->rank);
+    return sb_fail(SB_ERR_FORMAT, "%s: the order '%s' has %zu dimensions, not one", path, t->name,
+                   t->rank);
   if (t->kind != SB_TENSOR_QUANTIZED && (t->row_order || t->col_order))
-    return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has an order, which only quantized ones have", path,
-                   t->name);
+    return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has an order, which only quantized ones have",
+                   path, t->name);
   SB_TRY(check_reference(path, m, t, t->row_order, 0));
   SB_TRY(check_reference(path, m, t, t->col_order, 1));
   size_t elements = sb_dtype_size(t->dtype);
   for (size_t d = 0; d < t->rank; d++)
     if (!sb_mul_size(elements, t->shape[d], &elements) || elements > INT64_MAX)
-      return sb_fail(SB_ERR_FORMAT, "%s: the shape of tensor '%s' overflows 64 bits", path, t->name);
+      return sb_fail(SB_ERR_FORMAT, "%s: the shape of tensor '%s' overflows 64 bits", path,
+                     t->name);
   size_t frames = sb_manifest_frames(t->rank, t->shape, m->block_rows);
   if (t->frames != frames)
-    return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has %zu frames; its shape in blocks of %zu rows makes %zu",
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: tensor '%s' has %zu frames; its shape in blocks of %zu rows makes %zu",
                    path, t->name, t->frames, m->block_rows, frames);
   return SB_OK;
 }
@@ -80,7 +84,8 @@ static int compare_strings(const void *a, const void *b) {
   return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static sb_status check_unique(const char *path, const char *what, const char **names, size_t count) {
+static sb_status check_unique(const char *path, const char *what, const char **names,
+                              size_t count) {
   qsort(names, count, sizeof *names, compare_strings);
   for (size_t i = 1; i < count; i++)
     if (strcmp(names[i - 1], names[i]) == 0)
@@ -90,7 +95,8 @@ static sb_status check_unique(const char *path, const char *what, const char **n
 
 static sb_status check_names(const char *path, const sb_manifest *m) {
   const char **names = NULL;
-  SB_TRY(sb_alloc(&names, sb_max_size(m->tensor_count, m->shard_count), sizeof *names, "manifest names"));
+  SB_TRY(sb_alloc(&names, sb_max_size(m->tensor_count, m->shard_count), sizeof *names,
+                  "manifest names"));
   for (size_t i = 0; i < m->tensor_count; i++) names[i] = m->tensors[i].name;
   sb_status status = check_unique(path, "tensor", names, m->tensor_count);
   for (size_t i = 0; i < m->shard_count; i++) names[i] = m->shards[i].file;
@@ -104,82 +110,89 @@ static sb_status check(const char *path, const sb_manifest *m) {
   if (m->block_rows == 0 || m->block_cols == 0)
     return sb_fail(SB_ERR_FORMAT, "%s: the block size is 0", path);
   if (m->tensor_count > UINT32_MAX)
-    return sb_fail(SB_ERR_FORMAT, "%s: has %zu tensors; at most %u fit the format", path, m->tensor_count,
-                   UINT32_MAX);
+    return sb_fail(SB_ERR_FORMAT, "%s: has %zu tensors; at most %u fit the format", path,
+                   m->tensor_count, UINT32_MAX);
   if (!json_is_object(m->model)) return sb_fail(SB_ERR_FORMAT, "%s: has no model object", path);
-  if (!isfinite(m->effective_bits) || !isfinite(m->code_bits) || m->effective_bits < 0 || m->code_bits < 0)
+  if (!isfinite(m->effective_bits) || !isfinite(m->code_bits) || m->effective_bits < 0 ||
+      m->code_bits < 0)
     return sb_fail(SB_ERR_FORMAT, "%s: its bits a weight are not numbers from 0 up", path);
   for (size_t i = 0; i < m->tensor_count; i++) {
     SB_TRY(check_tensor(path, m, &m->tensors[i]));
     if (m->tensors[i].frames > UINT32_MAX ||
         __builtin_add_overflow(tensor_frames, m->tensors[i].frames, &tensor_frames))
-      return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has too many frames", path, m->tensors[i].name);
+      return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has too many frames", path,
+                     m->tensors[i].name);
   }
   for (size_t i = 0; i < m->shard_count; i++) {
     const sb_manifest_shard *s = &m->shards[i];
     if (!*s->file || strchr(s->file, '/') || strcmp(s->file, "..") == 0)
-      return sb_fail(SB_ERR_FORMAT, "%s: the shard name '%s' is not a plain file name", path, s->file);
+      return sb_fail(SB_ERR_FORMAT, "%s: the shard name '%s' is not a plain file name", path,
+                     s->file);
     if (__builtin_add_overflow(shard_bytes, s->bytes, &shard_bytes) ||
         __builtin_add_overflow(shard_frames, s->frames, &shard_frames))
-      return sb_fail(SB_ERR_FORMAT, "%s: the shards' sizes overflow 64 bits at '%s'", path, s->file);
+      return sb_fail(SB_ERR_FORMAT, "%s: the shards' sizes overflow 64 bits at '%s'", path,
+                     s->file);
   }
   if (shard_bytes != m->stored_bytes)
-    return sb_fail(SB_ERR_FORMAT, "%s: stored_bytes is %" PRIu64 " but its shards have %" PRIu64 " bytes",
-                   path, m->stored_bytes, shard_bytes);
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: stored_bytes is %" PRIu64 " but its shards have %" PRIu64 " bytes", path,
+                   m->stored_bytes, shard_bytes);
   if (shard_frames != tensor_frames)
-    return sb_fail(SB_ERR_FORMAT, "%s: its tensors have %" PRIu64 " frames but its shards have %" PRIu64,
-                   path, tensor_frames, shard_frames);
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: its tensors have %" PRIu64 " frames but its shards have %" PRIu64, path,
+                   tensor_frames, shard_frames);
   return check_names(path, m);
 }
 
 /* ---- reading ---- */
 
-static sb_status get_string(const char *path, const char *where, const json_t *object, const char *key,
-                            char **out) {
+static sb_status get_string(const char *path, const char *where, const json_t *object,
+                            const char *key, char **out) {
   const char *text;
   SB_TRY(sb_json_get_string(path, where, object, key, &text));
   *out = strdup(text);
   return *out ? SB_OK : sb_fail(SB_ERR_MEMORY, "%s: not enough memory to read it", path);
 }
 
-static sb_status get_hash(const char *path, const char *where, const json_t *object, const char *key,
-                          uint64_t *out) {
+static sb_status get_hash(const char *path, const char *where, const json_t *object,
+                          const char *key, uint64_t *out) {
   const char *text;
   SB_TRY(sb_json_get_string(path, where, object, key, &text));
   if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
-    return sb_fail(SB_ERR_FORMAT, "%s: %s \"%s\" is '%.40s', not 16 hexadecimal digits", path, where, key,
-                   text);
+    return sb_fail(SB_ERR_FORMAT, "%s: %s \"%s\" is '%.40s', not 16 hexadecimal digits", path,
+                   where, key, text);
   *out = strtoull(text, NULL, 16);
   return SB_OK;
 }
 
-static sb_status get_choice(const char *path, const char *where, const json_t *object, const char *key,
-                            const char *const *names, int count, int *out) {
+static sb_status get_choice(const char *path, const char *where, const json_t *object,
+                            const char *key, const char *const *names, int count, int *out) {
   const char *text;
   SB_TRY(sb_json_get_string(path, where, object, key, &text));
   for (*out = 0; *out < count; *out += 1)
     if (strcmp(text, names[*out]) == 0) return SB_OK;
-  return sb_fail(SB_ERR_FORMAT, "%s: %s \"%s\" is '%s'; it must be '%s' or '%s'", path, where, key, text,
-                 names[0], names[1]);
+  return sb_fail(SB_ERR_FORMAT, "%s: %s \"%s\" is '%s'; it must be '%s' or '%s'", path, where, key,
+                 text, names[0], names[1]);
 }
 
-static sb_status get_size(const char *path, const char *where, const json_t *object, const char *key,
-                          size_t *out) {
+static sb_status get_size(const char *path, const char *where, const json_t *object,
+                          const char *key, size_t *out) {
   uint64_t value;
   SB_TRY(sb_json_get_u64(path, where, object, key, INT64_MAX, &value));
   *out = (size_t)value;
   return SB_OK;
 }
 
-static sb_status get_order(const char *path, const char *where, const json_t *object, const char *key,
-                           size_t *out) {
+static sb_status get_order(const char *path, const char *where, const json_t *object,
+                           const char *key, size_t *out) {
   if (!json_object_get(object, key)) return SB_OK;
   SB_TRY(get_size(path, where, object, key, out));
   *out += 1;
   return SB_OK;
 }
 
-static sb_status read_tensor(const char *path, size_t i, const json_t *object, sb_manifest_tensor *t) {
+static sb_status read_tensor(const char *path, size_t i, const json_t *object,
+                             sb_manifest_tensor *t) {
   char where[40];
   const char *dtype;
   json_t *shape;
@@ -188,16 +201,18 @@ static sb_status read_tensor(const char *path, size_t i, const json_t *object, s
   SB_TRY(get_string(path, where, object, "name", &t->name));
   SB_TRY(sb_json_get_string(path, where, object, "dtype", &dtype));
   if (!sb_dtype_parse(dtype, &t->dtype))
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: tensor '%s' has the unknown dtype '%s'", path, t->name, dtype);
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: tensor '%s' has the unknown dtype '%s'", path, t->name,
+                   dtype);
   SB_TRY(sb_json_get_array(path, where, object, "shape", &shape));
   t->rank = json_array_size(shape);
   if (t->rank > SB_TENSOR_MAX_RANK)
-    return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has %zu dimensions; at most %d are read", path, t->name,
-                   t->rank, SB_TENSOR_MAX_RANK);
+    return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has %zu dimensions; at most %d are read", path,
+                   t->name, t->rank, SB_TENSOR_MAX_RANK);
   for (size_t d = 0; d < t->rank; d++) {
     const json_t *extent = json_array_get(shape, d);
     if (!json_is_integer(extent) || json_integer_value(extent) < 0)
-      return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s': dimension %zu is not a whole number", path, t->name, d);
+      return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s': dimension %zu is not a whole number", path,
+                     t->name, d);
     t->shape[d] = (size_t)json_integer_value(extent);
   }
   SB_TRY(get_choice(path, where, object, "kind", kind_names, 3, &kind));
@@ -207,7 +222,8 @@ static sb_status read_tensor(const char *path, size_t i, const json_t *object, s
   return get_size(path, where, object, "frames", &t->frames);
 }
 
-static sb_status read_shard(const char *path, size_t i, const json_t *object, sb_manifest_shard *s) {
+static sb_status read_shard(const char *path, size_t i, const json_t *object,
+                            sb_manifest_shard *s) {
   char where[40];
   snprintf(where, sizeof where, "shard %zu", i);
   SB_TRY(get_string(path, where, object, "file", &s->file));
@@ -225,7 +241,8 @@ static sb_status check_format(const char *path, const json_t *root) {
   SB_TRY(sb_json_get_u64(path, "", root, "format_version", INT64_MAX, &version));
   if (version == 0 || version > SB_FORMAT_VERSION)
     return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s: is of format version %" PRIu64 "; this program reads up to %d: update shardbits",
+                   "%s: is of format version %" PRIu64
+                   "; this program reads up to %d: update shardbits",
                    path, version, SB_FORMAT_VERSION);
   return SB_OK;
 }
@@ -263,7 +280,8 @@ sb_status sb_manifest_read(const char *folder, sb_manifest *out) {
   memset(out, 0, sizeof *out);
   SB_TRY(sb_path_join(path, folder, SB_MANIFEST_NAME));
   if (access(path, F_OK) != 0)
-    return sb_fail(SB_ERR_IO, "%s: cannot be found (%s); give the folder that shardbits quantize wrote", path,
+    return sb_fail(SB_ERR_IO,
+                   "%s: cannot be found (%s); give the folder that shardbits quantize wrote", path,
                    strerror(errno));
   SB_TRY(sb_json_read(path, &root));
   sb_status status = read_root(path, root, out);
@@ -282,11 +300,15 @@ static json_t *hash_text(uint64_t hash) {
 
 static json_t *tensor_json(const sb_manifest_tensor *t) {
   json_t *shape = json_array();
-  for (size_t d = 0; d < t->rank; d++) json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
-  json_t *out = json_pack("{s:s, s:s, s:o, s:s, s:I}", "name", t->name, "dtype", sb_dtype_name(t->dtype),
-                          "shape", shape, "kind", kind_names[t->kind], "frames", (json_int_t)t->frames);
-  if (out && t->row_order) json_object_set_new(out, "row_order", json_integer((json_int_t)t->row_order - 1));
-  if (out && t->col_order) json_object_set_new(out, "col_order", json_integer((json_int_t)t->col_order - 1));
+  for (size_t d = 0; d < t->rank; d++)
+    json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
+  json_t *out =
+      json_pack("{s:s, s:s, s:o, s:s, s:I}", "name", t->name, "dtype", sb_dtype_name(t->dtype),
+                "shape", shape, "kind", kind_names[t->kind], "frames", (json_int_t)t->frames);
+  if (out && t->row_order)
+    json_object_set_new(out, "row_order", json_integer((json_int_t)t->row_order - 1));
+  if (out && t->col_order)
+    json_object_set_new(out, "col_order", json_integer((json_int_t)t->col_order - 1));
   return out;
 }
 
@@ -306,16 +328,20 @@ sb_status sb_manifest_write(const char *folder, const sb_manifest *m) {
   SB_TRY(sb_path_join(path, folder, SB_MANIFEST_NAME));
   SB_TRY(check(path, m));
   json_t *tensors = json_array(), *shards = json_array();
-  for (size_t i = 0; i < m->tensor_count; i++) json_array_append_new(tensors, tensor_json(&m->tensors[i]));
-  for (size_t i = 0; i < m->shard_count; i++) json_array_append_new(shards, shard_json(&m->shards[i]));
+  for (size_t i = 0; i < m->tensor_count; i++)
+    json_array_append_new(tensors, tensor_json(&m->tensors[i]));
+  for (size_t i = 0; i < m->shard_count; i++)
+    json_array_append_new(shards, shard_json(&m->shards[i]));
   json_t *root = json_pack(
-      "{s:s, s:i, s:s, s:{s:I, s:I}, s:s, s:{s:f, s:f, s:I}, s:o, s:O, s:o, s:o}", "format", format_name,
-      "format_version", version_of(m), "program_version",
-      m->program_version ? m->program_version : SB_VERSION, "blocks", "rows", (json_int_t)m->block_rows,
-      "cols", (json_int_t)m->block_cols, "symmetry", symmetry_names[m->symmetric], "totals", "effective_bits",
-      m->effective_bits, "code_bits", m->code_bits, "stored_bytes", (json_int_t)m->stored_bytes,
-      "content_hash", hash_text(m->content_hash), "model", m->model, "tensors", tensors, "shards", shards);
-  if (!root || json_array_size(tensors) != m->tensor_count || json_array_size(shards) != m->shard_count) {
+      "{s:s, s:i, s:s, s:{s:I, s:I}, s:s, s:{s:f, s:f, s:I}, s:o, s:O, s:o, s:o}", "format",
+      format_name, "format_version", version_of(m), "program_version",
+      m->program_version ? m->program_version : SB_VERSION, "blocks", "rows",
+      (json_int_t)m->block_rows, "cols", (json_int_t)m->block_cols, "symmetry",
+      symmetry_names[m->symmetric], "totals", "effective_bits", m->effective_bits, "code_bits",
+      m->code_bits, "stored_bytes", (json_int_t)m->stored_bytes, "content_hash",
+      hash_text(m->content_hash), "model", m->model, "tensors", tensors, "shards", shards);
+  if (!root || json_array_size(tensors) != m->tensor_count ||
+      json_array_size(shards) != m->shard_count) {
     json_decref(root);
     return sb_fail(SB_ERR_FORMAT, "%s: a name in it is not UTF-8, or memory is short", path);
   }

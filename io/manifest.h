@@ -1,9 +1,10 @@
-/* manifest.json: what an output folder holds and which shard files belong to it. docs/format.md explains
- * every key.
+/* manifest.json: what an output folder holds and which shard files belong to it. docs/format.md
+ * explains every key.
  *
- * The manifest is written last, so a folder with a manifest is whole. `model` is passed through unseen: what
- * the model part of the program needs to rebuild the network. Keys this program does not know are ignored
- * when reading; a change of meaning raises the format version instead. All functions are local. */
+ * The manifest is written last, so a folder with a manifest is whole. `model` is passed through
+ * unseen: what the model part of the program needs to rebuild the network. Keys this program does
+ * not know are ignored when reading; a change of meaning raises the format version instead. All
+ * functions are local. */
 #ifndef SB_IO_MANIFEST_H
 #define SB_IO_MANIFEST_H
 
@@ -18,7 +19,8 @@
 
 #define SB_MANIFEST_NAME "manifest.json"
 
-/* The newest that is read. A folder says 1 where it has no orders, which older programs can read. */
+/* The newest that is read. A folder says 1 where it has no orders, which older programs can read.
+ */
 enum { SB_FORMAT_VERSION = 2 };
 
 /* An order is a vector: where the rows or columns of quantized tensors are. */
@@ -31,9 +33,9 @@ typedef struct sb_manifest_tensor {
   size_t rank;
   size_t shape[SB_TENSOR_MAX_RANK]; /* elements */
   sb_tensor_kind kind;
-  size_t frames; /* block rows, numbered from 0; see sb_manifest_frames */
-  size_t row_order,
-      col_order; /* of a quantized one: 1 + the tensor that holds its order; 0: rows or columns are in place */
+  size_t frames;               /* block rows, numbered from 0; see sb_manifest_frames */
+  size_t row_order, col_order; /* of a quantized one: 1 + the tensor that holds its order; 0: rows
+                                  or columns are in place */
 } sb_manifest_tensor;
 
 typedef struct sb_manifest_shard {
@@ -57,16 +59,17 @@ typedef struct sb_manifest {
   uint64_t content_hash;            /* sb_shard_content_hash of the shards */
 } sb_manifest;
 
-/* Frames of a tensor of this shape: its first dimension in steps of block_rows for two or more dimensions, 1
- * for a scalar or a vector. */
+/* Frames of a tensor of this shape: its first dimension in steps of block_rows for two or more
+ * dimensions, 1 for a scalar or a vector. */
 size_t sb_manifest_frames(size_t rank, const size_t *shape, size_t block_rows);
 
 /* Allocates tensors and shards (zeroed) of the given numbers. */
 sb_status sb_manifest_allocate(sb_manifest *manifest, size_t tensors, size_t shards);
-/* Reads and validates folder/manifest.json. SB_ERR_IO when it is missing, SB_ERR_FORMAT, SB_ERR_UNSUPPORTED
- * for a newer format. On failure *out is empty. */
+/* Reads and validates folder/manifest.json. SB_ERR_IO when it is missing, SB_ERR_FORMAT,
+ * SB_ERR_UNSUPPORTED for a newer format. On failure *out is empty. */
 sb_status sb_manifest_read(const char *folder, sb_manifest *out);
-/* Validates and writes folder/manifest.json atomically; program_version NULL writes this program's. */
+/* Validates and writes folder/manifest.json atomically; program_version NULL writes this program's.
+ */
 sb_status sb_manifest_write(const char *folder, const sb_manifest *manifest);
 void sb_manifest_free(sb_manifest *manifest);
 

@@ -14,7 +14,8 @@ bool sb_npy_is(const void *first_bytes, size_t bytes) {
   return bytes >= sizeof magic && memcmp(first_bytes, magic, sizeof magic) == 0;
 }
 
-/* Where the value of 'key' starts in the header, a Python dict literal; NULL when it is not there. */
+/* Where the value of 'key' starts in the header, a Python dict literal; NULL when it is not there.
+ */
 static const char *value_of(const char *header, const char *key) {
   size_t length = strlen(key);
   for (const char *at = strstr(header, key); at; at = strstr(at + 1, key)) {
@@ -32,15 +33,19 @@ static const char *value_of(const char *header, const char *key) {
 static sb_status parse_descr(const char *path, const char *value, sb_npy *out) {
   if (!value || (*value != '\'' && *value != '"'))
     return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s: the .npy header has no simple 'descr'; structured arrays are not read", path);
+                   "%s: the .npy header has no simple 'descr'; structured arrays are not read",
+                   path);
   const char *end = strchr(value + 1, *value);
   char order = value[1];
   if (!end || end - value < 4)
-    return sb_fail(SB_ERR_FORMAT, "%s: the 'descr' of the .npy header is not an element type", path);
+    return sb_fail(SB_ERR_FORMAT, "%s: the 'descr' of the .npy header is not an element type",
+                   path);
   if (order == '>')
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: holds big-endian numbers; save it as little-endian", path);
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: holds big-endian numbers; save it as little-endian",
+                   path);
   if (order != '<' && order != '|' && order != '=')
-    return sb_fail(SB_ERR_FORMAT, "%s: the 'descr' of the .npy header starts with '%c'", path, order);
+    return sb_fail(SB_ERR_FORMAT, "%s: the 'descr' of the .npy header starts with '%c'", path,
+                   order);
   out->kind = value[2];
   char *stop;
   unsigned long size = strtoul(value + 3, &stop, 10);
@@ -52,7 +57,8 @@ static sb_status parse_descr(const char *path, const char *value, sb_npy *out) {
 }
 
 static sb_status parse_shape(const char *path, const char *value, sb_npy *out) {
-  if (!value || *value != '(') return sb_fail(SB_ERR_FORMAT, "%s: the .npy header has no 'shape'", path);
+  if (!value || *value != '(')
+    return sb_fail(SB_ERR_FORMAT, "%s: the .npy header has no 'shape'", path);
   out->count = 1;
   for (value++;;) {
     while (isspace((unsigned char)*value) || *value == ',') value++;
@@ -92,8 +98,8 @@ sb_status sb_npy_read_header(int fd, const char *path, uint64_t file_bytes, sb_n
     return sb_fail(SB_ERR_FORMAT, "%s: does not start as a .npy file does", path);
   unsigned version = start[6];
   if (version < 1 || version > 3)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: is a .npy file of version %u; versions 1 to 3 are read", path,
-                   version);
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: is a .npy file of version %u; versions 1 to 3 are read",
+                   path, version);
   uint64_t prefix = version == 1 ? 10 : 12;
   uint64_t length = version == 1 ? sb_get_u16(start + 8) : sb_get_u32(start + 8);
   if (length > file_bytes - prefix || length > (1u << 20))
@@ -107,9 +113,10 @@ sb_status sb_npy_read_header(int fd, const char *path, uint64_t file_bytes, sb_n
   out->data_offset = prefix + length;
   uint64_t bytes, have = file_bytes - out->data_offset;
   if (__builtin_mul_overflow(out->count, (uint64_t)out->item_bytes, &bytes) || bytes != have)
-    return sb_fail(SB_ERR_FORMAT,
-                   "%s: its shape needs %llu elements of %zu bytes but %llu bytes follow the header; the "
-                   "file is damaged",
-                   path, (unsigned long long)out->count, out->item_bytes, (unsigned long long)have);
+    return sb_fail(
+        SB_ERR_FORMAT,
+        "%s: its shape needs %llu elements of %zu bytes but %llu bytes follow the header; the "
+        "file is damaged",
+        path, (unsigned long long)out->count, out->item_bytes, (unsigned long long)have);
   return SB_OK;
 }

@@ -1,4 +1,5 @@
-/* The header of a NumPy .npy file, versions 1 to 3: what is in it and where the data starts. Local. */
+/* The header of a NumPy .npy file, versions 1 to 3: what is in it and where the data starts. Local.
+ */
 #ifndef SB_IO_NPY_H
 #define SB_IO_NPY_H
 
@@ -22,8 +23,8 @@ typedef struct sb_npy {
 
 /* True when the file starts as .npy files do. */
 bool sb_npy_is(const void *first_bytes, size_t bytes);
-/* Parses the header of the open file. The data must fill the rest of the file exactly. SB_ERR_FORMAT;
- * SB_ERR_UNSUPPORTED for big-endian and structured arrays. */
+/* Parses the header of the open file. The data must fill the rest of the file exactly.
+ * SB_ERR_FORMAT; SB_ERR_UNSUPPORTED for big-endian and structured arrays. */
 sb_status sb_npy_read_header(int fd, const char *path, uint64_t file_bytes, sb_npy *out);
 
 #endif

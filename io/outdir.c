@@ -27,10 +27,12 @@ static sb_status normalise(const char *path, char *out) {
   return SB_OK;
 }
 
-/* *entries: names in the folder besides . and .. ; *ours: a manifest.json or config.json is among them. */
+/* *entries: names in the folder besides . and .. ; *ours: a manifest.json or config.json is among
+ * them. */
 static sb_status look_inside(const char *path, size_t *entries, bool *ours) {
   DIR *folder = opendir(path);
-  if (!folder) return sb_fail(SB_ERR_IO, "%s: exists and cannot be read: %s", path, strerror(errno));
+  if (!folder)
+    return sb_fail(SB_ERR_IO, "%s: exists and cannot be read: %s", path, strerror(errno));
   *entries = 0;
   *ours = false;
   for (struct dirent *entry; (entry = readdir(folder));) {
@@ -50,19 +52,22 @@ static sb_status check_target(sb_outdir *out, bool overwrite) {
     return sb_fail(SB_ERR_IO, "%s: cannot be examined: %s", out->path, strerror(errno));
   }
   if (!S_ISDIR(info.st_mode))
-    return sb_fail(SB_ERR_IO, "%s: exists and is not a folder; choose another output folder", out->path);
+    return sb_fail(SB_ERR_IO, "%s: exists and is not a folder; choose another output folder",
+                   out->path);
   size_t entries = 0;
   bool ours = false;
   SB_TRY(look_inside(out->path, &entries, &ours));
   if (entries == 0) return SB_OK;
   if (!overwrite)
-    return sb_fail(SB_ERR_IO, "%s: exists and is not empty; choose another output folder or pass --overwrite",
+    return sb_fail(SB_ERR_IO,
+                   "%s: exists and is not empty; choose another output folder or pass --overwrite",
                    out->path);
   if (!ours)
-    return sb_fail(SB_ERR_IO,
-                   "%s: has neither a manifest.json nor a config.json, so --overwrite will not remove it; "
-                   "remove it yourself",
-                   out->path);
+    return sb_fail(
+        SB_ERR_IO,
+        "%s: has neither a manifest.json nor a config.json, so --overwrite will not remove it; "
+        "remove it yourself",
+        out->path);
   out->replaces = true;
   return SB_OK;
 }
@@ -74,18 +79,22 @@ sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out) {
   SB_TRY(normalise(path, out->path));
   sb_path_parent(parent, out->path);
   if (stat(parent, &info) != 0)
-    return sb_fail(SB_ERR_IO, "%s: the folder %s that should hold it is not there (%s); make it first",
+    return sb_fail(SB_ERR_IO,
+                   "%s: the folder %s that should hold it is not there (%s); make it first",
                    out->path, parent, strerror(errno));
   if (!S_ISDIR(info.st_mode))
     return sb_fail(SB_ERR_IO, "%s: %s, that should hold it, is not a folder", out->path, parent);
   SB_TRY(check_target(out, overwrite));
   if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) != 0)
-    return sb_fail(SB_ERR_IO, "%s: the folder %s is not writable (%s)", out->path, parent, strerror(errno));
+    return sb_fail(SB_ERR_IO, "%s: the folder %s is not writable (%s)", out->path, parent,
+                   strerror(errno));
   for (int attempt = 0; attempt < 16; attempt++) {
     uint32_t random;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
-      random = (uint32_t)getpid() * 2654435761u + (uint32_t)(int64_t)(sb_now() * 1e6) + (uint32_t)attempt;
-    snprintf(out->partial, sizeof out->partial, "%.*s.partial-%08x", SB_PATH_MAX - 32, out->path, random);
+      random = (uint32_t)getpid() * 2654435761u + (uint32_t)(int64_t)(sb_now() * 1e6) +
+               (uint32_t)attempt;
+    snprintf(out->partial, sizeof out->partial, "%.*s.partial-%08x", SB_PATH_MAX - 32, out->path,
+             random);
     if (mkdir(out->partial, 0777) == 0) return SB_OK;
     if (errno != EEXIST) break;
   }
@@ -96,14 +105,16 @@ sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out) {
 
 sb_status sb_outdir_spare(const char *path, const char *input) {
   char out[PATH_MAX], in[PATH_MAX], parent[SB_PATH_MAX];
-  if (!realpath(path, out) || strlen(input) >= SB_PATH_MAX) return SB_OK; /* nothing there to be removed */
+  if (!realpath(path, out) || strlen(input) >= SB_PATH_MAX)
+    return SB_OK; /* nothing there to be removed */
   sb_path_parent(parent, input);
   if (!realpath(input, in) && !realpath(parent, in)) return SB_OK; /* whoever reads it will tell */
   size_t length = strlen(out);
   if (strncmp(in, out, length) != 0 || (in[length] != '/' && in[length] != '\0')) return SB_OK;
-  return sb_fail(SB_ERR_IO,
-                 "%s: replacing it would remove %s, which this run needs; choose another output folder", path,
-                 input);
+  return sb_fail(
+      SB_ERR_IO,
+      "%s: replacing it would remove %s, which this run needs; choose another output folder", path,
+      input);
 }
 
 sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes) {
@@ -111,7 +122,8 @@ sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes) {
   if (statvfs(out->partial, &info) != 0) return SB_OK; /* the write itself will tell */
   uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize;
   if (free_bytes < bytes)
-    return sb_fail(SB_ERR_IO, "%s: needs about %.1f MiB and its disk has %.1f MiB free; nothing was replaced",
+    return sb_fail(SB_ERR_IO,
+                   "%s: needs about %.1f MiB and its disk has %.1f MiB free; nothing was replaced",
                    out->path, (double)bytes / 1048576.0, (double)free_bytes / 1048576.0);
   return SB_OK;
 }
@@ -120,16 +132,17 @@ sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes) {
 static sb_status replace(sb_outdir *out) {
   if (renameat2(AT_FDCWD, out->partial, AT_FDCWD, out->path, RENAME_EXCHANGE) == 0) return SB_OK;
   char aside[SB_PATH_MAX];
-  snprintf(aside, sizeof aside, "%.*s.partial-old-%ld", SB_PATH_MAX - 32, out->path, (long)getpid());
+  snprintf(aside, sizeof aside, "%.*s.partial-old-%ld", SB_PATH_MAX - 32, out->path,
+           (long)getpid());
   if (rename(out->path, aside) != 0)
     return sb_fail(SB_ERR_IO, "%s: cannot be moved aside: %s", out->path, strerror(errno));
   if (rename(out->partial, out->path) != 0) {
     int error = errno;
     if (rename(aside, out->path) != 0)
-      return sb_fail(SB_ERR_IO, "%s: cannot be put in place (%s); the old content is in %s", out->path,
-                     strerror(error), aside);
-    return sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s; the old content is untouched", out->path,
-                   strerror(error));
+      return sb_fail(SB_ERR_IO, "%s: cannot be put in place (%s); the old content is in %s",
+                     out->path, strerror(error), aside);
+    return sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s; the old content is untouched",
+                   out->path, strerror(error));
   }
   strcpy(out->partial, aside);
   return SB_OK;
@@ -137,22 +150,24 @@ static sb_status replace(sb_outdir *out) {
 
 sb_status sb_outdir_commit(sb_outdir *out) {
   char parent[SB_PATH_MAX];
-  if (!out->partial[0]) return sb_fail(SB_ERR_INTERNAL, "%s: committed without having begun", out->path);
-  SB_TRY(sb_folder_sync(out->partial));
+  if (!out->partial[0])
+    return sb_fail(SB_ERR_INTERNAL, "%s: committed without having begun", out->path);
+  SB_TRY(sb_hf_folder_sync(out->partial));
   sb_path_parent(parent, out->path);
   if (out->replaces) {
     SB_TRY(replace(out));
-    SB_TRY(sb_folder_sync(parent));
+    SB_TRY(sb_hf_folder_sync(parent));
     return sb_outdir_abandon(out); /* `partial` now names the old content */
   }
   if (rename(out->partial, out->path) != 0) {
     if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
-      return sb_fail(SB_ERR_IO, "%s: somebody else has put something there meanwhile; nothing was replaced",
+      return sb_fail(SB_ERR_IO,
+                     "%s: somebody else has put something there meanwhile; nothing was replaced",
                      out->path);
     return sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s", out->path, strerror(errno));
   }
   out->partial[0] = '\0';
-  return sb_folder_sync(parent);
+  return sb_hf_folder_sync(parent);
 }
 
 sb_status sb_outdir_abandon(sb_outdir *out) {

@@ -72,14 +72,15 @@ static sb_status sort_names(sb_safetensors *reader) {
     const sb_tensor_info *a = reader->by_name[i - 1], *b = reader->by_name[i];
     if (strcmp(a->name, b->name) == 0)
       return sb_fail(SB_ERR_FORMAT,
-                     "%s: tensor '%s' is also in %s; one of the two shards does not belong here", a->file,
-                     a->name, b->file);
+                     "%s: tensor '%s' is also in %s; one of the two shards does not belong here",
+                     a->file, a->name, b->file);
   }
   return SB_OK;
 }
 
 /* The distinct file names of a weight_map, sorted; the strings are borrowed from it. */
-static sb_status list_shards(const char *index_path, json_t *weight_map, const char ***names, size_t *count) {
+static sb_status list_shards(const char *index_path, json_t *weight_map, const char ***names,
+                             size_t *count) {
   json_t *value;
   const char *tensor;
   size_t used = 0;
@@ -87,8 +88,8 @@ static sb_status list_shards(const char *index_path, json_t *weight_map, const c
   json_object_foreach(weight_map, tensor, value) {
     const char *name = json_string_value(value);
     if (!name || !*name || strchr(name, '/'))
-      return sb_fail(SB_ERR_FORMAT, "%s: the file of tensor '%s' is not a plain file name", index_path,
-                     tensor);
+      return sb_fail(SB_ERR_FORMAT, "%s: the file of tensor '%s' is not a plain file name",
+                     index_path, tensor);
     (*names)[used++] = name;
   }
   if (used == 0) return sb_fail(SB_ERR_FORMAT, "%s: its weight_map names no tensor", index_path);
@@ -101,7 +102,8 @@ static sb_status list_shards(const char *index_path, json_t *weight_map, const c
 }
 
 /* Every tensor of the index must be in the shard the index names. */
-static sb_status check_index(const sb_safetensors *reader, const char *index_path, json_t *weight_map) {
+static sb_status check_index(const sb_safetensors *reader, const char *index_path,
+                             json_t *weight_map) {
   json_t *value;
   const char *tensor;
   json_object_foreach(weight_map, tensor, value) {
@@ -110,11 +112,12 @@ static sb_status check_index(const sb_safetensors *reader, const char *index_pat
     const char *slash = info ? strrchr(info->file, '/') : NULL;
     const char *where = !info ? NULL : slash ? slash + 1 : info->file;
     if (!info)
-      return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' should be in %s, which lacks it; fetch that shard again",
+      return sb_fail(SB_ERR_FORMAT,
+                     "%s: tensor '%s' should be in %s, which lacks it; fetch that shard again",
                      index_path, tensor, wanted);
     if (strcmp(where, wanted) != 0)
-      return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' should be in %s but is in %s", index_path, tensor,
-                     wanted, where);
+      return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' should be in %s but is in %s", index_path,
+                     tensor, wanted, where);
   }
   return SB_OK;
 }
@@ -132,7 +135,8 @@ static sb_status open_index(sb_safetensors *reader, const char *folder, const ch
   for (size_t i = 0; i < count; i++) {
     SB_GO(sb_path_join(path, folder, names[i]));
     if (access(path, F_OK) != 0) {
-      status = sb_fail(SB_ERR_IO, "%s: the shard %s that it names is missing (%zu shards in all); fetch it",
+      status = sb_fail(SB_ERR_IO,
+                       "%s: the shard %s that it names is missing (%zu shards in all); fetch it",
                        index_path, names[i], count);
       goto done;
     }
@@ -168,14 +172,15 @@ static sb_status open_folder(sb_safetensors *reader, const char *folder) {
     return open_index(reader, folder, path);
   }
   if (present(folder, "pytorch_model.bin") || present(folder, "pytorch_model.bin.index.json"))
-    return sb_fail(
-        SB_ERR_UNSUPPORTED,
-        "%s: has only pytorch_model.bin, which can run code when it is opened; convert it with transformers' "
-        "save_pretrained(..., safe_serialization=True)",
-        folder);
-  return sb_fail(SB_ERR_UNSUPPORTED,
-                 "%s: has neither %s nor %s; give the folder of a Hugging Face model in safetensors", folder,
-                 single_name, index_name);
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "%s: has only pytorch_model.bin, which can run code when it is opened; convert "
+                   "it with transformers' "
+                   "save_pretrained(..., safe_serialization=True)",
+                   folder);
+  return sb_fail(
+      SB_ERR_UNSUPPORTED,
+      "%s: has neither %s nor %s; give the folder of a Hugging Face model in safetensors", folder,
+      single_name, index_name);
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -187,7 +192,8 @@ static sb_status open_any(sb_safetensors *reader, const char *path) {
   struct stat info;
   char folder[SB_PATH_MAX];
   if (stat(path, &info) != 0)
-    return sb_fail(SB_ERR_IO, "%s: cannot be opened: %s; give a model folder or a .safetensors file", path,
+    return sb_fail(SB_ERR_IO,
+                   "%s: cannot be opened: %s; give a model folder or a .safetensors file", path,
                    strerror(errno));
   if (S_ISDIR(info.st_mode)) return open_folder(reader, path);
   if (!ends_with(path, ".index.json")) return open_single(reader, path);
@@ -243,19 +249,20 @@ uint64_t sb_safetensors_total_bytes(const sb_safetensors *reader) {
   return total;
 }
 
-sb_status sb_safetensors_read(const sb_safetensors *reader, const sb_tensor_info *info, uint64_t byte_offset,
-                              size_t bytes, void *dst) {
+sb_status sb_safetensors_read(const sb_safetensors *reader, const sb_tensor_info *info,
+                              uint64_t byte_offset, size_t bytes, void *dst) {
   if (byte_offset > info->bytes || bytes > info->bytes - byte_offset)
     return sb_fail(SB_ERR_INTERNAL, "%s: tensor '%s': bytes %llu + %zu were asked for, it has %llu",
                    info->file, info->name, (unsigned long long)byte_offset, bytes,
                    (unsigned long long)info->bytes);
-  return sb_file_read_at(reader->files[info->fd_index].fd, info->file, info->offset + byte_offset, dst,
-                         bytes);
+  return sb_file_read_at(reader->files[info->fd_index].fd, info->file, info->offset + byte_offset,
+                         dst, bytes);
 }
 
 sb_status sb_safetensors_require_weight(const sb_tensor_info *info) {
   if (sb_dtype_is_weight(info->dtype)) return SB_OK;
-  return sb_fail(SB_ERR_UNSUPPORTED,
-                 "%s: tensor '%s' has dtype %s; weights must be F32, F16 or BF16 (convert the model first)",
-                 info->file, info->name, sb_dtype_name(info->dtype));
+  return sb_fail(
+      SB_ERR_UNSUPPORTED,
+      "%s: tensor '%s' has dtype %s; weights must be F32, F16 or BF16 (convert the model first)",
+      info->file, info->name, sb_dtype_name(info->dtype));
 }

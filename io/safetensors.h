@@ -1,11 +1,11 @@
 /* Reading safetensors: a single file, or a Hugging Face folder (model.safetensors, or
- * model.safetensors.index.json with its shards). Only headers are read at opening; tensors are read in byte
- * ranges with pread, so that each rank takes just the rows it owns. All functions are local; an open reader
- * may be read from several threads.
+ * model.safetensors.index.json with its shards). Only headers are read at opening; tensors are read
+ * in byte ranges with pread, so that each rank takes just the rows it owns. All functions are
+ * local; an open reader may be read from several threads.
  *
- * Format: 8 bytes little-endian header length N, N bytes of JSON {name: {dtype, shape, data_offsets}}, then
- * the data. Validation is strict: what the header says must tile the data exactly, and each refusal names
- * file, tensor and numbers.
+ * Format: 8 bytes little-endian header length N, N bytes of JSON {name: {dtype, shape,
+ * data_offsets}}, then the data. Validation is strict: what the header says must tile the data
+ * exactly, and each refusal names file, tensor and numbers.
  */
 #ifndef SB_IO_SAFETENSORS_H
 #define SB_IO_SAFETENSORS_H
@@ -30,8 +30,9 @@ typedef struct sb_tensor_info {
   int fd_index;                     /* number of the file within the folder, from 0 */
 } sb_tensor_info;
 
-/* Opens and validates everything but the values. SB_ERR_IO, SB_ERR_FORMAT; SB_ERR_UNSUPPORTED for a folder
- * without safetensors. O(n log n) in the number of tensors n. Close with sb_safetensors_close. */
+/* Opens and validates everything but the values. SB_ERR_IO, SB_ERR_FORMAT; SB_ERR_UNSUPPORTED for a
+ * folder without safetensors. O(n log n) in the number of tensors n. Close with
+ * sb_safetensors_close. */
 sb_status sb_safetensors_open(const char *path, sb_safetensors **out);
 /* Also frees every sb_tensor_info. Sets *reader to NULL; a NULL *reader is fine. */
 void sb_safetensors_close(sb_safetensors **reader);
@@ -44,13 +45,13 @@ const sb_tensor_info *sb_safetensors_find(const sb_safetensors *reader, const ch
 /* Sum of all tensors' bytes. */
 uint64_t sb_safetensors_total_bytes(const sb_safetensors *reader);
 
-/* Reads bytes [byte_offset, byte_offset + bytes) of the tensor. SB_ERR_INTERNAL when that is not inside the
- * tensor. */
-sb_status sb_safetensors_read(const sb_safetensors *reader, const sb_tensor_info *info, uint64_t byte_offset,
-                              size_t bytes, void *dst);
+/* Reads bytes [byte_offset, byte_offset + bytes) of the tensor. SB_ERR_INTERNAL when that is not
+ * inside the tensor. */
+sb_status sb_safetensors_read(const sb_safetensors *reader, const sb_tensor_info *info,
+                              uint64_t byte_offset, size_t bytes, void *dst);
 
-/* SB_OK for F32, F16 and BF16; else SB_ERR_UNSUPPORTED naming file, tensor, its type and the types that are
- * read. */
+/* SB_OK for F32, F16 and BF16; else SB_ERR_UNSUPPORTED naming file, tensor, its type and the types
+ * that are read. */
 sb_status sb_safetensors_require_weight(const sb_tensor_info *info);
 
 #endif

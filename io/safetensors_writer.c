@@ -25,11 +25,12 @@ struct sb_safetensors_writer {
 static sb_status tensor_bytes(const char *path, const sb_tensor_spec *spec, uint64_t *out) {
   uint64_t bytes = sb_dtype_size(spec->dtype);
   if (spec->rank > SB_TENSOR_MAX_RANK)
-    return sb_fail(SB_ERR_INTERNAL, "%s: tensor '%s' has %zu dimensions; at most %d can be written", path,
-                   spec->name, spec->rank, SB_TENSOR_MAX_RANK);
+    return sb_fail(SB_ERR_INTERNAL, "%s: tensor '%s' has %zu dimensions; at most %d can be written",
+                   path, spec->name, spec->rank, SB_TENSOR_MAX_RANK);
   for (size_t d = 0; d < spec->rank; d++)
     if (__builtin_mul_overflow(bytes, (uint64_t)spec->shape[d], &bytes) || bytes > INT64_MAX)
-      return sb_fail(SB_ERR_RANGE, "%s: the shape of tensor '%s' overflows 64 bits", path, spec->name);
+      return sb_fail(SB_ERR_RANGE, "%s: the shape of tensor '%s' overflows 64 bits", path,
+                     spec->name);
   *out = bytes;
   return SB_OK;
 }
@@ -56,16 +57,19 @@ static sb_status place(sb_safetensors_writer *w, const sb_tensor_spec *specs, js
         return sb_fail(SB_ERR_RANGE, "%s: the tensors together overflow 64 bits at '%s'", w->path,
                        specs[i].name);
       if (json_object_get(object, specs[i].name))
-        return sb_fail(SB_ERR_INTERNAL, "%s: tensor '%s' is to be written twice", w->path, specs[i].name);
+        return sb_fail(SB_ERR_INTERNAL, "%s: tensor '%s' is to be written twice", w->path,
+                       specs[i].name);
       if (json_object_set_new(object, specs[i].name, describe(&specs[i], w->begin[i], at)) != 0)
-        return sb_fail(SB_ERR_INTERNAL, "%s: the tensor name '%s' is not UTF-8", w->path, specs[i].name);
+        return sb_fail(SB_ERR_INTERNAL, "%s: the tensor name '%s' is not UTF-8", w->path,
+                       specs[i].name);
     }
   }
   *data_bytes = at;
   return SB_OK;
 }
 
-static sb_status lay_out(sb_safetensors_writer *w, const sb_tensor_spec *specs, const char *const *metadata) {
+static sb_status lay_out(sb_safetensors_writer *w, const sb_tensor_spec *specs,
+                         const char *const *metadata) {
   sb_status status = SB_OK;
   json_t *object = json_object();
   char *text = NULL;
@@ -112,8 +116,9 @@ static sb_status prepare(const char *path, const sb_tensor_spec *specs, size_t c
   return status;
 }
 
-/* Reserves the whole size. fallocate itself rather than posix_fallocate: where the file system cannot
- * reserve, the latter writes to every page of the file, which takes minutes on a network file system. */
+/* Reserves the whole size. fallocate itself rather than posix_fallocate: where the file system
+ * cannot reserve, the latter writes to every page of the file, which takes minutes on a network
+ * file system. */
 static sb_status reserve(const sb_safetensors_writer *w) {
   if (w->file_bytes > 0 && fallocate(w->fd, 0, 0, (off_t)w->file_bytes) != 0) {
     if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
@@ -131,7 +136,8 @@ sb_status sb_safetensors_writer_create(const char *path, const sb_tensor_spec *s
   sb_status status = sb_file_create(path, &w->fd);
   if (status == SB_OK) {
     status = reserve(w);
-    if (status == SB_OK) status = sb_file_write_at(w->fd, path, 0, w->header, w->header_bytes, w->file_bytes);
+    if (status == SB_OK)
+      status = sb_file_write_at(w->fd, path, 0, w->header, w->header_bytes, w->file_bytes);
     if (status != SB_OK) unlink(path);
   }
   if (status != SB_OK) sb_safetensors_writer_free(out);
@@ -150,7 +156,8 @@ static sb_status check_joined(const sb_safetensors_writer *w) {
   SB_TRY(sb_alloc_raw(&found, w->header_bytes, 1, "safetensors header"));
   sb_status status = sb_file_read_at(w->fd, w->path, 0, found, w->header_bytes);
   if (status == SB_OK && memcmp(found, w->header, w->header_bytes) != 0)
-    status = sb_fail(SB_ERR_INTERNAL, "%s: was created with other tensors than those to be joined", w->path);
+    status = sb_fail(SB_ERR_INTERNAL, "%s: was created with other tensors than those to be joined",
+                     w->path);
   sb_free(&found);
   return status;
 }

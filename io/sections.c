@@ -4,8 +4,8 @@
 
 #include "io/bytes.h"
 
-/* Bytes that 8 packed codes of `kind` bits take when no code crosses a byte; 0 for kinds that stay as they
- * are. */
+/* Bytes that 8 packed codes of `kind` bits take when no code crosses a byte; 0 for kinds that stay
+ * as they are. */
 static size_t widened(unsigned kind) {
   return kind == 3 ? 4 : kind >= 5 && kind <= 7 ? 8 : 0;
 }
@@ -15,8 +15,8 @@ static size_t filtered_size(sb_section s) {
   return wide ? s.bytes / s.kind * wide + s.bytes % s.kind : s.bytes;
 }
 
-/* Eight fields of `step` bits, 5 to 7, from the lowest bit up, each to a byte of its own: halves apart three
- * times over. */
+/* Eight fields of `step` bits, 5 to 7, from the lowest bit up, each to a byte of its own: halves
+ * apart three times over. */
 static inline uint64_t spread(uint64_t x, unsigned step) {
   const uint64_t one = ((uint64_t)1 << step) - 1, two = ((uint64_t)1 << 2 * step) - 1,
                  four = ((uint64_t)1 << 4 * step) - 1;
@@ -44,12 +44,14 @@ static inline void put_bytes(uint8_t *at, uint64_t word, size_t n) {
   for (size_t k = 0; k < n; k++) at[k] = (uint8_t)(word >> (8 * k));
 }
 
-/* All of a part, in eights of fields: `step` bytes packed, 8 bytes wide. Fields left over at the end (3-bit
- * codes come in fours of fields) take a byte each, bytes beyond the last whole 8 codes are copied. */
+/* All of a part, in eights of fields: `step` bytes packed, 8 bytes wide. Fields left over at the
+ * end (3-bit codes come in fours of fields) take a byte each, bytes beyond the last whole 8 codes
+ * are copied. */
 static inline void widen_by(uint8_t *dst, const uint8_t *src, sb_section s, unsigned step) {
   size_t whole = s.bytes - s.bytes % s.kind, i = 0;
   for (; i + 8 <= whole; i += step, dst += 8) sb_put_u64(dst, spread(sb_get_u64(src + i), step));
-  for (; i + step <= whole; i += step, dst += 8) sb_put_u64(dst, spread(get_bytes(src + i, step), step));
+  for (; i + step <= whole; i += step, dst += 8)
+    sb_put_u64(dst, spread(get_bytes(src + i, step), step));
   size_t fields = 8 * (whole - i) / step;
   put_bytes(dst, spread(get_bytes(src + i, whole - i), step), fields);
   memcpy(dst + fields, src + whole, s.bytes - whole);
@@ -60,7 +62,8 @@ static inline void narrow_by(uint8_t *dst, const uint8_t *src, sb_section s, uns
   for (; i + 8 <= whole;
        i += step, src += 8) /* 8 bytes are put, of which the next round overwrites 8 - step */
     sb_put_u64(dst + i, gather(sb_get_u64(src), step));
-  for (; i + step <= whole; i += step, src += 8) put_bytes(dst + i, gather(sb_get_u64(src), step), step);
+  for (; i + step <= whole; i += step, src += 8)
+    put_bytes(dst + i, gather(sb_get_u64(src), step), step);
   size_t fields = 8 * (whole - i) / step;
   put_bytes(dst + i, gather(get_bytes(src, fields), step), whole - i);
   memcpy(dst + whole, src + fields, s.bytes - whole);

@@ -21,8 +21,8 @@ struct sb_shard_reader {
 
 static sb_status damaged(const sb_shard_reader *r, const char *what) {
   return sb_fail(SB_ERR_FORMAT,
-                 "%s: %s; the shard is damaged or incomplete: copy it again, or quantize again", r->path,
-                 what);
+                 "%s: %s; the shard is damaged or incomplete: copy it again, or quantize again",
+                 r->path, what);
 }
 
 static sb_status check_header(const sb_shard_reader *r) {
@@ -36,8 +36,8 @@ static sb_status check_header(const sb_shard_reader *r) {
   uint32_t version = sb_get_u32(header + 16);
   if (version == 0 || version > SB_SHARD_VERSION)
     return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s: is a shard of format version %u; this program reads version %d: update it", r->path,
-                   version, SB_SHARD_VERSION);
+                   "%s: is a shard of format version %u; this program reads version %d: update it",
+                   r->path, version, SB_SHARD_VERSION);
   static const uint8_t reserved[12];
   if (sb_get_u32(header + 4) != SB_SHARD_HEADER_BYTES - SB_SHARD_SKIP_BYTES ||
       memcmp(header + 20, reserved, sizeof reserved) != 0)
@@ -50,17 +50,19 @@ static int by_offset(const void *a, const void *b) {
   return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Keys rise strictly, filters are known, and the frames follow one another without gaps from the header to
- * the index. */
+/* Keys rise strictly, filters are known, and the frames follow one another without gaps from the
+ * header to the index. */
 static sb_status check_entries(const sb_shard_reader *r, uint64_t frames_end) {
   sb_shard_entry *sorted = NULL;
   for (size_t i = 0; i < r->count; i++) {
     const sb_shard_entry *e = &r->entries[i];
-    if (i > 0 && sb_shard_compare_keys(e - 1, e) >= 0) return damaged(r, "its index is not in order");
+    if (i > 0 && sb_shard_compare_keys(e - 1, e) >= 0)
+      return damaged(r, "its index is not in order");
     if (!sb_filter_known(e->filter))
-      return sb_fail(SB_ERR_UNSUPPORTED,
-                     "%s: tensor %u, block row %u uses filter %d, unknown to this program: update it",
-                     r->path, e->tensor, e->row, (int)e->filter);
+      return sb_fail(
+          SB_ERR_UNSUPPORTED,
+          "%s: tensor %u, block row %u uses filter %d, unknown to this program: update it", r->path,
+          e->tensor, e->row, (int)e->filter);
   }
   SB_TRY(sb_alloc_raw(&sorted, r->count, sizeof *sorted, "shard index"));
   if (r->count) memcpy(sorted, r->entries, r->count * sizeof *sorted);
@@ -86,7 +88,8 @@ static sb_status read_index(sb_shard_reader *r) {
   uint64_t index_at = sb_get_u64(footer), count = sb_get_u64(footer + 8);
   r->index_checksum = sb_get_u64(footer + 16);
   if (index_at < SB_SHARD_HEADER_BYTES + SB_SHARD_SKIP_BYTES || index_at > footer_at ||
-      __builtin_mul_overflow(count, (uint64_t)SB_SHARD_ENTRY_BYTES, &bytes) || bytes != footer_at - index_at)
+      __builtin_mul_overflow(count, (uint64_t)SB_SHARD_ENTRY_BYTES, &bytes) ||
+      bytes != footer_at - index_at)
     return damaged(r, "its footer contradicts its size");
   SB_TRY(sb_file_read_at(r->fd, r->path, index_at - SB_SHARD_SKIP_BYTES, skip, sizeof skip));
   if (sb_get_u32(skip) != sb_shard_index_skip || sb_get_u32(skip + 4) != r->file_bytes - index_at)
@@ -99,7 +102,8 @@ static sb_status read_index(sb_shard_reader *r) {
   }
   r->count = (size_t)count;
   SB_GO(sb_alloc(&r->entries, r->count, sizeof *r->entries, "shard index"));
-  for (size_t i = 0; i < r->count; i++) sb_shard_get_entry(image + i * SB_SHARD_ENTRY_BYTES, &r->entries[i]);
+  for (size_t i = 0; i < r->count; i++)
+    sb_shard_get_entry(image + i * SB_SHARD_ENTRY_BYTES, &r->entries[i]);
   status = check_entries(r, index_at - SB_SHARD_SKIP_BYTES);
 done:
   sb_free(&image);
@@ -152,33 +156,39 @@ static int by_key(const void *a, const void *b) {
   return sb_shard_compare_keys(a, b);
 }
 
-const sb_shard_entry *sb_shard_reader_find(const sb_shard_reader *r, uint32_t tensor, uint32_t row) {
+const sb_shard_entry *sb_shard_reader_find(const sb_shard_reader *r, uint32_t tensor,
+                                           uint32_t row) {
   const sb_shard_entry key = {.tensor = tensor, .row = row};
   return bsearch(&key, r->entries, r->count, sizeof *r->entries, by_key);
 }
 
 /* Reads and decodes with the given codec, to dst or (NULL) to nowhere; NULL or the reason. */
-static const char *decode(const sb_shard_reader *r, const sb_shard_entry *e, sb_codec *codec, void *dst) {
+static const char *decode(const sb_shard_reader *r, const sb_shard_entry *e, sb_codec *codec,
+                          void *dst) {
   void *frame = codec ? sb_codec_input(codec, (size_t)e->bytes) : NULL;
   if (!frame) return "not enough memory";
   if (sb_file_read_at(r->fd, r->path, e->offset, frame, (size_t)e->bytes) != SB_OK)
     return "it cannot be read";
-  return sb_codec_decode(codec, e->filter, frame, (size_t)e->bytes, dst, (size_t)e->raw_bytes, e->checksum);
+  return sb_codec_decode(codec, e->filter, frame, (size_t)e->bytes, dst, (size_t)e->raw_bytes,
+                         e->checksum);
 }
 
 static sb_status frame_error(const sb_shard_reader *r, const sb_shard_entry *e, const char *why) {
-  return sb_fail(SB_ERR_FORMAT,
-                 "%s: tensor %u, block row %u (frame of %llu bytes at byte %llu): %s; the shard is damaged: "
-                 "copy it again, or quantize again",
-                 r->path, e->tensor, e->row, (ull)e->bytes, (ull)e->offset, why);
+  return sb_fail(
+      SB_ERR_FORMAT,
+      "%s: tensor %u, block row %u (frame of %llu bytes at byte %llu): %s; the shard is damaged: "
+      "copy it again, or quantize again",
+      r->path, e->tensor, e->row, (ull)e->bytes, (ull)e->offset, why);
 }
 
-sb_status sb_shard_read_frame(const sb_shard_reader *r, const sb_shard_entry *e, void *dst, size_t bytes) {
+sb_status sb_shard_read_frame(const sb_shard_reader *r, const sb_shard_entry *e, void *dst,
+                              size_t bytes) {
   if (bytes != e->raw_bytes)
-    return sb_fail(SB_ERR_FORMAT,
-                   "%s: tensor %u, block row %u holds %llu bytes where %zu are expected; manifest and shard "
-                   "do not belong together",
-                   r->path, e->tensor, e->row, (ull)e->raw_bytes, bytes);
+    return sb_fail(
+        SB_ERR_FORMAT,
+        "%s: tensor %u, block row %u holds %llu bytes where %zu are expected; manifest and shard "
+        "do not belong together",
+        r->path, e->tensor, e->row, (ull)e->raw_bytes, bytes);
   sb_codec *codec = sb_codec_create(0);
   const char *why = decode(r, e, codec, dst);
   sb_codec_free(codec);
@@ -188,7 +198,8 @@ sb_status sb_shard_read_frame(const sb_shard_reader *r, const sb_shard_entry *e,
 sb_status sb_shard_read_batch(const sb_shard_reader *r, const sb_frame_out *frames, size_t count) {
   size_t bad = count;
   const char *reason = NULL;
-#pragma omp parallel num_threads((int)sb_min_size((size_t)omp_get_max_threads(), sb_max_size(count, 1)))
+#pragma omp parallel num_threads(                                                                  \
+    (int)sb_min_size((size_t)omp_get_max_threads(), sb_max_size(count, 1)))
   {
     sb_codec *codec = sb_codec_create(0);
 #pragma omp for schedule(dynamic, 1)
@@ -233,10 +244,11 @@ sb_status sb_shard_verify(const sb_shard_reader *r, sb_shard_progress progress, 
   }
   if (!reason) return SB_OK;
   const sb_shard_entry *e = &r->entries[bad];
-  return sb_fail(SB_ERR_FORMAT,
-                 "%s: %zu of %zu frames are damaged, the first is tensor %u, block row %u at byte %llu: %s; "
-                 "copy the shard again, or quantize again",
-                 r->path, bad_count, r->count, e->tensor, e->row, (ull)e->offset, reason);
+  return sb_fail(
+      SB_ERR_FORMAT,
+      "%s: %zu of %zu frames are damaged, the first is tensor %u, block row %u at byte %llu: %s; "
+      "copy the shard again, or quantize again",
+      r->path, bad_count, r->count, e->tensor, e->row, (ull)e->offset, reason);
 }
 
 sb_status sb_shard_content_hash(sb_shard_reader *const *readers, size_t count, uint64_t *hash) {
@@ -252,10 +264,10 @@ sb_status sb_shard_content_hash(sb_shard_reader *const *readers, size_t count, u
   qsort(all, total, sizeof *all, by_key);
   for (size_t i = 0; i < total; i++) {
     if (i > 0 && sb_shard_compare_keys(&all[i - 1], &all[i]) == 0) {
-      status = sb_fail(
-          SB_ERR_FORMAT,
-          "%s: two of the %zu shards beside it hold tensor %u, block row %u; they do not belong together",
-          readers[0]->path, count, all[i].tensor, all[i].row);
+      status = sb_fail(SB_ERR_FORMAT,
+                       "%s: two of the %zu shards beside it hold tensor %u, block row %u; they do "
+                       "not belong together",
+                       readers[0]->path, count, all[i].tensor, all[i].row);
       goto done;
     }
     sb_put_u32(image + 16 * i, all[i].tensor);

@@ -51,8 +51,8 @@ sb_status sb_shard_writer_create(const char *path, int level, sb_shard_writer **
   w->fd = -1;
   w->level = level;
   w->path = strdup(path);
-  sb_status status =
-      w->path ? sb_file_create(path, &w->fd) : sb_fail(SB_ERR_MEMORY, "%s: not enough memory", path);
+  sb_status status = w->path ? sb_file_create(path, &w->fd)
+                             : sb_fail(SB_ERR_MEMORY, "%s: not enough memory", path);
   if (status == SB_OK) status = write_header(w);
   if (status != SB_OK) sb_shard_writer_free(out);
   return status;
@@ -66,17 +66,20 @@ static sb_status make_codecs(sb_shard_writer *w, int threads) {
   if (threads <= w->codec_count) return SB_OK;
   sb_codec **grown = realloc(w->codecs, (size_t)threads * sizeof *grown);
   if (!grown)
-    return sb_fail(SB_ERR_MEMORY, "%s: not enough memory to compress with %d threads", w->path, threads);
+    return sb_fail(SB_ERR_MEMORY, "%s: not enough memory to compress with %d threads", w->path,
+                   threads);
   w->codecs = grown;
   for (; w->codec_count < threads; w->codec_count++)
     if (!(grown[w->codec_count] = sb_codec_create(w->level)))
-      return sb_fail(SB_ERR_MEMORY, "%s: not enough memory to compress with %d threads", w->path, threads);
+      return sb_fail(SB_ERR_MEMORY, "%s: not enough memory to compress with %d threads", w->path,
+                     threads);
   return SB_OK;
 }
 
 static sb_status make_room(sb_shard_writer *w, size_t more) {
   size_t needed;
-  if (!sb_add_size(w->count, more, &needed)) return sb_fail(SB_ERR_MEMORY, "%s: too many frames", w->path);
+  if (!sb_add_size(w->count, more, &needed))
+    return sb_fail(SB_ERR_MEMORY, "%s: too many frames", w->path);
   if (needed <= w->capacity) return SB_OK;
   size_t capacity = sb_max_size(needed, w->capacity * 2);
   sb_shard_entry *grown = NULL;
@@ -102,22 +105,24 @@ static sb_status append(sb_shard_writer *w, const sb_frame_in *in, const void *f
   w->raw_bytes += in->bytes;
   if (w->position - w->flushed >= flush_step) {
     /* A hint; where the file system has no such call, the final fsync does it all. */
-    (void)sync_file_range(w->fd, (off_t)w->flushed, (off_t)(w->position - w->flushed), SYNC_FILE_RANGE_WRITE);
+    (void)sync_file_range(w->fd, (off_t)w->flushed, (off_t)(w->position - w->flushed),
+                          SYNC_FILE_RANGE_WRITE);
     w->flushed = w->position;
   }
   return SB_OK;
 }
 
 static sb_status encode_error(const sb_shard_writer *w, const sb_frame_in *in, const char *why) {
-  return sb_fail(SB_ERR_INTERNAL, "%s: tensor %u, block row %u (%zu bytes) cannot be compressed: %s", w->path,
+  return sb_fail(SB_ERR_INTERNAL,
+                 "%s: tensor %u, block row %u (%zu bytes) cannot be compressed: %s", w->path,
                  in->tensor, in->row, in->bytes, why);
 }
 
 /* ---- many frames at once ----
- * Threads take frames in order, compress them, and leave the result in the frame's slot. Whoever finds the
- * next frame to be written ready, and nobody writing, writes all that are ready. So no thread waits for
- * another, except that nobody starts a frame while too much is waiting to be written (a slow disk); the frame
- * that is due is then always ready or in work. */
+ * Threads take frames in order, compress them, and leave the result in the frame's slot. Whoever
+ * finds the next frame to be written ready, and nobody writing, writes all that are ready. So no
+ * thread waits for another, except that nobody starts a frame while too much is waiting to be
+ * written (a slow disk); the frame that is due is then always ready or in work. */
 
 static const size_t max_pending = (size_t)32 << 20;
 
@@ -156,8 +161,8 @@ static void compress(const pipeline *p, sb_codec *codec, size_t i, slot *out) {
   const sb_frame_in *in = &p->frames[i];
   const void *frame;
   out->checksum = sb_checksum(in->raw, in->bytes);
-  out->why = sb_codec_encode(codec, in->filter, in->sections, in->section_count, in->raw, in->bytes, &frame,
-                             &out->bytes);
+  out->why = sb_codec_encode(codec, in->filter, in->sections, in->section_count, in->raw, in->bytes,
+                             &frame, &out->bytes);
   if (out->why) return;
   out->frame = malloc(out->bytes);
   if (out->frame)
@@ -166,7 +171,8 @@ static void compress(const pipeline *p, sb_codec *codec, size_t i, slot *out) {
     out->why = "not enough memory";
 }
 
-/* Writes what is ready and due. Called, and returns, with the lock held; gives it up while it writes. */
+/* Writes what is ready and due. Called, and returns, with the lock held; gives it up while it
+ * writes. */
 static void write_ready(pipeline *p) {
   p->writing = true;
   while (p->status == SB_OK && p->next_written < p->count && p->slots[p->next_written].ready) {
@@ -174,8 +180,8 @@ static void write_ready(pipeline *p) {
     slot *s = &p->slots[i];
     pthread_mutex_unlock(&p->lock);
     const sb_frame_in *in = &p->frames[i];
-    sb_status status =
-        s->why ? encode_error(p->writer, in, s->why) : append(p->writer, in, s->frame, s->bytes, s->checksum);
+    sb_status status = s->why ? encode_error(p->writer, in, s->why)
+                              : append(p->writer, in, s->frame, s->bytes, s->checksum);
     free(s->frame);
     s->frame = NULL;
     pthread_mutex_lock(&p->lock);
@@ -207,8 +213,8 @@ sb_status sb_shard_writer_add_batch(sb_shard_writer *w, const sb_frame_in *frame
     return sb_fail(SB_ERR_INTERNAL, "%s: a frame was added after a failure or the end", w->path);
   for (size_t i = 0; i < count; i++)
     if (!sb_filter_known(frames[i].filter))
-      return sb_fail(SB_ERR_INTERNAL, "%s: filter %d of tensor %u, block row %u is unknown", w->path,
-                     (int)frames[i].filter, frames[i].tensor, frames[i].row);
+      return sb_fail(SB_ERR_INTERNAL, "%s: filter %d of tensor %u, block row %u is unknown",
+                     w->path, (int)frames[i].filter, frames[i].tensor, frames[i].row);
   int threads = (int)sb_min_size((size_t)omp_get_max_threads(), sb_max_size(count, 1));
   pipeline p = {.writer = w, .frames = frames, .count = count};
   SB_TRY(make_codecs(w, threads));
@@ -229,7 +235,8 @@ sb_status sb_shard_writer_add_batch(sb_shard_writer *w, const sb_frame_in *frame
 
 sb_status sb_shard_writer_add(sb_shard_writer *w, uint32_t tensor, uint32_t row, sb_filter filter,
                               const void *raw, size_t bytes) {
-  const sb_frame_in frame = {.tensor = tensor, .row = row, .filter = filter, .raw = raw, .bytes = bytes};
+  const sb_frame_in frame = {
+      .tensor = tensor, .row = row, .filter = filter, .raw = raw, .bytes = bytes};
   return sb_shard_writer_add_batch(w, &frame, 1);
 }
 
@@ -248,8 +255,8 @@ static sb_status write_index(sb_shard_writer *w, uint64_t *checksum) {
       return sb_fail(SB_ERR_INTERNAL, "%s: tensor %u, block row %u was added twice", w->path,
                      w->entries[i].tensor, w->entries[i].row);
   if (total - SB_SHARD_SKIP_BYTES > UINT32_MAX)
-    return sb_fail(SB_ERR_RANGE, "%s: %zu frames are too many for one shard; use more ranks", w->path,
-                   w->count);
+    return sb_fail(SB_ERR_RANGE, "%s: %zu frames are too many for one shard; use more ranks",
+                   w->path, w->count);
   SB_TRY(sb_alloc(&image, total, 1, "shard index"));
   sb_put_u32(image, sb_shard_index_skip);
   sb_put_u32(image + 4, (uint32_t)(total - SB_SHARD_SKIP_BYTES));
@@ -280,8 +287,10 @@ sb_status sb_shard_writer_finish(sb_shard_writer *w, sb_shard_stats *stats) {
   w->failed = false;
   w->finished = true;
   if (stats)
-    *stats = (sb_shard_stats){
-        .frames = w->count, .raw_bytes = w->raw_bytes, .file_bytes = w->position, .index_checksum = checksum};
+    *stats = (sb_shard_stats){.frames = w->count,
+                              .raw_bytes = w->raw_bytes,
+                              .file_bytes = w->position,
+                              .index_checksum = checksum};
   return SB_OK;
 }
 

@@ -1,11 +1,11 @@
-/* The shard container: one file of independently compressed frames, each found by (tensor, row), written in
- * one go by one rank and read by seeking. docs/format.md gives the bytes.
+/* The shard container: one file of independently compressed frames, each found by (tensor, row),
+ * written in one go by one rank and read by seeking. docs/format.md gives the bytes.
  *
- * A frame is the content of one block row of one tensor; what that content is, the container does not know.
- * Every frame has a checksum of its raw content (before filter and zstd), the index has one, and the file is
- * one valid zstd stream, so that the plain zstd tool can list and test it too. Bytes of a frame depend only
- * on content, filter, level and version of zstd: not on threads, ranks or neighbours. All functions are
- * local. */
+ * A frame is the content of one block row of one tensor; what that content is, the container does
+ * not know. Every frame has a checksum of its raw content (before filter and zstd), the index has
+ * one, and the file is one valid zstd stream, so that the plain zstd tool can list and test it too.
+ * Bytes of a frame depend only on content, filter, level and version of zstd: not on threads, ranks
+ * or neighbours. All functions are local. */
 #ifndef SB_IO_SHARDS_H
 #define SB_IO_SHARDS_H
 
@@ -25,8 +25,8 @@ typedef struct sb_frame_in {
   sb_filter filter;
   const void *raw;
   size_t bytes;
-  const sb_section *
-      sections; /* for SB_FILTER_SECTIONS: the parts of raw in their order, adding up to `bytes`; else NULL */
+  const sb_section *sections; /* for SB_FILTER_SECTIONS: the parts of raw in their order, adding up
+                                 to `bytes`; else NULL */
   size_t section_count;
 } sb_frame_in;
 
@@ -37,24 +37,27 @@ typedef struct sb_shard_stats {
   uint64_t index_checksum; /* for the manifest */
 } sb_shard_stats;
 
-/* Creates the file. `level` is zstd's (1..19; 20..22 need much memory); negative levels are zstd's fast ones.
+/* Creates the file. `level` is zstd's (1..19; 20..22 need much memory); negative levels are zstd's
+ * fast ones.
  */
 sb_status sb_shard_writer_create(const char *path, int level, sb_shard_writer **out);
-/* Expected size of the whole file, for the message when space runs out; without it the sizes seen so far are
- * told. */
+/* Expected size of the whole file, for the message when space runs out; without it the sizes seen
+ * so far are told. */
 void sb_shard_writer_expect(sb_shard_writer *writer, uint64_t bytes);
-/* Compresses and appends one frame. SB_ERR_IO names the bytes written so far when the disk is full. After a
- * failure the writer takes no more frames and cannot be finished. */
-sb_status sb_shard_writer_add(sb_shard_writer *writer, uint32_t tensor, uint32_t row, sb_filter filter,
-                              const void *raw, size_t bytes);
-/* The same for many frames, compressed by as many OpenMP threads as there are and written in the order given,
- * while the next ones are being compressed. Memory: about twice the largest frame a thread,
- * and up to 32 MiB that wait to be written. */
-sb_status sb_shard_writer_add_batch(sb_shard_writer *writer, const sb_frame_in *frames, size_t count);
-/* Writes index and footer, brings the file to the disk, closes it. SB_ERR_INTERNAL when a key was added
- * twice. `stats` may be NULL. */
+/* Compresses and appends one frame. SB_ERR_IO names the bytes written so far when the disk is full.
+ * After a failure the writer takes no more frames and cannot be finished. */
+sb_status sb_shard_writer_add(sb_shard_writer *writer, uint32_t tensor, uint32_t row,
+                              sb_filter filter, const void *raw, size_t bytes);
+/* The same for many frames, compressed by as many OpenMP threads as there are and written in the
+ * order given, while the next ones are being compressed. Memory: about twice the largest frame a
+ * thread, and up to 32 MiB that wait to be written. */
+sb_status sb_shard_writer_add_batch(sb_shard_writer *writer, const sb_frame_in *frames,
+                                    size_t count);
+/* Writes index and footer, brings the file to the disk, closes it. SB_ERR_INTERNAL when a key was
+ * added twice. `stats` may be NULL. */
 sb_status sb_shard_writer_finish(sb_shard_writer *writer, sb_shard_stats *stats);
-/* Releases the writer; a file that was not finished is removed. Sets *writer to NULL; a NULL *writer is fine.
+/* Releases the writer; a file that was not finished is removed. Sets *writer to NULL; a NULL
+ * *writer is fine.
  */
 void sb_shard_writer_free(sb_shard_writer **writer);
 
@@ -76,8 +79,8 @@ typedef struct sb_frame_out {
   void *dst; /* entry->raw_bytes bytes */
 } sb_frame_out;
 
-/* Opens a shard and checks header, footer and index (not the frames). SB_ERR_FORMAT: damaged or not a shard;
- * SB_ERR_UNSUPPORTED: of a newer version. */
+/* Opens a shard and checks header, footer and index (not the frames). SB_ERR_FORMAT: damaged or not
+ * a shard; SB_ERR_UNSUPPORTED: of a newer version. */
 sb_status sb_shard_reader_open(const char *path, sb_shard_reader **out);
 /* Sets *reader to NULL; a NULL *reader is fine. */
 void sb_shard_reader_close(sb_shard_reader **reader);
@@ -89,25 +92,28 @@ uint64_t sb_shard_reader_index_checksum(const sb_shard_reader *reader);
 size_t sb_shard_reader_count(const sb_shard_reader *reader);
 const sb_shard_entry *sb_shard_reader_at(const sb_shard_reader *reader, size_t i);
 /* NULL when the shard has no such frame. O(log n). */
-const sb_shard_entry *sb_shard_reader_find(const sb_shard_reader *reader, uint32_t tensor, uint32_t row);
+const sb_shard_entry *sb_shard_reader_find(const sb_shard_reader *reader, uint32_t tensor,
+                                           uint32_t row);
 
-/* Reads one frame into dst; `bytes` must be entry->raw_bytes. SB_ERR_FORMAT, naming file, tensor, row and
- * offset, when the frame is damaged. May be called by several threads. */
+/* Reads one frame into dst; `bytes` must be entry->raw_bytes. SB_ERR_FORMAT, naming file, tensor,
+ * row and offset, when the frame is damaged. May be called by several threads. */
 sb_status sb_shard_read_frame(const sb_shard_reader *reader, const sb_shard_entry *entry, void *dst,
                               size_t bytes);
-/* The same for many frames with OpenMP threads. On damage the first damaged frame in the order given is
- * reported. */
-sb_status sb_shard_read_batch(const sb_shard_reader *reader, const sb_frame_out *frames, size_t count);
+/* The same for many frames with OpenMP threads. On damage the first damaged frame in the order
+ * given is reported. */
+sb_status sb_shard_read_batch(const sb_shard_reader *reader, const sb_frame_out *frames,
+                              size_t count);
 
 /* Progress of a long check; called by one thread at a time. Bytes are compressed ones. */
 typedef void (*sb_shard_progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
-/* Decodes every frame with OpenMP threads and compares the checksums. SB_ERR_FORMAT reports how many frames
- * are damaged and the first of them by (tensor, row). `progress` may be NULL. */
+/* Decodes every frame with OpenMP threads and compares the checksums. SB_ERR_FORMAT reports how
+ * many frames are damaged and the first of them by (tensor, row). `progress` may be NULL. */
 sb_status sb_shard_verify(const sb_shard_reader *reader, sb_shard_progress progress, void *user);
 
-/* XXH64 over all frames of several shards in the order of (tensor, row), of tensor (u32), row (u32) and
- * content checksum (u64), little-endian: the same for any distribution of the frames over files.
- * SB_ERR_FORMAT when two shards have the same frame. O(n log n) time and O(n) memory in the number of frames.
+/* XXH64 over all frames of several shards in the order of (tensor, row), of tensor (u32), row (u32)
+ * and content checksum (u64), little-endian: the same for any distribution of the frames over
+ * files. SB_ERR_FORMAT when two shards have the same frame. O(n log n) time and O(n) memory in the
+ * number of frames.
  */
 sb_status sb_shard_content_hash(sb_shard_reader *const *readers, size_t count, uint64_t *hash);
 

@@ -24,9 +24,10 @@ static sb_status open_shard(sb_shardset *set, const char *folder, const sb_manif
   char path[SB_PATH_MAX];
   SB_TRY(sb_path_join(path, folder, shard->file));
   if (access(path, F_OK) != 0)
-    return sb_fail(SB_ERR_IO,
-                   "%s: is missing; the manifest names it among %zu shards: copy it here, or quantize again",
-                   path, set->manifest.shard_count);
+    return sb_fail(
+        SB_ERR_IO,
+        "%s: is missing; the manifest names it among %zu shards: copy it here, or quantize again",
+        path, set->manifest.shard_count);
   sb_shard_reader *r = NULL;
   SB_TRY(sb_shard_reader_open(path, &r));
   set->readers[set->reader_count++] = r;
@@ -37,7 +38,8 @@ static sb_status open_shard(sb_shardset *set, const char *folder, const sb_manif
                    ", the manifest says %" PRIu64 ", %" PRIu64 " and %016" PRIx64
                    "; it belongs to another run",
                    path, sb_shard_reader_file_bytes(r), sb_shard_reader_count(r),
-                   sb_shard_reader_index_checksum(r), shard->bytes, shard->frames, shard->index_checksum);
+                   sb_shard_reader_index_checksum(r), shard->bytes, shard->frames,
+                   shard->index_checksum);
   return SB_OK;
 }
 
@@ -57,7 +59,8 @@ static sb_status place_frames(sb_shardset *set) {
     for (size_t i = 0; i < sb_shard_reader_count(r); i++) {
       const sb_shard_entry *e = sb_shard_reader_at(r, i);
       if (e->tensor >= m->tensor_count || e->row >= m->tensors[e->tensor].frames)
-        return sb_fail(SB_ERR_FORMAT, "%s: holds tensor %u, block row %u, which the manifest does not have",
+        return sb_fail(SB_ERR_FORMAT,
+                       "%s: holds tensor %u, block row %u, which the manifest does not have",
                        sb_shard_reader_path(r), e->tensor, e->row);
       place *p = &set->places[set->first[e->tensor] + e->row];
       if (p->entry)
@@ -80,7 +83,8 @@ static sb_status open_all(sb_shardset *set, const char *folder) {
   SB_TRY(sb_shard_content_hash(set->readers, set->reader_count, &hash));
   if (hash != set->manifest.content_hash)
     return sb_fail(SB_ERR_FORMAT,
-                   "%s: the content hash of its shards is %016" PRIx64 ", the manifest says %016" PRIx64,
+                   "%s: the content hash of its shards is %016" PRIx64
+                   ", the manifest says %016" PRIx64,
                    folder, hash, set->manifest.content_hash);
   return SB_OK;
 }
@@ -122,7 +126,8 @@ const sb_shard_entry *sb_shardset_find(const sb_shardset *set, uint32_t tensor, 
   return p->entry;
 }
 
-sb_status sb_shardset_read(const sb_shardset *set, uint32_t tensor, uint32_t row, void *dst, size_t bytes) {
+sb_status sb_shardset_read(const sb_shardset *set, uint32_t tensor, uint32_t row, void *dst,
+                           size_t bytes) {
   const sb_shard_reader *reader;
   const sb_shard_entry *entry = sb_shardset_find(set, tensor, row, &reader);
   sb_status status = sb_shard_read_frame(reader, entry, dst, bytes);

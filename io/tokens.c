@@ -29,15 +29,16 @@ static sb_status open_npy(sb_tokens *t, uint64_t file_bytes) {
   bool known = (array.kind == 'u' && (array.item_bytes == 2 || array.item_bytes == 4)) ||
                (array.kind == 'i' && (array.item_bytes == 4 || array.item_bytes == 8));
   if (!known)
-    return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s: holds elements of type %c%zu; tokens are read as uint16, uint32, int32 or int64",
-                   t->path, array.kind, array.item_bytes);
+    return sb_fail(
+        SB_ERR_UNSUPPORTED,
+        "%s: holds elements of type %c%zu; tokens are read as uint16, uint32, int32 or int64",
+        t->path, array.kind, array.item_bytes);
   if (array.rank != 1 && array.rank != 2)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: has %zu dimensions; tokens are read from 1 or 2", t->path,
-                   array.rank);
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: has %zu dimensions; tokens are read from 1 or 2",
+                   t->path, array.rank);
   if (array.rank == 2 && array.fortran_order)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: is in Fortran order; save numpy.ascontiguousarray of it",
-                   t->path);
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "%s: is in Fortran order; save numpy.ascontiguousarray of it", t->path);
   t->data_offset = array.data_offset;
   t->count = (size_t)array.count;
   t->width = array.item_bytes;
@@ -63,20 +64,22 @@ static sb_status looks_wide(const sb_tokens *t, uint64_t file_bytes, bool *wide)
 
 static sb_status open_raw(sb_tokens *t, sb_token_width width, uint64_t file_bytes) {
   if (width == SB_TOKENS_AUTO && !ends_with(t->path, ".bin"))
-    return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s: token files are .bin (raw uint16 or uint32) or .npy; make one with tools/tokenize.py",
-                   t->path);
+    return sb_fail(
+        SB_ERR_UNSUPPORTED,
+        "%s: token files are .bin (raw uint16 or uint32) or .npy; make one with tools/tokenize.py",
+        t->path);
   if (ends_with(t->path, ".npy"))
-    return sb_fail(SB_ERR_FORMAT, "%s: is named .npy but does not start as a .npy file does", t->path);
+    return sb_fail(SB_ERR_FORMAT, "%s: is named .npy but does not start as a .npy file does",
+                   t->path);
   bool wide = width == SB_TOKENS_U32 || t->vocab > 65536;
   if (width == SB_TOKENS_AUTO && !wide) SB_TRY(looks_wide(t, file_bytes, &wide));
   if (width == SB_TOKENS_U16) wide = false;
   t->width = wide ? 4 : 2;
   if (file_bytes % t->width != 0)
-    return sb_fail(
-        SB_ERR_FORMAT,
-        "%s: has %llu bytes, not a whole number of uint%zu tokens; it is damaged or of another width",
-        t->path, (unsigned long long)file_bytes, 8 * t->width);
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: has %llu bytes, not a whole number of uint%zu tokens; it is damaged or of "
+                   "another width",
+                   t->path, (unsigned long long)file_bytes, 8 * t->width);
   t->count = (size_t)(file_bytes / t->width);
   return SB_OK;
 }
@@ -128,25 +131,26 @@ static int64_t decode(const sb_tokens *t, const unsigned char *at) {
 
 static sb_status refuse(const sb_tokens *t, size_t position, int64_t id) {
   if (id < 0 || t->vocab == 0)
-    return sb_fail(SB_ERR_RANGE, "%s: token %zu is %lld, which is no token id; is this a token file?",
-                   t->path, position, (long long)id);
-  return sb_fail(
-      SB_ERR_RANGE,
-      "%s: token %zu has id %lld but the model's vocabulary has %zu ids; was it tokenized for another model?",
-      t->path, position, (long long)id, t->vocab);
+    return sb_fail(SB_ERR_RANGE,
+                   "%s: token %zu is %lld, which is no token id; is this a token file?", t->path,
+                   position, (long long)id);
+  return sb_fail(SB_ERR_RANGE,
+                 "%s: token %zu has id %lld but the model's vocabulary has %zu ids; was it "
+                 "tokenized for another model?",
+                 t->path, position, (long long)id, t->vocab);
 }
 
 sb_status sb_tokens_read(const sb_tokens *t, size_t start, size_t n, uint32_t *dst) {
   enum { CHUNK = 8192 };
   unsigned char buffer[CHUNK * 8];
   if (start > t->count || n > t->count - start)
-    return sb_fail(SB_ERR_INTERNAL, "%s: tokens %zu + %zu were asked for, it has %zu", t->path, start, n,
-                   t->count);
+    return sb_fail(SB_ERR_INTERNAL, "%s: tokens %zu + %zu were asked for, it has %zu", t->path,
+                   start, n, t->count);
   int64_t limit = t->vocab ? (int64_t)t->vocab : (int64_t)UINT32_MAX + 1;
   while (n > 0) {
     size_t now = sb_min_size(n, CHUNK);
-    SB_TRY(
-        sb_file_read_at(t->fd, t->path, t->data_offset + (uint64_t)start * t->width, buffer, now * t->width));
+    SB_TRY(sb_file_read_at(t->fd, t->path, t->data_offset + (uint64_t)start * t->width, buffer,
+                           now * t->width));
     for (size_t i = 0; i < now; i++) {
       int64_t id = decode(t, buffer + i * t->width);
       if (id < 0 || id >= limit) return refuse(t, start + i, id);
@@ -163,10 +167,10 @@ sb_status sb_tokens_sequences(const sb_tokens *t, size_t seqlen, size_t max_seqs
   if (seqlen == 0) return sb_fail(SB_ERR_USAGE, "the sequence length is 0; it must be at least 1");
   size_t whole = t->count / seqlen;
   if (whole == 0)
-    return sb_fail(
-        SB_ERR_RANGE,
-        "%s: has %zu tokens, fewer than one sequence of %zu; use a longer file or a shorter --seqlen",
-        t->path, t->count, seqlen);
+    return sb_fail(SB_ERR_RANGE,
+                   "%s: has %zu tokens, fewer than one sequence of %zu; use a longer file or a "
+                   "shorter --seqlen",
+                   t->path, t->count, seqlen);
   *n = max_seqs ? sb_min_size(whole, max_seqs) : whole;
   return SB_OK;
 }

@@ -18,8 +18,8 @@ SB_HOST_DEVICE static inline size_t sb_bitmap_bytes(size_t blocks) {
 }
 
 /* The layout of a block of rows x cols at `bits`. */
-SB_HOST_DEVICE static inline sb_block_layout sb_block_layout_of(size_t rows, size_t cols, unsigned bits,
-                                                                sb_symmetry symmetry) {
+SB_HOST_DEVICE static inline sb_block_layout
+sb_block_layout_of(size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry) {
   sb_block_layout b;
   b.rows = rows;
   b.cols = cols;
@@ -36,14 +36,15 @@ SB_HOST_DEVICE static inline size_t sb_block_layout_bytes(const sb_block_layout 
 }
 
 /* The grid of row r, whose zero point, where there is one, is `zero`. */
-SB_HOST_DEVICE static inline sb_group sb_block_group(const uint8_t *block, const sb_block_layout *b, size_t r,
-                                                     unsigned zero) {
+SB_HOST_DEVICE static inline sb_group sb_block_group(const uint8_t *block, const sb_block_layout *b,
+                                                     size_t r, unsigned zero) {
   const bool one_bit = b->symmetry == SB_ASYMMETRIC && b->bits == 1;
   const uint8_t *scale = block + 2 * r, *base = block + b->zeros + 2 * r;
   const float center =
       b->symmetry == SB_ASYMMETRIC && !one_bit ? (float)zero : 0.5f * (float)((1u << b->bits) - 1u);
   return sb_group_make(sb_grid_from_fp16((uint16_t)(scale[0] | scale[1] << 8)), center,
-                       one_bit ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f, b->bits);
+                       one_bit ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f,
+                       b->bits);
 }
 /* The zero point of row r; 0 where there are none. */
 SB_HOST_DEVICE static inline unsigned sb_block_zero(const uint8_t *block, const sb_block_layout *b,

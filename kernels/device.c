@@ -25,8 +25,9 @@ sb_status sb_device_cuda(sb_compute compute, int index, const char *host, sb_bac
                          sb_device_identity *identity) {
   (void)compute, (void)index, (void)host, (void)identity;
   *out = NULL;
-  return sb_fail(SB_ERR_UNSUPPORTED,
-                 "this shardbits was built without CUDA: build it where nvcc is found, or use --device cpu");
+  return sb_fail(
+      SB_ERR_UNSUPPORTED,
+      "this shardbits was built without CUDA: build it where nvcc is found, or use --device cpu");
 }
 
 #endif

@@ -7,7 +7,8 @@
 
 /* LAPACK, column-major; in OpenBLAS. */
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
-void dtrtri_(const char *uplo, const char *diag, const int *n, double *a, const int *lda, int *info);
+void dtrtri_(const char *uplo, const char *diag, const int *n, double *a, const int *lda,
+             int *info);
 
 enum { TRIES = 8 };
 
@@ -25,7 +26,8 @@ sb_status sb_factor_mend(double *diagonal, size_t n, sb_factor_repair *repair) {
   return SB_OK;
 }
 
-sb_status sb_factor_damp(double least, sb_factor_attempt attempt, void *context, sb_factor_repair *repair) {
+sb_status sb_factor_damp(double least, sb_factor_attempt attempt, void *context,
+                         sb_factor_repair *repair) {
   bool done = false;
   repair->damping = least;
   for (int i = 0; i < TRIES; i++, repair->damping *= 10) {
@@ -41,7 +43,8 @@ typedef struct work {
   size_t n;
 } work;
 
-/* a = the reversed factor (quant/factor_scalapack.h says how); its other triangle is left as it was. */
+/* a = the reversed factor (quant/factor_scalapack.h says how); its other triangle is left as it
+ * was. */
 static sb_status attempt(void *context, double added, bool *done) {
   const work *w = context;
   const size_t n = w->n;
@@ -57,13 +60,14 @@ static sb_status attempt(void *context, double added, bool *done) {
   return SB_OK;
 }
 
-/* Element (row, column) of a reversed matrix, row <= column: column-major, as LAPACK's upper triangle. */
+/* Element (row, column) of a reversed matrix, row <= column: column-major, as LAPACK's upper
+ * triangle. */
 static size_t reversed(size_t n, size_t row, size_t col) {
   return (n - 1 - row) * n + n - 1 - col;
 }
 
-static sb_status factorise(float *factor, double *h, double *diagonal, double *a, size_t n, double least,
-                           sb_factor_repair *repair) {
+static sb_status factorise(float *factor, double *h, double *diagonal, double *a, size_t n,
+                           double least, sb_factor_repair *repair) {
   work w = {h, a, n};
   for (size_t i = 0; i < n; i++) diagonal[i] = h[i * n + i];
   SB_TRY(sb_factor_mend(diagonal, n, repair));
@@ -79,9 +83,11 @@ sb_status sb_factor_lapack(float *factor, double *h, size_t n, double least_damp
                            sb_factor_repair *repair) {
   double *a = NULL, *diagonal = NULL;
   *repair = (sb_factor_repair){0};
-  if (n > INT32_MAX) return sb_fail(SB_ERR_RANGE, "a matrix with %zu inputs is too wide to be factorised", n);
+  if (n > INT32_MAX)
+    return sb_fail(SB_ERR_RANGE, "a matrix with %zu inputs is too wide to be factorised", n);
   sb_status status = sb_alloc_raw(&a, n * n, sizeof *a, "Cholesky factor");
-  if (status == SB_OK) status = sb_alloc_raw(&diagonal, n, sizeof *diagonal, "diagonal of second moments");
+  if (status == SB_OK)
+    status = sb_alloc_raw(&diagonal, n, sizeof *diagonal, "diagonal of second moments");
   if (status == SB_OK) status = factorise(factor, h, diagonal, a, n, least_damping, repair);
   sb_free(&a);
   sb_free(&diagonal);

@@ -1,35 +1,39 @@
-/* The grids weights are rounded to: one definition for every path (rounding, move scores, packing, unpacking), usable
- * from C and CUDA C++.
+/* The grids weights are rounded to: one definition for every path (rounding, move scores, packing,
+ * unpacking), usable from C and CUDA C++.
  *
  * A *group* is one row of one block. With b bits it has the levels
  *
  *   value(code) = (code - center) * scale + base,   code = 0 .. 2^b - 1
  *
- * asymmetric, b >= 2   scale = fp16((hi - lo) / (2^b - 1)) with lo = min(w, 0), hi = max(w, 0); center = the integer zero
- *                      point, rint(-lo / scale) within 0 .. 2^b - 1; base = 0. Stored: scale (16 bits), zero point (b).
- * asymmetric, b = 1    base = fp16(mean w), scale = fp16(2 mean |w - base|), center = 1/2: sign x mean magnitude around
- *                      the mean. Stored: scale and base (32 bits).
- * symmetric            scale = fp16(2 max|w| / (2^b - 1)), for b = 1 fp16(2 mean |w|); center = (2^b - 1) / 2: the levels
- *                      lie midway, so that b = 1 is sign x magnitude. Stored: scale (16 bits).
+ * asymmetric, b >= 2   scale = fp16((hi - lo) / (2^b - 1)) with lo = min(w, 0), hi = max(w, 0);
+ * center = the integer zero point, rint(-lo / scale) within 0 .. 2^b - 1; base = 0. Stored: scale
+ * (16 bits), zero point (b). asymmetric, b = 1    base = fp16(mean w), scale = fp16(2 mean |w -
+ * base|), center = 1/2: sign x mean magnitude around the mean. Stored: scale and base (32 bits).
+ * symmetric            scale = fp16(2 max|w| / (2^b - 1)), for b = 1 fp16(2 mean |w|); center =
+ * (2^b - 1) / 2: the levels lie midway, so that b = 1 is sign x magnitude. Stored: scale (16 bits).
  *
  * The code of a weight is the nearest level, ties to the even code.
  *
- * fp16's limits: a number beyond 65504 is cut to that. A step from a range (b >= 2) below the smallest normal fp16 number,
- * 2^-14, where fp16 gets coarse, is rounded up instead of to nearest: the outermost weights are not cut off, and a step is 0
- * only where all weights are 0. A group whose scale is 0 becomes `base`.
+ * fp16's limits: a number beyond 65504 is cut to that. A step from a range (b >= 2) below the
+ * smallest normal fp16 number, 2^-14, where fp16 gets coarse, is rounded up instead of to nearest:
+ * the outermost weights are not cut off, and a step is 0 only where all weights are 0. A group
+ * whose scale is 0 becomes `base`.
  *
- * Exactness: code - center is a whole or half number of at most 9 bits and a scale has 11, so without a base a value is
- * exact in float: fused or not, a product with it has the same bits. Where rounding matters fmaf says so.
+ * Exactness: code - center is a whole or half number of at most 9 bits and a scale has 11, so
+ * without a base a value is exact in float: fused or not, a product with it has the same bits.
+ * Where rounding matters fmaf says so.
  *
- * Fitted grids. The range of a group (b >= 2) may be shrunk before the step is taken from it: fit f stands for the share
- * 1 - f / 32 of its low and high, f = 0 .. SB_FITS - 1; what lies outside is cut off. The fit is the one whose grid makes
- * the least sum of importance x (rounding error)^2 over the group, among those looked at: first every fourth from 0, then the
- * neighbours at distance 2 of the best so far, then at distance 1; the lower fit where two are equal. Importance is a
- * positive number a column; for a matrix with inputs x, the mean of x^2 makes the sum the error of the outputs, as far as
- * inputs are uncorrelated.
+ * Fitted grids. The range of a group (b >= 2) may be shrunk before the step is taken from it: fit f
+ * stands for the share 1 - f / 32 of its low and high, f = 0 .. SB_FITS - 1; what lies outside is
+ * cut off. The fit is the one whose grid makes the least sum of importance x (rounding error)^2
+ * over the group, among those looked at: first every fourth from 0, then the neighbours at distance
+ * 2 of the best so far, then at distance 1; the lower fit where two are equal. Importance is a
+ * positive number a column; for a matrix with inputs x, the mean of x^2 makes the sum the error of
+ * the outputs, as far as inputs are uncorrelated.
  *
- * Means and sums are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ... in order, starting from 0; then
- * lanes i and i + 8 are added, then i and i + 4, 2, 1; at last comes a division by their number. */
+ * Means and sums are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ...
+ * in order, starting from 0; then lanes i and i + 8 are added, then i and i + 4, 2, 1; at last
+ * comes a division by their number. */
 #ifndef SB_KERNELS_GRID_H
 #define SB_KERNELS_GRID_H
 
@@ -67,7 +71,8 @@ typedef struct sb_group_range {
   float mean_magnitude; /* mean |w|: for symmetric b = 1 */
 } sb_group_range;
 
-/* The value of an fp16 number, and the nearest fp16 number (ties to even): the same bits on every path. */
+/* The value of an fp16 number, and the nearest fp16 number (ties to even): the same bits on every
+ * path. */
 SB_GRID_FN float sb_grid_from_fp16(uint16_t half) {
 #if defined(__CUDA_ARCH__)
   return __half2float(__ushort_as_half(half));
@@ -99,7 +104,9 @@ SB_GRID_FN float sb_grid_rint(float x) {
 /* A mean or magnitude as fp16 keeps it. */
 SB_GRID_FN float sb_grid_fp16(float value) {
   const float limit = 65504.0f;
-  return sb_grid_from_fp16(sb_grid_to_fp16(value > limit ? limit : value < -limit ? -limit : value));
+  return sb_grid_from_fp16(sb_grid_to_fp16(value > limit    ? limit
+                                           : value < -limit ? -limit
+                                                            : value));
 }
 /* A step >= 0 as fp16 keeps it: never below the step where fp16 is subnormal. */
 SB_GRID_FN float sb_grid_step(float value) {
@@ -117,7 +124,8 @@ SB_GRID_FN sb_group sb_group_make(float scale, float center, float base, unsigne
   return group;
 }
 
-SB_GRID_FN sb_group sb_group_choose(const sb_group_range *range, unsigned bits, sb_symmetry symmetry) {
+SB_GRID_FN sb_group sb_group_choose(const sb_group_range *range, unsigned bits,
+                                    sb_symmetry symmetry) {
   const float top = (float)((1u << bits) - 1u);
   sb_group group;
   if (symmetry == SB_SYMMETRIC) {
@@ -134,8 +142,8 @@ SB_GRID_FN sb_group sb_group_choose(const sb_group_range *range, unsigned bits, 
 }
 
 /* The same from a range shrunk to the candidate `fit`. */
-SB_GRID_FN sb_group sb_group_fitted(const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
-                                    unsigned fit) {
+SB_GRID_FN sb_group sb_group_fitted(const sb_group_range *range, unsigned bits,
+                                    sb_symmetry symmetry, unsigned fit) {
   sb_group_range shrunk = *range;
   const float share = 1.0f - (float)fit * 0.03125f;
   shrunk.low *= share;
@@ -164,8 +172,9 @@ SB_GRID_FN sb_group sb_group_load(const sb_stored_grid *stored, unsigned bits) {
                        sb_grid_from_fp16(stored->base), bits);
 }
 
-/* The search for a fit, step by step: for step = 0 .. SB_FIT_STEPS - 1, the error of the candidate that sb_fit_candidate
- * names is given to sb_fit_seen; `best` is the fit then. Candidates outside 0 .. SB_FITS - 1 are passed over. */
+/* The search for a fit, step by step: for step = 0 .. SB_FIT_STEPS - 1, the error of the candidate
+ * that sb_fit_candidate names is given to sb_fit_seen; `best` is the fit then. Candidates outside 0
+ * .. SB_FITS - 1 are passed over. */
 typedef struct sb_fit_search {
   float least;
   int best, centre;

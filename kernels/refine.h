@@ -9,8 +9,8 @@ SB_GRID_FN float sb_refine_step(double slope, double curvature) {
   return curvature > 0 ? (float)(-slope / curvature) : 0.0f;
 }
 
-/* Both parameters are fp16 numbers: the nearest one to the best. It is taken only where it is closer to the best than the one
- * there is, so that the error never grows. */
+/* Both parameters are fp16 numbers: the nearest one to the best. It is taken only where it is
+ * closer to the best than the one there is, so that the error never grows. */
 SB_GRID_FN bool sb_refine_closer(float candidate, float now, float best) {
   return fabsf(candidate - best) < fabsf(now - best);
 }
@@ -18,7 +18,9 @@ SB_GRID_FN bool sb_refine_closer(float candidate, float now, float best) {
 /* The group's scale, or base, after such a step. */
 SB_GRID_FN float sb_refine_scale(const sb_group *group, float step) {
   const float best = group->scale + step, scale = best > 0 ? sb_grid_step(best) : 0.0f;
-  return scale > 0 && group->scale > 0 && sb_refine_closer(scale, group->scale, best) ? scale : group->scale;
+  return scale > 0 && group->scale > 0 && sb_refine_closer(scale, group->scale, best)
+             ? scale
+             : group->scale;
 }
 SB_GRID_FN float sb_refine_base(const sb_group *group, float step) {
   const float best = group->base + step, base = sb_grid_fp16(best);

@@ -7,7 +7,7 @@
 #include "io/file.h"
 #include "measure/limits.h"
 #include "measure/timing.h"
-#include "mpi/cleanup.h"
+#include "base/cleanup.h"
 
 enum { FILE_BYTES = 64 << 20, PIECE = 8 << 20, MOST_ROUNDS = 3 };
 
@@ -33,7 +33,8 @@ static sb_status read_file(void *context) {
   int fd;
   uint64_t bytes;
   SB_TRY(sb_file_open(d->path, &fd, &bytes));
-  (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* where it is not heeded, the cache is read */
+  (void)posix_fadvise(fd, 0, 0,
+                      POSIX_FADV_DONTNEED); /* where it is not heeded, the cache is read */
   sb_status status = SB_OK;
   for (uint64_t at = 0; at < FILE_BYTES && status == SB_OK; at += PIECE)
     status = sb_file_read_at(fd, d->path, at, d->piece, PIECE);

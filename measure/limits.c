@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "measure/numbers.h"
 #include "measure/timing.h"
-#include "model/device_sums.h"
+#include "quant/device_sums.h"
 #include "mpi/large.h"
 
 enum { MEMORY_BYTES = 64 << 20, LEAST_SIDE = 1024, MOST_SIDE = 16384 };
@@ -24,8 +24,8 @@ static sb_status multiply(void *context) {
   const product *p = context;
   sb_backend *b = p->backend;
   const size_t n = p->side;
-  SB_TRY(b->op->gemm(b, NULL, false, true, n, n, n, 1.0f, p->m[0], b->operand, n, p->m[1], b->operand, n,
-                     0.0f, p->m[2], b->act, n));
+  SB_TRY(b->op->gemm(b, NULL, false, true, n, n, n, 1.0f, p->m[0], b->operand, n, p->m[1],
+                     b->operand, n, 0.0f, p->m[2], b->act, n));
   return b->op->sync(b, NULL);
 }
 
@@ -52,7 +52,8 @@ sb_status sb_limit_gemm(const sb_world *world, sb_backend *backend, int rounds, 
   double seconds = 0;
   sb_status status = SB_OK;
   *flops = 0;
-  for (p.side = LEAST_SIDE; p.side <= MOST_SIDE && seconds < GEMM_SECONDS && status == SB_OK; p.side *= 2) {
+  for (p.side = LEAST_SIDE; p.side <= MOST_SIDE && seconds < GEMM_SECONDS && status == SB_OK;
+       p.side *= 2) {
     status = allocate_product(&p);
     if (world) status = sb_world_agree(world, status);
     if (status == SB_OK) status = sb_time_best(world, rounds, multiply, &p, &seconds);
@@ -139,7 +140,8 @@ sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds
 
 /* ---- network ---- */
 
-/* The part of a result that comes from other ranks; what the best algorithms of an all-reduce move. */
+/* The part of a result that comes from other ranks; what the best algorithms of an all-reduce move.
+ */
 static double others(const sb_world *world) {
   return (double)(world->size - 1) / (double)world->size;
 }
@@ -156,7 +158,8 @@ typedef struct exchange {
 
 static sb_status gather(void *context) {
   const exchange *e = context;
-  return sb_mpi_allgather_bytes(e->data, e->data + e->starts[e->world->rank], e->starts, e->world->comm);
+  return sb_mpi_allgather_bytes(e->data, e->data + e->starts[e->world->rank], e->starts,
+                                e->world->comm);
 }
 
 static sb_status reduce(void *context) {

@@ -61,21 +61,24 @@ json_t *sb_machine_json(const sb_machine *m) {
                           json_pack("{s:f, s:s}", "rate", m->value[f], "unit", figures[f].unit));
     else
       json_object_set_new(phases, figures[f].key,
-                          json_pack("{s:f, s:s, s:s, s:f}", "rate", m->value[f], "unit", figures[f].unit,
-                                    "limit", figures[m->limit[f]].key, "share", m->share[f]));
+                          json_pack("{s:f, s:s, s:s, s:f}", "rate", m->value[f], "unit",
+                                    figures[f].unit, "limit", figures[m->limit[f]].key, "share",
+                                    m->share[f]));
   }
   for (size_t k = 0; k < m->network_count; k++)
-    json_array_append_new(network, json_pack("{s:f, s:f, s:f}", "bytes", m->network[k].bytes, "allgather",
-                                             m->network[k].allgather, "allreduce", m->network[k].allreduce));
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:o, s:o, s:o}", "program", program,
-                   "version", SB_VERSION, "command", command, "backend", m->backend, "model", m->model,
-                   "compute", m->compute == SB_COMPUTE_BF16 ? "bf16" : "f32", "ranks", m->ranks, "nodes",
-                   m->nodes, "threads", m->threads, "seqlen", (json_int_t)m->seqlen, "limits", limits,
-                   "network", network, "phases", phases);
+    json_array_append_new(network,
+                          json_pack("{s:f, s:f, s:f}", "bytes", m->network[k].bytes, "allgather",
+                                    m->network[k].allgather, "allreduce", m->network[k].allreduce));
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:o, s:o, s:o}", "program",
+                   program, "version", SB_VERSION, "command", command, "backend", m->backend,
+                   "model", m->model, "compute", m->compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
+                   "ranks", m->ranks, "nodes", m->nodes, "threads", m->threads, "seqlen",
+                   (json_int_t)m->seqlen, "limits", limits, "network", network, "phases", phases);
 }
 
 /* Figures that are not there were not measured. */
-static sb_status read_figures(const char *path, const json_t *limits, const json_t *phases, sb_machine *out) {
+static sb_status read_figures(const char *path, const json_t *limits, const json_t *phases,
+                              sb_machine *out) {
   for (int f = 0; f < SB_FIGURES; f++) {
     const bool limit = f < SB_FIRST_PHASE;
     const json_t *figure = json_object_get(limit ? limits : phases, figures[f].key);
@@ -84,8 +87,8 @@ static sb_status read_figures(const char *path, const json_t *limits, const json
       return sb_fail(SB_ERR_FORMAT, "%s: %s is not what bench writes", path, figures[f].key);
     SB_TRY(sb_json_get_real(path, figures[f].key, figure, "rate", &out->value[f]));
     if (out->value[f] <= 0.0)
-      return sb_fail(SB_ERR_FORMAT, "%s: %s: the rate must be above 0, not %g", path, figures[f].key,
-                     out->value[f]);
+      return sb_fail(SB_ERR_FORMAT, "%s: %s: the rate must be above 0, not %g", path,
+                     figures[f].key, out->value[f]);
     if (!limit) SB_TRY(sb_json_get_real(path, figures[f].key, figure, "share", &out->share[f]));
   }
   return SB_OK;
@@ -98,7 +101,8 @@ static sb_status read(const char *path, const json_t *object, sb_machine *out) {
   SB_TRY(sb_json_get_string(path, "", object, "program", &from));
   SB_TRY(sb_json_get_string(path, "", object, "command", &made_by));
   if (strcmp(from, program) != 0 || strcmp(made_by, command) != 0)
-    return sb_fail(SB_ERR_FORMAT, "%s: not a report of shardbits bench; make one with bench --json", path);
+    return sb_fail(SB_ERR_FORMAT, "%s: not a report of shardbits bench; make one with bench --json",
+                   path);
   SB_TRY(sb_json_get_string(path, "", object, "backend", &backend));
   SB_TRY(sb_json_get_string(path, "", object, "model", &model));
   SB_TRY(sb_json_get_string(path, "", object, "compute", &compute));
@@ -133,7 +137,8 @@ static double seconds_of(double work, double rate) {
 
 void sb_machine_rates(const sb_machine *m, sb_rates *out) {
   const double *v = m->value;
-  const double write = seconds_of(1, v[SB_FIGURE_COMPRESS]) + seconds_of(1, v[SB_FIGURE_DISK_WRITE]);
+  const double write =
+      seconds_of(1, v[SB_FIGURE_COMPRESS]) + seconds_of(1, v[SB_FIGURE_DISK_WRITE]);
   *out = (sb_rates){.forward = v[SB_FIGURE_FORWARD],
                     .backward = v[SB_FIGURE_BACKWARD],
                     .moments = v[SB_FIGURE_MOMENTS],
@@ -147,6 +152,7 @@ void sb_machine_rates(const sb_machine *m, sb_rates *out) {
                     .pack = v[SB_FIGURE_PACK],
                     .read = v[SB_FIGURE_DISK_READ],
                     .write = write > 0.0 ? 1.0 / write : 0.0,
-                    .network =
-                        m->nodes > 1 ? v[SB_FIGURE_GATHER] * (double)(m->nodes - 1) / (double)m->nodes : 0.0};
+                    .network = m->nodes > 1
+                                   ? v[SB_FIGURE_GATHER] * (double)(m->nodes - 1) / (double)m->nodes
+                                   : 0.0};
 }

@@ -1,5 +1,6 @@
-/* What a machine was measured to do: its own limits, and this program's phases as fractions of them. `bench` measures and
- * prints it, `plan --machine` predicts from it. All rates are of one rank while all ranks work. */
+/* What a machine was measured to do: its own limits, and this program's phases as fractions of
+ * them. `bench` measures and prints it, `plan --machine` predicts from it. All rates are of one
+ * rank while all ranks work. */
 #ifndef SB_MEASURE_MACHINE_H
 #define SB_MEASURE_MACHINE_H
 
@@ -8,7 +9,7 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
-#include "measure/predict.h"
+#include "plan/predict.h"
 #include "mpi/world.h"
 
 typedef enum sb_figure {
@@ -19,7 +20,7 @@ typedef enum sb_figure {
   SB_FIGURE_MEMORY_COPY, /* of the device: bytes read + bytes written */
   SB_FIGURE_UPLOAD,      /* host to device and back, where they are not one */
   SB_FIGURE_DOWNLOAD,
-  SB_FIGURE_SUMS,       /* all-reduce of device memory, however it goes (model/device_sums.h) */
+  SB_FIGURE_SUMS,       /* all-reduce of device memory, however it goes (quant/device_sums.h) */
   SB_FIGURE_DISK_WRITE, /* with fsync */
   SB_FIGURE_DISK_READ,
   SB_FIGURE_COMPRESS, /* zstd, bytes of packed weights */
@@ -67,16 +68,17 @@ typedef struct sb_machine {
   size_t network_count; /* 0 with one rank */
 } sb_machine;
 
-/* Sets a phase, and its share of `limit`: `cost` is what a unit of its rate takes of the limit at least (bytes a weight; 1 where
- * both are FLOP/s). */
-void sb_machine_phase(sb_machine *machine, sb_figure phase, double rate, sb_figure limit, double cost);
+/* Sets a phase, and its share of `limit`: `cost` is what a unit of its rate takes of the limit at
+ * least (bytes a weight; 1 where both are FLOP/s). */
+void sb_machine_phase(sb_machine *machine, sb_figure phase, double rate, sb_figure limit,
+                      double cost);
 
 /* A new JSON value, and back. SB_ERR_FORMAT for a file that is not bench's. Local. */
 json_t *sb_machine_json(const sb_machine *machine);
 sb_status sb_machine_read(const char *path, sb_machine *out);
 
-/* The rates that predict a run. Writing is compressing and the disk, one after the other. `network` is what nodes
- * received in gathers of a layer, and 0 where only one node was measured. */
+/* The rates that predict a run. Writing is compressing and the disk, one after the other. `network`
+ * is what nodes received in gathers of a layer, and 0 where only one node was measured. */
 void sb_machine_rates(const sb_machine *machine, sb_rates *out);
 
 #endif

@@ -7,7 +7,8 @@ enum { AT_ONCE = 1 << 20 };
 /* Uniform in [-1.7, 1.7): of variance 1. */
 static float number(size_t k) {
   const uint64_t bits = ((uint64_t)k + 1) * UINT64_C(0x9E3779B97F4A7C15);
-  return (float)((bits ^ (bits >> 29)) * UINT64_C(0xBF58476D1CE4E5B9) >> 40) * (3.4f * 0x1p-24f) - 1.7f;
+  return (float)((bits ^ (bits >> 29)) * UINT64_C(0xBF58476D1CE4E5B9) >> 40) * (3.4f * 0x1p-24f) -
+         1.7f;
 }
 
 sb_status sb_numbers_upload(sb_backend *backend, void *device, sb_dtype dtype, size_t count) {

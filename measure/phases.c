@@ -9,10 +9,11 @@
 #include "measure/timing.h"
 #include "measure/zstd_rates.h"
 #include "model/inputs.h"
-#include "model/layer.h"
-#include "model/moments.h"
-#include "model/prepare.h"
-#include "model/round_stack.h"
+#include "model/rope_table.h"
+#include "pass/layer.h"
+#include "quant/moments.h"
+#include "pass/device_layer.h"
+#include "quant/round_stack.h"
 
 enum { BITS = 3, FACTOR_MOST = 1024, FACTOR_MOST_GPU = 8192, BLOCK_ROWS = 16 };
 
@@ -22,7 +23,7 @@ typedef struct phases {
   sb_model *m;
   sb_backend *b;
   size_t T, group;
-  sb_prepared *prepared;
+  sb_device_layer *prepared;
   sb_layer_work *work;
   float *cos_sin;
   void *x, *y;           /* device, activations: [T, hidden] */
@@ -45,15 +46,15 @@ typedef struct phases {
 
   /* factor and rounding */
   size_t n;
-  int64_t *moments,
-      *lost; /* device, [n, n] multiples of FACTOR_QUANTUM: as they are, and for the factor to use up */
-  float *factor, *panel; /* device, [n, n]: panel has the moments, for refining */
-  float *w;              /* of one block row */
+  int64_t *moments, *lost; /* device, [n, n] multiples of FACTOR_QUANTUM: as they are, and for the
+                              factor to use up */
+  float *factor, *panel;   /* device, [n, n]: panel has the moments, for refining */
+  float *w;                /* of one block row */
   uint8_t *round_bits;
   sb_round_stack *stack;
 } phases;
 
-static const sb_grid_shape *grid_of(const phases *p, int which) {
+static const sb_tiling *grid_of(const phases *p, int which) {
   return &sb_model_matrix(p->m, 0, (sb_linear)which)->grid;
 }
 
@@ -65,8 +66,8 @@ static sb_dtype dtype_of(const phases *p, int which) {
 
 static sb_status forward(void *context) {
   phases *p = context;
-  SB_TRY(sb_layer_forward(p->b, NULL, &p->m->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
-                          p->y, p->x, p->T));
+  SB_TRY(sb_layer_forward(p->b, NULL, &p->m->config, sb_device_layer_weights(p->prepared),
+                          p->cos_sin, p->work, p->y, p->x, p->T));
   return p->b->op->sync(p->b, NULL);
 }
 
@@ -80,9 +81,10 @@ static sb_status backward(void *context) {
   phases *p = context;
   const sb_layer_hooks hooks = {.context = p, .gradient = see_gradient};
   /* dL/dy is overwritten: any numbers do */
-  SB_TRY(p->b->op->copy(p->b, NULL, p->y, p->x, p->T * p->m->config.hidden * sb_dtype_size(p->b->act)));
-  SB_TRY(sb_layer_backward(p->b, NULL, &p->m->config, sb_prepared_weights(p->prepared), p->cos_sin, p->work,
-                           p->y, p->x, p->T, &hooks));
+  SB_TRY(p->b->op->copy(p->b, NULL, p->y, p->x,
+                        p->T * p->m->config.hidden * sb_dtype_size(p->b->act)));
+  SB_TRY(sb_layer_backward(p->b, NULL, &p->m->config, sb_device_layer_weights(p->prepared),
+                           p->cos_sin, p->work, p->y, p->x, p->T, &hooks));
   return p->b->op->sync(p->b, NULL);
 }
 
@@ -90,8 +92,8 @@ static sb_status x_products(void *context) {
   phases *p = context;
   for (size_t i = 0; i < SB_INPUTS; i++) {
     const size_t n = sb_input_width(&p->m->config, i), panel = sb_min_size(n, SB_MOMENT_PANEL);
-    SB_TRY(p->b->op->gemm(p->b, NULL, true, false, panel, n, p->T, 1.0f, p->wide, p->b->operand, n, p->wide,
-                          p->b->operand, n, 0.0f, p->product, SB_F32, n));
+    SB_TRY(p->b->op->gemm(p->b, NULL, true, false, panel, n, p->T, 1.0f, p->wide, p->b->operand, n,
+                          p->wide, p->b->operand, n, 0.0f, p->product, SB_F32, n));
   }
   return p->b->op->sync(p->b, NULL);
 }
@@ -108,16 +110,18 @@ static sb_status fit(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++)
     SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits + p->group_start[which],
-                                sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
-                                p->importance, grid_of(p, which), p->bits, p->m->blocking.symmetry));
+                                sb_device_layer_source(p->prepared, (sb_linear)which),
+                                dtype_of(p, which), p->importance, grid_of(p, which), p->bits,
+                                p->m->blocking.symmetry));
   return p->b->op->sync(p->b, NULL);
 }
 
 static sb_status move_grids(phases *p) {
   for (int which = 0; which < SB_LINEARS; which++)
     SB_TRY(p->b->op->move_grids(p->b, NULL, p->grids + SB_MOVES * p->group_start[which],
-                                sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
-                                grid_of(p, which), p->bits, p->m->blocking.symmetry, p->importance,
+                                sb_device_layer_source(p->prepared, (sb_linear)which),
+                                dtype_of(p, which), grid_of(p, which), p->bits,
+                                p->m->blocking.symmetry, p->importance,
                                 p->fits + p->group_start[which]));
   return SB_OK;
 }
@@ -126,9 +130,9 @@ static sb_status quantize(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++)
     SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->operand,
-                                     sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which),
-                                     grid_of(p, which), p->bits, p->m->blocking.symmetry,
-                                     p->fits + p->group_start[which]));
+                                     sb_device_layer_source(p->prepared, (sb_linear)which),
+                                     dtype_of(p, which), grid_of(p, which), p->bits,
+                                     p->m->blocking.symmetry, p->fits + p->group_start[which]));
   return p->b->op->sync(p->b, NULL);
 }
 
@@ -136,24 +140,25 @@ static sb_status score(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++) {
     SB_TRY(p->b->op->block_moves(p->b, NULL, p->raise, p->cut, p->product, grid_of(p, which)->cols,
-                                 sb_prepared_source(p->prepared, (sb_linear)which), dtype_of(p, which), NULL,
-                                 SB_F32, p->grids + SB_MOVES * p->group_start[which], grid_of(p, which),
+                                 sb_device_layer_source(p->prepared, (sb_linear)which),
+                                 dtype_of(p, which), NULL, SB_F32,
+                                 p->grids + SB_MOVES * p->group_start[which], grid_of(p, which),
                                  p->bits, 2, SB_MAX_BITS, p->m->blocking.symmetry));
   }
   return p->b->op->sync(p->b, NULL);
 }
 
-/* As model/output.c, on the host, the grids fitted. */
+/* As folders/output_write.c, on the host, the grids fitted. */
 static sb_status pack(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_grid_shape *grid = grid_of(p, which);
+    const sb_tiling *grid = grid_of(p, which);
     const size_t row_bytes = grid->cols * sb_dtype_size(dtype_of(p, which));
 #pragma omp parallel for schedule(dynamic, 1)
-    for (size_t i = 0; i < sb_grid_block_rows(grid); i++)
+    for (size_t i = 0; i < sb_tiling_block_rows(grid); i++)
       sb_blockrow_encode(p->packed + p->offsets[which][i],
-                         (const char *)p->rows[which] + i * grid->block_rows * row_bytes, dtype_of(p, which),
-                         grid, i, p->bits, p->m->blocking.symmetry, p->ones);
+                         (const char *)p->rows[which] + i * grid->block_rows * row_bytes,
+                         dtype_of(p, which), grid, i, p->bits, p->m->blocking.symmetry, p->ones);
   }
   return SB_OK;
 }
@@ -161,8 +166,9 @@ static sb_status pack(void *context) {
 static sb_status unpack(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++)
-    SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->operand, p->packed_there, p->offsets[which],
-                                   grid_of(p, which), p->bits, p->m->blocking.symmetry));
+    SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->operand, p->packed_there,
+                                   p->offsets[which], grid_of(p, which), p->bits,
+                                   p->m->blocking.symmetry));
   return p->b->op->sync(p->b, NULL);
 }
 
@@ -176,14 +182,14 @@ static sb_status factorise(void *context) {
   return job.status == SB_OK ? SB_OK : sb_fail(job.status, "%s", job.message);
 }
 
-static sb_grid_shape round_grid(const phases *p) {
-  return (sb_grid_shape){p->m->blocking.rows, p->n, p->m->blocking.rows,
-                         sb_min_size(p->m->blocking.cols, p->n)};
+static sb_tiling round_grid(const phases *p) {
+  return (sb_tiling){p->m->blocking.rows, p->n, p->m->blocking.rows,
+                     sb_min_size(p->m->blocking.cols, p->n)};
 }
 
 static sb_status round_rows(void *context) {
   phases *p = context;
-  const sb_grid_shape grid = round_grid(p);
+  const sb_tiling grid = round_grid(p);
   const sb_round_setup setup = {.backend = p->b,
                                 .rows = BLOCK_ROWS * grid.rows,
                                 .count = BLOCK_ROWS,
@@ -230,16 +236,16 @@ static void find_rows(phases *p, const void *image) {
 static sb_status prepare_blocks(phases *p) {
   size_t bytes = 0, blocks = 0;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_grid_shape *grid = grid_of(p, which);
-    const size_t columns = sb_grid_block_cols(grid);
+    const sb_tiling *grid = grid_of(p, which);
+    const size_t columns = sb_tiling_block_cols(grid);
     p->group_start[which + 1] = p->group_start[which] + grid->rows * columns;
-    blocks = sb_max_size(blocks, sb_grid_block_rows(grid) * columns);
+    blocks = sb_max_size(blocks, sb_tiling_block_rows(grid) * columns);
   }
   SB_TRY(sb_alloc(&p->bits, blocks, 1, "bits"));
   memset(p->bits, BITS, blocks);
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_grid_shape *grid = grid_of(p, which);
-    const size_t rows = sb_grid_block_rows(grid);
+    const sb_tiling *grid = grid_of(p, which);
+    const size_t rows = sb_tiling_block_rows(grid);
     SB_TRY(sb_alloc(&p->offsets[which], rows + 1, sizeof(size_t), "offsets of packed rows"));
     for (size_t i = 0; i < rows; i++) {
       p->offsets[which][i] = bytes;
@@ -250,8 +256,8 @@ static sb_status prepare_blocks(phases *p) {
   SB_TRY(sb_alloc(&p->packed, bytes, 1, "packed layer"));
   SB_TRY(p->b->op->alloc(p->b, bytes, "packed layer", (void **)&p->packed_there));
   SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS], "fits of a layer", (void **)&p->fits));
-  SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS] * SB_MOVES * sizeof *p->grids, "grids of a layer",
-                         (void **)&p->grids));
+  SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS] * SB_MOVES * sizeof *p->grids,
+                         "grids of a layer", (void **)&p->grids));
   SB_TRY(p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->raise));
   return p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->cut);
 }
@@ -282,15 +288,15 @@ static sb_status prepare_factor(phases *p) {
   sb_backend *b = p->b;
   const size_t most = b->unified ? FACTOR_MOST : FACTOR_MOST_GPU;
   const size_t n = p->n = sb_min_size(p->m->config.hidden, most), whole = n * n * sizeof(int64_t);
-  const sb_grid_shape grid = round_grid(p);
+  const sb_tiling grid = round_grid(p);
   SB_TRY(b->op->alloc(b, whole, "second moments", (void **)&p->moments));
   SB_TRY(b->op->alloc(b, whole, "second moments", (void **)&p->lost));
   SB_TRY(b->op->alloc(b, n * n * sizeof *p->factor, "factor", (void **)&p->factor));
   SB_TRY(b->op->alloc(b, n * n * sizeof *p->panel, "second moments", (void **)&p->panel));
   SB_TRY(sb_alloc_raw(&p->w, grid.rows * n, sizeof *p->w, "block row"));
   for (size_t k = 0; k < grid.rows * n; k++) p->w[k] = (float)(k % 251) * 1e-3f - 0.125f;
-  SB_TRY(sb_alloc_raw(&p->round_bits, sb_grid_block_cols(&grid), 1, "bits"));
-  memset(p->round_bits, BITS, sb_grid_block_cols(&grid));
+  SB_TRY(sb_alloc_raw(&p->round_bits, sb_tiling_block_cols(&grid), 1, "bits"));
+  memset(p->round_bits, BITS, sb_tiling_block_cols(&grid));
   return upload_moments(p);
 }
 
@@ -312,7 +318,7 @@ static sb_status prepare_memory(phases *p) {
   const size_t act = sb_dtype_size(b->act);
   size_t widest = 0, largest = 0;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_grid_shape *grid = grid_of(p, which);
+    const sb_tiling *grid = grid_of(p, which);
     widest = sb_max_size(widest, grid->cols);
     largest = sb_max_size(largest, grid->rows * grid->cols);
   }
@@ -336,19 +342,20 @@ static sb_status prepare_memory(phases *p) {
   SB_TRY(sb_numbers_upload(b, p->wide, b->operand, p->T * widest));
   SB_TRY(sb_numbers_upload(b, p->product, SB_F32, product));
   SB_TRY(sb_layer_work_create(b, c, p->T, true, false, &p->work));
-  return sb_prepared_create(p->m, b, false, &p->prepared);
+  return sb_device_layer_create(p->m, b, false, &p->prepared);
 }
 
 static sb_status prepare(phases *p, const void *image) {
   sb_backend *b = p->b;
-  SB_TRY(sb_prepare_agree(p->m->world, b, prepare_memory(p)));
-  SB_TRY(sb_prepare_layer(p->prepared, NULL, 0, image));
+  SB_TRY(sb_device_agree(p->m->world, b, prepare_memory(p)));
+  SB_TRY(sb_device_layer_load(p->prepared, NULL, 0, image));
   find_rows(p, image);
   SB_TRY(fit(p));
   SB_TRY(move_grids(p));
   SB_TRY(pack(p));
-  SB_TRY(b->op->upload(b, NULL, p->packed_there, p->packed,
-                       p->offsets[SB_LINEARS - 1][sb_grid_block_rows(grid_of(p, SB_LINEARS - 1))]));
+  SB_TRY(
+      b->op->upload(b, NULL, p->packed_there, p->packed,
+                    p->offsets[SB_LINEARS - 1][sb_tiling_block_rows(grid_of(p, SB_LINEARS - 1))]));
   return b->op->sync(b, NULL);
 }
 
@@ -360,7 +367,7 @@ static void release(phases *p) {
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
   for (int which = 0; which < SB_LINEARS; which++) sb_free(&p->offsets[which]);
   sb_free(&p->ones);
-  sb_prepared_free(&p->prepared);
+  sb_device_layer_free(&p->prepared);
   sb_layer_work_free(&p->work);
   sb_free(&p->bits);
   sb_free(&p->packed);
@@ -388,7 +395,8 @@ static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a
     weights += count;
     source += count * (double)sb_dtype_size(dtype_of(p, which));
   }
-  work[SB_FIGURE_FORWARD] = (sb_arch_forward_flops(&p->m->arch, p->T) - head) / (double)p->m->config.layers;
+  work[SB_FIGURE_FORWARD] =
+      (sb_arch_forward_flops(&p->m->arch, p->T) - head) / (double)p->m->config.layers;
   work[SB_FIGURE_BACKWARD] = backward_flops(p, work[SB_FIGURE_FORWARD]);
   for (size_t i = 0; i < SB_INPUTS; i++) {
     const double c = (double)sb_input_width(&p->m->config, i);
@@ -428,7 +436,8 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     double seconds;
     SB_TRY(sb_time_best(p->m->world, rounds, cases[i].run, p, &seconds));
-    sb_machine_phase(out, cases[i].phase, work[cases[i].phase] / seconds, cases[i].limit, cases[i].cost);
+    sb_machine_phase(out, cases[i].phase, work[cases[i].phase] / seconds, cases[i].limit,
+                     cases[i].cost);
   }
   return SB_OK;
 }
@@ -436,11 +445,13 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
 /* Frames of packed block rows, as shards hold them. */
 static sb_status measure_zstd(phases *p, int rounds, sb_machine *out) {
   size_t frames = 0, all = 0, *starts = NULL;
-  for (int which = 0; which < SB_LINEARS; which++) frames += sb_grid_block_rows(grid_of(p, which));
+  for (int which = 0; which < SB_LINEARS; which++)
+    frames += sb_tiling_block_rows(grid_of(p, which));
   SB_AGREE(p->m->world, sb_alloc(&starts, frames + 1, sizeof *starts, "frames"));
   for (int which = 0; which < SB_LINEARS; which++)
-    for (size_t i = 0; i < sb_grid_block_rows(grid_of(p, which)); i++) starts[all++] = p->offsets[which][i];
-  starts[all] = p->offsets[SB_LINEARS - 1][sb_grid_block_rows(grid_of(p, SB_LINEARS - 1))];
+    for (size_t i = 0; i < sb_tiling_block_rows(grid_of(p, which)); i++)
+      starts[all++] = p->offsets[which][i];
+  starts[all] = p->offsets[SB_LINEARS - 1][sb_tiling_block_rows(grid_of(p, SB_LINEARS - 1))];
   const sb_status status = sb_zstd_rates(p->m->world, p->packed, starts, frames, rounds, out);
   sb_free(&starts);
   return status;

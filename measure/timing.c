@@ -17,7 +17,8 @@ static sb_status slowest(const sb_world *world, double *seconds) {
 }
 
 /* `calls` calls, and what all of them took the slowest rank. */
-static sb_status run_round(const sb_world *world, int calls, sb_timed *work, void *context, double *seconds) {
+static sb_status run_round(const sb_world *world, int calls, sb_timed *work, void *context,
+                           double *seconds) {
   sb_status status = SB_OK;
   if (world) SB_MPI(MPI_Barrier(world->comm));
   const double start = sb_now();
@@ -27,7 +28,8 @@ static sb_status run_round(const sb_world *world, int calls, sb_timed *work, voi
   return slowest(world, seconds);
 }
 
-sb_status sb_time_best(const sb_world *world, int rounds, sb_timed *work, void *context, double *seconds) {
+sb_status sb_time_best(const sb_world *world, int rounds, sb_timed *work, void *context,
+                       double *seconds) {
   double once, round;
   SB_TRY(run_round(world, 1, work, context, &once)); /* touches memory for the first time */
   SB_TRY(run_round(world, 1, work, context, &once));

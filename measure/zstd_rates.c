@@ -45,9 +45,9 @@ static const char *encode_frame(work *w, size_t k) {
 
 static const char *decode_frame(work *w, size_t k) {
   const int thread = omp_get_thread_num();
-  return sb_codec_decode(w->codecs[thread], SB_FILTER_NONE, w->compressed[k], w->compressed_bytes[k],
-                         w->back + (size_t)thread * w->most, w->starts[k + 1] - w->starts[k],
-                         w->checksums[k]);
+  return sb_codec_decode(w->codecs[thread], SB_FILTER_NONE, w->compressed[k],
+                         w->compressed_bytes[k], w->back + (size_t)thread * w->most,
+                         w->starts[k + 1] - w->starts[k], w->checksums[k]);
 }
 
 static sb_status all_frames(work *w, const char *(*frame)(work *, size_t)) {
@@ -73,7 +73,8 @@ static sb_status decompress(void *context) {
 
 static sb_status prepare(work *w) {
   w->threads = omp_get_max_threads();
-  for (size_t k = 0; k < w->frames; k++) w->most = sb_max_size(w->most, w->starts[k + 1] - w->starts[k]);
+  for (size_t k = 0; k < w->frames; k++)
+    w->most = sb_max_size(w->most, w->starts[k + 1] - w->starts[k]);
   SB_TRY(sb_alloc(&w->codecs, (size_t)w->threads, sizeof *w->codecs, "codecs"));
   SB_TRY(sb_alloc(&w->compressed, w->frames, sizeof *w->compressed, "frames"));
   SB_TRY(sb_alloc(&w->compressed_bytes, w->frames, sizeof *w->compressed_bytes, "frames"));
@@ -99,8 +100,8 @@ static void release(work *w) {
   sb_free(&w->back);
 }
 
-sb_status sb_zstd_rates(const sb_world *world, const uint8_t *data, const size_t *starts, size_t frames,
-                        int rounds, sb_machine *out) {
+sb_status sb_zstd_rates(const sb_world *world, const uint8_t *data, const size_t *starts,
+                        size_t frames, int rounds, sb_machine *out) {
   work w = {.data = data, .starts = starts, .frames = frames};
   const double bytes = (double)(starts[frames] - starts[0]);
   double seconds;

@@ -9,8 +9,9 @@
 #include "measure/machine.h"
 #include "mpi/world.h"
 
-/* `frames` frames of data, frame k from starts[k] to starts[k + 1], each by one of this rank's threads. Collective. */
-sb_status sb_zstd_rates(const sb_world *world, const uint8_t *data, const size_t *starts, size_t frames,
-                        int rounds, sb_machine *out);
+/* `frames` frames of data, frame k from starts[k] to starts[k + 1], each by one of this rank's
+ * threads. Collective. */
+sb_status sb_zstd_rates(const sb_world *world, const uint8_t *data, const size_t *starts,
+                        size_t frames, int rounds, sb_machine *out);
 
 #endif

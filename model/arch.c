@@ -73,6 +73,50 @@ static void describe(const sb_config *config, sb_role role, size_t layer, sb_mod
   out->rank = out->is_linear || role == SB_ROLE_EMBED || role == SB_ROLE_LM_HEAD ? 2 : 1;
 }
 
+void sb_linear_shape(const sb_config *config, sb_linear which, size_t *rows, size_t *cols) {
+  size_t q = config->heads * config->head_dim, kv = config->kv_heads * config->head_dim;
+  switch (which) {
+  case SB_LINEAR_Q:
+    *rows = q, *cols = config->hidden;
+    return;
+  case SB_LINEAR_K:
+  case SB_LINEAR_V:
+    *rows = kv, *cols = config->hidden;
+    return;
+  case SB_LINEAR_O:
+    *rows = config->hidden, *cols = q;
+    return;
+  case SB_LINEAR_GATE:
+  case SB_LINEAR_UP:
+    *rows = config->intermediate, *cols = config->hidden;
+    return;
+  default:
+    *rows = config->hidden, *cols = config->intermediate;
+    return;
+  }
+}
+
+sb_linear sb_linear_of_role(sb_role role) {
+  switch (role) {
+  case SB_ROLE_Q:
+    return SB_LINEAR_Q;
+  case SB_ROLE_K:
+    return SB_LINEAR_K;
+  case SB_ROLE_V:
+    return SB_LINEAR_V;
+  case SB_ROLE_O:
+    return SB_LINEAR_O;
+  case SB_ROLE_GATE:
+    return SB_LINEAR_GATE;
+  case SB_ROLE_UP:
+    return SB_LINEAR_UP;
+  case SB_ROLE_DOWN:
+    return SB_LINEAR_DOWN;
+  default:
+    return SB_LINEARS;
+  }
+}
+
 sb_status sb_arch_create(const sb_config *config, sb_arch *out) {
   memset(out, 0, sizeof *out);
   out->config = *config;
@@ -85,7 +129,8 @@ sb_status sb_arch_create(const sb_config *config, sb_arch *out) {
              (i - global) / SB_LAYER_TENSORS, &out->tensors[i]);
   for (size_t i = 0; i < out->count; i++) {
     const sb_model_tensor *t = &out->tensors[i];
-    size_t elements = t->rows * t->cols; /* sb_config's ranges keep one matrix below 2^46 elements */
+    size_t elements =
+        t->rows * t->cols; /* sb_config's ranges keep one matrix below 2^46 elements */
     if (!sb_add_size(out->parameters, elements, &out->parameters)) {
       sb_arch_free(out);
       return sb_fail(SB_ERR_FORMAT, "the number of parameters overflows 64 bits at %s", t->name);
@@ -102,7 +147,8 @@ void sb_arch_free(sb_arch *arch) {
 
 size_t sb_arch_index(const sb_arch *arch, sb_role role, size_t layer) {
   bool tied = arch->config.tie_embeddings;
-  if (role < SB_ROLE_INPUT_NORM) return role == SB_ROLE_LM_HEAD && tied ? SB_ROLE_EMBED : (size_t)role;
+  if (role < SB_ROLE_INPUT_NORM)
+    return role == SB_ROLE_LM_HEAD && tied ? SB_ROLE_EMBED : (size_t)role;
   return (tied ? 2u : 3u) + layer * SB_LAYER_TENSORS + (size_t)(role - SB_ROLE_INPUT_NORM);
 }
 

@@ -1,11 +1,11 @@
-/* What config.json of a Hugging Face folder says about a Llama: sizes, rotary embedding, norms. Local, plain
- * data.
+/* What config.json of a Hugging Face folder says about a Llama: sizes, rotary embedding, norms.
+ * Local, plain data.
  *
- * Both spellings in the wild are read: rope_theta at the top level with rope_scaling (`rope_type`, or `type`
- * in older files), and the newer object rope_parameters that holds all of it. Keys that would change what the
- * network computes (biases, another activation, sliding windows, partial rotary, quantized weights) are
- * refused by name; keys that do not are ignored. Every number is checked against a range, so that products of
- * two sizes fit into 64 bits. */
+ * Both spellings in the wild are read: rope_theta at the top level with rope_scaling (`rope_type`,
+ * or `type` in older files), and the newer object rope_parameters that holds all of it. Keys that
+ * would change what the network computes (biases, another activation, sliding windows, partial
+ * rotary, quantized weights) are refused by name; keys that do not are ignored. Every number is
+ * checked against a range, so that products of two sizes fit into 64 bits. */
 #ifndef SB_MODEL_CONFIG_H
 #define SB_MODEL_CONFIG_H
 
@@ -40,22 +40,16 @@ typedef struct sb_config {
   sb_dtype dtype;
 } sb_config;
 
-/* Reads `path`: config.json itself, or the folder it is in. SB_ERR_IO, SB_ERR_FORMAT (a value that cannot
- * be), SB_ERR_UNSUPPORTED (one that is not computed here). */
+/* Reads `path`: config.json itself, or the folder it is in. SB_ERR_IO, SB_ERR_FORMAT (a value that
+ * cannot be), SB_ERR_UNSUPPORTED (one that is not computed here). */
 sb_status sb_config_read(const char *path, sb_config *out);
 /* The same, and the JSON it was read from, which the caller releases with json_decref. */
 sb_status sb_config_read_json(const char *path, json_t **object, sb_config *out);
 /* The same from parsed JSON; `path` names the source in messages. */
 sb_status sb_config_parse(const json_t *object, const char *path, sb_config *out);
 
-/* cos_sin[t][i] = {cos, sin} of position t times inverse frequency i, for t < T and i < head_dim / 2 (float,
- * as backend.h's rope takes it). Frequencies and angles are computed in float32, in the order Hugging Face's
- * modeling_rope_utils does, so that logits agree; cos and sin of that angle are correctly rounded. O(T
- * head_dim). */
-void sb_config_rope_table(const sb_config *config, size_t T, float *cos_sin);
-
-/* A number that is equal for two configurations exactly when they describe the same function of the same
- * tensors (up to chance, 2^-64). Context length, token ids and storage type do not enter. */
+/* A number that is equal for two configurations exactly when they describe the same function of the
+ * same tensors (up to chance, 2^-64). Context length, token ids and storage type do not enter. */
 uint64_t sb_config_fingerprint(const sb_config *config);
 
 #endif

@@ -13,12 +13,13 @@ size_t sb_model_row_bytes(const sb_model *m, size_t tensor) {
   return m->arch.tensors[tensor].cols * sb_dtype_size(m->dtypes[tensor]);
 }
 
-/* Vocabulary rows of one chunk: about as many bytes as a decoder layer, a multiple of the unit, and not so
- * many that the logits of a sequence become the largest buffer. */
+/* Vocabulary rows of one chunk: about as many bytes as a decoder layer, a multiple of the unit, and
+ * not so many that the logits of a sequence become the largest buffer. */
 static size_t chunk_rows(const sb_model *m, size_t table) {
   size_t layer_bytes = 0, unit = m->blocking.rows;
   for (size_t i = 0; i < m->arch.count; i++)
-    if (m->arch.tensors[i].layer == 0) layer_bytes += m->arch.tensors[i].rows * sb_model_row_bytes(m, i);
+    if (m->arch.tensors[i].layer == 0)
+      layer_bytes += m->arch.tensors[i].rows * sb_model_row_bytes(m, i);
   size_t rows = sb_max_size(layer_bytes, CHUNK_BYTES_MIN) / sb_model_row_bytes(m, table);
   rows = sb_min_size(rows, CHUNK_ROWS_MAX) / unit * unit;
   return sb_min_size(sb_max_size(rows, unit), m->arch.tensors[table].rows);
@@ -59,27 +60,6 @@ static size_t find_tensor(const sb_model *m, sb_role role) {
   return SIZE_MAX;
 }
 
-sb_linear sb_linear_of_role(sb_role role) {
-  switch (role) {
-  case SB_ROLE_Q:
-    return SB_LINEAR_Q;
-  case SB_ROLE_K:
-    return SB_LINEAR_K;
-  case SB_ROLE_V:
-    return SB_LINEAR_V;
-  case SB_ROLE_O:
-    return SB_LINEAR_O;
-  case SB_ROLE_GATE:
-    return SB_LINEAR_GATE;
-  case SB_ROLE_UP:
-    return SB_LINEAR_UP;
-  case SB_ROLE_DOWN:
-    return SB_LINEAR_DOWN;
-  default:
-    return SB_LINEARS;
-  }
-}
-
 static void number_blocks(sb_model *m) {
   m->blocks = 0;
   for (size_t i = 0; i < m->arch.count; i++) {
@@ -87,18 +67,18 @@ static void number_blocks(sb_model *m) {
     sb_linear which = sb_linear_of_role(t->role);
     if (which == SB_LINEARS) continue;
     sb_matrix *matrix = &m->matrices[t->layer * SB_LINEARS + (size_t)which];
-    matrix->grid = (sb_grid_shape){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
+    matrix->grid = (sb_tiling){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
     matrix->first_block = m->blocks;
     matrix->tensor = i;
-    m->blocks += sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
+    m->blocks += sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
   }
 }
 
 void sb_model_groups(const sb_model *m, size_t start[SB_LINEARS + 1]) {
   start[0] = 0;
   for (int i = 0; i < SB_LINEARS; i++) {
-    const sb_grid_shape *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
-    start[i + 1] = start[i] + grid->rows * sb_grid_block_cols(grid);
+    const sb_tiling *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
+    start[i + 1] = start[i] + grid->rows * sb_tiling_block_cols(grid);
   }
 }
 
@@ -121,7 +101,8 @@ static sb_status create_store(sb_model *m, sb_unit_bytes unit_bytes, const void 
     for (size_t p = m->group_place[g]; p < m->group_place[g + 1]; p++) {
       const sb_place *place = &m->places[p];
       for (size_t u = 0; u < place->units; u++)
-        bytes[units++] = unit_bytes ? unit_bytes(context, m, place, u) : source_unit_bytes(m, place, u);
+        bytes[units++] =
+            unit_bytes ? unit_bytes(context, m, place, u) : source_unit_bytes(m, place, u);
       groups[g].units += place->units;
     }
   }
@@ -140,8 +121,10 @@ sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *co
   size_t most = arch->count + arch->tensors[embed].rows / m->blocking.rows + 2;
   if (head != SIZE_MAX) most += arch->tensors[head].rows / m->blocking.rows + 2;
   SB_AGREE(m->world, sb_alloc(&m->places, most, sizeof *m->places, "places of the tensors"));
-  SB_AGREE(m->world, sb_alloc(&m->group_place, most + 1, sizeof *m->group_place, "places of the tensors"));
-  SB_AGREE(m->world, sb_alloc(&m->matrices, m->config.layers * SB_LINEARS, sizeof *m->matrices, "matrices"));
+  SB_AGREE(m->world,
+           sb_alloc(&m->group_place, most + 1, sizeof *m->group_place, "places of the tensors"));
+  SB_AGREE(m->world,
+           sb_alloc(&m->matrices, m->config.layers * SB_LINEARS, sizeof *m->matrices, "matrices"));
   number_blocks(m);
   SB_AGREE(m->world, sb_alloc(&m->bits, m->blocks, 1, "bit map"));
 
@@ -170,9 +153,9 @@ void sb_model_pin(sb_model *m, sb_backend *b) {
   if (b->op->host_pin(b, memory, bytes) == SB_OK)
     m->pinned_by = b;
   else
-    sb_log_line(
-        "memory       %.3f GiB of weights cannot be pinned, copies of them do not overlap with computing: %s",
-        (double)bytes * 0x1p-30, sb_message());
+    sb_log_line("memory       %.3f GiB of weights cannot be pinned, copies of them do not overlap "
+                "with computing: %s",
+                (double)bytes * 0x1p-30, sb_message());
 }
 
 static void unpin(sb_model *m) {
@@ -199,7 +182,8 @@ void sb_model_free(sb_model **model) {
   sb_free(model);
 }
 
-void sb_place_rows(const sb_model *m, const sb_place *place, size_t unit, size_t *first, size_t *count) {
+void sb_place_rows(const sb_model *m, const sb_place *place, size_t unit, size_t *first,
+                   size_t *count) {
   size_t rows = unit_rows(m, &m->arch.tensors[place->tensor]);
   *first = place->first_row + unit * rows;
   *count = sb_min_size(rows, place->first_row + place->rows - *first);
@@ -238,7 +222,7 @@ static size_t blocks_before(const sb_model *m, size_t layer, size_t unit) {
     sb_linear which = sb_linear_of_role(m->arch.tensors[place->tensor].role);
     if (which == SB_LINEARS || unit <= place->first_unit) continue;
     blocks += sb_min_size(unit - place->first_unit, place->units) *
-              sb_grid_block_cols(&sb_model_matrix(m, layer, which)->grid);
+              sb_tiling_block_cols(&sb_model_matrix(m, layer, which)->grid);
   }
   return blocks;
 }
@@ -281,8 +265,8 @@ void sb_model_return_bits(sb_model *m, uint8_t **kept) {
   sb_free(kept);
 }
 
-/* The owned runs of one rank are scattered over the layers, so the ranks' parts travel rank after rank and
- * are dealt out on arrival: one all-gather of `blocks` bytes. */
+/* The owned runs of one rank are scattered over the layers, so the ranks' parts travel rank after
+ * rank and are dealt out on arrival: one all-gather of `blocks` bytes. */
 sb_status sb_model_set_bits(sb_model *m, const uint8_t *owned) {
   sb_status status = SB_OK;
   int size = m->world->size;

@@ -1,15 +1,15 @@
-/* A model spread over the ranks: which tensor lies where in the parameter store, how its matrices are coded,
- * and how a group of the store becomes weights on a device.
+/* A model spread over the ranks: which tensor lies where in the parameter store, how its matrices
+ * are coded, and how a group of the store becomes weights on a device.
  *
- * Groups of the store, in order: the chunks of the embedding (runs of vocabulary rows, none larger than a
- * decoder layer needs to be), the decoder layers, the final norm, the chunks of the LM head (none when it is
- * tied to the embedding). Units are runs of `block_rows` rows of one tensor; a norm is one unit. So a
- * tensor's units, one after another, are its rows in order, and a layer's image is its tensors in the order
- * of model/arch.h.
+ * Groups of the store, in order: the chunks of the embedding (runs of vocabulary rows, none larger
+ * than a decoder layer needs to be), the decoder layers, the final norm, the chunks of the LM head
+ * (none when it is tied to the embedding). Units are runs of `block_rows` rows of one tensor; a
+ * norm is one unit. So a tensor's units, one after another, are its rows in order, and a layer's
+ * image is its tensors in the order of model/arch.h.
  *
- * Blocks are numbered through the whole model: layer by layer, matrix by matrix (sb_linear), row-major
- * inside. The bit map (one byte a block) is replicated on every rank: 4.3 MB for 4.3 million blocks. All else
- * is O(model / ranks). */
+ * Blocks are numbered through the whole model: layer by layer, matrix by matrix (sb_linear),
+ * row-major inside. The bit map (one byte a block) is replicated on every rank: 4.3 MB for 4.3
+ * million blocks. All else is O(model / ranks). */
 #ifndef SB_MODEL_MODEL_H
 #define SB_MODEL_MODEL_H
 
@@ -21,7 +21,6 @@
 #include "kernels/backend.h"
 #include "model/arch.h"
 #include "model/config.h"
-#include "model/layer.h"
 #include "model/orders.h"
 #include "mpi/store.h"
 #include "mpi/world.h"
@@ -37,7 +36,8 @@ typedef struct sb_blocking {
   sb_symmetry symmetry;
 } sb_blocking;
 
-/* A tensor's place in the store. A tensor cut into several groups (embedding, head) has one place a group. */
+/* A tensor's place in the store. A tensor cut into several groups (embedding, head) has one place a
+ * group. */
 typedef struct sb_place {
   size_t tensor; /* index into arch.tensors */
   size_t group;
@@ -47,7 +47,7 @@ typedef struct sb_place {
 } sb_place;
 
 typedef struct sb_matrix {
-  sb_grid_shape grid;
+  sb_tiling grid;
   size_t first_block; /* number of its first block in the model */
   size_t tensor;      /* index into arch.tensors */
 } sb_matrix;
@@ -76,69 +76,65 @@ typedef struct sb_model {
   uint8_t *bits;         /* [blocks], 0 = source precision; equal on all ranks */
   bool pin_tried;        /* once is enough, and one line in the log if it failed */
   sb_backend *pinned_by; /* pinned the memory of the store's images (sb_model_pin), or NULL */
-  float *
-      importance; /* [layers, channels of its inputs (model/inputs.h)], equal on all ranks; NULL: grids are not fitted */
+  float *importance; /* [layers, channels of its inputs (model/inputs.h)], equal on all ranks; NULL:
+                        grids are not fitted */
 } sb_model;
 
-/* Reads a Hugging Face folder: every rank its own rows, nothing twice. All bits start at 0. With
- * `check_finite`, every weight is looked at, and NaN or infinity refused by tensor and index. Collective. */
-sb_status sb_model_load(const sb_world *world, const char *folder, sb_blocking blocking, bool check_finite,
-                        sb_model **out);
-/* The same with rows and columns of all tensors in `orders`, which fit the folder's architecture and are copied: a row is
- * read from where the file has it, so that every rank still reads its own rows and nothing is sent. Collective. */
-sb_status sb_model_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
-                                bool check_finite, const sb_orders *orders, sb_model **out);
 /* Collective. Before the backend that sb_model_pin was called with is destroyed. */
 void sb_model_free(sb_model **model);
 
-/* Pins the memory of the store's images, so that a device copies from it while it computes; where the system does not allow
- * that, the log has a line and copies take their time. Nothing on a unified backend, or where it is done. Local. */
+/* Pins the memory of the store's images, so that a device copies from it while it computes; where
+ * the system does not allow that, the log has a line and copies take their time. Nothing on a
+ * unified backend, or where it is done. Local. */
 void sb_model_pin(sb_model *model, sb_backend *backend);
 
-/* The matrix a tensor's role stands for; SB_LINEARS for norms, embedding and head. */
-sb_linear sb_linear_of_role(sb_role role);
-
-static inline const sb_matrix *sb_model_matrix(const sb_model *model, size_t layer, sb_linear which) {
+static inline const sb_matrix *sb_model_matrix(const sb_model *model, size_t layer,
+                                               sb_linear which) {
   return &model->matrices[layer * SB_LINEARS + (size_t)which];
 }
 
-/* The importance of a matrix' input channels [cols] (model/importance.h); NULL where its grids are not fitted. Local. */
+/* The importance of a matrix' input channels [cols] (quant/importance.h); NULL where its grids are
+ * not fitted. Local. */
 const float *sb_model_importance(const sb_model *model, size_t layer, sb_linear which);
 
-/* Groups (rows of blocks) of a layer before each of its matrices, start[SB_LINEARS] in all: the same for every layer. Local. */
+/* Groups (rows of blocks) of a layer before each of its matrices, start[SB_LINEARS] in all: the
+ * same for every layer. Local. */
 void sb_model_groups(const sb_model *model, size_t start[SB_LINEARS + 1]);
 
-/* Blocks of decoder layer `layer` owned by `rank`: [*first, *end). A contiguous run, because ownership of
- * units is. Local. */
-void sb_model_owned_blocks(const sb_model *model, size_t layer, int rank, size_t *first, size_t *end);
+/* Blocks of decoder layer `layer` owned by `rank`: [*first, *end). A contiguous run, because
+ * ownership of units is. Local. */
+void sb_model_owned_blocks(const sb_model *model, size_t layer, int rank, size_t *first,
+                           size_t *end);
 /* Number of blocks this rank owns in all layers. Local. */
 size_t sb_model_owned_count(const sb_model *model);
 
-/* Gives every rank the bits that the owners chose: `owned` holds this rank's blocks, layer after layer.
- * Collective. */
+/* Gives every rank the bits that the owners chose: `owned` holds this rank's blocks, layer after
+ * layer. Collective. */
 sb_status sb_model_set_bits(sb_model *model, const uint8_t *owned);
 /* The reverse, local: this rank's part of the bit map. */
 void sb_model_get_bits(const sb_model *model, uint8_t *owned);
-/* Takes the bits of all blocks away, so that the model is its source weights, and puts them into *kept, until they are given back.
- * Collective. */
+/* Takes the bits of all blocks away, so that the model is its source weights, and puts them into
+ * *kept, until they are given back. Collective. */
 sb_status sb_model_lift_bits(sb_model *model, uint8_t **kept);
 /* Local. */
 void sb_model_return_bits(sb_model *model, uint8_t **kept);
 
-/* Building blocks for the loaders (model/load.c, model/packed.c): lays out places and groups for the given
- * unit sizes, creates the store, leaves its units to be filled. `unit_bytes(context, place, unit)` gives the
- * size of a place's unit; NULL means source rows. Collective. On failure *model is to be released by the
- * caller. */
+/* Building blocks for the loaders (folders/hf_load.c, folders/output_load.c): lays out places and
+ * groups for the given unit sizes, creates the store, leaves its units to be filled.
+ * `unit_bytes(context, place, unit)` gives the size of a place's unit; NULL means source rows.
+ * Collective. On failure *model is to be released by the caller. */
 typedef size_t (*sb_unit_bytes)(const void *context, const sb_model *model, const sb_place *place,
                                 size_t unit);
 sb_status sb_model_lay_out(sb_model *model, sb_unit_bytes unit_bytes, const void *context);
 /* Bytes of one row of a tensor in its source type. Local. */
 size_t sb_model_row_bytes(const sb_model *model, size_t tensor);
 /* Rows of the tensor in a place's unit: [*first, *first + *count). Local. */
-void sb_place_rows(const sb_model *model, const sb_place *place, size_t unit, size_t *first, size_t *count);
-/* Calls `visit` for every unit this rank owns, in store order. Stops at the first failure. Local. */
-typedef sb_status (*sb_unit_visitor)(void *context, sb_model *model, const sb_place *place, size_t unit,
-                                     void *data);
+void sb_place_rows(const sb_model *model, const sb_place *place, size_t unit, size_t *first,
+                   size_t *count);
+/* Calls `visit` for every unit this rank owns, in store order. Stops at the first failure. Local.
+ */
+typedef sb_status (*sb_unit_visitor)(void *context, sb_model *model, const sb_place *place,
+                                     size_t unit, void *data);
 sb_status sb_model_visit_owned(sb_model *model, sb_unit_visitor visit, void *context);
 
 #endif

@@ -44,9 +44,11 @@ sb_status sb_order_string_unpack(uint32_t *from, const uint8_t *string, size_t n
   for (size_t channel = 0; channel < n && status == SB_OK; channel++) {
     const size_t b = block_of(string, channel, bits);
     if (b >= blocks)
-      status = sb_fail(SB_ERR_FORMAT, "channel %zu is in block %zu, there are %zu", channel, b, blocks);
+      status =
+          sb_fail(SB_ERR_FORMAT, "channel %zu is in block %zu, there are %zu", channel, b, blocks);
     else if (next[b] == sb_min_size((b + 1) * block, n))
-      status = sb_fail(SB_ERR_FORMAT, "block %zu has more than its %zu channels", b, next[b] - b * block);
+      status = sb_fail(SB_ERR_FORMAT, "block %zu has more than its %zu channels", b,
+                       next[b] - b * block);
     else
       from[next[b]++] = (uint32_t)channel;
   }

@@ -9,8 +9,10 @@
 #include "model/fused.h"
 #include "model/order_string.h"
 
-const char *const sb_reorder_names[] = {
-    [SB_REORDER_NONE] = "none", [SB_REORDER_FUSED] = "fused", [SB_REORDER_INDEXED] = "indexed", NULL};
+const char *const sb_reorder_names[] = {[SB_REORDER_NONE] = "none",
+                                        [SB_REORDER_FUSED] = "fused",
+                                        [SB_REORDER_INDEXED] = "indexed",
+                                        NULL};
 
 enum { FUSED_A_LAYER = 5, INDEXED_A_LAYER = 11 };
 
@@ -26,7 +28,8 @@ static size_t add(sb_orders *o, const sb_model_tensor *t, bool rows) {
 
 static void fuse_layer(const sb_arch *arch, sb_orders *o, size_t layer, size_t residual) {
   static const sb_role first[] = {SB_ROLE_Q, SB_ROLE_K, SB_ROLE_V, SB_ROLE_GATE};
-  const size_t up = sb_arch_index(arch, SB_ROLE_UP, layer), down = sb_arch_index(arch, SB_ROLE_DOWN, layer);
+  const size_t up = sb_arch_index(arch, SB_ROLE_UP, layer),
+               down = sb_arch_index(arch, SB_ROLE_DOWN, layer);
   const size_t out = sb_arch_index(arch, SB_ROLE_O, layer);
   for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
     const size_t tensor = sb_arch_index(arch, first[i], layer);
@@ -83,7 +86,8 @@ static sb_status allocate_numbers(sb_orders *o) {
 
 static sb_status create(const sb_arch *arch, sb_reorder mode, sb_orders *o) {
   const size_t layers = arch->config.layers;
-  const size_t most = mode == SB_REORDER_FUSED ? 1 + layers * FUSED_A_LAYER : layers * INDEXED_A_LAYER;
+  const size_t most =
+      mode == SB_REORDER_FUSED ? 1 + layers * FUSED_A_LAYER : layers * INDEXED_A_LAYER;
   o->mode = mode;
   if (mode == SB_REORDER_NONE) return SB_OK;
   o->tensors = arch->count;
@@ -187,7 +191,8 @@ size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_col
 
 /* ---- all of them ---- */
 
-uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows, size_t block_cols) {
+uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows,
+                                size_t block_cols) {
   uint64_t bytes = 0; /* of one layer: all are alike */
   if (mode != SB_REORDER_INDEXED) return 0;
   for (size_t role = SB_ROLE_INPUT_NORM; role < SB_ROLE_COUNT; role++) {
@@ -204,11 +209,11 @@ static sb_status check_order(const sb_order *order, uint8_t *seen) {
   for (size_t i = 0; i < order->size; i++) {
     const uint32_t channel = order->from[i];
     if (channel >= order->size)
-      return sb_fail(SB_ERR_FORMAT, "%s: channel %u at position %zu, there are %zu", order->name, channel, i,
-                     order->size);
+      return sb_fail(SB_ERR_FORMAT, "%s: channel %u at position %zu, there are %zu", order->name,
+                     channel, i, order->size);
     if (seen[channel]++)
-      return sb_fail(SB_ERR_FORMAT, "%s: channel %u is there twice, so this is no permutation", order->name,
-                     channel);
+      return sb_fail(SB_ERR_FORMAT, "%s: channel %u is there twice, so this is no permutation",
+                     order->name, channel);
   }
   return SB_OK;
 }

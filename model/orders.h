@@ -1,16 +1,19 @@
-/* Orders of the rows and columns of a model's tensors, so that what is sensitive lies together in whole blocks.
+/* Orders of the rows and columns of a model's tensors, so that what is sensitive lies together in
+ * whole blocks.
  *
- * An order is a permutation: new position i holds source channel from[i]. Several tensors may share one. How many there are,
- * and who shares, depends on the mode:
+ * An order is a permutation: new position i holds source channel from[i]. Several tensors may share
+ * one. How many there are, and who shares, depends on the mode:
  *
- *   fused     permutations that leave the function of the network as it is (model/fused.h): one of the residual stream for
- *             the whole model, and five a layer: rows of q, of k and of v, columns of o, hidden channels of the MLP
- *   indexed   any permutation, eleven a layer: rows of each of the seven matrices, columns of q, k and v together, of o, of
- *             gate and up together, of down. The output has to say which channel went where.
+ *   fused     permutations that leave the function of the network as it is (model/fused.h): one of
+ * the residual stream for the whole model, and five a layer: rows of q, of k and of v, columns of
+ * o, hidden channels of the MLP indexed   any permutation, eleven a layer: rows of each of the
+ * seven matrices, columns of q, k and v together, of o, of gate and up together, of down. The
+ * output has to say which channel went where.
  *
- * The order of channels inside a block of an indexed matrix is without effect on what is stored (a group is a row of a block,
- * whatever the order of its columns), so that only the number of the block is kept: ceil(log2 blocks) bits a channel, channels
- * of a block in rising order. sb_orders_settle puts an order into that form.
+ * The order of channels inside a block of an indexed matrix is without effect on what is stored (a
+ * group is a row of a block, whatever the order of its columns), so that only the number of the
+ * block is kept: ceil(log2 blocks) bits a channel, channels of a block in rising order.
+ * sb_orders_settle puts an order into that form.
  *
  * All functions are local. Memory: 4 bytes a channel of every order, equal on all ranks. */
 #ifndef SB_MODEL_ORDERS_H
@@ -29,7 +32,8 @@ typedef enum sb_reorder { SB_REORDER_NONE, SB_REORDER_FUSED, SB_REORDER_INDEXED 
 extern const char *const sb_reorder_names[];
 
 typedef struct sb_order {
-  char name[96]; /* "model.layers.0.mlp.down_proj.weight.columns", of the first tensor that has it */
+  char
+      name[96]; /* "model.layers.0.mlp.down_proj.weight.columns", of the first tensor that has it */
   size_t size;
   bool rows;      /* of that tensor, or its columns */
   uint32_t *from; /* [size], into sb_orders.numbers */
@@ -47,20 +51,23 @@ typedef struct sb_orders {
 
 #define SB_NO_ORDER SIZE_MAX
 
-/* The orders that `mode` has for this architecture, each the identity. Zero-initialised orders are those of
- * SB_REORDER_NONE. Release with sb_orders_free. */
+/* The orders that `mode` has for this architecture, each the identity. Zero-initialised orders are
+ * those of SB_REORDER_NONE. Release with sb_orders_free. */
 sb_status sb_orders_create(const sb_arch *arch, sb_reorder mode, sb_orders *out);
 sb_status sb_orders_copy(const sb_orders *orders, sb_orders *out);
 void sb_orders_free(sb_orders *orders);
 
-/* Source rows and columns of a tensor by new position; NULL: as they are. `orders` may be zero-initialised. */
+/* Source rows and columns of a tensor by new position; NULL: as they are. `orders` may be
+ * zero-initialised. */
 static inline const uint32_t *sb_orders_rows(const sb_orders *orders, size_t tensor) {
-  return orders->count && orders->row[tensor] != SB_NO_ORDER ? orders->orders[orders->row[tensor]].from
-                                                             : NULL;
+  return orders->count && orders->row[tensor] != SB_NO_ORDER
+             ? orders->orders[orders->row[tensor]].from
+             : NULL;
 }
 static inline const uint32_t *sb_orders_cols(const sb_orders *orders, size_t tensor) {
-  return orders->count && orders->col[tensor] != SB_NO_ORDER ? orders->orders[orders->col[tensor]].from
-                                                             : NULL;
+  return orders->count && orders->col[tensor] != SB_NO_ORDER
+             ? orders->orders[orders->col[tensor]].from
+             : NULL;
 }
 
 /* from[i] = i-th channel by falling score, ties by channel. O(n log n). SB_ERR_MEMORY. */
@@ -70,13 +77,14 @@ void sb_orders_invert(uint32_t *out, const uint32_t *from, size_t n);
 /* Channels of every block in rising order: what indexed orders must look like. */
 void sb_orders_settle(sb_orders *orders, size_t block_rows, size_t block_cols);
 
-/* Bytes of an order as indexed orders are stored (model/order_string.h), and of all that `mode` stores for this architecture:
- * 0 unless it is indexed. */
+/* Bytes of an order as indexed orders are stored (model/order_string.h), and of all that `mode`
+ * stores for this architecture: 0 unless it is indexed. */
 size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_cols);
-uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows, size_t block_cols);
+uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows,
+                                size_t block_cols);
 
-/* Every order is a permutation, and in fused mode one that leaves the function as it is. SB_ERR_FORMAT, with the order's
- * name. O(channels). */
+/* Every order is a permutation, and in fused mode one that leaves the function as it is.
+ * SB_ERR_FORMAT, with the order's name. O(channels). */
 sb_status sb_orders_check(const sb_arch *arch, const sb_orders *orders);
 
 /* Equal for equal orders of equal modes (up to chance, 2^-64); 0 for none. */

@@ -1,9 +1,9 @@
+#include "model/rope_table.h"
+
 #include <math.h>
 
-#include "model/config.h"
-
-/* Llama 3's change of one inverse frequency: wavelengths beyond the old context are stretched by `factor`,
- * short ones left alone, those between blended. Float32 throughout, as in Hugging Face's
+/* Llama 3's change of one inverse frequency: wavelengths beyond the old context are stretched by
+ * `factor`, short ones left alone, those between blended. Float32 throughout, as in Hugging Face's
  * _compute_llama3_parameters. */
 static float llama3_frequency(const sb_config *c, float frequency) {
   float context = (float)c->rope_original_positions, factor = (float)c->rope_factor;
@@ -20,7 +20,8 @@ static float llama3_frequency(const sb_config *c, float frequency) {
 void sb_config_rope_table(const sb_config *config, size_t T, float *cos_sin) {
   size_t half = config->head_dim / 2;
   for (size_t i = 0; i < half; i++) {
-    float frequency = 1.0f / powf((float)config->rope_theta, (float)(2 * i) / (float)config->head_dim);
+    float frequency =
+        1.0f / powf((float)config->rope_theta, (float)(2 * i) / (float)config->head_dim);
     if (config->rope_kind == SB_ROPE_LINEAR) frequency /= (float)config->rope_factor;
     if (config->rope_kind == SB_ROPE_LLAMA3) frequency = llama3_frequency(config, frequency);
     for (size_t t = 0; t < T; t++) {

@@ -11,12 +11,14 @@ void sb_cyclic_grid(int ranks, int *rows, int *cols) {
   *rows = ranks / *cols;
 }
 
-/* The most elements that a rank of the grid gets: those at (0, 0). False where they do not fit a size_t. */
+/* The most elements that a rank of the grid gets: those at (0, 0). False where they do not fit a
+ * size_t. */
 static bool largest_part(size_t n, size_t block, int rows, int cols, size_t *out) {
   return sb_mul_size(sb_cyclic_share(n, block, 0, rows), sb_cyclic_share(n, block, 0, cols), out);
 }
 
-sb_status sb_cyclic_create(size_t n, size_t block, int grid_rows, int ranks, int rank, sb_cyclic *out) {
+sb_status sb_cyclic_create(size_t n, size_t block, int grid_rows, int ranks, int rank,
+                           sb_cyclic *out) {
   const size_t limit = INT32_MAX;
   int rows, cols;
   size_t most;
@@ -26,7 +28,8 @@ sb_status sb_cyclic_create(size_t n, size_t block, int grid_rows, int ranks, int
     cols = ranks / rows;
   }
   if (rows * cols != ranks || block == 0)
-    return sb_fail(SB_ERR_INTERNAL, "a grid of %d rows for %d ranks, blocks of %zu", rows, ranks, block);
+    return sb_fail(SB_ERR_INTERNAL, "a grid of %d rows for %d ranks, blocks of %zu", rows, ranks,
+                   block);
   if (n > limit || !largest_part(n, block, rows, cols, &most) || most > limit)
     return sb_fail(
         SB_ERR_RANGE,
@@ -51,7 +54,8 @@ static sb_region part_of(const sb_cyclic *c, const sb_region *region, int rank) 
 }
 
 /* starts[r] = elements of the region that ranks before r have; [ranks + 1], owned by the caller. */
-static sb_status count_parts(const sb_cyclic *c, const sb_region *region, size_t scale, size_t **starts) {
+static sb_status count_parts(const sb_cyclic *c, const sb_region *region, size_t scale,
+                             size_t **starts) {
   const int ranks = c->grid_rows * c->grid_cols;
   SB_TRY(sb_alloc(starts, (size_t)ranks + 1, sizeof **starts, "starts of a region's parts"));
   for (int r = 0; r < ranks; r++) {
@@ -61,15 +65,17 @@ static sb_status count_parts(const sb_cyclic *c, const sb_region *region, size_t
   return SB_OK;
 }
 
-/* Copies a rank's part of a region between the dense array and a packed one, in runs of rows that follow one another. */
-static void copy_part(const sb_cyclic *c, const sb_region *region, int rank, size_t size, char *dense,
-                      char *packed, bool pack) {
+/* Copies a rank's part of a region between the dense array and a packed one, in runs of rows that
+ * follow one another. */
+static void copy_part(const sb_cyclic *c, const sb_region *region, int rank, size_t size,
+                      char *dense, char *packed, bool pack) {
   const sb_region part = part_of(c, region, rank);
   const int row = rank / c->grid_cols, col = rank % c->grid_cols;
   const size_t height = region->r1 - region->r0, part_height = part.r1 - part.r0;
 #pragma omp parallel for schedule(static)
   for (size_t lc = part.c0; lc < part.c1; lc++) {
-    char *column = dense + (sb_cyclic_global(lc, c->block, col, c->grid_cols) - region->c0) * height * size;
+    char *column =
+        dense + (sb_cyclic_global(lc, c->block, col, c->grid_cols) - region->c0) * height * size;
     char *to = packed + (lc - part.c0) * part_height * size;
     for (size_t lr = part.r0, run; lr < part.r1; lr += run) {
       char *from = column + (sb_cyclic_global(lr, c->block, row, c->grid_rows) - region->r0) * size;
@@ -83,20 +89,22 @@ static void copy_part(const sb_cyclic *c, const sb_region *region, int rank, siz
   }
 }
 
-sb_status sb_cyclic_add(const sb_cyclic *c, const sb_world *world, int64_t *local, const sb_region *region,
-                        const int64_t *part) {
+sb_status sb_cyclic_add(const sb_cyclic *c, const sb_world *world, int64_t *local,
+                        const sb_region *region, const int64_t *part) {
   const int ranks = c->grid_rows * c->grid_cols, rank = c->row * c->grid_cols + c->col;
   const sb_region own = part_of(c, region, rank);
   const size_t height = own.r1 - own.r0;
   size_t *starts = NULL;
   int64_t *packed = NULL, *sums = NULL;
   sb_status status = count_parts(c, region, 1, &starts);
-  if (status == SB_OK) status = sb_alloc_raw(&packed, starts[ranks], sizeof *packed, "panel of a sum");
+  if (status == SB_OK)
+    status = sb_alloc_raw(&packed, starts[ranks], sizeof *packed, "panel of a sum");
   if (status == SB_OK)
     status = sb_alloc_raw(&sums, starts[rank + 1] - starts[rank], sizeof *sums, "panel of a sum");
   SB_GO(sb_world_agree(world, status));
   for (int r = 0; r < ranks; r++)
-    copy_part(c, region, r, sizeof *packed, (char *)(uintptr_t)part, (char *)(packed + starts[r]), true);
+    copy_part(c, region, r, sizeof *packed, (char *)(uintptr_t)part, (char *)(packed + starts[r]),
+              true);
   SB_GO(sb_mpi_reduce_scatter_i64(sums, packed, starts, world->comm));
   for (size_t lc = own.c0; lc < own.c1; lc++)
     for (size_t lr = own.r0; lr < own.r1; lr++)
@@ -108,8 +116,8 @@ done:
   return status;
 }
 
-sb_status sb_cyclic_gather(const sb_cyclic *c, const sb_world *world, const void *local, size_t size,
-                           const sb_region *region, void *out) {
+sb_status sb_cyclic_gather(const sb_cyclic *c, const sb_world *world, const void *local,
+                           size_t size, const sb_region *region, void *out) {
   const int ranks = c->grid_rows * c->grid_cols, rank = c->row * c->grid_cols + c->col;
   const sb_region own = part_of(c, region, rank);
   const size_t run = (own.r1 - own.r0) * size;

@@ -19,7 +19,8 @@ void sb_exact_normalise(sb_exact *sum) {
   sum->low &= LOW_MASK;
 }
 
-/* mantissa * 2^shift, rounded to the nearest integer, ties to even; mantissa < 2^53, shift <= 57. */
+/* mantissa * 2^shift, rounded to the nearest integer, ties to even; mantissa < 2^53, shift <= 57.
+ */
 static __int128 scaled(uint64_t mantissa, int shift) {
   uint64_t whole, rest, half;
   if (shift >= 0) return (__int128)mantissa << shift;
@@ -39,7 +40,8 @@ sb_status sb_exact_add(sb_exact *sum, double value) {
   exponent = (int)(bits >> 52 & 0x7ff);
   mantissa = bits & ((UINT64_C(1) << 52) - 1);
   if (exponent == 0x7ff)
-    return sb_fail(SB_ERR_NUMERIC, "a sum over sequences met %f; check the model for NaN or infinity", value);
+    return sb_fail(SB_ERR_NUMERIC,
+                   "a sum over sequences met %f; check the model for NaN or infinity", value);
   if (exponent > 0)
     mantissa |= UINT64_C(1) << 52;
   else
@@ -74,8 +76,8 @@ sb_status sb_exact_unit(double largest, MPI_Comm comm, double *unit) {
 
 double sb_exact_value(const sb_exact *sum) {
   const __int128 fixed = (__int128)sum->high * ((__int128)1 << LOW_BITS) + sum->low;
-  /* The conversion rounds to nearest even; the power of two is exact, since a non-zero result is at least
-   * 2^-80. */
+  /* The conversion rounds to nearest even; the power of two is exact, since a non-zero result is at
+   * least 2^-80. */
   return ldexp((double)fixed, -SB_EXACT_FRACTION);
 }
 
@@ -85,7 +87,8 @@ static sb_status check_range(const sb_exact *sums, size_t count, MPI_Comm comm) 
   int size;
   SB_MPI(MPI_Comm_size(comm, &size));
   if (size > MAX_RANKS)
-    return sb_fail(SB_ERR_UNSUPPORTED, "exact sums over %d ranks: the limit is %d", size, MAX_RANKS);
+    return sb_fail(SB_ERR_UNSUPPORTED, "exact sums over %d ranks: the limit is %d", size,
+                   MAX_RANKS);
   for (size_t i = 0; i < count; i++) {
     const int64_t high = sums[i].high;
     const uint64_t magnitude = high < 0 ? -(uint64_t)high : (uint64_t)high + 1;
@@ -94,8 +97,9 @@ static sb_status check_range(const sb_exact *sums, size_t count, MPI_Comm comm) 
   total = (largest >> 16) + (largest > 0); /* rounded up, so that 2^15 of them fit */
   SB_TRY(sb_mpi_sum_u64(&total, 1, comm));
   if (total >= (uint64_t)HIGH_LIMIT >> 16)
-    return sb_fail(SB_ERR_NUMERIC, "sums over %d ranks reach %g, beyond the limit of 2^30 for exact sums",
-                   size, ldexp((double)total, 16 + LOW_BITS - SB_EXACT_FRACTION));
+    return sb_fail(SB_ERR_NUMERIC,
+                   "sums over %d ranks reach %g, beyond the limit of 2^30 for exact sums", size,
+                   ldexp((double)total, 16 + LOW_BITS - SB_EXACT_FRACTION));
   return SB_OK;
 }
 
@@ -106,7 +110,8 @@ sb_status sb_exact_allreduce(sb_exact *sums, size_t count, MPI_Comm comm) {
   return SB_OK;
 }
 
-sb_status sb_exact_reduce_scatter(sb_exact *out, const sb_exact *sums, const size_t *starts, MPI_Comm comm) {
+sb_status sb_exact_reduce_scatter(sb_exact *out, const sb_exact *sums, const size_t *starts,
+                                  MPI_Comm comm) {
   sb_status status;
   int size, rank;
   size_t *doubled = NULL;

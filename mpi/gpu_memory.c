@@ -13,8 +13,9 @@ static bool says_so(void) {
 }
 
 sb_status sb_mpi_takes_gpu_memory(const sb_world *world) {
-  return sb_world_agree(world, says_so() ? SB_OK
-                                         : sb_fail(SB_ERR_UNSUPPORTED,
-                                                   "this MPI library does not take GPU memory (it is not "
-                                                   "CUDA-aware)"));
+  return sb_world_agree(world, says_so()
+                                   ? SB_OK
+                                   : sb_fail(SB_ERR_UNSUPPORTED,
+                                             "this MPI library does not take GPU memory (it is not "
+                                             "CUDA-aware)"));
 }

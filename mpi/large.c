@@ -19,8 +19,8 @@ sb_status sb_mpi_reduce_by(size_t piece, void *data, size_t count, MPI_Datatype 
                            MPI_Comm comm) {
   const size_t step = piece / 8;
   for (size_t at = 0; at < count; at += step)
-    SB_MPI(MPI_Allreduce(MPI_IN_PLACE, (char *)data + 8 * at, (int)sb_min_size(step, count - at), type, op,
-                         comm));
+    SB_MPI(MPI_Allreduce(MPI_IN_PLACE, (char *)data + 8 * at, (int)sb_min_size(step, count - at),
+                         type, op, comm));
   return SB_OK;
 }
 
@@ -32,8 +32,8 @@ static size_t share_of(const size_t *starts, int r, size_t round, size_t share, 
   return sb_min_size(share, part - begin);
 }
 
-sb_status sb_mpi_reduce_scatter_by(size_t piece, int64_t *out, const int64_t *data, const size_t *starts,
-                                   MPI_Comm comm) {
+sb_status sb_mpi_reduce_scatter_by(size_t piece, int64_t *out, const int64_t *data,
+                                   const size_t *starts, MPI_Comm comm) {
   sb_status status;
   int size, rank;
   int *counts = NULL;
@@ -77,8 +77,8 @@ sb_status sb_mpi_allgather_by(size_t piece, void *all, const void *mine, const s
   SB_MPI(MPI_Comm_rank(comm, &rank));
   if (starts[rank + 1] > starts[rank] && mine != bytes + starts[rank])
     memmove(bytes + starts[rank], mine, starts[rank + 1] - starts[rank]);
-  if (starts[size] >
-      piece) { /* displacements of a gather are ints; large parts lose nothing by going one by one */
+  if (starts[size] > piece) { /* displacements of a gather are ints; large parts lose nothing by
+                                 going one by one */
     for (int r = 0; r < size; r++)
       SB_TRY(sb_mpi_bcast_by(piece, bytes + starts[r], starts[r + 1] - starts[r], r, comm));
     return SB_OK;
@@ -88,9 +88,9 @@ sb_status sb_mpi_allgather_by(size_t piece, void *all, const void *mine, const s
     counts[r] = (int)(starts[r + 1] - starts[r]);
     counts[size + r] = (int)starts[r];
   }
-  SB_GO(sb_mpi_check(
-      MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, counts, counts + size, MPI_BYTE, comm),
-      "MPI_Allgatherv"));
+  SB_GO(sb_mpi_check(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, counts, counts + size,
+                                    MPI_BYTE, comm),
+                     "MPI_Allgatherv"));
 done:
   sb_free(&counts);
   return status;
@@ -100,11 +100,11 @@ size_t sb_mpi_pieces_by(size_t piece, size_t bytes) {
   return sb_div_up(bytes, piece);
 }
 
-sb_status sb_mpi_isend_by(size_t piece, const void *data, size_t bytes, int to, int tag, MPI_Comm comm,
-                          MPI_Request *requests, size_t *n) {
+sb_status sb_mpi_isend_by(size_t piece, const void *data, size_t bytes, int to, int tag,
+                          MPI_Comm comm, MPI_Request *requests, size_t *n) {
   for (size_t at = 0; at < bytes; at += piece) {
-    SB_MPI(MPI_Isend((const char *)data + at, (int)sb_min_size(piece, bytes - at), MPI_BYTE, to, tag, comm,
-                     &requests[*n]));
+    SB_MPI(MPI_Isend((const char *)data + at, (int)sb_min_size(piece, bytes - at), MPI_BYTE, to,
+                     tag, comm, &requests[*n]));
     ++*n;
   }
   return SB_OK;
@@ -113,8 +113,8 @@ sb_status sb_mpi_isend_by(size_t piece, const void *data, size_t bytes, int to, 
 sb_status sb_mpi_irecv_by(size_t piece, void *data, size_t bytes, int from, int tag, MPI_Comm comm,
                           MPI_Request *requests, size_t *n) {
   for (size_t at = 0; at < bytes; at += piece) {
-    SB_MPI(MPI_Irecv((char *)data + at, (int)sb_min_size(piece, bytes - at), MPI_BYTE, from, tag, comm,
-                     &requests[*n]));
+    SB_MPI(MPI_Irecv((char *)data + at, (int)sb_min_size(piece, bytes - at), MPI_BYTE, from, tag,
+                     comm, &requests[*n]));
     ++*n;
   }
   return SB_OK;
@@ -136,7 +136,8 @@ sb_status sb_mpi_max_u64(uint64_t *data, size_t count, MPI_Comm comm) {
   return sb_mpi_reduce_by(REDUCE_PIECE, data, count, MPI_UINT64_T, MPI_MAX, comm);
 }
 
-sb_status sb_mpi_reduce_scatter_i64(int64_t *out, const int64_t *data, const size_t *starts, MPI_Comm comm) {
+sb_status sb_mpi_reduce_scatter_i64(int64_t *out, const int64_t *data, const size_t *starts,
+                                    MPI_Comm comm) {
   return sb_mpi_reduce_scatter_by(REDUCE_PIECE, out, data, starts, comm);
 }
 
@@ -148,12 +149,12 @@ size_t sb_mpi_pieces(size_t bytes) {
   return sb_mpi_pieces_by(PIECE, bytes);
 }
 
-sb_status sb_mpi_isend(const void *data, size_t bytes, int to, int tag, MPI_Comm comm, MPI_Request *requests,
-                       size_t *n) {
+sb_status sb_mpi_isend(const void *data, size_t bytes, int to, int tag, MPI_Comm comm,
+                       MPI_Request *requests, size_t *n) {
   return sb_mpi_isend_by(PIECE, data, bytes, to, tag, comm, requests, n);
 }
 
-sb_status sb_mpi_irecv(void *data, size_t bytes, int from, int tag, MPI_Comm comm, MPI_Request *requests,
-                       size_t *n) {
+sb_status sb_mpi_irecv(void *data, size_t bytes, int from, int tag, MPI_Comm comm,
+                       MPI_Request *requests, size_t *n) {
   return sb_mpi_irecv_by(PIECE, data, bytes, from, tag, comm, requests, n);
 }

@@ -4,8 +4,8 @@
 
 #include "base/memory.h"
 
-/* The boundaries nearest to equal shares: both the targets and the offsets ascend, so one walk finds them
- * all. */
+/* The boundaries nearest to equal shares: both the targets and the offsets ascend, so one walk
+ * finds them all. */
 static void cut_group(sb_layout_group *group, int ranks) {
   const size_t image = group->offsets[group->units];
   size_t unit = 0;
@@ -22,12 +22,14 @@ static void cut_group(sb_layout_group *group, int ranks) {
 
 static sb_status describe_group(const sb_store_group *from, int ranks, sb_layout_group *to) {
   to->units = from->units;
-  if (from->units == SIZE_MAX) return sb_fail(SB_ERR_RANGE, "a group of %zu units is too large", from->units);
+  if (from->units == SIZE_MAX)
+    return sb_fail(SB_ERR_RANGE, "a group of %zu units is too large", from->units);
   SB_TRY(sb_alloc(&to->offsets, from->units + 1, sizeof(size_t), "unit offsets"));
   SB_TRY(sb_alloc(&to->cuts, (size_t)ranks + 1, sizeof(size_t), "unit owners"));
   for (size_t u = 0; u < from->units; u++)
     if (!sb_add_size(to->offsets[u], from->unit_bytes[u], &to->offsets[u + 1]))
-      return sb_fail(SB_ERR_RANGE, "unit %zu of %zu bytes makes its group larger than the address space", u,
+      return sb_fail(SB_ERR_RANGE,
+                     "unit %zu of %zu bytes makes its group larger than the address space", u,
                      from->unit_bytes[u]);
   cut_group(to, ranks);
   return SB_OK;
@@ -72,7 +74,7 @@ size_t sb_layout_owned(const sb_layout *layout, size_t g, int rank) {
 uint64_t sb_layout_hash(const sb_layout *layout) {
   XXH64_hash_t hash = (XXH64_hash_t)layout->ranks;
   for (size_t g = 0; g < layout->count; g++)
-    hash =
-        XXH3_64bits_withSeed(layout->groups[g].offsets, (layout->groups[g].units + 1) * sizeof(size_t), hash);
+    hash = XXH3_64bits_withSeed(layout->groups[g].offsets,
+                                (layout->groups[g].units + 1) * sizeof(size_t), hash);
   return hash ^ layout->count;
 }

@@ -1,5 +1,5 @@
-/* Where the bytes of a list of groups lie: offsets of units in a group's image, and which rank owns which
- * units. Arithmetic only: no MPI, no memory of the groups themselves. All local. */
+/* Where the bytes of a list of groups lie: offsets of units in a group's image, and which rank owns
+ * which units. Arithmetic only: no MPI, no memory of the groups themselves. All local. */
 #ifndef SB_MPI_LAYOUT_H
 #define SB_MPI_LAYOUT_H
 
@@ -16,8 +16,9 @@ typedef struct sb_store_group {
 
 typedef struct sb_layout_group {
   size_t units;
-  size_t *offsets; /* [units + 1] prefix sums of the unit sizes; the last is the size of the image */
-  size_t *cuts;    /* [ranks + 1] rank r owns units [cuts[r], cuts[r + 1]) */
+  size_t
+      *offsets; /* [units + 1] prefix sums of the unit sizes; the last is the size of the image */
+  size_t *cuts; /* [ranks + 1] rank r owns units [cuts[r], cuts[r + 1]) */
 } sb_layout_group;
 
 typedef struct sb_layout {
@@ -27,9 +28,9 @@ typedef struct sb_layout {
   sb_layout_group *groups;
 } sb_layout;
 
-/* Rank r's run of a group ends at the unit boundary nearest to (r + 1) / ranks of the image, so its bytes
- * differ from image / ranks by at most the group's largest unit. SB_ERR_RANGE when sizes overflow,
- * SB_ERR_MEMORY. O(units + ranks x groups). Release with sb_layout_free. */
+/* Rank r's run of a group ends at the unit boundary nearest to (r + 1) / ranks of the image, so its
+ * bytes differ from image / ranks by at most the group's largest unit. SB_ERR_RANGE when sizes
+ * overflow, SB_ERR_MEMORY. O(units + ranks x groups). Release with sb_layout_free. */
 sb_status sb_layout_create(const sb_store_group *groups, size_t count, int ranks, sb_layout *out);
 void sb_layout_free(sb_layout *layout);
 

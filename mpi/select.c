@@ -5,7 +5,8 @@
 
 enum { BIN_BITS = 13, BINS = 1 << BIN_BITS };
 
-/* The items still in question on this rank. All of them come before or after every decided item as a whole.
+/* The items still in question on this rank. All of them come before or after every decided item as
+ * a whole.
  */
 typedef struct candidates {
   const uint64_t *values; /* ordered ascending by values[i] ^ flip */
@@ -36,7 +37,8 @@ static sb_status value_range(const candidates *c, sb_status mine, MPI_Comm comm,
   *low = ~all[0];
   *high = all[1];
   if (mine != SB_OK) return mine;
-  return all[2] ? sb_fail(SB_ERR_MEMORY, "selection: another rank ran out of memory; use more ranks or nodes")
+  return all[2] ? sb_fail(SB_ERR_MEMORY,
+                          "selection: another rank ran out of memory; use more ranks or nodes")
                 : SB_OK;
 }
 
@@ -64,10 +66,11 @@ static sb_status keep_interval(candidates *c, uint64_t low, int shift, uint64_t 
   return SB_OK;
 }
 
-/* Narrows the candidates to those of one value: the value of the first item that does not fit into *left.
- * Takes what comes before it and lowers *left accordingly. Candidates' total weight must exceed *left.
- * Collective. */
-static sb_status narrow(candidates *c, uint64_t *left, uint64_t *histogram, MPI_Comm comm, uint64_t *value) {
+/* Narrows the candidates to those of one value: the value of the first item that does not fit into
+ * *left. Takes what comes before it and lowers *left accordingly. Candidates' total weight must
+ * exceed *left. Collective. */
+static sb_status narrow(candidates *c, uint64_t *left, uint64_t *histogram, MPI_Comm comm,
+                        uint64_t *value) {
   sb_status mine = SB_OK;
   for (;;) {
     uint64_t low, high, cut = 0, own = 0;
@@ -86,7 +89,8 @@ static sb_status narrow(candidates *c, uint64_t *left, uint64_t *histogram, MPI_
     SB_TRY(sb_mpi_sum_u64(histogram, BINS, comm));
     while (cut < BINS && histogram[cut] <= *left) *left -= histogram[cut++];
     if (cut == BINS)
-      return sb_fail(SB_ERR_INTERNAL, "selection: the weights changed while they were being selected");
+      return sb_fail(SB_ERR_INTERNAL,
+                     "selection: the weights changed while they were being selected");
     for (size_t i = 0; !c->index && i < c->count; i++)
       own += ((c->values[i] ^ c->flip) - low) >> shift == cut;
     mine = keep_interval(c, low, shift, cut, own);
@@ -94,8 +98,10 @@ static sb_status narrow(candidates *c, uint64_t *left, uint64_t *histogram, MPI_
   }
 }
 
-/* Total weight and number of items over all ranks; refuses weights the method cannot add. Collective. */
-static sb_status totals(const uint64_t *weights, size_t n, MPI_Comm comm, uint64_t *weight, uint64_t *count) {
+/* Total weight and number of items over all ranks; refuses weights the method cannot add.
+ * Collective. */
+static sb_status totals(const uint64_t *weights, size_t n, MPI_Comm comm, uint64_t *weight,
+                        uint64_t *count) {
   uint64_t sum = 0, all[4] = {0}; /* faults, items, high and low halves of the weight */
   for (size_t i = 0; i < n; i++) {
     all[0] += weights[i] == 0;
@@ -107,14 +113,15 @@ static sb_status totals(const uint64_t *weights, size_t n, MPI_Comm comm, uint64
   SB_TRY(sb_mpi_sum_u64(all, 4, comm));
   all[2] += all[3] >> 32;
   if (all[0] || all[2] >> 31)
-    return sb_fail(SB_ERR_INTERNAL, "selection: weights must be positive and add up to less than 2^63");
+    return sb_fail(SB_ERR_INTERNAL,
+                   "selection: weights must be positive and add up to less than 2^63");
   *weight = all[2] << 32 | (all[3] & UINT32_MAX);
   *count = all[1];
   return SB_OK;
 }
 
-sb_status sb_select_prefix(const uint64_t *keys, const uint64_t *ids, const uint64_t *weights, size_t n,
-                           uint64_t budget, MPI_Comm comm, sb_selection *out) {
+sb_status sb_select_prefix(const uint64_t *keys, const uint64_t *ids, const uint64_t *weights,
+                           size_t n, uint64_t budget, MPI_Comm comm, sb_selection *out) {
   candidates c = {.values = keys, .flip = UINT64_MAX, .weights = weights, .count = n};
   uint64_t *histogram = NULL;
   uint64_t left = budget, final[3], total = 0, count = 0;
@@ -128,7 +135,8 @@ sb_status sb_select_prefix(const uint64_t *keys, const uint64_t *ids, const uint
   final[0] = sb_alloc_raw(&histogram, BINS, sizeof *histogram, "histogram of a selection") != SB_OK;
   SB_GO(sb_mpi_max_u64(final, 1, comm));
   if (final[0])
-    SB_GO(sb_fail(SB_ERR_MEMORY, "selection: a rank has no memory for a histogram of %d bins", BINS));
+    SB_GO(
+        sb_fail(SB_ERR_MEMORY, "selection: a rank has no memory for a histogram of %d bins", BINS));
 
   SB_GO(narrow(&c, &left, histogram, comm, &out->key)); /* best key first: ascending complement */
   c.values = ids;
@@ -141,8 +149,8 @@ sb_status sb_select_prefix(const uint64_t *keys, const uint64_t *ids, const uint
   out->taken_weight = final[0];
   out->taken_count = final[1];
   if (final[2] != 1)
-    SB_GO(sb_fail(SB_ERR_INTERNAL, "selection: %llu items share id %llu", (unsigned long long) final[2],
-                  (unsigned long long)out->id));
+    SB_GO(sb_fail(SB_ERR_INTERNAL, "selection: %llu items share id %llu",
+                  (unsigned long long) final[2], (unsigned long long)out->id));
 done:
   sb_free(&c.index);
   sb_free(&histogram);

@@ -26,7 +26,8 @@ struct sb_store {
   char *own; /* this rank's units, group after group, each group at a multiple of 64 */
   size_t own_bytes;
   size_t *own_at; /* [groups] */
-  int *receiver;  /* [nodes] the rank of each node that receives this rank's units; -1 for the own node */
+  int *receiver;  /* [nodes] the rank of each node that receives this rank's units; -1 for the own
+                     node */
   sb_window window;
   uint64_t syncs;
   int slot_count;
@@ -48,7 +49,8 @@ static size_t most_requests(const sb_store *store) {
   const sb_world *world = store->world;
   size_t most = 0;
   for (size_t g = 0; g < store->layout.count; g++) {
-    size_t n = (size_t)(world->nodes - 1) * sb_mpi_pieces(sb_layout_owned(&store->layout, g, world->rank));
+    size_t n =
+        (size_t)(world->nodes - 1) * sb_mpi_pieces(sb_layout_owned(&store->layout, g, world->rank));
     for (int r = 0; r < world->size; r++)
       if (receives_from(world, r)) n += sb_mpi_pieces(sb_layout_owned(&store->layout, g, r));
     most = sb_max_size(most, n);
@@ -66,8 +68,9 @@ static sb_status allocate(sb_store *store, const sb_store_group *groups, size_t 
     const size_t bytes = sb_layout_owned(&store->layout, g, world->rank);
     store->own_at[g] = total;
     if (bytes > SIZE_MAX - 63 || !sb_add_size(total, padded(bytes), &total))
-      return sb_fail(SB_ERR_RANGE, "group %zu of %zu own bytes makes the store larger than the address space",
-                     g, bytes);
+      return sb_fail(SB_ERR_RANGE,
+                     "group %zu of %zu own bytes makes the store larger than the address space", g,
+                     bytes);
   }
   store->own_bytes = total;
   SB_TRY(sb_alloc_raw(&store->own, total, 1, "this rank's parameters"));
@@ -88,10 +91,12 @@ static sb_status allocate(sb_store *store, const sb_store_group *groups, size_t 
 
 /* Collective: descriptions that differ would make messages that do not match. */
 static sb_status check_alike(const sb_store *store) {
-  uint64_t hash = sb_layout_hash(&store->layout) ^ (uint64_t)store->slot_count, ends[2] = {hash, ~hash};
+  uint64_t hash = sb_layout_hash(&store->layout) ^ (uint64_t)store->slot_count,
+           ends[2] = {hash, ~hash};
   SB_TRY(sb_mpi_max_u64(ends, 2, store->world->comm));
   if (ends[0] != ~ends[1])
-    return sb_fail(SB_ERR_INTERNAL, "the parameter store was described differently on different ranks");
+    return sb_fail(SB_ERR_INTERNAL,
+                   "the parameter store was described differently on different ranks");
   return SB_OK;
 }
 
@@ -99,20 +104,23 @@ static sb_status allocate_images(sb_store *store) {
   const size_t stride = padded(store->layout.largest);
   size_t bytes;
   if (store->world->size == 1) return SB_OK;
-  if (store->layout.largest > SIZE_MAX - 63 || !sb_mul_size(stride, (size_t)store->slot_count, &bytes))
-    return sb_fail(SB_ERR_RANGE, "%d groups of %zu bytes are beyond the address space", store->slot_count,
-                   store->layout.largest);
+  if (store->layout.largest > SIZE_MAX - 63 ||
+      !sb_mul_size(stride, (size_t)store->slot_count, &bytes))
+    return sb_fail(SB_ERR_RANGE, "%d groups of %zu bytes are beyond the address space",
+                   store->slot_count, store->layout.largest);
   SB_TRY(sb_window_create(store->world, bytes, &store->window));
-  for (int s = 0; s < store->slot_count; s++) store->slots[s].image = store->window.base + (size_t)s * stride;
+  for (int s = 0; s < store->slot_count; s++)
+    store->slots[s].image = store->window.base + (size_t)s * stride;
   return SB_OK;
 }
 
-sb_status sb_store_create(const sb_world *world, const sb_store_group *groups, size_t count, int slots,
-                          sb_store **out) {
+sb_status sb_store_create(const sb_world *world, const sb_store_group *groups, size_t count,
+                          int slots, sb_store **out) {
   sb_status status;
   sb_store *store = NULL;
   *out = NULL;
-  status = slots < 1 ? sb_fail(SB_ERR_INTERNAL, "a store needs at least one slot, not %d", slots) : SB_OK;
+  status = slots < 1 ? sb_fail(SB_ERR_INTERNAL, "a store needs at least one slot, not %d", slots)
+                     : SB_OK;
   if (status == SB_OK) status = sb_alloc(&store, 1, sizeof *store, "store");
   if (status == SB_OK) {
     store->world = world;
@@ -123,7 +131,8 @@ sb_status sb_store_create(const sb_world *world, const sb_store_group *groups, s
   }
   SB_GO(sb_world_agree(world, status));
   SB_GO(check_alike(store));
-  SB_GO(sb_world_agree(world, sb_mpi_check(MPI_Comm_dup(world->comm, &store->comm), "MPI_Comm_dup")));
+  SB_GO(
+      sb_world_agree(world, sb_mpi_check(MPI_Comm_dup(world->comm, &store->comm), "MPI_Comm_dup")));
   SB_GO(allocate_images(store));
 done:
   if (status == SB_OK)
@@ -165,7 +174,8 @@ void *sb_store_unit(sb_store *store, size_t g, size_t unit) {
   size_t first, end;
   sb_store_owned(store, g, rank, &first, &end);
   if (unit < first || unit >= end) return NULL;
-  return store->own + store->own_at[g] + (sb_store_offset(store, g, unit) - sb_store_offset(store, g, first));
+  return store->own + store->own_at[g] +
+         (sb_store_offset(store, g, unit) - sb_store_offset(store, g, first));
 }
 
 static slot *find(const sb_store *store, size_t g) {
@@ -180,7 +190,8 @@ static sb_status sync_node(sb_store *store) {
   return SB_OK;
 }
 
-/* Posts this rank's receives and sends of group g, and copies its own units into the node's image. */
+/* Posts this rank's receives and sends of group g, and copies its own units into the node's image.
+ */
 static sb_status start(sb_store *store, slot *to, size_t g) {
   const sb_world *world = store->world;
   const sb_layout *layout = &store->layout;
@@ -190,11 +201,12 @@ static sb_status start(sb_store *store, slot *to, size_t g) {
   to->receives = to->pending = 0;
   for (int r = 0; r < world->size; r++) {
     if (!receives_from(world, r)) continue;
-    SB_TRY(sb_mpi_irecv(to->image + sb_layout_begin(layout, g, r), sb_layout_owned(layout, g, r), r, tag,
-                        store->comm, to->requests, &to->pending));
+    SB_TRY(sb_mpi_irecv(to->image + sb_layout_begin(layout, g, r), sb_layout_owned(layout, g, r), r,
+                        tag, store->comm, to->requests, &to->pending));
   }
   to->receives = to->pending;
-  for (int i = 1; i < world->nodes; i++) { /* nodes begin with their successor: no node is everyone's first */
+  for (int i = 1; i < world->nodes;
+       i++) { /* nodes begin with their successor: no node is everyone's first */
     const int receiver = store->receiver[(world->node + i) % world->nodes];
     SB_TRY(sb_mpi_isend(own, bytes, receiver, tag, store->comm, to->requests, &to->pending));
     store->bytes_sent += bytes;
@@ -255,7 +267,8 @@ sb_status sb_store_acquire(sb_store *store, size_t g, const void **image) {
 
 sb_status sb_store_release(sb_store *store, size_t g) {
   slot *at = find(store, g);
-  if (!at || at->state != HELD) return sb_fail(SB_ERR_INTERNAL, "group %zu is released but not held", g);
+  if (!at || at->state != HELD)
+    return sb_fail(SB_ERR_INTERNAL, "group %zu is released but not held", g);
   if (--at->holders > 0) return SB_OK;
   if (at->pending) {
     const double begin = sb_now();

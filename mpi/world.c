@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/memory.h"
 
 sb_status sb_mpi_check(int mpi_code, const char *what) {
@@ -23,7 +24,8 @@ sb_status sb_mpi_check(int mpi_code, const char *what) {
 static sb_status split_nodes(sb_world *world, int ranks_per_node) {
   MPI_Comm shared;
   int rank;
-  SB_MPI(MPI_Comm_split_type(world->comm, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL, &shared));
+  SB_MPI(
+      MPI_Comm_split_type(world->comm, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL, &shared));
   if (ranks_per_node > 0) {
     sb_status status = sb_mpi_check(MPI_Comm_rank(shared, &rank), "MPI_Comm_rank");
     if (status == SB_OK)
@@ -54,7 +56,8 @@ static sb_status fill_tables(sb_world *world) {
   SB_GO(sb_alloc(&world->node_of, size, sizeof(int), "node table"));
   SB_GO(sb_alloc(&world->node_rank_of, size, sizeof(int), "node table"));
   SB_GO(sb_alloc(&world->node_sizes, size, sizeof(int), "node table"));
-  SB_GO(sb_mpi_check(MPI_Allgather(mine, 2, MPI_INT, all, 2, MPI_INT, world->comm), "MPI_Allgather"));
+  SB_GO(
+      sb_mpi_check(MPI_Allgather(mine, 2, MPI_INT, all, 2, MPI_INT, world->comm), "MPI_Allgather"));
   world->nodes = 0;
   /* A leader has the lowest rank of its node, so it is met before the node's other ranks. */
   for (int r = 0; r < world->size; r++) {
@@ -71,12 +74,14 @@ done:
 
 sb_status sb_world_describe(int ranks_per_node, sb_world *out) {
   sb_status status;
-  *out = (sb_world){.comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
+  *out = (sb_world){
+      .comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
   if (gethostname(out->host, sizeof out->host - 1) != 0)
     snprintf(out->host, sizeof out->host, "unknown host");
   SB_GO(sb_alloc(&out->lockstep, 1, sizeof *out->lockstep, "node table"));
   SB_GO(sb_mpi_check(MPI_Comm_dup(MPI_COMM_WORLD, &out->comm), "MPI_Comm_dup"));
-  SB_GO(sb_mpi_check(MPI_Comm_set_errhandler(out->comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
+  SB_GO(sb_mpi_check(MPI_Comm_set_errhandler(out->comm, MPI_ERRORS_RETURN),
+                     "MPI_Comm_set_errhandler"));
   SB_GO(sb_mpi_check(MPI_Comm_rank(out->comm, &out->rank), "MPI_Comm_rank"));
   SB_GO(sb_mpi_check(MPI_Comm_size(out->comm, &out->size), "MPI_Comm_size"));
   SB_GO(split_nodes(out, ranks_per_node));
@@ -104,9 +109,10 @@ static sb_status ranks_per_node_from_environment(int *out) {
   errno = 0;
   value = strtol(text, &end, 10);
   if (errno || *end || value < 1 || value > INT_MAX)
-    return sb_fail(SB_ERR_USAGE,
-                   "SHARDBITS_RANKS_PER_NODE=%s: expected a whole number from 1; unset it to use real nodes",
-                   text);
+    return sb_fail(
+        SB_ERR_USAGE,
+        "SHARDBITS_RANKS_PER_NODE=%s: expected a whole number from 1; unset it to use real nodes",
+        text);
   *out = (int)value;
   return SB_OK;
 }
@@ -114,13 +120,15 @@ static sb_status ranks_per_node_from_environment(int *out) {
 sb_status sb_world_init(int *argc, char ***argv, sb_world *out) {
   int provided, ranks_per_node;
   sb_status environment;
-  *out = (sb_world){.comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
+  *out = (sb_world){
+      .comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
   SB_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
   environment = ranks_per_node_from_environment(&ranks_per_node);
   SB_TRY(sb_world_describe(ranks_per_node, out));
   SB_TRY(sb_world_agree(out, environment));
   if (provided < MPI_THREAD_FUNNELED)
-    return sb_fail(SB_ERR_MPI, "this MPI library gives thread level %d; MPI_THREAD_FUNNELED is needed",
+    return sb_fail(SB_ERR_MPI,
+                   "this MPI library gives thread level %d; MPI_THREAD_FUNNELED is needed",
                    provided);
   return SB_OK;
 }
@@ -131,4 +139,52 @@ void sb_world_finalize(sb_world *world) {
   MPI_Initialized(&started);
   MPI_Finalized(&finished);
   if (started && !finished) MPI_Finalize();
+}
+
+/* ---- agreement ---- */
+
+enum { TEXT = 1700 };
+
+/* What the lowest failing rank tells the others. */
+typedef struct verdict {
+  int status;
+  char message[TEXT];
+  char host[256];
+} verdict;
+
+static void copy_text(char *to, size_t room, const char *from) {
+  size_t length = strnlen(from, room - 1);
+  memcpy(to, from, length);
+  to[length] = 0;
+}
+
+void sb_world_lockstep(const sb_world *world) {
+  *world->lockstep = true;
+}
+
+static void end_job(const sb_world *world) {
+  fprintf(stderr, "shardbits: %s (rank %d on %s)\n", sb_message(), world->rank, world->host);
+  sb_cleanup_now();
+  MPI_Abort(world->comm, 1);
+}
+
+sb_status sb_world_agree(const sb_world *world, sb_status mine) {
+  const int bid = mine == SB_OK ? INT_MAX : world->rank;
+  int lowest = INT_MAX, alike, all_alike = 0;
+  verdict told;
+  if (world->size == 1) return mine;
+  if (mine == SB_ERR_DEVICE && *world->lockstep) end_job(world);
+  SB_MPI(MPI_Allreduce(&bid, &lowest, 1, MPI_INT, MPI_MIN, world->comm));
+  if (lowest == INT_MAX) return SB_OK;
+
+  memset(&told, 0, sizeof told);
+  told.status = (int)mine;
+  copy_text(told.message, sizeof told.message, sb_message());
+  copy_text(told.host, sizeof told.host, world->host);
+  SB_MPI(MPI_Bcast(&told, (int)sizeof told, MPI_BYTE, lowest, world->comm));
+  alike =
+      (int)mine == told.status && strncmp(told.message, sb_message(), sizeof told.message - 1) == 0;
+  SB_MPI(MPI_Allreduce(&alike, &all_alike, 1, MPI_INT, MPI_LAND, world->comm));
+  if (all_alike) return mine;
+  return sb_fail((sb_status)told.status, "%s (rank %d on %s)", told.message, lowest, told.host);
 }

@@ -1,10 +1,12 @@
 /* The world: which rank this is, on which node, and how ranks agree.
  *
- * One process is one rank. The world owns the communicators; it is created once in main() and handed down.
+ * One process is one rank. The world owns the communicators; it is created once in main() and
+ * handed down.
  *
- * A node is the set of ranks that can share memory. For tests of the multi-node paths on one machine, the
- * environment variable SHARDBITS_RANKS_PER_NODE=N cuts every real node into runs of N consecutive ranks (the
- * last run may be shorter), each of which is then treated as a node of its own. */
+ * A node is the set of ranks that can share memory. For tests of the multi-node paths on one
+ * machine, the environment variable SHARDBITS_RANKS_PER_NODE=N cuts every real node into runs of N
+ * consecutive ranks (the last run may be shorter), each of which is then treated as a node of its
+ * own. */
 #ifndef SB_MPI_WORLD_H
 #define SB_MPI_WORLD_H
 
@@ -17,8 +19,8 @@
 typedef struct sb_world {
   MPI_Comm comm; /* a duplicate of MPI_COMM_WORLD; errors return */
   int rank, size;
-  MPI_Comm
-      node_comm; /* the ranks that share memory with this one, in the order of their ranks; errors return */
+  MPI_Comm node_comm; /* the ranks that share memory with this one, in the order of their ranks;
+                         errors return */
   int node_rank, node_size;
   int node, nodes;   /* index of this rank's node (by its lowest rank) and their number */
   int *node_of;      /* [size] node index of every rank */
@@ -29,34 +31,37 @@ typedef struct sb_world {
 } sb_world;
 
 /* Starts MPI (thread level FUNNELED: only the main thread calls MPI) and describes the world, with
- * SHARDBITS_RANKS_PER_NODE applied. Works without mpirun too, as a world of one. Collective over all
- * processes. SB_ERR_USAGE for a SHARDBITS_RANKS_PER_NODE that is not a positive number. O(ranks) memory. */
+ * SHARDBITS_RANKS_PER_NODE applied. Works without mpirun too, as a world of one. Collective over
+ * all processes. SB_ERR_USAGE for a SHARDBITS_RANKS_PER_NODE that is not a positive number.
+ * O(ranks) memory. */
 sb_status sb_world_init(int *argc, char ***argv, sb_world *out);
 /* Ends MPI. Collective; call only when all ranks have agreed to. */
 void sb_world_finalize(sb_world *world);
 
-/* The two halves of the above for programs that start MPI themselves: describes the world, with nodes of at
- * most ranks_per_node ranks (0: real nodes), and releases the description. Collective. */
+/* The two halves of the above for programs that start MPI themselves: describes the world, with
+ * nodes of at most ranks_per_node ranks (0: real nodes), and releases the description. Collective.
+ */
 sb_status sb_world_describe(int ranks_per_node, sb_world *out);
 void sb_world_release(sb_world *world);
 
-/* Collective agreement on success: returns SB_OK on every rank if every rank passed SB_OK; else every rank
- * returns the status of the lowest failing rank, and that rank's message is the message of all (sb_message),
- * with " (rank R on HOST)" appended where more than one rank runs and not all ranks failed alike (same
- * status, same message). Agreeing again on an agreed failure changes nothing. Costs one all-reduce of an int
- * while all is well. */
+/* Collective agreement on success: returns SB_OK on every rank if every rank passed SB_OK; else
+ * every rank returns the status of the lowest failing rank, and that rank's message is the message
+ * of all (sb_message), with " (rank R on HOST)" appended where more than one rank runs and not all
+ * ranks failed alike (same status, same message). Agreeing again on an agreed failure changes
+ * nothing. Costs one all-reduce of an int while all is well. */
 sb_status sb_world_agree(const sb_world *world, sb_status mine);
 
-/* From here on devices of different ranks wait for each other by themselves. A rank whose device has failed (SB_ERR_DEVICE) must
- * not wait for the others' agreement then, since they may be waiting for its device: sb_world_agree prints its line, removes what
- * is unfinished (mpi/cleanup.h) and ends the job on all ranks with exit code 1. Local. */
+/* From here on devices of different ranks wait for each other by themselves. A rank whose device
+ * has failed (SB_ERR_DEVICE) must not wait for the others' agreement then, since they may be
+ * waiting for its device: sb_world_agree prints its line, removes what is unfinished
+ * (base/cleanup.h) and ends the job on all ranks with exit code 1. Local. */
 void sb_world_lockstep(const sb_world *world);
 
 /* Agreement as a statement: returns the agreed failure from the calling function. Collective. */
-#define SB_AGREE(world, call)                                                                                \
-  do {                                                                                                       \
-    sb_status sb_agree_status_ = sb_world_agree((world), (call));                                            \
-    if (sb_agree_status_ != SB_OK) return sb_agree_status_;                                                  \
+#define SB_AGREE(world, call)                                                                      \
+  do {                                                                                             \
+    sb_status sb_agree_status_ = sb_world_agree((world), (call));                                  \
+    if (sb_agree_status_ != SB_OK) return sb_agree_status_;                                        \
   } while (0)
 
 /* SB_OK for MPI_SUCCESS, else SB_ERR_MPI with `what` and MPI's own text. Local. */

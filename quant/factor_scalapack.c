@@ -11,7 +11,7 @@ typedef struct job {
   const sb_cyclic *layout;
   const sb_world *world;
   int descriptor[9];
-  double scale;     /* of H in the factorisation, a power of 4: single precision then cannot overflow */
+  double scale; /* of H in the factorisation, a power of 4: single precision then cannot overflow */
   double *diagonal; /* of H, on every rank, [n] */
   const double *h;  /* this rank's part */
   double *wide;     /* work in double precision, or */
@@ -20,10 +20,12 @@ typedef struct job {
 
 /* Where element (i, i) lies in this rank's part; SIZE_MAX when it is another rank's. */
 static size_t diagonal_at(const sb_cyclic *c, size_t i) {
-  return sb_cyclic_owner(c, i, i) == c->row * c->grid_cols + c->col ? sb_cyclic_at(c, i, i) : SIZE_MAX;
+  return sb_cyclic_owner(c, i, i) == c->row * c->grid_cols + c->col ? sb_cyclic_at(c, i, i)
+                                                                    : SIZE_MAX;
 }
 
-/* The whole diagonal on every rank: each element is one rank's, the others add zeros, so it is the same everywhere. */
+/* The whole diagonal on every rank: each element is one rank's, the others add zeros, so it is the
+ * same everywhere. */
 static sb_status gather_diagonal(job *j, const double *h) {
   const size_t n = j->layout->n;
   SB_AGREE(j->world, sb_alloc(&j->diagonal, n, sizeof *j->diagonal, "diagonal of second moments"));
@@ -104,8 +106,9 @@ static sb_status factorise(const job *j, bool *done) {
   return SB_OK;
 }
 
-/* Whether a channel's variance inflation factor is beyond what single precision bears. Rows of the layout are columns of U
- * (see the header): their sums of squares are the diagonal of the inverse. */
+/* Whether a channel's variance inflation factor is beyond what single precision bears. Rows of the
+ * layout are columns of U (see the header): their sums of squares are the diagonal of the inverse.
+ */
 static sb_status too_inflated(const job *j, double added, bool *answer) {
   const sb_cyclic *c = j->layout;
   double *inverse = NULL;
@@ -117,7 +120,8 @@ static sb_status too_inflated(const job *j, double added, bool *answer) {
       inverse[sb_cyclic_global(lr, c->block, c->row, c->grid_rows)] += x * x;
     }
   sb_status status = sb_mpi_check(
-      MPI_Allreduce(MPI_IN_PLACE, inverse, (int)c->n, MPI_DOUBLE, MPI_SUM, j->world->comm), "MPI_Allreduce");
+      MPI_Allreduce(MPI_IN_PLACE, inverse, (int)c->n, MPI_DOUBLE, MPI_SUM, j->world->comm),
+      "MPI_Allreduce");
   for (size_t i = 0; i < c->n; i++)
     beyond |= !(inverse[i] * (j->diagonal[i] + added) * j->scale <= SB_FACTOR_INFLATION);
   sb_free(&inverse);
@@ -130,9 +134,10 @@ static sb_status too_inflated(const job *j, double added, bool *answer) {
 static sb_status allocate(job *j, sb_factor_precision precision) {
   const size_t count = sb_cyclic_elements(j->layout);
   sb_free(&j->narrow);
-  return sb_world_agree(j->world, precision == SB_FACTOR_SINGLE
-                                      ? sb_alloc_raw(&j->narrow, count, sizeof *j->narrow, "Cholesky factor")
-                                      : sb_alloc_raw(&j->wide, count, sizeof *j->wide, "Cholesky factor"));
+  return sb_world_agree(j->world,
+                        precision == SB_FACTOR_SINGLE
+                            ? sb_alloc_raw(&j->narrow, count, sizeof *j->narrow, "Cholesky factor")
+                            : sb_alloc_raw(&j->wide, count, sizeof *j->wide, "Cholesky factor"));
 }
 
 /* In the precision at hand; a matrix that single precision does not bear goes on in double. */
@@ -158,8 +163,9 @@ static void keep(const job *j, float *factor) {
     }
 }
 
-sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor, double *h,
-                              double least_damping, sb_factor_precision precision, sb_factor_repair *repair) {
+sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor,
+                              double *h, double least_damping, sb_factor_precision precision,
+                              sb_factor_repair *repair) {
   const int threads = omp_get_max_threads(), n = (int)layout->n, block = (int)layout->block;
   const int ld = (int)sb_cyclic_ld(layout);
   job j = {.layout = layout, .world = world, .h = h};
@@ -195,8 +201,8 @@ static void reverse(float *x, size_t count) {
   }
 }
 
-sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out, const float *factor,
-                          size_t a, size_t b) {
+sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out,
+                          const float *factor, size_t a, size_t b) {
   const size_t n = layout->n;
   const sb_region region = {0, n - a, n - b, n - a};
   SB_TRY(sb_cyclic_gather(layout, world, factor, sizeof *factor, &region, out));
@@ -210,7 +216,8 @@ sb_status sb_symmetric_rows(const sb_cyclic *layout, const sb_world *world, floa
   /* on and behind the diagonal block: as they are */
   SB_TRY(sb_factor_panel(layout, world, part, h, a, b));
   for (size_t r = 0; r < rows; r++)
-    for (size_t c = 0; c < n - a; c++) /* inside the diagonal block only its own upper triangle is there */
+    for (size_t c = 0; c < n - a;
+         c++) /* inside the diagonal block only its own upper triangle is there */
       out[r * n + a + c] = part[c < r ? c * (n - a) + r : r * (n - a) + c];
   if (a == 0) return SB_OK;
   /* before it: rows [0, a) of columns [a, b) */

@@ -1,15 +1,16 @@
-/* The factor of kernels/factor.h of a matrix that is spread over all ranks (mpi/blockcyclic.h), by ScaLAPACK: for inputs so
- * many that their second moments are more than one rank should hold or factorise.
+/* The factor of kernels/factor.h of a matrix that is spread over all ranks (mpi/blockcyclic.h), by
+ * ScaLAPACK: for inputs so many that their second moments are more than one rank should hold or
+ * factorise.
  *
- * The upper triangular U with U' U = H^-1 comes without H^-1 being formed. Let J turn the order of rows and columns round
- * and J H J = C' C with C upper triangular (Cholesky, p?potrf); then U' = J C^-1 J (p?trtri). That is 2/3 n^3 operations
- * where Cholesky, inverse and Cholesky of the inverse take 4/3 n^3, and its error grows with the square root of H's
- * condition, not with the condition.
+ * The upper triangular U with U' U = H^-1 comes without H^-1 being formed. Let J turn the order of
+ * rows and columns round and J H J = C' C with C upper triangular (Cholesky, p?potrf); then U' = J
+ * C^-1 J (p?trtri). That is 2/3 n^3 operations where Cholesky, inverse and Cholesky of the inverse
+ * take 4/3 n^3, and its error grows with the square root of H's condition, not with the condition.
  *
- * So all matrices here are *reversed*: row-major element (i, j) of H or U is column-major element (n - 1 - j, n - 1 - i) of
- * the layout. What this costs is reading a dense panel from its end: rows [a, b) x columns [a, n) of the matrix, row-major,
- * are, as one array read backwards, the region of rows [0, n - a) x columns [n - b, n - a). Only the upper triangle of the
- * layout is used. */
+ * So all matrices here are *reversed*: row-major element (i, j) of H or U is column-major element
+ * (n - 1 - j, n - 1 - i) of the layout. What this costs is reading a dense panel from its end: rows
+ * [a, b) x columns [a, n) of the matrix, row-major, are, as one array read backwards, the region of
+ * rows [0, n - a) x columns [n - b, n - a). Only the upper triangle of the layout is used. */
 #ifndef SB_QUANT_FACTOR_SCALAPACK_H
 #define SB_QUANT_FACTOR_SCALAPACK_H
 
@@ -18,29 +19,34 @@
 #include "mpi/blockcyclic.h"
 #include "mpi/world.h"
 
-/* Single precision is kept while no channel's variance inflation factor is above this. The factor of channel j is
- * (H + damping)_jj times the diagonal element of the inverse, 1 / (1 - R^2) of j's regression on the others: a condition number
- * that the sizes of channels do not touch, as Cholesky's error is not touched by them. Measured: docs/measurements/factor.md. */
+/* Single precision is kept while no channel's variance inflation factor is above this. The factor
+ * of channel j is (H + damping)_jj times the diagonal element of the inverse, 1 / (1 - R^2) of j's
+ * regression on the others: a condition number that the sizes of channels do not touch, as
+ * Cholesky's error is not touched by them. Measured: docs/measurements/factor.md. */
 enum { SB_FACTOR_INFLATION = 200 };
 
 typedef enum sb_factor_precision { SB_FACTOR_DOUBLE, SB_FACTOR_SINGLE } sb_factor_precision;
 
-/* `h`: this rank's part of H, reversed; overwritten. `factor`: this rank's part of U, reversed, which may lie in h's memory.
- * Dead inputs, damping and *repair are those of sb_factor_lapack. In single precision, a matrix that is not found positive
- * definite, or too ill-conditioned (SB_FACTOR_INFLATION), is factorised in double precision before more damping is tried.
+/* `h`: this rank's part of H, reversed; overwritten. `factor`: this rank's part of U, reversed,
+ * which may lie in h's memory. Dead inputs, damping and *repair are those of sb_factor_lapack. In
+ * single precision, a matrix that is not found positive definite, or too ill-conditioned
+ * (SB_FACTOR_INFLATION), is factorised in double precision before more damping is tried.
  *
- * The result is the same, bit for bit, for the same layout; layouts differ by rounding. SB_ERR_NUMERIC, on all ranks, when H
- * is not finite or no damping helps. Collective. Memory: another h
- * (single precision: half of it), and 16 n bytes. One thread a rank. */
-sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor, double *h,
-                              double least_damping, sb_factor_precision precision, sb_factor_repair *repair);
+ * The result is the same, bit for bit, for the same layout; layouts differ by rounding.
+ * SB_ERR_NUMERIC, on all ranks, when H is not finite or no damping helps. Collective. Memory:
+ * another h (single precision: half of it), and 16 n bytes. One thread a rank. */
+sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor,
+                              double *h, double least_damping, sb_factor_precision precision,
+                              sb_factor_repair *repair);
 
-/* out = rows [a, b) x columns [a, n) of U, row-major, on every rank. Collective. Memory: the panel once more. */
-sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out, const float *factor,
-                          size_t a, size_t b);
+/* out = rows [a, b) x columns [a, n) of U, row-major, on every rank. Collective. Memory: the panel
+ * once more. */
+sb_status sb_factor_panel(const sb_cyclic *layout, const sb_world *world, float *out,
+                          const float *factor, size_t a, size_t b);
 
-/* out = rows [a, b) of H [b - a, n], row-major, on every rank, of a matrix of floats whose reversed upper triangle is in the
- * layout as H's is. Collective. `part` has (b - a) n floats; memory: the panel once more. */
+/* out = rows [a, b) of H [b - a, n], row-major, on every rank, of a matrix of floats whose reversed
+ * upper triangle is in the layout as H's is. Collective. `part` has (b - a) n floats; memory: the
+ * panel once more. */
 sb_status sb_symmetric_rows(const sb_cyclic *layout, const sb_world *world, float *out, float *part,
                             const float *h, size_t a, size_t b);
 

@@ -12,13 +12,15 @@ struct sb_block_sums {
   size_t layer_blocks; /* blocks of a layer: the same for all */
   sb_exact *layer;     /* [layer_blocks, each] of the layer at hand */
   sb_exact *reduced;   /* [most owned blocks of a layer, each] */
-  sb_exact *totals; /* [owned, each], over all waves: exact until the very end, or their number would show */
-  size_t *starts;   /* [ranks + 1] */
+  sb_exact *totals;    /* [owned, each], over all waves: exact until the very end, or their number
+                          would show */
+  size_t *starts;      /* [ranks + 1] */
 };
 
 size_t sb_block_sums_first(const sb_block_sums *s, size_t layer) {
   const sb_model *m = s->model;
-  return layer < m->config.layers ? sb_model_matrix(m, layer, (sb_linear)0)->first_block : m->blocks;
+  return layer < m->config.layers ? sb_model_matrix(m, layer, (sb_linear)0)->first_block
+                                  : m->blocks;
 }
 
 size_t sb_block_sums_layer_blocks(const sb_block_sums *s) {

@@ -1,5 +1,6 @@
-/* A few exact sums for every block, over the sequences of all ranks: added up where a sequence is, handed to the owner of
- * the block layer by layer. A pass calls begin_layer, add for each of a rank's sequences, end_layer; several waves add up. */
+/* A few exact sums for every block, over the sequences of all ranks: added up where a sequence is,
+ * handed to the owner of the block layer by layer. A pass calls begin_layer, add for each of a
+ * rank's sequences, end_layer; several waves add up. */
 #ifndef SB_SENSITIVITY_BLOCK_SUMS_H
 #define SB_SENSITIVITY_BLOCK_SUMS_H
 
@@ -10,12 +11,13 @@
 
 typedef struct sb_block_sums sb_block_sums;
 
-/* `each` sums a block. Memory: 16 bytes a sum of this rank's owned blocks and of its share of a layer, and of all blocks of
- * a layer. Local. */
+/* `each` sums a block. Memory: 16 bytes a sum of this rank's owned blocks and of its share of a
+ * layer, and of all blocks of a layer. Local. */
 sb_status sb_block_sums_create(const sb_model *model, size_t each, sb_block_sums **out);
 void sb_block_sums_free(sb_block_sums **sums);
 
-/* First block of a layer in the model's numbering (layers: their end), blocks of a layer, blocks this rank owns. Local. */
+/* First block of a layer in the model's numbering (layers: their end), blocks of a layer, blocks
+ * this rank owns. Local. */
 size_t sb_block_sums_first(const sb_block_sums *sums, size_t layer);
 size_t sb_block_sums_layer_blocks(const sb_block_sums *sums);
 size_t sb_block_sums_owned(const sb_block_sums *sums);

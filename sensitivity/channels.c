@@ -12,15 +12,16 @@ struct sb_channels {
   sb_model *model;
   sb_backend *backend;
   bool absolute;
-  size_t rows_at[SB_LINEARS], cols_at[SB_LINEARS]; /* where a matrix's sums are in those of a layer */
-  size_t count;                                    /* sums of a layer */
-  size_t *starts;                                  /* [ranks + 1] which of them a rank owns, in every layer */
-  double *sums;                                    /* device, [count] of the sequence at hand */
-  double *host;                                    /* [count] */
-  sb_exact *wave;                                  /* [count] of the layer at hand */
-  sb_exact *reduced;                               /* [owned] */
-  sb_exact *totals;                                /* [layers, owned] over all waves */
-  const sb_prepared *prepared;
+  size_t rows_at[SB_LINEARS],
+      cols_at[SB_LINEARS]; /* where a matrix's sums are in those of a layer */
+  size_t count;            /* sums of a layer */
+  size_t *starts;          /* [ranks + 1] which of them a rank owns, in every layer */
+  double *sums;            /* device, [count] of the sequence at hand */
+  double *host;            /* [count] */
+  sb_exact *wave;          /* [count] of the layer at hand */
+  sb_exact *reduced;       /* [owned] */
+  sb_exact *totals;        /* [layers, owned] over all waves */
+  const sb_device_layer *prepared;
   double seconds;
 };
 
@@ -30,7 +31,7 @@ static size_t owned(const sb_channels *c) {
 
 static void lay_out(sb_channels *c) {
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_grid_shape *grid = &sb_model_matrix(c->model, 0, (sb_linear)which)->grid;
+    const sb_tiling *grid = &sb_model_matrix(c->model, 0, (sb_linear)which)->grid;
     c->rows_at[which] = c->count;
     c->cols_at[which] = c->count + grid->rows;
     c->count += grid->rows + grid->cols;
@@ -47,7 +48,8 @@ static sb_status create(sb_channels *c) {
   SB_TRY(sb_alloc(&c->host, c->count, sizeof *c->host, "scores of channels"));
   SB_TRY(sb_alloc(&c->wave, c->count, sizeof *c->wave, "scores of channels"));
   SB_TRY(sb_alloc(&c->reduced, owned(c), sizeof *c->reduced, "scores of channels"));
-  return sb_alloc(&c->totals, c->model->config.layers * owned(c), sizeof *c->totals, "scores of channels");
+  return sb_alloc(&c->totals, c->model->config.layers * owned(c), sizeof *c->totals,
+                  "scores of channels");
 }
 
 void sb_channels_free(sb_channels **channels) {
@@ -64,7 +66,8 @@ void sb_channels_free(sb_channels **channels) {
 
 /* ---- the gradient pass ---- */
 
-static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
+                             const sb_device_layer *prepared) {
   sb_channels *c = context;
   (void)stream, (void)layer;
   c->prepared = prepared;
@@ -78,11 +81,11 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_
   const sb_model *m = c->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
   const double start = sb_now();
-  SB_TRY(c->backend->op->channel_scores(c->backend, stream, c->sums + c->rows_at[which],
-                                        c->sums + c->cols_at[which], g, matrix->grid.cols,
-                                        sb_prepared_source(c->prepared, which), m->dtypes[matrix->tensor],
-                                        &matrix->grid, m->bits + matrix->first_block, c->absolute,
-                                        m->blocking.symmetry, sb_prepared_fits(c->prepared, which)));
+  SB_TRY(c->backend->op->channel_scores(
+      c->backend, stream, c->sums + c->rows_at[which], c->sums + c->cols_at[which], g,
+      matrix->grid.cols, sb_device_layer_source(c->prepared, which), m->dtypes[matrix->tensor],
+      &matrix->grid, m->bits + matrix->first_block, c->absolute, m->blocking.symmetry,
+      sb_device_layer_fits(c->prepared, which)));
   c->seconds += sb_now() - start;
   return SB_OK;
 }
@@ -94,10 +97,11 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   SB_TRY(c->backend->op->sync(c->backend, stream));
   for (size_t i = 0; i < c->count; i++)
     if (sb_exact_add(&c->wave[i], c->host[i]) != SB_OK)
-      return sb_fail(SB_ERR_NUMERIC,
-                     "layer %zu: the gradient overflows at the bits where channels are scored; reorder for a "
-                     "higher budget",
-                     layer);
+      return sb_fail(
+          SB_ERR_NUMERIC,
+          "layer %zu: the gradient overflows at the bits where channels are scored; reorder for a "
+          "higher budget",
+          layer);
   c->seconds += sb_now() - start;
   return SB_OK;
 }
@@ -116,8 +120,8 @@ static sb_status end_layer(void *context, size_t layer) {
   return SB_OK;
 }
 
-sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backend, sb_channel_score score,
-                              double *loss, sb_channels **out) {
+sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backend,
+                              sb_channel_score score, double *loss, sb_channels **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "scores of channels");
   SB_AGREE(model->world, status);
   sb_channels *c = *out;
@@ -206,7 +210,8 @@ static sb_status sort_heads(sorter *s, size_t layer, double *room, uint32_t *num
                *v = scores_of(s, s->orders->row[sb_model_matrix(m, layer, SB_LINEAR_V)->tensor]),
                *o = scores_of(s, s->orders->col[sb_model_matrix(m, layer, SB_LINEAR_O)->tensor]);
   double *groups = room, *queries = groups + kv, *values = queries + c->heads;
-  uint32_t *group_order = numbers, *query_order = numbers + kv, *value_order = query_order + c->heads;
+  uint32_t *group_order = numbers, *query_order = numbers + kv,
+           *value_order = query_order + c->heads;
   for (size_t h = 0; h < c->heads; h++) queries[h] = sum(q + h * d, d) + sum(o + h * d, d);
   for (size_t g = 0; g < kv; g++)
     groups[g] = sum(k + g * d, d) + sum(v + g * d, d) + sum(queries + g * each, each);
@@ -219,7 +224,8 @@ static sb_status sort_heads(sorter *s, size_t layer, double *room, uint32_t *num
     SB_TRY(sb_orders_sort(query_order + g * each, queries + group_order[g] * each, each));
     SB_TRY(sb_orders_sort(value_order + g * d, values + group_order[g] * d, d));
   }
-  sb_fused_set_heads(s->arch, s->orders, layer, &(sb_fused_heads){group_order, query_order, value_order});
+  sb_fused_set_heads(s->arch, s->orders, layer,
+                     &(sb_fused_heads){group_order, query_order, value_order});
   return SB_OK;
 }
 
@@ -230,7 +236,8 @@ static sb_status sort_fused_layer(sorter *s, size_t layer) {
   double *scores = NULL;
   uint32_t *numbers = NULL;
   sb_status status = SB_OK;
-  SB_GO(sb_orders_sort(sb_fused_mlp(s->arch, s->orders, layer), scores_of(s, mlp), c->intermediate));
+  SB_GO(
+      sb_orders_sort(sb_fused_mlp(s->arch, s->orders, layer), scores_of(s, mlp), c->intermediate));
   SB_GO(sb_alloc(&scores, room, sizeof *scores, "scores of heads"));
   SB_GO(sb_alloc(&numbers, room, sizeof *numbers, "orders of heads"));
   SB_GO(sort_heads(s, layer, scores, numbers));
@@ -273,7 +280,8 @@ done:
     if (status == SB_OK) status = sb_world_agree(m->world, sort_layer(&s, layer));
   }
   if (status == SB_OK && mode == SB_REORDER_FUSED)
-    status = sb_world_agree(m->world, sb_orders_sort(sb_fused_residual(&m->arch, out), s.shared, hidden));
+    status = sb_world_agree(m->world,
+                            sb_orders_sort(sb_fused_residual(&m->arch, out), s.shared, hidden));
   if (status == SB_OK && mode == SB_REORDER_INDEXED)
     sb_orders_settle(out, m->blocking.rows, m->blocking.cols);
   sb_free(&s.sums);

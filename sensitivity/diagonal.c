@@ -12,13 +12,13 @@ struct sb_diagonal {
   sb_stored_grid *grids; /* device, of the layer at hand, matrix after matrix */
   sb_losses *terms;      /* device, [blocks of a layer]: of one sequence */
   sb_losses *host;       /* the same on the host */
-  const sb_prepared *prepared;
+  const sb_device_layer *prepared;
   double tokens; /* n: targets of a sequence */
   double seconds;
 };
 
 static size_t groups_of(const sb_matrix *matrix) {
-  return matrix->grid.rows * sb_grid_block_cols(&matrix->grid);
+  return matrix->grid.rows * sb_tiling_block_cols(&matrix->grid);
 }
 
 sb_status sb_diagonal_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
@@ -36,7 +36,8 @@ sb_status sb_diagonal_create(sb_model *m, sb_backend *b, unsigned min_bits, unsi
   for (int which = 0; which < SB_LINEARS; which++)
     groups += groups_of(sb_model_matrix(m, 0, (sb_linear)which));
   if (!sb_mul_size(groups, d->widths * sizeof *d->grids, &bytes)) {
-    status = sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups of %u widths overflow", groups, d->widths);
+    status = sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups of %u widths overflow", groups,
+                     d->widths);
     goto done;
   }
   SB_GO(b->op->alloc(b, bytes, "grids of a layer", (void **)&d->grids));
@@ -65,7 +66,8 @@ static sb_stored_grid *grids_of(const sb_diagonal *d, sb_linear which) {
   return d->grids + before * d->widths;
 }
 
-static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
+                             const sb_device_layer *prepared) {
   sb_diagonal *d = context;
   const sb_model *m = d->model;
   const double start = sb_now();
@@ -73,10 +75,11 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer, cons
   sb_block_sums_begin_layer(d->sums);
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
-    SB_TRY(d->backend->op->choose_grids(
-        d->backend, stream, grids_of(d, (sb_linear)which), sb_prepared_source(prepared, (sb_linear)which),
-        m->dtypes[matrix->tensor], &matrix->grid, d->min_bits, d->min_bits + d->widths - 1,
-        m->blocking.symmetry, sb_prepared_importance(prepared, (sb_linear)which)));
+    SB_TRY(d->backend->op->choose_grids(d->backend, stream, grids_of(d, (sb_linear)which),
+                                        sb_device_layer_source(prepared, (sb_linear)which),
+                                        m->dtypes[matrix->tensor], &matrix->grid, d->min_bits,
+                                        d->min_bits + d->widths - 1, m->blocking.symmetry,
+                                        sb_device_layer_importance(prepared, (sb_linear)which)));
   }
   d->seconds += sb_now() - start;
   return SB_OK;
@@ -90,7 +93,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_
   const double start = sb_now();
   SB_TRY(d->backend->op->block_squares(
       d->backend, stream, d->terms + (matrix->first_block - sb_block_sums_first(d->sums, layer)), g,
-      matrix->grid.cols, sb_prepared_source(d->prepared, which), m->dtypes[matrix->tensor],
+      matrix->grid.cols, sb_device_layer_source(d->prepared, which), m->dtypes[matrix->tensor],
       grids_of(d, which), &matrix->grid, d->min_bits, d->min_bits + d->widths - 1));
   d->seconds += sb_now() - start;
   return SB_OK;

@@ -1,23 +1,25 @@
-/* The table of losses from squares of gradients (estimator `diagonal`): loss[k][b] = n/2 mean over sequences of
- * sum_i g_i^2 (Q_b(w) - w)_i^2, the block's empirical Fisher matrix without what is off its diagonal.
+/* The table of losses from squares of gradients (estimator `diagonal`): loss[k][b] = n/2 mean over
+ * sequences of sum_i g_i^2 (Q_b(w) - w)_i^2, the block's empirical Fisher matrix without what is
+ * off its diagonal.
  *
- * The squares themselves, one a weight, would have to be summed over ranks; so each sequence adds the scalars of all widths
- * at once, exactly (sensitivity/block_sums.h), and only those travel. */
+ * The squares themselves, one a weight, would have to be summed over ranks; so each sequence adds
+ * the scalars of all widths at once, exactly (sensitivity/block_sums.h), and only those travel. */
 #ifndef SB_SENSITIVITY_DIAGONAL_H
 #define SB_SENSITIVITY_DIAGONAL_H
 
-#include "model/pass.h"
+#include "pass/pass.h"
 #include "sensitivity/table.h"
 
 typedef struct sb_diagonal sb_diagonal;
 
-/* Memory: 6 bytes a group (a row of a block) and width of one layer; 16 bytes a width and 144 more a block of a layer, 16 a
- * width and owned block. Local. */
-sb_status sb_diagonal_create(sb_model *model, sb_backend *backend, unsigned min_bits, unsigned max_bits,
-                             sb_diagonal **out);
+/* Memory: 6 bytes a group (a row of a block) and width of one layer; 16 bytes a width and 144 more
+ * a block of a layer, 16 a width and owned block. Local. */
+sb_status sb_diagonal_create(sb_model *model, sb_backend *backend, unsigned min_bits,
+                             unsigned max_bits, sb_diagonal **out);
 void sb_diagonal_free(sb_diagonal **diagonal);
 /* Fills losses of this rank's owned blocks at the table's widths. Collective. */
-sb_status sb_diagonal_measure(sb_diagonal *diagonal, sb_pass *pass, sb_losses *losses, double *loss);
+sb_status sb_diagonal_measure(sb_diagonal *diagonal, sb_pass *pass, sb_losses *losses,
+                              double *loss);
 /* As sb_table_seconds. */
 double sb_diagonal_seconds(const sb_diagonal *diagonal);
 

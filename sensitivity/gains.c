@@ -11,7 +11,8 @@ struct sb_gains {
   sb_backend *backend;
   sb_estimator estimator;
   unsigned min_bits, max_bits;
-  /* one of them; where there are costs, once these are measured: two tables at a time would be too much */
+  /* one of them; where there are costs, once these are measured: two tables at a time would be too
+   * much */
   sb_scores *scores;   /* of moves */
   sb_table *table;     /* of widths, measured each time */
   sb_losses *costs;    /* of each owned block at each width, at full precision; or NULL */
@@ -22,16 +23,20 @@ struct sb_gains {
 static sb_status create_estimator(sb_gains *g) {
   return sb_estimator_of_moves(g->estimator)
              ? sb_scores_create(g->model, g->backend, g->min_bits, g->max_bits, &g->scores)
-             : sb_table_create(g->model, g->backend, g->estimator, g->min_bits, g->max_bits, &g->table);
+             : sb_table_create(g->model, g->backend, g->estimator, g->min_bits, g->max_bits,
+                               &g->table);
 }
 
-sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator, unsigned min_bits,
-                          unsigned max_bits, bool costs, sb_gains **out) {
+sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
+                          unsigned min_bits, unsigned max_bits, bool costs, sb_gains **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "gains");
   SB_AGREE(model->world, status);
   sb_gains *g = *out;
-  *g = (sb_gains){
-      .model = model, .backend = backend, .estimator = estimator, .min_bits = min_bits, .max_bits = max_bits};
+  *g = (sb_gains){.model = model,
+                  .backend = backend,
+                  .estimator = estimator,
+                  .min_bits = min_bits,
+                  .max_bits = max_bits};
   status = sb_alloc(&g->bits, sb_model_owned_count(model), 1, "bit map");
   if (status == SB_OK && (costs || estimator == SB_ESTIMATOR_DIVERGENCE))
     status = sb_alloc(&g->costs, sb_model_owned_count(model), sizeof *g->costs, "costs of widths");
@@ -55,7 +60,8 @@ sb_status sb_gains_prepare(sb_gains *g, sb_pass *pass) {
   sb_table *table = NULL;
   double loss;
   if (!g->costs) return SB_OK;
-  SB_TRY(sb_table_create(g->model, g->backend, SB_ESTIMATOR_DIAGONAL, g->min_bits, g->max_bits, &table));
+  SB_TRY(sb_table_create(g->model, g->backend, SB_ESTIMATOR_DIAGONAL, g->min_bits, g->max_bits,
+                         &table));
   if (g->estimator == SB_ESTIMATOR_DIVERGENCE) sb_pass_learn_next(pass);
   sb_status status = sb_table_measure(table, pass, true, &loss);
   if (status == SB_OK) {
@@ -70,8 +76,9 @@ const sb_losses *sb_gains_costs(const sb_gains *g) {
   return g->costs;
 }
 
-/* The measured divergence over the costs of the present widths: squares of gradients of tokens, without what is off the diagonal,
- * are in proportion to the curvature rather than equal to it. Collective. */
+/* The measured divergence over the costs of the present widths: squares of gradients of tokens,
+ * without what is off the diagonal, are in proportion to the curvature rather than equal to it.
+ * Collective. */
 static sb_status scale_of_costs(const sb_gains *g, double divergence, double *scale) {
   sb_exact sum = {0};
   sb_status status = SB_OK;
@@ -84,8 +91,8 @@ static sb_status scale_of_costs(const sb_gains *g, double divergence, double *sc
   return SB_OK;
 }
 
-/* First order, and the curvature along a move: of the error that it takes away and of the one that it brings, which are
- * independent. */
+/* First order, and the curvature along a move: of the error that it takes away and of the one that
+ * it brings, which are independent. */
 static sb_status predict_divergence(const sb_gains *g, double divergence, double *raise_gain,
                                     double *cut_loss) {
   const sb_moves *moves = sb_scores_moves(g->scores);
@@ -100,7 +107,8 @@ static sb_status predict_divergence(const sb_gains *g, double divergence, double
   return SB_OK;
 }
 
-sb_status sb_gains_measure(sb_gains *g, sb_pass *pass, double *raise_gain, double *cut_loss, double *loss) {
+sb_status sb_gains_measure(sb_gains *g, sb_pass *pass, double *raise_gain, double *cut_loss,
+                           double *loss) {
   sb_model_get_bits(g->model, g->bits);
   if (!g->scores && !g->table) SB_TRY(create_estimator(g));
   if (g->table) {
@@ -109,7 +117,8 @@ sb_status sb_gains_measure(sb_gains *g, sb_pass *pass, double *raise_gain, doubl
     return SB_OK;
   }
   SB_TRY(sb_scores_measure(g->scores, pass, loss));
-  if (g->estimator == SB_ESTIMATOR_DIVERGENCE) return predict_divergence(g, *loss, raise_gain, cut_loss);
+  if (g->estimator == SB_ESTIMATOR_DIVERGENCE)
+    return predict_divergence(g, *loss, raise_gain, cut_loss);
   sb_scores_predict(g->scores, g->estimator, raise_gain, cut_loss);
   return SB_OK;
 }

@@ -8,7 +8,8 @@
 #include "mpi/large.h"
 #include "sensitivity/scores.h"
 
-/* Own blocks at their numbers, the rest 0. Of the bits of every number, all ranks but one then contribute 0. */
+/* Own blocks at their numbers, the rest 0. Of the bits of every number, all ranks but one then
+ * contribute 0. */
 static sb_status spread(const sb_model *m, const double *owned, double *blocks) {
   memset(blocks, 0, m->blocks * sizeof *blocks);
   for (size_t layer = 0; layer < m->config.layers; layer++) {
@@ -22,8 +23,10 @@ static sb_status spread(const sb_model *m, const double *owned, double *blocks) 
 
 sb_status sb_gathering_measure(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                                unsigned width, size_t activation_bytes,
-                               void (*tick)(void *context, double done), void *context, double *blocks) {
-  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, activation_bytes, tick, context);
+                               void (*tick)(void *context, double done), void *context,
+                               double *blocks) {
+  sb_pass_setup setup =
+      sb_sequences_setup(calibration, m, backend, activation_bytes, tick, context);
   setup.gradients = true;
   const size_t owned = sb_model_owned_count(m);
   sb_pass *pass = NULL;
@@ -59,7 +62,7 @@ sb_status sb_gathering_share(const sb_model *m, const double *blocks, sb_linear 
   SB_TRY(sb_alloc_raw(&sorted, m->blocks, sizeof *sorted, "sensitivities of blocks"));
   for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
     const sb_matrix *matrix = &m->matrices[i];
-    const size_t count = sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
+    const size_t count = sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
     if (which != SB_LINEARS && i % SB_LINEARS != (size_t)which) continue;
     memcpy(sorted + n, blocks + matrix->first_block, count * sizeof *sorted);
     n += count;

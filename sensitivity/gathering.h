@@ -3,19 +3,22 @@
 #define SB_SENSITIVITY_GATHERING_H
 
 #include "base/status.h"
-#include "model/pass.h"
-#include "model/sequences.h"
+#include "pass/pass.h"
+#include "pass/sequences.h"
 
-/* blocks[k] = the sensitivity of block k with all blocks at `width` bits (below 8): the mean over sequences of the squared
- * first-order change of the loss when it gets one bit more (sensitivity/scores.h). `blocks` has model->blocks entries, equal on
- * all ranks. Leaves all bits at `width`. Collective. Takes one gradient pass; messages: 8 bytes a block. */
-sb_status sb_gathering_measure(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
-                               unsigned width, size_t activation_bytes,
-                               void (*tick)(void *context, double done), void *context, double *blocks);
+/* blocks[k] = the sensitivity of block k with all blocks at `width` bits (below 8): the mean over
+ * sequences of the squared first-order change of the loss when it gets one bit more
+ * (sensitivity/scores.h). `blocks` has model->blocks entries, equal on all ranks. Leaves all bits
+ * at `width`. Collective. Takes one gradient pass; messages: 8 bytes a block. */
+sb_status sb_gathering_measure(sb_model *model, sb_backend *backend,
+                               const sb_sequences *calibration, unsigned width,
+                               size_t activation_bytes, void (*tick)(void *context, double done),
+                               void *context, double *blocks);
 
-/* Of the blocks of matrix `which` in all layers, the share of their sensitivity that lies in the most sensitive `part` of them
- * (at least one block). SB_LINEARS: of all matrices. 0 where there is no sensitivity. Local. O(n log n). */
-sb_status sb_gathering_share(const sb_model *model, const double *blocks, sb_linear which, double part,
-                             double *share);
+/* Of the blocks of matrix `which` in all layers, the share of their sensitivity that lies in the
+ * most sensitive `part` of them (at least one block). SB_LINEARS: of all matrices. 0 where there is
+ * no sensitivity. Local. O(n log n). */
+sb_status sb_gathering_share(const sb_model *model, const double *blocks, sb_linear which,
+                             double part, double *share);
 
 #endif

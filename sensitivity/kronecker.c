@@ -8,8 +8,9 @@
 #include "model/inputs.h"
 #include "mpi/exact.h"
 
-/* Exact sums keep multiples of 2^-80 up to 2^30. Squares of inputs, of which single ones are 10^6 in some models, are added
- * up as 2^-16 of themselves; those of output gradients, which are far below 1 even where a model collapses, as 2^8. */
+/* Exact sums keep multiples of 2^-80 up to 2^30. Squares of inputs, of which single ones are 10^6
+ * in some models, are added up as 2^-16 of themselves; those of output gradients, which are far
+ * below 1 even where a model collapses, as 2^8. */
 enum { INPUT_EXPONENT = -16, OUTPUT_EXPONENT = 8 };
 
 struct sb_kronecker {
@@ -17,7 +18,8 @@ struct sb_kronecker {
   sb_backend *backend;
   unsigned min_bits, max_bits;
 
-  /* sums of one layer: triangles of every input, then squares of every output; the same places in all layers */
+  /* sums of one layer: triangles of every input, then squares of every output; the same places in
+   * all layers */
   size_t gram_at[SB_INPUTS + 1], square_at[SB_LINEARS + 1], count;
   int64_t *device; /* [count, 2] */
   sb_exact *sums;  /* on the host: the same memory where that is one */
@@ -28,7 +30,7 @@ struct sb_kronecker {
   sb_exact *earlier; /* [layers, own part] */
   sb_exact *part;    /* [own part] */
 
-  const sb_prepared *prepared;
+  const sb_device_layer *prepared;
   sb_stream stream;
   float *grams, *row_weights; /* host, of one matrix */
   float *grams_there, *row_weights_there;
@@ -49,7 +51,8 @@ static bool lay_out(sb_kronecker *k) {
   size_t squared;
   if (!sb_mul_size(c, c, &squared)) return false;
   for (size_t i = 0; i < SB_INPUTS; i++)
-    k->gram_at[i + 1] = k->gram_at[i] + sb_grams_count(matrix_of(k, sb_input_first(i))->grid.cols, c);
+    k->gram_at[i + 1] =
+        k->gram_at[i] + sb_grams_count(matrix_of(k, sb_input_first(i))->grid.cols, c);
   k->square_at[0] = k->gram_at[SB_INPUTS];
   for (int which = 0; which < SB_LINEARS; which++)
     k->square_at[which + 1] = k->square_at[which] + matrix_of(k, (sb_linear)which)->grid.rows;
@@ -68,15 +71,16 @@ static size_t most_owned(const sb_kronecker *k) {
 static void most_floats(const sb_kronecker *k, size_t *grams, size_t *rows) {
   *grams = *rows = 0;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_grid_shape *grid = &matrix_of(k, (sb_linear)which)->grid;
-    *grams = sb_max_size(*grams, sb_grid_block_cols(grid) * grid->block_cols * grid->block_cols);
+    const sb_tiling *grid = &matrix_of(k, (sb_linear)which)->grid;
+    *grams = sb_max_size(*grams, sb_tiling_block_cols(grid) * grid->block_cols * grid->block_cols);
     *rows = sb_max_size(*rows, grid->rows);
   }
 }
 
 static sb_status allocate_device(sb_kronecker *k, size_t grams, size_t rows, size_t owned) {
   sb_backend *b = k->backend;
-  SB_TRY(b->op->alloc(b, k->count * sizeof *k->sums, "second moments of a layer", (void **)&k->device));
+  SB_TRY(b->op->alloc(b, k->count * sizeof *k->sums, "second moments of a layer",
+                      (void **)&k->device));
   if (b->unified) {
     k->sums = (sb_exact *)k->device;
     k->grams_there = k->grams;
@@ -84,9 +88,12 @@ static sb_status allocate_device(sb_kronecker *k, size_t grams, size_t rows, siz
     k->there = k->layer_losses;
     return SB_OK;
   }
-  SB_TRY(b->op->host_alloc(b, k->count * sizeof *k->sums, "second moments of a layer", (void **)&k->sums));
-  SB_TRY(b->op->alloc(b, grams * sizeof(float), "second moments of inputs", (void **)&k->grams_there));
-  SB_TRY(b->op->alloc(b, rows * sizeof(float), "second moments of outputs", (void **)&k->row_weights_there));
+  SB_TRY(b->op->host_alloc(b, k->count * sizeof *k->sums, "second moments of a layer",
+                           (void **)&k->sums));
+  SB_TRY(
+      b->op->alloc(b, grams * sizeof(float), "second moments of inputs", (void **)&k->grams_there));
+  SB_TRY(b->op->alloc(b, rows * sizeof(float), "second moments of outputs",
+                      (void **)&k->row_weights_there));
   return b->op->alloc(b, owned * sizeof *k->there, "table of losses", (void **)&k->there);
 }
 
@@ -108,7 +115,8 @@ sb_status sb_kronecker_create(sb_model *m, sb_backend *b, unsigned min_bits, uns
   }
   most_floats(k, &grams, &rows);
   SB_GO(sb_alloc(&k->starts, ranks + 1, sizeof *k->starts, "second moments"));
-  for (size_t r = 0; r <= ranks; r++) k->starts[r] = k->count / ranks * r + sb_min_size(r, k->count % ranks);
+  for (size_t r = 0; r <= ranks; r++)
+    k->starts[r] = k->count / ranks * r + sb_min_size(r, k->count % ranks);
   SB_GO(sb_alloc(&k->layer_start, m->config.layers + 1, sizeof *k->layer_start, "second moments"));
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     size_t first, end;
@@ -145,7 +153,8 @@ void sb_kronecker_free(sb_kronecker **kronecker) {
   sb_free(kronecker);
 }
 
-static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
+                             const sb_device_layer *prepared) {
   sb_kronecker *k = context;
   const double start = sb_now();
   (void)layer;
@@ -156,25 +165,26 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer, cons
   return SB_OK;
 }
 
-static sb_status add_factors(void *context, sb_stream stream, size_t layer, sb_linear which, const void *x,
-                             const void *dy) {
+static sb_status add_factors(void *context, sb_stream stream, size_t layer, sb_linear which,
+                             const void *x, const void *dy) {
   sb_kronecker *k = context;
   sb_backend *b = k->backend;
-  const sb_grid_shape *grid = &matrix_of(k, which)->grid;
+  const sb_tiling *grid = &matrix_of(k, which)->grid;
   const double start = sb_now();
   const size_t input = sb_input_of(which);
   sb_status status = SB_OK;
   if (which == sb_input_first(input))
-    status = b->op->add_grams(b, stream, k->device + 2 * k->gram_at[input], x, k->tokens, grid->cols,
-                              grid->block_cols, INPUT_EXPONENT);
+    status = b->op->add_grams(b, stream, k->device + 2 * k->gram_at[input], x, k->tokens,
+                              grid->cols, grid->block_cols, INPUT_EXPONENT);
   if (status == SB_OK)
-    status = b->op->add_squares(b, stream, k->device + 2 * k->square_at[which], dy, k->tokens, grid->rows,
-                                OUTPUT_EXPONENT);
+    status = b->op->add_squares(b, stream, k->device + 2 * k->square_at[which], dy, k->tokens,
+                                grid->rows, OUTPUT_EXPONENT);
   if (status == SB_ERR_NUMERIC)
-    return sb_fail(status,
-                   "layer %zu: activations or their gradients overflow at the present bits; start from "
-                   "more bits (--start-bits)",
-                   layer);
+    return sb_fail(
+        status,
+        "layer %zu: activations or their gradients overflow at the present bits; start from "
+        "more bits (--start-bits)",
+        layer);
   k->seconds += sb_now() - start;
   return status;
 }
@@ -186,16 +196,17 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
 
 /* Full H_j of one input, as floats, over S. */
 static void expand_grams(sb_kronecker *k, size_t input) {
-  const sb_grid_shape *grid = &matrix_of(k, sb_input_first(input))->grid;
+  const sb_tiling *grid = &matrix_of(k, sb_input_first(input))->grid;
   const sb_exact *sums = k->sums + k->gram_at[input];
   const double scale = ldexp(1.0, -INPUT_EXPONENT) / (double)k->sequences;
 #pragma omp parallel for schedule(dynamic, 1)
-  for (size_t j = 0; j < sb_grid_block_cols(grid); j++) {
+  for (size_t j = 0; j < sb_tiling_block_cols(grid); j++) {
     const sb_exact *from = sums + sb_grams_start(grid->block_cols, j);
-    const size_t n = sb_grid_cols_of(grid, j);
+    const size_t n = sb_tiling_cols_of(grid, j);
     float *to = k->grams + j * grid->block_cols * grid->block_cols;
     for (size_t r = 0; r < n; r++)
-      for (size_t c = 0; c <= r; c++) to[r * n + c] = to[c * n + r] = (float)(sb_exact_value(from++) * scale);
+      for (size_t c = 0; c <= r; c++)
+        to[r * n + c] = to[c * n + r] = (float)(sb_exact_value(from++) * scale);
   }
 }
 
@@ -209,10 +220,10 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
   for (int w = 0; w < SB_LINEARS; w++) {
     const sb_linear which = (sb_linear)w;
     const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-    const sb_grid_shape *grid = &matrix->grid;
-    const size_t columns = sb_grid_block_cols(grid), base = matrix->first_block;
+    const sb_tiling *grid = &matrix->grid;
+    const size_t columns = sb_tiling_block_cols(grid), base = matrix->first_block;
     const size_t from = sb_max_size(own, base),
-                 to = sb_min_size(own_end, base + columns * sb_grid_block_rows(grid));
+                 to = sb_min_size(own_end, base + columns * sb_tiling_block_rows(grid));
     if (from >= to) continue;
     if (expanded != sb_input_of(which)) {
       expanded = sb_input_of(which);
@@ -222,11 +233,13 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
     }
     for (size_t r = 0; r < grid->rows; r++)
       k->row_weights[r] = (float)(sb_exact_value(&k->sums[k->square_at[which] + r]) * row_scale);
-    SB_TRY(b->op->upload(b, k->stream, k->row_weights_there, k->row_weights, grid->rows * sizeof(float)));
-    SB_TRY(b->op->block_curvature(b, k->stream, k->there + n, k->grams_there, k->row_weights_there,
-                                  sb_prepared_source(k->prepared, which), m->dtypes[matrix->tensor], grid,
-                                  (from - base) / columns, (to - from) / columns, k->min_bits, k->max_bits,
-                                  m->blocking.symmetry, sb_prepared_importance(k->prepared, which)));
+    SB_TRY(b->op->upload(b, k->stream, k->row_weights_there, k->row_weights,
+                         grid->rows * sizeof(float)));
+    SB_TRY(b->op->block_curvature(
+        b, k->stream, k->there + n, k->grams_there, k->row_weights_there,
+        sb_device_layer_source(k->prepared, which), m->dtypes[matrix->tensor], grid,
+        (from - base) / columns, (to - from) / columns, k->min_bits, k->max_bits,
+        m->blocking.symmetry, sb_device_layer_importance(k->prepared, which)));
     /* before the host's copies of the moments are written again */
     SB_TRY(b->op->sync(b, k->stream));
     n += to - from;

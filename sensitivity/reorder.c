@@ -4,9 +4,10 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "folders/hf_load.h"
 #include "kernels/grid.h"
 #include "model/inputs.h"
-#include "model/uniform_bits.h"
+#include "model/effective_bits.h"
 
 unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
   const double left = bits - sb_model_order_bits(m, mode);
@@ -18,7 +19,8 @@ unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
 sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                           const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders,
                           sb_orders *indexed) {
-  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
+  sb_pass_setup setup =
+      sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
   setup.gradients = true;
   sb_pass *pass = NULL;
   sb_channels *channels = NULL;
@@ -27,19 +29,22 @@ sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *
   result->width = sb_reorder_width(m, o->mode, o->bits);
   memset(m->bits, (int)result->width, m->blocks);
   sb_status status = sb_pass_create(&setup, &pass);
-  if (status == SB_OK) status = sb_channels_measure(pass, m, backend, o->score, &result->loss, &channels);
+  if (status == SB_OK)
+    status = sb_channels_measure(pass, m, backend, o->score, &result->loss, &channels);
   sb_pass_free(&pass);
   result->gradient_seconds = sb_now() - start;
   if (status == SB_OK) {
     result->score_seconds = sb_channels_seconds(channels);
     status = sb_channels_orders(channels, o->mode, orders);
-    if (status == SB_OK && indexed) status = sb_channels_orders(channels, SB_REORDER_INDEXED, indexed);
+    if (status == SB_OK && indexed)
+      status = sb_channels_orders(channels, SB_REORDER_INDEXED, indexed);
   }
   sb_channels_free(&channels);
   return status;
 }
 
-/* The importance of input channels, measured in the file's order, for a model whose columns are in another. */
+/* The importance of input channels, measured in the file's order, for a model whose columns are in
+ * another. */
 static sb_status order_importance(sb_model *m, const float *importance) {
   size_t channels = 0, at = 0;
   for (size_t i = 0; i < SB_INPUTS; i++) channels += sb_input_width(&m->config, i);
@@ -50,7 +55,8 @@ static sb_status order_importance(sb_model *m, const float *importance) {
       const size_t n = sb_input_width(&m->config, i);
       const uint32_t *order =
           sb_orders_cols(&m->orders, sb_model_matrix(m, layer, sb_input_first(i))->tensor);
-      for (size_t k = 0; k < n; k++) m->importance[at + k] = importance[at + (order ? order[k] : k)];
+      for (size_t k = 0; k < n; k++)
+        m->importance[at + k] = importance[at + (order ? order[k] : k)];
       at += n;
     }
   return SB_OK;
@@ -62,8 +68,9 @@ sb_status sb_reorder_reload(sb_model **model, const char *folder, const sb_order
   float *importance = (*model)->importance;
   (*model)->importance = NULL;
   sb_model_free(model);
-  sb_status status = sb_model_load_ordered(world, folder, blocking, false, orders, model);
-  if (status == SB_OK && importance) status = sb_world_agree(world, order_importance(*model, importance));
+  sb_status status = sb_hf_load_ordered(world, folder, blocking, false, orders, model);
+  if (status == SB_OK && importance)
+    status = sb_world_agree(world, order_importance(*model, importance));
   sb_free(&importance);
   return status;
 }

@@ -1,9 +1,10 @@
-/* From a loaded model to the same model with its channels in the order that gathers what is sensitive. */
+/* From a loaded model to the same model with its channels in the order that gathers what is
+ * sensitive. */
 #ifndef SB_SENSITIVITY_REORDER_H
 #define SB_SENSITIVITY_REORDER_H
 
 #include "base/status.h"
-#include "model/sequences.h"
+#include "pass/sequences.h"
 #include "sensitivity/channels.h"
 
 typedef struct sb_reorder_options {
@@ -22,21 +23,21 @@ typedef struct sb_reorder_result {
   double score_seconds;    /* of this rank: scoring beside the pass */
 } sb_reorder_result;
 
-/* The largest uniform width within the budget, and at least 2: where the model will be, for at 1 bit and beyond it gradients
- * say nothing. Local. */
+/* The largest uniform width within the budget, and at least 2: where the model will be, for at 1
+ * bit and beyond it gradients say nothing. Local. */
 unsigned sb_reorder_width(const sb_model *model, sb_reorder mode, double bits);
 
-/* Scores the channels of a model (coding SB_CODING_SOURCE, channels as the file has them) and finds the orders of
- * options->mode, and where `indexed` is not NULL those of SB_REORDER_INDEXED by the same scores too. Leaves all bits at
- * result->width. Collective. Takes one gradient pass. */
+/* Scores the channels of a model (coding SB_CODING_SOURCE, channels as the file has them) and finds
+ * the orders of options->mode, and where `indexed` is not NULL those of SB_REORDER_INDEXED by the
+ * same scores too. Leaves all bits at result->width. Collective. Takes one gradient pass. */
 sb_status sb_reorder_find(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
-                          const sb_reorder_options *options, sb_reorder_result *result, sb_orders *orders,
-                          sb_orders *indexed);
+                          const sb_reorder_options *options, sb_reorder_result *result,
+                          sb_orders *orders, sb_orders *indexed);
 
-/* Scores the channels of *model (coding SB_CODING_SOURCE, in the file's order, read from `folder`), releases it, and reads it
- * again in the orders found: *model is then another one, all bits 0, with the importance of its input channels
- * (model/importance.h) where the old one had it. On failure *model may be NULL. Collective. Takes one
- * gradient pass and one reading of the files. */
+/* Scores the channels of *model (coding SB_CODING_SOURCE, in the file's order, read from `folder`),
+ * releases it, and reads it again in the orders found: *model is then another one, all bits 0, with
+ * the importance of its input channels (quant/importance.h) where the old one had it. On failure
+ * *model may be NULL. Collective. Takes one gradient pass and one reading of the files. */
 sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *backend,
                            const sb_sequences *calibration, const sb_reorder_options *options,
                            sb_reorder_result *result);

@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "model/footprint.h"
 #include "sensitivity/block_sums.h"
 
 /* The four sums of a block, in the order in which they travel. */
@@ -18,14 +17,14 @@ struct sb_scores {
   sb_moves *moves;     /* owned blocks, layer after layer */
   sb_block_sums *sums; /* SUMS a block */
 
-  /* device, SB_MOVES for each group of all matrices, layer after layer: kept where `known` is there, else all in the place
-   * of one. */
+  /* device, SB_MOVES for each group of all matrices, layer after layer: kept where `known` is
+   * there, else all in the place of one. */
   sb_stored_grid *grids;
   uint8_t *known;  /* [blocks] the bits that a block's grids were made for, 0 for none; or NULL */
   uint8_t *wanted; /* [blocks of a layer] */
 
   /* the layer at hand */
-  const sb_prepared *prepared;
+  const sb_device_layer *prepared;
   double *raise, *cut; /* device, [blocks of a layer] */
   size_t group_start[SB_LINEARS + 1];
   double *host;   /* [2, blocks of a layer] */
@@ -43,7 +42,8 @@ static sb_status create_grids(sb_scores *s) {
   size_t bytes, all;
   sb_model_groups(m, s->group_start);
   if (!sb_mul_size(s->group_start[SB_LINEARS], SB_MOVES * sizeof *s->grids, &bytes))
-    return sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups overflow", s->group_start[SB_LINEARS]);
+    return sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups overflow",
+                   s->group_start[SB_LINEARS]);
   SB_TRY(sb_alloc_raw(&s->wanted, sb_block_sums_layer_blocks(s->sums), 1, "scores of a layer"));
   if (sb_mul_size(bytes, m->config.layers, &all) && all <= SB_KEPT_GRIDS) {
     SB_TRY(sb_alloc(&s->known, m->blocks, 1, "scores"));
@@ -89,7 +89,8 @@ void sb_scores_free(sb_scores **scores) {
   sb_free(scores);
 }
 
-static sb_status begin_layer(void *context, sb_stream stream, size_t layer, const sb_prepared *prepared) {
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
+                             const sb_device_layer *prepared) {
   sb_scores *s = context;
   const sb_model *m = s->model;
   const double start = sb_now();
@@ -98,14 +99,15 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer, cons
   for (int i = 0; i < SB_LINEARS; i++) {
     const sb_linear which = (sb_linear)i;
     const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-    const size_t blocks = sb_grid_block_rows(&matrix->grid) * sb_grid_block_cols(&matrix->grid);
+    const size_t blocks = sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
     const uint8_t *bits = m->bits + matrix->first_block;
     uint8_t *known = s->known ? s->known + matrix->first_block : NULL;
     for (size_t k = 0; k < blocks; k++) s->wanted[k] = known && known[k] == bits[k] ? 0 : bits[k];
     SB_TRY(s->backend->op->move_grids(
         s->backend, stream, grids_of(s, layer) + SB_MOVES * s->group_start[i],
-        sb_prepared_source(prepared, which), m->dtypes[matrix->tensor], &matrix->grid, s->wanted,
-        m->blocking.symmetry, sb_prepared_importance(prepared, which), sb_prepared_fits(prepared, which)));
+        sb_device_layer_source(prepared, which), m->dtypes[matrix->tensor], &matrix->grid,
+        s->wanted, m->blocking.symmetry, sb_device_layer_importance(prepared, which),
+        sb_device_layer_fits(prepared, which)));
     if (known) memcpy(known, bits, blocks);
   }
   s->seconds += sb_now() - start;
@@ -119,13 +121,13 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
   const size_t at = matrix->first_block - sb_block_sums_first(s->sums, layer);
   double start = sb_now();
-  /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here they always
-   * are. */
-  SB_TRY(s->backend->op->block_moves(s->backend, stream, s->raise + at, s->cut + at, g, matrix->grid.cols,
-                                     sb_prepared_source(s->prepared, which), m->dtypes[matrix->tensor], NULL,
-                                     SB_F32, grids_of(s, layer) + SB_MOVES * s->group_start[which],
-                                     &matrix->grid, m->bits + matrix->first_block, s->min_bits, s->max_bits,
-                                     m->blocking.symmetry));
+  /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here
+   * they always are. */
+  SB_TRY(s->backend->op->block_moves(
+      s->backend, stream, s->raise + at, s->cut + at, g, matrix->grid.cols,
+      sb_device_layer_source(s->prepared, which), m->dtypes[matrix->tensor], NULL, SB_F32,
+      grids_of(s, layer) + SB_MOVES * s->group_start[which], &matrix->grid,
+      m->bits + matrix->first_block, s->min_bits, s->max_bits, m->blocking.symmetry));
   s->seconds += sb_now() - start;
   return SB_OK;
 }
@@ -144,10 +146,10 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
     if (status == SB_OK) status = sb_block_sums_add(s->sums, k, CUT, cut[k]);
     if (status == SB_OK) status = sb_block_sums_add(s->sums, k, CUT_SQUARE, cut[k] * cut[k]);
     if (status != SB_OK)
-      return sb_fail(
-          SB_ERR_NUMERIC,
-          "layer %zu: the gradient overflows at the present bits; start from more bits (--start-bits)",
-          layer);
+      return sb_fail(SB_ERR_NUMERIC,
+                     "layer %zu: the gradient overflows at the present bits; start from more bits "
+                     "(--start-bits)",
+                     layer);
   }
   s->seconds += sb_now() - start;
   return SB_OK;
@@ -172,9 +174,10 @@ sb_status sb_scores_measure(sb_scores *s, sb_pass *pass, double *loss) {
   s->targets = (double)(sb_pass_seqlen(pass) - 1);
   double each = 1.0 / (double)sb_pass_sequences(pass);
   for (size_t i = 0; i < sb_block_sums_owned(s->sums); i++)
-    s->moves[i] = (sb_moves){
-        sb_block_sums_value(s->sums, i, RAISE) * each, sb_block_sums_value(s->sums, i, RAISE_SQUARE) * each,
-        sb_block_sums_value(s->sums, i, CUT) * each, sb_block_sums_value(s->sums, i, CUT_SQUARE) * each};
+    s->moves[i] = (sb_moves){sb_block_sums_value(s->sums, i, RAISE) * each,
+                             sb_block_sums_value(s->sums, i, RAISE_SQUARE) * each,
+                             sb_block_sums_value(s->sums, i, CUT) * each,
+                             sb_block_sums_value(s->sums, i, CUT_SQUARE) * each};
   return SB_OK;
 }
 
@@ -186,7 +189,8 @@ double sb_scores_seconds(const sb_scores *s) {
   return s->seconds;
 }
 
-void sb_scores_predict(const sb_scores *s, sb_estimator estimator, double *raise_gain, double *cut_loss) {
+void sb_scores_predict(const sb_scores *s, sb_estimator estimator, double *raise_gain,
+                       double *cut_loss) {
   const double curvature = 0.5 * s->targets;
   for (size_t i = 0; i < sb_block_sums_owned(s->sums); i++) {
     const sb_moves *m = &s->moves[i];

@@ -18,7 +18,8 @@ struct sb_table {
 
 static sb_status create(sb_table *t, sb_backend *backend, sb_estimator estimator) {
   if (t->model->coding != SB_CODING_SOURCE)
-    return sb_fail(SB_ERR_INTERNAL, "a table of losses needs the source weights, the model is packed");
+    return sb_fail(SB_ERR_INTERNAL,
+                   "a table of losses needs the source weights, the model is packed");
   SB_TRY(sb_alloc(&t->losses, t->owned, sizeof *t->losses, "table of losses"));
   if (estimator == SB_ESTIMATOR_HESSIAN)
     return sb_kronecker_create(t->model, backend, t->min_bits, t->max_bits, &t->kronecker);
@@ -27,12 +28,14 @@ static sb_status create(sb_table *t, sb_backend *backend, sb_estimator estimator
   return sb_fail(SB_ERR_INTERNAL, "estimator %d makes no table", (int)estimator);
 }
 
-sb_status sb_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator, unsigned min_bits,
-                          unsigned max_bits, sb_table **out) {
+sb_status sb_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
+                          unsigned min_bits, unsigned max_bits, sb_table **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "table of losses");
   SB_AGREE(model->world, status);
-  **out = (sb_table){
-      .model = model, .min_bits = min_bits, .max_bits = max_bits, .owned = sb_model_owned_count(model)};
+  **out = (sb_table){.model = model,
+                     .min_bits = min_bits,
+                     .max_bits = max_bits,
+                     .owned = sb_model_owned_count(model)};
   status = sb_world_agree(model->world, create(*out, backend, estimator));
   if (status != SB_OK) sb_table_free(out);
   return status;

@@ -178,7 +178,7 @@ def read_tokens(path, vocab):
 
 
 def take_windows(path, vocab, most, seqlen):
-    """The windows that model/sequences.c takes with seed 0: of w, those numbered floor(k w / most), k = 0, 1, ..."""
+    """The windows that pass/sequences.c takes with seed 0: of w, those numbered floor(k w / most), k = 0, 1, ..."""
     ids = read_tokens(path, vocab)
     windows = len(ids) // seqlen
     if windows == 0:

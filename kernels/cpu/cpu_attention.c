@@ -1,6 +1,6 @@
-/* Attention in tiles with an online soft-max (FlashAttention, arXiv 2205.14135): for each query the highest
- * score so far m, the sum l of exp(score - m) and the output so far are corrected by exp(m_old - m_new) as
- * tiles of keys go by. */
+/* Attention in tiles with an online soft-max (FlashAttention, arXiv 2205.14135): for each query the
+ * highest score so far m, the sum l of exp(score - m) and the output so far are corrected by
+ * exp(m_old - m_new) as tiles of keys go by. */
 #include "kernels/cpu/cpu_attention.h"
 
 #include <math.h>
@@ -31,8 +31,8 @@ static workspace workspace_at(const sb_attention_shape *shape, float *at) {
   return w;
 }
 
-/* One vector of queries, column c of a tile of scores, becomes exp(score - highest); *high and *sum follow,
- * *correction is what the output so far is to be multiplied with. */
+/* One vector of queries, column c of a tile of scores, becomes exp(score - highest); *high and *sum
+ * follow, *correction is what the output so far is to be multiplied with. */
 SB_INLINE void softmax_strip(float *tile, size_t c, bool diagonal, sb_vf *high, sb_vf *sum,
                              float *correction) {
   const sb_vi lane = SB_LANE_NUMBERS;
@@ -62,8 +62,10 @@ SB_INLINE void softmax_strip(float *tile, size_t c, bool diagonal, sb_vf *high, 
 
 /* One tile of queries of one head against all keys up to it. */
 static void query_tile(const sb_attention_shape *shape, const workspace *w, float *o, float *lse,
-                       const float *q, const float *keys, const float *values, size_t head, size_t tile) {
-  size_t stride = shape->heads * shape->d, first = tile * ROWS, rows = sb_min_size(ROWS, shape->T - first);
+                       const float *q, const float *keys, const float *values, size_t head,
+                       size_t tile) {
+  size_t stride = shape->heads * shape->d, first = tile * ROWS,
+         rows = sb_min_size(ROWS, shape->T - first);
   size_t padded = shape->padded;
   sb_vf high[STRIPS], sum[STRIPS];
   float correction[ROWS], total[ROWS], highest[ROWS];
@@ -71,7 +73,8 @@ static void query_tile(const sb_attention_shape *shape, const workspace *w, floa
     high[s] = sb_vf_set(-INFINITY);
     sum[s] = sb_vf_set(0.0f);
   }
-  sb_cpu_pack_rows(w->queries, padded, q + first * stride + head * shape->d, stride, rows, shape->d);
+  sb_cpu_pack_rows(w->queries, padded, q + first * stride + head * shape->d, stride, rows,
+                   shape->d);
   sb_cpu_pack_transpose(w->queries_t, w->queries, padded, shape->scale);
   memset(w->out, 0, ROWS * padded * sizeof *w->out);
   for (size_t j = 0; j <= tile; j++) {
@@ -95,8 +98,9 @@ static void query_tile(const sb_attention_shape *shape, const workspace *w, floa
   }
 }
 
-sb_status sb_cpu_attention(sb_backend *backend, sb_stream stream, void *o, float *lse, const void *q,
-                           const void *k, const void *v, size_t T, size_t heads, size_t kv_heads, size_t d) {
+sb_status sb_cpu_attention(sb_backend *backend, sb_stream stream, void *o, float *lse,
+                           const void *q, const void *k, const void *v, size_t T, size_t heads,
+                           size_t kv_heads, size_t d) {
   (void)stream;
   sb_attention_shape shape;
   float *packed, *work;
@@ -112,7 +116,8 @@ sb_status sb_cpu_attention(sb_backend *backend, sb_stream stream, void *o, float
   for (size_t unit = 0; unit < shape.tiles * heads; unit++) {
     size_t tile = shape.tiles - 1 - unit / heads, head = unit % heads, kv = head / shape.group;
     workspace w = workspace_at(&shape, work + (size_t)omp_get_thread_num() * part);
-    query_tile(&shape, &w, o, lse, q, packed + kv * shape.head, packed + side + kv * shape.head, head, tile);
+    query_tile(&shape, &w, o, lse, q, packed + kv * shape.head, packed + side + kv * shape.head,
+               head, tile);
   }
   return SB_OK;
 }

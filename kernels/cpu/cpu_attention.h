@@ -1,13 +1,14 @@
-/* What the forward and the backward pass of attention share: sizes, packed heads, and one tile of scores.
+/* What the forward and the backward pass of attention share: sizes, packed heads, and one tile of
+ * scores.
  *
- * A tile is 64 queries x 64 keys, held transposed, S'[key][query]: queries are then the vector lanes, so the
- * soft-max runs down columns without horizontal steps, and every product has a row-major right operand. Heads
- * are packed into dense rows of `padded` floats (d rounded up to 16), T rounded up to 64 rows; padding is
- * zero. Keys beyond T are later than every query and so are masked with the rest; queries beyond T are
- * computed and thrown away.
+ * A tile is 64 queries x 64 keys, held transposed, S'[key][query]: queries are then the vector
+ * lanes, so the soft-max runs down columns without horizontal steps, and every product has a
+ * row-major right operand. Heads are packed into dense rows of `padded` floats (d rounded up to
+ * 16), T rounded up to 64 rows; padding is zero. Keys beyond T are later than every query and so
+ * are masked with the rest; queries beyond T are computed and thrown away.
  *
- * On the diagonal, sub-tiles of 16 x 16 above it are never computed: sub-row s of 16 keys has queries 16 s
- * and later. */
+ * On the diagonal, sub-tiles of 16 x 16 above it are never computed: sub-row s of 16 keys has
+ * queries 16 s and later. */
 #ifndef SB_KERNELS_CPU_CPU_ATTENTION_H
 #define SB_KERNELS_CPU_CPU_ATTENTION_H
 
@@ -27,27 +28,29 @@ typedef struct sb_attention_shape {
 } sb_attention_shape;
 
 /* Fills the shape; sizes of all packed heads together are checked for overflow. */
-sb_status sb_attention_shape_of(sb_attention_shape *out, size_t T, size_t heads, size_t kv_heads, size_t d);
+sb_status sb_attention_shape_of(sb_attention_shape *out, size_t T, size_t heads, size_t kv_heads,
+                                size_t d);
 
 /* packed[kv_heads][tiles * 64][padded] = x[T, kv_heads * d], threaded. */
 void sb_attention_pack(const sb_attention_shape *shape, int threads, float *packed, const float *x);
 
-/* S'[64][64] = keys[64, padded] * queries_t[padded, 64]; on the diagonal only what sub-tiles need. */
+/* S'[64][64] = keys[64, padded] * queries_t[padded, 64]; on the diagonal only what sub-tiles need.
+ */
 void sb_attention_scores(const sb_attention_shape *shape, float *scores, const float *keys,
                          const float *queries_t, bool diagonal);
 
-/* out[64 queries, padded] += X'[64 keys][64 queries] transposed * rows[64 keys, padded]; on the diagonal
- * query q takes the keys of its sub-tile and before. */
-void sb_attention_from_keys(const sb_attention_shape *shape, float *out, const float *x, const float *rows,
-                            bool diagonal);
+/* out[64 queries, padded] += X'[64 keys][64 queries] transposed * rows[64 keys, padded]; on the
+ * diagonal query q takes the keys of its sub-tile and before. */
+void sb_attention_from_keys(const sb_attention_shape *shape, float *out, const float *x,
+                            const float *rows, bool diagonal);
 
-/* out[64 keys, padded] += X'[64 keys][64 queries] * rows[64 queries, padded]; on the diagonal key k takes the
- * queries of its sub-tile and after. */
-void sb_attention_from_queries(const sb_attention_shape *shape, float *out, const float *x, const float *rows,
-                               bool diagonal);
+/* out[64 keys, padded] += X'[64 keys][64 queries] * rows[64 queries, padded]; on the diagonal key k
+ * takes the queries of its sub-tile and after. */
+void sb_attention_from_queries(const sb_attention_shape *shape, float *out, const float *x,
+                               const float *rows, bool diagonal);
 
-/* How many key rows of a tile of scores the queries from column c on (one vector of them) have: those of
- * their sub-tile and before on the diagonal, which are not all theirs to see, else all. */
+/* How many key rows of a tile of scores the queries from column c on (one vector of them) have:
+ * those of their sub-tile and before on the diagonal, which are not all theirs to see, else all. */
 static inline size_t sb_attention_keys(size_t c, bool diagonal) {
   return diagonal ? (c / SB_ATTENTION_SUB + 1) * SB_ATTENTION_SUB : SB_CPU_TILE_ROWS;
 }

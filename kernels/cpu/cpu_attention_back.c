@@ -1,11 +1,11 @@
 /* Backward pass of attention with the probabilities computed again from lse (FlashAttention, arXiv
- * 2205.14135): with P = exp(S - lse), D = rowsum(dO * O): dV = P' dO, dP = dO V', dS = P * (dP - D), dQ = dS
- * K, dK = dS' Q, scaled.
+ * 2205.14135): with P = exp(S - lse), D = rowsum(dO * O): dV = P' dO, dP = dO V', dS = P * (dP -
+ * D), dQ = dS K, dK = dS' Q, scaled.
  *
- * A unit of work is a KV head and a run of key tiles: dK and dV of the run belong to it alone and take the
- * group's heads and the tiles of queries in order. dQ is a sum over runs: run 0, which every query sees,
- * writes dq, the others write parts that are added in order afterwards. The cut into runs follows from the
- * shape, so threads change nothing. */
+ * A unit of work is a KV head and a run of key tiles: dK and dV of the run belong to it alone and
+ * take the group's heads and the tiles of queries in order. dQ is a sum over runs: run 0, which
+ * every query sees, writes dq, the others write parts that are added in order afterwards. The cut
+ * into runs follows from the shape, so threads change nothing. */
 #include "kernels/cpu/cpu_attention.h"
 
 #include <math.h>
@@ -73,7 +73,8 @@ static void delta_tile(const pass *s, size_t head, size_t tile) {
       size_t c = 0;
       for (; c + LANES <= shape->d; c += LANES) sum += sb_vf_load(a + c) * sb_vf_load(b + c);
       if (c < shape->d)
-        sum += sb_vf_load_part(a + c, shape->d - c, 0.0f) * sb_vf_load_part(b + c, shape->d - c, 0.0f);
+        sum +=
+            sb_vf_load_part(a + c, shape->d - c, 0.0f) * sb_vf_load_part(b + c, shape->d - c, 0.0f);
     }
     to[i] = sb_vf_sum(sum);
   }
@@ -81,7 +82,8 @@ static void delta_tile(const pass *s, size_t head, size_t tile) {
 
 static void load_queries(const pass *s, workspace *w, size_t head, size_t tile) {
   const sb_attention_shape *shape = &s->shape;
-  size_t stride = shape->heads * shape->d, first = tile * ROWS, rows = sb_min_size(ROWS, shape->T - first);
+  size_t stride = shape->heads * shape->d, first = tile * ROWS,
+         rows = sb_min_size(ROWS, shape->T - first);
   size_t at = first * stride + head * shape->d;
   sb_cpu_pack_rows(w->q, shape->padded, s->q + at, stride, rows, shape->d);
   sb_cpu_pack_rows(w->d_o, shape->padded, s->d_o + at, stride, rows, shape->d);
@@ -90,7 +92,8 @@ static void load_queries(const pass *s, workspace *w, size_t head, size_t tile) 
   memset(w->dq, 0, ROWS * shape->padded * sizeof *w->dq);
   memcpy(w->delta, s->delta + head * shape->tiles * ROWS + first, sizeof w->delta);
   /* Queries beyond T get no probability at all. */
-  for (size_t i = 0; i < ROWS; i++) w->lse[i] = i < rows ? s->lse[head * shape->T + first + i] : INFINITY;
+  for (size_t i = 0; i < ROWS; i++)
+    w->lse[i] = i < rows ? s->lse[head * shape->T + first + i] : INFINITY;
 }
 
 /* From scores in w->p and dP in w->ds to P and dS; dS carries the scale of the scores. */
@@ -114,11 +117,12 @@ static void probabilities(const workspace *w, float scale, bool diagonal) {
 static void store_dq(const pass *s, const workspace *w, size_t run, size_t head, size_t tile) {
   const sb_attention_shape *shape = &s->shape;
   if (run > 0) {
-    memcpy(s->part + ((run - 1) * shape->heads + head) * shape->head + tile * ROWS * shape->padded, w->dq,
-           ROWS * shape->padded * sizeof *w->dq);
+    memcpy(s->part + ((run - 1) * shape->heads + head) * shape->head + tile * ROWS * shape->padded,
+           w->dq, ROWS * shape->padded * sizeof *w->dq);
     return;
   }
-  size_t first = tile * ROWS, rows = sb_min_size(ROWS, shape->T - first), stride = shape->heads * shape->d;
+  size_t first = tile * ROWS, rows = sb_min_size(ROWS, shape->T - first),
+         stride = shape->heads * shape->d;
   for (size_t i = 0; i < rows; i++)
     memcpy(s->dq + (first + i) * stride + head * shape->d, w->dq + i * shape->padded,
            shape->d * sizeof *w->dq);
@@ -126,7 +130,8 @@ static void store_dq(const pass *s, const workspace *w, size_t run, size_t head,
 
 static void unit(const pass *s, workspace *w, size_t kv, size_t run) {
   const sb_attention_shape *shape = &s->shape;
-  size_t begin = s->start[run], end = s->start[run + 1], padded = shape->padded, tile = ROWS * padded;
+  size_t begin = s->start[run], end = s->start[run + 1], padded = shape->padded,
+         tile = ROWS * padded;
   const float *keys = s->keys + kv * shape->head, *values = s->values + kv * shape->head;
   float *dkeys = s->dkeys + kv * shape->head, *dvalues = s->dvalues + kv * shape->head;
   memset(dkeys + begin * tile, 0, (end - begin) * tile * sizeof *dkeys);
@@ -157,7 +162,8 @@ static void add_parts(const pass *s, size_t t) {
   const sb_attention_shape *shape = &s->shape;
   for (size_t run = 1; run < s->runs && s->start[run] * ROWS <= t; run++)
     for (size_t head = 0; head < shape->heads; head++) {
-      const float *from = s->part + ((run - 1) * shape->heads + head) * shape->head + t * shape->padded;
+      const float *from =
+          s->part + ((run - 1) * shape->heads + head) * shape->head + t * shape->padded;
       float *to = s->dq + (t * shape->heads + head) * shape->d;
       for (size_t c = 0; c < shape->d; c++) to[c] += from[c];
     }
@@ -165,8 +171,8 @@ static void add_parts(const pass *s, size_t t) {
 
 sb_status sb_cpu_attention_back(sb_backend *backend, sb_stream stream, void *dq, void *dk, void *dv,
                                 const void *d_o, const void *o, const float *lse, const void *q,
-                                const void *k, const void *v, size_t T, size_t heads, size_t kv_heads,
-                                size_t d) {
+                                const void *k, const void *v, size_t T, size_t heads,
+                                size_t kv_heads, size_t d) {
   (void)stream;
   pass s = {.dq = dq, .dk = dk, .dv = dv, .d_o = d_o, .o = o, .lse = lse, .q = q};
   float *shared, *work;
@@ -174,10 +180,13 @@ sb_status sb_cpu_attention_back(sb_backend *backend, sb_stream stream, void *dq,
   SB_TRY(sb_attention_shape_of(&s.shape, T, heads, kv_heads, d));
   if (T == 0) return SB_OK;
   cut_runs(&s);
-  size_t side = kv_heads * s.shape.head, per_thread = workspace_floats(&s.shape), tiles = s.shape.tiles;
+  size_t side = kv_heads * s.shape.head, per_thread = workspace_floats(&s.shape),
+         tiles = s.shape.tiles;
   size_t parts = (s.runs - 1) * heads * s.shape.head, deltas = heads * tiles * ROWS;
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, 4 * side + parts + deltas, sizeof *shared, &shared));
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, per_thread * (size_t)threads, sizeof *work, &work));
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, 4 * side + parts + deltas, sizeof *shared,
+                        &shared));
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, per_thread * (size_t)threads, sizeof *work,
+                        &work));
   s.keys = shared;
   s.values = shared + side;
   s.dkeys = shared + 2 * side;
@@ -194,7 +203,8 @@ sb_status sb_cpu_attention_back(sb_backend *backend, sb_stream stream, void *dq,
     for (size_t head = 0; head < heads; head++)
       for (size_t tile = 0; tile < tiles; tile++) delta_tile(&s, head, tile);
 #pragma omp for schedule(dynamic, 1)
-    for (size_t item = 0; item < s.runs * kv_heads; item++) unit(&s, &w, item % kv_heads, item / kv_heads);
+    for (size_t item = 0; item < s.runs * kv_heads; item++)
+      unit(&s, &w, item % kv_heads, item / kv_heads);
 #pragma omp for schedule(static)
     for (size_t t = 0; t < T; t++) add_parts(&s, t);
   }

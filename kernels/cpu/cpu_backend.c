@@ -19,12 +19,14 @@ sb_status sb_cpu_scratch(sb_backend *backend, sb_cpu_slot slot, size_t count, si
   void **out = out_pointer;
   size_t bytes;
   if (!sb_mul_size(count, size, &bytes))
-    return sb_fail(SB_ERR_MEMORY, "scratch memory of the CPU backend: %zu items of %zu bytes overflow", count,
+    return sb_fail(SB_ERR_MEMORY,
+                   "scratch memory of the CPU backend: %zu items of %zu bytes overflow", count,
                    size);
   if (bytes > cpu->scratch[slot].bytes) {
     cpu->scratch[slot].bytes = 0;
     sb_free(&cpu->scratch[slot].data);
-    SB_TRY(sb_cpu_alloc(backend, bytes, "scratch memory of the CPU backend", &cpu->scratch[slot].data));
+    SB_TRY(sb_cpu_alloc(backend, bytes, "scratch memory of the CPU backend",
+                        &cpu->scratch[slot].data));
     cpu->scratch[slot].bytes = bytes;
   }
   *out = cpu->scratch[slot].data;
@@ -36,7 +38,8 @@ static size_t available_memory(void) {
   FILE *file = fopen("/proc/meminfo", "r");
   char line[128];
   size_t kib = 0;
-  while (file && kib == 0 && fgets(line, sizeof line, file)) (void)sscanf(line, "MemAvailable: %zu kB", &kib);
+  while (file && kib == 0 && fgets(line, sizeof line, file))
+    (void)sscanf(line, "MemAvailable: %zu kB", &kib);
   if (file) fclose(file);
   if (kib > 0) return kib * 1024u;
   long pages = sysconf(_SC_AVPHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -119,7 +122,8 @@ sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **ou
   sb_status status = SB_OK;
   *out = NULL;
   if (threads < 0)
-    return sb_fail(SB_ERR_USAGE, "--threads %d: give a positive number, or 0 for OpenMP's own", threads);
+    return sb_fail(SB_ERR_USAGE, "--threads %d: give a positive number, or 0 for OpenMP's own",
+                   threads);
   SB_TRY(sb_alloc(&backend, 1, sizeof *backend, "CPU backend"));
   SB_GO(sb_alloc(&cpu, 1, sizeof *cpu, "CPU backend"));
   cpu->compute = compute;

@@ -6,9 +6,9 @@
 #include "kernels/blocks.h"
 #include "kernels/cpu/cpu.h"
 
-/* A piece of work is a strip of this many neighbouring blocks of one block row, walked row by row: long
- * enough runs of memory for the prefetcher, many enough pieces for the threads. Results of a block do not
- * depend on the cut. */
+/* A piece of work is a strip of this many neighbouring blocks of one block row, walked row by row:
+ * long enough runs of memory for the prefetcher, many enough pieces for the threads. Results of a
+ * block do not depend on the cut. */
 enum { SB_CPU_STRIP = 8 };
 
 typedef struct sb_cpu_strip {
@@ -17,15 +17,15 @@ typedef struct sb_cpu_strip {
   size_t col;           /* first column */
 } sb_cpu_strip;
 
-static inline size_t sb_cpu_strips(const sb_grid_shape *grid) {
-  return sb_grid_block_rows(grid) * sb_div_up(sb_grid_block_cols(grid), SB_CPU_STRIP);
+static inline size_t sb_cpu_strips(const sb_tiling *grid) {
+  return sb_tiling_block_rows(grid) * sb_div_up(sb_tiling_block_cols(grid), SB_CPU_STRIP);
 }
 
-static inline sb_cpu_strip sb_cpu_strip_at(const sb_grid_shape *grid, size_t index) {
-  const size_t columns = sb_grid_block_cols(grid), across = sb_div_up(columns, SB_CPU_STRIP);
+static inline sb_cpu_strip sb_cpu_strip_at(const sb_tiling *grid, size_t index) {
+  const size_t columns = sb_tiling_block_cols(grid), across = sb_div_up(columns, SB_CPU_STRIP);
   const size_t i = index / across, j = index % across * SB_CPU_STRIP;
   return (sb_cpu_strip){.row = i * grid->block_rows,
-                        .rows = sb_grid_rows_of(grid, i),
+                        .rows = sb_tiling_rows_of(grid, i),
                         .block = i * columns + j,
                         .blocks = sb_min_size(SB_CPU_STRIP, columns - j),
                         .col = j * grid->block_cols};

@@ -1,8 +1,8 @@
 /* Row and column sums of what rounding each weight does to the loss: one pass over g and w.
  *
- * A matrix is cut into stripes of whole block rows, by its shape alone. A stripe adds up the columns of its rows, in order;
- * the stripes are added afterwards, in order too. Sums along a row run in sixteen float lanes a group, and in double from
- * group to group. */
+ * A matrix is cut into stripes of whole block rows, by its shape alone. A stripe adds up the
+ * columns of its rows, in order; the stripes are added afterwards, in order too. Sums along a row
+ * run in sixteen float lanes a group, and in double from group to group. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
@@ -13,7 +13,7 @@ typedef struct job {
   size_t ldg;
   const void *w;
   sb_dtype w_dtype;
-  const sb_grid_shape *grid;
+  const sb_tiling *grid;
   const uint8_t *bits;
   bool absolute;
   sb_symmetry symmetry;
@@ -42,14 +42,15 @@ SB_LANES_INLINE double score_group(double *columns, const float *w, const float 
 
 static double score_row(double *columns, const job *a, size_t r) {
   float room[SB_GROUP_MAX];
-  const size_t across = sb_grid_block_cols(a->grid), first_block = r / a->grid->block_rows * across;
+  const size_t across = sb_tiling_block_cols(a->grid),
+               first_block = r / a->grid->block_rows * across;
   double sum = 0.0;
   for (size_t j = 0; j < across; j++) {
-    const size_t col = j * a->grid->block_cols, n = sb_grid_cols_of(a->grid, j);
+    const size_t col = j * a->grid->block_cols, n = sb_tiling_cols_of(a->grid, j);
     const float *w = lanes_floats(room, a->w, a->w_dtype, r * a->grid->cols + col, n);
     const float *g = a->g + r * a->ldg + col;
-    const sb_group group =
-        cpu_group_of(w, n, a->bits[first_block + j], a->symmetry, a->fits ? a->fits[r * across + j] : 0);
+    const sb_group group = cpu_group_of(w, n, a->bits[first_block + j], a->symmetry,
+                                        a->fits ? a->fits[r * across + j] : 0);
     sum += a->absolute ? score_group(columns + col, w, g, n, &group, true)
                        : score_group(columns + col, w, g, n, &group, false);
   }
@@ -58,14 +59,15 @@ static double score_row(double *columns, const job *a, size_t r) {
 
 sb_status sb_cpu_channel_scores(sb_backend *backend, sb_stream stream, double *rows, double *cols,
                                 const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                const sb_grid_shape *grid, const uint8_t *bits, bool absolute,
+                                const sb_tiling *grid, const uint8_t *bits, bool absolute,
                                 sb_symmetry symmetry, const uint8_t *fits) {
   const job a = {g, ldg, w, w_dtype, grid, bits, absolute, symmetry, fits};
   double *columns;
   (void)stream;
   SB_TRY(sb_check_blocks("channel_scores", grid, bits, 1));
-  const size_t block_rows = sb_grid_block_rows(grid), stripes = sb_min_size(block_rows, STRIPES);
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, stripes * grid->cols, sizeof *columns, &columns));
+  const size_t block_rows = sb_tiling_block_rows(grid), stripes = sb_min_size(block_rows, STRIPES);
+  SB_TRY(
+      sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, stripes * grid->cols, sizeof *columns, &columns));
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t s = 0; s < stripes; s++) {
     double *mine = columns + s * grid->cols;

@@ -4,7 +4,8 @@
 
 enum { PIECE = 4096 };
 
-/* One piece. The loops are plain so that they vectorise; sb_to_f32 would open a parallel region of its own.
+/* One piece. The loops are plain so that they vectorise; sb_to_f32 would open a parallel region of
+ * its own.
  */
 static void to_f32(float *dst, const void *src, sb_dtype type, size_t count) {
   const uint16_t *half = src;
@@ -31,7 +32,8 @@ void sb_cpu_from_f32(void *dst, sb_dtype type, const float *src, size_t count) {
 sb_status sb_cpu_convert(sb_backend *backend, sb_stream stream, void *dst, sb_dtype dst_dtype,
                          const void *src, sb_dtype src_dtype, size_t count) {
   if (!sb_dtype_is_weight(dst_dtype) || !sb_dtype_is_weight(src_dtype))
-    return sb_fail(SB_ERR_UNSUPPORTED, "conversion from %s to %s: only F32, F16 and BF16 are converted",
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "conversion from %s to %s: only F32, F16 and BF16 are converted",
                    sb_dtype_name(src_dtype), sb_dtype_name(dst_dtype));
   size_t to = sb_dtype_size(dst_dtype), from = sb_dtype_size(src_dtype);
   if (dst_dtype == src_dtype) return sb_cpu_copy(backend, stream, dst, src, count * to);

@@ -1,7 +1,9 @@
-/* What rounding a block to each width does to the loss, seen through second moments: row_weight e H e' of every row.
+/* What rounding a block to each width does to the loss, seen through second moments: row_weight e H
+ * e' of every row.
  *
- * A few rows at a time, the errors e of all widths are laid one under another, and one matrix product gives e H for all of
- * them: 2 n FLOP a weight and width. A block is one thread's, so its sums depend on its shape alone. */
+ * A few rows at a time, the errors e of all widths are laid one under another, and one matrix
+ * product gives e H for all of them: 2 n FLOP a weight and width. A block is one thread's, so its
+ * sums depend on its shape alone. */
 #include <omp.h>
 
 #include "kernels/cpu/cpu_blocks.h"
@@ -14,7 +16,7 @@ typedef struct curvature {
   const float *grams, *row_weights;
   const void *w;
   sb_dtype w_dtype;
-  const sb_grid_shape *grid;
+  const sb_tiling *grid;
   unsigned min_bits, widths;
   sb_symmetry symmetry;
   const float *importance; /* [cols] or NULL */
@@ -29,7 +31,8 @@ static void errors_of(float *e, const curvature *a, size_t at, size_t first, siz
     for (size_t i = 0; i < n; i += LANES) {
       const lanes_mask m = lanes_first(n - i);
       const lanes x = lanes_load(w + i, m);
-      lanes_store(e + b * n + i, m, lanes_sub(cpu_group_values(&group, cpu_group_codes(&group, x)), x));
+      lanes_store(e + b * n + i, m,
+                  lanes_sub(cpu_group_values(&group, cpu_group_codes(&group, x)), x));
     }
   }
 }
@@ -45,15 +48,16 @@ SB_LANES_INLINE float dot(const float *x, const float *y, size_t n) {
 
 /* loss[widths] of block (i, j); room for 2 x ROWS x widths x n floats. */
 static bool score_block(double *loss, float *room, const curvature *a, size_t i, size_t j) {
-  const size_t n = sb_grid_cols_of(a->grid, j), rows = sb_grid_rows_of(a->grid, i), each = a->widths * n;
+  const size_t n = sb_tiling_cols_of(a->grid, j), rows = sb_tiling_rows_of(a->grid, i),
+               each = a->widths * n;
   const float *gram = a->grams + j * a->grid->block_cols * a->grid->block_cols;
   memset(loss, 0, a->widths * sizeof *loss);
   for (size_t first = 0; first < rows; first += ROWS) {
     const size_t count = sb_min_size(ROWS, rows - first), row = i * a->grid->block_rows + first;
     float *e = room, *product = room + ROWS * each;
     for (size_t r = 0; r < count; r++)
-      errors_of(e + r * each, a, (row + r) * a->grid->cols + j * a->grid->block_cols, j * a->grid->block_cols,
-                n);
+      errors_of(e + r * each, a, (row + r) * a->grid->cols + j * a->grid->block_cols,
+                j * a->grid->block_cols, n);
     if (!sb_cpu_sgemm(false, false, count * a->widths, n, n, 1.0f, e, n, gram, n, 0.0f, product, n))
       return false;
     for (size_t r = 0; r < count; r++)
@@ -66,20 +70,22 @@ static bool score_block(double *loss, float *room, const curvature *a, size_t i,
 
 sb_status sb_cpu_block_curvature(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
                                  const float *grams, const float *row_weights, const void *w,
-                                 sb_dtype w_dtype, const sb_grid_shape *grid, size_t first, size_t count,
-                                 unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
-                                 const float *importance) {
+                                 sb_dtype w_dtype, const sb_tiling *grid, size_t first,
+                                 size_t count, unsigned min_bits, unsigned max_bits,
+                                 sb_symmetry symmetry, const float *importance) {
   (void)stream;
   SB_TRY(sb_check_block_rows("block_curvature", grid, first, count));
   SB_TRY(sb_check_widths("block_curvature", grid, min_bits, max_bits));
   const curvature a = {grams,    row_weights, w, w_dtype, grid, min_bits, max_bits - min_bits + 1,
                        symmetry, importance};
   const int threads = sb_cpu_threads(backend);
-  const size_t columns = sb_grid_block_cols(grid), most = sb_min_size(grid->block_cols, grid->cols);
+  const size_t columns = sb_tiling_block_cols(grid),
+               most = sb_min_size(grid->block_cols, grid->cols);
   const size_t room = 2 * ROWS * a.widths * most;
   float *rooms;
   int failed = 0;
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
+  SB_TRY(
+      sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
 #pragma omp parallel num_threads(threads) reduction(| : failed)
   {
     float *mine = rooms + room * (size_t)omp_get_thread_num();
@@ -88,6 +94,7 @@ sb_status sb_cpu_block_curvature(sb_backend *backend, sb_stream stream, double (
     for (size_t k = 0; k < count * columns; k++)
       failed |= !score_block(loss[k] + min_bits, mine, &a, first + k / columns, k % columns);
   }
-  return failed ? sb_fail(SB_ERR_MEMORY, "block_curvature: the library refused a product; is memory left?")
+  return failed ? sb_fail(SB_ERR_MEMORY,
+                          "block_curvature: the library refused a product; is memory left?")
                 : SB_OK;
 }

@@ -5,8 +5,9 @@
 /* Columns of the gradient in one piece of work: every piece sees all tokens, in their order. */
 enum { COLUMNS = 64 };
 
-sb_status sb_cpu_embed(sb_backend *backend, sb_stream stream, void *x, const uint32_t *ids, const void *table,
-                       sb_dtype table_dtype, size_t T, size_t h, size_t v0, size_t nv) {
+sb_status sb_cpu_embed(sb_backend *backend, sb_stream stream, void *x, const uint32_t *ids,
+                       const void *table, sb_dtype table_dtype, size_t T, size_t h, size_t v0,
+                       size_t nv) {
   (void)stream;
   if (!sb_dtype_is_weight(table_dtype))
     return sb_fail(SB_ERR_UNSUPPORTED, "embedding table of type %s: F32, F16 or BF16 is needed",
@@ -27,8 +28,9 @@ sb_status sb_cpu_embed(sb_backend *backend, sb_stream stream, void *x, const uin
   return SB_OK;
 }
 
-sb_status sb_cpu_embed_back(sb_backend *backend, sb_stream stream, float *dtable, const uint32_t *ids,
-                            const void *dx, size_t T, size_t h, size_t v0, size_t nv) {
+sb_status sb_cpu_embed_back(sb_backend *backend, sb_stream stream, float *dtable,
+                            const uint32_t *ids, const void *dx, size_t T, size_t h, size_t v0,
+                            size_t nv) {
   (void)stream;
 #pragma omp parallel for schedule(static) num_threads(sb_cpu_threads(backend)) if (T * h > 8192)
   for (size_t first = 0; first < h; first += COLUMNS) {

@@ -14,7 +14,8 @@ sb_status sb_cpu_add_multiples(sb_backend *backend, sb_stream stream, int64_t *s
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static) reduction(| : bad)
   for (size_t k = 0; k < count; k++)
     bad |= !sb_add_multiple(&sums[k], x[reversed ? count - 1 - k : k], scale);
-  return bad ? sb_fail(SB_ERR_NUMERIC, "numbers to be added up are not finite, or differ too much in size")
+  return bad ? sb_fail(SB_ERR_NUMERIC,
+                       "numbers to be added up are not finite, or differ too much in size")
              : SB_OK;
 }
 
@@ -30,8 +31,10 @@ static void factorise(sb_factor_job *job) {
     job->kept[i * n + i] = sb_factor_damped(job->kept[i * n + i], &job->repair);
 }
 
-/* Side by side, each on one thread, because the order in which LAPACK adds depends on how many it has. */
-sb_status sb_cpu_factor_moments(sb_backend *backend, sb_stream stream, sb_factor_job *jobs, size_t count) {
+/* Side by side, each on one thread, because the order in which LAPACK adds depends on how many it
+ * has. */
+sb_status sb_cpu_factor_moments(sb_backend *backend, sb_stream stream, sb_factor_job *jobs,
+                                size_t count) {
   (void)stream;
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(dynamic, 1)
   for (size_t i = 0; i < count; i++) factorise(&jobs[i]);

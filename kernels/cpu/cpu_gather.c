@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-#define GATHER(type)                                                                                         \
-  static void gather_##type(type *to, const type *from, const uint32_t *index, size_t n) {                   \
-    for (size_t j = 0; j < n; j++) to[j] = from[index[j]];                                                   \
+#define GATHER(type)                                                                               \
+  static void gather_##type(type *to, const type *from, const uint32_t *index, size_t n) {         \
+    for (size_t j = 0; j < n; j++) to[j] = from[index[j]];                                         \
   }
 GATHER(uint16_t)
 GATHER(uint32_t)

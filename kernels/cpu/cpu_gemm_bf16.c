@@ -42,8 +42,10 @@ struct sb_cpu_bf16 {
 static sb_status check(dnnl_status_t result, const char *what) {
   if (result == dnnl_success) return SB_OK;
   if (result == dnnl_unimplemented)
-    return sb_fail(SB_ERR_UNSUPPORTED, "oneDNN has no bf16 %s for this processor; use --compute f32", what);
-  if (result == dnnl_out_of_memory) return sb_fail(SB_ERR_MEMORY, "oneDNN: no memory for a %s", what);
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "oneDNN has no bf16 %s for this processor; use --compute f32", what);
+  if (result == dnnl_out_of_memory)
+    return sb_fail(SB_ERR_MEMORY, "oneDNN: no memory for a %s", what);
   return sb_fail(SB_ERR_INTERNAL, "oneDNN: %s failed with status %d", what, (int)result);
 }
 
@@ -58,7 +60,8 @@ static void product_free(product *p) {
 
 /* Result and scales of the product as oneDNN attributes. */
 static sb_status attributes(const product_key *key, dnnl_primitive_attr_t attr) {
-  SB_TRY(check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user), "matrix product"));
+  SB_TRY(check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
+               "matrix product"));
   if (key->alpha != 1.0f)
     SB_TRY(check(dnnl_primitive_attr_set_output_scales(attr, 1, 0, &key->alpha), "matrix product"));
   if (key->beta != 0.0f) {
@@ -72,15 +75,15 @@ static sb_status attributes(const product_key *key, dnnl_primitive_attr_t attr) 
   return SB_OK;
 }
 
-static dnnl_status_t describe(dnnl_memory_desc_t *desc, size_t rows, size_t cols, bool transposed, size_t ld,
-                              dnnl_data_type_t type) {
+static dnnl_status_t describe(dnnl_memory_desc_t *desc, size_t rows, size_t cols, bool transposed,
+                              size_t ld, dnnl_data_type_t type) {
   dnnl_dims_t dims = {(dnnl_dim_t)rows, (dnnl_dim_t)cols};
   dnnl_dims_t strides = {transposed ? 1 : (dnnl_dim_t)ld, transposed ? (dnnl_dim_t)ld : 1};
   return dnnl_memory_desc_init_by_strides(desc, 2, dims, type, strides);
 }
 
-/* Prepares p->key. oneDNN plans for the threads OpenMP offers at this moment: one, so that the plan, and the
- * order of its sums, is the same whoever runs it. */
+/* Prepares p->key. oneDNN plans for the threads OpenMP offers at this moment: one, so that the
+ * plan, and the order of its sums, is the same whoever runs it. */
 static sb_status product_prepare(sb_cpu_bf16 *bf16, product *p) {
   const product_key *key = &p->key;
   dnnl_matmul_desc_t matmul;
@@ -89,16 +92,19 @@ static sb_status product_prepare(sb_cpu_bf16 *bf16, product *p) {
   sb_status status;
   int threads = omp_get_max_threads();
   omp_set_num_threads(1);
-  SB_GO(
-      check(describe(&p->desc[SOURCE], key->m, key->k, key->trans_a, key->lda, dnnl_bf16), "matrix product"));
+  SB_GO(check(describe(&p->desc[SOURCE], key->m, key->k, key->trans_a, key->lda, dnnl_bf16),
+              "matrix product"));
   SB_GO(check(describe(&p->desc[WEIGHTS], key->k, key->n, key->trans_b, key->ldb, dnnl_bf16),
               "matrix product"));
-  SB_GO(check(describe(&p->desc[RESULT], key->m, key->n, false, key->ldc, dnnl_f32), "matrix product"));
-  SB_GO(check(dnnl_matmul_desc_init(&matmul, &p->desc[SOURCE], &p->desc[WEIGHTS], NULL, &p->desc[RESULT]),
+  SB_GO(check(describe(&p->desc[RESULT], key->m, key->n, false, key->ldc, dnnl_f32),
               "matrix product"));
+  SB_GO(check(
+      dnnl_matmul_desc_init(&matmul, &p->desc[SOURCE], &p->desc[WEIGHTS], NULL, &p->desc[RESULT]),
+      "matrix product"));
   SB_GO(check(dnnl_primitive_attr_create(&attr), "matrix product"));
   SB_GO(attributes(key, attr));
-  SB_GO(check(dnnl_primitive_desc_create(&desc, &matmul, attr, bf16->engine, NULL), "matrix product"));
+  SB_GO(check(dnnl_primitive_desc_create(&desc, &matmul, attr, bf16->engine, NULL),
+              "matrix product"));
   p->desc[SCRATCH] = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
   SB_GO(check(dnnl_primitive_create(&p->primitive, desc), "matrix product"));
 done:
@@ -109,9 +115,9 @@ done:
 }
 
 static bool same_key(const product_key *x, const product_key *y) {
-  return x->trans_a == y->trans_a && x->trans_b == y->trans_b && x->alpha == y->alpha && x->beta == y->beta &&
-         x->m == y->m && x->n == y->n && x->k == y->k && x->lda == y->lda && x->ldb == y->ldb &&
-         x->ldc == y->ldc;
+  return x->trans_a == y->trans_a && x->trans_b == y->trans_b && x->alpha == y->alpha &&
+         x->beta == y->beta && x->m == y->m && x->n == y->n && x->k == y->k && x->lda == y->lda &&
+         x->ldb == y->ldb && x->ldc == y->ldc;
 }
 
 /* The prepared product of `key`, from the list (a model has some tens of shapes) or new. */
@@ -145,21 +151,24 @@ static sb_status product_get(sb_cpu_bf16 *bf16, const product_key *key, product 
 static sb_status product_threads(sb_cpu_bf16 *bf16, product *p, int threads) {
   if (p->threads < threads) {
     dnnl_memory_t *grown = realloc(p->memory, (size_t)threads * ROLES * sizeof *grown);
-    if (!grown) return sb_fail(SB_ERR_MEMORY, "memory objects of a bf16 GEMM for %d threads", threads);
+    if (!grown)
+      return sb_fail(SB_ERR_MEMORY, "memory objects of a bf16 GEMM for %d threads", threads);
     p->memory = grown;
     for (int i = p->threads * ROLES; i < threads * ROLES; i++) p->memory[i] = NULL;
     int first = p->threads;
     p->threads = threads;
     for (int i = first * ROLES; i < threads * ROLES; i++)
-      SB_TRY(check(dnnl_memory_create(&p->memory[i], &p->desc[i % ROLES], bf16->engine, DNNL_MEMORY_NONE),
-                   "memory object"));
+      SB_TRY(check(
+          dnnl_memory_create(&p->memory[i], &p->desc[i % ROLES], bf16->engine, DNNL_MEMORY_NONE),
+          "memory object"));
   }
   if (bf16->threads < threads) {
     dnnl_stream_t *grown = realloc(bf16->streams, (size_t)threads * sizeof *grown);
     if (!grown) return sb_fail(SB_ERR_MEMORY, "oneDNN streams for %d threads", threads);
     bf16->streams = grown;
     for (; bf16->threads < threads; bf16->threads++)
-      SB_TRY(check(dnnl_stream_create(&bf16->streams[bf16->threads], bf16->engine, dnnl_stream_default_flags),
+      SB_TRY(check(dnnl_stream_create(&bf16->streams[bf16->threads], bf16->engine,
+                                      dnnl_stream_default_flags),
                    "stream"));
   }
   size_t need = (dnnl_memory_desc_get_size(&p->desc[SCRATCH]) + 4095) & ~(size_t)4095;
@@ -167,18 +176,19 @@ static sb_status product_threads(sb_cpu_bf16 *bf16, product *p, int threads) {
     bf16->scratch_bytes = sb_max_size(need, bf16->scratch_bytes);
     bf16->scratch_threads = threads;
     sb_free(&bf16->scratch);
-    SB_TRY(
-        sb_alloc_raw(&bf16->scratch, bf16->scratch_bytes, (size_t)threads, "scratch memory of bf16 GEMMs"));
+    SB_TRY(sb_alloc_raw(&bf16->scratch, bf16->scratch_bytes, (size_t)threads,
+                        "scratch memory of bf16 GEMMs"));
   }
   return SB_OK;
 }
 
-static dnnl_status_t product_run(const sb_cpu_bf16 *bf16, const product *p, int thread, const uint16_t *a,
-                                 const uint16_t *b, float *c) {
+static dnnl_status_t product_run(const sb_cpu_bf16 *bf16, const product *p, int thread,
+                                 const uint16_t *a, const uint16_t *b, float *c) {
   const dnnl_memory_t *memory = p->memory + (size_t)thread * ROLES;
   void *data[ROLES] = {(void *)(uintptr_t)a, (void *)(uintptr_t)b, c,
                        bf16->scratch + (size_t)thread * bf16->scratch_bytes};
-  static const int slot[ROLES] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD};
+  static const int slot[ROLES] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST,
+                                  DNNL_ARG_SCRATCHPAD};
   dnnl_exec_arg_t args[ROLES];
   for (int i = 0; i < ROLES; i++) {
     dnnl_status_t result = dnnl_memory_set_data_handle(memory[i], data[i]);
@@ -188,9 +198,9 @@ static dnnl_status_t product_run(const sb_cpu_bf16 *bf16, const product *p, int 
   return dnnl_primitive_execute(p->primitive, bf16->streams[thread], ROLES, args);
 }
 
-sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, bool trans_a, bool trans_b, size_t m, size_t n,
-                           size_t k, float alpha, const uint16_t *a, size_t lda, const uint16_t *b,
-                           size_t ldb, float beta, float *c, size_t ldc) {
+sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, bool trans_a, bool trans_b, size_t m,
+                           size_t n, size_t k, float alpha, const uint16_t *a, size_t lda,
+                           const uint16_t *b, size_t ldb, float beta, float *c, size_t ldc) {
   sb_gemm_cut cut = sb_gemm_cut_of(m, n, TARGET_M, TARGET_N);
   size_t last_m = m - (cut.count_m - 1) * cut.tile_m, last_n = n - (cut.count_n - 1) * cut.tile_n;
   product *kinds[2][2]; /* [last row of tiles][last column] */
@@ -216,7 +226,8 @@ sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, bool trans_a, bool tr
     omp_set_num_threads(1); /* of this implicit task: oneDNN opens no region inside */
 #pragma omp for schedule(dynamic, 1)
     for (size_t tile = 0; tile < cut.count_m * cut.count_n; tile++) {
-      size_t row = tile / cut.count_n, col = tile % cut.count_n, i = row * cut.tile_m, j = col * cut.tile_n;
+      size_t row = tile / cut.count_n, col = tile % cut.count_n, i = row * cut.tile_m,
+             j = col * cut.tile_n;
       const product *p = kinds[row + 1 == cut.count_m][col + 1 == cut.count_n];
       dnnl_status_t result = product_run(bf16, p, omp_get_thread_num(), a + (trans_a ? i : i * lda),
                                          b + (trans_b ? j * ldb : j), c + i * ldc + j);
@@ -258,19 +269,20 @@ sb_status sb_cpu_bf16_create(sb_cpu_bf16 **out) {
 
 sb_status sb_cpu_bf16_create(sb_cpu_bf16 **out) {
   *out = NULL;
-  return sb_fail(SB_ERR_UNSUPPORTED,
-                 "bf16 GEMMs need oneDNN, which this build lacks; use --compute f32 or build with it");
+  return sb_fail(
+      SB_ERR_UNSUPPORTED,
+      "bf16 GEMMs need oneDNN, which this build lacks; use --compute f32 or build with it");
 }
 
 void sb_cpu_bf16_free(sb_cpu_bf16 *bf16) {
   (void)bf16;
 }
 
-sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, bool trans_a, bool trans_b, size_t m, size_t n,
-                           size_t k, float alpha, const uint16_t *a, size_t lda, const uint16_t *b,
-                           size_t ldb, float beta, float *c, size_t ldc) {
-  (void)bf16, (void)threads, (void)trans_a, (void)trans_b, (void)m, (void)n, (void)k, (void)alpha, (void)a,
-      (void)lda;
+sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, bool trans_a, bool trans_b, size_t m,
+                           size_t n, size_t k, float alpha, const uint16_t *a, size_t lda,
+                           const uint16_t *b, size_t ldb, float beta, float *c, size_t ldc) {
+  (void)bf16, (void)threads, (void)trans_a, (void)trans_b, (void)m, (void)n, (void)k, (void)alpha,
+      (void)a, (void)lda;
   (void)b, (void)ldb, (void)beta, (void)c, (void)ldc;
   return sb_fail(SB_ERR_UNSUPPORTED, "bf16 GEMMs need oneDNN, which this build lacks");
 }

@@ -1,6 +1,6 @@
-/* How C is cut into tiles, each of them one single-threaded library call. The cut follows from the shape
- * alone, so the bits of C do not depend on the number of threads; docs/measurements/gemm.md has the figures
- * behind the sizes. */
+/* How C is cut into tiles, each of them one single-threaded library call. The cut follows from the
+ * shape alone, so the bits of C do not depend on the number of threads; docs/measurements/gemm.md
+ * has the figures behind the sizes. */
 #ifndef SB_KERNELS_CPU_CPU_GEMM_TILE_H
 #define SB_KERNELS_CPU_CPU_GEMM_TILE_H
 
@@ -16,9 +16,9 @@ static inline size_t sb_gemm_pieces(size_t extent, size_t target) {
   return pieces > 0 ? pieces : 1;
 }
 
-/* Tiles of about target_m x target_n. Few tiles are made an even number, for nodes have even numbers of
- * cores, and no fewer than four as long as a tile keeps half of the target's area. Sides are multiples of 16,
- * as the libraries' register tiles are. */
+/* Tiles of about target_m x target_n. Few tiles are made an even number, for nodes have even
+ * numbers of cores, and no fewer than four as long as a tile keeps half of the target's area. Sides
+ * are multiples of 16, as the libraries' register tiles are. */
 static inline sb_gemm_cut sb_gemm_cut_of(size_t m, size_t n, size_t target_m, size_t target_n) {
   size_t pm = sb_gemm_pieces(m, target_m), pn = sb_gemm_pieces(n, target_n);
   if (pm * pn >= 64 && target_n < 512) pn = sb_gemm_pieces(n, 2 * target_n);

@@ -1,5 +1,5 @@
-/* kernels/grid.h sixteen weights at a time: what a group's grid is chosen from, its codes and values, the
- * same bits as there. Shared by cpu_quantize.c, cpu_moves.c and kernels/blockrow.c. */
+/* kernels/grid.h sixteen weights at a time: what a group's grid is chosen from, its codes and
+ * values, the same bits as there. Shared by cpu_quantize.c, cpu_moves.c and kernels/blockrow.c. */
 #ifndef SB_KERNELS_CPU_CPU_GROUP_H
 #define SB_KERNELS_CPU_CPU_GROUP_H
 
@@ -20,10 +20,11 @@ SB_LANES_INLINE float cpu_group_mean(const float *w, size_t n, float centre, boo
   return lanes_sum(sum) / (float)n;
 }
 
-/* `low_high`, `one_bit`: which part of the range is wanted. The means of 1-bit grids are those of `symmetry`.
+/* `low_high`, `one_bit`: which part of the range is wanted. The means of 1-bit grids are those of
+ * `symmetry`.
  */
-SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high, bool one_bit,
-                                               sb_symmetry symmetry) {
+SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high,
+                                               bool one_bit, sb_symmetry symmetry) {
   sb_group_range range = {0};
   if (low_high) {
     lanes low = lanes_set(0.0f), high = low;
@@ -52,8 +53,8 @@ SB_LANES_INLINE sb_group cpu_group_of(const float *w, size_t n, unsigned bits, s
 
 /* sb_group_code. */
 SB_LANES_INLINE lanes cpu_group_codes(const sb_group *group, lanes w) {
-  const lanes x =
-      lanes_fma(lanes_sub(w, lanes_set(group->base)), lanes_set(group->inverse), lanes_set(group->center));
+  const lanes x = lanes_fma(lanes_sub(w, lanes_set(group->base)), lanes_set(group->inverse),
+                            lanes_set(group->center));
   return lanes_rint(lanes_min(lanes_max(x, lanes_set(0.0f)), lanes_set(group->top)));
 }
 
@@ -66,20 +67,22 @@ SB_LANES_INLINE lanes cpu_group_values(const sb_group *group, lanes codes) {
 /* Fits looked at together. Each has a chain of sums of its own, so that none waits for another. */
 enum { CPU_FITS_AT_ONCE = SB_FITS / 4 };
 
-/* errors[k] = sum of importance x (value - w)^2 on grid k of `count`. Fitted grids have no base: so a value is exact, and the
- * fused form is that value minus w. */
-SB_LANES_INLINE void cpu_group_errors(float *errors, const sb_group *groups, int count, const float *w,
-                                      const float *importance, size_t n) {
+/* errors[k] = sum of importance x (value - w)^2 on grid k of `count`. Fitted grids have no base: so
+ * a value is exact, and the fused form is that value minus w. */
+SB_LANES_INLINE void cpu_group_errors(float *errors, const sb_group *groups, int count,
+                                      const float *w, const float *importance, size_t n) {
   const lanes zero = lanes_set(0.0f);
   lanes sums[CPU_FITS_AT_ONCE];
   for (int k = 0; k < count; k++) sums[k] = zero;
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
-    const lanes x = lanes_load(w + i, m), minus = lanes_sub(zero, x), weight = lanes_load(importance + i, m);
+    const lanes x = lanes_load(w + i, m), minus = lanes_sub(zero, x),
+                weight = lanes_load(importance + i, m);
     for (int k = 0; k < count; k++) {
       const lanes center = lanes_set(groups[k].center);
-      const lanes code = lanes_rint(lanes_min(
-          lanes_max(lanes_fma(x, lanes_set(groups[k].inverse), center), zero), lanes_set(groups[k].top)));
+      const lanes code =
+          lanes_rint(lanes_min(lanes_max(lanes_fma(x, lanes_set(groups[k].inverse), center), zero),
+                               lanes_set(groups[k].top)));
       const lanes e = lanes_fma(lanes_sub(code, center), lanes_set(groups[k].scale), minus);
       sums[k] = lanes_fma(lanes_mul(e, weight), e, sums[k]); /* weight is 0 outside the row */
     }
@@ -88,9 +91,9 @@ SB_LANES_INLINE void cpu_group_errors(float *errors, const sb_group *groups, int
 }
 
 /* The steps first .. first + count - 1 of a search, which do not depend on each other. */
-SB_LANES_INLINE void cpu_fit_steps(sb_fit_search *search, int first, int count, const sb_group_range *range,
-                                   unsigned bits, sb_symmetry symmetry, const float *w,
-                                   const float *importance, size_t n) {
+SB_LANES_INLINE void cpu_fit_steps(sb_fit_search *search, int first, int count,
+                                   const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
+                                   const float *w, const float *importance, size_t n) {
   sb_group groups[CPU_FITS_AT_ONCE];
   float errors[CPU_FITS_AT_ONCE];
   int fits[CPU_FITS_AT_ONCE];
@@ -103,8 +106,8 @@ SB_LANES_INLINE void cpu_fit_steps(sb_fit_search *search, int first, int count, 
 }
 
 /* The fit of one group at `bits`, as kernels/grid.h defines it. */
-static inline uint8_t cpu_group_fit(const float *w, const float *importance, size_t n, unsigned bits,
-                                    sb_symmetry symmetry) {
+static inline uint8_t cpu_group_fit(const float *w, const float *importance, size_t n,
+                                    unsigned bits, sb_symmetry symmetry) {
   if (bits <= 1) return 0;
   const sb_group_range range = cpu_group_range(w, n, true, false, symmetry);
   sb_fit_search search = sb_fit_begin();
@@ -114,10 +117,10 @@ static inline uint8_t cpu_group_fit(const float *w, const float *importance, siz
   return (uint8_t)search.best;
 }
 
-/* The grid of n weights of the columns first, first + 1, ...: fitted where `importance`, which is of all columns, is not
- * NULL. */
-static inline sb_group cpu_group_for(const float *w, const float *importance, size_t first, size_t n,
-                                     unsigned bits, sb_symmetry symmetry) {
+/* The grid of n weights of the columns first, first + 1, ...: fitted where `importance`, which is
+ * of all columns, is not NULL. */
+static inline sb_group cpu_group_for(const float *w, const float *importance, size_t first,
+                                     size_t n, unsigned bits, sb_symmetry symmetry) {
   const unsigned fit = importance ? cpu_group_fit(w, importance + first, n, bits, symmetry) : 0;
   return cpu_group_of(w, n, bits, symmetry, fit);
 }

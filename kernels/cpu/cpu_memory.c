@@ -10,11 +10,12 @@ enum { PIECE = 1 << 20, HUGE_PAGE = 2 << 20 };
 sb_status sb_cpu_alloc(sb_backend *backend, size_t bytes, const char *what, void **out) {
   (void)backend;
   SB_TRY(sb_alloc_raw(out, bytes, 1, what));
-  /* Large pages save page faults and TLB misses; a kernel that has none loses nothing, so the result is not
-   * looked at. The advice is for whole large pages inside the buffer. */
+  /* Large pages save page faults and TLB misses; a kernel that has none loses nothing, so the
+   * result is not looked at. The advice is for whole large pages inside the buffer. */
   size_t first = ((uintptr_t)*out + HUGE_PAGE - 1) & ~((size_t)HUGE_PAGE - 1);
   size_t last = ((uintptr_t)*out + bytes) & ~((size_t)HUGE_PAGE - 1);
-  if (last > first) (void)madvise((char *)*out + (first - (uintptr_t)*out), last - first, MADV_HUGEPAGE);
+  if (last > first)
+    (void)madvise((char *)*out + (first - (uintptr_t)*out), last - first, MADV_HUGEPAGE);
   return SB_OK;
 }
 
@@ -23,7 +24,8 @@ void sb_cpu_free(sb_backend *backend, void *pointer) {
   sb_free(&pointer);
 }
 
-sb_status sb_cpu_copy(sb_backend *backend, sb_stream stream, void *dst, const void *src, size_t bytes) {
+sb_status sb_cpu_copy(sb_backend *backend, sb_stream stream, void *dst, const void *src,
+                      size_t bytes) {
   (void)stream;
   if (dst == src || bytes == 0) return SB_OK;
   size_t pieces = sb_div_up(bytes, PIECE);
@@ -35,7 +37,8 @@ sb_status sb_cpu_copy(sb_backend *backend, sb_stream stream, void *dst, const vo
   return SB_OK;
 }
 
-sb_status sb_cpu_upload(sb_backend *backend, sb_stream stream, void *device, const void *host, size_t bytes) {
+sb_status sb_cpu_upload(sb_backend *backend, sb_stream stream, void *device, const void *host,
+                        size_t bytes) {
   return sb_cpu_copy(backend, stream, device, host, bytes);
 }
 
@@ -64,8 +67,8 @@ sb_status sb_cpu_peers_token(sb_backend *backend, sb_peers_token *token) {
   return no_groups();
 }
 
-sb_status sb_cpu_peers_join(sb_backend *backend, sb_peers kind, const sb_peers_token *token, int rank,
-                            int size) {
+sb_status sb_cpu_peers_join(sb_backend *backend, sb_peers kind, const sb_peers_token *token,
+                            int rank, int size) {
   (void)backend;
   (void)kind;
   (void)token;

@@ -1,7 +1,7 @@
 /* Second moments of activations and of their gradients, added up exactly.
  *
- * One sequence's moments are made in float or double, in an order that its shape fixes; from there on they are whole
- * multiples of 2^-80 in two limbs (mpi/exact.h), sixteen bytes an item. */
+ * One sequence's moments are made in float or double, in an order that its shape fixes; from there
+ * on they are whole multiples of 2^-80 in two limbs (mpi/exact.h), sixteen bytes an item. */
 #include <math.h>
 #include <omp.h>
 
@@ -27,10 +27,11 @@ static sb_status beyond(const char *what) {
 }
 
 /* Rows [first, first + rows) of the triangle of block column j. */
-static bool gram_rows(int64_t *sums, float *room, const float *x, size_t tokens, size_t cols, size_t first,
-                      size_t rows, double scale) {
+static bool gram_rows(int64_t *sums, float *room, const float *x, size_t tokens, size_t cols,
+                      size_t first, size_t rows, double scale) {
   const size_t width = first + rows;
-  if (!sb_cpu_sgemm(true, false, rows, width, tokens, 1.0f, x + first, cols, x, cols, 0.0f, room, width))
+  if (!sb_cpu_sgemm(true, false, rows, width, tokens, 1.0f, x + first, cols, x, cols, 0.0f, room,
+                    width))
     return false;
   bool good = true;
   for (size_t r = 0; r < rows; r++) {
@@ -40,20 +41,23 @@ static bool gram_rows(int64_t *sums, float *room, const float *x, size_t tokens,
   return good;
 }
 
-sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums, const void *operands,
-                           size_t tokens, size_t cols, size_t block_cols, int exponent) {
+sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums,
+                           const void *operands, size_t tokens, size_t cols, size_t block_cols,
+                           int exponent) {
   (void)stream;
   if (block_cols == 0) return sb_fail(SB_ERR_INTERNAL, "add_grams: blocks of 0 columns");
   if (tokens == 0 || cols == 0) return SB_OK;
   const int threads = sb_cpu_threads(backend);
   const size_t most = sb_min_size(block_cols, cols), each = sb_div_up(most, STRIP);
-  const size_t pieces = sb_div_up(cols, block_cols) * each, room = STRIP * sb_div_up(most, STRIP) * STRIP;
+  const size_t pieces = sb_div_up(cols, block_cols) * each,
+               room = STRIP * sb_div_up(most, STRIP) * STRIP;
   const double scale = ldexp(1.0, exponent + 32);
   const float *x;
   float *rooms;
   int bad = 0;
   SB_TRY(sb_cpu_floats(backend, operands, tokens * cols, &x));
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
+  SB_TRY(
+      sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
 #pragma omp parallel num_threads(threads) reduction(| : bad)
   {
     float *mine = rooms + room * (size_t)omp_get_thread_num();
@@ -63,15 +67,15 @@ sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums,
       const size_t j = piece / each, first = piece % each * STRIP;
       const size_t n = sb_min_size(block_cols, cols - j * block_cols);
       if (first < n)
-        bad |= !gram_rows(sums + 2 * sb_grams_start(block_cols, j), mine, x + j * block_cols, tokens, cols,
-                          first, sb_min_size(STRIP, n - first), scale);
+        bad |= !gram_rows(sums + 2 * sb_grams_start(block_cols, j), mine, x + j * block_cols,
+                          tokens, cols, first, sb_min_size(STRIP, n - first), scale);
     }
   }
   return bad ? beyond("the inputs of a matrix") : SB_OK;
 }
 
-sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sums, const void *operands,
-                             size_t tokens, size_t cols, int exponent) {
+sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sums,
+                             const void *operands, size_t tokens, size_t cols, int exponent) {
   (void)stream;
   const float *y;
   SB_TRY(sb_cpu_floats(backend, operands, tokens * cols, &y));

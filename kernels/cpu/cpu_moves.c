@@ -1,7 +1,8 @@
-/* What moving each block up or down by one bit does to <g, W>: one pass over g and w, with grids chosen before.
+/* What moving each block up or down by one bit does to <g, W>: one pass over g and w, with grids
+ * chosen before.
  *
- * Products with g are summed in sixteen float lanes along a row of a block, and the lanes in double down the block: an
- * order that depends on the block alone. */
+ * Products with g are summed in sixteen float lanes along a row of a block, and the lanes in double
+ * down the block: an order that depends on the block alone. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
@@ -21,7 +22,8 @@ SB_LANES_INLINE lanes steps(const sb_group *group, lanes w, bool based) {
                    lanes_set(group->center));
 }
 
-/* value - now. Without a base the fused form rounds once what would be exact, minus now: the same number. */
+/* value - now. Without a base the fused form rounds once what would be exact, minus now: the same
+ * number. */
 SB_LANES_INLINE lanes change(const sb_group *group, lanes w, lanes now, bool based) {
   const lanes q = steps(group, w, based), scale = lanes_set(group->scale);
   if (based) return lanes_sub(lanes_fma(q, scale, lanes_set(group->base)), now);
@@ -29,8 +31,9 @@ SB_LANES_INLINE lanes change(const sb_group *group, lanes w, lanes now, bool bas
 }
 
 /* One row of one block; `now` is NULL where the weights now are the nearest codes. */
-SB_LANES_INLINE void score_group(moves *sums, const move_grids *grids, const float *w, const float *g,
-                                 const float *now, size_t n, bool based_here, bool based_down) {
+SB_LANES_INLINE void score_group(moves *sums, const move_grids *grids, const float *w,
+                                 const float *g, const float *now, size_t n, bool based_here,
+                                 bool based_down) {
   lanes raise = lanes_set(0.0f), cut = raise;
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
@@ -53,21 +56,21 @@ typedef struct job {
   size_t ldg;
   const void *w, *now;
   sb_dtype w_dtype, now_dtype;
-  const sb_grid_shape *grid;
+  const sb_tiling *grid;
   const sb_stored_grid *grids; /* SB_MOVES a group */
   sb_symmetry symmetry;
 } job;
 
-/* Row r of block column j. Both directions are always computed: a branch a group costs more than the
- * arithmetic of a direction that is not wanted. */
+/* Row r of block column j. Both directions are always computed: a branch a group costs more than
+ * the arithmetic of a direction that is not wanted. */
 static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bits) {
   float room[SB_GROUP_MAX], now_room[SB_GROUP_MAX];
-  const size_t at = r * a->grid->cols + j * a->grid->block_cols, n = sb_grid_cols_of(a->grid, j);
+  const size_t at = r * a->grid->cols + j * a->grid->block_cols, n = sb_tiling_cols_of(a->grid, j);
   const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
   const float *now = a->now ? lanes_floats(now_room, a->now, a->now_dtype, at, n) : NULL;
   const float *g = a->g + r * a->ldg + j * a->grid->block_cols;
   const unsigned down = sb_move_down(bits), up = sb_move_up(bits);
-  const sb_stored_grid *stored = a->grids + SB_MOVES * (r * sb_grid_block_cols(a->grid) + j) + 1;
+  const sb_stored_grid *stored = a->grids + SB_MOVES * (r * sb_tiling_block_cols(a->grid) + j) + 1;
   const move_grids grids = {.here = sb_group_load(stored, bits),
                             .down = sb_group_load(stored + down - bits, down),
                             .up = sb_group_load(stored + up - bits, up)};
@@ -82,14 +85,14 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
 }
 
 sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
-                             const float *g, size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
-                             sb_dtype now_dtype, const sb_stored_grid *grids, const sb_grid_shape *grid,
-                             const uint8_t *bits, unsigned min_bits, unsigned max_bits,
-                             sb_symmetry symmetry) {
+                             const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
+                             const void *now, sb_dtype now_dtype, const sb_stored_grid *grids,
+                             const sb_tiling *grid, const uint8_t *bits, unsigned min_bits,
+                             unsigned max_bits, sb_symmetry symmetry) {
   const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, grids, symmetry};
   (void)stream;
   SB_TRY(sb_check_blocks("block_moves", grid, bits, 1));
-  const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);
+  const size_t strips = sb_cpu_strips(grid), columns = sb_tiling_block_cols(grid);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t index = 0; index < strips; index++) {
     const sb_cpu_strip s = sb_cpu_strip_at(grid, index);

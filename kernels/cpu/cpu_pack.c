@@ -2,7 +2,8 @@
 
 #include "kernels/cpu/vec.h"
 
-void sb_cpu_pack_rows(float *dst, size_t padded, const float *src, size_t stride, size_t rows, size_t d) {
+void sb_cpu_pack_rows(float *dst, size_t padded, const float *src, size_t stride, size_t rows,
+                      size_t d) {
   for (size_t i = 0; i < rows; i++) {
     memcpy(dst + i * padded, src + i * stride, d * sizeof *dst);
     memset(dst + i * padded + d, 0, (padded - d) * sizeof *dst);
@@ -12,8 +13,8 @@ void sb_cpu_pack_rows(float *dst, size_t padded, const float *src, size_t stride
 
 #ifdef __AVX512F__
 
-/* One step of the transposition of 16 x 16: rows i and i + width exchange the lanes that differ in bit
- * `width`. */
+/* One step of the transposition of 16 x 16: rows i and i + width exchange the lanes that differ in
+ * bit `width`. */
 SB_INLINE void exchange(sb_vf *low, sb_vf *high, const sb_vi take_low, const sb_vi take_high) {
   sb_vf a = *low, b = *high;
   *low = __builtin_shuffle(a, b, take_low);
@@ -34,14 +35,16 @@ void sb_cpu_pack_transpose(float *dst, const float *packed, size_t padded, float
     for (size_t i = 0; i < SB_CPU_TILE_ROWS; i += SB_LANES) {
       sb_vf row[SB_LANES];
 #pragma GCC unroll 16
-      for (size_t r = 0; r < SB_LANES; r++) row[r] = sb_vf_load(packed + (i + r) * padded + j) * factor;
+      for (size_t r = 0; r < SB_LANES; r++)
+        row[r] = sb_vf_load(packed + (i + r) * padded + j) * factor;
 #pragma GCC unroll 4
       for (int step = 0; step < 4; step++)
 #pragma GCC unroll 16
         for (int r = 0; r < SB_LANES; r++)
           if (!(r & (1 << step))) exchange(&row[r], &row[r + (1 << step)], low[step], high[step]);
 #pragma GCC unroll 16
-      for (size_t r = 0; r < SB_LANES; r++) sb_vf_store(dst + (j + r) * SB_CPU_TILE_ROWS + i, row[r]);
+      for (size_t r = 0; r < SB_LANES; r++)
+        sb_vf_store(dst + (j + r) * SB_CPU_TILE_ROWS + i, row[r]);
     }
 }
 

@@ -1,5 +1,5 @@
-/* Multiplication with packed weights: what is prepared, and how the work is cut. The arithmetic is in the kernels of
- * cpu_packed.h. */
+/* Multiplication with packed weights: what is prepared, and how the work is cut. The arithmetic is
+ * in the kernels of cpu_packed.h. */
 #include "kernels/cpu/cpu_packed.h"
 
 #include <omp.h>
@@ -34,14 +34,15 @@ const sb_packed_kernels *sb_packed_kernels_best(void) {
 
 /* ---- the matrix ---- */
 
-/* An item is up to a quarter of a thread's share of the bytes that are still left: large runs of memory first, and at the end
- * pieces small enough that no thread waits long for another. */
+/* An item is up to a quarter of a thread's share of the bytes that are still left: large runs of
+ * memory first, and at the end pieces small enough that no thread waits long for another. */
 static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
   enum { LEAST = 32 * 1024 };
-  const size_t columns = sb_grid_block_cols(&w->grid);
-  for (size_t i = 0; i < sb_grid_block_rows(&w->grid); i++) {
-    const size_t rows = sb_grid_rows_of(&w->grid, i);
-    const size_t row_bytes = sb_blockrow_bytes(&w->grid, i, w->bits + i * columns, w->symmetry) / rows + 1;
+  const size_t columns = sb_tiling_block_cols(&w->grid);
+  for (size_t i = 0; i < sb_tiling_block_rows(&w->grid); i++) {
+    const size_t rows = sb_tiling_rows_of(&w->grid, i);
+    const size_t row_bytes =
+        sb_blockrow_bytes(&w->grid, i, w->bits + i * columns, w->symmetry) / rows + 1;
     for (size_t row = 0; row < rows;) {
       const size_t share = sb_max_size(bytes / (4 * (size_t)threads), LEAST) / row_bytes;
       const size_t steps = sb_max_size(share / SB_PACKED_STEP, 1);
@@ -54,13 +55,13 @@ static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
 }
 
 sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint8_t *packed,
-                               const size_t *offsets, const sb_grid_shape *grid, const uint8_t *bits,
+                               const size_t *offsets, const sb_tiling *grid, const uint8_t *bits,
                                sb_symmetry symmetry, sb_packed *out) {
   (void)stream;
   sb_status status = SB_OK;
   *out = NULL;
   SB_TRY(sb_check_blocks("packed_create", grid, bits, 1));
-  const size_t rows = sb_grid_block_rows(grid), columns = sb_grid_block_cols(grid);
+  const size_t rows = sb_tiling_block_rows(grid), columns = sb_tiling_block_cols(grid);
   const size_t steps = rows * sb_div_up(sb_min_size(grid->block_rows, grid->rows), SB_PACKED_STEP);
   struct sb_packed_impl *w = NULL;
   SB_TRY(sb_alloc(&w, 1, sizeof *w, "packed matrix"));
@@ -76,11 +77,12 @@ sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint
     size_t at = offsets[i] + sb_blockrow_map_bytes(grid);
     if (memcmp(packed + offsets[i], bits + i * columns, columns) != 0)
       SB_GO(sb_fail(SB_ERR_INTERNAL,
-                    "packed_create: block row %zu was packed with other bits than the bit map says", i));
+                    "packed_create: block row %zu was packed with other bits than the bit map says",
+                    i));
     for (size_t j = 0; j < columns; j++) {
       w->blocks[i * columns + j] = at;
-      at +=
-          sb_block_bytes(sb_grid_rows_of(grid, i), sb_grid_cols_of(grid, j), bits[i * columns + j], symmetry);
+      at += sb_block_bytes(sb_tiling_rows_of(grid, i), sb_tiling_cols_of(grid, j),
+                           bits[i * columns + j], symmetry);
     }
     bytes += at - offsets[i];
   }
@@ -114,28 +116,31 @@ typedef struct product {
   size_t scratch_size;
 } product;
 
-/* The place in the order of pieces of column c, lanes of one step being `step` floats apart from those of the next. */
+/* The place in the order of pieces of column c, lanes of one step being `step` floats apart from
+ * those of the next. */
 static size_t place_of(size_t c, size_t step) {
   return (c / SB_PACKED_PIECE * 8 + c % 8) * step + c % SB_PACKED_PIECE / 8;
 }
 
-/* The part of x that block column j sees, tokens side by side for every step; those beyond T are 0. */
+/* The part of x that block column j sees, tokens side by side for every step; those beyond T are 0.
+ */
 static void prepare_steps(const product *p, size_t j, size_t padded) {
-  const sb_grid_shape *grid = &p->w->grid;
+  const sb_tiling *grid = &p->w->grid;
   float *to = p->prepared + sb_packed_start(grid, j) * padded;
   memset(to, 0, sb_packed_width(grid, j) * padded * sizeof *to);
   for (size_t t = 0; t < p->T; t++) {
     const float *x = p->x + t * p->cols + j * grid->block_cols;
-    for (size_t c = 0; c < sb_grid_cols_of(grid, j); c++) to[place_of(c, 16 * padded) + 16 * t] = x[c];
+    for (size_t c = 0; c < sb_tiling_cols_of(grid, j); c++)
+      to[place_of(c, 16 * padded) + 16 * t] = x[c];
   }
 }
 
 static void prepare_sums(const product *p, size_t j, size_t padded) {
-  const sb_grid_shape *grid = &p->w->grid;
+  const sb_tiling *grid = &p->w->grid;
   for (size_t t = 0; t < padded; t++) {
     const float *x = p->x + t * p->cols + j * grid->block_cols;
     double sum = 0.0;
-    for (size_t c = 0; t < p->T && c < sb_grid_cols_of(grid, j); c++) sum += (double)x[c];
+    for (size_t c = 0; t < p->T && c < sb_tiling_cols_of(grid, j); c++) sum += (double)x[c];
     p->sums[j * padded + t] = (float)sum;
   }
 }
@@ -148,14 +153,15 @@ static size_t group_width(const product *p, size_t first) {
 
 /* The part of x that block column j sees, in groups of tokens, each [length, its width]. */
 static void prepare_groups(const product *p, size_t j) {
-  const sb_grid_shape *grid = &p->w->grid;
+  const sb_tiling *grid = &p->w->grid;
   for (size_t first = 0; first < p->T; first += p->kernels->group) {
     const size_t width = group_width(p, first);
     float *to = p->prepared + first * p->length + sb_packed_start(grid, j) * width;
     memset(to, 0, sb_packed_width(grid, j) * width * sizeof *to);
     for (size_t t = 0; t < width && first + t < p->T; t++) {
       const float *x = p->x + (first + t) * p->cols + j * grid->block_cols;
-      for (size_t c = 0; c < sb_grid_cols_of(grid, j); c++) to[place_of(c, 16) * width + t] = x[c];
+      for (size_t c = 0; c < sb_tiling_cols_of(grid, j); c++)
+        to[place_of(c, 16) * width + t] = x[c];
     }
   }
 }
@@ -174,14 +180,16 @@ static float *own_scratch(const product *p) {
   return p->scratch + (size_t)omp_get_thread_num() * p->scratch_size;
 }
 
-static sb_status scratch_of(sb_backend *backend, product *p, size_t prepared, size_t sums, size_t size) {
+static sb_status scratch_of(sb_backend *backend, product *p, size_t prepared, size_t sums,
+                            size_t size) {
   const size_t line = 64 / sizeof(float);
   p->scratch_size = sb_div_up(size, line) * line;
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, sb_div_up(prepared, line) * line + sums, sizeof(float),
-                        &p->prepared));
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, sb_div_up(prepared, line) * line + sums,
+                        sizeof(float), &p->prepared));
   p->sums = p->prepared + sb_div_up(prepared, line) * line;
-  return sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, p->scratch_size * (size_t)sb_cpu_threads(backend),
-                        sizeof(float), &p->scratch);
+  return sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS,
+                        p->scratch_size * (size_t)sb_cpu_threads(backend), sizeof(float),
+                        &p->scratch);
 }
 
 static sb_status few_tokens(sb_backend *backend, product *p) {
@@ -209,8 +217,9 @@ static sb_status few_tokens(sb_backend *backend, product *p) {
 
 /* Rows of an item, for tokens [from, end), which begin with a group. */
 static void many_item(const product *p, const sb_packed_item *item, size_t from, size_t end) {
-  const sb_grid_shape *grid = &p->w->grid;
-  const size_t rows = sb_div_up(item->rows, 8) * 8, ld = sb_packed_width(grid, 0), group = p->kernels->group;
+  const sb_tiling *grid = &p->w->grid;
+  const size_t rows = sb_div_up(item->rows, 8) * 8, ld = sb_packed_width(grid, 0),
+               group = p->kernels->group;
   float *tile = own_scratch(p), *out = tile + SB_PACKED_ROWS * ld;
   memset(out, 0, rows * (end - from + p->kernels->lanes) * sizeof *out);
   memset(tile + item->rows * ld, 0, (rows - item->rows) * ld * sizeof *tile);
@@ -233,8 +242,8 @@ enum { GROUPS = 8 };
 static sb_status many_tokens(sb_backend *backend, product *p) {
   const size_t together = GROUPS * p->kernels->group, across = sb_div_up(p->T, together);
   SB_TRY(scratch_of(backend, p, (p->T + p->kernels->lanes) * p->length, 0,
-                    SB_PACKED_ROWS *
-                        (sb_packed_width(&p->w->grid, 0) + sb_min_size(p->T, together) + p->kernels->lanes)));
+                    SB_PACKED_ROWS * (sb_packed_width(&p->w->grid, 0) +
+                                      sb_min_size(p->T, together) + p->kernels->lanes)));
 #pragma omp parallel num_threads(sb_cpu_threads(backend))
   {
 #pragma omp for schedule(static)
@@ -248,8 +257,8 @@ static sb_status many_tokens(sb_backend *backend, product *p) {
   return SB_OK;
 }
 
-sb_status sb_cpu_packed_gemm(sb_backend *backend, sb_stream stream, void *y, const void *x, size_t T,
-                             sb_packed w, bool add) {
+sb_status sb_cpu_packed_gemm(sb_backend *backend, sb_stream stream, void *y, const void *x,
+                             size_t T, sb_packed w, bool add) {
   (void)stream;
   const double start = sb_now();
   const sb_cpu *cpu = backend->impl;
@@ -262,7 +271,7 @@ sb_status sb_cpu_packed_gemm(sb_backend *backend, sb_stream stream, void *y, con
                .T = T,
                .rows = w->grid.rows,
                .cols = w->grid.cols,
-               .columns = sb_grid_block_cols(&w->grid),
+               .columns = sb_tiling_block_cols(&w->grid),
                .length = sb_packed_length(&w->grid),
                .add = add};
   SB_TRY(T <= SB_PACKED_FEW ? few_tokens(backend, &p) : many_tokens(backend, &p));

@@ -1,4 +1,5 @@
-/* Packed weights with AVX2: eight chunks a vector, up to 3 bits a lookup in a register makes floats of codes. */
+/* Packed weights with AVX2: eight chunks a vector, up to 3 bits a lookup in a register makes floats
+ * of codes. */
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,12 +51,13 @@ PV_AVX2_INLINE __m256i pairs(const uint8_t *end_low, const uint8_t *end_high, un
   const __m256i bytes = _mm256_set_m128i(sixteen(end_high - 16), sixteen(end_low - 16));
   const int first = (int)((16 - 2 * b) * 0x01010101u) + 0x03020100, chunk = (int)(b * 0x01010101u),
             last = (int)((b - 4) * 0x01010101u);
-  return _mm256_shuffle_epi8(bytes,
-                             _mm256_setr_epi32(first, first + last, first + chunk, first + chunk + last,
-                                               first, first + last, first + chunk, first + chunk + last));
+  return _mm256_shuffle_epi8(bytes, _mm256_setr_epi32(first, first + last, first + chunk,
+                                                      first + chunk + last, first, first + last,
+                                                      first + chunk, first + chunk + last));
 }
 
-PV_AVX2_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_words *low, pv_words *high) {
+PV_AVX2_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_words *low,
+                              pv_words *high) {
   const uint8_t *at = piece + 8 * b * h;
   if (b == 1) {
     *low = *high = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at));
@@ -63,9 +65,9 @@ PV_AVX2_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_w
     *low = *high = _mm256_cvtepu16_epi32(sixteen(at));
   } else if (b == 3) { /* 24 bytes, read as two times 16 that overlap */
     const __m256i bytes = _mm256_set_m128i(sixteen(at + 8), sixteen(at));
-    *low = *high =
-        _mm256_shuffle_epi8(bytes, _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 4,
-                                                    5, 6, -1, 7, 8, 9, -1, 10, 11, 12, -1, 13, 14, 15, -1));
+    *low = *high = _mm256_shuffle_epi8(
+        bytes, _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 4, 5, 6, -1,
+                                7, 8, 9, -1, 10, 11, 12, -1, 13, 14, 15, -1));
   } else if (b == 4) {
     *low = *high = _mm256_loadu_si256((const __m256i *)at);
   } else { /* chunks 0, 1, 4, 5 and 2, 3, 6, 7: so they end up in order */
@@ -79,7 +81,8 @@ PV_AVX2_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_w
 PV_AVX2_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
   if (b <= 3) {
     /* The lookup goes by the 3 lowest bits; with fewer in a code the table repeats. */
-    const __m256 one = _mm256_setr_ps(0, 1, 0, 1, 0, 1, 0, 1), two = _mm256_setr_ps(0, 1, 2, 3, 0, 1, 2, 3),
+    const __m256 one = _mm256_setr_ps(0, 1, 0, 1, 0, 1, 0, 1),
+                 two = _mm256_setr_ps(0, 1, 2, 3, 0, 1, 2, 3),
                  three = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_permutevar8x32_ps(b == 1   ? one
                                     : b == 2 ? two
@@ -98,4 +101,5 @@ PV_AVX2_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
 #define PV_UNROLL(n)            PV_PRAGMA(GCC unroll n)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
-const sb_packed_kernels sb_packed_avx2 = {"AVX2", PV_LANES, PV_LANES *PV_VECTORS, few, decode, multiply};
+const sb_packed_kernels sb_packed_avx2 = {"AVX2", PV_LANES, PV_LANES *PV_VECTORS,
+                                          few,    decode,   multiply};

@@ -1,5 +1,5 @@
-/* Packed weights with AVX-512: the byte shuffle (VBMI) gives every lane its chunk in one step, and up to 4 bits a lookup in
- * a register makes floats of codes. */
+/* Packed weights with AVX-512: the byte shuffle (VBMI) gives every lane its chunk in one step, and
+ * up to 4 bits a lookup in a register makes floats of codes. */
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,23 +60,25 @@ PV_AVX512_INLINE uint32_t bytes_of(unsigned b) {
   return b * 0x01010101u;
 }
 
-PV_AVX512_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_words *low, pv_words *high) {
+PV_AVX512_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_words *low,
+                                pv_words *high) {
   (void)h; /* a vector has all chunks */
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   /* Bytes b l, b l + 1, ... for lane l; b l is below 128, so that bytes do not carry. */
-  const __m512i first = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32((int)bytes_of(b))),
-                                         _mm512_set1_epi32(0x03020100));
+  const __m512i first = _mm512_add_epi32(
+      _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)bytes_of(b))), _mm512_set1_epi32(0x03020100));
   if (b == 4) {
     *low = *high = _mm512_loadu_si512(piece);
   } else if (b < 4) {
-    /* Of a chunk with fewer than 4 bytes the upper ones are another's: pv_code does not look at them. */
+    /* Of a chunk with fewer than 4 bytes the upper ones are another's: pv_code does not look at
+     * them. */
     const __m512i bytes = _mm512_maskz_loadu_epi8(((__mmask64)1 << 16 * b) - 1, piece);
     *low = *high = _mm512_permutexvar_epi8(first, bytes);
   } else {
     const __m512i head = _mm512_loadu_si512(piece);
-    const __m512i tail = b == 8
-                             ? _mm512_loadu_si512(piece + 64)
-                             : _mm512_maskz_loadu_epi8(((__mmask64)1 << (16 * b - 64) % 64) - 1, piece + 64);
+    const __m512i tail =
+        b == 8 ? _mm512_loadu_si512(piece + 64)
+               : _mm512_maskz_loadu_epi8(((__mmask64)1 << (16 * b - 64) % 64) - 1, piece + 64);
     const __m512i last = _mm512_add_epi32(first, _mm512_set1_epi32((int)bytes_of(b - 4)));
     *low = _mm512_permutex2var_epi8(head, first, tail);
     *high = _mm512_permutex2var_epi8(head, last, tail);
@@ -93,7 +95,8 @@ PV_AVX512_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s)
     const __m512 table = b == 1 ? one : b == 2 ? two : b == 3 ? three : four;
     return _mm512_permutexvar_ps(_mm512_srli_epi32(low, s * b), table);
   }
-  const __m512i word = s < 4 ? _mm512_srli_epi32(low, s * b) : _mm512_srli_epi32(high, 32 - 8 * b + s * b);
+  const __m512i word =
+      s < 4 ? _mm512_srli_epi32(low, s * b) : _mm512_srli_epi32(high, 32 - 8 * b + s * b);
   return _mm512_cvtepi32_ps(_mm512_and_si512(word, _mm512_set1_epi32((int)((1u << b) - 1u))));
 }
 
@@ -104,4 +107,5 @@ PV_AVX512_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s)
 #define PV_UNROLL(n)            PV_PRAGMA(GCC unroll n)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
-const sb_packed_kernels sb_packed_avx512 = {"AVX-512", PV_LANES, PV_LANES *PV_VECTORS, few, decode, multiply};
+const sb_packed_kernels sb_packed_avx512 = {"AVX-512", PV_LANES, PV_LANES *PV_VECTORS,
+                                            few,       decode,   multiply};

@@ -1,5 +1,5 @@
-/* The kernels of cpu_packed.h over one kind of vectors. Included once by each of cpu_packed_plain.c, cpu_packed_avx2.c and
- * cpu_packed_avx512.c, which define before that
+/* The kernels of cpu_packed.h over one kind of vectors. Included once by each of
+ * cpu_packed_plain.c, cpu_packed_avx2.c and cpu_packed_avx512.c, which define before that
  *
  *   PV_LANES                 8 or 16
  *   PV_VECTORS               of tokens, 3 or 4, that are multiplied with a tile at a time
@@ -7,11 +7,10 @@
  *   pv_set, pv_load, pv_store, pv_fma (a b + c), pv_sum (of all lanes, in a fixed order)
  *   pv_halves, pv_bytes      floats of as many fp16 numbers, of as many bytes
  *   pv_numbers(out, string, n, b)
- *                            sb_bitstring_unpack, b not a constant; `out` has room for SB_PACKED_ROWS
- *   pv_chunks(piece, b, h, &low, &high)
- *                            chunks h PV_LANES + lane of a piece of b-bit codes: bits 0 .. 31 in `low`; where b > 4, the
- *                            last 32 bits in `high`. Reads no byte beyond the piece, and none more than 15 before it.
- *   pv_code(low, high, b, s) the codes of step s as floats
+ *                            sb_bitstring_unpack, b not a constant; `out` has room for
+ * SB_PACKED_ROWS pv_chunks(piece, b, h, &low, &high) chunks h PV_LANES + lane of a piece of b-bit
+ * codes: bits 0 .. 31 in `low`; where b > 4, the last 32 bits in `high`. Reads no byte beyond the
+ * piece, and none more than 15 before it. pv_code(low, high, b, s) the codes of step s as floats
  *   PV_FEW_TOGETHER(tokens)  rows whose codes are multiplied at a time with few tokens: 1, 2 or 4
  *   PV_TILE_ROWS(vectors)    rows multiplied at a time with that many vectors of tokens: 4 or 8
  *   PV_INLINE                of functions that are to see their arguments as constants
@@ -33,30 +32,35 @@ typedef struct rows_of_block {
 } rows_of_block;
 
 static rows_of_block rows_at(const struct sb_packed_impl *w, const sb_packed_item *item, size_t j) {
-  const size_t k = item->i * sb_grid_block_cols(&w->grid) + j;
-  const size_t rows = sb_grid_rows_of(&w->grid, item->i), cols = sb_grid_cols_of(&w->grid, j);
+  const size_t k = item->i * sb_tiling_block_cols(&w->grid) + j;
+  const size_t rows = sb_tiling_rows_of(&w->grid, item->i), cols = sb_tiling_cols_of(&w->grid, j);
   const unsigned b = w->bits[k];
-  rows_of_block out = {.stride = sb_bitstring_bytes(cols, b), .pieces = cols / SB_PACKED_PIECE, .bits = b};
+  rows_of_block out = {
+      .stride = sb_bitstring_bytes(cols, b), .pieces = cols / SB_PACKED_PIECE, .bits = b};
   out.rest = out.stride - out.pieces * 16 * b;
   out.codes = w->packed + w->blocks[k] + sb_block_bytes(rows, cols, b, w->symmetry) -
               sb_block_code_bytes(rows, cols, b) + item->row * out.stride;
   return out;
 }
 
-/* Asks for the memory that many bytes further on, for the second cache: some blocks ahead, so that a narrow block, which takes its
- * time for few bytes, makes up for a wide one. */
+/* Asks for the memory that many bytes further on, for the second cache: some blocks ahead, so that
+ * a narrow block, which takes its time for few bytes, makes up for a wide one. */
 PV_INLINE void ask_ahead(const uint8_t *p, size_t bytes) {
   for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at + PV_AHEAD, 0, 2);
 }
 
-/* Scales and offsets of the item's rows in block column j; `scale` and `offset` have room for whole vectors. */
+/* Scales and offsets of the item's rows in block column j; `scale` and `offset` have room for whole
+ * vectors. */
 static void read_groups(float *scale, float *offset, const struct sb_packed_impl *w,
                         const sb_packed_item *item, size_t j) {
-  const size_t k = item->i * sb_grid_block_cols(&w->grid) + j, rows = sb_grid_rows_of(&w->grid, item->i);
+  const size_t k = item->i * sb_tiling_block_cols(&w->grid) + j,
+               rows = sb_tiling_rows_of(&w->grid, item->i);
   const uint8_t *block = w->packed + w->blocks[k];
   const unsigned b = w->bits[k];
-  const bool zeros = w->symmetry == SB_ASYMMETRIC && b > 1, bases = w->symmetry == SB_ASYMMETRIC && b == 1;
-  const pv middle = pv_set(0.5f * (float)((1u << b) - 1u)), none = pv_set(0.0f), minus = pv_set(-1.0f);
+  const bool zeros = w->symmetry == SB_ASYMMETRIC && b > 1,
+             bases = w->symmetry == SB_ASYMMETRIC && b == 1;
+  const pv middle = pv_set(0.5f * (float)((1u << b) - 1u)), none = pv_set(0.0f),
+           minus = pv_set(-1.0f);
   uint16_t scales[SB_PACKED_ROWS], base[SB_PACKED_ROWS];
   uint8_t zero[SB_PACKED_ROWS];
   ask_ahead(block + 2 * item->row, 2 * item->rows);
@@ -66,13 +70,14 @@ static void read_groups(float *scale, float *offset, const struct sb_packed_impl
   for (size_t r = 0; r < item->rows; r += PV_LANES) {
     const pv by = pv_halves(scales + r), center = zeros ? pv_bytes(zero + r) : middle;
     pv_store(scale + r, by);
-    pv_store(offset + r, pv_fma(pv_fma(minus, by, none), center, bases ? pv_halves(base + r) : none));
+    pv_store(offset + r,
+             pv_fma(pv_fma(minus, by, none), center, bases ? pv_halves(base + r) : none));
   }
 }
 
 /* The start of piece p of a row; one that is not whole is copied to where more can be read. */
-PV_INLINE const uint8_t *piece_at(const rows_of_block *block, const uint8_t *row, size_t p, unsigned b,
-                                  uint8_t room[16 + SB_PACKED_PIECE]) {
+PV_INLINE const uint8_t *piece_at(const rows_of_block *block, const uint8_t *row, size_t p,
+                                  unsigned b, uint8_t room[16 + SB_PACKED_PIECE]) {
   if (p < block->pieces) return row + p * 16 * b;
   memset(room, 0, 16 + SB_PACKED_PIECE);
   memcpy(room + 16, row + p * 16 * b, block->rest);
@@ -99,8 +104,8 @@ PV_INLINE void few_piece(pv *sum, const uint8_t *const *pieces, const float *x, 
   }
 }
 
-/* sums[n, t] += scale[n] x sum of code x, all lanes apart, of `together` rows from `row` on. `single`: a row is one whole
- * piece. */
+/* sums[n, t] += scale[n] x sum of code x, all lanes apart, of `together` rows from `row` on.
+ * `single`: a row is one whole piece. */
 PV_INLINE void few_together(float *restrict sums, const rows_of_block *block, const uint8_t *row,
                             const float *restrict scale, const float *restrict x, size_t tokens,
                             size_t together, unsigned b, bool single) {
@@ -130,55 +135,58 @@ PV_INLINE void few_together(float *restrict sums, const rows_of_block *block, co
 }
 
 /* The same for all rows of a block. */
-PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block, const float *restrict scale,
-                        const float *restrict x, size_t rows, size_t tokens, unsigned b, bool single) {
+PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block,
+                        const float *restrict scale, const float *restrict x, size_t rows,
+                        size_t tokens, unsigned b, bool single) {
   const size_t together = PV_FEW_TOGETHER(tokens);
   size_t r = 0;
   for (; r + together <= rows; r += together)
-    few_together(sums + r * tokens * PV_LANES, block, block->codes + r * block->stride, scale + r, x, tokens,
-                 together, b, single);
+    few_together(sums + r * tokens * PV_LANES, block, block->codes + r * block->stride, scale + r,
+                 x, tokens, together, b, single);
   for (; r < rows; r++)
-    few_together(sums + r * tokens * PV_LANES, block, block->codes + r * block->stride, scale + r, x, tokens,
-                 1, b, single);
+    few_together(sums + r * tokens * PV_LANES, block, block->codes + r * block->stride, scale + r,
+                 x, tokens, 1, b, single);
 }
 
-#define PV_EACH_WIDTH(bits, call)                                                                            \
-  switch (bits) {                                                                                            \
-  case 1:                                                                                                    \
-    call(1);                                                                                                 \
-    break;                                                                                                   \
-  case 2:                                                                                                    \
-    call(2);                                                                                                 \
-    break;                                                                                                   \
-  case 3:                                                                                                    \
-    call(3);                                                                                                 \
-    break;                                                                                                   \
-  case 4:                                                                                                    \
-    call(4);                                                                                                 \
-    break;                                                                                                   \
-  case 5:                                                                                                    \
-    call(5);                                                                                                 \
-    break;                                                                                                   \
-  case 6:                                                                                                    \
-    call(6);                                                                                                 \
-    break;                                                                                                   \
-  case 7:                                                                                                    \
-    call(7);                                                                                                 \
-    break;                                                                                                   \
-  default:                                                                                                   \
-    call(8);                                                                                                 \
-    break;                                                                                                   \
+#define PV_EACH_WIDTH(bits, call)                                                                  \
+  switch (bits) {                                                                                  \
+  case 1:                                                                                          \
+    call(1);                                                                                       \
+    break;                                                                                         \
+  case 2:                                                                                          \
+    call(2);                                                                                       \
+    break;                                                                                         \
+  case 3:                                                                                          \
+    call(3);                                                                                       \
+    break;                                                                                         \
+  case 4:                                                                                          \
+    call(4);                                                                                       \
+    break;                                                                                         \
+  case 5:                                                                                          \
+    call(5);                                                                                       \
+    break;                                                                                         \
+  case 6:                                                                                          \
+    call(6);                                                                                       \
+    break;                                                                                         \
+  case 7:                                                                                          \
+    call(7);                                                                                       \
+    break;                                                                                         \
+  default:                                                                                         \
+    call(8);                                                                                       \
+    break;                                                                                         \
   }
 
 PV_INLINE void few_tokens(float *out, const struct sb_packed_impl *w, const sb_packed_item *item,
                           const sb_packed_input *input, float *scratch, size_t tokens) {
-  float *scale = scratch + SB_PACKED_SUMS, *offset = scale + SB_PACKED_ROWS, *rest = offset + SB_PACKED_ROWS;
+  float *scale = scratch + SB_PACKED_SUMS, *offset = scale + SB_PACKED_ROWS,
+        *rest = offset + SB_PACKED_ROWS;
   const size_t rows = item->rows;
   memset(scratch, 0, rows * tokens * PV_LANES * sizeof *scratch);
   memset(rest, 0, rows * tokens * sizeof *rest);
-  for (size_t j = 0; j < sb_grid_block_cols(&w->grid); j++) {
+  for (size_t j = 0; j < sb_tiling_block_cols(&w->grid); j++) {
     const rows_of_block block = rows_at(w, item, j);
-    const float *x = input->x + sb_packed_start(&w->grid, j) * tokens, *sum = input->sums + j * tokens;
+    const float *x = input->x + sb_packed_start(&w->grid, j) * tokens,
+                *sum = input->sums + j * tokens;
     read_groups(scale, offset, w, item, j);
     for (size_t t = 0; t < tokens; t++)
       for (size_t r = 0; r < rows; r++) rest[t * rows + r] += offset[r] * sum[t];
@@ -194,7 +202,8 @@ PV_INLINE void few_tokens(float *out, const struct sb_packed_impl *w, const sb_p
   }
   for (size_t r = 0; r < rows; r++)
     for (size_t t = 0; t < tokens; t++)
-      out[r * tokens + t] = pv_sum(pv_load(scratch + (r * tokens + t) * PV_LANES)) + rest[t * rows + r];
+      out[r * tokens + t] =
+          pv_sum(pv_load(scratch + (r * tokens + t) * PV_LANES)) + rest[t * rows + r];
 }
 
 /* Running sums of all lanes stay in the first cache: with more tokens, fewer rows at a time. */
@@ -203,7 +212,8 @@ static void few(float *out, const struct sb_packed_impl *w, const sb_packed_item
   const size_t T = input->T, room = SB_PACKED_SUMS / 16 / T,
                most = room < SB_PACKED_ROWS ? room : SB_PACKED_ROWS;
   for (size_t r = 0; r < item->rows; r += most) {
-    const sb_packed_item part = {item->i, item->row + r, item->rows - r < most ? item->rows - r : most};
+    const sb_packed_item part = {item->i, item->row + r,
+                                 item->rows - r < most ? item->rows - r : most};
     float *here = out + r * T;
     switch (T) {
     case 1:
@@ -245,8 +255,8 @@ PV_INLINE void decode_rows(float *tile, size_t ld, const rows_of_block *block, c
   }
 }
 
-static void decode(float *tile, size_t ld, const struct sb_packed_impl *w, const sb_packed_item *item,
-                   size_t j) {
+static void decode(float *tile, size_t ld, const struct sb_packed_impl *w,
+                   const sb_packed_item *item, size_t j) {
   float scale[SB_PACKED_ROWS], offset[SB_PACKED_ROWS];
   const rows_of_block block = rows_at(w, item, j);
   read_groups(scale, offset, w, item, j);
@@ -256,8 +266,8 @@ static void decode(float *tile, size_t ld, const struct sb_packed_impl *w, const
 }
 
 /* Tokens are in lanes: a weight is spread over a vector, and no sum is taken across one. */
-PV_INLINE void multiply_rows(float *out, const float *tile, size_t ld, const float *x, size_t rows, size_t n,
-                             size_t vectors) {
+PV_INLINE void multiply_rows(float *out, const float *tile, size_t ld, const float *x, size_t rows,
+                             size_t n, size_t vectors) {
   enum { MOST = 8 };
   const size_t width = vectors * PV_LANES, step = PV_TILE_ROWS(vectors);
   for (size_t first = 0; first < rows; first += step) {
@@ -284,8 +294,8 @@ PV_INLINE void multiply_rows(float *out, const float *tile, size_t ld, const flo
   }
 }
 
-static void multiply(float *out, const float *tile, size_t ld, const float *x, size_t rows, size_t n,
-                     size_t width) {
+static void multiply(float *out, const float *tile, size_t ld, const float *x, size_t rows,
+                     size_t n, size_t width) {
   switch (width / PV_LANES) {
   case 1:
     multiply_rows(out, tile, ld, x, rows, n, 1);

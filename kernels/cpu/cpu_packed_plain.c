@@ -1,4 +1,5 @@
-/* Packed weights in plain C: what the others are held against, and what a processor without AVX2 takes. */
+/* Packed weights in plain C: what the others are held against, and what a processor without AVX2
+ * takes. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,7 +56,8 @@ static inline void pv_numbers(uint8_t *out, const uint8_t *string, size_t n, uns
   sb_bitstring_unpack(out, string, n, b);
 }
 
-static inline void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_words *low, pv_words *high) {
+static inline void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_words *low,
+                             pv_words *high) {
   (void)h; /* a vector has all chunks */
   const unsigned bytes = b < 4 ? b : 4;
   memset(low, 0, sizeof *low);
@@ -75,9 +77,11 @@ static inline pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
 
 #define PV_FEW_TOGETHER(tokens) 1u
 #define PV_TILE_ROWS(vectors)   4u
-/* Every width in its own unrolled loops would take the compiler minutes here, where vectors are arrays. */
+/* Every width in its own unrolled loops would take the compiler minutes here, where vectors are
+ * arrays. */
 #define PV_INLINE static inline
 #define PV_UNROLL(n)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
-const sb_packed_kernels sb_packed_plain = {"plain C", PV_LANES, PV_LANES *PV_VECTORS, few, decode, multiply};
+const sb_packed_kernels sb_packed_plain = {"plain C", PV_LANES, PV_LANES *PV_VECTORS,
+                                           few,       decode,   multiply};

@@ -3,8 +3,8 @@
 #include "kernels/cpu/cpu_group.h"
 
 /* One group: out[at .. at + n) = Q_bits(w). */
-static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype, size_t at, size_t n,
-                        unsigned bits, sb_symmetry symmetry, unsigned fit) {
+static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype, size_t at,
+                        size_t n, unsigned bits, sb_symmetry symmetry, unsigned fit) {
   float room[SB_GROUP_MAX];
   sb_group group = {0};
   const float *x = lanes_floats(room, w, w_dtype, at, n);
@@ -17,19 +17,20 @@ static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w
   }
 }
 
-sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype,
-                                 const void *w, sb_dtype w_dtype, const sb_grid_shape *grid,
-                                 const uint8_t *bits, sb_symmetry symmetry, const uint8_t *fits) {
+sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *out,
+                                 sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
+                                 const sb_tiling *grid, const uint8_t *bits, sb_symmetry symmetry,
+                                 const uint8_t *fits) {
   (void)stream;
   SB_TRY(sb_check_blocks("quantize_blocks", grid, bits, 0));
-  const size_t strips = sb_cpu_strips(grid), columns = sb_grid_block_cols(grid);
+  const size_t strips = sb_cpu_strips(grid), columns = sb_tiling_block_cols(grid);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t index = 0; index < strips; index++) {
     const sb_cpu_strip s = sb_cpu_strip_at(grid, index);
     for (size_t r = s.row; r < s.row + s.rows; r++)
       for (size_t j = 0; j < s.blocks; j++)
         round_group(out, out_dtype, w, w_dtype, r * grid->cols + s.col + j * grid->block_cols,
-                    sb_grid_cols_of(grid, s.block % columns + j), bits[s.block + j], symmetry,
+                    sb_tiling_cols_of(grid, s.block % columns + j), bits[s.block + j], symmetry,
                     fits ? fits[r * columns + s.block % columns + j] : 0);
   }
   return SB_OK;

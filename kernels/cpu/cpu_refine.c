@@ -33,7 +33,8 @@ static double sum_of_lanes(double *lane) {
   return lane[0];
 }
 
-/* The best step along v; 0 where there is none. v H is summed row by row: sums along rows would not fill vectors. */
+/* The best step along v; 0 where there is none. v H is summed row by row: sums along rows would not
+ * fill vectors. */
 static float best_step(const part *p, const float *v) {
   float along[SB_GROUP_MAX];
   double slope[SB_GROUP_LANES] = {0}, curvature[SB_GROUP_LANES] = {0};
@@ -103,8 +104,9 @@ static void residual_of_tile(const sb_stack *stack, const cpu_tile *tile, float 
       const sb_group *group = &stack->groups[c / stack->block_cols * stack->rows + row];
       errors[r * n + c - a->begin] = sb_group_value(group, (float)stack->codes[at]) - a->w[at];
     }
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)cols, (int)n, 1.0f, errors,
-              (int)n, a->panel, (int)cols, 1.0f, a->residual + tile->first * cols, (int)cols);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)cols, (int)n, 1.0f,
+              errors, (int)n, a->panel, (int)cols, 1.0f, a->residual + tile->first * cols,
+              (int)cols);
 }
 
 sb_status sb_cpu_refine_residual(sb_backend *backend, sb_stream stream, const sb_stack *stack,
@@ -117,13 +119,14 @@ sb_status sb_cpu_refine_residual(sb_backend *backend, sb_stream stream, const sb
 }
 
 /* Block column j of a tile; change [rows of the tile, columns of the block]. */
-static void refine_block(const sb_stack *stack, const cpu_tile *tile, const float *residual, float *change,
-                         const float *h, size_t j) {
+static void refine_block(const sb_stack *stack, const cpu_tile *tile, const float *residual,
+                         float *change, const float *h, size_t j) {
   const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j);
   float local[SB_GROUP_MAX];
   memset(change, 0, tile->rows * n * sizeof *change);
   for (size_t r = 0; r < tile->rows; r++) {
-    const size_t at = (tile->first + r) * stack->cols + first, group = j * stack->rows + tile->first + r;
+    const size_t at = (tile->first + r) * stack->cols + first,
+                 group = j * stack->rows + tile->first + r;
     const part p = {local, change + r * n, h, n, stack->cols};
     memcpy(local, residual + at, n * sizeof *local);
     refine_group(&p, &stack->groups[group], stack->codes + at, stack->bits[group], stack->symmetry);
@@ -131,20 +134,22 @@ static void refine_block(const sb_stack *stack, const cpu_tile *tile, const floa
 }
 
 /* change: room for CPU_STACK_TILE x block_cols. */
-static void refine_tile(const sb_stack *stack, const cpu_tile *tile, float *change, const void *context) {
+static void refine_tile(const sb_stack *stack, const cpu_tile *tile, float *change,
+                        const void *context) {
   const job *a = context;
   const size_t cols = stack->cols;
   for (size_t j = a->begin / stack->block_cols; j * stack->block_cols < a->end; j++) {
     const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j);
     const float *below = a->panel + (first - a->begin) * cols;
     refine_block(stack, tile, a->residual, change, below + first, j);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)cols, (int)n, 1.0f, change,
-                (int)n, below, (int)cols, 1.0f, a->residual + tile->first * cols, (int)cols);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)cols, (int)n, 1.0f,
+                change, (int)n, below, (int)cols, 1.0f, a->residual + tile->first * cols,
+                (int)cols);
   }
 }
 
-sb_status sb_cpu_refine_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack, float *residual,
-                                size_t begin, size_t end, const float *panel) {
+sb_status sb_cpu_refine_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack,
+                                float *residual, size_t begin, size_t end, const float *panel) {
   const job a = {residual, NULL, begin, end, panel};
   (void)stream;
   SB_TRY(sb_check_stack("refine_columns", stack, begin, end));

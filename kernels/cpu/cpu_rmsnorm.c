@@ -5,7 +5,8 @@
 #include "base/memory.h"
 #include "kernels/cpu/vec.h"
 
-/* dw is summed over tokens in runs of this many, then over the runs: a cut that the shape alone decides. */
+/* dw is summed over tokens in runs of this many, then over the runs: a cut that the shape alone
+ * decides. */
 enum { RUN = 64 };
 
 static float sum_squares(const float *x, size_t h) {
@@ -46,7 +47,8 @@ sb_status sb_cpu_rmsnorm(sb_backend *backend, sb_stream stream, void *y, float *
 static float weighted_dot(const float *dy, const float *x, const float *w, size_t h) {
   sb_vf sum = sb_vf_set(0.0f);
   size_t i = 0;
-  for (; i + SB_LANES <= h; i += SB_LANES) sum += sb_vf_load(dy + i) * sb_vf_load(w + i) * sb_vf_load(x + i);
+  for (; i + SB_LANES <= h; i += SB_LANES)
+    sum += sb_vf_load(dy + i) * sb_vf_load(w + i) * sb_vf_load(x + i);
   if (i < h)
     sum += sb_vf_load_part(dy + i, h - i, 0.0f) * sb_vf_load_part(w + i, h - i, 0.0f) *
            sb_vf_load_part(x + i, h - i, 0.0f);
@@ -54,14 +56,16 @@ static float weighted_dot(const float *dy, const float *x, const float *w, size_
 }
 
 /* With r = rstd: dx_i = r (w_i dy_i - x_i r^2 / h sum_j w_j dy_j x_j), dw_i = sum_t dy_i x_i r. */
-sb_status sb_cpu_rmsnorm_back(sb_backend *backend, sb_stream stream, void *dx, float *dw, const void *dy,
-                              const void *x, const float *w, const float *rstd, size_t T, size_t h) {
+sb_status sb_cpu_rmsnorm_back(sb_backend *backend, sb_stream stream, void *dx, float *dw,
+                              const void *dy, const void *x, const float *w, const float *rstd,
+                              size_t T, size_t h) {
   (void)stream;
   size_t runs = sb_div_up(T, RUN);
   float *partial = NULL; /* [runs][h] */
   if (dw) {
     size_t count;
-    if (!sb_mul_size(runs, h, &count)) return sb_fail(SB_ERR_MEMORY, "RMSNorm of %zu x %zu overflows", T, h);
+    if (!sb_mul_size(runs, h, &count))
+      return sb_fail(SB_ERR_MEMORY, "RMSNorm of %zu x %zu overflows", T, h);
     SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, count, sizeof *partial, &partial));
   }
   int threads = sb_cpu_threads(backend);

@@ -1,5 +1,5 @@
-/* Error-compensated rounding: kernels/backend.h has the method. A tile of rows goes through all columns of the panel; the
- * correction of what is behind a block is one product. */
+/* Error-compensated rounding: kernels/backend.h has the method. A tile of rows goes through all
+ * columns of the panel; the correction of what is behind a block is one product. */
 #include <cblas.h>
 #include <math.h>
 
@@ -7,13 +7,15 @@
 #include "kernels/cpu/cpu_group.h"
 #include "kernels/cpu/cpu_stack.h"
 
-/* One row of a block: n weights are rounded, and those of them still to come corrected. u: the block of the factor on the
- * diagonal. error[k] is what the columns behind the block must make good. */
-static sb_group round_group(float *w, uint8_t *codes, float *error, const float *u, size_t ld, size_t n,
-                            unsigned bits, sb_symmetry symmetry, bool fitted) {
+/* One row of a block: n weights are rounded, and those of them still to come corrected. u: the
+ * block of the factor on the diagonal. error[k] is what the columns behind the block must make
+ * good. */
+static sb_group round_group(float *w, uint8_t *codes, float *error, const float *u, size_t ld,
+                            size_t n, unsigned bits, sb_symmetry symmetry, bool fitted) {
   unsigned fit = 0;
   if (fitted) {
-    /* what an error in a column costs that the columns behind it cannot make good (QuIP's LDL' of H) */
+    /* what an error in a column costs that the columns behind it cannot make good (QuIP's LDL' of
+     * H) */
     float importance[SB_GROUP_MAX];
     for (size_t k = 0; k < n; k++) importance[k] = 1.0f / (u[k * ld + k] * u[k * ld + k]);
     fit = cpu_group_fit(w, importance, n, bits, symmetry);
@@ -39,26 +41,29 @@ typedef struct job {
 } job;
 
 /* error: room for CPU_STACK_TILE x block_cols. */
-static void round_tile(const sb_stack *stack, const cpu_tile *tile, float *error, const void *context) {
+static void round_tile(const sb_stack *stack, const cpu_tile *tile, float *error,
+                       const void *context) {
   const job *a = context;
   for (size_t j = a->begin / stack->block_cols; j * stack->block_cols < a->end; j++) {
     const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j), behind = first + n;
     const float *below = a->panel + (first - a->begin) * a->ld;
     for (size_t r = tile->first; r < tile->first + tile->rows; r++) {
       const size_t at = r * stack->cols + first, group = j * stack->rows + r;
-      stack->groups[group] =
-          round_group(a->w + at, stack->codes + at, error + (r - tile->first) * n, below + first - a->begin,
-                      a->ld, n, stack->bits[group], stack->symmetry, a->fitted);
+      stack->groups[group] = round_group(a->w + at, stack->codes + at,
+                                         error + (r - tile->first) * n, below + first - a->begin,
+                                         a->ld, n, stack->bits[group], stack->symmetry, a->fitted);
     }
     if (behind < stack->cols)
-      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)(stack->cols - behind),
-                  (int)n, -1.0f, error, (int)n, below + behind - a->begin, (int)a->ld, 1.0f,
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows,
+                  (int)(stack->cols - behind), (int)n, -1.0f, error, (int)n,
+                  below + behind - a->begin, (int)a->ld, 1.0f,
                   a->w + tile->first * stack->cols + behind, (int)stack->cols);
   }
 }
 
-sb_status sb_cpu_round_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack, float *w,
-                               size_t begin, size_t end, const float *panel, size_t ld, bool fitted) {
+sb_status sb_cpu_round_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack,
+                               float *w, size_t begin, size_t end, const float *panel, size_t ld,
+                               bool fitted) {
   const job a = {w, begin, end, panel, ld, fitted};
   (void)stream;
   SB_TRY(sb_check_stack("round_columns", stack, begin, end));

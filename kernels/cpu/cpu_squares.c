@@ -1,30 +1,33 @@
-/* What rounding a block to each width does to the loss, seen through squares of gradients: one pass over g and w for all
- * widths. Choosing grids is kept apart, since it depends on the weights only and the same weights meet many gradients. */
+/* What rounding a block to each width does to the loss, seen through squares of gradients: one pass
+ * over g and w for all widths. Choosing grids is kept apart, since it depends on the weights only
+ * and the same weights meet many gradients. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
-/* One row of one block at one width. Without a base the fused form rounds once what would be exact, minus w: the same
- * number with fewer operations. g is 0 outside the row, the error need not be. */
+/* One row of one block at one width. Without a base the fused form rounds once what would be exact,
+ * minus w: the same number with fewer operations. g is 0 outside the row, the error need not be. */
 SB_LANES_INLINE void add_row(lanes_total *sum, const sb_group *group, bool based, const float *w,
                              const float *g, size_t n) {
-  const lanes zero = lanes_set(0.0f), inverse = lanes_set(group->inverse), center = lanes_set(group->center);
-  const lanes top = lanes_set(group->top), scale = lanes_set(group->scale), base = lanes_set(group->base);
+  const lanes zero = lanes_set(0.0f), inverse = lanes_set(group->inverse),
+              center = lanes_set(group->center);
+  const lanes top = lanes_set(group->top), scale = lanes_set(group->scale),
+              base = lanes_set(group->base);
   lanes total = zero;
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
     const lanes x = lanes_load(w + i, m), y = based ? lanes_sub(x, base) : x;
     const lanes code = lanes_rint(lanes_min(lanes_max(lanes_fma(y, inverse, center), zero), top));
     const lanes level = lanes_sub(code, center);
-    const lanes error =
-        based ? lanes_sub(lanes_fma(level, scale, base), x) : lanes_fma(level, scale, lanes_sub(zero, x));
+    const lanes error = based ? lanes_sub(lanes_fma(level, scale, base), x)
+                              : lanes_fma(level, scale, lanes_sub(zero, x));
     const lanes step = lanes_mul(lanes_load(g + i, m), error);
     total = lanes_fma(step, step, total);
   }
   lanes_add_to(sum, total);
 }
 
-static void add_squares(lanes_total *sum, const sb_stored_grid *stored, unsigned bits, const float *w,
-                        const float *g, size_t n) {
+static void add_squares(lanes_total *sum, const sb_stored_grid *stored, unsigned bits,
+                        const float *w, const float *g, size_t n) {
   const sb_group group = sb_group_load(stored, bits);
   if (group.base == 0.0f)
     add_row(sum, &group, false, w, g, n);
@@ -34,18 +37,19 @@ static void add_squares(lanes_total *sum, const sb_stored_grid *stored, unsigned
 
 sb_status sb_cpu_block_squares(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
                                const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                               const sb_stored_grid *grids, const sb_grid_shape *grid, unsigned min_bits,
-                               unsigned max_bits) {
+                               const sb_stored_grid *grids, const sb_tiling *grid,
+                               unsigned min_bits, unsigned max_bits) {
   (void)stream;
   SB_TRY(sb_check_widths("block_squares", grid, min_bits, max_bits));
-  const size_t columns = sb_grid_block_cols(grid), widths = max_bits - min_bits + 1;
-  const size_t blocks = sb_grid_block_rows(grid) * columns;
+  const size_t columns = sb_tiling_block_cols(grid), widths = max_bits - min_bits + 1;
+  const size_t blocks = sb_tiling_block_rows(grid) * columns;
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t k = 0; k < blocks; k++) {
-    const size_t i = k / columns, j = k % columns, n = sb_grid_cols_of(grid, j);
+    const size_t i = k / columns, j = k % columns, n = sb_tiling_cols_of(grid, j);
     lanes_total sums[SB_MAX_BITS];
     memset(sums, 0, sizeof sums);
-    for (size_t r = i * grid->block_rows; r < i * grid->block_rows + sb_grid_rows_of(grid, i); r++) {
+    for (size_t r = i * grid->block_rows; r < i * grid->block_rows + sb_tiling_rows_of(grid, i);
+         r++) {
       float room[SB_GROUP_MAX];
       const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, n);
       for (size_t b = 0; b < widths; b++)

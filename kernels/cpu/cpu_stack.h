@@ -25,7 +25,8 @@ static inline size_t cpu_stack_tiles(const sb_stack *stack) {
 static inline cpu_tile cpu_stack_tile(const sb_stack *stack, size_t t) {
   cpu_tile tile = {0, 0};
   for (size_t i = 0; i < stack->count; i++) {
-    const size_t rows = stack->starts[i + 1] - stack->starts[i], tiles = sb_div_up(rows, CPU_STACK_TILE);
+    const size_t rows = stack->starts[i + 1] - stack->starts[i],
+                 tiles = sb_div_up(rows, CPU_STACK_TILE);
     if (t < tiles) {
       tile.first = stack->starts[i] + t * CPU_STACK_TILE;
       tile.rows = sb_min_size(CPU_STACK_TILE, stack->starts[i + 1] - tile.first);
@@ -36,15 +37,18 @@ static inline cpu_tile cpu_stack_tile(const sb_stack *stack, size_t t) {
   return tile;
 }
 
-/* Calls `work` with every tile, threads taking them as they come, each with `room` floats of its own. */
-typedef void (*cpu_stack_work)(const sb_stack *stack, const cpu_tile *tile, float *room, const void *context);
+/* Calls `work` with every tile, threads taking them as they come, each with `room` floats of its
+ * own. */
+typedef void (*cpu_stack_work)(const sb_stack *stack, const cpu_tile *tile, float *room,
+                               const void *context);
 
 static inline sb_status cpu_stack_each(sb_backend *backend, const sb_stack *stack, size_t room,
                                        cpu_stack_work work, const void *context) {
   const size_t tiles = cpu_stack_tiles(stack);
   const int threads = sb_cpu_threads(backend);
   float *rooms;
-  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
+  SB_TRY(
+      sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, room * (size_t)threads, sizeof *rooms, &rooms));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (size_t t = 0; t < tiles; t++) {
     const cpu_tile tile = cpu_stack_tile(stack, t);

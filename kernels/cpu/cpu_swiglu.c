@@ -23,8 +23,8 @@ static void gated(float *y, const float *gate, const float *up, size_t n) {
   }
 }
 
-sb_status sb_cpu_swiglu(sb_backend *backend, sb_stream stream, void *y, const void *gate, const void *up,
-                        size_t n) {
+sb_status sb_cpu_swiglu(sb_backend *backend, sb_stream stream, void *y, const void *gate,
+                        const void *up, size_t n) {
   (void)stream;
   size_t pieces = sb_div_up(n, PIECE);
 #pragma omp parallel for schedule(static) num_threads(sb_cpu_threads(backend)) if (n > SMALL)
@@ -42,7 +42,8 @@ sb_status sb_cpu_swiglu(sb_backend *backend, sb_stream stream, void *y, const vo
   return SB_OK;
 }
 
-/* s = sigmoid(g): silu = g s, silu' = s (1 + g (1 - s)). out may be NULL; each result may be an input. */
+/* s = sigmoid(g): silu = g s, silu' = s (1 + g (1 - s)). out may be NULL; each result may be an
+ * input. */
 static void gated_back(float *dgate, float *dup, float *out, const float *dy, const float *gate,
                        const float *up, size_t n) {
   for (size_t i = 0; i < n; i += SB_LANES) {
@@ -52,7 +53,8 @@ static void gated_back(float *dgate, float *dup, float *out, const float *dy, co
     sb_vf times = whole ? sb_vf_load(up + i) : sb_vf_load_part(up + i, left, 0.0f);
     sb_vf back = whole ? sb_vf_load(dy + i) : sb_vf_load_part(dy + i, left, 0.0f);
     sb_vf s = sigmoid(x), silu = x * s;
-    sb_vf to_gate = back * times * s * (sb_vf_set(1.0f) + x * (sb_vf_set(1.0f) - s)), to_up = back * silu;
+    sb_vf to_gate = back * times * s * (sb_vf_set(1.0f) + x * (sb_vf_set(1.0f) - s)),
+          to_up = back * silu;
     if (whole) {
       if (out) sb_vf_store(out + i, silu * times);
       sb_vf_store(dgate + i, to_gate);
@@ -72,9 +74,11 @@ sb_status sb_cpu_swiglu_back(sb_backend *backend, sb_stream stream, void *dgate,
 #pragma omp parallel for schedule(static) num_threads(sb_cpu_threads(backend)) if (n > SMALL)
   for (size_t piece = 0; piece < pieces; piece++) {
     const size_t at = piece * PIECE, count = sb_min_size(PIECE, n - at);
-    const float *d = (const float *)dy + at, *g = (const float *)gate + at, *u = (const float *)up + at;
+    const float *d = (const float *)dy + at, *g = (const float *)gate + at,
+                *u = (const float *)up + at;
     if (backend->operand == SB_F32) {
-      gated_back((float *)dgate + at, (float *)dup + at, y ? (float *)y + at : NULL, d, g, u, count);
+      gated_back((float *)dgate + at, (float *)dup + at, y ? (float *)y + at : NULL, d, g, u,
+                 count);
     } else {
       float to_gate[PIECE], to_up[PIECE], out[PIECE];
       gated_back(to_gate, to_up, out, d, g, u, count);
@@ -90,7 +94,9 @@ sb_status sb_cpu_add(sb_backend *backend, sb_stream stream, void *y, const void 
   (void)stream;
   float *to = y;
   const float *from = x;
-#pragma omp parallel for simd schedule(static) num_threads(sb_cpu_threads(backend)) if (parallel : n > SMALL)
+#pragma omp parallel for simd schedule(static)                                                     \
+    num_threads(sb_cpu_threads(backend)) if (parallel                                              \
+                                             : n > SMALL)
   for (size_t i = 0; i < n; i++) to[i] += from[i];
   return SB_OK;
 }

@@ -2,13 +2,15 @@
 
 #include "kernels/cpu/vec.h"
 
-/* Accumulators fill the register file: 6 x 4 vectors of 32 AVX-512 registers, 6 x 2 of 16 AVX registers. */
+/* Accumulators fill the register file: 6 x 4 vectors of 32 AVX-512 registers, 6 x 2 of 16 AVX
+ * registers. */
 enum { ROWS = 6, VECTORS = SB_LANES == 16 ? 4 : 2 };
 
-/* rows x vectors of C. Both counts are constants where this is inlined, so that acc lives in registers.
+/* rows x vectors of C. Both counts are constants where this is inlined, so that acc lives in
+ * registers.
  */
-SB_INLINE void micro(const int rows, const int vectors, size_t k, const float *a, size_t a_row, size_t a_col,
-                     const float *b, size_t ldb, float *c, size_t ldc, bool add) {
+SB_INLINE void micro(const int rows, const int vectors, size_t k, const float *a, size_t a_row,
+                     size_t a_col, const float *b, size_t ldb, float *c, size_t ldc, bool add) {
   sb_vf acc[6][4];
 #pragma GCC unroll 6
   for (int i = 0; i < rows; i++)
@@ -35,8 +37,8 @@ SB_INLINE void micro(const int rows, const int vectors, size_t k, const float *a
 }
 
 /* A column of `vectors` vectors, all m rows. */
-SB_INLINE void panel(const int vectors, size_t m, size_t k, const float *a, size_t a_row, size_t a_col,
-                     const float *b, size_t ldb, float *c, size_t ldc, bool add) {
+SB_INLINE void panel(const int vectors, size_t m, size_t k, const float *a, size_t a_row,
+                     size_t a_col, const float *b, size_t ldb, float *c, size_t ldc, bool add) {
   size_t i = 0;
   for (; i + ROWS <= m; i += ROWS)
     micro(ROWS, vectors, k, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc, add);
@@ -63,8 +65,8 @@ SB_INLINE void panel(const int vectors, size_t m, size_t k, const float *a, size
   }
 }
 
-void sb_cpu_tile(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col, const float *b,
-                 size_t ldb, float *c, size_t ldc, bool add) {
+void sb_cpu_tile(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
+                 const float *b, size_t ldb, float *c, size_t ldc, bool add) {
   size_t j = 0;
   for (; j + VECTORS * SB_LANES <= n; j += VECTORS * SB_LANES)
     panel(VECTORS, m, k, a, a_row, a_col, b + j, ldb, c + j, ldc, add);

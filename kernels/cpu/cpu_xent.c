@@ -53,8 +53,9 @@ sb_status sb_cpu_xent_chunk(sb_backend *backend, sb_stream stream, float *row_ma
   return SB_OK;
 }
 
-sb_status sb_cpu_xent_back_chunk(sb_backend *backend, sb_stream stream, float *logits, const float *lse,
-                                 const uint32_t *targets, float scale, size_t T, size_t v0, size_t nv) {
+sb_status sb_cpu_xent_back_chunk(sb_backend *backend, sb_stream stream, float *logits,
+                                 const float *lse, const uint32_t *targets, float scale, size_t T,
+                                 size_t v0, size_t nv) {
   (void)stream;
 #pragma omp parallel for schedule(static) num_threads(sb_cpu_threads(backend)) if (T * nv > 8192)
   for (size_t t = 0; t < T; t++) {
@@ -82,8 +83,9 @@ SB_INLINE sb_vf kl_terms(sb_vf ref, sb_vf ref_lse, sb_vf other, sb_vf lse) {
   return sb_vf_select(p != sb_vf_set(0.0f), p * (log_ref - (other - lse)), sb_vf_set(0.0f));
 }
 
-sb_status sb_cpu_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, const float *ref_logits,
-                          const float *ref_lse, const float *logits, const float *lse, size_t T, size_t nv) {
+sb_status sb_cpu_kl_chunk(sb_backend *backend, sb_stream stream, double *kl,
+                          const float *ref_logits, const float *ref_lse, const float *logits,
+                          const float *lse, size_t T, size_t nv) {
   (void)stream;
 #pragma omp parallel for schedule(static) num_threads(sb_cpu_threads(backend)) if (T * nv > 8192)
   for (size_t t = 0; t < T; t++) {
@@ -94,7 +96,8 @@ sb_status sb_cpu_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, con
     for (size_t j = 0; j < nv;) {
       sb_vf sum = sb_vf_set(0.0f);
       for (int step = 0; step < 8 && j < nv; step++, j += SB_LANES)
-        sum += kl_terms(load(ref + j, nv - j, -INFINITY), ref_norm, load(other + j, nv - j, 0.0f), norm);
+        sum += kl_terms(load(ref + j, nv - j, -INFINITY), ref_norm, load(other + j, nv - j, 0.0f),
+                        norm);
       double lane[SB_LANES];
       for (int i = 0; i < SB_LANES; i++) lane[i] = (double)sum[i];
       for (int width = SB_LANES / 2; width > 0; width /= 2)
@@ -106,9 +109,9 @@ sb_status sb_cpu_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, con
   return SB_OK;
 }
 
-sb_status sb_cpu_kl_back_chunk(sb_backend *backend, sb_stream stream, float *logits, const float *lse,
-                               const float *ref_logits, const float *ref_lse, const uint32_t *targets,
-                               float scale, size_t T, size_t nv) {
+sb_status sb_cpu_kl_back_chunk(sb_backend *backend, sb_stream stream, float *logits,
+                               const float *lse, const float *ref_logits, const float *ref_lse,
+                               const uint32_t *targets, float scale, size_t T, size_t nv) {
   (void)stream;
 #pragma omp parallel for schedule(static) num_threads(sb_cpu_threads(backend)) if (T * nv > 8192)
   for (size_t t = 0; t < T; t++) {
@@ -118,7 +121,8 @@ sb_status sb_cpu_kl_back_chunk(sb_backend *backend, sb_stream stream, float *log
       memset(row, 0, nv * sizeof *row);
       continue;
     }
-    const sb_vf norm = sb_vf_set(lse[t]), ref_norm = sb_vf_set(ref_lse[t]), factor = sb_vf_set(scale);
+    const sb_vf norm = sb_vf_set(lse[t]), ref_norm = sb_vf_set(ref_lse[t]),
+                factor = sb_vf_set(scale);
     for (size_t j = 0; j < nv; j += SB_LANES) {
       const sb_vf p = sb_vf_exp(load(row + j, nv - j, 0.0f) - norm);
       const sb_vf slope = factor * (p - sb_vf_exp(load(ref + j, nv - j, 0.0f) - ref_norm));

@@ -1,9 +1,10 @@
-/* Sixteen floats at a time, always sixteen: AVX-512 registers where they exist, pairs of AVX2 ones elsewhere, a plain array
- * where there are neither, with the same bits. (vec.h follows the width of the processor instead; what goes into files must not.)
+/* Sixteen floats at a time, always sixteen: AVX-512 registers where they exist, pairs of AVX2 ones
+ * elsewhere, a plain array where there are neither, with the same bits. (vec.h follows the width of
+ * the processor instead; what goes into files must not.)
  *
- * Products that meet an addition are lanes_fma, fused in both forms; a product that must not be fused has to
- * be exact (kernels/grid.h), since compilers may fuse it. SB_PORTABLE_LANES chooses the plain form where others
- * are possible. */
+ * Products that meet an addition are lanes_fma, fused in both forms; a product that must not be
+ * fused has to be exact (kernels/grid.h), since compilers may fuse it. SB_PORTABLE_LANES chooses
+ * the plain form where others are possible. */
 #ifndef SB_KERNELS_CPU_LANES_H
 #define SB_KERNELS_CPU_LANES_H
 
@@ -33,8 +34,8 @@ SB_LANES_INLINE double lanes_sum_of_four(__m256d four) {
 }
 #endif
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) &&       \
-    !defined(SB_PORTABLE_LANES)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) &&                      \
+    defined(__AVX512DQ__) && !defined(SB_PORTABLE_LANES)
 typedef __m512 lanes;
 typedef __mmask16 lanes_mask;
 
@@ -50,7 +51,8 @@ SB_LANES_INLINE lanes lanes_load(const float *p, lanes_mask m) {
   return _mm512_maskz_loadu_ps(m, p);
 }
 SB_LANES_INLINE lanes lanes_load_bf16(const uint16_t *p, lanes_mask m) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
 }
 SB_LANES_INLINE lanes lanes_load_f16(const uint16_t *p, lanes_mask m) {
   return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, p));
@@ -126,7 +128,8 @@ SB_LANES_INLINE void lanes_add_to(lanes_total *total, lanes a) {
 /* In the order of lanes_sum. */
 SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
   const __m512d eight = _mm512_add_pd(total->low, total->high);
-  return lanes_sum_of_four(_mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1)));
+  return lanes_sum_of_four(
+      _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1)));
 }
 
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(SB_PORTABLE_LANES)
@@ -144,9 +147,9 @@ SB_LANES_INLINE __m256i lanes_bits(lanes_mask m, int half) {
                                                    -1, -1, -1, -1, -1, -1, -1, -1};
   return _mm256_loadu_si256((const __m256i *)(all_then_none + LANES + 8 * half - m));
 }
-#define LANES_BOTH(expression_low, expression_high)                                                          \
-  return (lanes) {                                                                                           \
-    expression_low, expression_high                                                                          \
+#define LANES_BOTH(expression_low, expression_high)                                                \
+  return (lanes) {                                                                                 \
+    expression_low, expression_high                                                                \
   }
 
 SB_LANES_INLINE lanes lanes_set(float x) {
@@ -210,7 +213,8 @@ SB_LANES_INLINE void lanes_store_f16(uint16_t *p, lanes_mask m, lanes x) {
 /* Whole numbers 0 .. 255 and back. */
 SB_LANES_INLINE void lanes_store_codes(uint8_t *p, lanes_mask m, lanes x) {
   const __m256i wide = lanes_narrow(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));
-  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+  const __m128i bytes =
+      _mm_packus_epi16(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
   uint8_t room[LANES];
   _mm_storeu_si128((__m128i *)(m < LANES ? room : p), bytes);
   if (m < LANES) memcpy(p, room, m);
@@ -281,8 +285,8 @@ SB_LANES_INLINE void lanes_add_to(lanes_total *total, lanes a) {
 }
 /* In the order of lanes_sum. */
 SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
-  return lanes_sum_of_four(
-      _mm256_add_pd(_mm256_add_pd(total->at[0], total->at[2]), _mm256_add_pd(total->at[1], total->at[3])));
+  return lanes_sum_of_four(_mm256_add_pd(_mm256_add_pd(total->at[0], total->at[2]),
+                                         _mm256_add_pd(total->at[1], total->at[3])));
 }
 
 #else
@@ -292,9 +296,9 @@ typedef struct lanes {
 } lanes;
 typedef unsigned lanes_mask; /* the number of leading lanes */
 
-#define LANES_EACH(expression)                                                                               \
-  lanes out;                                                                                                 \
-  for (unsigned i = 0; i < LANES; i++) out.at[i] = (expression);                                             \
+#define LANES_EACH(expression)                                                                     \
+  lanes out;                                                                                       \
+  for (unsigned i = 0; i < LANES; i++) out.at[i] = (expression);                                   \
   return out
 
 SB_LANES_INLINE lanes_mask lanes_first(size_t n) {
@@ -386,10 +390,10 @@ SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
 #undef LANES_EACH
 #endif
 
-/* The n weights at src + first (elements) as floats: src itself where they are floats, else converted into
- * `room`. */
-SB_LANES_INLINE const float *lanes_floats(float *room, const void *src, sb_dtype dtype, size_t first,
-                                          size_t n) {
+/* The n weights at src + first (elements) as floats: src itself where they are floats, else
+ * converted into `room`. */
+SB_LANES_INLINE const float *lanes_floats(float *room, const void *src, sb_dtype dtype,
+                                          size_t first, size_t n) {
   const uint16_t *half = (const uint16_t *)src + first;
   if (dtype == SB_F32) return (const float *)src + first;
   if (dtype == SB_BF16) {
@@ -407,7 +411,8 @@ SB_LANES_INLINE const float *lanes_floats(float *room, const void *src, sb_dtype
 }
 
 /* Stores up to 16 values at dst + first as `dtype`. */
-SB_LANES_INLINE void lanes_store_as(void *dst, sb_dtype dtype, size_t first, lanes_mask m, lanes x) {
+SB_LANES_INLINE void lanes_store_as(void *dst, sb_dtype dtype, size_t first, lanes_mask m,
+                                    lanes x) {
   if (dtype == SB_F32)
     lanes_store((float *)dst + first, m, x);
   else if (dtype == SB_BF16)

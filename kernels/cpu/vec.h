@@ -1,7 +1,7 @@
 /* One register of floats in the compiler's vector types: sixteen with AVX-512, eight elsewhere.
  *
- * Sums over memory are taken lane by lane and folded in a fixed tree, so that they depend neither on
- * alignment nor on what the vectoriser makes of a loop. */
+ * Sums over memory are taken lane by lane and folded in a fixed tree, so that they depend neither
+ * on alignment nor on what the vectoriser makes of a loop. */
 #ifndef SB_KERNELS_CPU_VEC_H
 #define SB_KERNELS_CPU_VEC_H
 
@@ -16,15 +16,15 @@
 
 #ifdef __AVX512F__
 #define SB_LANES 16
-#define SB_EACH_LANE(x)                                                                                      \
+#define SB_EACH_LANE(x)                                                                            \
   { x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x }
-#define SB_LANE_NUMBERS                                                                                      \
+#define SB_LANE_NUMBERS                                                                            \
   { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 }
 #else
 #define SB_LANES 8
-#define SB_EACH_LANE(x)                                                                                      \
+#define SB_EACH_LANE(x)                                                                            \
   { x, x, x, x, x, x, x, x }
-#define SB_LANE_NUMBERS                                                                                      \
+#define SB_LANE_NUMBERS                                                                            \
   { 0, 1, 2, 3, 4, 5, 6, 7 }
 #endif
 
@@ -107,12 +107,14 @@ SB_INLINE float sb_vf_highest(sb_vf v) {
   return high;
 }
 
-/* e^x within 2 units in the last place (subnormal results too); 0 from -104 down, inf above 88.73, NaN stays
- * NaN. x = n ln2 + r with |r| <= ln2 / 2; e^r = 1 + r + r^2 p(r), p the minimax polynomial of degree 4
- * (relative error 3.1e-9). Without an instruction that scales by 2^n it is applied in two factors, since n
- * reaches from -150 to 128: the first product is exact, so the bits are the same. */
+/* e^x within 2 units in the last place (subnormal results too); 0 from -104 down, inf above 88.73,
+ * NaN stays NaN. x = n ln2 + r with |r| <= ln2 / 2; e^r = 1 + r + r^2 p(r), p the minimax
+ * polynomial of degree 4 (relative error 3.1e-9). Without an instruction that scales by 2^n it is
+ * applied in two factors, since n reaches from -150 to 128: the first product is exact, so the bits
+ * are the same. */
 SB_INLINE sb_vf sb_vf_exp(sb_vf x) {
-  const sb_vf magic = sb_vf_set(0x1.8p23f); /* adding it leaves the nearest integer in the low bits */
+  const sb_vf magic =
+      sb_vf_set(0x1.8p23f); /* adding it leaves the nearest integer in the low bits */
   x = sb_vf_max(sb_vf_set(-104.0f), sb_vf_min(sb_vf_set(89.0f), x));
   sb_vf shifted = x * sb_vf_set(0x1.715476p+0f) + magic;
   sb_vf n = shifted - magic;

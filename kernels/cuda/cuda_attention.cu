@@ -1,8 +1,8 @@
 /* Attention in tiles with an online soft-max (FlashAttention, arXiv 2205.14135), on tensor cores.
  *
- * A thread block has 128 queries of one head, a warp 16 of them, and takes the keys in tiles of 64 while the next tile is on
- * its way to shared memory. Scores, probabilities and the output stay in registers: the sums of the first product are,
- * rounded to bf16, the left operand of the second. */
+ * A thread block has 128 queries of one head, a warp 16 of them, and takes the keys in tiles of 64
+ * while the next tile is on its way to shared memory. Scores, probabilities and the output stay in
+ * registers: the sums of the first product are, rounded to bf16, the left operand of the second. */
 #include "kernels/cuda/cuda_attention_tile.cuh"
 
 constexpr int QUERIES = ATTENTION_TILE, KEYS = 64;
@@ -12,10 +12,11 @@ template <int D> struct forward_room {
   uint16_t k[2][KEYS * (D + 8)], v[2][KEYS * (D + 8)];
 };
 
-/* One row of scores of a thread, [2 half] and [2 half + 1] of every fragment, becomes exp(score - highest); `high` and `sum`
- * (of this thread's columns) follow. Returns what the output so far is to be multiplied with. */
-__device__ __forceinline__ float softmax_row(float (*scores)[4], int half, float factor, float *high,
-                                             float *sum) {
+/* One row of scores of a thread, [2 half] and [2 half + 1] of every fragment, becomes exp(score -
+ * highest); `high` and `sum` (of this thread's columns) follow. Returns what the output so far is
+ * to be multiplied with. */
+__device__ __forceinline__ float softmax_row(float (*scores)[4], int half, float factor,
+                                             float *high, float *sum) {
   float highest = *high, total = 0.0f;
 #pragma unroll
   for (int n = 0; n < KEYS / 8; n++)
@@ -37,7 +38,8 @@ __device__ __forceinline__ float softmax_row(float (*scores)[4], int half, float
 
 /* The queries of this block, from f32. */
 template <int D>
-__device__ __forceinline__ void load_queries(uint16_t *tile, const float *q, size_t row, int there, int d) {
+__device__ __forceinline__ void load_queries(uint16_t *tile, const float *q, size_t row, int there,
+                                             int d) {
   for (int pair = (int)threadIdx.x; pair < QUERIES * (D / 2); pair += ATTENTION_THREADS) {
     const int t = pair / (D / 2), column = pair % (D / 2) * 2;
     const float *from = q + (size_t)t * row + column;
@@ -54,9 +56,9 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   forward_room<D> &room = *(forward_room<D> *)sb_shared_bytes();
   const int stride = D + 8, lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
   const int head = (int)blockIdx.x, kv = head / s.group;
-  const int first =
-      ((int)gridDim.y - 1 - (int)blockIdx.y) * QUERIES; /* late queries have most to do: they start first */
-  const int mine = first + warp * 16;                   /* this warp's first query */
+  const int first = ((int)gridDim.y - 1 - (int)blockIdx.y) *
+                    QUERIES;          /* late queries have most to do: they start first */
+  const int mine = first + warp * 16; /* this warp's first query */
   const int end = min(first + QUERIES, s.T), tiles = (end + KEYS - 1) / KEYS;
   const size_t row = (size_t)s.heads * s.d, packed_head = (size_t)attention_length(s.T) * D;
   const float factor = s.scale * ATTENTION_LOG2E;
@@ -86,7 +88,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
         for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
           for (int i = 0; i < 4; i++)
-            if (key + n * 8 + lane % 4 * 2 + i % 2 > mine + lane / 4 + i / 2 * 8) scores[n][i] = -INFINITY;
+            if (key + n * 8 + lane % 4 * 2 + i % 2 > mine + lane / 4 + i / 2 * 8)
+              scores[n][i] = -INFINITY;
       }
       const float correction[2] = {softmax_row(scores, 0, factor, &high[0], &sum[0]),
                                    softmax_row(scores, 1, factor, &high[1], &sum[1])};
@@ -111,7 +114,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
       if (t < s.T)
         attention_store(to, n * 8 + lane % 4 * 2, s.d, out[n][2 * half] * inverse,
                         out[n][2 * half + 1] * inverse);
-    if (t < s.T && lane % 4 == 0) lse[(size_t)head * s.T + t] = fmaf(high[half], s.scale, logf(sum[half]));
+    if (t < s.T && lane % 4 == 0)
+      lse[(size_t)head * s.T + t] = fmaf(high[half], s.scale, logf(sum[half]));
   }
 }
 
@@ -124,16 +128,20 @@ static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention
   SB_TRY(attention_pack_launch<D>(backend, stream, packed, k, s->T, s->kv_heads, s->d));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed + side, v, s->T, s->kv_heads, s->d));
   const dim3 blocks((unsigned)s->heads, (unsigned)(attention_length(s->T) / QUERIES));
-  return sb_cuda_launch(backend, stream, "attention", attention_forward<D>, blocks, ATTENTION_THREADS,
-                        sizeof(forward_room<D>), *s, o, lse, q, packed, packed + side);
+  return sb_cuda_launch(backend, stream, "attention", attention_forward<D>, blocks,
+                        ATTENTION_THREADS, sizeof(forward_room<D>), *s, o, lse, q, packed,
+                        packed + side);
 }
 
-sb_status sb_cuda_attention_shape(attention_shape *out, size_t T, size_t heads, size_t kv_heads, size_t d) {
+sb_status sb_cuda_attention_shape(attention_shape *out, size_t T, size_t heads, size_t kv_heads,
+                                  size_t d) {
   if (kv_heads == 0 || heads % kv_heads != 0 || d == 0)
-    return sb_fail(SB_ERR_INTERNAL, "attention with %zu heads of %zu over %zu KV heads", heads, d, kv_heads);
+    return sb_fail(SB_ERR_INTERNAL, "attention with %zu heads of %zu over %zu KV heads", heads, d,
+                   kv_heads);
   if (T > 1u << 22 || d > 1u << 12 || heads > 1u << 15)
-    return sb_fail(SB_ERR_UNSUPPORTED, "attention over %zu tokens, %zu heads of %zu: at most %u, %u and %u",
-                   T, heads, d, 1u << 22, 1u << 15, 1u << 12);
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "attention over %zu tokens, %zu heads of %zu: at most %u, %u and %u", T, heads,
+                   d, 1u << 22, 1u << 15, 1u << 12);
   out->T = (int)T;
   out->heads = (int)heads;
   out->kv_heads = (int)kv_heads;
@@ -147,8 +155,9 @@ bool sb_cuda_attention_is_tiled(sb_backend *backend, const attention_shape *s) {
   return sb_cuda_of(backend)->compute == SB_COMPUTE_BF16 && s->d <= 128;
 }
 
-sb_status sb_cuda_attention(sb_backend *backend, sb_stream stream, void *o, float *lse, const void *q,
-                            const void *k, const void *v, size_t T, size_t heads, size_t kv_heads, size_t d) {
+sb_status sb_cuda_attention(sb_backend *backend, sb_stream stream, void *o, float *lse,
+                            const void *q, const void *k, const void *v, size_t T, size_t heads,
+                            size_t kv_heads, size_t d) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const float *queries = (const float *)q, *keys = (const float *)k, *values = (const float *)v;
   attention_shape s;

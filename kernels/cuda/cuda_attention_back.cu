@@ -1,16 +1,17 @@
-/* Backward pass of attention on tensor cores, with the probabilities computed again from lse (FlashAttention, arXiv
- * 2205.14135): with P = exp(S - lse), D = rowsum(dO * O): dV = P' dO, dP = dO V', dS = P * (dP - D), dQ = dS K, dK = dS' Q,
- * scaled.
+/* Backward pass of attention on tensor cores, with the probabilities computed again from lse
+ * (FlashAttention, arXiv 2205.14135): with P = exp(S - lse), D = rowsum(dO * O): dV = P' dO, dP =
+ * dO V', dS = P * (dP - D), dQ = dS K, dK = dS' Q, scaled.
  *
- * Two kernels, so that every sum belongs to one warp and has one order: one has 128 keys a block and takes the queries that
- * see them, the other has 128 queries and takes the keys they see. In the first, scores are held transposed: P' and dS' are
- * then left operands as they come out of the product before. Where KV heads and tiles of keys are too few to fill a device,
- * the query heads of a KV head are cut into parts, whose sums are added in order afterwards. */
+ * Two kernels, so that every sum belongs to one warp and has one order: one has 128 keys a block
+ * and takes the queries that see them, the other has 128 queries and takes the keys they see. In
+ * the first, scores are held transposed: P' and dS' are then left operands as they come out of the
+ * product before. Where KV heads and tiles of keys are too few to fill a device, the query heads of
+ * a KV head are cut into parts, whose sums are added in order afterwards. */
 #include "kernels/cuda/cuda_attention_tile.cuh"
 #include "kernels/cuda/reduce.cuh"
 
-constexpr int KEYS = ATTENTION_TILE, QUERIES = ATTENTION_TILE, STEP = 32 /* queries, or keys, at a time */,
-              BLOCKS = 512;
+constexpr int KEYS = ATTENTION_TILE, QUERIES = ATTENTION_TILE,
+              STEP = 32 /* queries, or keys, at a time */, BLOCKS = 512;
 
 /* delta[head][t] = sum over the head of dO * O: a warp each. */
 __global__ void attention_delta(attention_shape s, float *delta, const float *d_o, const float *o) {
@@ -24,9 +25,10 @@ __global__ void attention_delta(attention_shape s, float *delta, const float *d_
   if (lane == 0) delta[item % heads * (size_t)s.T + item / heads] = sum;
 }
 
-/* P and dS of 16 rows x 8 columns of scores and dP, each with its own log-sum-exp (times log2 e) and delta. */
-__device__ __forceinline__ void gradient_of_score(float &score, float &dp, bool seen, float factor, float lse,
-                                                  float delta) {
+/* P and dS of 16 rows x 8 columns of scores and dP, each with its own log-sum-exp (times log2 e)
+ * and delta. */
+__device__ __forceinline__ void gradient_of_score(float &score, float &dp, bool seen, float factor,
+                                                  float lse, float delta) {
   const float p = seen ? exp2f(fmaf(score, factor, -lse)) : 0.0f;
   score = p;
   dp = p * (dp - delta);
@@ -43,7 +45,8 @@ typedef struct back_data {
   const float *lse, *delta;        /* [heads, T] */
 } back_data;
 
-/* Queries from `first` on of one head, with what belongs to them; those beyond T get no probability. */
+/* Queries from `first` on of one head, with what belongs to them; those beyond T get no
+ * probability. */
 template <int D>
 __device__ __forceinline__ void load_step(keys_room<D> &room, int stage, const attention_shape &s,
                                           const back_data &x, int head, int first) {
@@ -68,7 +71,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   const int kv = (int)blockIdx.x / parts, part = (int)blockIdx.x % parts, heads = s.group / parts;
   const int first = (int)blockIdx.y * KEYS; /* early keys, which most queries see, start first */
   const int mine = first + warp * 16;       /* this warp's first key */
-  const int head0 = kv * s.group + part * heads, steps = (s.T - first + STEP - 1) / STEP, all = heads * steps;
+  const int head0 = kv * s.group + part * heads, steps = (s.T - first + STEP - 1) / STEP,
+            all = heads * steps;
   const size_t at = ((size_t)kv * (size_t)attention_length(s.T) + (size_t)first) * D;
   const float factor = s.scale * ATTENTION_LOG2E;
   attention_load<D>(room.k, x.k + at, KEYS);
@@ -79,7 +83,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   float sum_k[D / 8][4] = {}, sum_v[D / 8][4] = {};
   for (int step = 0; step < all; step++) {
     const int stage = step % 2, query = first + step % steps * STEP, next = step + 1;
-    if (next < all) load_step<D>(room, 1 - stage, s, x, head0 + next / steps, first + next % steps * STEP);
+    if (next < all)
+      load_step<D>(room, 1 - stage, s, x, head0 + next / steps, first + next % steps * STEP);
     sb_copy_commit();
     sb_copy_wait<1>();
     __syncthreads();
@@ -92,8 +97,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           const int column = n * 8 + lane % 4 * 2 + i % 2;
-          gradient_of_score(p[n][i], ds[n][i], mine + lane / 4 + i / 2 * 8 <= query + column, factor,
-                            room.lse[stage][column], room.delta[stage][column]);
+          gradient_of_score(p[n][i], ds[n][i], mine + lane / 4 + i / 2 * 8 <= query + column,
+                            factor, room.lse[stage][column], room.delta[stage][column]);
         }
       add_product_of_sums<STEP, D>(sum_v, p, room.d_o[stage], stride);
       add_product_of_sums<STEP, D>(sum_k, ds, room.q[stage], stride);
@@ -110,7 +115,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     for (int n = 0; n < D / 8; n++) {
       if (t >= s.T) continue;
       const int column = n * 8 + lane % 4 * 2;
-      attention_store(dk + row, column, s.d, sum_k[n][2 * half] * s.scale, sum_k[n][2 * half + 1] * s.scale);
+      attention_store(dk + row, column, s.d, sum_k[n][2 * half] * s.scale,
+                      sum_k[n][2 * half + 1] * s.scale);
       attention_store(dv + row, column, s.d, sum_v[n][2 * half], sum_v[n][2 * half + 1]);
     }
   }
@@ -118,7 +124,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
 
 /* out[n] = the sum of `parts` of them, in order. */
 __global__ void attention_add_parts(float *out, const float *part, size_t n, int parts) {
-  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n;
+       i += (size_t)gridDim.x * blockDim.x) {
     float sum = part[i];
     for (int p = 1; p < parts; p++) sum += part[(size_t)p * n + i];
     out[i] = sum;
@@ -138,7 +145,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   const int head = (int)blockIdx.x, kv = head / s.group;
   const int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * QUERIES, mine = first + warp * 16;
   const int steps = (min(first + QUERIES, s.T) + STEP - 1) / STEP;
-  const size_t length = (size_t)attention_length(s.T), at = ((size_t)head * length + (size_t)first) * D;
+  const size_t length = (size_t)attention_length(s.T),
+               at = ((size_t)head * length + (size_t)first) * D;
   const uint16_t *k = x.k + (size_t)kv * length * D, *v = x.v + (size_t)kv * length * D;
   const float factor = s.scale * ATTENTION_LOG2E;
   attention_load<D>(room.q, x.q + at, QUERIES);
@@ -174,8 +182,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
 #pragma unroll
         for (int i = 0; i < 4; i++)
           gradient_of_score(p[n][i], ds[n][i],
-                            key + n * 8 + lane % 4 * 2 + i % 2 <= mine + lane / 4 + i / 2 * 8, factor,
-                            lse[i / 2], delta[i / 2]);
+                            key + n * 8 + lane % 4 * 2 + i % 2 <= mine + lane / 4 + i / 2 * 8,
+                            factor, lse[i / 2], delta[i / 2]);
       add_product_of_sums<STEP, D>(sum, ds, room.k[stage], stride);
     }
     __syncthreads();
@@ -221,26 +229,31 @@ static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention
   float *part_k = delta + (rows + 63) / 64 * 64, *part_v = part_k + (size_t)parts * n;
   uint16_t *packed = (uint16_t *)(parts > 1 ? part_v + (size_t)parts * n : part_k);
   packed = (uint16_t *)(((uintptr_t)packed + 15) / 16 * 16);
-  const back_data x = {packed, packed + side, packed + 2 * side, packed + 2 * side + kv_side, lse, delta};
+  const back_data x = {packed, packed + side, packed + 2 * side, packed + 2 * side + kv_side,
+                       lse,    delta};
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta,
                         sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, d_o, o));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed, q, s->T, s->heads, s->d));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed + side, d_o, s->T, s->heads, s->d));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed + 2 * side, k, s->T, s->kv_heads, s->d));
-  SB_TRY(attention_pack_launch<D>(backend, stream, packed + 2 * side + kv_side, v, s->T, s->kv_heads, s->d));
+  SB_TRY(attention_pack_launch<D>(backend, stream, packed + 2 * side + kv_side, v, s->T,
+                                  s->kv_heads, s->d));
   const unsigned tiles = (unsigned)(length / ATTENTION_TILE);
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_back_keys<D>,
-                        dim3((unsigned)(s->kv_heads * parts), tiles), ATTENTION_THREADS, sizeof(keys_room<D>),
-                        *s, parts > 1 ? part_k : out->dk, parts > 1 ? part_v : out->dv, x, parts));
+                        dim3((unsigned)(s->kv_heads * parts), tiles), ATTENTION_THREADS,
+                        sizeof(keys_room<D>), *s, parts > 1 ? part_k : out->dk,
+                        parts > 1 ? part_v : out->dv, x, parts));
   if (parts > 1) {
     SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_add_parts,
-                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, out->dk, part_k, n, parts));
+                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, out->dk, part_k, n,
+                          parts));
     SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_add_parts,
-                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, out->dv, part_v, n, parts));
+                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, out->dv, part_v, n,
+                          parts));
   }
   return sb_cuda_launch(backend, stream, "attention_back", attention_back_queries<D>,
-                        dim3((unsigned)s->heads, tiles), ATTENTION_THREADS, sizeof(queries_room<D>), *s,
-                        out->dq, x);
+                        dim3((unsigned)s->heads, tiles), ATTENTION_THREADS, sizeof(queries_room<D>),
+                        *s, out->dq, x);
 }
 
 static sb_status plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
@@ -251,19 +264,21 @@ static sb_status plain(sb_backend *backend, cudaStream_t stream, const attention
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORK, rows * sizeof *delta, &delta));
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta,
                         sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, d_o, o));
-  return sb_cuda_attention_back_plain(backend, stream, s, out->dq, out->dk, out->dv, d_o, lse, delta, q, k,
-                                      v);
+  return sb_cuda_attention_back_plain(backend, stream, s, out->dq, out->dk, out->dv, d_o, lse,
+                                      delta, q, k, v);
 }
 
-sb_status sb_cuda_attention_back(sb_backend *backend, sb_stream stream, void *dq, void *dk, void *dv,
-                                 const void *d_o, const void *o, const float *lse, const void *q,
-                                 const void *k, const void *v, size_t T, size_t heads, size_t kv_heads,
-                                 size_t d) {
+sb_status sb_cuda_attention_back(sb_backend *backend, sb_stream stream, void *dq, void *dk,
+                                 void *dv, const void *d_o, const void *o, const float *lse,
+                                 const void *q, const void *k, const void *v, size_t T,
+                                 size_t heads, size_t kv_heads, size_t d) {
   attention_shape s;
   SB_TRY(sb_cuda_attention_shape(&s, T, heads, kv_heads, d));
   if (T == 0) return SB_OK;
   const gradients out = {(float *)dq, (float *)dk, (float *)dv};
-  const auto pass = !sb_cuda_attention_is_tiled(backend, &s) ? plain : d <= 64 ? tiled<64> : tiled<128>;
-  return pass(backend, sb_cuda_stream(backend, stream), &s, &out, (const float *)d_o, (const float *)o, lse,
-              (const float *)q, (const float *)k, (const float *)v);
+  const auto pass = !sb_cuda_attention_is_tiled(backend, &s) ? plain
+                    : d <= 64                                ? tiled<64>
+                                                             : tiled<128>;
+  return pass(backend, sb_cuda_stream(backend, stream), &s, &out, (const float *)d_o,
+              (const float *)o, lse, (const float *)q, (const float *)k, (const float *)v);
 }

@@ -1,5 +1,6 @@
-/* Attention without tensor cores, in f32 and for any head: a warp has one query, or one key, and takes the other side 32 at a
- * time, one a lane, for scores, and one after another for sums, whose columns are dealt to the lanes. */
+/* Attention without tensor cores, in f32 and for any head: a warp has one query, or one key, and
+ * takes the other side 32 at a time, one a lane, for scores, and one after another for sums, whose
+ * columns are dealt to the lanes. */
 #include "kernels/cuda/cuda_attention.h"
 #include "kernels/cuda/reduce.cuh"
 
@@ -11,8 +12,8 @@ __device__ __forceinline__ float dot(const float *a, const float *b, int d) {
 }
 
 /* Block (query, head), one warp; room for the output: d floats. */
-__global__ void attention_plain(attention_shape s, float *o, float *lse, const float *q, const float *k,
-                                const float *v) {
+__global__ void attention_plain(attention_shape s, float *o, float *lse, const float *q,
+                                const float *k, const float *v) {
   float *out = (float *)sb_shared_bytes();
   const int lane = (int)threadIdx.x, t = (int)blockIdx.x, head = (int)blockIdx.y;
   const size_t d = (size_t)s.d, kv_row = (size_t)s.kv_heads * d, kv = (size_t)(head / s.group) * d;
@@ -21,7 +22,8 @@ __global__ void attention_plain(attention_shape s, float *o, float *lse, const f
   for (int c = lane; c < s.d; c += 32) out[c] = 0.0f;
   for (int first = 0; first <= t; first += 32) {
     const int key = first + lane;
-    const float score = key <= t ? dot(q + at, k + (size_t)key * kv_row + kv, s.d) * s.scale : -INFINITY;
+    const float score =
+        key <= t ? dot(q + at, k + (size_t)key * kv_row + kv, s.d) * s.scale : -INFINITY;
     const float highest = fmaxf(high, sb_warp_max(score)), correction = expf(high - highest);
     const float p = expf(score - highest);
     total = fmaf(total, correction, sb_warp_sum(p));
@@ -38,8 +40,9 @@ __global__ void attention_plain(attention_shape s, float *o, float *lse, const f
 }
 
 /* Block (query, head), one warp. */
-__global__ void attention_plain_queries(attention_shape s, float *dq, const float *d_o, const float *lse,
-                                        const float *delta, const float *q, const float *k, const float *v) {
+__global__ void attention_plain_queries(attention_shape s, float *dq, const float *d_o,
+                                        const float *lse, const float *delta, const float *q,
+                                        const float *k, const float *v) {
   float *sum = (float *)sb_shared_bytes();
   const int lane = (int)threadIdx.x, t = (int)blockIdx.x, head = (int)blockIdx.y;
   const size_t d = (size_t)s.d, kv_row = (size_t)s.kv_heads * d, kv = (size_t)(head / s.group) * d;
@@ -65,8 +68,8 @@ __global__ void attention_plain_queries(attention_shape s, float *dq, const floa
 
 /* Block (key, KV head), one warp; room for two sums of d floats. */
 __global__ void attention_plain_keys(attention_shape s, float *dk, float *dv, const float *d_o,
-                                     const float *lse, const float *delta, const float *q, const float *k,
-                                     const float *v) {
+                                     const float *lse, const float *delta, const float *q,
+                                     const float *k, const float *v) {
   float *sum_k = (float *)sb_shared_bytes(), *sum_v = sum_k + s.d;
   const int lane = (int)threadIdx.x, key = (int)blockIdx.x, kv = (int)blockIdx.y;
   const size_t d = (size_t)s.d, q_row = (size_t)s.heads * d;
@@ -97,20 +100,22 @@ __global__ void attention_plain_keys(attention_shape s, float *dk, float *dv, co
   }
 }
 
-sb_status sb_cuda_attention_plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
-                                  float *o, float *lse, const float *q, const float *k, const float *v) {
+sb_status sb_cuda_attention_plain(sb_backend *backend, cudaStream_t stream,
+                                  const attention_shape *s, float *o, float *lse, const float *q,
+                                  const float *k, const float *v) {
   return sb_cuda_launch(backend, stream, "attention", attention_plain,
-                        dim3((unsigned)s->T, (unsigned)s->heads), SB_WARP, (size_t)s->d * sizeof(float), *s,
-                        o, lse, q, k, v);
+                        dim3((unsigned)s->T, (unsigned)s->heads), SB_WARP,
+                        (size_t)s->d * sizeof(float), *s, o, lse, q, k, v);
 }
 
-sb_status sb_cuda_attention_back_plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
-                                       float *dq, float *dk, float *dv, const float *d_o, const float *lse,
-                                       const float *delta, const float *q, const float *k, const float *v) {
+sb_status sb_cuda_attention_back_plain(sb_backend *backend, cudaStream_t stream,
+                                       const attention_shape *s, float *dq, float *dk, float *dv,
+                                       const float *d_o, const float *lse, const float *delta,
+                                       const float *q, const float *k, const float *v) {
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_plain_keys,
                         dim3((unsigned)s->T, (unsigned)s->kv_heads), SB_WARP,
                         2 * (size_t)s->d * sizeof(float), *s, dk, dv, d_o, lse, delta, q, k, v));
   return sb_cuda_launch(backend, stream, "attention_back", attention_plain_queries,
-                        dim3((unsigned)s->T, (unsigned)s->heads), SB_WARP, (size_t)s->d * sizeof(float), *s,
-                        dq, d_o, lse, delta, q, k, v);
+                        dim3((unsigned)s->T, (unsigned)s->heads), SB_WARP,
+                        (size_t)s->d * sizeof(float), *s, dq, d_o, lse, delta, q, k, v);
 }

@@ -1,7 +1,9 @@
-/* What the tensor-core kernels of attention share: heads as bf16, and tiles of them in shared memory.
+/* What the tensor-core kernels of attention share: heads as bf16, and tiles of them in shared
+ * memory.
  *
- * A packed head is D = 64 or 128 wide whatever d is, and as many whole tiles of 128 tokens long as T needs. Columns from d on
- * and rows from T on are zero, which adds nothing to any product; what comes of them is thrown away. */
+ * A packed head is D = 64 or 128 wide whatever d is, and as many whole tiles of 128 tokens long as
+ * T needs. Columns from d on and rows from T on are zero, which adds nothing to any product; what
+ * comes of them is thrown away. */
 #ifndef SB_KERNELS_CUDA_CUDA_ATTENTION_TILE_CUH
 #define SB_KERNELS_CUDA_CUDA_ATTENTION_TILE_CUH
 
@@ -16,7 +18,8 @@ __host__ __device__ static inline int attention_length(int T) {
   return (T + ATTENTION_TILE - 1) / ATTENTION_TILE * ATTENTION_TILE;
 }
 
-/* packed[heads][length][D] = x[T, heads * d], rounded. Block (some pairs of columns of a head, head). */
+/* packed[heads][length][D] = x[T, heads * d], rounded. Block (some pairs of columns of a head,
+ * head). */
 template <int D> __global__ void attention_pack(uint16_t *packed, const float *x, int T, int d) {
   const unsigned pairs = (unsigned)attention_length(T) * (D / 2);
   const size_t row = (size_t)gridDim.y * (size_t)d;
@@ -25,17 +28,19 @@ template <int D> __global__ void attention_pack(uint16_t *packed, const float *x
   for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < pairs; i += gridDim.x * blockDim.x) {
     const int t = (int)(i / (D / 2)), column = (int)(i % (D / 2)) * 2;
     const float *from = x + (size_t)t * row + column;
-    to[i] = sb_bf16_pair(t < T && column < d ? from[0] : 0.0f, t < T && column + 1 < d ? from[1] : 0.0f);
+    to[i] = sb_bf16_pair(t < T && column < d ? from[0] : 0.0f,
+                         t < T && column + 1 < d ? from[1] : 0.0f);
   }
 }
 
 template <int D>
-static inline sb_status attention_pack_launch(sb_backend *backend, cudaStream_t stream, uint16_t *packed,
-                                              const float *x, int T, int heads, int d) {
+static inline sb_status attention_pack_launch(sb_backend *backend, cudaStream_t stream,
+                                              uint16_t *packed, const float *x, int T, int heads,
+                                              int d) {
   const size_t pairs = (size_t)attention_length(T) * (D / 2);
   return sb_cuda_launch(backend, stream, "attention", attention_pack<D>,
-                        dim3(sb_cuda_blocks(pairs, SB_CUDA_THREADS, 1024), (unsigned)heads), SB_CUDA_THREADS,
-                        0, packed, x, T, d);
+                        dim3(sb_cuda_blocks(pairs, SB_CUDA_THREADS, 1024), (unsigned)heads),
+                        SB_CUDA_THREADS, 0, packed, x, T, d);
 }
 
 /* tile[rows][D + 8] = rows of a packed head, asynchronously. */
@@ -48,7 +53,8 @@ __device__ __forceinline__ void attention_load(uint16_t *tile, const uint16_t *p
 }
 
 /* Two neighbouring columns of a row that has d. */
-__device__ __forceinline__ void attention_store(float *row, int column, int d, float first, float second) {
+__device__ __forceinline__ void attention_store(float *row, int column, int d, float first,
+                                                float second) {
   if (column < d) row[column] = first;
   if (column + 1 < d) row[column + 1] = second;
 }

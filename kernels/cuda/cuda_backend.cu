@@ -17,7 +17,8 @@ static void destroy(sb_backend *backend) {
     if (cuda->blas.handle) (void)cuda->blas.destroy(cuda->blas.handle);
     sb_cuda_factor_close(backend);
     sb_cuda_peers_close(backend);
-    for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) sb_cuda_free(backend, cuda->scratch[slot].data);
+    for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++)
+      sb_cuda_free(backend, cuda->scratch[slot].data);
     sb_cuda_send_free(backend);
     if (cuda->crossing) (void)cudaEventDestroy(cuda->crossing);
     sb_cuda_host_free(backend, cuda->trouble);
@@ -98,11 +99,12 @@ static sb_status count_devices(int *count) {
   (void)cudaDriverGetVersion(&driver);
   (void)cudaRuntimeGetVersion(&runtime);
   if (error == cudaErrorInsufficientDriver && driver > 0)
-    return sb_fail(SB_ERR_DEVICE,
-                   "the NVIDIA driver is for CUDA %d.%d and older than the CUDA %d.%d of this build: update "
-                   "the driver, or "
-                   "use --device cpu",
-                   driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    return sb_fail(
+        SB_ERR_DEVICE,
+        "the NVIDIA driver is for CUDA %d.%d and older than the CUDA %d.%d of this build: update "
+        "the driver, or "
+        "use --device cpu",
+        driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
   if (error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice || error == cudaSuccess)
     return sb_fail(SB_ERR_DEVICE, "no %s was found; --device cpu computes on processors",
                    driver > 0 ? "CUDA device" : "NVIDIA driver");
@@ -119,20 +121,25 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   cuda->compute = compute;
   cuda->device = index % count;
   snprintf(cuda->where, sizeof cuda->where, "GPU %d of %.120s", cuda->device, host);
-  SB_CUDA_TRY(backend, cudaGetDeviceProperties(&properties, cuda->device), "asking for its properties");
-  snprintf(cuda->where, sizeof cuda->where, "GPU %d (%.80s) of %.120s", cuda->device, properties.name, host);
+  SB_CUDA_TRY(backend, cudaGetDeviceProperties(&properties, cuda->device),
+              "asking for its properties");
+  snprintf(cuda->where, sizeof cuda->where, "GPU %d (%.80s) of %.120s", cuda->device,
+           properties.name, host);
   memcpy(cuda->uuid, &properties.uuid, sizeof cuda->uuid);
   if (properties.major * 10 + properties.minor < OLDEST)
-    return sb_fail(
-        SB_ERR_DEVICE,
-        "%s has compute capability %d.%d; 8.0 (A100) or newer is needed. --device cpu computes on processors",
-        cuda->where, properties.major, properties.minor);
+    return sb_fail(SB_ERR_DEVICE,
+                   "%s has compute capability %d.%d; 8.0 (A100) or newer is needed. --device cpu "
+                   "computes on processors",
+                   cuda->where, properties.major, properties.minor);
   SB_CUDA_TRY(backend, cudaSetDevice(cuda->device), "taking it into use");
-  SB_CUDA_TRY(backend,
-              cudaDeviceGetAttribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount, cuda->device),
-              "asking for its properties");
-  SB_CUDA_TRY(backend, cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->device),
-              "asking for its properties");
+  SB_CUDA_TRY(
+      backend,
+      cudaDeviceGetAttribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount, cuda->device),
+      "asking for its properties");
+  SB_CUDA_TRY(
+      backend,
+      cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->device),
+      "asking for its properties");
   cuda->shared_limit = (size_t)shared;
   SB_TRY(sb_cuda_host_alloc(backend, sizeof *cuda->trouble, "its flags", (void **)&cuda->trouble));
   *cuda->trouble = 0;
@@ -142,9 +149,11 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   SB_TRY(sb_cuda_blas_load(&cuda->blas, cuda->where));
   cublasStatus_t blas = cuda->blas.create(&cuda->blas.handle);
   if (blas != CUBLAS_STATUS_SUCCESS)
-    return sb_fail(SB_ERR_DEVICE, "%s: cuBLAS does not start (its status %d)", cuda->where, (int)blas);
+    return sb_fail(SB_ERR_DEVICE, "%s: cuBLAS does not start (its status %d)", cuda->where,
+                   (int)blas);
   void *workspace; /* taken now, and not when the rest is full */
-  SB_TRY(sb_cuda_scratch(backend, cuda->stream, SB_CUDA_SLOT_WORKSPACE, SB_CUDA_WORKSPACE, &workspace));
+  SB_TRY(sb_cuda_scratch(backend, cuda->stream, SB_CUDA_SLOT_WORKSPACE, SB_CUDA_WORKSPACE,
+                         &workspace));
   backend->name = "cuda";
   backend->act = SB_F32;
   backend->operand = compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;

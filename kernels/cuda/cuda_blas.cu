@@ -12,8 +12,8 @@ sb_status sb_cuda_blas_load(sb_cuda_blas *blas, const char *where) {
                                     {"cublasGemmEx", &blas->gemm}};
   char file[64];
   snprintf(file, sizeof file, "libcublas.so.%d", CUBLAS_VER_MAJOR);
-  return sb_cuda_library_load(&blas->library, file, symbols, sizeof symbols / sizeof *symbols, "cuBLAS",
-                              where, "--device cpu");
+  return sb_cuda_library_load(&blas->library, file, symbols, sizeof symbols / sizeof *symbols,
+                              "cuBLAS", where, "--device cpu");
 }
 
 void sb_cuda_blas_unload(sb_cuda_blas *blas) {

@@ -1,5 +1,5 @@
-/* The few functions of cuBLAS that are used, found when a device is opened and not when the program starts: a machine
- * without the toolkit runs the same binary on its processors. */
+/* The few functions of cuBLAS that are used, found when a device is opened and not when the program
+ * starts: a machine without the toolkit runs the same binary on its processors. */
 #ifndef SB_KERNELS_CUDA_CUDA_BLAS_H
 #define SB_KERNELS_CUDA_CUDA_BLAS_H
 
@@ -17,13 +17,13 @@ typedef struct sb_cuda_blas {
   cublasStatus_t (*set_stream)(cublasHandle_t, cudaStream_t);
   cublasStatus_t (*set_workspace)(cublasHandle_t, void *, size_t);
   cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int m, int n, int k,
-                         const void *alpha, const void *a, cudaDataType, int lda, const void *b, cudaDataType,
-                         int ldb, const void *beta, void *c, cudaDataType, int ldc, cublasComputeType_t,
-                         cublasGemmAlgo_t);
+                         const void *alpha, const void *a, cudaDataType, int lda, const void *b,
+                         cudaDataType, int ldb, const void *beta, void *c, cudaDataType, int ldc,
+                         cublasComputeType_t, cublasGemmAlgo_t);
 } sb_cuda_blas;
 
-/* Finds the library and the functions; `where` begins the message. The handle is not made. SB_ERR_UNSUPPORTED saying which file
- * is missing. Local. */
+/* Finds the library and the functions; `where` begins the message. The handle is not made.
+ * SB_ERR_UNSUPPORTED saying which file is missing. Local. */
 sb_status sb_cuda_blas_load(sb_cuda_blas *blas, const char *where);
 /* Gives the library back; nothing where it was not loaded. */
 void sb_cuda_blas_unload(sb_cuda_blas *blas);

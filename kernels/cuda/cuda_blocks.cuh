@@ -1,4 +1,5 @@
-/* What the block operations on the device share: which block a thread block has, sums down a block. */
+/* What the block operations on the device share: which block a thread block has, sums down a block.
+ */
 #ifndef SB_KERNELS_CUDA_CUDA_BLOCKS_CUH
 #define SB_KERNELS_CUDA_CUDA_BLOCKS_CUH
 
@@ -17,27 +18,29 @@ typedef struct cuda_block {
   int rows, n;     /* columns */
 } cuda_block;
 
-__device__ __forceinline__ cuda_block cuda_block_at(const sb_grid_shape &grid, size_t k) {
-  const size_t columns = sb_grid_block_cols(&grid);
+__device__ __forceinline__ cuda_block cuda_block_at(const sb_tiling &grid, size_t k) {
+  const size_t columns = sb_tiling_block_cols(&grid);
   cuda_block b;
   b.k = k;
   b.i = k / columns;
   b.j = k % columns;
   b.row = b.i * grid.block_rows;
   b.col = b.j * grid.block_cols;
-  b.rows = (int)sb_grid_rows_of(&grid, b.i);
-  b.n = (int)sb_grid_cols_of(&grid, b.j);
+  b.rows = (int)sb_tiling_rows_of(&grid, b.i);
+  b.n = (int)sb_tiling_cols_of(&grid, b.j);
   return b;
 }
 
-static inline size_t sb_cuda_block_count(const sb_grid_shape *grid) {
-  return sb_grid_block_rows(grid) * sb_grid_block_cols(grid);
+static inline size_t sb_cuda_block_count(const sb_tiling *grid) {
+  return sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid);
 }
 
-/* Calls f(row, r, keep) for each row of the block, whose number in the matrix is r, a half warp a row. All halves keep step: beyond
- * the last row they do it again, and keep nothing; `keep` is false there. */
+/* Calls f(row, r, keep) for each row of the block, whose number in the matrix is r, a half warp a
+ * row. All halves keep step: beyond the last row they do it again, and keep nothing; `keep` is
+ * false there. */
 template <bool MORE, typename W, typename F>
-__device__ __forceinline__ void block_rows(const W *w, const sb_grid_shape &grid, const cuda_block &b, F f) {
+__device__ __forceinline__ void block_rows(const W *w, const sb_tiling &grid, const cuda_block &b,
+                                           F f) {
   const int half = (int)threadIdx.x / GROUP_LANES;
   for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
     const size_t r = b.row + (size_t)min(first + half, b.rows - 1);
@@ -46,16 +49,18 @@ __device__ __forceinline__ void block_rows(const W *w, const sb_grid_shape &grid
 }
 
 /* True where groups are wider than a piece. */
-static inline bool sb_cuda_has_pieces(const sb_grid_shape *grid) {
+static inline bool sb_cuda_has_pieces(const sb_tiling *grid) {
   return sb_min_size(grid->block_cols, grid->cols) > (size_t)GROUP_PIECE;
 }
 
-/* Sums of COUNT x 16 lanes down a block, in double and in the order of rows. For every tile of BLOCK_TILE rows each half warp
- * leaves the float sums of its rows in room[row in tile][16 * sum + lane]; thread t then adds up column t. All threads of the
- * block call; the first COUNT * 16 have a column. */
+/* Sums of COUNT x 16 lanes down a block, in double and in the order of rows. For every tile of
+ * BLOCK_TILE rows each half warp leaves the float sums of its rows in room[row in tile][16 * sum +
+ * lane]; thread t then adds up column t. All threads of the block call; the first COUNT * 16 have a
+ * column. */
 constexpr int BLOCK_TILE = 2 * BLOCK_HALVES;
 template <int COUNT>
-__device__ __forceinline__ void add_down(double &total, const float (*room)[COUNT * GROUP_LANES], int rows) {
+__device__ __forceinline__ void add_down(double &total, const float (*room)[COUNT * GROUP_LANES],
+                                         int rows) {
   __syncthreads();
   if (threadIdx.x < COUNT * GROUP_LANES)
     for (int r = 0; r < rows; r++) total += (double)room[r][threadIdx.x];

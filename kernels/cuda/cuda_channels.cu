@@ -1,8 +1,10 @@
-/* Row and column sums of what rounding each weight does to the loss: one pass over g and w, the same bits as on the
- * processor, and so the same cut: stripes of whole block rows, whose column sums are added in order at the end.
+/* Row and column sums of what rounding each weight does to the loss: one pass over g and w, the
+ * same bits as on the processor, and so the same cut: stripes of whole block rows, whose column
+ * sums are added in order at the end.
  *
- * A half warp has a stripe of one block column and walks down its rows: sums of columns are then of one thread, those of
- * the first piece in its registers. Row sums of every block column are kept and added in order, too. */
+ * A half warp has a stripe of one block column and walks down its rows: sums of columns are then of
+ * one thread, those of the first piece in its registers. Row sums of every block column are kept
+ * and added in order, too. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 constexpr int STRIPES = 64;
@@ -10,7 +12,7 @@ constexpr int STRIPES = 64;
 typedef struct channel_job {
   const float *g;
   size_t ldg;
-  sb_grid_shape grid;
+  sb_tiling grid;
   const uint8_t *bits;
   const uint8_t *fits;
   bool absolute;
@@ -21,25 +23,29 @@ typedef struct channel_job {
 } channel_job;
 
 /* Rows [first, end) of stripe s. */
-__device__ __forceinline__ void stripe_rows(const channel_job &a, size_t s, size_t *first, size_t *end) {
-  const size_t block_rows = sb_grid_block_rows(&a.grid),
+__device__ __forceinline__ void stripe_rows(const channel_job &a, size_t s, size_t *first,
+                                            size_t *end) {
+  const size_t block_rows = sb_tiling_block_rows(&a.grid),
                last = (s + 1) * block_rows / a.stripes * a.grid.block_rows;
   *first = s * block_rows / a.stripes * a.grid.block_rows;
   *end = last < a.grid.rows ? last : a.grid.rows;
 }
 
-/* Half warp `item`: stripe item / block columns, block column item % block columns. The two of a warp may have stripes of
- * unlike lengths and block columns of unlike widths; they keep step for the longer one. */
+/* Half warp `item`: stripe item / block columns, block column item % block columns. The two of a
+ * warp may have stripes of unlike lengths and block columns of unlike widths; they keep step for
+ * the longer one. */
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, const W *w) {
-  const size_t across = sb_grid_block_cols(&a.grid), items = a.stripes * across;
+  const size_t across = sb_tiling_block_cols(&a.grid), items = a.stripes * across;
   const size_t item = ((size_t)blockIdx.x * BLOCK_THREADS + threadIdx.x) / GROUP_LANES;
-  const size_t s = (item < items ? item : items - 1) / across, j = (item < items ? item : items - 1) % across;
-  const int lane = (int)threadIdx.x % GROUP_LANES, n = (int)sb_grid_cols_of(&a.grid, j);
+  const size_t s = (item < items ? item : items - 1) / across,
+               j = (item < items ? item : items - 1) % across;
+  const int lane = (int)threadIdx.x % GROUP_LANES, n = (int)sb_tiling_cols_of(&a.grid, j);
   const size_t col = j * a.grid.block_cols;
   size_t first, end;
   stripe_rows(a, s, &first, &end);
-  const int rows = item < items ? (int)(end - first) : 0, steps = max(rows, sb_warp_xor(rows, GROUP_LANES));
+  const int rows = item < items ? (int)(end - first) : 0,
+            steps = max(rows, sb_warp_xor(rows, GROUP_LANES));
   double *columns = a.columns + s * a.grid.cols + col, sums[GROUP_EACH] = {};
   for (int i = GROUP_PIECE + lane; rows > 0 && i < n; i += GROUP_LANES) columns[i] = 0.0;
   for (int step = 0; step < steps; step++) {
@@ -50,7 +56,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, 
     float row = 0.0f;
     /* all parts of the range, since the other half's width may need another one */
     const sb_group_range range = group_range(weights, true, true, a.symmetry);
-    const sb_group group = sb_group_fitted(&range, width, a.symmetry, a.fits ? a.fits[r * across + j] : 0);
+    const sb_group group =
+        sb_group_fitted(&range, width, a.symmetry, a.fits ? a.fits[r * across + j] : 0);
     group_pieces(weights, [&](const float(&x)[GROUP_EACH], int before) {
 #pragma unroll
       for (int p = 0; p < GROUP_EACH; p++) {
@@ -77,7 +84,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, 
 /* out[i] = the sum of terms[i * step + t * stride], t = 0 .. count - 1, in order. */
 __global__ void channel_add(double *out, const double *terms, size_t n, size_t step, size_t stride,
                             size_t count) {
-  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n;
+       i += (size_t)gridDim.x * blockDim.x) {
     double sum = 0.0;
     for (size_t t = 0; t < count; t++) sum += terms[i * step + t * stride];
     out[i] = sum;
@@ -86,15 +94,15 @@ __global__ void channel_add(double *out, const double *terms, size_t n, size_t s
 
 sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *rows, double *cols,
                                  const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                 const sb_grid_shape *grid, const uint8_t *bits, bool absolute,
+                                 const sb_tiling *grid, const uint8_t *bits, bool absolute,
                                  sb_symmetry symmetry, const uint8_t *fits) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const size_t across = sb_grid_block_cols(grid), blocks = sb_cuda_block_count(grid);
+  const size_t across = sb_tiling_block_cols(grid), blocks = sb_cuda_block_count(grid);
   uint8_t *there;
   double *room;
   SB_TRY(sb_check_blocks("channel_scores", grid, bits, 1));
   if (blocks == 0) return SB_OK;
-  const size_t stripes = sb_min_size(sb_grid_block_rows(grid), STRIPES);
+  const size_t stripes = sb_min_size(sb_tiling_block_rows(grid), STRIPES);
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK,
                          (stripes * grid->cols + grid->rows * across) * sizeof *room, &room));
@@ -107,9 +115,9 @@ sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *
                           (const W *)w);
   }));
   SB_TRY(sb_cuda_launch(backend, queue, "channel_scores", channel_add,
-                        sb_cuda_blocks_for(backend, grid->cols), SB_CUDA_THREADS, 0, cols, a.columns,
-                        grid->cols, 1, grid->cols, stripes));
+                        sb_cuda_blocks_for(backend, grid->cols), SB_CUDA_THREADS, 0, cols,
+                        a.columns, grid->cols, 1, grid->cols, stripes));
   return sb_cuda_launch(backend, queue, "channel_scores", channel_add,
-                        sb_cuda_blocks_for(backend, grid->rows), SB_CUDA_THREADS, 0, rows, a.row_sums,
-                        grid->rows, across, 1, across);
+                        sb_cuda_blocks_for(backend, grid->rows), SB_CUDA_THREADS, 0, rows,
+                        a.row_sums, grid->rows, across, 1, across);
 }

@@ -1,18 +1,19 @@
-/* What rounding a block to each width does to the loss, seen through second moments: row_weight e H e' of every row.
+/* What rounding a block to each width does to the loss, seen through second moments: row_weight e H
+ * e' of every row.
  *
- * A thread block has a block of weights and takes 16 of its rows at a time. Their errors e at all widths, up to 128 vectors,
- * are the left side of a product with H in f32, tile by tile; errors are computed from the weights and the rows' grids
- * whenever they are needed, which is cheaper than to keep them. e H e' of a vector is a sum in one order, and so is that
- * of rows, in double. */
+ * A thread block has a block of weights and takes 16 of its rows at a time. Their errors e at all
+ * widths, up to 128 vectors, are the left side of a product with H in f32, tile by tile; errors are
+ * computed from the weights and the rows' grids whenever they are needed, which is cheaper than to
+ * keep them. e H e' of a vector is a sum in one order, and so is that of rows, in double. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
-constexpr int ROWS = 16, VECTORS = ROWS * SB_MAX_BITS, SIDE = 64, STEP = 16, EACH = 8 /* vectors a thread */,
-              ACROSS = 4;
+constexpr int ROWS = 16, VECTORS = ROWS * SB_MAX_BITS, SIDE = 64, STEP = 16,
+              EACH = 8 /* vectors a thread */, ACROSS = 4;
 
 /* Q(w) - w for vector m = row * widths + width; 0 outside. */
 template <typename W>
-__device__ __forceinline__ float error_of(const sb_group *groups, const W *w, size_t ld, int m, int vectors,
-                                          int widths, int column, int n) {
+__device__ __forceinline__ float error_of(const sb_group *groups, const W *w, size_t ld, int m,
+                                          int vectors, int widths, int column, int n) {
   if (m >= vectors || column >= n) return 0.0f;
   const float x = sb_number(w[(size_t)(m / widths) * ld + (size_t)column]);
   return sb_group_value(&groups[m], sb_group_code(&groups[m], x)) - x;
@@ -20,12 +21,12 @@ __device__ __forceinline__ float error_of(const sb_group *groups, const W *w, si
 
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    block_curvature(double (*loss)[SB_WIDTHS], const float *grams, const float *row_weights, const W *w,
-                    sb_grid_shape grid, size_t first_row, unsigned min_bits, unsigned widths,
-                    sb_symmetry symmetry, const float *importance) {
+    block_curvature(double (*loss)[SB_WIDTHS], const float *grams, const float *row_weights,
+                    const W *w, sb_tiling grid, size_t first_row, unsigned min_bits,
+                    unsigned widths, sb_symmetry symmetry, const float *importance) {
   __shared__ sb_group groups[VECTORS];
   __shared__ float left[STEP][VECTORS + 4], right[STEP][SIDE], dots[VECTORS];
-  const cuda_block b = cuda_block_at(grid, first_row * sb_grid_block_cols(&grid) + blockIdx.x);
+  const cuda_block b = cuda_block_at(grid, first_row * sb_tiling_block_cols(&grid) + blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES, n = b.n;
   const float *gram = grams + b.j * grid.block_cols * grid.block_cols;
   double total = 0.0; /* of width min_bits + threadIdx.x */
@@ -34,8 +35,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     const W *from = w + (b.row + (size_t)first) * grid.cols + b.col;
     {
       const auto row = group_row_at<true>(from + (size_t)min(half, rows - 1) * grid.cols, n);
-      const sb_group group =
-          group_of_widths(row, importance ? importance + b.col : nullptr, min_bits, widths, symmetry);
+      const sb_group group = group_of_widths(row, importance ? importance + b.col : nullptr,
+                                             min_bits, widths, symmetry);
       if (half < rows && (unsigned)lane < widths) groups[half * (int)widths + lane] = group;
     }
     __syncthreads();
@@ -44,8 +45,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       float sum[EACH][ACROSS] = {};
       for (int k = 0; k < n; k += STEP) {
         for (int item = (int)threadIdx.x; item < STEP * VECTORS; item += BLOCK_THREADS)
-          left[item % STEP][item / STEP] =
-              error_of(groups, from, grid.cols, item / STEP, vectors, (int)widths, k + item % STEP, n);
+          left[item % STEP][item / STEP] = error_of(groups, from, grid.cols, item / STEP, vectors,
+                                                    (int)widths, k + item % STEP, n);
         for (int item = (int)threadIdx.x; item < STEP * SIDE; item += BLOCK_THREADS) {
           const int row = k + item / SIDE, column = col + item % SIDE;
           right[item / SIDE][item % SIDE] =
@@ -92,17 +93,18 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 
 sb_status sb_cuda_block_curvature(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
                                   const float *grams, const float *row_weights, const void *w,
-                                  sb_dtype w_dtype, const sb_grid_shape *grid, size_t first, size_t count,
-                                  unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
-                                  const float *importance) {
+                                  sb_dtype w_dtype, const sb_tiling *grid, size_t first,
+                                  size_t count, unsigned min_bits, unsigned max_bits,
+                                  sb_symmetry symmetry, const float *importance) {
   SB_TRY(sb_check_block_rows("block_curvature", grid, first, count));
   SB_TRY(sb_check_widths("block_curvature", grid, min_bits, max_bits));
-  const size_t blocks = count * sb_grid_block_cols(grid);
+  const size_t blocks = count * sb_tiling_block_cols(grid);
   if (blocks == 0) return SB_OK;
   return sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
-    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_curvature", block_curvature<W>,
-                          (unsigned)blocks, BLOCK_THREADS, 0, loss, grams, row_weights, (const W *)w, *grid,
-                          first, min_bits, max_bits - min_bits + 1, symmetry, importance);
+    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_curvature",
+                          block_curvature<W>, (unsigned)blocks, BLOCK_THREADS, 0, loss, grams,
+                          row_weights, (const W *)w, *grid, first, min_bits,
+                          max_bits - min_bits + 1, symmetry, importance);
   });
 }

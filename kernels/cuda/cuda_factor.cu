@@ -1,5 +1,5 @@
-/* Second moments in multiples of a quantum, and their factors, in double precision by cuSOLVER, reversed as
- * quant/factor_scalapack.h says. */
+/* Second moments in multiples of a quantum, and their factors, in double precision by cuSOLVER,
+ * reversed as quant/factor_scalapack.h says. */
 #include "kernels/cuda/cuda.h"
 
 #include <stdio.h>
@@ -11,7 +11,8 @@ extern "C" {
 }
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    add_multiples(int64_t *sums, const float *x, size_t count, double scale, bool reversed, int *trouble) {
+    add_multiples(int64_t *sums, const float *x, size_t count, double scale, bool reversed,
+                  int *trouble) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
   bool good = true;
   for (size_t k = (size_t)blockIdx.x * blockDim.x + threadIdx.x; k < count; k += step)
@@ -19,12 +20,12 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   if (!good) *trouble = SB_CUDA_TROUBLE_MULTIPLES;
 }
 
-sb_status sb_cuda_add_multiples(sb_backend *backend, sb_stream stream, int64_t *sums, const float *x,
-                                size_t count, double quantum, bool reversed) {
+sb_status sb_cuda_add_multiples(sb_backend *backend, sb_stream stream, int64_t *sums,
+                                const float *x, size_t count, double quantum, bool reversed) {
   if (count == 0) return SB_OK;
   return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "add_multiples", add_multiples,
-                        sb_cuda_blocks_for(backend, count), SB_CUDA_THREADS, 0, sums, x, count, 1.0 / quantum,
-                        reversed, sb_cuda_of(backend)->trouble);
+                        sb_cuda_blocks_for(backend, count), SB_CUDA_THREADS, 0, sums, x, count,
+                        1.0 / quantum, reversed, sb_cuda_of(backend)->trouble);
 }
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
@@ -36,7 +37,8 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
 
 /* a = the moments, read from their end, with `added` on the mended diagonal. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    fill(double *a, const int64_t *sums, const double *diagonal, size_t n, double quantum, double added) {
+    fill(double *a, const int64_t *sums, const double *diagonal, size_t n, double quantum,
+         double added) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
   for (size_t k = (size_t)blockIdx.x * blockDim.x + threadIdx.x; k < n * n; k += step) {
     const size_t i = k / n;
@@ -45,7 +47,8 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
 }
 
 /* factor = the reversed factor's upper triangle, in place and in single precision. */
-static __global__ void __launch_bounds__(SB_CUDA_THREADS) turn(float *factor, const double *a, size_t n) {
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    turn(float *factor, const double *a, size_t n) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
   for (size_t k = (size_t)blockIdx.x * blockDim.x + threadIdx.x; k < n * n; k += step)
     factor[k] = k % n >= k / n ? (float)a[n * n - 1 - k] : 0.0f;
@@ -115,14 +118,14 @@ static sb_status attempt(void *context, double added, bool *done) {
                         (const int64_t *)job->sums, w->diagonal, job->n, job->quantum, added));
   SB_TRY(solved(w->backend, s->set_stream(s->handle, w->stream), "its start"));
   SB_TRY(solved(w->backend,
-                s->potrf(s->handle, s->params, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, w->a, n, CUDA_R_64F,
-                         w->room, w->room_bytes, w->host_room, w->host_bytes, w->info),
+                s->potrf(s->handle, s->params, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, w->a, n,
+                         CUDA_R_64F, w->room, w->room_bytes, w->host_room, w->host_bytes, w->info),
                 "a Cholesky factor"));
   SB_TRY(positive(w, done));
   if (!*done) return SB_OK;
   SB_TRY(solved(w->backend,
-                s->trtri(s->handle, CUBLAS_FILL_MODE_UPPER, CUBLAS_DIAG_NON_UNIT, n, CUDA_R_64F, w->a, n,
-                         w->room, w->room_bytes, w->host_room, w->host_bytes, w->info),
+                s->trtri(s->handle, CUBLAS_FILL_MODE_UPPER, CUBLAS_DIAG_NON_UNIT, n, CUDA_R_64F,
+                         w->a, n, w->room, w->room_bytes, w->host_room, w->host_bytes, w->info),
                 "the inverse of a triangle"));
   return positive(w, done);
 }
@@ -137,8 +140,8 @@ static sb_status make_room(work *w) {
                               CUDA_R_64F, &first[0], &first[1]),
                 "asking for its memory"));
   SB_TRY(solved(w->backend,
-                s->trtri_size(s->handle, CUBLAS_FILL_MODE_UPPER, CUBLAS_DIAG_NON_UNIT, n, CUDA_R_64F, w->a, n,
-                              &second[0], &second[1]),
+                s->trtri_size(s->handle, CUBLAS_FILL_MODE_UPPER, CUBLAS_DIAG_NON_UNIT, n,
+                              CUDA_R_64F, w->a, n, &second[0], &second[1]),
                 "asking for its memory"));
   w->room_bytes = sb_max_size(first[0], second[0]);
   w->host_bytes = sb_max_size(first[1], second[1]);
@@ -151,22 +154,24 @@ static sb_status mend(const work *w, double *diagonal) {
   SB_TRY(sb_cuda_launch(w->backend, w->stream, "second moments", take_diagonal,
                         sb_cuda_blocks_for(w->backend, job->n), SB_CUDA_THREADS, 0, w->diagonal,
                         (const int64_t *)job->sums, job->n, job->quantum));
-  SB_TRY(
-      sb_cuda_download(w->backend, (sb_stream)w->stream, diagonal, w->diagonal, job->n * sizeof *diagonal));
+  SB_TRY(sb_cuda_download(w->backend, (sb_stream)w->stream, diagonal, w->diagonal,
+                          job->n * sizeof *diagonal));
   SB_TRY(sb_cuda_sync(w->backend, (sb_stream)w->stream));
   SB_TRY(sb_factor_mend(diagonal, job->n, &w->job->repair));
-  SB_TRY(sb_cuda_upload(w->backend, (sb_stream)w->stream, w->diagonal, diagonal, job->n * sizeof *diagonal));
+  SB_TRY(sb_cuda_upload(w->backend, (sb_stream)w->stream, w->diagonal, diagonal,
+                        job->n * sizeof *diagonal));
   return sb_cuda_sync(w->backend, (sb_stream)w->stream);
 }
 
 static sb_status finish(const work *w) {
   const sb_factor_job *job = w->job;
   const unsigned blocks = sb_cuda_blocks_for(w->backend, job->n * job->n);
-  SB_TRY(sb_cuda_launch(w->backend, w->stream, "factor of second moments", turn, blocks, SB_CUDA_THREADS, 0,
-                        job->factor, (const double *)w->a, job->n));
+  SB_TRY(sb_cuda_launch(w->backend, w->stream, "factor of second moments", turn, blocks,
+                        SB_CUDA_THREADS, 0, job->factor, (const double *)w->a, job->n));
   if (job->kept)
     SB_TRY(sb_cuda_launch(w->backend, w->stream, "second moments", keep, blocks, SB_CUDA_THREADS, 0,
-                          job->kept, (const int64_t *)job->sums, job->n, job->quantum, job->repair));
+                          job->kept, (const int64_t *)job->sums, job->n, job->quantum,
+                          job->repair));
   return sb_cuda_sync(w->backend, (sb_stream)w->stream);
 }
 
@@ -177,7 +182,8 @@ static sb_status factorise(sb_backend *backend, cudaStream_t stream, sb_factor_j
   w.backend = backend;
   w.stream = stream;
   w.job = job;
-  sb_status status = sb_alloc_raw(&diagonal, job->n, sizeof *diagonal, "diagonal of second moments");
+  sb_status status =
+      sb_alloc_raw(&diagonal, job->n, sizeof *diagonal, "diagonal of second moments");
   if (status == SB_OK)
     status = sb_cuda_alloc(backend, job->n * job->n * sizeof *w.a,
                            "a Cholesky factor (--factor distributed takes less)", (void **)&w.a);
@@ -198,7 +204,8 @@ static sb_status factorise(sb_backend *backend, cudaStream_t stream, sb_factor_j
   return status;
 }
 
-sb_status sb_cuda_factor_moments(sb_backend *backend, sb_stream stream, sb_factor_job *jobs, size_t count) {
+sb_status sb_cuda_factor_moments(sb_backend *backend, sb_stream stream, sb_factor_job *jobs,
+                                 size_t count) {
   SB_TRY(open_solver(backend));
   for (size_t i = 0; i < count; i++) {
     jobs[i].status = factorise(backend, sb_cuda_stream(backend, stream), &jobs[i]);

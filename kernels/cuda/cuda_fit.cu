@@ -3,18 +3,19 @@
 
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_grid_shape grid, const uint8_t *bits,
-               sb_symmetry symmetry) {
+    fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_tiling grid,
+               const uint8_t *bits, sb_symmetry symmetry) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const unsigned width = bits[b.k];
   block_rows<true>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
     const unsigned fit = width == 0 ? 0 : group_fit(row, importance + b.col, width, symmetry);
-    if (keep && threadIdx.x % GROUP_LANES == 0) fits[r * sb_grid_block_cols(&grid) + b.j] = (uint8_t)fit;
+    if (keep && threadIdx.x % GROUP_LANES == 0)
+      fits[r * sb_tiling_block_cols(&grid) + b.j] = (uint8_t)fit;
   });
 }
 
 sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,
-                             sb_dtype w_dtype, const float *importance, const sb_grid_shape *grid,
+                             sb_dtype w_dtype, const float *importance, const sb_tiling *grid,
                              const uint8_t *bits, sb_symmetry symmetry) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(grid);
@@ -25,7 +26,7 @@ sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fit
   return sb_with_number(w_dtype, "weights to fit", [&](auto type) {
     typedef decltype(type) W;
 
-    return sb_cuda_launch(backend, queue, "fit_blocks", fit_blocks<W>, (unsigned)blocks, BLOCK_THREADS, 0,
-                          fits, (const W *)w, importance, *grid, there, symmetry);
+    return sb_cuda_launch(backend, queue, "fit_blocks", fit_blocks<W>, (unsigned)blocks,
+                          BLOCK_THREADS, 0, fits, (const W *)w, importance, *grid, there, symmetry);
   });
 }

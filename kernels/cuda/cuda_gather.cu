@@ -21,8 +21,9 @@ sb_status sb_cuda_gather_matrix(sb_backend *backend, sb_stream stream, void *dst
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const unsigned blocks = sb_cuda_blocks(rows, 1, 1u << 16);
   if (sb_dtype_size(dtype) == sizeof(uint16_t))
-    return sb_cuda_launch(backend, queue, "gather_matrix", gather<uint16_t>, blocks, SB_CUDA_THREADS, 0,
-                          (uint16_t *)dst, (const uint16_t *)src, rows, cols, row_from, col_from);
-  return sb_cuda_launch(backend, queue, "gather_matrix", gather<uint32_t>, blocks, SB_CUDA_THREADS, 0,
-                        (uint32_t *)dst, (const uint32_t *)src, rows, cols, row_from, col_from);
+    return sb_cuda_launch(backend, queue, "gather_matrix", gather<uint16_t>, blocks,
+                          SB_CUDA_THREADS, 0, (uint16_t *)dst, (const uint16_t *)src, rows, cols,
+                          row_from, col_from);
+  return sb_cuda_launch(backend, queue, "gather_matrix", gather<uint32_t>, blocks, SB_CUDA_THREADS,
+                        0, (uint32_t *)dst, (const uint32_t *)src, rows, cols, row_from, col_from);
 }

@@ -10,9 +10,11 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     sb_store_number(&to[i], sb_number(from[i / cols * ld + i % cols]));
 }
 
-/* *out = the operand as `want`, in scratch where it has another type; *ld becomes its row length there. */
-static sb_status operand(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot, const void **x,
-                         sb_dtype have, sb_dtype want, size_t rows, size_t cols, size_t *ld) {
+/* *out = the operand as `want`, in scratch where it has another type; *ld becomes its row length
+ * there. */
+static sb_status operand(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot,
+                         const void **x, sb_dtype have, sb_dtype want, size_t rows, size_t cols,
+                         size_t *ld) {
   if (have == want) return SB_OK;
   void *copy;
   SB_TRY(sb_cuda_scratch(backend, stream, slot, rows * cols * sb_dtype_size(want), &copy));
@@ -26,8 +28,8 @@ static sb_status operand(sb_backend *backend, cudaStream_t stream, sb_cuda_slot 
         typedef decltype(to) To;
         typedef decltype(source) From;
         return sb_cuda_launch(backend, stream, "gemm", pack_operand<To, From>,
-                              sb_cuda_blocks_for(backend, rows * cols), SB_CUDA_THREADS, 0, (To *)copy,
-                              (const From *)from, rows, cols, row);
+                              sb_cuda_blocks_for(backend, rows * cols), SB_CUDA_THREADS, 0,
+                              (To *)copy, (const From *)from, rows, cols, row);
       });
     }));
   }
@@ -47,14 +49,15 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
 
 static sb_status check_counts(size_t m, size_t n, size_t k, size_t lda, size_t ldb, size_t ldc) {
   if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
-    return sb_fail(SB_ERR_UNSUPPORTED, "GEMM %zu x %zu x %zu: BLAS counts rows in 32 bits", m, n, k);
+    return sb_fail(SB_ERR_UNSUPPORTED, "GEMM %zu x %zu x %zu: BLAS counts rows in 32 bits", m, n,
+                   k);
   return SB_OK;
 }
 
 /* Operands are bf16 where `brain`, else f32. */
-static sb_status product(sb_backend *backend, cudaStream_t stream, bool brain, bool trans_a, bool trans_b,
-                         size_t m, size_t n, size_t k, float alpha, const void *a, size_t lda, const void *b,
-                         size_t ldb, float beta, float *c, size_t ldc) {
+static sb_status product(sb_backend *backend, cudaStream_t stream, bool brain, bool trans_a,
+                         bool trans_b, size_t m, size_t n, size_t k, float alpha, const void *a,
+                         size_t lda, const void *b, size_t ldb, float beta, float *c, size_t ldc) {
   sb_cuda *cuda = sb_cuda_of(backend);
   void *workspace;
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORKSPACE, SB_CUDA_WORKSPACE, &workspace));
@@ -63,21 +66,23 @@ static sb_status product(sb_backend *backend, cudaStream_t stream, bool brain, b
     status = cuda->blas.set_workspace(cuda->blas.handle, workspace, SB_CUDA_WORKSPACE);
   /* cuBLAS counts by columns: what it sees are the transposed matrices, and C' = B' A'. */
   if (status == CUBLAS_STATUS_SUCCESS)
-    status = cuda->blas.gemm(cuda->blas.handle, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N,
-                             trans_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, &alpha, b,
-                             brain ? CUDA_R_16BF : CUDA_R_32F, (int)ldb, a, brain ? CUDA_R_16BF : CUDA_R_32F,
-                             (int)lda, &beta, c, CUDA_R_32F, (int)ldc,
-                             brain ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_GEMM_DEFAULT);
+    status = cuda->blas.gemm(
+        cuda->blas.handle, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+        (int)n, (int)m, (int)k, &alpha, b, brain ? CUDA_R_16BF : CUDA_R_32F, (int)ldb, a,
+        brain ? CUDA_R_16BF : CUDA_R_32F, (int)lda, &beta, c, CUDA_R_32F, (int)ldc,
+        brain ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_GEMM_DEFAULT);
   if (status != CUBLAS_STATUS_SUCCESS)
-    return sb_fail(SB_ERR_DEVICE, "%s: cuBLAS failed at a product of %zu x %zu x %zu (its status %d)",
-                   cuda->where, m, n, k, (int)status);
+    return sb_fail(SB_ERR_DEVICE,
+                   "%s: cuBLAS failed at a product of %zu x %zu x %zu (its status %d)", cuda->where,
+                   m, n, k, (int)status);
   backend->gemm_flops += 2.0 * (double)m * (double)n * (double)k;
   return SB_OK;
 }
 
-sb_status sb_cuda_gemm(sb_backend *backend, sb_stream which, bool trans_a, bool trans_b, size_t m, size_t n,
-                       size_t k, float alpha, const void *a, sb_dtype a_dtype, size_t lda, const void *b,
-                       sb_dtype b_dtype, size_t ldb, float beta, void *c, sb_dtype c_dtype, size_t ldc) {
+sb_status sb_cuda_gemm(sb_backend *backend, sb_stream which, bool trans_a, bool trans_b, size_t m,
+                       size_t n, size_t k, float alpha, const void *a, sb_dtype a_dtype, size_t lda,
+                       const void *b, sb_dtype b_dtype, size_t ldb, float beta, void *c,
+                       sb_dtype c_dtype, size_t ldc) {
   const cudaStream_t stream = sb_cuda_stream(backend, which);
   const size_t a_rows = trans_a ? k : m, a_cols = trans_a ? m : k, b_rows = trans_b ? n : k,
                b_cols = trans_b ? k : n;
@@ -87,24 +92,25 @@ sb_status sb_cuda_gemm(sb_backend *backend, sb_stream which, bool trans_a, bool 
                    sb_dtype_name(a_dtype), sb_dtype_name(b_dtype), sb_dtype_name(c_dtype));
   if (lda < a_cols || ldb < b_cols || ldc < n)
     return sb_fail(SB_ERR_INTERNAL,
-                   "GEMM %zu x %zu x %zu: a row length (%zu, %zu, %zu) is shorter than the row", m, n, k, lda,
-                   ldb, ldc);
+                   "GEMM %zu x %zu x %zu: a row length (%zu, %zu, %zu) is shorter than the row", m,
+                   n, k, lda, ldb, ldc);
   SB_TRY(check_counts(m, n, k, lda, ldb, ldc));
   if (m == 0 || n == 0) return SB_OK;
   if (k == 0 || alpha == 0.0f)
-    return sb_cuda_launch(backend, stream, "gemm", scale, sb_cuda_blocks_for(backend, m * n), SB_CUDA_THREADS,
-                          0, (float *)c, ldc, m, n, beta);
+    return sb_cuda_launch(backend, stream, "gemm", scale, sb_cuda_blocks_for(backend, m * n),
+                          SB_CUDA_THREADS, 0, (float *)c, ldc, m, n, beta);
   const bool brain = sb_cuda_of(backend)->compute == SB_COMPUTE_BF16;
   const sb_dtype type = brain ? SB_BF16 : SB_F32;
   SB_TRY(operand(backend, stream, SB_CUDA_SLOT_A, &a, a_dtype, type, a_rows, a_cols, &lda));
   SB_TRY(operand(backend, stream, SB_CUDA_SLOT_B, &b, b_dtype, type, b_rows, b_cols, &ldb));
-  return product(backend, stream, brain, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, (float *)c,
-                 ldc);
+  return product(backend, stream, brain, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta,
+                 (float *)c, ldc);
 }
 
-sb_status sb_cuda_add_product(sb_backend *backend, cudaStream_t stream, size_t m, size_t n, size_t k,
-                              float alpha, const float *a, size_t lda, const float *b, size_t ldb, float *c,
-                              size_t ldc) {
+sb_status sb_cuda_add_product(sb_backend *backend, cudaStream_t stream, size_t m, size_t n,
+                              size_t k, float alpha, const float *a, size_t lda, const float *b,
+                              size_t ldb, float *c, size_t ldc) {
   SB_TRY(check_counts(m, n, k, lda, ldb, ldc));
-  return product(backend, stream, false, false, false, m, n, k, alpha, a, lda, b, ldb, 1.0f, c, ldc);
+  return product(backend, stream, false, false, false, m, n, k, alpha, a, lda, b, ldb, 1.0f, c,
+                 ldc);
 }

@@ -1,9 +1,11 @@
-/* kernels/grid.h by half warps: what a group's grid is chosen from, its fit, the same bits as on the processor.
+/* kernels/grid.h by half warps: what a group's grid is chosen from, its fit, the same bits as on
+ * the processor.
  *
- * The sixteen lanes of grid.h are sixteen threads: lane i has the weights i, i + 16, i + 32, ... of its group. A group is taken
- * in pieces of 128, eight weights a lane, 0 beyond the group's end. The first piece, which in most models is all there is,
- * stays in registers; further ones are read again whenever they are needed. Both halves of a warp take the same path, each
- * with a group of its own. Loads are of 16 neighbours: whole sectors of memory. */
+ * The sixteen lanes of grid.h are sixteen threads: lane i has the weights i, i + 16, i + 32, ... of
+ * its group. A group is taken in pieces of 128, eight weights a lane, 0 beyond the group's end. The
+ * first piece, which in most models is all there is, stays in registers; further ones are read
+ * again whenever they are needed. Both halves of a warp take the same path, each with a group of
+ * its own. Loads are of 16 neighbours: whole sectors of memory. */
 #ifndef SB_KERNELS_CUDA_CUDA_GROUP_CUH
 #define SB_KERNELS_CUDA_CUDA_GROUP_CUH
 
@@ -16,7 +18,8 @@ template <typename T>
 __device__ __forceinline__ void group_load(float (&w)[GROUP_EACH], const T *from, int n) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
   const T *mine =
-      from + threadIdx.x % GROUP_LANES; /* the rest of each address is a constant of its instruction */
+      from +
+      threadIdx.x % GROUP_LANES; /* the rest of each address is a constant of its instruction */
   if (n >= GROUP_PIECE) {
 #pragma unroll
     for (int p = 0; p < GROUP_EACH; p++) w[p] = sb_number(mine[p * GROUP_LANES]);
@@ -42,8 +45,8 @@ __device__ __forceinline__ void group_store(T *to, const float (&w)[GROUP_EACH],
   }
 }
 
-/* One group: n weights at `from`, and this lane's first ones. MORE: there may be further pieces; a kernel that knows better needs
- * fewer registers. */
+/* One group: n weights at `from`, and this lane's first ones. MORE: there may be further pieces; a
+ * kernel that knows better needs fewer registers. */
 template <typename T, bool MORE> struct group_row {
   const T *from;
   int n;
@@ -78,7 +81,8 @@ template <typename T> __device__ __forceinline__ T group_sum(T value) {
 
 /* Mean of the weights, or of |w - centre| where `absolute`. */
 template <typename T, bool MORE>
-__device__ __forceinline__ float group_mean(const group_row<T, MORE> &row, float centre, bool absolute) {
+__device__ __forceinline__ float group_mean(const group_row<T, MORE> &row, float centre,
+                                            bool absolute) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
   float sum = 0.0f;
   group_pieces(row, [&](const float(&w)[GROUP_EACH], int before) {
@@ -130,15 +134,17 @@ __device__ __forceinline__ sb_group group_of_lane(const sb_group &group, int fro
 
 /* The fit of a group at `bits`, in every lane. importance [n]. */
 template <typename T, bool MORE>
-__device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row, const float *importance,
-                                              unsigned bits, sb_symmetry symmetry) {
+__device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row,
+                                              const float *importance, unsigned bits,
+                                              sb_symmetry symmetry) {
   if (bits <= 1) return 0;
   const sb_group_range range = group_range(row, true, false, symmetry);
   const int lane = (int)threadIdx.x % GROUP_LANES;
   sb_fit_search search = sb_fit_begin();
   for (int step = 0; step < SB_FIT_STEPS; step++) {
     const int fit = sb_fit_candidate(&search, step);
-    const sb_group group = sb_group_fitted(&range, bits, symmetry, (unsigned)max(0, min(fit, SB_FITS - 1)));
+    const sb_group group =
+        sb_group_fitted(&range, bits, symmetry, (unsigned)max(0, min(fit, SB_FITS - 1)));
     float error = 0.0f;
     group_pieces(row, [&](const float(&w)[GROUP_EACH], int before) {
 #pragma unroll
@@ -153,12 +159,12 @@ __device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row, con
   return (unsigned)search.best;
 }
 
-/* The grids of all widths from min_bits on: lane b gets that of min_bits + b, for b < widths; fitted where importance [n] is
- * not NULL. */
+/* The grids of all widths from min_bits on: lane b gets that of min_bits + b, for b < widths;
+ * fitted where importance [n] is not NULL. */
 template <typename T, bool MORE>
-__device__ __forceinline__ sb_group group_of_widths(const group_row<T, MORE> &row, const float *importance,
-                                                    unsigned min_bits, unsigned widths,
-                                                    sb_symmetry symmetry) {
+__device__ __forceinline__ sb_group group_of_widths(const group_row<T, MORE> &row,
+                                                    const float *importance, unsigned min_bits,
+                                                    unsigned widths, sb_symmetry symmetry) {
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = min_bits + (lane < widths ? lane : 0);
   const sb_group_range range = group_range(row, true, min_bits == 1, symmetry);
   unsigned fit = 0;

@@ -19,11 +19,11 @@ sb_status sb_cuda_alloc(sb_backend *backend, size_t bytes, const char *what, voi
   size_t left = 0, all = cuda->memory;
   (void)cudaGetLastError(); /* it is reported here, and is no failure of what comes after */
   (void)cudaMemGetInfo(&left, &all);
-  return sb_fail(
-      SB_ERR_MEMORY,
-      "%s: %.3f GiB for %s do not fit: %.3f of %.3f GiB are free. Lower --activation-memory or --seqlen, "
-      "start fewer ranks on this GPU, or use --device cpu",
-      cuda->where, gib(bytes), what, gib(left), gib(all));
+  return sb_fail(SB_ERR_MEMORY,
+                 "%s: %.3f GiB for %s do not fit: %.3f of %.3f GiB are free. Lower "
+                 "--activation-memory or --seqlen, "
+                 "start fewer ranks on this GPU, or use --device cpu",
+                 cuda->where, gib(bytes), what, gib(left), gib(all));
 }
 
 void sb_cuda_free(sb_backend *backend, void *device) {
@@ -57,11 +57,11 @@ void sb_cuda_host_unpin(sb_backend *backend, void *host) {
   (void)cudaHostUnregister(host);
 }
 
-static sb_status transfer(sb_backend *backend, sb_stream stream, void *to, const void *from, size_t bytes,
-                          cudaMemcpyKind kind, const char *what) {
+static sb_status transfer(sb_backend *backend, sb_stream stream, void *to, const void *from,
+                          size_t bytes, cudaMemcpyKind kind, const char *what) {
   if (bytes == 0 || to == from) return SB_OK;
-  return sb_cuda_check(backend, cudaMemcpyAsync(to, from, bytes, kind, sb_cuda_stream(backend, stream)),
-                       what);
+  return sb_cuda_check(
+      backend, cudaMemcpyAsync(to, from, bytes, kind, sb_cuda_stream(backend, stream)), what);
 }
 
 sb_status sb_cuda_upload(sb_backend *backend, sb_stream stream, void *device, const void *host,
@@ -74,13 +74,15 @@ sb_status sb_cuda_download(sb_backend *backend, sb_stream stream, void *host, co
   return transfer(backend, stream, host, device, bytes, cudaMemcpyDeviceToHost, "download");
 }
 
-sb_status sb_cuda_copy(sb_backend *backend, sb_stream stream, void *dst, const void *src, size_t bytes) {
+sb_status sb_cuda_copy(sb_backend *backend, sb_stream stream, void *dst, const void *src,
+                       size_t bytes) {
   return transfer(backend, stream, dst, src, bytes, cudaMemcpyDeviceToDevice, "copy");
 }
 
 sb_status sb_cuda_zero(sb_backend *backend, sb_stream stream, void *device, size_t bytes) {
   if (bytes == 0) return SB_OK;
-  return sb_cuda_check(backend, cudaMemsetAsync(device, 0, bytes, sb_cuda_stream(backend, stream)), "zero");
+  return sb_cuda_check(backend, cudaMemsetAsync(device, 0, bytes, sb_cuda_stream(backend, stream)),
+                       "zero");
 }
 
 sb_status sb_cuda_stream_create(sb_backend *backend, sb_stream *stream) {
@@ -95,7 +97,8 @@ void sb_cuda_stream_destroy(sb_backend *backend, sb_stream stream) {
   sb_cuda *cuda = sb_cuda_of(backend);
   if (!stream) return;
   (void)cudaStreamSynchronize((cudaStream_t)stream);
-  for (int slot = 0; slot < SB_CUDA_SLOT_COUNT; slot++) /* its work is done, and its name may come again */
+  for (int slot = 0; slot < SB_CUDA_SLOT_COUNT;
+       slot++) /* its work is done, and its name may come again */
     if (cuda->scratch[slot].user == (cudaStream_t)stream) cuda->scratch[slot].user = NULL;
   for (int i = 0; i < SB_CUDA_PARCELS; i++)
     if (cuda->parcels[i].user == (cudaStream_t)stream) cuda->parcels[i].user = NULL;
@@ -121,7 +124,8 @@ sb_status sb_cuda_sync(sb_backend *backend, sb_stream stream) {
   *trouble = 0;
   if (found == 0) return SB_OK;
   if (found == SB_CUDA_TROUBLE_MULTIPLES)
-    return sb_fail(SB_ERR_NUMERIC, "numbers to be added up are not finite, or differ too much in size");
+    return sb_fail(SB_ERR_NUMERIC,
+                   "numbers to be added up are not finite, or differ too much in size");
   return sb_fail(SB_ERR_NUMERIC, "%s are not finite, or add up to more than exact sums hold",
                  found == SB_CUDA_TROUBLE_INPUTS ? "the inputs of a matrix"
                                                  : "the gradients at the outputs of a matrix");

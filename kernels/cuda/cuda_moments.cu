@@ -1,8 +1,10 @@
 /* Second moments of activations and of their gradients, added up exactly (kernels/exact_add.h).
  *
- * X'X of a block column is made in tiles of 64 x 64 of its triangle by tensor cores: every number of x is split into bf16
- * parts, three of which keep all bits of a float, and the products of parts that matter are added in f32, tokens in order. bf16
- * numbers are their own part. With few enough tokens and integers below 2^8 the sums are exact either way. Reading x bounds it, unless block columns are much wider than 128. */
+ * X'X of a block column is made in tiles of 64 x 64 of its triangle by tensor cores: every number
+ * of x is split into bf16 parts, three of which keep all bits of a float, and the products of parts
+ * that matter are added in f32, tokens in order. bf16 numbers are their own part. With few enough
+ * tokens and integers below 2^8 the sums are exact either way. Reading x bounds it, unless block
+ * columns are much wider than 128. */
 #include "kernels/cuda/cuda_fragment.cuh"
 #include "kernels/cuda/number.cuh"
 
@@ -26,7 +28,9 @@ template <int PARTS> __device__ __forceinline__ void split(uint16_t parts[PARTS]
 template <typename X> constexpr int PARTS_OF = 3;
 template <> constexpr int PARTS_OF<sb_brain> = 1;
 
-template <int PARTS> struct gram_room { uint16_t left[PARTS][STEP * STRIDE], right[PARTS][STEP * STRIDE]; };
+template <int PARTS> struct gram_room {
+  uint16_t left[PARTS][STEP * STRIDE], right[PARTS][STEP * STRIDE];
+};
 
 constexpr int EACH = STEP * SIDE / THREADS;
 
@@ -42,22 +46,25 @@ __device__ __forceinline__ void gram_read(float (&mine)[EACH], const X *x, size_
   }
 }
 template <int PARTS>
-__device__ __forceinline__ void gram_write(uint16_t (*tile)[STEP * STRIDE], const float (&mine)[EACH]) {
+__device__ __forceinline__ void gram_write(uint16_t (*tile)[STEP * STRIDE],
+                                           const float (&mine)[EACH]) {
 #pragma unroll
   for (int i = 0; i < EACH; i++) {
     uint16_t parts[PARTS];
     split<PARTS>(parts, mine[i]);
 #pragma unroll
     for (int p = 0; p < PARTS; p++)
-      tile[p][(i * (THREADS / SIDE) + (int)threadIdx.x / SIDE) * STRIDE + (int)threadIdx.x % SIDE] = parts[p];
+      tile[p][(i * (THREADS / SIDE) + (int)threadIdx.x / SIDE) * STRIDE + (int)threadIdx.x % SIDE] =
+          parts[p];
   }
 }
 
-/* Block: a tile of the triangle of a block column, column after column. Warp w has rows 16 (w / 2) and columns 32 (w % 2) of the tile. */
+/* Block: a tile of the triangle of a block column, column after column. Warp w has rows 16 (w / 2)
+ * and columns 32 (w % 2) of the tile. */
 template <typename X>
 __global__ void __launch_bounds__(THREADS)
-    gram_tiles(int64_t *sums, const X *x, size_t tokens, size_t cols, size_t block_cols, unsigned tiles,
-               double scale, int *trouble) {
+    gram_tiles(int64_t *sums, const X *x, size_t tokens, size_t cols, size_t block_cols,
+               unsigned tiles, double scale, int *trouble) {
   constexpr int PARTS = PARTS_OF<X>;
   __shared__ gram_room<PARTS> room;
   const size_t j = blockIdx.x / tiles, first = j * block_cols, end = min(first + block_cols, cols);
@@ -114,8 +121,10 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* partial[chunk][col] = the sum of squares of CHUNK tokens, in order. */
-template <typename Y> __global__ void square_chunks(float *partial, const Y *y, size_t tokens, size_t cols) {
-  const size_t col = (size_t)blockIdx.x * blockDim.x + threadIdx.x, first = (size_t)blockIdx.y * CHUNK;
+template <typename Y>
+__global__ void square_chunks(float *partial, const Y *y, size_t tokens, size_t cols) {
+  const size_t col = (size_t)blockIdx.x * blockDim.x + threadIdx.x,
+               first = (size_t)blockIdx.y * CHUNK;
   if (col >= cols) return;
   float sum = 0.0f;
   for (size_t t = first; t < min(first + CHUNK, tokens); t++) {
@@ -125,8 +134,8 @@ template <typename Y> __global__ void square_chunks(float *partial, const Y *y, 
   partial[(size_t)blockIdx.y * cols + col] = sum;
 }
 
-__global__ void square_sums(int64_t *sums, const float *partial, size_t cols, size_t chunks, double scale,
-                            int *trouble) {
+__global__ void square_sums(int64_t *sums, const float *partial, size_t cols, size_t chunks,
+                            double scale, int *trouble) {
   const size_t col = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (col >= cols) return;
   double sum = 0.0;
@@ -139,13 +148,14 @@ sb_status sb_cuda_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums
   sb_cuda *cuda = sb_cuda_of(backend);
   if (block_cols == 0) return sb_fail(SB_ERR_INTERNAL, "add_grams: blocks of 0 columns");
   if (tokens == 0 || cols == 0) return SB_OK;
-  const size_t across = sb_div_up(sb_min_size(block_cols, cols), SIDE), tiles = across * (across + 1) / 2;
+  const size_t across = sb_div_up(sb_min_size(block_cols, cols), SIDE),
+               tiles = across * (across + 1) / 2;
   return sb_with_operand(backend, [&](auto type) {
     typedef decltype(type) X;
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "add_grams", gram_tiles<X>,
-                          (unsigned)(tiles * sb_div_up(cols, block_cols)), THREADS, 0, sums, (const X *)x,
-                          tokens, cols, block_cols, (unsigned)tiles, ldexp(1.0, exponent + 32),
-                          cuda->trouble);
+                          (unsigned)(tiles * sb_div_up(cols, block_cols)), THREADS, 0, sums,
+                          (const X *)x, tokens, cols, block_cols, (unsigned)tiles,
+                          ldexp(1.0, exponent + 32), cuda->trouble);
   });
 }
 
@@ -156,12 +166,15 @@ sb_status sb_cuda_add_squares(sb_backend *backend, sb_stream stream, int64_t *su
   const unsigned blocks = (unsigned)sb_div_up(cols, SB_CUDA_THREADS);
   float *partial;
   if (tokens == 0 || cols == 0) return SB_OK;
-  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, chunks * cols * sizeof *partial, &partial));
+  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, chunks * cols * sizeof *partial,
+                         &partial));
   SB_TRY(sb_with_operand(backend, [&](auto type) {
     typedef decltype(type) Y;
-    return sb_cuda_launch(backend, queue, "add_squares", square_chunks<Y>, dim3(blocks, (unsigned)chunks),
-                          SB_CUDA_THREADS, 0, partial, (const Y *)y, tokens, cols);
+    return sb_cuda_launch(backend, queue, "add_squares", square_chunks<Y>,
+                          dim3(blocks, (unsigned)chunks), SB_CUDA_THREADS, 0, partial, (const Y *)y,
+                          tokens, cols);
   }));
-  return sb_cuda_launch(backend, queue, "add_squares", square_sums, blocks, SB_CUDA_THREADS, 0, sums, partial,
-                        cols, chunks, ldexp(1.0, exponent + 32), sb_cuda_of(backend)->trouble);
+  return sb_cuda_launch(backend, queue, "add_squares", square_sums, blocks, SB_CUDA_THREADS, 0,
+                        sums, partial, cols, chunks, ldexp(1.0, exponent + 32),
+                        sb_cuda_of(backend)->trouble);
 }

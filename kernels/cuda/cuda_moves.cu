@@ -1,11 +1,14 @@
-/* What moving each block up or down by one bit does to <g, W>: one pass over g and w, the same bits as on the processor.
+/* What moving each block up or down by one bit does to <g, W>: one pass over g and w, the same bits
+ * as on the processor.
  *
- * A thread block has a block of weights, a half warp one row of it at a time, whose three grids are read by three lanes at
- * once. Products with g are summed in sixteen float lanes along the row, and the lanes in double down the block.
+ * A thread block has a block of weights, a half warp one row of it at a time, whose three grids are
+ * read by three lanes at once. Products with g are summed in sixteen float lanes along the row, and
+ * the lanes in double down the block.
  *
- * The pass reads 6 bytes a weight (bf16 weights, float gradients): at 3 TB/s that leaves an H100 some 50 instructions a
- * weight, so the inner loop must be lean. Where all three grids have whole centers, rounding and taking off the center are one
- * subtraction (`WHOLE`): x + 1.5 * 2^23 holds the code in its last bits, and so does center + 1.5 * 2^23. */
+ * The pass reads 6 bytes a weight (bf16 weights, float gradients): at 3 TB/s that leaves an H100
+ * some 50 instructions a weight, so the inner loop must be lean. Where all three grids have whole
+ * centers, rounding and taking off the center are one subtraction (`WHOLE`): x + 1.5 * 2^23 holds
+ * the code in its last bits, and so does center + 1.5 * 2^23. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 #define ROUNDER 0x1.8p23f
@@ -30,9 +33,10 @@ __device__ __forceinline__ void score(float &raise, float &cut, const move_grids
 #pragma unroll
   for (int p = 0; p < GROUP_EACH; p++) {
     const float x = w[p], y = g[p];
-    const float current = GIVEN ? now[p]
-                                : fmaf(steps<WHOLE>(m.here, !WHOLE && m.based_here ? x - m.here.base : x),
-                                       m.here.scale, m.here.base);
+    const float current =
+        GIVEN ? now[p]
+              : fmaf(steps<WHOLE>(m.here, !WHOLE && m.based_here ? x - m.here.base : x),
+                     m.here.scale, m.here.base);
     raise = fmaf(y, fmaf(steps<WHOLE>(m.up, x), m.up.scale, -current), raise);
     const float change =
         !WHOLE && m.based_down
@@ -54,12 +58,14 @@ __device__ __forceinline__ void load_now(float (&now)[GROUP_EACH], const void *f
 
 template <bool MORE, typename W, bool GIVEN>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w, const void *now,
-                sb_dtype now_dtype, const sb_stored_grid *grids, sb_grid_shape grid, const uint8_t *all_bits,
-                unsigned min_bits, unsigned max_bits, sb_symmetry symmetry) {
+    block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w,
+                const void *now, sb_dtype now_dtype, const sb_stored_grid *grids, sb_tiling grid,
+                const uint8_t *all_bits, unsigned min_bits, unsigned max_bits,
+                sb_symmetry symmetry) {
   __shared__ float room[BLOCK_TILE][2 * GROUP_LANES];
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES, which = lane % 3;
+  const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES,
+            which = lane % 3;
   const unsigned bits = all_bits[b.k], down = sb_move_down(bits);
   const unsigned mine = which == 0 ? down : which == 1 ? bits : sb_move_up(bits);
   const bool whole = symmetry == SB_ASYMMETRIC && down > 1;
@@ -74,7 +80,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       float y[GROUP_EACH], current[GROUP_EACH] = {};
       const auto row = group_row_at<MORE>(w + at, b.n);
       group_load(y, slopes, b.n);
-      const sb_stored_grid stored = grids[SB_MOVES * (r * sb_grid_block_cols(&grid) + b.j) + 1 + mine - bits];
+      const sb_stored_grid stored =
+          grids[SB_MOVES * (r * sb_tiling_block_cols(&grid) + b.j) + 1 + mine - bits];
       const sb_group group = sb_group_load(&stored, mine);
       m.down = group_of_lane(group, 0);
       m.here = group_of_lane(group, 1);
@@ -99,10 +106,10 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 }
 
 sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
-                              const float *g, size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
-                              sb_dtype now_dtype, const sb_stored_grid *grids, const sb_grid_shape *grid,
-                              const uint8_t *bits, unsigned min_bits, unsigned max_bits,
-                              sb_symmetry symmetry) {
+                              const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
+                              const void *now, sb_dtype now_dtype, const sb_stored_grid *grids,
+                              const sb_tiling *grid, const uint8_t *bits, unsigned min_bits,
+                              unsigned max_bits, sb_symmetry symmetry) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(grid);
   uint8_t *there;
@@ -114,8 +121,8 @@ sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *rai
     const auto kernel = sb_cuda_has_pieces(grid)
                             ? (now ? block_moves<true, W, true> : block_moves<true, W, false>)
                             : (now ? block_moves<false, W, true> : block_moves<false, W, false>);
-    return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0, raise,
-                          cut, g, ldg, (const W *)w, now, now_dtype, grids, *grid, there, min_bits, max_bits,
-                          symmetry);
+    return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0,
+                          raise, cut, g, ldg, (const W *)w, now, now_dtype, grids, *grid, there,
+                          min_bits, max_bits, symmetry);
   });
 }

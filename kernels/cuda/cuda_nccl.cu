@@ -7,8 +7,9 @@ sb_status sb_cuda_nccl_load(sb_cuda_nccl *nccl, const char *where) {
       {"ncclGetUniqueId", &nccl->get_id},   {"ncclCommInitRank", &nccl->init},
       {"ncclCommAbort", &nccl->abort},      {"ncclAllGather", &nccl->all_gather},
       {"ncclAllReduce", &nccl->all_reduce}, {"ncclGetErrorString", &nccl->error}};
-  return sb_cuda_library_load(&nccl->library, "libnccl.so.2", symbols, sizeof symbols / sizeof *symbols,
-                              "NCCL", where, "--gpu-exchange host");
+  return sb_cuda_library_load(&nccl->library, "libnccl.so.2", symbols,
+                              sizeof symbols / sizeof *symbols, "NCCL", where,
+                              "--gpu-exchange host");
 }
 
 void sb_cuda_nccl_unload(sb_cuda_nccl *nccl) {

@@ -22,7 +22,8 @@ typedef struct sb_cuda_nccl {
   const char *(*error)(ncclResult_t);
 } sb_cuda_nccl;
 
-/* Finds the library and its functions; `where` begins the message. SB_ERR_UNSUPPORTED saying which file is missing. Local. */
+/* Finds the library and its functions; `where` begins the message. SB_ERR_UNSUPPORTED saying which
+ * file is missing. Local. */
 sb_status sb_cuda_nccl_load(sb_cuda_nccl *nccl, const char *where);
 /* Gives the library back; nothing where it was not loaded. */
 void sb_cuda_nccl_unload(sb_cuda_nccl *nccl);

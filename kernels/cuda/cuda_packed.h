@@ -1,23 +1,26 @@
 /* Multiplication with packed weights on the device: how the work is laid out, and who does it.
  *
- * What a call costs is the bytes it reads, so work is cut by bytes. The blocks of a matrix, in the order they lie in memory,
- * are dealt to as many thread blocks as the device holds at once, in runs of (to half a block) equally many bytes, whatever their
- * widths; a run may begin and end inside a block row. A mix of widths that averages 3 bits is thus as many bytes a thread
- * block as 3 bits everywhere, the bytes are fetched ahead in one stream of 16-byte copies that knows no widths, and
- * decoding a block takes about the same number of instructions at any width. A thread block adds up what its run has of a
- * block row (a segment) and leaves it; the one that comes last adds a row's segments in order. So sums have one order, and no
- * second pass is needed.
+ * What a call costs is the bytes it reads, so work is cut by bytes. The blocks of a matrix, in the
+ * order they lie in memory, are dealt to as many thread blocks as the device holds at once, in runs
+ * of (to half a block) equally many bytes, whatever their widths; a run may begin and end inside a
+ * block row. A mix of widths that averages 3 bits is thus as many bytes a thread block as 3 bits
+ * everywhere, the bytes are fetched ahead in one stream of 16-byte copies that knows no widths, and
+ * decoding a block takes about the same number of instructions at any width. A thread block adds up
+ * what its run has of a block row (a segment) and leaves it; the one that comes last adds a row's
+ * segments in order. So sums have one order, and no second pass is needed.
  *
- * Inside a block each warp has 16 rows and multiplies on the tensor cores. A row's 128 codes are four strings of 32, one for
- * each thread that holds numbers of that row; which code stands at which place of the product is free as long as x is
- * sorted alike, and so a thread unfolds its own string in place: two codes to a register with a shift and a mask,
- * becoming bf16 by the bits of 128 + code. Codes minus a whole center are whole numbers below 256, exact in bf16; scales, and what
- * centers have of halves and bases, are applied to the block's sums in f32. x is an operand: bf16 numbers
- * are multiplied as they are, floats are split into three bf16 parts, which hold all of them.
+ * Inside a block each warp has 16 rows and multiplies on the tensor cores. A row's 128 codes are
+ * four strings of 32, one for each thread that holds numbers of that row; which code stands at
+ * which place of the product is free as long as x is sorted alike, and so a thread unfolds its own
+ * string in place: two codes to a register with a shift and a mask, becoming bf16 by the bits of
+ * 128 + code. Codes minus a whole center are whole numbers below 256, exact in bf16; scales, and
+ * what centers have of halves and bases, are applied to the block's sums in f32. x is an operand:
+ * bf16 numbers are multiplied as they are, floats are split into three bf16 parts, which hold all
+ * of them.
  *
- * That is for blocks of 128 x 128 that begin at multiples of 16 bytes, as shards have them, and up to SB_CUDA_PACKED_TOKENS
- * tokens; other geometries are multiplied row by row in f32 (cuda_packed_rows.cu), more tokens by gemm, some block rows
- * at a time. */
+ * That is for blocks of 128 x 128 that begin at multiples of 16 bytes, as shards have them, and up
+ * to SB_CUDA_PACKED_TOKENS tokens; other geometries are multiplied row by row in f32
+ * (cuda_packed_rows.cu), more tokens by gemm, some block rows at a time. */
 #ifndef SB_KERNELS_CUDA_CUDA_PACKED_H
 #define SB_KERNELS_CUDA_CUDA_PACKED_H
 
@@ -25,8 +28,8 @@
 
 enum { SB_CUDA_PACKED_TOKENS = 256, SB_CUDA_PACKED_SIDE = 128 };
 
-/* An entry of the table of blocks: the offset in `packed` of a block, up to 2^40 bytes, its bytes where they are a multiple of
- * 16 up to 2^16, and its bits. */
+/* An entry of the table of blocks: the offset in `packed` of a block, up to 2^40 bytes, its bytes
+ * where they are a multiple of 16 up to 2^16, and its bits. */
 SB_HOST_DEVICE static inline uint64_t packed_entry(size_t offset, size_t bytes, unsigned bits) {
   return (uint64_t)offset | (uint64_t)(bytes / 16 & 0xfff) << 40 | (uint64_t)bits << 56;
 }
@@ -51,7 +54,7 @@ typedef struct packed_tables {
 
 struct sb_packed_impl {
   const uint8_t *packed;
-  sb_grid_shape grid;
+  sb_tiling grid;
   sb_symmetry symmetry;
   bool tiled; /* tensor cores take it */
   unsigned runs, segments;
@@ -62,9 +65,9 @@ struct sb_packed_impl {
 };
 
 /* y[T, rows] (+)= x W' for T <= SB_CUDA_PACKED_TOKENS. */
-sb_status sb_cuda_packed_tiles(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y, const void *x,
-                               size_t T, bool add);
-sb_status sb_cuda_packed_rows(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y, const void *x,
-                              size_t T, bool add);
+sb_status sb_cuda_packed_tiles(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y,
+                               const void *x, size_t T, bool add);
+sb_status sb_cuda_packed_rows(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y,
+                              const void *x, size_t T, bool add);
 
 #endif

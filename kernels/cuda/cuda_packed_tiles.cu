@@ -8,8 +8,8 @@ extern "C" {
 }
 
 constexpr int THREADS = 256, SIDE = SB_CUDA_PACKED_SIDE, STAGES = 3;
-/* Bytes of the widest block: 8 bits with zero points; and words between rows of x, so that the eight rows of an operand lie in
- * different banks. */
+/* Bytes of the widest block: 8 bits with zero points; and words between rows of x, so that the
+ * eight rows of an operand lie in different banks. */
 constexpr int BLOCK_ROOM = 2 * SIDE + SIDE * SB_MAX_BITS / 8 + SIDE * SIDE, X_ROW = SIDE / 2 + 16;
 
 /* What x is made of: bf16 numbers are one part, floats three. */
@@ -22,15 +22,18 @@ template <int TILES, int PARTS> struct packed_room {
   unsigned last;
 };
 
-/* Where column k of a block stands in a row of x: thread t = k / 32 of a row has codes 32 t .. 32 t + 31 and pairs code i with
- * code i + 16; pairs 4 q .. 4 q + 3 of the four threads are neighbours. In numbers of 16 bits. */
+/* Where column k of a block stands in a row of x: thread t = k / 32 of a row has codes 32 t .. 32 t
+ * + 31 and pairs code i with code i + 16; pairs 4 q .. 4 q + 3 of the four threads are neighbours.
+ * In numbers of 16 bits. */
 __device__ __forceinline__ int place_of(int k) {
   const int t = k / 32, i = k % 16, high = k / 16 % 2;
   return (i / 4 * 16 + t * 4 + i % 4) * 2 + high;
 }
 
-/* One row's 32 codes of a thread, BITS words, with codes 0 .. 15 in the low halves and 16 .. 31 in the high halves. */
-template <int BITS> __device__ __forceinline__ void halve(uint32_t (&out)[BITS], const uint32_t *from) {
+/* One row's 32 codes of a thread, BITS words, with codes 0 .. 15 in the low halves and 16 .. 31 in
+ * the high halves. */
+template <int BITS>
+__device__ __forceinline__ void halve(uint32_t (&out)[BITS], const uint32_t *from) {
   uint32_t w[BITS];
   if constexpr (BITS % 4 == 0) {
 #pragma unroll
@@ -45,7 +48,8 @@ template <int BITS> __device__ __forceinline__ void halve(uint32_t (&out)[BITS],
 #pragma unroll
   for (int k = 0; k < BITS; k++) {
     const uint32_t low = w[k / 2], high = w[(k + BITS) / 2];
-    out[k] = (k % 2 ? low >> 16 : low & 0xffffu) | ((k + BITS) % 2 ? high & 0xffff0000u : high << 16);
+    out[k] =
+        (k % 2 ? low >> 16 : low & 0xffffu) | ((k + BITS) % 2 ? high & 0xffff0000u : high << 16);
   }
 }
 
@@ -59,8 +63,8 @@ template <int BITS> __device__ __forceinline__ uint32_t codes_at(const uint32_t 
          (w[word + 1 < BITS ? word + 1 : word] << there & (all - low) * both);
 }
 
-/* The same, minus the center, as bf16. `shift` is a pair of -(128 + center); `center` serves 8 bits, where 128 + code has no
- * place in bf16. */
+/* The same, minus the center, as bf16. `shift` is a pair of -(128 + center); `center` serves 8
+ * bits, where 128 + code has no place in bf16. */
 template <int BITS>
 __device__ __forceinline__ uint32_t levels_at(const uint32_t (&w)[BITS], int i, uint32_t shift,
                                               float center) {
@@ -74,8 +78,10 @@ typedef struct row_grid {
   float scale, center, offset;
 } row_grid;
 
-__device__ __forceinline__ row_grid grid_of(const uint8_t *block, const sb_block_layout &layout, int r) {
-  const sb_group group = sb_block_group(block, &layout, (size_t)r, sb_block_zero(block, &layout, (size_t)r));
+__device__ __forceinline__ row_grid grid_of(const uint8_t *block, const sb_block_layout &layout,
+                                            int r) {
+  const sb_group group =
+      sb_block_group(block, &layout, (size_t)r, sb_block_zero(block, &layout, (size_t)r));
   row_grid out;
   out.scale = group.scale;
   out.center = floorf(group.center);
@@ -83,19 +89,23 @@ __device__ __forceinline__ row_grid grid_of(const uint8_t *block, const sb_block
   return out;
 }
 
-/* The numbers of one token that codes 4 q .. 4 q + 3 and their partners of this thread meet, as two right operands. */
-__device__ __forceinline__ void partners(uint32_t (&b)[2][2], const uint32_t *x, int q, bool there) {
+/* The numbers of one token that codes 4 q .. 4 q + 3 and their partners of this thread meet, as two
+ * right operands. */
+__device__ __forceinline__ void partners(uint32_t (&b)[2][2], const uint32_t *x, int q,
+                                         bool there) {
   uint4 four = make_uint4(0, 0, 0, 0);
   if (there) four = *(const uint4 *)&x[q * 16 + (int)threadIdx.x % 4 * 4];
   b[0][0] = four.x, b[0][1] = four.y, b[1][0] = four.z, b[1][1] = four.w;
 }
 
-/* Adds a block's product with x to this thread's sums: sum[n] of rows r and r + 8 and tokens 8 n + 2 t, + 1. */
+/* Adds a block's product with x to this thread's sums: sum[n] of rows r and r + 8 and tokens 8 n +
+ * 2 t, + 1. */
 template <int BITS, int TILES, int PARTS>
 __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *block,
-                                         const uint32_t (*x)[TILES * 8][X_ROW], sb_symmetry symmetry,
-                                         int tokens) {
-  const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4, r = (int)threadIdx.x / 32 * 16 + g;
+                                         const uint32_t (*x)[TILES * 8][X_ROW],
+                                         sb_symmetry symmetry, int tokens) {
+  const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4,
+            r = (int)threadIdx.x / 32 * 16 + g;
   const sb_block_layout layout = sb_block_layout_of(SIDE, SIDE, BITS, symmetry);
   const row_grid upper = grid_of(block, layout, r), lower = grid_of(block, layout, r + 8);
   const uint32_t shift_upper = sb_bf16_pair(-128.0f - upper.center, -128.0f - upper.center);
@@ -129,7 +139,8 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
 #pragma unroll
   for (int n = 0; n < TILES; n++)
 #pragma unroll
-    for (int i = 0; i < 4; i++) sum[n][i] = fmaf(i < 2 ? upper.scale : lower.scale, product[n][i], sum[n][i]);
+    for (int i = 0; i < 4; i++)
+      sum[n][i] = fmaf(i < 2 ? upper.scale : lower.scale, product[n][i], sum[n][i]);
   if (symmetry == SB_ASYMMETRIC && BITS > 1) return;
   /* There are offsets, which meet the sum of x: the product with rows of ones. */
   const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
@@ -146,7 +157,8 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
         sb_mma_bf16(total, ones, b[1]);
       }
 #pragma unroll
-    for (int i = 0; i < 4; i++) sum[n][i] = fmaf(i < 2 ? upper.offset : lower.offset, total[i], sum[n][i]);
+    for (int i = 0; i < 4; i++)
+      sum[n][i] = fmaf(i < 2 ? upper.offset : lower.offset, total[i], sum[n][i]);
   }
 }
 
@@ -154,14 +166,15 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
 __device__ __forceinline__ void fetch(uint8_t *room, const uint8_t *packed, uint64_t entry) {
   const uint8_t *from = packed + packed_offset(entry);
   const int bytes = (int)packed_bytes(entry);
-  for (int at = (int)threadIdx.x * 16; at < bytes; at += THREADS * 16) sb_copy16(room + at, from + at, 16);
+  for (int at = (int)threadIdx.x * 16; at < bytes; at += THREADS * 16)
+    sb_copy16(room + at, from + at, 16);
 }
 
 /* The columns of x that meet block column j: read, and later written as parts to shared memory. */
 template <int TILES> constexpr int X_EACH = TILES * 8 * SIDE / THREADS;
 template <int TILES, typename X>
-__device__ __forceinline__ void read_x(float (&mine)[X_EACH<TILES>], const X *x, size_t cols, size_t j,
-                                       int tokens) {
+__device__ __forceinline__ void read_x(float (&mine)[X_EACH<TILES>], const X *x, size_t cols,
+                                       size_t j, int tokens) {
   const int k = (int)threadIdx.x % SIDE;
 #pragma unroll
   for (int i = 0; i < X_EACH<TILES>; i++) {
@@ -170,8 +183,8 @@ __device__ __forceinline__ void read_x(float (&mine)[X_EACH<TILES>], const X *x,
   }
 }
 template <int TILES, int PARTS>
-__device__ __forceinline__ void write_x(uint32_t (*to)[TILES * 8][X_ROW], const float (&mine)[X_EACH<TILES>],
-                                        int tokens) {
+__device__ __forceinline__ void write_x(uint32_t (*to)[TILES * 8][X_ROW],
+                                        const float (&mine)[X_EACH<TILES>], int tokens) {
   const int place = place_of((int)threadIdx.x % SIDE);
 #pragma unroll
   for (int i = 0; i < X_EACH<TILES>; i++) {
@@ -198,11 +211,11 @@ typedef struct packed_job {
   bool add;
 } packed_job;
 
-/* What a run has of block row i is complete: it is left in `parts`, or goes to y where it is all there is. Whoever comes
- * last adds the parts. */
+/* What a run has of block row i is complete: it is left in `parts`, or goes to y where it is all
+ * there is. Whoever comes last adds the parts. */
 template <int TILES>
-__device__ __forceinline__ void leave(const packed_job &w, unsigned *last, const float (&sum)[TILES][4],
-                                      size_t i, size_t segment) {
+__device__ __forceinline__ void leave(const packed_job &w, unsigned *last,
+                                      const float (&sum)[TILES][4], size_t i, size_t segment) {
   const int lane = (int)threadIdx.x % 32, r = (int)threadIdx.x / 32 * 16 + lane / 4;
   const size_t first = w.at.row[i], count = w.at.row[i + 1] - first;
 #pragma unroll
@@ -238,7 +251,7 @@ __device__ __forceinline__ void leave(const packed_job &w, unsigned *last, const
 template <int TILES, int PARTS>
 __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
                                            : TILES * PARTS <= 3     ? 2
-                                                                    : 1) packed_tiles(packed_job w) {
+                                                                : 1) packed_tiles(packed_job w) {
   packed_room<TILES, PARTS> &room = *(packed_room<TILES, PARTS> *)sb_shared_bytes();
   const auto *x = (const typename packed_x<PARTS>::number *)w.x;
   const unsigned begin = w.at.run[blockIdx.x], end = w.at.run[blockIdx.x + 1],
@@ -249,7 +262,8 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
     if (k < end) fetch(room.block[k - begin], w.packed, w.at.blocks[k]);
     sb_copy_commit();
   }
-  uint64_t entry = w.at.blocks[begin], ahead = begin + STAGES - 1 < end ? w.at.blocks[begin + STAGES - 1] : 0;
+  uint64_t entry = w.at.blocks[begin],
+           ahead = begin + STAGES - 1 < end ? w.at.blocks[begin + STAGES - 1] : 0;
   float mine[X_EACH<TILES>], sum[TILES][4] = {};
   read_x<TILES>(mine, x, w.cols, j, w.tokens);
   int stage = 0, buffer = 0;
@@ -307,13 +321,14 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
 }
 
 template <int TILES, int PARTS>
-static sb_status launch(sb_backend *backend, cudaStream_t stream, unsigned runs, const packed_job &w) {
+static sb_status launch(sb_backend *backend, cudaStream_t stream, unsigned runs,
+                        const packed_job &w) {
   return sb_cuda_launch(backend, stream, "packed_gemm", packed_tiles<TILES, PARTS>, runs, THREADS,
                         sizeof(packed_room<TILES, PARTS>), w);
 }
 
-sb_status sb_cuda_packed_tiles(sb_backend *backend, cudaStream_t stream, const sb_packed_impl *w, float *y,
-                               const void *x, size_t T, bool add) {
+sb_status sb_cuda_packed_tiles(sb_backend *backend, cudaStream_t stream, const sb_packed_impl *w,
+                               float *y, const void *x, size_t T, bool add) {
   const bool brain = backend->operand == SB_BF16;
   const size_t most = brain ? 64 : 16; /* tokens at a time: what registers hold */
   for (size_t first = 0; first < T; first += most) {
@@ -328,8 +343,8 @@ sb_status sb_cuda_packed_tiles(sb_backend *backend, cudaStream_t stream, const s
                       NULL,
                       (int)tokens,
                       add};
-    SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORK, w->segments * tokens * SIDE * sizeof(float),
-                           &job.parts));
+    SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORK,
+                           w->segments * tokens * SIDE * sizeof(float), &job.parts));
     const auto kernel = !brain         ? (tokens <= 8 ? launch<1, 3> : launch<2, 3>)
                         : tokens <= 8  ? launch<1, 1>
                         : tokens <= 16 ? launch<2, 1>

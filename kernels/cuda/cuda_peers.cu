@@ -1,5 +1,5 @@
-/* What GPUs of several processes exchange without their hosts, by NCCL. Sums are of integers, so that their order does not
- * matter. */
+/* What GPUs of several processes exchange without their hosts, by NCCL. Sums are of integers, so
+ * that their order does not matter. */
 #include "kernels/cuda/cuda.h"
 
 extern "C" {
@@ -11,7 +11,8 @@ extern "C" {
 static sb_status check(const sb_backend *backend, ncclResult_t result, const char *what) {
   const sb_cuda *cuda = (const sb_cuda *)backend->impl;
   if (result == ncclSuccess) return SB_OK;
-  return sb_fail(SB_ERR_DEVICE, "%s: NCCL failed at %s: %s", cuda->where, what, cuda->nccl->error(result));
+  return sb_fail(SB_ERR_DEVICE, "%s: NCCL failed at %s: %s", cuda->where, what,
+                 cuda->nccl->error(result));
 }
 
 static sb_status open_nccl(sb_backend *backend) {
@@ -31,8 +32,8 @@ sb_status sb_cuda_peers_token(sb_backend *backend, sb_peers_token *token) {
   return SB_OK;
 }
 
-sb_status sb_cuda_peers_join(sb_backend *backend, sb_peers kind, const sb_peers_token *token, int rank,
-                             int size) {
+sb_status sb_cuda_peers_join(sb_backend *backend, sb_peers kind, const sb_peers_token *token,
+                             int rank, int size) {
   ncclUniqueId id;
   SB_TRY(open_nccl(backend));
   sb_cuda_nccl *nccl = sb_cuda_of(backend)->nccl;
@@ -44,14 +45,16 @@ sb_status sb_cuda_peers_join(sb_backend *backend, sb_peers kind, const sb_peers_
   return SB_OK;
 }
 
-sb_status sb_cuda_upload_shared(sb_backend *backend, sb_stream stream, void *device, const void *host,
-                                size_t bytes) {
-  if (backend->peers[SB_PEERS_NODE] < 2) return sb_cuda_upload(backend, stream, device, host, bytes);
+sb_status sb_cuda_upload_shared(sb_backend *backend, sb_stream stream, void *device,
+                                const void *host, size_t bytes) {
+  if (backend->peers[SB_PEERS_NODE] < 2)
+    return sb_cuda_upload(backend, stream, device, host, bytes);
   const size_t part = sb_shared_part(backend, bytes),
                at = sb_min_size(bytes, part * (size_t)backend->peer_rank[SB_PEERS_NODE]);
   sb_cuda_nccl *nccl = sb_cuda_of(backend)->nccl;
   char *mine = (char *)device + part * (size_t)backend->peer_rank[SB_PEERS_NODE];
-  SB_TRY(sb_cuda_upload(backend, stream, mine, (const char *)host + at, sb_min_size(part, bytes - at)));
+  SB_TRY(sb_cuda_upload(backend, stream, mine, (const char *)host + at,
+                        sb_min_size(part, bytes - at)));
   return check(backend,
                nccl->all_gather(mine, device, part, ncclInt8, nccl->comm[SB_PEERS_NODE],
                                 sb_cuda_stream(backend, stream)),
@@ -60,7 +63,8 @@ sb_status sb_cuda_upload_shared(sb_backend *backend, sb_stream stream, void *dev
 
 sb_status sb_cuda_sum_i64(sb_backend *backend, sb_stream stream, int64_t *sums, size_t count) {
   sb_cuda_nccl *nccl = sb_cuda_of(backend)->nccl;
-  if (backend->peers[SB_PEERS_ALL] < 2) return sb_fail(SB_ERR_INTERNAL, "a sum over GPUs that are no group");
+  if (backend->peers[SB_PEERS_ALL] < 2)
+    return sb_fail(SB_ERR_INTERNAL, "a sum over GPUs that are no group");
   return check(backend,
                nccl->all_reduce(sums, sums, count, ncclInt64, ncclSum, nccl->comm[SB_PEERS_ALL],
                                 sb_cuda_stream(backend, stream)),

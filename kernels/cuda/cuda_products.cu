@@ -1,9 +1,10 @@
-/* The gradient of a group's scale: sums of g w over each row of a block, the same bits as on the processor. */
+/* The gradient of a group's scale: sums of g w over each row of a block, the same bits as on the
+ * processor. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 template <bool MORE, typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    group_products(float *out, const float *g, size_t ldg, const W *w, sb_grid_shape grid) {
+    group_products(float *out, const float *g, size_t ldg, const W *w, sb_tiling grid) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const int lane = (int)threadIdx.x % GROUP_LANES;
   block_rows<MORE>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
@@ -17,17 +18,19 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       }
     });
     const double total = group_sum((double)sum);
-    if (keep && lane == 0) out[r * sb_grid_block_cols(&grid) + b.j] = (float)total;
+    if (keep && lane == 0) out[r * sb_tiling_block_cols(&grid) + b.j] = (float)total;
   });
 }
 
 sb_status sb_cuda_group_products(sb_backend *backend, sb_stream stream, float *out, const float *g,
-                                 size_t ldg, const void *w, sb_dtype w_dtype, const sb_grid_shape *grid) {
+                                 size_t ldg, const void *w, sb_dtype w_dtype,
+                                 const sb_tiling *grid) {
   const size_t blocks = sb_cuda_block_count(grid);
   if (blocks == 0) return SB_OK;
   return sb_with_number(w_dtype, "weights of groups", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel = sb_cuda_has_pieces(grid) ? group_products<true, W> : group_products<false, W>;
+    const auto kernel =
+        sb_cuda_has_pieces(grid) ? group_products<true, W> : group_products<false, W>;
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "group_products", kernel,
                           (unsigned)blocks, BLOCK_THREADS, 0, out, g, ldg, (const W *)w, *grid);
   });

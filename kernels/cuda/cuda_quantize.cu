@@ -1,9 +1,10 @@
-/* Rounding a matrix to the grids of its blocks: a thread block has a block of weights, a half warp one row of it at a time. */
+/* Rounding a matrix to the grids of its blocks: a thread block has a block of weights, a half warp
+ * one row of it at a time. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 template <bool MORE, typename W, typename O>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    quantize_blocks(O *out, const W *w, sb_grid_shape grid, const uint8_t *bits, sb_symmetry symmetry,
+    quantize_blocks(O *out, const W *w, sb_tiling grid, const uint8_t *bits, sb_symmetry symmetry,
                     const uint8_t *fits) {
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const unsigned width = bits[b.k];
@@ -17,20 +18,22 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       return;
     }
     const sb_group_range range = group_range(row, width > 1, width == 1, symmetry);
-    const sb_group group =
-        sb_group_fitted(&range, width, symmetry, fits ? fits[r * sb_grid_block_cols(&grid) + b.j] : 0);
+    const sb_group group = sb_group_fitted(&range, width, symmetry,
+                                           fits ? fits[r * sb_tiling_block_cols(&grid) + b.j] : 0);
     group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
       float values[GROUP_EACH];
 #pragma unroll
-      for (int p = 0; p < GROUP_EACH; p++) values[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
+      for (int p = 0; p < GROUP_EACH; p++)
+        values[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
       group_store(out + at + before, values, kept - before);
     });
   });
 }
 
-sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype,
-                                  const void *w, sb_dtype w_dtype, const sb_grid_shape *grid,
-                                  const uint8_t *bits, sb_symmetry symmetry, const uint8_t *fits) {
+sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *out,
+                                  sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
+                                  const sb_tiling *grid, const uint8_t *bits, sb_symmetry symmetry,
+                                  const uint8_t *fits) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(grid);
   uint8_t *there;
@@ -43,8 +46,8 @@ sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *o
       typedef decltype(to) O;
       const auto kernel =
           sb_cuda_has_pieces(grid) ? quantize_blocks<true, W, O> : quantize_blocks<false, W, O>;
-      return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks, BLOCK_THREADS, 0,
-                            (O *)out, (const W *)w, *grid, there, symmetry, fits);
+      return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks,
+                            BLOCK_THREADS, 0, (O *)out, (const W *)w, *grid, there, symmetry, fits);
     });
   });
 }

@@ -1,5 +1,5 @@
-/* Coordinate descent over codes, scales and bases: one kernel takes a block column of all rows, one product carries the
- * change into the residual. */
+/* Coordinate descent over codes, scales and bases: one kernel takes a block column of all rows, one
+ * product carries the change into the residual. */
 #include "kernels/cuda/cuda_stack.cuh"
 
 extern "C" {
@@ -13,7 +13,8 @@ template <int PIECES> struct refine_row {
 
 /* The row's value of column p * 16 + i changes by d, in all halves that have a d. */
 template <int PIECES>
-__device__ __forceinline__ void refine_add(refine_row<PIECES> &row, const stack_column &c, int k, float d) {
+__device__ __forceinline__ void refine_add(refine_row<PIECES> &row, const stack_column &c, int k,
+                                           float d) {
   [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   const int lane = (int)threadIdx.x % GROUP_LANES;
   const float *h = c.square + (size_t)k * c.ld;
@@ -27,7 +28,8 @@ __device__ __forceinline__ void refine_add(refine_row<PIECES> &row, const stack_
 
 /* By d along v, whose column k f(p) gives in the lane that has it. */
 template <int PIECES, typename F>
-__device__ __forceinline__ void refine_along(refine_row<PIECES> &row, const stack_column &c, float d, F f) {
+__device__ __forceinline__ void refine_along(refine_row<PIECES> &row, const stack_column &c,
+                                             float d, F f) {
   [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   if (!sb_warp_ballot(d != 0.0f)) return;
 #pragma unroll UNROLL
@@ -42,7 +44,8 @@ __device__ __forceinline__ void refine_along(refine_row<PIECES> &row, const stac
 
 /* The best step along such a v. */
 template <int PIECES, typename F>
-__device__ __forceinline__ float refine_step(const refine_row<PIECES> &row, const stack_column &c, F f) {
+__device__ __forceinline__ float refine_step(const refine_row<PIECES> &row, const stack_column &c,
+                                             F f) {
   constexpr int EACH = GROUP_EACH * PIECES;
   [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   const int lane = (int)threadIdx.x % GROUP_LANES;
@@ -102,7 +105,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   const bool has_base = bits == 1 && s.symmetry == SB_ASYMMETRIC;
   if (sb_warp_ballot(has_base)) {
     const auto one = [](int) { return 1.0f; };
-    const float step = refine_step(row, c, one), base = has_base ? sb_refine_base(&group, step) : group.base;
+    const float step = refine_step(row, c, one),
+                base = has_base ? sb_refine_base(&group, step) : group.base;
     refine_along(row, c, base - group.base, one);
     group.base = base;
   }
@@ -114,8 +118,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
       const int k = p * GROUP_LANES + i;
       if (k >= c.n) break;
       const float before = half_get(row.code[p], i), now = sb_group_value(&group, before);
-      const float code =
-          sb_group_code(&group, now - half_get(row.residual[p], i) / c.square[(size_t)k * c.ld + (size_t)k]);
+      const float code = sb_group_code(&group, now - half_get(row.residual[p], i) /
+                                                         c.square[(size_t)k * c.ld + (size_t)k]);
       if (!sb_warp_ballot(code != before)) continue;
       refine_add(row, c, k, code != before ? sb_group_value(&group, code) - now : 0.0f);
       if (lane == i) row.code[p] = code;
@@ -135,7 +139,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
 
 /* error [rows, n] = (Q - W) of the columns [begin, begin + n). */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    errors_of(stack_there s, float *error, const float *w, size_t begin, size_t n, size_t block_cols) {
+    errors_of(stack_there s, float *error, const float *w, size_t begin, size_t n,
+              size_t block_cols) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
   for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < s.rows * n; i += step) {
     const size_t r = i / n, col = begin + i % n, at = r * s.cols + col;
@@ -155,8 +160,8 @@ sb_status sb_cuda_refine_residual(sb_backend *backend, sb_stream stream, const s
   SB_TRY(sb_cuda_launch(backend, queue, "refine_residual", errors_of,
                         sb_cuda_blocks_for(backend, stack->rows * n), SB_CUDA_THREADS, 0,
                         stack_there_of(stack), error, w, begin, n, stack->block_cols));
-  return sb_cuda_add_product(backend, queue, stack->rows, stack->cols, n, 1.0f, error, n, panel, stack->cols,
-                             residual, stack->cols);
+  return sb_cuda_add_product(backend, queue, stack->rows, stack->cols, n, 1.0f, error, n, panel,
+                             stack->cols, residual, stack->cols);
 }
 
 sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack,
@@ -165,7 +170,8 @@ sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb
   const size_t cols = stack->cols;
   float *change;
   if (stack->rows == 0) return SB_OK;
-  SB_TRY(stack_begin(backend, queue, "refine_columns", stack, begin, end, stack->block_cols, &change));
+  SB_TRY(
+      stack_begin(backend, queue, "refine_columns", stack, begin, end, stack->block_cols, &change));
   for (size_t first = begin; first < end; first += stack->block_cols) {
     const size_t n = sb_min_size(stack->block_cols, cols - first);
     const float *below = panel + (first - begin) * cols;
@@ -174,8 +180,8 @@ sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb
                           n > GROUP_PIECE ? refine_column<STACK_PIECES> : refine_column<1>,
                           stack_blocks(stack), BLOCK_THREADS, 0, stack_there_of(stack), change,
                           (const float *)residual, column));
-    SB_TRY(sb_cuda_add_product(backend, queue, stack->rows, cols, n, 1.0f, change, n, below, cols, residual,
-                               cols));
+    SB_TRY(sb_cuda_add_product(backend, queue, stack->rows, cols, n, 1.0f, change, n, below, cols,
+                               residual, cols));
   }
   return SB_OK;
 }

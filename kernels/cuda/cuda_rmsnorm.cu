@@ -1,7 +1,8 @@
 #include "kernels/cuda/number.cuh"
 #include "kernels/cuda/reduce.cuh"
 
-/* dw is summed over tokens in runs of this many, then over the runs: a cut that the shape alone decides. */
+/* dw is summed over tokens in runs of this many, then over the runs: a cut that the shape alone
+ * decides. */
 enum { RUN = 32 };
 
 /* One block a token. */
@@ -16,11 +17,12 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   sum = sb_block_sum(sum, scratch);
   const float inverse = 1.0f / sqrtf(sum / (float)h + eps);
   if (threadIdx.x == 0) rstd[t] = inverse;
-  for (size_t i = threadIdx.x; i < h; i += blockDim.x) sb_store_number(&y[t * h + i], in[i] * inverse * w[i]);
+  for (size_t i = threadIdx.x; i < h; i += blockDim.x)
+    sb_store_number(&y[t * h + i], in[i] * inverse * w[i]);
 }
 
-sb_status sb_cuda_rmsnorm(sb_backend *backend, sb_stream stream, void *y, float *rstd, const void *x,
-                          const float *w, size_t T, size_t h, float eps) {
+sb_status sb_cuda_rmsnorm(sb_backend *backend, sb_stream stream, void *y, float *rstd,
+                          const void *x, const float *w, size_t T, size_t h, float eps) {
   if (T == 0 || h == 0) return SB_OK;
   return sb_with_operand(backend, [&](auto type) {
     typedef decltype(type) Y;
@@ -31,7 +33,8 @@ sb_status sb_cuda_rmsnorm(sb_backend *backend, sb_stream stream, void *y, float 
 
 /* With r = rstd: dx_i += r (w_i dy_i - x_i r^2 / h sum_j w_j dy_j x_j). One block a token. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    norm_back(float *dx, const float *dy, const float *x, const float *w, const float *rstd, size_t h) {
+    norm_back(float *dx, const float *dy, const float *x, const float *w, const float *rstd,
+              size_t h) {
   __shared__ float scratch[SB_WARP];
   const size_t t = blockIdx.x;
   const float *up = dy + t * h, *in = x + t * h;
@@ -39,12 +42,14 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   float sum = 0.0f;
   for (size_t i = threadIdx.x; i < h; i += blockDim.x) sum += up[i] * w[i] * in[i];
   const float along = sb_block_sum(sum, scratch) * r * r * r / (float)h;
-  for (size_t i = threadIdx.x; i < h; i += blockDim.x) dx[t * h + i] += r * w[i] * up[i] - along * in[i];
+  for (size_t i = threadIdx.x; i < h; i += blockDim.x)
+    dx[t * h + i] += r * w[i] * up[i] - along * in[i];
 }
 
 /* partial[run][i] = sum over the run's tokens of dy_i x_i r. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    weight_runs(float *partial, const float *dy, const float *x, const float *rstd, size_t T, size_t h) {
+    weight_runs(float *partial, const float *dy, const float *x, const float *rstd, size_t T,
+                size_t h) {
   const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, first = (size_t)blockIdx.y * RUN;
   const size_t end = first + RUN < T ? first + RUN : T;
   if (i >= h) return;
@@ -62,8 +67,9 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   dw[i] = sum;
 }
 
-sb_status sb_cuda_rmsnorm_back(sb_backend *backend, sb_stream which, void *dx, float *dw, const void *dy,
-                               const void *x, const float *w, const float *rstd, size_t T, size_t h) {
+sb_status sb_cuda_rmsnorm_back(sb_backend *backend, sb_stream which, void *dx, float *dw,
+                               const void *dy, const void *x, const float *w, const float *rstd,
+                               size_t T, size_t h) {
   const cudaStream_t stream = sb_cuda_stream(backend, which);
   if (T == 0 || h == 0) return SB_OK;
   SB_TRY(sb_cuda_launch(backend, stream, "rmsnorm_back", norm_back, (unsigned)T, SB_CUDA_THREADS, 0,
@@ -72,10 +78,12 @@ sb_status sb_cuda_rmsnorm_back(sb_backend *backend, sb_stream which, void *dx, f
   const size_t runs = (T + RUN - 1) / RUN;
   const unsigned columns = sb_cuda_blocks(h, SB_CUDA_THREADS, UINT32_MAX);
   float *partial;
-  if (runs > UINT16_MAX) return sb_fail(SB_ERR_UNSUPPORTED, "RMSNorm of a sequence of %zu tokens", T);
+  if (runs > UINT16_MAX)
+    return sb_fail(SB_ERR_UNSUPPORTED, "RMSNorm of a sequence of %zu tokens", T);
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_A, runs * h * sizeof *partial, &partial));
   SB_TRY(sb_cuda_launch(backend, stream, "rmsnorm_back", weight_runs, dim3(columns, (unsigned)runs),
-                        SB_CUDA_THREADS, 0, partial, (const float *)dy, (const float *)x, rstd, T, h));
+                        SB_CUDA_THREADS, 0, partial, (const float *)dy, (const float *)x, rstd, T,
+                        h));
   return sb_cuda_launch(backend, stream, "rmsnorm_back", add_runs, columns, SB_CUDA_THREADS, 0, dw,
                         (const float *)partial, runs, h);
 }

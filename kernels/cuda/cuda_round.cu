@@ -1,8 +1,9 @@
-/* Error-compensated rounding: one kernel rounds a block column of all rows, one product corrects what is behind it. */
+/* Error-compensated rounding: one kernel rounds a block column of all rows, one product corrects
+ * what is behind it. */
 #include "kernels/cuda/cuda_stack.cuh"
 
-/* error [rows, n] is what the columns behind the block must make good. Inside the block each step waits for the one before: a
- * row's weights stay in registers. */
+/* error [rows, n] is what the columns behind the block must make good. Inside the block each step
+ * waits for the one before: a row's weights stay in registers. */
 template <int PIECES>
 static __global__ void __launch_bounds__(BLOCK_THREADS)
     round_column(stack_there s, float *error, const float *w, stack_column c, bool fitted) {
@@ -53,21 +54,25 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
     }
 }
 
-sb_status sb_cuda_round_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack, float *w,
-                                size_t begin, size_t end, const float *panel, size_t ld, bool fitted) {
+sb_status sb_cuda_round_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack,
+                                float *w, size_t begin, size_t end, const float *panel, size_t ld,
+                                bool fitted) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t cols = stack->cols;
   float *error;
   if (stack->rows == 0) return SB_OK;
-  SB_TRY(stack_begin(backend, queue, "round_columns", stack, begin, end, stack->block_cols, &error));
+  SB_TRY(
+      stack_begin(backend, queue, "round_columns", stack, begin, end, stack->block_cols, &error));
   for (size_t first = begin, behind; first < end; first = behind) {
     const size_t n = sb_min_size(stack->block_cols, cols - first);
     const float *below = panel + (first - begin) * ld;
-    const stack_column column = {first / stack->block_cols, first, (int)n, below + (first - begin), ld};
+    const stack_column column = {first / stack->block_cols, first, (int)n, below + (first - begin),
+                                 ld};
     behind = first + n;
     SB_TRY(sb_cuda_launch(backend, queue, "round_columns",
-                          n > GROUP_PIECE ? round_column<STACK_PIECES> : round_column<1>, stack_blocks(stack),
-                          BLOCK_THREADS, 0, stack_there_of(stack), error, (const float *)w, column, fitted));
+                          n > GROUP_PIECE ? round_column<STACK_PIECES> : round_column<1>,
+                          stack_blocks(stack), BLOCK_THREADS, 0, stack_there_of(stack), error,
+                          (const float *)w, column, fitted));
     if (behind < cols)
       SB_TRY(sb_cuda_add_product(backend, queue, stack->rows, cols - behind, n, -1.0f, error, n,
                                  below + (behind - begin), ld, w + behind, cols));

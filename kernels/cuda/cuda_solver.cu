@@ -16,7 +16,8 @@ sb_status sb_cuda_solver_load(sb_cuda_solver *s, const char *where) {
                                     {"cusolverDnXtrtri", &s->trtri}};
   char file[64];
   snprintf(file, sizeof file, "libcusolver.so.%d", CUSOLVER_VER_MAJOR);
-  return sb_cuda_library_load(&s->library, file, symbols, sizeof symbols / sizeof *symbols, "cuSOLVER", where,
+  return sb_cuda_library_load(&s->library, file, symbols, sizeof symbols / sizeof *symbols,
+                              "cuSOLVER", where,
                               "--factor distributed, which factorises on processors");
 }
 

@@ -17,21 +17,21 @@ typedef struct sb_cuda_solver {
   cusolverStatus_t (*create_params)(cusolverDnParams_t *);
   cusolverStatus_t (*destroy_params)(cusolverDnParams_t);
   cusolverStatus_t (*set_stream)(cusolverDnHandle_t, cudaStream_t);
-  cusolverStatus_t (*potrf_size)(cusolverDnHandle_t, cusolverDnParams_t, cublasFillMode_t, int64_t n,
-                                 cudaDataType, const void *a, int64_t lda, cudaDataType, size_t *device,
-                                 size_t *host);
-  cusolverStatus_t (*potrf)(cusolverDnHandle_t, cusolverDnParams_t, cublasFillMode_t, int64_t n, cudaDataType,
-                            void *a, int64_t lda, cudaDataType, void *device, size_t device_bytes, void *host,
-                            size_t host_bytes, int *info);
+  cusolverStatus_t (*potrf_size)(cusolverDnHandle_t, cusolverDnParams_t, cublasFillMode_t,
+                                 int64_t n, cudaDataType, const void *a, int64_t lda, cudaDataType,
+                                 size_t *device, size_t *host);
+  cusolverStatus_t (*potrf)(cusolverDnHandle_t, cusolverDnParams_t, cublasFillMode_t, int64_t n,
+                            cudaDataType, void *a, int64_t lda, cudaDataType, void *device,
+                            size_t device_bytes, void *host, size_t host_bytes, int *info);
   cusolverStatus_t (*trtri_size)(cusolverDnHandle_t, cublasFillMode_t, cublasDiagType_t, int64_t n,
                                  cudaDataType, void *a, int64_t lda, size_t *device, size_t *host);
-  cusolverStatus_t (*trtri)(cusolverDnHandle_t, cublasFillMode_t, cublasDiagType_t, int64_t n, cudaDataType,
-                            void *a, int64_t lda, void *device, size_t device_bytes, void *host,
-                            size_t host_bytes, int *info);
+  cusolverStatus_t (*trtri)(cusolverDnHandle_t, cublasFillMode_t, cublasDiagType_t, int64_t n,
+                            cudaDataType, void *a, int64_t lda, void *device, size_t device_bytes,
+                            void *host, size_t host_bytes, int *info);
 } sb_cuda_solver;
 
-/* Finds the library and its functions; `where` begins the message. Neither handle nor params are made. SB_ERR_UNSUPPORTED saying
- * which file is missing. Local. */
+/* Finds the library and its functions; `where` begins the message. Neither handle nor params are
+ * made. SB_ERR_UNSUPPORTED saying which file is missing. Local. */
 sb_status sb_cuda_solver_load(sb_cuda_solver *solver, const char *where);
 /* Gives the library back; nothing where it was not loaded. */
 void sb_cuda_solver_unload(sb_cuda_solver *solver);

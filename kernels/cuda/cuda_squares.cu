@@ -1,18 +1,20 @@
-/* What rounding a block to each width does to the loss, seen through squares of gradients: one pass over g and w for all
- * widths, the same bits as on the processor. A thread block has a block of weights, a half warp one row of it at a time,
- * whose grids are read by one lane a width. */
+/* What rounding a block to each width does to the loss, seen through squares of gradients: one pass
+ * over g and w for all widths, the same bits as on the processor. A thread block has a block of
+ * weights, a half warp one row of it at a time, whose grids are read by one lane a width. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 constexpr int WIDEST = SB_MAX_BITS;
 
-/* One lane's share of one row at one width, piece by piece. Without a base the fused form rounds once what would be exact, minus
- * w. */
+/* One lane's share of one row at one width, piece by piece. Without a base the fused form rounds
+ * once what would be exact, minus w. */
 __device__ __forceinline__ float add_piece(float sum, const sb_group &group, bool based,
-                                           const float (&w)[GROUP_EACH], const float (&g)[GROUP_EACH]) {
+                                           const float (&w)[GROUP_EACH],
+                                           const float (&g)[GROUP_EACH]) {
 #pragma unroll
   for (int p = 0; p < GROUP_EACH; p++) {
     const float x = w[p], level = sb_group_code(&group, x) - group.center;
-    const float error = based ? fmaf(level, group.scale, group.base) - x : fmaf(level, group.scale, -x);
+    const float error =
+        based ? fmaf(level, group.scale, group.base) - x : fmaf(level, group.scale, -x);
     const float step = __fmul_rn(g[p], error);
     sum = fmaf(step, step, sum);
   }
@@ -22,7 +24,7 @@ __device__ __forceinline__ float add_piece(float sum, const sb_group &group, boo
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_squares(double (*loss)[SB_WIDTHS], const float *g, size_t ldg, const W *w,
-                  const sb_stored_grid *grids, sb_grid_shape grid, unsigned min_bits, unsigned widths) {
+                  const sb_stored_grid *grids, sb_tiling grid, unsigned min_bits, unsigned widths) {
   __shared__ float room[BLOCK_TILE][WIDEST * GROUP_LANES];
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES;
@@ -31,7 +33,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
   for (int tile = 0; tile < b.rows; tile += BLOCK_TILE) {
     for (int in_tile = half; in_tile < BLOCK_TILE; in_tile += BLOCK_HALVES) {
       const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1);
-      const sb_stored_grid stored = grids[(r * sb_grid_block_cols(&grid) + b.j) * widths + mine];
+      const sb_stored_grid stored = grids[(r * sb_tiling_block_cols(&grid) + b.j) * widths + mine];
       const sb_group group = sb_group_load(&stored, min_bits + mine);
       float sums[WIDEST] = {};
       for (int before = 0; before < b.n; before += GROUP_PIECE) {
@@ -57,15 +59,15 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 
 sb_status sb_cuda_block_squares(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
                                 const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                const sb_stored_grid *grids, const sb_grid_shape *grid, unsigned min_bits,
-                                unsigned max_bits) {
+                                const sb_stored_grid *grids, const sb_tiling *grid,
+                                unsigned min_bits, unsigned max_bits) {
   const size_t blocks = sb_cuda_block_count(grid);
   SB_TRY(sb_check_widths("block_squares", grid, min_bits, max_bits));
   if (blocks == 0) return SB_OK;
   return sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
-    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_squares", block_squares<W>,
-                          (unsigned)blocks, BLOCK_THREADS, 0, loss, g, ldg, (const W *)w, grids, *grid,
-                          min_bits, max_bits - min_bits + 1);
+    return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_squares",
+                          block_squares<W>, (unsigned)blocks, BLOCK_THREADS, 0, loss, g, ldg,
+                          (const W *)w, grids, *grid, min_bits, max_bits - min_bits + 1);
   });
 }

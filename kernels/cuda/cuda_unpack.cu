@@ -1,4 +1,5 @@
-/* Packed block rows to weights: a thread block has a block, a thread eight codes of a row at a time. */
+/* Packed block rows to weights: a thread block has a block, a thread eight codes of a row at a
+ * time. */
 #include "kernels/cuda/cuda_blocks.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -8,11 +9,11 @@ extern "C" {
 
 template <typename O>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    unpack_blocks(O *out, const uint8_t *packed, const size_t *offsets, sb_grid_shape grid,
+    unpack_blocks(O *out, const uint8_t *packed, const size_t *offsets, sb_tiling grid,
                   const uint8_t *bits, sb_symmetry symmetry) {
   __shared__ unsigned long long scratch[32];
   const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  const size_t columns = sb_grid_block_cols(&grid);
+  const size_t columns = sb_tiling_block_cols(&grid);
   unsigned long long before = 0; /* bytes of the blocks before this one in its row */
   for (size_t j = threadIdx.x; j < b.j; j += BLOCK_THREADS) {
     const sb_block_layout other =
@@ -20,7 +21,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     before += sb_block_layout_bytes(&other);
   }
   before = sb_block_sum(before, scratch);
-  const sb_block_layout layout = sb_block_layout_of((size_t)b.rows, (size_t)b.n, bits[b.k], symmetry);
+  const sb_block_layout layout =
+      sb_block_layout_of((size_t)b.rows, (size_t)b.n, bits[b.k], symmetry);
   const uint8_t *block = packed + offsets[b.i] + sb_bitmap_bytes(columns) + before;
   const int across = (b.n + 7) / 8;
   for (int item = (int)threadIdx.x; item < b.rows * across; item += BLOCK_THREADS) {
@@ -30,18 +32,20 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     const uint8_t *from = block + layout.codes + r * layout.code_bytes + first / 8 * layout.bits;
     O *to = out + (b.row + r) * grid.cols + b.col + first;
     uint64_t word = 0;
-    for (size_t i = 0; i < sb_bitstring_bytes(n, layout.bits); i++) word |= (uint64_t)from[i] << 8 * i;
+    for (size_t i = 0; i < sb_bitstring_bytes(n, layout.bits); i++)
+      word |= (uint64_t)from[i] << 8 * i;
     word = sb_bitstring_unfold(word, layout.bits);
     for (size_t i = 0; i < n; i++)
       sb_store_number(to + i, sb_group_value(&group, (float)(word >> 8 * i & 255u)));
   }
 }
 
-sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype,
-                                const uint8_t *packed, const size_t *offsets, const sb_grid_shape *grid,
-                                const uint8_t *bits, sb_symmetry symmetry) {
+sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out,
+                                sb_dtype out_dtype, const uint8_t *packed, const size_t *offsets,
+                                const sb_tiling *grid, const uint8_t *bits, sb_symmetry symmetry) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const size_t blocks = sb_cuda_block_count(grid), table = sb_grid_block_rows(grid) * sizeof *offsets;
+  const size_t blocks = sb_cuda_block_count(grid),
+               table = sb_tiling_block_rows(grid) * sizeof *offsets;
   uint8_t *there, *arguments = NULL; /* offsets, then bits */
   sb_status status = SB_OK;
   SB_TRY(sb_check_blocks("unpack_blocks", grid, bits, 1));
@@ -52,8 +56,9 @@ sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out
   SB_GO(sb_cuda_send(backend, queue, arguments, table + blocks, &there));
   SB_GO(sb_with_number(out_dtype, "unpacked weights", [&](auto type) {
     typedef decltype(type) O;
-    return sb_cuda_launch(backend, queue, "unpack_blocks", unpack_blocks<O>, (unsigned)blocks, BLOCK_THREADS,
-                          0, (O *)out, packed, (const size_t *)there, *grid, there + table, symmetry);
+    return sb_cuda_launch(backend, queue, "unpack_blocks", unpack_blocks<O>, (unsigned)blocks,
+                          BLOCK_THREADS, 0, (O *)out, packed, (const size_t *)there, *grid,
+                          there + table, symmetry);
   }));
 done:
   sb_free(&arguments);

@@ -4,8 +4,8 @@
 /* All kernels here: one block a token, neighbouring threads on neighbouring logits. */
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    soft_max(float *row_max, float *row_sum, float *target_logit, uint32_t *argmax, const float *logits,
-             const uint32_t *targets, size_t v0, size_t nv) {
+    soft_max(float *row_max, float *row_sum, float *target_logit, uint32_t *argmax,
+             const float *logits, const uint32_t *targets, size_t v0, size_t nv) {
   __shared__ float scratch[SB_WARP];
   __shared__ unsigned first[SB_WARP];
   const size_t t = blockIdx.x;
@@ -34,15 +34,17 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   row_max[t] = now;
   row_sum[t] = kept + sum;
   const size_t target = targets[t];
-  if (target != SB_NO_TARGET && target >= v0 && target - v0 < nv) target_logit[t] = row[target - v0];
+  if (target != SB_NO_TARGET && target >= v0 && target - v0 < nv)
+    target_logit[t] = row[target - v0];
 }
 
 sb_status sb_cuda_xent_chunk(sb_backend *backend, sb_stream stream, float *row_max, float *row_sum,
                              float *target_logit, uint32_t *argmax, const float *logits,
                              const uint32_t *targets, size_t T, size_t v0, size_t nv) {
   if (T == 0 || nv == 0) return SB_OK;
-  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_chunk", soft_max, (unsigned)T,
-                        SB_CUDA_THREADS, 0, row_max, row_sum, target_logit, argmax, logits, targets, v0, nv);
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_chunk", soft_max,
+                        (unsigned)T, SB_CUDA_THREADS, 0, row_max, row_sum, target_logit, argmax,
+                        logits, targets, v0, nv);
 }
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
@@ -57,14 +59,16 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   }
 }
 
-sb_status sb_cuda_xent_back_chunk(sb_backend *backend, sb_stream stream, float *logits, const float *lse,
-                                  const uint32_t *targets, float scale, size_t T, size_t v0, size_t nv) {
+sb_status sb_cuda_xent_back_chunk(sb_backend *backend, sb_stream stream, float *logits,
+                                  const float *lse, const uint32_t *targets, float scale, size_t T,
+                                  size_t v0, size_t nv) {
   if (T == 0 || nv == 0) return SB_OK;
   return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_back_chunk", soft_max_back,
                         (unsigned)T, SB_CUDA_THREADS, 0, logits, lse, targets, scale, v0, nv);
 }
 
-/* Terms of both signs cancel, so they are summed in double; those with p_ref = 0 are 0 whatever p is. */
+/* Terms of both signs cancel, so they are summed in double; those with p_ref = 0 are 0 whatever p
+ * is. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     divergence(double *kl, const float *ref_logits, const float *ref_lse, const float *logits,
                const float *lse, size_t nv) {
@@ -81,11 +85,12 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   if (threadIdx.x == 0) kl[t] += sum;
 }
 
-sb_status sb_cuda_kl_chunk(sb_backend *backend, sb_stream stream, double *kl, const float *ref_logits,
-                           const float *ref_lse, const float *logits, const float *lse, size_t T, size_t nv) {
+sb_status sb_cuda_kl_chunk(sb_backend *backend, sb_stream stream, double *kl,
+                           const float *ref_logits, const float *ref_lse, const float *logits,
+                           const float *lse, size_t T, size_t nv) {
   if (T == 0 || nv == 0) return SB_OK;
-  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_chunk", divergence, (unsigned)T,
-                        SB_CUDA_THREADS, 0, kl, ref_logits, ref_lse, logits, lse, nv);
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_chunk", divergence,
+                        (unsigned)T, SB_CUDA_THREADS, 0, kl, ref_logits, ref_lse, logits, lse, nv);
 }
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
@@ -100,11 +105,11 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     row[j] = counts ? scale * (expf(row[j] - norm) - expf(ref[j] - ref_norm)) : 0.0f;
 }
 
-sb_status sb_cuda_kl_back_chunk(sb_backend *backend, sb_stream stream, float *logits, const float *lse,
-                                const float *ref_logits, const float *ref_lse, const uint32_t *targets,
-                                float scale, size_t T, size_t nv) {
+sb_status sb_cuda_kl_back_chunk(sb_backend *backend, sb_stream stream, float *logits,
+                                const float *lse, const float *ref_logits, const float *ref_lse,
+                                const uint32_t *targets, float scale, size_t T, size_t nv) {
   if (T == 0 || nv == 0) return SB_OK;
   return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_back_chunk", divergence_back,
-                        (unsigned)T, SB_CUDA_THREADS, 0, logits, lse, ref_logits, ref_lse, targets, scale,
-                        nv);
+                        (unsigned)T, SB_CUDA_THREADS, 0, logits, lse, ref_logits, ref_lse, targets,
+                        scale, nv);
 }

@@ -1,5 +1,5 @@
-/* The three types weights may have, as types of the language: a kernel is a template over them. Loads and stores go
- * through float. */
+/* The three types weights may have, as types of the language: a kernel is a template over them.
+ * Loads and stores go through float. */
 #ifndef SB_KERNELS_CUDA_NUMBER_CUH
 #define SB_KERNELS_CUDA_NUMBER_CUH
 
@@ -38,12 +38,14 @@ __device__ __forceinline__ void sb_store_number(sb_brain *to, float x) {
   to->bits = sb_bf16_bits(x);
 }
 
-/* Calls f(T()) with the type of `dtype`, a weight type; SB_ERR_UNSUPPORTED, naming `what`, for others. */
+/* Calls f(T()) with the type of `dtype`, a weight type; SB_ERR_UNSUPPORTED, naming `what`, for
+ * others. */
 template <typename F> sb_status sb_with_number(sb_dtype dtype, const char *what, F f) {
   if (dtype == SB_F32) return f(float());
   if (dtype == SB_F16) return f(sb_half());
   if (dtype == SB_BF16) return f(sb_brain());
-  return sb_fail(SB_ERR_UNSUPPORTED, "%s of type %s: F32, F16 or BF16 is needed", what, sb_dtype_name(dtype));
+  return sb_fail(SB_ERR_UNSUPPORTED, "%s of type %s: F32, F16 or BF16 is needed", what,
+                 sb_dtype_name(dtype));
 }
 
 /* The same with the type of the backend's operands. */

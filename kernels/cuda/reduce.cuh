@@ -1,4 +1,5 @@
-/* Sums and maxima over a warp or a block, in an order that only the shape decides: the same bits every time. */
+/* Sums and maxima over a warp or a block, in an order that only the shape decides: the same bits
+ * every time. */
 #ifndef SB_KERNELS_CUDA_REDUCE_CUH
 #define SB_KERNELS_CUDA_REDUCE_CUH
 
@@ -17,8 +18,8 @@ template <typename T> __device__ __forceinline__ T sb_warp_max(T value) {
   return value;
 }
 
-/* Block of at most 1024 threads, whole warps, all of which call; every thread gets the result. `scratch` is shared memory for 32
- * values; it may be used again at once. */
+/* Block of at most 1024 threads, whole warps, all of which call; every thread gets the result.
+ * `scratch` is shared memory for 32 values; it may be used again at once. */
 template <typename T> __device__ __forceinline__ T sb_block_sum(T value, T *scratch) {
   int warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
   value = sb_warp_sum(value);

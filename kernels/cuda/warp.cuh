@@ -1,8 +1,9 @@
-/* What a kernel needs of the hardware beyond C++: exchanges inside a warp, tensor cores, matrix loads and asynchronous copies.
- * The only place with intrinsics and PTX; tests/cuda_host/kernels/cuda/warp.cuh is the same for processors, and both must
- * change together.
+/* What a kernel needs of the hardware beyond C++: exchanges inside a warp, tensor cores, matrix
+ * loads and asynchronous copies. The only place with intrinsics and PTX;
+ * tests/cuda_host/kernels/cuda/warp.cuh is the same for processors, and both must change together.
  *
- * Every function that says "warp" is called by all 32 threads of a warp at once; blocks are whole warps. */
+ * Every function that says "warp" is called by all 32 threads of a warp at once; blocks are whole
+ * warps. */
 #ifndef SB_KERNELS_CUDA_WARP_CUH
 #define SB_KERNELS_CUDA_WARP_CUH
 
@@ -47,7 +48,8 @@ __device__ __forceinline__ unsigned char *sb_shared_bytes() {
 __device__ __forceinline__ void sb_warp_sync() {
   __syncwarp();
 }
-/* The value of lane `lane`, of lane (own ^ mask). T: float, double, int, unsigned, long long, unsigned long long. */
+/* The value of lane `lane`, of lane (own ^ mask). T: float, double, int, unsigned, long long,
+ * unsigned long long. */
 template <typename T> __device__ __forceinline__ T sb_warp_get(T value, int lane) {
   return __shfl_sync(0xffffffffu, value, lane);
 }
@@ -61,30 +63,33 @@ __device__ __forceinline__ unsigned sb_warp_ballot(bool yes) {
 
 /* ---- warp: tensor cores ----
  * With g = lane / 4 and t = lane % 4, pairs are two neighbours with the first in the low half:
- *   A [16 x 16] row-major, four registers: a[0] = A[g][2t, 2t+1], a[1] = A[g+8][2t, 2t+1], a[2] = A[g][2t+8, 2t+9],
- *                                          a[3] = A[g+8][2t+8, 2t+9]
- *   B [16 x 8] (k x n), two registers:     b[0] = B[2t, 2t+1][g], b[1] = B[2t+8, 2t+9][g]
- *   C, D [16 x 8], four floats:            c[0], c[1] = C[g][2t], C[g][2t+1], c[2], c[3] = C[g+8][2t], C[g+8][2t+1]
+ *   A [16 x 16] row-major, four registers: a[0] = A[g][2t, 2t+1], a[1] = A[g+8][2t, 2t+1], a[2] =
+ * A[g][2t+8, 2t+9], a[3] = A[g+8][2t+8, 2t+9] B [16 x 8] (k x n), two registers:     b[0] = B[2t,
+ * 2t+1][g], b[1] = B[2t+8, 2t+9][g] C, D [16 x 8], four floats:            c[0], c[1] = C[g][2t],
+ * C[g][2t+1], c[2], c[3] = C[g+8][2t], C[g+8][2t+1]
  */
 /* c += A B in f32, A and B bf16. */
 __device__ __forceinline__ void sb_mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-               "{%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 /* The same for fp16 operands. */
 __device__ __forceinline__ void sb_mma_f16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-               "{%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/* Four 8 x 8 matrices of 16-bit numbers from shared memory: lane i gives the address (16-byte aligned) of row i % 8 of matrix
- * i / 8; out[m] of lane i is the pair M[i / 4][2 (i % 4), + 1] of matrix m. The second gives the transposed matrices: the pair
- * M[2 (i % 4)][i / 4], M[2 (i % 4) + 1][i / 4]. The tile of A above, row-major: rows 0-7 and 8-15 of columns 0-7, then the
- * same of columns 8-15. */
+/* Four 8 x 8 matrices of 16-bit numbers from shared memory: lane i gives the address (16-byte
+ * aligned) of row i % 8 of matrix i / 8; out[m] of lane i is the pair M[i / 4][2 (i % 4), + 1] of
+ * matrix m. The second gives the transposed matrices: the pair M[2 (i % 4)][i / 4], M[2 (i % 4) +
+ * 1][i / 4]. The tile of A above, row-major: rows 0-7 and 8-15 of columns 0-7, then the same of
+ * columns 8-15. */
 __device__ __forceinline__ void sb_load_matrix4(uint32_t out[4], const void *row) {
   uint32_t address = (uint32_t)__cvta_generic_to_shared(row);
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -101,17 +106,20 @@ __device__ __forceinline__ void sb_load_matrix4_transposed(uint32_t out[4], cons
 }
 
 /* ---- asynchronous copies, of one thread ---- */
-/* 16 bytes from global to shared memory, both 16-byte aligned; the first `valid` of them, zeros after. */
+/* 16 bytes from global to shared memory, both 16-byte aligned; the first `valid` of them, zeros
+ * after. */
 __device__ __forceinline__ void sb_copy16(void *shared, const void *global, unsigned valid) {
   uint32_t address = (uint32_t)__cvta_generic_to_shared(shared);
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(valid)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global),
+               "r"(valid)
                : "memory");
 }
 /* Closes the group of copies begun since the last call. */
 __device__ __forceinline__ void sb_copy_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
-/* Waits until at most `Left` of this thread's groups are under way. Other threads see the data after __syncthreads. */
+/* Waits until at most `Left` of this thread's groups are under way. Other threads see the data
+ * after __syncthreads. */
 template <int Left> __device__ __forceinline__ void sb_copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
 }

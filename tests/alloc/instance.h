@@ -1,5 +1,5 @@
-/* Synthetic allocation problems that every rank can write down whole, and the part of them that is this
- * rank's. */
+/* Synthetic allocation problems that every rank can write down whole, and the part of them that is
+ * this rank's. */
 #ifndef SB_TESTS_ALLOC_INSTANCE_H
 #define SB_TESTS_ALLOC_INSTANCE_H
 
@@ -8,7 +8,7 @@
 #include "alloc/greedy.h"
 #include "alloc/knapsack.h"
 #include "kernels/blockrow.h"
-#include "tests/mpi/ranks.h"
+#include "tests/support/ranks.h"
 
 typedef struct instance {
   size_t n;
@@ -28,7 +28,7 @@ typedef struct instance {
 
 typedef struct instance_kind {
   size_t n;
-  int shapes;      /* 1: all blocks 128 x 128; 2: also 64 x 128 and 128 x 64; 3: any, narrow ones too */
+  int shapes; /* 1: all blocks 128 x 128; 2: also 64 x 128 and 128 x 64; 3: any, narrow ones too */
   bool few_values; /* predictions from a handful of values, zeros among them: ties */
   sb_symmetry symmetry;
   unsigned min_bits, max_bits;
@@ -90,8 +90,8 @@ static inline instance instance_create(const instance_kind *kind, uint64_t seed)
     x.own_bits[i] = x.bits[k];
   }
   x.all = (sb_blocks){x.n, x.id, x.rows, x.cols, kind->symmetry, kind->min_bits, kind->max_bits};
-  x.mine =
-      (sb_blocks){x.own, x.own_id, x.own_rows, x.own_cols, kind->symmetry, kind->min_bits, kind->max_bits};
+  x.mine = (sb_blocks){x.own,          x.own_id,       x.own_rows,    x.own_cols,
+                       kind->symmetry, kind->min_bits, kind->max_bits};
   return x;
 }
 
@@ -115,18 +115,20 @@ static inline void instance_free(instance *x) {
 static inline void instance_collect(const instance *x, const uint8_t *own, uint8_t *all) {
   memset(all, 0, x->n);
   for (size_t i = 0; i < x->own; i++) all[x->place[i]] = own[i];
-  EXPECT(MPI_Allreduce(MPI_IN_PLACE, all, (int)x->n, MPI_UINT8_T, MPI_MAX, world.comm) == MPI_SUCCESS);
+  EXPECT(MPI_Allreduce(MPI_IN_PLACE, all, (int)x->n, MPI_UINT8_T, MPI_MAX, world.comm) ==
+         MPI_SUCCESS);
 }
 
 static inline uint64_t instance_cost(const instance *x, size_t k, unsigned bits) {
   return 8u * (uint64_t)sb_block_bytes(x->rows[k], x->cols[k], bits, x->all.symmetry);
 }
 
-/* The choices of block k in a step from its bits, as losses from everything at its best; context: the instance. The least of
- * them is at `instance_lowest`: a block never goes to 1 bit where that holds no less than 2. */
+/* The choices of block k in a step from its bits, as losses from everything at its best; context:
+ * the instance. The least of them is at `instance_lowest`: a block never goes to 1 bit where that
+ * holds no less than 2. */
 static inline unsigned instance_lowest(const instance *x, size_t k) {
-  const bool narrow =
-      x->all.min_bits == 1 && x->all.max_bits > 1 && instance_cost(x, k, 1) >= instance_cost(x, k, 2);
+  const bool narrow = x->all.min_bits == 1 && x->all.max_bits > 1 &&
+                      instance_cost(x, k, 1) >= instance_cost(x, k, 2);
   const unsigned least = narrow ? 2 : x->all.min_bits, down = x->bits[k] - 1u;
   return down > least ? down : least;
 }
@@ -137,10 +139,10 @@ static inline unsigned instance_choices(void *context, size_t k, sb_knapsack_cho
                  high = x->bits[k] < x->all.max_bits ? x->bits[k] + 1u : x->bits[k];
   const double gain = high > x->bits[k] ? fmax(x->gain[k], 0) : 0;
   for (unsigned bits = low; bits <= high; bits++)
-    out[bits - low] =
-        (sb_knapsack_choice){instance_cost(x, k, bits), bits > x->bits[k]    ? 0
-                                                        : bits == x->bits[k] ? gain
-                                                                             : gain + fmax(x->loss[k], 0)};
+    out[bits - low] = (sb_knapsack_choice){instance_cost(x, k, bits),
+                                           bits > x->bits[k]    ? 0
+                                           : bits == x->bits[k] ? gain
+                                                                : gain + fmax(x->loss[k], 0)};
   return high - low + 1;
 }
 

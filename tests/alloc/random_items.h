@@ -1,5 +1,6 @@
-/* Items with choices of any kind that the contract of alloc/knapsack.h allows: numbers of choices from one to eight, free
- * ones, useless ones, ones off the hull, ties. Every rank can write them all down. */
+/* Items with choices of any kind that the contract of alloc/knapsack.h allows: numbers of choices
+ * from one to eight, free ones, useless ones, ones off the hull, ties. Every rank can write them
+ * all down. */
 #ifndef SB_TESTS_ALLOC_RANDOM_ITEMS_H
 #define SB_TESTS_ALLOC_RANDOM_ITEMS_H
 
@@ -21,7 +22,8 @@ static inline uint64_t random_bits(uint64_t *state) {
   return x ^ (x >> 31);
 }
 
-/* Losses of order 1, mostly falling with cost; every fifth seed has whole ones, so that many are equal. */
+/* Losses of order 1, mostly falling with cost; every fifth seed has whole ones, so that many are
+ * equal. */
 static inline random_items random_items_create(size_t n, uint64_t seed) {
   random_items x = {n, calloc(n + 1, sizeof *x.id), calloc(n + 1, sizeof *x.count),
                     calloc(n + 1, sizeof *x.choice)};

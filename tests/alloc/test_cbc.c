@@ -1,4 +1,5 @@
-/* CBC against dynamic programming where that is possible, and the distributed step against CBC where it is not. */
+/* CBC against dynamic programming where that is possible, and the distributed step against CBC
+ * where it is not. */
 #include "instance.h"
 
 #include "alloc/cbc.h"
@@ -48,8 +49,8 @@ static void test_two_solvers(void **state) {
   all_ranks_passed();
 }
 
-/* Thousands of ragged blocks with heavy-tailed predictions, at every kind of budget: within 0.1% of what CBC proves no choice
- * to be below. CBC itself stops at 0.02%. */
+/* Thousands of ragged blocks with heavy-tailed predictions, at every kind of budget: within 0.1% of
+ * what CBC proves no choice to be below. CBC itself stops at 0.02%. */
 static void test_step_against_cbc(void **state) {
   const instance_kind large[] = {{2000, 3, false, SB_ASYMMETRIC, 1, 8},
                                  {1200, 2, false, SB_ASYMMETRIC, 2, 5}};
@@ -69,7 +70,8 @@ static void test_step_against_cbc(void **state) {
       sb_step_result result = {0};
       sb_optimum cbc = {0};
       memcpy(own, x.own_bits, x.own);
-      EXPECT_OK(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, budget, UINT64_MAX, own, &result));
+      EXPECT_OK(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, budget, UINT64_MAX, own,
+                               &result));
       instance_collect(&x, own, got);
       if (world.rank != 0) continue;
       EXPECT_OK(sb_cbc_solve(&blocks, budget, 2e-4, 60, chosen, &cbc));

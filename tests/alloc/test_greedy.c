@@ -1,5 +1,5 @@
-/* The distributed step against a sort of all items on one rank, against the same step on one rank alone, and against the
- * optimum by dynamic programming. */
+/* The distributed step against a sort of all items on one rank, against the same step on one rank
+ * alone, and against the optimum by dynamic programming. */
 #include "instance.h"
 
 #include "alloc/optimum.h"
@@ -28,7 +28,8 @@ static uint8_t all_cut(const instance *x, size_t k) {
   return (uint8_t)instance_lowest(x, k);
 }
 
-/* Round after round from everything cut: list what each block offers next, sort, take while it fits. */
+/* Round after round from everything cut: list what each block offers next, sort, take while it
+ * fits. */
 static void by_sorting(const instance *x, uint64_t budget, uint8_t *bits) {
   uint64_t used;
   item *list = NULL;
@@ -48,8 +49,8 @@ static void by_sorting(const instance *x, uint64_t budget, uint8_t *bits) {
         weight[1] = cost(x, k, x->bits[k] + 1u) - cost(x, k, x->bits[k]);
       const bool steep = up && value[1] / (double)weight[1] > value[0] / (double)weight[0];
       if (down && steep && weight[0] + weight[1] <= budget - used) {
-        list[count++] = (item){(value[0] + value[1]) / (double)(weight[0] + weight[1]), 2 * x->id[k],
-                               weight[0] + weight[1], k, 2};
+        list[count++] = (item){(value[0] + value[1]) / (double)(weight[0] + weight[1]),
+                               2 * x->id[k], weight[0] + weight[1], k, 2};
         continue;
       }
       if (down && weight[0] > budget - used) continue;
@@ -95,7 +96,8 @@ static sb_step_result step(instance *x, uint64_t budget, uint64_t most, uint8_t 
   }
   EXPECT(result.raised == raised && result.cut == cut);
   EXPECT(result.storage == instance_storage(x, out));
-  EXPECT(fabs(result.gain - result.loss - value_of(x, out)) <= 1e-12 * (result.gain + result.loss) + 1e-20);
+  EXPECT(fabs(result.gain - result.loss - value_of(x, out)) <=
+         1e-12 * (result.gain + result.loss) + 1e-20);
   sb_free(&own);
   return result;
 }
@@ -108,8 +110,8 @@ static const instance_kind kinds[] = {
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
-/* Budgets from below everything cut to above everything raised, and the present storage to the bit. The step is never
- * worse than the sort, and is what one rank with all blocks does. */
+/* Budgets from below everything cut to above everything raised, and the present storage to the bit.
+ * The step is never worse than the sort, and is what one rank with all blocks does. */
 static void test_against_sorting(void **state) {
   const sb_world one = world_of_one();
   int better = 0;
@@ -127,9 +129,11 @@ static void test_against_sorting(void **state) {
       const sb_step_result result = step(&x, budgets[b], UINT64_MAX, got);
       sb_step_result by_one;
       memcpy(alone, x.bits, x.n);
-      EXPECT_OK(sb_greedy_step(&one, &x.all, x.gain, x.loss, budgets[b], UINT64_MAX, alone, &by_one));
+      EXPECT_OK(
+          sb_greedy_step(&one, &x.all, x.gain, x.loss, budgets[b], UINT64_MAX, alone, &by_one));
       EXPECT(memcmp(got, alone, x.n) == 0);
-      EXPECT(result.gain == by_one.gain && result.loss == by_one.loss && result.storage == by_one.storage);
+      EXPECT(result.gain == by_one.gain && result.loss == by_one.loss &&
+             result.storage == by_one.storage);
       by_sorting(&x, budgets[b], sorted);
       if (result.storage > budgets[b]) { /* only when nothing more can be freed */
         for (size_t k = 0; k < x.n; k++) EXPECT(cost(&x, k, got[k]) == cost(&x, k, all_cut(&x, k)));
@@ -148,8 +152,9 @@ static void test_against_sorting(void **state) {
   all_ranks_passed();
 }
 
-/* Symmetric blocks of 128 x 128, 64 x 128 and 128 x 64 weights cost a multiple of 8192 bits more with every bit, so the
- * table is small. Budgets from nearly everything cut to nearly everything raised. */
+/* Symmetric blocks of 128 x 128, 64 x 128 and 128 x 64 weights cost a multiple of 8192 bits more
+ * with every bit, so the table is small. Budgets from nearly everything cut to nearly everything
+ * raised. */
 static void test_near_the_optimum(void **state) {
   const size_t sizes[] = {1200, 200, 60, 12, 4};
   const double shares[] = {0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.995};
@@ -186,8 +191,8 @@ static void test_near_the_optimum(void **state) {
   all_ranks_passed();
 }
 
-/* A bounded step goes part of the unbounded one's way: no raise or cut that that would not make, raises
- * within the bound and best first, cuts cheapest first and no more than needed. */
+/* A bounded step goes part of the unbounded one's way: no raise or cut that that would not make,
+ * raises within the bound and best first, cuts cheapest first and no more than needed. */
 static void test_bounded(void **state) {
   (void)state;
   for (int i = 0; i < KINDS; i++) {
@@ -233,7 +238,8 @@ static void test_bounded(void **state) {
         EXPECT(bounded.storage <= budget);
         if (bounded.cut > 0) EXPECT(bounded.storage + dearest > budget);
       }
-      if (most > now * 7 && now <= budget && unbounded.cut > 0) EXPECT(bounded.raised == unbounded.raised);
+      if (most > now * 7 && now <= budget && unbounded.cut > 0)
+        EXPECT(bounded.raised == unbounded.raised);
       if (now <= budget && bounded.cut > 0) EXPECT(bounded.gain >= bounded.loss);
     }
     sb_free(&full);
@@ -253,13 +259,13 @@ static void test_refusals(void **state) {
     saved = x.own_gain[3];
     x.own_gain[3] = NAN;
   }
-  EXPECT(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, 1000, UINT64_MAX, x.own_bits, &result) ==
-         SB_ERR_NUMERIC);
+  EXPECT(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, 1000, UINT64_MAX, x.own_bits,
+                        &result) == SB_ERR_NUMERIC);
   EXPECT(strstr(sb_message(), "block ") && strstr(sb_message(), "nan"));
   if (x.own > 3) x.own_gain[3] = saved;
   if (world.rank == 0) x.own_bits[0] = 5;
-  EXPECT(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, 1000, UINT64_MAX, x.own_bits, &result) ==
-         SB_ERR_INTERNAL);
+  EXPECT(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, 1000, UINT64_MAX, x.own_bits,
+                        &result) == SB_ERR_INTERNAL);
   EXPECT(strstr(sb_message(), "allowed are 2 to 4") != NULL);
   instance_free(&x);
   all_ranks_passed();

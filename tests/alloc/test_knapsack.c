@@ -1,4 +1,5 @@
-/* The distributed allocation against dynamic programming, against bounds computed without it, and against itself on one rank.
+/* The distributed allocation against dynamic programming, against bounds computed without it, and
+ * against itself on one rank.
  */
 #include "instance.h"
 
@@ -61,8 +62,8 @@ static sb_knapsack_result solve(const sb_knapsack *all, uint64_t budget, uint8_t
   return result;
 }
 
-/* Up to 8 items all are in the core, and nothing is outside its window or thinned out: the optimum itself. More are within
- * 0.1% of what there is to save. */
+/* Up to 8 items all are in the core, and nothing is outside its window or thinned out: the optimum
+ * itself. More are within 0.1% of what there is to save. */
 static void test_against_dynamic_programming(void **state) {
   const size_t sizes[] = {1, 2, 3, 5, 8, 30, 100, 300};
   int exact = 0, tried = 0;
@@ -101,8 +102,8 @@ static void test_against_dynamic_programming(void **state) {
   all_ranks_passed();
 }
 
-/* Sum over the items of the least loss at a price of storage, less the price of the budget: no solution is below it, whatever
- * the price. */
+/* Sum over the items of the least loss at a price of storage, less the price of the budget: no
+ * solution is below it, whatever the price. */
 static double bound_at(const sb_knapsack *all, double budget, double price) {
   sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
   double sum = -price * budget;
@@ -115,7 +116,8 @@ static double bound_at(const sb_knapsack *all, double budget, double price) {
   return sum;
 }
 
-/* The largest of these bounds: it is concave in the price, so intervals of the price's logarithm are cut down. */
+/* The largest of these bounds: it is concave in the price, so intervals of the price's logarithm
+ * are cut down. */
 static double best_bound(const sb_knapsack *all, double budget) {
   double low = log(1e-16), high = log(1e-6);
   for (int i = 0; i < 60; i++) {
@@ -128,10 +130,11 @@ static double best_bound(const sb_knapsack *all, double budget) {
   return bound_at(all, budget, exp(low));
 }
 
-/* Thousands of blocks of many shapes with heavy-tailed predictions: within 0.1% of a bound that no solution beats, at every
- * budget; and the gap that the solver proves is that bound. */
+/* Thousands of blocks of many shapes with heavy-tailed predictions: within 0.1% of a bound that no
+ * solution beats, at every budget; and the gap that the solver proves is that bound. */
 static void test_near_the_relaxation(void **state) {
-  const instance_kind many[] = {{4000, 3, false, SB_ASYMMETRIC, 1, 8}, {6000, 2, false, SB_ASYMMETRIC, 1, 8}};
+  const instance_kind many[] = {{4000, 3, false, SB_ASYMMETRIC, 1, 8},
+                                {6000, 2, false, SB_ASYMMETRIC, 1, 8}};
   const double shares[] = {0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95};
   double worst = 0;
   (void)state;
@@ -150,9 +153,11 @@ static void test_near_the_relaxation(void **state) {
       const uint64_t budget = least + (uint64_t)(shares[b] * (double)(most - least));
       const sb_knapsack_result result = solve(&all, budget, chosen);
       if (world.rank != 0) continue;
-      const double loss = sb_optimum_of(&all, chosen).loss, bound = best_bound(&all, (double)budget);
+      const double loss = sb_optimum_of(&all, chosen).loss,
+                   bound = best_bound(&all, (double)budget);
       EXPECT(result.cost <= budget);
-      EXPECT(loss >= bound * (1 - 1e-9)); /* `bound` is a difference of numbers some 10^3 times its size */
+      EXPECT(loss >=
+             bound * (1 - 1e-9)); /* `bound` is a difference of numbers some 10^3 times its size */
       EXPECT(loss - result.gap >= bound * (1 - 1e-6)); /* 60 cuts of the interval of prices */
       EXPECT(loss - result.gap <= bound * (1 + 1e-6));
       EXPECT(loss <= bound * (1 + 1e-3)); /* the promise */

@@ -12,12 +12,14 @@
 #include "tests/alloc/random_items.h"
 
 /* The least loss within the budget over all combinations; infinite where none fits. */
-static double by_trying(const random_items *x, uint64_t budget, size_t i, uint64_t cost, double loss) {
+static double by_trying(const random_items *x, uint64_t budget, size_t i, uint64_t cost,
+                        double loss) {
   double best = INFINITY;
   if (cost > budget) return INFINITY;
   if (i == x->n) return loss;
   for (unsigned j = 0; j < x->count[i]; j++)
-    best = fmin(best, by_trying(x, budget, i + 1, cost + x->choice[i][j].cost, loss + x->choice[i][j].loss));
+    best = fmin(best, by_trying(x, budget, i + 1, cost + x->choice[i][j].cost,
+                                loss + x->choice[i][j].loss));
   return best;
 }
 
@@ -36,7 +38,8 @@ static void test_against_trying(void **state) {
       again = sb_optimum_of(&items, chosen);
       assert_true(got.cost <= budget && got.cost == again.cost && got.loss == again.loss);
       assert_true(got.bound == got.loss);
-      assert_true(fabs(got.loss - want) <= 1e-12); /* at most 7 losses of order 1, added in another order */
+      assert_true(fabs(got.loss - want) <=
+                  1e-12); /* at most 7 losses of order 1, added in another order */
     }
     random_items_free(&x);
   }

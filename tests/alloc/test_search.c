@@ -1,5 +1,5 @@
-/* The search on problems whose answer is known: a separable loss with exact gains, losses that contradict the
- * gains. */
+/* The search on problems whose answer is known: a separable loss with exact gains, losses that
+ * contradict the gains. */
 #include "instance.h"
 
 #include <limits.h>
@@ -11,8 +11,8 @@ typedef struct problem {
   instance *x;
   double *curvature; /* of block k: the loss is the sum of curvature / 4^bits */
   double lie;        /* predictions are exact but for a random factor of up to e^lie */
-  double
-      per_change; /* added to the loss for every block away from the reference: what predictions do not see */
+  double per_change; /* added to the loss for every block away from the reference: what predictions
+                        do not see */
   uint8_t *reference;
   uint8_t *applied, *scratch; /* [n], of all ranks */
   int losses, gains, steps;
@@ -105,8 +105,8 @@ static const uint8_t *uniform(problem *p, unsigned bits) {
   return p->scratch;
 }
 
-/* Runs the search and checks what always holds: the result is within the budget, it is what is applied, its
- * loss and storage are as reported, no better point within the budget was seen. */
+/* Runs the search and checks what always holds: the result is within the budget, it is what is
+ * applied, its loss and storage are as reported, no better point within the budget was seen. */
 static sb_search_result run(problem *p, const sb_search_options *options) {
   const sb_search_hooks hooks = {p, apply, measure, gains, report, keep_progress};
   sb_search_result result;
@@ -120,17 +120,21 @@ static sb_search_result run(problem *p, const sb_search_options *options) {
   EXPECT(result.storage == instance_storage(p->x, p->applied));
   EXPECT(result.storage <= options->budget);
   EXPECT(result.loss == loss_at(p, p->applied));
-  EXPECT(result.gain_passes == p->gains && result.loss_passes == p->losses && result.steps == p->steps);
+  EXPECT(result.gain_passes == p->gains && result.loss_passes == p->losses &&
+         result.steps == p->steps);
   for (int i = 0; i < p->steps && i < 200; i++)
-    if (!p->step[i].path) EXPECT(p->step[i].loss >= result.loss && p->step[i].storage <= options->budget);
-  EXPECT(options->most_trades > 0 ? result.path_loss >= result.loss : result.path_loss == result.loss);
-  EXPECT(result.start_loss == loss_at(p, options->begun ? p->reference : uniform(p, options->start_bits)));
+    if (!p->step[i].path)
+      EXPECT(p->step[i].loss >= result.loss && p->step[i].storage <= options->budget);
+  EXPECT(options->most_trades > 0 ? result.path_loss >= result.loss
+                                  : result.path_loss == result.loss);
+  EXPECT(result.start_loss ==
+         loss_at(p, options->begun ? p->reference : uniform(p, options->start_bits)));
   sb_free(&own);
   return result;
 }
 
-/* Equal blocks, so the optimum is known: raise the block with the largest marginal gain, from the bottom,
- * while bits last. */
+/* Equal blocks, so the optimum is known: raise the block with the largest marginal gain, from the
+ * bottom, while bits last. */
 static double known_optimum(problem *p, unsigned least, unsigned most, uint64_t budget) {
   uint8_t *bits = p->scratch;
   const uint64_t a_bit = 128 * 128;
@@ -185,7 +189,8 @@ static void test_one_shot(void **state) {
   sb_search_options options = {.budget = budget, .start_bits = 3, .strides = 1};
   sb_search_result result = run(&p, &options);
   (void)state;
-  EXPECT(result.gain_passes == 1 && result.loss_passes == 1 && result.steps == 1 && result.accepted == 0);
+  EXPECT(result.gain_passes == 1 && result.loss_passes == 1 && result.steps == 1 &&
+         result.accepted == 0);
   EXPECT(result.loss < result.start_loss);
   options.start_bits = 4; /* from above */
   options.budget = instance_storage(&x, uniform(&p, 2)) + 5000;
@@ -216,8 +221,8 @@ static void test_schedule(void **state) {
   all_ranks_passed();
 }
 
-/* Every change makes the loss worse than it was predicted to get better: nothing is accepted, k halves down
- * to its floor on the same gains, and the path's last point stays. */
+/* Every change makes the loss worse than it was predicted to get better: nothing is accepted, k
+ * halves down to its floor on the same gains, and the path's last point stays. */
 static void test_rollback(void **state) {
   const instance_kind kind = {400, 1, false, SB_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 6);
@@ -253,7 +258,8 @@ static void test_rollback(void **state) {
   EXPECT(memcmp(p.reference, p.applied, x.n) == 0);
   EXPECT(result.steps == 1 + 5 && result.loss_passes == 1 + 1); /* 64, 32, 16, 8, 4 */
   for (int i = 2; i < p.steps; i++)
-    EXPECT(p.step[i].loss == p.step[1].loss && p.step[i].raised == p.step[1].raised && !p.step[i].accepted);
+    EXPECT(p.step[i].loss == p.step[1].loss && p.step[i].raised == p.step[1].raised &&
+           !p.step[i].accepted);
   release(&p);
   instance_free(&x);
   all_ranks_passed();
@@ -277,13 +283,15 @@ static void test_begun(void **state) {
   options.least_share = 1e-4;
   result = run(&p, &options);
   for (int i = 0; i < p.steps; i++) EXPECT(!p.step[i].path);
-  EXPECT(result.loss < result.start_loss && result.loss <= known_optimum(&p, 1, 8, budget) * (1 + 1e-6));
+  EXPECT(result.loss < result.start_loss &&
+         result.loss <= known_optimum(&p, 1, 8, budget) * (1 + 1e-6));
   release(&p);
   instance_free(&x);
   all_ranks_passed();
 }
 
-/* Wrong predictions, some trades good and some bad: accepted ones fall, rejected ones leave no trace. */
+/* Wrong predictions, some trades good and some bad: accepted ones fall, rejected ones leave no
+ * trace. */
 static void test_mixed(void **state) {
   const instance_kind kind = {600, 3, false, SB_ASYMMETRIC, 1, 6};
   instance x = instance_create(&kind, 7);
@@ -320,8 +328,10 @@ static void test_keeps_a_better_start(void **state) {
   const instance_kind kind = {200, 1, false, SB_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 8);
   problem p = create(&x, 4);
-  const sb_search_options options = {
-      .budget = instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20, .start_bits = 3, .strides = 2};
+  const sb_search_options options = {.budget =
+                                         instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20,
+                                     .start_bits = 3,
+                                     .strides = 2};
   sb_search_result result;
   (void)state;
   p.per_change = 1000;
@@ -383,7 +393,8 @@ static void test_other_loss(void **state) {
   const instance_kind kind = {200, 1, false, SB_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 8);
   problem p = create(&x, 4);
-  const sb_search_options options = {.budget = instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20,
+  const sb_search_options options = {.budget =
+                                         instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20,
                                      .start_bits = 3,
                                      .strides = 2,
                                      .other_loss = true};
@@ -406,7 +417,8 @@ static void test_refusals(void **state) {
   instance x = instance_create(&kind, 9);
   problem p = create(&x, 5);
   const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
-  const uint64_t least = instance_storage(&x, uniform(&p, 2)), most = instance_storage(&x, uniform(&p, 4));
+  const uint64_t least = instance_storage(&x, uniform(&p, 2)),
+                 most = instance_storage(&x, uniform(&p, 4));
   sb_search_options options = {.budget = least - 1, .start_bits = 3, .strides = 1};
   sb_search_result result;
   char text[64];
@@ -453,8 +465,8 @@ static void test_rank_invariance(void **state) {
   p.losses = p.gains = 0;
   EXPECT_OK(sb_search(&one, &x.all, &options, &hooks, x.bits, &alone));
   EXPECT(memcmp(p.reference, x.bits, x.n) == 0);
-  EXPECT(result.loss == alone.loss && result.storage == alone.storage && result.steps == alone.steps &&
-         result.accepted == alone.accepted);
+  EXPECT(result.loss == alone.loss && result.storage == alone.storage &&
+         result.steps == alone.steps && result.accepted == alone.accepted);
   EXPECT(result.steps > 3 && result.accepted > 0);
   release(&p);
   instance_free(&x);

@@ -3,7 +3,8 @@
 
 #include "alloc/optimum.h"
 
-/* bits[] of all blocks by all ranks together; checks that rank 0 alone chooses the same, and what always holds. */
+/* bits[] of all blocks by all ranks together; checks that rank 0 alone chooses the same, and what
+ * always holds. */
 static sb_table_result allocate(loss_table *t, uint64_t budget, uint8_t *bits) {
   const sb_world one = world_of_one();
   instance *x = t->x;
@@ -56,8 +57,10 @@ static void test_near_the_optimum(void **state) {
       EXPECT_OK(sb_optimum_dp(&blocks, budget, chosen, &best));
       for (size_t k = 0; k < x.n; k++) chosen[k] = (uint8_t)(chosen[k] + loss_table_least(&x, k));
       const double loss = loss_table_above(&t, bits), optimum = loss_table_above(&t, chosen);
-      EXPECT(result.loss >= best.loss * (1 - 1e-12) && result.loss - result.gap <= best.loss * (1 + 1e-12));
-      EXPECT(loss <= optimum * (1 + 1e-3) + 1e-12 * best.loss); /* the promise, and rounding of the sums */
+      EXPECT(result.loss >= best.loss * (1 - 1e-12) &&
+             result.loss - result.gap <= best.loss * (1 + 1e-12));
+      EXPECT(loss <=
+             optimum * (1 + 1e-3) + 1e-12 * best.loss); /* the promise, and rounding of the sums */
       if (optimum > 1e-9 * best.loss) worst = fmax(worst, loss / optimum - 1);
     }
     sb_free(&bits);

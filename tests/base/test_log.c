@@ -1,4 +1,5 @@
-/* Lines appear where the process speaks, nowhere else; a transient line is wiped before the next one. */
+/* Lines appear where the process speaks, nowhere else; a transient line is wiped before the next
+ * one. */
 #include "base/log.h"
 
 #include "tests/base/base_test.h"

@@ -9,10 +9,12 @@ static void bytes(void **state) {
   static const struct {
     double value;
     const char *text;
-  } cases[] = {
-      {0, "0 B"},           {1023, "1023 B"},        {1024, "1.00 KiB"}, {1536, "1.50 KiB"},
-      {10235, "10.0 KiB"},  {1048575, "1.00 MiB"},   {269e6, "257 MiB"}, {1.5 * 1073741824, "1.50 GiB"},
-      {141.2e9, "132 GiB"}, {1.1259e15, "1.00 PiB"}, {1e19, "8882 PiB"}};
+  } cases[] = {{0, "0 B"},           {1023, "1023 B"},
+               {1024, "1.00 KiB"},   {1536, "1.50 KiB"},
+               {10235, "10.0 KiB"},  {1048575, "1.00 MiB"},
+               {269e6, "257 MiB"},   {1.5 * 1073741824, "1.50 GiB"},
+               {141.2e9, "132 GiB"}, {1.1259e15, "1.00 PiB"},
+               {1e19, "8882 PiB"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     assert_string_equal(sb_text_bytes(t, sizeof t, cases[i].value), cases[i].text);
 }

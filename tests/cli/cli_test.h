@@ -13,14 +13,15 @@
 
 #include "base/status.h"
 
-#define assert_ok(call)                                                                                      \
-  do {                                                                                                       \
-    if ((call) != SB_OK) fail_msg("%s", sb_message());                                                       \
+#define assert_ok(call)                                                                            \
+  do {                                                                                             \
+    if ((call) != SB_OK) fail_msg("%s", sb_message());                                             \
   } while (0)
-#define assert_says(text)                                                                                    \
-  do {                                                                                                       \
-    if (!strstr(sb_message(), text)) fail_msg("\"%s\" does not contain \"%s\"", sb_message(), text);         \
-    assert_null(strchr(sb_message(), '\n'));                                                                 \
+#define assert_says(text)                                                                          \
+  do {                                                                                             \
+    if (!strstr(sb_message(), text))                                                               \
+      fail_msg("\"%s\" does not contain \"%s\"", sb_message(), text);                              \
+    assert_null(strchr(sb_message(), '\n'));                                                       \
   } while (0)
 
 #endif

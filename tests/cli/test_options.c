@@ -52,7 +52,11 @@ static sb_status parse(const char *line, values *v, bool *help, char *help_text,
        .required = true},
   };
   const sb_option common[] = {
-      {.name = "seed", .kind = SB_OPTION_SEED, .value = &v->seed, .operand = "N", .help = "A seed."},
+      {.name = "seed",
+       .kind = SB_OPTION_SEED,
+       .value = &v->seed,
+       .operand = "N",
+       .help = "A seed."},
       {.name = "colour",
        .kind = SB_OPTION_CHOICE,
        .value = &v->choice,
@@ -121,10 +125,12 @@ static void spellings(void **state) {
   assert_string_equal(v.text, "d");
   assert_true(!help && !v.flag && v.number == 3 && v.size == 512 && v.real == 2.5 && v.seed == 7 &&
               v.choice == 0);
-  assert_ok(parse("--out=d --flag --number -5 --size=1000000000000 m --real 3.25 --seed 18446744073709551615 "
-                  "--colour green --block 64x256",
-                  &v, &help, NULL, 0));
-  assert_true(v.flag && v.number == -5 && v.size == 1000000000000 && v.real == 3.25 && v.seed == UINT64_MAX);
+  assert_ok(parse(
+      "--out=d --flag --number -5 --size=1000000000000 m --real 3.25 --seed 18446744073709551615 "
+      "--colour green --block 64x256",
+      &v, &help, NULL, 0));
+  assert_true(v.flag && v.number == -5 && v.size == 1000000000000 && v.real == 3.25 &&
+              v.seed == UINT64_MAX);
   assert_true(v.choice == 1 && v.shape[0] == 64 && v.shape[1] == 256);
   assert_ok(parse("-f -o a --out b -- --odd-name", &v, &help, NULL,
                   0)); /* the last one counts; "--" ends options */
@@ -169,7 +175,8 @@ static void mistakes(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     values v;
     bool help;
-    if (parse(cases[i].line, &v, &help, NULL, 0) != SB_ERR_USAGE) fail_msg("accepted: %s", cases[i].line);
+    if (parse(cases[i].line, &v, &help, NULL, 0) != SB_ERR_USAGE)
+      fail_msg("accepted: %s", cases[i].line);
     assert_says("cmd: ");
     assert_says(cases[i].says[0]);
     assert_says(cases[i].says[1]);
@@ -183,23 +190,26 @@ static void help_text(void **state) {
   bool help;
   assert_ok(parse("--bogus -h", &v, &help, text, sizeof text));
   assert_true(help);
-  static const char *const has[] = {"usage: shardbits cmd MODEL -o DIR [options]\n\nDoes a thing.\n",
-                                    "  MODEL                   A folder.\n",
-                                    "  -f, --flag              A flag.\n",
-                                    "  --number N              A number. [3]\n",
-                                    "  --real B                Bits. [2.5]\n",
-                                    "  -o, --out DIR           Where to. [required]\n",
-                                    "  --colour C              A colour. One of red, green. [red]\n",
-                                    "  --block RxC             A block. [128x128]\n",
-                                    "examples:\n  shardbits cmd m -o d\n"};
+  static const char *const has[] = {
+      "usage: shardbits cmd MODEL -o DIR [options]\n\nDoes a thing.\n",
+      "  MODEL                   A folder.\n",
+      "  -f, --flag              A flag.\n",
+      "  --number N              A number. [3]\n",
+      "  --real B                Bits. [2.5]\n",
+      "  -o, --out DIR           Where to. [required]\n",
+      "  --colour C              A colour. One of red, green. [red]\n",
+      "  --block RxC             A block. [128x128]\n",
+      "examples:\n  shardbits cmd m -o d\n"};
   for (size_t i = 0; i < sizeof has / sizeof *has; i++)
     if (!strstr(text, has[i])) fail_msg("\"%s\" is not in:\n%s", has[i], text);
-  assert_ok(parse("m -o d -- --help", &v, &help, NULL, 0) == SB_ERR_USAGE ? SB_OK : SB_ERR_INTERNAL);
+  assert_ok(parse("m -o d -- --help", &v, &help, NULL, 0) == SB_ERR_USAGE ? SB_OK
+                                                                          : SB_ERR_INTERNAL);
   assert_false(help);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(spellings), cmocka_unit_test(optional_arguments),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(spellings),
+                                     cmocka_unit_test(optional_arguments),
                                      cmocka_unit_test(mistakes), cmocka_unit_test(help_text)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

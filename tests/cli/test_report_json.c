@@ -1,4 +1,5 @@
-/* The report: order of keys, numbers JSON cannot hold, ranks that have none, and where it is written. */
+/* The report: order of keys, numbers JSON cannot hold, ranks that have none, and where it is
+ * written. */
 #include "cli/report_json.h"
 
 #include <math.h>
@@ -16,10 +17,10 @@ static void contents(void **state) {
   sb_report_count(report, "tokens", UINT64_MAX);
   sb_report_text(report, "path", "a \"quoted\" name");
   char *text = json_dumps(report, JSON_COMPACT);
-  assert_string_equal(text,
-                      "{\"program\":\"shardbits\",\"version\":\"" SB_VERSION
-                      "\",\"command\":\"eval\",\"ranks\":4,\"nodes\":2,\"perplexity\":12.5,\"nothing\":null,"
-                      "\"tokens\":9223372036854775807,\"path\":\"a \\\"quoted\\\" name\"}");
+  assert_string_equal(
+      text, "{\"program\":\"shardbits\",\"version\":\"" SB_VERSION
+            "\",\"command\":\"eval\",\"ranks\":4,\"nodes\":2,\"perplexity\":12.5,\"nothing\":null,"
+            "\"tokens\":9223372036854775807,\"path\":\"a \\\"quoted\\\" name\"}");
   free(text);
   json_decref(report);
   world.rank = 1;

@@ -43,10 +43,11 @@ static const float *floats(std::vector<float> &copy, const void *x, cudaDataType
   return copy.data();
 }
 
-static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, int m,
-                           int n, int k, const void *alpha_at, const void *a, cudaDataType a_type, int lda,
-                           const void *b, cudaDataType b_type, int ldb, const void *beta_at, void *c,
-                           cudaDataType c_type, int ldc, cublasComputeType_t, cublasGemmAlgo_t) {
+static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b,
+                           int m, int n, int k, const void *alpha_at, const void *a,
+                           cudaDataType a_type, int lda, const void *b, cudaDataType b_type,
+                           int ldb, const void *beta_at, void *c, cudaDataType c_type, int ldc,
+                           cublasComputeType_t, cublasGemmAlgo_t) {
   const float alpha = *(const float *)alpha_at, beta = *(const float *)beta_at;
   if (c_type != CUDA_R_32F || a_type == CUDA_R_16F || b_type == CUDA_R_16F)
     return CUBLAS_STATUS_INVALID_VALUE;
@@ -56,8 +57,8 @@ static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t op_a, cublas
     const bool ta = op_a == CUBLAS_OP_T, tb = op_b == CUBLAS_OP_T;
     const float *x = floats(copy_a, a, a_type, ta ? k : m, ta ? m : k, lda);
     const float *y = floats(copy_b, b, b_type, tb ? n : k, tb ? k : n, ldb);
-    cblas_sgemm(CblasColMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, alpha,
-                x, lda, y, ldb, beta, (float *)c, ldc);
+    cblas_sgemm(CblasColMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n,
+                k, alpha, x, lda, y, ldb, beta, (float *)c, ldc);
   });
   return CUBLAS_STATUS_SUCCESS;
 }

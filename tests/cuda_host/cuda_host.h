@@ -1,18 +1,22 @@
-/* A stand-in for a GPU: the sources of kernels/cuda, compiled as C++, run thread by thread on a processor.
+/* A stand-in for a GPU: the sources of kernels/cuda, compiled as C++, run thread by thread on a
+ * processor.
  *
- * WHAT THIS SHOWS AND WHAT NOT. It is a test of the kernels' logic: indices, barriers, register layouts of tensor cores,
- * what is read from which memory and in which order of streams; races between threads (races.h). It says nothing about speed, and
- * nothing about what only the hardware and its compiler can get wrong (occupancy, the driver, cuBLAS). Results that pass here have
- * not been computed by a GPU.
+ * WHAT THIS SHOWS AND WHAT NOT. It is a test of the kernels' logic: indices, barriers, register
+ * layouts of tensor cores, what is read from which memory and in which order of streams; races
+ * between threads (races.h). It says nothing about speed, and nothing about what only the hardware
+ * and its compiler can get wrong (occupancy, the driver, cuBLAS). Results that pass here have not
+ * been computed by a GPU.
  *
  * How it is stricter than a GPU, so that mistakes show:
- * - device memory may be touched by kernels and transfers only, and they are handed no other: a host function that follows a
- *   device pointer dies, a kernel started with a host pointer (unless inside a struct) dies; reading
- *   or writing far beyond an allocation dies; new memory, and dynamic shared memory at the start of a block, hold NaN;
- * - nothing queued on a stream happens before somebody waits for it: a missing sync or stream_wait gives wrong numbers
- *   (host memory of an upload, too, is read then);
+ * - device memory may be touched by kernels and transfers only, and they are handed no other: a
+ * host function that follows a device pointer dies, a kernel started with a host pointer (unless
+ * inside a struct) dies; reading or writing far beyond an allocation dies; new memory, and dynamic
+ * shared memory at the start of a block, hold NaN;
+ * - nothing queued on a stream happens before somebody waits for it: a missing sync or stream_wait
+ * gives wrong numbers (host memory of an upload, too, is read then);
  * - an asynchronous copy spoils its room from the call on, and fills it at the wait that covers it;
- * - warps and blocks that part at a barrier, launches beyond the limits, and deadlocks, end the program with a line.
+ * - warps and blocks that part at a barrier, launches beyond the limits, and deadlocks, end the
+ * program with a line.
  *
  * One host thread at a time. */
 #ifndef SB_TESTS_CUDA_HOST_H
@@ -24,8 +28,9 @@
 extern "C" {
 #endif
 
-/* What the stand-in says of itself; tests change it to see the errors. The environment sets four for whole programs:
- * SB_CUDA_HOST_FAIL_IN, SB_CUDA_HOST_MEMORY (bytes), SB_CUDA_HOST_DEVICES and SB_CUDA_HOST_MPI. */
+/* What the stand-in says of itself; tests change it to see the errors. The environment sets four
+ * for whole programs: SB_CUDA_HOST_FAIL_IN, SB_CUDA_HOST_MEMORY (bytes), SB_CUDA_HOST_DEVICES and
+ * SB_CUDA_HOST_MPI. */
 typedef struct sb_cuda_host {
   int devices;      /* 1 */
   int driver;       /* 13000: CUDA version of the driver; 0: none */
@@ -38,8 +43,8 @@ typedef struct sb_cuda_host {
   long mpi_sums;    /* reductions of device memory that MPI made so far */
   long kernels;     /* kernels run so far */
   size_t in_use;    /* bytes of device memory */
-  int eager; /* 0; 1: all is done when it is queued, for tests that were written for the CPU backend and hand over
-                         host pointers */
+  int eager; /* 0; 1: all is done when it is queued, for tests that were written for the CPU backend
+                and hand over host pointers */
 } sb_cuda_host;
 
 extern sb_cuda_host sb_cuda_host_device;

@@ -140,7 +140,8 @@ const void *sb_host_read(int lane) {
   return now->home->slots[(now->meetings + 1) % 2][lane];
 }
 
-/* Two sets of slots take turns: nobody gets past the next meeting before all have read what was left for this one. */
+/* Two sets of slots take turns: nobody gets past the next meeting before all have read what was
+ * left for this one. */
 void sb_host_warp_sync(sb_host_meeting what) {
   warp *w = now->home;
   int *agreed = &w->what[now->meetings % 2];
@@ -148,7 +149,8 @@ void sb_host_warp_sync(sb_host_meeting what) {
   now->meetings++;
   if (w->meeting.arrived == 0) *agreed = what;
   if (*agreed != what) sb_host_die("lanes of a warp are at different operations");
-  if (w->meeting.live < 32) sb_host_die("a lane has left the warp before an operation of the whole warp");
+  if (w->meeting.live < 32)
+    sb_host_die("a lane has left the warp before an operation of the whole warp");
   if (!w->meeting.arrive())
     wait_for(&w->meeting, generation);
   else if (what == SB_HOST_SYNC)
@@ -238,14 +240,15 @@ static void run_block(dim3 shape) {
   }
 }
 
-/* Looking for races takes ten times as long as running. So of launches that are alike, and of their blocks, the first few are
- * watched, then one of 32. */
+/* Looking for races takes ten times as long as running. So of launches that are alike, and of their
+ * blocks, the first few are watched, then one of 32. */
 static bool is_one_of_some(unsigned i) {
   return i < 2 || i % 32 == 2;
 }
 
 static unsigned alike_before(const void *kernel, dim3 grid, dim3 shape) {
-  static std::map<std::tuple<const void *, unsigned, unsigned, unsigned, unsigned>, unsigned> launches;
+  static std::map<std::tuple<const void *, unsigned, unsigned, unsigned, unsigned>, unsigned>
+      launches;
   return launches[{kernel, grid.x, grid.y, grid.z, shape.x * shape.y * shape.z}]++;
 }
 

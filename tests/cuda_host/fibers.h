@@ -1,4 +1,5 @@
-/* Threads of a block as fibers: each runs until it has to wait for the others of its warp or block. */
+/* Threads of a block as fibers: each runs until it has to wait for the others of its warp or block.
+ */
 #ifndef SB_TESTS_CUDA_HOST_FIBERS_H
 #define SB_TESTS_CUDA_HOST_FIBERS_H
 
@@ -23,19 +24,21 @@ enum sb_host_meeting {
 enum { SB_HOST_SHARED_BYTES = 227 << 10 };
 extern unsigned char *sb_host_shared; /* the block's dynamic shared memory */
 
-/* Where the running thread is; NULL outside of kernels, and in blocks that are not watched. Good until the thread waits. */
+/* Where the running thread is; NULL outside of kernels, and in blocks that are not watched. Good
+ * until the thread waits. */
 const struct sb_host_place *sb_host_here();
 bool sb_host_is_stack(const void *at); /* a thread's own variable */
 
 /* Number of the running thread in its warp. */
 int sb_host_lane();
-/* 64 bytes a lane: where the running thread leaves what others read after the next sb_host_warp_sync, and where it reads
- * what lane `lane` left before it. */
+/* 64 bytes a lane: where the running thread leaves what others read after the next
+ * sb_host_warp_sync, and where it reads what lane `lane` left before it. */
 void *sb_host_slot(int lane);
 const void *sb_host_read(int lane);
 void sb_host_warp_sync(sb_host_meeting what);
 
-/* What is copied is there from the wait that covers it on; from the call on, nothing that was there before. */
+/* What is copied is there from the wait that covers it on; from the call on, nothing that was there
+ * before. */
 void sb_host_copy16(void *shared, const void *global, unsigned valid);
 void sb_host_copy_commit();
 void sb_host_copy_wait(int left);

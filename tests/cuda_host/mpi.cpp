@@ -1,5 +1,6 @@
-/* A CUDA-aware MPI library for the stand-in: it says that it is one where sb_cuda_host_device.mpi is set, and reduces device memory
- * then. It waits for no stream: what is queued has not happened. Without it MPI follows the pointer, and dies. */
+/* A CUDA-aware MPI library for the stand-in: it says that it is one where sb_cuda_host_device.mpi
+ * is set, and reduces device memory then. It waits for no stream: what is queued has not happened.
+ * Without it MPI follows the pointer, and dies. */
 #define OMPI_SKIP_MPICXX /* the C interface alone */
 #include <mpi.h>
 

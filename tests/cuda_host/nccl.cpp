@@ -1,6 +1,7 @@
-/* NCCL's part by MPI, for the stand-in. A collective operation is on its way when it is queued, as on GPUs, whatever its process
- * does next: what is queued before it is done then and there, its messages are posted, and whoever waits for the stream waits for
- * them. So a process that does not come leaves the others waiting for ever, as a GPU would. */
+/* NCCL's part by MPI, for the stand-in. A collective operation is on its way when it is queued, as
+ * on GPUs, whatever its process does next: what is queued before it is done then and there, its
+ * messages are posted, and whoever waits for the stream waits for them. So a process that does not
+ * come leaves the others waiting for ever, as a GPU would. */
 #define OMPI_SKIP_MPICXX /* the C interface alone */
 #include <mpi.h>
 #include <stdint.h>
@@ -22,7 +23,8 @@ static ncclResult_t get_id(ncclUniqueId *id) {
   return ncclSuccess;
 }
 
-/* Groups are runs of `size` ranks: all, or those of a node, where nodes are as large as each other. */
+/* Groups are runs of `size` ranks: all, or those of a node, where nodes are as large as each other.
+ */
 static ncclResult_t init(ncclComm_t *out, int size, ncclUniqueId id, int rank) {
   int mine;
   MPI_Comm comm;
@@ -42,14 +44,17 @@ static ncclResult_t abort_comm(ncclComm_t comm) {
   return ncclSuccess;
 }
 
-/* `post` posts the messages of `mine`, read from `from`; what arrived goes to `to` when the stream is waited for. */
+/* `post` posts the messages of `mine`, read from `from`; what arrived goes to `to` when the stream
+ * is waited for. */
 template <typename Post>
 static ncclResult_t collective(cudaStream_t stream, const void *from, size_t from_bytes, void *to,
                                size_t to_bytes, Post post) {
   for (const void *there : {from, (const void *)to}) sb_host_expect_device(there);
-  auto mine = std::make_shared<std::vector<char>>(), all = std::make_shared<std::vector<char>>(to_bytes);
+  auto mine = std::make_shared<std::vector<char>>(),
+       all = std::make_shared<std::vector<char>>(to_bytes);
   auto request = std::make_shared<MPI_Request>(MPI_REQUEST_NULL);
-  sb_host_queue(stream, [=]() { mine->assign((const char *)from, (const char *)from + from_bytes); });
+  sb_host_queue(stream,
+                [=]() { mine->assign((const char *)from, (const char *)from + from_bytes); });
   sb_host_run_queued(stream);
   if (mine->empty() && from_bytes > 0) return ncclUnhandledCudaError; /* the device is broken */
   post(mine->data(), all->data(), request.get());
@@ -61,22 +66,23 @@ static ncclResult_t collective(cudaStream_t stream, const void *from, size_t fro
   return ncclSuccess;
 }
 
-static ncclResult_t all_gather(const void *from, void *to, size_t count, ncclDataType_t type, ncclComm_t comm,
-                               cudaStream_t stream) {
+static ncclResult_t all_gather(const void *from, void *to, size_t count, ncclDataType_t type,
+                               ncclComm_t comm, cudaStream_t stream) {
   if (type != ncclInt8) return ncclInvalidArgument;
   return collective(stream, from, count, to, count * (size_t)comm->size,
                     [=](const char *mine, char *all, MPI_Request *request) {
-                      MPI_Iallgather(mine, (int)count, MPI_BYTE, all, (int)count, MPI_BYTE, comm->comm,
-                                     request);
+                      MPI_Iallgather(mine, (int)count, MPI_BYTE, all, (int)count, MPI_BYTE,
+                                     comm->comm, request);
                     });
 }
 
-static ncclResult_t all_reduce(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t op,
-                               ncclComm_t comm, cudaStream_t stream) {
+static ncclResult_t all_reduce(const void *from, void *to, size_t count, ncclDataType_t type,
+                               ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   if (type != ncclInt64 || op != ncclSum) return ncclInvalidArgument;
   return collective(stream, from, count * sizeof(int64_t), to, count * sizeof(int64_t),
                     [=](const char *mine, char *all, MPI_Request *request) {
-                      MPI_Iallreduce(mine, all, (int)count, MPI_INT64_T, MPI_SUM, comm->comm, request);
+                      MPI_Iallreduce(mine, all, (int)count, MPI_INT64_T, MPI_SUM, comm->comm,
+                                     request);
                     });
 }
 

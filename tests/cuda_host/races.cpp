@@ -38,11 +38,13 @@ struct region {
   size_t mapped;
 };
 
-std::vector<region> of_blocks; /* the dynamic one, and __shared__ variables, which are static ones here */
+std::vector<region>
+    of_blocks; /* the dynamic one, and __shared__ variables, which are static ones here */
 std::vector<region> of_device;
 size_t latest[256]; /* of of_device: the one that a page belonged to; no page belongs to two */
 
-/* Between blocks: at which atomic variables of this kernel a block left what it had done, and what a block has come to know. */
+/* Between blocks: at which atomic variables of this kernel a block left what it had done, and what
+ * a block has come to know. */
 struct {
   uint32_t launch, block;
   std::map<uintptr_t, std::set<uint32_t>> left;
@@ -52,8 +54,8 @@ struct {
 
 region make_region(uintptr_t begin, size_t bytes) {
   const size_t mapped = (bytes / 4 + 2) * sizeof(word);
-  void *words =
-      mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *words = mmap(NULL, mapped, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (words == MAP_FAILED) sb_host_die("no memory to look for races");
   return {begin, begin + bytes, (word *)words, mapped};
 }
@@ -62,7 +64,8 @@ region make_region(uintptr_t begin, size_t bytes) {
 const region *find(uintptr_t at, bool *shared) {
   if (of_blocks.empty()) {
     of_blocks.push_back(make_region((uintptr_t)sb_host_shared, SB_HOST_SHARED_BYTES));
-    of_blocks.push_back(make_region((uintptr_t)&__bss_start / 4 * 4, (size_t)(&_end - &__bss_start) + 4));
+    of_blocks.push_back(
+        make_region((uintptr_t)&__bss_start / 4 * 4, (size_t)(&_end - &__bss_start) + 4));
   }
   *shared = true;
   for (const region &r : of_blocks)
@@ -97,16 +100,16 @@ bool in_order(const access &before, const access &now) {
 }
 
 [[noreturn]] void report(const access &before, const access &now, const void *caller) {
-  static const char *const names[] = {"reads", "writes", "changes atomically"}, *const past[] = {
-                                                                                    "read", "wrote",
-                                                                                    "changed atomically"};
+  static const char *const names[] = {"reads", "writes", "changes atomically"},
+                           *const past[] = {"read", "wrote", "changed atomically"};
   Dl_info info;
   const uintptr_t base = dladdr(caller, &info) ? (uintptr_t)info.dli_fbase : 0;
   char line[256];
-  snprintf(line, sizeof line,
-           "race: a thread %s what thread %u of block number %u %s, and nothing orders them (at %#zx)",
-           names[now.what], (unsigned)before.thread, (unsigned)before.block, past[before.what],
-           (size_t)((uintptr_t)caller - base));
+  snprintf(
+      line, sizeof line,
+      "race: a thread %s what thread %u of block number %u %s, and nothing orders them (at %#zx)",
+      names[now.what], (unsigned)before.thread, (unsigned)before.block, past[before.what],
+      (size_t)((uintptr_t)caller - base));
   sb_host_die(line);
 }
 
@@ -121,7 +124,8 @@ void touch(word *w, const access &now, bool shared, const void *caller) {
     }
     if (before.block_syncs < w->seen[oldest].block_syncs) oldest = i;
     if (!(before.bytes & now.bytes)) continue;
-    if ((before.what != now.what || now.what == WRITE) && !in_order(before, now)) report(before, now, caller);
+    if ((before.what != now.what || now.what == WRITE) && !in_order(before, now))
+      report(before, now, caller);
     if (before.thread == now.thread && before.block == now.block && before.bytes == now.bytes &&
         (before.what == now.what || now.what == WRITE))
       place = i;
@@ -190,18 +194,18 @@ void sb_host_races_fence() {
 }
 
 /* ---- what the compiler calls ---- */
-#define CALLS(bytes)                                                                                         \
-  extern "C" void __tsan_read##bytes(void *at) {                                                             \
-    record(at, bytes, READ, __builtin_return_address(0));                                                    \
-  }                                                                                                          \
-  extern "C" void __tsan_write##bytes(void *at) {                                                            \
-    record(at, bytes, WRITE, __builtin_return_address(0));                                                   \
-  }                                                                                                          \
-  extern "C" void __tsan_unaligned_read##bytes(void *at) {                                                   \
-    record(at, bytes, READ, __builtin_return_address(0));                                                    \
-  }                                                                                                          \
-  extern "C" void __tsan_unaligned_write##bytes(void *at) {                                                  \
-    record(at, bytes, WRITE, __builtin_return_address(0));                                                   \
+#define CALLS(bytes)                                                                               \
+  extern "C" void __tsan_read##bytes(void *at) {                                                   \
+    record(at, bytes, READ, __builtin_return_address(0));                                          \
+  }                                                                                                \
+  extern "C" void __tsan_write##bytes(void *at) {                                                  \
+    record(at, bytes, WRITE, __builtin_return_address(0));                                         \
+  }                                                                                                \
+  extern "C" void __tsan_unaligned_read##bytes(void *at) {                                         \
+    record(at, bytes, READ, __builtin_return_address(0));                                          \
+  }                                                                                                \
+  extern "C" void __tsan_unaligned_write##bytes(void *at) {                                        \
+    record(at, bytes, WRITE, __builtin_return_address(0));                                         \
   }
 CALLS(1)
 CALLS(2)

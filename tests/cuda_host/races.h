@@ -1,13 +1,14 @@
-/* Looks for races: two threads at the same byte, one of them writing, with nothing between that orders them.
+/* Looks for races: two threads at the same byte, one of them writing, with nothing between that
+ * orders them.
  *
- * Where the kernels' sources are compiled with -fsanitize=thread, the compiler has them report every access, and races.cpp is in
- * place of that option's library. Ordered are accesses
+ * Where the kernels' sources are compiled with -fsanitize=thread, the compiler has them report
+ * every access, and races.cpp is in place of that option's library. Ordered are accesses
  * - of one thread, and of one kernel and a later one;
  * - of one block, with a __syncthreads between;
- * - of one warp, with a __syncwarp between. Shuffles, votes, matrix products and matrix loads order nothing: they are no
- *   fences of memory;
- * - of two blocks, where the earlier one fenced and then made an atomic operation, and the later one made one at the same
- *   place and then fenced;
+ * - of one warp, with a __syncwarp between. Shuffles, votes, matrix products and matrix loads order
+ * nothing: they are no fences of memory;
+ * - of two blocks, where the earlier one fenced and then made an atomic operation, and the later
+ * one made one at the same place and then fenced;
  * - both atomic.
  * What one run does not reach is not looked at. A race ends the program with a line. */
 #ifndef SB_TESTS_CUDA_HOST_RACES_H

@@ -59,8 +59,8 @@ cudaError_t sticky = cudaSuccess;
 
 const size_t page = 4096;
 
-/* Where the processor has protection keys, all of device memory has one, and opening it is an instruction; else every page is
- * protected by a system call. -1: it has none. */
+/* Where the processor has protection keys, all of device memory has one, and opening it is an
+ * instruction; else every page is protected by a system call. -1: it has none. */
 const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
 
 void protect(const allocation &a, bool open) {
@@ -75,7 +75,8 @@ void open_all(bool open) {
     for (auto &a : allocations) protect(a.second, open);
 }
 
-/* Device memory is there while this lives, for the calling thread: libraries must not use others. */
+/* Device memory is there while this lives, for the calling thread: libraries must not use others.
+ */
 struct opened {
   opened() {
     if (open_depth++ > 0) return;
@@ -177,8 +178,8 @@ cudaError_t cudaMalloc(void **out, size_t bytes) {
   if (sticky != cudaSuccess) return sticky;
   if (bytes > sb_cuda_host_device.memory || in_use > sb_cuda_host_device.memory - bytes)
     return cudaErrorMemoryAllocation;
-  char *mapped =
-      (char *)mmap(NULL, pages + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  char *mapped = (char *)mmap(NULL, pages + page, PROT_NONE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) return cudaErrorMemoryAllocation;
   const allocation a = {mapped, pages, bytes};
   protect(a, true);
@@ -268,7 +269,8 @@ bool sb_host_is_device(const void *pointer) {
 
 /* Tests of the CPU backend hand over host memory. */
 void sb_host_expect_device(const void *pointer) {
-  if (pointer && !sb_cuda_host_device.eager && !sb_host_is_device(pointer) && !pinned.count(pointer))
+  if (pointer && !sb_cuda_host_device.eager && !sb_host_is_device(pointer) &&
+      !pinned.count(pointer))
     sb_host_die("a kernel was handed a pointer that is neither device nor pinned memory");
 }
 
@@ -360,8 +362,8 @@ cudaError_t sb_host_launch(const cudaLaunchConfig_t *config, const void *functio
   const size_t shared = config->dynamicSmemBytes, threads = (size_t)block.x * block.y * block.z;
   const size_t limit = allowed_shared.count(function) ? allowed_shared[function] : 48 << 10;
   if (sticky != cudaSuccess) return sticky;
-  if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX ||
-      grid.y > 65535 || grid.z > 65535)
+  if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
+      grid.x > INT32_MAX || grid.y > 65535 || grid.z > 65535)
     return cudaErrorInvalidConfiguration;
   if (threads % 32 != 0) sb_host_die("a block that is not whole warps");
   if (shared > limit) return cudaErrorInvalidValue;

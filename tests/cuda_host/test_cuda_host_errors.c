@@ -1,4 +1,5 @@
-/* What users see when a GPU is missing, too old, full or broken; and that the stand-in is as strict as cuda_host.h says. */
+/* What users see when a GPU is missing, too old, full or broken; and that the stand-in is as strict
+ * as cuda_host.h says. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -56,7 +57,8 @@ static void devices_that_cannot_be_used(void **state) {
   device.driver = 13000;
   refused(device, SB_ERR_DEVICE, "no CUDA device was found");
   device = healthy, device.major = 7, device.minor = 5;
-  refused(device, SB_ERR_DEVICE, "of gpu07 has compute capability 7.5; 8.0 (A100) or newer is needed");
+  refused(device, SB_ERR_DEVICE,
+          "of gpu07 has compute capability 7.5; 8.0 (A100) or newer is needed");
   device = healthy, device.blas = 0;
   refused(device, SB_ERR_UNSUPPORTED, "of gpu07: cuBLAS is missing");
 }
@@ -113,7 +115,8 @@ static void factors_say_what_they_lack(void **state) {
   assert_int_equal(b->op->factor_moments(b, NULL, &job, 1), SB_ERR_MEMORY);
   assert_says("for a Cholesky factor (--factor distributed takes less) do not fit");
   b->op->free(b, rest);
-  assert_int_equal(b->op->factor_moments(b, NULL, &job, 1), SB_OK); /* all inputs dead: damped ones */
+  assert_int_equal(b->op->factor_moments(b, NULL, &job, 1),
+                   SB_OK); /* all inputs dead: damped ones */
   assert_int_equal(job.status, SB_OK);
   assert_int_equal(job.repair.dead, N);
   ones = malloc(N * N * sizeof *ones);
@@ -155,7 +158,8 @@ static void fails_in_mid_run(sb_backend *b) {
   if (status != SB_ERR_DEVICE || step != 3 || !strstr(m, "GPU 0 (") || !strstr(m, " of gpu07: ") ||
       !strstr(m, "cudaErrorLaunchFailure"))
     _exit(2);
-  if (b->op->download(b, NULL, host, x, sizeof host) != SB_ERR_DEVICE) _exit(3); /* it stays broken */
+  if (b->op->download(b, NULL, host, x, sizeof host) != SB_ERR_DEVICE)
+    _exit(3); /* it stays broken */
   b->op->free(b, x);
   b->op->destroy(b); /* and is left in peace */
   _exit(0);
@@ -178,7 +182,8 @@ static void follows_a_device_pointer(sb_backend *b) {
 
 static void reads_beyond_the_end(sb_backend *b) {
   float *x, *y;
-  if (b->op->alloc(b, 64, "x", (void **)&x) != SB_OK || b->op->alloc(b, 4096, "y", (void **)&y) != SB_OK)
+  if (b->op->alloc(b, 64, "x", (void **)&x) != SB_OK ||
+      b->op->alloc(b, 4096, "y", (void **)&y) != SB_OK)
     _exit(1);
   if (b->op->add(b, NULL, y, x, 1024) != SB_OK || b->op->sync(b, NULL) != SB_OK) _exit(1);
 }
@@ -205,9 +210,12 @@ static void the_stand_in_is_strict(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(devices_that_cannot_be_used),           cmocka_unit_test(ranks_may_outnumber_devices),
-      cmocka_unit_test(full_memory_names_numbers_and_options), cmocka_unit_test(factors_say_what_they_lack),
-      cmocka_unit_test(a_failing_device_is_an_error),          cmocka_unit_test(the_stand_in_is_strict),
+      cmocka_unit_test(devices_that_cannot_be_used),
+      cmocka_unit_test(ranks_may_outnumber_devices),
+      cmocka_unit_test(full_memory_names_numbers_and_options),
+      cmocka_unit_test(factors_say_what_they_lack),
+      cmocka_unit_test(a_failing_device_is_an_error),
+      cmocka_unit_test(the_stand_in_is_strict),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

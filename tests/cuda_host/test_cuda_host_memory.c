@@ -1,6 +1,6 @@
-/* A pass on a device that has too little memory takes fewer sequences at a time, then leaves inputs of layers to the host, says so,
- * and computes the same. */
-#include "tests/model/golden.h"
+/* A pass on a device that has too little memory takes fewer sequences at a time, then leaves inputs
+ * of layers to the host, says so, and computes the same. */
+#include "tests/support/golden.h"
 
 #include <stdint.h>
 #include <xxhash.h>
@@ -14,10 +14,11 @@ typedef struct gradients {
   size_t count;
 } gradients;
 
-static sb_status take(void *context, sb_stream stream, size_t layer, sb_linear which, const float *dw) {
+static sb_status take(void *context, sb_stream stream, size_t layer, sb_linear which,
+                      const float *dw) {
   gradients *t = context;
   sb_backend *b = t->g->backend;
-  const sb_grid_shape *grid = &sb_model_matrix(t->g->model, layer, which)->grid;
+  const sb_tiling *grid = &sb_model_matrix(t->g->model, layer, which)->grid;
   const size_t count = grid->rows * grid->cols;
   float *host = malloc(count * sizeof *host);
   EXPECT_OK(b->op->download(b, stream, host, dw, count * sizeof *host));
@@ -43,7 +44,8 @@ static outcome run_with(size_t memory, size_t sequences) {
   sb_log_open_to(stream, true);
   sb_cuda_host_device.memory = memory ? memory : all;
   golden_open(
-      &g, &(golden_setup){.name = "sharded-f16", .sequences = sequences, .gradients = true, GOLDEN_DEFAULTS});
+      &g, &(golden_setup){
+              .name = "sharded-f16", .sequences = sequences, .gradients = true, GOLDEN_DEFAULTS});
   o.used = sb_cuda_host_device.in_use;
   sb_cuda_host_device.memory = all; /* for what kernels need in between */
   gradients t = {.g = &g};

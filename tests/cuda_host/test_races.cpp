@@ -100,8 +100,9 @@ struct plant {
   const char *name;
   void (*kernel)(plan);
 };
-static const plant plants[] = {{"other warp", other_warp}, {"other lane", other_lane}, {"bytes", bytes},
-                               {"used again", used_again}, {"matrix", matrix},         {"copied", copied},
+static const plant plants[] = {{"other warp", other_warp}, {"other lane", other_lane},
+                               {"bytes", bytes},           {"used again", used_again},
+                               {"matrix", matrix},         {"copied", copied},
                                {"two blocks", two_blocks}, {"last block", last_block}};
 
 static void run(const plant &p, bool mended) {
@@ -148,7 +149,8 @@ static void finds_races(void **state) {
     char said[1024];
     int status;
     in_a_child(p, false, said, sizeof said, &status);
-    if (!WIFSIGNALED(status) || !strstr(said, "race: ")) fail_msg("%s: no race found (%s)", p.name, said);
+    if (!WIFSIGNALED(status) || !strstr(said, "race: "))
+      fail_msg("%s: no race found (%s)", p.name, said);
   }
 }
 

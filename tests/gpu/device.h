@@ -1,4 +1,5 @@
-/* What tests of the device share: the device, or the word that there is none, and copies of host memory on it. */
+/* What tests of the device share: the device, or the word that there is none, and copies of host
+ * memory on it. */
 #ifndef SB_TESTS_GPU_DEVICE_H
 #define SB_TESTS_GPU_DEVICE_H
 
@@ -8,7 +9,8 @@
 #include "kernels/cuda/cuda_device.h"
 #include "tests/kernels/check.h"
 
-/* The backend under test. gpu_open returns what main is to return where there is none (77 tells ctest "skipped"), or 0. */
+/* The backend under test. gpu_open returns what main is to return where there is none (77 tells
+ * ctest "skipped"), or 0. */
 static sb_backend *gpu;
 
 static inline int gpu_open(sb_compute compute) {

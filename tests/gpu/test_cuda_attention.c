@@ -1,4 +1,5 @@
-/* Attention on the device against the naive reference: tensor cores in bf16 arithmetic, plain kernels in f32. */
+/* Attention on the device against the naive reference: tensor cores in bf16 arithmetic, plain
+ * kernels in f32. */
 #include <math.h>
 
 #include "tests/gpu/device.h"
@@ -12,7 +13,8 @@ typedef struct problem {
   float scale; /* of q and k */
 } problem;
 
-/* Below, at and beyond a tile; odd heads; groups that are cut into parts and groups that are not; heads too wide for tiles. */
+/* Below, at and beyond a tile; odd heads; groups that are cut into parts and groups that are not;
+ * heads too wide for tiles. */
 static const problem problems[] = {
     {1, 1, 1, 64, 1.0f},   {33, 2, 1, 6, 1.0f},    {64, 3, 1, 16, 1.0f},  {129, 2, 2, 33, 1.0f},
     {150, 4, 2, 64, 1.0f}, {193, 1, 1, 128, 0.5f}, {130, 4, 1, 80, 1.0f}, {40, 2, 1, 160, 1.0f},
@@ -30,28 +32,35 @@ static double largest(const double *x, size_t count) {
   return most;
 }
 
-/* Sums are f32; what is rounded to bf16 (2^-9) are probabilities and gradients of scores, each once, and each with its own
- * error: a sum of products with them keeps 2^-8 of its largest terms. dQ and dK also see what cancels in dS = P (dP - D),
- * where D comes from an output that was rounded to float only. In f32 arithmetic there are roundings of sums alone. */
+/* Sums are f32; what is rounded to bf16 (2^-9) are probabilities and gradients of scores, each
+ * once, and each with its own error: a sum of products with them keeps 2^-8 of its largest terms.
+ * dQ and dK also see what cancels in dS = P (dP - D), where D comes from an output that was rounded
+ * to float only. In f32 arithmetic there are roundings of sums alone. */
 static void equals_naive(void **state) {
   const double unit = gpu->operand == SB_BF16 ? 0x1p-8 : 1e-5;
   (void)state;
   for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
     const problem p = problems[i];
     const size_t nq = p.T * p.heads * p.d, nkv = p.T * p.kv_heads * p.d, nl = p.heads * p.T;
-    float *q = rounded(check_random(nq, p.scale, 1), nq), *k = rounded(check_random(nkv, p.scale, 2), nkv);
-    float *v = rounded(check_random(nkv, 1.0f, 3), nkv), *d_o = rounded(check_random(nq, 1.0f, 4), nq);
+    float *q = rounded(check_random(nq, p.scale, 1), nq),
+          *k = rounded(check_random(nkv, p.scale, 2), nkv);
+    float *v = rounded(check_random(nkv, 1.0f, 3), nkv),
+          *d_o = rounded(check_random(nq, 1.0f, 4), nq);
     float *o = check_random(nq, 1.0f, 5), *lse = check_zeros(nl);
-    float *dq = check_random(nq, 1.0f, 6), *dk = check_random(nkv, 1.0f, 7), *dv = check_random(nkv, 1.0f, 8);
+    float *dq = check_random(nq, 1.0f, 6), *dk = check_random(nkv, 1.0f, 7),
+          *dv = check_random(nkv, 1.0f, 8);
     double *q2 = check_double(q, nq), *k2 = check_double(k, nkv), *v2 = check_double(v, nkv);
-    double *o2 = check_double_zeros(nq), *lse2 = check_double_zeros(nl), *d_o2 = check_double(d_o, nq);
-    double *dq2 = check_double_zeros(nq), *dk2 = check_double_zeros(nkv), *dv2 = check_double_zeros(nkv);
-    void *q3 = PUT(q, nq), *k3 = PUT(k, nkv), *v3 = PUT(v, nkv), *d_o3 = PUT(d_o, nq), *o3 = PUT(o, nq);
+    double *o2 = check_double_zeros(nq), *lse2 = check_double_zeros(nl),
+           *d_o2 = check_double(d_o, nq);
+    double *dq2 = check_double_zeros(nq), *dk2 = check_double_zeros(nkv),
+           *dv2 = check_double_zeros(nkv);
+    void *q3 = PUT(q, nq), *k3 = PUT(k, nkv), *v3 = PUT(v, nkv), *d_o3 = PUT(d_o, nq),
+         *o3 = PUT(o, nq);
     float *lse3 = PUT(lse, nl);
     void *dq3 = PUT(dq, nq), *dk3 = PUT(dk, nkv), *dv3 = PUT(dv, nkv);
     assert_ok(gpu->op->attention(gpu, NULL, o3, lse3, q3, k3, v3, p.T, p.heads, p.kv_heads, p.d));
-    assert_ok(gpu->op->attention_back(gpu, NULL, dq3, dk3, dv3, d_o3, o3, lse3, q3, k3, v3, p.T, p.heads,
-                                      p.kv_heads, p.d));
+    assert_ok(gpu->op->attention_back(gpu, NULL, dq3, dk3, dv3, d_o3, o3, lse3, q3, k3, v3, p.T,
+                                      p.heads, p.kv_heads, p.d));
     GET(o, o3, nq);
     GET(lse, lse3, nl);
     GET(dq, dq3, nq);
@@ -100,11 +109,11 @@ static void again_is_the_same(void **state) {
   float *out = PUT(first, n + 2 * m);
   for (int call = 0; call < 2; call++) {
     if (call == 1) /* another shape in between */
-      assert_ok(gpu->op->attention_back(gpu, NULL, out, out + n, out + n + m, d_o, o, lse, q, k, v, T / 2,
-                                        heads, heads, d / 2));
+      assert_ok(gpu->op->attention_back(gpu, NULL, out, out + n, out + n + m, d_o, o, lse, q, k, v,
+                                        T / 2, heads, heads, d / 2));
     assert_ok(gpu->op->attention(gpu, NULL, o, lse, q, k, v, T, heads, kv, d));
-    assert_ok(
-        gpu->op->attention_back(gpu, NULL, out, out + n, out + n + m, d_o, o, lse, q, k, v, T, heads, kv, d));
+    assert_ok(gpu->op->attention_back(gpu, NULL, out, out + n, out + n + m, d_o, o, lse, q, k, v, T,
+                                      heads, kv, d));
     GET(call == 0 ? first : second, out, n + 2 * m);
   }
   check_same("gradients", second, first, n + 2 * m);
@@ -116,7 +125,8 @@ static void odd_heads_are_refused(void **state) {
   float x = 0.0f;
   (void)state;
   assert_int_equal(gpu->op->attention(gpu, NULL, &x, &x, &x, &x, &x, 1, 3, 2, 4), SB_ERR_INTERNAL);
-  assert_int_equal(gpu->op->attention(gpu, NULL, &x, &x, &x, &x, &x, 1, 1, 1, 5000), SB_ERR_UNSUPPORTED);
+  assert_int_equal(gpu->op->attention(gpu, NULL, &x, &x, &x, &x, &x, 1, 1, 1, 5000),
+                   SB_ERR_UNSUPPORTED);
   assert_ok(gpu->op->attention(gpu, NULL, &x, &x, &x, &x, &x, 0, 1, 1, 64));
 }
 

@@ -1,11 +1,11 @@
-/* The block operations of the CUDA backend against the CPU's, which has tests of its own: the same bits, except where the two sum
- * in different orders. */
+/* The block operations of the CUDA backend against the CPU's, which has tests of its own: the same
+ * bits, except where the two sum in different orders. */
 #include "kernels/blockrow.h"
 #include "tests/gpu/device.h"
-#include "tests/quant/blocks.h"
+#include "tests/kernels/blocks.h"
 
 typedef struct data {
-  sb_grid_shape grid;
+  sb_tiling grid;
   size_t n, ldg, blocks, groups;
   sb_dtype dtype;
   float *g, *importance;
@@ -28,7 +28,7 @@ static data create(size_t shape, sb_dtype dtype, unsigned least) {
   uint64_t seed = shape + 5;
   d.ldg = d.grid.cols + shape % 3;
   d.blocks = block_count(&d.grid);
-  d.groups = d.grid.rows * sb_grid_block_cols(&d.grid);
+  d.groups = d.grid.rows * sb_tiling_block_cols(&d.grid);
   float *w = make(d.n, 4);
   d.w = make(d.n, 4);
   d.g = make(d.grid.rows * d.ldg, 4);
@@ -38,7 +38,8 @@ static data create(size_t shape, sb_dtype dtype, unsigned least) {
   for (size_t i = 0; dtype == SB_F16 && i < d.n; i++)
     if (fabsf(w[i]) > 60000.0f) w[i] = 1000.0f;
   sb_from_f32(d.w, dtype, w, d.n);
-  for (size_t i = 0; i < d.grid.rows * d.ldg; i++) d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN;
+  for (size_t i = 0; i < d.grid.rows * d.ldg; i++)
+    d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN;
   for (size_t i = 0; i < d.grid.cols; i++) d.importance[i] = fabsf(uniform(&seed)) + 0.01f;
   fill_bits(d.bits, d.blocks, least, 8, shape);
   sb_free(&w);
@@ -58,10 +59,10 @@ static void release(data *d) {
 
 /* Every shape with its own type and symmetry, and some with the other ones too. */
 static const sb_dtype types[3] = {SB_BF16, SB_F32, SB_F16};
-#define EACH_CASE(d, symmetry, least)                                                                        \
-  for (size_t c_ = 0; c_ < 2 * SHAPES; c_++)                                                                 \
-    for (int once_ = 1; once_;)                                                                              \
-      for (sb_symmetry symmetry = (sb_symmetry)(c_ / SHAPES); once_;)                                        \
+#define EACH_CASE(d, symmetry, least)                                                              \
+  for (size_t c_ = 0; c_ < 2 * SHAPES; c_++)                                                       \
+    for (int once_ = 1; once_;)                                                                    \
+      for (sb_symmetry symmetry = (sb_symmetry)(c_ / SHAPES); once_;)                              \
         for (data d = create(c_ % SHAPES, types[c_ % 3], least); once_; once_ = 0, release(&d))
 
 /* Fails unless what is on the device is `want`, to the bit. */
@@ -69,7 +70,8 @@ static void same(const char *what, const void *there, const void *want, size_t b
   uint8_t *got = make(bytes, 1);
   gpu_get(got, there, bytes);
   for (size_t i = 0; i < bytes; i++)
-    if (got[i] != ((const uint8_t *)want)[i]) fail_msg("%s: byte %zu of %zu differs", what, i, bytes);
+    if (got[i] != ((const uint8_t *)want)[i])
+      fail_msg("%s: byte %zu of %zu differs", what, i, bytes);
   sb_free(&got);
 }
 
@@ -77,9 +79,10 @@ static void fits_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 0) {
     uint8_t *want = make(d.groups, 1), *there = gpu_put(want, d.groups);
-    assert_ok(cpu->op->fit_blocks(cpu, NULL, want, d.w, d.dtype, d.importance, &d.grid, d.bits, symmetry));
-    assert_ok(gpu->op->fit_blocks(gpu, NULL, there, d.w_there, d.dtype, d.importance_there, &d.grid, d.bits,
+    assert_ok(cpu->op->fit_blocks(cpu, NULL, want, d.w, d.dtype, d.importance, &d.grid, d.bits,
                                   symmetry));
+    assert_ok(gpu->op->fit_blocks(gpu, NULL, there, d.w_there, d.dtype, d.importance_there, &d.grid,
+                                  d.bits, symmetry));
     same("fits", there, want, d.groups);
     sb_free(&want);
   }
@@ -95,9 +98,10 @@ static void rounding_is_the_same(void **state) {
     for (size_t i = 0; i < d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
     for (int fitted = 0; fitted < 2; fitted++) {
       const uint8_t *f = fitted ? fits : NULL, *f_there = fitted ? gpu_put(fits, d.groups) : NULL;
-      assert_ok(cpu->op->quantize_blocks(cpu, NULL, want, to, d.w, d.dtype, &d.grid, d.bits, symmetry, f));
-      assert_ok(gpu->op->quantize_blocks(gpu, NULL, there, to, d.w_there, d.dtype, &d.grid, d.bits, symmetry,
-                                         f_there));
+      assert_ok(cpu->op->quantize_blocks(cpu, NULL, want, to, d.w, d.dtype, &d.grid, d.bits,
+                                         symmetry, f));
+      assert_ok(gpu->op->quantize_blocks(gpu, NULL, there, to, d.w_there, d.dtype, &d.grid, d.bits,
+                                         symmetry, f_there));
       same("rounded weights", there, want, d.n * size);
     }
     sb_free(&want);
@@ -118,16 +122,16 @@ static void moves_are_the_same(void **state) {
       const float *importance = kind == 1 ? d.importance : NULL;
       const void *now = kind == 2 ? (const char *)d.w : NULL; /* any weights will do */
       const uint8_t *f = kind == 1 ? fits : NULL, *f_there = kind == 1 ? fits_there : NULL;
-      assert_ok(
-          cpu->op->move_grids(cpu, NULL, grids, d.w, d.dtype, &d.grid, d.bits, symmetry, importance, f));
-      assert_ok(gpu->op->move_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.grid, d.bits, symmetry,
-                                    importance ? d.importance_there : NULL, f_there));
+      assert_ok(cpu->op->move_grids(cpu, NULL, grids, d.w, d.dtype, &d.grid, d.bits, symmetry,
+                                    importance, f));
+      assert_ok(gpu->op->move_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.grid, d.bits,
+                                    symmetry, importance ? d.importance_there : NULL, f_there));
       same("grids of moves", grids_there, grids, SB_MOVES * d.groups * sizeof *grids);
-      assert_ok(cpu->op->block_moves(cpu, NULL, want, want + d.blocks, d.g, d.ldg, d.w, d.dtype, now, d.dtype,
-                                     grids, &d.grid, d.bits, 2, 7, symmetry));
-      assert_ok(gpu->op->block_moves(gpu, NULL, there, there + d.blocks, d.g_there, d.ldg, d.w_there, d.dtype,
-                                     now ? d.w_there : NULL, d.dtype, grids_there, &d.grid, d.bits, 2, 7,
-                                     symmetry));
+      assert_ok(cpu->op->block_moves(cpu, NULL, want, want + d.blocks, d.g, d.ldg, d.w, d.dtype,
+                                     now, d.dtype, grids, &d.grid, d.bits, 2, 7, symmetry));
+      assert_ok(gpu->op->block_moves(gpu, NULL, there, there + d.blocks, d.g_there, d.ldg,
+                                     d.w_there, d.dtype, now ? d.w_there : NULL, d.dtype,
+                                     grids_there, &d.grid, d.bits, 2, 7, symmetry));
       same("moves", there, want, 2 * d.blocks * 8);
     }
     sb_free(&want);
@@ -142,10 +146,11 @@ static void channel_scores_are_the_same(void **state) {
     const size_t count = d.grid.rows + d.grid.cols;
     double *want = make(count, 8), *there = gpu_put(want, count * 8);
     for (int absolute = 0; absolute < 2; absolute++) {
-      assert_ok(cpu->op->channel_scores(cpu, NULL, want, want + d.grid.rows, d.g, d.ldg, d.w, d.dtype,
-                                        &d.grid, d.bits, absolute, symmetry, NULL));
-      assert_ok(gpu->op->channel_scores(gpu, NULL, there, there + d.grid.rows, d.g_there, d.ldg, d.w_there,
+      assert_ok(cpu->op->channel_scores(cpu, NULL, want, want + d.grid.rows, d.g, d.ldg, d.w,
                                         d.dtype, &d.grid, d.bits, absolute, symmetry, NULL));
+      assert_ok(gpu->op->channel_scores(gpu, NULL, there, there + d.grid.rows, d.g_there, d.ldg,
+                                        d.w_there, d.dtype, &d.grid, d.bits, absolute, symmetry,
+                                        NULL));
       same("scores", there, want, count * 8);
     }
     sb_free(&want);
@@ -158,7 +163,8 @@ static void products_are_the_same(void **state) {
     (void)symmetry;
     float *want = make(d.groups, 4), *there = gpu_put(want, d.groups * 4);
     assert_ok(cpu->op->group_products(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, &d.grid));
-    assert_ok(gpu->op->group_products(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype, &d.grid));
+    assert_ok(
+        gpu->op->group_products(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype, &d.grid));
     same("products", there, want, d.groups * 4);
     sb_free(&want);
   }
@@ -167,58 +173,63 @@ static void products_are_the_same(void **state) {
 static void squares_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
-    const unsigned least = 1 + (unsigned)(c_ % 3), most = 8 - (unsigned)(c_ % 4), widths = most - least + 1;
+    const unsigned least = 1 + (unsigned)(c_ % 3), most = 8 - (unsigned)(c_ % 4),
+                   widths = most - least + 1;
     const float *importance = c_ % 2 ? d.importance : NULL;
     sb_stored_grid *want_grids = make(d.groups * widths, sizeof *want_grids);
     sb_stored_grid *grids_there = gpu_put(want_grids, d.groups * widths * sizeof *want_grids);
     double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want);
     double(*there)[SB_WIDTHS] = gpu_put(want, d.blocks * sizeof *want);
-    assert_ok(cpu->op->choose_grids(cpu, NULL, want_grids, d.w, d.dtype, &d.grid, least, most, symmetry,
-                                    importance));
-    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.grid, least, most,
-                                    symmetry, importance ? d.importance_there : NULL));
+    assert_ok(cpu->op->choose_grids(cpu, NULL, want_grids, d.w, d.dtype, &d.grid, least, most,
+                                    symmetry, importance));
+    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.grid, least,
+                                    most, symmetry, importance ? d.importance_there : NULL));
     same("grids", grids_there, want_grids, d.groups * widths * sizeof *want_grids);
-    assert_ok(
-        cpu->op->block_squares(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, want_grids, &d.grid, least, most));
-    assert_ok(gpu->op->block_squares(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype, grids_there,
-                                     &d.grid, least, most));
+    assert_ok(cpu->op->block_squares(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, want_grids, &d.grid,
+                                     least, most));
+    assert_ok(gpu->op->block_squares(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype,
+                                     grids_there, &d.grid, least, most));
     same("squares", there, want, d.blocks * sizeof *want);
     sb_free(&want_grids);
     sb_free(&want);
   }
 }
 
-/* e H e' with H positive semi-definite: no more than sum |e| |H| |e'|, of which either side's float sums of n products get n
- * roundings wrong. H = I + u u' with positive u makes the bound a small multiple of the value itself where e has one sign,
- * and the diagonal keeps it away from 0 where not. */
+/* e H e' with H positive semi-definite: no more than sum |e| |H| |e'|, of which either side's float
+ * sums of n products get n roundings wrong. H = I + u u' with positive u makes the bound a small
+ * multiple of the value itself where e has one sign, and the diagonal keeps it away from 0 where
+ * not. */
 static void curvature_is_close(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
-    const size_t side = d.grid.block_cols, columns = sb_grid_block_cols(&d.grid),
-                 rows = sb_grid_block_rows(&d.grid);
+    const size_t side = d.grid.block_cols, columns = sb_tiling_block_cols(&d.grid),
+                 rows = sb_tiling_block_rows(&d.grid);
     const size_t first = rows > 1 ? 1 : 0, count = rows - first;
     float *grams = make(columns * side * side, 4), *weights = make(d.grid.rows, 4);
-    double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want), (*got)[SB_WIDTHS] = make(d.blocks, sizeof *got);
+    double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want),
+    (*got)[SB_WIDTHS] = make(d.blocks, sizeof *got);
     const float *importance = c_ % 2 ? d.importance : NULL;
     for (size_t j = 0; j < columns; j++) {
-      const size_t n = sb_grid_cols_of(&d.grid, j);
+      const size_t n = sb_tiling_cols_of(&d.grid, j);
       float *gram = grams + j * side * side;
       for (size_t r = 0; r < n; r++)
         for (size_t c = 0; c < n; c++)
           gram[r * n + c] = (r == c ? 1.0f : 0.0f) + 0.01f * d.importance[r] * d.importance[c];
     }
     for (size_t r = 0; r < d.grid.rows; r++) weights[r] = (float)(1 + r % 3);
-    assert_ok(cpu->op->block_curvature(cpu, NULL, want, grams, weights, d.w, d.dtype, &d.grid, first, count,
-                                       2, 6, symmetry, importance));
+    assert_ok(cpu->op->block_curvature(cpu, NULL, want, grams, weights, d.w, d.dtype, &d.grid,
+                                       first, count, 2, 6, symmetry, importance));
     double(*there)[SB_WIDTHS] = gpu_put(got, d.blocks * sizeof *got);
     assert_ok(gpu->op->block_curvature(gpu, NULL, there, gpu_put(grams, columns * side * side * 4),
-                                       gpu_put(weights, d.grid.rows * 4), d.w_there, d.dtype, &d.grid, first,
-                                       count, 2, 6, symmetry, importance ? d.importance_there : NULL));
+                                       gpu_put(weights, d.grid.rows * 4), d.w_there, d.dtype,
+                                       &d.grid, first, count, 2, 6, symmetry,
+                                       importance ? d.importance_there : NULL));
     gpu_get(got, there, d.blocks * sizeof *got);
     for (size_t k = 0; k < d.blocks; k++)
       for (unsigned b = 0; b < SB_WIDTHS; b++)
         if (!(fabs(got[k][b] - want[k][b]) <= 1e-4 * fabs(want[k][b])))
-          fail_msg("curvature of block %zu at %u bits: %.9g, expected %.9g", k, b, got[k][b], want[k][b]);
+          fail_msg("curvature of block %zu at %u bits: %.9g, expected %.9g", k, b, got[k][b],
+                   want[k][b]);
     sb_free(&grams);
     sb_free(&weights);
     sb_free(&want);
@@ -229,20 +240,23 @@ static void curvature_is_close(void **state) {
 static void unpacking_is_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
-    const size_t rows = sb_grid_block_rows(&d.grid), columns = sb_grid_block_cols(&d.grid);
+    const size_t rows = sb_tiling_block_rows(&d.grid), columns = sb_tiling_block_cols(&d.grid);
     const sb_dtype to = types[(c_ / 3) % 3];
     size_t *offsets = make(rows + 1, sizeof *offsets), size = sb_dtype_size(to);
     for (size_t i = 0; i < rows; i++)
-      offsets[i + 1] = offsets[i] + sb_blockrow_bytes(&d.grid, i, d.bits + i * columns, symmetry) + i % 3;
+      offsets[i + 1] =
+          offsets[i] + sb_blockrow_bytes(&d.grid, i, d.bits + i * columns, symmetry) + i % 3;
     uint8_t *packed = make(offsets[rows], 1);
     void *want = make(d.n, size), *there = gpu_put(want, d.n * size);
     for (size_t i = 0; i < rows; i++)
       sb_blockrow_encode(packed + offsets[i],
-                         (const char *)d.w + i * d.grid.block_rows * d.grid.cols * sb_dtype_size(d.dtype),
+                         (const char *)d.w +
+                             i * d.grid.block_rows * d.grid.cols * sb_dtype_size(d.dtype),
                          d.dtype, &d.grid, i, d.bits + i * columns, symmetry, NULL);
-    assert_ok(cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.grid, d.bits, symmetry));
-    assert_ok(gpu->op->unpack_blocks(gpu, NULL, there, to, gpu_put(packed, offsets[rows]), offsets, &d.grid,
-                                     d.bits, symmetry));
+    assert_ok(
+        cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.grid, d.bits, symmetry));
+    assert_ok(gpu->op->unpack_blocks(gpu, NULL, there, to, gpu_put(packed, offsets[rows]), offsets,
+                                     &d.grid, d.bits, symmetry));
     same("unpacked weights", there, want, d.n * size);
     sb_free(&offsets);
     sb_free(&packed);
@@ -254,18 +268,18 @@ static void bad_arguments_are_refused(void **state) {
   (void)state;
   data d = create(0, SB_F32, 1);
   float *out = make(d.n, 4);
-  sb_grid_shape wide = {4, 4096, 4, 4096};
+  sb_tiling wide = {4, 4096, 4, 4096};
   d.bits[0] = 9;
-  assert_int_equal(
-      gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &d.grid, d.bits, SB_ASYMMETRIC, NULL),
-      SB_ERR_INTERNAL);
+  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &d.grid, d.bits,
+                                            SB_ASYMMETRIC, NULL),
+                   SB_ERR_INTERNAL);
   d.bits[0] = 4;
-  assert_int_equal(
-      gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &wide, d.bits, SB_ASYMMETRIC, NULL),
-      SB_ERR_UNSUPPORTED);
-  assert_int_equal(
-      gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_I8, &d.grid, d.bits, SB_ASYMMETRIC, NULL),
-      SB_ERR_UNSUPPORTED);
+  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &wide, d.bits,
+                                            SB_ASYMMETRIC, NULL),
+                   SB_ERR_UNSUPPORTED);
+  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_I8, &d.grid, d.bits,
+                                            SB_ASYMMETRIC, NULL),
+                   SB_ERR_UNSUPPORTED);
   sb_free(&out);
   release(&d);
 }

@@ -1,6 +1,7 @@
-/* The dense operations of the CUDA backend against the CPU backend (whose own tests hold it against naive references) and, for
- * matrix products, against the naive one, over odd shapes. Built twice: for the device of this machine (ctest -L gpu; skipped
- * where there is none), and for the stand-in of tests/cuda_host. */
+/* The dense operations of the CUDA backend against the CPU backend (whose own tests hold it against
+ * naive references) and, for matrix products, against the naive one, over odd shapes. Built twice:
+ * for the device of this machine (ctest -L gpu; skipped where there is none), and for the stand-in
+ * of tests/cuda_host. */
 #include <math.h>
 #include <string.h>
 
@@ -14,7 +15,8 @@ static void dropped(void) {
   check_done();
 }
 
-/* What the device computed into `device` against the CPU's floats: both sum in f32, in orders of their own. */
+/* What the device computed into `device` against the CPU's floats: both sum in f32, in orders of
+ * their own. */
 static void close_to_cpu(const char *what, const void *device, const float *want, size_t count,
                          double tolerance, double floor) {
   float *got = check_zeros(count);
@@ -64,7 +66,8 @@ static void gather_is_exact(void **state) {
                                      kind & 2 ? cols : NULL));
     void *device = gpu_put(got, bytes);
     assert_ok(gpu->op->gather_matrix(gpu, NULL, device, gpu_put(x, bytes), type, ROWS, COLS,
-                                     kind & 1 ? PUT(rows, ROWS) : NULL, kind & 2 ? PUT(cols, COLS) : NULL));
+                                     kind & 1 ? PUT(rows, ROWS) : NULL,
+                                     kind & 2 ? PUT(cols, COLS) : NULL));
     gpu_get(got, device, bytes);
     assert_memory_equal(got, want, bytes);
     dropped();
@@ -81,17 +84,18 @@ static const problem problems[] = {{1, 1, 1, 0, 1.0f, 0.0f},     {3, 5, 7, 2, 0.
                                    {17, 40, 0, 3, 1.0f, 0.5f},   {1, 257, 64, 0, 1.0f, 0.0f},
                                    {31, 8, 12, 4, 0.0f, 2.0f}};
 
-/* Operands of type `a_type` and `b_type` are the numbers they stand for; where the backend multiplies in bf16 they are rounded to
- * it first. Products of 8-bit numbers are exact in f32, so what is left are f32 sums of k terms of up to 1. */
-static void multiply(sb_backend *be, bool brain, const problem *p, bool ta, bool tb, sb_dtype a_type,
-                     sb_dtype b_type) {
-  const size_t a_rows = ta ? p->k : p->m, lda = (ta ? p->m : p->k) + p->pad, b_rows = tb ? p->n : p->k,
-               ldb = (tb ? p->k : p->n) + p->pad, ldc = p->n + p->pad, na = a_rows * lda, nb = b_rows * ldb,
-               nc = p->m * ldc;
+/* Operands of type `a_type` and `b_type` are the numbers they stand for; where the backend
+ * multiplies in bf16 they are rounded to it first. Products of 8-bit numbers are exact in f32, so
+ * what is left are f32 sums of k terms of up to 1. */
+static void multiply(sb_backend *be, bool brain, const problem *p, bool ta, bool tb,
+                     sb_dtype a_type, sb_dtype b_type) {
+  const size_t a_rows = ta ? p->k : p->m, lda = (ta ? p->m : p->k) + p->pad,
+               b_rows = tb ? p->n : p->k, ldb = (tb ? p->k : p->n) + p->pad, ldc = p->n + p->pad,
+               na = a_rows * lda, nb = b_rows * ldb, nc = p->m * ldc;
   float *a = check_random(na + 1, 1.0f, 3), *b = check_random(nb + 1, 1.0f, 4),
         *c = check_random(nc, 1.0f, 5);
-  float *there_a = check_zeros(na + 1), *there_b = check_zeros(nb + 1), *exact_a = check_zeros(na + 1),
-        *exact_b = check_zeros(nb + 1);
+  float *there_a = check_zeros(na + 1), *there_b = check_zeros(nb + 1),
+        *exact_a = check_zeros(na + 1), *exact_b = check_zeros(nb + 1);
   sb_from_f32(there_a, a_type, a, na);
   sb_from_f32(there_b, b_type, b, nb);
   sb_to_f32(exact_a, there_a, a_type, na);
@@ -102,8 +106,8 @@ static void multiply(sb_backend *be, bool brain, const problem *p, bool ta, bool
   naive_gemm(ta, tb, p->m, p->n, p->k, (double)p->alpha, check_double(exact_a, na), lda,
              check_double(exact_b, nb), ldb, (double)p->beta, want, ldc);
   void *device = PUT(c, nc);
-  assert_ok(be->op->gemm(be, NULL, ta, tb, p->m, p->n, p->k, p->alpha, PUT(there_a, na + 1), a_type, lda,
-                         PUT(there_b, nb + 1), b_type, ldb, p->beta, device, SB_F32, ldc));
+  assert_ok(be->op->gemm(be, NULL, ta, tb, p->m, p->n, p->k, p->alpha, PUT(there_a, na + 1), a_type,
+                         lda, PUT(there_b, nb + 1), b_type, ldb, p->beta, device, SB_F32, ldc));
   gpu_get(c, device, nc * sizeof *c);
   check_close("gemm", c, want, nc, 1e-6 * (double)(p->k + 1),
               1.0); /* the padding of C, too, must be as it was */
@@ -131,12 +135,12 @@ static void gemm_equals_naive(void **state) {
 static void gemm_refuses(void **state) {
   (void)state;
   float *x = PUT(check_zeros(4), 4);
-  assert_int_equal(
-      gpu->op->gemm(gpu, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 2, x, SB_F32, 2, 0.0f, x, SB_BF16, 2),
-      SB_ERR_UNSUPPORTED);
-  assert_int_equal(
-      gpu->op->gemm(gpu, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 1, x, SB_F32, 2, 0.0f, x, SB_F32, 2),
-      SB_ERR_INTERNAL);
+  assert_int_equal(gpu->op->gemm(gpu, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 2, x, SB_F32, 2,
+                                 0.0f, x, SB_BF16, 2),
+                   SB_ERR_UNSUPPORTED);
+  assert_int_equal(gpu->op->gemm(gpu, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 1, x, SB_F32, 2,
+                                 0.0f, x, SB_F32, 2),
+                   SB_ERR_INTERNAL);
   dropped();
 }
 
@@ -147,9 +151,9 @@ static void rmsnorm_equals_cpu(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++) {
     const size_t T = rows_of[i][0], h = rows_of[i][1], n = T * h;
-    float *x = check_random(n, 2.0f, 1), *w = check_random(h, 1.0f, 2), *dy = check_random(n, 1.0f, 3),
-          *dx = check_random(n, 1.0f, 4), *dw = check_random(h, 1.0f, 5), *y = check_zeros(n),
-          *rstd = check_zeros(T);
+    float *x = check_random(n, 2.0f, 1), *w = check_random(h, 1.0f, 2),
+          *dy = check_random(n, 1.0f, 3), *dx = check_random(n, 1.0f, 4),
+          *dw = check_random(h, 1.0f, 5), *y = check_zeros(n), *rstd = check_zeros(T);
     float *gx = PUT(x, n), *gw = PUT(w, h), *gdy = PUT(dy, n), *gdx = PUT(dx, n), *gdw = PUT(dw, h),
           *gy = PUT(y, n), *grstd = PUT(rstd, T);
     assert_ok(cpu->op->rmsnorm(cpu, NULL, y, rstd, x, w, T, h, 1e-5f));
@@ -174,7 +178,8 @@ static void rope_equals_cpu(void **state) {
       const size_t T = shapes[i][0], n = T * shapes[i][1] * shapes[i][2], angles = T * shapes[i][2];
       float *x = check_random(n, 1.0f, 1), *table = check_random(angles, 1.0f, 2), *gx = PUT(x, n);
       assert_ok(cpu->op->rope(cpu, NULL, x, table, T, shapes[i][1], shapes[i][2], inverse));
-      assert_ok(gpu->op->rope(gpu, NULL, gx, PUT(table, angles), T, shapes[i][1], shapes[i][2], inverse));
+      assert_ok(
+          gpu->op->rope(gpu, NULL, gx, PUT(table, angles), T, shapes[i][1], shapes[i][2], inverse));
       close_to_cpu("rope", gx, x, n, 1e-6, 1.0);
       dropped();
     }
@@ -185,15 +190,17 @@ static void swiglu_and_add_equal_cpu(void **state) {
   const size_t counts[] = {1, 257, 20011};
   for (size_t i = 0; i < 3; i++) {
     const size_t n = counts[i];
-    float *gate = check_random(n, 8.0f, 1), *up = check_random(n, 1.0f, 2), *dy = check_random(n, 1.0f, 3);
-    float *ggate = PUT(gate, n), *gup = PUT(up, n), *gdy = PUT(dy, n), *y = check_zeros(n), *gy = PUT(y, n);
+    float *gate = check_random(n, 8.0f, 1), *up = check_random(n, 1.0f, 2),
+          *dy = check_random(n, 1.0f, 3);
+    float *ggate = PUT(gate, n), *gup = PUT(up, n), *gdy = PUT(dy, n), *y = check_zeros(n),
+          *gy = PUT(y, n);
     assert_ok(cpu->op->swiglu(cpu, NULL, y, gate, up, n));
     assert_ok(gpu->op->swiglu(gpu, NULL, gy, ggate, gup, n));
     close_to_cpu("swiglu", gy, y, n, 2e-6, 1.0);
     assert_ok(cpu->op->add(cpu, NULL, y, up, n));
     assert_ok(gpu->op->add(gpu, NULL, gy, gup, n));
     close_to_cpu("add", gy, y, n, 2e-6, 1.0);
-    /* in place, as model/layer.c calls it: dgate over gate, dup and y over dy and up */
+    /* in place, as pass/layer.c calls it: dgate over gate, dup and y over dy and up */
     assert_ok(cpu->op->swiglu_back(cpu, NULL, gate, up, dy, dy, gate, up, n));
     assert_ok(gpu->op->swiglu_back(gpu, NULL, ggate, gup, gdy, gdy, ggate, gup, n));
     close_to_cpu("dgate", ggate, gate, n, 4e-6, 1.0);
@@ -261,14 +268,16 @@ static void cross_entropy_equals_cpu(void **state) {
   (void)state;
   enum { T = 19, VOCAB = 700 };
   float *logits = check_random(T * VOCAB, 12.0f, 1), *other = check_random(T * VOCAB, 12.0f, 2);
-  float *high = check_zeros(T), *sum = check_zeros(T), *target = check_zeros(T), *lse = check_zeros(T);
+  float *high = check_zeros(T), *sum = check_zeros(T), *target = check_zeros(T),
+        *lse = check_zeros(T);
   uint32_t targets[T], best[T] = {0}, got[T];
   double kl[T] = {0}, divergence[T];
   for (uint32_t t = 0; t < T; t++) {
     targets[t] = t % 5 == 2 ? SB_NO_TARGET : t * 131u % VOCAB;
     high[t] = -INFINITY;
   }
-  logits[3 * VOCAB + 17] = logits[3 * VOCAB + 650] = 50.0f; /* a tie across chunks: the first one counts */
+  logits[3 * VOCAB + 17] = logits[3 * VOCAB + 650] =
+      50.0f; /* a tie across chunks: the first one counts */
   float *ghigh = PUT(high, T), *gsum = PUT(sum, T), *gtarget = PUT(target, T);
   uint32_t *gtargets = PUT(targets, T), *gbest = PUT(best, T);
   double *gkl = PUT(kl, T);
@@ -283,8 +292,10 @@ static void cross_entropy_equals_cpu(void **state) {
       }
       float *gchunk = PUT(chunk, T * nv);
       if (pass == 0) {
-        assert_ok(cpu->op->xent_chunk(cpu, NULL, high, sum, target, best, chunk, targets, T, v0, nv));
-        assert_ok(gpu->op->xent_chunk(gpu, NULL, ghigh, gsum, gtarget, gbest, gchunk, gtargets, T, v0, nv));
+        assert_ok(
+            cpu->op->xent_chunk(cpu, NULL, high, sum, target, best, chunk, targets, T, v0, nv));
+        assert_ok(gpu->op->xent_chunk(gpu, NULL, ghigh, gsum, gtarget, gbest, gchunk, gtargets, T,
+                                      v0, nv));
         continue;
       }
       for (size_t t = 0; t < T; t++) lse[t] = high[t] + logf(sum[t]);
@@ -295,15 +306,16 @@ static void cross_entropy_equals_cpu(void **state) {
       memcpy(slope, chunk, T * nv * sizeof *slope);
       float *gslope = PUT(slope, T * nv);
       assert_ok(cpu->op->kl_back_chunk(cpu, NULL, slope, lse, theirs, lse, targets, 0.25f, T, nv));
-      assert_ok(
-          gpu->op->kl_back_chunk(gpu, NULL, gslope, glse, PUT(theirs, T * nv), glse, gtargets, 0.25f, T, nv));
+      assert_ok(gpu->op->kl_back_chunk(gpu, NULL, gslope, glse, PUT(theirs, T * nv), glse, gtargets,
+                                       0.25f, T, nv));
       close_to_cpu("dlogits of a divergence", gslope, slope, T * nv, 2e-6, 1.0);
       assert_ok(cpu->op->xent_back_chunk(cpu, NULL, chunk, lse, targets, 0.25f, T, v0, nv));
       assert_ok(gpu->op->xent_back_chunk(gpu, NULL, gchunk, glse, gtargets, 0.25f, T, v0, nv));
       close_to_cpu("dlogits", gchunk, chunk, T * nv, 2e-6, 1.0);
       if (c + 2 < sizeof cuts / sizeof *cuts) continue;
       gpu_get(divergence, gkl, sizeof divergence);
-      for (size_t t = 0; t < T; t++) assert_true(fabs(divergence[t] - kl[t]) < 1e-4 * (1.0 + fabs(kl[t])));
+      for (size_t t = 0; t < T; t++)
+        assert_true(fabs(divergence[t] - kl[t]) < 1e-4 * (1.0 + fabs(kl[t])));
     }
   close_to_cpu("largest", ghigh, high, T, 0.0, 0.0);
   close_to_cpu("sum", gsum, sum, T, 1e-5, 0.0);
@@ -326,8 +338,8 @@ static void again_is_the_same(void **state) {
     float *all = check_zeros(2 * T * H + H + T * T);
     assert_ok(gpu->op->rmsnorm(gpu, NULL, y, rstd, gx, gw, T, H, 1e-5f));
     assert_ok(gpu->op->rmsnorm_back(gpu, NULL, dx, dw, y, gx, gw, rstd, T, H));
-    assert_ok(gpu->op->gemm(gpu, NULL, false, true, T, T, H, 1.0f, y, SB_F32, H, dx, SB_F32, H, 0.0f, product,
-                            SB_F32, T));
+    assert_ok(gpu->op->gemm(gpu, NULL, false, true, T, T, H, 1.0f, y, SB_F32, H, dx, SB_F32, H,
+                            0.0f, product, SB_F32, T));
     gpu_get(all, y, T * H * sizeof *all);
     gpu_get(all + T * H, dx, T * H * sizeof *all);
     gpu_get(all + 2 * T * H, dw, H * sizeof *all);

@@ -29,7 +29,8 @@ static void sums_are_exact(void **state) {
     }
     for (size_t k = 0; k < n; k++) { /* and what they are of */
       const double a = (double)x[k], b = (double)x[n - 1 - k];
-      assert_int_equal(want[k], (int64_t)(rint(a / 8) + rint(b / 8) + rint(a * 0x1p20) + rint(b * 0x1p20)));
+      assert_int_equal(want[k],
+                       (int64_t)(rint(a / 8) + rint(b / 8) + rint(a * 0x1p20) + rint(b * 0x1p20)));
     }
     gpu_get(got, there, n * sizeof *got);
     gpu_drop();
@@ -57,7 +58,8 @@ static void what_does_not_fit_is_reported(void **state) {
 
 #define QUANTUM 0x1p-30
 
-/* Moments of `tokens` inputs that go together, in multiples of the quantum; channel n / 3 is dead. */
+/* Moments of `tokens` inputs that go together, in multiples of the quantum; channel n / 3 is dead.
+ */
 static int64_t *moments(size_t n, size_t tokens) {
   int64_t *sums = whole_numbers(n * n);
   const float *x = check_random(tokens * n, 1.0f, n);
@@ -94,8 +96,8 @@ static void factorise(sb_factor_job *want, sb_factor_job *got, const int64_t *su
   gpu_drop();
 }
 
-/* Double precision on both: a rounding to single apart, of which the diagonal is the largest in its column's reach. The kept
- * moments are the same bits. */
+/* Double precision on both: a rounding to single apart, of which the diagonal is the largest in its
+ * column's reach. The kept moments are the same bits. */
 static void factors_are_those_of_lapack(void **state) {
   (void)state;
   static const size_t sizes[] = {1, 2, 17, 64, 129, 200};
@@ -120,7 +122,8 @@ static void factors_are_those_of_lapack(void **state) {
   }
 }
 
-/* Indefinite: more damping, as much as on the CPU. Not finite: said of the job, not of the device. */
+/* Indefinite: more damping, as much as on the CPU. Not finite: said of the job, not of the device.
+ */
 static void repairs(void **state) {
   (void)state;
   enum { N = 30 };

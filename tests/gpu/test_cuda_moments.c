@@ -21,20 +21,23 @@ static double value(const int64_t *sum) {
   return (double)sum[0] * 0x1p-32 + (double)sum[1] * 0x1p-80;
 }
 
-/* Whole numbers below 2^8: products and sums are exact in f32, so both devices must give the same limbs, call after call. */
+/* Whole numbers below 2^8: products and sums are exact in f32, so both devices must give the same
+ * limbs, call after call. */
 static void whole_numbers_are_exact(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
     const problem p = problems[i];
     const size_t n = p.tokens * p.cols, count = sb_grams_count(p.cols, p.block_cols);
     float *x = check_random(n, 200.0f, i);
-    int64_t *want = limbs(count), *got = limbs(count), *want2 = limbs(p.cols), *got2 = limbs(p.cols);
+    int64_t *want = limbs(count), *got = limbs(count), *want2 = limbs(p.cols),
+            *got2 = limbs(p.cols);
     for (size_t e = 0; e < n; e++) x[e] = rintf(x[e]);
     const void *there = gpu_put_operands(x, n);
     int64_t *sums = gpu_put(got, count * 16), *squares = gpu_put(got2, p.cols * 16);
     for (int call = 0; call < 2; call++) {
       assert_ok(cpu->op->add_grams(cpu, NULL, want, x, p.tokens, p.cols, p.block_cols, -7 * call));
-      assert_ok(gpu->op->add_grams(gpu, NULL, sums, there, p.tokens, p.cols, p.block_cols, -7 * call));
+      assert_ok(
+          gpu->op->add_grams(gpu, NULL, sums, there, p.tokens, p.cols, p.block_cols, -7 * call));
       assert_ok(cpu->op->add_squares(cpu, NULL, want2, x, p.tokens, p.cols, -call));
       assert_ok(gpu->op->add_squares(gpu, NULL, squares, there, p.tokens, p.cols, -call));
     }
@@ -78,7 +81,8 @@ static void close_to_naive(void **state) {
         const double error = fabs(value(sums + 2 * at) * 8.0 - sum);
         assert_true(error <= size * (dropped + (double)p.tokens * 0x1p-24));
         if (c == row)
-          assert_true(fabs(value(squares + 2 * r) / 4.0 - sum) <= size * (double)p.tokens * 0x1p-24);
+          assert_true(fabs(value(squares + 2 * r) / 4.0 - sum) <=
+                      size * (double)p.tokens * 0x1p-24);
       }
     }
     check_done();

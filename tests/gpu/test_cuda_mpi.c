@@ -1,4 +1,5 @@
-/* Sums of device memory by MPI. Ranks may share a device; without one, or where MPI is not CUDA-aware, skipped. */
+/* Sums of device memory by MPI. Ranks may share a device; without one, or where MPI is not
+ * CUDA-aware, skipped. */
 #include "kernels/cuda/cuda_device.h"
 #include "mpi/gpu_memory.h"
 #include "mpi/large_pieces.h"
@@ -18,7 +19,8 @@ static void test_sums(void **state) {
 static int open_device(void) {
   sb_status status = sb_mpi_takes_gpu_memory(&world);
   if (status == SB_OK)
-    status = sb_world_agree(&world, sb_cuda_create(SB_COMPUTE_F32, world.node_rank, world.host, &gpu));
+    status =
+        sb_world_agree(&world, sb_cuda_create(SB_COMPUTE_F32, world.node_rank, world.host, &gpu));
   if (status == SB_OK) return 0;
   if (world.rank == 0) printf("skipped: %s\n", sb_message());
   return 77;

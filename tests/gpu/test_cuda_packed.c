@@ -1,17 +1,18 @@
-/* Multiplication with packed weights on the device, against products in double with the weights as unpack_blocks gives them. */
+/* Multiplication with packed weights on the device, against products in double with the weights as
+ * unpack_blocks gives them. */
 #include "kernels/blockrow.h"
 #include "tests/gpu/device.h"
-#include "tests/quant/blocks.h"
+#include "tests/kernels/blocks.h"
 
 typedef struct problem {
-  sb_grid_shape grid;
+  sb_tiling grid;
   unsigned least, most; /* bits */
   size_t tokens, skew;  /* bytes that the packed rows begin after a multiple of 16 */
 } problem;
 
-/* Blocks for the tensor cores: every width, runs of parts of block rows and of several, all numbers of tiles of tokens, more
- * tokens than one pass takes. Then what they do not take: other blocks, ragged edges, packed rows that begin anywhere. Then
- * so many tokens that gemm does it. */
+/* Blocks for the tensor cores: every width, runs of parts of block rows and of several, all numbers
+ * of tiles of tokens, more tokens than one pass takes. Then what they do not take: other blocks,
+ * ragged edges, packed rows that begin anywhere. Then so many tokens that gemm does it. */
 static const problem problems[] = {
     {{128, 128, 128, 128}, 1, 1, 1, 0},   {{256, 384, 128, 128}, 1, 8, 1, 0},
     {{128, 2560, 128, 128}, 1, 8, 3, 0},  {{512, 256, 128, 128}, 2, 4, 8, 0},
@@ -35,7 +36,8 @@ typedef struct data {
 } data;
 
 static void pack(data *d, const problem *p, sb_symmetry symmetry, uint64_t seed) {
-  const size_t block_rows = sb_grid_block_rows(&p->grid), columns = sb_grid_block_cols(&p->grid);
+  const size_t block_rows = sb_tiling_block_rows(&p->grid),
+               columns = sb_tiling_block_cols(&p->grid);
   uint64_t s = seed * 7919;
   d->rows = p->grid.rows;
   d->cols = p->grid.cols;
@@ -48,16 +50,18 @@ static void pack(data *d, const problem *p, sb_symmetry symmetry, uint64_t seed)
     for (size_t c = 0; c < d->cols; c++) d->w[r * d->cols + c] = uniform(&s) + shift;
   }
   for (size_t i = 0; i < block_rows; i++)
-    d->offsets[i + 1] = d->offsets[i] + sb_blockrow_bytes(&p->grid, i, d->bits + i * columns, symmetry);
+    d->offsets[i + 1] =
+        d->offsets[i] + sb_blockrow_bytes(&p->grid, i, d->bits + i * columns, symmetry);
   d->memory = make(d->offsets[block_rows] + p->skew, 1);
   d->packed = d->memory + p->skew;
   for (size_t i = 0; i < block_rows; i++)
-    sb_blockrow_encode(d->packed + d->offsets[i], d->w + i * p->grid.block_rows * d->cols, SB_F32, &p->grid,
-                       i, d->bits + i * columns, symmetry, NULL);
+    sb_blockrow_encode(d->packed + d->offsets[i], d->w + i * p->grid.block_rows * d->cols, SB_F32,
+                       &p->grid, i, d->bits + i * columns, symmetry, NULL);
 }
 
-/* An error of 1 unit is 2^-24 of sum |x| (|w| + |lowest level|), as the contract counts; in bf16 arithmetic x is bf16
- * numbers, and weights are rounded to 2^-9 of themselves where gemm takes them. */
+/* An error of 1 unit is 2^-24 of sum |x| (|w| + |lowest level|), as the contract counts; in bf16
+ * arithmetic x is bf16 numbers, and weights are rounded to 2^-9 of themselves where gemm takes
+ * them. */
 static void check(const data *d, const problem *p, sb_compute compute, bool add) {
   for (size_t t = 0; t < p->tokens; t++)
     for (size_t r = 0; r < d->rows; r++) {
@@ -69,11 +73,13 @@ static void check(const data *d, const problem *p, sb_compute compute, bool add)
         sum += (double)x * (double)w;
         size += fabs((double)x) * (fabs((double)w) + 1.3);
       }
-      const double error = fabs((double)d->y[t * d->rows + r] - sum), units = error / (size * 0x1p-24);
-      /* tensor cores, and their stand-in, add 16 products at a time; then come 8 of those a block, and the blocks */
+      const double error = fabs((double)d->y[t * d->rows + r] - sum),
+                   units = error / (size * 0x1p-24);
+      /* tensor cores, and their stand-in, add 16 products at a time; then come 8 of those a block,
+       * and the blocks */
       if (!(units <= 24.0))
-        fail_msg("%zu x %zu, token %zu, row %zu: %.9g, expected %.9g: %.3g units", d->rows, d->cols, t, r,
-                 (double)d->y[t * d->rows + r], sum, units);
+        fail_msg("%zu x %zu, token %zu, row %zu: %.9g, expected %.9g: %.3g units", d->rows, d->cols,
+                 t, r, (double)d->y[t * d->rows + r], sum, units);
     }
 }
 
@@ -90,12 +96,14 @@ static void multiply(size_t which, sb_compute compute, sb_symmetry symmetry) {
   for (size_t i = 0; i < xs; i++) d.x[i] = uniform(&seed);
   for (size_t i = 0; i < ys; i++) d.before[i] = uniform(&seed);
   const uint8_t *packed =
-      (uint8_t *)gpu_put(d.memory, d.offsets[sb_grid_block_rows(&p->grid)] + p->skew) + p->skew;
+      (uint8_t *)gpu_put(d.memory, d.offsets[sb_tiling_block_rows(&p->grid)] + p->skew) + p->skew;
   float *w = gpu_put(d.w, ws * 4);
   const void *x = gpu_put_operands(d.x, xs);
-  assert_ok(gpu->op->unpack_blocks(gpu, NULL, w, SB_F32, packed, d.offsets, &p->grid, d.bits, symmetry));
+  assert_ok(
+      gpu->op->unpack_blocks(gpu, NULL, w, SB_F32, packed, d.offsets, &p->grid, d.bits, symmetry));
   gpu_get(d.w, w, ws * 4);
-  assert_ok(gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->grid, d.bits, symmetry, &matrix));
+  assert_ok(
+      gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->grid, d.bits, symmetry, &matrix));
   for (int add = 0; add < 2; add++) { /* twice with one matrix: a call leaves nothing behind */
     for (size_t i = 0; i < ys; i++) d.y[i] = add ? d.before[i] : NAN;
     float *y = gpu_put(d.y, ys * 4);
@@ -123,13 +131,14 @@ static void equals_unpacked(void **state) {
 }
 
 static void bad_bits_are_refused(void **state) {
-  const sb_grid_shape grid = {4, 4, 4, 4};
+  const sb_tiling grid = {4, 4, 4, 4};
   const size_t offset = 0;
   const uint8_t bits = 0, packed[64] = {0};
   sb_packed matrix;
   (void)state;
-  assert_int_equal(gpu->op->packed_create(gpu, NULL, packed, &offset, &grid, &bits, SB_ASYMMETRIC, &matrix),
-                   SB_ERR_INTERNAL);
+  assert_int_equal(
+      gpu->op->packed_create(gpu, NULL, packed, &offset, &grid, &bits, SB_ASYMMETRIC, &matrix),
+      SB_ERR_INTERNAL);
   assert_null(matrix);
 }
 

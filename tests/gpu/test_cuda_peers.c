@@ -1,4 +1,5 @@
-/* What devices of several ranks exchange by themselves: shares of an upload, and sums. One device a rank; with fewer, skipped. */
+/* What devices of several ranks exchange by themselves: shares of an upload, and sums. One device a
+ * rank; with fewer, skipped. */
 #include <string.h>
 
 #include "kernels/cuda/cuda_device.h"
@@ -10,8 +11,8 @@ static void *device(size_t bytes) {
   return out;
 }
 
-/* Every rank gets all bytes, whatever their number; the rank's own share comes from its own host memory, as is seen where hosts
- * differ. */
+/* Every rank gets all bytes, whatever their number; the rank's own share comes from its own host
+ * memory, as is seen where hosts differ. */
 static void test_shared_uploads(void **state) {
   (void)state;
   static const size_t sizes[] = {1, 15, 16, 17, 48, 1000, 65536, 100003};
@@ -26,7 +27,8 @@ static void test_shared_uploads(void **state) {
     EXPECT_OK(gpu->op->download(gpu, NULL, got, there, bytes));
     EXPECT_OK(gpu->op->sync(gpu, NULL));
     size_t wrong = 0;
-    for (size_t k = 0; k < bytes; k++) wrong += got[k] != (uint8_t)(k * 7 + (k >> 8) + 100 * (k / part));
+    for (size_t k = 0; k < bytes; k++)
+      wrong += got[k] != (uint8_t)(k * 7 + (k >> 8) + 100 * (k / part));
     EXPECT(wrong == 0);
     gpu->op->free(gpu, there);
     free(host);
@@ -72,5 +74,6 @@ static int open_devices(void) {
   return 0;
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(test_shared_uploads), cmocka_unit_test(test_sums)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(test_shared_uploads),
+                                          cmocka_unit_test(test_sums)};
 DEVICES_MAIN(open_devices, tests)

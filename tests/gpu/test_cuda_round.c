@@ -1,8 +1,9 @@
-/* Rounding by second moments on the device against the CPU backend, which is tested against the textbook: where a row is one
- * block, the same bits; where products carry corrections from block to block, sums of another order let a weight that lies
- * in the middle of two levels fall to the other side now and then, and what follows in its row with it. */
+/* Rounding by second moments on the device against the CPU backend, which is tested against the
+ * textbook: where a row is one block, the same bits; where products carry corrections from block to
+ * block, sums of another order let a weight that lies in the middle of two levels fall to the other
+ * side now and then, and what follows in its row with it. */
 #include "tests/gpu/device.h"
-#include "tests/quant/blocks.h"
+#include "tests/kernels/blocks.h"
 
 static sb_backend *cpu;
 
@@ -39,7 +40,8 @@ static void fill_factor(float *factor, size_t n, uint64_t seed) {
 /* Symmetric, its diagonal large enough to be positive definite. */
 static void fill_moments(float *h, size_t n, uint64_t seed) {
   for (size_t i = 0; i < n; i++)
-    for (size_t j = 0; j <= i; j++) h[i * n + j] = h[j * n + i] = i == j ? 0.6f * (float)n : uniform(&seed);
+    for (size_t j = 0; j <= i; j++)
+      h[i * n + j] = h[j * n + i] = i == j ? 0.6f * (float)n : uniform(&seed);
 }
 
 static pair create(size_t shape, sb_symmetry symmetry) {
@@ -113,8 +115,8 @@ static void check(const pair *p, const char *what) {
   const size_t differ = rows_that_differ(p),
                allowed = p->host.cols > p->host.block_cols ? p->host.rows / 20 : 0;
   if (differ > allowed)
-    fail_msg("%s, %zu columns in blocks of %zu: %zu of %zu rows differ, %zu may", what, p->host.cols,
-             p->host.block_cols, differ, p->host.rows, allowed);
+    fail_msg("%s, %zu columns in blocks of %zu: %zu of %zu rows differ, %zu may", what,
+             p->host.cols, p->host.block_cols, differ, p->host.rows, allowed);
 }
 
 /* Both start with the same codes again. */
@@ -133,14 +135,15 @@ static void check_residuals(const pair *p, const char *what) {
   gpu_get(there, p->residual_there, p->weights * 4);
   for (size_t k = 0; k < p->weights; k++)
     if (!(fabs((double)there[k] - (double)p->residual[k]) <= most))
-      fail_msg("%s: residual %zu is %g, %g on the CPU", what, k, (double)there[k], (double)p->residual[k]);
+      fail_msg("%s: residual %zu is %g, %g on the CPU", what, k, (double)there[k],
+               (double)p->residual[k]);
   sb_free(&there);
 }
 
-#define EACH_PAIR(p)                                                                                         \
-  for (size_t c_ = 0; c_ < 2 * SHAPES_OF_ROWS; c_++)                                                         \
-    for (int once_ = 1; once_;)                                                                              \
-      for (pair p = create(c_ % SHAPES_OF_ROWS, (sb_symmetry)(c_ / SHAPES_OF_ROWS)); once_;                  \
+#define EACH_PAIR(p)                                                                               \
+  for (size_t c_ = 0; c_ < 2 * SHAPES_OF_ROWS; c_++)                                               \
+    for (int once_ = 1; once_;)                                                                    \
+      for (pair p = create(c_ % SHAPES_OF_ROWS, (sb_symmetry)(c_ / SHAPES_OF_ROWS)); once_;        \
            once_ = 0, release(&p))
 
 /* In panels of two blocks, with a gap between their rows. */
@@ -148,9 +151,10 @@ static void round_both(pair *p, bool fitted) {
   const size_t n = p->host.cols, width = 2 * p->host.block_cols;
   for (size_t begin = 0; begin < n; begin += width) {
     const size_t end = sb_min_size(n, begin + width), at = begin * n + begin;
-    assert_ok(cpu->op->round_columns(cpu, NULL, &p->host, p->left, begin, end, p->factor + at, n, fitted));
-    assert_ok(gpu->op->round_columns(gpu, NULL, &p->there, p->left_there, begin, end, p->factor_there + at, n,
+    assert_ok(cpu->op->round_columns(cpu, NULL, &p->host, p->left, begin, end, p->factor + at, n,
                                      fitted));
+    assert_ok(gpu->op->round_columns(gpu, NULL, &p->there, p->left_there, begin, end,
+                                     p->factor_there + at, n, fitted));
   }
   assert_ok(gpu->op->sync(gpu, NULL));
 }
@@ -185,7 +189,8 @@ static void refining(void **state) {
       for (size_t a = 0; a < n; a += width) {
         const size_t end = sb_min_size(n, a + width);
         assert_ok(cpu->op->refine_columns(cpu, NULL, &p.host, p.residual, a, end, p.h + a * n));
-        assert_ok(gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, a, end, p.h_there + a * n));
+        assert_ok(gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, a, end,
+                                          p.h_there + a * n));
       }
       assert_ok(gpu->op->sync(gpu, NULL));
       check(&p, "refined");
@@ -202,11 +207,13 @@ static void bad_arguments_are_refused(void **state) {
   assert_int_equal(
       gpu->op->round_columns(gpu, NULL, &p.there, p.left_there, 0, 40, p.factor_there, 100, false),
       SB_ERR_INTERNAL);
-  assert_int_equal(gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, 16, 64, p.h_there),
-                   SB_ERR_INTERNAL);
+  assert_int_equal(
+      gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, 16, 64, p.h_there),
+      SB_ERR_INTERNAL);
   p.there.cols = p.there.block_cols = 2000;
-  assert_int_equal(gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, 0, 2000, p.h_there),
-                   SB_ERR_UNSUPPORTED);
+  assert_int_equal(
+      gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, 0, 2000, p.h_there),
+      SB_ERR_UNSUPPORTED);
   release(&p);
 }
 

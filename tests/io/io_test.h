@@ -42,8 +42,8 @@ static inline const char *at(const char *name) {
 }
 
 static inline void put_file(const char *path, const void *data, size_t bytes) {
-  unlink(path); /* ext4 brings a file that was emptied and rewritten to the disk at once; a new one it does
-                   not */
+  unlink(path); /* ext4 brings a file that was emptied and rewritten to the disk at once; a new one
+                   it does not */
   FILE *file = fopen(path, "wb");
   assert_non_null(file);
   assert_int_equal(fwrite(data, 1, bytes, file), bytes);
@@ -64,12 +64,14 @@ static inline unsigned char *get_file(const char *path, size_t *bytes) {
   return data;
 }
 
-/* The status is the expected one and the message is one line with all the given parts (NULL ends the list).
+/* The status is the expected one and the message is one line with all the given parts (NULL ends
+ * the list).
  */
 static inline void expect_failure(sb_status got, sb_status wanted, ...) {
   va_list parts;
   const char *part;
-  if (got != wanted) fail_msg("status %d where %d was expected; message: %s", got, wanted, sb_message());
+  if (got != wanted)
+    fail_msg("status %d where %d was expected; message: %s", got, wanted, sb_message());
   if (strchr(sb_message(), '\n')) fail_msg("more than one line: %s", sb_message());
   va_start(parts, wanted);
   while ((part = va_arg(parts, const char *)))
@@ -77,9 +79,9 @@ static inline void expect_failure(sb_status got, sb_status wanted, ...) {
   va_end(parts);
 }
 
-#define assert_ok(call)                                                                                      \
-  do {                                                                                                       \
-    if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                            \
+#define assert_ok(call)                                                                            \
+  do {                                                                                             \
+    if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                  \
   } while (0)
 
 /* Reproducible bytes: a plain linear congruential generator. */

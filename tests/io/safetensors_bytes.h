@@ -16,7 +16,8 @@ static inline void put_safetensors_length(const char *path, uint64_t claimed, co
   free(image);
 }
 
-static inline void put_safetensors(const char *path, const char *header, const void *data, size_t bytes) {
+static inline void put_safetensors(const char *path, const char *header, const void *data,
+                                   size_t bytes) {
   put_safetensors_length(path, strlen(header), header, data, bytes);
 }
 

@@ -1,5 +1,5 @@
-/* A disk that fills up: a small tmpfs in a mount namespace of its own where the system allows one, and a
- * limit on file sizes everywhere. */
+/* A disk that fills up: a small tmpfs in a mount namespace of its own where the system allows one,
+ * and a limit on file sizes everywhere. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -18,7 +18,8 @@
 enum { MIB = 1 << 20 };
 static char data[4 * MIB];
 
-/* Mounts a tmpfs of 1 MiB at `path`, seen by this process alone; false where that is not allowed. */
+/* Mounts a tmpfs of 1 MiB at `path`, seen by this process alone; false where that is not allowed.
+ */
 static bool small_disk(const char *path) {
   if (mkdir(path, 0777) != 0 && errno != EEXIST) return false;
   if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
@@ -32,10 +33,10 @@ static void shard_on(const char *path, const char *why) {
   sb_shard_writer_expect(writer, sizeof data);
   sb_frame_in frames[8];
   for (uint32_t i = 0; i < 8; i++)
-    frames[i] =
-        (sb_frame_in){.tensor = 0, .row = i, .raw = data + i * (sizeof data / 8), .bytes = sizeof data / 8};
-  expect_failure(sb_shard_writer_add_batch(writer, frames, 8), SB_ERR_IO, path, why, "of about 4194304 bytes",
-                 "nothing was replaced", NULL);
+    frames[i] = (sb_frame_in){
+        .tensor = 0, .row = i, .raw = data + i * (sizeof data / 8), .bytes = sizeof data / 8};
+  expect_failure(sb_shard_writer_add_batch(writer, frames, 8), SB_ERR_IO, path, why,
+                 "of about 4194304 bytes", "nothing was replaced", NULL);
   expect_failure(sb_shard_writer_finish(writer, NULL), SB_ERR_INTERNAL, path, NULL);
   sb_shard_writer_free(&writer);
   assert_int_not_equal(access(path, F_OK), 0);
@@ -48,19 +49,21 @@ static void all_on(const char *folder, const char *why) {
   snprintf(path, sizeof path, "%s/s.sbs", folder);
   shard_on(path, why);
   snprintf(path, sizeof path, "%s/m.safetensors", folder);
-  expect_failure(sb_safetensors_writer_create(path, &spec, 1, NULL, &writer), SB_ERR_IO, path, why, NULL);
+  expect_failure(sb_safetensors_writer_create(path, &spec, 1, NULL, &writer), SB_ERR_IO, path, why,
+                 NULL);
   assert_int_not_equal(access(path, F_OK), 0);
   snprintf(path, sizeof path, "%s/result.json", folder);
   assert_ok(sb_file_write_atomic(path, "old", 3));
-  expect_failure(sb_file_write_atomic(path, data, sizeof data), SB_ERR_IO, path, why, "nothing was replaced",
-                 NULL);
+  expect_failure(sb_file_write_atomic(path, data, sizeof data), SB_ERR_IO, path, why,
+                 "nothing was replaced", NULL);
   size_t bytes;
   unsigned char *old = get_file(path, &bytes);
   assert_int_equal(bytes, 3); /* still the old one */
   free(old);
 }
 
-/* Runs `body` in a child process, whose mounts and limits end with it. 0: passed, 77: not possible here. */
+/* Runs `body` in a child process, whose mounts and limits end with it. 0: passed, 77: not possible
+ * here. */
 static int in_child(int (*body)(void)) {
   int result;
   fflush(NULL);
@@ -118,9 +121,11 @@ static int space_ahead(void) {
   char path[600];
   if (!small_disk(disk)) return 77;
   snprintf(path, sizeof path, "%s/out", disk);
-  if (sb_outdir_begin(path, false, &out) != SB_OK || sb_outdir_require_space(&out, MIB / 2) != SB_OK)
+  if (sb_outdir_begin(path, false, &out) != SB_OK ||
+      sb_outdir_require_space(&out, MIB / 2) != SB_OK)
     return 1;
-  if (sb_outdir_require_space(&out, 2 * MIB) != SB_ERR_IO || !strstr(sb_message(), "2.0 MiB")) return 2;
+  if (sb_outdir_require_space(&out, 2 * MIB) != SB_ERR_IO || !strstr(sb_message(), "2.0 MiB"))
+    return 2;
   return sb_outdir_abandon(&out) == SB_OK ? 0 : 3;
 }
 

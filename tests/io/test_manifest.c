@@ -10,10 +10,11 @@
 
 enum { BLOCK = 4 };
 
-/* Two tensors (a quantized 10 x 6 matrix: 3 frames; a raw vector: 1 frame) in two shards, the frames dealt
- * crosswise. */
+/* Two tensors (a quantized 10 x 6 matrix: 3 frames; a raw vector: 1 frame) in two shards, the
+ * frames dealt crosswise. */
 static void make_folder(const char *folder) {
-  sb_manifest m = {.block_rows = BLOCK, .block_cols = BLOCK, .effective_bits = 3.25, .code_bits = 3.0};
+  sb_manifest m = {
+      .block_rows = BLOCK, .block_cols = BLOCK, .effective_bits = 3.25, .code_bits = 3.0};
   sb_shard_writer *writer;
   sb_shard_reader *readers[2];
   static const uint32_t frames[2][2][2] = {{{0, 2}, {1, 0}}, {{0, 0}, {0, 1}}};
@@ -26,8 +27,8 @@ static void make_folder(const char *folder) {
                                       .shape = {10, 6},
                                       .kind = SB_TENSOR_QUANTIZED,
                                       .frames = 3};
-  m.tensors[1] =
-      (sb_manifest_tensor){.name = strdup("norm"), .dtype = SB_F32, .rank = 1, .shape = {6}, .frames = 1};
+  m.tensors[1] = (sb_manifest_tensor){
+      .name = strdup("norm"), .dtype = SB_F32, .rank = 1, .shape = {6}, .frames = 1};
   for (int s = 0; s < 2; s++) {
     char name[32], path[600];
     sb_shard_stats stats;
@@ -37,8 +38,8 @@ static void make_folder(const char *folder) {
     for (int f = 0; f < 2; f++) {
       char text[32];
       snprintf(text, sizeof text, "tensor %u row %u", frames[s][f][0], frames[s][f][1]);
-      assert_ok(
-          sb_shard_writer_add(writer, frames[s][f][0], frames[s][f][1], SB_FILTER_NONE, text, strlen(text)));
+      assert_ok(sb_shard_writer_add(writer, frames[s][f][0], frames[s][f][1], SB_FILTER_NONE, text,
+                                    strlen(text)));
     }
     assert_ok(sb_shard_writer_finish(writer, &stats));
     sb_shard_writer_free(&writer);
@@ -105,7 +106,8 @@ static void edit(const char *folder, const char *from, const char *to) {
   text[bytes] = '\0';
   found = strstr(text, from);
   if (!found) fail_msg("'%s' is not in the manifest", from);
-  size_t head = (size_t)(found - text), tail = bytes - head - strlen(from), total = head + strlen(to) + tail;
+  size_t head = (size_t)(found - text), tail = bytes - head - strlen(from),
+         total = head + strlen(to) + tail;
   char *edited = malloc(total);
   memcpy(edited, text, head);
   memcpy(edited + head, to, strlen(to));
@@ -122,7 +124,8 @@ static void bad_manifests(void **state) {
     sb_status status;
     const char *says, *also;
   } edits[] = {
-      {"\"format_version\": 1", "\"format_version\": 3", SB_ERR_UNSUPPORTED, "version 3", "update shardbits"},
+      {"\"format_version\": 1", "\"format_version\": 3", SB_ERR_UNSUPPORTED, "version 3",
+       "update shardbits"},
       {"\"format\": \"shardbits\"", "\"format\": \"other\"", SB_ERR_FORMAT, "'other'", "shardbits"},
       {"\"rows\": 4", "\"rows\": 0", SB_ERR_FORMAT, "block size", "0"},
       {"\"rows\": 4", "\"rows\": 5", SB_ERR_FORMAT, "'q.weight'", "3 frames"},
@@ -137,8 +140,10 @@ static void bad_manifests(void **state) {
       {"shard-1.sbs", "../shard-1.sbs", SB_ERR_FORMAT, "plain file name", "../shard-1.sbs"},
       {"shard-1.sbs", "shard-0.sbs", SB_ERR_FORMAT, "twice", "shard-0.sbs"},
       {"\"stored_bytes\": ", "\"stored_bytes\": 1", SB_ERR_FORMAT, "stored_bytes", "shards have"},
-      {"\"content_hash\": \"", "\"content_hash\": \"z", SB_ERR_FORMAT, "content_hash", "hexadecimal"},
-      {"\"effective_bits\": 3.25", "\"effective_bits\": -1", SB_ERR_FORMAT, "bits a weight", "manifest.json"},
+      {"\"content_hash\": \"", "\"content_hash\": \"z", SB_ERR_FORMAT, "content_hash",
+       "hexadecimal"},
+      {"\"effective_bits\": 3.25", "\"effective_bits\": -1", SB_ERR_FORMAT, "bits a weight",
+       "manifest.json"},
       {"\"model\": {", "\"model\": 3, \"m\": {", SB_ERR_FORMAT, "\"model\"", "object"},
       {"\"model\": {", "\"blocks\": {", SB_ERR_FORMAT, "duplicated", "line"},
       {"{", "", SB_ERR_FORMAT, "not valid JSON", "manifest.json"},
@@ -146,13 +151,14 @@ static void bad_manifests(void **state) {
   for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
     sb_manifest m;
     edit(at("e"), edits[i].from, edits[i].to);
-    expect_failure(sb_manifest_read(at("e"), &m), edits[i].status, at("e/manifest.json"), edits[i].says,
-                   edits[i].also, NULL);
+    expect_failure(sb_manifest_read(at("e"), &m), edits[i].status, at("e/manifest.json"),
+                   edits[i].says, edits[i].also, NULL);
     assert_null(m.tensors);
   }
   sb_manifest m;
   mkdir(at("none"), 0777);
-  expect_failure(sb_manifest_read(at("none"), &m), SB_ERR_IO, "none/manifest.json", "quantize", NULL);
+  expect_failure(sb_manifest_read(at("none"), &m), SB_ERR_IO, "none/manifest.json", "quantize",
+                 NULL);
 }
 
 static sb_status open_and_close(const char *folder) {

@@ -20,7 +20,8 @@ static int exists(const char *path) {
 static int count_names(const char *prefix) {
   DIR *folder = opendir(scratch);
   int n = 0;
-  for (struct dirent *e; (e = readdir(folder));) n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+  for (struct dirent *e; (e = readdir(folder));)
+    n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
   closedir(folder);
   return n;
 }
@@ -73,7 +74,8 @@ static void existing_output(void **state) {
   sb_outdir out;
   mkdir(at("old"), 0777);
   touch(at("old"), "precious", "x");
-  expect_failure(sb_outdir_begin(at("old"), false, &out), SB_ERR_IO, "old", "not empty", "--overwrite", NULL);
+  expect_failure(sb_outdir_begin(at("old"), false, &out), SB_ERR_IO, "old", "not empty",
+                 "--overwrite", NULL);
   expect_failure(sb_outdir_begin(at("old"), true, &out), SB_ERR_IO, "old", "manifest.json", NULL);
   touch(at("old"), "manifest.json", "{}");
   assert_ok(sb_outdir_begin(at("old"), true, &out));
@@ -137,7 +139,8 @@ static void taken_meanwhile(void **state) {
 static void parents(void **state) {
   (void)state;
   sb_outdir out;
-  expect_failure(sb_outdir_begin(at("no/such"), false, &out), SB_ERR_IO, "no/such", "make it first", NULL);
+  expect_failure(sb_outdir_begin(at("no/such"), false, &out), SB_ERR_IO, "no/such", "make it first",
+                 NULL);
   touch(scratch, "plain", "x");
   expect_failure(sb_outdir_begin(at("plain/out"), false, &out), SB_ERR_IO, "plain", NULL);
   expect_failure(sb_outdir_begin("", false, &out), SB_ERR_USAGE, "empty", NULL);
@@ -146,7 +149,8 @@ static void parents(void **state) {
 static void unwritable_parent(void **state) {
   (void)state;
   sb_outdir out;
-  bool root = geteuid() == 0; /* root may write anywhere, so it becomes somebody else for a moment */
+  bool root =
+      geteuid() == 0; /* root may write anywhere, so it becomes somebody else for a moment */
   mkdir(at("locked"), 0555);
   if (root) assert_int_equal(chmod(scratch, 0755) | seteuid(65534), 0);
   sb_status status = sb_outdir_begin(at("locked/out"), false, &out);
@@ -159,7 +163,8 @@ static void space(void **state) {
   sb_outdir out;
   assert_ok(sb_outdir_begin(at("space"), false, &out));
   assert_ok(sb_outdir_require_space(&out, 1));
-  expect_failure(sb_outdir_require_space(&out, (uint64_t)1 << 60), SB_ERR_IO, "space", "free", NULL);
+  expect_failure(sb_outdir_require_space(&out, (uint64_t)1 << 60), SB_ERR_IO, "space", "free",
+                 NULL);
   assert_ok(sb_outdir_abandon(&out));
 }
 

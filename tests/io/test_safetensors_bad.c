@@ -21,32 +21,35 @@ static const struct {
      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
      "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
      8, SB_ERR_FORMAT, "duplicated key", "\"a\""},
-    {"dtype", "{\"a\":{\"dtype\":\"Q7\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, SB_ERR_UNSUPPORTED,
-     "'Q7'", "'a'"},
-    {"no-dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, SB_ERR_FORMAT, "no dtype", "'a'"},
+    {"dtype", "{\"a\":{\"dtype\":\"Q7\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     SB_ERR_UNSUPPORTED, "'Q7'", "'a'"},
+    {"no-dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, SB_ERR_FORMAT, "no dtype",
+     "'a'"},
     {"not-a-tensor", "{\"a\":7}", 0, SB_ERR_FORMAT, "no dtype", "'a'"},
-    {"no-shape", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, SB_ERR_FORMAT, "no shape", "'a'"},
-    {"negative", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, SB_ERR_FORMAT,
-     "dimension 0", "'a'"},
-    {"real-shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", 4, SB_ERR_FORMAT,
-     "dimension 0", "'a'"},
-    {"overflow", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,16],\"data_offsets\":[0,4]}}", 4,
+    {"no-shape", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, SB_ERR_FORMAT, "no shape",
+     "'a'"},
+    {"negative", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4,
+     SB_ERR_FORMAT, "dimension 0", "'a'"},
+    {"real-shape", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", 4,
+     SB_ERR_FORMAT, "dimension 0", "'a'"},
+    {"overflow",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,16],\"data_offsets\":[0,4]}}", 4,
      SB_ERR_FORMAT, "overflows", "'a'"},
     {"wraps-to-4", /* 2^62 x 4 bytes x 1 wraps to 0 in 64 bits */
-     "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0, SB_ERR_FORMAT,
-     "overflows", "'a'"},
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0,
+     SB_ERR_FORMAT, "overflows", "'a'"},
     {"rank", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
      SB_ERR_UNSUPPORTED, "9 dimensions", "'a'"},
-    {"mismatch", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, SB_ERR_FORMAT,
-     "need 8 bytes", "hold 4"},
-    {"backwards", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, SB_ERR_FORMAT,
-     "[4, 0]", "'a'"},
+    {"mismatch", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4,
+     SB_ERR_FORMAT, "need 8 bytes", "hold 4"},
+    {"backwards", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4,
+     SB_ERR_FORMAT, "[4, 0]", "'a'"},
     {"offsets", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, SB_ERR_FORMAT,
      "data_offsets", "'a'"},
-    {"offset-text", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,\"4\"]}}", 4, SB_ERR_FORMAT,
-     "data_offsets", "'a'"},
-    {"out-of-bounds", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", 12, SB_ERR_FORMAT,
-     "truncated", "which has 12"},
+    {"offset-text", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,\"4\"]}}", 4,
+     SB_ERR_FORMAT, "data_offsets", "'a'"},
+    {"out-of-bounds", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", 12,
+     SB_ERR_FORMAT, "truncated", "which has 12"},
     {"overlap",
      "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
      "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}",
@@ -59,11 +62,11 @@ static const struct {
      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
      "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}",
      12, SB_ERR_FORMAT, "4 bytes before tensor 'b'", "gap"},
-    {"trailing", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 7, SB_ERR_FORMAT,
-     "3 bytes after the last tensor", "gap"},
+    {"trailing", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 7,
+     SB_ERR_FORMAT, "3 bytes after the last tensor", "gap"},
     {"metadata", "{\"__metadata__\":{\"n\":3}}", 0, SB_ERR_FORMAT, "__metadata__", "'n'"},
-    {"newline", "{\"a\\nb\":{\"dtype\":\"F9\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, SB_ERR_UNSUPPORTED,
-     "a?b", "'F9'"},
+    {"newline", "{\"a\\nb\":{\"dtype\":\"F9\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     SB_ERR_UNSUPPORTED, "a?b", "'F9'"},
 };
 
 static void bad_files(void **state) {
@@ -71,8 +74,8 @@ static void bad_files(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     sb_safetensors *reader;
     put_safetensors(at(cases[i].name), cases[i].header, zeros, cases[i].bytes);
-    expect_failure(sb_safetensors_open(at(cases[i].name), &reader), cases[i].status, at(cases[i].name),
-                   cases[i].says, cases[i].also, NULL);
+    expect_failure(sb_safetensors_open(at(cases[i].name), &reader), cases[i].status,
+                   at(cases[i].name), cases[i].says, cases[i].also, NULL);
     assert_null(reader);
   }
 }
@@ -82,40 +85,45 @@ static void bad_lengths(void **state) {
   sb_safetensors *reader;
   const char *path = at("length");
   put_safetensors_length(path, 3000, "{}", NULL, 0);
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "3000", "truncated", NULL);
+  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "3000", "truncated",
+                 NULL);
   put_safetensors_length(path, 100000001, "{}", NULL, 0);
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "100000001", "limit", NULL);
+  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "100000001", "limit",
+                 NULL);
   put_safetensors_length(path, UINT64_MAX - 3, "{}", NULL, 0);
   expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "limit", NULL);
   put_file(path, "abc", 3);
   expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "3 bytes", NULL);
   put_file(path, "", 0);
   expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "0 bytes", NULL);
-  static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+  static const char pointer[] =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
   put_file(path, pointer, strlen(pointer));
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "Git LFS pointer", "git lfs pull",
-                 NULL);
+  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "Git LFS pointer",
+                 "git lfs pull", NULL);
 }
 
 static void bad_paths(void **state) {
   (void)state;
   sb_safetensors *reader;
-  expect_failure(sb_safetensors_open(at("nowhere"), &reader), SB_ERR_IO, "nowhere", "No such file", NULL);
+  expect_failure(sb_safetensors_open(at("nowhere"), &reader), SB_ERR_IO, "nowhere", "No such file",
+                 NULL);
   mkdir(at("empty"), 0777);
-  expect_failure(sb_safetensors_open(at("empty"), &reader), SB_ERR_UNSUPPORTED, "empty", "model.safetensors",
-                 "model.safetensors.index.json", NULL);
+  expect_failure(sb_safetensors_open(at("empty"), &reader), SB_ERR_UNSUPPORTED, "empty",
+                 "model.safetensors", "model.safetensors.index.json", NULL);
   put_file(at("empty/pytorch_model.bin"), "x", 1);
-  expect_failure(sb_safetensors_open(at("empty"), &reader), SB_ERR_UNSUPPORTED, "empty", "pytorch_model.bin",
-                 "safe_serialization", NULL);
+  expect_failure(sb_safetensors_open(at("empty"), &reader), SB_ERR_UNSUPPORTED, "empty",
+                 "pytorch_model.bin", "safe_serialization", NULL);
   mkdir(at("folder"), 0777);
   mkdir(at("folder/model.safetensors"), 0777);
-  expect_failure(sb_safetensors_open(at("folder"), &reader), SB_ERR_IO, "model.safetensors", "is a folder",
-                 NULL);
+  expect_failure(sb_safetensors_open(at("folder"), &reader), SB_ERR_IO, "model.safetensors",
+                 "is a folder", NULL);
 }
 
 static const char tensor_w[] = "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
 
-/* A folder with shards one.safetensors and two.safetensors, both with the given headers, and an index. */
+/* A folder with shards one.safetensors and two.safetensors, both with the given headers, and an
+ * index. */
 static sb_status open_folder(const char *one, const char *two, const char *index) {
   sb_safetensors *reader;
   mkdir(at("idx"), 0777);
@@ -132,31 +140,37 @@ static sb_status open_folder(const char *one, const char *two, const char *index
 static void bad_indexes(void **state) {
   (void)state;
   static const char tensor_v[] = "{\"v\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
-  static const char both[] = "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\"}}";
+  static const char both[] =
+      "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\"}}";
   const char *index = "model.safetensors.index.json";
   assert_ok(open_folder(tensor_w, tensor_v, both));
-  expect_failure(open_folder(tensor_w, NULL, both), SB_ERR_IO, index, "two.safetensors", "missing", NULL);
+  expect_failure(open_folder(tensor_w, NULL, both), SB_ERR_IO, index, "two.safetensors", "missing",
+                 NULL);
   expect_failure(open_folder(tensor_w, tensor_w, both), SB_ERR_FORMAT, "'w'", "one.safetensors",
                  "two.safetensors", NULL);
+  expect_failure(open_folder(tensor_w, tensor_v,
+                             "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\","
+                             "\"u\":\"two.safetensors\"}}"),
+                 SB_ERR_FORMAT, index, "'u'", "lacks", "two.safetensors", NULL);
   expect_failure(
-      open_folder(
-          tensor_w, tensor_v,
-          "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\",\"u\":\"two.safetensors\"}}"),
-      SB_ERR_FORMAT, index, "'u'", "lacks", "two.safetensors", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v,
-                             "{\"weight_map\":{\"w\":\"two.safetensors\",\"v\":\"one.safetensors\"}}"),
-                 SB_ERR_FORMAT, index, "should be in", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "{\"weight_map\":{\"w\":\"../idx/one.safetensors\"}}"),
-                 SB_ERR_FORMAT, index, "'w'", "plain file name", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "{\"weight_map\":{\"w\":3}}"), SB_ERR_FORMAT, index, "'w'",
-                 NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "{\"weight_map\":{}}"), SB_ERR_FORMAT, index, "no tensor",
-                 NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "{}"), SB_ERR_FORMAT, index, "weight_map", "missing", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v,
-                             "{\"weight_map\":{\"w\":\"one.safetensors\",\"w\":\"one.safetensors\"}}"),
-                 SB_ERR_FORMAT, index, "duplicated", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "nonsense"), SB_ERR_FORMAT, index, "not valid JSON", NULL);
+      open_folder(tensor_w, tensor_v,
+                  "{\"weight_map\":{\"w\":\"two.safetensors\",\"v\":\"one.safetensors\"}}"),
+      SB_ERR_FORMAT, index, "should be in", NULL);
+  expect_failure(
+      open_folder(tensor_w, tensor_v, "{\"weight_map\":{\"w\":\"../idx/one.safetensors\"}}"),
+      SB_ERR_FORMAT, index, "'w'", "plain file name", NULL);
+  expect_failure(open_folder(tensor_w, tensor_v, "{\"weight_map\":{\"w\":3}}"), SB_ERR_FORMAT,
+                 index, "'w'", NULL);
+  expect_failure(open_folder(tensor_w, tensor_v, "{\"weight_map\":{}}"), SB_ERR_FORMAT, index,
+                 "no tensor", NULL);
+  expect_failure(open_folder(tensor_w, tensor_v, "{}"), SB_ERR_FORMAT, index, "weight_map",
+                 "missing", NULL);
+  expect_failure(
+      open_folder(tensor_w, tensor_v,
+                  "{\"weight_map\":{\"w\":\"one.safetensors\",\"w\":\"one.safetensors\"}}"),
+      SB_ERR_FORMAT, index, "duplicated", NULL);
+  expect_failure(open_folder(tensor_w, tensor_v, "nonsense"), SB_ERR_FORMAT, index,
+                 "not valid JSON", NULL);
 }
 
 int main(void) {

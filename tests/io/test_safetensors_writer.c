@@ -14,8 +14,8 @@ static const sb_tensor_spec specs[] = {
 };
 static const char *const metadata[] = {"format", "pt", NULL};
 
-/* The file as the format's documentation gives it, spelled out: larger elements first, header padded to 8
- * bytes. */
+/* The file as the format's documentation gives it, spelled out: larger elements first, header
+ * padded to 8 bytes. */
 static void bytes_on_disk(void **state) {
   (void)state;
   static const char json[] = "{\"__metadata__\":{\"format\":\"pt\"},"
@@ -30,9 +30,10 @@ static void bytes_on_disk(void **state) {
   assert_ok(sb_safetensors_writer_write(writer, 1, 4, 4, "WXYZ"));
   assert_ok(sb_safetensors_writer_write(writer, 1, 0, 4, "STUV"));
   assert_ok(sb_safetensors_writer_write(writer, 2, 0, 5, "12345"));
-  expect_failure(sb_safetensors_writer_write(writer, 2, 1, 5, "12345"), SB_ERR_INTERNAL, "w.safetensors",
+  expect_failure(sb_safetensors_writer_write(writer, 2, 1, 5, "12345"), SB_ERR_INTERNAL,
+                 "w.safetensors", NULL);
+  expect_failure(sb_safetensors_writer_write(writer, 3, 0, 1, "1"), SB_ERR_INTERNAL, "tensor 3",
                  NULL);
-  expect_failure(sb_safetensors_writer_write(writer, 3, 0, 1, "1"), SB_ERR_INTERNAL, "tensor 3", NULL);
   assert_ok(sb_safetensors_writer_finish(writer));
   sb_safetensors_writer_free(&writer);
   size_t bytes;
@@ -83,13 +84,13 @@ static void joining_something_else(void **state) {
   sb_tensor_spec renamed = specs[0], longer = specs[0];
   renamed.name = "hilf";
   longer.shape[0] = 4;
-  expect_failure(sb_safetensors_writer_join(at("none"), specs, 1, NULL, &other), SB_ERR_IO, "none", "joined",
-                 NULL);
+  expect_failure(sb_safetensors_writer_join(at("none"), specs, 1, NULL, &other), SB_ERR_IO, "none",
+                 "joined", NULL);
   assert_ok(sb_safetensors_writer_create(at("j"), specs, 1, NULL, &writer));
-  expect_failure(sb_safetensors_writer_join(at("j"), &renamed, 1, NULL, &other), SB_ERR_INTERNAL, "/j",
-                 "other tensors", NULL);
-  expect_failure(sb_safetensors_writer_join(at("j"), &longer, 1, NULL, &other), SB_ERR_INTERNAL, "/j",
-                 "bytes", NULL);
+  expect_failure(sb_safetensors_writer_join(at("j"), &renamed, 1, NULL, &other), SB_ERR_INTERNAL,
+                 "/j", "other tensors", NULL);
+  expect_failure(sb_safetensors_writer_join(at("j"), &longer, 1, NULL, &other), SB_ERR_INTERNAL,
+                 "/j", "bytes", NULL);
   assert_null(other);
   sb_safetensors_writer_free(&writer);
 }
@@ -101,14 +102,14 @@ static void refused_specs(void **state) {
   sb_tensor_spec huge = {
       .name = "huge", .dtype = SB_F32, .rank = 2, .shape = {(size_t)1 << 40, (size_t)1 << 40}};
   sb_tensor_spec invalid = {.name = "\xff", .dtype = SB_F32, .rank = 0};
-  expect_failure(sb_safetensors_writer_create(at("t"), twice, 2, NULL, &writer), SB_ERR_INTERNAL, "'half'",
-                 "twice", NULL);
-  expect_failure(sb_safetensors_writer_create(at("h"), &huge, 1, NULL, &writer), SB_ERR_RANGE, "'huge'",
-                 "overflow", NULL);
-  expect_failure(sb_safetensors_writer_create(at("u"), &invalid, 1, NULL, &writer), SB_ERR_INTERNAL, "UTF-8",
-                 NULL);
-  expect_failure(sb_safetensors_writer_create(at("no/such/folder"), specs, 1, NULL, &writer), SB_ERR_IO,
-                 "no/such/folder", "created", NULL);
+  expect_failure(sb_safetensors_writer_create(at("t"), twice, 2, NULL, &writer), SB_ERR_INTERNAL,
+                 "'half'", "twice", NULL);
+  expect_failure(sb_safetensors_writer_create(at("h"), &huge, 1, NULL, &writer), SB_ERR_RANGE,
+                 "'huge'", "overflow", NULL);
+  expect_failure(sb_safetensors_writer_create(at("u"), &invalid, 1, NULL, &writer), SB_ERR_INTERNAL,
+                 "UTF-8", NULL);
+  expect_failure(sb_safetensors_writer_create(at("no/such/folder"), specs, 1, NULL, &writer),
+                 SB_ERR_IO, "no/such/folder", "created", NULL);
   assert_null(writer);
   assert_int_not_equal(access(at("t"), F_OK), 0);
 }

@@ -1,5 +1,5 @@
-/* Sections: the filtered bytes spelled out by hand, every kind there and back, damaged lists, and frames in a
- * shard. */
+/* Sections: the filtered bytes spelled out by hand, every kind there and back, damaged lists, and
+ * frames in a shard. */
 #include "io/sections.h"
 
 #include <zstd.h>
@@ -7,20 +7,22 @@
 #include "io/shards.h"
 #include "tests/io/io_test.h"
 
-/* Codes 0..7 in 3 bits, a 16-bit part, plain bytes, and 3-bit codes once more: worked out on paper. */
+/* Codes 0..7 in 3 bits, a 16-bit part, plain bytes, and 3-bit codes once more: worked out on paper.
+ */
 static void by_hand(void **state) {
   (void)state;
   static const sb_section parts[] = {{3, 3}, {4, SB_SECTION_U16}, {2, SB_SECTION_PLAIN}, {4, 3}};
-  /* sum of c << 3c for c = 0..7 is 0xfac688; the second group is all 5s, 0xb6db6d, with one byte over */
+  /* sum of c << 3c for c = 0..7 is 0xfac688; the second group is all 5s, 0xb6db6d, with one byte
+   * over */
   static const uint8_t content[] = {0x88, 0xc6, 0xfa, 0x11, 0x22, 0x33, 0x44,
                                     'x',  'y',  0x6d, 0xdb, 0xb6, 0xee};
-  static const uint8_t want[] = {4,          0,          0,          0,          3,    0,  0, 0,
-                                 4,          0,          0,          0,          2,    0,  0, 0,
-                                 4,          0,          0,          0,          3,    16, 0, 3, /* list */
-                                 'x',        'y',                                                /* kind 0 */
-                                 0 | 1 << 3, 2 | 3 << 3, 4 | 5 << 3, 6 | 7 << 3,                 /* kind 3 */
-                                 5 | 5 << 3, 5 | 5 << 3, 5 | 5 << 3, 5 | 5 << 3, 0xee,           /* kind 3 */
-                                 0x11,       0x33,       0x22,       0x44};                      /* kind 16 */
+  static const uint8_t want[] = {4,          0,          0,          0,          3,    0, 0, 0, 4,
+                                 0,          0,          0,          2,          0,    0, 0, 4, 0,
+                                 0,          0,          3,          16,         0,    3, /* list */
+                                 'x',        'y',                                      /* kind 0 */
+                                 0 | 1 << 3, 2 | 3 << 3, 4 | 5 << 3, 6 | 7 << 3,       /* kind 3 */
+                                 5 | 5 << 3, 5 | 5 << 3, 5 | 5 << 3, 5 | 5 << 3, 0xee, /* kind 3 */
+                                 0x11,       0x33,       0x22,       0x44};            /* kind 16 */
   uint8_t got[sizeof want], back[sizeof content];
   size_t ends[SB_SECTION_MAX_RUNS];
   assert_int_equal(sb_sections_size(parts, 4, sizeof content), sizeof want);
@@ -46,8 +48,8 @@ static size_t make_parts(sb_section *parts, uint64_t seed) {
   size_t bytes = 0;
   fill_random(random, sizeof random, seed);
   for (size_t i = 0; i < PARTS; i++) {
-    parts[i] =
-        (sb_section){.bytes = random[2 * i] * (i % 4), .kind = kinds[random[2 * i + 1] % sizeof kinds]};
+    parts[i] = (sb_section){.bytes = random[2 * i] * (i % 4),
+                            .kind = kinds[random[2 * i + 1] % sizeof kinds]};
     bytes += parts[i].bytes;
   }
   return bytes;
@@ -80,7 +82,8 @@ static void damaged_lists(void **state) {
   sb_section parts[PARTS];
   for (uint64_t seed = 1; seed <= 300; seed++) {
     size_t bytes = make_parts(parts, seed), size = sb_sections_size(parts, PARTS, bytes);
-    uint8_t *content = calloc(1, bytes + 1), *filtered = malloc(size), *back = malloc(bytes + 1), where[3];
+    uint8_t *content = calloc(1, bytes + 1), *filtered = malloc(size), *back = malloc(bytes + 1),
+            where[3];
     sb_sections_apply(filtered, content, parts, PARTS, ends);
     fill_random(where, sizeof where, seed + 7);
     filtered[(where[0] + 256u * where[1]) % (4 + 5 * PARTS)] ^= where[2];
@@ -100,7 +103,8 @@ static void in_a_shard(void **state) {
   const sb_section parts[] = {{CODES * 3 / 8, 3}, {CODES / 2, 4}};
   size_t ends[SB_SECTION_MAX_RUNS], image_bytes;
   uint8_t random[3];
-  for (size_t i = 0; i < CODES; i++) { /* binomial codes: about 2.0 bits of entropy in 3, and 2.0 in 4 */
+  for (size_t i = 0; i < CODES;
+       i++) { /* binomial codes: about 2.0 bits of entropy in 3, and 2.0 in 4 */
     fill_random(random, 3, i);
     unsigned code = 0;
     for (unsigned k = 0; k < 7; k++) code += random[0] >> k & 1u;
@@ -131,7 +135,8 @@ static void in_a_shard(void **state) {
   assert_ok(sb_shard_verify(reader, NULL, NULL));
   unsigned char *image = get_file(at("s"), &image_bytes);
   sb_sections_apply(filtered, content, parts, 2, ends);
-  assert_int_equal(ZSTD_decompress(unpacked, sizeof unpacked, image + apart->offset, apart->bytes), ends[2]);
+  assert_int_equal(ZSTD_decompress(unpacked, sizeof unpacked, image + apart->offset, apart->bytes),
+                   ends[2]);
   assert_memory_equal(unpacked, filtered, ends[2]);
   free(image);
   sb_shard_reader_close(&reader);
@@ -149,8 +154,8 @@ static void wrong_sections_are_refused(void **state) {
                              .section_count = 1};
   sb_shard_writer *writer;
   assert_ok(sb_shard_writer_create(at("w"), 1, &writer));
-  expect_failure(sb_shard_writer_add_batch(writer, &frame, 1), SB_ERR_INTERNAL, "tensor 3, block row 4",
-                 "sections", NULL);
+  expect_failure(sb_shard_writer_add_batch(writer, &frame, 1), SB_ERR_INTERNAL,
+                 "tensor 3, block row 4", "sections", NULL);
   sb_shard_writer_free(&writer);
 }
 

@@ -1,5 +1,5 @@
-/* Shards: what is written is read back, by our reader and by zstd alone; equal bytes for any number of
- * threads. */
+/* Shards: what is written is read back, by our reader and by zstd alone; equal bytes for any number
+ * of threads. */
 #include "io/shards.h"
 
 #include <omp.h>
@@ -12,7 +12,8 @@ enum { FRAMES = 37, MAX_BYTES = 50000 };
 static uint8_t *content[FRAMES];
 static sb_frame_in frames[FRAMES];
 
-/* Frames of many sizes (one empty, one odd), in an order that is not the key order, some compressible. */
+/* Frames of many sizes (one empty, one odd), in an order that is not the key order, some
+ * compressible. */
 static int make_frames(void **state) {
   for (uint32_t i = 0; i < FRAMES; i++) {
     size_t bytes = i == 0 ? 0 : (i * 7919u) % MAX_BYTES + 1;
@@ -125,8 +126,8 @@ static void threads_and_batches_do_not_matter(void **state) {
     sb_shard_writer *writer;
     assert_ok(sb_shard_writer_create(at("t2.shard"), 3, &writer));
     for (size_t i = 0; i < 4; i++)
-      assert_ok(sb_shard_writer_add(writer, frames[i].tensor, frames[i].row, frames[i].filter, frames[i].raw,
-                                    frames[i].bytes));
+      assert_ok(sb_shard_writer_add(writer, frames[i].tensor, frames[i].row, frames[i].filter,
+                                    frames[i].raw, frames[i].bytes));
     assert_ok(sb_shard_writer_add_batch(writer, frames + 4, 0));
     assert_ok(sb_shard_writer_add_batch(writer, frames + 4, FRAMES - 4));
     assert_ok(sb_shard_writer_finish(writer, NULL));
@@ -168,7 +169,8 @@ static void content_hash(void **state) {
   }
   assert_true(one == XXH64(bytes, sizeof bytes, 0));
   sb_shard_reader *overlapping[2] = {whole, readers[0]};
-  expect_failure(sb_shard_content_hash(overlapping, 2, &twice), SB_ERR_FORMAT, "tensor", "block row", NULL);
+  expect_failure(sb_shard_content_hash(overlapping, 2, &twice), SB_ERR_FORMAT, "tensor",
+                 "block row", NULL);
   sb_shard_reader_close(&whole);
   for (int i = 0; i < 3; i++) sb_shard_reader_close(&readers[i]);
 }
@@ -194,16 +196,19 @@ static void verify_counts_all_bytes(void **state) {
 static void misuse(void **state) {
   (void)state;
   sb_shard_writer *writer;
-  expect_failure(sb_shard_writer_create(at("m.shard"), 99, &writer), SB_ERR_RANGE, "99", "22", NULL);
+  expect_failure(sb_shard_writer_create(at("m.shard"), 99, &writer), SB_ERR_RANGE, "99", "22",
+                 NULL);
   assert_ok(sb_shard_writer_create(at("m.shard"), 1, &writer));
   assert_ok(sb_shard_writer_add(writer, 4, 2, SB_FILTER_NONE, "a", 1));
   assert_ok(sb_shard_writer_add(writer, 4, 2, SB_FILTER_NONE, "b", 1));
-  expect_failure(sb_shard_writer_finish(writer, NULL), SB_ERR_INTERNAL, "m.shard", "tensor 4, block row 2",
-                 "twice", NULL);
-  expect_failure(sb_shard_writer_add(writer, 4, 3, SB_FILTER_NONE, "b", 1), SB_ERR_INTERNAL, "m.shard", NULL);
+  expect_failure(sb_shard_writer_finish(writer, NULL), SB_ERR_INTERNAL, "m.shard",
+                 "tensor 4, block row 2", "twice", NULL);
+  expect_failure(sb_shard_writer_add(writer, 4, 3, SB_FILTER_NONE, "b", 1), SB_ERR_INTERNAL,
+                 "m.shard", NULL);
   sb_shard_writer_free(&writer);
   assert_int_not_equal(access(at("m.shard"), F_OK), 0); /* what was not finished is gone */
-  expect_failure(sb_shard_writer_create(at("no/m.shard"), 1, &writer), SB_ERR_IO, "no/m.shard", NULL);
+  expect_failure(sb_shard_writer_create(at("no/m.shard"), 1, &writer), SB_ERR_IO, "no/m.shard",
+                 NULL);
 }
 
 int main(void) {

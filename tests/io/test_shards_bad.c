@@ -14,7 +14,8 @@ static size_t good_bytes;
 
 static int make_shard(void **state) {
   sb_shard_writer *writer;
-  if (make_scratch(state) != 0 || sb_shard_writer_create(at("good"), 1, &writer) != SB_OK) return -1;
+  if (make_scratch(state) != 0 || sb_shard_writer_create(at("good"), 1, &writer) != SB_OK)
+    return -1;
   for (uint32_t r = 0; r < ROWS; r++) {
     fill_random(content[r], BYTES, r);
     if (sb_shard_writer_add(writer, 7, r, SB_FILTER_SPLIT16, content[r], BYTES) != SB_OK) return -1;
@@ -35,14 +36,15 @@ static sb_status open_image(const unsigned char *image, size_t bytes, sb_shard_r
   return sb_shard_reader_open(at("bad"), reader);
 }
 
-/* One bit flipped in any byte: opening or verifying fails and names the file. (Bit 4 of a zstd frame's first
- * byte after its magic is unused by zstd; so other bits are taken.) */
+/* One bit flipped in any byte: opening or verifying fails and names the file. (Bit 4 of a zstd
+ * frame's first byte after its magic is unused by zstd; so other bits are taken.) */
 static void every_byte(void **state) {
   (void)state;
   static const unsigned char flips[] = {0x01, 0x80};
   unsigned char *image = malloc(good_bytes);
   int threads = omp_get_max_threads();
-  omp_set_num_threads(1); /* thousands of small checks: starting threads would take most of the time */
+  omp_set_num_threads(
+      1); /* thousands of small checks: starting threads would take most of the time */
   for (size_t i = 0; i < sizeof flips * good_bytes; i++) {
     sb_shard_reader *reader;
     memcpy(image, good, good_bytes);
@@ -50,7 +52,8 @@ static void every_byte(void **state) {
     sb_status status = open_image(image, good_bytes, &reader);
     if (status == SB_OK) status = sb_shard_verify(reader, NULL, NULL);
     if (status == SB_OK)
-      fail_msg("flipping bits %#x of byte %zu went unseen", flips[i % sizeof flips], i / sizeof flips);
+      fail_msg("flipping bits %#x of byte %zu went unseen", flips[i % sizeof flips],
+               i / sizeof flips);
     assert_non_null(strstr(sb_message(), "/bad"));
     sb_shard_reader_close(&reader);
   }
@@ -73,13 +76,14 @@ static void damaged_frame_is_named(void **state) {
   snprintf(offset, sizeof offset, "byte %llu", (unsigned long long)entry.offset);
   assert_ok(open_image(image, good_bytes, &reader));
   assert_ok(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 0), got, BYTES));
-  expect_failure(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 1), got, BYTES), SB_ERR_FORMAT,
-                 "/bad", "tensor 7", "block row 1", offset, "checksum", "again", NULL);
+  expect_failure(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 1), got, BYTES),
+                 SB_ERR_FORMAT, "/bad", "tensor 7", "block row 1", offset, "checksum", "again",
+                 NULL);
   const sb_frame_out out[2] = {{sb_shard_reader_find(reader, 7, 0), got},
                                {sb_shard_reader_find(reader, 7, 1), got}};
   expect_failure(sb_shard_read_batch(reader, out, 2), SB_ERR_FORMAT, "tensor 7, block row 1", NULL);
-  expect_failure(sb_shard_verify(reader, NULL, NULL), SB_ERR_FORMAT, "/bad", "1 of 3 frames", "block row 1",
-                 offset, NULL);
+  expect_failure(sb_shard_verify(reader, NULL, NULL), SB_ERR_FORMAT, "/bad", "1 of 3 frames",
+                 "block row 1", offset, NULL);
   expect_failure(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 0), got, BYTES - 1),
                  SB_ERR_FORMAT, "300", "299", NULL);
   sb_shard_reader_close(&reader);
@@ -111,12 +115,13 @@ static sb_status forged(size_t entry, size_t field, unsigned char value, sb_shar
 static void faulty_indexes(void **state) {
   (void)state;
   sb_shard_reader *reader;
-  expect_failure(forged(1, 4, 0, &reader), SB_ERR_FORMAT, "not in order", NULL);    /* a row twice */
+  expect_failure(forged(1, 4, 0, &reader), SB_ERR_FORMAT, "not in order", NULL); /* a row twice */
   expect_failure(forged(0, 8, 33, &reader), SB_ERR_FORMAT, "does not match", NULL); /* offset */
   expect_failure(forged(2, 16 + 7, 0x7f, &reader), SB_ERR_FORMAT, "does not match",
                  NULL); /* huge compressed size */
   expect_failure(forged(0, 40, 200, &reader), SB_ERR_UNSUPPORTED, "filter 200", "update", NULL);
-  assert_ok(forged(0, 24 + 6, 0x7f, &reader)); /* a huge raw size is found out without such an allocation */
+  assert_ok(forged(0, 24 + 6, 0x7f,
+                   &reader)); /* a huge raw size is found out without such an allocation */
   expect_failure(sb_shard_verify(reader, NULL, NULL), SB_ERR_FORMAT, "block row 0", "size", NULL);
   sb_shard_reader_close(&reader);
 }
@@ -127,13 +132,14 @@ static void other_files(void **state) {
   unsigned char *image = malloc(good_bytes);
   memcpy(image, good, good_bytes);
   image[16] = 2;
-  expect_failure(open_image(image, good_bytes, &reader), SB_ERR_UNSUPPORTED, "/bad", "version 2", "update",
-                 NULL);
+  expect_failure(open_image(image, good_bytes, &reader), SB_ERR_UNSUPPORTED, "/bad", "version 2",
+                 "update", NULL);
   memset(image, 'x', good_bytes);
-  expect_failure(open_image(image, good_bytes, &reader), SB_ERR_FORMAT, "/bad", "does not start as a shard",
-                 NULL);
+  expect_failure(open_image(image, good_bytes, &reader), SB_ERR_FORMAT, "/bad",
+                 "does not start as a shard", NULL);
   free(image);
-  expect_failure(sb_shard_reader_open(at("missing"), &reader), SB_ERR_IO, "missing", "No such file", NULL);
+  expect_failure(sb_shard_reader_open(at("missing"), &reader), SB_ERR_IO, "missing", "No such file",
+                 NULL);
   expect_failure(sb_shard_reader_open(scratch, &reader), SB_ERR_IO, "is a folder", NULL);
 }
 

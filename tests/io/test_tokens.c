@@ -3,7 +3,8 @@
 
 #include "tests/io/io_test.h"
 
-static void put_npy(const char *path, int version, const char *dict, const void *data, size_t bytes) {
+static void put_npy(const char *path, int version, const char *dict, const void *data,
+                    size_t bytes) {
   unsigned char image[512] = {0x93, 'N', 'U', 'M', 'P', 'Y', (unsigned char)version, 0};
   size_t prefix = version == 1 ? 10 : 12, length = strlen(dict);
   image[8] = (unsigned char)length;
@@ -12,8 +13,8 @@ static void put_npy(const char *path, int version, const char *dict, const void 
   put_file(path, image, prefix + length + bytes);
 }
 
-static void expect_tokens(const char *path, sb_token_width width, size_t vocab, const uint32_t *want,
-                          size_t n) {
+static void expect_tokens(const char *path, sb_token_width width, size_t vocab,
+                          const uint32_t *want, size_t n) {
   sb_tokens *tokens;
   uint32_t got[16];
   assert_ok(sb_tokens_open(path, width, vocab, &tokens));
@@ -44,8 +45,9 @@ static void raw_files(void **state) {
   expect_tokens(at("16.bin"), SB_TOKENS_U16, 49152, ids32, 5);
   expect_tokens(at("32.bin"), SB_TOKENS_AUTO, 49152, ids32, 5); /* every odd word is 0 */
   expect_tokens(at("32.bin"), SB_TOKENS_U32, 49152, ids32, 5);
-  expect_tokens(at("large.bin"), SB_TOKENS_AUTO, 128256, large, 3); /* the vocabulary needs 32 bits */
-  expect_tokens(at("any"), SB_TOKENS_U16, 0, ids32, 5);             /* a given width takes any name */
+  expect_tokens(at("large.bin"), SB_TOKENS_AUTO, 128256, large,
+                3);                                     /* the vocabulary needs 32 bits */
+  expect_tokens(at("any"), SB_TOKENS_U16, 0, ids32, 5); /* a given width takes any name */
 }
 
 static void numpy_files(void **state) {
@@ -56,7 +58,8 @@ static void numpy_files(void **state) {
     const void *data;
     size_t bytes;
   } files[] = {
-      {1, "{'descr': '<u2', 'fortran_order': False, 'shape': (5,), }           \n", ids16, sizeof ids16},
+      {1, "{'descr': '<u2', 'fortran_order': False, 'shape': (5,), }           \n", ids16,
+       sizeof ids16},
       {2, "{'descr': '<u4', 'fortran_order': False, 'shape': (5,), }\n", ids32, sizeof ids32},
       {3, "{'descr': '<i4', 'fortran_order': False, 'shape': (1, 5), }\n", ids32, sizeof ids32},
       {1, "{'descr': '<i8', 'fortran_order': True, 'shape': (5,), }\n", ids64, sizeof ids64},
@@ -77,28 +80,38 @@ static void bad_numpy_files(void **state) {
     sb_status status;
     const char *says;
   } files[] = {
-      {1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", 8, SB_ERR_UNSUPPORTED, "f4"},
-      {1, "{'descr': '|u1', 'fortran_order': False, 'shape': (8,), }\n", 8, SB_ERR_UNSUPPORTED, "u1"},
-      {1, "{'descr': '>u4', 'fortran_order': False, 'shape': (2,), }\n", 8, SB_ERR_UNSUPPORTED, "big-endian"},
-      {1, "{'descr': [('a', '<u4')], 'fortran_order': False, 'shape': (2,), }\n", 8, SB_ERR_UNSUPPORTED,
-       "structured"},
-      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (), }\n", 4, SB_ERR_UNSUPPORTED, "0 dimensions"},
+      {1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", 8, SB_ERR_UNSUPPORTED,
+       "f4"},
+      {1, "{'descr': '|u1', 'fortran_order': False, 'shape': (8,), }\n", 8, SB_ERR_UNSUPPORTED,
+       "u1"},
+      {1, "{'descr': '>u4', 'fortran_order': False, 'shape': (2,), }\n", 8, SB_ERR_UNSUPPORTED,
+       "big-endian"},
+      {1, "{'descr': [('a', '<u4')], 'fortran_order': False, 'shape': (2,), }\n", 8,
+       SB_ERR_UNSUPPORTED, "structured"},
+      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (), }\n", 4, SB_ERR_UNSUPPORTED,
+       "0 dimensions"},
       {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (1, 1, 2), }\n", 8, SB_ERR_UNSUPPORTED,
        "3 dimensions"},
-      {1, "{'descr': '<u4', 'fortran_order': True, 'shape': (1, 2), }\n", 8, SB_ERR_UNSUPPORTED, "Fortran"},
-      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (3,), }\n", 8, SB_ERR_FORMAT, "3 elements"},
-      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (1,), }\n", 8, SB_ERR_FORMAT, "1 elements"},
-      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (0,), }\n", 0, SB_ERR_FORMAT, "no tokens"},
-      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }\n", 8, SB_ERR_FORMAT,
-       "overflow"},
-      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (99999999999999999999), }\n", 8, SB_ERR_FORMAT,
-       "overflow"},
-      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (-3,), }\n", 8, SB_ERR_FORMAT, "shape"},
+      {1, "{'descr': '<u4', 'fortran_order': True, 'shape': (1, 2), }\n", 8, SB_ERR_UNSUPPORTED,
+       "Fortran"},
+      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (3,), }\n", 8, SB_ERR_FORMAT,
+       "3 elements"},
+      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (1,), }\n", 8, SB_ERR_FORMAT,
+       "1 elements"},
+      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (0,), }\n", 0, SB_ERR_FORMAT,
+       "no tokens"},
+      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }\n", 8,
+       SB_ERR_FORMAT, "overflow"},
+      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (99999999999999999999), }\n", 8,
+       SB_ERR_FORMAT, "overflow"},
+      {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (-3,), }\n", 8, SB_ERR_FORMAT,
+       "shape"},
       {1, "{'descr': '<u4', 'fortran_order': False, 'shape': (2", 0, SB_ERR_FORMAT, "shape"},
       {1, "{'descr': '<u4', 'fortran_order': False}\n", 8, SB_ERR_FORMAT, "shape"},
       {1, "{'descr': '<u4', 'shape': (2,)}\n", 8, SB_ERR_FORMAT, "fortran_order"},
       {1, "{'descr': '<u", 0, SB_ERR_FORMAT, "descr"},
-      {4, "{'descr': '<u4', 'fortran_order': False, 'shape': (2,), }\n", 8, SB_ERR_UNSUPPORTED, "version 4"},
+      {4, "{'descr': '<u4', 'fortran_order': False, 'shape': (2,), }\n", 8, SB_ERR_UNSUPPORTED,
+       "version 4"},
   };
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
     sb_tokens *tokens;
@@ -112,29 +125,31 @@ static void bad_numpy_files(void **state) {
 static void bad_files(void **state) {
   (void)state;
   sb_tokens *tokens;
-  static const unsigned char long_header[] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, 0xff, 0xff, '{', '}'};
+  static const unsigned char long_header[] = {0x93, 'N', 'U',  'M',  'P', 'Y',
+                                              1,    0,   0xff, 0xff, '{', '}'};
   expect_failure(sb_tokens_open(at("none.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_IO, "none.bin",
                  "No such file", NULL);
   put_file(at("e.bin"), "", 0);
-  expect_failure(sb_tokens_open(at("e.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT, "e.bin", "empty",
-                 NULL);
+  expect_failure(sb_tokens_open(at("e.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT, "e.bin",
+                 "empty", NULL);
   put_file(at("odd.bin"), "abc", 3);
-  expect_failure(sb_tokens_open(at("odd.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT, "odd.bin",
-                 "3 bytes", "uint16", NULL);
+  expect_failure(sb_tokens_open(at("odd.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
+                 "odd.bin", "3 bytes", "uint16", NULL);
   put_file(at("six.bin"), "abcdef", 6);
-  expect_failure(sb_tokens_open(at("six.bin"), SB_TOKENS_AUTO, 70000, &tokens), SB_ERR_FORMAT, "six.bin",
-                 "6 bytes", "uint32", NULL);
+  expect_failure(sb_tokens_open(at("six.bin"), SB_TOKENS_AUTO, 70000, &tokens), SB_ERR_FORMAT,
+                 "six.bin", "6 bytes", "uint32", NULL);
   put_file(at("text.txt"), "hello world!", 12);
-  expect_failure(sb_tokens_open(at("text.txt"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_UNSUPPORTED, "text.txt",
-                 ".bin", ".npy", NULL);
+  expect_failure(sb_tokens_open(at("text.txt"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_UNSUPPORTED,
+                 "text.txt", ".bin", ".npy", NULL);
   put_file(at("not.npy"), "hello world!", 12);
-  expect_failure(sb_tokens_open(at("not.npy"), SB_TOKENS_U16, 9, &tokens), SB_ERR_FORMAT, "not.npy", NULL);
+  expect_failure(sb_tokens_open(at("not.npy"), SB_TOKENS_U16, 9, &tokens), SB_ERR_FORMAT, "not.npy",
+                 NULL);
   put_file(at("short.npy"), long_header, sizeof long_header);
-  expect_failure(sb_tokens_open(at("short.npy"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT, "short.npy",
-                 "65535", NULL);
+  expect_failure(sb_tokens_open(at("short.npy"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
+                 "short.npy", "65535", NULL);
   put_file(at("stub.npy"), long_header, 8);
-  expect_failure(sb_tokens_open(at("stub.npy"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT, "stub.npy",
-                 "truncated", NULL);
+  expect_failure(sb_tokens_open(at("stub.npy"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
+                 "stub.npy", "truncated", NULL);
 }
 
 /* The position is counted in the file, also beyond the chunks that are read at a time. */
@@ -151,8 +166,8 @@ static void bad_ids(void **state) {
   assert_ok(sb_tokens_open(at("ids.bin"), SB_TOKENS_AUTO, 512, &tokens));
   assert_ok(sb_tokens_read(tokens, 1000, 16001, got));
   for (size_t i = 0; i < 16001; i++) assert_int_equal(got[i], (i + 1000) % 512);
-  expect_failure(sb_tokens_read(tokens, 1000, 16002, got), SB_ERR_RANGE, "ids.bin", "token 17001", "id 512",
-                 "512 ids", "another model", NULL);
+  expect_failure(sb_tokens_read(tokens, 1000, 16002, got), SB_ERR_RANGE, "ids.bin", "token 17001",
+                 "id 512", "512 ids", "another model", NULL);
   sb_tokens_close(&tokens);
   put_npy(at("n.npy"), 1, "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }\n", negative,
           sizeof negative);
@@ -173,8 +188,8 @@ static void sequences(void **state) {
   assert_int_equal(n, 1);
   assert_ok(sb_tokens_sequences(tokens, 5, 100, &n));
   assert_int_equal(n, 1);
-  expect_failure(sb_tokens_sequences(tokens, 6, 0, &n), SB_ERR_RANGE, "s.bin", "5 tokens", "6", "--seqlen",
-                 NULL);
+  expect_failure(sb_tokens_sequences(tokens, 6, 0, &n), SB_ERR_RANGE, "s.bin", "5 tokens", "6",
+                 "--seqlen", NULL);
   expect_failure(sb_tokens_sequences(tokens, 0, 0, &n), SB_ERR_USAGE, "sequence length", NULL);
   sb_tokens_close(&tokens);
 }

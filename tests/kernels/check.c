@@ -49,8 +49,8 @@ double *check_double(const float *x, size_t count) {
   return out;
 }
 
-void check_close(const char *what, const float *got, const double *want, size_t count, double tolerance,
-                 double floor) {
+void check_close(const char *what, const float *got, const double *want, size_t count,
+                 double tolerance, double floor) {
   double worst = 0.0;
   size_t at = 0;
   for (size_t i = 0; i < count; i++) {
@@ -62,15 +62,15 @@ void check_close(const char *what, const float *got, const double *want, size_t 
     if (isnan(error)) break;
   }
   if (!(worst <= tolerance))
-    fail_msg("%s: item %zu of %zu is %.9g, expected %.9g: error %.3g, allowed %.3g", what, at, count,
-             (double)got[at], want[at], worst, tolerance);
+    fail_msg("%s: item %zu of %zu is %.9g, expected %.9g: error %.3g, allowed %.3g", what, at,
+             count, (double)got[at], want[at], worst, tolerance);
 }
 
 void check_same(const char *what, const float *got, const float *want, size_t count) {
   for (size_t i = 0; i < count; i++)
     if (memcmp(&got[i], &want[i], sizeof *got) != 0)
-      fail_msg("%s: item %zu of %zu is %a, expected the same bits as %a", what, i, count, (double)got[i],
-               (double)want[i]);
+      fail_msg("%s: item %zu of %zu is %a, expected the same bits as %a", what, i, count,
+               (double)got[i], (double)want[i]);
 }
 
 double check_slope(double (*f)(void *context), void *context, double *x, size_t i) {

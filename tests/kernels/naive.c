@@ -6,13 +6,15 @@
 
 #include "kernels/backend.h"
 
-void naive_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha, const double *a,
-                size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc) {
+void naive_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha,
+                const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
+                size_t ldc) {
   for (size_t i = 0; i < m; i++)
     for (size_t j = 0; j < n; j++) {
       double sum = 0.0;
       for (size_t p = 0; p < k; p++)
-        sum += (trans_a ? a[p * lda + i] : a[i * lda + p]) * (trans_b ? b[j * ldb + p] : b[p * ldb + j]);
+        sum += (trans_a ? a[p * lda + i] : a[i * lda + p]) *
+               (trans_b ? b[j * ldb + p] : b[p * ldb + j]);
       c[i * ldc + j] = alpha * sum + (beta == 0.0 ? 0.0 : beta * c[i * ldc + j]);
     }
 }
@@ -27,8 +29,8 @@ void naive_rmsnorm(double *y, double *rstd, const double *x, const double *w, si
   }
 }
 
-void naive_rmsnorm_back(double *dx, double *dw, const double *dy, const double *x, const double *w, size_t T,
-                        size_t h, double eps) {
+void naive_rmsnorm_back(double *dx, double *dw, const double *dy, const double *x, const double *w,
+                        size_t T, size_t h, double eps) {
   memset(dw, 0, h * sizeof *dw);
   for (size_t t = 0; t < T; t++) {
     const double *xt = x + t * h, *dyt = dy + t * h;
@@ -43,13 +45,15 @@ void naive_rmsnorm_back(double *dx, double *dw, const double *dy, const double *
   }
 }
 
-void naive_rope(double *x, const double *cos_sin, size_t T, size_t heads, size_t head_dim, bool inverse) {
+void naive_rope(double *x, const double *cos_sin, size_t T, size_t heads, size_t head_dim,
+                bool inverse) {
   size_t half = head_dim / 2;
   for (size_t t = 0; t < T; t++)
     for (size_t head = 0; head < heads; head++)
       for (size_t i = 0; i < half; i++) {
         double *a = x + (t * heads + head) * head_dim + i, *b = a + half;
-        double c = cos_sin[(t * half + i) * 2], s = cos_sin[(t * half + i) * 2 + 1], first = *a, second = *b;
+        double c = cos_sin[(t * half + i) * 2], s = cos_sin[(t * half + i) * 2 + 1], first = *a,
+               second = *b;
         if (inverse) s = -s;
         *a = first * c - second * s;
         *b = first * s + second * c;
@@ -71,8 +75,8 @@ static double probabilities(double *p, const double *q, const double *k, size_t 
   return high + log(sum);
 }
 
-void naive_attention(double *o, double *lse, const double *q, const double *k, const double *v, size_t T,
-                     size_t heads, size_t kv_heads, size_t d) {
+void naive_attention(double *o, double *lse, const double *q, const double *k, const double *v,
+                     size_t T, size_t heads, size_t kv_heads, size_t d) {
   double *p = malloc(T * sizeof *p);
   for (size_t head = 0; head < heads; head++)
     for (size_t t = 0; t < T; t++) {
@@ -121,8 +125,8 @@ void naive_swiglu(double *y, const double *gate, const double *up, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
 }
 
-void naive_swiglu_back(double *dgate, double *dup, const double *dy, const double *gate, const double *up,
-                       size_t n) {
+void naive_swiglu_back(double *dgate, double *dup, const double *dy, const double *gate,
+                       const double *up, size_t n) {
   for (size_t i = 0; i < n; i++) {
     double s = 1.0 / (1.0 + exp(-gate[i]));
     dgate[i] = dy[i] * up[i] * (s + gate[i] * s * (1.0 - s));
@@ -140,7 +144,8 @@ void naive_lse(double *lse, const double *logits, size_t T, size_t vocab) {
   }
 }
 
-double naive_xent(double *dlogits, const double *logits, const uint32_t *targets, size_t T, size_t vocab) {
+double naive_xent(double *dlogits, const double *logits, const uint32_t *targets, size_t T,
+                  size_t vocab) {
   double *lse = malloc(T * sizeof *lse), loss = 0.0;
   size_t counted = 0;
   naive_lse(lse, logits, T, vocab);
@@ -150,7 +155,8 @@ double naive_xent(double *dlogits, const double *logits, const uint32_t *targets
     if (counts) loss += (lse[t] - logits[t * vocab + targets[t]]) / (double)counted;
     for (size_t j = 0; dlogits && j < vocab; j++)
       dlogits[t * vocab + j] =
-          counts ? (exp(logits[t * vocab + j] - lse[t]) - (targets[t] == j ? 1.0 : 0.0)) / (double)counted
+          counts ? (exp(logits[t * vocab + j] - lse[t]) - (targets[t] == j ? 1.0 : 0.0)) /
+                       (double)counted
                  : 0.0;
   }
   free(lse);
@@ -164,7 +170,8 @@ void naive_kl(double *kl, const double *ref_logits, const double *logits, size_t
   for (size_t t = 0; t < T; t++) {
     kl[t] = 0.0;
     for (size_t j = 0; j < vocab; j++) {
-      double log_ref = ref_logits[t * vocab + j] - ref_lse[t], log_p = logits[t * vocab + j] - lse[t];
+      double log_ref = ref_logits[t * vocab + j] - ref_lse[t],
+             log_p = logits[t * vocab + j] - lse[t];
       if (log_ref > -INFINITY) kl[t] += exp(log_ref) * (log_ref - log_p);
     }
   }

@@ -43,17 +43,17 @@ static data make(problem p) {
 }
 
 static void forward(sb_backend *be, data *x) {
-  assert_ok(
-      be->op->attention(be, NULL, x->o, x->lse, x->q, x->k, x->v, x->p.T, x->p.heads, x->p.kv_heads, x->p.d));
+  assert_ok(be->op->attention(be, NULL, x->o, x->lse, x->q, x->k, x->v, x->p.T, x->p.heads,
+                              x->p.kv_heads, x->p.d));
 }
 
 static void backward(sb_backend *be, data *x) {
-  assert_ok(be->op->attention_back(be, NULL, x->dq, x->dk, x->dv, x->d_o, x->o, x->lse, x->q, x->k, x->v,
-                                   x->p.T, x->p.heads, x->p.kv_heads, x->p.d));
+  assert_ok(be->op->attention_back(be, NULL, x->dq, x->dk, x->dv, x->d_o, x->o, x->lse, x->q, x->k,
+                                   x->v, x->p.T, x->p.heads, x->p.kv_heads, x->p.d));
 }
 
-/* A score is a sum of d products below scale^2 / sqrt(d): rounding moves it by some 1e-6, and a probability
- * by as much relative to itself. Outputs are averages of numbers below 1. */
+/* A score is a sum of d products below scale^2 / sqrt(d): rounding moves it by some 1e-6, and a
+ * probability by as much relative to itself. Outputs are averages of numbers below 1. */
 static void forward_equals_naive(void **state) {
   sb_backend *be = *state;
   for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
@@ -71,10 +71,12 @@ static void backward_equals_naive(void **state) {
   sb_backend *be = *state;
   for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
     data x = make(problems[i]);
-    double *dq = check_double_zeros(x.nq), *dk = check_double_zeros(x.nkv), *dv = check_double_zeros(x.nkv);
+    double *dq = check_double_zeros(x.nq), *dk = check_double_zeros(x.nkv),
+           *dv = check_double_zeros(x.nkv);
     forward(be, &x);
     backward(be, &x);
-    naive_attention_back(dq, dk, dv, x.do2, x.q2, x.k2, x.v2, x.p.T, x.p.heads, x.p.kv_heads, x.p.d);
+    naive_attention_back(dq, dk, dv, x.do2, x.q2, x.k2, x.v2, x.p.T, x.p.heads, x.p.kv_heads,
+                         x.p.d);
     check_close("attention dq", x.dq, dq, x.nq, 2e-5, 1.0);
     check_close("attention dk", x.dk, dk, x.nkv, 2e-5, 1.0);
     check_close("attention dv", x.dv, dv, x.nkv, 2e-5, 1.0);

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* Against base/dtype.h's scalar functions, for every pair of types and sizes around the pieces of the loops.
+/* Against base/dtype.h's scalar functions, for every pair of types and sizes around the pieces of
+ * the loops.
  */
 static void every_pair_of_types(void **state) {
   sb_backend *be = *state;
@@ -12,7 +13,8 @@ static void every_pair_of_types(void **state) {
     for (int from = 0; from < 3; from++)
       for (int to = 0; to < 3; to++) {
         size_t count = sizes[n];
-        float *x = check_random(count, 3.0f, 1), *src = check_zeros(count), *got = check_zeros(count);
+        float *x = check_random(count, 3.0f, 1), *src = check_zeros(count),
+              *got = check_zeros(count);
         float *between = check_zeros(count), *want = check_zeros(count);
         sb_from_f32(src, types[from], x, count);
         sb_to_f32(between, src, types[from], count);

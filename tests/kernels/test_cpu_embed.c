@@ -52,7 +52,8 @@ static void back_adds_rows_of_equal_tokens(void **state) {
     for (size_t v0 = 0; v0 < VOCAB; v0 += 12)
       assert_ok(be->op->embed_back(be, NULL, got[n] + v0 * H, ids, dx, T, H, v0,
                                    VOCAB - v0 < 12 ? VOCAB - v0 : 12));
-    check_close("gradient of the table", got[n], want, VOCAB * H, 1e-6, 1.0); /* at most T roundings */
+    check_close("gradient of the table", got[n], want, VOCAB * H, 1e-6,
+                1.0); /* at most T roundings */
     check_same("gradient of the table", got[n], got[1], VOCAB * H);
   }
   omp_set_num_threads(threads);

@@ -19,7 +19,8 @@ static void every_element(void **state) {
       const size_t rows = shapes[s][0], cols = shapes[s][1], size = sb_dtype_size(types[how / 4]);
       uint32_t *row = how & 1 ? indices(rows, rows, 7) : NULL,
                *col = how & 2 ? indices(cols, cols, 11) : NULL;
-      char *src = (char *)check_random(rows * cols, 1.0f, 5 + s), *got = (char *)check_zeros(rows * cols);
+      char *src = (char *)check_random(rows * cols, 1.0f, 5 + s),
+           *got = (char *)check_zeros(rows * cols);
       assert_ok(be->op->gather_matrix(be, NULL, got, src, types[how / 4], rows, cols, row, col));
       for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j++)
@@ -34,7 +35,8 @@ static void every_element(void **state) {
 static void refuses_other_types(void **state) {
   sb_backend *be = *state;
   float x = 0.0f, y = 0.0f;
-  assert_int_equal(be->op->gather_matrix(be, NULL, &y, &x, SB_I8, 1, 1, NULL, NULL), SB_ERR_INTERNAL);
+  assert_int_equal(be->op->gather_matrix(be, NULL, &y, &x, SB_I8, 1, 1, NULL, NULL),
+                   SB_ERR_INTERNAL);
   assert_non_null(strstr(sb_message(), "I8"));
 }
 
@@ -50,6 +52,7 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_element), cmocka_unit_test(refuses_other_types)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_element),
+                                     cmocka_unit_test(refuses_other_types)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

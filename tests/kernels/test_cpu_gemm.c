@@ -18,18 +18,21 @@ static const problem problems[] = {
     {1, 1300, 40, 0, 1.0f, 0.0f},   {700, 3, 31, 1, 2.0f, 1.0f},    {2050, 4100, 3, 0, 1.0f, 0.0f},
 };
 
-/* Errors of a sum of k products of numbers below 1 in f32: at most k roundings of about 2^-24 of the running
- * sum, which is itself below k; in practice sqrt(k). 1e-6 * k is safe and 1000 times below a missing term. */
+/* Errors of a sum of k products of numbers below 1 in f32: at most k roundings of about 2^-24 of
+ * the running sum, which is itself below k; in practice sqrt(k). 1e-6 * k is safe and 1000 times
+ * below a missing term. */
 static void one(sb_backend *be, const problem *p, bool ta, bool tb) {
   size_t lda = (ta ? p->m : p->k) + p->pad, ldb = (tb ? p->k : p->n) + p->pad, ldc = p->n + p->pad;
   size_t na = (ta ? p->k : p->m) * lda, nb = (tb ? p->n : p->k) * ldb, nc = p->m * ldc;
-  float *a = check_random(na, 1.0f, 1), *b = check_random(nb, 1.0f, 2), *c = check_random(nc, 1.0f, 3);
+  float *a = check_random(na, 1.0f, 1), *b = check_random(nb, 1.0f, 2),
+        *c = check_random(nc, 1.0f, 3);
   double *want = check_double(c, nc);
-  naive_gemm(ta, tb, p->m, p->n, p->k, (double)p->alpha, check_double(a, na), lda, check_double(b, nb), ldb,
-             (double)p->beta, want, ldc);
-  assert_ok(be->op->gemm(be, NULL, ta, tb, p->m, p->n, p->k, p->alpha, a, SB_F32, lda, b, SB_F32, ldb,
-                         p->beta, c, SB_F32, ldc));
-  check_close("gemm", c, want, nc, 1e-6 * (double)p->k, 1.0); /* the padding of C, too, must be as it was */
+  naive_gemm(ta, tb, p->m, p->n, p->k, (double)p->alpha, check_double(a, na), lda,
+             check_double(b, nb), ldb, (double)p->beta, want, ldc);
+  assert_ok(be->op->gemm(be, NULL, ta, tb, p->m, p->n, p->k, p->alpha, a, SB_F32, lda, b, SB_F32,
+                         ldb, p->beta, c, SB_F32, ldc));
+  check_close("gemm", c, want, nc, 1e-6 * (double)p->k,
+              1.0); /* the padding of C, too, must be as it was */
 }
 
 static void equals_naive(void **state) {
@@ -68,8 +71,8 @@ static void threads_do_not_change_bits(void **state) {
       for (int t = 1; t <= 3; t++) {
         c[t] = check_zeros(m * n);
         omp_set_num_threads(t);
-        assert_ok(be->op->gemm(be, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b, SB_F32, tb ? k : n,
-                               0.0f, c[t], SB_F32, n));
+        assert_ok(be->op->gemm(be, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b, SB_F32,
+                               tb ? k : n, 0.0f, c[t], SB_F32, n));
         assert_int_equal(omp_get_max_threads(), t); /* the caller's setting is left alone */
         check_same("gemm on more threads", c[t], c[1], m * n);
       }
@@ -90,8 +93,8 @@ static void alignment_does_not_change_bits(void **state) {
       memcpy(a2, a, M * K * sizeof *a);
       memcpy(b2, b, N * K * sizeof *b);
       c[shift] = check_zeros(M * N + 1) + shift;
-      assert_ok(be->op->gemm(be, NULL, ta, tb, M, N, K, 1.0f, a2, SB_F32, ta ? M : K, b2, SB_F32, tb ? K : N,
-                             0.0f, c[shift], SB_F32, N));
+      assert_ok(be->op->gemm(be, NULL, ta, tb, M, N, K, 1.0f, a2, SB_F32, ta ? M : K, b2, SB_F32,
+                             tb ? K : N, 0.0f, c[shift], SB_F32, N));
     }
     check_same("gemm at another address", c[1], c[0], M * N);
     check_done();
@@ -102,12 +105,12 @@ static void alignment_does_not_change_bits(void **state) {
 static void beta_zero_overwrites(void **state) {
   sb_backend *be = *state;
   float a[4] = {1, 2, 3, 4}, b[4] = {1, 0, 0, 1}, c[4] = {NAN, NAN, NAN, NAN};
-  assert_ok(
-      be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, a, SB_F32, 2, b, SB_F32, 2, 0.0f, c, SB_F32, 2));
+  assert_ok(be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, a, SB_F32, 2, b, SB_F32, 2, 0.0f, c,
+                         SB_F32, 2));
   assert_memory_equal(a, c, sizeof a);
   c[0] = NAN;
-  assert_ok(
-      be->op->gemm(be, NULL, false, false, 2, 2, 0, 1.0f, a, SB_F32, 2, b, SB_F32, 2, 0.0f, c, SB_F32, 2));
+  assert_ok(be->op->gemm(be, NULL, false, false, 2, 2, 0, 1.0f, a, SB_F32, 2, b, SB_F32, 2, 0.0f, c,
+                         SB_F32, 2));
   for (int i = 0; i < 4; i++) assert_true(c[i] == 0.0f);
 }
 
@@ -123,9 +126,10 @@ static void half_operands(void **state) {
   sb_to_f32(b, half_b, SB_F16, N * K);
   float *c = check_zeros(M * N);
   double *want = check_double_zeros(M * N);
-  naive_gemm(false, true, M, N, K, 1.0, check_double(a, M * LD), LD, check_double(b, N * K), K, 0.0, want, N);
-  assert_ok(be->op->gemm(be, NULL, false, true, M, N, K, 1.0f, half_a, SB_BF16, LD, half_b, SB_F16, K, 0.0f,
-                         c, SB_F32, N));
+  naive_gemm(false, true, M, N, K, 1.0, check_double(a, M * LD), LD, check_double(b, N * K), K, 0.0,
+             want, N);
+  assert_ok(be->op->gemm(be, NULL, false, true, M, N, K, 1.0f, half_a, SB_BF16, LD, half_b, SB_F16,
+                         K, 0.0f, c, SB_F32, N));
   check_close("gemm of halves", c, want, M * N, 1e-6 * K, 1.0);
   check_done();
 }
@@ -134,8 +138,8 @@ static void counts_flops_and_time(void **state) {
   sb_backend *be = *state;
   float a[6] = {0}, c[4];
   double flops = be->gemm_flops, seconds = be->gemm_seconds;
-  assert_ok(
-      be->op->gemm(be, NULL, false, true, 2, 2, 3, 1.0f, a, SB_F32, 3, a, SB_F32, 3, 0.0f, c, SB_F32, 2));
+  assert_ok(be->op->gemm(be, NULL, false, true, 2, 2, 3, 1.0f, a, SB_F32, 3, a, SB_F32, 3, 0.0f, c,
+                         SB_F32, 2));
   assert_true(be->gemm_flops == flops + 24.0);
   assert_true(be->gemm_seconds > seconds && be->gemm_seconds < seconds + 1.0);
 }
@@ -143,15 +147,15 @@ static void counts_flops_and_time(void **state) {
 static void refuses_what_it_cannot(void **state) {
   sb_backend *be = *state;
   float x[4] = {0};
-  assert_int_equal(
-      be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 2, x, SB_F32, 2, 0.0f, x, SB_BF16, 2),
-      SB_ERR_UNSUPPORTED);
-  assert_int_equal(
-      be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_I8, 2, x, SB_F32, 2, 0.0f, x, SB_F32, 2),
-      SB_ERR_UNSUPPORTED);
-  assert_int_equal(
-      be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 1, x, SB_F32, 2, 0.0f, x, SB_F32, 2),
-      SB_ERR_INTERNAL);
+  assert_int_equal(be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 2, x, SB_F32, 2,
+                                0.0f, x, SB_BF16, 2),
+                   SB_ERR_UNSUPPORTED);
+  assert_int_equal(be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_I8, 2, x, SB_F32, 2,
+                                0.0f, x, SB_F32, 2),
+                   SB_ERR_UNSUPPORTED);
+  assert_int_equal(be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 1, x, SB_F32, 2,
+                                0.0f, x, SB_F32, 2),
+                   SB_ERR_INTERNAL);
 }
 
 static int setup(void **state) {

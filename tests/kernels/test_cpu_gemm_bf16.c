@@ -18,7 +18,8 @@ static uint16_t *halves(const float *x, size_t count) {
   return out;
 }
 
-/* Products of bf16 numbers are exact in f32, so only the sum rounds: the tolerance of the f32 GEMM holds. */
+/* Products of bf16 numbers are exact in f32, so only the sum rounds: the tolerance of the f32 GEMM
+ * holds. */
 static void equals_naive_for_any_mix(void **state) {
   sb_backend *be = *state;
   const size_t shapes[][3] = {{1, 1, 1},      {3, 5, 7},      {17, 33, 65},
@@ -33,8 +34,8 @@ static void equals_naive_for_any_mix(void **state) {
       float *a = check_random(na, 1.0f, 1), *b = check_random(nb, 1.0f, 2),
             *c = check_random(m * ldc, 1.0f, 3);
       double *want = check_double(c, m * ldc);
-      naive_gemm(ta, tb, m, n, k, (double)alpha, rounded(a, na), lda, rounded(b, nb), ldb, (double)beta, want,
-                 ldc);
+      naive_gemm(ta, tb, m, n, k, (double)alpha, rounded(a, na), lda, rounded(b, nb), ldb,
+                 (double)beta, want, ldc);
       assert_ok(be->op->gemm(be, NULL, ta, tb, m, n, k, alpha, half_a ? (void *)halves(a, na) : a,
                              half_a ? SB_BF16 : SB_F32, lda, half_b ? (void *)halves(b, nb) : b,
                              half_b ? SB_BF16 : SB_F32, ldb, beta, c, SB_F32, ldc));
@@ -57,13 +58,13 @@ static void threads_do_not_change_bits(void **state) {
         c[t] = check_zeros(m * n);
         omp_set_num_threads(t);
         assert_ok(sb_backend_cpu_create(SB_COMPUTE_BF16, 0, &fresh));
-        assert_ok(fresh->op->gemm(fresh, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b, SB_F32,
-                                  tb ? k : n, 0.0f, c[t], SB_F32, n));
+        assert_ok(fresh->op->gemm(fresh, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b,
+                                  SB_F32, tb ? k : n, 0.0f, c[t], SB_F32, n));
         fresh->op->destroy(fresh);
         assert_int_equal(omp_get_max_threads(), t);
         check_same("bf16 gemm on more threads", c[t], c[1], m * n);
-        assert_ok(be->op->gemm(be, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b, SB_F32, tb ? k : n,
-                               0.0f, c[t], SB_F32, n));
+        assert_ok(be->op->gemm(be, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b, SB_F32,
+                               tb ? k : n, 0.0f, c[t], SB_F32, n));
         check_same("bf16 gemm prepared earlier", c[t], c[1], m * n);
       }
       check_done();
@@ -86,7 +87,8 @@ static int teardown(void **state) {
 int main(void) {
   sb_backend *be = NULL;
   sb_status status = sb_backend_cpu_create(SB_COMPUTE_BF16, 0, &be);
-  if (status == SB_ERR_UNSUPPORTED) { /* a build or a processor without it: the message must say what to do */
+  if (status ==
+      SB_ERR_UNSUPPORTED) { /* a build or a processor without it: the message must say what to do */
     print_message("skipped: %s\n", sb_message());
     return be == NULL && sb_message()[0] != '\0' ? 0 : 1;
   }

@@ -69,8 +69,8 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(describes_itself), cmocka_unit_test(copies_and_zeroes),
-                                     cmocka_unit_test(too_much_memory_is_an_error),
-                                     cmocka_unit_test(refuses_negative_threads)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(describes_itself), cmocka_unit_test(copies_and_zeroes),
+      cmocka_unit_test(too_much_memory_is_an_error), cmocka_unit_test(refuses_negative_threads)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

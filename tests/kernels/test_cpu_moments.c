@@ -1,4 +1,5 @@
-/* add_grams and add_squares: against sums in double, in any order, with any threads, and limb for limb against mpi/exact.h. */
+/* add_grams and add_squares: against sums in double, in any order, with any threads, and limb for
+ * limb against mpi/exact.h. */
 #include "tests/kernels/check.h"
 
 #include <math.h>
@@ -19,8 +20,8 @@ static sb_exact *zeros(size_t count) {
   return sums;
 }
 
-static void add(sb_backend *be, sb_exact *grams, sb_exact *squares, const float *x, const size_t *shape,
-                int exponent) {
+static void add(sb_backend *be, sb_exact *grams, sb_exact *squares, const float *x,
+                const size_t *shape, int exponent) {
   assert_ok(be->op->add_grams(be, NULL, &grams->high, x, shape[0], shape[1], shape[2], exponent));
   assert_ok(be->op->add_squares(be, NULL, &squares->high, x, shape[0], shape[1], exponent));
 }
@@ -51,7 +52,8 @@ static void equals_naive(void **state) {
         for (size_t c = 0; c <= r; c++, seen++) {
           const double want = product(x, shape, j * shape[2] + r, j * shape[2] + c, &size);
           /* products of floats added in float: at worst 2^-24 of the magnitudes a term */
-          assert_true(fabs(8 * sb_exact_value(&grams[seen]) - want) <= 0x1p-24 * (double)shape[0] * size);
+          assert_true(fabs(8 * sb_exact_value(&grams[seen]) - want) <=
+                      0x1p-24 * (double)shape[0] * size);
         }
         const double want = product(x, shape, j * shape[2] + r, j * shape[2] + r, &size);
         assert_true(fabs(8 * sb_exact_value(&squares[j * shape[2] + r]) - want) <=
@@ -73,7 +75,8 @@ static void order_and_threads_do_not_matter(void **state) {
     const float *x[3] = {check_random(shape[0] * shape[1], 1e4f, 1),
                          check_random(shape[0] * shape[1], 1e-6f, 2),
                          check_random(shape[0] * shape[1], 1.0f, 3)};
-    sb_exact *grams[2] = {zeros(count), zeros(count)}, *squares[2] = {zeros(shape[1]), zeros(shape[1])};
+    sb_exact *grams[2] = {zeros(count), zeros(count)},
+             *squares[2] = {zeros(shape[1]), zeros(shape[1])};
     for (int s = 0; s < 3; s++) {
       omp_set_num_threads(1);
       add(be, grams[0], squares[0], x[s], shape, -16);
@@ -91,7 +94,8 @@ static void order_and_threads_do_not_matter(void **state) {
   omp_set_num_threads(threads);
 }
 
-/* One token: what is added is a single product, rounded to float, and mpi/exact.h can add the same. */
+/* One token: what is added is a single product, rounded to float, and mpi/exact.h can add the same.
+ */
 static void limbs_are_those_of_exact_sums(void **state) {
   sb_backend *be = *state;
   enum { N = 37 };
@@ -118,7 +122,8 @@ static void refuses(void **state) {
     x[33] = bad[i];
     assert_int_equal(be->op->add_grams(be, NULL, &grams->high, x, shape[0], shape[1], shape[2], 0),
                      SB_ERR_NUMERIC);
-    assert_int_equal(be->op->add_squares(be, NULL, &squares->high, x, shape[0], shape[1], 0), SB_ERR_NUMERIC);
+    assert_int_equal(be->op->add_squares(be, NULL, &squares->high, x, shape[0], shape[1], 0),
+                     SB_ERR_NUMERIC);
     check_done();
   }
   /* and where only the sum is too much */

@@ -1,5 +1,6 @@
-/* Operands that are bf16: what operations give is what they give in float, rounded; what they take counts as its floats. That is
- * apart from products in bf16, which not every processor has: the type alone is changed here. */
+/* Operands that are bf16: what operations give is what they give in float, rounded; what they take
+ * counts as its floats. That is apart from products in bf16, which not every processor has: the
+ * type alone is changed here. */
 #include <string.h>
 
 #include "base/dtype.h"
@@ -52,8 +53,10 @@ static void gated_are_rounded(void **state) {
     const size_t n = counts[i];
     const float *gate = check_random(n, 8.0f, i), *up = check_random(n, 1.0f, i + 9),
                 *dy = check_random(n, 1.0f, i + 18);
-    float *y = check_zeros(n), *again = check_zeros(n), *dgate = check_zeros(n), *dup = check_zeros(n);
-    uint16_t *y2 = rounded(y, n), *again2 = rounded(y, n), *dgate2 = rounded(y, n), *dup2 = rounded(y, n);
+    float *y = check_zeros(n), *again = check_zeros(n), *dgate = check_zeros(n),
+          *dup = check_zeros(n);
+    uint16_t *y2 = rounded(y, n), *again2 = rounded(y, n), *dgate2 = rounded(y, n),
+             *dup2 = rounded(y, n);
     assert_ok(be->op->swiglu(be, NULL, y, gate, up, n));
     assert_ok(be->op->swiglu_back(be, NULL, dgate, dup, again, dy, gate, up, n));
     as_bf16();
@@ -76,8 +79,10 @@ static void moments_of_rounded(void **state) {
   const size_t grams = sb_grams_count(COLS, BLOCK);
   const uint16_t *x = rounded(check_random(TOKENS * COLS, 3.0f, 1), TOKENS * COLS);
   const float *same = widened(x, TOKENS * COLS);
-  int64_t *a = (int64_t *)check_double_zeros(2 * grams), *b = (int64_t *)check_double_zeros(2 * grams);
-  int64_t *c = (int64_t *)check_double_zeros(2 * COLS), *d = (int64_t *)check_double_zeros(2 * COLS);
+  int64_t *a = (int64_t *)check_double_zeros(2 * grams),
+          *b = (int64_t *)check_double_zeros(2 * grams);
+  int64_t *c = (int64_t *)check_double_zeros(2 * COLS),
+          *d = (int64_t *)check_double_zeros(2 * COLS);
   assert_ok(be->op->add_grams(be, NULL, a, same, TOKENS, COLS, BLOCK, -3));
   assert_ok(be->op->add_squares(be, NULL, c, same, TOKENS, COLS, -3));
   as_bf16();
@@ -93,17 +98,19 @@ static void moments_of_rounded(void **state) {
 static void packed_with_rounded(void **state) {
   (void)state;
   enum { T = 5, ROWS = 70, COLS = 200, BLOCK = 64, BLOCKS = 8 };
-  const sb_grid_shape grid = {ROWS, COLS, BLOCK, BLOCK};
+  const sb_tiling grid = {ROWS, COLS, BLOCK, BLOCK};
   const uint8_t bits[BLOCKS] = {3, 1, 8, 2, 5, 4, 7, 6};
   const float *w = check_random(ROWS * COLS, 1.0f, 2);
   const uint16_t *x = rounded(check_random(T * COLS, 1.0f, 1), T * COLS);
   const size_t first = sb_blockrow_bytes(&grid, 0, bits, SB_ASYMMETRIC),
-               second = sb_blockrow_bytes(&grid, 1, bits + 4, SB_ASYMMETRIC), offsets[2] = {0, first};
+               second = sb_blockrow_bytes(&grid, 1, bits + 4, SB_ASYMMETRIC),
+               offsets[2] = {0, first};
   uint8_t *packed = (uint8_t *)check_zeros(first + second);
   float *y = check_zeros(T * ROWS), *y2 = check_zeros(T * ROWS);
   sb_packed matrix;
   sb_blockrow_encode(packed, w, SB_F32, &grid, 0, bits, SB_ASYMMETRIC, NULL);
-  sb_blockrow_encode(packed + first, w + BLOCK * COLS, SB_F32, &grid, 1, bits + 4, SB_ASYMMETRIC, NULL);
+  sb_blockrow_encode(packed + first, w + BLOCK * COLS, SB_F32, &grid, 1, bits + 4, SB_ASYMMETRIC,
+                     NULL);
   assert_ok(be->op->packed_create(be, NULL, packed, offsets, &grid, bits, SB_ASYMMETRIC, &matrix));
   assert_ok(be->op->packed_gemm(be, NULL, y, widened(x, T * COLS), T, matrix, false));
   as_bf16();
@@ -115,9 +122,9 @@ static void packed_with_rounded(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(norms_are_rounded), cmocka_unit_test(gated_are_rounded),
-                                     cmocka_unit_test(moments_of_rounded),
-                                     cmocka_unit_test(packed_with_rounded)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(norms_are_rounded), cmocka_unit_test(gated_are_rounded),
+      cmocka_unit_test(moments_of_rounded), cmocka_unit_test(packed_with_rounded)};
   be = check_backend(SB_COMPUTE_F32);
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   be->op->destroy(be);

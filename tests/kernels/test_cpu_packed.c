@@ -1,5 +1,5 @@
-/* Products with packed weights, every set of kernels that this processor has, against weights read bit by bit from the
- * description in kernels/blockrow.h and multiplied in double precision. */
+/* Products with packed weights, every set of kernels that this processor has, against weights read
+ * bit by bit from the description in kernels/blockrow.h and multiplied in double precision. */
 #include "tests/kernels/check.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@
 enum { THREADS = 3 };
 
 typedef struct packed_case {
-  sb_grid_shape grid;
+  sb_tiling grid;
   sb_symmetry symmetry;
   uint8_t *bits, *packed;
   size_t *offsets;
@@ -36,8 +36,8 @@ static double half_at(const uint8_t *p, size_t k) {
 }
 
 /* One block into its place; returns its bytes. */
-static size_t read_block(const packed_case *c, const uint8_t *block, size_t row, size_t rows, size_t col,
-                         size_t cols, unsigned b) {
+static size_t read_block(const packed_case *c, const uint8_t *block, size_t row, size_t rows,
+                         size_t col, size_t cols, unsigned b) {
   const uint8_t *zeros = block + 2 * rows, *codes = zeros;
   if (c->symmetry == SB_ASYMMETRIC) codes += b == 1 ? 2 * rows : (rows * b + 7) / 8;
   const size_t stride = (cols * b + 7) / 8;
@@ -54,10 +54,11 @@ static size_t read_block(const packed_case *c, const uint8_t *block, size_t row,
   return (size_t)(codes - block) + rows * stride;
 }
 
-/* Weights of which some rows are 0 and some far from it, packed with 3 bytes between block rows and none to spare. */
+/* Weights of which some rows are 0 and some far from it, packed with 3 bytes between block rows and
+ * none to spare. */
 static void make_case(packed_case *c, const uint8_t *widths, size_t width_count, uint64_t seed) {
-  const sb_grid_shape *g = &c->grid;
-  const size_t rows = sb_grid_block_rows(g), columns = sb_grid_block_cols(g);
+  const sb_tiling *g = &c->grid;
+  const size_t rows = sb_tiling_block_rows(g), columns = sb_tiling_block_cols(g);
   float *w = check_random(g->rows * g->cols, 1.0f, seed);
   for (size_t i = 0; i < g->rows * g->cols; i++)
     w[i] = i / g->cols % 13 == 5 ? 0.0f : w[i] * 0.05f + (i / g->cols % 7 == 3 ? 0.2f : 0.0f);
@@ -66,7 +67,8 @@ static void make_case(packed_case *c, const uint8_t *widths, size_t width_count,
   c->w = check_double_zeros(g->rows * g->cols);
   c->size = check_double_zeros(g->rows * g->cols);
   size_t bytes = 0;
-  for (size_t k = 0; k < rows * columns; k++) c->bits[k] = widths[(k * 7 + k / columns * 3) % width_count];
+  for (size_t k = 0; k < rows * columns; k++)
+    c->bits[k] = widths[(k * 7 + k / columns * 3) % width_count];
   for (size_t i = 0; i < rows; i++) {
     c->offsets[i] = bytes + 3 * i;
     bytes += sb_blockrow_bytes(g, i, c->bits + i * columns, c->symmetry);
@@ -75,12 +77,12 @@ static void make_case(packed_case *c, const uint8_t *widths, size_t width_count,
   assert_non_null(c->packed);
   for (size_t i = 0; i < rows; i++) {
     uint8_t *at = c->packed + c->offsets[i];
-    sb_blockrow_encode(at, w + i * g->block_rows * g->cols, SB_F32, g, i, c->bits + i * columns, c->symmetry,
-                       NULL);
+    sb_blockrow_encode(at, w + i * g->block_rows * g->cols, SB_F32, g, i, c->bits + i * columns,
+                       c->symmetry, NULL);
     at += (columns + 15) / 16 * 16;
     for (size_t j = 0; j < columns; j++)
-      at += read_block(c, at, i * g->block_rows, sb_grid_rows_of(g, i), j * g->block_cols,
-                       sb_grid_cols_of(g, j), c->bits[i * columns + j]);
+      at += read_block(c, at, i * g->block_rows, sb_tiling_rows_of(g, i), j * g->block_cols,
+                       sb_tiling_cols_of(g, j), c->bits[i * columns + j]);
   }
 }
 
@@ -91,17 +93,19 @@ static sb_backend *backend_of(sb_packed_level level, int threads) {
   return b;
 }
 
-static void product(const packed_case *c, sb_packed_level level, int threads, float *y, const float *x,
-                    size_t T, bool add) {
+static void product(const packed_case *c, sb_packed_level level, int threads, float *y,
+                    const float *x, size_t T, bool add) {
   sb_backend *b = backend_of(level, threads);
   sb_packed w = NULL;
-  assert_ok(b->op->packed_create(b, NULL, c->packed, c->offsets, &c->grid, c->bits, c->symmetry, &w));
+  assert_ok(
+      b->op->packed_create(b, NULL, c->packed, c->offsets, &c->grid, c->bits, c->symmetry, &w));
   assert_ok(b->op->packed_gemm(b, NULL, y, x, T, w, add));
   b->op->packed_destroy(b, w);
   b->op->destroy(b);
 }
 
-/* y = x W' (+ before), and of every number the sum of magnitudes that the tolerance is a part of. */
+/* y = x W' (+ before), and of every number the sum of magnitudes that the tolerance is a part of.
+ */
 typedef struct expected {
   const float *x, *before;
   const double *y, *size;
@@ -109,8 +113,9 @@ typedef struct expected {
   bool add;
 } expected;
 
-/* At one level, with one thread and more. The tolerance is 8 epsilons of the sum of |x| (|w| + |value of code 0|), of which
- * backend.h speaks: a lane adds some 50 numbers here, one after another. */
+/* At one level, with one thread and more. The tolerance is 8 epsilons of the sum of |x| (|w| +
+ * |value of code 0|), of which backend.h speaks: a lane adds some 50 numbers here, one after
+ * another. */
 static void check_level(const packed_case *c, sb_packed_level level, const expected *e) {
   const size_t rows = c->grid.rows, cols = c->grid.cols, count = e->T * rows;
   float *got[THREADS];
@@ -124,16 +129,18 @@ static void check_level(const packed_case *c, sb_packed_level level, const expec
   for (size_t i = 0; i < count; i++) {
     const double allowed = 8 * 0x1p-23 * (e->size[i] + fabs(e->y[i]));
     if (!(fabs((double)got[0][i] - e->y[i]) <= allowed))
-      fail_msg("%s, %zu x %zu in %zu x %zu, %u bits first, symmetry %d, %zu tokens: item %zu is %.9g, "
-               "expected %.9g",
-               sb_packed_kernels_at(level)->name, rows, cols, c->grid.block_rows, c->grid.block_cols,
-               c->bits[0], (int)c->symmetry, e->T, i, (double)got[0][i], e->y[i]);
+      fail_msg(
+          "%s, %zu x %zu in %zu x %zu, %u bits first, symmetry %d, %zu tokens: item %zu is %.9g, "
+          "expected %.9g",
+          sb_packed_kernels_at(level)->name, rows, cols, c->grid.block_rows, c->grid.block_cols,
+          c->bits[0], (int)c->symmetry, e->T, i, (double)got[0][i], e->y[i]);
   }
 }
 
 static void check_product(const packed_case *c, size_t T, bool add) {
   const size_t rows = c->grid.rows, cols = c->grid.cols;
-  float *x = check_random(T * cols, 2.0f, 77 + T), *before = check_random(T * rows, add ? 1.0f : 0.0f, 3);
+  float *x = check_random(T * cols, 2.0f, 77 + T),
+        *before = check_random(T * rows, add ? 1.0f : 0.0f, 3);
   double *want = check_double(before, T * rows), *room = check_double_zeros(T * rows),
          *size = check_double(x, T * cols);
   const expected e = {x, before, want, room, T, add};
@@ -147,7 +154,7 @@ static void check_product(const packed_case *c, size_t T, bool add) {
 static const uint8_t mix[] = {3, 1, 8, 2, 5, 4, 7, 6};
 
 /* The mix, in which b is 0, and every `stride`-th uniform width from `first` on. */
-static void check_shape(sb_grid_shape grid, uint8_t first, uint8_t stride, const size_t *tokens,
+static void check_shape(sb_tiling grid, uint8_t first, uint8_t stride, const size_t *tokens,
                         size_t token_counts) {
   for (int symmetry = 0; symmetry < 2; symmetry++)
     for (uint8_t b = 0; b <= SB_MAX_BITS; b = b ? b + stride : first) {
@@ -162,7 +169,7 @@ static void check_shape(sb_grid_shape grid, uint8_t first, uint8_t stride, const
 /* At every level that this processor has. */
 static void every_shape(void **state) {
   (void)state;
-  static const sb_grid_shape shapes[] = {
+  static const sb_tiling shapes[] = {
       {1, 1, 128, 128},  {128, 128, 128, 128}, {33, 300, 128, 128},  {300, 130, 128, 128},
       {47, 515, 20, 64}, {70, 90, 9, 24},      {19, 1100, 16, 1024}, {21, 7, 4, 3},
   };
@@ -177,7 +184,7 @@ static void every_shape(void **state) {
                 sizeof tokens / sizeof *tokens);
   }
   static const size_t long_ones[] = {530}; /* more than are multiplied with a tile at a time */
-  check_shape((sb_grid_shape){34, 48, 32, 32}, 1, 1, long_ones, 1);
+  check_shape((sb_tiling){34, 48, 32, 32}, 1, 1, long_ones, 1);
 }
 
 static void the_fastest_is_taken(void **state) {
@@ -198,23 +205,27 @@ static void refusals(void **state) {
   sb_packed w = NULL;
   make_case(&c, mix, sizeof mix, 1);
   c.bits[3] = c.bits[3] == 8 ? 7 : 8;
-  assert_int_equal(b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
-                   SB_ERR_INTERNAL);
+  assert_int_equal(
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+      SB_ERR_INTERNAL);
   assert_non_null(strstr(sb_message(), "block row 1"));
   c.bits[3] = 0;
-  assert_int_equal(b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
-                   SB_ERR_INTERNAL);
+  assert_int_equal(
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+      SB_ERR_INTERNAL);
   assert_null(w);
-  c.grid = (sb_grid_shape){40, 5000, 32, 4096};
-  assert_int_equal(b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
-                   SB_ERR_UNSUPPORTED);
+  c.grid = (sb_tiling){40, 5000, 32, 4096};
+  assert_int_equal(
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+      SB_ERR_UNSUPPORTED);
   free(c.packed);
   check_done();
   b->op->destroy(b);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_shape), cmocka_unit_test(the_fastest_is_taken),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_shape),
+                                     cmocka_unit_test(the_fastest_is_taken),
                                      cmocka_unit_test(refusals)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,11 +30,12 @@ static data make(size_t T, size_t h) {
 
 static void run(sb_backend *be, data *s, bool with_dw) {
   assert_ok(be->op->rmsnorm(be, NULL, s->y, s->rstd, s->x, s->w, s->T, s->h, eps));
-  assert_ok(
-      be->op->rmsnorm_back(be, NULL, s->dx, with_dw ? s->dw : NULL, s->dy, s->x, s->w, s->rstd, s->T, s->h));
+  assert_ok(be->op->rmsnorm_back(be, NULL, s->dx, with_dw ? s->dw : NULL, s->dy, s->x, s->w,
+                                 s->rstd, s->T, s->h));
 }
 
-/* Sums of up to 4099 squares in 16 lanes: 256 roundings of 6e-8 at worst, 1e-6 in practice. dw sums T terms.
+/* Sums of up to 4099 squares in 16 lanes: 256 roundings of 6e-8 at worst, 1e-6 in practice. dw sums
+ * T terms.
  */
 static void equals_naive(void **state) {
   sb_backend *be = *state;

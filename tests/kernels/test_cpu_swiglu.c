@@ -31,10 +31,13 @@ static void backward_equals_naive(void **state) {
   sb_backend *be = *state;
   for (size_t s = 0; s < SIZES; s++) {
     size_t n = sizes[s];
-    float *gate = check_random(n, 10.0f, 1), *up = check_random(n, 2.0f, 2), *dy = check_random(n, 1.0f, 3);
-    float *dgate = check_zeros(n), *dup = check_zeros(n), *y = check_zeros(n), *alone = check_zeros(n);
+    float *gate = check_random(n, 10.0f, 1), *up = check_random(n, 2.0f, 2),
+          *dy = check_random(n, 1.0f, 3);
+    float *dgate = check_zeros(n), *dup = check_zeros(n), *y = check_zeros(n),
+          *alone = check_zeros(n);
     double *want_gate = check_double_zeros(n), *want_up = check_double_zeros(n);
-    naive_swiglu_back(want_gate, want_up, check_double(dy, n), check_double(gate, n), check_double(up, n), n);
+    naive_swiglu_back(want_gate, want_up, check_double(dy, n), check_double(gate, n),
+                      check_double(up, n), n);
     assert_ok(be->op->swiglu(be, NULL, alone, gate, up, n));
     assert_ok(be->op->swiglu_back(be, NULL, dgate, dup, y, dy, gate, up, n));
     /* 1 + g (1 - s) cancels where silu' changes sign: absolute there */
@@ -88,7 +91,8 @@ static void add_adds(void **state) {
 static void threads_do_not_change_bits(void **state) {
   sb_backend *be = *state;
   enum { N = 100003 };
-  float *gate = check_random(N, 5.0f, 1), *up = check_random(N, 1.0f, 2), *dy = check_random(N, 1.0f, 3);
+  float *gate = check_random(N, 5.0f, 1), *up = check_random(N, 1.0f, 2),
+        *dy = check_random(N, 1.0f, 3);
   float *y[4], *dgate[4], *dup[4];
   int threads = omp_get_max_threads();
   for (int t = 1; t <= 3; t++) {

@@ -68,7 +68,8 @@ static void select_max_min(void **state) {
   assert_true(sb_vf_max(one, two)[3] == 2.0f && sb_vf_min(one, two)[3] == 1.0f);
   assert_true(isnan(sb_vf_max(one, nan)[0]) && sb_vf_max(nan, one)[0] == 1.0f);
   assert_true(isnan(sb_vf_min(one, nan)[0]) && sb_vf_min(nan, one)[0] == 1.0f);
-  assert_true(sb_vf_select(one < two, one, two)[5] == 1.0f && sb_vf_select(one > two, one, two)[5] == 2.0f);
+  assert_true(sb_vf_select(one < two, one, two)[5] == 1.0f &&
+              sb_vf_select(one > two, one, two)[5] == 2.0f);
 }
 
 int main(void) {

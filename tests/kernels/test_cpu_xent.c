@@ -30,8 +30,8 @@ static void in_chunks(sb_backend *be, row_state *s, const float *logits, const u
     s->high[t] = -INFINITY, s->sum[t] = 0.0f, s->best[t] = 0, s->target[t] = -7.0f;
   for (size_t v0 = 0; v0 < VOCAB; v0 += chunk) {
     size_t nv = VOCAB - v0 < chunk ? VOCAB - v0 : chunk;
-    assert_ok(be->op->xent_chunk(be, NULL, s->high, s->sum, s->target, s->best, columns(logits, v0, nv),
-                                 targets, T, v0, nv));
+    assert_ok(be->op->xent_chunk(be, NULL, s->high, s->sum, s->target, s->best,
+                                 columns(logits, v0, nv), targets, T, v0, nv));
   }
 }
 
@@ -91,7 +91,8 @@ static void gradient_against_naive_and_differences(void **state) {
       check_close("dlogits", chunk + t * nv, want + t * VOCAB + v0, nv, 2e-6, (double)scale);
       for (size_t j = t % 29; j < nv; j += 29) {
         double slope = check_slope(loss_of, exact, exact, t * VOCAB + v0 + j);
-        check_close("dlogits against a difference", chunk + t * nv + j, &slope, 1, 2e-6, (double)scale);
+        check_close("dlogits against a difference", chunk + t * nv + j, &slope, 1, 2e-6,
+                    (double)scale);
       }
       if (targets[t] == SB_NO_TARGET)
         for (size_t j = 0; j < nv; j++) assert_true(chunk[t * nv + j] == 0.0f);
@@ -119,14 +120,16 @@ static void minus_infinity_is_a_probability_of_zero(void **state) {
   assert_true(isnan(sum)); /* a NaN is not swallowed */
 }
 
-/* Terms p (log p_ref - log p) of order 1e-2 and both signs add up to a divergence of the same order: f32
- * terms are right to 1e-6 of the largest logarithm. */
+/* Terms p (log p_ref - log p) of order 1e-2 and both signs add up to a divergence of the same
+ * order: f32 terms are right to 1e-6 of the largest logarithm. */
 static void kl_equals_the_formula(void **state) {
   sb_backend *be = *state;
-  float *ref = check_random(T * VOCAB, 6.0f, 1), *other = check_random(T * VOCAB, 6.0f, 2), lse[2][T];
+  float *ref = check_random(T * VOCAB, 6.0f, 1), *other = check_random(T * VOCAB, 6.0f, 2),
+        lse[2][T];
   ref[5] = -INFINITY; /* a probability of zero adds nothing */
   ref[VOCAB + 1] = other[VOCAB + 1] = -INFINITY;
-  double *ref2 = check_double(ref, T * VOCAB), *other2 = check_double(other, T * VOCAB), want[T], exact[2][T];
+  double *ref2 = check_double(ref, T * VOCAB), *other2 = check_double(other, T * VOCAB), want[T],
+         exact[2][T];
   naive_lse(exact[0], ref2, T, VOCAB);
   naive_lse(exact[1], other2, T, VOCAB);
   for (size_t t = 0; t < T; t++) lse[0][t] = (float)exact[0][t], lse[1][t] = (float)exact[1][t];
@@ -136,8 +139,8 @@ static void kl_equals_the_formula(void **state) {
     double kl[T] = {0};
     for (size_t v0 = 0; v0 < VOCAB; v0 += chunks[c]) {
       size_t nv = VOCAB - v0 < chunks[c] ? VOCAB - v0 : chunks[c];
-      assert_ok(be->op->kl_chunk(be, NULL, kl, columns(ref, v0, nv), lse[0], columns(other, v0, nv), lse[1],
-                                 T, nv));
+      assert_ok(be->op->kl_chunk(be, NULL, kl, columns(ref, v0, nv), lse[0], columns(other, v0, nv),
+                                 lse[1], T, nv));
     }
     for (size_t t = 0; t < T; t++) assert_true(fabs(kl[t] - want[t]) < 1e-5);
   }
@@ -170,7 +173,8 @@ static double kl_of(void *context) {
 static void gradient_of_kl_against_differences(void **state) {
   sb_backend *be = *state;
   const float scale = 0.25f;
-  float *ref = check_random(T * VOCAB, 4.0f, 1), *logits = check_random(T * VOCAB, 4.0f, 2), lse[2][T];
+  float *ref = check_random(T * VOCAB, 4.0f, 1), *logits = check_random(T * VOCAB, 4.0f, 2),
+        lse[2][T];
   kl_point at = {check_double(ref, T * VOCAB), check_double(logits, T * VOCAB)};
   double exact[2][T];
   uint32_t targets[T];
@@ -181,8 +185,8 @@ static void gradient_of_kl_against_differences(void **state) {
   for (size_t v0 = 0; v0 < VOCAB; v0 += 90) {
     const size_t nv = VOCAB - v0 < 90 ? VOCAB - v0 : 90;
     float *chunk = columns(logits, v0, nv);
-    assert_ok(
-        be->op->kl_back_chunk(be, NULL, chunk, lse[1], columns(ref, v0, nv), lse[0], targets, scale, T, nv));
+    assert_ok(be->op->kl_back_chunk(be, NULL, chunk, lse[1], columns(ref, v0, nv), lse[0], targets,
+                                    scale, T, nv));
     for (size_t t = 0; t < T; t++)
       for (size_t j = 0; j < nv; j++) {
         const size_t i = t * VOCAB + v0 + j;
@@ -192,7 +196,8 @@ static void gradient_of_kl_against_differences(void **state) {
         check_close("dlogits", chunk + t * nv + j, &want, 1, 2e-6, (double)scale);
         if (j % 29 != t % 29) continue;
         const double slope = (double)scale * check_slope(kl_of, &at, at.logits, i);
-        check_close("dlogits against a difference", chunk + t * nv + j, &slope, 1, 2e-6, (double)scale);
+        check_close("dlogits against a difference", chunk + t * nv + j, &slope, 1, 2e-6,
+                    (double)scale);
       }
   }
   check_done();
@@ -200,8 +205,8 @@ static void gradient_of_kl_against_differences(void **state) {
 
 static void threads_do_not_change_bits(void **state) {
   sb_backend *be = *state;
-  float *logits = check_random(T * VOCAB, 5.0f, 1), *other = check_random(T * VOCAB, 5.0f, 2), *grad[4],
-        *kl_grad[4];
+  float *logits = check_random(T * VOCAB, 5.0f, 1), *other = check_random(T * VOCAB, 5.0f, 2),
+        *grad[4], *kl_grad[4];
   uint32_t targets[T];
   row_state s[4];
   double kl[4][T];
@@ -217,8 +222,8 @@ static void threads_do_not_change_bits(void **state) {
     check_same("sum", s[t].sum, s[1].sum, T);
     check_same("gradient", grad[t], grad[1], T * VOCAB);
     kl_grad[t] = columns(logits, 0, VOCAB);
-    assert_ok(
-        be->op->kl_back_chunk(be, NULL, kl_grad[t], s[t].high, other, s[t].high, targets, 0.5f, T, VOCAB));
+    assert_ok(be->op->kl_back_chunk(be, NULL, kl_grad[t], s[t].high, other, s[t].high, targets,
+                                    0.5f, T, VOCAB));
     check_same("gradient of the divergence", kl_grad[t], kl_grad[1], T * VOCAB);
     assert_memory_equal(kl[t], kl[1], sizeof kl[1]);
   }

@@ -1,5 +1,5 @@
-/* Measuring: what is timed is done as often as said, ranks agree on failures and figures, nothing is left behind. How fast
- * anything is, no test can say. */
+/* Measuring: what is timed is done as often as said, ranks agree on failures and figures, nothing
+ * is left behind. How fast anything is, no test can say. */
 #include "measure/limits.h"
 
 #include <dirent.h>
@@ -9,8 +9,8 @@
 #include "kernels/backend.h"
 #include "measure/phases.h"
 #include "measure/timing.h"
-#include "model/synth.h"
-#include "tests/mpi/ranks.h"
+#include "folders/synth.h"
+#include "tests/support/ranks.h"
 
 typedef struct counter {
   int calls, fails_at;
@@ -72,13 +72,15 @@ static void a_machine(void **state) {
   EXPECT_OK(sb_limit_sums(&world, backend, 1, &m));
   EXPECT_OK(sb_limit_disk(&world, folder, 1, &m));
   EXPECT(rmdir(folder) == (0));
-  EXPECT_OK(sb_synth_load(&world, &config, SB_BF16, 0, (sb_blocking){32, 48, SB_ASYMMETRIC}, &model));
+  EXPECT_OK(
+      sb_synth_load(&world, &config, SB_BF16, 0, (sb_blocking){32, 48, SB_ASYMMETRIC}, &model));
   EXPECT_OK(sb_phases_measure(model, backend, 20, 1, &m));
   sb_model_free(&model);
   backend->op->destroy(backend);
   for (int f = 0; f < SB_FIGURES; f++) {
-    const bool elsewhere = f == SB_FIGURE_UPLOAD || f == SB_FIGURE_DOWNLOAD || f == SB_FIGURE_SUMS ||
-                           f == SB_FIGURE_GEMM_BF16 || (f == SB_FIGURE_GATHER && world.size == 1);
+    const bool elsewhere = f == SB_FIGURE_UPLOAD || f == SB_FIGURE_DOWNLOAD ||
+                           f == SB_FIGURE_SUMS || f == SB_FIGURE_GEMM_BF16 ||
+                           (f == SB_FIGURE_GATHER && world.size == 1);
     double most;
     EXPECT(MPI_Allreduce(&m.value[f], &most, 1, MPI_DOUBLE, MPI_MAX, world.comm) == (MPI_SUCCESS));
     EXPECT(m.value[f] == most);
@@ -96,7 +98,7 @@ static void no_such_folder(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(rounds_and_calls),
-                                          cmocka_unit_test(one_rank_fails), cmocka_unit_test(a_machine),
-                                          cmocka_unit_test(no_such_folder)};
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(rounds_and_calls), cmocka_unit_test(one_rank_fails),
+    cmocka_unit_test(a_machine), cmocka_unit_test(no_such_folder)};
 RANKS_MAIN(tests)

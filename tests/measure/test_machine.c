@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "io/json.h"
-#include "tests/model/model_test.h"
+#include "tests/support/config_json.h"
 
 static char path[] = "/tmp/test-machine-XXXXXX";
 
@@ -50,9 +50,11 @@ static sb_machine machine(void) {
 static void shares_of_limits(void **state) {
   (void)state;
   sb_machine m = machine();
-  assert_true(m.share[SB_FIGURE_FORWARD] == 0.5 && m.limit[SB_FIGURE_FORWARD] == SB_FIGURE_GEMM_BF16);
+  assert_true(m.share[SB_FIGURE_FORWARD] == 0.5 &&
+              m.limit[SB_FIGURE_FORWARD] == SB_FIGURE_GEMM_BF16);
   assert_true(m.share[SB_FIGURE_SCORE] == 6e9 / 4e10);
-  sb_machine_phase(&m, SB_FIGURE_FACTOR, 1e9, SB_FIGURE_GEMM_F32, 1); /* a limit that was not measured */
+  sb_machine_phase(&m, SB_FIGURE_FACTOR, 1e9, SB_FIGURE_GEMM_F32,
+                   1); /* a limit that was not measured */
   assert_true(m.share[SB_FIGURE_FACTOR] == 0);
 }
 
@@ -72,8 +74,8 @@ static void there_and_back(void **state) {
   }
   assert_string_equal(back.backend, "cpu");
   assert_string_equal(back.model, "some/model");
-  assert_true(back.compute == SB_COMPUTE_BF16 && back.ranks == 8 && back.nodes == 2 && back.threads == 4 &&
-              back.seqlen == 128);
+  assert_true(back.compute == SB_COMPUTE_BF16 && back.ranks == 8 && back.nodes == 2 &&
+              back.threads == 4 && back.seqlen == 128);
 }
 
 static void rates(void **state) {
@@ -102,7 +104,8 @@ static void refuse(const char *text, const char *why) {
 static void other_files(void **state) {
   (void)state;
   const char head[] =
-      "{\"program\": \"shardbits\", \"command\": \"bench\", \"backend\": \"cpu\", \"model\": \"m\", "
+      "{\"program\": \"shardbits\", \"command\": \"bench\", \"backend\": \"cpu\", \"model\": "
+      "\"m\", "
       "\"compute\": \"f32\", \"ranks\": 1, \"nodes\": 1, \"threads\": 1, \"seqlen\": 9, ";
   char text[512];
   refuse("{}", "\"program\" (a string) is missing");
@@ -111,12 +114,14 @@ static void other_files(void **state) {
   refuse(text, "\"phases\" (an object) is missing");
   snprintf(text, sizeof text, "%s\"limits\": {\"gemm_f32\": 3}, \"phases\": {}}", head);
   refuse(text, "gemm_f32 is not what bench writes");
-  snprintf(text, sizeof text, "%s\"limits\": {\"gemm_f32\": {\"rate\": -1.0}}, \"phases\": {}}", head);
+  snprintf(text, sizeof text, "%s\"limits\": {\"gemm_f32\": {\"rate\": -1.0}}, \"phases\": {}}",
+           head);
   refuse(text, "must be above 0");
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(shares_of_limits), cmocka_unit_test(there_and_back),
-                                     cmocka_unit_test(rates), cmocka_unit_test(other_files)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(shares_of_limits),
+                                     cmocka_unit_test(there_and_back), cmocka_unit_test(rates),
+                                     cmocka_unit_test(other_files)};
   return cmocka_run_group_tests(tests, make_path, remove_path);
 }

@@ -3,7 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/model/model_test.h"
+#include "tests/support/config_json.h"
 
 static void smollm2_as_published(void **state) {
   (void)state;
@@ -35,11 +35,13 @@ static void spellings_agree(void **state) {
   sb_config old, older, newer;
   assert_ok(parse_config(llama31, "{}", false, &old));
   assert_ok(parse_config(llama31, as_parameters, false, &newer));
-  assert_ok(parse_config(llama31,
-                         "{\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
-                         "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}}",
-                         false, &older));
-  assert_true(old.rope_kind == SB_ROPE_LLAMA3 && old.rope_factor == 8.0 && old.rope_low_factor == 1.0);
+  assert_ok(
+      parse_config(llama31,
+                   "{\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+                   "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}}",
+                   false, &older));
+  assert_true(old.rope_kind == SB_ROPE_LLAMA3 && old.rope_factor == 8.0 &&
+              old.rope_low_factor == 1.0);
   assert_true(old.rope_high_factor == 4.0 && old.rope_original_positions == 8192.0 &&
               old.rope_theta == 500000.0);
   assert_memory_equal(&old, &newer, sizeof old);
@@ -50,24 +52,25 @@ static void spellings_agree(void **state) {
 static void defaults(void **state) {
   (void)state;
   sb_config c;
-  assert_ok(
-      parse_config(smollm2,
-                   "{\"num_key_value_heads\":null,\"rope_theta\":null,\"tie_word_embeddings\":null,"
-                   "\"torch_dtype\":null,\"eos_token_id\":null,\"rms_norm_eps\":null,\"architectures\":null}",
-                   false, &c));
+  assert_ok(parse_config(
+      smollm2,
+      "{\"num_key_value_heads\":null,\"rope_theta\":null,\"tie_word_embeddings\":null,"
+      "\"torch_dtype\":null,\"eos_token_id\":null,\"rms_norm_eps\":null,\"architectures\":null}",
+      false, &c));
   assert_int_equal(c.kv_heads, 9);
   assert_true(c.rope_theta == 10000.0 && c.rms_eps == 1e-6 && !c.tie_embeddings && !c.has_dtype &&
               c.eos == -1);
   assert_ok(parse_config(smollm2, "{\"head_dim\":null}", true, &c));
   assert_int_equal(c.head_dim, 64);
-  assert_ok(
-      parse_config(smollm2,
-                   "{\"head_dim\":96,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":5e5},"
-                   "\"rope_theta\":null}",
-                   false, &c));
+  assert_ok(parse_config(
+      smollm2,
+      "{\"head_dim\":96,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":5e5},"
+      "\"rope_theta\":null}",
+      false, &c));
   assert_int_equal(c.head_dim, 96);
   assert_true(c.rope_theta == 5e5);
-  assert_ok(parse_config(smollm2, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}", false, &c));
+  assert_ok(
+      parse_config(smollm2, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}", false, &c));
   assert_true(c.rope_kind == SB_ROPE_LINEAR && c.rope_factor == 2.5);
 }
 
@@ -77,7 +80,8 @@ static void mistral(void **state) {
   const char *base = "{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":null}";
   assert_ok(parse_config(smollm2, base, true, &c));
   assert_string_equal(c.architecture, "MistralForCausalLM");
-  assert_int_equal(parse_config(smollm2, base, false, &c), SB_ERR_UNSUPPORTED); /* missing means 4096 */
+  assert_int_equal(parse_config(smollm2, base, false, &c),
+                   SB_ERR_UNSUPPORTED); /* missing means 4096 */
   assert_says("sliding_window");
   base = "{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":4096}";
   assert_int_equal(parse_config(smollm2, base, true, &c), SB_ERR_UNSUPPORTED);
@@ -92,14 +96,18 @@ static const struct {
     {"{\"architectures\":[\"Qwen2ForCausalLM\"]}",
      SB_ERR_UNSUPPORTED,
      {"Qwen2ForCausalLM", "MistralForCausalLM"}},
-    {"{\"architectures\":null,\"model_type\":\"gemma\"}", SB_ERR_UNSUPPORTED, {"gemma", "LlamaForCausalLM"}},
+    {"{\"architectures\":null,\"model_type\":\"gemma\"}",
+     SB_ERR_UNSUPPORTED,
+     {"gemma", "LlamaForCausalLM"}},
     {"{\"architectures\":null,\"model_type\":null}", SB_ERR_FORMAT, {"architectures", "one name"}},
     {"{\"architectures\":[]}", SB_ERR_FORMAT, {"architectures", "one name"}},
     {"{\"attention_bias\":true}", SB_ERR_UNSUPPORTED, {"attention_bias", "without bias"}},
     {"{\"mlp_bias\":true}", SB_ERR_UNSUPPORTED, {"mlp_bias", "without bias"}},
     {"{\"mlp_bias\":1}", SB_ERR_FORMAT, {"mlp_bias", "true or false"}},
     {"{\"hidden_act\":\"gelu\"}", SB_ERR_UNSUPPORTED, {"hidden_act", "gelu"}},
-    {"{\"quantization_config\":{\"bits\":4}}", SB_ERR_UNSUPPORTED, {"quantization_config", "original"}},
+    {"{\"quantization_config\":{\"bits\":4}}",
+     SB_ERR_UNSUPPORTED,
+     {"quantization_config", "original"}},
     {"{\"hidden_size\":null}", SB_ERR_FORMAT, {"hidden_size", "missing"}},
     {"{\"hidden_size\":-576}", SB_ERR_FORMAT, {"-576", "1..1048576"}},
     {"{\"hidden_size\":576.5}", SB_ERR_FORMAT, {"hidden_size", "integer"}},
@@ -117,7 +125,8 @@ static const struct {
     {"{\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}",
      SB_ERR_FORMAT,
      {"rope_scaling.factor", "0.5"}},
-    {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4,"
+    {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_"
+     "factor\":4,"
      "\"original_max_position_embeddings\":8192}}",
      SB_ERR_FORMAT,
      {"high_freq_factor", "exceed"}},
@@ -167,8 +176,9 @@ static void from_files(void **state) {
 
 static void fingerprints(void **state) {
   (void)state;
-  static const char *const same[] = {"{}", "{\"max_position_embeddings\":2048}", "{\"eos_token_id\":7}",
-                                     "{\"torch_dtype\":\"float32\"}", "{\"head_dim\":64}"};
+  static const char *const same[] = {"{}", "{\"max_position_embeddings\":2048}",
+                                     "{\"eos_token_id\":7}", "{\"torch_dtype\":\"float32\"}",
+                                     "{\"head_dim\":64}"};
   static const char *const other[] = {"{\"num_hidden_layers\":29}",
                                       "{\"rope_theta\":100001}",
                                       "{\"rms_norm_eps\":1e-6}",

@@ -1,8 +1,8 @@
 /* Orders of channels: sorting, settling, which tensors share which, and what is refused. */
-#include "model_test.h"
+#include "tests/support/config_json.h"
 
 #include "model/order_string.h"
-#include "random_orders.h"
+#include "tests/support/random_orders.h"
 
 static sb_arch arch_of(const char *change) {
   sb_config config;
@@ -126,7 +126,8 @@ static void not_a_symmetry(void **state) {
   swap(&q[0], &q[1]);
   for (size_t i = 0; i < 64; i++) swap(&q[i], &q[5 * 64 + i]);
   assert_int_equal(sb_orders_check(&arch, &o), SB_ERR_FORMAT);
-  assert_says("model.layers.3.self_attn.q_proj.weight.rows: a query head leaves its key-value group");
+  assert_says(
+      "model.layers.3.self_attn.q_proj.weight.rows: a query head leaves its key-value group");
   for (size_t i = 0; i < 64; i++) swap(&q[i], &q[5 * 64 + i]);
   swap(&v[0], &v[64]);
   assert_int_equal(sb_orders_check(&arch, &o), SB_ERR_FORMAT);
@@ -200,8 +201,10 @@ static void stored_bytes(void **state) {
     sb_orders o;
     uint64_t bytes = 0;
     assert_ok(sb_orders_create(&arch, SB_REORDER_INDEXED, &o));
-    for (size_t i = 0; i < o.count; i++) bytes += sb_order_bytes(&o.orders[i], blocks[b][0], blocks[b][1]);
-    assert_true(bytes == sb_orders_stored_bytes(&arch, SB_REORDER_INDEXED, blocks[b][0], blocks[b][1]));
+    for (size_t i = 0; i < o.count; i++)
+      bytes += sb_order_bytes(&o.orders[i], blocks[b][0], blocks[b][1]);
+    assert_true(bytes ==
+                sb_orders_stored_bytes(&arch, SB_REORDER_INDEXED, blocks[b][0], blocks[b][1]));
     assert_true(sb_orders_stored_bytes(&arch, SB_REORDER_FUSED, blocks[b][0], blocks[b][1]) == 0);
     /* q, o, gate and up columns or rows of 576 in 5 blocks, ...: by hand for 128 x 128 */
     if (b == 0) assert_true(bytes == 30 * (6 * 216 + 2 * 24 + 3 * 768));
@@ -211,9 +214,10 @@ static void stored_bytes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(sorting),           cmocka_unit_test(sharing),
-                                     cmocka_unit_test(copies_and_hashes), cmocka_unit_test(no_permutation),
-                                     cmocka_unit_test(not_a_symmetry),    cmocka_unit_test(strings),
-                                     cmocka_unit_test(stored_bytes)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(sorting),           cmocka_unit_test(sharing),
+      cmocka_unit_test(copies_and_hashes), cmocka_unit_test(no_permutation),
+      cmocka_unit_test(not_a_symmetry),    cmocka_unit_test(strings),
+      cmocka_unit_test(stored_bytes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

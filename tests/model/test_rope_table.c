@@ -1,9 +1,11 @@
-/* Cosines and sines against LlamaRotaryEmbedding of Hugging Face transformers 5.23 (PyTorch, CPU, float32).
+/* Cosines and sines against LlamaRotaryEmbedding of Hugging Face transformers 5.23 (PyTorch, CPU,
+ * float32).
  */
 #include <math.h>
 #include <stdlib.h>
 
-#include "tests/model/model_test.h"
+#include "model/rope_table.h"
+#include "tests/support/config_json.h"
 
 enum { T = 2048 };
 
@@ -12,7 +14,8 @@ static const struct {
   float cos, sin;
 } llama3[] =
     {
-        /* Llama 3.1 8B: head_dim 128; i = 20 unchanged, 31 and 33 blended, 36 and above divided by 8 */
+        /* Llama 3.1 8B: head_dim 128; i = 20 unchanged, 31 and 33 blended, 36 and above divided by
+           8 */
         {1, 0, 0.540302336f, 0.841470957f},
         {1, 20, 0.99986285f, 0.0165596846f},
         {1, 31, 0.999999642f, 0.000856751343f},
@@ -44,25 +47,28 @@ static const struct {
       {2047, 7, -0.940489471f, 0.339822918f}, {2047, 31, 0.962973952f, 0.269594431f},
 };
 
-/* The angle carries the float32 rounding of the frequency (a unit or two in the last place of powf, times t):
- * an absolute error of t * frequency * 2^-22. The values themselves are printed to 9 digits. */
-#define CHECK(table, config)                                                                                 \
-  do {                                                                                                       \
-    size_t half = (config).head_dim / 2;                                                                     \
-    float *cos_sin = malloc(T * half * 2 * sizeof *cos_sin);                                                 \
-    assert_non_null(cos_sin);                                                                                \
-    sb_config_rope_table(&(config), T, cos_sin);                                                             \
-    for (size_t n = 0; n < sizeof(table) / sizeof *(table); n++) {                                           \
-      const float *have = cos_sin + ((table)[n].t * half + (table)[n].i) * 2;                                \
-      double angle = (double)(table)[n].t * pow((config).rope_theta, -(double)(table)[n].i / (double)half);  \
-      double allowed = 1e-7 + angle * 0x1p-22;                                                               \
-      if (fabs((double)have[0] - (double)(table)[n].cos) > allowed ||                                        \
-          fabs((double)have[1] - (double)(table)[n].sin) > allowed)                                          \
-        fail_msg(#table "[%zu]: %.9g %.9g, expected %.9g %.9g", n, (double)have[0], (double)have[1],         \
-                 (double)(table)[n].cos, (double)(table)[n].sin);                                            \
-    }                                                                                                        \
-    for (size_t i = 0; i < half; i++) assert_true(cos_sin[2 * i] == 1.0f && cos_sin[2 * i + 1] == 0.0f);     \
-    free(cos_sin);                                                                                           \
+/* The angle carries the float32 rounding of the frequency (a unit or two in the last place of powf,
+ * times t): an absolute error of t * frequency * 2^-22. The values themselves are printed to 9
+ * digits. */
+#define CHECK(table, config)                                                                       \
+  do {                                                                                             \
+    size_t half = (config).head_dim / 2;                                                           \
+    float *cos_sin = malloc(T * half * 2 * sizeof *cos_sin);                                       \
+    assert_non_null(cos_sin);                                                                      \
+    sb_config_rope_table(&(config), T, cos_sin);                                                   \
+    for (size_t n = 0; n < sizeof(table) / sizeof *(table); n++) {                                 \
+      const float *have = cos_sin + ((table)[n].t * half + (table)[n].i) * 2;                      \
+      double angle =                                                                               \
+          (double)(table)[n].t * pow((config).rope_theta, -(double)(table)[n].i / (double)half);   \
+      double allowed = 1e-7 + angle * 0x1p-22;                                                     \
+      if (fabs((double)have[0] - (double)(table)[n].cos) > allowed ||                              \
+          fabs((double)have[1] - (double)(table)[n].sin) > allowed)                                \
+        fail_msg(#table "[%zu]: %.9g %.9g, expected %.9g %.9g", n, (double)have[0],                \
+                 (double)have[1], (double)(table)[n].cos, (double)(table)[n].sin);                 \
+    }                                                                                              \
+    for (size_t i = 0; i < half; i++)                                                              \
+      assert_true(cos_sin[2 * i] == 1.0f && cos_sin[2 * i + 1] == 0.0f);                           \
+    free(cos_sin);                                                                                 \
   } while (0)
 
 static void against_hugging_face(void **state) {
@@ -72,8 +78,9 @@ static void against_hugging_face(void **state) {
   CHECK(llama3, c);
   assert_ok(parse_config(smollm2, "{\"rope_theta\":null}", false, &c));
   CHECK(plain, c);
-  assert_ok(parse_config(smollm2, "{\"rope_theta\":null,\"rope_scaling\":{\"type\":\"linear\",\"factor\":4}}",
-                         false, &c));
+  assert_ok(parse_config(
+      smollm2, "{\"rope_theta\":null,\"rope_scaling\":{\"type\":\"linear\",\"factor\":4}}", false,
+      &c));
   CHECK(linear, c);
 }
 

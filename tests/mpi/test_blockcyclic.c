@@ -1,5 +1,6 @@
-/* The block-cyclic layout against its definition, element by element, and its sums and gathers against plain ones. */
-#include "ranks.h"
+/* The block-cyclic layout against its definition, element by element, and its sums and gathers
+ * against plain ones. */
+#include "tests/support/ranks.h"
 
 #include "mpi/blockcyclic.h"
 
@@ -9,11 +10,12 @@ static const struct {
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 /* Every grid that the number of ranks allows. */
-#define FOR_ALL_LAYOUTS(c)                                                                                   \
-  for (size_t shape = 0; shape < SHAPES; shape++)                                                            \
-    for (int grid_rows = 1; grid_rows <= world.size; grid_rows++)                                            \
-      if (world.size % grid_rows == 0 && sb_cyclic_create(shapes[shape].n, shapes[shape].block, grid_rows,   \
-                                                          world.size, world.rank, &c) == SB_OK)
+#define FOR_ALL_LAYOUTS(c)                                                                         \
+  for (size_t shape = 0; shape < SHAPES; shape++)                                                  \
+    for (int grid_rows = 1; grid_rows <= world.size; grid_rows++)                                  \
+      if (world.size % grid_rows == 0 &&                                                           \
+          sb_cyclic_create(shapes[shape].n, shapes[shape].block, grid_rows, world.size,            \
+                           world.rank, &c) == SB_OK)
 
 static void test_grid(void **state) {
   (void)state;
@@ -27,7 +29,8 @@ static void test_grid(void **state) {
   all_ranks_passed();
 }
 
-/* The definition: walk over all elements in column-major order and give the next free place of its owner to each. */
+/* The definition: walk over all elements in column-major order and give the next free place of its
+ * owner to each. */
 static void test_maps(void **state) {
   (void)state;
   sb_cyclic c;
@@ -36,7 +39,8 @@ static void test_maps(void **state) {
     EXPECT(c.grid_rows == grid_rows && c.grid_rows * c.grid_cols == world.size);
     for (size_t j = 0; j < c.n; j++)
       for (size_t i = 0; i < c.n; i++) {
-        const size_t row = i / c.block % (size_t)c.grid_rows, col = j / c.block % (size_t)c.grid_cols;
+        const size_t row = i / c.block % (size_t)c.grid_rows,
+                     col = j / c.block % (size_t)c.grid_cols;
         EXPECT(sb_cyclic_owner(&c, i, j) == (int)(row * (size_t)c.grid_cols + col));
         if (sb_cyclic_owner(&c, i, j) != world.rank) continue;
         EXPECT(sb_cyclic_at(&c, i, j) == own);
@@ -48,7 +52,8 @@ static void test_maps(void **state) {
     for (size_t count = 0; count <= c.n; count++)
       for (int place = 0; place < c.grid_rows; place++) {
         size_t counted = 0;
-        for (size_t i = 0; i < count; i++) counted += i / c.block % (size_t)c.grid_rows == (size_t)place;
+        for (size_t i = 0; i < count; i++)
+          counted += i / c.block % (size_t)c.grid_rows == (size_t)place;
         EXPECT(sb_cyclic_share(count, c.block, place, c.grid_rows) == counted);
       }
   }
@@ -86,7 +91,8 @@ static void test_add(void **state) {
     int64_t *part = malloc((height * (r.c1 - r.c0) + 1) * sizeof *part);
     for (size_t k = 0; k < sb_cyclic_elements(&c); k++) local[k] = (int64_t)k;
     for (size_t j = r.c0; j < r.c1; j++)
-      for (size_t i = r.r0; i < r.r1; i++) part[(j - r.c0) * height + i - r.r0] = summand(world.rank, i, j);
+      for (size_t i = r.r0; i < r.r1; i++)
+        part[(j - r.c0) * height + i - r.r0] = summand(world.rank, i, j);
     EXPECT_OK(sb_cyclic_add(&c, &world, local, &r, part));
     for (size_t j = 0; j < c.n; j++)
       for (size_t i = 0; i < c.n; i++) {
@@ -120,7 +126,8 @@ static void test_gather(void **state) {
     out[count] = -1;
     EXPECT_OK(sb_cyclic_gather(&c, &world, local, sizeof *local, &r, out));
     for (size_t j = r.c0; j < r.c1; j++)
-      for (size_t i = r.r0; i < r.r1; i++) EXPECT(out[(j - r.c0) * height + i - r.r0] == value(i, j));
+      for (size_t i = r.r0; i < r.r1; i++)
+        EXPECT(out[(j - r.c0) * height + i - r.r0] == value(i, j));
     EXPECT(out[count] == -1);
     free(local);
     free(out);
@@ -128,7 +135,8 @@ static void test_gather(void **state) {
   all_ranks_passed();
 }
 
-/* Sizes that ScaLAPACK's 32-bit indices cannot address are refused, on every rank, with what would do. */
+/* Sizes that ScaLAPACK's 32-bit indices cannot address are refused, on every rank, with what would
+ * do. */
 static void test_limits(void **state) {
   (void)state;
   sb_cyclic c;

@@ -1,4 +1,4 @@
-#include "ranks.h"
+#include "tests/support/ranks.h"
 
 #include <math.h>
 
@@ -8,11 +8,12 @@ static __int128 as_integer(const sb_exact *sum) {
   return (__int128)sum->high * ((__int128)1 << 48) + sum->low;
 }
 
-/* round(value * 2^80) by other means: the library's rounding to an integer below 2^53, an exact integer
- * above. */
+/* round(value * 2^80) by other means: the library's rounding to an integer below 2^53, an exact
+ * integer above. */
 static __int128 reference(double value) {
   int exponent;
-  const double mantissa = frexp(value, &exponent); /* value = mantissa * 2^exponent, mantissa in [1/2, 1) */
+  const double mantissa =
+      frexp(value, &exponent); /* value = mantissa * 2^exponent, mantissa in [1/2, 1) */
   __int128 integer;
   if (exponent + 80 <= 53) return (__int128)rint(ldexp(value, 80));
   integer = (__int128)ldexp(mantissa, 53);
@@ -23,7 +24,8 @@ static __int128 reference(double value) {
 /* The nearest double to integer * 2^-80, by the C library's reading of hexadecimal numbers. */
 static double nearest(__int128 integer) {
   const bool negative = integer < 0;
-  const unsigned __int128 magnitude = negative ? -(unsigned __int128)integer : (unsigned __int128)integer;
+  const unsigned __int128 magnitude =
+      negative ? -(unsigned __int128)integer : (unsigned __int128)integer;
   char text[64];
   snprintf(text, sizeof text, "%s0x%llx%016llxp-80", negative ? "-" : "",
            (unsigned long long)(magnitude >> 64), (unsigned long long)magnitude);
@@ -87,7 +89,8 @@ static void values_are_the_nearest_doubles(void **state) {
     const int drop = (int)(mix(i * 3) % 110);
     __int128 integer = (__int128)((unsigned __int128)mix(i) << 64 | mix(i + 1000000)) >> 18 >> drop;
     sb_exact sum;
-    if (i % 4 == 0) integer = (integer >> 54) * ((__int128)1 << 54) + ((__int128)1 << 53); /* often a tie */
+    if (i % 4 == 0)
+      integer = (integer >> 54) * ((__int128)1 << 54) + ((__int128)1 << 53); /* often a tie */
     sum.high = (int64_t)(integer >> 48);
     sum.low = (int64_t)(integer & (((__int128)1 << 48) - 1));
     EXPECT(sb_exact_value(&sum) == nearest(integer));

@@ -1,4 +1,4 @@
-#include "ranks.h"
+#include "tests/support/ranks.h"
 
 #include "mpi/large_pieces.h"
 
@@ -12,7 +12,8 @@ static void broadcast(void **state) {
   for (int p = 0; p < PIECES; p++)
     for (int root = 0; root < world.size; root++)
       for (size_t bytes = 0; bytes <= 3000; bytes = bytes * 3 + 1) {
-        for (size_t i = 0; i <= 3000; i++) data[i] = world.rank == root ? (uint8_t)mix(i + p) : 0xee;
+        for (size_t i = 0; i <= 3000; i++)
+          data[i] = world.rank == root ? (uint8_t)mix(i + p) : 0xee;
         EXPECT_OK(sb_mpi_bcast_by(pieces[p], data, bytes, root, world.comm));
         for (size_t i = 0; i <= 3000; i++)
           EXPECT(data[i] == (i < bytes || world.rank == root ? (uint8_t)mix(i + p) : 0xee));
@@ -52,7 +53,8 @@ static void public_sums(void **state) {
   uint64_t largest = (uint64_t)world.rank + (UINT64_C(1) << 63);
   (void)state;
   EXPECT_OK(sb_mpi_sum_u64(big, 2, world.comm));
-  EXPECT(big[0] == (UINT64_C(1) << 63) + (uint64_t)world.size - 1 && big[1] == 2 * (uint64_t)world.size);
+  EXPECT(big[0] == (UINT64_C(1) << 63) + (uint64_t)world.size - 1 &&
+         big[1] == 2 * (uint64_t)world.size);
   EXPECT_OK(sb_mpi_sum_i64(&negative, 1, world.comm));
   EXPECT(negative == -(int64_t)world.size * (world.size + 1) / 2);
   EXPECT_OK(sb_mpi_max_u64(&largest, 1, world.comm));
@@ -83,7 +85,8 @@ static void reduce_scatter(void **state) {
     own = starts[world.rank + 1] - first;
     EXPECT_OK(sb_alloc(&data, starts[world.size], sizeof *data, "test"));
     EXPECT_OK(sb_alloc(&out, own + 1, sizeof *out, "test"));
-    for (size_t i = 0; i < starts[world.size]; i++) data[i] = (int64_t)mix(i) / 1000 * (world.rank + 1);
+    for (size_t i = 0; i < starts[world.size]; i++)
+      data[i] = (int64_t)mix(i) / 1000 * (world.rank + 1);
     out[own] = 77;
     if (round % 5 == 0)
       EXPECT_OK(sb_mpi_reduce_scatter_i64(out, data, starts, world.comm));
@@ -114,8 +117,8 @@ static void allgather(void **state) {
     if (round % 5 == 0)
       EXPECT_OK(sb_mpi_allgather_bytes(all, in_place ? all + first : mine, starts, world.comm));
     else
-      EXPECT_OK(sb_mpi_allgather_by(pieces[round % PIECES], all, in_place ? all + first : mine, starts,
-                                    world.comm));
+      EXPECT_OK(sb_mpi_allgather_by(pieces[round % PIECES], all, in_place ? all + first : mine,
+                                    starts, world.comm));
     for (size_t i = 0; i < starts[world.size]; i++) EXPECT(all[i] == (uint8_t)mix(i));
     EXPECT(all[starts[world.size]] == 0);
     sb_free(&all);
@@ -140,12 +143,15 @@ static void point_to_point(void **state) {
       EXPECT_OK(sb_alloc(&in, 2 * bytes, 1, "test"));
       for (size_t i = 0; i < 2 * bytes; i++) out[i] = (uint8_t)mix(i + (size_t)world.rank * 100000);
       for (int m = 0; m < 2; m++)
-        EXPECT_OK(sb_mpi_irecv_by(pieces[p], in + m * bytes, bytes, from, 5, world.comm, requests, &posted));
+        EXPECT_OK(sb_mpi_irecv_by(pieces[p], in + m * bytes, bytes, from, 5, world.comm, requests,
+                                  &posted));
       for (int m = 0; m < 2; m++)
-        EXPECT_OK(sb_mpi_isend_by(pieces[p], out + m * bytes, bytes, to, 5, world.comm, requests, &posted));
+        EXPECT_OK(sb_mpi_isend_by(pieces[p], out + m * bytes, bytes, to, 5, world.comm, requests,
+                                  &posted));
       EXPECT(posted == 4 * n);
       EXPECT(MPI_Waitall((int)posted, requests, MPI_STATUSES_IGNORE) == MPI_SUCCESS);
-      for (size_t i = 0; i < 2 * bytes; i++) EXPECT(in[i] == (uint8_t)mix(i + (size_t)from * 100000));
+      for (size_t i = 0; i < 2 * bytes; i++)
+        EXPECT(in[i] == (uint8_t)mix(i + (size_t)from * 100000));
       sb_free(&requests);
       sb_free(&out);
       sb_free(&in);
@@ -156,7 +162,8 @@ static void point_to_point(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(broadcast),      cmocka_unit_test(sums_and_maxima), cmocka_unit_test(public_sums),
-    cmocka_unit_test(reduce_scatter), cmocka_unit_test(allgather),       cmocka_unit_test(point_to_point),
+    cmocka_unit_test(broadcast),   cmocka_unit_test(sums_and_maxima),
+    cmocka_unit_test(public_sums), cmocka_unit_test(reduce_scatter),
+    cmocka_unit_test(allgather),   cmocka_unit_test(point_to_point),
 };
 RANKS_MAIN(tests)

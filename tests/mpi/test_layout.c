@@ -1,4 +1,4 @@
-#include "ranks.h"
+#include "tests/support/ranks.h"
 
 #include "mpi/layout.h"
 
@@ -22,7 +22,8 @@ static void cuts_are_balanced_to_within_one_unit(void **state) {
     assert_int_equal(sb_layout_image(&layout, 0), image);
     assert_int_equal(layout.groups[0].cuts[0], 0);
     assert_int_equal(layout.groups[0].cuts[ranks], units);
-    for (int r = 1; r < ranks; r++) { /* no unit boundary is nearer to the equal share than the cut */
+    for (int r = 1; r < ranks;
+         r++) { /* no unit boundary is nearer to the equal share than the cut */
       const size_t share = image * (size_t)r / (size_t)ranks, *offsets = layout.groups[0].offsets;
       const size_t cut = offsets[layout.groups[0].cuts[r]];
       for (size_t u = 0; u <= units; u++)
@@ -32,7 +33,8 @@ static void cuts_are_balanced_to_within_one_unit(void **state) {
       const size_t owned = sb_layout_owned(&layout, 0, r);
       size_t sum = 0;
       assert_true(layout.groups[0].cuts[r] <= layout.groups[0].cuts[r + 1]);
-      for (size_t u = layout.groups[0].cuts[r]; u < layout.groups[0].cuts[r + 1]; u++) sum += sizes[u];
+      for (size_t u = layout.groups[0].cuts[r]; u < layout.groups[0].cuts[r + 1]; u++)
+        sum += sizes[u];
       assert_int_equal(owned, sum);
       /* |owned - image / ranks| <= largest, in integers */
       assert_true(owned * (size_t)ranks <= image + largest * (size_t)ranks);
@@ -61,7 +63,8 @@ static void descriptions_that_differ_have_different_hashes(void **state) {
   (void)state;
   assert_int_equal(sb_layout_create(groups, 2, 4, &one), SB_OK);
   hash = sb_layout_hash(&one);
-  assert_int_equal(sb_layout_create(groups + 1, 2, 4, &other), SB_OK); /* the same groups in another order */
+  assert_int_equal(sb_layout_create(groups + 1, 2, 4, &other),
+                   SB_OK); /* the same groups in another order */
   assert_true(sb_layout_hash(&other) != hash);
   sb_layout_free(&other);
   assert_int_equal(sb_layout_create(groups, 2, 5, &other), SB_OK);

@@ -1,4 +1,4 @@
-#include "ranks.h"
+#include "tests/support/ranks.h"
 
 #include <math.h>
 
@@ -178,7 +178,8 @@ static void repeated_ids_are_refused(void **state) {
   const uint64_t keys[1] = {1}, ids[1] = {6}, weights[1] = {10};
   sb_selection s;
   (void)state;
-  if (world.size > 1) EXPECT(sb_select_prefix(keys, ids, weights, 1, 5, world.comm, &s) == SB_ERR_INTERNAL);
+  if (world.size > 1)
+    EXPECT(sb_select_prefix(keys, ids, weights, 1, 5, world.comm, &s) == SB_ERR_INTERNAL);
   all_ranks_passed();
 }
 

@@ -1,4 +1,4 @@
-#include "ranks.h"
+#include "tests/support/ranks.h"
 
 #include <unistd.h>
 
@@ -10,14 +10,15 @@ static size_t sizes[GROUPS][UNITS];
 static sb_store_group groups[GROUPS];
 static unsigned version[GROUPS]; /* what the bytes of a group should be: known to all ranks */
 
-/* Group 0 has one large unit, group 1 none, group 2 units of 0 bytes among others; the rest are mixed, one of
- * them large enough for messages that wait for their receiver. */
+/* Group 0 has one large unit, group 1 none, group 2 units of 0 bytes among others; the rest are
+ * mixed, one of them large enough for messages that wait for their receiver. */
 static void describe(void) {
   static const size_t units[GROUPS] = {1, 0, UNITS, 7, UNITS, 3};
   for (size_t g = 0; g < GROUPS; g++) {
     groups[g] = (sb_store_group){units[g], sizes[g]};
     for (size_t u = 0; u < units[g]; u++)
-      sizes[g][u] = g == 2 && u % 3 == 0 ? 0 : 1 + mix(g * 100 + u) % (g == 4 || g == 0 ? 60000 : 700);
+      sizes[g][u] =
+          g == 2 && u % 3 == 0 ? 0 : 1 + mix(g * 100 + u) % (g == 4 || g == 0 ? 60000 : 700);
   }
 }
 
@@ -63,10 +64,12 @@ static void on_all_shapes(void (*body)(sb_store *, const sb_world *, int)) {
 
 /* Ranks reach the same call at different times. */
 static void dawdle(const sb_world *w, uint64_t step) {
-  if (mix(step * 64 + (uint64_t)w->rank) % 7 == 0) usleep((unsigned)(mix(step + (uint64_t)w->rank) % 300));
+  if (mix(step * 64 + (uint64_t)w->rank) % 7 == 0)
+    usleep((unsigned)(mix(step + (uint64_t)w->rank) % 300));
 }
 
-/* Forward and backward, the next group on its way, as a model would; own bytes rewritten between passes. */
+/* Forward and backward, the next group on its way, as a model would; own bytes rewritten between
+ * passes. */
 static void passes(sb_store *store, const sb_world *w, int slots) {
   uint64_t sent = 0;
   const void *image;
@@ -81,7 +84,8 @@ static void passes(sb_store *store, const sb_world *w, int slots) {
       check_image(store, g, image);
       EXPECT_OK(sb_store_release(store, g));
       sb_store_owned(store, g, w->rank, &first, &end);
-      sent += (sb_store_offset(store, g, end) - sb_store_offset(store, g, first)) * (uint64_t)(w->nodes - 1);
+      sent += (sb_store_offset(store, g, end) - sb_store_offset(store, g, first)) *
+              (uint64_t)(w->nodes - 1);
     }
     for (size_t g = 0; g < GROUPS; g++) {
       version[g]++;
@@ -98,8 +102,8 @@ static void forward_and_backward(void **state) {
   on_all_shapes(passes);
 }
 
-/* Any legal sequence of calls, the same on all ranks: up to `slots` groups open, several times each. Groups
- * are rewritten as soon as they are not open. */
+/* Any legal sequence of calls, the same on all ranks: up to `slots` groups open, several times
+ * each. Groups are rewritten as soon as they are not open. */
 static void walk(sb_store *store, const sb_world *w, int slots) {
   uint64_t seed = 1000 + (uint64_t)slots;
   int held[GROUPS] = {0}, open = 0;
@@ -132,8 +136,8 @@ static void walk(sb_store *store, const sb_world *w, int slots) {
   } /* whatever is open or on its way at the end is sb_store_free's to end */
 }
 
-/* The owner of group 0 receives nothing for it, so it runs ahead of the others; its bytes must have left when
- * release returns, for it rewrites them at once. */
+/* The owner of group 0 receives nothing for it, so it runs ahead of the others; its bytes must have
+ * left when release returns, for it rewrites them at once. */
 static void ahead(sb_store *store, const sb_world *w, int slots) {
   const void *image;
   size_t first, end;
@@ -179,7 +183,8 @@ static void misuse_is_refused(void **state) {
   on_all_shapes(misuse);
 }
 
-/* One copy a node: what one rank of the node sees in the image, it sees at the same bytes as the others. */
+/* One copy a node: what one rank of the node sees in the image, it sees at the same bytes as the
+ * others. */
 static void shared(sb_store *store, const sb_world *w, int slots) {
   const uint8_t flipped = expected_byte(3, 5) ^ 0xff;
   const void *image;
@@ -189,7 +194,8 @@ static void shared(sb_store *store, const sb_world *w, int slots) {
     EXPECT(image == sb_store_unit(store, 3, 0)); /* nothing copied */
   } else {
     MPI_Barrier(w->node_comm);
-    if (w->node_rank == 0) ((uint8_t *)(uintptr_t)image)[5] = flipped; /* against the rules, for the test */
+    if (w->node_rank == 0)
+      ((uint8_t *)(uintptr_t)image)[5] = flipped; /* against the rules, for the test */
     MPI_Barrier(w->node_comm);
     EXPECT(((const volatile uint8_t *)image)[5] == flipped);
     MPI_Barrier(w->node_comm);
@@ -214,9 +220,11 @@ static void bad_descriptions_are_refused_by_all(void **state) {
   EXPECT(sb_store_create(&world, &overflow, 1, 2, &store) == SB_ERR_RANGE && !store);
   EXPECT(sb_store_create(&world, &too_big, 1, 2, &store) == SB_ERR_MEMORY && !store);
   if (world.size > 1) {
-    EXPECT(sb_store_create(&world, groups, world.rank ? GROUPS : GROUPS - 1, 2, &store) == SB_ERR_INTERNAL &&
+    EXPECT(sb_store_create(&world, groups, world.rank ? GROUPS : GROUPS - 1, 2, &store) ==
+               SB_ERR_INTERNAL &&
            !store);
-    EXPECT(sb_store_create(&world, groups, GROUPS, world.rank ? 2 : 3, &store) == SB_ERR_INTERNAL && !store);
+    EXPECT(sb_store_create(&world, groups, GROUPS, world.rank ? 2 : 3, &store) == SB_ERR_INTERNAL &&
+           !store);
   }
   all_ranks_passed();
 }
@@ -229,9 +237,12 @@ static int set_up(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(forward_and_backward),         cmocka_unit_test(long_random_walks),
-      cmocka_unit_test(an_owner_that_runs_ahead),     cmocka_unit_test(misuse_is_refused),
-      cmocka_unit_test(an_image_lies_once_on_a_node), cmocka_unit_test(bad_descriptions_are_refused_by_all),
+      cmocka_unit_test(forward_and_backward),
+      cmocka_unit_test(long_random_walks),
+      cmocka_unit_test(an_owner_that_runs_ahead),
+      cmocka_unit_test(misuse_is_refused),
+      cmocka_unit_test(an_image_lies_once_on_a_node),
+      cmocka_unit_test(bad_descriptions_are_refused_by_all),
   };
   int failed;
   if (sb_world_init(&argc, &argv, &world) != SB_OK) return 1;

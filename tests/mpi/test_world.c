@@ -1,12 +1,14 @@
-#include "ranks.h"
+#include "tests/support/ranks.h"
 
-/* On one machine, runs of n ranks are nodes: what the tables must then say follows from rank and n alone. */
+/* On one machine, runs of n ranks are nodes: what the tables must then say follows from rank and n
+ * alone. */
 static void check_nodes(const sb_world *w, int per_node) {
   const int n = per_node == 0 || per_node > w->size ? w->size : per_node;
   EXPECT(w->nodes == (w->size + n - 1) / n);
   EXPECT(w->node == w->rank / n && w->node_rank == w->rank % n);
   for (int r = 0; r < w->size; r++) EXPECT(w->node_of[r] == r / n && w->node_rank_of[r] == r % n);
-  for (int i = 0; i < w->nodes; i++) EXPECT(w->node_sizes[i] == (i + 1 < w->nodes ? n : w->size - i * n));
+  for (int i = 0; i < w->nodes; i++)
+    EXPECT(w->node_sizes[i] == (i + 1 < w->nodes ? n : w->size - i * n));
   EXPECT(w->node_size == w->node_sizes[w->node]);
 }
 
@@ -49,10 +51,12 @@ static void agreement_on_the_lowest_failure(void **state) {
     const sb_status codes[2] = {SB_ERR_IO, SB_ERR_FORMAT};
     sb_status mine = SB_OK, agreed;
     char expected[400];
-    if (set >> world.rank & 1) mine = sb_fail(codes[world.rank % 2], "shard %d is torn", world.rank);
+    if (set >> world.rank & 1)
+      mine = sb_fail(codes[world.rank % 2], "shard %d is torn", world.rank);
     agreed = sb_world_agree(&world, mine);
     EXPECT(agreed == codes[lowest % 2]);
-    snprintf(expected, sizeof expected, "shard %d is torn (rank %d on %s)", lowest, lowest, world.host);
+    snprintf(expected, sizeof expected, "shard %d is torn (rank %d on %s)", lowest, lowest,
+             world.host);
     if (world.size == 1) snprintf(expected, sizeof expected, "shard 0 is torn");
     EXPECT(strcmp(sb_message(), expected) == 0);
     EXPECT(sb_world_agree(&world, agreed) == agreed); /* a second time: nothing is appended */
@@ -74,11 +78,12 @@ static void agreement_on_a_long_message(void **state) {
   (void)state;
   memset(text, 'x', sizeof text);
   text[sizeof text - 1] = 0;
-  EXPECT(sb_world_agree(&world, world.rank == world.size - 1 ? sb_fail(SB_ERR_IO, "%s", text) : SB_OK) ==
-         SB_ERR_IO);
+  EXPECT(sb_world_agree(&world, world.rank == world.size - 1 ? sb_fail(SB_ERR_IO, "%s", text)
+                                                             : SB_OK) == SB_ERR_IO);
   snprintf(suffix, sizeof suffix, " (rank %d on %s)", world.size - 1, world.host);
   EXPECT(strlen(sb_message()) > 1000);
-  if (world.size > 1) EXPECT(strcmp(sb_message() + strlen(sb_message()) - strlen(suffix), suffix) == 0);
+  if (world.size > 1)
+    EXPECT(strcmp(sb_message() + strlen(sb_message()) - strlen(suffix), suffix) == 0);
   all_ranks_passed();
 }
 
@@ -97,16 +102,22 @@ static void agreement_as_a_statement(void **state) {
 static void mpi_errors_return(void **state) {
   int value = 0;
   (void)state;
-  EXPECT(sb_mpi_check(MPI_Bcast(&value, 1, MPI_INT, world.size, world.comm), "a broadcast") == SB_ERR_MPI);
+  EXPECT(sb_mpi_check(MPI_Bcast(&value, 1, MPI_INT, world.size, world.comm), "a broadcast") ==
+         SB_ERR_MPI);
   EXPECT(strstr(sb_message(), "a broadcast") && strstr(sb_message(), "MPI_ERR_ROOT"));
-  EXPECT(sb_mpi_check(MPI_Bcast(&value, 1, MPI_INT, -7, world.node_comm), "a broadcast") == SB_ERR_MPI);
+  EXPECT(sb_mpi_check(MPI_Bcast(&value, 1, MPI_INT, -7, world.node_comm), "a broadcast") ==
+         SB_ERR_MPI);
   all_ranks_passed();
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(world_from_environment),        cmocka_unit_test(nodes_of_given_size),
-    cmocka_unit_test(agreement_on_success),          cmocka_unit_test(agreement_on_the_lowest_failure),
-    cmocka_unit_test(agreement_when_all_fail_alike), cmocka_unit_test(agreement_on_a_long_message),
-    cmocka_unit_test(agreement_as_a_statement),      cmocka_unit_test(mpi_errors_return),
+    cmocka_unit_test(world_from_environment),
+    cmocka_unit_test(nodes_of_given_size),
+    cmocka_unit_test(agreement_on_success),
+    cmocka_unit_test(agreement_on_the_lowest_failure),
+    cmocka_unit_test(agreement_when_all_fail_alike),
+    cmocka_unit_test(agreement_on_a_long_message),
+    cmocka_unit_test(agreement_as_a_statement),
+    cmocka_unit_test(mpi_errors_return),
 };
 RANKS_MAIN(tests)

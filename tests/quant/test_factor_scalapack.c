@@ -1,6 +1,6 @@
-/* The distributed factor against the one of a single rank (kernels/factor.h), which is made in another way, and against what
- * it is by definition. */
-#include "../mpi/ranks.h"
+/* The distributed factor against the one of a single rank (kernels/factor.h), which is made in
+ * another way, and against what it is by definition. */
+#include "tests/support/ranks.h"
 
 #include <math.h>
 
@@ -10,8 +10,8 @@ static float uniform(uint64_t *seed) {
   return (float)((double)mix((*seed)++) * 0x1p-63 - 1.0);
 }
 
-/* Second moments of `tokens` inputs, the same on every rank. Channels differ in size as real ones do, and go together: little
- * at 0.3, so that they hardly predict each other, much at 1. */
+/* Second moments of `tokens` inputs, the same on every rank. Channels differ in size as real ones
+ * do, and go together: little at 0.3, so that they hardly predict each other, much at 1. */
 static double *moments(size_t n, size_t tokens, float together, uint64_t seed) {
   double *h = calloc(n * n, sizeof *h);
   float *x = calloc(n, sizeof *x);
@@ -40,8 +40,9 @@ static double *spread(const sb_cyclic *c, const double *h) {
 }
 
 /* The factor, gathered in panels of `width` rows; the factor's memory is h's. */
-static sb_status factor_of(const sb_cyclic *c, const double *h, double damping, sb_factor_precision precision,
-                           size_t width, float *out, sb_factor_repair *repair) {
+static sb_status factor_of(const sb_cyclic *c, const double *h, double damping,
+                           sb_factor_precision precision, size_t width, float *out,
+                           sb_factor_repair *repair) {
   const size_t n = c->n;
   double *local = spread(c, h);
   float *factor = (float *)local, *panel = malloc(n * n * sizeof *panel);
@@ -58,8 +59,8 @@ static sb_status factor_of(const sb_cyclic *c, const double *h, double damping, 
   return status;
 }
 
-/* The largest difference of two factors, against the diagonal element of its row: rounding errors are made good in
- * proportion to that quotient. */
+/* The largest difference of two factors, against the diagonal element of its row: rounding errors
+ * are made good in proportion to that quotient. */
 static double difference(const float *x, const float *y, size_t n) {
   double worst = 0;
   for (size_t i = 0; i < n; i++)
@@ -75,7 +76,8 @@ static const struct {
 } shapes[] = {{1, 4, 1}, {7, 3, 2}, {30, 64, 30}, {65, 16, 17}, {150, 32, 64}, {200, 24, 200}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* The largest of the channels' variance inflation factors, by what they are: (H + damping)_jj (U' U)_jj. */
+/* The largest of the channels' variance inflation factors, by what they are: (H + damping)_jj (U'
+ * U)_jj. */
 static double inflation(const double *h, const float *u, size_t n, double damping) {
   double mean = 0, worst = 0;
   for (size_t i = 0; i < n; i++) mean += h[i * n + i] / (double)n;
@@ -87,9 +89,10 @@ static double inflation(const double *h, const float *u, size_t n, double dampin
   return worst;
 }
 
-/* In double precision what is left is the rounding of the factor itself to float: 2^-24 of elements that are up to some
- * times their row's diagonal. In single precision what is rounded by 2^-24 is multiplied by up to the root of the largest
- * inflation factor (14) and by the quotient of sizes of channels (20): 2e-5. What is more inflated is done in double. */
+/* In double precision what is left is the rounding of the factor itself to float: 2^-24 of elements
+ * that are up to some times their row's diagonal. In single precision what is rounded by 2^-24 is
+ * multiplied by up to the root of the largest inflation factor (14) and by the quotient of sizes of
+ * channels (20): 2e-5. What is more inflated is done in double. */
 static void test_against_lapack(void **state) {
   (void)state;
   size_t kept = 0, left = 0;
@@ -100,7 +103,8 @@ static void test_against_lapack(void **state) {
       sb_factor_repair repair, ours;
       if (world.size % grid_rows) continue;
       EXPECT_OK(sb_cyclic_create(n, block, grid_rows, world.size, world.rank, &c));
-      double *h = moments(n, 2 * n + 1, s % 2 ? 1.0f : 0.3f, 10 + s), *copy = malloc(n * n * sizeof *copy);
+      double *h = moments(n, 2 * n + 1, s % 2 ? 1.0f : 0.3f, 10 + s),
+             *copy = malloc(n * n * sizeof *copy);
       float *expected = malloc(n * n * sizeof *expected), *got = malloc(n * n * sizeof *got);
       memcpy(copy, h, n * n * sizeof *copy);
       EXPECT_OK(sb_factor_lapack(expected, copy, n, 0.01, &repair));
@@ -188,7 +192,8 @@ static void test_repairs(void **state) {
   all_ranks_passed();
 }
 
-/* Singular but for a damping that single precision does not see: double precision is tried before more damping. */
+/* Singular but for a damping that single precision does not see: double precision is tried before
+ * more damping. */
 static void test_double_before_damping(void **state) {
   (void)state;
   enum { N = 60 };
@@ -215,7 +220,8 @@ static void test_scale(void **state) {
   EXPECT_OK(factor_of(&c, h, 0.01, SB_FACTOR_SINGLE, N, plain, &repair));
   for (int sign = -1; sign <= 1; sign += 2) {
     double *other = malloc(N * N * sizeof *other);
-    for (size_t k = 0; k < N * N; k++) other[k] = ldexp(h[k], sign * 160); /* beyond float's range */
+    for (size_t k = 0; k < N * N; k++)
+      other[k] = ldexp(h[k], sign * 160); /* beyond float's range */
     EXPECT_OK(factor_of(&c, other, 0.01, SB_FACTOR_SINGLE, N, scaled, &repair));
     EXPECT(repair.single);
     for (size_t k = 0; k < N * N; k++) EXPECT(scaled[k] == ldexpf(plain[k], -sign * 80));

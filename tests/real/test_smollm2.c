@@ -1,19 +1,22 @@
-/* Logits and loss of SmolLM2-135M-Instruct on 512 tokens, in float32, against Hugging Face transformers
- * (tests/golden/smollm2, made by tools/make_golden.py). Every rank takes the same sequence through the model. */
-#include "tests/mpi/ranks.h"
+/* Logits and loss of SmolLM2-135M-Instruct on 512 tokens, in float32, against Hugging Face
+ * transformers (tests/golden/smollm2, made by tools/make_golden.py). Every rank takes the same
+ * sequence through the model. */
+#include "folders/hf_load.h"
+#include "tests/support/ranks.h"
 
 #include <jansson.h>
 #include <math.h>
 
 #include "io/file.h"
 #include "io/tokens.h"
-#include "model/pass.h"
+#include "pass/pass.h"
 
 enum { T = 512, PROBES = 5 };
-/* What the program promises. Both sides sum in float32, in an order of their own, through 30 layers; measured
- * differences are 6e-5 and less. */
+/* What the program promises. Both sides sum in float32, in an order of their own, through 30
+ * layers; measured differences are 6e-5 and less. */
 static const double logit_tolerance = 1e-3;
-/* Such differences have no common sign, so the mean over 511 tokens is better: measured is 2.7e-7. */
+/* Such differences have no common sign, so the mean over 511 tokens is better: measured is 2.7e-7.
+ */
 static const double loss_tolerance = 5e-6;
 
 static const char *folder; /* of the model */
@@ -26,7 +29,8 @@ static json_t *expectation(void) {
 
 static void read_tokens(uint32_t *ids, size_t vocab) {
   sb_tokens *tokens = NULL;
-  EXPECT_OK(sb_tokens_open(SB_SOURCE_DIR "/tests/golden/smollm2/tokens.bin", SB_TOKENS_U16, vocab, &tokens));
+  EXPECT_OK(sb_tokens_open(SB_SOURCE_DIR "/tests/golden/smollm2/tokens.bin", SB_TOKENS_U16, vocab,
+                           &tokens));
   EXPECT_OK(sb_tokens_read(tokens, 0, T, ids));
   sb_tokens_close(&tokens);
 }
@@ -37,7 +41,8 @@ static void against_probes(const float *logits, size_t vocab) {
                *best = json_object_get(expected, "argmax");
   char *data = NULL;
   size_t bytes = 0;
-  EXPECT_OK(sb_file_read_all(SB_SOURCE_DIR "/tests/golden/smollm2/logits_probe.bin", 1 << 24, &data, &bytes));
+  EXPECT_OK(sb_file_read_all(SB_SOURCE_DIR "/tests/golden/smollm2/logits_probe.bin", 1 << 24, &data,
+                             &bytes));
   EXPECT(bytes == PROBES * vocab * sizeof(float) && json_array_size(positions) == PROBES);
   for (size_t i = 0; i < PROBES && bytes == PROBES * vocab * sizeof(float); i++) {
     const float *ours = logits + (size_t)json_integer_value(json_array_get(positions, i)) * vocab;
@@ -65,7 +70,7 @@ static void logits_and_loss(void **state) {
   double loss = NAN;
   (void)state;
   EXPECT_OK(sb_backend_cpu_create(SB_COMPUTE_F32, 1, &backend));
-  EXPECT_OK(sb_model_load(&world, folder, blocking, true, &model));
+  EXPECT_OK(sb_hf_load(&world, folder, blocking, true, &model));
   const size_t vocab = model->config.vocab;
   read_tokens(ids, vocab);
   const sb_pass_setup setup = {.model = model,
@@ -109,7 +114,8 @@ int main(int argc, char **argv) {
     failed = cmocka_run_group_tests(tests, NULL, NULL);
   } else if (world.rank == 0) {
     fprintf(stderr,
-            "no model: SHARDBITS_SMOLLM2 is %s; it must name the folder that tools/get_smollm2.sh makes\n",
+            "no model: SHARDBITS_SMOLLM2 is %s; it must name the folder that tools/get_smollm2.sh "
+            "makes\n",
             folder ? folder : "not set");
   }
   sb_world_finalize(&world);

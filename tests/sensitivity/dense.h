@@ -1,12 +1,13 @@
-/* Whole matrices of a golden model in plain arrays: as the file has them, and rounded one group at a time. */
+/* Whole matrices of a golden model in plain arrays: as the file has them, and rounded one group at
+ * a time. */
 #ifndef SB_TESTS_SENSITIVITY_DENSE_H
 #define SB_TESTS_SENSITIVITY_DENSE_H
 
-#include "tests/model/golden.h"
+#include "tests/support/golden.h"
 
 #include "io/safetensors.h"
 #define mix blocks_mix /* both headers have one */
-#include "tests/quant/blocks.h"
+#include "tests/kernels/blocks.h"
 #undef mix
 
 /* [rows, cols] of the source, in float32. The caller frees it. */
@@ -16,7 +17,8 @@ static inline float *dense_weights(const golden *g, const sb_matrix *matrix) {
   float *out = calloc(count, sizeof *out);
   void *raw = calloc(count, sizeof *out);
   EXPECT_OK(sb_safetensors_open(g->folder, &file));
-  const sb_tensor_info *info = sb_safetensors_find(file, g->model->arch.tensors[matrix->tensor].name);
+  const sb_tensor_info *info =
+      sb_safetensors_find(file, g->model->arch.tensors[matrix->tensor].name);
   EXPECT_OK(sb_safetensors_read(file, info, 0, info->bytes, raw));
   sb_to_f32(out, raw, info->dtype, count);
   sb_safetensors_close(&file);
@@ -25,9 +27,10 @@ static inline float *dense_weights(const golden *g, const sb_matrix *matrix) {
 }
 
 /* Q(w) at the model's bits, each changed by `change` (and kept in 1..8). The caller frees it. */
-static inline float *dense_rounded(const float *w, const sb_model *m, const sb_matrix *matrix, int change) {
-  const sb_grid_shape *grid = &matrix->grid;
-  const size_t blocks = sb_grid_block_rows(grid) * sb_grid_block_cols(grid);
+static inline float *dense_rounded(const float *w, const sb_model *m, const sb_matrix *matrix,
+                                   int change) {
+  const sb_tiling *grid = &matrix->grid;
+  const size_t blocks = sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid);
   float *out = calloc(grid->rows * grid->cols, sizeof *out);
   uint8_t *bits = calloc(blocks, 1);
   for (size_t k = 0; k < blocks; k++) {

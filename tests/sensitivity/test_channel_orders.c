@@ -1,6 +1,7 @@
-/* Scores of channels against plain loops over the dense gradients, orders against the scores, the same orders on any number of
- * ranks, threads and waves, and a model in its measured fused order that is still the same model. */
-#include "tests/model/golden.h"
+/* Scores of channels against plain loops over the dense gradients, orders against the scores, the
+ * same orders on any number of ranks, threads and waves, and a model in its measured fused order
+ * that is still the same model. */
+#include "tests/support/golden.h"
 
 #include <math.h>
 
@@ -35,7 +36,8 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear
   float *w = dense_weights(p->g, mine), *now = dense_rounded(w, m, mine, 0);
   for (size_t r = 0; r < rows; r++)
     for (size_t c = 0; c < cols; c++) {
-      const double e = (double)gradient[r * cols + c] * ((double)now[r * cols + c] - (double)w[r * cols + c]);
+      const double e =
+          (double)gradient[r * cols + c] * ((double)now[r * cols + c] - (double)w[r * cols + c]);
       sums[r] += p->absolute ? fabs(e) : e * e;
       sums[rows + c] += p->absolute ? fabs(e) : e * e;
     }
@@ -69,14 +71,15 @@ static void against_plain_loops(void **state) {
                                    .end_sequence = golden_end_sequence,
                                    .end_layer = golden_end_layer};
       EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &loss));
-      EXPECT(MPI_Allreduce(MPI_IN_PLACE, p.sums, (int)(layers * count), MPI_DOUBLE, MPI_SUM, world.comm) ==
-             MPI_SUCCESS);
+      EXPECT(MPI_Allreduce(MPI_IN_PLACE, p.sums, (int)(layers * count), MPI_DOUBLE, MPI_SUM,
+                           world.comm) == MPI_SUCCESS);
       EXPECT(sb_channels_count(channels) == count);
       for (size_t layer = 0; layer < layers; layer++) {
         size_t wrong = 0, positive = 0;
         EXPECT_OK(sb_channels_layer(channels, layer, got));
         for (size_t k = 0; k < count; k++) {
-          /* terms are positive and each rounded to float a few times; sums are multiples of 2^-80 */
+          /* terms are positive and each rounded to float a few times; sums are multiples of 2^-80
+           */
           const double expected = p.sums[layer * count + k];
           wrong += !(fabs(got[k] - expected) <= 1e-6 * expected + 0x1p-70);
           positive += got[k] > 0;
@@ -131,7 +134,8 @@ static void check_heads(const sb_model *m, const sb_orders *o, size_t layer, con
   for (size_t g = 0; g < c->kv_heads; g++) {
     const size_t group = k_rows[g * d] / d;
     double last_query = INFINITY, last_value = INFINITY;
-    const double score = span(k, group * d, d) + span(v, group * d, d) + span(q, group * each * d, each * d) +
+    const double score = span(k, group * d, d) + span(v, group * d, d) +
+                         span(q, group * each * d, each * d) +
                          span(out, group * each * d, each * d);
     EXPECT(score <= last_group * (1 + 1e-12));
     last_group = score;
@@ -162,12 +166,13 @@ static void fused_by_scores(void **state) {
     sb_channels *channels = measure(&g, SB_CHANNELS_SQUARE);
     EXPECT_OK(sb_channels_orders(channels, SB_REORDER_FUSED, &o));
     EXPECT_OK(sb_orders_check(&m->arch, &o));
-    double *sums = calloc(layer_sums(m), sizeof *sums), *residual = calloc(hidden, sizeof *residual),
-           *mlp = calloc(inner, sizeof *mlp);
+    double *sums = calloc(layer_sums(m), sizeof *sums),
+           *residual = calloc(hidden, sizeof *residual), *mlp = calloc(inner, sizeof *mlp);
     for (size_t layer = 0; layer < m->config.layers; layer++) {
       EXPECT_OK(sb_channels_layer(channels, layer, sums));
       for (size_t k = 0; k < hidden; k++) {
-        static const sb_linear in[] = {SB_LINEAR_Q, SB_LINEAR_K, SB_LINEAR_V, SB_LINEAR_GATE, SB_LINEAR_UP};
+        static const sb_linear in[] = {SB_LINEAR_Q, SB_LINEAR_K, SB_LINEAR_V, SB_LINEAR_GATE,
+                                       SB_LINEAR_UP};
         for (int w = 0; w < 5; w++) residual[k] += cols_of(m, sums, in[w])[k];
         residual[k] += rows_of(m, sums, SB_LINEAR_O)[k] + rows_of(m, sums, SB_LINEAR_DOWN)[k];
       }
@@ -190,7 +195,8 @@ static void fused_by_scores(void **state) {
   all_ranks_passed();
 }
 
-/* No channel of a block is more sensitive than one of the block before it; inside, channels rise. */
+/* No channel of a block is more sensitive than one of the block before it; inside, channels rise.
+ */
 static void check_blocks(const double *score, const uint32_t *from, size_t n, size_t block) {
   for (size_t i = 0; i + 1 < n; i++)
     if ((i + 1) % block != 0) EXPECT(from[i] < from[i + 1]);
@@ -209,7 +215,8 @@ static void indexed_by_scores(void **state) {
     sb_channels *channels = measure(&g, SB_CHANNELS_SQUARE);
     EXPECT_OK(sb_channels_orders(channels, SB_REORDER_INDEXED, &o));
     EXPECT_OK(sb_orders_check(&m->arch, &o));
-    double *sums = calloc(layer_sums(m), sizeof *sums), *shared = calloc(m->config.hidden, sizeof *shared);
+    double *sums = calloc(layer_sums(m), sizeof *sums),
+           *shared = calloc(m->config.hidden, sizeof *shared);
     for (size_t layer = 0; layer < m->config.layers; layer++) {
       EXPECT_OK(sb_channels_layer(channels, layer, sums));
       for (sb_linear w = 0; w < SB_LINEARS; w++)
@@ -218,10 +225,12 @@ static void indexed_by_scores(void **state) {
       for (size_t k = 0; k < m->config.hidden; k++)
         shared[k] = cols_of(m, sums, SB_LINEAR_Q)[k] + cols_of(m, sums, SB_LINEAR_K)[k] +
                     cols_of(m, sums, SB_LINEAR_V)[k];
-      check_blocks(shared, order(m, &o, layer, SB_LINEAR_K, false), m->config.hidden, m->blocking.cols);
+      check_blocks(shared, order(m, &o, layer, SB_LINEAR_K, false), m->config.hidden,
+                   m->blocking.cols);
       for (size_t k = 0; k < m->config.hidden; k++)
         shared[k] = cols_of(m, sums, SB_LINEAR_GATE)[k] + cols_of(m, sums, SB_LINEAR_UP)[k];
-      check_blocks(shared, order(m, &o, layer, SB_LINEAR_UP, false), m->config.hidden, m->blocking.cols);
+      check_blocks(shared, order(m, &o, layer, SB_LINEAR_UP, false), m->config.hidden,
+                   m->blocking.cols);
       check_blocks(cols_of(m, sums, SB_LINEAR_DOWN), order(m, &o, layer, SB_LINEAR_DOWN, false),
                    m->config.intermediate, m->blocking.cols);
       check_blocks(cols_of(m, sums, SB_LINEAR_O), order(m, &o, layer, SB_LINEAR_O, false),
@@ -265,7 +274,8 @@ static void same_on_any_ranks(void **state) {
   all_ranks_passed();
 }
 
-/* Loss of both sequences against Hugging Face's, as test_golden_forward has it for the model as it is. */
+/* Loss of both sequences against Hugging Face's, as test_golden_forward has it for the model as it
+ * is. */
 static void still_the_same_model(void **state) {
   (void)state;
   for (size_t i = 0; i < GOLDENS; i++) {

@@ -1,10 +1,12 @@
-/* The first-order scalar of a block against the loss itself: the quantized model is written out as an ordinary one, the
- * block moved a little towards its next width and a little away from it, and the loss measured at both. */
+/* The first-order scalar of a block against the loss itself: the quantized model is written out as
+ * an ordinary one, the block moved a little towards its next width and a little away from it, and
+ * the loss measured at both. */
 #include "dense.h"
 
 #include <math.h>
 #include <unistd.h>
 
+#include "folders/hf_load.h"
 #include "io/safetensors_writer.h"
 #include "sensitivity/scores.h"
 
@@ -28,7 +30,8 @@ static void take(snapshot *s, const golden *g) {
   for (size_t i = 0; i < s->count; i++) {
     const sb_tensor_info *info = sb_safetensors_find(file, arch->tensors[i].name);
     EXPECT(info->dtype == SB_F32);
-    s->specs[i] = (sb_tensor_spec){.name = arch->tensors[i].name, .dtype = SB_F32, .rank = info->rank};
+    s->specs[i] =
+        (sb_tensor_spec){.name = arch->tensors[i].name, .dtype = SB_F32, .rank = info->rank};
     memcpy(s->specs[i].shape, info->shape, sizeof info->shape);
     s->data[i] = malloc(info->bytes);
     EXPECT_OK(sb_safetensors_read(file, info, 0, info->bytes, s->data[i]));
@@ -48,7 +51,8 @@ static void drop(snapshot *s) {
   free(s->specs);
 }
 
-/* The loss of the snapshot, as a model of its own in `folder`, or its divergence from the source weights. */
+/* The loss of the snapshot, as a model of its own in `folder`, or its divergence from the source
+ * weights. */
 static double loss_of(const snapshot *s, const golden *g, const char *folder, golden *source) {
   char from[2048], to[2048], tokens[2048];
   double loss = NAN;
@@ -74,8 +78,9 @@ static double loss_of(const snapshot *s, const golden *g, const char *folder, go
   MPI_Barrier(world.comm);
   golden_path(g, "tokens.bin", tokens);
   EXPECT_OK(sb_backend_cpu_create(SB_COMPUTE_F32, 1, &backend));
-  EXPECT_OK(sb_model_load(&world, folder, g->model->blocking, true, &model));
-  EXPECT_OK(sb_sequences_read(&world, tokens, SB_TOKENS_U16, model->config.vocab, 48, 0, 0, &sequences));
+  EXPECT_OK(sb_hf_load(&world, folder, g->model->blocking, true, &model));
+  EXPECT_OK(
+      sb_sequences_read(&world, tokens, SB_TOKENS_U16, model->config.vocab, 48, 0, 0, &sequences));
   const sb_pass_setup setup = {.model = model,
                                .backend = backend,
                                .tokens = sequences.tokens,
@@ -104,14 +109,16 @@ static void nudge(snapshot *s, const golden *g, size_t block, int change, double
   size_t i = 0;
   while (i + 1 < m->config.layers * SB_LINEARS && m->matrices[i + 1].first_block <= block) i++;
   const sb_matrix *matrix = &m->matrices[i];
-  const sb_grid_shape *grid = &matrix->grid;
+  const sb_tiling *grid = &matrix->grid;
   float *w = dense_weights(g, matrix), *now = dense_rounded(w, m, matrix, 0);
   float *then = dense_rounded(w, m, matrix, change);
-  const size_t k = block - matrix->first_block, cols = sb_grid_block_cols(grid);
-  for (size_t r = 0; r < sb_grid_rows_of(grid, k / cols); r++)
-    for (size_t c = 0; c < sb_grid_cols_of(grid, k % cols); c++) {
-      const size_t at = (k / cols * grid->block_rows + r) * grid->cols + k % cols * grid->block_cols + c;
-      s->data[matrix->tensor][at] = (float)((double)now[at] + share * ((double)then[at] - (double)now[at]));
+  const size_t k = block - matrix->first_block, cols = sb_tiling_block_cols(grid);
+  for (size_t r = 0; r < sb_tiling_rows_of(grid, k / cols); r++)
+    for (size_t c = 0; c < sb_tiling_cols_of(grid, k % cols); c++) {
+      const size_t at =
+          (k / cols * grid->block_rows + r) * grid->cols + k % cols * grid->block_cols + c;
+      s->data[matrix->tensor][at] =
+          (float)((double)now[at] + share * ((double)then[at] - (double)now[at]));
     }
   free(w);
   free(now);
@@ -151,8 +158,8 @@ static void first_order_is_the_slope(bool divergence) {
   golden g, source;
   snapshot s;
   char folder[] = "/tmp/shardbits-test-XXXXXX", path[2048];
-  golden_open(&g,
-              &(golden_setup){.name = name, .gradients = true, .divergence = divergence, GOLDEN_DEFAULTS});
+  golden_open(&g, &(golden_setup){
+                      .name = name, .gradients = true, .divergence = divergence, GOLDEN_DEFAULTS});
   golden_open(&source, &(golden_setup){.name = name, GOLDEN_DEFAULTS});
   golden *const from = divergence ? &source : NULL;
   if (divergence) EXPECT_OK(sb_pass_learn(g.pass));
@@ -176,8 +183,9 @@ static void first_order_is_the_slope(bool divergence) {
     }
     nudge(&s, &g, block, change, 0);
     const double slope = (loss[1] - loss[0]) / (2 * share);
-    /* The losses are sums in float32, good to about 1e-6, which the division makes 1e-5; the central difference leaves
-     * out the third order, measured as 6% for a quarter of a move, so a quarter of a percent here. */
+    /* The losses are sums in float32, good to about 1e-6, which the division makes 1e-5; the
+     * central difference leaves out the third order, measured as 6% for a quarter of a move, so a
+     * quarter of a percent here. */
     if (!(fabs(slope - expected) < 0.01 * fabs(expected) + 2e-5))
       print_error("block %zu, %+d bit: slope %g, first order %g\n", block, change, slope, expected);
     EXPECT(fabs(slope - expected) < 0.01 * fabs(expected) + 2e-5);
@@ -209,5 +217,6 @@ static void of_the_divergence(void **state) {
   first_order_is_the_slope(true);
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(of_the_loss), cmocka_unit_test(of_the_divergence)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(of_the_loss),
+                                          cmocka_unit_test(of_the_divergence)};
 RANKS_MAIN(tests)

@@ -1,7 +1,8 @@
-/* Tables of losses against plain loops over the dense gradients and their factors; where the Kronecker form must be the exact
- * Fisher form; and what a table says about gains. That tables do not depend on ranks, test_scalars_same_bits.c sees; here every
- * number of ranks is held against the same plain loops. */
-#include "tests/model/golden.h"
+/* Tables of losses against plain loops over the dense gradients and their factors; where the
+ * Kronecker form must be the exact Fisher form; and what a table says about gains. That tables do
+ * not depend on ranks, test_scalars_same_bits.c sees; here every number of ranks is held against
+ * the same plain loops. */
+#include "tests/support/golden.h"
 
 #include <math.h>
 
@@ -22,11 +23,11 @@ typedef struct plain {
   double worst;     /* of |product - g|, as a share of the largest g */
 } plain;
 
-static sb_status factors(void *context, sb_stream stream, size_t layer, sb_linear which, const void *x,
-                         const void *dy) {
+static sb_status factors(void *context, sb_stream stream, size_t layer, sb_linear which,
+                         const void *x, const void *dy) {
   plain *p = context;
   const size_t i = layer * SB_LINEARS + which;
-  const sb_grid_shape *grid = &p->g->model->matrices[i].grid;
+  const sb_tiling *grid = &p->g->model->matrices[i].grid;
   const float *in = x, *out = dy;
   (void)stream;
   p->product = calloc(grid->rows * grid->cols, sizeof *p->product);
@@ -39,15 +40,17 @@ static sb_status factors(void *context, sb_stream stream, size_t layer, sb_linea
       for (size_t c = 0; c < grid->cols; c++) p->product[r * grid->cols + c] += v[r] * u[c];
     }
     for (size_t a = 0; a < grid->cols && t + 1 < p->T; a++)
-      for (size_t b = 0; b < grid->cols; b++) p->inner[i][a * grid->cols + b] += (double)u[a] * (double)u[b];
+      for (size_t b = 0; b < grid->cols; b++)
+        p->inner[i][a * grid->cols + b] += (double)u[a] * (double)u[b];
   }
   return SB_OK;
 }
 
-static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which, const float *g) {
+static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+                        const float *g) {
   plain *p = context;
   const size_t i = layer * SB_LINEARS + which;
-  const sb_grid_shape *grid = &p->g->model->matrices[i].grid;
+  const sb_tiling *grid = &p->g->model->matrices[i].grid;
   double largest = 0, apart = 0;
   (void)stream;
   for (size_t k = 0; k < grid->rows * grid->cols; k++) {
@@ -70,7 +73,7 @@ static plain plain_of(const golden *g, sb_pass *pass, size_t T) {
   for (int kind = 0; kind < 4; kind++) {
     *all[kind] = calloc(matrices, sizeof(double *));
     for (size_t i = 0; i < matrices; i++) {
-      const sb_grid_shape *grid = &m->matrices[i].grid;
+      const sb_tiling *grid = &m->matrices[i].grid;
       const size_t counts[] = {grid->cols * grid->cols, grid->rows, grid->rows * grid->cols,
                                grid->rows * grid->cols};
       (*all[kind])[i] = calloc(counts[kind], sizeof(double));
@@ -85,14 +88,14 @@ static plain plain_of(const golden *g, sb_pass *pass, size_t T) {
   EXPECT_OK(sb_pass_gradients(pass, &hooks, &loss));
   for (int kind = 0; kind < 4; kind++)
     for (size_t i = 0; i < matrices; i++) {
-      const sb_grid_shape *grid = &m->matrices[i].grid;
+      const sb_tiling *grid = &m->matrices[i].grid;
       const size_t counts[] = {grid->cols * grid->cols, grid->rows, grid->rows * grid->cols,
                                grid->rows * grid->cols};
       EXPECT(MPI_Allreduce(MPI_IN_PLACE, (*all[kind])[i], (int)counts[kind], MPI_DOUBLE, MPI_SUM,
                            m->world->comm) == MPI_SUCCESS);
     }
-  EXPECT(p.worst <
-         1e-5); /* the factors are those of the gradient: sums of T terms in float, each in its order */
+  EXPECT(p.worst < 1e-5); /* the factors are those of the gradient: sums of T terms in float, each
+                             in its order */
   return p;
 }
 
@@ -104,19 +107,19 @@ static void plain_free(plain *p) {
   }
 }
 
-/* What a block is expected to lose with weights `rounded`, by each form; the magnitudes added up for hessian's, and what it
- * would be if dy^2 were 1 everywhere. */
+/* What a block is expected to lose with weights `rounded`, by each form; the magnitudes added up
+ * for hessian's, and what it would be if dy^2 were 1 everywhere. */
 typedef struct expected {
   double hessian, size, unit, diagonal, exact;
 } expected;
 
-static expected expect_block(const plain *p, size_t i, size_t k, const float *w, const float *rounded,
-                             double sequences) {
-  const sb_grid_shape *grid = &p->g->model->matrices[i].grid;
-  const size_t row0 = k / sb_grid_block_cols(grid) * grid->block_rows,
-               col0 = k % sb_grid_block_cols(grid) * grid->block_cols;
-  const size_t rows = sb_grid_rows_of(grid, k / sb_grid_block_cols(grid)),
-               cols = sb_grid_cols_of(grid, k % sb_grid_block_cols(grid));
+static expected expect_block(const plain *p, size_t i, size_t k, const float *w,
+                             const float *rounded, double sequences) {
+  const sb_tiling *grid = &p->g->model->matrices[i].grid;
+  const size_t row0 = k / sb_tiling_block_cols(grid) * grid->block_rows,
+               col0 = k % sb_tiling_block_cols(grid) * grid->block_cols;
+  const size_t rows = sb_tiling_rows_of(grid, k / sb_tiling_block_cols(grid)),
+               cols = sb_tiling_cols_of(grid, k % sb_tiling_block_cols(grid));
   const double tokens = (double)p->T - 1;
   expected out = {0};
   double slope = 0;
@@ -148,16 +151,16 @@ typedef void (*block_check)(const plain *p, const char *name, size_t block, unsi
                             const expected *want, double hessian, double diagonal);
 
 /* Every owned block at every width. */
-static void each_block(const golden *g, sb_pass *pass, size_t T, double sequences, bool full_precision,
-                       const char *name, block_check check) {
+static void each_block(const golden *g, sb_pass *pass, size_t T, double sequences,
+                       bool full_precision, const char *name, block_check check) {
   sb_model *m = g->model;
   sb_table *tables[2] = {NULL};
   double loss[2] = {NAN, NAN};
   uint8_t *bits = malloc(m->blocks);
   memcpy(bits, m->bits, m->blocks);
   for (int kind = 0; kind < 2; kind++) {
-    EXPECT_OK(sb_table_create(m, g->backend, kind ? SB_ESTIMATOR_DIAGONAL : SB_ESTIMATOR_HESSIAN, LEAST, MOST,
-                              &tables[kind]));
+    EXPECT_OK(sb_table_create(m, g->backend, kind ? SB_ESTIMATOR_DIAGONAL : SB_ESTIMATOR_HESSIAN,
+                              LEAST, MOST, &tables[kind]));
     EXPECT_OK(sb_table_measure(tables[kind], pass, full_precision, &loss[kind]));
   }
   EXPECT(loss[0] == loss[1]);
@@ -174,7 +177,7 @@ static void each_block(const golden *g, sb_pass *pass, size_t T, double sequence
     sb_model_owned_blocks(m, layer, world.rank, &first, &end);
     for (size_t i = layer * SB_LINEARS; i < (layer + 1) * SB_LINEARS; i++) {
       const sb_matrix *mine = &m->matrices[i];
-      const size_t blocks = sb_grid_block_rows(&mine->grid) * sb_grid_block_cols(&mine->grid);
+      const size_t blocks = sb_tiling_block_rows(&mine->grid) * sb_tiling_block_cols(&mine->grid);
       float *w = dense_weights(g, mine);
       const size_t before = n;
       for (unsigned b = 0; b < SB_WIDTHS; b++) {
@@ -205,15 +208,16 @@ static void each_block(const golden *g, sb_pass *pass, size_t T, double sequence
   for (int kind = 0; kind < 2; kind++) sb_table_free(&tables[kind]);
 }
 
-/* Moments of a sequence and e H e' are sums in float: 2e-6 of the magnitudes added up. Squares have no signs: 2e-6. */
+/* Moments of a sequence and e H e' are sums in float: 2e-6 of the magnitudes added up. Squares have
+ * no signs: 2e-6. */
 static void as_in_plain_loops(const plain *p, const char *name, size_t block, unsigned bits,
                               const expected *want, double hessian, double diagonal) {
   (void)p;
   const bool good = fabs(hessian - want->hessian) <= 2e-6 * want->size &&
                     fabs(diagonal - want->diagonal) <= 2e-6 * want->diagonal + 1e-22;
   if (!good)
-    print_error("%s, block %zu, %u bits: hessian %g, in plain loops %g of %g; diagonal %g, %g\n", name, block,
-                bits, hessian, want->hessian, want->size, diagonal, want->diagonal);
+    print_error("%s, block %zu, %u bits: hessian %g, in plain loops %g of %g; diagonal %g, %g\n",
+                name, block, bits, hessian, want->hessian, want->size, diagonal, want->diagonal);
   EXPECT(good && want->hessian > 0 && want->diagonal > 0);
 }
 
@@ -234,15 +238,16 @@ static void against_plain_loops(void **state) {
   all_ranks_passed();
 }
 
-/* n/2 <g, e>^2, in one sequence of one target and blocks of one row. What differs is rounding to float, of the magnitudes
- * added up, and that sums of dy^2 are multiples of 2^-88: gradients of Q and K are but rounding noise here, since a token
- * that sees itself alone has no choice. */
-static void as_in_fisher(const plain *p, const char *name, size_t block, unsigned bits, const expected *want,
-                         double hessian, double diagonal) {
+/* n/2 <g, e>^2, in one sequence of one target and blocks of one row. What differs is rounding to
+ * float, of the magnitudes added up, and that sums of dy^2 are multiples of 2^-88: gradients of Q
+ * and K are but rounding noise here, since a token that sees itself alone has no choice. */
+static void as_in_fisher(const plain *p, const char *name, size_t block, unsigned bits,
+                         const expected *want, double hessian, double diagonal) {
   (void)p, (void)diagonal;
   const double slack = 2e-6 * want->size + 0x1p-89 * want->unit;
   if (!(fabs(hessian - want->exact) <= slack))
-    print_error("%s, block %zu, %u bits: hessian %g, exact %g\n", name, block, bits, hessian, want->exact);
+    print_error("%s, block %zu, %u bits: hessian %g, exact %g\n", name, block, bits, hessian,
+                want->exact);
   EXPECT(fabs(hessian - want->exact) <= slack);
 }
 
@@ -282,7 +287,8 @@ static void gains_are_differences(void **state) {
   golden_open(&g, &(golden_setup){.name = "gqa-tied", .gradients = true, GOLDEN_DEFAULTS});
   golden_mixed_bits(g.model, LEAST, MOST, 5);
   const size_t owned = sb_model_owned_count(g.model);
-  double *gain = calloc(owned + 1, sizeof *gain), *loss = calloc(owned + 1, sizeof *loss), mean = NAN;
+  double *gain = calloc(owned + 1, sizeof *gain), *loss = calloc(owned + 1, sizeof *loss),
+         mean = NAN;
   uint8_t *bits = calloc(owned + 1, 1);
   sb_table *table = NULL;
   EXPECT_OK(sb_table_create(g.model, g.backend, SB_ESTIMATOR_HESSIAN, LEAST, MOST, &table));
@@ -296,7 +302,8 @@ static void gains_are_differences(void **state) {
     EXPECT(loss[i] == (b > LEAST ? losses[i][b - 1] - losses[i][b] : 0));
   }
   sb_table_free(&table);
-  EXPECT(sb_table_create(g.model, g.backend, SB_ESTIMATOR_TAYLOR, LEAST, MOST, &table) == SB_ERR_INTERNAL);
+  EXPECT(sb_table_create(g.model, g.backend, SB_ESTIMATOR_TAYLOR, LEAST, MOST, &table) ==
+         SB_ERR_INTERNAL);
   EXPECT(table == NULL);
   free(gain);
   free(loss);

@@ -1,6 +1,7 @@
-/* What estimators leave of a block has the same bits on all ranks together as on one alone, with any threads and waves: the
- * four scalars of its moves, the tables of its losses, the gains that come of both. */
-#include "tests/model/golden.h"
+/* What estimators leave of a block has the same bits on all ranks together as on one alone, with
+ * any threads and waves: the four scalars of its moves, the tables of its losses, the gains that
+ * come of both. */
+#include "tests/support/golden.h"
 
 #include <math.h>
 
@@ -34,16 +35,19 @@ static void of_widths(const estimate *e, golden *g, sb_pass *pass, void *out, do
   EXPECT_OK(sb_table_create(g->model, g->backend, estimator, LEAST, MOST, &table));
   EXPECT_OK(sb_table_measure(table, pass, e->full_precision, loss));
   memcpy(out, sb_table_losses(table), size);
-  EXPECT_OK(sb_table_measure(table, pass, e->full_precision, loss)); /* nothing is left of the first time */
+  EXPECT_OK(sb_table_measure(table, pass, e->full_precision,
+                             loss)); /* nothing is left of the first time */
   EXPECT(memcmp(out, sb_table_losses(table), size) == 0);
   sb_table_free(&table);
 }
 
-static void of_widths_hessian(const estimate *e, golden *g, sb_pass *pass, void *out, double *loss) {
+static void of_widths_hessian(const estimate *e, golden *g, sb_pass *pass, void *out,
+                              double *loss) {
   of_widths(e, g, pass, out, loss, SB_ESTIMATOR_HESSIAN);
 }
 
-static void of_widths_diagonal(const estimate *e, golden *g, sb_pass *pass, void *out, double *loss) {
+static void of_widths_diagonal(const estimate *e, golden *g, sb_pass *pass, void *out,
+                               double *loss) {
   of_widths(e, g, pass, out, loss, SB_ESTIMATOR_DIAGONAL);
 }
 
@@ -53,7 +57,8 @@ static void of_divergence(const estimate *e, golden *g, sb_pass *pass, void *out
   const size_t owned = sb_model_owned_count(g->model);
   double *raise = calloc(owned, sizeof *raise), *cut = calloc(owned, sizeof *cut), *both = out;
   EXPECT(e->bytes == 2 * sizeof *both);
-  EXPECT_OK(sb_gains_create(g->model, g->backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, false, &gains));
+  EXPECT_OK(
+      sb_gains_create(g->model, g->backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, false, &gains));
   EXPECT_OK(sb_gains_prepare(gains, pass));
   EXPECT_OK(sb_gains_measure(gains, pass, raise, cut, loss));
   for (size_t i = 0; i < owned; i++) {
@@ -65,7 +70,8 @@ static void of_divergence(const estimate *e, golden *g, sb_pass *pass, void *out
   sb_gains_free(&gains);
 }
 
-/* The scalars of all blocks of the model that this world's rank owns, at their place in the model; 0 elsewhere. */
+/* The scalars of all blocks of the model that this world's rank owns, at their place in the model;
+ * 0 elsewhere. */
 static char *measure(const char *name, const estimate *e, const sb_world *of, int threads,
                      size_t activation_bytes, size_t *blocks, double *loss) {
   golden g;
@@ -142,7 +148,8 @@ static void moves(void **state) {
 
 static void table(void (*measure_table)(const estimate *, golden *, sb_pass *, void *, double *)) {
   for (size_t i = 0; i < GOLDENS; i++) {
-    const estimate e = {.bytes = sizeof(sb_losses), .full_precision = i % 2 == 1, .measure = measure_table};
+    const estimate e = {
+        .bytes = sizeof(sb_losses), .full_precision = i % 2 == 1, .measure = measure_table};
     same_bits(golden_names[i], &e);
   }
   all_ranks_passed();

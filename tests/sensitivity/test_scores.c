@@ -1,7 +1,8 @@
-/* The four scalars of every block against plain loops over the dense gradients, one sequence after another; and the same
- * bits for any number of threads and waves. That they do not depend on ranks either, tests/program/ sees in the bit map,
- * and here every number of ranks is held against the same plain loops. */
-#include "tests/model/golden.h"
+/* The four scalars of every block against plain loops over the dense gradients, one sequence after
+ * another; and the same bits for any number of threads and waves. That they do not depend on ranks
+ * either, tests/program/ sees in the bit map, and here every number of ranks is held against the
+ * same plain loops. */
+#include "tests/support/golden.h"
 
 #include <math.h>
 
@@ -12,8 +13,8 @@
 
 enum { LEAST = 1, MOST = 5 };
 
-/* Sums over this rank's sequences, by block of the model: raise, its square, cut, its square, and for the tolerance the
- * sum of |g D| over weights and sequences. */
+/* Sums over this rank's sequences, by block of the model: raise, its square, cut, its square, and
+ * for the tolerance the sum of |g D| over weights and sequences. */
 typedef struct plain {
   const golden *g;
   double *sums; /* [blocks, 5] */
@@ -24,16 +25,16 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear
   plain *p = context;
   const sb_model *m = p->g->model;
   const sb_matrix *mine = sb_model_matrix(m, layer, which);
-  const sb_grid_shape *grid = &mine->grid;
+  const sb_tiling *grid = &mine->grid;
   (void)stream;
   float *w = dense_weights(p->g, mine), *now = dense_rounded(w, m, mine, 0);
   float *up = dense_rounded(w, m, mine, 1), *down = dense_rounded(w, m, mine, -1);
-  for (size_t k = 0; k < sb_grid_block_rows(grid) * sb_grid_block_cols(grid); k++) {
+  for (size_t k = 0; k < sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid); k++) {
     const unsigned bits = m->bits[mine->first_block + k];
     double *sum = p->sums + 5 * (mine->first_block + k), raise = 0, cut = 0;
-    const size_t row = k / sb_grid_block_cols(grid), col = k % sb_grid_block_cols(grid);
-    for (size_t r = 0; r < sb_grid_rows_of(grid, row); r++)
-      for (size_t c = 0; c < sb_grid_cols_of(grid, col); c++) {
+    const size_t row = k / sb_tiling_block_cols(grid), col = k % sb_tiling_block_cols(grid);
+    for (size_t r = 0; r < sb_tiling_rows_of(grid, row); r++)
+      for (size_t c = 0; c < sb_tiling_cols_of(grid, col); c++) {
         const size_t at = (row * grid->block_rows + r) * grid->cols + col * grid->block_cols + c;
         const double a = (double)gradient[at] * ((double)up[at] - (double)now[at]);
         const double b = (double)gradient[at] * ((double)down[at] - (double)now[at]);
@@ -76,13 +77,15 @@ static sb_moves *moves_of(const golden_setup *setup) {
 }
 
 static void check_block(const sb_moves *moves, const double *sum, const char *name, size_t block) {
-  /* Products and sums in float and double: 1e-6 of what is added up; squares twice that of the largest factor. */
+  /* Products and sums in float and double: 1e-6 of what is added up; squares twice that of the
+   * largest factor. */
   const double slack = 1e-6 * sum[4] + 1e-15, mean = 0.5; /* of two sequences */
   const double got[4] = {moves->raise, moves->raise_square, moves->cut, moves->cut_square};
   for (int i = 0; i < 4; i++) {
     const double allowed = i % 2 ? 4 * slack * sum[4] + 1e-18 : slack;
     if (!(fabs(got[i] - mean * sum[i]) <= allowed))
-      print_error("%s, block %zu, scalar %d: %g, in plain loops %g\n", name, block, i, got[i], mean * sum[i]);
+      print_error("%s, block %zu, scalar %d: %g, in plain loops %g\n", name, block, i, got[i],
+                  mean * sum[i]);
     EXPECT(fabs(got[i] - mean * sum[i]) <= allowed);
   }
 }
@@ -108,8 +111,8 @@ static void against_plain_loops(void **state) {
                                  .end_sequence = golden_end_sequence,
                                  .end_layer = golden_end_layer};
     EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &loss));
-    EXPECT(MPI_Allreduce(MPI_IN_PLACE, p.sums, (int)(5 * m->blocks), MPI_DOUBLE, MPI_SUM, world.comm) ==
-           MPI_SUCCESS);
+    EXPECT(MPI_Allreduce(MPI_IN_PLACE, p.sums, (int)(5 * m->blocks), MPI_DOUBLE, MPI_SUM,
+                         world.comm) == MPI_SUCCESS);
     measure(&g, moves);
     size_t n = 0, moving = 0;
     for (size_t layer = 0; layer < m->config.layers; layer++) {
@@ -148,7 +151,8 @@ static void threads_and_waves(void **state) {
   all_ranks_passed();
 }
 
-/* A second measurement, after some blocks have moved, is that of scores which never saw the first. */
+/* A second measurement, after some blocks have moved, is that of scores which never saw the first.
+ */
 static void measured_again(void **state) {
   (void)state;
   golden g;
@@ -178,7 +182,8 @@ static void predictions(void **state) {
   golden_open(&g, &(golden_setup){.name = "gqa-tied", .gradients = true, GOLDEN_DEFAULTS});
   golden_mixed_bits(g.model, LEAST, MOST, 5);
   const size_t owned = sb_model_owned_count(g.model);
-  double *gain = calloc(owned + 1, sizeof *gain), *loss = calloc(owned + 1, sizeof *loss), mean = NAN;
+  double *gain = calloc(owned + 1, sizeof *gain), *loss = calloc(owned + 1, sizeof *loss),
+         mean = NAN;
   sb_scores *scores = NULL;
   EXPECT_OK(sb_scores_create(g.model, g.backend, LEAST, MOST, &scores));
   EXPECT_OK(sb_scores_measure(scores, g.pass, &mean));
@@ -187,12 +192,14 @@ static void predictions(void **state) {
   for (size_t i = 0; i < owned; i++)
     EXPECT(gain[i] == moves[i].raise_square && loss[i] == moves[i].cut_square);
   sb_scores_predict(scores, SB_ESTIMATOR_TAYLOR, gain, loss);
-  for (size_t i = 0; i < owned; i++) EXPECT(gain[i] == fabs(moves[i].raise) && loss[i] == fabs(moves[i].cut));
+  for (size_t i = 0; i < owned; i++)
+    EXPECT(gain[i] == fabs(moves[i].raise) && loss[i] == fabs(moves[i].cut));
   const double half = 0.5 * (double)(sb_pass_seqlen(g.pass) - 1);
   sb_scores_predict(scores, SB_ESTIMATOR_SECOND, gain, loss);
   for (size_t i = 0; i < owned; i++)
     EXPECT(gain[i] == -moves[i].raise &&
-           fabs(loss[i] - (moves[i].cut + half * moves[i].cut_square)) <= 1e-15 * fabs(loss[i]) + 1e-300);
+           fabs(loss[i] - (moves[i].cut + half * moves[i].cut_square)) <=
+               1e-15 * fabs(loss[i]) + 1e-300);
   sb_scores_free(&scores);
   free(gain);
   free(loss);
@@ -200,12 +207,13 @@ static void predictions(void **state) {
   all_ranks_passed();
 }
 
-/* First order of what the pass has learnt, and the costs of both widths of a move at full precision, in proportion. */
+/* First order of what the pass has learnt, and the costs of both widths of a move at full
+ * precision, in proportion. */
 static void predictions_of_divergence(void **state) {
   (void)state;
   golden g;
-  golden_open(&g,
-              &(golden_setup){.name = "gqa-tied", .gradients = true, .divergence = true, GOLDEN_DEFAULTS});
+  golden_open(&g, &(golden_setup){
+                      .name = "gqa-tied", .gradients = true, .divergence = true, GOLDEN_DEFAULTS});
   golden_mixed_bits(g.model, LEAST, MOST, 5);
   const size_t owned = sb_model_owned_count(g.model);
   double *gain = calloc(owned + 1, sizeof *gain), *cut = calloc(owned + 1, sizeof *cut), loss[3];
@@ -216,7 +224,8 @@ static void predictions_of_divergence(void **state) {
   sb_model_get_bits(g.model, bits);
   EXPECT_OK(sb_table_create(g.model, g.backend, SB_ESTIMATOR_DIAGONAL, LEAST, MOST, &table));
   EXPECT_OK(sb_table_measure(table, g.pass, true, &loss[0]));
-  EXPECT_OK(sb_gains_create(g.model, g.backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, false, &gains));
+  EXPECT_OK(
+      sb_gains_create(g.model, g.backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, false, &gains));
   EXPECT_OK(sb_gains_prepare(gains, g.pass));
   double learnt[2];
   for (int again = 0; again < 2; again++) { /* along with the gradients, and by itself: the same */
@@ -253,8 +262,8 @@ static void predictions_of_divergence(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain_loops),
-                                          cmocka_unit_test(threads_and_waves),
-                                          cmocka_unit_test(measured_again), cmocka_unit_test(predictions),
-                                          cmocka_unit_test(predictions_of_divergence)};
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(against_plain_loops), cmocka_unit_test(threads_and_waves),
+    cmocka_unit_test(measured_again), cmocka_unit_test(predictions),
+    cmocka_unit_test(predictions_of_divergence)};
 RANKS_MAIN(tests)

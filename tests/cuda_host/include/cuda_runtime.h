@@ -1,5 +1,5 @@
-/* Stands where CUDA's header would: the part of the runtime that kernels/cuda uses, for a processor (cuda_host.h says what
- * that is good for). */
+/* Stands where CUDA's header would: the part of the runtime that kernels/cuda uses, for a processor
+ * (cuda_host.h says what that is good for). */
 #ifndef SB_TESTS_CUDA_HOST_RUNTIME_H
 #define SB_TESTS_CUDA_HOST_RUNTIME_H
 
@@ -73,8 +73,10 @@ static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
 using std::max;
 using std::min;
 
-/* Threads take turns only at barriers, so a plain addition is atomic. Integers only: kernels/cuda/cuda.h says why. */
-__attribute__((no_sanitize("thread"))) static inline unsigned atomicAdd(unsigned *at, unsigned value) {
+/* Threads take turns only at barriers, so a plain addition is atomic. Integers only:
+ * kernels/cuda/cuda.h says why. */
+__attribute__((no_sanitize("thread"))) static inline unsigned atomicAdd(unsigned *at,
+                                                                        unsigned value) {
   sb_host_races_atomic(at, sizeof *at);
   const unsigned before = *at;
   *at = before + value;
@@ -170,7 +172,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t);
 
 /* ---- kernels ---- */
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int value);
-cudaError_t sb_host_launch(const cudaLaunchConfig_t *, const void *function, std::function<void()> thread);
+cudaError_t sb_host_launch(const cudaLaunchConfig_t *, const void *function,
+                           std::function<void()> thread);
 /* Queues work of the host's own stand-ins (BLAS). */
 void sb_host_queue(cudaStream_t, std::function<void()> work);
 /* All that is queued on the stream. */

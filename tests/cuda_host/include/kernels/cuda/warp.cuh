@@ -1,4 +1,5 @@
-/* kernels/cuda/warp.cuh for a processor: the same functions, with the hardware's layouts (PTX ISA: mma.m16n8k16, ldmatrix). */
+/* kernels/cuda/warp.cuh for a processor: the same functions, with the hardware's layouts (PTX ISA:
+ * mma.m16n8k16, ldmatrix). */
 #ifndef SB_KERNELS_CUDA_WARP_CUH
 #define SB_KERNELS_CUDA_WARP_CUH
 
@@ -50,7 +51,8 @@ static inline unsigned sb_warp_ballot(bool yes) {
   *(unsigned char *)sb_host_slot(sb_host_lane()) = yes;
   sb_host_warp_sync(SB_HOST_BALLOT);
   unsigned votes = 0;
-  for (int lane = 0; lane < 32; lane++) votes |= (unsigned)*(const unsigned char *)sb_host_read(lane) << lane;
+  for (int lane = 0; lane < 32; lane++)
+    votes |= (unsigned)*(const unsigned char *)sb_host_read(lane) << lane;
   return votes;
 }
 

@@ -1,0 +1,55 @@
+#include "folders/arch_check.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void shape_text(char *text, size_t size, size_t rank, const size_t *shape) {
+  size_t n = 0;
+  text[0] = 0;
+  for (size_t i = 0; i < rank && n < size; i++)
+    n += (size_t)snprintf(text + n, size - n, "%s%zu", i ? ", " : "", shape[i]);
+}
+
+/* Norms, embedding and head are left wider than the matrices by some; of the matrices, one type is
+ * promised. */
+static sb_status check_dtype(const sb_model_tensor *spec, const sb_config *config,
+                             const sb_tensor_info *info) {
+  static const char *const names[] = {
+      [SB_F32] = "float32", [SB_F16] = "float16", [SB_BF16] = "bfloat16"};
+  if (!spec->is_linear || !config->has_dtype || info->dtype == config->dtype) return SB_OK;
+  return sb_fail(SB_ERR_FORMAT,
+                 "%s: tensor %s is %s, but config.json makes it %s; if the weights are right, "
+                 "correct torch_dtype (or "
+                 "dtype) there",
+                 info->file, spec->name, sb_dtype_name(info->dtype), names[config->dtype]);
+}
+
+static sb_status check_tensor(const sb_model_tensor *spec, const sb_arch *arch,
+                              const sb_safetensors *weights, const char *path) {
+  const sb_tensor_info *info = sb_safetensors_find(weights, spec->name);
+  if (!info && spec->role == SB_ROLE_LM_HEAD)
+    return sb_fail(
+        SB_ERR_FORMAT,
+        "%s: tensor lm_head.weight is missing, and config.json does not say tie_word_embeddings",
+        path);
+  if (!info)
+    return sb_fail(SB_ERR_FORMAT, "%s: tensor %s is missing (config.json: %zu layers, %s)", path,
+                   spec->name, arch->config.layers, arch->config.architecture);
+  SB_TRY(sb_safetensors_require_weight(info));
+  size_t want[2] = {spec->rank == 2 ? spec->rows : spec->cols, spec->cols};
+  bool same = info->rank == spec->rank;
+  for (size_t i = 0; same && i < spec->rank; i++) same = info->shape[i] == want[i];
+  if (same) return check_dtype(spec, &arch->config, info);
+  char have_text[192], want_text[64];
+  shape_text(have_text, sizeof have_text, info->rank, info->shape);
+  shape_text(want_text, sizeof want_text, spec->rank, want);
+  return sb_fail(SB_ERR_FORMAT, "%s: tensor %s has shape [%s], but config.json makes it [%s]",
+                 info->file, spec->name, have_text, want_text);
+}
+
+sb_status sb_arch_check(const sb_arch *arch, const sb_safetensors *weights,
+                        const char *weights_path) {
+  for (size_t i = 0; i < arch->count; i++)
+    SB_TRY(check_tensor(&arch->tensors[i], arch, weights, weights_path));
+  return SB_OK;
+}

@@ -1,0 +1,240 @@
+#include "folders/bits_file.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "io/json.h"
+#include "mpi/large.h"
+
+#define FORMAT "shardbits allocation"
+enum { VERSION = 2 }; /* 1 where channels are as the source has them */
+
+static size_t blocks_of(const sb_matrix *matrix) {
+  return sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
+}
+
+/* ---- orders as text ---- */
+
+static sb_status describe_order(const sb_order *order, json_t **out) {
+  const size_t most = order->size * 11 + 1; /* ten digits and a space each */
+  char *text = NULL;
+  size_t at = 0;
+  SB_TRY(sb_alloc_raw(&text, most, 1, "allocation file"));
+  text[0] = 0;
+  for (size_t i = 0; i < order->size; i++)
+    at += (size_t)snprintf(text + at, most - at, i ? " %u" : "%u", order->from[i]);
+  *out = json_pack("{s:s, s:s}", "name", order->name, "channels", text);
+  sb_free(&text);
+  return *out ? SB_OK : sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
+}
+
+static sb_status describe_orders(const sb_orders *orders, json_t *json) {
+  char hash[17];
+  json_t *list = json_array(), *entry;
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < orders->count && status == SB_OK; i++) {
+    status = describe_order(&orders->orders[i], &entry);
+    if (status == SB_OK) json_array_append_new(list, entry);
+  }
+  snprintf(hash, sizeof hash, "%016llx", (unsigned long long)sb_orders_hash(orders));
+  json_object_set_new(json, "reorder", json_string(sb_reorder_names[orders->mode]));
+  json_object_set_new(json, "orders_hash", json_string(hash));
+  json_object_set_new(json, "orders", list);
+  return status;
+}
+
+static sb_status read_order(const char *path, const sb_order *order, const json_t *entry) {
+  const char *name = json_string_value(json_object_get(entry, "name")),
+             *text = json_string_value(json_object_get(entry, "channels"));
+  size_t n = 0;
+  if (!name || !text || strcmp(name, order->name) != 0)
+    return sb_fail(SB_ERR_FORMAT, "%s: made for another model: no order %s", path, order->name);
+  for (char *end; *text; text = end, n++) {
+    const unsigned long channel = strtoul(text, &end, 10);
+    if (end == text || channel > UINT32_MAX) break;
+    if (n < order->size) order->from[n] = (uint32_t)channel;
+  }
+  if (*text || n != order->size)
+    return sb_fail(SB_ERR_FORMAT, "%s: %s is no list of %zu channels", path, order->name,
+                   order->size);
+  return SB_OK;
+}
+
+static sb_status read_hash(const char *path, const json_t *json, uint64_t *hash) {
+  const char *text = json_string_value(json_object_get(json, "orders_hash"));
+  *hash = 0;
+  if (!json_object_get(json, "reorder")) return SB_OK;
+  if (!text || strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+    return sb_fail(SB_ERR_FORMAT, "%s: has no orders_hash of 16 hexadecimal digits", path);
+  *hash = strtoull(text, NULL, 16);
+  return SB_OK;
+}
+
+static sb_status check_mode(const char *path, const json_t *json, sb_reorder mode) {
+  const json_t *member = json_object_get(json, "reorder");
+  const char *made = member ? json_string_value(member) : sb_reorder_names[SB_REORDER_NONE];
+  if (made && strcmp(made, sb_reorder_names[mode]) == 0) return SB_OK;
+  return sb_fail(SB_ERR_FORMAT,
+                 "%s: made with --reorder %.20s, not %s; run with that, or name another file", path,
+                 made ? made : "?", sb_reorder_names[mode]);
+}
+
+static sb_status read_orders(const char *path, const json_t *json, const sb_arch *arch,
+                             sb_orders *orders) {
+  const json_t *list = json_object_get(json, "orders");
+  json_int_t rows = 0, cols = 0;
+  uint64_t hash;
+  SB_TRY(check_mode(path, json, orders->mode));
+  if (json_unpack((json_t *)json, "{s:[I, I]}", "block", &rows, &cols) != 0 || rows < 1 || cols < 1)
+    return sb_fail(SB_ERR_FORMAT, "%s: says no size of blocks", path);
+  if (json_array_size(list) != orders->count)
+    return sb_fail(SB_ERR_FORMAT, "%s: made for another model: %zu orders where this one has %zu",
+                   path, json_array_size(list), orders->count);
+  for (size_t i = 0; i < orders->count; i++)
+    SB_TRY(read_order(path, &orders->orders[i], json_array_get(list, i)));
+  SB_TRY(read_hash(path, json, &hash));
+  if (sb_orders_check(arch, orders) != SB_OK)
+    return sb_fail(SB_ERR_FORMAT, "%s: %s", path, sb_message());
+  if (orders->mode == SB_REORDER_INDEXED) sb_orders_settle(orders, (size_t)rows, (size_t)cols);
+  if (hash != sb_orders_hash(orders))
+    return sb_fail(SB_ERR_FORMAT, "%s: orders_hash does not fit its orders: the file was changed",
+                   path);
+  return SB_OK;
+}
+
+/* ---- the file ---- */
+
+static sb_status describe(const sb_model *m, json_t **out) {
+  char *digits = NULL;
+  sb_status status = SB_OK;
+  json_t *matrices = json_array();
+  for (size_t i = 0; i < m->config.layers * SB_LINEARS && status == SB_OK; i++) {
+    const sb_matrix *matrix = &m->matrices[i];
+    size_t blocks = blocks_of(matrix);
+    status = sb_alloc(&digits, blocks + 1, 1, "allocation file");
+    if (status != SB_OK) break;
+    for (size_t k = 0; k < blocks; k++) digits[k] = (char)('0' + m->bits[matrix->first_block + k]);
+    json_t *entry =
+        json_pack("{s:s, s:[I, I], s:s}", "name", m->arch.tensors[matrix->tensor].name, "shape",
+                  (json_int_t)matrix->grid.rows, (json_int_t)matrix->grid.cols, "bits", digits);
+    sb_free(&digits);
+    if (!entry || json_array_append_new(matrices, entry) != 0)
+      status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
+  }
+  *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version",
+                   m->orders.count ? VERSION : 1, "program", SB_VERSION, "block",
+                   (json_int_t)m->blocking.rows, (json_int_t)m->blocking.cols, "symmetric",
+                   m->blocking.symmetry == SB_SYMMETRIC, "matrices", matrices);
+  if (status == SB_OK && !*out) status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
+  if (status == SB_OK && m->orders.count) status = describe_orders(&m->orders, *out);
+  return status;
+}
+
+static sb_status write_file(const sb_model *m, const char *path) {
+  json_t *json = NULL;
+  sb_status status = describe(m, &json);
+  if (status == SB_OK) status = sb_json_write(path, json);
+  json_decref(json);
+  return status;
+}
+
+sb_status sb_bits_file_write(const sb_model *m, const char *path) {
+  return sb_world_agree(m->world, m->world->rank == 0 ? write_file(m, path) : SB_OK);
+}
+
+static sb_status read_matrix(sb_model *m, const char *path, const sb_matrix *matrix,
+                             const json_t *entry) {
+  const char *name = NULL, *digits = NULL, *expected = m->arch.tensors[matrix->tensor].name;
+  json_int_t rows = 0, cols = 0;
+  if (json_unpack((json_t *)entry, "{s:s, s:[I, I], s:s}", "name", &name, "shape", &rows, &cols,
+                  "bits", &digits) != 0)
+    return sb_fail(SB_ERR_FORMAT, "%s: the entry of %s lacks name, shape or bits", path, expected);
+  if (strcmp(name, expected) != 0 || (size_t)rows != matrix->grid.rows ||
+      (size_t)cols != matrix->grid.cols)
+    return sb_fail(
+        SB_ERR_FORMAT,
+        "%s: made for another model: %s of %lld x %lld where this one has %s of %zu x %zu", path,
+        name, (long long)rows, (long long)cols, expected, matrix->grid.rows, matrix->grid.cols);
+  size_t blocks = blocks_of(matrix), given = strlen(digits);
+  if (given != blocks)
+    return sb_fail(SB_ERR_FORMAT, "%s: %s has %zu bits, its %zu blocks need one each", path, name,
+                   given, blocks);
+  for (size_t k = 0; k < blocks; k++) {
+    if (digits[k] < '1' || digits[k] > '8')
+      return sb_fail(SB_ERR_FORMAT, "%s: %s: block %zu has '%c' bits, possible are 1 to 8", path,
+                     name, k, digits[k]);
+    m->bits[matrix->first_block + k] = (uint8_t)(digits[k] - '0');
+  }
+  return SB_OK;
+}
+
+static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
+  const char *format = NULL;
+  int version = 0, symmetric = 0;
+  json_int_t rows = 0, cols = 0;
+  uint64_t hash;
+  const json_t *matrices = json_object_get(json, "matrices");
+  size_t expected = m->config.layers * SB_LINEARS;
+  if (json_unpack((json_t *)json, "{s:s, s:i, s:[I, I], s:b}", "format", &format, "version",
+                  &version, "block", &rows, &cols, "symmetric", &symmetric) != 0 ||
+      strcmp(format, FORMAT) != 0 || !json_is_array(matrices))
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: not an allocation file of shardbits (quantize --allocation writes one)",
+                   path);
+  if (version < 1 || version > VERSION)
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %d, this program reads up to %d", path, version,
+                   VERSION);
+  if ((size_t)rows != m->blocking.rows || (size_t)cols != m->blocking.cols)
+    return sb_fail(SB_ERR_FORMAT, "%s: made for blocks of %lldx%lld; run with --block %lldx%lld",
+                   path, (long long)rows, (long long)cols, (long long)rows, (long long)cols);
+  if (symmetric != (m->blocking.symmetry == SB_SYMMETRIC))
+    return sb_fail(SB_ERR_FORMAT, "%s: made for %s grids; %s --symmetric", path,
+                   symmetric ? "symmetric" : "asymmetric", symmetric ? "add" : "drop");
+  SB_TRY(check_mode(path, json, m->orders.mode));
+  SB_TRY(read_hash(path, json, &hash));
+  if (hash != sb_orders_hash(&m->orders))
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: made for channels in another order: orders_hash %016llx, here %016llx",
+                   path, (unsigned long long)hash, (unsigned long long)sb_orders_hash(&m->orders));
+  if (json_array_size(matrices) != expected)
+    return sb_fail(SB_ERR_FORMAT, "%s: made for another model: %zu matrices where this one has %zu",
+                   path, json_array_size(matrices), expected);
+  for (size_t i = 0; i < expected; i++)
+    SB_TRY(read_matrix(m, path, &m->matrices[i], json_array_get(matrices, i)));
+  return SB_OK;
+}
+
+static sb_status read_file(sb_model *m, const char *path) {
+  json_t *json = NULL;
+  SB_TRY(sb_json_read(path, &json));
+  sb_status status = read_json(m, path, json);
+  json_decref(json);
+  return status;
+}
+
+sb_status sb_bits_file_read(sb_model *m, const char *path) {
+  SB_AGREE(m->world, m->world->rank == 0 ? read_file(m, path) : SB_OK);
+  return sb_mpi_bcast(m->bits, m->blocks, 0, m->world->comm);
+}
+
+static sb_status read_file_orders(const char *path, const sb_arch *arch, sb_orders *orders) {
+  json_t *json = NULL;
+  SB_TRY(sb_json_read(path, &json));
+  sb_status status = read_orders(path, json, arch, orders);
+  json_decref(json);
+  return status;
+}
+
+sb_status sb_bits_file_orders(const sb_world *world, const char *path, const sb_arch *arch,
+                              sb_reorder mode, sb_orders *out) {
+  sb_status status = sb_world_agree(world, sb_orders_create(arch, mode, out));
+  if (status == SB_OK)
+    status = sb_world_agree(world, world->rank == 0 ? read_file_orders(path, arch, out) : SB_OK);
+  if (status == SB_OK)
+    status = sb_mpi_bcast(out->numbers, out->channels * sizeof *out->numbers, 0, world->comm);
+  if (status != SB_OK) sb_orders_free(out);
+  return status;
+}

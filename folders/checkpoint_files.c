@@ -1,0 +1,85 @@
+#include "folders/checkpoint_files.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "io/json.h"
+#include "mpi/large.h"
+
+static bool name_data(const sb_checkpoint_files_kind *kind, const char *path, char *out) {
+  return snprintf(out, SB_PATH_MAX, "%s.%s", path, kind->suffix) < SB_PATH_MAX;
+}
+
+/* On rank 0. */
+static sb_status read_state(const sb_checkpoint_files *s, sb_checkpoint_files_parse parse,
+                            void *context) {
+  json_t *root;
+  SB_TRY(sb_json_read(s->path, &root));
+  sb_status status = sb_key_begin(root, s->path, s->kind->format, s->kind->version, s->kind->what);
+  if (status == SB_OK)
+    status = sb_key_compare(s->key, json_object_get(root, "key"), s->path, s->kind->state,
+                            s->kind->advice);
+  if (status == SB_OK) status = parse(context, s->path, root);
+  json_decref(root);
+  return status;
+}
+
+/* Rank 0 makes `data` where it is to be new; all open it. */
+static sb_status open_data(sb_checkpoint_files *s, bool fresh) {
+  int fd = -1;
+  sb_status status = SB_OK;
+  if (fresh && s->world->rank == 0) {
+    status = sb_file_create(s->data, &fd);
+    if (status == SB_OK) close(fd);
+  }
+  SB_AGREE(s->world, status);
+  return sb_world_agree(s->world, sb_file_open_update(s->data, &s->fd));
+}
+
+sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_files_kind *kind,
+                                   const char *path, const sb_key *key,
+                                   sb_checkpoint_files_parse parse, void *context, bool *there,
+                                   sb_checkpoint_files *out) {
+  sb_status status = SB_OK;
+  *there = false;
+  *out = (sb_checkpoint_files){.world = world, .kind = kind, .key = key, .fd = -1};
+  if (!name_data(kind, path, out->data))
+    return sb_fail(SB_ERR_IO, "%.64s...: the name is too long", path); /* the same on all ranks */
+  snprintf(out->path, sizeof out->path, "%s", path);
+  if (world->rank == 0) {
+    *there = access(path, F_OK) == 0;
+    if (*there) status = read_state(out, parse, context);
+  }
+  SB_AGREE(world, status);
+  SB_TRY(sb_mpi_bcast(there, sizeof *there, 0, world->comm));
+  return open_data(out, !*there);
+}
+
+static sb_status write_state(const sb_checkpoint_files *s, json_t *progress) {
+  json_t *root = json_pack("{s:s, s:i, s:o}", "format", s->kind->format, "version",
+                           s->kind->version, "key", sb_key_json(s->key));
+  const bool made = root && json_object_update(root, progress) == 0;
+  const sb_status status =
+      made ? sb_json_write(s->path, root) : sb_fail(SB_ERR_MEMORY, "%s: out of memory", s->path);
+  json_decref(root);
+  return status;
+}
+
+sb_status sb_checkpoint_files_commit(const sb_checkpoint_files *s, json_t *progress) {
+  const sb_status status = s->world->rank == 0 ? write_state(s, progress) : SB_OK;
+  json_decref(progress);
+  return sb_world_agree(s->world, status);
+}
+
+void sb_checkpoint_files_close(sb_checkpoint_files *s) {
+  if (s->fd >= 0) close(s->fd);
+  s->fd = -1;
+}
+
+void sb_checkpoint_files_remove(const sb_world *world, const sb_checkpoint_files_kind *kind,
+                                const char *path) {
+  char data[SB_PATH_MAX];
+  if (world->rank != 0 || !name_data(kind, path, data)) return;
+  (void)unlink(path); /* first: without it the other file means nothing */
+  (void)unlink(data);
+}

@@ -1,0 +1,169 @@
+#include "folders/export.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "io/manifest.h"
+#include "kernels/blockrow.h"
+#include "folders/companions.h"
+
+typedef struct job {
+  sb_model *m;
+  const char *source;
+  bool as_source; /* every tensor in its own type, in place of dtype */
+  sb_dtype dtype;
+  sb_hf_folder *folder;
+  void *row;          /* one block row in the type it is written in */
+  void *placed;       /* one row of it, its columns back in their places */
+  float *wide;        /* the same in float32 */
+  size_t done, total; /* units of this rank */
+  void (*tick)(void *context, double done);
+  void *context;
+} job;
+
+static sb_dtype type_of(const job *j, size_t tensor) {
+  return j->as_source ? j->m->dtypes[tensor] : j->dtype;
+}
+
+/* Row i of the block row at j->row, which is in its matrix's order of columns, in the file's. */
+static const void *row_in_place(const job *j, size_t i, size_t cols, const uint32_t *order) {
+  const size_t size = sb_dtype_size(j->dtype);
+  const char *from = (const char *)j->row + i * cols * size;
+  if (!order) return from;
+  if (size == 4)
+    for (size_t c = 0; c < cols; c++)
+      ((uint32_t *)j->placed)[order[c]] = ((const uint32_t *)from)[c];
+  else
+    for (size_t c = 0; c < cols; c++)
+      ((uint16_t *)j->placed)[order[c]] = ((const uint16_t *)from)[c];
+  return j->placed;
+}
+
+/* The rows of a matrix whose rows are in an order of their own, each to its place. */
+static sb_status write_ordered(job *j, const sb_place *place, size_t first, size_t rows) {
+  const size_t cols = j->m->arch.tensors[place->tensor].cols,
+               bytes = cols * sb_dtype_size(j->dtype);
+  const uint32_t *row_order = sb_orders_rows(&j->m->orders, place->tensor),
+                 *col_order = sb_orders_cols(&j->m->orders, place->tensor);
+  for (size_t i = 0; i < rows; i++)
+    SB_TRY(sb_hf_folder_write(j->folder, place->tensor, (uint64_t)row_order[first + i] * bytes,
+                              bytes, row_in_place(j, i, cols, col_order)));
+  return SB_OK;
+}
+
+static sb_status write_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                            void *data) {
+  job *j = context;
+  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
+  const sb_dtype type = type_of(j, place->tensor);
+  size_t first, rows;
+  sb_place_rows(m, place, unit, &first, &rows);
+  if (t->is_linear && m->coding == SB_CODING_PACKED) {
+    const sb_tiling *grid = &sb_model_matrix(m, t->layer, sb_linear_of_role(t->role))->grid;
+    sb_blockrow_decode(j->row, type, data, grid, unit, 0, sb_tiling_block_cols(grid),
+                       m->blocking.symmetry);
+  } else if (m->dtypes[place->tensor] == type) {
+    memcpy(j->row, data, rows * t->cols * sb_dtype_size(type));
+  } else {
+    sb_to_f32(j->wide, data, m->dtypes[place->tensor], rows * t->cols);
+    sb_from_f32(j->row, type, j->wide, rows * t->cols);
+  }
+  size_t row_bytes = t->cols * sb_dtype_size(type);
+  if (t->is_linear && m->orders.mode == SB_REORDER_INDEXED)
+    SB_TRY(write_ordered(j, place, first, rows));
+  else
+    SB_TRY(sb_hf_folder_write(j->folder, place->tensor, (uint64_t)first * row_bytes,
+                              rows * row_bytes, j->row));
+  j->done++;
+  if (j->tick) j->tick(j->context, (double)j->done / (double)j->total);
+  return SB_OK;
+}
+
+static sb_status count_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                            void *data) {
+  (void)m, (void)place, (void)unit, (void)data;
+  ((job *)context)->total++;
+  return SB_OK;
+}
+
+static sb_status write_rows(void *context, sb_hf_folder *folder) {
+  job *j = context;
+  j->folder = folder;
+  size_t most = 0, widest = 0;
+  for (size_t i = 0; i < j->m->arch.count; i++) {
+    const sb_model_tensor *t = &j->m->arch.tensors[i];
+    size_t elements = sb_min_size(t->rows, j->m->blocking.rows) * t->cols;
+    if (elements > most) most = elements;
+    widest = sb_max_size(widest, t->cols);
+  }
+  SB_TRY(sb_alloc_raw(&j->row, most, sizeof(float), "block row"));
+  SB_TRY(sb_alloc_raw(&j->placed, widest, sizeof(float), "row"));
+  SB_TRY(sb_alloc_raw(&j->wide, most, sizeof *j->wide, "block row"));
+  SB_TRY(sb_model_visit_owned(j->m, count_unit, j));
+  return sb_model_visit_owned(j->m, write_unit, j);
+}
+
+/* ---- rank 0: the small files ---- */
+
+/* Under whichever of its two names the source's config gives the type. */
+static sb_status write_config(const job *j, const char *folder) {
+  char path[SB_PATH_MAX];
+  sb_manifest manifest = {0};
+  SB_TRY(sb_path_join(path, folder, "config.json"));
+  SB_TRY(sb_manifest_read(j->source, &manifest));
+  json_t *config = json_object_get(manifest.model, "config");
+  json_object_set_new(config, json_object_get(config, "dtype") ? "dtype" : "torch_dtype",
+                      json_string(sb_hf_folder_dtype_name(j->dtype)));
+  sb_status status = sb_json_write(path, config);
+  sb_manifest_free(&manifest);
+  return status;
+}
+
+static sb_status write_companions(void *context, const char *folder) {
+  const job *j = context;
+  SB_TRY(sb_companions_copy(j->source, folder));
+  return j->as_source ? SB_OK : write_config(j, folder);
+}
+
+static sb_status export(job *j, const char *out, uint64_t file_bytes, bool overwrite,
+                        sb_hf_folder_stats *stats) {
+  const sb_world *world = j->m->world;
+  const size_t count = j->m->arch.count;
+  sb_dtype *dtypes = NULL;
+  SB_AGREE(world, sb_alloc(&dtypes, count, sizeof *dtypes, "element types"));
+  for (size_t i = 0; i < count; i++) dtypes[i] = type_of(j, i);
+  const sb_hf_folder_setup setup = {.world = world,
+                                    .arch = &j->m->arch,
+                                    .dtypes = dtypes,
+                                    .path = out,
+                                    .file_bytes = file_bytes,
+                                    .overwrite = overwrite,
+                                    .context = j,
+                                    .tensors = write_rows,
+                                    .beside = write_companions};
+  const sb_status status = sb_hf_folder_make(&setup, stats);
+  sb_free(&dtypes);
+  sb_free(&j->row);
+  sb_free(&j->placed);
+  sb_free(&j->wide);
+  return status;
+}
+
+sb_status sb_model_export(sb_model *m, const char *source, const char *out, sb_dtype dtype,
+                          uint64_t file_bytes, bool overwrite,
+                          void (*tick)(void *context, double done), void *context,
+                          sb_hf_folder_stats *stats) {
+  job j = {.m = m, .source = source, .dtype = dtype, .tick = tick, .context = context};
+  return export(&j, out, file_bytes, overwrite, stats);
+}
+
+sb_status sb_model_export_source(sb_model *m, const char *source, const char *out,
+                                 uint64_t file_bytes, bool overwrite,
+                                 void (*tick)(void *context, double done), void *context,
+                                 sb_hf_folder_stats *stats) {
+  job j = {.m = m, .source = source, .as_source = true, .tick = tick, .context = context};
+  return export(&j, out, file_bytes, overwrite, stats);
+}

@@ -1,0 +1,178 @@
+#include "folders/hf_folder.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/memory.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "io/outdir.h"
+#include "io/safetensors_writer.h"
+#include "folders/companions.h"
+#include "base/cleanup.h"
+#include "mpi/large.h"
+
+enum { GUARDED_FILES = 512 };
+
+/* Which file a tensor goes into, and its place there. */
+typedef struct target {
+  size_t file, index;
+} target;
+
+struct sb_hf_folder {
+  const sb_hf_folder_setup *setup;
+  sb_tensor_spec *
+      specs; /* [arch->count] in the order of the architecture, so those of a file are neighbours */
+  target *targets; /* [arch->count] */
+  size_t *first;   /* [files + 1] first tensor of each file */
+  size_t files;
+  sb_safetensors_writer **writers; /* [files] */
+};
+
+static const char *const metadata[] = {"format", "pt", NULL};
+
+const char *sb_hf_folder_dtype_name(sb_dtype dtype) {
+  static const char *const names[] = {
+      [SB_F32] = "float32", [SB_F16] = "float16", [SB_BF16] = "bfloat16"};
+  return names[dtype];
+}
+
+/* Tensors in order, a new file where the next one would not fit. */
+static sb_status deal(sb_hf_folder *f, sb_hf_folder_stats *stats) {
+  const sb_arch *arch = f->setup->arch;
+  uint64_t bytes = 0;
+  SB_TRY(sb_alloc(&f->specs, arch->count, sizeof *f->specs, "tensors"));
+  SB_TRY(sb_alloc(&f->targets, arch->count, sizeof *f->targets, "tensors"));
+  SB_TRY(sb_alloc(&f->first, arch->count + 1, sizeof *f->first, "tensors"));
+  for (size_t i = 0; i < arch->count; i++) {
+    const sb_model_tensor *t = &arch->tensors[i];
+    const sb_dtype dtype = f->setup->dtypes[i];
+    const uint64_t size = (uint64_t)t->rows * t->cols * sb_dtype_size(dtype);
+    f->specs[i] = (sb_tensor_spec){.name = t->name, .dtype = dtype, .rank = t->rank};
+    f->specs[i].shape[0] = t->rank == 1 ? t->cols : t->rows;
+    f->specs[i].shape[1] = t->rank == 1 ? 0 : t->cols;
+    if (i == 0 || bytes + size > f->setup->file_bytes) {
+      f->first[f->files++] = i;
+      bytes = 0;
+    }
+    bytes += size;
+    stats->bytes += size;
+    f->targets[i] = (target){f->files - 1, i - f->first[f->files - 1]};
+  }
+  f->first[f->files] = arch->count;
+  stats->files = f->files;
+  return sb_alloc(&f->writers, f->files, sizeof *f->writers, "files");
+}
+
+static void file_name(const sb_hf_folder *f, size_t file, char *out, size_t size) {
+  if (f->files == 1)
+    snprintf(out, size, "model.safetensors");
+  else
+    snprintf(out, size, "model-%05zu-of-%05zu.safetensors", file + 1, f->files);
+}
+
+/* Rank 0 creates what the others then join. */
+static sb_status open_files(sb_hf_folder *f, const char *path) {
+  for (size_t i = 0; i < f->files; i++) {
+    char name[64], file[SB_PATH_MAX];
+    const sb_tensor_spec *specs = f->specs + f->first[i];
+    size_t count = f->first[i + 1] - f->first[i];
+    file_name(f, i, name, sizeof name);
+    SB_TRY(sb_path_join(file, path, name));
+    SB_TRY(f->setup->world->rank == 0
+               ? sb_safetensors_writer_create(file, specs, count, metadata, &f->writers[i])
+               : sb_safetensors_writer_join(file, specs, count, metadata, &f->writers[i]));
+  }
+  return SB_OK;
+}
+
+sb_status sb_hf_folder_write(sb_hf_folder *f, size_t tensor, uint64_t offset, size_t bytes,
+                             const void *data) {
+  const target *to = &f->targets[tensor];
+  return sb_safetensors_writer_write(f->writers[to->file], to->index, offset, bytes, data);
+}
+
+static sb_status write_tensors(sb_hf_folder *f) {
+  SB_TRY(f->setup->tensors(f->setup->context, f));
+  for (size_t i = 0; i < f->files; i++) SB_TRY(sb_safetensors_writer_finish(f->writers[i]));
+  return SB_OK;
+}
+
+static sb_status write_index(const sb_hf_folder *f, const char *path,
+                             const sb_hf_folder_stats *stats) {
+  if (f->files == 1) return SB_OK;
+  json_t *map = json_object();
+  char name[64], file[SB_PATH_MAX];
+  for (size_t i = 0; i < f->setup->arch->count; i++) {
+    file_name(f, f->targets[i].file, name, sizeof name);
+    json_object_set_new(map, f->specs[i].name, json_string(name));
+  }
+  json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)stats->bytes,
+                            "weight_map", map);
+  sb_status status = sb_path_join(file, path, "model.safetensors.index.json");
+  if (status == SB_OK) status = sb_json_write(file, index);
+  json_decref(index);
+  return status;
+}
+
+static sb_status guard(const sb_hf_folder *f, const char *path) {
+  char name[64], file[SB_PATH_MAX];
+  int slot;
+  SB_TRY(sb_cleanup_add(path, &slot));
+  SB_TRY(sb_companions_guard(path));
+  SB_TRY(sb_path_join(file, path, "model.safetensors.index.json"));
+  SB_TRY(sb_cleanup_add(file, &slot));
+  for (size_t i = 0; i < f->files && i < GUARDED_FILES; i++) {
+    file_name(f, i, name, sizeof name);
+    SB_TRY(sb_path_join(file, path, name));
+    SB_TRY(sb_cleanup_add(file, &slot));
+  }
+  return SB_OK;
+}
+
+static sb_status finish(const sb_hf_folder *f, sb_outdir *folder, const sb_hf_folder_stats *stats) {
+  SB_TRY(f->setup->beside(f->setup->context, folder->partial));
+  SB_TRY(write_index(f, folder->partial, stats));
+  return sb_outdir_commit(folder);
+}
+
+static sb_status run(sb_hf_folder *f, sb_outdir *folder, const sb_hf_folder_stats *stats) {
+  const sb_world *world = f->setup->world;
+  const bool first = world->rank == 0;
+  sb_status status = guard(f, folder->partial);
+  if (first && status == SB_OK)
+    status = sb_outdir_require_space(folder, stats->bytes + f->setup->beside_bytes);
+  if (first && status == SB_OK) status = open_files(f, folder->partial);
+  SB_AGREE(world, status);
+  if (!first) status = open_files(f, folder->partial);
+  SB_AGREE(world, status);
+  SB_AGREE(world, write_tensors(f));
+  if (first) status = finish(f, folder, stats);
+  return sb_world_agree(world, status);
+}
+
+static void release(sb_hf_folder *f) {
+  for (size_t i = 0; f->writers && i < f->files; i++) sb_safetensors_writer_free(&f->writers[i]);
+  sb_free(&f->specs);
+  sb_free(&f->targets);
+  sb_free(&f->first);
+  sb_free(&f->writers);
+}
+
+sb_status sb_hf_folder_make(const sb_hf_folder_setup *setup, sb_hf_folder_stats *stats) {
+  const sb_world *world = setup->world;
+  sb_hf_folder f = {.setup = setup};
+  sb_outdir folder = {0};
+  *stats = (sb_hf_folder_stats){0};
+  sb_status status = sb_world_agree(world, deal(&f, stats));
+  if (status == SB_OK) {
+    if (world->rank == 0) status = sb_outdir_begin(setup->path, setup->overwrite, &folder);
+    status = sb_world_agree(world, status);
+  }
+  if (status == SB_OK) status = sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm);
+  if (status == SB_OK) status = run(&f, &folder, stats);
+  release(&f);
+  sb_cleanup_now(); /* what is complete has another name by now */
+  if (world->rank == 0) sb_outdir_abandon(&folder);
+  return status;
+}

@@ -1,0 +1,125 @@
+#include "folders/hf_load.h"
+/* Reading a Hugging Face folder into the store: every rank the rows it owns, straight from the
+ * files. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "io/safetensors.h"
+#include "folders/arch_check.h"
+#include "folders/finite.h"
+#include "model/model.h"
+
+typedef struct reader {
+  const sb_safetensors *weights;
+  bool check_finite;
+  void *row; /* one row, before its columns are put in order */
+} reader;
+
+/* Rows of the file that follow one another are read at once. */
+static sb_status read_rows(const reader *r, const sb_tensor_info *info, const uint32_t *order,
+                           size_t first, size_t rows, size_t row_bytes, char *out) {
+  if (!order)
+    return sb_safetensors_read(r->weights, info, first * row_bytes, rows * row_bytes, out);
+  for (size_t i = 0, run; i < rows; i += run) {
+    const uint32_t *from = order + first + i;
+    for (run = 1; i + run < rows && from[run] == from[0] + run;) run++;
+    SB_TRY(sb_safetensors_read(r->weights, info, from[0] * row_bytes, run * row_bytes,
+                               out + i * row_bytes));
+  }
+  return SB_OK;
+}
+
+static void order_columns(void *row, void *room, const uint32_t *order, size_t cols, size_t size) {
+  memcpy(room, row, cols * size);
+  if (size == 4)
+    for (size_t j = 0; j < cols; j++) ((uint32_t *)row)[j] = ((const uint32_t *)room)[order[j]];
+  else
+    for (size_t j = 0; j < cols; j++) ((uint16_t *)row)[j] = ((const uint16_t *)room)[order[j]];
+}
+
+static sb_status read_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                           void *data) {
+  const reader *r = context;
+  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
+  const sb_tensor_info *info = sb_safetensors_find(r->weights, t->name);
+  const uint32_t *row_order = sb_orders_rows(&m->orders, place->tensor),
+                 *col_order = sb_orders_cols(&m->orders, place->tensor);
+  size_t first, rows, row_bytes = sb_model_row_bytes(m, place->tensor);
+  sb_place_rows(m, place, unit, &first, &rows);
+  SB_TRY(read_rows(r, info, row_order, first, rows, row_bytes, data));
+  if (r->check_finite) {
+    size_t count = rows * t->cols, bad = sb_finite_first_bad(data, m->dtypes[place->tensor], count),
+           at = first + bad / t->cols;
+    if (bad < count)
+      return sb_fail(SB_ERR_NUMERIC,
+                     "%s: %s[%zu, %zu] is not a finite number; the weights are damaged, fetch or "
+                     "convert them again",
+                     info->file, t->name, row_order ? row_order[at] : at, bad % t->cols);
+  }
+  for (size_t i = 0; col_order && i < rows; i++)
+    order_columns((char *)data + i * row_bytes, r->row, col_order, t->cols, row_bytes / t->cols);
+  return SB_OK;
+}
+
+static sb_status read_types(sb_model *m, const sb_safetensors *weights) {
+  SB_TRY(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
+  for (size_t i = 0; i < m->arch.count; i++)
+    m->dtypes[i] = sb_safetensors_find(weights, m->arch.tensors[i].name)->dtype;
+  return SB_OK;
+}
+
+static sb_status describe(sb_model *m, const char *folder, sb_safetensors **weights) {
+  SB_TRY(sb_config_read(folder, &m->config));
+  SB_TRY(sb_arch_create(&m->config, &m->arch));
+  SB_TRY(sb_safetensors_open(folder, weights));
+  SB_TRY(sb_arch_check(&m->arch, *weights, folder));
+  return read_types(m, *weights);
+}
+
+/* Orders are made for an architecture; this one must be it. */
+static sb_status take_orders(sb_model *m, const sb_orders *orders) {
+  if (!orders) return SB_OK;
+  for (size_t i = 0; i < orders->tensors; i++) {
+    const sb_model_tensor *t = &m->arch.tensors[i];
+    const size_t row = orders->row[i], col = orders->col[i];
+    if (orders->tensors != m->arch.count ||
+        (row != SB_NO_ORDER && orders->orders[row].size != t->rows) ||
+        (col != SB_NO_ORDER && orders->orders[col].size != t->cols))
+      return sb_fail(SB_ERR_INTERNAL, "orders of channels do not fit %s", t->name);
+  }
+  return sb_orders_copy(orders, &m->orders);
+}
+
+static sb_status read_all(sb_model *m, const sb_safetensors *weights, bool check_finite) {
+  size_t widest = 0;
+  reader r = {.weights = weights, .check_finite = check_finite};
+  for (size_t i = 0; i < m->arch.count; i++) widest = sb_max_size(widest, sb_model_row_bytes(m, i));
+  SB_TRY(sb_alloc_raw(&r.row, widest, 1, "row of a matrix"));
+  sb_status status = sb_model_visit_owned(m, read_unit, &r);
+  sb_free(&r.row);
+  return status;
+}
+
+sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
+                             bool check_finite, const sb_orders *orders, sb_model **out) {
+  sb_safetensors *weights = NULL;
+  sb_status status = sb_alloc(out, 1, sizeof **out, "model");
+  SB_AGREE(world, status);
+  sb_model *m = *out;
+  m->world = world;
+  m->blocking = blocking;
+  m->coding = SB_CODING_SOURCE;
+  status = describe(m, folder, &weights);
+  if (status == SB_OK) status = take_orders(m, orders);
+  status = sb_world_agree(world, status);
+  if (status == SB_OK) status = sb_model_lay_out(m, NULL, NULL);
+  if (status == SB_OK) status = sb_world_agree(world, read_all(m, weights, check_finite));
+  sb_safetensors_close(&weights);
+  if (status != SB_OK) sb_model_free(out);
+  return status;
+}
+
+sb_status sb_hf_load(const sb_world *world, const char *folder, sb_blocking blocking,
+                     bool check_finite, sb_model **out) {
+  return sb_hf_load_ordered(world, folder, blocking, check_finite, NULL, out);
+}

@@ -1,0 +1,28 @@
+/* Reading and checking an output folder: manifest.json and its shards (docs/format.md). */
+#ifndef SB_FOLDERS_OUTPUT_LOAD_H
+#define SB_FOLDERS_OUTPUT_LOAD_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+#include "folders/output_write.h"
+#include "model/model.h"
+#include "mpi/world.h"
+
+/* True when the folder holds a manifest.json. Local. */
+bool sb_output_is(const char *folder);
+
+/* Loads an output folder written by any number of ranks: coding SB_CODING_PACKED, bits as written.
+ * Every frame's checksum is verified as it is read. Collective. */
+sb_status sb_output_load(const sb_world *world, const char *folder, sb_model **out);
+
+/* Checks an output folder written by any number of ranks: the manifest against its config, every
+ * shard against the manifest, every frame against its checksum. The shards are dealt to the ranks;
+ * `tick`, which may be NULL, is told the share of this rank's bytes that is done. `stats` gets what
+ * the manifest says: effective bits, code bits, stored bytes, frames, content hash. SB_ERR_IO and
+ * SB_ERR_FORMAT name the first thing missing or damaged. Collective; memory O(frames). */
+sb_status sb_output_verify(const sb_world *world, const char *folder,
+                           void (*tick)(void *context, double done), void *context,
+                           sb_output_stats *stats);
+
+#endif

@@ -1,0 +1,282 @@
+#include "folders/output_write.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "io/manifest.h"
+#include "io/outdir.h"
+#include "io/sections.h"
+#include "io/shards.h"
+#include "kernels/blockrow.h"
+#include "folders/companions.h"
+#include "folders/stored_orders.h"
+#include "base/cleanup.h"
+#include "mpi/large.h"
+
+/* Frames are compressed in batches, so that no more than this is held packed at a time. */
+enum { BATCH_BYTES = 64 << 20 };
+
+void sb_output_figures(const sb_model *m, sb_output_stats *out) {
+  memset(out, 0, sizeof *out);
+  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+    const sb_matrix *matrix = &m->matrices[i];
+    const sb_tiling *grid = &matrix->grid;
+    size_t cols = sb_tiling_block_cols(grid);
+    for (size_t r = 0; r < sb_tiling_block_rows(grid); r++) {
+      const uint8_t *bits = m->bits + matrix->first_block + r * cols;
+      out->quantized_bits += 8u * (uint64_t)sb_blockrow_bytes(grid, r, bits, m->blocking.symmetry);
+      for (size_t j = 0; j < cols; j++)
+        out->code_bits +=
+            (uint64_t)bits[j] * sb_tiling_rows_of(grid, r) * sb_tiling_cols_of(grid, j);
+    }
+    out->quantized_weights += (uint64_t)grid->rows * grid->cols;
+  }
+  out->quantized_bits +=
+      8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
+  for (size_t p = 0; p < m->place_count; p++)
+    if (sb_linear_of_role(m->arch.tensors[m->places[p].tensor].role) == SB_LINEARS)
+      out->other_bytes += (uint64_t)m->places[p].rows * sb_model_row_bytes(m, m->places[p].tensor);
+  out->effective_bits = (double)out->quantized_bits / (double)out->quantized_weights;
+  out->code_bits_mean = (double)out->code_bits / (double)out->quantized_weights;
+}
+
+/* ---- one rank's shard ---- */
+
+typedef struct shard {
+  sb_shard_writer *writer;
+  sb_frame_in *frames;
+  void **buffers; /* packed content of a frame, NULL where it lies in the store */
+  sb_section **sections;
+  size_t count, room, bytes;
+} shard;
+
+static sb_status flush(shard *s) {
+  sb_status status = sb_shard_writer_add_batch(s->writer, s->frames, s->count);
+  for (size_t i = 0; i < s->count; i++) {
+    sb_free(&s->buffers[i]);
+    sb_free(&s->sections[i]);
+  }
+  s->count = s->bytes = 0;
+  return status;
+}
+
+static sb_status add_packed(shard *s, sb_model *m, const sb_place *place, size_t unit,
+                            const void *data) {
+  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
+  const sb_matrix *matrix = sb_model_matrix(m, t->layer, sb_linear_of_role(t->role));
+  const sb_tiling *grid = &matrix->grid;
+  size_t cols = sb_tiling_block_cols(grid), count = 0;
+  const uint8_t *bits = m->bits + matrix->first_block + unit * cols;
+  sb_blockrow_part *parts = NULL;
+  size_t bytes = sb_blockrow_bytes(grid, unit, bits, m->blocking.symmetry);
+  const void *raw = data;
+  if (m->coding == SB_CODING_SOURCE) {
+    SB_TRY(sb_alloc_raw(&s->buffers[s->count], bytes, 1, "packed block row"));
+    sb_blockrow_encode(s->buffers[s->count], data, m->dtypes[place->tensor], grid, unit, bits,
+                       m->blocking.symmetry,
+                       sb_model_importance(m, t->layer, sb_linear_of_role(t->role)));
+    raw = s->buffers[s->count];
+  }
+  SB_TRY(sb_alloc(&s->sections[s->count], 1 + 3 * cols, sizeof(sb_section), "packed block row"));
+  SB_TRY(sb_alloc(&parts, 1 + 3 * cols, sizeof *parts, "packed block row"));
+  count = sb_blockrow_parts(parts, grid, unit, bits, m->blocking.symmetry);
+  for (size_t i = 0; i < count; i++)
+    s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};
+  sb_free(&parts);
+  s->frames[s->count] = (sb_frame_in){.tensor = (uint32_t)place->tensor,
+                                      .row = (uint32_t)unit,
+                                      .filter = SB_FILTER_SECTIONS,
+                                      .raw = raw,
+                                      .bytes = bytes,
+                                      .sections = s->sections[s->count],
+                                      .section_count = count};
+  s->bytes += bytes;
+  return SB_OK;
+}
+
+static sb_status add_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                          void *data) {
+  shard *s = context;
+  sb_role role = m->arch.tensors[place->tensor].role;
+  if (sb_linear_of_role(role) != SB_LINEARS) {
+    SB_TRY(add_packed(s, m, place, unit, data));
+  } else {
+    size_t first, rows;
+    sb_place_rows(m, place, unit, &first, &rows);
+    s->frames[s->count] = (sb_frame_in){
+        .tensor = (uint32_t)place->tensor,
+        .row = (uint32_t)(m->arch.tensors[place->tensor].rank == 1 ? 0 : first / m->blocking.rows),
+        .filter = m->dtypes[place->tensor] == SB_F32 ? SB_FILTER_SPLIT32 : SB_FILTER_SPLIT16,
+        .raw = data,
+        .bytes = rows * sb_model_row_bytes(m, place->tensor)};
+    s->bytes += s->frames[s->count].bytes;
+  }
+  s->count++;
+  return s->count == s->room || s->bytes >= BATCH_BYTES ? flush(s) : SB_OK;
+}
+
+static sb_status write_shard(sb_model *m, const char *path, int level, sb_shard_stats *stats) {
+  sb_status status = SB_OK;
+  shard s = {.room = 1024};
+  SB_GO(sb_alloc(&s.frames, s.room, sizeof *s.frames, "frames"));
+  SB_GO(sb_alloc(&s.buffers, s.room, sizeof *s.buffers, "frames"));
+  SB_GO(sb_alloc(&s.sections, s.room, sizeof *s.sections, "frames"));
+  SB_GO(sb_shard_writer_create(path, level, &s.writer));
+  SB_GO(sb_model_visit_owned(m, add_unit, &s));
+  SB_GO(flush(&s));
+  SB_GO(sb_stored_orders_write(m, s.writer));
+  SB_GO(sb_shard_writer_finish(s.writer, stats));
+done:
+  sb_shard_writer_free(&s.writer);
+  for (size_t i = 0; s.buffers && s.sections && i < s.room; i++) {
+    sb_free(&s.buffers[i]);
+    sb_free(&s.sections[i]);
+  }
+  sb_free(&s.frames);
+  sb_free(&s.buffers);
+  sb_free(&s.sections);
+  return status;
+}
+
+/* ---- the folder, on rank 0 ---- */
+
+static void shard_name(char *out, size_t size, int rank, int ranks) {
+  snprintf(out, size, "shard-%05d-of-%05d.sbz", rank + 1, ranks);
+}
+
+static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
+  for (size_t i = 0; i < m->arch.count; i++) {
+    const sb_model_tensor *t = &m->arch.tensors[i];
+    sb_manifest_tensor *out = &manifest->tensors[i];
+    out->name = strdup(t->name);
+    if (!out->name) return sb_fail(SB_ERR_MEMORY, "manifest: out of memory");
+    out->dtype = m->dtypes[i];
+    out->rank = t->rank;
+    out->shape[0] = t->rank == 1 ? t->cols : t->rows;
+    out->shape[1] = t->rank == 1 ? 0 : t->cols;
+    out->kind = t->is_linear ? SB_TENSOR_QUANTIZED : SB_TENSOR_RAW;
+    out->frames = sb_manifest_frames(t->rank, out->shape, m->blocking.rows);
+  }
+  return sb_stored_orders_describe(m, manifest);
+}
+
+static sb_status read_config(const char *source, json_t **out) {
+  char path[SB_PATH_MAX];
+  SB_TRY(sb_path_join(path, source, "config.json"));
+  return sb_json_read(path, out);
+}
+
+/* Content hash over the shards just written: they are opened again, which also proves that they can
+ * be. */
+static sb_status hash_shards(const char *folder, int ranks, uint64_t *hash) {
+  sb_status status = SB_OK;
+  sb_shard_reader **readers = NULL;
+  char name[64], path[SB_PATH_MAX];
+  SB_GO(sb_alloc(&readers, (size_t)ranks, sizeof *readers, "shards"));
+  for (int r = 0; r < ranks; r++) {
+    shard_name(name, sizeof name, r, ranks);
+    SB_GO(sb_path_join(path, folder, name));
+    SB_GO(sb_shard_reader_open(path, &readers[r]));
+  }
+  SB_GO(sb_shard_content_hash(readers, (size_t)ranks, hash));
+done:
+  for (int r = 0; readers && r < ranks; r++) sb_shard_reader_close(&readers[r]);
+  sb_free(&readers);
+  return status;
+}
+
+static sb_status write_manifest(const sb_model *m, const char *source, const char *folder,
+                                const sb_shard_stats *shards, sb_output_stats *stats) {
+  sb_status status = SB_OK;
+  sb_manifest manifest = {0};
+  json_t *config = NULL;
+  int ranks = m->world->size;
+  SB_GO(sb_manifest_allocate(&manifest, m->arch.count + sb_stored_orders_count(m), (size_t)ranks));
+  SB_GO(read_config(source, &config));
+  manifest.model = json_pack("{s:o}", "config", config);
+  if (m->orders.mode != SB_REORDER_NONE)
+    json_object_set_new(manifest.model, "reorder", json_string(sb_reorder_names[m->orders.mode]));
+  manifest.block_rows = m->blocking.rows;
+  manifest.block_cols = m->blocking.cols;
+  manifest.symmetric = m->blocking.symmetry == SB_SYMMETRIC;
+  SB_GO(describe_tensors(m, &manifest));
+  for (int r = 0; r < ranks; r++) {
+    char name[64];
+    shard_name(name, sizeof name, r, ranks);
+    manifest.shards[r] = (sb_manifest_shard){strdup(name), shards[r].file_bytes, shards[r].frames,
+                                             shards[r].index_checksum};
+    stats->stored_bytes += shards[r].file_bytes;
+    stats->frames += shards[r].frames;
+  }
+  SB_GO(hash_shards(folder, ranks, &stats->content_hash));
+  manifest.effective_bits = stats->effective_bits;
+  manifest.code_bits = stats->code_bits_mean;
+  manifest.stored_bytes = stats->stored_bytes;
+  manifest.content_hash = stats->content_hash;
+  SB_GO(sb_manifest_write(folder, &manifest));
+done:
+  sb_manifest_free(&manifest);
+  return status;
+}
+
+/* Rank 0 registers all that any rank may leave behind, so that an interrupted or killed job leaves
+ * nothing.
+ */
+static sb_status guard(const char *folder, int ranks) {
+  char path[SB_PATH_MAX], name[64];
+  int slot;
+  SB_TRY(sb_cleanup_add(folder, &slot));
+  SB_TRY(sb_companions_guard(folder));
+  SB_TRY(sb_path_join(path, folder, SB_MANIFEST_NAME));
+  SB_TRY(sb_cleanup_add(path, &slot));
+  for (int r = 0; r < ranks && r < 512; r++) {
+    shard_name(name, sizeof name, r, ranks);
+    SB_TRY(sb_path_join(path, folder, name));
+    SB_TRY(sb_cleanup_add(path, &slot));
+  }
+  return SB_OK;
+}
+
+sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool overwrite,
+                          int level, sb_output_stats *stats) {
+  const sb_world *world = m->world;
+  bool first = world->rank == 0;
+  sb_status status = SB_OK;
+  sb_outdir folder = {0};
+  char path[SB_PATH_MAX], name[64];
+  sb_shard_stats mine = {0}, *all = NULL;
+  sb_output_figures(m, stats);
+
+  if (first) status = sb_outdir_begin(out, overwrite, &folder);
+  /* Asked before any rank writes: what they write would count as missing. */
+  if (first && status == SB_OK) {
+    status = sb_outdir_require_space(&folder, stats->quantized_bits / 16);
+    if (status != SB_OK) sb_outdir_abandon(&folder);
+  }
+  SB_AGREE(world, status);
+  SB_TRY(sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm));
+  status = guard(folder.partial, world->size);
+  if (status == SB_OK) status = sb_alloc(&all, (size_t)world->size, sizeof *all, "shard sizes");
+  shard_name(name, sizeof name, world->rank, world->size);
+  if (status == SB_OK) status = sb_path_join(path, folder.partial, name);
+  if (status == SB_OK) status = write_shard(m, path, level, &mine);
+  status = sb_world_agree(world, status);
+  if (status == SB_OK)
+    status = sb_mpi_check(
+        MPI_Gather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, 0, world->comm),
+        "gathering shard sizes");
+  if (status == SB_OK && first) {
+    status = sb_companions_copy(source, folder.partial);
+    if (status == SB_OK) status = write_manifest(m, source, folder.partial, all, stats);
+    if (status == SB_OK) status = sb_outdir_commit(&folder);
+  }
+  status = sb_world_agree(world, status);
+  if (status == SB_OK) status = sb_mpi_bcast(stats, sizeof *stats, 0, world->comm);
+  sb_cleanup_now(); /* what is complete has another name by now */
+  if (first) sb_outdir_abandon(&folder);
+  sb_free(&all);
+  return status;
+}

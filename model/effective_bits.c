@@ -1,0 +1,32 @@
+#include "model/effective_bits.h"
+
+#include "kernels/blockrow.h"
+
+double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
+                                 unsigned bits, sb_symmetry symmetry) {
+  uint64_t bytes = 0, weights = 0; /* of one layer: all are alike */
+  for (size_t role = SB_ROLE_INPUT_NORM; role < SB_ROLE_COUNT; role++) {
+    const sb_model_tensor *t = sb_arch_tensor(arch, (sb_role)role, 0);
+    if (!t->is_linear) continue;
+    const sb_tiling grid = {t->rows, t->cols, block_rows, block_cols};
+    for (size_t r = 0; r < sb_tiling_block_rows(&grid); r++) {
+      bytes += sb_blockrow_map_bytes(&grid);
+      for (size_t c = 0; c < sb_tiling_block_cols(&grid); c++)
+        bytes += sb_block_bytes(sb_tiling_rows_of(&grid, r), sb_tiling_cols_of(&grid, c), bits,
+                                symmetry);
+    }
+    weights += (uint64_t)t->rows * t->cols;
+  }
+  return 8.0 * (double)bytes / (double)weights;
+}
+
+double sb_model_order_bits(const sb_model *m, sb_reorder mode) {
+  return 8.0 * (double)sb_orders_stored_bytes(&m->arch, mode, m->blocking.rows, m->blocking.cols) /
+         (double)m->arch.linear_parameters;
+}
+
+double sb_model_uniform_bits(const sb_model *m, unsigned bits) {
+  return sb_effective_bits_uniform(&m->arch, m->blocking.rows, m->blocking.cols, bits,
+                                   m->blocking.symmetry) +
+         sb_model_order_bits(m, m->orders.mode);
+}

@@ -1,0 +1,76 @@
+#include "quant/importance.h"
+
+#include "base/memory.h"
+#include "model/inputs.h"
+#include "pass/pass.h"
+#include "mpi/exact.h"
+
+/* Sums are kept in units of 2^20: activations of some thousands, squared, over millions of tokens
+ * are within reach. */
+enum { EXPONENT = -20 };
+
+typedef struct work {
+  sb_model *m;
+  sb_backend *b;
+  size_t channels; /* of all inputs of a layer */
+  size_t start[SB_INPUTS + 1];
+  sb_exact *sums; /* device, [layers, channels] */
+  size_t tokens;  /* of a sequence */
+} work;
+
+static sb_status add_input(void *context, sb_stream stream, size_t layer, sb_linear first,
+                           const void *x) {
+  const work *w = context;
+  const size_t input = sb_input_of(first), n = w->start[input + 1] - w->start[input];
+  int64_t *sums = (int64_t *)(w->sums + layer * w->channels + w->start[input]);
+  return w->b->op->add_squares(w->b, stream, sums, x, w->tokens, n, EXPONENT);
+}
+
+static sb_status finish(work *w, const sb_sequences *calibration) {
+  const size_t count = w->m->config.layers * w->channels;
+  const double scale = 1.0 / ((double)calibration->count * (double)w->tokens);
+  sb_exact *host = NULL;
+  sb_status status = sb_alloc(&host, count, sizeof *host, "importance of input channels");
+  if (status == SB_OK) status = w->b->op->download(w->b, NULL, host, w->sums, count * sizeof *host);
+  if (status == SB_OK) status = w->b->op->sync(w->b, NULL);
+  if (status == SB_OK)
+    status = sb_alloc(&w->m->importance, count, sizeof(float), "importance of input channels");
+  status = sb_world_agree(w->m->world, status);
+  if (status == SB_OK) status = sb_exact_allreduce(host, count, w->m->world->comm);
+  /* The unit of the sums is left out: only ratios within a matrix matter. */
+  for (size_t i = 0; status == SB_OK && i < count; i++)
+    w->m->importance[i] = (float)(sb_exact_value(&host[i]) * scale * 0x1p20);
+  if (status != SB_OK) sb_free(&w->m->importance);
+  sb_free(&host);
+  return status;
+}
+
+static sb_status measure(work *w, const sb_sequences *calibration, const sb_pass_setup *setup) {
+  const size_t bytes = w->m->config.layers * w->channels * sizeof *w->sums;
+  const sb_pass_observer observer = {w, add_input};
+  sb_pass *pass = NULL;
+  double loss;
+  sb_status status =
+      w->b->op->alloc(w->b, bytes, "importance of input channels", (void **)&w->sums);
+  if (status == SB_OK) status = w->b->op->zero(w->b, NULL, w->sums, bytes);
+  status = sb_world_agree(w->m->world, status);
+  if (status == SB_OK) status = sb_pass_create(setup, &pass);
+  if (status == SB_OK) status = sb_pass_observe(pass, &observer, &loss);
+  if (status == SB_OK) status = finish(w, calibration);
+  sb_pass_free(&pass);
+  w->b->op->free(w->b, w->sums);
+  return status;
+}
+
+sb_status sb_importance_measure(sb_model *m, sb_backend *b, const sb_sequences *calibration,
+                                size_t activation_bytes, void (*tick)(void *context, double done),
+                                void *context) {
+  work w = {.m = m, .b = b, .tokens = calibration->seqlen};
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    w.start[i + 1] = w.start[i] + sb_input_width(&m->config, i);
+  w.channels = w.start[SB_INPUTS];
+  const sb_pass_setup setup =
+      sb_sequences_setup(calibration, m, b, activation_bytes, tick, context);
+  sb_free(&m->importance);
+  return measure(&w, calibration, &setup);
+}

@@ -1,0 +1,152 @@
+#include "quant/moments.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "quant/moments_impl.h"
+#include "mpi/large.h"
+
+const char *const sb_factor_mode_names[] = {[SB_FACTOR_AUTO] = "auto",
+                                            [SB_FACTOR_REPLICATED] = "replicated",
+                                            [SB_FACTOR_DISTRIBUTED] = "distributed",
+                                            [SB_FACTOR_DISTRIBUTED_SINGLE] = "distributed-single",
+                                            NULL};
+
+size_t sb_moments_width(const sb_moments *m, size_t input) {
+  return m->width[input];
+}
+
+sb_factor_mode sb_moments_mode(const sb_moments *m) {
+  return m->setup.mode;
+}
+
+static const char *name_of(const sb_moments *m, size_t input) {
+  const sb_model *model = m->setup.model;
+  return sb_role_name(
+      model->arch.tensors[sb_model_matrix(model, 0, sb_input_first(input))->tensor].role);
+}
+
+sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status,
+                           const char *message) {
+  return sb_fail(status, "layer %zu, %s: %s; check the model and the calibration tokens", m->layer,
+                 name_of(m, input), message);
+}
+
+sb_status sb_moments_blame_sum(const sb_moments *m, size_t input, sb_status status) {
+  if (status != SB_ERR_NUMERIC) return status;
+  return sb_fail(
+      SB_ERR_NUMERIC,
+      "layer %zu: the inputs of %s differ too much between calibration sequences to be added up "
+      "(or are not finite); check the model and the tokens",
+      m->layer, name_of(m, input));
+}
+
+size_t sb_moments_room(const sb_backend *backend) {
+  return backend->unified ? SB_MOMENT_HOST_ROOM : backend->free_bytes / SB_MOMENT_DEVICE_SHARE;
+}
+
+sb_factor_mode sb_moments_settle(sb_factor_mode mode, size_t widest, size_t room) {
+  size_t square, bytes;
+  if (mode != SB_FACTOR_AUTO) return mode;
+  const bool fits = sb_mul_size(widest, widest, &square) && sb_mul_size(square, 24, &bytes);
+  return fits && bytes <= room ? SB_FACTOR_REPLICATED : SB_FACTOR_DISTRIBUTED;
+}
+
+/* In one of the ways; what there was is forgotten. Collective. */
+static sb_status allocate(sb_moments *m, const sb_moments_setup *setup, sb_factor_mode mode) {
+  *m = (sb_moments){.setup = *setup,
+                    .world = setup->model->world,
+                    .way = mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated
+                                                        : &sb_moments_block_cyclic};
+  m->setup.mode = mode;
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols;
+  return sb_world_agree(m->world, m->way->allocate(m));
+}
+
+sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
+  const sb_world *world = setup->model->world;
+  sb_backend *b = setup->backend;
+  size_t widest = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    widest = sb_max_size(widest, sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols);
+  const sb_factor_mode mode = sb_moments_settle(setup->mode, widest, sb_moments_room(b));
+  SB_AGREE(world, sb_alloc(out, 1, sizeof **out,
+                           "second moments")); /* small: it is the machine that is full */
+  sb_status status = allocate(*out, setup, mode);
+  /* a device tells what it does not have */
+  if (status == SB_ERR_MEMORY && setup->mode == SB_FACTOR_AUTO && mode == SB_FACTOR_REPLICATED &&
+      !b->unified) {
+    sb_log_line("memory       second moments are spread over ranks from here on: %s", sb_message());
+    (*out)->way->release(*out);
+    status = allocate(*out, setup, SB_FACTOR_DISTRIBUTED);
+  }
+  if (status != SB_OK) sb_moments_free(out);
+  return status;
+}
+
+void sb_moments_free(sb_moments **moments) {
+  sb_moments *m = *moments;
+  if (!m) return;
+  m->way->release(m);
+  sb_free(moments);
+}
+
+sb_status sb_moments_begin(sb_moments *m, sb_stream stream, size_t layer) {
+  m->layer = layer;
+  return m->way->begin(m, stream);
+}
+
+sb_status sb_moments_take(void *moments, sb_stream stream, sb_linear first, const void *x) {
+  sb_moments *m = moments;
+  return m->way->take(m, stream, sb_input_of(first), x);
+}
+
+/* Sequence 0 sets the quanta: 2^-40 of its largest diagonal element, which leaves room for sums
+ * 2^22 times as large. */
+static sb_status settle_quanta(sb_moments *m, sb_stream stream) {
+  double largest[SB_INPUTS] = {0};
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < SB_INPUTS && m->world->rank == 0 && status == SB_OK; i++)
+    status = m->way->largest(m, stream, i, &largest[i]);
+  SB_AGREE(m->world, status);
+  SB_TRY(sb_mpi_bcast(largest, sizeof largest, 0, m->world->comm));
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    int exponent = 0;
+    if (largest[i] > 0 && isfinite(largest[i])) frexp(largest[i], &exponent);
+    m->quantum[i] = ldexp(1.0, exponent - 40);
+  }
+  return SB_OK;
+}
+
+sb_status sb_moments_end_sequence(sb_moments *m, sb_stream stream, size_t s, sb_status status) {
+  SB_AGREE(m->world, status);
+  if (s == 0) SB_TRY(settle_quanta(m, stream));
+  return m->way->add(m, stream, s);
+}
+
+sb_status sb_moments_factorise(sb_moments *m, sb_stream stream, sb_moments_repair *repair) {
+  sb_factor_repair repairs[SB_INPUTS] = {{0}};
+  SB_TRY(m->way->factorise(m, stream, repairs));
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    repair->repaired += repairs[i].damping > m->setup.damping;
+    repair->dead += repairs[i].dead;
+  }
+  return SB_OK;
+}
+
+bool sb_moments_on_device(const sb_moments *m) {
+  return m->way == &sb_moments_replicated;
+}
+
+sb_status sb_moments_panel(sb_moments *m, size_t input, size_t begin, size_t *end,
+                           const float **panel, size_t *ld) {
+  return m->way->panel(m, input, begin, end, panel, ld);
+}
+
+sb_status sb_moments_rows(sb_moments *m, size_t input, size_t begin, size_t *end,
+                          const float **panel) {
+  return m->way->rows(m, input, begin, end, panel);
+}

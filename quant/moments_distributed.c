@@ -1,0 +1,207 @@
+/* Second moments that are spread over all ranks, reversed (quant/factor_scalapack.h), and come and
+ * go in panels. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "quant/moments_impl.h"
+#include "quant/factor_scalapack.h"
+
+enum { DIAGONAL_BLOCK = 64 };
+
+static size_t bytes_of(const sb_moments *m, size_t input) { /* of one sequence */
+  return m->setup.seqlen * m->width[input] * sb_dtype_size(m->setup.backend->operand);
+}
+
+/* Panels give every column of the grid the same share where they are whole rounds of blocks. */
+static size_t panel_columns(const sb_cyclic *layout) {
+  const size_t round = layout->block * (size_t)layout->grid_cols;
+  const size_t columns = sb_div_up(SB_MOMENT_PANEL, round) * round;
+  return columns <= 2 * SB_MOMENT_PANEL ? columns : SB_MOMENT_PANEL;
+}
+
+static sb_status allocate(sb_moments *m) {
+  sb_backend *b = m->setup.backend;
+  const sb_world *world = m->world;
+  size_t widest = 0, sequence = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    widest = sb_max_size(widest, m->width[i]);
+    sequence += bytes_of(m, i);
+  }
+  m->keep = sb_max_size(1, sb_min_size(m->setup.input_bytes / sequence, m->setup.most_local));
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    SB_TRY(
+        sb_cyclic_create(m->width[i], SB_MOMENT_BLOCK, 0, world->size, world->rank, &m->layout[i]));
+    m->count[i] = sb_cyclic_elements(&m->layout[i]);
+    SB_TRY(sb_alloc_raw(&m->sums[i], m->count[i], sizeof *m->sums[i], "second moments"));
+    m->factor[i] = (float *)m->sums[i];
+    if (m->setup.keep)
+      SB_TRY(sb_alloc_raw(&m->whole[i], m->count[i], sizeof *m->whole[i], "second moments"));
+    SB_TRY(
+        b->op->alloc(b, m->keep * bytes_of(m, i), "inputs of calibration sequences", &m->kept[i]));
+  }
+  m->panel = sb_min_size(widest, panel_columns(&m->layout[0]));
+  const size_t blocks = sb_max_size(1, m->panel / m->setup.model->blocking.cols);
+  m->rows = sb_min_size(widest, blocks * m->setup.model->blocking.cols);
+  const size_t count = m->panel * widest;
+  SB_TRY(b->op->alloc(b, count * sizeof(float), "panel of second moments", (void **)&m->product));
+  SB_TRY(sb_alloc_raw(&m->host, sb_max_size(m->panel, m->rows) * widest, sizeof *m->host,
+                      "panel of second moments"));
+  SB_TRY(sb_alloc_raw(&m->part, count, sizeof *m->part, "panel of second moments"));
+  m->part_there = m->part;
+  if (b->unified) return SB_OK;
+  m->part_there = NULL;
+  return b->op->alloc(b, count * sizeof *m->part, "panel of second moments",
+                      (void **)&m->part_there);
+}
+
+static void release(sb_moments *m) {
+  sb_backend *b = m->setup.backend;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    sb_free(&m->sums[i]);
+    sb_free(&m->whole[i]);
+    b->op->free(b, m->kept[i]);
+  }
+  b->op->free(b, m->product);
+  if (m->part_there != m->part) b->op->free(b, m->part_there);
+  sb_free(&m->host);
+  sb_free(&m->part);
+}
+
+static sb_status begin(sb_moments *m, sb_stream stream) {
+  (void)stream;
+  m->held = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++) memset(m->sums[i], 0, m->count[i] * sizeof *m->sums[i]);
+  return SB_OK;
+}
+
+static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void *x) {
+  sb_backend *b = m->setup.backend;
+  return b->op->copy(b, stream, (char *)m->kept[input] + m->held * bytes_of(m, input), x,
+                     bytes_of(m, input));
+}
+
+/* product = rows [a, b) x columns [a, end) of x'x for a kept sequence, row-major. */
+static sb_status multiply(sb_moments *m, sb_stream stream, size_t input, size_t sequence, size_t a,
+                          size_t b, size_t end) {
+  sb_backend *backend = m->setup.backend;
+  const size_t n = m->width[input];
+  const char *x = (const char *)m->kept[input] + sequence * bytes_of(m, input);
+  x += a * sb_dtype_size(backend->operand);
+  return backend->op->gemm(backend, stream, true, false, b - a, end - a, m->setup.seqlen, 1.0f, x,
+                           backend->operand, n, x, backend->operand, n, 0.0f, m->product, SB_F32,
+                           end - a);
+}
+
+static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *square) {
+  sb_backend *backend = m->setup.backend;
+  const size_t n = m->width[input], step = sb_min_size(DIAGONAL_BLOCK, m->panel);
+  for (size_t a = 0; a < n; a += step) {
+    const size_t b = sb_min_size(n, a + step);
+    SB_TRY(multiply(m, stream, input, 0, a, b, b));
+    SB_TRY(backend->op->download(backend, stream, m->host, m->product,
+                                 (b - a) * (b - a) * sizeof(float)));
+    SB_TRY(backend->op->sync(backend, stream));
+    for (size_t k = 0; k < b - a; k++) *square = fmax(*square, (double)m->host[k * (b - a) + k]);
+  }
+  return SB_OK;
+}
+
+/* part = rows [a, b) x columns [a, n) of the sum over the kept sequences, read from its end: the
+ * region of rows [0, n - a) and columns [n - b, n - a) of the layout. */
+static sb_status sum_kept(sb_moments *m, sb_stream stream, size_t input, size_t a, size_t b) {
+  sb_backend *backend = m->setup.backend;
+  const size_t n = m->width[input], count = (b - a) * (n - a);
+  SB_TRY(backend->op->zero(backend, stream, m->part_there, count * sizeof *m->part));
+  for (size_t s = 0; s < m->held; s++) {
+    SB_TRY(multiply(m, stream, input, s, a, b, n));
+    SB_TRY(backend->op->add_multiples(backend, stream, m->part_there, m->product, count,
+                                      m->quantum[input], true));
+  }
+  if (m->part_there != m->part)
+    SB_TRY(backend->op->download(backend, stream, m->part, m->part_there, count * sizeof *m->part));
+  return backend->op->sync(backend, stream);
+}
+
+static sb_status spread(sb_moments *m, sb_stream stream, size_t input) {
+  const sb_cyclic *layout = &m->layout[input];
+  const size_t n = m->width[input];
+  for (size_t column = 0; column < n; column += m->panel) {
+    const size_t after = sb_min_size(n, column + m->panel);
+    const sb_region region = {0, after, column, after};
+    SB_AGREE(m->world,
+             sb_moments_blame_sum(m, input, sum_kept(m, stream, input, n - after, n - column)));
+    SB_TRY(sb_cyclic_add(layout, m->world, m->sums[input], &region, m->part));
+  }
+  return SB_OK;
+}
+
+static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
+  if (s < m->setup.local) m->held++;
+  if ((s + 1) % m->keep != 0 && s + 1 != m->setup.most_local) return SB_OK;
+  for (size_t i = 0; i < SB_INPUTS; i++) SB_TRY(spread(m, stream, i));
+  m->held = 0;
+  return SB_OK;
+}
+
+/* Place of element (i, i), or SIZE_MAX when it is another rank's. */
+static size_t diagonal_at(const sb_moments *m, size_t input, size_t i) {
+  const sb_cyclic *c = &m->layout[input];
+  const size_t r = m->width[input] - 1 - i;
+  return sb_cyclic_owner(c, r, r) == m->world->rank ? sb_cyclic_at(c, r, r) : SIZE_MAX;
+}
+
+/* What factorisation did to the diagonal. */
+static void repair_kept(sb_moments *m, size_t input, const sb_factor_repair *repair) {
+  float *h = m->whole[input];
+  for (size_t k = 0; k < m->width[input]; k++) {
+    const size_t at = diagonal_at(m, input, k);
+    if (at != SIZE_MAX) h[at] = sb_factor_damped(h[at], repair);
+  }
+}
+
+static sb_status factorise_input(sb_moments *m, size_t input, sb_factor_repair *repair) {
+  double *h = (double *)m->sums[input]; /* from here on */
+  sb_factor_real(h, m->count[input], m->quantum[input]);
+  for (size_t k = 0; m->whole[input] && k < m->count[input]; k++) m->whole[input][k] = (float)h[k];
+  SB_TRY(sb_factor_scalapack(
+      &m->layout[input], m->world, m->factor[input], h, m->setup.damping,
+      m->setup.mode == SB_FACTOR_DISTRIBUTED_SINGLE ? SB_FACTOR_SINGLE : SB_FACTOR_DOUBLE, repair));
+  if (m->whole[input]) repair_kept(m, input, repair);
+  return SB_OK;
+}
+
+static sb_status factorise(sb_moments *m, sb_stream stream, sb_factor_repair *repairs) {
+  (void)stream;
+  for (size_t i = 0; i < SB_INPUTS; i++) {
+    const sb_status status = factorise_input(m, i, &repairs[i]);
+    if (status != SB_OK) {
+      char message[256];
+      snprintf(message, sizeof message, "%s", sb_message());
+      return sb_moments_blame(m, i, status, message);
+    }
+  }
+  return SB_OK;
+}
+
+static sb_status panel(sb_moments *m, size_t input, size_t begin, size_t *end, const float **out,
+                       size_t *ld) {
+  const size_t n = m->width[input];
+  *end = sb_min_size(n, begin + m->rows);
+  *ld = n - begin;
+  *out = m->host;
+  return sb_factor_panel(&m->layout[input], m->world, m->host, m->factor[input], begin, *end);
+}
+
+/* `part`, which sums passed through, has room for a panel: 8 bytes for each of at least half its
+ * rows. */
+static sb_status rows(sb_moments *m, size_t input, size_t begin, size_t *end, const float **out) {
+  *end = sb_min_size(m->width[input], begin + m->rows);
+  *out = m->host;
+  return sb_symmetric_rows(&m->layout[input], m->world, m->host, (float *)m->part, m->whole[input],
+                           begin, *end);
+}
+
+const sb_moments_way sb_moments_block_cyclic = {allocate, release,   begin, take, add,
+                                                largest,  factorise, panel, rows};

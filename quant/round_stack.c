@@ -1,0 +1,170 @@
+#include "quant/round_stack.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+
+struct sb_round_stack {
+  sb_round_setup setup;
+  sb_stack there;
+  size_t *starts; /* [count + 1]: what `there` points to */
+  size_t added;
+  float *w;      /* what is left to round, then the residual */
+  float *target; /* the weights, where they are to be refined */
+  uint8_t *bits, *bits_there;
+  void *raw, *panel; /* on a device of its own: what has just come */
+  size_t raw_bytes, panel_bytes;
+  bool refining; /* w is the residual */
+};
+
+static sb_status device_alloc(sb_round_stack *s, size_t count, size_t size, const char *what,
+                              void *out) {
+  void **pointer = out;
+  size_t bytes;
+  if (!sb_mul_size(count, size, &bytes))
+    return sb_fail(SB_ERR_MEMORY, "%s: %zu items of %zu bytes overflow", what, count, size);
+  return s->setup.backend->op->alloc(s->setup.backend, bytes, what, pointer);
+}
+
+/* *there = what is at `host`, for operations queued from now on. */
+static sb_status bring(sb_round_stack *s, const void *host, size_t bytes, void **buffer,
+                       size_t *room, const void **there) {
+  sb_backend *b = s->setup.backend;
+  *there = host;
+  if (b->unified) return SB_OK;
+  if (bytes > *room) {
+    SB_TRY(b->op->sync(b, s->setup.stream));
+    b->op->free(b, *buffer);
+    *buffer = NULL;
+    *room = 0;
+    SB_TRY(b->op->alloc(b, bytes, "weights to round and their second moments", buffer));
+    *room = bytes;
+  }
+  *there = *buffer;
+  return b->op->upload(b, s->setup.stream, *buffer, host, bytes);
+}
+
+sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **out) {
+  sb_round_stack *s = NULL;
+  sb_status status;
+  size_t weights = 0, groups = 0;
+  *out = NULL;
+  SB_TRY(sb_alloc(&s, 1, sizeof *s, "rows to round"));
+  s->setup = *setup;
+  s->there = (sb_stack){.rows = setup->rows,
+                        .cols = setup->cols,
+                        .block_cols = setup->block_cols,
+                        .count = setup->count,
+                        .symmetry = setup->symmetry};
+  if (!sb_mul_size(setup->rows, setup->cols, &weights) ||
+      !sb_mul_size(setup->rows, sb_div_up(setup->cols, setup->block_cols), &groups))
+    SB_GO(sb_fail(SB_ERR_MEMORY, "%zu rows of %zu weights overflow", setup->rows, setup->cols));
+  SB_GO(sb_alloc(&s->starts, setup->count + 1, sizeof *s->starts, "rows to round"));
+  s->there.starts = s->starts;
+  if (setup->rows > 0) {
+    SB_GO(sb_alloc_raw(&s->bits, groups, 1, "bit map of the rows to round"));
+    SB_GO(device_alloc(s, groups, 1, "bit map of the rows to round", &s->bits_there));
+    SB_GO(
+        device_alloc(s, groups, sizeof(sb_group), "grids of the rows to round", &s->there.groups));
+    SB_GO(device_alloc(s, weights, 1, "codes of the rows to round", &s->there.codes));
+    SB_GO(device_alloc(s, weights, sizeof *s->w, "rows to round", &s->w));
+    if (setup->refine)
+      SB_GO(device_alloc(s, weights, sizeof *s->target, "rows to refine", &s->target));
+  }
+  s->there.bits = s->bits_there;
+  *out = s;
+  return SB_OK;
+done:
+  sb_round_stack_free(&s);
+  return status;
+}
+
+void sb_round_stack_free(sb_round_stack **stack) {
+  sb_round_stack *s = *stack;
+  if (!s) return;
+  sb_backend *b = s->setup.backend;
+  void *device[] = {s->bits_there, s->there.groups, s->there.codes, s->w,
+                    s->target,     s->raw,          s->panel};
+  for (size_t k = 0; k < sizeof device / sizeof *device; k++) b->op->free(b, device[k]);
+  sb_free(&s->starts);
+  sb_free(&s->bits);
+  sb_free(stack);
+}
+
+sb_status sb_round_stack_add(sb_round_stack *s, const void *w, sb_dtype w_dtype, size_t rows,
+                             const uint8_t *bits) {
+  sb_backend *b = s->setup.backend;
+  const size_t cols = s->setup.cols, first = s->starts[s->added], weights = rows * cols;
+  const size_t columns = sb_div_up(cols, s->setup.block_cols);
+  const void *there;
+  if (s->added == s->setup.count || first + rows > s->setup.rows)
+    return sb_fail(SB_ERR_INTERNAL, "more rows to round than the %zu that were said",
+                   s->setup.rows);
+  s->starts[++s->added] = first + rows;
+  for (size_t j = 0; j < columns; j++) memset(s->bits + j * s->setup.rows + first, bits[j], rows);
+  SB_TRY(bring(s, w, weights * sb_dtype_size(w_dtype), &s->raw, &s->raw_bytes, &there));
+  SB_TRY(b->op->convert(b, s->setup.stream, s->w + first * cols, SB_F32, there, w_dtype, weights));
+  if (s->target)
+    SB_TRY(b->op->copy(b, s->setup.stream, s->target + first * cols, s->w + first * cols,
+                       weights * sizeof *s->w));
+  if (s->added == s->setup.count)
+    SB_TRY(b->op->upload(b, s->setup.stream, s->bits_there, s->bits, columns * s->setup.rows));
+  return b->op->sync(b, s->setup.stream); /* w may go */
+}
+
+/* The panel, of `count` floats, on the device. */
+static sb_status bring_panel(sb_round_stack *s, const float *panel, size_t count,
+                             const float **there) {
+  const void *at = NULL;
+  *there = panel;
+  if (s->setup.panels_there) return SB_OK;
+  SB_TRY(bring(s, panel, count * sizeof *panel, &s->panel, &s->panel_bytes, &at));
+  *there = at;
+  return SB_OK;
+}
+
+/* The panel may go. */
+static sb_status settle(sb_round_stack *s, sb_status status) {
+  const sb_status after = s->setup.backend->op->sync(s->setup.backend, s->setup.stream);
+  return status == SB_OK ? after : status;
+}
+
+sb_status sb_round_stack_round(sb_round_stack *s, size_t begin, size_t end, const float *panel,
+                               size_t ld, bool fitted) {
+  sb_backend *b = s->setup.backend;
+  const float *there;
+  if (s->setup.rows == 0 || begin == end) return SB_OK;
+  SB_TRY(bring_panel(s, panel, (end - begin - 1) * ld + s->setup.cols - begin, &there));
+  return settle(
+      s, b->op->round_columns(b, s->setup.stream, &s->there, s->w, begin, end, there, ld, fitted));
+}
+
+sb_status sb_round_stack_residual(sb_round_stack *s, size_t begin, size_t end, const float *panel) {
+  sb_backend *b = s->setup.backend;
+  const float *there;
+  if (s->setup.rows == 0) return SB_OK;
+  if (!s->refining)
+    SB_TRY(b->op->zero(b, s->setup.stream, s->w, s->setup.rows * s->setup.cols * sizeof *s->w));
+  s->refining = true;
+  SB_TRY(bring_panel(s, panel, (end - begin) * s->setup.cols, &there));
+  return settle(
+      s, b->op->refine_residual(b, s->setup.stream, &s->there, s->w, s->target, begin, end, there));
+}
+
+sb_status sb_round_stack_refine(sb_round_stack *s, size_t begin, size_t end, const float *panel) {
+  sb_backend *b = s->setup.backend;
+  const float *there;
+  if (s->setup.rows == 0) return SB_OK;
+  SB_TRY(bring_panel(s, panel, (end - begin) * s->setup.cols, &there));
+  return settle(s, b->op->refine_columns(b, s->setup.stream, &s->there, s->w, begin, end, there));
+}
+
+sb_status sb_round_stack_get(sb_round_stack *s, size_t k, sb_group *groups, uint8_t *codes) {
+  sb_backend *b = s->setup.backend;
+  const size_t first = s->starts[k], rows = s->starts[k + 1] - first, cols = s->setup.cols;
+  for (size_t j = 0; j < sb_div_up(cols, s->setup.block_cols); j++)
+    SB_TRY(b->op->download(b, s->setup.stream, groups + j * rows,
+                           s->there.groups + j * s->setup.rows + first, rows * sizeof *groups));
+  SB_TRY(b->op->download(b, s->setup.stream, codes, s->there.codes + first * cols, rows * cols));
+  return b->op->sync(b, s->setup.stream);
+}

@@ -1,0 +1,175 @@
+#include "quant/tune_scales.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "pass/fingerprint.h"
+#include "quant/scale_gradients.h"
+#include "quant/tune_checkpoint.h"
+
+static const double PI = 3.14159265358979323846,
+                    WARM = 0.05; /* share of the steps in which the rate rises */
+
+size_t sb_tune_batch(size_t sequences) {
+  return sb_max_size(1, sequences / SB_TUNE_STEPS);
+}
+
+double sb_tune_rate(size_t batch) {
+  return 0.02 * sqrt((double)batch / 8);
+}
+
+size_t sb_tune_looked_at(size_t sequences, size_t batch) {
+  return sb_min_size(sequences, sb_max_size(batch, sequences / 16));
+}
+
+/* How far all is that this run has to do, from how far a pass is. */
+typedef struct progress {
+  const sb_tune_options *options;
+  double learning;      /* the share of the forward pass of all sequences, which comes first */
+  double before, share; /* of the running pass */
+} progress;
+
+static void tick(void *context, double done) {
+  const progress *p = context;
+  if (p->options->tick) p->options->tick(p->options->context, p->before + p->share * done);
+}
+
+static double rate_at(double rate, size_t step, size_t steps) {
+  const double at = ((double)step + 1) / (double)steps;
+  return rate * (at < WARM ? at / WARM : 0.5 * (1 + cos(PI * (at - WARM) / (1 - WARM))));
+}
+
+/* What training works with; `saved` is NULL without a checkpoint. */
+typedef struct training {
+  const sb_world *world;
+  const sb_tune_options *options;
+  size_t sequences;
+  sb_pass *pass;
+  sb_scales *scales;
+  sb_scale_gradients *gradients;
+  sb_key key; /* of `saved` */
+  sb_tune_checkpoint *saved;
+  sb_tune_checkpoint_progress done;
+  progress progress;
+  sb_tune_stats *stats;
+} training;
+
+/* The divergence on the first sequences, before or after. Collective. */
+static sb_status look(training *t, double at, double *divergence) {
+  t->progress.share = 0;
+  t->progress.before = at;
+  sb_pass_select(t->pass, 0, t->stats->looked_at);
+  return sb_pass_loss(t->pass, divergence);
+}
+
+/* One batch and the step that follows it. Collective. */
+static sb_status learn(training *t, size_t step) {
+  const sb_tune_options *o = t->options;
+  const size_t batches = sb_div_up(t->sequences, o->batch), k = step % batches;
+  const float *g;
+  double loss;
+  t->progress.share = (1.0 - t->progress.learning) / (double)(t->stats->steps - t->stats->resumed);
+  t->progress.before =
+      t->progress.learning + (double)(step - t->stats->resumed) * t->progress.share;
+  sb_pass_select(t->pass, k * t->sequences / batches, (k + 1) * t->sequences / batches);
+  SB_TRY(sb_scale_gradients_measure(t->gradients, t->pass, &g, &loss));
+  const double begun = sb_now();
+  sb_scales_step(t->scales, g, rate_at(o->rate, step, t->stats->steps));
+  t->stats->scale_seconds += sb_now() - begun;
+  return SB_OK;
+}
+
+/* Where training is to begin. Collective. */
+static sb_status begin(training *t) {
+  const sb_tune_options *o = t->options;
+  sb_tune_stats *stats = t->stats;
+  stats->steps = sb_div_up(t->sequences, o->batch) * (size_t)o->epochs;
+  stats->looked_at = sb_tune_looked_at(t->sequences, o->batch);
+  if (o->checkpoint)
+    SB_TRY(
+        sb_tune_checkpoint_open(o->checkpoint, &t->key, t->world, t->scales, &t->done, &t->saved));
+  if (t->done.steps > stats->steps)
+    return sb_fail(SB_ERR_FORMAT, "%s: damaged: it has %zu steps done, training takes %zu",
+                   o->checkpoint, t->done.steps, stats->steps);
+  stats->resumed = t->done.steps;
+  /* a gradient is four forward passes */
+  const double left = (double)(stats->steps - stats->resumed) / (double)stats->steps;
+  t->progress.learning = t->progress.share = 1.0 / (1.0 + 4.0 * o->epochs * left);
+  return SB_OK;
+}
+
+/* Collective. */
+static sb_status train(training *t) {
+  sb_tune_checkpoint_progress *done = &t->done;
+  if (done->steps == 0) SB_TRY(look(t, t->progress.learning, &done->before));
+  while (done->steps < t->stats->steps) {
+    SB_TRY(learn(t, done->steps++));
+    if (t->saved) SB_TRY(sb_tune_checkpoint_offer(t->saved, done));
+  }
+  t->stats->before = done->before;
+  t->stats->scale_seconds += sb_scale_gradients_seconds(t->gradients);
+  return look(t, 1, &t->stats->after);
+}
+
+/* What saved scales depend on. Collective. */
+static sb_status make_key(const sb_tune_options *o, sb_model *source, sb_model *packed,
+                          const sb_sequences *sequences, sb_key *key) {
+  uint64_t model, rounded, tokens;
+  SB_TRY(sb_model_fingerprint(source, &model));
+  SB_TRY(sb_model_fingerprint(packed, &rounded));
+  SB_TRY(sb_sequences_fingerprint(source->world, sequences, &tokens));
+  sb_key_add(key, "program", "program version", "%s", SB_VERSION);
+  sb_key_add(key, "model", "model or order of channels (--reorder)", "%016" PRIx64, model);
+  sb_key_add(key, "rounded", "bit map or rounding (--bits, --quantizer)", "%016" PRIx64, rounded);
+  sb_key_add(key, "tokens", "calibration (--calib, --tune-seqs, --seqlen, --seed)", "%016" PRIx64,
+             tokens);
+  sb_key_add(key, "batch", "--tune-batch", "%zu", o->batch);
+  sb_key_add(key, "epochs", "number of times that sequences are taken", "%d", o->epochs);
+  sb_key_add(key, "rate", "--tune-rate", "%.17g", o->rate);
+  sb_key_add(key, "compute", "--compute or --device", "%s", o->compute);
+  return SB_OK;
+}
+
+/* A pass through `packed` that knows what the source weights predict. Collective. */
+static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b,
+                             const sb_sequences *sequences, progress *p, sb_pass **out) {
+  sb_pass *teacher = NULL;
+  sb_pass_setup setup =
+      sb_sequences_setup(sequences, source, b, p->options->activation_bytes, tick, p);
+  setup.divergence = true;
+  sb_status status = sb_pass_create(&setup, &teacher);
+  if (status == SB_OK) status = sb_pass_learn(teacher);
+  setup.model = packed;
+  setup.gradients = true;
+  setup.at_once = p->options->batch;
+  if (status == SB_OK) status = sb_pass_create(&setup, out);
+  if (status == SB_OK) status = sb_pass_learn_from(*out, teacher);
+  sb_pass_free(&teacher);
+  return status;
+}
+
+sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend,
+                  const sb_sequences *sequences, const sb_tune_options *options,
+                  sb_tune_stats *stats) {
+  training t = {.world = source->world,
+                .options = options,
+                .sequences = sequences->count,
+                .progress = {.options = options},
+                .stats = stats};
+  *stats = (sb_tune_stats){0};
+  sb_status status =
+      options->checkpoint ? make_key(options, source, packed, sequences, &t.key) : SB_OK;
+  if (status == SB_OK) status = sb_scales_create(packed, &t.scales);
+  if (status == SB_OK) status = begin(&t);
+  if (status == SB_OK)
+    status = create_pass(source, packed, backend, sequences, &t.progress, &t.pass);
+  if (status == SB_OK) status = sb_scale_gradients_create(t.scales, packed, backend, &t.gradients);
+  if (status == SB_OK) status = train(&t);
+  sb_tune_checkpoint_close(&t.saved);
+  sb_scale_gradients_free(&t.gradients);
+  sb_scales_free(&t.scales);
+  sb_pass_free(&t.pass);
+  return status;
+}

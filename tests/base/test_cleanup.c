@@ -1,0 +1,185 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+
+static char folder[64];
+
+static const char *in_folder(const char *name) {
+  static char path[4][128];
+  static int turn;
+  turn = (turn + 1) % 4;
+  snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+  return path[turn];
+}
+
+static void touch(const char *path) {
+  const int file = open(path, O_CREAT | O_WRONLY, 0600);
+  if (file < 0) abort();
+  close(file);
+}
+
+static bool exists(const char *path) {
+  struct stat about;
+  return lstat(path, &about) == 0;
+}
+
+static int set_up(void **state) {
+  (void)state;
+  snprintf(folder, sizeof folder, "/tmp/sb_cleanup_XXXXXX");
+  return mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+  char command[128];
+  (void)state;
+  snprintf(command, sizeof command, "rm -rf '%s'", folder);
+  return system(command);
+}
+
+/* A child as `rank` makes out/a, out/sub/b and done/c, registers folders before files, completes c,
+ * and is sent the signal while it computes. Returns its wait status and what it wrote to stderr. */
+static int interrupted_child(int rank, int number, char *said, size_t room) {
+  int speech[2], ready[2], status = 0, slot;
+  size_t length = 0;
+  ssize_t n;
+  char go;
+  pid_t child;
+  assert_int_equal(pipe(speech), 0);
+  assert_int_equal(pipe(ready), 0);
+  child = fork();
+  if (child == 0) {
+    volatile double work = 1;
+    dup2(speech[1], STDERR_FILENO);
+    if (sb_cleanup_install(rank, "first text") != SB_OK) _exit(9);
+    if (mkdir(in_folder("out"), 0700) || mkdir(in_folder("out/sub"), 0700) ||
+        mkdir(in_folder("done"), 0700))
+      _exit(8);
+    if (sb_cleanup_add(in_folder("out"), &slot) != SB_OK ||
+        sb_cleanup_add(in_folder("out/sub"), &slot) != SB_OK)
+      _exit(7);
+    if (sb_cleanup_add(in_folder("out/a"), &slot) != SB_OK ||
+        sb_cleanup_add(in_folder("out/sub/b"), &slot) != SB_OK)
+      _exit(6);
+    if (sb_cleanup_add(in_folder("out/not made yet"), &slot) != SB_OK) _exit(5);
+    if (sb_cleanup_add(in_folder("done"), &slot) != SB_OK) _exit(4); /* holds c: stays */
+    if (sb_cleanup_add(in_folder("done/c"), &slot) != SB_OK) _exit(3);
+    touch(in_folder("out/a"));
+    touch(in_folder("out/sub/b"));
+    touch(in_folder("done/c"));
+    sb_cleanup_drop(slot);
+    sb_cleanup_drop(-1);
+    sb_cleanup_message("nothing was written to OUT");
+    if (write(ready[1], "x", 1) != 1) _exit(2);
+    for (;;) work = work * 1.0000001 + 1e-9;
+  }
+  close(speech[1]);
+  assert_int_equal(read(ready[0], &go, 1), 1);
+  kill(child, number);
+  while (length + 1 < room && (n = read(speech[0], said + length, room - 1 - length)) > 0)
+    length += (size_t)n;
+  said[length] = 0;
+  waitpid(child, &status, 0);
+  close(speech[0]);
+  close(ready[0]);
+  close(ready[1]);
+  return status;
+}
+
+static void check_removal(void) {
+  assert_false(exists(in_folder("out/a")));
+  assert_false(exists(in_folder("out/sub/b")));
+  assert_false(exists(in_folder("out")));
+  assert_true(exists(in_folder("done/c")));
+}
+
+static void rank_0_says_one_line(void **state) {
+  char said[2048];
+  const int term = interrupted_child(0, SIGTERM, said, sizeof said);
+  (void)state;
+  assert_true(WIFEXITED(term));
+  assert_int_equal(WEXITSTATUS(term), 128 + SIGTERM);
+  assert_string_equal(said, "shardbits: interrupted by SIGTERM; nothing was written to OUT\n");
+  check_removal();
+}
+
+static void sigint_has_its_own_name_and_code(void **state) {
+  char said[2048];
+  const int interrupt = interrupted_child(0, SIGINT, said, sizeof said);
+  (void)state;
+  assert_int_equal(WEXITSTATUS(interrupt), 128 + SIGINT);
+  assert_string_equal(said, "shardbits: interrupted by SIGINT; nothing was written to OUT\n");
+  check_removal();
+}
+
+static void other_ranks_say_nothing(void **state) {
+  char said[2048];
+  const int term = interrupted_child(3, SIGTERM, said, sizeof said);
+  (void)state;
+  assert_int_equal(WEXITSTATUS(term), 128 + SIGTERM);
+  assert_string_equal(said, "");
+  check_removal();
+}
+
+static void cleanup_after_an_ordinary_error(void **state) {
+  int slot;
+  (void)state;
+  assert_int_equal(mkdir(in_folder("out"), 0700), 0);
+  touch(in_folder("out/a"));
+  touch(in_folder("kept"));
+  assert_int_equal(sb_cleanup_add(in_folder("out"), &slot), SB_OK);
+  assert_int_equal(sb_cleanup_add(in_folder("out/a"), &slot), SB_OK);
+  assert_int_equal(sb_cleanup_add(in_folder("kept"), &slot), SB_OK);
+  sb_cleanup_drop(slot);
+  sb_cleanup_now();
+  assert_false(exists(in_folder("out")));
+  assert_true(exists(in_folder("kept")));
+  touch(in_folder("out")); /* forgotten: a second time removes nothing */
+  sb_cleanup_now();
+  assert_true(exists(in_folder("out")));
+}
+
+static void limits_are_reported(void **state) {
+  int slots[SB_CLEANUP_SLOTS], extra;
+  char *path = malloc(PATH_MAX + 1);
+  (void)state;
+  memset(path, 'p', PATH_MAX);
+  path[PATH_MAX] = 0;
+  assert_int_equal(sb_cleanup_add(path, &extra), SB_ERR_RANGE);
+  assert_int_equal(extra, -1);
+  free(path);
+  for (int i = 0; i < SB_CLEANUP_SLOTS; i++)
+    assert_int_equal(sb_cleanup_add("/nowhere/x", &slots[i]), SB_OK);
+  assert_int_equal(sb_cleanup_add("/nowhere/y", &extra), SB_ERR_INTERNAL);
+  assert_int_equal(extra, -1);
+  sb_cleanup_drop(slots[17]);
+  assert_int_equal(sb_cleanup_add("/nowhere/y", &extra), SB_OK);
+  assert_int_equal(extra, slots[17]);
+  sb_cleanup_now();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(rank_0_says_one_line, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(sigint_has_its_own_name_and_code, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(other_ranks_say_nothing, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(cleanup_after_an_ordinary_error, set_up, tear_down),
+      cmocka_unit_test(limits_are_reported),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,140 @@
+/* Output folders written by all ranks and by one, loaded by all and by one: the weights are those
+ * of plain rounding to nearest with the allocation's bits, and the loss is the one that the model
+ * had before it was written. */
+#include "folders/output_load.h"
+#include "tests/sensitivity/dense.h"
+
+#include <math.h>
+
+#include "tests/support/scratch.h"
+
+/* Every matrix that a pass prepares, against plain rounding of the source at `bits`. */
+typedef struct weights_check {
+  const golden *source; /* with the bits that were written */
+  sb_model *loaded;
+  size_t seen;
+} weights_check;
+
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
+                             const sb_device_layer *prepared) {
+  weights_check *c = context;
+  (void)stream;
+  for (sb_linear which = 0; which < SB_LINEARS; which++) {
+    const sb_matrix *matrix = sb_model_matrix(c->loaded, layer, which);
+    float *w = dense_weights(c->source, matrix),
+          *expected = dense_rounded(w, c->source->model, matrix, 0);
+    const float *got = sb_device_layer_weights(prepared)->linear[which];
+    size_t different = 0;
+    for (size_t i = 0; i < matrix->grid.rows * matrix->grid.cols; i++)
+      different += got[i] != expected[i];
+    EXPECT(different == 0);
+    EXPECT(sb_device_layer_source(prepared, which) == NULL);
+    c->seen++;
+    free(w);
+    free(expected);
+  }
+  return SB_OK;
+}
+
+static sb_status no_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+                           const float *g) {
+  (void)context, (void)stream, (void)layer, (void)which, (void)g;
+  return SB_OK;
+}
+
+/* What a folder must say of itself. */
+static void check_stats(const golden *g, const sb_output_stats *s) {
+  uint64_t code_bits = 0, weights = 0;
+  const sb_model *m = g->model;
+  sb_output_stats figures;
+  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+    const sb_matrix *matrix = &m->matrices[i];
+    for (size_t r = 0; r < matrix->grid.rows; r++)
+      for (size_t c = 0; c < matrix->grid.cols; c++) {
+        const size_t block =
+            r / m->blocking.rows * sb_tiling_block_cols(&matrix->grid) + c / m->blocking.cols;
+        code_bits += m->bits[matrix->first_block + block];
+        weights++;
+      }
+  }
+  sb_output_figures(m, &figures);
+  EXPECT(s->code_bits == code_bits && s->quantized_weights == weights);
+  EXPECT(figures.code_bits == code_bits && figures.quantized_bits == s->quantized_bits);
+  EXPECT(fabs(s->effective_bits * (double)weights - (double)s->quantized_bits) < 1e-3);
+  EXPECT(s->quantized_bits >
+         code_bits + 16 * weights / m->blocking.cols); /* a scale a row of a block, at least */
+  EXPECT(s->stored_bytes > 0 && s->frames > 0 && s->content_hash != 0);
+}
+
+static void check_loaded(const golden *source, const golden_setup *setup,
+                         const sb_output_stats *written, double loss) {
+  golden g;
+  double got = NAN;
+  sb_output_stats verified = {0};
+  golden_open(&g, setup);
+  EXPECT(g.model->coding == SB_CODING_PACKED && g.model->blocks == source->model->blocks);
+  EXPECT(memcmp(g.model->bits, source->model->bits, g.model->blocks) == 0);
+  weights_check c = {source, g.model, 0};
+  const sb_pass_hooks hooks = {.context = &c,
+                               .begin_layer = begin_layer,
+                               .matrix = no_matrix,
+                               .end_sequence = golden_end_sequence,
+                               .end_layer = golden_end_layer};
+  EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &got));
+  EXPECT(c.seen == g.model->config.layers * SB_LINEARS);
+  EXPECT(got == loss);
+  EXPECT_OK(sb_output_verify(g.model->world, setup->output, NULL, NULL, &verified));
+  EXPECT(verified.content_hash == written->content_hash && verified.frames == written->frames);
+  EXPECT(verified.stored_bytes == written->stored_bytes);
+  golden_close(&g);
+}
+
+static void round_trip(const char *name, sb_blocking blocking, uint64_t seed) {
+  golden all, one;
+  sb_output_stats by_all, by_one = {0};
+  double loss = NAN;
+  const char *folder_all = scratch_path("all"), *folder_one = scratch_path("one");
+  golden_setup setup = {.name = name, GOLDEN_DEFAULTS};
+  setup.blocking = blocking;
+  golden_open(&all, &setup);
+  golden_mixed_bits(all.model, 1, 8, seed);
+  EXPECT_OK(sb_pass_loss(all.pass, &loss));
+  EXPECT_OK(sb_output_write(all.model, all.folder, folder_all, true, 3, &by_all));
+  check_stats(&all, &by_all);
+
+  setup.world = golden_alone();
+  if (world.rank == 0) {
+    golden_open(&one, &setup);
+    golden_mixed_bits(one.model, 1, 8, seed);
+    EXPECT_OK(sb_output_write(one.model, one.folder, folder_one, true, 3, &by_one));
+    EXPECT(by_one.content_hash == by_all.content_hash && by_one.frames == by_all.frames);
+    EXPECT(by_one.quantized_bits == by_all.quantized_bits);
+    golden_close(&one);
+  }
+  EXPECT(MPI_Bcast(&by_one, (int)sizeof by_one, MPI_BYTE, 0, world.comm) == MPI_SUCCESS);
+
+  setup.gradients = true;
+  setup.output = folder_all;
+  check_loaded(&all, &setup, &by_all, loss); /* from all, by each alone */
+  setup.output = folder_one;
+  check_loaded(&all, &setup, &by_one, loss);
+  setup.world = NULL;
+  check_loaded(&all, &setup, &by_one, loss); /* from one, by all together */
+  setup.output = folder_all;
+  check_loaded(&all, &setup, &by_all, loss);
+  golden_close(&all);
+}
+
+static void round_trips(void **state) {
+  (void)state;
+  scratch_begin();
+  for (size_t i = 0; i < GOLDENS; i++) {
+    round_trip(golden_names[i], (sb_blocking){16, 32, SB_ASYMMETRIC}, i);
+    round_trip(golden_names[i], (sb_blocking){7, 10, SB_SYMMETRIC}, i + 100);
+  }
+  scratch_end();
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(round_trips)};
+RANKS_MAIN(tests)

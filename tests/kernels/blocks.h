@@ -1,0 +1,117 @@
+/* What the tests of the block operations share: reproducible matrices of awkward content, and
+ * kernels/grid.h applied one group at a time, in plain loops. */
+#ifndef SB_TESTS_KERNELS_BLOCKS_H
+#define SB_TESTS_KERNELS_BLOCKS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <omp.h>
+
+#include "base/memory.h"
+#include "kernels/grid.h"
+
+#ifndef assert_ok
+#define assert_ok(call)                                                                            \
+  do {                                                                                             \
+    if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                  \
+  } while (0)
+#endif
+
+/* Mixes bits (the finaliser of SplitMix64). */
+static inline uint64_t mix(uint64_t x) {
+  x += UINT64_C(0x9e3779b97f4a7c15);
+  x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+  x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+  return x ^ (x >> 31);
+}
+/* Uniform in [-1, 1). */
+static inline float uniform(uint64_t *state) {
+  return (float)(int32_t)(uint32_t)(mix((*state)++) >> 32) * 0x1p-31f;
+}
+
+/* Rows of unlike sizes; some all zero, one-sided, constant, tiny (fp16 subnormal steps), huge, or
+ * with an outlier. */
+static inline void fill_awkward(float *w, size_t rows, size_t cols, uint64_t seed) {
+  uint64_t s = seed * 1000003;
+  for (size_t r = 0; r < rows; r++) {
+    const uint64_t kind = mix(s++) % 10;
+    const float size = ldexpf(1.0f, (int)(mix(s++) % 12) - 10);
+    for (size_t c = 0; c < cols; c++) {
+      float x = size * uniform(&s);
+      if (kind == 0) x = 0.0f;
+      if (kind == 1) x = fabsf(x);
+      if (kind == 2) x = -fabsf(x);
+      if (kind == 3) x = size;
+      if (kind == 4) x *= 1e-6f;
+      if (kind == 5) x *= 1e9f;
+      if (kind == 6 && c == cols / 2) x *= 50.0f;
+      w[r * cols + c] = x;
+    }
+  }
+}
+
+static inline void fill_bits(uint8_t *bits, size_t blocks, unsigned least, unsigned most,
+                             uint64_t seed) {
+  for (size_t k = 0; k < blocks; k++)
+    bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));
+}
+
+/* A mean as kernels/grid.h orders it. */
+static inline float ordered_mean(const float *w, size_t n, float centre, bool absolute) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] += absolute ? fabsf(w[i] - centre) : w[i];
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+  return lane[0] / (float)n;
+}
+
+static inline sb_group scalar_group(const float *w, size_t n, unsigned bits, sb_symmetry symmetry) {
+  sb_group_range range = {0};
+  for (size_t i = 0; i < n; i++) {
+    if (w[i] < range.low) range.low = w[i];
+    if (w[i] > range.high) range.high = w[i];
+  }
+  range.mean = sb_grid_fp16(ordered_mean(w, n, 0.0f, false));
+  range.spread = ordered_mean(w, n, range.mean, true);
+  range.mean_magnitude = ordered_mean(w, n, 0.0f, true);
+  return sb_group_choose(&range, bits, symmetry);
+}
+
+/* out[rows, cols] = Q(w), one weight after another; 0 bits copies. */
+static inline void scalar_quantize(float *out, const float *w, const sb_tiling *grid,
+                                   const uint8_t *bits, sb_symmetry symmetry) {
+  for (size_t r = 0; r < grid->rows; r++)
+    for (size_t j = 0; j < sb_tiling_block_cols(grid); j++) {
+      const size_t at = r * grid->cols + j * grid->block_cols, n = sb_tiling_cols_of(grid, j);
+      const unsigned b = bits[r / grid->block_rows * sb_tiling_block_cols(grid) + j];
+      if (b == 0) {
+        memcpy(out + at, w + at, n * sizeof *w);
+        continue;
+      }
+      const sb_group group = scalar_group(w + at, n, b, symmetry);
+      for (size_t c = 0; c < n; c++)
+        out[at + c] = sb_group_value(&group, sb_group_code(&group, w[at + c]));
+    }
+}
+
+/* Geometries with and without ragged edges, single rows and columns, lanes filled and not, wide
+ * strips. */
+static const sb_tiling shapes[] = {
+    {128, 128, 128, 128}, {100, 200, 64, 64}, {1, 1, 128, 128},   {7, 129, 3, 128},
+    {33, 17, 16, 5},      {64, 1100, 32, 64}, {5, 1000, 2, 1000}, {9, 300, 128, 7},
+    {256, 40, 128, 1024}, {16, 2048, 8, 128},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static inline size_t block_count(const sb_tiling *grid) {
+  return sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid);
+}
+
+#endif

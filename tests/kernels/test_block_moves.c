@@ -1,0 +1,173 @@
+/* block_moves against its definition: three quantized copies and dot products in double. */
+#include "tests/kernels/blocks.h"
+
+typedef struct data {
+  sb_backend *backend;
+  sb_tiling grid;
+  size_t n, ldg, blocks;
+  float *w, *g, *now, *low, *high;
+  uint8_t *bits, *shifted;
+  double *raise, *cut, *raise_again, *cut_again;
+  sb_stored_grid *grids;
+} data;
+
+static data create(size_t shape) {
+  data d = {.grid = shapes[shape],
+            .n = shapes[shape].rows * shapes[shape].cols,
+            .ldg = shapes[shape].cols + shape % 3};
+  uint64_t seed = shape + 77;
+  d.blocks = block_count(&d.grid);
+  assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &d.backend));
+  assert_ok(sb_alloc(&d.w, d.n, 4, "w"));
+  assert_ok(sb_alloc(&d.g, d.grid.rows * d.ldg, 4, "g"));
+  assert_ok(sb_alloc(&d.now, d.n, 4, "now"));
+  assert_ok(sb_alloc(&d.low, d.n, 4, "low"));
+  assert_ok(sb_alloc(&d.high, d.n, 4, "high"));
+  assert_ok(sb_alloc(&d.bits, d.blocks, 1, "bits"));
+  assert_ok(sb_alloc(&d.shifted, d.blocks, 1, "bits"));
+  assert_ok(sb_alloc(&d.grids, SB_MOVES * d.grid.rows * sb_tiling_block_cols(&d.grid),
+                     sizeof *d.grids, "grids"));
+  assert_ok(sb_alloc(&d.raise, d.blocks, 8, "moves"));
+  assert_ok(sb_alloc(&d.cut, d.blocks, 8, "moves"));
+  assert_ok(sb_alloc(&d.raise_again, d.blocks, 8, "moves"));
+  assert_ok(sb_alloc(&d.cut_again, d.blocks, 8, "moves"));
+  fill_awkward(d.w, d.grid.rows, d.grid.cols, shape);
+  for (size_t i = 0; i < d.grid.rows * d.ldg; i++)
+    d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN; /* not ours */
+  fill_bits(d.bits, d.blocks, 1, 8, shape);
+  return d;
+}
+
+static void release(data *d) {
+  d->backend->op->destroy(d->backend);
+  sb_free(&d->w);
+  sb_free(&d->g);
+  sb_free(&d->now);
+  sb_free(&d->low);
+  sb_free(&d->high);
+  sb_free(&d->bits);
+  sb_free(&d->shifted);
+  sb_free(&d->grids);
+  sb_free(&d->raise);
+  sb_free(&d->cut);
+  sb_free(&d->raise_again);
+  sb_free(&d->cut_again);
+}
+
+/* Q(w) with all bits moved by `by`, kept in 1 .. 8. */
+static void quantized(data *d, float *out, int by, sb_symmetry symmetry) {
+  for (size_t k = 0; k < d->blocks; k++) {
+    const int b = d->bits[k] + by;
+    d->shifted[k] = (uint8_t)(b < 1 ? 1 : b > 8 ? 8 : b);
+  }
+  scalar_quantize(out, d->w, &d->grid, d->shifted, symmetry);
+}
+
+/* One block: <g, to - now>, and the same of magnitudes. */
+static double dot(const data *d, size_t k, const float *to, double *magnitude) {
+  const size_t columns = sb_tiling_block_cols(&d->grid), i = k / columns, j = k % columns;
+  double sum = 0;
+  *magnitude = 0;
+  for (size_t r = 0; r < sb_tiling_rows_of(&d->grid, i); r++)
+    for (size_t c = 0; c < sb_tiling_cols_of(&d->grid, j); c++) {
+      const size_t row = i * d->grid.block_rows + r, col = j * d->grid.block_cols + c,
+                   at = row * d->grid.cols + col;
+      const double term = (double)d->g[row * d->ldg + col] * ((double)to[at] - (double)d->now[at]);
+      sum += term;
+      *magnitude += fabs(term);
+    }
+  return sum;
+}
+
+static void check(const data *d, unsigned min_bits, unsigned max_bits) {
+  const double terms =
+      (double)(sb_min_size(d->grid.block_cols, d->grid.cols) / 16 + 2); /* of one lane */
+  for (size_t k = 0; k < d->blocks; k++) {
+    double size;
+    /* a float lane: `terms` roundings of 2^-24 each, of the sum so far, and one of every difference
+     */
+    const double up = dot(d, k, d->high, &size);
+    if (d->bits[k] + 1u > max_bits)
+      assert_true(d->raise[k] == 0);
+    else
+      assert_true(fabs(d->raise[k] - up) <= terms * 0x1p-24 * size);
+    const double down = dot(d, k, d->low, &size);
+    if (d->bits[k] < min_bits + 1)
+      assert_true(d->cut[k] == 0);
+    else
+      assert_true(fabs(d->cut[k] - down) <= terms * 0x1p-24 * size);
+  }
+}
+
+static void moves(data *d, double *raise, double *cut, const void *w, sb_dtype w_dtype,
+                  const void *now, sb_dtype now_dtype, unsigned least, unsigned most,
+                  sb_symmetry symmetry) {
+  assert_ok(d->backend->op->move_grids(d->backend, NULL, d->grids, w, w_dtype, &d->grid, d->bits,
+                                       symmetry, NULL, NULL));
+  assert_ok(d->backend->op->block_moves(d->backend, NULL, raise, cut, d->g, d->ldg, w, w_dtype, now,
+                                        now_dtype, d->grids, &d->grid, d->bits, least, most,
+                                        symmetry));
+}
+
+static void test_definition(void **state) {
+  (void)state;
+  for (size_t i = 0; i < SHAPES; i++)
+    for (int s = 0; s < 2; s++) {
+      data d = create(i);
+      quantized(&d, d.low, -1, (sb_symmetry)s);
+      quantized(&d, d.now, 0, (sb_symmetry)s);
+      quantized(&d, d.high, 1, (sb_symmetry)s);
+      omp_set_num_threads(1);
+      moves(&d, d.raise, d.cut, d.w, SB_F32, NULL, SB_F32, 1, 8, (sb_symmetry)s);
+      check(&d, 1, 8);
+      for (int threads = 2; threads <= 5; threads++) {
+        omp_set_num_threads(threads);
+        moves(&d, d.raise_again, d.cut_again, d.w, SB_F32, NULL, SB_F32, 1, 8, (sb_symmetry)s);
+        assert_memory_equal(d.raise, d.raise_again, d.blocks * 8);
+        assert_memory_equal(d.cut, d.cut_again, d.blocks * 8);
+      }
+      moves(&d, d.raise, d.cut, d.w, SB_F32, NULL, SB_F32, 2, 4, (sb_symmetry)s);
+      check(&d, 2, 4);
+      release(&d);
+    }
+}
+
+/* Weights that are not the nearest codes, and 16-bit types. */
+static void test_given_weights(void **state) {
+  const sb_dtype types[3] = {SB_BF16, SB_F16, SB_F32};
+  (void)state;
+  for (size_t i = 0; i < SHAPES; i++) {
+    data d = create(i);
+    uint64_t seed = 5;
+    uint16_t *w16 = NULL, *now16 = NULL;
+    assert_ok(sb_alloc(&w16, d.n, 2, "w"));
+    assert_ok(sb_alloc(&now16, d.n, 2, "now"));
+    for (int t = 0; t < 2; t++) {
+      for (size_t e = 0; e < d.n; e++) {
+        if (fabsf(d.w[e]) > 60000.0f) d.w[e] = 1000.0f;
+        d.now[e] = d.w[e] * (1 + 0.1f * uniform(&seed));
+      }
+      sb_from_f32(w16, types[t], d.w, d.n);
+      sb_to_f32(d.w, w16, types[t], d.n);
+      if (types[t + 1] != SB_F32) sb_from_f32(now16, types[t + 1], d.now, d.n);
+      if (types[t + 1] != SB_F32) sb_to_f32(d.now, now16, types[t + 1], d.n);
+      quantized(&d, d.low, -1, SB_ASYMMETRIC);
+      quantized(&d, d.high, 1, SB_ASYMMETRIC);
+      moves(&d, d.raise, d.cut, w16, types[t],
+            types[t + 1] == SB_F32 ? (void *)d.now : (void *)now16, types[t + 1], 1, 8,
+            SB_ASYMMETRIC);
+      check(&d, 1, 8);
+    }
+    sb_free(&w16);
+    sb_free(&now16);
+    release(&d);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_definition),
+      cmocka_unit_test(test_given_weights),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

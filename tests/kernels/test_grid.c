@@ -1,0 +1,138 @@
+/* The grids against what they promise, in double precision and with the compiler's own fp16 type.
+ */
+#include "tests/kernels/blocks.h"
+
+/* fp16 of a step, said another way: the smallest fp16 number not below it where fp16 is subnormal,
+ * else the nearest. */
+static double step_of(double value) {
+  _Float16 half;
+  if (value < 0x1p-14) return ceil(value * 0x1p24) * 0x1p-24;
+  if (value > 65504.0) return 65504.0;
+  half = (_Float16)(float)value;
+  return (double)half;
+}
+
+static double nearest_level(const sb_group *g, double w) {
+  double best = INFINITY;
+  for (double code = 0; code <= (double)g->top; code++)
+    best = fmin(best, fabs((code - (double)g->center) * (double)g->scale + (double)g->base - w));
+  return best;
+}
+
+static void check_group(const float *w, size_t n, unsigned bits, sb_symmetry symmetry) {
+  const sb_group g = scalar_group(w, n, bits, symmetry);
+  double low = 0, high = 0, sum = 0, spread = 0, magnitude = 0, expected;
+  const double top = ldexp(1, (int)bits) - 1;
+  for (size_t i = 0; i < n; i++) {
+    low = fmin(low, (double)w[i]);
+    high = fmax(high, (double)w[i]);
+    sum += (double)w[i];
+    magnitude += fabs((double)w[i]);
+  }
+  for (size_t i = 0; i < n; i++) spread += fabs((double)w[i] - (double)g.base);
+  assert_true(g.top == (float)top);
+  if (bits == 1) {
+    /* sums in float: a few hundred terms, then one rounding to 11 bits */
+    expected = 2 * (symmetry == SB_SYMMETRIC ? magnitude : spread) / (double)n;
+    assert_true(fabs((double)g.scale - fmin(expected, 65504)) <= 0x1p-10 * expected + 0x1p-24);
+    if (symmetry == SB_ASYMMETRIC)
+      assert_true(fabs((double)g.base - fmax(fmin(sum / (double)n, 65504), -65504)) <=
+                  0x1p-10 * magnitude / (double)n + 0x1p-24);
+  } else {
+    /* the float quotient may lie on the other side of a tie of fp16 */
+    expected = symmetry == SB_SYMMETRIC ? 2 * fmax(high, -low) / top : (high - low) / top;
+    assert_true(fabs((double)g.scale - step_of(expected)) <= 0x1p-10 * step_of(expected));
+    assert_true((double)g.scale >= expected || expected > 0x1p-14 * (1 - 1e-6));
+    assert_true((g.scale == 0) == (low == 0 && high == 0));
+  }
+  assert_true(g.inverse == (g.scale > 0 ? 1.0f / g.scale : 0.0f));
+  if (symmetry == SB_ASYMMETRIC && bits > 1) {
+    assert_true(g.center == floorf(g.center) && g.center >= 0 && g.center <= g.top);
+    if (g.scale > 0 && (double)g.scale < 65504)
+      assert_true(fabs((double)g.center - fmin(-low / (double)g.scale, top)) <= 0.5001);
+    assert_true(sb_group_value(&g, sb_group_code(&g, 0.0f)) == 0.0f);
+  }
+  for (size_t i = 0; i < n; i++) {
+    const float code = sb_group_code(&g, w[i]);
+    const double value = (double)sb_group_value(&g, code);
+    assert_true(code == floorf(code) && code >= 0 && code <= g.top);
+    assert_true(value == (double)(float)(((double)code - (double)g.center) * (double)g.scale +
+                                         (double)g.base));
+    /* the nearest level, but for float's rounding of w / scale (at most 255, 2^-24 of it) at a tie
+     */
+    assert_true(fabs(value - (double)w[i]) <=
+                nearest_level(&g, (double)w[i]) * (1 + 0x1p-20) + 1e-4 * (double)g.scale);
+    /* inside the range: half a step, and what the rounding of the step leaves at the ends */
+    if (bits > 1 && (double)g.scale < 65504)
+      assert_true(fabs(value - (double)w[i]) <= (double)g.scale * (0.5 + top * 0x1p-11 + 1e-3));
+  }
+}
+
+static void test_promises(void **state) {
+  enum { ROWS = 200, COLS = 300 };
+  float *w;
+  (void)state;
+  assert_ok(sb_alloc(&w, ROWS * COLS, sizeof *w, "weights"));
+  fill_awkward(w, ROWS, COLS, 1);
+  for (size_t r = 0; r < ROWS; r++) {
+    const size_t n = 1 + mix(r) % COLS;
+    for (unsigned bits = 1; bits <= 8; bits++) {
+      check_group(w + r * COLS, n, bits, SB_ASYMMETRIC);
+      check_group(w + r * COLS, n, bits, SB_SYMMETRIC);
+    }
+  }
+  sb_free(&w);
+}
+
+static void check_values(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
+                         const float *expected) {
+  const sb_group g = scalar_group(w, n, bits, symmetry);
+  for (size_t i = 0; i < n; i++)
+    assert_true(sb_group_value(&g, sb_group_code(&g, w[i])) == expected[i]);
+}
+
+/* Worked out by hand. 4/3 as fp16 is 1365/1024. */
+static void test_small_cases(void **state) {
+  const float a[3] = {-1, 0, 3}, two[3] = {-1365 / 1024.0f, 0, 2730 / 1024.0f};
+  const float b[4] = {1, 3, 2, 2},
+              one[4] = {1.5f, 2.5f, 1.5f, 1.5f}; /* mean 2, mean distance 1/2; ties go down */
+  const float c[3] = {-3, 1, 0.9f}, mid[3] = {-3, 1, 1};
+  const float d[2] = {-1, 3}, sign[2] = {-2, 2};
+  const float e[3] = {5, 5, 5}, same[3] = {5, 5, 5};
+  (void)state;
+  check_values(a, 3, 2, SB_ASYMMETRIC, two);
+  check_values(b, 4, 1, SB_ASYMMETRIC, one);
+  check_values(c, 3, 2, SB_SYMMETRIC, mid);
+  check_values(d, 2, 1, SB_SYMMETRIC, sign);
+  check_values(e, 3, 1, SB_ASYMMETRIC, same);
+  check_values(
+      e, 3, 4, SB_ASYMMETRIC,
+      (const float[3]){4.998779296875f, 4.998779296875f, 4.998779296875f}); /* 15 fp16(1/3) */
+}
+
+static void test_extremes(void **state) {
+  const float zero[3] = {0, -0.0f, 0}, huge[3] = {-3e38f, 3e38f, 1e38f},
+              tiny[3] = {1e-7f, 3e-8f, 0};
+  (void)state;
+  for (int symmetry = 0; symmetry < 2; symmetry++)
+    for (unsigned bits = 1; bits <= 8; bits++) {
+      sb_group g = scalar_group(zero, 3, bits, (sb_symmetry)symmetry);
+      for (int i = 0; i < 3; i++)
+        assert_true(sb_group_value(&g, sb_group_code(&g, zero[i])) == 0.0f);
+      g = scalar_group(huge, 3, bits, (sb_symmetry)symmetry);
+      for (int i = 0; i < 3; i++)
+        assert_true(isfinite(sb_group_value(&g, sb_group_code(&g, huge[i]))));
+      g = scalar_group(tiny, 3, bits, (sb_symmetry)symmetry);
+      assert_true(bits == 1 || g.scale >= 0x1p-24f);
+      assert_true(sb_group_code(&g, NAN) == 0.0f);
+    }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_promises),
+      cmocka_unit_test(test_small_cases),
+      cmocka_unit_test(test_extremes),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

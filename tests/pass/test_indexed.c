@@ -1,0 +1,159 @@
+/* A model whose store holds its matrices with rows and columns in any order: what is computed with
+ * is bit for bit the matrix put in order, rounded and brought back, in plain loops; gradients come
+ * in the order of the store. */
+#include "tests/sensitivity/dense.h"
+
+#include "tests/support/random_orders.h"
+
+static const sb_orders *orders_of(const char *name, uint64_t seed, sb_orders *out) {
+  char folder[1024];
+  sb_config config;
+  sb_arch arch = {0};
+  snprintf(folder, sizeof folder, "%s/tests/golden/%s", SB_SOURCE_DIR, name);
+  EXPECT_OK(sb_config_read(folder, &config));
+  EXPECT_OK(sb_arch_create(&config, &arch));
+  EXPECT_OK(random_indexed(&arch, 16, 32, seed, out));
+  sb_arch_free(&arch);
+  return out;
+}
+
+/* What a pass sees of its layers. */
+typedef struct seen {
+  const golden *g;
+  const sb_device_layer *prepared;
+  bool compare;      /* weights with plain loops */
+  float **gradients; /* [layers * SB_LINEARS] sums over sequences of this rank, in natural order */
+} seen;
+
+/* Row and column of the source at place (i, j) of the store. */
+static size_t source_at(const sb_model *m, const sb_matrix *matrix, size_t i, size_t j) {
+  const uint32_t *rows = sb_orders_rows(&m->orders, matrix->tensor),
+                 *cols = sb_orders_cols(&m->orders, matrix->tensor);
+  return (rows ? rows[i] : i) * matrix->grid.cols + (cols ? cols[j] : j);
+}
+
+static void compare_weights(const seen *s, size_t layer, sb_linear which) {
+  const sb_model *m = s->g->model;
+  const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+  const sb_tiling *grid = &matrix->grid;
+  float *w = dense_weights(s->g, matrix),
+        *ordered = calloc(grid->rows * grid->cols, sizeof *ordered),
+        *expected = calloc(grid->rows * grid->cols, sizeof *expected);
+  for (size_t i = 0; i < grid->rows; i++)
+    for (size_t j = 0; j < grid->cols; j++)
+      ordered[i * grid->cols + j] = w[source_at(m, matrix, i, j)];
+  scalar_quantize(w, ordered, grid, m->bits + matrix->first_block, m->blocking.symmetry);
+  for (size_t i = 0; i < grid->rows; i++)
+    for (size_t j = 0; j < grid->cols; j++)
+      expected[source_at(m, matrix, i, j)] = w[i * grid->cols + j];
+  EXPECT(memcmp(expected, sb_device_layer_weights(s->prepared)->linear[which],
+                grid->rows * grid->cols * sizeof *expected) == 0);
+  free(w);
+  free(ordered);
+  free(expected);
+}
+
+static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
+                             const sb_device_layer *prepared) {
+  seen *s = context;
+  (void)stream;
+  s->prepared = prepared;
+  for (int which = 0; which < SB_LINEARS && s->compare; which++)
+    compare_weights(s, layer, (sb_linear)which);
+  return SB_OK;
+}
+
+static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+                        const float *gradient) {
+  seen *s = context;
+  const sb_model *m = s->g->model;
+  const sb_matrix *mine = sb_model_matrix(m, layer, which);
+  (void)stream;
+  if (!s->gradients) return SB_OK;
+  float *sum = s->gradients[layer * SB_LINEARS + (size_t)which];
+  for (size_t i = 0; i < mine->grid.rows; i++)
+    for (size_t j = 0; j < mine->grid.cols; j++)
+      sum[source_at(m, mine, i, j)] += gradient[i * mine->grid.cols + j];
+  return SB_OK;
+}
+
+static double pass(golden *g, seen *s) {
+  const sb_pass_hooks hooks = {.context = s,
+                               .begin_layer = begin_layer,
+                               .matrix = matrix,
+                               .end_sequence = golden_end_sequence,
+                               .end_layer = golden_end_layer};
+  double loss = NAN;
+  s->g = g;
+  EXPECT_OK(sb_pass_gradients(g->pass, &hooks, &loss));
+  return loss;
+}
+
+static void rounded_in_order(void **state) {
+  (void)state;
+  for (size_t i = 0; i < GOLDENS; i++)
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+      sb_orders orders;
+      golden g;
+      seen s = {.compare = true};
+      golden_setup setup = {.name = golden_names[i],
+                            .orders = orders_of(golden_names[i], i, &orders),
+                            .gradients = true,
+                            GOLDEN_DEFAULTS};
+      setup.blocking.symmetry = symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC;
+      golden_open(&g, &setup);
+      golden_mixed_bits(g.model, 0, 8, 3);
+      pass(&g, &s);
+      golden_close(&g);
+      sb_orders_free(&orders);
+    }
+  all_ranks_passed();
+}
+
+static float **new_gradients(const sb_model *m) {
+  float **out = calloc(m->config.layers * SB_LINEARS, sizeof *out);
+  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++)
+    out[i] = calloc(m->matrices[i].grid.rows * m->matrices[i].grid.cols, sizeof **out);
+  return out;
+}
+
+/* At full precision the indexed model is the same model, to the bit; its gradients are the same
+ * ones in another order. A gradient is a product over 48 tokens, which BLAS may add up in another
+ * order where it is elsewhere in the matrix. */
+static void gradients_in_order(void **state) {
+  (void)state;
+  for (size_t i = 0; i < GOLDENS; i++) {
+    sb_orders orders;
+    golden plain, ordered;
+    seen a = {0}, b = {0};
+    golden_setup setup = {.name = golden_names[i], .gradients = true, GOLDEN_DEFAULTS};
+    golden_open(&plain, &setup);
+    setup.orders = orders_of(golden_names[i], 40 + i, &orders);
+    golden_open(&ordered, &setup);
+    a.gradients = new_gradients(plain.model);
+    b.gradients = new_gradients(ordered.model);
+    EXPECT(pass(&plain, &a) == pass(&ordered, &b));
+    for (size_t k = 0; k < plain.model->config.layers * SB_LINEARS; k++) {
+      const sb_tiling *grid = &plain.model->matrices[k].grid;
+      double worst = 0, largest = 0;
+      for (size_t e = 0; e < grid->rows * grid->cols; e++) {
+        largest = fmax(largest, fabs((double)a.gradients[k][e]));
+        worst = fmax(worst, fabs((double)a.gradients[k][e] - (double)b.gradients[k][e]));
+      }
+      EXPECT(worst <= 1e-5 * largest);
+      EXPECT(largest > 0 || plain.sequences.local == 0);
+      free(a.gradients[k]);
+      free(b.gradients[k]);
+    }
+    free(a.gradients);
+    free(b.gradients);
+    golden_close(&plain);
+    golden_close(&ordered);
+    sb_orders_free(&orders);
+  }
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(rounded_in_order),
+                                          cmocka_unit_test(gradients_in_order)};
+RANKS_MAIN(tests)

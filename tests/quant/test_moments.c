@@ -1,0 +1,348 @@
+/* Second moments and their factors against plain sums in double on one rank, in each of the ways to
+ * hold them. */
+#include "folders/hf_load.h"
+#include "tests/support/ranks.h"
+
+#include <math.h>
+
+#ifdef SB_TEST_ON_CUDA
+#include "kernels/cuda/cuda_device.h"
+#include "tests/cuda_host/cuda_host.h"
+#endif
+#include "quant/moments.h"
+
+enum { T = 100, SEQUENCES = 5 };
+#ifdef SB_TEST_ON_CUDA
+enum { CHOICES = 1 }; /* a stand-in is slow */
+static const double other_way =
+    1e-4; /* a library's products may depend on how many rows it is asked for */
+#else
+enum { CHOICES = 2 };
+static const double other_way = 1e-6;
+#endif
+
+static sb_backend *backend;
+
+/* Inputs as they are in models: channels that go together and differ in size, sequences that differ
+ * too. */
+static void fill_input(float *x, size_t n, size_t sequence, size_t input) {
+  uint64_t seed = 1000 * sequence + 100 * input + 1;
+  for (size_t t = 0; t < T; t++)
+    for (size_t i = 0; i < n; i++) {
+      const float u = (float)((double)mix(seed++) * 0x1p-63 - 1.0);
+      x[t * n + i] = u * (i % 37 == 3 ? 12.0f : 1.0f) + (i ? 0.6f * x[t * n + i - 1] : 0.0f);
+      if (i == 11) x[t * n + i] = 0; /* a dead channel */
+    }
+}
+
+static sb_model *load(size_t block_cols) {
+  sb_model *model = NULL;
+  const sb_blocking blocking = {64, block_cols, SB_ASYMMETRIC};
+  EXPECT_OK(sb_hf_load(&world, SB_SOURCE_DIR "/data/demo-llama", blocking, false, &model));
+  return model;
+}
+
+static sb_moments *create(const sb_model *model, sb_factor_mode mode, size_t keep) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    bytes += keep * T * sb_model_matrix(model, 0, sb_input_first(i))->grid.cols * sizeof(float);
+  const size_t ranks = (size_t)world.size, rank = (size_t)world.rank;
+  const sb_moments_setup setup = {.model = model,
+                                  .backend = backend,
+                                  .seqlen = T,
+                                  .local = SEQUENCES / ranks + (rank < SEQUENCES % ranks),
+                                  .most_local = (SEQUENCES + ranks - 1) / ranks,
+                                  .input_bytes = bytes,
+                                  .host_piece = 10007,
+                                  .damping = 0.01,
+                                  .keep = true,
+                                  .mode = mode};
+  sb_moments *m = NULL;
+  EXPECT_OK(sb_moments_create(&setup, &m));
+  return m;
+}
+
+/* Shows all sequences; `spoil` puts that value into sequence 3. */
+static sb_status show(sb_moments *m, float spoil) {
+  const size_t ranks = (size_t)world.size, rounds = (SEQUENCES + ranks - 1) / ranks;
+  const size_t most = T * sb_moments_width(m, 3) * sizeof(float);
+  float *x = malloc(most), *there = NULL;
+  sb_status status = SB_OK;
+  EXPECT_OK(backend->op->alloc(backend, most, "inputs", (void **)&there));
+  EXPECT_OK(sb_moments_begin(m, NULL, 2));
+  for (size_t s = 0; s < rounds && status == SB_OK; s++) {
+    const size_t sequence = s * ranks + (size_t)world.rank;
+    for (size_t i = 0; i < SB_INPUTS && sequence < SEQUENCES; i++) {
+      fill_input(x, sb_moments_width(m, i), sequence, i);
+      if (spoil != 0 && sequence == 3) x[5] = spoil;
+      EXPECT_OK(
+          backend->op->upload(backend, NULL, there, x, T * sb_moments_width(m, i) * sizeof *x));
+      EXPECT_OK(sb_moments_take(m, NULL, sb_input_first(i), there));
+      EXPECT_OK(backend->op->sync(backend, NULL));
+    }
+    status = sb_moments_end_sequence(m, NULL, s, SB_OK);
+  }
+  backend->op->free(backend, there);
+  free(x);
+  return status;
+}
+
+/* *host = `count` numbers of a panel, in room of the caller's where they are on a device of its
+ * own. */
+static void fetch(const sb_moments *m, const float **host, float *room, size_t count) {
+  if (!sb_moments_on_device(m) || backend->unified) return;
+  EXPECT_OK(backend->op->download(backend, NULL, room, *host, count * sizeof **host));
+  EXPECT_OK(backend->op->sync(backend, NULL));
+  *host = room;
+}
+
+/* The factor of an input, [n, n], put together from its panels. */
+static float *factor_of(sb_moments *m, size_t input, size_t block_cols) {
+  const size_t n = sb_moments_width(m, input);
+  float *out = calloc(n * n, sizeof *out), *room = malloc(n * n * sizeof *room);
+  size_t end;
+  for (size_t begin = 0; begin < n; begin = end) {
+    const float *panel;
+    size_t ld;
+    EXPECT_OK(sb_moments_panel(m, input, begin, &end, &panel, &ld));
+    EXPECT(end > begin && end <= n && (end == n || end % block_cols == 0));
+    fetch(m, &panel, room, (end - begin - 1) * ld + n - begin);
+    for (size_t i = begin; i < end; i++)
+      memcpy(out + i * n + i, panel + (i - begin) * ld + i - begin, (n - i) * sizeof *out);
+  }
+  free(room);
+  return out;
+}
+
+/* The same of the kept moments. */
+static float *moments_of(sb_moments *m, size_t input) {
+  const size_t n = sb_moments_width(m, input);
+  float *out = calloc(n * n, sizeof *out), *room = malloc(n * n * sizeof *room);
+  size_t end;
+  for (size_t begin = 0; begin < n; begin = end) {
+    const float *panel;
+    EXPECT_OK(sb_moments_rows(m, input, begin, &end, &panel));
+    EXPECT(end > begin && end <= n);
+    fetch(m, &panel, room, (end - begin) * n);
+    memcpy(out + begin * n, panel, (end - begin) * n * sizeof *out);
+  }
+  free(room);
+  return out;
+}
+
+static double *naive_moments(size_t n, size_t input) {
+  double *h = calloc(n * n, sizeof *h);
+  float *x = malloc(T * n * sizeof *x);
+  for (size_t s = 0; s < SEQUENCES; s++) {
+    fill_input(x, n, s, input);
+    for (size_t t = 0; t < T; t++)
+      for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) h[i * n + j] += (double)x[t * n + i] * (double)x[t * n + j];
+  }
+  free(x);
+  return h;
+}
+
+static float *naive(size_t n, size_t input) {
+  double *h = naive_moments(n, input);
+  float *factor = calloc(n * n, sizeof *factor);
+  sb_factor_repair repair;
+  EXPECT_OK(sb_factor_lapack(factor, h, n, 0.01, &repair));
+  free(h);
+  return factor;
+}
+
+/* What was factorised: dead inputs have the mean of the diagonal, all of it is damped. Products and
+ * sums in f32: 1e-5 of the root of the two diagonal elements. */
+static void check_kept(sb_moments *m, size_t input) {
+  const size_t n = sb_moments_width(m, input);
+  double *h = naive_moments(n, input), mean = 0;
+  float *kept = moments_of(m, input);
+  for (size_t i = 0; i < n; i++) mean += h[i * n + i] / (double)n;
+  for (size_t i = 0; i < n; i++) {
+    if (h[i * n + i] == 0) h[i * n + i] = mean;
+    h[i * n + i] += 0.01 * mean;
+  }
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j < n; j++) {
+      const double d =
+          fabs((double)kept[i * n + j] - h[i * n + j]) / sqrt(h[i * n + i] * h[j * n + j]);
+      EXPECT(d < 1e-5);
+      if (!(d < 1e-5)) return;
+    }
+  free(h);
+  free(kept);
+}
+
+/* The largest difference, against the diagonal element of its row. */
+static double difference(const float *x, const float *y, size_t n) {
+  double worst = 0;
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j < n; j++) {
+      const double d = fabs((double)x[i * n + j] - (double)y[i * n + j]) / (double)y[i * n + i];
+      worst = d > worst || isnan(d) ? d : worst;
+    }
+  return worst;
+}
+
+/* Moments of a sequence are sums of 100 products in f32: 1e-6 of them, times what the factor makes
+ * of it. Replicated and distributed sums are of the same numbers, so in double precision only the
+ * factors' last bit may differ. */
+static void test_ways(void **state) {
+  (void)state;
+  static const size_t columns[] = {96, 600}; /* narrower and wider than a panel of sums */
+  for (size_t c = 0; c < CHOICES; c++) {
+    sb_model *model = load(columns[c]);
+    sb_moments *m = create(model, SB_FACTOR_AUTO, 1);
+    EXPECT(sb_moments_mode(m) == SB_FACTOR_REPLICATED);
+    float *replicated[SB_INPUTS];
+    sb_moments_repair repair = {0};
+    EXPECT_OK(show(m, 0));
+    EXPECT_OK(sb_moments_factorise(m, NULL, &repair));
+    EXPECT(repair.dead == SB_INPUTS && repair.repaired == 0);
+    for (size_t i = 0; i < SB_INPUTS; i++) {
+      const size_t n = sb_moments_width(m, i);
+      float *plain = naive(n, i);
+      replicated[i] = factor_of(m, i, columns[c]);
+      EXPECT(difference(replicated[i], plain, n) < 1e-4);
+      check_kept(m, i);
+      free(plain);
+    }
+    sb_moments_free(&m);
+    for (int single = 0; single < 2; single++) {
+      float *first[SB_INPUTS] = {0};
+      for (size_t keep = 1; keep <= 5; keep += 2) {
+        m = create(model, single ? SB_FACTOR_DISTRIBUTED_SINGLE : SB_FACTOR_DISTRIBUTED, keep);
+        for (int layer = 0; layer < 2;
+             layer++) { /* the second layer finds the first one's memory */
+          repair = (sb_moments_repair){0};
+          EXPECT_OK(show(m, 0));
+          EXPECT_OK(sb_moments_factorise(m, NULL, &repair));
+          EXPECT(repair.dead == SB_INPUTS && repair.repaired == 0);
+        }
+        for (size_t i = 0; i < SB_INPUTS; i++) {
+          const size_t n = sb_moments_width(m, i);
+          float *factor = factor_of(m, i, columns[c]);
+          EXPECT(difference(factor, replicated[i], n) < (single ? 1e-3 : other_way));
+          check_kept(m, i);
+          if (first[i])
+            EXPECT(memcmp(factor, first[i], n * n * sizeof *factor) ==
+                   0); /* however many are kept */
+          else
+            first[i] = malloc(n * n * sizeof *factor);
+          memcpy(first[i], factor, n * n * sizeof *factor);
+          free(factor);
+        }
+        sb_moments_free(&m);
+      }
+      for (size_t i = 0; i < SB_INPUTS; i++) free(first[i]);
+    }
+    for (size_t i = 0; i < SB_INPUTS; i++) free(replicated[i]);
+    sb_model_free(&model);
+  }
+  all_ranks_passed();
+}
+
+/* What is not finite, and what went wrong on one rank, ends the pass on all of them. */
+static void test_failures(void **state) {
+  (void)state;
+  sb_model *model = load(128);
+  static const sb_factor_mode modes[] = {SB_FACTOR_REPLICATED, SB_FACTOR_DISTRIBUTED};
+  for (size_t k = 0; k < 2; k++) {
+    sb_moments *m = create(model, modes[k], 2);
+    EXPECT(show(m, NAN) == SB_ERR_NUMERIC);
+    EXPECT(strstr(sb_message(), "layer 2: the inputs of") != NULL);
+    EXPECT(show(m, 1e30f) == SB_ERR_NUMERIC);
+    EXPECT_OK(sb_moments_begin(m, NULL, 0));
+    const sb_status mine =
+        world.rank == world.size - 1 ? sb_fail(SB_ERR_DEVICE, "the accelerator is gone") : SB_OK;
+    EXPECT(sb_moments_end_sequence(m, NULL, 0, mine) == SB_ERR_DEVICE);
+    EXPECT(strstr(sb_message(), "the accelerator is gone") != NULL);
+    EXPECT_OK(show(m, 0)); /* and it can be begun again */
+    sb_moments_free(&m);
+  }
+  sb_model_free(&model);
+  all_ranks_passed();
+}
+
+#ifdef SB_TEST_ON_CUDA
+/* Summed where they are by an MPI library that takes device memory: the same bits as through the
+ * hosts. */
+static void test_sums_by_mpi(void **state) {
+  (void)state;
+  sb_model *model = load(96);
+  float *by_host[SB_INPUTS];
+  for (int aware = 0; aware < 2; aware++) {
+    sb_cuda_host_device.mpi = aware;
+    backend->in_mpi = aware;
+    sb_moments *m = create(model, SB_FACTOR_REPLICATED, 1);
+    sb_moments_repair repair = {0};
+    EXPECT_OK(show(m, 0));
+    EXPECT_OK(sb_moments_factorise(m, NULL, &repair));
+    EXPECT(sb_cuda_host_device.mpi_sums == (aware && world.size > 1 ? SB_INPUTS : 0));
+    for (size_t i = 0; i < SB_INPUTS; i++) {
+      const size_t n = sb_moments_width(m, i);
+      float *factor = factor_of(m, i, 96);
+      if (aware) {
+        EXPECT(memcmp(factor, by_host[i], n * n * sizeof *factor) == 0);
+        free(by_host[i]);
+        free(factor);
+      } else {
+        by_host[i] = factor;
+      }
+    }
+    sb_moments_free(&m);
+  }
+  sb_cuda_host_device.mpi = 0;
+  sb_model_free(&model);
+  all_ranks_passed();
+}
+
+/* Too little room for replicated factors on one rank: all go the other way, unless it was asked
+ * for. */
+static void test_full_device(void **state) {
+  (void)state;
+  sb_model *model = load(128);
+  const size_t all = sb_cuda_host_device.memory;
+  if (world.rank == world.size - 1)
+    sb_cuda_host_device.memory = sb_cuda_host_device.in_use + ((size_t)12 << 20);
+  sb_moments *m = create(model, SB_FACTOR_AUTO, 1);
+  EXPECT(m && sb_moments_mode(m) == SB_FACTOR_DISTRIBUTED);
+  sb_moments_free(&m);
+  const sb_moments_setup setup = {.model = model,
+                                  .backend = backend,
+                                  .seqlen = T,
+                                  .most_local = 1,
+                                  .keep = true,
+                                  .mode = SB_FACTOR_REPLICATED};
+  EXPECT(sb_moments_create(&setup, &m) == SB_ERR_MEMORY && m == NULL);
+  EXPECT(sb_cuda_host_device.in_use < (size_t)40 << 20); /* of cuBLAS */
+  sb_cuda_host_device.memory = all;
+  sb_model_free(&model);
+  all_ranks_passed();
+}
+#endif
+
+static int begin(void **state) {
+  (void)state;
+#ifdef SB_TEST_ON_CUDA
+  return sb_cuda_create(SB_COMPUTE_F32, 0, "this machine", &backend) != SB_OK;
+#else
+  return sb_backend_cpu_create(SB_COMPUTE_F32, 1, &backend) != SB_OK;
+#endif
+}
+
+static int end(void **state) {
+  (void)state;
+  backend->op->destroy(backend);
+  return 0;
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_ways, begin, end),
+#ifdef SB_TEST_ON_CUDA
+    cmocka_unit_test_setup_teardown(test_sums_by_mpi, begin, end),
+    cmocka_unit_test_setup_teardown(test_full_device, begin, end),
+#endif
+    cmocka_unit_test_setup_teardown(test_failures, begin, end)};
+RANKS_MAIN(tests)
