@@ -135,7 +135,7 @@ sb_status sb_file_sync(int fd, const char *path) {
   return SB_OK;
 }
 
-sb_status sb_hf_folder_sync(const char *path) {
+sb_status sb_folder_sync(const char *path) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return sb_fail(SB_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
   /* Some network file systems cannot sync a folder and say EINVAL; they keep the order of
@@ -175,7 +175,7 @@ sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes)
     goto done;
   }
   sb_path_parent(parent, path);
-  status = sb_hf_folder_sync(parent);
+  status = sb_folder_sync(parent);
 done:
   close(fd);
   if (status != SB_OK) unlink(temporary);

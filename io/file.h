@@ -42,7 +42,7 @@ sb_status sb_file_write_at(int fd, const char *path, uint64_t offset, const void
 sb_status sb_file_write_error(const char *path, int error, uint64_t written, uint64_t about);
 /* Waits until the file's, or the folder's, content is on the disk. */
 sb_status sb_file_sync(int fd, const char *path);
-sb_status sb_hf_folder_sync(const char *path);
+sb_status sb_folder_sync(const char *path);
 
 /* Whether a file of that name could be written: its folder is there and writable, and it is not
  * itself a folder. For asking before long work whose result goes there. */

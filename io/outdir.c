@@ -152,11 +152,11 @@ sb_status sb_outdir_commit(sb_outdir *out) {
   char parent[SB_PATH_MAX];
   if (!out->partial[0])
     return sb_fail(SB_ERR_INTERNAL, "%s: committed without having begun", out->path);
-  SB_TRY(sb_hf_folder_sync(out->partial));
+  SB_TRY(sb_folder_sync(out->partial));
   sb_path_parent(parent, out->path);
   if (out->replaces) {
     SB_TRY(replace(out));
-    SB_TRY(sb_hf_folder_sync(parent));
+    SB_TRY(sb_folder_sync(parent));
     return sb_outdir_abandon(out); /* `partial` now names the old content */
   }
   if (rename(out->partial, out->path) != 0) {
@@ -167,7 +167,7 @@ sb_status sb_outdir_commit(sb_outdir *out) {
     return sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s", out->path, strerror(errno));
   }
   out->partial[0] = '\0';
-  return sb_hf_folder_sync(parent);
+  return sb_folder_sync(parent);
 }
 
 sb_status sb_outdir_abandon(sb_outdir *out) {
