@@ -195,16 +195,14 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   sb_status status;
   *result = (sb_allocate_result){0};
   SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
-  sb_pass_setup setup =
-      sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
+  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->ticker);
   setup.gradients = true;
   setup.divergence = o->estimator == SB_ESTIMATOR_DIVERGENCE;
   status = sb_world_agree(m->world, sb_owned_create(m, o->min_bits, o->max_bits, &mine));
   if (status == SB_OK) status = sb_pass_create(&setup, &d.pass);
   if (status == SB_OK && o->checkpoint) status = make_key(&d, calibration);
   if (status == SB_OK && o->check) {
-    sb_pass_setup check =
-        sb_sequences_setup(o->check, m, backend, o->activation_bytes, o->tick, o->context);
+    sb_pass_setup check = sb_sequences_setup(o->check, m, backend, o->activation_bytes, o->ticker);
     check.divergence = setup.divergence;
     status = sb_pass_create(&check, &d.check);
   }

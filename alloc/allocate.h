@@ -5,6 +5,7 @@
 
 #include "alloc/search.h"
 #include "base/status.h"
+#include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
@@ -26,8 +27,8 @@ typedef struct sb_allocate_options {
   uint64_t model; /* fingerprint of the model before it was reordered, for the checkpoint */
   void (*report)(void *context, const sb_search_step *step, double effective_bits);
   void (*begin_pass)(void *context, const char *what); /* before every pass; may be NULL */
-  void (*tick)(void *context, double done);            /* of the running pass; may be NULL */
-  void *context;
+  void *context;                                       /* of the two above */
+  sb_ticker ticker;                                    /* of the running pass */
 } sb_allocate_options;
 
 typedef struct sb_allocate_result {

@@ -23,8 +23,7 @@ static sb_status choose(sb_model *m, const sb_owned *mine, const sb_losses *loss
 
 sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                             const sb_allocate_table_options *o, sb_allocate_table_result *result) {
-  sb_pass_setup setup =
-      sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
+  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->ticker);
   setup.gradients = true;
   sb_owned mine = {0};
   sb_pass *pass = NULL;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
@@ -19,8 +20,7 @@ typedef struct sb_allocate_table_options {
   sb_estimator estimator; /* SB_ESTIMATOR_HESSIAN or SB_ESTIMATOR_DIAGONAL */
   bool by_layer; /* one width a matrix (alloc/layers.h) instead of one a block (alloc/table.h) */
   size_t activation_bytes;
-  void (*tick)(void *context, double done);
-  void *context;
+  sb_ticker ticker;
 } sb_allocate_table_options;
 
 typedef struct sb_allocate_table_result {

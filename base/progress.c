@@ -56,9 +56,13 @@ void sb_progress_step(double done) {
     sb_log_line("%s", text);
 }
 
-void sb_progress_tick(void *context, double done) {
+static void step(void *context, double done) {
   (void)context;
   sb_progress_step(done);
+}
+
+sb_ticker sb_progress_ticker(void) {
+  return (sb_ticker){step, NULL};
 }
 
 void sb_progress_end(void) {

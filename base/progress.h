@@ -8,13 +8,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/ticker.h"
+
 /* `title` is copied; `total` in the caller's own units (0: unknown, then no percentage and no ETA).
  */
 void sb_progress_begin(const char *title, double total);
 /* `done` units are finished, of the total given. */
 void sb_progress_step(double done);
-/* The same as a callback, as passes and phases take one; `context` is not looked at. */
-void sb_progress_tick(void *context, double done);
+/* A listener for passes and phases (base/ticker.h) that calls sb_progress_step: begin with a total
+ * of 1. */
+sb_ticker sb_progress_ticker(void);
 /* Wipes the line. The phase line of sb_log_phase says the rest. */
 void sb_progress_end(void);
 

@@ -240,7 +240,7 @@ static sb_status fill_in(const sb_model *m, const double *gain, const double *lo
 /* Predictions at a uniform width. Collective. */
 static sb_status measured(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                           unsigned bits, double limit) {
-  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, (size_t)1 << 30, NULL, NULL);
+  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, (size_t)1 << 30, SB_NO_TICKER);
   setup.gradients = true;
   char name[80];
   sb_pass *pass = NULL;

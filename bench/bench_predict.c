@@ -298,7 +298,7 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
   CHECK(sb_sequences_read(&b->world, argv[2], SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count,
                           0, &b->sequences));
   sb_pass_setup setup =
-      sb_sequences_setup(&b->sequences, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
+      sb_sequences_setup(&b->sequences, b->model, b->backend, (size_t)4 << 30, SB_NO_TICKER);
   setup.gradients = true;
   CHECK(sb_pass_create(&setup, &b->pass));
   setup.divergence = true;
@@ -306,7 +306,7 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
   if (other) {
     CHECK(sb_sequences_read(&b->world, other, SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count,
                             0, &b->other));
-    setup = sb_sequences_setup(&b->other, b->model, b->backend, (size_t)4 << 30, NULL, NULL);
+    setup = sb_sequences_setup(&b->other, b->model, b->backend, (size_t)4 << 30, SB_NO_TICKER);
     setup.divergence = true;
     CHECK(sb_pass_create(&setup, &b->learnt[1]));
   }

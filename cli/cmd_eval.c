@@ -44,7 +44,7 @@ static sb_status open_model(const sb_world *world, const char *path, sb_model **
 static sb_status make_pass(run *u, sb_model *model, bool keep_packed, sb_pass **out) {
   sb_pass_setup setup = sb_sequences_setup(&u->sequences, model, u->backend,
                                            sb_common_activation_bytes(&u->r->common, u->backend),
-                                           sb_progress_tick, NULL);
+                                           sb_progress_ticker());
   setup.keep_packed = keep_packed;
   return sb_pass_create(&setup, out);
 }

@@ -45,7 +45,7 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   sb_progress_begin("export", 1.0);
   sb_status status = sb_model_export(model, r->source, r->common.out, (sb_dtype)r->dtype,
                                      sb_common_file_bytes(&r->common), r->common.overwrite,
-                                     sb_progress_tick, NULL, &stats);
+                                     sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;

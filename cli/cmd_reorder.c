@@ -67,7 +67,7 @@ static sb_status load(run *u) {
   if (r->grid == SB_COMMON_PLAIN) return SB_OK;
   sb_progress_begin("inputs", 1.0);
   sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
-                                           activation_bytes(u), sb_progress_tick, NULL);
+                                           activation_bytes(u), sb_progress_ticker());
   sb_progress_end();
   return status;
 }
@@ -102,7 +102,7 @@ static sb_status measure_shares(run *u, sb_reorder mode) {
            sb_alloc(&blocks, u->model->blocks, sizeof *blocks, "sensitivities of blocks"));
   sb_progress_begin(sb_reorder_names[mode], 1.0);
   sb_status status = sb_gathering_measure(u->model, u->backend, &u->calibration, u->width,
-                                          activation_bytes(u), sb_progress_tick, NULL, blocks);
+                                          activation_bytes(u), sb_progress_ticker(), blocks);
   sb_progress_end();
   for (int which = 0; which <= SB_LINEARS && status == SB_OK; which++) {
     double *share = &u->share[mode][which];
@@ -141,7 +141,7 @@ static sb_status write_model(run *u) {
   sb_progress_begin("write", 1.0);
   sb_status status =
       sb_model_export_source(u->model, r->model, r->common.out, sb_common_file_bytes(&r->common),
-                             r->common.overwrite, sb_progress_tick, NULL, &stats);
+                             r->common.overwrite, sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("write", sb_now() - start, 0, "%.1f MiB/s",
@@ -178,7 +178,7 @@ static sb_status reorder(run *u) {
                                 .score = (sb_channel_score)r->channel_score,
                                 .bits = r->bits,
                                 .activation_bytes = activation_bytes(u),
-                                .tick = sb_progress_tick};
+                                .ticker = sb_progress_ticker()};
   sb_orders orders[MODES] = {{0}};
   sb_reorder_result result;
   sb_progress_begin("channels", 1.0);
@@ -206,7 +206,7 @@ static sb_status reorder(run *u) {
     status = sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_INDEXED]);
     if (status == SB_OK && r->grid == SB_COMMON_FITTED)
       status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u),
-                                     NULL, NULL);
+                                     SB_NO_TICKER);
     if (status == SB_OK) status = measure_shares(u, SB_REORDER_INDEXED);
   }
   for (int mode = 0; mode < MODES; mode++) sb_orders_free(&orders[mode]);

@@ -29,7 +29,7 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
                                 .tokens = r->tokens,
                                 .file_bytes = sb_common_file_bytes(&r->common),
                                 .overwrite = r->common.overwrite,
-                                .tick = sb_progress_tick};
+                                .ticker = sb_progress_ticker()};
   const double start = sb_now();
   sb_hf_folder_stats stats;
   uint64_t parameters = 0;

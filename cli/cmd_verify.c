@@ -16,7 +16,7 @@ static sb_status verify(const sb_world *world, const char *folder, const sb_comm
   sb_output_stats stats;
   double start = sb_now();
   sb_progress_begin("verify", 1.0);
-  sb_status status = sb_output_verify(world, folder, sb_progress_tick, NULL, &stats);
+  sb_status status = sb_output_verify(world, folder, sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;

@@ -25,7 +25,7 @@ static sb_status from_table(sb_quantize_run *u) {
       .estimator = sb_estimator_of_moves(asked) ? SB_ESTIMATOR_DIAGONAL : asked,
       .by_layer = r->method == SB_METHOD_LAYER,
       .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
-      .tick = sb_progress_tick};
+      .ticker = sb_progress_ticker()};
   u->backend->gemm_flops = 0;
   sb_progress_begin("table", 1.0);
   sb_status status = sb_allocate_table(u->model, u->backend, &u->calibration, &options, &result);

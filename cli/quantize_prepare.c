@@ -102,7 +102,7 @@ sb_status sb_quantize_importance(sb_quantize_run *u) {
   sb_progress_begin("inputs", 1.0);
   sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
                                            sb_common_activation_bytes(&r->common, u->backend),
-                                           sb_progress_tick, u);
+                                           sb_progress_ticker());
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("inputs", sb_now() - start, u->backend->gemm_flops,
@@ -120,7 +120,7 @@ static sb_status find_orders(sb_quantize_run *u) {
                                       .bits = r->bits,
                                       .activation_bytes =
                                           sb_common_activation_bytes(&r->common, u->backend),
-                                      .tick = sb_progress_tick};
+                                      .ticker = sb_progress_ticker()};
   sb_progress_begin("reorder", 1.0);
   sb_status status =
       sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);

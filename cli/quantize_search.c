@@ -66,8 +66,8 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
       .compute = r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
       .report = on_step,
       .begin_pass = on_pass,
-      .tick = sb_progress_tick,
-      .context = u};
+      .context = u,
+      .ticker = sb_progress_ticker()};
   sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits",
               u->calibration.count, u->calibration.seqlen, r->bits);
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;

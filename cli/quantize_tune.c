@@ -56,7 +56,7 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
                                        sb_common_activation_bytes(&r->common, u->backend),
                                    .checkpoint = r->checkpoint ? checkpoint : NULL,
                                    .compute = compute,
-                                   .tick = sb_progress_tick};
+                                   .ticker = sb_progress_ticker()};
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("tune", 1.0);
   const sb_status status = sb_tune(u->source, u->model, u->backend, &u->tuning, &options, &stats);

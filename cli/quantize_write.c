@@ -59,7 +59,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
                                    .checkpoint = r->checkpoint ? checkpoint : NULL,
                                    .compute = compute,
                                    .input_bytes = sb_common_activations(&r->common, 0),
-                                   .tick = sb_progress_tick};
+                                   .ticker = sb_progress_ticker()};
   sb_status status = sb_gptq(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();
   SB_TRY(status);

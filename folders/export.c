@@ -20,8 +20,7 @@ typedef struct job {
   void *placed;       /* one row of it, its columns back in their places */
   float *wide;        /* the same in float32 */
   size_t done, total; /* units of this rank */
-  void (*tick)(void *context, double done);
-  void *context;
+  sb_ticker ticker;
 } job;
 
 static sb_dtype type_of(const job *j, size_t tensor) {
@@ -78,7 +77,7 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
     SB_TRY(sb_hf_folder_write(j->folder, place->tensor, (uint64_t)first * row_bytes,
                               rows * row_bytes, j->row));
   j->done++;
-  if (j->tick) j->tick(j->context, (double)j->done / (double)j->total);
+  sb_tick(j->ticker, (double)j->done / (double)j->total);
   return SB_OK;
 }
 
@@ -153,17 +152,15 @@ static sb_status export(job *j, const char *out, uint64_t file_bytes, bool overw
 }
 
 sb_status sb_model_export(sb_model *m, const char *source, const char *out, sb_dtype dtype,
-                          uint64_t file_bytes, bool overwrite,
-                          void (*tick)(void *context, double done), void *context,
+                          uint64_t file_bytes, bool overwrite, sb_ticker ticker,
                           sb_hf_folder_stats *stats) {
-  job j = {.m = m, .source = source, .dtype = dtype, .tick = tick, .context = context};
+  job j = {.m = m, .source = source, .dtype = dtype, .ticker = ticker};
   return export(&j, out, file_bytes, overwrite, stats);
 }
 
 sb_status sb_model_export_source(sb_model *m, const char *source, const char *out,
-                                 uint64_t file_bytes, bool overwrite,
-                                 void (*tick)(void *context, double done), void *context,
+                                 uint64_t file_bytes, bool overwrite, sb_ticker ticker,
                                  sb_hf_folder_stats *stats) {
-  job j = {.m = m, .source = source, .as_source = true, .tick = tick, .context = context};
+  job j = {.m = m, .source = source, .as_source = true, .ticker = ticker};
   return export(&j, out, file_bytes, overwrite, stats);
 }

@@ -9,6 +9,7 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "base/ticker.h"
 #include "folders/hf_folder.h"
 #include "model/model.h"
 
@@ -17,19 +18,17 @@
  * larger tensor has its own), with the index that Hugging Face's loaders expect where there are
  * several; config.json says `dtype`; the tokenizer's files are copied. Every rank decodes and
  * writes its own rows. OUT appears when it is complete, and must not exist unless `overwrite`.
- * `tick`, which may be NULL, is told the share of this rank's rows that is done. Collective. Memory
+ * `ticker` is told the share of this rank's rows that is done. Collective. Memory
  * beside the model: one block row in float32. */
 sb_status sb_model_export(sb_model *model, const char *source, const char *out, sb_dtype dtype,
-                          uint64_t file_bytes, bool overwrite,
-                          void (*tick)(void *context, double done), void *context,
+                          uint64_t file_bytes, bool overwrite, sb_ticker ticker,
                           sb_hf_folder_stats *stats);
 
 /* The same for a model of coding SB_CODING_SOURCE, not indexed, that was read from the Hugging Face
  * folder `source`: all tensors as the store has them, in their own types, beside `source`'s
  * configuration. */
 sb_status sb_model_export_source(sb_model *model, const char *source, const char *out,
-                                 uint64_t file_bytes, bool overwrite,
-                                 void (*tick)(void *context, double done), void *context,
+                                 uint64_t file_bytes, bool overwrite, sb_ticker ticker,
                                  sb_hf_folder_stats *stats);
 
 #endif

@@ -139,38 +139,27 @@ sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out
 
 /* ---- checking without loading ---- */
 
-typedef struct check {
-  uint64_t before, total; /* compressed bytes of this rank: in the shards behind it, in all */
-  void (*tick)(void *context, double done);
-  void *context;
-} check;
-
-static void on_progress(void *user, uint64_t done, uint64_t of_shard) {
-  const check *c = user;
-  (void)of_shard;
-  if (c->tick) c->tick(c->context, (double)(c->before + done) / (double)c->total);
-}
-
-static sb_status verify_shards(const sb_world *world, const sb_shardset *set, check *c) {
+static sb_status verify_shards(const sb_world *world, const sb_shardset *set, sb_ticker ticker) {
+  sb_ticker_part part = {.whole = ticker};
+  uint64_t total = 0; /* bytes of this rank's shards */
   size_t step = (size_t)world->size;
   for (size_t i = (size_t)world->rank; i < sb_shardset_count(set); i += step)
-    c->total += sb_shard_reader_file_bytes(sb_shardset_reader(set, i));
+    total += sb_shard_reader_file_bytes(sb_shardset_reader(set, i));
   for (size_t i = (size_t)world->rank; i < sb_shardset_count(set); i += step) {
     const sb_shard_reader *reader = sb_shardset_reader(set, i);
-    SB_TRY(sb_shard_verify(reader, on_progress, c));
-    c->before += sb_shard_reader_file_bytes(reader);
+    part.share = (double)sb_shard_reader_file_bytes(reader) / (double)total;
+    SB_TRY(sb_shard_verify(reader, sb_ticker_of_part(&part)));
+    part.first += part.share;
   }
   return SB_OK;
 }
 
-sb_status sb_output_verify(const sb_world *world, const char *path,
-                           void (*tick)(void *context, double done), void *context,
+sb_status sb_output_verify(const sb_world *world, const char *path, sb_ticker ticker,
                            sb_output_stats *stats) {
   folder f = {.path = path};
   sb_model m = {.world = world};
-  check c = {.tick = tick, .context = context};
   sb_status status = sb_world_agree(world, open_folder(&m, &f));
-  if (status == SB_OK) status = sb_world_agree(world, verify_shards(world, f.shards, &c));
+  if (status == SB_OK) status = sb_world_agree(world, verify_shards(world, f.shards, ticker));
   if (status == SB_OK)
     status = sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(&m, f.shards) : SB_OK);
   if (status == SB_OK) {

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "folders/output_write.h"
 #include "model/model.h"
 #include "mpi/world.h"
@@ -18,11 +19,10 @@ sb_status sb_output_load(const sb_world *world, const char *folder, sb_model **o
 
 /* Checks an output folder written by any number of ranks: the manifest against its config, every
  * shard against the manifest, every frame against its checksum. The shards are dealt to the ranks;
- * `tick`, which may be NULL, is told the share of this rank's bytes that is done. `stats` gets what
+ * `ticker` is told the share of this rank's bytes that is done. `stats` gets what
  * the manifest says: effective bits, code bits, stored bytes, frames, content hash. SB_ERR_IO and
  * SB_ERR_FORMAT name the first thing missing or damaged. Collective; memory O(frames). */
-sb_status sb_output_verify(const sb_world *world, const char *folder,
-                           void (*tick)(void *context, double done), void *context,
+sb_status sb_output_verify(const sb_world *world, const char *folder, sb_ticker ticker,
                            sb_output_stats *stats);
 
 #endif

@@ -75,8 +75,7 @@ static sb_status write_weights(void *context, sb_hf_folder *folder) {
     sb_status status = SB_OK;
     for (uint64_t piece = from; piece < to && status == SB_OK; piece++) {
       status = write_piece(j, folder, i, &recipe, piece);
-      if (s->tick)
-        s->tick(s->context, (double)(seen - here + piece + 1 - begin) / (double)(end - begin));
+      sb_tick(s->ticker, (double)(seen - here + piece + 1 - begin) / (double)(end - begin));
     }
     sb_random_tensor_free(&recipe);
     SB_TRY(status);

@@ -10,6 +10,7 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "base/ticker.h"
 #include "model/config.h"
 #include "folders/hf_folder.h"
 #include "model/model.h"
@@ -25,9 +26,7 @@ typedef struct sb_synth_setup {
                       for it; 0: no file */
   uint64_t file_bytes; /* as in folders/hf_folder.h */
   bool overwrite;
-  void (*tick)(void *context,
-               double done); /* the share of this rank's weights that is written; may be NULL */
-  void *context;
+  sb_ticker ticker; /* told the share of this rank's weights that is written */
 } sb_synth_setup;
 
 /* The files are the same, byte for byte, on any number of ranks; each rank makes and writes its

@@ -218,7 +218,7 @@ sb_status sb_shard_read_batch(const sb_shard_reader *r, const sb_frame_out *fram
   return reason ? frame_error(r, frames[bad].entry, reason) : SB_OK;
 }
 
-sb_status sb_shard_verify(const sb_shard_reader *r, sb_shard_progress progress, void *user) {
+sb_status sb_shard_verify(const sb_shard_reader *r, sb_ticker ticker) {
   size_t bad = r->count, bad_count = 0;
   const char *reason = NULL;
   uint64_t done = 0, total = 0;
@@ -237,7 +237,7 @@ sb_status sb_shard_verify(const sb_shard_reader *r, sb_shard_progress progress, 
           reason = why;
         }
         done += r->entries[i].bytes;
-        if (progress) progress(user, done, total);
+        sb_tick(ticker, (double)done / (double)total);
       }
     }
     sb_codec_free(codec);

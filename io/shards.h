@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "io/filter.h"
 #include "io/sections.h"
 
@@ -104,11 +105,10 @@ sb_status sb_shard_read_frame(const sb_shard_reader *reader, const sb_shard_entr
 sb_status sb_shard_read_batch(const sb_shard_reader *reader, const sb_frame_out *frames,
                               size_t count);
 
-/* Progress of a long check; called by one thread at a time. Bytes are compressed ones. */
-typedef void (*sb_shard_progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
 /* Decodes every frame with OpenMP threads and compares the checksums. SB_ERR_FORMAT reports how
- * many frames are damaged and the first of them by (tensor, row). `progress` may be NULL. */
-sb_status sb_shard_verify(const sb_shard_reader *reader, sb_shard_progress progress, void *user);
+ * many frames are damaged and the first of them by (tensor, row). `ticker` is told the share of
+ * compressed bytes that is done, by one thread at a time. */
+sb_status sb_shard_verify(const sb_shard_reader *reader, sb_ticker ticker);
 
 /* XXH64 over all frames of several shards in the order of (tensor, row), of tensor (u32), row (u32)
  * and content checksum (u64), little-endian: the same for any distribution of the frames over

@@ -26,7 +26,7 @@ void *sb_pass_operand_at(const sb_pass *p, void *buffer, size_t s, size_t width)
 
 void sb_pass_tick(sb_pass *p, double steps) {
   p->step += steps;
-  if (p->setup.tick) p->setup.tick(p->setup.tick_context, p->steps > 0 ? p->step / p->steps : 1.0);
+  sb_tick(p->setup.ticker, p->steps > 0 ? p->step / p->steps : 1.0);
 }
 
 /* The one of inputs[0] to inputs[i] whose memory inputs[i] is. */

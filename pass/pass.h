@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/device_layer.h"
@@ -40,9 +41,7 @@ typedef struct sb_pass_setup {
                      0: all */
   size_t activation_bytes; /* bound on the memory of a wave's layer inputs; at least one sequence is
                               taken */
-  /* Called now and then with the share of the running call that is done (0..1); may be NULL. */
-  void (*tick)(void *context, double done);
-  void *tick_context;
+  sb_ticker ticker;        /* told the share of the running call that is done */
 } sb_pass_setup;
 
 /* Number of the `sequences` that fall to a rank. */

@@ -97,16 +97,14 @@ done:
 }
 
 sb_pass_setup sb_sequences_setup(const sb_sequences *sequences, sb_model *model,
-                                 sb_backend *backend, size_t activation_bytes,
-                                 void (*tick)(void *context, double done), void *context) {
+                                 sb_backend *backend, size_t activation_bytes, sb_ticker ticker) {
   return (sb_pass_setup){.model = model,
                          .backend = backend,
                          .tokens = sequences->tokens,
                          .sequences = sequences->count,
                          .seqlen = sequences->seqlen,
                          .activation_bytes = activation_bytes,
-                         .tick = tick,
-                         .tick_context = context};
+                         .ticker = ticker};
 }
 
 void sb_sequences_free(sb_sequences *sequences) {

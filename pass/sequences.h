@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "io/tokens.h"
 #include "pass/pass.h"
 #include "mpi/world.h"
@@ -29,11 +30,9 @@ sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_wi
 sb_status sb_sequences_read_two(const sb_world *world, const char *path, sb_token_width width,
                                 size_t vocab, size_t seqlen, size_t most, size_t check,
                                 uint64_t seed, sb_sequences *out, sb_sequences *out_check);
-/* How a pass over the sequences, which keep their tokens, is set up; without gradients. tick may be
- * NULL. Pure. */
+/* How a pass over the sequences, which keep their tokens, is set up; without gradients. Pure. */
 sb_pass_setup sb_sequences_setup(const sb_sequences *sequences, sb_model *model,
-                                 sb_backend *backend, size_t activation_bytes,
-                                 void (*tick)(void *context, double done), void *context);
+                                 sb_backend *backend, size_t activation_bytes, sb_ticker ticker);
 void sb_sequences_free(sb_sequences *sequences);
 
 #endif

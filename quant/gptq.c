@@ -338,9 +338,8 @@ static sb_status run(work *w, const sb_gptq_options *options, const sb_sequences
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     if (layer >= done) SB_TRY(round_layer(w, layer));
     if (layer + 1 < m->config.layers && done < m->config.layers) SB_TRY(go_through(w, layer));
-    if (options->tick && layer >= done) /* of what this run has to do */
-      options->tick(options->context,
-                    (double)(layer + 1 - done) / (double)(m->config.layers - done));
+    if (layer >= done) /* of what this run has to do */
+      sb_tick(options->ticker, (double)(layer + 1 - done) / (double)(m->config.layers - done));
   }
   return SB_OK;
 }
@@ -356,7 +355,7 @@ sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *cal
   uint8_t *bits = NULL;
   *stats = (sb_gptq_stats){0};
   const sb_pass_setup setup =
-      sb_sequences_setup(calibration, source, backend, SIZE_MAX, NULL, NULL); /* one wave */
+      sb_sequences_setup(calibration, source, backend, SIZE_MAX, SB_NO_TICKER); /* one wave */
   sb_status status = sb_packed_model_create(source, &w.packed);
   if (status == SB_OK) status = make_key(&w, options, calibration);
   if (status == SB_OK)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "quant/moments.h"
@@ -26,8 +27,7 @@ typedef struct sb_gptq_options {
   const char *checkpoint;
   const char *compute; /* for it: what computes, and how */
   size_t input_bytes;  /* for inputs of sequences kept at a time, where factors are distributed */
-  void (*tick)(void *context, double done); /* told the share of layers that is done; may be NULL */
-  void *context;
+  sb_ticker ticker;    /* told the share of layers that is done */
 } sb_gptq_options;
 
 typedef struct sb_gptq_stats {

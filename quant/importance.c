@@ -63,14 +63,12 @@ static sb_status measure(work *w, const sb_sequences *calibration, const sb_pass
 }
 
 sb_status sb_importance_measure(sb_model *m, sb_backend *b, const sb_sequences *calibration,
-                                size_t activation_bytes, void (*tick)(void *context, double done),
-                                void *context) {
+                                size_t activation_bytes, sb_ticker ticker) {
   work w = {.m = m, .b = b, .tokens = calibration->seqlen};
   for (size_t i = 0; i < SB_INPUTS; i++)
     w.start[i + 1] = w.start[i] + sb_input_width(&m->config, i);
   w.channels = w.start[SB_INPUTS];
-  const sb_pass_setup setup =
-      sb_sequences_setup(calibration, m, b, activation_bytes, tick, context);
+  const sb_pass_setup setup = sb_sequences_setup(calibration, m, b, activation_bytes, ticker);
   sb_free(&m->importance);
   return measure(&w, calibration, &setup);
 }

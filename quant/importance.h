@@ -5,6 +5,7 @@
 #define SB_QUANT_IMPORTANCE_H
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
@@ -15,6 +16,6 @@
  * (70B: 4.3 million channels). Messages: 16 bytes a channel. */
 sb_status sb_importance_measure(sb_model *model, sb_backend *backend,
                                 const sb_sequences *calibration, size_t activation_bytes,
-                                void (*tick)(void *context, double done), void *context);
+                                sb_ticker ticker);
 
 #endif

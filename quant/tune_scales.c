@@ -24,18 +24,6 @@ size_t sb_tune_looked_at(size_t sequences, size_t batch) {
   return sb_min_size(sequences, sb_max_size(batch, sequences / 16));
 }
 
-/* How far all is that this run has to do, from how far a pass is. */
-typedef struct progress {
-  const sb_tune_options *options;
-  double learning;      /* the share of the forward pass of all sequences, which comes first */
-  double before, share; /* of the running pass */
-} progress;
-
-static void tick(void *context, double done) {
-  const progress *p = context;
-  if (p->options->tick) p->options->tick(p->options->context, p->before + p->share * done);
-}
-
 static double rate_at(double rate, size_t step, size_t steps) {
   const double at = ((double)step + 1) / (double)steps;
   return rate * (at < WARM ? at / WARM : 0.5 * (1 + cos(PI * (at - WARM) / (1 - WARM))));
@@ -52,14 +40,15 @@ typedef struct training {
   sb_key key; /* of `saved` */
   sb_tune_checkpoint *saved;
   sb_tune_checkpoint_progress done;
-  progress progress;
+  double learning;        /* share of the forward pass of all sequences, which comes first */
+  sb_ticker_part running; /* the pass that runs, as a part of all that this run has to do */
   sb_tune_stats *stats;
 } training;
 
 /* The divergence on the first sequences, before or after. Collective. */
 static sb_status look(training *t, double at, double *divergence) {
-  t->progress.share = 0;
-  t->progress.before = at;
+  t->running.share = 0;
+  t->running.first = at;
   sb_pass_select(t->pass, 0, t->stats->looked_at);
   return sb_pass_loss(t->pass, divergence);
 }
@@ -70,9 +59,8 @@ static sb_status learn(training *t, size_t step) {
   const size_t batches = sb_div_up(t->sequences, o->batch), k = step % batches;
   const float *g;
   double loss;
-  t->progress.share = (1.0 - t->progress.learning) / (double)(t->stats->steps - t->stats->resumed);
-  t->progress.before =
-      t->progress.learning + (double)(step - t->stats->resumed) * t->progress.share;
+  t->running.share = (1.0 - t->learning) / (double)(t->stats->steps - t->stats->resumed);
+  t->running.first = t->learning + (double)(step - t->stats->resumed) * t->running.share;
   sb_pass_select(t->pass, k * t->sequences / batches, (k + 1) * t->sequences / batches);
   SB_TRY(sb_scale_gradients_measure(t->gradients, t->pass, &g, &loss));
   const double begun = sb_now();
@@ -96,14 +84,14 @@ static sb_status begin(training *t) {
   stats->resumed = t->done.steps;
   /* a gradient is four forward passes */
   const double left = (double)(stats->steps - stats->resumed) / (double)stats->steps;
-  t->progress.learning = t->progress.share = 1.0 / (1.0 + 4.0 * o->epochs * left);
+  t->learning = t->running.share = 1.0 / (1.0 + 4.0 * o->epochs * left);
   return SB_OK;
 }
 
 /* Collective. */
 static sb_status train(training *t) {
   sb_tune_checkpoint_progress *done = &t->done;
-  if (done->steps == 0) SB_TRY(look(t, t->progress.learning, &done->before));
+  if (done->steps == 0) SB_TRY(look(t, t->learning, &done->before));
   while (done->steps < t->stats->steps) {
     SB_TRY(learn(t, done->steps++));
     if (t->saved) SB_TRY(sb_tune_checkpoint_offer(t->saved, done));
@@ -134,16 +122,16 @@ static sb_status make_key(const sb_tune_options *o, sb_model *source, sb_model *
 
 /* A pass through `packed` that knows what the source weights predict. Collective. */
 static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b,
-                             const sb_sequences *sequences, progress *p, sb_pass **out) {
+                             const sb_sequences *sequences, training *t, sb_pass **out) {
   sb_pass *teacher = NULL;
-  sb_pass_setup setup =
-      sb_sequences_setup(sequences, source, b, p->options->activation_bytes, tick, p);
+  sb_pass_setup setup = sb_sequences_setup(sequences, source, b, t->options->activation_bytes,
+                                           sb_ticker_of_part(&t->running));
   setup.divergence = true;
   sb_status status = sb_pass_create(&setup, &teacher);
   if (status == SB_OK) status = sb_pass_learn(teacher);
   setup.model = packed;
   setup.gradients = true;
-  setup.at_once = p->options->batch;
+  setup.at_once = t->options->batch;
   if (status == SB_OK) status = sb_pass_create(&setup, out);
   if (status == SB_OK) status = sb_pass_learn_from(*out, teacher);
   sb_pass_free(&teacher);
@@ -156,15 +144,14 @@ sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend,
   training t = {.world = source->world,
                 .options = options,
                 .sequences = sequences->count,
-                .progress = {.options = options},
+                .running = {.whole = options->ticker},
                 .stats = stats};
   *stats = (sb_tune_stats){0};
   sb_status status =
       options->checkpoint ? make_key(options, source, packed, sequences, &t.key) : SB_OK;
   if (status == SB_OK) status = sb_scales_create(packed, &t.scales);
   if (status == SB_OK) status = begin(&t);
-  if (status == SB_OK)
-    status = create_pass(source, packed, backend, sequences, &t.progress, &t.pass);
+  if (status == SB_OK) status = create_pass(source, packed, backend, sequences, &t, &t.pass);
   if (status == SB_OK) status = sb_scale_gradients_create(t.scales, packed, backend, &t.gradients);
   if (status == SB_OK) status = train(&t);
   sb_tune_checkpoint_close(&t.saved);

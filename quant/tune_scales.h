@@ -10,6 +10,7 @@
 #define SB_QUANT_TUNE_SCALES_H
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
@@ -22,8 +23,7 @@ typedef struct sb_tune_options {
   /* a file, where training is to be saved now and then, and to go on from where it is there
    * (quant/tune_checkpoint.h); NULL for none. Which arithmetic computes, for its key */
   const char *checkpoint, *compute;
-  void (*tick)(void *context, double done); /* told the share that is done; may be NULL */
-  void *context;
+  sb_ticker ticker; /* told the share that is done */
 } sb_tune_options;
 
 typedef struct sb_tune_stats {

@@ -22,11 +22,9 @@ static sb_status spread(const sb_model *m, const double *owned, double *blocks) 
 }
 
 sb_status sb_gathering_measure(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
-                               unsigned width, size_t activation_bytes,
-                               void (*tick)(void *context, double done), void *context,
+                               unsigned width, size_t activation_bytes, sb_ticker ticker,
                                double *blocks) {
-  sb_pass_setup setup =
-      sb_sequences_setup(calibration, m, backend, activation_bytes, tick, context);
+  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, activation_bytes, ticker);
   setup.gradients = true;
   const size_t owned = sb_model_owned_count(m);
   sb_pass *pass = NULL;

@@ -3,6 +3,7 @@
 #define SB_SENSITIVITY_GATHERING_H
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "pass/pass.h"
 #include "pass/sequences.h"
 
@@ -12,8 +13,7 @@
  * at `width`. Collective. Takes one gradient pass; messages: 8 bytes a block. */
 sb_status sb_gathering_measure(sb_model *model, sb_backend *backend,
                                const sb_sequences *calibration, unsigned width,
-                               size_t activation_bytes, void (*tick)(void *context, double done),
-                               void *context, double *blocks);
+                               size_t activation_bytes, sb_ticker ticker, double *blocks);
 
 /* Of the blocks of matrix `which` in all layers, the share of their sensitivity that lies in the
  * most sensitive `part` of them (at least one block). SB_LINEARS: of all matrices. 0 where there is

@@ -19,8 +19,7 @@ unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
 sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                           const sb_reorder_options *o, sb_reorder_result *result, sb_orders *orders,
                           sb_orders *indexed) {
-  sb_pass_setup setup =
-      sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->tick, o->context);
+  sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->ticker);
   setup.gradients = true;
   sb_pass *pass = NULL;
   sb_channels *channels = NULL;

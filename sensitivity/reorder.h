@@ -4,6 +4,7 @@
 #define SB_SENSITIVITY_REORDER_H
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "pass/sequences.h"
 #include "sensitivity/channels.h"
 
@@ -12,8 +13,7 @@ typedef struct sb_reorder_options {
   sb_channel_score score;
   double bits;             /* the budget: channels are scored at sb_reorder_width of it */
   size_t activation_bytes; /* a rank may use for layer inputs */
-  void (*tick)(void *context, double done);
-  void *context;
+  sb_ticker ticker;
 } sb_reorder_options;
 
 typedef struct sb_reorder_result {

@@ -83,7 +83,7 @@ static void check_loaded(const golden *source, const golden_setup *setup,
   EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &got));
   EXPECT(c.seen == g.model->config.layers * SB_LINEARS);
   EXPECT(got == loss);
-  EXPECT_OK(sb_output_verify(g.model->world, setup->output, NULL, NULL, &verified));
+  EXPECT_OK(sb_output_verify(g.model->world, setup->output, SB_NO_TICKER, &verified));
   EXPECT(verified.content_hash == written->content_hash && verified.frames == written->frames);
   EXPECT(verified.stored_bytes == written->stored_bytes);
   golden_close(&g);

@@ -92,7 +92,7 @@ static void set_finds_every_frame(void **state) {
       assert_string_equal(got, want);
     }
   for (size_t s = 0; s < sb_shardset_count(set); s++)
-    assert_ok(sb_shard_verify(sb_shardset_reader(set, s), NULL, NULL));
+    assert_ok(sb_shard_verify(sb_shardset_reader(set, s), SB_NO_TICKER));
   sb_shardset_close(&set);
 }
 

@@ -132,7 +132,7 @@ static void in_a_shard(void **state) {
   assert_true(apart->bytes * 20 < plain->bytes * 19);
   assert_ok(sb_shard_read_frame(reader, apart, back, CONTENT));
   assert_memory_equal(back, content, CONTENT);
-  assert_ok(sb_shard_verify(reader, NULL, NULL));
+  assert_ok(sb_shard_verify(reader, SB_NO_TICKER));
   unsigned char *image = get_file(at("s"), &image_bytes);
   sb_sections_apply(filtered, content, parts, 2, ends);
   assert_int_equal(ZSTD_decompress(unpacked, sizeof unpacked, image + apart->offset, apart->bytes),

@@ -50,7 +50,7 @@ static void every_byte(void **state) {
     memcpy(image, good, good_bytes);
     image[i / sizeof flips] ^= flips[i % sizeof flips];
     sb_status status = open_image(image, good_bytes, &reader);
-    if (status == SB_OK) status = sb_shard_verify(reader, NULL, NULL);
+    if (status == SB_OK) status = sb_shard_verify(reader, SB_NO_TICKER);
     if (status == SB_OK)
       fail_msg("flipping bits %#x of byte %zu went unseen", flips[i % sizeof flips],
                i / sizeof flips);
@@ -82,7 +82,7 @@ static void damaged_frame_is_named(void **state) {
   const sb_frame_out out[2] = {{sb_shard_reader_find(reader, 7, 0), got},
                                {sb_shard_reader_find(reader, 7, 1), got}};
   expect_failure(sb_shard_read_batch(reader, out, 2), SB_ERR_FORMAT, "tensor 7, block row 1", NULL);
-  expect_failure(sb_shard_verify(reader, NULL, NULL), SB_ERR_FORMAT, "/bad", "1 of 3 frames",
+  expect_failure(sb_shard_verify(reader, SB_NO_TICKER), SB_ERR_FORMAT, "/bad", "1 of 3 frames",
                  "block row 1", offset, NULL);
   expect_failure(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 0), got, BYTES - 1),
                  SB_ERR_FORMAT, "300", "299", NULL);
@@ -122,7 +122,7 @@ static void faulty_indexes(void **state) {
   expect_failure(forged(0, 40, 200, &reader), SB_ERR_UNSUPPORTED, "filter 200", "update", NULL);
   assert_ok(forged(0, 24 + 6, 0x7f,
                    &reader)); /* a huge raw size is found out without such an allocation */
-  expect_failure(sb_shard_verify(reader, NULL, NULL), SB_ERR_FORMAT, "block row 0", "size", NULL);
+  expect_failure(sb_shard_verify(reader, SB_NO_TICKER), SB_ERR_FORMAT, "block row 0", "size", NULL);
   sb_shard_reader_close(&reader);
 }
 
