@@ -64,10 +64,15 @@ static sb_dtype dtype_of(const phases *p, int which) {
 
 /* ---- what is timed: each does a whole layer ---- */
 
+static sb_layer_call call_of(const phases *p, const sb_layer_hooks *hooks) {
+  return (sb_layer_call){p->b,       NULL, &p->m->config, sb_device_layer_weights(p->prepared),
+                         p->cos_sin, p->T, hooks};
+}
+
 static sb_status forward(void *context) {
   phases *p = context;
-  SB_TRY(sb_layer_forward(p->b, NULL, &p->m->config, sb_device_layer_weights(p->prepared),
-                          p->cos_sin, p->work, p->y, p->x, p->T));
+  const sb_layer_call call = call_of(p, NULL);
+  SB_TRY(sb_layer_forward(&call, p->work, p->y, p->x));
   return p->b->op->sync(p->b, NULL);
 }
 
@@ -83,8 +88,8 @@ static sb_status backward(void *context) {
   /* dL/dy is overwritten: any numbers do */
   SB_TRY(p->b->op->copy(p->b, NULL, p->y, p->x,
                         p->T * p->m->config.hidden * sb_dtype_size(p->b->act)));
-  SB_TRY(sb_layer_backward(p->b, NULL, &p->m->config, sb_device_layer_weights(p->prepared),
-                           p->cos_sin, p->work, p->y, p->x, p->T, &hooks));
+  const sb_layer_call call = call_of(p, &hooks);
+  SB_TRY(sb_layer_backward(&call, p->work, p->y, p->x));
   return p->b->op->sync(p->b, NULL);
 }
 

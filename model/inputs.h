@@ -8,7 +8,7 @@
 
 enum { SB_INPUTS = 4 };
 
-/* The first matrix of those that share input 0 .. SB_INPUTS - 1, by which sb_input_hook names it.
+/* The first matrix of those that share input 0 .. SB_INPUTS - 1, by which input hooks name it.
  */
 static inline sb_linear sb_input_first(size_t input) {
   static const sb_linear first[SB_INPUTS] = {SB_LINEAR_Q, SB_LINEAR_O, SB_LINEAR_GATE,

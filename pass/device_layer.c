@@ -101,11 +101,22 @@ static sb_status create_indices(sb_device_layer *p) {
       SB_TRY(b->op->alloc(
           b, (i == ROW_PLACE || i == ROW_ORDER ? grid->rows : grid->cols) * sizeof(uint32_t),
           "order of a matrix", (void **)&p->index[which][i]));
-    p->weights.row_order[which] = p->index[which][ROW_ORDER];
-    p->weights.col_order[which] = p->index[which][COL_ORDER];
-    p->weights.row_place[which] = p->index[which][ROW_PLACE];
+    sb_product *product = &p->weights.linear[which];
+    product->row_order_dev = p->index[which][ROW_ORDER];
+    product->col_order_dev = p->index[which][COL_ORDER];
+    product->row_position_dev = p->index[which][ROW_PLACE];
   }
   return sb_alloc(&p->host_index, most, sizeof *p->host_index, "order of a matrix");
+}
+
+static void create_products(sb_device_layer *p) {
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_tiling *grid = &sb_model_matrix(p->model, 0, (sb_linear)which)->grid;
+    p->weights.linear[which] =
+        (sb_product){.form = p->keep_packed ? &sb_product_packed : &sb_product_dense,
+                     .rows = grid->rows,
+                     .cols = grid->cols};
+  }
 }
 
 sb_status sb_device_layer_create(const sb_model *model, sb_backend *b, bool keep_packed,
@@ -131,10 +142,13 @@ sb_status sb_device_layer_create(const sb_model *model, sb_backend *b, bool keep
       SB_GO(b->op->alloc(b, matrix->grid.cols * sizeof(float), "importance of input channels",
                          (void **)&p->importance[which]));
   }
+  create_products(p);
   if (is_ordered(model)) SB_GO(create_indices(p));
   for (int i = 0; i < 2; i++)
     SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer",
                        (void **)&p->norms[i]));
+  p->weights.attention_norm_dev = p->norms[0];
+  p->weights.mlp_norm_dev = p->norms[1];
   SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer", &p->raw_norm));
 done:
   if (status != SB_OK) sb_device_layer_free(out);
@@ -146,7 +160,7 @@ void sb_device_layer_free(sb_device_layer **prepared) {
   if (!p) return;
   p->backend->op->stream_destroy(p->backend, p->copies); /* waits for it */
   for (int which = 0; which < SB_LINEARS; which++) {
-    p->backend->op->packed_destroy(p->backend, p->weights.packed[which]);
+    p->backend->op->packed_destroy(p->backend, p->weights.linear[which].packed);
     p->backend->op->free(p->backend, p->linear[which]);
     for (int i = 0; i < 2; i++) p->backend->op->free(p->backend, p->source[i][which]);
     p->backend->op->free(p->backend, p->importance[which]);
@@ -272,7 +286,7 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t lay
   sb_backend *b = p->backend;
   sb_dtype dtype = m->dtypes[matrix->tensor];
   p->source_now[which] = source;
-  p->weights.linear[which] = p->linear[which];
+  p->weights.linear[which].dense_dev = p->linear[which];
   SB_TRY(prepare_importance(p, stream, layer, which, matrix));
   void *out = is_ordered(m) ? p->ordered : p->linear[which];
   const void *rounded = out;
@@ -288,7 +302,7 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t lay
     rounded = source;
   }
   if (is_ordered(m)) return put_in_place(p, stream, which, matrix, rounded);
-  p->weights.linear[which] = rounded;
+  p->weights.linear[which].dense_dev = rounded;
   return SB_OK;
 }
 
@@ -297,7 +311,7 @@ static sb_status unpack_rows(sb_device_layer *p, sb_stream stream, sb_linear whi
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   void *out = is_ordered(m) ? p->ordered : p->linear[which];
-  p->weights.linear[which] = p->linear[which];
+  p->weights.linear[which].dense_dev = p->linear[which];
   SB_TRY(b->op->unpack_blocks(b, stream, out, b->operand, rows, offsets, &matrix->grid,
                               m->bits + matrix->first_block, m->blocking.symmetry));
   return is_ordered(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
@@ -307,12 +321,13 @@ static sb_status keep_rows(sb_device_layer *p, sb_stream stream, sb_linear which
                            const sb_matrix *matrix, const void *rows, const size_t *offsets) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
-  b->op->packed_destroy(b, p->weights.packed[which]);
-  p->weights.packed[which] = NULL;
+  sb_product *product = &p->weights.linear[which];
+  b->op->packed_destroy(b, product->packed);
+  product->packed = NULL;
   if (is_ordered(m)) SB_TRY(upload_orders(p, stream, which, matrix));
   return b->op->packed_create(b, stream, rows, offsets, &matrix->grid,
                               m->bits + matrix->first_block, m->blocking.symmetry,
-                              &p->weights.packed[which]);
+                              &product->packed);
 }
 
 static sb_status prepare_packed(sb_device_layer *p, sb_stream stream, sb_linear which,
@@ -348,8 +363,6 @@ sb_status sb_device_layer_load(sb_device_layer *p, sb_stream stream, size_t laye
                                            : prepare_source(p, stream, layer, which, matrix, rows));
     }
   }
-  p->weights.attention_norm = p->norms[0];
-  p->weights.mlp_norm = p->norms[1];
   return SB_OK;
 }
 
@@ -361,12 +374,12 @@ sb_status sb_device_layer_stored(const sb_device_layer *p, sb_stream stream, sb_
                                  const void **w) {
   const sb_tiling *grid = &sb_model_matrix(p->model, 0, which)->grid;
   sb_backend *b = p->backend;
-  *w = p->weights.linear[which];
+  *w = p->weights.linear[which].dense_dev;
   if (!is_ordered(p->model)) return SB_OK;
+  const void *natural = *w;
   *w = p->ordered;
-  return b->op->gather_matrix(b, stream, p->ordered, p->weights.linear[which], b->operand,
-                              grid->rows, grid->cols, p->index[which][ROW_ORDER],
-                              p->index[which][COL_ORDER]);
+  return b->op->gather_matrix(b, stream, p->ordered, natural, b->operand, grid->rows, grid->cols,
+                              p->index[which][ROW_ORDER], p->index[which][COL_ORDER]);
 }
 
 const void *sb_device_layer_source(const sb_device_layer *p, sb_linear which) {

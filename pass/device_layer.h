@@ -7,7 +7,7 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
-#include "pass/layer.h"
+#include "pass/layer_call.h"
 #include "model/model.h"
 
 typedef struct sb_device_layer sb_device_layer;

@@ -24,6 +24,13 @@ void *sb_pass_operand_at(const sb_pass *p, void *buffer, size_t s, size_t width)
   return (char *)buffer + s * p->T * width * sb_dtype_size(p->backend->operand);
 }
 
+sb_layer_call sb_pass_layer_call(const sb_pass *p, const sb_device_layer *prepared,
+                                 const sb_layer_hooks *hooks) {
+  return (sb_layer_call){
+      p->backend, p->stream, &p->model->config, sb_device_layer_weights(prepared), p->cos_sin,
+      p->T,       hooks};
+}
+
 void sb_pass_tick(sb_pass *p, double steps) {
   p->step += steps;
   sb_tick(p->setup.ticker, p->steps > 0 ? p->step / p->steps : 1.0);
@@ -255,10 +262,9 @@ static sb_status sequence_forward(sb_pass *p, size_t layer, size_t s, void *cont
   const ends *f = context;
   const size_t h = p->model->config.hidden;
   observed o = {p->observer, layer};
-  SB_TRY(sb_layer_forward_observed(p->backend, p->stream, &p->model->config,
-                                   sb_device_layer_weights(p->prepared), p->cos_sin, p->work,
-                                   sb_pass_at(p, f->out, s, h), sb_pass_at(p, f->in, s, h), p->T,
-                                   p->observer ? relay_input : NULL, &o));
+  const sb_layer_hooks hooks = {.context = &o, .input = p->observer ? relay_input : NULL};
+  const sb_layer_call call = sb_pass_layer_call(p, p->prepared, &hooks);
+  SB_TRY(sb_layer_forward(&call, p->work, sb_pass_at(p, f->out, s, h), sb_pass_at(p, f->in, s, h)));
   if (f->kept)
     SB_TRY(p->backend->op->download(p->backend, p->stream, sb_pass_at(p, f->kept, s, h),
                                     sb_pass_at(p, f->in, s, h),
@@ -354,17 +360,17 @@ static sb_status relay_factors(void *context, sb_stream stream, sb_linear which,
 static sb_status sequence_backward(sb_pass *p, size_t layer, size_t s, void *context) {
   const sb_pass_hooks *hooks = context;
   relay r = {hooks, layer};
-  const sb_layer_hooks layer_hooks = {&r, hooks->factors ? relay_factors : NULL,
-                                      hooks->matrix ? relay_matrix : NULL};
+  const sb_layer_hooks layer_hooks = {.context = &r,
+                                      .factors = hooks->factors ? relay_factors : NULL,
+                                      .gradient = hooks->matrix ? relay_matrix : NULL};
+  const sb_layer_call call = sb_pass_layer_call(p, p->prepared, &layer_hooks);
   const size_t h = p->model->config.hidden;
   if (p->on_host)
     SB_TRY(p->backend->op->upload(p->backend, p->stream, sb_pass_at(p, p->inputs[layer], s, h),
                                   sb_pass_at(p, p->on_host[layer], s, h),
                                   p->T * h * sb_dtype_size(p->backend->act)));
-  SB_TRY(sb_layer_backward(p->backend, p->stream, &p->model->config,
-                           sb_device_layer_weights(p->prepared), p->cos_sin, p->work,
-                           sb_pass_at(p, p->grads, s, h), sb_pass_at(p, p->inputs[layer], s, h),
-                           p->T, &layer_hooks));
+  SB_TRY(sb_layer_backward(&call, p->work, sb_pass_at(p, p->grads, s, h),
+                           sb_pass_at(p, p->inputs[layer], s, h)));
   SB_TRY(hooks->end_sequence(hooks->context, p->stream, layer));
   sb_pass_tick(p, 3);
   return sb_store_progress(p->model->store);

@@ -89,8 +89,9 @@ typedef struct sb_pass_hooks {
   sb_status (*end_sequence)(void *context, sb_stream stream, size_t layer);
   /* All sequences of the wave have been through the layer. Collective. */
   sb_status (*end_layer)(void *context, size_t layer);
-  /* The factors of that gradient, x [T, cols] and dy [T, rows] of type `operand` (pass/layer.h),
-   * just before it; the last token has no target, so its row of dy is 0. May be NULL. Local. */
+  /* The factors of that gradient, x [T, cols] and dy [T, rows] of type `operand`
+   * (pass/layer_call.h), just before it; the last token has no target, so its row of dy is 0. May
+   * be NULL. Local. */
   sb_status (*factors)(void *context, sb_stream stream, size_t layer, sb_linear which,
                        const void *x, const void *dy);
 } sb_pass_hooks;
@@ -98,8 +99,8 @@ typedef struct sb_pass_hooks {
 /* Sees what goes into the matrices on the way forward. */
 typedef struct sb_pass_observer {
   void *context;
-  /* Input x [T, channels] of type `operand` of the matrices that share it (sb_input_hook), of ONE
-   * sequence. Local. */
+  /* Input x [T, channels] of type `operand` of the matrices that share it (its `input` hook in
+   * pass/layer_call.h), of ONE sequence. Local. */
   sb_status (*input)(void *context, sb_stream stream, size_t layer, sb_linear first, const void *x);
 } sb_pass_observer;
 

@@ -3,8 +3,9 @@
 #ifndef SB_PASS_PASS_IMPL_H
 #define SB_PASS_PASS_IMPL_H
 
-#include "pass/pass.h"
 #include "pass/group_walk.h"
+#include "pass/layer.h"
+#include "pass/pass.h"
 
 /* What the source weights say, where the loss is the divergence from it (sb_pass_learn). */
 typedef struct sb_reference {
@@ -69,6 +70,9 @@ size_t sb_pass_wave_count(const sb_pass *pass, size_t wave);
 void *sb_pass_at(const sb_pass *pass, void *buffer, size_t s, size_t width);
 /* The same for operands. */
 void *sb_pass_operand_at(const sb_pass *pass, void *buffer, size_t s, size_t width);
+/* A call of the layer that is prepared, for one sequence. */
+sb_layer_call sb_pass_layer_call(const sb_pass *pass, const sb_device_layer *prepared,
+                                 const sb_layer_hooks *hooks);
 void sb_pass_start_ticks(sb_pass *pass, double forward, double backward);
 void sb_pass_tick(sb_pass *pass, double steps);
 

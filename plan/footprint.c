@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "model/inputs.h"
+#include "pass/layer.h"
 #include "quant/tune_scales.h"
 #include "sensitivity/scores.h"
 

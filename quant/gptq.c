@@ -51,13 +51,14 @@ static sb_status take_moments(void *context, sb_stream stream, sb_linear first, 
 }
 
 static sb_status layer(work *w, const sb_device_layer *prepared, size_t s, void *out,
-                       sb_input_hook hook) {
+                       sb_status (*hook)(void *, sb_stream, sb_linear, const void *)) {
   sb_pass *p = w->pass;
   const size_t h = p->model->config.hidden;
   const double start = sb_now(), before = w->stats->moment_seconds;
-  SB_TRY(sb_layer_forward_observed(
-      w->backend, p->stream, &p->model->config, sb_device_layer_weights(prepared), p->cos_sin,
-      p->work, sb_pass_at(p, out, s, h), sb_pass_at(p, p->inputs[0], s, h), p->T, hook, w));
+  const sb_layer_hooks hooks = {.context = w, .input = hook};
+  const sb_layer_call call = sb_pass_layer_call(p, prepared, &hooks);
+  SB_TRY(sb_layer_forward(&call, p->work, sb_pass_at(p, out, s, h),
+                          sb_pass_at(p, p->inputs[0], s, h)));
   SB_TRY(w->backend->op->sync(w->backend, p->stream));
   w->stats->forward_seconds += sb_now() - start - (w->stats->moment_seconds - before);
   return SB_OK;

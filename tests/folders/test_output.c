@@ -23,7 +23,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
     const sb_matrix *matrix = sb_model_matrix(c->loaded, layer, which);
     float *w = dense_weights(c->source, matrix),
           *expected = dense_rounded(w, c->source->model, matrix, 0);
-    const float *got = sb_device_layer_weights(prepared)->linear[which];
+    const float *got = sb_device_layer_weights(prepared)->linear[which].dense_dev;
     size_t different = 0;
     for (size_t i = 0; i < matrix->grid.rows * matrix->grid.cols; i++)
       different += got[i] != expected[i];

@@ -46,7 +46,7 @@ static void compare_weights(const seen *s, size_t layer, sb_linear which) {
   for (size_t i = 0; i < grid->rows; i++)
     for (size_t j = 0; j < grid->cols; j++)
       expected[source_at(m, matrix, i, j)] = w[i * grid->cols + j];
-  EXPECT(memcmp(expected, sb_device_layer_weights(s->prepared)->linear[which],
+  EXPECT(memcmp(expected, sb_device_layer_weights(s->prepared)->linear[which].dense_dev,
                 grid->rows * grid->cols * sizeof *expected) == 0);
   free(w);
   free(ordered);

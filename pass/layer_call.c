@@ -1,0 +1,41 @@
+#include "pass/layer_call.h"
+
+sb_status sb_step_forward(const sb_layer_step *z, sb_linear which, void *y, const void *x,
+                          bool add) {
+  return sb_product_forward(&z->scope, sb_step_product(z, which), y, x, add);
+}
+
+sb_status sb_step_backward(const sb_layer_step *z, sb_linear which, void *dx, const void *dy,
+                           bool add) {
+  return sb_product_input_gradient(&z->scope, sb_step_product(z, which), dx, dy, add);
+}
+
+sb_status sb_step_observe(const sb_layer_step *z, sb_linear first, const void *x) {
+  const sb_layer_hooks *hooks = z->forward_hooks;
+  if (!hooks || !hooks->input) return SB_OK;
+  SB_TRY(sb_product_arrange(&z->scope, sb_step_product(z, first), NULL, &x));
+  return hooks->input(hooks->context, z->scope.stream, first, x);
+}
+
+sb_status sb_step_gradient(const sb_layer_step *z, sb_linear which, const void *dy, const void *x) {
+  const sb_layer_hooks *hooks = z->call->hooks;
+  const sb_product *product = sb_step_product(z, which);
+  if (!hooks || (!hooks->factors && !hooks->gradient)) return SB_OK;
+  SB_TRY(sb_product_arrange(&z->scope, product, &dy, &x));
+  if (hooks->factors) SB_TRY(hooks->factors(hooks->context, z->scope.stream, which, x, dy));
+  if (!hooks->gradient) return SB_OK;
+  SB_TRY(sb_product_weight_gradient(&z->scope, product, z->g_dev, dy, x));
+  return hooks->gradient(hooks->context, z->scope.stream, which, z->g_dev);
+}
+
+sb_status sb_step_as_operand(const sb_layer_step *z, const void **x, void *room, size_t width) {
+  sb_backend *b = z->scope.backend;
+  if (b->operand == b->act) return SB_OK;
+  SB_TRY(b->op->convert(b, z->scope.stream, room, b->operand, *x, b->act, z->scope.T * width));
+  *x = room;
+  return SB_OK;
+}
+
+void *sb_step_operand_room(const sb_layer_step *z, void *same, void *other) {
+  return z->scope.backend->operand == z->scope.backend->act ? same : other;
+}
