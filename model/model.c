@@ -4,25 +4,21 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "model/chunks.h"
 #include "model/inputs.h"
 #include "mpi/large.h"
-
-enum { CHUNK_BYTES_MIN = 4 << 20, CHUNK_ROWS_MAX = 8192 };
 
 size_t sb_model_row_bytes(const sb_model *m, size_t tensor) {
   return m->arch.tensors[tensor].cols * sb_dtype_size(m->dtypes[tensor]);
 }
 
-/* Vocabulary rows of one chunk: about as many bytes as a decoder layer, a multiple of the unit, and
- * not so many that the logits of a sequence become the largest buffer. */
 static size_t chunk_rows(const sb_model *m, size_t table) {
-  size_t layer_bytes = 0, unit = m->blocking.rows;
+  size_t layer_bytes = 0;
   for (size_t i = 0; i < m->arch.count; i++)
     if (m->arch.tensors[i].layer == 0)
       layer_bytes += m->arch.tensors[i].rows * sb_model_row_bytes(m, i);
-  size_t rows = sb_max_size(layer_bytes, CHUNK_BYTES_MIN) / sb_model_row_bytes(m, table);
-  rows = sb_min_size(rows, CHUNK_ROWS_MAX) / unit * unit;
-  return sb_min_size(sb_max_size(rows, unit), m->arch.tensors[table].rows);
+  return sb_chunk_rows(m->arch.tensors[table].rows, sb_model_row_bytes(m, table), layer_bytes,
+                       m->blocking.rows);
 }
 
 static size_t unit_rows(const sb_model *m, const sb_model_tensor *t) {

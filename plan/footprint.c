@@ -4,14 +4,12 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/chunks.h"
 #include "model/inputs.h"
 #include "pass/layer.h"
 #include "quant/tune_scales.h"
 #include "sensitivity/scores.h"
 
-/* As the store's layout cuts the embedding and the head: about a layer's bytes, but neither tiny
- * nor so many rows that the logits become the largest buffer. */
-enum { CHUNK_BYTES_MIN = 4 << 20, CHUNK_ROWS_MAX = 8192 };
 enum { PROGRAM_BYTES = 24 << 20, THREAD_BYTES = 1 << 20 };
 /* a block: what scores.c holds of a layer, and of what the rank owns; what the search and its
  * allocator hold */
@@ -53,15 +51,6 @@ static size_t layer_blocks(const sb_arch *arch, size_t block_rows, size_t block_
 
 size_t sb_footprint_blocks(const sb_arch *arch, size_t block_rows, size_t block_cols) {
   return layer_blocks(arch, block_rows, block_cols) * arch->config.layers;
-}
-
-static size_t chunk_rows(const sb_footprint_setup *s, double layer_bytes) {
-  const sb_config *c = &s->arch->config;
-  double row = (double)(c->hidden * sb_dtype_size(s->source));
-  double rows = (layer_bytes > CHUNK_BYTES_MIN ? layer_bytes : CHUNK_BYTES_MIN) / row;
-  size_t whole = rows < CHUNK_ROWS_MAX ? (size_t)rows : CHUNK_ROWS_MAX;
-  whole = sb_max_size(whole / s->block_rows * s->block_rows, s->block_rows);
-  return sb_min_size(whole, c->vocab);
 }
 
 /* Scratch of the attention's backward pass in kernels/cpu: four packed copies of K, V and their
@@ -335,8 +324,9 @@ static void count_memory(const sb_footprint_setup *s, const shape *d, sb_footpri
                ranks = (double)s->ranks;
   const double tokens = (double)s->seqlen, hidden = (double)c->hidden, layers = (double)c->layers;
   const double layer_bytes = ((double)d->linear + 2.0 * hidden) * source;
-  const double chunk = (double)chunk_rows(s, layer_bytes), each = tokens * hidden * 4.0,
-               kept = layers + 4.0;
+  const double chunk = (double)sb_chunk_rows(c->vocab, c->hidden * sb_dtype_size(s->source),
+                                             (size_t)layer_bytes, s->block_rows),
+               each = tokens * hidden * 4.0, kept = layers + 4.0;
 
   f->model_bytes = (double)s->arch->parameters * source;
   f->group_bytes = chunk * hidden * source > layer_bytes ? chunk * hidden * source : layer_bytes;
