@@ -64,7 +64,7 @@ static sb_status gemm(const sb_world *world, const request *r, sb_backend *at_ha
   sb_backend *backend;
   sb_common common = r->common;
   if (compute == sb_common_compute(&common)) return sb_limit_gemm(world, at_hand, r->rounds, flops);
-  common.compute = (int)compute;
+  common.arithmetic = compute == SB_COMPUTE_BF16 ? SB_ARITHMETIC_BF16 : SB_ARITHMETIC_F32;
   common.exchange = SB_EXCHANGE_HOST; /* it has nothing to exchange */
   const sb_status created = sb_common_backend(world, &common, &backend);
   if (created == SB_ERR_UNSUPPORTED) return SB_OK; /* in no build of this program: on all ranks */
@@ -112,7 +112,7 @@ static void print(const sb_machine *m, FILE *out) {
                  "all-gather %7.2f GB/s   all-reduce %7.2f GB/s", m->network[k].allgather / 1e9,
                  m->network[k].allreduce / 1e9);
   sb_table_head(out, "Phases, one layer of %s, %zu tokens, %s", m->model, m->seqlen,
-                m->compute == SB_COMPUTE_BF16 ? "bf16" : "f32");
+                sb_compute_name(m->compute));
   for (int f = SB_FIRST_PHASE; f < SB_FIGURES; f++) {
     snprintf(detail, sizeof detail, "  %5.1f%% of %s", 100 * m->share[f],
              sb_figure_label(m->limit[f]));
@@ -121,7 +121,7 @@ static void print(const sb_machine *m, FILE *out) {
 }
 
 static sb_status bench(const sb_world *world, request *r) {
-  sb_machine machine = {.compute = (sb_compute)r->common.compute,
+  sb_machine machine = {.compute = sb_common_compute(&r->common),
                         .ranks = world->size,
                         .nodes = world->nodes,
                         .threads = r->common.threads};

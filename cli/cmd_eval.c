@@ -51,7 +51,7 @@ static sb_status make_pass(run *u, sb_model *model, bool keep_packed, sb_pass **
 
 static sb_status work(run *u, sb_comparison *out) {
   const request *r = u->r;
-  const bool packed = r->common.compute == SB_COMMON_PACKED;
+  const bool packed = r->common.arithmetic == SB_ARITHMETIC_PACKED;
   if (packed && !sb_output_is(r->model))
     return sb_fail(SB_ERR_USAGE,
                    "--compute packed: %s has no %s, so no packed weights; give a folder that "
@@ -68,8 +68,8 @@ static sb_status work(run *u, sb_comparison *out) {
           "%s has a vocabulary of %zu, the reference %s one of %zu: not versions of one model",
           r->model, u->model->config.vocab, r->ref, u->ref->config.vocab);
   }
-  SB_TRY(sb_sequences_read(u->world, r->tokens, (sb_token_width)r->common.token_width,
-                           u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
+  SB_TRY(sb_sequences_read(u->world, r->tokens, r->common.token_width, u->model->config.vocab,
+                           sb_common_seqlen(&r->common, &u->model->config),
                            sb_common_seqs(&r->common), r->common.seed, &u->sequences));
   SB_TRY(make_pass(u, u->model, packed, &u->pass));
   if (r->ref) SB_TRY(make_pass(u, u->ref, false, &u->ref_pass));

@@ -18,7 +18,7 @@
 
 typedef struct request {
   const char *source;
-  int dtype; /* sb_dtype */
+  sb_dtype dtype;
   sb_common common;
 } request;
 
@@ -43,9 +43,9 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
   sb_cleanup_message(text);
   sb_progress_begin("export", 1.0);
-  sb_status status = sb_model_export(model, r->source, r->common.out, (sb_dtype)r->dtype,
-                                     sb_common_file_bytes(&r->common), r->common.overwrite,
-                                     sb_progress_ticker(), &stats);
+  sb_status status =
+      sb_model_export(model, r->source, r->common.out, r->dtype, sb_common_file_bytes(&r->common),
+                      r->common.overwrite, sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;
@@ -71,9 +71,7 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
   const sb_argument arguments[] = {{"OUT", &r.source, "A folder that quantize wrote."}};
   const sb_option options[] = {
       {.name = "dtype",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.dtype,
-       .choices = sb_common_dtypes,
+       SB_OPTION_ENUM(r.dtype, sb_common_dtypes),
        .help = "Type of all weights written."},
   };
   sb_usage usage = {.command = "export",

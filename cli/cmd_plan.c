@@ -6,21 +6,20 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/plan.h"
-#include "cli/quantize.h"
+#include "cli/quantize_request.h"
 #include "cli/report_json.h"
 #include "measure/limits.h"
 #include "measure/machine.h"
 #include "quant/tune_scales.h"
-#include "sensitivity/estimator.h"
 
 #define LEAST_BUDGET_OF_2                                                                          \
   2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
 
 typedef struct request {
-  const char *model, *machine;
-  size_t ranks, ranks_per_node, gpus_per_node, round_seqs, check_seqs, tune_seqs, tune_batch;
-  double gflops, network, bits, gpu_memory;
-  int reorder, grid, quantizer, factor, refine, estimator, strides, trades;
+  const char *machine;
+  size_t ranks, ranks_per_node, gpus_per_node;
+  double gflops, network, gpu_memory;
+  sb_quantize_request quantize; /* the run that is planned */
 } request;
 
 size_t sb_plan_sharers(const sb_footprint_setup *setup, size_t gpus_per_node) {
@@ -32,10 +31,10 @@ static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t 
   const sb_footprint *f = plan->footprint;
   char count[SB_TEXT_SIZE];
   if (out)
-    fprintf(out, "Plan for %s: %s parameters on %zu rank%s, %zu node%s\n", r->model,
+    fprintf(out, "Plan for %s: %s parameters on %zu rank%s, %zu node%s\n", r->quantize.model,
             sb_text_count(count, sizeof count, (double)s->arch->parameters), s->ranks,
             s->ranks == 1 ? "" : "s", f->nodes, f->nodes == 1 ? "" : "s");
-  sb_report_text(report, "path", r->model);
+  sb_report_text(report, "path", r->quantize.model);
   sb_report_count(report, "parameters", s->arch->parameters);
   sb_report_count(report, "planned_ranks", s->ranks);
   sb_report_count(report, "planned_nodes", f->nodes);
@@ -64,7 +63,7 @@ static sb_status rates_of_machine(const request *r, const sb_footprint_setup *se
   if (machine.compute != setup->compute)
     return sb_fail(SB_ERR_RANGE,
                    "%s: was measured with --compute %s; measure with the one to be planned",
-                   r->machine, machine.compute == SB_COMPUTE_BF16 ? "bf16" : "f32");
+                   r->machine, sb_compute_name(machine.compute));
   sb_machine_rates(&machine, &plan->rates);
   snprintf(from, size, "of %.100s: %s, %d rank%s x %d thread%s, %zu tokens of %.60s%s%s",
            r->machine, machine.backend, machine.ranks, machine.ranks == 1 ? "" : "s",
@@ -78,22 +77,21 @@ static sb_status rates_of_machine(const request *r, const sb_footprint_setup *se
 static sb_status measure_gflops(const sb_common *common, double *gflops) {
   sb_backend *backend;
   double flops;
-  SB_TRY(sb_backend_cpu_create((sb_compute)common->compute, common->threads, &backend));
+  SB_TRY(sb_backend_cpu_create(sb_common_compute(common), common->threads, &backend));
   const sb_status status = sb_limit_gemm(NULL, backend, 3, &flops);
   backend->op->destroy(backend);
   *gflops = flops / 1e9;
   return status;
 }
 
-static sb_status settle_rates(const request *r, const sb_common *common,
-                              const sb_footprint_setup *setup, sb_plan *plan) {
+static sb_status settle_rates(const request *r, const sb_footprint_setup *setup, sb_plan *plan) {
   double gflops = r->gflops;
   if (r->machine) return rates_of_machine(r, setup, plan);
   snprintf(plan->rates_from, sizeof plan->rates_from, "as given");
   if (gflops == 0.0 && r->gpus_per_node > 0) {
     snprintf(plan->rates_from, sizeof plan->rates_from, "no GPU was measured");
   } else if (gflops == 0.0) {
-    const sb_status status = measure_gflops(common, &gflops);
+    const sb_status status = measure_gflops(&r->quantize.common, &gflops);
     if (status != SB_OK && status != SB_ERR_UNSUPPORTED) return status;
     snprintf(
         plan->rates_from, sizeof plan->rates_from, "%s",
@@ -112,49 +110,54 @@ static sb_status settle_rates(const request *r, const sb_common *common,
   return SB_OK;
 }
 
-static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *report) {
-  sb_config config;
-  sb_arch arch;
-  sb_footprint footprint;
-  SB_TRY(sb_config_read(r->model, &config));
-  sb_quantize_settle_quantizer(SB_METHOD_SCALEBITS, true, &r->quantizer);
-  sb_quantize_settle_search(r->quantizer, false, &r->estimator, &r->strides);
-  r->tune_seqs = sb_quantize_settle_tune(r->quantizer, r->tune_seqs, r->round_seqs);
-  if (r->tune_batch == 0) r->tune_batch = sb_tune_batch(r->tune_seqs);
-  sb_footprint_setup setup = {.arch = &arch,
-                              .source = config.dtype,
-                              .compute = (sb_compute)common->compute,
+static sb_footprint_setup setup_of(const request *r, const sb_config *config, const sb_arch *arch) {
+  const sb_quantize_request *q = &r->quantize;
+  const sb_common *common = &q->common;
+  sb_footprint_setup setup = {.arch = arch,
+                              .source = config->dtype,
+                              .compute = sb_common_compute(common),
                               .ranks = r->ranks,
                               .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
                               .threads = common->threads,
                               .seqs = sb_common_seqs(common),
-                              .check_seqs = r->check_seqs,
-                              .seqlen = sb_common_seqlen(common, &config),
+                              .check_seqs = q->check_seqs,
+                              .seqlen = sb_common_seqlen(common, config),
                               .block_rows = common->block[0],
                               .block_cols = common->block[1],
                               .wave_bytes = (double)sb_common_activations(common, 0),
-                              .reorder = (sb_reorder)r->reorder,
-                              .fitted = r->grid == SB_COMMON_FITTED,
-                              .gains = gains_of((sb_estimator)r->estimator),
-                              .widths = r->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
-                              .gptq = r->quantizer == SB_QUANTIZER_GPTQ,
-                              .bits = r->bits,
-                              .factor = (sb_factor_mode)r->factor,
-                              .refine = r->refine,
-                              .round_seqs = r->round_seqs,
-                              .tune_seqs = r->tune_seqs,
-                              .tune_batch = r->tune_batch};
+                              .reorder = q->reorder,
+                              .fitted = q->grid == SB_GRID_FITTED,
+                              .gains = gains_of(q->estimator),
+                              .widths = q->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
+                              .gptq = q->quantizer == SB_QUANTIZER_GPTQ,
+                              .bits = q->bits,
+                              .factor = q->factor,
+                              .refine = q->refine,
+                              .round_seqs = q->round_seqs,
+                              .tune_seqs = q->tune_seqs,
+                              .tune_batch =
+                                  q->tune_batch ? q->tune_batch : sb_tune_batch(q->tune_seqs)};
   if (r->gpus_per_node) { /* what a rank has of its GPU */
     const size_t gpu = (size_t)(r->gpu_memory * 0x1p30) / sb_plan_sharers(&setup, r->gpus_per_node);
     setup.moment_room = gpu / SB_MOMENT_DEVICE_SHARE;
     setup.wave_bytes = (double)sb_common_activations(common, gpu);
   }
+  return setup;
+}
+
+static sb_status plan(request *r, FILE *out, json_t *report) {
+  sb_config config;
+  sb_arch arch;
+  sb_footprint footprint;
+  SB_TRY(sb_config_read(r->quantize.model, &config));
+  SB_TRY(sb_quantize_settle(&r->quantize, "plan", true));
+  const sb_footprint_setup setup = setup_of(r, &config, &arch);
   sb_plan p = {.gpus_per_node = r->gpus_per_node,
-               .strides = (size_t)r->strides,
-               .trades = (size_t)r->trades,
+               .strides = (size_t)r->quantize.strides,
+               .trades = (size_t)r->quantize.trades,
                .setup = &setup,
                .footprint = &footprint};
-  SB_TRY(settle_rates(r, common, &setup, &p));
+  SB_TRY(settle_rates(r, &setup, &p));
   SB_TRY(sb_arch_create(&config, &arch));
   sb_footprint_estimate(&setup, &footprint);
   print_plan(r, &p, out, report);
@@ -162,165 +165,75 @@ static sb_status plan(request *r, const sb_common *common, FILE *out, json_t *re
   return SB_OK;
 }
 
-sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
-  request r = {.ranks = (size_t)world->size,
-               .network = 10.0,
-               .gpu_memory = 80.0,
-               .bits = 3.25,
-               .trades = 8,
-               .quantizer = SB_QUANTIZER_UNSET,
-               .estimator = SB_ESTIMATOR_UNSET,
-               .strides = SB_STRIDES_UNSET,
-               .round_seqs = 256,
-               .tune_seqs = SB_TUNE_UNSET,
-               .refine = SB_REFINE_PASSES,
-               .reorder = SB_REORDER_FUSED};
-  sb_common common = SB_COMMON_DEFAULTS;
-  common.calibrates = true;
-  const sb_argument arguments[] = {
-      {"MODEL", &r.model, "A Hugging Face folder, or a config.json alone."}};
-  const sb_option options[] = {
+enum { OWN_OPTIONS = 7 };
+
+static void own_options(request *r, sb_option table[OWN_OPTIONS]) {
+  const sb_option own[OWN_OPTIONS] = {
       {.name = "ranks",
        .kind = SB_OPTION_SIZE,
-       .value = &r.ranks,
+       .value = &r->ranks,
        .low = 1,
        .high = 1048576,
        .operand = "N",
        .help = "Ranks of the run."},
       {.name = "ranks-per-node",
        .kind = SB_OPTION_SIZE,
-       .value = &r.ranks_per_node,
+       .value = &r->ranks_per_node,
        .low = 0,
        .high = 4096,
        .operand = "N",
-       .help = "Ranks of a node.",
+       .help = "Ranks per node.",
        .unset = "all on one node"},
       {.name = "gpus-per-node",
        .kind = SB_OPTION_SIZE,
-       .value = &r.gpus_per_node,
+       .value = &r->gpus_per_node,
        .low = 0,
        .high = 64,
        .operand = "N",
-       .help = "GPUs of a node: adds a line for the memory of one."},
+       .help = "GPUs per node. Adds a line for the memory of one; 0: processors."},
       {.name = "gpu-memory",
        .kind = SB_OPTION_REAL,
-       .value = &r.gpu_memory,
+       .value = &r->gpu_memory,
        .low = 1,
        .high = 4096,
        .operand = "GIB",
        .help = "Memory of a GPU, which decides what --factor auto and --activation-memory are."},
-      {.name = "bits",
-       .letter = 'b',
-       .kind = SB_OPTION_REAL,
-       .value = &r.bits,
-       .low = 0.5,
-       .high = 16,
-       .operand = "B",
-       .help = "Budget, as quantize has it."},
-      {.name = "strides",
-       .kind = SB_OPTION_INT,
-       .value = &r.strides,
-       .low = 0,
-       .high = 1000,
-       .operand = "N",
-       .unset = "2; with --sensitivity divergence 0",
-       .help = "As quantize has it: a gradient pass each."},
-      {.name = "trades",
-       .kind = SB_OPTION_INT,
-       .value = &r.trades,
-       .low = 0,
-       .high = 10000,
-       .operand = "N",
-       .help = "As quantize has it: a check of the loss each, and a gradient pass for each that is "
-               "kept."},
-      {.name = "check-seqs",
-       .kind = SB_OPTION_SIZE,
-       .value = &r.check_seqs,
-       .low = 0,
-       .high = 1e9,
-       .operand = "N",
-       .help = "As quantize has it: a second pass, of the sequences whose loss decides."},
-      {.name = "sensitivity",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.estimator,
-       .choices = sb_estimator_names,
-       .unset = "fisher; divergence with --quantizer rtn",
-       .help = "As quantize has it."},
-      {.name = "grid",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.grid,
-       .choices = sb_common_grids,
-       .help = "As quantize has it: fitted takes one forward pass more."},
-      {.name = "reorder",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.reorder,
-       .choices = sb_reorder_names,
-       .help = "As quantize has it: one gradient pass more, and memory for orders."},
-      {.name = "quantizer",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.quantizer,
-       .choices = sb_quantize_quantizers,
-       .unset = "gptq",
-       .help =
-           "As quantize has it: gptq holds second moments and a packed model beside the source."},
-      {.name = "round-seqs",
-       .kind = SB_OPTION_SIZE,
-       .value = &r.round_seqs,
-       .low = 1,
-       .high = 1e9,
-       .operand = "N",
-       .help = "As quantize has it: sequences that guide --quantizer gptq."},
-      {.name = "tune-seqs",
-       .kind = SB_OPTION_SIZE,
-       .value = &r.tune_seqs,
-       .low = 0,
-       .high = 1e9,
-       .operand = "N",
-       .unset = "as --round-seqs with --quantizer gptq, else 0",
-       .help = "As quantize has it: sequences on which scales are trained."},
-      {.name = "tune-batch",
-       .kind = SB_OPTION_SIZE,
-       .value = &r.tune_batch,
-       .low = 1,
-       .high = 1e9,
-       .operand = "N",
-       .unset = "a 32nd of --tune-seqs",
-       .help = "As quantize has it: sequences of a step of that."},
-      {.name = "factor",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.factor,
-       .choices = sb_factor_mode_names,
-       .help = "As quantize has it: where second moments are."},
-      {.name = "refine",
-       .kind = SB_OPTION_INT,
-       .value = &r.refine,
-       .low = 0,
-       .high = 1000,
-       .operand = "N",
-       .help = "As quantize has it: passes over codes and scales after --quantizer gptq."},
       {.name = "machine",
        .kind = SB_OPTION_STRING,
-       .value = &r.machine,
+       .value = &r->machine,
        .operand = "FILE",
-       .help =
-           "What bench --json measured, on such a node with as many ranks and threads: times are "
-           "predicted from it."},
+       .help = "Predict times from FILE, which bench --json wrote on such a node with as many "
+               "ranks and threads."},
       {.name = "gflops",
        .kind = SB_OPTION_REAL,
-       .value = &r.gflops,
+       .value = &r->gflops,
        .low = 0,
        .high = 1e7,
        .operand = "X",
-       .help = "GFLOP/s of a rank, where there is no --machine.",
-       .unset = "measured here; of GPUs not known"},
+       .help = "GFLOP/s of a rank, without --machine.",
+       .unset = "measured here; not known of GPUs"},
       {.name = "network",
        .kind = SB_OPTION_REAL,
-       .value = &r.network,
+       .value = &r->network,
        .low = 0.001,
        .high = 1e5,
        .operand = "X",
        .help = "GB/s of a node's network, unless --machine knows it."},
   };
+  memcpy(table, own, sizeof own);
+}
+
+sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
+  request r = {.ranks = (size_t)world->size,
+               .network = 10.0,
+               .gpu_memory = 80.0,
+               .quantize = sb_quantize_defaults()};
+  sb_common *common = &r.quantize.common;
+  r.quantize.bits = 3.25;
+  const sb_argument arguments[] = {
+      {"MODEL", &r.quantize.model, "A Hugging Face folder, or a config.json alone."}};
+  sb_option options[OWN_OPTIONS + SB_QUANTIZE_OPTIONS_MAX];
+  own_options(&r, options);
   sb_usage usage = {
       .command = "plan",
       .synopsis = "MODEL [options]",
@@ -337,20 +250,20 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       .arguments = arguments,
       .argument_count = 1,
       .options = options,
-      .option_count = sizeof options / sizeof *options,
-  };
+      .option_count = OWN_OPTIONS +
+                      sb_quantize_options(&r.quantize, SB_QUANTIZE_PLANNED, options + OWN_OPTIONS)};
   bool help;
-  SB_TRY(sb_common_begin(world, &usage, &common,
+  SB_TRY(sb_common_begin(world, &usage, common,
                          SB_COMMON_SEQUENCES | SB_COMMON_COMPUTE | SB_COMMON_BLOCK |
                              SB_COMMON_ACTIVATIONS,
                          argc, argv, &help));
   if (help) return SB_OK;
   json_t *report = sb_report_begin(world, "plan");
-  FILE *out = sb_common_prints(world, &common) ? stdout : NULL;
+  FILE *out = sb_common_prints(world, common) ? stdout : NULL;
   sb_status status = SB_OK;
-  if (status == SB_OK && world->rank == 0) status = plan(&r, &common, out, report);
+  if (world->rank == 0) status = plan(&r, out, report);
   status = sb_world_agree(world, status);
-  if (status == SB_OK) status = sb_report_write(world, common.json, report);
+  if (status == SB_OK) status = sb_report_write(world, common->json, report);
   json_decref(report);
   return status;
 }

@@ -18,14 +18,13 @@
 #include "sensitivity/gathering.h"
 #include "sensitivity/reorder.h"
 
-static const char *const channel_scores[] = {
-    [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
 enum { MODES = 3 };
 
 typedef struct request {
   const char *model, *calib;
   double bits;
-  int channel_score, grid;
+  sb_channel_score channel_score;
+  sb_grid_choice grid;
   size_t map_layer;
   bool no_shares, symmetric;
   sb_common common;
@@ -58,13 +57,13 @@ static sb_status load(run *u) {
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   sb_log_phase("load", sb_now() - start, 0, "%s", r->model);
-  SB_TRY(sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width,
-                           u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
+  SB_TRY(sb_sequences_read(u->world, r->calib, r->common.token_width, u->model->config.vocab,
+                           sb_common_seqlen(&r->common, &u->model->config),
                            sb_common_seqs(&r->common), r->common.seed, &u->calibration));
   if (r->map_layer >= u->model->config.layers)
     return sb_fail(SB_ERR_USAGE, "reorder: --map-layer %zu: %s has layers 0 to %zu", r->map_layer,
                    r->model, u->model->config.layers - 1);
-  if (r->grid == SB_COMMON_PLAIN) return SB_OK;
+  if (r->grid == SB_GRID_PLAIN) return SB_OK;
   sb_progress_begin("inputs", 1.0);
   sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
                                            activation_bytes(u), sb_progress_ticker());
@@ -175,7 +174,7 @@ static sb_status reorder(run *u) {
   const request *r = u->r;
   const double start = sb_now();
   sb_reorder_options options = {.mode = SB_REORDER_FUSED,
-                                .score = (sb_channel_score)r->channel_score,
+                                .score = r->channel_score,
                                 .bits = r->bits,
                                 .activation_bytes = activation_bytes(u),
                                 .ticker = sb_progress_ticker()};
@@ -204,7 +203,7 @@ static sb_status reorder(run *u) {
     /* importance is in the fused order by now, which an indexed one would have to undo: measured
      * again */
     status = sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_INDEXED]);
-    if (status == SB_OK && r->grid == SB_COMMON_FITTED)
+    if (status == SB_OK && r->grid != SB_GRID_PLAIN)
       status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u),
                                      SB_NO_TICKER);
     if (status == SB_OK) status = measure_shares(u, SB_REORDER_INDEXED);
@@ -233,7 +232,7 @@ static sb_status work(run *u) {
 }
 
 sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
-  request r = {.bits = 3.25, .common = SB_COMMON_DEFAULTS};
+  request r = {.bits = 3.25, .grid = SB_GRID_FITTED, .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
       {"MODEL", &r.model, "A Hugging Face folder: config.json and safetensors."}};
   const sb_option options[] = {
@@ -253,15 +252,11 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
        .help = "Budget that the model is to be quantized to: channels are scored at the width just "
                "below."},
       {.name = "reorder-score",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.channel_score,
-       .choices = channel_scores,
+       SB_OPTION_ENUM(r.channel_score, sb_channel_score_names),
        .help = "What channels are sorted by: sums of squared or of absolute first-order changes of "
                "the loss."},
       {.name = "grid",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.grid,
-       .choices = sb_common_grids,
+       SB_OPTION_ENUM(r.grid, sb_grid_names),
        .help =
            "Grids that weights are rounded to where channels are scored, as quantize has them."},
       {.name = "symmetric",

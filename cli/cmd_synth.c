@@ -16,7 +16,7 @@ typedef struct request {
   const char *config;
   size_t layers, tokens;
   uint64_t seed;
-  int dtype; /* sb_dtype */
+  sb_dtype dtype;
   sb_common common;
 } request;
 
@@ -24,7 +24,7 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
   const sb_synth_setup setup = {.config = r->config,
                                 .out = r->common.out,
                                 .layers = r->layers,
-                                .dtype = (sb_dtype)r->dtype,
+                                .dtype = r->dtype,
                                 .seed = r->seed,
                                 .tokens = r->tokens,
                                 .file_bytes = sb_common_file_bytes(&r->common),
@@ -79,9 +79,7 @@ sb_status sb_cmd_synth(const sb_world *world, int argc, char **argv) {
        .help = "Decoder layers: the first N, the same as in the whole model.",
        .unset = "all that config.json has"},
       {.name = "dtype",
-       .kind = SB_OPTION_CHOICE,
-       .value = &r.dtype,
-       .choices = sb_common_dtypes,
+       SB_OPTION_ENUM(r.dtype, sb_common_dtypes),
        .help = "Type of all weights written."},
       {.name = "tokens",
        .kind = SB_OPTION_SIZE,

@@ -8,19 +8,25 @@
 #include "io/file.h"
 
 static const char *const compute_names[] = {
-    [SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", NULL};
-static const char *const compute_or_packed_names[] = {
-    [SB_COMPUTE_F32] = "f32", [SB_COMPUTE_BF16] = "bf16", [SB_COMMON_PACKED] = "packed", NULL};
+    [SB_ARITHMETIC_F32] = "f32", [SB_ARITHMETIC_BF16] = "bf16", NULL};
+static const char *const compute_or_packed_names[] = {[SB_ARITHMETIC_F32] = "f32",
+                                                      [SB_ARITHMETIC_BF16] = "bf16",
+                                                      [SB_ARITHMETIC_PACKED] = "packed",
+                                                      NULL};
 static const char *const device_names[] = {
     [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
 static const char *const exchange_names[] = {
     [SB_EXCHANGE_AUTO] = "auto", [SB_EXCHANGE_MPI] = "mpi", [SB_EXCHANGE_HOST] = "host", NULL};
-const char *const sb_common_grids[] = {
-    [SB_COMMON_FITTED] = "fitted", [SB_COMMON_PLAIN] = "plain", NULL};
-const char *const sb_common_dtypes[] = {
-    [SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
 static const char *const width_names[] = {
     [SB_TOKENS_AUTO] = "auto", [SB_TOKENS_U16] = "u16", [SB_TOKENS_U32] = "u32", NULL};
+const char *const sb_grid_names[] = {
+    [SB_GRID_AUTO] = "auto", [SB_GRID_PLAIN] = "plain", [SB_GRID_FITTED] = "fitted", NULL};
+const char *const sb_common_dtypes[] = {
+    [SB_F32] = "f32", [SB_F16] = "f16", [SB_BF16] = "bf16", NULL};
+
+const char *sb_compute_name(sb_compute compute) {
+  return compute == SB_COMPUTE_BF16 ? "bf16" : "f32";
+}
 
 size_t sb_common_activations(const sb_common *common, size_t device_bytes) {
   if (common->activation_gib > 0) return (size_t)(common->activation_gib * 0x1p30);
@@ -73,38 +79,28 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   }
   if (set & SB_COMMON_TOKENS)
     table[n++] = (sb_option){.name = "token-dtype",
-                             .kind = SB_OPTION_CHOICE,
-                             .value = &c->token_width,
-                             .choices = width_names,
+                             SB_OPTION_ENUM(c->token_width, width_names),
                              .help = "Width of the ids in a raw token file (.npy says itself)."};
   if (set & SB_COMMON_COMPUTE)
     table[n++] = (sb_option){.name = "compute",
-                             .kind = SB_OPTION_CHOICE,
-                             .value = &c->compute,
-                             .choices = compute_names,
+                             SB_OPTION_ENUM(c->arithmetic, compute_names),
                              .help = "Arithmetic of matrix products; bf16 sums in f32."};
   if (set & SB_COMMON_COMPUTE_OR_PACKED)
     table[n++] = (sb_option){
         .name = "compute",
-        .kind = SB_OPTION_CHOICE,
-        .value = &c->compute,
-        .choices = compute_or_packed_names,
+        SB_OPTION_ENUM(c->arithmetic, compute_or_packed_names),
         .help = "Arithmetic of matrix products; bf16 sums in f32. packed: f32, with the "
                 "packed weights of OUT as they are, which takes less memory."};
   if (set & SB_COMMON_DEVICE)
     table[n++] = (sb_option){
         .name = "device",
-        .kind = SB_OPTION_CHOICE,
-        .value = &c->device,
-        .choices = device_names,
+        SB_OPTION_ENUM(c->device, device_names),
         .help = "Where to compute: processors, or GPUs, dealt to the ranks of a node in "
                 "turn; auto takes GPUs where every rank can have one."};
   if (set & SB_COMMON_DEVICE)
     table[n++] = (sb_option){
         .name = "gpu-exchange",
-        .kind = SB_OPTION_CHOICE,
-        .value = &c->exchange,
-        .choices = exchange_names,
+        SB_OPTION_ENUM(c->exchange, exchange_names),
         .help = "How GPUs get weights and sums of other ranks: mpi, sums by an MPI library that "
                 "takes GPU memory (CUDA-aware); host, all through host memory; auto, both among "
                 "themselves by NCCL where each rank has a GPU of its own, else as mpi where "

@@ -8,6 +8,22 @@
 #include "model/config.h"
 #include "mpi/world.h"
 
+/* --compute: arithmetic of matrix products. */
+typedef enum sb_arithmetic {
+  SB_ARITHMETIC_F32,
+  SB_ARITHMETIC_BF16,
+  SB_ARITHMETIC_PACKED /* f32, with packed weights as they are: SB_COMMON_COMPUTE_OR_PACKED */
+} sb_arithmetic;
+
+/* --gpu-exchange: how GPUs get weights and sums of other ranks. */
+typedef enum sb_exchange { SB_EXCHANGE_AUTO, SB_EXCHANGE_MPI, SB_EXCHANGE_HOST } sb_exchange;
+
+/* --grid: range of a group's codes. AUTO is left to the command. */
+typedef enum sb_grid_choice { SB_GRID_AUTO, SB_GRID_PLAIN, SB_GRID_FITTED } sb_grid_choice;
+
+/* Names of grids, and of the types of weights that are written (sb_dtype). NULL behind the last. */
+extern const char *const sb_grid_names[], *const sb_common_dtypes[];
+
 typedef struct sb_common {
   size_t seqlen;    /* tokens of a sequence; 0: sb_common_seqlen chooses */
   size_t seqs;      /* most sequences used; 0: sb_common_seqs chooses */
@@ -17,10 +33,10 @@ typedef struct sb_common {
   bool quiet;
   int threads; /* of this rank; 0: chosen by sb_common_begin */
   uint64_t seed;
-  int compute;           /* sb_compute, or SB_COMMON_PACKED */
-  int device;            /* sb_device */
-  int exchange;          /* SB_EXCHANGE_.. */
-  int token_width;       /* sb_token_width */
+  sb_arithmetic arithmetic;
+  sb_device device;
+  sb_exchange exchange;
+  sb_token_width token_width;
   double activation_gib; /* memory a rank gives to kept layer inputs; 0: sb_common_activation_bytes
                             chooses */
   size_t block[2];       /* rows, columns */
@@ -45,23 +61,12 @@ enum {
 };
 enum { SB_COMMON_MAX = 15 };
 
-/* --gpu-exchange. */
-enum { SB_EXCHANGE_AUTO, SB_EXCHANGE_MPI, SB_EXCHANGE_HOST };
-
-/* --grid of commands that calibrate in any case; quantize leaves it open too (cli/quantize.h). NULL
- * behind the last. */
-enum { SB_COMMON_FITTED, SB_COMMON_PLAIN };
-extern const char *const sb_common_grids[];
-
-/* --dtype: the types of weights that are written, sb_dtype. NULL behind the last. */
-extern const char *const sb_common_dtypes[];
-
-/* The value of `compute` beyond sb_compute's: f32, with packed weights as they are. */
-enum { SB_COMMON_PACKED = 2 };
-/* The arithmetic of the backend that was asked for. */
+/* The type that matrix products read. */
 static inline sb_compute sb_common_compute(const sb_common *common) {
-  return common->compute == SB_COMMON_PACKED ? SB_COMPUTE_F32 : (sb_compute)common->compute;
+  return common->arithmetic == SB_ARITHMETIC_BF16 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
 }
+/* "f32" or "bf16". */
+const char *sb_compute_name(sb_compute compute);
 
 /* Writes the table for the options in `set` into table[SB_COMMON_MAX], pointing into *common;
  * returns their number. */

@@ -72,7 +72,8 @@ static sb_status join_all(const sb_world *world, sb_backend *b, bool *node) {
 
 /* How GPUs of several ranks get each other's numbers; `apart`: each rank has one of its own.
  * Collective. */
-static sb_status choose_exchange(const sb_world *world, int exchange, bool apart, sb_backend *b) {
+static sb_status choose_exchange(const sb_world *world, sb_exchange exchange, bool apart,
+                                 sb_backend *b) {
   if (world->size == 1 || exchange == SB_EXCHANGE_HOST) return SB_OK;
   if (exchange == SB_EXCHANGE_AUTO && apart) {
     bool node;
@@ -110,7 +111,7 @@ static sb_status open_gpu(const sb_world *world, const sb_common *common, sharin
                 world->node_size, world->node_size - gpus->later);
   else
     sb_log_line("device       %s for rank 0", identity.name);
-  if (common->compute == SB_COMPUTE_F32) /* packed has kernels of its own */
+  if (common->arithmetic == SB_ARITHMETIC_F32) /* packed has kernels of its own */
     sb_log_line("device       matrix products in f32 do not use tensor cores; --compute bf16 does");
   return SB_OK;
 }

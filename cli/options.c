@@ -40,6 +40,8 @@ static sb_status set_whole(const sb_usage *u, const sb_option *o, const char *te
   if (value < o->low || value > o->high) return bad_number(u, o, text, "a whole number");
   if (o->kind == SB_OPTION_INT)
     *(int *)o->value = (int)value;
+  else if (o->kind == SB_OPTION_UNSIGNED)
+    *(unsigned *)o->value = (unsigned)number;
   else
     *(size_t *)o->value = (size_t)number;
   return SB_OK;
@@ -66,7 +68,7 @@ static sb_status set_choice(const sb_usage *u, const sb_option *o, const char *t
   size_t n = 0;
   for (int i = 0; o->choices[i]; i++) {
     if (strcmp(o->choices[i], text) == 0) {
-      *(int *)o->value = i;
+      memcpy(o->value, &i, sizeof i); /* an enum, signed or not */
       return SB_OK;
     }
     if (n < sizeof list)
@@ -102,6 +104,7 @@ static sb_status set(const sb_usage *u, const sb_option *o, const char *text) {
     *(bool *)o->value = true;
     return SB_OK;
   case SB_OPTION_INT:
+  case SB_OPTION_UNSIGNED:
   case SB_OPTION_SIZE:
     return set_whole(u, o, text);
   case SB_OPTION_SEED:
@@ -204,6 +207,7 @@ sb_status sb_options_parse(const sb_usage *u, int argc, char **argv, bool *help)
       }
       SB_TRY(set(u, o, value));
       seen[index] = true;
+      if (o->given) *o->given = true;
     }
   }
   return check_complete(u, given, seen);

@@ -1,11 +1,10 @@
-/* The command line of one command: a table of options that is at once its parser, its type check
- * and its
+/* The command line of one command: one table of options is its parser, its type check and its
  * --help.
  *
  * The table points at the variables it fills; what they hold before parsing is the default that
- * --help shows. Spellings:
- * --name VALUE, --name=VALUE, -o VALUE, flags without a value, "--" ends the options. Given twice,
- * the last one counts. All functions are local and give the same answer on every rank. */
+ * --help shows. Spellings: --name VALUE, --name=VALUE, -o VALUE, flags without a value; "--" ends
+ * the options. Of an option given twice the last one counts. All functions are local and give the
+ * same answer on every rank. */
 #ifndef SB_CLI_OPTIONS_H
 #define SB_CLI_OPTIONS_H
 
@@ -17,29 +16,41 @@
 #include "base/status.h"
 
 typedef enum sb_option_kind {
-  SB_OPTION_FLAG,   /* bool: present or not */
-  SB_OPTION_INT,    /* int in [low, high] */
-  SB_OPTION_SIZE,   /* size_t in [low, high] */
-  SB_OPTION_SEED,   /* uint64_t, any */
-  SB_OPTION_REAL,   /* double in [low, high], finite */
-  SB_OPTION_STRING, /* const char *, not empty; NULL by default means not given */
-  SB_OPTION_CHOICE, /* int: index into choices */
-  SB_OPTION_SHAPE   /* size_t[2] written 128x64, each in [low, high] */
+  SB_OPTION_FLAG,     /* bool: present or not */
+  SB_OPTION_INT,      /* int in [low, high] */
+  SB_OPTION_UNSIGNED, /* unsigned in [low, high] */
+  SB_OPTION_SIZE,     /* size_t in [low, high] */
+  SB_OPTION_SEED,     /* uint64_t, any */
+  SB_OPTION_REAL,     /* double in [low, high], finite */
+  SB_OPTION_STRING,   /* const char *, not empty; NULL by default means not given */
+  SB_OPTION_CHOICE,   /* an enum whose values index `choices`: SB_OPTION_ENUM */
+  SB_OPTION_SHAPE     /* size_t[2] written 128x64, each in [low, high] */
 } sb_option_kind;
 
 typedef struct sb_option {
   const char *name; /* without the dashes */
   char letter;      /* also -o; 0 for none */
   sb_option_kind kind;
-  void *value;                /* what kind says; holds the default */
+  void *value;                /* the variable, of the type that `kind` says; holds the default */
+  bool *given;                /* set where the option is on the command line; may be NULL */
   double low, high;           /* inclusive range of numbers, each below 2^53 */
   const char *const *choices; /* NULL-terminated names, for SB_OPTION_CHOICE */
-  const char
-      *operand; /* how --help calls the value: "N", "FILE"; NULL with a choice shows its names */
-  const char *help;  /* one sentence or two */
-  const char *unset; /* shown as default in place of the value, e.g. "all", where not NULL */
+  const char *operand; /* the value's name in --help: "N", "FILE"; NULL: a choice shows its names */
+  const char *help;    /* one sentence or two */
+  const char *unset;   /* shown as default in place of the value, e.g. "all"; NULL: the value */
+  const char *section; /* heading in --help; NULL: "options" */
   bool required;
 } sb_option;
+
+/* Kind, value and choices of an option whose variable is an enum: its values count names[] from 0.
+ * An enum of another size than int's, which the parser writes, does not compile. */
+#define SB_OPTION_ENUM(variable, names)                                                            \
+  .kind = SB_OPTION_CHOICE, .choices = (names),                                                    \
+  .value = (char *)&(variable) +                                                                   \
+           0 * sizeof(struct {                                                                     \
+             _Static_assert(sizeof(variable) == sizeof(int), "an enum of int's size is expected"); \
+             int unused;                                                                           \
+           })
 
 /* An argument without dashes. */
 typedef struct sb_argument {
@@ -50,17 +61,15 @@ typedef struct sb_argument {
 
 typedef struct sb_usage {
   const char *command;  /* "quantize" */
-  const char *synopsis; /* what follows the command's name: "MODEL --calib TOKENS --bits B -o OUT
-                           [options]" */
+  const char *synopsis; /* "MODEL --calib TOKENS --bits B -o OUT [options]" */
   const char *purpose;  /* lines for --help */
   const char *examples; /* lines for --help, or NULL */
   const sb_argument *arguments;
   size_t argument_count;
-  size_t optional_count; /* of them, the last ones need not be given */
-  const sb_option *options;
+  size_t optional_count;    /* of the arguments, the last ones need not be given */
+  const sb_option *options; /* options of one section follow each other */
   size_t option_count;
-  const sb_option
-      *common; /* a second table, listed after the command's own (cli/common.h); may be NULL */
+  const sb_option *common; /* a second table, listed after the command's own; may be NULL */
   size_t common_count;
 } sb_usage;
 

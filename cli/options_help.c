@@ -29,6 +29,7 @@ static void wrapped(FILE *out, const char *text) {
 
 static void default_of(const sb_option *o, char *text, size_t size) {
   const size_t *shape = o->value;
+  int index;
   text[0] = 0;
   if (o->unset) {
     snprintf(text, size, "%s", o->unset);
@@ -40,6 +41,9 @@ static void default_of(const sb_option *o, char *text, size_t size) {
   case SB_OPTION_INT:
     snprintf(text, size, "%d", *(const int *)o->value);
     break;
+  case SB_OPTION_UNSIGNED:
+    snprintf(text, size, "%u", *(const unsigned *)o->value);
+    break;
   case SB_OPTION_SIZE:
     snprintf(text, size, "%zu", shape[0]);
     break;
@@ -50,7 +54,8 @@ static void default_of(const sb_option *o, char *text, size_t size) {
     snprintf(text, size, "%g", *(const double *)o->value);
     break;
   case SB_OPTION_CHOICE:
-    snprintf(text, size, "%s", o->choices[*(const int *)o->value]);
+    memcpy(&index, o->value, sizeof index);
+    snprintf(text, size, "%s", o->choices[index]);
     break;
   case SB_OPTION_SHAPE:
     snprintf(text, size, "%zux%zu", shape[0], shape[1]);
@@ -105,8 +110,13 @@ void sb_options_help(const sb_usage *u, FILE *out) {
     fprintf(out, "  %-*s", LEFT - 2, u->arguments[i].name);
     wrapped(out, u->arguments[i].help);
   }
-  if (u->option_count) fprintf(out, "\noptions:\n");
-  for (size_t i = 0; i < u->option_count; i++) option_line(out, &u->options[i]);
+  const char *section = NULL;
+  for (size_t i = 0; i < u->option_count; i++) {
+    const char *here = u->options[i].section ? u->options[i].section : "options";
+    if (!section || strcmp(section, here) != 0) fprintf(out, "\n%s:\n", here);
+    section = here;
+    option_line(out, &u->options[i]);
+  }
   fprintf(out, u->option_count ? "\ncommon options:\n" : "\noptions:\n");
   for (size_t i = 0; i < u->common_count; i++) option_line(out, &u->common[i]);
   fprintf(out, "  %-*sThis text.\n", LEFT - 2, "--help");

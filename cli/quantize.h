@@ -8,30 +8,10 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "cli/common.h"
+#include "cli/quantize_request.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
-#include "sensitivity/estimator.h"
-
-enum { SB_METHOD_SCALEBITS, SB_METHOD_TABLE, SB_METHOD_LAYER, SB_METHOD_RTN };
-enum { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ };
-enum { SB_GRID_UNSET, SB_GRID_PLAIN, SB_GRID_FITTED };
-enum { SB_REFINE_PASSES = 6 }; /* where --refine is not given; what they win: docs/results.md */
-/* NULL behind the last. */
-extern const char *const sb_quantize_methods[], *const sb_quantize_quantizers[],
-                                                    *const sb_quantize_grids[];
-
-/* The options (cli/quantize_options.c). */
-typedef struct sb_quantize_request {
-  const char *model, *calib, *out, *allocation, *checkpoint;
-  double bits, first_share, tune_rate;
-  int method, quantizer, factor, grid, reorder, channel_score, estimator, min_bits, max_bits,
-      start_bits, strides, trades, refine, level;
-  size_t round_seqs, check_seqs, tune_seqs, tune_batch;
-  bool symmetric, overwrite;
-  sb_common common;
-} sb_quantize_request;
 
 typedef struct sb_quantize_run {
   const sb_world *world;
@@ -46,23 +26,6 @@ typedef struct sb_quantize_run {
   int step;   /* of the search, under way */
 } sb_quantize_run;
 
-/* Fills the request from the command line. *help: it was asked for, and printed. Collective within
- * a node. */
-sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv,
-                            sb_quantize_request *request, bool *help);
-
-enum { SB_QUANTIZER_UNSET = -1, SB_ESTIMATOR_UNSET = -1, SB_STRIDES_UNSET = -1 };
-/* The way of rounding that was left open: the one that ends best, where there are tokens for it;
- * the uniform baseline is what its name says. Pure. */
-void sb_quantize_settle_quantizer(int method, bool calibrates, int *quantizer);
-/* The estimator that was left open, and strides (0): none from costs of all widths, else 2. What
- * divergence knows is of codes rounded to nearest; other errors, by GPTQ, gain little from it
- * (docs/results.md). Pure. */
-void sb_quantize_settle_search(int quantizer, bool starts_uniform, int *estimator, int *strides);
-/* Sequences that scales are trained on, where that was left open: as many as guide rounding, by
- * gptq. Pure. */
-size_t sb_quantize_settle_tune(int quantizer, size_t tune_seqs, size_t round_seqs);
-#define SB_TUNE_UNSET SIZE_MAX
 /* Whether OUT and the bit map can be written, asked before hours of search and not after. */
 sb_status sb_quantize_check_out(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);

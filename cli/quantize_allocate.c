@@ -15,13 +15,13 @@
 static sb_status from_table(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   const double start = sb_now();
-  const sb_estimator asked = (sb_estimator)r->estimator;
+  const sb_estimator asked = r->estimator;
   sb_allocate_table_result result;
   SB_TRY(sb_quantize_calibrate(u));
   const sb_allocate_table_options options = {
       .bits = r->bits,
-      .min_bits = (unsigned)r->min_bits,
-      .max_bits = (unsigned)r->max_bits,
+      .min_bits = r->min_bits,
+      .max_bits = r->max_bits,
       .estimator = sb_estimator_of_moves(asked) ? SB_ESTIMATOR_DIAGONAL : asked,
       .by_layer = r->method == SB_METHOD_LAYER,
       .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
@@ -58,7 +58,7 @@ sb_status sb_quantize_allocate(sb_quantize_run *u) {
     return SB_OK;
   }
   if (r->method == SB_METHOD_RTN)
-    SB_TRY(sb_allocate_uniform(u->model, r->bits, (unsigned)r->min_bits, (unsigned)r->max_bits));
+    SB_TRY(sb_allocate_uniform(u->model, r->bits, r->min_bits, r->max_bits));
   else
     SB_TRY(r->method == SB_METHOD_SCALEBITS ? sb_quantize_search(u) : from_table(u));
   if (!r->allocation) return SB_OK;

@@ -58,9 +58,9 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
 
 sb_status sb_quantize_read(sb_quantize_run *u, size_t seqs, sb_sequences *out) {
   const sb_quantize_request *r = u->r;
-  return sb_sequences_read(u->world, r->calib, (sb_token_width)r->common.token_width,
-                           u->model->config.vocab, sb_common_seqlen(&r->common, &u->model->config),
-                           seqs, r->common.seed, out);
+  return sb_sequences_read(u->world, r->calib, r->common.token_width, u->model->config.vocab,
+                           sb_common_seqlen(&r->common, &u->model->config), seqs, r->common.seed,
+                           out);
 }
 
 /* Reads what the search works with, once. */
@@ -69,10 +69,10 @@ sb_status sb_quantize_calibrate(sb_quantize_run *u) {
   const bool searches = r->method == SB_METHOD_SCALEBITS && r->check_seqs > 0;
   if (u->calibration.tokens || u->calibration.count) return SB_OK;
   if (!searches) return sb_quantize_read(u, sb_common_seqs(&r->common), &u->calibration);
-  return sb_sequences_read_two(
-      u->world, r->calib, (sb_token_width)r->common.token_width, u->model->config.vocab,
-      sb_common_seqlen(&r->common, &u->model->config), sb_common_seqs(&r->common), r->check_seqs,
-      r->common.seed, &u->calibration, &u->check);
+  return sb_sequences_read_two(u->world, r->calib, r->common.token_width, u->model->config.vocab,
+                               sb_common_seqlen(&r->common, &u->model->config),
+                               sb_common_seqs(&r->common), r->check_seqs, r->common.seed,
+                               &u->calibration, &u->check);
 }
 
 /* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than
@@ -84,7 +84,7 @@ void sb_quantize_settle_bits(sb_quantize_run *u) {
     const sb_model *m = u->model;
     double two = sb_effective_bits_uniform(&m->arch, m->blocking.rows, m->blocking.cols, 2,
                                            m->blocking.symmetry) +
-                 sb_model_order_bits(m, (sb_reorder)r->reorder);
+                 sb_model_order_bits(m, r->reorder);
     r->min_bits = r->bits < two ? 1 : 2;
   }
   if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
@@ -95,7 +95,7 @@ void sb_quantize_settle_bits(sb_quantize_run *u) {
 sb_status sb_quantize_importance(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   double start = sb_now();
-  sb_report_text(u->report, "grid", sb_quantize_grids[r->grid]);
+  sb_report_text(u->report, "grid", sb_grid_names[r->grid]);
   if (r->grid != SB_GRID_FITTED) return SB_OK;
   SB_TRY(sb_quantize_calibrate(u));
   u->backend->gemm_flops = 0;
@@ -115,8 +115,8 @@ static sb_status find_orders(sb_quantize_run *u) {
   const double start = sb_now();
   sb_reorder_result result;
   SB_TRY(sb_quantize_calibrate(u));
-  const sb_reorder_options options = {.mode = (sb_reorder)r->reorder,
-                                      .score = (sb_channel_score)r->channel_score,
+  const sb_reorder_options options = {.mode = r->reorder,
+                                      .score = r->channel_score,
                                       .bits = r->bits,
                                       .activation_bytes =
                                           sb_common_activation_bytes(&r->common, u->backend),
@@ -143,8 +143,7 @@ sb_status sb_quantize_reorder(sb_quantize_run *u) {
   sb_report_text(u->report, "reorder", sb_reorder_names[r->reorder]);
   if (r->reorder == SB_REORDER_NONE) return SB_OK;
   if (!u->reuses) return find_orders(u);
-  SB_TRY(sb_bits_file_orders(u->world, r->allocation, &u->model->arch, (sb_reorder)r->reorder,
-                             &orders));
+  SB_TRY(sb_bits_file_orders(u->world, r->allocation, &u->model->arch, r->reorder, &orders));
   sb_status status = sb_reorder_reload(&u->model, r->model, &orders);
   sb_orders_free(&orders);
   return status;

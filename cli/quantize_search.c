@@ -48,26 +48,26 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   double start = sb_now();
   sb_allocate_result result;
   SB_TRY(sb_quantize_calibrate(u));
-  const sb_allocate_options options = {
-      .bits = r->bits,
-      .min_bits = (unsigned)r->min_bits,
-      .max_bits = (unsigned)r->max_bits,
-      .start_bits = (unsigned)r->start_bits,
-      .estimator = (sb_estimator)r->estimator,
-      .strides = r->strides,
-      .trades = r->trades,
-      .first_share = r->first_share,
-      .least_share = r->first_share / 32,
-      .activation_bytes = sb_common_activation_bytes(&r->common, u->backend),
-      .check = r->check_seqs > 0 ? &u->check : NULL,
-      .checkpoint = r->checkpoint,
-      .model = u->fingerprint,
-      .grid = sb_quantize_grids[r->grid],
-      .compute = r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32",
-      .report = on_step,
-      .begin_pass = on_pass,
-      .context = u,
-      .ticker = sb_progress_ticker()};
+  const sb_allocate_options options = {.bits = r->bits,
+                                       .min_bits = r->min_bits,
+                                       .max_bits = r->max_bits,
+                                       .start_bits = r->start_bits,
+                                       .estimator = r->estimator,
+                                       .strides = r->strides,
+                                       .trades = r->trades,
+                                       .first_share = r->first_share,
+                                       .least_share = r->first_share / 32,
+                                       .activation_bytes =
+                                           sb_common_activation_bytes(&r->common, u->backend),
+                                       .check = r->check_seqs > 0 ? &u->check : NULL,
+                                       .checkpoint = r->checkpoint,
+                                       .model = u->fingerprint,
+                                       .grid = sb_grid_names[r->grid],
+                                       .compute = sb_compute_name(sb_common_compute(&r->common)),
+                                       .report = on_step,
+                                       .begin_pass = on_pass,
+                                       .context = u,
+                                       .ticker = sb_progress_ticker()};
   sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits",
               u->calibration.count, u->calibration.seqlen, r->bits);
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;

@@ -19,8 +19,8 @@ void sb_quantize_saved_path(const sb_quantize_run *u, const char *part, char *ou
 }
 
 void sb_quantize_compute(const sb_quantize_run *u, char out[SB_QUANTIZE_COMPUTE]) {
-  snprintf(out, SB_QUANTIZE_COMPUTE, "%s, %s",
-           u->r->common.compute == SB_COMPUTE_BF16 ? "bf16" : "f32", u->backend->name);
+  snprintf(out, SB_QUANTIZE_COMPUTE, "%s, %s", sb_compute_name(sb_common_compute(&u->r->common)),
+           u->backend->name);
 }
 
 /* The model's packed form takes its place; the model stays where scales are to be trained. */
@@ -38,7 +38,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   sb_model *packed;
   sb_gptq_stats stats;
   double start = sb_now();
-  sb_report_text(u->report, "quantizer", sb_quantize_quantizers[r->quantizer]);
+  sb_report_text(u->report, "quantizer", sb_quantizer_names[r->quantizer]);
   if (r->quantizer == SB_QUANTIZER_RTN) {
     if (r->tune_seqs == 0) return SB_OK;
     SB_TRY(sb_packed_model_nearest(u->model, &packed));
@@ -55,7 +55,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   const sb_gptq_options options = {.damping = 0.01,
                                    .fitted = r->grid == SB_GRID_FITTED,
                                    .refine = r->refine,
-                                   .factor = (sb_factor_mode)r->factor,
+                                   .factor = r->factor,
                                    .checkpoint = r->checkpoint ? checkpoint : NULL,
                                    .compute = compute,
                                    .input_bytes = sb_common_activations(&r->common, 0),

@@ -8,6 +8,9 @@
 #include "mpi/exact.h"
 #include "mpi/large.h"
 
+const char *const sb_channel_score_names[] = {
+    [SB_CHANNELS_SQUARE] = "square", [SB_CHANNELS_ABSOLUTE] = "abs", NULL};
+
 struct sb_channels {
   sb_model *model;
   sb_backend *backend;

@@ -20,6 +20,8 @@ typedef enum sb_channel_score {
   SB_CHANNELS_ABSOLUTE /* |g d| */
 } sb_channel_score;
 
+extern const char *const sb_channel_score_names[]; /* "square", "abs"; NULL behind the last */
+
 typedef struct sb_channels sb_channels;
 
 /* One gradient pass over `pass`, whose model has coding SB_CODING_SOURCE, its channels as the file

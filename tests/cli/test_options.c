@@ -5,14 +5,17 @@
 
 typedef struct values {
   bool flag;
-  int number, choice;
+  int number;
+  unsigned count;
+  bool counted; /* --count was given */
+  enum colour { RED, GREEN } choice;
   size_t size, shape[2];
   uint64_t seed;
   double real;
   const char *text, *model;
 } values;
 
-static const char *const colours[] = {"red", "green", NULL};
+static const char *const colours[] = {[RED] = "red", [GREEN] = "green", NULL};
 
 /* Parses the words of `line` (split at spaces) into *v, which starts with the defaults. */
 static sb_status parse(const char *line, values *v, bool *help, char *help_text, size_t help_size) {
@@ -50,6 +53,15 @@ static sb_status parse(const char *line, values *v, bool *help, char *help_text,
        .operand = "DIR",
        .help = "Where to.",
        .required = true},
+      {.name = "count",
+       .section = "more",
+       .kind = SB_OPTION_UNSIGNED,
+       .value = &v->count,
+       .given = &v->counted,
+       .low = 1,
+       .high = 8,
+       .operand = "N",
+       .help = "A count."},
   };
   const sb_option common[] = {
       {.name = "seed",
@@ -57,12 +69,7 @@ static sb_status parse(const char *line, values *v, bool *help, char *help_text,
        .value = &v->seed,
        .operand = "N",
        .help = "A seed."},
-      {.name = "colour",
-       .kind = SB_OPTION_CHOICE,
-       .value = &v->choice,
-       .choices = colours,
-       .operand = "C",
-       .help = "A colour."},
+      {.name = "colour", SB_OPTION_ENUM(v->choice, colours), .operand = "C", .help = "A colour."},
       {.name = "block",
        .kind = SB_OPTION_SHAPE,
        .value = v->shape,
@@ -78,10 +85,10 @@ static sb_status parse(const char *line, values *v, bool *help, char *help_text,
                           .arguments = arguments,
                           .argument_count = 1,
                           .options = options,
-                          .option_count = 5,
+                          .option_count = 6,
                           .common = common,
                           .common_count = 3};
-  *v = (values){.number = 3, .size = 512, .real = 2.5, .shape = {128, 128}, .seed = 7};
+  *v = (values){.number = 3, .count = 4, .size = 512, .real = 2.5, .shape = {128, 128}, .seed = 7};
   snprintf(copy, sizeof copy, "cmd %s", line);
   for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
   argv[argc] = NULL;
@@ -124,14 +131,16 @@ static void spellings(void **state) {
   assert_string_equal(v.model, "m");
   assert_string_equal(v.text, "d");
   assert_true(!help && !v.flag && v.number == 3 && v.size == 512 && v.real == 2.5 && v.seed == 7 &&
-              v.choice == 0);
+              v.choice == RED);
+  assert_true(v.count == 4 && !v.counted);
   assert_ok(parse(
       "--out=d --flag --number -5 --size=1000000000000 m --real 3.25 --seed 18446744073709551615 "
-      "--colour green --block 64x256",
+      "--colour green --block 64x256 --count 4",
       &v, &help, NULL, 0));
   assert_true(v.flag && v.number == -5 && v.size == 1000000000000 && v.real == 3.25 &&
               v.seed == UINT64_MAX);
-  assert_true(v.choice == 1 && v.shape[0] == 64 && v.shape[1] == 256);
+  assert_true(v.choice == GREEN && v.count == 4 && v.counted && v.shape[0] == 64 &&
+              v.shape[1] == 256);
   assert_ok(parse("-f -o a --out b -- --odd-name", &v, &help, NULL,
                   0)); /* the last one counts; "--" ends options */
   assert_string_equal(v.text, "b");
@@ -159,6 +168,8 @@ static void mistakes(void **state) {
       {"m -o d --number 6", {"--number 6", "from -5 to 5"}},
       {"m -o d --number 1.5", {"--number 1.5", "whole number"}},
       {"m -o d --number 99999999999999999999", {"--number", "whole number"}},
+      {"m -o d --count -1", {"--count -1", "from 1 to 8"}},
+      {"m -o d --count 9", {"--count 9", "from 1 to 8"}},
       {"m -o d --size -1", {"--size -1", "from 2 to 1000000000000"}},
       {"m -o d --size 4k", {"--size 4k", "whole number"}},
       {"m -o d --real nan", {"--real nan", "from 1 to 8"}},
@@ -194,6 +205,8 @@ static void help_text(void **state) {
       "usage: shardbits cmd MODEL -o DIR [options]\n\nDoes a thing.\n",
       "  MODEL                   A folder.\n",
       "  -f, --flag              A flag.\n",
+      "\noptions:\n  -f, --flag              A flag.\n",
+      "\nmore:\n  --count N               A count. [4]\n\ncommon options:\n",
       "  --number N              A number. [3]\n",
       "  --real B                Bits. [2.5]\n",
       "  -o, --out DIR           Where to. [required]\n",

@@ -1,0 +1,63 @@
+#include "cli/quantize_request.h"
+
+const char *const sb_method_names[] = {[SB_METHOD_SCALEBITS] = "scalebits",
+                                       [SB_METHOD_TABLE] = "table",
+                                       [SB_METHOD_LAYER] = "layer",
+                                       [SB_METHOD_RTN] = "rtn",
+                                       NULL};
+const char *const sb_quantizer_names[] = {
+    [SB_QUANTIZER_RTN] = "rtn", [SB_QUANTIZER_GPTQ] = "gptq", NULL};
+
+sb_quantize_request sb_quantize_defaults(void) {
+  sb_quantize_request request = {.max_bits = 8,
+                                 .trades = 8,
+                                 .first_share = 0.03,
+                                 .refine = SB_REFINE_PASSES,
+                                 .round_seqs = 256,
+                                 .level = 1,
+                                 .common = SB_COMMON_DEFAULTS};
+  request.common.calibrates = true;
+  return request;
+}
+
+static void choose_search(sb_quantize_request *r) {
+  if (!r->given.estimator)
+    r->estimator =
+        r->quantizer == SB_QUANTIZER_GPTQ ? SB_ESTIMATOR_FISHER : SB_ESTIMATOR_DIVERGENCE;
+  if (!r->given.strides)
+    r->strides = r->estimator != SB_ESTIMATOR_DIVERGENCE || r->start_bits != 0 ? 2 : 0;
+}
+
+static void choose_open(sb_quantize_request *r, bool calibrates) {
+  const bool learns = calibrates && r->method != SB_METHOD_RTN;
+  const bool by_block = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE;
+  if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
+  if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
+  if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
+  if (r->grid == SB_GRID_AUTO) r->grid = learns ? SB_GRID_FITTED : SB_GRID_PLAIN;
+  choose_search(r);
+}
+
+static bool needs_tokens(const sb_quantize_request *r) {
+  const bool searches = r->method != SB_METHOD_RTN && !r->allocation;
+  const bool reorders = r->reorder != SB_REORDER_NONE && !r->allocation;
+  return searches || reorders || r->quantizer == SB_QUANTIZER_GPTQ || r->grid == SB_GRID_FITTED ||
+         r->tune_seqs > 0;
+}
+
+sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool calibrates) {
+  if (r->min_bits > r->max_bits)
+    return sb_fail(SB_ERR_USAGE, "%s: --min-bits %u is above --max-bits %u", command, r->min_bits,
+                   r->max_bits);
+  choose_open(r, calibrates);
+  if (r->start_bits != 0 && r->strides == 0)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --start-bits is where --strides start from, and --strides 0 takes none",
+                   command);
+  if (!calibrates && needs_tokens(r))
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --calib TOKENS is needed (only --method rtn with --quantizer rtn, --grid "
+                   "plain, --reorder none and --tune-seqs 0 do without)",
+                   command);
+  return SB_OK;
+}

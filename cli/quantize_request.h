@@ -1,0 +1,97 @@
+/* What `quantize` was asked for. `plan` fills the same request from the same table of options, so
+ * that it plans what quantize would do. */
+#ifndef SB_CLI_QUANTIZE_REQUEST_H
+#define SB_CLI_QUANTIZE_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+#include "cli/common.h"
+#include "cli/options.h"
+#include "model/orders.h"
+#include "quant/moments.h"
+#include "sensitivity/channels.h"
+#include "sensitivity/estimator.h"
+
+/* How bits are found. */
+typedef enum sb_method {
+  SB_METHOD_SCALEBITS, /* a search */
+  SB_METHOD_TABLE,     /* a width for each block, at once */
+  SB_METHOD_LAYER,     /* a width for each matrix, at once */
+  SB_METHOD_RTN        /* one width for all */
+} sb_method;
+extern const char *const sb_method_names[]; /* NULL behind the last, as in all tables of names */
+
+/* How weights are rounded to the bits found. */
+typedef enum sb_quantizer { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ } sb_quantizer;
+extern const char *const sb_quantizer_names[];
+
+typedef struct sb_quantize_request {
+  const char *model, *calib, *out;
+  const char *allocation, *checkpoint; /* NULL: none */
+  double bits;
+  sb_method method;
+  sb_grid_choice grid;
+  sb_reorder reorder;
+  sb_channel_score channel_score;
+  bool symmetric, overwrite;
+  int level; /* of zstd */
+
+  sb_estimator estimator;
+  unsigned min_bits, max_bits, start_bits; /* min 0: as the budget asks; start 0: just above it */
+  int strides, trades;
+  double first_share;
+  size_t check_seqs;
+
+  sb_quantizer quantizer;
+  sb_factor_mode factor;
+  int refine; /* passes */
+  size_t round_seqs;
+
+  size_t tune_seqs, tune_batch; /* batch 0: sb_tune_batch (quant/tune_scales.h) */
+  double tune_rate;             /* 0: sb_tune_rate */
+
+  struct {
+    bool quantizer, reorder, estimator, strides, tune_seqs;
+  } given; /* on the command line; else sb_quantize_settle chooses */
+  sb_common common;
+} sb_quantize_request;
+
+enum { SB_REFINE_PASSES = 6 }; /* default of --refine; what they win: docs/results.md */
+
+/* A request that asks for nothing yet. Pure. */
+sb_quantize_request sb_quantize_defaults(void);
+
+typedef enum sb_quantize_set {
+  SB_QUANTIZE_PLANNED, /* what memory and time depend on: the options of `plan` too */
+  SB_QUANTIZE_ALL
+} sb_quantize_set;
+enum { SB_QUANTIZE_OPTIONS_MAX = 32 };
+
+/* Writes the options in `set` into table[SB_QUANTIZE_OPTIONS_MAX], pointing into *request; returns
+ * their number. --bits is required in SB_QUANTIZE_ALL alone. Pure. */
+size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb_option *table);
+
+/* Chooses what the command line left open, and checks what it said; `calibrates`: there are
+ * calibration tokens.
+ *
+ *   quantizer   gptq with tokens and a method other than rtn, else rtn
+ *   estimator   fisher with gptq, else divergence: what divergence knows is of codes rounded to
+ *               nearest; other errors, by GPTQ, gain little from it (docs/results.md)
+ *   strides     0 where the search starts from the costs of all widths, which it does by
+ *               divergence without --start-bits; else 2
+ *   tune_seqs   round_seqs with gptq, else 0
+ *   reorder     fused for methods with a width for each block, else none
+ *   grid        fitted with tokens and a method other than rtn, else plain
+ *
+ * SB_ERR_USAGE where the request contradicts itself, or needs tokens and has none; `command` is for
+ * the message. Pure. */
+sb_status sb_quantize_settle(sb_quantize_request *request, const char *command, bool calibrates);
+
+/* Fills the request from the command line of quantize and settles it. *help: it was asked for, and
+ * printed. Collective within a node. */
+sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv,
+                            sb_quantize_request *request, bool *help);
+
+#endif

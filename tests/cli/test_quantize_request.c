@@ -1,0 +1,137 @@
+/* What quantize and plan make of a command line: what was left open is chosen, and contradictions
+ * are refused. */
+#include "cli/quantize_request.h"
+
+#include "tests/cli/cli_test.h"
+
+/* The table holds what is given to one of the two, and the request is settled. */
+static sb_status settle(const char *line, sb_quantize_set set, bool calibrates,
+                        sb_quantize_request *r) {
+  char copy[256], *argv[32];
+  int argc = 0;
+  bool help;
+  sb_option options[SB_QUANTIZE_OPTIONS_MAX];
+  *r = sb_quantize_defaults();
+  const sb_argument arguments[] = {{"MODEL", &r->model, "A folder."}};
+  const sb_usage usage = {.command = "quantize",
+                          .synopsis = "MODEL",
+                          .arguments = arguments,
+                          .argument_count = 1,
+                          .options = options,
+                          .option_count = sb_quantize_options(r, set, options)};
+  snprintf(copy, sizeof copy, "quantize m %s", line);
+  for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
+  argv[argc] = NULL;
+  SB_TRY(sb_options_parse(&usage, argc, argv, &help));
+  return sb_quantize_settle(r, "quantize", calibrates);
+}
+
+static void left_open(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  assert_ok(settle("-b 3 -o out --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.quantizer == SB_QUANTIZER_GPTQ && r.estimator == SB_ESTIMATOR_FISHER);
+  assert_true(r.strides == 2 && r.tune_seqs == r.round_seqs && r.round_seqs == 256);
+  assert_true(r.reorder == SB_REORDER_FUSED && r.grid == SB_GRID_FITTED);
+  assert_ok(settle("-b 3 -o out --method rtn", SB_QUANTIZE_ALL, false, &r));
+  assert_true(r.quantizer == SB_QUANTIZER_RTN && r.reorder == SB_REORDER_NONE);
+  assert_true(r.grid == SB_GRID_PLAIN && r.tune_seqs == 0);
+  assert_ok(settle("-b 3 -o out --calib c --method layer", SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.reorder == SB_REORDER_NONE && r.grid == SB_GRID_FITTED);
+  /* divergence goes with codes to nearest, and starts from the costs of widths */
+  assert_ok(settle("-b 3 -o out --calib c --quantizer rtn", SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.estimator == SB_ESTIMATOR_DIVERGENCE && r.strides == 0 && r.tune_seqs == 0);
+  assert_ok(
+      settle("-b 3 -o out --calib c --quantizer rtn --start-bits 4", SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.strides == 2 && r.start_bits == 4);
+}
+
+/* A choice that happens to be the first of its names is a choice. */
+static void said(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  assert_ok(settle("-b 3 -o out --calib c --reorder none --quantizer rtn --sensitivity divergence "
+                   "--strides 0 --tune-seqs 0 --grid plain",
+                   SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.reorder == SB_REORDER_NONE && r.quantizer == SB_QUANTIZER_RTN);
+  assert_true(r.estimator == SB_ESTIMATOR_DIVERGENCE && r.strides == 0 && r.tune_seqs == 0);
+  assert_true(r.grid == SB_GRID_PLAIN);
+  assert_ok(settle("-b 3 -o out --calib c --quantizer gptq --sensitivity divergence --strides 5 "
+                   "--tune-seqs 7 --factor replicated",
+                   SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.estimator == SB_ESTIMATOR_DIVERGENCE && r.strides == 5 && r.tune_seqs == 7);
+  assert_true(r.factor == SB_FACTOR_REPLICATED);
+}
+
+static void refused(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  static const struct {
+    const char *line, *says;
+    bool calibrates;
+  } cases[] = {
+      {"-b 3 -o out --min-bits 5 --max-bits 4", "--min-bits 5 is above --max-bits 4", true},
+      {"-b 3 -o out --start-bits 4 --strides 0", "--strides 0 takes none", true},
+      {"-b 3 -o out", "--calib TOKENS is needed", false},
+      {"-b 3 -o out --method rtn --quantizer gptq", "--calib TOKENS is needed", false},
+      {"-b 3 -o out --method rtn --grid fitted", "--calib TOKENS is needed", false},
+      {"-b 3 -o out --method rtn --reorder fused", "--calib TOKENS is needed", false},
+      {"-b 3 -o out --method rtn --tune-seqs 1", "--calib TOKENS is needed", false},
+      {"-o out", "--bits B is missing", true},
+      {"-b 3 -o out --max-bits 9", "--max-bits 9: a whole number from 1 to 8", true},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    if (settle(cases[i].line, SB_QUANTIZE_ALL, cases[i].calibrates, &r) != SB_ERR_USAGE)
+      fail_msg("accepted: %s", cases[i].line);
+    assert_says("quantize: ");
+    assert_says(cases[i].says);
+  }
+}
+
+/* plan has a part of the options, and the same default for each; no budget has to be given. */
+static void planned(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  sb_option all[SB_QUANTIZE_OPTIONS_MAX], some[SB_QUANTIZE_OPTIONS_MAX];
+  const size_t count = sb_quantize_options(&r, SB_QUANTIZE_ALL, all),
+               part = sb_quantize_options(&r, SB_QUANTIZE_PLANNED, some);
+  assert_true(part > 10 && part < count && count <= SB_QUANTIZE_OPTIONS_MAX);
+  for (size_t i = 0, j = 0; i < part; i++, j++) {
+    while (j < count && strcmp(all[j].name, some[i].name) != 0) j++;
+    assert_true(j < count && all[j].value == some[i].value && all[j].given == some[i].given);
+    assert_true(all[j].low == some[i].low && all[j].high == some[i].high);
+    assert_false(some[i].required);
+  }
+  assert_ok(settle("--round-seqs 9", SB_QUANTIZE_PLANNED, true, &r));
+  assert_true(r.tune_seqs == 9);
+  assert_int_equal(settle("--out o", SB_QUANTIZE_PLANNED, true, &r), SB_ERR_USAGE);
+}
+
+/* Names and letters are unique, ranges hold their defaults, sections are in one piece. */
+static void table(void **state) {
+  (void)state;
+  sb_quantize_request r = sb_quantize_defaults();
+  sb_option o[SB_QUANTIZE_OPTIONS_MAX];
+  const size_t count = sb_quantize_options(&r, SB_QUANTIZE_ALL, o);
+  for (size_t i = 0; i < count; i++) {
+    for (size_t j = 0; j < i; j++) {
+      assert_string_not_equal(o[i].name, o[j].name);
+      assert_true(o[i].letter == 0 || o[i].letter != o[j].letter);
+      if (o[i].section && o[j].section && strcmp(o[i].section, o[j].section) == 0)
+        assert_true(o[i - 1].section && strcmp(o[i - 1].section, o[i].section) == 0);
+    }
+    double value = o[i].low;
+    if (o[i].kind == SB_OPTION_INT) value = *(const int *)o[i].value;
+    if (o[i].kind == SB_OPTION_UNSIGNED) value = *(const unsigned *)o[i].value;
+    if (o[i].kind == SB_OPTION_SIZE) value = (double)*(const size_t *)o[i].value;
+    if (o[i].kind == SB_OPTION_REAL) value = *(const double *)o[i].value;
+    if (!o[i].unset && !o[i].required) assert_true(value >= o[i].low && value <= o[i].high);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(left_open), cmocka_unit_test(said),
+                                     cmocka_unit_test(refused), cmocka_unit_test(planned),
+                                     cmocka_unit_test(table)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
