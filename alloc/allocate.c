@@ -5,7 +5,7 @@
 
 #include "alloc/checkpoint.h"
 #include "alloc/owned.h"
-#include "alloc/table.h"
+#include "alloc/block_widths.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "pass/fingerprint.h"
@@ -156,9 +156,9 @@ static sb_status resume(driver *d, sb_search_progress *progress, bool *there) {
 /* Where a search without a path begins. */
 static sb_status choose_from_costs(driver *d, const sb_owned *mine, uint64_t budget,
                                    uint8_t *bits) {
-  sb_table_result chosen;
+  sb_block_widths_result chosen;
   SB_TRY(measure_costs(d));
-  return sb_table_allocate(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits,
+  return sb_block_widths_choose(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits,
                            &chosen);
 }
 

@@ -16,7 +16,7 @@ typedef struct sb_allocate_options {
   unsigned min_bits, max_bits;
   unsigned start_bits; /* 0: the least uniform width at or above the budget */
   sb_estimator estimator;
-  int strides; /* 0: no path, the search begins with what costs of widths choose (alloc/table.h) */
+  int strides; /* 0: no path, the search begins with what costs of widths choose (alloc/block_widths.h) */
   int trades;
   double first_share, least_share;
   size_t activation_bytes;   /* a rank may use for layer inputs */

@@ -1,24 +1,21 @@
 #include "alloc/allocate_table.h"
 
 #include "alloc/allocate.h"
-#include "alloc/layers.h"
+#include "alloc/matrix_widths.h"
 #include "alloc/owned.h"
-#include "alloc/table.h"
+#include "alloc/block_widths.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "sensitivity/table.h"
-
-_Static_assert((int)SB_WIDTHS == (int)SB_TABLE_WIDTHS,
-               "sensitivity and allocation index by the same widths");
+#include "sensitivity/loss_table.h"
 
 static sb_status choose(sb_model *m, const sb_owned *mine, const sb_losses *losses,
                         const sb_allocate_table_options *o, uint8_t *bits,
-                        sb_table_result *chosen) {
+                        sb_block_widths_result *chosen) {
   const uint64_t budget = sb_owned_budget(m, o->bits);
   if (o->by_layer)
-    return sb_layers_allocate(m->world, &mine->blocks, losses, mine->matrix,
+    return sb_matrix_widths_choose(m->world, &mine->blocks, losses, mine->matrix,
                               m->config.layers * SB_LINEARS, budget, bits, chosen);
-  return sb_table_allocate(m->world, &mine->blocks, losses, budget, bits, chosen);
+  return sb_block_widths_choose(m->world, &mine->blocks, losses, budget, bits, chosen);
 }
 
 sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
@@ -27,9 +24,9 @@ sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences
   setup.gradients = true;
   sb_owned mine = {0};
   sb_pass *pass = NULL;
-  sb_table *table = NULL;
+  sb_loss_table *table = NULL;
   uint8_t *bits = NULL;
-  sb_table_result chosen;
+  sb_block_widths_result chosen;
   const double start = sb_now();
   *result = (sb_allocate_table_result){0};
   SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
@@ -38,19 +35,19 @@ sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences
   status = sb_world_agree(m->world, status);
   if (status == SB_OK) status = sb_pass_create(&setup, &pass);
   if (status == SB_OK)
-    status = sb_table_create(m, backend, o->estimator, o->min_bits, o->max_bits, &table);
-  if (status == SB_OK) status = sb_table_measure(table, pass, true, &result->loss);
+    status = sb_loss_table_create(m, backend, o->estimator, o->min_bits, o->max_bits, &table);
+  if (status == SB_OK) status = sb_loss_table_measure(table, pass, true, &result->loss);
   if (status == SB_OK) {
-    result->score_seconds = sb_table_seconds(table);
+    result->score_seconds = sb_loss_table_seconds(table);
     result->gradient_seconds = sb_now() - start;
-    status = choose(m, &mine, sb_table_losses(table), o, bits, &chosen);
+    status = choose(m, &mine, sb_loss_table_losses(table), o, bits, &chosen);
   }
   if (status == SB_OK) {
     result->predicted = chosen.loss;
     result->gap = chosen.gap;
     status = sb_model_set_bits(m, bits);
   }
-  sb_table_free(&table);
+  sb_loss_table_free(&table);
   sb_pass_free(&pass);
   sb_owned_free(&mine);
   sb_free(&bits);

@@ -61,7 +61,7 @@ static void keep(const core *c, list *to, state s) {
 static unsigned options_of(const core *c, const sb_core_member *m, option *out) {
   unsigned n = 0;
   double least = INFINITY;
-  const sb_knapsack_choice here = m->choices[m->at];
+  const sb_choice here = m->choices[m->at];
   for (unsigned j = 0; j < m->count; j++) {
     const int64_t cost = (int64_t)(m->choices[j].cost - here.cost);
     const double loss = m->choices[j].loss - here.loss, regret = loss + c->price * (double)cost;
@@ -74,7 +74,7 @@ static unsigned options_of(const core *c, const sb_core_member *m, option *out) 
 
 /* All states of `from` with all options of a member, merged in the order of cost. */
 static void extend(const core *c, const list *from, const sb_core_member *m, list *to) {
-  option o[SB_KNAPSACK_CHOICES];
+  option o[SB_CHOICES];
   const unsigned n = options_of(c, m, o);
   to->count = 0;
   for (;;) {

@@ -16,14 +16,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "alloc/knapsack.h"
+#include "alloc/choice.h"
+#include "base/status.h"
 
 typedef struct sb_core_member {
   uint64_t id;
   double regret; /* of the second best choice */
   uint32_t count;
   uint32_t at; /* the choice it stands at */
-  sb_knapsack_choice choices[SB_KNAPSACK_CHOICES];
+  sb_choice choices[SB_CHOICES];
 } sb_core_member;
 
 /* chosen[k] = member k's choice, such that the members' loss is lowered by more than `saved`, as

@@ -100,17 +100,17 @@ static unsigned lowest(const step *s, size_t i) {
 
 /* What block i may become, with losses from the best it may become. A raise without predicted gain
  * only spends storage. */
-static unsigned choices(void *context, size_t i, sb_knapsack_choice *out) {
+static unsigned choices(void *context, size_t i, sb_choice *out) {
   const step *s = context;
   const unsigned here = s->start[i], low = lowest(s, i);
   const double gain = gain_of(s, i);
   unsigned n = 0;
   if (low < here)
-    out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i)};
-  if (low <= here) out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, here), gain};
+    out[n++] = (sb_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i)};
+  if (low <= here) out[n++] = (sb_choice){sb_blocks_cost(s->b, i, here), gain};
   if (low > here || gain > 0) {
     const unsigned up = low > here ? low : here + 1;
-    out[n++] = (sb_knapsack_choice){sb_blocks_cost(s->b, i, up), 0};
+    out[n++] = (sb_choice){sb_blocks_cost(s->b, i, up), 0};
   }
   return n;
 }

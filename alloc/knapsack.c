@@ -55,7 +55,7 @@ typedef struct hull_step {
 
 /* Of the choices that cost the same as `from`, the one to stand at: the least loss, of equals the
  * last. */
-static unsigned best_of_cost(const sb_knapsack_choice *c, unsigned n, unsigned from) {
+static unsigned best_of_cost(const sb_choice *c, unsigned n, unsigned from) {
   unsigned best = from;
   for (unsigned j = from + 1; j < n && c[j].cost == c[from].cost; j++)
     if (c[j].loss <= c[best].loss) best = j;
@@ -63,7 +63,7 @@ static unsigned best_of_cost(const sb_knapsack_choice *c, unsigned n, unsigned f
 }
 
 /* The steps along the lower hull of the choices from `from` on that cost at most `room` more. */
-static unsigned hull_of(const sb_knapsack_choice *c, unsigned n, unsigned from, uint64_t room,
+static unsigned hull_of(const sb_choice *c, unsigned n, unsigned from, uint64_t room,
                         hull_step *out) {
   unsigned count = 0;
   for (unsigned j = from + 1; j < n && c[j].cost - c[from].cost <= room; j++)
@@ -85,15 +85,15 @@ static unsigned hull_of(const sb_knapsack_choice *c, unsigned n, unsigned from, 
 }
 
 /* The choices of item i that the budget carries at all. */
-static unsigned choices_of(const solver *s, size_t i, sb_knapsack_choice *c) {
+static unsigned choices_of(const solver *s, size_t i, sb_choice *c) {
   unsigned n = s->k->choices(s->k->context, i, c);
   while (n > 1 && c[n - 1].cost - c[0].cost > s->most) n--;
   return n;
 }
 
-static sb_status check_item(const solver *s, size_t i, const sb_knapsack_choice *c, unsigned n) {
+static sb_status check_item(const solver *s, size_t i, const sb_choice *c, unsigned n) {
   bool good =
-      n >= 1 && n <= s->k->most && s->k->most <= SB_KNAPSACK_CHOICES && s->k->id[i] >> 60 == 0;
+      n >= 1 && n <= s->k->most && s->k->most <= SB_CHOICES && s->k->id[i] >> 60 == 0;
   for (unsigned j = 0; good && j < n; j++)
     good = isfinite(c[j].loss) && (j == 0 || c[j].cost >= c[j - 1].cost);
   return good ? SB_OK
@@ -105,7 +105,7 @@ static sb_status check_item(const solver *s, size_t i, const sb_knapsack_choice 
 
 /* Everything at its cheapest choice. Collective. */
 static sb_status start(solver *s, uint64_t budget) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   sb_status status = steps_create(&s->x, s->k->count * (s->k->most - 1));
   for (size_t i = 0; status == SB_OK && i < s->k->count; i++) {
     const unsigned n = s->k->choices(s->k->context, i, c);
@@ -121,8 +121,8 @@ static sb_status start(solver *s, uint64_t budget) {
 }
 
 static void list_item(solver *s, size_t i) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
-  hull_step h[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
+  hull_step h[SB_CHOICES];
   const unsigned n = choices_of(s, i, c), count = hull_of(c, n, s->chosen[i], s->room, h);
   for (unsigned j = 0; j < count; j++) {
     s->x.key[s->x.count] = sb_select_key(h[j].density);
@@ -146,7 +146,7 @@ static size_t item_of(const solver *s, uint64_t step, size_t from) {
 /* Takes the best steps up to the first that does not fit. *saved: the loss they save, as a multiple
  * of `unit`; may be NULL. Collective. */
 static sb_status take_best(solver *s, double unit, sb_exact *saved, sb_selection *cut) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   sb_status status = SB_OK;
   size_t i = 0;
   list_steps(s);
@@ -201,7 +201,7 @@ done:
 
 /* Regret of the second best choice of an item that stands at its best one; infinite where there is
  * no other. */
-static double second_regret(const solver *s, const sb_knapsack_choice *c, unsigned n, unsigned at) {
+static double second_regret(const solver *s, const sb_choice *c, unsigned n, unsigned at) {
   double least = INFINITY;
   for (unsigned j = 0; j < n; j++)
     if (j != at) {
@@ -214,7 +214,7 @@ static double second_regret(const solver *s, const sb_knapsack_choice *c, unsign
 /* The items with the nearest second best choices, of those that can take part in a better solution.
  * The steps' arrays hold them meanwhile. Collective. */
 static sb_status nearest(solver *s, const uint8_t *base, sb_selection *cut) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   s->x.count = 0;
   for (size_t i = 0; i < s->k->count; i++) {
     const unsigned n = choices_of(s, i, c);
@@ -345,7 +345,7 @@ sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *k, uint64_
 
 sb_status sb_knapsack_loss(const sb_world *world, const sb_knapsack *k, const uint8_t *chosen,
                            double *loss) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   sb_exact sum = {0};
   sb_status status = SB_OK;
   double largest = 0, unit;

@@ -27,15 +27,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "alloc/choice.h"
 #include "base/status.h"
 #include "mpi/world.h"
-
-enum { SB_KNAPSACK_CHOICES = 8 }; /* of an item, at most */
-
-typedef struct sb_knapsack_choice {
-  uint64_t cost; /* bits of storage */
-  double loss;   /* finite; only differences between the choices of an item matter */
-} sb_knapsack_choice;
 
 /* This rank's items. */
 typedef struct sb_knapsack {
@@ -45,7 +39,7 @@ typedef struct sb_knapsack {
   void *context;
   /* Writes the choices of item i and returns their number, 1 to `most`: costs that do not fall.
    * Local, O(1), the same every time, from one thread. */
-  unsigned (*choices)(void *context, size_t i, sb_knapsack_choice *out);
+  unsigned (*choices)(void *context, size_t i, sb_choice *out);
 } sb_knapsack;
 
 typedef struct sb_knapsack_result {

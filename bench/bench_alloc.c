@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/table.h"
+#include "alloc/block_widths.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -72,10 +72,10 @@ static sb_status measure(const sb_world *world, blocks *x, const char *name, uin
   return SB_OK;
 }
 
-static void fill_table(const blocks *x, double (*table)[SB_TABLE_WIDTHS]) {
+static void fill_table(const blocks *x, double (*table)[SB_WIDTHS]) {
   for (size_t i = 0; i < x->b.count; i++) {
     double loss = 4 * x->loss[i];
-    for (unsigned bits = 1; bits < SB_TABLE_WIDTHS; bits++) {
+    for (unsigned bits = 1; bits < SB_WIDTHS; bits++) {
       table[i][bits] = loss;
       loss *= 0.2 + 0.1 * (double)((x->id[i] * 7 + bits * 3) % 11) / 11;
     }
@@ -84,9 +84,9 @@ static void fill_table(const blocks *x, double (*table)[SB_TABLE_WIDTHS]) {
 
 /* All widths at once, at about 3.25 bits a weight. */
 static sb_status measure_table(const sb_world *world, blocks *x) {
-  double(*table)[SB_TABLE_WIDTHS] = NULL, best = INFINITY;
+  double(*table)[SB_WIDTHS] = NULL, best = INFINITY;
   uint64_t budget = 0;
-  sb_table_result result = {0};
+  sb_block_widths_result result = {0};
   sb_status status = sb_alloc_raw(&table, x->b.count, sizeof *table, "table of losses");
   status = sb_world_agree(world, status);
   if (status == SB_OK) fill_table(x, table);
@@ -98,7 +98,7 @@ static sb_status measure_table(const sb_world *world, blocks *x) {
     double seconds;
     MPI_Barrier(world->comm);
     seconds = sb_now();
-    status = sb_table_allocate(world, &x->b, table, budget, x->trial, &result);
+    status = sb_block_widths_choose(world, &x->b, table, budget, x->trial, &result);
     seconds = sb_now() - seconds;
     MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, world->comm);
     best = fmin(best, seconds);

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/cbc.h"
-#include "alloc/table.h"
+#include "tests/support/cbc.h"
+#include "alloc/block_widths.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "folders/hf_load.h"
@@ -32,7 +32,7 @@ typedef struct problem {
   uint16_t *rows, *cols;
   uint8_t *start; /* NULL: all widths are open, as `table` says */
   double *gain, *loss;
-  double (*table)[SB_TABLE_WIDTHS];
+  double (*table)[SB_WIDTHS];
 } problem;
 
 static void problem_free(problem *p) {
@@ -77,11 +77,11 @@ static double loss_at(const problem *p, size_t k, unsigned bits) {
   return bits > p->start[k] ? 0 : bits == p->start[k] ? gain : gain + p->loss[k];
 }
 
-static unsigned choices(void *context, size_t k, sb_knapsack_choice *out) {
+static unsigned choices(void *context, size_t k, sb_choice *out) {
   const problem *p = context;
   unsigned n = 0;
   for (unsigned bits = lowest(p, k); bits <= highest(p, k); bits++)
-    out[n++] = (sb_knapsack_choice){sb_blocks_cost(&p->all, k, bits), loss_at(p, k, bits)};
+    out[n++] = (sb_choice){sb_blocks_cost(&p->all, k, bits), loss_at(p, k, bits)};
   return n;
 }
 
@@ -93,7 +93,7 @@ static sb_status allocate(const problem *p, uint64_t budget, uint8_t *bits, doub
   *seconds = INFINITY;
   for (int i = 0; i < 3; i++) { /* the best of three */
     sb_step_result moved;
-    sb_table_result result;
+    sb_block_widths_result result;
     memset(bits, 0, p->all.count);
     if (p->start) memcpy(bits + p->first, p->start + p->first, own);
     SB_MPI(MPI_Barrier(p->world->comm));
@@ -102,8 +102,8 @@ static sb_status allocate(const problem *p, uint64_t budget, uint8_t *bits, doub
       SB_TRY(sb_greedy_step(p->world, &mine, p->gain + p->first, p->loss + p->first, budget,
                             UINT64_MAX, bits + p->first, &moved));
     else
-      SB_TRY(sb_table_allocate(p->world, &mine,
-                               (const double(*)[SB_TABLE_WIDTHS])p->table + p->first, budget,
+      SB_TRY(sb_block_widths_choose(p->world, &mine,
+                               (const sb_losses *)p->table + p->first, budget,
                                bits + p->first, &result));
     *seconds = fmin(*seconds, sb_now() - start);
   }
@@ -122,7 +122,7 @@ static uint64_t budget_at(problem *p, double share) {
 }
 
 static sb_status row(problem *p, double share, double limit) {
-  const sb_knapsack items = {p->all.count, p->id, SB_KNAPSACK_CHOICES, p, choices};
+  const sb_knapsack items = {p->all.count, p->id, SB_CHOICES, p, choices};
   const uint64_t budget = budget_at(p, share);
   uint8_t *bits = NULL;
   double seconds, weights = 0;
@@ -196,7 +196,7 @@ static sb_status synthetic(const sb_world *world, size_t count, bool table, doub
     SB_GO(sb_world_agree(world, sb_alloc(&p.table, count, sizeof *p.table, "table of losses")));
     for (size_t k = 0; k < count; k++) {
       double loss = 30 * p.gain[k];
-      for (unsigned bits = 1; bits < SB_TABLE_WIDTHS; bits++) {
+      for (unsigned bits = 1; bits < SB_WIDTHS; bits++) {
         p.table[k][bits] = loss;
         loss *= 0.25 * exp(0.3 * normal(&state));
       }

@@ -17,7 +17,7 @@
 #include "folders/hf_load.h"
 #include "pass/sequences.h"
 #include "sensitivity/scores.h"
-#include "sensitivity/table.h"
+#include "sensitivity/loss_table.h"
 
 enum { SIDE = 1536, PHASES = 5 };
 
@@ -36,7 +36,7 @@ typedef struct bench {
   sb_sequences sequences;
   sb_pass *forward, *gradient;
   sb_scores *scores;
-  sb_table *diagonal, *hessian;
+  sb_loss_table *diagonal, *hessian;
 } bench;
 
 static sb_status no_layer(void *context, sb_stream stream, size_t layer,
@@ -97,8 +97,8 @@ static void once(bench *b, int phase) {
     sb_pass_forget(b->gradient);
     if (phase == 1) CHECK(sb_pass_gradients(b->gradient, &idle, &loss));
     if (phase == 2) CHECK(sb_scores_measure(b->scores, b->gradient, &loss));
-    if (phase == 3) CHECK(sb_table_measure(b->diagonal, b->gradient, false, &loss));
-    if (phase == 4) CHECK(sb_table_measure(b->hessian, b->gradient, false, &loss));
+    if (phase == 3) CHECK(sb_loss_table_measure(b->diagonal, b->gradient, false, &loss));
+    if (phase == 4) CHECK(sb_loss_table_measure(b->hessian, b->gradient, false, &loss));
   }
 }
 
@@ -131,8 +131,8 @@ int main(int argc, char **argv) {
   CHECK(sb_pass_create(&setup, &b.gradient));
   memset(b.model->bits, 3, b.model->blocks);
   CHECK(sb_scores_create(b.model, b.backend, 1, 8, &b.scores));
-  CHECK(sb_table_create(b.model, b.backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b.diagonal));
-  CHECK(sb_table_create(b.model, b.backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b.hessian));
+  CHECK(sb_loss_table_create(b.model, b.backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b.diagonal));
+  CHECK(sb_loss_table_create(b.model, b.backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b.hessian));
 
   const double limit = peak(&b), each = (double)b.sequences.count;
   const double backward = each * sb_arch_gradient_flops(&b.model->arch, seqlen);
@@ -169,12 +169,12 @@ int main(int argc, char **argv) {
       printf("\n");
     }
     printf("beside the pass itself: scores %.3f s, diagonal %.3f s, hessian %.3f s (means)\n",
-           sb_scores_seconds(b.scores) / repeats, sb_table_seconds(b.diagonal) / repeats,
-           sb_table_seconds(b.hessian) / repeats);
+           sb_scores_seconds(b.scores) / repeats, sb_loss_table_seconds(b.diagonal) / repeats,
+           sb_loss_table_seconds(b.hessian) / repeats);
   }
   sb_scores_free(&b.scores);
-  sb_table_free(&b.diagonal);
-  sb_table_free(&b.hessian);
+  sb_loss_table_free(&b.diagonal);
+  sb_loss_table_free(&b.hessian);
   sb_pass_free(&b.forward);
   sb_pass_free(&b.gradient);
   sb_sequences_free(&b.sequences);

@@ -22,7 +22,7 @@
 #include "pass/sequences.h"
 #include "sensitivity/gains.h"
 #include "sensitivity/scores.h"
-#include "sensitivity/table.h"
+#include "sensitivity/loss_table.h"
 
 enum { GROUP = 10, ESTIMATORS = 10, DIVERGENCE = 9 };
 static const char *const names[ESTIMATORS] = {"taylor, signed",
@@ -60,7 +60,7 @@ typedef struct bench {
   sb_scores *scores;
   sb_gains *divergences;         /* of learnt[0] */
   double *raise_gain, *cut_loss; /* [owned], by divergence */
-  sb_table *hessian, *diagonal;
+  sb_loss_table *hessian, *diagonal;
   double (*full)[2][SB_WIDTHS];       /* [blocks]: hessian, diagonal at full precision */
   double (*predicted)[2][ESTIMATORS]; /* [blocks]: of a raise, of a cut, from the width at hand */
   double *measured[LOSSES];           /* of the moves of one kind */
@@ -96,8 +96,8 @@ static void each_owned(bench *b, void (*take)(bench *b, size_t owned, size_t blo
 }
 
 static void take_full(bench *b, size_t owned, size_t block) {
-  memcpy(b->full[block][0], sb_table_losses(b->hessian)[owned], sizeof(sb_losses));
-  memcpy(b->full[block][1], sb_table_losses(b->diagonal)[owned], sizeof(sb_losses));
+  memcpy(b->full[block][0], sb_loss_table_losses(b->hessian)[owned], sizeof(sb_losses));
+  memcpy(b->full[block][1], sb_loss_table_losses(b->diagonal)[owned], sizeof(sb_losses));
 }
 
 /* The expected change of the loss by each estimator. */
@@ -109,8 +109,8 @@ static void take_moves(bench *b, size_t owned, size_t block) {
     const double first = cut ? m->cut : m->raise,
                  square = half * (cut ? m->cut_square : m->raise_square);
     const unsigned to = cut ? bits - 1 : bits + 1;
-    const double *tables[4] = {sb_table_losses(b->hessian)[owned], b->full[block][0],
-                               sb_table_losses(b->diagonal)[owned], b->full[block][1]};
+    const double *tables[4] = {sb_loss_table_losses(b->hessian)[owned], b->full[block][0],
+                               sb_loss_table_losses(b->diagonal)[owned], b->full[block][1]};
     const double sign = cut ? 1 : -1;
     double *out = b->predicted[block][cut];
     out[0] = first;
@@ -128,8 +128,8 @@ static void predict(bench *b, double *loss) {
   CHECK(sb_scores_measure(b->scores, b->pass, loss));
   sb_pass_forget(b->learnt[0]);
   CHECK(sb_gains_measure(b->divergences, b->learnt[0], b->raise_gain, b->cut_loss, &divergence));
-  CHECK(sb_table_measure(b->hessian, b->pass, false, &again));
-  CHECK(sb_table_measure(b->diagonal, b->pass, false, &again));
+  CHECK(sb_loss_table_measure(b->hessian, b->pass, false, &again));
+  CHECK(sb_loss_table_measure(b->diagonal, b->pass, false, &again));
   memset(b->predicted, 0, b->model->blocks * sizeof *b->predicted);
   each_owned(b, take_moves);
   share(b, &b->predicted[0][0][0], 2 * ESTIMATORS);
@@ -137,8 +137,8 @@ static void predict(bench *b, double *loss) {
 
 static void predict_at_full_precision(bench *b) {
   double loss;
-  CHECK(sb_table_measure(b->hessian, b->pass, true, &loss));
-  CHECK(sb_table_measure(b->diagonal, b->pass, true, &loss));
+  CHECK(sb_loss_table_measure(b->hessian, b->pass, true, &loss));
+  CHECK(sb_loss_table_measure(b->diagonal, b->pass, true, &loss));
   each_owned(b, take_full);
   CHECK(sb_gains_prepare(b->divergences, b->learnt[0]));
   if (b->learnt[1]) CHECK(sb_pass_learn(b->learnt[1])); /* the first one has, with the costs */
@@ -313,8 +313,8 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
   CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->scores));
   CHECK(
       sb_gains_create(b->model, b->backend, SB_ESTIMATOR_DIVERGENCE, 1, 8, false, &b->divergences));
-  CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b->hessian));
-  CHECK(sb_table_create(b->model, b->backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b->diagonal));
+  CHECK(sb_loss_table_create(b->model, b->backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b->hessian));
+  CHECK(sb_loss_table_create(b->model, b->backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b->diagonal));
   CHECK(sb_alloc(&b->raise_gain, sb_model_owned_count(b->model), sizeof(double), "predictions"));
   CHECK(sb_alloc(&b->cut_loss, sb_model_owned_count(b->model), sizeof(double), "predictions"));
   CHECK(sb_alloc(&b->full, b->model->blocks, sizeof *b->full, "predictions"));
@@ -324,8 +324,8 @@ static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const c
 static void close_all(bench *b) {
   sb_scores_free(&b->scores);
   sb_gains_free(&b->divergences);
-  sb_table_free(&b->hessian);
-  sb_table_free(&b->diagonal);
+  sb_loss_table_free(&b->hessian);
+  sb_loss_table_free(&b->diagonal);
   sb_pass_free(&b->pass);
   for (int o = 0; o < 2; o++) sb_pass_free(&b->learnt[o]);
   sb_sequences_free(&b->sequences);

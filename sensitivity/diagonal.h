@@ -8,7 +8,7 @@
 #define SB_SENSITIVITY_DIAGONAL_H
 
 #include "pass/pass.h"
-#include "sensitivity/table.h"
+#include "sensitivity/losses.h"
 
 typedef struct sb_diagonal sb_diagonal;
 
@@ -20,7 +20,7 @@ void sb_diagonal_free(sb_diagonal **diagonal);
 /* Fills losses of this rank's owned blocks at the table's widths. Collective. */
 sb_status sb_diagonal_measure(sb_diagonal *diagonal, sb_pass *pass, sb_losses *losses,
                               double *loss);
-/* As sb_table_seconds. */
+/* As sb_loss_table_seconds. */
 double sb_diagonal_seconds(const sb_diagonal *diagonal);
 
 #endif

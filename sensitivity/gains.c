@@ -14,7 +14,7 @@ struct sb_gains {
   /* one of them; where there are costs, once these are measured: two tables at a time would be too
    * much */
   sb_scores *scores;   /* of moves */
-  sb_table *table;     /* of widths, measured each time */
+  sb_loss_table *table;     /* of widths, measured each time */
   sb_losses *costs;    /* of each owned block at each width, at full precision; or NULL */
   uint8_t *bits;       /* of the owned blocks */
   double cost_seconds; /* for costs */
@@ -23,7 +23,7 @@ struct sb_gains {
 static sb_status create_estimator(sb_gains *g) {
   return sb_estimator_of_moves(g->estimator)
              ? sb_scores_create(g->model, g->backend, g->min_bits, g->max_bits, &g->scores)
-             : sb_table_create(g->model, g->backend, g->estimator, g->min_bits, g->max_bits,
+             : sb_loss_table_create(g->model, g->backend, g->estimator, g->min_bits, g->max_bits,
                                &g->table);
 }
 
@@ -50,25 +50,25 @@ void sb_gains_free(sb_gains **gains) {
   sb_gains *g = *gains;
   if (!g) return;
   sb_scores_free(&g->scores);
-  sb_table_free(&g->table);
+  sb_loss_table_free(&g->table);
   sb_free(&g->costs);
   sb_free(&g->bits);
   sb_free(gains);
 }
 
 sb_status sb_gains_prepare(sb_gains *g, sb_pass *pass) {
-  sb_table *table = NULL;
+  sb_loss_table *table = NULL;
   double loss;
   if (!g->costs) return SB_OK;
-  SB_TRY(sb_table_create(g->model, g->backend, SB_ESTIMATOR_DIAGONAL, g->min_bits, g->max_bits,
+  SB_TRY(sb_loss_table_create(g->model, g->backend, SB_ESTIMATOR_DIAGONAL, g->min_bits, g->max_bits,
                          &table));
   if (g->estimator == SB_ESTIMATOR_DIVERGENCE) sb_pass_learn_next(pass);
-  sb_status status = sb_table_measure(table, pass, true, &loss);
+  sb_status status = sb_loss_table_measure(table, pass, true, &loss);
   if (status == SB_OK) {
-    memcpy(g->costs, sb_table_losses(table), sb_model_owned_count(g->model) * sizeof *g->costs);
-    g->cost_seconds = sb_table_seconds(table);
+    memcpy(g->costs, sb_loss_table_losses(table), sb_model_owned_count(g->model) * sizeof *g->costs);
+    g->cost_seconds = sb_loss_table_seconds(table);
   }
-  sb_table_free(&table);
+  sb_loss_table_free(&table);
   return status;
 }
 
@@ -112,8 +112,8 @@ sb_status sb_gains_measure(sb_gains *g, sb_pass *pass, double *raise_gain, doubl
   sb_model_get_bits(g->model, g->bits);
   if (!g->scores && !g->table) SB_TRY(create_estimator(g));
   if (g->table) {
-    SB_TRY(sb_table_measure(g->table, pass, false, loss));
-    sb_table_gains(g->table, g->bits, raise_gain, cut_loss);
+    SB_TRY(sb_loss_table_measure(g->table, pass, false, loss));
+    sb_loss_table_gains(g->table, g->bits, raise_gain, cut_loss);
     return SB_OK;
   }
   SB_TRY(sb_scores_measure(g->scores, pass, loss));
@@ -125,6 +125,6 @@ sb_status sb_gains_measure(sb_gains *g, sb_pass *pass, double *raise_gain, doubl
 
 double sb_gains_seconds(const sb_gains *g) {
   return g->cost_seconds + (g->scores  ? sb_scores_seconds(g->scores)
-                            : g->table ? sb_table_seconds(g->table)
+                            : g->table ? sb_loss_table_seconds(g->table)
                                        : 0);
 }

@@ -6,7 +6,7 @@
 #include "base/status.h"
 #include "pass/pass.h"
 #include "sensitivity/estimator.h"
-#include "sensitivity/table.h"
+#include "sensitivity/loss_table.h"
 
 typedef struct sb_gains sb_gains;
 

@@ -19,7 +19,7 @@
 #define SB_SENSITIVITY_KRONECKER_H
 
 #include "pass/pass.h"
-#include "sensitivity/table.h"
+#include "sensitivity/losses.h"
 
 typedef struct sb_kronecker sb_kronecker;
 
@@ -32,7 +32,7 @@ void sb_kronecker_free(sb_kronecker **kronecker);
 /* Fills losses of this rank's owned blocks at the table's widths. Collective. */
 sb_status sb_kronecker_measure(sb_kronecker *kronecker, sb_pass *pass, sb_losses *losses,
                                double *loss);
-/* As sb_table_seconds. */
+/* As sb_loss_table_seconds. */
 double sb_kronecker_seconds(const sb_kronecker *kronecker);
 
 #endif

@@ -133,13 +133,13 @@ static inline unsigned instance_lowest(const instance *x, size_t k) {
   return down > least ? down : least;
 }
 
-static inline unsigned instance_choices(void *context, size_t k, sb_knapsack_choice *out) {
+static inline unsigned instance_choices(void *context, size_t k, sb_choice *out) {
   const instance *x = context;
   const unsigned low = instance_lowest(x, k),
                  high = x->bits[k] < x->all.max_bits ? x->bits[k] + 1u : x->bits[k];
   const double gain = high > x->bits[k] ? fmax(x->gain[k], 0) : 0;
   for (unsigned bits = low; bits <= high; bits++)
-    out[bits - low] = (sb_knapsack_choice){instance_cost(x, k, bits),
+    out[bits - low] = (sb_choice){instance_cost(x, k, bits),
                                            bits > x->bits[k]    ? 0
                                            : bits == x->bits[k] ? gain
                                                                 : gain + fmax(x->loss[k], 0)};
@@ -152,7 +152,7 @@ static inline sb_knapsack instance_knapsack(instance *x) {
 
 /* The loss of widths that a step reaches, counted as the choices count it. */
 static inline double instance_loss(instance *x, const uint8_t *bits) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   double sum = 0;
   for (size_t k = 0; k < x->n; k++) {
     instance_choices(x, k, c);

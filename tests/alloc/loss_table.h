@@ -3,12 +3,12 @@
 #ifndef SB_TESTS_ALLOC_LOSS_TABLE_H
 #define SB_TESTS_ALLOC_LOSS_TABLE_H
 
-#include "alloc/table.h"
+#include "alloc/block_widths.h"
 #include "instance.h"
 
 typedef struct loss_table {
   instance *x;
-  double (*all)[SB_TABLE_WIDTHS], (*own)[SB_TABLE_WIDTHS];
+  double (*all)[SB_WIDTHS], (*own)[SB_WIDTHS];
 } loss_table;
 
 /* Heavy-tailed over the blocks, about a quarter with every bit more, but no rule: a bit may bring
@@ -21,7 +21,7 @@ static inline loss_table loss_table_create(instance *x, uint64_t seed) {
   for (size_t k = 0; k < x->n; k++) {
     double loss = 1e3 * lognormal(&s);
     t.all[k][0] = NAN; /* never to be read */
-    for (unsigned bits = 1; bits < SB_TABLE_WIDTHS; bits++) {
+    for (unsigned bits = 1; bits < SB_WIDTHS; bits++) {
       t.all[k][bits] = loss;
       loss *= draw(&s, 10) ? 0.1 + 0.3 * (double)draw(&s, 1000) / 1000
                            : 0.9 + 0.2 * (double)draw(&s, 3) / 2;
@@ -43,16 +43,16 @@ static inline unsigned loss_table_least(const instance *x, size_t k) {
   return narrow ? 2 : x->all.min_bits;
 }
 
-static inline unsigned loss_table_choices(void *context, size_t k, sb_knapsack_choice *out) {
+static inline unsigned loss_table_choices(void *context, size_t k, sb_choice *out) {
   const loss_table *t = context;
   const unsigned least = loss_table_least(t->x, k);
   for (unsigned bits = least; bits <= t->x->all.max_bits; bits++)
-    out[bits - least] = (sb_knapsack_choice){instance_cost(t->x, k, bits), t->all[k][bits]};
+    out[bits - least] = (sb_choice){instance_cost(t->x, k, bits), t->all[k][bits]};
   return t->x->all.max_bits - least + 1;
 }
 
 static inline sb_knapsack loss_table_knapsack(loss_table *t) {
-  return (sb_knapsack){t->x->n, t->x->id, SB_KNAPSACK_CHOICES, t, loss_table_choices};
+  return (sb_knapsack){t->x->n, t->x->id, SB_CHOICES, t, loss_table_choices};
 }
 
 /* The budget that is a share of the way from every block at its least to every block at its largest

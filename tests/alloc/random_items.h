@@ -12,7 +12,7 @@ typedef struct random_items {
   size_t n;
   uint64_t *id;
   unsigned *count;
-  sb_knapsack_choice (*choice)[SB_KNAPSACK_CHOICES];
+  sb_choice (*choice)[SB_CHOICES];
 } random_items;
 
 static inline uint64_t random_bits(uint64_t *state) {
@@ -32,9 +32,9 @@ static inline random_items random_items_create(size_t n, uint64_t seed) {
     uint64_t cost = 5 + random_bits(&s) % 20;
     double loss = 4;
     x.id[i] = 2 * i + 1;
-    x.count[i] = 1 + (unsigned)(random_bits(&s) % SB_KNAPSACK_CHOICES);
+    x.count[i] = 1 + (unsigned)(random_bits(&s) % SB_CHOICES);
     for (unsigned j = 0; j < x.count[i]; j++) {
-      x.choice[i][j] = (sb_knapsack_choice){cost, loss};
+      x.choice[i][j] = (sb_choice){cost, loss};
       cost += random_bits(&s) % 6 ? 1 + random_bits(&s) % 30 : 0;
       if (seed % 5 == 0)
         loss += (double)(random_bits(&s) % 4) - 2;
@@ -51,14 +51,14 @@ static inline void random_items_free(random_items *x) {
   free(x->choice);
 }
 
-static inline unsigned random_items_choices(void *context, size_t i, sb_knapsack_choice *out) {
+static inline unsigned random_items_choices(void *context, size_t i, sb_choice *out) {
   const random_items *x = context;
   for (unsigned j = 0; j < x->count[i]; j++) out[j] = x->choice[i][j];
   return x->count[i];
 }
 
 static inline sb_knapsack random_items_all(random_items *x) {
-  return (sb_knapsack){x->n, x->id, SB_KNAPSACK_CHOICES, x, random_items_choices};
+  return (sb_knapsack){x->n, x->id, SB_CHOICES, x, random_items_choices};
 }
 
 static inline uint64_t random_items_most(const random_items *x) {

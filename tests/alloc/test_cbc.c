@@ -2,12 +2,12 @@
  * where it is not. */
 #include "instance.h"
 
-#include "alloc/cbc.h"
+#include "tests/support/cbc.h"
 #include "loss_table.h"
 
 static uint64_t budget_at(instance *x, double share) {
   const sb_knapsack blocks = instance_knapsack(x);
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   const uint64_t least = sb_optimum_least(&blocks);
   uint64_t most = 0;
   for (size_t k = 0; k < x->n; k++) {
@@ -111,9 +111,9 @@ static void test_table_against_cbc(void **state) {
   for (int b = 0; b < 5; b++) {
     if (skips(b)) continue;
     const uint64_t budget = loss_table_budget(&t, shares[b]);
-    sb_table_result result = {0};
+    sb_block_widths_result result = {0};
     sb_optimum cbc = {0};
-    EXPECT_OK(sb_table_allocate(&world, &x.mine, t.own, budget, own, &result));
+    EXPECT_OK(sb_block_widths_choose(&world, &x.mine, t.own, budget, own, &result));
     instance_collect(&x, own, got);
     if (world.rank != 0) continue;
     EXPECT_OK(sb_cbc_solve(&blocks, budget, 2e-4, 60, chosen, &cbc));

@@ -2,7 +2,7 @@
  * alone, and against the optimum by dynamic programming. */
 #include "instance.h"
 
-#include "alloc/optimum.h"
+#include "tests/support/optimum.h"
 
 /* ---- the relaxation and the fill by sorting ---- */
 

@@ -3,7 +3,7 @@
  */
 #include "instance.h"
 
-#include "alloc/optimum.h"
+#include "tests/support/optimum.h"
 #include "random_items.h"
 
 /* This rank's items of a list that all ranks have: irregular runs, one rank without any. */
@@ -13,7 +13,7 @@ typedef struct part {
   uint64_t *id;
 } part;
 
-static unsigned part_choices(void *context, size_t i, sb_knapsack_choice *out) {
+static unsigned part_choices(void *context, size_t i, sb_choice *out) {
   const part *p = context;
   return p->all->choices(p->all->context, p->place[i], out);
 }
@@ -105,7 +105,7 @@ static void test_against_dynamic_programming(void **state) {
 /* Sum over the items of the least loss at a price of storage, less the price of the budget: no
  * solution is below it, whatever the price. */
 static double bound_at(const sb_knapsack *all, double budget, double price) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   double sum = -price * budget;
   for (size_t i = 0; i < all->count; i++) {
     const unsigned n = all->choices(all->context, i, c);
@@ -143,7 +143,7 @@ static void test_near_the_relaxation(void **state) {
     const sb_knapsack all = instance_knapsack(&x);
     uint8_t *chosen = NULL;
     uint64_t least = sb_optimum_least(&all), most = 0;
-    sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+    sb_choice c[SB_CHOICES];
     instance_alloc(&chosen, x.n, 1);
     for (size_t k = 0; k < x.n; k++) {
       const unsigned n = instance_choices(&x, k, c);
@@ -185,7 +185,7 @@ static void test_extreme_budgets(void **state) {
       if (b <= 2) EXPECT(result.cost == least);
       for (size_t i = 0; i < x.n; i++)
         for (unsigned j = 0; j < x.count[i]; j++) {
-          const sb_knapsack_choice c = x.choice[i][j], mine = x.choice[i][chosen[i]];
+          const sb_choice c = x.choice[i][j], mine = x.choice[i][chosen[i]];
           if (b > 2 || c.cost == x.choice[i][0].cost) EXPECT(mine.loss <= c.loss);
         }
     }
@@ -206,9 +206,9 @@ static void test_refusals(void **state) {
   x.choice[7][2].cost = x.choice[7][1].cost - 1;
   EXPECT(sb_knapsack_solve(&world, &all, 500, chosen, &result) == SB_ERR_INTERNAL);
   EXPECT(strstr(sb_message(), "item 15") != NULL);
-  x.choice[7][2] = (sb_knapsack_choice){1000, NAN};
+  x.choice[7][2] = (sb_choice){1000, NAN};
   EXPECT(sb_knapsack_solve(&world, &all, 500, chosen, &result) == SB_ERR_INTERNAL);
-  x.choice[7][2] = (sb_knapsack_choice){1000, 1e10};
+  x.choice[7][2] = (sb_choice){1000, 1e10};
   EXPECT_OK(sb_knapsack_solve(&world, &all, 500, chosen, &result));
   memset(chosen, 0, sizeof chosen);
   chosen[7] = 2;

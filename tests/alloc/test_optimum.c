@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "alloc/optimum.h"
+#include "tests/support/optimum.h"
 #include "tests/alloc/random_items.h"
 
 /* The least loss within the budget over all combinations; infinite where none fits. */

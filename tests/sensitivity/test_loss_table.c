@@ -7,7 +7,7 @@
 #include <math.h>
 
 #include "dense.h"
-#include "sensitivity/table.h"
+#include "sensitivity/loss_table.h"
 
 enum { LEAST = 1, MOST = 5 };
 
@@ -154,14 +154,14 @@ typedef void (*block_check)(const plain *p, const char *name, size_t block, unsi
 static void each_block(const golden *g, sb_pass *pass, size_t T, double sequences,
                        bool full_precision, const char *name, block_check check) {
   sb_model *m = g->model;
-  sb_table *tables[2] = {NULL};
+  sb_loss_table *tables[2] = {NULL};
   double loss[2] = {NAN, NAN};
   uint8_t *bits = malloc(m->blocks);
   memcpy(bits, m->bits, m->blocks);
   for (int kind = 0; kind < 2; kind++) {
-    EXPECT_OK(sb_table_create(m, g->backend, kind ? SB_ESTIMATOR_DIAGONAL : SB_ESTIMATOR_HESSIAN,
+    EXPECT_OK(sb_loss_table_create(m, g->backend, kind ? SB_ESTIMATOR_DIAGONAL : SB_ESTIMATOR_HESSIAN,
                               LEAST, MOST, &tables[kind]));
-    EXPECT_OK(sb_table_measure(tables[kind], pass, full_precision, &loss[kind]));
+    EXPECT_OK(sb_loss_table_measure(tables[kind], pass, full_precision, &loss[kind]));
   }
   EXPECT(loss[0] == loss[1]);
   EXPECT(memcmp(bits, m->bits, m->blocks) == 0); /* restored */
@@ -186,8 +186,8 @@ static void each_block(const golden *g, sb_pass *pass, size_t T, double sequence
         n = before;
         for (size_t k = 0; k < blocks; k++) {
           if (mine->first_block + k < first || mine->first_block + k >= end) continue;
-          const double hessian = sb_table_losses(tables[0])[n][b],
-                       diagonal = sb_table_losses(tables[1])[n][b];
+          const double hessian = sb_loss_table_losses(tables[0])[n][b],
+                       diagonal = sb_loss_table_losses(tables[1])[n][b];
           n++;
           if (b < LEAST || b > MOST) {
             EXPECT(hessian == 0 && diagonal == 0);
@@ -205,7 +205,7 @@ static void each_block(const golden *g, sb_pass *pass, size_t T, double sequence
   memcpy(m->bits, bits, m->blocks);
   free(bits);
   plain_free(&p);
-  for (int kind = 0; kind < 2; kind++) sb_table_free(&tables[kind]);
+  for (int kind = 0; kind < 2; kind++) sb_loss_table_free(&tables[kind]);
 }
 
 /* Moments of a sequence and e H e' are sums in float: 2e-6 of the magnitudes added up. Squares have
@@ -290,19 +290,19 @@ static void gains_are_differences(void **state) {
   double *gain = calloc(owned + 1, sizeof *gain), *loss = calloc(owned + 1, sizeof *loss),
          mean = NAN;
   uint8_t *bits = calloc(owned + 1, 1);
-  sb_table *table = NULL;
-  EXPECT_OK(sb_table_create(g.model, g.backend, SB_ESTIMATOR_HESSIAN, LEAST, MOST, &table));
-  EXPECT_OK(sb_table_measure(table, g.pass, false, &mean));
+  sb_loss_table *table = NULL;
+  EXPECT_OK(sb_loss_table_create(g.model, g.backend, SB_ESTIMATOR_HESSIAN, LEAST, MOST, &table));
+  EXPECT_OK(sb_loss_table_measure(table, g.pass, false, &mean));
   sb_model_get_bits(g.model, bits);
-  sb_table_gains(table, bits, gain, loss);
-  const sb_losses *losses = sb_table_losses(table);
+  sb_loss_table_gains(table, bits, gain, loss);
+  const sb_losses *losses = sb_loss_table_losses(table);
   for (size_t i = 0; i < owned; i++) {
     const unsigned b = bits[i];
     EXPECT(gain[i] == (b < MOST ? losses[i][b] - losses[i][b + 1] : 0));
     EXPECT(loss[i] == (b > LEAST ? losses[i][b - 1] - losses[i][b] : 0));
   }
-  sb_table_free(&table);
-  EXPECT(sb_table_create(g.model, g.backend, SB_ESTIMATOR_TAYLOR, LEAST, MOST, &table) ==
+  sb_loss_table_free(&table);
+  EXPECT(sb_loss_table_create(g.model, g.backend, SB_ESTIMATOR_TAYLOR, LEAST, MOST, &table) ==
          SB_ERR_INTERNAL);
   EXPECT(table == NULL);
   free(gain);

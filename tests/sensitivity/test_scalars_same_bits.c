@@ -7,7 +7,7 @@
 
 #include "sensitivity/gains.h"
 #include "sensitivity/scores.h"
-#include "sensitivity/table.h"
+#include "sensitivity/loss_table.h"
 
 enum { LEAST = 2, MOST = 6, T = 19, SEQUENCES = 5, WIDEST = sizeof(sb_losses) };
 
@@ -31,14 +31,14 @@ static void of_moves(const estimate *e, golden *g, sb_pass *pass, void *out, dou
 static void of_widths(const estimate *e, golden *g, sb_pass *pass, void *out, double *loss,
                       sb_estimator estimator) {
   const size_t size = sb_model_owned_count(g->model) * e->bytes;
-  sb_table *table = NULL;
-  EXPECT_OK(sb_table_create(g->model, g->backend, estimator, LEAST, MOST, &table));
-  EXPECT_OK(sb_table_measure(table, pass, e->full_precision, loss));
-  memcpy(out, sb_table_losses(table), size);
-  EXPECT_OK(sb_table_measure(table, pass, e->full_precision,
+  sb_loss_table *table = NULL;
+  EXPECT_OK(sb_loss_table_create(g->model, g->backend, estimator, LEAST, MOST, &table));
+  EXPECT_OK(sb_loss_table_measure(table, pass, e->full_precision, loss));
+  memcpy(out, sb_loss_table_losses(table), size);
+  EXPECT_OK(sb_loss_table_measure(table, pass, e->full_precision,
                              loss)); /* nothing is left of the first time */
-  EXPECT(memcmp(out, sb_table_losses(table), size) == 0);
-  sb_table_free(&table);
+  EXPECT(memcmp(out, sb_loss_table_losses(table), size) == 0);
+  sb_loss_table_free(&table);
 }
 
 static void of_widths_hessian(const estimate *e, golden *g, sb_pass *pass, void *out,

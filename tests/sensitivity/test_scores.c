@@ -9,7 +9,7 @@
 #include "dense.h"
 #include "sensitivity/gains.h"
 #include "sensitivity/scores.h"
-#include "sensitivity/table.h"
+#include "sensitivity/loss_table.h"
 
 enum { LEAST = 1, MOST = 5 };
 
@@ -219,11 +219,11 @@ static void predictions_of_divergence(void **state) {
   double *gain = calloc(owned + 1, sizeof *gain), *cut = calloc(owned + 1, sizeof *cut), loss[3];
   uint8_t *bits = calloc(owned + 1, 1);
   sb_gains *gains = NULL;
-  sb_table *table = NULL;
+  sb_loss_table *table = NULL;
   sb_scores *scores = NULL;
   sb_model_get_bits(g.model, bits);
-  EXPECT_OK(sb_table_create(g.model, g.backend, SB_ESTIMATOR_DIAGONAL, LEAST, MOST, &table));
-  EXPECT_OK(sb_table_measure(table, g.pass, true, &loss[0]));
+  EXPECT_OK(sb_loss_table_create(g.model, g.backend, SB_ESTIMATOR_DIAGONAL, LEAST, MOST, &table));
+  EXPECT_OK(sb_loss_table_measure(table, g.pass, true, &loss[0]));
   EXPECT_OK(
       sb_gains_create(g.model, g.backend, SB_ESTIMATOR_DIVERGENCE, LEAST, MOST, false, &gains));
   EXPECT_OK(sb_gains_prepare(gains, g.pass));
@@ -239,12 +239,12 @@ static void predictions_of_divergence(void **state) {
   EXPECT_OK(sb_scores_measure(scores, g.pass, &loss[2]));
   EXPECT(loss[1] == loss[2] && loss[1] == learnt[0] && loss[1] < loss[0]);
   double expected = 0;
-  for (size_t i = 0; i < owned; i++) expected += sb_table_losses(table)[i][bits[i]];
+  for (size_t i = 0; i < owned; i++) expected += sb_loss_table_losses(table)[i][bits[i]];
   EXPECT(MPI_Allreduce(MPI_IN_PLACE, &expected, 1, MPI_DOUBLE, MPI_SUM, world.comm) == MPI_SUCCESS);
   const double scale = loss[1] / expected;
   for (size_t i = 0; i < owned; i++) {
     const sb_moves *move = &sb_scores_moves(scores)[i];
-    const double *cost = sb_table_losses(table)[i];
+    const double *cost = sb_loss_table_losses(table)[i];
     const unsigned b = bits[i];
     const double raised = b == MOST ? 0 : -move->raise - scale * (cost[b] + cost[b + 1]);
     const double lost = b == LEAST ? 0 : move->cut + scale * (cost[b] + cost[b - 1]);
@@ -253,7 +253,7 @@ static void predictions_of_divergence(void **state) {
     EXPECT(fabs(cut[i] - lost) <= 1e-12 * (fabs(move->cut) + (b == LEAST ? 0 : cost[b - 1])));
   }
   sb_gains_free(&gains);
-  sb_table_free(&table);
+  sb_loss_table_free(&table);
   sb_scores_free(&scores);
   free(gain);
   free(cut);

@@ -1,13 +1,13 @@
-#include "alloc/table.h"
+#include "alloc/block_widths.h"
 
 #include <math.h>
 
-unsigned sb_table_choices(const uint64_t cost[SB_TABLE_WIDTHS], const double loss[SB_TABLE_WIDTHS],
-                          unsigned least, unsigned most, sb_knapsack_choice *out, uint8_t *width) {
+unsigned sb_block_widths_options(const uint64_t cost[SB_WIDTHS], const double loss[SB_WIDTHS],
+                          unsigned least, unsigned most, sb_choice *out, uint8_t *width) {
   unsigned n = 0;
   for (unsigned bits = least; bits <= most; bits++) {
     if (n > 0 && loss[bits] >= out[n - 1].loss) continue;
-    out[n] = (sb_knapsack_choice){cost[bits], loss[bits]};
+    out[n] = (sb_choice){cost[bits], loss[bits]};
     width[n++] = (uint8_t)bits;
   }
   return n;
@@ -16,10 +16,10 @@ unsigned sb_table_choices(const uint64_t cost[SB_TABLE_WIDTHS], const double los
 /* Most blocks have the shape of the one before: its costs are kept. */
 typedef struct table {
   const sb_blocks *b;
-  const double (*loss)[SB_TABLE_WIDTHS];
+  const sb_losses *loss;
   uint16_t rows, cols;
   unsigned least;
-  uint64_t cost[SB_TABLE_WIDTHS];
+  uint64_t cost[SB_WIDTHS];
 } table;
 
 static void price(table *t, size_t i) {
@@ -31,18 +31,18 @@ static void price(table *t, size_t i) {
     t->cost[bits] = sb_blocks_cost(t->b, i, bits);
 }
 
-static unsigned widths(table *t, size_t i, sb_knapsack_choice *out, uint8_t *width) {
+static unsigned widths(table *t, size_t i, sb_choice *out, uint8_t *width) {
   price(t, i);
-  return sb_table_choices(t->cost, t->loss[i], t->least, t->b->max_bits, out, width);
+  return sb_block_widths_options(t->cost, t->loss[i], t->least, t->b->max_bits, out, width);
 }
 
-static unsigned choices(void *context, size_t i, sb_knapsack_choice *out) {
-  uint8_t width[SB_KNAPSACK_CHOICES];
+static unsigned choices(void *context, size_t i, sb_choice *out) {
+  uint8_t width[SB_CHOICES];
   return widths(context, i, out, width);
 }
 
-sb_status sb_table_check(const sb_blocks *b, const double (*loss)[SB_TABLE_WIDTHS]) {
-  if (b->min_bits < 1 || b->min_bits > b->max_bits || b->max_bits >= SB_TABLE_WIDTHS)
+sb_status sb_block_widths_check(const sb_blocks *b, const sb_losses *loss) {
+  if (b->min_bits < 1 || b->min_bits > b->max_bits || b->max_bits >= SB_WIDTHS)
     return sb_fail(SB_ERR_INTERNAL, "allocation from a table: widths from %u to %u bits",
                    b->min_bits, b->max_bits);
   for (size_t i = 0; i < b->count; i++)
@@ -56,17 +56,17 @@ sb_status sb_table_check(const sb_blocks *b, const double (*loss)[SB_TABLE_WIDTH
   return SB_OK;
 }
 
-sb_status sb_table_allocate(const sb_world *world, const sb_blocks *b,
-                            const double (*loss)[SB_TABLE_WIDTHS], uint64_t budget, uint8_t *bits,
-                            sb_table_result *result) {
+sb_status sb_block_widths_choose(const sb_world *world, const sb_blocks *b,
+                            const sb_losses *loss, uint64_t budget, uint8_t *bits,
+                            sb_block_widths_result *result) {
   table t = {.b = b, .loss = loss};
-  const sb_knapsack items = {b->count, b->id, SB_KNAPSACK_CHOICES, &t, choices};
+  const sb_knapsack items = {b->count, b->id, SB_CHOICES, &t, choices};
   sb_knapsack_result solved;
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
-  uint8_t width[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
+  uint8_t width[SB_CHOICES];
   uint64_t least, most;
-  *result = (sb_table_result){0};
-  SB_AGREE(world, sb_table_check(b, loss));
+  *result = (sb_block_widths_result){0};
+  SB_AGREE(world, sb_block_widths_check(b, loss));
   SB_TRY(sb_blocks_range(world, b, &least, &most));
   if (budget < least)
     return sb_fail(

@@ -1,4 +1,4 @@
-#include "alloc/layers.h"
+#include "alloc/matrix_widths.h"
 
 #include <math.h>
 
@@ -10,9 +10,9 @@
 typedef struct layers {
   const sb_blocks *b;
   size_t count;
-  uint64_t (*cost)[SB_TABLE_WIDTHS];
-  double (*loss)[SB_TABLE_WIDTHS];
-  sb_exact (*sum)[SB_TABLE_WIDTHS];
+  uint64_t (*cost)[SB_WIDTHS];
+  double (*loss)[SB_WIDTHS];
+  sb_exact (*sum)[SB_WIDTHS];
   uint64_t *id;
   uint8_t *bits;
 } layers;
@@ -36,17 +36,17 @@ static sb_status layers_create(const sb_blocks *b, size_t count, layers *l) {
   return SB_OK;
 }
 
-static sb_status check(const layers *l, const double (*loss)[SB_TABLE_WIDTHS],
+static sb_status check(const layers *l, const sb_losses *loss,
                        const uint32_t *matrix) {
   const sb_blocks *b = l->b;
   for (size_t i = 0; i < b->count; i++)
     if (matrix[i] >= l->count)
       return sb_fail(SB_ERR_INTERNAL, "block %llu is of matrix %u of %zu",
                      (unsigned long long)b->id[i], matrix[i], l->count);
-  return sb_table_check(b, loss);
+  return sb_block_widths_check(b, loss);
 }
 
-static sb_status add_blocks(layers *l, const double (*loss)[SB_TABLE_WIDTHS],
+static sb_status add_blocks(layers *l, const sb_losses *loss,
                             const uint32_t *matrix, double unit) {
   const sb_blocks *b = l->b;
   for (size_t i = 0; i < b->count; i++)
@@ -58,7 +58,7 @@ static sb_status add_blocks(layers *l, const double (*loss)[SB_TABLE_WIDTHS],
 }
 
 /* Losses and costs of the matrices, on every rank. Collective. */
-static sb_status add_up(const sb_world *world, layers *l, const double (*loss)[SB_TABLE_WIDTHS],
+static sb_status add_up(const sb_world *world, layers *l, const sb_losses *loss,
                         const uint32_t *matrix) {
   const sb_blocks *b = l->b;
   double largest = 0, unit;
@@ -67,8 +67,8 @@ static sb_status add_up(const sb_world *world, layers *l, const double (*loss)[S
       largest = fmax(largest, fabs(loss[i][bits]));
   SB_TRY(sb_exact_unit(largest, world->comm, &unit));
   SB_AGREE(world, add_blocks(l, loss, matrix, unit));
-  SB_TRY(sb_mpi_sum_u64(&l->cost[0][0], l->count * SB_TABLE_WIDTHS, world->comm));
-  SB_TRY(sb_exact_allreduce(&l->sum[0][0], l->count * SB_TABLE_WIDTHS, world->comm));
+  SB_TRY(sb_mpi_sum_u64(&l->cost[0][0], l->count * SB_WIDTHS, world->comm));
+  SB_TRY(sb_exact_allreduce(&l->sum[0][0], l->count * SB_WIDTHS, world->comm));
   for (size_t m = 0; m < l->count; m++)
     for (unsigned bits = b->min_bits; bits <= b->max_bits; bits++)
       l->loss[m][bits] = sb_exact_value(&l->sum[m][bits]) * unit;
@@ -81,22 +81,22 @@ static unsigned least_of(const layers *l, size_t m) {
   return least == 1 && l->b->max_bits > 1 && l->cost[m][2] <= l->cost[m][1] ? 2 : least;
 }
 
-static unsigned widths(const layers *l, size_t m, sb_knapsack_choice *out, uint8_t *width) {
-  return sb_table_choices(l->cost[m], l->loss[m], least_of(l, m), l->b->max_bits, out, width);
+static unsigned widths(const layers *l, size_t m, sb_choice *out, uint8_t *width) {
+  return sb_block_widths_options(l->cost[m], l->loss[m], least_of(l, m), l->b->max_bits, out, width);
 }
 
-static unsigned choices(void *context, size_t m, sb_knapsack_choice *out) {
-  uint8_t width[SB_KNAPSACK_CHOICES];
+static unsigned choices(void *context, size_t m, sb_choice *out) {
+  uint8_t width[SB_CHOICES];
   return widths(context, m, out, width);
 }
 
 /* Rank 0 brings all matrices, the others none. Collective. */
-static sb_status solve(const sb_world *world, layers *l, uint64_t budget, sb_table_result *result) {
-  const sb_knapsack items = {world->rank == 0 ? l->count : 0, l->id, SB_KNAPSACK_CHOICES, l,
+static sb_status solve(const sb_world *world, layers *l, uint64_t budget, sb_block_widths_result *result) {
+  const sb_knapsack items = {world->rank == 0 ? l->count : 0, l->id, SB_CHOICES, l,
                              choices};
   sb_knapsack_result solved;
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
-  uint8_t width[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
+  uint8_t width[SB_CHOICES];
   uint64_t least = 0, most = 0;
   for (size_t m = 0; m < l->count; m++) {
     least += l->cost[m][least_of(l, m)];
@@ -120,12 +120,12 @@ static sb_status solve(const sb_world *world, layers *l, uint64_t budget, sb_tab
   return sb_mpi_bcast(l->bits, l->count, 0, world->comm);
 }
 
-sb_status sb_layers_allocate(const sb_world *world, const sb_blocks *b,
-                             const double (*loss)[SB_TABLE_WIDTHS], const uint32_t *matrix,
+sb_status sb_matrix_widths_choose(const sb_world *world, const sb_blocks *b,
+                             const sb_losses *loss, const uint32_t *matrix,
                              size_t matrices, uint64_t budget, uint8_t *bits,
-                             sb_table_result *result) {
+                             sb_block_widths_result *result) {
   layers l;
-  *result = (sb_table_result){0};
+  *result = (sb_block_widths_result){0};
   sb_status status = layers_create(b, matrices, &l);
   if (status == SB_OK) status = check(&l, loss, matrix);
   status = sb_world_agree(world, status);

@@ -1,10 +1,10 @@
 /* The optimum of a multiple-choice knapsack (alloc/knapsack.h) on one rank as an integer program
  * for CBC, a branch-and-cut solver: for instances too large for dynamic programming. For tests and
  * benchmarks, where CBC is installed. */
-#ifndef SB_ALLOC_CBC_H
-#define SB_ALLOC_CBC_H
+#ifndef SB_TESTS_SUPPORT_CBC_H
+#define SB_TESTS_SUPPORT_CBC_H
 
-#include "alloc/optimum.h"
+#include "tests/support/optimum.h"
 
 /* chosen[i] = index of item i's choice in the best solution found; `bound` is the one CBC proves.
  * It stops when the two are within `gap` of each other, as a share of what the loss is above the

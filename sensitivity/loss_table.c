@@ -1,4 +1,4 @@
-#include "sensitivity/table.h"
+#include "sensitivity/loss_table.h"
 
 #include <math.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "sensitivity/diagonal.h"
 #include "sensitivity/kronecker.h"
 
-struct sb_table {
+struct sb_loss_table {
   sb_model *model;
   unsigned min_bits, max_bits;
   sb_losses *losses; /* [owned] */
@@ -16,7 +16,7 @@ struct sb_table {
   sb_diagonal *diagonal;
 };
 
-static sb_status create(sb_table *t, sb_backend *backend, sb_estimator estimator) {
+static sb_status create(sb_loss_table *t, sb_backend *backend, sb_estimator estimator) {
   if (t->model->coding != SB_CODING_SOURCE)
     return sb_fail(SB_ERR_INTERNAL,
                    "a table of losses needs the source weights, the model is packed");
@@ -28,21 +28,21 @@ static sb_status create(sb_table *t, sb_backend *backend, sb_estimator estimator
   return sb_fail(SB_ERR_INTERNAL, "estimator %d makes no table", (int)estimator);
 }
 
-sb_status sb_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
-                          unsigned min_bits, unsigned max_bits, sb_table **out) {
+sb_status sb_loss_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
+                          unsigned min_bits, unsigned max_bits, sb_loss_table **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "table of losses");
   SB_AGREE(model->world, status);
-  **out = (sb_table){.model = model,
+  **out = (sb_loss_table){.model = model,
                      .min_bits = min_bits,
                      .max_bits = max_bits,
                      .owned = sb_model_owned_count(model)};
   status = sb_world_agree(model->world, create(*out, backend, estimator));
-  if (status != SB_OK) sb_table_free(out);
+  if (status != SB_OK) sb_loss_table_free(out);
   return status;
 }
 
-void sb_table_free(sb_table **table) {
-  sb_table *t = *table;
+void sb_loss_table_free(sb_loss_table **table) {
+  sb_loss_table *t = *table;
   if (!t) return;
   sb_free(&t->losses);
   sb_kronecker_free(&t->kronecker);
@@ -50,7 +50,7 @@ void sb_table_free(sb_table **table) {
   sb_free(table);
 }
 
-static sb_status measure(sb_table *t, sb_pass *pass, double *loss) {
+static sb_status measure(sb_loss_table *t, sb_pass *pass, double *loss) {
   memset(t->losses, 0, t->owned * sizeof *t->losses);
   SB_TRY(t->kronecker ? sb_kronecker_measure(t->kronecker, pass, t->losses, loss)
                       : sb_diagonal_measure(t->diagonal, pass, t->losses, loss));
@@ -65,7 +65,7 @@ static sb_status measure(sb_table *t, sb_pass *pass, double *loss) {
   return sb_world_agree(t->model->world, status);
 }
 
-sb_status sb_table_measure(sb_table *t, sb_pass *pass, bool full_precision, double *loss) {
+sb_status sb_loss_table_measure(sb_loss_table *t, sb_pass *pass, bool full_precision, double *loss) {
   sb_model *m = t->model;
   uint8_t *bits = NULL;
   if (!full_precision) return measure(t, pass, loss);
@@ -77,11 +77,11 @@ sb_status sb_table_measure(sb_table *t, sb_pass *pass, bool full_precision, doub
   return status;
 }
 
-const sb_losses *sb_table_losses(const sb_table *t) {
+const sb_losses *sb_loss_table_losses(const sb_loss_table *t) {
   return t->losses;
 }
 
-void sb_table_gains(const sb_table *t, const uint8_t *bits, double *raise_gain, double *cut_loss) {
+void sb_loss_table_gains(const sb_loss_table *t, const uint8_t *bits, double *raise_gain, double *cut_loss) {
   for (size_t i = 0; i < t->owned; i++) {
     const unsigned b = bits[i];
     const double *loss = t->losses[i];
@@ -91,6 +91,6 @@ void sb_table_gains(const sb_table *t, const uint8_t *bits, double *raise_gain, 
   }
 }
 
-double sb_table_seconds(const sb_table *t) {
+double sb_loss_table_seconds(const sb_loss_table *t) {
   return t->kronecker ? sb_kronecker_seconds(t->kronecker) : sb_diagonal_seconds(t->diagonal);
 }

@@ -1,8 +1,8 @@
 /* The exact optimum of a multiple-choice knapsack (alloc/knapsack.h) on one rank, by dynamic
  * programming over the storage: what the distributed allocators are held against. For tests and
  * benchmarks; nothing here is meant for whole models. */
-#ifndef SB_ALLOC_OPTIMUM_H
-#define SB_ALLOC_OPTIMUM_H
+#ifndef SB_TESTS_SUPPORT_OPTIMUM_H
+#define SB_TESTS_SUPPORT_OPTIMUM_H
 
 #include "alloc/knapsack.h"
 

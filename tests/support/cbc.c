@@ -1,4 +1,4 @@
-#include "alloc/cbc.h"
+#include "tests/support/cbc.h"
 
 #include <coin/Cbc_C_Interface.h>
 #include <limits.h>
@@ -14,7 +14,7 @@ typedef struct priced {
 } priced;
 
 static priced at_price(const sb_knapsack *k, double price) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   priced sum = {0};
   for (size_t i = 0; i < k->count; i++) {
     const unsigned n = k->choices(k->context, i, c);
@@ -67,9 +67,9 @@ static void program_free(program *p) {
 }
 
 static sb_status program_create(const sb_knapsack *k, program *p) {
-  if (k->count > INT_MAX / (2 * SB_KNAPSACK_CHOICES))
+  if (k->count > INT_MAX / (2 * SB_CHOICES))
     return sb_fail(SB_ERR_RANGE, "%zu items are too many for CBC", k->count);
-  const size_t room = k->count * SB_KNAPSACK_CHOICES;
+  const size_t room = k->count * SB_CHOICES;
   p->items = (int)k->count;
   SB_TRY(sb_alloc(&p->first, k->count + 1, sizeof *p->first, "integer program"));
   SB_TRY(sb_alloc(&p->start, room + 1, sizeof *p->start, "integer program"));
@@ -86,7 +86,7 @@ static sb_status program_create(const sb_knapsack *k, program *p) {
  * power of two, so that whole bits stay exact. */
 static void program_fill(const sb_knapsack *k, uint64_t room, double step, double worth,
                          program *p) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   for (int i = 0; i < p->items; i++) {
     const unsigned n = k->choices(k->context, (size_t)i, c);
     double least = c[0].loss;
@@ -129,7 +129,7 @@ static sb_status read_solution(const sb_knapsack *k, const program *p, Cbc_Model
 
 sb_status sb_cbc_solve(const sb_knapsack *k, uint64_t budget, double gap, double seconds,
                        uint8_t *chosen, sb_optimum *out) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   const uint64_t least = sb_optimum_least(k);
   const double price = price_of(k, (double)budget), floor_loss = at_price(k, price).least_loss;
   double step = 1, worth;

@@ -1,4 +1,4 @@
-#include "alloc/optimum.h"
+#include "tests/support/optimum.h"
 
 #include <math.h>
 
@@ -15,7 +15,7 @@ static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
 
 /* Costs do not fall, so the first choice is the cheapest. */
 uint64_t sb_optimum_least(const sb_knapsack *k) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   uint64_t least = 0;
   for (size_t i = 0; i < k->count; i++) {
     k->choices(k->context, i, c);
@@ -25,7 +25,7 @@ uint64_t sb_optimum_least(const sb_knapsack *k) {
 }
 
 sb_optimum sb_optimum_of(const sb_knapsack *k, const uint8_t *chosen) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   sb_optimum sum = {.bound = -INFINITY};
   for (size_t i = 0; i < k->count; i++) {
     k->choices(k->context, i, c);
@@ -37,7 +37,7 @@ sb_optimum sb_optimum_of(const sb_knapsack *k, const uint8_t *chosen) {
 
 /* The unit in which all differences of costs are whole. */
 static uint64_t unit_of(const sb_knapsack *k) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   uint64_t unit = 0;
   for (size_t i = 0; i < k->count; i++) {
     const unsigned n = k->choices(k->context, i, c);
@@ -50,7 +50,7 @@ static uint64_t unit_of(const sb_knapsack *k) {
  * the choice of item i there. Within a row from the back: what is read has not been overwritten. */
 static void fill(const sb_knapsack *k, uint64_t unit, size_t capacity, double *best,
                  uint8_t *taken) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   for (size_t i = 0; i < k->count; i++) {
     const unsigned n = k->choices(k->context, i, c);
     uint8_t *row = taken + i * (capacity + 1);
@@ -70,7 +70,7 @@ static void fill(const sb_knapsack *k, uint64_t unit, size_t capacity, double *b
 }
 
 sb_status sb_optimum_dp(const sb_knapsack *k, uint64_t budget, uint8_t *chosen, sb_optimum *out) {
-  sb_knapsack_choice c[SB_KNAPSACK_CHOICES];
+  sb_choice c[SB_CHOICES];
   const uint64_t least = sb_optimum_least(k), unit = unit_of(k);
   uint64_t most = 0;
   size_t capacity, bytes;

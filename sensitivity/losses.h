@@ -1,0 +1,11 @@
+/* What a block is expected to cost at every width: a row of a table of losses. */
+#ifndef SB_SENSITIVITY_LOSSES_H
+#define SB_SENSITIVITY_LOSSES_H
+
+#include "kernels/backend.h"
+
+/* losses[b]: the expected rise of the loss, in nats a token, when the block has b bits. 0, and
+ * without meaning, at widths that the table does not have. */
+typedef double sb_losses[SB_WIDTHS];
+
+#endif
