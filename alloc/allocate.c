@@ -1,16 +1,14 @@
 #include "alloc/allocate.h"
 
 #include <string.h>
-#include <unistd.h>
 
+#include "alloc/choose_blocks.h"
 #include "alloc/checkpoint.h"
 #include "alloc/owned.h"
-#include "alloc/block_widths.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "pass/fingerprint.h"
 #include "model/effective_bits.h"
-#include "mpi/large.h"
+#include "quant/checkpoint_key.h"
 
 sb_status sb_allocate_check_budget(const sb_model *m, sb_reorder mode, double budget,
                                    unsigned min_bits, unsigned max_bits) {
@@ -50,7 +48,8 @@ typedef struct driver {
   sb_pass *pass;
   sb_pass *check; /* NULL: the pass itself decides */
   sb_gains *gains;
-  sb_search_checkpoint_key key;
+  sb_key key; /* of the checkpoint */
+  sb_search_checkpoint checkpoint;
   const sb_allocate_options *o;
   sb_allocate_result *result;
 } driver;
@@ -114,7 +113,7 @@ static void report(void *context, const sb_search_step *step) {
 
 static sb_status save(void *context, const sb_search_progress *progress) {
   const driver *d = context;
-  return sb_search_checkpoint_write(d->o->checkpoint, &d->key, progress, d->m);
+  return sb_search_checkpoint_write(&d->checkpoint, progress);
 }
 
 static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
@@ -124,53 +123,50 @@ static unsigned start_bits(const sb_model *m, const sb_allocate_options *o) {
   return bits;
 }
 
-/* What the checkpoint belongs to. Collective. */
-static sb_status make_key(driver *d, const sb_sequences *calibration) {
+/* What the search depends on. A difference is told by the first entry that differs, so what follows
+ * from others (the order of channels follows from the calibration) is last. Collective. */
+static sb_status make_key(driver *d, const sb_backend *backend, const sb_sequences *calibration) {
   const sb_allocate_options *o = d->o;
-  d->key = (sb_search_checkpoint_key){.model = o->model,
-                                      .bits = o->bits,
-                                      .min_bits = o->min_bits,
-                                      .max_bits = o->max_bits,
-                                      .start_bits = start_bits(d->m, o),
-                                      .strides = o->strides,
-                                      .estimator = sb_estimator_names[o->estimator],
-                                      .grid = o->grid,
-                                      .compute = o->compute};
-  SB_TRY(sb_model_fingerprint(d->m, &d->key.ordered));
-  if (o->check) SB_TRY(sb_sequences_fingerprint(d->m->world, o->check, &d->key.check));
-  return sb_sequences_fingerprint(d->m->world, calibration, &d->key.calibration);
-}
-
-/* *there: the checkpoint exists and has been read. Rank 0 looks, so that all ranks do the same.
- * Collective. */
-static sb_status resume(driver *d, sb_search_progress *progress, bool *there) {
-  int found = d->o->checkpoint && access(d->o->checkpoint, F_OK) == 0;
-  SB_TRY(sb_mpi_bcast(&found, sizeof found, 0, d->m->world->comm));
-  *there = found;
-  if (!found) return SB_OK;
-  SB_TRY(sb_search_checkpoint_read(d->o->checkpoint, &d->key, progress, d->m));
-  d->result->resumed_steps = progress->steps;
-  return SB_OK;
+  sb_key *key = &d->key;
+  sb_checkpoint_key_begin(key, d->m, backend);
+  sb_checkpoint_key_add_number(key, "model", "model", o->model);
+  SB_TRY(sb_checkpoint_key_add_tokens(key, "calibration",
+                                      "calibration (--calib, --seqs, --seqlen, --seed)",
+                                      d->m->world, calibration));
+  SB_TRY(sb_checkpoint_key_add_tokens(key, "check",
+                                      "choice of sequences that decide on trades (--check-seqs)",
+                                      d->m->world, o->check));
+  sb_key_add(key, "bits", "budget (--bits)", "%.17g", o->bits);
+  sb_key_add(key, "min_bits", "--min-bits", "%u", o->min_bits);
+  sb_key_add(key, "max_bits", "--max-bits", "%u", o->max_bits);
+  sb_key_add(key, "start_bits", "--start-bits", "%u", start_bits(d->m, o));
+  sb_key_add(key, "sensitivity", "--sensitivity", "%s", sb_estimator_names[o->estimator]);
+  sb_key_add(key, "strides", "--strides", "%d", o->strides);
+  sb_key_add(key, "grid", "--grid", "%s", d->m->importance ? "fitted" : "plain");
+  return sb_checkpoint_key_add_model(key, "ordered", "order of channels (--reorder)", d->m);
 }
 
 /* Where a search without a path begins. */
 static sb_status choose_from_costs(driver *d, const sb_owned *mine, uint64_t budget,
                                    uint8_t *bits) {
-  sb_block_widths_result chosen;
+  sb_choose_result chosen;
   SB_TRY(measure_costs(d));
-  return sb_block_widths_choose(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits,
-                           &chosen);
+  return sb_choose_blocks(d->m->world, &mine->blocks, sb_gains_costs(d->gains), budget, bits,
+                          &chosen);
 }
 
 static sb_status search(driver *d, const sb_owned *mine) {
   const sb_allocate_options *o = d->o;
   const sb_search_hooks hooks = {d, apply, loss, gains, report, o->checkpoint ? save : NULL};
   uint8_t *bits = NULL;
-  bool there;
+  bool resumes = false;
   sb_search_progress progress;
-  SB_TRY(resume(d, &progress, &there));
+  if (o->checkpoint)
+    SB_TRY(sb_search_checkpoint_open(o->checkpoint, &d->key, d->m, &progress, &resumes,
+                                     &d->checkpoint));
+  if (resumes) d->result->resumed_steps = progress.steps;
   const sb_search_options options = {.other_loss = d->check != NULL,
-                                     .resume = there ? &progress : NULL,
+                                     .resume = resumes ? &progress : NULL,
                                      .budget = sb_owned_budget(d->m, o->bits),
                                      .begun = o->strides == 0,
                                      .start_bits = start_bits(d->m, o),
@@ -181,7 +177,7 @@ static sb_status search(driver *d, const sb_owned *mine) {
   SB_AGREE(d->m->world, sb_alloc(&bits, mine->blocks.count, 1, "bits of the blocks"));
   sb_model_get_bits(d->m, bits);
   sb_status status =
-      options.begun && !there ? choose_from_costs(d, mine, options.budget, bits) : SB_OK;
+      options.begun && !resumes ? choose_from_costs(d, mine, options.budget, bits) : SB_OK;
   if (status == SB_OK)
     status = sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search);
   sb_free(&bits);
@@ -200,7 +196,7 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   setup.divergence = o->estimator == SB_ESTIMATOR_DIVERGENCE;
   status = sb_world_agree(m->world, sb_owned_create(m, o->min_bits, o->max_bits, &mine));
   if (status == SB_OK) status = sb_pass_create(&setup, &d.pass);
-  if (status == SB_OK && o->checkpoint) status = make_key(&d, calibration);
+  if (status == SB_OK && o->checkpoint) status = make_key(&d, backend, calibration);
   if (status == SB_OK && o->check) {
     sb_pass_setup check = sb_sequences_setup(o->check, m, backend, o->activation_bytes, o->ticker);
     check.divergence = setup.divergence;

@@ -16,15 +16,14 @@ typedef struct sb_allocate_options {
   unsigned min_bits, max_bits;
   unsigned start_bits; /* 0: the least uniform width at or above the budget */
   sb_estimator estimator;
-  int strides; /* 0: no path, the search begins with what costs of widths choose (alloc/block_widths.h) */
+  int strides; /* 0: no path, the search begins with what costs of widths choose
+                  (alloc/choose_blocks.h) */
   int trades;
   double first_share, least_share;
   size_t activation_bytes;   /* a rank may use for layer inputs */
   const sb_sequences *check; /* whose loss decides on trades; NULL: the calibration's */
-  const char *checkpoint;    /* file to save the search in and to go on from where it is there; NULL
-                                for none */
-  const char *grid, *compute; /* names, for the checkpoint */
-  uint64_t model; /* fingerprint of the model before it was reordered, for the checkpoint */
+  const char *checkpoint;    /* file to save to and resume from (alloc/checkpoint.h), or NULL */
+  uint64_t model;            /* for its key: fingerprint of the model before it was reordered */
   void (*report)(void *context, const sb_search_step *step, double effective_bits);
   void (*begin_pass)(void *context, const char *what); /* before every pass; may be NULL */
   void *context;                                       /* of the two above */

@@ -1,21 +1,21 @@
 #include "alloc/allocate_table.h"
 
 #include "alloc/allocate.h"
-#include "alloc/matrix_widths.h"
+#include "alloc/choose_matrices.h"
 #include "alloc/owned.h"
-#include "alloc/block_widths.h"
+#include "alloc/choose_blocks.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "sensitivity/loss_table.h"
 
 static sb_status choose(sb_model *m, const sb_owned *mine, const sb_losses *losses,
                         const sb_allocate_table_options *o, uint8_t *bits,
-                        sb_block_widths_result *chosen) {
+                        sb_choose_result *chosen) {
   const uint64_t budget = sb_owned_budget(m, o->bits);
   if (o->by_layer)
-    return sb_matrix_widths_choose(m->world, &mine->blocks, losses, mine->matrix,
+    return sb_choose_matrices(m->world, &mine->blocks, losses, mine->matrix,
                               m->config.layers * SB_LINEARS, budget, bits, chosen);
-  return sb_block_widths_choose(m->world, &mine->blocks, losses, budget, bits, chosen);
+  return sb_choose_blocks(m->world, &mine->blocks, losses, budget, bits, chosen);
 }
 
 sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
@@ -26,7 +26,7 @@ sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences
   sb_pass *pass = NULL;
   sb_loss_table *table = NULL;
   uint8_t *bits = NULL;
-  sb_block_widths_result chosen;
+  sb_choose_result chosen;
   const double start = sb_now();
   *result = (sb_allocate_table_result){0};
   SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));

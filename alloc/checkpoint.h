@@ -1,35 +1,33 @@
-/* A search on disk, so that one that was cut off goes on where it stood, on any number of ranks, to
- * the same bits.
+/* Checkpoint of the search (alloc/search.h): a later run, on any number of ranks, resumes after the
+ * last step that was saved and ends with the same bits.
  *
- * A JSON file: what the search depends on, how far it is, and the bits. Written anew after every
- * step, complete or not at all. What it costs on resuming is one gradient pass: gains are not kept.
- */
+ * One JSON file (folders/checkpoint_files.h): the key, the progress and the bit map. It is replaced
+ * after every step. Resuming costs one gradient pass, because gains are not saved. */
 #ifndef SB_ALLOC_CHECKPOINT_H
 #define SB_ALLOC_CHECKPOINT_H
 
-#include <stdint.h>
+#include <stdbool.h>
 
 #include "alloc/search.h"
 #include "base/status.h"
+#include "folders/checkpoint_files.h"
 #include "model/model.h"
 
-/* What must be the same for a search to go on. */
-typedef struct sb_search_checkpoint_key {
-  /* fingerprints (pass/fingerprint.h): of the model as its files have it, of the same in the order
-   * of its channels, of tokens; check is 0 where the calibration loss decides */
-  uint64_t model, ordered, calibration, check;
-  double bits; /* budget */
-  unsigned min_bits, max_bits, start_bits;
-  int strides;
-  const char *estimator, *grid, *compute;
-} sb_search_checkpoint_key;
+typedef struct sb_search_checkpoint {
+  sb_checkpoint_files files;
+  sb_model *model;
+} sb_search_checkpoint;
 
-/* Writes the model's present bits. Collective: rank 0 writes. SB_ERR_IO. O(blocks). */
-sb_status sb_search_checkpoint_write(const char *path, const sb_search_checkpoint_key *key,
-                                     const sb_search_progress *progress, const sb_model *model);
-/* Reads into *progress and model->bits (of all blocks). SB_ERR_FORMAT names what differs between
- * the file and this run, or what is wrong with the file. Collective. */
-sb_status sb_search_checkpoint_read(const char *path, const sb_search_checkpoint_key *key,
-                                    sb_search_progress *progress, sb_model *model);
+/* *resumes: `path` is there, and *progress and model->bits (of all blocks, on all ranks) are what
+ * it says; otherwise both stay as they are. `key` and `model` are borrowed as long as `out` is
+ * used. SB_ERR_FORMAT names what differs between the file and this run, or what is wrong with the
+ * file. Collective; all ranks fail together. O(blocks). */
+sb_status sb_search_checkpoint_open(const char *path, const sb_key *key, sb_model *model,
+                                    sb_search_progress *progress, bool *resumes,
+                                    sb_search_checkpoint *out);
+/* Replaces the file by one with `progress` and the model's present bits. SB_ERR_IO. Collective.
+ * O(blocks). */
+sb_status sb_search_checkpoint_write(const sb_search_checkpoint *checkpoint,
+                                     const sb_search_progress *progress);
 
 #endif

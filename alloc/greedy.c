@@ -105,8 +105,7 @@ static unsigned choices(void *context, size_t i, sb_choice *out) {
   const unsigned here = s->start[i], low = lowest(s, i);
   const double gain = gain_of(s, i);
   unsigned n = 0;
-  if (low < here)
-    out[n++] = (sb_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i)};
+  if (low < here) out[n++] = (sb_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i)};
   if (low <= here) out[n++] = (sb_choice){sb_blocks_cost(s->b, i, here), gain};
   if (low > here || gain > 0) {
     const unsigned up = low > here ? low : here + 1;

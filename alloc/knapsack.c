@@ -92,8 +92,7 @@ static unsigned choices_of(const solver *s, size_t i, sb_choice *c) {
 }
 
 static sb_status check_item(const solver *s, size_t i, const sb_choice *c, unsigned n) {
-  bool good =
-      n >= 1 && n <= s->k->most && s->k->most <= SB_CHOICES && s->k->id[i] >> 60 == 0;
+  bool good = n >= 1 && n <= s->k->most && s->k->most <= SB_CHOICES && s->k->id[i] >> 60 == 0;
   for (unsigned j = 0; good && j < n; j++)
     good = isfinite(c[j].loss) && (j == 0 || c[j].cost >= c[j - 1].cost);
   return good ? SB_OK

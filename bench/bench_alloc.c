@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/block_widths.h"
+#include "alloc/choose_blocks.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -86,7 +86,7 @@ static void fill_table(const blocks *x, double (*table)[SB_WIDTHS]) {
 static sb_status measure_table(const sb_world *world, blocks *x) {
   double(*table)[SB_WIDTHS] = NULL, best = INFINITY;
   uint64_t budget = 0;
-  sb_block_widths_result result = {0};
+  sb_choose_result result = {0};
   sb_status status = sb_alloc_raw(&table, x->b.count, sizeof *table, "table of losses");
   status = sb_world_agree(world, status);
   if (status == SB_OK) fill_table(x, table);
@@ -98,7 +98,7 @@ static sb_status measure_table(const sb_world *world, blocks *x) {
     double seconds;
     MPI_Barrier(world->comm);
     seconds = sb_now();
-    status = sb_block_widths_choose(world, &x->b, table, budget, x->trial, &result);
+    status = sb_choose_blocks(world, &x->b, table, budget, x->trial, &result);
     seconds = sb_now() - seconds;
     MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, world->comm);
     best = fmin(best, seconds);

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "tests/support/cbc.h"
-#include "alloc/block_widths.h"
+#include "alloc/choose_blocks.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "folders/hf_load.h"
@@ -93,7 +93,7 @@ static sb_status allocate(const problem *p, uint64_t budget, uint8_t *bits, doub
   *seconds = INFINITY;
   for (int i = 0; i < 3; i++) { /* the best of three */
     sb_step_result moved;
-    sb_block_widths_result result;
+    sb_choose_result result;
     memset(bits, 0, p->all.count);
     if (p->start) memcpy(bits + p->first, p->start + p->first, own);
     SB_MPI(MPI_Barrier(p->world->comm));
@@ -102,9 +102,8 @@ static sb_status allocate(const problem *p, uint64_t budget, uint8_t *bits, doub
       SB_TRY(sb_greedy_step(p->world, &mine, p->gain + p->first, p->loss + p->first, budget,
                             UINT64_MAX, bits + p->first, &moved));
     else
-      SB_TRY(sb_block_widths_choose(p->world, &mine,
-                               (const sb_losses *)p->table + p->first, budget,
-                               bits + p->first, &result));
+      SB_TRY(sb_choose_blocks(p->world, &mine, (const sb_losses *)p->table + p->first, budget,
+                              bits + p->first, &result));
     *seconds = fmin(*seconds, sb_now() - start);
   }
   SB_MPI(

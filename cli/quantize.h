@@ -46,9 +46,6 @@ sb_status sb_quantize_round(sb_quantize_run *run);
 /* The name of the files where one part of a run ("rounded", "trained") is kept until the output is
  * complete; there is a --checkpoint. out has SB_PATH_MAX bytes. Local. */
 void sb_quantize_saved_path(const sb_quantize_run *run, const char *part, char *out);
-/* Which arithmetic computes, on which kind of device, for keys of what is saved. Local. */
-enum { SB_QUANTIZE_COMPUTE = 32 };
-void sb_quantize_compute(const sb_quantize_run *run, char out[SB_QUANTIZE_COMPUTE]);
 /* Trains scales, where that was asked for. */
 sb_status sb_quantize_tune(sb_quantize_run *run);
 /* `begun`: when the run did (base/clock.h). */

@@ -62,8 +62,6 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
                                        .check = r->check_seqs > 0 ? &u->check : NULL,
                                        .checkpoint = r->checkpoint,
                                        .model = u->fingerprint,
-                                       .grid = sb_grid_names[r->grid],
-                                       .compute = sb_compute_name(sb_common_compute(&r->common)),
                                        .report = on_step,
                                        .begin_pass = on_pass,
                                        .context = u,

@@ -46,16 +46,14 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   SB_TRY(sb_quantize_read(u, r->tune_seqs, &u->tuning));
   const size_t batch = r->tune_batch > 0 ? r->tune_batch : sb_tune_batch(u->tuning.count);
   tell_idle(u, batch);
-  char checkpoint[SB_PATH_MAX], compute[SB_QUANTIZE_COMPUTE];
+  char checkpoint[SB_PATH_MAX];
   if (r->checkpoint) sb_quantize_saved_path(u, "trained", checkpoint);
-  sb_quantize_compute(u, compute);
   const sb_tune_options options = {.epochs = 1,
                                    .batch = batch,
                                    .rate = r->tune_rate > 0 ? r->tune_rate : sb_tune_rate(batch),
                                    .activation_bytes =
                                        sb_common_activation_bytes(&r->common, u->backend),
                                    .checkpoint = r->checkpoint ? checkpoint : NULL,
-                                   .compute = compute,
                                    .ticker = sb_progress_ticker()};
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("tune", 1.0);

@@ -18,11 +18,6 @@ void sb_quantize_saved_path(const sb_quantize_run *u, const char *part, char *ou
   snprintf(out, SB_PATH_MAX, "%.*s.%s", SB_PATH_MAX - 16, u->r->checkpoint, part);
 }
 
-void sb_quantize_compute(const sb_quantize_run *u, char out[SB_QUANTIZE_COMPUTE]) {
-  snprintf(out, SB_QUANTIZE_COMPUTE, "%s, %s", sb_compute_name(sb_common_compute(&u->r->common)),
-           u->backend->name);
-}
-
 /* The model's packed form takes its place; the model stays where scales are to be trained. */
 static void replace(sb_quantize_run *u, sb_model *packed) {
   if (u->r->tune_seqs > 0)
@@ -49,15 +44,13 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   SB_TRY(sb_quantize_read(u, r->round_seqs, &u->rounding));
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
-  char checkpoint[SB_PATH_MAX], compute[SB_QUANTIZE_COMPUTE];
+  char checkpoint[SB_PATH_MAX];
   if (r->checkpoint) sb_quantize_saved_path(u, "rounded", checkpoint);
-  sb_quantize_compute(u, compute);
   const sb_gptq_options options = {.damping = 0.01,
                                    .fitted = r->grid == SB_GRID_FITTED,
                                    .refine = r->refine,
                                    .factor = r->factor,
                                    .checkpoint = r->checkpoint ? checkpoint : NULL,
-                                   .compute = compute,
                                    .input_bytes = sb_common_activations(&r->common, 0),
                                    .ticker = sb_progress_ticker()};
   sb_status status = sb_gptq(u->model, u->backend, &u->rounding, &options, &packed, &stats);

@@ -7,7 +7,8 @@
 #include "mpi/large.h"
 
 static bool name_data(const sb_checkpoint_files_kind *kind, const char *path, char *out) {
-  return snprintf(out, SB_PATH_MAX, "%s.%s", path, kind->suffix) < SB_PATH_MAX;
+  return snprintf(out, SB_PATH_MAX, "%s%s%s", path, kind->suffix ? "." : "",
+                  kind->suffix ? kind->suffix : "") < SB_PATH_MAX;
 }
 
 /* On rank 0. */
@@ -15,7 +16,8 @@ static sb_status read_state(const sb_checkpoint_files *s, sb_checkpoint_files_pa
                             void *context) {
   json_t *root;
   SB_TRY(sb_json_read(s->path, &root));
-  sb_status status = sb_key_begin(root, s->path, s->kind->format, s->kind->version, s->kind->what);
+  sb_status status = sb_key_begin(root, s->path, s->kind->format, s->kind->version, s->kind->what,
+                                  s->kind->advice);
   if (status == SB_OK)
     status = sb_key_compare(s->key, json_object_get(root, "key"), s->path, s->kind->state,
                             s->kind->advice);
@@ -52,7 +54,7 @@ sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_fi
   }
   SB_AGREE(world, status);
   SB_TRY(sb_mpi_bcast(there, sizeof *there, 0, world->comm));
-  return open_data(out, !*there);
+  return kind->suffix ? open_data(out, !*there) : SB_OK;
 }
 
 static sb_status write_state(const sb_checkpoint_files *s, json_t *progress) {
@@ -81,5 +83,5 @@ void sb_checkpoint_files_remove(const sb_world *world, const sb_checkpoint_files
   char data[SB_PATH_MAX];
   if (world->rank != 0 || !name_data(kind, path, data)) return;
   (void)unlink(path); /* first: without it the other file means nothing */
-  (void)unlink(data);
+  if (kind->suffix) (void)unlink(data);
 }

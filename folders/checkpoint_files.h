@@ -1,6 +1,7 @@
-/* The state of long work on disk: PATH, JSON, says what the work depends on and how far it is;
- * PATH.SUFFIX has the bulk, of which every rank writes and reads what it owns. PATH is written
- * anew, complete or not at all, when what it speaks of is on the disk. */
+/* The files of a checkpoint. PATH, JSON, has the key of the work (what it depends on) and its
+ * progress. PATH.SUFFIX, for work that has one, has the bulk: every rank writes and reads what it
+ * owns. PATH is replaced, complete or not at all, once the bulk that it describes is on the disk.
+ */
 #ifndef SB_FOLDERS_CHECKPOINT_FILES_H
 #define SB_FOLDERS_CHECKPOINT_FILES_H
 
@@ -13,19 +14,19 @@
 #include "mpi/world.h"
 
 typedef struct sb_checkpoint_files_kind {
-  const char *format; /* that PATH names */
+  const char *format; /* PATH's "format" */
   int version;
-  const char *what;   /* for people: PATH is "not WHAT" */
-  const char *state;  /* "STATE with another ...", where the key differs */
-  const char *advice; /* and what to do then */
-  const char *suffix;
+  const char *what;   /* in messages: "PATH: not WHAT" */
+  const char *state;  /* "PATH: STATE with another ...", where the key differs */
+  const char *advice; /* the way out, where key or version differ */
+  const char *suffix; /* of the bulk; NULL where PATH is all */
 } sb_checkpoint_files_kind;
 
 typedef struct sb_checkpoint_files {
   const sb_world *world;
   const sb_checkpoint_files_kind *kind;
   const sb_key *key;
-  int fd; /* of `data` */
+  int fd; /* of `data`; -1 where there is none */
   char path[SB_PATH_MAX], data[SB_PATH_MAX];
 } sb_checkpoint_files;
 

@@ -23,14 +23,14 @@ json_t *sb_key_json(const sb_key *key) {
 }
 
 sb_status sb_key_begin(const json_t *root, const char *path, const char *format, int version,
-                       const char *what) {
+                       const char *what, const char *advice) {
   const char *name = json_string_value(json_object_get(root, "format"));
   const json_t *number = json_object_get(root, "version");
   if (!name || strcmp(name, format) != 0 || !json_is_integer(number))
     return sb_fail(SB_ERR_FORMAT, "%s: not %s", path, what);
   if (json_integer_value(number) != version)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %lld, this program reads %d", path,
-                   (long long)json_integer_value(number), version);
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: version %lld, this program reads %d; %s", path,
+                   (long long)json_integer_value(number), version, advice);
   return SB_OK;
 }
 

@@ -25,9 +25,11 @@ void sb_key_add(sb_key *key, const char *name, const char *meaning, const char *
 /* An object of names and texts; NULL without memory. The caller owns it. */
 json_t *sb_key_json(const sb_key *key);
 /* Whether the file `path` is such a state at all: SB_ERR_FORMAT "PATH: not WHAT" for another
- * `format`, SB_ERR_UNSUPPORTED for another version. */
+ * `format`, SB_ERR_UNSUPPORTED "PATH: version .., this program reads ..; ADVICE" for another
+ * version.
+ */
 sb_status sb_key_begin(const json_t *root, const char *path, const char *format, int version,
-                       const char *what);
+                       const char *what, const char *advice);
 /* SB_ERR_FORMAT unless the object in the file `path` says the same: "PATH: STATE with another
  * MEANING: .. there, .. here; ADVICE". */
 sb_status sb_key_compare(const sb_key *key, const json_t *object, const char *path,

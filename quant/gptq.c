@@ -1,6 +1,5 @@
 #include "quant/gptq.h"
 
-#include <inttypes.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -8,8 +7,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
-#include "pass/fingerprint.h"
 #include "model/inputs.h"
+#include "quant/checkpoint_key.h"
 #include "quant/moments.h"
 #include "quant/packed_model.h"
 #include "pass/pass_impl.h"
@@ -298,24 +297,19 @@ static sb_status prepare(work *w, const sb_gptq_options *options, const sb_seque
 static sb_status make_key(work *w, const sb_gptq_options *options,
                           const sb_sequences *calibration) {
   const sb_model *m = w->source;
-  uint64_t model, tokens;
+  sb_key *key = &w->key;
   if (!options->checkpoint) return SB_OK;
-  SB_TRY(sb_model_fingerprint(w->source, &model));
-  SB_TRY(sb_sequences_fingerprint(m->world, calibration, &tokens));
-  sb_key_add(&w->key, "program", "program version", "%s", SB_VERSION);
-  sb_key_add(&w->key, "model", "model or order of channels (--reorder)", "%016" PRIx64, model);
-  sb_key_add(&w->key, "block", "block size (--block)", "%zux%zu", m->blocking.rows,
-             m->blocking.cols);
-  sb_key_add(&w->key, "symmetry", "kind of grids (--symmetric)", "%s",
-             m->blocking.symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric");
-  sb_key_add(&w->key, "bits", "bit map", "%016" PRIx64, (uint64_t)XXH64(m->bits, m->blocks, 0));
-  sb_key_add(&w->key, "tokens", "calibration (--calib, --round-seqs, --seqlen, --seed)",
-             "%016" PRIx64, tokens);
-  sb_key_add(&w->key, "grid", "--grid", "%s", options->fitted ? "fitted" : "plain");
-  sb_key_add(&w->key, "refine", "--refine", "%d", options->refine);
-  sb_key_add(&w->key, "factor", "--factor", "%s", sb_factor_mode_names[options->factor]);
-  sb_key_add(&w->key, "damping", "damping", "%.17g", options->damping);
-  sb_key_add(&w->key, "compute", "--compute or --device", "%s", options->compute);
+  sb_checkpoint_key_begin(key, m, w->backend);
+  SB_TRY(sb_checkpoint_key_add_model(key, "model", "model or order of channels (--reorder)",
+                                     w->source));
+  sb_checkpoint_key_add_number(key, "bits", "bit map", XXH64(m->bits, m->blocks, 0));
+  SB_TRY(sb_checkpoint_key_add_tokens(key, "tokens",
+                                      "calibration (--calib, --round-seqs, --seqlen, --seed)",
+                                      m->world, calibration));
+  sb_key_add(key, "grid", "--grid", "%s", options->fitted ? "fitted" : "plain");
+  sb_key_add(key, "refine", "--refine", "%d", options->refine);
+  sb_key_add(key, "factor", "--factor", "%s", sb_factor_mode_names[options->factor]);
+  sb_key_add(key, "damping", "damping", "%.17g", options->damping);
   return SB_OK;
 }
 

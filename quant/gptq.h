@@ -22,12 +22,9 @@ typedef struct sb_gptq_options {
   bool fitted;    /* fitted grids */
   int refine;     /* passes of coordinate descent after that; 0: none, and no memory for it */
   sb_factor_mode factor;
-  /* Layers that are done are saved there, and taken from there (quant/gptq_checkpoint.h); NULL:
-   * not. */
-  const char *checkpoint;
-  const char *compute; /* for it: what computes, and how */
-  size_t input_bytes;  /* for inputs of sequences kept at a time, where factors are distributed */
-  sb_ticker ticker;    /* told the share of layers that is done */
+  const char *checkpoint; /* file to save to and resume from (quant/gptq_checkpoint.h), or NULL */
+  size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
+  sb_ticker ticker;   /* told the share of layers that is done */
 } sb_gptq_options;
 
 typedef struct sb_gptq_stats {

@@ -9,7 +9,7 @@
 
 static const sb_checkpoint_files_kind kind = {
     .format = "shardbits rounded layers",
-    .version = 1,
+    .version = 2, /* 1 had device and arithmetic in one entry of the key */
     .what = "rounded layers of shardbits (quantize --checkpoint writes them)",
     .state = "layers rounded",
     .advice = "give it the same, or remove that file to round anew",

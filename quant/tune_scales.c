@@ -1,11 +1,10 @@
 #include "quant/tune_scales.h"
 
-#include <inttypes.h>
 #include <math.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "pass/fingerprint.h"
+#include "quant/checkpoint_key.h"
 #include "quant/scale_gradients.h"
 #include "quant/tune_checkpoint.h"
 
@@ -101,22 +100,20 @@ static sb_status train(training *t) {
   return look(t, 1, &t->stats->after);
 }
 
-/* What saved scales depend on. Collective. */
+/* What trained scales depend on. Collective. */
 static sb_status make_key(const sb_tune_options *o, sb_model *source, sb_model *packed,
-                          const sb_sequences *sequences, sb_key *key) {
-  uint64_t model, rounded, tokens;
-  SB_TRY(sb_model_fingerprint(source, &model));
-  SB_TRY(sb_model_fingerprint(packed, &rounded));
-  SB_TRY(sb_sequences_fingerprint(source->world, sequences, &tokens));
-  sb_key_add(key, "program", "program version", "%s", SB_VERSION);
-  sb_key_add(key, "model", "model or order of channels (--reorder)", "%016" PRIx64, model);
-  sb_key_add(key, "rounded", "bit map or rounding (--bits, --quantizer)", "%016" PRIx64, rounded);
-  sb_key_add(key, "tokens", "calibration (--calib, --tune-seqs, --seqlen, --seed)", "%016" PRIx64,
-             tokens);
+                          const sb_backend *backend, const sb_sequences *sequences, sb_key *key) {
+  sb_checkpoint_key_begin(key, source, backend);
+  SB_TRY(
+      sb_checkpoint_key_add_model(key, "model", "model or order of channels (--reorder)", source));
+  SB_TRY(sb_checkpoint_key_add_model(key, "rounded", "bit map or rounding (--bits, --quantizer)",
+                                     packed));
+  SB_TRY(sb_checkpoint_key_add_tokens(key, "tokens",
+                                      "calibration (--calib, --tune-seqs, --seqlen, --seed)",
+                                      source->world, sequences));
   sb_key_add(key, "batch", "--tune-batch", "%zu", o->batch);
   sb_key_add(key, "epochs", "number of times that sequences are taken", "%d", o->epochs);
   sb_key_add(key, "rate", "--tune-rate", "%.17g", o->rate);
-  sb_key_add(key, "compute", "--compute or --device", "%s", o->compute);
   return SB_OK;
 }
 
@@ -148,7 +145,7 @@ sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend,
                 .stats = stats};
   *stats = (sb_tune_stats){0};
   sb_status status =
-      options->checkpoint ? make_key(options, source, packed, sequences, &t.key) : SB_OK;
+      options->checkpoint ? make_key(options, source, packed, backend, sequences, &t.key) : SB_OK;
   if (status == SB_OK) status = sb_scales_create(packed, &t.scales);
   if (status == SB_OK) status = begin(&t);
   if (status == SB_OK) status = create_pass(source, packed, backend, sequences, &t, &t.pass);

@@ -20,10 +20,8 @@ typedef struct sb_tune_options {
   int epochs;   /* times that all sequences are taken, 1 or more */
   double rate;  /* of the first steps (sb_scales_step); then it falls to 0, as half a cosine */
   size_t activation_bytes;
-  /* a file, where training is to be saved now and then, and to go on from where it is there
-   * (quant/tune_checkpoint.h); NULL for none. Which arithmetic computes, for its key */
-  const char *checkpoint, *compute;
-  sb_ticker ticker; /* told the share that is done */
+  const char *checkpoint; /* file to save to and resume from (quant/tune_checkpoint.h), or NULL */
+  sb_ticker ticker;       /* told the share that is done */
 } sb_tune_options;
 
 typedef struct sb_tune_stats {

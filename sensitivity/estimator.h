@@ -27,8 +27,8 @@
  * Kronecker-factored: H = mean over tokens of x x' inside the block's columns, G_r = mean over
  * tokens of (n dy_r)^2. Were inputs and output gradients independent, and outputs r and r'
  *             uncorrelated, this would be n/2 E' F E. A loss for every width at once
- * (sensitivity/loss_table.h). diagonal  n/2 sum_i mean_s(g_s,i^2) (E_b)_i^2: the diagonal of F alone, as
- * SFMP has it. A loss for every width at once.
+ * (sensitivity/loss_table.h). diagonal  n/2 sum_i mean_s(g_s,i^2) (E_b)_i^2: the diagonal of F
+ * alone, as SFMP has it. A loss for every width at once.
  *
  * What they cost beside the pass, for blocks of R x C and a matrix of N weights
  * (docs/performance.md has seconds):

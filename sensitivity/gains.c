@@ -13,18 +13,18 @@ struct sb_gains {
   unsigned min_bits, max_bits;
   /* one of them; where there are costs, once these are measured: two tables at a time would be too
    * much */
-  sb_scores *scores;   /* of moves */
-  sb_loss_table *table;     /* of widths, measured each time */
-  sb_losses *costs;    /* of each owned block at each width, at full precision; or NULL */
-  uint8_t *bits;       /* of the owned blocks */
-  double cost_seconds; /* for costs */
+  sb_scores *scores;    /* of moves */
+  sb_loss_table *table; /* of widths, measured each time */
+  sb_losses *costs;     /* of each owned block at each width, at full precision; or NULL */
+  uint8_t *bits;        /* of the owned blocks */
+  double cost_seconds;  /* for costs */
 };
 
 static sb_status create_estimator(sb_gains *g) {
   return sb_estimator_of_moves(g->estimator)
              ? sb_scores_create(g->model, g->backend, g->min_bits, g->max_bits, &g->scores)
              : sb_loss_table_create(g->model, g->backend, g->estimator, g->min_bits, g->max_bits,
-                               &g->table);
+                                    &g->table);
 }
 
 sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
@@ -61,11 +61,12 @@ sb_status sb_gains_prepare(sb_gains *g, sb_pass *pass) {
   double loss;
   if (!g->costs) return SB_OK;
   SB_TRY(sb_loss_table_create(g->model, g->backend, SB_ESTIMATOR_DIAGONAL, g->min_bits, g->max_bits,
-                         &table));
+                              &table));
   if (g->estimator == SB_ESTIMATOR_DIVERGENCE) sb_pass_learn_next(pass);
   sb_status status = sb_loss_table_measure(table, pass, true, &loss);
   if (status == SB_OK) {
-    memcpy(g->costs, sb_loss_table_losses(table), sb_model_owned_count(g->model) * sizeof *g->costs);
+    memcpy(g->costs, sb_loss_table_losses(table),
+           sb_model_owned_count(g->model) * sizeof *g->costs);
     g->cost_seconds = sb_loss_table_seconds(table);
   }
   sb_loss_table_free(&table);

@@ -29,13 +29,13 @@ static sb_status create(sb_loss_table *t, sb_backend *backend, sb_estimator esti
 }
 
 sb_status sb_loss_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
-                          unsigned min_bits, unsigned max_bits, sb_loss_table **out) {
+                               unsigned min_bits, unsigned max_bits, sb_loss_table **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "table of losses");
   SB_AGREE(model->world, status);
   **out = (sb_loss_table){.model = model,
-                     .min_bits = min_bits,
-                     .max_bits = max_bits,
-                     .owned = sb_model_owned_count(model)};
+                          .min_bits = min_bits,
+                          .max_bits = max_bits,
+                          .owned = sb_model_owned_count(model)};
   status = sb_world_agree(model->world, create(*out, backend, estimator));
   if (status != SB_OK) sb_loss_table_free(out);
   return status;
@@ -65,7 +65,8 @@ static sb_status measure(sb_loss_table *t, sb_pass *pass, double *loss) {
   return sb_world_agree(t->model->world, status);
 }
 
-sb_status sb_loss_table_measure(sb_loss_table *t, sb_pass *pass, bool full_precision, double *loss) {
+sb_status sb_loss_table_measure(sb_loss_table *t, sb_pass *pass, bool full_precision,
+                                double *loss) {
   sb_model *m = t->model;
   uint8_t *bits = NULL;
   if (!full_precision) return measure(t, pass, loss);
@@ -81,7 +82,8 @@ const sb_losses *sb_loss_table_losses(const sb_loss_table *t) {
   return t->losses;
 }
 
-void sb_loss_table_gains(const sb_loss_table *t, const uint8_t *bits, double *raise_gain, double *cut_loss) {
+void sb_loss_table_gains(const sb_loss_table *t, const uint8_t *bits, double *raise_gain,
+                         double *cut_loss) {
   for (size_t i = 0; i < t->owned; i++) {
     const unsigned b = bits[i];
     const double *loss = t->losses[i];

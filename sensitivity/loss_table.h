@@ -25,19 +25,20 @@ typedef struct sb_loss_table sb_loss_table;
 /* For the blocks of `model`, whose source rows are in the store, and an estimator that makes
  * tables. Collective. */
 sb_status sb_loss_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
-                          unsigned min_bits, unsigned max_bits, sb_loss_table **out);
+                               unsigned min_bits, unsigned max_bits, sb_loss_table **out);
 void sb_loss_table_free(sb_loss_table **table);
 
 /* One backward pass, at the model's present bits or, where `full_precision`, at its source weights;
  * *loss is the loss there. The model's bits are afterwards what they were. Collective. */
-sb_status sb_loss_table_measure(sb_loss_table *table, sb_pass *pass, bool full_precision, double *loss);
+sb_status sb_loss_table_measure(sb_loss_table *table, sb_pass *pass, bool full_precision,
+                                double *loss);
 /* [sb_model_owned_count(model)], layer after layer, as sb_model_get_bits orders blocks; valid until
  * the next measurement. Local. */
 const sb_losses *sb_loss_table_losses(const sb_loss_table *table);
 /* What one bit more would gain and one bit less lose, from the widths `bits` of the owned blocks:
  * differences of the table, possibly negative; 0 beyond its widths. Local. */
 void sb_loss_table_gains(const sb_loss_table *table, const uint8_t *bits, double *raise_gain,
-                    double *cut_loss);
+                         double *cut_loss);
 /* Seconds this rank spent beside the backward pass, in all measurements so far (CPU backend).
  * Local. */
 double sb_loss_table_seconds(const sb_loss_table *table);

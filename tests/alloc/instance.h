@@ -139,10 +139,10 @@ static inline unsigned instance_choices(void *context, size_t k, sb_choice *out)
                  high = x->bits[k] < x->all.max_bits ? x->bits[k] + 1u : x->bits[k];
   const double gain = high > x->bits[k] ? fmax(x->gain[k], 0) : 0;
   for (unsigned bits = low; bits <= high; bits++)
-    out[bits - low] = (sb_choice){instance_cost(x, k, bits),
-                                           bits > x->bits[k]    ? 0
-                                           : bits == x->bits[k] ? gain
-                                                                : gain + fmax(x->loss[k], 0)};
+    out[bits - low] =
+        (sb_choice){instance_cost(x, k, bits), bits > x->bits[k]    ? 0
+                                               : bits == x->bits[k] ? gain
+                                                                    : gain + fmax(x->loss[k], 0)};
   return high - low + 1;
 }
 

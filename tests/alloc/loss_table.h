@@ -3,7 +3,7 @@
 #ifndef SB_TESTS_ALLOC_LOSS_TABLE_H
 #define SB_TESTS_ALLOC_LOSS_TABLE_H
 
-#include "alloc/block_widths.h"
+#include "alloc/choose_blocks.h"
 #include "instance.h"
 
 typedef struct loss_table {

@@ -111,9 +111,9 @@ static void test_table_against_cbc(void **state) {
   for (int b = 0; b < 5; b++) {
     if (skips(b)) continue;
     const uint64_t budget = loss_table_budget(&t, shares[b]);
-    sb_block_widths_result result = {0};
+    sb_choose_result result = {0};
     sb_optimum cbc = {0};
-    EXPECT_OK(sb_block_widths_choose(&world, &x.mine, t.own, budget, own, &result));
+    EXPECT_OK(sb_choose_blocks(&world, &x.mine, t.own, budget, own, &result));
     instance_collect(&x, own, got);
     if (world.rank != 0) continue;
     EXPECT_OK(sb_cbc_solve(&blocks, budget, 2e-4, 60, chosen, &cbc));

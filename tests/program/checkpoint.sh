@@ -31,11 +31,19 @@ refused "another budget" "${options[@]}" --bits 2.75
 refused "another block size" "${options[@]}" --block 64x128
 refused "another --sensitivity" "${options[@]}" --sensitivity taylor
 refused "another --grid" "${options[@]}" --grid plain
+cp "$saved" "$dir/good"
+sed -i 's/"device": "[^"]*"/"device": "another"/' "$saved"
+refused "another --device: another there, " "${options[@]}"
+sed -i 's/"compute": "f32"/"compute": "bf16"/' "$dir/good" && cp "$dir/good" "$saved"
+refused "another --compute: bf16 there, f32 here" "${options[@]}"
+sed -i 's/"compute": "bf16"/"compute": "f32"/' "$saved"
 refused "another order of channels" "${options[@]}" --reorder none
 refused "another model" "$source/tests/golden/gqa-tied" --calib "$source/tests/golden/gqa-tied/tokens.bin" --bits 2.5 --seqs 2 \
   --seqlen 16
 sed 's/"program": "[^"]*"/"program": "0.0.1"/' "$saved" >"$saved.new" && mv "$saved.new" "$saved"
 refused "another program version: 0.0.1 there" "${options[@]}"
+sed 's/"version": 2/"version": 1/' "$saved" >"$saved.new" && mv "$saved.new" "$saved"
+refused "version 1, this program reads 2; give it the same, or another --checkpoint" "${options[@]}"
 head -c 300 "$saved" >"$saved.new" && mv "$saved.new" "$saved"
 refused "line" "${options[@]}"
 echo '{"format": "something"}' >"$saved"

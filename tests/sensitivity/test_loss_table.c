@@ -159,8 +159,9 @@ static void each_block(const golden *g, sb_pass *pass, size_t T, double sequence
   uint8_t *bits = malloc(m->blocks);
   memcpy(bits, m->bits, m->blocks);
   for (int kind = 0; kind < 2; kind++) {
-    EXPECT_OK(sb_loss_table_create(m, g->backend, kind ? SB_ESTIMATOR_DIAGONAL : SB_ESTIMATOR_HESSIAN,
-                              LEAST, MOST, &tables[kind]));
+    EXPECT_OK(sb_loss_table_create(m, g->backend,
+                                   kind ? SB_ESTIMATOR_DIAGONAL : SB_ESTIMATOR_HESSIAN, LEAST, MOST,
+                                   &tables[kind]));
     EXPECT_OK(sb_loss_table_measure(tables[kind], pass, full_precision, &loss[kind]));
   }
   EXPECT(loss[0] == loss[1]);

@@ -36,7 +36,7 @@ static void of_widths(const estimate *e, golden *g, sb_pass *pass, void *out, do
   EXPECT_OK(sb_loss_table_measure(table, pass, e->full_precision, loss));
   memcpy(out, sb_loss_table_losses(table), size);
   EXPECT_OK(sb_loss_table_measure(table, pass, e->full_precision,
-                             loss)); /* nothing is left of the first time */
+                                  loss)); /* nothing is left of the first time */
   EXPECT(memcmp(out, sb_loss_table_losses(table), size) == 0);
   sb_loss_table_free(&table);
 }

@@ -1,9 +1,9 @@
-#include "alloc/block_widths.h"
+#include "alloc/choose_blocks.h"
 
 #include <math.h>
 
-unsigned sb_block_widths_options(const uint64_t cost[SB_WIDTHS], const double loss[SB_WIDTHS],
-                          unsigned least, unsigned most, sb_choice *out, uint8_t *width) {
+unsigned sb_choose_options(const uint64_t cost[SB_WIDTHS], const double loss[SB_WIDTHS],
+                           unsigned least, unsigned most, sb_choice *out, uint8_t *width) {
   unsigned n = 0;
   for (unsigned bits = least; bits <= most; bits++) {
     if (n > 0 && loss[bits] >= out[n - 1].loss) continue;
@@ -33,7 +33,7 @@ static void price(table *t, size_t i) {
 
 static unsigned widths(table *t, size_t i, sb_choice *out, uint8_t *width) {
   price(t, i);
-  return sb_block_widths_options(t->cost, t->loss[i], t->least, t->b->max_bits, out, width);
+  return sb_choose_options(t->cost, t->loss[i], t->least, t->b->max_bits, out, width);
 }
 
 static unsigned choices(void *context, size_t i, sb_choice *out) {
@@ -41,7 +41,7 @@ static unsigned choices(void *context, size_t i, sb_choice *out) {
   return widths(context, i, out, width);
 }
 
-sb_status sb_block_widths_check(const sb_blocks *b, const sb_losses *loss) {
+sb_status sb_choose_check(const sb_blocks *b, const sb_losses *loss) {
   if (b->min_bits < 1 || b->min_bits > b->max_bits || b->max_bits >= SB_WIDTHS)
     return sb_fail(SB_ERR_INTERNAL, "allocation from a table: widths from %u to %u bits",
                    b->min_bits, b->max_bits);
@@ -56,17 +56,16 @@ sb_status sb_block_widths_check(const sb_blocks *b, const sb_losses *loss) {
   return SB_OK;
 }
 
-sb_status sb_block_widths_choose(const sb_world *world, const sb_blocks *b,
-                            const sb_losses *loss, uint64_t budget, uint8_t *bits,
-                            sb_block_widths_result *result) {
+sb_status sb_choose_blocks(const sb_world *world, const sb_blocks *b, const sb_losses *loss,
+                           uint64_t budget, uint8_t *bits, sb_choose_result *result) {
   table t = {.b = b, .loss = loss};
   const sb_knapsack items = {b->count, b->id, SB_CHOICES, &t, choices};
   sb_knapsack_result solved;
   sb_choice c[SB_CHOICES];
   uint8_t width[SB_CHOICES];
   uint64_t least, most;
-  *result = (sb_block_widths_result){0};
-  SB_AGREE(world, sb_block_widths_check(b, loss));
+  *result = (sb_choose_result){0};
+  SB_AGREE(world, sb_choose_check(b, loss));
   SB_TRY(sb_blocks_range(world, b, &least, &most));
   if (budget < least)
     return sb_fail(

@@ -5,18 +5,18 @@
 
 /* bits[] of all blocks by all ranks together; checks that rank 0 alone chooses the same, and what
  * always holds. */
-static sb_block_widths_result allocate(loss_table *t, uint64_t budget, uint8_t *bits) {
+static sb_choose_result allocate(loss_table *t, uint64_t budget, uint8_t *bits) {
   const sb_world one = world_of_one();
   instance *x = t->x;
-  sb_block_widths_result result = {0}, alone = {0};
+  sb_choose_result result = {0}, alone = {0};
   uint8_t *own = NULL, *by_one = NULL;
   instance_alloc(&own, x->own, 1);
   instance_alloc(&by_one, x->n, 1);
-  EXPECT_OK(sb_block_widths_choose(&world, &x->mine, t->own, budget, own, &result));
+  EXPECT_OK(sb_choose_blocks(&world, &x->mine, t->own, budget, own, &result));
   instance_collect(x, own, bits);
   if (world.rank == 0) {
     double sum = 0;
-    EXPECT_OK(sb_block_widths_choose(&one, &x->all, t->all, budget, by_one, &alone));
+    EXPECT_OK(sb_choose_blocks(&one, &x->all, t->all, budget, by_one, &alone));
     EXPECT(memcmp(bits, by_one, x->n) == 0);
     EXPECT(result.storage == alone.storage && result.loss == alone.loss && result.gap == alone.gap);
     EXPECT(result.storage <= budget && result.storage == instance_storage(x, bits));
@@ -51,7 +51,7 @@ static void test_near_the_optimum(void **state) {
     instance_alloc(&chosen, x.n, 1);
     for (size_t b = 0; b < SHARES; b++) {
       const uint64_t budget = loss_table_budget(&t, shares[b]);
-      const sb_block_widths_result result = allocate(&t, budget, bits);
+      const sb_choose_result result = allocate(&t, budget, bits);
       sb_optimum best = {0};
       if (world.rank != 0) continue;
       EXPECT_OK(sb_optimum_dp(&blocks, budget, chosen, &best));
@@ -85,7 +85,7 @@ static void test_ragged(void **state) {
     uint8_t *bits = NULL;
     instance_alloc(&bits, x.n, 1);
     for (size_t b = 0; b < SHARES; b++) {
-      const sb_block_widths_result result = allocate(&t, loss_table_budget(&t, shares[b]), bits);
+      const sb_choose_result result = allocate(&t, loss_table_budget(&t, shares[b]), bits);
       if (world.rank == 0 && x.n >= 1000 && shares[b] <= 0.75)
         EXPECT(result.gap <= 1e-3 * loss_table_above(&t, bits));
     }
@@ -101,22 +101,22 @@ static void test_refusals(void **state) {
   instance x = instance_create(&kind, 9);
   loss_table t = loss_table_create(&x, 9);
   const uint64_t least = loss_table_budget(&t, 0);
-  sb_block_widths_result result;
+  sb_choose_result result;
   char text[64];
   (void)state;
-  EXPECT(sb_block_widths_choose(&world, &x.mine, t.own, least - 1, x.own_bits, &result) == SB_ERR_RANGE);
+  EXPECT(sb_choose_blocks(&world, &x.mine, t.own, least - 1, x.own_bits, &result) == SB_ERR_RANGE);
   snprintf(text, sizeof text, "%llu", (unsigned long long)least);
   EXPECT(strstr(sb_message(), text) != NULL);
   snprintf(text, sizeof text, "%llu", (unsigned long long)loss_table_budget(&t, 1));
   EXPECT(strstr(sb_message(), text) != NULL);
   if (world.rank == 0) t.own[3][1] = NAN; /* a width that is not asked for */
-  EXPECT_OK(sb_block_widths_choose(&world, &x.mine, t.own, least, x.own_bits, &result));
+  EXPECT_OK(sb_choose_blocks(&world, &x.mine, t.own, least, x.own_bits, &result));
   for (size_t i = 0; i < x.own; i++) EXPECT(x.own_bits[i] == 2);
   if (world.rank == 0) t.own[3][3] = INFINITY;
-  EXPECT(sb_block_widths_choose(&world, &x.mine, t.own, least, x.own_bits, &result) == SB_ERR_NUMERIC);
+  EXPECT(sb_choose_blocks(&world, &x.mine, t.own, least, x.own_bits, &result) == SB_ERR_NUMERIC);
   EXPECT(strstr(sb_message(), "at 3 bits is inf") != NULL);
   x.mine.max_bits = 9;
-  EXPECT(sb_block_widths_choose(&world, &x.mine, t.own, least, x.own_bits, &result) == SB_ERR_INTERNAL);
+  EXPECT(sb_choose_blocks(&world, &x.mine, t.own, least, x.own_bits, &result) == SB_ERR_INTERNAL);
   loss_table_free(&t);
   instance_free(&x);
   all_ranks_passed();

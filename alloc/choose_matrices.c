@@ -1,4 +1,4 @@
-#include "alloc/matrix_widths.h"
+#include "alloc/choose_matrices.h"
 
 #include <math.h>
 
@@ -36,18 +36,16 @@ static sb_status layers_create(const sb_blocks *b, size_t count, layers *l) {
   return SB_OK;
 }
 
-static sb_status check(const layers *l, const sb_losses *loss,
-                       const uint32_t *matrix) {
+static sb_status check(const layers *l, const sb_losses *loss, const uint32_t *matrix) {
   const sb_blocks *b = l->b;
   for (size_t i = 0; i < b->count; i++)
     if (matrix[i] >= l->count)
       return sb_fail(SB_ERR_INTERNAL, "block %llu is of matrix %u of %zu",
                      (unsigned long long)b->id[i], matrix[i], l->count);
-  return sb_block_widths_check(b, loss);
+  return sb_choose_check(b, loss);
 }
 
-static sb_status add_blocks(layers *l, const sb_losses *loss,
-                            const uint32_t *matrix, double unit) {
+static sb_status add_blocks(layers *l, const sb_losses *loss, const uint32_t *matrix, double unit) {
   const sb_blocks *b = l->b;
   for (size_t i = 0; i < b->count; i++)
     for (unsigned bits = b->min_bits; bits <= b->max_bits; bits++) {
@@ -82,7 +80,7 @@ static unsigned least_of(const layers *l, size_t m) {
 }
 
 static unsigned widths(const layers *l, size_t m, sb_choice *out, uint8_t *width) {
-  return sb_block_widths_options(l->cost[m], l->loss[m], least_of(l, m), l->b->max_bits, out, width);
+  return sb_choose_options(l->cost[m], l->loss[m], least_of(l, m), l->b->max_bits, out, width);
 }
 
 static unsigned choices(void *context, size_t m, sb_choice *out) {
@@ -91,9 +89,9 @@ static unsigned choices(void *context, size_t m, sb_choice *out) {
 }
 
 /* Rank 0 brings all matrices, the others none. Collective. */
-static sb_status solve(const sb_world *world, layers *l, uint64_t budget, sb_block_widths_result *result) {
-  const sb_knapsack items = {world->rank == 0 ? l->count : 0, l->id, SB_CHOICES, l,
-                             choices};
+static sb_status solve(const sb_world *world, layers *l, uint64_t budget,
+                       sb_choose_result *result) {
+  const sb_knapsack items = {world->rank == 0 ? l->count : 0, l->id, SB_CHOICES, l, choices};
   sb_knapsack_result solved;
   sb_choice c[SB_CHOICES];
   uint8_t width[SB_CHOICES];
@@ -120,12 +118,11 @@ static sb_status solve(const sb_world *world, layers *l, uint64_t budget, sb_blo
   return sb_mpi_bcast(l->bits, l->count, 0, world->comm);
 }
 
-sb_status sb_matrix_widths_choose(const sb_world *world, const sb_blocks *b,
-                             const sb_losses *loss, const uint32_t *matrix,
-                             size_t matrices, uint64_t budget, uint8_t *bits,
-                             sb_block_widths_result *result) {
+sb_status sb_choose_matrices(const sb_world *world, const sb_blocks *b, const sb_losses *loss,
+                             const uint32_t *matrix, size_t matrices, uint64_t budget,
+                             uint8_t *bits, sb_choose_result *result) {
   layers l;
-  *result = (sb_block_widths_result){0};
+  *result = (sb_choose_result){0};
   sb_status status = layers_create(b, matrices, &l);
   if (status == SB_OK) status = check(&l, loss, matrix);
   status = sb_world_agree(world, status);

@@ -1,9 +1,9 @@
 /* Allocation by layer, a baseline: all blocks of one matrix have one width. From the same table of
- * losses as alloc/block_widths.h. */
-#ifndef SB_ALLOC_MATRIX_WIDTHS_H
-#define SB_ALLOC_MATRIX_WIDTHS_H
+ * losses as alloc/choose_blocks.h. */
+#ifndef SB_ALLOC_CHOOSE_MATRICES_H
+#define SB_ALLOC_CHOOSE_MATRICES_H
 
-#include "alloc/block_widths.h"
+#include "alloc/choose_blocks.h"
 
 /* bits[i] = the width of block i's matrix: one a matrix, for the least sum of losses with a storage
  * of at most `budget` bits. matrix[i] in [0, matrices) says which matrix block i is of; a matrix
@@ -13,11 +13,10 @@
  * than 2.
  *
  * O(blocks x widths / ranks + matrices) work, memory of 300 bytes a matrix on every rank. Errors as
- * sb_block_widths_choose, and SB_ERR_INTERNAL for a matrix out of range. Collective; SB_OK on all ranks
- * or on none. */
-sb_status sb_matrix_widths_choose(const sb_world *world, const sb_blocks *blocks,
-                             const sb_losses *loss, const uint32_t *matrix,
-                             size_t matrices, uint64_t budget, uint8_t *bits,
-                             sb_block_widths_result *result);
+ * sb_choose_blocks, and SB_ERR_INTERNAL for a matrix out of range. Collective; SB_OK on all
+ * ranks or on none. */
+sb_status sb_choose_matrices(const sb_world *world, const sb_blocks *blocks, const sb_losses *loss,
+                             const uint32_t *matrix, size_t matrices, uint64_t budget,
+                             uint8_t *bits, sb_choose_result *result);
 
 #endif

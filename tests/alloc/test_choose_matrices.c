@@ -2,7 +2,7 @@
  */
 #include "loss_table.h"
 
-#include "alloc/matrix_widths.h"
+#include "alloc/choose_matrices.h"
 
 enum { MOST_MATRICES = 6 };
 
@@ -82,11 +82,11 @@ static void test_against_trying(void **state) {
       const uint64_t least = storage_at(&p, p.x.all.min_bits, scratch),
                      most = storage_at(&p, p.x.all.max_bits, scratch);
       const uint64_t budget = least + (uint64_t)(shares[b] * (double)(most - least));
-      sb_block_widths_result result = {0}, alone = {0}, blocks = {0};
-      EXPECT_OK(sb_matrix_widths_choose(&world, &p.x.mine, p.t.own, p.own_matrix, p.matrices, budget,
+      sb_choose_result result = {0}, alone = {0}, blocks = {0};
+      EXPECT_OK(sb_choose_matrices(&world, &p.x.mine, p.t.own, p.own_matrix, p.matrices, budget,
                                    own, &result));
       instance_collect(&p.x, own, bits);
-      EXPECT_OK(sb_block_widths_choose(&world, &p.x.mine, p.t.own, budget, own, &blocks));
+      EXPECT_OK(sb_choose_blocks(&world, &p.x.mine, p.t.own, budget, own, &blocks));
       if (world.rank != 0) continue;
       for (size_t k = 0; k < p.x.n; k++)
         for (size_t l = 0; l < k; l++) EXPECT(p.matrix[k] != p.matrix[l] || bits[k] == bits[l]);
@@ -96,7 +96,7 @@ static void test_against_trying(void **state) {
              1e-12 * loss); /* sums of tens of doubles in another order */
       EXPECT(fabs(result.loss - best) <= 1e-12 * best); /* so few matrices are all in the core */
       EXPECT(blocks.loss <= result.loss * (1 + 1e-12)); /* free widths are no worse */
-      EXPECT_OK(sb_matrix_widths_choose(&one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, scratch,
+      EXPECT_OK(sb_choose_matrices(&one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, scratch,
                                    &alone));
       EXPECT(memcmp(bits, scratch, p.x.n) == 0);
       EXPECT(result.loss == alone.loss && result.storage == alone.storage &&
@@ -123,17 +123,17 @@ static void test_many_matrices(void **state) {
   instance_alloc(&alone, p.x.n, 1);
   for (int power = -60; power <= 60; power += 60) {
     const uint64_t budget = storage_at(&p, 3, bits) + 12345;
-    sb_block_widths_result result = {0}, by_one = {0};
+    sb_choose_result result = {0}, by_one = {0};
     for (size_t k = 0; k < p.x.n; k++)
       for (int w = 1; w < SB_WIDTHS; w++)
         p.t.all[k][w] = ldexp(p.t.all[k][w], power == -60 ? -60 : 60);
     for (size_t i = 0; i < p.x.own; i++) memcpy(p.t.own[i], p.t.all[p.x.place[i]], sizeof *p.t.own);
-    EXPECT_OK(sb_matrix_widths_choose(&world, &p.x.mine, p.t.own, p.own_matrix, p.matrices, budget, own,
+    EXPECT_OK(sb_choose_matrices(&world, &p.x.mine, p.t.own, p.own_matrix, p.matrices, budget, own,
                                  &result));
     instance_collect(&p.x, own, bits);
     if (world.rank != 0) continue;
     EXPECT_OK(
-        sb_matrix_widths_choose(&one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, alone, &by_one));
+        sb_choose_matrices(&one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, alone, &by_one));
     EXPECT(memcmp(bits, alone, p.x.n) == 0 && result.loss == by_one.loss);
     EXPECT(result.storage <= budget && result.storage > budget - budget / 1000);
     EXPECT(fabs(result.loss - loss_of(&p, bits)) <= 1e-12 * result.loss);
@@ -150,20 +150,20 @@ static void test_many_matrices(void **state) {
 static void test_refusals(void **state) {
   const instance_kind kind = {40, 2, false, SB_ASYMMETRIC, 2, 4};
   problem p = create(&kind, 4, 6);
-  sb_block_widths_result result;
+  sb_choose_result result;
   char text[64];
   (void)state;
   add_table(&p, 6);
   const uint64_t least = storage_at(&p, 2, p.x.bits);
-  EXPECT(sb_matrix_widths_choose(&world, &p.x.mine, p.t.own, p.own_matrix, 4, least - 1, p.x.own_bits,
+  EXPECT(sb_choose_matrices(&world, &p.x.mine, p.t.own, p.own_matrix, 4, least - 1, p.x.own_bits,
                             &result) == SB_ERR_RANGE);
   snprintf(text, sizeof text, "%llu", (unsigned long long)least);
   EXPECT(strstr(sb_message(), text) != NULL);
-  EXPECT(sb_matrix_widths_choose(&world, &p.x.mine, p.t.own, p.own_matrix, 3, least, p.x.own_bits,
+  EXPECT(sb_choose_matrices(&world, &p.x.mine, p.t.own, p.own_matrix, 3, least, p.x.own_bits,
                             &result) == SB_ERR_INTERNAL);
   EXPECT(strstr(sb_message(), "of matrix 3 of 3") != NULL);
   if (world.rank == 0) p.t.own[1][2] = NAN;
-  EXPECT(sb_matrix_widths_choose(&world, &p.x.mine, p.t.own, p.own_matrix, 4, least, p.x.own_bits,
+  EXPECT(sb_choose_matrices(&world, &p.x.mine, p.t.own, p.own_matrix, 4, least, p.x.own_bits,
                             &result) == SB_ERR_NUMERIC);
   release(&p);
   all_ranks_passed();

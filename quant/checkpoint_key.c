@@ -1,0 +1,36 @@
+#include "quant/checkpoint_key.h"
+
+#include <inttypes.h>
+
+#include "pass/fingerprint.h"
+
+void sb_checkpoint_key_begin(sb_key *key, const sb_model *m, const sb_backend *b) {
+  *key = (sb_key){0};
+  sb_key_add(key, "program", "program version", "%s", SB_VERSION);
+  sb_key_add(key, "device", "--device", "%s", b->name);
+  sb_key_add(key, "compute", "--compute", "%s", b->operand == SB_BF16 ? "bf16" : "f32");
+  sb_key_add(key, "block", "block size (--block)", "%zux%zu", m->blocking.rows, m->blocking.cols);
+  sb_key_add(key, "symmetry", "kind of grids (--symmetric)", "%s",
+             m->blocking.symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric");
+}
+
+void sb_checkpoint_key_add_number(sb_key *key, const char *name, const char *meaning,
+                                  uint64_t fingerprint) {
+  sb_key_add(key, name, meaning, "%016" PRIx64, fingerprint);
+}
+
+sb_status sb_checkpoint_key_add_model(sb_key *key, const char *name, const char *meaning,
+                                      sb_model *model) {
+  uint64_t fingerprint;
+  SB_TRY(sb_model_fingerprint(model, &fingerprint));
+  sb_checkpoint_key_add_number(key, name, meaning, fingerprint);
+  return SB_OK;
+}
+
+sb_status sb_checkpoint_key_add_tokens(sb_key *key, const char *name, const char *meaning,
+                                       const sb_world *world, const sb_sequences *sequences) {
+  uint64_t fingerprint = 0;
+  if (sequences) SB_TRY(sb_sequences_fingerprint(world, sequences, &fingerprint));
+  sb_checkpoint_key_add_number(key, name, meaning, fingerprint);
+  return SB_OK;
+}
