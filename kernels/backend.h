@@ -209,13 +209,22 @@ typedef struct sb_backend_ops {
   /* dtable[nv,h] (f32) += rows of dx */
   sb_status (*embed_back)(sb_backend *, sb_stream, float *dtable, const uint32_t *ids,
                           const void *dx, size_t T, size_t h, size_t v0, size_t nv);
-  /* Online soft-max over the chunks: row_max[T], row_sum[T] (sum of exp(logit - row_max)) are
-   * updated with this chunk's logits f32[T,nv]; target_logit[t] = logits[t, targets[t] - v0] where
-   * the target lies in the chunk; argmax[T] and (row_max) follow the first largest logit. Start:
-   * row_max = -inf, row_sum = 0, argmax = 0. argmax may be NULL. */
+  /* Online soft-max over the chunks, in three steps. First: row_max[T] = -inf; row_sum[T],
+   * target_logit[T] and argmax[T] = 0. argmax may be NULL here and in the next step. */
+  sb_status (*xent_begin)(sb_backend *, sb_stream, float *row_max, float *row_sum,
+                          float *target_logit, uint32_t *argmax, size_t T);
+  /* Then, for each chunk: row_max and row_sum (sum of exp(logit - row_max)) are updated with its
+   * logits f32[T,nv]; target_logit[t] = logits[t, targets[t] - v0] where the target lies in the
+   * chunk; argmax and row_max follow the first largest logit. */
   sb_status (*xent_chunk)(sb_backend *, sb_stream, float *row_max, float *row_sum,
                           float *target_logit, uint32_t *argmax, const float *logits,
                           const uint32_t *targets, size_t T, size_t v0, size_t nv);
+  /* After the last chunk, with L = row_max[t] + log(row_sum[t]) in double: lse[t] = L, rounded to
+   * f32, and nll[t] (double) = L - target_logit[t], the negative log-likelihood of the target; 0
+   * where the target is SB_NO_TARGET. */
+  sb_status (*xent_end)(sb_backend *, sb_stream, float *lse, double *nll, const float *row_max,
+                        const float *row_sum, const float *target_logit, const uint32_t *targets,
+                        size_t T);
   /* In place: logits[t,j] = scale * (exp(logits[t,j] - lse[t]) - [v0 + j == targets[t]]); rows
    * whose target is SB_NO_TARGET become 0. */
   sb_status (*xent_back_chunk)(sb_backend *, sb_stream, float *logits, const float *lse,
@@ -226,6 +235,11 @@ typedef struct sb_backend_ops {
   sb_status (*kl_chunk)(sb_backend *, sb_stream, double *kl, const float *ref_logits,
                         const float *ref_lse, const float *logits, const float *lse, size_t T,
                         size_t nv);
+  /* What kl lacks where kl_chunk was given ref_lse in place of lse, which is not known before the
+   * last chunk: kl[t] (double) += lse[t] - ref_lse[t]; kl[t] = 0 where the target is SB_NO_TARGET.
+   */
+  sb_status (*kl_end)(sb_backend *, sb_stream, double *kl, const float *lse, const float *ref_lse,
+                      const uint32_t *targets, size_t T);
   /* In place: logits[t,j] = scale * (p - p_ref), the gradient of scale * kl[t] with respect to the
    * logits, for this chunk; rows whose target is SB_NO_TARGET become 0. */
   sb_status (*kl_back_chunk)(sb_backend *, sb_stream, float *logits, const float *lse,

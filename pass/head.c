@@ -1,6 +1,5 @@
 /* The ends of the model: embedding, final norm, LM head with the cross-entropy, in chunks of the
  * vocabulary. No rank ever holds more than a chunk of the table or of the logits. */
-#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -151,48 +150,41 @@ static sb_status xent_forward(sb_pass *p, size_t wave, const void *weights, size
   return SB_OK;
 }
 
-static sb_status reset_rows(sb_pass *p, size_t wave, size_t rows) {
+static sb_status begin_rows(sb_pass *p, size_t wave, size_t rows) {
   sb_backend *b = p->backend;
   if (p->reference.learnt) SB_TRY(sb_reference_begin(p, wave));
-  for (size_t i = 0; i < rows; i++) p->host_rows[i] = -INFINITY;
-  SB_TRY(b->op->upload(b, p->stream, p->row_max, p->host_rows, rows * sizeof(float)));
-  SB_TRY(b->op->zero(b, p->stream, p->row_sum, rows * sizeof(float)));
-  SB_TRY(b->op->zero(b, p->stream, p->target_logit, rows * sizeof(float)));
-  SB_TRY(b->op->zero(b, p->stream, p->argmax, rows * sizeof(uint32_t)));
-  return b->op->sync(b, p->stream);
+  return b->op->xent_begin(b, p->stream, p->row_max, p->row_sum, p->target_logit, p->argmax, rows);
 }
 
-/* Log-sum-exp of every row, and each sequence's mean loss in the order of its tokens. */
-static sb_status finish_rows(sb_pass *p, size_t wave, size_t rows) {
+/* The mean of a sequence's rows, added up in the order of its tokens; the last one has no target
+ * and is 0. */
+static double mean_of(const sb_pass *p, const double *rows) {
+  double sum = 0;
+  for (size_t t = 0; t < p->T; t++) sum += rows[t];
+  return sum / (double)(p->T - 1);
+}
+
+/* Log-sum-exp of every row, which stays on the device, and each sequence's mean loss. */
+static sb_status end_rows(sb_pass *p, size_t wave, size_t rows) {
   sb_backend *b = p->backend;
-  float *row_max = p->host_rows, *row_sum = row_max + rows, *target = row_sum + rows;
-  SB_TRY(b->op->download(b, p->stream, row_max, p->row_max, rows * sizeof(float)));
-  SB_TRY(b->op->download(b, p->stream, row_sum, p->row_sum, rows * sizeof(float)));
-  SB_TRY(b->op->download(b, p->stream, target, p->target_logit, rows * sizeof(float)));
+  const double *losses = p->reference.learnt ? p->reference.host_kl : p->host_nll;
+  SB_TRY(b->op->xent_end(b, p->stream, p->lse, p->nll, p->row_max, p->row_sum, p->target_logit,
+                         p->targets, rows));
+  SB_TRY(b->op->download(b, p->stream, p->host_nll, p->nll, rows * sizeof *p->nll));
   SB_TRY(b->op->sync(b, p->stream));
   if (p->reference.learnt) SB_TRY(sb_reference_end(p, wave));
   for (size_t s = 0; s < rows / p->T; s++) {
-    double sum = 0, nll = 0;
-    for (size_t t = 0; t < p->T; t++) {
-      size_t i = s * p->T + t;
-      double lse = (double)row_max[i] + log((double)row_sum[i]);
-      row_max[i] = (float)lse;
-      if (t + 1 == p->T) continue;
-      nll += lse - (double)target[i];
-      if (p->reference.learnt) sum += sb_reference_divergence(p, wave, i, row_max[i]);
-    }
-    p->sequence_nll[wave * p->wave + s] = nll / (double)(p->T - 1);
-    p->sequence_loss[wave * p->wave + s] = (p->reference.learnt ? sum : nll) / (double)(p->T - 1);
+    p->sequence_nll[wave * p->wave + s] = mean_of(p, p->host_nll + s * p->T);
+    p->sequence_loss[wave * p->wave + s] = mean_of(p, losses + s * p->T);
   }
-  SB_TRY(b->op->upload(b, p->stream, p->lse, row_max, rows * sizeof(float)));
-  return b->op->sync(b, p->stream);
+  return SB_OK;
 }
 
 sb_status sb_head_forward(sb_pass *p, size_t wave) {
   size_t rows = sb_pass_wave_count(p, wave) * p->T;
-  SB_AGREE(p->model->world, reset_rows(p, wave, rows));
+  SB_AGREE(p->model->world, begin_rows(p, wave, rows));
   SB_TRY(sweep(p, wave, xent_forward));
-  return sb_world_agree(p->model->world, finish_rows(p, wave, rows));
+  return sb_world_agree(p->model->world, end_rows(p, wave, rows));
 }
 
 static sb_status xent_backward(sb_pass *p, size_t wave, const void *weights, size_t v0, size_t nv) {

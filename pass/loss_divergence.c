@@ -126,11 +126,8 @@ sb_status sb_reference_backward(sb_pass *p, const void *weights, size_t nv, size
 sb_status sb_reference_end(sb_pass *p, size_t wave) {
   sb_backend *b = p->backend;
   sb_reference *r = &p->reference;
-  SB_TRY(b->op->download(b, p->stream, r->host_kl, r->kl, row_count(p, wave) * sizeof *r->kl));
+  const size_t rows = row_count(p, wave);
+  SB_TRY(b->op->kl_end(b, p->stream, r->kl, p->lse, r->lse, p->targets, rows));
+  SB_TRY(b->op->download(b, p->stream, r->host_kl, r->kl, rows * sizeof *r->kl));
   return b->op->sync(b, p->stream);
-}
-
-double sb_reference_divergence(const sb_pass *p, size_t wave, size_t i, float lse) {
-  const sb_reference *r = &p->reference;
-  return r->host_kl[i] + ((double)lse - (double)r->all_lse[first_row(p, wave) + i]);
 }

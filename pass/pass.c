@@ -88,6 +88,7 @@ static sb_status allocate(sb_pass *p, bool host_keeps) {
   DEVICE(row_sum, rows * sizeof(float));
   DEVICE(target_logit, rows * sizeof(float));
   DEVICE(lse, rows * sizeof(float));
+  DEVICE(nll, rows * sizeof(double));
   DEVICE(logits, p->T * chunk * sizeof(float));
   DEVICE(chunk, chunk * c->hidden * sb_dtype_size(b->operand));
   if (!b->unified) DEVICE(chunk_source, chunk * c->hidden * sizeof(float));
@@ -96,7 +97,7 @@ static sb_status allocate(sb_pass *p, bool host_keeps) {
   DEVICE(cos_sin, p->T * c->head_dim * sizeof(float));
 #undef DEVICE
   if (p->setup.divergence) SB_GO(sb_reference_create(p));
-  SB_GO(sb_alloc(&p->host_rows, 3 * rows, sizeof(float), "losses"));
+  SB_GO(sb_alloc(&p->host_nll, rows, sizeof(double), "losses"));
   SB_GO(sb_alloc(&p->host_ids, 2 * rows, sizeof(uint32_t), "token ids"));
   SB_GO(sb_alloc(&p->sequence_loss, p->local + 1, sizeof(double), "losses"));
   SB_GO(sb_alloc(&p->sequence_nll, p->local + 1, sizeof(double), "losses"));
@@ -172,15 +173,15 @@ void sb_pass_free(sb_pass **pass) {
   if (!p) return;
   sb_backend *b = p->backend;
   free_inputs(p);
-  void *device[] = {p->normed,   p->grads,  p->normed_grads, p->rstd,         p->ids,
-                    p->targets,  p->argmax, p->row_max,      p->row_sum,      p->target_logit,
-                    p->lse,      p->logits, p->chunk,        p->chunk_source, p->final_norm,
-                    p->raw_norm, p->cos_sin};
+  void *device[] = {p->normed,   p->grads,   p->normed_grads, p->rstd,         p->ids,
+                    p->targets,  p->argmax,  p->row_max,      p->row_sum,      p->target_logit,
+                    p->lse,      p->logits,  p->chunk,        p->chunk_source, p->final_norm,
+                    p->raw_norm, p->cos_sin, p->nll};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
   sb_reference_free(p);
   sb_layer_work_free(&p->work);
   sb_device_layer_free(&p->prepared);
-  sb_free(&p->host_rows);
+  sb_free(&p->host_nll);
   sb_free(&p->host_ids);
   sb_free(&p->sequence_loss);
   sb_free(&p->sequence_nll);

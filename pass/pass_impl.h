@@ -47,6 +47,7 @@ struct sb_pass {
   uint32_t *ids, *targets;                       /* [wave, T], device */
   uint32_t *argmax;                              /* [wave, T], device */
   float *row_max, *row_sum, *target_logit, *lse; /* [wave, T], device */
+  double *nll;                                   /* [wave, T], device */
   float *logits;                                 /* [T, rows of the largest head chunk] */
   void *chunk, *chunk_source; /* the head chunk in weight type; its source rows where host and
                                  device differ */
@@ -56,7 +57,7 @@ struct sb_pass {
   sb_reference reference;
 
   /* host */
-  float *host_rows;      /* [3, wave, T] */
+  double *host_nll;      /* [wave, T] */
   uint32_t *host_ids;    /* [wave, T] */
   double *sequence_loss; /* [local] of each sequence, from the last forward */
   double *sequence_nll;  /* [local] mean negative log-likelihood, which is the loss where none is
@@ -111,8 +112,6 @@ sb_status sb_reference_backward(sb_pass *pass, const void *weights, size_t nv, s
                                 float scale);
 /* After the chunks. */
 sb_status sb_reference_end(sb_pass *pass, size_t wave);
-/* Of token i of the wave, whose logits have the log-sum-exp `lse`. */
-double sb_reference_divergence(const sb_pass *pass, size_t wave, size_t i, float lse);
 /* Rows of the largest chunk of the head. */
 size_t sb_head_largest_chunk(const sb_model *model);
 

@@ -105,15 +105,22 @@ sb_status sb_cpu_embed(sb_backend *, sb_stream, void *x, const uint32_t *ids, co
                        sb_dtype table_dtype, size_t T, size_t h, size_t v0, size_t nv);
 sb_status sb_cpu_embed_back(sb_backend *, sb_stream, float *dtable, const uint32_t *ids,
                             const void *dx, size_t T, size_t h, size_t v0, size_t nv);
+sb_status sb_cpu_xent_begin(sb_backend *, sb_stream, float *row_max, float *row_sum,
+                            float *target_logit, uint32_t *argmax, size_t T);
 sb_status sb_cpu_xent_chunk(sb_backend *, sb_stream, float *row_max, float *row_sum,
                             float *target_logit, uint32_t *argmax, const float *logits,
                             const uint32_t *targets, size_t T, size_t v0, size_t nv);
+sb_status sb_cpu_xent_end(sb_backend *, sb_stream, float *lse, double *nll, const float *row_max,
+                          const float *row_sum, const float *target_logit, const uint32_t *targets,
+                          size_t T);
 sb_status sb_cpu_xent_back_chunk(sb_backend *, sb_stream, float *logits, const float *lse,
                                  const uint32_t *targets, float scale, size_t T, size_t v0,
                                  size_t nv);
 sb_status sb_cpu_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref_logits,
                           const float *ref_lse, const float *logits, const float *lse, size_t T,
                           size_t nv);
+sb_status sb_cpu_kl_end(sb_backend *, sb_stream, double *kl, const float *lse, const float *ref_lse,
+                        const uint32_t *targets, size_t T);
 sb_status sb_cpu_kl_back_chunk(sb_backend *, sb_stream, float *logits, const float *lse,
                                const float *ref_logits, const float *ref_lse,
                                const uint32_t *targets, float scale, size_t T, size_t nv);

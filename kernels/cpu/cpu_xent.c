@@ -26,6 +26,17 @@ static float row_exp_sum(const float *x, size_t n, float shift) {
   return sb_vf_sum(even + odd);
 }
 
+sb_status sb_cpu_xent_begin(sb_backend *backend, sb_stream stream, float *row_max, float *row_sum,
+                            float *target_logit, uint32_t *argmax, size_t T) {
+  (void)backend, (void)stream;
+  for (size_t t = 0; t < T; t++) {
+    row_max[t] = -INFINITY;
+    row_sum[t] = target_logit[t] = 0.0f;
+    if (argmax) argmax[t] = 0;
+  }
+  return SB_OK;
+}
+
 sb_status sb_cpu_xent_chunk(sb_backend *backend, sb_stream stream, float *row_max, float *row_sum,
                             float *target_logit, uint32_t *argmax, const float *logits,
                             const uint32_t *targets, size_t T, size_t v0, size_t nv) {
@@ -49,6 +60,18 @@ sb_status sb_cpu_xent_chunk(sb_backend *backend, sb_stream stream, float *row_ma
     row_sum[t] += row_exp_sum(row, nv, shift);
     if (targets[t] != SB_NO_TARGET && targets[t] >= v0 && targets[t] - v0 < nv)
       target_logit[t] = row[targets[t] - v0];
+  }
+  return SB_OK;
+}
+
+sb_status sb_cpu_xent_end(sb_backend *backend, sb_stream stream, float *lse, double *nll,
+                          const float *row_max, const float *row_sum, const float *target_logit,
+                          const uint32_t *targets, size_t T) {
+  (void)backend, (void)stream;
+  for (size_t t = 0; t < T; t++) {
+    const double exact = (double)row_max[t] + log((double)row_sum[t]);
+    lse[t] = (float)exact;
+    nll[t] = targets[t] == SB_NO_TARGET ? 0.0 : exact - (double)target_logit[t];
   }
   return SB_OK;
 }
@@ -106,6 +129,14 @@ sb_status sb_cpu_kl_chunk(sb_backend *backend, sb_stream stream, double *kl,
     }
     kl[t] += total;
   }
+  return SB_OK;
+}
+
+sb_status sb_cpu_kl_end(sb_backend *backend, sb_stream stream, double *kl, const float *lse,
+                        const float *ref_lse, const uint32_t *targets, size_t T) {
+  (void)backend, (void)stream;
+  for (size_t t = 0; t < T; t++)
+    kl[t] = targets[t] == SB_NO_TARGET ? 0.0 : kl[t] + ((double)lse[t] - (double)ref_lse[t]);
   return SB_OK;
 }
 

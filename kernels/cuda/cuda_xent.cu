@@ -1,7 +1,63 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/reduce.cuh"
 
-/* All kernels here: one block a token, neighbouring threads on neighbouring logits. */
+/* Before and after the chunks: one thread per token. */
+
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    begin_rows(float *row_max, float *row_sum, float *target_logit, uint32_t *argmax, size_t T) {
+  const size_t step = (size_t)gridDim.x * blockDim.x;
+  for (size_t t = (size_t)blockIdx.x * blockDim.x + threadIdx.x; t < T; t += step) {
+    row_max[t] = -INFINITY;
+    row_sum[t] = target_logit[t] = 0.0f;
+    if (argmax) argmax[t] = 0;
+  }
+}
+
+sb_status sb_cuda_xent_begin(sb_backend *backend, sb_stream stream, float *row_max, float *row_sum,
+                             float *target_logit, uint32_t *argmax, size_t T) {
+  if (T == 0) return SB_OK;
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_begin", begin_rows,
+                        sb_cuda_blocks_for(backend, T), SB_CUDA_THREADS, 0, row_max, row_sum,
+                        target_logit, argmax, T);
+}
+
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    end_rows(float *lse, double *nll, const float *row_max, const float *row_sum,
+             const float *target_logit, const uint32_t *targets, size_t T) {
+  const size_t step = (size_t)gridDim.x * blockDim.x;
+  for (size_t t = (size_t)blockIdx.x * blockDim.x + threadIdx.x; t < T; t += step) {
+    const double exact = (double)row_max[t] + log((double)row_sum[t]);
+    lse[t] = (float)exact;
+    nll[t] = targets[t] == SB_NO_TARGET ? 0.0 : exact - (double)target_logit[t];
+  }
+}
+
+sb_status sb_cuda_xent_end(sb_backend *backend, sb_stream stream, float *lse, double *nll,
+                           const float *row_max, const float *row_sum, const float *target_logit,
+                           const uint32_t *targets, size_t T) {
+  if (T == 0) return SB_OK;
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "xent_end", end_rows,
+                        sb_cuda_blocks_for(backend, T), SB_CUDA_THREADS, 0, lse, nll, row_max,
+                        row_sum, target_logit, targets, T);
+}
+
+static __global__ void __launch_bounds__(SB_CUDA_THREADS)
+    end_divergence(double *kl, const float *lse, const float *ref_lse, const uint32_t *targets,
+                   size_t T) {
+  const size_t step = (size_t)gridDim.x * blockDim.x;
+  for (size_t t = (size_t)blockIdx.x * blockDim.x + threadIdx.x; t < T; t += step)
+    kl[t] = targets[t] == SB_NO_TARGET ? 0.0 : kl[t] + ((double)lse[t] - (double)ref_lse[t]);
+}
+
+sb_status sb_cuda_kl_end(sb_backend *backend, sb_stream stream, double *kl, const float *lse,
+                         const float *ref_lse, const uint32_t *targets, size_t T) {
+  if (T == 0) return SB_OK;
+  return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "kl_end", end_divergence,
+                        sb_cuda_blocks_for(backend, T), SB_CUDA_THREADS, 0, kl, lse, ref_lse,
+                        targets, T);
+}
+
+/* All kernels from here on: one block a token, neighbouring threads on neighbouring logits. */
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     soft_max(float *row_max, float *row_sum, float *target_logit, uint32_t *argmax,

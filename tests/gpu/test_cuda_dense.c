@@ -274,13 +274,14 @@ static void cross_entropy_equals_cpu(void **state) {
   double kl[T] = {0}, divergence[T];
   for (uint32_t t = 0; t < T; t++) {
     targets[t] = t % 5 == 2 ? SB_NO_TARGET : t * 131u % VOCAB;
-    high[t] = -INFINITY;
   }
   logits[3 * VOCAB + 17] = logits[3 * VOCAB + 650] =
       50.0f; /* a tie across chunks: the first one counts */
   float *ghigh = PUT(high, T), *gsum = PUT(sum, T), *gtarget = PUT(target, T);
   uint32_t *gtargets = PUT(targets, T), *gbest = PUT(best, T);
   double *gkl = PUT(kl, T);
+  assert_ok(cpu->op->xent_begin(cpu, NULL, high, sum, target, best, T));
+  assert_ok(gpu->op->xent_begin(gpu, NULL, ghigh, gsum, gtarget, gbest, T));
   const size_t cuts[] = {0, 1, 300, 557, VOCAB};
   for (int pass = 0; pass < 2; pass++)
     for (size_t c = 0; c + 1 < sizeof cuts / sizeof *cuts; c++) {
@@ -319,6 +320,13 @@ static void cross_entropy_equals_cpu(void **state) {
     }
   close_to_cpu("largest", ghigh, high, T, 0.0, 0.0);
   close_to_cpu("sum", gsum, sum, T, 1e-5, 0.0);
+  float *glse = PUT(lse, T);
+  double nll[T], gnll_here[T], *gnll = PUT(kl, T);
+  assert_ok(cpu->op->xent_end(cpu, NULL, lse, nll, high, sum, target, targets, T));
+  assert_ok(gpu->op->xent_end(gpu, NULL, glse, gnll, ghigh, gsum, gtarget, gtargets, T));
+  close_to_cpu("lse", glse, lse, T, 1e-6, 1.0);
+  gpu_get(gnll_here, gnll, sizeof gnll_here);
+  for (size_t t = 0; t < T; t++) assert_true(fabs(gnll_here[t] - nll[t]) < 1e-4);
   close_to_cpu("target", gtarget, target, T, 0.0, 1.0);
   gpu_get(got, gbest, sizeof got);
   assert_memory_equal(got, best, sizeof got);

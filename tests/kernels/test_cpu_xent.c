@@ -26,13 +26,62 @@ static float *columns(const float *x, size_t v0, size_t nv) {
 
 static void in_chunks(sb_backend *be, row_state *s, const float *logits, const uint32_t *targets,
                       size_t chunk) {
-  for (size_t t = 0; t < T; t++)
-    s->high[t] = -INFINITY, s->sum[t] = 0.0f, s->best[t] = 0, s->target[t] = -7.0f;
+  assert_ok(be->op->xent_begin(be, NULL, s->high, s->sum, s->target, s->best, T));
   for (size_t v0 = 0; v0 < VOCAB; v0 += chunk) {
     size_t nv = VOCAB - v0 < chunk ? VOCAB - v0 : chunk;
     assert_ok(be->op->xent_chunk(be, NULL, s->high, s->sum, s->target, s->best,
                                  columns(logits, v0, nv), targets, T, v0, nv));
   }
+}
+
+static void begin_resets_rows(void **state) {
+  sb_backend *be = *state;
+  row_state s;
+  memset(&s, 0x7f, sizeof s);
+  /* all rows but the last, and without argmax: both are left alone */
+  assert_ok(be->op->xent_begin(be, NULL, s.high, s.sum, s.target, NULL, T - 1));
+  const row_state old = s;
+  for (size_t t = 0; t < T - 1; t++) {
+    assert_true(s.high[t] == -INFINITY && s.sum[t] == 0.0f && s.target[t] == 0.0f);
+    assert_int_equal(s.best[t], 0x7f7f7f7f);
+  }
+  assert_true(s.sum[T - 1] > 1e38f);
+  assert_ok(be->op->xent_begin(be, NULL, s.high, s.sum, s.target, s.best, T));
+  for (size_t t = 0; t < T; t++) assert_int_equal(s.best[t], 0);
+  assert_true(s.high[T - 1] == -INFINITY && old.high[T - 1] > 1e38f);
+  assert_ok(be->op->xent_begin(be, NULL, NULL, NULL, NULL, NULL, 0));
+}
+
+/* Exact in what it is given, row_max and row_sum: the only rounding is that of lse to f32. */
+static void end_gives_lse_and_likelihood(void **state) {
+  sb_backend *be = *state;
+  float *logits = check_random(T * VOCAB, 12.0f, 3), lse[T], mean[1] = {0};
+  double nll[T], sum = 0;
+  uint32_t targets[T];
+  row_state s;
+  size_t counted = 0;
+  targets_of(targets);
+  in_chunks(be, &s, logits, targets, 100);
+  assert_ok(be->op->xent_end(be, NULL, lse, nll, s.high, s.sum, s.target, targets, T));
+  for (size_t t = 0; t < T; t++) {
+    const double exact = (double)s.high[t] + log((double)s.sum[t]);
+    assert_true(fabs((double)lse[t] - exact) <= 6e-8 * fabs(exact));
+    if (targets[t] == SB_NO_TARGET) {
+      assert_true(nll[t] == 0.0);
+      continue;
+    }
+    assert_true(fabs(nll[t] - (exact - (double)s.target[t])) < 1e-14);
+    sum += nll[t];
+    counted++;
+  }
+  mean[0] = (float)(sum / (double)counted);
+  const double want = naive_xent(NULL, check_double(logits, T * VOCAB), targets, T, VOCAB);
+  check_close("mean of the likelihoods", mean, &want, 1, 1e-6, 1.0);
+  s.sum[1] = NAN; /* is not swallowed */
+  assert_ok(be->op->xent_end(be, NULL, lse, nll, s.high, s.sum, s.target, targets, 2));
+  assert_true(isnan(nll[1]) && isnan(lse[1]) && !isnan(nll[0]));
+  assert_ok(be->op->xent_end(be, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0));
+  check_done();
 }
 
 /* lse = high + log(sum): the sum of 331 exponentials of 2 ulp each is right to about 1e-6. */
@@ -57,7 +106,7 @@ static void lse_target_and_argmax_for_any_chunk(void **state) {
       check_close("lse", &got, &lse[t], 1, 2e-6, 1.0);
       assert_int_equal(s.best[t], best);
       assert_true(s.high[t] == row[best]);
-      assert_true(s.target[t] == (targets[t] == SB_NO_TARGET ? -7.0f : row[targets[t]]));
+      assert_true(s.target[t] == (targets[t] == SB_NO_TARGET ? 0.0f : row[targets[t]]));
     }
   }
   check_done();
@@ -154,6 +203,27 @@ static void kl_equals_the_formula(void **state) {
   check_done();
 }
 
+/* kl_chunk with ref_lse twice, then kl_end: the divergence of rows with a target. */
+static void kl_ends_once_lse_is_known(void **state) {
+  sb_backend *be = *state;
+  float *ref = check_random(T * VOCAB, 6.0f, 1), *other = check_random(T * VOCAB, 6.0f, 2),
+        lse[2][T];
+  double *ref2 = check_double(ref, T * VOCAB), *other2 = check_double(other, T * VOCAB), want[T],
+         exact[2][T], kl[T] = {0};
+  uint32_t targets[T];
+  targets_of(targets);
+  naive_lse(exact[0], ref2, T, VOCAB);
+  naive_lse(exact[1], other2, T, VOCAB);
+  for (size_t t = 0; t < T; t++) lse[0][t] = (float)exact[0][t], lse[1][t] = (float)exact[1][t];
+  naive_kl(want, ref2, other2, T, VOCAB);
+  assert_ok(be->op->kl_chunk(be, NULL, kl, ref, lse[0], other, lse[0], T, VOCAB));
+  assert_ok(be->op->kl_end(be, NULL, kl, lse[1], lse[0], targets, T));
+  for (size_t t = 0; t < T; t++)
+    assert_true(targets[t] == SB_NO_TARGET ? kl[t] == 0.0 : fabs(kl[t] - want[t]) < 1e-5);
+  assert_ok(be->op->kl_end(be, NULL, NULL, NULL, NULL, NULL, 0));
+  check_done();
+}
+
 typedef struct kl_point {
   double *ref, *logits;
 } kl_point;
@@ -244,10 +314,13 @@ static int teardown(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(begin_resets_rows),
       cmocka_unit_test(lse_target_and_argmax_for_any_chunk),
+      cmocka_unit_test(end_gives_lse_and_likelihood),
       cmocka_unit_test(gradient_against_naive_and_differences),
       cmocka_unit_test(minus_infinity_is_a_probability_of_zero),
       cmocka_unit_test(kl_equals_the_formula),
+      cmocka_unit_test(kl_ends_once_lse_is_known),
       cmocka_unit_test(gradient_of_kl_against_differences),
       cmocka_unit_test(threads_do_not_change_bits),
   };
