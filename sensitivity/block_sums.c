@@ -31,6 +31,12 @@ size_t sb_block_sums_owned(const sb_block_sums *s) {
   return s->owned;
 }
 
+size_t sb_block_sums_bytes(const sb_sizes *z, size_t each) {
+  const size_t sums = (z->layer.blocks + z->owned_of_a_layer + z->owned) * each;
+  return sizeof(sb_block_sums) + sums * sizeof(sb_exact) +
+         (z->layers + 1 + z->ranks + 1) * sizeof(size_t);
+}
+
 sb_status sb_block_sums_create(const sb_model *m, size_t each, sb_block_sums **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "scores");
   if (status != SB_OK) return status;

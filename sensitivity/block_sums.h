@@ -8,12 +8,15 @@
 
 #include "base/status.h"
 #include "model/model.h"
+#include "model/sizes.h"
 
 typedef struct sb_block_sums sb_block_sums;
 
-/* `each` sums a block. Memory: 16 bytes a sum of this rank's owned blocks and of its share of a
+/* `each` sums per block. Memory: 16 bytes per sum of this rank's owned blocks, of its share of a
  * layer, and of all blocks of a layer. Local. */
 sb_status sb_block_sums_create(const sb_model *model, size_t each, sb_block_sums **out);
+/* What sb_block_sums_create takes. Pure. */
+size_t sb_block_sums_bytes(const sb_sizes *sizes, size_t each);
 void sb_block_sums_free(sb_block_sums **sums);
 
 /* First block of a layer in the model's numbering (layers: their end), blocks of a layer, blocks

@@ -55,6 +55,12 @@ static sb_status create(sb_channels *c) {
                   "scores of channels");
 }
 
+size_t sb_channels_bytes(const sb_sizes *z) {
+  const size_t count = z->layer.rows + z->layer.cols, own = sb_div_up(count, z->ranks);
+  return sizeof(sb_channels) + (z->ranks + 1) * sizeof(size_t) +
+         count * (2 * sizeof(double) + sizeof(sb_exact)) + (z->layers + 1) * own * sizeof(sb_exact);
+}
+
 void sb_channels_free(sb_channels **channels) {
   sb_channels *c = *channels;
   if (!c) return;

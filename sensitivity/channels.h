@@ -13,6 +13,7 @@
 #define SB_SENSITIVITY_CHANNELS_H
 
 #include "base/status.h"
+#include "model/sizes.h"
 #include "pass/pass.h"
 
 typedef enum sb_channel_score {
@@ -29,6 +30,8 @@ typedef struct sb_channels sb_channels;
  * over the ranks, and 48 bytes of one layer's. */
 sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backend,
                               sb_channel_score score, double *loss, sb_channels **out);
+/* What they hold where host and device are one. Pure. */
+size_t sb_channels_bytes(const sb_sizes *sizes);
 void sb_channels_free(sb_channels **channels);
 
 /* The orders of `mode` (not none) that these scores ask for, legal and, for indexed, settled for

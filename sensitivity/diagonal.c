@@ -21,6 +21,12 @@ static size_t groups_of(const sb_matrix *matrix) {
   return matrix->grid.rows * sb_tiling_block_cols(&matrix->grid);
 }
 
+size_t sb_diagonal_bytes(const sb_sizes *z, unsigned widths) {
+  return sizeof(sb_diagonal) + sb_block_sums_bytes(z, widths) +
+         z->layer.groups * widths * sizeof(sb_stored_grid) +
+         2 * z->layer.blocks * sizeof(sb_losses);
+}
+
 sb_status sb_diagonal_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
                              sb_diagonal **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "diagonal");

@@ -7,6 +7,7 @@
 #ifndef SB_SENSITIVITY_DIAGONAL_H
 #define SB_SENSITIVITY_DIAGONAL_H
 
+#include "model/sizes.h"
 #include "pass/pass.h"
 #include "sensitivity/losses.h"
 
@@ -16,6 +17,8 @@ typedef struct sb_diagonal sb_diagonal;
  * a block of a layer, 16 a width and owned block. Local. */
 sb_status sb_diagonal_create(sb_model *model, sb_backend *backend, unsigned min_bits,
                              unsigned max_bits, sb_diagonal **out);
+/* What sb_diagonal_create takes for `widths` widths where host and device are one. Pure. */
+size_t sb_diagonal_bytes(const sb_sizes *sizes, unsigned widths);
 void sb_diagonal_free(sb_diagonal **diagonal);
 /* Fills losses of this rank's owned blocks at the table's widths. Collective. */
 sb_status sb_diagonal_measure(sb_diagonal *diagonal, sb_pass *pass, sb_losses *losses,

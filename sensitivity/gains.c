@@ -27,6 +27,18 @@ static sb_status create_estimator(sb_gains *g) {
                                     &g->table);
 }
 
+size_t sb_gains_bytes(const sb_sizes *z, sb_estimator estimator, unsigned widths, bool costs,
+                      bool several_waves) {
+  const size_t measure = sb_estimator_of_moves(estimator)
+                             ? sb_scores_bytes(z)
+                             : sb_loss_table_bytes(z, estimator, widths, several_waves);
+  const size_t own = sizeof(sb_gains) + z->owned;
+  if (!costs && estimator != SB_ESTIMATOR_DIVERGENCE) return own + measure;
+  /* costs first, by the diagonal; then, in its place, what measures */
+  return own + z->owned * sizeof(sb_losses) +
+         sb_max_size(sb_loss_table_bytes(z, SB_ESTIMATOR_DIAGONAL, widths, several_waves), measure);
+}
+
 sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
                           unsigned min_bits, unsigned max_bits, bool costs, sb_gains **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "gains");

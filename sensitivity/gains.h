@@ -4,6 +4,7 @@
 #define SB_SENSITIVITY_GAINS_H
 
 #include "base/status.h"
+#include "model/sizes.h"
 #include "pass/pass.h"
 #include "sensitivity/estimator.h"
 #include "sensitivity/loss_table.h"
@@ -14,6 +15,10 @@ typedef struct sb_gains sb_gains;
  * SB_ESTIMATOR_DIVERGENCE has them in any case. Collective. */
 sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
                           unsigned min_bits, unsigned max_bits, bool costs, sb_gains **out);
+/* The most that gains hold while they are prepared and measured, where host and device are one.
+ * Pure. */
+size_t sb_gains_bytes(const sb_sizes *sizes, sb_estimator estimator, unsigned widths, bool costs,
+                      bool several_waves);
 void sb_gains_free(sb_gains **gains);
 /* Before the first measurement: where there are costs of widths they are measured, with one
  * backward pass at full precision whose loss is that of tokens. With SB_ESTIMATOR_DIVERGENCE the

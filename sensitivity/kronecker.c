@@ -97,6 +97,16 @@ static sb_status allocate_device(sb_kronecker *k, size_t grams, size_t rows, siz
   return b->op->alloc(b, owned * sizeof *k->there, "table of losses", (void **)&k->there);
 }
 
+size_t sb_kronecker_bytes(const sb_sizes *z, bool several_waves) {
+  const size_t sums = z->layer.grams + z->layer.rows, own = sb_div_up(sums, z->ranks),
+               cols = z->blocking.cols,
+               widest_grams = sb_div_up(z->layer.widest, cols) * cols * cols;
+  return sizeof(sb_kronecker) + sums * sizeof(sb_exact) +
+         (several_waves ? (z->layers + 1) * own * sizeof(sb_exact) : 0) +
+         (widest_grams + z->layer.tallest) * sizeof(float) +
+         z->owned_of_a_layer * sizeof(sb_losses) + (z->layers + 1 + z->ranks + 1) * sizeof(size_t);
+}
+
 sb_status sb_kronecker_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
                               sb_kronecker **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "second moments");

@@ -18,6 +18,7 @@
 #ifndef SB_SENSITIVITY_KRONECKER_H
 #define SB_SENSITIVITY_KRONECKER_H
 
+#include "model/sizes.h"
 #include "pass/pass.h"
 #include "sensitivity/losses.h"
 
@@ -28,6 +29,9 @@ typedef struct sb_kronecker sb_kronecker;
  * once more a layer, spread over the ranks. Local. */
 sb_status sb_kronecker_create(sb_model *model, sb_backend *backend, unsigned min_bits,
                               unsigned max_bits, sb_kronecker **out);
+/* What sb_kronecker_create and, for a pass of several waves, sb_kronecker_measure take where host
+ * and device are one. Pure. */
+size_t sb_kronecker_bytes(const sb_sizes *sizes, bool several_waves);
 void sb_kronecker_free(sb_kronecker **kronecker);
 /* Fills losses of this rank's owned blocks at the table's widths. Collective. */
 sb_status sb_kronecker_measure(sb_kronecker *kronecker, sb_pass *pass, sb_losses *losses,

@@ -28,6 +28,13 @@ static sb_status create(sb_loss_table *t, sb_backend *backend, sb_estimator esti
   return sb_fail(SB_ERR_INTERNAL, "estimator %d makes no table", (int)estimator);
 }
 
+size_t sb_loss_table_bytes(const sb_sizes *z, sb_estimator estimator, unsigned widths,
+                           bool several_waves) {
+  return sizeof(sb_loss_table) + z->owned * sizeof(sb_losses) +
+         (estimator == SB_ESTIMATOR_HESSIAN ? sb_kronecker_bytes(z, several_waves)
+                                            : sb_diagonal_bytes(z, widths));
+}
+
 sb_status sb_loss_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
                                unsigned min_bits, unsigned max_bits, sb_loss_table **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "table of losses");

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "model/sizes.h"
 #include "pass/pass.h"
 #include "sensitivity/estimator.h"
 #include "sensitivity/losses.h"
@@ -26,6 +27,9 @@ typedef struct sb_loss_table sb_loss_table;
  * tables. Collective. */
 sb_status sb_loss_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
                                unsigned min_bits, unsigned max_bits, sb_loss_table **out);
+/* What sb_loss_table_create and sb_loss_table_measure take where host and device are one. Pure. */
+size_t sb_loss_table_bytes(const sb_sizes *sizes, sb_estimator estimator, unsigned widths,
+                           bool several_waves);
 void sb_loss_table_free(sb_loss_table **table);
 
 /* One backward pass, at the model's present bits or, where `full_precision`, at its source weights;

@@ -52,6 +52,14 @@ static sb_status create_grids(sb_scores *s) {
   return s->backend->op->alloc(s->backend, bytes, "grids of moves", (void **)&s->grids);
 }
 
+size_t sb_scores_bytes(const sb_sizes *z) {
+  const size_t grids = z->layer.groups * SB_MOVES * sizeof(sb_stored_grid),
+               kept = grids * z->layers;
+  return sizeof(sb_scores) + sb_block_sums_bytes(z, SUMS) + z->owned * sizeof(sb_moves) +
+         z->layer.blocks * (4 * sizeof(double) + 1) +
+         (kept <= SB_KEPT_GRIDS ? kept + z->blocks : grids);
+}
+
 sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
                            sb_scores **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "scores");

@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "base/status.h"
+#include "model/sizes.h"
 #include "pass/pass.h"
 #include "sensitivity/estimator.h"
 
@@ -38,6 +39,8 @@ typedef struct sb_scores sb_scores;
  */
 sb_status sb_scores_create(sb_model *model, sb_backend *backend, unsigned min_bits,
                            unsigned max_bits, sb_scores **out);
+/* What sb_scores_create takes where host and device are one. Pure. */
+size_t sb_scores_bytes(const sb_sizes *sizes);
 void sb_scores_free(sb_scores **scores);
 
 /* One gradient pass: fills the moves of this rank's owned blocks (layer after layer, as

@@ -1,0 +1,82 @@
+#include "model/sizes.h"
+
+#include "base/memory.h"
+#include "model/inputs.h"
+
+static size_t groups_of(const sb_tiling *t) {
+  return t->rows * sb_tiling_block_cols(t);
+}
+
+static size_t blocks_of(const sb_tiling *t) {
+  return sb_tiling_block_rows(t) * sb_tiling_block_cols(t);
+}
+
+static void add_matrix(const sb_tiling *t, sb_layer_sizes *s) {
+  const size_t weights = t->rows * t->cols;
+  s->weights += weights;
+  s->largest = sb_max_size(s->largest, weights);
+  s->blocks += blocks_of(t);
+  s->groups += groups_of(t);
+  s->rows += t->rows;
+  s->cols += t->cols;
+  s->tallest = sb_max_size(s->tallest, t->rows);
+}
+
+static void add_input(size_t channels, size_t sharing, size_t block_cols, sb_layer_sizes *s) {
+  s->channels += channels;
+  s->widest = sb_max_size(s->widest, channels);
+  s->sharing = sb_max_size(s->sharing, sharing);
+  s->squares += channels * channels;
+  s->grams += sb_grams_count(channels, block_cols);
+}
+
+static sb_layer_sizes sizes_of_layer(const sb_arch *arch, const sb_blocking *blocking,
+                                     size_t layer) {
+  sb_layer_sizes s = {0};
+  size_t channels[SB_INPUTS] = {0}, sharing[SB_INPUTS] = {0};
+  for (size_t i = 0; i < arch->count; i++) {
+    const sb_model_tensor *t = &arch->tensors[i];
+    if (!t->is_linear || t->layer != layer) continue;
+    const size_t input = sb_input_of(sb_linear_of_role(t->role));
+    add_matrix(&(sb_tiling){t->rows, t->cols, blocking->rows, blocking->cols}, &s);
+    channels[input] = t->cols;
+    sharing[input] += t->rows * t->cols;
+  }
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    if (channels[i] > 0) add_input(channels[i], sharing[i], blocking->cols, &s);
+  return s;
+}
+
+static void keep_greater(const sb_layer_sizes *s, sb_layer_sizes *most) {
+  const size_t *from = (const size_t *)s;
+  size_t *to = (size_t *)most;
+  for (size_t i = 0; i < sizeof *s / sizeof *from; i++) to[i] = sb_max_size(to[i], from[i]);
+}
+
+sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t ranks) {
+  sb_sizes out = {.config = &arch->config,
+                  .blocking = *blocking,
+                  .ranks = ranks,
+                  .layers = arch->config.layers};
+  for (size_t layer = 0; layer < out.layers; layer++) {
+    const sb_layer_sizes s = sizes_of_layer(arch, blocking, layer);
+    out.blocks += s.blocks;
+    out.groups += s.groups;
+    keep_greater(&s, &out.layer);
+  }
+  out.owned = sb_div_up(out.blocks, ranks);
+  out.owned_of_a_layer = sb_div_up(out.layer.blocks, ranks);
+  return out;
+}
+
+sb_sizes sb_model_sizes(const sb_model *m) {
+  sb_sizes out = sb_sizes_even(&m->arch, &m->blocking, (size_t)m->world->size);
+  out.owned = out.owned_of_a_layer = 0;
+  for (size_t layer = 0; layer < out.layers; layer++) {
+    size_t first, end;
+    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
+    out.owned += end - first;
+    out.owned_of_a_layer = sb_max_size(out.owned_of_a_layer, end - first);
+  }
+  return out;
+}

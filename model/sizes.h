@@ -1,0 +1,40 @@
+/* The numbers that buffers are sized by: every `sb_..._bytes()` takes them, so that a plan and a
+ * run compute memory from the same figures. Of weights, unless something else is said. Pure but for
+ * sb_model_sizes. */
+#ifndef SB_MODEL_SIZES_H
+#define SB_MODEL_SIZES_H
+
+#include <stddef.h>
+
+#include "model/model.h"
+
+/* Of a decoder layer. In sb_sizes each number is the greatest that any layer has. */
+typedef struct sb_layer_sizes {
+  size_t weights, largest; /* of all matrices; of the largest matrix */
+  size_t blocks, groups;   /* a group is a row of a block */
+  size_t rows, cols;       /* summed over matrices */
+  size_t tallest;          /* most rows of a matrix */
+  size_t channels;         /* of its inputs; an input that several matrices share counts once */
+  size_t widest;           /* most channels of an input */
+  size_t sharing;          /* most weights of the matrices that share an input */
+  size_t squares;          /* sum over inputs of channels^2 */
+  size_t grams;            /* sum over inputs of sb_grams_count (kernels/backend.h) */
+} sb_layer_sizes;
+
+typedef struct sb_sizes {
+  const sb_config *config;
+  sb_blocking blocking;
+  size_t ranks, layers;
+  size_t blocks, groups;   /* of the model */
+  size_t owned;            /* blocks that a rank owns, of all layers */
+  size_t owned_of_a_layer; /* most blocks of one layer that it owns */
+  sb_layer_sizes layer;
+} sb_sizes;
+
+/* Every rank owns an even share of the blocks, rounded up: of a run that is planned. `arch` and its
+ * configuration outlive the result. */
+sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t ranks);
+/* What this rank really owns. Local. */
+sb_sizes sb_model_sizes(const sb_model *model);
+
+#endif
