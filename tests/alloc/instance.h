@@ -161,16 +161,6 @@ static inline double instance_loss(instance *x, const uint8_t *bits) {
   return sum;
 }
 
-/* A world of this rank alone. */
-static inline sb_world world_of_one(void) {
-  return (sb_world){.comm = MPI_COMM_SELF,
-                    .node_comm = MPI_COMM_SELF,
-                    .size = 1,
-                    .node_size = 1,
-                    .nodes = 1,
-                    .host = "here"};
-}
-
 static inline uint64_t instance_storage(const instance *x, const uint8_t *bits) {
   uint64_t sum = 0;
   for (size_t k = 0; k < x->n; k++) sum += instance_cost(x, k, bits[k]);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "alloc/knapsack.h"
+#include "tests/support/random.h"
 
 typedef struct random_items {
   size_t n;
@@ -15,13 +16,6 @@ typedef struct random_items {
   sb_choice (*choice)[SB_CHOICES];
 } random_items;
 
-static inline uint64_t random_bits(uint64_t *state) {
-  uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
-  x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-  x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-  return x ^ (x >> 31);
-}
-
 /* Losses of order 1, mostly falling with cost; every fifth seed has whole ones, so that many are
  * equal. */
 static inline random_items random_items_create(size_t n, uint64_t seed) {
@@ -29,17 +23,17 @@ static inline random_items random_items_create(size_t n, uint64_t seed) {
                     calloc(n + 1, sizeof *x.choice)};
   uint64_t s = seed * 1000003;
   for (size_t i = 0; i < n; i++) {
-    uint64_t cost = 5 + random_bits(&s) % 20;
+    uint64_t cost = 5 + draw(&s, 20);
     double loss = 4;
     x.id[i] = 2 * i + 1;
-    x.count[i] = 1 + (unsigned)(random_bits(&s) % SB_CHOICES);
+    x.count[i] = 1 + (unsigned)(draw(&s, SB_CHOICES));
     for (unsigned j = 0; j < x.count[i]; j++) {
       x.choice[i][j] = (sb_choice){cost, loss};
-      cost += random_bits(&s) % 6 ? 1 + random_bits(&s) % 30 : 0;
+      cost += draw(&s, 6) ? 1 + draw(&s, 30) : 0;
       if (seed % 5 == 0)
-        loss += (double)(random_bits(&s) % 4) - 2;
+        loss += (double)(draw(&s, 4)) - 2;
       else
-        loss *= 0.05 + (double)(random_bits(&s) % 1000) / 950;
+        loss *= 0.05 + (double)(draw(&s, 1000)) / 950;
     }
   }
   return x;

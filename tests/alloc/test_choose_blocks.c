@@ -6,7 +6,7 @@
 /* bits[] of all blocks by all ranks together; checks that rank 0 alone chooses the same, and what
  * always holds. */
 static sb_choose_result allocate(loss_table *t, uint64_t budget, uint8_t *bits) {
-  const sb_world one = world_of_one();
+  const sb_world *one = world_alone();
   instance *x = t->x;
   sb_choose_result result = {0}, alone = {0};
   uint8_t *own = NULL, *by_one = NULL;
@@ -16,7 +16,7 @@ static sb_choose_result allocate(loss_table *t, uint64_t budget, uint8_t *bits) 
   instance_collect(x, own, bits);
   if (world.rank == 0) {
     double sum = 0;
-    EXPECT_OK(sb_choose_blocks(&one, &x->all, t->all, budget, by_one, &alone));
+    EXPECT_OK(sb_choose_blocks(one, &x->all, t->all, budget, by_one, &alone));
     EXPECT(memcmp(bits, by_one, x->n) == 0);
     EXPECT(result.storage == alone.storage && result.loss == alone.loss && result.gap == alone.gap);
     EXPECT(result.storage <= budget && result.storage == instance_storage(x, bits));

@@ -69,7 +69,7 @@ static void test_against_trying(void **state) {
                                  {30, 1, false, SB_ASYMMETRIC, 1, 4},
                                  {25, 3, false, SB_ASYMMETRIC, 1, 3}};
   const double shares[] = {0, 0.1, 0.35, 0.6, 0.85, 1};
-  const sb_world one = world_of_one();
+  const sb_world *one = world_alone();
   (void)state;
   for (uint64_t i = 0; i < 12; i++) {
     problem p = create(&kinds[i % 4], 1 + i % MOST_MATRICES, 300 + i);
@@ -96,7 +96,7 @@ static void test_against_trying(void **state) {
              1e-12 * loss); /* sums of tens of doubles in another order */
       EXPECT(fabs(result.loss - best) <= 1e-12 * best); /* so few matrices are all in the core */
       EXPECT(blocks.loss <= result.loss * (1 + 1e-12)); /* free widths are no worse */
-      EXPECT_OK(sb_choose_matrices(&one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, scratch,
+      EXPECT_OK(sb_choose_matrices(one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, scratch,
                                    &alone));
       EXPECT(memcmp(bits, scratch, p.x.n) == 0);
       EXPECT(result.loss == alone.loss && result.storage == alone.storage &&
@@ -113,7 +113,7 @@ static void test_against_trying(void **state) {
 /* A model's worth of matrices: the same on any ranks, however large or small the losses are. */
 static void test_many_matrices(void **state) {
   const instance_kind kind = {5000, 2, false, SB_ASYMMETRIC, 1, 8};
-  const sb_world one = world_of_one();
+  const sb_world *one = world_alone();
   problem p = create(&kind, 210, 5);
   uint8_t *own = NULL, *bits = NULL, *alone = NULL;
   (void)state;
@@ -133,7 +133,7 @@ static void test_many_matrices(void **state) {
     instance_collect(&p.x, own, bits);
     if (world.rank != 0) continue;
     EXPECT_OK(
-        sb_choose_matrices(&one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, alone, &by_one));
+        sb_choose_matrices(one, &p.x.all, p.t.all, p.matrix, p.matrices, budget, alone, &by_one));
     EXPECT(memcmp(bits, alone, p.x.n) == 0 && result.loss == by_one.loss);
     EXPECT(result.storage <= budget && result.storage > budget - budget / 1000);
     EXPECT(fabs(result.loss - loss_of(&p, bits)) <= 1e-12 * result.loss);

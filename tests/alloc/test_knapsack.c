@@ -32,7 +32,7 @@ static part part_create(const sb_knapsack *all) {
 
 /* chosen[] of all items by all ranks together; checks that rank 0 alone chooses the same. */
 static sb_knapsack_result solve(const sb_knapsack *all, uint64_t budget, uint8_t *chosen) {
-  const sb_world one = world_of_one();
+  const sb_world *one = world_alone();
   part p = part_create(all);
   const sb_knapsack mine = {p.own, p.id, all->most, &p, part_choices};
   sb_knapsack_result result = {0}, alone = {0};
@@ -48,8 +48,8 @@ static sb_knapsack_result solve(const sb_knapsack *all, uint64_t budget, uint8_t
          MPI_SUCCESS);
   if (world.rank == 0) {
     const sb_optimum counted = sb_optimum_of(all, chosen);
-    EXPECT_OK(sb_knapsack_solve(&one, all, budget, by_one, &alone));
-    EXPECT_OK(sb_knapsack_loss(&one, all, by_one, &loss_alone));
+    EXPECT_OK(sb_knapsack_solve(one, all, budget, by_one, &alone));
+    EXPECT_OK(sb_knapsack_loss(one, all, by_one, &loss_alone));
     EXPECT(memcmp(chosen, by_one, all->count) == 0);
     EXPECT(result.cost == alone.cost && result.gap == alone.gap && loss == loss_alone);
     EXPECT(result.cost == counted.cost);

@@ -1,15 +1,9 @@
 /* Dynamic programming against trying everything. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "tests/support/optimum.h"
 #include "tests/alloc/random_items.h"
+#include "tests/support/assertions.h"
 
 /* The least loss within the budget over all combinations; infinite where none fits. */
 static double by_trying(const random_items *x, uint64_t budget, size_t i, uint64_t cost,

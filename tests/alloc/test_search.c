@@ -100,7 +100,7 @@ static void release(problem *p) {
   sb_free(&p->scratch);
 }
 
-static const uint8_t *uniform(problem *p, unsigned bits) {
+static const uint8_t *all_at(problem *p, unsigned bits) {
   memset(p->scratch, (int)bits, p->x->n);
   return p->scratch;
 }
@@ -128,7 +128,7 @@ static sb_search_result run(problem *p, const sb_search_options *options) {
   EXPECT(options->most_trades > 0 ? result.path_loss >= result.loss
                                   : result.path_loss == result.loss);
   EXPECT(result.start_loss ==
-         loss_at(p, options->begun ? p->reference : uniform(p, options->start_bits)));
+         loss_at(p, options->begun ? p->reference : all_at(p, options->start_bits)));
   sb_free(&own);
   return result;
 }
@@ -163,7 +163,7 @@ static void test_finds_the_optimum(void **state) {
   for (unsigned start = 2; start <= 5; start++) { /* from below the budget and from above */
     instance x = instance_create(&kind, 3);
     problem p = create(&x, start);
-    const uint64_t budget = instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 137;
+    const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 137;
     const sb_search_options options = {.budget = budget,
                                        .start_bits = start,
                                        .strides = 3,
@@ -185,7 +185,7 @@ static void test_one_shot(void **state) {
   const instance_kind kind = {300, 2, false, SB_ASYMMETRIC, 2, 4};
   instance x = instance_create(&kind, 4);
   problem p = create(&x, 1);
-  const uint64_t budget = instance_storage(&x, uniform(&p, 3)) + 5000;
+  const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 5000;
   sb_search_options options = {.budget = budget, .start_bits = 3, .strides = 1};
   sb_search_result result = run(&p, &options);
   (void)state;
@@ -193,7 +193,7 @@ static void test_one_shot(void **state) {
          result.accepted == 0);
   EXPECT(result.loss < result.start_loss);
   options.start_bits = 4; /* from above */
-  options.budget = instance_storage(&x, uniform(&p, 2)) + 5000;
+  options.budget = instance_storage(&x, all_at(&p, 2)) + 5000;
   result = run(&p, &options);
   EXPECT(result.steps == 2); /* two bits down at most one at a time */
   release(&p);
@@ -208,8 +208,8 @@ static void test_schedule(void **state) {
   for (unsigned start = 2; start <= 4; start += 2) {
     instance x = instance_create(&kind, 5);
     problem p = create(&x, 8);
-    const double from = (double)instance_storage(&x, uniform(&p, start)),
-                 to = (double)instance_storage(&x, uniform(&p, 3));
+    const double from = (double)instance_storage(&x, all_at(&p, start)),
+                 to = (double)instance_storage(&x, all_at(&p, 3));
     const sb_search_options options = {.budget = (uint64_t)to, .start_bits = start, .strides = 4};
     run(&p, &options);
     EXPECT(p.steps == 4);
@@ -227,7 +227,7 @@ static void test_rollback(void **state) {
   const instance_kind kind = {400, 1, false, SB_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 6);
   problem p = create(&x, 2);
-  const uint64_t budget = instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 40;
+  const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 40;
   sb_search_options options = {.budget = budget, .start_bits = 3, .strides = 1};
   sb_search_result result;
   int trades = 0;
@@ -296,7 +296,7 @@ static void test_mixed(void **state) {
   const instance_kind kind = {600, 3, false, SB_ASYMMETRIC, 1, 6};
   instance x = instance_create(&kind, 7);
   problem p = create(&x, 3);
-  const uint64_t budget = instance_storage(&x, uniform(&p, 3)) + 12345;
+  const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 12345;
   const sb_search_options options = {.budget = budget,
                                      .start_bits = 3,
                                      .strides = 2,
@@ -328,8 +328,7 @@ static void test_keeps_a_better_start(void **state) {
   const instance_kind kind = {200, 1, false, SB_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 8);
   problem p = create(&x, 4);
-  const sb_search_options options = {.budget =
-                                         instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20,
+  const sb_search_options options = {.budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 20,
                                      .start_bits = 3,
                                      .strides = 2};
   sb_search_result result;
@@ -349,7 +348,7 @@ static void test_resumes(void **state) {
   const instance_kind kind = {300, 3, false, SB_ASYMMETRIC, 1, 6};
   instance x = instance_create(&kind, 11);
   problem p = create(&x, 7);
-  sb_search_options options = {.budget = instance_storage(&x, uniform(&p, 3)) - 4321,
+  sb_search_options options = {.budget = instance_storage(&x, all_at(&p, 3)) - 4321,
                                .start_bits = 4,
                                .strides = 3,
                                .most_trades = 12,
@@ -393,8 +392,7 @@ static void test_other_loss(void **state) {
   const instance_kind kind = {200, 1, false, SB_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 8);
   problem p = create(&x, 4);
-  const sb_search_options options = {.budget =
-                                         instance_storage(&x, uniform(&p, 3)) + 128 * 128 * 20,
+  const sb_search_options options = {.budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 20,
                                      .start_bits = 3,
                                      .strides = 2,
                                      .other_loss = true};
@@ -417,8 +415,8 @@ static void test_refusals(void **state) {
   instance x = instance_create(&kind, 9);
   problem p = create(&x, 5);
   const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
-  const uint64_t least = instance_storage(&x, uniform(&p, 2)),
-                 most = instance_storage(&x, uniform(&p, 4));
+  const uint64_t least = instance_storage(&x, all_at(&p, 2)),
+                 most = instance_storage(&x, all_at(&p, 4));
   sb_search_options options = {.budget = least - 1, .start_bits = 3, .strides = 1};
   sb_search_result result;
   char text[64];
@@ -430,7 +428,7 @@ static void test_refusals(void **state) {
   EXPECT(strstr(sb_message(), text) != NULL);
   options.budget = least; /* the least there is: possible */
   run(&p, &options);
-  EXPECT(memcmp(p.applied, uniform(&p, 2), x.n) == 0);
+  EXPECT(memcmp(p.applied, all_at(&p, 2), x.n) == 0);
   options.start_bits = 5;
   EXPECT(sb_search(&world, &x.mine, &options, &hooks, x.own_bits, &result) == SB_ERR_INTERNAL);
   options.start_bits = 3;
@@ -447,7 +445,7 @@ static void test_rank_invariance(void **state) {
   const instance_kind kind = {800, 3, false, SB_ASYMMETRIC, 1, 6};
   instance x = instance_create(&kind, 10);
   problem p = create(&x, 6);
-  const uint64_t budget = instance_storage(&x, uniform(&p, 3)) - 4321;
+  const uint64_t budget = instance_storage(&x, all_at(&p, 3)) - 4321;
   const sb_search_options options = {.budget = budget,
                                      .start_bits = 4,
                                      .strides = 3,
@@ -455,7 +453,7 @@ static void test_rank_invariance(void **state) {
                                      .first_share = 0.1,
                                      .least_share = 1e-3};
   const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
-  const sb_world one = world_of_one();
+  const sb_world *one = world_alone();
   sb_search_result result, alone;
   (void)state;
   p.lie = 1;
@@ -463,7 +461,7 @@ static void test_rank_invariance(void **state) {
   memcpy(p.reference, p.applied, x.n);
   p.alone = true;
   p.losses = p.gains = 0;
-  EXPECT_OK(sb_search(&one, &x.all, &options, &hooks, x.bits, &alone));
+  EXPECT_OK(sb_search(one, &x.all, &options, &hooks, x.bits, &alone));
   EXPECT(memcmp(p.reference, x.bits, x.n) == 0);
   EXPECT(result.loss == alone.loss && result.storage == alone.storage &&
          result.steps == alone.steps && result.accepted == alone.accepted);

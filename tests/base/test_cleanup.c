@@ -1,11 +1,3 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,19 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/cleanup.h"
-
-static char folder[64];
-
-static const char *in_folder(const char *name) {
-  static char path[4][128];
-  static int turn;
-  turn = (turn + 1) % 4;
-  snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-  return path[turn];
-}
+#include "tests/support/assertions.h"
+#include "tests/support/scratch.h"
 
 static void touch(const char *path) {
   const int file = open(path, O_CREAT | O_WRONLY, 0600);
@@ -37,19 +19,6 @@ static void touch(const char *path) {
 static bool exists(const char *path) {
   struct stat about;
   return lstat(path, &about) == 0;
-}
-
-static int set_up(void **state) {
-  (void)state;
-  snprintf(folder, sizeof folder, "/tmp/sb_cleanup_XXXXXX");
-  return mkdtemp(folder) ? 0 : -1;
-}
-
-static int tear_down(void **state) {
-  char command[128];
-  (void)state;
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  return system(command);
 }
 
 /* A child as `rank` makes out/a, out/sub/b and done/c, registers folders before files, completes c,
@@ -67,21 +36,21 @@ static int interrupted_child(int rank, int number, char *said, size_t room) {
     volatile double work = 1;
     dup2(speech[1], STDERR_FILENO);
     if (sb_cleanup_install(rank, "first text") != SB_OK) _exit(9);
-    if (mkdir(in_folder("out"), 0700) || mkdir(in_folder("out/sub"), 0700) ||
-        mkdir(in_folder("done"), 0700))
+    if (mkdir(scratch_path("out"), 0700) || mkdir(scratch_path("out/sub"), 0700) ||
+        mkdir(scratch_path("done"), 0700))
       _exit(8);
-    if (sb_cleanup_add(in_folder("out"), &slot) != SB_OK ||
-        sb_cleanup_add(in_folder("out/sub"), &slot) != SB_OK)
+    if (sb_cleanup_add(scratch_path("out"), &slot) != SB_OK ||
+        sb_cleanup_add(scratch_path("out/sub"), &slot) != SB_OK)
       _exit(7);
-    if (sb_cleanup_add(in_folder("out/a"), &slot) != SB_OK ||
-        sb_cleanup_add(in_folder("out/sub/b"), &slot) != SB_OK)
+    if (sb_cleanup_add(scratch_path("out/a"), &slot) != SB_OK ||
+        sb_cleanup_add(scratch_path("out/sub/b"), &slot) != SB_OK)
       _exit(6);
-    if (sb_cleanup_add(in_folder("out/not made yet"), &slot) != SB_OK) _exit(5);
-    if (sb_cleanup_add(in_folder("done"), &slot) != SB_OK) _exit(4); /* holds c: stays */
-    if (sb_cleanup_add(in_folder("done/c"), &slot) != SB_OK) _exit(3);
-    touch(in_folder("out/a"));
-    touch(in_folder("out/sub/b"));
-    touch(in_folder("done/c"));
+    if (sb_cleanup_add(scratch_path("out/not made yet"), &slot) != SB_OK) _exit(5);
+    if (sb_cleanup_add(scratch_path("done"), &slot) != SB_OK) _exit(4); /* holds c: stays */
+    if (sb_cleanup_add(scratch_path("done/c"), &slot) != SB_OK) _exit(3);
+    touch(scratch_path("out/a"));
+    touch(scratch_path("out/sub/b"));
+    touch(scratch_path("done/c"));
     sb_cleanup_drop(slot);
     sb_cleanup_drop(-1);
     sb_cleanup_message("nothing was written to OUT");
@@ -102,10 +71,10 @@ static int interrupted_child(int rank, int number, char *said, size_t room) {
 }
 
 static void check_removal(void) {
-  assert_false(exists(in_folder("out/a")));
-  assert_false(exists(in_folder("out/sub/b")));
-  assert_false(exists(in_folder("out")));
-  assert_true(exists(in_folder("done/c")));
+  assert_false(exists(scratch_path("out/a")));
+  assert_false(exists(scratch_path("out/sub/b")));
+  assert_false(exists(scratch_path("out")));
+  assert_true(exists(scratch_path("done/c")));
 }
 
 static void rank_0_says_one_line(void **state) {
@@ -139,19 +108,19 @@ static void other_ranks_say_nothing(void **state) {
 static void cleanup_after_an_ordinary_error(void **state) {
   int slot;
   (void)state;
-  assert_int_equal(mkdir(in_folder("out"), 0700), 0);
-  touch(in_folder("out/a"));
-  touch(in_folder("kept"));
-  assert_int_equal(sb_cleanup_add(in_folder("out"), &slot), SB_OK);
-  assert_int_equal(sb_cleanup_add(in_folder("out/a"), &slot), SB_OK);
-  assert_int_equal(sb_cleanup_add(in_folder("kept"), &slot), SB_OK);
+  assert_int_equal(mkdir(scratch_path("out"), 0700), 0);
+  touch(scratch_path("out/a"));
+  touch(scratch_path("kept"));
+  assert_int_equal(sb_cleanup_add(scratch_path("out"), &slot), SB_OK);
+  assert_int_equal(sb_cleanup_add(scratch_path("out/a"), &slot), SB_OK);
+  assert_int_equal(sb_cleanup_add(scratch_path("kept"), &slot), SB_OK);
   sb_cleanup_drop(slot);
   sb_cleanup_now();
-  assert_false(exists(in_folder("out")));
-  assert_true(exists(in_folder("kept")));
-  touch(in_folder("out")); /* forgotten: a second time removes nothing */
+  assert_false(exists(scratch_path("out")));
+  assert_true(exists(scratch_path("kept")));
+  touch(scratch_path("out")); /* forgotten: a second time removes nothing */
   sb_cleanup_now();
-  assert_true(exists(in_folder("out")));
+  assert_true(exists(scratch_path("out")));
 }
 
 static void limits_are_reported(void **state) {
@@ -175,10 +144,12 @@ static void limits_are_reported(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(rank_0_says_one_line, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(sigint_has_its_own_name_and_code, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(other_ranks_say_nothing, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(cleanup_after_an_ordinary_error, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(rank_0_says_one_line, scratch_setup, scratch_teardown),
+      cmocka_unit_test_setup_teardown(sigint_has_its_own_name_and_code, scratch_setup,
+                                      scratch_teardown),
+      cmocka_unit_test_setup_teardown(other_ranks_say_nothing, scratch_setup, scratch_teardown),
+      cmocka_unit_test_setup_teardown(cleanup_after_an_ordinary_error, scratch_setup,
+                                      scratch_teardown),
       cmocka_unit_test(limits_are_reported),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
  * one. */
 #include "base/log.h"
 
-#include "tests/base/base_test.h"
+#include "tests/support/assertions.h"
 
 static char *text;
 static size_t length;

@@ -2,7 +2,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 
-#include "tests/base/base_test.h"
+#include "tests/support/assertions.h"
 
 static void due(void **state) {
   (void)state;

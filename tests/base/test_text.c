@@ -1,7 +1,7 @@
 /* Sizes, counts and times as they are shown; the edges are where units change. */
 #include "base/text.h"
 
-#include "tests/base/base_test.h"
+#include "tests/support/assertions.h"
 
 static void bytes(void **state) {
   (void)state;

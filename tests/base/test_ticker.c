@@ -2,7 +2,7 @@
  */
 #include "base/ticker.h"
 
-#include "tests/base/base_test.h"
+#include "tests/support/assertions.h"
 
 static void note(void *context, double done) {
   *(double *)context = done;

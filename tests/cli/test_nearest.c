@@ -1,6 +1,6 @@
 #include "cli/nearest.h"
 
-#include "tests/cli/cli_test.h"
+#include "tests/support/assertions.h"
 
 static const char *const words[] = {"inspect", "plan", "quantize", "eval", "verify", "export"};
 

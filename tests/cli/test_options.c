@@ -1,7 +1,7 @@
 /* Parsing: every kind of option in every spelling, and one line for every mistake. */
 #include "cli/options.h"
 
-#include "tests/cli/cli_test.h"
+#include "tests/support/assertions.h"
 
 typedef struct values {
   bool flag;

@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include "cli/threads.h"
-#include "tests/cli/cli_test.h"
+#include "tests/support/assertions.h"
+#include "tests/support/scratch.h"
 
 static void contents(void **state) {
   (void)state;
@@ -33,21 +34,17 @@ static void contents(void **state) {
 static void written(void **state) {
   (void)state;
   sb_world world = {.size = 1, .nodes = 1}; /* one rank agrees with itself, without MPI */
-  char folder[] = "/tmp/sb_report_XXXXXX", file[64], other[64];
-  assert_non_null(mkdtemp(folder));
-  snprintf(file, sizeof file, "%s/r.json", folder);
-  snprintf(other, sizeof other, "%s/none/r.json", folder);
+  const char *file = scratch_path("r.json"), *other = scratch_path("none/r.json");
   json_t *report = sb_report_begin(&world, "plan"), *back;
   assert_ok(sb_report_write(&world, NULL, report));
   assert_ok(sb_report_write(&world, file, report));
   back = json_load_file(file, 0, NULL);
   assert_true(json_equal(back, report));
   json_decref(back);
-  assert_int_equal(sb_report_write(&world, other, report), SB_ERR_IO);
-  assert_says(other);
+  assert_fails(sb_report_write(&world, other, report), SB_ERR_IO, other);
   json_decref(report);
   assert_int_equal(unlink(file), 0);
-  assert_int_equal(rmdir(folder), 0); /* nothing else was left */
+  assert_int_equal(rmdir(scratch), 0); /* nothing else was left */
 }
 
 static void quotas(void **state) {
@@ -62,7 +59,9 @@ static void quotas(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(contents), cmocka_unit_test(written),
-                                     cmocka_unit_test(quotas)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(contents),
+      cmocka_unit_test_setup_teardown(written, scratch_setup, scratch_teardown),
+      cmocka_unit_test(quotas)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,21 +1,13 @@
 /* What users see when a GPU is missing, too old, full or broken; and that the stand-in is as strict
  * as cuda_host.h says. */
 #include <math.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "kernels/cuda/cuda_device.h"
 #include "tests/cuda_host/cuda_host.h"
+#include "tests/support/assertions.h"
 
 static const sb_cuda_host healthy = {.devices = 1,
                                      .driver = 13000,
@@ -24,11 +16,6 @@ static const sb_cuda_host healthy = {.devices = 1,
                                      .blas = 1,
                                      .solver = 1,
                                      .fail_in = -1};
-
-static void assert_says(const char *text) {
-  if (!strstr(sb_message(), text)) fail_msg("\"%s\" does not contain \"%s\"", sb_message(), text);
-  assert_null(strchr(sb_message(), '\n'));
-}
 
 static sb_backend *opened(void) {
   sb_backend *b;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "tests/support/config_json.h"
+#include "tests/support/scratch.h"
 
 /* A sparse safetensors file of the model's tensors, the data all zero; `skip` is left out, `wrong`
  * gets a shape of [wrong_rows, its columns], `dtype` is that of all. */
@@ -40,13 +41,10 @@ static void write_model(const char *path, const sb_arch *a, const char *skip, co
 
 static void check_against_files(void **state) {
   (void)state;
-  char path[] = "/tmp/sb_arch_XXXXXX.safetensors";
+  const char *path = scratch_path("model.safetensors");
   sb_config c;
   sb_arch a;
   sb_safetensors *weights = NULL;
-  int fd = mkstemps(path, 12);
-  assert_true(fd >= 0);
-  close(fd);
   assert_ok(parse_config(llama31, "{\"num_hidden_layers\":1,\"vocab_size\":128010}", false, &c));
   assert_ok(sb_arch_create(&c, &a));
   static const struct {
@@ -106,10 +104,9 @@ static void check_against_files(void **state) {
   assert_ok(sb_arch_check(&a, weights, path));
   sb_safetensors_close(&weights);
   sb_arch_free(&a);
-  unlink(path);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(check_against_files)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

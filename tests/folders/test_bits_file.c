@@ -3,7 +3,7 @@
 #include "tests/support/golden.h"
 #include "folders/bits_file.h"
 #include "tests/support/random_orders.h"
-#include "tests/support/scratch.h"
+#include "tests/support/shared_scratch.h"
 
 static void round_trip(void **state) {
   (void)state;
@@ -23,7 +23,7 @@ static void round_trip(void **state) {
     if (world.rank == 0) {
       char *ours = NULL, *theirs = NULL;
       size_t bytes = 0, bytes_alone = 1;
-      setup.world = golden_alone();
+      setup.world = world_alone();
       golden_open(&alone, &setup);
       EXPECT_OK(sb_bits_file_read(alone.model, path));
       EXPECT(memcmp(alone.model->bits, from.model->bits, blocks) == 0);

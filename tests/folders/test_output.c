@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "tests/support/scratch.h"
+#include "tests/support/shared_scratch.h"
 
 /* Every matrix that a pass prepares, against plain rounding of the source at `bits`. */
 typedef struct weights_check {
@@ -102,7 +102,7 @@ static void round_trip(const char *name, sb_blocking blocking, uint64_t seed) {
   EXPECT_OK(sb_output_write(all.model, all.folder, folder_all, true, 3, &by_all));
   check_stats(&all, &by_all);
 
-  setup.world = golden_alone();
+  setup.world = world_alone();
   if (world.rank == 0) {
     golden_open(&one, &setup);
     golden_mixed_bits(one.model, 1, 8, seed);

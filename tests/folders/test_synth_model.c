@@ -3,9 +3,8 @@
 #include "folders/hf_load.h"
 #include "folders/synth.h"
 
-#include "tests/support/ranks.h"
-
-#include "tests/support/scratch.h"
+#include "io/file.h"
+#include "tests/support/shared_scratch.h"
 
 static const char config_text[] = "{\"architectures\": [\"LlamaForCausalLM\"], \"vocab_size\": 90, "
                                   "\"hidden_size\": 40, \"intermediate_size\": 56, "
@@ -13,13 +12,8 @@ static const char config_text[] = "{\"architectures\": [\"LlamaForCausalLM\"], \
                                   "\"num_key_value_heads\": 2, \"tie_word_embeddings\": false}";
 
 static void write_config(void) {
-  if (world.rank == 0) {
-    FILE *file = fopen(scratch_path("config.json"), "w");
-    EXPECT(file != NULL);
-    if (!file) return;
-    fputs(config_text, file);
-    fclose(file);
-  }
+  if (world.rank == 0)
+    EXPECT_OK(sb_file_write_atomic(scratch_path("config.json"), config_text, strlen(config_text)));
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
 }
 

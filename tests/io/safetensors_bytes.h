@@ -2,7 +2,8 @@
 #ifndef SB_TESTS_IO_SAFETENSORS_BYTES_H
 #define SB_TESTS_IO_SAFETENSORS_BYTES_H
 
-#include "tests/io/io_test.h"
+#include "tests/support/files.h"
+#include "tests/support/scratch.h"
 
 static inline void put_safetensors_length(const char *path, uint64_t claimed, const char *header,
                                           const void *data, size_t bytes) {

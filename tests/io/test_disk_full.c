@@ -13,7 +13,9 @@
 #include "io/outdir.h"
 #include "io/safetensors_writer.h"
 #include "io/shards.h"
-#include "tests/io/io_test.h"
+#include "tests/support/files.h"
+#include "tests/support/random.h"
+#include "tests/support/scratch.h"
 
 enum { MIB = 1 << 20 };
 static char data[4 * MIB];
@@ -35,9 +37,9 @@ static void shard_on(const char *path, const char *why) {
   for (uint32_t i = 0; i < 8; i++)
     frames[i] = (sb_frame_in){
         .tensor = 0, .row = i, .raw = data + i * (sizeof data / 8), .bytes = sizeof data / 8};
-  expect_failure(sb_shard_writer_add_batch(writer, frames, 8), SB_ERR_IO, path, why,
-                 "of about 4194304 bytes", "nothing was replaced", NULL);
-  expect_failure(sb_shard_writer_finish(writer, NULL), SB_ERR_INTERNAL, path, NULL);
+  assert_fails(sb_shard_writer_add_batch(writer, frames, 8), SB_ERR_IO, path, why,
+               "of about 4194304 bytes", "nothing was replaced");
+  assert_fails(sb_shard_writer_finish(writer, NULL), SB_ERR_INTERNAL, path);
   sb_shard_writer_free(&writer);
   assert_int_not_equal(access(path, F_OK), 0);
 }
@@ -49,13 +51,12 @@ static void all_on(const char *folder, const char *why) {
   snprintf(path, sizeof path, "%s/s.sbs", folder);
   shard_on(path, why);
   snprintf(path, sizeof path, "%s/m.safetensors", folder);
-  expect_failure(sb_safetensors_writer_create(path, &spec, 1, NULL, &writer), SB_ERR_IO, path, why,
-                 NULL);
+  assert_fails(sb_safetensors_writer_create(path, &spec, 1, NULL, &writer), SB_ERR_IO, path, why);
   assert_int_not_equal(access(path, F_OK), 0);
   snprintf(path, sizeof path, "%s/result.json", folder);
   assert_ok(sb_file_write_atomic(path, "old", 3));
-  expect_failure(sb_file_write_atomic(path, data, sizeof data), SB_ERR_IO, path, why,
-                 "nothing was replaced", NULL);
+  assert_fails(sb_file_write_atomic(path, data, sizeof data), SB_ERR_IO, path, why,
+               "nothing was replaced");
   size_t bytes;
   unsigned char *old = get_file(path, &bytes);
   assert_int_equal(bytes, 3); /* still the old one */
@@ -87,7 +88,7 @@ static int run_checks(const char *folder, const char *why) {
 }
 
 static int full_disk(void) {
-  const char *disk = at("disk");
+  const char *disk = scratch_path("disk");
   if (!small_disk(disk)) return 77;
   return run_checks(disk, "no space left");
 }
@@ -117,7 +118,7 @@ static void file_size_limit(void **state) {
 /* The check ahead of any writing. */
 static int space_ahead(void) {
   sb_outdir out;
-  const char *disk = at("ahead");
+  const char *disk = scratch_path("ahead");
   char path[600];
   if (!small_disk(disk)) return 77;
   snprintf(path, sizeof path, "%s/out", disk);
@@ -143,5 +144,5 @@ int main(void) {
       cmocka_unit_test(file_size_limit),
       cmocka_unit_test(space_is_checked_ahead),
   };
-  return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+  return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

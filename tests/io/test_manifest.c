@@ -6,7 +6,8 @@
 #include "io/shards.h"
 #include "io/file.h"
 #include "io/shardset.h"
-#include "tests/io/io_test.h"
+#include "tests/support/files.h"
+#include "tests/support/scratch.h"
 
 enum { BLOCK = 4 };
 
@@ -60,8 +61,8 @@ static void make_folder(const char *folder) {
 static void write_and_read(void **state) {
   (void)state;
   sb_manifest m;
-  make_folder(at("a"));
-  assert_ok(sb_manifest_read(at("a"), &m));
+  make_folder(scratch_path("a"));
+  assert_ok(sb_manifest_read(scratch_path("a"), &m));
   assert_string_equal(m.program_version, SB_VERSION);
   assert_string_equal(json_string_value(json_object_get(m.model, "architecture")), "llama");
   assert_int_equal(m.block_rows, BLOCK);
@@ -82,8 +83,8 @@ static void write_and_read(void **state) {
 static void set_finds_every_frame(void **state) {
   (void)state;
   sb_shardset *set;
-  make_folder(at("s"));
-  assert_ok(sb_shardset_open(at("s"), &set));
+  make_folder(scratch_path("s"));
+  assert_ok(sb_shardset_open(scratch_path("s"), &set));
   for (uint32_t t = 0; t < 2; t++)
     for (uint32_t r = 0; r < sb_shardset_manifest(set)->tensors[t].frames; r++) {
       char want[32], got[32] = {0};
@@ -150,15 +151,15 @@ static void bad_manifests(void **state) {
   };
   for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
     sb_manifest m;
-    edit(at("e"), edits[i].from, edits[i].to);
-    expect_failure(sb_manifest_read(at("e"), &m), edits[i].status, at("e/manifest.json"),
-                   edits[i].says, edits[i].also, NULL);
+    edit(scratch_path("e"), edits[i].from, edits[i].to);
+    assert_fails(sb_manifest_read(scratch_path("e"), &m), edits[i].status,
+                 scratch_path("e/manifest.json"), edits[i].says, edits[i].also);
     assert_null(m.tensors);
   }
   sb_manifest m;
-  mkdir(at("none"), 0777);
-  expect_failure(sb_manifest_read(at("none"), &m), SB_ERR_IO, "none/manifest.json", "quantize",
-                 NULL);
+  mkdir(scratch_path("none"), 0777);
+  assert_fails(sb_manifest_read(scratch_path("none"), &m), SB_ERR_IO, "none/manifest.json",
+               "quantize");
 }
 
 static sb_status open_and_close(const char *folder) {
@@ -171,26 +172,29 @@ static sb_status open_and_close(const char *folder) {
 static void bad_sets(void **state) {
   (void)state;
   size_t bytes;
-  make_folder(at("m"));
-  unlink(at("m/shard-1.sbs"));
-  expect_failure(open_and_close(at("m")), SB_ERR_IO, "m/shard-1.sbs", "missing", NULL);
-  make_folder(at("m"));
-  assert_int_equal(rename(at("m/shard-0.sbs"), at("m/shard-1.sbs")), 0);
-  assert_ok(sb_copy_file(at("m/shard-1.sbs"), at("m/shard-0.sbs")));
-  expect_failure(open_and_close(at("m")), SB_ERR_FORMAT, "m/shard-1.sbs", "another run", NULL);
-  edit(at("m"), "\"content_hash\": \"", "\"content_hash\": \"0123456789abcdef\", \"was\": \"");
-  expect_failure(open_and_close(at("m")), SB_ERR_FORMAT, "content hash", "0123456789abcdef", NULL);
-  make_folder(at("m"));
-  unsigned char *image = get_file(at("m/shard-0.sbs"), &bytes);
+  make_folder(scratch_path("m"));
+  unlink(scratch_path("m/shard-1.sbs"));
+  assert_fails(open_and_close(scratch_path("m")), SB_ERR_IO, "m/shard-1.sbs", "missing");
+  make_folder(scratch_path("m"));
+  assert_int_equal(rename(scratch_path("m/shard-0.sbs"), scratch_path("m/shard-1.sbs")), 0);
+  assert_ok(sb_copy_file(scratch_path("m/shard-1.sbs"), scratch_path("m/shard-0.sbs")));
+  assert_fails(open_and_close(scratch_path("m")), SB_ERR_FORMAT, "m/shard-1.sbs", "another run");
+  edit(scratch_path("m"), "\"content_hash\": \"",
+       "\"content_hash\": \"0123456789abcdef\", \"was\": \"");
+  assert_fails(open_and_close(scratch_path("m")), SB_ERR_FORMAT, "content hash",
+               "0123456789abcdef");
+  make_folder(scratch_path("m"));
+  unsigned char *image = get_file(scratch_path("m/shard-0.sbs"), &bytes);
   image[32 + 9] ^= 1; /* inside the first frame, after zstd's own 9 bytes or so: tensor 0, row 2 */
   image[32 + 12] ^= 1;
-  put_file(at("m/shard-0.sbs"), image, bytes);
+  put_file(scratch_path("m/shard-0.sbs"), image, bytes);
   free(image);
   sb_shardset *set;
   char got[32];
-  assert_ok(sb_shardset_open(at("m"), &set)); /* the frames are looked at when they are read */
-  expect_failure(sb_shardset_read(set, 0, 2, got, 14), SB_ERR_FORMAT, "shard-0.sbs", "block row 2",
-                 "'q.weight'", NULL);
+  assert_ok(
+      sb_shardset_open(scratch_path("m"), &set)); /* the frames are looked at when they are read */
+  assert_fails(sb_shardset_read(set, 0, 2, got, 14), SB_ERR_FORMAT, "shard-0.sbs", "block row 2",
+               "'q.weight'");
   sb_shardset_close(&set);
 }
 
@@ -201,5 +205,5 @@ int main(void) {
       cmocka_unit_test(bad_manifests),
       cmocka_unit_test(bad_sets),
   };
-  return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+  return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

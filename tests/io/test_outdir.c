@@ -4,7 +4,9 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-#include "tests/io/io_test.h"
+#include "tests/support/files.h"
+#include "tests/support/random.h"
+#include "tests/support/scratch.h"
 
 static void touch(const char *folder, const char *name, const char *text) {
   char path[SB_PATH_MAX];
@@ -29,94 +31,95 @@ static int count_names(const char *prefix) {
 static void commit_makes_it_appear(void **state) {
   (void)state;
   sb_outdir out;
-  assert_ok(sb_outdir_begin(at("new//"), false, &out));
-  assert_false(exists(at("new")));
+  assert_ok(sb_outdir_begin(scratch_path("new//"), false, &out));
+  assert_false(exists(scratch_path("new")));
   assert_non_null(strstr(out.partial, "new.partial-"));
   touch(out.partial, "a", "1");
   assert_ok(sb_outdir_commit(&out));
-  assert_true(exists(at("new/a")));
+  assert_true(exists(scratch_path("new/a")));
   assert_int_equal(count_names("new"), 1);
   assert_ok(sb_outdir_abandon(&out)); /* nothing left to abandon */
-  assert_true(exists(at("new/a")));
+  assert_true(exists(scratch_path("new/a")));
 }
 
 static void abandon_leaves_nothing(void **state) {
   (void)state;
   sb_outdir out;
-  assert_ok(sb_outdir_begin(at("gone"), false, &out));
+  assert_ok(sb_outdir_begin(scratch_path("gone"), false, &out));
   touch(out.partial, "a", "1");
   char sub[SB_PATH_MAX];
   assert_ok(sb_path_join(sub, out.partial, "sub"));
   mkdir(sub, 0777);
   touch(sub, "b", "2");
-  assert_int_equal(symlink(scratch, at("link-target")), 0);
+  assert_int_equal(symlink(scratch, scratch_path("link-target")), 0);
   char link[SB_PATH_MAX];
   assert_ok(sb_path_join(link, out.partial, "link"));
   assert_int_equal(symlink(scratch, link), 0); /* must not be followed */
   assert_ok(sb_outdir_abandon(&out));
   assert_int_equal(count_names("gone"), 0);
   assert_true(exists(scratch));
-  assert_true(exists(at("link-target")));
+  assert_true(exists(scratch_path("link-target")));
 }
 
 static void empty_folder_is_taken(void **state) {
   (void)state;
   sb_outdir out;
-  mkdir(at("empty"), 0777);
-  assert_ok(sb_outdir_begin(at("empty"), false, &out));
+  mkdir(scratch_path("empty"), 0777);
+  assert_ok(sb_outdir_begin(scratch_path("empty"), false, &out));
   touch(out.partial, "a", "1");
   assert_ok(sb_outdir_commit(&out));
-  assert_true(exists(at("empty/a")));
+  assert_true(exists(scratch_path("empty/a")));
 }
 
 static void existing_output(void **state) {
   (void)state;
   sb_outdir out;
-  mkdir(at("old"), 0777);
-  touch(at("old"), "precious", "x");
-  expect_failure(sb_outdir_begin(at("old"), false, &out), SB_ERR_IO, "old", "not empty",
-                 "--overwrite", NULL);
-  expect_failure(sb_outdir_begin(at("old"), true, &out), SB_ERR_IO, "old", "manifest.json", NULL);
-  touch(at("old"), "manifest.json", "{}");
-  assert_ok(sb_outdir_begin(at("old"), true, &out));
+  mkdir(scratch_path("old"), 0777);
+  touch(scratch_path("old"), "precious", "x");
+  assert_fails(sb_outdir_begin(scratch_path("old"), false, &out), SB_ERR_IO, "old", "not empty",
+               "--overwrite");
+  assert_fails(sb_outdir_begin(scratch_path("old"), true, &out), SB_ERR_IO, "old", "manifest.json");
+  touch(scratch_path("old"), "manifest.json", "{}");
+  assert_ok(sb_outdir_begin(scratch_path("old"), true, &out));
   touch(out.partial, "new", "x");
-  assert_true(exists(at("old/precious"))); /* until the commit */
+  assert_true(exists(scratch_path("old/precious"))); /* until the commit */
   assert_ok(sb_outdir_commit(&out));
-  assert_true(exists(at("old/new")));
-  assert_false(exists(at("old/precious")));
+  assert_true(exists(scratch_path("old/new")));
+  assert_false(exists(scratch_path("old/precious")));
   assert_int_equal(count_names("old"), 1);
   touch(scratch, "file", "x");
-  expect_failure(sb_outdir_begin(at("file"), true, &out), SB_ERR_IO, "file", "not a folder", NULL);
+  assert_fails(sb_outdir_begin(scratch_path("file"), true, &out), SB_ERR_IO, "file",
+               "not a folder");
 }
 
 static void abandoned_overwrite_keeps_the_old(void **state) {
   (void)state;
   sb_outdir out;
-  mkdir(at("keep"), 0777);
-  touch(at("keep"), "manifest.json", "{}");
-  assert_ok(sb_outdir_begin(at("keep"), true, &out));
+  mkdir(scratch_path("keep"), 0777);
+  touch(scratch_path("keep"), "manifest.json", "{}");
+  assert_ok(sb_outdir_begin(scratch_path("keep"), true, &out));
   assert_ok(sb_outdir_abandon(&out));
-  assert_true(exists(at("keep/manifest.json")));
+  assert_true(exists(scratch_path("keep/manifest.json")));
   assert_int_equal(count_names("keep"), 1);
 }
 
 static sb_status spare(const char *out, const char *input) {
-  return sb_outdir_spare(at(out), at(input));
+  return sb_outdir_spare(scratch_path(out), scratch_path(input));
 }
 
 static void inputs_are_spared(void **state) {
   (void)state;
-  mkdir(at("in"), 0777);
-  mkdir(at("in/model"), 0777);
-  mkdir(at("in-2"), 0777);
-  touch(at("in"), "calib.bin", "x");
-  assert_int_equal(symlink(at("in"), at("in-link")), 0);
-  expect_failure(spare("in", "in"), SB_ERR_IO, "in:", "another output folder", NULL);
-  expect_failure(spare("in", "in/model"), SB_ERR_IO, "in/model", NULL);
-  expect_failure(spare("in", "in/calib.bin"), SB_ERR_IO, "in/calib.bin", NULL);
-  expect_failure(spare("in", "in/to-be-made"), SB_ERR_IO, "in/to-be-made", NULL);
-  expect_failure(spare("in-link", "in/model"), SB_ERR_IO, "in/model", NULL);
-  expect_failure(spare("in/../in/", "in-link/model"), SB_ERR_IO, "in-link/model", NULL);
+  mkdir(scratch_path("in"), 0777);
+  mkdir(scratch_path("in/model"), 0777);
+  mkdir(scratch_path("in-2"), 0777);
+  touch(scratch_path("in"), "calib.bin", "x");
+  assert_int_equal(symlink(scratch_path("in"), scratch_path("in-link")), 0);
+  assert_fails(spare("in", "in"), SB_ERR_IO, "in:", "another output folder");
+  assert_fails(spare("in", "in/model"), SB_ERR_IO, "in/model");
+  assert_fails(spare("in", "in/calib.bin"), SB_ERR_IO, "in/calib.bin");
+  assert_fails(spare("in", "in/to-be-made"), SB_ERR_IO, "in/to-be-made");
+  assert_fails(spare("in-link", "in/model"), SB_ERR_IO, "in/model");
+  assert_fails(spare("in/../in/", "in-link/model"), SB_ERR_IO, "in-link/model");
   assert_ok(spare("in/model", "in")); /* replaces what is in the folder, not the folder */
   assert_ok(spare("in-2", "in"));
   assert_ok(spare("in", "in-2")); /* a longer name is another folder */
@@ -127,11 +130,11 @@ static void inputs_are_spared(void **state) {
 static void taken_meanwhile(void **state) {
   (void)state;
   sb_outdir out;
-  assert_ok(sb_outdir_begin(at("race"), false, &out));
-  mkdir(at("race"), 0777);
-  touch(at("race"), "theirs", "x");
-  expect_failure(sb_outdir_commit(&out), SB_ERR_IO, "race", "meanwhile", NULL);
-  assert_true(exists(at("race/theirs")));
+  assert_ok(sb_outdir_begin(scratch_path("race"), false, &out));
+  mkdir(scratch_path("race"), 0777);
+  touch(scratch_path("race"), "theirs", "x");
+  assert_fails(sb_outdir_commit(&out), SB_ERR_IO, "race", "meanwhile");
+  assert_true(exists(scratch_path("race/theirs")));
   assert_ok(sb_outdir_abandon(&out));
   assert_int_equal(count_names("race"), 1);
 }
@@ -139,11 +142,11 @@ static void taken_meanwhile(void **state) {
 static void parents(void **state) {
   (void)state;
   sb_outdir out;
-  expect_failure(sb_outdir_begin(at("no/such"), false, &out), SB_ERR_IO, "no/such", "make it first",
-                 NULL);
+  assert_fails(sb_outdir_begin(scratch_path("no/such"), false, &out), SB_ERR_IO, "no/such",
+               "make it first");
   touch(scratch, "plain", "x");
-  expect_failure(sb_outdir_begin(at("plain/out"), false, &out), SB_ERR_IO, "plain", NULL);
-  expect_failure(sb_outdir_begin("", false, &out), SB_ERR_USAGE, "empty", NULL);
+  assert_fails(sb_outdir_begin(scratch_path("plain/out"), false, &out), SB_ERR_IO, "plain");
+  assert_fails(sb_outdir_begin("", false, &out), SB_ERR_USAGE, "empty");
 }
 
 static void unwritable_parent(void **state) {
@@ -151,20 +154,19 @@ static void unwritable_parent(void **state) {
   sb_outdir out;
   bool root =
       geteuid() == 0; /* root may write anywhere, so it becomes somebody else for a moment */
-  mkdir(at("locked"), 0555);
+  mkdir(scratch_path("locked"), 0555);
   if (root) assert_int_equal(chmod(scratch, 0755) | seteuid(65534), 0);
-  sb_status status = sb_outdir_begin(at("locked/out"), false, &out);
+  sb_status status = sb_outdir_begin(scratch_path("locked/out"), false, &out);
   if (root) assert_int_equal(seteuid(0), 0);
-  expect_failure(status, SB_ERR_IO, "locked", "not writable", NULL);
+  assert_fails(status, SB_ERR_IO, "locked", "not writable");
 }
 
 static void space(void **state) {
   (void)state;
   sb_outdir out;
-  assert_ok(sb_outdir_begin(at("space"), false, &out));
+  assert_ok(sb_outdir_begin(scratch_path("space"), false, &out));
   assert_ok(sb_outdir_require_space(&out, 1));
-  expect_failure(sb_outdir_require_space(&out, (uint64_t)1 << 60), SB_ERR_IO, "space", "free",
-                 NULL);
+  assert_fails(sb_outdir_require_space(&out, (uint64_t)1 << 60), SB_ERR_IO, "space", "free");
   assert_ok(sb_outdir_abandon(&out));
 }
 
@@ -173,17 +175,18 @@ static void single_files(void **state) {
   size_t bytes;
   static char big[3000000];
   fill_random(big, sizeof big, 5);
-  assert_ok(sb_file_write_atomic(at("f"), "first", 5));
-  assert_ok(sb_file_write_atomic(at("f"), big, sizeof big));
-  assert_ok(sb_copy_file(at("f"), at("f2")));
-  unsigned char *got = get_file(at("f2"), &bytes);
+  assert_ok(sb_file_write_atomic(scratch_path("f"), "first", 5));
+  assert_ok(sb_file_write_atomic(scratch_path("f"), big, sizeof big));
+  assert_ok(sb_copy_file(scratch_path("f"), scratch_path("f2")));
+  unsigned char *got = get_file(scratch_path("f2"), &bytes);
   assert_int_equal(bytes, sizeof big);
   assert_memory_equal(got, big, bytes);
   free(got);
   assert_int_equal(count_names("f."), 0);
-  expect_failure(sb_copy_file(at("absent"), at("f3")), SB_ERR_IO, "absent", "No such file", NULL);
-  assert_false(exists(at("f3")));
-  expect_failure(sb_file_write_atomic(at("nowhere/f"), "x", 1), SB_ERR_IO, "nowhere/f", NULL);
+  assert_fails(sb_copy_file(scratch_path("absent"), scratch_path("f3")), SB_ERR_IO, "absent",
+               "No such file");
+  assert_false(exists(scratch_path("f3")));
+  assert_fails(sb_file_write_atomic(scratch_path("nowhere/f"), "x", 1), SB_ERR_IO, "nowhere/f");
 }
 
 int main(void) {
@@ -200,5 +203,5 @@ int main(void) {
       cmocka_unit_test(space),
       cmocka_unit_test(single_files),
   };
-  return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+  return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

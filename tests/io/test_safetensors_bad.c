@@ -73,9 +73,9 @@ static void bad_files(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     sb_safetensors *reader;
-    put_safetensors(at(cases[i].name), cases[i].header, zeros, cases[i].bytes);
-    expect_failure(sb_safetensors_open(at(cases[i].name), &reader), cases[i].status,
-                   at(cases[i].name), cases[i].says, cases[i].also, NULL);
+    put_safetensors(scratch_path(cases[i].name), cases[i].header, zeros, cases[i].bytes);
+    assert_fails(sb_safetensors_open(scratch_path(cases[i].name), &reader), cases[i].status,
+                 scratch_path(cases[i].name), cases[i].says, cases[i].also);
     assert_null(reader);
   }
 }
@@ -83,41 +83,39 @@ static void bad_files(void **state) {
 static void bad_lengths(void **state) {
   (void)state;
   sb_safetensors *reader;
-  const char *path = at("length");
+  const char *path = scratch_path("length");
   put_safetensors_length(path, 3000, "{}", NULL, 0);
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "3000", "truncated",
-                 NULL);
+  assert_fails(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "3000", "truncated");
   put_safetensors_length(path, 100000001, "{}", NULL, 0);
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "100000001", "limit",
-                 NULL);
+  assert_fails(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "100000001", "limit");
   put_safetensors_length(path, UINT64_MAX - 3, "{}", NULL, 0);
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "limit", NULL);
+  assert_fails(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "limit");
   put_file(path, "abc", 3);
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "3 bytes", NULL);
+  assert_fails(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "3 bytes");
   put_file(path, "", 0);
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "0 bytes", NULL);
+  assert_fails(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "0 bytes");
   static const char pointer[] =
       "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
   put_file(path, pointer, strlen(pointer));
-  expect_failure(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "Git LFS pointer",
-                 "git lfs pull", NULL);
+  assert_fails(sb_safetensors_open(path, &reader), SB_ERR_FORMAT, path, "Git LFS pointer",
+               "git lfs pull");
 }
 
 static void bad_paths(void **state) {
   (void)state;
   sb_safetensors *reader;
-  expect_failure(sb_safetensors_open(at("nowhere"), &reader), SB_ERR_IO, "nowhere", "No such file",
-                 NULL);
-  mkdir(at("empty"), 0777);
-  expect_failure(sb_safetensors_open(at("empty"), &reader), SB_ERR_UNSUPPORTED, "empty",
-                 "model.safetensors", "model.safetensors.index.json", NULL);
-  put_file(at("empty/pytorch_model.bin"), "x", 1);
-  expect_failure(sb_safetensors_open(at("empty"), &reader), SB_ERR_UNSUPPORTED, "empty",
-                 "pytorch_model.bin", "safe_serialization", NULL);
-  mkdir(at("folder"), 0777);
-  mkdir(at("folder/model.safetensors"), 0777);
-  expect_failure(sb_safetensors_open(at("folder"), &reader), SB_ERR_IO, "model.safetensors",
-                 "is a folder", NULL);
+  assert_fails(sb_safetensors_open(scratch_path("nowhere"), &reader), SB_ERR_IO, "nowhere",
+               "No such file");
+  mkdir(scratch_path("empty"), 0777);
+  assert_fails(sb_safetensors_open(scratch_path("empty"), &reader), SB_ERR_UNSUPPORTED, "empty",
+               "model.safetensors", "model.safetensors.index.json");
+  put_file(scratch_path("empty/pytorch_model.bin"), "x", 1);
+  assert_fails(sb_safetensors_open(scratch_path("empty"), &reader), SB_ERR_UNSUPPORTED, "empty",
+               "pytorch_model.bin", "safe_serialization");
+  mkdir(scratch_path("folder"), 0777);
+  mkdir(scratch_path("folder/model.safetensors"), 0777);
+  assert_fails(sb_safetensors_open(scratch_path("folder"), &reader), SB_ERR_IO, "model.safetensors",
+               "is a folder");
 }
 
 static const char tensor_w[] = "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
@@ -126,13 +124,13 @@ static const char tensor_w[] = "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_o
  * index. */
 static sb_status open_folder(const char *one, const char *two, const char *index) {
   sb_safetensors *reader;
-  mkdir(at("idx"), 0777);
-  unlink(at("idx/one.safetensors"));
-  unlink(at("idx/two.safetensors"));
-  if (one) put_safetensors(at("idx/one.safetensors"), one, zeros, 4);
-  if (two) put_safetensors(at("idx/two.safetensors"), two, zeros, 4);
-  put_file(at("idx/model.safetensors.index.json"), index, strlen(index));
-  sb_status status = sb_safetensors_open(at("idx"), &reader);
+  mkdir(scratch_path("idx"), 0777);
+  unlink(scratch_path("idx/one.safetensors"));
+  unlink(scratch_path("idx/two.safetensors"));
+  if (one) put_safetensors(scratch_path("idx/one.safetensors"), one, zeros, 4);
+  if (two) put_safetensors(scratch_path("idx/two.safetensors"), two, zeros, 4);
+  put_file(scratch_path("idx/model.safetensors.index.json"), index, strlen(index));
+  sb_status status = sb_safetensors_open(scratch_path("idx"), &reader);
   sb_safetensors_close(&reader);
   return status;
 }
@@ -144,33 +142,31 @@ static void bad_indexes(void **state) {
       "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\"}}";
   const char *index = "model.safetensors.index.json";
   assert_ok(open_folder(tensor_w, tensor_v, both));
-  expect_failure(open_folder(tensor_w, NULL, both), SB_ERR_IO, index, "two.safetensors", "missing",
-                 NULL);
-  expect_failure(open_folder(tensor_w, tensor_w, both), SB_ERR_FORMAT, "'w'", "one.safetensors",
-                 "two.safetensors", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v,
-                             "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\","
-                             "\"u\":\"two.safetensors\"}}"),
-                 SB_ERR_FORMAT, index, "'u'", "lacks", "two.safetensors", NULL);
-  expect_failure(
+  assert_fails(open_folder(tensor_w, NULL, both), SB_ERR_IO, index, "two.safetensors", "missing");
+  assert_fails(open_folder(tensor_w, tensor_w, both), SB_ERR_FORMAT, "'w'", "one.safetensors",
+               "two.safetensors");
+  assert_fails(open_folder(tensor_w, tensor_v,
+                           "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\","
+                           "\"u\":\"two.safetensors\"}}"),
+               SB_ERR_FORMAT, index, "'u'", "lacks", "two.safetensors");
+  assert_fails(
       open_folder(tensor_w, tensor_v,
                   "{\"weight_map\":{\"w\":\"two.safetensors\",\"v\":\"one.safetensors\"}}"),
-      SB_ERR_FORMAT, index, "should be in", NULL);
-  expect_failure(
+      SB_ERR_FORMAT, index, "should be in");
+  assert_fails(
       open_folder(tensor_w, tensor_v, "{\"weight_map\":{\"w\":\"../idx/one.safetensors\"}}"),
-      SB_ERR_FORMAT, index, "'w'", "plain file name", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "{\"weight_map\":{\"w\":3}}"), SB_ERR_FORMAT,
-                 index, "'w'", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "{\"weight_map\":{}}"), SB_ERR_FORMAT, index,
-                 "no tensor", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "{}"), SB_ERR_FORMAT, index, "weight_map",
-                 "missing", NULL);
-  expect_failure(
+      SB_ERR_FORMAT, index, "'w'", "plain file name");
+  assert_fails(open_folder(tensor_w, tensor_v, "{\"weight_map\":{\"w\":3}}"), SB_ERR_FORMAT, index,
+               "'w'");
+  assert_fails(open_folder(tensor_w, tensor_v, "{\"weight_map\":{}}"), SB_ERR_FORMAT, index,
+               "no tensor");
+  assert_fails(open_folder(tensor_w, tensor_v, "{}"), SB_ERR_FORMAT, index, "weight_map",
+               "missing");
+  assert_fails(
       open_folder(tensor_w, tensor_v,
                   "{\"weight_map\":{\"w\":\"one.safetensors\",\"w\":\"one.safetensors\"}}"),
-      SB_ERR_FORMAT, index, "duplicated", NULL);
-  expect_failure(open_folder(tensor_w, tensor_v, "nonsense"), SB_ERR_FORMAT, index,
-                 "not valid JSON", NULL);
+      SB_ERR_FORMAT, index, "duplicated");
+  assert_fails(open_folder(tensor_w, tensor_v, "nonsense"), SB_ERR_FORMAT, index, "not valid JSON");
 }
 
 int main(void) {
@@ -180,5 +176,5 @@ int main(void) {
       cmocka_unit_test(bad_paths),
       cmocka_unit_test(bad_indexes),
   };
-  return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+  return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

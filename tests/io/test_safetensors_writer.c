@@ -5,7 +5,9 @@
 #include <sys/wait.h>
 
 #include "io/safetensors.h"
-#include "tests/io/io_test.h"
+#include "tests/support/files.h"
+#include "tests/support/random.h"
+#include "tests/support/scratch.h"
 
 static const sb_tensor_spec specs[] = {
     {.name = "half", .dtype = SB_BF16, .rank = 1, .shape = {3}},
@@ -24,20 +26,20 @@ static void bytes_on_disk(void **state) {
                              "\"byte\":{\"dtype\":\"U8\",\"shape\":[5],\"data_offsets\":[14,19]}}";
   const size_t length = strlen(json), padded = (length + 7) / 8 * 8;
   sb_safetensors_writer *writer;
-  assert_ok(sb_safetensors_writer_create(at("w.safetensors"), specs, 3, metadata, &writer));
+  assert_ok(
+      sb_safetensors_writer_create(scratch_path("w.safetensors"), specs, 3, metadata, &writer));
   assert_int_equal(sb_safetensors_writer_bytes(writer), 8 + padded + 19);
   assert_ok(sb_safetensors_writer_write(writer, 0, 0, 6, "abcdef"));
   assert_ok(sb_safetensors_writer_write(writer, 1, 4, 4, "WXYZ"));
   assert_ok(sb_safetensors_writer_write(writer, 1, 0, 4, "STUV"));
   assert_ok(sb_safetensors_writer_write(writer, 2, 0, 5, "12345"));
-  expect_failure(sb_safetensors_writer_write(writer, 2, 1, 5, "12345"), SB_ERR_INTERNAL,
-                 "w.safetensors", NULL);
-  expect_failure(sb_safetensors_writer_write(writer, 3, 0, 1, "1"), SB_ERR_INTERNAL, "tensor 3",
-                 NULL);
+  assert_fails(sb_safetensors_writer_write(writer, 2, 1, 5, "12345"), SB_ERR_INTERNAL,
+               "w.safetensors");
+  assert_fails(sb_safetensors_writer_write(writer, 3, 0, 1, "1"), SB_ERR_INTERNAL, "tensor 3");
   assert_ok(sb_safetensors_writer_finish(writer));
   sb_safetensors_writer_free(&writer);
   size_t bytes;
-  unsigned char *image = get_file(at("w.safetensors"), &bytes);
+  unsigned char *image = get_file(scratch_path("w.safetensors"), &bytes);
   assert_int_equal(bytes, 8 + padded + 19);
   assert_int_equal(image[0] + 256u * image[1], padded);
   assert_memory_equal(image + 8, json, length);
@@ -54,11 +56,12 @@ static void two_processes(void **state) {
   static unsigned char data[ROWS * ROW], got[ROWS * ROW];
   fill_random(data, sizeof data, 1);
   sb_safetensors_writer *writer;
-  assert_ok(sb_safetensors_writer_create(at("two.safetensors"), &spec, 1, NULL, &writer));
+  assert_ok(sb_safetensors_writer_create(scratch_path("two.safetensors"), &spec, 1, NULL, &writer));
   pid_t child = fork();
   if (child == 0) {
     sb_safetensors_writer *other;
-    int failed = sb_safetensors_writer_join(at("two.safetensors"), &spec, 1, NULL, &other) != SB_OK;
+    int failed = sb_safetensors_writer_join(scratch_path("two.safetensors"), &spec, 1, NULL,
+                                            &other) != SB_OK;
     for (size_t r = 1; !failed && r < ROWS; r += 2)
       failed = sb_safetensors_writer_write(other, 0, r * ROW, ROW, data + r * ROW) != SB_OK;
     if (!failed) failed = sb_safetensors_writer_finish(other) != SB_OK;
@@ -72,7 +75,7 @@ static void two_processes(void **state) {
   assert_int_equal(waitpid(child, &result, 0), child);
   assert_int_equal(result, 0);
   sb_safetensors *reader;
-  assert_ok(sb_safetensors_open(at("two.safetensors"), &reader));
+  assert_ok(sb_safetensors_open(scratch_path("two.safetensors"), &reader));
   assert_ok(sb_safetensors_read(reader, sb_safetensors_at(reader, 0), 0, sizeof got, got));
   assert_memory_equal(got, data, sizeof got);
   sb_safetensors_close(&reader);
@@ -84,13 +87,13 @@ static void joining_something_else(void **state) {
   sb_tensor_spec renamed = specs[0], longer = specs[0];
   renamed.name = "hilf";
   longer.shape[0] = 4;
-  expect_failure(sb_safetensors_writer_join(at("none"), specs, 1, NULL, &other), SB_ERR_IO, "none",
-                 "joined", NULL);
-  assert_ok(sb_safetensors_writer_create(at("j"), specs, 1, NULL, &writer));
-  expect_failure(sb_safetensors_writer_join(at("j"), &renamed, 1, NULL, &other), SB_ERR_INTERNAL,
-                 "/j", "other tensors", NULL);
-  expect_failure(sb_safetensors_writer_join(at("j"), &longer, 1, NULL, &other), SB_ERR_INTERNAL,
-                 "/j", "bytes", NULL);
+  assert_fails(sb_safetensors_writer_join(scratch_path("none"), specs, 1, NULL, &other), SB_ERR_IO,
+               "none", "joined");
+  assert_ok(sb_safetensors_writer_create(scratch_path("j"), specs, 1, NULL, &writer));
+  assert_fails(sb_safetensors_writer_join(scratch_path("j"), &renamed, 1, NULL, &other),
+               SB_ERR_INTERNAL, "/j", "other tensors");
+  assert_fails(sb_safetensors_writer_join(scratch_path("j"), &longer, 1, NULL, &other),
+               SB_ERR_INTERNAL, "/j", "bytes");
   assert_null(other);
   sb_safetensors_writer_free(&writer);
 }
@@ -102,16 +105,17 @@ static void refused_specs(void **state) {
   sb_tensor_spec huge = {
       .name = "huge", .dtype = SB_F32, .rank = 2, .shape = {(size_t)1 << 40, (size_t)1 << 40}};
   sb_tensor_spec invalid = {.name = "\xff", .dtype = SB_F32, .rank = 0};
-  expect_failure(sb_safetensors_writer_create(at("t"), twice, 2, NULL, &writer), SB_ERR_INTERNAL,
-                 "'half'", "twice", NULL);
-  expect_failure(sb_safetensors_writer_create(at("h"), &huge, 1, NULL, &writer), SB_ERR_RANGE,
-                 "'huge'", "overflow", NULL);
-  expect_failure(sb_safetensors_writer_create(at("u"), &invalid, 1, NULL, &writer), SB_ERR_INTERNAL,
-                 "UTF-8", NULL);
-  expect_failure(sb_safetensors_writer_create(at("no/such/folder"), specs, 1, NULL, &writer),
-                 SB_ERR_IO, "no/such/folder", "created", NULL);
+  assert_fails(sb_safetensors_writer_create(scratch_path("t"), twice, 2, NULL, &writer),
+               SB_ERR_INTERNAL, "'half'", "twice");
+  assert_fails(sb_safetensors_writer_create(scratch_path("h"), &huge, 1, NULL, &writer),
+               SB_ERR_RANGE, "'huge'", "overflow");
+  assert_fails(sb_safetensors_writer_create(scratch_path("u"), &invalid, 1, NULL, &writer),
+               SB_ERR_INTERNAL, "UTF-8");
+  assert_fails(
+      sb_safetensors_writer_create(scratch_path("no/such/folder"), specs, 1, NULL, &writer),
+      SB_ERR_IO, "no/such/folder", "created");
   assert_null(writer);
-  assert_int_not_equal(access(at("t"), F_OK), 0);
+  assert_int_not_equal(access(scratch_path("t"), F_OK), 0);
 }
 
 int main(void) {
@@ -121,5 +125,5 @@ int main(void) {
       cmocka_unit_test(joining_something_else),
       cmocka_unit_test(refused_specs),
   };
-  return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+  return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

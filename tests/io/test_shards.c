@@ -6,7 +6,9 @@
 #include <xxhash.h>
 #include <zstd.h>
 
-#include "tests/io/io_test.h"
+#include "tests/support/files.h"
+#include "tests/support/random.h"
+#include "tests/support/scratch.h"
 
 enum { FRAMES = 37, MAX_BYTES = 50000 };
 static uint8_t *content[FRAMES];
@@ -26,12 +28,12 @@ static int make_frames(void **state) {
                               .raw = content[i],
                               .bytes = bytes};
   }
-  return make_scratch(state);
+  return scratch_setup(state);
 }
 
 static int drop_frames(void **state) {
   for (int i = 0; i < FRAMES; i++) free(content[i]);
-  return drop_scratch(state);
+  return scratch_teardown(state);
 }
 
 static void write_shard(const char *path, size_t first, size_t end, sb_shard_stats *stats) {
@@ -49,8 +51,8 @@ static void round_trip(void **state) {
   sb_shard_reader *reader;
   static uint8_t got[MAX_BYTES + 1];
   uint64_t raw = 0;
-  write_shard(at("a.shard"), 0, FRAMES, &stats);
-  assert_ok(sb_shard_reader_open(at("a.shard"), &reader));
+  write_shard(scratch_path("a.shard"), 0, FRAMES, &stats);
+  assert_ok(sb_shard_reader_open(scratch_path("a.shard"), &reader));
   assert_int_equal(sb_shard_reader_count(reader), FRAMES);
   for (size_t i = 0; i < FRAMES; i++) {
     const sb_shard_entry *e = sb_shard_reader_find(reader, frames[i].tensor, frames[i].row);
@@ -76,8 +78,8 @@ static void batch_read(void **state) {
   (void)state;
   sb_shard_reader *reader;
   sb_frame_out out[FRAMES];
-  write_shard(at("b.shard"), 0, FRAMES, NULL);
-  assert_ok(sb_shard_reader_open(at("b.shard"), &reader));
+  write_shard(scratch_path("b.shard"), 0, FRAMES, NULL);
+  assert_ok(sb_shard_reader_open(scratch_path("b.shard"), &reader));
   for (size_t i = 0; i < FRAMES; i++) {
     out[i].entry = sb_shard_reader_find(reader, frames[i].tensor, frames[i].row);
     out[i].dst = malloc(frames[i].bytes + 1);
@@ -94,8 +96,8 @@ static void batch_read(void **state) {
 static void plain_zstd_reads_it(void **state) {
   (void)state;
   size_t bytes, at_byte = 0;
-  write_shard(at("z.shard"), 0, FRAMES, NULL);
-  unsigned char *image = get_file(at("z.shard"), &bytes);
+  write_shard(scratch_path("z.shard"), 0, FRAMES, NULL);
+  unsigned char *image = get_file(scratch_path("z.shard"), &bytes);
   uint8_t *all = malloc((size_t)FRAMES * MAX_BYTES);
   size_t got = ZSTD_decompress(all, (size_t)FRAMES * MAX_BYTES, image, bytes);
   assert_false(ZSTD_isError(got));
@@ -119,12 +121,12 @@ static void threads_and_batches_do_not_matter(void **state) {
   (void)state;
   size_t bytes, other_bytes;
   int threads = omp_get_max_threads();
-  write_shard(at("t1.shard"), 0, FRAMES, NULL);
-  unsigned char *image = get_file(at("t1.shard"), &bytes);
+  write_shard(scratch_path("t1.shard"), 0, FRAMES, NULL);
+  unsigned char *image = get_file(scratch_path("t1.shard"), &bytes);
   for (int n = 1; n <= 5; n += 2) {
     omp_set_num_threads(n);
     sb_shard_writer *writer;
-    assert_ok(sb_shard_writer_create(at("t2.shard"), 3, &writer));
+    assert_ok(sb_shard_writer_create(scratch_path("t2.shard"), 3, &writer));
     for (size_t i = 0; i < 4; i++)
       assert_ok(sb_shard_writer_add(writer, frames[i].tensor, frames[i].row, frames[i].filter,
                                     frames[i].raw, frames[i].bytes));
@@ -132,7 +134,7 @@ static void threads_and_batches_do_not_matter(void **state) {
     assert_ok(sb_shard_writer_add_batch(writer, frames + 4, FRAMES - 4));
     assert_ok(sb_shard_writer_finish(writer, NULL));
     sb_shard_writer_free(&writer);
-    unsigned char *other = get_file(at("t2.shard"), &other_bytes);
+    unsigned char *other = get_file(scratch_path("t2.shard"), &other_bytes);
     assert_int_equal(other_bytes, bytes);
     assert_memory_equal(other, image, bytes);
     free(other);
@@ -146,15 +148,15 @@ static void content_hash(void **state) {
   (void)state;
   sb_shard_reader *readers[3], *whole;
   uint64_t one, three, twice;
-  write_shard(at("w.shard"), 0, FRAMES, NULL);
-  write_shard(at("h0.shard"), 0, 5, NULL);
-  write_shard(at("h1.shard"), 5, 5, NULL); /* a rank that owns nothing */
-  write_shard(at("h2.shard"), 5, FRAMES, NULL);
-  assert_ok(sb_shard_reader_open(at("w.shard"), &whole));
+  write_shard(scratch_path("w.shard"), 0, FRAMES, NULL);
+  write_shard(scratch_path("h0.shard"), 0, 5, NULL);
+  write_shard(scratch_path("h1.shard"), 5, 5, NULL); /* a rank that owns nothing */
+  write_shard(scratch_path("h2.shard"), 5, FRAMES, NULL);
+  assert_ok(sb_shard_reader_open(scratch_path("w.shard"), &whole));
   for (int i = 0; i < 3; i++) {
     char name[16];
     snprintf(name, sizeof name, "h%d.shard", i);
-    assert_ok(sb_shard_reader_open(at(name), &readers[i]));
+    assert_ok(sb_shard_reader_open(scratch_path(name), &readers[i]));
   }
   assert_ok(sb_shard_content_hash(&whole, 1, &one));
   assert_ok(sb_shard_content_hash(readers, 3, &three));
@@ -169,8 +171,7 @@ static void content_hash(void **state) {
   }
   assert_true(one == XXH64(bytes, sizeof bytes, 0));
   sb_shard_reader *overlapping[2] = {whole, readers[0]};
-  expect_failure(sb_shard_content_hash(overlapping, 2, &twice), SB_ERR_FORMAT, "tensor",
-                 "block row", NULL);
+  assert_fails(sb_shard_content_hash(overlapping, 2, &twice), SB_ERR_FORMAT, "tensor", "block row");
   sb_shard_reader_close(&whole);
   for (int i = 0; i < 3; i++) sb_shard_reader_close(&readers[i]);
 }
@@ -185,8 +186,8 @@ static void verify_ticks_to_the_end(void **state) {
   (void)state;
   sb_shard_reader *reader;
   double last = 0;
-  write_shard(at("v.shard"), 0, FRAMES, NULL);
-  assert_ok(sb_shard_reader_open(at("v.shard"), &reader));
+  write_shard(scratch_path("v.shard"), 0, FRAMES, NULL);
+  assert_ok(sb_shard_reader_open(scratch_path("v.shard"), &reader));
   assert_ok(sb_shard_verify(reader, (sb_ticker){share_grows, &last}));
   assert_true(last == 1);
   sb_shard_reader_close(&reader);
@@ -195,19 +196,20 @@ static void verify_ticks_to_the_end(void **state) {
 static void misuse(void **state) {
   (void)state;
   sb_shard_writer *writer;
-  expect_failure(sb_shard_writer_create(at("m.shard"), 99, &writer), SB_ERR_RANGE, "99", "22",
-                 NULL);
-  assert_ok(sb_shard_writer_create(at("m.shard"), 1, &writer));
+  assert_fails(sb_shard_writer_create(scratch_path("m.shard"), 99, &writer), SB_ERR_RANGE, "99",
+               "22");
+  assert_ok(sb_shard_writer_create(scratch_path("m.shard"), 1, &writer));
   assert_ok(sb_shard_writer_add(writer, 4, 2, SB_FILTER_NONE, "a", 1));
   assert_ok(sb_shard_writer_add(writer, 4, 2, SB_FILTER_NONE, "b", 1));
-  expect_failure(sb_shard_writer_finish(writer, NULL), SB_ERR_INTERNAL, "m.shard",
-                 "tensor 4, block row 2", "twice", NULL);
-  expect_failure(sb_shard_writer_add(writer, 4, 3, SB_FILTER_NONE, "b", 1), SB_ERR_INTERNAL,
-                 "m.shard", NULL);
+  assert_fails(sb_shard_writer_finish(writer, NULL), SB_ERR_INTERNAL, "m.shard",
+               "tensor 4, block row 2", "twice");
+  assert_fails(sb_shard_writer_add(writer, 4, 3, SB_FILTER_NONE, "b", 1), SB_ERR_INTERNAL,
+               "m.shard");
   sb_shard_writer_free(&writer);
-  assert_int_not_equal(access(at("m.shard"), F_OK), 0); /* what was not finished is gone */
-  expect_failure(sb_shard_writer_create(at("no/m.shard"), 1, &writer), SB_ERR_IO, "no/m.shard",
-                 NULL);
+  assert_int_not_equal(access(scratch_path("m.shard"), F_OK),
+                       0); /* what was not finished is gone */
+  assert_fails(sb_shard_writer_create(scratch_path("no/m.shard"), 1, &writer), SB_ERR_IO,
+               "no/m.shard");
 }
 
 int main(void) {

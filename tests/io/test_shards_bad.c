@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#include "tests/io/io_test.h"
+#include "tests/support/files.h"
+#include "tests/support/random.h"
+#include "tests/support/scratch.h"
 
 enum { ROWS = 3, BYTES = 300, ENTRY = 48, FOOTER = 32 };
 static uint8_t content[ROWS][BYTES];
@@ -14,7 +16,8 @@ static size_t good_bytes;
 
 static int make_shard(void **state) {
   sb_shard_writer *writer;
-  if (make_scratch(state) != 0 || sb_shard_writer_create(at("good"), 1, &writer) != SB_OK)
+  if (scratch_setup(state) != 0 ||
+      sb_shard_writer_create(scratch_path("good"), 1, &writer) != SB_OK)
     return -1;
   for (uint32_t r = 0; r < ROWS; r++) {
     fill_random(content[r], BYTES, r);
@@ -22,18 +25,18 @@ static int make_shard(void **state) {
   }
   if (sb_shard_writer_finish(writer, NULL) != SB_OK) return -1;
   sb_shard_writer_free(&writer);
-  good = get_file(at("good"), &good_bytes);
+  good = get_file(scratch_path("good"), &good_bytes);
   return 0;
 }
 
 static int drop_shard(void **state) {
   free(good);
-  return drop_scratch(state);
+  return scratch_teardown(state);
 }
 
 static sb_status open_image(const unsigned char *image, size_t bytes, sb_shard_reader **reader) {
-  put_file(at("bad"), image, bytes);
-  return sb_shard_reader_open(at("bad"), reader);
+  put_file(scratch_path("bad"), image, bytes);
+  return sb_shard_reader_open(scratch_path("bad"), reader);
 }
 
 /* One bit flipped in any byte: opening or verifying fails and names the file. (Bit 4 of a zstd
@@ -65,7 +68,7 @@ static void damaged_frame_is_named(void **state) {
   (void)state;
   sb_shard_reader *reader;
   uint8_t got[BYTES];
-  assert_ok(sb_shard_reader_open(at("good"), &reader));
+  assert_ok(sb_shard_reader_open(scratch_path("good"), &reader));
   const sb_shard_entry entry = *sb_shard_reader_find(reader, 7, 1);
   sb_shard_reader_close(&reader);
   unsigned char *image = malloc(good_bytes);
@@ -76,16 +79,15 @@ static void damaged_frame_is_named(void **state) {
   snprintf(offset, sizeof offset, "byte %llu", (unsigned long long)entry.offset);
   assert_ok(open_image(image, good_bytes, &reader));
   assert_ok(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 0), got, BYTES));
-  expect_failure(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 1), got, BYTES),
-                 SB_ERR_FORMAT, "/bad", "tensor 7", "block row 1", offset, "checksum", "again",
-                 NULL);
+  assert_fails(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 1), got, BYTES),
+               SB_ERR_FORMAT, "/bad", "tensor 7", "block row 1", offset, "checksum", "again");
   const sb_frame_out out[2] = {{sb_shard_reader_find(reader, 7, 0), got},
                                {sb_shard_reader_find(reader, 7, 1), got}};
-  expect_failure(sb_shard_read_batch(reader, out, 2), SB_ERR_FORMAT, "tensor 7, block row 1", NULL);
-  expect_failure(sb_shard_verify(reader, SB_NO_TICKER), SB_ERR_FORMAT, "/bad", "1 of 3 frames",
-                 "block row 1", offset, NULL);
-  expect_failure(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 0), got, BYTES - 1),
-                 SB_ERR_FORMAT, "300", "299", NULL);
+  assert_fails(sb_shard_read_batch(reader, out, 2), SB_ERR_FORMAT, "tensor 7, block row 1");
+  assert_fails(sb_shard_verify(reader, SB_NO_TICKER), SB_ERR_FORMAT, "/bad", "1 of 3 frames",
+               "block row 1", offset);
+  assert_fails(sb_shard_read_frame(reader, sb_shard_reader_find(reader, 7, 0), got, BYTES - 1),
+               SB_ERR_FORMAT, "300", "299");
   sb_shard_reader_close(&reader);
   free(image);
 }
@@ -94,7 +96,7 @@ static void every_truncation(void **state) {
   (void)state;
   for (size_t bytes = 0; bytes < good_bytes; bytes++) {
     sb_shard_reader *reader;
-    expect_failure(open_image(good, bytes, &reader), SB_ERR_FORMAT, "/bad", NULL);
+    assert_fails(open_image(good, bytes, &reader), SB_ERR_FORMAT, "/bad");
     assert_null(reader);
   }
 }
@@ -115,14 +117,14 @@ static sb_status forged(size_t entry, size_t field, unsigned char value, sb_shar
 static void faulty_indexes(void **state) {
   (void)state;
   sb_shard_reader *reader;
-  expect_failure(forged(1, 4, 0, &reader), SB_ERR_FORMAT, "not in order", NULL); /* a row twice */
-  expect_failure(forged(0, 8, 33, &reader), SB_ERR_FORMAT, "does not match", NULL); /* offset */
-  expect_failure(forged(2, 16 + 7, 0x7f, &reader), SB_ERR_FORMAT, "does not match",
-                 NULL); /* huge compressed size */
-  expect_failure(forged(0, 40, 200, &reader), SB_ERR_UNSUPPORTED, "filter 200", "update", NULL);
+  assert_fails(forged(1, 4, 0, &reader), SB_ERR_FORMAT, "not in order");    /* a row twice */
+  assert_fails(forged(0, 8, 33, &reader), SB_ERR_FORMAT, "does not match"); /* offset */
+  assert_fails(forged(2, 16 + 7, 0x7f, &reader), SB_ERR_FORMAT,
+               "does not match"); /* huge compressed size */
+  assert_fails(forged(0, 40, 200, &reader), SB_ERR_UNSUPPORTED, "filter 200", "update");
   assert_ok(forged(0, 24 + 6, 0x7f,
                    &reader)); /* a huge raw size is found out without such an allocation */
-  expect_failure(sb_shard_verify(reader, SB_NO_TICKER), SB_ERR_FORMAT, "block row 0", "size", NULL);
+  assert_fails(sb_shard_verify(reader, SB_NO_TICKER), SB_ERR_FORMAT, "block row 0", "size");
   sb_shard_reader_close(&reader);
 }
 
@@ -132,15 +134,15 @@ static void other_files(void **state) {
   unsigned char *image = malloc(good_bytes);
   memcpy(image, good, good_bytes);
   image[16] = 2;
-  expect_failure(open_image(image, good_bytes, &reader), SB_ERR_UNSUPPORTED, "/bad", "version 2",
-                 "update", NULL);
+  assert_fails(open_image(image, good_bytes, &reader), SB_ERR_UNSUPPORTED, "/bad", "version 2",
+               "update");
   memset(image, 'x', good_bytes);
-  expect_failure(open_image(image, good_bytes, &reader), SB_ERR_FORMAT, "/bad",
-                 "does not start as a shard", NULL);
+  assert_fails(open_image(image, good_bytes, &reader), SB_ERR_FORMAT, "/bad",
+               "does not start as a shard");
   free(image);
-  expect_failure(sb_shard_reader_open(at("missing"), &reader), SB_ERR_IO, "missing", "No such file",
-                 NULL);
-  expect_failure(sb_shard_reader_open(scratch, &reader), SB_ERR_IO, "is a folder", NULL);
+  assert_fails(sb_shard_reader_open(scratch_path("missing"), &reader), SB_ERR_IO, "missing",
+               "No such file");
+  assert_fails(sb_shard_reader_open(scratch, &reader), SB_ERR_IO, "is a folder");
 }
 
 int main(void) {

@@ -1,7 +1,8 @@
 /* Token files: raw and NumPy, good and bad. NumPy headers are spelled out as NumPy writes them. */
 #include "io/tokens.h"
 
-#include "tests/io/io_test.h"
+#include "tests/support/files.h"
+#include "tests/support/scratch.h"
 
 static void put_npy(const char *path, int version, const char *dict, const void *data,
                     size_t bytes) {
@@ -25,7 +26,7 @@ static void expect_tokens(const char *path, sb_token_width width, size_t vocab,
     assert_ok(sb_tokens_read(tokens, n - 1, 1, got));
     assert_int_equal(got[0], want[n - 1]);
   }
-  expect_failure(sb_tokens_read(tokens, n, 1, got), SB_ERR_INTERNAL, path, NULL);
+  assert_fails(sb_tokens_read(tokens, n, 1, got), SB_ERR_INTERNAL, path);
   sb_tokens_close(&tokens);
   assert_null(tokens);
 }
@@ -37,17 +38,17 @@ static const int64_t ids64[] = {5, 300, 49151, 0, 7};
 static void raw_files(void **state) {
   (void)state;
   static const uint32_t large[] = {5, 128255, 70000};
-  put_file(at("16.bin"), ids16, sizeof ids16);
-  put_file(at("32.bin"), ids32, sizeof ids32);
-  put_file(at("large.bin"), large, sizeof large);
-  put_file(at("any"), ids16, sizeof ids16);
-  expect_tokens(at("16.bin"), SB_TOKENS_AUTO, 49152, ids32, 5);
-  expect_tokens(at("16.bin"), SB_TOKENS_U16, 49152, ids32, 5);
-  expect_tokens(at("32.bin"), SB_TOKENS_AUTO, 49152, ids32, 5); /* every odd word is 0 */
-  expect_tokens(at("32.bin"), SB_TOKENS_U32, 49152, ids32, 5);
-  expect_tokens(at("large.bin"), SB_TOKENS_AUTO, 128256, large,
-                3);                                     /* the vocabulary needs 32 bits */
-  expect_tokens(at("any"), SB_TOKENS_U16, 0, ids32, 5); /* a given width takes any name */
+  put_file(scratch_path("16.bin"), ids16, sizeof ids16);
+  put_file(scratch_path("32.bin"), ids32, sizeof ids32);
+  put_file(scratch_path("large.bin"), large, sizeof large);
+  put_file(scratch_path("any"), ids16, sizeof ids16);
+  expect_tokens(scratch_path("16.bin"), SB_TOKENS_AUTO, 49152, ids32, 5);
+  expect_tokens(scratch_path("16.bin"), SB_TOKENS_U16, 49152, ids32, 5);
+  expect_tokens(scratch_path("32.bin"), SB_TOKENS_AUTO, 49152, ids32, 5); /* every odd word is 0 */
+  expect_tokens(scratch_path("32.bin"), SB_TOKENS_U32, 49152, ids32, 5);
+  expect_tokens(scratch_path("large.bin"), SB_TOKENS_AUTO, 128256, large,
+                3);                                               /* the vocabulary needs 32 bits */
+  expect_tokens(scratch_path("any"), SB_TOKENS_U16, 0, ids32, 5); /* a given width takes any name */
 }
 
 static void numpy_files(void **state) {
@@ -66,8 +67,9 @@ static void numpy_files(void **state) {
       {1, "{\"shape\": (5, 1), \"fortran_order\":False, \"descr\":\"<i8\"}\n", ids64, sizeof ids64},
   };
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-    put_npy(at("good.npy"), files[i].version, files[i].dict, files[i].data, files[i].bytes);
-    expect_tokens(at("good.npy"), SB_TOKENS_AUTO, 49152, ids32, 5);
+    put_npy(scratch_path("good.npy"), files[i].version, files[i].dict, files[i].data,
+            files[i].bytes);
+    expect_tokens(scratch_path("good.npy"), SB_TOKENS_AUTO, 49152, ids32, 5);
   }
 }
 
@@ -115,9 +117,9 @@ static void bad_numpy_files(void **state) {
   };
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
     sb_tokens *tokens;
-    put_npy(at("bad.npy"), files[i].version, files[i].dict, ids32, files[i].bytes);
-    expect_failure(sb_tokens_open(at("bad.npy"), SB_TOKENS_AUTO, 100, &tokens), files[i].status,
-                   at("bad.npy"), files[i].says, NULL);
+    put_npy(scratch_path("bad.npy"), files[i].version, files[i].dict, ids32, files[i].bytes);
+    assert_fails(sb_tokens_open(scratch_path("bad.npy"), SB_TOKENS_AUTO, 100, &tokens),
+                 files[i].status, scratch_path("bad.npy"), files[i].says);
     assert_null(tokens);
   }
 }
@@ -127,29 +129,29 @@ static void bad_files(void **state) {
   sb_tokens *tokens;
   static const unsigned char long_header[] = {0x93, 'N', 'U',  'M',  'P', 'Y',
                                               1,    0,   0xff, 0xff, '{', '}'};
-  expect_failure(sb_tokens_open(at("none.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_IO, "none.bin",
-                 "No such file", NULL);
-  put_file(at("e.bin"), "", 0);
-  expect_failure(sb_tokens_open(at("e.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT, "e.bin",
-                 "empty", NULL);
-  put_file(at("odd.bin"), "abc", 3);
-  expect_failure(sb_tokens_open(at("odd.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
-                 "odd.bin", "3 bytes", "uint16", NULL);
-  put_file(at("six.bin"), "abcdef", 6);
-  expect_failure(sb_tokens_open(at("six.bin"), SB_TOKENS_AUTO, 70000, &tokens), SB_ERR_FORMAT,
-                 "six.bin", "6 bytes", "uint32", NULL);
-  put_file(at("text.txt"), "hello world!", 12);
-  expect_failure(sb_tokens_open(at("text.txt"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_UNSUPPORTED,
-                 "text.txt", ".bin", ".npy", NULL);
-  put_file(at("not.npy"), "hello world!", 12);
-  expect_failure(sb_tokens_open(at("not.npy"), SB_TOKENS_U16, 9, &tokens), SB_ERR_FORMAT, "not.npy",
-                 NULL);
-  put_file(at("short.npy"), long_header, sizeof long_header);
-  expect_failure(sb_tokens_open(at("short.npy"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
-                 "short.npy", "65535", NULL);
-  put_file(at("stub.npy"), long_header, 8);
-  expect_failure(sb_tokens_open(at("stub.npy"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
-                 "stub.npy", "truncated", NULL);
+  assert_fails(sb_tokens_open(scratch_path("none.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_IO,
+               "none.bin", "No such file");
+  put_file(scratch_path("e.bin"), "", 0);
+  assert_fails(sb_tokens_open(scratch_path("e.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
+               "e.bin", "empty");
+  put_file(scratch_path("odd.bin"), "abc", 3);
+  assert_fails(sb_tokens_open(scratch_path("odd.bin"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
+               "odd.bin", "3 bytes", "uint16");
+  put_file(scratch_path("six.bin"), "abcdef", 6);
+  assert_fails(sb_tokens_open(scratch_path("six.bin"), SB_TOKENS_AUTO, 70000, &tokens),
+               SB_ERR_FORMAT, "six.bin", "6 bytes", "uint32");
+  put_file(scratch_path("text.txt"), "hello world!", 12);
+  assert_fails(sb_tokens_open(scratch_path("text.txt"), SB_TOKENS_AUTO, 9, &tokens),
+               SB_ERR_UNSUPPORTED, "text.txt", ".bin", ".npy");
+  put_file(scratch_path("not.npy"), "hello world!", 12);
+  assert_fails(sb_tokens_open(scratch_path("not.npy"), SB_TOKENS_U16, 9, &tokens), SB_ERR_FORMAT,
+               "not.npy");
+  put_file(scratch_path("short.npy"), long_header, sizeof long_header);
+  assert_fails(sb_tokens_open(scratch_path("short.npy"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
+               "short.npy", "65535");
+  put_file(scratch_path("stub.npy"), long_header, 8);
+  assert_fails(sb_tokens_open(scratch_path("stub.npy"), SB_TOKENS_AUTO, 9, &tokens), SB_ERR_FORMAT,
+               "stub.npy", "truncated");
 }
 
 /* The position is counted in the file, also beyond the chunks that are read at a time. */
@@ -162,17 +164,17 @@ static void bad_ids(void **state) {
   sb_tokens *tokens;
   for (size_t i = 0; i < N; i++) ids[i] = (uint16_t)(i % 512);
   ids[17001] = 512;
-  put_file(at("ids.bin"), ids, sizeof ids);
-  assert_ok(sb_tokens_open(at("ids.bin"), SB_TOKENS_AUTO, 512, &tokens));
+  put_file(scratch_path("ids.bin"), ids, sizeof ids);
+  assert_ok(sb_tokens_open(scratch_path("ids.bin"), SB_TOKENS_AUTO, 512, &tokens));
   assert_ok(sb_tokens_read(tokens, 1000, 16001, got));
   for (size_t i = 0; i < 16001; i++) assert_int_equal(got[i], (i + 1000) % 512);
-  expect_failure(sb_tokens_read(tokens, 1000, 16002, got), SB_ERR_RANGE, "ids.bin", "token 17001",
-                 "id 512", "512 ids", "another model", NULL);
+  assert_fails(sb_tokens_read(tokens, 1000, 16002, got), SB_ERR_RANGE, "ids.bin", "token 17001",
+               "id 512", "512 ids", "another model");
   sb_tokens_close(&tokens);
-  put_npy(at("n.npy"), 1, "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }\n", negative,
-          sizeof negative);
-  assert_ok(sb_tokens_open(at("n.npy"), SB_TOKENS_AUTO, 0, &tokens));
-  expect_failure(sb_tokens_read(tokens, 0, 2, got), SB_ERR_RANGE, "n.npy", "token 1", "-2", NULL);
+  put_npy(scratch_path("n.npy"), 1, "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }\n",
+          negative, sizeof negative);
+  assert_ok(sb_tokens_open(scratch_path("n.npy"), SB_TOKENS_AUTO, 0, &tokens));
+  assert_fails(sb_tokens_read(tokens, 0, 2, got), SB_ERR_RANGE, "n.npy", "token 1", "-2");
   sb_tokens_close(&tokens);
 }
 
@@ -180,17 +182,17 @@ static void sequences(void **state) {
   (void)state;
   sb_tokens *tokens;
   size_t n;
-  put_file(at("s.bin"), ids16, sizeof ids16);
-  assert_ok(sb_tokens_open(at("s.bin"), SB_TOKENS_AUTO, 0, &tokens));
+  put_file(scratch_path("s.bin"), ids16, sizeof ids16);
+  assert_ok(sb_tokens_open(scratch_path("s.bin"), SB_TOKENS_AUTO, 0, &tokens));
   assert_ok(sb_tokens_sequences(tokens, 2, 0, &n));
   assert_int_equal(n, 2);
   assert_ok(sb_tokens_sequences(tokens, 2, 1, &n));
   assert_int_equal(n, 1);
   assert_ok(sb_tokens_sequences(tokens, 5, 100, &n));
   assert_int_equal(n, 1);
-  expect_failure(sb_tokens_sequences(tokens, 6, 0, &n), SB_ERR_RANGE, "s.bin", "5 tokens", "6",
-                 "--seqlen", NULL);
-  expect_failure(sb_tokens_sequences(tokens, 0, 0, &n), SB_ERR_USAGE, "sequence length", NULL);
+  assert_fails(sb_tokens_sequences(tokens, 6, 0, &n), SB_ERR_RANGE, "s.bin", "5 tokens", "6",
+               "--seqlen");
+  assert_fails(sb_tokens_sequences(tokens, 0, 0, &n), SB_ERR_USAGE, "sequence length");
   sb_tokens_close(&tokens);
 }
 
@@ -199,5 +201,5 @@ int main(void) {
       cmocka_unit_test(raw_files), cmocka_unit_test(numpy_files), cmocka_unit_test(bad_numpy_files),
       cmocka_unit_test(bad_files), cmocka_unit_test(bad_ids),     cmocka_unit_test(sequences),
   };
-  return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+  return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

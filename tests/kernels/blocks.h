@@ -3,38 +3,12 @@
 #ifndef SB_TESTS_KERNELS_BLOCKS_H
 #define SB_TESTS_KERNELS_BLOCKS_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 #include <omp.h>
 
 #include "base/memory.h"
 #include "kernels/grid.h"
-
-#ifndef assert_ok
-#define assert_ok(call)                                                                            \
-  do {                                                                                             \
-    if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                  \
-  } while (0)
-#endif
-
-/* Mixes bits (the finaliser of SplitMix64). */
-static inline uint64_t mix(uint64_t x) {
-  x += UINT64_C(0x9e3779b97f4a7c15);
-  x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-  x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-  return x ^ (x >> 31);
-}
-/* Uniform in [-1, 1). */
-static inline float uniform(uint64_t *state) {
-  return (float)(int32_t)(uint32_t)(mix((*state)++) >> 32) * 0x1p-31f;
-}
+#include "tests/support/assertions.h"
+#include "tests/support/random.h"
 
 /* Rows of unlike sizes; some all zero, one-sided, constant, tiny (fp16 subnormal steps), huge, or
  * with an outlier. */

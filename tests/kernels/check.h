@@ -3,15 +3,10 @@
 #ifndef SB_TESTS_KERNELS_CHECK_H
 #define SB_TESTS_KERNELS_CHECK_H
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include "kernels/backend.h"
+#include "tests/support/assertions.h"
 
 /* Uniform in [-scale, scale], a function of `seed` and the position; memory is released at exit of
  * check_done(). */
@@ -34,11 +29,6 @@ void check_close(const char *what, const float *got, const double *want, size_t 
                  double tolerance, double floor);
 /* Fails unless both are the same bits. */
 void check_same(const char *what, const float *got, const float *want, size_t count);
-
-#define assert_ok(call)                                                                            \
-  do {                                                                                             \
-    if ((call) != SB_OK) fail_msg("%s: %s", #call, sb_message());                                  \
-  } while (0)
 
 /* Central difference of f at x[i]: (f(x + e) - f(x - e)) / 2e, e = 1e-5; its error is about 1e-9 of
  * f's scale. */

@@ -11,6 +11,7 @@
 #include "measure/timing.h"
 #include "folders/synth.h"
 #include "tests/support/ranks.h"
+#include "tests/support/scratch.h"
 
 typedef struct counter {
   int calls, fails_at;
@@ -63,15 +64,14 @@ static void a_machine(void **state) {
   sb_machine m = {.ranks = world.size};
   sb_backend *backend;
   sb_model *model;
-  char folder[] = "/tmp/test-limits-XXXXXX";
   EXPECT_OK(sb_backend_cpu_create(SB_COMPUTE_F32, 1, &backend));
-  EXPECT(mkdtemp(folder) != NULL); /* one a rank */
+  EXPECT(scratch_create()); /* one per rank */
   EXPECT_OK(sb_limit_gemm(&world, backend, 1, &m.value[SB_FIGURE_GEMM_F32]));
   EXPECT_OK(sb_limit_memory(&world, backend, 1, &m));
   EXPECT_OK(sb_limit_network(&world, 1, &m));
   EXPECT_OK(sb_limit_sums(&world, backend, 1, &m));
-  EXPECT_OK(sb_limit_disk(&world, folder, 1, &m));
-  EXPECT(rmdir(folder) == (0));
+  EXPECT_OK(sb_limit_disk(&world, scratch, 1, &m));
+  EXPECT(rmdir(scratch) == 0);
   EXPECT_OK(
       sb_synth_load(&world, &config, SB_BF16, 0, (sb_blocking){32, 48, SB_ASYMMETRIC}, &model));
   EXPECT_OK(sb_phases_measure(model, backend, 20, 1, &m));

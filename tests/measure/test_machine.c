@@ -2,26 +2,16 @@
 #include "measure/machine.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "io/json.h"
-#include "tests/support/config_json.h"
+#include "tests/support/files.h"
+#include "tests/support/scratch.h"
 
-static char path[] = "/tmp/test-machine-XXXXXX";
+static const char *path;
 
 static int make_path(void **state) {
-  (void)state;
-  const int fd = mkstemp(path);
-  assert_true(fd >= 0);
-  close(fd);
-  return 0;
-}
-
-static int remove_path(void **state) {
-  (void)state;
-  unlink(path);
+  if (scratch_setup(state) != 0) return -1;
+  path = scratch_path("machine.json");
   return 0;
 }
 
@@ -94,11 +84,8 @@ static void rates(void **state) {
 
 static void refuse(const char *text, const char *why) {
   sb_machine m;
-  FILE *file = fopen(path, "w");
-  fputs(text, file);
-  fclose(file);
-  assert_int_equal(sb_machine_read(path, &m), SB_ERR_FORMAT);
-  if (!strstr(sb_message(), why)) fail_msg("'%s' is not in: %s", why, sb_message());
+  put_text(path, text);
+  assert_fails(sb_machine_read(path, &m), SB_ERR_FORMAT, why);
 }
 
 static void other_files(void **state) {
@@ -123,5 +110,5 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(shares_of_limits),
                                      cmocka_unit_test(there_and_back), cmocka_unit_test(rates),
                                      cmocka_unit_test(other_files)};
-  return cmocka_run_group_tests(tests, make_path, remove_path);
+  return cmocka_run_group_tests(tests, make_path, scratch_teardown);
 }

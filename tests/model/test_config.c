@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "tests/support/config_json.h"
+#include "tests/support/files.h"
+#include "tests/support/scratch.h"
 
 static void smollm2_as_published(void **state) {
   (void)state;
@@ -152,26 +154,15 @@ static void refusals(void **state) {
 
 static void from_files(void **state) {
   (void)state;
-  char folder[] = "/tmp/sb_config_XXXXXX", file[64];
+  const char *file = scratch_path("config.json");
   sb_config c, same;
-  assert_non_null(mkdtemp(folder));
-  snprintf(file, sizeof file, "%s/config.json", folder);
-  assert_int_equal(sb_config_read(folder, &c), SB_ERR_IO);
-  assert_says(file);
-  FILE *out = fopen(file, "w");
-  assert_non_null(out);
-  fputs(smollm2, out);
-  fclose(out);
-  assert_ok(sb_config_read(folder, &c));
+  assert_fails(sb_config_read(scratch, &c), SB_ERR_IO, file);
+  put_text(file, smollm2);
+  assert_ok(sb_config_read(scratch, &c));
   assert_ok(sb_config_read(file, &same));
   assert_memory_equal(&c, &same, sizeof c);
-  out = fopen(file, "w");
-  fputs("{\"vocab_size\": 1, \"vocab_size\": 2}", out);
-  fclose(out);
-  assert_int_equal(sb_config_read(folder, &c), SB_ERR_FORMAT);
-  assert_says("vocab_size");
-  unlink(file);
-  rmdir(folder);
+  put_text(file, "{\"vocab_size\": 1, \"vocab_size\": 2}");
+  assert_fails(sb_config_read(scratch, &c), SB_ERR_FORMAT, "vocab_size");
 }
 
 static void fingerprints(void **state) {
@@ -206,7 +197,7 @@ int main(void) {
       cmocka_unit_test(defaults),
       cmocka_unit_test(mistral),
       cmocka_unit_test(refusals),
-      cmocka_unit_test(from_files),
+      cmocka_unit_test_setup_teardown(from_files, scratch_setup, scratch_teardown),
       cmocka_unit_test(fingerprints),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,7 @@ static void prefixes(void **state) {
     char path[2048], *data = NULL;
     size_t bytes;
     golden_open(&g,
-                &(golden_setup){.name = golden_names[i], .world = golden_alone(), GOLDEN_DEFAULTS});
+                &(golden_setup){.name = golden_names[i], .world = world_alone(), GOLDEN_DEFAULTS});
     const size_t vocab = g.model->config.vocab;
     memcpy(tokens, g.sequences.tokens, 48 * sizeof *tokens);
     for (size_t t = 48; t < LONG; t++) tokens[t] = (uint32_t)(mix(t) % vocab);

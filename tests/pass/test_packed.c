@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "tests/support/random_orders.h"
-#include "tests/support/scratch.h"
+#include "tests/support/shared_scratch.h"
 
 static float *logits_of(golden *g, size_t *count) {
   *count = g->sequences.local > 0 ? 48 * g->model->config.vocab : 0;
@@ -80,7 +80,7 @@ static void check(const char *name, sb_blocking blocking, sb_reorder mode, uint6
   const double loss = loss_of(&setup);
   setup.threads = 3;
   EXPECT(loss_of(&setup) == loss);
-  setup.world = golden_alone();
+  setup.world = world_alone();
   EXPECT(loss_of(&setup) == loss);
 }
 

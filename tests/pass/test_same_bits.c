@@ -142,7 +142,7 @@ static void compare(const char *name, const outcome *expected, const way *w, con
 }
 
 static void check(sb_compute compute) {
-  const sb_world *alone = golden_alone();
+  const sb_world *alone = world_alone();
   const size_t plenty = (size_t)1 << 30;
   for (size_t i = 0; i < GOLDENS; i++) {
     const char *name = golden_names[i];

@@ -4,7 +4,7 @@
 
 #include "io/file.h"
 #include "pass/sequences.h"
-#include "tests/support/scratch.h"
+#include "tests/support/shared_scratch.h"
 
 enum { TOKENS = 1003, T = 10, WINDOWS = 100, VOCAB = 2000 };
 

@@ -6,10 +6,6 @@
 
 #include "quant/factor_scalapack.h"
 
-static float uniform(uint64_t *seed) {
-  return (float)((double)mix((*seed)++) * 0x1p-63 - 1.0);
-}
-
 /* Second moments of `tokens` inputs, the same on every rank. Channels differ in size as real ones
  * do, and go together: little at 0.3, so that they hardly predict each other, much at 1. */
 static double *moments(size_t n, size_t tokens, float together, uint64_t seed) {

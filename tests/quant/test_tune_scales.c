@@ -131,7 +131,7 @@ static void gradients_are_those_of_the_divergence(void **state) {
   for (int i = 0; i < KINDS; i++) {
     trainee t;
     size_t owned;
-    open_trainee(&t, &kinds[i], golden_alone());
+    open_trainee(&t, &kinds[i], world_alone());
     float *g = gradients_of(&t, &owned);
     double largest = 0;
     for (size_t k = 0; k < owned; k++) largest = fmax(largest, fabs((double)g[k]));
@@ -164,7 +164,7 @@ static void gradients_are_the_same(void **state) {
     trainee mine, all;
     size_t owned, count, at = 0;
     open_trainee(&mine, &kinds[i], NULL);
-    open_trainee(&all, &kinds[i], golden_alone());
+    open_trainee(&all, &kinds[i], world_alone());
     float *got = gradients_of(&mine, &owned), *want = gradients_of(&all, &count);
     sb_scales *scales = NULL;
     size_t *starts = calloc((size_t)world.size + 1, sizeof *starts), layout[SB_LINEARS + 1];
@@ -220,7 +220,7 @@ static void training_brings_it_nearer(void **state) {
     sb_tune_stats stats, alone;
     double before = NAN, after = NAN;
     open_trainee(&mine, &kinds[i], NULL);
-    open_trainee(&all, &kinds[i], golden_alone());
+    open_trainee(&all, &kinds[i], world_alone());
     EXPECT_OK(sb_pass_loss(mine.pass, &before));
     EXPECT(same_units(&mine, &all));
     train(&mine, &stats);

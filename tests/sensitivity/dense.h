@@ -6,9 +6,7 @@
 #include "tests/support/golden.h"
 
 #include "io/safetensors.h"
-#define mix blocks_mix /* both headers have one */
 #include "tests/kernels/blocks.h"
-#undef mix
 
 /* [rows, cols] of the source, in float32. The caller frees it. */
 static inline float *dense_weights(const golden *g, const sb_matrix *matrix) {

@@ -262,7 +262,7 @@ static void same_on_any_ranks(void **state) {
   (void)state;
   for (int mode = SB_REORDER_FUSED; mode <= SB_REORDER_INDEXED; mode++) {
     golden_setup setup = {.name = "llama3-rope", .gradients = true, GOLDEN_DEFAULTS};
-    setup.world = golden_alone();
+    setup.world = world_alone();
     const uint64_t alone = hash_of(&setup, (sb_reorder)mode);
     setup.world = NULL;
     EXPECT(hash_of(&setup, (sb_reorder)mode) == alone);

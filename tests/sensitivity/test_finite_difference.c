@@ -4,11 +4,11 @@
 #include "dense.h"
 
 #include <math.h>
-#include <unistd.h>
 
 #include "folders/hf_load.h"
 #include "io/safetensors_writer.h"
 #include "sensitivity/scores.h"
+#include "tests/support/shared_scratch.h"
 
 enum { BITS = 4, TRIED = 6 };
 static const char name[] = "f32-single";
@@ -51,10 +51,10 @@ static void drop(snapshot *s) {
   free(s->specs);
 }
 
-/* The loss of the snapshot, as a model of its own in `folder`, or its divergence from the source
- * weights. */
-static double loss_of(const snapshot *s, const golden *g, const char *folder, golden *source) {
-  char from[2048], to[2048], tokens[2048];
+/* The loss of the snapshot, as a model of its own in the scratch folder, or its divergence from the
+ * source weights. */
+static double loss_of(const snapshot *s, const golden *g, golden *source) {
+  char from[2048], tokens[2048];
   double loss = NAN;
   sb_backend *backend = NULL;
   sb_model *model = NULL;
@@ -63,9 +63,8 @@ static double loss_of(const snapshot *s, const golden *g, const char *folder, go
   if (world.rank == 0) {
     sb_safetensors_writer *writer = NULL;
     golden_path(g, "config.json", from);
-    snprintf(to, sizeof to, "%s/config.json", folder);
-    EXPECT_OK(sb_copy_file(from, to));
-    snprintf(to, sizeof to, "%s/model.safetensors", folder);
+    EXPECT_OK(sb_copy_file(from, scratch_path("config.json")));
+    const char *to = scratch_path("model.safetensors");
     EXPECT_OK(sb_safetensors_writer_create(to, s->specs, s->count, NULL, &writer));
     for (size_t i = 0; i < s->count; i++) {
       size_t elements = 1;
@@ -78,7 +77,7 @@ static double loss_of(const snapshot *s, const golden *g, const char *folder, go
   MPI_Barrier(world.comm);
   golden_path(g, "tokens.bin", tokens);
   EXPECT_OK(sb_backend_cpu_create(SB_COMPUTE_F32, 1, &backend));
-  EXPECT_OK(sb_hf_load(&world, folder, g->model->blocking, true, &model));
+  EXPECT_OK(sb_hf_load(&world, scratch, g->model->blocking, true, &model));
   EXPECT_OK(
       sb_sequences_read(&world, tokens, SB_TOKENS_U16, model->config.vocab, 48, 0, 0, &sequences));
   const sb_pass_setup setup = {.model = model,
@@ -157,7 +156,6 @@ static size_t largest(const double *a, size_t count) {
 static void first_order_is_the_slope(bool divergence) {
   golden g, source;
   snapshot s;
-  char folder[] = "/tmp/shardbits-test-XXXXXX", path[2048];
   golden_open(&g, &(golden_setup){
                       .name = name, .gradients = true, .divergence = divergence, GOLDEN_DEFAULTS});
   golden_open(&source, &(golden_setup){.name = name, GOLDEN_DEFAULTS});
@@ -166,12 +164,11 @@ static void first_order_is_the_slope(bool divergence) {
   memset(g.model->bits, BITS, g.model->blocks);
   double *a[2] = {calloc(g.model->blocks, sizeof(double)), calloc(g.model->blocks, sizeof(double))};
   first_order(&g, a[0], a[1]);
-  if (world.rank == 0) EXPECT(mkdtemp(folder) != NULL);
-  MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, world.comm);
+  scratch_begin();
   take(&s, &g);
   double reference = NAN;
   EXPECT_OK(sb_pass_loss(g.pass, &reference));
-  EXPECT(fabs(loss_of(&s, &g, folder, from) - reference) < 1e-6); /* the same model by two ways */
+  EXPECT(fabs(loss_of(&s, &g, from) - reference) < 1e-6); /* the same model by two ways */
   for (int tried = 0; tried < TRIED; tried++) {
     const int cut = tried % 2, change = cut ? -1 : 1;
     const size_t block = largest(a[cut], g.model->blocks);
@@ -179,7 +176,7 @@ static void first_order_is_the_slope(bool divergence) {
     double loss[2];
     for (int side = 0; side < 2; side++) {
       nudge(&s, &g, block, change, side ? share : -share);
-      loss[side] = loss_of(&s, &g, folder, from);
+      loss[side] = loss_of(&s, &g, from);
     }
     nudge(&s, &g, block, change, 0);
     const double slope = (loss[1] - loss[0]) / (2 * share);
@@ -196,14 +193,7 @@ static void first_order_is_the_slope(bool divergence) {
   drop(&s);
   golden_close(&g);
   golden_close(&source);
-  if (world.rank == 0) {
-    static const char *const files[] = {"config.json", "model.safetensors"};
-    for (int i = 0; i < 2; i++) {
-      snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-      unlink(path);
-    }
-    rmdir(folder);
-  }
+  scratch_end();
   all_ranks_passed();
 }
 

@@ -3,29 +3,11 @@
 #ifndef SB_TESTS_SUPPORT_CONFIG_JSON_H
 #define SB_TESTS_SUPPORT_CONFIG_JSON_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
 #include <jansson.h>
 
 #include "model/arch.h"
 #include "model/config.h"
-
-#define assert_ok(call)                                                                            \
-  do {                                                                                             \
-    if ((call) != SB_OK) fail_msg("%s", sb_message());                                             \
-  } while (0)
-#define assert_says(text)                                                                          \
-  do {                                                                                             \
-    if (!strstr(sb_message(), text))                                                               \
-      fail_msg("\"%s\" does not contain \"%s\"", sb_message(), text);                              \
-    assert_null(strchr(sb_message(), '\n'));                                                       \
-  } while (0)
+#include "tests/support/assertions.h"
 
 /* Parses the JSON object `base` after the members of `change` have been set in it (null removes
  * one, unless `keep_null`). */

@@ -26,21 +26,6 @@ typedef struct golden {
   sb_pass *pass;
 } golden;
 
-/* A world of this rank alone: what it computes cannot depend on the others. */
-static inline const sb_world *golden_alone(void) {
-  static int zero = 0, one = 1;
-  static sb_world alone;
-  alone = (sb_world){.comm = MPI_COMM_SELF,
-                     .size = 1,
-                     .node_comm = MPI_COMM_SELF,
-                     .node_size = 1,
-                     .nodes = 1,
-                     .node_of = &zero,
-                     .node_rank_of = &zero,
-                     .node_sizes = &one};
-  return &alone;
-}
-
 typedef struct golden_setup {
   const char *name;        /* or the path of a folder like those */
   const char *output;      /* an output folder made from it, to be loaded in its place; or NULL */

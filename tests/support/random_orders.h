@@ -2,21 +2,16 @@
 #ifndef SB_TESTS_SUPPORT_RANDOM_ORDERS_H
 #define SB_TESTS_SUPPORT_RANDOM_ORDERS_H
 
-#include <stdint.h>
 #include <stdlib.h>
 
 #include "model/fused.h"
-
-static inline uint64_t random_next(uint64_t *state) {
-  *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-  return *state >> 33;
-}
+#include "tests/support/random.h"
 
 /* Never the identity, unless there is no other. */
 static inline void random_shuffle(uint32_t *numbers, size_t n, uint64_t *state) {
   for (size_t i = 0; i < n; i++) numbers[i] = (uint32_t)i;
   for (size_t i = n; i > 1; i--) {
-    const size_t j = random_next(state) % i;
+    const size_t j = draw(state, i);
     const uint32_t t = numbers[i - 1];
     numbers[i - 1] = numbers[j];
     numbers[j] = t;

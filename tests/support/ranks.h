@@ -4,18 +4,10 @@
 #ifndef SB_TESTS_SUPPORT_RANKS_H
 #define SB_TESTS_SUPPORT_RANKS_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "base/memory.h"
 #include "mpi/world.h"
+#include "tests/support/assertions.h"
+#include "tests/support/random.h"
 
 static sb_world world; /* of the whole program */
 static int failures;   /* of the current test on this rank */
@@ -40,17 +32,20 @@ static inline void all_ranks_passed(void) {
   assert_int_equal(all, 0);
 }
 
-/* Mixes bits (the finaliser of SplitMix64): data that any rank can compute for any index. */
-static inline uint64_t mix(uint64_t x) {
-  x += UINT64_C(0x9e3779b97f4a7c15);
-  x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-  x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-  return x ^ (x >> 31);
-}
-
-/* A random number below `bound` (at least 1), the same on every rank that shares the state. */
-static inline uint64_t draw(uint64_t *state, uint64_t bound) {
-  return mix((*state)++) % bound;
+/* A world of this rank alone: what it computes cannot depend on the others. */
+static inline const sb_world *world_alone(void) {
+  static int zero = 0, one = 1;
+  static sb_world alone;
+  alone = (sb_world){.comm = MPI_COMM_SELF,
+                     .size = 1,
+                     .node_comm = MPI_COMM_SELF,
+                     .node_size = 1,
+                     .nodes = 1,
+                     .node_of = &zero,
+                     .node_rank_of = &zero,
+                     .node_sizes = &one,
+                     .host = "here"};
+  return &alone;
 }
 
 #define RANKS_MAIN(tests)                                                                          \

@@ -1,32 +1,44 @@
-/* A scratch folder that all ranks of a test share. Include after tests/support/ranks.h. */
+/* A scratch folder of one process, in $TMPDIR or /tmp. Ranks of one test share one by
+ * tests/support/shared_scratch.h. */
 #ifndef SB_TESTS_SUPPORT_SCRATCH_H
 #define SB_TESTS_SUPPORT_SCRATCH_H
 
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-static char scratch[512];
+static char scratch[512]; /* its path */
 
-/* Collective. */
-static inline void scratch_begin(void) {
+static inline bool scratch_create(void) {
   const char *base = getenv("TMPDIR");
-  snprintf(scratch, sizeof scratch, "%s/sb-model-XXXXXX", base && *base ? base : "/tmp");
-  if (world.rank == 0) EXPECT(mkdtemp(scratch) != NULL);
-  EXPECT(MPI_Bcast(scratch, (int)sizeof scratch, MPI_CHAR, 0, world.comm) == MPI_SUCCESS);
+  snprintf(scratch, sizeof scratch, "%s/shardbits-test-XXXXXX", base && *base ? base : "/tmp");
+  return mkdtemp(scratch) != NULL;
 }
-/* Collective. */
-static inline void scratch_end(void) {
+
+static inline bool scratch_remove(void) {
   char command[600];
   snprintf(command, sizeof command, "rm -rf '%s'", scratch);
-  EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
-  if (world.rank == 0) EXPECT(system(command) == 0);
+  return system(command) == 0;
 }
-/* Path of `name` in it; a few results stay valid at a time. */
+
+/* Path of `name` in it. Eight results stay valid at a time. */
 static inline const char *scratch_path(const char *name) {
   static char paths[8][1024];
   static int next;
   char *path = paths[next++ % 8];
   snprintf(path, sizeof paths[0], "%s/%s", scratch, name);
   return path;
+}
+
+/* cmocka's fixtures, of a group or of one test. */
+static inline int scratch_setup(void **state) {
+  (void)state;
+  return scratch_create() ? 0 : -1;
+}
+static inline int scratch_teardown(void **state) {
+  (void)state;
+  return scratch_remove() ? 0 : -1;
 }
 
 #endif

@@ -5,7 +5,7 @@
 #define SB_TESTS_SUPPORT_WIDE_H
 
 #include "tests/support/golden.h"
-#include "tests/support/scratch.h"
+#include "tests/support/shared_scratch.h"
 
 #include "io/safetensors.h"
 
