@@ -2,7 +2,7 @@
  * are refused. */
 #include "cli/quantize_request.h"
 
-#include "tests/cli/cli_test.h"
+#include "tests/support/assertions.h"
 
 /* The table holds what is given to one of the two, and the request is settled. */
 static sb_status settle(const char *line, sb_quantize_set set, bool calibrates,
