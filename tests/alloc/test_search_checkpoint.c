@@ -3,7 +3,7 @@
 #include "alloc/checkpoint.h"
 #include "quant/checkpoint_key.h"
 #include "tests/support/golden.h"
-#include "tests/support/scratch.h"
+#include "tests/support/shared_scratch.h"
 
 static const sb_search_progress some = {.steps = 5,
                                         .strides = 2,
