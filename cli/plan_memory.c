@@ -69,12 +69,12 @@ static void print_round(const sb_plan *plan, FILE *out, json_t *memory) {
   const sb_footprint_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   char how[160];
-  if (!s->gptq && s->tune_seqs == 0) return;
-  sb_table_head(out, s->gptq ? "Beside them, while rounding" : "Beside them, while tuning");
+  sb_table_head(out, s->gptq || s->tune_seqs == 0 ? "Beside them, while rounding"
+                                                  : "Beside them, while tuning");
   snprintf(how, sizeof how, "the packed model at %g bits / %zu rank%s", s->bits, s->ranks,
            s->ranks == 1 ? "" : "s");
   row(out, memory, "packed", "packed model", f->packed, how);
-  if (s->ranks > 1)
+  if (f->packed_slots > 0)
     row(out, memory, "packed_slots", "its layer slots", f->packed_slots,
         "2 x its largest group; once a node");
   if (!s->gptq) return;

@@ -9,7 +9,7 @@
 #include "io/file.h"
 #include "quant/gptq.h"
 #include "folders/output_write.h"
-#include "quant/packed_model.h"
+#include "quant/encode.h"
 #include "quant/gptq_checkpoint.h"
 #include "quant/tune_checkpoint.h"
 #include "base/cleanup.h"
@@ -35,8 +35,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   double start = sb_now();
   sb_report_text(u->report, "quantizer", sb_quantizer_names[r->quantizer]);
   if (r->quantizer == SB_QUANTIZER_RTN) {
-    if (r->tune_seqs == 0) return SB_OK;
-    SB_TRY(sb_packed_model_nearest(u->model, &packed));
+    SB_TRY(sb_encode_nearest(u->model, &packed));
     replace(u, packed);
     return SB_OK;
   }

@@ -60,7 +60,7 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
   const sb_dtype type = type_of(j, place->tensor);
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
-  if (t->is_linear && m->coding == SB_CODING_PACKED) {
+  if (t->is_linear && m->coding == SB_CODING_CODES) {
     const sb_tiling *grid = &sb_model_matrix(m, t->layer, sb_linear_of_role(t->role))->grid;
     sb_blockrow_decode(j->row, type, data, grid, unit, 0, sb_tiling_block_cols(grid),
                        m->blocking.symmetry);

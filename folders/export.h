@@ -13,7 +13,7 @@
 #include "folders/hf_folder.h"
 #include "model/model.h"
 
-/* Writes OUT from `model` (coding SB_CODING_PACKED) and the output folder `source` it was loaded
+/* Writes OUT from `model` (coding SB_CODING_CODES) and the output folder `source` it was loaded
  * from: all tensors in `dtype` (a weight type), in safetensors files of at most `file_bytes` (a
  * larger tensor has its own), with the index that Hugging Face's loaders expect where there are
  * several; config.json says `dtype`; the tokenizer's files are copied. Every rank decodes and

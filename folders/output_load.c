@@ -121,7 +121,7 @@ sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out
   SB_AGREE(world, status);
   sb_model *m = *out;
   m->world = world;
-  m->coding = SB_CODING_PACKED;
+  m->coding = SB_CODING_CODES;
   status = sb_world_agree(world, open_folder(m, &f));
   if (status == SB_OK) status = sb_model_lay_out(m, unit_bytes, &f);
   if (status == SB_OK)

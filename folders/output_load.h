@@ -13,7 +13,7 @@
 /* True when the folder holds a manifest.json. Local. */
 bool sb_output_is(const char *folder);
 
-/* Loads an output folder written by any number of ranks: coding SB_CODING_PACKED, bits as written.
+/* Loads an output folder written by any number of ranks: coding SB_CODING_CODES, bits as written.
  * Every frame's checksum is verified as it is read. Collective. */
 sb_status sb_output_load(const sb_world *world, const char *folder, sb_model **out);
 

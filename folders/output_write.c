@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "mpi/large.h"
 
-/* Frames are compressed in batches, so that no more than this is held packed at a time. */
+/* Frames are compressed in batches by all threads; so much is held compressed at a time. */
 enum { BATCH_BYTES = 64 << 20 };
 
 void sb_output_figures(const sb_model *m, sb_output_stats *out) {
@@ -48,48 +48,37 @@ void sb_output_figures(const sb_model *m, sb_output_stats *out) {
 typedef struct shard {
   sb_shard_writer *writer;
   sb_frame_in *frames;
-  void **buffers; /* packed content of a frame, NULL where it lies in the store */
-  sb_section **sections;
+  sb_section **sections; /* of a frame; NULL where it has none */
   size_t count, room, bytes;
 } shard;
 
 static sb_status flush(shard *s) {
   sb_status status = sb_shard_writer_add_batch(s->writer, s->frames, s->count);
-  for (size_t i = 0; i < s->count; i++) {
-    sb_free(&s->buffers[i]);
-    sb_free(&s->sections[i]);
-  }
+  for (size_t i = 0; i < s->count; i++) sb_free(&s->sections[i]);
   s->count = s->bytes = 0;
   return status;
 }
 
-static sb_status add_packed(shard *s, sb_model *m, const sb_place *place, size_t unit,
-                            const void *data) {
+/* A coded block row, as the store has it; its sections are for compression. */
+static sb_status add_blockrow(shard *s, const sb_model *m, const sb_place *place, size_t unit,
+                              const void *data) {
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
   const sb_matrix *matrix = sb_model_matrix(m, t->layer, sb_linear_of_role(t->role));
   const sb_tiling *grid = &matrix->grid;
-  size_t cols = sb_tiling_block_cols(grid), count = 0;
+  const size_t cols = sb_tiling_block_cols(grid);
   const uint8_t *bits = m->bits + matrix->first_block + unit * cols;
+  const size_t bytes = sb_blockrow_bytes(grid, unit, bits, m->blocking.symmetry);
   sb_blockrow_part *parts = NULL;
-  size_t bytes = sb_blockrow_bytes(grid, unit, bits, m->blocking.symmetry);
-  const void *raw = data;
-  if (m->coding == SB_CODING_SOURCE) {
-    SB_TRY(sb_alloc_raw(&s->buffers[s->count], bytes, 1, "packed block row"));
-    sb_blockrow_encode(s->buffers[s->count], data, m->dtypes[place->tensor], grid, unit, bits,
-                       m->blocking.symmetry,
-                       sb_model_importance(m, t->layer, sb_linear_of_role(t->role)));
-    raw = s->buffers[s->count];
-  }
-  SB_TRY(sb_alloc(&s->sections[s->count], 1 + 3 * cols, sizeof(sb_section), "packed block row"));
-  SB_TRY(sb_alloc(&parts, 1 + 3 * cols, sizeof *parts, "packed block row"));
-  count = sb_blockrow_parts(parts, grid, unit, bits, m->blocking.symmetry);
+  SB_TRY(sb_alloc(&s->sections[s->count], 1 + 3 * cols, sizeof(sb_section), "coded block row"));
+  SB_TRY(sb_alloc(&parts, 1 + 3 * cols, sizeof *parts, "coded block row"));
+  const size_t count = sb_blockrow_parts(parts, grid, unit, bits, m->blocking.symmetry);
   for (size_t i = 0; i < count; i++)
     s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};
   sb_free(&parts);
   s->frames[s->count] = (sb_frame_in){.tensor = (uint32_t)place->tensor,
                                       .row = (uint32_t)unit,
                                       .filter = SB_FILTER_SECTIONS,
-                                      .raw = raw,
+                                      .raw = data,
                                       .bytes = bytes,
                                       .sections = s->sections[s->count],
                                       .section_count = count};
@@ -102,7 +91,7 @@ static sb_status add_unit(void *context, sb_model *m, const sb_place *place, siz
   shard *s = context;
   sb_role role = m->arch.tensors[place->tensor].role;
   if (sb_linear_of_role(role) != SB_LINEARS) {
-    SB_TRY(add_packed(s, m, place, unit, data));
+    SB_TRY(add_blockrow(s, m, place, unit, data));
   } else {
     size_t first, rows;
     sb_place_rows(m, place, unit, &first, &rows);
@@ -122,7 +111,6 @@ static sb_status write_shard(sb_model *m, const char *path, int level, sb_shard_
   sb_status status = SB_OK;
   shard s = {.room = 1024};
   SB_GO(sb_alloc(&s.frames, s.room, sizeof *s.frames, "frames"));
-  SB_GO(sb_alloc(&s.buffers, s.room, sizeof *s.buffers, "frames"));
   SB_GO(sb_alloc(&s.sections, s.room, sizeof *s.sections, "frames"));
   SB_GO(sb_shard_writer_create(path, level, &s.writer));
   SB_GO(sb_model_visit_owned(m, add_unit, &s));
@@ -131,12 +119,8 @@ static sb_status write_shard(sb_model *m, const char *path, int level, sb_shard_
   SB_GO(sb_shard_writer_finish(s.writer, stats));
 done:
   sb_shard_writer_free(&s.writer);
-  for (size_t i = 0; s.buffers && s.sections && i < s.room; i++) {
-    sb_free(&s.buffers[i]);
-    sb_free(&s.sections[i]);
-  }
+  for (size_t i = 0; s.sections && i < s.room; i++) sb_free(&s.sections[i]);
   sb_free(&s.frames);
-  sb_free(&s.buffers);
   sb_free(&s.sections);
   return status;
 }
@@ -248,6 +232,8 @@ sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool
   sb_outdir folder = {0};
   char path[SB_PATH_MAX], name[64];
   sb_shard_stats mine = {0}, *all = NULL;
+  if (m->coding != SB_CODING_CODES)
+    return sb_fail(SB_ERR_INTERNAL, "%s: the model has no codes yet (quant/encode.h)", out);
   sb_output_figures(m, stats);
 
   if (first) status = sb_outdir_begin(out, overwrite, &folder);

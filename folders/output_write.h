@@ -25,9 +25,10 @@ typedef struct sb_output_stats {
  * content_hash stay 0). All bits are 1..8. Local: the bit map is replicated. */
 void sb_output_figures(const sb_model *model, sb_output_stats *out);
 
-/* Writes OUT: into a neighbouring folder first, which takes OUT's name when all is on the disk;
- * config.json and the tokenizer's files are copied from `source`. `level` is zstd's. OUT must not
- * exist unless `overwrite`. The frames' bytes do not depend on the number of ranks. Collective. */
+/* Writes OUT from `model` (SB_CODING_CODES): into a neighbouring folder first, which takes OUT's
+ * name when all is on the disk; config.json and the tokenizer's files are copied from `source`.
+ * `level` is zstd's. OUT must not exist unless `overwrite`. The frames' bytes do not depend on the
+ * number of ranks. Collective. */
 sb_status sb_output_write(sb_model *model, const char *source, const char *out, bool overwrite,
                           int level, sb_output_stats *stats);
 

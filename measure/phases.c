@@ -153,7 +153,7 @@ static sb_status score(void *context) {
   return p->b->op->sync(p->b, NULL);
 }
 
-/* As folders/output_write.c, on the host, the grids fitted. */
+/* As quant/encode.c, the grids fitted. */
 static sb_status pack(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++) {
@@ -202,7 +202,7 @@ static sb_status round_rows(void *context) {
                                 .block_cols = grid.block_cols,
                                 .symmetry = p->m->blocking.symmetry,
                                 .refine = true,
-                                .panels_there = true};
+                                .panels_dev = true};
   sb_round_stack_free(&p->stack);
   SB_TRY(sb_round_stack_create(&setup, &p->stack));
   for (int i = 0; i < BLOCK_ROWS; i++)

@@ -28,7 +28,7 @@
 /* How the store holds the matrices of the decoder layers. */
 typedef enum sb_coding {
   SB_CODING_SOURCE, /* rows of the source file; quantized on the fly where the bit map is set */
-  SB_CODING_PACKED  /* packed block rows (kernels/blockrow.h), as the shards carry them */
+  SB_CODING_CODES   /* coded block rows (kernels/blockrow.h), as shards carry them */
 } sb_coding;
 
 typedef struct sb_blocking {

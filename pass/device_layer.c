@@ -359,8 +359,8 @@ sb_status sb_device_layer_load(sb_device_layer *p, sb_stream stream, size_t laye
     } else {
       const sb_matrix *matrix = sb_model_matrix(m, layer, which);
       if (!p->backend->unified) rows = p->source[p->at_hand][which];
-      SB_TRY(m->coding == SB_CODING_PACKED ? prepare_packed(p, stream, which, matrix, place, rows)
-                                           : prepare_source(p, stream, layer, which, matrix, rows));
+      SB_TRY(m->coding == SB_CODING_CODES ? prepare_packed(p, stream, which, matrix, place, rows)
+                                          : prepare_source(p, stream, layer, which, matrix, rows));
     }
   }
   return SB_OK;

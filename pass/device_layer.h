@@ -16,7 +16,7 @@ typedef struct sb_device_layer sb_device_layer;
 sb_status sb_device_agree(const sb_world *world, const sb_backend *backend, sb_status status);
 
 /* Buffers for one layer at a time of `model`, and, on a backend that is not unified, for the rows
- * of the one after it. `keep_packed`, of models with SB_CODING_PACKED only: matrices stay packed
+ * of the one after it. `keep_packed`, of models with SB_CODING_CODES only: matrices stay packed
  * and are multiplied as they are, in forward passes; there is no buffer for their weights. */
 sb_status sb_device_layer_create(const sb_model *model, sb_backend *backend, bool keep_packed,
                                  sb_device_layer **out);

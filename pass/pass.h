@@ -35,7 +35,7 @@ typedef struct sb_pass_setup {
   size_t seqlen;
   bool gradients;   /* prepare for sb_pass_gradients */
   bool divergence;  /* prepare for sb_pass_learn */
-  bool keep_packed; /* multiply with packed matrices as they are: of SB_CODING_PACKED, without
+  bool keep_packed; /* multiply with packed matrices as they are: of SB_CODING_CODES, without
                        gradients */
   size_t at_once; /* no more sequences of all ranks than these are taken at a time (sb_pass_select);
                      0: all */

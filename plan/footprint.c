@@ -259,8 +259,8 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
                packed = (double)d->linear * s->bits / 8.0;
   const double rest = f->model_bytes - layers * (double)d->linear * source;
   const double group = packed > chunk * hidden * source ? packed : chunk * hidden * source;
-  if (!s->gptq && s->tune_seqs == 0) return;
   f->packed = (layers * packed + rest) / ranks;
+  if (!s->gptq && s->tune_seqs == 0) return; /* to nearest: written, never gathered */
   f->packed_slots = s->ranks > 1 ? 2.0 * group : 0.0;
   if (!s->gptq) return;
   f->round_local = sb_div_up(s->round_seqs, s->ranks);
@@ -293,13 +293,12 @@ static void count_phases(const sb_footprint_setup *s, size_t largest, sb_footpri
   const double pass = f->prepared + f->inputs + f->activations + f->gradient + f->logits;
   const double tuning = f->prepared + f->tune_inputs + f->activations + 4.0 * (double)largest +
                         f->logits + f->tune_reference + f->scales;
-  const double own[SB_PHASES] = {
-      common + pass + f->scores + f->check + f->reference,
-      s->reorder == SB_REORDER_NONE ? 0.0 : common + pass + f->order_scores,
-      !s->gptq ? 0.0
-               : common + f->packed + f->round_prepared + f->round_inputs + f->round_activations +
-                     f->moments + f->block_rows,
-      s->tune_seqs == 0 ? 0.0 : common + f->packed + tuning};
+  const double own[SB_PHASES] = {common + pass + f->scores + f->check + f->reference,
+                                 s->reorder == SB_REORDER_NONE ? 0.0
+                                                               : common + pass + f->order_scores,
+                                 common + f->packed + f->round_prepared + f->round_inputs +
+                                     f->round_activations + f->moments + f->block_rows,
+                                 s->tune_seqs == 0 ? 0.0 : common + f->packed + tuning};
   const double local = (double)sb_min_size(s->ranks, s->ranks_per_node);
   for (int p = 0; p < SB_PHASES; p++) {
     const double slots =

@@ -37,7 +37,7 @@ typedef struct sb_gptq_stats {
 } sb_gptq_stats;
 
 /* `source` has coding SB_CODING_SOURCE and all its bits in 1..8; they are as before when it
- * returns. *out has coding SB_CODING_PACKED and the same bits.
+ * returns. *out has coding SB_CODING_CODES and the same bits.
  *
  * With replicated factors the result is the same, bit for bit, for any number of ranks and threads.
  * With distributed ones it is so for any number of threads and the same number of ranks; see

@@ -11,7 +11,7 @@ struct sb_round_stack {
   size_t added;
   float *w;      /* what is left to round, then the residual */
   float *target; /* the weights, where they are to be refined */
-  uint8_t *bits, *bits_there;
+  uint8_t *bits, *bits_dev;
   void *raw, *panel; /* on a device of its own: what has just come */
   size_t raw_bytes, panel_bytes;
   bool refining; /* w is the residual */
@@ -63,7 +63,7 @@ sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **ou
   s->there.starts = s->starts;
   if (setup->rows > 0) {
     SB_GO(sb_alloc_raw(&s->bits, groups, 1, "bit map of the rows to round"));
-    SB_GO(device_alloc(s, groups, 1, "bit map of the rows to round", &s->bits_there));
+    SB_GO(device_alloc(s, groups, 1, "bit map of the rows to round", &s->bits_dev));
     SB_GO(
         device_alloc(s, groups, sizeof(sb_group), "grids of the rows to round", &s->there.groups));
     SB_GO(device_alloc(s, weights, 1, "codes of the rows to round", &s->there.codes));
@@ -71,7 +71,7 @@ sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **ou
     if (setup->refine)
       SB_GO(device_alloc(s, weights, sizeof *s->target, "rows to refine", &s->target));
   }
-  s->there.bits = s->bits_there;
+  s->there.bits = s->bits_dev;
   *out = s;
   return SB_OK;
 done:
@@ -83,8 +83,8 @@ void sb_round_stack_free(sb_round_stack **stack) {
   sb_round_stack *s = *stack;
   if (!s) return;
   sb_backend *b = s->setup.backend;
-  void *device[] = {s->bits_there, s->there.groups, s->there.codes, s->w,
-                    s->target,     s->raw,          s->panel};
+  void *device[] = {s->bits_dev, s->there.groups, s->there.codes, s->w,
+                    s->target,   s->raw,          s->panel};
   for (size_t k = 0; k < sizeof device / sizeof *device; k++) b->op->free(b, device[k]);
   sb_free(&s->starts);
   sb_free(&s->bits);
@@ -108,7 +108,7 @@ sb_status sb_round_stack_add(sb_round_stack *s, const void *w, sb_dtype w_dtype,
     SB_TRY(b->op->copy(b, s->setup.stream, s->target + first * cols, s->w + first * cols,
                        weights * sizeof *s->w));
   if (s->added == s->setup.count)
-    SB_TRY(b->op->upload(b, s->setup.stream, s->bits_there, s->bits, columns * s->setup.rows));
+    SB_TRY(b->op->upload(b, s->setup.stream, s->bits_dev, s->bits, columns * s->setup.rows));
   return b->op->sync(b, s->setup.stream); /* w may go */
 }
 
@@ -117,7 +117,7 @@ static sb_status bring_panel(sb_round_stack *s, const float *panel, size_t count
                              const float **there) {
   const void *at = NULL;
   *there = panel;
-  if (s->setup.panels_there) return SB_OK;
+  if (s->setup.panels_dev) return SB_OK;
   SB_TRY(bring(s, panel, count * sizeof *panel, &s->panel, &s->panel_bytes, &at));
   *there = at;
   return SB_OK;

@@ -15,8 +15,8 @@ typedef struct sb_round_setup {
   size_t rows, count;      /* in all: rows, block rows */
   size_t cols, block_cols; /* of every one of them */
   sb_symmetry symmetry;
-  bool refine;       /* the weights themselves are kept, for sb_round_stack_refine */
-  bool panels_there; /* panels are in device memory, not in the host's */
+  bool refine;     /* the weights themselves are kept, for sb_round_stack_refine */
+  bool panels_dev; /* panels are in device memory, not in the host's */
 } sb_round_setup;
 
 /* Device memory: 5 bytes a weight, 4 more where they are to be refined; on a device with memory of

@@ -15,7 +15,7 @@
 
 typedef struct sb_scales sb_scales;
 
-/* `packed` (SB_CODING_PACKED) stays until sb_scales_free; its scales are where training starts.
+/* `packed` (SB_CODING_CODES) stays until sb_scales_free; its scales are where training starts.
  * Collective. 16 bytes a group this rank owns, O(ranks + layers). */
 sb_status sb_scales_create(sb_model *packed, sb_scales **out);
 void sb_scales_free(sb_scales **scales);

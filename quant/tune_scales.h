@@ -41,7 +41,7 @@ double sb_tune_rate(size_t batch);
 /* Sequences on which the divergence is told before and after. Pure. */
 size_t sb_tune_looked_at(size_t sequences, size_t batch);
 
-/* `packed` (SB_CODING_PACKED) is `source` (SB_CODING_SOURCE) in the same orders, rounded; `source`
+/* `packed` (SB_CODING_CODES) is `source` (SB_CODING_SOURCE) in the same orders, rounded; `source`
  * is as before when the call returns. The same result on any number of ranks, bit for bit.
  * SB_ERR_NUMERIC where a loss or a gradient overflows, SB_ERR_FORMAT for a checkpoint of other
  * training. Collective. Memory of a rank beside both models: what a gradient pass over its

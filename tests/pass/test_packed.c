@@ -54,7 +54,7 @@ static void write_output(const char *name, sb_blocking blocking, const sb_orders
   setup.blocking = blocking;
   golden_open(&g, &setup);
   golden_mixed_bits(g.model, 1, 8, seed);
-  EXPECT_OK(sb_output_write(g.model, g.folder, folder, true, 3, &stats));
+  golden_write(&g, folder, &stats);
   golden_close(&g);
 }
 

@@ -63,8 +63,11 @@ static void llama_8b_on_8_ranks(void **state) {
   const double blocks = (double)f.blocks;
   assert_true(f.scores ==
               blocks / 32 * 128 + blocks / 8 * 160 + (11 << 20) + 18 * groups_of_a_layer);
-  assert_true(f.importance == 0 && f.orders == 0 && f.order_scores == 0 && f.packed == 0);
-  assert_true(f.phase_bytes[SB_PHASE_REORDER] == 0 && f.phase_bytes[SB_PHASE_ROUND] == 0);
+  assert_true(f.importance == 0 && f.orders == 0 && f.order_scores == 0 && f.packed_slots == 0);
+  assert_true(f.packed == (32 * linear * s.bits / 8 + f.model_bytes - 32 * linear * 2) / 8);
+  assert_true(f.phase_bytes[SB_PHASE_REORDER] == 0 &&
+              f.phase_bytes[SB_PHASE_ROUND] ==
+                  f.parameters + f.bit_maps + f.program + f.slots + f.packed);
   double sum = f.parameters + f.slots + f.prepared + f.inputs + f.activations + f.gradient +
                f.logits + f.scores + f.bit_maps + f.program;
   assert_true(f.rank_bytes > sum - 1 && f.rank_bytes < sum + 1);

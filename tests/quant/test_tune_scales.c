@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "quant/packed_model.h"
+#include "quant/encode.h"
 #include "quant/scale_gradients.h"
 #include "quant/tune_scales.h"
 #include "tests/support/random_orders.h"
@@ -56,7 +56,7 @@ static void open_trainee(trainee *t, const kind *k, const sb_world *of) {
   golden_open(&t->source, &setup);
   sb_orders_free(&orders);
   golden_mixed_bits(t->source.model, 1, 4, 7);
-  EXPECT_OK(sb_packed_model_nearest(t->source.model, &t->packed));
+  EXPECT_OK(sb_encode_nearest(t->source.model, &t->packed));
   EXPECT_OK(sb_pass_learn(t->source.pass));
   const sb_pass_setup pass = {.model = t->packed,
                               .backend = t->source.backend,

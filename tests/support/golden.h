@@ -13,6 +13,7 @@
 #include "folders/output_write.h"
 #include "pass/pass.h"
 #include "pass/sequences.h"
+#include "quant/encode.h"
 
 static const char *const golden_names[] = {"mha-untied",      "gqa-tied",    "llama3-rope",
                                            "rope-parameters", "sharded-f16", "f32-single"};
@@ -104,6 +105,15 @@ static inline void golden_losses(const golden *g, double loss[2]) {
   for (size_t s = 0; s < 2; s++)
     loss[s] = json_real_value(json_array_get(json_object_get(expected, "loss"), s));
   json_decref(expected);
+}
+
+/* Writes an output folder from the source model, rounded to nearest at its present bits.
+ * Collective. */
+static inline void golden_write(golden *g, const char *folder, sb_output_stats *stats) {
+  sb_model *coded = NULL;
+  EXPECT_OK(sb_encode_nearest(g->model, &coded));
+  EXPECT_OK(sb_output_write(coded, g->folder, folder, true, 3, stats));
+  sb_model_free(&coded);
 }
 
 /* Hooks that do nothing, for tests that look at matrices only. */

@@ -1,0 +1,180 @@
+#include "quant/encode.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/blockrow.h"
+#include "pass/group_walk.h"
+
+static size_t coded_bytes(const void *context, const sb_model *m, const sb_place *place,
+                          size_t unit) {
+  const sb_model *source = context;
+  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
+  sb_linear which = sb_linear_of_role(t->role);
+  if (which == SB_LINEARS) {
+    size_t first, rows;
+    sb_place_rows(m, place, unit, &first, &rows);
+    return rows * sb_model_row_bytes(m, place->tensor);
+  }
+  const sb_matrix *matrix = sb_model_matrix(m, t->layer, which);
+  const uint8_t *bits =
+      source->bits + matrix->first_block + unit * sb_tiling_block_cols(&matrix->grid);
+  return sb_blockrow_bytes(&matrix->grid, unit, bits, m->blocking.symmetry);
+}
+
+sb_status sb_encode_create(const sb_model *source, sb_model **out) {
+  const sb_world *world = source->world;
+  sb_status status = sb_alloc(out, 1, sizeof **out, "coded model");
+  SB_AGREE(world, status);
+  sb_model *m = *out;
+  m->world = world;
+  m->config = source->config;
+  m->blocking = source->blocking;
+  m->coding = SB_CODING_CODES;
+  status = sb_arch_create(&m->config, &m->arch);
+  if (status == SB_OK)
+    status = sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types");
+  if (status == SB_OK) memcpy(m->dtypes, source->dtypes, m->arch.count * sizeof *m->dtypes);
+  if (status == SB_OK) status = sb_orders_copy(&source->orders, &m->orders);
+  SB_AGREE(world, status);
+  SB_TRY(sb_model_lay_out(m, coded_bytes, source));
+  memcpy(m->bits, source->bits, m->blocks);
+  return SB_OK;
+}
+
+/* ---- a group of the store ---- */
+
+/* A unit of the coded group that this rank owns: `from` in the source's image, `to` in the coded
+ * store. */
+typedef struct unit {
+  const sb_place *place;
+  size_t index; /* within its place */
+  const char *from;
+  uint8_t *to;
+} unit;
+
+/* The units that this rank owns of a group are a run. */
+typedef struct units {
+  const sb_model *source;
+  sb_model *coded;
+  size_t group, place, next, end;
+  const char *image;
+} units;
+
+static units units_of(const sb_model *source, sb_model *coded, size_t group, const void *image) {
+  units u = {source, coded, group, coded->group_place[group], 0, 0, image};
+  sb_store_owned(coded->store, group, coded->world->rank, &u.next, &u.end);
+  return u;
+}
+
+static bool next_unit(units *u, unit *out) {
+  if (u->next >= u->end) return false;
+  const sb_place *place = &u->coded->places[u->place];
+  while (u->next >= place->first_unit + place->units) place = &u->coded->places[++u->place];
+  *out = (unit){place, u->next - place->first_unit,
+                u->image + sb_store_offset(u->source->store, u->group, u->next),
+                sb_store_unit(u->coded->store, u->group, u->next)};
+  u->next++;
+  return true;
+}
+
+sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group, const void *image,
+                          sb_encode_visitor visit, void *context) {
+  units all = units_of(source, coded, group, image);
+  for (unit u; next_unit(&all, &u);) {
+    const sb_model_tensor *t = &coded->arch.tensors[u.place->tensor];
+    const sb_linear which = sb_linear_of_role(t->role);
+    if (which == SB_LINEARS) continue;
+    const sb_matrix *matrix = sb_model_matrix(coded, t->layer, which);
+    const sb_encode_row row = {.matrix = matrix,
+                               .index = u.index,
+                               .bits = coded->bits + matrix->first_block +
+                                       u.index * sb_tiling_block_cols(&matrix->grid),
+                               .weights = u.from,
+                               .dtype = source->dtypes[u.place->tensor],
+                               .importance = sb_model_importance(source, t->layer, which),
+                               .symmetry = coded->blocking.symmetry,
+                               .to = u.to};
+    SB_TRY(visit(context, &row));
+  }
+  return SB_OK;
+}
+
+void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const void *image) {
+  units all = units_of(source, coded, group, image);
+  for (unit u; next_unit(&all, &u);) {
+    size_t first, rows;
+    if (coded->arch.tensors[u.place->tensor].is_linear) continue;
+    sb_place_rows(coded, u.place, u.index, &first, &rows);
+    memcpy(u.to, u.from, rows * sb_model_row_bytes(coded, u.place->tensor));
+  }
+}
+
+void sb_encode_codes(const sb_encode_row *row, const sb_group *groups, const uint8_t *codes) {
+  sb_blockrow_pack(row->to, groups, codes, &row->matrix->grid, row->index, row->bits,
+                   row->symmetry);
+}
+
+/* ---- to nearest ---- */
+
+/* The block rows of a group that this rank owns. */
+typedef struct rows {
+  sb_encode_row *at; /* [most of a group] */
+  size_t count;
+} rows;
+
+static sb_status collect(void *context, const sb_encode_row *row) {
+  rows *r = context;
+  r->at[r->count++] = *row;
+  return SB_OK;
+}
+
+static sb_status encode_group(sb_model *source, sb_model *coded, size_t group, const void *image,
+                              rows *r) {
+  r->count = 0;
+  sb_encode_copy(source, coded, group, image);
+  SB_TRY(sb_encode_visit(source, coded, group, image, collect, r));
+#pragma omp parallel for schedule(dynamic)
+  for (size_t i = 0; i < r->count; i++) {
+    const sb_encode_row *row = &r->at[i];
+    sb_blockrow_encode(row->to, row->weights, row->dtype, &row->matrix->grid, row->index, row->bits,
+                       row->symmetry, row->importance);
+  }
+  return SB_OK;
+}
+
+static size_t most_units(const sb_model *m) {
+  size_t most = 0;
+  for (size_t group = 0; group < m->groups; group++) {
+    size_t own, end;
+    sb_store_owned(m->store, group, m->world->rank, &own, &end);
+    most = sb_max_size(most, end - own);
+  }
+  return most;
+}
+
+/* Collective. */
+static sb_status encode_all(sb_model *source, sb_model *coded) {
+  rows r = {0};
+  SB_AGREE(source->world, sb_alloc(&r.at, most_units(coded), sizeof *r.at, "block rows"));
+  sb_status status = SB_OK;
+  sb_group_walk walk = sb_group_walk_begin(source->store, 0, source->groups, false);
+  while (sb_group_walk_more(&walk)) {
+    size_t group;
+    const void *image;
+    SB_GO(sb_group_walk_enter(&walk, &group, &image));
+    SB_GO(encode_group(source, coded, group, image, &r));
+    SB_GO(sb_group_walk_leave(&walk));
+  }
+done:
+  sb_free(&r.at);
+  return status;
+}
+
+sb_status sb_encode_nearest(sb_model *source, sb_model **out) {
+  *out = NULL;
+  sb_status status = sb_encode_create(source, out);
+  if (status == SB_OK) status = encode_all(source, *out);
+  if (status != SB_OK && *out) sb_model_free(out);
+  return status;
+}

@@ -1,0 +1,134 @@
+#include "quant/gptq_input.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "model/inputs.h"
+#include "quant/encode.h"
+#include "quant/round_stack.h"
+
+/* This rank's block rows, in the order in which the stack holds them. */
+typedef struct batch {
+  sb_gptq_input *work;
+  size_t input, count, rows; /* rows of all of them together */
+  sb_encode_row *at;         /* [count] */
+  sb_round_stack *stack;
+} batch;
+
+static bool multiplies(const batch *b, const sb_encode_row *row) {
+  const sb_role role = b->work->coded->arch.tensors[row->matrix->tensor].role;
+  return sb_input_of(sb_linear_of_role(role)) == b->input;
+}
+
+/* ---- load: the stack is created for a number of rows, so they are counted first ---- */
+
+static sb_status count_row(void *context, const sb_encode_row *row) {
+  batch *b = context;
+  if (!multiplies(b, row)) return SB_OK;
+  b->count++;
+  b->rows += sb_tiling_rows_of(&row->matrix->grid, row->index);
+  return SB_OK;
+}
+
+static sb_status load_row(void *context, const sb_encode_row *row) {
+  batch *b = context;
+  if (!multiplies(b, row)) return SB_OK;
+  b->at[b->count++] = *row;
+  return sb_round_stack_add(b->stack, row->weights, row->dtype,
+                            sb_tiling_rows_of(&row->matrix->grid, row->index), row->bits);
+}
+
+static sb_status load(batch *b, size_t group, const void *image) {
+  const sb_gptq_input *w = b->work;
+  SB_TRY(sb_encode_visit(w->source, w->coded, group, image, count_row, b));
+  const sb_round_setup setup = {.backend = w->backend,
+                                .stream = w->stream,
+                                .rows = b->rows,
+                                .count = b->count,
+                                .cols = sb_moments_width(w->moments, b->input),
+                                .block_cols = w->coded->blocking.cols,
+                                .symmetry = w->coded->blocking.symmetry,
+                                .refine = w->refine > 0,
+                                .panels_dev = sb_moments_on_device(w->moments)};
+  SB_TRY(sb_alloc(&b->at, b->count, sizeof *b->at, "block rows"));
+  SB_TRY(sb_round_stack_create(&setup, &b->stack));
+  b->count = 0;
+  return sb_encode_visit(w->source, w->coded, group, image, load_row, b);
+}
+
+/* ---- round: one sweep over the factor; panels are collective, what is done with them is not, so
+ * a rank that fails goes on taking panels until all can agree ---- */
+
+static sb_status round_columns(batch *b) {
+  sb_gptq_input *w = b->work;
+  const size_t n = sb_moments_width(w->moments, b->input);
+  sb_status status = SB_OK;
+  for (size_t begin = 0, end = 0; begin < n; begin = end) {
+    const float *panel;
+    size_t ld;
+    const double start = sb_now();
+    SB_TRY(sb_moments_panel(w->moments, b->input, begin, &end, &panel, &ld));
+    const double arrived = sb_now();
+    if (status == SB_OK) status = sb_round_stack_round(b->stack, begin, end, panel, ld, w->fitted);
+    w->factor_seconds += arrived - start;
+    w->round_seconds += sb_now() - arrived;
+  }
+  return sb_world_agree(w->coded->world, status);
+}
+
+/* ---- refine: sweeps over the moments, the first of them for the residuals of what was rounded
+ * ---- */
+
+static sb_status sweep(batch *b, bool first) {
+  const sb_gptq_input *w = b->work;
+  const size_t n = sb_moments_width(w->moments, b->input);
+  sb_status status = SB_OK;
+  for (size_t begin = 0, end = 0; begin < n; begin = end) {
+    const float *panel;
+    SB_TRY(sb_moments_rows(w->moments, b->input, begin, &end, &panel));
+    if (status == SB_OK)
+      status = first ? sb_round_stack_residual(b->stack, begin, end, panel)
+                     : sb_round_stack_refine(b->stack, begin, end, panel);
+  }
+  return sb_world_agree(w->coded->world, status);
+}
+
+static sb_status refine(batch *b) {
+  sb_gptq_input *w = b->work;
+  const double start = sb_now();
+  if (w->refine == 0) return SB_OK;
+  for (int pass = 0; pass <= w->refine; pass++) SB_TRY(sweep(b, pass == 0));
+  w->refine_seconds += sb_now() - start;
+  return SB_OK;
+}
+
+/* ---- encode: from the stack into the coded store ---- */
+
+static sb_status encode(batch *b) {
+  sb_status status = SB_OK;
+  for (size_t k = 0; k < b->count && status == SB_OK; k++) {
+    const sb_tiling *tiling = &b->at[k].matrix->grid;
+    const size_t rows = sb_tiling_rows_of(tiling, b->at[k].index);
+    sb_group *groups = NULL;
+    uint8_t *codes = NULL;
+    SB_GO(sb_alloc_raw(&groups, rows * sb_tiling_block_cols(tiling), sizeof *groups, "block row"));
+    SB_GO(sb_alloc_raw(&codes, rows * tiling->cols, 1, "block row"));
+    SB_GO(sb_round_stack_get(b->stack, k, groups, codes));
+    sb_encode_codes(&b->at[k], groups, codes);
+  done:
+    sb_free(&groups);
+    sb_free(&codes);
+  }
+  return status;
+}
+
+sb_status sb_gptq_input_round(sb_gptq_input *work, size_t group, const void *image, size_t input) {
+  const sb_world *world = work->coded->world;
+  batch b = {.work = work, .input = input};
+  sb_status status = sb_world_agree(world, load(&b, group, image));
+  if (status == SB_OK) status = round_columns(&b);
+  if (status == SB_OK) status = refine(&b);
+  if (status == SB_OK) status = sb_world_agree(world, encode(&b));
+  sb_round_stack_free(&b.stack);
+  sb_free(&b.at);
+  return status;
+}

@@ -1,0 +1,35 @@
+/* Compensated rounding of the matrices of a layer that share an input: this rank's block rows of
+ * them go through the columns together, because a distributed factor passes by only once.
+ *
+ * round   column by column; the error of one is made up for by those after it (round_columns)
+ * refine  passes of coordinate descent on the codes, which lower the error of the outputs
+ * encode  the chosen grids and codes become coded block rows (quant/encode.h) */
+#ifndef SB_QUANT_GPTQ_INPUT_H
+#define SB_QUANT_GPTQ_INPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+#include "quant/moments.h"
+
+typedef struct sb_gptq_input {
+  const sb_model *source;
+  sb_model *coded;
+  sb_backend *backend;
+  sb_stream stream;
+  sb_moments *moments; /* factorised, of the layer at hand */
+  bool fitted;         /* grids are fitted to the weights as they are when their block begins */
+  int refine;          /* passes; 0: none, and no memory for them */
+  /* of this rank, added to: panels of factors, rounding, refining */
+  double factor_seconds, round_seconds, refine_seconds;
+} sb_gptq_input;
+
+/* Rounds what multiplies input number `input` (model/inputs.h) of the layer in `group` of the
+ * store, whose image of the source is `image`, into the coded store. Collective; all ranks fail
+ * together. Device memory: 5 bytes a weight of this rank's rows, 9 where they are refined. */
+sb_status sb_gptq_input_round(sb_gptq_input *work, size_t group, const void *image, size_t input);
+
+#endif
