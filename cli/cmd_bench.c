@@ -13,6 +13,7 @@
 #include "measure/limits.h"
 #include "measure/phases.h"
 #include "folders/synth.h"
+#include "model/config_read.h"
 
 /* Enough for the ends of a model, which are not measured. */
 enum { VOCABULARY = 1024 };

@@ -10,6 +10,7 @@
 #include "cli/report_json.h"
 #include "measure/limits.h"
 #include "measure/machine.h"
+#include "model/config_read.h"
 #include "quant/tune_scales.h"
 
 #define LEAST_BUDGET_OF_2                                                                          \

@@ -6,6 +6,7 @@
 #include "cli/inspect.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
+#include "model/config_read.h"
 #include "model/effective_bits.h"
 #include "folders/arch_check.h"
 #include "folders/finite.h"

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "io/json.h"
+#include "model/orders_check.h"
 #include "mpi/large.h"
 
 #define FORMAT "shardbits allocation"

@@ -7,6 +7,7 @@
 #include "io/safetensors.h"
 #include "folders/arch_check.h"
 #include "folders/finite.h"
+#include "model/config_read.h"
 #include "model/model.h"
 
 typedef struct reader {

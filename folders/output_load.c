@@ -9,6 +9,7 @@
 #include "kernels/blockrow.h"
 #include "folders/output_load.h"
 #include "folders/stored_orders.h"
+#include "model/config_read.h"
 
 typedef struct folder {
   const char *path;

@@ -9,7 +9,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "io/outdir.h"
-#include "model/config.h"
+#include "model/config_read.h"
 #include "folders/random_weights.h"
 #include "base/cleanup.h"
 

@@ -6,71 +6,187 @@
 
 #include "base/memory.h"
 
-static const struct {
-  const char *name, *file_name; /* within the model, or within a layer */
-} roles[SB_ROLE_COUNT] = {
-    [SB_ROLE_EMBED] = {"embed_tokens", "model.embed_tokens.weight"},
-    [SB_ROLE_FINAL_NORM] = {"norm", "model.norm.weight"},
-    [SB_ROLE_LM_HEAD] = {"lm_head", "lm_head.weight"},
-    [SB_ROLE_INPUT_NORM] = {"input_layernorm", "input_layernorm.weight"},
-    [SB_ROLE_Q] = {"q_proj", "self_attn.q_proj.weight"},
-    [SB_ROLE_K] = {"k_proj", "self_attn.k_proj.weight"},
-    [SB_ROLE_V] = {"v_proj", "self_attn.v_proj.weight"},
-    [SB_ROLE_O] = {"o_proj", "self_attn.o_proj.weight"},
-    [SB_ROLE_POST_NORM] = {"post_attention_layernorm", "post_attention_layernorm.weight"},
-    [SB_ROLE_GATE] = {"gate_proj", "mlp.gate_proj.weight"},
-    [SB_ROLE_UP] = {"up_proj", "mlp.up_proj.weight"},
-    [SB_ROLE_DOWN] = {"down_proj", "mlp.down_proj.weight"},
-};
+/* ---- the table from a family ---- */
 
-const char *sb_role_name(sb_role role) {
-  return roles[role].name;
+static sb_status broken(const sb_arch *a, const char *name, const char *what) {
+  return sb_fail(SB_ERR_INTERNAL, "%s: %s of %s", name, what, a->family->architecture);
 }
 
-static void shape_of(const sb_config *c, sb_role role, size_t *rows, size_t *cols) {
-  size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-  *rows = 1;
-  *cols = c->hidden;
-  switch (role) {
-  case SB_ROLE_EMBED:
-  case SB_ROLE_LM_HEAD:
-    *rows = c->vocab;
-    break;
-  case SB_ROLE_Q:
-    *rows = q;
-    break;
-  case SB_ROLE_K:
-  case SB_ROLE_V:
-    *rows = kv;
-    break;
-  case SB_ROLE_O:
-    *rows = c->hidden, *cols = q;
-    break;
-  case SB_ROLE_GATE:
-  case SB_ROLE_UP:
-    *rows = c->intermediate;
-    break;
-  case SB_ROLE_DOWN:
-    *rows = c->hidden, *cols = c->intermediate;
-    break;
-  case SB_ROLE_FINAL_NORM:
-  case SB_ROLE_INPUT_NORM:
-  case SB_ROLE_POST_NORM:
-  case SB_ROLE_COUNT:
-    break;
+static void add_outside(sb_arch *a, sb_role role, const char *name, size_t rank, size_t rows) {
+  sb_model_tensor *t = &a->tensors[a->count++];
+  *t = (sb_model_tensor){.role = role,
+                         .layer = SB_NONE,
+                         .rank = rank,
+                         .rows = rows,
+                         .cols = a->config.hidden,
+                         .matrix = SB_NONE,
+                         .input = SB_NONE,
+                         .expert = SB_NO_EXPERT};
+  snprintf(t->name, sizeof t->name, "%s", name);
+}
+
+/* A matrix may share an input that its layer has, of equal width, or begin the next. */
+static sb_status number_matrix(sb_arch *a, size_t layer, const sb_matrix_spec *spec,
+                               sb_model_tensor *t) {
+  const size_t inputs = a->input_count - a->layers[layer].first_input;
+  t->is_linear = true;
+  t->matrix = a->matrix_count - a->layers[layer].first_matrix;
+  t->input = spec->input;
+  t->expert = spec->expert;
+  if (spec->input > inputs) return broken(a, t->name, "an input is left out in the table");
+  if (spec->input == inputs) {
+    a->inputs[a->input_count++] =
+        (sb_arch_input){.width = t->cols, .first_matrix = t->matrix, .first_channel = a->channels};
+    a->channels += t->cols;
+  } else if (a->inputs[a->layers[layer].first_input + spec->input].width != t->cols) {
+    return broken(a, t->name, "an input has two widths in the table");
   }
+  a->matrices[a->matrix_count++] = a->count;
+  return SB_OK;
 }
 
-static void describe(const sb_config *config, sb_role role, size_t layer, sb_model_tensor *out) {
-  out->role = role;
-  out->layer = role < SB_ROLE_INPUT_NORM ? SIZE_MAX : layer;
-  if (role < SB_ROLE_INPUT_NORM)
-    snprintf(out->name, sizeof out->name, "%s", roles[role].file_name);
-  else
-    snprintf(out->name, sizeof out->name, "model.layers.%zu.%s", layer, roles[role].file_name);
-  shape_of(config, role, &out->rows, &out->cols);
-  out->is_linear = sb_role_is_linear(role);
-  out->rank = out->is_linear || role == SB_ROLE_EMBED || role == SB_ROLE_LM_HEAD ? 2 : 1;
+static sb_status add_tensor(sb_arch *a, size_t layer, const sb_layer_tensor *spec) {
+  const char *name = spec->is_matrix ? spec->matrix.name : spec->vector.name;
+  sb_model_tensor *t = &a->tensors[a->count];
+  *t = (sb_model_tensor){.role = spec->role,
+                         .layer = layer,
+                         .rank = spec->is_matrix ? 2 : 1,
+                         .rows = spec->is_matrix ? spec->matrix.rows : 1,
+                         .cols = spec->is_matrix ? spec->matrix.cols : spec->vector.size,
+                         .matrix = SB_NONE,
+                         .input = SB_NONE,
+                         .expert = SB_NO_EXPERT};
+  const int n = snprintf(t->name, sizeof t->name, "%s.%zu.%s", a->family->layers, layer, name);
+  if (n >= (int)sizeof t->name) return broken(a, name, "a name is too long in the table");
+  if (spec->is_matrix) SB_TRY(number_matrix(a, layer, &spec->matrix, t));
+  a->count++;
+  return SB_OK;
+}
+
+static sb_status add_layer(sb_arch *a, size_t layer) {
+  sb_layer_tensor spec;
+  a->layers[layer] = (sb_arch_layer){a->count, a->matrix_count, a->input_count};
+  for (size_t i = 0; a->family->tensor(&a->config, layer, i, &spec); i++)
+    SB_TRY(add_tensor(a, layer, &spec));
+  a->layers[layer + 1] = (sb_arch_layer){a->count, a->matrix_count, a->input_count};
+  a->most_matrices = sb_max_size(a->most_matrices, sb_arch_matrices(a, layer));
+  a->most_inputs = sb_max_size(a->most_inputs, sb_arch_inputs(a, layer));
+  return SB_OK;
+}
+
+/* Tensors and matrices of all layers; there are at most as many inputs as matrices. */
+static sb_status allocate(sb_arch *a, size_t outside) {
+  size_t tensors = outside, matrices = 0;
+  sb_layer_tensor spec;
+  for (size_t layer = 0; layer < a->config.layers; layer++)
+    for (size_t i = 0; a->family->tensor(&a->config, layer, i, &spec); i++) {
+      tensors++;
+      matrices += spec.is_matrix;
+    }
+  SB_TRY(sb_alloc(&a->tensors, tensors, sizeof *a->tensors, "list of tensors"));
+  SB_TRY(sb_alloc(&a->layers, a->config.layers + 1, sizeof *a->layers, "list of tensors"));
+  SB_TRY(sb_alloc(&a->matrices, matrices, sizeof *a->matrices, "list of matrices"));
+  return sb_alloc(&a->inputs, matrices, sizeof *a->inputs, "list of inputs");
+}
+
+static sb_status count_parameters(sb_arch *a) {
+  for (size_t i = 0; i < a->count; i++) {
+    const sb_model_tensor *t = &a->tensors[i];
+    const size_t elements = t->rows * t->cols; /* below 2^46: sb_config's ranges */
+    if (!sb_add_size(a->parameters, elements, &a->parameters))
+      return sb_fail(SB_ERR_FORMAT, "the number of parameters overflows 64 bits at %s", t->name);
+    if (t->is_linear) a->linear_parameters += elements;
+  }
+  return SB_OK;
+}
+
+static sb_status fill(sb_arch *a) {
+  const sb_family *f = a->family;
+  const sb_config *c = &a->config;
+  SB_TRY(allocate(a, c->tie_embeddings ? 2 : 3));
+  add_outside(a, SB_ROLE_EMBED, f->embedding, 2, c->vocab);
+  add_outside(a, SB_ROLE_FINAL_NORM, f->final_norm, 1, 1);
+  if (!c->tie_embeddings) add_outside(a, SB_ROLE_LM_HEAD, f->head, 2, c->vocab);
+  for (size_t layer = 0; layer < c->layers; layer++) SB_TRY(add_layer(a, layer));
+  return count_parameters(a);
+}
+
+sb_status sb_arch_create_of(const sb_family *family, const sb_config *config, sb_arch *out) {
+  *out = (sb_arch){.config = *config, .family = family};
+  const sb_status status = fill(out);
+  if (status != SB_OK) sb_arch_free(out);
+  return status;
+}
+
+sb_status sb_arch_create(const sb_config *config, sb_arch *out) {
+  const sb_family *family = sb_family_find(config->architecture);
+  *out = (sb_arch){0};
+  if (!family)
+    return sb_fail(SB_ERR_UNSUPPORTED, "architecture %s is not supported", config->architecture);
+  return sb_arch_create_of(family, config, out);
+}
+
+void sb_arch_free(sb_arch *arch) {
+  sb_free(&arch->tensors);
+  sb_free(&arch->layers);
+  sb_free(&arch->matrices);
+  sb_free(&arch->inputs);
+  arch->count = 0;
+}
+
+/* ---- looking up ---- */
+
+size_t sb_arch_find(const sb_arch *arch, sb_role role, size_t layer, size_t expert) {
+  if (role == SB_ROLE_LM_HEAD && arch->config.tie_embeddings) role = SB_ROLE_EMBED;
+  const bool outside = role <= SB_ROLE_LM_HEAD;
+  const size_t first = outside ? 0 : arch->layers[layer].first_tensor,
+               end = arch->layers[outside ? 0 : layer + 1].first_tensor;
+  for (size_t i = first; i < end; i++)
+    if (arch->tensors[i].role == role && arch->tensors[i].expert == expert) return i;
+  return SB_NONE;
+}
+
+size_t sb_arch_most_rows(const sb_arch *arch, sb_role role) {
+  size_t most = 0;
+  for (size_t i = 0; i < arch->count; i++)
+    if (arch->tensors[i].role == role) most = sb_max_size(most, arch->tensors[i].rows);
+  return most;
+}
+
+size_t sb_arch_most_cols(const sb_arch *arch, sb_role role) {
+  size_t most = 0;
+  for (size_t i = 0; i < arch->count; i++)
+    if (arch->tensors[i].role == role) most = sb_max_size(most, arch->tensors[i].cols);
+  return most;
+}
+
+/* ---- work ---- */
+
+static double attention_flops(const sb_arch *arch, double T) {
+  double rows = 0;
+  for (size_t i = 0; i < arch->count; i++)
+    if (arch->tensors[i].role == SB_ROLE_Q) rows += (double)arch->tensors[i].rows;
+  return 4.0 * rows * T * (T + 1.0) / 2.0;
+}
+
+static double head_flops(const sb_config *c, double T) {
+  return 2.0 * T * (double)c->vocab * (double)c->hidden;
+}
+
+double sb_arch_forward_flops(const sb_arch *arch, size_t T) {
+  double n = (double)T;
+  return 2.0 * n * (double)arch->linear_parameters + head_flops(&arch->config, n) +
+         attention_flops(arch, n);
+}
+
+double sb_arch_gradient_flops(const sb_arch *arch, size_t T) {
+  double n = (double)T;
+  return 4.0 * 2.0 * n * (double)arch->linear_parameters + 3.0 * head_flops(&arch->config, n) +
+         4.5 * attention_flops(arch, n);
+}
+
+sb_linear sb_linear_of_role(sb_role role) {
+  return role >= SB_ROLE_Q && role <= SB_ROLE_DOWN ? role - SB_ROLE_Q : SB_LINEARS;
 }
 
 void sb_linear_shape(const sb_config *config, sb_linear which, size_t *rows, size_t *cols) {
@@ -94,80 +210,4 @@ void sb_linear_shape(const sb_config *config, sb_linear which, size_t *rows, siz
     *rows = config->hidden, *cols = config->intermediate;
     return;
   }
-}
-
-sb_linear sb_linear_of_role(sb_role role) {
-  switch (role) {
-  case SB_ROLE_Q:
-    return SB_LINEAR_Q;
-  case SB_ROLE_K:
-    return SB_LINEAR_K;
-  case SB_ROLE_V:
-    return SB_LINEAR_V;
-  case SB_ROLE_O:
-    return SB_LINEAR_O;
-  case SB_ROLE_GATE:
-    return SB_LINEAR_GATE;
-  case SB_ROLE_UP:
-    return SB_LINEAR_UP;
-  case SB_ROLE_DOWN:
-    return SB_LINEAR_DOWN;
-  default:
-    return SB_LINEARS;
-  }
-}
-
-sb_status sb_arch_create(const sb_config *config, sb_arch *out) {
-  memset(out, 0, sizeof *out);
-  out->config = *config;
-  size_t global = config->tie_embeddings ? 2 : 3;
-  out->count = global + config->layers * SB_LAYER_TENSORS;
-  SB_TRY(sb_alloc(&out->tensors, out->count, sizeof *out->tensors, "list of tensors"));
-  for (size_t i = 0; i < global; i++) describe(config, (sb_role)i, 0, &out->tensors[i]);
-  for (size_t i = global; i < out->count; i++)
-    describe(config, (sb_role)(SB_ROLE_INPUT_NORM + (i - global) % SB_LAYER_TENSORS),
-             (i - global) / SB_LAYER_TENSORS, &out->tensors[i]);
-  for (size_t i = 0; i < out->count; i++) {
-    const sb_model_tensor *t = &out->tensors[i];
-    size_t elements =
-        t->rows * t->cols; /* sb_config's ranges keep one matrix below 2^46 elements */
-    if (!sb_add_size(out->parameters, elements, &out->parameters)) {
-      sb_arch_free(out);
-      return sb_fail(SB_ERR_FORMAT, "the number of parameters overflows 64 bits at %s", t->name);
-    }
-    if (t->is_linear) out->linear_parameters += elements;
-  }
-  return SB_OK;
-}
-
-void sb_arch_free(sb_arch *arch) {
-  sb_free(&arch->tensors);
-  arch->count = 0;
-}
-
-size_t sb_arch_index(const sb_arch *arch, sb_role role, size_t layer) {
-  bool tied = arch->config.tie_embeddings;
-  if (role < SB_ROLE_INPUT_NORM)
-    return role == SB_ROLE_LM_HEAD && tied ? SB_ROLE_EMBED : (size_t)role;
-  return (tied ? 2u : 3u) + layer * SB_LAYER_TENSORS + (size_t)(role - SB_ROLE_INPUT_NORM);
-}
-
-static double attention_flops(const sb_config *c, double T) {
-  return (double)c->layers * 4.0 * (double)(c->heads * c->head_dim) * T * (T + 1.0) / 2.0;
-}
-
-static double head_flops(const sb_config *c, double T) {
-  return 2.0 * T * (double)c->vocab * (double)c->hidden;
-}
-
-double sb_arch_forward_flops(const sb_arch *arch, size_t T) {
-  double n = (double)T;
-  return 2.0 * n * (double)arch->linear_parameters + head_flops(&arch->config, n) +
-         attention_flops(&arch->config, n);
-}
-
-double sb_arch_gradient_flops(const sb_arch *arch, size_t T) {
-  double n = (double)T;
-  return 4.0 * 2.0 * n * (double)arch->linear_parameters + 3.0 * head_flops(&arch->config, n) +
-         4.5 * attention_flops(&arch->config, n);
 }

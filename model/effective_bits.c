@@ -4,10 +4,9 @@
 
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
                                  unsigned bits, sb_symmetry symmetry) {
-  uint64_t bytes = 0, weights = 0; /* of one layer: all are alike */
-  for (size_t role = SB_ROLE_INPUT_NORM; role < SB_ROLE_COUNT; role++) {
-    const sb_model_tensor *t = sb_arch_tensor(arch, (sb_role)role, 0);
-    if (!t->is_linear) continue;
+  uint64_t bytes = 0, weights = 0;
+  for (size_t i = 0; i < arch->matrix_count; i++) {
+    const sb_model_tensor *t = &arch->tensors[arch->matrices[i]];
     const sb_tiling grid = {t->rows, t->cols, block_rows, block_cols};
     for (size_t r = 0; r < sb_tiling_block_rows(&grid); r++) {
       bytes += sb_blockrow_map_bytes(&grid);

@@ -5,19 +5,25 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/chunks.h"
-#include "model/inputs.h"
 #include "mpi/large.h"
 
 size_t sb_model_row_bytes(const sb_model *m, size_t tensor) {
   return m->arch.tensors[tensor].cols * sb_dtype_size(m->dtypes[tensor]);
 }
 
+static size_t layer_bytes(const sb_model *m, size_t layer) {
+  const sb_arch_layer *l = &m->arch.layers[layer];
+  size_t bytes = 0;
+  for (size_t i = l[0].first_tensor; i < l[1].first_tensor; i++)
+    bytes += m->arch.tensors[i].rows * sb_model_row_bytes(m, i);
+  return bytes;
+}
+
 static size_t chunk_rows(const sb_model *m, size_t table) {
-  size_t layer_bytes = 0;
-  for (size_t i = 0; i < m->arch.count; i++)
-    if (m->arch.tensors[i].layer == 0)
-      layer_bytes += m->arch.tensors[i].rows * sb_model_row_bytes(m, i);
-  return sb_chunk_rows(m->arch.tensors[table].rows, sb_model_row_bytes(m, table), layer_bytes,
+  size_t most = 0;
+  for (size_t layer = 0; layer < m->config.layers; layer++)
+    most = sb_max_size(most, layer_bytes(m, layer));
+  return sb_chunk_rows(m->arch.tensors[table].rows, sb_model_row_bytes(m, table), most,
                        m->blocking.rows);
 }
 
@@ -50,24 +56,43 @@ static void add_chunks(sb_model *m, size_t tensor, size_t *first, size_t *count)
   *count = m->groups - *first;
 }
 
-static size_t find_tensor(const sb_model *m, sb_role role) {
-  for (size_t i = 0; i < m->arch.count; i++)
-    if (m->arch.tensors[i].role == role) return i;
-  return SIZE_MAX;
-}
-
 static void number_blocks(sb_model *m) {
   m->blocks = 0;
-  for (size_t i = 0; i < m->arch.count; i++) {
-    const sb_model_tensor *t = &m->arch.tensors[i];
-    sb_linear which = sb_linear_of_role(t->role);
-    if (which == SB_LINEARS) continue;
-    sb_matrix *matrix = &m->matrices[t->layer * SB_LINEARS + (size_t)which];
+  m->quant_groups = 0;
+  for (size_t i = 0; i < m->arch.matrix_count; i++) {
+    const sb_model_tensor *t = &m->arch.tensors[m->arch.matrices[i]];
+    sb_matrix *matrix = &m->matrices[i];
     matrix->grid = (sb_tiling){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
     matrix->first_block = m->blocks;
-    matrix->tensor = i;
+    matrix->first_group = m->quant_groups;
+    matrix->tensor = m->arch.matrices[i];
     m->blocks += sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
+    m->quant_groups += t->rows * sb_tiling_block_cols(&matrix->grid);
   }
+}
+
+size_t sb_model_first_block(const sb_model *m, size_t layer) {
+  const size_t i = m->arch.layers[layer].first_matrix;
+  return i < m->arch.matrix_count ? m->matrices[i].first_block : m->blocks;
+}
+
+size_t sb_model_first_group(const sb_model *m, size_t layer) {
+  const size_t i = m->arch.layers[layer].first_matrix;
+  return i < m->arch.matrix_count ? m->matrices[i].first_group : m->quant_groups;
+}
+
+size_t sb_model_most_blocks(const sb_model *m) {
+  size_t most = 0;
+  for (size_t layer = 0; layer < m->config.layers; layer++)
+    most = sb_max_size(most, sb_model_first_block(m, layer + 1) - sb_model_first_block(m, layer));
+  return most;
+}
+
+size_t sb_model_most_groups(const sb_model *m) {
+  size_t most = 0;
+  for (size_t layer = 0; layer < m->config.layers; layer++)
+    most = sb_max_size(most, sb_model_first_group(m, layer + 1) - sb_model_first_group(m, layer));
+  return most;
 }
 
 void sb_model_groups(const sb_model *m, size_t start[SB_LINEARS + 1]) {
@@ -112,15 +137,15 @@ done:
 
 sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *context) {
   const sb_arch *arch = &m->arch;
-  size_t embed = find_tensor(m, SB_ROLE_EMBED), head = find_tensor(m, SB_ROLE_LM_HEAD),
-         norm = find_tensor(m, SB_ROLE_FINAL_NORM);
+  size_t embed = sb_arch_index(arch, SB_ROLE_EMBED, 0),
+         norm = sb_arch_index(arch, SB_ROLE_FINAL_NORM, 0),
+         head = arch->config.tie_embeddings ? SIZE_MAX : sb_arch_index(arch, SB_ROLE_LM_HEAD, 0);
   size_t most = arch->count + arch->tensors[embed].rows / m->blocking.rows + 2;
   if (head != SIZE_MAX) most += arch->tensors[head].rows / m->blocking.rows + 2;
   SB_AGREE(m->world, sb_alloc(&m->places, most, sizeof *m->places, "places of the tensors"));
   SB_AGREE(m->world,
            sb_alloc(&m->group_place, most + 1, sizeof *m->group_place, "places of the tensors"));
-  SB_AGREE(m->world,
-           sb_alloc(&m->matrices, m->config.layers * SB_LINEARS, sizeof *m->matrices, "matrices"));
+  SB_AGREE(m->world, sb_alloc(&m->matrices, arch->matrix_count, sizeof *m->matrices, "matrices"));
   number_blocks(m);
   SB_AGREE(m->world, sb_alloc(&m->bits, m->blocks, 1, "bit map"));
 
@@ -128,8 +153,8 @@ sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *co
   m->layer_first = m->groups;
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     begin_group(m);
-    for (size_t i = 0; i < arch->count; i++)
-      if (arch->tensors[i].layer == layer) add_place(m, i, 0, arch->tensors[i].rows);
+    for (size_t i = arch->layers[layer].first_tensor; i < arch->layers[layer + 1].first_tensor; i++)
+      add_place(m, i, 0, arch->tensors[i].rows);
   }
   m->norm_group = m->groups;
   begin_group(m);
@@ -200,14 +225,10 @@ sb_status sb_model_visit_owned(sb_model *m, sb_unit_visitor visit, void *context
   return SB_OK;
 }
 
-const float *sb_model_importance(const sb_model *m, size_t layer, sb_linear which) {
-  size_t channels = 0, start = 0;
+const float *sb_model_importance(const sb_model *m, size_t layer, size_t matrix) {
+  const size_t input = sb_arch_matrix(&m->arch, layer, matrix)->input;
   if (!m->importance) return NULL;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    if (i == sb_input_of(which)) start = channels;
-    channels += sb_input_width(&m->config, i);
-  }
-  return m->importance + layer * channels + start;
+  return m->importance + sb_arch_input_of(&m->arch, layer, input)->first_channel;
 }
 
 /* Blocks in the units [0, unit) of a layer's group, counted from the layer's first block. */
@@ -215,16 +236,16 @@ static size_t blocks_before(const sb_model *m, size_t layer, size_t unit) {
   size_t blocks = 0, group = m->layer_first + layer;
   for (size_t p = m->group_place[group]; p < m->group_place[group + 1]; p++) {
     const sb_place *place = &m->places[p];
-    sb_linear which = sb_linear_of_role(m->arch.tensors[place->tensor].role);
-    if (which == SB_LINEARS || unit <= place->first_unit) continue;
-    blocks += sb_min_size(unit - place->first_unit, place->units) *
-              sb_tiling_block_cols(&sb_model_matrix(m, layer, which)->grid);
+    const sb_matrix *matrix = sb_model_place_matrix(m, place);
+    if (!matrix || unit <= place->first_unit) continue;
+    blocks +=
+        sb_min_size(unit - place->first_unit, place->units) * sb_tiling_block_cols(&matrix->grid);
   }
   return blocks;
 }
 
 void sb_model_owned_blocks(const sb_model *m, size_t layer, int rank, size_t *first, size_t *end) {
-  size_t first_unit, end_unit, base = sb_model_matrix(m, layer, (sb_linear)0)->first_block;
+  size_t first_unit, end_unit, base = sb_model_first_block(m, layer);
   sb_store_owned(m->store, m->layer_first + layer, rank, &first_unit, &end_unit);
   *first = base + blocks_before(m, layer, first_unit);
   *end = base + blocks_before(m, layer, end_unit);

@@ -49,6 +49,7 @@ typedef struct sb_place {
 typedef struct sb_matrix {
   sb_tiling grid;
   size_t first_block; /* number of its first block in the model */
+  size_t first_group; /* number of its first group (row of a block) in the model */
   size_t tensor;      /* index into arch.tensors */
 } sb_matrix;
 
@@ -71,13 +72,13 @@ typedef struct sb_model {
   size_t norm_group;
   size_t head_first, head_count; /* equal to the embedding's where tied */
 
-  sb_matrix *matrices;   /* [layers * SB_LINEARS] */
-  size_t blocks;         /* in all matrices */
-  uint8_t *bits;         /* [blocks], 0 = source precision; equal on all ranks */
-  bool pin_tried;        /* once is enough, and one line in the log if it failed */
-  sb_backend *pinned_by; /* pinned the memory of the store's images (sb_model_pin), or NULL */
-  float *importance; /* [layers, channels of its inputs (model/inputs.h)], equal on all ranks; NULL:
-                        grids are not fitted */
+  sb_matrix *matrices;         /* [arch.matrix_count], as arch.matrices */
+  size_t blocks, quant_groups; /* in all matrices: blocks, and rows of blocks */
+  uint8_t *bits;               /* [blocks], 0 = source precision; equal on all ranks */
+  bool pin_tried;              /* once is enough, and one line in the log if it failed */
+  sb_backend *pinned_by;       /* pinned the memory of the store's images (sb_model_pin), or NULL */
+  float *importance; /* [arch.channels] of the inputs of all layers, equal on all ranks; NULL: grids
+                        are not fitted */
 } sb_model;
 
 /* Collective. Before the backend that sb_model_pin was called with is destroyed. */
@@ -88,14 +89,25 @@ void sb_model_free(sb_model **model);
  * unified backend, or where it is done. Local. */
 void sb_model_pin(sb_model *model, sb_backend *backend);
 
-static inline const sb_matrix *sb_model_matrix(const sb_model *model, size_t layer,
-                                               sb_linear which) {
-  return &model->matrices[layer * SB_LINEARS + (size_t)which];
+/* Matrix number `matrix` of a layer. */
+static inline const sb_matrix *sb_model_matrix(const sb_model *model, size_t layer, size_t matrix) {
+  return &model->matrices[model->arch.layers[layer].first_matrix + matrix];
 }
+/* The matrix whose rows a place has, or NULL: a norm, embedding, head. */
+static inline const sb_matrix *sb_model_place_matrix(const sb_model *model, const sb_place *place) {
+  const sb_model_tensor *t = &model->arch.tensors[place->tensor];
+  return t->is_linear ? sb_model_matrix(model, t->layer, t->matrix) : NULL;
+}
+/* Blocks, and groups, of the layers before `layer`; of the whole model for layer == layers. */
+size_t sb_model_first_block(const sb_model *model, size_t layer);
+size_t sb_model_first_group(const sb_model *model, size_t layer);
+/* The most blocks, and groups, that a layer has. O(layers). */
+size_t sb_model_most_blocks(const sb_model *model);
+size_t sb_model_most_groups(const sb_model *model);
 
 /* The importance of a matrix' input channels [cols] (quant/importance.h); NULL where its grids are
  * not fitted. Local. */
-const float *sb_model_importance(const sb_model *model, size_t layer, sb_linear which);
+const float *sb_model_importance(const sb_model *model, size_t layer, size_t matrix);
 
 /* Groups (rows of blocks) of a layer before each of its matrices, start[SB_LINEARS] in all: the
  * same for every layer. Local. */

@@ -6,7 +6,6 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
-#include "model/fused.h"
 #include "model/order_string.h"
 
 const char *const sb_reorder_names[] = {[SB_REORDER_NONE] = "none",
@@ -14,7 +13,7 @@ const char *const sb_reorder_names[] = {[SB_REORDER_NONE] = "none",
                                         [SB_REORDER_INDEXED] = "indexed",
                                         NULL};
 
-enum { FUSED_A_LAYER = 5, INDEXED_A_LAYER = 11 };
+enum { FUSED_A_LAYER = 5 };
 
 /* ---- which tensors share which orders ---- */
 
@@ -26,11 +25,27 @@ static size_t add(sb_orders *o, const sb_model_tensor *t, bool rows) {
   return o->count++;
 }
 
+/* The roles of a layer that fused orders know. */
+static const sb_role fused_roles[] = {SB_ROLE_Q,    SB_ROLE_K,  SB_ROLE_V,   SB_ROLE_O,
+                                      SB_ROLE_GATE, SB_ROLE_UP, SB_ROLE_DOWN};
+enum { FUSED_ROLES = sizeof fused_roles / sizeof *fused_roles };
+
+static sb_status check_fusible(const sb_arch *arch, size_t layer) {
+  size_t known = 0;
+  for (size_t i = 0; i < FUSED_ROLES; i++)
+    known += sb_arch_index(arch, fused_roles[i], layer) != SB_NONE;
+  if (known == FUSED_ROLES && sb_arch_matrices(arch, layer) == FUSED_ROLES) return SB_OK;
+  return sb_fail(SB_ERR_UNSUPPORTED,
+                 "fused orders are not known for the matrices of layer %zu of %s: use indexed ones",
+                 layer, arch->config.architecture);
+}
+
 static void fuse_layer(const sb_arch *arch, sb_orders *o, size_t layer, size_t residual) {
   static const sb_role first[] = {SB_ROLE_Q, SB_ROLE_K, SB_ROLE_V, SB_ROLE_GATE};
   const size_t up = sb_arch_index(arch, SB_ROLE_UP, layer),
                down = sb_arch_index(arch, SB_ROLE_DOWN, layer);
   const size_t out = sb_arch_index(arch, SB_ROLE_O, layer);
+  o->layer_start[layer] = o->count;
   for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
     const size_t tensor = sb_arch_index(arch, first[i], layer);
     o->row[tensor] = add(o, &arch->tensors[tensor], true);
@@ -42,8 +57,8 @@ static void fuse_layer(const sb_arch *arch, sb_orders *o, size_t layer, size_t r
   o->col[down] = o->row[up];
   o->row[out] = residual;
   o->col[out] = add(o, &arch->tensors[out], false);
-  o->col[sb_arch_index(arch, SB_ROLE_INPUT_NORM, layer)] = residual;
-  o->col[sb_arch_index(arch, SB_ROLE_POST_NORM, layer)] = residual;
+  for (size_t i = arch->layers[layer].first_tensor; i < arch->layers[layer + 1].first_tensor; i++)
+    if (!arch->tensors[i].is_linear) o->col[i] = residual;
 }
 
 static void fuse(const sb_arch *arch, sb_orders *o) {
@@ -55,20 +70,16 @@ static void fuse(const sb_arch *arch, sb_orders *o) {
   for (size_t layer = 0; layer < arch->config.layers; layer++) fuse_layer(arch, o, layer, residual);
 }
 
-/* With a matrix before it that has the same input. */
-static bool shares_columns(sb_role role) {
-  return role == SB_ROLE_K || role == SB_ROLE_V || role == SB_ROLE_UP;
-}
-
+/* Rows of every matrix, columns of every input: matrices that share one share its order. */
 static void index_layer(const sb_arch *arch, sb_orders *o, size_t layer) {
-  static const sb_role matrices[] = {SB_ROLE_Q,    SB_ROLE_K,  SB_ROLE_V,   SB_ROLE_O,
-                                     SB_ROLE_GATE, SB_ROLE_UP, SB_ROLE_DOWN};
-  size_t columns = SB_NO_ORDER;
-  for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
-    const size_t tensor = sb_arch_index(arch, matrices[i], layer);
-    o->row[tensor] = add(o, &arch->tensors[tensor], true);
-    if (!shares_columns(matrices[i])) columns = add(o, &arch->tensors[tensor], false);
-    o->col[tensor] = columns;
+  o->layer_start[layer] = o->count;
+  for (size_t i = 0; i < sb_arch_matrices(arch, layer); i++) {
+    const sb_model_tensor *t = sb_arch_matrix(arch, layer, i);
+    const size_t first = sb_arch_input_of(arch, layer, t->input)->first_matrix,
+                 tensor = (size_t)(t - arch->tensors);
+    o->row[tensor] = add(o, t, true);
+    o->col[tensor] =
+        first == i ? add(o, t, false) : o->col[sb_arch_matrix(arch, layer, first) - arch->tensors];
   }
 }
 
@@ -86,11 +97,15 @@ static sb_status allocate_numbers(sb_orders *o) {
 
 static sb_status create(const sb_arch *arch, sb_reorder mode, sb_orders *o) {
   const size_t layers = arch->config.layers;
-  const size_t most =
-      mode == SB_REORDER_FUSED ? 1 + layers * FUSED_A_LAYER : layers * INDEXED_A_LAYER;
+  const size_t most = mode == SB_REORDER_FUSED ? 1 + layers * FUSED_A_LAYER
+                                               : arch->matrix_count + arch->input_count;
   o->mode = mode;
   if (mode == SB_REORDER_NONE) return SB_OK;
   o->tensors = arch->count;
+  o->layers = layers;
+  for (size_t layer = 0; mode == SB_REORDER_FUSED && layer < layers; layer++)
+    SB_TRY(check_fusible(arch, layer));
+  SB_TRY(sb_alloc(&o->layer_start, layers + 1, sizeof *o->layer_start, "orders of channels"));
   SB_TRY(sb_alloc(&o->orders, most, sizeof *o->orders, "orders of channels"));
   SB_TRY(sb_alloc_raw(&o->row, arch->count, sizeof *o->row, "orders of channels"));
   SB_TRY(sb_alloc_raw(&o->col, arch->count, sizeof *o->col, "orders of channels"));
@@ -99,6 +114,7 @@ static sb_status create(const sb_arch *arch, sb_reorder mode, sb_orders *o) {
     fuse(arch, o);
   else
     for (size_t layer = 0; layer < layers; layer++) index_layer(arch, o, layer);
+  o->layer_start[layers] = o->count;
   SB_TRY(allocate_numbers(o));
   for (size_t i = 0; i < o->count; i++)
     for (size_t k = 0; k < o->orders[i].size; k++) o->orders[i].from[k] = (uint32_t)k;
@@ -117,9 +133,13 @@ static sb_status copy(const sb_orders *from, sb_orders *o) {
   if (from->count == 0) return SB_OK;
   o->count = from->count;
   o->tensors = from->tensors;
+  o->layers = from->layers;
   SB_TRY(sb_alloc_raw(&o->orders, o->count, sizeof *o->orders, "orders of channels"));
   SB_TRY(sb_alloc_raw(&o->row, o->tensors, sizeof *o->row, "orders of channels"));
   SB_TRY(sb_alloc_raw(&o->col, o->tensors, sizeof *o->col, "orders of channels"));
+  SB_TRY(
+      sb_alloc_raw(&o->layer_start, o->layers + 1, sizeof *o->layer_start, "orders of channels"));
+  memcpy(o->layer_start, from->layer_start, (o->layers + 1) * sizeof *o->layer_start);
   memcpy(o->orders, from->orders, o->count * sizeof *o->orders);
   memcpy(o->row, from->row, o->tensors * sizeof *o->row);
   memcpy(o->col, from->col, o->tensors * sizeof *o->col);
@@ -140,6 +160,7 @@ void sb_orders_free(sb_orders *orders) {
   sb_free(&orders->orders);
   sb_free(&orders->row);
   sb_free(&orders->col);
+  sb_free(&orders->layer_start);
   sb_free(&orders->numbers);
   *orders = (sb_orders){0};
 }
@@ -193,42 +214,13 @@ size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_col
 
 uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows,
                                 size_t block_cols) {
-  uint64_t bytes = 0; /* of one layer: all are alike */
+  uint64_t bytes = 0;
   if (mode != SB_REORDER_INDEXED) return 0;
-  for (size_t role = SB_ROLE_INPUT_NORM; role < SB_ROLE_COUNT; role++) {
-    const sb_model_tensor *t = sb_arch_tensor(arch, (sb_role)role, 0);
-    if (!t->is_linear) continue;
-    bytes += sb_order_string_bytes(t->rows, block_rows);
-    if (!shares_columns(t->role)) bytes += sb_order_string_bytes(t->cols, block_cols);
-  }
-  return bytes * arch->config.layers;
-}
-
-static sb_status check_order(const sb_order *order, uint8_t *seen) {
-  memset(seen, 0, order->size);
-  for (size_t i = 0; i < order->size; i++) {
-    const uint32_t channel = order->from[i];
-    if (channel >= order->size)
-      return sb_fail(SB_ERR_FORMAT, "%s: channel %u at position %zu, there are %zu", order->name,
-                     channel, i, order->size);
-    if (seen[channel]++)
-      return sb_fail(SB_ERR_FORMAT, "%s: channel %u is there twice, so this is no permutation",
-                     order->name, channel);
-  }
-  return SB_OK;
-}
-
-sb_status sb_orders_check(const sb_arch *arch, const sb_orders *orders) {
-  size_t largest = 0;
-  uint8_t *seen = NULL;
-  sb_status status = SB_OK;
-  for (size_t i = 0; i < orders->count; i++) largest = sb_max_size(largest, orders->orders[i].size);
-  SB_TRY(sb_alloc_raw(&seen, largest, 1, "channels"));
-  for (size_t i = 0; i < orders->count && status == SB_OK; i++)
-    status = check_order(&orders->orders[i], seen);
-  sb_free(&seen);
-  if (status == SB_OK && orders->mode == SB_REORDER_FUSED) status = sb_fused_check(arch, orders);
-  return status;
+  for (size_t i = 0; i < arch->matrix_count; i++)
+    bytes += sb_order_string_bytes(arch->tensors[arch->matrices[i]].rows, block_rows);
+  for (size_t i = 0; i < arch->input_count; i++)
+    bytes += sb_order_string_bytes(arch->inputs[i].width, block_cols);
+  return bytes;
 }
 
 uint64_t sb_orders_hash(const sb_orders *orders) {

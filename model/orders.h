@@ -32,8 +32,8 @@ typedef enum sb_reorder { SB_REORDER_NONE, SB_REORDER_FUSED, SB_REORDER_INDEXED 
 extern const char *const sb_reorder_names[];
 
 typedef struct sb_order {
-  char
-      name[96]; /* "model.layers.0.mlp.down_proj.weight.columns", of the first tensor that has it */
+  char name[112]; /* "model.layers.0.mlp.down_proj.weight.columns", of the first tensor that has it
+                   */
   size_t size;
   bool rows;      /* of that tensor, or its columns */
   uint32_t *from; /* [size], into sb_orders.numbers */
@@ -45,6 +45,9 @@ typedef struct sb_orders {
   sb_order *orders;
   size_t tensors;
   size_t *row, *col; /* [tensors] which order, or SB_NO_ORDER; a vector is one row */
+  size_t layers;
+  size_t
+      *layer_start;  /* [layers + 1] the first order of each layer; one of all layers lies before */
   size_t channels;   /* of all orders */
   uint32_t *numbers; /* [channels] */
 } sb_orders;
@@ -52,7 +55,8 @@ typedef struct sb_orders {
 #define SB_NO_ORDER SIZE_MAX
 
 /* The orders that `mode` has for this architecture, each the identity. Zero-initialised orders are
- * those of SB_REORDER_NONE. Release with sb_orders_free. */
+ * those of SB_REORDER_NONE. Release with sb_orders_free. SB_ERR_MEMORY, SB_ERR_UNSUPPORTED for
+ * fused orders of layers that are not Llama's. */
 sb_status sb_orders_create(const sb_arch *arch, sb_reorder mode, sb_orders *out);
 sb_status sb_orders_copy(const sb_orders *orders, sb_orders *out);
 void sb_orders_free(sb_orders *orders);
@@ -82,10 +86,6 @@ void sb_orders_settle(sb_orders *orders, size_t block_rows, size_t block_cols);
 size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_cols);
 uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows,
                                 size_t block_cols);
-
-/* Every order is a permutation, and in fused mode one that leaves the function as it is.
- * SB_ERR_FORMAT, with the order's name. O(channels). */
-sb_status sb_orders_check(const sb_arch *arch, const sb_orders *orders);
 
 /* Equal for equal orders of equal modes (up to chance, 2^-64); 0 for none. */
 uint64_t sb_orders_hash(const sb_orders *orders);

@@ -1,7 +1,6 @@
 #include "model/sizes.h"
 
 #include "base/memory.h"
-#include "model/inputs.h"
 
 static size_t groups_of(const sb_tiling *t) {
   return t->rows * sb_tiling_block_cols(t);
@@ -33,17 +32,18 @@ static void add_input(size_t channels, size_t sharing, size_t block_cols, sb_lay
 static sb_layer_sizes sizes_of_layer(const sb_arch *arch, const sb_blocking *blocking,
                                      size_t layer) {
   sb_layer_sizes s = {0};
-  size_t channels[SB_INPUTS] = {0}, sharing[SB_INPUTS] = {0};
-  for (size_t i = 0; i < arch->count; i++) {
-    const sb_model_tensor *t = &arch->tensors[i];
-    if (!t->is_linear || t->layer != layer) continue;
-    const size_t input = sb_input_of(sb_linear_of_role(t->role));
+  for (size_t i = 0; i < sb_arch_matrices(arch, layer); i++) {
+    const sb_model_tensor *t = sb_arch_matrix(arch, layer, i);
     add_matrix(&(sb_tiling){t->rows, t->cols, blocking->rows, blocking->cols}, &s);
-    channels[input] = t->cols;
-    sharing[input] += t->rows * t->cols;
   }
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    if (channels[i] > 0) add_input(channels[i], sharing[i], blocking->cols, &s);
+  for (size_t input = 0; input < sb_arch_inputs(arch, layer); input++) {
+    size_t sharing = 0;
+    for (size_t i = 0; i < sb_arch_matrices(arch, layer); i++) {
+      const sb_model_tensor *t = sb_arch_matrix(arch, layer, i);
+      if (t->input == input) sharing += t->rows * t->cols;
+    }
+    add_input(sb_arch_input_of(arch, layer, input)->width, sharing, blocking->cols, &s);
+  }
   return s;
 }
 

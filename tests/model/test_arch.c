@@ -19,11 +19,14 @@ static void smollm2_tensors(void **state) {
       "input_layernorm",  "self_attn.q_proj", "self_attn.k_proj",
       "self_attn.v_proj", "self_attn.o_proj", "post_attention_layernorm",
       "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+  static const sb_role roles[] = {SB_ROLE_INPUT_NORM, SB_ROLE_Q,  SB_ROLE_K,
+                                  SB_ROLE_V,          SB_ROLE_O,  SB_ROLE_POST_NORM,
+                                  SB_ROLE_GATE,       SB_ROLE_UP, SB_ROLE_DOWN};
   static const size_t shapes[][2] = {{1, 576}, {576, 576},  {192, 576},  {192, 576}, {576, 576},
                                      {1, 576}, {1536, 576}, {1536, 576}, {576, 1536}};
   for (size_t i = 0; i < 9; i++) {
     char name[96];
-    const sb_model_tensor *t = sb_arch_tensor(&a, (sb_role)(SB_ROLE_INPUT_NORM + i), 29);
+    const sb_model_tensor *t = sb_arch_tensor(&a, roles[i], 29);
     snprintf(name, sizeof name, "model.layers.29.%s.weight", names[i]);
     assert_string_equal(t->name, name);
     assert_ptr_equal(t, &a.tensors[2 + 29 * 9 + i]);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "tests/support/config_json.h"
+#include "model/config_read.h"
 #include "tests/support/files.h"
 #include "tests/support/scratch.h"
 

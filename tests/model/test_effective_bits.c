@@ -18,7 +18,7 @@ static void by_hand(void **state) {
                  .kv_heads = 2,
                  .head_dim = 64};
   sb_arch a;
-  assert_ok(sb_arch_create(&c, &a));
+  assert_ok(sb_arch_create_of(&sb_family_llama, &c, &a));
   for (unsigned b = 1; b <= 8; b++) {
     /* bit maps: 16 block rows a layer, each padded to 16 bytes, over the layer's 589824 weights */
     double expected = b + (b == 1 ? 32.0 : 16.0 + b) / 128.0 + 2048.0 / 589824.0;
@@ -39,7 +39,7 @@ static void against_packed_rows(void **state) {
                  .kv_heads = 1,
                  .head_dim = 30};
   sb_arch a;
-  assert_ok(sb_arch_create(&c, &a));
+  assert_ok(sb_arch_create_of(&sb_family_llama, &c, &a));
   for (unsigned b = 1; b <= 8; b++) {
     double bytes = 0.0;
     uint8_t bits[16];

@@ -2,6 +2,7 @@
 #include "tests/support/config_json.h"
 
 #include "model/order_string.h"
+#include "model/orders_check.h"
 #include "tests/support/random_orders.h"
 
 static sb_arch arch_of(const char *change) {

@@ -3,6 +3,7 @@
  * in the order of the store. */
 #include "tests/sensitivity/dense.h"
 
+#include "model/config_read.h"
 #include "tests/support/random_orders.h"
 
 static const sb_orders *orders_of(const char *name, uint64_t seed, sb_orders *out) {

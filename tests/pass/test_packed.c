@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "model/config_read.h"
 #include "tests/support/random_orders.h"
 #include "tests/support/shared_scratch.h"
 

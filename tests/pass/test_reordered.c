@@ -7,6 +7,8 @@
 
 #include <math.h>
 
+#include "model/config_read.h"
+#include "model/orders_check.h"
 #include "tests/support/random_orders.h"
 
 /* That of test_golden_forward: float32 sums in another order. Without one of the symmetries' parts

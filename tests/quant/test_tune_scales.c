@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "model/config_read.h"
 #include "quant/encode.h"
 #include "quant/scale_gradients.h"
 #include "quant/tune_scales.h"

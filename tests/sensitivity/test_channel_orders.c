@@ -7,6 +7,7 @@
 
 #include "dense.h"
 #include "model/fused.h"
+#include "model/orders_check.h"
 #include "sensitivity/channels.h"
 
 enum { WIDTH = 3 };

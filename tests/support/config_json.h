@@ -6,7 +6,7 @@
 #include <jansson.h>
 
 #include "model/arch.h"
-#include "model/config.h"
+#include "model/config_read.h"
 #include "tests/support/assertions.h"
 
 /* Parses the JSON object `base` after the members of `change` have been set in it (null removes

@@ -1,0 +1,109 @@
+#include "model/config_source.h"
+
+#include <string.h>
+
+const json_t *sb_config_value(const sb_config_source *from, const char *key) {
+  const json_t *value = json_object_get(from->object, key);
+  return json_is_null(value) ? NULL : value;
+}
+
+const char *sb_config_type_name(const json_t *value) {
+  static const char *const names[] = {"an object", "an array", "a string", "an integer",
+                                      "a number",  "true",     "false",    "null"};
+  return names[json_typeof(value)];
+}
+
+static sb_status missing(const sb_config_source *from, const char *key) {
+  return sb_fail(SB_ERR_FORMAT, "%s: %s%s is missing", from->path, from->prefix, key);
+}
+
+/* *out stays as it is when the key is missing and `required` is false. */
+sb_status sb_config_count(const sb_config_source *from, const char *key, bool required, size_t low,
+                          size_t high, size_t *out) {
+  const json_t *value = sb_config_value(from, key);
+  if (!value) return required ? missing(from, key) : SB_OK;
+  if (!json_is_integer(value))
+    return sb_fail(SB_ERR_FORMAT, "%s: %s%s must be an integer from %zu to %zu, not %s", from->path,
+                   from->prefix, key, low, high, sb_config_type_name(value));
+  json_int_t number = json_integer_value(value);
+  if (number < (json_int_t)low || number > (json_int_t)high)
+    return sb_fail(SB_ERR_FORMAT, "%s: %s%s is %" JSON_INTEGER_FORMAT "; it must lie in %zu..%zu",
+                   from->path, from->prefix, key, number, low, high);
+  *out = (size_t)number;
+  return SB_OK;
+}
+
+sb_status sb_config_real(const sb_config_source *from, const char *key, bool required, double low,
+                         double high, double *out) {
+  const json_t *value = sb_config_value(from, key);
+  if (!value) return required ? missing(from, key) : SB_OK;
+  if (!json_is_number(value))
+    return sb_fail(SB_ERR_FORMAT, "%s: %s%s must be a number from %g to %g, not %s", from->path,
+                   from->prefix, key, low, high, sb_config_type_name(value));
+  double number = json_number_value(value);
+  if (!(number >= low && number <= high))
+    return sb_fail(SB_ERR_FORMAT, "%s: %s%s is %g; it must lie in %g..%g", from->path, from->prefix,
+                   key, number, low, high);
+  *out = number;
+  return SB_OK;
+}
+
+sb_status sb_config_flag(const sb_config_source *from, const char *key, bool *out) {
+  const json_t *value = sb_config_value(from, key);
+  if (!value) return SB_OK;
+  if (!json_is_boolean(value))
+    return sb_fail(SB_ERR_FORMAT, "%s: %s%s must be true or false, not %s", from->path,
+                   from->prefix, key, sb_config_type_name(value));
+  *out = json_is_true(value);
+  return SB_OK;
+}
+
+sb_status sb_config_text(const sb_config_source *from, const char *key, const char **out) {
+  const json_t *value = sb_config_value(from, key);
+  if (!value) return SB_OK;
+  if (!json_is_string(value))
+    return sb_fail(SB_ERR_FORMAT, "%s: %s%s must be a string, not %s", from->path, from->prefix,
+                   key, sb_config_type_name(value));
+  *out = json_string_value(value);
+  return SB_OK;
+}
+
+/* A token id, or the first of a list of them. */
+sb_status sb_config_token(const sb_config_source *from, const char *key, size_t vocab,
+                          int64_t *out) {
+  const json_t *value = sb_config_value(from, key);
+  *out = -1;
+  if (json_is_array(value) && json_array_size(value) > 0) value = json_array_get(value, 0);
+  if (!value) return SB_OK;
+  if (!json_is_integer(value))
+    return sb_fail(SB_ERR_FORMAT, "%s: %s must be a token id or a list of them, not %s", from->path,
+                   key, sb_config_type_name(value));
+  json_int_t id = json_integer_value(value);
+  if (id >= (json_int_t)vocab)
+    return sb_fail(SB_ERR_FORMAT, "%s: %s is %" JSON_INTEGER_FORMAT ", but vocab_size is %zu",
+                   from->path, key, id, vocab);
+  *out = id < 0 ? -1 : (int64_t)id;
+  return SB_OK;
+}
+
+sb_status sb_config_refuse_biases(const sb_config_source *from) {
+  static const char *const biases[] = {"attention_bias", "mlp_bias"};
+  for (int i = 0; i < 2; i++) {
+    bool bias = false;
+    SB_TRY(sb_config_flag(from, biases[i], &bias));
+    if (bias)
+      return sb_fail(SB_ERR_UNSUPPORTED,
+                     "%s: %s is true; only linear layers without bias are supported", from->path,
+                     biases[i]);
+  }
+  return SB_OK;
+}
+
+sb_status sb_config_require_silu(const sb_config_source *from) {
+  const char *act = "silu";
+  SB_TRY(sb_config_text(from, "hidden_act", &act));
+  if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: hidden_act is \"%.32s\"; only \"silu\" is supported",
+                   from->path, act);
+  return SB_OK;
+}

@@ -1,0 +1,43 @@
+/* Reading values of a config.json, with messages that name file, key and what is accepted. Local. A
+ * key that is null counts as missing, as in Hugging Face's own reader. */
+#ifndef SB_MODEL_CONFIG_SOURCE_H
+#define SB_MODEL_CONFIG_SOURCE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* An object, and where it comes from for messages: "models/x/config.json: rope_scaling.factor". */
+typedef struct sb_config_source {
+  const json_t *object;
+  const char *path;
+  const char *prefix; /* "" or "rope_scaling." */
+} sb_config_source;
+
+/* The value of a key; NULL where it is missing or null. */
+const json_t *sb_config_value(const sb_config_source *source, const char *key);
+/* "an object", "a string", ... */
+const char *sb_config_type_name(const json_t *value);
+
+/* *out is the key's value, or stays as it is where the key is missing. SB_ERR_FORMAT: another type,
+ * outside low..high, or missing where `required`. */
+sb_status sb_config_count(const sb_config_source *source, const char *key, bool required,
+                          size_t low, size_t high, size_t *out);
+sb_status sb_config_real(const sb_config_source *source, const char *key, bool required, double low,
+                         double high, double *out);
+sb_status sb_config_flag(const sb_config_source *source, const char *key, bool *out);
+/* *out points into the object. */
+sb_status sb_config_text(const sb_config_source *source, const char *key, const char **out);
+/* A token id below `vocab`, or the first of a list of them; -1 where there is none. */
+sb_status sb_config_token(const sb_config_source *source, const char *key, size_t vocab,
+                          int64_t *out);
+
+/* For families: refuse what is not computed (SB_ERR_UNSUPPORTED): attention_bias or mlp_bias true;
+ * a hidden_act other than SiLU (the default). */
+sb_status sb_config_refuse_biases(const sb_config_source *source);
+sb_status sb_config_require_silu(const sb_config_source *source);
+
+#endif
