@@ -11,7 +11,7 @@
 #include "quant/gptq_checkpoint.h"
 #include "quant/gptq_input.h"
 #include "quant/moments.h"
-#include "pass/pass_impl.h"
+#include "pass/layerwise.h"
 
 enum { TOKENS_A_CHANNEL = 4 };
 
@@ -19,8 +19,8 @@ typedef struct work {
   sb_model *source, *coded;
   sb_backend *backend;
   const sb_gptq_options *options;
-  sb_pass *pass; /* of the source, one wave: its inputs[0] holds what the layer at hand gets */
-  sb_device_layer *prepared; /* of the coded model */
+  sb_layerwise *sequences;             /* what the layer at hand gets */
+  sb_device_layer *full, *coded_layer; /* a layer of the source, of the coded model */
   sb_moments *moments;
   sb_gptq_input rounding;
   size_t most_local;              /* sequences of the rank that has most */
@@ -40,30 +40,35 @@ static sb_status take_moments(void *context, sb_stream stream, sb_linear first, 
   return SB_OK;
 }
 
-static sb_status layer(work *w, const sb_device_layer *prepared, size_t s, void *out,
-                       sb_status (*hook)(void *, sb_stream, sb_linear, const void *)) {
-  sb_pass *p = w->pass;
-  const size_t h = p->model->config.hidden;
+/* Sequence s through the layer in full precision; moments take its inputs. */
+static sb_status observe(work *w, size_t s) {
   const double start = sb_now(), before = w->stats->moment_seconds;
-  const sb_layer_hooks hooks = {.context = w, .input = hook};
-  const sb_layer_call call = sb_pass_layer_call(p, prepared, &hooks);
-  SB_TRY(sb_layer_forward(&call, p->work, sb_pass_at(p, out, s, h),
-                          sb_pass_at(p, p->inputs[0], s, h)));
-  SB_TRY(w->backend->op->sync(w->backend, p->stream));
+  const sb_layer_hooks hooks = {.context = w, .input = take_moments};
+  SB_TRY(sb_layerwise_observe(w->sequences, w->full, s, &hooks));
+  SB_TRY(w->backend->op->sync(w->backend, sb_layerwise_stream(w->sequences)));
   w->stats->forward_seconds += sb_now() - start - (w->stats->moment_seconds - before);
+  return SB_OK;
+}
+
+/* Sequence s through the layer as it was rounded. */
+static sb_status advance(work *w, size_t s) {
+  const double start = sb_now();
+  SB_TRY(sb_layerwise_advance(w->sequences, w->coded_layer, s));
+  SB_TRY(w->backend->op->sync(w->backend, sb_layerwise_stream(w->sequences)));
+  w->stats->forward_seconds += sb_now() - start;
   return SB_OK;
 }
 
 /* Collective. */
 static sb_status collect(work *w, size_t layer_index, const void *image) {
-  sb_pass *p = w->pass;
-  sb_status status = sb_device_agree(p->model->world, w->backend,
-                                     sb_moments_begin(w->moments, p->stream, layer_index));
-  if (status == SB_OK) status = sb_device_layer_load(p->prepared, p->stream, layer_index, image);
+  const sb_stream stream = sb_layerwise_stream(w->sequences);
+  sb_status status = sb_device_agree(w->source->world, w->backend,
+                                     sb_moments_begin(w->moments, stream, layer_index));
+  if (status == SB_OK) status = sb_device_layer_load(w->full, stream, layer_index, image);
   for (size_t s = 0; s < w->most_local; s++) {
-    if (status == SB_OK && s < p->local) status = layer(w, p->prepared, s, p->normed, take_moments);
+    if (status == SB_OK && s < sb_layerwise_local(w->sequences)) status = observe(w, s);
     const double start = sb_now();
-    SB_TRY(sb_moments_end_sequence(w->moments, p->stream, s, status));
+    SB_TRY(sb_moments_end_sequence(w->moments, stream, s, status));
     w->stats->moment_seconds += sb_now() - start;
   }
   return SB_OK;
@@ -74,11 +79,12 @@ static sb_status go_through(work *w, size_t layer_index) {
   const size_t group = w->source->layer_first + layer_index;
   const void *image;
   SB_TRY(sb_store_acquire(w->coded->store, group, &image));
-  sb_status status = sb_device_layer_load(w->prepared, w->pass->stream, layer_index, image);
-  for (size_t s = 0; status == SB_OK && s < w->pass->local; s++)
-    status = layer(w, w->prepared, s, w->pass->inputs[0], NULL);
+  const sb_stream stream = sb_layerwise_stream(w->sequences);
+  sb_status status = sb_device_layer_load(w->coded_layer, stream, layer_index, image);
+  for (size_t s = 0; status == SB_OK && s < sb_layerwise_local(w->sequences); s++)
+    status = advance(w, s);
   if (status == SB_OK)
-    status = w->backend->op->sync(w->backend, w->pass->stream); /* the image is given back */
+    status = w->backend->op->sync(w->backend, stream); /* the image is given back */
   SB_AGREE(w->source->world, status);
   return sb_store_release(w->coded->store, group);
 }
@@ -88,7 +94,7 @@ static sb_status go_through(work *w, size_t layer_index) {
 static sb_status factorise(work *w) {
   const double start = sb_now();
   sb_moments_repair repair = {0};
-  SB_TRY(sb_moments_factorise(w->moments, w->pass->stream, &repair));
+  SB_TRY(sb_moments_factorise(w->moments, sb_layerwise_stream(w->sequences), &repair));
   w->stats->repaired += repair.repaired;
   w->stats->dead += repair.dead;
   w->stats->factor_seconds += sb_now() - start;
@@ -146,7 +152,7 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
   const sb_moments_setup setup = {.model = w->source,
                                   .backend = w->backend,
                                   .seqlen = calibration->seqlen,
-                                  .local = w->pass->local,
+                                  .local = sb_layerwise_local(w->sequences),
                                   .most_local = w->most_local,
                                   .input_bytes = w->options->input_bytes,
                                   .damping = w->options->damping,
@@ -158,11 +164,13 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
   w->rounding = (sb_gptq_input){.source = w->source,
                                 .coded = w->coded,
                                 .backend = w->backend,
-                                .stream = w->pass->stream,
+                                .stream = sb_layerwise_stream(w->sequences),
                                 .moments = w->moments,
                                 .fitted = w->options->fitted,
                                 .refine = w->options->refine};
-  return sb_world_agree(world, sb_device_layer_create(w->coded, w->backend, false, &w->prepared));
+  SB_AGREE(world, sb_device_layer_create(w->source, w->backend, false, &w->full));
+  return sb_world_agree(world,
+                        sb_device_layer_create(w->coded, w->backend, false, &w->coded_layer));
 }
 
 /* What rounded layers depend on; `source` has its bits. Collective. */
@@ -203,13 +211,11 @@ static sb_status run_layers(work *w) {
 /* Collective. */
 static sb_status run(work *w, const sb_sequences *calibration) {
   const sb_model *m = w->source;
-  const sb_pass_setup setup =
-      sb_sequences_setup(calibration, w->source, w->backend, SIZE_MAX, SB_NO_TICKER); /* one wave */
-  SB_TRY(sb_pass_create(&setup, &w->pass));
+  SB_TRY(sb_layerwise_create(w->source, w->backend, calibration, &w->sequences));
   SB_TRY(prepare(w, calibration));
   for (size_t g = 0; g < m->groups; g++)
     if (g < m->layer_first || g >= m->layer_first + m->config.layers) SB_TRY(copy_group(w, g));
-  SB_TRY(sb_head_embed(w->pass, 0));
+  SB_TRY(sb_layerwise_embed(w->sequences));
   if (w->options->checkpoint)
     SB_TRY(sb_gptq_checkpoint_open(w->options->checkpoint, &w->key, w->coded, &w->stats->resumed,
                                    &w->checkpoint));
@@ -222,8 +228,9 @@ static void release(work *w) {
   w->stats->refine_seconds += w->rounding.refine_seconds;
   sb_gptq_checkpoint_close(&w->checkpoint);
   sb_moments_free(&w->moments);
-  sb_device_layer_free(&w->prepared);
-  sb_pass_free(&w->pass);
+  sb_device_layer_free(&w->full);
+  sb_device_layer_free(&w->coded_layer);
+  sb_layerwise_free(&w->sequences);
 }
 
 sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *calibration,

@@ -1,0 +1,71 @@
+/* The way back: head, then the layers, last one first, with the hooks told what each has. */
+#include "pass/pass_impl.h"
+
+/* A backward pass through the layers. */
+typedef struct run {
+  sb_pass *pass;
+  const sb_pass_hooks *hooks;
+  size_t layer;
+} run;
+
+/* The hooks of a layer do not know which one it is; these add it. */
+static sb_status relay_matrix(void *context, sb_stream stream, sb_linear which, const float *g) {
+  const run *r = context;
+  return r->hooks->matrix(r->hooks->context, stream, r->layer, which, g);
+}
+
+static sb_status relay_factors(void *context, sb_stream stream, sb_linear which, const void *x,
+                               const void *dy) {
+  const run *r = context;
+  return r->hooks->factors(r->hooks->context, stream, r->layer, which, x, dy);
+}
+
+static sb_status begin_layer(void *context, size_t layer) {
+  const run *r = context;
+  return r->hooks->begin_layer(r->hooks->context, r->pass->wave.stream, layer, r->pass->prepared);
+}
+
+static sb_status backward_sequence(void *context, size_t layer, size_t s) {
+  run *r = context;
+  sb_pass *p = r->pass;
+  const sb_pass_hooks *hooks = r->hooks;
+  const size_t h = p->setup.model->config.hidden;
+  r->layer = layer;
+  const sb_layer_hooks layer_hooks = {.context = r,
+                                      .factors = hooks->factors ? relay_factors : NULL,
+                                      .gradient = hooks->matrix ? relay_matrix : NULL};
+  SB_TRY(sb_kept_inputs_restore(&p->inputs, layer, s));
+  const sb_layer_call call = sb_layers_call(&p->layers, p->prepared, &layer_hooks);
+  SB_TRY(sb_layer_backward(&call, p->layers.work, sb_wave_act(&p->wave, p->grads_dev, s, h),
+                           sb_wave_act(&p->wave, p->inputs.dev[layer], s, h)));
+  SB_TRY(hooks->end_sequence(hooks->context, p->wave.stream, layer));
+  return sb_wave_progress(&p->wave, 3);
+}
+
+static sb_status end_layer(void *context, size_t layer) {
+  const run *r = context;
+  return r->hooks->end_layer(r->hooks->context, layer);
+}
+
+static sb_status backward_wave(sb_pass *p, const sb_pass_hooks *hooks) {
+  run r = {.pass = p, .hooks = hooks};
+  const sb_layer_visitor visitor = {&r, begin_layer, backward_sequence, end_layer};
+  SB_TRY(sb_head_backward(&p->head, p->loss, p->grads_dev,
+                          p->inputs.dev[p->setup.model->config.layers]));
+  return sb_layers_walk(&p->wave, p->prepared, true, &visitor);
+}
+
+sb_status sb_pass_gradients(sb_pass *p, const sb_pass_hooks *hooks, double *loss) {
+  const bool have = p->kept;
+  sb_pass_expect(p, have ? 3 : 4);
+  for (size_t wave = 0; wave < p->waves; wave++) {
+    if (!have) SB_TRY(sb_pass_forward_wave(p, wave, true));
+    if (p->learn_next)
+      SB_AGREE(p->setup.model->world, sb_loss_divergence_keep(&p->divergence, p->head.states_dev));
+    SB_TRY(backward_wave(p, hooks));
+  }
+  p->kept = have || p->waves == 1;
+  if (p->learn_next) p->loss = sb_pass_loss_of_divergence(p);
+  p->learn_next = false;
+  return sb_pass_mean_loss(p, loss);
+}

@@ -1,0 +1,38 @@
+/* The end of the model: final norm, LM head, and the loss of what it predicts. Chunks of the
+ * vocabulary go through the device one at a time (pass/vocabulary.h); the loss sees each chunk's
+ * logits (pass/loss.h) and no other part of the pass does. */
+#ifndef SB_PASS_HEAD_H
+#define SB_PASS_HEAD_H
+
+#include "base/status.h"
+#include "pass/loss.h"
+#include "pass/vocabulary.h"
+
+typedef struct sb_head {
+  sb_vocab *vocab;
+  sb_wave *wave;
+  void *states_dev;      /* [room, T, hidden] after the final norm: operands */
+  void *state_grads_dev; /* [room, T, hidden] dL/d(states), activations; NULL without gradients */
+  float *rstd_dev;       /* [room, T] of the final norm */
+  float *norm_dev;       /* [hidden] its weights, */
+  void *source_norm_dev; /* in the source's type */
+  float *logits_dev;     /* [T, largest chunk] */
+} sb_head;
+
+/* `vocab`, which has room for the head, and its wave outlive it. What a failed call has allocated
+ * is released by sb_head_free, too. Local. */
+sb_status sb_head_allocate(sb_head *head, sb_vocab *vocab, bool gradients);
+void sb_head_free(sb_head *head);
+
+/* states = final norm of x [room, T, hidden]. Collective. */
+sb_status sb_head_norm(sb_head *head, void *x);
+/* After sb_head_norm: each sequence's loss, out [count]. Collective. */
+sb_status sb_head_forward(sb_head *head, sb_loss loss, sb_sequence_loss *out);
+/* After sb_head_forward of the same wave, with the same loss: dx [room, T, hidden] = dL/dx of each
+ * sequence's loss, x being what sb_head_norm was given. Collective. */
+sb_status sb_head_backward(sb_head *head, sb_loss loss, void *dx, void *x);
+/* Logits of sequence s of the wave into host memory [T, vocab]; for s >= count nothing. For tests.
+ * Collective. */
+sb_status sb_head_logits(sb_head *head, size_t s, float *out);
+
+#endif

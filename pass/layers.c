@@ -1,0 +1,98 @@
+#include "pass/layers.h"
+
+#include "base/memory.h"
+#include "model/rope_table.h"
+#include "pass/group_walk.h"
+
+static sb_status upload_rope(sb_layers *l) {
+  const sb_wave *w = l->wave;
+  sb_backend *b = w->backend;
+  const size_t count = w->T * w->model->config.head_dim;
+  float *table = NULL;
+  SB_TRY(sb_alloc(&table, count, sizeof *table, "RoPE table"));
+  sb_config_rope_table(&w->model->config, w->T, table);
+  sb_status status = b->op->upload(b, w->stream, l->cos_sin_dev, table, count * sizeof *table);
+  if (status == SB_OK) status = b->op->sync(b, w->stream);
+  sb_free(&table);
+  return status;
+}
+
+sb_status sb_layers_allocate(sb_layers *l, const sb_wave *wave, bool gradients) {
+  sb_backend *b = wave->backend;
+  const sb_model *m = wave->model;
+  l->wave = wave;
+  SB_TRY(b->op->alloc(b, wave->T * m->config.head_dim * sizeof(float), "RoPE table",
+                      (void **)&l->cos_sin_dev));
+  SB_TRY(upload_rope(l));
+  return sb_layer_work_create(b, &m->config, wave->T, gradients,
+                              m->orders.mode == SB_REORDER_INDEXED, &l->work);
+}
+
+void sb_layers_free(sb_layers *l) {
+  if (!l->wave) return;
+  l->wave->backend->op->free(l->wave->backend, l->cos_sin_dev);
+  sb_layer_work_free(&l->work);
+}
+
+sb_layer_call sb_layers_call(const sb_layers *l, const sb_device_layer *prepared,
+                             const sb_layer_hooks *hooks) {
+  const sb_wave *w = l->wave;
+  return (sb_layer_call){.backend = w->backend,
+                         .stream = w->stream,
+                         .config = &w->model->config,
+                         .weights = sb_device_layer_weights(prepared),
+                         .cos_sin_dev = l->cos_sin_dev,
+                         .T = w->T,
+                         .hooks = hooks};
+}
+
+/* Acquires the next layer and has its rows copied while the device computes. Every rank comes here
+ * once a layer, whatever `status` became of its own work. Collective. */
+static sb_status look_ahead(sb_wave *w, sb_device_layer *prepared, sb_group_walk *walk,
+                            sb_status status) {
+  const sb_model *m = w->model;
+  size_t group;
+  const void *image;
+  if (w->backend->unified) return status;
+  const sb_status ahead = sb_group_walk_ahead(walk, &group, &image);
+  status = sb_device_agree(m->world, w->backend, status);
+  if (status != SB_OK || ahead != SB_OK) return status != SB_OK ? status : ahead;
+  return image ? sb_device_layer_fetch(prepared, group - m->layer_first, image) : SB_OK;
+}
+
+/* The next layer's rows come while the last sequence, at the latest, is computed with. Collective.
+ */
+static sb_status each_sequence(sb_wave *w, sb_device_layer *prepared, sb_group_walk *walk,
+                               size_t layer, sb_status status, const sb_layer_visitor *visitor) {
+  for (size_t s = 0; s + 1 < w->count && status == SB_OK; s++)
+    status = visitor->sequence(visitor->context, layer, s);
+  status = look_ahead(w, prepared, walk, status);
+  if (status == SB_OK && w->count > 0)
+    status = visitor->sequence(visitor->context, layer, w->count - 1);
+  return status == SB_OK ? w->backend->op->sync(w->backend, w->stream) : status;
+}
+
+static sb_status prepare(sb_wave *w, sb_device_layer *prepared, size_t layer, const void *image,
+                         sb_status status) {
+  status = sb_device_agree(w->model->world, w->backend, status);
+  return status == SB_OK ? sb_device_layer_load(prepared, w->stream, layer, image) : status;
+}
+
+sb_status sb_layers_walk(sb_wave *w, sb_device_layer *prepared, bool backward,
+                         const sb_layer_visitor *visitor) {
+  const sb_model *m = w->model;
+  const size_t layers = m->config.layers, first = backward ? layers - 1 : 0;
+  sb_group_walk walk = sb_group_walk_begin(m->store, m->layer_first + first, layers, backward);
+  while (sb_group_walk_more(&walk)) {
+    size_t group;
+    const void *image;
+    sb_status status = sb_group_walk_enter(&walk, &group, &image);
+    const size_t layer = group - m->layer_first;
+    status = prepare(w, prepared, layer, image, status);
+    if (status == SB_OK && visitor->begin) status = visitor->begin(visitor->context, layer);
+    SB_AGREE(m->world, each_sequence(w, prepared, &walk, layer, status, visitor));
+    if (visitor->end) SB_TRY(visitor->end(visitor->context, layer));
+    SB_TRY(sb_group_walk_leave(&walk));
+  }
+  return SB_OK;
+}

@@ -1,0 +1,46 @@
+/* The wave through all layers: one layer's rows on the device, those of the next on their way while
+ * the device computes. */
+#ifndef SB_PASS_LAYERS_H
+#define SB_PASS_LAYERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+#include "pass/device_layer.h"
+#include "pass/layer.h"
+#include "pass/wave.h"
+
+/* What every layer needs besides its weights. */
+typedef struct sb_layers {
+  const sb_wave *wave;
+  sb_layer_work *work; /* of one sequence */
+  float *cos_sin_dev;  /* f32 [T, head_dim / 2, 2] (model/rope_table.h) */
+} sb_layers;
+
+/* The wave outlives it. What a failed call has allocated is released by sb_layers_free, too. Local.
+ */
+sb_status sb_layers_allocate(sb_layers *layers, const sb_wave *wave, bool gradients);
+void sb_layers_free(sb_layers *layers);
+
+/* A call of a layer that is prepared, for one sequence. */
+sb_layer_call sb_layers_call(const sb_layers *layers, const sb_device_layer *prepared,
+                             const sb_layer_hooks *hooks);
+
+/* What is done in each layer. */
+typedef struct sb_layer_visitor {
+  void *context;
+  /* The layer is prepared. May be NULL. Local. */
+  sb_status (*begin)(void *context, size_t layer);
+  /* Sequence s of the wave. Local. */
+  sb_status (*sequence)(void *context, size_t layer, size_t s);
+  /* All sequences are done. May be NULL. Collective. */
+  sb_status (*end)(void *context, size_t layer);
+} sb_layer_visitor;
+
+/* Prepares each layer of the wave's model in `prepared`, the first one first or, `backward`, the
+ * last one, and has it visited. Collective: ranks agree after the sequences of each layer. */
+sb_status sb_layers_walk(sb_wave *wave, sb_device_layer *prepared, bool backward,
+                         const sb_layer_visitor *visitor);
+
+#endif

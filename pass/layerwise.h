@@ -1,0 +1,49 @@
+/* All of a rank's sequences through a model one layer at a time, by a caller that decides between
+ * layers what the next one is: rounding takes them through a layer in full precision, to see its
+ * inputs, then through the same layer as it was rounded.
+ *
+ *   sb_layerwise_embed                              once
+ *   sb_layerwise_observe, sb_layerwise_advance      per layer, for each local sequence
+ *
+ * There are no waves: every local sequence has its activations here, always. They lie on the
+ * device, or in host memory where the device has too little for them; then a sequence's are copied
+ * when it is its turn, and results are the same. */
+#ifndef SB_PASS_LAYERWISE_H
+#define SB_PASS_LAYERWISE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+#include "pass/device_layer.h"
+#include "pass/layer.h"
+#include "pass/sequences.h"
+
+typedef struct sb_layerwise sb_layerwise;
+
+/* For layers of the shape of `model`, which also has the embedding. Model, backend and sequences
+ * outlive it. Device memory: T x hidden activations for each local sequence, or for one where the
+ * host has them, and for one more; the scratch of a layer (sb_layer_work_bytes); a chunk of the
+ * embedding on a backend that is not unified. SB_ERR_MEMORY, which names what does not fit, where
+ * that is too much. Collective; ranks decide together where activations lie. */
+sb_status sb_layerwise_create(sb_model *model, sb_backend *backend, const sb_sequences *sequences,
+                              sb_layerwise **out);
+void sb_layerwise_free(sb_layerwise **layerwise);
+
+/* Sequences that it has: all of this rank's. */
+size_t sb_layerwise_local(const sb_layerwise *layerwise);
+bool sb_layerwise_on_host(const sb_layerwise *layerwise);
+/* On which all of it is queued. */
+sb_stream sb_layerwise_stream(const sb_layerwise *layerwise);
+
+/* The activations become the embeddings of the tokens: the input of layer 0. Collective. */
+sb_status sb_layerwise_embed(sb_layerwise *layerwise);
+/* Takes sequence s < local through a layer that is prepared; `hooks` get the inputs of its matrices
+ * (`input`). The activations stay as they are. Local; queues on the stream. */
+sb_status sb_layerwise_observe(sb_layerwise *layerwise, const sb_device_layer *prepared, size_t s,
+                               const sb_layer_hooks *hooks);
+/* The same without hooks; the activations of the sequence become the layer's output. Local; queues
+ * on the stream. */
+sb_status sb_layerwise_advance(sb_layerwise *layerwise, const sb_device_layer *prepared, size_t s);
+
+#endif

@@ -1,0 +1,42 @@
+/* How far predictions are from those of a teacher, the source weights: KL(teacher || model) of the
+ * predicted distributions, mean over the tokens of a sequence.
+ *
+ * The teacher's predictions would be tokens x vocabulary numbers. Kept are, in host memory, the
+ * states that the LM head makes them of; the chunks of the head multiply with both. */
+#ifndef SB_PASS_LOSS_DIVERGENCE_H
+#define SB_PASS_LOSS_DIVERGENCE_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+#include "pass/loss_tokens.h"
+
+typedef struct sb_loss_divergence {
+  const sb_wave *wave;
+  sb_loss_tokens *tokens; /* runs along: the model's log-sum-exp, and its likelihood of tokens */
+  /* Of the teacher, for all sequences of this rank, host memory. */
+  char *all_states; /* [local, T, hidden] after the final norm, operands */
+  float *all_lse;   /* [local, T] log-sum-exp of their logits */
+  /* The same for the wave at hand, device memory. */
+  void *states_dev;         /* [room, T, hidden] */
+  float *lse_dev;           /* [room, T] */
+  float *logits_dev;        /* [T, largest chunk] the teacher's */
+  double *kl_dev, *host_kl; /* [room, T] */
+} sb_loss_divergence;
+
+/* For `local` sequences of this rank, and chunks of at most `largest` tokens. Wave and tokens
+ * outlive the loss. What a failed call has allocated is released by sb_loss_divergence_free, too.
+ * Local. */
+sb_status sb_loss_divergence_allocate(sb_loss_divergence *loss, const sb_wave *wave,
+                                      sb_loss_tokens *tokens, size_t local, size_t largest);
+void sb_loss_divergence_free(sb_loss_divergence *loss);
+
+extern const sb_loss_ops sb_loss_divergence_ops; /* state: sb_loss_divergence */
+
+/* The wave at hand has gone forward with its teacher: keeps `states` [room, T, hidden], operands,
+ * and the log-sum-exps that `tokens` has. Local. */
+sb_status sb_loss_divergence_keep(sb_loss_divergence *loss, const void *states);
+/* Takes over what another one has kept, of the same sequences; that one has nothing any more. */
+void sb_loss_divergence_take(sb_loss_divergence *loss, sb_loss_divergence *from);
+
+#endif

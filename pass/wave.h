@@ -1,0 +1,58 @@
+/* The sequences that a rank takes through a model at a time: its *wave*. Embedding, layers, head
+ * and losses compute on the wave at hand; here is how many sequences it has, what their tokens are,
+ * and where each of them lies in a buffer. All functions are local. */
+#ifndef SB_PASS_WAVE_H
+#define SB_PASS_WAVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/ticker.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+
+typedef struct sb_wave {
+  sb_model *model;
+  sb_backend *backend;
+  sb_stream stream;
+  size_t T;    /* tokens of a sequence */
+  size_t room; /* sequences that buffers have room for */
+  /* The wave at hand: this rank's sequences [first, first + count). */
+  size_t first, count;
+  uint32_t *ids_dev;     /* [room, T] */
+  uint32_t *targets_dev; /* [room, T] the token after each; SB_NO_TARGET after the last */
+  uint32_t *host_ids;    /* [2, room, T] both, on their way to the device */
+  sb_ticker ticker;
+  double done, work; /* for the ticker: of the running call */
+} sb_wave;
+
+/* Model, backend, T and room are set by the caller. What a failed call has allocated is released by
+ * sb_wave_free, too. */
+sb_status sb_wave_allocate(sb_wave *wave);
+void sb_wave_free(sb_wave *wave);
+/* Device bytes of a wave's own buffers per token. */
+enum { SB_WAVE_TOKEN_BYTES = 2 * sizeof(uint32_t) };
+
+/* Takes the sequences [first, first + count), count <= room, whose tokens are [count, T]. Waits. */
+sb_status sb_wave_enter(sb_wave *wave, const uint32_t *tokens, size_t first, size_t count);
+
+/* Tokens of the wave at hand. */
+static inline size_t sb_wave_rows(const sb_wave *wave) {
+  return wave->count * wave->T;
+}
+/* Where sequence s of the wave lies in a buffer [room, T, width] of activations. */
+static inline void *sb_wave_act(const sb_wave *wave, void *buffer, size_t s, size_t width) {
+  return (char *)buffer + s * wave->T * width * sb_dtype_size(wave->backend->act);
+}
+/* The same for operands. */
+static inline void *sb_wave_operand(const sb_wave *wave, void *buffer, size_t s, size_t width) {
+  return (char *)buffer + s * wave->T * width * sb_dtype_size(wave->backend->operand);
+}
+
+/* A call begins that will do `work`, in any unit. */
+void sb_wave_expect(sb_wave *wave, double work);
+/* That much more of it is done: tells the ticker, and lets the store's messages go on. */
+sb_status sb_wave_progress(sb_wave *wave, double work);
+
+#endif
