@@ -4,7 +4,11 @@
 #ifndef SB_MPI_LARGE_PIECES_H
 #define SB_MPI_LARGE_PIECES_H
 
-#include "mpi/large.h"
+#include <mpi.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
 
 sb_status sb_mpi_bcast_by(size_t piece, void *data, size_t bytes, int root, MPI_Comm comm);
 /* data[i] = op over ranks of data[i], 8-byte elements of `type`. */

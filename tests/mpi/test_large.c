@@ -1,5 +1,6 @@
 #include "tests/support/ranks.h"
 
+#include "mpi/large.h"
 #include "mpi/large_pieces.h"
 
 static const size_t pieces[] = {8, 24, 64, 1000, (size_t)1 << 26};
