@@ -15,7 +15,7 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
-#include "io/safetensors_writer.h" /* SB_TENSOR_MAX_RANK */
+#include "io/tensor_info.h" /* SB_TENSOR_MAX_RANK */
 
 #define SB_MANIFEST_NAME "manifest.json"
 

@@ -15,20 +15,9 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
-#include "io/safetensors_writer.h"
+#include "io/tensor_info.h"
 
 typedef struct sb_safetensors sb_safetensors;
-
-typedef struct sb_tensor_info {
-  const char *name;
-  sb_dtype dtype;
-  size_t rank;                      /* number of dimensions; 0 is a scalar */
-  size_t shape[SB_TENSOR_MAX_RANK]; /* in elements, slowest first */
-  const char *file;                 /* path of the file it is in */
-  uint64_t offset;                  /* of its first byte in that file */
-  uint64_t bytes;                   /* product of shape x element size */
-  int fd_index;                     /* number of the file within the folder, from 0 */
-} sb_tensor_info;
 
 /* Opens and validates everything but the values. SB_ERR_IO, SB_ERR_FORMAT; SB_ERR_UNSUPPORTED for a
  * folder without safetensors. O(n log n) in the number of tensors n. Close with

@@ -2,7 +2,8 @@
 #ifndef SB_IO_SAFETENSORS_HEADER_H
 #define SB_IO_SAFETENSORS_HEADER_H
 
-#include "io/safetensors.h"
+#include "base/status.h"
+#include "io/tensor_info.h"
 
 /* Tensors of the open file `fd`, sorted by offset; `file` of each is `path` (borrowed), names are
  * owned. The regions are disjoint, without gaps, and end where the file ends. Release with

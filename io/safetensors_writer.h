@@ -13,8 +13,7 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
-
-enum { SB_TENSOR_MAX_RANK = 8 };
+#include "io/tensor_info.h"
 
 typedef struct sb_tensor_spec {
   const char *name;

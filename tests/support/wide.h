@@ -8,6 +8,7 @@
 #include "tests/support/shared_scratch.h"
 
 #include "io/safetensors.h"
+#include "io/safetensors_writer.h"
 
 enum { WIDE_COPIES = 72, WIDE_TENSORS = 64 };
 
