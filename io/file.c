@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/memory.h"
 
 /* One system call moves at most this much: Linux stops at 2 GiB - 4 KiB anyway. */
@@ -160,25 +161,52 @@ sb_status sb_file_check_target(const char *path) {
   return SB_OK;
 }
 
-sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes) {
-  char temporary[SB_PATH_MAX], parent[SB_PATH_MAX];
-  sb_status status = SB_OK;
-  int fd = -1;
-  int length = snprintf(temporary, sizeof temporary, "%s.partial-%ld", path, (long)getpid());
+sb_status sb_atomic_file_begin(const char *path, sb_atomic_file *out) {
+  *out = SB_NO_ATOMIC_FILE;
+  const int length =
+      snprintf(out->partial, sizeof out->partial, "%s.partial-%ld", path, (long)getpid());
   if (length < 0 || length >= SB_PATH_MAX)
     return sb_fail(SB_ERR_IO, "%s: the path is too long", path);
-  SB_TRY(sb_file_create(temporary, &fd));
-  SB_GO(sb_file_write_at(fd, path, 0, data, bytes, bytes));
-  SB_GO(sb_file_sync(fd, path));
-  if (rename(temporary, path) != 0) {
-    status = sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s", path, strerror(errno));
-    goto done;
-  }
-  sb_path_parent(parent, path);
-  status = sb_folder_sync(parent);
-done:
-  close(fd);
-  if (status != SB_OK) unlink(temporary);
+  strcpy(out->path, path);
+  SB_TRY(sb_file_create(out->partial, &out->fd));
+  const sb_status status = sb_cleanup_add(out->partial, &out->slot);
+  if (status != SB_OK) sb_atomic_file_abandon(out);
+  return status;
+}
+
+sb_status sb_atomic_file_append(sb_atomic_file *file, const void *data, size_t bytes,
+                                uint64_t about) {
+  SB_TRY(sb_file_write_at(file->fd, file->path, file->bytes, data, bytes, about));
+  file->bytes += bytes;
+  return SB_OK;
+}
+
+sb_status sb_atomic_file_commit(sb_atomic_file *file) {
+  char parent[SB_PATH_MAX];
+  SB_TRY(sb_file_sync(file->fd, file->path));
+  if (rename(file->partial, file->path) != 0)
+    return sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s", file->path, strerror(errno));
+  sb_cleanup_drop(file->slot);
+  close(file->fd);
+  file->fd = file->slot = -1;
+  sb_path_parent(parent, file->path);
+  return sb_folder_sync(parent);
+}
+
+void sb_atomic_file_abandon(sb_atomic_file *file) {
+  if (file->fd < 0) return;
+  close(file->fd);
+  unlink(file->partial);
+  sb_cleanup_drop(file->slot);
+  file->fd = file->slot = -1;
+}
+
+sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes) {
+  sb_atomic_file file;
+  SB_TRY(sb_atomic_file_begin(path, &file));
+  sb_status status = sb_atomic_file_append(&file, data, bytes, bytes);
+  SB_THEN(sb_atomic_file_commit(&file));
+  sb_atomic_file_abandon(&file);
   return status;
 }
 

@@ -48,8 +48,27 @@ sb_status sb_folder_sync(const char *path);
  * itself a folder. For asking before long work whose result goes there. */
 sb_status sb_file_check_target(const char *path);
 
-/* `path` holds either its old content or all of `data`, also after a crash: a neighbour is written,
- * synced, renamed. */
+/* A file that appears complete or not at all, also after a crash, written from its beginning to its
+ * end: the pieces go to a neighbour, which is synced and renamed. An interrupted process removes
+ * the neighbour (base/cleanup.h). */
+typedef struct sb_atomic_file {
+  char path[SB_PATH_MAX], partial[SB_PATH_MAX];
+  int fd;         /* -1: nothing is begun */
+  int slot;       /* of base/cleanup.h */
+  uint64_t bytes; /* written so far */
+} sb_atomic_file;
+#define SB_NO_ATOMIC_FILE ((sb_atomic_file){.fd = -1, .slot = -1})
+
+sb_status sb_atomic_file_begin(const char *path, sb_atomic_file *out);
+/* `about` is as in sb_file_write_at. */
+sb_status sb_atomic_file_append(sb_atomic_file *file, const void *data, size_t bytes,
+                                uint64_t about);
+/* Puts the file in its place. After a failure it is still to be abandoned. */
+sb_status sb_atomic_file_commit(sb_atomic_file *file);
+/* Removes what is begun; nothing after a commit, or where nothing is begun. */
+void sb_atomic_file_abandon(sb_atomic_file *file);
+
+/* The same in one call: `path` holds either its old content or all of `data`. */
 sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes);
 /* Copies a file's content (not its owner or times); on failure `to` does not exist. */
 sb_status sb_copy_file(const char *from, const char *to);
