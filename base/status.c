@@ -4,23 +4,53 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char message[2048];
+#undef sb_fail
 
-sb_status sb_fail(sb_status code, const char *format, ...) {
+static _Thread_local char message[2048];
+static _Thread_local char origin[SB_ORIGIN_SIZE];
+
+static void store(const char *where, const char *format, va_list arguments) {
   char text[sizeof message]; /* apart from `message`, which may be among the arguments */
-  va_list arguments;
-  va_start(arguments, format);
+  const size_t length = strlen(where), room = sizeof origin - 1;
   vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
   /* One line, whatever a name taken from a file contains. */
   for (char *c = text; *c; c++)
     if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
   memcpy(message, text, sizeof message);
+  if (length > room) where += length - room;
+  memmove(origin, where, strlen(where) + 1); /* it may be `origin` itself */
+}
+
+sb_status sb_fail(sb_status code, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  store("", format, arguments);
+  va_end(arguments);
+  return code;
+}
+
+sb_status sb_fail_from(const char *where, sb_status code, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  store(where, format, arguments);
+  va_end(arguments);
   return code;
 }
 
 const char *sb_message(void) {
   return message;
+}
+
+const char *sb_origin(void) {
+  return origin;
+}
+
+char *sb_origin_text(char *text, unsigned long size) {
+  if (origin[0])
+    snprintf(text, size, " [%s]", origin);
+  else
+    text[0] = 0;
+  return text;
 }
 
 int sb_exit_code(sb_status status) {

@@ -2,9 +2,15 @@
  *
  * A function that can fail returns an sb_status. Where the cause is known, and only there, it calls
  * sb_fail(), which stores one line for the user (which file, which tensor, which number, what to
- * do) and returns the code; callers hand the code up with SB_TRY or, where there is something to
- * release, SB_GO. The message belongs to the calling thread and stays until the next sb_fail() of
- * that thread. Ranks agree on a failure with sb_world_agree() (mpi/world.h). */
+ * do) and returns the code. The message belongs to the calling thread and stays until the next
+ * sb_fail() of that thread. Callers hand the code up:
+ *
+ *   SB_TRY(call)    returns from the function; for functions that hold nothing
+ *   SB_GO(call)     jumps to the label `done`, where the function releases what it holds
+ *   SB_THEN(call)   does the call only while all went well; for chains whose last step, an
+ *                   agreement or a release, comes in any case
+ *
+ * Ranks agree on a failure with sb_world_agree() (mpi/world.h, with SB_AGREE and SB_GO_AGREE). */
 #ifndef SB_BASE_STATUS_H
 #define SB_BASE_STATUS_H
 
@@ -22,12 +28,29 @@ typedef enum sb_status {
   SB_ERR_INTERNAL     /* a broken promise of our own: a bug */
 } sb_status;
 
-/* Stores the formatted message for the calling thread and returns `code`. Local. */
+/* Stores the formatted message for the calling thread and returns `code`. Local. In builds without
+ * NDEBUG it also stores the place of the call, which the program writes behind the message. */
 sb_status sb_fail(sb_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same for a failure that comes from elsewhere (another rank, another thread): `origin` is
+ * what sb_origin() said there. */
+sb_status sb_fail_from(const char *origin, sb_status code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#ifndef NDEBUG
+#define SB_ORIGIN_TEXT_(line) #line
+#define SB_ORIGIN_LINE_(line) SB_ORIGIN_TEXT_(line)
+#define sb_fail(...)          sb_fail_from(__FILE__ ":" SB_ORIGIN_LINE_(__LINE__), __VA_ARGS__)
+#endif
 
 /* The calling thread's last message; "" when there was none. Valid until the thread's next
  * sb_fail(). */
 const char *sb_message(void);
+
+enum { SB_ORIGIN_SIZE = 96 }; /* with the terminating zero; longer ones lose their beginning */
+/* Where that failure arose: "pass/head.c:123", or "" in builds with NDEBUG. As valid. */
+const char *sb_origin(void);
+/* text[size] = " [pass/head.c:123]", or "" where the origin is not known; returns text. */
+char *sb_origin_text(char *text, unsigned long size);
 
 /* Exit code of the program for a status: 0 for SB_OK, 2 for SB_ERR_USAGE, 1 for the rest. */
 int sb_exit_code(sb_status status);
@@ -45,6 +68,13 @@ int sb_exit_code(sb_status status);
   do {                                                                                             \
     status = (call);                                                                               \
     if (status != SB_OK) goto done;                                                                \
+  } while (0)
+
+/* The next link of a chain: sets the local `status` to that of `call`, unless something before has
+ * failed; then `call` is not evaluated. */
+#define SB_THEN(call)                                                                              \
+  do {                                                                                             \
+    if (status == SB_OK) status = (call);                                                          \
   } while (0)
 
 #endif

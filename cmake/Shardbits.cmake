@@ -7,9 +7,16 @@ set(SB_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstric
 set(CMAKE_C_FLAGS_SANITIZE "-O1 -g1")
 set(CMAKE_CXX_FLAGS_SANITIZE "-O1 -g1")
 
+# __FILE__ is the path from the source folder on. A launcher (ccache) makes absolute paths relative to the build folder, and would
+# not share objects between folders if its own name were among the flags.
+set(SB_SOURCE_PREFIX ${CMAKE_SOURCE_DIR}/)
+if(CMAKE_C_COMPILER_LAUNCHER)
+  file(RELATIVE_PATH SB_SOURCE_PREFIX ${CMAKE_BINARY_DIR} ${CMAKE_SOURCE_DIR}/)
+endif()
+
 function(sb_flags target)
   target_compile_options(${target} PRIVATE ${SB_WARNINGS} $<$<CONFIG:Release>:-O3> -fno-math-errno -fno-trapping-math
-                                           -ffp-contract=fast)
+                                           -ffp-contract=fast -fmacro-prefix-map=${SB_SOURCE_PREFIX}=)
   if(SB_NATIVE)
     target_compile_options(${target} PRIVATE -march=native -mprefer-vector-width=512)
   else()
@@ -21,7 +28,8 @@ function(sb_flags target)
                                              -fno-omit-frame-pointer -Wno-error)
     target_link_options(${target} PRIVATE -fsanitize=address,undefined)
   endif()
-  target_compile_definitions(${target} PRIVATE _GNU_SOURCE SB_VERSION="${PROJECT_VERSION}")
+  target_compile_definitions(${target} PRIVATE _GNU_SOURCE SB_VERSION="${PROJECT_VERSION}"
+                                               $<$<BOOL:${SB_CHECKS}>:SB_CHECKS>)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
 endfunction()
 

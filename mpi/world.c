@@ -149,6 +149,7 @@ enum { TEXT = 1700 };
 typedef struct verdict {
   int status;
   char message[TEXT];
+  char origin[SB_ORIGIN_SIZE];
   char host[256];
 } verdict;
 
@@ -163,7 +164,9 @@ void sb_world_lockstep(const sb_world *world) {
 }
 
 static void end_job(const sb_world *world) {
-  fprintf(stderr, "shardbits: %s (rank %d on %s)\n", sb_message(), world->rank, world->host);
+  char origin[SB_ORIGIN_SIZE + 4];
+  fprintf(stderr, "shardbits: %s (rank %d on %s)%s\n", sb_message(), world->rank, world->host,
+          sb_origin_text(origin, sizeof origin));
   sb_cleanup_now();
   MPI_Abort(world->comm, 1);
 }
@@ -180,11 +183,13 @@ sb_status sb_world_agree(const sb_world *world, sb_status mine) {
   memset(&told, 0, sizeof told);
   told.status = (int)mine;
   copy_text(told.message, sizeof told.message, sb_message());
+  copy_text(told.origin, sizeof told.origin, sb_origin());
   copy_text(told.host, sizeof told.host, world->host);
   SB_MPI(MPI_Bcast(&told, (int)sizeof told, MPI_BYTE, lowest, world->comm));
   alike =
       (int)mine == told.status && strncmp(told.message, sb_message(), sizeof told.message - 1) == 0;
   SB_MPI(MPI_Allreduce(&alike, &all_alike, 1, MPI_INT, MPI_LAND, world->comm));
   if (all_alike) return mine;
-  return sb_fail((sb_status)told.status, "%s (rank %d on %s)", told.message, lowest, told.host);
+  return sb_fail_from(told.origin, (sb_status)told.status, "%s (rank %d on %s)", told.message,
+                      lowest, told.host);
 }

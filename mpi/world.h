@@ -64,6 +64,10 @@ void sb_world_lockstep(const sb_world *world);
     if (sb_agree_status_ != SB_OK) return sb_agree_status_;                                        \
   } while (0)
 
+/* The same for functions that release what they hold at the label `done` (SB_GO of base/status.h):
+ * the local `status` is the agreed one. Collective. */
+#define SB_GO_AGREE(world, call) SB_GO(sb_world_agree((world), (call)))
+
 /* SB_OK for MPI_SUCCESS, else SB_ERR_MPI with `what` and MPI's own text. Local. */
 sb_status sb_mpi_check(int mpi_code, const char *what);
 #define SB_MPI(call) SB_TRY(sb_mpi_check((call), #call))

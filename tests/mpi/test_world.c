@@ -99,6 +99,37 @@ static void agreement_as_a_statement(void **state) {
   all_ranks_passed();
 }
 
+static sb_status agree_or_release(sb_status mine, bool *released) {
+  sb_status status;
+  *released = false;
+  SB_GO_AGREE(&world, mine);
+  return sb_fail(SB_ERR_INTERNAL, "past the agreement");
+done:
+  *released = true;
+  return status;
+}
+
+static void agreement_before_a_release(void **state) {
+  (void)state;
+  bool released;
+  EXPECT(agree_or_release(SB_OK, &released) == SB_ERR_INTERNAL && !released);
+  EXPECT(agree_or_release(world.rank == 0 ? sb_fail(SB_ERR_IO, "no") : SB_OK, &released) ==
+         SB_ERR_IO);
+  EXPECT(released);
+  all_ranks_passed();
+}
+
+/* Where a failure arose travels with its message. */
+static void agreement_on_the_origin(void **state) {
+  (void)state;
+  const int last = world.size - 1;
+  EXPECT(sb_world_agree(&world, world.rank == last
+                                    ? sb_fail_from("pass/head.c:123", SB_ERR_IO, "no")
+                                    : SB_OK) == SB_ERR_IO);
+  EXPECT(strcmp(sb_origin(), "pass/head.c:123") == 0);
+  all_ranks_passed();
+}
+
 static void mpi_errors_return(void **state) {
   int value = 0;
   (void)state;
@@ -118,6 +149,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(agreement_when_all_fail_alike),
     cmocka_unit_test(agreement_on_a_long_message),
     cmocka_unit_test(agreement_as_a_statement),
+    cmocka_unit_test(agreement_before_a_release),
+    cmocka_unit_test(agreement_on_the_origin),
     cmocka_unit_test(mpi_errors_return),
 };
 RANKS_MAIN(tests)

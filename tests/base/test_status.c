@@ -1,0 +1,97 @@
+/* Messages of failures, the place they come from, and the ways to hand a status up. */
+#include "base/status.h"
+
+#include <stdbool.h>
+
+#include "tests/base/base_test.h"
+
+static void one_line_whatever_is_in_it(void **state) {
+  (void)state;
+  assert_int_equal(sb_fail(SB_ERR_IO, "%s: line\nbreak\x7f", "a\tb"), SB_ERR_IO);
+  assert_string_equal(sb_message(), "a?b: line?break?");
+  /* the message may be among the arguments */
+  assert_int_equal(sb_fail(SB_ERR_FORMAT, "%s, again", sb_message()), SB_ERR_FORMAT);
+  assert_string_equal(sb_message(), "a?b: line?break?, again");
+}
+
+static void origin(void **state) {
+  (void)state;
+  char text[SB_ORIGIN_SIZE + 4], expected[SB_ORIGIN_SIZE + 4] = "";
+  sb_fail(SB_ERR_IO, "here");
+#ifndef NDEBUG
+  snprintf(expected, sizeof expected, " [%s:%d]", __FILE__, __LINE__ - 2);
+  assert_non_null(strstr(expected, "[tests/base/test_status.c:")); /* from the source folder on */
+#endif
+  assert_string_equal(sb_origin_text(text, sizeof text), expected);
+}
+
+static void origin_from_elsewhere(void **state) {
+  (void)state;
+  char text[SB_ORIGIN_SIZE + 4], path[300];
+  assert_int_equal(sb_fail_from("io/file.c:12", SB_ERR_IO, "no"), SB_ERR_IO);
+  assert_string_equal(sb_origin(), "io/file.c:12");
+  assert_string_equal(sb_origin_text(text, sizeof text), " [io/file.c:12]");
+  assert_int_equal(sb_fail_from(sb_origin(), SB_ERR_IO, "%s, again", sb_message()), SB_ERR_IO);
+  assert_string_equal(sb_origin(), "io/file.c:12");
+  /* of a long path the end is kept */
+  memset(path, 'x', sizeof path);
+  strcpy(path + 250, "/io/file.c:12");
+  sb_fail_from(path, SB_ERR_IO, "no");
+  assert_int_equal(strlen(sb_origin()), SB_ORIGIN_SIZE - 1);
+  assert_string_equal(sb_origin() + strlen(sb_origin()) - 13, "/io/file.c:12");
+  sb_fail_from("", SB_ERR_IO, "no");
+  assert_string_equal(sb_origin_text(text, sizeof text), "");
+}
+
+static int calls;
+
+static sb_status give(sb_status status) {
+  calls++;
+  return status;
+}
+
+static sb_status chain(sb_status first, sb_status second) {
+  sb_status status = give(first);
+  SB_THEN(give(second));
+  SB_THEN(give(SB_OK));
+  return status;
+}
+
+static sb_status jump(sb_status first, bool *reached) {
+  sb_status status;
+  *reached = false;
+  SB_GO(give(first));
+  *reached = true;
+done:
+  return status;
+}
+
+static sb_status hand_up(sb_status first) {
+  SB_TRY(give(first));
+  return SB_ERR_INTERNAL;
+}
+
+static void ways_up(void **state) {
+  (void)state;
+  bool reached;
+  calls = 0;
+  assert_int_equal(chain(SB_OK, SB_OK), SB_OK);
+  assert_int_equal(calls, 3);
+  assert_int_equal(chain(SB_OK, SB_ERR_IO), SB_ERR_IO); /* the last link is not evaluated */
+  assert_int_equal(calls, 5);
+  assert_int_equal(chain(SB_ERR_RANGE, SB_ERR_IO), SB_ERR_RANGE);
+  assert_int_equal(calls, 6);
+  assert_int_equal(jump(SB_OK, &reached), SB_OK);
+  assert_true(reached);
+  assert_int_equal(jump(SB_ERR_IO, &reached), SB_ERR_IO);
+  assert_false(reached);
+  assert_int_equal(hand_up(SB_OK), SB_ERR_INTERNAL);
+  assert_int_equal(hand_up(SB_ERR_IO), SB_ERR_IO);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(one_line_whatever_is_in_it), cmocka_unit_test(origin),
+      cmocka_unit_test(origin_from_elsewhere), cmocka_unit_test(ways_up)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
