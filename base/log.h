@@ -1,22 +1,46 @@
-/* What the program tells a person while it runs: lines on stderr from the one process that speaks
- * (rank 0, unless --quiet). The log stands for the process's stderr, of which there is one; it is
- * the only thing here that is not handed down as an argument. All calls are local, cheap where the
- * process does not speak, and made by one thread. */
+/* What the program tells a person while it runs: lines on stderr.
+ *
+ * Two levels. Lines for users come from the one process that speaks (rank 0, unless --quiet). Lines
+ * for developers (debug) come from the ranks that were asked for them, each with its rank and the
+ * seconds since its log was opened: "[3 12.345] store: ...". SHARDBITS_LOG chooses (cli/observe.h).
+ *
+ * The log stands for the process's stderr, of which there is one; like base/trace.h it is not
+ * handed down as an argument. All calls are local, cheap where nothing is written, and made by one
+ * thread. */
 #ifndef SB_BASE_LOG_H
 #define SB_BASE_LOG_H
 
 #include <stdbool.h>
 #include <stdio.h>
 
-/* From here on this process speaks, or is silent. Silent before the first call. */
+#include "base/status.h"
+
+/* From here on this process speaks, or is silent. Silent before the first call. Debug lines are as
+ * they were. */
 void sb_log_open(bool speaks);
 /* The same to another stream: for tests. */
 void sb_log_open_to(FILE *stream, bool speaks);
-/* True where lines appear. */
+/* True where lines for users appear. */
 bool sb_log_speaks(void);
 
-/* One line; the newline is added. A progress line on a terminal is wiped first. */
+/* Whether `rank` of `ranks` writes debug lines, by SHARDBITS_LOG's text:
+ *   NULL, "", "info"     none does
+ *   "debug"              rank 0
+ *   "debug:all"          all
+ *   "debug:0,4-7"        those; ranges include both ends
+ * SB_ERR_USAGE, with what is expected, for anything else and for ranks that are not there: the
+ * same on every rank. Pure. */
+sb_status sb_log_parse(const char *text, int rank, int ranks, bool *debugs);
+/* From here on this process writes debug lines as `rank`, or none. The clock of the lines starts.
+ */
+void sb_log_set_debug(bool on, int rank);
+/* True where debug lines appear: for asking before a line that takes effort. */
+bool sb_log_debugs(void);
+
+/* One line for users; the newline is added. A progress line on a terminal is wiped first. */
 void sb_log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* One line for developers. `room` is the folder or file that speaks: "store", "gptq". */
+void sb_log_debug(const char *room, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* One line for a phase that is over: its name, seconds, GFLOP/s of this process (`flops` 0 leaves
  * the field empty), the process's peak resident memory so far, and a formatted detail ("" for
@@ -24,7 +48,7 @@ void sb_log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void sb_log_phase(const char *name, double seconds, double flops, const char *detail, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* For base/progress: the stream, and a hook-free way to own the last line of a terminal. */
+/* For base/progress: the stream, and the last line of a terminal, which the next line replaces. */
 FILE *sb_log_stream(void);
 void sb_log_transient(const char *line); /* "" wipes */
 

@@ -161,6 +161,7 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
   usage->common_count = 0;
   if (status != SB_OK || *help) return status;
   sb_log_open(world->rank == 0 && !common->quiet);
+  if (common->quiet) sb_log_set_debug(false, world->rank);
   if (world->rank == 0 && common->json && strcmp(common->json, "-") != 0)
     status = sb_file_check_target(common->json);
   SB_AGREE(world, status);

@@ -8,7 +8,9 @@
 
 #include "cli/commands.h"
 #include "cli/nearest.h"
+#include "cli/observe.h"
 #include "base/cleanup.h"
+#include "base/trace.h"
 
 static const struct {
   const char *name, *summary;
@@ -39,8 +41,17 @@ static void print_overview(FILE *out) {
           SB_VERSION);
   for (int i = 0; i < COMMANDS; i++)
     fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-  fprintf(out, "\nshardbits COMMAND --help explains one. Models are Hugging Face folders of the "
-               "Llama family.\n");
+  fprintf(
+      out,
+      "\nshardbits COMMAND --help explains one. Models are Hugging Face folders of the Llama "
+      "family.\n\n"
+      "environment:\n"
+      "  OMP_NUM_THREADS           threads of each rank, unless --threads says otherwise\n"
+      "  SHARDBITS_LOG             info; debug[:RANKS] for lines of developers, RANKS all or as "
+      "in 0,4-7\n"
+      "  SHARDBITS_TRACE           file that tells what each rank did and waited for "
+      "(ui.perfetto.dev opens it)\n"
+      "  SHARDBITS_RANKS_PER_NODE  for tests: ranks that count as a node\n");
 }
 
 static sb_command_run *find_command(const char *name) {
@@ -87,11 +98,33 @@ static sb_status flush_results(void) {
   return sb_fail(SB_ERR_IO, "stdout: the results could not be written: %s", strerror(errno));
 }
 
+static void print_failure(const sb_world *world) {
+  char origin[SB_ORIGIN_SIZE + 4];
+  if (world->rank == 0)
+    fprintf(stderr, "shardbits: %s%s\n", sb_message(), sb_origin_text(origin, sizeof origin));
+}
+
+/* The command, and what is to be seen of it. Collective. */
+static sb_status run_observed(const sb_world *world, int argc, char **argv) {
+  sb_observer observer;
+  sb_status status = sb_observe_begin(world, &observer);
+  if (status == SB_OK) {
+    SB_SPAN(SB_TRACE_PHASE, "shardbits", SB_TRACE_NONE);
+    status = sb_world_agree(world, run(world, argc, argv));
+    sb_cleanup_now();
+    SB_THEN(sb_world_agree(world, flush_results()));
+  }
+  if (status != SB_OK) print_failure(world);
+  const sb_status written = sb_observe_end(world, &observer);
+  if (written != SB_OK) print_failure(world);
+  return status == SB_OK ? written : status;
+}
+
 int main(int argc, char **argv) {
   sb_world world;
   sb_status status = sb_world_init(&argc, &argv, &world);
   if (status != SB_OK) {
-    if (world.rank == 0) fprintf(stderr, "shardbits: %s\n", sb_message());
+    print_failure(&world);
     sb_world_finalize(&world);
     return sb_exit_code(status);
   }
@@ -99,10 +132,10 @@ int main(int argc, char **argv) {
    * the process. */
   signal(SIGXFSZ, SIG_IGN);
   status = sb_cleanup_install(world.rank, "nothing was written");
-  if (status == SB_OK) status = sb_world_agree(&world, run(&world, argc, argv));
-  sb_cleanup_now();
-  if (status == SB_OK) status = sb_world_agree(&world, flush_results());
-  if (status != SB_OK && world.rank == 0) fprintf(stderr, "shardbits: %s\n", sb_message());
+  if (status == SB_OK)
+    status = run_observed(&world, argc, argv);
+  else
+    print_failure(&world);
   /* All is said and removed. When the first rank leaves with an error, mpirun ends the others by
    * SIGTERM. */
   signal(SIGTERM, SIG_IGN);

@@ -1,5 +1,5 @@
-/* Lines appear where the process speaks, nowhere else; a transient line is wiped before the next
- * one. */
+/* Lines appear where the process speaks, or where debug lines were asked for, nowhere else; a
+ * transient line is wiped before the next one. */
 #include "base/log.h"
 
 #include "tests/support/assertions.h"
@@ -54,8 +54,81 @@ static void phases(void **state) {
   free(text);
 }
 
+static void debug_lines(void **state) {
+  (void)state;
+  FILE *stream = capture(false);
+  sb_log_debug("store", "nobody asked");
+  sb_log_set_debug(true, 3);
+  assert_true(sb_log_debugs());
+  sb_log_debug("store", "group %d", 7);
+  sb_log_line("not for users of this rank");
+  sb_log_set_debug(false, 3);
+  sb_log_debug("store", "no more");
+  fclose(stream);
+  double seconds = -1;
+  int group = 0;
+  assert_int_equal(sscanf(text, "[3 %lf] store: group %d", &seconds, &group), 2);
+  assert_true(seconds >= 0 && seconds < 60);
+  assert_int_equal(group, 7);
+  assert_string_equal(strchr(text, '\n'), "\n"); /* one line */
+  free(text);
+}
+
+static void debug_lines_wipe_progress(void **state) {
+  (void)state;
+  FILE *stream = capture(true);
+  sb_log_set_debug(true, 0);
+  sb_log_transient("almost");
+  sb_log_debug("pass", "layer");
+  sb_log_set_debug(false, 0);
+  fclose(stream);
+  assert_memory_equal(text, "almost\r\033[K[0 ", strlen("almost\r\033[K[0 "));
+  free(text);
+}
+
+static bool wants(const char *request, int rank, int ranks) {
+  bool debugs = false;
+  assert_int_equal(sb_log_parse(request, rank, ranks, &debugs), SB_OK);
+  return debugs;
+}
+
+static void requests(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *ranks; /* one character a rank */
+  } cases[] = {{NULL, "000000"},         {"", "000000"},
+               {"info", "000000"},       {"debug", "100000"},
+               {"debug:all", "111111"},  {"debug:0", "100000"},
+               {"debug:5", "000001"},    {"debug:0,3", "100100"},
+               {"debug:1-3", "011100"},  {"debug:0-1,4-5", "110011"},
+               {"debug:2,2-2", "001000"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (int rank = 0; rank < 6; rank++)
+      assert_int_equal(wants(cases[i].text, rank, 6), cases[i].ranks[rank] == '1');
+}
+
+static void bad_requests(void **state) {
+  (void)state;
+  static const char *const bad[] = {
+      "loud",      "Debug",    "debug:",     "debug:x",     "debug:0,",
+      "debug:,1",  "debug:1-", "debug:-1",   "debug:0 1",   "debugall",
+      "debug:3-1", "debug:6",  "debug:0,99", "debug:all,0", "debug:99999999999999999999"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    for (int rank = 0; rank < 6; rank += 5) {
+      bool debugs = true;
+      assert_int_equal(sb_log_parse(bad[i], rank, 6, &debugs), SB_ERR_USAGE);
+      assert_non_null(strstr(sb_message(), "SHARDBITS_LOG="));
+      assert_non_null(strstr(sb_message(), bad[i]));
+    }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(silence),
-                                     cmocka_unit_test(phases)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(lines),
+                                     cmocka_unit_test(silence),
+                                     cmocka_unit_test(phases),
+                                     cmocka_unit_test(debug_lines),
+                                     cmocka_unit_test(debug_lines_wipe_progress),
+                                     cmocka_unit_test(requests),
+                                     cmocka_unit_test(bad_requests)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

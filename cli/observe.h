@@ -1,0 +1,31 @@
+/* Seeing inside a run: what SHARDBITS_LOG and SHARDBITS_TRACE ask for.
+ *
+ * SHARDBITS_LOG=info | debug | debug:all | debug:0,4-7 chooses which ranks write lines for
+ * developers (base/log.h). SHARDBITS_TRACE=FILE records what every rank does and waits for
+ * (base/trace.h), and rank 0 writes it to FILE at the end of the run, after an error too. A run
+ * that is killed, or ended by a device that fails in lockstep (mpi/world.h), writes none.
+ *
+ * The environment of rank 0 counts: launchers need not pass the variables on to other nodes. */
+#ifndef SB_CLI_OBSERVE_H
+#define SB_CLI_OBSERVE_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+#include "io/file.h"
+#include "mpi/trace_gather.h"
+#include "mpi/world.h"
+
+typedef struct sb_observer {
+  bool traces;
+  char path[SB_PATH_MAX]; /* of the trace; as given, so relative to the working folder */
+  sb_trace_clock clock;
+} sb_observer;
+
+/* Reads the two variables and begins. SB_ERR_USAGE for a SHARDBITS_LOG that is not one of the
+ * above; SB_ERR_IO for a FILE that could not be written later. Collective. */
+sb_status sb_observe_begin(const sb_world *world, sb_observer *out);
+/* Writes the trace, if one was asked for. Collective. */
+sb_status sb_observe_end(const sb_world *world, sb_observer *observer);
+
+#endif
