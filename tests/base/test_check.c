@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/base/base_test.h"
+#include "tests/support/assertions.h"
 
 static bool is_even(const int *number, sb_flaw *flaw) {
   return *number % 2 == 0 || sb_flaw_found(flaw, "%d is odd", *number);

@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-#include "tests/base/base_test.h"
+#include "tests/support/assertions.h"
 
 static void one_line_whatever_is_in_it(void **state) {
   (void)state;

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 
-#include "tests/base/base_test.h"
+#include "tests/support/assertions.h"
 
 static void pass_time(double seconds) {
   const double end = sb_now() + seconds;
