@@ -13,7 +13,7 @@ echo "| ---: | ---: | --- | ---: | ---: | ---: |"
 for ranks in 1 2 4; do
   for seqs in 8 64; do
     for quantizer in rtn gptq; do
-      options=(--bits 3.25 --seqs $seqs --strides 1 --trades 0 --quantizer $quantizer --round-seqs $seqs)
+      options=(--bits 3.25 --seqs "$seqs" --strides 1 --trades 0 --quantizer "$quantizer" --round-seqs "$seqs")
       "$shardbits" plan "$model" --ranks $ranks --gflops 1 "${options[@]}" --json "$work/plan.json" --quiet >/dev/null
       on_ranks $ranks "$shardbits" quantize "$model" --calib "$tokens" "${options[@]}" -o "$work/out" --overwrite \
         --json "$work/run.json" --quiet >/dev/null

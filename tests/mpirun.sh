@@ -10,6 +10,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # What MPI itself keeps until the end is no leak of ours (sanitizer builds).
 export ASAN_OPTIONS=allocator_may_return_null=1:fast_unwind_on_malloc=0:${ASAN_OPTIONS:-}
-export LSAN_OPTIONS=suppressions=$(dirname "$(readlink -f "$0")")/lsan.supp:print_suppressions=0
+here=$(dirname "$(readlink -f "$0")")
+export LSAN_OPTIONS=suppressions=$here/lsan.supp:print_suppressions=0
 exec mpirun --oversubscribe --bind-to none --mca btl self,vader --mca btl_vader_single_copy_mechanism none \
   --mca mpi_yield_when_idle 1 -n "$ranks" "$@"

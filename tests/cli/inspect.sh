@@ -1,14 +1,6 @@
 #!/usr/bin/env bash
-# inspect.sh SHARDBITS MPIRUN: inspect, its check for NaN on several ranks, and plan, on a model made here by hand.
-set -u
-shardbits=$1 mpirun=$2
-# Sanitizer builds: without mpirun, MPI unloads modules that had not freed all; leaks are looked for in the unit tests.
-export ASAN_OPTIONS=detect_leaks=0
-dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
-fail() {
-  echo "FAILED: $*"
-  exit 1
-}
+# inspect, its check for NaN on several ranks, and plan, on a model made here by hand.
+. "$(dirname "$0")/../support/shell.sh"
 
 # One layer, hidden 8, MLP 24, 2 heads of 4, 1 KV head, 10 tokens, tied, F32, all weights zero.
 mkdir "$dir/m"
@@ -79,4 +71,4 @@ gpus 20 "spread over all ranks" "2 waves"
 "$shardbits" plan "$dir/70b.json" --ranks 8 --gpus-per-node 8 --json "$dir/gpus.json" >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
 grep -q "not known: no GPU was measured; --machine FILE" "$dir/out" && ! grep -q '"seconds' "$dir/gpus.json" &&
   grep -q '"gradient_pass"' "$dir/gpus.json" || fail "times of GPUs: $(cat "$dir/out" "$dir/gpus.json")"
-echo "all as expected"
+finish

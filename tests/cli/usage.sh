@@ -1,12 +1,8 @@
 #!/usr/bin/env bash
-# usage.sh SHARDBITS MPIRUN RANKS: what the program says and returns for wrong and for informative command lines: one line
-# on stderr that starts with "shardbits: ", exit code 2 (1 for other errors), from one rank only.
-set -u
-shardbits=$1 mpirun=$2 ranks=$3
-# Sanitizer builds: without mpirun, MPI unloads modules that had not freed all; leaks are looked for in the unit tests.
-export ASAN_OPTIONS=detect_leaks=0
-dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
-failures=0
+# What the program says and returns for wrong and for informative command lines: one line on stderr that starts with
+# "shardbits: ", exit code 2 (1 for other errors), from one rank only. RANKS is the argument: 0 starts without mpirun.
+. "$(dirname "$0")/../support/shell.sh"
+ranks=$4
 
 run() {
   if [ "$ranks" = 0 ]; then
@@ -88,5 +84,4 @@ if [ "$ranks" = 0 ] && [ -c /dev/full ]; then
   [ $code = 1 ] || fail "--help > /dev/full: exit code $code"
   grep -q '^shardbits: stdout: ' "$dir/err" || fail "--help > /dev/full: no message"
 fi
-[ $failures = 0 ] || exit 1
-echo "all as expected on $ranks ranks"
+finish

@@ -2,14 +2,15 @@
 # peers.sh SHARDBITS MPIRUN SOURCE: ranks with a GPU each, which exchange weights and sums among themselves, or sums by an MPI
 # library that takes GPU memory: the same frames as through hosts; what the log says; an MPI library that does not take it; and a GPU
 # that breaks while others wait for it: no hang, its line, nothing written.
-. "$(dirname "$0")/../program/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 model=$source/tests/golden/gqa-tied
 options=(--token-dtype u16 --seqlen 12 --device cuda)
 search=(quantize "$model" --calib "$model/tokens.bin" "${options[@]}" --bits 3 --block 16x32 --reorder none --trades 0)
 
 export SB_CUDA_HOST_DEVICES=2
 for exchange in auto host mpi; do
-  export SB_CUDA_HOST_MPI=$([ $exchange != mpi ] || echo 1)
+  SB_CUDA_HOST_MPI=$([ $exchange != mpi ] || echo 1)
+  export SB_CUDA_HOST_MPI
   "$mpirun" 2 "$shardbits" "${search[@]}" --quantizer gptq --round-seqs 5 --refine 1 --tune-seqs 0 --gpu-exchange $exchange -o "$dir/$exchange" \
     --json "$dir/$exchange.json" >/dev/null 2>"$dir/$exchange.err" || { fail "--gpu-exchange $exchange"; cat "$dir/$exchange.err"; }
 done
@@ -42,5 +43,5 @@ code=$?
 [ $code != 0 ] && [ $code != 124 ] || fail "broken in mid-run: exit code $code"
 grep -q "^shardbits: GPU 1 (.*cudaErrorLaunchFailure.*(rank 1 on $(hostname)" "$dir/err" ||
   { fail "broken in mid-run"; cat "$dir/err"; }
-[ -z "$(ls "$dir" | grep '^broken')" ] || fail "broken in mid-run: something was written"
+! compgen -G "$dir/broken*" >/dev/null || fail "broken in mid-run: something was written"
 finish

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Bad models, tokens and budgets for the commands and in the ways that bad_input does not try.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 bad=$dir/bad
 copy() { rm -rf "$bad" && cp -r "$tiny" "$bad"; }

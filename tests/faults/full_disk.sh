@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A disk that fills up, a read-only one, and a limit on the size of files: one line that says what ran out and where, nothing
 # left behind, the old output as it was.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 rtn() { # RANKS OUT [ARGUMENT ...]
   local ranks=$1 to=$2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # --overwrite never removes what the run itself reads, however it is spelled.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 mkdir "$dir/project" && cp -r "$tiny" "$dir/project/model" && ln -s project/model "$dir/link"
 cp "$tiny_tokens" "$dir/project/calib.bin" && echo '{}' >"$dir/project/config.json"

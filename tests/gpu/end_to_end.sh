@@ -3,7 +3,7 @@
 # (77) where there is no device. In f32 both compute the same sums in other orders: losses agree to 1e-3
 # (on the stand-in of tests/cuda_host to 1e-5), and the same search takes the same decisions but for near ties: at least 90%
 # of the blocks get the same bits. In bf16 a loss is right to two digits.
-. "$(dirname "$0")/../program/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 model=$4 tokens=$5
 shift 5
 options=("$@")

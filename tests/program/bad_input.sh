@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every kind of bad input: one line from one rank that names the file and says what is wrong, exit code 1, nothing written,
 # within seconds, on one rank and on three.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 good=$source/tests/golden/gqa-tied    # one file, bf16
 cut=$source/tests/golden/sharded-f16  # three files
@@ -18,8 +18,8 @@ quantize() { # TEXT MODEL [ARGUMENT ...]
   refused "$text" quantize "$model" --calib "$tokens" --bits 3 --block 16x32 --seqlen 48 -o "$out" "$@"
 }
 u64() { # NUMBER: 8 bytes, little-endian
-  local n=$1 i
-  for i in 1 2 3 4 5 6 7 8; do
+  local n=$1
+  for _ in 1 2 3 4 5 6 7 8; do
     # shellcheck disable=SC2059
     printf "\\x$(printf %02x $((n & 255)))"
     n=$((n >> 8))

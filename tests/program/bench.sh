@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # shardbits bench, and plan with what it measured. How fast anything is, no test can say: that every figure is there, and what
 # is made of it.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 mkdir "$dir/disk"
 
 for ranks in 1 2; do
@@ -74,11 +74,10 @@ refuses 2 "nothing: cannot be" bench "$dir/nothing" --rounds 1 --folder "$dir/di
 [ -z "$(ls -A "$dir/disk")" ] || fail "left $(ls -A "$dir/disk")"
 
 # Stopped while it writes: nothing is left.
-"$mpirun" 2 -q "$shardbits" bench --rounds 1 --folder "$dir/disk" --quiet >"$dir/out" 2>"$dir/err" &
-job=$!
-until compgen -G "$dir/disk/.shardbits-bench-*" >/dev/null || ! kill -0 $job 2>/dev/null; do :; done
-kill -TERM $job
-wait $job && fail "SIGTERM: exit code 0"
-for _ in $(seq 100); do pgrep -f "$dir/disk" >/dev/null || break; sleep 0.1; done
+start "$mpirun" 2 -q "$shardbits" bench --rounds 1 --folder "$dir/disk" --quiet >"$dir/out" 2>"$dir/err"
+until compgen -G "$dir/disk/.shardbits-bench-*" >/dev/null || ! running; do :; done
+kill -TERM "$job"
+wait "$job" && fail "SIGTERM: exit code 0"
+for _ in $(seq 100); do ranks_of_job >/dev/null || break; sleep 0.1; done
 [ -z "$(ls -A "$dir/disk")" ] || fail "SIGTERM: left $(ls -A "$dir/disk")"
 finish

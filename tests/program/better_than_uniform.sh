@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the program is for: at the same budget, its bits give a better perplexity than uniform ones; and more bits a better
 # one than fewer.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 # Compensated rounding beats rounding to nearest, of uniform bits and of ours.
 for bits in 2.5 3.25; do

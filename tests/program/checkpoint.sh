@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A search that is cut off goes on from its checkpoint, on another number of ranks, to the same bits; a checkpoint of anything
 # else is refused by name of what differs.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 saved=$dir/search
 options=("$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 64 --trades 8 --check-seqs 8 --quantizer rtn)

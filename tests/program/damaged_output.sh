@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Output folders that are damaged or incomplete are refused by eval, verify and export, in one line from one rank.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 run 2 quantize "$model" --bits 2.5 --method rtn -o "$dir/good"
 first=shard-00001-of-00002.sbz second=shard-00002-of-00002.sbz

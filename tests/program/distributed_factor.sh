@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Second moments spread over the ranks: the same frames on the same number of ranks however they got there, and a model as
 # good as with moments on every rank. And the warning when there are too few tokens for them.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 refine=0
 compensate() { # RANKS ARGUMENT ...: prints the content hash

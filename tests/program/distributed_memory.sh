@@ -2,7 +2,7 @@
 # What spreading second moments is for: a wide layer on 4 ranks needs a part of the memory that it needs with all of them on
 # every rank. 2560 channels: replicated 24 n^2 = 150 MiB; distributed 16 n^2 / 4 = 25 MiB, panels of 24 x 512 n = 30 MiB and
 # kept inputs of 4 MiB. 91 MiB less, of which the test asks for 60.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 python3 "$(dirname "$0")/wide_model.py" "$dir/wide" 2560 || exit 1
 
 peak() { # FACTOR: MiB of the largest rank

@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
 # A run that is interrupted, loses a rank or fills the disk ends within seconds on all ranks, says so in one line, leaves no
 # output that looks whole, and the old one where there was one. A second run then succeeds.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 # begin RANKS [ARGUMENT ...]: a search that would take minutes, in the background; returns when its first step is done
 begin() {
   local ranks=$1
   shift
   : >"$dir/stderr" # what an earlier run said must not be taken for this one's
-  "$mpirun" "$ranks" -q "$shardbits" quantize "$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 32 --quantizer rtn --strides 500 \
-    --trades 10000 --trade-share 1 -o "$dir/OUT" "$@" >"$dir/stdout" 2>"$dir/stderr" &
-  job=$!
+  start "$mpirun" "$ranks" -q "$shardbits" quantize "$model" --calib "$calib" --bits 2.5 --seqs 16 --seqlen 32 --quantizer rtn --strides 500 \
+    --trades 10000 --trade-share 1 -o "$dir/OUT" "$@" >"$dir/stdout" 2>"$dir/stderr"
   for _ in $(seq 600); do
     grep -q "step  0" "$dir/stderr" && return
-    kill -0 $job 2>/dev/null || break
+    running || break
     sleep 0.1
   done
   echo "FAILED: the run did not get to its first step" && cat "$dir/stderr" && exit 1
@@ -23,28 +22,27 @@ begin() {
 ended() {
   local text=$1 code lines
   for _ in $(seq 400); do
-    kill -0 $job 2>/dev/null || break
+    running || break
     sleep 0.1
   done
-  kill -0 $job 2>/dev/null && fail "$text: still running after 40 s" && kill -9 $job
-  wait $job
+  running && fail "$text: still running after 40 s" && kill -KILL "$job"
+  wait "$job"
   code=$?
   [ $code != 0 ] || fail "$text: exit code 0"
   sleep 0.2
-  pgrep -f "$dir/OUT" >/dev/null && fail "$text: ranks are left behind" && pkill -9 -f "$dir/OUT"
+  ranks_of_job >/dev/null && fail "$text: ranks are left behind" && signal_ranks KILL
   [ -z "$(find "$dir" -maxdepth 1 -name 'OUT*')" ] || fail "$text: left $(ls "$dir")"
   lines=$(grep -c '^shardbits: ' "$dir/stderr")
   [ "$lines" -le 1 ] || fail "$text: $lines lines instead of one: $(cat "$dir/stderr")"
   [ "$lines" = 0 ] || grep -q "^shardbits: .*$text" "$dir/stderr" || fail "no '$text' in: $(cat "$dir/stderr")"
   [ "$lines" = 1 ]
 }
-last_rank() { pgrep -f "^$shardbits .*$dir/OUT" | tail -n 1; }
 # stopped HOW: a run on 3 ranks, stopped by INT or TERM to mpirun (which passes them on as SIGTERM) or KILL of one rank (mpirun
 # ends the others); rank 0 speaks, and is heard at the latest the fourth time
 stopped() {
   for _ in 1 2 3 4; do
     begin 3
-    if [ "$1" = KILL ]; then kill -KILL "$(last_rank)"; else kill "-$1" $job; fi
+    if [ "$1" = KILL ]; then kill -KILL "$(ranks_of_job | tail -n 1)"; else kill "-$1" "$job"; fi
     ended "interrupted by SIGTERM; nothing was written" && return
   done
   fail "$1: no line in four runs: $(cat "$dir/stderr")"
@@ -55,10 +53,9 @@ stopped TERM
 stopped KILL
 
 # without mpirun
-"$shardbits" quantize "$model" --calib "$calib" --bits 2.5 --seqlen 64 --trades 1000 -o "$dir/OUT" 2>"$dir/stderr" >"$dir/stdout" &
-job=$!
+start "$shardbits" quantize "$model" --calib "$calib" --bits 2.5 --seqlen 64 --trades 1000 -o "$dir/OUT" 2>"$dir/stderr" >"$dir/stdout"
 for _ in $(seq 100); do grep -q '^search' "$dir/stderr" && break || sleep 0.1; done
-kill -INT $job 2>/dev/null
+kill -INT "$job" 2>/dev/null
 ended "interrupted by SIGINT; nothing was written" || fail "SIGINT without mpirun: no line: $(cat "$dir/stderr")"
 
 rtn() { # OUT [ARGUMENT ...]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # An output folder read back: by verify, by eval and export on other numbers of ranks, through a saved bit map, and by the
 # reader in docs/format.md, which knows nothing of this program.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 run 3 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 --trades 0 --quantizer rtn -o "$dir/made" \
   --allocation "$dir/bits" --json "$dir/made.json"

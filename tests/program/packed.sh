@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # eval --compute packed: perplexity and logits of the dequantized weights to rounding, on any number of ranks, in less memory;
 # refused where there are no packed weights.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 evaluate() { # FOLDER RANKS COMPUTE: into eval.json, against the same folder dequantized
   run "$2" eval "$1" --tokens "$heldout" --seqs 6 --seqlen 128 --compute "$3" --ref "$1" --json "$dir/eval.json"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Reordered channels: the same orders and frames on 1, 4 and 7 ranks, folders that read back, and models that are still
 # the same models.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 quantize() { # NAME RANKS MODE ARGUMENT ...
   local name=$1 ranks=$2 mode=$3

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Bit maps that belong to reordered channels, and shardbits reorder, which writes the reordered model as a folder.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 quantize() { # NAME RANKS MODE ARGUMENT ...
   local name=$1 ranks=$2 mode=$3

@@ -2,7 +2,7 @@
 # Compensated rounding that is cut off goes on with the next layer, and training of scales after it with the next step, on another number
 # of ranks, to the same frames; layers and scales of anything else, and damaged ones, are refused; nothing of them is left when the
 # output is complete.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 saved=$dir/state
 rounded=$saved.rounded

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The same bit map, the same frames and the same perplexity on 1, 2, 4 and 7 ranks, with one thread and two, and when
 # the sequences have to go in several waves.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 quantize() { # NAME RANKS ARGUMENT ...
   local name=$1 ranks=$2

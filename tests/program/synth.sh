@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # shardbits synth: the same files on any number of ranks, layers that are those of the whole model, a model that every command
 # takes, nothing half-written.
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/../support/shell.sh"
 
 synth() { # NAME RANKS ARGUMENT ...
   local name=$1 ranks=$2
@@ -88,12 +88,11 @@ sed 's/70000/2000/; s/: 64/: 4096/; s/: 96/: 14336/; s/_layers": 1/_layers": 2/;
   >"$dir/large.json"
 stopped=0
 for _ in 1 2 3 4; do
-  "$mpirun" 3 -q "$shardbits" synth --config "$dir/large.json" -o "$dir/not" --quiet >"$dir/out" 2>"$dir/err" &
-  job=$!
-  until compgen -G "$dir/not.partial-*/model.safetensors" >/dev/null || ! kill -0 $job 2>/dev/null; do :; done
-  kill -TERM $job 2>/dev/null
-  wait $job || true
-  for _ in $(seq 100); do pgrep -f "$dir/not" >/dev/null || break; sleep 0.1; done
+  start "$mpirun" 3 -q "$shardbits" synth --config "$dir/large.json" -o "$dir/not" --quiet >"$dir/out" 2>"$dir/err"
+  until compgen -G "$dir/not.partial-*/model.safetensors" >/dev/null || ! running; do :; done
+  kill -TERM "$job" 2>/dev/null
+  wait "$job" || true
+  for _ in $(seq 100); do ranks_of_job >/dev/null || break; sleep 0.1; done
   [ -z "$(find "$dir" -name 'not.*')" ] || fail "SIGTERM: left $(find "$dir" -name 'not.*')"
   if [ -e "$dir/not" ]; then # it was quicker than we, so it is whole; it may have been stopped after that
     run 1 inspect "$dir/not" --check

@@ -1,8 +1,9 @@
-# shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by the tests of this folder, which are called as TEST.sh SHARDBITS MPIRUN SOURCE.
+# shellcheck shell=bash disable=SC2034
+# Sourced by the tests that are scripts, which are called as TEST.sh SHARDBITS MPIRUN SOURCE [ARGUMENT ...].
 set -u
 shardbits=$1 mpirun=$2 source=$3
 model=$source/data/demo-llama calib=$source/data/calib.bin heldout=$source/data/heldout.bin
+tiny=$source/tests/golden/gqa-tied tiny_tokens=$source/tests/golden/gqa-tied/tokens.bin
 export OMP_WAIT_POLICY=passive # without mpirun too: threads that spin take twenty times as long where they share a core
 export ASAN_OPTIONS=detect_leaks=0 # of MPI's own, without mpirun; leaks are looked for in the unit tests
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
@@ -58,20 +59,36 @@ refused() {
     [ -z "$(find "$dir" -maxdepth 1 -name 'OUT*')" ] || fail "$* on $ranks ranks: left $(ls "$dir")"
   done
 }
-cut_off() { # FILE PATTERN OUT ARGUMENT ...: on 3 ranks, killed without a chance to clean up when FILE has a line like PATTERN
-  local file=$1 pattern=$2 out=$3 job
-  shift 3
-  "$mpirun" 3 -q "$shardbits" "$@" -o "$out" >"$dir/out" 2>"$dir/err" &
+# start COMMAND ...: in the background, in a session of its own: $job. What the job leaves behind stays in that session.
+start() {
+  setsid "$@" &
   job=$!
+}
+running() { kill -0 "$job" 2>/dev/null; }
+# Neither mpirun itself nor processes that have ended and that nobody has waited for, which have no command line.
+ranks_of_job() { pgrep -s "$job" -f "$shardbits" | grep -vx "$job"; }
+signal_ranks() { # SIGNAL
+  local ranks
+  ranks=$(ranks_of_job)
+  # shellcheck disable=SC2086
+  [ -z "$ranks" ] || kill "-$1" $ranks 2>/dev/null
+}
+cut_off() { # FILE PATTERN OUT ARGUMENT ...: on 3 ranks, killed without a chance to clean up when FILE has a line like PATTERN
+  local file=$1 pattern=$2 out=$3
+  shift 3
+  start "$mpirun" 3 -q "$shardbits" "$@" -o "$out" >"$dir/out" 2>"$dir/err"
   for _ in $(seq 3000); do
     grep -q "$pattern" "$file" 2>/dev/null && break
-    kill -0 $job 2>/dev/null || break
+    running || break
     sleep 0.01
   done
-  pkill -KILL -f "^$shardbits .*$out"
-  wait $job && echo "the run was done before it could be killed"
+  signal_ranks KILL
+  wait "$job" && echo "the run was done before it could be killed"
   [ -s "$file" ] || { fail "nothing was saved in $file: $(cat "$dir/err")"; finish; }
   rm -rf "$out"*
+}
+hash_of() { # FOLDER: of all its files, names and content
+  (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
 }
 value() { # FILE KEY: of a report, at its top level
   sed -n "s/^  \"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1"
