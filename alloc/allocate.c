@@ -75,8 +75,7 @@ static sb_status measure_costs(driver *d) {
   return SB_OK;
 }
 
-/* What the source weights say, and what widths cost: where a search by divergence first asks for
- * something, which one that had come to its end never does. */
+/* Lazy set-up: measured on first use, so resuming a finished search measures nothing. */
 static sb_status learn(driver *d) {
   if (d->o->estimator != SB_ESTIMATOR_DIVERGENCE) return SB_OK;
   SB_TRY(measure_costs(d));

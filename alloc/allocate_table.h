@@ -1,6 +1,6 @@
-/* Allocation without a search: from one backward pass at full precision, which gives what every
- * block is expected to cost at every width (sensitivity/loss_table.h), all widths are chosen at
- * once. The baselines that the search is held against. */
+/* The bit map of a model without a search: one gradient pass at full precision gives a table of
+ * losses (sensitivity/loss_table.h), from which all widths are chosen at once. The baselines of the
+ * search. */
 #ifndef SB_ALLOC_ALLOCATE_TABLE_H
 #define SB_ALLOC_ALLOCATE_TABLE_H
 
@@ -15,23 +15,23 @@
 #include "sensitivity/estimator.h"
 
 typedef struct sb_allocate_table_options {
-  double bits; /* budget in effective bits a weight */
+  double bits; /* budget: effective bits per weight of the layers' matrices */
   unsigned min_bits, max_bits;
   sb_estimator estimator; /* SB_ESTIMATOR_HESSIAN or SB_ESTIMATOR_DIAGONAL */
-  bool by_layer;          /* one width a matrix (alloc/choose_matrices.h) instead of one a block
+  bool by_layer;          /* one width per matrix (alloc/choose_matrices.h), else one per block
                              (alloc/choose_blocks.h) */
   size_t activation_bytes;
   sb_ticker ticker;
 } sb_allocate_table_options;
 
 typedef struct sb_allocate_table_result {
-  double loss;           /* of the calibration, at full precision */
-  double predicted, gap; /* rise of it, and how far from the least possible it is at most
-                            (alloc/choose_blocks.h) */
-  double score_seconds, gradient_seconds; /* of this rank */
+  double loss;      /* calibration loss at full precision, nats per token */
+  double predicted; /* rise of that loss with the chosen widths, as the table has it */
+  double gap;       /* proven: no other widths have a rise that is lower by more than this */
+  double score_seconds, gradient_seconds; /* of this rank; gradient: the pass, scoring included */
 } sb_allocate_table_result;
 
-/* The model is left with the bits found. Errors as sb_allocate. Collective. */
+/* `model` (SB_CODING_SOURCE) is left with the bits found. Errors as sb_allocate. Collective. */
 sb_status sb_allocate_table(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
                             const sb_allocate_table_options *options,
                             sb_allocate_table_result *result);

@@ -1,23 +1,23 @@
-/* A multiple-choice knapsack over all ranks: every item (a block, a whole matrix) has a few choices
- * (widths), each with a storage cost and a predicted loss; one choice an item is to be made, for
- * the least sum of losses with the sum of costs within a budget. Distributed: every rank holds its
- * own items, no rank sees all.
+/* A multiple-choice knapsack over all ranks. Every item (a block, a whole matrix) has a few choices
+ * (widths), each with a storage cost and a predicted loss. One choice per item is made, for the
+ * least sum of losses with the sum of costs within a budget. Distributed: every rank holds its own
+ * items, no rank sees all.
  *
- *   relaxation  From every item's cheapest choice, the steps along the lower convex hull of its
- * (cost, loss) points are taken by loss saved a bit of storage, best first, until the budget is
- * full (mpi/select.h: exact, ties by id). Along a hull the steps of one item get worse, so they
- * come in order. What is left over is the optimum of the linear relaxation but for the one step
- * that no longer fits. The loss it saves a bit is the price of storage. fill        What room is
- * left goes to steps behind the one that did not fit, again best first, round after round. core At
- * the price of storage, every choice of an item is a little worse than the item's best one. The
- * choices of the 128 items with the nearest second best are made again, together, by dynamic
- * programming over storage, on every rank alike (alloc/core.h): exchanges that use the room which
- * single steps cannot.
+ * 1. Relaxation. Every item begins at its cheapest choice. The steps along the lower convex hull of
+ *    its (cost, loss) points are offered by loss saved per bit; along a hull they get worse, so the
+ *    steps of an item come in order. They are taken best first until the budget is full
+ *    (mpi/select.h: exact, ties by id). The result is the optimum of the linear relaxation but for
+ *    the one step that no longer fits; the loss which that step saves per bit is the price of
+ *    storage.
+ * 2. Fill. The room that is left goes to steps behind that one, best first, round after round.
+ * 3. Core. The 128 items whose second best choice is nearest to their best at the price of storage
+ *    choose again, together, by dynamic programming over storage, on every rank alike
+ *    (alloc/core.h). So exchanges use the room that single steps cannot.
  *
- * With few or unequal items the last part decides: the first two may be percents from the optimum
- * where little loss is left. The result depends on the items only, not on how they are spread over
- * ranks. O(items x choices / ranks) work and memory (24 bytes a step of the hulls), some 10^1
- * all-reduces of 10^4 integers, and the core: 128 x 2^14 states at most.
+ * With few or unequal items the core decides: without it the result may be percents from the
+ * optimum where little loss is left. The result does not depend on how items are spread over ranks.
+ * O(items x choices / ranks) work and memory (24 bytes per step of the hulls), some tens of
+ * all-reduces of 10^4 integers, and the core with 128 x 2^14 states at most.
  *
  * Sources: Sinha and Zoltners, The multiple-choice knapsack problem (1979), for the relaxation;
  * Pisinger, A minimal algorithm for the multiple-choice knapsack problem (1995), for the core. */
@@ -37,7 +37,7 @@ typedef struct sb_knapsack {
   const uint64_t *id; /* ascending within a rank, distinct over all ranks, below 2^60 */
   unsigned most;      /* choices of any item, at most */
   void *context;
-  /* Writes the choices of item i and returns their number, 1 to `most`: costs that do not fall.
+  /* Writes the choices of item i, by rising (or equal) cost; returns their number, 1 to `most`.
    * Local, O(1), the same every time, from one thread. */
   unsigned (*choices)(void *context, size_t i, sb_choice *out);
 } sb_knapsack;

@@ -1,5 +1,5 @@
-/* A model's blocks as the allocators want them: those this rank owns, and what a budget leaves for
- * them. Local. */
+/* The blocks of a model that this rank owns, in the form that allocators take, and the conversion
+ * between effective bits and the storage of blocks. Local. */
 #ifndef SB_ALLOC_OWNED_H
 #define SB_ALLOC_OWNED_H
 
@@ -17,13 +17,13 @@ typedef struct sb_owned {
   uint32_t *matrix; /* number of its matrix: layer x SB_LINEARS + sb_linear */
 } sb_owned;
 
-/* SB_ERR_MEMORY. O(blocks). Release in any case. */
+/* SB_ERR_MEMORY. O(blocks of this rank). Release in any case. */
 sb_status sb_owned_create(const sb_model *model, unsigned min_bits, unsigned max_bits,
                           sb_owned *out);
 void sb_owned_free(sb_owned *owned);
 
-/* Storage bits of blocks (sb_blocks_cost) that a budget in effective bits a weight leaves when bit
- * maps and stored orders are paid, and the effective bits of a given storage. */
+/* The storage of blocks (bits, as sb_blocks_cost counts) that a budget in effective bits per weight
+ * leaves after bit maps and stored orders; and the effective bits per weight of a given storage. */
 uint64_t sb_owned_budget(const sb_model *model, double effective_bits);
 double sb_owned_effective_bits(const sb_model *model, uint64_t storage);
 
