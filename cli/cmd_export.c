@@ -43,9 +43,9 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
   sb_cleanup_message(text);
   sb_progress_begin("export", 1.0);
-  sb_status status =
-      sb_model_export(model, r->source, r->common.out, r->dtype, sb_common_file_bytes(&r->common),
-                      r->common.overwrite, sb_progress_ticker(), &stats);
+  sb_status status = sb_export_dequantized(model, r->source, r->common.out, r->dtype,
+                                           sb_common_file_bytes(&r->common), r->common.overwrite,
+                                           sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_now() - start;

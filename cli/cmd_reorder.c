@@ -139,8 +139,8 @@ static sb_status write_model(run *u) {
   sb_cleanup_message(text);
   sb_progress_begin("write", 1.0);
   sb_status status =
-      sb_model_export_source(u->model, r->model, r->common.out, sb_common_file_bytes(&r->common),
-                             r->common.overwrite, sb_progress_ticker(), &stats);
+      sb_export_source(u->model, r->model, r->common.out, sb_common_file_bytes(&r->common),
+                       r->common.overwrite, sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("write", sb_now() - start, 0, "%.1f MiB/s",

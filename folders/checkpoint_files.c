@@ -40,21 +40,21 @@ static sb_status open_data(sb_checkpoint_files *s, bool fresh) {
 
 sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_files_kind *kind,
                                    const char *path, const sb_key *key,
-                                   sb_checkpoint_files_parse parse, void *context, bool *there,
+                                   sb_checkpoint_files_parse parse, void *context, bool *exists,
                                    sb_checkpoint_files *out) {
   sb_status status = SB_OK;
-  *there = false;
+  *exists = false;
   *out = (sb_checkpoint_files){.world = world, .kind = kind, .key = key, .fd = -1};
   if (!name_data(kind, path, out->data))
     return sb_fail(SB_ERR_IO, "%.64s...: the name is too long", path); /* the same on all ranks */
   snprintf(out->path, sizeof out->path, "%s", path);
   if (world->rank == 0) {
-    *there = access(path, F_OK) == 0;
-    if (*there) status = read_state(out, parse, context);
+    *exists = access(path, F_OK) == 0;
+    if (*exists) status = read_state(out, parse, context);
   }
   SB_AGREE(world, status);
-  SB_TRY(sb_mpi_bcast(there, sizeof *there, 0, world->comm));
-  return kind->suffix ? open_data(out, !*there) : SB_OK;
+  SB_TRY(sb_mpi_bcast(exists, sizeof *exists, 0, world->comm));
+  return kind->suffix ? open_data(out, !*exists) : SB_OK;
 }
 
 static sb_status write_state(const sb_checkpoint_files *s, json_t *progress) {

@@ -30,23 +30,24 @@ typedef struct sb_checkpoint_files {
   char path[SB_PATH_MAX], data[SB_PATH_MAX];
 } sb_checkpoint_files;
 
-/* How far the work is, from PATH. Called on rank 0. */
+/* Reads the progress from PATH. Called on rank 0. */
 typedef sb_status (*sb_checkpoint_files_parse)(void *context, const char *path, const json_t *root);
 
-/* `kind` and `key` are borrowed until sb_checkpoint_files_close, which is called after a failure
- * too. *there: there is a PATH, and `parse` has seen it on rank 0; else the bulk is a new file.
- * SB_ERR_FORMAT names what differs between the files and this run, or what is wrong with them.
- * Collective. */
+/* Opens the files at `path`. *exists: PATH is there, and `parse` has read it on rank 0; otherwise
+ * the bulk is a new file. `kind` and `key` are borrowed until sb_checkpoint_files_close, which is
+ * called after a failure too. SB_ERR_FORMAT names what differs between PATH and this run, or what
+ * is damaged. Collective; all ranks fail together. */
 sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_files_kind *kind,
                                    const char *path, const sb_key *key,
-                                   sb_checkpoint_files_parse parse, void *context, bool *there,
+                                   sb_checkpoint_files_parse parse, void *context, bool *exists,
                                    sb_checkpoint_files *out);
-/* PATH speaks of what all ranks have on the disk (sb_file_sync). `progress`, an object that is
- * taken, on rank 0; the others have NULL. Collective. */
-sb_status sb_checkpoint_files_commit(const sb_checkpoint_files *saved, json_t *progress);
-void sb_checkpoint_files_close(sb_checkpoint_files *saved); /* local; the files stay */
+/* Replaces PATH by one with `progress`, once every rank has its part of the bulk on the disk
+ * (sb_file_sync). `progress` is an object on rank 0, which this call takes over, and NULL
+ * elsewhere. SB_ERR_IO. Collective. */
+sb_status sb_checkpoint_files_commit(const sb_checkpoint_files *files, json_t *progress);
+void sb_checkpoint_files_close(sb_checkpoint_files *files); /* local; the files stay */
 
-/* Removes both files, on rank 0; that they are not there is no error. Local. */
+/* Removes both files, on rank 0, if they exist. Local. */
 void sb_checkpoint_files_remove(const sb_world *world, const sb_checkpoint_files_kind *kind,
                                 const char *path);
 

@@ -151,16 +151,15 @@ static sb_status export(job *j, const char *out, uint64_t file_bytes, bool overw
   return status;
 }
 
-sb_status sb_model_export(sb_model *m, const char *source, const char *out, sb_dtype dtype,
-                          uint64_t file_bytes, bool overwrite, sb_ticker ticker,
-                          sb_hf_folder_stats *stats) {
+sb_status sb_export_dequantized(sb_model *m, const char *source, const char *out, sb_dtype dtype,
+                                uint64_t file_bytes, bool overwrite, sb_ticker ticker,
+                                sb_hf_folder_stats *stats) {
   job j = {.m = m, .source = source, .dtype = dtype, .ticker = ticker};
   return export(&j, out, file_bytes, overwrite, stats);
 }
 
-sb_status sb_model_export_source(sb_model *m, const char *source, const char *out,
-                                 uint64_t file_bytes, bool overwrite, sb_ticker ticker,
-                                 sb_hf_folder_stats *stats) {
+sb_status sb_export_source(sb_model *m, const char *source, const char *out, uint64_t file_bytes,
+                           bool overwrite, sb_ticker ticker, sb_hf_folder_stats *stats) {
   job j = {.m = m, .source = source, .as_source = true, .ticker = ticker};
   return export(&j, out, file_bytes, overwrite, stats);
 }

@@ -1,7 +1,6 @@
 /* Writing a Hugging Face folder: the tensors of an architecture in one or several safetensors files
- * with their index, beside whatever else belongs there. All ranks write; the folder appears when it
- * is complete (io/outdir.h), and an interrupted or failed run leaves nothing of it
- * (base/cleanup.h). */
+ * with their index, and the small files beside them. All ranks write. The folder appears when it is
+ * complete (io/outdir.h); an interrupted or failed run leaves nothing (base/cleanup.h). */
 #ifndef SB_FOLDERS_HF_FOLDER_H
 #define SB_FOLDERS_HF_FOLDER_H
 
@@ -19,17 +18,17 @@ typedef struct sb_hf_folder sb_hf_folder;
 typedef struct sb_hf_folder_setup {
   const sb_world *world;
   const sb_arch *arch;
-  const sb_dtype *dtypes; /* [arch->count] in which each tensor is written: weight types */
+  const sb_dtype *dtypes; /* [arch->count] weight type in which each tensor is written */
   const char *path;       /* must not exist unless `overwrite` (io/outdir.h) */
-  uint64_t file_bytes;    /* most that a file holds; a larger tensor has its own */
+  uint64_t file_bytes;    /* most bytes of a file; a larger tensor has a file of its own */
   bool overwrite;
-  uint64_t beside_bytes; /* of large files that `beside` writes, for the check of free space */
+  uint64_t beside_bytes; /* size of large files that `beside` writes: for the check of free space */
   void *context;
-  /* This rank's share of the tensors, by sb_hf_folder_write. Together all ranks write every byte.
-   * Local. */
+  /* Writes this rank's share of the tensors by sb_hf_folder_write; together the ranks write every
+   * byte. Local. */
   sb_status (*tensors)(void *context, sb_hf_folder *folder);
-  /* On rank 0, when all tensors are written: config.json and other small files of `path`, synced.
-   * Names besides those of folders/companions.h are registered for removal first. Local. */
+  /* Writes config.json and other small files into `path`, synced. Called on rank 0, after all
+   * tensors. Registers names that folders/companions.h does not have for removal first. Local. */
   sb_status (*beside)(void *context, const char *path);
 } sb_hf_folder_setup;
 
@@ -37,15 +36,16 @@ typedef struct sb_hf_folder_stats {
   uint64_t files, bytes; /* of safetensors */
 } sb_hf_folder_stats;
 
-/* Collective; all ranks fail together. */
+/* Writes the folder; errors of the hooks are passed on, SB_ERR_IO names the file. Collective; all
+ * ranks fail together. */
 sb_status sb_hf_folder_make(const sb_hf_folder_setup *setup, sb_hf_folder_stats *stats);
 
-/* Bytes [offset, offset + bytes) of a tensor (its place in arch->tensors). Local, several threads
- * may call. */
+/* Writes bytes [offset, offset + bytes) of arch->tensors[tensor]. Local; several threads may call.
+ */
 sb_status sb_hf_folder_write(sb_hf_folder *folder, size_t tensor, uint64_t offset, size_t bytes,
                              const void *data);
 
-/* "float32", "float16", "bfloat16": how config.json calls a weight type. */
+/* The name of a weight type in config.json: "float32", "float16", "bfloat16". */
 const char *sb_hf_folder_dtype_name(sb_dtype dtype);
 
 #endif

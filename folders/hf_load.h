@@ -1,4 +1,4 @@
-/* Reading a Hugging Face folder into the parameter store. */
+/* Loading a Hugging Face folder into the parameter store. */
 #ifndef SB_FOLDERS_HF_LOAD_H
 #define SB_FOLDERS_HF_LOAD_H
 
@@ -9,14 +9,15 @@
 #include "model/orders.h"
 #include "mpi/world.h"
 
-/* Reads a Hugging Face folder: every rank its own rows, nothing twice. All bits start at 0. With
- * `check_finite`, every weight is looked at, and NaN or infinity refused by tensor and index.
- * Collective. */
+/* *out = the model in `folder`, coding SB_CODING_SOURCE, all bits 0. Every rank reads its own rows;
+ * nothing is read twice or sent. `check_finite` refuses NaN and infinity by tensor and index
+ * (SB_ERR_NUMERIC). SB_ERR_IO, SB_ERR_FORMAT and SB_ERR_UNSUPPORTED name the file. Collective; all
+ * ranks fail together. */
 sb_status sb_hf_load(const sb_world *world, const char *folder, sb_blocking blocking,
                      bool check_finite, sb_model **out);
-/* The same with rows and columns of all tensors in `orders`, which fit the folder's architecture
- * and are copied: a row is read from where the file has it, so that every rank still reads its own
- * rows and nothing is sent. Collective. */
+/* The same with the rows and columns of all tensors in `orders`, which fit the folder's
+ * architecture and are copied. Rows are read from their places in the file, so still nothing is
+ * sent. */
 sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
                              bool check_finite, const sb_orders *orders, sb_model **out);
 

@@ -1,18 +1,18 @@
-/* Weights for a model that was never trained, with the statistics of those that were: for
- * benchmarks and tests of any size.
+/* Random weights with the statistics of trained ones, for benchmarks and tests of any size.
  *
  * Every number is a function of the seed, the tensor's name and its index alone, by a counter-based
- * generator and arithmetic that rounds the same everywhere: the same bytes for any number of ranks
- * and threads, in any order, and a layer is the same whatever number of layers there are.
+ * generator and arithmetic that rounds the same everywhere. So the bytes are the same for any
+ * number of ranks and threads, in any order, and a layer does not depend on how many layers the
+ * model has.
  *
- *   matrices     sigma x row factor x column factor x n. n: a bell of four uniform numbers, of
- * which one in ten is stretched 1.5, 2.5 or 4 times (kurtosis 5; the largest of 10^6 weights is
- * some 10 standard deviations). sigma: what the role has in trained models, 0.6 to 1 over the
- * square root of the inputs, up to 15% more or less by layer. Row and column factors lie within 0.8
- * .. 1.2. outliers     one channel in 512 of the residual stream, at least one, is 4 to 8 times as
- * large as the others: as columns of the embedding and as rows of o and down, in all layers norms
- * 1 + 0.1 n, half of it for the outliers; a sixteenth in the final norm, so that they do not decide
- * the logits where the head is the embedding
+ * - Matrices: `sigma x row factor x column factor x n`. n is the sum of four uniform numbers, one
+ * in ten stretched by 1.5, 2.5 or 4 (kurtosis 5; the largest of 10^6 is some 10 standard
+ * deviations). sigma is that of the role in trained models, 0.6 to 1 over the square root of the
+ * inputs, with up to 15% more or less per layer. Row and column factors lie within 0.8 .. 1.2.
+ * - Outliers: one channel in 512 of the residual stream, at least one, is 4 to 8 times as large as
+ *   the others, in all layers: as a column of the embedding and as a row of o and down.
+ * - Norms: `1 + 0.1 n`, half of it for outliers, and a sixteenth in the final norm, so that
+ * outliers do not decide the logits of a tied head.
  *
  * All functions are local. */
 #ifndef SB_FOLDERS_RANDOM_WEIGHTS_H
@@ -33,16 +33,18 @@ typedef struct sb_random_tensor {
   float *row; /* [rows] */
 } sb_random_tensor;
 
-/* The recipe of a tensor: O(rows + cols) memory. */
+/* *out = what the weights of tensor number `tensor` are made from; release it in any case.
+ * SB_ERR_MEMORY. O(rows + cols) time and memory. */
 sb_status sb_random_tensor_create(const sb_arch *arch, size_t tensor, uint64_t seed,
                                   sb_random_tensor *out);
 void sb_random_tensor_free(sb_random_tensor *tensor);
-/* out[0 .. count) = elements [first, first + count), row-major. One thread. */
+/* out[0 .. count) = the tensor's elements [first, first + count), row-major. One thread; several
+ * may call at once. */
 void sb_random_tensor_fill(const sb_random_tensor *tensor, uint64_t first, size_t count,
                            float *out);
 
-/* Token ids below `vocab` for a seed, the same way: small ids are frequent, like words (every
- * octave of ids is equally likely). Number `first` and those that follow. */
+/* out[0 .. count) = random token ids number first, first + 1, ... of a seed, all below `vocab`.
+ * Small ids are frequent, as words are: every octave of ids is equally likely. */
 void sb_random_tokens(uint64_t seed, size_t vocab, uint64_t first, size_t count, uint32_t *out);
 
 #endif
