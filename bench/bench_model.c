@@ -44,7 +44,7 @@ static sb_status no_layer(void *context, sb_stream stream, size_t layer,
   (void)context, (void)stream, (void)layer, (void)prepared;
   return SB_OK;
 }
-static sb_status no_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status no_matrix(void *context, sb_stream stream, size_t layer, size_t which,
                            const float *g) {
   (void)context, (void)stream, (void)layer, (void)which, (void)g;
   return SB_OK;

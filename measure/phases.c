@@ -77,7 +77,7 @@ static sb_status forward(void *context) {
 }
 
 /* So that gradients of matrices are made. */
-static sb_status see_gradient(void *context, sb_stream stream, sb_linear which, const float *g) {
+static sb_status see_gradient(void *context, sb_stream stream, size_t which, const float *g) {
   (void)context, (void)stream, (void)which, (void)g;
   return SB_OK;
 }
@@ -346,7 +346,7 @@ static sb_status prepare_memory(phases *p) {
   SB_TRY(sb_numbers_upload(b, p->x, b->act, p->T * c->hidden));
   SB_TRY(sb_numbers_upload(b, p->wide, b->operand, p->T * widest));
   SB_TRY(sb_numbers_upload(b, p->product, SB_F32, product));
-  SB_TRY(sb_layer_work_create(b, c, p->T, true, false, &p->work));
+  SB_TRY(sb_layer_work_create(b, &p->m->arch, p->T, true, false, &p->work));
   return sb_device_layer_create(p->m, b, false, &p->prepared);
 }
 

@@ -28,6 +28,11 @@ typedef enum sb_role {
   SB_ROLE_COUNT
 } sb_role;
 
+/* A vector of a layer. */
+static inline bool sb_role_is_vector(sb_role role) {
+  return role >= SB_ROLE_INPUT_NORM && role <= SB_ROLE_POST_NORM;
+}
+
 /* Short name of a role: "q_proj", "input_layernorm", "embed_tokens". */
 const char *sb_role_name(sb_role role);
 

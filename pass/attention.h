@@ -22,8 +22,8 @@ typedef struct sb_attention_work {
 } sb_attention_work;
 
 enum { SB_ATTENTION_BUFFERS = 10 };
-/* The table of its buffers. */
-void sb_attention_buffers(const sb_config *config, sb_buffer out[SB_ATTENTION_BUFFERS]);
+/* The table of its buffers, with room for every layer; `arch` NULL: their places only. */
+void sb_attention_buffers(const sb_arch *arch, sb_buffer out[SB_ATTENTION_BUFFERS]);
 
 /* Fills q, k, v, o, lse and adds o Wo' to x1. */
 sb_status sb_attention_forward(const sb_layer_step *step, sb_attention_work *work, void *x1,

@@ -9,15 +9,15 @@ typedef struct run {
 } run;
 
 /* The hooks of a layer do not know which one it is; these add it. */
-static sb_status relay_matrix(void *context, sb_stream stream, sb_linear which, const float *g) {
+static sb_status relay_matrix(void *context, sb_stream stream, size_t matrix, const float *g) {
   const run *r = context;
-  return r->hooks->matrix(r->hooks->context, stream, r->layer, which, g);
+  return r->hooks->matrix(r->hooks->context, stream, r->layer, matrix, g);
 }
 
-static sb_status relay_factors(void *context, sb_stream stream, sb_linear which, const void *x,
+static sb_status relay_factors(void *context, sb_stream stream, size_t matrix, const void *x,
                                const void *dy) {
   const run *r = context;
-  return r->hooks->factors(r->hooks->context, stream, r->layer, which, x, dy);
+  return r->hooks->factors(r->hooks->context, stream, r->layer, matrix, x, dy);
 }
 
 static sb_status begin_layer(void *context, size_t layer) {

@@ -8,36 +8,38 @@ enum { ROW_PLACE, COL_PLACE, ROW_ORDER, COL_ORDER, INDICES };
 
 enum { NO_LAYER = -1 };
 
+/* Device memory of matrix number i of the layer at hand, with room for the largest matrix of that
+ * number in any layer. */
+typedef struct slot {
+  void *dense_dev; /* weights; NULL where matrices stay packed */
+  /* own copies of the source or packed rows, of the layer at hand and of the next one; NULL on a
+   * unified backend */
+  void *source_dev[2];
+  uint32_t *index_dev[INDICES]; /* NULL unless the model is ordered */
+  float *importance_dev;        /* own copy; NULL on a unified backend */
+  uint8_t *fits_dev;
+  /* of the layer at hand */
+  const void *source_now;
+  const float *importance_now; /* NULL where grids are not fitted */
+} slot;
+
 struct sb_device_layer {
   const sb_model *model;
   sb_backend *backend;
   bool keep_packed;
-  void *linear[SB_LINEARS]; /* own buffers; NULL where matrices stay packed */
-  /* own copies of the source or packed rows, of the layer at hand and of the next one; NULL on a
-   * unified backend */
-  void *source[2][SB_LINEARS];
-  int at_hand;      /* which of the two */
-  long ahead;       /* the layer that the other has, or NO_LAYER */
-  sb_stream copies; /* of it */
-  void *ordered;    /* a matrix before its rows and columns go to their places; NULL where they are
-                       there */
-  uint32_t *index[SB_LINEARS][INDICES];
+  slot *slots;          /* [arch.most_matrices] */
+  int at_hand;          /* which of the two source_dev */
+  long ahead;           /* the layer that the other has, or NO_LAYER */
+  sb_stream copies;     /* of it */
+  void *stored_dev;     /* a matrix in its stored order; NULL unless the model is ordered */
   uint32_t *host_index; /* [largest dimension] */
-  float *norms[2];
-  void *raw_norm; /* a norm in the source's type, on its way */
-  const void *source_now[SB_LINEARS];
-  float *importance[SB_LINEARS];           /* own copies; NULL on a unified backend */
-  const float *importance_now[SB_LINEARS]; /* NULL where grids are not fitted */
-  uint8_t *fits[SB_LINEARS];
-  sb_layer_weights weights;
+  float *vector_dev[SB_ROLE_COUNT]; /* NULL for roles that are no vector of a layer */
+  void *raw_vector_dev;             /* a vector in the source's type, on its way */
+  sb_layer_weights weights;         /* its products: [arch.most_matrices], owned */
 };
 
 sb_status sb_device_agree(const sb_world *world, const sb_backend *backend, sb_status status) {
   return backend->peers[SB_PEERS_NODE] > 1 ? sb_world_agree(world, status) : status;
-}
-
-static size_t weight_bytes(const sb_backend *b, const sb_matrix *matrix) {
-  return matrix->grid.rows * matrix->grid.cols * sb_dtype_size(b->operand);
 }
 
 /* Bytes of a place's rows in an image. */
@@ -46,77 +48,113 @@ static size_t place_bytes(const sb_model *m, const sb_place *place) {
          sb_store_offset(m->store, place->group, place->first_unit);
 }
 
-/* A matrix has the same shape in every layer, but its type, or its bits where rows are packed, may
- * differ: the largest counts. */
-static size_t largest_source(const sb_model *m, int which) {
-  size_t largest = 0;
-  for (size_t i = m->group_place[m->layer_first];
-       i < m->group_place[m->layer_first + m->config.layers]; i++) {
+/* The most that the matrices of one number have in any layer. Bytes of source rows differ by type,
+ * or by bits where rows are packed, as well. */
+typedef struct room {
+  size_t rows, cols, weights, groups, source_bytes;
+} room;
+
+static room room_of(const sb_model *m, size_t number) {
+  const size_t first = m->group_place[m->layer_first],
+               end = m->group_place[m->layer_first + m->config.layers];
+  room most = {0};
+  for (size_t i = first; i < end; i++) {
     const sb_place *place = &m->places[i];
-    if ((int)sb_linear_of_role(m->arch.tensors[place->tensor].role) == which)
-      largest = sb_max_size(largest, place_bytes(m, place));
+    const sb_tiling *t;
+    if (m->arch.tensors[place->tensor].matrix != number) continue;
+    t = &sb_model_place_matrix(m, place)->grid;
+    most.rows = sb_max_size(most.rows, t->rows);
+    most.cols = sb_max_size(most.cols, t->cols);
+    most.weights = sb_max_size(most.weights, t->rows * t->cols);
+    most.groups = sb_max_size(most.groups, t->rows * sb_tiling_block_cols(t));
+    most.source_bytes = sb_max_size(most.source_bytes, place_bytes(m, place));
   }
-  return largest;
+  return most;
+}
+
+/* Elements of the longest vector of a layer. */
+static size_t longest_vector(const sb_arch *arch) {
+  size_t longest = 0;
+  for (size_t i = arch->layers[0].first_tensor; i < arch->count; i++)
+    if (!arch->tensors[i].is_linear) longest = sb_max_size(longest, arch->tensors[i].cols);
+  return longest;
+}
+
+static size_t vector_size(const sb_arch *arch, sb_role role) {
+  return sb_role_is_vector(role) ? sb_arch_most_cols(arch, role) : 0;
 }
 
 static bool is_ordered(const sb_model *m) {
   return m->orders.mode == SB_REORDER_INDEXED;
 }
 
-static size_t largest_weight(const sb_model *m, const sb_backend *b) {
-  size_t largest = 0;
-  for (int which = 0; which < SB_LINEARS; which++)
-    largest = sb_max_size(largest, weight_bytes(b, sb_model_matrix(m, 0, (sb_linear)which)));
-  return largest;
-}
-
-static size_t group_count(const sb_matrix *matrix) {
-  return matrix->grid.rows * sb_tiling_block_cols(&matrix->grid);
-}
-
-size_t sb_prepared_bytes(const sb_model *m, const sb_backend *b, bool keep_packed) {
-  size_t bytes = 3 * m->config.hidden * sizeof(float);
-  if (is_ordered(m) && !keep_packed) bytes += largest_weight(m, b);
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_matrix *matrix = sb_model_matrix(m, 0, (sb_linear)which);
-    if (is_ordered(m)) bytes += 2 * (matrix->grid.rows + matrix->grid.cols) * sizeof(uint32_t);
-    if (!b->unified) bytes += 2 * sb_shared_room(b, largest_source(m, which));
+size_t sb_device_layer_bytes(const sb_model *m, const sb_backend *b, bool keep_packed) {
+  const size_t element = sb_dtype_size(b->operand);
+  size_t bytes = longest_vector(&m->arch) * sizeof(float), largest = 0;
+  for (int role = 0; role < SB_ROLE_COUNT; role++)
+    bytes += vector_size(&m->arch, (sb_role)role) * sizeof(float);
+  for (size_t i = 0; i < m->arch.most_matrices; i++) {
+    const room most = room_of(m, i);
+    largest = sb_max_size(largest, most.weights);
+    if (is_ordered(m)) bytes += 2 * (most.rows + most.cols) * sizeof(uint32_t);
+    if (!b->unified) bytes += 2 * sb_shared_room(b, most.source_bytes);
     if (keep_packed) continue;
-    bytes += weight_bytes(b, matrix) + group_count(matrix);
-    if (!b->unified) bytes += matrix->grid.cols * sizeof(float);
+    bytes += most.weights * element + most.groups;
+    if (!b->unified) bytes += most.cols * sizeof(float);
   }
-  return bytes;
+  return bytes + (is_ordered(m) && !keep_packed ? largest * element : 0);
 }
 
-static sb_status create_indices(sb_device_layer *p) {
+static sb_status create_slot(sb_device_layer *p, slot *s, const room *most) {
+  sb_backend *b = p->backend;
+  for (int i = 0; !b->unified && i < 2; i++)
+    SB_TRY(b->op->alloc(b, sb_shared_room(b, most->source_bytes), "source rows of a layer",
+                        &s->source_dev[i]));
+  for (int i = 0; is_ordered(p->model) && i < INDICES; i++)
+    SB_TRY(b->op->alloc(
+        b, (i == ROW_PLACE || i == ROW_ORDER ? most->rows : most->cols) * sizeof(uint32_t),
+        "order of a matrix", (void **)&s->index_dev[i]));
+  if (p->keep_packed) return SB_OK;
+  SB_TRY(b->op->alloc(b, most->weights * sb_dtype_size(b->operand), "weights of one layer",
+                      &s->dense_dev));
+  SB_TRY(b->op->alloc(b, most->groups, "fits of one layer", (void **)&s->fits_dev));
+  if (b->unified) return SB_OK;
+  return b->op->alloc(b, most->cols * sizeof(float), "importance of input channels",
+                      (void **)&s->importance_dev);
+}
+
+static sb_status create_slots(sb_device_layer *p) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
-  size_t most = 0;
-  if (!p->keep_packed)
-    SB_TRY(b->op->alloc(b, largest_weight(m, b), "a matrix out of order", &p->ordered));
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *grid = &sb_model_matrix(m, 0, (sb_linear)which)->grid;
-    most = sb_max_size(most, sb_max_size(grid->rows, grid->cols));
-    for (int i = 0; i < INDICES; i++)
-      SB_TRY(b->op->alloc(
-          b, (i == ROW_PLACE || i == ROW_ORDER ? grid->rows : grid->cols) * sizeof(uint32_t),
-          "order of a matrix", (void **)&p->index[which][i]));
-    sb_product *product = &p->weights.linear[which];
-    product->row_order_dev = p->index[which][ROW_ORDER];
-    product->col_order_dev = p->index[which][COL_ORDER];
-    product->row_position_dev = p->index[which][ROW_PLACE];
+  const size_t count = m->arch.most_matrices;
+  size_t largest = 0, longest = 0;
+  SB_TRY(sb_alloc(&p->slots, count, sizeof *p->slots, "prepared layer"));
+  SB_TRY(sb_alloc(&p->weights.products, count, sizeof *p->weights.products, "prepared layer"));
+  for (size_t i = 0; i < count; i++) {
+    const room most = room_of(m, i);
+    SB_TRY(create_slot(p, &p->slots[i], &most));
+    largest = sb_max_size(largest, most.weights);
+    longest = sb_max_size(longest, sb_max_size(most.rows, most.cols));
   }
-  return sb_alloc(&p->host_index, most, sizeof *p->host_index, "order of a matrix");
+  if (!is_ordered(m)) return SB_OK;
+  SB_TRY(sb_alloc(&p->host_index, longest, sizeof *p->host_index, "order of a matrix"));
+  if (p->keep_packed) return SB_OK;
+  return b->op->alloc(b, largest * sb_dtype_size(b->operand), "a matrix out of order",
+                      &p->stored_dev);
 }
 
-static void create_products(sb_device_layer *p) {
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *grid = &sb_model_matrix(p->model, 0, (sb_linear)which)->grid;
-    p->weights.linear[which] =
-        (sb_product){.form = p->keep_packed ? &sb_product_packed : &sb_product_dense,
-                     .rows = grid->rows,
-                     .cols = grid->cols};
+static sb_status create_vectors(sb_device_layer *p) {
+  sb_backend *b = p->backend;
+  const sb_arch *arch = &p->model->arch;
+  for (int role = 0; role < SB_ROLE_COUNT; role++) {
+    const size_t size = vector_size(arch, (sb_role)role);
+    if (size > 0)
+      SB_TRY(b->op->alloc(b, size * sizeof(float), "norms of one layer",
+                          (void **)&p->vector_dev[role]));
+    p->weights.vector_dev[role] = p->vector_dev[role];
   }
+  return b->op->alloc(b, longest_vector(arch) * sizeof(float), "norms of one layer",
+                      &p->raw_vector_dev);
 }
 
 sb_status sb_device_layer_create(const sb_model *model, sb_backend *b, bool keep_packed,
@@ -128,50 +166,38 @@ sb_status sb_device_layer_create(const sb_model *model, sb_backend *b, bool keep
   p->backend = b;
   p->keep_packed = keep_packed;
   p->ahead = NO_LAYER;
-  for (int i = 0; !b->unified && i < 2; i++)
-    for (int which = 0; which < SB_LINEARS; which++)
-      SB_GO(b->op->alloc(b, sb_shared_room(b, largest_source(model, which)),
-                         "source rows of a layer", &p->source[i][which]));
+  p->weights.arch = &model->arch;
   if (!b->unified) SB_GO(b->op->stream_create(b, &p->copies));
-  for (int which = 0; !keep_packed && which < SB_LINEARS; which++) {
-    SB_GO(b->op->alloc(b, weight_bytes(b, sb_model_matrix(model, 0, (sb_linear)which)),
-                       "weights of one layer", &p->linear[which]));
-    const sb_matrix *matrix = sb_model_matrix(model, 0, (sb_linear)which);
-    SB_GO(b->op->alloc(b, group_count(matrix), "fits of one layer", (void **)&p->fits[which]));
-    if (!b->unified)
-      SB_GO(b->op->alloc(b, matrix->grid.cols * sizeof(float), "importance of input channels",
-                         (void **)&p->importance[which]));
-  }
-  create_products(p);
-  if (is_ordered(model)) SB_GO(create_indices(p));
-  for (int i = 0; i < 2; i++)
-    SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer",
-                       (void **)&p->norms[i]));
-  p->weights.attention_norm_dev = p->norms[0];
-  p->weights.mlp_norm_dev = p->norms[1];
-  SB_GO(b->op->alloc(b, model->config.hidden * sizeof(float), "norms of one layer", &p->raw_norm));
+  SB_GO(create_slots(p));
+  SB_GO(create_vectors(p));
 done:
   if (status != SB_OK) sb_device_layer_free(out);
   return status;
 }
 
+static void free_slot(sb_backend *b, slot *s) {
+  b->op->free(b, s->dense_dev);
+  for (int i = 0; i < 2; i++) b->op->free(b, s->source_dev[i]);
+  for (int i = 0; i < INDICES; i++) b->op->free(b, s->index_dev[i]);
+  b->op->free(b, s->importance_dev);
+  b->op->free(b, s->fits_dev);
+}
+
 void sb_device_layer_free(sb_device_layer **prepared) {
   sb_device_layer *p = *prepared;
   if (!p) return;
-  p->backend->op->stream_destroy(p->backend, p->copies); /* waits for it */
-  for (int which = 0; which < SB_LINEARS; which++) {
-    p->backend->op->packed_destroy(p->backend, p->weights.linear[which].packed);
-    p->backend->op->free(p->backend, p->linear[which]);
-    for (int i = 0; i < 2; i++) p->backend->op->free(p->backend, p->source[i][which]);
-    p->backend->op->free(p->backend, p->importance[which]);
-    p->backend->op->free(p->backend, p->fits[which]);
-    for (int i = 0; i < INDICES; i++) p->backend->op->free(p->backend, p->index[which][i]);
+  sb_backend *b = p->backend;
+  b->op->stream_destroy(b, p->copies); /* waits for it */
+  for (size_t i = 0; i < p->model->arch.most_matrices; i++) {
+    if (p->weights.products) b->op->packed_destroy(b, p->weights.products[i].packed);
+    if (p->slots) free_slot(b, &p->slots[i]);
   }
-  p->backend->op->free(p->backend, p->ordered);
+  for (int role = 0; role < SB_ROLE_COUNT; role++) b->op->free(b, p->vector_dev[role]);
+  b->op->free(b, p->raw_vector_dev);
+  b->op->free(b, p->stored_dev);
   sb_free(&p->host_index);
-  p->backend->op->free(p->backend, p->norms[0]);
-  p->backend->op->free(p->backend, p->norms[1]);
-  p->backend->op->free(p->backend, p->raw_norm);
+  sb_free(&p->slots);
+  sb_free(&p->weights.products);
   sb_free(prepared);
 }
 
@@ -179,13 +205,14 @@ const void *sb_place_image(const sb_model *m, const sb_place *place, const void 
   return (const char *)image + sb_store_offset(m->store, place->group, place->first_unit);
 }
 
-static sb_status prepare_norm(sb_device_layer *p, sb_stream stream, const sb_place *place,
-                              const void *rows, float *out) {
+static sb_status prepare_vector(sb_device_layer *p, sb_stream stream, const sb_place *place,
+                                const void *rows) {
   sb_backend *b = p->backend;
   const sb_model *m = p->model;
-  SB_TRY(b->op->upload(b, stream, p->raw_norm, rows, sb_model_row_bytes(m, place->tensor)));
-  return b->op->convert(b, stream, out, SB_F32, p->raw_norm, m->dtypes[place->tensor],
-                        m->config.hidden);
+  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
+  SB_TRY(b->op->upload(b, stream, p->raw_vector_dev, rows, sb_model_row_bytes(m, place->tensor)));
+  return b->op->convert(b, stream, p->vector_dev[t->role], SB_F32, p->raw_vector_dev,
+                        m->dtypes[place->tensor], t->cols);
 }
 
 /* One direction of a matrix: its order, and where each row or column is to be found in the store.
@@ -199,10 +226,10 @@ static sb_status upload_order(sb_device_layer *p, sb_stream stream, const uint32
   return b->op->sync(b, stream); /* host_index is used again */
 }
 
-static sb_status upload_orders(sb_device_layer *p, sb_stream stream, sb_linear which,
+static sb_status upload_orders(sb_device_layer *p, sb_stream stream, size_t which,
                                const sb_matrix *matrix) {
   const sb_orders *o = &p->model->orders;
-  uint32_t *const *index = p->index[which];
+  uint32_t *const *index = p->slots[which].index_dev;
   SB_TRY(upload_order(p, stream, sb_orders_rows(o, matrix->tensor), matrix->grid.rows,
                       index[ROW_ORDER], index[ROW_PLACE]));
   return upload_order(p, stream, sb_orders_cols(o, matrix->tensor), matrix->grid.cols,
@@ -217,9 +244,9 @@ static sb_status copy_rows(sb_device_layer *p, sb_stream stream, size_t layer, c
   const size_t group = m->layer_first + layer;
   for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
     const sb_place *place = &m->places[i];
-    const sb_linear which = sb_linear_of_role(m->arch.tensors[place->tensor].role);
-    if (which == SB_LINEARS) continue;
-    SB_TRY(p->backend->op->upload_shared(p->backend, stream, p->source[set][which],
+    const size_t which = m->arch.tensors[place->tensor].matrix;
+    if (which == SB_NONE) continue;
+    SB_TRY(p->backend->op->upload_shared(p->backend, stream, p->slots[which].source_dev[set],
                                          sb_place_image(m, place, image), place_bytes(m, place)));
   }
   return SB_OK;
@@ -234,22 +261,23 @@ sb_status sb_device_layer_fetch(sb_device_layer *p, size_t layer, const void *im
 
 /* The rows of the layer are at hand for what comes on `stream`, copied ahead or now. */
 static sb_status bring_rows(sb_device_layer *p, sb_stream stream, size_t layer, const void *image) {
-  const bool there = p->ahead == (long)layer;
+  const bool copied = p->ahead == (long)layer;
   p->ahead = NO_LAYER;
   if (p->backend->unified) return SB_OK;
-  if (!there) return copy_rows(p, stream, layer, image, p->at_hand);
+  if (!copied) return copy_rows(p, stream, layer, image, p->at_hand);
   p->at_hand = 1 - p->at_hand;
   return p->backend->op->stream_wait(p->backend, stream, p->copies);
 }
 
-/* The weights of a matrix from `ordered`, as the store has it. */
-static sb_status put_in_place(sb_device_layer *p, sb_stream stream, sb_linear which,
-                              const sb_matrix *matrix, const void *ordered) {
+/* The weights of a matrix from its stored order to the natural one. */
+static sb_status put_in_place(sb_device_layer *p, sb_stream stream, size_t which,
+                              const sb_matrix *matrix, const void *stored_dev) {
   sb_backend *b = p->backend;
   SB_TRY(upload_orders(p, stream, which, matrix));
-  return b->op->gather_matrix(b, stream, p->linear[which], ordered, b->operand, matrix->grid.rows,
-                              matrix->grid.cols, p->index[which][ROW_PLACE],
-                              p->index[which][COL_PLACE]);
+  const slot *to = &p->slots[which];
+  return b->op->gather_matrix(b, stream, to->dense_dev, stored_dev, b->operand, matrix->grid.rows,
+                              matrix->grid.cols, to->index_dev[ROW_PLACE],
+                              to->index_dev[COL_PLACE]);
 }
 
 static bool untouched(const sb_model *m, const sb_matrix *matrix) {
@@ -260,35 +288,37 @@ static bool untouched(const sb_model *m, const sb_matrix *matrix) {
 }
 
 static sb_status prepare_importance(sb_device_layer *p, sb_stream stream, size_t layer,
-                                    sb_linear which, const sb_matrix *matrix) {
+                                    size_t which, const sb_matrix *matrix) {
   sb_backend *b = p->backend;
-  p->importance_now[which] = sb_model_importance(p->model, layer, which);
-  if (!p->importance_now[which] || b->unified) return SB_OK;
-  SB_TRY(b->op->upload(b, stream, p->importance[which], p->importance_now[which],
+  slot *s = &p->slots[which];
+  s->importance_now = sb_model_importance(p->model, layer, which);
+  if (!s->importance_now || b->unified) return SB_OK;
+  SB_TRY(b->op->upload(b, stream, s->importance_dev, s->importance_now,
                        matrix->grid.cols * sizeof(float)));
-  p->importance_now[which] = p->importance[which];
+  s->importance_now = s->importance_dev;
   return SB_OK;
 }
 
-static sb_status prepare_fits(sb_device_layer *p, sb_stream stream, sb_linear which,
+static sb_status prepare_fits(sb_device_layer *p, sb_stream stream, size_t which,
                               const sb_matrix *matrix) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
-  if (!p->importance_now[which]) return SB_OK;
-  return b->op->fit_blocks(b, stream, p->fits[which], p->source_now[which],
-                           m->dtypes[matrix->tensor], p->importance_now[which], &matrix->grid,
-                           m->bits + matrix->first_block, m->blocking.symmetry);
+  const slot *s = &p->slots[which];
+  if (!s->importance_now) return SB_OK;
+  return b->op->fit_blocks(b, stream, s->fits_dev, s->source_now, m->dtypes[matrix->tensor],
+                           s->importance_now, &matrix->grid, m->bits + matrix->first_block,
+                           m->blocking.symmetry);
 }
 
-static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t layer, sb_linear which,
+static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t layer, size_t which,
                                 const sb_matrix *matrix, const void *source) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   sb_dtype dtype = m->dtypes[matrix->tensor];
-  p->source_now[which] = source;
-  p->weights.linear[which].dense_dev = p->linear[which];
+  p->slots[which].source_now = source;
+  p->weights.products[which].dense_dev = p->slots[which].dense_dev;
   SB_TRY(prepare_importance(p, stream, layer, which, matrix));
-  void *out = is_ordered(m) ? p->ordered : p->linear[which];
+  void *out = is_ordered(m) ? p->stored_dev : p->slots[which].dense_dev;
   const void *rounded = out;
   if (!untouched(m, matrix)) {
     SB_TRY(prepare_fits(p, stream, which, matrix));
@@ -302,26 +332,26 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t lay
     rounded = source;
   }
   if (is_ordered(m)) return put_in_place(p, stream, which, matrix, rounded);
-  p->weights.linear[which].dense_dev = rounded;
+  p->weights.products[which].dense_dev = rounded;
   return SB_OK;
 }
 
-static sb_status unpack_rows(sb_device_layer *p, sb_stream stream, sb_linear which,
+static sb_status unpack_rows(sb_device_layer *p, sb_stream stream, size_t which,
                              const sb_matrix *matrix, const void *rows, const size_t *offsets) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
-  void *out = is_ordered(m) ? p->ordered : p->linear[which];
-  p->weights.linear[which].dense_dev = p->linear[which];
+  void *out = is_ordered(m) ? p->stored_dev : p->slots[which].dense_dev;
+  p->weights.products[which].dense_dev = p->slots[which].dense_dev;
   SB_TRY(b->op->unpack_blocks(b, stream, out, b->operand, rows, offsets, &matrix->grid,
                               m->bits + matrix->first_block, m->blocking.symmetry));
   return is_ordered(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
 }
 
-static sb_status keep_rows(sb_device_layer *p, sb_stream stream, sb_linear which,
+static sb_status keep_rows(sb_device_layer *p, sb_stream stream, size_t which,
                            const sb_matrix *matrix, const void *rows, const size_t *offsets) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
-  sb_product *product = &p->weights.linear[which];
+  sb_product *product = &p->weights.products[which];
   b->op->packed_destroy(b, product->packed);
   product->packed = NULL;
   if (is_ordered(m)) SB_TRY(upload_orders(p, stream, which, matrix));
@@ -330,38 +360,51 @@ static sb_status keep_rows(sb_device_layer *p, sb_stream stream, sb_linear which
                               &product->packed);
 }
 
-static sb_status prepare_packed(sb_device_layer *p, sb_stream stream, sb_linear which,
+static sb_status prepare_packed(sb_device_layer *p, sb_stream stream, size_t which,
                                 const sb_matrix *matrix, const sb_place *place, const void *rows) {
   const sb_model *m = p->model;
   size_t *offsets, start = sb_store_offset(m->store, place->group, place->first_unit);
   SB_TRY(sb_alloc(&offsets, place->units, sizeof *offsets, "offsets of packed rows"));
   for (size_t u = 0; u < place->units; u++)
     offsets[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
-  p->source_now[which] = NULL;
+  p->slots[which].source_now = NULL;
   sb_status status = p->keep_packed ? keep_rows(p, stream, which, matrix, rows, offsets)
                                     : unpack_rows(p, stream, which, matrix, rows, offsets);
   sb_free(&offsets);
   return status;
 }
 
+/* Shape and orders: the layer before may have had another matrix in this slot. */
+static void begin_product(sb_device_layer *p, size_t which, const sb_matrix *matrix) {
+  const slot *s = &p->slots[which];
+  sb_product *product = &p->weights.products[which];
+  product->form = p->keep_packed ? &sb_product_packed : &sb_product_dense;
+  product->rows = matrix->grid.rows;
+  product->cols = matrix->grid.cols;
+  product->row_order_dev = s->index_dev[ROW_ORDER];
+  product->col_order_dev = s->index_dev[COL_ORDER];
+  product->row_position_dev = s->index_dev[ROW_PLACE];
+}
+
 sb_status sb_device_layer_load(sb_device_layer *p, sb_stream stream, size_t layer,
                                const void *image) {
   const sb_model *m = p->model;
   size_t group = m->layer_first + layer;
+  p->weights.layer = layer;
   SB_TRY(bring_rows(p, stream, layer, image));
   for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
     const sb_place *place = &m->places[i];
     const void *rows = sb_place_image(m, place, image);
-    sb_role role = m->arch.tensors[place->tensor].role;
-    sb_linear which = sb_linear_of_role(role);
-    if (which == SB_LINEARS) {
-      SB_TRY(prepare_norm(p, stream, place, rows, p->norms[role == SB_ROLE_POST_NORM]));
-    } else {
-      const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-      if (!p->backend->unified) rows = p->source[p->at_hand][which];
-      SB_TRY(m->coding == SB_CODING_CODES ? prepare_packed(p, stream, which, matrix, place, rows)
-                                          : prepare_source(p, stream, layer, which, matrix, rows));
+    const sb_matrix *matrix = sb_model_place_matrix(m, place);
+    const size_t which = m->arch.tensors[place->tensor].matrix;
+    if (!matrix) {
+      SB_TRY(prepare_vector(p, stream, place, rows));
+      continue;
     }
+    begin_product(p, which, matrix);
+    if (!p->backend->unified) rows = p->slots[which].source_dev[p->at_hand];
+    SB_TRY(m->coding == SB_CODING_CODES ? prepare_packed(p, stream, which, matrix, place, rows)
+                                        : prepare_source(p, stream, layer, which, matrix, rows));
   }
   return SB_OK;
 }
@@ -370,26 +413,27 @@ const sb_layer_weights *sb_device_layer_weights(const sb_device_layer *p) {
   return &p->weights;
 }
 
-sb_status sb_device_layer_stored(const sb_device_layer *p, sb_stream stream, sb_linear which,
+sb_status sb_device_layer_stored(const sb_device_layer *p, sb_stream stream, size_t which,
                                  const void **w) {
-  const sb_tiling *grid = &sb_model_matrix(p->model, 0, which)->grid;
+  const sb_product *product = &p->weights.products[which];
+  const slot *s = &p->slots[which];
   sb_backend *b = p->backend;
-  *w = p->weights.linear[which].dense_dev;
+  *w = product->dense_dev;
   if (!is_ordered(p->model)) return SB_OK;
-  const void *natural = *w;
-  *w = p->ordered;
-  return b->op->gather_matrix(b, stream, p->ordered, natural, b->operand, grid->rows, grid->cols,
-                              p->index[which][ROW_ORDER], p->index[which][COL_ORDER]);
+  *w = p->stored_dev;
+  return b->op->gather_matrix(b, stream, p->stored_dev, product->dense_dev, b->operand,
+                              product->rows, product->cols, s->index_dev[ROW_ORDER],
+                              s->index_dev[COL_ORDER]);
 }
 
-const void *sb_device_layer_source(const sb_device_layer *p, sb_linear which) {
-  return p->source_now[which];
+const void *sb_device_layer_source(const sb_device_layer *p, size_t which) {
+  return p->slots[which].source_now;
 }
 
-const float *sb_device_layer_importance(const sb_device_layer *p, sb_linear which) {
-  return p->importance_now[which];
+const float *sb_device_layer_importance(const sb_device_layer *p, size_t which) {
+  return p->slots[which].importance_now;
 }
 
-const uint8_t *sb_device_layer_fits(const sb_device_layer *p, sb_linear which) {
-  return p->importance_now[which] ? p->fits[which] : NULL;
+const uint8_t *sb_device_layer_fits(const sb_device_layer *p, size_t which) {
+  return p->slots[which].importance_now ? p->slots[which].fits_dev : NULL;
 }

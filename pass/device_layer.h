@@ -22,7 +22,7 @@ sb_status sb_device_layer_create(const sb_model *model, sb_backend *backend, boo
                                  sb_device_layer **out);
 void sb_device_layer_free(sb_device_layer **prepared);
 /* Device bytes that sb_device_layer_create takes. */
-size_t sb_prepared_bytes(const sb_model *model, const sb_backend *backend, bool keep_packed);
+size_t sb_device_layer_bytes(const sb_model *model, const sb_backend *backend, bool keep_packed);
 
 /* Fills the buffers with decoder layer `layer` as it stands: source rows, rounded where the model's
  * bit map says so, or decoded packed rows, or packed rows as they are; of an indexed model
@@ -39,17 +39,17 @@ sb_status sb_device_layer_fetch(sb_device_layer *prepared, size_t layer, const v
 const sb_layer_weights *sb_device_layer_weights(const sb_device_layer *prepared);
 /* The same weights of one matrix with rows and columns as the store has them, until the next call.
  * Not where matrices stay packed. */
-sb_status sb_device_layer_stored(const sb_device_layer *prepared, sb_stream stream, sb_linear which,
+sb_status sb_device_layer_stored(const sb_device_layer *prepared, sb_stream stream, size_t which,
                                  const void **w);
 /* The source rows of a matrix of the prepared layer, as the store has them (an indexed model's are
  * in their order), on the device, in the source's type; NULL for packed models. */
-const void *sb_device_layer_source(const sb_device_layer *prepared, sb_linear which);
+const void *sb_device_layer_source(const sb_device_layer *prepared, size_t which);
 
 /* Where the model's grids are fitted: the importance of the matrix' input channels, f32 [cols], and
  * the fits at its bits (fit_blocks; without meaning where all bits are 0), both on the device; else
  * NULL. */
-const float *sb_device_layer_importance(const sb_device_layer *prepared, sb_linear which);
-const uint8_t *sb_device_layer_fits(const sb_device_layer *prepared, sb_linear which);
+const float *sb_device_layer_importance(const sb_device_layer *prepared, size_t which);
+const uint8_t *sb_device_layer_fits(const sb_device_layer *prepared, size_t which);
 
 /* The rows of a place (a norm, a chunk of the embedding or head) as found in the group's image. */
 const void *sb_place_image(const sb_model *model, const sb_place *place, const void *image);

@@ -24,10 +24,10 @@ typedef struct run {
 } run;
 
 /* Carries the layer to the observer. */
-static sb_status relay_input(void *context, sb_stream stream, sb_linear first, const void *x) {
+static sb_status relay_input(void *context, sb_stream stream, size_t input, const void *x) {
   const run *r = context;
   const sb_pass_observer *o = r->pass->observer;
-  return o->input(o->context, stream, r->layer, first, x);
+  return o->input(o->context, stream, r->layer, input, x);
 }
 
 static sb_status forward_sequence(void *context, size_t layer, size_t s) {

@@ -20,9 +20,19 @@ struct sb_layer_work {
 
 enum { OWN_BUFFERS = 9, PARTS = 3 };
 
-static void own_buffers(const sb_config *c, sb_buffer out[OWN_BUFFERS]) {
-  const size_t h = c->hidden;
-  const size_t widest = sb_max_size(sb_max_size(h, c->heads * c->head_dim), c->intermediate);
+/* Most rows or columns of a matrix of the layers. */
+static size_t widest_side(const sb_arch *arch) {
+  size_t widest = 0;
+  for (size_t i = 0; i < arch->matrix_count; i++) {
+    const sb_model_tensor *t = &arch->tensors[arch->matrices[i]];
+    widest = sb_max_size(widest, sb_max_size(t->rows, t->cols));
+  }
+  return widest;
+}
+
+/* `arch` NULL: their places only. */
+static void own_buffers(const sb_arch *arch, sb_buffer out[OWN_BUFFERS]) {
+  const size_t h = arch ? arch->config.hidden : 0, widest = arch ? widest_side(arch) : 0;
 #define PLACE(field) offsetof(sb_layer_work, field)
   const sb_buffer table[OWN_BUFFERS] = {
       {PLACE(n1), h, .content = SB_BUFFER_OPERAND},
@@ -48,10 +58,10 @@ typedef struct tables {
   } parts[PARTS];
 } tables;
 
-static void fill_tables(const sb_config *c, tables *t) {
-  own_buffers(c, t->own);
-  sb_attention_buffers(c, t->attention);
-  sb_mlp_buffers(c, t->mlp);
+static void fill_tables(const sb_arch *arch, tables *t) {
+  own_buffers(arch, t->own);
+  sb_attention_buffers(arch, t->attention);
+  sb_mlp_buffers(arch, t->mlp);
   t->parts[0].table = t->own, t->parts[0].count = OWN_BUFFERS, t->parts[0].place = 0;
   t->parts[1].table = t->attention, t->parts[1].count = SB_ATTENTION_BUFFERS;
   t->parts[1].place = offsetof(sb_layer_work, attention);
@@ -59,40 +69,39 @@ static void fill_tables(const sb_config *c, tables *t) {
   t->parts[2].place = offsetof(sb_layer_work, mlp);
 }
 
-static size_t largest_matrix(const sb_config *config) {
+static size_t largest_matrix(const sb_arch *arch) {
   size_t largest = 0;
-  for (int which = 0; which < SB_LINEARS; which++) {
-    size_t rows, cols;
-    sb_linear_shape(config, (sb_linear)which, &rows, &cols);
-    largest = sb_max_size(largest, rows * cols);
+  for (size_t i = 0; i < arch->matrix_count; i++) {
+    const sb_model_tensor *t = &arch->tensors[arch->matrices[i]];
+    largest = sb_max_size(largest, t->rows * t->cols);
   }
   return largest;
 }
 
-size_t sb_layer_work_bytes(sb_dtype act, sb_dtype operand, const sb_config *config, size_t T,
+size_t sb_layer_work_bytes(sb_dtype act, sb_dtype operand, const sb_arch *arch, size_t T,
                            bool with_backward, bool ordered) {
   const sb_buffer_needs needs = {act, operand, T, with_backward, ordered};
   size_t bytes = 0;
   tables t;
-  fill_tables(config, &t);
+  fill_tables(arch, &t);
   for (size_t i = 0; i < PARTS; i++)
     bytes += sb_buffers_bytes(t.parts[i].table, t.parts[i].count, &needs);
   return bytes;
 }
 
-sb_status sb_layer_work_create(sb_backend *backend, const sb_config *config, size_t T,
+sb_status sb_layer_work_create(sb_backend *backend, const sb_arch *arch, size_t T,
                                bool with_backward, bool ordered, sb_layer_work **out) {
   const sb_buffer_needs needs = {backend->act, backend->operand, T, with_backward, ordered};
   sb_status status = SB_OK;
   tables t;
   SB_TRY(sb_alloc(out, 1, sizeof **out, "layer scratch"));
   (*out)->backend = backend;
-  fill_tables(config, &t);
+  fill_tables(arch, &t);
   for (size_t i = 0; i < PARTS; i++)
     SB_GO(sb_buffers_alloc(backend, t.parts[i].table, t.parts[i].count, &needs,
                            (char *)*out + t.parts[i].place));
   if (with_backward)
-    SB_GO(backend->op->alloc(backend, largest_matrix(config) * sizeof(float),
+    SB_GO(backend->op->alloc(backend, largest_matrix(arch) * sizeof(float),
                              "gradient of one matrix", (void **)&(*out)->g));
 done:
   if (status != SB_OK) sb_layer_work_free(out);
@@ -103,7 +112,7 @@ void sb_layer_work_free(sb_layer_work **work) {
   sb_layer_work *w = *work;
   tables t;
   if (!w) return;
-  fill_tables(&(sb_config){0}, &t);
+  fill_tables(NULL, &t);
   for (size_t i = 0; i < PARTS; i++)
     sb_buffers_free(w->backend, t.parts[i].table, t.parts[i].count, (char *)w + t.parts[i].place);
   w->backend->op->free(w->backend, w->g);
@@ -124,12 +133,14 @@ static sb_status forward_to_mlp(const sb_layer_step *z, sb_layer_work *w, const 
   const sb_layer_call *call = z->call;
   const sb_config *c = call->config;
   sb_backend *b = call->backend;
-  SB_TRY(b->op->rmsnorm(b, call->stream, w->n1, w->rstd1, x, call->weights->attention_norm_dev,
-                        call->T, c->hidden, (float)c->rms_eps));
+  SB_TRY(b->op->rmsnorm(b, call->stream, w->n1, w->rstd1, x,
+                        call->weights->vector_dev[SB_ROLE_INPUT_NORM], call->T, c->hidden,
+                        (float)c->rms_eps));
   SB_TRY(b->op->copy(b, call->stream, w->x1, x, call->T * c->hidden * sb_dtype_size(b->act)));
   SB_TRY(sb_attention_forward(z, &w->attention, w->x1, w->n1));
-  SB_TRY(b->op->rmsnorm(b, call->stream, w->n2, w->rstd2, w->x1, call->weights->mlp_norm_dev,
-                        call->T, c->hidden, (float)c->rms_eps));
+  SB_TRY(b->op->rmsnorm(b, call->stream, w->n2, w->rstd2, w->x1,
+                        call->weights->vector_dev[SB_ROLE_POST_NORM], call->T, c->hidden,
+                        (float)c->rms_eps));
   return sb_mlp_begin(z, &w->mlp, w->n2);
 }
 
@@ -155,7 +166,8 @@ sb_status sb_layer_backward(const sb_layer_call *call, sb_layer_work *w, void *d
   const sb_layer_weights *weights = call->weights;
   SB_TRY(forward_to_mlp(&z, w, x));
   SB_TRY(sb_mlp_backward(&z, &w->mlp, w->dn, dy, w->dy_operand, w->n2));
-  SB_TRY(norm_back(call, dy, w->dn, w->x1, weights->mlp_norm_dev, w->rstd2)); /* now d x1 */
+  SB_TRY(norm_back(call, dy, w->dn, w->x1, weights->vector_dev[SB_ROLE_POST_NORM],
+                   w->rstd2)); /* now d x1 */
   SB_TRY(sb_attention_backward(&z, &w->attention, w->dn, dy, w->dy_operand, w->n1));
-  return norm_back(call, dy, w->dn, x, weights->attention_norm_dev, w->rstd1);
+  return norm_back(call, dy, w->dn, x, weights->vector_dev[SB_ROLE_INPUT_NORM], w->rstd1);
 }

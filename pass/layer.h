@@ -13,20 +13,21 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
-#include "model/config.h"
+#include "model/arch.h"
 #include "pass/layer_call.h"
 
 /* Scratch of one sequence through one layer; memory linear in T. */
 typedef struct sb_layer_work sb_layer_work;
 
-/* `with_backward` adds the buffers of the backward pass, among them one gradient of the largest
- * matrix (f32); `ordered` those that weights with orders need. */
-sb_status sb_layer_work_create(sb_backend *backend, const sb_config *config, size_t T,
+/* For every layer of `arch`, whose widths may differ. `with_backward` adds the buffers of the
+ * backward pass, among them one gradient of the largest matrix (f32); `ordered` those that weights
+ * with orders need. */
+sb_status sb_layer_work_create(sb_backend *backend, const sb_arch *arch, size_t T,
                                bool with_backward, bool ordered, sb_layer_work **out);
 void sb_layer_work_free(sb_layer_work **work);
 /* Device bytes that sb_layer_work_create takes of a backend with these types, without the gradient
  * of a matrix. */
-size_t sb_layer_work_bytes(sb_dtype act, sb_dtype operand, const sb_config *config, size_t T,
+size_t sb_layer_work_bytes(sb_dtype act, sb_dtype operand, const sb_arch *arch, size_t T,
                            bool with_backward, bool ordered);
 
 /* y = layer(x); y may be x. The call's input hook hears of every input. */

@@ -14,26 +14,27 @@
 
 /* A layer's parameters on the device. Owned by whoever prepared them. */
 typedef struct sb_layer_weights {
-  sb_product linear[SB_LINEARS];
-  const float *attention_norm_dev; /* [hidden] */
-  const float *mlp_norm_dev;       /* [hidden] */
+  const sb_arch *arch;
+  size_t layer;                           /* which this is */
+  sb_product *products;                   /* its matrices, by number */
+  const float *vector_dev[SB_ROLE_COUNT]; /* its vectors, by role; NULL for roles it has not */
 } sb_layer_weights;
 
 /* Who listens to the matrices. Each function may be NULL. What they get is operands on the device,
  * rows and columns in the matrix's stored order, valid for what they queue on `stream`. */
 typedef struct sb_layer_hooks {
   void *context;
-  /* Forward passes: the input x [T, cols] of the matrices that share it, before they are applied.
-   * `first` is SB_LINEAR_Q (for Q, K, V), SB_LINEAR_O, SB_LINEAR_GATE (for gate, up) or
-   * SB_LINEAR_DOWN. */
-  sb_status (*input)(void *context, sb_stream stream, sb_linear first, const void *x);
-  /* Backward passes, in the order down, gate, up, o, q, k, v. The two factors of a matrix's
-   * gradient before it is made: its input x [T, cols] and dy = dL/d(x W') [T, rows]. */
-  sb_status (*factors)(void *context, sb_stream stream, sb_linear which, const void *x,
+  /* Forward passes: input number `input` of the layer, x [T, channels], before the matrices that
+   * share it are applied. */
+  sb_status (*input)(void *context, sb_stream stream, size_t input, const void *x);
+  /* Backward passes, in the order down, gate, up, o, q, k, v; `matrix` is the number within the
+   * layer. The two factors of a matrix's gradient before it is made: its input x [T, cols] and dy =
+   * dL/d(x W') [T, rows]. */
+  sb_status (*factors)(void *context, sb_stream stream, size_t matrix, const void *x,
                        const void *dy);
   /* The gradient g = dy' x, f32 [rows, cols], which the next matrix overwrites. Where this is NULL
    * the product is not made. */
-  sb_status (*gradient)(void *context, sb_stream stream, sb_linear which, const float *g);
+  sb_status (*gradient)(void *context, sb_stream stream, size_t matrix, const float *g);
 } sb_layer_hooks;
 
 /* One sequence through one layer. */
@@ -55,20 +56,21 @@ typedef struct sb_layer_step {
   float *g_dev;                        /* gradient of the largest matrix; NULL in forward passes */
 } sb_layer_step;
 
-static inline const sb_product *sb_step_product(const sb_layer_step *step, sb_linear which) {
-  return &step->call->weights->linear[which];
+/* Number of the layer's matrix of a role, which it has. */
+size_t sb_step_matrix(const sb_layer_step *step, sb_role role);
+static inline const sb_product *sb_step_product(const sb_layer_step *step, size_t matrix) {
+  return &step->call->weights->products[matrix];
 }
 /* y = x W' (+ y where `add`). */
-sb_status sb_step_forward(const sb_layer_step *step, sb_linear which, void *y, const void *x,
+sb_status sb_step_forward(const sb_layer_step *step, size_t matrix, void *y, const void *x,
                           bool add);
 /* dx = dy W (+ dx where `add`). */
-sb_status sb_step_backward(const sb_layer_step *step, sb_linear which, void *dx, const void *dy,
+sb_status sb_step_backward(const sb_layer_step *step, size_t matrix, void *dx, const void *dy,
                            bool add);
-/* Tells the input hook x, the input of `first` and those that share it. */
-sb_status sb_step_observe(const sb_layer_step *step, sb_linear first, const void *x);
+/* Tells the input hook x, the input of the matrix and of those that share it. */
+sb_status sb_step_observe(const sb_layer_step *step, size_t matrix, const void *x);
 /* Tells the hooks the factors dy and x of a matrix's gradient, and the gradient. */
-sb_status sb_step_gradient(const sb_layer_step *step, sb_linear which, const void *dy,
-                           const void *x);
+sb_status sb_step_gradient(const sb_layer_step *step, size_t matrix, const void *dy, const void *x);
 /* *x [T, width] of activations, as operands: converted into `room` where these are another type. */
 sb_status sb_step_as_operand(const sb_layer_step *step, const void **x, void *room, size_t width);
 /* Where operands that replace activations go: `same` where both have one type, else `other`. */

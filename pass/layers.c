@@ -24,8 +24,8 @@ sb_status sb_layers_allocate(sb_layers *l, const sb_wave *wave, bool gradients) 
   SB_TRY(b->op->alloc(b, wave->T * m->config.head_dim * sizeof(float), "RoPE table",
                       (void **)&l->cos_sin_dev));
   SB_TRY(upload_rope(l));
-  return sb_layer_work_create(b, &m->config, wave->T, gradients,
-                              m->orders.mode == SB_REORDER_INDEXED, &l->work);
+  return sb_layer_work_create(b, &m->arch, wave->T, gradients, m->orders.mode == SB_REORDER_INDEXED,
+                              &l->work);
 }
 
 void sb_layers_free(sb_layers *l) {

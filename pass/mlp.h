@@ -19,8 +19,8 @@ typedef struct sb_mlp_work {
 } sb_mlp_work;
 
 enum { SB_MLP_BUFFERS = 6 };
-/* The table of its buffers. */
-void sb_mlp_buffers(const sb_config *config, sb_buffer out[SB_MLP_BUFFERS]);
+/* The table of its buffers, with room for every layer; `arch` NULL: their places only. */
+void sb_mlp_buffers(const sb_arch *arch, sb_buffer out[SB_MLP_BUFFERS]);
 
 /* Fills gate and up: what a backward pass recomputes. */
 sb_status sb_mlp_begin(const sb_layer_step *step, sb_mlp_work *work, const void *n);

@@ -83,8 +83,7 @@ typedef struct sb_pass_hooks {
   /* The gradient of the mean loss of ONE sequence, f32 [rows, cols] on the device, rows and columns
    * as the store has them (so have `factors` and observers). May be NULL: gradients are then not
    * made, which saves a quarter of the pass. Local. */
-  sb_status (*matrix)(void *context, sb_stream stream, size_t layer, sb_linear which,
-                      const float *g);
+  sb_status (*matrix)(void *context, sb_stream stream, size_t layer, size_t matrix, const float *g);
   /* All matrices of the layer have been seen for this sequence. Local. */
   sb_status (*end_sequence)(void *context, sb_stream stream, size_t layer);
   /* All sequences of the wave have been through the layer. Collective. */
@@ -92,8 +91,8 @@ typedef struct sb_pass_hooks {
   /* The factors of that gradient, x [T, cols] and dy [T, rows] of type `operand`
    * (pass/layer_call.h), just before it; the last token has no target, so its row of dy is 0. May
    * be NULL. Local. */
-  sb_status (*factors)(void *context, sb_stream stream, size_t layer, sb_linear which,
-                       const void *x, const void *dy);
+  sb_status (*factors)(void *context, sb_stream stream, size_t layer, size_t matrix, const void *x,
+                       const void *dy);
 } sb_pass_hooks;
 
 /* Sees what goes into the matrices on the way forward. */
@@ -101,7 +100,7 @@ typedef struct sb_pass_observer {
   void *context;
   /* Input x [T, channels] of type `operand` of the matrices that share it (its `input` hook in
    * pass/layer_call.h), of ONE sequence. Local. */
-  sb_status (*input)(void *context, sb_stream stream, size_t layer, sb_linear first, const void *x);
+  sb_status (*input)(void *context, sb_stream stream, size_t layer, size_t input, const void *x);
 } sb_pass_observer;
 
 /* sb_pass_loss with an observer. */

@@ -71,7 +71,8 @@ static double weight_bytes(const sb_footprint_setup *s) {
 
 static double layer_activations(const sb_footprint_setup *s, bool gradients) {
   const sb_config *c = &s->arch->config;
-  return (double)sb_layer_work_bytes(SB_F32, operand_type(s), c, s->seqlen, gradients, false) +
+  return (double)sb_layer_work_bytes(SB_F32, operand_type(s), s->arch, s->seqlen, gradients,
+                                     false) +
          attention_scratch(c, (double)s->seqlen, gradients);
 }
 

@@ -32,10 +32,10 @@ typedef struct work {
 /* ---- sequences through one layer: of the source for its moments, of the coded model for the next
  * layer's inputs ---- */
 
-static sb_status take_moments(void *context, sb_stream stream, sb_linear first, const void *x) {
+static sb_status take_moments(void *context, sb_stream stream, size_t input, const void *x) {
   work *w = context;
   const double start = sb_now();
-  SB_TRY(sb_moments_take(w->moments, stream, first, x));
+  SB_TRY(sb_moments_take(w->moments, stream, input, x));
   w->stats->moment_seconds += sb_now() - start;
   return SB_OK;
 }

@@ -18,10 +18,10 @@ typedef struct work {
   size_t tokens;  /* of a sequence */
 } work;
 
-static sb_status add_input(void *context, sb_stream stream, size_t layer, sb_linear first,
+static sb_status add_input(void *context, sb_stream stream, size_t layer, size_t input,
                            const void *x) {
   const work *w = context;
-  const size_t input = sb_input_of(first), n = w->start[input + 1] - w->start[input];
+  const size_t n = w->start[input + 1] - w->start[input];
   int64_t *sums = (int64_t *)(w->sums + layer * w->channels + w->start[input]);
   return w->b->op->add_squares(w->b, stream, sums, x, w->tokens, n, EXPONENT);
 }

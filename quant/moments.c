@@ -99,9 +99,9 @@ sb_status sb_moments_begin(sb_moments *m, sb_stream stream, size_t layer) {
   return m->way->begin(m, stream);
 }
 
-sb_status sb_moments_take(void *moments, sb_stream stream, sb_linear first, const void *x) {
+sb_status sb_moments_take(void *moments, sb_stream stream, size_t input, const void *x) {
   sb_moments *m = moments;
-  return m->way->take(m, stream, sb_input_of(first), x);
+  return m->way->take(m, stream, input, x);
 }
 
 /* Sequence 0 sets the quanta: 2^-40 of its largest diagonal element, which leaves room for sums

@@ -88,7 +88,7 @@ bool sb_moments_on_device(const sb_moments *moments);
 /* Begins a layer: all sums are 0. Local. */
 sb_status sb_moments_begin(sb_moments *moments, sb_stream stream, size_t layer);
 /* An input hook (pass/layer_call.h): what a sequence shows of an input. Local. */
-sb_status sb_moments_take(void *moments, sb_stream stream, sb_linear first, const void *x);
+sb_status sb_moments_take(void *moments, sb_stream stream, size_t input, const void *x);
 /* Ends sequence s of this rank, which it need not have: every rank calls this most_local times, s =
  * 0, 1, ... Sequence 0 of rank 0 sets the quanta. Collective; `status` is what became of the
  * sequence on this rank, all ranks fail together. SB_ERR_NUMERIC when a moment is not finite, or

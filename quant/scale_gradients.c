@@ -79,7 +79,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   return s->backend->op->zero(s->backend, stream, s->sums, s->start[SB_LINEARS] * sizeof *s->sums);
 }
 
-static sb_status take_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status take_matrix(void *context, sb_stream stream, size_t layer, size_t which,
                              const float *g) {
   sb_scale_gradients *s = context;
   const sb_tiling *grid = &sb_model_matrix(s->m, layer, which)->grid;

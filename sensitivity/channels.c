@@ -84,7 +84,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   return SB_OK;
 }
 
-static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status score_matrix(void *context, sb_stream stream, size_t layer, size_t which,
                               const float *g) {
   sb_channels *c = context;
   const sb_model *m = c->model;

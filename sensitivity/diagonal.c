@@ -65,7 +65,7 @@ void sb_diagonal_free(sb_diagonal **diagonal) {
 }
 
 /* The grids of a matrix within those of the layer. */
-static sb_stored_grid *grids_of(const sb_diagonal *d, sb_linear which) {
+static sb_stored_grid *grids_of(const sb_diagonal *d, size_t which) {
   size_t before = 0;
   for (int earlier = 0; earlier < (int)which; earlier++)
     before += groups_of(sb_model_matrix(d->model, 0, (sb_linear)earlier));
@@ -91,7 +91,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   return SB_OK;
 }
 
-static sb_status score_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status score_matrix(void *context, sb_stream stream, size_t layer, size_t which,
                               const float *g) {
   sb_diagonal *d = context;
   const sb_model *m = d->model;

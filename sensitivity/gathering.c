@@ -53,7 +53,7 @@ static int falling(const void *a, const void *b) {
   return (x < y) - (x > y);
 }
 
-sb_status sb_gathering_share(const sb_model *m, const double *blocks, sb_linear which, double part,
+sb_status sb_gathering_share(const sb_model *m, const double *blocks, size_t which, double part,
                              double *share) {
   double *sorted = NULL, total = 0, top = 0;
   size_t n = 0;

@@ -18,7 +18,7 @@ sb_status sb_gathering_measure(sb_model *model, sb_backend *backend,
 /* Of the blocks of matrix `which` in all layers, the share of their sensitivity that lies in the
  * most sensitive `part` of them (at least one block). SB_LINEARS: of all matrices. 0 where there is
  * no sensitivity. Local. O(n log n). */
-sb_status sb_gathering_share(const sb_model *model, const double *blocks, sb_linear which,
-                             double part, double *share);
+sb_status sb_gathering_share(const sb_model *model, const double *blocks, size_t which, double part,
+                             double *share);
 
 #endif

@@ -41,7 +41,7 @@ struct sb_kronecker {
   double seconds;
 };
 
-static const sb_matrix *matrix_of(const sb_kronecker *k, sb_linear which) {
+static const sb_matrix *matrix_of(const sb_kronecker *k, size_t which) {
   return sb_model_matrix(k->model, 0, which);
 }
 
@@ -175,7 +175,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   return SB_OK;
 }
 
-static sb_status add_factors(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status add_factors(void *context, sb_stream stream, size_t layer, size_t which,
                              const void *x, const void *dy) {
   sb_kronecker *k = context;
   sb_backend *b = k->backend;

@@ -14,7 +14,7 @@ typedef struct gradients {
   size_t count;
 } gradients;
 
-static sb_status take(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status take(void *context, sb_stream stream, size_t layer, size_t which,
                       const float *dw) {
   gradients *t = context;
   sb_backend *b = t->g->backend;

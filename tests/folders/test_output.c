@@ -23,7 +23,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
     const sb_matrix *matrix = sb_model_matrix(c->loaded, layer, which);
     float *w = dense_weights(c->source, matrix),
           *expected = dense_rounded(w, c->source->model, matrix, 0);
-    const float *got = sb_device_layer_weights(prepared)->linear[which].dense_dev;
+    const float *got = sb_device_layer_weights(prepared)->products[which].dense_dev;
     size_t different = 0;
     for (size_t i = 0; i < matrix->grid.rows * matrix->grid.cols; i++)
       different += got[i] != expected[i];
@@ -36,7 +36,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   return SB_OK;
 }
 
-static sb_status no_matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status no_matrix(void *context, sb_stream stream, size_t layer, size_t which,
                            const float *g) {
   (void)context, (void)stream, (void)layer, (void)which, (void)g;
   return SB_OK;

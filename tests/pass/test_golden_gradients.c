@@ -12,7 +12,7 @@ typedef struct checker {
   size_t seen;
 } checker;
 
-static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *gradient) {
   checker *c = context;
   const sb_model *m = c->g->model;

@@ -33,7 +33,7 @@ static size_t source_at(const sb_model *m, const sb_matrix *matrix, size_t i, si
   return (rows ? rows[i] : i) * matrix->grid.cols + (cols ? cols[j] : j);
 }
 
-static void compare_weights(const seen *s, size_t layer, sb_linear which) {
+static void compare_weights(const seen *s, size_t layer, size_t which) {
   const sb_model *m = s->g->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
   const sb_tiling *grid = &matrix->grid;
@@ -47,7 +47,7 @@ static void compare_weights(const seen *s, size_t layer, sb_linear which) {
   for (size_t i = 0; i < grid->rows; i++)
     for (size_t j = 0; j < grid->cols; j++)
       expected[source_at(m, matrix, i, j)] = w[i * grid->cols + j];
-  EXPECT(memcmp(expected, sb_device_layer_weights(s->prepared)->linear[which].dense_dev,
+  EXPECT(memcmp(expected, sb_device_layer_weights(s->prepared)->products[which].dense_dev,
                 grid->rows * grid->cols * sizeof *expected) == 0);
   free(w);
   free(ordered);
@@ -64,7 +64,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   return SB_OK;
 }
 
-static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *gradient) {
   seen *s = context;
   const sb_model *m = s->g->model;

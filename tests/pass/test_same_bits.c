@@ -45,7 +45,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   return SB_OK;
 }
 
-static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *g) {
   outcome *o = context;
   const sb_matrix *mine = sb_model_matrix(o->model, layer, which);

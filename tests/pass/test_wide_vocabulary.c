@@ -31,7 +31,7 @@ typedef struct checker {
   sb_safetensors *expected;
 } checker;
 
-static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *got) {
   checker *c = context;
   const sb_matrix *mine = sb_model_matrix(c->g->model, layer, which);

@@ -77,7 +77,7 @@ static sb_status show(sb_moments *m, float spoil) {
       if (spoil != 0 && sequence == 3) x[5] = spoil;
       EXPECT_OK(
           backend->op->upload(backend, NULL, there, x, T * sb_moments_width(m, i) * sizeof *x));
-      EXPECT_OK(sb_moments_take(m, NULL, sb_input_first(i), there));
+      EXPECT_OK(sb_moments_take(m, NULL, i, there));
       EXPECT_OK(backend->op->sync(backend, NULL));
     }
     status = sb_moments_end_sequence(m, NULL, s, SB_OK);

@@ -25,7 +25,7 @@ static size_t layer_sums(const sb_model *m) {
   return count;
 }
 
-static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *gradient) {
   plain *p = context;
   const sb_model *m = p->g->model;
@@ -97,11 +97,11 @@ static void against_plain_loops(void **state) {
 }
 
 /* The sums of one matrix in a layer's. */
-static const double *rows_of(const sb_model *m, const double *sums, sb_linear which) {
+static const double *rows_of(const sb_model *m, const double *sums, size_t which) {
   for (int i = 0; i < (int)which; i++) sums += m->matrices[i].grid.rows + m->matrices[i].grid.cols;
   return sums;
 }
-static const double *cols_of(const sb_model *m, const double *sums, sb_linear which) {
+static const double *cols_of(const sb_model *m, const double *sums, size_t which) {
   return rows_of(m, sums, which) + m->matrices[which].grid.rows;
 }
 
@@ -111,7 +111,7 @@ static void falling(const double *score, const uint32_t *from, size_t n) {
            (score[from[i - 1]] == score[from[i]] && from[i - 1] < from[i]));
 }
 
-static const uint32_t *order(const sb_model *m, const sb_orders *o, size_t layer, sb_linear which,
+static const uint32_t *order(const sb_model *m, const sb_orders *o, size_t layer, size_t which,
                              bool rows) {
   const size_t tensor = sb_model_matrix(m, layer, which)->tensor;
   return rows ? sb_orders_rows(o, tensor) : sb_orders_cols(o, tensor);

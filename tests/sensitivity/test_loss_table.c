@@ -23,8 +23,8 @@ typedef struct plain {
   double worst;     /* of |product - g|, as a share of the largest g */
 } plain;
 
-static sb_status factors(void *context, sb_stream stream, size_t layer, sb_linear which,
-                         const void *x, const void *dy) {
+static sb_status factors(void *context, sb_stream stream, size_t layer, size_t which, const void *x,
+                         const void *dy) {
   plain *p = context;
   const size_t i = layer * SB_LINEARS + which;
   const sb_tiling *grid = &p->g->model->matrices[i].grid;
@@ -46,7 +46,7 @@ static sb_status factors(void *context, sb_stream stream, size_t layer, sb_linea
   return SB_OK;
 }
 
-static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *g) {
   plain *p = context;
   const size_t i = layer * SB_LINEARS + which;

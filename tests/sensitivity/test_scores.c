@@ -20,7 +20,7 @@ typedef struct plain {
   double *sums; /* [blocks, 5] */
 } plain;
 
-static sb_status matrix(void *context, sb_stream stream, size_t layer, sb_linear which,
+static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *gradient) {
   plain *p = context;
   const sb_model *m = p->g->model;
