@@ -133,7 +133,7 @@ static double seconds_of_product(bool trans_a, size_t m, size_t n, size_t k, siz
 
 /* ---- block operations, against the copy ---- */
 typedef struct blocks {
-  sb_tiling grid;
+  sb_tiling tiling;
   size_t copies;
   char *w, *out; /* bf16 */
   float *g;
@@ -146,28 +146,28 @@ typedef struct blocks {
 
 static sb_status moves(const void *context, size_t round) {
   const blocks *b = context;
-  const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n;
-  return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + at, b->grid.cols, b->w + 2 * at,
-                             SB_BF16, NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8,
+  const size_t n = b->tiling.rows * b->tiling.cols, at = round % b->copies * n;
+  return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + at, b->tiling.cols, b->w + 2 * at,
+                             SB_BF16, NULL, SB_F32, b->grids, &b->tiling, b->bits, 1, 8,
                              SB_ASYMMETRIC);
 }
 static sb_status products(const void *context, size_t round) {
   const blocks *b = context;
-  const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n;
-  return be->op->group_products(be, NULL, (float *)b->raise, b->g + at, b->grid.cols, b->w + 2 * at,
-                                SB_BF16, &b->grid);
+  const size_t n = b->tiling.rows * b->tiling.cols, at = round % b->copies * n;
+  return be->op->group_products(be, NULL, (float *)b->raise, b->g + at, b->tiling.cols,
+                                b->w + 2 * at, SB_BF16, &b->tiling);
 }
 static sb_status round_to_nearest(const void *context, size_t round) {
   const blocks *b = context;
-  const size_t n = b->grid.rows * b->grid.cols, at = round % b->copies * n * 2;
-  return be->op->quantize_blocks(be, NULL, b->out + at, SB_BF16, b->w + at, SB_BF16, &b->grid,
+  const size_t n = b->tiling.rows * b->tiling.cols, at = round % b->copies * n * 2;
+  return be->op->quantize_blocks(be, NULL, b->out + at, SB_BF16, b->w + at, SB_BF16, &b->tiling,
                                  b->bits, SB_ASYMMETRIC, NULL);
 }
 static sb_status unpack(const void *context, size_t round) {
   const blocks *b = context;
-  const size_t n = b->grid.rows * b->grid.cols, copy = round % b->copies;
+  const size_t n = b->tiling.rows * b->tiling.cols, copy = round % b->copies;
   return be->op->unpack_blocks(be, NULL, b->out + copy * n * 2, SB_BF16,
-                               b->packed + copy * b->bytes, b->offsets, &b->grid, b->bits,
+                               b->packed + copy * b->bytes, b->offsets, &b->tiling, b->bits,
                                SB_ASYMMETRIC);
 }
 
@@ -178,14 +178,14 @@ static void report_rate(const char *name, double bytes, double seconds, double l
 
 /* Bits of each block by a rule of its number; offsets and bytes of its packed form. */
 static void lay_out(blocks *b, unsigned (*bits_of)(size_t)) {
-  const size_t rows = sb_tiling_block_rows(&b->grid), columns = sb_tiling_block_cols(&b->grid);
+  const size_t rows = sb_tiling_block_rows(&b->tiling), columns = sb_tiling_block_cols(&b->tiling);
   must(sb_alloc(&b->bits, rows * columns, 1, "bits"));
   must(sb_alloc(&b->offsets, rows, sizeof *b->offsets, "offsets"));
   b->bytes = 0;
   for (size_t k = 0; k < rows * columns; k++) b->bits[k] = (uint8_t)bits_of(k);
   for (size_t i = 0; i < rows; i++) {
     b->offsets[i] = b->bytes;
-    b->bytes += sb_blockrow_bytes(&b->grid, i, b->bits + i * columns, SB_ASYMMETRIC);
+    b->bytes += sb_blockrow_bytes(&b->tiling, i, b->bits + i * columns, SB_ASYMMETRIC);
   }
 }
 
@@ -203,19 +203,19 @@ static unsigned mixed(size_t k) {
 }
 
 static void report_blocks(size_t rows, size_t cols, double limit) {
-  blocks b = {.grid = {rows, cols, SIDE, SIDE}};
+  blocks b = {.tiling = {rows, cols, SIDE, SIDE}};
   const size_t n = rows * cols,
-               count = sb_tiling_block_rows(&b.grid) * sb_tiling_block_cols(&b.grid);
+               count = sb_tiling_block_rows(&b.tiling) * sb_tiling_block_cols(&b.tiling);
   lay_out(&b, mixed);
   b.copies = overflow / (n * 2) + 1;
   b.w = filled(b.copies * n * 2, false);
   b.out = device(b.copies * n * 2);
   b.g = filled(b.copies * n * 4, false);
-  b.raise = device(
-      sb_max_size(count * 8, rows * sb_tiling_block_cols(&b.grid) * 4)); /* or products of groups */
+  b.raise = device(sb_max_size(count * 8, rows * sb_tiling_block_cols(&b.tiling) *
+                                              4)); /* or products of groups */
   b.cut = device(count * 8);
-  b.grids = device(SB_MOVES * rows * sb_tiling_block_cols(&b.grid) * sizeof *b.grids);
-  must(be->op->move_grids(be, NULL, b.grids, b.w, SB_BF16, &b.grid, b.bits, SB_ASYMMETRIC, NULL,
+  b.grids = device(SB_MOVES * rows * sb_tiling_block_cols(&b.tiling) * sizeof *b.grids);
+  must(be->op->move_grids(be, NULL, b.grids, b.w, SB_BF16, &b.tiling, b.bits, SB_ASYMMETRIC, NULL,
                           NULL));
   b.packed = filled(b.copies * b.bytes, true);
   printf("%zu x %zu, blocks of 1 to 5 bits\n", rows, cols);
@@ -383,7 +383,7 @@ static sb_status packed_product(const void *context, size_t round) {
  * too, where they are not numbers nothing takes longer. */
 static double seconds_of_packed(size_t rows, size_t cols, size_t tokens,
                                 unsigned (*bits_of)(size_t), double *bytes) {
-  blocks b = {.grid = {rows, cols, SIDE, SIDE}};
+  blocks b = {.tiling = {rows, cols, SIDE, SIDE}};
   lay_out(&b, bits_of);
   packed p = {.copies = sb_min_size(COPIES, overflow / b.bytes + 1), .tokens = tokens};
   p.x = filled(tokens * cols * 2, false);
@@ -391,8 +391,8 @@ static double seconds_of_packed(size_t rows, size_t cols, size_t tokens,
   const size_t each = (b.bytes + 255) / 256 * 256;
   const uint8_t *all = filled(p.copies * each, true);
   for (size_t i = 0; i < p.copies; i++)
-    must(be->op->packed_create(be, NULL, all + i * each, b.offsets, &b.grid, b.bits, SB_ASYMMETRIC,
-                               &p.w[i]));
+    must(be->op->packed_create(be, NULL, all + i * each, b.offsets, &b.tiling, b.bits,
+                               SB_ASYMMETRIC, &p.w[i]));
   const double seconds = seconds_of((timed){packed_product, &p});
   for (size_t i = 0; i < p.copies; i++) be->op->packed_destroy(be, p.w[i]);
   be->op->free(be, (void *)all);

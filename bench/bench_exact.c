@@ -222,11 +222,11 @@ static sb_status fill_in(const sb_model *m, const double *gain, const double *lo
     }
   }
   for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
-    const sb_tiling *grid = &m->matrices[i].grid;
-    const size_t cols = sb_tiling_block_cols(grid), blocks = sb_tiling_block_rows(grid) * cols;
+    const sb_tiling *tiling = &m->matrices[i].tiling;
+    const size_t cols = sb_tiling_block_cols(tiling), blocks = sb_tiling_block_rows(tiling) * cols;
     for (size_t k = 0; k < blocks; k++) {
-      p->rows[m->matrices[i].first_block + k] = (uint16_t)sb_tiling_rows_of(grid, k / cols);
-      p->cols[m->matrices[i].first_block + k] = (uint16_t)sb_tiling_cols_of(grid, k % cols);
+      p->rows[m->matrices[i].first_block + k] = (uint16_t)sb_tiling_rows_of(tiling, k / cols);
+      p->cols[m->matrices[i].first_block + k] = (uint16_t)sb_tiling_cols_of(tiling, k % cols);
     }
   }
   for (size_t k = 0; k < m->blocks; k++) p->id[k] = k;

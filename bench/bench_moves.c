@@ -19,7 +19,7 @@ enum { TOKENS = 512 };
 
 typedef struct bench {
   sb_backend *backend;
-  sb_tiling grid;
+  sb_tiling tiling;
   float *w, *g, *x, *y, *out;
   void *w16;
   uint8_t *bits, *packed, *fits;
@@ -39,72 +39,72 @@ static void must(sb_status status) {
 }
 
 static void moves_f32(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w,
-                                   SB_F32, NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8,
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->tiling.cols, b->w,
+                                   SB_F32, NULL, SB_F32, b->grids, &b->tiling, b->bits, 1, 8,
                                    b->symmetry));
 }
 static void moves_bf16(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16,
-                                   SB_BF16, NULL, SB_F32, b->grids, &b->grid, b->bits, 1, 8,
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->tiling.cols, b->w16,
+                                   SB_BF16, NULL, SB_F32, b->grids, &b->tiling, b->bits, 1, 8,
                                    b->symmetry));
 }
 static void moves_from_now(bench *b) {
-  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->grid.cols, b->w16,
-                                   SB_BF16, b->w, SB_F32, b->grids, &b->grid, b->bits, 1, 8,
+  must(b->backend->op->block_moves(b->backend, NULL, b->raise, b->cut, b->g, b->tiling.cols, b->w16,
+                                   SB_BF16, b->w, SB_F32, b->grids, &b->tiling, b->bits, 1, 8,
                                    b->symmetry));
 }
 static void products(bench *b) {
-  must(b->backend->op->group_products(b->backend, NULL, b->out, b->g, b->grid.cols, b->w, SB_F32,
-                                      &b->grid));
+  must(b->backend->op->group_products(b->backend, NULL, b->out, b->g, b->tiling.cols, b->w, SB_F32,
+                                      &b->tiling));
 }
 static void quantize(bench *b) {
-  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16, &b->grid,
-                                       b->bits, b->symmetry, NULL));
+  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_F32, b->w16, SB_BF16,
+                                       &b->tiling, b->bits, b->symmetry, NULL));
 }
 static void quantize_bf16(bench *b) {
-  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_BF16, b->w16, SB_BF16, &b->grid,
-                                       b->bits, b->symmetry, NULL));
+  must(b->backend->op->quantize_blocks(b->backend, NULL, b->out, SB_BF16, b->w16, SB_BF16,
+                                       &b->tiling, b->bits, b->symmetry, NULL));
 }
 static void encode(bench *b) {
   const uint16_t *w = b->w16;
-  const size_t columns = sb_tiling_block_cols(&b->grid);
+  const size_t columns = sb_tiling_block_cols(&b->tiling);
 #pragma omp parallel for schedule(static)
-  for (size_t i = 0; i < sb_tiling_block_rows(&b->grid); i++)
-    sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->grid.block_rows * b->grid.cols,
-                       SB_BF16, &b->grid, i, b->bits + i * columns, b->symmetry, NULL);
+  for (size_t i = 0; i < sb_tiling_block_rows(&b->tiling); i++)
+    sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->tiling.block_rows * b->tiling.cols,
+                       SB_BF16, &b->tiling, i, b->bits + i * columns, b->symmetry, NULL);
 }
 static void unpack(bench *b) {
   must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets,
-                                     &b->grid, b->bits, b->symmetry));
+                                     &b->tiling, b->bits, b->symmetry));
 }
 static void move_grids(bench *b) {
-  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, b->bits,
+  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->tiling, b->bits,
                                   b->symmetry, NULL, NULL));
 }
 static void fitted_move_grids(bench *b) {
-  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, b->bits,
+  must(b->backend->op->move_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->tiling, b->bits,
                                   b->symmetry, b->importance, b->fits));
 }
 static void choose_grids(bench *b) {
-  must(b->backend->op->choose_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->grid, 1, 8,
+  must(b->backend->op->choose_grids(b->backend, NULL, b->grids, b->w16, SB_BF16, &b->tiling, 1, 8,
                                     b->symmetry, NULL));
 }
 static void squares(bench *b) {
-  must(b->backend->op->block_squares(b->backend, NULL, b->losses, b->g, b->grid.cols, b->w16,
-                                     SB_BF16, b->grids, &b->grid, 1, 8));
+  must(b->backend->op->block_squares(b->backend, NULL, b->losses, b->g, b->tiling.cols, b->w16,
+                                     SB_BF16, b->grids, &b->tiling, 1, 8));
 }
 static void curvature(bench *b) {
   must(b->backend->op->block_curvature(b->backend, NULL, b->losses, b->grams, b->rows, b->w16,
-                                       SB_BF16, &b->grid, 0, sb_tiling_block_rows(&b->grid), 1, 8,
-                                       b->symmetry, NULL));
+                                       SB_BF16, &b->tiling, 0, sb_tiling_block_rows(&b->tiling), 1,
+                                       8, b->symmetry, NULL));
 }
 static void moments(bench *b) {
-  must(b->backend->op->add_grams(b->backend, NULL, b->sums, b->x, TOKENS, b->grid.cols,
-                                 b->grid.block_cols, -16));
-  must(b->backend->op->add_squares(b->backend, NULL, b->sums, b->y, TOKENS, b->grid.rows, 0));
+  must(b->backend->op->add_grams(b->backend, NULL, b->sums, b->x, TOKENS, b->tiling.cols,
+                                 b->tiling.block_cols, -16));
+  must(b->backend->op->add_squares(b->backend, NULL, b->sums, b->y, TOKENS, b->tiling.rows, 0));
 }
 static void gradient_pass(bench *b) {
-  const size_t n = b->grid.rows, k = b->grid.cols;
+  const size_t n = b->tiling.rows, k = b->tiling.cols;
   for (int twice = 0; twice < 2; twice++)
     must(b->backend->op->gemm(b->backend, NULL, false, true, TOKENS, n, k, 1, b->x, SB_F32, k, b->w,
                               SB_F32, k, 0, b->y, SB_F32, n));
@@ -114,7 +114,7 @@ static void gradient_pass(bench *b) {
                             SB_F32, k, 0, b->g, SB_F32, k));
 }
 static void copy(bench *b) { /* as many bytes as block_moves reads: 4 of g and 2 of w */
-  memcpy(b->out, b->g, b->grid.rows * b->grid.cols * 3);
+  memcpy(b->out, b->g, b->tiling.rows * b->tiling.cols * 3);
 }
 
 /* The fastest of a few runs, nanoseconds a weight and thread. */
@@ -125,7 +125,7 @@ static double time_of(void (*what)(bench *), bench *b, int runs) {
     what(b);
     best = fmin(best, sb_now() - start);
   }
-  return best * 1e9 / (double)(b->grid.rows * b->grid.cols) * omp_get_max_threads();
+  return best * 1e9 / (double)(b->tiling.rows * b->tiling.cols) * omp_get_max_threads();
 }
 
 static void fill(float *x, size_t n, uint64_t seed, float size) {
@@ -137,10 +137,10 @@ static void fill(float *x, size_t n, uint64_t seed, float size) {
 }
 
 static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symmetry) {
-  bench b = {.backend = backend, .grid = {rows, cols, 128, 128}, .symmetry = symmetry};
+  bench b = {.backend = backend, .tiling = {rows, cols, 128, 128}, .symmetry = symmetry};
   const size_t n = rows * cols,
-               blocks = sb_tiling_block_rows(&b.grid) * sb_tiling_block_cols(&b.grid),
-               columns = sb_tiling_block_cols(&b.grid);
+               blocks = sb_tiling_block_rows(&b.tiling) * sb_tiling_block_cols(&b.tiling),
+               columns = sb_tiling_block_cols(&b.tiling);
   size_t bytes = 0;
   must(sb_alloc(&b.w, n, 4, "weights"));
   must(sb_alloc(&b.w16, n, 2, "weights"));
@@ -151,8 +151,8 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   must(sb_alloc(&b.bits, blocks, 1, "bits"));
   must(sb_alloc(&b.raise, blocks, 8, "moves"));
   must(sb_alloc(&b.cut, blocks, 8, "moves"));
-  must(sb_alloc(&b.offsets, sb_tiling_block_rows(&b.grid), sizeof(size_t), "offsets"));
-  const size_t grams = sb_tiling_block_cols(&b.grid) * 128 * 128;
+  must(sb_alloc(&b.offsets, sb_tiling_block_rows(&b.tiling), sizeof(size_t), "offsets"));
+  const size_t grams = sb_tiling_block_cols(&b.tiling) * 128 * 128;
   must(sb_alloc(&b.grams, grams, 4, "second moments"));
   must(sb_alloc(&b.rows, rows, 4, "second moments"));
   must(sb_alloc(&b.losses, blocks, sizeof *b.losses, "losses"));
@@ -168,9 +168,9 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
   fill(b.x, TOKENS * cols, 3, 1e-3f);
   sb_from_f32(b.w16, SB_BF16, b.w, n);
   for (size_t k = 0; k < blocks; k++) b.bits[k] = (uint8_t)(2 + k % 3);
-  for (size_t i = 0; i < sb_tiling_block_rows(&b.grid); i++) {
+  for (size_t i = 0; i < sb_tiling_block_rows(&b.tiling); i++) {
     b.offsets[i] = bytes;
-    bytes += sb_blockrow_bytes(&b.grid, i, b.bits + i * columns, symmetry);
+    bytes += sb_blockrow_bytes(&b.tiling, i, b.bits + i * columns, symmetry);
   }
   must(sb_alloc(&b.packed, bytes, 1, "packed weights"));
   printf("%zu x %zu, blocks 128 x 128 of 2 to 4 bits, %s, %d thread(s); ns a weight and thread\n",

@@ -46,7 +46,7 @@ typedef struct matrix {
 
 typedef struct bench {
   sb_backend *backend;
-  sb_tiling grid;
+  sb_tiling tiling;
   matrix matrices[MIXES];
   float *dense, *x, *y;
   double read_rate; /* bytes a second */
@@ -70,7 +70,7 @@ static void deal(uint8_t *bits, size_t n, const mix *m) {
 
 /* Any codes, any zero points, all scales and bases 1/16. */
 static sb_status fill(bench *t, matrix *m, const mix *which) {
-  const size_t rows = sb_tiling_block_rows(&t->grid), columns = sb_tiling_block_cols(&t->grid);
+  const size_t rows = sb_tiling_block_rows(&t->tiling), columns = sb_tiling_block_cols(&t->tiling);
   uint8_t *bits = NULL;
   size_t *offsets = NULL;
   sb_blockrow_part *parts = NULL;
@@ -81,7 +81,7 @@ static sb_status fill(bench *t, matrix *m, const mix *which) {
   m->bytes = 0;
   for (size_t i = 0; i < rows; i++) {
     offsets[i] = m->bytes;
-    m->bytes += sb_blockrow_bytes(&t->grid, i, bits + i * columns, SB_ASYMMETRIC);
+    m->bytes += sb_blockrow_bytes(&t->tiling, i, bits + i * columns, SB_ASYMMETRIC);
   }
   SB_TRY(t->backend->op->alloc(t->backend, m->bytes, "packed weights", (void **)&m->packed));
   for (size_t at = 0; at < m->bytes; at += 4) {
@@ -90,13 +90,13 @@ static sb_status fill(bench *t, matrix *m, const mix *which) {
   }
   for (size_t i = 0; i < rows; i++) {
     uint8_t *at = m->packed + offsets[i];
-    const size_t count = sb_blockrow_parts(parts, &t->grid, i, bits + i * columns, SB_ASYMMETRIC);
+    const size_t count = sb_blockrow_parts(parts, &t->tiling, i, bits + i * columns, SB_ASYMMETRIC);
     memcpy(at, bits + i * columns, columns);
     for (size_t k = 0; k < count; at += parts[k].bytes, k++)
       for (size_t n = 0; parts[k].kind == 16 && n < parts[k].bytes; n += 2)
         memcpy(at + n, "\0\x2c", 2);
   }
-  sb_status status = t->backend->op->packed_create(t->backend, NULL, m->packed, offsets, &t->grid,
+  sb_status status = t->backend->op->packed_create(t->backend, NULL, m->packed, offsets, &t->tiling,
                                                    bits, SB_ASYMMETRIC, &m->w);
   sb_free(&bits);
   sb_free(&offsets);
@@ -118,7 +118,7 @@ static double read_once(const float *p, size_t n) {
 }
 
 static double dense_once(const bench *t, size_t T) {
-  const int m = (int)t->grid.rows, k = (int)t->grid.cols;
+  const int m = (int)t->tiling.rows, k = (int)t->tiling.cols;
   double start = sb_now();
   if (T == 1)
     cblas_sgemv(CblasRowMajor, CblasNoTrans, m, k, 1.0f, t->dense, k, t->x, 1, 0.0f, t->y, 1);
@@ -143,7 +143,7 @@ static void keep(double *best, double took) {
 
 static void row(bench *t, size_t T, double seconds) {
   double packed[MIXES] = {0}, dense = 0, spent = sb_now(), read = 0;
-  const size_t count = t->grid.rows * t->grid.cols;
+  const size_t count = t->tiling.rows * t->tiling.cols;
   for (int round = 0; round < 3 || sb_now() - spent < seconds * (MIXES + 2); round++) {
     keep(&read, read_once(t->dense, count));
     keep(&dense, dense_once(t, T));
@@ -151,7 +151,7 @@ static void row(bench *t, size_t T, double seconds) {
   }
   const double rate = (double)count * sizeof(float) / read;
   printf("\n%zu x %zu, %zu token%s: OpenBLAS f32 %.2f ms, reading memory %.1f GB/s\n\n",
-         t->grid.rows, t->grid.cols, T, T > 1 ? "s" : "", 1e3 * dense, 1e-9 * rate);
+         t->tiling.rows, t->tiling.cols, T, T > 1 ? "s" : "", 1e3 * dense, 1e-9 * rate);
   printf("| weights | ms | f32 / this | this / 3 bits | bytes read, share of memory's rate | "
          "GFLOP/s |\n");
   printf("| --- | ---: | ---: | ---: | ---: | ---: |\n");
@@ -165,7 +165,7 @@ static void row(bench *t, size_t T, double seconds) {
 
 static sb_status run(bench *t, size_t rows, size_t cols, size_t most, double seconds) {
   const sb_backend_ops *op = t->backend->op;
-  t->grid = (sb_tiling){rows, cols, 128, 128};
+  t->tiling = (sb_tiling){rows, cols, 128, 128};
   SB_TRY(op->alloc(t->backend, rows * cols * sizeof(float), "weights", (void **)&t->dense));
   SB_TRY(op->alloc(t->backend, most * cols * sizeof(float), "x", (void **)&t->x));
   SB_TRY(op->alloc(t->backend, most * rows * sizeof(float), "y", (void **)&t->y));

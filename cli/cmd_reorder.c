@@ -78,8 +78,8 @@ static json_t *map_of(const run *u, const double *blocks) {
   json_t *map = json_object();
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(u->model, u->r->map_layer, (sb_linear)which);
-    const size_t rows = sb_tiling_block_rows(&matrix->grid),
-                 cols = sb_tiling_block_cols(&matrix->grid);
+    const size_t rows = sb_tiling_block_rows(&matrix->tiling),
+                 cols = sb_tiling_block_cols(&matrix->tiling);
     json_t *list = json_array();
     for (size_t i = 0; i < rows; i++) {
       json_t *row = json_array();

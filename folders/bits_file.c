@@ -14,7 +14,7 @@
 enum { VERSION = 2 }; /* 1 where channels are as the source has them */
 
 static size_t blocks_of(const sb_matrix *matrix) {
-  return sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
+  return sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
 }
 
 /* ---- orders as text ---- */
@@ -120,7 +120,7 @@ static sb_status describe(const sb_model *m, json_t **out) {
     for (size_t k = 0; k < blocks; k++) digits[k] = (char)('0' + m->bits[matrix->first_block + k]);
     json_t *entry =
         json_pack("{s:s, s:[I, I], s:s}", "name", m->arch.tensors[matrix->tensor].name, "shape",
-                  (json_int_t)matrix->grid.rows, (json_int_t)matrix->grid.cols, "bits", digits);
+                  (json_int_t)matrix->tiling.rows, (json_int_t)matrix->tiling.cols, "bits", digits);
     sb_free(&digits);
     if (!entry || json_array_append_new(matrices, entry) != 0)
       status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
@@ -153,12 +153,12 @@ static sb_status read_matrix(sb_model *m, const char *path, const sb_matrix *mat
   if (json_unpack((json_t *)entry, "{s:s, s:[I, I], s:s}", "name", &name, "shape", &rows, &cols,
                   "bits", &digits) != 0)
     return sb_fail(SB_ERR_FORMAT, "%s: the entry of %s lacks name, shape or bits", path, expected);
-  if (strcmp(name, expected) != 0 || (size_t)rows != matrix->grid.rows ||
-      (size_t)cols != matrix->grid.cols)
+  if (strcmp(name, expected) != 0 || (size_t)rows != matrix->tiling.rows ||
+      (size_t)cols != matrix->tiling.cols)
     return sb_fail(
         SB_ERR_FORMAT,
         "%s: made for another model: %s of %lld x %lld where this one has %s of %zu x %zu", path,
-        name, (long long)rows, (long long)cols, expected, matrix->grid.rows, matrix->grid.cols);
+        name, (long long)rows, (long long)cols, expected, matrix->tiling.rows, matrix->tiling.cols);
   size_t blocks = blocks_of(matrix), given = strlen(digits);
   if (given != blocks)
     return sb_fail(SB_ERR_FORMAT, "%s: %s has %zu bits, its %zu blocks need one each", path, name,

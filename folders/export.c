@@ -61,8 +61,8 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
   if (t->is_linear && m->coding == SB_CODING_CODES) {
-    const sb_tiling *grid = &sb_model_matrix(m, t->layer, sb_linear_of_role(t->role))->grid;
-    sb_blockrow_decode(j->row, type, data, grid, unit, 0, sb_tiling_block_cols(grid),
+    const sb_tiling *tiling = &sb_model_matrix(m, t->layer, sb_linear_of_role(t->role))->tiling;
+    sb_blockrow_decode(j->row, type, data, tiling, unit, 0, sb_tiling_block_cols(tiling),
                        m->blocking.symmetry);
   } else if (m->dtypes[place->tensor] == type) {
     memcpy(j->row, data, rows * t->cols * sb_dtype_size(type));

@@ -23,16 +23,17 @@ void sb_output_figures(const sb_model *m, sb_output_stats *out) {
   memset(out, 0, sizeof *out);
   for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
     const sb_matrix *matrix = &m->matrices[i];
-    const sb_tiling *grid = &matrix->grid;
-    size_t cols = sb_tiling_block_cols(grid);
-    for (size_t r = 0; r < sb_tiling_block_rows(grid); r++) {
+    const sb_tiling *tiling = &matrix->tiling;
+    size_t cols = sb_tiling_block_cols(tiling);
+    for (size_t r = 0; r < sb_tiling_block_rows(tiling); r++) {
       const uint8_t *bits = m->bits + matrix->first_block + r * cols;
-      out->quantized_bits += 8u * (uint64_t)sb_blockrow_bytes(grid, r, bits, m->blocking.symmetry);
+      out->quantized_bits +=
+          8u * (uint64_t)sb_blockrow_bytes(tiling, r, bits, m->blocking.symmetry);
       for (size_t j = 0; j < cols; j++)
         out->code_bits +=
-            (uint64_t)bits[j] * sb_tiling_rows_of(grid, r) * sb_tiling_cols_of(grid, j);
+            (uint64_t)bits[j] * sb_tiling_rows_of(tiling, r) * sb_tiling_cols_of(tiling, j);
     }
-    out->quantized_weights += (uint64_t)grid->rows * grid->cols;
+    out->quantized_weights += (uint64_t)tiling->rows * tiling->cols;
   }
   out->quantized_bits +=
       8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
@@ -64,14 +65,14 @@ static sb_status add_blockrow(shard *s, const sb_model *m, const sb_place *place
                               const void *data) {
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
   const sb_matrix *matrix = sb_model_matrix(m, t->layer, sb_linear_of_role(t->role));
-  const sb_tiling *grid = &matrix->grid;
-  const size_t cols = sb_tiling_block_cols(grid);
+  const sb_tiling *tiling = &matrix->tiling;
+  const size_t cols = sb_tiling_block_cols(tiling);
   const uint8_t *bits = m->bits + matrix->first_block + unit * cols;
-  const size_t bytes = sb_blockrow_bytes(grid, unit, bits, m->blocking.symmetry);
+  const size_t bytes = sb_blockrow_bytes(tiling, unit, bits, m->blocking.symmetry);
   sb_blockrow_part *parts = NULL;
   SB_TRY(sb_alloc(&s->sections[s->count], 1 + 3 * cols, sizeof(sb_section), "coded block row"));
   SB_TRY(sb_alloc(&parts, 1 + 3 * cols, sizeof *parts, "coded block row"));
-  const size_t count = sb_blockrow_parts(parts, grid, unit, bits, m->blocking.symmetry);
+  const size_t count = sb_blockrow_parts(parts, tiling, unit, bits, m->blocking.symmetry);
   for (size_t i = 0; i < count; i++)
     s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};
   sb_free(&parts);

@@ -17,16 +17,16 @@
 #include <stdint.h>
 
 #include "kernels/backend.h"
-#include "kernels/grid.h"
+#include "kernels/shared/grid.h"
 
 /* Bytes of a block of rows x cols at `bits` (1..8), without its byte in the bit map. O(1). */
 size_t sb_block_bytes(size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry);
 /* Of these, the bytes of codes alone. */
 size_t sb_block_code_bytes(size_t rows, size_t cols, unsigned bits);
 /* Bytes of the bit map of a block row. */
-size_t sb_blockrow_map_bytes(const sb_tiling *grid);
+size_t sb_blockrow_map_bytes(const sb_tiling *tiling);
 /* Bytes of block row i whose blocks have bits[0 .. block columns). */
-size_t sb_blockrow_bytes(const sb_tiling *grid, size_t i, const uint8_t *bits,
+size_t sb_blockrow_bytes(const sb_tiling *tiling, size_t i, const uint8_t *bits,
                          sb_symmetry symmetry);
 
 /* The parts of block row i in order, for compression that treats like with like (io/sections.h):
@@ -36,36 +36,37 @@ typedef struct sb_blockrow_part {
   uint32_t bytes;
   uint8_t kind;
 } sb_blockrow_part;
-size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_tiling *grid, size_t i,
+size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_tiling *tiling, size_t i,
                          const uint8_t *bits, sb_symmetry symmetry);
 
 /* Packing is two steps. First the grids and codes are chosen, here the nearest ones: groups[j *
  * rows + r] is the grid of row r of block j, codes[r * grid->cols + c] the code of a weight. `w` is
  * the first weight of the block row's rows, [rows of i, grid->cols] of w_dtype; importance
- * [grid->cols] asks for fitted grids (kernels/grid.h), NULL for plain ones. Other ways to choose
- * them (error-compensated rounding) fill the same two arrays. Local, one thread. */
-void sb_blockrow_choose(sb_group *groups, uint8_t *codes, const void *w, sb_dtype w_dtype,
-                        const sb_tiling *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry,
-                        const float *importance);
+ * [grid->cols] asks for fitted grids (kernels/shared/grid.h), NULL for plain ones. Other ways to
+ * choose them (error-compensated rounding) fill the same two arrays. Local, one thread. */
+void sb_blockrow_choose(sb_grid *grids, uint8_t *codes, const void *w, sb_dtype w_dtype,
+                        const sb_tiling *tiling, size_t i, const uint8_t *bits,
+                        sb_symmetry symmetry, const float *importance);
 /* Then they are packed. Codes are below 2^bits; scales and bases are fp16 numbers, zero points
  * whole numbers below 2^bits. `out` has sb_blockrow_bytes, all of which are written. Local, one
  * thread. */
-void sb_blockrow_pack(uint8_t *out, const sb_group *groups, const uint8_t *codes,
-                      const sb_tiling *grid, size_t i, const uint8_t *bits, sb_symmetry symmetry);
+void sb_blockrow_pack(uint8_t *out, const sb_grid *grids, const uint8_t *codes,
+                      const sb_tiling *tiling, size_t i, const uint8_t *bits, sb_symmetry symmetry);
 /* Both steps at once, without the arrays. */
-void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_tiling *grid,
+void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_tiling *tiling,
                         size_t i, const uint8_t *bits, sb_symmetry symmetry,
                         const float *importance);
 
 /* Reads the bit map of a packed block row of `bytes` bytes and checks it and the size against the
  * geometry. SB_ERR_FORMAT, saying what is wrong (the caller knows the tensor's name). Local. */
 sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes,
-                                const sb_tiling *grid, size_t i, sb_symmetry symmetry);
+                                const sb_tiling *tiling, size_t i, sb_symmetry symmetry);
 
 /* Decodes the blocks [first, end) of block row i into their places in out[rows of i, grid->cols] of
  * out_dtype (a weight type); `packed` has been checked by sb_blockrow_read_bits. Local, one thread.
  */
-void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed, const sb_tiling *grid,
-                        size_t i, size_t first, size_t end, sb_symmetry symmetry);
+void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed,
+                        const sb_tiling *tiling, size_t i, size_t first, size_t end,
+                        sb_symmetry symmetry);
 
 #endif

@@ -54,8 +54,8 @@ typedef struct phases {
   sb_round_stack *stack;
 } phases;
 
-static const sb_tiling *grid_of(const phases *p, int which) {
-  return &sb_model_matrix(p->m, 0, (sb_linear)which)->grid;
+static const sb_tiling *tiling_of(const phases *p, int which) {
+  return &sb_model_matrix(p->m, 0, (sb_linear)which)->tiling;
 }
 
 static sb_dtype dtype_of(const phases *p, int which) {
@@ -116,7 +116,7 @@ static sb_status fit(void *context) {
   for (int which = 0; which < SB_LINEARS; which++)
     SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits + p->group_start[which],
                                 sb_device_layer_source(p->prepared, (sb_linear)which),
-                                dtype_of(p, which), p->importance, grid_of(p, which), p->bits,
+                                dtype_of(p, which), p->importance, tiling_of(p, which), p->bits,
                                 p->m->blocking.symmetry));
   return p->b->op->sync(p->b, NULL);
 }
@@ -125,7 +125,7 @@ static sb_status move_grids(phases *p) {
   for (int which = 0; which < SB_LINEARS; which++)
     SB_TRY(p->b->op->move_grids(p->b, NULL, p->grids + SB_MOVES * p->group_start[which],
                                 sb_device_layer_source(p->prepared, (sb_linear)which),
-                                dtype_of(p, which), grid_of(p, which), p->bits,
+                                dtype_of(p, which), tiling_of(p, which), p->bits,
                                 p->m->blocking.symmetry, p->importance,
                                 p->fits + p->group_start[which]));
   return SB_OK;
@@ -136,7 +136,7 @@ static sb_status quantize(void *context) {
   for (int which = 0; which < SB_LINEARS; which++)
     SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->operand,
                                      sb_device_layer_source(p->prepared, (sb_linear)which),
-                                     dtype_of(p, which), grid_of(p, which), p->bits,
+                                     dtype_of(p, which), tiling_of(p, which), p->bits,
                                      p->m->blocking.symmetry, p->fits + p->group_start[which]));
   return p->b->op->sync(p->b, NULL);
 }
@@ -144,11 +144,11 @@ static sb_status quantize(void *context) {
 static sb_status score(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++) {
-    SB_TRY(p->b->op->block_moves(p->b, NULL, p->raise, p->cut, p->product, grid_of(p, which)->cols,
-                                 sb_device_layer_source(p->prepared, (sb_linear)which),
-                                 dtype_of(p, which), NULL, SB_F32,
-                                 p->grids + SB_MOVES * p->group_start[which], grid_of(p, which),
-                                 p->bits, 2, SB_MAX_BITS, p->m->blocking.symmetry));
+    SB_TRY(p->b->op->block_moves(
+        p->b, NULL, p->raise, p->cut, p->product, tiling_of(p, which)->cols,
+        sb_device_layer_source(p->prepared, (sb_linear)which), dtype_of(p, which), NULL, SB_F32,
+        p->grids + SB_MOVES * p->group_start[which], tiling_of(p, which), p->bits, 2, SB_MAX_BITS,
+        p->m->blocking.symmetry));
   }
   return p->b->op->sync(p->b, NULL);
 }
@@ -157,13 +157,13 @@ static sb_status score(void *context) {
 static sb_status pack(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *grid = grid_of(p, which);
-    const size_t row_bytes = grid->cols * sb_dtype_size(dtype_of(p, which));
+    const sb_tiling *tiling = tiling_of(p, which);
+    const size_t row_bytes = tiling->cols * sb_dtype_size(dtype_of(p, which));
 #pragma omp parallel for schedule(dynamic, 1)
-    for (size_t i = 0; i < sb_tiling_block_rows(grid); i++)
+    for (size_t i = 0; i < sb_tiling_block_rows(tiling); i++)
       sb_blockrow_encode(p->packed + p->offsets[which][i],
-                         (const char *)p->rows[which] + i * grid->block_rows * row_bytes,
-                         dtype_of(p, which), grid, i, p->bits, p->m->blocking.symmetry, p->ones);
+                         (const char *)p->rows[which] + i * tiling->block_rows * row_bytes,
+                         dtype_of(p, which), tiling, i, p->bits, p->m->blocking.symmetry, p->ones);
   }
   return SB_OK;
 }
@@ -172,7 +172,7 @@ static sb_status unpack(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++)
     SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->operand, p->packed_there,
-                                   p->offsets[which], grid_of(p, which), p->bits,
+                                   p->offsets[which], tiling_of(p, which), p->bits,
                                    p->m->blocking.symmetry));
   return p->b->op->sync(p->b, NULL);
 }
@@ -187,26 +187,26 @@ static sb_status factorise(void *context) {
   return job.status == SB_OK ? SB_OK : sb_fail(job.status, "%s", job.message);
 }
 
-static sb_tiling round_grid(const phases *p) {
+static sb_tiling round_tiling(const phases *p) {
   return (sb_tiling){p->m->blocking.rows, p->n, p->m->blocking.rows,
                      sb_min_size(p->m->blocking.cols, p->n)};
 }
 
 static sb_status round_rows(void *context) {
   phases *p = context;
-  const sb_tiling grid = round_grid(p);
+  const sb_tiling tiling = round_tiling(p);
   const sb_round_setup setup = {.backend = p->b,
-                                .rows = BLOCK_ROWS * grid.rows,
+                                .rows = BLOCK_ROWS * tiling.rows,
                                 .count = BLOCK_ROWS,
-                                .cols = grid.cols,
-                                .block_cols = grid.block_cols,
+                                .cols = tiling.cols,
+                                .block_cols = tiling.block_cols,
                                 .symmetry = p->m->blocking.symmetry,
                                 .refine = true,
                                 .panels_dev = true};
   sb_round_stack_free(&p->stack);
   SB_TRY(sb_round_stack_create(&setup, &p->stack));
   for (int i = 0; i < BLOCK_ROWS; i++)
-    SB_TRY(sb_round_stack_add(p->stack, p->w, SB_F32, grid.rows, p->round_bits));
+    SB_TRY(sb_round_stack_add(p->stack, p->w, SB_F32, tiling.rows, p->round_bits));
   return sb_round_stack_round(p->stack, 0, p->n, p->factor, p->n, true);
 }
 
@@ -241,20 +241,20 @@ static void find_rows(phases *p, const void *image) {
 static sb_status prepare_blocks(phases *p) {
   size_t bytes = 0, blocks = 0;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *grid = grid_of(p, which);
-    const size_t columns = sb_tiling_block_cols(grid);
-    p->group_start[which + 1] = p->group_start[which] + grid->rows * columns;
-    blocks = sb_max_size(blocks, sb_tiling_block_rows(grid) * columns);
+    const sb_tiling *tiling = tiling_of(p, which);
+    const size_t columns = sb_tiling_block_cols(tiling);
+    p->group_start[which + 1] = p->group_start[which] + tiling->rows * columns;
+    blocks = sb_max_size(blocks, sb_tiling_block_rows(tiling) * columns);
   }
   SB_TRY(sb_alloc(&p->bits, blocks, 1, "bits"));
   memset(p->bits, BITS, blocks);
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *grid = grid_of(p, which);
-    const size_t rows = sb_tiling_block_rows(grid);
+    const sb_tiling *tiling = tiling_of(p, which);
+    const size_t rows = sb_tiling_block_rows(tiling);
     SB_TRY(sb_alloc(&p->offsets[which], rows + 1, sizeof(size_t), "offsets of packed rows"));
     for (size_t i = 0; i < rows; i++) {
       p->offsets[which][i] = bytes;
-      bytes += sb_blockrow_bytes(grid, i, p->bits, p->m->blocking.symmetry);
+      bytes += sb_blockrow_bytes(tiling, i, p->bits, p->m->blocking.symmetry);
     }
     p->offsets[which][rows] = bytes;
   }
@@ -293,15 +293,15 @@ static sb_status prepare_factor(phases *p) {
   sb_backend *b = p->b;
   const size_t most = b->unified ? FACTOR_MOST : FACTOR_MOST_GPU;
   const size_t n = p->n = sb_min_size(p->m->config.hidden, most), whole = n * n * sizeof(int64_t);
-  const sb_tiling grid = round_grid(p);
+  const sb_tiling tiling = round_tiling(p);
   SB_TRY(b->op->alloc(b, whole, "second moments", (void **)&p->moments));
   SB_TRY(b->op->alloc(b, whole, "second moments", (void **)&p->lost));
   SB_TRY(b->op->alloc(b, n * n * sizeof *p->factor, "factor", (void **)&p->factor));
   SB_TRY(b->op->alloc(b, n * n * sizeof *p->panel, "second moments", (void **)&p->panel));
-  SB_TRY(sb_alloc_raw(&p->w, grid.rows * n, sizeof *p->w, "block row"));
-  for (size_t k = 0; k < grid.rows * n; k++) p->w[k] = (float)(k % 251) * 1e-3f - 0.125f;
-  SB_TRY(sb_alloc_raw(&p->round_bits, sb_tiling_block_cols(&grid), 1, "bits"));
-  memset(p->round_bits, BITS, sb_tiling_block_cols(&grid));
+  SB_TRY(sb_alloc_raw(&p->w, tiling.rows * n, sizeof *p->w, "block row"));
+  for (size_t k = 0; k < tiling.rows * n; k++) p->w[k] = (float)(k % 251) * 1e-3f - 0.125f;
+  SB_TRY(sb_alloc_raw(&p->round_bits, sb_tiling_block_cols(&tiling), 1, "bits"));
+  memset(p->round_bits, BITS, sb_tiling_block_cols(&tiling));
   return upload_moments(p);
 }
 
@@ -323,9 +323,9 @@ static sb_status prepare_memory(phases *p) {
   const size_t act = sb_dtype_size(b->act);
   size_t widest = 0, largest = 0;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *grid = grid_of(p, which);
-    widest = sb_max_size(widest, grid->cols);
-    largest = sb_max_size(largest, grid->rows * grid->cols);
+    const sb_tiling *tiling = tiling_of(p, which);
+    widest = sb_max_size(widest, tiling->cols);
+    largest = sb_max_size(largest, tiling->rows * tiling->cols);
   }
   const size_t product = sb_max_size(largest, widest * SB_MOMENT_PANEL),
                grams = sb_grams_count(widest, p->m->blocking.cols) * 2 * sizeof(int64_t);
@@ -358,9 +358,9 @@ static sb_status prepare(phases *p, const void *image) {
   SB_TRY(fit(p));
   SB_TRY(move_grids(p));
   SB_TRY(pack(p));
-  SB_TRY(
-      b->op->upload(b, NULL, p->packed_there, p->packed,
-                    p->offsets[SB_LINEARS - 1][sb_tiling_block_rows(grid_of(p, SB_LINEARS - 1))]));
+  SB_TRY(b->op->upload(
+      b, NULL, p->packed_there, p->packed,
+      p->offsets[SB_LINEARS - 1][sb_tiling_block_rows(tiling_of(p, SB_LINEARS - 1))]));
   return b->op->sync(b, NULL);
 }
 
@@ -396,7 +396,7 @@ static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a
                T = (double)p->T, n = (double)p->n;
   double weights = 0, source = 0;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const double count = (double)(grid_of(p, which)->rows * grid_of(p, which)->cols);
+    const double count = (double)(tiling_of(p, which)->rows * tiling_of(p, which)->cols);
     weights += count;
     source += count * (double)sb_dtype_size(dtype_of(p, which));
   }
@@ -451,12 +451,12 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
 static sb_status measure_zstd(phases *p, int rounds, sb_machine *out) {
   size_t frames = 0, all = 0, *starts = NULL;
   for (int which = 0; which < SB_LINEARS; which++)
-    frames += sb_tiling_block_rows(grid_of(p, which));
+    frames += sb_tiling_block_rows(tiling_of(p, which));
   SB_AGREE(p->m->world, sb_alloc(&starts, frames + 1, sizeof *starts, "frames"));
   for (int which = 0; which < SB_LINEARS; which++)
-    for (size_t i = 0; i < sb_tiling_block_rows(grid_of(p, which)); i++)
+    for (size_t i = 0; i < sb_tiling_block_rows(tiling_of(p, which)); i++)
       starts[all++] = p->offsets[which][i];
-  starts[all] = p->offsets[SB_LINEARS - 1][sb_tiling_block_rows(grid_of(p, SB_LINEARS - 1))];
+  starts[all] = p->offsets[SB_LINEARS - 1][sb_tiling_block_rows(tiling_of(p, SB_LINEARS - 1))];
   const sb_status status = sb_zstd_rates(p->m->world, p->packed, starts, frames, rounds, out);
   sb_free(&starts);
   return status;

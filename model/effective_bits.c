@@ -7,11 +7,11 @@ double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t 
   uint64_t bytes = 0, weights = 0;
   for (size_t i = 0; i < arch->matrix_count; i++) {
     const sb_model_tensor *t = &arch->tensors[arch->matrices[i]];
-    const sb_tiling grid = {t->rows, t->cols, block_rows, block_cols};
-    for (size_t r = 0; r < sb_tiling_block_rows(&grid); r++) {
-      bytes += sb_blockrow_map_bytes(&grid);
-      for (size_t c = 0; c < sb_tiling_block_cols(&grid); c++)
-        bytes += sb_block_bytes(sb_tiling_rows_of(&grid, r), sb_tiling_cols_of(&grid, c), bits,
+    const sb_tiling tiling = {t->rows, t->cols, block_rows, block_cols};
+    for (size_t r = 0; r < sb_tiling_block_rows(&tiling); r++) {
+      bytes += sb_blockrow_map_bytes(&tiling);
+      for (size_t c = 0; c < sb_tiling_block_cols(&tiling); c++)
+        bytes += sb_block_bytes(sb_tiling_rows_of(&tiling, r), sb_tiling_cols_of(&tiling, c), bits,
                                 symmetry);
     }
     weights += (uint64_t)t->rows * t->cols;

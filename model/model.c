@@ -62,12 +62,12 @@ static void number_blocks(sb_model *m) {
   for (size_t i = 0; i < m->arch.matrix_count; i++) {
     const sb_model_tensor *t = &m->arch.tensors[m->arch.matrices[i]];
     sb_matrix *matrix = &m->matrices[i];
-    matrix->grid = (sb_tiling){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
+    matrix->tiling = (sb_tiling){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
     matrix->first_block = m->blocks;
     matrix->first_group = m->quant_groups;
     matrix->tensor = m->arch.matrices[i];
-    m->blocks += sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
-    m->quant_groups += t->rows * sb_tiling_block_cols(&matrix->grid);
+    m->blocks += sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
+    m->quant_groups += t->rows * sb_tiling_block_cols(&matrix->tiling);
   }
 }
 
@@ -98,8 +98,8 @@ size_t sb_model_most_groups(const sb_model *m) {
 void sb_model_groups(const sb_model *m, size_t start[SB_LINEARS + 1]) {
   start[0] = 0;
   for (int i = 0; i < SB_LINEARS; i++) {
-    const sb_tiling *grid = &sb_model_matrix(m, 0, (sb_linear)i)->grid;
-    start[i + 1] = start[i] + grid->rows * sb_tiling_block_cols(grid);
+    const sb_tiling *tiling = &sb_model_matrix(m, 0, (sb_linear)i)->tiling;
+    start[i + 1] = start[i] + tiling->rows * sb_tiling_block_cols(tiling);
   }
 }
 
@@ -239,7 +239,7 @@ static size_t blocks_before(const sb_model *m, size_t layer, size_t unit) {
     const sb_matrix *matrix = sb_model_place_matrix(m, place);
     if (!matrix || unit <= place->first_unit) continue;
     blocks +=
-        sb_min_size(unit - place->first_unit, place->units) * sb_tiling_block_cols(&matrix->grid);
+        sb_min_size(unit - place->first_unit, place->units) * sb_tiling_block_cols(&matrix->tiling);
   }
   return blocks;
 }

@@ -47,7 +47,7 @@ typedef struct sb_place {
 } sb_place;
 
 typedef struct sb_matrix {
-  sb_tiling grid;
+  sb_tiling tiling;
   size_t first_block; /* number of its first block in the model */
   size_t first_group; /* number of its first group (row of a block) in the model */
   size_t tensor;      /* index into arch.tensors */

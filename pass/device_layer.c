@@ -62,7 +62,7 @@ static room room_of(const sb_model *m, size_t number) {
     const sb_place *place = &m->places[i];
     const sb_tiling *t;
     if (m->arch.tensors[place->tensor].matrix != number) continue;
-    t = &sb_model_place_matrix(m, place)->grid;
+    t = &sb_model_place_matrix(m, place)->tiling;
     most.rows = sb_max_size(most.rows, t->rows);
     most.cols = sb_max_size(most.cols, t->cols);
     most.weights = sb_max_size(most.weights, t->rows * t->cols);
@@ -230,9 +230,9 @@ static sb_status upload_orders(sb_device_layer *p, sb_stream stream, size_t whic
                                const sb_matrix *matrix) {
   const sb_orders *o = &p->model->orders;
   uint32_t *const *index = p->slots[which].index_dev;
-  SB_TRY(upload_order(p, stream, sb_orders_rows(o, matrix->tensor), matrix->grid.rows,
+  SB_TRY(upload_order(p, stream, sb_orders_rows(o, matrix->tensor), matrix->tiling.rows,
                       index[ROW_ORDER], index[ROW_PLACE]));
-  return upload_order(p, stream, sb_orders_cols(o, matrix->tensor), matrix->grid.cols,
+  return upload_order(p, stream, sb_orders_cols(o, matrix->tensor), matrix->tiling.cols,
                       index[COL_ORDER], index[COL_PLACE]);
 }
 
@@ -275,13 +275,13 @@ static sb_status put_in_place(sb_device_layer *p, sb_stream stream, size_t which
   sb_backend *b = p->backend;
   SB_TRY(upload_orders(p, stream, which, matrix));
   const slot *to = &p->slots[which];
-  return b->op->gather_matrix(b, stream, to->dense_dev, stored_dev, b->operand, matrix->grid.rows,
-                              matrix->grid.cols, to->index_dev[ROW_PLACE],
+  return b->op->gather_matrix(b, stream, to->dense_dev, stored_dev, b->operand, matrix->tiling.rows,
+                              matrix->tiling.cols, to->index_dev[ROW_PLACE],
                               to->index_dev[COL_PLACE]);
 }
 
 static bool untouched(const sb_model *m, const sb_matrix *matrix) {
-  size_t blocks = sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
+  size_t blocks = sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
   for (size_t k = 0; k < blocks; k++)
     if (m->bits[matrix->first_block + k] != 0) return false;
   return true;
@@ -294,7 +294,7 @@ static sb_status prepare_importance(sb_device_layer *p, sb_stream stream, size_t
   s->importance_now = sb_model_importance(p->model, layer, which);
   if (!s->importance_now || b->unified) return SB_OK;
   SB_TRY(b->op->upload(b, stream, s->importance_dev, s->importance_now,
-                       matrix->grid.cols * sizeof(float)));
+                       matrix->tiling.cols * sizeof(float)));
   s->importance_now = s->importance_dev;
   return SB_OK;
 }
@@ -306,7 +306,7 @@ static sb_status prepare_fits(sb_device_layer *p, sb_stream stream, size_t which
   const slot *s = &p->slots[which];
   if (!s->importance_now) return SB_OK;
   return b->op->fit_blocks(b, stream, s->fits_dev, s->source_now, m->dtypes[matrix->tensor],
-                           s->importance_now, &matrix->grid, m->bits + matrix->first_block,
+                           s->importance_now, &matrix->tiling, m->bits + matrix->first_block,
                            m->blocking.symmetry);
 }
 
@@ -322,12 +322,12 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t lay
   const void *rounded = out;
   if (!untouched(m, matrix)) {
     SB_TRY(prepare_fits(p, stream, which, matrix));
-    SB_TRY(b->op->quantize_blocks(b, stream, out, b->operand, source, dtype, &matrix->grid,
+    SB_TRY(b->op->quantize_blocks(b, stream, out, b->operand, source, dtype, &matrix->tiling,
                                   m->bits + matrix->first_block, m->blocking.symmetry,
                                   sb_device_layer_fits(p, which)));
   } else if (dtype != b->operand) {
     SB_TRY(b->op->convert(b, stream, out, b->operand, source, dtype,
-                          matrix->grid.rows * matrix->grid.cols));
+                          matrix->tiling.rows * matrix->tiling.cols));
   } else {
     rounded = source;
   }
@@ -342,7 +342,7 @@ static sb_status unpack_rows(sb_device_layer *p, sb_stream stream, size_t which,
   sb_backend *b = p->backend;
   void *out = is_ordered(m) ? p->stored_dev : p->slots[which].dense_dev;
   p->weights.products[which].dense_dev = p->slots[which].dense_dev;
-  SB_TRY(b->op->unpack_blocks(b, stream, out, b->operand, rows, offsets, &matrix->grid,
+  SB_TRY(b->op->unpack_blocks(b, stream, out, b->operand, rows, offsets, &matrix->tiling,
                               m->bits + matrix->first_block, m->blocking.symmetry));
   return is_ordered(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
 }
@@ -355,7 +355,7 @@ static sb_status keep_rows(sb_device_layer *p, sb_stream stream, size_t which,
   b->op->packed_destroy(b, product->packed);
   product->packed = NULL;
   if (is_ordered(m)) SB_TRY(upload_orders(p, stream, which, matrix));
-  return b->op->packed_create(b, stream, rows, offsets, &matrix->grid,
+  return b->op->packed_create(b, stream, rows, offsets, &matrix->tiling,
                               m->bits + matrix->first_block, m->blocking.symmetry,
                               &product->packed);
 }
@@ -379,8 +379,8 @@ static void begin_product(sb_device_layer *p, size_t which, const sb_matrix *mat
   const slot *s = &p->slots[which];
   sb_product *product = &p->weights.products[which];
   product->form = p->keep_packed ? &sb_product_packed : &sb_product_dense;
-  product->rows = matrix->grid.rows;
-  product->cols = matrix->grid.cols;
+  product->rows = matrix->tiling.rows;
+  product->cols = matrix->tiling.cols;
   product->row_order_dev = s->index_dev[ROW_ORDER];
   product->col_order_dev = s->index_dev[COL_ORDER];
   product->row_position_dev = s->index_dev[ROW_PLACE];

@@ -18,8 +18,8 @@ static size_t coded_bytes(const void *context, const sb_model *m, const sb_place
   }
   const sb_matrix *matrix = sb_model_matrix(m, t->layer, which);
   const uint8_t *bits =
-      source->bits + matrix->first_block + unit * sb_tiling_block_cols(&matrix->grid);
-  return sb_blockrow_bytes(&matrix->grid, unit, bits, m->blocking.symmetry);
+      source->bits + matrix->first_block + unit * sb_tiling_block_cols(&matrix->tiling);
+  return sb_blockrow_bytes(&matrix->tiling, unit, bits, m->blocking.symmetry);
 }
 
 sb_status sb_encode_create(const sb_model *source, sb_model **out) {
@@ -89,7 +89,7 @@ sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group,
     const sb_encode_row row = {.matrix = matrix,
                                .index = u.index,
                                .bits = coded->bits + matrix->first_block +
-                                       u.index * sb_tiling_block_cols(&matrix->grid),
+                                       u.index * sb_tiling_block_cols(&matrix->tiling),
                                .weights = u.from,
                                .dtype = source->dtypes[u.place->tensor],
                                .importance = sb_model_importance(source, t->layer, which),
@@ -110,8 +110,8 @@ void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const
   }
 }
 
-void sb_encode_codes(const sb_encode_row *row, const sb_group *groups, const uint8_t *codes) {
-  sb_blockrow_pack(row->to, groups, codes, &row->matrix->grid, row->index, row->bits,
+void sb_encode_codes(const sb_encode_row *row, const sb_grid *grids, const uint8_t *codes) {
+  sb_blockrow_pack(row->to, grids, codes, &row->matrix->tiling, row->index, row->bits,
                    row->symmetry);
 }
 
@@ -137,8 +137,8 @@ static sb_status encode_group(sb_model *source, sb_model *coded, size_t group, c
 #pragma omp parallel for schedule(dynamic)
   for (size_t i = 0; i < r->count; i++) {
     const sb_encode_row *row = &r->at[i];
-    sb_blockrow_encode(row->to, row->weights, row->dtype, &row->matrix->grid, row->index, row->bits,
-                       row->symmetry, row->importance);
+    sb_blockrow_encode(row->to, row->weights, row->dtype, &row->matrix->tiling, row->index,
+                       row->bits, row->symmetry, row->importance);
   }
   return SB_OK;
 }

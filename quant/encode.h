@@ -13,7 +13,7 @@
 #define SB_QUANT_ENCODE_H
 
 #include "base/status.h"
-#include "kernels/grid.h"
+#include "kernels/backend.h"
 #include "model/model.h"
 
 /* A coded model laid out for the bits of `source` (SB_CODING_SOURCE, all bits in 1..8), without
@@ -47,8 +47,8 @@ sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group,
 /* Copies what is not quantized, of the group's units that this rank owns. Local. */
 void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const void *image);
 
-/* Writes a block row from chosen grids and codes: groups [block columns, rows] and codes [rows,
+/* Writes a block row from chosen grids and codes: grids [block columns, rows] and codes [rows,
  * matrix columns], as sb_blockrow_pack takes them. Local. */
-void sb_encode_codes(const sb_encode_row *row, const sb_group *groups, const uint8_t *codes);
+void sb_encode_codes(const sb_encode_row *row, const sb_grid *grids, const uint8_t *codes);
 
 #endif

@@ -25,7 +25,7 @@ static sb_status count_row(void *context, const sb_encode_row *row) {
   batch *b = context;
   if (!multiplies(b, row)) return SB_OK;
   b->count++;
-  b->rows += sb_tiling_rows_of(&row->matrix->grid, row->index);
+  b->rows += sb_tiling_rows_of(&row->matrix->tiling, row->index);
   return SB_OK;
 }
 
@@ -34,7 +34,7 @@ static sb_status load_row(void *context, const sb_encode_row *row) {
   if (!multiplies(b, row)) return SB_OK;
   b->at[b->count++] = *row;
   return sb_round_stack_add(b->stack, row->weights, row->dtype,
-                            sb_tiling_rows_of(&row->matrix->grid, row->index), row->bits);
+                            sb_tiling_rows_of(&row->matrix->tiling, row->index), row->bits);
 }
 
 static sb_status load(batch *b, size_t group, const void *image) {
@@ -106,16 +106,16 @@ static sb_status refine(batch *b) {
 static sb_status encode(batch *b) {
   sb_status status = SB_OK;
   for (size_t k = 0; k < b->count && status == SB_OK; k++) {
-    const sb_tiling *tiling = &b->at[k].matrix->grid;
+    const sb_tiling *tiling = &b->at[k].matrix->tiling;
     const size_t rows = sb_tiling_rows_of(tiling, b->at[k].index);
-    sb_group *groups = NULL;
+    sb_grid *grids = NULL;
     uint8_t *codes = NULL;
-    SB_GO(sb_alloc_raw(&groups, rows * sb_tiling_block_cols(tiling), sizeof *groups, "block row"));
+    SB_GO(sb_alloc_raw(&grids, rows * sb_tiling_block_cols(tiling), sizeof *grids, "block row"));
     SB_GO(sb_alloc_raw(&codes, rows * tiling->cols, 1, "block row"));
-    SB_GO(sb_round_stack_get(b->stack, k, groups, codes));
-    sb_encode_codes(&b->at[k], groups, codes);
+    SB_GO(sb_round_stack_get(b->stack, k, grids, codes));
+    sb_encode_codes(&b->at[k], grids, codes);
   done:
-    sb_free(&groups);
+    sb_free(&grids);
     sb_free(&codes);
   }
   return status;

@@ -1,6 +1,6 @@
 /* How much the input channels of the matrices matter: the mean of x^2 over the calibration tokens.
- * With it the grids of groups are fitted (kernels/grid.h): rounding error where inputs are large is
- * what the outputs feel. */
+ * With it the grids of groups are fitted (kernels/shared/grid.h): rounding error where inputs are
+ * large is what the outputs feel. */
 #ifndef SB_QUANT_IMPORTANCE_H
 #define SB_QUANT_IMPORTANCE_H
 

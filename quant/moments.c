@@ -62,7 +62,7 @@ static sb_status allocate(sb_moments *m, const sb_moments_setup *setup, sb_facto
                                                         : &sb_moments_block_cyclic};
   m->setup.mode = mode;
   for (size_t i = 0; i < SB_INPUTS; i++)
-    m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols;
+    m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->tiling.cols;
   return sb_world_agree(m->world, m->way->allocate(m));
 }
 
@@ -71,7 +71,7 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
   sb_backend *b = setup->backend;
   size_t widest = 0;
   for (size_t i = 0; i < SB_INPUTS; i++)
-    widest = sb_max_size(widest, sb_model_matrix(setup->model, 0, sb_input_first(i))->grid.cols);
+    widest = sb_max_size(widest, sb_model_matrix(setup->model, 0, sb_input_first(i))->tiling.cols);
   const sb_factor_mode mode = sb_moments_settle(setup->mode, widest, sb_moments_room(b));
   SB_AGREE(world, sb_alloc(out, 1, sizeof **out,
                            "second moments")); /* small: it is the machine that is full */

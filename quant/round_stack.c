@@ -64,8 +64,7 @@ sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **ou
   if (setup->rows > 0) {
     SB_GO(sb_alloc_raw(&s->bits, groups, 1, "bit map of the rows to round"));
     SB_GO(device_alloc(s, groups, 1, "bit map of the rows to round", &s->bits_dev));
-    SB_GO(
-        device_alloc(s, groups, sizeof(sb_group), "grids of the rows to round", &s->there.groups));
+    SB_GO(device_alloc(s, groups, sizeof(sb_grid), "grids of the rows to round", &s->there.grids));
     SB_GO(device_alloc(s, weights, 1, "codes of the rows to round", &s->there.codes));
     SB_GO(device_alloc(s, weights, sizeof *s->w, "rows to round", &s->w));
     if (setup->refine)
@@ -83,8 +82,7 @@ void sb_round_stack_free(sb_round_stack **stack) {
   sb_round_stack *s = *stack;
   if (!s) return;
   sb_backend *b = s->setup.backend;
-  void *device[] = {s->bits_dev, s->there.groups, s->there.codes, s->w,
-                    s->target,   s->raw,          s->panel};
+  void *device[] = {s->bits_dev, s->there.grids, s->there.codes, s->w, s->target, s->raw, s->panel};
   for (size_t k = 0; k < sizeof device / sizeof *device; k++) b->op->free(b, device[k]);
   sb_free(&s->starts);
   sb_free(&s->bits);
@@ -159,12 +157,12 @@ sb_status sb_round_stack_refine(sb_round_stack *s, size_t begin, size_t end, con
   return settle(s, b->op->refine_columns(b, s->setup.stream, &s->there, s->w, begin, end, there));
 }
 
-sb_status sb_round_stack_get(sb_round_stack *s, size_t k, sb_group *groups, uint8_t *codes) {
+sb_status sb_round_stack_get(sb_round_stack *s, size_t k, sb_grid *grids, uint8_t *codes) {
   sb_backend *b = s->setup.backend;
   const size_t first = s->starts[k], rows = s->starts[k + 1] - first, cols = s->setup.cols;
   for (size_t j = 0; j < sb_div_up(cols, s->setup.block_cols); j++)
-    SB_TRY(b->op->download(b, s->setup.stream, groups + j * rows,
-                           s->there.groups + j * s->setup.rows + first, rows * sizeof *groups));
+    SB_TRY(b->op->download(b, s->setup.stream, grids + j * rows,
+                           s->there.grids + j * s->setup.rows + first, rows * sizeof *grids));
   SB_TRY(b->op->download(b, s->setup.stream, codes, s->there.codes + first * cols, rows * cols));
   return b->op->sync(b, s->setup.stream);
 }

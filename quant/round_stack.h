@@ -5,7 +5,7 @@
 #define SB_QUANT_ROUND_STACK_H
 
 #include "base/dtype.h"
-#include "kernels/grid.h"
+#include "kernels/backend.h"
 
 typedef struct sb_round_stack sb_round_stack;
 
@@ -39,8 +39,8 @@ sb_status sb_round_stack_residual(sb_round_stack *stack, size_t begin, size_t en
 sb_status sb_round_stack_refine(sb_round_stack *stack, size_t begin, size_t end,
                                 const float *panel);
 
-/* Block row k's groups [block columns, rows] and codes [rows, cols], as sb_blockrow_pack takes
+/* Block row k's grids [block columns, rows] and codes [rows, cols], as sb_blockrow_pack takes
  * them. */
-sb_status sb_round_stack_get(sb_round_stack *stack, size_t k, sb_group *groups, uint8_t *codes);
+sb_status sb_round_stack_get(sb_round_stack *stack, size_t k, sb_grid *grids, uint8_t *codes);
 
 #endif

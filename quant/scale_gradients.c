@@ -82,12 +82,12 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
 static sb_status take_matrix(void *context, sb_stream stream, size_t layer, size_t which,
                              const float *g) {
   sb_scale_gradients *s = context;
-  const sb_tiling *grid = &sb_model_matrix(s->m, layer, which)->grid;
+  const sb_tiling *tiling = &sb_model_matrix(s->m, layer, which)->tiling;
   const double begun = sb_now();
   const void *w;
   SB_TRY(sb_device_layer_stored(s->prepared, stream, which, &w));
   SB_TRY(s->backend->op->group_products(s->backend, stream, s->products + s->start[which], g,
-                                        grid->cols, w, s->backend->operand, grid));
+                                        tiling->cols, w, s->backend->operand, tiling));
   s->seconds += sb_now() - begun;
   return SB_OK;
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernels/blockrow_layout.h"
+#include "kernels/shared/blockrow_layout.h"
 
 /* Means of few steps: there are few. */
 static const double BETA_MEAN = 0.9, BETA_SQUARE = 0.99, EPSILON = 1e-12;
@@ -36,8 +36,8 @@ static size_t groups_before(const sb_model *m, size_t layer, size_t end) {
     const sb_place *place = &m->places[i];
     const sb_matrix *matrix = matrix_of(m, place);
     if (!matrix || end <= place->first_unit) continue;
-    const size_t rows = (end - place->first_unit) * matrix->grid.block_rows;
-    groups += sb_min_size(rows, matrix->grid.rows) * sb_tiling_block_cols(&matrix->grid);
+    const size_t rows = (end - place->first_unit) * matrix->tiling.block_rows;
+    groups += sb_min_size(rows, matrix->tiling.rows) * sb_tiling_block_cols(&matrix->tiling);
   }
   return groups;
 }
@@ -64,14 +64,14 @@ typedef void (*group_work)(trained *group, unsigned bits, uint8_t *scale, uint8_
                            double gradient, const void *how);
 
 /* The groups of a packed block row, which are groups[0 ..]; gradients may be NULL. */
-static void each_of_row(uint8_t *row, const sb_tiling *grid, size_t unit, const uint8_t *bits,
+static void each_of_row(uint8_t *row, const sb_tiling *tiling, size_t unit, const uint8_t *bits,
                         sb_symmetry symmetry, trained *groups, const float *gradients,
                         group_work work, const void *how) {
-  const size_t across = sb_tiling_block_cols(grid), rows = sb_tiling_rows_of(grid, unit);
+  const size_t across = sb_tiling_block_cols(tiling), rows = sb_tiling_rows_of(tiling, unit);
   uint8_t *block = row + sb_bitmap_bytes(across);
   for (size_t j = 0; j < across; j++) {
     const sb_block_layout b =
-        sb_block_layout_of(rows, sb_tiling_cols_of(grid, j), bits[j], symmetry);
+        sb_block_layout_of(rows, sb_tiling_cols_of(tiling, j), bits[j], symmetry);
     const bool has_base = symmetry == SB_ASYMMETRIC && bits[j] == 1;
     for (size_t r = 0; r < rows; r++)
       work(&groups[r * across + j], bits[j], block + 2 * r,
@@ -92,11 +92,11 @@ static void each_group(sb_scales *s, const float *gradients, group_work work, co
       const sb_matrix *matrix = matrix_of(m, place);
       const size_t last = sb_min_size(end, place->first_unit + place->units);
       for (size_t u = sb_max_size(own, place->first_unit); matrix && u < last; u++) {
-        const size_t unit = u - place->first_unit, across = sb_tiling_block_cols(&matrix->grid);
-        each_of_row(sb_store_unit(m->store, group, u), &matrix->grid, unit,
+        const size_t unit = u - place->first_unit, across = sb_tiling_block_cols(&matrix->tiling);
+        each_of_row(sb_store_unit(m->store, group, u), &matrix->tiling, unit,
                     m->bits + matrix->first_block + unit * across, m->blocking.symmetry,
                     s->groups + at, gradients ? gradients + at : NULL, work, how);
-        at += sb_tiling_rows_of(&matrix->grid, unit) * across;
+        at += sb_tiling_rows_of(&matrix->tiling, unit) * across;
       }
     }
   }

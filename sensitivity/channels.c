@@ -34,10 +34,10 @@ static size_t owned(const sb_channels *c) {
 
 static void lay_out(sb_channels *c) {
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *grid = &sb_model_matrix(c->model, 0, (sb_linear)which)->grid;
+    const sb_tiling *tiling = &sb_model_matrix(c->model, 0, (sb_linear)which)->tiling;
     c->rows_at[which] = c->count;
-    c->cols_at[which] = c->count + grid->rows;
-    c->count += grid->rows + grid->cols;
+    c->cols_at[which] = c->count + tiling->rows;
+    c->count += tiling->rows + tiling->cols;
   }
 }
 
@@ -92,8 +92,8 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   const double start = sb_now();
   SB_TRY(c->backend->op->channel_scores(
       c->backend, stream, c->sums + c->rows_at[which], c->sums + c->cols_at[which], g,
-      matrix->grid.cols, sb_device_layer_source(c->prepared, which), m->dtypes[matrix->tensor],
-      &matrix->grid, m->bits + matrix->first_block, c->absolute, m->blocking.symmetry,
+      matrix->tiling.cols, sb_device_layer_source(c->prepared, which), m->dtypes[matrix->tensor],
+      &matrix->tiling, m->bits + matrix->first_block, c->absolute, m->blocking.symmetry,
       sb_device_layer_fits(c->prepared, which)));
   c->seconds += sb_now() - start;
   return SB_OK;
@@ -198,8 +198,8 @@ static void add_up(sorter *s, size_t layer) {
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(s->c->model, layer, (sb_linear)which);
     const size_t row = s->orders->row[matrix->tensor], col = s->orders->col[matrix->tensor];
-    add(scores_of(s, row), s->sums + s->c->rows_at[which], matrix->grid.rows);
-    add(scores_of(s, col), s->sums + s->c->cols_at[which], matrix->grid.cols);
+    add(scores_of(s, row), s->sums + s->c->rows_at[which], matrix->tiling.rows);
+    add(scores_of(s, col), s->sums + s->c->cols_at[which], matrix->tiling.cols);
   }
 }
 

@@ -18,7 +18,7 @@ struct sb_diagonal {
 };
 
 static size_t groups_of(const sb_matrix *matrix) {
-  return matrix->grid.rows * sb_tiling_block_cols(&matrix->grid);
+  return matrix->tiling.rows * sb_tiling_block_cols(&matrix->tiling);
 }
 
 size_t sb_diagonal_bytes(const sb_sizes *z, unsigned widths) {
@@ -83,7 +83,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
     const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
     SB_TRY(d->backend->op->choose_grids(d->backend, stream, grids_of(d, (sb_linear)which),
                                         sb_device_layer_source(prepared, (sb_linear)which),
-                                        m->dtypes[matrix->tensor], &matrix->grid, d->min_bits,
+                                        m->dtypes[matrix->tensor], &matrix->tiling, d->min_bits,
                                         d->min_bits + d->widths - 1, m->blocking.symmetry,
                                         sb_device_layer_importance(prepared, (sb_linear)which)));
   }
@@ -99,8 +99,8 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   const double start = sb_now();
   SB_TRY(d->backend->op->block_squares(
       d->backend, stream, d->terms + (matrix->first_block - sb_block_sums_first(d->sums, layer)), g,
-      matrix->grid.cols, sb_device_layer_source(d->prepared, which), m->dtypes[matrix->tensor],
-      grids_of(d, which), &matrix->grid, d->min_bits, d->min_bits + d->widths - 1));
+      matrix->tiling.cols, sb_device_layer_source(d->prepared, which), m->dtypes[matrix->tensor],
+      grids_of(d, which), &matrix->tiling, d->min_bits, d->min_bits + d->widths - 1));
   d->seconds += sb_now() - start;
   return SB_OK;
 }

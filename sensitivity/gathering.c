@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernels/grid.h"
+#include "kernels/shared/grid.h"
 #include "mpi/large.h"
 #include "sensitivity/scores.h"
 
@@ -60,7 +60,8 @@ sb_status sb_gathering_share(const sb_model *m, const double *blocks, size_t whi
   SB_TRY(sb_alloc_raw(&sorted, m->blocks, sizeof *sorted, "sensitivities of blocks"));
   for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
     const sb_matrix *matrix = &m->matrices[i];
-    const size_t count = sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
+    const size_t count =
+        sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
     if (which != SB_LINEARS && i % SB_LINEARS != (size_t)which) continue;
     memcpy(sorted + n, blocks + matrix->first_block, count * sizeof *sorted);
     n += count;

@@ -52,10 +52,10 @@ static bool lay_out(sb_kronecker *k) {
   if (!sb_mul_size(c, c, &squared)) return false;
   for (size_t i = 0; i < SB_INPUTS; i++)
     k->gram_at[i + 1] =
-        k->gram_at[i] + sb_grams_count(matrix_of(k, sb_input_first(i))->grid.cols, c);
+        k->gram_at[i] + sb_grams_count(matrix_of(k, sb_input_first(i))->tiling.cols, c);
   k->square_at[0] = k->gram_at[SB_INPUTS];
   for (int which = 0; which < SB_LINEARS; which++)
-    k->square_at[which + 1] = k->square_at[which] + matrix_of(k, (sb_linear)which)->grid.rows;
+    k->square_at[which + 1] = k->square_at[which] + matrix_of(k, (sb_linear)which)->tiling.rows;
   k->count = k->square_at[SB_LINEARS];
   return k->count < SIZE_MAX / sizeof(sb_exact);
 }
@@ -71,9 +71,10 @@ static size_t most_owned(const sb_kronecker *k) {
 static void most_floats(const sb_kronecker *k, size_t *grams, size_t *rows) {
   *grams = *rows = 0;
   for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *grid = &matrix_of(k, (sb_linear)which)->grid;
-    *grams = sb_max_size(*grams, sb_tiling_block_cols(grid) * grid->block_cols * grid->block_cols);
-    *rows = sb_max_size(*rows, grid->rows);
+    const sb_tiling *tiling = &matrix_of(k, (sb_linear)which)->tiling;
+    *grams =
+        sb_max_size(*grams, sb_tiling_block_cols(tiling) * tiling->block_cols * tiling->block_cols);
+    *rows = sb_max_size(*rows, tiling->rows);
   }
 }
 
@@ -179,16 +180,16 @@ static sb_status add_factors(void *context, sb_stream stream, size_t layer, size
                              const void *x, const void *dy) {
   sb_kronecker *k = context;
   sb_backend *b = k->backend;
-  const sb_tiling *grid = &matrix_of(k, which)->grid;
+  const sb_tiling *tiling = &matrix_of(k, which)->tiling;
   const double start = sb_now();
   const size_t input = sb_input_of(which);
   sb_status status = SB_OK;
   if (which == sb_input_first(input))
     status = b->op->add_grams(b, stream, k->device + 2 * k->gram_at[input], x, k->tokens,
-                              grid->cols, grid->block_cols, INPUT_EXPONENT);
+                              tiling->cols, tiling->block_cols, INPUT_EXPONENT);
   if (status == SB_OK)
     status = b->op->add_squares(b, stream, k->device + 2 * k->square_at[which], dy, k->tokens,
-                                grid->rows, OUTPUT_EXPONENT);
+                                tiling->rows, OUTPUT_EXPONENT);
   if (status == SB_ERR_NUMERIC)
     return sb_fail(
         status,
@@ -206,14 +207,14 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
 
 /* Full H_j of one input, as floats, over S. */
 static void expand_grams(sb_kronecker *k, size_t input) {
-  const sb_tiling *grid = &matrix_of(k, sb_input_first(input))->grid;
+  const sb_tiling *tiling = &matrix_of(k, sb_input_first(input))->tiling;
   const sb_exact *sums = k->sums + k->gram_at[input];
   const double scale = ldexp(1.0, -INPUT_EXPONENT) / (double)k->sequences;
 #pragma omp parallel for schedule(dynamic, 1)
-  for (size_t j = 0; j < sb_tiling_block_cols(grid); j++) {
-    const sb_exact *from = sums + sb_grams_start(grid->block_cols, j);
-    const size_t n = sb_tiling_cols_of(grid, j);
-    float *to = k->grams + j * grid->block_cols * grid->block_cols;
+  for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {
+    const sb_exact *from = sums + sb_grams_start(tiling->block_cols, j);
+    const size_t n = sb_tiling_cols_of(tiling, j);
+    float *to = k->grams + j * tiling->block_cols * tiling->block_cols;
     for (size_t r = 0; r < n; r++)
       for (size_t c = 0; c <= r; c++)
         to[r * n + c] = to[c * n + r] = (float)(sb_exact_value(from++) * scale);
@@ -230,24 +231,24 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
   for (int w = 0; w < SB_LINEARS; w++) {
     const sb_linear which = (sb_linear)w;
     const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-    const sb_tiling *grid = &matrix->grid;
-    const size_t columns = sb_tiling_block_cols(grid), base = matrix->first_block;
+    const sb_tiling *tiling = &matrix->tiling;
+    const size_t columns = sb_tiling_block_cols(tiling), base = matrix->first_block;
     const size_t from = sb_max_size(own, base),
-                 to = sb_min_size(own_end, base + columns * sb_tiling_block_rows(grid));
+                 to = sb_min_size(own_end, base + columns * sb_tiling_block_rows(tiling));
     if (from >= to) continue;
     if (expanded != sb_input_of(which)) {
       expanded = sb_input_of(which);
       expand_grams(k, expanded);
       SB_TRY(b->op->upload(b, k->stream, k->grams_there, k->grams,
-                           columns * grid->block_cols * grid->block_cols * sizeof(float)));
+                           columns * tiling->block_cols * tiling->block_cols * sizeof(float)));
     }
-    for (size_t r = 0; r < grid->rows; r++)
+    for (size_t r = 0; r < tiling->rows; r++)
       k->row_weights[r] = (float)(sb_exact_value(&k->sums[k->square_at[which] + r]) * row_scale);
     SB_TRY(b->op->upload(b, k->stream, k->row_weights_there, k->row_weights,
-                         grid->rows * sizeof(float)));
+                         tiling->rows * sizeof(float)));
     SB_TRY(b->op->block_curvature(
         b, k->stream, k->there + n, k->grams_there, k->row_weights_there,
-        sb_device_layer_source(k->prepared, which), m->dtypes[matrix->tensor], grid,
+        sb_device_layer_source(k->prepared, which), m->dtypes[matrix->tensor], tiling,
         (from - base) / columns, (to - from) / columns, k->min_bits, k->max_bits,
         m->blocking.symmetry, sb_device_layer_importance(k->prepared, which)));
     /* before the host's copies of the moments are written again */

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "folders/hf_load.h"
-#include "kernels/grid.h"
+#include "kernels/shared/grid.h"
 #include "model/inputs.h"
 #include "model/effective_bits.h"
 

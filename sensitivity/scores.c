@@ -107,13 +107,14 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   for (int i = 0; i < SB_LINEARS; i++) {
     const sb_linear which = (sb_linear)i;
     const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-    const size_t blocks = sb_tiling_block_rows(&matrix->grid) * sb_tiling_block_cols(&matrix->grid);
+    const size_t blocks =
+        sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
     const uint8_t *bits = m->bits + matrix->first_block;
     uint8_t *known = s->known ? s->known + matrix->first_block : NULL;
     for (size_t k = 0; k < blocks; k++) s->wanted[k] = known && known[k] == bits[k] ? 0 : bits[k];
     SB_TRY(s->backend->op->move_grids(
         s->backend, stream, grids_of(s, layer) + SB_MOVES * s->group_start[i],
-        sb_device_layer_source(prepared, which), m->dtypes[matrix->tensor], &matrix->grid,
+        sb_device_layer_source(prepared, which), m->dtypes[matrix->tensor], &matrix->tiling,
         s->wanted, m->blocking.symmetry, sb_device_layer_importance(prepared, which),
         sb_device_layer_fits(prepared, which)));
     if (known) memcpy(known, bits, blocks);
@@ -132,9 +133,9 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here
    * they always are. */
   SB_TRY(s->backend->op->block_moves(
-      s->backend, stream, s->raise + at, s->cut + at, g, matrix->grid.cols,
+      s->backend, stream, s->raise + at, s->cut + at, g, matrix->tiling.cols,
       sb_device_layer_source(s->prepared, which), m->dtypes[matrix->tensor], NULL, SB_F32,
-      grids_of(s, layer) + SB_MOVES * s->group_start[which], &matrix->grid,
+      grids_of(s, layer) + SB_MOVES * s->group_start[which], &matrix->tiling,
       m->bits + matrix->first_block, s->min_bits, s->max_bits, m->blocking.symmetry));
   s->seconds += sb_now() - start;
   return SB_OK;

@@ -46,7 +46,7 @@ static size_t available_memory(void) {
   return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
 }
 
-static void destroy(sb_backend *backend) {
+void sb_cpu_destroy(sb_backend *backend) {
   if (!backend) return;
   sb_cpu *cpu = backend->impl;
   if (cpu) {
@@ -58,65 +58,9 @@ static void destroy(sb_backend *backend) {
 }
 
 static const sb_backend_ops operations = {
-    .alloc = sb_cpu_alloc,
-    .free = sb_cpu_free,
-    .host_alloc = sb_cpu_alloc,
-    .host_free = sb_cpu_free,
-    .host_pin = sb_cpu_host_pin,
-    .host_unpin = sb_cpu_host_unpin,
-    .upload = sb_cpu_upload,
-    .download = sb_cpu_download,
-    .copy = sb_cpu_copy,
-    .zero = sb_cpu_zero,
-    .stream_create = sb_cpu_stream_create,
-    .stream_destroy = sb_cpu_stream_destroy,
-    .stream_wait = sb_cpu_stream_wait,
-    .sync = sb_cpu_sync,
-    .destroy = destroy,
-    .peers_token = sb_cpu_peers_token,
-    .peers_join = sb_cpu_peers_join,
-    .upload_shared = sb_cpu_upload,
-    .sum_i64 = sb_cpu_sum_i64,
-    .convert = sb_cpu_convert,
-    .gather_matrix = sb_cpu_gather_matrix,
-    .gemm = sb_cpu_gemm,
-    .rmsnorm = sb_cpu_rmsnorm,
-    .rmsnorm_back = sb_cpu_rmsnorm_back,
-    .rope = sb_cpu_rope,
-    .attention = sb_cpu_attention,
-    .attention_back = sb_cpu_attention_back,
-    .swiglu = sb_cpu_swiglu,
-    .swiglu_back = sb_cpu_swiglu_back,
-    .add = sb_cpu_add,
-    .embed = sb_cpu_embed,
-    .embed_back = sb_cpu_embed_back,
-    .xent_begin = sb_cpu_xent_begin,
-    .xent_chunk = sb_cpu_xent_chunk,
-    .xent_end = sb_cpu_xent_end,
-    .xent_back_chunk = sb_cpu_xent_back_chunk,
-    .kl_chunk = sb_cpu_kl_chunk,
-    .kl_end = sb_cpu_kl_end,
-    .kl_back_chunk = sb_cpu_kl_back_chunk,
-    .fit_blocks = sb_cpu_fit_blocks,
-    .quantize_blocks = sb_cpu_quantize_blocks,
-    .move_grids = sb_cpu_move_grids,
-    .block_moves = sb_cpu_block_moves,
-    .channel_scores = sb_cpu_channel_scores,
-    .group_products = sb_cpu_group_products,
-    .block_squares = sb_cpu_block_squares,
-    .choose_grids = sb_cpu_choose_grids,
-    .block_curvature = sb_cpu_block_curvature,
-    .add_grams = sb_cpu_add_grams,
-    .add_squares = sb_cpu_add_squares,
-    .add_multiples = sb_cpu_add_multiples,
-    .factor_moments = sb_cpu_factor_moments,
-    .round_columns = sb_cpu_round_columns,
-    .refine_residual = sb_cpu_refine_residual,
-    .refine_columns = sb_cpu_refine_columns,
-    .unpack_blocks = sb_cpu_unpack_blocks,
-    .packed_create = sb_cpu_packed_create,
-    .packed_destroy = sb_cpu_packed_destroy,
-    .packed_gemm = sb_cpu_packed_gemm,
+#define SB_CPU_ENTRY(name) .name = sb_cpu_##name,
+    SB_OPS(SB_CPU_ENTRY)
+#undef SB_CPU_ENTRY
 };
 
 sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **out) {

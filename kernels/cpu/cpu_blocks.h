@@ -3,7 +3,7 @@
 #define SB_KERNELS_CPU_CPU_BLOCKS_H
 
 #include "base/memory.h"
-#include "kernels/blocks.h"
+#include "kernels/shared/checks.h"
 #include "kernels/cpu/cpu.h"
 
 /* A piece of work is a strip of this many neighbouring blocks of one block row, walked row by row:
@@ -17,18 +17,18 @@ typedef struct sb_cpu_strip {
   size_t col;           /* first column */
 } sb_cpu_strip;
 
-static inline size_t sb_cpu_strips(const sb_tiling *grid) {
-  return sb_tiling_block_rows(grid) * sb_div_up(sb_tiling_block_cols(grid), SB_CPU_STRIP);
+static inline size_t sb_cpu_strips(const sb_tiling *tiling) {
+  return sb_tiling_block_rows(tiling) * sb_div_up(sb_tiling_block_cols(tiling), SB_CPU_STRIP);
 }
 
-static inline sb_cpu_strip sb_cpu_strip_at(const sb_tiling *grid, size_t index) {
-  const size_t columns = sb_tiling_block_cols(grid), across = sb_div_up(columns, SB_CPU_STRIP);
+static inline sb_cpu_strip sb_cpu_strip_at(const sb_tiling *tiling, size_t index) {
+  const size_t columns = sb_tiling_block_cols(tiling), across = sb_div_up(columns, SB_CPU_STRIP);
   const size_t i = index / across, j = index % across * SB_CPU_STRIP;
-  return (sb_cpu_strip){.row = i * grid->block_rows,
-                        .rows = sb_tiling_rows_of(grid, i),
+  return (sb_cpu_strip){.row = i * tiling->block_rows,
+                        .rows = sb_tiling_rows_of(tiling, i),
                         .block = i * columns + j,
                         .blocks = sb_min_size(SB_CPU_STRIP, columns - j),
-                        .col = j * grid->block_cols};
+                        .col = j * tiling->block_cols};
 }
 
 #endif

@@ -13,7 +13,7 @@ typedef struct job {
   size_t ldg;
   const void *w;
   sb_dtype w_dtype;
-  const sb_tiling *grid;
+  const sb_tiling *tiling;
   const uint8_t *bits;
   bool absolute;
   sb_symmetry symmetry;
@@ -22,13 +22,13 @@ typedef struct job {
 
 /* One group: its share of the row's sum; columns[i] += the score of weight i. */
 SB_LANES_INLINE double score_group(double *columns, const float *w, const float *g, size_t n,
-                                   const sb_group *group, bool absolute) {
+                                   const sb_grid *grid, bool absolute) {
   float scores[SB_GROUP_MAX];
   lanes row = lanes_set(0.0f);
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
     const lanes x = lanes_load(w + i, m);
-    const lanes d = lanes_sub(cpu_group_values(group, cpu_group_codes(group, x)), x);
+    const lanes d = lanes_sub(cpu_grid_values(grid, cpu_grid_codes(grid, x)), x);
     const lanes e = lanes_only(m, lanes_mul(lanes_load(g + i, m), d));
     row = absolute ? lanes_add(row, lanes_abs(e)) : lanes_fma(e, e, row);
     lanes_store(scores + i, m, absolute ? lanes_abs(e) : lanes_mul(e, e));
@@ -42,43 +42,45 @@ SB_LANES_INLINE double score_group(double *columns, const float *w, const float 
 
 static double score_row(double *columns, const job *a, size_t r) {
   float room[SB_GROUP_MAX];
-  const size_t across = sb_tiling_block_cols(a->grid),
-               first_block = r / a->grid->block_rows * across;
+  const size_t across = sb_tiling_block_cols(a->tiling),
+               first_block = r / a->tiling->block_rows * across;
   double sum = 0.0;
   for (size_t j = 0; j < across; j++) {
-    const size_t col = j * a->grid->block_cols, n = sb_tiling_cols_of(a->grid, j);
-    const float *w = lanes_floats(room, a->w, a->w_dtype, r * a->grid->cols + col, n);
+    const size_t col = j * a->tiling->block_cols, n = sb_tiling_cols_of(a->tiling, j);
+    const float *w = lanes_floats(room, a->w, a->w_dtype, r * a->tiling->cols + col, n);
     const float *g = a->g + r * a->ldg + col;
-    const sb_group group = cpu_group_of(w, n, a->bits[first_block + j], a->symmetry,
-                                        a->fits ? a->fits[r * across + j] : 0);
-    sum += a->absolute ? score_group(columns + col, w, g, n, &group, true)
-                       : score_group(columns + col, w, g, n, &group, false);
+    const sb_grid grid = cpu_grid_of(w, n, a->bits[first_block + j], a->symmetry,
+                                     a->fits ? a->fits[r * across + j] : 0);
+    sum += a->absolute ? score_group(columns + col, w, g, n, &grid, true)
+                       : score_group(columns + col, w, g, n, &grid, false);
   }
   return sum;
 }
 
 sb_status sb_cpu_channel_scores(sb_backend *backend, sb_stream stream, double *rows, double *cols,
                                 const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                const sb_tiling *grid, const uint8_t *bits, bool absolute,
+                                const sb_tiling *tiling, const uint8_t *bits, bool absolute,
                                 sb_symmetry symmetry, const uint8_t *fits) {
-  const job a = {g, ldg, w, w_dtype, grid, bits, absolute, symmetry, fits};
+  const job a = {g, ldg, w, w_dtype, tiling, bits, absolute, symmetry, fits};
   double *columns;
   (void)stream;
-  SB_TRY(sb_check_blocks("channel_scores", grid, bits, 1));
-  const size_t block_rows = sb_tiling_block_rows(grid), stripes = sb_min_size(block_rows, STRIPES);
-  SB_TRY(
-      sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, stripes * grid->cols, sizeof *columns, &columns));
+  SB_TRY(sb_check_blocks("channel_scores", tiling, bits, 1));
+  const size_t block_rows = sb_tiling_block_rows(tiling),
+               stripes = sb_min_size(block_rows, STRIPES);
+  SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, stripes * tiling->cols, sizeof *columns,
+                        &columns));
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t s = 0; s < stripes; s++) {
-    double *mine = columns + s * grid->cols;
-    const size_t first = s * block_rows / stripes * grid->block_rows,
-                 end = sb_min_size((s + 1) * block_rows / stripes * grid->block_rows, grid->rows);
-    memset(mine, 0, grid->cols * sizeof *mine);
+    double *mine = columns + s * tiling->cols;
+    const size_t first = s * block_rows / stripes * tiling->block_rows,
+                 end =
+                     sb_min_size((s + 1) * block_rows / stripes * tiling->block_rows, tiling->rows);
+    memset(mine, 0, tiling->cols * sizeof *mine);
     for (size_t r = first; r < end; r++) rows[r] = score_row(mine, &a, r);
   }
-  for (size_t c = 0; c < grid->cols; c++) {
+  for (size_t c = 0; c < tiling->cols; c++) {
     cols[c] = 0.0;
-    for (size_t s = 0; s < stripes; s++) cols[c] += columns[s * grid->cols + c];
+    for (size_t s = 0; s < stripes; s++) cols[c] += columns[s * tiling->cols + c];
   }
   return SB_OK;
 }

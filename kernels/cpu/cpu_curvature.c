@@ -16,7 +16,7 @@ typedef struct curvature {
   const float *grams, *row_weights;
   const void *w;
   sb_dtype w_dtype;
-  const sb_tiling *grid;
+  const sb_tiling *tiling;
   unsigned min_bits, widths;
   sb_symmetry symmetry;
   const float *importance; /* [cols] or NULL */
@@ -27,12 +27,11 @@ static void errors_of(float *e, const curvature *a, size_t at, size_t first, siz
   float room[SB_GROUP_MAX];
   const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
   for (unsigned b = 0; b < a->widths; b++) {
-    const sb_group group = cpu_group_for(w, a->importance, first, n, a->min_bits + b, a->symmetry);
+    const sb_grid grid = cpu_grid_for(w, a->importance, first, n, a->min_bits + b, a->symmetry);
     for (size_t i = 0; i < n; i += LANES) {
       const lanes_mask m = lanes_first(n - i);
       const lanes x = lanes_load(w + i, m);
-      lanes_store(e + b * n + i, m,
-                  lanes_sub(cpu_group_values(&group, cpu_group_codes(&group, x)), x));
+      lanes_store(e + b * n + i, m, lanes_sub(cpu_grid_values(&grid, cpu_grid_codes(&grid, x)), x));
     }
   }
 }
@@ -48,16 +47,16 @@ SB_LANES_INLINE float dot(const float *x, const float *y, size_t n) {
 
 /* loss[widths] of block (i, j); room for 2 x ROWS x widths x n floats. */
 static bool score_block(double *loss, float *room, const curvature *a, size_t i, size_t j) {
-  const size_t n = sb_tiling_cols_of(a->grid, j), rows = sb_tiling_rows_of(a->grid, i),
+  const size_t n = sb_tiling_cols_of(a->tiling, j), rows = sb_tiling_rows_of(a->tiling, i),
                each = a->widths * n;
-  const float *gram = a->grams + j * a->grid->block_cols * a->grid->block_cols;
+  const float *gram = a->grams + j * a->tiling->block_cols * a->tiling->block_cols;
   memset(loss, 0, a->widths * sizeof *loss);
   for (size_t first = 0; first < rows; first += ROWS) {
-    const size_t count = sb_min_size(ROWS, rows - first), row = i * a->grid->block_rows + first;
+    const size_t count = sb_min_size(ROWS, rows - first), row = i * a->tiling->block_rows + first;
     float *e = room, *product = room + ROWS * each;
     for (size_t r = 0; r < count; r++)
-      errors_of(e + r * each, a, (row + r) * a->grid->cols + j * a->grid->block_cols,
-                j * a->grid->block_cols, n);
+      errors_of(e + r * each, a, (row + r) * a->tiling->cols + j * a->tiling->block_cols,
+                j * a->tiling->block_cols, n);
     if (!sb_cpu_sgemm(false, false, count * a->widths, n, n, 1.0f, e, n, gram, n, 0.0f, product, n))
       return false;
     for (size_t r = 0; r < count; r++)
@@ -70,17 +69,17 @@ static bool score_block(double *loss, float *room, const curvature *a, size_t i,
 
 sb_status sb_cpu_block_curvature(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
                                  const float *grams, const float *row_weights, const void *w,
-                                 sb_dtype w_dtype, const sb_tiling *grid, size_t first,
+                                 sb_dtype w_dtype, const sb_tiling *tiling, size_t first,
                                  size_t count, unsigned min_bits, unsigned max_bits,
                                  sb_symmetry symmetry, const float *importance) {
   (void)stream;
-  SB_TRY(sb_check_block_rows("block_curvature", grid, first, count));
-  SB_TRY(sb_check_widths("block_curvature", grid, min_bits, max_bits));
-  const curvature a = {grams,    row_weights, w, w_dtype, grid, min_bits, max_bits - min_bits + 1,
+  SB_TRY(sb_check_block_rows("block_curvature", tiling, first, count));
+  SB_TRY(sb_check_widths("block_curvature", tiling, min_bits, max_bits));
+  const curvature a = {grams,    row_weights, w, w_dtype, tiling, min_bits, max_bits - min_bits + 1,
                        symmetry, importance};
   const int threads = sb_cpu_threads(backend);
-  const size_t columns = sb_tiling_block_cols(grid),
-               most = sb_min_size(grid->block_cols, grid->cols);
+  const size_t columns = sb_tiling_block_cols(tiling),
+               most = sb_min_size(tiling->block_cols, tiling->cols);
   const size_t room = 2 * ROWS * a.widths * most;
   float *rooms;
   int failed = 0;

@@ -4,7 +4,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/factor.h"
-#include "kernels/multiple.h"
+#include "kernels/shared/multiple.h"
 
 sb_status sb_cpu_add_multiples(sb_backend *backend, sb_stream stream, int64_t *sums, const float *x,
                                size_t count, double quantum, bool reversed) {

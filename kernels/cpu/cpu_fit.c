@@ -1,23 +1,24 @@
-/* How far the range of each group is shrunk before it is rounded: kernels/grid.h, fitted grids. */
+/* How far the range of each group is shrunk before it is rounded: kernels/shared/grid.h, fitted
+ * grids. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
 sb_status sb_cpu_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,
-                            sb_dtype w_dtype, const float *importance, const sb_tiling *grid,
+                            sb_dtype w_dtype, const float *importance, const sb_tiling *tiling,
                             const uint8_t *bits, sb_symmetry symmetry) {
   (void)stream;
-  SB_TRY(sb_check_blocks("fit_blocks", grid, bits, 0));
-  const size_t columns = sb_tiling_block_cols(grid);
+  SB_TRY(sb_check_blocks("fit_blocks", tiling, bits, 0));
+  const size_t columns = sb_tiling_block_cols(tiling);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
-  for (size_t r = 0; r < grid->rows; r++)
+  for (size_t r = 0; r < tiling->rows; r++)
     for (size_t j = 0; j < columns; j++) {
       float room[SB_GROUP_MAX];
-      const size_t first = j * grid->block_cols, n = sb_tiling_cols_of(grid, j);
-      const unsigned b = bits[r / grid->block_rows * columns + j];
+      const size_t first = j * tiling->block_cols, n = sb_tiling_cols_of(tiling, j);
+      const unsigned b = bits[r / tiling->block_rows * columns + j];
       uint8_t *fit = &fits[r * columns + j];
       *fit = 0;
       if (b != 0)
-        *fit = cpu_group_fit(lanes_floats(room, w, w_dtype, r * grid->cols + first, n),
+        *fit = cpu_group_fit(lanes_floats(room, w, w_dtype, r * tiling->cols + first, n),
                              importance + first, n, b, symmetry);
     }
   return SB_OK;

@@ -1,10 +1,11 @@
-/* kernels/grid.h sixteen weights at a time: what a group's grid is chosen from, its codes and
- * values, the same bits as there. Shared by cpu_quantize.c, cpu_moves.c and kernels/blockrow.c. */
+/* kernels/shared/grid.h sixteen weights at a time: what a group's grid is chosen from, its codes
+ * and values, the same bits as there. Shared by cpu_quantize.c, cpu_moves.c and kernels/blockrow.c.
+ */
 #ifndef SB_KERNELS_CPU_CPU_GROUP_H
 #define SB_KERNELS_CPU_CPU_GROUP_H
 
 #include "kernels/cpu/lanes.h"
-#include "kernels/grid.h"
+#include "kernels/shared/grid.h"
 
 _Static_assert((int)LANES == (int)SB_GROUP_LANES, "means are defined in as many lanes");
 
@@ -45,23 +46,23 @@ SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool lo
 }
 
 /* The grid of one group at `bits`, its range shrunk by `fit` (0: not). */
-SB_LANES_INLINE sb_group cpu_group_of(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
-                                      unsigned fit) {
+SB_LANES_INLINE sb_grid cpu_grid_of(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
+                                    unsigned fit) {
   const sb_group_range range = cpu_group_range(w, n, bits > 1, bits == 1, symmetry);
-  return sb_group_fitted(&range, bits, symmetry, fit);
+  return sb_grid_fitted(&range, bits, symmetry, fit);
 }
 
-/* sb_group_code. */
-SB_LANES_INLINE lanes cpu_group_codes(const sb_group *group, lanes w) {
-  const lanes x = lanes_fma(lanes_sub(w, lanes_set(group->base)), lanes_set(group->inverse),
-                            lanes_set(group->center));
-  return lanes_rint(lanes_min(lanes_max(x, lanes_set(0.0f)), lanes_set(group->top)));
+/* sb_grid_code. */
+SB_LANES_INLINE lanes cpu_grid_codes(const sb_grid *grid, lanes w) {
+  const lanes x = lanes_fma(lanes_sub(w, lanes_set(grid->base)), lanes_set(grid->inverse),
+                            lanes_set(grid->center));
+  return lanes_rint(lanes_min(lanes_max(x, lanes_set(0.0f)), lanes_set(grid->top)));
 }
 
-/* sb_group_value. */
-SB_LANES_INLINE lanes cpu_group_values(const sb_group *group, lanes codes) {
-  return lanes_fma(lanes_sub(codes, lanes_set(group->center)), lanes_set(group->scale),
-                   lanes_set(group->base));
+/* sb_grid_value. */
+SB_LANES_INLINE lanes cpu_grid_values(const sb_grid *grid, lanes codes) {
+  return lanes_fma(lanes_sub(codes, lanes_set(grid->center)), lanes_set(grid->scale),
+                   lanes_set(grid->base));
 }
 
 /* Fits looked at together. Each has a chain of sums of its own, so that none waits for another. */
@@ -69,8 +70,8 @@ enum { CPU_FITS_AT_ONCE = SB_FITS / 4 };
 
 /* errors[k] = sum of importance x (value - w)^2 on grid k of `count`. Fitted grids have no base: so
  * a value is exact, and the fused form is that value minus w. */
-SB_LANES_INLINE void cpu_group_errors(float *errors, const sb_group *groups, int count,
-                                      const float *w, const float *importance, size_t n) {
+SB_LANES_INLINE void cpu_grid_errors(float *errors, const sb_grid *grids, int count, const float *w,
+                                     const float *importance, size_t n) {
   const lanes zero = lanes_set(0.0f);
   lanes sums[CPU_FITS_AT_ONCE];
   for (int k = 0; k < count; k++) sums[k] = zero;
@@ -79,11 +80,11 @@ SB_LANES_INLINE void cpu_group_errors(float *errors, const sb_group *groups, int
     const lanes x = lanes_load(w + i, m), minus = lanes_sub(zero, x),
                 weight = lanes_load(importance + i, m);
     for (int k = 0; k < count; k++) {
-      const lanes center = lanes_set(groups[k].center);
+      const lanes center = lanes_set(grids[k].center);
       const lanes code =
-          lanes_rint(lanes_min(lanes_max(lanes_fma(x, lanes_set(groups[k].inverse), center), zero),
-                               lanes_set(groups[k].top)));
-      const lanes e = lanes_fma(lanes_sub(code, center), lanes_set(groups[k].scale), minus);
+          lanes_rint(lanes_min(lanes_max(lanes_fma(x, lanes_set(grids[k].inverse), center), zero),
+                               lanes_set(grids[k].top)));
+      const lanes e = lanes_fma(lanes_sub(code, center), lanes_set(grids[k].scale), minus);
       sums[k] = lanes_fma(lanes_mul(e, weight), e, sums[k]); /* weight is 0 outside the row */
     }
   }
@@ -94,18 +95,18 @@ SB_LANES_INLINE void cpu_group_errors(float *errors, const sb_group *groups, int
 SB_LANES_INLINE void cpu_fit_steps(sb_fit_search *search, int first, int count,
                                    const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
                                    const float *w, const float *importance, size_t n) {
-  sb_group groups[CPU_FITS_AT_ONCE];
+  sb_grid grids[CPU_FITS_AT_ONCE];
   float errors[CPU_FITS_AT_ONCE];
   int fits[CPU_FITS_AT_ONCE];
   for (int k = 0; k < count; k++) {
     fits[k] = sb_fit_candidate(search, first + k);
-    groups[k] = sb_group_fitted(range, bits, symmetry, fits[k] < 0 ? 0u : (unsigned)fits[k]);
+    grids[k] = sb_grid_fitted(range, bits, symmetry, fits[k] < 0 ? 0u : (unsigned)fits[k]);
   }
-  cpu_group_errors(errors, groups, count, w, importance, n);
+  cpu_grid_errors(errors, grids, count, w, importance, n);
   for (int k = 0; k < count; k++) sb_fit_seen(search, fits[k], errors[k]);
 }
 
-/* The fit of one group at `bits`, as kernels/grid.h defines it. */
+/* The fit of one group at `bits`, as kernels/shared/grid.h defines it. */
 static inline uint8_t cpu_group_fit(const float *w, const float *importance, size_t n,
                                     unsigned bits, sb_symmetry symmetry) {
   if (bits <= 1) return 0;
@@ -119,10 +120,10 @@ static inline uint8_t cpu_group_fit(const float *w, const float *importance, siz
 
 /* The grid of n weights of the columns first, first + 1, ...: fitted where `importance`, which is
  * of all columns, is not NULL. */
-static inline sb_group cpu_group_for(const float *w, const float *importance, size_t first,
-                                     size_t n, unsigned bits, sb_symmetry symmetry) {
+static inline sb_grid cpu_grid_for(const float *w, const float *importance, size_t first, size_t n,
+                                   unsigned bits, sb_symmetry symmetry) {
   const unsigned fit = importance ? cpu_group_fit(w, importance + first, n, bits, symmetry) : 0;
-  return cpu_group_of(w, n, bits, symmetry, fit);
+  return cpu_grid_of(w, n, bits, symmetry, fit);
 }
 
 #endif

@@ -24,6 +24,14 @@ void sb_cpu_free(sb_backend *backend, void *pointer) {
   sb_free(&pointer);
 }
 
+/* Host and device memory are the same. */
+sb_status sb_cpu_host_alloc(sb_backend *backend, size_t bytes, const char *what, void **out) {
+  return sb_cpu_alloc(backend, bytes, what, out);
+}
+void sb_cpu_host_free(sb_backend *backend, void *pointer) {
+  sb_cpu_free(backend, pointer);
+}
+
 sb_status sb_cpu_copy(sb_backend *backend, sb_stream stream, void *dst, const void *src,
                       size_t bytes) {
   (void)stream;
@@ -75,6 +83,11 @@ sb_status sb_cpu_peers_join(sb_backend *backend, sb_peers kind, const sb_peers_t
   (void)rank;
   (void)size;
   return no_groups();
+}
+
+sb_status sb_cpu_upload_shared(sb_backend *backend, sb_stream stream, void *device,
+                               const void *host, size_t bytes) {
+  return sb_cpu_upload(backend, stream, device, host, bytes);
 }
 
 sb_status sb_cpu_sum_i64(sb_backend *backend, sb_stream stream, int64_t *sums, size_t count) {

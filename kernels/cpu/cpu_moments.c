@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpu_sgemm.h"
-#include "kernels/exact_add.h"
+#include "kernels/shared/exact_add.h"
 
 enum {
   STRIP = 64,    /* rows of a triangle that one product makes */

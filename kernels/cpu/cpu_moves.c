@@ -11,22 +11,22 @@ typedef struct moves {
 } moves;
 
 typedef struct sb_move_grids {
-  sb_group here, down, up;
+  sb_grid here, down, up;
 } move_grids;
 
 /* code - center. The base of a grid is known to be 0 except where `based`. */
-SB_LANES_INLINE lanes steps(const sb_group *group, lanes w, bool based) {
-  const lanes x = based ? lanes_sub(w, lanes_set(group->base)) : w;
-  const lanes code = lanes_fma(x, lanes_set(group->inverse), lanes_set(group->center));
-  return lanes_sub(lanes_rint(lanes_min(lanes_max(code, lanes_set(0.0f)), lanes_set(group->top))),
-                   lanes_set(group->center));
+SB_LANES_INLINE lanes steps(const sb_grid *grid, lanes w, bool based) {
+  const lanes x = based ? lanes_sub(w, lanes_set(grid->base)) : w;
+  const lanes code = lanes_fma(x, lanes_set(grid->inverse), lanes_set(grid->center));
+  return lanes_sub(lanes_rint(lanes_min(lanes_max(code, lanes_set(0.0f)), lanes_set(grid->top))),
+                   lanes_set(grid->center));
 }
 
 /* value - now. Without a base the fused form rounds once what would be exact, minus now: the same
  * number. */
-SB_LANES_INLINE lanes change(const sb_group *group, lanes w, lanes now, bool based) {
-  const lanes q = steps(group, w, based), scale = lanes_set(group->scale);
-  if (based) return lanes_sub(lanes_fma(q, scale, lanes_set(group->base)), now);
+SB_LANES_INLINE lanes change(const sb_grid *grid, lanes w, lanes now, bool based) {
+  const lanes q = steps(grid, w, based), scale = lanes_set(grid->scale);
+  if (based) return lanes_sub(lanes_fma(q, scale, lanes_set(grid->base)), now);
   return lanes_fma(q, scale, lanes_sub(lanes_set(0.0f), now));
 }
 
@@ -56,7 +56,7 @@ typedef struct job {
   size_t ldg;
   const void *w, *now;
   sb_dtype w_dtype, now_dtype;
-  const sb_tiling *grid;
+  const sb_tiling *tiling;
   const sb_stored_grid *grids; /* SB_MOVES a group */
   sb_symmetry symmetry;
 } job;
@@ -65,15 +65,17 @@ typedef struct job {
  * the arithmetic of a direction that is not wanted. */
 static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bits) {
   float room[SB_GROUP_MAX], now_room[SB_GROUP_MAX];
-  const size_t at = r * a->grid->cols + j * a->grid->block_cols, n = sb_tiling_cols_of(a->grid, j);
+  const size_t at = r * a->tiling->cols + j * a->tiling->block_cols,
+               n = sb_tiling_cols_of(a->tiling, j);
   const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
   const float *now = a->now ? lanes_floats(now_room, a->now, a->now_dtype, at, n) : NULL;
-  const float *g = a->g + r * a->ldg + j * a->grid->block_cols;
+  const float *g = a->g + r * a->ldg + j * a->tiling->block_cols;
   const unsigned down = sb_move_down(bits), up = sb_move_up(bits);
-  const sb_stored_grid *stored = a->grids + SB_MOVES * (r * sb_tiling_block_cols(a->grid) + j) + 1;
-  const move_grids grids = {.here = sb_group_load(stored, bits),
-                            .down = sb_group_load(stored + down - bits, down),
-                            .up = sb_group_load(stored + up - bits, up)};
+  const sb_stored_grid *stored =
+      a->grids + SB_MOVES * (r * sb_tiling_block_cols(a->tiling) + j) + 1;
+  const move_grids grids = {.here = sb_grid_load(stored, bits),
+                            .down = sb_grid_load(stored + down - bits, down),
+                            .up = sb_grid_load(stored + up - bits, up)};
   if (a->symmetry == SB_SYMMETRIC || down > 1) {
     if (now)
       score_group(sums, &grids, w, g, now, n, false, false);
@@ -87,15 +89,15 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
 sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
                              const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
                              const void *now, sb_dtype now_dtype, const sb_stored_grid *grids,
-                             const sb_tiling *grid, const uint8_t *bits, unsigned min_bits,
+                             const sb_tiling *tiling, const uint8_t *bits, unsigned min_bits,
                              unsigned max_bits, sb_symmetry symmetry) {
-  const job a = {g, ldg, w, now, w_dtype, now_dtype, grid, grids, symmetry};
+  const job a = {g, ldg, w, now, w_dtype, now_dtype, tiling, grids, symmetry};
   (void)stream;
-  SB_TRY(sb_check_blocks("block_moves", grid, bits, 1));
-  const size_t strips = sb_cpu_strips(grid), columns = sb_tiling_block_cols(grid);
+  SB_TRY(sb_check_blocks("block_moves", tiling, bits, 1));
+  const size_t strips = sb_cpu_strips(tiling), columns = sb_tiling_block_cols(tiling);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t index = 0; index < strips; index++) {
-    const sb_cpu_strip s = sb_cpu_strip_at(grid, index);
+    const sb_cpu_strip s = sb_cpu_strip_at(tiling, index);
     moves sums[SB_CPU_STRIP];
     memset(sums, 0, sizeof sums);
     for (size_t r = s.row; r < s.row + s.rows; r++)

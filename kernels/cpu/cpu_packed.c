@@ -38,11 +38,11 @@ const sb_packed_kernels *sb_packed_kernels_best(void) {
  * memory first, and at the end pieces small enough that no thread waits long for another. */
 static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
   enum { LEAST = 32 * 1024 };
-  const size_t columns = sb_tiling_block_cols(&w->grid);
-  for (size_t i = 0; i < sb_tiling_block_rows(&w->grid); i++) {
-    const size_t rows = sb_tiling_rows_of(&w->grid, i);
+  const size_t columns = sb_tiling_block_cols(&w->tiling);
+  for (size_t i = 0; i < sb_tiling_block_rows(&w->tiling); i++) {
+    const size_t rows = sb_tiling_rows_of(&w->tiling, i);
     const size_t row_bytes =
-        sb_blockrow_bytes(&w->grid, i, w->bits + i * columns, w->symmetry) / rows + 1;
+        sb_blockrow_bytes(&w->tiling, i, w->bits + i * columns, w->symmetry) / rows + 1;
     for (size_t row = 0; row < rows;) {
       const size_t share = sb_max_size(bytes / (4 * (size_t)threads), LEAST) / row_bytes;
       const size_t steps = sb_max_size(share / SB_PACKED_STEP, 1);
@@ -55,18 +55,19 @@ static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
 }
 
 sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint8_t *packed,
-                               const size_t *offsets, const sb_tiling *grid, const uint8_t *bits,
+                               const size_t *offsets, const sb_tiling *tiling, const uint8_t *bits,
                                sb_symmetry symmetry, sb_packed *out) {
   (void)stream;
   sb_status status = SB_OK;
   *out = NULL;
-  SB_TRY(sb_check_blocks("packed_create", grid, bits, 1));
-  const size_t rows = sb_tiling_block_rows(grid), columns = sb_tiling_block_cols(grid);
-  const size_t steps = rows * sb_div_up(sb_min_size(grid->block_rows, grid->rows), SB_PACKED_STEP);
+  SB_TRY(sb_check_blocks("packed_create", tiling, bits, 1));
+  const size_t rows = sb_tiling_block_rows(tiling), columns = sb_tiling_block_cols(tiling);
+  const size_t steps =
+      rows * sb_div_up(sb_min_size(tiling->block_rows, tiling->rows), SB_PACKED_STEP);
   struct sb_packed_impl *w = NULL;
   SB_TRY(sb_alloc(&w, 1, sizeof *w, "packed matrix"));
   w->packed = packed;
-  w->grid = *grid;
+  w->tiling = *tiling;
   w->symmetry = symmetry;
   SB_GO(sb_alloc(&w->bits, rows * columns, 1, "bits of a packed matrix"));
   SB_GO(sb_alloc(&w->blocks, rows * columns, sizeof *w->blocks, "blocks of a packed matrix"));
@@ -74,14 +75,14 @@ sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint
   memcpy(w->bits, bits, rows * columns);
   size_t bytes = 0;
   for (size_t i = 0; i < rows; i++) {
-    size_t at = offsets[i] + sb_blockrow_map_bytes(grid);
+    size_t at = offsets[i] + sb_blockrow_map_bytes(tiling);
     if (memcmp(packed + offsets[i], bits + i * columns, columns) != 0)
       SB_GO(sb_fail(SB_ERR_INTERNAL,
                     "packed_create: block row %zu was packed with other bits than the bit map says",
                     i));
     for (size_t j = 0; j < columns; j++) {
       w->blocks[i * columns + j] = at;
-      at += sb_block_bytes(sb_tiling_rows_of(grid, i), sb_tiling_cols_of(grid, j),
+      at += sb_block_bytes(sb_tiling_rows_of(tiling, i), sb_tiling_cols_of(tiling, j),
                            bits[i * columns + j], symmetry);
     }
     bytes += at - offsets[i];
@@ -125,22 +126,22 @@ static size_t place_of(size_t c, size_t step) {
 /* The part of x that block column j sees, tokens side by side for every step; those beyond T are 0.
  */
 static void prepare_steps(const product *p, size_t j, size_t padded) {
-  const sb_tiling *grid = &p->w->grid;
-  float *to = p->prepared + sb_packed_start(grid, j) * padded;
-  memset(to, 0, sb_packed_width(grid, j) * padded * sizeof *to);
+  const sb_tiling *tiling = &p->w->tiling;
+  float *to = p->prepared + sb_packed_start(tiling, j) * padded;
+  memset(to, 0, sb_packed_width(tiling, j) * padded * sizeof *to);
   for (size_t t = 0; t < p->T; t++) {
-    const float *x = p->x + t * p->cols + j * grid->block_cols;
-    for (size_t c = 0; c < sb_tiling_cols_of(grid, j); c++)
+    const float *x = p->x + t * p->cols + j * tiling->block_cols;
+    for (size_t c = 0; c < sb_tiling_cols_of(tiling, j); c++)
       to[place_of(c, 16 * padded) + 16 * t] = x[c];
   }
 }
 
 static void prepare_sums(const product *p, size_t j, size_t padded) {
-  const sb_tiling *grid = &p->w->grid;
+  const sb_tiling *tiling = &p->w->tiling;
   for (size_t t = 0; t < padded; t++) {
-    const float *x = p->x + t * p->cols + j * grid->block_cols;
+    const float *x = p->x + t * p->cols + j * tiling->block_cols;
     double sum = 0.0;
-    for (size_t c = 0; t < p->T && c < sb_tiling_cols_of(grid, j); c++) sum += (double)x[c];
+    for (size_t c = 0; t < p->T && c < sb_tiling_cols_of(tiling, j); c++) sum += (double)x[c];
     p->sums[j * padded + t] = (float)sum;
   }
 }
@@ -153,14 +154,14 @@ static size_t group_width(const product *p, size_t first) {
 
 /* The part of x that block column j sees, in groups of tokens, each [length, its width]. */
 static void prepare_groups(const product *p, size_t j) {
-  const sb_tiling *grid = &p->w->grid;
+  const sb_tiling *tiling = &p->w->tiling;
   for (size_t first = 0; first < p->T; first += p->kernels->group) {
     const size_t width = group_width(p, first);
-    float *to = p->prepared + first * p->length + sb_packed_start(grid, j) * width;
-    memset(to, 0, sb_packed_width(grid, j) * width * sizeof *to);
+    float *to = p->prepared + first * p->length + sb_packed_start(tiling, j) * width;
+    memset(to, 0, sb_packed_width(tiling, j) * width * sizeof *to);
     for (size_t t = 0; t < width && first + t < p->T; t++) {
-      const float *x = p->x + (first + t) * p->cols + j * grid->block_cols;
-      for (size_t c = 0; c < sb_tiling_cols_of(grid, j); c++)
+      const float *x = p->x + (first + t) * p->cols + j * tiling->block_cols;
+      for (size_t c = 0; c < sb_tiling_cols_of(tiling, j); c++)
         to[place_of(c, 16) * width + t] = x[c];
     }
   }
@@ -169,7 +170,7 @@ static void prepare_groups(const product *p, size_t j) {
 /* y of the item's rows, from out[rows, width] of the tokens from `first` on. */
 static void put_out(const product *p, const sb_packed_item *item, const float *out, size_t first,
                     size_t width) {
-  const size_t row = item->i * p->w->grid.block_rows + item->row;
+  const size_t row = item->i * p->w->tiling.block_rows + item->row;
   for (size_t t = 0; t < width && first + t < p->T; t++) {
     float *y = p->y + (first + t) * p->rows + row;
     for (size_t r = 0; r < item->rows; r++) y[r] = out[r * width + t] + (p->add ? y[r] : 0.0f);
@@ -217,8 +218,8 @@ static sb_status few_tokens(sb_backend *backend, product *p) {
 
 /* Rows of an item, for tokens [from, end), which begin with a group. */
 static void many_item(const product *p, const sb_packed_item *item, size_t from, size_t end) {
-  const sb_tiling *grid = &p->w->grid;
-  const size_t rows = sb_div_up(item->rows, 8) * 8, ld = sb_packed_width(grid, 0),
+  const sb_tiling *tiling = &p->w->tiling;
+  const size_t rows = sb_div_up(item->rows, 8) * 8, ld = sb_packed_width(tiling, 0),
                group = p->kernels->group;
   float *tile = own_scratch(p), *out = tile + SB_PACKED_ROWS * ld;
   memset(out, 0, rows * (end - from + p->kernels->lanes) * sizeof *out);
@@ -228,8 +229,8 @@ static void many_item(const product *p, const sb_packed_item *item, size_t from,
     for (size_t first = from; first < end; first += group) {
       const size_t width = group_width(p, first);
       p->kernels->multiply(out + (first - from) * rows, tile, ld,
-                           p->prepared + first * p->length + sb_packed_start(grid, j) * width, rows,
-                           sb_packed_width(grid, j), width);
+                           p->prepared + first * p->length + sb_packed_start(tiling, j) * width,
+                           rows, sb_packed_width(tiling, j), width);
     }
   }
   for (size_t first = from; first < end; first += group)
@@ -242,7 +243,7 @@ enum { GROUPS = 8 };
 static sb_status many_tokens(sb_backend *backend, product *p) {
   const size_t together = GROUPS * p->kernels->group, across = sb_div_up(p->T, together);
   SB_TRY(scratch_of(backend, p, (p->T + p->kernels->lanes) * p->length, 0,
-                    SB_PACKED_ROWS * (sb_packed_width(&p->w->grid, 0) +
+                    SB_PACKED_ROWS * (sb_packed_width(&p->w->tiling, 0) +
                                       sb_min_size(p->T, together) + p->kernels->lanes)));
 #pragma omp parallel num_threads(sb_cpu_threads(backend))
   {
@@ -263,19 +264,19 @@ sb_status sb_cpu_packed_gemm(sb_backend *backend, sb_stream stream, void *y, con
   const double start = sb_now();
   const sb_cpu *cpu = backend->impl;
   const float *floats;
-  SB_TRY(sb_cpu_floats(backend, x, T * w->grid.cols, &floats));
+  SB_TRY(sb_cpu_floats(backend, x, T * w->tiling.cols, &floats));
   product p = {.kernels = cpu->packed,
                .w = w,
                .x = floats,
                .y = y,
                .T = T,
-               .rows = w->grid.rows,
-               .cols = w->grid.cols,
-               .columns = sb_tiling_block_cols(&w->grid),
-               .length = sb_packed_length(&w->grid),
+               .rows = w->tiling.rows,
+               .cols = w->tiling.cols,
+               .columns = sb_tiling_block_cols(&w->tiling),
+               .length = sb_packed_length(&w->tiling),
                .add = add};
   SB_TRY(T <= SB_PACKED_FEW ? few_tokens(backend, &p) : many_tokens(backend, &p));
-  backend->gemm_flops += 2.0 * (double)T * (double)w->grid.rows * (double)w->grid.cols;
+  backend->gemm_flops += 2.0 * (double)T * (double)w->tiling.rows * (double)w->tiling.cols;
   backend->gemm_seconds += sb_now() - start;
   return SB_OK;
 }

@@ -32,7 +32,7 @@ typedef struct sb_packed_item {
 
 struct sb_packed_impl {
   const uint8_t *packed;
-  sb_tiling grid;
+  sb_tiling tiling;
   sb_symmetry symmetry;
   uint8_t *bits;         /* [blocks] */
   size_t *blocks;        /* [blocks] where each begins in `packed` */
@@ -41,15 +41,15 @@ struct sb_packed_impl {
 };
 
 /* Length of block column j's part of a prepared x, where it begins, and the length of all. */
-static inline size_t sb_packed_width(const sb_tiling *grid, size_t j) {
-  return (sb_tiling_cols_of(grid, j) + SB_PACKED_PIECE - 1) / SB_PACKED_PIECE * SB_PACKED_PIECE;
+static inline size_t sb_packed_width(const sb_tiling *tiling, size_t j) {
+  return (sb_tiling_cols_of(tiling, j) + SB_PACKED_PIECE - 1) / SB_PACKED_PIECE * SB_PACKED_PIECE;
 }
-static inline size_t sb_packed_start(const sb_tiling *grid, size_t j) {
-  return j == 0 ? 0 : j * sb_packed_width(grid, 0);
+static inline size_t sb_packed_start(const sb_tiling *tiling, size_t j) {
+  return j == 0 ? 0 : j * sb_packed_width(tiling, 0);
 }
-static inline size_t sb_packed_length(const sb_tiling *grid) {
-  const size_t last = sb_tiling_block_cols(grid) - 1;
-  return sb_packed_start(grid, last) + sb_packed_width(grid, last);
+static inline size_t sb_packed_length(const sb_tiling *tiling) {
+  const size_t last = sb_tiling_block_cols(tiling) - 1;
+  return sb_packed_start(tiling, last) + sb_packed_width(tiling, last);
 }
 
 /* The prepared x of `few`: T is 1, 2, 4 or 8, unused tokens are 0. */

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/bitstring.h"
+#include "kernels/shared/bitstring.h"
 
 #define PV_LANES       8
 #define PV_VECTORS     3

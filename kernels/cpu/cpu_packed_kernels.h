@@ -32,8 +32,9 @@ typedef struct rows_of_block {
 } rows_of_block;
 
 static rows_of_block rows_at(const struct sb_packed_impl *w, const sb_packed_item *item, size_t j) {
-  const size_t k = item->i * sb_tiling_block_cols(&w->grid) + j;
-  const size_t rows = sb_tiling_rows_of(&w->grid, item->i), cols = sb_tiling_cols_of(&w->grid, j);
+  const size_t k = item->i * sb_tiling_block_cols(&w->tiling) + j;
+  const size_t rows = sb_tiling_rows_of(&w->tiling, item->i),
+               cols = sb_tiling_cols_of(&w->tiling, j);
   const unsigned b = w->bits[k];
   rows_of_block out = {
       .stride = sb_bitstring_bytes(cols, b), .pieces = cols / SB_PACKED_PIECE, .bits = b};
@@ -53,8 +54,8 @@ PV_INLINE void ask_ahead(const uint8_t *p, size_t bytes) {
  * vectors. */
 static void read_groups(float *scale, float *offset, const struct sb_packed_impl *w,
                         const sb_packed_item *item, size_t j) {
-  const size_t k = item->i * sb_tiling_block_cols(&w->grid) + j,
-               rows = sb_tiling_rows_of(&w->grid, item->i);
+  const size_t k = item->i * sb_tiling_block_cols(&w->tiling) + j,
+               rows = sb_tiling_rows_of(&w->tiling, item->i);
   const uint8_t *block = w->packed + w->blocks[k];
   const unsigned b = w->bits[k];
   const bool zeros = w->symmetry == SB_ASYMMETRIC && b > 1,
@@ -183,9 +184,9 @@ PV_INLINE void few_tokens(float *out, const struct sb_packed_impl *w, const sb_p
   const size_t rows = item->rows;
   memset(scratch, 0, rows * tokens * PV_LANES * sizeof *scratch);
   memset(rest, 0, rows * tokens * sizeof *rest);
-  for (size_t j = 0; j < sb_tiling_block_cols(&w->grid); j++) {
+  for (size_t j = 0; j < sb_tiling_block_cols(&w->tiling); j++) {
     const rows_of_block block = rows_at(w, item, j);
-    const float *x = input->x + sb_packed_start(&w->grid, j) * tokens,
+    const float *x = input->x + sb_packed_start(&w->tiling, j) * tokens,
                 *sum = input->sums + j * tokens;
     read_groups(scale, offset, w, item, j);
     for (size_t t = 0; t < tokens; t++)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/dtype.h"
-#include "kernels/bitstring.h"
+#include "kernels/shared/bitstring.h"
 
 #define PV_LANES   16
 #define PV_VECTORS 4

@@ -6,31 +6,31 @@
 static void round_group(void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype, size_t at,
                         size_t n, unsigned bits, sb_symmetry symmetry, unsigned fit) {
   float room[SB_GROUP_MAX];
-  sb_group group = {0};
+  sb_grid grid = {0};
   const float *x = lanes_floats(room, w, w_dtype, at, n);
-  if (bits != 0) group = cpu_group_of(x, n, bits, symmetry, fit);
+  if (bits != 0) grid = cpu_grid_of(x, n, bits, symmetry, fit);
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
     lanes v = lanes_load(x + i, m);
-    if (bits != 0) v = cpu_group_values(&group, cpu_group_codes(&group, v));
+    if (bits != 0) v = cpu_grid_values(&grid, cpu_grid_codes(&grid, v));
     lanes_store_as(out, out_dtype, at + i, m, v);
   }
 }
 
 sb_status sb_cpu_quantize_blocks(sb_backend *backend, sb_stream stream, void *out,
                                  sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
-                                 const sb_tiling *grid, const uint8_t *bits, sb_symmetry symmetry,
+                                 const sb_tiling *tiling, const uint8_t *bits, sb_symmetry symmetry,
                                  const uint8_t *fits) {
   (void)stream;
-  SB_TRY(sb_check_blocks("quantize_blocks", grid, bits, 0));
-  const size_t strips = sb_cpu_strips(grid), columns = sb_tiling_block_cols(grid);
+  SB_TRY(sb_check_blocks("quantize_blocks", tiling, bits, 0));
+  const size_t strips = sb_cpu_strips(tiling), columns = sb_tiling_block_cols(tiling);
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t index = 0; index < strips; index++) {
-    const sb_cpu_strip s = sb_cpu_strip_at(grid, index);
+    const sb_cpu_strip s = sb_cpu_strip_at(tiling, index);
     for (size_t r = s.row; r < s.row + s.rows; r++)
       for (size_t j = 0; j < s.blocks; j++)
-        round_group(out, out_dtype, w, w_dtype, r * grid->cols + s.col + j * grid->block_cols,
-                    sb_tiling_cols_of(grid, s.block % columns + j), bits[s.block + j], symmetry,
+        round_group(out, out_dtype, w, w_dtype, r * tiling->cols + s.col + j * tiling->block_cols,
+                    sb_tiling_cols_of(tiling, s.block % columns + j), bits[s.block + j], symmetry,
                     fits ? fits[r * columns + s.block % columns + j] : 0);
   }
   return SB_OK;

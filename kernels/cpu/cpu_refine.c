@@ -3,9 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/blocks.h"
+#include "kernels/shared/checks.h"
 #include "kernels/cpu/cpu_stack.h"
-#include "kernels/refine.h"
+#include "kernels/shared/refine.h"
 
 /* One row of a block, and the block of H on the diagonal. */
 typedef struct part {
@@ -51,39 +51,39 @@ static float best_step(const part *p, const float *v) {
   return sb_refine_step(sum_of_lanes(slope), sum_of_lanes(curvature));
 }
 
-static void refit_scale(const part *p, sb_group *group, const uint8_t *codes, unsigned bits) {
+static void refit_scale(const part *p, sb_grid *grid, const uint8_t *codes, unsigned bits) {
   float v[SB_GROUP_MAX];
-  for (size_t k = 0; k < p->n; k++) v[k] = (float)codes[k] - group->center;
-  const float scale = sb_refine_scale(group, best_step(p, v));
-  if (scale == group->scale) return;
-  add_along(p, v, scale - group->scale);
-  *group = sb_group_make(scale, group->center, group->base, bits);
+  for (size_t k = 0; k < p->n; k++) v[k] = (float)codes[k] - grid->center;
+  const float scale = sb_refine_scale(grid, best_step(p, v));
+  if (scale == grid->scale) return;
+  add_along(p, v, scale - grid->scale);
+  *grid = sb_grid_make(scale, grid->center, grid->base, bits);
 }
 
-static void refit_base(const part *p, sb_group *group) {
+static void refit_base(const part *p, sb_grid *grid) {
   float v[SB_GROUP_MAX];
   for (size_t k = 0; k < p->n; k++) v[k] = 1.0f;
-  const float base = sb_refine_base(group, best_step(p, v));
-  if (base == group->base) return;
-  add_along(p, v, base - group->base);
-  group->base = base;
+  const float base = sb_refine_base(grid, best_step(p, v));
+  if (base == grid->base) return;
+  add_along(p, v, base - grid->base);
+  grid->base = base;
 }
 
-static void recode(const part *p, const sb_group *group, uint8_t *codes) {
+static void recode(const part *p, const sb_grid *grid, uint8_t *codes) {
   for (size_t k = 0; k < p->n; k++) {
-    const float now = sb_group_value(group, (float)codes[k]);
-    const float code = sb_group_code(group, now - p->residual[k] / p->h[k * p->ld + k]);
+    const float now = sb_grid_value(grid, (float)codes[k]);
+    const float code = sb_grid_code(grid, now - p->residual[k] / p->h[k * p->ld + k]);
     if (code == (float)codes[k]) continue;
-    add(p, k, sb_group_value(group, code) - now);
+    add(p, k, sb_grid_value(grid, code) - now);
     codes[k] = (uint8_t)code;
   }
 }
 
-static void refine_group(const part *p, sb_group *group, uint8_t *codes, unsigned bits,
+static void refine_group(const part *p, sb_grid *grid, uint8_t *codes, unsigned bits,
                          sb_symmetry symmetry) {
-  refit_scale(p, group, codes, bits);
-  if (bits == 1 && symmetry == SB_ASYMMETRIC) refit_base(p, group);
-  recode(p, group, codes);
+  refit_scale(p, grid, codes, bits);
+  if (bits == 1 && symmetry == SB_ASYMMETRIC) refit_base(p, grid);
+  recode(p, grid, codes);
 }
 
 typedef struct job {
@@ -101,8 +101,8 @@ static void residual_of_tile(const sb_stack *stack, const cpu_tile *tile, float 
   for (size_t r = 0; r < tile->rows; r++)
     for (size_t c = a->begin; c < a->end; c++) {
       const size_t row = tile->first + r, at = row * cols + c;
-      const sb_group *group = &stack->groups[c / stack->block_cols * stack->rows + row];
-      errors[r * n + c - a->begin] = sb_group_value(group, (float)stack->codes[at]) - a->w[at];
+      const sb_grid *grid = &stack->grids[c / stack->block_cols * stack->rows + row];
+      errors[r * n + c - a->begin] = sb_grid_value(grid, (float)stack->codes[at]) - a->w[at];
     }
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows, (int)cols, (int)n, 1.0f,
               errors, (int)n, a->panel, (int)cols, 1.0f, a->residual + tile->first * cols,
@@ -129,7 +129,7 @@ static void refine_block(const sb_stack *stack, const cpu_tile *tile, const floa
                  group = j * stack->rows + tile->first + r;
     const part p = {local, change + r * n, h, n, stack->cols};
     memcpy(local, residual + at, n * sizeof *local);
-    refine_group(&p, &stack->groups[group], stack->codes + at, stack->bits[group], stack->symmetry);
+    refine_group(&p, &stack->grids[group], stack->codes + at, stack->bits[group], stack->symmetry);
   }
 }
 

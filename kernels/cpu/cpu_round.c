@@ -3,15 +3,15 @@
 #include <cblas.h>
 #include <math.h>
 
-#include "kernels/blocks.h"
+#include "kernels/shared/checks.h"
 #include "kernels/cpu/cpu_group.h"
 #include "kernels/cpu/cpu_stack.h"
 
 /* One row of a block: n weights are rounded, and those of them still to come corrected. u: the
  * block of the factor on the diagonal. error[k] is what the columns behind the block must make
  * good. */
-static sb_group round_group(float *w, uint8_t *codes, float *error, const float *u, size_t ld,
-                            size_t n, unsigned bits, sb_symmetry symmetry, bool fitted) {
+static sb_grid round_group(float *w, uint8_t *codes, float *error, const float *u, size_t ld,
+                           size_t n, unsigned bits, sb_symmetry symmetry, bool fitted) {
   unsigned fit = 0;
   if (fitted) {
     /* what an error in a column costs that the columns behind it cannot make good (QuIP's LDL' of
@@ -20,16 +20,16 @@ static sb_group round_group(float *w, uint8_t *codes, float *error, const float 
     for (size_t k = 0; k < n; k++) importance[k] = 1.0f / (u[k * ld + k] * u[k * ld + k]);
     fit = cpu_group_fit(w, importance, n, bits, symmetry);
   }
-  const sb_group group = cpu_group_of(w, n, bits, symmetry, fit);
+  const sb_grid grid = cpu_grid_of(w, n, bits, symmetry, fit);
   for (size_t k = 0; k < n; k++) {
     const float *row = u + k * ld;
-    const float code = sb_group_code(&group, w[k]);
-    const float e = (w[k] - sb_group_value(&group, code)) / row[k];
+    const float code = sb_grid_code(&grid, w[k]);
+    const float e = (w[k] - sb_grid_value(&grid, code)) / row[k];
     codes[k] = (uint8_t)code;
     error[k] = e;
     for (size_t l = k + 1; l < n; l++) w[l] = fmaf(-e, row[l], w[l]);
   }
-  return group;
+  return grid;
 }
 
 typedef struct job {
@@ -49,9 +49,9 @@ static void round_tile(const sb_stack *stack, const cpu_tile *tile, float *error
     const float *below = a->panel + (first - a->begin) * a->ld;
     for (size_t r = tile->first; r < tile->first + tile->rows; r++) {
       const size_t at = r * stack->cols + first, group = j * stack->rows + r;
-      stack->groups[group] = round_group(a->w + at, stack->codes + at,
-                                         error + (r - tile->first) * n, below + first - a->begin,
-                                         a->ld, n, stack->bits[group], stack->symmetry, a->fitted);
+      stack->grids[group] = round_group(a->w + at, stack->codes + at, error + (r - tile->first) * n,
+                                        below + first - a->begin, a->ld, n, stack->bits[group],
+                                        stack->symmetry, a->fitted);
     }
     if (behind < stack->cols)
       cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows,

@@ -6,12 +6,12 @@
 
 /* One row of one block at one width. Without a base the fused form rounds once what would be exact,
  * minus w: the same number with fewer operations. g is 0 outside the row, the error need not be. */
-SB_LANES_INLINE void add_row(lanes_total *sum, const sb_group *group, bool based, const float *w,
+SB_LANES_INLINE void add_row(lanes_total *sum, const sb_grid *grid, bool based, const float *w,
                              const float *g, size_t n) {
-  const lanes zero = lanes_set(0.0f), inverse = lanes_set(group->inverse),
-              center = lanes_set(group->center);
-  const lanes top = lanes_set(group->top), scale = lanes_set(group->scale),
-              base = lanes_set(group->base);
+  const lanes zero = lanes_set(0.0f), inverse = lanes_set(grid->inverse),
+              center = lanes_set(grid->center);
+  const lanes top = lanes_set(grid->top), scale = lanes_set(grid->scale),
+              base = lanes_set(grid->base);
   lanes total = zero;
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
@@ -28,33 +28,33 @@ SB_LANES_INLINE void add_row(lanes_total *sum, const sb_group *group, bool based
 
 static void add_squares(lanes_total *sum, const sb_stored_grid *stored, unsigned bits,
                         const float *w, const float *g, size_t n) {
-  const sb_group group = sb_group_load(stored, bits);
-  if (group.base == 0.0f)
-    add_row(sum, &group, false, w, g, n);
+  const sb_grid grid = sb_grid_load(stored, bits);
+  if (grid.base == 0.0f)
+    add_row(sum, &grid, false, w, g, n);
   else
-    add_row(sum, &group, true, w, g, n);
+    add_row(sum, &grid, true, w, g, n);
 }
 
 sb_status sb_cpu_block_squares(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
                                const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                               const sb_stored_grid *grids, const sb_tiling *grid,
+                               const sb_stored_grid *grids, const sb_tiling *tiling,
                                unsigned min_bits, unsigned max_bits) {
   (void)stream;
-  SB_TRY(sb_check_widths("block_squares", grid, min_bits, max_bits));
-  const size_t columns = sb_tiling_block_cols(grid), widths = max_bits - min_bits + 1;
-  const size_t blocks = sb_tiling_block_rows(grid) * columns;
+  SB_TRY(sb_check_widths("block_squares", tiling, min_bits, max_bits));
+  const size_t columns = sb_tiling_block_cols(tiling), widths = max_bits - min_bits + 1;
+  const size_t blocks = sb_tiling_block_rows(tiling) * columns;
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t k = 0; k < blocks; k++) {
-    const size_t i = k / columns, j = k % columns, n = sb_tiling_cols_of(grid, j);
+    const size_t i = k / columns, j = k % columns, n = sb_tiling_cols_of(tiling, j);
     lanes_total sums[SB_MAX_BITS];
     memset(sums, 0, sizeof sums);
-    for (size_t r = i * grid->block_rows; r < i * grid->block_rows + sb_tiling_rows_of(grid, i);
-         r++) {
+    for (size_t r = i * tiling->block_rows;
+         r < i * tiling->block_rows + sb_tiling_rows_of(tiling, i); r++) {
       float room[SB_GROUP_MAX];
-      const float *x = lanes_floats(room, w, w_dtype, r * grid->cols + j * grid->block_cols, n);
+      const float *x = lanes_floats(room, w, w_dtype, r * tiling->cols + j * tiling->block_cols, n);
       for (size_t b = 0; b < widths; b++)
         add_squares(&sums[b], &grids[(r * columns + j) * widths + b], min_bits + (unsigned)b, x,
-                    g + r * ldg + j * grid->block_cols, n);
+                    g + r * ldg + j * tiling->block_cols, n);
     }
     for (size_t b = 0; b < widths; b++) loss[k][min_bits + b] = lanes_total_sum(&sums[b]);
   }

@@ -3,8 +3,8 @@
  * the processor instead; what goes into files must not.)
  *
  * Products that meet an addition are lanes_fma, fused in both forms; a product that must not be
- * fused has to be exact (kernels/grid.h), since compilers may fuse it. SB_PORTABLE_LANES chooses
- * the plain form where others are possible. */
+ * fused has to be exact (kernels/shared/grid.h), since compilers may fuse it. SB_PORTABLE_LANES
+ * chooses the plain form where others are possible. */
 #ifndef SB_KERNELS_CPU_LANES_H
 #define SB_KERNELS_CPU_LANES_H
 

@@ -1,7 +1,7 @@
 /* The inside of the CUDA backend: its state, its streams and scratch memory, how it reports errors
- * and starts kernels, and the functions that fill the operation table.
+ * and starts kernels, and its operations.
  *
- * The functions at the end have the contracts of kernels/backend.h. Activations are f32 whatever
+ * Operations have the contracts of kernels/ops/. Activations are f32 whatever
  * the arithmetic of matrix products (as on the CPU), weights prepared for GEMM are f32 or bf16.
  * Everything is queued on a stream and nothing waits, except where said. Nothing is summed in an
  * order that depends on timing: no atomics on floating-point numbers.
@@ -156,153 +156,19 @@ sb_status sb_cuda_launch(sb_backend *backend, cudaStream_t stream, const char *n
       backend, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
 }
 
-/* ---- cuda_memory.cu; sb_cuda_send: cuda_send.cu ---- */
-sb_status sb_cuda_alloc(sb_backend *, size_t bytes, const char *what, void **device);
-void sb_cuda_free(sb_backend *, void *device);
-sb_status sb_cuda_host_alloc(sb_backend *, size_t bytes, const char *what, void **host);
-void sb_cuda_host_free(sb_backend *, void *host);
-sb_status sb_cuda_host_pin(sb_backend *, void *host, size_t bytes);
-void sb_cuda_host_unpin(sb_backend *, void *host);
-sb_status sb_cuda_upload(sb_backend *, sb_stream, void *device, const void *host, size_t bytes);
-sb_status sb_cuda_download(sb_backend *, sb_stream, void *host, const void *device, size_t bytes);
-sb_status sb_cuda_copy(sb_backend *, sb_stream, void *dst, const void *src, size_t bytes);
-sb_status sb_cuda_zero(sb_backend *, sb_stream, void *device, size_t bytes);
-sb_status sb_cuda_stream_create(sb_backend *, sb_stream *);
-void sb_cuda_stream_destroy(sb_backend *, sb_stream);
-sb_status sb_cuda_stream_wait(sb_backend *, sb_stream waiter, sb_stream waited);
-sb_status sb_cuda_sync(sb_backend *, sb_stream);
-
-/* ---- cuda_peers.cu, or cuda_peers_none.cu from a build without NCCL ---- */
-sb_status sb_cuda_peers_token(sb_backend *, sb_peers_token *token);
-sb_status sb_cuda_peers_join(sb_backend *, sb_peers, const sb_peers_token *, int rank, int size);
-sb_status sb_cuda_upload_shared(sb_backend *, sb_stream, void *device, const void *host,
-                                size_t bytes);
-sb_status sb_cuda_sum_i64(sb_backend *, sb_stream, int64_t *sums, size_t count);
-void sb_cuda_peers_close(sb_backend *);
-
-/* ---- cuda_convert.cu, cuda_gather.cu, cuda_gemm.cu ---- */
-sb_status sb_cuda_convert(sb_backend *, sb_stream, void *dst, sb_dtype dst_dtype, const void *src,
-                          sb_dtype src_dtype, size_t count);
-sb_status sb_cuda_gather_matrix(sb_backend *, sb_stream, void *dst, const void *src, sb_dtype dtype,
-                                size_t rows, size_t cols, const uint32_t *row_from,
-                                const uint32_t *col_from);
-sb_status sb_cuda_gemm(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m, size_t n,
-                       size_t k, float alpha, const void *a, sb_dtype a_dtype, size_t lda,
-                       const void *b, sb_dtype b_dtype, size_t ldb, float beta, void *c,
-                       sb_dtype c_dtype, size_t ldc);
+/* ---- cuda_gemm.cu ---- */
 /* c[m,n] += alpha a[m,k] b[k,n] in f32, whatever the backend computes in. */
 sb_status sb_cuda_add_product(sb_backend *, cudaStream_t, size_t m, size_t n, size_t k, float alpha,
                               const float *a, size_t lda, const float *b, size_t ldb, float *c,
                               size_t ldc);
 
-/* ---- the parts of a decoder layer: cuda_rmsnorm.cu, cuda_rope.cu, cuda_attention*.cu,
- * cuda_swiglu.cu ---- */
-sb_status sb_cuda_rmsnorm(sb_backend *, sb_stream, void *y, float *rstd, const void *x,
-                          const float *w, size_t T, size_t h, float eps);
-sb_status sb_cuda_rmsnorm_back(sb_backend *, sb_stream, void *dx, float *dw, const void *dy,
-                               const void *x, const float *w, const float *rstd, size_t T,
-                               size_t h);
-sb_status sb_cuda_rope(sb_backend *, sb_stream, void *x, const float *cos_sin, size_t T,
-                       size_t heads, size_t head_dim, bool inverse);
-sb_status sb_cuda_attention(sb_backend *, sb_stream, void *o, float *lse, const void *q,
-                            const void *k, const void *v, size_t T, size_t heads, size_t kv_heads,
-                            size_t d);
-sb_status sb_cuda_attention_back(sb_backend *, sb_stream, void *dq, void *dk, void *dv,
-                                 const void *d_o, const void *o, const float *lse, const void *q,
-                                 const void *k, const void *v, size_t T, size_t heads,
-                                 size_t kv_heads, size_t d);
-sb_status sb_cuda_swiglu(sb_backend *, sb_stream, void *y, const void *gate, const void *up,
-                         size_t n);
-sb_status sb_cuda_swiglu_back(sb_backend *, sb_stream, void *dgate, void *dup, void *y,
-                              const void *dy, const void *gate, const void *up, size_t n);
-sb_status sb_cuda_add(sb_backend *, sb_stream, void *y, const void *x, size_t n);
+/* ---- what `destroy` ends: cuda_peers.cu, cuda_factor.cu ---- */
+void sb_cuda_peers_close(sb_backend *);
+void sb_cuda_factor_close(sb_backend *);
 
-/* ---- the ends of the model: cuda_embed.cu, cuda_xent.cu ---- */
-sb_status sb_cuda_embed(sb_backend *, sb_stream, void *x, const uint32_t *ids, const void *table,
-                        sb_dtype table_dtype, size_t T, size_t h, size_t v0, size_t nv);
-sb_status sb_cuda_embed_back(sb_backend *, sb_stream, float *dtable, const uint32_t *ids,
-                             const void *dx, size_t T, size_t h, size_t v0, size_t nv);
-sb_status sb_cuda_xent_begin(sb_backend *, sb_stream, float *row_max, float *row_sum,
-                             float *target_logit, uint32_t *argmax, size_t T);
-sb_status sb_cuda_xent_chunk(sb_backend *, sb_stream, float *row_max, float *row_sum,
-                             float *target_logit, uint32_t *argmax, const float *logits,
-                             const uint32_t *targets, size_t T, size_t v0, size_t nv);
-sb_status sb_cuda_xent_end(sb_backend *, sb_stream, float *lse, double *nll, const float *row_max,
-                           const float *row_sum, const float *target_logit, const uint32_t *targets,
-                           size_t T);
-sb_status sb_cuda_xent_back_chunk(sb_backend *, sb_stream, float *logits, const float *lse,
-                                  const uint32_t *targets, float scale, size_t T, size_t v0,
-                                  size_t nv);
-sb_status sb_cuda_kl_chunk(sb_backend *, sb_stream, double *kl, const float *ref_logits,
-                           const float *ref_lse, const float *logits, const float *lse, size_t T,
-                           size_t nv);
-sb_status sb_cuda_kl_end(sb_backend *, sb_stream, double *kl, const float *lse,
-                         const float *ref_lse, const uint32_t *targets, size_t T);
-sb_status sb_cuda_kl_back_chunk(sb_backend *, sb_stream, float *logits, const float *lse,
-                                const float *ref_logits, const float *ref_lse,
-                                const uint32_t *targets, float scale, size_t T, size_t nv);
-
-/* ---- quantization: cuda_fit.cu, cuda_quantize.cu, cuda_moves.cu, cuda_channels.cu,
- * cuda_squares.cu, cuda_curvature.cu, cuda_round.cu, cuda_refine.cu, cuda_unpack.cu ---- */
-sb_status sb_cuda_fit_blocks(sb_backend *, sb_stream, uint8_t *fits, const void *w,
-                             sb_dtype w_dtype, const float *importance, const sb_tiling *,
-                             const uint8_t *bits, sb_symmetry);
-sb_status sb_cuda_quantize_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype,
-                                  const void *w, sb_dtype w_dtype, const sb_tiling *,
-                                  const uint8_t *bits, sb_symmetry, const uint8_t *fits);
-sb_status sb_cuda_move_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w,
-                             sb_dtype w_dtype, const sb_tiling *, const uint8_t *bits, sb_symmetry,
-                             const float *importance, const uint8_t *fits);
-sb_status sb_cuda_block_moves(sb_backend *, sb_stream, double *raise, double *cut, const float *g,
-                              size_t ldg, const void *w, sb_dtype w_dtype, const void *now,
-                              sb_dtype now_dtype, const sb_stored_grid *grids, const sb_tiling *,
-                              const uint8_t *bits, unsigned min_bits, unsigned max_bits,
-                              sb_symmetry);
-sb_status sb_cuda_group_products(sb_backend *, sb_stream, float *out, const float *g, size_t ldg,
-                                 const void *w, sb_dtype w_dtype, const sb_tiling *);
-sb_status sb_cuda_channel_scores(sb_backend *, sb_stream, double *rows, double *cols,
-                                 const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                 const sb_tiling *, const uint8_t *bits, bool absolute, sb_symmetry,
-                                 const uint8_t *fits);
-sb_status sb_cuda_block_squares(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS], const float *g,
-                                size_t ldg, const void *w, sb_dtype w_dtype,
-                                const sb_stored_grid *grids, const sb_tiling *, unsigned min_bits,
-                                unsigned max_bits);
-sb_status sb_cuda_choose_grids(sb_backend *, sb_stream, sb_stored_grid *grids, const void *w,
-                               sb_dtype w_dtype, const sb_tiling *, unsigned min_bits,
-                               unsigned max_bits, sb_symmetry, const float *importance);
-sb_status sb_cuda_block_curvature(sb_backend *, sb_stream, double (*loss)[SB_WIDTHS],
-                                  const float *grams, const float *row_weights, const void *w,
-                                  sb_dtype w_dtype, const sb_tiling *, size_t first, size_t count,
-                                  unsigned min_bits, unsigned max_bits, sb_symmetry,
-                                  const float *importance);
-sb_status sb_cuda_round_columns(sb_backend *, sb_stream, const sb_stack *, float *w, size_t begin,
-                                size_t end, const float *panel, size_t ld, bool fitted);
-sb_status sb_cuda_refine_residual(sb_backend *, sb_stream, const sb_stack *, float *residual,
-                                  const float *w, size_t begin, size_t end, const float *panel);
-sb_status sb_cuda_refine_columns(sb_backend *, sb_stream, const sb_stack *, float *residual,
-                                 size_t begin, size_t end, const float *panel);
-sb_status sb_cuda_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype,
-                                const uint8_t *packed, const size_t *offsets, const sb_tiling *,
-                                const uint8_t *bits, sb_symmetry);
-
-/* ---- multiplication with packed weights: cuda_packed.cu, cuda_packed_tiles.cu,
- * cuda_packed_rows.cu ---- */
-sb_status sb_cuda_packed_create(sb_backend *, sb_stream, const uint8_t *packed,
-                                const size_t *offsets, const sb_tiling *, const uint8_t *bits,
-                                sb_symmetry, sb_packed *out);
-void sb_cuda_packed_destroy(sb_backend *, sb_packed);
-sb_status sb_cuda_packed_gemm(sb_backend *, sb_stream, void *y, const void *x, size_t T,
-                              sb_packed w, bool add);
-
-/* ---- sums of second moments, and their factors: cuda_moments.cu, cuda_factor.cu ---- */
-sb_status sb_cuda_add_grams(sb_backend *, sb_stream, int64_t *sums, const void *x, size_t tokens,
-                            size_t cols, size_t block_cols, int exponent);
-sb_status sb_cuda_add_squares(sb_backend *, sb_stream, int64_t *sums, const void *y, size_t tokens,
-                              size_t cols, int exponent);
-sb_status sb_cuda_add_multiples(sb_backend *, sb_stream, int64_t *sums, const float *x,
-                                size_t count, double quantum, bool reversed);
-sb_status sb_cuda_factor_moments(sb_backend *, sb_stream, sb_factor_job *jobs, size_t count);
-void sb_cuda_factor_close(sb_backend *); /* what factors were made with */
+/* ---- the operations: sb_cuda_NAME for each NAME of kernels/backend.h ---- */
+#define SB_CUDA_PROTOTYPE(name) sb_##name##_fn sb_cuda_##name;
+SB_OPS(SB_CUDA_PROTOTYPE)
+#undef SB_CUDA_PROTOTYPE
 
 #endif

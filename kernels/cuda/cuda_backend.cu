@@ -9,7 +9,7 @@ extern "C" {
 
 enum { OLDEST = 80 }; /* compute capability 8.0: bf16 tensor cores, asynchronous copies */
 
-static void destroy(sb_backend *backend) {
+void sb_cuda_destroy(sb_backend *backend) {
   if (!backend) return;
   sb_cuda *cuda = sb_cuda_of(backend);
   if (cuda) {
@@ -30,65 +30,9 @@ static void destroy(sb_backend *backend) {
 }
 
 static const sb_backend_ops operations = {
-    .alloc = sb_cuda_alloc,
-    .free = sb_cuda_free,
-    .host_alloc = sb_cuda_host_alloc,
-    .host_free = sb_cuda_host_free,
-    .host_pin = sb_cuda_host_pin,
-    .host_unpin = sb_cuda_host_unpin,
-    .upload = sb_cuda_upload,
-    .download = sb_cuda_download,
-    .copy = sb_cuda_copy,
-    .zero = sb_cuda_zero,
-    .stream_create = sb_cuda_stream_create,
-    .stream_destroy = sb_cuda_stream_destroy,
-    .stream_wait = sb_cuda_stream_wait,
-    .sync = sb_cuda_sync,
-    .destroy = destroy,
-    .peers_token = sb_cuda_peers_token,
-    .peers_join = sb_cuda_peers_join,
-    .upload_shared = sb_cuda_upload_shared,
-    .sum_i64 = sb_cuda_sum_i64,
-    .convert = sb_cuda_convert,
-    .gather_matrix = sb_cuda_gather_matrix,
-    .gemm = sb_cuda_gemm,
-    .rmsnorm = sb_cuda_rmsnorm,
-    .rmsnorm_back = sb_cuda_rmsnorm_back,
-    .rope = sb_cuda_rope,
-    .attention = sb_cuda_attention,
-    .attention_back = sb_cuda_attention_back,
-    .swiglu = sb_cuda_swiglu,
-    .swiglu_back = sb_cuda_swiglu_back,
-    .add = sb_cuda_add,
-    .embed = sb_cuda_embed,
-    .embed_back = sb_cuda_embed_back,
-    .xent_begin = sb_cuda_xent_begin,
-    .xent_chunk = sb_cuda_xent_chunk,
-    .xent_end = sb_cuda_xent_end,
-    .xent_back_chunk = sb_cuda_xent_back_chunk,
-    .kl_chunk = sb_cuda_kl_chunk,
-    .kl_end = sb_cuda_kl_end,
-    .kl_back_chunk = sb_cuda_kl_back_chunk,
-    .fit_blocks = sb_cuda_fit_blocks,
-    .quantize_blocks = sb_cuda_quantize_blocks,
-    .move_grids = sb_cuda_move_grids,
-    .block_moves = sb_cuda_block_moves,
-    .channel_scores = sb_cuda_channel_scores,
-    .group_products = sb_cuda_group_products,
-    .block_squares = sb_cuda_block_squares,
-    .choose_grids = sb_cuda_choose_grids,
-    .block_curvature = sb_cuda_block_curvature,
-    .add_grams = sb_cuda_add_grams,
-    .add_squares = sb_cuda_add_squares,
-    .add_multiples = sb_cuda_add_multiples,
-    .factor_moments = sb_cuda_factor_moments,
-    .round_columns = sb_cuda_round_columns,
-    .refine_residual = sb_cuda_refine_residual,
-    .refine_columns = sb_cuda_refine_columns,
-    .unpack_blocks = sb_cuda_unpack_blocks,
-    .packed_create = sb_cuda_packed_create,
-    .packed_destroy = sb_cuda_packed_destroy,
-    .packed_gemm = sb_cuda_packed_gemm,
+#define SB_CUDA_ENTRY(name) .name = sb_cuda_##name,
+    SB_OPS(SB_CUDA_ENTRY)
+#undef SB_CUDA_ENTRY
 };
 
 /* What CUDA says of the driver and the devices, as one line for people. */
@@ -179,7 +123,7 @@ sb_status sb_cuda_create(sb_compute compute, int index, const char *host, sb_bac
   backend->impl = cuda;
   status = open_device(backend, compute, index, host);
   if (status != SB_OK)
-    destroy(backend);
+    sb_cuda_destroy(backend);
   else
     *out = backend;
   return status;

@@ -6,7 +6,7 @@
 #include "kernels/cuda/cuda_group.cuh"
 
 extern "C" {
-#include "kernels/blocks.h"
+#include "kernels/shared/checks.h"
 }
 
 constexpr int BLOCK_THREADS = 256, BLOCK_HALVES = BLOCK_THREADS / GROUP_LANES;
@@ -18,39 +18,39 @@ typedef struct cuda_block {
   int rows, n;     /* columns */
 } cuda_block;
 
-__device__ __forceinline__ cuda_block cuda_block_at(const sb_tiling &grid, size_t k) {
-  const size_t columns = sb_tiling_block_cols(&grid);
+__device__ __forceinline__ cuda_block cuda_block_at(const sb_tiling &tiling, size_t k) {
+  const size_t columns = sb_tiling_block_cols(&tiling);
   cuda_block b;
   b.k = k;
   b.i = k / columns;
   b.j = k % columns;
-  b.row = b.i * grid.block_rows;
-  b.col = b.j * grid.block_cols;
-  b.rows = (int)sb_tiling_rows_of(&grid, b.i);
-  b.n = (int)sb_tiling_cols_of(&grid, b.j);
+  b.row = b.i * tiling.block_rows;
+  b.col = b.j * tiling.block_cols;
+  b.rows = (int)sb_tiling_rows_of(&tiling, b.i);
+  b.n = (int)sb_tiling_cols_of(&tiling, b.j);
   return b;
 }
 
-static inline size_t sb_cuda_block_count(const sb_tiling *grid) {
-  return sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid);
+static inline size_t sb_cuda_block_count(const sb_tiling *tiling) {
+  return sb_tiling_block_rows(tiling) * sb_tiling_block_cols(tiling);
 }
 
 /* Calls f(row, r, keep) for each row of the block, whose number in the matrix is r, a half warp a
  * row. All halves keep step: beyond the last row they do it again, and keep nothing; `keep` is
  * false there. */
 template <bool MORE, typename W, typename F>
-__device__ __forceinline__ void block_rows(const W *w, const sb_tiling &grid, const cuda_block &b,
+__device__ __forceinline__ void block_rows(const W *w, const sb_tiling &tiling, const cuda_block &b,
                                            F f) {
   const int half = (int)threadIdx.x / GROUP_LANES;
   for (int first = 0; first < b.rows; first += BLOCK_HALVES) {
     const size_t r = b.row + (size_t)min(first + half, b.rows - 1);
-    f(group_row_at<MORE>(w + r * grid.cols + b.col, b.n), r, first + half < b.rows);
+    f(group_row_at<MORE>(w + r * tiling.cols + b.col, b.n), r, first + half < b.rows);
   }
 }
 
 /* True where groups are wider than a piece. */
-static inline bool sb_cuda_has_pieces(const sb_tiling *grid) {
-  return sb_min_size(grid->block_cols, grid->cols) > (size_t)GROUP_PIECE;
+static inline bool sb_cuda_has_pieces(const sb_tiling *tiling) {
+  return sb_min_size(tiling->block_cols, tiling->cols) > (size_t)GROUP_PIECE;
 }
 
 /* Sums of COUNT x 16 lanes down a block, in double and in the order of rows. For every tile of

@@ -12,7 +12,7 @@ constexpr int STRIPES = 64;
 typedef struct channel_job {
   const float *g;
   size_t ldg;
-  sb_tiling grid;
+  sb_tiling tiling;
   const uint8_t *bits;
   const uint8_t *fits;
   bool absolute;
@@ -25,10 +25,10 @@ typedef struct channel_job {
 /* Rows [first, end) of stripe s. */
 __device__ __forceinline__ void stripe_rows(const channel_job &a, size_t s, size_t *first,
                                             size_t *end) {
-  const size_t block_rows = sb_tiling_block_rows(&a.grid),
-               last = (s + 1) * block_rows / a.stripes * a.grid.block_rows;
-  *first = s * block_rows / a.stripes * a.grid.block_rows;
-  *end = last < a.grid.rows ? last : a.grid.rows;
+  const size_t block_rows = sb_tiling_block_rows(&a.tiling),
+               last = (s + 1) * block_rows / a.stripes * a.tiling.block_rows;
+  *first = s * block_rows / a.stripes * a.tiling.block_rows;
+  *end = last < a.tiling.rows ? last : a.tiling.rows;
 }
 
 /* Half warp `item`: stripe item / block columns, block column item % block columns. The two of a
@@ -36,34 +36,34 @@ __device__ __forceinline__ void stripe_rows(const channel_job &a, size_t s, size
  * the longer one. */
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, const W *w) {
-  const size_t across = sb_tiling_block_cols(&a.grid), items = a.stripes * across;
+  const size_t across = sb_tiling_block_cols(&a.tiling), items = a.stripes * across;
   const size_t item = ((size_t)blockIdx.x * BLOCK_THREADS + threadIdx.x) / GROUP_LANES;
   const size_t s = (item < items ? item : items - 1) / across,
                j = (item < items ? item : items - 1) % across;
-  const int lane = (int)threadIdx.x % GROUP_LANES, n = (int)sb_tiling_cols_of(&a.grid, j);
-  const size_t col = j * a.grid.block_cols;
+  const int lane = (int)threadIdx.x % GROUP_LANES, n = (int)sb_tiling_cols_of(&a.tiling, j);
+  const size_t col = j * a.tiling.block_cols;
   size_t first, end;
   stripe_rows(a, s, &first, &end);
   const int rows = item < items ? (int)(end - first) : 0,
             steps = max(rows, sb_warp_xor(rows, GROUP_LANES));
-  double *columns = a.columns + s * a.grid.cols + col, sums[GROUP_EACH] = {};
+  double *columns = a.columns + s * a.tiling.cols + col, sums[GROUP_EACH] = {};
   for (int i = GROUP_PIECE + lane; rows > 0 && i < n; i += GROUP_LANES) columns[i] = 0.0;
   for (int step = 0; step < steps; step++) {
     const size_t r = step < rows ? first + (size_t)step : first;
-    const unsigned width = a.bits[r / a.grid.block_rows * across + j];
-    const auto weights = group_row_at<true>(w + r * a.grid.cols + col, n);
+    const unsigned width = a.bits[r / a.tiling.block_rows * across + j];
+    const auto weights = group_row_at<true>(w + r * a.tiling.cols + col, n);
     const float *slopes = a.g + r * a.ldg + col;
     float row = 0.0f;
     /* all parts of the range, since the other half's width may need another one */
     const sb_group_range range = group_range(weights, true, true, a.symmetry);
-    const sb_group group =
-        sb_group_fitted(&range, width, a.symmetry, a.fits ? a.fits[r * across + j] : 0);
+    const sb_grid grid =
+        sb_grid_fitted(&range, width, a.symmetry, a.fits ? a.fits[r * across + j] : 0);
     group_pieces(weights, [&](const float(&x)[GROUP_EACH], int before) {
 #pragma unroll
       for (int p = 0; p < GROUP_EACH; p++) {
         const int i = before + p * GROUP_LANES + lane;
         if (i >= n || step >= rows) continue;
-        const float d = sb_group_value(&group, sb_group_code(&group, x[p])) - x[p];
+        const float d = sb_grid_value(&grid, sb_grid_code(&grid, x[p])) - x[p];
         const float e = __fmul_rn(slopes[i], d);
         row = a.absolute ? row + fabsf(e) : fmaf(e, e, row);
         const double score = (double)(a.absolute ? fabsf(e) : __fmul_rn(e, e));
@@ -94,20 +94,20 @@ __global__ void channel_add(double *out, const double *terms, size_t n, size_t s
 
 sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *rows, double *cols,
                                  const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                 const sb_tiling *grid, const uint8_t *bits, bool absolute,
+                                 const sb_tiling *tiling, const uint8_t *bits, bool absolute,
                                  sb_symmetry symmetry, const uint8_t *fits) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const size_t across = sb_tiling_block_cols(grid), blocks = sb_cuda_block_count(grid);
+  const size_t across = sb_tiling_block_cols(tiling), blocks = sb_cuda_block_count(tiling);
   uint8_t *there;
   double *room;
-  SB_TRY(sb_check_blocks("channel_scores", grid, bits, 1));
+  SB_TRY(sb_check_blocks("channel_scores", tiling, bits, 1));
   if (blocks == 0) return SB_OK;
-  const size_t stripes = sb_min_size(sb_tiling_block_rows(grid), STRIPES);
+  const size_t stripes = sb_min_size(sb_tiling_block_rows(tiling), STRIPES);
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK,
-                         (stripes * grid->cols + grid->rows * across) * sizeof *room, &room));
-  const channel_job a = {g,        ldg,      *grid,   there, fits,
-                         absolute, symmetry, stripes, room,  room + stripes * grid->cols};
+                         (stripes * tiling->cols + tiling->rows * across) * sizeof *room, &room));
+  const channel_job a = {g,        ldg,      *tiling, there, fits,
+                         absolute, symmetry, stripes, room,  room + stripes * tiling->cols};
   SB_TRY(sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
     return sb_cuda_launch(backend, queue, "channel_scores", channel_stripes<W>,
@@ -115,9 +115,9 @@ sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *
                           (const W *)w);
   }));
   SB_TRY(sb_cuda_launch(backend, queue, "channel_scores", channel_add,
-                        sb_cuda_blocks_for(backend, grid->cols), SB_CUDA_THREADS, 0, cols,
-                        a.columns, grid->cols, 1, grid->cols, stripes));
+                        sb_cuda_blocks_for(backend, tiling->cols), SB_CUDA_THREADS, 0, cols,
+                        a.columns, tiling->cols, 1, tiling->cols, stripes));
   return sb_cuda_launch(backend, queue, "channel_scores", channel_add,
-                        sb_cuda_blocks_for(backend, grid->rows), SB_CUDA_THREADS, 0, rows,
-                        a.row_sums, grid->rows, across, 1, across);
+                        sb_cuda_blocks_for(backend, tiling->rows), SB_CUDA_THREADS, 0, rows,
+                        a.row_sums, tiling->rows, across, 1, across);
 }

@@ -12,32 +12,33 @@ constexpr int ROWS = 16, VECTORS = ROWS * SB_MAX_BITS, SIDE = 64, STEP = 16,
 
 /* Q(w) - w for vector m = row * widths + width; 0 outside. */
 template <typename W>
-__device__ __forceinline__ float error_of(const sb_group *groups, const W *w, size_t ld, int m,
+__device__ __forceinline__ float error_of(const sb_grid *grids, const W *w, size_t ld, int m,
                                           int vectors, int widths, int column, int n) {
   if (m >= vectors || column >= n) return 0.0f;
   const float x = sb_number(w[(size_t)(m / widths) * ld + (size_t)column]);
-  return sb_group_value(&groups[m], sb_group_code(&groups[m], x)) - x;
+  return sb_grid_value(&grids[m], sb_grid_code(&grids[m], x)) - x;
 }
 
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_curvature(double (*loss)[SB_WIDTHS], const float *grams, const float *row_weights,
-                    const W *w, sb_tiling grid, size_t first_row, unsigned min_bits,
+                    const W *w, sb_tiling tiling, size_t first_row, unsigned min_bits,
                     unsigned widths, sb_symmetry symmetry, const float *importance) {
-  __shared__ sb_group groups[VECTORS];
+  __shared__ sb_grid grids[VECTORS];
   __shared__ float left[STEP][VECTORS + 4], right[STEP][SIDE], dots[VECTORS];
-  const cuda_block b = cuda_block_at(grid, first_row * sb_tiling_block_cols(&grid) + blockIdx.x);
+  const cuda_block b =
+      cuda_block_at(tiling, first_row * sb_tiling_block_cols(&tiling) + blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES, n = b.n;
-  const float *gram = grams + b.j * grid.block_cols * grid.block_cols;
+  const float *gram = grams + b.j * tiling.block_cols * tiling.block_cols;
   double total = 0.0; /* of width min_bits + threadIdx.x */
   for (int first = 0; first < b.rows; first += ROWS) {
     const int rows = min(ROWS, b.rows - first), vectors = rows * (int)widths;
-    const W *from = w + (b.row + (size_t)first) * grid.cols + b.col;
+    const W *from = w + (b.row + (size_t)first) * tiling.cols + b.col;
     {
-      const auto row = group_row_at<true>(from + (size_t)min(half, rows - 1) * grid.cols, n);
-      const sb_group group = group_of_widths(row, importance ? importance + b.col : nullptr,
-                                             min_bits, widths, symmetry);
-      if (half < rows && (unsigned)lane < widths) groups[half * (int)widths + lane] = group;
+      const auto row = group_row_at<true>(from + (size_t)min(half, rows - 1) * tiling.cols, n);
+      const sb_grid grid = grids_of_widths(row, importance ? importance + b.col : nullptr, min_bits,
+                                           widths, symmetry);
+      if (half < rows && (unsigned)lane < widths) grids[half * (int)widths + lane] = grid;
     }
     __syncthreads();
     float dot[EACH] = {}; /* of vectors half * EACH + i, this thread's columns */
@@ -45,7 +46,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       float sum[EACH][ACROSS] = {};
       for (int k = 0; k < n; k += STEP) {
         for (int item = (int)threadIdx.x; item < STEP * VECTORS; item += BLOCK_THREADS)
-          left[item % STEP][item / STEP] = error_of(groups, from, grid.cols, item / STEP, vectors,
+          left[item % STEP][item / STEP] = error_of(grids, from, tiling.cols, item / STEP, vectors,
                                                     (int)widths, k + item % STEP, n);
         for (int item = (int)threadIdx.x; item < STEP * SIDE; item += BLOCK_THREADS) {
           const int row = k + item / SIDE, column = col + item % SIDE;
@@ -72,7 +73,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 #pragma unroll
         for (int c = 0; c < ACROSS; c++)
           dot[i] = fmaf(sum[i][c],
-                        error_of(groups, from, grid.cols, half * EACH + i, vectors, (int)widths,
+                        error_of(grids, from, tiling.cols, half * EACH + i, vectors, (int)widths,
                                  col + c * GROUP_LANES + lane, n),
                         dot[i]);
     }
@@ -93,18 +94,18 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 
 sb_status sb_cuda_block_curvature(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
                                   const float *grams, const float *row_weights, const void *w,
-                                  sb_dtype w_dtype, const sb_tiling *grid, size_t first,
+                                  sb_dtype w_dtype, const sb_tiling *tiling, size_t first,
                                   size_t count, unsigned min_bits, unsigned max_bits,
                                   sb_symmetry symmetry, const float *importance) {
-  SB_TRY(sb_check_block_rows("block_curvature", grid, first, count));
-  SB_TRY(sb_check_widths("block_curvature", grid, min_bits, max_bits));
-  const size_t blocks = count * sb_tiling_block_cols(grid);
+  SB_TRY(sb_check_block_rows("block_curvature", tiling, first, count));
+  SB_TRY(sb_check_widths("block_curvature", tiling, min_bits, max_bits));
+  const size_t blocks = count * sb_tiling_block_cols(tiling);
   if (blocks == 0) return SB_OK;
   return sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_curvature",
                           block_curvature<W>, (unsigned)blocks, BLOCK_THREADS, 0, loss, grams,
-                          row_weights, (const W *)w, *grid, first, min_bits,
+                          row_weights, (const W *)w, *tiling, first, min_bits,
                           max_bits - min_bits + 1, symmetry, importance);
   });
 }

@@ -7,7 +7,7 @@
 
 extern "C" {
 #include "base/memory.h"
-#include "kernels/multiple.h"
+#include "kernels/shared/multiple.h"
 }
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)

@@ -1,32 +1,33 @@
-/* How far the range of each group is shrunk before it is rounded: kernels/grid.h. */
+/* How far the range of each group is shrunk before it is rounded: kernels/shared/grid.h. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_tiling grid,
+    fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_tiling tiling,
                const uint8_t *bits, sb_symmetry symmetry) {
-  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+  const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const unsigned width = bits[b.k];
-  block_rows<true>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
+  block_rows<true>(w, tiling, b, [&](const auto &row, size_t r, bool keep) {
     const unsigned fit = width == 0 ? 0 : group_fit(row, importance + b.col, width, symmetry);
     if (keep && threadIdx.x % GROUP_LANES == 0)
-      fits[r * sb_tiling_block_cols(&grid) + b.j] = (uint8_t)fit;
+      fits[r * sb_tiling_block_cols(&tiling) + b.j] = (uint8_t)fit;
   });
 }
 
 sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,
-                             sb_dtype w_dtype, const float *importance, const sb_tiling *grid,
+                             sb_dtype w_dtype, const float *importance, const sb_tiling *tiling,
                              const uint8_t *bits, sb_symmetry symmetry) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const size_t blocks = sb_cuda_block_count(grid);
+  const size_t blocks = sb_cuda_block_count(tiling);
   uint8_t *there;
-  SB_TRY(sb_check_blocks("fit_blocks", grid, bits, 0));
+  SB_TRY(sb_check_blocks("fit_blocks", tiling, bits, 0));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to fit", [&](auto type) {
     typedef decltype(type) W;
 
     return sb_cuda_launch(backend, queue, "fit_blocks", fit_blocks<W>, (unsigned)blocks,
-                          BLOCK_THREADS, 0, fits, (const W *)w, importance, *grid, there, symmetry);
+                          BLOCK_THREADS, 0, fits, (const W *)w, importance, *tiling, there,
+                          symmetry);
   });
 }

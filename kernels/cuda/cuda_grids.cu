@@ -1,31 +1,32 @@
-/* The grids of groups, chosen once for weights that then meet many gradients: kernels/grid.h. */
+/* The grids of groups, chosen once for weights that then meet many gradients:
+ * kernels/shared/grid.h. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    choose_grids(sb_stored_grid *grids, const W *w, sb_tiling grid, unsigned min_bits,
+    choose_grids(sb_stored_grid *grids, const W *w, sb_tiling tiling, unsigned min_bits,
                  unsigned widths, sb_symmetry symmetry, const float *importance) {
-  const cuda_block b = cuda_block_at(grid, blockIdx.x);
-  block_rows<true>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
+  const cuda_block b = cuda_block_at(tiling, blockIdx.x);
+  block_rows<true>(w, tiling, b, [&](const auto &row, size_t r, bool keep) {
     const unsigned lane = threadIdx.x % GROUP_LANES;
-    const sb_group group =
-        group_of_widths(row, importance ? importance + b.col : nullptr, min_bits, widths, symmetry);
-    const sb_stored_grid stored = sb_group_store(&group);
+    const sb_grid grid =
+        grids_of_widths(row, importance ? importance + b.col : nullptr, min_bits, widths, symmetry);
+    const sb_stored_grid stored = sb_grid_store(&grid);
     if (keep && lane < widths)
-      grids[(r * sb_tiling_block_cols(&grid) + b.j) * widths + lane] = stored;
+      grids[(r * sb_tiling_block_cols(&tiling) + b.j) * widths + lane] = stored;
   });
 }
 
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    move_grids(sb_stored_grid *grids, const W *w, sb_tiling grid, const uint8_t *all_bits,
+    move_grids(sb_stored_grid *grids, const W *w, sb_tiling tiling, const uint8_t *all_bits,
                sb_symmetry symmetry, const float *importance, const uint8_t *fits) {
-  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+  const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const unsigned bits = all_bits[b.k], down = sb_move_down(bits), up = sb_move_up(bits);
   if (bits == 0) return;
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = lane == 0 ? down : lane == 1 ? bits : up;
-  block_rows<true>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
-    const size_t g = r * sb_tiling_block_cols(&grid) + b.j;
+  block_rows<true>(w, tiling, b, [&](const auto &row, size_t r, bool keep) {
+    const size_t g = r * sb_tiling_block_cols(&tiling) + b.j;
     const sb_group_range range = group_range(row, true, down == 1, symmetry);
     unsigned fit = fits ? fits[g] : 0;
     if (fits && down != bits) {
@@ -36,43 +37,43 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       const unsigned found = group_fit(row, importance + b.col, up, symmetry);
       if (mine == up) fit = found;
     }
-    const sb_group group = sb_group_fitted(&range, mine, symmetry, fit);
-    const sb_stored_grid stored = sb_group_store(&group);
+    const sb_grid grid = sb_grid_fitted(&range, mine, symmetry, fit);
+    const sb_stored_grid stored = sb_grid_store(&grid);
     if (keep && (lane == 1 || (lane < SB_MOVES && mine != bits)))
       grids[SB_MOVES * g + lane] = stored;
   });
 }
 
 sb_status sb_cuda_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids,
-                               const void *w, sb_dtype w_dtype, const sb_tiling *grid,
+                               const void *w, sb_dtype w_dtype, const sb_tiling *tiling,
                                unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
                                const float *importance) {
-  const size_t blocks = sb_cuda_block_count(grid);
-  SB_TRY(sb_check_widths("choose_grids", grid, min_bits, max_bits));
+  const size_t blocks = sb_cuda_block_count(tiling);
+  SB_TRY(sb_check_widths("choose_grids", tiling, min_bits, max_bits));
   if (blocks == 0) return SB_OK;
   return sb_with_number(w_dtype, "weights to choose grids for", [&](auto type) {
     typedef decltype(type) W;
 
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "choose_grids", choose_grids<W>,
-                          (unsigned)blocks, BLOCK_THREADS, 0, grids, (const W *)w, *grid, min_bits,
-                          max_bits - min_bits + 1, symmetry, importance);
+                          (unsigned)blocks, BLOCK_THREADS, 0, grids, (const W *)w, *tiling,
+                          min_bits, max_bits - min_bits + 1, symmetry, importance);
   });
 }
 
 sb_status sb_cuda_move_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids,
-                             const void *w, sb_dtype w_dtype, const sb_tiling *grid,
+                             const void *w, sb_dtype w_dtype, const sb_tiling *tiling,
                              const uint8_t *bits, sb_symmetry symmetry, const float *importance,
                              const uint8_t *fits) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const size_t blocks = sb_cuda_block_count(grid);
+  const size_t blocks = sb_cuda_block_count(tiling);
   uint8_t *there;
-  SB_TRY(sb_check_blocks("move_grids", grid, bits, 0));
+  SB_TRY(sb_check_blocks("move_grids", tiling, bits, 0));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to choose grids for", [&](auto type) {
     typedef decltype(type) W;
     return sb_cuda_launch(backend, queue, "move_grids", move_grids<W>, (unsigned)blocks,
-                          BLOCK_THREADS, 0, grids, (const W *)w, *grid, there, symmetry, importance,
-                          fits);
+                          BLOCK_THREADS, 0, grids, (const W *)w, *tiling, there, symmetry,
+                          importance, fits);
   });
 }

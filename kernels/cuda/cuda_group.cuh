@@ -1,5 +1,5 @@
-/* kernels/grid.h by half warps: what a group's grid is chosen from, its fit, the same bits as on
- * the processor.
+/* kernels/shared/grid.h by half warps: what a group's grid is chosen from, its fit, the same bits
+ * as on the processor.
  *
  * The sixteen lanes of grid.h are sixteen threads: lane i has the weights i, i + 16, i + 32, ... of
  * its group. A group is taken in pieces of 128, eight weights a lane, 0 beyond the group's end. The
@@ -121,14 +121,14 @@ __device__ __forceinline__ sb_group_range group_range(const group_row<T, MORE> &
 }
 
 /* Lane `from`'s grid of this half warp. */
-__device__ __forceinline__ sb_group group_of_lane(const sb_group &group, int from) {
+__device__ __forceinline__ sb_grid grid_of_lane(const sb_grid &grid, int from) {
   const int lane = (int)threadIdx.x % 32 / GROUP_LANES * GROUP_LANES + from;
-  sb_group out;
-  out.scale = sb_warp_get(group.scale, lane);
-  out.inverse = sb_warp_get(group.inverse, lane);
-  out.center = sb_warp_get(group.center, lane);
-  out.base = sb_warp_get(group.base, lane);
-  out.top = sb_warp_get(group.top, lane);
+  sb_grid out;
+  out.scale = sb_warp_get(grid.scale, lane);
+  out.inverse = sb_warp_get(grid.inverse, lane);
+  out.center = sb_warp_get(grid.center, lane);
+  out.base = sb_warp_get(grid.base, lane);
+  out.top = sb_warp_get(grid.top, lane);
   return out;
 }
 
@@ -143,14 +143,14 @@ __device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row,
   sb_fit_search search = sb_fit_begin();
   for (int step = 0; step < SB_FIT_STEPS; step++) {
     const int fit = sb_fit_candidate(&search, step);
-    const sb_group group =
-        sb_group_fitted(&range, bits, symmetry, (unsigned)max(0, min(fit, SB_FITS - 1)));
+    const sb_grid grid =
+        sb_grid_fitted(&range, bits, symmetry, (unsigned)max(0, min(fit, SB_FITS - 1)));
     float error = 0.0f;
     group_pieces(row, [&](const float(&w)[GROUP_EACH], int before) {
 #pragma unroll
       for (int p = 0; p < GROUP_EACH; p++) {
         const int i = before + p * GROUP_LANES + lane;
-        const float e = sb_group_value(&group, sb_group_code(&group, w[p])) - w[p];
+        const float e = sb_grid_value(&grid, sb_grid_code(&grid, w[p])) - w[p];
         if (i < row.n) error = fmaf(e * importance[i], e, error);
       }
     });
@@ -162,9 +162,9 @@ __device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row,
 /* The grids of all widths from min_bits on: lane b gets that of min_bits + b, for b < widths;
  * fitted where importance [n] is not NULL. */
 template <typename T, bool MORE>
-__device__ __forceinline__ sb_group group_of_widths(const group_row<T, MORE> &row,
-                                                    const float *importance, unsigned min_bits,
-                                                    unsigned widths, sb_symmetry symmetry) {
+__device__ __forceinline__ sb_grid grids_of_widths(const group_row<T, MORE> &row,
+                                                   const float *importance, unsigned min_bits,
+                                                   unsigned widths, sb_symmetry symmetry) {
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = min_bits + (lane < widths ? lane : 0);
   const sb_group_range range = group_range(row, true, min_bits == 1, symmetry);
   unsigned fit = 0;
@@ -172,7 +172,7 @@ __device__ __forceinline__ sb_group group_of_widths(const group_row<T, MORE> &ro
     const unsigned found = group_fit(row, importance, min_bits + b, symmetry);
     if (min_bits + b == mine) fit = found;
   }
-  return sb_group_fitted(&range, mine, symmetry, fit);
+  return sb_grid_fitted(&range, mine, symmetry, fit);
 }
 
 #endif

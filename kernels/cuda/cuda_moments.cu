@@ -1,4 +1,5 @@
-/* Second moments of activations and of their gradients, added up exactly (kernels/exact_add.h).
+/* Second moments of activations and of their gradients, added up exactly
+ * (kernels/shared/exact_add.h).
  *
  * X'X of a block column is made in tiles of 64 x 64 of its triangle by tensor cores: every number
  * of x is split into bf16 parts, three of which keep all bits of a float, and the products of parts
@@ -10,7 +11,7 @@
 
 extern "C" {
 #include "base/memory.h"
-#include "kernels/exact_add.h"
+#include "kernels/shared/exact_add.h"
 }
 
 constexpr int SIDE = 64, STEP = 32 /* tokens at a time */, THREADS = 256, STRIDE = SIDE + 8,

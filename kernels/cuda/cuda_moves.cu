@@ -14,14 +14,14 @@
 #define ROUNDER 0x1.8p23f
 
 /* code - center. */
-template <bool WHOLE> __device__ __forceinline__ float steps(const sb_group &group, float x) {
-  const float code = fminf(fmaxf(fmaf(x, group.inverse, group.center), 0.0f), group.top);
-  if (WHOLE) return (code + ROUNDER) - (group.center + ROUNDER);
-  return sb_grid_rint(code) - group.center;
+template <bool WHOLE> __device__ __forceinline__ float steps(const sb_grid &grid, float x) {
+  const float code = fminf(fmaxf(fmaf(x, grid.inverse, grid.center), 0.0f), grid.top);
+  if (WHOLE) return (code + ROUNDER) - (grid.center + ROUNDER);
+  return sb_grid_rint(code) - grid.center;
 }
 
 typedef struct move_grids {
-  sb_group down, here, up;
+  sb_grid down, here, up;
   bool based_down, based_here; /* those with a base */
 } move_grids;
 
@@ -59,11 +59,11 @@ __device__ __forceinline__ void load_now(float (&now)[GROUP_EACH], const void *f
 template <bool MORE, typename W, bool GIVEN>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w,
-                const void *now, sb_dtype now_dtype, const sb_stored_grid *grids, sb_tiling grid,
+                const void *now, sb_dtype now_dtype, const sb_stored_grid *grids, sb_tiling tiling,
                 const uint8_t *all_bits, unsigned min_bits, unsigned max_bits,
                 sb_symmetry symmetry) {
   __shared__ float room[BLOCK_TILE][2 * GROUP_LANES];
-  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+  const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES,
             which = lane % 3;
   const unsigned bits = all_bits[b.k], down = sb_move_down(bits);
@@ -75,17 +75,18 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
   m.based_here = symmetry == SB_ASYMMETRIC && bits == 1;
   for (int tile = 0; tile < b.rows; tile += BLOCK_TILE) {
     for (int in_tile = half; in_tile < BLOCK_TILE; in_tile += BLOCK_HALVES) {
-      const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1), at = r * grid.cols + b.col;
+      const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1),
+                   at = r * tiling.cols + b.col;
       const float *slopes = g + r * ldg + b.col;
       float y[GROUP_EACH], current[GROUP_EACH] = {};
       const auto row = group_row_at<MORE>(w + at, b.n);
       group_load(y, slopes, b.n);
       const sb_stored_grid stored =
-          grids[SB_MOVES * (r * sb_tiling_block_cols(&grid) + b.j) + 1 + mine - bits];
-      const sb_group group = sb_group_load(&stored, mine);
-      m.down = group_of_lane(group, 0);
-      m.here = group_of_lane(group, 1);
-      m.up = group_of_lane(group, 2);
+          grids[SB_MOVES * (r * sb_tiling_block_cols(&tiling) + b.j) + 1 + mine - bits];
+      const sb_grid grid = sb_grid_load(&stored, mine);
+      m.down = grid_of_lane(grid, 0);
+      m.here = grid_of_lane(grid, 1);
+      m.up = grid_of_lane(grid, 2);
       float raise = 0.0f, cut = 0.0f;
       group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
         if (before > 0) group_load(y, slopes + before, b.n - before);
@@ -108,21 +109,21 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
                               const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
                               const void *now, sb_dtype now_dtype, const sb_stored_grid *grids,
-                              const sb_tiling *grid, const uint8_t *bits, unsigned min_bits,
+                              const sb_tiling *tiling, const uint8_t *bits, unsigned min_bits,
                               unsigned max_bits, sb_symmetry symmetry) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const size_t blocks = sb_cuda_block_count(grid);
+  const size_t blocks = sb_cuda_block_count(tiling);
   uint8_t *there;
-  SB_TRY(sb_check_blocks("block_moves", grid, bits, 1));
+  SB_TRY(sb_check_blocks("block_moves", tiling, bits, 1));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel = sb_cuda_has_pieces(grid)
+    const auto kernel = sb_cuda_has_pieces(tiling)
                             ? (now ? block_moves<true, W, true> : block_moves<true, W, false>)
                             : (now ? block_moves<false, W, true> : block_moves<false, W, false>);
     return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0,
-                          raise, cut, g, ldg, (const W *)w, now, now_dtype, grids, *grid, there,
+                          raise, cut, g, ldg, (const W *)w, now, now_dtype, grids, *tiling, there,
                           min_bits, max_bits, symmetry);
   });
 }

@@ -1,8 +1,8 @@
 #include "kernels/cuda/cuda_packed.h"
 
 extern "C" {
-#include "kernels/blockrow_layout.h"
-#include "kernels/blocks.h"
+#include "kernels/shared/blockrow_layout.h"
+#include "kernels/shared/checks.h"
 }
 
 constexpr size_t RUNS = 3;                /* thread blocks a multiprocessor holds at once */
@@ -31,15 +31,15 @@ static plan plan_at(void *at, size_t blocks, size_t block_rows, size_t runs) {
 
 /* Where each block lies; returns the bytes of all. */
 static size_t locate(const plan *p, const sb_packed_impl *w) {
-  const size_t columns = sb_tiling_block_cols(&w->grid),
-               block_rows = sb_tiling_block_rows(&w->grid);
+  const size_t columns = sb_tiling_block_cols(&w->tiling),
+               block_rows = sb_tiling_block_rows(&w->tiling);
   size_t total = 0;
   for (size_t i = 0; i < block_rows; i++) {
     size_t at = w->offsets[i] + sb_bitmap_bytes(columns);
     for (size_t j = 0; j < columns; j++) {
       const unsigned bits = w->bits[i * columns + j];
       const sb_block_layout layout = sb_block_layout_of(
-          sb_tiling_rows_of(&w->grid, i), sb_tiling_cols_of(&w->grid, j), bits, w->symmetry);
+          sb_tiling_rows_of(&w->tiling, i), sb_tiling_cols_of(&w->tiling, j), bits, w->symmetry);
       p->blocks[i * columns + j] = packed_entry(at, sb_block_layout_bytes(&layout), bits);
       at += sb_block_layout_bytes(&layout);
       total += sb_block_layout_bytes(&layout);
@@ -51,16 +51,16 @@ static size_t locate(const plan *p, const sb_packed_impl *w) {
 /* Runs of equal bytes: block k goes where its middle falls. Then the segments that they make of
  * block rows. */
 static unsigned deal(const plan *p, const sb_packed_impl *w, size_t total) {
-  const size_t columns = sb_tiling_block_cols(&w->grid),
-               block_rows = sb_tiling_block_rows(&w->grid);
+  const size_t columns = sb_tiling_block_cols(&w->tiling),
+               block_rows = sb_tiling_block_rows(&w->tiling);
   size_t before = 0, run = 0;
   unsigned segments = 0;
   p->run[0] = 0;
   for (size_t k = 0; k < columns * block_rows; k++) {
     const size_t i = k / columns;
     const sb_block_layout layout =
-        sb_block_layout_of(sb_tiling_rows_of(&w->grid, i), sb_tiling_cols_of(&w->grid, k % columns),
-                           w->bits[k], w->symmetry);
+        sb_block_layout_of(sb_tiling_rows_of(&w->tiling, i),
+                           sb_tiling_cols_of(&w->tiling, k % columns), w->bits[k], w->symmetry);
     const size_t bytes = sb_block_layout_bytes(&layout),
                  mine = (2 * before + bytes) * w->runs / (2 * total);
     while (run < mine) p->run[++run] = (uint32_t)k;
@@ -80,10 +80,10 @@ static unsigned deal(const plan *p, const sb_packed_impl *w, size_t total) {
 
 static bool is_tiled(const sb_packed_impl *w) {
   const size_t side = SB_CUDA_PACKED_SIDE;
-  bool good = w->grid.block_rows == side && w->grid.block_cols == side &&
-              w->grid.rows % side == 0 && w->grid.cols % side == 0 &&
+  bool good = w->tiling.block_rows == side && w->tiling.block_cols == side &&
+              w->tiling.rows % side == 0 && w->tiling.cols % side == 0 &&
               (uintptr_t)w->packed % 16 == 0;
-  for (size_t i = 0; i < sb_tiling_block_rows(&w->grid); i++)
+  for (size_t i = 0; i < sb_tiling_block_rows(&w->tiling); i++)
     good = good && w->offsets[i] % 16 == 0;
   return good;
 }
@@ -97,8 +97,8 @@ void sb_cuda_packed_destroy(sb_backend *backend, sb_packed w) {
 }
 
 static sb_status fill(sb_backend *backend, cudaStream_t stream, sb_packed_impl *w) {
-  const size_t block_rows = sb_tiling_block_rows(&w->grid),
-               blocks = block_rows * sb_tiling_block_cols(&w->grid);
+  const size_t block_rows = sb_tiling_block_rows(&w->tiling),
+               blocks = block_rows * sb_tiling_block_cols(&w->tiling);
   w->runs = (unsigned)sb_max_size(
       1, sb_min_size(blocks, RUNS * (size_t)sb_cuda_of(backend)->multiprocessors));
   const size_t bytes = plan_bytes(blocks, block_rows, w->runs);
@@ -122,20 +122,20 @@ static sb_status fill(sb_backend *backend, cudaStream_t stream, sb_packed_impl *
 }
 
 sb_status sb_cuda_packed_create(sb_backend *backend, sb_stream stream, const uint8_t *packed,
-                                const size_t *offsets, const sb_tiling *grid, const uint8_t *bits,
+                                const size_t *offsets, const sb_tiling *tiling, const uint8_t *bits,
                                 sb_symmetry symmetry, sb_packed *out) {
-  const size_t block_rows = sb_tiling_block_rows(grid),
-               blocks = block_rows * sb_tiling_block_cols(grid);
+  const size_t block_rows = sb_tiling_block_rows(tiling),
+               blocks = block_rows * sb_tiling_block_cols(tiling);
   sb_packed w = NULL;
   sb_status status = SB_OK;
   *out = NULL;
-  SB_TRY(sb_check_blocks("packed_create", grid, bits, 1));
+  SB_TRY(sb_check_blocks("packed_create", tiling, bits, 1));
   if (blocks > UINT32_MAX / 2)
     return sb_fail(SB_ERR_UNSUPPORTED, "packed_create: %zu blocks, at most %u are supported",
                    blocks, UINT32_MAX / 2);
   SB_TRY(sb_alloc(&w, 1, sizeof *w, "packed matrix"));
   w->packed = packed;
-  w->grid = *grid;
+  w->tiling = *tiling;
   w->symmetry = symmetry;
   SB_GO(sb_alloc(&w->offsets, block_rows, sizeof *offsets, "packed matrix"));
   SB_GO(sb_alloc(&w->bits, blocks, 1, "packed matrix"));
@@ -153,29 +153,29 @@ done:
 /* Many tokens: block rows are unpacked, some at a time, for gemm. */
 static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packed_impl *w, float *y,
                            const void *x, size_t T, bool add) {
-  const size_t columns = sb_tiling_block_cols(&w->grid),
-               block_rows = sb_tiling_block_rows(&w->grid);
-  const size_t each = w->grid.block_rows * w->grid.cols * sb_dtype_size(backend->operand);
+  const size_t columns = sb_tiling_block_cols(&w->tiling),
+               block_rows = sb_tiling_block_rows(&w->tiling);
+  const size_t each = w->tiling.block_rows * w->tiling.cols * sb_dtype_size(backend->operand);
   const size_t most = sb_max_size(1, PANEL_BYTES / each);
   for (size_t i = 0; i < block_rows; i += most) {
-    const size_t count = sb_min_size(most, block_rows - i), first = i * w->grid.block_rows;
-    sb_tiling panel = w->grid;
+    const size_t count = sb_min_size(most, block_rows - i), first = i * w->tiling.block_rows;
+    sb_tiling panel = w->tiling;
     void *weights;
-    panel.rows = sb_min_size(count * panel.block_rows, w->grid.rows - first);
+    panel.rows = sb_min_size(count * panel.block_rows, w->tiling.rows - first);
     SB_TRY(sb_cuda_scratch(backend, sb_cuda_stream(backend, stream), SB_CUDA_SLOT_WORK,
                            count * each, &weights));
     SB_TRY(sb_cuda_unpack_blocks(backend, stream, weights, backend->operand, w->packed,
                                  w->offsets + i, &panel, w->bits + i * columns, w->symmetry));
     SB_TRY(sb_cuda_gemm(backend, stream, false, true, T, panel.rows, panel.cols, 1.0f, x,
                         backend->operand, panel.cols, weights, backend->operand, panel.cols,
-                        add ? 1.0f : 0.0f, y + first, SB_F32, w->grid.rows));
+                        add ? 1.0f : 0.0f, y + first, SB_F32, w->tiling.rows));
   }
   return SB_OK;
 }
 
 sb_status sb_cuda_packed_gemm(sb_backend *backend, sb_stream stream, void *y, const void *x,
                               size_t T, sb_packed w, bool add) {
-  if (T == 0 || w->grid.rows == 0) return SB_OK;
+  if (T == 0 || w->tiling.rows == 0) return SB_OK;
   if (T > SB_CUDA_PACKED_TOKENS) return by_panels(backend, stream, w, (float *)y, x, T, add);
   const auto some = w->tiled ? sb_cuda_packed_tiles : sb_cuda_packed_rows;
   return some(backend, sb_cuda_stream(backend, stream), w, (float *)y, x, T, add);

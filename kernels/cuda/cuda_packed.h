@@ -54,7 +54,7 @@ typedef struct packed_tables {
 
 struct sb_packed_impl {
   const uint8_t *packed;
-  sb_tiling grid;
+  sb_tiling tiling;
   sb_symmetry symmetry;
   bool tiled; /* tensor cores take it */
   unsigned runs, segments;

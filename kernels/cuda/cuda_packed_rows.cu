@@ -6,48 +6,48 @@
 
 extern "C" {
 #include "base/memory.h"
-#include "kernels/blockrow_layout.h"
+#include "kernels/shared/blockrow_layout.h"
 }
 
 constexpr int EACH = 8;
 
 template <typename X>
 __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    packed_rows(float *y, const X *x, const uint8_t *packed, const uint64_t *blocks, sb_tiling grid,
-                sb_symmetry symmetry, size_t T, bool add) {
+    packed_rows(float *y, const X *x, const uint8_t *packed, const uint64_t *blocks,
+                sb_tiling tiling, sb_symmetry symmetry, size_t T, bool add) {
   const size_t row = ((size_t)blockIdx.x * SB_CUDA_THREADS + threadIdx.x) / SB_WARP,
                first = (size_t)blockIdx.y * EACH;
-  if (row >= grid.rows) return;
+  if (row >= tiling.rows) return;
   const unsigned lane = threadIdx.x % SB_WARP;
-  const size_t i = row / grid.block_rows, r = row % grid.block_rows,
-               columns = sb_tiling_block_cols(&grid);
+  const size_t i = row / tiling.block_rows, r = row % tiling.block_rows,
+               columns = sb_tiling_block_cols(&tiling);
   float sum[EACH] = {};
   for (size_t j = 0; j < columns; j++) {
     const uint64_t entry = blocks[i * columns + j];
     const uint8_t *block = packed + packed_offset(entry);
     const sb_block_layout layout = sb_block_layout_of(
-        sb_tiling_rows_of(&grid, i), sb_tiling_cols_of(&grid, j), packed_bits(entry), symmetry);
-    const sb_group group = sb_block_group(block, &layout, r, sb_block_zero(block, &layout, r));
+        sb_tiling_rows_of(&tiling, i), sb_tiling_cols_of(&tiling, j), packed_bits(entry), symmetry);
+    const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
     for (size_t c = lane * 8; c < layout.cols; c += SB_WARP * 8) {
-      const size_t n = layout.cols - c < 8 ? layout.cols - c : 8, col = j * grid.block_cols + c;
+      const size_t n = layout.cols - c < 8 ? layout.cols - c : 8, col = j * tiling.block_cols + c;
       const uint8_t *from = block + layout.codes + r * layout.code_bytes + c / 8 * layout.bits;
       uint64_t word = 0;
       for (size_t b = 0; b < sb_bitstring_bytes(n, layout.bits); b++)
         word |= (uint64_t)from[b] << 8 * b;
       word = sb_bitstring_unfold(word, layout.bits);
       for (size_t e = 0; e < n; e++) {
-        const float value = sb_group_value(&group, (float)(word >> 8 * e & 255u));
+        const float value = sb_grid_value(&grid, (float)(word >> 8 * e & 255u));
 #pragma unroll
         for (int t = 0; t < EACH; t++)
           if (first + (size_t)t < T)
-            sum[t] = fmaf(value, sb_number(x[(first + (size_t)t) * grid.cols + col + e]), sum[t]);
+            sum[t] = fmaf(value, sb_number(x[(first + (size_t)t) * tiling.cols + col + e]), sum[t]);
       }
     }
   }
 #pragma unroll
   for (int t = 0; t < EACH; t++) {
     const float all = sb_warp_sum(sum[t]);
-    float *to = y + (first + (size_t)t) * grid.rows + row;
+    float *to = y + (first + (size_t)t) * tiling.rows + row;
     if (lane == 0 && first + (size_t)t < T) *to = add ? *to + all : all;
   }
 }
@@ -57,9 +57,9 @@ sb_status sb_cuda_packed_rows(sb_backend *backend, cudaStream_t stream, const sb
   return sb_with_operand(backend, [&](auto type) {
     typedef decltype(type) X;
     return sb_cuda_launch(backend, stream, "packed_gemm", packed_rows<X>,
-                          dim3((unsigned)sb_div_up(w->grid.rows * SB_WARP, SB_CUDA_THREADS),
+                          dim3((unsigned)sb_div_up(w->tiling.rows * SB_WARP, SB_CUDA_THREADS),
                                (unsigned)sb_div_up(T, EACH)),
-                          SB_CUDA_THREADS, 0, y, (const X *)x, w->packed, w->at.blocks, w->grid,
+                          SB_CUDA_THREADS, 0, y, (const X *)x, w->packed, w->at.blocks, w->tiling,
                           w->symmetry, T, add);
   });
 }

@@ -4,7 +4,7 @@
 
 extern "C" {
 #include "base/memory.h"
-#include "kernels/blockrow_layout.h"
+#include "kernels/shared/blockrow_layout.h"
 }
 
 constexpr int THREADS = 256, SIDE = SB_CUDA_PACKED_SIDE, STAGES = 3;
@@ -80,12 +80,12 @@ typedef struct row_grid {
 
 __device__ __forceinline__ row_grid grid_of(const uint8_t *block, const sb_block_layout &layout,
                                             int r) {
-  const sb_group group =
-      sb_block_group(block, &layout, (size_t)r, sb_block_zero(block, &layout, (size_t)r));
+  const sb_grid grid =
+      sb_block_grid(block, &layout, (size_t)r, sb_block_zero(block, &layout, (size_t)r));
   row_grid out;
-  out.scale = group.scale;
-  out.center = floorf(group.center);
-  out.offset = fmaf(out.center - group.center, group.scale, group.base);
+  out.scale = grid.scale;
+  out.center = floorf(grid.center);
+  out.offset = fmaf(out.center - grid.center, grid.scale, grid.base);
   return out;
 }
 
@@ -335,11 +335,11 @@ sb_status sb_cuda_packed_tiles(sb_backend *backend, cudaStream_t stream, const s
     const size_t tokens = sb_min_size(most, T - first);
     packed_job job = {w->at,
                       w->packed,
-                      w->grid.rows,
-                      w->grid.cols,
+                      w->tiling.rows,
+                      w->tiling.cols,
                       w->symmetry,
-                      (const char *)x + first * w->grid.cols * sb_dtype_size(backend->operand),
-                      y + first * w->grid.rows,
+                      (const char *)x + first * w->tiling.cols * sb_dtype_size(backend->operand),
+                      y + first * w->tiling.rows,
                       NULL,
                       (int)tokens,
                       add};

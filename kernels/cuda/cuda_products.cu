@@ -4,10 +4,10 @@
 
 template <bool MORE, typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    group_products(float *out, const float *g, size_t ldg, const W *w, sb_tiling grid) {
-  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+    group_products(float *out, const float *g, size_t ldg, const W *w, sb_tiling tiling) {
+  const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const int lane = (int)threadIdx.x % GROUP_LANES;
-  block_rows<MORE>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
+  block_rows<MORE>(w, tiling, b, [&](const auto &row, size_t r, bool keep) {
     const float *slopes = g + r * ldg + b.col;
     float sum = 0.0f;
     group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
@@ -18,20 +18,20 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       }
     });
     const double total = group_sum((double)sum);
-    if (keep && lane == 0) out[r * sb_tiling_block_cols(&grid) + b.j] = (float)total;
+    if (keep && lane == 0) out[r * sb_tiling_block_cols(&tiling) + b.j] = (float)total;
   });
 }
 
 sb_status sb_cuda_group_products(sb_backend *backend, sb_stream stream, float *out, const float *g,
                                  size_t ldg, const void *w, sb_dtype w_dtype,
-                                 const sb_tiling *grid) {
-  const size_t blocks = sb_cuda_block_count(grid);
+                                 const sb_tiling *tiling) {
+  const size_t blocks = sb_cuda_block_count(tiling);
   if (blocks == 0) return SB_OK;
   return sb_with_number(w_dtype, "weights of groups", [&](auto type) {
     typedef decltype(type) W;
     const auto kernel =
-        sb_cuda_has_pieces(grid) ? group_products<true, W> : group_products<false, W>;
+        sb_cuda_has_pieces(tiling) ? group_products<true, W> : group_products<false, W>;
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "group_products", kernel,
-                          (unsigned)blocks, BLOCK_THREADS, 0, out, g, ldg, (const W *)w, *grid);
+                          (unsigned)blocks, BLOCK_THREADS, 0, out, g, ldg, (const W *)w, *tiling);
   });
 }

@@ -4,12 +4,12 @@
 
 template <bool MORE, typename W, typename O>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    quantize_blocks(O *out, const W *w, sb_tiling grid, const uint8_t *bits, sb_symmetry symmetry,
+    quantize_blocks(O *out, const W *w, sb_tiling tiling, const uint8_t *bits, sb_symmetry symmetry,
                     const uint8_t *fits) {
-  const cuda_block b = cuda_block_at(grid, blockIdx.x);
+  const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const unsigned width = bits[b.k];
-  block_rows<MORE>(w, grid, b, [&](const auto &row, size_t r, bool keep) {
-    const size_t at = r * grid.cols + b.col;
+  block_rows<MORE>(w, tiling, b, [&](const auto &row, size_t r, bool keep) {
+    const size_t at = r * tiling.cols + b.col;
     const int kept = keep ? b.n : 0;
     if (width == 0) {
       group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
@@ -18,13 +18,13 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       return;
     }
     const sb_group_range range = group_range(row, width > 1, width == 1, symmetry);
-    const sb_group group = sb_group_fitted(&range, width, symmetry,
-                                           fits ? fits[r * sb_tiling_block_cols(&grid) + b.j] : 0);
+    const sb_grid grid = sb_grid_fitted(&range, width, symmetry,
+                                        fits ? fits[r * sb_tiling_block_cols(&tiling) + b.j] : 0);
     group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
       float values[GROUP_EACH];
 #pragma unroll
       for (int p = 0; p < GROUP_EACH; p++)
-        values[p] = sb_group_value(&group, sb_group_code(&group, x[p]));
+        values[p] = sb_grid_value(&grid, sb_grid_code(&grid, x[p]));
       group_store(out + at + before, values, kept - before);
     });
   });
@@ -32,12 +32,12 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 
 sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *out,
                                   sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
-                                  const sb_tiling *grid, const uint8_t *bits, sb_symmetry symmetry,
-                                  const uint8_t *fits) {
+                                  const sb_tiling *tiling, const uint8_t *bits,
+                                  sb_symmetry symmetry, const uint8_t *fits) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const size_t blocks = sb_cuda_block_count(grid);
+  const size_t blocks = sb_cuda_block_count(tiling);
   uint8_t *there;
-  SB_TRY(sb_check_blocks("quantize_blocks", grid, bits, 0));
+  SB_TRY(sb_check_blocks("quantize_blocks", tiling, bits, 0));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
   return sb_with_number(w_dtype, "weights to round", [&](auto from) {
@@ -45,9 +45,10 @@ sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *o
       typedef decltype(from) W;
       typedef decltype(to) O;
       const auto kernel =
-          sb_cuda_has_pieces(grid) ? quantize_blocks<true, W, O> : quantize_blocks<false, W, O>;
+          sb_cuda_has_pieces(tiling) ? quantize_blocks<true, W, O> : quantize_blocks<false, W, O>;
       return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks,
-                            BLOCK_THREADS, 0, (O *)out, (const W *)w, *grid, there, symmetry, fits);
+                            BLOCK_THREADS, 0, (O *)out, (const W *)w, *tiling, there, symmetry,
+                            fits);
     });
   });
 }

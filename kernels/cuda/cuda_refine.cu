@@ -3,7 +3,7 @@
 #include "kernels/cuda/cuda_stack.cuh"
 
 extern "C" {
-#include "kernels/refine.h"
+#include "kernels/shared/refine.h"
 }
 
 /* One row of a block: this lane's part of it. */
@@ -86,8 +86,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   const stack_row at = stack_row_here(s.rows);
   const size_t group_at = c.j * s.rows + at.r, first = at.r * s.cols + c.first;
   const unsigned bits = s.bits[group_at];
-  sb_group group = {};
-  if (at.mine) group = s.groups[group_at];
+  sb_grid grid = {};
+  if (at.mine) grid = s.grids[group_at];
   refine_row<PIECES> row;
 #pragma unroll UNROLL
   for (int p = 0; p < EACH; p++) {
@@ -97,18 +97,18 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
     row.change[p] = 0.0f;
   }
 
-  const auto from_center = [&](int p) { return row.code[p] - group.center; };
-  const float scale = sb_refine_scale(&group, refine_step(row, c, from_center));
-  refine_along(row, c, scale - group.scale, from_center);
-  group = sb_group_make(scale, group.center, group.base, bits);
+  const auto from_center = [&](int p) { return row.code[p] - grid.center; };
+  const float scale = sb_refine_scale(&grid, refine_step(row, c, from_center));
+  refine_along(row, c, scale - grid.scale, from_center);
+  grid = sb_grid_make(scale, grid.center, grid.base, bits);
 
   const bool has_base = bits == 1 && s.symmetry == SB_ASYMMETRIC;
   if (sb_warp_ballot(has_base)) {
     const auto one = [](int) { return 1.0f; };
     const float step = refine_step(row, c, one),
-                base = has_base ? sb_refine_base(&group, step) : group.base;
-    refine_along(row, c, base - group.base, one);
-    group.base = base;
+                base = has_base ? sb_refine_base(&grid, step) : grid.base;
+    refine_along(row, c, base - grid.base, one);
+    grid.base = base;
   }
 
 #pragma unroll UNROLL
@@ -117,17 +117,17 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
     for (int i = 0; i < GROUP_LANES; i++) {
       const int k = p * GROUP_LANES + i;
       if (k >= c.n) break;
-      const float before = half_get(row.code[p], i), now = sb_group_value(&group, before);
-      const float code = sb_group_code(&group, now - half_get(row.residual[p], i) /
-                                                         c.square[(size_t)k * c.ld + (size_t)k]);
+      const float before = half_get(row.code[p], i), now = sb_grid_value(&grid, before);
+      const float code = sb_grid_code(&grid, now - half_get(row.residual[p], i) /
+                                                       c.square[(size_t)k * c.ld + (size_t)k]);
       if (!sb_warp_ballot(code != before)) continue;
-      refine_add(row, c, k, code != before ? sb_group_value(&group, code) - now : 0.0f);
+      refine_add(row, c, k, code != before ? sb_grid_value(&grid, code) - now : 0.0f);
       if (lane == i) row.code[p] = code;
     }
 
   sb_warp_sync(); /* all lanes have read the group */
   if (!at.mine) return;
-  if (lane == 0) s.groups[group_at] = group;
+  if (lane == 0) s.grids[group_at] = grid;
 #pragma unroll UNROLL
   for (int p = 0; p < EACH; p++) {
     const int column = p * GROUP_LANES + lane;
@@ -144,8 +144,8 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   const size_t step = (size_t)gridDim.x * blockDim.x;
   for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < s.rows * n; i += step) {
     const size_t r = i / n, col = begin + i % n, at = r * s.cols + col;
-    const sb_group group = s.groups[col / block_cols * s.rows + r];
-    error[i] = sb_group_value(&group, (float)s.codes[at]) - w[at];
+    const sb_grid grid = s.grids[col / block_cols * s.rows + r];
+    error[i] = sb_grid_value(&grid, (float)s.codes[at]) - w[at];
   }
 }
 

@@ -24,8 +24,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   /* the halves of a warp may differ in width: both take one path */
   const sb_group_range range = group_range(row, true, true, s.symmetry);
   const unsigned found = fitted ? group_fit(row, importance, bits > 1 ? bits : 2, s.symmetry) : 0;
-  const sb_group group = sb_group_fitted(&range, bits, s.symmetry, bits > 1 ? found : 0);
-  if (at.mine && lane == 0) s.groups[group_at] = group;
+  const sb_grid grid = sb_grid_fitted(&range, bits, s.symmetry, bits > 1 ? found : 0);
+  if (at.mine && lane == 0) s.grids[group_at] = grid;
 
   float x[EACH];
 #pragma unroll UNROLL
@@ -40,8 +40,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
       const int k = p * GROUP_LANES + i;
       if (k >= c.n) break;
       const float *u = c.square + (size_t)k * c.ld;
-      const float now = half_get(x[p], i), code = sb_group_code(&group, now);
-      const float e = (now - sb_group_value(&group, code)) / u[k];
+      const float now = half_get(x[p], i), code = sb_grid_code(&grid, now);
+      const float e = (now - sb_grid_value(&grid, code)) / u[k];
       if (at.mine && lane == i) {
         s.codes[at.r * s.cols + c.first + (size_t)k] = (uint8_t)code;
         error[at.r * (size_t)c.n + (size_t)k] = e;

@@ -10,13 +10,13 @@ typedef struct stack_there {
   size_t rows, cols;
   sb_symmetry symmetry;
   const uint8_t *bits;
-  sb_group *groups;
+  sb_grid *grids;
   uint8_t *codes;
 } stack_there;
 
 static inline stack_there stack_there_of(const sb_stack *stack) {
-  const stack_there there = {stack->rows, stack->cols,   stack->symmetry,
-                             stack->bits, stack->groups, stack->codes};
+  const stack_there there = {stack->rows, stack->cols,  stack->symmetry,
+                             stack->bits, stack->grids, stack->codes};
   return there;
 }
 

@@ -7,7 +7,7 @@
 #include "kernels/cuda/warp.cuh"
 
 extern "C" {
-#include "kernels/grid.h"
+#include "kernels/shared/grid.h"
 }
 
 struct sb_half {

@@ -18,8 +18,8 @@ static sb_status take(void *context, sb_stream stream, size_t layer, size_t whic
                       const float *dw) {
   gradients *t = context;
   sb_backend *b = t->g->backend;
-  const sb_tiling *grid = &sb_model_matrix(t->g->model, layer, which)->grid;
-  const size_t count = grid->rows * grid->cols;
+  const sb_tiling *tiling = &sb_model_matrix(t->g->model, layer, which)->tiling;
+  const size_t count = tiling->rows * tiling->cols;
   float *host = malloc(count * sizeof *host);
   EXPECT_OK(b->op->download(b, stream, host, dw, count * sizeof *host));
   EXPECT_OK(b->op->sync(b, stream));

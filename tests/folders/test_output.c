@@ -25,7 +25,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
           *expected = dense_rounded(w, c->source->model, matrix, 0);
     const float *got = sb_device_layer_weights(prepared)->products[which].dense_dev;
     size_t different = 0;
-    for (size_t i = 0; i < matrix->grid.rows * matrix->grid.cols; i++)
+    for (size_t i = 0; i < matrix->tiling.rows * matrix->tiling.cols; i++)
       different += got[i] != expected[i];
     EXPECT(different == 0);
     EXPECT(sb_device_layer_source(prepared, which) == NULL);
@@ -49,10 +49,10 @@ static void check_stats(const golden *g, const sb_output_stats *s) {
   sb_output_stats figures;
   for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
     const sb_matrix *matrix = &m->matrices[i];
-    for (size_t r = 0; r < matrix->grid.rows; r++)
-      for (size_t c = 0; c < matrix->grid.cols; c++) {
+    for (size_t r = 0; r < matrix->tiling.rows; r++)
+      for (size_t c = 0; c < matrix->tiling.cols; c++) {
         const size_t block =
-            r / m->blocking.rows * sb_tiling_block_cols(&matrix->grid) + c / m->blocking.cols;
+            r / m->blocking.rows * sb_tiling_block_cols(&matrix->tiling) + c / m->blocking.cols;
         code_bits += m->bits[matrix->first_block + block];
         weights++;
       }

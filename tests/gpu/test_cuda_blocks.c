@@ -5,7 +5,7 @@
 #include "tests/kernels/blocks.h"
 
 typedef struct data {
-  sb_tiling grid;
+  sb_tiling tiling;
   size_t n, ldg, blocks, groups;
   sb_dtype dtype;
   float *g, *importance;
@@ -24,28 +24,28 @@ static void *make(size_t count, size_t size) {
 }
 
 static data create(size_t shape, sb_dtype dtype, unsigned least) {
-  data d = {.grid = shapes[shape], .n = shapes[shape].rows * shapes[shape].cols, .dtype = dtype};
+  data d = {.tiling = shapes[shape], .n = shapes[shape].rows * shapes[shape].cols, .dtype = dtype};
   uint64_t seed = shape + 5;
-  d.ldg = d.grid.cols + shape % 3;
-  d.blocks = block_count(&d.grid);
-  d.groups = d.grid.rows * sb_tiling_block_cols(&d.grid);
+  d.ldg = d.tiling.cols + shape % 3;
+  d.blocks = block_count(&d.tiling);
+  d.groups = d.tiling.rows * sb_tiling_block_cols(&d.tiling);
   float *w = make(d.n, 4);
   d.w = make(d.n, 4);
-  d.g = make(d.grid.rows * d.ldg, 4);
-  d.importance = make(d.grid.cols, 4);
+  d.g = make(d.tiling.rows * d.ldg, 4);
+  d.importance = make(d.tiling.cols, 4);
   d.bits = make(d.blocks, 1);
-  fill_awkward(w, d.grid.rows, d.grid.cols, shape);
+  fill_awkward(w, d.tiling.rows, d.tiling.cols, shape);
   for (size_t i = 0; dtype == SB_F16 && i < d.n; i++)
     if (fabsf(w[i]) > 60000.0f) w[i] = 1000.0f;
   sb_from_f32(d.w, dtype, w, d.n);
-  for (size_t i = 0; i < d.grid.rows * d.ldg; i++)
-    d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN;
-  for (size_t i = 0; i < d.grid.cols; i++) d.importance[i] = fabsf(uniform(&seed)) + 0.01f;
+  for (size_t i = 0; i < d.tiling.rows * d.ldg; i++)
+    d.g[i] = i % d.ldg < d.tiling.cols ? uniform(&seed) : NAN;
+  for (size_t i = 0; i < d.tiling.cols; i++) d.importance[i] = fabsf(uniform(&seed)) + 0.01f;
   fill_bits(d.bits, d.blocks, least, 8, shape);
   sb_free(&w);
   d.w_there = gpu_put(d.w, d.n * 4);
-  d.g_there = gpu_put(d.g, d.grid.rows * d.ldg * 4);
-  d.importance_there = gpu_put(d.importance, d.grid.cols * 4);
+  d.g_there = gpu_put(d.g, d.tiling.rows * d.ldg * 4);
+  d.importance_there = gpu_put(d.importance, d.tiling.cols * 4);
   return d;
 }
 
@@ -79,10 +79,10 @@ static void fits_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 0) {
     uint8_t *want = make(d.groups, 1), *there = gpu_put(want, d.groups);
-    assert_ok(cpu->op->fit_blocks(cpu, NULL, want, d.w, d.dtype, d.importance, &d.grid, d.bits,
+    assert_ok(cpu->op->fit_blocks(cpu, NULL, want, d.w, d.dtype, d.importance, &d.tiling, d.bits,
                                   symmetry));
-    assert_ok(gpu->op->fit_blocks(gpu, NULL, there, d.w_there, d.dtype, d.importance_there, &d.grid,
-                                  d.bits, symmetry));
+    assert_ok(gpu->op->fit_blocks(gpu, NULL, there, d.w_there, d.dtype, d.importance_there,
+                                  &d.tiling, d.bits, symmetry));
     same("fits", there, want, d.groups);
     sb_free(&want);
   }
@@ -98,10 +98,10 @@ static void rounding_is_the_same(void **state) {
     for (size_t i = 0; i < d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
     for (int fitted = 0; fitted < 2; fitted++) {
       const uint8_t *f = fitted ? fits : NULL, *f_there = fitted ? gpu_put(fits, d.groups) : NULL;
-      assert_ok(cpu->op->quantize_blocks(cpu, NULL, want, to, d.w, d.dtype, &d.grid, d.bits,
+      assert_ok(cpu->op->quantize_blocks(cpu, NULL, want, to, d.w, d.dtype, &d.tiling, d.bits,
                                          symmetry, f));
-      assert_ok(gpu->op->quantize_blocks(gpu, NULL, there, to, d.w_there, d.dtype, &d.grid, d.bits,
-                                         symmetry, f_there));
+      assert_ok(gpu->op->quantize_blocks(gpu, NULL, there, to, d.w_there, d.dtype, &d.tiling,
+                                         d.bits, symmetry, f_there));
       same("rounded weights", there, want, d.n * size);
     }
     sb_free(&want);
@@ -122,16 +122,16 @@ static void moves_are_the_same(void **state) {
       const float *importance = kind == 1 ? d.importance : NULL;
       const void *now = kind == 2 ? (const char *)d.w : NULL; /* any weights will do */
       const uint8_t *f = kind == 1 ? fits : NULL, *f_there = kind == 1 ? fits_there : NULL;
-      assert_ok(cpu->op->move_grids(cpu, NULL, grids, d.w, d.dtype, &d.grid, d.bits, symmetry,
+      assert_ok(cpu->op->move_grids(cpu, NULL, grids, d.w, d.dtype, &d.tiling, d.bits, symmetry,
                                     importance, f));
-      assert_ok(gpu->op->move_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.grid, d.bits,
+      assert_ok(gpu->op->move_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.tiling, d.bits,
                                     symmetry, importance ? d.importance_there : NULL, f_there));
       same("grids of moves", grids_there, grids, SB_MOVES * d.groups * sizeof *grids);
       assert_ok(cpu->op->block_moves(cpu, NULL, want, want + d.blocks, d.g, d.ldg, d.w, d.dtype,
-                                     now, d.dtype, grids, &d.grid, d.bits, 2, 7, symmetry));
+                                     now, d.dtype, grids, &d.tiling, d.bits, 2, 7, symmetry));
       assert_ok(gpu->op->block_moves(gpu, NULL, there, there + d.blocks, d.g_there, d.ldg,
                                      d.w_there, d.dtype, now ? d.w_there : NULL, d.dtype,
-                                     grids_there, &d.grid, d.bits, 2, 7, symmetry));
+                                     grids_there, &d.tiling, d.bits, 2, 7, symmetry));
       same("moves", there, want, 2 * d.blocks * 8);
     }
     sb_free(&want);
@@ -143,13 +143,13 @@ static void moves_are_the_same(void **state) {
 static void channel_scores_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
-    const size_t count = d.grid.rows + d.grid.cols;
+    const size_t count = d.tiling.rows + d.tiling.cols;
     double *want = make(count, 8), *there = gpu_put(want, count * 8);
     for (int absolute = 0; absolute < 2; absolute++) {
-      assert_ok(cpu->op->channel_scores(cpu, NULL, want, want + d.grid.rows, d.g, d.ldg, d.w,
-                                        d.dtype, &d.grid, d.bits, absolute, symmetry, NULL));
-      assert_ok(gpu->op->channel_scores(gpu, NULL, there, there + d.grid.rows, d.g_there, d.ldg,
-                                        d.w_there, d.dtype, &d.grid, d.bits, absolute, symmetry,
+      assert_ok(cpu->op->channel_scores(cpu, NULL, want, want + d.tiling.rows, d.g, d.ldg, d.w,
+                                        d.dtype, &d.tiling, d.bits, absolute, symmetry, NULL));
+      assert_ok(gpu->op->channel_scores(gpu, NULL, there, there + d.tiling.rows, d.g_there, d.ldg,
+                                        d.w_there, d.dtype, &d.tiling, d.bits, absolute, symmetry,
                                         NULL));
       same("scores", there, want, count * 8);
     }
@@ -162,9 +162,9 @@ static void products_are_the_same(void **state) {
   EACH_CASE(d, symmetry, 1) {
     (void)symmetry;
     float *want = make(d.groups, 4), *there = gpu_put(want, d.groups * 4);
-    assert_ok(cpu->op->group_products(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, &d.grid));
+    assert_ok(cpu->op->group_products(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, &d.tiling));
     assert_ok(
-        gpu->op->group_products(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype, &d.grid));
+        gpu->op->group_products(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype, &d.tiling));
     same("products", there, want, d.groups * 4);
     sb_free(&want);
   }
@@ -180,15 +180,15 @@ static void squares_are_the_same(void **state) {
     sb_stored_grid *grids_there = gpu_put(want_grids, d.groups * widths * sizeof *want_grids);
     double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want);
     double(*there)[SB_WIDTHS] = gpu_put(want, d.blocks * sizeof *want);
-    assert_ok(cpu->op->choose_grids(cpu, NULL, want_grids, d.w, d.dtype, &d.grid, least, most,
+    assert_ok(cpu->op->choose_grids(cpu, NULL, want_grids, d.w, d.dtype, &d.tiling, least, most,
                                     symmetry, importance));
-    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.grid, least,
+    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.tiling, least,
                                     most, symmetry, importance ? d.importance_there : NULL));
     same("grids", grids_there, want_grids, d.groups * widths * sizeof *want_grids);
-    assert_ok(cpu->op->block_squares(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, want_grids, &d.grid,
-                                     least, most));
+    assert_ok(cpu->op->block_squares(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, want_grids,
+                                     &d.tiling, least, most));
     assert_ok(gpu->op->block_squares(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype,
-                                     grids_there, &d.grid, least, most));
+                                     grids_there, &d.tiling, least, most));
     same("squares", there, want, d.blocks * sizeof *want);
     sb_free(&want_grids);
     sb_free(&want);
@@ -202,27 +202,27 @@ static void squares_are_the_same(void **state) {
 static void curvature_is_close(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
-    const size_t side = d.grid.block_cols, columns = sb_tiling_block_cols(&d.grid),
-                 rows = sb_tiling_block_rows(&d.grid);
+    const size_t side = d.tiling.block_cols, columns = sb_tiling_block_cols(&d.tiling),
+                 rows = sb_tiling_block_rows(&d.tiling);
     const size_t first = rows > 1 ? 1 : 0, count = rows - first;
-    float *grams = make(columns * side * side, 4), *weights = make(d.grid.rows, 4);
+    float *grams = make(columns * side * side, 4), *weights = make(d.tiling.rows, 4);
     double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want),
     (*got)[SB_WIDTHS] = make(d.blocks, sizeof *got);
     const float *importance = c_ % 2 ? d.importance : NULL;
     for (size_t j = 0; j < columns; j++) {
-      const size_t n = sb_tiling_cols_of(&d.grid, j);
+      const size_t n = sb_tiling_cols_of(&d.tiling, j);
       float *gram = grams + j * side * side;
       for (size_t r = 0; r < n; r++)
         for (size_t c = 0; c < n; c++)
           gram[r * n + c] = (r == c ? 1.0f : 0.0f) + 0.01f * d.importance[r] * d.importance[c];
     }
-    for (size_t r = 0; r < d.grid.rows; r++) weights[r] = (float)(1 + r % 3);
-    assert_ok(cpu->op->block_curvature(cpu, NULL, want, grams, weights, d.w, d.dtype, &d.grid,
+    for (size_t r = 0; r < d.tiling.rows; r++) weights[r] = (float)(1 + r % 3);
+    assert_ok(cpu->op->block_curvature(cpu, NULL, want, grams, weights, d.w, d.dtype, &d.tiling,
                                        first, count, 2, 6, symmetry, importance));
     double(*there)[SB_WIDTHS] = gpu_put(got, d.blocks * sizeof *got);
     assert_ok(gpu->op->block_curvature(gpu, NULL, there, gpu_put(grams, columns * side * side * 4),
-                                       gpu_put(weights, d.grid.rows * 4), d.w_there, d.dtype,
-                                       &d.grid, first, count, 2, 6, symmetry,
+                                       gpu_put(weights, d.tiling.rows * 4), d.w_there, d.dtype,
+                                       &d.tiling, first, count, 2, 6, symmetry,
                                        importance ? d.importance_there : NULL));
     gpu_get(got, there, d.blocks * sizeof *got);
     for (size_t k = 0; k < d.blocks; k++)
@@ -240,23 +240,23 @@ static void curvature_is_close(void **state) {
 static void unpacking_is_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
-    const size_t rows = sb_tiling_block_rows(&d.grid), columns = sb_tiling_block_cols(&d.grid);
+    const size_t rows = sb_tiling_block_rows(&d.tiling), columns = sb_tiling_block_cols(&d.tiling);
     const sb_dtype to = types[(c_ / 3) % 3];
     size_t *offsets = make(rows + 1, sizeof *offsets), size = sb_dtype_size(to);
     for (size_t i = 0; i < rows; i++)
       offsets[i + 1] =
-          offsets[i] + sb_blockrow_bytes(&d.grid, i, d.bits + i * columns, symmetry) + i % 3;
+          offsets[i] + sb_blockrow_bytes(&d.tiling, i, d.bits + i * columns, symmetry) + i % 3;
     uint8_t *packed = make(offsets[rows], 1);
     void *want = make(d.n, size), *there = gpu_put(want, d.n * size);
     for (size_t i = 0; i < rows; i++)
       sb_blockrow_encode(packed + offsets[i],
                          (const char *)d.w +
-                             i * d.grid.block_rows * d.grid.cols * sb_dtype_size(d.dtype),
-                         d.dtype, &d.grid, i, d.bits + i * columns, symmetry, NULL);
+                             i * d.tiling.block_rows * d.tiling.cols * sb_dtype_size(d.dtype),
+                         d.dtype, &d.tiling, i, d.bits + i * columns, symmetry, NULL);
     assert_ok(
-        cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.grid, d.bits, symmetry));
+        cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.tiling, d.bits, symmetry));
     assert_ok(gpu->op->unpack_blocks(gpu, NULL, there, to, gpu_put(packed, offsets[rows]), offsets,
-                                     &d.grid, d.bits, symmetry));
+                                     &d.tiling, d.bits, symmetry));
     same("unpacked weights", there, want, d.n * size);
     sb_free(&offsets);
     sb_free(&packed);
@@ -270,14 +270,14 @@ static void bad_arguments_are_refused(void **state) {
   float *out = make(d.n, 4);
   sb_tiling wide = {4, 4096, 4, 4096};
   d.bits[0] = 9;
-  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &d.grid, d.bits,
+  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &d.tiling, d.bits,
                                             SB_ASYMMETRIC, NULL),
                    SB_ERR_INTERNAL);
   d.bits[0] = 4;
   assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &wide, d.bits,
                                             SB_ASYMMETRIC, NULL),
                    SB_ERR_UNSUPPORTED);
-  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_I8, &d.grid, d.bits,
+  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_I8, &d.tiling, d.bits,
                                             SB_ASYMMETRIC, NULL),
                    SB_ERR_UNSUPPORTED);
   sb_free(&out);

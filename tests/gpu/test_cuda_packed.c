@@ -5,7 +5,7 @@
 #include "tests/kernels/blocks.h"
 
 typedef struct problem {
-  sb_tiling grid;
+  sb_tiling tiling;
   unsigned least, most; /* bits */
   size_t tokens, skew;  /* bytes that the packed rows begin after a multiple of 16 */
 } problem;
@@ -36,11 +36,11 @@ typedef struct data {
 } data;
 
 static void pack(data *d, const problem *p, sb_symmetry symmetry, uint64_t seed) {
-  const size_t block_rows = sb_tiling_block_rows(&p->grid),
-               columns = sb_tiling_block_cols(&p->grid);
+  const size_t block_rows = sb_tiling_block_rows(&p->tiling),
+               columns = sb_tiling_block_cols(&p->tiling);
   uint64_t s = seed * 7919;
-  d->rows = p->grid.rows;
-  d->cols = p->grid.cols;
+  d->rows = p->tiling.rows;
+  d->cols = p->tiling.cols;
   d->bits = make(block_rows * columns, 1);
   d->offsets = make(block_rows + 1, sizeof *d->offsets);
   d->w = make(d->rows * d->cols, 4);
@@ -51,12 +51,12 @@ static void pack(data *d, const problem *p, sb_symmetry symmetry, uint64_t seed)
   }
   for (size_t i = 0; i < block_rows; i++)
     d->offsets[i + 1] =
-        d->offsets[i] + sb_blockrow_bytes(&p->grid, i, d->bits + i * columns, symmetry);
+        d->offsets[i] + sb_blockrow_bytes(&p->tiling, i, d->bits + i * columns, symmetry);
   d->memory = make(d->offsets[block_rows] + p->skew, 1);
   d->packed = d->memory + p->skew;
   for (size_t i = 0; i < block_rows; i++)
-    sb_blockrow_encode(d->packed + d->offsets[i], d->w + i * p->grid.block_rows * d->cols, SB_F32,
-                       &p->grid, i, d->bits + i * columns, symmetry, NULL);
+    sb_blockrow_encode(d->packed + d->offsets[i], d->w + i * p->tiling.block_rows * d->cols, SB_F32,
+                       &p->tiling, i, d->bits + i * columns, symmetry, NULL);
 }
 
 /* An error of 1 unit is 2^-24 of sum |x| (|w| + |lowest level|), as the contract counts; in bf16
@@ -96,14 +96,14 @@ static void multiply(size_t which, sb_compute compute, sb_symmetry symmetry) {
   for (size_t i = 0; i < xs; i++) d.x[i] = uniform(&seed);
   for (size_t i = 0; i < ys; i++) d.before[i] = uniform(&seed);
   const uint8_t *packed =
-      (uint8_t *)gpu_put(d.memory, d.offsets[sb_tiling_block_rows(&p->grid)] + p->skew) + p->skew;
+      (uint8_t *)gpu_put(d.memory, d.offsets[sb_tiling_block_rows(&p->tiling)] + p->skew) + p->skew;
   float *w = gpu_put(d.w, ws * 4);
   const void *x = gpu_put_operands(d.x, xs);
-  assert_ok(
-      gpu->op->unpack_blocks(gpu, NULL, w, SB_F32, packed, d.offsets, &p->grid, d.bits, symmetry));
+  assert_ok(gpu->op->unpack_blocks(gpu, NULL, w, SB_F32, packed, d.offsets, &p->tiling, d.bits,
+                                   symmetry));
   gpu_get(d.w, w, ws * 4);
   assert_ok(
-      gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->grid, d.bits, symmetry, &matrix));
+      gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->tiling, d.bits, symmetry, &matrix));
   for (int add = 0; add < 2; add++) { /* twice with one matrix: a call leaves nothing behind */
     for (size_t i = 0; i < ys; i++) d.y[i] = add ? d.before[i] : NAN;
     float *y = gpu_put(d.y, ys * 4);
@@ -131,13 +131,13 @@ static void equals_unpacked(void **state) {
 }
 
 static void bad_bits_are_refused(void **state) {
-  const sb_tiling grid = {4, 4, 4, 4};
+  const sb_tiling tiling = {4, 4, 4, 4};
   const size_t offset = 0;
   const uint8_t bits = 0, packed[64] = {0};
   sb_packed matrix;
   (void)state;
   assert_int_equal(
-      gpu->op->packed_create(gpu, NULL, packed, &offset, &grid, &bits, SB_ASYMMETRIC, &matrix),
+      gpu->op->packed_create(gpu, NULL, packed, &offset, &tiling, &bits, SB_ASYMMETRIC, &matrix),
       SB_ERR_INTERNAL);
   assert_null(matrix);
 }

@@ -63,7 +63,7 @@ static pair create(size_t shape, sb_symmetry symmetry) {
                       starts,
                       symmetry,
                       bits,
-                      make(p.groups, sizeof(sb_group)),
+                      make(p.groups, sizeof(sb_grid)),
                       make(p.weights, 1)};
   p.w = make(p.weights, 4);
   p.left = make(p.weights, 4);
@@ -75,7 +75,7 @@ static pair create(size_t shape, sb_symmetry symmetry) {
   fill_moments(p.h, n, seed + 1);
   p.there = p.host;
   p.there.bits = gpu_put(bits, p.groups);
-  p.there.groups = gpu_put(p.host.groups, p.groups * sizeof(sb_group));
+  p.there.grids = gpu_put(p.host.grids, p.groups * sizeof(sb_grid));
   p.there.codes = gpu_put(p.host.codes, p.weights);
   p.w_there = gpu_put(p.w, p.weights * 4);
   p.left_there = gpu_put(p.left, p.weights * 4);
@@ -86,8 +86,8 @@ static pair create(size_t shape, sb_symmetry symmetry) {
 }
 
 static void release(pair *p) {
-  void *host[] = {(void *)p->host.bits, p->host.groups, p->host.codes, p->w, p->left,
-                  p->residual,          p->factor,      p->h};
+  void *host[] = {(void *)p->host.bits, p->host.grids, p->host.codes, p->w, p->left,
+                  p->residual,          p->factor,     p->h};
   gpu_drop();
   for (size_t k = 0; k < sizeof host / sizeof *host; k++) sb_free(&host[k]);
 }
@@ -96,18 +96,18 @@ static void release(pair *p) {
 static size_t rows_that_differ(const pair *p) {
   const size_t rows = p->host.rows, n = p->host.cols;
   uint8_t *codes = make(p->weights, 1);
-  sb_group *groups = make(p->groups, sizeof *groups);
+  sb_grid *grids = make(p->groups, sizeof *grids);
   size_t differ = 0;
   gpu_get(codes, p->there.codes, p->weights);
-  gpu_get(groups, p->there.groups, p->groups * sizeof *groups);
+  gpu_get(grids, p->there.grids, p->groups * sizeof *grids);
   for (size_t r = 0; r < rows; r++) {
     bool same = memcmp(codes + r * n, p->host.codes + r * n, n) == 0;
     for (size_t k = r; k < p->groups; k += rows)
-      same = same && memcmp(&groups[k], &p->host.groups[k], sizeof *groups) == 0;
+      same = same && memcmp(&grids[k], &p->host.grids[k], sizeof *grids) == 0;
     differ += !same;
   }
   sb_free(&codes);
-  sb_free(&groups);
+  sb_free(&grids);
   return differ;
 }
 
@@ -123,7 +123,7 @@ static void check(const pair *p, const char *what) {
 static void level(const pair *p) {
   sb_backend *b = gpu;
   assert_ok(b->op->upload(b, NULL, p->there.codes, p->host.codes, p->weights));
-  assert_ok(b->op->upload(b, NULL, p->there.groups, p->host.groups, p->groups * sizeof(sb_group)));
+  assert_ok(b->op->upload(b, NULL, p->there.grids, p->host.grids, p->groups * sizeof(sb_grid)));
   assert_ok(b->op->upload(b, NULL, p->residual_there, p->residual, p->weights * 4));
   assert_ok(b->op->sync(b, NULL));
 }

@@ -1,12 +1,13 @@
 /* What the tests of the block operations share: reproducible matrices of awkward content, and
- * kernels/grid.h applied one group at a time, in plain loops. */
+ * kernels/shared/grid.h applied one group at a time, in plain loops. */
 #ifndef SB_TESTS_KERNELS_BLOCKS_H
 #define SB_TESTS_KERNELS_BLOCKS_H
 
 #include <omp.h>
 
 #include "base/memory.h"
-#include "kernels/grid.h"
+#include "kernels/backend.h"
+#include "kernels/shared/grid.h"
 #include "tests/support/assertions.h"
 #include "tests/support/random.h"
 
@@ -37,7 +38,7 @@ static inline void fill_bits(uint8_t *bits, size_t blocks, unsigned least, unsig
     bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));
 }
 
-/* A mean as kernels/grid.h orders it. */
+/* A mean as kernels/shared/grid.h orders it. */
 static inline float ordered_mean(const float *w, size_t n, float centre, bool absolute) {
   float lane[16] = {0};
   for (size_t i = 0; i < n; i++) lane[i % 16] += absolute ? fabsf(w[i] - centre) : w[i];
@@ -46,7 +47,7 @@ static inline float ordered_mean(const float *w, size_t n, float centre, bool ab
   return lane[0] / (float)n;
 }
 
-static inline sb_group scalar_group(const float *w, size_t n, unsigned bits, sb_symmetry symmetry) {
+static inline sb_grid scalar_grid(const float *w, size_t n, unsigned bits, sb_symmetry symmetry) {
   sb_group_range range = {0};
   for (size_t i = 0; i < n; i++) {
     if (w[i] < range.low) range.low = w[i];
@@ -55,23 +56,23 @@ static inline sb_group scalar_group(const float *w, size_t n, unsigned bits, sb_
   range.mean = sb_grid_fp16(ordered_mean(w, n, 0.0f, false));
   range.spread = ordered_mean(w, n, range.mean, true);
   range.mean_magnitude = ordered_mean(w, n, 0.0f, true);
-  return sb_group_choose(&range, bits, symmetry);
+  return sb_grid_choose(&range, bits, symmetry);
 }
 
 /* out[rows, cols] = Q(w), one weight after another; 0 bits copies. */
-static inline void scalar_quantize(float *out, const float *w, const sb_tiling *grid,
+static inline void scalar_quantize(float *out, const float *w, const sb_tiling *tiling,
                                    const uint8_t *bits, sb_symmetry symmetry) {
-  for (size_t r = 0; r < grid->rows; r++)
-    for (size_t j = 0; j < sb_tiling_block_cols(grid); j++) {
-      const size_t at = r * grid->cols + j * grid->block_cols, n = sb_tiling_cols_of(grid, j);
-      const unsigned b = bits[r / grid->block_rows * sb_tiling_block_cols(grid) + j];
+  for (size_t r = 0; r < tiling->rows; r++)
+    for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {
+      const size_t at = r * tiling->cols + j * tiling->block_cols, n = sb_tiling_cols_of(tiling, j);
+      const unsigned b = bits[r / tiling->block_rows * sb_tiling_block_cols(tiling) + j];
       if (b == 0) {
         memcpy(out + at, w + at, n * sizeof *w);
         continue;
       }
-      const sb_group group = scalar_group(w + at, n, b, symmetry);
+      const sb_grid grid = scalar_grid(w + at, n, b, symmetry);
       for (size_t c = 0; c < n; c++)
-        out[at + c] = sb_group_value(&group, sb_group_code(&group, w[at + c]));
+        out[at + c] = sb_grid_value(&grid, sb_grid_code(&grid, w[at + c]));
     }
 }
 
@@ -84,8 +85,8 @@ static const sb_tiling shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-static inline size_t block_count(const sb_tiling *grid) {
-  return sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid);
+static inline size_t block_count(const sb_tiling *tiling) {
+  return sb_tiling_block_rows(tiling) * sb_tiling_block_cols(tiling);
 }
 
 #endif

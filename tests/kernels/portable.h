@@ -39,8 +39,8 @@ sb_status portable_block_curvature(sb_backend *, sb_stream, double (*loss)[SB_WI
 sb_status portable_unpack_blocks(sb_backend *, sb_stream, void *out, sb_dtype out_dtype,
                                  const uint8_t *packed, const size_t *offsets, const sb_tiling *,
                                  const uint8_t *bits, sb_symmetry);
-void portable_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_tiling *grid,
-                              size_t i, const uint8_t *bits, sb_symmetry symmetry,
-                              const float *importance);
+void portable_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype,
+                              const sb_tiling *tiling, size_t i, const uint8_t *bits,
+                              sb_symmetry symmetry, const float *importance);
 
 #endif

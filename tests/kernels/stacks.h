@@ -24,14 +24,14 @@ typedef struct stack_of {
 
 /* Block row 0 of the grid, block column j at bits[j]; groups and codes as sb_blockrow_pack takes
  * them. */
-static stack_of stack_make(const sb_tiling *grid, const uint8_t *bits, sb_symmetry symmetry,
-                           sb_group *groups, uint8_t *codes) {
-  const size_t rows = sb_tiling_rows_of(grid, 0), columns = sb_tiling_block_cols(grid);
+static stack_of stack_make(const sb_tiling *tiling, const uint8_t *bits, sb_symmetry symmetry,
+                           sb_grid *grids, uint8_t *codes) {
+  const size_t rows = sb_tiling_rows_of(tiling, 0), columns = sb_tiling_block_cols(tiling);
   stack_of s = {.starts = calloc(2, sizeof *s.starts), .bits = malloc(columns * rows)};
   s.starts[1] = rows;
   for (size_t j = 0; j < columns; j++) memset(s.bits + j * rows, bits[j], rows);
-  s.stack =
-      (sb_stack){rows, grid->cols, grid->block_cols, 1, s.starts, symmetry, s.bits, groups, codes};
+  s.stack = (sb_stack){rows,  tiling->cols, tiling->block_cols, 1, s.starts, symmetry, s.bits,
+                       grids, codes};
   return s;
 }
 static void stack_drop(stack_of *s) {

@@ -1,6 +1,6 @@
 #include "tests/kernels/blocks.h"
 
-#include "kernels/bitstring.h"
+#include "kernels/shared/bitstring.h"
 
 /* Bit k of the string. */
 static unsigned bit(const uint8_t *string, size_t k) {

@@ -3,7 +3,7 @@
 
 typedef struct data {
   sb_backend *backend;
-  sb_tiling grid;
+  sb_tiling tiling;
   size_t n, ldg, blocks;
   float *w, *g, *now, *low, *high;
   uint8_t *bits, *shifted;
@@ -12,28 +12,28 @@ typedef struct data {
 } data;
 
 static data create(size_t shape) {
-  data d = {.grid = shapes[shape],
+  data d = {.tiling = shapes[shape],
             .n = shapes[shape].rows * shapes[shape].cols,
             .ldg = shapes[shape].cols + shape % 3};
   uint64_t seed = shape + 77;
-  d.blocks = block_count(&d.grid);
+  d.blocks = block_count(&d.tiling);
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &d.backend));
   assert_ok(sb_alloc(&d.w, d.n, 4, "w"));
-  assert_ok(sb_alloc(&d.g, d.grid.rows * d.ldg, 4, "g"));
+  assert_ok(sb_alloc(&d.g, d.tiling.rows * d.ldg, 4, "g"));
   assert_ok(sb_alloc(&d.now, d.n, 4, "now"));
   assert_ok(sb_alloc(&d.low, d.n, 4, "low"));
   assert_ok(sb_alloc(&d.high, d.n, 4, "high"));
   assert_ok(sb_alloc(&d.bits, d.blocks, 1, "bits"));
   assert_ok(sb_alloc(&d.shifted, d.blocks, 1, "bits"));
-  assert_ok(sb_alloc(&d.grids, SB_MOVES * d.grid.rows * sb_tiling_block_cols(&d.grid),
+  assert_ok(sb_alloc(&d.grids, SB_MOVES * d.tiling.rows * sb_tiling_block_cols(&d.tiling),
                      sizeof *d.grids, "grids"));
   assert_ok(sb_alloc(&d.raise, d.blocks, 8, "moves"));
   assert_ok(sb_alloc(&d.cut, d.blocks, 8, "moves"));
   assert_ok(sb_alloc(&d.raise_again, d.blocks, 8, "moves"));
   assert_ok(sb_alloc(&d.cut_again, d.blocks, 8, "moves"));
-  fill_awkward(d.w, d.grid.rows, d.grid.cols, shape);
-  for (size_t i = 0; i < d.grid.rows * d.ldg; i++)
-    d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN; /* not ours */
+  fill_awkward(d.w, d.tiling.rows, d.tiling.cols, shape);
+  for (size_t i = 0; i < d.tiling.rows * d.ldg; i++)
+    d.g[i] = i % d.ldg < d.tiling.cols ? uniform(&seed) : NAN; /* not ours */
   fill_bits(d.bits, d.blocks, 1, 8, shape);
   return d;
 }
@@ -60,18 +60,18 @@ static void quantized(data *d, float *out, int by, sb_symmetry symmetry) {
     const int b = d->bits[k] + by;
     d->shifted[k] = (uint8_t)(b < 1 ? 1 : b > 8 ? 8 : b);
   }
-  scalar_quantize(out, d->w, &d->grid, d->shifted, symmetry);
+  scalar_quantize(out, d->w, &d->tiling, d->shifted, symmetry);
 }
 
 /* One block: <g, to - now>, and the same of magnitudes. */
 static double dot(const data *d, size_t k, const float *to, double *magnitude) {
-  const size_t columns = sb_tiling_block_cols(&d->grid), i = k / columns, j = k % columns;
+  const size_t columns = sb_tiling_block_cols(&d->tiling), i = k / columns, j = k % columns;
   double sum = 0;
   *magnitude = 0;
-  for (size_t r = 0; r < sb_tiling_rows_of(&d->grid, i); r++)
-    for (size_t c = 0; c < sb_tiling_cols_of(&d->grid, j); c++) {
-      const size_t row = i * d->grid.block_rows + r, col = j * d->grid.block_cols + c,
-                   at = row * d->grid.cols + col;
+  for (size_t r = 0; r < sb_tiling_rows_of(&d->tiling, i); r++)
+    for (size_t c = 0; c < sb_tiling_cols_of(&d->tiling, j); c++) {
+      const size_t row = i * d->tiling.block_rows + r, col = j * d->tiling.block_cols + c,
+                   at = row * d->tiling.cols + col;
       const double term = (double)d->g[row * d->ldg + col] * ((double)to[at] - (double)d->now[at]);
       sum += term;
       *magnitude += fabs(term);
@@ -81,7 +81,7 @@ static double dot(const data *d, size_t k, const float *to, double *magnitude) {
 
 static void check(const data *d, unsigned min_bits, unsigned max_bits) {
   const double terms =
-      (double)(sb_min_size(d->grid.block_cols, d->grid.cols) / 16 + 2); /* of one lane */
+      (double)(sb_min_size(d->tiling.block_cols, d->tiling.cols) / 16 + 2); /* of one lane */
   for (size_t k = 0; k < d->blocks; k++) {
     double size;
     /* a float lane: `terms` roundings of 2^-24 each, of the sum so far, and one of every difference
@@ -102,10 +102,10 @@ static void check(const data *d, unsigned min_bits, unsigned max_bits) {
 static void moves(data *d, double *raise, double *cut, const void *w, sb_dtype w_dtype,
                   const void *now, sb_dtype now_dtype, unsigned least, unsigned most,
                   sb_symmetry symmetry) {
-  assert_ok(d->backend->op->move_grids(d->backend, NULL, d->grids, w, w_dtype, &d->grid, d->bits,
+  assert_ok(d->backend->op->move_grids(d->backend, NULL, d->grids, w, w_dtype, &d->tiling, d->bits,
                                        symmetry, NULL, NULL));
   assert_ok(d->backend->op->block_moves(d->backend, NULL, raise, cut, d->g, d->ldg, w, w_dtype, now,
-                                        now_dtype, d->grids, &d->grid, d->bits, least, most,
+                                        now_dtype, d->grids, &d->tiling, d->bits, least, most,
                                         symmetry));
 }
 

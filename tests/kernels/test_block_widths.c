@@ -6,7 +6,7 @@ typedef double table[SB_WIDTHS];
 
 typedef struct data {
   sb_backend *backend;
-  sb_tiling grid;
+  sb_tiling tiling;
   size_t n, ldg, blocks, columns;
   float *w, *g, *x, *grams, *row_weights, *rounded;
   uint8_t *bits;
@@ -18,43 +18,43 @@ enum { TOKENS = 9 };
 
 /* H_j = X_j' X_j, full. */
 static void fill_grams(data *d) {
-  const size_t width = d->grid.block_cols;
+  const size_t width = d->tiling.block_cols;
   for (size_t j = 0; j < d->columns; j++) {
-    const size_t n = sb_tiling_cols_of(&d->grid, j);
+    const size_t n = sb_tiling_cols_of(&d->tiling, j);
     for (size_t a = 0; a < n; a++)
       for (size_t b = 0; b < n; b++) {
         double sum = 0;
         for (size_t t = 0; t < TOKENS; t++)
-          sum += (double)d->x[t * d->grid.cols + j * width + a] *
-                 (double)d->x[t * d->grid.cols + j * width + b];
+          sum += (double)d->x[t * d->tiling.cols + j * width + a] *
+                 (double)d->x[t * d->tiling.cols + j * width + b];
         d->grams[j * width * width + a * n + b] = (float)sum;
       }
   }
 }
 
 static data create(size_t shape) {
-  data d = {.grid = shapes[shape],
+  data d = {.tiling = shapes[shape],
             .n = shapes[shape].rows * shapes[shape].cols,
             .ldg = shapes[shape].cols + shape % 3};
   uint64_t seed = shape + 7;
-  d.blocks = block_count(&d.grid);
-  d.columns = sb_tiling_block_cols(&d.grid);
+  d.blocks = block_count(&d.tiling);
+  d.columns = sb_tiling_block_cols(&d.tiling);
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &d.backend));
   assert_ok(sb_alloc(&d.w, d.n, 4, "w"));
-  assert_ok(sb_alloc(&d.g, d.grid.rows * d.ldg, 4, "g"));
-  assert_ok(sb_alloc(&d.x, TOKENS * d.grid.cols, 4, "x"));
-  assert_ok(sb_alloc(&d.grams, d.columns * d.grid.block_cols * d.grid.block_cols, 4, "grams"));
-  assert_ok(sb_alloc(&d.row_weights, d.grid.rows, 4, "weights of rows"));
+  assert_ok(sb_alloc(&d.g, d.tiling.rows * d.ldg, 4, "g"));
+  assert_ok(sb_alloc(&d.x, TOKENS * d.tiling.cols, 4, "x"));
+  assert_ok(sb_alloc(&d.grams, d.columns * d.tiling.block_cols * d.tiling.block_cols, 4, "grams"));
+  assert_ok(sb_alloc(&d.row_weights, d.tiling.rows, 4, "weights of rows"));
   assert_ok(sb_alloc(&d.rounded, d.n, 4, "rounded"));
   assert_ok(sb_alloc(&d.bits, d.blocks, 1, "bits"));
   assert_ok(sb_alloc(&d.got, d.blocks, sizeof *d.got, "table"));
   assert_ok(sb_alloc(&d.again, d.blocks, sizeof *d.got, "table"));
-  assert_ok(sb_alloc(&d.grids, d.grid.rows * d.columns * SB_MAX_BITS, sizeof *d.grids, "grids"));
-  fill_awkward(d.w, d.grid.rows, d.grid.cols, shape);
-  for (size_t i = 0; i < d.grid.rows * d.ldg; i++)
-    d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN; /* not ours */
-  for (size_t i = 0; i < TOKENS * d.grid.cols; i++) d.x[i] = uniform(&seed);
-  for (size_t i = 0; i < d.grid.rows; i++) d.row_weights[i] = fabsf(uniform(&seed));
+  assert_ok(sb_alloc(&d.grids, d.tiling.rows * d.columns * SB_MAX_BITS, sizeof *d.grids, "grids"));
+  fill_awkward(d.w, d.tiling.rows, d.tiling.cols, shape);
+  for (size_t i = 0; i < d.tiling.rows * d.ldg; i++)
+    d.g[i] = i % d.ldg < d.tiling.cols ? uniform(&seed) : NAN; /* not ours */
+  for (size_t i = 0; i < TOKENS * d.tiling.cols; i++) d.x[i] = uniform(&seed);
+  for (size_t i = 0; i < d.tiling.rows; i++) d.row_weights[i] = fabsf(uniform(&seed));
   fill_grams(&d);
   return d;
 }
@@ -74,7 +74,7 @@ static void release(data *d) {
 }
 
 static double error(const data *d, size_t row, size_t col) {
-  const size_t at = row * d->grid.cols + col;
+  const size_t at = row * d->tiling.cols + col;
   return (double)d->rounded[at] - (double)d->w[at];
 }
 
@@ -82,9 +82,9 @@ static double error(const data *d, size_t row, size_t col) {
 static double squares_of(const data *d, size_t k) {
   const size_t i = k / d->columns, j = k % d->columns;
   double sum = 0;
-  for (size_t r = 0; r < sb_tiling_rows_of(&d->grid, i); r++)
-    for (size_t c = 0; c < sb_tiling_cols_of(&d->grid, j); c++) {
-      const size_t row = i * d->grid.block_rows + r, col = j * d->grid.block_cols + c;
+  for (size_t r = 0; r < sb_tiling_rows_of(&d->tiling, i); r++)
+    for (size_t c = 0; c < sb_tiling_cols_of(&d->tiling, j); c++) {
+      const size_t row = i * d->tiling.block_rows + r, col = j * d->tiling.block_cols + c;
       const double step = (double)d->g[row * d->ldg + col] * error(d, row, col);
       sum += step * step;
     }
@@ -94,17 +94,18 @@ static double squares_of(const data *d, size_t k) {
 /* sum over rows of weight |X_j e'|^2, and the size of what a product in float adds up to give it.
  */
 static double curvature_of(const data *d, size_t k, double *size) {
-  const size_t i = k / d->columns, j = k % d->columns, n = sb_tiling_cols_of(&d->grid, j);
+  const size_t i = k / d->columns, j = k % d->columns, n = sb_tiling_cols_of(&d->tiling, j);
   double sum = 0;
   *size = 0;
-  for (size_t r = 0; r < sb_tiling_rows_of(&d->grid, i); r++) {
-    const size_t row = i * d->grid.block_rows + r;
+  for (size_t r = 0; r < sb_tiling_rows_of(&d->tiling, i); r++) {
+    const size_t row = i * d->tiling.block_rows + r;
     double square = 0, magnitude = 0;
     for (size_t a = 0; a < n; a++)
       for (size_t b = 0; b < n; b++) {
         const double term =
-            (double)d->grams[j * d->grid.block_cols * d->grid.block_cols + a * n + b] *
-            error(d, row, j * d->grid.block_cols + a) * error(d, row, j * d->grid.block_cols + b);
+            (double)d->grams[j * d->tiling.block_cols * d->tiling.block_cols + a * n + b] *
+            error(d, row, j * d->tiling.block_cols + a) *
+            error(d, row, j * d->tiling.block_cols + b);
         square += term;
         magnitude += fabs(term);
       }
@@ -115,16 +116,16 @@ static double curvature_of(const data *d, size_t k, double *size) {
 }
 
 static void squares(data *d, table *out, unsigned least, unsigned most, sb_symmetry symmetry) {
-  assert_ok(d->backend->op->choose_grids(d->backend, NULL, d->grids, d->w, SB_F32, &d->grid, least,
-                                         most, symmetry, NULL));
+  assert_ok(d->backend->op->choose_grids(d->backend, NULL, d->grids, d->w, SB_F32, &d->tiling,
+                                         least, most, symmetry, NULL));
   assert_ok(d->backend->op->block_squares(d->backend, NULL, out, d->g, d->ldg, d->w, SB_F32,
-                                          d->grids, &d->grid, least, most));
+                                          d->grids, &d->tiling, least, most));
 }
 
 static void curvature(data *d, table *out, size_t first, size_t count, unsigned least,
                       unsigned most, sb_symmetry symmetry) {
   assert_ok(d->backend->op->block_curvature(d->backend, NULL, out, d->grams, d->row_weights, d->w,
-                                            SB_F32, &d->grid, first, count, least, most, symmetry,
+                                            SB_F32, &d->tiling, first, count, least, most, symmetry,
                                             NULL));
 }
 
@@ -137,10 +138,10 @@ static void test_definitions(void **state) {
       for (size_t k = 0; k < d.blocks; k++)
         for (int b = 0; b < SB_WIDTHS; b++) d.got[k][b] = d.again[k][b] = -1;
       squares(&d, d.got, least, most, (sb_symmetry)s);
-      curvature(&d, d.again, 0, sb_tiling_block_rows(&d.grid), least, most, (sb_symmetry)s);
+      curvature(&d, d.again, 0, sb_tiling_block_rows(&d.tiling), least, most, (sb_symmetry)s);
       for (unsigned b = 0; b < SB_WIDTHS; b++) {
         memset(d.bits, (int)b, d.blocks);
-        if (b > 0) scalar_quantize(d.rounded, d.w, &d.grid, d.bits, (sb_symmetry)s);
+        if (b > 0) scalar_quantize(d.rounded, d.w, &d.tiling, d.bits, (sb_symmetry)s);
         for (size_t k = 0; k < d.blocks; k++) {
           double size;
           if (b < least || b > most) { /* left alone */
@@ -150,11 +151,11 @@ static void test_definitions(void **state) {
           /* All terms are positive: roundings of 2^-24 of the step, its square and a float lane of
            * it. */
           const double want = squares_of(&d, k);
-          const double terms = (double)(sb_min_size(d.grid.block_cols, d.grid.cols) / 16 + 6);
+          const double terms = (double)(sb_min_size(d.tiling.block_cols, d.tiling.cols) / 16 + 6);
           assert_true(fabs(d.got[k][b] - want) <= terms * 0x1p-24 * want);
           /* Two products in float over n terms; in practice far less than the bound. */
           const double bend = curvature_of(&d, k, &size);
-          const double columns = (double)sb_min_size(d.grid.block_cols, d.grid.cols) + 4;
+          const double columns = (double)sb_min_size(d.tiling.block_cols, d.tiling.cols) + 4;
           assert_true(fabs(d.again[k][b] - bend) <= 2 * columns * 0x1p-24 * size);
         }
       }
@@ -168,7 +169,7 @@ static void test_same_bits(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++) {
     data d = create(i);
-    const size_t rows = sb_tiling_block_rows(&d.grid), bytes = d.blocks * sizeof *d.got;
+    const size_t rows = sb_tiling_block_rows(&d.tiling), bytes = d.blocks * sizeof *d.got;
     for (int twice = 0; twice < 2; twice++) {
       memset(d.got, 0, bytes);
       memset(d.again, 0, bytes);
@@ -200,7 +201,7 @@ static void test_stored_grids(void **state) {
     for (int s = 0; s < 4; s++) {
       data d = create(i);
       const sb_symmetry symmetry = (sb_symmetry)(s % 2);
-      const size_t groups = d.grid.rows * d.columns;
+      const size_t groups = d.tiling.rows * d.columns;
       float *importance = NULL;
       uint8_t *fits = NULL;
       sb_stored_grid *three = NULL;
@@ -208,22 +209,22 @@ static void test_stored_grids(void **state) {
       for (size_t g = 0; g < SB_MOVES * groups; g++) three[g].scale = UINT16_MAX;
       if (s >= 2) {
         assert_ok(sb_alloc(&fits, groups, 1, "fits"));
-        assert_ok(sb_alloc(&importance, d.grid.cols, sizeof *importance, "importance"));
-        for (size_t c = 0; c < d.grid.cols; c++) importance[c] = 1.0f + (float)(c % 5);
+        assert_ok(sb_alloc(&importance, d.tiling.cols, sizeof *importance, "importance"));
+        for (size_t c = 0; c < d.tiling.cols; c++) importance[c] = 1.0f + (float)(c % 5);
       }
-      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, d.w, SB_F32, &d.grid, 1, 8,
+      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, d.w, SB_F32, &d.tiling, 1, 8,
                                             symmetry, importance));
       for (unsigned b = 1; b <= 8; b++) {
         memset(d.bits, (int)b, d.blocks);
         if (fits)
           assert_ok(d.backend->op->fit_blocks(d.backend, NULL, fits, d.w, SB_F32, importance,
-                                              &d.grid, d.bits, symmetry));
+                                              &d.tiling, d.bits, symmetry));
         assert_ok(d.backend->op->quantize_blocks(d.backend, NULL, d.rounded, SB_F32, d.w, SB_F32,
-                                                 &d.grid, d.bits, symmetry, fits));
-        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.grid, d.bits,
+                                                 &d.tiling, d.bits, symmetry, fits));
+        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.tiling, d.bits,
                                             symmetry, importance, fits));
         uint8_t *none = calloc(d.blocks, 1); /* blocks of 0 bits are left alone */
-        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.grid, none,
+        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.tiling, none,
                                             symmetry, NULL, NULL));
         free(none);
         for (size_t g = 0; g < groups; g++)
@@ -234,10 +235,10 @@ static void test_stored_grids(void **state) {
               assert_memory_equal(&three[SB_MOVES * g + k], &d.grids[8 * g + b + k - 2],
                                   sizeof *three);
         for (size_t at = 0; at < d.n; at++) {
-          const size_t j = at % d.grid.cols / d.grid.block_cols;
-          const sb_stored_grid *stored = &d.grids[(at / d.grid.cols * d.columns + j) * 8 + b - 1];
-          const sb_group group = sb_group_load(stored, b);
-          assert_true(sb_group_value(&group, sb_group_code(&group, d.w[at])) == d.rounded[at]);
+          const size_t j = at % d.tiling.cols / d.tiling.block_cols;
+          const sb_stored_grid *stored = &d.grids[(at / d.tiling.cols * d.columns + j) * 8 + b - 1];
+          const sb_grid grid = sb_grid_load(stored, b);
+          assert_true(sb_grid_value(&grid, sb_grid_code(&grid, d.w[at])) == d.rounded[at]);
         }
       }
       sb_free(&three);
@@ -254,7 +255,7 @@ static void test_types(void **state) {
   for (size_t i = 0; i < SHAPES; i++)
     for (int t = 0; t < 2; t++) {
       data d = create(i);
-      const size_t rows = sb_tiling_block_rows(&d.grid), bytes = d.blocks * sizeof *d.got;
+      const size_t rows = sb_tiling_block_rows(&d.tiling), bytes = d.blocks * sizeof *d.got;
       uint16_t *half = NULL;
       assert_ok(sb_alloc(&half, d.n, 2, "w"));
       for (size_t at = 0; at < d.n; at++)
@@ -262,15 +263,15 @@ static void test_types(void **state) {
       sb_from_f32(half, types[t], d.w, d.n);
       sb_to_f32(d.w, half, types[t], d.n);
       squares(&d, d.got, 1, 8, SB_SYMMETRIC);
-      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, half, types[t], &d.grid, 1, 8,
-                                            SB_SYMMETRIC, NULL));
+      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, half, types[t], &d.tiling, 1,
+                                            8, SB_SYMMETRIC, NULL));
       assert_ok(d.backend->op->block_squares(d.backend, NULL, d.again, d.g, d.ldg, half, types[t],
-                                             d.grids, &d.grid, 1, 8));
+                                             d.grids, &d.tiling, 1, 8));
       assert_memory_equal(d.got, d.again, bytes);
       curvature(&d, d.got, 0, rows, 1, 8, SB_SYMMETRIC);
       assert_ok(d.backend->op->block_curvature(d.backend, NULL, d.again, d.grams, d.row_weights,
-                                               half, types[t], &d.grid, 0, rows, 1, 8, SB_SYMMETRIC,
-                                               NULL));
+                                               half, types[t], &d.tiling, 0, rows, 1, 8,
+                                               SB_SYMMETRIC, NULL));
       assert_memory_equal(d.got, d.again, bytes);
       sb_free(&half);
       release(&d);

@@ -6,7 +6,7 @@
 
 typedef struct data {
   sb_backend *backend;
-  sb_tiling grid;
+  sb_tiling tiling;
   sb_symmetry symmetry;
   size_t n, rows, columns; /* weights; block rows and columns */
   float *w, *expected, *out;
@@ -16,9 +16,9 @@ typedef struct data {
 
 static data create(size_t shape, sb_symmetry symmetry) {
   data d = {
-      .grid = shapes[shape], .symmetry = symmetry, .n = shapes[shape].rows * shapes[shape].cols};
-  d.rows = sb_tiling_block_rows(&d.grid);
-  d.columns = sb_tiling_block_cols(&d.grid);
+      .tiling = shapes[shape], .symmetry = symmetry, .n = shapes[shape].rows * shapes[shape].cols};
+  d.rows = sb_tiling_block_rows(&d.tiling);
+  d.columns = sb_tiling_block_cols(&d.tiling);
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &d.backend));
   assert_ok(sb_alloc(&d.w, d.n, 4, "w"));
   assert_ok(sb_alloc(&d.expected, d.n, 4, "expected"));
@@ -26,16 +26,16 @@ static data create(size_t shape, sb_symmetry symmetry) {
   assert_ok(sb_alloc(&d.bits, d.rows * d.columns, 1, "bits"));
   assert_ok(sb_alloc(&d.packed, d.rows, sizeof *d.packed, "packed"));
   assert_ok(sb_alloc(&d.bytes, d.rows, sizeof *d.bytes, "bytes"));
-  fill_awkward(d.w, d.grid.rows, d.grid.cols, shape);
+  fill_awkward(d.w, d.tiling.rows, d.tiling.cols, shape);
   fill_bits(d.bits, d.rows * d.columns, 1, 8, shape);
-  scalar_quantize(d.expected, d.w, &d.grid, d.bits, symmetry);
+  scalar_quantize(d.expected, d.w, &d.tiling, d.bits, symmetry);
   for (size_t i = 0; i < d.rows; i++) { /* memory of exactly the size, for the address sanitizer */
-    d.bytes[i] = sb_blockrow_bytes(&d.grid, i, d.bits + i * d.columns, symmetry);
+    d.bytes[i] = sb_blockrow_bytes(&d.tiling, i, d.bits + i * d.columns, symmetry);
     d.packed[i] = malloc(d.bytes[i]);
     assert_non_null(d.packed[i]);
     memset(d.packed[i], 0xff, d.bytes[i]);
-    sb_blockrow_encode(d.packed[i], d.w + i * d.grid.block_rows * d.grid.cols, SB_F32, &d.grid, i,
-                       d.bits + i * d.columns, symmetry, NULL);
+    sb_blockrow_encode(d.packed[i], d.w + i * d.tiling.block_rows * d.tiling.cols, SB_F32,
+                       &d.tiling, i, d.bits + i * d.columns, symmetry, NULL);
   }
   return d;
 }
@@ -66,20 +66,21 @@ static double half(const uint8_t *at) {
 /* The format, once more, without the library. Returns the end. */
 static const uint8_t *read_by_hand(const data *d, size_t i) {
   const uint8_t *at = d->packed[i] + (d->columns + 15) / 16 * 16;
-  const size_t rows = sb_min_size(d->grid.block_rows, d->grid.rows - i * d->grid.block_rows);
+  const size_t rows = sb_min_size(d->tiling.block_rows, d->tiling.rows - i * d->tiling.block_rows);
   assert_memory_equal(d->packed[i], d->bits + i * d->columns, d->columns);
   for (const uint8_t *pad = d->packed[i] + d->columns; pad < at; pad++) assert_int_equal(*pad, 0);
   for (size_t j = 0; j < d->columns; j++) {
     const unsigned b = d->bits[i * d->columns + j];
-    const size_t cols = sb_min_size(d->grid.block_cols, d->grid.cols - j * d->grid.block_cols);
+    const size_t cols =
+        sb_min_size(d->tiling.block_cols, d->tiling.cols - j * d->tiling.block_cols);
     const size_t extra = d->symmetry == SB_SYMMETRIC ? 0 : b == 1 ? 2 * rows : (rows * b + 7) / 8;
     const uint8_t *zeros = at + 2 * rows, *codes = zeros + extra;
     for (size_t r = 0; r < rows; r++, codes += (cols * b + 7) / 8)
       for (size_t c = 0; c < cols; c++) {
         const double code = number(codes, c, b), scale = half(at + 2 * r),
                      top = ldexp(1, (int)b) - 1;
-        const float expected =
-            d->expected[(i * d->grid.block_rows + r) * d->grid.cols + j * d->grid.block_cols + c];
+        const float expected = d->expected[(i * d->tiling.block_rows + r) * d->tiling.cols +
+                                           j * d->tiling.block_cols + c];
         double value = (code - top / 2) * scale;
         if (d->symmetry == SB_ASYMMETRIC)
           value = b == 1 ? half(zeros + 2 * r) + (code - 0.5) * scale
@@ -124,13 +125,13 @@ static void test_unpack(void **state) {
           omp_set_num_threads(threads);
           memset(d.out, 0xff, d.n * 4);
           assert_ok(d.backend->op->unpack_blocks(d.backend, NULL, d.out, types[t], all, offsets,
-                                                 &d.grid, d.bits, d.symmetry));
+                                                 &d.tiling, d.bits, d.symmetry));
           sb_from_f32(want, types[t], d.expected, d.n);
           assert_memory_equal(d.out, want, d.n * sb_dtype_size(types[t]));
         }
       d.bits[0] = d.bits[0] == 8 ? 1 : 8;
       assert_int_equal(d.backend->op->unpack_blocks(d.backend, NULL, d.out, SB_F32, all, offsets,
-                                                    &d.grid, d.bits, d.symmetry),
+                                                    &d.tiling, d.bits, d.symmetry),
                        SB_ERR_INTERNAL);
       sb_free(&all);
       sb_free(&want);
@@ -145,48 +146,48 @@ static void test_two_steps(void **state) {
   for (size_t shape = 0; shape < SHAPES; shape++)
     for (int s = 0; s < 2; s++) {
       data d = create(shape, (sb_symmetry)s);
-      sb_group *groups = NULL;
+      sb_grid *grids = NULL;
       uint8_t *codes = NULL;
-      assert_ok(sb_alloc(&groups, d.grid.block_rows * d.columns, sizeof *groups, "groups"));
-      assert_ok(sb_alloc(&codes, d.grid.block_rows * d.grid.cols, 1, "codes"));
+      assert_ok(sb_alloc(&grids, d.tiling.block_rows * d.columns, sizeof *grids, "groups"));
+      assert_ok(sb_alloc(&codes, d.tiling.block_rows * d.tiling.cols, 1, "codes"));
       for (size_t i = 0; i < d.rows; i++) {
         uint8_t *again = malloc(d.bytes[i]);
         const uint8_t *bits = d.bits + i * d.columns;
         assert_non_null(again);
-        sb_blockrow_choose(groups, codes, d.w + i * d.grid.block_rows * d.grid.cols, SB_F32,
-                           &d.grid, i, bits, d.symmetry, NULL);
-        sb_blockrow_pack(again, groups, codes, &d.grid, i, bits, d.symmetry);
+        sb_blockrow_choose(grids, codes, d.w + i * d.tiling.block_rows * d.tiling.cols, SB_F32,
+                           &d.tiling, i, bits, d.symmetry, NULL);
+        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.symmetry);
         assert_memory_equal(again, d.packed[i], d.bytes[i]);
-        for (size_t r = 0; r < sb_tiling_rows_of(&d.grid, i); r++)
-          for (size_t c = 0; c < d.grid.cols; c++) {
-            const unsigned top = (1u << bits[c / d.grid.block_cols]) - 1;
-            codes[r * d.grid.cols + c] = (uint8_t)(top - codes[r * d.grid.cols + c]);
+        for (size_t r = 0; r < sb_tiling_rows_of(&d.tiling, i); r++)
+          for (size_t c = 0; c < d.tiling.cols; c++) {
+            const unsigned top = (1u << bits[c / d.tiling.block_cols]) - 1;
+            codes[r * d.tiling.cols + c] = (uint8_t)(top - codes[r * d.tiling.cols + c]);
           }
-        sb_blockrow_pack(again, groups, codes, &d.grid, i, bits, d.symmetry);
-        sb_blockrow_decode(d.out, SB_F32, again, &d.grid, i, 0, d.columns, d.symmetry);
-        for (size_t r = 0; r < sb_tiling_rows_of(&d.grid, i); r++)
-          for (size_t c = 0; c < d.grid.cols; c++) {
-            const sb_group *group =
-                &groups[c / d.grid.block_cols * sb_tiling_rows_of(&d.grid, i) + r];
-            assert_true(d.out[r * d.grid.cols + c] ==
-                        sb_group_value(group, (float)codes[r * d.grid.cols + c]));
+        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.symmetry);
+        sb_blockrow_decode(d.out, SB_F32, again, &d.tiling, i, 0, d.columns, d.symmetry);
+        for (size_t r = 0; r < sb_tiling_rows_of(&d.tiling, i); r++)
+          for (size_t c = 0; c < d.tiling.cols; c++) {
+            const sb_grid *grid =
+                &grids[c / d.tiling.block_cols * sb_tiling_rows_of(&d.tiling, i) + r];
+            assert_true(d.out[r * d.tiling.cols + c] ==
+                        sb_grid_value(grid, (float)codes[r * d.tiling.cols + c]));
           }
         free(again);
       }
-      sb_free(&groups);
+      sb_free(&grids);
       sb_free(&codes);
       release(&d);
     }
 }
 
 static void test_sizes(void **state) {
-  const sb_tiling grid = {128, 256, 128, 128};
+  const sb_tiling tiling = {128, 256, 128, 128};
   const uint8_t bits[2] = {3, 1};
   (void)state;
   /* 16 of bit map; 256 of scales, 48 of zeros, 6144 of codes; 256, 256, 2048 */
-  assert_int_equal(sb_blockrow_bytes(&grid, 0, bits, SB_ASYMMETRIC),
+  assert_int_equal(sb_blockrow_bytes(&tiling, 0, bits, SB_ASYMMETRIC),
                    16 + 256 + 48 + 6144 + 256 + 256 + 2048);
-  assert_int_equal(sb_blockrow_bytes(&grid, 0, bits, SB_SYMMETRIC), 16 + 256 + 6144 + 256 + 2048);
+  assert_int_equal(sb_blockrow_bytes(&tiling, 0, bits, SB_SYMMETRIC), 16 + 256 + 6144 + 256 + 2048);
   assert_int_equal(sb_block_code_bytes(128, 128, 3), 6144);
   for (size_t shape = 0; shape < SHAPES; shape++) { /* the parts add up */
     data d = create(shape, SB_ASYMMETRIC);
@@ -194,7 +195,7 @@ static void test_sizes(void **state) {
       sb_blockrow_part *parts = NULL;
       size_t sum = 0, count;
       assert_ok(sb_alloc(&parts, 1 + 3 * d.columns, sizeof *parts, "parts"));
-      count = sb_blockrow_parts(parts, &d.grid, i, d.bits + i * d.columns, d.symmetry);
+      count = sb_blockrow_parts(parts, &d.tiling, i, d.bits + i * d.columns, d.symmetry);
       assert_true(count <= 1 + 3 * d.columns);
       for (size_t p = 0; p < count; p++) sum += parts[p].bytes;
       assert_int_equal(sum, d.bytes[i]);
@@ -207,7 +208,7 @@ static void test_sizes(void **state) {
 static void refuse(const data *d, size_t bytes, const char *why) {
   uint8_t bits[64];
   assert_true(d->columns <= sizeof bits);
-  assert_int_equal(sb_blockrow_read_bits(bits, d->packed[0], bytes, &d->grid, 0, d->symmetry),
+  assert_int_equal(sb_blockrow_read_bits(bits, d->packed[0], bytes, &d->tiling, 0, d->symmetry),
                    SB_ERR_FORMAT);
   assert_non_null(strstr(sb_message(), why));
 }
@@ -217,7 +218,7 @@ static void test_refusals(void **state) {
   uint8_t bits[64];
   char text[64];
   (void)state;
-  assert_ok(sb_blockrow_read_bits(bits, d.packed[0], d.bytes[0], &d.grid, 0, d.symmetry));
+  assert_ok(sb_blockrow_read_bits(bits, d.packed[0], d.bytes[0], &d.tiling, 0, d.symmetry));
   assert_memory_equal(bits, d.bits, d.columns);
   snprintf(text, sizeof text, "asks for %zu", d.bytes[0]);
   refuse(&d, d.bytes[0] - 1, text);

@@ -3,7 +3,7 @@
 
 typedef struct data {
   sb_backend *backend;
-  sb_tiling grid;
+  sb_tiling tiling;
   size_t n, ldg, blocks;
   float *w, *g, *now;
   uint8_t *bits;
@@ -11,23 +11,23 @@ typedef struct data {
 } data;
 
 static data create(size_t shape) {
-  data d = {.grid = shapes[shape],
+  data d = {.tiling = shapes[shape],
             .n = shapes[shape].rows * shapes[shape].cols,
             .ldg = shapes[shape].cols + shape % 3};
   uint64_t seed = shape + 31;
-  d.blocks = block_count(&d.grid);
+  d.blocks = block_count(&d.tiling);
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &d.backend));
   assert_ok(sb_alloc(&d.w, d.n, 4, "w"));
-  assert_ok(sb_alloc(&d.g, d.grid.rows * d.ldg, 4, "g"));
+  assert_ok(sb_alloc(&d.g, d.tiling.rows * d.ldg, 4, "g"));
   assert_ok(sb_alloc(&d.now, d.n, 4, "now"));
   assert_ok(sb_alloc(&d.bits, d.blocks, 1, "bits"));
-  assert_ok(sb_alloc(&d.rows, d.grid.rows, 8, "sums"));
-  assert_ok(sb_alloc(&d.cols, d.grid.cols, 8, "sums"));
-  assert_ok(sb_alloc(&d.rows_again, d.grid.rows, 8, "sums"));
-  assert_ok(sb_alloc(&d.cols_again, d.grid.cols, 8, "sums"));
-  fill_awkward(d.w, d.grid.rows, d.grid.cols, shape);
-  for (size_t i = 0; i < d.grid.rows * d.ldg; i++)
-    d.g[i] = i % d.ldg < d.grid.cols ? uniform(&seed) : NAN; /* not ours */
+  assert_ok(sb_alloc(&d.rows, d.tiling.rows, 8, "sums"));
+  assert_ok(sb_alloc(&d.cols, d.tiling.cols, 8, "sums"));
+  assert_ok(sb_alloc(&d.rows_again, d.tiling.rows, 8, "sums"));
+  assert_ok(sb_alloc(&d.cols_again, d.tiling.cols, 8, "sums"));
+  fill_awkward(d.w, d.tiling.rows, d.tiling.cols, shape);
+  for (size_t i = 0; i < d.tiling.rows * d.ldg; i++)
+    d.g[i] = i % d.ldg < d.tiling.cols ? uniform(&seed) : NAN; /* not ours */
   fill_bits(d.bits, d.blocks, 1, 8, shape);
   return d;
 }
@@ -46,22 +46,22 @@ static void release(data *d) {
 
 static double score(const data *d, size_t r, size_t c, bool absolute) {
   const double e = (double)d->g[r * d->ldg + c] *
-                   ((double)d->now[r * d->grid.cols + c] - (double)d->w[r * d->grid.cols + c]);
+                   ((double)d->now[r * d->tiling.cols + c] - (double)d->w[r * d->tiling.cols + c]);
   return absolute ? fabs(e) : e * e;
 }
 
 static void check(const data *d, bool absolute) {
   /* all terms are positive: each has four roundings to float at most, and a lane adds up so many */
   const double tolerance =
-      ((double)(sb_min_size(d->grid.block_cols, d->grid.cols) / 16) + 6) * 0x1p-24;
-  for (size_t r = 0; r < d->grid.rows; r++) {
+      ((double)(sb_min_size(d->tiling.block_cols, d->tiling.cols) / 16) + 6) * 0x1p-24;
+  for (size_t r = 0; r < d->tiling.rows; r++) {
     double sum = 0;
-    for (size_t c = 0; c < d->grid.cols; c++) sum += score(d, r, c, absolute);
+    for (size_t c = 0; c < d->tiling.cols; c++) sum += score(d, r, c, absolute);
     assert_true(fabs(d->rows[r] - sum) <= tolerance * sum + 1e-36);
   }
-  for (size_t c = 0; c < d->grid.cols; c++) {
+  for (size_t c = 0; c < d->tiling.cols; c++) {
     double sum = 0;
-    for (size_t r = 0; r < d->grid.rows; r++) sum += score(d, r, c, absolute);
+    for (size_t r = 0; r < d->tiling.rows; r++) sum += score(d, r, c, absolute);
     assert_true(fabs(d->cols[c] - sum) <= tolerance * sum + 1e-36);
   }
 }
@@ -69,7 +69,7 @@ static void check(const data *d, bool absolute) {
 static void sums(data *d, double *rows, double *cols, const void *w, sb_dtype dtype, bool absolute,
                  sb_symmetry symmetry) {
   assert_ok(d->backend->op->channel_scores(d->backend, NULL, rows, cols, d->g, d->ldg, w, dtype,
-                                           &d->grid, d->bits, absolute, symmetry, NULL));
+                                           &d->tiling, d->bits, absolute, symmetry, NULL));
 }
 
 static void test_definition(void **state) {
@@ -79,15 +79,15 @@ static void test_definition(void **state) {
       const sb_symmetry symmetry = (sb_symmetry)(s % 2);
       const bool absolute = s >= 2;
       data d = create(i);
-      scalar_quantize(d.now, d.w, &d.grid, d.bits, symmetry);
+      scalar_quantize(d.now, d.w, &d.tiling, d.bits, symmetry);
       omp_set_num_threads(1);
       sums(&d, d.rows, d.cols, d.w, SB_F32, absolute, symmetry);
       check(&d, absolute);
       for (int threads = 2; threads <= 5; threads++) {
         omp_set_num_threads(threads);
         sums(&d, d.rows_again, d.cols_again, d.w, SB_F32, absolute, symmetry);
-        assert_memory_equal(d.rows, d.rows_again, d.grid.rows * 8);
-        assert_memory_equal(d.cols, d.cols_again, d.grid.cols * 8);
+        assert_memory_equal(d.rows, d.rows_again, d.tiling.rows * 8);
+        assert_memory_equal(d.cols, d.cols_again, d.tiling.cols * 8);
       }
       release(&d);
     }
@@ -105,7 +105,7 @@ static void test_16_bit_types(void **state) {
         if (fabsf(d.w[e]) > 60000.0f) d.w[e] = 1000.0f;
       sb_from_f32(w16, type, d.w, d.n);
       sb_to_f32(d.w, w16, type, d.n);
-      scalar_quantize(d.now, d.w, &d.grid, d.bits, SB_ASYMMETRIC);
+      scalar_quantize(d.now, d.w, &d.tiling, d.bits, SB_ASYMMETRIC);
       sums(&d, d.rows, d.cols, w16, type, false, SB_ASYMMETRIC);
       check(&d, false);
       sb_free(&w16);

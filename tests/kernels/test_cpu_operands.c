@@ -98,20 +98,21 @@ static void moments_of_rounded(void **state) {
 static void packed_with_rounded(void **state) {
   (void)state;
   enum { T = 5, ROWS = 70, COLS = 200, BLOCK = 64, BLOCKS = 8 };
-  const sb_tiling grid = {ROWS, COLS, BLOCK, BLOCK};
+  const sb_tiling tiling = {ROWS, COLS, BLOCK, BLOCK};
   const uint8_t bits[BLOCKS] = {3, 1, 8, 2, 5, 4, 7, 6};
   const float *w = check_random(ROWS * COLS, 1.0f, 2);
   const uint16_t *x = rounded(check_random(T * COLS, 1.0f, 1), T * COLS);
-  const size_t first = sb_blockrow_bytes(&grid, 0, bits, SB_ASYMMETRIC),
-               second = sb_blockrow_bytes(&grid, 1, bits + 4, SB_ASYMMETRIC),
+  const size_t first = sb_blockrow_bytes(&tiling, 0, bits, SB_ASYMMETRIC),
+               second = sb_blockrow_bytes(&tiling, 1, bits + 4, SB_ASYMMETRIC),
                offsets[2] = {0, first};
   uint8_t *packed = (uint8_t *)check_zeros(first + second);
   float *y = check_zeros(T * ROWS), *y2 = check_zeros(T * ROWS);
   sb_packed matrix;
-  sb_blockrow_encode(packed, w, SB_F32, &grid, 0, bits, SB_ASYMMETRIC, NULL);
-  sb_blockrow_encode(packed + first, w + BLOCK * COLS, SB_F32, &grid, 1, bits + 4, SB_ASYMMETRIC,
+  sb_blockrow_encode(packed, w, SB_F32, &tiling, 0, bits, SB_ASYMMETRIC, NULL);
+  sb_blockrow_encode(packed + first, w + BLOCK * COLS, SB_F32, &tiling, 1, bits + 4, SB_ASYMMETRIC,
                      NULL);
-  assert_ok(be->op->packed_create(be, NULL, packed, offsets, &grid, bits, SB_ASYMMETRIC, &matrix));
+  assert_ok(
+      be->op->packed_create(be, NULL, packed, offsets, &tiling, bits, SB_ASYMMETRIC, &matrix));
   assert_ok(be->op->packed_gemm(be, NULL, y, widened(x, T * COLS), T, matrix, false));
   as_bf16();
   assert_ok(be->op->packed_gemm(be, NULL, y2, x, T, matrix, false));

@@ -15,7 +15,7 @@
 enum { THREADS = 3 };
 
 typedef struct packed_case {
-  sb_tiling grid;
+  sb_tiling tiling;
   sb_symmetry symmetry;
   uint8_t *bits, *packed;
   size_t *offsets;
@@ -46,7 +46,7 @@ static size_t read_block(const packed_case *c, const uint8_t *block, size_t row,
     if (c->symmetry == SB_ASYMMETRIC && b == 1) base = half_at(zeros, r);
     if (c->symmetry == SB_ASYMMETRIC && b > 1) center = bits_at(zeros, r, b);
     for (size_t k = 0; k < cols; k++) {
-      const size_t at = (row + r) * c->grid.cols + col + k;
+      const size_t at = (row + r) * c->tiling.cols + col + k;
       c->w[at] = (bits_at(codes + r * stride, k, b) - center) * half_at(block, r) + base;
       c->size[at] = fabs(c->w[at]) + fabs(base - center * half_at(block, r));
     }
@@ -57,7 +57,7 @@ static size_t read_block(const packed_case *c, const uint8_t *block, size_t row,
 /* Weights of which some rows are 0 and some far from it, packed with 3 bytes between block rows and
  * none to spare. */
 static void make_case(packed_case *c, const uint8_t *widths, size_t width_count, uint64_t seed) {
-  const sb_tiling *g = &c->grid;
+  const sb_tiling *g = &c->tiling;
   const size_t rows = sb_tiling_block_rows(g), columns = sb_tiling_block_cols(g);
   float *w = check_random(g->rows * g->cols, 1.0f, seed);
   for (size_t i = 0; i < g->rows * g->cols; i++)
@@ -98,7 +98,7 @@ static void product(const packed_case *c, sb_packed_level level, int threads, fl
   sb_backend *b = backend_of(level, threads);
   sb_packed w = NULL;
   assert_ok(
-      b->op->packed_create(b, NULL, c->packed, c->offsets, &c->grid, c->bits, c->symmetry, &w));
+      b->op->packed_create(b, NULL, c->packed, c->offsets, &c->tiling, c->bits, c->symmetry, &w));
   assert_ok(b->op->packed_gemm(b, NULL, y, x, T, w, add));
   b->op->packed_destroy(b, w);
   b->op->destroy(b);
@@ -117,7 +117,7 @@ typedef struct expected {
  * |value of code 0|), of which backend.h speaks: a lane adds some 50 numbers here, one after
  * another. */
 static void check_level(const packed_case *c, sb_packed_level level, const expected *e) {
-  const size_t rows = c->grid.rows, cols = c->grid.cols, count = e->T * rows;
+  const size_t rows = c->tiling.rows, cols = c->tiling.cols, count = e->T * rows;
   float *got[THREADS];
   for (int n = 0; n < THREADS; n++) {
     got[n] = check_zeros(count);
@@ -132,13 +132,13 @@ static void check_level(const packed_case *c, sb_packed_level level, const expec
       fail_msg(
           "%s, %zu x %zu in %zu x %zu, %u bits first, symmetry %d, %zu tokens: item %zu is %.9g, "
           "expected %.9g",
-          sb_packed_kernels_at(level)->name, rows, cols, c->grid.block_rows, c->grid.block_cols,
+          sb_packed_kernels_at(level)->name, rows, cols, c->tiling.block_rows, c->tiling.block_cols,
           c->bits[0], (int)c->symmetry, e->T, i, (double)got[0][i], e->y[i]);
   }
 }
 
 static void check_product(const packed_case *c, size_t T, bool add) {
-  const size_t rows = c->grid.rows, cols = c->grid.cols;
+  const size_t rows = c->tiling.rows, cols = c->tiling.cols;
   float *x = check_random(T * cols, 2.0f, 77 + T),
         *before = check_random(T * rows, add ? 1.0f : 0.0f, 3);
   double *want = check_double(before, T * rows), *room = check_double_zeros(T * rows),
@@ -154,11 +154,11 @@ static void check_product(const packed_case *c, size_t T, bool add) {
 static const uint8_t mix[] = {3, 1, 8, 2, 5, 4, 7, 6};
 
 /* The mix, in which b is 0, and every `stride`-th uniform width from `first` on. */
-static void check_shape(sb_tiling grid, uint8_t first, uint8_t stride, const size_t *tokens,
+static void check_shape(sb_tiling tiling, uint8_t first, uint8_t stride, const size_t *tokens,
                         size_t token_counts) {
   for (int symmetry = 0; symmetry < 2; symmetry++)
     for (uint8_t b = 0; b <= SB_MAX_BITS; b = b ? b + stride : first) {
-      packed_case c = {.grid = grid, .symmetry = (sb_symmetry)symmetry};
+      packed_case c = {.tiling = tiling, .symmetry = (sb_symmetry)symmetry};
       make_case(&c, b ? &b : mix, b ? 1 : sizeof mix, 100 + b);
       for (size_t t = 0; t < token_counts; t++) check_product(&c, tokens[t], (t + b) % 2 == 0);
       free(c.packed);
@@ -201,22 +201,22 @@ static void the_fastest_is_taken(void **state) {
 static void refusals(void **state) {
   (void)state;
   sb_backend *b = check_backend(SB_COMPUTE_F32);
-  packed_case c = {.grid = {40, 40, 32, 32}, .symmetry = SB_ASYMMETRIC};
+  packed_case c = {.tiling = {40, 40, 32, 32}, .symmetry = SB_ASYMMETRIC};
   sb_packed w = NULL;
   make_case(&c, mix, sizeof mix, 1);
   c.bits[3] = c.bits[3] == 8 ? 7 : 8;
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.symmetry, &w),
       SB_ERR_INTERNAL);
   assert_non_null(strstr(sb_message(), "block row 1"));
   c.bits[3] = 0;
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.symmetry, &w),
       SB_ERR_INTERNAL);
   assert_null(w);
-  c.grid = (sb_tiling){40, 5000, 32, 4096};
+  c.tiling = (sb_tiling){40, 5000, 32, 4096};
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.grid, c.bits, c.symmetry, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.symmetry, &w),
       SB_ERR_UNSUPPORTED);
   free(c.packed);
   check_done();

@@ -2,24 +2,23 @@
 #include "tests/kernels/blocks.h"
 #include "kernels/blockrow.h"
 
-/* The range as scalar_group has it, shrunk. */
-static sb_group shrunk_group(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
-                             int fit) {
+/* The range as scalar_grid has it, shrunk. */
+static sb_grid shrunk_grid(const float *w, size_t n, unsigned bits, sb_symmetry symmetry, int fit) {
   sb_group_range range = {0};
   for (size_t i = 0; i < n; i++) {
     if (w[i] < range.low) range.low = w[i];
     if (w[i] > range.high) range.high = w[i];
   }
-  return sb_group_fitted(&range, bits, symmetry, (unsigned)fit);
+  return sb_grid_fitted(&range, bits, symmetry, (unsigned)fit);
 }
 
-/* In the lanes and with the roundings of kernels/grid.h. */
+/* In the lanes and with the roundings of kernels/shared/grid.h. */
 static float error_at(const float *w, const float *importance, size_t n, unsigned bits,
                       sb_symmetry symmetry, int fit) {
-  const sb_group group = shrunk_group(w, n, bits, symmetry, fit);
+  const sb_grid grid = shrunk_grid(w, n, bits, symmetry, fit);
   float lane[16] = {0};
   for (size_t i = 0; i < n; i++) {
-    const float e = sb_group_value(&group, sb_group_code(&group, w[i])) - w[i];
+    const float e = sb_grid_value(&grid, sb_grid_code(&grid, w[i])) - w[i];
     const float weighted = e * importance[i];
     lane[i % 16] = fmaf(weighted, e, lane[i % 16]);
   }
@@ -55,44 +54,44 @@ static void test_definition(void **state) {
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &backend));
   for (size_t shape = 0; shape < SHAPES; shape++)
     for (int s = 0; s < 2; s++) {
-      const sb_tiling grid = shapes[shape];
+      const sb_tiling tiling = shapes[shape];
       const sb_symmetry symmetry = (sb_symmetry)s;
-      const size_t n = grid.rows * grid.cols, columns = sb_tiling_block_cols(&grid);
+      const size_t n = tiling.rows * tiling.cols, columns = sb_tiling_block_cols(&tiling);
       float *w = NULL, *importance = NULL, *out = NULL;
       uint8_t *bits = NULL, *fits = NULL;
       uint64_t seed = shape;
       assert_ok(sb_alloc(&w, n, sizeof *w, "w"));
       assert_ok(sb_alloc(&out, n, sizeof *out, "out"));
-      assert_ok(sb_alloc(&importance, grid.cols, sizeof *importance, "importance"));
-      assert_ok(sb_alloc(&bits, block_count(&grid), 1, "bits"));
-      assert_ok(sb_alloc(&fits, grid.rows * columns, 1, "fits"));
-      fill_awkward(w, grid.rows, grid.cols, shape);
-      fill_bits(bits, block_count(&grid), 0, 8, shape);
-      for (size_t c = 0; c < grid.cols; c++) importance[c] = c % 7 ? fabsf(uniform(&seed)) : 0.0f;
-      memset(fits, 0xff, grid.rows * columns);
-      assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &grid, bits,
+      assert_ok(sb_alloc(&importance, tiling.cols, sizeof *importance, "importance"));
+      assert_ok(sb_alloc(&bits, block_count(&tiling), 1, "bits"));
+      assert_ok(sb_alloc(&fits, tiling.rows * columns, 1, "fits"));
+      fill_awkward(w, tiling.rows, tiling.cols, shape);
+      fill_bits(bits, block_count(&tiling), 0, 8, shape);
+      for (size_t c = 0; c < tiling.cols; c++) importance[c] = c % 7 ? fabsf(uniform(&seed)) : 0.0f;
+      memset(fits, 0xff, tiling.rows * columns);
+      assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &tiling, bits,
                                         symmetry));
-      for (size_t r = 0; r < grid.rows; r++)
+      for (size_t r = 0; r < tiling.rows; r++)
         for (size_t j = 0; j < columns; j++) {
-          const size_t first = j * grid.block_cols;
-          const unsigned b = bits[r / grid.block_rows * columns + j];
+          const size_t first = j * tiling.block_cols;
+          const unsigned b = bits[r / tiling.block_rows * columns + j];
           const int expected = b == 0 ? 0
-                                      : naive_fit(w + r * grid.cols + first, importance + first,
-                                                  sb_tiling_cols_of(&grid, j), b, symmetry);
+                                      : naive_fit(w + r * tiling.cols + first, importance + first,
+                                                  sb_tiling_cols_of(&tiling, j), b, symmetry);
           assert_int_equal(fits[r * columns + j], expected);
         }
-      assert_ok(backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &grid, bits,
+      assert_ok(backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &tiling, bits,
                                              symmetry, fits));
-      for (size_t r = 0; r < grid.rows; r++)
-        for (size_t c = 0; c < grid.cols; c++) {
-          const size_t j = c / grid.block_cols, first = j * grid.block_cols;
-          const unsigned b = bits[r / grid.block_rows * columns + j];
+      for (size_t r = 0; r < tiling.rows; r++)
+        for (size_t c = 0; c < tiling.cols; c++) {
+          const size_t j = c / tiling.block_cols, first = j * tiling.block_cols;
+          const unsigned b = bits[r / tiling.block_rows * columns + j];
           if (b < 2) continue; /* other means: test_quantize.c */
-          const sb_group group =
-              shrunk_group(w + r * grid.cols + first, sb_tiling_cols_of(&grid, j), b, symmetry,
-                           fits[r * columns + j]);
-          assert_true(out[r * grid.cols + c] ==
-                      sb_group_value(&group, sb_group_code(&group, w[r * grid.cols + c])));
+          const sb_grid grid =
+              shrunk_grid(w + r * tiling.cols + first, sb_tiling_cols_of(&tiling, j), b, symmetry,
+                          fits[r * columns + j]);
+          assert_true(out[r * tiling.cols + c] ==
+                      sb_grid_value(&grid, sb_grid_code(&grid, w[r * tiling.cols + c])));
         }
       sb_free(&w);
       sb_free(&out);
@@ -109,7 +108,7 @@ static void test_definition(void **state) {
 static void test_worth(void **state) {
   (void)state;
   enum { ROWS = 200, COLS = 128 };
-  const sb_tiling grid = {ROWS, COLS, ROWS, COLS};
+  const sb_tiling tiling = {ROWS, COLS, ROWS, COLS};
   static float w[ROWS * COLS], out[ROWS * COLS], importance[COLS];
   uint8_t fits[ROWS], bits = 2;
   double error[2] = {0}, power = 0;
@@ -122,10 +121,10 @@ static void test_worth(void **state) {
     power += (double)w[i] * w[i];
   }
   for (size_t c = 0; c < COLS; c++) importance[c] = 1;
-  assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &grid, &bits,
+  assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &tiling, &bits,
                                     SB_ASYMMETRIC));
   for (int fitted = 0; fitted < 2; fitted++) {
-    assert_ok(backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &grid, &bits,
+    assert_ok(backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &tiling, &bits,
                                            SB_ASYMMETRIC, fitted ? fits : NULL));
     for (size_t i = 0; i < ROWS * COLS; i++)
       error[fitted] += ((double)out[i] - w[i]) * ((double)out[i] - w[i]);

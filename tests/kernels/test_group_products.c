@@ -8,29 +8,29 @@ static void test_definition(void **state) {
   for (size_t i = 0; i < SHAPES; i++)
     for (int t = 0; t < 3; t++) {
       static const sb_dtype types[3] = {SB_F32, SB_F16, SB_BF16};
-      const sb_tiling grid = shapes[i];
-      const size_t n = grid.rows * grid.cols, across = sb_tiling_block_cols(&grid),
-                   ldg = grid.cols + i % 3, groups = grid.rows * across;
+      const sb_tiling tiling = shapes[i];
+      const size_t n = tiling.rows * tiling.cols, across = sb_tiling_block_cols(&tiling),
+                   ldg = tiling.cols + i % 3, groups = tiling.rows * across;
       float *w = NULL, *g = NULL, *out = NULL, *again = NULL;
       void *typed = NULL;
       uint64_t seed = i;
       assert_ok(sb_alloc(&w, n, 4, "w"));
       assert_ok(sb_alloc(&typed, n, 4, "w"));
-      assert_ok(sb_alloc(&g, grid.rows * ldg, 4, "g"));
+      assert_ok(sb_alloc(&g, tiling.rows * ldg, 4, "g"));
       assert_ok(sb_alloc(&out, groups, 4, "sums"));
       assert_ok(sb_alloc(&again, groups, 4, "sums"));
       for (size_t e = 0; e < n; e++) w[e] = uniform(&seed);
-      for (size_t e = 0; e < grid.rows * ldg; e++)
-        g[e] = e % ldg < grid.cols ? uniform(&seed) : NAN; /* not ours */
+      for (size_t e = 0; e < tiling.rows * ldg; e++)
+        g[e] = e % ldg < tiling.cols ? uniform(&seed) : NAN; /* not ours */
       sb_from_f32(typed, types[t], w, n);
       sb_to_f32(w, typed, types[t], n);
       omp_set_num_threads(1);
-      assert_ok(backend->op->group_products(backend, NULL, out, g, ldg, typed, types[t], &grid));
+      assert_ok(backend->op->group_products(backend, NULL, out, g, ldg, typed, types[t], &tiling));
       for (size_t k = 0; k < groups; k++) {
-        const size_t r = k / across, j = k % across, columns = sb_tiling_cols_of(&grid, j);
+        const size_t r = k / across, j = k % across, columns = sb_tiling_cols_of(&tiling, j);
         double sum = 0, magnitudes = 0;
-        for (size_t c = j * grid.block_cols; c < j * grid.block_cols + columns; c++) {
-          const double product = (double)g[r * ldg + c] * (double)w[r * grid.cols + c];
+        for (size_t c = j * tiling.block_cols; c < j * tiling.block_cols + columns; c++) {
+          const double product = (double)g[r * ldg + c] * (double)w[r * tiling.cols + c];
           sum += product;
           magnitudes += fabs(product);
         }
@@ -39,7 +39,8 @@ static void test_definition(void **state) {
                     ((double)columns / 16 + 2) * 0x1p-24 * magnitudes);
       }
       omp_set_num_threads(3);
-      assert_ok(backend->op->group_products(backend, NULL, again, g, ldg, typed, types[t], &grid));
+      assert_ok(
+          backend->op->group_products(backend, NULL, again, g, ldg, typed, types[t], &tiling));
       assert_memory_equal(out, again, groups * sizeof *out);
       sb_free(&w);
       sb_free(&typed);

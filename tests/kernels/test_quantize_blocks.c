@@ -1,9 +1,9 @@
-/* quantize_blocks against kernels/grid.h applied one weight at a time: the same bits. */
+/* quantize_blocks against kernels/shared/grid.h applied one weight at a time: the same bits. */
 #include "tests/kernels/blocks.h"
 
 typedef struct data {
   sb_backend *backend;
-  sb_tiling grid;
+  sb_tiling tiling;
   size_t n;
   float *w, *expected, *out;
   uint16_t *w16, *out16;
@@ -11,16 +11,16 @@ typedef struct data {
 } data;
 
 static data create(size_t shape) {
-  data d = {.grid = shapes[shape], .n = shapes[shape].rows * shapes[shape].cols};
+  data d = {.tiling = shapes[shape], .n = shapes[shape].rows * shapes[shape].cols};
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &d.backend));
   assert_ok(sb_alloc(&d.w, d.n, 4, "w"));
   assert_ok(sb_alloc(&d.expected, d.n, 4, "expected"));
   assert_ok(sb_alloc(&d.out, d.n, 4, "out"));
   assert_ok(sb_alloc(&d.w16, d.n, 2, "w16"));
   assert_ok(sb_alloc(&d.out16, d.n, 2, "out16"));
-  assert_ok(sb_alloc(&d.bits, block_count(&d.grid), 1, "bits"));
-  fill_awkward(d.w, d.grid.rows, d.grid.cols, shape);
-  fill_bits(d.bits, block_count(&d.grid), 0, 8, shape);
+  assert_ok(sb_alloc(&d.bits, block_count(&d.tiling), 1, "bits"));
+  fill_awkward(d.w, d.tiling.rows, d.tiling.cols, shape);
+  fill_bits(d.bits, block_count(&d.tiling), 0, 8, shape);
   return d;
 }
 
@@ -36,8 +36,8 @@ static void release(data *d) {
 
 static void quantize(data *d, void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
                      sb_symmetry symmetry) {
-  assert_ok(d->backend->op->quantize_blocks(d->backend, NULL, out, out_dtype, w, w_dtype, &d->grid,
-                                            d->bits, symmetry, NULL));
+  assert_ok(d->backend->op->quantize_blocks(d->backend, NULL, out, out_dtype, w, w_dtype,
+                                            &d->tiling, d->bits, symmetry, NULL));
 }
 
 static void test_same_bits(void **state) {
@@ -45,7 +45,7 @@ static void test_same_bits(void **state) {
   for (size_t i = 0; i < SHAPES; i++)
     for (int symmetry = 0; symmetry < 2; symmetry++) {
       data d = create(i);
-      scalar_quantize(d.expected, d.w, &d.grid, d.bits, (sb_symmetry)symmetry);
+      scalar_quantize(d.expected, d.w, &d.tiling, d.bits, (sb_symmetry)symmetry);
       for (int threads = 1; threads <= 5; threads += 2) {
         omp_set_num_threads(threads);
         memset(d.out, 0xff, d.n * 4);
@@ -70,7 +70,7 @@ static void test_types(void **state) {
         if (fabsf(d.w[e]) > 60000.0f) d.w[e] = 1000.0f; /* fp16 has no more */
       sb_from_f32(d.w16, types[t], d.w, d.n);
       sb_to_f32(d.w, d.w16, types[t], d.n);
-      scalar_quantize(d.expected, d.w, &d.grid, d.bits, SB_ASYMMETRIC);
+      scalar_quantize(d.expected, d.w, &d.tiling, d.bits, SB_ASYMMETRIC);
       quantize(&d, d.out, SB_F32, d.w16, types[t], SB_ASYMMETRIC);
       assert_memory_equal(d.out, d.expected, d.n * 4);
       quantize(&d, d.out16, types[t], d.w16, types[t], SB_ASYMMETRIC);
@@ -85,12 +85,12 @@ static void test_refusals(void **state) {
   (void)state;
   d.bits[3] = 9;
   assert_int_equal(d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32, d.w, SB_F32,
-                                                  &d.grid, d.bits, SB_ASYMMETRIC, NULL),
+                                                  &d.tiling, d.bits, SB_ASYMMETRIC, NULL),
                    SB_ERR_INTERNAL);
   assert_non_null(strstr(sb_message(), "block 3 has 9 bits"));
-  d.grid = (sb_tiling){1, 2000, 1, 1025};
+  d.tiling = (sb_tiling){1, 2000, 1, 1025};
   assert_int_equal(d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32, d.w, SB_F32,
-                                                  &d.grid, d.bits, SB_ASYMMETRIC, NULL),
+                                                  &d.tiling, d.bits, SB_ASYMMETRIC, NULL),
                    SB_ERR_UNSUPPORTED);
   assert_non_null(strstr(sb_message(), "1024"));
   release(&d);

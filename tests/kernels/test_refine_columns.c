@@ -25,42 +25,44 @@ static float *moments(size_t n, uint64_t seed) {
 }
 
 typedef struct rounded {
-  const sb_tiling *grid;
+  const sb_tiling *tiling;
   size_t rows, n;
   sb_symmetry symmetry;
   uint8_t bits[64];
   float *w, *h, *residual;
-  sb_group *groups;
+  sb_grid *grids;
   uint8_t *codes;
 } rounded;
 
 /* Random weights, rounded to nearest. */
-static rounded make(const sb_tiling *grid, sb_symmetry symmetry, unsigned least, unsigned most,
+static rounded make(const sb_tiling *tiling, sb_symmetry symmetry, unsigned least, unsigned most,
                     uint64_t seed) {
-  rounded x = {
-      .grid = grid, .rows = sb_tiling_rows_of(grid, 0), .n = grid->cols, .symmetry = symmetry};
+  rounded x = {.tiling = tiling,
+               .rows = sb_tiling_rows_of(tiling, 0),
+               .n = tiling->cols,
+               .symmetry = symmetry};
   uint64_t s = seed;
   x.w = malloc(x.rows * x.n * sizeof *x.w);
   x.residual = calloc(x.rows * x.n, sizeof *x.residual);
-  x.groups = calloc(x.rows * sb_tiling_block_cols(grid), sizeof *x.groups);
+  x.grids = calloc(x.rows * sb_tiling_block_cols(tiling), sizeof *x.grids);
   x.codes = calloc(x.rows * x.n, 1);
   x.h = moments(x.n, seed + 1);
   for (size_t k = 0; k < x.rows * x.n; k++) x.w[k] = uniform(&s);
-  fill_bits(x.bits, sb_tiling_block_cols(grid), least, most, seed);
-  sb_blockrow_choose(x.groups, x.codes, x.w, SB_F32, grid, 0, x.bits, symmetry, NULL);
+  fill_bits(x.bits, sb_tiling_block_cols(tiling), least, most, seed);
+  sb_blockrow_choose(x.grids, x.codes, x.w, SB_F32, tiling, 0, x.bits, symmetry, NULL);
   return x;
 }
 
 static void drop(rounded *x) {
-  free(x->w), free(x->h), free(x->residual), free(x->groups), free(x->codes);
+  free(x->w), free(x->h), free(x->residual), free(x->grids), free(x->codes);
 }
 
-static sb_group *group_at(const rounded *x, size_t r, size_t c) {
-  return &x->groups[c / x->grid->block_cols * x->rows + r];
+static sb_grid *grid_at(const rounded *x, size_t r, size_t c) {
+  return &x->grids[c / x->tiling->block_cols * x->rows + r];
 }
 
 static double value_at(const rounded *x, size_t r, size_t c) {
-  return (double)sb_group_value(group_at(x, r, c), (float)x->codes[r * x->n + c]);
+  return (double)sb_grid_value(grid_at(x, r, c), (float)x->codes[r * x->n + c]);
 }
 
 static double error_of_row(const rounded *x, size_t r) {
@@ -89,27 +91,28 @@ static void check_residual(const rounded *x, const char *when) {
 
 /* In panels of `width` columns. */
 static void begin(rounded *x, size_t width) {
-  stack_of s = stack_make(x->grid, x->bits, x->symmetry, x->groups, x->codes);
+  stack_of s = stack_make(x->tiling, x->bits, x->symmetry, x->grids, x->codes);
   for (size_t a = 0; a < x->n; a += width)
     assert_ok(cpu->op->refine_residual(cpu, NULL, &s.stack, x->residual, x->w, a,
                                        sb_min_size(x->n, a + width), x->h + a * x->n));
   stack_drop(&s);
 }
 static void pass(rounded *x, size_t width) {
-  stack_of s = stack_make(x->grid, x->bits, x->symmetry, x->groups, x->codes);
+  stack_of s = stack_make(x->tiling, x->bits, x->symmetry, x->grids, x->codes);
   for (size_t a = 0; a < x->n; a += width)
     assert_ok(cpu->op->refine_columns(cpu, NULL, &s.stack, x->residual, a,
                                       sb_min_size(x->n, a + width), x->h + a * x->n));
   stack_drop(&s);
 }
 
-static const sb_tiling grids[] = {{20, 40, 20, 16}, {5, 33, 4, 8}, {35, 64, 35, 64}, {3, 9, 1, 1}};
+static const sb_tiling tilings[] = {
+    {20, 40, 20, 16}, {5, 33, 4, 8}, {35, 64, 35, 64}, {3, 9, 1, 1}};
 
 /* No other code of any weight has less error, to what float sums leave undecided. */
 static void check_codes(rounded *x, size_t r, double error) {
   for (size_t c = 0; c < x->n; c++) {
     const uint8_t kept = x->codes[r * x->n + c];
-    for (unsigned code = 0; code < 1u << x->bits[c / x->grid->block_cols]; code++) {
+    for (unsigned code = 0; code < 1u << x->bits[c / x->tiling->block_cols]; code++) {
       x->codes[r * x->n + c] = (uint8_t)code;
       const double other = error_of_row(x, r);
       if (other < error * (1 - 1e-4))
@@ -121,25 +124,25 @@ static void check_codes(rounded *x, size_t r, double error) {
 
 /* Nor has any neighbouring fp16 scale. */
 static void check_scales(rounded *x, size_t r, double error) {
-  for (size_t c = 0; c < x->n; c += x->grid->block_cols) {
-    sb_group *group = group_at(x, r, c), kept = *group;
+  for (size_t c = 0; c < x->n; c += x->tiling->block_cols) {
+    sb_grid *grid = grid_at(x, r, c), kept = *grid;
     for (int side = -1; side <= 1; side += 2) {
       const float scale = sb_grid_fp16(kept.scale * (1.0f + (float)side * 0x1p-10f));
-      *group = sb_group_make(scale, kept.center, kept.base, x->bits[c / x->grid->block_cols]);
+      *grid = sb_grid_make(scale, kept.center, kept.base, x->bits[c / x->tiling->block_cols]);
       const double other = error_of_row(x, r);
       if (other < error * (1 - 1e-4))
         fail_msg("row %zu: scale %g in place of %g: %g -> %g", r, (double)scale, (double)kept.scale,
                  error, other);
-      *group = kept;
+      *grid = kept;
     }
   }
 }
 
 static void ends_where_nothing_helps(void **state) {
   (void)state;
-  for (size_t g = 0; g < sizeof grids / sizeof *grids; g++)
+  for (size_t g = 0; g < sizeof tilings / sizeof *tilings; g++)
     for (int symmetry = 0; symmetry < 2; symmetry++) {
-      rounded x = make(&grids[g], (sb_symmetry)symmetry, 1, 4, 50 + g);
+      rounded x = make(&tilings[g], (sb_symmetry)symmetry, 1, 4, 50 + g);
       double *errors = calloc(x.rows, sizeof *errors), first = 0, last = 0;
       begin(&x, x.n);
       check_residual(&x, "at the start");
@@ -159,7 +162,7 @@ static void ends_where_nothing_helps(void **state) {
         check_scales(&x, r, errors[r]);
         last += errors[r];
       }
-      if (grids[g].cols > 9 && last > 0.7 * first)
+      if (tilings[g].cols > 9 && last > 0.7 * first)
         fail_msg("grid %zu: %g -> %g: hardly better", g, first, last);
       free(errors);
       drop(&x);
@@ -169,15 +172,16 @@ static void ends_where_nothing_helps(void **state) {
 /* What can be packed stays so: fp16 scales, codes of the width. */
 static void can_be_packed(void **state) {
   (void)state;
-  const sb_tiling *grid = &grids[0];
+  const sb_tiling *tiling = &tilings[0];
   for (int symmetry = 0; symmetry < 2; symmetry++) {
-    rounded x = make(grid, (sb_symmetry)symmetry, 1, 8, 3);
-    uint8_t *packed = malloc(sb_blockrow_bytes(grid, 0, x.bits, x.symmetry));
+    rounded x = make(tiling, (sb_symmetry)symmetry, 1, 8, 3);
+    uint8_t *packed = malloc(sb_blockrow_bytes(tiling, 0, x.bits, x.symmetry));
     float *values = malloc(x.rows * x.n * sizeof *values);
     begin(&x, x.n);
     for (int k = 0; k < 3; k++) pass(&x, x.n);
-    sb_blockrow_pack(packed, x.groups, x.codes, grid, 0, x.bits, x.symmetry);
-    sb_blockrow_decode(values, SB_F32, packed, grid, 0, 0, sb_tiling_block_cols(grid), x.symmetry);
+    sb_blockrow_pack(packed, x.grids, x.codes, tiling, 0, x.bits, x.symmetry);
+    sb_blockrow_decode(values, SB_F32, packed, tiling, 0, 0, sb_tiling_block_cols(tiling),
+                       x.symmetry);
     for (size_t r = 0; r < x.rows; r++)
       for (size_t c = 0; c < x.n; c++)
         assert_true((double)values[r * x.n + c] == value_at(&x, r, c));
@@ -191,20 +195,20 @@ static void can_be_packed(void **state) {
  * GEMMs there, so both start from the same one. */
 static void panels_and_threads(void **state) {
   (void)state;
-  for (size_t g = 0; g < sizeof grids / sizeof *grids; g++)
+  for (size_t g = 0; g < sizeof tilings / sizeof *tilings; g++)
     for (size_t blocks = 1; blocks <= 2; blocks++) {
-      const sb_tiling *grid = &grids[g];
-      rounded one = make(grid, SB_ASYMMETRIC, 1, 5, 70 + g),
-              other = make(grid, SB_ASYMMETRIC, 1, 5, 70 + g);
+      const sb_tiling *tiling = &tilings[g];
+      rounded one = make(tiling, SB_ASYMMETRIC, 1, 5, 70 + g),
+              other = make(tiling, SB_ASYMMETRIC, 1, 5, 70 + g);
       omp_set_num_threads(1);
       begin(&one, one.n);
       memcpy(other.residual, one.residual, one.rows * one.n * sizeof *one.residual);
       pass(&one, one.n);
       omp_set_num_threads(3);
-      pass(&other, blocks * grid->block_cols);
+      pass(&other, blocks * tiling->block_cols);
       assert_memory_equal(one.codes, other.codes, one.rows * one.n);
-      assert_memory_equal(one.groups, other.groups,
-                          one.rows * sb_tiling_block_cols(grid) * sizeof *one.groups);
+      assert_memory_equal(one.grids, other.grids,
+                          one.rows * sb_tiling_block_cols(tiling) * sizeof *one.grids);
       check_residual(&other, "in panels");
       drop(&one);
       drop(&other);
@@ -214,10 +218,10 @@ static void panels_and_threads(void **state) {
 /* Groups of equal weights have no scale, or nothing that a scale could do. */
 static void flat_groups(void **state) {
   (void)state;
-  const sb_tiling grid = {2, 8, 2, 4};
-  rounded x = make(&grid, SB_ASYMMETRIC, 2, 2, 1);
+  const sb_tiling tiling = {2, 8, 2, 4};
+  rounded x = make(&tiling, SB_ASYMMETRIC, 2, 2, 1);
   memset(x.w, 0, 16 * sizeof *x.w);
-  sb_blockrow_choose(x.groups, x.codes, x.w, SB_F32, &grid, 0, x.bits, SB_ASYMMETRIC, NULL);
+  sb_blockrow_choose(x.grids, x.codes, x.w, SB_F32, &tiling, 0, x.bits, SB_ASYMMETRIC, NULL);
   begin(&x, 8);
   pass(&x, 8);
   for (size_t c = 0; c < 8; c++) assert_true(value_at(&x, 0, c) == 0 && value_at(&x, 1, c) == 0);

@@ -47,9 +47,9 @@ static void against_packed_rows(void **state) {
     for (size_t i = 0; i < a.count; i++) {
       const sb_model_tensor *t = &a.tensors[i];
       if (!t->is_linear) continue;
-      sb_tiling grid = {t->rows, t->cols, 32, 48};
-      for (size_t row = 0; row < sb_tiling_block_rows(&grid); row++)
-        bytes += (double)sb_blockrow_bytes(&grid, row, bits, SB_ASYMMETRIC);
+      sb_tiling tiling = {t->rows, t->cols, 32, 48};
+      for (size_t row = 0; row < sb_tiling_block_rows(&tiling); row++)
+        bytes += (double)sb_blockrow_bytes(&tiling, row, bits, SB_ASYMMETRIC);
     }
     double count =
         sb_effective_bits_uniform(&a, 32, 48, b, SB_ASYMMETRIC) * (double)a.linear_parameters / 8.0;

@@ -19,7 +19,7 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
   const sb_matrix *mine = sb_model_matrix(m, layer, which);
   const char *name = m->arch.tensors[mine->tensor].name;
   const sb_tensor_info *info = sb_safetensors_find(c->expected, name);
-  const size_t count = mine->grid.rows * mine->grid.cols;
+  const size_t count = mine->tiling.rows * mine->tiling.cols;
   double worst = 0, largest = 0;
   EXPECT(info && info->bytes == count * sizeof(float));
   if (!info) return SB_OK;

@@ -30,25 +30,25 @@ typedef struct seen {
 static size_t source_at(const sb_model *m, const sb_matrix *matrix, size_t i, size_t j) {
   const uint32_t *rows = sb_orders_rows(&m->orders, matrix->tensor),
                  *cols = sb_orders_cols(&m->orders, matrix->tensor);
-  return (rows ? rows[i] : i) * matrix->grid.cols + (cols ? cols[j] : j);
+  return (rows ? rows[i] : i) * matrix->tiling.cols + (cols ? cols[j] : j);
 }
 
 static void compare_weights(const seen *s, size_t layer, size_t which) {
   const sb_model *m = s->g->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-  const sb_tiling *grid = &matrix->grid;
+  const sb_tiling *tiling = &matrix->tiling;
   float *w = dense_weights(s->g, matrix),
-        *ordered = calloc(grid->rows * grid->cols, sizeof *ordered),
-        *expected = calloc(grid->rows * grid->cols, sizeof *expected);
-  for (size_t i = 0; i < grid->rows; i++)
-    for (size_t j = 0; j < grid->cols; j++)
-      ordered[i * grid->cols + j] = w[source_at(m, matrix, i, j)];
-  scalar_quantize(w, ordered, grid, m->bits + matrix->first_block, m->blocking.symmetry);
-  for (size_t i = 0; i < grid->rows; i++)
-    for (size_t j = 0; j < grid->cols; j++)
-      expected[source_at(m, matrix, i, j)] = w[i * grid->cols + j];
+        *ordered = calloc(tiling->rows * tiling->cols, sizeof *ordered),
+        *expected = calloc(tiling->rows * tiling->cols, sizeof *expected);
+  for (size_t i = 0; i < tiling->rows; i++)
+    for (size_t j = 0; j < tiling->cols; j++)
+      ordered[i * tiling->cols + j] = w[source_at(m, matrix, i, j)];
+  scalar_quantize(w, ordered, tiling, m->bits + matrix->first_block, m->blocking.symmetry);
+  for (size_t i = 0; i < tiling->rows; i++)
+    for (size_t j = 0; j < tiling->cols; j++)
+      expected[source_at(m, matrix, i, j)] = w[i * tiling->cols + j];
   EXPECT(memcmp(expected, sb_device_layer_weights(s->prepared)->products[which].dense_dev,
-                grid->rows * grid->cols * sizeof *expected) == 0);
+                tiling->rows * tiling->cols * sizeof *expected) == 0);
   free(w);
   free(ordered);
   free(expected);
@@ -72,9 +72,9 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
   (void)stream;
   if (!s->gradients) return SB_OK;
   float *sum = s->gradients[layer * SB_LINEARS + (size_t)which];
-  for (size_t i = 0; i < mine->grid.rows; i++)
-    for (size_t j = 0; j < mine->grid.cols; j++)
-      sum[source_at(m, mine, i, j)] += gradient[i * mine->grid.cols + j];
+  for (size_t i = 0; i < mine->tiling.rows; i++)
+    for (size_t j = 0; j < mine->tiling.cols; j++)
+      sum[source_at(m, mine, i, j)] += gradient[i * mine->tiling.cols + j];
   return SB_OK;
 }
 
@@ -114,7 +114,7 @@ static void rounded_in_order(void **state) {
 static float **new_gradients(const sb_model *m) {
   float **out = calloc(m->config.layers * SB_LINEARS, sizeof *out);
   for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++)
-    out[i] = calloc(m->matrices[i].grid.rows * m->matrices[i].grid.cols, sizeof **out);
+    out[i] = calloc(m->matrices[i].tiling.rows * m->matrices[i].tiling.cols, sizeof **out);
   return out;
 }
 
@@ -135,9 +135,9 @@ static void gradients_in_order(void **state) {
     b.gradients = new_gradients(ordered.model);
     EXPECT(pass(&plain, &a) == pass(&ordered, &b));
     for (size_t k = 0; k < plain.model->config.layers * SB_LINEARS; k++) {
-      const sb_tiling *grid = &plain.model->matrices[k].grid;
+      const sb_tiling *tiling = &plain.model->matrices[k].tiling;
       double worst = 0, largest = 0;
-      for (size_t e = 0; e < grid->rows * grid->cols; e++) {
+      for (size_t e = 0; e < tiling->rows * tiling->cols; e++) {
         largest = fmax(largest, fabs((double)a.gradients[k][e]));
         worst = fmax(worst, fabs((double)a.gradients[k][e] - (double)b.gradients[k][e]));
       }

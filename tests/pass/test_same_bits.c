@@ -51,7 +51,7 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
   const sb_matrix *mine = sb_model_matrix(o->model, layer, which);
   (void)stream;
   uint64_t *sum = &o->gradients[sequence_of(o, o->next)];
-  *sum = checksum(mix(*sum + mine->first_block), g, mine->grid.rows * mine->grid.cols);
+  *sum = checksum(mix(*sum + mine->first_block), g, mine->tiling.rows * mine->tiling.cols);
   return SB_OK;
 }
 

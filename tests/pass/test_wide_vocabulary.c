@@ -36,7 +36,7 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
   checker *c = context;
   const sb_matrix *mine = sb_model_matrix(c->g->model, layer, which);
   const char *name = c->g->model->arch.tensors[mine->tensor].name;
-  const size_t count = mine->grid.rows * mine->grid.cols;
+  const size_t count = mine->tiling.rows * mine->tiling.cols;
   float *theirs = calloc(count, sizeof *theirs);
   double worst = 0, largest = 0;
   (void)stream;

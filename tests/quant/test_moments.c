@@ -45,7 +45,7 @@ static sb_model *load(size_t block_cols) {
 static sb_moments *create(const sb_model *model, sb_factor_mode mode, size_t keep) {
   size_t bytes = 0;
   for (size_t i = 0; i < SB_INPUTS; i++)
-    bytes += keep * T * sb_model_matrix(model, 0, sb_input_first(i))->grid.cols * sizeof(float);
+    bytes += keep * T * sb_model_matrix(model, 0, sb_input_first(i))->tiling.cols * sizeof(float);
   const size_t ranks = (size_t)world.size, rank = (size_t)world.rank;
   const sb_moments_setup setup = {.model = model,
                                   .backend = backend,

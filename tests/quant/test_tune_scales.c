@@ -104,8 +104,8 @@ static unsigned width_of(const sb_model *m, size_t group) {
   int which = 0;
   while (at >= start[which + 1]) which++;
   const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
-  const size_t across = sb_tiling_block_cols(&matrix->grid), r = (at - start[which]) / across;
-  return m->bits[matrix->first_block + r / matrix->grid.block_rows * across +
+  const size_t across = sb_tiling_block_cols(&matrix->tiling), r = (at - start[which]) / across;
+  return m->bits[matrix->first_block + r / matrix->tiling.block_rows * across +
                  (at - start[which]) % across];
 }
 

@@ -10,7 +10,7 @@
 
 /* [rows, cols] of the source, in float32. The caller frees it. */
 static inline float *dense_weights(const golden *g, const sb_matrix *matrix) {
-  const size_t count = matrix->grid.rows * matrix->grid.cols;
+  const size_t count = matrix->tiling.rows * matrix->tiling.cols;
   sb_safetensors *file = NULL;
   float *out = calloc(count, sizeof *out);
   void *raw = calloc(count, sizeof *out);
@@ -27,15 +27,15 @@ static inline float *dense_weights(const golden *g, const sb_matrix *matrix) {
 /* Q(w) at the model's bits, each changed by `change` (and kept in 1..8). The caller frees it. */
 static inline float *dense_rounded(const float *w, const sb_model *m, const sb_matrix *matrix,
                                    int change) {
-  const sb_tiling *grid = &matrix->grid;
-  const size_t blocks = sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid);
-  float *out = calloc(grid->rows * grid->cols, sizeof *out);
+  const sb_tiling *tiling = &matrix->tiling;
+  const size_t blocks = sb_tiling_block_rows(tiling) * sb_tiling_block_cols(tiling);
+  float *out = calloc(tiling->rows * tiling->cols, sizeof *out);
   uint8_t *bits = calloc(blocks, 1);
   for (size_t k = 0; k < blocks; k++) {
     const int b = m->bits[matrix->first_block + k] + change;
     bits[k] = (uint8_t)(b < 1 ? 1 : b > 8 ? 8 : b);
   }
-  scalar_quantize(out, w, grid, bits, m->blocking.symmetry);
+  scalar_quantize(out, w, tiling, bits, m->blocking.symmetry);
   free(bits);
   return out;
 }

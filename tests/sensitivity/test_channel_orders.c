@@ -21,7 +21,7 @@ typedef struct plain {
 
 static size_t layer_sums(const sb_model *m) {
   size_t count = 0;
-  for (int i = 0; i < SB_LINEARS; i++) count += m->matrices[i].grid.rows + m->matrices[i].grid.cols;
+  for (int i = 0; i < SB_LINEARS; i++) count += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
   return count;
 }
 
@@ -30,10 +30,10 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
   plain *p = context;
   const sb_model *m = p->g->model;
   const sb_matrix *mine = sb_model_matrix(m, layer, which);
-  const size_t rows = mine->grid.rows, cols = mine->grid.cols;
+  const size_t rows = mine->tiling.rows, cols = mine->tiling.cols;
   double *sums = p->sums + layer * layer_sums(m);
   (void)stream;
-  for (int i = 0; i < (int)which; i++) sums += m->matrices[i].grid.rows + m->matrices[i].grid.cols;
+  for (int i = 0; i < (int)which; i++) sums += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
   float *w = dense_weights(p->g, mine), *now = dense_rounded(w, m, mine, 0);
   for (size_t r = 0; r < rows; r++)
     for (size_t c = 0; c < cols; c++) {
@@ -98,11 +98,11 @@ static void against_plain_loops(void **state) {
 
 /* The sums of one matrix in a layer's. */
 static const double *rows_of(const sb_model *m, const double *sums, size_t which) {
-  for (int i = 0; i < (int)which; i++) sums += m->matrices[i].grid.rows + m->matrices[i].grid.cols;
+  for (int i = 0; i < (int)which; i++) sums += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
   return sums;
 }
 static const double *cols_of(const sb_model *m, const double *sums, size_t which) {
-  return rows_of(m, sums, which) + m->matrices[which].grid.rows;
+  return rows_of(m, sums, which) + m->matrices[which].tiling.rows;
 }
 
 static void falling(const double *score, const uint32_t *from, size_t n) {
@@ -221,7 +221,7 @@ static void indexed_by_scores(void **state) {
     for (size_t layer = 0; layer < m->config.layers; layer++) {
       EXPECT_OK(sb_channels_layer(channels, layer, sums));
       for (sb_linear w = 0; w < SB_LINEARS; w++)
-        check_blocks(rows_of(m, sums, w), order(m, &o, layer, w, true), m->matrices[w].grid.rows,
+        check_blocks(rows_of(m, sums, w), order(m, &o, layer, w, true), m->matrices[w].tiling.rows,
                      m->blocking.rows);
       for (size_t k = 0; k < m->config.hidden; k++)
         shared[k] = cols_of(m, sums, SB_LINEAR_Q)[k] + cols_of(m, sums, SB_LINEAR_K)[k] +
@@ -235,7 +235,7 @@ static void indexed_by_scores(void **state) {
       check_blocks(cols_of(m, sums, SB_LINEAR_DOWN), order(m, &o, layer, SB_LINEAR_DOWN, false),
                    m->config.intermediate, m->blocking.cols);
       check_blocks(cols_of(m, sums, SB_LINEAR_O), order(m, &o, layer, SB_LINEAR_O, false),
-                   m->matrices[SB_LINEAR_O].grid.cols, m->blocking.cols);
+                   m->matrices[SB_LINEAR_O].tiling.cols, m->blocking.cols);
     }
     free(sums);
     free(shared);

@@ -108,14 +108,14 @@ static void nudge(snapshot *s, const golden *g, size_t block, int change, double
   size_t i = 0;
   while (i + 1 < m->config.layers * SB_LINEARS && m->matrices[i + 1].first_block <= block) i++;
   const sb_matrix *matrix = &m->matrices[i];
-  const sb_tiling *grid = &matrix->grid;
+  const sb_tiling *tiling = &matrix->tiling;
   float *w = dense_weights(g, matrix), *now = dense_rounded(w, m, matrix, 0);
   float *then = dense_rounded(w, m, matrix, change);
-  const size_t k = block - matrix->first_block, cols = sb_tiling_block_cols(grid);
-  for (size_t r = 0; r < sb_tiling_rows_of(grid, k / cols); r++)
-    for (size_t c = 0; c < sb_tiling_cols_of(grid, k % cols); c++) {
+  const size_t k = block - matrix->first_block, cols = sb_tiling_block_cols(tiling);
+  for (size_t r = 0; r < sb_tiling_rows_of(tiling, k / cols); r++)
+    for (size_t c = 0; c < sb_tiling_cols_of(tiling, k % cols); c++) {
       const size_t at =
-          (k / cols * grid->block_rows + r) * grid->cols + k % cols * grid->block_cols + c;
+          (k / cols * tiling->block_rows + r) * tiling->cols + k % cols * tiling->block_cols + c;
       s->data[matrix->tensor][at] =
           (float)((double)now[at] + share * ((double)then[at] - (double)now[at]));
     }

@@ -27,21 +27,21 @@ static sb_status factors(void *context, sb_stream stream, size_t layer, size_t w
                          const void *dy) {
   plain *p = context;
   const size_t i = layer * SB_LINEARS + which;
-  const sb_tiling *grid = &p->g->model->matrices[i].grid;
+  const sb_tiling *tiling = &p->g->model->matrices[i].tiling;
   const float *in = x, *out = dy;
   (void)stream;
-  p->product = calloc(grid->rows * grid->cols, sizeof *p->product);
+  p->product = calloc(tiling->rows * tiling->cols, sizeof *p->product);
   for (size_t t = 0; t < p->T; t++) {
-    const float *u = in + t * grid->cols, *v = out + t * grid->rows;
+    const float *u = in + t * tiling->cols, *v = out + t * tiling->rows;
     if (t + 1 == p->T) /* has no target */
-      for (size_t r = 0; r < grid->rows; r++) EXPECT(v[r] == 0.0f);
-    for (size_t r = 0; r < grid->rows; r++) {
+      for (size_t r = 0; r < tiling->rows; r++) EXPECT(v[r] == 0.0f);
+    for (size_t r = 0; r < tiling->rows; r++) {
       p->outer[i][r] += (double)v[r] * (double)v[r];
-      for (size_t c = 0; c < grid->cols; c++) p->product[r * grid->cols + c] += v[r] * u[c];
+      for (size_t c = 0; c < tiling->cols; c++) p->product[r * tiling->cols + c] += v[r] * u[c];
     }
-    for (size_t a = 0; a < grid->cols && t + 1 < p->T; a++)
-      for (size_t b = 0; b < grid->cols; b++)
-        p->inner[i][a * grid->cols + b] += (double)u[a] * (double)u[b];
+    for (size_t a = 0; a < tiling->cols && t + 1 < p->T; a++)
+      for (size_t b = 0; b < tiling->cols; b++)
+        p->inner[i][a * tiling->cols + b] += (double)u[a] * (double)u[b];
   }
   return SB_OK;
 }
@@ -50,10 +50,10 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
                         const float *g) {
   plain *p = context;
   const size_t i = layer * SB_LINEARS + which;
-  const sb_tiling *grid = &p->g->model->matrices[i].grid;
+  const sb_tiling *tiling = &p->g->model->matrices[i].tiling;
   double largest = 0, apart = 0;
   (void)stream;
-  for (size_t k = 0; k < grid->rows * grid->cols; k++) {
+  for (size_t k = 0; k < tiling->rows * tiling->cols; k++) {
     p->squares[i][k] += (double)g[k] * (double)g[k];
     p->slope[i][k] += (double)g[k];
     largest = fmax(largest, fabs((double)g[k]));
@@ -73,9 +73,9 @@ static plain plain_of(const golden *g, sb_pass *pass, size_t T) {
   for (int kind = 0; kind < 4; kind++) {
     *all[kind] = calloc(matrices, sizeof(double *));
     for (size_t i = 0; i < matrices; i++) {
-      const sb_tiling *grid = &m->matrices[i].grid;
-      const size_t counts[] = {grid->cols * grid->cols, grid->rows, grid->rows * grid->cols,
-                               grid->rows * grid->cols};
+      const sb_tiling *tiling = &m->matrices[i].tiling;
+      const size_t counts[] = {tiling->cols * tiling->cols, tiling->rows,
+                               tiling->rows * tiling->cols, tiling->rows * tiling->cols};
       (*all[kind])[i] = calloc(counts[kind], sizeof(double));
     }
   }
@@ -88,9 +88,9 @@ static plain plain_of(const golden *g, sb_pass *pass, size_t T) {
   EXPECT_OK(sb_pass_gradients(pass, &hooks, &loss));
   for (int kind = 0; kind < 4; kind++)
     for (size_t i = 0; i < matrices; i++) {
-      const sb_tiling *grid = &m->matrices[i].grid;
-      const size_t counts[] = {grid->cols * grid->cols, grid->rows, grid->rows * grid->cols,
-                               grid->rows * grid->cols};
+      const sb_tiling *tiling = &m->matrices[i].tiling;
+      const size_t counts[] = {tiling->cols * tiling->cols, tiling->rows,
+                               tiling->rows * tiling->cols, tiling->rows * tiling->cols};
       EXPECT(MPI_Allreduce(MPI_IN_PLACE, (*all[kind])[i], (int)counts[kind], MPI_DOUBLE, MPI_SUM,
                            m->world->comm) == MPI_SUCCESS);
     }
@@ -115,23 +115,24 @@ typedef struct expected {
 
 static expected expect_block(const plain *p, size_t i, size_t k, const float *w,
                              const float *rounded, double sequences) {
-  const sb_tiling *grid = &p->g->model->matrices[i].grid;
-  const size_t row0 = k / sb_tiling_block_cols(grid) * grid->block_rows,
-               col0 = k % sb_tiling_block_cols(grid) * grid->block_cols;
-  const size_t rows = sb_tiling_rows_of(grid, k / sb_tiling_block_cols(grid)),
-               cols = sb_tiling_cols_of(grid, k % sb_tiling_block_cols(grid));
+  const sb_tiling *tiling = &p->g->model->matrices[i].tiling;
+  const size_t row0 = k / sb_tiling_block_cols(tiling) * tiling->block_rows,
+               col0 = k % sb_tiling_block_cols(tiling) * tiling->block_cols;
+  const size_t rows = sb_tiling_rows_of(tiling, k / sb_tiling_block_cols(tiling)),
+               cols = sb_tiling_cols_of(tiling, k % sb_tiling_block_cols(tiling));
   const double tokens = (double)p->T - 1;
   expected out = {0};
   double slope = 0;
   for (size_t r = row0; r < row0 + rows; r++) {
     double square = 0, size = 0;
     for (size_t a = col0; a < col0 + cols; a++) {
-      const double e = (double)rounded[r * grid->cols + a] - (double)w[r * grid->cols + a];
-      out.diagonal += p->squares[i][r * grid->cols + a] * e * e;
-      slope += p->slope[i][r * grid->cols + a] * e;
+      const double e = (double)rounded[r * tiling->cols + a] - (double)w[r * tiling->cols + a];
+      out.diagonal += p->squares[i][r * tiling->cols + a] * e * e;
+      slope += p->slope[i][r * tiling->cols + a] * e;
       for (size_t b = col0; b < col0 + cols; b++) {
-        const double term = p->inner[i][a * grid->cols + b] * e *
-                            ((double)rounded[r * grid->cols + b] - (double)w[r * grid->cols + b]);
+        const double term =
+            p->inner[i][a * tiling->cols + b] * e *
+            ((double)rounded[r * tiling->cols + b] - (double)w[r * tiling->cols + b]);
         square += term;
         size += fabs(term);
       }
@@ -178,7 +179,8 @@ static void each_block(const golden *g, sb_pass *pass, size_t T, double sequence
     sb_model_owned_blocks(m, layer, world.rank, &first, &end);
     for (size_t i = layer * SB_LINEARS; i < (layer + 1) * SB_LINEARS; i++) {
       const sb_matrix *mine = &m->matrices[i];
-      const size_t blocks = sb_tiling_block_rows(&mine->grid) * sb_tiling_block_cols(&mine->grid);
+      const size_t blocks =
+          sb_tiling_block_rows(&mine->tiling) * sb_tiling_block_cols(&mine->tiling);
       float *w = dense_weights(g, mine);
       const size_t before = n;
       for (unsigned b = 0; b < SB_WIDTHS; b++) {

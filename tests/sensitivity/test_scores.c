@@ -25,17 +25,18 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
   plain *p = context;
   const sb_model *m = p->g->model;
   const sb_matrix *mine = sb_model_matrix(m, layer, which);
-  const sb_tiling *grid = &mine->grid;
+  const sb_tiling *tiling = &mine->tiling;
   (void)stream;
   float *w = dense_weights(p->g, mine), *now = dense_rounded(w, m, mine, 0);
   float *up = dense_rounded(w, m, mine, 1), *down = dense_rounded(w, m, mine, -1);
-  for (size_t k = 0; k < sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid); k++) {
+  for (size_t k = 0; k < sb_tiling_block_rows(tiling) * sb_tiling_block_cols(tiling); k++) {
     const unsigned bits = m->bits[mine->first_block + k];
     double *sum = p->sums + 5 * (mine->first_block + k), raise = 0, cut = 0;
-    const size_t row = k / sb_tiling_block_cols(grid), col = k % sb_tiling_block_cols(grid);
-    for (size_t r = 0; r < sb_tiling_rows_of(grid, row); r++)
-      for (size_t c = 0; c < sb_tiling_cols_of(grid, col); c++) {
-        const size_t at = (row * grid->block_rows + r) * grid->cols + col * grid->block_cols + c;
+    const size_t row = k / sb_tiling_block_cols(tiling), col = k % sb_tiling_block_cols(tiling);
+    for (size_t r = 0; r < sb_tiling_rows_of(tiling, row); r++)
+      for (size_t c = 0; c < sb_tiling_cols_of(tiling, col); c++) {
+        const size_t at =
+            (row * tiling->block_rows + r) * tiling->cols + col * tiling->block_cols + c;
         const double a = (double)gradient[at] * ((double)up[at] - (double)now[at]);
         const double b = (double)gradient[at] * ((double)down[at] - (double)now[at]);
         raise += a;

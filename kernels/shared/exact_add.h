@@ -1,6 +1,6 @@
 /* One step of an exact sum (mpi/exact.h has the form), for C and CUDA C++. */
-#ifndef SB_KERNELS_EXACT_ADD_H
-#define SB_KERNELS_EXACT_ADD_H
+#ifndef SB_KERNELS_SHARED_EXACT_ADD_H
+#define SB_KERNELS_SHARED_EXACT_ADD_H
 
 #include <math.h>
 #include <stdbool.h>

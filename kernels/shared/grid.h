@@ -34,15 +34,15 @@
  * Means and sums are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ...
  * in order, starting from 0; then lanes i and i + 8 are added, then i and i + 4, 2, 1; at last
  * comes a division by their number. */
-#ifndef SB_KERNELS_GRID_H
-#define SB_KERNELS_GRID_H
+#ifndef SB_KERNELS_SHARED_GRID_H
+#define SB_KERNELS_SHARED_GRID_H
 
 #include <math.h>
 #include <stdint.h>
 
 #include "base/device.h"
 #include "base/dtype.h"
-#include "kernels/backend.h"
+#include "kernels/shared/grid_types.h"
 
 #define SB_GRID_FN SB_HOST_DEVICE static inline
 #if defined(__CUDACC__)
@@ -52,17 +52,11 @@
 #endif
 
 enum {
-  SB_MIN_BITS = 1,
-  SB_MAX_BITS = 8,
-  SB_GROUP_MAX = 1024 /* columns of a block, at most */,
+  SB_GROUP_MAX = 1024, /* columns of a block, at most */
   SB_GROUP_LANES = 16,
   SB_FITS = 24,                  /* candidates of a fitted range */
   SB_FIT_STEPS = SB_FITS / 4 + 4 /* of them that are looked at, at most */
 };
-
-typedef struct sb_group {
-  float scale, inverse, center, base, top; /* top = 2^b - 1 */
-} sb_group;
 
 /* What the parameters of a group are chosen from. */
 typedef struct sb_group_range {
@@ -114,41 +108,41 @@ SB_GRID_FN float sb_grid_step(float value) {
   return value < 0x1p-14f && nearest < value ? nearest + 0x1p-24f : nearest;
 }
 
-SB_GRID_FN sb_group sb_group_make(float scale, float center, float base, unsigned bits) {
-  sb_group group;
-  group.scale = scale;
-  group.inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
-  group.center = center;
-  group.base = base;
-  group.top = (float)((1u << bits) - 1u);
-  return group;
+SB_GRID_FN sb_grid sb_grid_make(float scale, float center, float base, unsigned bits) {
+  sb_grid grid;
+  grid.scale = scale;
+  grid.inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
+  grid.center = center;
+  grid.base = base;
+  grid.top = (float)((1u << bits) - 1u);
+  return grid;
 }
 
-SB_GRID_FN sb_group sb_group_choose(const sb_group_range *range, unsigned bits,
-                                    sb_symmetry symmetry) {
+SB_GRID_FN sb_grid sb_grid_choose(const sb_group_range *range, unsigned bits,
+                                  sb_symmetry symmetry) {
   const float top = (float)((1u << bits) - 1u);
-  sb_group group;
+  sb_grid grid;
   if (symmetry == SB_SYMMETRIC) {
     const float largest = range->high > -range->low ? range->high : -range->low;
     const float scale =
         bits == 1 ? sb_grid_fp16(2.0f * range->mean_magnitude) : sb_grid_step(2.0f * largest / top);
-    return sb_group_make(scale, 0.5f * top, 0.0f, bits);
+    return sb_grid_make(scale, 0.5f * top, 0.0f, bits);
   }
-  if (bits == 1) return sb_group_make(sb_grid_fp16(2.0f * range->spread), 0.5f, range->mean, bits);
-  group = sb_group_make(sb_grid_step((range->high - range->low) / top), 0.0f, 0.0f, bits);
-  group.center = rintf(-range->low * group.inverse);
-  group.center = group.center < top ? group.center : top;
-  return group;
+  if (bits == 1) return sb_grid_make(sb_grid_fp16(2.0f * range->spread), 0.5f, range->mean, bits);
+  grid = sb_grid_make(sb_grid_step((range->high - range->low) / top), 0.0f, 0.0f, bits);
+  grid.center = rintf(-range->low * grid.inverse);
+  grid.center = grid.center < top ? grid.center : top;
+  return grid;
 }
 
 /* The same from a range shrunk to the candidate `fit`. */
-SB_GRID_FN sb_group sb_group_fitted(const sb_group_range *range, unsigned bits,
-                                    sb_symmetry symmetry, unsigned fit) {
+SB_GRID_FN sb_grid sb_grid_fitted(const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
+                                  unsigned fit) {
   sb_group_range shrunk = *range;
   const float share = 1.0f - (float)fit * 0.03125f;
   shrunk.low *= share;
   shrunk.high *= share;
-  return sb_group_choose(&shrunk, bits, symmetry);
+  return sb_grid_choose(&shrunk, bits, symmetry);
 }
 
 /* The widths next to `bits`; `bits` itself where there is none. */
@@ -160,16 +154,16 @@ SB_GRID_FN unsigned sb_move_up(unsigned bits) {
 }
 
 /* A grid as it is stored, and back: nothing is lost. */
-SB_GRID_FN sb_stored_grid sb_group_store(const sb_group *group) {
+SB_GRID_FN sb_stored_grid sb_grid_store(const sb_grid *grid) {
   sb_stored_grid stored;
-  stored.scale = sb_grid_to_fp16(group->scale);
-  stored.center = sb_grid_to_fp16(group->center);
-  stored.base = sb_grid_to_fp16(group->base);
+  stored.scale = sb_grid_to_fp16(grid->scale);
+  stored.center = sb_grid_to_fp16(grid->center);
+  stored.base = sb_grid_to_fp16(grid->base);
   return stored;
 }
-SB_GRID_FN sb_group sb_group_load(const sb_stored_grid *stored, unsigned bits) {
-  return sb_group_make(sb_grid_from_fp16(stored->scale), sb_grid_from_fp16(stored->center),
-                       sb_grid_from_fp16(stored->base), bits);
+SB_GRID_FN sb_grid sb_grid_load(const sb_stored_grid *stored, unsigned bits) {
+  return sb_grid_make(sb_grid_from_fp16(stored->scale), sb_grid_from_fp16(stored->center),
+                      sb_grid_from_fp16(stored->base), bits);
 }
 
 /* The search for a fit, step by step: for step = 0 .. SB_FIT_STEPS - 1, the error of the candidate
@@ -201,19 +195,19 @@ SB_GRID_FN void sb_fit_seen(sb_fit_search *search, int fit, float error) {
 }
 
 /* The code, as a float holding an integer; 0 for NaN. */
-SB_GRID_FN float sb_group_code(const sb_group *group, float w) {
-  float x = fmaf(w - group->base, group->inverse, group->center);
+SB_GRID_FN float sb_grid_code(const sb_grid *grid, float w) {
+  float x = fmaf(w - grid->base, grid->inverse, grid->center);
 #if defined(__CUDA_ARCH__)
-  x = fminf(fmaxf(x, 0.0f), group->top);
+  x = fminf(fmaxf(x, 0.0f), grid->top);
 #else
   x = x > 0.0f ? x : 0.0f;
-  x = x < group->top ? x : group->top;
+  x = x < grid->top ? x : grid->top;
 #endif
   return sb_grid_rint(x);
 }
 
-SB_GRID_FN float sb_group_value(const sb_group *group, float code) {
-  return fmaf(code - group->center, group->scale, group->base);
+SB_GRID_FN float sb_grid_value(const sb_grid *grid, float code) {
+  return fmaf(code - grid->center, grid->scale, grid->base);
 }
 
 #endif

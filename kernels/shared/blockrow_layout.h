@@ -1,9 +1,9 @@
 /* Where the parts of a packed block lie (kernels/blockrow.h), for C and CUDA C++. */
-#ifndef SB_KERNELS_BLOCKROW_LAYOUT_H
-#define SB_KERNELS_BLOCKROW_LAYOUT_H
+#ifndef SB_KERNELS_SHARED_BLOCKROW_LAYOUT_H
+#define SB_KERNELS_SHARED_BLOCKROW_LAYOUT_H
 
-#include "kernels/bitstring.h"
-#include "kernels/grid.h"
+#include "kernels/shared/bitstring.h"
+#include "kernels/shared/grid.h"
 
 typedef struct sb_block_layout {
   size_t rows, cols;
@@ -36,15 +36,15 @@ SB_HOST_DEVICE static inline size_t sb_block_layout_bytes(const sb_block_layout 
 }
 
 /* The grid of row r, whose zero point, where there is one, is `zero`. */
-SB_HOST_DEVICE static inline sb_group sb_block_group(const uint8_t *block, const sb_block_layout *b,
-                                                     size_t r, unsigned zero) {
+SB_HOST_DEVICE static inline sb_grid sb_block_grid(const uint8_t *block, const sb_block_layout *b,
+                                                   size_t r, unsigned zero) {
   const bool one_bit = b->symmetry == SB_ASYMMETRIC && b->bits == 1;
   const uint8_t *scale = block + 2 * r, *base = block + b->zeros + 2 * r;
   const float center =
       b->symmetry == SB_ASYMMETRIC && !one_bit ? (float)zero : 0.5f * (float)((1u << b->bits) - 1u);
-  return sb_group_make(sb_grid_from_fp16((uint16_t)(scale[0] | scale[1] << 8)), center,
-                       one_bit ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f,
-                       b->bits);
+  return sb_grid_make(sb_grid_from_fp16((uint16_t)(scale[0] | scale[1] << 8)), center,
+                      one_bit ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f,
+                      b->bits);
 }
 /* The zero point of row r; 0 where there are none. */
 SB_HOST_DEVICE static inline unsigned sb_block_zero(const uint8_t *block, const sb_block_layout *b,

@@ -1,7 +1,7 @@
 /* One step of a sum of whole multiples of a quantum, which is exact and so in no order; for C and
  * CUDA C++. */
-#ifndef SB_KERNELS_MULTIPLE_H
-#define SB_KERNELS_MULTIPLE_H
+#ifndef SB_KERNELS_SHARED_MULTIPLE_H
+#define SB_KERNELS_SHARED_MULTIPLE_H
 
 #include <math.h>
 #include <stdbool.h>

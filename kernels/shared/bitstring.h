@@ -1,8 +1,8 @@
 /* Bit strings: numbers of 1 to 8 bits one after another, least significant bit first, padded with
  * zeros to whole bytes. Eight numbers at a time are eight bytes in a word, folded or unfolded in
  * three steps. Neither side touches a byte outside the string. */
-#ifndef SB_KERNELS_BITSTRING_H
-#define SB_KERNELS_BITSTRING_H
+#ifndef SB_KERNELS_SHARED_BITSTRING_H
+#define SB_KERNELS_SHARED_BITSTRING_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,26 +1,28 @@
 /* Checks that the block operations of every backend begin with. A broken geometry or bit map is a
  * caller's bug, too wide blocks are a user's wish. All local. */
-#ifndef SB_KERNELS_BLOCKS_H
-#define SB_KERNELS_BLOCKS_H
+#ifndef SB_KERNELS_SHARED_CHECKS_H
+#define SB_KERNELS_SHARED_CHECKS_H
 
 #include "base/memory.h"
-#include "kernels/grid.h"
+#include "kernels/ops/round.h"
+#include "kernels/shared/grid.h"
+#include "kernels/shared/tiling.h"
 
-static inline sb_status sb_check_grid(const char *operation, const sb_tiling *grid) {
-  if (grid->block_rows == 0 || grid->block_cols == 0)
-    return sb_fail(SB_ERR_INTERNAL, "%s: blocks of %zu x %zu", operation, grid->block_rows,
-                   grid->block_cols);
-  if (sb_min_size(grid->block_cols, grid->cols) > SB_GROUP_MAX)
+static inline sb_status sb_check_tiling(const char *operation, const sb_tiling *tiling) {
+  if (tiling->block_rows == 0 || tiling->block_cols == 0)
+    return sb_fail(SB_ERR_INTERNAL, "%s: blocks of %zu x %zu", operation, tiling->block_rows,
+                   tiling->block_cols);
+  if (sb_min_size(tiling->block_cols, tiling->cols) > SB_GROUP_MAX)
     return sb_fail(SB_ERR_UNSUPPORTED, "blocks of %zu columns: at most %d are supported",
-                   grid->block_cols, SB_GROUP_MAX);
+                   tiling->block_cols, SB_GROUP_MAX);
   return SB_OK;
 }
 
 /* `least` is 0 where unquantized blocks are allowed. */
-static inline sb_status sb_check_blocks(const char *operation, const sb_tiling *grid,
+static inline sb_status sb_check_blocks(const char *operation, const sb_tiling *tiling,
                                         const uint8_t *bits, unsigned least) {
-  SB_TRY(sb_check_grid(operation, grid));
-  const size_t blocks = sb_tiling_block_rows(grid) * sb_tiling_block_cols(grid);
+  SB_TRY(sb_check_tiling(operation, tiling));
+  const size_t blocks = sb_tiling_block_rows(tiling) * sb_tiling_block_cols(tiling);
   for (size_t k = 0; k < blocks; k++)
     if (bits[k] < least || bits[k] > SB_MAX_BITS)
       return sb_fail(SB_ERR_INTERNAL, "%s: block %zu has %u bits, possible are %u to %d", operation,
@@ -29,20 +31,20 @@ static inline sb_status sb_check_blocks(const char *operation, const sb_tiling *
 }
 
 /* For operations on some of the block rows. */
-static inline sb_status sb_check_block_rows(const char *operation, const sb_tiling *grid,
+static inline sb_status sb_check_block_rows(const char *operation, const sb_tiling *tiling,
                                             size_t first, size_t count) {
-  if (first + count > sb_tiling_block_rows(grid))
+  if (first + count > sb_tiling_block_rows(tiling))
     return sb_fail(SB_ERR_INTERNAL, "%s: %zu block rows from %zu on, there are %zu", operation,
-                   count, first, sb_tiling_block_rows(grid));
+                   count, first, sb_tiling_block_rows(tiling));
   return SB_OK;
 }
 
 /* For operations on the columns [begin, end) of a stack. */
 static inline sb_status sb_check_stack(const char *operation, const sb_stack *stack, size_t begin,
                                        size_t end) {
-  const sb_tiling grid = {stack->rows, stack->cols, stack->rows ? stack->rows : 1,
-                          stack->block_cols};
-  SB_TRY(sb_check_grid(operation, &grid));
+  const sb_tiling tiling = {stack->rows, stack->cols, stack->rows ? stack->rows : 1,
+                            stack->block_cols};
+  SB_TRY(sb_check_tiling(operation, &tiling));
   if (begin > end || end > stack->cols || begin % stack->block_cols != 0 ||
       (end % stack->block_cols != 0 && end != stack->cols))
     return sb_fail(SB_ERR_INTERNAL, "%s: columns %zu to %zu of %zu are no whole blocks of %zu",
@@ -51,11 +53,11 @@ static inline sb_status sb_check_stack(const char *operation, const sb_stack *st
 }
 
 /* For operations that answer for all widths from min_bits to max_bits. */
-static inline sb_status sb_check_widths(const char *operation, const sb_tiling *grid,
+static inline sb_status sb_check_widths(const char *operation, const sb_tiling *tiling,
                                         unsigned min_bits, unsigned max_bits) {
   if (min_bits < SB_MIN_BITS || max_bits > SB_MAX_BITS || min_bits > max_bits)
     return sb_fail(SB_ERR_INTERNAL, "%s: widths from %u to %u bits", operation, min_bits, max_bits);
-  return sb_check_grid(operation, grid);
+  return sb_check_tiling(operation, tiling);
 }
 
 #endif

@@ -1,0 +1,57 @@
+/* The parts of a decoder layer, for one sequence of T tokens. Backward operations are named
+ * NAME_back. */
+#ifndef SB_KERNELS_OPS_LAYER_H
+#define SB_KERNELS_OPS_LAYER_H
+
+#include "kernels/ops/common.h"
+
+#define SB_LAYER_OPS(OP)                                                                           \
+  OP(rmsnorm)                                                                                      \
+  OP(rmsnorm_back)                                                                                 \
+  OP(rope)                                                                                         \
+  OP(attention)                                                                                    \
+  OP(attention_back)                                                                               \
+  OP(swiglu)                                                                                       \
+  OP(swiglu_back)                                                                                  \
+  OP(add)
+
+/* y[T,h] = x / rms(x) * w, an operand; rstd[T] = 1 / rms(x) (f32). x is [T,h] of type act, w is
+ * f32[h]; eps is added to the mean square. */
+typedef sb_status sb_rmsnorm_fn(sb_backend *, sb_stream, void *y, float *rstd, const void *x,
+                                const float *w, size_t T, size_t h, float eps);
+/* dx[T,h] += ...; dw[h] (f32) += ... where dw is not NULL. */
+typedef sb_status sb_rmsnorm_back_fn(sb_backend *, sb_stream, void *dx, float *dw, const void *dy,
+                                     const void *x, const float *w, const float *rstd, size_t T,
+                                     size_t h);
+
+/* Rotary embedding, in place on x[T, heads * head_dim]: Hugging Face's half-split pairs (i, i +
+ * head_dim/2), token t at position t. cos_sin is f32[T, head_dim/2, 2]. `inverse` rotates back,
+ * which is the backward pass. */
+typedef sb_status sb_rope_fn(sb_backend *, sb_stream, void *x, const float *cos_sin, size_t T,
+                             size_t heads, size_t head_dim, bool inverse);
+
+/* Grouped-query causal attention in memory linear in T. q, o: [T, heads * d]; k, v: [T, kv_heads *
+ * d]; lse: f32 [heads, T], the log-sum-exp of each row of scaled scores. Scores are scaled by
+ * 1/sqrt(d). O(heads T^2 d). (FlashAttention, arXiv 2205.14135.) */
+typedef sb_status sb_attention_fn(sb_backend *, sb_stream, void *o, float *lse, const void *q,
+                                  const void *k, const void *v, size_t T, size_t heads,
+                                  size_t kv_heads, size_t d);
+/* dq, dk, dv = ... */
+typedef sb_status sb_attention_back_fn(sb_backend *, sb_stream, void *dq, void *dk, void *dv,
+                                       const void *d_o, const void *o, const float *lse,
+                                       const void *q, const void *k, const void *v, size_t T,
+                                       size_t heads, size_t kv_heads, size_t d);
+
+/* y[n] = silu(gate) * up, an operand; gate and up are of type act. y may be gate or up (in place)
+ * where operand and act are the same type. */
+typedef sb_status sb_swiglu_fn(sb_backend *, sb_stream, void *y, const void *gate, const void *up,
+                               size_t n);
+/* dgate, dup = ..., and y[n] = silu(gate) * up where y is not NULL: operands. Each of them may be
+ * gate, up or dy (in place) where operand and act are the same type. */
+typedef sb_status sb_swiglu_back_fn(sb_backend *, sb_stream, void *dgate, void *dup, void *y,
+                                    const void *dy, const void *gate, const void *up, size_t n);
+
+/* y[n] += x[n], both of type act. */
+typedef sb_status sb_add_fn(sb_backend *, sb_stream, void *y, const void *x, size_t n);
+
+#endif
