@@ -1,4 +1,5 @@
-/* The way back: head, then the layers, last one first, with the hooks told what each has. */
+/* The way back: head, layers (last one first), embedding, with the hooks told what each has. */
+#include "pass/embedding.h"
 #include "pass/pass_impl.h"
 
 /* A backward pass through the layers. */
@@ -20,6 +21,12 @@ static sb_status relay_factors(void *context, sb_stream stream, size_t matrix, c
   return r->hooks->factors(r->hooks->context, stream, r->layer, matrix, x, dy);
 }
 
+static sb_status relay_norm(void *context, sb_stream stream, sb_role norm, const float *g) {
+  const run *r = context;
+  const size_t tensor = sb_arch_index(&r->pass->setup.model->arch, norm, r->layer);
+  return r->hooks->parameter(r->hooks->context, stream, tensor, 0, 1, g);
+}
+
 static sb_status begin_layer(void *context, size_t layer) {
   const run *r = context;
   return r->hooks->begin_layer(r->hooks->context, r->pass->wave.stream, layer, r->pass->prepared);
@@ -33,7 +40,8 @@ static sb_status backward_sequence(void *context, size_t layer, size_t s) {
   r->layer = layer;
   const sb_layer_hooks layer_hooks = {.context = r,
                                       .factors = hooks->factors ? relay_factors : NULL,
-                                      .gradient = hooks->matrix ? relay_matrix : NULL};
+                                      .gradient = hooks->matrix ? relay_matrix : NULL,
+                                      .norm = hooks->parameter ? relay_norm : NULL};
   SB_TRY(sb_kept_inputs_restore(&p->inputs, layer, s));
   const sb_layer_call call = sb_layers_call(&p->layers, p->prepared, &layer_hooks);
   SB_TRY(sb_layer_backward(&call, p->layers.work, sb_wave_act(&p->wave, p->grads_dev, s, h),
@@ -47,16 +55,26 @@ static sb_status end_layer(void *context, size_t layer) {
   return r->hooks->end_layer(r->hooks->context, layer);
 }
 
+static sb_status head_use(void *context, const sb_vocab_chunk *chunk, size_t s, float *g_dev) {
+  sb_pass *p = context;
+  return sb_head_chunk_gradient(&p->head, p->loss, chunk, s, g_dev);
+}
+
 static sb_status backward_wave(sb_pass *p, const sb_pass_hooks *hooks) {
   run r = {.pass = p, .hooks = hooks};
   const sb_layer_visitor visitor = {&r, begin_layer, backward_sequence, end_layer};
+  const sb_parameter_hook parameter = {hooks->context, hooks->parameter};
   SB_TRY(sb_head_backward(&p->head, p->loss, p->grads_dev,
-                          p->inputs.dev[p->setup.model->config.layers]));
-  return sb_layers_walk(&p->wave, p->prepared, true, &visitor);
+                          p->inputs.dev[p->setup.model->config.layers], &parameter));
+  SB_TRY(sb_layers_walk(&p->wave, p->prepared, true, &visitor));
+  return hooks->parameter ? sb_embedding_backward(&p->vocab, p->grads_dev, &parameter, head_use, p)
+                          : SB_OK;
 }
 
 sb_status sb_pass_gradients(sb_pass *p, const sb_pass_hooks *hooks, double *loss) {
   const bool have = p->kept;
+  if (!p->setup.gradients || (hooks->parameter && !p->setup.all_gradients))
+    return sb_fail(SB_ERR_INTERNAL, "a pass was not set up for these gradients");
   sb_pass_expect(p, have ? 3 : 4);
   for (size_t wave = 0; wave < p->waves; wave++) {
     if (!have) SB_TRY(sb_pass_forward_wave(p, wave, true));

@@ -20,3 +20,60 @@ sb_status sb_embedding_forward(sb_vocab *v, void *x) {
   target to = {v->wave, x};
   return sb_vocab_each_of_embedding(v, embed_chunk, &to);
 }
+
+/* The way back through the table. */
+typedef struct source {
+  sb_vocab *vocab;
+  void *dx;
+  const sb_parameter_hook *hook;
+  sb_embedding_other_use head;
+  void *head_context;
+} source;
+
+static sb_status add_rows(const source *from, const sb_vocab_chunk *chunk, size_t s) {
+  const sb_vocab *v = from->vocab;
+  const sb_wave *w = v->wave;
+  const size_t h = w->model->config.hidden;
+  SB_TRY(w->backend->op->embed_back(w->backend, w->stream, v->gradient_dev, w->ids_dev + s * w->T,
+                                    sb_wave_act(w, from->dx, s, h), w->T, h, chunk->first,
+                                    chunk->count));
+  return from->hook->gradient(from->hook->context, w->stream, chunk->tensor, chunk->first,
+                              chunk->count, v->gradient_dev);
+}
+
+static sb_status tied_chunk(void *context, const sb_vocab_chunk *chunk) {
+  const source *from = context;
+  const sb_vocab *v = from->vocab;
+  for (size_t s = 0; s < v->wave->count; s++) {
+    SB_TRY(from->head(from->head_context, chunk, s, v->gradient_dev));
+    SB_TRY(add_rows(from, chunk, s));
+  }
+  return SB_OK;
+}
+
+/* The rows themselves are not needed. */
+static sb_status own_chunk(const source *from, const sb_vocab_chunk *chunk) {
+  const sb_vocab *v = from->vocab;
+  const sb_wave *w = v->wave;
+  for (size_t s = 0; s < w->count; s++) {
+    SB_TRY(w->backend->op->zero(w->backend, w->stream, v->gradient_dev,
+                                chunk->count * w->model->config.hidden * sizeof(float)));
+    SB_TRY(add_rows(from, chunk, s));
+  }
+  return w->backend->op->sync(w->backend, w->stream);
+}
+
+sb_status sb_embedding_backward(sb_vocab *v, void *dx, const sb_parameter_hook *hook,
+                                sb_embedding_other_use head, void *head_context) {
+  const sb_model *m = v->wave->model;
+  source from = {v, dx, hook, head, head_context};
+  if (sb_vocab_is_tied(m)) return sb_vocab_each_of_head(v, tied_chunk, &from);
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < m->embed_count && status == SB_OK; i++) {
+    const sb_place *place = sb_vocab_place(m, m->embed_first + i);
+    const sb_vocab_chunk chunk = {
+        .tensor = place->tensor, .first = place->first_row, .count = place->rows};
+    status = own_chunk(&from, &chunk);
+  }
+  return sb_world_agree(m->world, status);
+}

@@ -58,7 +58,8 @@ sb_status sb_head_norm(sb_head *d, void *x) {
 typedef struct sweep {
   sb_head *head;
   sb_loss loss;
-  double work; /* of a sequence in a chunk */
+  double work;                   /* of a sequence in a chunk */
+  const sb_parameter_hook *hook; /* on the way back */
 } sweep;
 
 static sb_status chunk_forward(void *context, const sb_vocab_chunk *chunk) {
@@ -74,10 +75,45 @@ static sb_status chunk_forward(void *context, const sb_vocab_chunk *chunk) {
 
 sb_status sb_head_forward(sb_head *d, sb_loss loss, sb_sequence_loss *out) {
   const sb_model *m = d->wave->model;
-  sweep z = {d, loss, 1.0 / (double)m->head_count};
+  sweep z = {d, loss, 1.0 / (double)m->head_count, NULL};
   SB_AGREE(m->world, loss.op->begin(loss.state));
   SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_forward, &z));
   return sb_world_agree(m->world, loss.op->end(loss.state, out));
+}
+
+/* logits become their gradients. */
+static sb_status logit_gradients(const sb_head *d, sb_loss loss, const sb_vocab_chunk *chunk,
+                                 size_t s) {
+  SB_TRY(sb_vocab_logits(d->wave, chunk, d->states_dev, s, d->logits_dev));
+  return loss.op->chunk_backward(loss.state, chunk, s, d->logits_dev);
+}
+
+/* g = dlogits' states */
+static sb_status rows_gradient(const sb_head *d, const sb_vocab_chunk *chunk, size_t s, float *g) {
+  const sb_wave *w = d->wave;
+  sb_backend *b = w->backend;
+  const size_t h = w->model->config.hidden;
+  return b->op->gemm(b, w->stream, true, false, chunk->count, h, w->T, 1.0f, d->logits_dev, SB_F32,
+                     chunk->count, sb_wave_operand(w, d->states_dev, s, h), b->operand, h, 0.0f, g,
+                     SB_F32, h);
+}
+
+sb_status sb_head_chunk_gradient(sb_head *d, sb_loss loss, const sb_vocab_chunk *chunk, size_t s,
+                                 float *g_dev) {
+  SB_TRY(logit_gradients(d, loss, chunk, s));
+  return rows_gradient(d, chunk, s, g_dev);
+}
+
+/* The gradient of the chunk's rows, where somebody wants it and it is not made with the
+ * embedding's.
+ */
+static sb_status tell_rows(const sweep *z, const sb_vocab_chunk *chunk, size_t s) {
+  const sb_wave *w = z->head->wave;
+  float *g = z->head->vocab->gradient_dev;
+  if (!z->hook->gradient || sb_vocab_is_tied(w->model)) return SB_OK;
+  SB_TRY(rows_gradient(z->head, chunk, s, g));
+  return z->hook->gradient(z->hook->context, w->stream, chunk->tensor, chunk->first, chunk->count,
+                           g);
 }
 
 static sb_status chunk_backward(void *context, const sb_vocab_chunk *chunk) {
@@ -88,8 +124,8 @@ static sb_status chunk_backward(void *context, const sb_vocab_chunk *chunk) {
   const size_t h = w->model->config.hidden, nv = chunk->count;
   const float beta = chunk->first == 0 ? 0.0f : 1.0f;
   for (size_t s = 0; s < w->count; s++) {
-    SB_TRY(sb_vocab_logits(w, chunk, d->states_dev, s, d->logits_dev));
-    SB_TRY(z->loss.op->chunk_backward(z->loss.state, chunk, s, d->logits_dev));
+    SB_TRY(logit_gradients(d, z->loss, chunk, s));
+    SB_TRY(tell_rows(z, chunk, s));
     SB_TRY(b->op->gemm(b, w->stream, false, false, w->T, h, nv, 1.0f, d->logits_dev, SB_F32, nv,
                        chunk->rows_dev, b->operand, h, beta,
                        sb_wave_act(w, d->state_grads_dev, s, h), b->act, h));
@@ -98,23 +134,29 @@ static sb_status chunk_backward(void *context, const sb_vocab_chunk *chunk) {
   return SB_OK;
 }
 
-static sb_status norm_back(sb_head *d, void *dx, void *x) {
+static sb_status norm_back(sb_head *d, void *dx, void *x, const sb_parameter_hook *hook) {
   const sb_wave *w = d->wave;
+  const sb_model *m = w->model;
   sb_backend *b = w->backend;
-  const size_t h = w->model->config.hidden;
+  const size_t h = m->config.hidden, tensor = sb_vocab_place(m, m->norm_group)->tensor;
+  float *g = hook->gradient ? d->vocab->gradient_dev : NULL;
   SB_TRY(b->op->zero(b, w->stream, dx, sb_wave_rows(w) * h * sb_dtype_size(b->act)));
-  for (size_t s = 0; s < w->count; s++)
-    SB_TRY(b->op->rmsnorm_back(b, w->stream, sb_wave_act(w, dx, s, h), NULL,
+  for (size_t s = 0; s < w->count; s++) {
+    if (g) SB_TRY(b->op->zero(b, w->stream, g, h * sizeof *g));
+    SB_TRY(b->op->rmsnorm_back(b, w->stream, sb_wave_act(w, dx, s, h), g,
                                sb_wave_act(w, d->state_grads_dev, s, h), sb_wave_act(w, x, s, h),
                                d->norm_dev, d->rstd_dev + s * w->T, w->T, h));
+    if (g) SB_TRY(hook->gradient(hook->context, w->stream, tensor, 0, 1, g));
+  }
   return b->op->sync(b, w->stream);
 }
 
-sb_status sb_head_backward(sb_head *d, sb_loss loss, void *dx, void *x) {
+sb_status sb_head_backward(sb_head *d, sb_loss loss, void *dx, void *x,
+                           const sb_parameter_hook *hook) {
   const sb_model *m = d->wave->model;
-  sweep z = {d, loss, 3.0 / (double)m->head_count};
+  sweep z = {d, loss, 3.0 / (double)m->head_count, hook};
   SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_backward, &z));
-  return sb_world_agree(m->world, norm_back(d, dx, x));
+  return sb_world_agree(m->world, norm_back(d, dx, x, hook));
 }
 
 /* Where logits go. */

@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "pass/loss.h"
+#include "pass/parameter_hook.h"
 #include "pass/vocabulary.h"
 
 typedef struct sb_head {
@@ -29,8 +30,14 @@ sb_status sb_head_norm(sb_head *head, void *x);
 /* After sb_head_norm: each sequence's loss, out [count]. Collective. */
 sb_status sb_head_forward(sb_head *head, sb_loss loss, sb_sequence_loss *out);
 /* After sb_head_forward of the same wave, with the same loss: dx [room, T, hidden] = dL/dx of each
- * sequence's loss, x being what sb_head_norm was given. Collective. */
-sb_status sb_head_backward(sb_head *head, sb_loss loss, void *dx, void *x);
+ * sequence's loss, x being what sb_head_norm was given. Tells the hook the gradients of the final
+ * norm and, unless it is tied to the embedding, of the LM head, chunk by chunk. Collective. */
+sb_status sb_head_backward(sb_head *head, sb_loss loss, void *dx, void *x,
+                           const sb_parameter_hook *hook);
+/* After sb_head_backward: g_dev f32 [chunk->count, hidden] = the gradient of sequence s with
+ * respect to the chunk's rows. Local. */
+sb_status sb_head_chunk_gradient(sb_head *head, sb_loss loss, const sb_vocab_chunk *chunk, size_t s,
+                                 float *g_dev);
 /* Logits of sequence s of the wave into host memory [T, vocab]; for s >= count nothing. For tests.
  * Collective. */
 sb_status sb_head_logits(sb_head *head, size_t s, float *out);

@@ -153,21 +153,34 @@ sb_status sb_layer_forward(const sb_layer_call *call, sb_layer_work *w, void *y,
   return sb_mlp_end(&z, &w->mlp, y);
 }
 
-/* dy becomes the gradient at x: what the norm lets through of dn, and the residual stream's own. */
-static sb_status norm_back(const sb_layer_call *call, void *dy, const void *dn, const void *x,
-                           const float *weight, const float *rstd) {
+/* One of the two norms on the way back. */
+typedef struct norm_step {
+  sb_role role;
+  const void *x; /* what it was given */
+  const float *rstd;
+} norm_step;
+
+/* dy becomes the gradient at x: what the norm lets through of dn, and the residual stream's own.
+ * The gradient of the weights is made in g, where a hook asks for it. */
+static sb_status norm_back(const sb_layer_call *call, sb_layer_work *w, void *dy,
+                           const norm_step *norm) {
+  const sb_layer_hooks *hooks = call->hooks;
   sb_backend *b = call->backend;
-  return b->op->rmsnorm_back(b, call->stream, dy, NULL, dn, x, weight, rstd, call->T,
-                             call->config->hidden);
+  const size_t h = call->config->hidden;
+  float *g = hooks && hooks->norm ? w->g : NULL;
+  if (g) SB_TRY(b->op->zero(b, call->stream, g, h * sizeof *g));
+  SB_TRY(b->op->rmsnorm_back(b, call->stream, dy, g, w->dn, norm->x,
+                             call->weights->vector_dev[norm->role], norm->rstd, call->T, h));
+  return g ? hooks->norm(hooks->context, call->stream, norm->role, g) : SB_OK;
 }
 
 sb_status sb_layer_backward(const sb_layer_call *call, sb_layer_work *w, void *dy, const void *x) {
   const sb_layer_step z = step_of(call, w, false);
-  const sb_layer_weights *weights = call->weights;
   SB_TRY(forward_to_mlp(&z, w, x));
   SB_TRY(sb_mlp_backward(&z, &w->mlp, w->dn, dy, w->dy_operand, w->n2));
-  SB_TRY(norm_back(call, dy, w->dn, w->x1, weights->vector_dev[SB_ROLE_POST_NORM],
-                   w->rstd2)); /* now d x1 */
+  const norm_step mlp = {SB_ROLE_POST_NORM, w->x1, w->rstd2};
+  SB_TRY(norm_back(call, w, dy, &mlp)); /* now d x1 */
   SB_TRY(sb_attention_backward(&z, &w->attention, w->dn, dy, w->dy_operand, w->n1));
-  return norm_back(call, dy, w->dn, x, weights->vector_dev[SB_ROLE_INPUT_NORM], w->rstd1);
+  const norm_step attention = {SB_ROLE_INPUT_NORM, x, w->rstd1};
+  return norm_back(call, w, dy, &attention);
 }

@@ -35,6 +35,9 @@ typedef struct sb_layer_hooks {
   /* The gradient g = dy' x, f32 [rows, cols], which the next matrix overwrites. Where this is NULL
    * the product is not made. */
   sb_status (*gradient)(void *context, sb_stream stream, size_t matrix, const float *g);
+  /* The gradient of a norm's weights, f32 [hidden], which the next matrix overwrites: of
+   * SB_ROLE_POST_NORM after gate and up, of SB_ROLE_INPUT_NORM after q, k and v. */
+  sb_status (*norm)(void *context, sb_stream stream, sb_role norm, const float *g);
 } sb_layer_hooks;
 
 /* One sequence through one layer. */

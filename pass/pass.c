@@ -19,7 +19,7 @@ static sb_status allocate(sb_pass *p, sb_keeper keeper) {
     SB_TRY(b->op->alloc(b, w->room * w->T * setup->model->config.hidden * sb_dtype_size(b->act),
                         "activations", &p->grads_dev));
   SB_TRY(sb_wave_allocate(&p->wave));
-  SB_TRY(sb_vocab_allocate(&p->vocab, &p->wave, true, false));
+  SB_TRY(sb_vocab_allocate(&p->vocab, &p->wave, true, setup->all_gradients));
   SB_TRY(sb_head_allocate(&p->head, &p->vocab, setup->gradients));
   SB_TRY(sb_loss_tokens_allocate(&p->tokens, w));
   if (setup->divergence)

@@ -33,10 +33,11 @@ typedef struct sb_pass_setup {
                              sb_pass_local(...) */
   size_t sequences;       /* of all ranks */
   size_t seqlen;
-  bool gradients;   /* prepare for sb_pass_gradients */
-  bool divergence;  /* prepare for sb_pass_learn */
-  bool keep_packed; /* multiply with packed matrices as they are: of SB_CODING_CODES, without
-                       gradients */
+  bool gradients;     /* prepare for sb_pass_gradients */
+  bool all_gradients; /* and for its hook `parameter` */
+  bool divergence;    /* prepare for sb_pass_learn */
+  bool keep_packed;   /* multiply with packed matrices as they are: of SB_CODING_CODES, without
+                         gradients */
   size_t at_once; /* no more sequences of all ranks than these are taken at a time (sb_pass_select);
                      0: all */
   size_t activation_bytes; /* bound on the memory of a wave's layer inputs; at least one sequence is
@@ -93,6 +94,16 @@ typedef struct sb_pass_hooks {
    * be NULL. Local. */
   sb_status (*factors)(void *context, sb_stream stream, size_t layer, size_t matrix, const void *x,
                        const void *dy);
+  /* The gradient of the mean loss of ONE sequence with respect to the rows [first_row, first_row +
+   * rows) of a tensor that is no matrix of a layer (index in arch.tensors): norms, which are one
+   * row, embedding and LM head by chunks of the vocabulary. f32 [rows, cols] on the device, rows
+   * and columns as the store has them; the next gradient overwrites it, so queue on `stream` what
+   * reads it. A wave tells, in this order: chunks of the LM head, final norm, norms of the layers
+   * among their matrices, chunks of the embedding; a table that is both comes last, both uses
+   * added. The teacher of a divergence is held as it is. NULL on all ranks or on none: gradients
+   * are then not made and cost nothing. Local. */
+  sb_status (*parameter)(void *context, sb_stream stream, size_t tensor, size_t first_row,
+                         size_t rows, const float *g);
 } sb_pass_hooks;
 
 /* Sees what goes into the matrices on the way forward. */

@@ -29,7 +29,43 @@ static void check_logits(const golden *g, const char *name) {
 typedef struct checker {
   const golden *g;
   sb_safetensors *expected;
+  float
+      *tables[2]; /* [golden vocabulary, hidden] gradients of embedding and LM head, copies added */
+  size_t pieces;
 } checker;
+
+/* The copies of a token share its gradient. */
+static sb_status parameter(void *context, sb_stream stream, size_t tensor, size_t first_row,
+                           size_t rows, const float *got) {
+  checker *c = context;
+  const sb_model *m = c->g->model;
+  const sb_role role = m->arch.tensors[tensor].role;
+  const size_t h = m->config.hidden, vocab = m->config.vocab / WIDE_COPIES;
+  (void)stream;
+  if (role != SB_ROLE_EMBED && role != SB_ROLE_LM_HEAD) return SB_OK;
+  float *table = c->tables[role == SB_ROLE_LM_HEAD];
+  for (size_t i = 0; i < rows; i++)
+    for (size_t j = 0; j < h; j++) table[(first_row + i) % vocab * h + j] += got[i * h + j];
+  c->pieces++;
+  return SB_OK;
+}
+
+static void check_table(const checker *c, sb_role role) {
+  const sb_model *m = c->g->model;
+  const size_t count = m->config.vocab / WIDE_COPIES * m->config.hidden;
+  const char *name = sb_arch_tensor(&m->arch, role, 0)->name;
+  const float *ours = c->tables[role == SB_ROLE_LM_HEAD];
+  float *theirs = calloc(count, sizeof *theirs);
+  double worst = 0, largest = 0;
+  EXPECT_OK(sb_safetensors_read(c->expected, sb_safetensors_find(c->expected, name), 0,
+                                count * sizeof *theirs, theirs));
+  for (size_t k = 0; k < count; k++) {
+    worst = fmax(worst, fabs((double)ours[k] - (double)theirs[k]));
+    largest = fmax(largest, fabs((double)theirs[k]));
+  }
+  EXPECT(worst <= gradient_tolerance * largest && largest > 0);
+  free(theirs);
+}
 
 static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *got) {
@@ -63,9 +99,18 @@ static void check_gradients(const golden *g, const char *name, double loss) {
                                .begin_layer = golden_begin_layer,
                                .matrix = matrix,
                                .end_sequence = golden_end_sequence,
-                               .end_layer = golden_end_layer};
+                               .end_layer = golden_end_layer,
+                               .parameter = parameter};
+  for (int i = 0; i < 2; i++)
+    c.tables[i] = calloc(g->model->config.vocab * g->model->config.hidden, sizeof(float));
   EXPECT_OK(sb_pass_gradients(g->pass, &hooks, &got));
   EXPECT(fabs(got - loss) < loss_tolerance);
+  const bool tied = g->model->head_first == g->model->embed_first;
+  EXPECT(c.pieces ==
+         (world.rank > 0 ? 0 : g->model->embed_count + (tied ? 0 : g->model->head_count)));
+  if (world.rank == 0) check_table(&c, SB_ROLE_EMBED);
+  if (world.rank == 0 && !tied) check_table(&c, SB_ROLE_LM_HEAD);
+  for (int i = 0; i < 2; i++) free(c.tables[i]);
   sb_safetensors_close(&c.expected);
 }
 
@@ -91,8 +136,11 @@ static void as_the_golden_model(void **state) {
     EXPECT(fabs(loss - 0.5 * (expected[0] + expected[1])) < loss_tolerance);
     golden_close(&g);
 
-    golden_open(
-        &g, &(golden_setup){.name = folder, .sequences = 1, .gradients = true, GOLDEN_DEFAULTS});
+    golden_open(&g, &(golden_setup){.name = folder,
+                                    .sequences = 1,
+                                    .gradients = true,
+                                    .all_gradients = true,
+                                    GOLDEN_DEFAULTS});
     check_gradients(&g, names[i], expected[0]);
     golden_close(&g);
   }
