@@ -265,8 +265,8 @@ static void count_round(const sb_footprint_setup *s, const shape *d, double chun
   f->packed_slots = s->ranks > 1 ? 2.0 * group : 0.0;
   if (!s->gptq) return;
   f->round_local = sb_div_up(s->round_seqs, s->ranks);
-  f->round_prepared = 2.0 * (double)d->linear * weight_bytes(s) + chunk * hidden * weight_bytes(s);
-  f->round_inputs = 2.0 * (double)f->round_local * tokens * hidden * 4.0;
+  f->round_prepared = 2.0 * (double)d->linear * weight_bytes(s);
+  f->round_inputs = (double)(f->round_local + 1) * tokens * hidden * 4.0;
   f->round_activations = layer_activations(s, false);
   count_moments(s, d, f);
   f->block_rows =

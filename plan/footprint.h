@@ -36,9 +36,9 @@
  * (hidden in the type of the GEMMs + 4), 16 a token of a wave, and the logits once more; of the
  * check sequences too REORDER: order_scores 16 bytes a row and column of all matrices / ranks and
  * 48 of one layer's ROUND packed            the packed model / ranks and a unit; its slots, shared
- * as above round_prepared    the matrices of one layer twice, in full precision and rounded; a
- * chunk of the LM head round_inputs      inputs and outputs of a layer for all sequences of the
- * rank; their logits for one sequence round_activations one sequence in one layer, forward moments
+ * as above round_prepared    the matrices of one layer twice, in full precision and rounded
+ * round_inputs      inputs of a layer for all sequences of the rank, and for one more
+ * round_activations one sequence in one layer, forward moments
  * of quant/moments.h block_rows        5 bytes, 9 where they are refined, and a share of 20 a
  * weight of the rank's rows of the matrices that share an input TUNE: the packed model and its
  * slots, a gradient pass over the sequences of a batch, with `prepared`, `activations`, `gradient`

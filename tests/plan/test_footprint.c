@@ -226,8 +226,8 @@ static void rounding(void **state) {
   assert_true(f.factor == SB_FACTOR_DISTRIBUTED && f.round_local == 8);
   assert_true(f.packed == (32 * linear * 3 / 8 + f.model_bytes - 32 * linear * 2) / 8);
   assert_true(f.packed_slots == 2 * linear * 3 / 8);
-  assert_true(f.round_prepared == 2 * 2 * linear + 8192 * h * 2);
-  assert_true(f.round_inputs == 2 * 8 * 2048 * h * 4);
+  assert_true(f.round_prepared == 2 * 2 * linear);
+  assert_true(f.round_inputs == (8 + 1) * 2048 * h * 4);
   assert_true(f.moments == 8 * (squares + i * i) / 8 + 16 * 512 * i + 8 * sequence);
   assert_true(f.block_rows == 2 * i * h / 8 * (5 + 20.0 / 128));
   assert_true(f.largest == SB_PHASE_SEARCH || f.largest == SB_PHASE_ROUND);
