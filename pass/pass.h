@@ -1,16 +1,25 @@
-/* One pass of sequences through a distributed model, layer by layer: the loss, and the gradients of
- * the decoder layers' matrices.
+/* One pass of sequences through a distributed model, layer by layer: forward for the loss, and
+ * backward for gradients.
+ *
+ *   sb_pass_create       memory for a set of sequences; used for any number of passes
+ *   sb_pass_loss         forward
+ *   sb_pass_observe      forward; an observer sees what the matrices multiply
+ *   sb_pass_gradients    forward and backward; hooks see gradients as they are made
+ *   sb_pass_learn        from then on the loss is the divergence from the source weights
  *
  * Sequences are dealt to ranks in turn: sequence s belongs to rank s mod ranks. A rank takes its
- * sequences through a layer one after another, so what is computed for a sequence does not depend
- * on the others, nor on the number of ranks. Each layer's parameters are gathered once a wave; a
- * *wave* is as many of a rank's sequences as the activation memory carries (forward only: one
- * layer's input each; with gradients: the inputs of all layers). On a device that has less room it
- * is fewer, and at the least one, whose inputs the host keeps; the numbers are the same.
+ * sequences through a layer one after another. What is computed for a sequence therefore depends
+ * neither on the other sequences nor on the number of ranks.
  *
- * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its
- * tokens 1..T-1, each given the ones before, or their divergence (sb_pass_learn); the loss of the
- * pass is the mean over all sequences, summed exactly: the same bits for any number of ranks. */
+ * A *wave* is as many of a rank's sequences as go through the layers together; the parameters of a
+ * layer are gathered once per wave. Memory bounds it: a forward pass holds one layer's input of
+ * each sequence, a gradient pass the inputs of all layers. Where a device has less memory than
+ * asked for, waves become smaller; a wave of one sequence may leave its inputs to the host. Results
+ * are the same bits.
+ *
+ * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its tokens 1 ..
+ * T-1, each given the ones before, or their divergence. The loss of a pass is the mean over all
+ * sequences, summed exactly: the same bits for any number of ranks. */
 #ifndef SB_PASS_PASS_H
 #define SB_PASS_PASS_H
 
@@ -29,124 +38,131 @@ typedef struct sb_pass sb_pass;
 typedef struct sb_pass_setup {
   sb_model *model;
   sb_backend *backend;
-  const uint32_t *tokens; /* this rank's sequences, [local, seqlen], kept by the caller; local =
-                             sb_pass_local(...) */
+  const uint32_t *tokens; /* [sb_pass_local(world, sequences), seqlen] of this rank; the caller's */
   size_t sequences;       /* of all ranks */
-  size_t seqlen;
-  bool gradients;     /* prepare for sb_pass_gradients */
-  bool all_gradients; /* and for its hook `parameter` */
-  bool divergence;    /* prepare for sb_pass_learn */
-  bool keep_packed;   /* multiply with packed matrices as they are: of SB_CODING_CODES, without
-                         gradients */
-  size_t at_once; /* no more sequences of all ranks than these are taken at a time (sb_pass_select);
-                     0: all */
-  size_t activation_bytes; /* bound on the memory of a wave's layer inputs; at least one sequence is
-                              taken */
-  sb_ticker ticker;        /* told the share of the running call that is done */
+  size_t seqlen;          /* tokens of each, at least 2 */
+  /* What the pass is to be able to do besides sb_pass_loss. */
+  bool gradients;     /* sb_pass_gradients */
+  bool all_gradients; /* and its hook `parameter` */
+  bool divergence;    /* sb_pass_learn */
+  bool keep_packed;   /* of SB_CODING_CODES, without gradients: multiply with packed matrices as
+                         they are */
+  /* What bounds a wave; it has at least one sequence. */
+  size_t at_once; /* sequences of all ranks that a pass takes at most (sb_pass_select); 0: all */
+  size_t activation_bytes; /* of this rank, for the inputs of layers */
+  sb_ticker ticker;        /* hears which share of the running call is done */
 } sb_pass_setup;
 
-/* Number of the `sequences` that fall to a rank. */
+/* Sequences, of `sequences`, that belong to this rank. Local. */
 size_t sb_pass_local(const sb_world *world, size_t sequences);
 
-/* Collective. */
+/* Model, backend and tokens outlive the pass. Pins the memory of the model's store (sb_model_pin).
+ * SB_ERR_MEMORY where one sequence at a time is too much. Collective. */
 sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out);
+/* Local. *pass may be NULL. */
 void sb_pass_free(sb_pass **pass);
 
-/* The loss at the model's present bits. Collective; every rank gets the same. */
+/* The loss at the model's present bits, equal on all ranks. SB_ERR_NUMERIC where it is not a
+ * number. Collective. */
 sb_status sb_pass_loss(sb_pass *pass, double *loss);
-
-/* From here on the loss is how far the model, at whatever bits, is from its source weights: the
- * mean over the same tokens of the Kullback-Leibler divergence KL(source || model) of the predicted
- * distributions, in nats; exactly 0 at the source weights. What the source weights predict is kept
- * as the states before the LM head (host memory: T x hidden activations a sequence of this rank),
- * so each pass multiplies with the head once more. One forward pass; for a pass set up with
- * `divergence`. Collective. */
-sb_status sb_pass_learn(sb_pass *pass);
-/* The same along with the next sb_pass_gradients, which the caller makes at full precision and
- * whose loss is still that of tokens: a forward pass less. Local. */
-void sb_pass_learn_next(sb_pass *pass);
-
-/* The same with what `teacher` has learnt, a pass over the same tokens through a model whose
- * residual stream has its channels in the same order, on the same backend; it forgets them. Local.
- */
-sb_status sb_pass_learn_from(sb_pass *pass, sb_pass *teacher);
-
-/* The mean negative log-likelihood of the tokens when the loss was last measured, whatever the loss
- * is. Local, equal on all ranks. */
+/* The negative log-likelihood of the tokens when the loss was last measured, whatever the loss is.
+ * Local, equal on all ranks. */
 double sb_pass_token_loss(const sb_pass *pass);
 
-/* What the backward pass tells about each layer. */
+/* Sees what the matrices multiply, on the way forward. */
+typedef struct sb_pass_observer {
+  void *context;
+  /* Input number `input` of the layer (model/arch.h), x [T, channels] of ONE sequence, operands on
+   * the device, channels in their stored order, before the matrices that share it are applied.
+   * Queue on `stream` what reads x. Local. */
+  sb_status (*input)(void *context, sb_stream stream, size_t layer, size_t input, const void *x);
+} sb_pass_observer;
+
+/* sb_pass_loss with an observer. Collective. */
+sb_status sb_pass_observe(sb_pass *pass, const sb_pass_observer *observer, double *loss);
+
+/* Sees gradients, on the way back. A wave calls, from the last layer to the first:
+ *
+ *   begin_layer
+ *     factors, matrix   for each matrix: down, gate, up, o, q, k, v  }
+ *     parameter         for each norm                                } for each sequence
+ *     end_sequence                                                   }
+ *   end_layer
+ *
+ * and `parameter` for LM head and final norm before them, for the embedding after them. All that
+ * hooks get is device memory which the next call overwrites: queue on `stream` what reads it. Rows
+ * and columns are in the order in which the store has them. Gradients are f32, of the mean loss of
+ * ONE sequence. Hooks are local but for end_layer. */
 typedef struct sb_pass_hooks {
   void *context;
-  /* A layer is ready: its weights are prepared. Local. */
+  /* The weights of the layer are prepared. */
   sb_status (*begin_layer)(void *context, sb_stream stream, size_t layer,
                            const sb_device_layer *prepared);
-  /* The gradient of the mean loss of ONE sequence, f32 [rows, cols] on the device, rows and columns
-   * as the store has them (so have `factors` and observers). May be NULL: gradients are then not
-   * made, which saves a quarter of the pass. Local. */
+  /* The gradient of matrix number `matrix` of the layer, [rows, cols]. NULL: it is not made, which
+   * saves a quarter of the pass. */
   sb_status (*matrix)(void *context, sb_stream stream, size_t layer, size_t matrix, const float *g);
-  /* All matrices of the layer have been seen for this sequence. Local. */
+  /* All matrices of the layer have been seen for this sequence. */
   sb_status (*end_sequence)(void *context, sb_stream stream, size_t layer);
   /* All sequences of the wave have been through the layer. Collective. */
   sb_status (*end_layer)(void *context, size_t layer);
-  /* The factors of that gradient, x [T, cols] and dy [T, rows] of type `operand`
-   * (pass/layer_call.h), just before it; the last token has no target, so its row of dy is 0. May
-   * be NULL. Local. */
+  /* The factors of a matrix's gradient dy' x before it is made: operands x [T, cols] and dy [T,
+   * rows]. The last token has no target: its row of dy is 0. NULL: nobody. */
   sb_status (*factors)(void *context, sb_stream stream, size_t layer, size_t matrix, const void *x,
                        const void *dy);
-  /* The gradient of the mean loss of ONE sequence with respect to the rows [first_row, first_row +
-   * rows) of a tensor that is no matrix of a layer (index in arch.tensors): norms, which are one
-   * row, embedding and LM head by chunks of the vocabulary. f32 [rows, cols] on the device, rows
-   * and columns as the store has them; the next gradient overwrites it, so queue on `stream` what
-   * reads it. A wave tells, in this order: chunks of the LM head, final norm, norms of the layers
-   * among their matrices, chunks of the embedding; a table that is both comes last, both uses
-   * added. The teacher of a divergence is held as it is. NULL on all ranks or on none: gradients
-   * are then not made and cost nothing. Local. */
+  /* The gradient [rows, cols] of the rows [first_row, first_row + rows) of any other tensor, an
+   * index into arch.tensors: norms, which are one row, embedding and LM head in chunks of the
+   * vocabulary. A table that is both comes once, with the embedding, both uses added. The teacher
+   * of a divergence is held as it is. NULL on all ranks or on none: these gradients are then not
+   * made and cost nothing. */
   sb_status (*parameter)(void *context, sb_stream stream, size_t tensor, size_t first_row,
                          size_t rows, const float *g);
 } sb_pass_hooks;
 
-/* Sees what goes into the matrices on the way forward. */
-typedef struct sb_pass_observer {
-  void *context;
-  /* Input x [T, channels] of type `operand` of the matrices that share it (its `input` hook in
-   * pass/layer_call.h), of ONE sequence. Local. */
-  sb_status (*input)(void *context, sb_stream stream, size_t layer, size_t input, const void *x);
-} sb_pass_observer;
-
-/* sb_pass_loss with an observer. */
-sb_status sb_pass_observe(sb_pass *pass, const sb_pass_observer *observer, double *loss);
-
-/* Backward through all layers, last one first, for every sequence, at the model's present bits;
- * also gives the loss. Directly after sb_pass_loss at the same bits the forward part is not
- * repeated (where one wave carries all sequences). */
+/* Forward and backward for every sequence, at the model's present bits; also the loss. Where one
+ * wave has all sequences, directly after sb_pass_loss at the same bits, the forward part is not
+ * repeated. SB_ERR_INTERNAL for hooks that the pass was not set up for. Collective. */
 sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *loss);
+/* Forgets a forward part that sb_pass_gradients might use: for callers that change bits or weights.
+ * Local. */
+void sb_pass_forget(sb_pass *pass);
 
-/* Number of waves of a pass, of the sequences of all ranks, and of a sequence's tokens. Local. */
+/* Learns what the source weights predict. From then on the loss is the mean over the tokens of
+ * KL(source || model) of the predicted distributions, in nats, the model being at whatever bits;
+ * exactly 0 at the source weights. One forward pass. Kept are the states before the LM head (host
+ * memory, T x hidden operands per sequence of this rank), so each later pass multiplies with the
+ * head once more. For a pass set up with `divergence`, else SB_ERR_INTERNAL. Collective. */
+sb_status sb_pass_learn(sb_pass *pass);
+/* The same as part of the next sb_pass_gradients, which saves the forward pass. The caller makes it
+ * at full precision; its loss is still that of tokens. Local. */
+void sb_pass_learn_next(sb_pass *pass);
+/* Takes over what `teacher` has learnt, which then has forgotten it: a pass over the same tokens,
+ * on the same backend, through a model whose residual stream has its channels in the same order.
+ * SB_ERR_INTERNAL where that cannot be. Local. */
+sb_status sb_pass_learn_from(sb_pass *pass, sb_pass *teacher);
+
+/* From here on passes take only the sequences [first, end) of those that the pass was created with,
+ * the same on all ranks. Local. */
+void sb_pass_select(sb_pass *pass, size_t first, size_t end);
+
+/* Waves of a pass; sequences of all ranks that a pass takes; tokens of a sequence. Local. */
 size_t sb_pass_waves(const sb_pass *pass);
 size_t sb_pass_sequences(const sb_pass *pass);
 size_t sb_pass_seqlen(const sb_pass *pass);
-/* From here on passes take only the sequences [first, end) of all that the pass was created with,
- * the same on all ranks. Local. */
-void sb_pass_select(sb_pass *pass, size_t first, size_t end);
-/* Forgets a kept forward part: call it when the model's bits have changed. */
-void sb_pass_forget(sb_pass *pass);
 
-/* How two models differ on the same tokens, as means over all targets. */
+/* How two models differ on the same tokens: means over all targets. */
 typedef struct sb_comparison {
-  double loss, ref_loss; /* mean NLL of a token, nats */
+  double loss, ref_loss; /* negative log-likelihood of a token, nats */
   double mean_kl;        /* KL(reference || model), nats */
   double top1_agreement; /* share of targets at which both models' most likely token is the same */
   uint64_t targets;
 } sb_comparison;
 
-/* Both passes over the same tokens, without gradients, on the same world and backend, of models
- * with one vocabulary. Collective. */
+/* A forward pass of each, side by side, over the same tokens, on the same world and backend.
+ * SB_ERR_INTERNAL for other tokens or another vocabulary. Collective. */
 sb_status sb_pass_compare(sb_pass *pass, sb_pass *reference, sb_comparison *out);
 
-/* For tests: logits f32 [seqlen, vocab] of this rank's local sequence `index` into host memory.
- * Collective.
- */
+/* For tests: a forward pass of the wave that has this rank's sequence `index`; its logits f32
+ * [seqlen, vocab] into host memory, or nothing on a rank that has fewer sequences. Collective. */
 sb_status sb_pass_logits(sb_pass *pass, size_t index, float *out);
 
 #endif

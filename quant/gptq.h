@@ -46,9 +46,9 @@ typedef struct sb_gptq_stats {
  * Fewer calibration tokens than 4 for each channel of the widest input are worth a warning in the
  * log, with the number that would do; they are no error.
  *
- * Collective. Memory beside both models: the inputs of one layer for all local sequences, twice;
- * the moments, as quant/moments.h says; 5 bytes a weight of the rank's rows of the matrices that
- * share an input, 9 where they are refined. */
+ * Collective. Memory beside both models: the inputs of one layer for all local sequences
+ * (pass/layerwise.h); the moments, as quant/moments.h says; 5 bytes a weight of the rank's rows of
+ * the matrices that share an input, 9 where they are refined. */
 sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
                   const sb_gptq_options *options, sb_model **out, sb_gptq_stats *stats);
 
