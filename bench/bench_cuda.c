@@ -5,80 +5,16 @@
  * model. Each figure is the best of a few rounds, a round being enough calls in a row that starting
  * kernels does not count. Operands go round among as many copies as overflow the caches. Without a
  * device: one line, and exit code 77. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "bench/cuda_timing.h"
 #include "kernels/blockrow.h"
 #include "kernels/cuda/cuda_device.h"
 
-enum { SIDE = 128, ROUNDS = 5 };
+enum { SIDE = 128 };
 static const size_t overflow = 256u << 20; /* bytes that no cache holds */
-static const double round_seconds = 0.02;
-
-static sb_backend *be;
-
-static void must(sb_status status) {
-  if (status == SB_OK) return;
-  fprintf(stderr, "%s\n", sb_message());
-  exit(1);
-}
-
-static void *device(size_t bytes) {
-  void *out;
-  must(be->op->alloc(be, bytes, "operand", &out));
-  return out;
-}
-
-/* Numbers of 16 or 32 bits that mean something as bf16, f16 or f32 near 1, or any bytes (`whole`).
- */
-static void *filled(size_t bytes, bool whole) {
-  const size_t chunk = 1u << 20;
-  uint8_t *host = NULL, *out = device(bytes);
-  uint64_t state = 88172645463325252u;
-  must(sb_alloc(&host, chunk, 1, "operand"));
-  for (size_t i = 0; i + 8 <= chunk; i += 8) {
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    const uint64_t word =
-        whole ? state : (state & UINT64_C(0x80ff80ff80ff80ff)) | UINT64_C(0x3f003f003f003f00);
-    memcpy(host + i, &word, 8);
-  }
-  for (size_t at = 0; at < bytes; at += chunk) {
-    must(be->op->upload(be, NULL, out + at, host, sb_min_size(chunk, bytes - at)));
-    must(be->op->sync(be, NULL));
-  }
-  sb_free(&host);
-  return out;
-}
-
-typedef struct timed {
-  sb_status (*call)(const void *context, size_t round);
-  const void *context;
-} timed;
-
-/* Seconds of one call; call i is told i. */
-static double seconds_of(timed t) {
-  double best = INFINITY;
-  size_t calls = 1, i = 0;
-  must(t.call(t.context, i++));
-  must(be->op->sync(be, NULL));
-  for (int round = 0; round < ROUNDS;) {
-    const double start = sb_now();
-    for (size_t c = 0; c < calls; c++) must(t.call(t.context, i++));
-    must(be->op->sync(be, NULL));
-    const double spent = sb_now() - start;
-    if (spent < round_seconds && calls < 1000) {
-      calls *= 2; /* too short to count */
-      continue;
-    }
-    best = fmin(best, spent / (double)calls);
-    round++;
-  }
-  return best;
-}
 
 /* ---- the limits ---- */
 typedef struct copying {
@@ -111,9 +47,16 @@ typedef struct product {
 } product;
 static sb_status multiply(const void *context, size_t round) {
   const product *p = context;
-  return be->op->gemm(be, NULL, p->trans_a, !p->trans_a, p->m, p->n, p->k, 1.0f, p->a, SB_BF16,
-                      p->trans_a ? p->m : p->k, p->b + round % p->copies * p->n * p->k * 2, SB_BF16,
-                      p->trans_a ? p->n : p->k, 0.0f, p->c, SB_F32, p->n);
+  return be->op->gemm(be, NULL,
+                      &(sb_gemm_args){.m = p->m,
+                                      .n = p->n,
+                                      .k = p->k,
+                                      .a = {p->a, SB_BF16, p->trans_a ? p->m : p->k, p->trans_a},
+                                      .b = {p->b + round % p->copies * p->n * p->k * 2, SB_BF16,
+                                            p->trans_a ? p->n : p->k, !p->trans_a},
+                                      .c = p->c,
+                                      .c_dtype = SB_F32,
+                                      .ldc = p->n});
 }
 static double seconds_of_product(bool trans_a, size_t m, size_t n, size_t k, size_t copies) {
   product p = {trans_a,
@@ -144,24 +87,33 @@ typedef struct blocks {
   size_t *offsets, bytes;
 } blocks;
 
+/* Copy number `copy` of the weights. */
+static sb_block_weights weights_of(const blocks *b, size_t copy) {
+  return (sb_block_weights){.w = b->w + 2 * copy * b->tiling.rows * b->tiling.cols,
+                            .dtype = SB_BF16,
+                            .tiling = &b->tiling,
+                            .bits = b->bits,
+                            .symmetry = SB_ASYMMETRIC};
+}
+
 static sb_status moves(const void *context, size_t round) {
   const blocks *b = context;
-  const size_t n = b->tiling.rows * b->tiling.cols, at = round % b->copies * n;
-  return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + at, b->tiling.cols, b->w + 2 * at,
-                             SB_BF16, NULL, SB_F32, b->grids, &b->tiling, b->bits, 1, 8,
-                             SB_ASYMMETRIC);
+  const size_t n = b->tiling.rows * b->tiling.cols, copy = round % b->copies;
+  const sb_block_weights w = weights_of(b, copy);
+  return be->op->block_moves(be, NULL, b->raise, b->cut, b->g + copy * n, b->tiling.cols, &w,
+                             b->grids, 1, 8);
 }
 static sb_status products(const void *context, size_t round) {
   const blocks *b = context;
-  const size_t n = b->tiling.rows * b->tiling.cols, at = round % b->copies * n;
-  return be->op->group_products(be, NULL, (float *)b->raise, b->g + at, b->tiling.cols,
-                                b->w + 2 * at, SB_BF16, &b->tiling);
+  const size_t n = b->tiling.rows * b->tiling.cols, copy = round % b->copies;
+  const sb_block_weights w = weights_of(b, copy);
+  return be->op->group_products(be, NULL, (float *)b->raise, b->g + copy * n, b->tiling.cols, &w);
 }
 static sb_status round_to_nearest(const void *context, size_t round) {
   const blocks *b = context;
-  const size_t n = b->tiling.rows * b->tiling.cols, at = round % b->copies * n * 2;
-  return be->op->quantize_blocks(be, NULL, b->out + at, SB_BF16, b->w + at, SB_BF16, &b->tiling,
-                                 b->bits, SB_ASYMMETRIC, NULL);
+  const size_t n = b->tiling.rows * b->tiling.cols, copy = round % b->copies;
+  const sb_block_weights w = weights_of(b, copy);
+  return be->op->quantize_blocks(be, NULL, b->out + copy * n * 2, SB_BF16, &w, NULL);
 }
 static sb_status unpack(const void *context, size_t round) {
   const blocks *b = context;
@@ -169,11 +121,6 @@ static sb_status unpack(const void *context, size_t round) {
   return be->op->unpack_blocks(be, NULL, b->out + copy * n * 2, SB_BF16,
                                b->packed + copy * b->bytes, b->offsets, &b->tiling, b->bits,
                                SB_ASYMMETRIC);
-}
-
-static void report_rate(const char *name, double bytes, double seconds, double limit) {
-  printf("%-33s %8.1f GB/s  %6.1f%% of the copy\n", name, bytes / seconds * 1e-9,
-         100.0 * bytes / seconds / limit);
 }
 
 /* Bits of each block by a rule of its number; offsets and bytes of its packed form. */
@@ -215,8 +162,8 @@ static void report_blocks(size_t rows, size_t cols, double limit) {
                                               4)); /* or products of groups */
   b.cut = device(count * 8);
   b.grids = device(SB_MOVES * rows * sb_tiling_block_cols(&b.tiling) * sizeof *b.grids);
-  must(be->op->move_grids(be, NULL, b.grids, b.w, SB_BF16, &b.tiling, b.bits, SB_ASYMMETRIC, NULL,
-                          NULL));
+  const sb_block_weights w = weights_of(&b, 0);
+  must(be->op->move_grids(be, NULL, b.grids, &w, NULL, NULL));
   b.packed = filled(b.copies * b.bytes, true);
   printf("%zu x %zu, blocks of 1 to 5 bits\n", rows, cols);
   report_rate("  block_moves, bf16 weights", 6.0 * (double)n, seconds_of((timed){moves, &b}),
@@ -323,46 +270,45 @@ static void report_factor(size_t n, double limit) {
 
 /* ---- attention ---- */
 typedef struct attention {
-  size_t T, heads, kv_heads, d;
-  float *q, *k, *v, *o, *lse, *dq, *dk, *dv;
+  sb_attention_args args;
+  float *dq, *dk, *dv;
 } attention;
 static sb_status forward(const void *context, size_t round) {
   const attention *a = context;
   (void)round;
-  return be->op->attention(be, NULL, a->o, a->lse, a->q, a->k, a->v, a->T, a->heads, a->kv_heads,
-                           a->d);
+  return be->op->attention(be, NULL, &a->args);
 }
 static sb_status backward(const void *context, size_t round) {
   const attention *a = context;
   (void)round;
-  return be->op->attention_back(be, NULL, a->dq, a->dk, a->dv, a->o, a->o, a->lse, a->q, a->k, a->v,
-                                a->T, a->heads, a->kv_heads, a->d);
+  return be->op->attention_back(be, NULL, &a->args, a->args.o, a->dq, a->dk, a->dv);
 }
 
 /* Products under the diagonal count: 2 T^2 d a head forward, two and a half times as many backward
  * (what is computed twice does not). */
 static void report_attention(size_t T, size_t heads, size_t kv_heads, size_t d, double peak) {
   const size_t n = T * heads * d * 4, m = T * kv_heads * d * 4;
-  attention a = {T,
-                 heads,
-                 kv_heads,
-                 d,
-                 filled(n, false),
-                 filled(m, false),
-                 filled(m, false),
-                 device(n),
-                 device(heads * T * 4),
-                 device(n),
-                 device(m),
-                 device(m)};
+  attention a = {.args = {.q = filled(n, false),
+                          .k = filled(m, false),
+                          .v = filled(m, false),
+                          .o = device(n),
+                          .lse = device(heads * T * 4),
+                          .T = T,
+                          .heads = heads,
+                          .kv_heads = kv_heads,
+                          .d = d},
+                 .dq = device(n),
+                 .dk = device(m),
+                 .dv = device(m)};
   const double flops = 2.0 * (double)T * (double)T * (double)d * (double)heads;
-  const double there = seconds_of((timed){forward, &a}), back = seconds_of((timed){backward, &a});
+  const double ahead = seconds_of((timed){forward, &a}), back = seconds_of((timed){backward, &a});
   printf("attention, %zu tokens, %zu / %zu heads of %zu\n", T, heads, kv_heads, d);
   printf("  forward                         %8.1f TFLOP/s  %6.1f%% of the largest product\n",
-         flops / there * 1e-12, 100.0 * flops / there / peak);
+         flops / ahead * 1e-12, 100.0 * flops / ahead / peak);
   printf("  backward                        %8.1f TFLOP/s  %6.1f%% of the largest product\n",
          2.5 * flops / back * 1e-12, 250.0 * flops / back / peak);
-  float *const all[] = {a.q, a.k, a.v, a.o, a.lse, a.dq, a.dk, a.dv};
+  void *const all[] = {
+      (void *)a.args.q, (void *)a.args.k, (void *)a.args.v, a.args.o, a.args.lse, a.dq, a.dk, a.dv};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) be->op->free(be, all[i]);
 }
 

@@ -103,24 +103,44 @@ static bool run_onednn(const shape *s, const operands *x, int threads) {
 
 static bool run_ours_f32(const shape *s, const operands *x, int threads) {
   (void)threads;
-  return ours_f32->op->gemm(ours_f32, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k, 1.0f, x->a,
-                            SB_F32, lda(s), x->b, SB_F32, ldb(s), 0.0f, x->c, SB_F32,
-                            s->n) == SB_OK;
+  return ours_f32->op->gemm(ours_f32, NULL,
+                            &(sb_gemm_args){.m = s->m,
+                                            .n = s->n,
+                                            .k = s->k,
+                                            .a = {x->a, SB_F32, lda(s), s->trans_a},
+                                            .b = {x->b, SB_F32, ldb(s), s->trans_b},
+                                            .c = x->c,
+                                            .c_dtype = SB_F32,
+                                            .ldc = s->n}) == SB_OK;
 }
 
 static bool run_ours_bf16(const shape *s, const operands *x, int threads) {
   (void)threads;
-  return ours_bf16 && ours_bf16->op->gemm(ours_bf16, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k,
-                                          1.0f, x->half_a, SB_BF16, lda(s), x->half_b, SB_BF16,
-                                          ldb(s), 0.0f, x->c, SB_F32, s->n) == SB_OK;
+  return ours_bf16 &&
+         ours_bf16->op->gemm(ours_bf16, NULL,
+                             &(sb_gemm_args){.m = s->m,
+                                             .n = s->n,
+                                             .k = s->k,
+                                             .a = {x->half_a, SB_BF16, lda(s), s->trans_a},
+                                             .b = {x->half_b, SB_BF16, ldb(s), s->trans_b},
+                                             .c = x->c,
+                                             .c_dtype = SB_F32,
+                                             .ldc = s->n}) == SB_OK;
 }
 
 /* The same with A still in f32, as activations are: the conversion is part of the figure. */
 static bool run_ours_mixed(const shape *s, const operands *x, int threads) {
   (void)threads;
-  return ours_bf16 && ours_bf16->op->gemm(ours_bf16, NULL, s->trans_a, s->trans_b, s->m, s->n, s->k,
-                                          1.0f, x->a, SB_F32, lda(s), x->half_b, SB_BF16, ldb(s),
-                                          0.0f, x->c, SB_F32, s->n) == SB_OK;
+  return ours_bf16 &&
+         ours_bf16->op->gemm(ours_bf16, NULL,
+                             &(sb_gemm_args){.m = s->m,
+                                             .n = s->n,
+                                             .k = s->k,
+                                             .a = {x->a, SB_F32, lda(s), s->trans_a},
+                                             .b = {x->half_b, SB_BF16, ldb(s), s->trans_b},
+                                             .c = x->c,
+                                             .c_dtype = SB_F32,
+                                             .ldc = s->n}) == SB_OK;
 }
 
 typedef struct contender {

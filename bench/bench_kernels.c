@@ -32,8 +32,15 @@ static sb_status do_copy(bench *b) {
   return b->op->copy(b->be, NULL, b->x[7], b->x[6], b->copied / 2);
 }
 static sb_status do_gemm(bench *b) {
-  return b->op->gemm(b->be, NULL, false, true, b->T, MLP, H, 1.0f, b->x[0], SB_F32, H, b->x[1],
-                     SB_F32, H, 0.0f, b->x[2], SB_F32, MLP);
+  return b->op->gemm(b->be, NULL,
+                     &(sb_gemm_args){.m = b->T,
+                                     .n = MLP,
+                                     .k = H,
+                                     .a = sb_view(b->x[0], SB_F32, H),
+                                     .b = sb_view_transposed(b->x[1], SB_F32, H),
+                                     .c = b->x[2],
+                                     .c_dtype = SB_F32,
+                                     .ldc = MLP});
 }
 static sb_status do_rmsnorm(bench *b) {
   return b->op->rmsnorm(b->be, NULL, b->x[1], b->stats, b->x[0], b->w, b->T, H, 1e-5f);
@@ -46,12 +53,29 @@ static sb_status do_rope(bench *b) {
   return b->op->rope(b->be, NULL, b->x[2], b->x[3], b->T, HEADS, D, false);
 }
 static sb_status do_attention(bench *b) {
-  return b->op->attention(b->be, NULL, b->x[3], b->stats, b->x[0], b->x[1], b->x[2], b->T, b->heads,
-                          b->kv, b->d);
+  return b->op->attention(b->be, NULL,
+                          &(sb_attention_args){.q = b->x[0],
+                                               .k = b->x[1],
+                                               .v = b->x[2],
+                                               .o = b->x[3],
+                                               .lse = b->stats,
+                                               .T = b->T,
+                                               .heads = b->heads,
+                                               .kv_heads = b->kv,
+                                               .d = b->d});
 }
 static sb_status do_attention_back(bench *b) {
-  return b->op->attention_back(b->be, NULL, b->x[5], b->x[6], b->x[7], b->x[4], b->x[3], b->stats,
-                               b->x[0], b->x[1], b->x[2], b->T, b->heads, b->kv, b->d);
+  return b->op->attention_back(b->be, NULL,
+                               &(sb_attention_args){.q = b->x[0],
+                                                    .k = b->x[1],
+                                                    .v = b->x[2],
+                                                    .o = b->x[3],
+                                                    .lse = b->stats,
+                                                    .T = b->T,
+                                                    .heads = b->heads,
+                                                    .kv_heads = b->kv,
+                                                    .d = b->d},
+                               b->x[4], b->x[5], b->x[6], b->x[7]);
 }
 static sb_status do_swiglu(bench *b) {
   return b->op->swiglu(b->be, NULL, b->x[2], b->x[0], b->x[1], b->T * MLP);

@@ -72,8 +72,15 @@ static double peak(bench *b) {
   for (int i = 0; i < 20; i++) {
     MPI_Barrier(MPI_COMM_WORLD);
     double start = sb_now();
-    CHECK(k->op->gemm(k, NULL, false, false, SIDE, SIDE, SIDE, 1.0f, x, k->operand, SIDE, y,
-                      k->operand, SIDE, 0.0f, z, k->act, SIDE));
+    CHECK(k->op->gemm(k, NULL,
+                      &(sb_gemm_args){.m = SIDE,
+                                      .n = SIDE,
+                                      .k = SIDE,
+                                      .a = sb_view(x, k->operand, SIDE),
+                                      .b = sb_view(y, k->operand, SIDE),
+                                      .c = z,
+                                      .c_dtype = k->act,
+                                      .ldc = SIDE}));
     MPI_Barrier(MPI_COMM_WORLD);
     best = fmin(best, sb_now() - start);
   }
@@ -102,9 +109,77 @@ static void once(bench *b, int phase) {
   }
 }
 
-int main(int argc, char **argv) {
+static void open_all(bench *b, char **argv, sb_compute compute, size_t seqlen, size_t count) {
+  CHECK(sb_backend_cpu_create(compute, omp_get_max_threads(), &b->backend));
+  CHECK(sb_hf_load(&b->world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b->model));
+  CHECK(sb_sequences_read(&b->world, argv[2], SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count,
+                          0, &b->sequences));
+  sb_pass_setup setup = {.model = b->model,
+                         .backend = b->backend,
+                         .tokens = b->sequences.tokens,
+                         .sequences = b->sequences.count,
+                         .seqlen = seqlen,
+                         .activation_bytes = (size_t)4 << 30};
+  CHECK(sb_pass_create(&setup, &b->forward));
+  setup.gradients = true;
+  CHECK(sb_pass_create(&setup, &b->gradient));
+  memset(b->model->bits, 3, b->model->blocks);
+  CHECK(sb_scores_create(b->model, b->backend, 1, 8, &b->scores));
+  CHECK(sb_loss_table_create(b->model, b->backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b->diagonal));
+  CHECK(sb_loss_table_create(b->model, b->backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b->hessian));
+}
+
+static void close_all(bench *b) {
+  sb_scores_free(&b->scores);
+  sb_loss_table_free(&b->diagonal);
+  sb_loss_table_free(&b->hessian);
+  sb_pass_free(&b->forward);
+  sb_pass_free(&b->gradient);
+  sb_sequences_free(&b->sequences);
+  sb_model_free(&b->model);
+  b->backend->op->destroy(b->backend);
+}
+
+/* The best of the repeats of each phase, and the share of it inside GEMMs. Phases alternate: other
+ * work on the machine hits all alike. */
+static void measure(bench *b, int repeats, double seconds[PHASES], double share[PHASES]) {
+  for (int phase = 0; phase < PHASES; phase++) seconds[phase] = INFINITY;
+  for (int i = 0; i < repeats * PHASES; i++) {
+    const int phase = i % PHASES;
+    b->backend->gemm_seconds = 0;
+    MPI_Barrier(MPI_COMM_WORLD);
+    const double start = sb_now();
+    once(b, phase);
+    MPI_Barrier(MPI_COMM_WORLD);
+    const double spent = sb_now() - start;
+    if (spent >= seconds[phase]) continue;
+    seconds[phase] = spent;
+    share[phase] = b->backend->gemm_seconds / spent;
+  }
+}
+
+/* `limit`: GFLOP/s of a square GEMM. */
+static void report(const bench *b, size_t seqlen, const double seconds[PHASES],
+                   const double share[PHASES], double limit) {
   static const char *const names[PHASES] = {"forward", "forward+backward", "with scores",
                                             "with diagonal", "with hessian"};
+  const double each = (double)b->sequences.count,
+               backward = each * sb_arch_gradient_flops(&b->model->arch, seqlen);
+  const double flops[PHASES] = {each * sb_arch_forward_flops(&b->model->arch, seqlen), backward,
+                                backward, backward, 0};
+  for (int phase = 0; phase < PHASES; phase++) {
+    const double rate = flops[phase] / seconds[phase] * 1e-9;
+    printf("%-18s %8.3f s", names[phase], seconds[phase]);
+    if (flops[phase] > 0)
+      printf("  %6.1f GFLOP/s  GEMM %2.0f%% of the time  %.2f of the square GEMM", rate,
+             100 * share[phase], rate / limit);
+    if (phase >= 2)
+      printf("  %+.1f%% of forward+backward", 100 * (seconds[phase] / seconds[1] - 1));
+    printf("\n");
+  }
+}
+
+int main(int argc, char **argv) {
   bench b = {0};
   if (sb_world_init(&argc, &argv, &b.world) != SB_OK || argc < 3) {
     fprintf(stderr, "usage: bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]\n");
@@ -115,71 +190,20 @@ int main(int argc, char **argv) {
   const sb_compute compute =
       argc > 5 && strcmp(argv[5], "bf16") == 0 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
   const int repeats = argc > 6 ? atoi(argv[6]) : 3;
-  const bool speaks = b.world.rank == 0;
-  CHECK(sb_backend_cpu_create(compute, omp_get_max_threads(), &b.backend));
-  CHECK(sb_hf_load(&b.world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b.model));
-  CHECK(sb_sequences_read(&b.world, argv[2], SB_TOKENS_AUTO, b.model->config.vocab, seqlen, count,
-                          0, &b.sequences));
-  sb_pass_setup setup = {.model = b.model,
-                         .backend = b.backend,
-                         .tokens = b.sequences.tokens,
-                         .sequences = b.sequences.count,
-                         .seqlen = seqlen,
-                         .activation_bytes = (size_t)4 << 30};
-  CHECK(sb_pass_create(&setup, &b.forward));
-  setup.gradients = true;
-  CHECK(sb_pass_create(&setup, &b.gradient));
-  memset(b.model->bits, 3, b.model->blocks);
-  CHECK(sb_scores_create(b.model, b.backend, 1, 8, &b.scores));
-  CHECK(sb_loss_table_create(b.model, b.backend, SB_ESTIMATOR_DIAGONAL, 1, 8, &b.diagonal));
-  CHECK(sb_loss_table_create(b.model, b.backend, SB_ESTIMATOR_HESSIAN, 1, 8, &b.hessian));
-
-  const double limit = peak(&b), each = (double)b.sequences.count;
-  const double backward = each * sb_arch_gradient_flops(&b.model->arch, seqlen);
-  const double flops[PHASES] = {each * sb_arch_forward_flops(&b.model->arch, seqlen), backward,
-                                backward, backward, 0};
   double seconds[PHASES], share[PHASES] = {0};
-  for (int phase = 0; phase < PHASES; phase++) seconds[phase] = INFINITY;
-  for (int i = 0; i < repeats; i++)
-    for (int phase = 0; phase < PHASES;
-         phase++) { /* alternating: other work on the machine hits all alike */
-      b.backend->gemm_seconds = 0;
-      MPI_Barrier(MPI_COMM_WORLD);
-      double start = sb_now();
-      once(&b, phase);
-      MPI_Barrier(MPI_COMM_WORLD);
-      double spent = sb_now() - start;
-      if (spent < seconds[phase]) {
-        seconds[phase] = spent;
-        share[phase] = b.backend->gemm_seconds / spent;
-      }
-    }
-  if (speaks) {
+  open_all(&b, argv, compute, seqlen, count);
+  const double limit = peak(&b);
+  measure(&b, repeats, seconds, share);
+  if (b.world.rank == 0) {
     printf("%zu sequences of %zu tokens, %d ranks x %d threads, %s; square GEMM %.0f GFLOP/s\n",
            b.sequences.count, seqlen, b.world.size, omp_get_max_threads(),
            compute == SB_COMPUTE_BF16 ? "bf16" : "f32", limit);
-    for (int phase = 0; phase < PHASES; phase++) {
-      printf("%-18s %8.3f s", names[phase], seconds[phase]);
-      if (flops[phase] > 0)
-        printf("  %6.1f GFLOP/s  GEMM %2.0f%% of the time  %.2f of the square GEMM",
-               flops[phase] / seconds[phase] * 1e-9, 100 * share[phase],
-               flops[phase] / seconds[phase] * 1e-9 / limit);
-      if (phase >= 2)
-        printf("  %+.1f%% of forward+backward", 100 * (seconds[phase] / seconds[1] - 1));
-      printf("\n");
-    }
+    report(&b, seqlen, seconds, share, limit);
     printf("beside the pass itself: scores %.3f s, diagonal %.3f s, hessian %.3f s (means)\n",
            sb_scores_seconds(b.scores) / repeats, sb_loss_table_seconds(b.diagonal) / repeats,
            sb_loss_table_seconds(b.hessian) / repeats);
   }
-  sb_scores_free(&b.scores);
-  sb_loss_table_free(&b.diagonal);
-  sb_loss_table_free(&b.hessian);
-  sb_pass_free(&b.forward);
-  sb_pass_free(&b.gradient);
-  sb_sequences_free(&b.sequences);
-  sb_model_free(&b.model);
-  b.backend->op->destroy(b.backend);
+  close_all(&b);
   sb_world_finalize(&b.world);
   return 0;
 }

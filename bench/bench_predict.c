@@ -340,6 +340,14 @@ static void close_all(bench *b) {
   json_decref(b->kinds);
 }
 
+static void print_head(void) {
+  printf("| bits | move | blocks | moves | loss on |");
+  for (int e = 0; e < ESTIMATORS; e++) printf(" %s |", names[e]);
+  printf("\n| ---: | --- | ---: | ---: | --- |");
+  for (int e = 0; e < ESTIMATORS; e++) printf(" ---: |");
+  printf("\n");
+}
+
 int main(int argc, char **argv) {
   bench b = {.random = 1};
   if (sb_world_init(&argc, &argv, &b.world) != SB_OK || argc < 4) {
@@ -359,13 +367,7 @@ int main(int argc, char **argv) {
     CHECK(sb_alloc(&b.measured[o], sb_max_size(moves, groups), sizeof(double), "moves"));
   b.kinds = json_array();
   predict_at_full_precision(&b);
-  if (b.world.rank == 0) {
-    printf("| bits | move | blocks | moves | loss on |");
-    for (int e = 0; e < ESTIMATORS; e++) printf(" %s |", names[e]);
-    printf("\n| ---: | --- | ---: | ---: | --- |");
-    for (int e = 0; e < ESTIMATORS; e++) printf(" ---: |");
-    printf("\n");
-  }
+  if (b.world.rank == 0) print_head();
   const double start = sb_now();
   for (const char *w = widths; *w; w++) {
     const unsigned bits = (unsigned)(*w - '0');

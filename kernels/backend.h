@@ -8,6 +8,7 @@
 #ifndef SB_KERNELS_BACKEND_H
 #define SB_KERNELS_BACKEND_H
 
+#include "kernels/ops/blocks.h"
 #include "kernels/ops/common.h"
 #include "kernels/ops/grids.h"
 #include "kernels/ops/head.h"

@@ -5,14 +5,10 @@
 #define SB_KERNELS_DEVICE_H
 
 #include "kernels/backend.h"
+#include "kernels/device_identity.h"
 
 /* --device */
 typedef enum sb_device { SB_DEVICE_AUTO, SB_DEVICE_CPU, SB_DEVICE_CUDA } sb_device;
-
-typedef struct sb_device_identity {
-  char name[256];   /* "GPU 1 (NVIDIA H100 80GB HBM3) of gpu07" */
-  uint8_t uuid[16]; /* the same for two processes exactly where they have the same GPU */
-} sb_device_identity;
 
 /* True where the CUDA backend is part of this build. */
 bool sb_device_has_cuda(void);

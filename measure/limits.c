@@ -24,8 +24,15 @@ static sb_status multiply(void *context) {
   const product *p = context;
   sb_backend *b = p->backend;
   const size_t n = p->side;
-  SB_TRY(b->op->gemm(b, NULL, false, true, n, n, n, 1.0f, p->m[0], b->operand, n, p->m[1],
-                     b->operand, n, 0.0f, p->m[2], b->act, n));
+  SB_TRY(b->op->gemm(b, NULL,
+                     &(sb_gemm_args){.m = n,
+                                     .n = n,
+                                     .k = n,
+                                     .a = sb_view(p->m[0], b->operand, n),
+                                     .b = sb_view_transposed(p->m[1], b->operand, n),
+                                     .c = p->m[2],
+                                     .c_dtype = b->act,
+                                     .ldc = n}));
   return b->op->sync(b, NULL);
 }
 

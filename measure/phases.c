@@ -97,8 +97,15 @@ static sb_status x_products(void *context) {
   phases *p = context;
   for (size_t i = 0; i < SB_INPUTS; i++) {
     const size_t n = sb_input_width(&p->m->config, i), panel = sb_min_size(n, SB_MOMENT_PANEL);
-    SB_TRY(p->b->op->gemm(p->b, NULL, true, false, panel, n, p->T, 1.0f, p->wide, p->b->operand, n,
-                          p->wide, p->b->operand, n, 0.0f, p->product, SB_F32, n));
+    SB_TRY(p->b->op->gemm(p->b, NULL,
+                          &(sb_gemm_args){.m = panel,
+                                          .n = n,
+                                          .k = p->T,
+                                          .a = sb_view_transposed(p->wide, p->b->operand, n),
+                                          .b = sb_view(p->wide, p->b->operand, n),
+                                          .c = p->product,
+                                          .c_dtype = SB_F32,
+                                          .ldc = n}));
   }
   return p->b->op->sync(p->b, NULL);
 }
@@ -111,44 +118,49 @@ static sb_status x_grams(void *context) {
   return p->b->op->sync(p->b, NULL);
 }
 
+static sb_block_weights blocks_of(const phases *p, int which) {
+  return (sb_block_weights){.w = sb_device_layer_source(p->prepared, (sb_linear)which),
+                            .dtype = dtype_of(p, which),
+                            .tiling = tiling_of(p, which),
+                            .bits = p->bits,
+                            .symmetry = p->m->blocking.symmetry};
+}
+
 static sb_status fit(void *context) {
   phases *p = context;
-  for (int which = 0; which < SB_LINEARS; which++)
-    SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits + p->group_start[which],
-                                sb_device_layer_source(p->prepared, (sb_linear)which),
-                                dtype_of(p, which), p->importance, tiling_of(p, which), p->bits,
-                                p->m->blocking.symmetry));
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_block_weights w = blocks_of(p, which);
+    SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits + p->group_start[which], &w, p->importance));
+  }
   return p->b->op->sync(p->b, NULL);
 }
 
 static sb_status move_grids(phases *p) {
-  for (int which = 0; which < SB_LINEARS; which++)
-    SB_TRY(p->b->op->move_grids(p->b, NULL, p->grids + SB_MOVES * p->group_start[which],
-                                sb_device_layer_source(p->prepared, (sb_linear)which),
-                                dtype_of(p, which), tiling_of(p, which), p->bits,
-                                p->m->blocking.symmetry, p->importance,
-                                p->fits + p->group_start[which]));
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_block_weights w = blocks_of(p, which);
+    SB_TRY(p->b->op->move_grids(p->b, NULL, p->grids + SB_MOVES * p->group_start[which], &w,
+                                p->importance, p->fits + p->group_start[which]));
+  }
   return SB_OK;
 }
 
 static sb_status quantize(void *context) {
   phases *p = context;
-  for (int which = 0; which < SB_LINEARS; which++)
-    SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->operand,
-                                     sb_device_layer_source(p->prepared, (sb_linear)which),
-                                     dtype_of(p, which), tiling_of(p, which), p->bits,
-                                     p->m->blocking.symmetry, p->fits + p->group_start[which]));
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_block_weights w = blocks_of(p, which);
+    SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->operand, &w,
+                                     p->fits + p->group_start[which]));
+  }
   return p->b->op->sync(p->b, NULL);
 }
 
 static sb_status score(void *context) {
   phases *p = context;
   for (int which = 0; which < SB_LINEARS; which++) {
-    SB_TRY(p->b->op->block_moves(
-        p->b, NULL, p->raise, p->cut, p->product, tiling_of(p, which)->cols,
-        sb_device_layer_source(p->prepared, (sb_linear)which), dtype_of(p, which), NULL, SB_F32,
-        p->grids + SB_MOVES * p->group_start[which], tiling_of(p, which), p->bits, 2, SB_MAX_BITS,
-        p->m->blocking.symmetry));
+    const sb_block_weights w = blocks_of(p, which);
+    SB_TRY(p->b->op->block_moves(p->b, NULL, p->raise, p->cut, p->product,
+                                 tiling_of(p, which)->cols, &w,
+                                 p->grids + SB_MOVES * p->group_start[which], 2, SB_MAX_BITS));
   }
   return p->b->op->sync(p->b, NULL);
 }

@@ -48,9 +48,23 @@ static sb_status turn(const sb_layer_step *z, const shape *s, void *q, void *k, 
   return b->op->rope(b, z->scope.stream, k, cos_sin, z->scope.T, s->kv_heads, s->head_dim, back);
 }
 
+static sb_attention_args args_of(const sb_layer_step *z, const sb_attention_work *w,
+                                 const shape *s) {
+  return (sb_attention_args){.q = w->q,
+                             .k = w->k,
+                             .v = w->v,
+                             .o = w->o,
+                             .lse = w->lse,
+                             .T = z->scope.T,
+                             .heads = s->heads,
+                             .kv_heads = s->kv_heads,
+                             .d = s->head_dim};
+}
+
 sb_status sb_attention_forward(const sb_layer_step *z, sb_attention_work *w, void *x1,
                                const void *n) {
   const shape s = shape_of(z);
+  const sb_attention_args args = args_of(z, w, &s);
   sb_backend *b = z->scope.backend;
   const void *o_in = w->o;
   SB_TRY(sb_step_observe(z, s.q, n));
@@ -58,8 +72,7 @@ sb_status sb_attention_forward(const sb_layer_step *z, sb_attention_work *w, voi
   SB_TRY(sb_step_forward(z, s.k, w->k, n, false));
   SB_TRY(sb_step_forward(z, s.v, w->v, n, false));
   SB_TRY(turn(z, &s, w->q, w->k, false));
-  SB_TRY(b->op->attention(b, z->scope.stream, w->o, w->lse, w->q, w->k, w->v, z->scope.T, s.heads,
-                          s.kv_heads, s.head_dim));
+  SB_TRY(b->op->attention(b, z->scope.stream, &args));
   SB_TRY(sb_step_as_operand(z, &o_in, w->o_in, s.q_width));
   SB_TRY(sb_step_observe(z, s.o, o_in));
   return sb_step_forward(z, s.o, x1, o_in, true);
@@ -68,6 +81,7 @@ sb_status sb_attention_forward(const sb_layer_step *z, sb_attention_work *w, voi
 sb_status sb_attention_backward(const sb_layer_step *z, sb_attention_work *w, void *dn,
                                 const void *dy, void *dy_room, const void *n) {
   const shape s = shape_of(z);
+  const sb_attention_args args = args_of(z, w, &s);
   sb_backend *b = z->scope.backend;
   /* the forward part has converted o already */
   const void *o_in = sb_step_operand_room(z, w->o, w->o_in);
@@ -75,8 +89,7 @@ sb_status sb_attention_backward(const sb_layer_step *z, sb_attention_work *w, vo
   SB_TRY(sb_step_as_operand(z, &dy, dy_room, sb_step_product(z, s.o)->rows));
   SB_TRY(sb_step_gradient(z, s.o, dy, o_in));
   SB_TRY(sb_step_backward(z, s.o, w->d_o, dy, false));
-  SB_TRY(b->op->attention_back(b, z->scope.stream, w->dq, w->dk, w->dv, w->d_o, w->o, w->lse, w->q,
-                               w->k, w->v, z->scope.T, s.heads, s.kv_heads, s.head_dim));
+  SB_TRY(b->op->attention_back(b, z->scope.stream, &args, w->d_o, w->dq, w->dk, w->dv));
   SB_TRY(turn(z, &s, w->dq, w->dk, true));
 
   /* q, k and v have been used: they are the rooms for the operands of their own gradients. */

@@ -305,9 +305,13 @@ static sb_status prepare_fits(sb_device_layer *p, sb_stream stream, size_t which
   sb_backend *b = p->backend;
   const slot *s = &p->slots[which];
   if (!s->importance_now) return SB_OK;
-  return b->op->fit_blocks(b, stream, s->fits_dev, s->source_now, m->dtypes[matrix->tensor],
-                           s->importance_now, &matrix->tiling, m->bits + matrix->first_block,
-                           m->blocking.symmetry);
+  return b->op->fit_blocks(b, stream, s->fits_dev,
+                           &(sb_block_weights){.w = s->source_now,
+                                               .dtype = m->dtypes[matrix->tensor],
+                                               .tiling = &matrix->tiling,
+                                               .bits = m->bits + matrix->first_block,
+                                               .symmetry = m->blocking.symmetry},
+                           s->importance_now);
 }
 
 static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t layer, size_t which,
@@ -322,8 +326,12 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t lay
   const void *rounded = out;
   if (!untouched(m, matrix)) {
     SB_TRY(prepare_fits(p, stream, which, matrix));
-    SB_TRY(b->op->quantize_blocks(b, stream, out, b->operand, source, dtype, &matrix->tiling,
-                                  m->bits + matrix->first_block, m->blocking.symmetry,
+    SB_TRY(b->op->quantize_blocks(b, stream, out, b->operand,
+                                  &(sb_block_weights){.w = source,
+                                                      .dtype = dtype,
+                                                      .tiling = &matrix->tiling,
+                                                      .bits = m->bits + matrix->first_block,
+                                                      .symmetry = m->blocking.symmetry},
                                   sb_device_layer_fits(p, which)));
   } else if (dtype != b->operand) {
     SB_TRY(b->op->convert(b, stream, out, b->operand, source, dtype,

@@ -93,9 +93,16 @@ static sb_status rows_gradient(const sb_head *d, const sb_vocab_chunk *chunk, si
   const sb_wave *w = d->wave;
   sb_backend *b = w->backend;
   const size_t h = w->model->config.hidden;
-  return b->op->gemm(b, w->stream, true, false, chunk->count, h, w->T, 1.0f, d->logits_dev, SB_F32,
-                     chunk->count, sb_wave_operand(w, d->states_dev, s, h), b->operand, h, 0.0f, g,
-                     SB_F32, h);
+  return b->op->gemm(
+      b, w->stream,
+      &(sb_gemm_args){.m = chunk->count,
+                      .n = h,
+                      .k = w->T,
+                      .a = sb_view_transposed(d->logits_dev, SB_F32, chunk->count),
+                      .b = sb_view(sb_wave_operand(w, d->states_dev, s, h), b->operand, h),
+                      .c = g,
+                      .c_dtype = SB_F32,
+                      .ldc = h});
 }
 
 sb_status sb_head_chunk_gradient(sb_head *d, sb_loss loss, const sb_vocab_chunk *chunk, size_t s,
@@ -122,13 +129,19 @@ static sb_status chunk_backward(void *context, const sb_vocab_chunk *chunk) {
   sb_wave *w = d->wave;
   sb_backend *b = w->backend;
   const size_t h = w->model->config.hidden, nv = chunk->count;
-  const float beta = chunk->first == 0 ? 0.0f : 1.0f;
   for (size_t s = 0; s < w->count; s++) {
     SB_TRY(logit_gradients(d, z->loss, chunk, s));
     SB_TRY(tell_rows(z, chunk, s));
-    SB_TRY(b->op->gemm(b, w->stream, false, false, w->T, h, nv, 1.0f, d->logits_dev, SB_F32, nv,
-                       chunk->rows_dev, b->operand, h, beta,
-                       sb_wave_act(w, d->state_grads_dev, s, h), b->act, h));
+    SB_TRY(b->op->gemm(b, w->stream,
+                       &(sb_gemm_args){.m = w->T,
+                                       .n = h,
+                                       .k = nv,
+                                       .a = sb_view(d->logits_dev, SB_F32, nv),
+                                       .b = sb_view(chunk->rows_dev, b->operand, h),
+                                       .c = sb_wave_act(w, d->state_grads_dev, s, h),
+                                       .c_dtype = b->act,
+                                       .ldc = h,
+                                       .add = chunk->first != 0}));
     SB_TRY(sb_wave_progress(w, z->work));
   }
   return SB_OK;

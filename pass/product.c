@@ -21,8 +21,15 @@ sb_status sb_product_arrange(const sb_product_scope *z, const sb_product *p, con
 static sb_status plain_weight_gradient(const sb_product_scope *z, const sb_product *p, float *g_dev,
                                        const void *dy_dev, const void *x_dev) {
   sb_backend *b = z->backend;
-  return b->op->gemm(b, z->stream, true, false, p->rows, p->cols, z->T, 1.0f, dy_dev, b->operand,
-                     p->rows, x_dev, b->operand, p->cols, 0.0f, g_dev, SB_F32, p->cols);
+  return b->op->gemm(b, z->stream,
+                     &(sb_gemm_args){.m = p->rows,
+                                     .n = p->cols,
+                                     .k = z->T,
+                                     .a = sb_view_transposed(dy_dev, b->operand, p->rows),
+                                     .b = sb_view(x_dev, b->operand, p->cols),
+                                     .c = g_dev,
+                                     .c_dtype = SB_F32,
+                                     .ldc = p->cols});
 }
 
 /* ---- dense ---- */
@@ -30,17 +37,31 @@ static sb_status plain_weight_gradient(const sb_product_scope *z, const sb_produ
 static sb_status dense_forward(const sb_product_scope *z, const sb_product *p, void *y_dev,
                                const void *x_dev, bool add) {
   sb_backend *b = z->backend;
-  return b->op->gemm(b, z->stream, false, true, z->T, p->rows, p->cols, 1.0f, x_dev, b->operand,
-                     p->cols, p->dense_dev, b->operand, p->cols, add ? 1.0f : 0.0f, y_dev, b->act,
-                     p->rows);
+  return b->op->gemm(b, z->stream,
+                     &(sb_gemm_args){.m = z->T,
+                                     .n = p->rows,
+                                     .k = p->cols,
+                                     .a = sb_view(x_dev, b->operand, p->cols),
+                                     .b = sb_view_transposed(p->dense_dev, b->operand, p->cols),
+                                     .c = y_dev,
+                                     .c_dtype = b->act,
+                                     .ldc = p->rows,
+                                     .add = add});
 }
 
 static sb_status dense_input_gradient(const sb_product_scope *z, const sb_product *p, void *dx_dev,
                                       const void *dy_dev, bool add) {
   sb_backend *b = z->backend;
-  return b->op->gemm(b, z->stream, false, false, z->T, p->cols, p->rows, 1.0f, dy_dev, b->operand,
-                     p->rows, p->dense_dev, b->operand, p->cols, add ? 1.0f : 0.0f, dx_dev, b->act,
-                     p->cols);
+  return b->op->gemm(b, z->stream,
+                     &(sb_gemm_args){.m = z->T,
+                                     .n = p->cols,
+                                     .k = p->rows,
+                                     .a = sb_view(dy_dev, b->operand, p->rows),
+                                     .b = sb_view(p->dense_dev, b->operand, p->cols),
+                                     .c = dx_dev,
+                                     .c_dtype = b->act,
+                                     .ldc = p->cols,
+                                     .add = add});
 }
 
 const sb_product_form sb_product_dense = {"dense", dense_forward, dense_input_gradient,

@@ -101,7 +101,13 @@ sb_status sb_vocab_logits(const sb_wave *w, const sb_vocab_chunk *chunk, void *s
                           float *logits) {
   sb_backend *b = w->backend;
   const size_t h = w->model->config.hidden;
-  return b->op->gemm(b, w->stream, false, true, w->T, chunk->count, h, 1.0f,
-                     sb_wave_operand(w, states, s, h), b->operand, h, chunk->rows_dev, b->operand,
-                     h, 0.0f, logits, SB_F32, chunk->count);
+  return b->op->gemm(b, w->stream,
+                     &(sb_gemm_args){.m = w->T,
+                                     .n = chunk->count,
+                                     .k = h,
+                                     .a = sb_view(sb_wave_operand(w, states, s, h), b->operand, h),
+                                     .b = sb_view_transposed(chunk->rows_dev, b->operand, h),
+                                     .c = logits,
+                                     .c_dtype = SB_F32,
+                                     .ldc = chunk->count});
 }

@@ -89,9 +89,15 @@ static sb_status multiply(sb_moments *m, sb_stream stream, size_t input, size_t 
   const size_t n = m->width[input];
   const char *x = (const char *)m->kept[input] + sequence * bytes_of(m, input);
   x += a * sb_dtype_size(backend->operand);
-  return backend->op->gemm(backend, stream, true, false, b - a, end - a, m->setup.seqlen, 1.0f, x,
-                           backend->operand, n, x, backend->operand, n, 0.0f, m->product, SB_F32,
-                           end - a);
+  return backend->op->gemm(backend, stream,
+                           &(sb_gemm_args){.m = b - a,
+                                           .n = end - a,
+                                           .k = m->setup.seqlen,
+                                           .a = sb_view_transposed(x, backend->operand, n),
+                                           .b = sb_view(x, backend->operand, n),
+                                           .c = m->product,
+                                           .c_dtype = SB_F32,
+                                           .ldc = end - a});
 }
 
 static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *square) {

@@ -54,8 +54,15 @@ static sb_status begin(sb_moments *m, sb_stream stream) {
 static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void *x) {
   sb_backend *b = m->setup.backend;
   const size_t n = m->width[input];
-  return b->op->gemm(b, stream, true, false, n, n, m->setup.seqlen, 1.0f, x, b->operand, n, x,
-                     b->operand, n, 0.0f, m->square[input], SB_F32, n);
+  return b->op->gemm(b, stream,
+                     &(sb_gemm_args){.m = n,
+                                     .n = n,
+                                     .k = m->setup.seqlen,
+                                     .a = sb_view_transposed(x, b->operand, n),
+                                     .b = sb_view(x, b->operand, n),
+                                     .c = m->square[input],
+                                     .c_dtype = SB_F32,
+                                     .ldc = n});
 }
 
 /* The diagonal of the sequence just seen: elements k (n + 1) of the square as one long column. */

@@ -86,8 +86,9 @@ static sb_status take_matrix(void *context, sb_stream stream, size_t layer, size
   const double begun = sb_now();
   const void *w;
   SB_TRY(sb_device_layer_stored(s->prepared, stream, which, &w));
-  SB_TRY(s->backend->op->group_products(s->backend, stream, s->products + s->start[which], g,
-                                        tiling->cols, w, s->backend->operand, tiling));
+  SB_TRY(s->backend->op->group_products(
+      s->backend, stream, s->products + s->start[which], g, tiling->cols,
+      &(sb_block_weights){.w = w, .dtype = s->backend->operand, .tiling = tiling}));
   s->seconds += sb_now() - begun;
   return SB_OK;
 }

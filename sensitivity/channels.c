@@ -92,9 +92,13 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   const double start = sb_now();
   SB_TRY(c->backend->op->channel_scores(
       c->backend, stream, c->sums + c->rows_at[which], c->sums + c->cols_at[which], g,
-      matrix->tiling.cols, sb_device_layer_source(c->prepared, which), m->dtypes[matrix->tensor],
-      &matrix->tiling, m->bits + matrix->first_block, c->absolute, m->blocking.symmetry,
-      sb_device_layer_fits(c->prepared, which)));
+      matrix->tiling.cols,
+      &(sb_block_weights){.w = sb_device_layer_source(c->prepared, which),
+                          .dtype = m->dtypes[matrix->tensor],
+                          .tiling = &matrix->tiling,
+                          .bits = m->bits + matrix->first_block,
+                          .symmetry = m->blocking.symmetry},
+      sb_device_layer_fits(c->prepared, which), c->absolute));
   c->seconds += sb_now() - start;
   return SB_OK;
 }

@@ -81,11 +81,14 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   sb_block_sums_begin_layer(d->sums);
   for (int which = 0; which < SB_LINEARS; which++) {
     const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
-    SB_TRY(d->backend->op->choose_grids(d->backend, stream, grids_of(d, (sb_linear)which),
-                                        sb_device_layer_source(prepared, (sb_linear)which),
-                                        m->dtypes[matrix->tensor], &matrix->tiling, d->min_bits,
-                                        d->min_bits + d->widths - 1, m->blocking.symmetry,
-                                        sb_device_layer_importance(prepared, (sb_linear)which)));
+    SB_TRY(d->backend->op->choose_grids(
+        d->backend, stream, grids_of(d, (sb_linear)which),
+        &(sb_block_weights){.w = sb_device_layer_source(prepared, (sb_linear)which),
+                            .dtype = m->dtypes[matrix->tensor],
+                            .tiling = &matrix->tiling,
+                            .symmetry = m->blocking.symmetry},
+        d->min_bits, d->min_bits + d->widths - 1,
+        sb_device_layer_importance(prepared, (sb_linear)which)));
   }
   d->seconds += sb_now() - start;
   return SB_OK;
@@ -99,8 +102,11 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   const double start = sb_now();
   SB_TRY(d->backend->op->block_squares(
       d->backend, stream, d->terms + (matrix->first_block - sb_block_sums_first(d->sums, layer)), g,
-      matrix->tiling.cols, sb_device_layer_source(d->prepared, which), m->dtypes[matrix->tensor],
-      grids_of(d, which), &matrix->tiling, d->min_bits, d->min_bits + d->widths - 1));
+      matrix->tiling.cols,
+      &(sb_block_weights){.w = sb_device_layer_source(d->prepared, which),
+                          .dtype = m->dtypes[matrix->tensor],
+                          .tiling = &matrix->tiling},
+      grids_of(d, which), d->min_bits, d->min_bits + d->widths - 1));
   d->seconds += sb_now() - start;
   return SB_OK;
 }

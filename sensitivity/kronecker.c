@@ -247,10 +247,13 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
     SB_TRY(b->op->upload(b, k->stream, k->row_weights_there, k->row_weights,
                          tiling->rows * sizeof(float)));
     SB_TRY(b->op->block_curvature(
-        b, k->stream, k->there + n, k->grams_there, k->row_weights_there,
-        sb_device_layer_source(k->prepared, which), m->dtypes[matrix->tensor], tiling,
-        (from - base) / columns, (to - from) / columns, k->min_bits, k->max_bits,
-        m->blocking.symmetry, sb_device_layer_importance(k->prepared, which)));
+        b, k->stream, k->there + n,
+        &(sb_block_weights){.w = sb_device_layer_source(k->prepared, which),
+                            .dtype = m->dtypes[matrix->tensor],
+                            .tiling = tiling,
+                            .symmetry = m->blocking.symmetry},
+        (from - base) / columns, (to - from) / columns, k->grams_there, k->row_weights_there,
+        k->min_bits, k->max_bits, sb_device_layer_importance(k->prepared, which)));
     /* before the host's copies of the moments are written again */
     SB_TRY(b->op->sync(b, k->stream));
     n += to - from;

@@ -114,9 +114,12 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
     for (size_t k = 0; k < blocks; k++) s->wanted[k] = known && known[k] == bits[k] ? 0 : bits[k];
     SB_TRY(s->backend->op->move_grids(
         s->backend, stream, grids_of(s, layer) + SB_MOVES * s->group_start[i],
-        sb_device_layer_source(prepared, which), m->dtypes[matrix->tensor], &matrix->tiling,
-        s->wanted, m->blocking.symmetry, sb_device_layer_importance(prepared, which),
-        sb_device_layer_fits(prepared, which)));
+        &(sb_block_weights){.w = sb_device_layer_source(prepared, which),
+                            .dtype = m->dtypes[matrix->tensor],
+                            .tiling = &matrix->tiling,
+                            .bits = s->wanted,
+                            .symmetry = m->blocking.symmetry},
+        sb_device_layer_importance(prepared, which), sb_device_layer_fits(prepared, which)));
     if (known) memcpy(known, bits, blocks);
   }
   s->seconds += sb_now() - start;
@@ -130,13 +133,14 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
   const size_t at = matrix->first_block - sb_block_sums_first(s->sums, layer);
   double start = sb_now();
-  /* Weights that are not the nearest codes of the source rows would be handed over as `now`; here
-   * they always are. */
   SB_TRY(s->backend->op->block_moves(
       s->backend, stream, s->raise + at, s->cut + at, g, matrix->tiling.cols,
-      sb_device_layer_source(s->prepared, which), m->dtypes[matrix->tensor], NULL, SB_F32,
-      grids_of(s, layer) + SB_MOVES * s->group_start[which], &matrix->tiling,
-      m->bits + matrix->first_block, s->min_bits, s->max_bits, m->blocking.symmetry));
+      &(sb_block_weights){.w = sb_device_layer_source(s->prepared, which),
+                          .dtype = m->dtypes[matrix->tensor],
+                          .tiling = &matrix->tiling,
+                          .bits = m->bits + matrix->first_block,
+                          .symmetry = m->blocking.symmetry},
+      grids_of(s, layer) + SB_MOVES * s->group_start[which], s->min_bits, s->max_bits));
   s->seconds += sb_now() - start;
   return SB_OK;
 }

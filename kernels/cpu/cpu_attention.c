@@ -98,26 +98,25 @@ static void query_tile(const sb_attention_shape *shape, const workspace *w, floa
   }
 }
 
-sb_status sb_cpu_attention(sb_backend *backend, sb_stream stream, void *o, float *lse,
-                           const void *q, const void *k, const void *v, size_t T, size_t heads,
-                           size_t kv_heads, size_t d) {
+sb_status sb_cpu_attention(sb_backend *backend, sb_stream stream, const sb_attention_args *x) {
   (void)stream;
   sb_attention_shape shape;
   float *packed, *work;
   int threads = sb_cpu_threads(backend);
-  SB_TRY(sb_attention_shape_of(&shape, T, heads, kv_heads, d));
-  size_t side = kv_heads * shape.head, part = workspace_floats(&shape);
+  SB_TRY(sb_attention_shape_of(&shape, x));
+  size_t side = x->kv_heads * shape.head, part = workspace_floats(&shape);
   SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, 2 * side, sizeof *packed, &packed));
   SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS, part * (size_t)threads, sizeof *work, &work));
-  sb_attention_pack(&shape, threads, packed, k);
-  sb_attention_pack(&shape, threads, packed + side, v);
+  sb_attention_pack(&shape, threads, packed, x->k);
+  sb_attention_pack(&shape, threads, packed + side, x->v);
   /* The last tiles of queries see the most keys: they go first. */
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (size_t unit = 0; unit < shape.tiles * heads; unit++) {
-    size_t tile = shape.tiles - 1 - unit / heads, head = unit % heads, kv = head / shape.group;
+  for (size_t unit = 0; unit < shape.tiles * x->heads; unit++) {
+    size_t tile = shape.tiles - 1 - unit / x->heads, head = unit % x->heads,
+           kv = head / shape.group;
     workspace w = workspace_at(&shape, work + (size_t)omp_get_thread_num() * part);
-    query_tile(&shape, &w, o, lse, q, packed + kv * shape.head, packed + side + kv * shape.head,
-               head, tile);
+    query_tile(&shape, &w, x->o, x->lse, x->q, packed + kv * shape.head,
+               packed + side + kv * shape.head, head, tile);
   }
   return SB_OK;
 }

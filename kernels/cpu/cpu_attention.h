@@ -28,8 +28,7 @@ typedef struct sb_attention_shape {
 } sb_attention_shape;
 
 /* Fills the shape; sizes of all packed heads together are checked for overflow. */
-sb_status sb_attention_shape_of(sb_attention_shape *out, size_t T, size_t heads, size_t kv_heads,
-                                size_t d);
+sb_status sb_attention_shape_of(sb_attention_shape *out, const sb_attention_args *x);
 
 /* packed[kv_heads][tiles * 64][padded] = x[T, kv_heads * d], threaded. */
 void sb_attention_pack(const sb_attention_shape *shape, int threads, float *packed, const float *x);

@@ -169,16 +169,15 @@ static void add_parts(const pass *s, size_t t) {
     }
 }
 
-sb_status sb_cpu_attention_back(sb_backend *backend, sb_stream stream, void *dq, void *dk, void *dv,
-                                const void *d_o, const void *o, const float *lse, const void *q,
-                                const void *k, const void *v, size_t T, size_t heads,
-                                size_t kv_heads, size_t d) {
+sb_status sb_cpu_attention_back(sb_backend *backend, sb_stream stream, const sb_attention_args *x,
+                                const void *d_o, void *dq, void *dk, void *dv) {
   (void)stream;
-  pass s = {.dq = dq, .dk = dk, .dv = dv, .d_o = d_o, .o = o, .lse = lse, .q = q};
+  pass s = {.dq = dq, .dk = dk, .dv = dv, .d_o = d_o, .o = x->o, .lse = x->lse, .q = x->q};
   float *shared, *work;
   int threads = sb_cpu_threads(backend);
-  SB_TRY(sb_attention_shape_of(&s.shape, T, heads, kv_heads, d));
-  if (T == 0) return SB_OK;
+  SB_TRY(sb_attention_shape_of(&s.shape, x));
+  const size_t heads = x->heads, kv_heads = x->kv_heads;
+  if (x->T == 0) return SB_OK;
   cut_runs(&s);
   size_t side = kv_heads * s.shape.head, per_thread = workspace_floats(&s.shape),
          tiles = s.shape.tiles;
@@ -193,8 +192,8 @@ sb_status sb_cpu_attention_back(sb_backend *backend, sb_stream stream, void *dq,
   s.dvalues = shared + 3 * side;
   s.part = shared + 4 * side;
   s.delta = s.part + parts;
-  sb_attention_pack(&s.shape, threads, shared, k);
-  sb_attention_pack(&s.shape, threads, shared + side, v);
+  sb_attention_pack(&s.shape, threads, shared, x->k);
+  sb_attention_pack(&s.shape, threads, shared + side, x->v);
 #pragma omp parallel num_threads(threads)
   {
     workspace w;
@@ -206,7 +205,7 @@ sb_status sb_cpu_attention_back(sb_backend *backend, sb_stream stream, void *dq,
     for (size_t item = 0; item < s.runs * kv_heads; item++)
       unit(&s, &w, item % kv_heads, item / kv_heads);
 #pragma omp for schedule(static)
-    for (size_t t = 0; t < T; t++) add_parts(&s, t);
+    for (size_t t = 0; t < x->T; t++) add_parts(&s, t);
   }
   return SB_OK;
 }

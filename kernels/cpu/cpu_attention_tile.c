@@ -7,8 +7,8 @@
 
 enum { ROWS = SB_CPU_TILE_ROWS, SUB = SB_ATTENTION_SUB };
 
-sb_status sb_attention_shape_of(sb_attention_shape *out, size_t T, size_t heads, size_t kv_heads,
-                                size_t d) {
+sb_status sb_attention_shape_of(sb_attention_shape *out, const sb_attention_args *x) {
+  const size_t T = x->T, heads = x->heads, kv_heads = x->kv_heads, d = x->d;
   if (kv_heads == 0 || heads % kv_heads != 0 || d == 0)
     return sb_fail(SB_ERR_INTERNAL, "attention with %zu heads of %zu over %zu KV heads", heads, d,
                    kv_heads);

@@ -11,13 +11,9 @@ enum { STRIPES = 64 };
 typedef struct job {
   const float *g;
   size_t ldg;
-  const void *w;
-  sb_dtype w_dtype;
-  const sb_tiling *tiling;
-  const uint8_t *bits;
-  bool absolute;
-  sb_symmetry symmetry;
+  const sb_block_weights *m;
   const uint8_t *fits;
+  bool absolute;
 } job;
 
 /* One group: its share of the row's sum; columns[i] += the score of weight i. */
@@ -42,14 +38,14 @@ SB_LANES_INLINE double score_group(double *columns, const float *w, const float 
 
 static double score_row(double *columns, const job *a, size_t r) {
   float room[SB_GROUP_MAX];
-  const size_t across = sb_tiling_block_cols(a->tiling),
-               first_block = r / a->tiling->block_rows * across;
+  const sb_tiling *tiling = a->m->tiling;
+  const size_t across = sb_tiling_block_cols(tiling), first_block = r / tiling->block_rows * across;
   double sum = 0.0;
   for (size_t j = 0; j < across; j++) {
-    const size_t col = j * a->tiling->block_cols, n = sb_tiling_cols_of(a->tiling, j);
-    const float *w = lanes_floats(room, a->w, a->w_dtype, r * a->tiling->cols + col, n);
+    const size_t col = j * tiling->block_cols, n = sb_tiling_cols_of(tiling, j);
+    const float *w = lanes_floats(room, a->m->w, a->m->dtype, r * tiling->cols + col, n);
     const float *g = a->g + r * a->ldg + col;
-    const sb_grid grid = cpu_grid_of(w, n, a->bits[first_block + j], a->symmetry,
+    const sb_grid grid = cpu_grid_of(w, n, a->m->bits[first_block + j], a->m->symmetry,
                                      a->fits ? a->fits[r * across + j] : 0);
     sum += a->absolute ? score_group(columns + col, w, g, n, &grid, true)
                        : score_group(columns + col, w, g, n, &grid, false);
@@ -58,13 +54,13 @@ static double score_row(double *columns, const job *a, size_t r) {
 }
 
 sb_status sb_cpu_channel_scores(sb_backend *backend, sb_stream stream, double *rows, double *cols,
-                                const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                const sb_tiling *tiling, const uint8_t *bits, bool absolute,
-                                sb_symmetry symmetry, const uint8_t *fits) {
-  const job a = {g, ldg, w, w_dtype, tiling, bits, absolute, symmetry, fits};
+                                const float *g, size_t ldg, const sb_block_weights *m,
+                                const uint8_t *fits, bool absolute) {
+  const sb_tiling *tiling = m->tiling;
+  const job a = {g, ldg, m, fits, absolute};
   double *columns;
   (void)stream;
-  SB_TRY(sb_check_blocks("channel_scores", tiling, bits, 1));
+  SB_TRY(sb_check_blocks("channel_scores", tiling, m->bits, 1));
   const size_t block_rows = sb_tiling_block_rows(tiling),
                stripes = sb_min_size(block_rows, STRIPES);
   SB_TRY(sb_cpu_scratch(backend, SB_CPU_SLOT_SHARED, stripes * tiling->cols, sizeof *columns,

@@ -14,20 +14,17 @@ enum { ROWS = 16 }; /* of a block, at a time */
 
 typedef struct curvature {
   const float *grams, *row_weights;
-  const void *w;
-  sb_dtype w_dtype;
-  const sb_tiling *tiling;
+  const sb_block_weights *m;
   unsigned min_bits, widths;
-  sb_symmetry symmetry;
   const float *importance; /* [cols] or NULL */
 } curvature;
 
 /* e[widths, n]: the errors of one row. */
 static void errors_of(float *e, const curvature *a, size_t at, size_t first, size_t n) {
   float room[SB_GROUP_MAX];
-  const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
+  const float *w = lanes_floats(room, a->m->w, a->m->dtype, at, n);
   for (unsigned b = 0; b < a->widths; b++) {
-    const sb_grid grid = cpu_grid_for(w, a->importance, first, n, a->min_bits + b, a->symmetry);
+    const sb_grid grid = cpu_grid_for(w, a->importance, first, n, a->min_bits + b, a->m->symmetry);
     for (size_t i = 0; i < n; i += LANES) {
       const lanes_mask m = lanes_first(n - i);
       const lanes x = lanes_load(w + i, m);
@@ -47,16 +44,17 @@ SB_LANES_INLINE float dot(const float *x, const float *y, size_t n) {
 
 /* loss[widths] of block (i, j); room for 2 x ROWS x widths x n floats. */
 static bool score_block(double *loss, float *room, const curvature *a, size_t i, size_t j) {
-  const size_t n = sb_tiling_cols_of(a->tiling, j), rows = sb_tiling_rows_of(a->tiling, i),
+  const size_t n = sb_tiling_cols_of(a->m->tiling, j), rows = sb_tiling_rows_of(a->m->tiling, i),
                each = a->widths * n;
-  const float *gram = a->grams + j * a->tiling->block_cols * a->tiling->block_cols;
+  const float *gram = a->grams + j * a->m->tiling->block_cols * a->m->tiling->block_cols;
   memset(loss, 0, a->widths * sizeof *loss);
   for (size_t first = 0; first < rows; first += ROWS) {
-    const size_t count = sb_min_size(ROWS, rows - first), row = i * a->tiling->block_rows + first;
+    const size_t count = sb_min_size(ROWS, rows - first),
+                 row = i * a->m->tiling->block_rows + first;
     float *e = room, *product = room + ROWS * each;
     for (size_t r = 0; r < count; r++)
-      errors_of(e + r * each, a, (row + r) * a->tiling->cols + j * a->tiling->block_cols,
-                j * a->tiling->block_cols, n);
+      errors_of(e + r * each, a, (row + r) * a->m->tiling->cols + j * a->m->tiling->block_cols,
+                j * a->m->tiling->block_cols, n);
     if (!sb_cpu_sgemm(false, false, count * a->widths, n, n, 1.0f, e, n, gram, n, 0.0f, product, n))
       return false;
     for (size_t r = 0; r < count; r++)
@@ -68,15 +66,14 @@ static bool score_block(double *loss, float *room, const curvature *a, size_t i,
 }
 
 sb_status sb_cpu_block_curvature(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
-                                 const float *grams, const float *row_weights, const void *w,
-                                 sb_dtype w_dtype, const sb_tiling *tiling, size_t first,
-                                 size_t count, unsigned min_bits, unsigned max_bits,
-                                 sb_symmetry symmetry, const float *importance) {
+                                 const sb_block_weights *m, size_t first, size_t count,
+                                 const float *grams, const float *row_weights, unsigned min_bits,
+                                 unsigned max_bits, const float *importance) {
+  const sb_tiling *tiling = m->tiling;
   (void)stream;
   SB_TRY(sb_check_block_rows("block_curvature", tiling, first, count));
   SB_TRY(sb_check_widths("block_curvature", tiling, min_bits, max_bits));
-  const curvature a = {grams,    row_weights, w, w_dtype, tiling, min_bits, max_bits - min_bits + 1,
-                       symmetry, importance};
+  const curvature a = {grams, row_weights, m, min_bits, max_bits - min_bits + 1, importance};
   const int threads = sb_cpu_threads(backend);
   const size_t columns = sb_tiling_block_cols(tiling),
                most = sb_min_size(tiling->block_cols, tiling->cols);

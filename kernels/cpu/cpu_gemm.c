@@ -1,47 +1,45 @@
 #include "kernels/cpu/cpu.h"
 
-#include <limits.h>
 #include <omp.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kernels/cpu/cpu_gemm_bf16.h"
 #include "kernels/cpu/cpu_sgemm.h"
+#include "kernels/shared/checks.h"
 
-/* *out = the operand as `want`, in scratch where it has another type; *ld becomes its row length
- * there. */
-static sb_status operand(sb_backend *backend, sb_cpu_slot slot, const void *x, sb_dtype have,
-                         sb_dtype want, size_t rows, size_t cols, size_t *ld, const void **out) {
-  if (have == want) {
-    *out = x;
-    return SB_OK;
-  }
-  size_t count, size = sb_dtype_size(want), step = sb_dtype_size(have);
+/* Gives the operand [rows, cols], as it lies in memory, the type `want`: a copy in scratch where it
+ * has another one. */
+static sb_status convert_operand(sb_backend *backend, sb_cpu_slot slot, sb_matrix_view *x,
+                                 sb_dtype want, size_t rows, size_t cols) {
+  if (x->dtype == want) return SB_OK;
+  size_t count, size = sb_dtype_size(want), step = sb_dtype_size(x->dtype);
   char *copy;
   if (!sb_mul_size(rows, cols, &count))
     return sb_fail(SB_ERR_MEMORY, "GEMM operand of %zu x %zu overflows", rows, cols);
   SB_TRY(sb_cpu_scratch(backend, slot, count, size, &copy));
-  if (*ld == cols) {
-    SB_TRY(sb_cpu_convert(backend, NULL, copy, want, x, have, count));
+  if (x->ld == cols) {
+    SB_TRY(sb_cpu_convert(backend, NULL, copy, want, x->data, x->dtype, count));
   } else {
     for (size_t i = 0; i < rows; i++)
       SB_TRY(sb_cpu_convert(backend, NULL, copy + i * cols * size, want,
-                            (const char *)x + i * *ld * step, have, cols));
+                            (const char *)x->data + i * x->ld * step, x->dtype, cols));
   }
-  *ld = cols;
-  *out = copy;
+  *x = (sb_matrix_view){copy, want, cols, x->transposed};
   return SB_OK;
 }
 
-static void scale(float *c, size_t ldc, size_t m, size_t n, float beta) {
-  for (size_t i = 0; i < m; i++)
-    for (size_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
+static void clear(const sb_gemm_args *g) {
+  float *c = g->c;
+  for (size_t i = 0; i < g->m; i++) memset(c + i * g->ldc, 0, g->n * sizeof *c);
 }
 
-static sb_status gemm_f32(int threads, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
-                          float alpha, const float *a, size_t lda, const float *b, size_t ldb,
-                          float beta, float *c, size_t ldc) {
-  sb_gemm_cut cut = sb_sgemm_cut(trans_b, m, n);
+static sb_status gemm_f32(int threads, const sb_gemm_args *g) {
+  const float *a = g->a.data, *b = g->b.data;
+  float *c = g->c;
+  const size_t lda = g->a.ld, ldb = g->b.ld;
+  sb_gemm_cut cut = sb_sgemm_cut(g->b.transposed, g->m, g->n);
   size_t tiles = cut.count_m * cut.count_n;
   int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
@@ -52,52 +50,40 @@ static sb_status gemm_f32(int threads, bool trans_a, bool trans_b, size_t m, siz
 #pragma omp for schedule(dynamic, 1)
     for (size_t tile = 0; tile < tiles; tile++) {
       size_t i = tile / cut.count_n * cut.tile_m, j = tile % cut.count_n * cut.tile_n;
-      failed |= !sb_cpu_sgemm(trans_a, trans_b, sb_min_size(cut.tile_m, m - i),
-                              sb_min_size(cut.tile_n, n - j), k, alpha, a + (trans_a ? i : i * lda),
-                              lda, b + (trans_b ? j * ldb : j), ldb, beta, c + i * ldc + j, ldc);
+      failed |= !sb_cpu_sgemm(g->a.transposed, g->b.transposed, sb_min_size(cut.tile_m, g->m - i),
+                              sb_min_size(cut.tile_n, g->n - j), g->k, 1.0f,
+                              a + (g->a.transposed ? i : i * lda), lda,
+                              b + (g->b.transposed ? j * ldb : j), ldb, g->add ? 1.0f : 0.0f,
+                              c + i * g->ldc + j, g->ldc);
     }
   }
   if (failed)
-    return sb_fail(SB_ERR_MEMORY, "GEMM %zu x %zu x %zu: the library refused; is memory left?", m,
-                   n, k);
+    return sb_fail(SB_ERR_MEMORY, "GEMM %zu x %zu x %zu: the library refused; is memory left?",
+                   g->m, g->n, g->k);
   return SB_OK;
 }
 
-sb_status sb_cpu_gemm(sb_backend *backend, sb_stream stream, bool trans_a, bool trans_b, size_t m,
-                      size_t n, size_t k, float alpha, const void *a, sb_dtype a_dtype, size_t lda,
-                      const void *b, sb_dtype b_dtype, size_t ldb, float beta, void *c,
-                      sb_dtype c_dtype, size_t ldc) {
+sb_status sb_cpu_gemm(sb_backend *backend, sb_stream stream, const sb_gemm_args *args) {
   (void)stream;
   sb_cpu *cpu = backend->impl;
-  size_t a_rows = trans_a ? k : m, a_cols = trans_a ? m : k, b_rows = trans_b ? n : k,
-         b_cols = trans_b ? k : n;
-  if (c_dtype != SB_F32 || !sb_dtype_is_weight(a_dtype) || !sb_dtype_is_weight(b_dtype))
-    return sb_fail(SB_ERR_UNSUPPORTED,
-                   "GEMM of %s and %s into %s: the CPU backend takes F32, F16, BF16 and gives F32",
-                   sb_dtype_name(a_dtype), sb_dtype_name(b_dtype), sb_dtype_name(c_dtype));
-  if (lda < a_cols || ldb < b_cols || ldc < n)
-    return sb_fail(SB_ERR_INTERNAL,
-                   "GEMM %zu x %zu x %zu: a row length (%zu, %zu, %zu) is shorter than the row", m,
-                   n, k, lda, ldb, ldc);
-  if (k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
-    return sb_fail(SB_ERR_UNSUPPORTED, "GEMM %zu x %zu x %zu: BLAS counts rows in 32 bits", m, n,
-                   k);
-  if (m == 0 || n == 0) return SB_OK;
-  if (k == 0 || alpha == 0.0f) {
-    scale(c, ldc, m, n, beta);
+  sb_gemm_args g = *args;
+  SB_TRY(sb_check_gemm("CPU", &g));
+  if (g.m == 0 || g.n == 0) return SB_OK;
+  if (g.k == 0) {
+    if (!g.add) clear(&g);
     return SB_OK;
   }
   double start = sb_now();
-  sb_dtype type = cpu->compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
-  SB_TRY(operand(backend, SB_CPU_SLOT_A, a, a_dtype, type, a_rows, a_cols, &lda, &a));
-  SB_TRY(operand(backend, SB_CPU_SLOT_B, b, b_dtype, type, b_rows, b_cols, &ldb, &b));
+  const sb_dtype type = cpu->compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
+  SB_TRY(
+      convert_operand(backend, SB_CPU_SLOT_A, &g.a, type, sb_gemm_a_rows(&g), sb_gemm_a_cols(&g)));
+  SB_TRY(
+      convert_operand(backend, SB_CPU_SLOT_B, &g.b, type, sb_gemm_b_rows(&g), sb_gemm_b_cols(&g)));
   if (cpu->compute == SB_COMPUTE_BF16)
-    SB_TRY(sb_cpu_bf16_gemm(cpu->bf16, sb_cpu_threads(backend), trans_a, trans_b, m, n, k, alpha, a,
-                            lda, b, ldb, beta, c, ldc));
+    SB_TRY(sb_cpu_bf16_gemm(cpu->bf16, sb_cpu_threads(backend), &g));
   else
-    SB_TRY(gemm_f32(sb_cpu_threads(backend), trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta,
-                    c, ldc));
-  backend->gemm_flops += 2.0 * (double)m * (double)n * (double)k;
+    SB_TRY(gemm_f32(sb_cpu_threads(backend), &g));
+  backend->gemm_flops += 2.0 * (double)g.m * (double)g.n * (double)g.k;
   backend->gemm_seconds += sb_now() - start;
   return SB_OK;
 }

@@ -15,8 +15,7 @@ typedef enum role { SOURCE, WEIGHTS, RESULT, SCRATCH, ROLES } role;
 
 /* What decides a prepared product. */
 typedef struct product_key {
-  bool trans_a, trans_b;
-  float alpha, beta;
+  bool trans_a, trans_b, add;
   size_t m, n, k, lda, ldb, ldc;
 } product_key;
 
@@ -58,16 +57,14 @@ static void product_free(product *p) {
   free(p);
 }
 
-/* Result and scales of the product as oneDNN attributes. */
+/* Scratch memory and result of the product as oneDNN attributes. */
 static sb_status attributes(const product_key *key, dnnl_primitive_attr_t attr) {
   SB_TRY(check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
                "matrix product"));
-  if (key->alpha != 1.0f)
-    SB_TRY(check(dnnl_primitive_attr_set_output_scales(attr, 1, 0, &key->alpha), "matrix product"));
-  if (key->beta != 0.0f) {
+  if (key->add) {
     dnnl_post_ops_t after = NULL;
     SB_TRY(check(dnnl_post_ops_create(&after), "matrix product"));
-    dnnl_status_t result = dnnl_post_ops_append_sum(after, key->beta);
+    dnnl_status_t result = dnnl_post_ops_append_sum(after, 1.0f);
     if (result == dnnl_success) result = dnnl_primitive_attr_set_post_ops(attr, after);
     dnnl_post_ops_destroy(after);
     SB_TRY(check(result, "matrix product"));
@@ -115,9 +112,8 @@ done:
 }
 
 static bool same_key(const product_key *x, const product_key *y) {
-  return x->trans_a == y->trans_a && x->trans_b == y->trans_b && x->alpha == y->alpha &&
-         x->beta == y->beta && x->m == y->m && x->n == y->n && x->k == y->k && x->lda == y->lda &&
-         x->ldb == y->ldb && x->ldc == y->ldc;
+  return x->trans_a == y->trans_a && x->trans_b == y->trans_b && x->add == y->add && x->m == y->m &&
+         x->n == y->n && x->k == y->k && x->lda == y->lda && x->ldb == y->ldb && x->ldc == y->ldc;
 }
 
 /* The prepared product of `key`, from the list (a model has some tens of shapes) or new. */
@@ -198,24 +194,24 @@ static dnnl_status_t product_run(const sb_cpu_bf16 *bf16, const product *p, int 
   return dnnl_primitive_execute(p->primitive, bf16->streams[thread], ROLES, args);
 }
 
-sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, bool trans_a, bool trans_b, size_t m,
-                           size_t n, size_t k, float alpha, const uint16_t *a, size_t lda,
-                           const uint16_t *b, size_t ldb, float beta, float *c, size_t ldc) {
+sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g) {
+  const uint16_t *a = g->a.data, *b = g->b.data;
+  float *c = g->c;
+  const size_t m = g->m, n = g->n, lda = g->a.ld, ldb = g->b.ld;
   sb_gemm_cut cut = sb_gemm_cut_of(m, n, TARGET_M, TARGET_N);
   size_t last_m = m - (cut.count_m - 1) * cut.tile_m, last_n = n - (cut.count_n - 1) * cut.tile_n;
   product *kinds[2][2]; /* [last row of tiles][last column] */
   for (int i = 0; i < 2; i++)
     for (int j = 0; j < 2; j++) {
-      product_key key = {trans_a,
-                         trans_b,
-                         alpha,
-                         beta,
+      product_key key = {g->a.transposed,
+                         g->b.transposed,
+                         g->add,
                          i || cut.count_m == 1 ? last_m : cut.tile_m,
                          j || cut.count_n == 1 ? last_n : cut.tile_n,
-                         k,
+                         g->k,
                          lda,
                          ldb,
-                         ldc};
+                         g->ldc};
       SB_TRY(product_get(bf16, &key, &kinds[i][j]));
     }
   for (int i = 0; i < 2; i++)
@@ -229,8 +225,9 @@ sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, bool trans_a, bool tr
       size_t row = tile / cut.count_n, col = tile % cut.count_n, i = row * cut.tile_m,
              j = col * cut.tile_n;
       const product *p = kinds[row + 1 == cut.count_m][col + 1 == cut.count_n];
-      dnnl_status_t result = product_run(bf16, p, omp_get_thread_num(), a + (trans_a ? i : i * lda),
-                                         b + (trans_b ? j * ldb : j), c + i * ldc + j);
+      dnnl_status_t result =
+          product_run(bf16, p, omp_get_thread_num(), a + (g->a.transposed ? i : i * lda),
+                      b + (g->b.transposed ? j * ldb : j), c + i * g->ldc + j);
       if ((int)result > failed) failed = (int)result;
     }
   }
@@ -252,7 +249,7 @@ sb_status sb_cpu_bf16_create(sb_cpu_bf16 **out) {
   *out = NULL;
   sb_cpu_bf16 *bf16 = calloc(1, sizeof *bf16);
   if (!bf16) return sb_fail(SB_ERR_MEMORY, "state of bf16 GEMMs");
-  product_key probe = {false, true, 1.0f, 0.0f, 16, 16, 16, 16, 16, 16};
+  product_key probe = {false, true, false, 16, 16, 16, 16, 16, 16};
   product *unused;
   sb_status status = check(dnnl_engine_create(&bf16->engine, dnnl_cpu, 0), "engine");
   if (status == SB_OK)
@@ -278,12 +275,8 @@ void sb_cpu_bf16_free(sb_cpu_bf16 *bf16) {
   (void)bf16;
 }
 
-sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, bool trans_a, bool trans_b, size_t m,
-                           size_t n, size_t k, float alpha, const uint16_t *a, size_t lda,
-                           const uint16_t *b, size_t ldb, float beta, float *c, size_t ldc) {
-  (void)bf16, (void)threads, (void)trans_a, (void)trans_b, (void)m, (void)n, (void)k, (void)alpha,
-      (void)a, (void)lda;
-  (void)b, (void)ldb, (void)beta, (void)c, (void)ldc;
+sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g) {
+  (void)bf16, (void)threads, (void)g;
   return sb_fail(SB_ERR_UNSUPPORTED, "bf16 GEMMs need oneDNN, which this build lacks");
 }
 

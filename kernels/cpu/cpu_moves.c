@@ -30,20 +30,15 @@ SB_LANES_INLINE lanes change(const sb_grid *grid, lanes w, lanes now, bool based
   return lanes_fma(q, scale, lanes_sub(lanes_set(0.0f), now));
 }
 
-/* One row of one block; `now` is NULL where the weights now are the nearest codes. */
+/* One row of one block. */
 SB_LANES_INLINE void score_group(moves *sums, const move_grids *grids, const float *w,
-                                 const float *g, const float *now, size_t n, bool based_here,
-                                 bool based_down) {
+                                 const float *g, size_t n, bool based_here, bool based_down) {
   lanes raise = lanes_set(0.0f), cut = raise;
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask m = lanes_first(n - i);
     const lanes x = lanes_load(w + i, m), y = lanes_load(g + i, m);
-    lanes current;
-    if (now)
-      current = lanes_load(now + i, m);
-    else
-      current = lanes_fma(steps(&grids->here, x, based_here), lanes_set(grids->here.scale),
-                          lanes_set(grids->here.base));
+    const lanes current = lanes_fma(steps(&grids->here, x, based_here),
+                                    lanes_set(grids->here.scale), lanes_set(grids->here.base));
     raise = lanes_fma(y, change(&grids->up, x, current, false), raise);
     cut = lanes_fma(y, change(&grids->down, x, current, based_down), cut);
   }
@@ -54,44 +49,35 @@ SB_LANES_INLINE void score_group(moves *sums, const move_grids *grids, const flo
 typedef struct job {
   const float *g;
   size_t ldg;
-  const void *w, *now;
-  sb_dtype w_dtype, now_dtype;
-  const sb_tiling *tiling;
-  const sb_stored_grid *grids; /* SB_MOVES a group */
-  sb_symmetry symmetry;
+  const sb_block_weights *m;
+  const sb_stored_grid *grids; /* SB_MOVES per group */
 } job;
 
 /* Row r of block column j. Both directions are always computed: a branch a group costs more than
  * the arithmetic of a direction that is not wanted. */
 static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bits) {
-  float room[SB_GROUP_MAX], now_room[SB_GROUP_MAX];
-  const size_t at = r * a->tiling->cols + j * a->tiling->block_cols,
-               n = sb_tiling_cols_of(a->tiling, j);
-  const float *w = lanes_floats(room, a->w, a->w_dtype, at, n);
-  const float *now = a->now ? lanes_floats(now_room, a->now, a->now_dtype, at, n) : NULL;
-  const float *g = a->g + r * a->ldg + j * a->tiling->block_cols;
+  float room[SB_GROUP_MAX];
+  const sb_tiling *tiling = a->m->tiling;
+  const size_t at = r * tiling->cols + j * tiling->block_cols, n = sb_tiling_cols_of(tiling, j);
+  const float *w = lanes_floats(room, a->m->w, a->m->dtype, at, n);
+  const float *g = a->g + r * a->ldg + j * tiling->block_cols;
   const unsigned down = sb_move_down(bits), up = sb_move_up(bits);
-  const sb_stored_grid *stored =
-      a->grids + SB_MOVES * (r * sb_tiling_block_cols(a->tiling) + j) + 1;
+  const sb_stored_grid *stored = a->grids + SB_MOVES * (r * sb_tiling_block_cols(tiling) + j) + 1;
   const move_grids grids = {.here = sb_grid_load(stored, bits),
                             .down = sb_grid_load(stored + down - bits, down),
                             .up = sb_grid_load(stored + up - bits, up)};
-  if (a->symmetry == SB_SYMMETRIC || down > 1) {
-    if (now)
-      score_group(sums, &grids, w, g, now, n, false, false);
-    else
-      score_group(sums, &grids, w, g, NULL, n, false, false);
-  } else {
-    score_group(sums, &grids, w, g, now, n, bits == 1, true);
-  }
+  if (a->m->symmetry == SB_SYMMETRIC || down > 1)
+    score_group(sums, &grids, w, g, n, false, false);
+  else
+    score_group(sums, &grids, w, g, n, bits == 1, true);
 }
 
 sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
-                             const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                             const void *now, sb_dtype now_dtype, const sb_stored_grid *grids,
-                             const sb_tiling *tiling, const uint8_t *bits, unsigned min_bits,
-                             unsigned max_bits, sb_symmetry symmetry) {
-  const job a = {g, ldg, w, now, w_dtype, now_dtype, tiling, grids, symmetry};
+                             const float *g, size_t ldg, const sb_block_weights *m,
+                             const sb_stored_grid *grids, unsigned min_bits, unsigned max_bits) {
+  const sb_tiling *tiling = m->tiling;
+  const uint8_t *bits = m->bits;
+  const job a = {g, ldg, m, grids};
   (void)stream;
   SB_TRY(sb_check_blocks("block_moves", tiling, bits, 1));
   const size_t strips = sb_cpu_strips(tiling), columns = sb_tiling_block_cols(tiling);

@@ -15,8 +15,8 @@ static float product(const float *g, const float *w, size_t n) {
 }
 
 sb_status sb_cpu_group_products(sb_backend *backend, sb_stream stream, float *out, const float *g,
-                                size_t ldg, const void *w, sb_dtype w_dtype,
-                                const sb_tiling *tiling) {
+                                size_t ldg, const sb_block_weights *m) {
+  const sb_tiling *tiling = m->tiling;
   const size_t across = sb_tiling_block_cols(tiling);
   (void)stream;
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
@@ -24,8 +24,8 @@ sb_status sb_cpu_group_products(sb_backend *backend, sb_stream stream, float *ou
     float room[SB_GROUP_MAX];
     for (size_t j = 0; j < across; j++) {
       const size_t col = j * tiling->block_cols, n = sb_tiling_cols_of(tiling, j);
-      out[r * across + j] =
-          product(g + r * ldg + col, lanes_floats(room, w, w_dtype, r * tiling->cols + col, n), n);
+      out[r * across + j] = product(
+          g + r * ldg + col, lanes_floats(room, m->w, m->dtype, r * tiling->cols + col, n), n);
     }
   }
   return SB_OK;

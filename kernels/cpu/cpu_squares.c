@@ -36,9 +36,9 @@ static void add_squares(lanes_total *sum, const sb_stored_grid *stored, unsigned
 }
 
 sb_status sb_cpu_block_squares(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
-                               const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                               const sb_stored_grid *grids, const sb_tiling *tiling,
-                               unsigned min_bits, unsigned max_bits) {
+                               const float *g, size_t ldg, const sb_block_weights *m,
+                               const sb_stored_grid *grids, unsigned min_bits, unsigned max_bits) {
+  const sb_tiling *tiling = m->tiling;
   (void)stream;
   SB_TRY(sb_check_widths("block_squares", tiling, min_bits, max_bits));
   const size_t columns = sb_tiling_block_cols(tiling), widths = max_bits - min_bits + 1;
@@ -51,7 +51,8 @@ sb_status sb_cpu_block_squares(sb_backend *backend, sb_stream stream, double (*l
     for (size_t r = i * tiling->block_rows;
          r < i * tiling->block_rows + sb_tiling_rows_of(tiling, i); r++) {
       float room[SB_GROUP_MAX];
-      const float *x = lanes_floats(room, w, w_dtype, r * tiling->cols + j * tiling->block_cols, n);
+      const float *x =
+          lanes_floats(room, m->w, m->dtype, r * tiling->cols + j * tiling->block_cols, n);
       for (size_t b = 0; b < widths; b++)
         add_squares(&sums[b], &grids[(r * columns + j) * widths + b], min_bits + (unsigned)b, x,
                     g + r * ldg + j * tiling->block_cols, n);

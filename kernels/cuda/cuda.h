@@ -157,10 +157,9 @@ sb_status sb_cuda_launch(sb_backend *backend, cudaStream_t stream, const char *n
 }
 
 /* ---- cuda_gemm.cu ---- */
-/* c[m,n] += alpha a[m,k] b[k,n] in f32, whatever the backend computes in. */
-sb_status sb_cuda_add_product(sb_backend *, cudaStream_t, size_t m, size_t n, size_t k, float alpha,
-                              const float *a, size_t lda, const float *b, size_t ldb, float *c,
-                              size_t ldc);
+/* C = alpha op(A) op(B), or += where `add`, for A and B of f32 and in f32, whatever the backend
+ * computes in. */
+sb_status sb_cuda_add_product(sb_backend *, cudaStream_t, const sb_gemm_args *, float alpha);
 
 /* ---- what `destroy` ends: cuda_peers.cu, cuda_factor.cu ---- */
 void sb_cuda_peers_close(sb_backend *);

@@ -49,6 +49,40 @@ __device__ __forceinline__ void load_queries(uint16_t *tile, const float *q, siz
   }
 }
 
+/* Takes scores out where a tile from `key` on meets the diagonal: a query sees no later keys. */
+__device__ __forceinline__ void mask_later_keys(float (&scores)[KEYS / 8][4], int key, int mine,
+                                                int lane) {
+#pragma unroll
+  for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      if (key + n * 8 + lane % 4 * 2 + i % 2 > mine + lane / 4 + i / 2 * 8)
+        scores[n][i] = -INFINITY;
+}
+
+/* Ends a warp's 16 rows, from query `mine` on: output over the sum of probabilities, and its
+ * log-sum-exp. o and lse are those of the head. */
+template <int D>
+__device__ __forceinline__ void store_rows(const attention_shape &s, float *o, float *lse,
+                                           const float (&out)[D / 8][4], const float (&high)[2],
+                                           float (&sum)[2], int mine, int lane) {
+  const size_t row = (size_t)s.heads * s.d;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int t = mine + lane / 4 + half * 8;
+    sum[half] += sb_warp_xor(sum[half], 1);
+    sum[half] += sb_warp_xor(sum[half], 2);
+    const float inverse = 1.0f / sum[half];
+    float *to = o + (size_t)t * row;
+#pragma unroll
+    for (int n = 0; n < D / 8; n++)
+      if (t < s.T)
+        attention_store(to, n * 8 + lane % 4 * 2, s.d, out[n][2 * half] * inverse,
+                        out[n][2 * half + 1] * inverse);
+    if (t < s.T && lane % 4 == 0) lse[t] = fmaf(high[half], s.scale, logf(sum[half]));
+  }
+}
+
 template <int D>
 __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     attention_forward(attention_shape s, float *o, float *lse, const float *q, const uint16_t *k,
@@ -83,14 +117,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     if (key < mine + 16) { /* else no query of this warp sees it */
       float scores[KEYS / 8][4] = {};
       add_product_turned<D, KEYS>(scores, room.q, warp * 16, room.k[stage], stride);
-      if (key + KEYS > mine + 1) { /* the diagonal passes through */
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-          for (int i = 0; i < 4; i++)
-            if (key + n * 8 + lane % 4 * 2 + i % 2 > mine + lane / 4 + i / 2 * 8)
-              scores[n][i] = -INFINITY;
-      }
+      if (key + KEYS > mine + 1) mask_later_keys(scores, key, mine, lane);
       const float correction[2] = {softmax_row(scores, 0, factor, &high[0], &sum[0]),
                                    softmax_row(scores, 1, factor, &high[1], &sum[1])};
 #pragma unroll
@@ -101,22 +128,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     }
     __syncthreads();
   }
-
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int t = mine + lane / 4 + half * 8;
-    sum[half] += sb_warp_xor(sum[half], 1);
-    sum[half] += sb_warp_xor(sum[half], 2);
-    const float inverse = 1.0f / sum[half];
-    float *to = o + (size_t)t * row + (size_t)head * s.d;
-#pragma unroll
-    for (int n = 0; n < D / 8; n++)
-      if (t < s.T)
-        attention_store(to, n * 8 + lane % 4 * 2, s.d, out[n][2 * half] * inverse,
-                        out[n][2 * half + 1] * inverse);
-    if (t < s.T && lane % 4 == 0)
-      lse[(size_t)head * s.T + t] = fmaf(high[half], s.scale, logf(sum[half]));
-  }
+  store_rows<D>(s, o + (size_t)head * s.d, lse + (size_t)head * s.T, out, high, sum, mine, lane);
 }
 
 template <int D>
@@ -133,8 +145,8 @@ static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention
                         packed + side);
 }
 
-sb_status sb_cuda_attention_shape(attention_shape *out, size_t T, size_t heads, size_t kv_heads,
-                                  size_t d) {
+sb_status sb_cuda_attention_shape(attention_shape *out, const sb_attention_args *x) {
+  const size_t T = x->T, heads = x->heads, kv_heads = x->kv_heads, d = x->d;
   if (kv_heads == 0 || heads % kv_heads != 0 || d == 0)
     return sb_fail(SB_ERR_INTERNAL, "attention with %zu heads of %zu over %zu KV heads", heads, d,
                    kv_heads);
@@ -155,16 +167,13 @@ bool sb_cuda_attention_is_tiled(sb_backend *backend, const attention_shape *s) {
   return sb_cuda_of(backend)->compute == SB_COMPUTE_BF16 && s->d <= 128;
 }
 
-sb_status sb_cuda_attention(sb_backend *backend, sb_stream stream, void *o, float *lse,
-                            const void *q, const void *k, const void *v, size_t T, size_t heads,
-                            size_t kv_heads, size_t d) {
-  const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const float *queries = (const float *)q, *keys = (const float *)k, *values = (const float *)v;
+sb_status sb_cuda_attention(sb_backend *backend, sb_stream stream, const sb_attention_args *x) {
   attention_shape s;
-  SB_TRY(sb_cuda_attention_shape(&s, T, heads, kv_heads, d));
-  if (T == 0) return SB_OK;
-  if (!sb_cuda_attention_is_tiled(backend, &s))
-    return sb_cuda_attention_plain(backend, queue, &s, (float *)o, lse, queries, keys, values);
-  if (d <= 64) return tiled<64>(backend, queue, &s, (float *)o, lse, queries, keys, values);
-  return tiled<128>(backend, queue, &s, (float *)o, lse, queries, keys, values);
+  SB_TRY(sb_cuda_attention_shape(&s, x));
+  if (x->T == 0) return SB_OK;
+  const auto pass = !sb_cuda_attention_is_tiled(backend, &s) ? sb_cuda_attention_plain
+                    : x->d <= 64                             ? tiled<64>
+                                                             : tiled<128>;
+  return pass(backend, sb_cuda_stream(backend, stream), &s, (float *)x->o, x->lse,
+              (const float *)x->q, (const float *)x->k, (const float *)x->v);
 }

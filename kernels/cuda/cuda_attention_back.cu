@@ -137,6 +137,23 @@ template <int D> struct queries_room {
   uint16_t k[2][STEP * (D + 8)], v[2][STEP * (D + 8)];
 };
 
+/* A warp's 16 rows of dq, from query `mine` on. */
+template <int D>
+__device__ __forceinline__ void store_queries(const attention_shape &s, float *dq,
+                                              const float (&sum)[D / 8][4], int head, int mine,
+                                              int lane) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int t = mine + lane / 4 + half * 8;
+    float *to = dq + ((size_t)t * (size_t)s.heads + (size_t)head) * (size_t)s.d;
+#pragma unroll
+    for (int n = 0; n < D / 8; n++)
+      if (t < s.T)
+        attention_store(to, n * 8 + lane % 4 * 2, s.d, sum[n][2 * half] * s.scale,
+                        sum[n][2 * half + 1] * s.scale);
+  }
+}
+
 template <int D>
 __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     attention_back_queries(attention_shape s, float *dq, back_data x) {
@@ -188,17 +205,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     }
     __syncthreads();
   }
-
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int t = mine + lane / 4 + half * 8;
-    float *to = dq + ((size_t)t * (size_t)s.heads + (size_t)head) * (size_t)s.d;
-#pragma unroll
-    for (int n = 0; n < D / 8; n++)
-      if (t < s.T)
-        attention_store(to, n * 8 + lane % 4 * 2, s.d, sum[n][2 * half] * s.scale,
-                        sum[n][2 * half + 1] * s.scale);
-  }
+  store_queries<D>(s, dq, sum, head, mine, lane);
 }
 
 /* Into how many parts the query heads of a KV head are cut: the fewest that make enough blocks. */
@@ -209,14 +216,15 @@ static int parts_of(const attention_shape *s) {
   return s->group;
 }
 
-typedef struct gradients {
+/* What the backward pass reads, and the gradients it writes. */
+typedef struct back_args {
+  const float *q, *k, *v, *o, *lse, *d_o;
   float *dq, *dk, *dv;
-} gradients;
+} back_args;
 
 template <int D>
 static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
-                       const gradients *out, const float *d_o, const float *o, const float *lse,
-                       const float *q, const float *k, const float *v) {
+                       const back_args *x) {
   const size_t length = (size_t)attention_length(s->T), side = (size_t)s->heads * length * D;
   const size_t kv_side = (size_t)s->kv_heads * length * D, rows = (size_t)s->heads * (size_t)s->T;
   const size_t n = (size_t)s->T * (size_t)s->kv_heads * (size_t)s->d;
@@ -229,56 +237,63 @@ static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention
   float *part_k = delta + (rows + 63) / 64 * 64, *part_v = part_k + (size_t)parts * n;
   uint16_t *packed = (uint16_t *)(parts > 1 ? part_v + (size_t)parts * n : part_k);
   packed = (uint16_t *)(((uintptr_t)packed + 15) / 16 * 16);
-  const back_data x = {packed, packed + side, packed + 2 * side, packed + 2 * side + kv_side,
-                       lse,    delta};
+  const back_data data = {packed, packed + side, packed + 2 * side, packed + 2 * side + kv_side,
+                          x->lse, delta};
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta,
-                        sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, d_o, o));
-  SB_TRY(attention_pack_launch<D>(backend, stream, packed, q, s->T, s->heads, s->d));
-  SB_TRY(attention_pack_launch<D>(backend, stream, packed + side, d_o, s->T, s->heads, s->d));
-  SB_TRY(attention_pack_launch<D>(backend, stream, packed + 2 * side, k, s->T, s->kv_heads, s->d));
-  SB_TRY(attention_pack_launch<D>(backend, stream, packed + 2 * side + kv_side, v, s->T,
+                        sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, x->d_o, x->o));
+  SB_TRY(attention_pack_launch<D>(backend, stream, packed, x->q, s->T, s->heads, s->d));
+  SB_TRY(attention_pack_launch<D>(backend, stream, packed + side, x->d_o, s->T, s->heads, s->d));
+  SB_TRY(
+      attention_pack_launch<D>(backend, stream, packed + 2 * side, x->k, s->T, s->kv_heads, s->d));
+  SB_TRY(attention_pack_launch<D>(backend, stream, packed + 2 * side + kv_side, x->v, s->T,
                                   s->kv_heads, s->d));
   const unsigned tiles = (unsigned)(length / ATTENTION_TILE);
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_back_keys<D>,
                         dim3((unsigned)(s->kv_heads * parts), tiles), ATTENTION_THREADS,
-                        sizeof(keys_room<D>), *s, parts > 1 ? part_k : out->dk,
-                        parts > 1 ? part_v : out->dv, x, parts));
+                        sizeof(keys_room<D>), *s, parts > 1 ? part_k : x->dk,
+                        parts > 1 ? part_v : x->dv, data, parts));
   if (parts > 1) {
     SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_add_parts,
-                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, out->dk, part_k, n,
+                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, x->dk, part_k, n,
                           parts));
     SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_add_parts,
-                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, out->dv, part_v, n,
+                          sb_cuda_blocks_for(backend, n), SB_CUDA_THREADS, 0, x->dv, part_v, n,
                           parts));
   }
   return sb_cuda_launch(backend, stream, "attention_back", attention_back_queries<D>,
                         dim3((unsigned)s->heads, tiles), ATTENTION_THREADS, sizeof(queries_room<D>),
-                        *s, out->dq, x);
+                        *s, x->dq, data);
 }
 
 static sb_status plain(sb_backend *backend, cudaStream_t stream, const attention_shape *s,
-                       const gradients *out, const float *d_o, const float *o, const float *lse,
-                       const float *q, const float *k, const float *v) {
+                       const back_args *x) {
   const size_t rows = (size_t)s->heads * (size_t)s->T;
   float *delta;
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORK, rows * sizeof *delta, &delta));
   SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta,
-                        sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, d_o, o));
-  return sb_cuda_attention_back_plain(backend, stream, s, out->dq, out->dk, out->dv, d_o, lse,
-                                      delta, q, k, v);
+                        sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, x->d_o, x->o));
+  return sb_cuda_attention_back_plain(backend, stream, s, x->dq, x->dk, x->dv, x->d_o, x->lse,
+                                      delta, x->q, x->k, x->v);
 }
 
-sb_status sb_cuda_attention_back(sb_backend *backend, sb_stream stream, void *dq, void *dk,
-                                 void *dv, const void *d_o, const void *o, const float *lse,
-                                 const void *q, const void *k, const void *v, size_t T,
-                                 size_t heads, size_t kv_heads, size_t d) {
+sb_status sb_cuda_attention_back(sb_backend *backend, sb_stream stream,
+                                 const sb_attention_args *args, const void *d_o, void *dq, void *dk,
+                                 void *dv) {
   attention_shape s;
-  SB_TRY(sb_cuda_attention_shape(&s, T, heads, kv_heads, d));
-  if (T == 0) return SB_OK;
-  const gradients out = {(float *)dq, (float *)dk, (float *)dv};
+  SB_TRY(sb_cuda_attention_shape(&s, args));
+  if (args->T == 0) return SB_OK;
+  back_args x = {};
+  x.q = (const float *)args->q;
+  x.k = (const float *)args->k;
+  x.v = (const float *)args->v;
+  x.o = (const float *)args->o;
+  x.lse = args->lse;
+  x.d_o = (const float *)d_o;
+  x.dq = (float *)dq;
+  x.dk = (float *)dk;
+  x.dv = (float *)dv;
   const auto pass = !sb_cuda_attention_is_tiled(backend, &s) ? plain
-                    : d <= 64                                ? tiled<64>
+                    : args->d <= 64                          ? tiled<64>
                                                              : tiled<128>;
-  return pass(backend, sb_cuda_stream(backend, stream), &s, &out, (const float *)d_o,
-              (const float *)o, lse, (const float *)q, (const float *)k, (const float *)v);
+  return pass(backend, sb_cuda_stream(backend, stream), &s, &x);
 }

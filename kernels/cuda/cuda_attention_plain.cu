@@ -1,7 +1,7 @@
 /* Attention without tensor cores, in f32 and for any head: a warp has one query, or one key, and
  * takes the other side 32 at a time, one a lane, for scores, and one after another for sums, whose
  * columns are dealt to the lanes. */
-#include "kernels/cuda/cuda_attention.h"
+#include "kernels/cuda/cuda_attention_shape.h"
 #include "kernels/cuda/reduce.cuh"
 
 /* A dot product of two heads, in the order of columns. */

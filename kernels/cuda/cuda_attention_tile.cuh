@@ -7,7 +7,7 @@
 #ifndef SB_KERNELS_CUDA_CUDA_ATTENTION_TILE_CUH
 #define SB_KERNELS_CUDA_CUDA_ATTENTION_TILE_CUH
 
-#include "kernels/cuda/cuda_attention.h"
+#include "kernels/cuda/cuda_attention_shape.h"
 #include "kernels/cuda/cuda_fragment.cuh"
 
 constexpr int ATTENTION_THREADS = 256, ATTENTION_TILE = 128; /* 8 warps have 16 rows each */

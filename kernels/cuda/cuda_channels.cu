@@ -93,26 +93,26 @@ __global__ void channel_add(double *out, const double *terms, size_t n, size_t s
 }
 
 sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *rows, double *cols,
-                                 const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                 const sb_tiling *tiling, const uint8_t *bits, bool absolute,
-                                 sb_symmetry symmetry, const uint8_t *fits) {
+                                 const float *g, size_t ldg, const sb_block_weights *m,
+                                 const uint8_t *fits, bool absolute) {
+  const sb_tiling *tiling = m->tiling;
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t across = sb_tiling_block_cols(tiling), blocks = sb_cuda_block_count(tiling);
-  uint8_t *there;
+  uint8_t *bits_dev;
   double *room;
-  SB_TRY(sb_check_blocks("channel_scores", tiling, bits, 1));
+  SB_TRY(sb_check_blocks("channel_scores", tiling, m->bits, 1));
   if (blocks == 0) return SB_OK;
   const size_t stripes = sb_min_size(sb_tiling_block_rows(tiling), STRIPES);
-  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
+  SB_TRY(sb_cuda_send(backend, queue, m->bits, blocks, &bits_dev));
   SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK,
                          (stripes * tiling->cols + tiling->rows * across) * sizeof *room, &room));
-  const channel_job a = {g,        ldg,      *tiling, there, fits,
-                         absolute, symmetry, stripes, room,  room + stripes * tiling->cols};
-  SB_TRY(sb_with_number(w_dtype, "weights to score", [&](auto type) {
+  const channel_job a = {g,        ldg,         *tiling, bits_dev, fits,
+                         absolute, m->symmetry, stripes, room,     room + stripes * tiling->cols};
+  SB_TRY(sb_with_number(m->dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
     return sb_cuda_launch(backend, queue, "channel_scores", channel_stripes<W>,
                           (unsigned)sb_div_up(stripes * across, BLOCK_HALVES), BLOCK_THREADS, 0, a,
-                          (const W *)w);
+                          (const W *)m->w);
   }));
   SB_TRY(sb_cuda_launch(backend, queue, "channel_scores", channel_add,
                         sb_cuda_blocks_for(backend, tiling->cols), SB_CUDA_THREADS, 0, cols,

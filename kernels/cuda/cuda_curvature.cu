@@ -19,6 +19,34 @@ __device__ __forceinline__ float error_of(const sb_grid *grids, const W *w, size
   return sb_grid_value(&grids[m], sb_grid_code(&grids[m], x)) - x;
 }
 
+/* STEP rows of H from row k on, SIDE columns from `col` on; 0 outside. */
+__device__ __forceinline__ void load_gram(float (&right)[STEP][SIDE], const float *gram, int k,
+                                          int col, int n) {
+  for (int item = (int)threadIdx.x; item < STEP * SIDE; item += BLOCK_THREADS) {
+    const int row = k + item / SIDE, column = col + item % SIDE;
+    right[item / SIDE][item % SIDE] =
+        row < n && column < n ? gram[(size_t)row * (size_t)n + (size_t)column] : 0.0f;
+  }
+}
+
+/* This thread's part of one step of the product: EACH vectors by ACROSS columns. */
+__device__ __forceinline__ void add_step(float (&sum)[EACH][ACROSS],
+                                         const float (&left)[STEP][VECTORS + 4],
+                                         const float (&right)[STEP][SIDE], int half, int lane) {
+#pragma unroll
+  for (int p = 0; p < STEP; p++) {
+    float y[ACROSS];
+#pragma unroll
+    for (int c = 0; c < ACROSS; c++) y[c] = right[p][c * GROUP_LANES + lane];
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+      const float x = left[p][half * EACH + i];
+#pragma unroll
+      for (int c = 0; c < ACROSS; c++) sum[i][c] = fmaf(x, y[c], sum[i][c]);
+    }
+  }
+}
+
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_curvature(double (*loss)[SB_WIDTHS], const float *grams, const float *row_weights,
@@ -48,24 +76,9 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
         for (int item = (int)threadIdx.x; item < STEP * VECTORS; item += BLOCK_THREADS)
           left[item % STEP][item / STEP] = error_of(grids, from, tiling.cols, item / STEP, vectors,
                                                     (int)widths, k + item % STEP, n);
-        for (int item = (int)threadIdx.x; item < STEP * SIDE; item += BLOCK_THREADS) {
-          const int row = k + item / SIDE, column = col + item % SIDE;
-          right[item / SIDE][item % SIDE] =
-              row < n && column < n ? gram[(size_t)row * (size_t)n + (size_t)column] : 0.0f;
-        }
+        load_gram(right, gram, k, col, n);
         __syncthreads();
-#pragma unroll
-        for (int p = 0; p < STEP; p++) {
-          float y[ACROSS];
-#pragma unroll
-          for (int c = 0; c < ACROSS; c++) y[c] = right[p][c * GROUP_LANES + lane];
-#pragma unroll
-          for (int i = 0; i < EACH; i++) {
-            const float x = left[p][half * EACH + i];
-#pragma unroll
-            for (int c = 0; c < ACROSS; c++) sum[i][c] = fmaf(x, y[c], sum[i][c]);
-          }
-        }
+        add_step(sum, left, right, half, lane);
         __syncthreads();
       }
 #pragma unroll
@@ -93,19 +106,19 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 }
 
 sb_status sb_cuda_block_curvature(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
-                                  const float *grams, const float *row_weights, const void *w,
-                                  sb_dtype w_dtype, const sb_tiling *tiling, size_t first,
-                                  size_t count, unsigned min_bits, unsigned max_bits,
-                                  sb_symmetry symmetry, const float *importance) {
+                                  const sb_block_weights *m, size_t first, size_t count,
+                                  const float *grams, const float *row_weights, unsigned min_bits,
+                                  unsigned max_bits, const float *importance) {
+  const sb_tiling *tiling = m->tiling;
   SB_TRY(sb_check_block_rows("block_curvature", tiling, first, count));
   SB_TRY(sb_check_widths("block_curvature", tiling, min_bits, max_bits));
   const size_t blocks = count * sb_tiling_block_cols(tiling);
   if (blocks == 0) return SB_OK;
-  return sb_with_number(w_dtype, "weights to score", [&](auto type) {
+  return sb_with_number(m->dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_curvature",
                           block_curvature<W>, (unsigned)blocks, BLOCK_THREADS, 0, loss, grams,
-                          row_weights, (const W *)w, *tiling, first, min_bits,
-                          max_bits - min_bits + 1, symmetry, importance);
+                          row_weights, (const W *)m->w, *tiling, first, min_bits,
+                          max_bits - min_bits + 1, m->symmetry, importance);
   });
 }

@@ -2,7 +2,8 @@
 #ifndef SB_KERNELS_CUDA_CUDA_DEVICE_H
 #define SB_KERNELS_CUDA_CUDA_DEVICE_H
 
-#include "kernels/device.h"
+#include "kernels/backend.h"
+#include "kernels/device_identity.h"
 
 /* As sb_device_cuda. The thread that calls is the one that uses the backend. Local. */
 sb_status sb_cuda_create(sb_compute compute, int index, const char *host, sb_backend **out);

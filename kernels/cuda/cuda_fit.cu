@@ -14,20 +14,19 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
   });
 }
 
-sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits, const void *w,
-                             sb_dtype w_dtype, const float *importance, const sb_tiling *tiling,
-                             const uint8_t *bits, sb_symmetry symmetry) {
+sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits,
+                             const sb_block_weights *m, const float *importance) {
+  const sb_tiling *tiling = m->tiling;
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(tiling);
-  uint8_t *there;
-  SB_TRY(sb_check_blocks("fit_blocks", tiling, bits, 0));
+  uint8_t *bits_dev;
+  SB_TRY(sb_check_blocks("fit_blocks", tiling, m->bits, 0));
   if (blocks == 0) return SB_OK;
-  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
-  return sb_with_number(w_dtype, "weights to fit", [&](auto type) {
+  SB_TRY(sb_cuda_send(backend, queue, m->bits, blocks, &bits_dev));
+  return sb_with_number(m->dtype, "weights to fit", [&](auto type) {
     typedef decltype(type) W;
-
     return sb_cuda_launch(backend, queue, "fit_blocks", fit_blocks<W>, (unsigned)blocks,
-                          BLOCK_THREADS, 0, fits, (const W *)w, importance, *tiling, there,
-                          symmetry);
+                          BLOCK_THREADS, 0, fits, (const W *)m->w, importance, *tiling, bits_dev,
+                          m->symmetry);
   });
 }

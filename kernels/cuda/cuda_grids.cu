@@ -45,35 +45,34 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 }
 
 sb_status sb_cuda_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids,
-                               const void *w, sb_dtype w_dtype, const sb_tiling *tiling,
-                               unsigned min_bits, unsigned max_bits, sb_symmetry symmetry,
+                               const sb_block_weights *m, unsigned min_bits, unsigned max_bits,
                                const float *importance) {
+  const sb_tiling *tiling = m->tiling;
   const size_t blocks = sb_cuda_block_count(tiling);
   SB_TRY(sb_check_widths("choose_grids", tiling, min_bits, max_bits));
   if (blocks == 0) return SB_OK;
-  return sb_with_number(w_dtype, "weights to choose grids for", [&](auto type) {
+  return sb_with_number(m->dtype, "weights to choose grids for", [&](auto type) {
     typedef decltype(type) W;
-
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "choose_grids", choose_grids<W>,
-                          (unsigned)blocks, BLOCK_THREADS, 0, grids, (const W *)w, *tiling,
-                          min_bits, max_bits - min_bits + 1, symmetry, importance);
+                          (unsigned)blocks, BLOCK_THREADS, 0, grids, (const W *)m->w, *tiling,
+                          min_bits, max_bits - min_bits + 1, m->symmetry, importance);
   });
 }
 
 sb_status sb_cuda_move_grids(sb_backend *backend, sb_stream stream, sb_stored_grid *grids,
-                             const void *w, sb_dtype w_dtype, const sb_tiling *tiling,
-                             const uint8_t *bits, sb_symmetry symmetry, const float *importance,
+                             const sb_block_weights *m, const float *importance,
                              const uint8_t *fits) {
+  const sb_tiling *tiling = m->tiling;
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(tiling);
-  uint8_t *there;
-  SB_TRY(sb_check_blocks("move_grids", tiling, bits, 0));
+  uint8_t *bits_dev;
+  SB_TRY(sb_check_blocks("move_grids", tiling, m->bits, 0));
   if (blocks == 0) return SB_OK;
-  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
-  return sb_with_number(w_dtype, "weights to choose grids for", [&](auto type) {
+  SB_TRY(sb_cuda_send(backend, queue, m->bits, blocks, &bits_dev));
+  return sb_with_number(m->dtype, "weights to choose grids for", [&](auto type) {
     typedef decltype(type) W;
     return sb_cuda_launch(backend, queue, "move_grids", move_grids<W>, (unsigned)blocks,
-                          BLOCK_THREADS, 0, grids, (const W *)w, *tiling, there, symmetry,
+                          BLOCK_THREADS, 0, grids, (const W *)m->w, *tiling, bits_dev, m->symmetry,
                           importance, fits);
   });
 }

@@ -25,18 +25,15 @@ typedef struct move_grids {
   bool based_down, based_here; /* those with a base */
 } move_grids;
 
-/* Adds a piece of a row to its lane's sums; `now` where GIVEN. */
-template <bool WHOLE, bool GIVEN>
+/* Adds a piece of a row to its lane's sums. */
+template <bool WHOLE>
 __device__ __forceinline__ void score(float &raise, float &cut, const move_grids &m,
-                                      const float (&w)[GROUP_EACH], const float (&g)[GROUP_EACH],
-                                      const float (&now)[GROUP_EACH]) {
+                                      const float (&w)[GROUP_EACH], const float (&g)[GROUP_EACH]) {
 #pragma unroll
   for (int p = 0; p < GROUP_EACH; p++) {
     const float x = w[p], y = g[p];
-    const float current =
-        GIVEN ? now[p]
-              : fmaf(steps<WHOLE>(m.here, !WHOLE && m.based_here ? x - m.here.base : x),
-                     m.here.scale, m.here.base);
+    const float current = fmaf(steps<WHOLE>(m.here, !WHOLE && m.based_here ? x - m.here.base : x),
+                               m.here.scale, m.here.base);
     raise = fmaf(y, fmaf(steps<WHOLE>(m.up, x), m.up.scale, -current), raise);
     const float change =
         !WHOLE && m.based_down
@@ -46,22 +43,11 @@ __device__ __forceinline__ void score(float &raise, float &cut, const move_grids
   }
 }
 
-__device__ __forceinline__ void load_now(float (&now)[GROUP_EACH], const void *from, sb_dtype dtype,
-                                         size_t at, int n) {
-  if (dtype == SB_F32)
-    group_load(now, (const float *)from + at, n);
-  else if (dtype == SB_F16)
-    group_load(now, (const sb_half *)from + at, n);
-  else
-    group_load(now, (const sb_brain *)from + at, n);
-}
-
-template <bool MORE, typename W, bool GIVEN>
+template <bool MORE, typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w,
-                const void *now, sb_dtype now_dtype, const sb_stored_grid *grids, sb_tiling tiling,
-                const uint8_t *all_bits, unsigned min_bits, unsigned max_bits,
-                sb_symmetry symmetry) {
+                const sb_stored_grid *grids, sb_tiling tiling, const uint8_t *all_bits,
+                unsigned min_bits, unsigned max_bits, sb_symmetry symmetry) {
   __shared__ float room[BLOCK_TILE][2 * GROUP_LANES];
   const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES,
@@ -78,7 +64,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1),
                    at = r * tiling.cols + b.col;
       const float *slopes = g + r * ldg + b.col;
-      float y[GROUP_EACH], current[GROUP_EACH] = {};
+      float y[GROUP_EACH];
       const auto row = group_row_at<MORE>(w + at, b.n);
       group_load(y, slopes, b.n);
       const sb_stored_grid stored =
@@ -90,11 +76,10 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       float raise = 0.0f, cut = 0.0f;
       group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
         if (before > 0) group_load(y, slopes + before, b.n - before);
-        if (GIVEN) load_now(current, now, now_dtype, at + (size_t)before, b.n - before);
-        if (!GIVEN && whole)
-          score<true, false>(raise, cut, m, x, y, current);
+        if (whole)
+          score<true>(raise, cut, m, x, y);
         else
-          score<false, GIVEN>(raise, cut, m, x, y, current);
+          score<false>(raise, cut, m, x, y);
       });
       room[in_tile][lane] = raise;
       room[in_tile][GROUP_LANES + lane] = cut;
@@ -107,23 +92,20 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 }
 
 sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,
-                              const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                              const void *now, sb_dtype now_dtype, const sb_stored_grid *grids,
-                              const sb_tiling *tiling, const uint8_t *bits, unsigned min_bits,
-                              unsigned max_bits, sb_symmetry symmetry) {
+                              const float *g, size_t ldg, const sb_block_weights *m,
+                              const sb_stored_grid *grids, unsigned min_bits, unsigned max_bits) {
+  const sb_tiling *tiling = m->tiling;
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(tiling);
-  uint8_t *there;
-  SB_TRY(sb_check_blocks("block_moves", tiling, bits, 1));
+  uint8_t *bits_dev;
+  SB_TRY(sb_check_blocks("block_moves", tiling, m->bits, 1));
   if (blocks == 0) return SB_OK;
-  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
-  return sb_with_number(w_dtype, "weights to score", [&](auto type) {
+  SB_TRY(sb_cuda_send(backend, queue, m->bits, blocks, &bits_dev));
+  return sb_with_number(m->dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
-    const auto kernel = sb_cuda_has_pieces(tiling)
-                            ? (now ? block_moves<true, W, true> : block_moves<true, W, false>)
-                            : (now ? block_moves<false, W, true> : block_moves<false, W, false>);
+    const auto kernel = sb_cuda_has_pieces(tiling) ? block_moves<true, W> : block_moves<false, W>;
     return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0,
-                          raise, cut, g, ldg, (const W *)w, now, now_dtype, grids, *tiling, there,
-                          min_bits, max_bits, symmetry);
+                          raise, cut, g, ldg, (const W *)m->w, grids, *tiling, bits_dev, min_bits,
+                          max_bits, m->symmetry);
   });
 }

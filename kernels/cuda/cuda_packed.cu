@@ -166,9 +166,16 @@ static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packe
                            count * each, &weights));
     SB_TRY(sb_cuda_unpack_blocks(backend, stream, weights, backend->operand, w->packed,
                                  w->offsets + i, &panel, w->bits + i * columns, w->symmetry));
-    SB_TRY(sb_cuda_gemm(backend, stream, false, true, T, panel.rows, panel.cols, 1.0f, x,
-                        backend->operand, panel.cols, weights, backend->operand, panel.cols,
-                        add ? 1.0f : 0.0f, y + first, SB_F32, w->tiling.rows));
+    const sb_gemm_args product = {.m = T,
+                                  .n = panel.rows,
+                                  .k = panel.cols,
+                                  .a = sb_view(x, backend->operand, panel.cols),
+                                  .b = sb_view_transposed(weights, backend->operand, panel.cols),
+                                  .c = y + first,
+                                  .c_dtype = SB_F32,
+                                  .ldc = w->tiling.rows,
+                                  .add = add};
+    SB_TRY(sb_cuda_gemm(backend, stream, &product));
   }
   return SB_OK;
 }

@@ -248,6 +248,39 @@ __device__ __forceinline__ void leave(const packed_job &w, unsigned *last,
   if (threadIdx.x == 0) w.at.arrived[i] = 0;
 }
 
+/* multiply, for a width that is known at run time. */
+template <int TILES, int PARTS>
+__device__ __forceinline__ void
+multiply_at(float (&sum)[TILES][4], unsigned bits, const uint8_t *block,
+            const uint32_t (*x)[TILES * 8][X_ROW], sb_symmetry symmetry, int tokens) {
+  switch (bits) {
+  case 1:
+    multiply<1, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    break;
+  case 2:
+    multiply<2, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    break;
+  case 3:
+    multiply<3, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    break;
+  case 4:
+    multiply<4, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    break;
+  case 5:
+    multiply<5, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    break;
+  case 6:
+    multiply<6, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    break;
+  case 7:
+    multiply<7, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    break;
+  default:
+    multiply<8, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    break;
+  }
+}
+
 template <int TILES, int PARTS>
 __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
                                            : TILES * PARTS <= 3     ? 2
@@ -281,32 +314,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
     const unsigned bits = packed_bits(entry);
     entry = k + 1 < end ? w.at.blocks[k + 1] : 0;
     ahead = k + STAGES < end ? w.at.blocks[k + STAGES] : 0;
-    switch (bits) {
-    case 1:
-      multiply<1, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
-      break;
-    case 2:
-      multiply<2, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
-      break;
-    case 3:
-      multiply<3, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
-      break;
-    case 4:
-      multiply<4, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
-      break;
-    case 5:
-      multiply<5, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
-      break;
-    case 6:
-      multiply<6, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
-      break;
-    case 7:
-      multiply<7, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
-      break;
-    default:
-      multiply<8, TILES, PARTS>(sum, block, room.x[buffer], w.symmetry, w.tokens);
-      break;
-    }
+    multiply_at<TILES, PARTS>(sum, bits, block, room.x[buffer], w.symmetry, w.tokens);
     if (next == 0 || k + 1 == end) {
       leave<TILES>(w, &room.last, sum, i++, segment++);
 #pragma unroll

@@ -23,15 +23,16 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 }
 
 sb_status sb_cuda_group_products(sb_backend *backend, sb_stream stream, float *out, const float *g,
-                                 size_t ldg, const void *w, sb_dtype w_dtype,
-                                 const sb_tiling *tiling) {
+                                 size_t ldg, const sb_block_weights *m) {
+  const sb_tiling *tiling = m->tiling;
   const size_t blocks = sb_cuda_block_count(tiling);
   if (blocks == 0) return SB_OK;
-  return sb_with_number(w_dtype, "weights of groups", [&](auto type) {
+  return sb_with_number(m->dtype, "weights of groups", [&](auto type) {
     typedef decltype(type) W;
     const auto kernel =
         sb_cuda_has_pieces(tiling) ? group_products<true, W> : group_products<false, W>;
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "group_products", kernel,
-                          (unsigned)blocks, BLOCK_THREADS, 0, out, g, ldg, (const W *)w, *tiling);
+                          (unsigned)blocks, BLOCK_THREADS, 0, out, g, ldg, (const W *)m->w,
+                          *tiling);
   });
 }

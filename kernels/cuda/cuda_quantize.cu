@@ -31,24 +31,24 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 }
 
 sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *out,
-                                  sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
-                                  const sb_tiling *tiling, const uint8_t *bits,
-                                  sb_symmetry symmetry, const uint8_t *fits) {
+                                  sb_dtype out_dtype, const sb_block_weights *m,
+                                  const uint8_t *fits) {
+  const sb_tiling *tiling = m->tiling;
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(tiling);
-  uint8_t *there;
-  SB_TRY(sb_check_blocks("quantize_blocks", tiling, bits, 0));
+  uint8_t *bits_dev;
+  SB_TRY(sb_check_blocks("quantize_blocks", tiling, m->bits, 0));
   if (blocks == 0) return SB_OK;
-  SB_TRY(sb_cuda_send(backend, queue, bits, blocks, &there));
-  return sb_with_number(w_dtype, "weights to round", [&](auto from) {
+  SB_TRY(sb_cuda_send(backend, queue, m->bits, blocks, &bits_dev));
+  return sb_with_number(m->dtype, "weights to round", [&](auto from) {
     return sb_with_number(out_dtype, "rounded weights", [&](auto to) {
       typedef decltype(from) W;
       typedef decltype(to) O;
       const auto kernel =
           sb_cuda_has_pieces(tiling) ? quantize_blocks<true, W, O> : quantize_blocks<false, W, O>;
       return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks,
-                            BLOCK_THREADS, 0, (O *)out, (const W *)w, *tiling, there, symmetry,
-                            fits);
+                            BLOCK_THREADS, 0, (O *)out, (const W *)m->w, *tiling, bits_dev,
+                            m->symmetry, fits);
     });
   });
 }

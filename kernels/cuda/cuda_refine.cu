@@ -149,6 +149,21 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   }
 }
 
+/* residual += moves panel: moves [rows, n] of n columns, panel [n, cols] the rows of H for them. */
+static sb_status add_moves(sb_backend *backend, cudaStream_t queue, const sb_stack *stack,
+                           float *residual, const float *moves, size_t n, const float *panel) {
+  const sb_gemm_args product = {.m = stack->rows,
+                                .n = stack->cols,
+                                .k = n,
+                                .a = sb_view(moves, SB_F32, n),
+                                .b = sb_view(panel, SB_F32, stack->cols),
+                                .c = residual,
+                                .c_dtype = SB_F32,
+                                .ldc = stack->cols,
+                                .add = true};
+  return sb_cuda_add_product(backend, queue, &product, 1.0f);
+}
+
 sb_status sb_cuda_refine_residual(sb_backend *backend, sb_stream stream, const sb_stack *stack,
                                   float *residual, const float *w, size_t begin, size_t end,
                                   const float *panel) {
@@ -160,8 +175,7 @@ sb_status sb_cuda_refine_residual(sb_backend *backend, sb_stream stream, const s
   SB_TRY(sb_cuda_launch(backend, queue, "refine_residual", errors_of,
                         sb_cuda_blocks_for(backend, stack->rows * n), SB_CUDA_THREADS, 0,
                         stack_there_of(stack), error, w, begin, n, stack->block_cols));
-  return sb_cuda_add_product(backend, queue, stack->rows, stack->cols, n, 1.0f, error, n, panel,
-                             stack->cols, residual, stack->cols);
+  return add_moves(backend, queue, stack, residual, error, n, panel);
 }
 
 sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack,
@@ -180,8 +194,7 @@ sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb
                           n > GROUP_PIECE ? refine_column<STACK_PIECES> : refine_column<1>,
                           stack_blocks(stack), BLOCK_THREADS, 0, stack_there_of(stack), change,
                           (const float *)residual, column));
-    SB_TRY(sb_cuda_add_product(backend, queue, stack->rows, cols, n, 1.0f, change, n, below, cols,
-                               residual, cols));
+    SB_TRY(add_moves(backend, queue, stack, residual, change, n, below));
   }
   return SB_OK;
 }

@@ -73,9 +73,16 @@ sb_status sb_cuda_round_columns(sb_backend *backend, sb_stream stream, const sb_
                           n > GROUP_PIECE ? round_column<STACK_PIECES> : round_column<1>,
                           stack_blocks(stack), BLOCK_THREADS, 0, stack_there_of(stack), error,
                           (const float *)w, column, fitted));
-    if (behind < cols)
-      SB_TRY(sb_cuda_add_product(backend, queue, stack->rows, cols - behind, n, -1.0f, error, n,
-                                 below + (behind - begin), ld, w + behind, cols));
+    const sb_gemm_args product = {.m = stack->rows,
+                                  .n = cols - behind,
+                                  .k = n,
+                                  .a = sb_view(error, SB_F32, n),
+                                  .b = sb_view(below + (behind - begin), SB_F32, ld),
+                                  .c = w + behind,
+                                  .c_dtype = SB_F32,
+                                  .ldc = cols,
+                                  .add = true};
+    if (behind < cols) SB_TRY(sb_cuda_add_product(backend, queue, &product, -1.0f));
   }
   return SB_OK;
 }

@@ -60,16 +60,16 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
 }
 
 sb_status sb_cuda_block_squares(sb_backend *backend, sb_stream stream, double (*loss)[SB_WIDTHS],
-                                const float *g, size_t ldg, const void *w, sb_dtype w_dtype,
-                                const sb_stored_grid *grids, const sb_tiling *tiling,
-                                unsigned min_bits, unsigned max_bits) {
+                                const float *g, size_t ldg, const sb_block_weights *m,
+                                const sb_stored_grid *grids, unsigned min_bits, unsigned max_bits) {
+  const sb_tiling *tiling = m->tiling;
   const size_t blocks = sb_cuda_block_count(tiling);
   SB_TRY(sb_check_widths("block_squares", tiling, min_bits, max_bits));
   if (blocks == 0) return SB_OK;
-  return sb_with_number(w_dtype, "weights to score", [&](auto type) {
+  return sb_with_number(m->dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_squares",
                           block_squares<W>, (unsigned)blocks, BLOCK_THREADS, 0, loss, g, ldg,
-                          (const W *)w, grids, *tiling, min_bits, max_bits - min_bits + 1);
+                          (const W *)m->w, grids, *tiling, min_bits, max_bits - min_bits + 1);
   });
 }

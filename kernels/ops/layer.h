@@ -30,17 +30,20 @@ typedef sb_status sb_rmsnorm_back_fn(sb_backend *, sb_stream, void *dx, float *d
 typedef sb_status sb_rope_fn(sb_backend *, sb_stream, void *x, const float *cos_sin, size_t T,
                              size_t heads, size_t head_dim, bool inverse);
 
-/* Grouped-query causal attention in memory linear in T. q, o: [T, heads * d]; k, v: [T, kv_heads *
- * d]; lse: f32 [heads, T], the log-sum-exp of each row of scaled scores. Scores are scaled by
- * 1/sqrt(d). O(heads T^2 d). (FlashAttention, arXiv 2205.14135.) */
-typedef sb_status sb_attention_fn(sb_backend *, sb_stream, void *o, float *lse, const void *q,
-                                  const void *k, const void *v, size_t T, size_t heads,
-                                  size_t kv_heads, size_t d);
-/* dq, dk, dv = ... */
-typedef sb_status sb_attention_back_fn(sb_backend *, sb_stream, void *dq, void *dk, void *dv,
-                                       const void *d_o, const void *o, const float *lse,
-                                       const void *q, const void *k, const void *v, size_t T,
-                                       size_t heads, size_t kv_heads, size_t d);
+/* Grouped-query causal attention. Scores are scaled by 1/sqrt(d). */
+typedef struct sb_attention_args {
+  const void *q;     /* [T, heads * d] */
+  const void *k, *v; /* [T, kv_heads * d] */
+  void *o;           /* [T, heads * d] */
+  float *lse;        /* [heads, T]: the log-sum-exp of each row of scaled scores */
+  size_t T, heads, kv_heads, d;
+} sb_attention_args;
+
+/* o, lse = ... Memory is linear in T; O(heads T^2 d). (FlashAttention, arXiv 2205.14135.) */
+typedef sb_status sb_attention_fn(sb_backend *, sb_stream, const sb_attention_args *);
+/* dq, dk, dv = ... from the arguments and results of `attention` and the gradient d_o of o. */
+typedef sb_status sb_attention_back_fn(sb_backend *, sb_stream, const sb_attention_args *,
+                                       const void *d_o, void *dq, void *dk, void *dv);
 
 /* y[n] = silu(gate) * up, an operand; gate and up are of type act. y may be gate or up (in place)
  * where operand and act are the same type. */

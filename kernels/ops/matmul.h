@@ -6,12 +6,36 @@
 
 #define SB_MATMUL_OPS(OP) OP(gemm)
 
-/* C[m,n] = alpha op(A) op(B) + beta C; op is transposition where asked: A is [m,k], or [k,m] when
- * trans_a; B is [k,n], or [n,k] when trans_b. lda, ldb, ldc are row lengths in memory. Accumulation
- * in f32. */
-typedef sb_status sb_gemm_fn(sb_backend *, sb_stream, bool trans_a, bool trans_b, size_t m,
-                             size_t n, size_t k, float alpha, const void *a, sb_dtype a_dtype,
-                             size_t lda, const void *b, sb_dtype b_dtype, size_t ldb, float beta,
-                             void *c, sb_dtype c_dtype, size_t ldc);
+/* A matrix as it lies in memory, and whether a product reads its transpose. */
+typedef struct sb_matrix_view {
+  const void *data;
+  sb_dtype dtype;
+  size_t ld; /* length of a row in memory */
+  bool transposed;
+} sb_matrix_view;
+
+static inline sb_matrix_view sb_view(const void *data, sb_dtype dtype, size_t ld) {
+  const sb_matrix_view view = {data, dtype, ld, false};
+  return view;
+}
+static inline sb_matrix_view sb_view_transposed(const void *data, sb_dtype dtype, size_t ld) {
+  const sb_matrix_view view = {data, dtype, ld, true};
+  return view;
+}
+
+/* C[m,n] = op(A) op(B), or += where `add`. op(A) is [m,k]: A lies as [m,k], or as [k,m] where
+ * transposed. op(B) is [k,n] likewise. A and B are of f32, f16 or bf16, and are converted where
+ * they are not operands; C is f32, with row length ldc. */
+typedef struct sb_gemm_args {
+  size_t m, n, k;
+  sb_matrix_view a, b;
+  void *c;
+  sb_dtype c_dtype;
+  size_t ldc;
+  bool add;
+} sb_gemm_args;
+
+/* The product of `args`, accumulated in f32. O(m n k). */
+typedef sb_status sb_gemm_fn(sb_backend *, sb_stream, const sb_gemm_args *args);
 
 #endif

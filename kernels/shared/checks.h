@@ -1,12 +1,47 @@
-/* Checks that the block operations of every backend begin with. A broken geometry or bit map is a
- * caller's bug, too wide blocks are a user's wish. All local. */
+/* Checks that operations of every backend begin with. A broken geometry or bit map is a bug of the
+ * caller (SB_ERR_INTERNAL); too wide blocks are a wish of the user (SB_ERR_UNSUPPORTED). All local.
+ */
 #ifndef SB_KERNELS_SHARED_CHECKS_H
 #define SB_KERNELS_SHARED_CHECKS_H
 
+#include <limits.h>
+
 #include "base/memory.h"
+#include "kernels/ops/matmul.h"
 #include "kernels/ops/round.h"
 #include "kernels/shared/grid.h"
 #include "kernels/shared/tiling.h"
+
+/* Rows and columns of A and B of a product as they lie in memory. */
+static inline size_t sb_gemm_a_rows(const sb_gemm_args *g) {
+  return g->a.transposed ? g->k : g->m;
+}
+static inline size_t sb_gemm_a_cols(const sb_gemm_args *g) {
+  return g->a.transposed ? g->m : g->k;
+}
+static inline size_t sb_gemm_b_rows(const sb_gemm_args *g) {
+  return g->b.transposed ? g->n : g->k;
+}
+static inline size_t sb_gemm_b_cols(const sb_gemm_args *g) {
+  return g->b.transposed ? g->k : g->n;
+}
+
+/* `backend` is for messages. */
+static inline sb_status sb_check_gemm(const char *backend, const sb_gemm_args *g) {
+  if (g->c_dtype != SB_F32 || !sb_dtype_is_weight(g->a.dtype) || !sb_dtype_is_weight(g->b.dtype))
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "GEMM of %s and %s into %s: the %s backend takes F32, F16, BF16 and gives F32",
+                   sb_dtype_name(g->a.dtype), sb_dtype_name(g->b.dtype), sb_dtype_name(g->c_dtype),
+                   backend);
+  if (g->a.ld < sb_gemm_a_cols(g) || g->b.ld < sb_gemm_b_cols(g) || g->ldc < g->n)
+    return sb_fail(SB_ERR_INTERNAL,
+                   "GEMM %zu x %zu x %zu: a row length (%zu, %zu, %zu) is shorter than the row",
+                   g->m, g->n, g->k, g->a.ld, g->b.ld, g->ldc);
+  if (g->k > INT_MAX || g->a.ld > INT_MAX || g->b.ld > INT_MAX || g->ldc > INT_MAX)
+    return sb_fail(SB_ERR_UNSUPPORTED, "GEMM %zu x %zu x %zu: BLAS counts rows in 32 bits", g->m,
+                   g->n, g->k);
+  return SB_OK;
+}
 
 static inline sb_status sb_check_tiling(const char *operation, const sb_tiling *tiling) {
   if (tiling->block_rows == 0 || tiling->block_cols == 0)

@@ -58,9 +58,27 @@ static void equals_naive(void **state) {
          *o3 = PUT(o, nq);
     float *lse3 = PUT(lse, nl);
     void *dq3 = PUT(dq, nq), *dk3 = PUT(dk, nkv), *dv3 = PUT(dv, nkv);
-    assert_ok(gpu->op->attention(gpu, NULL, o3, lse3, q3, k3, v3, p.T, p.heads, p.kv_heads, p.d));
-    assert_ok(gpu->op->attention_back(gpu, NULL, dq3, dk3, dv3, d_o3, o3, lse3, q3, k3, v3, p.T,
-                                      p.heads, p.kv_heads, p.d));
+    assert_ok(gpu->op->attention(gpu, NULL,
+                                 &(sb_attention_args){.q = q3,
+                                                      .k = k3,
+                                                      .v = v3,
+                                                      .o = o3,
+                                                      .lse = lse3,
+                                                      .T = p.T,
+                                                      .heads = p.heads,
+                                                      .kv_heads = p.kv_heads,
+                                                      .d = p.d}));
+    assert_ok(gpu->op->attention_back(gpu, NULL,
+                                      &(sb_attention_args){.q = q3,
+                                                           .k = k3,
+                                                           .v = v3,
+                                                           .o = o3,
+                                                           .lse = lse3,
+                                                           .T = p.T,
+                                                           .heads = p.heads,
+                                                           .kv_heads = p.kv_heads,
+                                                           .d = p.d},
+                                      d_o3, dq3, dk3, dv3));
     GET(o, o3, nq);
     GET(lse, lse3, nl);
     GET(dq, dq3, nq);
@@ -87,7 +105,16 @@ static void sharp_scores(void **state) {
   (void)state;
   void *o3 = PUT(o, n);
   float *lse3 = PUT(lse, T);
-  assert_ok(gpu->op->attention(gpu, NULL, o3, lse3, PUT(q, n), PUT(k, n), PUT(v, n), T, 1, 1, d));
+  assert_ok(gpu->op->attention(gpu, NULL,
+                               &(sb_attention_args){.q = PUT(q, n),
+                                                    .k = PUT(k, n),
+                                                    .v = PUT(v, n),
+                                                    .o = o3,
+                                                    .lse = lse3,
+                                                    .T = T,
+                                                    .heads = 1,
+                                                    .kv_heads = 1,
+                                                    .d = d}));
   GET(o, o3, n);
   GET(lse, lse3, T);
   naive_attention(o2, lse2, check_double(q, n), check_double(k, n), check_double(v, n), T, 1, 1, d);
@@ -109,11 +136,38 @@ static void again_is_the_same(void **state) {
   float *out = PUT(first, n + 2 * m);
   for (int call = 0; call < 2; call++) {
     if (call == 1) /* another shape in between */
-      assert_ok(gpu->op->attention_back(gpu, NULL, out, out + n, out + n + m, d_o, o, lse, q, k, v,
-                                        T / 2, heads, heads, d / 2));
-    assert_ok(gpu->op->attention(gpu, NULL, o, lse, q, k, v, T, heads, kv, d));
-    assert_ok(gpu->op->attention_back(gpu, NULL, out, out + n, out + n + m, d_o, o, lse, q, k, v, T,
-                                      heads, kv, d));
+      assert_ok(gpu->op->attention_back(gpu, NULL,
+                                        &(sb_attention_args){.q = q,
+                                                             .k = k,
+                                                             .v = v,
+                                                             .o = o,
+                                                             .lse = lse,
+                                                             .T = T / 2,
+                                                             .heads = heads,
+                                                             .kv_heads = heads,
+                                                             .d = d / 2},
+                                        d_o, out, out + n, out + n + m));
+    assert_ok(gpu->op->attention(gpu, NULL,
+                                 &(sb_attention_args){.q = q,
+                                                      .k = k,
+                                                      .v = v,
+                                                      .o = o,
+                                                      .lse = lse,
+                                                      .T = T,
+                                                      .heads = heads,
+                                                      .kv_heads = kv,
+                                                      .d = d}));
+    assert_ok(gpu->op->attention_back(gpu, NULL,
+                                      &(sb_attention_args){.q = q,
+                                                           .k = k,
+                                                           .v = v,
+                                                           .o = o,
+                                                           .lse = lse,
+                                                           .T = T,
+                                                           .heads = heads,
+                                                           .kv_heads = kv,
+                                                           .d = d},
+                                      d_o, out, out + n, out + n + m));
     GET(call == 0 ? first : second, out, n + 2 * m);
   }
   check_same("gradients", second, first, n + 2 * m);
@@ -124,10 +178,38 @@ static void again_is_the_same(void **state) {
 static void odd_heads_are_refused(void **state) {
   float x = 0.0f;
   (void)state;
-  assert_int_equal(gpu->op->attention(gpu, NULL, &x, &x, &x, &x, &x, 1, 3, 2, 4), SB_ERR_INTERNAL);
-  assert_int_equal(gpu->op->attention(gpu, NULL, &x, &x, &x, &x, &x, 1, 1, 1, 5000),
+  assert_int_equal(gpu->op->attention(gpu, NULL,
+                                      &(sb_attention_args){.q = &x,
+                                                           .k = &x,
+                                                           .v = &x,
+                                                           .o = &x,
+                                                           .lse = &x,
+                                                           .T = 1,
+                                                           .heads = 3,
+                                                           .kv_heads = 2,
+                                                           .d = 4}),
+                   SB_ERR_INTERNAL);
+  assert_int_equal(gpu->op->attention(gpu, NULL,
+                                      &(sb_attention_args){.q = &x,
+                                                           .k = &x,
+                                                           .v = &x,
+                                                           .o = &x,
+                                                           .lse = &x,
+                                                           .T = 1,
+                                                           .heads = 1,
+                                                           .kv_heads = 1,
+                                                           .d = 5000}),
                    SB_ERR_UNSUPPORTED);
-  assert_ok(gpu->op->attention(gpu, NULL, &x, &x, &x, &x, &x, 0, 1, 1, 64));
+  assert_ok(gpu->op->attention(gpu, NULL,
+                               &(sb_attention_args){.q = &x,
+                                                    .k = &x,
+                                                    .v = &x,
+                                                    .o = &x,
+                                                    .lse = &x,
+                                                    .T = 0,
+                                                    .heads = 1,
+                                                    .kv_heads = 1,
+                                                    .d = 64}));
 }
 
 int main(void) {

@@ -63,7 +63,10 @@ static const sb_dtype types[3] = {SB_BF16, SB_F32, SB_F16};
   for (size_t c_ = 0; c_ < 2 * SHAPES; c_++)                                                       \
     for (int once_ = 1; once_;)                                                                    \
       for (sb_symmetry symmetry = (sb_symmetry)(c_ / SHAPES); once_;)                              \
-        for (data d = create(c_ % SHAPES, types[c_ % 3], least); once_; once_ = 0, release(&d))
+        for (data d = create(c_ % SHAPES, types[c_ % 3], least); once_; release(&d))               \
+          for (const sb_block_weights on_cpu = {d.w, d.dtype, &d.tiling, d.bits, symmetry},        \
+                                      on_gpu = {d.w_there, d.dtype, &d.tiling, d.bits, symmetry};  \
+               once_; once_ = 0)
 
 /* Fails unless what is on the device is `want`, to the bit. */
 static void same(const char *what, const void *there, const void *want, size_t bytes) {
@@ -79,10 +82,8 @@ static void fits_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 0) {
     uint8_t *want = make(d.groups, 1), *there = gpu_put(want, d.groups);
-    assert_ok(cpu->op->fit_blocks(cpu, NULL, want, d.w, d.dtype, d.importance, &d.tiling, d.bits,
-                                  symmetry));
-    assert_ok(gpu->op->fit_blocks(gpu, NULL, there, d.w_there, d.dtype, d.importance_there,
-                                  &d.tiling, d.bits, symmetry));
+    assert_ok(cpu->op->fit_blocks(cpu, NULL, want, &on_cpu, d.importance));
+    assert_ok(gpu->op->fit_blocks(gpu, NULL, there, &on_gpu, d.importance_there));
     same("fits", there, want, d.groups);
     sb_free(&want);
   }
@@ -98,10 +99,8 @@ static void rounding_is_the_same(void **state) {
     for (size_t i = 0; i < d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
     for (int fitted = 0; fitted < 2; fitted++) {
       const uint8_t *f = fitted ? fits : NULL, *f_there = fitted ? gpu_put(fits, d.groups) : NULL;
-      assert_ok(cpu->op->quantize_blocks(cpu, NULL, want, to, d.w, d.dtype, &d.tiling, d.bits,
-                                         symmetry, f));
-      assert_ok(gpu->op->quantize_blocks(gpu, NULL, there, to, d.w_there, d.dtype, &d.tiling,
-                                         d.bits, symmetry, f_there));
+      assert_ok(cpu->op->quantize_blocks(cpu, NULL, want, to, &on_cpu, f));
+      assert_ok(gpu->op->quantize_blocks(gpu, NULL, there, to, &on_gpu, f_there));
       same("rounded weights", there, want, d.n * size);
     }
     sb_free(&want);
@@ -118,20 +117,17 @@ static void moves_are_the_same(void **state) {
     uint8_t *fits = make(d.groups, 1);
     for (size_t i = 0; i < d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
     const uint8_t *fits_there = gpu_put(fits, d.groups);
-    for (int kind = 0; kind < 3; kind++) {
-      const float *importance = kind == 1 ? d.importance : NULL;
-      const void *now = kind == 2 ? (const char *)d.w : NULL; /* any weights will do */
-      const uint8_t *f = kind == 1 ? fits : NULL, *f_there = kind == 1 ? fits_there : NULL;
-      assert_ok(cpu->op->move_grids(cpu, NULL, grids, d.w, d.dtype, &d.tiling, d.bits, symmetry,
-                                    importance, f));
-      assert_ok(gpu->op->move_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.tiling, d.bits,
-                                    symmetry, importance ? d.importance_there : NULL, f_there));
+    for (int fitted = 0; fitted < 2; fitted++) {
+      const float *importance = fitted ? d.importance : NULL;
+      const uint8_t *f = fitted ? fits : NULL, *f_there = fitted ? fits_there : NULL;
+      assert_ok(cpu->op->move_grids(cpu, NULL, grids, &on_cpu, importance, f));
+      assert_ok(gpu->op->move_grids(gpu, NULL, grids_there, &on_gpu,
+                                    importance ? d.importance_there : NULL, f_there));
       same("grids of moves", grids_there, grids, SB_MOVES * d.groups * sizeof *grids);
-      assert_ok(cpu->op->block_moves(cpu, NULL, want, want + d.blocks, d.g, d.ldg, d.w, d.dtype,
-                                     now, d.dtype, grids, &d.tiling, d.bits, 2, 7, symmetry));
-      assert_ok(gpu->op->block_moves(gpu, NULL, there, there + d.blocks, d.g_there, d.ldg,
-                                     d.w_there, d.dtype, now ? d.w_there : NULL, d.dtype,
-                                     grids_there, &d.tiling, d.bits, 2, 7, symmetry));
+      assert_ok(
+          cpu->op->block_moves(cpu, NULL, want, want + d.blocks, d.g, d.ldg, &on_cpu, grids, 2, 7));
+      assert_ok(gpu->op->block_moves(gpu, NULL, there, there + d.blocks, d.g_there, d.ldg, &on_gpu,
+                                     grids_there, 2, 7));
       same("moves", there, want, 2 * d.blocks * 8);
     }
     sb_free(&want);
@@ -146,11 +142,10 @@ static void channel_scores_are_the_same(void **state) {
     const size_t count = d.tiling.rows + d.tiling.cols;
     double *want = make(count, 8), *there = gpu_put(want, count * 8);
     for (int absolute = 0; absolute < 2; absolute++) {
-      assert_ok(cpu->op->channel_scores(cpu, NULL, want, want + d.tiling.rows, d.g, d.ldg, d.w,
-                                        d.dtype, &d.tiling, d.bits, absolute, symmetry, NULL));
+      assert_ok(cpu->op->channel_scores(cpu, NULL, want, want + d.tiling.rows, d.g, d.ldg, &on_cpu,
+                                        NULL, absolute));
       assert_ok(gpu->op->channel_scores(gpu, NULL, there, there + d.tiling.rows, d.g_there, d.ldg,
-                                        d.w_there, d.dtype, &d.tiling, d.bits, absolute, symmetry,
-                                        NULL));
+                                        &on_gpu, NULL, absolute));
       same("scores", there, want, count * 8);
     }
     sb_free(&want);
@@ -162,9 +157,8 @@ static void products_are_the_same(void **state) {
   EACH_CASE(d, symmetry, 1) {
     (void)symmetry;
     float *want = make(d.groups, 4), *there = gpu_put(want, d.groups * 4);
-    assert_ok(cpu->op->group_products(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, &d.tiling));
-    assert_ok(
-        gpu->op->group_products(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype, &d.tiling));
+    assert_ok(cpu->op->group_products(cpu, NULL, want, d.g, d.ldg, &on_cpu));
+    assert_ok(gpu->op->group_products(gpu, NULL, there, d.g_there, d.ldg, &on_gpu));
     same("products", there, want, d.groups * 4);
     sb_free(&want);
   }
@@ -180,15 +174,14 @@ static void squares_are_the_same(void **state) {
     sb_stored_grid *grids_there = gpu_put(want_grids, d.groups * widths * sizeof *want_grids);
     double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want);
     double(*there)[SB_WIDTHS] = gpu_put(want, d.blocks * sizeof *want);
-    assert_ok(cpu->op->choose_grids(cpu, NULL, want_grids, d.w, d.dtype, &d.tiling, least, most,
-                                    symmetry, importance));
-    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_there, d.w_there, d.dtype, &d.tiling, least,
-                                    most, symmetry, importance ? d.importance_there : NULL));
+    assert_ok(cpu->op->choose_grids(cpu, NULL, want_grids, &on_cpu, least, most, importance));
+    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_there, &on_gpu, least, most,
+                                    importance ? d.importance_there : NULL));
     same("grids", grids_there, want_grids, d.groups * widths * sizeof *want_grids);
-    assert_ok(cpu->op->block_squares(cpu, NULL, want, d.g, d.ldg, d.w, d.dtype, want_grids,
-                                     &d.tiling, least, most));
-    assert_ok(gpu->op->block_squares(gpu, NULL, there, d.g_there, d.ldg, d.w_there, d.dtype,
-                                     grids_there, &d.tiling, least, most));
+    assert_ok(
+        cpu->op->block_squares(cpu, NULL, want, d.g, d.ldg, &on_cpu, want_grids, least, most));
+    assert_ok(gpu->op->block_squares(gpu, NULL, there, d.g_there, d.ldg, &on_gpu, grids_there,
+                                     least, most));
     same("squares", there, want, d.blocks * sizeof *want);
     sb_free(&want_grids);
     sb_free(&want);
@@ -217,13 +210,12 @@ static void curvature_is_close(void **state) {
           gram[r * n + c] = (r == c ? 1.0f : 0.0f) + 0.01f * d.importance[r] * d.importance[c];
     }
     for (size_t r = 0; r < d.tiling.rows; r++) weights[r] = (float)(1 + r % 3);
-    assert_ok(cpu->op->block_curvature(cpu, NULL, want, grams, weights, d.w, d.dtype, &d.tiling,
-                                       first, count, 2, 6, symmetry, importance));
+    assert_ok(cpu->op->block_curvature(cpu, NULL, want, &on_cpu, first, count, grams, weights, 2, 6,
+                                       importance));
     double(*there)[SB_WIDTHS] = gpu_put(got, d.blocks * sizeof *got);
-    assert_ok(gpu->op->block_curvature(gpu, NULL, there, gpu_put(grams, columns * side * side * 4),
-                                       gpu_put(weights, d.tiling.rows * 4), d.w_there, d.dtype,
-                                       &d.tiling, first, count, 2, 6, symmetry,
-                                       importance ? d.importance_there : NULL));
+    assert_ok(gpu->op->block_curvature(
+        gpu, NULL, there, &on_gpu, first, count, gpu_put(grams, columns * side * side * 4),
+        gpu_put(weights, d.tiling.rows * 4), 2, 6, importance ? d.importance_there : NULL));
     gpu_get(got, there, d.blocks * sizeof *got);
     for (size_t k = 0; k < d.blocks; k++)
       for (unsigned b = 0; b < SB_WIDTHS; b++)
@@ -270,15 +262,30 @@ static void bad_arguments_are_refused(void **state) {
   float *out = make(d.n, 4);
   sb_tiling wide = {4, 4096, 4, 4096};
   d.bits[0] = 9;
-  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &d.tiling, d.bits,
-                                            SB_ASYMMETRIC, NULL),
+  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32,
+                                            &(sb_block_weights){.w = d.w,
+                                                                .dtype = SB_F32,
+                                                                .tiling = &d.tiling,
+                                                                .bits = d.bits,
+                                                                .symmetry = SB_ASYMMETRIC},
+                                            NULL),
                    SB_ERR_INTERNAL);
   d.bits[0] = 4;
-  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_F32, &wide, d.bits,
-                                            SB_ASYMMETRIC, NULL),
+  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32,
+                                            &(sb_block_weights){.w = d.w,
+                                                                .dtype = SB_F32,
+                                                                .tiling = &wide,
+                                                                .bits = d.bits,
+                                                                .symmetry = SB_ASYMMETRIC},
+                                            NULL),
                    SB_ERR_UNSUPPORTED);
-  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32, d.w, SB_I8, &d.tiling, d.bits,
-                                            SB_ASYMMETRIC, NULL),
+  assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32,
+                                            &(sb_block_weights){.w = d.w,
+                                                                .dtype = SB_I8,
+                                                                .tiling = &d.tiling,
+                                                                .bits = d.bits,
+                                                                .symmetry = SB_ASYMMETRIC},
+                                            NULL),
                    SB_ERR_UNSUPPORTED);
   sb_free(&out);
   release(&d);

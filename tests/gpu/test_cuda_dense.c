@@ -76,13 +76,13 @@ static void gather_is_exact(void **state) {
 
 typedef struct problem {
   size_t m, n, k, pad;
-  float alpha, beta;
+  bool add;
 } problem;
 
-static const problem problems[] = {{1, 1, 1, 0, 1.0f, 0.0f},     {3, 5, 7, 2, 0.5f, 1.0f},
-                                   {65, 33, 129, 0, 1.0f, 1.0f}, {48, 130, 66, 1, 2.0f, -0.5f},
-                                   {17, 40, 0, 3, 1.0f, 0.5f},   {1, 257, 64, 0, 1.0f, 0.0f},
-                                   {31, 8, 12, 4, 0.0f, 2.0f}};
+static const problem problems[] = {
+    {1, 1, 1, 0, false},  {3, 5, 7, 2, true},     {65, 33, 129, 0, true}, {48, 130, 66, 1, false},
+    {17, 40, 0, 3, true}, {1, 257, 64, 0, false}, {31, 8, 0, 4, false},
+};
 
 /* Operands of type `a_type` and `b_type` are the numbers they stand for; where the backend
  * multiplies in bf16 they are rounded to it first. Products of 8-bit numbers are exact in f32, so
@@ -103,11 +103,19 @@ static void multiply(sb_backend *be, bool brain, const problem *p, bool ta, bool
   for (size_t i = 0; brain && i < na; i++) exact_a[i] = sb_bf16_to_f32(sb_f32_to_bf16(exact_a[i]));
   for (size_t i = 0; brain && i < nb; i++) exact_b[i] = sb_bf16_to_f32(sb_f32_to_bf16(exact_b[i]));
   double *want = check_double(c, nc);
-  naive_gemm(ta, tb, p->m, p->n, p->k, (double)p->alpha, check_double(exact_a, na), lda,
-             check_double(exact_b, nb), ldb, (double)p->beta, want, ldc);
+  naive_gemm(ta, tb, p->m, p->n, p->k, 1.0, check_double(exact_a, na), lda,
+             check_double(exact_b, nb), ldb, p->add ? 1.0 : 0.0, want, ldc);
   void *device = PUT(c, nc);
-  assert_ok(be->op->gemm(be, NULL, ta, tb, p->m, p->n, p->k, p->alpha, PUT(there_a, na + 1), a_type,
-                         lda, PUT(there_b, nb + 1), b_type, ldb, p->beta, device, SB_F32, ldc));
+  assert_ok(be->op->gemm(be, NULL,
+                         &(sb_gemm_args){.m = p->m,
+                                         .n = p->n,
+                                         .k = p->k,
+                                         .a = {PUT(there_a, na + 1), a_type, lda, ta},
+                                         .b = {PUT(there_b, nb + 1), b_type, ldb, tb},
+                                         .c = device,
+                                         .c_dtype = SB_F32,
+                                         .ldc = ldc,
+                                         .add = p->add}));
   gpu_get(c, device, nc * sizeof *c);
   check_close("gemm", c, want, nc, 1e-6 * (double)(p->k + 1),
               1.0); /* the padding of C, too, must be as it was */
@@ -135,11 +143,25 @@ static void gemm_equals_naive(void **state) {
 static void gemm_refuses(void **state) {
   (void)state;
   float *x = PUT(check_zeros(4), 4);
-  assert_int_equal(gpu->op->gemm(gpu, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 2, x, SB_F32, 2,
-                                 0.0f, x, SB_BF16, 2),
+  assert_int_equal(gpu->op->gemm(gpu, NULL,
+                                 &(sb_gemm_args){.m = 2,
+                                                 .n = 2,
+                                                 .k = 2,
+                                                 .a = sb_view(x, SB_F32, 2),
+                                                 .b = sb_view(x, SB_F32, 2),
+                                                 .c = x,
+                                                 .c_dtype = SB_BF16,
+                                                 .ldc = 2}),
                    SB_ERR_UNSUPPORTED);
-  assert_int_equal(gpu->op->gemm(gpu, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 1, x, SB_F32, 2,
-                                 0.0f, x, SB_F32, 2),
+  assert_int_equal(gpu->op->gemm(gpu, NULL,
+                                 &(sb_gemm_args){.m = 2,
+                                                 .n = 2,
+                                                 .k = 2,
+                                                 .a = sb_view(x, SB_F32, 1),
+                                                 .b = sb_view(x, SB_F32, 2),
+                                                 .c = x,
+                                                 .c_dtype = SB_F32,
+                                                 .ldc = 2}),
                    SB_ERR_INTERNAL);
   dropped();
 }
@@ -346,8 +368,15 @@ static void again_is_the_same(void **state) {
     float *all = check_zeros(2 * T * H + H + T * T);
     assert_ok(gpu->op->rmsnorm(gpu, NULL, y, rstd, gx, gw, T, H, 1e-5f));
     assert_ok(gpu->op->rmsnorm_back(gpu, NULL, dx, dw, y, gx, gw, rstd, T, H));
-    assert_ok(gpu->op->gemm(gpu, NULL, false, true, T, T, H, 1.0f, y, SB_F32, H, dx, SB_F32, H,
-                            0.0f, product, SB_F32, T));
+    assert_ok(gpu->op->gemm(gpu, NULL,
+                            &(sb_gemm_args){.m = T,
+                                            .n = T,
+                                            .k = H,
+                                            .a = sb_view(y, SB_F32, H),
+                                            .b = sb_view_transposed(dx, SB_F32, H),
+                                            .c = product,
+                                            .c_dtype = SB_F32,
+                                            .ldc = T}));
     gpu_get(all, y, T * H * sizeof *all);
     gpu_get(all + T * H, dx, T * H * sizeof *all);
     gpu_get(all + 2 * T * H, dw, H * sizeof *all);

@@ -116,17 +116,22 @@ static double curvature_of(const data *d, size_t k, double *size) {
 }
 
 static void squares(data *d, table *out, unsigned least, unsigned most, sb_symmetry symmetry) {
-  assert_ok(d->backend->op->choose_grids(d->backend, NULL, d->grids, d->w, SB_F32, &d->tiling,
-                                         least, most, symmetry, NULL));
-  assert_ok(d->backend->op->block_squares(d->backend, NULL, out, d->g, d->ldg, d->w, SB_F32,
-                                          d->grids, &d->tiling, least, most));
+  assert_ok(d->backend->op->choose_grids(
+      d->backend, NULL, d->grids,
+      &(sb_block_weights){.w = d->w, .dtype = SB_F32, .tiling = &d->tiling, .symmetry = symmetry},
+      least, most, NULL));
+  assert_ok(d->backend->op->block_squares(
+      d->backend, NULL, out, d->g, d->ldg,
+      &(sb_block_weights){.w = d->w, .dtype = SB_F32, .tiling = &d->tiling}, d->grids, least,
+      most));
 }
 
 static void curvature(data *d, table *out, size_t first, size_t count, unsigned least,
                       unsigned most, sb_symmetry symmetry) {
-  assert_ok(d->backend->op->block_curvature(d->backend, NULL, out, d->grams, d->row_weights, d->w,
-                                            SB_F32, &d->tiling, first, count, least, most, symmetry,
-                                            NULL));
+  assert_ok(d->backend->op->block_curvature(
+      d->backend, NULL, out,
+      &(sb_block_weights){.w = d->w, .dtype = SB_F32, .tiling = &d->tiling, .symmetry = symmetry},
+      first, count, d->grams, d->row_weights, least, most, NULL));
 }
 
 static void test_definitions(void **state) {
@@ -193,6 +198,25 @@ static void test_same_bits(void **state) {
   omp_set_num_threads(threads);
 }
 
+/* three: the grids of moves from b bits. */
+static void check_moves(const data *d, const sb_stored_grid *three, size_t groups, unsigned b) {
+  for (size_t g = 0; g < groups; g++)
+    for (unsigned k = 0; k < SB_MOVES; k++)
+      if (b + k < 2)
+        assert_true(three[SB_MOVES * g + k].scale == UINT16_MAX); /* left alone */
+      else if (b + k < 10)
+        assert_memory_equal(&three[SB_MOVES * g + k], &d->grids[8 * g + b + k - 2], sizeof *three);
+}
+
+static void check_rounded(const data *d, unsigned b) {
+  for (size_t at = 0; at < d->n; at++) {
+    const size_t j = at % d->tiling.cols / d->tiling.block_cols;
+    const sb_stored_grid *stored = &d->grids[(at / d->tiling.cols * d->columns + j) * 8 + b - 1];
+    const sb_grid grid = sb_grid_load(stored, b);
+    assert_true(sb_grid_value(&grid, sb_grid_code(&grid, d->w[at])) == d->rounded[at]);
+  }
+}
+
 /* Three fp16 numbers are the whole grid: what they round to is what quantize_blocks gives. The
  * grids of moves are those of three widths. */
 static void test_stored_grids(void **state) {
@@ -205,6 +229,10 @@ static void test_stored_grids(void **state) {
       float *importance = NULL;
       uint8_t *fits = NULL;
       sb_stored_grid *three = NULL;
+      uint8_t *none = NULL; /* blocks of 0 bits are left alone */
+      assert_ok(sb_alloc(&none, d.blocks, 1, "bits"));
+      const sb_block_weights m = {d.w, SB_F32, &d.tiling, d.bits, symmetry},
+                             unquantized = {d.w, SB_F32, &d.tiling, none, symmetry};
       assert_ok(sb_alloc(&three, SB_MOVES * groups, sizeof *three, "grids"));
       for (size_t g = 0; g < SB_MOVES * groups; g++) three[g].scale = UINT16_MAX;
       if (s >= 2) {
@@ -212,35 +240,17 @@ static void test_stored_grids(void **state) {
         assert_ok(sb_alloc(&importance, d.tiling.cols, sizeof *importance, "importance"));
         for (size_t c = 0; c < d.tiling.cols; c++) importance[c] = 1.0f + (float)(c % 5);
       }
-      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, d.w, SB_F32, &d.tiling, 1, 8,
-                                            symmetry, importance));
+      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, &m, 1, 8, importance));
       for (unsigned b = 1; b <= 8; b++) {
         memset(d.bits, (int)b, d.blocks);
-        if (fits)
-          assert_ok(d.backend->op->fit_blocks(d.backend, NULL, fits, d.w, SB_F32, importance,
-                                              &d.tiling, d.bits, symmetry));
-        assert_ok(d.backend->op->quantize_blocks(d.backend, NULL, d.rounded, SB_F32, d.w, SB_F32,
-                                                 &d.tiling, d.bits, symmetry, fits));
-        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.tiling, d.bits,
-                                            symmetry, importance, fits));
-        uint8_t *none = calloc(d.blocks, 1); /* blocks of 0 bits are left alone */
-        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, d.w, SB_F32, &d.tiling, none,
-                                            symmetry, NULL, NULL));
-        free(none);
-        for (size_t g = 0; g < groups; g++)
-          for (unsigned k = 0; k < SB_MOVES; k++)
-            if (b + k < 2)
-              assert_true(three[SB_MOVES * g + k].scale == UINT16_MAX); /* left alone */
-            else if (b + k < 10)
-              assert_memory_equal(&three[SB_MOVES * g + k], &d.grids[8 * g + b + k - 2],
-                                  sizeof *three);
-        for (size_t at = 0; at < d.n; at++) {
-          const size_t j = at % d.tiling.cols / d.tiling.block_cols;
-          const sb_stored_grid *stored = &d.grids[(at / d.tiling.cols * d.columns + j) * 8 + b - 1];
-          const sb_grid grid = sb_grid_load(stored, b);
-          assert_true(sb_grid_value(&grid, sb_grid_code(&grid, d.w[at])) == d.rounded[at]);
-        }
+        if (fits) assert_ok(d.backend->op->fit_blocks(d.backend, NULL, fits, &m, importance));
+        assert_ok(d.backend->op->quantize_blocks(d.backend, NULL, d.rounded, SB_F32, &m, fits));
+        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, &m, importance, fits));
+        assert_ok(d.backend->op->move_grids(d.backend, NULL, three, &unquantized, NULL, NULL));
+        check_moves(&d, three, groups, b);
+        check_rounded(&d, b);
       }
+      sb_free(&none);
       sb_free(&three);
       sb_free(&fits);
       sb_free(&importance);
@@ -263,15 +273,21 @@ static void test_types(void **state) {
       sb_from_f32(half, types[t], d.w, d.n);
       sb_to_f32(d.w, half, types[t], d.n);
       squares(&d, d.got, 1, 8, SB_SYMMETRIC);
-      assert_ok(d.backend->op->choose_grids(d.backend, NULL, d.grids, half, types[t], &d.tiling, 1,
-                                            8, SB_SYMMETRIC, NULL));
-      assert_ok(d.backend->op->block_squares(d.backend, NULL, d.again, d.g, d.ldg, half, types[t],
-                                             d.grids, &d.tiling, 1, 8));
+      assert_ok(d.backend->op->choose_grids(
+          d.backend, NULL, d.grids,
+          &(sb_block_weights){
+              .w = half, .dtype = types[t], .tiling = &d.tiling, .symmetry = SB_SYMMETRIC},
+          1, 8, NULL));
+      assert_ok(d.backend->op->block_squares(
+          d.backend, NULL, d.again, d.g, d.ldg,
+          &(sb_block_weights){.w = half, .dtype = types[t], .tiling = &d.tiling}, d.grids, 1, 8));
       assert_memory_equal(d.got, d.again, bytes);
       curvature(&d, d.got, 0, rows, 1, 8, SB_SYMMETRIC);
-      assert_ok(d.backend->op->block_curvature(d.backend, NULL, d.again, d.grams, d.row_weights,
-                                               half, types[t], &d.tiling, 0, rows, 1, 8,
-                                               SB_SYMMETRIC, NULL));
+      assert_ok(d.backend->op->block_curvature(
+          d.backend, NULL, d.again,
+          &(sb_block_weights){
+              .w = half, .dtype = types[t], .tiling = &d.tiling, .symmetry = SB_SYMMETRIC},
+          0, rows, d.grams, d.row_weights, 1, 8, NULL));
       assert_memory_equal(d.got, d.again, bytes);
       sb_free(&half);
       release(&d);

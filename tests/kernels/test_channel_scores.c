@@ -68,8 +68,11 @@ static void check(const data *d, bool absolute) {
 
 static void sums(data *d, double *rows, double *cols, const void *w, sb_dtype dtype, bool absolute,
                  sb_symmetry symmetry) {
-  assert_ok(d->backend->op->channel_scores(d->backend, NULL, rows, cols, d->g, d->ldg, w, dtype,
-                                           &d->tiling, d->bits, absolute, symmetry, NULL));
+  assert_ok(d->backend->op->channel_scores(
+      d->backend, NULL, rows, cols, d->g, d->ldg,
+      &(sb_block_weights){
+          .w = w, .dtype = dtype, .tiling = &d->tiling, .bits = d->bits, .symmetry = symmetry},
+      NULL, absolute));
 }
 
 static void test_definition(void **state) {

@@ -43,13 +43,30 @@ static data make(problem p) {
 }
 
 static void forward(sb_backend *be, data *x) {
-  assert_ok(be->op->attention(be, NULL, x->o, x->lse, x->q, x->k, x->v, x->p.T, x->p.heads,
-                              x->p.kv_heads, x->p.d));
+  assert_ok(be->op->attention(be, NULL,
+                              &(sb_attention_args){.q = x->q,
+                                                   .k = x->k,
+                                                   .v = x->v,
+                                                   .o = x->o,
+                                                   .lse = x->lse,
+                                                   .T = x->p.T,
+                                                   .heads = x->p.heads,
+                                                   .kv_heads = x->p.kv_heads,
+                                                   .d = x->p.d}));
 }
 
 static void backward(sb_backend *be, data *x) {
-  assert_ok(be->op->attention_back(be, NULL, x->dq, x->dk, x->dv, x->d_o, x->o, x->lse, x->q, x->k,
-                                   x->v, x->p.T, x->p.heads, x->p.kv_heads, x->p.d));
+  assert_ok(be->op->attention_back(be, NULL,
+                                   &(sb_attention_args){.q = x->q,
+                                                        .k = x->k,
+                                                        .v = x->v,
+                                                        .o = x->o,
+                                                        .lse = x->lse,
+                                                        .T = x->p.T,
+                                                        .heads = x->p.heads,
+                                                        .kv_heads = x->p.kv_heads,
+                                                        .d = x->p.d},
+                                   x->d_o, x->dq, x->dk, x->dv));
 }
 
 /* A score is a sum of d products below scale^2 / sqrt(d): rounding moves it by some 1e-6, and a

@@ -9,13 +9,13 @@
 
 typedef struct problem {
   size_t m, n, k, pad; /* pad: extra floats in every row */
-  float alpha, beta;
+  bool add;
 } problem;
 
 static const problem problems[] = {
-    {1, 1, 1, 0, 1.0f, 0.0f},       {3, 5, 7, 2, 1.0f, 0.0f},       {17, 33, 65, 0, -0.5f, 1.0f},
-    {130, 67, 200, 3, 1.0f, 0.25f}, {257, 301, 129, 0, 1.0f, 0.0f}, {512, 192, 96, 0, 1.0f, 1.0f},
-    {1, 1300, 40, 0, 1.0f, 0.0f},   {700, 3, 31, 1, 2.0f, 1.0f},    {2050, 4100, 3, 0, 1.0f, 0.0f},
+    {1, 1, 1, 0, false},     {3, 5, 7, 2, false},       {17, 33, 65, 0, true},
+    {130, 67, 200, 3, true}, {257, 301, 129, 0, false}, {512, 192, 96, 0, true},
+    {1, 1300, 40, 0, false}, {700, 3, 31, 1, true},     {2050, 4100, 3, 0, false},
 };
 
 /* Errors of a sum of k products of numbers below 1 in f32: at most k roundings of about 2^-24 of
@@ -27,10 +27,18 @@ static void one(sb_backend *be, const problem *p, bool ta, bool tb) {
   float *a = check_random(na, 1.0f, 1), *b = check_random(nb, 1.0f, 2),
         *c = check_random(nc, 1.0f, 3);
   double *want = check_double(c, nc);
-  naive_gemm(ta, tb, p->m, p->n, p->k, (double)p->alpha, check_double(a, na), lda,
-             check_double(b, nb), ldb, (double)p->beta, want, ldc);
-  assert_ok(be->op->gemm(be, NULL, ta, tb, p->m, p->n, p->k, p->alpha, a, SB_F32, lda, b, SB_F32,
-                         ldb, p->beta, c, SB_F32, ldc));
+  naive_gemm(ta, tb, p->m, p->n, p->k, 1.0, check_double(a, na), lda, check_double(b, nb), ldb,
+             p->add ? 1.0 : 0.0, want, ldc);
+  assert_ok(be->op->gemm(be, NULL,
+                         &(sb_gemm_args){.m = p->m,
+                                         .n = p->n,
+                                         .k = p->k,
+                                         .a = {a, SB_F32, lda, ta},
+                                         .b = {b, SB_F32, ldb, tb},
+                                         .c = c,
+                                         .c_dtype = SB_F32,
+                                         .ldc = ldc,
+                                         .add = p->add}));
   check_close("gemm", c, want, nc, 1e-6 * (double)p->k,
               1.0); /* the padding of C, too, must be as it was */
 }
@@ -71,8 +79,15 @@ static void threads_do_not_change_bits(void **state) {
       for (int t = 1; t <= 3; t++) {
         c[t] = check_zeros(m * n);
         omp_set_num_threads(t);
-        assert_ok(be->op->gemm(be, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b, SB_F32,
-                               tb ? k : n, 0.0f, c[t], SB_F32, n));
+        assert_ok(be->op->gemm(be, NULL,
+                               &(sb_gemm_args){.m = m,
+                                               .n = n,
+                                               .k = k,
+                                               .a = {a, SB_F32, ta ? m : k, ta},
+                                               .b = {b, SB_F32, tb ? k : n, tb},
+                                               .c = c[t],
+                                               .c_dtype = SB_F32,
+                                               .ldc = n}));
         assert_int_equal(omp_get_max_threads(), t); /* the caller's setting is left alone */
         check_same("gemm on more threads", c[t], c[1], m * n);
       }
@@ -93,24 +108,45 @@ static void alignment_does_not_change_bits(void **state) {
       memcpy(a2, a, M * K * sizeof *a);
       memcpy(b2, b, N * K * sizeof *b);
       c[shift] = check_zeros(M * N + 1) + shift;
-      assert_ok(be->op->gemm(be, NULL, ta, tb, M, N, K, 1.0f, a2, SB_F32, ta ? M : K, b2, SB_F32,
-                             tb ? K : N, 0.0f, c[shift], SB_F32, N));
+      assert_ok(be->op->gemm(be, NULL,
+                             &(sb_gemm_args){.m = M,
+                                             .n = N,
+                                             .k = K,
+                                             .a = {a2, SB_F32, ta ? M : K, ta},
+                                             .b = {b2, SB_F32, tb ? K : N, tb},
+                                             .c = c[shift],
+                                             .c_dtype = SB_F32,
+                                             .ldc = N}));
     }
     check_same("gemm at another address", c[1], c[0], M * N);
     check_done();
   }
 }
 
-/* beta = 0 must not read C: NaN there stays out of the result. */
-static void beta_zero_overwrites(void **state) {
+/* Without `add` C is not read: NaN there stays out of the result. */
+static void overwrites(void **state) {
   sb_backend *be = *state;
   float a[4] = {1, 2, 3, 4}, b[4] = {1, 0, 0, 1}, c[4] = {NAN, NAN, NAN, NAN};
-  assert_ok(be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, a, SB_F32, 2, b, SB_F32, 2, 0.0f, c,
-                         SB_F32, 2));
+  assert_ok(be->op->gemm(be, NULL,
+                         &(sb_gemm_args){.m = 2,
+                                         .n = 2,
+                                         .k = 2,
+                                         .a = sb_view(a, SB_F32, 2),
+                                         .b = sb_view(b, SB_F32, 2),
+                                         .c = c,
+                                         .c_dtype = SB_F32,
+                                         .ldc = 2}));
   assert_memory_equal(a, c, sizeof a);
   c[0] = NAN;
-  assert_ok(be->op->gemm(be, NULL, false, false, 2, 2, 0, 1.0f, a, SB_F32, 2, b, SB_F32, 2, 0.0f, c,
-                         SB_F32, 2));
+  assert_ok(be->op->gemm(be, NULL,
+                         &(sb_gemm_args){.m = 2,
+                                         .n = 2,
+                                         .k = 0,
+                                         .a = sb_view(a, SB_F32, 2),
+                                         .b = sb_view(b, SB_F32, 2),
+                                         .c = c,
+                                         .c_dtype = SB_F32,
+                                         .ldc = 2}));
   for (int i = 0; i < 4; i++) assert_true(c[i] == 0.0f);
 }
 
@@ -128,8 +164,15 @@ static void half_operands(void **state) {
   double *want = check_double_zeros(M * N);
   naive_gemm(false, true, M, N, K, 1.0, check_double(a, M * LD), LD, check_double(b, N * K), K, 0.0,
              want, N);
-  assert_ok(be->op->gemm(be, NULL, false, true, M, N, K, 1.0f, half_a, SB_BF16, LD, half_b, SB_F16,
-                         K, 0.0f, c, SB_F32, N));
+  assert_ok(be->op->gemm(be, NULL,
+                         &(sb_gemm_args){.m = M,
+                                         .n = N,
+                                         .k = K,
+                                         .a = sb_view(half_a, SB_BF16, LD),
+                                         .b = sb_view_transposed(half_b, SB_F16, K),
+                                         .c = c,
+                                         .c_dtype = SB_F32,
+                                         .ldc = N}));
   check_close("gemm of halves", c, want, M * N, 1e-6 * K, 1.0);
   check_done();
 }
@@ -138,8 +181,15 @@ static void counts_flops_and_time(void **state) {
   sb_backend *be = *state;
   float a[6] = {0}, c[4];
   double flops = be->gemm_flops, seconds = be->gemm_seconds;
-  assert_ok(be->op->gemm(be, NULL, false, true, 2, 2, 3, 1.0f, a, SB_F32, 3, a, SB_F32, 3, 0.0f, c,
-                         SB_F32, 2));
+  assert_ok(be->op->gemm(be, NULL,
+                         &(sb_gemm_args){.m = 2,
+                                         .n = 2,
+                                         .k = 3,
+                                         .a = sb_view(a, SB_F32, 3),
+                                         .b = sb_view_transposed(a, SB_F32, 3),
+                                         .c = c,
+                                         .c_dtype = SB_F32,
+                                         .ldc = 2}));
   assert_true(be->gemm_flops == flops + 24.0);
   assert_true(be->gemm_seconds > seconds && be->gemm_seconds < seconds + 1.0);
 }
@@ -147,14 +197,35 @@ static void counts_flops_and_time(void **state) {
 static void refuses_what_it_cannot(void **state) {
   sb_backend *be = *state;
   float x[4] = {0};
-  assert_int_equal(be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 2, x, SB_F32, 2,
-                                0.0f, x, SB_BF16, 2),
+  assert_int_equal(be->op->gemm(be, NULL,
+                                &(sb_gemm_args){.m = 2,
+                                                .n = 2,
+                                                .k = 2,
+                                                .a = sb_view(x, SB_F32, 2),
+                                                .b = sb_view(x, SB_F32, 2),
+                                                .c = x,
+                                                .c_dtype = SB_BF16,
+                                                .ldc = 2}),
                    SB_ERR_UNSUPPORTED);
-  assert_int_equal(be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_I8, 2, x, SB_F32, 2,
-                                0.0f, x, SB_F32, 2),
+  assert_int_equal(be->op->gemm(be, NULL,
+                                &(sb_gemm_args){.m = 2,
+                                                .n = 2,
+                                                .k = 2,
+                                                .a = sb_view(x, SB_I8, 2),
+                                                .b = sb_view(x, SB_F32, 2),
+                                                .c = x,
+                                                .c_dtype = SB_F32,
+                                                .ldc = 2}),
                    SB_ERR_UNSUPPORTED);
-  assert_int_equal(be->op->gemm(be, NULL, false, false, 2, 2, 2, 1.0f, x, SB_F32, 1, x, SB_F32, 2,
-                                0.0f, x, SB_F32, 2),
+  assert_int_equal(be->op->gemm(be, NULL,
+                                &(sb_gemm_args){.m = 2,
+                                                .n = 2,
+                                                .k = 2,
+                                                .a = sb_view(x, SB_F32, 1),
+                                                .b = sb_view(x, SB_F32, 2),
+                                                .c = x,
+                                                .c_dtype = SB_F32,
+                                                .ldc = 2}),
                    SB_ERR_INTERNAL);
 }
 
@@ -175,7 +246,7 @@ int main(void) {
       cmocka_unit_test(cuts_cover_the_result),
       cmocka_unit_test(threads_do_not_change_bits),
       cmocka_unit_test(alignment_does_not_change_bits),
-      cmocka_unit_test(beta_zero_overwrites),
+      cmocka_unit_test(overwrites),
       cmocka_unit_test(half_operands),
       cmocka_unit_test(counts_flops_and_time),
       cmocka_unit_test(refuses_what_it_cannot),

@@ -30,15 +30,24 @@ static void equals_naive_for_any_mix(void **state) {
       bool ta = kind & 1, tb = kind & 2, half_a = kind & 4, half_b = kind & 8;
       size_t lda = (ta ? m : k) + pad, ldb = (tb ? k : n) + pad, ldc = n + pad;
       size_t na = (ta ? k : m) * lda, nb = (tb ? n : k) * ldb;
-      float alpha = s % 3 ? 1.0f : 0.5f, beta = kind % 3 == 2 ? 0.25f : (float)(kind % 3);
+      const bool add = kind % 3 != 0;
       float *a = check_random(na, 1.0f, 1), *b = check_random(nb, 1.0f, 2),
             *c = check_random(m * ldc, 1.0f, 3);
       double *want = check_double(c, m * ldc);
-      naive_gemm(ta, tb, m, n, k, (double)alpha, rounded(a, na), lda, rounded(b, nb), ldb,
-                 (double)beta, want, ldc);
-      assert_ok(be->op->gemm(be, NULL, ta, tb, m, n, k, alpha, half_a ? (void *)halves(a, na) : a,
-                             half_a ? SB_BF16 : SB_F32, lda, half_b ? (void *)halves(b, nb) : b,
-                             half_b ? SB_BF16 : SB_F32, ldb, beta, c, SB_F32, ldc));
+      naive_gemm(ta, tb, m, n, k, 1.0, rounded(a, na), lda, rounded(b, nb), ldb, add ? 1.0 : 0.0,
+                 want, ldc);
+      assert_ok(be->op->gemm(
+          be, NULL,
+          &(sb_gemm_args){
+              .m = m,
+              .n = n,
+              .k = k,
+              .a = {half_a ? (void *)halves(a, na) : a, half_a ? SB_BF16 : SB_F32, lda, ta},
+              .b = {half_b ? (void *)halves(b, nb) : b, half_b ? SB_BF16 : SB_F32, ldb, tb},
+              .c = c,
+              .c_dtype = SB_F32,
+              .ldc = ldc,
+              .add = add}));
       check_close("bf16 gemm", c, want, m * ldc, 1e-6 * (double)k, 1.0);
       check_done();
     }
@@ -58,13 +67,27 @@ static void threads_do_not_change_bits(void **state) {
         c[t] = check_zeros(m * n);
         omp_set_num_threads(t);
         assert_ok(sb_backend_cpu_create(SB_COMPUTE_BF16, 0, &fresh));
-        assert_ok(fresh->op->gemm(fresh, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b,
-                                  SB_F32, tb ? k : n, 0.0f, c[t], SB_F32, n));
+        assert_ok(fresh->op->gemm(fresh, NULL,
+                                  &(sb_gemm_args){.m = m,
+                                                  .n = n,
+                                                  .k = k,
+                                                  .a = {a, SB_F32, ta ? m : k, ta},
+                                                  .b = {b, SB_F32, tb ? k : n, tb},
+                                                  .c = c[t],
+                                                  .c_dtype = SB_F32,
+                                                  .ldc = n}));
         fresh->op->destroy(fresh);
         assert_int_equal(omp_get_max_threads(), t);
         check_same("bf16 gemm on more threads", c[t], c[1], m * n);
-        assert_ok(be->op->gemm(be, NULL, ta, tb, m, n, k, 1.0f, a, SB_F32, ta ? m : k, b, SB_F32,
-                               tb ? k : n, 0.0f, c[t], SB_F32, n));
+        assert_ok(be->op->gemm(be, NULL,
+                               &(sb_gemm_args){.m = m,
+                                               .n = n,
+                                               .k = k,
+                                               .a = {a, SB_F32, ta ? m : k, ta},
+                                               .b = {b, SB_F32, tb ? k : n, tb},
+                                               .c = c[t],
+                                               .c_dtype = SB_F32,
+                                               .ldc = n}));
         check_same("bf16 gemm prepared earlier", c[t], c[1], m * n);
       }
       check_done();

@@ -69,8 +69,11 @@ static void test_definition(void **state) {
       fill_bits(bits, block_count(&tiling), 0, 8, shape);
       for (size_t c = 0; c < tiling.cols; c++) importance[c] = c % 7 ? fabsf(uniform(&seed)) : 0.0f;
       memset(fits, 0xff, tiling.rows * columns);
-      assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &tiling, bits,
-                                        symmetry));
+      assert_ok(backend->op->fit_blocks(
+          backend, NULL, fits,
+          &(sb_block_weights){
+              .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = bits, .symmetry = symmetry},
+          importance));
       for (size_t r = 0; r < tiling.rows; r++)
         for (size_t j = 0; j < columns; j++) {
           const size_t first = j * tiling.block_cols;
@@ -80,8 +83,11 @@ static void test_definition(void **state) {
                                                   sb_tiling_cols_of(&tiling, j), b, symmetry);
           assert_int_equal(fits[r * columns + j], expected);
         }
-      assert_ok(backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &tiling, bits,
-                                             symmetry, fits));
+      assert_ok(backend->op->quantize_blocks(
+          backend, NULL, out, SB_F32,
+          &(sb_block_weights){
+              .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = bits, .symmetry = symmetry},
+          fits));
       for (size_t r = 0; r < tiling.rows; r++)
         for (size_t c = 0; c < tiling.cols; c++) {
           const size_t j = c / tiling.block_cols, first = j * tiling.block_cols;
@@ -121,11 +127,17 @@ static void test_worth(void **state) {
     power += (double)w[i] * w[i];
   }
   for (size_t c = 0; c < COLS; c++) importance[c] = 1;
-  assert_ok(backend->op->fit_blocks(backend, NULL, fits, w, SB_F32, importance, &tiling, &bits,
-                                    SB_ASYMMETRIC));
+  assert_ok(backend->op->fit_blocks(
+      backend, NULL, fits,
+      &(sb_block_weights){
+          .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = &bits, .symmetry = SB_ASYMMETRIC},
+      importance));
   for (int fitted = 0; fitted < 2; fitted++) {
-    assert_ok(backend->op->quantize_blocks(backend, NULL, out, SB_F32, w, SB_F32, &tiling, &bits,
-                                           SB_ASYMMETRIC, fitted ? fits : NULL));
+    assert_ok(backend->op->quantize_blocks(
+        backend, NULL, out, SB_F32,
+        &(sb_block_weights){
+            .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = &bits, .symmetry = SB_ASYMMETRIC},
+        fitted ? fits : NULL));
     for (size_t i = 0; i < ROWS * COLS; i++)
       error[fitted] += ((double)out[i] - w[i]) * ((double)out[i] - w[i]);
   }

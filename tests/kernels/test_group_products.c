@@ -25,7 +25,9 @@ static void test_definition(void **state) {
       sb_from_f32(typed, types[t], w, n);
       sb_to_f32(w, typed, types[t], n);
       omp_set_num_threads(1);
-      assert_ok(backend->op->group_products(backend, NULL, out, g, ldg, typed, types[t], &tiling));
+      assert_ok(backend->op->group_products(
+          backend, NULL, out, g, ldg,
+          &(sb_block_weights){.w = typed, .dtype = types[t], .tiling = &tiling}));
       for (size_t k = 0; k < groups; k++) {
         const size_t r = k / across, j = k % across, columns = sb_tiling_cols_of(&tiling, j);
         double sum = 0, magnitudes = 0;
@@ -39,8 +41,9 @@ static void test_definition(void **state) {
                     ((double)columns / 16 + 2) * 0x1p-24 * magnitudes);
       }
       omp_set_num_threads(3);
-      assert_ok(
-          backend->op->group_products(backend, NULL, again, g, ldg, typed, types[t], &tiling));
+      assert_ok(backend->op->group_products(
+          backend, NULL, again, g, ldg,
+          &(sb_block_weights){.w = typed, .dtype = types[t], .tiling = &tiling}));
       assert_memory_equal(out, again, groups * sizeof *out);
       sb_free(&w);
       sb_free(&typed);

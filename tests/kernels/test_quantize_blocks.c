@@ -36,8 +36,11 @@ static void release(data *d) {
 
 static void quantize(data *d, void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
                      sb_symmetry symmetry) {
-  assert_ok(d->backend->op->quantize_blocks(d->backend, NULL, out, out_dtype, w, w_dtype,
-                                            &d->tiling, d->bits, symmetry, NULL));
+  assert_ok(d->backend->op->quantize_blocks(
+      d->backend, NULL, out, out_dtype,
+      &(sb_block_weights){
+          .w = w, .dtype = w_dtype, .tiling = &d->tiling, .bits = d->bits, .symmetry = symmetry},
+      NULL));
 }
 
 static void test_same_bits(void **state) {
@@ -84,13 +87,23 @@ static void test_refusals(void **state) {
   data d = create(1);
   (void)state;
   d.bits[3] = 9;
-  assert_int_equal(d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32, d.w, SB_F32,
-                                                  &d.tiling, d.bits, SB_ASYMMETRIC, NULL),
+  assert_int_equal(d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32,
+                                                  &(sb_block_weights){.w = d.w,
+                                                                      .dtype = SB_F32,
+                                                                      .tiling = &d.tiling,
+                                                                      .bits = d.bits,
+                                                                      .symmetry = SB_ASYMMETRIC},
+                                                  NULL),
                    SB_ERR_INTERNAL);
   assert_non_null(strstr(sb_message(), "block 3 has 9 bits"));
   d.tiling = (sb_tiling){1, 2000, 1, 1025};
-  assert_int_equal(d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32, d.w, SB_F32,
-                                                  &d.tiling, d.bits, SB_ASYMMETRIC, NULL),
+  assert_int_equal(d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32,
+                                                  &(sb_block_weights){.w = d.w,
+                                                                      .dtype = SB_F32,
+                                                                      .tiling = &d.tiling,
+                                                                      .bits = d.bits,
+                                                                      .symmetry = SB_ASYMMETRIC},
+                                                  NULL),
                    SB_ERR_UNSUPPORTED);
   assert_non_null(strstr(sb_message(), "1024"));
   release(&d);

@@ -5,8 +5,8 @@
  * gradients where they are operands; sums are f32. Otherwise a warp takes one query, or one key, in
  * f32 (cuda_attention_plain.cu): slow, for checks and for heads that few models have. Either needs
  * memory for a few copies of [T, heads * d] and no more. */
-#ifndef SB_KERNELS_CUDA_CUDA_ATTENTION_H
-#define SB_KERNELS_CUDA_CUDA_ATTENTION_H
+#ifndef SB_KERNELS_CUDA_CUDA_ATTENTION_SHAPE_H
+#define SB_KERNELS_CUDA_CUDA_ATTENTION_SHAPE_H
 
 #include "kernels/cuda/cuda.h"
 
@@ -18,8 +18,7 @@ typedef struct attention_shape {
 
 /* Fills the shape; SB_ERR_INTERNAL for heads that do not fit, SB_ERR_UNSUPPORTED beyond 2^31
  * numbers a head. */
-sb_status sb_cuda_attention_shape(attention_shape *out, size_t T, size_t heads, size_t kv_heads,
-                                  size_t d);
+sb_status sb_cuda_attention_shape(attention_shape *out, const sb_attention_args *x);
 /* True where the tensor cores take it. */
 bool sb_cuda_attention_is_tiled(sb_backend *, const attention_shape *);
 
