@@ -76,6 +76,6 @@ Bits a weight count everything a reader needs: codes, scales, zero points, bit m
 largest whole number of bits that fits the budget. Embedding and norms stay as they are and are in "all files".
 The results are in $out ($((SECONDS - began)) s). Your own model, a Hugging Face folder of the Llama family:
 
-  python3 tools/tokenize.py --help      # your text into a token file
+  python3 tools/make_tokens.py --help      # your text into a token file
   mpirun -n 2 $shardbits quantize MODEL --calib TOKENS.bin --bits 3.25 -o OUT
 END

@@ -241,7 +241,7 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
        .value = &r.calib,
        .operand = "TOKENS",
        .required = true,
-       .help = "Calibration tokens, .bin or .npy (tools/tokenize.py makes them)."},
+       .help = "Calibration tokens, .bin or .npy (tools/make_tokens.py makes them)."},
       {.name = "bits",
        .letter = 'b',
        .kind = SB_OPTION_REAL,

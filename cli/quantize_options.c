@@ -32,7 +32,7 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         .kind = SB_OPTION_STRING,
         .value = &r->calib,
         .operand = "TOKENS",
-        .help = "Calibration tokens, .bin or .npy (tools/tokenize.py makes them)."}},
+        .help = "Calibration tokens, .bin or .npy (tools/make_tokens.py makes them)."}},
       {PLANNED,
        {.name = "bits",
         .letter = 'b',

@@ -7,12 +7,9 @@ all calls.  Copies of the weights take turns, so that no cache holds them.  The
 4-bit product is compared with its dequantized weights first.
 bench/compare_int4.sh runs it side by side with the packed products.
 """
+import argparse
 import os
 import sys
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-import argparse
 import time
 
 GROUP = 128

@@ -6,13 +6,10 @@ sequences one after another, as a calibration loop runs them.  Windows are
 chosen as shardbits chooses them, spread evenly over the token file.
 bench/compare_torch.sh runs it side by side with bench_model.
 """
-import os
-import sys
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import json
+import os
+import sys
 import time
 
 

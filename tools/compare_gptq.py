@@ -35,11 +35,6 @@ Orders of rounding the columns:
 
 Needs the packages of tools/requirements-gptq.txt, no GPU, and a built shardbits;
 """
-import os
-import sys
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import importlib.metadata
 import importlib.util
@@ -47,8 +42,10 @@ import json
 import logging
 import math
 import multiprocessing
+import os
 import shutil
 import subprocess
+import sys
 import time
 
 TESTED = {"torch": "2.15.0", "transformers": "5.24.0", "gptqmodel": "7.7.0"}
@@ -127,9 +124,9 @@ def check(args):
                 die("%s is missing (see --help)" % option)
     for path in (args.calib, args.tokens):
         if path and not os.path.isfile(path):
-            die("%s: no such file; tools/tokenize.py makes token files" % path)
+            die("%s: no such file; tools/make_tokens.py makes token files" % path)
         if path and not path.endswith((".bin", ".npy")):
-            die("%s: token files are .bin or .npy; tools/tokenize.py makes them" % path)
+            die("%s: token files are .bin or .npy; tools/make_tokens.py makes them" % path)
     if args.out and os.path.lexists(args.out):
         if not args.overwrite:
             die("%s is there already; name another folder, or add --overwrite" % args.out)

@@ -116,7 +116,7 @@ fi
 
 "$python" "$tools/gguf_to_hf.py" "$gguf" "$part" >"$work/log" || exit 1
 for name in calib heldout; do
-    "$python" "$tools/tokenize.py" "$part" "$text/$name.txt" --dtype uint16 -o "$part/$name.bin" || exit 1
+    "$python" "$tools/make_tokens.py" "$part" "$text/$name.txt" --dtype uint16 -o "$part/$name.bin" || exit 1
 done | sed "s|$part/||"
 [ ! -e "$dir" ] || die "$dir has appeared meanwhile"
 has_all "$part" || die "could not make all files of $dir"

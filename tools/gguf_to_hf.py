@@ -9,14 +9,11 @@ Q8_0, and GPT-2 style byte-level BPE tokenizers.  Needs numpy only.
 The weights are what the GGUF file holds: a quantized file gives dequantized
 weights, not the ones the model was published with.
 """
-import os
-import sys
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import json
+import os
 import struct
+import sys
 
 try:
     import numpy as np

@@ -17,14 +17,11 @@ With --smollm2 DIR (made by get_smollm2.sh) it also writes smollm2/:
   expect.json        those positions, their sums, and the loss
 Needs requirements-golden.txt.
 """
-import os
-import sys
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import json
+import os
 import shutil
+import sys
 
 try:
     import numpy as np

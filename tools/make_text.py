@@ -10,16 +10,13 @@
 
 Needs the Python standard library only.
 """
-import os
-import sys
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import gzip
 import html.parser
+import os
 import re
 import struct
+import sys
 import zlib
 
 NOVELS = ["sensesensibility", "prideprejudice", "mansfieldpark", "emma",

@@ -11,9 +11,6 @@ Needs matplotlib:
 import os
 import sys
 
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import json
 

@@ -9,9 +9,6 @@ loss, one for each estimator, with Spearman's rank correlation above it.
 import os
 import sys
 
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import json
 

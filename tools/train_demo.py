@@ -17,14 +17,11 @@ the machine, as does the last bit of every sum).
 Needs torch, transformers, tokenizers, safetensors, numpy
 (requirements-golden.txt).
 """
-import os
-import sys
-# tokenize.py beside this file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import json
 import math
+import os
+import sys
 import time
 
 GROUP = 128

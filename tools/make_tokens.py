@@ -6,17 +6,14 @@ tokens.  The output is raw little-endian integers, or a one-dimensional .npy
 array when the name ends in .npy or --npy is given.  Needs numpy and
 tokenizers (requirements.txt).
 """
-import os
-import sys
-# This file would hide the standard module of that name.
-if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 import argparse
 import json
+import os
+import sys
 
 
 def die(msg):
-    sys.exit("tokenize.py: " + msg)
+    sys.exit("make_tokens.py: " + msg)
 
 
 def main():
