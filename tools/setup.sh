@@ -10,6 +10,7 @@ die() {
 build_packages="build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libscalapack-openmpi-dev
   libopenblas-openmp-dev libdnnl-dev libzstd-dev libjansson-dev libxxhash-dev"
 test_packages="libcmocka-dev coinor-libcbc-dev zstd python3 python3-venv python3-numpy python3-xxhash python3-zstandard procps"
+lint_packages="clang-format clang-tidy shellcheck"
 
 # install_missing PACKAGE ...: installs those that are not there, with apt, as root or through sudo.
 install_missing() {

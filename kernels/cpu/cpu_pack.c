@@ -16,9 +16,9 @@ void sb_cpu_pack_rows(float *dst, size_t padded, const float *src, size_t stride
 /* One step of the transposition of 16 x 16: rows i and i + width exchange the lanes that differ in
  * bit `width`. */
 SB_INLINE void exchange(sb_vf *low, sb_vf *high, const sb_vi take_low, const sb_vi take_high) {
-  sb_vf a = *low, b = *high;
-  *low = __builtin_shuffle(a, b, take_low);
-  *high = __builtin_shuffle(a, b, take_high);
+  const __m512 a = (__m512)*low, b = (__m512)*high;
+  *low = (sb_vf)_mm512_permutex2var_ps(a, (__m512i)take_low, b);
+  *high = (sb_vf)_mm512_permutex2var_ps(a, (__m512i)take_high, b);
 }
 
 void sb_cpu_pack_transpose(float *dst, const float *packed, size_t padded, float scale) {

@@ -154,12 +154,13 @@ static void check_product(const packed_case *c, size_t T, bool add) {
 static const uint8_t mix[] = {3, 1, 8, 2, 5, 4, 7, 6};
 
 /* The mix, in which b is 0, and every `stride`-th uniform width from `first` on. */
-static void check_shape(sb_tiling tiling, uint8_t first, uint8_t stride, const size_t *tokens,
+static void check_shape(sb_tiling tiling, unsigned first, unsigned stride, const size_t *tokens,
                         size_t token_counts) {
   for (int symmetry = 0; symmetry < 2; symmetry++)
-    for (uint8_t b = 0; b <= SB_MAX_BITS; b = b ? b + stride : first) {
+    for (unsigned b = 0; b <= SB_MAX_BITS; b = b ? b + stride : first) {
       packed_case c = {.tiling = tiling, .symmetry = (sb_symmetry)symmetry};
-      make_case(&c, b ? &b : mix, b ? 1 : sizeof mix, 100 + b);
+      const uint8_t uniform = (uint8_t)b;
+      make_case(&c, b ? &uniform : mix, b ? 1 : sizeof mix, 100 + b);
       for (size_t t = 0; t < token_counts; t++) check_product(&c, tokens[t], (t + b) % 2 == 0);
       free(c.packed);
       check_done();
@@ -178,9 +179,9 @@ static void every_shape(void **state) {
 #else
   static const size_t tokens[] = {1, 2, 4, 5, 16, 23, 70};
 #endif
-  for (uint8_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     const bool every_width = shapes[s].rows == 128 || shapes[s].cols == 1100;
-    check_shape(shapes[s], every_width ? 1 : 1 + s % 3, every_width ? 1 : 3, tokens,
+    check_shape(shapes[s], every_width ? 1 : 1 + (unsigned)s % 3, every_width ? 1 : 3, tokens,
                 sizeof tokens / sizeof *tokens);
   }
   static const size_t long_ones[] = {530}; /* more than are multiplied with a tile at a time */
