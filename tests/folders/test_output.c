@@ -2,7 +2,7 @@
  * of plain rounding to nearest with the allocation's bits, and the loss is the one that the model
  * had before it was written. */
 #include "folders/output_load.h"
-#include "tests/sensitivity/dense.h"
+#include "tests/support/dense.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* A model whose store holds its matrices with rows and columns in any order: what is computed with
  * is bit for bit the matrix put in order, rounded and brought back, in plain loops; gradients come
  * in the order of the store. */
-#include "tests/sensitivity/dense.h"
+#include "tests/support/dense.h"
 
 #include "model/config_read.h"
 #include "tests/support/random_orders.h"

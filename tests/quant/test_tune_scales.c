@@ -9,6 +9,7 @@
 #include "quant/scale_gradients.h"
 #include "quant/tune_scales.h"
 #include "tests/support/random_orders.h"
+#include "tests/support/units.h"
 
 typedef struct kind {
   const char *name;
@@ -198,22 +199,6 @@ static void train(trainee *t, sb_tune_stats *stats) {
   sb_pass_forget(t->pass);
 }
 
-/* Units that this rank owns equal those of a world of one. */
-static bool same_units(const trainee *mine, const trainee *all) {
-  bool same = true;
-  for (size_t g = 0; g < mine->packed->groups; g++) {
-    size_t first, end;
-    sb_store_owned(mine->packed->store, g, world.rank, &first, &end);
-    for (size_t u = first; u < end; u++) {
-      const size_t bytes = sb_store_offset(mine->packed->store, g, u + 1) -
-                           sb_store_offset(mine->packed->store, g, u);
-      same = same && memcmp(sb_store_unit(mine->packed->store, g, u),
-                            sb_store_unit(all->packed->store, g, u), bytes) == 0;
-    }
-  }
-  return same;
-}
-
 static void training_brings_it_nearer(void **state) {
   (void)state;
   for (int i = 0; i < KINDS; i++) {
@@ -223,10 +208,11 @@ static void training_brings_it_nearer(void **state) {
     open_trainee(&mine, &kinds[i], NULL);
     open_trainee(&all, &kinds[i], world_alone());
     EXPECT_OK(sb_pass_loss(mine.pass, &before));
-    EXPECT(same_units(&mine, &all));
+    EXPECT(units_equal(mine.packed, all.packed));
     train(&mine, &stats);
     train(&all, &alone);
-    EXPECT(same_units(&mine, &all) && stats.before == alone.before && stats.after == alone.after);
+    EXPECT(units_equal(mine.packed, all.packed) && stats.before == alone.before &&
+           stats.after == alone.after);
     EXPECT(stats.steps == EPOCHS * mine.source.sequences.count && stats.after < stats.before);
     EXPECT_OK(sb_pass_loss(mine.pass, &after));
     if (!(after < 0.8 * before))

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#include "dense.h"
+#include "tests/support/dense.h"
 #include "model/fused.h"
 #include "model/orders_check.h"
 #include "sensitivity/channels.h"

@@ -1,7 +1,7 @@
 /* The first-order scalar of a block against the loss itself: the quantized model is written out as
  * an ordinary one, the block moved a little towards its next width and a little away from it, and
  * the loss measured at both. */
-#include "dense.h"
+#include "tests/support/dense.h"
 
 #include <math.h>
 

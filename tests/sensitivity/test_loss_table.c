@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "dense.h"
+#include "tests/support/dense.h"
 #include "sensitivity/loss_table.h"
 
 enum { LEAST = 1, MOST = 5 };

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "dense.h"
+#include "tests/support/dense.h"
 #include "sensitivity/gains.h"
 #include "sensitivity/scores.h"
 #include "sensitivity/loss_table.h"

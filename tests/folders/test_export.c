@@ -1,0 +1,162 @@
+/* Exported folders: every tensor is what the output folder's codes stand for, or what the source
+ * has, in the type that was asked for, in one file or several; and the folder loads as a model. */
+#include "folders/export.h"
+
+#include "model/config_read.h"
+#include "tests/support/dense.h"
+#include "tests/support/random_orders.h"
+#include "tests/support/shared_scratch.h"
+
+/* What `dtype` makes of floats. */
+static void narrow(float *x, size_t count, sb_dtype dtype) {
+  if (dtype == SB_F32) return;
+  uint16_t *half = malloc(count * sizeof *half);
+  sb_from_f32(half, dtype, x, count);
+  sb_to_f32(x, half, dtype, count);
+  free(half);
+}
+
+/* Every tensor of the exported folder against the source, rounded where it is a matrix. Local. */
+static void check_tensors(const golden *source, const char *folder, sb_dtype dtype) {
+  const sb_model *m = source->model;
+  golden exported;
+  snprintf(exported.folder, sizeof exported.folder, "%s", folder);
+  exported.model = source->model;
+  for (size_t t = 0; t < m->arch.count; t++) {
+    const sb_model_tensor *tensor = &m->arch.tensors[t];
+    const size_t count = tensor->rows * tensor->cols;
+    float *want = dense_named(source, tensor->name), *got = dense_named(&exported, tensor->name);
+    if (tensor->is_linear) {
+      const sb_matrix *matrix = sb_model_matrix(m, tensor->layer, tensor->matrix);
+      float *rounded = dense_rounded(want, m, matrix, 0);
+      free(want);
+      want = rounded;
+    }
+    narrow(want, count, dtype);
+    EXPECT(memcmp(got, want, count * sizeof *got) == 0);
+    free(want);
+    free(got);
+  }
+}
+
+typedef struct kind {
+  const char *name;
+  sb_dtype dtype;
+  uint64_t file_bytes;
+} kind;
+
+static const kind kinds[] = {{"gqa-tied", SB_F32, 1 << 30},
+                             {"mha-untied", SB_BF16, 1 << 30},
+                             {"sharded-f16", SB_F16, 1 << 16},
+                             {"f32-single", SB_F32, 1 << 16}};
+
+static void dequantized(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    scratch_begin();
+    const char *output = scratch_path("output"), *folder = scratch_path("folder");
+    golden source;
+    sb_output_stats written;
+    sb_hf_folder_stats stats = {0};
+    sb_model *coded = NULL, *again = NULL;
+    golden_open(&source, &(golden_setup){.name = kinds[i].name, GOLDEN_DEFAULTS});
+    golden_mixed_bits(source.model, 1, 8, i);
+    golden_write(&source, output, &written);
+    EXPECT_OK(sb_output_load(&world, output, &coded));
+    EXPECT_OK(sb_export_dequantized(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes,
+                                    false, SB_NO_TICKER, &stats));
+    EXPECT((stats.files == 1) == (kinds[i].file_bytes == 1 << 30) && stats.bytes > 0);
+    check_tensors(&source, folder, kinds[i].dtype);
+    EXPECT_OK(sb_hf_load(&world, folder, source.model->blocking, true, &again));
+    EXPECT(again->config.layers == source.model->config.layers);
+    for (size_t t = 0; t < again->arch.count; t++) EXPECT(again->dtypes[t] == kinds[i].dtype);
+    /* a second time: not over a folder that is there, unless it is asked for */
+    EXPECT(sb_export_dequantized(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes, false,
+                                 SB_NO_TICKER, &stats) != SB_OK);
+    EXPECT_OK(sb_export_dequantized(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes,
+                                    true, SB_NO_TICKER, &stats));
+    sb_model_free(&again);
+    sb_model_free(&coded);
+    golden_close(&source);
+    scratch_end();
+  }
+  all_ranks_passed();
+}
+
+/* An indexed model's rows and columns go back to their places: the folder has what the passes of
+ * the coded model compute with. */
+static void indexed(void **state) {
+  (void)state;
+  scratch_begin();
+  const char *output = scratch_path("output"), *folder = scratch_path("folder");
+  golden source;
+  sb_orders orders = {0};
+  sb_arch arch = {0};
+  sb_config config;
+  sb_output_stats written;
+  sb_hf_folder_stats stats;
+  sb_model *coded = NULL;
+  char path[1024];
+  snprintf(path, sizeof path, "%s/tests/golden/mha-untied", SB_SOURCE_DIR);
+  EXPECT_OK(sb_config_read(path, &config));
+  EXPECT_OK(sb_arch_create(&config, &arch));
+  EXPECT_OK(random_indexed(&arch, 16, 32, 5, &orders));
+  golden_open(&source, &(golden_setup){.name = "mha-untied", .orders = &orders, GOLDEN_DEFAULTS});
+  golden_mixed_bits(source.model, 1, 8, 5);
+  golden_write(&source, output, &written);
+  EXPECT_OK(sb_output_load(&world, output, &coded));
+  EXPECT_OK(
+      sb_export_dequantized(coded, output, folder, SB_F32, 1 << 30, false, SB_NO_TICKER, &stats));
+  golden exported = {.model = source.model};
+  snprintf(exported.folder, sizeof exported.folder, "%s", folder);
+  sb_device_layer *layer = NULL;
+  const void *image = NULL;
+  EXPECT_OK(sb_device_layer_create(coded, source.backend, false, &layer));
+  for (size_t l = 0; l < coded->config.layers; l++) {
+    EXPECT_OK(sb_store_acquire(coded->store, coded->layer_first + l, &image));
+    EXPECT_OK(sb_device_layer_load(layer, NULL, l, image));
+    for (size_t which = 0; which < sb_arch_matrices(&coded->arch, l); which++) {
+      const sb_matrix *matrix = sb_model_matrix(coded, l, which);
+      float *got = dense_weights(&exported, matrix);
+      EXPECT(memcmp(got, sb_device_layer_weights(layer)->products[which].dense_dev,
+                    matrix->tiling.rows * matrix->tiling.cols * sizeof *got) == 0);
+      free(got);
+    }
+    EXPECT_OK(sb_store_release(coded->store, coded->layer_first + l));
+  }
+  sb_device_layer_free(&layer);
+  sb_model_free(&coded);
+  golden_close(&source);
+  sb_orders_free(&orders);
+  sb_arch_free(&arch);
+  scratch_end();
+  all_ranks_passed();
+}
+
+/* A source model is written as the store has it. */
+static void source_model(void **state) {
+  (void)state;
+  scratch_begin();
+  const char *folder = scratch_path("folder");
+  golden source;
+  sb_hf_folder_stats stats;
+  golden_open(&source, &(golden_setup){.name = "gqa-tied", GOLDEN_DEFAULTS});
+  EXPECT_OK(
+      sb_export_source(source.model, source.folder, folder, 1 << 30, false, SB_NO_TICKER, &stats));
+  golden exported = {.model = source.model};
+  snprintf(exported.folder, sizeof exported.folder, "%s", folder);
+  for (size_t t = 0; t < source.model->arch.count; t++) {
+    const sb_model_tensor *tensor = &source.model->arch.tensors[t];
+    float *want = dense_named(&source, tensor->name), *got = dense_named(&exported, tensor->name);
+    EXPECT(memcmp(got, want, tensor->rows * tensor->cols * sizeof *got) == 0);
+    free(want);
+    free(got);
+  }
+  golden_close(&source);
+  scratch_end();
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(dequantized), cmocka_unit_test(indexed),
+                                          cmocka_unit_test(source_model)};
+RANKS_MAIN(tests)
