@@ -14,6 +14,11 @@ if(CMAKE_C_COMPILER_LAUNCHER)
   file(RELATIVE_PATH SB_SOURCE_PREFIX ${CMAKE_BINARY_DIR} ${CMAKE_SOURCE_DIR}/)
 endif()
 
+# Counters of lines and branches: at -O1 a line is still a line.
+set(CMAKE_C_FLAGS_COVERAGE "-O1 -g1 --coverage -fprofile-update=atomic")
+set(CMAKE_CXX_FLAGS_COVERAGE "-O1 -g1")
+set(CMAKE_EXE_LINKER_FLAGS_COVERAGE "--coverage")
+
 function(sb_flags target)
   target_compile_options(${target} PRIVATE ${SB_WARNINGS} $<$<CONFIG:Release>:-O3> -fno-math-errno -fno-trapping-math
                                            -ffp-contract=fast -fmacro-prefix-map=${SB_SOURCE_PREFIX}=)
