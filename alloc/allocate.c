@@ -183,6 +183,11 @@ static sb_status search(driver *d, const sb_owned *mine) {
   return status;
 }
 
+size_t sb_allocate_bytes(const sb_sizes *z, bool from_costs) {
+  const size_t blocks = z->owned, begin = from_costs ? sb_choose_blocks_bytes(blocks) : 0;
+  return sb_owned_bytes(blocks) + blocks + sb_max_size(begin, sb_search_bytes(blocks));
+}
+
 sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *calibration,
                       const sb_allocate_options *o, sb_allocate_result *result) {
   driver d = {.m = m, .o = o, .result = result};

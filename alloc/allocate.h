@@ -6,6 +6,7 @@
 #include "alloc/search.h"
 #include "base/status.h"
 #include "base/ticker.h"
+#include "model/sizes.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
@@ -56,5 +57,8 @@ sb_status sb_allocate_uniform(sb_model *model, double budget, unsigned min_bits,
  * Memory beside the model: that of a gradient pass and of the estimator. */
 sb_status sb_allocate(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
                       const sb_allocate_options *options, sb_allocate_result *result);
+/* The most that takes beside its passes and gains (sensitivity/gains.h); `from_costs`: it begins
+ * with what costs of widths choose. Pure. */
+size_t sb_allocate_bytes(const sb_sizes *sizes, bool from_costs);
 
 #endif

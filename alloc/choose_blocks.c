@@ -56,6 +56,10 @@ sb_status sb_choose_check(const sb_blocks *b, const sb_losses *loss) {
   return SB_OK;
 }
 
+size_t sb_choose_blocks_bytes(size_t count) {
+  return sb_knapsack_bytes(count, SB_CHOICES);
+}
+
 sb_status sb_choose_blocks(const sb_world *world, const sb_blocks *b, const sb_losses *loss,
                            uint64_t budget, uint8_t *bits, sb_choose_result *result) {
   table t = {.b = b, .loss = loss};

@@ -28,6 +28,8 @@ typedef struct sb_choose_result {
  * ranks or on none. */
 sb_status sb_choose_blocks(const sb_world *world, const sb_blocks *blocks, const sb_losses *loss,
                            uint64_t budget, uint8_t *bits, sb_choose_result *result);
+/* The most that takes for `count` blocks. Pure. */
+size_t sb_choose_blocks_bytes(size_t count);
 
 /* Checks this rank's rows of a table, for sb_choose_blocks and its like: SB_ERR_NUMERIC as above,
  * SB_ERR_INTERNAL for widths beyond the table. Local. */

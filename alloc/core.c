@@ -146,6 +146,11 @@ static void search(core *c, const sb_core_member *m, size_t count, list lists[2]
   }
 }
 
+size_t sb_core_bytes(size_t count) {
+  const trace t = {0};
+  return (STATES + 2) * (2 * sizeof(state) + count * (sizeof *t.parent + sizeof *t.choice));
+}
+
 sb_status sb_core_solve(const sb_core_member *m, size_t count, double price, uint64_t room,
                         uint8_t *chosen, double *saved, int64_t *used) {
   list lists[2] = {{0}};

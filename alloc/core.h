@@ -40,4 +40,7 @@ typedef struct sb_core_member {
 sb_status sb_core_solve(const sb_core_member *members, size_t count, double price, uint64_t room,
                         uint8_t *chosen, double *saved, int64_t *used);
 
+/* The most it takes for `count` members. Pure. */
+size_t sb_core_bytes(size_t count);
+
 #endif

@@ -40,6 +40,8 @@ sb_status sb_blocks_range(const sb_world *world, const sb_blocks *b, uint64_t *l
   return SB_OK;
 }
 
+enum { CHOICES = 3 }; /* of a block in a step: a bit less, as it is, a bit more */
+
 /* A list of moves to choose from. */
 typedef struct items {
   size_t count;
@@ -116,7 +118,7 @@ static unsigned choices(void *context, size_t i, sb_choice *out) {
 
 /* The unbounded step. */
 static sb_status fill_budget(step *s, uint64_t budget) {
-  const sb_knapsack blocks = {s->b->count, s->b->id, 3, s, choices};
+  const sb_knapsack blocks = {s->b->count, s->b->id, CHOICES, s, choices};
   sb_knapsack_result result;
   SB_TRY(sb_knapsack_solve(s->world, &blocks, budget, s->bits, &result));
   for (size_t i = 0; i < s->b->count; i++) s->bits[i] = (uint8_t)(s->bits[i] + lowest(s, i));
@@ -213,6 +215,13 @@ static sb_status check(const sb_blocks *b, const double *gain, const double *los
           (unsigned long long)b->id[i], isfinite(gain[i]) ? loss[i] : gain[i]);
   }
   return SB_OK;
+}
+
+size_t sb_greedy_step_bytes(size_t count) {
+  const items x = {0};
+  const size_t item = sizeof *x.key + sizeof *x.id + sizeof *x.weight + sizeof *x.block;
+  /* the bits at the start and those of the unbounded step; then one or the other choice */
+  return 2 * count + sb_max_size(sb_knapsack_bytes(count, CHOICES), count * item);
 }
 
 sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain,

@@ -333,6 +333,13 @@ static sb_status solve(solver *s, uint64_t budget) {
   return status;
 }
 
+size_t sb_knapsack_bytes(size_t count, unsigned most) {
+  const steps x = {0};
+  const size_t step = sizeof *x.key + sizeof *x.id + sizeof *x.weight;
+  /* beside steps: the choices of the relaxation, and the items that are still open */
+  return count * ((most - 1) * step + 1 + sizeof(size_t)) + sb_core_bytes(CORE);
+}
+
 sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *k, uint64_t budget,
                             uint8_t *chosen, sb_knapsack_result *result) {
   solver s = {.world = world, .k = k, .chosen = chosen};

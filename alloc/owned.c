@@ -27,6 +27,11 @@ double sb_owned_effective_bits(const sb_model *m, uint64_t storage) {
   return (double)(storage + map_bits) / (double)weights;
 }
 
+size_t sb_owned_bytes(size_t count) {
+  const sb_owned o = {0};
+  return count * (sizeof *o.id + sizeof *o.rows + sizeof *o.cols + sizeof *o.matrix);
+}
+
 sb_status sb_owned_create(const sb_model *m, unsigned min_bits, unsigned max_bits, sb_owned *out) {
   const size_t count = sb_model_owned_count(m);
   size_t n = 0;

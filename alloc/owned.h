@@ -20,6 +20,8 @@ typedef struct sb_owned {
 /* SB_ERR_MEMORY. O(blocks of this rank). Release in any case. */
 sb_status sb_owned_create(const sb_model *model, unsigned min_bits, unsigned max_bits,
                           sb_owned *out);
+/* What sb_owned_create takes for `count` blocks. Pure. */
+size_t sb_owned_bytes(size_t count);
 void sb_owned_free(sb_owned *owned);
 
 /* The storage of blocks (bits, as sb_blocks_cost counts) that a budget in effective bits per weight

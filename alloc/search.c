@@ -201,6 +201,11 @@ static void begin(search *s, const sb_search_progress *from) {
                                   .loss_passes = from->loss_passes};
 }
 
+size_t sb_search_bytes(size_t count) {
+  /* bits tried, best and refused; gains and losses */
+  return count * (3 + 2 * sizeof(double)) + sb_greedy_step_bytes(count);
+}
+
 sb_status sb_search(const sb_world *world, const sb_blocks *blocks,
                     const sb_search_options *options, const sb_search_hooks *hooks, uint8_t *bits,
                     sb_search_result *result) {

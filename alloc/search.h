@@ -93,5 +93,7 @@ typedef struct sb_search_result {
 sb_status sb_search(const sb_world *world, const sb_blocks *blocks,
                     const sb_search_options *options, const sb_search_hooks *hooks, uint8_t *bits,
                     sb_search_result *result);
+/* The most that takes for `count` blocks, beside what hooks take. Pure. */
+size_t sb_search_bytes(size_t count);
 
 #endif

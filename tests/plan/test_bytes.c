@@ -2,6 +2,9 @@
  * byte. */
 #include "tests/support/golden.h"
 
+#include "alloc/choose_blocks.h"
+#include "alloc/core.h"
+#include "alloc/owned.h"
 #include "model/sizes.h"
 #include "sensitivity/block_sums.h"
 #include "sensitivity/channels.h"
@@ -9,6 +12,7 @@
 #include "sensitivity/gains.h"
 #include "sensitivity/kronecker.h"
 #include "sensitivity/scores.h"
+#include "tests/alloc/instance.h"
 #include "tests/support/allocations.h"
 
 enum { LEAST = 1, MOST = 5, WIDTHS = MOST - LEAST + 1 };
@@ -162,7 +166,53 @@ static void channels(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(block_sums), cmocka_unit_test(scores),
-                                          cmocka_unit_test(diagonal),   cmocka_unit_test(kronecker),
-                                          cmocka_unit_test(gains),      cmocka_unit_test(channels)};
+static void owned(void **state) {
+  (void)state;
+  golden g;
+  sb_owned made;
+  golden_open(&g, &whole);
+  const size_t before = sb_test_live_bytes();
+  EXPECT_OK(sb_owned_create(g.model, LEAST, MOST, &made));
+  compare("owned", sb_owned_bytes(sb_model_owned_count(g.model)), sb_test_live_bytes() - before, 0);
+  sb_owned_free(&made);
+  golden_close(&g);
+  all_ranks_passed();
+}
+
+/* A step of the search and a choice of all widths, on blocks enough for each of their buffers to
+ * show. Bounds: what they really need depends on the gains. */
+static void allocation(void **state) {
+  (void)state;
+  const instance_kind kind = {
+      .n = 60000, .shapes = 1, .symmetry = SB_ASYMMETRIC, .min_bits = 1, .max_bits = 8};
+  instance x = instance_create(&kind, 3);
+  const size_t count = x.own;
+  uint64_t storage = 0;
+  sb_step_result step;
+  EXPECT_OK(sb_blocks_total(&world, &x.mine, x.own_bits, &storage));
+  size_t before = sb_test_live_bytes();
+  sb_test_peak_begin();
+  EXPECT_OK(sb_greedy_step(&world, &x.mine, x.own_gain, x.own_loss, storage, storage / 20,
+                           x.own_bits, &step));
+  size_t said = sb_greedy_step_bytes(count), taken = sb_test_peak_bytes() - before;
+  compare("a step", said, taken, said / 3);
+  sb_losses *losses = calloc(count + 1, sizeof *losses);
+  for (size_t i = 0; i < count; i++)
+    for (unsigned b = 1; b <= 8; b++) losses[i][b] = x.own_loss[i] * pow(0.25, b);
+  sb_choose_result chosen;
+  before = sb_test_live_bytes();
+  sb_test_peak_begin();
+  EXPECT_OK(
+      sb_choose_blocks(&world, &x.mine, (const sb_losses *)losses, storage, x.own_bits, &chosen));
+  said = sb_choose_blocks_bytes(count), taken = sb_test_peak_bytes() - before;
+  compare("all widths", said, taken, said / 3);
+  free(losses);
+  instance_free(&x);
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(block_sums), cmocka_unit_test(scores),    cmocka_unit_test(diagonal),
+    cmocka_unit_test(kronecker),  cmocka_unit_test(gains),     cmocka_unit_test(channels),
+    cmocka_unit_test(owned),      cmocka_unit_test(allocation)};
 RANKS_MAIN(tests)
