@@ -1,15 +1,12 @@
 /* shardbits plan: what a run needs of every rank and node, from config.json alone. */
 #include <string.h>
 
-#include "base/memory.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/plan.h"
 #include "cli/quantize_request.h"
 #include "cli/report_json.h"
-#include "measure/limits.h"
-#include "measure/machine.h"
 #include "model/config_read.h"
 #include "quant/tune_scales.h"
 
@@ -17,18 +14,14 @@
   2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
 
 typedef struct request {
-  const char *machine;
   size_t ranks, ranks_per_node, gpus_per_node;
-  double gflops, network, gpu_memory;
+  double gpu_memory; /* GiB */
+  sb_plan_rates_request rates;
   sb_quantize_request quantize; /* the run that is planned */
 } request;
 
-size_t sb_plan_sharers(const sb_footprint_setup *setup, size_t gpus_per_node) {
-  return sb_div_up(sb_min_size(setup->ranks, setup->ranks_per_node), gpus_per_node);
-}
-
 static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t *report) {
-  const sb_footprint_setup *s = plan->setup;
+  const sb_plan_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   char count[SB_TEXT_SIZE];
   if (out)
@@ -44,104 +37,39 @@ static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t 
   sb_plan_time(plan, out, report);
 }
 
-static sb_footprint_gains gains_of(sb_estimator estimator) {
-  return estimator == SB_ESTIMATOR_HESSIAN      ? SB_GAINS_HESSIAN
-         : estimator == SB_ESTIMATOR_DIAGONAL   ? SB_GAINS_DIAGONAL
-         : estimator == SB_ESTIMATOR_DIVERGENCE ? SB_GAINS_DIVERGENCE
-                                                : SB_GAINS_SCORES;
-}
-
-/* As bench has measured them. What it could not measure is taken from --network, where given or
- * not. */
-static sb_status rates_of_machine(const request *r, const sb_footprint_setup *setup,
-                                  sb_plan *plan) {
-  sb_machine machine;
-  char *from = plan->rates_from;
-  const size_t size = sizeof plan->rates_from;
-  SB_TRY(sb_machine_read(r->machine, &machine));
-  if (machine.value[SB_FIGURE_FORWARD] == 0.0 || machine.value[SB_FIGURE_BACKWARD] == 0.0)
-    return sb_fail(SB_ERR_FORMAT, "%s: has no forward or backward phase", r->machine);
-  if (machine.compute != setup->compute)
-    return sb_fail(SB_ERR_RANGE,
-                   "%s: was measured with --compute %s; measure with the one to be planned",
-                   r->machine, sb_compute_name(machine.compute));
-  sb_machine_rates(&machine, &plan->rates);
-  snprintf(from, size, "of %.100s: %s, %d rank%s x %d thread%s, %zu tokens of %.60s%s%s",
-           r->machine, machine.backend, machine.ranks, machine.ranks == 1 ? "" : "s",
-           machine.threads, machine.threads == 1 ? "" : "s", machine.seqlen, machine.model,
-           machine.seqlen == setup->seqlen ? "" : " (another length than planned)",
-           plan->rates.network > 0.0 ? "" : "; network as given, it was measured on one node");
-  if (plan->rates.network == 0.0) plan->rates.network = 1e9 * r->network;
-  return SB_OK;
-}
-
-static sb_status measure_gflops(const sb_common *common, double *gflops) {
-  sb_backend *backend;
-  double flops;
-  SB_TRY(sb_backend_cpu_create(sb_common_compute(common), common->threads, &backend));
-  const sb_status status = sb_limit_gemm(NULL, backend, 3, &flops);
-  backend->op->destroy(backend);
-  *gflops = flops / 1e9;
-  return status;
-}
-
-static sb_status settle_rates(const request *r, const sb_footprint_setup *setup, sb_plan *plan) {
-  double gflops = r->gflops;
-  if (r->machine) return rates_of_machine(r, setup, plan);
-  snprintf(plan->rates_from, sizeof plan->rates_from, "as given");
-  if (gflops == 0.0 && r->gpus_per_node > 0) {
-    snprintf(plan->rates_from, sizeof plan->rates_from, "no GPU was measured");
-  } else if (gflops == 0.0) {
-    const sb_status status = measure_gflops(&r->quantize.common, &gflops);
-    if (status != SB_OK && status != SB_ERR_UNSUPPORTED) return status;
-    snprintf(
-        plan->rates_from, sizeof plan->rates_from, "%s",
-        status == SB_OK
-            ? "of a matrix product measured here just now, the rest left out; --machine knows more"
-            : "bf16 is not computed here");
-  }
-  const double rate = 1e9 * gflops;
-  plan->rates = (sb_rates){.forward = rate,
-                           .backward = rate,
-                           .moments = rate,
-                           .factor = rate,
-                           .rounding = rate,
-                           .refine = rate,
-                           .network = 1e9 * r->network};
-  return SB_OK;
-}
-
-static sb_footprint_setup setup_of(const request *r, const sb_config *config, const sb_arch *arch) {
+static sb_plan_setup setup_of(const request *r, const sb_config *config, const sb_arch *arch) {
   const sb_quantize_request *q = &r->quantize;
   const sb_common *common = &q->common;
-  sb_footprint_setup setup = {.arch = arch,
-                              .source = config->dtype,
-                              .compute = sb_common_compute(common),
-                              .ranks = r->ranks,
-                              .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
-                              .threads = common->threads,
-                              .seqs = sb_common_seqs(common),
-                              .check_seqs = q->check_seqs,
-                              .seqlen = sb_common_seqlen(common, config),
-                              .block_rows = common->block[0],
-                              .block_cols = common->block[1],
-                              .wave_bytes = (double)sb_common_activations(common, 0),
-                              .reorder = q->reorder,
-                              .fitted = q->grid == SB_GRID_FITTED,
-                              .gains = gains_of(q->estimator),
-                              .widths = q->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
-                              .gptq = q->quantizer == SB_QUANTIZER_GPTQ,
-                              .bits = q->bits,
-                              .factor = q->factor,
-                              .refine = q->refine,
-                              .round_seqs = q->round_seqs,
-                              .tune_seqs = q->tune_seqs,
-                              .tune_batch =
-                                  q->tune_batch ? q->tune_batch : sb_tune_batch(q->tune_seqs)};
+  sb_plan_setup setup = {
+      .arch = arch,
+      .source = config->dtype,
+      .compute = sb_common_compute(common),
+      .ranks = r->ranks,
+      .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
+      .threads = common->threads,
+      .gpus_per_node = r->gpus_per_node,
+      .blocking = {common->block[0], common->block[1], SB_ASYMMETRIC},
+      .reorder = q->reorder,
+      .fitted = q->grid == SB_GRID_FITTED,
+      .bits = q->bits,
+      .seqlen = sb_common_seqlen(common, config),
+      .input_bytes = sb_common_activations(common, 0),
+      .search = {.seqs = sb_common_seqs(common),
+                 .check_seqs = q->check_seqs,
+                 .estimator = q->estimator,
+                 .widths = q->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
+                 .strides = (size_t)q->strides,
+                 .trades = (size_t)q->trades},
+      .round = {.gptq = q->quantizer == SB_QUANTIZER_GPTQ,
+                .seqs = q->round_seqs,
+                .factor = q->factor,
+                .refine = q->refine},
+      .tune = {.seqs = q->tune_seqs,
+               .batch = q->tune_batch ? q->tune_batch : sb_tune_batch(q->tune_seqs)}};
   if (r->gpus_per_node) { /* what a rank has of its GPU */
-    const size_t gpu = (size_t)(r->gpu_memory * 0x1p30) / sb_plan_sharers(&setup, r->gpus_per_node);
-    setup.moment_room = gpu / SB_MOMENT_DEVICE_SHARE;
-    setup.wave_bytes = (double)sb_common_activations(common, gpu);
+    const size_t gpu = (size_t)(r->gpu_memory * 0x1p30) / sb_plan_gpu_ranks(&setup);
+    setup.round.moment_room = gpu / SB_MOMENT_DEVICE_SHARE;
+    setup.input_bytes = sb_common_activations(common, gpu);
   }
   return setup;
 }
@@ -152,13 +80,9 @@ static sb_status plan(request *r, FILE *out, json_t *report) {
   sb_footprint footprint;
   SB_TRY(sb_config_read(r->quantize.model, &config));
   SB_TRY(sb_quantize_settle(&r->quantize, "plan", true));
-  const sb_footprint_setup setup = setup_of(r, &config, &arch);
-  sb_plan p = {.gpus_per_node = r->gpus_per_node,
-               .strides = (size_t)r->quantize.strides,
-               .trades = (size_t)r->quantize.trades,
-               .setup = &setup,
-               .footprint = &footprint};
-  SB_TRY(settle_rates(r, &setup, &p));
+  const sb_plan_setup setup = setup_of(r, &config, &arch);
+  sb_plan p = {.setup = &setup, .footprint = &footprint};
+  SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
   SB_TRY(sb_arch_create(&config, &arch));
   sb_footprint_estimate(&setup, &footprint);
   print_plan(r, &p, out, report);
@@ -201,13 +125,13 @@ static void own_options(request *r, sb_option table[OWN_OPTIONS]) {
        .help = "Memory of a GPU, which decides what --factor auto and --activation-memory are."},
       {.name = "machine",
        .kind = SB_OPTION_STRING,
-       .value = &r->machine,
+       .value = &r->rates.machine,
        .operand = "FILE",
        .help = "Predict times from FILE, which bench --json wrote on such a node with as many "
                "ranks and threads."},
       {.name = "gflops",
        .kind = SB_OPTION_REAL,
-       .value = &r->gflops,
+       .value = &r->rates.gflops,
        .low = 0,
        .high = 1e7,
        .operand = "X",
@@ -215,7 +139,7 @@ static void own_options(request *r, sb_option table[OWN_OPTIONS]) {
        .unset = "measured here; not known of GPUs"},
       {.name = "network",
        .kind = SB_OPTION_REAL,
-       .value = &r->network,
+       .value = &r->rates.network,
        .low = 0.001,
        .high = 1e5,
        .operand = "X",
@@ -226,8 +150,8 @@ static void own_options(request *r, sb_option table[OWN_OPTIONS]) {
 
 sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   request r = {.ranks = (size_t)world->size,
-               .network = 10.0,
                .gpu_memory = 80.0,
+               .rates = {.network = 10.0},
                .quantize = sb_quantize_defaults()};
   sb_common *common = &r.quantize.common;
   r.quantize.bits = 3.25;

@@ -10,7 +10,7 @@
 #include "model/effective_bits.h"
 #include "folders/arch_check.h"
 #include "folders/finite.h"
-#include "plan/footprint.h"
+#include "model/sizes.h"
 
 /* What the files say about the tensors of the list. */
 typedef struct contents {
@@ -93,7 +93,8 @@ static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_
 
 static void print_blocks(const sb_arch *arch, const sb_inspect_request *request, FILE *out,
                          json_t *report) {
-  size_t blocks = sb_footprint_blocks(arch, request->block[0], request->block[1]);
+  const sb_blocking blocking = {request->block[0], request->block[1], SB_ASYMMETRIC};
+  const size_t blocks = sb_sizes_even(arch, &blocking, 1).blocks;
   char text[SB_TEXT_SIZE];
   sb_table_head(out, "In blocks of %zu x %zu", request->block[0], request->block[1]);
   sb_table_row(out, "blocks", "%zu (%zu a layer)", blocks, blocks / arch->config.layers);

@@ -1,25 +1,33 @@
-/* What the parts of `plan` share: cmd_plan.c reads the command line, plan_memory.c and plan_time.c
- * print. */
+/* What the parts of `plan` share: cmd_plan.c reads the command line, plan_rates.c finds out how
+ * fast a rank is, plan_memory.c and plan_time.c print. */
 #ifndef SB_CLI_PLAN_H
 #define SB_CLI_PLAN_H
 
 #include <jansson.h>
 #include <stdio.h>
 
-#include "plan/predict.h"
+#include "cli/common.h"
 #include "plan/footprint.h"
+#include "plan/predict.h"
 
 typedef struct sb_plan {
-  size_t gpus_per_node, strides, trades;
-  sb_rates rates; /* forward 0: not known, and no times are */
-  char
-      rates_from[384]; /* "as given", "of bench.json, ...", or why they are not known: for people */
-  const sb_footprint_setup *setup;
+  const sb_plan_setup *setup;
   const sb_footprint *footprint;
+  sb_rates rates;       /* forward 0: not known, and no times are */
+  char rates_from[384]; /* for people: "as given", or why they are not known */
 } sb_plan;
 
-/* Ranks that share a GPU. Pure. */
-size_t sb_plan_sharers(const sb_footprint_setup *setup, size_t gpus_per_node);
+typedef struct sb_plan_rates_request {
+  const char *machine; /* what bench --json wrote, or NULL */
+  double gflops;       /* of a rank, without that; 0: measured, or on GPUs not known */
+  double network;      /* GB/s of a node, where the machine does not know it */
+} sb_plan_rates_request;
+
+/* Sets the rates of plan, whose setup is there, and where they come from. Without a machine or
+ * gflops it measures a matrix product on this processor. SB_ERR_RANGE for a machine that was
+ * measured with another --compute. Local. */
+sb_status sb_plan_rates(const sb_plan_rates_request *request, const sb_common *common,
+                        sb_plan *plan);
 /* Print to `out` and add to `report`; either may be NULL. Local. */
 void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report);
 void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report);

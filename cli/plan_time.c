@@ -11,34 +11,33 @@ static const char *const part_keys[SB_PARTS] = {"read",     "importance", "reord
                                                 "loss",     "forward",    "moments", "factor",
                                                 "rounding", "refine",     "tune",    "write"};
 
-typedef struct pass_work {
+typedef struct pass_row {
   const char *label, *key;
-  double flops, traffic;
-} pass_work;
+  double flops, sent;
+  const sb_pass_time *time; /* NULL: not known */
+} pass_row;
 
-/* What a pass has to do; its time too, where `seconds` is not 0. */
-static void print_pass(const pass_work *work, double flop_seconds, double grid_seconds,
-                       double send_seconds, double seconds, FILE *out, json_t *report) {
-  char sent[SB_TEXT_SIZE], time[SB_TEXT_SIZE], count[SB_TEXT_SIZE], a[SB_TEXT_SIZE],
-      b[SB_TEXT_SIZE], c[SB_TEXT_SIZE];
-  sb_text_count(count, sizeof count, work->flops);
-  sb_text_bytes(sent, sizeof sent, work->traffic);
-  if (seconds > 0.0) {
-    sb_table_row(out, work->label, "%9sFLOP  %10s sent  %12s", count, sent,
-                 sb_text_seconds(time, sizeof time, seconds));
+static void print_pass(const pass_row *p, FILE *out, json_t *report) {
+  char sent[SB_TEXT_SIZE], count[SB_TEXT_SIZE], time[SB_TEXT_SIZE];
+  sb_text_count(count, sizeof count, p->flops);
+  sb_text_bytes(sent, sizeof sent, p->sent);
+  if (p->time) {
+    char flops[SB_TEXT_SIZE], grids[SB_TEXT_SIZE], messages[SB_TEXT_SIZE];
+    sb_table_row(out, p->label, "%9sFLOP  %10s sent  %12s", count, sent,
+                 sb_text_seconds(time, sizeof time, p->time->seconds));
     sb_table_row(out, "", "the longer of arithmetic %s + grids and scores %s, and messages %s",
-                 sb_text_seconds(a, sizeof a, flop_seconds),
-                 sb_text_seconds(b, sizeof b, grid_seconds),
-                 sb_text_seconds(c, sizeof c, send_seconds));
+                 sb_text_seconds(flops, sizeof flops, p->time->flop_seconds),
+                 sb_text_seconds(grids, sizeof grids, p->time->grid_seconds),
+                 sb_text_seconds(messages, sizeof messages, p->time->send_seconds));
   } else {
-    sb_table_row(out, work->label, "%9sFLOP  %10s sent", count, sent);
+    sb_table_row(out, p->label, "%9sFLOP  %10s sent", count, sent);
   }
   if (!report) return;
   json_t *pass = json_object();
-  sb_report_real(pass, "flops", work->flops);
-  sb_report_real(pass, "bytes_sent", work->traffic);
-  if (seconds > 0.0) sb_report_real(pass, "seconds", seconds);
-  json_object_set_new(report, work->key, pass);
+  sb_report_real(pass, "flops", p->flops);
+  sb_report_real(pass, "bytes_sent", p->sent);
+  if (p->time) sb_report_real(pass, "seconds", p->time->seconds);
+  json_object_set_new(report, p->key, pass);
 }
 
 /* "arithmetic 98.2 GFLOP/s" and so on: what is left out where it is not known. */
@@ -73,7 +72,7 @@ static void print_rates(const sb_plan *plan, FILE *out, json_t *report) {
 
 static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part part, char *how,
                           size_t size) {
-  const sb_footprint_setup *s = plan->setup;
+  const sb_plan_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   char work[SB_TEXT_SIZE];
   how[0] = '\0';
@@ -86,7 +85,7 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
     break;
   case SB_PART_GRADIENT:
     snprintf(how, size, "at most %zu%s", p->gradient_passes,
-             f->waves == 1 && plan->trades && s->check_seqs == 0
+             f->search.pass.waves == 1 && s->search.trades && s->search.check_seqs == 0
                  ? "; forward halves are those of loss passes where these came before"
                  : "");
     break;
@@ -94,26 +93,27 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
     snprintf(how, size, "at most %zu", p->loss_passes);
     break;
   case SB_PART_FORWARD:
-    snprintf(how, size, "two passes of %zu sequences, %sFLOP", f->round_local,
-             sb_text_count(work, sizeof work, f->round_flops));
+    snprintf(how, size, "two passes of %zu sequences, %sFLOP", f->round.local,
+             sb_text_count(work, sizeof work, f->round.flops));
     break;
   case SB_PART_MOMENTS:
-    snprintf(how, size, "%sFLOP", sb_text_count(work, sizeof work, f->moment_flops));
+    snprintf(how, size, "%sFLOP", sb_text_count(work, sizeof work, f->round.moment_flops));
     break;
   case SB_PART_FACTOR:
-    snprintf(how, size, "%sFLOP, %s", sb_text_count(work, sizeof work, f->factor_flops),
-             f->factor == SB_FACTOR_REPLICATED ? "all on every rank" : "spread over all ranks");
+    snprintf(how, size, "%sFLOP, %s", sb_text_count(work, sizeof work, f->round.factor_flops),
+             f->round.factor == SB_FACTOR_REPLICATED ? "all on every rank"
+                                                     : "spread over all ranks");
     break;
   case SB_PART_REFINE:
     snprintf(how, size, "%sFLOP, %d passes over codes and scales",
-             sb_text_count(work, sizeof work, f->refine_flops), s->refine);
+             sb_text_count(work, sizeof work, f->round.refine_flops), s->round.refine);
     break;
   case SB_PART_ROUNDING:
-    snprintf(how, size, "%sFLOP", sb_text_count(work, sizeof work, f->rounding_flops));
+    snprintf(how, size, "%sFLOP", sb_text_count(work, sizeof work, f->round.rounding_flops));
     break;
   case SB_PART_TUNE:
-    snprintf(how, size, "%zu steps, %sFLOP", f->tune_steps,
-             sb_text_count(work, sizeof work, f->tune_learn_flops + f->tune_flops));
+    snprintf(how, size, "%zu steps, %sFLOP", f->tune.steps,
+             sb_text_count(work, sizeof work, f->tune.learn_flops + f->tune.step_flops));
     break;
   case SB_PART_WRITE:
     snprintf(how, size, "%g bits a weight, and what is not quantized", s->bits);
@@ -123,40 +123,53 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
   }
 }
 
-void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report) {
-  const sb_footprint *f = plan->footprint;
-  sb_prediction p = {0};
+static void print_passes(const sb_plan *plan, const sb_prediction *p, FILE *out, json_t *report) {
+  const sb_plan_search *search = &plan->footprint->search;
+  const bool check = plan->setup->search.check_seqs > 0;
+  const pass_row loss = {.label = "loss pass",
+                         .key = "loss_pass",
+                         .flops = check ? search->check_flops : search->loss_flops,
+                         .sent = check ? search->check_sent : search->loss_sent,
+                         .time = p ? &p->loss : NULL};
+  const pass_row gradient = {.label = "gradient pass",
+                             .key = "gradient_pass",
+                             .flops = search->gradient_flops,
+                             .sent = search->gradient_sent,
+                             .time = p ? &p->gradient : NULL};
+  sb_table_head(out, "A pass of a rank (%zu of %zu sequences, %zu wave%s)", search->pass.local,
+                plan->setup->search.seqs, search->pass.waves, search->pass.waves == 1 ? "" : "s");
+  print_pass(&loss, out, report);
+  print_pass(&gradient, out, report);
+}
+
+static void print_parts(const sb_plan *plan, const sb_prediction *p, FILE *out, json_t *report) {
   char time[SB_TEXT_SIZE], how[160];
-  const bool check = plan->setup->check_seqs > 0, known = plan->rates.forward > 0.0;
-  const pass_work loss = {"loss pass", "loss_pass", check ? f->check_flops : f->loss_flops,
-                          check ? f->check_traffic : f->loss_traffic};
-  const pass_work gradient = {"gradient pass", "gradient_pass", f->gradient_flops,
-                              f->gradient_traffic};
-  if (known) sb_predict(plan->setup, f, &plan->rates, plan->strides, plan->trades, &p);
-  sb_table_head(out, "A pass of a rank (%zu of %zu sequences, %zu wave%s)", f->local_seqs,
-                plan->setup->seqs, f->waves, f->waves == 1 ? "" : "s");
-  print_pass(&loss, p.loss_flop_seconds, p.loss_grid_seconds, p.loss_send_seconds, p.loss_seconds,
-             out, report);
-  print_pass(&gradient, p.gradient_flop_seconds, p.gradient_grid_seconds, p.gradient_send_seconds,
-             p.gradient_seconds, out, report);
-  if (!known) {
+  json_t *parts = report ? json_object() : NULL;
+  sb_table_head(out, "Time");
+  for (int part = 0; part < SB_PARTS; part++) {
+    if (p->seconds[part] == 0.0) continue;
+    describe_part(plan, p, (sb_part)part, how, sizeof how);
+    sb_table_row(out, part_names[part], "%12s  %s",
+                 sb_text_seconds(time, sizeof time, p->seconds[part]), how);
+    sb_report_real(parts, part_keys[part], p->seconds[part]);
+  }
+  sb_table_row(out, "all", "%12s", sb_text_seconds(time, sizeof time, p->total));
+  if (report) json_object_set_new(report, "seconds_by_part", parts);
+  sb_report_real(report, "seconds", p->total);
+}
+
+void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report) {
+  sb_prediction p;
+  if (plan->rates.forward == 0.0) {
+    print_passes(plan, NULL, out, report);
     sb_table_head(out, "Time");
     sb_table_row(out, "all",
                  "not known: %s; --machine FILE (shardbits bench --json FILE) or --gflops X tells",
                  plan->rates_from);
     return;
   }
-  json_t *parts = report ? json_object() : NULL;
-  sb_table_head(out, "Time");
-  for (int part = 0; part < SB_PARTS; part++) {
-    if (p.seconds[part] == 0.0) continue;
-    describe_part(plan, &p, (sb_part)part, how, sizeof how);
-    sb_table_row(out, part_names[part], "%12s  %s",
-                 sb_text_seconds(time, sizeof time, p.seconds[part]), how);
-    sb_report_real(parts, part_keys[part], p.seconds[part]);
-  }
-  sb_table_row(out, "all", "%12s", sb_text_seconds(time, sizeof time, p.total));
-  if (report) json_object_set_new(report, "seconds_by_part", parts);
-  sb_report_real(report, "seconds", p.total);
+  sb_predict(plan->setup, plan->footprint, &plan->rates, &p);
+  print_passes(plan, &p, out, report);
+  print_parts(plan, &p, out, report);
   print_rates(plan, out, report);
 }

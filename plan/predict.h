@@ -10,15 +10,17 @@
 /* Of one rank while all ranks of its node work; a rate of 0 leaves its part of the work out. */
 typedef struct sb_rates {
   double forward, backward; /* FLOP/s of a layer: GEMMs and what lies between them */
-  double moments, factor, rounding, refine; /* FLOP/s: X'X; factors of second moments; --quantizer
-                                               gptq's columns, and refining them */
-  double fit, quantize, score,
-      unpack;         /* weights/s: fitting grids; rounding to them; scoring moves; decoding */
-  double pack;        /* weights/s: fitting and encoding what is written */
-  double read, write; /* bytes/s: of weights from a file; of packed weights, compressed, to one */
-  double network;     /* bytes/s of a node */
+  double moments;           /* FLOP/s: X'X */
+  double factor;            /* FLOP/s: factors of second moments */
+  double rounding, refine;  /* FLOP/s: columns of --quantizer gptq; refining them */
+  double fit, quantize;     /* weights/s: fitting grids; rounding to them */
+  double score, unpack;     /* weights/s: scoring moves; decoding packed weights */
+  double pack;              /* weights/s: fitting and encoding what is written */
+  double read, write;       /* bytes/s: weights from a file; compressed weights to one */
+  double network;           /* bytes/s of a node */
 } sb_rates;
 
+/* Parts of a run, one after another. */
 typedef enum sb_part {
   SB_PART_READ,
   SB_PART_IMPORTANCE, /* fitted grids: one forward pass */
@@ -30,27 +32,29 @@ typedef enum sb_part {
   SB_PART_FACTOR,
   SB_PART_ROUNDING,
   SB_PART_REFINE,
-  SB_PART_TUNE, /* of --tune-seqs: a forward pass of the source weights, and a gradient of each
-                   batch */
+  SB_PART_TUNE, /* training of scales */
   SB_PART_WRITE,
   SB_PARTS
 } sb_part;
 
+/* Of one pass: messages are on their way while the rank computes. */
+typedef struct sb_pass_time {
+  double flop_seconds; /* arithmetic */
+  double grid_seconds; /* grids and scores */
+  double send_seconds; /* messages */
+  double seconds;      /* the longer of the first two together and the last */
+} sb_pass_time;
+
 typedef struct sb_prediction {
-  double loss_seconds, gradient_seconds; /* of one pass; the loss is that of the check sequences
-                                            where there are some */
-  /* of one pass of each kind, what arithmetic, rounding and messages take: the longer of messages
-   * and the rest counts */
-  double loss_flop_seconds, loss_grid_seconds, loss_send_seconds;
-  double gradient_flop_seconds, gradient_grid_seconds, gradient_send_seconds;
+  sb_pass_time loss; /* of the check sequences where there are some */
+  sb_pass_time gradient;
   size_t gradient_passes, loss_passes; /* of the search */
   double seconds[SB_PARTS];
   double total;
 } sb_prediction;
 
-/* A search of so many strides and at most so many trades, all of which are kept and measured anew:
- * an upper bound. */
-void sb_predict(const sb_footprint_setup *setup, const sb_footprint *footprint,
-                const sb_rates *rates, size_t strides, size_t trades, sb_prediction *out);
+/* An upper bound where all trades of the search are kept and measured anew. */
+void sb_predict(const sb_plan_setup *setup, const sb_footprint *footprint, const sb_rates *rates,
+                sb_prediction *out);
 
 #endif

@@ -19,20 +19,23 @@ static int free_arch(void **state) {
   return 0;
 }
 
-static sb_footprint_setup setup(void) {
-  return (sb_footprint_setup){.arch = &arch,
-                              .source = SB_BF16,
-                              .ranks = 8,
-                              .ranks_per_node = 4,
-                              .threads = 8,
-                              .seqs = 32,
-                              .seqlen = 2048,
-                              .block_rows = 128,
-                              .block_cols = 128,
-                              .wave_bytes = 1e12,
-                              .widths = 7,
-                              .bits = 3.0,
-                              .round_seqs = 64};
+/* A search of so many strides and trades. */
+static sb_plan_setup setup(size_t strides, size_t trades) {
+  return (sb_plan_setup){.arch = &arch,
+                         .source = SB_BF16,
+                         .ranks = 8,
+                         .ranks_per_node = 4,
+                         .threads = 8,
+                         .blocking = {128, 128, SB_ASYMMETRIC},
+                         .bits = 3.0,
+                         .seqlen = 2048,
+                         .input_bytes = (size_t)1 << 40,
+                         .search = {.seqs = 32,
+                                    .estimator = SB_ESTIMATOR_FISHER,
+                                    .widths = 7,
+                                    .strides = strides,
+                                    .trades = trades},
+                         .round = {.seqs = 64}};
 }
 
 static void near(double a, double b) {
@@ -43,15 +46,16 @@ static void near(double a, double b) {
  * more than trades. */
 static void arithmetic_alone(void **state) {
   (void)state;
-  const sb_footprint_setup s = setup();
+  const sb_plan_setup s = setup(2, 8);
   const sb_rates r = {.forward = 1e12, .backward = 5e11};
   sb_footprint f;
   sb_prediction p;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 2, 8, &p);
-  const double loss = f.loss_flops / 1e12, back = (f.gradient_flops - f.loss_flops) / 5e11;
-  near(p.loss_seconds, loss);
-  near(p.gradient_seconds, loss + back);
+  sb_predict(&s, &f, &r, &p);
+  const double loss = f.search.loss_flops / 1e12,
+               back = (f.search.gradient_flops - f.search.loss_flops) / 5e11;
+  near(p.loss.seconds, loss);
+  near(p.gradient.seconds, loss + back);
   assert_true(p.gradient_passes == 10 && p.loss_passes == 9);
   near(p.seconds[SB_PART_GRADIENT],
        2 * (loss + back) + 8 * back); /* trades begin with the loss pass before them */
@@ -62,88 +66,89 @@ static void arithmetic_alone(void **state) {
 /* A gradient pass for the costs of widths, which learns from the source weights too. */
 static void divergence(void **state) {
   (void)state;
-  sb_footprint_setup s = setup();
+  sb_plan_setup s = setup(0, 8);
   const sb_rates r = {.forward = 1e12, .backward = 5e11};
   sb_footprint f;
   sb_prediction p;
-  s.gains = SB_GAINS_DIVERGENCE;
+  s.search.estimator = SB_ESTIMATOR_DIVERGENCE;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 0, 8, &p);
-  const double loss = f.loss_flops / 1e12, back = (f.gradient_flops - f.loss_flops) / 5e11;
+  sb_predict(&s, &f, &r, &p);
+  const double loss = f.search.loss_flops / 1e12,
+               back = (f.search.gradient_flops - f.search.loss_flops) / 5e11;
   assert_true(p.gradient_passes == 9 && p.loss_passes == 9);
   near(p.total, loss + 9 * back + 9 * loss);
 }
 
 static void several_waves_repeat_the_forward_half(void **state) {
   (void)state;
-  sb_footprint_setup s = setup();
+  sb_plan_setup s = setup(1, 3);
   const sb_rates r = {.forward = 1e12, .backward = 1e12};
   sb_footprint f;
   sb_prediction p;
-  s.wave_bytes = 1;
+  s.input_bytes = 1;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 1, 3, &p);
-  near(p.seconds[SB_PART_GRADIENT], 4 * f.gradient_flops / 1e12);
+  sb_predict(&s, &f, &r, &p);
+  near(p.seconds[SB_PART_GRADIENT], 4 * f.search.gradient_flops / 1e12);
 }
 
 /* The loss that decides is that of other sequences: nothing of it can be used again. */
 static void check_sequences(void **state) {
   (void)state;
-  sb_footprint_setup s = setup();
+  sb_plan_setup s = setup(1, 3);
   const sb_rates r = {.forward = 1e12, .backward = 1e12, .quantize = 1e9};
   sb_footprint f;
   sb_prediction p;
-  s.check_seqs = 8;
+  s.search.check_seqs = 8;
   s.fitted = true;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 1, 3, &p);
+  sb_predict(&s, &f, &r, &p);
   const double weights = (double)arch.linear_parameters / 1e9;
-  near(p.loss_seconds, f.check_flops / 1e12 + weights);
-  near(p.gradient_seconds, f.gradient_flops / 1e12 + 2 * weights);
-  near(p.seconds[SB_PART_GRADIENT], 4 * p.gradient_seconds);
-  near(p.seconds[SB_PART_IMPORTANCE], f.loss_flops / 1e12);
+  near(p.loss.seconds, f.search.check_flops / 1e12 + weights);
+  near(p.gradient.seconds, f.search.gradient_flops / 1e12 + 2 * weights);
+  near(p.seconds[SB_PART_GRADIENT], 4 * p.gradient.seconds);
+  near(p.seconds[SB_PART_IMPORTANCE], f.search.loss_flops / 1e12);
 }
 
 /* Messages overlap with arithmetic; 4 ranks share a node's network. */
 static void messages(void **state) {
   (void)state;
-  const sb_footprint_setup s = setup();
+  const sb_plan_setup s = setup(1, 0);
   sb_rates r = {.forward = 1e12, .backward = 1e12, .network = 1e9};
   sb_footprint f;
   sb_prediction p;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 1, 0, &p);
-  near(p.loss_send_seconds, f.loss_traffic * 4 / 1e9);
-  near(p.loss_seconds, fmax(f.loss_flops / 1e12, f.loss_traffic * 4 / 1e9));
+  sb_predict(&s, &f, &r, &p);
+  near(p.loss.send_seconds, f.search.loss_sent * 4 / 1e9);
+  near(p.loss.seconds, fmax(f.search.loss_flops / 1e12, f.search.loss_sent * 4 / 1e9));
   r.network = 1e6;
-  sb_predict(&s, &f, &r, 1, 0, &p);
-  near(p.loss_seconds, f.loss_traffic * 4 / 1e6);
+  sb_predict(&s, &f, &r, &p);
+  near(p.loss.seconds, f.search.loss_sent * 4 / 1e6);
 }
 
 static void grids_and_scores(void **state) {
   (void)state;
-  sb_footprint_setup s = setup();
+  sb_plan_setup s = setup(1, 0);
   const sb_rates r = {.fit = 1e9, .quantize = 2e9, .score = 4e9};
   const double weights = (double)arch.linear_parameters;
   sb_footprint f;
   sb_prediction p;
   s.reorder = SB_REORDER_FUSED;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 1, 0, &p);
-  near(p.loss_seconds, weights / 2e9); /* plain grids: nothing to fit */
-  near(p.gradient_seconds, weights / 1e9 + 4 * weights / 4e9);
-  near(p.seconds[SB_PART_REORDER], p.gradient_seconds);
+  sb_predict(&s, &f, &r, &p);
+  near(p.loss.seconds, weights / 2e9); /* plain grids: nothing to fit */
+  near(p.gradient.seconds, weights / 1e9 + 4 * weights / 4e9);
+  near(p.seconds[SB_PART_REORDER], p.gradient.seconds);
   s.fitted = true;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 1, 0, &p);
-  near(p.loss_seconds, weights / 2e9 + weights / 1e9);
-  near(p.gradient_seconds,
+  sb_predict(&s, &f, &r, &p);
+  near(p.loss.seconds, weights / 2e9 + weights / 1e9);
+  near(p.gradient.seconds,
        weights / 1e9 + 4 * weights / 4e9 + 4 * weights / 1e9); /* also one bit less and more */
 }
 
 static void files_and_rounding(void **state) {
   (void)state;
-  sb_footprint_setup s = setup();
+  sb_plan_setup s = setup(1, 0);
   sb_rates r = {.forward = 1e12,
                 .moments = 2e12,
                 .factor = 3e12,
@@ -155,35 +160,35 @@ static void files_and_rounding(void **state) {
                 .write = 5e8};
   sb_footprint f;
   sb_prediction p;
-  s.gptq = true;
+  s.round.gptq = true;
   s.fitted = true;
-  s.refine = 2;
+  s.round.refine = 2;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 1, 0, &p);
+  sb_predict(&s, &f, &r, &p);
   const double linear = (double)arch.linear_parameters, rest = f.model_bytes - 2 * linear;
   near(p.seconds[SB_PART_READ], f.model_bytes / 8 / 1e9);
   near(p.seconds[SB_PART_WRITE], (linear * 3 / 8 + rest) / 8 / 5e8);
-  near(p.seconds[SB_PART_IMPORTANCE], f.loss_flops / 1e12);
-  near(p.seconds[SB_PART_FORWARD], f.round_flops / 1e12 + linear / 1e9);
-  near(p.seconds[SB_PART_MOMENTS], f.moment_flops / 2e12);
-  near(p.seconds[SB_PART_FACTOR], f.factor_flops / 3e12);
-  near(p.seconds[SB_PART_ROUNDING], f.rounding_flops / 4e12);
-  near(p.seconds[SB_PART_REFINE], 6 * f.rounding_flops / 5e12);
-  s.gptq = false; /* rounded to nearest on the way to the file */
+  near(p.seconds[SB_PART_IMPORTANCE], f.search.loss_flops / 1e12);
+  near(p.seconds[SB_PART_FORWARD], f.round.flops / 1e12 + linear / 1e9);
+  near(p.seconds[SB_PART_MOMENTS], f.round.moment_flops / 2e12);
+  near(p.seconds[SB_PART_FACTOR], f.round.factor_flops / 3e12);
+  near(p.seconds[SB_PART_ROUNDING], f.round.rounding_flops / 4e12);
+  near(p.seconds[SB_PART_REFINE], 6 * f.round.rounding_flops / 5e12);
+  s.round.gptq = false; /* rounded to nearest on the way to the file */
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 1, 0, &p);
+  sb_predict(&s, &f, &r, &p);
   near(p.seconds[SB_PART_WRITE], (linear * 3 / 8 + rest) / 8 / 5e8 + linear / 8 / 1e8);
   assert_true(p.seconds[SB_PART_FORWARD] + p.seconds[SB_PART_MOMENTS] + p.seconds[SB_PART_FACTOR] ==
               0);
   assert_true(p.seconds[SB_PART_TUNE] == 0);
-  s.tune_seqs = 64; /* layers are decoded forwards and back for each of 4 batches, and forwards
+  s.tune.seqs = 64; /* layers are decoded forwards and back for each of 4 batches, and forwards
                        before and after */
-  s.tune_batch = 16;
+  s.tune.batch = 16;
   r.backward = 6e12;
   sb_footprint_estimate(&s, &f);
-  sb_predict(&s, &f, &r, 1, 0, &p);
-  near(p.seconds[SB_PART_TUNE], (f.tune_learn_flops + f.tune_forward_flops) / 1e12 +
-                                    (f.tune_flops - f.tune_forward_flops) / 6e12 +
+  sb_predict(&s, &f, &r, &p);
+  near(p.seconds[SB_PART_TUNE], (f.tune.learn_flops + f.tune.forward_flops) / 1e12 +
+                                    (f.tune.step_flops - f.tune.forward_flops) / 6e12 +
                                     10 * linear / 1e9);
 }
 

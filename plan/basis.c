@@ -1,0 +1,60 @@
+#include "plan/basis.h"
+
+#include "base/memory.h"
+#include "model/chunks.h"
+
+size_t sb_plan_local(const sb_plan_setup *s, size_t seqs) {
+  return sb_div_up(seqs, s->ranks);
+}
+
+size_t sb_plan_wave(const sb_plan_setup *s, size_t local, double each) {
+  const double fit = (double)s->input_bytes / each;
+  return fit >= (double)local ? sb_max_size(local, 1) : fit >= 1.0 ? (size_t)fit : 1;
+}
+
+double sb_plan_head_flops(const sb_plan_setup *s) {
+  const sb_config *c = &s->arch->config;
+  return 2.0 * (double)s->seqlen * (double)c->vocab * (double)c->hidden;
+}
+
+size_t sb_plan_node_ranks(const sb_plan_setup *s) {
+  return sb_min_size(s->ranks, s->ranks_per_node);
+}
+
+size_t sb_plan_gpu_ranks(const sb_plan_setup *s) {
+  return sb_div_up(sb_plan_node_ranks(s), s->gpus_per_node);
+}
+
+/* Bytes of a decoder layer, of the layer that has most. */
+static size_t most_layer_bytes(const sb_plan_setup *s) {
+  const sb_arch *a = s->arch;
+  size_t most = 0;
+  for (size_t layer = 0; layer < a->config.layers; layer++) {
+    size_t elements = 0;
+    for (size_t i = 0; i < a->count; i++)
+      if (a->tensors[i].layer == layer) elements += a->tensors[i].rows * a->tensors[i].cols;
+    most = sb_max_size(most, elements);
+  }
+  return most * sb_dtype_size(s->source);
+}
+
+sb_plan_basis sb_plan_basis_of(const sb_plan_setup *s) {
+  const sb_config *c = &s->arch->config;
+  const size_t source = sb_dtype_size(s->source), layer = most_layer_bytes(s),
+               chunk = sb_chunk_rows(c->vocab, c->hidden * source, layer, s->blocking.rows);
+  sb_plan_basis b = {.setup = s,
+                     .sizes = sb_sizes_even(s->arch, &s->blocking, s->ranks),
+                     .backend = {.act = SB_F32,
+                                 .operand = s->compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32,
+                                 .unified = true},
+                     .nodes = sb_div_up(s->ranks, s->ranks_per_node),
+                     .chunk = chunk,
+                     .hidden_bytes = (double)(s->seqlen * c->hidden * sizeof(float)),
+                     .model_bytes = (double)s->arch->parameters * (double)source,
+                     .table_bytes = (double)(c->vocab * c->hidden * source),
+                     .chunk_bytes = (double)(chunk * c->hidden * source)};
+  b.layers_bytes = b.model_bytes - b.table_bytes * (c->tie_embeddings ? 1.0 : 2.0);
+  b.group_bytes = (double)layer > b.chunk_bytes ? (double)layer : b.chunk_bytes;
+  b.sent = (double)(b.nodes - 1) / (double)s->ranks;
+  return b;
+}

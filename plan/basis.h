@@ -1,0 +1,36 @@
+/* What all phases of a plan are computed from. Inside of plan/. Pure. */
+#ifndef SB_PLAN_BASIS_H
+#define SB_PLAN_BASIS_H
+
+#include "model/sizes.h"
+#include "plan/setup.h"
+
+typedef struct sb_plan_basis {
+  const sb_plan_setup *setup;
+  sb_sizes sizes;
+  sb_backend backend; /* no device: types alone, for the `_bytes()` of buffers */
+  size_t nodes;
+  size_t chunk;        /* rows of the largest chunk of the embedding and the LM head */
+  double hidden_bytes; /* f32 activations of one sequence */
+  double model_bytes;  /* all weights in the source's type */
+  double table_bytes;  /* the embedding, or an LM head of its own */
+  double layers_bytes; /* all but embedding and LM head */
+  double group_bytes;  /* the largest group of the store: a layer or a chunk */
+  double chunk_bytes;  /* a chunk in the source's type */
+  double sent;         /* share of a walk's bytes that a rank sends: other nodes / ranks */
+} sb_plan_basis;
+
+sb_plan_basis sb_plan_basis_of(const sb_plan_setup *setup);
+
+/* Sequences of the busiest rank. */
+size_t sb_plan_local(const sb_plan_setup *setup, size_t seqs);
+/* Sequences at a time, of `local`, whose kept inputs take `each` bytes: at least one. */
+size_t sb_plan_wave(const sb_plan_setup *setup, size_t local, double each);
+/* FLOPs of the LM head, once forward, of a sequence: what a divergence takes more than a loss. */
+double sb_plan_head_flops(const sb_plan_setup *setup);
+
+/* Ranks of a node; those that share a GPU. */
+size_t sb_plan_node_ranks(const sb_plan_setup *setup);
+size_t sb_plan_gpu_ranks(const sb_plan_setup *setup);
+
+#endif

@@ -1,0 +1,28 @@
+/* Rounding weights to the bits found: memory of a rank beside what it holds throughout, and the
+ * work of the busiest rank. Pure. */
+#ifndef SB_PLAN_ROUND_H
+#define SB_PLAN_ROUND_H
+
+#include "plan/held.h"
+
+typedef struct sb_plan_round {
+  size_t local;          /* sequences that guide it */
+  sb_factor_mode factor; /* not SB_FACTOR_AUTO */
+  double prepared;       /* the matrices of a layer as they are and rounded; a chunk of the head */
+  double inputs;         /* of a layer, and its outputs, for all sequences of the rank */
+  double activations;    /* one sequence in one layer, forward */
+  double moments;        /* second moments of a layer's inputs, and their factors */
+  double block_rows;     /* of the matrices that share an input, on their way to codes */
+  double bytes;          /* sum, with the packed model and without its slots */
+
+  double sent;           /* bytes: the model, the packed one, second moments */
+  double flops;          /* two forward passes without the LM head */
+  double moment_flops;   /* X'X */
+  double factor_flops;   /* Cholesky factors and their inverses */
+  double rounding_flops; /* columns, one after another */
+  double refine_flops;   /* passes over codes and scales */
+} sb_plan_round;
+
+sb_plan_round sb_plan_round_of(const sb_plan_basis *basis, const sb_plan_packed *packed);
+
+#endif

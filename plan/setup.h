@@ -1,0 +1,50 @@
+/* A run of quantize, as far as its memory, its traffic and its time depend on it: what a plan is
+ * made from. Plain data. */
+#ifndef SB_PLAN_SETUP_H
+#define SB_PLAN_SETUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/dtype.h"
+#include "kernels/backend.h"
+#include "model/arch.h"
+#include "model/model.h"
+#include "model/orders.h"
+#include "quant/moments.h"
+#include "sensitivity/estimator.h"
+
+typedef struct sb_plan_setup {
+  const sb_arch *arch;
+  sb_dtype source; /* of the weights in the file */
+  sb_compute compute;
+  size_t ranks, ranks_per_node;
+  int threads;          /* of a rank */
+  size_t gpus_per_node; /* 0: processors compute */
+  sb_blocking blocking;
+  sb_reorder reorder;
+  bool fitted;        /* grids */
+  double bits;        /* per weight, of the packed model */
+  size_t seqlen;      /* tokens of a sequence */
+  size_t input_bytes; /* most memory of a rank for layer inputs; a wave has at least a sequence */
+
+  struct {
+    size_t seqs;       /* of all ranks, as everywhere here */
+    size_t check_seqs; /* others, whose loss decides; 0: none */
+    sb_estimator estimator;
+    unsigned widths; /* of a block that are possible */
+    size_t strides, trades;
+  } search;
+  struct {
+    bool gptq; /* else to nearest */
+    size_t seqs;
+    sb_factor_mode factor;
+    size_t moment_room; /* sb_moments_room; 0: a processor's */
+    int refine;         /* passes */
+  } round;
+  struct {
+    size_t seqs, batch; /* no scales are trained where seqs is 0 */
+  } tune;
+} sb_plan_setup;
+
+#endif
