@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "kernels/blockrow.h"
 #include "measure/numbers.h"
+#include "measure/round_phases.h"
 #include "measure/timing.h"
 #include "measure/zstd_rates.h"
 #include "model/inputs.h"
@@ -13,11 +14,8 @@
 #include "pass/layer.h"
 #include "quant/moments.h"
 #include "pass/device_layer.h"
-#include "quant/round_stack.h"
 
-enum { BITS = 3, FACTOR_MOST = 1024, FACTOR_MOST_GPU = 8192, BLOCK_ROWS = 16 };
-
-#define FACTOR_QUANTUM 0x1p-40
+enum { BITS = SB_ROUND_PHASES_BITS };
 
 typedef struct phases {
   sb_model *m;
@@ -44,14 +42,7 @@ typedef struct phases {
   size_t *offsets[SB_LINEARS];  /* [block rows + 1] */
   uint8_t *packed, *packed_there;
 
-  /* factor and rounding */
-  size_t n;
-  int64_t *moments, *lost; /* device, [n, n] multiples of FACTOR_QUANTUM: as they are, and for the
-                              factor to use up */
-  float *factor, *panel;   /* device, [n, n]: panel has the moments, for refining */
-  float *w;                /* of one block row */
-  uint8_t *round_bits;
-  sb_round_stack *stack;
+  sb_round_phases *rounding;
 } phases;
 
 static const sb_tiling *tiling_of(const phases *p, int which) {
@@ -189,45 +180,6 @@ static sb_status unpack(void *context) {
   return p->b->op->sync(p->b, NULL);
 }
 
-static sb_status factorise(void *context) {
-  phases *p = context;
-  const size_t bytes = p->n * p->n * sizeof *p->moments;
-  sb_factor_job job = {
-      .n = p->n, .sums = p->lost, .quantum = FACTOR_QUANTUM, .damping = 0.01, .factor = p->factor};
-  SB_TRY(p->b->op->copy(p->b, NULL, p->lost, p->moments, bytes));
-  SB_TRY(p->b->op->factor_moments(p->b, NULL, &job, 1));
-  return job.status == SB_OK ? SB_OK : sb_fail(job.status, "%s", job.message);
-}
-
-static sb_tiling round_tiling(const phases *p) {
-  return (sb_tiling){p->m->blocking.rows, p->n, p->m->blocking.rows,
-                     sb_min_size(p->m->blocking.cols, p->n)};
-}
-
-static sb_status round_rows(void *context) {
-  phases *p = context;
-  const sb_tiling tiling = round_tiling(p);
-  const sb_round_setup setup = {.backend = p->b,
-                                .rows = BLOCK_ROWS * tiling.rows,
-                                .count = BLOCK_ROWS,
-                                .cols = tiling.cols,
-                                .block_cols = tiling.block_cols,
-                                .symmetry = p->m->blocking.symmetry,
-                                .refine = true,
-                                .panels_dev = true};
-  sb_round_stack_free(&p->stack);
-  SB_TRY(sb_round_stack_create(&setup, &p->stack));
-  for (int i = 0; i < BLOCK_ROWS; i++)
-    SB_TRY(sb_round_stack_add(p->stack, p->w, SB_F32, tiling.rows, p->round_bits));
-  return sb_round_stack_round(p->stack, 0, p->n, p->factor, p->n, true);
-}
-
-/* One pass over what was rounded; what rounding has left of the weights does for a residual. */
-static sb_status refine(void *context) {
-  phases *p = context;
-  return sb_round_stack_refine(p->stack, 0, p->n, p->panel);
-}
-
 static sb_status gather(void *context) {
   phases *p = context;
   const void *image;
@@ -279,44 +231,6 @@ static sb_status prepare_blocks(phases *p) {
   return p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->cut);
 }
 
-/* The moments of a channel that depends on its neighbours, so positive definite. */
-static sb_status upload_moments(phases *p) {
-  const size_t n = p->n;
-  float *apart = NULL, *row = NULL;
-  sb_status status = SB_OK;
-  SB_GO(sb_alloc_raw(&apart, n, sizeof *apart, "second moments"));
-  SB_GO(sb_alloc_raw(&row, n, sizeof *row, "second moments"));
-  for (size_t k = 0; k < n; k++) apart[k] = (float)exp(-(double)k / 8);
-  for (size_t i = 0; i < n; i++) {
-    for (size_t j = 0; j < n; j++) row[j] = apart[i > j ? i - j : j - i];
-    SB_GO(p->b->op->upload(p->b, NULL, p->panel + i * n, row, n * sizeof *row));
-    SB_GO(p->b->op->sync(p->b, NULL));
-  }
-  SB_GO(p->b->op->zero(p->b, NULL, p->moments, n * n * sizeof *p->moments));
-  SB_GO(p->b->op->add_multiples(p->b, NULL, p->moments, p->panel, n * n, FACTOR_QUANTUM, false));
-  SB_GO(p->b->op->sync(p->b, NULL));
-done:
-  sb_free(&apart);
-  sb_free(&row);
-  return status;
-}
-
-static sb_status prepare_factor(phases *p) {
-  sb_backend *b = p->b;
-  const size_t most = b->unified ? FACTOR_MOST : FACTOR_MOST_GPU;
-  const size_t n = p->n = sb_min_size(p->m->config.hidden, most), whole = n * n * sizeof(int64_t);
-  const sb_tiling tiling = round_tiling(p);
-  SB_TRY(b->op->alloc(b, whole, "second moments", (void **)&p->moments));
-  SB_TRY(b->op->alloc(b, whole, "second moments", (void **)&p->lost));
-  SB_TRY(b->op->alloc(b, n * n * sizeof *p->factor, "factor", (void **)&p->factor));
-  SB_TRY(b->op->alloc(b, n * n * sizeof *p->panel, "second moments", (void **)&p->panel));
-  SB_TRY(sb_alloc_raw(&p->w, tiling.rows * n, sizeof *p->w, "block row"));
-  for (size_t k = 0; k < tiling.rows * n; k++) p->w[k] = (float)(k % 251) * 1e-3f - 0.125f;
-  SB_TRY(sb_alloc_raw(&p->round_bits, sb_tiling_block_cols(&tiling), 1, "bits"));
-  memset(p->round_bits, BITS, sb_tiling_block_cols(&tiling));
-  return upload_moments(p);
-}
-
 static sb_status prepare_rope(phases *p) {
   const size_t count = p->T * p->m->config.head_dim;
   float *table = NULL;
@@ -342,7 +256,7 @@ static sb_status prepare_memory(phases *p) {
   const size_t product = sb_max_size(largest, widest * SB_MOMENT_PANEL),
                grams = sb_grams_count(widest, p->m->blocking.cols) * 2 * sizeof(int64_t);
   SB_TRY(prepare_blocks(p));
-  SB_TRY(prepare_factor(p));
+  SB_TRY(sb_round_phases_create(b, &p->m->blocking, c->hidden, &p->rounding));
   SB_TRY(prepare_rope(p));
   SB_TRY(b->op->alloc(b, p->T * c->hidden * act, "activations", &p->x));
   SB_TRY(b->op->alloc(b, p->T * c->hidden * act, "activations", &p->y));
@@ -378,9 +292,9 @@ static sb_status prepare(phases *p, const void *image) {
 
 static void release(phases *p) {
   sb_backend *b = p->b;
-  void *device[] = {p->cos_sin,    p->x,       p->y,    p->wide,   p->product,      p->rounded,
-                    p->importance, p->raise,   p->cut,  p->sums,   p->packed_there, p->fits,
-                    p->grids,      p->moments, p->lost, p->factor, p->panel};
+  void *device[] = {p->cos_sin,      p->x,          p->y,     p->wide, p->product,
+                    p->rounded,      p->importance, p->raise, p->cut,  p->sums,
+                    p->packed_there, p->fits,       p->grids};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
   for (int which = 0; which < SB_LINEARS; which++) sb_free(&p->offsets[which]);
   sb_free(&p->ones);
@@ -388,9 +302,7 @@ static void release(phases *p) {
   sb_layer_work_free(&p->work);
   sb_free(&p->bits);
   sb_free(&p->packed);
-  sb_free(&p->w);
-  sb_round_stack_free(&p->stack);
-  sb_free(&p->round_bits);
+  sb_round_phases_free(&p->rounding);
 }
 
 /* ---- rates ---- */
@@ -405,7 +317,7 @@ static double backward_flops(const phases *p, double forward) {
 /* What each of them does, in units of its rate. */
 static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a_weight) {
   const double head = 2.0 * (double)p->T * (double)(p->m->config.vocab * p->m->config.hidden),
-               T = (double)p->T, n = (double)p->n;
+               T = (double)p->T;
   double weights = 0, source = 0;
   for (int which = 0; which < SB_LINEARS; which++) {
     const double count = (double)(tiling_of(p, which)->rows * tiling_of(p, which)->cols);
@@ -420,9 +332,7 @@ static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a
     work[SB_FIGURE_MOMENTS] += 2.0 * T * c * fmin(c, SB_MOMENT_PANEL);
     work[SB_FIGURE_GRAMS] += 2.0 * T * (double)sb_grams_count((size_t)c, p->m->blocking.cols);
   }
-  work[SB_FIGURE_FACTOR] = 4.0 / 3.0 * n * n * n;
-  work[SB_FIGURE_ROUNDING] = (double)(BLOCK_ROWS * p->m->blocking.rows) * n * n;
-  work[SB_FIGURE_REFINE] = 2.0 * work[SB_FIGURE_ROUNDING];
+  sb_round_phases_work(p->rounding, work);
   work[SB_FIGURE_FIT] = work[SB_FIGURE_QUANTIZE] = work[SB_FIGURE_SCORE] = work[SB_FIGURE_PACK] =
       work[SB_FIGURE_UNPACK] = weights;
   *bytes_a_weight = source / weights;
@@ -436,23 +346,24 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
   const struct {
     sb_figure phase;
     sb_timed *run;
+    void *context;
     sb_figure limit;
     double cost; /* of the limit: bytes a weight that must be read and written */
-  } cases[] = {{SB_FIGURE_FORWARD, forward, gemm, 1},
-               {SB_FIGURE_BACKWARD, backward, gemm, 1},
-               {SB_FIGURE_MOMENTS, x_products, gemm, 1},
-               {SB_FIGURE_GRAMS, x_grams, SB_FIGURE_GEMM_F32, 1},
-               {SB_FIGURE_FACTOR, factorise, SB_FIGURE_GEMM_F32, 1},
-               {SB_FIGURE_ROUNDING, round_rows, SB_FIGURE_GEMM_F32, 1},
-               {SB_FIGURE_REFINE, refine, SB_FIGURE_GEMM_F32, 1},
-               {SB_FIGURE_FIT, fit, SB_FIGURE_MEMORY_COPY, source},
-               {SB_FIGURE_QUANTIZE, quantize, SB_FIGURE_MEMORY_COPY, source + weight},
-               {SB_FIGURE_SCORE, score, SB_FIGURE_MEMORY_COPY, source + 4},
-               {SB_FIGURE_PACK, pack, SB_FIGURE_MEMORY_READ, source},
-               {SB_FIGURE_UNPACK, unpack, SB_FIGURE_MEMORY_COPY, packed + weight}};
+  } cases[] = {{SB_FIGURE_FORWARD, forward, p, gemm, 1},
+               {SB_FIGURE_BACKWARD, backward, p, gemm, 1},
+               {SB_FIGURE_MOMENTS, x_products, p, gemm, 1},
+               {SB_FIGURE_GRAMS, x_grams, p, SB_FIGURE_GEMM_F32, 1},
+               {SB_FIGURE_FACTOR, sb_round_phases_factorise, p->rounding, SB_FIGURE_GEMM_F32, 1},
+               {SB_FIGURE_ROUNDING, sb_round_phases_round, p->rounding, SB_FIGURE_GEMM_F32, 1},
+               {SB_FIGURE_REFINE, sb_round_phases_refine, p->rounding, SB_FIGURE_GEMM_F32, 1},
+               {SB_FIGURE_FIT, fit, p, SB_FIGURE_MEMORY_COPY, source},
+               {SB_FIGURE_QUANTIZE, quantize, p, SB_FIGURE_MEMORY_COPY, source + weight},
+               {SB_FIGURE_SCORE, score, p, SB_FIGURE_MEMORY_COPY, source + 4},
+               {SB_FIGURE_PACK, pack, p, SB_FIGURE_MEMORY_READ, source},
+               {SB_FIGURE_UNPACK, unpack, p, SB_FIGURE_MEMORY_COPY, packed + weight}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     double seconds;
-    SB_TRY(sb_time_best(p->m->world, rounds, cases[i].run, p, &seconds));
+    SB_TRY(sb_time_best(p->m->world, rounds, cases[i].run, cases[i].context, &seconds));
     sb_machine_phase(out, cases[i].phase, work[cases[i].phase] / seconds, cases[i].limit,
                      cases[i].cost);
   }
