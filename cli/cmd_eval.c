@@ -135,7 +135,7 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_STRING,
        .value = &r.ref,
        .operand = "MODEL",
-       .help = "Also compare with this model: mean KL divergence and top-1 agreement."},
+       .help = "Compare with this model, too: mean KL divergence and top-1 agreement."},
   };
   sb_usage usage = {.command = "eval",
                     .synopsis = "MODEL|OUT --tokens TOKENS [--ref MODEL] [options]",

@@ -24,9 +24,9 @@ sb_status sb_cmd_inspect(const sb_world *world, int argc, char **argv) {
       .synopsis = "PATH [options]",
       .purpose = "Reads the headers of a model (not its weights) and says what is in it: sizes, "
                  "types, how many\n"
-                 "blocks it is cut into, and what uniform quantization of 1 to 8 bits costs in "
+                 "blocks it is cut into, and what uniform quantization to 1 to 8 bits costs in "
                  "effective bits\n"
-                 "a weight. For an output folder: its bits, sizes and shards.",
+                 "per weight. For an output folder: its bits, sizes and shards.",
       .examples = "  shardbits inspect models/Llama-3.1-8B\n"
                   "  mpirun -n 8 shardbits inspect models/Llama-3.1-8B --check\n"
                   "  shardbits inspect out --json -",

@@ -43,7 +43,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .value = &c->out,
                              .operand = "DIR",
                              .required = true,
-                             .help = "Folder to write; it appears when it is complete."};
+                             .help = "Folder to write; it appears once it is complete."};
     table[n++] = (sb_option){
         .name = "file-size",
         .kind = SB_OPTION_REAL,
@@ -51,11 +51,11 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
         .low = 1e-6,
         .high = 1e6,
         .operand = "GB",
-        .help = "Most a safetensors file holds; larger models get several, with an index."};
+        .help = "Largest safetensors file; a larger model gets several, with an index."};
     table[n++] = (sb_option){.name = "overwrite",
                              .kind = SB_OPTION_FLAG,
                              .value = &c->overwrite,
-                             .help = "Replace DIR when it is there."};
+                             .help = "Replace DIR if it exists."};
   }
   if (set & SB_COMMON_SEQUENCES) {
     table[n++] = (sb_option){
@@ -74,13 +74,14 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
         .low = 1,
         .high = 1e9,
         .operand = "N",
-        .help = "Most sequences to use, spread evenly over the file (or drawn with --seed).",
+        .help = "Most sequences to use, spread evenly over the file, or drawn by --seed.",
         .unset = c->calibrates ? "64" : "all"};
   }
   if (set & SB_COMMON_TOKENS)
-    table[n++] = (sb_option){.name = "token-dtype",
-                             SB_OPTION_ENUM(c->token_width, width_names),
-                             .help = "Width of the ids in a raw token file (.npy says itself)."};
+    table[n++] =
+        (sb_option){.name = "token-dtype",
+                    SB_OPTION_ENUM(c->token_width, width_names),
+                    .help = "Width of the ids in a raw token file; a .npy file says it itself."};
   if (set & SB_COMMON_COMPUTE)
     table[n++] = (sb_option){.name = "compute",
                              SB_OPTION_ENUM(c->arithmetic, compute_names),
@@ -90,36 +91,36 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
         .name = "compute",
         SB_OPTION_ENUM(c->arithmetic, compute_or_packed_names),
         .help = "Arithmetic of matrix products; bf16 sums in f32. packed: f32, with the "
-                "packed weights of OUT as they are, which takes less memory."};
+                "weights of OUT as they are packed, which takes less memory."};
   if (set & SB_COMMON_DEVICE)
     table[n++] = (sb_option){
         .name = "device",
         SB_OPTION_ENUM(c->device, device_names),
-        .help = "Where to compute: processors, or GPUs, dealt to the ranks of a node in "
-                "turn; auto takes GPUs where every rank can have one."};
+        .help = "Where to compute: on processors, or on GPUs, which the ranks of a node get in "
+                "turn. auto takes GPUs if every rank can have one."};
   if (set & SB_COMMON_DEVICE)
     table[n++] = (sb_option){
         .name = "gpu-exchange",
         SB_OPTION_ENUM(c->exchange, exchange_names),
-        .help = "How GPUs get weights and sums of other ranks: mpi, sums by an MPI library that "
-                "takes GPU memory (CUDA-aware); host, all through host memory; auto, both among "
-                "themselves by NCCL where each rank has a GPU of its own, else as mpi where "
-                "that can be, else as host."};
+        .help = "How GPUs get weights and sums of other ranks. host: through host memory. mpi: "
+                "sums by an MPI library that takes GPU memory (CUDA-aware). auto: both by NCCL "
+                "if each rank has a GPU of its own, else as mpi if possible, else as host."};
   if (set & SB_COMMON_SEED)
     table[n++] = (sb_option){.name = "seed",
                              .kind = SB_OPTION_SEED,
                              .value = &c->seed,
                              .operand = "N",
-                             .help = "Seed of the choice of sequences; 0 spreads them evenly."};
+                             .help = "Draws the sequences at random; 0 spreads them evenly."};
   if (set & SB_COMMON_BLOCK)
-    table[n++] =
-        (sb_option){.name = "block",
-                    .kind = SB_OPTION_SHAPE,
-                    .value = c->block,
-                    .low = 1,
-                    .high = 1024,
-                    .operand = "RxC",
-                    .help = "Rows and columns of a block; a row of a block shares one scale."};
+    table[n++] = (sb_option){.name = "block",
+                             .kind = SB_OPTION_SHAPE,
+                             .value = c->block,
+                             .low = 1,
+                             .high = 1024,
+                             .operand = "RxC",
+                             .help = "Rows and columns of a block. All weights of a block have the "
+                                     "same number of bits; those "
+                                     "of one of its rows share a scale."};
   if (set & SB_COMMON_ACTIVATIONS)
     table[n++] = (sb_option){
         .name = "activation-memory",
@@ -128,8 +129,10 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
         .low = 0.001,
         .high = 1e6,
         .operand = "GIB",
-        .unset = "4; half of what is free of a GPU",
-        .help = "Memory a rank gives to kept layer inputs; more sequences go in further waves."};
+        .unset = "4; half of what is free on a GPU",
+        .help =
+            "Memory a rank may use for inputs of layers. What does not fit goes in further waves, "
+            "with the same result."};
   table[n++] = (sb_option){.name = "threads",
                            .kind = SB_OPTION_INT,
                            .value = &c->threads,
@@ -142,7 +145,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                            .kind = SB_OPTION_STRING,
                            .value = &c->json,
                            .operand = "FILE",
-                           .help = "Write the results as JSON; - is stdout."};
+                           .help = "Write the results as JSON; - writes them to stdout."};
   table[n++] = (sb_option){.name = "quiet",
                            .kind = SB_OPTION_FLAG,
                            .value = &c->quiet,

@@ -18,7 +18,7 @@ static const struct {
 } commands[] = {
     {"inspect", "what a model or an output folder holds, without reading its weights",
      sb_cmd_inspect},
-    {"plan", "memory, traffic and time a rank, before anyone queues a job", sb_cmd_plan},
+    {"plan", "memory, traffic and time per rank, before anyone queues a job", sb_cmd_plan},
     {"quantize", "find the bits of every block under a budget, and write the shards",
      sb_cmd_quantize},
     {"eval", "perplexity on a token file; against a reference also KL divergence", sb_cmd_eval},
@@ -27,7 +27,7 @@ static const struct {
     {"reorder", "the same model with its channels in an order that gathers what is sensitive",
      sb_cmd_reorder},
     {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
-    {"bench", "what this machine can do, and how much of it this program's phases get",
+    {"bench", "what this machine can do, and how much of it the phases of quantize get",
      sb_cmd_bench},
 };
 

@@ -63,7 +63,7 @@ static void print_pass(const sb_plan *plan, const sheet *to) {
            sb_compute_name(s->compute));
   row(to, "prepared", "prepared layer", pass->prepared, how);
   snprintf(how, sizeof how,
-           "%zu of %zu sequences at a time x %zu tokens x %zu x 4 bytes x (%zu layers + 4)",
+           "%zu of %zu sequences at a time x %zu tokens x %zu x about 4 bytes x (%zu layers + 4)",
            pass->wave, pass->local, s->seqlen, c->hidden, c->layers);
   row(to, "inputs", "layer inputs", pass->inputs, how);
   row(to, "activations", "activations", pass->activations,
@@ -97,9 +97,9 @@ static void print_round(const sb_plan *plan, const sheet *to) {
     row(to, "packed_slots", "its layer slots", f->packed.slots,
         "2 x its largest group; once a node");
   if (!s->round.gptq) return;
-  row(to, "round_prepared", "prepared layer", round->prepared,
-      "a layer as it is and rounded, and a chunk of the LM head");
-  snprintf(how, sizeof how, "what goes into a layer and comes out, %zu of %zu sequences",
+  row(to, "round_prepared", "prepared layer", round->prepared, "a layer as it is, and rounded");
+  snprintf(how, sizeof how,
+           "what goes into a layer, %zu of %zu sequences, and comes out of it for one",
            round->local, s->round.seqs);
   row(to, "round_inputs", "layer inputs", round->inputs, how);
   row(to, "round_activations", "activations", round->activations,
