@@ -54,29 +54,47 @@ static void keep_greater(const sb_layer_sizes *s, sb_layer_sizes *most) {
 }
 
 sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t ranks) {
-  sb_sizes out = {.config = &arch->config,
-                  .blocking = *blocking,
-                  .ranks = ranks,
-                  .layers = arch->config.layers};
+  sb_sizes out = {
+      .arch = arch, .blocking = *blocking, .ranks = ranks, .layers = arch->config.layers};
   for (size_t layer = 0; layer < out.layers; layer++) {
     const sb_layer_sizes s = sizes_of_layer(arch, blocking, layer);
     out.blocks += s.blocks;
     out.groups += s.groups;
+    out.channels += s.channels;
     keep_greater(&s, &out.layer);
   }
   out.owned = sb_div_up(out.blocks, ranks);
   out.owned_of_a_layer = sb_div_up(out.layer.blocks, ranks);
+  out.owned_groups = sb_div_up(out.groups, ranks);
+  out.owned_groups_of_a_layer = sb_div_up(out.layer.groups, ranks);
   return out;
+}
+
+/* Groups in the blocks [first, end) of a layer, which are whole block rows of its matrices. */
+static size_t groups_between(const sb_model *m, size_t layer, size_t first, size_t end) {
+  size_t groups = 0;
+  for (int which = 0; which < SB_LINEARS; which++) {
+    const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
+    const size_t across = sb_tiling_block_cols(&matrix->tiling);
+    for (size_t i = 0; i < sb_tiling_block_rows(&matrix->tiling); i++) {
+      const size_t block = matrix->first_block + i * across;
+      if (block >= first && block < end) groups += sb_tiling_rows_of(&matrix->tiling, i) * across;
+    }
+  }
+  return groups;
 }
 
 sb_sizes sb_model_sizes(const sb_model *m) {
   sb_sizes out = sb_sizes_even(&m->arch, &m->blocking, (size_t)m->world->size);
-  out.owned = out.owned_of_a_layer = 0;
+  out.owned = out.owned_of_a_layer = out.owned_groups = out.owned_groups_of_a_layer = 0;
   for (size_t layer = 0; layer < out.layers; layer++) {
     size_t first, end;
     sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
     out.owned += end - first;
     out.owned_of_a_layer = sb_max_size(out.owned_of_a_layer, end - first);
+    const size_t groups = groups_between(m, layer, first, end);
+    out.owned_groups += groups;
+    out.owned_groups_of_a_layer = sb_max_size(out.owned_groups_of_a_layer, groups);
   }
   return out;
 }

@@ -22,17 +22,17 @@ typedef struct sb_layer_sizes {
 } sb_layer_sizes;
 
 typedef struct sb_sizes {
-  const sb_config *config;
+  const sb_arch *arch;
   sb_blocking blocking;
   size_t ranks, layers;
-  size_t blocks, groups;   /* of the model */
-  size_t owned;            /* blocks that a rank owns, of all layers */
-  size_t owned_of_a_layer; /* most blocks of one layer that it owns */
+  size_t blocks, groups, channels;                  /* of the model */
+  size_t owned, owned_groups;                       /* that a rank owns, of all layers */
+  size_t owned_of_a_layer, owned_groups_of_a_layer; /* most of one layer that it owns */
   sb_layer_sizes layer;
 } sb_sizes;
 
-/* Every rank owns an even share of the blocks, rounded up: of a run that is planned. `arch` and its
- * configuration outlive the result. */
+/* Every rank owns an even share of blocks and groups, rounded up: of a run that is planned. `arch`
+ * outlives the result. */
 sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t ranks);
 /* What this rank really owns. Local. */
 sb_sizes sb_model_sizes(const sb_model *model);

@@ -20,6 +20,16 @@ sb_status sb_head_allocate(sb_head *d, sb_vocab *vocab, bool gradients) {
   return SB_OK;
 }
 
+size_t sb_head_bytes(const sb_wave_sizes *w, bool gradients) {
+  const size_t operand = sb_dtype_size(w->backend->operand), act = sb_dtype_size(w->backend->act);
+  return sb_wave_sizes_states(w) * (operand + (gradients ? act : 0)) +
+         (sb_wave_sizes_rows(w) + 2 * w->model->arch->config.hidden) * sizeof(float);
+}
+
+size_t sb_head_logits_bytes(const sb_wave_sizes *w) {
+  return w->T * w->chunk * sizeof(float);
+}
+
 void sb_head_free(sb_head *d) {
   if (!d->wave) return;
   sb_backend *b = d->wave->backend;

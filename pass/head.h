@@ -24,6 +24,9 @@ typedef struct sb_head {
  * is released by sb_head_free, too. Local. */
 sb_status sb_head_allocate(sb_head *head, sb_vocab *vocab, bool gradients);
 void sb_head_free(sb_head *head);
+/* What sb_head_allocate takes, without the logits; the logits. */
+size_t sb_head_bytes(const sb_wave_sizes *wave, bool gradients);
+size_t sb_head_logits_bytes(const sb_wave_sizes *wave);
 
 /* states = final norm of x [room, T, hidden]. Collective. */
 sb_status sb_head_norm(sb_head *head, void *x);

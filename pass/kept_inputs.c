@@ -39,6 +39,16 @@ sb_status sb_kept_inputs_allocate(sb_kept_inputs *k, const sb_wave *wave, sb_kee
   return SB_OK;
 }
 
+size_t sb_kept_inputs_bytes(const sb_wave_sizes *w, sb_keeper keeper) {
+  const size_t layers = w->model->layers,
+               each = sb_wave_sizes_states(w) * sb_dtype_size(w->backend->act);
+  const size_t on_device = keeper == SB_KEEP_NOTHING   ? 1
+                           : keeper == SB_KEEP_ON_HOST ? 3
+                                                       : layers + 1;
+  const size_t on_host = keeper == SB_KEEP_ON_HOST ? layers : 0;
+  return (on_device + on_host) * each + (layers + 1 + on_host) * sizeof(void *);
+}
+
 void sb_kept_inputs_free(sb_kept_inputs *k) {
   if (!k->wave) return;
   sb_backend *b = k->wave->backend;

@@ -28,6 +28,8 @@ typedef struct sb_kept_inputs {
  */
 sb_status sb_kept_inputs_allocate(sb_kept_inputs *inputs, const sb_wave *wave, sb_keeper keeper);
 void sb_kept_inputs_free(sb_kept_inputs *inputs);
+/* What sb_kept_inputs_allocate takes, of host and device together. */
+size_t sb_kept_inputs_bytes(const sb_wave_sizes *wave, sb_keeper keeper);
 
 /* After the forward call of `layer` on sequence s: its input is kept. */
 sb_status sb_kept_inputs_save(const sb_kept_inputs *inputs, size_t layer, size_t s);

@@ -28,6 +28,12 @@ sb_status sb_layers_allocate(sb_layers *l, const sb_wave *wave, bool gradients) 
                               &l->work);
 }
 
+size_t sb_layers_bytes(const sb_wave_sizes *w, bool gradients, bool ordered) {
+  const sb_arch *arch = w->model->arch;
+  return w->T * arch->config.head_dim * sizeof(float) +
+         sb_layer_work_bytes(w->backend->act, w->backend->operand, arch, w->T, gradients, ordered);
+}
+
 void sb_layers_free(sb_layers *l) {
   if (!l->wave) return;
   l->wave->backend->op->free(l->wave->backend, l->cos_sin_dev);

@@ -22,6 +22,9 @@ typedef struct sb_layers {
  */
 sb_status sb_layers_allocate(sb_layers *layers, const sb_wave *wave, bool gradients);
 void sb_layers_free(sb_layers *layers);
+/* What sb_layers_allocate takes, without the gradient of a matrix; `ordered`: models with indexed
+ * orders. */
+size_t sb_layers_bytes(const sb_wave_sizes *wave, bool gradients, bool ordered);
 
 /* A call of a layer that is prepared, for one sequence. */
 sb_layer_call sb_layers_call(const sb_layers *layers, const sb_device_layer *prepared,

@@ -59,6 +59,16 @@ sb_status sb_layerwise_create(sb_model *model, sb_backend *backend, const sb_seq
   return create(model, backend, sequences, true, out);
 }
 
+size_t sb_layerwise_state_bytes(const sb_wave_sizes *w) {
+  const size_t each = w->T * w->model->arch->config.hidden * sb_dtype_size(w->backend->act);
+  return (w->room + 1) * each;
+}
+
+size_t sb_layerwise_bytes(const sb_wave_sizes *w, bool ordered) {
+  return sizeof(sb_layerwise) + sb_wave_bytes(w) + sb_vocab_bytes(w, false, false) +
+         sb_layers_bytes(w, false, ordered);
+}
+
 void sb_layerwise_free(sb_layerwise **layerwise) {
   sb_layerwise *l = *layerwise;
   if (!l) return;

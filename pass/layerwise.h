@@ -18,6 +18,7 @@
 #include "pass/device_layer.h"
 #include "pass/layer.h"
 #include "pass/sequences.h"
+#include "pass/wave.h"
 
 typedef struct sb_layerwise sb_layerwise;
 
@@ -29,6 +30,10 @@ typedef struct sb_layerwise sb_layerwise;
 sb_status sb_layerwise_create(sb_model *model, sb_backend *backend, const sb_sequences *sequences,
                               sb_layerwise **out);
 void sb_layerwise_free(sb_layerwise **layerwise);
+/* What sb_layerwise_create takes: for the activations of `wave->room` local sequences, which are
+ * all; for the rest. */
+size_t sb_layerwise_state_bytes(const sb_wave_sizes *wave);
+size_t sb_layerwise_bytes(const sb_wave_sizes *wave, bool ordered);
 
 /* Sequences that it has: all of this rank's. */
 size_t sb_layerwise_local(const sb_layerwise *layerwise);

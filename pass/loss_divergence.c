@@ -22,6 +22,13 @@ sb_status sb_loss_divergence_allocate(sb_loss_divergence *l, const sb_wave *wave
                       (void **)&l->logits_dev);
 }
 
+size_t sb_loss_divergence_bytes(const sb_wave_sizes *w, size_t local) {
+  const size_t row =
+      w->model->arch->config.hidden * sb_dtype_size(w->backend->operand) + sizeof(float);
+  return ((local + 1) * w->T + sb_wave_sizes_rows(w)) * row +
+         sb_wave_sizes_rows(w) * 2 * sizeof(double) + w->T * w->chunk * sizeof(float);
+}
+
 void sb_loss_divergence_free(sb_loss_divergence *l) {
   if (!l->wave) return;
   sb_backend *b = l->wave->backend;

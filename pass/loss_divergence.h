@@ -30,6 +30,8 @@ typedef struct sb_loss_divergence {
 sb_status sb_loss_divergence_allocate(sb_loss_divergence *loss, const sb_wave *wave,
                                       sb_loss_tokens *tokens, size_t local, size_t largest);
 void sb_loss_divergence_free(sb_loss_divergence *loss);
+/* What sb_loss_divergence_allocate takes for `local` sequences. */
+size_t sb_loss_divergence_bytes(const sb_wave_sizes *wave, size_t local);
 
 extern const sb_loss_ops sb_loss_divergence_ops; /* state: sb_loss_divergence */
 

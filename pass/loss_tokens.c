@@ -15,6 +15,10 @@ sb_status sb_loss_tokens_allocate(sb_loss_tokens *l, const sb_wave *wave) {
   return sb_alloc(&l->host_nll, rows, sizeof *l->host_nll, "losses of tokens");
 }
 
+size_t sb_loss_tokens_bytes(const sb_wave_sizes *w) {
+  return sb_wave_sizes_rows(w) * (5 * sizeof(float) + 2 * sizeof(double));
+}
+
 void sb_loss_tokens_free(sb_loss_tokens *l) {
   if (!l->wave) return;
   sb_backend *b = l->wave->backend;

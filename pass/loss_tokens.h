@@ -23,6 +23,8 @@ typedef struct sb_loss_tokens {
  * too. Local. */
 sb_status sb_loss_tokens_allocate(sb_loss_tokens *loss, const sb_wave *wave);
 void sb_loss_tokens_free(sb_loss_tokens *loss);
+/* What sb_loss_tokens_allocate takes. */
+size_t sb_loss_tokens_bytes(const sb_wave_sizes *wave);
 
 extern const sb_loss_ops sb_loss_tokens_ops; /* state: sb_loss_tokens */
 

@@ -28,6 +28,12 @@ sb_status sb_vocab_allocate(sb_vocab *v, sb_wave *wave, bool head, bool gradient
                       (void **)&v->gradient_dev);
 }
 
+size_t sb_vocab_bytes(const sb_wave_sizes *w, bool head, bool gradients) {
+  const size_t elements = w->chunk * w->model->arch->config.hidden;
+  return elements * ((head ? sb_dtype_size(w->backend->operand) : 0) +
+                     (w->backend->unified ? 0 : sizeof(float)) + (gradients ? sizeof(float) : 0));
+}
+
 void sb_vocab_free(sb_vocab *v) {
   if (!v->wave) return;
   sb_backend *b = v->wave->backend;

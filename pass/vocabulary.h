@@ -30,6 +30,8 @@ typedef struct sb_vocab {
  * the room. What a failed call has allocated is released by sb_vocab_free, too. Local. */
 sb_status sb_vocab_allocate(sb_vocab *vocab, sb_wave *wave, bool head, bool gradients);
 void sb_vocab_free(sb_vocab *vocab);
+/* What sb_vocab_allocate takes. */
+size_t sb_vocab_bytes(const sb_wave_sizes *wave, bool head, bool gradients);
 
 static inline const sb_place *sb_vocab_place(const sb_model *model, size_t group) {
   return &model->places[model->group_place[group]];

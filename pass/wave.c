@@ -12,6 +12,10 @@ sb_status sb_wave_allocate(sb_wave *w) {
   return sb_alloc(&w->host_ids, 2 * rows, sizeof *w->host_ids, "token ids");
 }
 
+size_t sb_wave_bytes(const sb_wave_sizes *w) {
+  return 4 * sb_wave_sizes_rows(w) * sizeof(uint32_t); /* ids and targets, here and there */
+}
+
 void sb_wave_free(sb_wave *w) {
   if (!w->backend) return;
   w->backend->op->free(w->backend, w->ids_dev);

@@ -11,6 +11,7 @@
 #include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/sizes.h"
 
 typedef struct sb_wave {
   sb_model *model;
@@ -27,10 +28,29 @@ typedef struct sb_wave {
   double done, work; /* for the ticker: of the running call */
 } sb_wave;
 
+/* What buffers of a wave are sized by, for the `_bytes()` of this room: the same without a model in
+ * memory. */
+typedef struct sb_wave_sizes {
+  const sb_sizes *model;
+  const sb_backend *backend; /* of its fields, types and `unified` alone are read */
+  size_t T, room;
+  size_t chunk; /* rows of the largest chunk of embedding and LM head */
+} sb_wave_sizes;
+
+/* Elements of [room, T], of [room, T, hidden]. */
+static inline size_t sb_wave_sizes_rows(const sb_wave_sizes *w) {
+  return w->room * w->T;
+}
+static inline size_t sb_wave_sizes_states(const sb_wave_sizes *w) {
+  return w->room * w->T * w->model->arch->config.hidden;
+}
+
 /* Model, backend, T and room are set by the caller. What a failed call has allocated is released by
  * sb_wave_free, too. */
 sb_status sb_wave_allocate(sb_wave *wave);
 void sb_wave_free(sb_wave *wave);
+/* What sb_wave_allocate takes. Pure, as all `_bytes()` of this room. */
+size_t sb_wave_bytes(const sb_wave_sizes *wave);
 /* Device bytes of a wave's own buffers per token. */
 enum { SB_WAVE_TOKEN_BYTES = 2 * sizeof(uint32_t) };
 

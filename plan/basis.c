@@ -3,6 +3,10 @@
 #include "base/memory.h"
 #include "model/chunks.h"
 
+sb_wave_sizes sb_plan_wave_sizes(const sb_plan_basis *b, size_t room) {
+  return (sb_wave_sizes){&b->sizes, &b->backend, b->setup->seqlen, room, b->chunk};
+}
+
 size_t sb_plan_local(const sb_plan_setup *s, size_t seqs) {
   return sb_div_up(seqs, s->ranks);
 }

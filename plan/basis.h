@@ -3,6 +3,7 @@
 #define SB_PLAN_BASIS_H
 
 #include "model/sizes.h"
+#include "pass/wave.h"
 #include "plan/setup.h"
 
 typedef struct sb_plan_basis {
@@ -21,6 +22,9 @@ typedef struct sb_plan_basis {
 } sb_plan_basis;
 
 sb_plan_basis sb_plan_basis_of(const sb_plan_setup *setup);
+
+/* Of a wave with room for so many sequences; points into the basis. */
+sb_wave_sizes sb_plan_wave_sizes(const sb_plan_basis *basis, size_t room);
 
 /* Sequences of the busiest rank. */
 size_t sb_plan_local(const sb_plan_setup *setup, size_t seqs);

@@ -25,6 +25,10 @@ typedef struct sb_plan_pass_needs {
   bool gradients;  /* of matrices */
 } sb_plan_pass_needs;
 
+/* What rounding has, too: a prepared layer; the scratch of the processor's attention. */
+double sb_plan_layer_bytes(const sb_plan_basis *basis);
+double sb_plan_attention_bytes(const sb_plan_basis *basis, bool backward);
+
 sb_plan_pass sb_plan_pass_of(const sb_plan_basis *basis, const sb_plan_pass_needs *needs);
 
 #endif

@@ -5,31 +5,39 @@
 /* Measured on glibc with Open MPI and OpenBLAS; bench/footprint.sh holds sums against runs. */
 enum { PROGRAM_BYTES = 24 << 20, THREAD_BYTES = 1 << 20 };
 
+/* Channels of all orders: of a fused model those of the residual stream, and in each layer the rows
+ * of q, k and v, the columns of o, and the hidden channels of the MLP; of an indexed one the rows
+ * of every matrix and the channels of every input. */
+static size_t order_channels(const sb_arch *a, sb_reorder mode) {
+  size_t channels = mode == SB_REORDER_FUSED ? a->config.hidden : a->channels;
+  for (size_t layer = 0; layer < a->config.layers; layer++)
+    for (size_t i = 0; i < sb_arch_matrices(a, layer); i++) {
+      const sb_model_tensor *t = sb_arch_matrix(a, layer, i);
+      const bool by_rows = t->role == SB_ROLE_Q || t->role == SB_ROLE_K || t->role == SB_ROLE_V;
+      if (mode == SB_REORDER_INDEXED || by_rows)
+        channels += t->rows;
+      else if (t->role == SB_ROLE_O || t->role == SB_ROLE_DOWN)
+        channels += t->cols;
+    }
+  return channels;
+}
+
+/* Twice: as they are, and inverted or on their way from one model to the next. */
 static double order_bytes(const sb_plan_basis *b) {
-  const sb_config *c = b->sizes.config;
-  const double layers = (double)c->layers, q = (double)(c->heads * c->head_dim),
-               kv = (double)(c->kv_heads * c->head_dim), hidden = (double)c->hidden;
-  switch (b->setup->reorder) {
-  case SB_REORDER_FUSED:
-    return 8.0 * (hidden + layers * (2.0 * q + 2.0 * kv + (double)c->intermediate));
-  case SB_REORDER_INDEXED: /* inputs that matrices share have one order */
-    return 8.0 * layers * ((double)(b->sizes.layer.rows + b->sizes.layer.cols) - 3.0 * hidden);
-  default:
-    return 0.0;
-  }
+  const sb_reorder mode = b->setup->reorder;
+  if (mode == SB_REORDER_NONE) return 0.0;
+  return 2.0 * (double)(order_channels(b->setup->arch, mode) * sizeof(uint32_t));
 }
 
 sb_plan_held sb_plan_held_of(const sb_plan_basis *b) {
   const sb_plan_setup *s = b->setup;
   const double unit = (double)(s->blocking.rows * b->sizes.layer.widest * sb_dtype_size(s->source));
-  sb_plan_held h = {
-      .parameters = b->model_bytes / (double)s->ranks + (s->ranks > 1 ? unit : 0.0),
-      .slots = s->ranks > 1 ? 2.0 * b->group_bytes : 0.0,
-      .bit_maps = 4.0 * (double)b->sizes.blocks,
-      .orders = order_bytes(b),
-      .importance =
-          s->fitted ? (double)(b->sizes.layers * b->sizes.layer.channels * sizeof(float)) : 0.0,
-      .program = (double)PROGRAM_BYTES + (double)s->threads * THREAD_BYTES};
+  sb_plan_held h = {.parameters = b->model_bytes / (double)s->ranks + (s->ranks > 1 ? unit : 0.0),
+                    .slots = s->ranks > 1 ? 2.0 * b->group_bytes : 0.0,
+                    .bit_maps = 4.0 * (double)b->sizes.blocks,
+                    .orders = order_bytes(b),
+                    .importance = s->fitted ? (double)(b->sizes.channels * sizeof(float)) : 0.0,
+                    .program = (double)PROGRAM_BYTES + (double)s->threads * THREAD_BYTES};
   h.bytes = h.parameters + h.bit_maps + h.orders + h.importance + h.program;
   return h;
 }

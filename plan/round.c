@@ -1,10 +1,9 @@
 #include "plan/round.h"
 
 #include "base/memory.h"
-#include "model/inputs.h"
+#include "pass/layerwise.h"
 #include "plan/gradient_pass.h"
-
-enum { GROUP_BYTES = 20 }; /* of a group on its way to codes: sb_group */
+#include "quant/round_stack.h"
 
 /* Sums over the inputs (n channels) and matrices (rows x n) of the whole model. */
 typedef struct sums {
@@ -12,53 +11,49 @@ typedef struct sums {
 } sums;
 
 static sums sums_of(const sb_arch *arch) {
-  const double layers = (double)arch->config.layers;
   sums out = {0};
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    const double n = (double)sb_input_width(&arch->config, i);
-    out.squares += layers * n * n;
-    out.cubes += layers * n * n * n;
+  for (size_t i = 0; i < arch->input_count; i++) {
+    const double n = (double)arch->inputs[i].width;
+    out.squares += n * n;
+    out.cubes += n * n * n;
   }
-  for (size_t i = 0; i < arch->count; i++) {
-    const sb_model_tensor *t = &arch->tensors[i];
-    if (t->is_linear) out.columns += (double)t->rows * (double)t->cols * (double)t->cols;
+  for (size_t i = 0; i < arch->matrix_count; i++) {
+    const sb_model_tensor *t = &arch->tensors[arch->matrices[i]];
+    out.columns += (double)t->rows * (double)t->cols * (double)t->cols;
   }
   return out;
 }
 
-/* Second moments and factors; the widest inputs are factorised side by side, one a thread. */
-static double replicated_bytes(const sb_plan_basis *b) {
-  const double squares = (double)b->sizes.layer.squares, n = (double)b->sizes.layer.widest;
-  return (b->setup->round.refine > 0 ? 20.0 : 16.0) * squares +
-         8.0 * (b->setup->threads > 1 ? squares : n * n);
-}
-
-static double distributed_bytes(const sb_plan_basis *b, size_t local) {
+/* Rows of the matrices that share an input, which the rank owns, on their way to codes. */
+static size_t stack_bytes(const sb_plan_basis *b) {
   const sb_plan_setup *s = b->setup;
-  const sb_layer_sizes *layer = &b->sizes.layer;
-  const double n = (double)layer->widest,
-               panel = (double)sb_min_size(layer->widest, SB_MOMENT_PANEL),
-               kept = s->round.refine > 0 ? 12.0 : 8.0;
-  const size_t sequence = sb_dtype_size(b->backend.operand) * s->seqlen * layer->channels,
-               keep = sb_max_size(1, sb_min_size(s->input_bytes / sequence, local));
-  return (kept * (double)layer->squares + 8.0 * n * n) / (double)s->ranks + 16.0 * panel * n +
-         (double)(keep * sequence);
+  const size_t cols = sb_max_size(b->sizes.layer.widest, 1);
+  const sb_round_setup setup = {.rows =
+                                    sb_div_up(sb_div_up(b->sizes.layer.sharing, s->ranks), cols),
+                                .cols = cols,
+                                .block_cols = s->blocking.cols,
+                                .refine = s->round.refine > 0};
+  return sb_round_stack_bytes(&setup);
 }
 
 static void count_memory(const sb_plan_basis *b, sb_plan_round *out) {
   const sb_plan_setup *s = b->setup;
-  const sb_layer_sizes *layer = &b->sizes.layer;
-  const double operand = (double)sb_dtype_size(b->backend.operand);
-  const sb_plan_pass forward = sb_plan_pass_of(b, &(sb_plan_pass_needs){.local = out->local});
-  out->prepared =
-      operand * (2.0 * (double)layer->weights + (double)(b->chunk * b->sizes.config->hidden));
-  out->inputs = 2.0 * (double)out->local * b->hidden_bytes;
-  out->activations = forward.activations;
-  out->moments =
-      out->factor == SB_FACTOR_REPLICATED ? replicated_bytes(b) : distributed_bytes(b, out->local);
-  out->block_rows =
-      (double)layer->sharing / (double)s->ranks *
-      ((s->round.refine > 0 ? 9.0 : 5.0) + (double)GROUP_BYTES / (double)s->blocking.cols);
+  const sb_wave_sizes wave = sb_plan_wave_sizes(b, sb_max_size(out->local, 1));
+  out->prepared = 2.0 * sb_plan_layer_bytes(b);
+  out->inputs = (double)sb_layerwise_state_bytes(&wave);
+  out->activations = (double)sb_layerwise_bytes(&wave, s->reorder == SB_REORDER_INDEXED) +
+                     sb_plan_attention_bytes(b, false);
+  sb_backend types = b->backend;
+  const sb_moments_setup moments = {.backend = &types,
+                                    .seqlen = s->seqlen,
+                                    .local = out->local,
+                                    .most_local = out->local,
+                                    .input_bytes = s->input_bytes,
+                                    .keep = s->round.refine > 0,
+                                    .mode = out->factor};
+  out->moments = (double)sb_moments_bytes(&moments, &b->sizes) +
+                 (double)sb_moments_factor_bytes(&moments, &b->sizes, s->threads);
+  out->block_rows = (double)stack_bytes(b);
 }
 
 static void count_work(const sb_plan_basis *b, const sb_plan_packed *packed, sb_plan_round *out) {

@@ -8,8 +8,8 @@
 typedef struct sb_plan_round {
   size_t local;          /* sequences that guide it */
   sb_factor_mode factor; /* not SB_FACTOR_AUTO */
-  double prepared;       /* the matrices of a layer as they are and rounded; a chunk of the head */
-  double inputs;         /* of a layer, and its outputs, for all sequences of the rank */
+  double prepared;       /* the matrices of a layer as they are, and rounded */
+  double inputs;         /* of a layer for all sequences of the rank, and one more's output */
   double activations;    /* one sequence in one layer, forward */
   double moments;        /* second moments of a layer's inputs, and their factors */
   double block_rows;     /* of the matrices that share an input, on their way to codes */

@@ -1,9 +1,10 @@
 #include "plan/tune.h"
 
 #include "base/memory.h"
+#include "quant/scale_gradients.h"
 #include "quant/tune_scales.h"
 
-enum { SENT_PER_GROUP = 8, LAYER_GROUP_BYTES = 20, OWNED_GROUP_BYTES = 28 };
+enum { SENT_PER_GROUP = 8 };
 
 static void count_work(const sb_plan_basis *b, size_t batch_local, const sb_plan_packed *packed,
                        sb_plan_tune *out) {
@@ -35,8 +36,7 @@ sb_plan_tune sb_plan_tune_of(const sb_plan_basis *b, const sb_plan_packed *packe
                                                       .divergence = true,
                                                       .backward = true,
                                                       .gradients = true});
-  out.scales = (LAYER_GROUP_BYTES + 8.0 / (double)s->ranks) * (double)b->sizes.layer.groups +
-               OWNED_GROUP_BYTES * (double)b->sizes.groups / (double)s->ranks;
+  out.scales = (double)sb_scales_bytes(&b->sizes) + (double)sb_scale_gradients_bytes(&b->sizes);
   out.bytes = packed->model + out.pass.bytes + out.scales;
   count_work(b, batch_local, packed, &out);
   return out;

@@ -54,12 +54,21 @@ sb_factor_mode sb_moments_settle(sb_factor_mode mode, size_t widest, size_t room
   return fits && bytes <= room ? SB_FACTOR_REPLICATED : SB_FACTOR_DISTRIBUTED;
 }
 
+static const sb_moments_way *way_of(sb_factor_mode mode) {
+  return mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated : &sb_moments_block_cyclic;
+}
+
+size_t sb_moments_bytes(const sb_moments_setup *setup, const sb_sizes *sizes) {
+  return sizeof(sb_moments) + way_of(setup->mode)->bytes(setup, sizes);
+}
+
+size_t sb_moments_factor_bytes(const sb_moments_setup *setup, const sb_sizes *sizes, int threads) {
+  return way_of(setup->mode)->factor_bytes(setup, sizes, threads);
+}
+
 /* In one of the ways; what there was is forgotten. Collective. */
 static sb_status allocate(sb_moments *m, const sb_moments_setup *setup, sb_factor_mode mode) {
-  *m = (sb_moments){.setup = *setup,
-                    .world = setup->model->world,
-                    .way = mode == SB_FACTOR_REPLICATED ? &sb_moments_replicated
-                                                        : &sb_moments_block_cyclic};
+  *m = (sb_moments){.setup = *setup, .world = setup->model->world, .way = way_of(mode)};
   m->setup.mode = mode;
   for (size_t i = 0; i < SB_INPUTS; i++)
     m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->tiling.cols;

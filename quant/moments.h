@@ -33,6 +33,7 @@
 #include "kernels/backend.h"
 #include "model/inputs.h"
 #include "model/model.h"
+#include "model/sizes.h"
 
 typedef enum sb_factor_mode {
   /* replicated while 24 n^2 bytes of the widest input are room enough, else distributed;
@@ -75,6 +76,11 @@ typedef struct sb_moments sb_moments;
 
 /* Collective; all ranks fail together. Device and host memory as above, for all four inputs. */
 sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out);
+/* What sb_moments_create takes where host and device are one, and what its mode, which is settled,
+ * takes to factorise beside that with so many threads: an f64 copy of each input at hand, or of the
+ * rank's part of one. Of the setup's model nothing is read. Pure. */
+size_t sb_moments_bytes(const sb_moments_setup *setup, const sb_sizes *sizes);
+size_t sb_moments_factor_bytes(const sb_moments_setup *setup, const sb_sizes *sizes, int threads);
 void sb_moments_free(sb_moments **moments);
 
 /* The mode taken: not SB_FACTOR_AUTO. */

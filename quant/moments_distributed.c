@@ -21,6 +21,36 @@ static size_t panel_columns(const sb_cyclic *layout) {
   return columns <= 2 * SB_MOMENT_PANEL ? columns : SB_MOMENT_PANEL;
 }
 
+/* Of rank 0, which has at least as many elements as any. */
+static size_t most_elements(size_t n, size_t ranks) {
+  sb_cyclic layout;
+  const bool fits = sb_cyclic_create(n, SB_MOMENT_BLOCK, 0, (int)ranks, 0, &layout) == SB_OK;
+  return fits ? sb_cyclic_elements(&layout) : n * n / ranks;
+}
+
+static size_t bytes(const sb_moments_setup *setup, const sb_sizes *z) {
+  const size_t operand = sb_dtype_size(setup->backend->operand), widest = z->layer.widest,
+               sequence = setup->seqlen * z->layer.channels * operand,
+               keep = sb_max_size(1, sb_min_size(setup->input_bytes / sequence, setup->most_local));
+  size_t elements = 0;
+  sb_cyclic grid = {.block = SB_MOMENT_BLOCK};
+  sb_cyclic_grid((int)z->ranks, &grid.grid_rows, &grid.grid_cols);
+  for (size_t i = 0; i < SB_INPUTS; i++)
+    elements += most_elements(sb_input_width(&z->arch->config, i), z->ranks);
+  const size_t panel = sb_min_size(widest, panel_columns(&grid)),
+               blocks = sb_max_size(1, panel / z->blocking.cols),
+               rows = sb_min_size(widest, blocks * z->blocking.cols);
+  return elements * (sizeof(int64_t) + (setup->keep ? sizeof(float) : 0)) + keep * sequence +
+         widest *
+             (panel * (sizeof(float) + sizeof(int64_t)) + sb_max_size(panel, rows) * sizeof(float));
+}
+
+/* Inputs are factorised one after another. */
+static size_t factor_bytes(const sb_moments_setup *setup, const sb_sizes *z, int threads) {
+  (void)setup, (void)threads;
+  return most_elements(z->layer.widest, z->ranks) * sizeof(double);
+}
+
 static sb_status allocate(sb_moments *m) {
   sb_backend *b = m->setup.backend;
   const sb_world *world = m->world;
@@ -209,5 +239,16 @@ static sb_status rows(sb_moments *m, size_t input, size_t begin, size_t *end, co
                            begin, *end);
 }
 
-const sb_moments_way sb_moments_block_cyclic = {allocate, release,   begin, take, add,
-                                                largest,  factorise, panel, rows};
+const sb_moments_way sb_moments_block_cyclic = {
+    .bytes = bytes,
+    .factor_bytes = factor_bytes,
+    .allocate = allocate,
+    .release = release,
+    .begin = begin,
+    .take = take,
+    .add = add,
+    .largest = largest,
+    .factorise = factorise,
+    .panel = panel,
+    .rows = rows,
+};

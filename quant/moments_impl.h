@@ -11,6 +11,8 @@
 #include "mpi/blockcyclic.h"
 
 typedef struct sb_moments_way {
+  size_t (*bytes)(const sb_moments_setup *, const sb_sizes *);
+  size_t (*factor_bytes)(const sb_moments_setup *, const sb_sizes *, int threads);
   sb_status (*allocate)(sb_moments *); /* local, as all are but for those said to be collective */
   void (*release)(sb_moments *);
   sb_status (*begin)(sb_moments *, sb_stream); /* sums are 0 */

@@ -5,6 +5,18 @@
 #include "base/memory.h"
 #include "quant/moments_impl.h"
 
+/* Sums, a sequence's square, the factor, and the moments where they are kept. */
+static size_t bytes(const sb_moments_setup *setup, const sb_sizes *z) {
+  const size_t each = sizeof(int64_t) + (setup->keep ? 3 : 2) * sizeof(float);
+  return z->layer.squares * each;
+}
+
+/* Inputs are factorised side by side, one a thread, the widest first. */
+static size_t factor_bytes(const sb_moments_setup *setup, const sb_sizes *z, int threads) {
+  (void)setup;
+  return sizeof(double) * (threads > 1 ? z->layer.squares : z->layer.widest * z->layer.widest);
+}
+
 /* Whether there will be room for the widest input to be factorised. */
 static sb_status try_room(const sb_moments *m) {
   sb_backend *b = m->setup.backend;
@@ -154,5 +166,16 @@ static sb_status rows(sb_moments *m, size_t input, size_t begin_at, size_t *end,
   return SB_OK;
 }
 
-const sb_moments_way sb_moments_replicated = {allocate, release,   begin, take, add,
-                                              largest,  factorise, panel, rows};
+const sb_moments_way sb_moments_replicated = {
+    .bytes = bytes,
+    .factor_bytes = factor_bytes,
+    .allocate = allocate,
+    .release = release,
+    .begin = begin,
+    .take = take,
+    .add = add,
+    .largest = largest,
+    .factorise = factorise,
+    .panel = panel,
+    .rows = rows,
+};

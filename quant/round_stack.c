@@ -44,6 +44,15 @@ static sb_status bring(sb_round_stack *s, const void *host, size_t bytes, void *
   return b->op->upload(b, s->setup.stream, *buffer, host, bytes);
 }
 
+size_t sb_round_stack_bytes(const sb_round_setup *setup) {
+  const sb_round_stack s = {0};
+  const size_t weights = setup->rows * setup->cols,
+               groups = setup->rows * sb_div_up(setup->cols, setup->block_cols);
+  return sizeof s + (setup->count + 1) * sizeof *s.starts +
+         groups * (2 + sizeof(sb_grid)) + /* bits, on the host and on the device */
+         weights * (1 + sizeof *s.w + (setup->refine ? sizeof *s.target : 0));
+}
+
 sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **out) {
   sb_round_stack *s = NULL;
   sb_status status;

@@ -23,6 +23,8 @@ typedef struct sb_round_setup {
  * its own besides, a block row as it is stored, and the panel at hand where it comes from the host.
  * There may be no rows. */
 sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **out);
+/* What sb_round_stack_create takes. Pure. */
+size_t sb_round_stack_bytes(const sb_round_setup *setup);
 void sb_round_stack_free(sb_round_stack **stack);
 
 /* Adds a block row of `rows` rows: w [rows, cols], host memory, is not read after the call; bits

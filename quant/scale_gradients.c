@@ -46,6 +46,13 @@ static sb_status allocate(sb_scale_gradients *s) {
   return b->op->alloc(b, groups * sizeof *s->sums, "gradients of scales", (void **)&s->sums);
 }
 
+size_t sb_scale_gradients_bytes(const sb_sizes *z) {
+  const sb_scale_gradients s = {0};
+  return sizeof s + z->layer.groups * (sizeof *s.host + sizeof *s.products + sizeof *s.sums) +
+         z->owned_groups_of_a_layer * sizeof *s.part +
+         z->owned_groups * (sizeof *s.owned + sizeof *s.values) + (z->ranks + 1) * sizeof *s.starts;
+}
+
 sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *packed, sb_backend *backend,
                                     sb_scale_gradients **out) {
   sb_status status = sb_alloc(out, 1, sizeof **out, "gradients of scales");

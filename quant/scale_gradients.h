@@ -18,6 +18,8 @@ typedef struct sb_scale_gradients sb_scale_gradients;
  * 8 of these on the host, and 12 a group the rank owns. Collective. */
 sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *packed, sb_backend *backend,
                                     sb_scale_gradients **out);
+/* What sb_scale_gradients_create takes. Pure. */
+size_t sb_scale_gradients_bytes(const sb_sizes *sizes);
 void sb_scale_gradients_free(sb_scale_gradients **gradients);
 /* One gradient pass, which is set up for them and takes the sequences it has selected. out[i]: of
  * this rank's group i; valid until the next call. SB_ERR_NUMERIC where one is 64 or more.

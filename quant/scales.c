@@ -109,6 +109,10 @@ static void read_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base,
   if (base) memcpy(&g->base, base, sizeof g->base);
 }
 
+size_t sb_scales_bytes(const sb_sizes *z) {
+  return sizeof(sb_scales) + z->owned_groups * sizeof(trained) + (z->layers + 1) * sizeof(size_t);
+}
+
 sb_status sb_scales_create(sb_model *packed, sb_scales **out) {
   sb_status status = SB_OK;
   SB_GO(sb_alloc(out, 1, sizeof **out, "scales"));

@@ -12,12 +12,15 @@
 
 #include "base/status.h"
 #include "model/model.h"
+#include "model/sizes.h"
 
 typedef struct sb_scales sb_scales;
 
 /* `packed` (SB_CODING_CODES) stays until sb_scales_free; its scales are where training starts.
  * Collective. 16 bytes a group this rank owns, O(ranks + layers). */
 sb_status sb_scales_create(sb_model *packed, sb_scales **out);
+/* What sb_scales_create takes. Pure. */
+size_t sb_scales_bytes(const sb_sizes *sizes);
 void sb_scales_free(sb_scales **scales);
 
 /* starts[r] to starts[r + 1]: the groups of the layer that rank r owns; starts has ranks + 1

@@ -5,7 +5,15 @@
 #include "alloc/choose_blocks.h"
 #include "alloc/core.h"
 #include "alloc/owned.h"
+#include "model/config_read.h"
 #include "model/sizes.h"
+#include "pass/layerwise.h"
+#include "plan/gradient_pass.h"
+#include "quant/encode.h"
+#include "quant/moments.h"
+#include "quant/round_stack.h"
+#include "quant/scale_gradients.h"
+#include "quant/scales.h"
 #include "sensitivity/block_sums.h"
 #include "sensitivity/channels.h"
 #include "sensitivity/diagonal.h"
@@ -14,6 +22,7 @@
 #include "sensitivity/scores.h"
 #include "tests/alloc/instance.h"
 #include "tests/support/allocations.h"
+#include "tests/support/random_orders.h"
 
 enum { LEAST = 1, MOST = 5, WIDTHS = MOST - LEAST + 1 };
 
@@ -43,6 +52,18 @@ static void compare(const char *what, size_t said, size_t taken, size_t slack) {
     print_error("rank %d of %d: %s: %zu bytes said, %zu taken\n", world.rank, world.size, what,
                 said, taken);
   EXPECT(said >= taken && said - taken <= slack);
+}
+
+static const sb_orders *indexed_orders(const char *name, sb_orders *out) {
+  char folder[1024];
+  sb_config config;
+  sb_arch arch = {0};
+  snprintf(folder, sizeof folder, "%s/tests/golden/%s", SB_SOURCE_DIR, name);
+  EXPECT_OK(sb_config_read(folder, &config));
+  EXPECT_OK(sb_arch_create(&config, &arch));
+  EXPECT_OK(random_indexed(&arch, whole.blocking.rows, whole.blocking.cols, 5, out));
+  sb_arch_free(&arch);
+  return out;
 }
 
 static void block_sums(void **state) {
@@ -211,8 +232,173 @@ static void allocation(void **state) {
   all_ranks_passed();
 }
 
+static void round_stack(void **state) {
+  (void)state;
+  golden g;
+  golden_open(&g, &whole);
+  for (int refine = 0; refine < 2; refine++) {
+    const sb_round_setup setup = {.backend = g.backend,
+                                  .rows = 40,
+                                  .count = 3,
+                                  .cols = 100,
+                                  .block_cols = 32,
+                                  .refine = refine > 0,
+                                  .panels_dev = true};
+    sb_round_stack *made = NULL;
+    const size_t before = sb_test_live_bytes();
+    EXPECT_OK(sb_round_stack_create(&setup, &made));
+    compare("round stack", sb_round_stack_bytes(&setup), sb_test_live_bytes() - before, 0);
+    sb_round_stack_free(&made);
+  }
+  golden_close(&g);
+  all_ranks_passed();
+}
+
+/* One sequence's moments and their factors. A kernel takes one input after another with one
+ * thread. Spread over ranks, the first has most. */
+static void moments(void **state) {
+  (void)state;
+  enum { TOKENS = 48, WIDEST = 256 };
+  static float x[TOKENS * WIDEST];
+  for (size_t i = 0; i < TOKENS * WIDEST; i++) x[i] = (float)(mix(i) % 1000) / 500 - 1;
+  for (sb_factor_mode mode = SB_FACTOR_REPLICATED; mode <= SB_FACTOR_DISTRIBUTED; mode++)
+    for (int keep = 0; keep < 2; keep++) {
+      golden g;
+      golden_open(&g, &whole);
+      const sb_moments_setup setup = {.model = g.model,
+                                      .backend = g.backend,
+                                      .seqlen = TOKENS,
+                                      .local = 1,
+                                      .most_local = 1,
+                                      .input_bytes = 1 << 20,
+                                      .damping = 0.01,
+                                      .keep = keep > 0,
+                                      .mode = mode};
+      const sb_sizes sizes = sb_model_sizes(g.model);
+      sb_moments *made = NULL;
+      sb_moments_repair repair = {0};
+      EXPECT(sizes.layer.widest <= WIDEST);
+      const size_t before = sb_test_live_bytes();
+      EXPECT_OK(sb_moments_create(&setup, &made));
+      const size_t said = sb_moments_bytes(&setup, &sizes), taken = sb_test_live_bytes() - before;
+      const bool part = mode == SB_FACTOR_DISTRIBUTED && world.rank > 0; /* at most that */
+      compare("moments", said, taken, part ? said : 0);
+      EXPECT_OK(sb_moments_begin(made, NULL, 0));
+      for (size_t i = 0; i < SB_INPUTS; i++) EXPECT_OK(sb_moments_take(made, NULL, i, x));
+      EXPECT_OK(sb_moments_end_sequence(made, NULL, 0, SB_OK));
+      sb_test_peak_begin();
+      EXPECT_OK(sb_moments_factorise(made, NULL, &repair));
+      const size_t factor = sb_moments_factor_bytes(&setup, &sizes, 1),
+                   scratch = (size_t)32 << 10; /* diagonals, panels of BLAS */
+      compare("factors", factor + scratch, sb_test_peak_bytes() - before - taken,
+              part ? factor + scratch : scratch);
+      sb_moments_free(&made);
+      EXPECT(sb_test_live_bytes() == before);
+      golden_close(&g);
+    }
+  all_ranks_passed();
+}
+
+static void scales(void **state) {
+  (void)state;
+  golden g;
+  sb_model *packed = NULL;
+  sb_scales *made = NULL;
+  sb_scale_gradients *gradients = NULL;
+  golden_open(&g, &whole);
+  golden_mixed_bits(g.model, LEAST, MOST, 7);
+  EXPECT_OK(sb_encode_nearest(g.model, &packed));
+  const sb_sizes sizes = sb_model_sizes(packed);
+  size_t before = sb_test_live_bytes();
+  EXPECT_OK(sb_scales_create(packed, &made));
+  compare("scales", sb_scales_bytes(&sizes), sb_test_live_bytes() - before, 0);
+  before = sb_test_live_bytes();
+  EXPECT_OK(sb_scale_gradients_create(made, packed, g.backend, &gradients));
+  compare("gradients of scales", sb_scale_gradients_bytes(&sizes), sb_test_live_bytes() - before,
+          0);
+  sb_scale_gradients_free(&gradients);
+  sb_scales_free(&made);
+  sb_model_free(&packed);
+  golden_close(&g);
+  all_ranks_passed();
+}
+
+/* A plan for the golden model at hand, on this world. */
+static sb_plan_setup plan_of(const golden *g, sb_reorder reorder) {
+  return (sb_plan_setup){.arch = &g->model->arch,
+                         .source = g->model->dtypes[0],
+                         .ranks = (size_t)world.size,
+                         .ranks_per_node = (size_t)world.size,
+                         .threads = 1,
+                         .blocking = g->model->blocking,
+                         .reorder = reorder,
+                         .fitted = true,
+                         .seqlen = 48,
+                         .input_bytes = whole.activation_bytes};
+}
+
+/* Passes as plan sums them, of two sequences, against sb_pass_create: forward alone, backward, by
+ * divergence, in indexed orders. Rank 0 is a busiest one. */
+static void passes(void **state) {
+  (void)state;
+  for (unsigned i = 0; i < 8; i++) {
+    golden_setup setup = whole;
+    golden g;
+    sb_orders orders = {0};
+    const bool indexed = (i & 4) != 0;
+    setup.gradients = (i & 1) != 0;
+    setup.divergence = (i & 2) != 0;
+    if (indexed) setup.orders = indexed_orders(setup.name, &orders);
+    golden_open(&g, &setup);
+    const sb_plan_setup plan = plan_of(&g, indexed ? SB_REORDER_INDEXED : SB_REORDER_NONE);
+    const sb_plan_basis basis = sb_plan_basis_of(&plan);
+    const size_t local = sb_plan_local(&plan, 2);
+    const sb_plan_pass pass =
+        sb_plan_pass_of(&basis, &(sb_plan_pass_needs){.local = local,
+                                                      .learnt = local,
+                                                      .divergence = setup.divergence,
+                                                      .backward = setup.gradients,
+                                                      .gradients = setup.gradients});
+    const size_t before = sb_test_live_bytes(),
+                 said = (size_t)(pass.bytes - sb_plan_attention_bytes(&basis, setup.gradients));
+    sb_pass_free(&g.pass);
+    /* structures, and an order on its way to the device */
+    const size_t slack = 4096, taken = before - sb_test_live_bytes();
+    compare("a pass", said + slack, taken, world.rank == 0 ? 2 * slack : said);
+    golden_close(&g);
+    sb_orders_free(&orders);
+  }
+  all_ranks_passed();
+}
+
+/* Sequences that go through layer after layer, and the layer they go through. */
+static void layerwise(void **state) {
+  (void)state;
+  golden g;
+  sb_layerwise *made = NULL;
+  sb_device_layer *prepared = NULL;
+  golden_open(&g, &whole);
+  const sb_plan_setup plan = plan_of(&g, SB_REORDER_NONE);
+  const sb_plan_basis basis = sb_plan_basis_of(&plan);
+  const sb_wave_sizes wave = sb_plan_wave_sizes(&basis, sb_plan_local(&plan, 2));
+  size_t before = sb_test_live_bytes();
+  EXPECT_OK(sb_layerwise_create(g.model, g.backend, &g.sequences, &made));
+  compare("layerwise", sb_layerwise_state_bytes(&wave) + sb_layerwise_bytes(&wave, false) + 1024,
+          sb_test_live_bytes() - before, 2048);
+  before = sb_test_live_bytes();
+  EXPECT_OK(sb_device_layer_create(g.model, g.backend, false, &prepared));
+  compare("a prepared layer", (size_t)sb_plan_layer_bytes(&basis) + 2048,
+          sb_test_live_bytes() - before, 4096);
+  sb_device_layer_free(&prepared);
+  sb_layerwise_free(&made);
+  golden_close(&g);
+  all_ranks_passed();
+}
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(block_sums), cmocka_unit_test(scores),    cmocka_unit_test(diagonal),
-    cmocka_unit_test(kronecker),  cmocka_unit_test(gains),     cmocka_unit_test(channels),
-    cmocka_unit_test(owned),      cmocka_unit_test(allocation)};
+    cmocka_unit_test(block_sums), cmocka_unit_test(scores),     cmocka_unit_test(diagonal),
+    cmocka_unit_test(kronecker),  cmocka_unit_test(gains),      cmocka_unit_test(channels),
+    cmocka_unit_test(owned),      cmocka_unit_test(allocation), cmocka_unit_test(round_stack),
+    cmocka_unit_test(moments),    cmocka_unit_test(scales),     cmocka_unit_test(passes),
+    cmocka_unit_test(layerwise)};
 RANKS_MAIN(tests)

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "alloc/core.h"
+#include "kernels/shared/grid_types.h"
 #include "plan/footprint.h"
 
 #include "base/memory.h"
@@ -45,6 +46,17 @@ static void near(double a, double b) {
   if (!(fabs(a - b) <= 1e-6 * fabs(b) + 4096)) fail_msg("%.17g is not near %.17g", a, b);
 }
 
+/* Inputs of `count` sequences of 2048 tokens in a pass of the 32 layers: f32 inputs of each, what
+ * leaves the last, gradients of states before and after the final norm; its operands; per token its
+ * ids (16 bytes), the norm (4) and its loss (36); the norm's weights twice. Forward alone, one
+ * layer's. */
+static double inputs_of(double count) {
+  return count * 2048 * (4096 * (4.0 * 35 + 2) + 56) + 2 * 4096 * 4;
+}
+static double forward_inputs_of(double count) {
+  return count * 2048 * (4096 * (4.0 + 2) + 56) + 2 * 4096 * 4;
+}
+
 /* What the search and its allocator hold of a rank's blocks: what they are (17 bytes), bits and
  * gains (19), a step's start, end and three choices each (59), and the core of a knapsack. */
 static double search_bytes(double owned) {
@@ -67,9 +79,9 @@ static void llama_8b_on_8_ranks(void **state) {
   assert_true(f.group_bytes ==
               2 * (linear + 2 * 4096)); /* larger than 8192 rows of the vocabulary */
   assert_true(f.held.slots == 2 * f.group_bytes);
-  assert_true(f.search.pass.prepared == 2 * linear + 8192.0 * 4096 * 2);
+  near(f.search.pass.prepared, 2 * linear + groups_of_a_layer + 8192.0 * 4096 * 2 + 3 * 4096 * 4);
   assert_true(f.held.parameters == f.model_bytes / 8 + 128.0 * 14336 * 2);
-  assert_true(f.search.pass.inputs == 4 * 2048.0 * 4096 * 4 * (32 + 4)); /* 4 sequences a rank */
+  near(f.search.pass.inputs, inputs_of(4)); /* sequences of a rank */
   assert_true(f.search.pass.gradient == 4 * 14336.0 * 4096);
   assert_true(f.search.pass.logits == 2048.0 * 8192 * 4);
   assert_true(f.nodes == 2 && f.search.pass.local == 4 && f.search.pass.wave == 4 &&
@@ -114,8 +126,8 @@ static void waves_follow_the_memory(void **state) {
   double each = 2048.0 * 4096 * 4 * 36;
   s.input_bytes = (size_t)(3.5 * each);
   sb_footprint_estimate(&s, &f);
-  assert_true(f.search.pass.local == 8 && f.search.pass.wave == 3 && f.search.pass.waves == 3 &&
-              f.search.pass.inputs == 3 * each);
+  assert_true(f.search.pass.local == 8 && f.search.pass.wave == 3 && f.search.pass.waves == 3);
+  near(f.search.pass.inputs, inputs_of(3));
   s.input_bytes = 1;
   sb_footprint_estimate(&s, &f);
   assert_true(f.search.pass.wave == 1 && f.search.pass.waves == 8);
@@ -156,13 +168,12 @@ static void fitted_grids(void **state) {
   (void)state;
   sb_footprint f, without;
   sb_plan_setup s = setup(8, 4);
-  const double groups = groups_of_a_layer;
   sb_footprint_estimate(&s, &without);
   s.fitted = true;
   sb_footprint_estimate(&s, &f);
   assert_true(f.held.importance == 4 * 32 * (3 * 4096.0 + 14336));
-  assert_true(f.search.pass.prepared == without.search.pass.prepared + groups &&
-              f.search.scores == without.search.scores);
+  assert_true(f.search.pass.prepared == without.search.pass.prepared); /* room for fits anyway */
+  assert_true(f.search.scores == without.search.scores);
 }
 
 static void other_sensitivities(void **state) {
@@ -227,10 +238,10 @@ static void sequences_that_decide(void **state) {
   sb_footprint_estimate(&s, &without);
   s.search.check_seqs = 16;
   sb_footprint_estimate(&s, &f);
-  const double inputs = 2 * 2048.0 * 4096 * 4;
-  assert_true(f.search.check.bytes > f.search.pass.prepared + 2 * inputs + f.search.pass.logits);
-  assert_true(f.search.check.bytes < f.search.pass.prepared + 2 * inputs + f.search.pass.logits +
-                                         f.search.pass.activations);
+  const double others = f.search.pass.prepared + f.search.pass.logits;
+  near(f.search.check.inputs, forward_inputs_of(2));
+  assert_true(f.search.check.bytes > others + f.search.check.inputs);
+  assert_true(f.search.check.bytes < others + f.search.check.inputs + f.search.pass.activations);
   assert_true(f.phase_bytes[SB_PHASE_SEARCH] ==
               without.phase_bytes[SB_PHASE_SEARCH] + f.search.check.bytes);
   assert_true(f.search.check.waves == 1 &&
@@ -240,8 +251,8 @@ static void sequences_that_decide(void **state) {
   s.input_bytes = 1;
   const double both = f.search.check.bytes;
   sb_footprint_estimate(&s, &f);
-  assert_true(f.search.check.waves == 2 && f.search.check.bytes == both - inputs &&
-              f.search.check_flops == f.search.loss_flops / 2);
+  assert_true(f.search.check.waves == 2 && f.search.check_flops == f.search.loss_flops / 2);
+  near(f.search.check.bytes, both - (forward_inputs_of(2) - forward_inputs_of(1)));
 }
 
 /* 14336 channels are too many for a rank, so factors are distributed unless asked for otherwise. */
@@ -256,10 +267,12 @@ static void rounding(void **state) {
   assert_true(f.round.factor == SB_FACTOR_DISTRIBUTED && f.round.local == 8);
   assert_true(f.packed.model == (32 * linear * 3 / 8 + f.model_bytes - 32 * linear * 2) / 8);
   assert_true(f.packed.slots == 2 * linear * 3 / 8);
-  assert_true(f.round.prepared == 2 * 2 * linear + 8192 * h * 2);
-  assert_true(f.round.inputs == 2 * 8 * 2048 * h * 4);
-  assert_true(f.round.moments == 8 * (squares + i * i) / 8 + 16 * 512 * i + 8 * sequence);
-  assert_true(f.round.block_rows == 2 * i * h / 8 * (5 + 20.0 / 128));
+  /* a layer twice, as it is and rounded; inputs of 8 sequences, and the output of one */
+  near(f.round.prepared, 2 * (2 * linear + groups_of_a_layer + 3 * h * 4));
+  assert_true(f.round.inputs == 9 * 2048 * h * 4);
+  near(f.round.moments, 8 * (squares + i * i) / 8 + 16 * 512 * i + 8 * sequence);
+  /* weights left, codes; bits here and there, and the grid of each group */
+  near(f.round.block_rows, 2 * i * h / 8 * (5 + (2.0 + sizeof(sb_grid)) / 128));
   assert_true(f.largest == SB_PHASE_SEARCH || f.largest == SB_PHASE_ROUND);
   assert_true(f.round.moment_flops == 8 * 32 * 2048 * squares);
   assert_true(f.round.factor_flops == 32 * (3 * h * h * h + i * i * i) * (2.0 / 3.0 / 8));
@@ -271,16 +284,16 @@ static void rounding(void **state) {
                    weights are kept */
   sb_footprint_estimate(&s, &f);
   assert_true(f.round.refine_flops == 14 * f.round.rounding_flops);
-  assert_true(f.round.moments == moments + 4 * squares / 8 &&
-              f.round.block_rows == rows + 4 * 2 * i * h / 8);
+  near(f.round.moments, moments + 4 * squares / 8);
+  near(f.round.block_rows, rows + 4 * 2 * i * h / 8);
   s.round.refine = 0;
   s.round.factor = SB_FACTOR_REPLICATED;
   sb_footprint_estimate(&s, &f);
-  assert_true(f.round.moments == 24 * squares);
+  near(f.round.moments, 24 * squares);
   assert_true(f.round.moment_flops == 8 * 32 * 2 * 2048 * squares);
   s.threads = 1; /* one after another: the widest counts */
   sb_footprint_estimate(&s, &f);
-  assert_true(f.round.moments == 16 * squares + 8 * i * i);
+  near(f.round.moments, 16 * squares + 8 * i * i);
 }
 
 static void tuning(void **state) {
@@ -297,12 +310,12 @@ static void tuning(void **state) {
   sb_footprint_estimate(&s, &f);
   assert_true(f.tune.local == 8 && f.tune.steps == 4 && f.tune.pass.waves == 1);
   assert_true(f.packed.model == (32 * linear * 3 / 8 + f.model_bytes - 32 * linear * 2) / 8);
-  assert_true(f.tune.pass.inputs == 2 * T * h * 4 * 36);
+  near(f.tune.pass.inputs, inputs_of(2));
   /* states and their log-sum-exps of 8 sequences and a spare one, and of a batch's two; logits once
    * more */
   assert_true(f.tune.pass.reference ==
               (8 + 1 + 2) * (T * h * 2 + T * 4) + 2 * T * 16 + T * 8192 * 4);
-  assert_true(f.tune.scales == (20 + 1) * groups_of_a_layer + 28 * groups_of_a_layer * 32 / 8);
+  near(f.tune.scales, (20 + 1) * groups_of_a_layer + 28 * groups_of_a_layer * 32 / 8);
   const double held = f.held.parameters + f.held.bit_maps + f.held.program + f.packed.model +
                       f.held.slots + f.packed.slots,
                own = f.search.pass.prepared + f.tune.pass.inputs + f.search.pass.activations +
@@ -320,7 +333,8 @@ static void tuning(void **state) {
                    4 * 8 * groups_of_a_layer * 32 * 7 / 8) < 16);
   s.input_bytes = 1;
   sb_footprint_estimate(&s, &f);
-  assert_true(f.tune.pass.waves == 2 && f.tune.pass.inputs == T * h * 4 * 36);
+  assert_true(f.tune.pass.waves == 2);
+  near(f.tune.pass.inputs, inputs_of(1));
 }
 
 int main(void) {
