@@ -11,11 +11,11 @@ static sb_status work(sb_quantize_run *u) {
   SB_TRY(sb_quantize_check_out(u));
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(sb_quantize_load(u));
-  sb_quantize_settle_bits(u);
+  sb_quantize_choose_least(u);
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "method", sb_method_names[r->method]);
   sb_report_real(u->report, "bits", r->bits);
-  SB_TRY(sb_quantize_look(u));
+  SB_TRY(sb_quantize_find_bits(u));
   if (r->method == SB_METHOD_SCALEBITS && !u->reuses)
     SB_TRY(sb_allocate_check_budget(u->model, r->reorder, r->bits, r->min_bits, r->max_bits));
   SB_TRY(sb_quantize_importance(u));

@@ -1,6 +1,6 @@
-/* The commands of the program: each parses its own line (argv[0] is its name), does its work,
+/* The commands of the program. Each parses its command line (argv[0] is its name), does its work,
  * prints, and returns the status that all ranks agree on. Collective over the world. No algorithm
- * lives in cli/. */
+ * lives in cli/: a command reads options, calls the rooms below, and prints. */
 #ifndef SB_CLI_COMMANDS_H
 #define SB_CLI_COMMANDS_H
 

@@ -1,4 +1,4 @@
-/* Options that several commands share, and what they set up. */
+/* Options that several commands share, and what follows from them. */
 #ifndef SB_CLI_COMMON_H
 #define SB_CLI_COMMON_H
 
@@ -25,11 +25,11 @@ typedef enum sb_grid_choice { SB_GRID_AUTO, SB_GRID_PLAIN, SB_GRID_FITTED } sb_g
 extern const char *const sb_grid_names[], *const sb_common_dtypes[];
 
 typedef struct sb_common {
-  size_t seqlen;    /* tokens of a sequence; 0: sb_common_seqlen chooses */
-  size_t seqs;      /* most sequences used; 0: sb_common_seqs chooses */
-  bool calibrates;  /* set by the command: gradients of many short sequences, not windows to be
-                       predicted */
-  const char *json; /* where the report goes: NULL nowhere, "-" stdout */
+  size_t seqlen;   /* tokens of a sequence; 0: sb_common_seqlen chooses */
+  size_t seqs;     /* most sequences; 0: sb_common_seqs chooses */
+  bool calibrates; /* set by the command, for these two: it takes gradients of many short sequences,
+                      and does not predict windows of text */
+  const char *json; /* file of the report: NULL none, "-" stdout */
   bool quiet;
   int threads; /* of this rank; 0: chosen by sb_common_begin */
   uint64_t seed;
@@ -37,17 +37,16 @@ typedef struct sb_common {
   sb_device device;
   sb_exchange exchange;
   sb_token_width token_width;
-  double activation_gib; /* memory a rank gives to kept layer inputs; 0: sb_common_activation_bytes
-                            chooses */
+  double activation_gib; /* of memory for inputs of layers; 0: sb_common_activations chooses */
   size_t block[2];       /* rows, columns */
-  const char *out;       /* Hugging Face folder to write, with */
-  double file_gb;        /* most GB a safetensors file holds, and */
-  bool overwrite;
+  const char *out;       /* Hugging Face folder to write */
+  double file_gb;        /* size of its safetensors files, at most, in GB */
+  bool overwrite;        /* if the folder exists */
 } sb_common;
 
 #define SB_COMMON_DEFAULTS ((sb_common){.block = {128, 128}, .file_gb = 5})
 
-/* Which of them a command takes; --json, --quiet and --threads are always there. */
+/* Sets of them, to be or-ed; every command has --json, --quiet and --threads. */
 enum {
   SB_COMMON_SEQUENCES = 1,
   SB_COMMON_SEED = 2,
@@ -68,39 +67,39 @@ static inline sb_compute sb_common_compute(const sb_common *common) {
 /* "f32" or "bf16". */
 const char *sb_compute_name(sb_compute compute);
 
-/* Writes the table for the options in `set` into table[SB_COMMON_MAX], pointing into *common;
- * returns their number. */
+/* Writes the entries of the options in `set` into table[SB_COMMON_MAX]; they point into *common.
+ * Returns their number. Pure. */
 size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
 
-/* Parses a command's line: sets usage's second table to the common options in `set`, and where
- * --help is asked for, prints it (rank 0) and sets *help: the command then returns SB_OK. Otherwise
- * opens the log and settles common->threads. Collective within a node. */
+/* Parses the command line with usage's own options and the common ones in `set`. With --help it
+ * prints the help (rank 0) and sets *help; the command then returns SB_OK. Otherwise it opens the
+ * log, chooses common->threads (cli/threads.h) and checks that --json can be written. Collective
+ * within a node. */
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set,
                           int argc, char **argv, bool *help);
 
 enum { SB_COMMON_ACTIVATION_GIB = 4, SB_COMMON_ACTIVATION_SHARE = 2 };
-/* Bytes a rank gives to kept layer inputs: as asked for; else SB_COMMON_ACTIVATION_GIB, or of
- * `device_bytes` of a GPU's memory (0: on processors) a part of SB_COMMON_ACTIVATION_SHARE. Pure.
- */
+/* Bytes that a rank may use for inputs of layers: --activation-memory; else on a processor
+ * (`device_bytes` 0) SB_COMMON_ACTIVATION_GIB, on a GPU device_bytes / SB_COMMON_ACTIVATION_SHARE.
+ * Pure. */
 size_t sb_common_activations(const sb_common *common, size_t device_bytes);
-/* The same on the backend of sb_common_backend: equal on all ranks. Local. */
+/* The same for a backend of sb_common_backend. Local, equal on all ranks. */
 static inline size_t sb_common_activation_bytes(const sb_common *common,
                                                 const sb_backend *backend) {
   return sb_common_activations(common, backend->unified ? 0 : backend->free_bytes);
 }
 
-/* *out = the backend of --device, --compute and --threads, after sb_common_begin: the same kind on
- * all ranks, or results would depend on who computed what. GPUs go to the ranks of a node in turn.
- * With "auto", GPUs where every rank can have one, else processors (a line in the log says why
- * where the build has CUDA); with "cuda", the failure of a rank is that of all. Says in the log
- * what was taken. Collective. Release with op->destroy. */
+/* *out = the backend of --device, --compute and --threads. All ranks get the same kind, or results
+ * would depend on which rank computed what. The ranks of a node get its GPUs in turn. "auto" takes
+ * GPUs if every rank can have one, else processors; the log then says why (builds with CUDA). With
+ * "cuda" all ranks fail if one does. The log says what was taken. After sb_common_begin.
+ * Collective. Release with op->destroy. */
 sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_backend **out);
 
-/* --seqlen and --seqs, or what suits the command when they are not given. Windows to be predicted:
- * 512 tokens, or the context the model was trained with where that is shorter, and all sequences
- * (0). Calibration: 64 sequences of 128 tokens; the curvature of the loss is a mean over sequences,
- * and for the same number of tokens many short ones estimate it better than few long ones
- * (docs/results.md). Local. */
+/* --seqlen and --seqs, or what suits the command. Where windows of text are predicted: 512 tokens,
+ * or the context of the model if that is shorter, and all sequences (0). Where it calibrates: 64
+ * sequences of 128 tokens. The curvature of the loss is a mean over sequences; for the same number
+ * of tokens many short ones estimate it better than few long ones (docs/results.md). Local. */
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config);
 size_t sb_common_seqs(const sb_common *common);
 
@@ -109,7 +108,7 @@ static inline uint64_t sb_common_file_bytes(const sb_common *common) {
   return (uint64_t)(common->file_gb * 1e9);
 }
 
-/* Whether results for people go to stdout on this rank: rank 0, unless the report goes there.
+/* Whether this rank prints results for people to stdout: rank 0 does, unless the report goes there.
  * Local. */
 bool sb_common_prints(const sb_world *world, const sb_common *common);
 

@@ -1,4 +1,5 @@
-/* The two things that `inspect` describes. Collective; every rank returns the same status. */
+/* `inspect` describes a model's folder or an output folder. Collective; every rank returns the same
+ * status. */
 #ifndef SB_CLI_INSPECT_H
 #define SB_CLI_INSPECT_H
 

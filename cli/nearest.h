@@ -4,10 +4,10 @@
 
 #include <stddef.h>
 
-/* The word at the smallest edit distance (insert, delete, replace, swap neighbours: one each) from
- * `text`, when that distance is at most a third of the longer word's length rounded up, and at most
- * 3; else NULL. Words of which one begins the other (3 letters or more) count as near. Ties go to
- * the earlier word. O(count x length^2). */
+/* The word at the smallest edit distance from `text` (inserting, deleting, replacing a letter and
+ * swapping two neighbours count one each), or NULL if all are too far: at most
+ * min(3, ceil(length of the longer word / 3)). A word of 3 letters or more that begins the other is
+ * near, too. Ties go to the earlier word. O(count x length^2). */
 const char *sb_nearest(const char *text, const char *const *words, size_t count);
 
 #endif

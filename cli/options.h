@@ -75,7 +75,7 @@ typedef struct sb_usage {
 
 /* Fills the variables from argv[1 .. argc-1]; argv[0] is the command. With --help (or -h) anywhere
  * nothing is filled and *help is true. SB_ERR_USAGE with one line that names the command, the
- * option and what is possible. */
+ * option and the values it takes. */
 sb_status sb_options_parse(const sb_usage *usage, int argc, char **argv, bool *help);
 /* Writes the help text. Call before sb_options_parse has changed a variable, or after it returned
  * with *help.

@@ -23,7 +23,7 @@ typedef struct sb_plan_rates_request {
   double network;      /* GB/s of a node, where the machine does not know it */
 } sb_plan_rates_request;
 
-/* Sets the rates of plan, whose setup is there, and where they come from. Without a machine or
+/* Sets the rates of `plan`, whose setup is given, and rates_from. Without a machine or
  * gflops it measures a matrix product on this processor. SB_ERR_RANGE for a machine that was
  * measured with another --compute. Local. */
 sb_status sb_plan_rates(const sb_plan_rates_request *request, const sb_common *common,

@@ -1,5 +1,6 @@
-/* The inside of `shardbits quantize`: what was asked for, what a run holds, and its phases in their
- * order. Each is collective and reports into the run's JSON. */
+/* The inside of `shardbits quantize`: what a run holds, and its phases in the order in which
+ * cmd_quantize.c calls them. Phases are collective, report into the JSON of the run, and do nothing
+ * where the request (cli/quantize_request.h) does not ask for them. */
 #ifndef SB_CLI_QUANTIZE_H
 #define SB_CLI_QUANTIZE_H
 
@@ -16,39 +17,43 @@
 typedef struct sb_quantize_run {
   const sb_world *world;
   sb_quantize_request *r;
-  json_t *report, *steps;
+  json_t *report, *steps; /* of the run; of its search */
   sb_backend *backend;
   sb_model *model;
   sb_model *source;     /* what `model` was rounded from, while scales are trained; else NULL */
-  uint64_t fingerprint; /* of the model as it was read, where there is a checkpoint */
-  sb_sequences calibration, check, rounding, tuning;
-  int reuses; /* the bit map that --allocation names */
-  int step;   /* of the search, under way */
+  uint64_t fingerprint; /* of the model as it was read; with --checkpoint */
+  sb_sequences calibration, check, rounding, tuning; /* for gradients, trades, GPTQ, scales */
+  int reuses;                                        /* --allocation names a bit map that exists */
+  int step;                                          /* of the search, under way */
 } sb_quantize_run;
 
-/* Whether OUT and the bit map can be written, asked before hours of search and not after. */
+/* Fails if OUT, the bit map or the checkpoint could not be written: now, not after hours. */
 sb_status sb_quantize_check_out(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);
-/* Least widths that were left open. Local. */
-void sb_quantize_settle_bits(sb_quantize_run *run);
-/* Whether --allocation names a bit map that is there. */
-sb_status sb_quantize_look(sb_quantize_run *run);
-/* The sequences the search works with, read once. */
-sb_status sb_quantize_calibrate(sb_quantize_run *run);
-/* At most `seqs` sequences of the calibration file. */
-sb_status sb_quantize_read(sb_quantize_run *run, size_t seqs, sb_sequences *out);
+/* --min-bits where it was left open. Local. */
+void sb_quantize_choose_least(sb_quantize_run *run);
+/* Whether --allocation names a bit map that exists. */
+sb_status sb_quantize_find_bits(sb_quantize_run *run);
+/* Fitted grids: how large the inputs of matrices are. */
 sb_status sb_quantize_importance(sb_quantize_run *run);
+/* Replaces the model by one with its channels in another order. */
 sb_status sb_quantize_reorder(sb_quantize_run *run);
-/* Bits: from a file, from a search (sb_quantize_search), from a table, or uniform ones. */
+/* Sets the bits: from a file, by a search (sb_quantize_search), from a table, or uniform ones. */
 sb_status sb_quantize_allocate(sb_quantize_run *run);
 sb_status sb_quantize_search(sb_quantize_run *run);
+/* Replaces the model by its packed form. */
 sb_status sb_quantize_round(sb_quantize_run *run);
-/* The name of the files where one part of a run ("rounded", "trained") is kept until the output is
- * complete; there is a --checkpoint. out has SB_PATH_MAX bytes. Local. */
-void sb_quantize_saved_path(const sb_quantize_run *run, const char *part, char *out);
-/* Trains scales, where that was asked for. */
+/* Trains the scales of the packed model. */
 sb_status sb_quantize_tune(sb_quantize_run *run);
 /* `begun`: when the run did (base/clock.h). */
 sb_status sb_quantize_write(sb_quantize_run *run, double begun);
+
+/* Reads the sequences that give gradients, and those that decide, the first time. */
+sb_status sb_quantize_calibrate(sb_quantize_run *run);
+/* *out = at most `seqs` sequences of the calibration file. */
+sb_status sb_quantize_read(sb_quantize_run *run, size_t seqs, sb_sequences *out);
+/* The name of the files that hold one part of a run ("rounded", "trained") until the output is
+ * complete; with --checkpoint only. out has SB_PATH_MAX bytes. Local. */
+void sb_quantize_checkpoint_path(const sb_quantize_run *run, const char *part, char *out);
 
 #endif

@@ -42,7 +42,7 @@ static sb_status from_table(sb_quantize_run *u) {
 
 /* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all
  * ranks do the same. */
-sb_status sb_quantize_look(sb_quantize_run *u) {
+sb_status sb_quantize_find_bits(sb_quantize_run *u) {
   u->reuses = u->r->allocation && access(u->r->allocation, F_OK) == 0;
   return sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm);
 }

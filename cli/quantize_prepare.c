@@ -78,7 +78,7 @@ sb_status sb_quantize_calibrate(sb_quantize_run *u) {
 /* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than
  * it saves.
  */
-void sb_quantize_settle_bits(sb_quantize_run *u) {
+void sb_quantize_choose_least(sb_quantize_run *u) {
   sb_quantize_request *r = u->r;
   if (r->min_bits == 0) {
     const sb_model *m = u->model;

@@ -73,8 +73,8 @@ enum { SB_QUANTIZE_OPTIONS_MAX = 32 };
  * their number. --bits is required in SB_QUANTIZE_ALL alone. Pure. */
 size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb_option *table);
 
-/* Chooses what the command line left open, and checks what it said; `calibrates`: there are
- * calibration tokens.
+/* Chooses values that the command line left open, and checks those it gave. `calibrates`: the run
+ * has calibration tokens.
  *
  *   quantizer   gptq with tokens and a method other than rtn, else rtn
  *   estimator   fisher with gptq, else divergence: what divergence knows is of codes rounded to

@@ -47,7 +47,7 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   const size_t batch = r->tune_batch > 0 ? r->tune_batch : sb_tune_batch(u->tuning.count);
   tell_idle(u, batch);
   char checkpoint[SB_PATH_MAX];
-  if (r->checkpoint) sb_quantize_saved_path(u, "trained", checkpoint);
+  if (r->checkpoint) sb_quantize_checkpoint_path(u, "trained", checkpoint);
   const sb_tune_options options = {.epochs = 1,
                                    .batch = batch,
                                    .rate = r->tune_rate > 0 ? r->tune_rate : sb_tune_rate(batch),

@@ -14,7 +14,7 @@
 #include "quant/tune_checkpoint.h"
 #include "base/cleanup.h"
 
-void sb_quantize_saved_path(const sb_quantize_run *u, const char *part, char *out) {
+void sb_quantize_checkpoint_path(const sb_quantize_run *u, const char *part, char *out) {
   snprintf(out, SB_PATH_MAX, "%.*s.%s", SB_PATH_MAX - 16, u->r->checkpoint, part);
 }
 
@@ -44,7 +44,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
   char checkpoint[SB_PATH_MAX];
-  if (r->checkpoint) sb_quantize_saved_path(u, "rounded", checkpoint);
+  if (r->checkpoint) sb_quantize_checkpoint_path(u, "rounded", checkpoint);
   const sb_gptq_options options = {.damping = 0.01,
                                    .fitted = r->grid == SB_GRID_FITTED,
                                    .refine = r->refine,
@@ -75,12 +75,12 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
 }
 
 /* The output is complete: what was kept to go on from is in the way. */
-static void remove_saved(const sb_quantize_run *u) {
+static void remove_checkpoints(const sb_quantize_run *u) {
   char path[SB_PATH_MAX];
   if (!u->r->checkpoint) return;
-  sb_quantize_saved_path(u, "rounded", path);
+  sb_quantize_checkpoint_path(u, "rounded", path);
   sb_gptq_checkpoint_remove(u->world, path);
-  sb_quantize_saved_path(u, "trained", path);
+  sb_quantize_checkpoint_path(u, "trained", path);
   sb_tune_checkpoint_remove(u->world, path);
 }
 
@@ -97,7 +97,7 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
   snprintf(text, sizeof text, "%.200s is as it was", r->out);
   sb_cleanup_message(text);
   SB_TRY(sb_output_write(u->model, r->model, r->out, r->overwrite, r->level, &stats));
-  remove_saved(u);
+  remove_checkpoints(u);
   double seconds = sb_now() - start;
   sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s",
                (unsigned long long)stats.frames, (double)stats.stored_bytes / 0x1p20,

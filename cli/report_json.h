@@ -1,5 +1,5 @@
-/* The machine-readable report of a command: --json FILE. A JSON object on rank 0, NULL elsewhere;
- * the setters take NULL and do nothing, so that every rank may run the same lines. */
+/* The report of a command for machines: --json FILE. A JSON object on rank 0, NULL elsewhere. The
+ * setters do nothing with NULL, so that every rank may run the same lines. */
 #ifndef SB_CLI_REPORT_JSON_H
 #define SB_CLI_REPORT_JSON_H
 
@@ -20,12 +20,12 @@ void sb_report_count(json_t *report, const char *key, uint64_t value);
 void sb_report_text(json_t *report, const char *key, const char *value);
 void sb_report_flag(json_t *report, const char *key, bool value);
 
-/* report["peak_resident_bytes"] = the largest peak resident memory of any rank so far. Collective.
- */
+/* report["peak_resident_bytes"] = the largest peak of resident memory of any rank so far.
+ * Collective. */
 sb_status sb_report_peak(const sb_world *world, json_t *report);
 
-/* Writes the report where --json said, complete or not at all: NULL does nothing, "-" is stdout.
- * Collective: every rank returns rank 0's outcome. */
+/* Writes the report to `path`, the value of --json, complete or not at all. NULL: nothing; "-":
+ * stdout. Collective: every rank returns the outcome of rank 0. */
 sb_status sb_report_write(const sb_world *world, const char *path, const json_t *report);
 
 #endif

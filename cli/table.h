@@ -1,4 +1,4 @@
-/* Results for people: rows of label and value, aligned. Writes nothing when `out` is NULL, so that
+/* Results for people: aligned rows of label and value. With `out` NULL nothing is written, so that
  * every rank may run the same lines. Local. */
 #ifndef SB_CLI_TABLE_H
 #define SB_CLI_TABLE_H

@@ -1,5 +1,5 @@
-/* The machine's own limits. Collective over the world; all ranks measure at once, and a figure is
- * that of the slowest. */
+/* The limits of the machine. Collective over the world: all ranks measure at once, and a figure is
+ * that of the slowest rank. Times are the best of `rounds` (measure/timing.h). */
 #ifndef SB_MEASURE_LIMITS_H
 #define SB_MEASURE_LIMITS_H
 
@@ -8,23 +8,22 @@
 #include "measure/machine.h"
 #include "mpi/world.h"
 
-/* *flops: the most FLOP/s of square matrix products, the side doubled from 1024 until one takes 20
- * ms. `world` NULL: of this rank alone, local. */
+/* *flops = FLOP/s of a product of square matrices, whose side is doubled from 1024 until one
+ * product takes 20 ms. `world` NULL: this rank alone, local. */
 sb_status sb_limit_gemm(const sb_world *world, sb_backend *backend, int rounds, double *flops);
 
-/* Memory: host reads, device copies, and transfers where host and device are not one. 64 MiB each.
- */
+/* Memory: host reads, device copies, and transfers unless host and device are one. 64 MiB each. */
 sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds, sb_machine *out);
 
 /* All-gather and all-reduce at 64 KiB, 1, 16 and 64 MiB over all ranks; nothing with one rank. */
 sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out);
 
-/* All-reduce of 64 MiB of device memory, the way that second moments go; nothing with one rank, or
- * where host and device are one. */
+/* All-reduce of 64 MiB of device memory, as second moments take it (quant/device_sums.h); nothing
+ * with one rank, or if host and device are one. */
 sb_status sb_limit_sums(const sb_world *world, sb_backend *backend, int rounds, sb_machine *out);
 
-/* A file of 64 MiB a rank in `folder`, written and synced, then read with an empty cache where the
- * system empties it on request; removed again, also on interruption. At most three rounds. */
+/* A file of 64 MiB per rank in `folder`, written and synced, then read; the system is asked to drop
+ * it from its cache before. Removed again, also on interruption. At most three rounds. */
 sb_status sb_limit_disk(const sb_world *world, const char *folder, int rounds, sb_machine *out);
 
 #endif

@@ -1,6 +1,6 @@
-/* What a machine was measured to do: its own limits, and this program's phases as fractions of
- * them. `bench` measures and prints it, `plan --machine` predicts from it. All rates are of one
- * rank while all ranks work. */
+/* What a machine was measured to do: its limits, and the phases of this program as fractions of
+ * them. `bench` measures and prints these figures, `plan --machine` predicts from them. All rates
+ * are of one rank while all ranks work. */
 #ifndef SB_MEASURE_MACHINE_H
 #define SB_MEASURE_MACHINE_H
 
@@ -68,17 +68,18 @@ typedef struct sb_machine {
   size_t network_count; /* 0 with one rank */
 } sb_machine;
 
-/* Sets a phase, and its share of `limit`: `cost` is what a unit of its rate takes of the limit at
- * least (bytes a weight; 1 where both are FLOP/s). */
+/* Sets the rate of a phase, and its share of `limit`, whose rate is known. `cost`: units of the
+ * limit that one unit of the phase needs at least (bytes per weight; 1 if both are FLOP/s). */
 void sb_machine_phase(sb_machine *machine, sb_figure phase, double rate, sb_figure limit,
                       double cost);
 
-/* A new JSON value, and back. SB_ERR_FORMAT for a file that is not bench's. Local. */
+/* To a new JSON value, and back from a file. SB_ERR_FORMAT for a file that bench did not write.
+ * Local. */
 json_t *sb_machine_json(const sb_machine *machine);
 sb_status sb_machine_read(const char *path, sb_machine *out);
 
-/* The rates that predict a run. Writing is compressing and the disk, one after the other. `network`
- * is what nodes received in gathers of a layer, and 0 where only one node was measured. */
+/* The rates that predict a run. Writing is compressing, then the disk. `network` is the rate at
+ * which nodes received a layer; 0 if one node alone was measured. */
 void sb_machine_rates(const sb_machine *machine, sb_rates *out);
 
 #endif

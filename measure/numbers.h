@@ -1,5 +1,5 @@
-/* Numbers to compute with, where their values do not matter but are of a usual size: zeros take a
- * GPU less power, and less time. */
+/* Numbers to time kernels with. Their values do not matter, but their size does: zeros take a GPU
+ * less power, and less time. */
 #ifndef SB_MEASURE_NUMBERS_H
 #define SB_MEASURE_NUMBERS_H
 
@@ -7,7 +7,7 @@
 
 #include "kernels/backend.h"
 
-/* device [count] of a weight type = numbers of mean 0 and variance 1, which the position decides.
+/* device[i], i < count, of a weight type = a number that depends on i, with mean 0 and variance 1.
  * Waits. Local; O(count), on the host. */
 sb_status sb_numbers_upload(sb_backend *backend, void *device, sb_dtype dtype, size_t count);
 

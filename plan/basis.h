@@ -23,7 +23,7 @@ typedef struct sb_plan_basis {
 
 sb_plan_basis sb_plan_basis_of(const sb_plan_setup *setup);
 
-/* Of a wave with room for so many sequences; points into the basis. */
+/* A wave with room for `room` sequences; points into the basis. */
 sb_wave_sizes sb_plan_wave_sizes(const sb_plan_basis *basis, size_t room);
 
 /* Sequences of the busiest rank. */

@@ -34,7 +34,7 @@ typedef struct sb_footprint {
   sb_plan_round round;
   sb_plan_tune tune;
 
-  double phase_bytes[SB_PHASES]; /* a rank's resident set in that phase; 0: there is none */
+  double phase_bytes[SB_PHASES]; /* a resident set; 0 for a phase that the run does not have */
   sb_plan_phase largest;
   double rank_bytes; /* of the largest phase: what a rank's peak resident set shows */
   double node_bytes; /* the most a node needs: slots once, the rest for each of its ranks */

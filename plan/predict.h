@@ -15,7 +15,7 @@ typedef struct sb_rates {
   double rounding, refine;  /* FLOP/s: columns of --quantizer gptq; refining them */
   double fit, quantize;     /* weights/s: fitting grids; rounding to them */
   double score, unpack;     /* weights/s: scoring moves; decoding packed weights */
-  double pack;              /* weights/s: fitting and encoding what is written */
+  double pack;              /* weights/s: fitting grids and encoding */
   double read, write;       /* bytes/s: weights from a file; compressed weights to one */
   double network;           /* bytes/s of a node */
 } sb_rates;
@@ -46,7 +46,7 @@ typedef struct sb_pass_time {
 } sb_pass_time;
 
 typedef struct sb_prediction {
-  sb_pass_time loss; /* of the check sequences where there are some */
+  sb_pass_time loss; /* of the check sequences, if a run has any */
   sb_pass_time gradient;
   size_t gradient_passes, loss_passes; /* of the search */
   double seconds[SB_PARTS];

@@ -7,7 +7,7 @@
 
 typedef struct sb_plan_search {
   sb_plan_pass pass;
-  sb_plan_pass check; /* of the sequences that decide, forward only; all 0 where there are none */
+  sb_plan_pass check; /* of the check sequences, forward only; all 0 without any */
   double scores;      /* the estimator, the search and its allocator */
   double bytes;       /* sum */
 
