@@ -73,8 +73,8 @@ sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t 
 /* Groups in the blocks [first, end) of a layer, which are whole block rows of its matrices. */
 static size_t groups_between(const sb_model *m, size_t layer, size_t first, size_t end) {
   size_t groups = 0;
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
+  for (size_t which = 0; which < sb_arch_matrices(&m->arch, layer); which++) {
+    const sb_matrix *matrix = sb_model_matrix(m, layer, which);
     const size_t across = sb_tiling_block_cols(&matrix->tiling);
     for (size_t i = 0; i < sb_tiling_block_rows(&matrix->tiling); i++) {
       const size_t block = matrix->first_block + i * across;
