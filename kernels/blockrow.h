@@ -1,11 +1,12 @@
 /* The packed form of one block row: what a frame of a shard holds and what unpack_blocks reads
  * (docs/format.md).
  *
- *   bit map   one byte a block, 1..8, padded with zeros to a multiple of 16 bytes
- *   then for every block of r rows, c columns, b bits:
- *     scales  fp16[r]
- *     zeros   asymmetric, b >= 2: r zero points of b bits, as one bit string; asymmetric, b = 1:
- * base fp16[r]; symmetric: nothing codes   r bit strings of c codes of b bits
+ * - bit map: one byte per block, 1 .. 8, padded with zeros to a multiple of 16 bytes
+ * - then for every block of r rows, c columns, b bits:
+ *   - scales: fp16[r]
+ *   - asymmetric, b >= 2: r zero points of b bits, as one bit string
+ *   - asymmetric, b = 1: bases, fp16[r]
+ *   - codes: r bit strings of c codes of b bits
  *
  * A bit string holds its numbers one after another, least significant bit first, and is padded to
  * whole bytes. Numbers of 16 bits are little-endian. With r and c multiples of 128 every part

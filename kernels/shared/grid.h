@@ -5,12 +5,13 @@
  *
  *   value(code) = (code - center) * scale + base,   code = 0 .. 2^b - 1
  *
- * asymmetric, b >= 2   scale = fp16((hi - lo) / (2^b - 1)) with lo = min(w, 0), hi = max(w, 0);
- * center = the integer zero point, rint(-lo / scale) within 0 .. 2^b - 1; base = 0. Stored: scale
- * (16 bits), zero point (b). asymmetric, b = 1    base = fp16(mean w), scale = fp16(2 mean |w -
- * base|), center = 1/2: sign x mean magnitude around the mean. Stored: scale and base (32 bits).
- * symmetric            scale = fp16(2 max|w| / (2^b - 1)), for b = 1 fp16(2 mean |w|); center =
- * (2^b - 1) / 2: the levels lie midway, so that b = 1 is sign x magnitude. Stored: scale (16 bits).
+ * - asymmetric, b >= 2: scale = fp16((hi - lo) / (2^b - 1)) with lo = min(w, 0), hi = max(w, 0);
+ *   center = the zero point, rint(-lo / scale) within 0 .. 2^b - 1; base = 0. Stored: scale (16
+ *   bits), zero point (b bits).
+ * - asymmetric, b = 1: sign x mean magnitude around the mean. base = fp16(mean w), scale = fp16(2
+ *   mean |w - base|), center = 1/2. Stored: scale and base (32 bits).
+ * - symmetric: scale = fp16(2 max|w| / (2^b - 1)), for b = 1 fp16(2 mean |w|); center = (2^b - 1) /
+ *   2. The levels lie midway, so that b = 1 is sign x magnitude. Stored: scale (16 bits).
  *
  * The code of a weight is the nearest level, ties to the even code.
  *
