@@ -13,8 +13,8 @@ static sb_status choose(sb_model *m, const sb_owned *mine, const sb_losses *loss
                         sb_choose_result *chosen) {
   const uint64_t budget = sb_owned_budget(m, o->bits);
   if (o->by_layer)
-    return sb_choose_matrices(m->world, &mine->blocks, losses, mine->matrix,
-                              m->config.layers * SB_LINEARS, budget, bits, chosen);
+    return sb_choose_matrices(m->world, &mine->blocks, losses, mine->matrix, m->arch.matrix_count,
+                              budget, bits, chosen);
   return sb_choose_blocks(m->world, &mine->blocks, losses, budget, bits, chosen);
 }
 

@@ -8,7 +8,7 @@ static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
   *weights = 0;
   *map_bits =
       8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+  for (size_t i = 0; i < m->arch.matrix_count; i++) {
     const sb_tiling *tiling = &m->matrices[i].tiling;
     *weights += (uint64_t)tiling->rows * tiling->cols;
     *map_bits += 8u * (uint64_t)sb_blockrow_map_bytes(tiling) * sb_tiling_block_rows(tiling);
@@ -43,8 +43,9 @@ sb_status sb_owned_create(const sb_model *m, unsigned min_bits, unsigned max_bit
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     size_t first, end;
     sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
-    for (size_t which = 0; which < SB_LINEARS; which++) {
-      const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
+    for (size_t i = m->arch.layers[layer].first_matrix; i < m->arch.layers[layer + 1].first_matrix;
+         i++) {
+      const sb_matrix *matrix = &m->matrices[i];
       const size_t cols = sb_tiling_block_cols(&matrix->tiling),
                    blocks = sb_tiling_block_rows(&matrix->tiling) * cols;
       const size_t from = first > matrix->first_block ? first - matrix->first_block : 0;
@@ -52,7 +53,7 @@ sb_status sb_owned_create(const sb_model *m, unsigned min_bits, unsigned max_bit
         out->id[n] = matrix->first_block + k;
         out->rows[n] = (uint16_t)sb_tiling_rows_of(&matrix->tiling, k / cols);
         out->cols[n] = (uint16_t)sb_tiling_cols_of(&matrix->tiling, k % cols);
-        out->matrix[n] = (uint32_t)(layer * SB_LINEARS + which);
+        out->matrix[n] = (uint32_t)i;
       }
     }
   }

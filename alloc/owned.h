@@ -14,7 +14,7 @@ typedef struct sb_owned {
   sb_blocks blocks; /* in the order of sb_model_get_bits; points into the arrays below */
   uint64_t *id;     /* number of the block in the model */
   uint16_t *rows, *cols;
-  uint32_t *matrix; /* number of its matrix: layer x SB_LINEARS + sb_linear */
+  uint32_t *matrix; /* number of its matrix in the model */
 } sb_owned;
 
 /* SB_ERR_MEMORY. O(blocks of this rank). Release in any case. */

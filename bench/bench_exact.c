@@ -221,7 +221,7 @@ static sb_status fill_in(const sb_model *m, const double *gain, const double *lo
       p->loss[id] = loss[n];
     }
   }
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+  for (size_t i = 0; i < m->arch.matrix_count; i++) {
     const sb_tiling *tiling = &m->matrices[i].tiling;
     const size_t cols = sb_tiling_block_cols(tiling), blocks = sb_tiling_block_rows(tiling) * cols;
     for (size_t k = 0; k < blocks; k++) {

@@ -37,17 +37,24 @@ typedef struct run {
   sb_backend *backend;
   sb_model *model;
   sb_sequences calibration;
-  unsigned width;                      /* of all blocks while they are scored */
-  double share[MODES][SB_LINEARS + 1]; /* of every matrix and of all */
+  unsigned width;                         /* of all blocks while they are scored */
+  double share[MODES][SB_ROLE_COUNT + 1]; /* of the matrices of a role, and of all */
 } run;
 
 static size_t activation_bytes(const run *u) {
   return sb_common_activation_bytes(&u->r->common, u->backend);
 }
 
-static const char *matrix_name(const sb_model *m, int which) {
-  return which == SB_LINEARS ? "all"
-                             : sb_role_name(m->arch.tensors[m->matrices[which].tensor].role);
+static const char *share_name(int role) {
+  return role == SB_ROLE_COUNT ? "all" : sb_role_name((sb_role)role);
+}
+
+/* Whether there is a share of the role: all, or one that has matrices. */
+static bool has_share(const sb_model *m, int role) {
+  for (size_t i = 0; i < m->arch.matrix_count; i++)
+    if (role == SB_ROLE_COUNT || m->arch.tensors[m->arch.matrices[i]].role == (sb_role)role)
+      return true;
+  return false;
 }
 
 static sb_status load(run *u) {
@@ -76,8 +83,11 @@ static sb_status load(run *u) {
 /* The blocks of one layer, matrix by matrix, for a picture. */
 static json_t *map_of(const run *u, const double *blocks) {
   json_t *map = json_object();
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_matrix *matrix = sb_model_matrix(u->model, u->r->map_layer, (sb_linear)which);
+  const size_t layer = u->r->map_layer;
+  for (size_t which = 0; which < sb_arch_matrices(&u->model->arch, layer); which++) {
+    const sb_model_tensor *t = sb_arch_matrix(&u->model->arch, layer, which);
+    const sb_matrix *matrix = sb_model_matrix(u->model, layer, which);
+    char name[64];
     const size_t rows = sb_tiling_block_rows(&matrix->tiling),
                  cols = sb_tiling_block_cols(&matrix->tiling);
     json_t *list = json_array();
@@ -87,7 +97,11 @@ static json_t *map_of(const run *u, const double *blocks) {
         json_array_append_new(row, json_real(blocks[matrix->first_block + i * cols + j]));
       json_array_append_new(list, row);
     }
-    json_object_set_new(map, matrix_name(u->model, which), list);
+    if (t->expert == SB_NO_EXPERT)
+      snprintf(name, sizeof name, "%s", sb_role_name(t->role));
+    else
+      snprintf(name, sizeof name, "experts.%zu.%s", t->expert, sb_role_name(t->role));
+    json_object_set_new(map, name, list);
   }
   return map;
 }
@@ -103,11 +117,12 @@ static sb_status measure_shares(run *u, sb_reorder mode) {
   sb_status status = sb_gathering_measure(u->model, u->backend, &u->calibration, u->width,
                                           activation_bytes(u), sb_progress_ticker(), blocks);
   sb_progress_end();
-  for (int which = 0; which <= SB_LINEARS && status == SB_OK; which++) {
-    double *share = &u->share[mode][which];
-    status = sb_world_agree(u->world,
-                            sb_gathering_share(u->model, blocks, (sb_linear)which, 0.1, share));
-    sb_report_real(shares, matrix_name(u->model, which), *share);
+  for (int role = 0; role <= SB_ROLE_COUNT && status == SB_OK; role++) {
+    double *share = &u->share[mode][role];
+    if (!has_share(u->model, role)) continue;
+    status =
+        sb_world_agree(u->world, sb_gathering_share(u->model, blocks, (sb_role)role, 0.1, share));
+    sb_report_real(shares, share_name(role), *share);
   }
   if (status == SB_OK && u->report) {
     json_object_set(u->shares, sb_reorder_names[mode], shares);
@@ -123,9 +138,10 @@ static void print_shares(const run *u, FILE *out) {
   sb_table_head(out, "Share of the sensitivity in the top 10%% of blocks of %zux%zu",
                 u->r->common.block[0], u->r->common.block[1]);
   sb_table_row(out, "", "%8s  %8s  %8s", "none", "fused", "indexed");
-  for (int which = 0; which <= SB_LINEARS; which++)
-    sb_table_row(out, matrix_name(u->model, which), "%7.1f%%  %7.1f%%  %7.1f%%",
-                 100 * u->share[0][which], 100 * u->share[1][which], 100 * u->share[2][which]);
+  for (int role = 0; role <= SB_ROLE_COUNT; role++)
+    if (has_share(u->model, role))
+      sb_table_row(out, share_name(role), "%7.1f%%  %7.1f%%  %7.1f%%", 100 * u->share[0][role],
+                   100 * u->share[1][role], 100 * u->share[2][role]);
 }
 
 /* ---- the model ---- */

@@ -112,7 +112,7 @@ static sb_status describe(const sb_model *m, json_t **out) {
   char *digits = NULL;
   sb_status status = SB_OK;
   json_t *matrices = json_array();
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS && status == SB_OK; i++) {
+  for (size_t i = 0; i < m->arch.matrix_count && status == SB_OK; i++) {
     const sb_matrix *matrix = &m->matrices[i];
     size_t blocks = blocks_of(matrix);
     status = sb_alloc(&digits, blocks + 1, 1, "allocation file");
@@ -178,7 +178,7 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   json_int_t rows = 0, cols = 0;
   uint64_t hash;
   const json_t *matrices = json_object_get(json, "matrices");
-  size_t expected = m->config.layers * SB_LINEARS;
+  size_t expected = m->arch.matrix_count;
   if (json_unpack((json_t *)json, "{s:s, s:i, s:[I, I], s:b}", "format", &format, "version",
                   &version, "block", &rows, &cols, "symmetric", &symmetric) != 0 ||
       strcmp(format, FORMAT) != 0 || !json_is_array(matrices))

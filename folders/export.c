@@ -61,7 +61,7 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
   if (t->is_linear && m->coding == SB_CODING_CODES) {
-    const sb_tiling *tiling = &sb_model_matrix(m, t->layer, sb_linear_of_role(t->role))->tiling;
+    const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
     sb_blockrow_decode(j->row, type, data, tiling, unit, 0, sb_tiling_block_cols(tiling),
                        m->blocking.symmetry);
   } else if (m->dtypes[place->tensor] == type) {

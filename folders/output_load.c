@@ -106,7 +106,7 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
   SB_TRY(sb_shardset_read(f->shards, (uint32_t)place->tensor, frame_row(m, place, unit), data,
                           (size_t)entry->raw_bytes));
   if (!t->is_linear) return SB_OK;
-  const sb_tiling *tiling = &sb_model_matrix(m, t->layer, sb_linear_of_role(t->role))->tiling;
+  const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
   if (sb_blockrow_read_bits(f->bits + f->bits_read, data, (size_t)entry->raw_bytes, tiling, unit,
                             m->blocking.symmetry) != SB_OK) {
     return sb_fail(SB_ERR_FORMAT, "%s: %s: %s", sb_shard_reader_path(reader), t->name,

@@ -21,7 +21,7 @@ enum { BATCH_BYTES = 64 << 20 };
 
 void sb_output_figures(const sb_model *m, sb_output_stats *out) {
   memset(out, 0, sizeof *out);
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+  for (size_t i = 0; i < m->arch.matrix_count; i++) {
     const sb_matrix *matrix = &m->matrices[i];
     const sb_tiling *tiling = &matrix->tiling;
     size_t cols = sb_tiling_block_cols(tiling);
@@ -38,7 +38,7 @@ void sb_output_figures(const sb_model *m, sb_output_stats *out) {
   out->quantized_bits +=
       8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
   for (size_t p = 0; p < m->place_count; p++)
-    if (sb_linear_of_role(m->arch.tensors[m->places[p].tensor].role) == SB_LINEARS)
+    if (!sb_model_place_matrix(m, &m->places[p]))
       out->other_bytes += (uint64_t)m->places[p].rows * sb_model_row_bytes(m, m->places[p].tensor);
   out->effective_bits = (double)out->quantized_bits / (double)out->quantized_weights;
   out->code_bits_mean = (double)out->code_bits / (double)out->quantized_weights;
@@ -63,8 +63,7 @@ static sb_status flush(shard *s) {
 /* A coded block row, as the store has it; its sections are for compression. */
 static sb_status add_blockrow(shard *s, const sb_model *m, const sb_place *place, size_t unit,
                               const void *data) {
-  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  const sb_matrix *matrix = sb_model_matrix(m, t->layer, sb_linear_of_role(t->role));
+  const sb_matrix *matrix = sb_model_place_matrix(m, place);
   const sb_tiling *tiling = &matrix->tiling;
   const size_t cols = sb_tiling_block_cols(tiling);
   const uint8_t *bits = m->bits + matrix->first_block + unit * cols;
@@ -90,8 +89,7 @@ static sb_status add_blockrow(shard *s, const sb_model *m, const sb_place *place
 static sb_status add_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                           void *data) {
   shard *s = context;
-  sb_role role = m->arch.tensors[place->tensor].role;
-  if (sb_linear_of_role(role) != SB_LINEARS) {
+  if (sb_model_place_matrix(m, place)) {
     SB_TRY(add_blockrow(s, m, place, unit, data));
   } else {
     size_t first, rows;

@@ -9,7 +9,6 @@
 #include "measure/round_phases.h"
 #include "measure/timing.h"
 #include "measure/zstd_rates.h"
-#include "model/inputs.h"
 #include "model/rope_table.h"
 #include "pass/layer.h"
 #include "quant/moments.h"
@@ -32,25 +31,41 @@ typedef struct phases {
   float *ones;           /* the same on the host */
   uint8_t *fits;         /* device, of all groups */
   sb_stored_grid *grids; /* device, SB_MOVES a group */
-  size_t group_start[SB_LINEARS + 1];
-  double *raise, *cut; /* device */
-  int64_t *sums;       /* device, of add_grams */
-  uint8_t *bits;       /* [blocks of a matrix, at most] */
+  double *raise, *cut;   /* device */
+  int64_t *sums;         /* device, of add_grams */
+  uint8_t *bits;         /* [blocks of a matrix, at most] */
 
   /* packed block rows of all matrices, host and device */
-  const void *rows[SB_LINEARS]; /* of the image */
-  size_t *offsets[SB_LINEARS];  /* [block rows + 1] */
+  const void **rows; /* [matrices] of the image */
+  size_t **offsets;  /* [matrices][block rows + 1] */
+  size_t packed_bytes;
   uint8_t *packed, *packed_there;
 
   sb_round_phases *rounding;
 } phases;
 
-static const sb_tiling *tiling_of(const phases *p, int which) {
-  return &sb_model_matrix(p->m, 0, (sb_linear)which)->tiling;
+/* The layer that is timed. Rates are per unit of work, so that they hold for layers of other shapes
+ * too. */
+enum { LAYER = 0 };
+
+static size_t matrices(const phases *p) {
+  return sb_arch_matrices(&p->m->arch, LAYER);
 }
 
-static sb_dtype dtype_of(const phases *p, int which) {
-  return p->m->dtypes[sb_model_matrix(p->m, 0, (sb_linear)which)->tensor];
+static const sb_tiling *tiling_of(const phases *p, size_t which) {
+  return &sb_model_matrix(p->m, LAYER, which)->tiling;
+}
+
+static sb_dtype dtype_of(const phases *p, size_t which) {
+  return p->m->dtypes[sb_model_matrix(p->m, LAYER, which)->tensor];
+}
+
+/* Groups of the layer before a matrix; all of them for the number behind the last. */
+static size_t group_start(const phases *p, size_t which) {
+  const size_t first = sb_model_first_group(p->m, LAYER);
+  return (which < matrices(p) ? sb_model_matrix(p->m, LAYER, which)->first_group
+                              : sb_model_first_group(p->m, LAYER + 1)) -
+         first;
 }
 
 /* ---- what is timed: each does a whole layer ---- */
@@ -86,8 +101,9 @@ static sb_status backward(void *context) {
 
 static sb_status x_products(void *context) {
   phases *p = context;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    const size_t n = sb_input_width(&p->m->config, i), panel = sb_min_size(n, SB_MOMENT_PANEL);
+  for (size_t i = 0; i < sb_arch_inputs(&p->m->arch, LAYER); i++) {
+    const size_t n = sb_arch_input_of(&p->m->arch, LAYER, i)->width,
+                 panel = sb_min_size(n, SB_MOMENT_PANEL);
     SB_TRY(p->b->op->gemm(p->b, NULL,
                           &(sb_gemm_args){.m = panel,
                                           .n = n,
@@ -103,14 +119,15 @@ static sb_status x_products(void *context) {
 
 static sb_status x_grams(void *context) {
   phases *p = context;
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    SB_TRY(p->b->op->add_grams(p->b, NULL, p->sums, p->wide, p->T, sb_input_width(&p->m->config, i),
-                               p->m->blocking.cols, -16));
+  for (size_t i = 0; i < sb_arch_inputs(&p->m->arch, LAYER); i++)
+    SB_TRY(p->b->op->add_grams(p->b, NULL, p->sums, p->wide, p->T,
+                               sb_arch_input_of(&p->m->arch, LAYER, i)->width, p->m->blocking.cols,
+                               -16));
   return p->b->op->sync(p->b, NULL);
 }
 
-static sb_block_weights blocks_of(const phases *p, int which) {
-  return (sb_block_weights){.w = sb_device_layer_source(p->prepared, (sb_linear)which),
+static sb_block_weights blocks_of(const phases *p, size_t which) {
+  return (sb_block_weights){.w = sb_device_layer_source(p->prepared, which),
                             .dtype = dtype_of(p, which),
                             .tiling = tiling_of(p, which),
                             .bits = p->bits,
@@ -119,39 +136,39 @@ static sb_block_weights blocks_of(const phases *p, int which) {
 
 static sb_status fit(void *context) {
   phases *p = context;
-  for (int which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < matrices(p); which++) {
     const sb_block_weights w = blocks_of(p, which);
-    SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits + p->group_start[which], &w, p->importance));
+    SB_TRY(p->b->op->fit_blocks(p->b, NULL, p->fits + group_start(p, which), &w, p->importance));
   }
   return p->b->op->sync(p->b, NULL);
 }
 
 static sb_status move_grids(phases *p) {
-  for (int which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < matrices(p); which++) {
     const sb_block_weights w = blocks_of(p, which);
-    SB_TRY(p->b->op->move_grids(p->b, NULL, p->grids + SB_MOVES * p->group_start[which], &w,
-                                p->importance, p->fits + p->group_start[which]));
+    SB_TRY(p->b->op->move_grids(p->b, NULL, p->grids + SB_MOVES * group_start(p, which), &w,
+                                p->importance, p->fits + group_start(p, which)));
   }
   return SB_OK;
 }
 
 static sb_status quantize(void *context) {
   phases *p = context;
-  for (int which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < matrices(p); which++) {
     const sb_block_weights w = blocks_of(p, which);
     SB_TRY(p->b->op->quantize_blocks(p->b, NULL, p->rounded, p->b->operand, &w,
-                                     p->fits + p->group_start[which]));
+                                     p->fits + group_start(p, which)));
   }
   return p->b->op->sync(p->b, NULL);
 }
 
 static sb_status score(void *context) {
   phases *p = context;
-  for (int which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < matrices(p); which++) {
     const sb_block_weights w = blocks_of(p, which);
     SB_TRY(p->b->op->block_moves(p->b, NULL, p->raise, p->cut, p->product,
                                  tiling_of(p, which)->cols, &w,
-                                 p->grids + SB_MOVES * p->group_start[which], 2, SB_MAX_BITS));
+                                 p->grids + SB_MOVES * group_start(p, which), 2, SB_MAX_BITS));
   }
   return p->b->op->sync(p->b, NULL);
 }
@@ -159,7 +176,7 @@ static sb_status score(void *context) {
 /* As quant/encode.c, the grids fitted. */
 static sb_status pack(void *context) {
   phases *p = context;
-  for (int which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < matrices(p); which++) {
     const sb_tiling *tiling = tiling_of(p, which);
     const size_t row_bytes = tiling->cols * sb_dtype_size(dtype_of(p, which));
 #pragma omp parallel for schedule(dynamic, 1)
@@ -173,7 +190,7 @@ static sb_status pack(void *context) {
 
 static sb_status unpack(void *context) {
   phases *p = context;
-  for (int which = 0; which < SB_LINEARS; which++)
+  for (size_t which = 0; which < matrices(p); which++)
     SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->operand, p->packed_there,
                                    p->offsets[which], tiling_of(p, which), p->bits,
                                    p->m->blocking.symmetry));
@@ -197,22 +214,23 @@ static size_t units_of_layer(const phases *p) {
 static void find_rows(phases *p, const void *image) {
   for (size_t i = p->m->group_place[p->group]; i < p->m->group_place[p->group + 1]; i++) {
     const sb_place *place = &p->m->places[i];
-    const sb_linear which = sb_linear_of_role(p->m->arch.tensors[place->tensor].role);
-    if (which != SB_LINEARS) p->rows[which] = sb_place_image(p->m, place, image);
+    const size_t which = p->m->arch.tensors[place->tensor].matrix;
+    if (which != SB_NONE) p->rows[which] = sb_place_image(p->m, place, image);
   }
 }
 
 static sb_status prepare_blocks(phases *p) {
   size_t bytes = 0, blocks = 0;
-  for (int which = 0; which < SB_LINEARS; which++) {
+  SB_TRY(sb_alloc(&p->rows, matrices(p), sizeof *p->rows, "rows of a layer"));
+  SB_TRY(sb_alloc(&p->offsets, matrices(p), sizeof *p->offsets, "offsets of packed rows"));
+  for (size_t which = 0; which < matrices(p); which++) {
     const sb_tiling *tiling = tiling_of(p, which);
     const size_t columns = sb_tiling_block_cols(tiling);
-    p->group_start[which + 1] = p->group_start[which] + tiling->rows * columns;
     blocks = sb_max_size(blocks, sb_tiling_block_rows(tiling) * columns);
   }
   SB_TRY(sb_alloc(&p->bits, blocks, 1, "bits"));
   memset(p->bits, BITS, blocks);
-  for (int which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < matrices(p); which++) {
     const sb_tiling *tiling = tiling_of(p, which);
     const size_t rows = sb_tiling_block_rows(tiling);
     SB_TRY(sb_alloc(&p->offsets[which], rows + 1, sizeof(size_t), "offsets of packed rows"));
@@ -222,10 +240,11 @@ static sb_status prepare_blocks(phases *p) {
     }
     p->offsets[which][rows] = bytes;
   }
+  p->packed_bytes = bytes;
   SB_TRY(sb_alloc(&p->packed, bytes, 1, "packed layer"));
   SB_TRY(p->b->op->alloc(p->b, bytes, "packed layer", (void **)&p->packed_there));
-  SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS], "fits of a layer", (void **)&p->fits));
-  SB_TRY(p->b->op->alloc(p->b, p->group_start[SB_LINEARS] * SB_MOVES * sizeof *p->grids,
+  SB_TRY(p->b->op->alloc(p->b, group_start(p, matrices(p)), "fits of a layer", (void **)&p->fits));
+  SB_TRY(p->b->op->alloc(p->b, group_start(p, matrices(p)) * SB_MOVES * sizeof *p->grids,
                          "grids of a layer", (void **)&p->grids));
   SB_TRY(p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->raise));
   return p->b->op->alloc(p->b, blocks * sizeof(double), "scores", (void **)&p->cut);
@@ -248,7 +267,7 @@ static sb_status prepare_memory(phases *p) {
   sb_backend *b = p->b;
   const size_t act = sb_dtype_size(b->act);
   size_t widest = 0, largest = 0;
-  for (int which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < matrices(p); which++) {
     const sb_tiling *tiling = tiling_of(p, which);
     widest = sb_max_size(widest, tiling->cols);
     largest = sb_max_size(largest, tiling->rows * tiling->cols);
@@ -284,9 +303,7 @@ static sb_status prepare(phases *p, const void *image) {
   SB_TRY(fit(p));
   SB_TRY(move_grids(p));
   SB_TRY(pack(p));
-  SB_TRY(b->op->upload(
-      b, NULL, p->packed_there, p->packed,
-      p->offsets[SB_LINEARS - 1][sb_tiling_block_rows(tiling_of(p, SB_LINEARS - 1))]));
+  SB_TRY(b->op->upload(b, NULL, p->packed_there, p->packed, p->packed_bytes));
   return b->op->sync(b, NULL);
 }
 
@@ -296,7 +313,9 @@ static void release(phases *p) {
                     p->rounded,      p->importance, p->raise, p->cut,  p->sums,
                     p->packed_there, p->fits,       p->grids};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
-  for (int which = 0; which < SB_LINEARS; which++) sb_free(&p->offsets[which]);
+  for (size_t which = 0; p->offsets && which < matrices(p); which++) sb_free(&p->offsets[which]);
+  sb_free(&p->offsets);
+  sb_free(&p->rows);
   sb_free(&p->ones);
   sb_device_layer_free(&p->prepared);
   sb_layer_work_free(&p->work);
@@ -307,28 +326,20 @@ static void release(phases *p) {
 
 /* ---- rates ---- */
 
-static double backward_flops(const phases *p, double forward) {
-  const sb_arch *a = &p->m->arch;
-  const double head = 2.0 * (double)p->T * (double)(p->m->config.vocab * p->m->config.hidden),
-               layers = (double)p->m->config.layers;
-  return (sb_arch_gradient_flops(a, p->T) - 3.0 * head) / layers - forward;
-}
-
 /* What each of them does, in units of its rate. */
 static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a_weight) {
-  const double head = 2.0 * (double)p->T * (double)(p->m->config.vocab * p->m->config.hidden),
-               T = (double)p->T;
+  const sb_arch *a = &p->m->arch;
+  const double T = (double)p->T;
   double weights = 0, source = 0;
-  for (int which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < matrices(p); which++) {
     const double count = (double)(tiling_of(p, which)->rows * tiling_of(p, which)->cols);
     weights += count;
     source += count * (double)sb_dtype_size(dtype_of(p, which));
   }
-  work[SB_FIGURE_FORWARD] =
-      (sb_arch_forward_flops(&p->m->arch, p->T) - head) / (double)p->m->config.layers;
-  work[SB_FIGURE_BACKWARD] = backward_flops(p, work[SB_FIGURE_FORWARD]);
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    const double c = (double)sb_input_width(&p->m->config, i);
+  work[SB_FIGURE_FORWARD] = sb_arch_layer_forward_flops(a, LAYER, p->T);
+  work[SB_FIGURE_BACKWARD] = sb_arch_layer_gradient_flops(a, LAYER, p->T) - work[SB_FIGURE_FORWARD];
+  for (size_t i = 0; i < sb_arch_inputs(a, LAYER); i++) {
+    const double c = (double)sb_arch_input_of(a, LAYER, i)->width;
     work[SB_FIGURE_MOMENTS] += 2.0 * T * c * fmin(c, SB_MOMENT_PANEL);
     work[SB_FIGURE_GRAMS] += 2.0 * T * (double)sb_grams_count((size_t)c, p->m->blocking.cols);
   }
@@ -373,13 +384,13 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
 /* Frames of packed block rows, as shards hold them. */
 static sb_status measure_zstd(phases *p, int rounds, sb_machine *out) {
   size_t frames = 0, all = 0, *starts = NULL;
-  for (int which = 0; which < SB_LINEARS; which++)
+  for (size_t which = 0; which < matrices(p); which++)
     frames += sb_tiling_block_rows(tiling_of(p, which));
   SB_AGREE(p->m->world, sb_alloc(&starts, frames + 1, sizeof *starts, "frames"));
-  for (int which = 0; which < SB_LINEARS; which++)
+  for (size_t which = 0; which < matrices(p); which++)
     for (size_t i = 0; i < sb_tiling_block_rows(tiling_of(p, which)); i++)
       starts[all++] = p->offsets[which][i];
-  starts[all] = p->offsets[SB_LINEARS - 1][sb_tiling_block_rows(tiling_of(p, SB_LINEARS - 1))];
+  starts[all] = p->packed_bytes;
   const sb_status status = sb_zstd_rates(p->m->world, p->packed, starts, frames, rounds, out);
   sb_free(&starts);
   return status;

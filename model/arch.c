@@ -162,11 +162,27 @@ size_t sb_arch_most_cols(const sb_arch *arch, sb_role role) {
 
 /* ---- work ---- */
 
-static double attention_flops(const sb_arch *arch, double T) {
-  double rows = 0;
-  for (size_t i = 0; i < arch->count; i++)
-    if (arch->tensors[i].role == SB_ROLE_Q) rows += (double)arch->tensors[i].rows;
-  return 4.0 * rows * T * (T + 1.0) / 2.0;
+/* Of the matrices of a layer, and of its attention: one forward pass. */
+static void layer_flops(const sb_arch *arch, size_t layer, double T, double *products,
+                        double *attention) {
+  *products = *attention = 0;
+  for (size_t i = 0; i < sb_arch_matrices(arch, layer); i++) {
+    const sb_model_tensor *t = sb_arch_matrix(arch, layer, i);
+    *products += 2.0 * T * (double)(t->rows * t->cols);
+    if (t->role == SB_ROLE_Q) *attention += 4.0 * (double)t->rows * T * (T + 1.0) / 2.0;
+  }
+}
+
+double sb_arch_layer_forward_flops(const sb_arch *arch, size_t layer, size_t T) {
+  double products, attention;
+  layer_flops(arch, layer, (double)T, &products, &attention);
+  return products + attention;
+}
+
+double sb_arch_layer_gradient_flops(const sb_arch *arch, size_t layer, size_t T) {
+  double products, attention;
+  layer_flops(arch, layer, (double)T, &products, &attention);
+  return 4.0 * products + 4.5 * attention;
 }
 
 static double head_flops(const sb_config *c, double T) {
@@ -174,40 +190,15 @@ static double head_flops(const sb_config *c, double T) {
 }
 
 double sb_arch_forward_flops(const sb_arch *arch, size_t T) {
-  double n = (double)T;
-  return 2.0 * n * (double)arch->linear_parameters + head_flops(&arch->config, n) +
-         attention_flops(arch, n);
+  double flops = head_flops(&arch->config, (double)T);
+  for (size_t layer = 0; layer < arch->config.layers; layer++)
+    flops += sb_arch_layer_forward_flops(arch, layer, T);
+  return flops;
 }
 
 double sb_arch_gradient_flops(const sb_arch *arch, size_t T) {
-  double n = (double)T;
-  return 4.0 * 2.0 * n * (double)arch->linear_parameters + 3.0 * head_flops(&arch->config, n) +
-         4.5 * attention_flops(arch, n);
-}
-
-sb_linear sb_linear_of_role(sb_role role) {
-  return role >= SB_ROLE_Q && role <= SB_ROLE_DOWN ? role - SB_ROLE_Q : SB_LINEARS;
-}
-
-void sb_linear_shape(const sb_config *config, sb_linear which, size_t *rows, size_t *cols) {
-  size_t q = config->heads * config->head_dim, kv = config->kv_heads * config->head_dim;
-  switch (which) {
-  case SB_LINEAR_Q:
-    *rows = q, *cols = config->hidden;
-    return;
-  case SB_LINEAR_K:
-  case SB_LINEAR_V:
-    *rows = kv, *cols = config->hidden;
-    return;
-  case SB_LINEAR_O:
-    *rows = config->hidden, *cols = q;
-    return;
-  case SB_LINEAR_GATE:
-  case SB_LINEAR_UP:
-    *rows = config->intermediate, *cols = config->hidden;
-    return;
-  default:
-    *rows = config->hidden, *cols = config->intermediate;
-    return;
-  }
+  double flops = 3.0 * head_flops(&arch->config, (double)T);
+  for (size_t layer = 0; layer < arch->config.layers; layer++)
+    flops += sb_arch_layer_gradient_flops(arch, layer, T);
+  return flops;
 }

@@ -128,21 +128,8 @@ double sb_arch_forward_flops(const sb_arch *arch, size_t T);
  * gradients LM head              1 + 1 + 1      forward, recomputed, gradient of its input
  *   attention            1 + 1 + 2.5    forward, recomputed, scores again and four products */
 double sb_arch_gradient_flops(const sb_arch *arch, size_t T);
-
-/* ---- the numbers of Llama's matrices: used until rooms look matrices up by role ---- */
-
-typedef size_t sb_linear;
-enum {
-  SB_LINEAR_Q,
-  SB_LINEAR_K,
-  SB_LINEAR_V,
-  SB_LINEAR_O,
-  SB_LINEAR_GATE,
-  SB_LINEAR_UP,
-  SB_LINEAR_DOWN,
-  SB_LINEARS
-};
-sb_linear sb_linear_of_role(sb_role role);
-void sb_linear_shape(const sb_config *config, sb_linear which, size_t *rows, size_t *cols);
+/* Of one layer. */
+double sb_arch_layer_forward_flops(const sb_arch *arch, size_t layer, size_t T);
+double sb_arch_layer_gradient_flops(const sb_arch *arch, size_t layer, size_t T);
 
 #endif

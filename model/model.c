@@ -95,14 +95,6 @@ size_t sb_model_most_groups(const sb_model *m) {
   return most;
 }
 
-void sb_model_groups(const sb_model *m, size_t start[SB_LINEARS + 1]) {
-  start[0] = 0;
-  for (int i = 0; i < SB_LINEARS; i++) {
-    const sb_tiling *tiling = &sb_model_matrix(m, 0, (sb_linear)i)->tiling;
-    start[i + 1] = start[i] + tiling->rows * sb_tiling_block_cols(tiling);
-  }
-}
-
 static size_t source_unit_bytes(const sb_model *m, const sb_place *place, size_t unit) {
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
@@ -225,10 +217,10 @@ sb_status sb_model_visit_owned(sb_model *m, sb_unit_visitor visit, void *context
   return SB_OK;
 }
 
-const float *sb_model_importance(const sb_model *m, size_t layer, size_t matrix) {
-  const size_t input = sb_arch_matrix(&m->arch, layer, matrix)->input;
+const float *sb_model_importance(const sb_model *m, const sb_matrix *matrix) {
+  const sb_model_tensor *t = &m->arch.tensors[matrix->tensor];
   if (!m->importance) return NULL;
-  return m->importance + sb_arch_input_of(&m->arch, layer, input)->first_channel;
+  return m->importance + sb_arch_input_of(&m->arch, t->layer, t->input)->first_channel;
 }
 
 /* Blocks in the units [0, unit) of a layer's group, counted from the layer's first block. */

@@ -7,7 +7,7 @@
  * norm is one unit. So a tensor's units, one after another, are its rows in order, and a layer's
  * image is its tensors in the order of model/arch.h.
  *
- * Blocks are numbered through the whole model: layer by layer, matrix by matrix (sb_linear),
+ * Blocks are numbered through the whole model: layer by layer, matrix by matrix,
  * row-major inside. The bit map (one byte a block) is replicated on every rank: 4.3 MB for 4.3
  * million blocks. All else is O(model / ranks). */
 #ifndef SB_MODEL_MODEL_H
@@ -107,11 +107,7 @@ size_t sb_model_most_groups(const sb_model *model);
 
 /* The importance of a matrix' input channels [cols] (quant/importance.h); NULL where its grids are
  * not fitted. Local. */
-const float *sb_model_importance(const sb_model *model, size_t layer, size_t matrix);
-
-/* Groups (rows of blocks) of a layer before each of its matrices, start[SB_LINEARS] in all: the
- * same for every layer. Local. */
-void sb_model_groups(const sb_model *model, size_t start[SB_LINEARS + 1]);
+const float *sb_model_importance(const sb_model *model, const sb_matrix *matrix);
 
 /* Blocks of decoder layer `layer` owned by `rank`: [*first, *end). A contiguous run, because
  * ownership of units is. Local. */

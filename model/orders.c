@@ -31,10 +31,14 @@ static const sb_role fused_roles[] = {SB_ROLE_Q,    SB_ROLE_K,  SB_ROLE_V,   SB_
 enum { FUSED_ROLES = sizeof fused_roles / sizeof *fused_roles };
 
 static sb_status check_fusible(const sb_arch *arch, size_t layer) {
+  const sb_config *c = &arch->config;
   size_t known = 0;
   for (size_t i = 0; i < FUSED_ROLES; i++)
     known += sb_arch_index(arch, fused_roles[i], layer) != SB_NONE;
-  if (known == FUSED_ROLES && sb_arch_matrices(arch, layer) == FUSED_ROLES) return SB_OK;
+  if (known == FUSED_ROLES && sb_arch_matrices(arch, layer) == FUSED_ROLES &&
+      sb_arch_tensor(arch, SB_ROLE_Q, layer)->rows == c->heads * c->head_dim &&
+      sb_arch_tensor(arch, SB_ROLE_K, layer)->rows == c->kv_heads * c->head_dim)
+    return SB_OK;
   return sb_fail(SB_ERR_UNSUPPORTED,
                  "fused orders are not known for the matrices of layer %zu of %s: use indexed ones",
                  layer, arch->config.architecture);

@@ -287,11 +287,11 @@ static bool untouched(const sb_model *m, const sb_matrix *matrix) {
   return true;
 }
 
-static sb_status prepare_importance(sb_device_layer *p, sb_stream stream, size_t layer,
-                                    size_t which, const sb_matrix *matrix) {
+static sb_status prepare_importance(sb_device_layer *p, sb_stream stream, size_t which,
+                                    const sb_matrix *matrix) {
   sb_backend *b = p->backend;
   slot *s = &p->slots[which];
-  s->importance_now = sb_model_importance(p->model, layer, which);
+  s->importance_now = sb_model_importance(p->model, matrix);
   if (!s->importance_now || b->unified) return SB_OK;
   SB_TRY(b->op->upload(b, stream, s->importance_dev, s->importance_now,
                        matrix->tiling.cols * sizeof(float)));
@@ -314,14 +314,14 @@ static sb_status prepare_fits(sb_device_layer *p, sb_stream stream, size_t which
                            s->importance_now);
 }
 
-static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t layer, size_t which,
+static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t which,
                                 const sb_matrix *matrix, const void *source) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
   sb_dtype dtype = m->dtypes[matrix->tensor];
   p->slots[which].source_now = source;
   p->weights.products[which].dense_dev = p->slots[which].dense_dev;
-  SB_TRY(prepare_importance(p, stream, layer, which, matrix));
+  SB_TRY(prepare_importance(p, stream, which, matrix));
   void *out = is_ordered(m) ? p->stored_dev : p->slots[which].dense_dev;
   const void *rounded = out;
   if (!untouched(m, matrix)) {
@@ -412,7 +412,7 @@ sb_status sb_device_layer_load(sb_device_layer *p, sb_stream stream, size_t laye
     begin_product(p, which, matrix);
     if (!p->backend->unified) rows = p->slots[which].source_dev[p->at_hand];
     SB_TRY(m->coding == SB_CODING_CODES ? prepare_packed(p, stream, which, matrix, place, rows)
-                                        : prepare_source(p, stream, layer, which, matrix, rows));
+                                        : prepare_source(p, stream, which, matrix, rows));
   }
   return SB_OK;
 }

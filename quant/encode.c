@@ -9,14 +9,12 @@
 static size_t coded_bytes(const void *context, const sb_model *m, const sb_place *place,
                           size_t unit) {
   const sb_model *source = context;
-  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  sb_linear which = sb_linear_of_role(t->role);
-  if (which == SB_LINEARS) {
+  const sb_matrix *matrix = sb_model_place_matrix(m, place);
+  if (!matrix) {
     size_t first, rows;
     sb_place_rows(m, place, unit, &first, &rows);
     return rows * sb_model_row_bytes(m, place->tensor);
   }
-  const sb_matrix *matrix = sb_model_matrix(m, t->layer, which);
   const uint8_t *bits =
       source->bits + matrix->first_block + unit * sb_tiling_block_cols(&matrix->tiling);
   return sb_blockrow_bytes(&matrix->tiling, unit, bits, m->blocking.symmetry);
@@ -31,7 +29,7 @@ sb_status sb_encode_create(const sb_model *source, sb_model **out) {
   m->config = source->config;
   m->blocking = source->blocking;
   m->coding = SB_CODING_CODES;
-  status = sb_arch_create(&m->config, &m->arch);
+  status = sb_arch_create_of(source->arch.family, &m->config, &m->arch);
   if (status == SB_OK)
     status = sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types");
   if (status == SB_OK) memcpy(m->dtypes, source->dtypes, m->arch.count * sizeof *m->dtypes);
@@ -82,17 +80,15 @@ sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group,
                           sb_encode_visitor visit, void *context) {
   units all = units_of(source, coded, group, image);
   for (unit u; next_unit(&all, &u);) {
-    const sb_model_tensor *t = &coded->arch.tensors[u.place->tensor];
-    const sb_linear which = sb_linear_of_role(t->role);
-    if (which == SB_LINEARS) continue;
-    const sb_matrix *matrix = sb_model_matrix(coded, t->layer, which);
+    const sb_matrix *matrix = sb_model_place_matrix(coded, u.place);
+    if (!matrix) continue;
     const sb_encode_row row = {.matrix = matrix,
                                .index = u.index,
                                .bits = coded->bits + matrix->first_block +
                                        u.index * sb_tiling_block_cols(&matrix->tiling),
                                .weights = u.from,
                                .dtype = source->dtypes[u.place->tensor],
-                               .importance = sb_model_importance(source, t->layer, which),
+                               .importance = sb_model_importance(source, matrix),
                                .symmetry = coded->blocking.symmetry,
                                .to = u.to};
     SB_TRY(visit(context, &row));

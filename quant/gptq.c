@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "model/inputs.h"
 #include "quant/checkpoint_key.h"
 #include "quant/encode.h"
 #include "quant/gptq_checkpoint.h"
@@ -111,7 +110,7 @@ static sb_status round_layer(work *w, size_t layer_index) {
   SB_TRY(collect(w, layer_index, image));
   SB_TRY(factorise(w));
   sb_encode_copy(w->source, w->coded, group, image);
-  for (size_t input = 0; input < SB_INPUTS; input++)
+  for (size_t input = 0; input < sb_arch_inputs(&w->source->arch, layer_index); input++)
     SB_TRY(sb_gptq_input_round(&w->rounding, group, image, input));
   SB_TRY(sb_store_release(w->source->store, group));
   return w->checkpoint ? sb_gptq_checkpoint_add(w->checkpoint, layer_index) : SB_OK;
@@ -131,8 +130,8 @@ static sb_status copy_group(work *w, size_t group) {
  * and rounding by it may cost more than it saves. Measured: docs/measurements/factor.md. */
 static void warn_of_few_tokens(const work *w, const sb_sequences *calibration) {
   size_t widest = 0;
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    widest = sb_max_size(widest, sb_moments_width(w->moments, i));
+  for (size_t i = 0; i < w->source->arch.input_count; i++)
+    widest = sb_max_size(widest, w->source->arch.inputs[i].width);
   const size_t tokens = calibration->count * calibration->seqlen,
                enough = TOKENS_A_CHANNEL * widest;
   if (tokens >= enough) return;

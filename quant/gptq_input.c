@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "model/inputs.h"
 #include "quant/encode.h"
 #include "quant/round_stack.h"
 
@@ -15,8 +14,7 @@ typedef struct batch {
 } batch;
 
 static bool multiplies(const batch *b, const sb_encode_row *row) {
-  const sb_role role = b->work->coded->arch.tensors[row->matrix->tensor].role;
-  return sb_input_of(sb_linear_of_role(role)) == b->input;
+  return b->work->coded->arch.tensors[row->matrix->tensor].input == b->input;
 }
 
 /* ---- load: the stack is created for a number of rows, so they are counted first ---- */

@@ -1,7 +1,6 @@
 #include "quant/importance.h"
 
 #include "base/memory.h"
-#include "model/inputs.h"
 #include "pass/pass.h"
 #include "mpi/exact.h"
 
@@ -12,22 +11,20 @@ enum { EXPONENT = -20 };
 typedef struct work {
   sb_model *m;
   sb_backend *b;
-  size_t channels; /* of all inputs of a layer */
-  size_t start[SB_INPUTS + 1];
-  sb_exact *sums; /* device, [layers, channels] */
+  sb_exact *sums; /* device, [arch.channels] */
   size_t tokens;  /* of a sequence */
 } work;
 
 static sb_status add_input(void *context, sb_stream stream, size_t layer, size_t input,
                            const void *x) {
   const work *w = context;
-  const size_t n = w->start[input + 1] - w->start[input];
-  int64_t *sums = (int64_t *)(w->sums + layer * w->channels + w->start[input]);
-  return w->b->op->add_squares(w->b, stream, sums, x, w->tokens, n, EXPONENT);
+  const sb_arch_input *in = sb_arch_input_of(&w->m->arch, layer, input);
+  int64_t *sums = (int64_t *)(w->sums + in->first_channel);
+  return w->b->op->add_squares(w->b, stream, sums, x, w->tokens, in->width, EXPONENT);
 }
 
 static sb_status finish(work *w, const sb_sequences *calibration) {
-  const size_t count = w->m->config.layers * w->channels;
+  const size_t count = w->m->arch.channels;
   const double scale = 1.0 / ((double)calibration->count * (double)w->tokens);
   sb_exact *host = NULL;
   sb_status status = sb_alloc(&host, count, sizeof *host, "importance of input channels");
@@ -46,7 +43,7 @@ static sb_status finish(work *w, const sb_sequences *calibration) {
 }
 
 static sb_status measure(work *w, const sb_sequences *calibration, const sb_pass_setup *setup) {
-  const size_t bytes = w->m->config.layers * w->channels * sizeof *w->sums;
+  const size_t bytes = w->m->arch.channels * sizeof *w->sums;
   const sb_pass_observer observer = {w, add_input};
   sb_pass *pass = NULL;
   double loss;
@@ -65,9 +62,6 @@ static sb_status measure(work *w, const sb_sequences *calibration, const sb_pass
 sb_status sb_importance_measure(sb_model *m, sb_backend *b, const sb_sequences *calibration,
                                 size_t activation_bytes, sb_ticker ticker) {
   work w = {.m = m, .b = b, .tokens = calibration->seqlen};
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    w.start[i + 1] = w.start[i] + sb_input_width(&m->config, i);
-  w.channels = w.start[SB_INPUTS];
   const sb_pass_setup setup = sb_sequences_setup(calibration, m, b, activation_bytes, ticker);
   sb_free(&m->importance);
   return measure(&w, calibration, &setup);

@@ -15,7 +15,7 @@ const char *const sb_factor_mode_names[] = {[SB_FACTOR_AUTO] = "auto",
                                             NULL};
 
 size_t sb_moments_width(const sb_moments *m, size_t input) {
-  return m->width[input];
+  return m->in[input].width;
 }
 
 sb_factor_mode sb_moments_mode(const sb_moments *m) {
@@ -23,9 +23,9 @@ sb_factor_mode sb_moments_mode(const sb_moments *m) {
 }
 
 static const char *name_of(const sb_moments *m, size_t input) {
-  const sb_model *model = m->setup.model;
-  return sb_role_name(
-      model->arch.tensors[sb_model_matrix(model, 0, sb_input_first(input))->tensor].role);
+  const sb_arch *arch = &m->setup.model->arch;
+  const size_t first = sb_arch_input_of(arch, m->layer, input)->first_matrix;
+  return sb_role_name(sb_arch_matrix(arch, m->layer, first)->role);
 }
 
 sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status,
@@ -66,21 +66,41 @@ size_t sb_moments_factor_bytes(const sb_moments_setup *setup, const sb_sizes *si
   return way_of(setup->mode)->factor_bytes(setup, sizes, threads);
 }
 
+size_t sb_moments_widest(const sb_arch *arch, size_t input) {
+  size_t widest = 0;
+  for (size_t layer = 0; layer < arch->config.layers; layer++)
+    if (input < sb_arch_inputs(arch, layer))
+      widest = sb_max_size(widest, sb_arch_input_of(arch, layer, input)->width);
+  return widest;
+}
+
+static sb_status allocate_inputs(sb_moments *m) {
+  const sb_arch *arch = &m->setup.model->arch;
+  m->inputs = m->most_inputs = arch->most_inputs;
+  SB_TRY(sb_alloc(&m->in, m->most_inputs, sizeof *m->in, "second moments"));
+  for (size_t i = 0; i < m->most_inputs; i++)
+    m->in[i].room = m->in[i].width = sb_moments_widest(arch, i);
+  return m->way->allocate(m);
+}
+
+static void release(sb_moments *m) {
+  if (m->in) m->way->release(m);
+  sb_free(&m->in);
+}
+
 /* In one of the ways; what there was is forgotten. Collective. */
 static sb_status allocate(sb_moments *m, const sb_moments_setup *setup, sb_factor_mode mode) {
   *m = (sb_moments){.setup = *setup, .world = setup->model->world, .way = way_of(mode)};
   m->setup.mode = mode;
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    m->width[i] = sb_model_matrix(setup->model, 0, sb_input_first(i))->tiling.cols;
-  return sb_world_agree(m->world, m->way->allocate(m));
+  return sb_world_agree(m->world, allocate_inputs(m));
 }
 
 sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
   const sb_world *world = setup->model->world;
   sb_backend *b = setup->backend;
   size_t widest = 0;
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    widest = sb_max_size(widest, sb_model_matrix(setup->model, 0, sb_input_first(i))->tiling.cols);
+  for (size_t i = 0; i < setup->model->arch.input_count; i++)
+    widest = sb_max_size(widest, setup->model->arch.inputs[i].width);
   const sb_factor_mode mode = sb_moments_settle(setup->mode, widest, sb_moments_room(b));
   SB_AGREE(world, sb_alloc(out, 1, sizeof **out,
                            "second moments")); /* small: it is the machine that is full */
@@ -89,7 +109,7 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
   if (status == SB_ERR_MEMORY && setup->mode == SB_FACTOR_AUTO && mode == SB_FACTOR_REPLICATED &&
       !b->unified) {
     sb_log_line("memory       second moments are spread over ranks from here on: %s", sb_message());
-    (*out)->way->release(*out);
+    release(*out);
     status = allocate(*out, setup, SB_FACTOR_DISTRIBUTED);
   }
   if (status != SB_OK) sb_moments_free(out);
@@ -99,12 +119,15 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
 void sb_moments_free(sb_moments **moments) {
   sb_moments *m = *moments;
   if (!m) return;
-  m->way->release(m);
+  release(m);
   sb_free(moments);
 }
 
 sb_status sb_moments_begin(sb_moments *m, sb_stream stream, size_t layer) {
+  const sb_arch *arch = &m->setup.model->arch;
   m->layer = layer;
+  m->inputs = sb_arch_inputs(arch, layer);
+  for (size_t i = 0; i < m->inputs; i++) m->in[i].width = sb_arch_input_of(arch, layer, i)->width;
   return m->way->begin(m, stream);
 }
 
@@ -116,16 +139,17 @@ sb_status sb_moments_take(void *moments, sb_stream stream, size_t input, const v
 /* Sequence 0 sets the quanta: 2^-40 of its largest diagonal element, which leaves room for sums
  * 2^22 times as large. */
 static sb_status settle_quanta(sb_moments *m, sb_stream stream) {
-  double largest[SB_INPUTS] = {0};
   sb_status status = SB_OK;
-  for (size_t i = 0; i < SB_INPUTS && m->world->rank == 0 && status == SB_OK; i++)
-    status = m->way->largest(m, stream, i, &largest[i]);
+  for (size_t i = 0; i < m->inputs; i++) m->in[i].largest = 0;
+  for (size_t i = 0; i < m->inputs && m->world->rank == 0 && status == SB_OK; i++)
+    status = m->way->largest(m, stream, i, &m->in[i].largest);
   SB_AGREE(m->world, status);
-  SB_TRY(sb_mpi_bcast(largest, sizeof largest, 0, m->world->comm));
-  for (size_t i = 0; i < SB_INPUTS; i++) {
+  for (size_t i = 0; i < m->inputs; i++) {
+    sb_moments_input *in = &m->in[i];
     int exponent = 0;
-    if (largest[i] > 0 && isfinite(largest[i])) frexp(largest[i], &exponent);
-    m->quantum[i] = ldexp(1.0, exponent - 40);
+    SB_TRY(sb_mpi_bcast(&in->largest, sizeof in->largest, 0, m->world->comm));
+    if (in->largest > 0 && isfinite(in->largest)) frexp(in->largest, &exponent);
+    in->quantum = ldexp(1.0, exponent - 40);
   }
   return SB_OK;
 }
@@ -137,11 +161,11 @@ sb_status sb_moments_end_sequence(sb_moments *m, sb_stream stream, size_t s, sb_
 }
 
 sb_status sb_moments_factorise(sb_moments *m, sb_stream stream, sb_moments_repair *repair) {
-  sb_factor_repair repairs[SB_INPUTS] = {{0}};
-  SB_TRY(m->way->factorise(m, stream, repairs));
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    repair->repaired += repairs[i].damping > m->setup.damping;
-    repair->dead += repairs[i].dead;
+  for (size_t i = 0; i < m->inputs; i++) m->in[i].repair = (sb_factor_repair){0};
+  SB_TRY(m->way->factorise(m, stream));
+  for (size_t i = 0; i < m->inputs; i++) {
+    repair->repaired += m->in[i].repair.damping > m->setup.damping;
+    repair->dead += m->in[i].repair.dead;
   }
   return SB_OK;
 }

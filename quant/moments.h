@@ -1,7 +1,8 @@
 /* Second moments of the inputs of a layer's matrices, H = sum over calibration tokens of x x', and
  * the factors of them that error-compensated rounding works with (kernels/factor.h).
  *
- * A layer has four inputs: of Q, K and V; of O; of gate and up; of down. Each sequence's x'x is
+ * The inputs are those of the architecture's table (model/arch.h): matrices that multiply the same
+ * activations share one. Each sequence's x'x is
  * computed in f32 and added as whole multiples of a quantum, exactly, so H is the same, bit for
  * bit, for any number of ranks. Where the factors are made:
  *
@@ -31,7 +32,6 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
-#include "model/inputs.h"
 #include "model/model.h"
 #include "model/sizes.h"
 
@@ -74,7 +74,8 @@ typedef struct sb_moments_setup {
 
 typedef struct sb_moments sb_moments;
 
-/* Collective; all ranks fail together. Device and host memory as above, for all four inputs. */
+/* Collective; all ranks fail together. Device and host memory as above, for all inputs of
+ * the layer, each as wide as in any layer. */
 sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out);
 /* What sb_moments_create takes where host and device are one, and what its mode, which is settled,
  * takes to factorise beside that with so many threads: an f64 copy of each input at hand, or of the
@@ -85,7 +86,7 @@ void sb_moments_free(sb_moments **moments);
 
 /* The mode taken: not SB_FACTOR_AUTO. */
 sb_factor_mode sb_moments_mode(const sb_moments *moments);
-/* Channels of an input. */
+/* Channels of an input of the layer that sb_moments_begin named. */
 size_t sb_moments_width(const sb_moments *moments, size_t input);
 
 /* Whether panels and rows are on the device, not on the host. */
@@ -108,7 +109,8 @@ typedef struct sb_moments_repair {
   size_t dead;     /* channels that are 0 for all tokens */
 } sb_moments_repair;
 
-/* The factors of all four inputs; *repair is added to. Collective; all ranks fail together. */
+/* The factors of all inputs of the layer; *repair is added to. Collective; all ranks fail together.
+ */
 sb_status sb_moments_factorise(sb_moments *moments, sb_stream stream, sb_moments_repair *repair);
 
 /* Rows [begin, *end) of an input's factor, from column `begin` on: element (r, c) is (*panel)[(r -

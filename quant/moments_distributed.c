@@ -11,7 +11,7 @@
 enum { DIAGONAL_BLOCK = 64 };
 
 static size_t bytes_of(const sb_moments *m, size_t input) { /* of one sequence */
-  return m->setup.seqlen * m->width[input] * sb_dtype_size(m->setup.backend->operand);
+  return m->setup.seqlen * m->in[input].width * sb_dtype_size(m->setup.backend->operand);
 }
 
 /* Panels give every column of the grid the same share where they are whole rounds of blocks. */
@@ -35,8 +35,8 @@ static size_t bytes(const sb_moments_setup *setup, const sb_sizes *z) {
   size_t elements = 0;
   sb_cyclic grid = {.block = SB_MOMENT_BLOCK};
   sb_cyclic_grid((int)z->ranks, &grid.grid_rows, &grid.grid_cols);
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    elements += most_elements(sb_input_width(&z->arch->config, i), z->ranks);
+  for (size_t i = 0; i < z->arch->most_inputs; i++)
+    elements += most_elements(sb_moments_widest(z->arch, i), z->ranks);
   const size_t panel = sb_min_size(widest, panel_columns(&grid)),
                blocks = sb_max_size(1, panel / z->blocking.cols),
                rows = sb_min_size(widest, blocks * z->blocking.cols);
@@ -51,27 +51,33 @@ static size_t factor_bytes(const sb_moments_setup *setup, const sb_sizes *z, int
   return most_elements(z->layer.widest, z->ranks) * sizeof(double);
 }
 
+static sb_status lay_out(sb_moments *m, size_t input) {
+  sb_moments_input *in = &m->in[input];
+  SB_TRY(
+      sb_cyclic_create(in->width, SB_MOMENT_BLOCK, 0, m->world->size, m->world->rank, &in->layout));
+  in->count = sb_cyclic_elements(&in->layout);
+  return SB_OK;
+}
+
 static sb_status allocate(sb_moments *m) {
   sb_backend *b = m->setup.backend;
-  const sb_world *world = m->world;
   size_t widest = 0, sequence = 0;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    widest = sb_max_size(widest, m->width[i]);
+  for (size_t i = 0; i < m->most_inputs; i++) {
+    widest = sb_max_size(widest, m->in[i].width);
     sequence += bytes_of(m, i);
   }
   m->keep = sb_max_size(1, sb_min_size(m->setup.input_bytes / sequence, m->setup.most_local));
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    SB_TRY(
-        sb_cyclic_create(m->width[i], SB_MOMENT_BLOCK, 0, world->size, world->rank, &m->layout[i]));
-    m->count[i] = sb_cyclic_elements(&m->layout[i]);
-    SB_TRY(sb_alloc_raw(&m->sums[i], m->count[i], sizeof *m->sums[i], "second moments"));
-    m->factor[i] = (float *)m->sums[i];
+  for (size_t i = 0; i < m->most_inputs; i++) {
+    SB_TRY(lay_out(m, i));
+    SB_TRY(sb_alloc_raw(&m->in[i].sums, m->in[i].count, sizeof *m->in[i].sums, "second moments"));
+    m->in[i].factor = (float *)m->in[i].sums;
     if (m->setup.keep)
-      SB_TRY(sb_alloc_raw(&m->whole[i], m->count[i], sizeof *m->whole[i], "second moments"));
-    SB_TRY(
-        b->op->alloc(b, m->keep * bytes_of(m, i), "inputs of calibration sequences", &m->kept[i]));
+      SB_TRY(
+          sb_alloc_raw(&m->in[i].whole, m->in[i].count, sizeof *m->in[i].whole, "second moments"));
+    SB_TRY(b->op->alloc(b, m->keep * bytes_of(m, i), "inputs of calibration sequences",
+                        &m->in[i].kept));
   }
-  m->panel = sb_min_size(widest, panel_columns(&m->layout[0]));
+  m->panel = sb_min_size(widest, panel_columns(&m->in[0].layout));
   const size_t blocks = sb_max_size(1, m->panel / m->setup.model->blocking.cols);
   m->rows = sb_min_size(widest, blocks * m->setup.model->blocking.cols);
   const size_t count = m->panel * widest;
@@ -88,10 +94,10 @@ static sb_status allocate(sb_moments *m) {
 
 static void release(sb_moments *m) {
   sb_backend *b = m->setup.backend;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    sb_free(&m->sums[i]);
-    sb_free(&m->whole[i]);
-    b->op->free(b, m->kept[i]);
+  for (size_t i = 0; i < m->most_inputs; i++) {
+    sb_free(&m->in[i].sums);
+    sb_free(&m->in[i].whole);
+    b->op->free(b, m->in[i].kept);
   }
   b->op->free(b, m->product);
   if (m->part_there != m->part) b->op->free(b, m->part_there);
@@ -102,13 +108,16 @@ static void release(sb_moments *m) {
 static sb_status begin(sb_moments *m, sb_stream stream) {
   (void)stream;
   m->held = 0;
-  for (size_t i = 0; i < SB_INPUTS; i++) memset(m->sums[i], 0, m->count[i] * sizeof *m->sums[i]);
+  for (size_t i = 0; i < m->inputs; i++) {
+    SB_TRY(lay_out(m, i));
+    memset(m->in[i].sums, 0, m->in[i].count * sizeof *m->in[i].sums);
+  }
   return SB_OK;
 }
 
 static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void *x) {
   sb_backend *b = m->setup.backend;
-  return b->op->copy(b, stream, (char *)m->kept[input] + m->held * bytes_of(m, input), x,
+  return b->op->copy(b, stream, (char *)m->in[input].kept + m->held * bytes_of(m, input), x,
                      bytes_of(m, input));
 }
 
@@ -116,8 +125,8 @@ static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void 
 static sb_status multiply(sb_moments *m, sb_stream stream, size_t input, size_t sequence, size_t a,
                           size_t b, size_t end) {
   sb_backend *backend = m->setup.backend;
-  const size_t n = m->width[input];
-  const char *x = (const char *)m->kept[input] + sequence * bytes_of(m, input);
+  const size_t n = m->in[input].width;
+  const char *x = (const char *)m->in[input].kept + sequence * bytes_of(m, input);
   x += a * sb_dtype_size(backend->operand);
   return backend->op->gemm(backend, stream,
                            &(sb_gemm_args){.m = b - a,
@@ -132,7 +141,7 @@ static sb_status multiply(sb_moments *m, sb_stream stream, size_t input, size_t 
 
 static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *square) {
   sb_backend *backend = m->setup.backend;
-  const size_t n = m->width[input], step = sb_min_size(DIAGONAL_BLOCK, m->panel);
+  const size_t n = m->in[input].width, step = sb_min_size(DIAGONAL_BLOCK, m->panel);
   for (size_t a = 0; a < n; a += step) {
     const size_t b = sb_min_size(n, a + step);
     SB_TRY(multiply(m, stream, input, 0, a, b, b));
@@ -148,12 +157,12 @@ static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *
  * region of rows [0, n - a) and columns [n - b, n - a) of the layout. */
 static sb_status sum_kept(sb_moments *m, sb_stream stream, size_t input, size_t a, size_t b) {
   sb_backend *backend = m->setup.backend;
-  const size_t n = m->width[input], count = (b - a) * (n - a);
+  const size_t n = m->in[input].width, count = (b - a) * (n - a);
   SB_TRY(backend->op->zero(backend, stream, m->part_there, count * sizeof *m->part));
   for (size_t s = 0; s < m->held; s++) {
     SB_TRY(multiply(m, stream, input, s, a, b, n));
     SB_TRY(backend->op->add_multiples(backend, stream, m->part_there, m->product, count,
-                                      m->quantum[input], true));
+                                      m->in[input].quantum, true));
   }
   if (m->part_there != m->part)
     SB_TRY(backend->op->download(backend, stream, m->part, m->part_there, count * sizeof *m->part));
@@ -161,14 +170,14 @@ static sb_status sum_kept(sb_moments *m, sb_stream stream, size_t input, size_t 
 }
 
 static sb_status spread(sb_moments *m, sb_stream stream, size_t input) {
-  const sb_cyclic *layout = &m->layout[input];
-  const size_t n = m->width[input];
+  const sb_cyclic *layout = &m->in[input].layout;
+  const size_t n = m->in[input].width;
   for (size_t column = 0; column < n; column += m->panel) {
     const size_t after = sb_min_size(n, column + m->panel);
     const sb_region region = {0, after, column, after};
     SB_AGREE(m->world,
              sb_moments_blame_sum(m, input, sum_kept(m, stream, input, n - after, n - column)));
-    SB_TRY(sb_cyclic_add(layout, m->world, m->sums[input], &region, m->part));
+    SB_TRY(sb_cyclic_add(layout, m->world, m->in[input].sums, &region, m->part));
   }
   return SB_OK;
 }
@@ -176,42 +185,43 @@ static sb_status spread(sb_moments *m, sb_stream stream, size_t input) {
 static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   if (s < m->setup.local) m->held++;
   if ((s + 1) % m->keep != 0 && s + 1 != m->setup.most_local) return SB_OK;
-  for (size_t i = 0; i < SB_INPUTS; i++) SB_TRY(spread(m, stream, i));
+  for (size_t i = 0; i < m->inputs; i++) SB_TRY(spread(m, stream, i));
   m->held = 0;
   return SB_OK;
 }
 
 /* Place of element (i, i), or SIZE_MAX when it is another rank's. */
 static size_t diagonal_at(const sb_moments *m, size_t input, size_t i) {
-  const sb_cyclic *c = &m->layout[input];
-  const size_t r = m->width[input] - 1 - i;
+  const sb_cyclic *c = &m->in[input].layout;
+  const size_t r = m->in[input].width - 1 - i;
   return sb_cyclic_owner(c, r, r) == m->world->rank ? sb_cyclic_at(c, r, r) : SIZE_MAX;
 }
 
 /* What factorisation did to the diagonal. */
 static void repair_kept(sb_moments *m, size_t input, const sb_factor_repair *repair) {
-  float *h = m->whole[input];
-  for (size_t k = 0; k < m->width[input]; k++) {
+  float *h = m->in[input].whole;
+  for (size_t k = 0; k < m->in[input].width; k++) {
     const size_t at = diagonal_at(m, input, k);
     if (at != SIZE_MAX) h[at] = sb_factor_damped(h[at], repair);
   }
 }
 
 static sb_status factorise_input(sb_moments *m, size_t input, sb_factor_repair *repair) {
-  double *h = (double *)m->sums[input]; /* from here on */
-  sb_factor_real(h, m->count[input], m->quantum[input]);
-  for (size_t k = 0; m->whole[input] && k < m->count[input]; k++) m->whole[input][k] = (float)h[k];
+  double *h = (double *)m->in[input].sums; /* from here on */
+  sb_factor_real(h, m->in[input].count, m->in[input].quantum);
+  for (size_t k = 0; m->in[input].whole && k < m->in[input].count; k++)
+    m->in[input].whole[k] = (float)h[k];
   SB_TRY(sb_factor_scalapack(
-      &m->layout[input], m->world, m->factor[input], h, m->setup.damping,
+      &m->in[input].layout, m->world, m->in[input].factor, h, m->setup.damping,
       m->setup.mode == SB_FACTOR_DISTRIBUTED_SINGLE ? SB_FACTOR_SINGLE : SB_FACTOR_DOUBLE, repair));
-  if (m->whole[input]) repair_kept(m, input, repair);
+  if (m->in[input].whole) repair_kept(m, input, repair);
   return SB_OK;
 }
 
-static sb_status factorise(sb_moments *m, sb_stream stream, sb_factor_repair *repairs) {
+static sb_status factorise(sb_moments *m, sb_stream stream) {
   (void)stream;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    const sb_status status = factorise_input(m, i, &repairs[i]);
+  for (size_t i = 0; i < m->inputs; i++) {
+    const sb_status status = factorise_input(m, i, &m->in[i].repair);
     if (status != SB_OK) {
       char message[256];
       snprintf(message, sizeof message, "%s", sb_message());
@@ -223,20 +233,20 @@ static sb_status factorise(sb_moments *m, sb_stream stream, sb_factor_repair *re
 
 static sb_status panel(sb_moments *m, size_t input, size_t begin, size_t *end, const float **out,
                        size_t *ld) {
-  const size_t n = m->width[input];
+  const size_t n = m->in[input].width;
   *end = sb_min_size(n, begin + m->rows);
   *ld = n - begin;
   *out = m->host;
-  return sb_factor_panel(&m->layout[input], m->world, m->host, m->factor[input], begin, *end);
+  return sb_factor_panel(&m->in[input].layout, m->world, m->host, m->in[input].factor, begin, *end);
 }
 
 /* `part`, which sums passed through, has room for a panel: 8 bytes for each of at least half its
  * rows. */
 static sb_status rows(sb_moments *m, size_t input, size_t begin, size_t *end, const float **out) {
-  *end = sb_min_size(m->width[input], begin + m->rows);
+  *end = sb_min_size(m->in[input].width, begin + m->rows);
   *out = m->host;
-  return sb_symmetric_rows(&m->layout[input], m->world, m->host, (float *)m->part, m->whole[input],
-                           begin, *end);
+  return sb_symmetric_rows(&m->in[input].layout, m->world, m->host, (float *)m->part,
+                           m->in[input].whole, begin, *end);
 }
 
 const sb_moments_way sb_moments_block_cyclic = {

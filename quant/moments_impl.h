@@ -15,11 +15,12 @@ typedef struct sb_moments_way {
   size_t (*factor_bytes)(const sb_moments_setup *, const sb_sizes *, int threads);
   sb_status (*allocate)(sb_moments *); /* local, as all are but for those said to be collective */
   void (*release)(sb_moments *);
-  sb_status (*begin)(sb_moments *, sb_stream); /* sums are 0 */
+  /* Sums of the layer's inputs, whose widths are set, are 0. */
+  sb_status (*begin)(sb_moments *, sb_stream);
   sb_status (*take)(sb_moments *, sb_stream, size_t input, const void *x);
   sb_status (*add)(sb_moments *, sb_stream, size_t s);                         /* collective */
   sb_status (*largest)(sb_moments *, sb_stream, size_t input, double *square); /* of the diagonal */
-  sb_status (*factorise)(sb_moments *, sb_stream, sb_factor_repair *repairs);  /* collective */
+  sb_status (*factorise)(sb_moments *, sb_stream);                             /* collective */
   sb_status (*panel)(sb_moments *, size_t input, size_t begin, size_t *end, const float **,
                      size_t *ld);
   sb_status (*rows)(sb_moments *, size_t input, size_t begin, size_t *end, const float **);
@@ -27,29 +28,37 @@ typedef struct sb_moments_way {
 
 extern const sb_moments_way sb_moments_replicated, sb_moments_block_cyclic;
 
+/* One input of the layer at hand, with memory for the widest input of its number in any layer. */
+typedef struct sb_moments_input {
+  size_t room;    /* channels that there is memory for */
+  size_t width;   /* channels of the layer's input */
+  double quantum; /* a power of 2 */
+  double largest; /* of the diagonal, in the sequence that sets the quanta */
+  /* replicated: all on the device; distributed: all on the host, and the factor in the sums' memory
+   */
+  int64_t *sums; /* multiples of quantum; of `count` elements */
+  size_t count;
+  float *factor;
+  float *whole; /* the moments as they were factorised, laid out as they are; where they are kept */
+  sb_factor_repair repair;
+  float *square;    /* replicated: device, [n, n], of the sequence at hand */
+  sb_cyclic layout; /* distributed */
+  void *kept;       /* distributed: device, [keep, T, n] operands of the sequences at hand */
+} sb_moments_input;
+
 struct sb_moments {
   sb_moments_setup setup;
   const sb_world *world;
   const sb_moments_way *way;
-  size_t layer, width[SB_INPUTS];
-  double quantum[SB_INPUTS]; /* a power of 2 */
-
-  /* replicated: all on the device; distributed: all on the host, and the factor in the sums' memory
-   */
-  int64_t *sums[SB_INPUTS]; /* multiples of quantum; of `count` elements */
-  size_t count[SB_INPUTS];
-  float *factor[SB_INPUTS];
-  float *whole[SB_INPUTS]; /* the moments as they were factorised, laid out as they are; where they
-                              are kept */
+  size_t layer;
+  size_t inputs, most_inputs; /* of the layer at hand, of any */
+  sb_moments_input *in;       /* [most_inputs] */
 
   /* replicated */
-  float *square[SB_INPUTS]; /* device, [n, n]: of the sequence at hand */
   sb_device_sums over_ranks;
 
   /* distributed */
-  sb_cyclic layout[SB_INPUTS];
-  size_t panel;          /* columns of a panel of sums */
-  void *kept[SB_INPUTS]; /* device, [keep, T, n] operands: inputs of the sequences at hand */
+  size_t panel; /* columns of a panel of sums */
   size_t keep, held;
   size_t rows;           /* of a panel of a factor: whole blocks */
   float *product, *host; /* device [panel, widest], host [larger of panel and rows, widest] */
@@ -57,6 +66,8 @@ struct sb_moments {
   int64_t *part_there;   /* the same on the device; `part` where that is the host */
 };
 
+/* Channels of the widest input of a number in any layer: what its buffers have room for. */
+size_t sb_moments_widest(const sb_arch *arch, size_t input);
 /* Says where a factorisation failed, and returns `status`. */
 sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status,
                            const char *message);

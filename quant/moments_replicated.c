@@ -22,7 +22,7 @@ static sb_status try_room(const sb_moments *m) {
   sb_backend *b = m->setup.backend;
   size_t most = 0;
   void *room = NULL;
-  for (size_t i = 0; i < SB_INPUTS; i++) most = sb_max_size(most, m->count[i]);
+  for (size_t i = 0; i < m->most_inputs; i++) most = sb_max_size(most, m->in[i].count);
   const sb_status status =
       b->op->alloc(b, most * sizeof(double), "factors of second moments", &room);
   b->op->free(b, room);
@@ -31,15 +31,15 @@ static sb_status try_room(const sb_moments *m) {
 
 static sb_status allocate(sb_moments *m) {
   sb_backend *b = m->setup.backend;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    const size_t count = m->width[i] * m->width[i];
-    m->count[i] = count;
-    SB_TRY(b->op->alloc(b, count * sizeof(int64_t), "second moments", (void **)&m->sums[i]));
-    SB_TRY(b->op->alloc(b, count * sizeof(float), "second moments", (void **)&m->square[i]));
+  for (size_t i = 0; i < m->most_inputs; i++) {
+    const size_t count = m->in[i].room * m->in[i].room;
+    m->in[i].count = count;
+    SB_TRY(b->op->alloc(b, count * sizeof(int64_t), "second moments", (void **)&m->in[i].sums));
+    SB_TRY(b->op->alloc(b, count * sizeof(float), "second moments", (void **)&m->in[i].square));
     SB_TRY(b->op->alloc(b, count * sizeof(float), "factors of second moments",
-                        (void **)&m->factor[i]));
+                        (void **)&m->in[i].factor));
     if (m->setup.keep)
-      SB_TRY(b->op->alloc(b, count * sizeof(float), "second moments", (void **)&m->whole[i]));
+      SB_TRY(b->op->alloc(b, count * sizeof(float), "second moments", (void **)&m->in[i].whole));
   }
   SB_TRY(sb_device_sums_open(m->world, b, m->setup.host_piece, &m->over_ranks));
   return b->unified ? SB_OK : try_room(m);
@@ -47,32 +47,34 @@ static sb_status allocate(sb_moments *m) {
 
 static void release(sb_moments *m) {
   sb_backend *b = m->setup.backend;
-  for (size_t i = 0; i < SB_INPUTS; i++) {
-    b->op->free(b, m->sums[i]);
-    b->op->free(b, m->square[i]);
-    b->op->free(b, m->factor[i]);
-    b->op->free(b, m->whole[i]);
+  for (size_t i = 0; i < m->most_inputs; i++) {
+    b->op->free(b, m->in[i].sums);
+    b->op->free(b, m->in[i].square);
+    b->op->free(b, m->in[i].factor);
+    b->op->free(b, m->in[i].whole);
   }
   sb_device_sums_release(&m->over_ranks);
 }
 
 static sb_status begin(sb_moments *m, sb_stream stream) {
   sb_backend *b = m->setup.backend;
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    SB_TRY(b->op->zero(b, stream, m->sums[i], m->count[i] * sizeof *m->sums[i]));
+  for (size_t i = 0; i < m->inputs; i++) {
+    m->in[i].count = m->in[i].width * m->in[i].width;
+    SB_TRY(b->op->zero(b, stream, m->in[i].sums, m->in[i].count * sizeof *m->in[i].sums));
+  }
   return SB_OK;
 }
 
 static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void *x) {
   sb_backend *b = m->setup.backend;
-  const size_t n = m->width[input];
+  const size_t n = m->in[input].width;
   return b->op->gemm(b, stream,
                      &(sb_gemm_args){.m = n,
                                      .n = n,
                                      .k = m->setup.seqlen,
                                      .a = sb_view_transposed(x, b->operand, n),
                                      .b = sb_view(x, b->operand, n),
-                                     .c = m->square[input],
+                                     .c = m->in[input].square,
                                      .c_dtype = SB_F32,
                                      .ldc = n});
 }
@@ -81,12 +83,12 @@ static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void 
 static sb_status fetch_diagonal(sb_moments *m, sb_stream stream, size_t input, uint32_t *index,
                                 void *there, float *diagonal) {
   sb_backend *b = m->setup.backend;
-  const size_t n = m->width[input];
+  const size_t n = m->in[input].width;
   uint32_t *index_there = there;
   float *diagonal_there = (float *)(index_there + n);
   for (size_t k = 0; k < n; k++) index[k] = (uint32_t)(k * (n + 1));
   SB_TRY(b->op->upload(b, stream, index_there, index, n * sizeof *index));
-  SB_TRY(b->op->gather_matrix(b, stream, diagonal_there, m->square[input], SB_F32, n, 1,
+  SB_TRY(b->op->gather_matrix(b, stream, diagonal_there, m->in[input].square, SB_F32, n, 1,
                               index_there, NULL));
   SB_TRY(b->op->download(b, stream, diagonal, diagonal_there, n * sizeof *diagonal));
   return b->op->sync(b, stream);
@@ -94,7 +96,7 @@ static sb_status fetch_diagonal(sb_moments *m, sb_stream stream, size_t input, u
 
 static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *square) {
   sb_backend *b = m->setup.backend;
-  const size_t n = m->width[input];
+  const size_t n = m->in[input].width;
   uint32_t *index = NULL;
   float *diagonal = NULL;
   void *there = NULL;
@@ -120,49 +122,56 @@ done:
 static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   sb_backend *b = m->setup.backend;
   sb_status status = SB_OK;
-  for (size_t i = 0; i < SB_INPUTS && s < m->setup.local && status == SB_OK; i++) {
-    status = b->op->add_multiples(b, stream, m->sums[i], m->square[i], m->count[i], m->quantum[i],
-                                  false);
+  for (size_t i = 0; i < m->inputs && s < m->setup.local && status == SB_OK; i++) {
+    status = b->op->add_multiples(b, stream, m->in[i].sums, m->in[i].square, m->in[i].count,
+                                  m->in[i].quantum, false);
     if (status == SB_OK) status = b->op->sync(b, stream);
     status = sb_moments_blame_sum(m, i, status);
   }
   return sb_world_agree(m->world, status);
 }
 
-static sb_status factorise(sb_moments *m, sb_stream stream, sb_factor_repair *repairs) {
+static sb_status factorise_all(sb_moments *m, sb_stream stream, sb_factor_job *jobs) {
   sb_backend *b = m->setup.backend;
-  sb_factor_job jobs[SB_INPUTS];
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    SB_TRY(sb_device_sums_make(&m->over_ranks, stream, m->sums[i], m->count[i]));
-  for (size_t k = 0; k < SB_INPUTS; k++) {
-    const size_t i = SB_INPUTS - 1 - k; /* the widest first */
-    jobs[k] = (sb_factor_job){.n = m->width[i],
-                              .sums = m->sums[i],
-                              .quantum = m->quantum[i],
+  for (size_t k = 0; k < m->inputs; k++) {
+    const sb_moments_input *in = &m->in[m->inputs - 1 - k]; /* the widest comes first */
+    jobs[k] = (sb_factor_job){.n = in->width,
+                              .sums = in->sums,
+                              .quantum = in->quantum,
                               .damping = m->setup.damping,
-                              .factor = m->factor[i],
-                              .kept = m->whole[i]};
+                              .factor = in->factor,
+                              .kept = in->whole};
   }
-  sb_status status = b->op->factor_moments(b, stream, jobs, SB_INPUTS);
-  for (size_t k = 0; k < SB_INPUTS && status == SB_OK; k++) {
-    const size_t i = SB_INPUTS - 1 - k;
-    repairs[i] = jobs[k].repair;
-    if (jobs[k].status != SB_OK) status = sb_moments_blame(m, i, jobs[k].status, jobs[k].message);
+  SB_TRY(b->op->factor_moments(b, stream, jobs, m->inputs));
+  for (size_t k = 0; k < m->inputs; k++) {
+    const size_t i = m->inputs - 1 - k;
+    m->in[i].repair = jobs[k].repair;
+    if (jobs[k].status != SB_OK) return sb_moments_blame(m, i, jobs[k].status, jobs[k].message);
   }
+  return SB_OK;
+}
+
+static sb_status factorise(sb_moments *m, sb_stream stream) {
+  sb_factor_job *jobs = NULL;
+  for (size_t i = 0; i < m->inputs; i++)
+    SB_TRY(sb_device_sums_make(&m->over_ranks, stream, m->in[i].sums, m->in[i].count));
+  sb_status status = sb_alloc(&jobs, m->inputs, sizeof *jobs, "factors of second moments");
+  if (status == SB_OK) status = factorise_all(m, stream, jobs);
+  sb_free(&jobs);
   return sb_world_agree(m->world, status);
 }
 
 static sb_status panel(sb_moments *m, size_t input, size_t begin_at, size_t *end, const float **out,
                        size_t *ld) {
-  *ld = *end = m->width[input];
-  *out = m->factor[input] + begin_at * *ld + begin_at;
+  *ld = *end = m->in[input].width;
+  *out = m->in[input].factor + begin_at * *ld + begin_at;
   return SB_OK;
 }
 
 static sb_status rows(sb_moments *m, size_t input, size_t begin_at, size_t *end,
                       const float **out) {
-  *end = m->width[input];
-  *out = m->whole[input] + begin_at * *end;
+  *end = m->in[input].width;
+  *out = m->in[input].whole + begin_at * *end;
   return SB_OK;
 }
 

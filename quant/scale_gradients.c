@@ -12,9 +12,9 @@ struct sb_scale_gradients {
   const sb_scales *scales;
   sb_model *m;
   sb_backend *backend;
-  size_t start[SB_LINEARS + 1];    /* groups of a layer before each matrix */
-  float *products;                 /* device, [groups of a layer]: of one sequence */
-  int64_t *sums;                   /* device, [groups of a layer] */
+  size_t groups;                   /* of the layer at hand */
+  float *products;                 /* device, [most groups of a layer]: of one sequence */
+  int64_t *sums;                   /* device, [most groups of a layer] */
   int64_t *host;                   /* the same there */
   int64_t *part;                   /* over ranks, [most groups that this rank owns of a layer] */
   int64_t *owned;                  /* [groups of this rank], layer after layer */
@@ -32,8 +32,7 @@ static sb_status allocate(sb_scale_gradients *s) {
   const size_t layers = s->m->config.layers, owned = sb_scales_before(s->scales, layers);
   size_t most = 0;
   for (size_t layer = 0; layer < layers; layer++) most = sb_max_size(most, own_of(s, layer));
-  sb_model_groups(s->m, s->start);
-  const size_t groups = s->start[SB_LINEARS];
+  const size_t groups = sb_model_most_groups(s->m);
   sb_backend *b = s->backend;
   SB_TRY(sb_alloc(&s->host, groups, sizeof *s->host, "gradients of scales"));
   SB_TRY(sb_alloc(&s->part, most, sizeof *s->part, "gradients of scales"));
@@ -81,20 +80,22 @@ void sb_scale_gradients_free(sb_scale_gradients **gradients) {
 static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                              const sb_device_layer *prepared) {
   sb_scale_gradients *s = context;
-  (void)layer;
   s->prepared = prepared;
-  return s->backend->op->zero(s->backend, stream, s->sums, s->start[SB_LINEARS] * sizeof *s->sums);
+  s->groups = sb_model_first_group(s->m, layer + 1) - sb_model_first_group(s->m, layer);
+  return s->backend->op->zero(s->backend, stream, s->sums, s->groups * sizeof *s->sums);
 }
 
 static sb_status take_matrix(void *context, sb_stream stream, size_t layer, size_t which,
                              const float *g) {
   sb_scale_gradients *s = context;
-  const sb_tiling *tiling = &sb_model_matrix(s->m, layer, which)->tiling;
+  const sb_matrix *matrix = sb_model_matrix(s->m, layer, which);
+  const sb_tiling *tiling = &matrix->tiling;
+  float *products = s->products + (matrix->first_group - sb_model_first_group(s->m, layer));
   const double begun = sb_now();
   const void *w;
   SB_TRY(sb_device_layer_stored(s->prepared, stream, which, &w));
   SB_TRY(s->backend->op->group_products(
-      s->backend, stream, s->products + s->start[which], g, tiling->cols,
+      s->backend, stream, products, g, tiling->cols,
       &(sb_block_weights){.w = w, .dtype = s->backend->operand, .tiling = tiling}));
   s->seconds += sb_now() - begun;
   return SB_OK;
@@ -105,7 +106,7 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   sb_backend *b = s->backend;
   const double begun = sb_now();
   sb_status status =
-      b->op->add_multiples(b, stream, s->sums, s->products, s->start[SB_LINEARS], QUANTUM, false);
+      b->op->add_multiples(b, stream, s->sums, s->products, s->groups, QUANTUM, false);
   if (status == SB_OK) status = b->op->sync(b, stream);
   s->seconds += sb_now() - begun;
   return status == SB_ERR_NUMERIC
@@ -122,8 +123,7 @@ static sb_status end_layer(void *context, size_t layer) {
   sb_backend *b = s->backend;
   int64_t *owned = s->owned + sb_scales_before(s->scales, layer);
   const double begun = sb_now();
-  sb_status status =
-      b->op->download(b, NULL, s->host, s->sums, s->start[SB_LINEARS] * sizeof *s->host);
+  sb_status status = b->op->download(b, NULL, s->host, s->sums, s->groups * sizeof *s->host);
   if (status == SB_OK) status = b->op->sync(b, NULL);
   SB_AGREE(s->m->world, status);
   sb_scales_owners(s->scales, layer, s->starts);

@@ -22,19 +22,13 @@ struct sb_scales {
   unsigned steps;
 };
 
-static const sb_matrix *matrix_of(const sb_model *m, const sb_place *place) {
-  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  const sb_linear which = sb_linear_of_role(t->role);
-  return which == SB_LINEARS ? NULL : sb_model_matrix(m, t->layer, which);
-}
-
 /* Groups of a layer in the units before `end` of its image. */
 static size_t groups_before(const sb_model *m, size_t layer, size_t end) {
   const size_t group = m->layer_first + layer;
   size_t groups = 0;
   for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
     const sb_place *place = &m->places[i];
-    const sb_matrix *matrix = matrix_of(m, place);
+    const sb_matrix *matrix = sb_model_place_matrix(m, place);
     if (!matrix || end <= place->first_unit) continue;
     const size_t rows = (end - place->first_unit) * matrix->tiling.block_rows;
     groups += sb_min_size(rows, matrix->tiling.rows) * sb_tiling_block_cols(&matrix->tiling);
@@ -89,7 +83,7 @@ static void each_group(sb_scales *s, const float *gradients, group_work work, co
     sb_store_owned(m->store, group, m->world->rank, &own, &end);
     for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
       const sb_place *place = &m->places[i];
-      const sb_matrix *matrix = matrix_of(m, place);
+      const sb_matrix *matrix = sb_model_place_matrix(m, place);
       const size_t last = sb_min_size(end, place->first_unit + place->units);
       for (size_t u = sb_max_size(own, place->first_unit); matrix && u < last; u++) {
         const size_t unit = u - place->first_unit, across = sb_tiling_block_cols(&matrix->tiling);

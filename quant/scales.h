@@ -3,7 +3,7 @@
  *
  * A group is one row of one block. What is trained is the logarithm of its scale, by Adam (Kingma
  * and Ba, arXiv 1412.6980); the base of an asymmetric 1-bit group goes with its scale. Groups of a
- * layer are numbered matrix by matrix (sb_linear), row by row, block column by block column; a rank
+ * layer are numbered matrix by matrix, row by row, block column by block column; a rank
  * owns a run of them, because it owns a run of units. */
 #ifndef SB_QUANT_SCALES_H
 #define SB_QUANT_SCALES_H

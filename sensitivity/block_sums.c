@@ -9,8 +9,8 @@ struct sb_block_sums {
   const sb_model *model;
   size_t each, owned;
   size_t *layer_start; /* [layers + 1] into the owned blocks */
-  size_t layer_blocks; /* blocks of a layer: the same for all */
-  sb_exact *layer;     /* [layer_blocks, each] of the layer at hand */
+  size_t most_blocks;  /* of a layer */
+  sb_exact *layer;     /* [most_blocks, each] of the layer at hand */
   sb_exact *reduced;   /* [most owned blocks of a layer, each] */
   sb_exact *totals;    /* [owned, each], over all waves: exact until the very end, or their number
                           would show */
@@ -18,13 +18,15 @@ struct sb_block_sums {
 };
 
 size_t sb_block_sums_first(const sb_block_sums *s, size_t layer) {
-  const sb_model *m = s->model;
-  return layer < m->config.layers ? sb_model_matrix(m, layer, (sb_linear)0)->first_block
-                                  : m->blocks;
+  return sb_model_first_block(s->model, layer);
 }
 
-size_t sb_block_sums_layer_blocks(const sb_block_sums *s) {
-  return s->layer_blocks;
+size_t sb_block_sums_layer_blocks(const sb_block_sums *s, size_t layer) {
+  return sb_model_first_block(s->model, layer + 1) - sb_model_first_block(s->model, layer);
+}
+
+size_t sb_block_sums_most_blocks(const sb_block_sums *s) {
+  return s->most_blocks;
 }
 
 size_t sb_block_sums_owned(const sb_block_sums *s) {
@@ -44,7 +46,7 @@ sb_status sb_block_sums_create(const sb_model *m, size_t each, sb_block_sums **o
   size_t most = 0;
   s->model = m;
   s->each = each;
-  s->layer_blocks = sb_block_sums_first(s, 1);
+  s->most_blocks = sb_model_most_blocks(m);
   SB_GO(sb_alloc(&s->layer_start, m->config.layers + 1, sizeof(size_t), "scores"));
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     size_t first, end;
@@ -53,7 +55,7 @@ sb_status sb_block_sums_create(const sb_model *m, size_t each, sb_block_sums **o
     most = sb_max_size(most, end - first);
   }
   s->owned = s->layer_start[m->config.layers];
-  SB_GO(sb_alloc(&s->layer, s->layer_blocks * each, sizeof(sb_exact), "scores of a layer"));
+  SB_GO(sb_alloc(&s->layer, s->most_blocks * each, sizeof(sb_exact), "scores of a layer"));
   SB_GO(sb_alloc(&s->reduced, most * each, sizeof(sb_exact), "scores of a layer"));
   SB_GO(sb_alloc(&s->totals, s->owned * each, sizeof(sb_exact), "scores"));
   SB_GO(sb_alloc(&s->starts, (size_t)m->world->size + 1, sizeof(size_t), "scores"));
@@ -78,7 +80,7 @@ void sb_block_sums_clear(sb_block_sums *s) {
 }
 
 void sb_block_sums_begin_layer(sb_block_sums *s) {
-  memset(s->layer, 0, s->layer_blocks * s->each * sizeof *s->layer);
+  memset(s->layer, 0, s->most_blocks * s->each * sizeof *s->layer);
 }
 
 sb_status sb_block_sums_add(sb_block_sums *s, size_t k, size_t i, double value) {

@@ -22,7 +22,9 @@ void sb_block_sums_free(sb_block_sums **sums);
 /* First block of a layer in the model's numbering (layers: their end), blocks of a layer, blocks
  * this rank owns. Local. */
 size_t sb_block_sums_first(const sb_block_sums *sums, size_t layer);
-size_t sb_block_sums_layer_blocks(const sb_block_sums *sums);
+size_t sb_block_sums_layer_blocks(const sb_block_sums *sums, size_t layer);
+/* The most that a layer has. */
+size_t sb_block_sums_most_blocks(const sb_block_sums *sums);
 size_t sb_block_sums_owned(const sb_block_sums *sums);
 
 /* All sums become 0. Local. */

@@ -15,15 +15,14 @@ struct sb_channels {
   sb_model *model;
   sb_backend *backend;
   bool absolute;
-  size_t rows_at[SB_LINEARS],
-      cols_at[SB_LINEARS]; /* where a matrix's sums are in those of a layer */
-  size_t count;            /* sums of a layer */
-  size_t *starts;          /* [ranks + 1] which of them a rank owns, in every layer */
-  double *sums;            /* device, [count] of the sequence at hand */
-  double *host;            /* [count] */
-  sb_exact *wave;          /* [count] of the layer at hand */
-  sb_exact *reduced;       /* [owned] */
-  sb_exact *totals;        /* [layers, owned] over all waves */
+  size_t count, most; /* sums of the layer at hand, of any */
+  size_t share;       /* the most that a rank owns of a layer */
+  size_t *starts;     /* [ranks + 1] which of those of the layer at hand a rank owns */
+  double *sums;       /* device, [most] of the sequence at hand */
+  double *host;       /* [most] */
+  sb_exact *wave;     /* [most] of the layer at hand */
+  sb_exact *reduced;  /* [share] */
+  sb_exact *totals;   /* [layers, share] over all waves */
   const sb_device_layer *prepared;
   double seconds;
 };
@@ -32,27 +31,38 @@ static size_t owned(const sb_channels *c) {
   return c->starts[c->model->world->rank + 1] - c->starts[c->model->world->rank];
 }
 
-static void lay_out(sb_channels *c) {
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *tiling = &sb_model_matrix(c->model, 0, (sb_linear)which)->tiling;
-    c->rows_at[which] = c->count;
-    c->cols_at[which] = c->count + tiling->rows;
-    c->count += tiling->rows + tiling->cols;
+/* Where the sums of a matrix are in those of its layer: rows, then columns. All of them for the
+ * number behind the last matrix. */
+static size_t sums_before(const sb_arch *arch, size_t layer, size_t matrix) {
+  size_t sums = 0;
+  for (size_t i = 0; i < matrix; i++) {
+    const sb_model_tensor *t = sb_arch_matrix(arch, layer, i);
+    sums += t->rows + t->cols;
   }
+  return sums;
+}
+
+static size_t sums_of(const sb_arch *arch, size_t layer) {
+  return sums_before(arch, layer, sb_arch_matrices(arch, layer));
+}
+
+static void find_starts(const sb_world *world, size_t count, size_t *starts) {
+  const size_t ranks = (size_t)world->size;
+  for (size_t r = 0; r <= ranks; r++) starts[r] = r * count / ranks;
 }
 
 static sb_status create(sb_channels *c) {
   const sb_backend_ops *op = c->backend->op;
-  const size_t ranks = (size_t)c->model->world->size;
-  lay_out(c);
+  const size_t ranks = (size_t)c->model->world->size, layers = c->model->config.layers;
+  for (size_t layer = 0; layer < layers; layer++)
+    c->most = sb_max_size(c->most, sums_of(&c->model->arch, layer));
+  c->share = sb_div_up(c->most, ranks);
   SB_TRY(sb_alloc(&c->starts, ranks + 1, sizeof *c->starts, "scores of channels"));
-  for (size_t r = 0; r <= ranks; r++) c->starts[r] = r * c->count / ranks;
-  SB_TRY(op->alloc(c->backend, c->count * sizeof(double), "scores of channels", (void **)&c->sums));
-  SB_TRY(sb_alloc(&c->host, c->count, sizeof *c->host, "scores of channels"));
-  SB_TRY(sb_alloc(&c->wave, c->count, sizeof *c->wave, "scores of channels"));
-  SB_TRY(sb_alloc(&c->reduced, owned(c), sizeof *c->reduced, "scores of channels"));
-  return sb_alloc(&c->totals, c->model->config.layers * owned(c), sizeof *c->totals,
-                  "scores of channels");
+  SB_TRY(op->alloc(c->backend, c->most * sizeof(double), "scores of channels", (void **)&c->sums));
+  SB_TRY(sb_alloc(&c->host, c->most, sizeof *c->host, "scores of channels"));
+  SB_TRY(sb_alloc(&c->wave, c->most, sizeof *c->wave, "scores of channels"));
+  SB_TRY(sb_alloc(&c->reduced, c->share, sizeof *c->reduced, "scores of channels"));
+  return sb_alloc(&c->totals, layers * c->share, sizeof *c->totals, "scores of channels");
 }
 
 size_t sb_channels_bytes(const sb_sizes *z) {
@@ -78,8 +88,10 @@ void sb_channels_free(sb_channels **channels) {
 static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                              const sb_device_layer *prepared) {
   sb_channels *c = context;
-  (void)stream, (void)layer;
+  (void)stream;
   c->prepared = prepared;
+  c->count = sums_of(&c->model->arch, layer);
+  find_starts(c->model->world, c->count, c->starts);
   memset(c->wave, 0, c->count * sizeof *c->wave);
   return SB_OK;
 }
@@ -89,10 +101,10 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   sb_channels *c = context;
   const sb_model *m = c->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
+  double *rows = c->sums + sums_before(&m->arch, layer, which);
   const double start = sb_now();
   SB_TRY(c->backend->op->channel_scores(
-      c->backend, stream, c->sums + c->rows_at[which], c->sums + c->cols_at[which], g,
-      matrix->tiling.cols,
+      c->backend, stream, rows, rows + matrix->tiling.rows, g, matrix->tiling.cols,
       &(sb_block_weights){.w = sb_device_layer_source(c->prepared, which),
                           .dtype = m->dtypes[matrix->tensor],
                           .tiling = &matrix->tiling,
@@ -122,7 +134,7 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
 static sb_status end_layer(void *context, size_t layer) {
   sb_channels *c = context;
   const double start = sb_now();
-  sb_exact *totals = c->totals + layer * owned(c);
+  sb_exact *totals = c->totals + layer * c->share;
   SB_TRY(sb_exact_reduce_scatter(c->reduced, c->wave, c->starts, c->model->world->comm));
   for (size_t i = 0; i < owned(c); i++) {
     totals[i].high += c->reduced[i].high;
@@ -153,7 +165,7 @@ sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backen
 }
 
 size_t sb_channels_count(const sb_channels *c) {
-  return c->count;
+  return c->most;
 }
 
 double sb_channels_seconds(const sb_channels *c) {
@@ -162,14 +174,16 @@ double sb_channels_seconds(const sb_channels *c) {
 
 sb_status sb_channels_layer(const sb_channels *c, size_t layer, double *out) {
   const sb_world *world = c->model->world;
-  const sb_exact *totals = c->totals + layer * owned(c);
-  size_t *bytes = NULL;
-  SB_AGREE(world, sb_alloc(&bytes, (size_t)world->size + 1, sizeof *bytes, "scores of channels"));
-  for (int r = 0; r <= world->size; r++) bytes[r] = c->starts[r] * sizeof *out;
-  double *mine = out + c->starts[world->rank];
-  for (size_t i = 0; i < owned(c); i++) mine[i] = sb_exact_value(&totals[i]);
-  sb_status status = sb_mpi_allgather_bytes(out, mine, bytes, world->comm);
-  sb_free(&bytes);
+  const sb_exact *totals = c->totals + layer * c->share;
+  size_t *starts = NULL;
+  SB_AGREE(world, sb_alloc(&starts, (size_t)world->size + 1, sizeof *starts, "scores of channels"));
+  find_starts(world, sums_of(&c->model->arch, layer), starts);
+  double *mine = out + starts[world->rank];
+  for (size_t i = 0; i < starts[world->rank + 1] - starts[world->rank]; i++)
+    mine[i] = sb_exact_value(&totals[i]);
+  for (int r = 0; r <= world->size; r++) starts[r] *= sizeof *out; /* in bytes from here on */
+  sb_status status = sb_mpi_allgather_bytes(out, mine, starts, world->comm);
+  sb_free(&starts);
   return status;
 }
 
@@ -179,7 +193,7 @@ typedef struct sorter {
   const sb_channels *c;
   const sb_arch *arch;
   sb_orders *orders;
-  double *sums;      /* [count] of the layer at hand */
+  double *sums;      /* [most] of the layer at hand */
   double *shared;    /* [hidden] of the residual stream, over all layers; order 0 in fused mode */
   double *scores;    /* of the orders of the layer at hand, one after another */
   size_t first, end; /* which orders these are */
@@ -199,11 +213,13 @@ static void add_up(sorter *s, size_t layer) {
   size_t channels = 0;
   for (size_t i = s->first; i < s->end; i++) channels += s->orders->orders[i].size;
   memset(s->scores, 0, channels * sizeof *s->scores);
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_matrix *matrix = sb_model_matrix(s->c->model, layer, (sb_linear)which);
-    const size_t row = s->orders->row[matrix->tensor], col = s->orders->col[matrix->tensor];
-    add(scores_of(s, row), s->sums + s->c->rows_at[which], matrix->tiling.rows);
-    add(scores_of(s, col), s->sums + s->c->cols_at[which], matrix->tiling.cols);
+  const double *sums = s->sums;
+  for (size_t i = 0; i < sb_arch_matrices(s->arch, layer); i++) {
+    const sb_model_tensor *t = sb_arch_matrix(s->arch, layer, i);
+    const size_t tensor = (size_t)(t - s->arch->tensors);
+    add(scores_of(s, s->orders->row[tensor]), sums, t->rows);
+    add(scores_of(s, s->orders->col[tensor]), sums + t->rows, t->cols);
+    sums += t->rows + t->cols;
   }
 }
 
@@ -217,11 +233,10 @@ static double sum(const double *x, size_t n) {
 static sb_status sort_heads(sorter *s, size_t layer, double *room, uint32_t *numbers) {
   const sb_config *c = &s->arch->config;
   const size_t d = c->head_dim, kv = c->kv_heads, each = c->heads / kv;
-  const sb_model *m = s->c->model;
-  const double *q = scores_of(s, s->orders->row[sb_model_matrix(m, layer, SB_LINEAR_Q)->tensor]),
-               *k = scores_of(s, s->orders->row[sb_model_matrix(m, layer, SB_LINEAR_K)->tensor]),
-               *v = scores_of(s, s->orders->row[sb_model_matrix(m, layer, SB_LINEAR_V)->tensor]),
-               *o = scores_of(s, s->orders->col[sb_model_matrix(m, layer, SB_LINEAR_O)->tensor]);
+  const double *q = scores_of(s, s->orders->row[sb_arch_index(s->arch, SB_ROLE_Q, layer)]),
+               *k = scores_of(s, s->orders->row[sb_arch_index(s->arch, SB_ROLE_K, layer)]),
+               *v = scores_of(s, s->orders->row[sb_arch_index(s->arch, SB_ROLE_V, layer)]),
+               *o = scores_of(s, s->orders->col[sb_arch_index(s->arch, SB_ROLE_O, layer)]);
   double *groups = room, *queries = groups + kv, *values = queries + c->heads;
   uint32_t *group_order = numbers, *query_order = numbers + kv,
            *value_order = query_order + c->heads;
@@ -245,12 +260,12 @@ static sb_status sort_heads(sorter *s, size_t layer, double *room, uint32_t *num
 static sb_status sort_fused_layer(sorter *s, size_t layer) {
   const sb_config *c = &s->arch->config;
   const size_t room = c->kv_heads + c->heads + c->kv_heads * c->head_dim;
-  const size_t mlp = s->orders->row[sb_model_matrix(s->c->model, layer, SB_LINEAR_GATE)->tensor];
+  const size_t mlp = s->orders->row[sb_arch_index(s->arch, SB_ROLE_GATE, layer)];
   double *scores = NULL;
   uint32_t *numbers = NULL;
   sb_status status = SB_OK;
-  SB_GO(
-      sb_orders_sort(sb_fused_mlp(s->arch, s->orders, layer), scores_of(s, mlp), c->intermediate));
+  SB_GO(sb_orders_sort(sb_fused_mlp(s->arch, s->orders, layer), scores_of(s, mlp),
+                       s->orders->orders[mlp].size));
   SB_GO(sb_alloc(&scores, room, sizeof *scores, "scores of heads"));
   SB_GO(sb_alloc(&numbers, room, sizeof *numbers, "orders of heads"));
   SB_GO(sort_heads(s, layer, scores, numbers));
@@ -269,10 +284,8 @@ static sb_status sort_indexed_layer(sorter *s) {
 }
 
 static sb_status sort_layer(sorter *s, size_t layer) {
-  const size_t before = s->orders->mode == SB_REORDER_FUSED ? 1 : 0;
-  const size_t each = (s->orders->count - before) / s->arch->config.layers;
-  s->first = before + layer * each;
-  s->end = s->first + each;
+  s->first = s->orders->layer_start[layer];
+  s->end = s->orders->layer_start[layer + 1];
   add_up(s, layer);
   return s->orders->mode == SB_REORDER_FUSED ? sort_fused_layer(s, layer) : sort_indexed_layer(s);
 }
@@ -283,8 +296,8 @@ sb_status sb_channels_orders(const sb_channels *c, sb_reorder mode, sb_orders *o
   sorter s = {.c = c, .arch = &m->arch, .orders = out};
   sb_status status = SB_OK;
   SB_GO(sb_orders_create(&m->arch, mode, out));
-  SB_GO(sb_alloc(&s.sums, c->count, sizeof *s.sums, "scores of channels"));
-  SB_GO(sb_alloc(&s.scores, c->count, sizeof *s.scores, "scores of channels"));
+  SB_GO(sb_alloc(&s.sums, c->most, sizeof *s.sums, "scores of channels"));
+  SB_GO(sb_alloc(&s.scores, c->most, sizeof *s.scores, "scores of channels"));
   SB_GO(sb_alloc(&s.shared, hidden, sizeof *s.shared, "scores of channels"));
 done:
   status = sb_world_agree(m->world, status);

@@ -39,8 +39,8 @@ void sb_channels_free(sb_channels **channels);
  * every rank. */
 sb_status sb_channels_orders(const sb_channels *channels, sb_reorder mode, sb_orders *out);
 
-/* For tests, one layer's sums: rows, then columns of each matrix in the order of sb_linear. `out`
- * has sb_channels_count doubles. Collective. */
+/* For tests, one layer's sums: rows, then columns of each matrix in the order of their numbers.
+ * `out` has sb_channels_count doubles. Collective. */
 size_t sb_channels_count(const sb_channels *channels);
 sb_status sb_channels_layer(const sb_channels *channels, size_t layer, double *out);
 

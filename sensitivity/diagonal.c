@@ -17,10 +17,6 @@ struct sb_diagonal {
   double seconds;
 };
 
-static size_t groups_of(const sb_matrix *matrix) {
-  return matrix->tiling.rows * sb_tiling_block_cols(&matrix->tiling);
-}
-
 size_t sb_diagonal_bytes(const sb_sizes *z, unsigned widths) {
   return sizeof(sb_diagonal) + sb_block_sums_bytes(z, widths) +
          z->layer.groups * widths * sizeof(sb_stored_grid) +
@@ -38,9 +34,8 @@ sb_status sb_diagonal_create(sb_model *m, sb_backend *b, unsigned min_bits, unsi
   d->min_bits = min_bits;
   d->widths = max_bits - min_bits + 1;
   SB_GO(sb_block_sums_create(m, d->widths, &d->sums));
-  blocks = sb_block_sums_layer_blocks(d->sums);
-  for (int which = 0; which < SB_LINEARS; which++)
-    groups += groups_of(sb_model_matrix(m, 0, (sb_linear)which));
+  blocks = sb_block_sums_most_blocks(d->sums);
+  groups = sb_model_most_groups(m);
   if (!sb_mul_size(groups, d->widths * sizeof *d->grids, &bytes)) {
     status = sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups of %u widths overflow", groups,
                      d->widths);
@@ -65,11 +60,8 @@ void sb_diagonal_free(sb_diagonal **diagonal) {
 }
 
 /* The grids of a matrix within those of the layer. */
-static sb_stored_grid *grids_of(const sb_diagonal *d, size_t which) {
-  size_t before = 0;
-  for (int earlier = 0; earlier < (int)which; earlier++)
-    before += groups_of(sb_model_matrix(d->model, 0, (sb_linear)earlier));
-  return d->grids + before * d->widths;
+static sb_stored_grid *grids_of(const sb_diagonal *d, size_t layer, const sb_matrix *matrix) {
+  return d->grids + (matrix->first_group - sb_model_first_group(d->model, layer)) * d->widths;
 }
 
 static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
@@ -79,16 +71,15 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   const double start = sb_now();
   d->prepared = prepared;
   sb_block_sums_begin_layer(d->sums);
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
+  for (size_t which = 0; which < sb_arch_matrices(&m->arch, layer); which++) {
+    const sb_matrix *matrix = sb_model_matrix(m, layer, which);
     SB_TRY(d->backend->op->choose_grids(
-        d->backend, stream, grids_of(d, (sb_linear)which),
-        &(sb_block_weights){.w = sb_device_layer_source(prepared, (sb_linear)which),
+        d->backend, stream, grids_of(d, layer, matrix),
+        &(sb_block_weights){.w = sb_device_layer_source(prepared, which),
                             .dtype = m->dtypes[matrix->tensor],
                             .tiling = &matrix->tiling,
                             .symmetry = m->blocking.symmetry},
-        d->min_bits, d->min_bits + d->widths - 1,
-        sb_device_layer_importance(prepared, (sb_linear)which)));
+        d->min_bits, d->min_bits + d->widths - 1, sb_device_layer_importance(prepared, which)));
   }
   d->seconds += sb_now() - start;
   return SB_OK;
@@ -106,7 +97,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
       &(sb_block_weights){.w = sb_device_layer_source(d->prepared, which),
                           .dtype = m->dtypes[matrix->tensor],
                           .tiling = &matrix->tiling},
-      grids_of(d, which), d->min_bits, d->min_bits + d->widths - 1));
+      grids_of(d, layer, matrix), d->min_bits, d->min_bits + d->widths - 1));
   d->seconds += sb_now() - start;
   return SB_OK;
 }
@@ -115,7 +106,7 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   sb_diagonal *d = context;
   sb_backend *b = d->backend;
   const double start = sb_now();
-  const size_t blocks = sb_block_sums_layer_blocks(d->sums);
+  const size_t blocks = sb_block_sums_layer_blocks(d->sums, layer);
   SB_TRY(b->op->download(b, stream, d->host, d->terms, blocks * sizeof *d->host));
   SB_TRY(b->op->sync(b, stream));
   for (size_t k = 0; k < blocks; k++)

@@ -53,16 +53,16 @@ static int falling(const void *a, const void *b) {
   return (x < y) - (x > y);
 }
 
-sb_status sb_gathering_share(const sb_model *m, const double *blocks, size_t which, double part,
+sb_status sb_gathering_share(const sb_model *m, const double *blocks, sb_role role, double part,
                              double *share) {
   double *sorted = NULL, total = 0, top = 0;
   size_t n = 0;
   SB_TRY(sb_alloc_raw(&sorted, m->blocks, sizeof *sorted, "sensitivities of blocks"));
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+  for (size_t i = 0; i < m->arch.matrix_count; i++) {
     const sb_matrix *matrix = &m->matrices[i];
     const size_t count =
         sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
-    if (which != SB_LINEARS && i % SB_LINEARS != (size_t)which) continue;
+    if (role != SB_ROLE_COUNT && m->arch.tensors[m->arch.matrices[i]].role != role) continue;
     memcpy(sorted + n, blocks + matrix->first_block, count * sizeof *sorted);
     n += count;
   }

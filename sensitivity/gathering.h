@@ -15,10 +15,10 @@ sb_status sb_gathering_measure(sb_model *model, sb_backend *backend,
                                const sb_sequences *calibration, unsigned width,
                                size_t activation_bytes, sb_ticker ticker, double *blocks);
 
-/* Of the blocks of matrix `which` in all layers, the share of their sensitivity that lies in the
- * most sensitive `part` of them (at least one block). SB_LINEARS: of all matrices. 0 where there is
- * no sensitivity. Local. O(n log n). */
-sb_status sb_gathering_share(const sb_model *model, const double *blocks, size_t which, double part,
+/* Of the blocks of the matrices of a role in all layers, the share of their sensitivity that lies
+ * in the most sensitive `part` of them (at least one block). SB_ROLE_COUNT: of all matrices. 0
+ * where there is no sensitivity. Local. O(n log n). */
+sb_status sb_gathering_share(const sb_model *model, const double *blocks, sb_role role, double part,
                              double *share);
 
 #endif

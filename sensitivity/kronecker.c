@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "model/inputs.h"
 #include "mpi/exact.h"
 
 /* Exact sums keep multiples of 2^-80 up to 2^30. Squares of inputs, of which single ones are 10^6
@@ -18,17 +17,19 @@ struct sb_kronecker {
   sb_backend *backend;
   unsigned min_bits, max_bits;
 
-  /* sums of one layer: triangles of every input, then squares of every output; the same places in
-   * all layers */
-  size_t gram_at[SB_INPUTS + 1], square_at[SB_LINEARS + 1], count;
-  int64_t *device; /* [count, 2] */
+  /* sums of the layer at hand: triangles of every input, then squares of every output */
+  size_t *gram_at;   /* [most inputs + 1] */
+  size_t *square_at; /* [most matrices + 1] */
+  size_t count, most;
+  int64_t *device; /* [most, 2] */
   sb_exact *sums;  /* on the host: the same memory where that is one */
 
   /* several waves: what earlier ones gave, this rank's part of every layer */
   size_t waves, wave;
-  size_t *starts;    /* [ranks + 1] parts of the sums */
-  sb_exact *earlier; /* [layers, own part] */
-  sb_exact *part;    /* [own part] */
+  size_t share;      /* the most of a layer's sums that a rank's part has */
+  size_t *starts;    /* [ranks + 1] parts of the sums of the layer at hand */
+  sb_exact *earlier; /* [layers, share] */
+  sb_exact *part;    /* [share] */
 
   const sb_device_layer *prepared;
   sb_stream stream;
@@ -41,23 +42,33 @@ struct sb_kronecker {
   double seconds;
 };
 
-static const sb_matrix *matrix_of(const sb_kronecker *k, size_t which) {
-  return sb_model_matrix(k->model, 0, which);
+/* Where the layer's sums are. */
+static void lay_out(sb_kronecker *k, size_t layer) {
+  const sb_arch *arch = &k->model->arch;
+  const size_t inputs = sb_arch_inputs(arch, layer), matrices = sb_arch_matrices(arch, layer),
+               ranks = (size_t)k->model->world->size;
+  for (size_t i = 0; i < inputs; i++)
+    k->gram_at[i + 1] = k->gram_at[i] + sb_grams_count(sb_arch_input_of(arch, layer, i)->width,
+                                                       k->model->blocking.cols);
+  k->square_at[0] = k->gram_at[inputs];
+  for (size_t i = 0; i < matrices; i++)
+    k->square_at[i + 1] = k->square_at[i] + sb_arch_matrix(arch, layer, i)->rows;
+  k->count = k->square_at[matrices];
+  for (size_t r = 0; r <= ranks; r++)
+    k->starts[r] = k->count / ranks * r + sb_min_size(r, k->count % ranks);
 }
 
-/* The sizes; false on overflow. */
-static bool lay_out(sb_kronecker *k) {
+/* The most sums that a layer has; false on overflow. */
+static bool find_most(sb_kronecker *k) {
   const size_t c = k->model->blocking.cols;
   size_t squared;
   if (!sb_mul_size(c, c, &squared)) return false;
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    k->gram_at[i + 1] =
-        k->gram_at[i] + sb_grams_count(matrix_of(k, sb_input_first(i))->tiling.cols, c);
-  k->square_at[0] = k->gram_at[SB_INPUTS];
-  for (int which = 0; which < SB_LINEARS; which++)
-    k->square_at[which + 1] = k->square_at[which] + matrix_of(k, (sb_linear)which)->tiling.rows;
-  k->count = k->square_at[SB_LINEARS];
-  return k->count < SIZE_MAX / sizeof(sb_exact);
+  for (size_t layer = 0; layer < k->model->config.layers; layer++) {
+    lay_out(k, layer);
+    k->most = sb_max_size(k->most, k->count);
+  }
+  k->share = sb_div_up(k->most, (size_t)k->model->world->size);
+  return k->most < SIZE_MAX / sizeof(sb_exact);
 }
 
 static size_t most_owned(const sb_kronecker *k) {
@@ -70,8 +81,8 @@ static size_t most_owned(const sb_kronecker *k) {
 /* Floats of the widest input's H_j, and of the longest matrix' G. */
 static void most_floats(const sb_kronecker *k, size_t *grams, size_t *rows) {
   *grams = *rows = 0;
-  for (int which = 0; which < SB_LINEARS; which++) {
-    const sb_tiling *tiling = &matrix_of(k, (sb_linear)which)->tiling;
+  for (size_t i = 0; i < k->model->arch.matrix_count; i++) {
+    const sb_tiling *tiling = &k->model->matrices[i].tiling;
     *grams =
         sb_max_size(*grams, sb_tiling_block_cols(tiling) * tiling->block_cols * tiling->block_cols);
     *rows = sb_max_size(*rows, tiling->rows);
@@ -80,8 +91,8 @@ static void most_floats(const sb_kronecker *k, size_t *grams, size_t *rows) {
 
 static sb_status allocate_device(sb_kronecker *k, size_t grams, size_t rows, size_t owned) {
   sb_backend *b = k->backend;
-  SB_TRY(b->op->alloc(b, k->count * sizeof *k->sums, "second moments of a layer",
-                      (void **)&k->device));
+  SB_TRY(
+      b->op->alloc(b, k->most * sizeof *k->sums, "second moments of a layer", (void **)&k->device));
   if (b->unified) {
     k->sums = (sb_exact *)k->device;
     k->grams_there = k->grams;
@@ -89,7 +100,7 @@ static sb_status allocate_device(sb_kronecker *k, size_t grams, size_t rows, siz
     k->there = k->layer_losses;
     return SB_OK;
   }
-  SB_TRY(b->op->host_alloc(b, k->count * sizeof *k->sums, "second moments of a layer",
+  SB_TRY(b->op->host_alloc(b, k->most * sizeof *k->sums, "second moments of a layer",
                            (void **)&k->sums));
   SB_TRY(
       b->op->alloc(b, grams * sizeof(float), "second moments of inputs", (void **)&k->grams_there));
@@ -119,15 +130,15 @@ sb_status sb_kronecker_create(sb_model *m, sb_backend *b, unsigned min_bits, uns
   k->backend = b;
   k->min_bits = min_bits;
   k->max_bits = max_bits;
-  if (!lay_out(k)) {
+  SB_GO(sb_alloc(&k->gram_at, m->arch.most_inputs + 1, sizeof *k->gram_at, "second moments"));
+  SB_GO(sb_alloc(&k->square_at, m->arch.most_matrices + 1, sizeof *k->square_at, "second moments"));
+  SB_GO(sb_alloc(&k->starts, ranks + 1, sizeof *k->starts, "second moments"));
+  if (!find_most(k)) {
     status = sb_fail(SB_ERR_MEMORY, "second moments of a layer in blocks of %zu columns overflow",
                      m->blocking.cols);
     goto done;
   }
   most_floats(k, &grams, &rows);
-  SB_GO(sb_alloc(&k->starts, ranks + 1, sizeof *k->starts, "second moments"));
-  for (size_t r = 0; r <= ranks; r++)
-    k->starts[r] = k->count / ranks * r + sb_min_size(r, k->count % ranks);
   SB_GO(sb_alloc(&k->layer_start, m->config.layers + 1, sizeof *k->layer_start, "second moments"));
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     size_t first, end;
@@ -154,6 +165,8 @@ void sb_kronecker_free(sb_kronecker **kronecker) {
     b->op->free(b, k->there);
   }
   b->op->free(b, k->device);
+  sb_free(&k->gram_at);
+  sb_free(&k->square_at);
   sb_free(&k->starts);
   sb_free(&k->earlier);
   sb_free(&k->part);
@@ -168,7 +181,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                              const sb_device_layer *prepared) {
   sb_kronecker *k = context;
   const double start = sb_now();
-  (void)layer;
+  lay_out(k, layer);
   k->prepared = prepared;
   k->stream = stream;
   SB_TRY(k->backend->op->zero(k->backend, stream, k->device, k->count * sizeof *k->sums));
@@ -180,11 +193,12 @@ static sb_status add_factors(void *context, sb_stream stream, size_t layer, size
                              const void *x, const void *dy) {
   sb_kronecker *k = context;
   sb_backend *b = k->backend;
-  const sb_tiling *tiling = &matrix_of(k, which)->tiling;
+  const sb_arch *arch = &k->model->arch;
+  const sb_tiling *tiling = &sb_model_matrix(k->model, layer, which)->tiling;
   const double start = sb_now();
-  const size_t input = sb_input_of(which);
+  const size_t input = sb_arch_matrix(arch, layer, which)->input;
   sb_status status = SB_OK;
-  if (which == sb_input_first(input))
+  if (which == sb_arch_input_of(arch, layer, input)->first_matrix)
     status = b->op->add_grams(b, stream, k->device + 2 * k->gram_at[input], x, k->tokens,
                               tiling->cols, tiling->block_cols, INPUT_EXPONENT);
   if (status == SB_OK)
@@ -206,8 +220,10 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
 }
 
 /* Full H_j of one input, as floats, over S. */
-static void expand_grams(sb_kronecker *k, size_t input) {
-  const sb_tiling *tiling = &matrix_of(k, sb_input_first(input))->tiling;
+static void expand_grams(sb_kronecker *k, size_t layer, size_t input) {
+  const sb_model *m = k->model;
+  const size_t first = sb_arch_input_of(&m->arch, layer, input)->first_matrix;
+  const sb_tiling *tiling = &sb_model_matrix(m, layer, first)->tiling;
   const sb_exact *sums = k->sums + k->gram_at[input];
   const double scale = ldexp(1.0, -INPUT_EXPONENT) / (double)k->sequences;
 #pragma omp parallel for schedule(dynamic, 1)
@@ -226,19 +242,19 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
   sb_backend *b = k->backend;
   const sb_model *m = k->model;
   const double row_scale = ldexp(1.0, -OUTPUT_EXPONENT) / (double)k->sequences;
-  size_t expanded = SB_INPUTS, own, own_end, n = 0;
+  size_t expanded = SB_NONE, own, own_end, n = 0;
   sb_model_owned_blocks(m, layer, m->world->rank, &own, &own_end);
-  for (int w = 0; w < SB_LINEARS; w++) {
-    const sb_linear which = (sb_linear)w;
+  for (size_t which = 0; which < sb_arch_matrices(&m->arch, layer); which++) {
+    const size_t input = sb_arch_matrix(&m->arch, layer, which)->input;
     const sb_matrix *matrix = sb_model_matrix(m, layer, which);
     const sb_tiling *tiling = &matrix->tiling;
     const size_t columns = sb_tiling_block_cols(tiling), base = matrix->first_block;
     const size_t from = sb_max_size(own, base),
                  to = sb_min_size(own_end, base + columns * sb_tiling_block_rows(tiling));
     if (from >= to) continue;
-    if (expanded != sb_input_of(which)) {
-      expanded = sb_input_of(which);
-      expand_grams(k, expanded);
+    if (expanded != input) {
+      expanded = input;
+      expand_grams(k, layer, input);
       SB_TRY(b->op->upload(b, k->stream, k->grams_there, k->grams,
                            columns * tiling->block_cols * tiling->block_cols * sizeof(float)));
     }
@@ -288,7 +304,7 @@ static sb_status end_layer(void *context, size_t layer) {
   const bool last = k->wave + 1 == k->waves;
   const double start = sb_now();
   SB_AGREE(world, fetch(k));
-  sb_exact *earlier = k->earlier ? k->earlier + layer * own : NULL;
+  sb_exact *earlier = k->earlier ? k->earlier + layer * k->share : NULL;
   if (last) {
     if (earlier) add_to(k->sums + first, earlier, own);
     SB_TRY(sb_exact_allreduce(k->sums, k->count, world->comm));
@@ -303,17 +319,15 @@ static sb_status end_layer(void *context, size_t layer) {
 }
 
 static sb_status prepare_waves(sb_kronecker *k) {
-  const int rank = k->model->world->rank;
-  const size_t own = k->starts[rank + 1] - k->starts[rank];
   size_t count;
   k->wave = 0;
   if (k->waves == 1) return SB_OK;
-  if (!sb_mul_size(k->model->config.layers, own, &count))
+  if (!sb_mul_size(k->model->config.layers, k->share, &count))
     return sb_fail(SB_ERR_MEMORY, "second moments of all layers overflow");
   sb_free(&k->earlier);
   sb_free(&k->part);
   SB_TRY(sb_alloc(&k->earlier, count, sizeof *k->earlier, "second moments of all layers"));
-  return sb_alloc(&k->part, own, sizeof *k->part, "second moments of a layer");
+  return sb_alloc(&k->part, k->share, sizeof *k->part, "second moments of a layer");
 }
 
 sb_status sb_kronecker_measure(sb_kronecker *k, sb_pass *pass, sb_losses *losses, double *loss) {

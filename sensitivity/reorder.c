@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "folders/hf_load.h"
 #include "kernels/shared/grid.h"
-#include "model/inputs.h"
 #include "model/effective_bits.h"
 
 unsigned sb_reorder_width(const sb_model *m, sb_reorder mode, double bits) {
@@ -45,18 +44,17 @@ sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *
 /* The importance of input channels, measured in the file's order, for a model whose columns are in
  * another. */
 static sb_status order_importance(sb_model *m, const float *importance) {
-  size_t channels = 0, at = 0;
-  for (size_t i = 0; i < SB_INPUTS; i++) channels += sb_input_width(&m->config, i);
-  SB_TRY(sb_alloc_raw(&m->importance, m->config.layers * channels, sizeof *importance,
+  const sb_arch *arch = &m->arch;
+  SB_TRY(sb_alloc_raw(&m->importance, arch->channels, sizeof *importance,
                       "importance of input channels"));
   for (size_t layer = 0; layer < m->config.layers; layer++)
-    for (size_t i = 0; i < SB_INPUTS; i++) {
-      const size_t n = sb_input_width(&m->config, i);
+    for (size_t i = 0; i < sb_arch_inputs(arch, layer); i++) {
+      const sb_arch_input *in = sb_arch_input_of(arch, layer, i);
+      const float *from = importance + in->first_channel;
       const uint32_t *order =
-          sb_orders_cols(&m->orders, sb_model_matrix(m, layer, sb_input_first(i))->tensor);
-      for (size_t k = 0; k < n; k++)
-        m->importance[at + k] = importance[at + (order ? order[k] : k)];
-      at += n;
+          sb_orders_cols(&m->orders, sb_model_matrix(m, layer, in->first_matrix)->tensor);
+      for (size_t k = 0; k < in->width; k++)
+        m->importance[in->first_channel + k] = from[order ? order[k] : k];
     }
   return SB_OK;
 }

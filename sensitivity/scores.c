@@ -26,26 +26,25 @@ struct sb_scores {
   /* the layer at hand */
   const sb_device_layer *prepared;
   double *raise, *cut; /* device, [blocks of a layer] */
-  size_t group_start[SB_LINEARS + 1];
-  double *host;   /* [2, blocks of a layer] */
-  double targets; /* of a sequence, in the last measurement */
+  double *host;        /* [2, blocks of a layer] */
+  double targets;      /* of a sequence, in the last measurement */
   double seconds;
 };
 
-/* The grids of layer `layer`. */
-static sb_stored_grid *grids_of(const sb_scores *s, size_t layer) {
-  return s->grids + (s->known ? layer : 0) * SB_MOVES * s->group_start[SB_LINEARS];
+/* The grids of a matrix of layer `layer`. */
+static sb_stored_grid *grids_of(const sb_scores *s, size_t layer, const sb_matrix *matrix) {
+  const size_t before = s->known ? 0 : sb_model_first_group(s->model, layer);
+  return s->grids + SB_MOVES * (matrix->first_group - before);
 }
 
 static sb_status create_grids(sb_scores *s) {
   const sb_model *m = s->model;
+  const size_t most = sb_model_most_groups(m);
   size_t bytes, all;
-  sb_model_groups(m, s->group_start);
-  if (!sb_mul_size(s->group_start[SB_LINEARS], SB_MOVES * sizeof *s->grids, &bytes))
-    return sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups overflow",
-                   s->group_start[SB_LINEARS]);
-  SB_TRY(sb_alloc_raw(&s->wanted, sb_block_sums_layer_blocks(s->sums), 1, "scores of a layer"));
-  if (sb_mul_size(bytes, m->config.layers, &all) && all <= SB_KEPT_GRIDS) {
+  if (!sb_mul_size(most, SB_MOVES * sizeof *s->grids, &bytes))
+    return sb_fail(SB_ERR_MEMORY, "grids of a layer: %zu groups overflow", most);
+  SB_TRY(sb_alloc_raw(&s->wanted, sb_block_sums_most_blocks(s->sums), 1, "scores of a layer"));
+  if (sb_mul_size(m->quant_groups, SB_MOVES * sizeof *s->grids, &all) && all <= SB_KEPT_GRIDS) {
     SB_TRY(sb_alloc(&s->known, m->blocks, 1, "scores"));
     bytes = all;
   }
@@ -71,7 +70,7 @@ sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsign
   s->min_bits = min_bits;
   s->max_bits = max_bits;
   SB_GO(sb_block_sums_create(m, SUMS, &s->sums));
-  blocks = sb_block_sums_layer_blocks(s->sums);
+  blocks = sb_block_sums_most_blocks(s->sums);
   SB_GO(sb_alloc(&s->moves, sb_block_sums_owned(s->sums), sizeof *s->moves, "scores"));
   SB_GO(b->op->alloc(b, blocks * sizeof(double), "scores of a layer", (void **)&s->raise));
   SB_GO(b->op->alloc(b, blocks * sizeof(double), "scores of a layer", (void **)&s->cut));
@@ -104,8 +103,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   const double start = sb_now();
   s->prepared = prepared;
   sb_block_sums_begin_layer(s->sums);
-  for (int i = 0; i < SB_LINEARS; i++) {
-    const sb_linear which = (sb_linear)i;
+  for (size_t which = 0; which < sb_arch_matrices(&m->arch, layer); which++) {
     const sb_matrix *matrix = sb_model_matrix(m, layer, which);
     const size_t blocks =
         sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
@@ -113,7 +111,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
     uint8_t *known = s->known ? s->known + matrix->first_block : NULL;
     for (size_t k = 0; k < blocks; k++) s->wanted[k] = known && known[k] == bits[k] ? 0 : bits[k];
     SB_TRY(s->backend->op->move_grids(
-        s->backend, stream, grids_of(s, layer) + SB_MOVES * s->group_start[i],
+        s->backend, stream, grids_of(s, layer, matrix),
         &(sb_block_weights){.w = sb_device_layer_source(prepared, which),
                             .dtype = m->dtypes[matrix->tensor],
                             .tiling = &matrix->tiling,
@@ -140,7 +138,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
                           .tiling = &matrix->tiling,
                           .bits = m->bits + matrix->first_block,
                           .symmetry = m->blocking.symmetry},
-      grids_of(s, layer) + SB_MOVES * s->group_start[which], s->min_bits, s->max_bits));
+      grids_of(s, layer, matrix), s->min_bits, s->max_bits));
   s->seconds += sb_now() - start;
   return SB_OK;
 }
@@ -148,7 +146,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
 static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   sb_scores *s = context;
   sb_backend *b = s->backend;
-  const size_t blocks = sb_block_sums_layer_blocks(s->sums);
+  const size_t blocks = sb_block_sums_layer_blocks(s->sums, layer);
   double start = sb_now(), *raise = s->host, *cut = s->host + blocks;
   SB_TRY(b->op->download(b, stream, raise, s->raise, blocks * sizeof(double)));
   SB_TRY(b->op->download(b, stream, cut, s->cut, blocks * sizeof(double)));

@@ -19,7 +19,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                              const sb_device_layer *prepared) {
   weights_check *c = context;
   (void)stream;
-  for (sb_linear which = 0; which < SB_LINEARS; which++) {
+  for (size_t which = 0; which < sb_arch_matrices(&c->loaded->arch, layer); which++) {
     const sb_matrix *matrix = sb_model_matrix(c->loaded, layer, which);
     float *w = dense_weights(c->source, matrix),
           *expected = dense_rounded(w, c->source->model, matrix, 0);
@@ -47,7 +47,7 @@ static void check_stats(const golden *g, const sb_output_stats *s) {
   uint64_t code_bits = 0, weights = 0;
   const sb_model *m = g->model;
   sb_output_stats figures;
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++) {
+  for (size_t i = 0; i < m->arch.matrix_count; i++) {
     const sb_matrix *matrix = &m->matrices[i];
     for (size_t r = 0; r < matrix->tiling.rows; r++)
       for (size_t c = 0; c < matrix->tiling.cols; c++) {
@@ -81,7 +81,7 @@ static void check_loaded(const golden *source, const golden_setup *setup,
                                .end_sequence = golden_end_sequence,
                                .end_layer = golden_end_layer};
   EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &got));
-  EXPECT(c.seen == g.model->config.layers * SB_LINEARS);
+  EXPECT(c.seen == g.model->arch.matrix_count);
   EXPECT(got == loss);
   EXPECT_OK(sb_output_verify(g.model->world, setup->output, SB_NO_TICKER, &verified));
   EXPECT(verified.content_hash == written->content_hash && verified.frames == written->frames);

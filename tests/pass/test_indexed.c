@@ -23,7 +23,7 @@ typedef struct seen {
   const golden *g;
   const sb_device_layer *prepared;
   bool compare;      /* weights with plain loops */
-  float **gradients; /* [layers * SB_LINEARS] sums over sequences of this rank, in natural order */
+  float **gradients; /* [matrices] sums over sequences of this rank, in natural order */
 } seen;
 
 /* Row and column of the source at place (i, j) of the store. */
@@ -59,8 +59,8 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   seen *s = context;
   (void)stream;
   s->prepared = prepared;
-  for (int which = 0; which < SB_LINEARS && s->compare; which++)
-    compare_weights(s, layer, (sb_linear)which);
+  for (size_t which = 0; which < sb_arch_matrices(&s->g->model->arch, layer) && s->compare; which++)
+    compare_weights(s, layer, which);
   return SB_OK;
 }
 
@@ -71,7 +71,7 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
   const sb_matrix *mine = sb_model_matrix(m, layer, which);
   (void)stream;
   if (!s->gradients) return SB_OK;
-  float *sum = s->gradients[layer * SB_LINEARS + (size_t)which];
+  float *sum = s->gradients[m->arch.layers[layer].first_matrix + which];
   for (size_t i = 0; i < mine->tiling.rows; i++)
     for (size_t j = 0; j < mine->tiling.cols; j++)
       sum[source_at(m, mine, i, j)] += gradient[i * mine->tiling.cols + j];
@@ -112,8 +112,8 @@ static void rounded_in_order(void **state) {
 }
 
 static float **new_gradients(const sb_model *m) {
-  float **out = calloc(m->config.layers * SB_LINEARS, sizeof *out);
-  for (size_t i = 0; i < m->config.layers * SB_LINEARS; i++)
+  float **out = calloc(m->arch.matrix_count, sizeof *out);
+  for (size_t i = 0; i < m->arch.matrix_count; i++)
     out[i] = calloc(m->matrices[i].tiling.rows * m->matrices[i].tiling.cols, sizeof **out);
   return out;
 }
@@ -134,7 +134,7 @@ static void gradients_in_order(void **state) {
     a.gradients = new_gradients(plain.model);
     b.gradients = new_gradients(ordered.model);
     EXPECT(pass(&plain, &a) == pass(&ordered, &b));
-    for (size_t k = 0; k < plain.model->config.layers * SB_LINEARS; k++) {
+    for (size_t k = 0; k < plain.model->arch.matrix_count; k++) {
       const sb_tiling *tiling = &plain.model->matrices[k].tiling;
       double worst = 0, largest = 0;
       for (size_t e = 0; e < tiling->rows * tiling->cols; e++) {

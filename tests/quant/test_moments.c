@@ -11,6 +11,7 @@
 #endif
 #include "quant/moments.h"
 
+enum { INPUTS = 4 /* of a layer of the model */ };
 enum { T = 100, SEQUENCES = 5 };
 #ifdef SB_TEST_ON_CUDA
 enum { CHOICES = 1 }; /* a stand-in is slow */
@@ -44,8 +45,8 @@ static sb_model *load(size_t block_cols) {
 
 static sb_moments *create(const sb_model *model, sb_factor_mode mode, size_t keep) {
   size_t bytes = 0;
-  for (size_t i = 0; i < SB_INPUTS; i++)
-    bytes += keep * T * sb_model_matrix(model, 0, sb_input_first(i))->tiling.cols * sizeof(float);
+  for (size_t i = 0; i < INPUTS; i++)
+    bytes += keep * T * sb_arch_input_of(&model->arch, 0, i)->width * sizeof(float);
   const size_t ranks = (size_t)world.size, rank = (size_t)world.rank;
   const sb_moments_setup setup = {.model = model,
                                   .backend = backend,
@@ -72,7 +73,7 @@ static sb_status show(sb_moments *m, float spoil) {
   EXPECT_OK(sb_moments_begin(m, NULL, 2));
   for (size_t s = 0; s < rounds && status == SB_OK; s++) {
     const size_t sequence = s * ranks + (size_t)world.rank;
-    for (size_t i = 0; i < SB_INPUTS && sequence < SEQUENCES; i++) {
+    for (size_t i = 0; i < INPUTS && sequence < SEQUENCES; i++) {
       fill_input(x, sb_moments_width(m, i), sequence, i);
       if (spoil != 0 && sequence == 3) x[5] = spoil;
       EXPECT_OK(
@@ -195,12 +196,12 @@ static void test_ways(void **state) {
     sb_model *model = load(columns[c]);
     sb_moments *m = create(model, SB_FACTOR_AUTO, 1);
     EXPECT(sb_moments_mode(m) == SB_FACTOR_REPLICATED);
-    float *replicated[SB_INPUTS];
+    float *replicated[INPUTS];
     sb_moments_repair repair = {0};
     EXPECT_OK(show(m, 0));
     EXPECT_OK(sb_moments_factorise(m, NULL, &repair));
-    EXPECT(repair.dead == SB_INPUTS && repair.repaired == 0);
-    for (size_t i = 0; i < SB_INPUTS; i++) {
+    EXPECT(repair.dead == INPUTS && repair.repaired == 0);
+    for (size_t i = 0; i < INPUTS; i++) {
       const size_t n = sb_moments_width(m, i);
       float *plain = naive(n, i);
       replicated[i] = factor_of(m, i, columns[c]);
@@ -210,7 +211,7 @@ static void test_ways(void **state) {
     }
     sb_moments_free(&m);
     for (int single = 0; single < 2; single++) {
-      float *first[SB_INPUTS] = {0};
+      float *first[INPUTS] = {0};
       for (size_t keep = 1; keep <= 5; keep += 2) {
         m = create(model, single ? SB_FACTOR_DISTRIBUTED_SINGLE : SB_FACTOR_DISTRIBUTED, keep);
         for (int layer = 0; layer < 2;
@@ -218,9 +219,9 @@ static void test_ways(void **state) {
           repair = (sb_moments_repair){0};
           EXPECT_OK(show(m, 0));
           EXPECT_OK(sb_moments_factorise(m, NULL, &repair));
-          EXPECT(repair.dead == SB_INPUTS && repair.repaired == 0);
+          EXPECT(repair.dead == INPUTS && repair.repaired == 0);
         }
-        for (size_t i = 0; i < SB_INPUTS; i++) {
+        for (size_t i = 0; i < INPUTS; i++) {
           const size_t n = sb_moments_width(m, i);
           float *factor = factor_of(m, i, columns[c]);
           EXPECT(difference(factor, replicated[i], n) < (single ? 1e-3 : other_way));
@@ -235,9 +236,9 @@ static void test_ways(void **state) {
         }
         sb_moments_free(&m);
       }
-      for (size_t i = 0; i < SB_INPUTS; i++) free(first[i]);
+      for (size_t i = 0; i < INPUTS; i++) free(first[i]);
     }
-    for (size_t i = 0; i < SB_INPUTS; i++) free(replicated[i]);
+    for (size_t i = 0; i < INPUTS; i++) free(replicated[i]);
     sb_model_free(&model);
   }
   all_ranks_passed();
@@ -271,7 +272,7 @@ static void test_failures(void **state) {
 static void test_sums_by_mpi(void **state) {
   (void)state;
   sb_model *model = load(96);
-  float *by_host[SB_INPUTS];
+  float *by_host[INPUTS];
   for (int aware = 0; aware < 2; aware++) {
     sb_cuda_host_device.mpi = aware;
     backend->in_mpi = aware;
@@ -279,8 +280,8 @@ static void test_sums_by_mpi(void **state) {
     sb_moments_repair repair = {0};
     EXPECT_OK(show(m, 0));
     EXPECT_OK(sb_moments_factorise(m, NULL, &repair));
-    EXPECT(sb_cuda_host_device.mpi_sums == (aware && world.size > 1 ? SB_INPUTS : 0));
-    for (size_t i = 0; i < SB_INPUTS; i++) {
+    EXPECT(sb_cuda_host_device.mpi_sums == (aware && world.size > 1 ? INPUTS : 0));
+    for (size_t i = 0; i < INPUTS; i++) {
       const size_t n = sb_moments_width(m, i);
       float *factor = factor_of(m, i, 96);
       if (aware) {

@@ -99,15 +99,12 @@ static float *gradients_of(trainee *t, size_t *owned) {
 
 /* Bits of a group, of a world of one, which owns them all. */
 static unsigned width_of(const sb_model *m, size_t group) {
-  size_t start[SB_LINEARS + 1];
-  sb_model_groups(m, start);
-  const size_t layer = group / start[SB_LINEARS], at = group % start[SB_LINEARS];
-  int which = 0;
-  while (at >= start[which + 1]) which++;
-  const sb_matrix *matrix = sb_model_matrix(m, layer, (sb_linear)which);
-  const size_t across = sb_tiling_block_cols(&matrix->tiling), r = (at - start[which]) / across;
-  return m->bits[matrix->first_block + r / matrix->tiling.block_rows * across +
-                 (at - start[which]) % across];
+  size_t i = 0;
+  while (i + 1 < m->arch.matrix_count && group >= m->matrices[i + 1].first_group) i++;
+  const sb_matrix *matrix = &m->matrices[i];
+  const size_t across = sb_tiling_block_cols(&matrix->tiling), at = group - matrix->first_group,
+               r = at / across;
+  return m->bits[matrix->first_block + r / matrix->tiling.block_rows * across + at % across];
 }
 
 /* The divergence once the scale of a group has been multiplied by exp(by): the first step of Adam
@@ -169,15 +166,15 @@ static void gradients_are_the_same(void **state) {
     open_trainee(&all, &kinds[i], world_alone());
     float *got = gradients_of(&mine, &owned), *want = gradients_of(&all, &count);
     sb_scales *scales = NULL;
-    size_t *starts = calloc((size_t)world.size + 1, sizeof *starts), layout[SB_LINEARS + 1];
+    size_t *starts = calloc((size_t)world.size + 1, sizeof *starts);
     EXPECT_OK(sb_scales_create(mine.packed, &scales));
-    sb_model_groups(mine.packed, layout);
-    EXPECT(count == mine.packed->config.layers * layout[SB_LINEARS]);
+    EXPECT(count == mine.packed->quant_groups);
     for (size_t layer = 0; layer < mine.packed->config.layers; layer++) {
       sb_scales_owners(scales, layer, starts);
       const size_t first = starts[world.rank], own = starts[world.rank + 1] - first;
-      EXPECT(starts[world.size] == layout[SB_LINEARS]);
-      EXPECT(memcmp(got + at, want + layer * layout[SB_LINEARS] + first, own * sizeof *got) == 0);
+      const size_t before = sb_model_first_group(mine.packed, layer);
+      EXPECT(starts[world.size] == sb_model_first_group(mine.packed, layer + 1) - before);
+      EXPECT(memcmp(got + at, want + before + first, own * sizeof *got) == 0);
       at += own;
     }
     EXPECT(at == owned);

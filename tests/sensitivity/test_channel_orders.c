@@ -21,7 +21,8 @@ typedef struct plain {
 
 static size_t layer_sums(const sb_model *m) {
   size_t count = 0;
-  for (int i = 0; i < SB_LINEARS; i++) count += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
+  for (size_t i = 0; i < sb_arch_matrices(&m->arch, 0); i++)
+    count += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
   return count;
 }
 
@@ -33,7 +34,8 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
   const size_t rows = mine->tiling.rows, cols = mine->tiling.cols;
   double *sums = p->sums + layer * layer_sums(m);
   (void)stream;
-  for (int i = 0; i < (int)which; i++) sums += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
+  for (size_t i = 0; i < which; i++)
+    sums += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
   float *w = dense_weights(p->g, mine), *now = dense_rounded(w, m, mine, 0);
   for (size_t r = 0; r < rows; r++)
     for (size_t c = 0; c < cols; c++) {
@@ -97,12 +99,14 @@ static void against_plain_loops(void **state) {
 }
 
 /* The sums of one matrix in a layer's. */
-static const double *rows_of(const sb_model *m, const double *sums, size_t which) {
-  for (int i = 0; i < (int)which; i++) sums += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
+static const double *rows_of(const sb_model *m, const double *sums, sb_role role) {
+  const size_t which = sb_arch_tensor(&m->arch, role, 0)->matrix;
+  for (size_t i = 0; i < which; i++)
+    sums += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
   return sums;
 }
-static const double *cols_of(const sb_model *m, const double *sums, size_t which) {
-  return rows_of(m, sums, which) + m->matrices[which].tiling.rows;
+static const double *cols_of(const sb_model *m, const double *sums, sb_role role) {
+  return rows_of(m, sums, role) + sb_arch_tensor(&m->arch, role, 0)->rows;
 }
 
 static void falling(const double *score, const uint32_t *from, size_t n) {
@@ -111,9 +115,9 @@ static void falling(const double *score, const uint32_t *from, size_t n) {
            (score[from[i - 1]] == score[from[i]] && from[i - 1] < from[i]));
 }
 
-static const uint32_t *order(const sb_model *m, const sb_orders *o, size_t layer, size_t which,
+static const uint32_t *order(const sb_model *m, const sb_orders *o, size_t layer, sb_role role,
                              bool rows) {
-  const size_t tensor = sb_model_matrix(m, layer, which)->tensor;
+  const size_t tensor = sb_arch_index(&m->arch, role, layer);
   return rows ? sb_orders_rows(o, tensor) : sb_orders_cols(o, tensor);
 }
 
@@ -126,11 +130,11 @@ static double span(const double *x, size_t first, size_t n) {
 static void check_heads(const sb_model *m, const sb_orders *o, size_t layer, const double *sums) {
   const sb_config *c = &m->config;
   const size_t d = c->head_dim, each = c->heads / c->kv_heads;
-  const double *q = rows_of(m, sums, SB_LINEAR_Q), *k = rows_of(m, sums, SB_LINEAR_K),
-               *v = rows_of(m, sums, SB_LINEAR_V), *out = cols_of(m, sums, SB_LINEAR_O);
-  const uint32_t *q_rows = order(m, o, layer, SB_LINEAR_Q, true),
-                 *k_rows = order(m, o, layer, SB_LINEAR_K, true),
-                 *v_rows = order(m, o, layer, SB_LINEAR_V, true);
+  const double *q = rows_of(m, sums, SB_ROLE_Q), *k = rows_of(m, sums, SB_ROLE_K),
+               *v = rows_of(m, sums, SB_ROLE_V), *out = cols_of(m, sums, SB_ROLE_O);
+  const uint32_t *q_rows = order(m, o, layer, SB_ROLE_Q, true),
+                 *k_rows = order(m, o, layer, SB_ROLE_K, true),
+                 *v_rows = order(m, o, layer, SB_ROLE_V, true);
   double last_group = INFINITY;
   for (size_t g = 0; g < c->kv_heads; g++) {
     const size_t group = k_rows[g * d] / d;
@@ -172,18 +176,17 @@ static void fused_by_scores(void **state) {
     for (size_t layer = 0; layer < m->config.layers; layer++) {
       EXPECT_OK(sb_channels_layer(channels, layer, sums));
       for (size_t k = 0; k < hidden; k++) {
-        static const sb_linear in[] = {SB_LINEAR_Q, SB_LINEAR_K, SB_LINEAR_V, SB_LINEAR_GATE,
-                                       SB_LINEAR_UP};
+        static const sb_role in[] = {SB_ROLE_Q, SB_ROLE_K, SB_ROLE_V, SB_ROLE_GATE, SB_ROLE_UP};
         for (int w = 0; w < 5; w++) residual[k] += cols_of(m, sums, in[w])[k];
-        residual[k] += rows_of(m, sums, SB_LINEAR_O)[k] + rows_of(m, sums, SB_LINEAR_DOWN)[k];
+        residual[k] += rows_of(m, sums, SB_ROLE_O)[k] + rows_of(m, sums, SB_ROLE_DOWN)[k];
       }
       for (size_t k = 0; k < inner; k++)
-        mlp[k] = rows_of(m, sums, SB_LINEAR_GATE)[k] + rows_of(m, sums, SB_LINEAR_UP)[k] +
-                 cols_of(m, sums, SB_LINEAR_DOWN)[k];
-      falling(mlp, order(m, &o, layer, SB_LINEAR_GATE, true), inner);
+        mlp[k] = rows_of(m, sums, SB_ROLE_GATE)[k] + rows_of(m, sums, SB_ROLE_UP)[k] +
+                 cols_of(m, sums, SB_ROLE_DOWN)[k];
+      falling(mlp, order(m, &o, layer, SB_ROLE_GATE, true), inner);
       check_heads(m, &o, layer, sums);
     }
-    const uint32_t *from = order(m, &o, 0, SB_LINEAR_Q, false);
+    const uint32_t *from = order(m, &o, 0, SB_ROLE_Q, false);
     for (size_t k = 1; k < hidden; k++) /* added up in another order here */
       EXPECT(residual[from[k]] <= residual[from[k - 1]] * (1 + 1e-12));
     free(sums);
@@ -220,22 +223,24 @@ static void indexed_by_scores(void **state) {
            *shared = calloc(m->config.hidden, sizeof *shared);
     for (size_t layer = 0; layer < m->config.layers; layer++) {
       EXPECT_OK(sb_channels_layer(channels, layer, sums));
-      for (sb_linear w = 0; w < SB_LINEARS; w++)
-        check_blocks(rows_of(m, sums, w), order(m, &o, layer, w, true), m->matrices[w].tiling.rows,
+      for (size_t w = 0; w < sb_arch_matrices(&m->arch, layer); w++) {
+        const sb_model_tensor *t = sb_arch_matrix(&m->arch, layer, w);
+        check_blocks(rows_of(m, sums, t->role), order(m, &o, layer, t->role, true), t->rows,
                      m->blocking.rows);
+      }
       for (size_t k = 0; k < m->config.hidden; k++)
-        shared[k] = cols_of(m, sums, SB_LINEAR_Q)[k] + cols_of(m, sums, SB_LINEAR_K)[k] +
-                    cols_of(m, sums, SB_LINEAR_V)[k];
-      check_blocks(shared, order(m, &o, layer, SB_LINEAR_K, false), m->config.hidden,
+        shared[k] = cols_of(m, sums, SB_ROLE_Q)[k] + cols_of(m, sums, SB_ROLE_K)[k] +
+                    cols_of(m, sums, SB_ROLE_V)[k];
+      check_blocks(shared, order(m, &o, layer, SB_ROLE_K, false), m->config.hidden,
                    m->blocking.cols);
       for (size_t k = 0; k < m->config.hidden; k++)
-        shared[k] = cols_of(m, sums, SB_LINEAR_GATE)[k] + cols_of(m, sums, SB_LINEAR_UP)[k];
-      check_blocks(shared, order(m, &o, layer, SB_LINEAR_UP, false), m->config.hidden,
+        shared[k] = cols_of(m, sums, SB_ROLE_GATE)[k] + cols_of(m, sums, SB_ROLE_UP)[k];
+      check_blocks(shared, order(m, &o, layer, SB_ROLE_UP, false), m->config.hidden,
                    m->blocking.cols);
-      check_blocks(cols_of(m, sums, SB_LINEAR_DOWN), order(m, &o, layer, SB_LINEAR_DOWN, false),
+      check_blocks(cols_of(m, sums, SB_ROLE_DOWN), order(m, &o, layer, SB_ROLE_DOWN, false),
                    m->config.intermediate, m->blocking.cols);
-      check_blocks(cols_of(m, sums, SB_LINEAR_O), order(m, &o, layer, SB_LINEAR_O, false),
-                   m->matrices[SB_LINEAR_O].tiling.cols, m->blocking.cols);
+      check_blocks(cols_of(m, sums, SB_ROLE_O), order(m, &o, layer, SB_ROLE_O, false),
+                   sb_arch_tensor(&m->arch, SB_ROLE_O, 0)->cols, m->blocking.cols);
     }
     free(sums);
     free(shared);

@@ -36,7 +36,7 @@ static void take(snapshot *s, const golden *g) {
     s->data[i] = malloc(info->bytes);
     EXPECT_OK(sb_safetensors_read(file, info, 0, info->bytes, s->data[i]));
   }
-  for (size_t i = 0; i < g->model->config.layers * SB_LINEARS; i++) {
+  for (size_t i = 0; i < g->model->arch.matrix_count; i++) {
     const sb_matrix *matrix = &g->model->matrices[i];
     float *rounded = dense_rounded(s->data[matrix->tensor], g->model, matrix, 0);
     free(s->data[matrix->tensor]);
@@ -106,7 +106,7 @@ static double loss_of(const snapshot *s, const golden *g, golden *source) {
 static void nudge(snapshot *s, const golden *g, size_t block, int change, double share) {
   const sb_model *m = g->model;
   size_t i = 0;
-  while (i + 1 < m->config.layers * SB_LINEARS && m->matrices[i + 1].first_block <= block) i++;
+  while (i + 1 < m->arch.matrix_count && m->matrices[i + 1].first_block <= block) i++;
   const sb_matrix *matrix = &m->matrices[i];
   const sb_tiling *tiling = &matrix->tiling;
   float *w = dense_weights(g, matrix), *now = dense_rounded(w, m, matrix, 0);

@@ -26,7 +26,7 @@ typedef struct plain {
 static sb_status factors(void *context, sb_stream stream, size_t layer, size_t which, const void *x,
                          const void *dy) {
   plain *p = context;
-  const size_t i = layer * SB_LINEARS + which;
+  const size_t i = p->g->model->arch.layers[layer].first_matrix + which;
   const sb_tiling *tiling = &p->g->model->matrices[i].tiling;
   const float *in = x, *out = dy;
   (void)stream;
@@ -49,7 +49,7 @@ static sb_status factors(void *context, sb_stream stream, size_t layer, size_t w
 static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *g) {
   plain *p = context;
-  const size_t i = layer * SB_LINEARS + which;
+  const size_t i = p->g->model->arch.layers[layer].first_matrix + which;
   const sb_tiling *tiling = &p->g->model->matrices[i].tiling;
   double largest = 0, apart = 0;
   (void)stream;
@@ -66,7 +66,7 @@ static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t wh
 
 static plain plain_of(const golden *g, sb_pass *pass, size_t T) {
   const sb_model *m = g->model;
-  const size_t matrices = m->config.layers * SB_LINEARS;
+  const size_t matrices = m->arch.matrix_count;
   plain p = {.g = g, .T = T};
   double loss = NAN;
   double ***all[] = {&p.inner, &p.outer, &p.squares, &p.slope};
@@ -102,7 +102,7 @@ static plain plain_of(const golden *g, sb_pass *pass, size_t T) {
 static void plain_free(plain *p) {
   double **all[] = {p->inner, p->outer, p->squares, p->slope};
   for (int kind = 0; kind < 4; kind++) {
-    for (size_t i = 0; i < p->g->model->config.layers * SB_LINEARS; i++) free(all[kind][i]);
+    for (size_t i = 0; i < p->g->model->arch.matrix_count; i++) free(all[kind][i]);
     free(all[kind]);
   }
 }
@@ -177,7 +177,8 @@ static void each_block(const golden *g, sb_pass *pass, size_t T, double sequence
   for (size_t layer = 0; layer < m->config.layers; layer++) {
     size_t first, end;
     sb_model_owned_blocks(m, layer, world.rank, &first, &end);
-    for (size_t i = layer * SB_LINEARS; i < (layer + 1) * SB_LINEARS; i++) {
+    for (size_t i = m->arch.layers[layer].first_matrix; i < m->arch.layers[layer + 1].first_matrix;
+         i++) {
       const sb_matrix *mine = &m->matrices[i];
       const size_t blocks =
           sb_tiling_block_rows(&mine->tiling) * sb_tiling_block_cols(&mine->tiling);
