@@ -1,19 +1,17 @@
-/* Effective bits a weight when every block has the same bitwidth. Local, pure. */
+/* Effective bits per weight where every block has the same width. Pure. */
 #ifndef SB_MODEL_EFFECTIVE_BITS_H
 #define SB_MODEL_EFFECTIVE_BITS_H
 
 #include "kernels/backend.h"
 #include "model/model.h"
 
-/* The bits of everything a reader needs to rebuild the matrices of the decoder layers, packed as
- * kernels/blockrow.h has it (codes, scales, zero points, bit maps, padding), over their number of
- * weights. O(blocks of a layer). */
+/* Bits of the packed matrices of all layers (kernels/blockrow.h: codes, scales, zero points, bit
+ * maps, padding), divided by their weights. O(blocks). */
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
                                  unsigned bits, sb_symmetry symmetry);
-/* Bits a weight that `mode` stores of orders for this model (model/orders.h). */
+/* Bits per weight of the orders that `mode` stores for this model (model/orders.h). */
 double sb_model_order_bits(const sb_model *model, sb_reorder mode);
-/* The first for a model, with the orders it stores where its channels have some (model/orders.h).
- */
+/* sb_effective_bits_uniform of a model, and its stored orders. */
 double sb_model_uniform_bits(const sb_model *model, unsigned bits);
 
 #endif

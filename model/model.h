@@ -1,15 +1,15 @@
-/* A model spread over the ranks: which tensor lies where in the parameter store, how its matrices
- * are coded, and how a group of the store becomes weights on a device.
+/* A model spread over the ranks: where each tensor lies in the store, how its matrices are coded,
+ * and how their blocks are numbered.
  *
- * Groups of the store, in order: the chunks of the embedding (runs of vocabulary rows, none larger
- * than a decoder layer needs to be), the decoder layers, the final norm, the chunks of the LM head
- * (none when it is tied to the embedding). Units are runs of `block_rows` rows of one tensor; a
- * norm is one unit. So a tensor's units, one after another, are its rows in order, and a layer's
- * image is its tensors in the order of model/arch.h.
+ * Groups of the store, in order: chunks of the embedding (runs of vocabulary rows, model/chunks.h),
+ * decoder layers, the final norm, chunks of the LM head (none where it is tied to the embedding).
+ * Units are runs of `block_rows` rows of one tensor; a norm is one unit. So a tensor's units, one
+ * after another, are its rows in order, and a layer's image is its tensors in the order of
+ * model/arch.h.
  *
- * Blocks are numbered through the whole model: layer by layer, matrix by matrix,
- * row-major inside. The bit map (one byte a block) is replicated on every rank: 4.3 MB for 4.3
- * million blocks. All else is O(model / ranks). */
+ * Blocks are numbered through the whole model: layer by layer, matrix by matrix, row-major inside.
+ * The bit map (one byte per block) is replicated on every rank: 4.3 MB for 4.3 million blocks. All
+ * else is O(model / ranks). */
 #ifndef SB_MODEL_MODEL_H
 #define SB_MODEL_MODEL_H
 
@@ -36,8 +36,8 @@ typedef struct sb_blocking {
   sb_symmetry symmetry;
 } sb_blocking;
 
-/* A tensor's place in the store. A tensor cut into several groups (embedding, head) has one place a
- * group. */
+/* A tensor's place in the store. A tensor that is cut into several groups (embedding, head) has one
+ * place per group. */
 typedef struct sb_place {
   size_t tensor; /* index into arch.tensors */
   size_t group;
@@ -81,12 +81,12 @@ typedef struct sb_model {
                         are not fitted */
 } sb_model;
 
-/* Collective. Before the backend that sb_model_pin was called with is destroyed. */
+/* Call it before the backend is destroyed that sb_model_pin was called with. Collective. */
 void sb_model_free(sb_model **model);
 
-/* Pins the memory of the store's images, so that a device copies from it while it computes; where
- * the system does not allow that, the log has a line and copies take their time. Nothing on a
- * unified backend, or where it is done. Local. */
+/* Pins the memory of the store's images, so that a device can copy from it while it computes. Where
+ * the system does not allow that, the log says so and copies do not overlap. Does nothing on a
+ * unified backend, or a second time. Local. */
 void sb_model_pin(sb_model *model, sb_backend *backend);
 
 /* Matrix number `matrix` of a layer. */
@@ -116,13 +116,13 @@ void sb_model_owned_blocks(const sb_model *model, size_t layer, int rank, size_t
 /* Number of blocks this rank owns in all layers. Local. */
 size_t sb_model_owned_count(const sb_model *model);
 
-/* Gives every rank the bits that the owners chose: `owned` holds this rank's blocks, layer after
- * layer. Collective. */
+/* Sets the bits of all blocks on every rank; `owned` has those of this rank's blocks, layer by
+ * layer. Collective. Messages: 1 byte per block. */
 sb_status sb_model_set_bits(sb_model *model, const uint8_t *owned);
-/* The reverse, local: this rank's part of the bit map. */
+/* The reverse: this rank's part of the bit map. Local. */
 void sb_model_get_bits(const sb_model *model, uint8_t *owned);
-/* Takes the bits of all blocks away, so that the model is its source weights, and puts them into
- * *kept, until they are given back. Collective. */
+/* Moves the bits of all blocks to *kept, so that the model is its source weights until they are
+ * returned. Collective. SB_ERR_MEMORY. */
 sb_status sb_model_lift_bits(sb_model *model, uint8_t **kept);
 /* Local. */
 void sb_model_return_bits(sb_model *model, uint8_t **kept);

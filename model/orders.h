@@ -1,21 +1,21 @@
-/* Orders of the rows and columns of a model's tensors, so that what is sensitive lies together in
- * whole blocks.
+/* Orders of the rows and columns of a model's tensors, which gather sensitive channels in whole
+ * blocks.
  *
  * An order is a permutation: new position i holds source channel from[i]. Several tensors may share
- * one. How many there are, and who shares, depends on the mode:
+ * one. The mode says how many orders a model has and who shares them:
  *
- *   fused     permutations that leave the function of the network as it is (model/fused.h): one of
- * the residual stream for the whole model, and five a layer: rows of q, of k and of v, columns of
- * o, hidden channels of the MLP indexed   any permutation, eleven a layer: rows of each of the
- * seven matrices, columns of q, k and v together, of o, of gate and up together, of down. The
- * output has to say which channel went where.
+ *   fused     orders that leave the function of the network as it is (model/fused.h): one of the
+ *             residual stream for the whole model, and five per layer: rows of q, of k and of v,
+ *             columns of o, hidden channels of the MLP
+ *   indexed   any order: rows of each matrix, columns of each input (model/arch.h). The output
+ *             stores which channel went where.
  *
- * The order of channels inside a block of an indexed matrix is without effect on what is stored (a
- * group is a row of a block, whatever the order of its columns), so that only the number of the
- * block is kept: ceil(log2 blocks) bits a channel, channels of a block in rising order.
- * sb_orders_settle puts an order into that form.
+ * Inside a block of an indexed matrix the order of columns changes nothing that is stored, because
+ * a group is a row of a block. So only the number of the block is stored: ceil(log2 blocks) bits
+ * per channel, channels of a block in rising order. sb_orders_settle brings an order into that
+ * form.
  *
- * All functions are local. Memory: 4 bytes a channel of every order, equal on all ranks. */
+ * All functions are local. Memory: 4 bytes per channel of every order, equal on all ranks. */
 #ifndef SB_MODEL_ORDERS_H
 #define SB_MODEL_ORDERS_H
 
@@ -61,7 +61,7 @@ sb_status sb_orders_create(const sb_arch *arch, sb_reorder mode, sb_orders *out)
 sb_status sb_orders_copy(const sb_orders *orders, sb_orders *out);
 void sb_orders_free(sb_orders *orders);
 
-/* Source rows and columns of a tensor by new position; NULL: as they are. `orders` may be
+/* Source rows, or columns, of a tensor by new position; NULL: unchanged. `orders` may be
  * zero-initialised. */
 static inline const uint32_t *sb_orders_rows(const sb_orders *orders, size_t tensor) {
   return orders->count && orders->row[tensor] != SB_NO_ORDER
@@ -78,11 +78,11 @@ static inline const uint32_t *sb_orders_cols(const sb_orders *orders, size_t ten
 sb_status sb_orders_sort(uint32_t *from, const double *scores, size_t n);
 /* out[from[i]] = i. */
 void sb_orders_invert(uint32_t *out, const uint32_t *from, size_t n);
-/* Channels of every block in rising order: what indexed orders must look like. */
+/* Sorts the channels of every block: the form in which indexed orders are stored. */
 void sb_orders_settle(sb_orders *orders, size_t block_rows, size_t block_cols);
 
-/* Bytes of an order as indexed orders are stored (model/order_string.h), and of all that `mode`
- * stores for this architecture: 0 unless it is indexed. */
+/* Bytes of one stored order (model/order_string.h), and of all that `mode` stores for this
+ * architecture: 0 unless it is indexed. */
 size_t sb_order_bytes(const sb_order *order, size_t block_rows, size_t block_cols);
 uint64_t sb_orders_stored_bytes(const sb_arch *arch, sb_reorder mode, size_t block_rows,
                                 size_t block_cols);

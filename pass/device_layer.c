@@ -421,27 +421,27 @@ const sb_layer_weights *sb_device_layer_weights(const sb_device_layer *p) {
   return &p->weights;
 }
 
-sb_status sb_device_layer_stored(const sb_device_layer *p, sb_stream stream, size_t which,
-                                 const void **w) {
-  const sb_product *product = &p->weights.products[which];
-  const slot *s = &p->slots[which];
+sb_status sb_device_layer_stored(const sb_device_layer *p, sb_stream stream, size_t matrix,
+                                 const void **w_dev) {
+  const sb_product *product = &p->weights.products[matrix];
+  const slot *s = &p->slots[matrix];
   sb_backend *b = p->backend;
-  *w = product->dense_dev;
+  *w_dev = product->dense_dev;
   if (!is_ordered(p->model)) return SB_OK;
-  *w = p->stored_dev;
+  *w_dev = p->stored_dev;
   return b->op->gather_matrix(b, stream, p->stored_dev, product->dense_dev, b->operand,
                               product->rows, product->cols, s->index_dev[ROW_ORDER],
                               s->index_dev[COL_ORDER]);
 }
 
-const void *sb_device_layer_source(const sb_device_layer *p, size_t which) {
-  return p->slots[which].source_now;
+const void *sb_device_layer_source(const sb_device_layer *p, size_t matrix) {
+  return p->slots[matrix].source_now;
 }
 
-const float *sb_device_layer_importance(const sb_device_layer *p, size_t which) {
-  return p->slots[which].importance_now;
+const float *sb_device_layer_importance(const sb_device_layer *p, size_t matrix) {
+  return p->slots[matrix].importance_now;
 }
 
-const uint8_t *sb_device_layer_fits(const sb_device_layer *p, size_t which) {
-  return p->slots[which].importance_now ? p->slots[which].fits_dev : NULL;
+const uint8_t *sb_device_layer_fits(const sb_device_layer *p, size_t matrix) {
+  return p->slots[matrix].importance_now ? p->slots[matrix].fits_dev : NULL;
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the golden files of tests/golden/ with Hugging Face transformers.
 
-Six tiny random Llamas, one folder each: config.json, the weights as
-safetensors, and
+Tiny random models (CASES), one folder each, and names.inc, by which the tests
+know them. A folder has config.json, the weights as safetensors, and
   tokens.bin         uint16, 2 sequences x 48 tokens
   logits.bin         float32 [2, 48, vocab], model run in float32
   grads.safetensors  gradient of sequence 0's mean loss with respect to every
@@ -27,7 +27,7 @@ try:
     import numpy as np
     import torch
     from safetensors.torch import save_file
-    from transformers import LlamaConfig, LlamaForCausalLM
+    import transformers
     from transformers.utils import logging
     logging.disable_progress_bar()
 except ImportError as e:
@@ -42,7 +42,8 @@ BASE = dict(hidden_size=48, intermediate_size=136, num_hidden_layers=2, num_atte
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 128}
 
-# name: (changes to BASE, dtype of the file, number of files)
+# name: (changes to BASE, dtype of the file, number of files). The model is Llama's unless
+# `architectures` and `model_type` are among the changes.
 CASES = {
     "mha-untied": (dict(intermediate_size=88), "bfloat16", 1),
     "gqa-tied": (dict(num_key_value_heads=2, tie_word_embeddings=True), "bfloat16", 1),
@@ -64,10 +65,10 @@ def config_dict(changes, dtype):
     else:                                           # transformers 4 wrote this
         c.setdefault("rope_scaling", None)
         c["torch_dtype"] = dtype
-    c.update(architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu",
-             attention_bias=False, mlp_bias=False, attention_dropout=0.0, initializer_range=0.02,
-             bos_token_id=1, eos_token_id=2)
-    return dict(sorted(c.items()))
+    common = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu",
+                  attention_bias=False, mlp_bias=False, attention_dropout=0.0, initializer_range=0.02,
+                  bos_token_id=1, eos_token_id=2)
+    return dict(sorted(dict(common, **c).items()))
 
 
 def random_weights(model, dtype, gen):
@@ -119,9 +120,9 @@ def make_case(root, name, seed):
     os.makedirs(folder)
     conf = config_dict(changes, dtype)
     dump(os.path.join(folder, "config.json"), conf)
-    cfg = LlamaConfig.from_pretrained(folder)
+    kind = getattr(transformers, conf["architectures"][0])
     gen = torch.Generator().manual_seed(seed)
-    model = LlamaForCausalLM(cfg).float().eval()
+    model = kind(kind.config_class.from_pretrained(folder)).float().eval()
     random_weights(model, dtype, gen)
     tied = conf["tie_word_embeddings"]
     tensors = {n: p.detach().to(getattr(torch, dtype)).contiguous() for n, p in model.named_parameters()
@@ -129,7 +130,7 @@ def make_case(root, name, seed):
     save_weights(folder, tensors, files)
 
     # Run what a reader of the folder gets, not the model in memory.
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokens = torch.randint(0, conf["vocab_size"], (SEQS, LEN), generator=gen)
     tokens.numpy().astype("<u2").tofile(os.path.join(folder, "tokens.bin"))
     with torch.no_grad():
@@ -137,7 +138,7 @@ def make_case(root, name, seed):
     logits.numpy().astype("<f4").tofile(os.path.join(folder, "logits.bin"))
     losses = [sequence_loss(logits[s], tokens[s]) for s in range(SEQS)]
 
-    exact = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager").eval()
+    exact = kind.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager").eval()
     out = exact(input_ids=tokens[:1], use_cache=False).logits[0]
     loss = torch.nn.functional.cross_entropy(out[:-1], tokens[0, 1:])
     loss.backward()
@@ -152,14 +153,21 @@ def make_case(root, name, seed):
     print("%s: loss %s" % (name, ", ".join("%.6f" % x for x in losses)))
 
 
+def write_names(root):
+    """The list of cases that tests/support/golden.h includes."""
+    with open(os.path.join(root, "names.inc"), "w") as f:
+        f.write("/* Written by tools/make_golden.py: the models of this folder. */\n")
+        f.writelines('"%s",\n' % name for name in CASES)
+
+
 def make_smollm2(root, model_dir):
     folder = os.path.join(root, "smollm2")
     os.makedirs(folder, exist_ok=True)
     ids = np.fromfile(os.path.join(model_dir, "heldout.bin"), dtype="<u2")[:512]
     if len(ids) < 512:
         raise ValueError("%s/heldout.bin has fewer than 512 tokens" % model_dir)
-    model = LlamaForCausalLM.from_pretrained(model_dir, dtype=torch.float32,
-                                             attn_implementation="eager").eval()
+    model = transformers.LlamaForCausalLM.from_pretrained(model_dir, dtype=torch.float32,
+                                                          attn_implementation="eager").eval()
     tokens = torch.from_numpy(ids.astype(np.int64))
     with torch.no_grad():
         logits = model(input_ids=tokens[None], use_cache=False).logits[0]
@@ -187,6 +195,7 @@ def main():
         if not args.only_smollm2:
             for i, name in enumerate(CASES):
                 make_case(args.out, name, 100 + i)
+            write_names(args.out)
         if args.smollm2:
             make_smollm2(args.out, args.smollm2)
     except (OSError, ValueError, RuntimeError) as e:

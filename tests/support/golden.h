@@ -15,8 +15,9 @@
 #include "pass/sequences.h"
 #include "quant/encode.h"
 
-static const char *const golden_names[] = {"mha-untied",      "gqa-tied",    "llama3-rope",
-                                           "rope-parameters", "sharded-f16", "f32-single"};
+static const char *const golden_names[] = {
+#include "tests/golden/names.inc"
+};
 enum { GOLDENS = sizeof golden_names / sizeof *golden_names };
 
 typedef struct golden {
