@@ -255,7 +255,7 @@ static sb_status prepare_rope(phases *p) {
   float *table = NULL;
   SB_TRY(p->b->op->alloc(p->b, count * sizeof *table, "RoPE table", (void **)&p->cos_sin));
   SB_TRY(sb_alloc(&table, count, sizeof *table, "RoPE table"));
-  sb_config_rope_table(&p->m->config, p->T, table);
+  sb_rope_table(&p->m->config, p->T, table);
   sb_status status = p->b->op->upload(p->b, NULL, p->cos_sin, table, count * sizeof *table);
   if (status == SB_OK) status = p->b->op->sync(p->b, NULL);
   sb_free(&table);

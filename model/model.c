@@ -11,6 +11,8 @@ size_t sb_model_row_bytes(const sb_model *m, size_t tensor) {
   return m->arch.tensors[tensor].cols * sb_dtype_size(m->dtypes[tensor]);
 }
 
+/* ---- places: which rows of which tensor a group of the store has ---- */
+
 static size_t layer_bytes(const sb_model *m, size_t layer) {
   const sb_arch_layer *l = &m->arch.layers[layer];
   size_t bytes = 0;
@@ -56,6 +58,8 @@ static void add_chunks(sb_model *m, size_t tensor, size_t *first, size_t *count)
   *count = m->groups - *first;
 }
 
+/* ---- numbers of blocks and groups, over the whole model ---- */
+
 static void number_blocks(sb_model *m) {
   m->blocks = 0;
   m->quant_groups = 0;
@@ -94,6 +98,8 @@ size_t sb_model_most_groups(const sb_model *m) {
     most = sb_max_size(most, sb_model_first_group(m, layer + 1) - sb_model_first_group(m, layer));
   return most;
 }
+
+/* ---- the store ---- */
 
 static size_t source_unit_bytes(const sb_model *m, const sb_place *place, size_t unit) {
   size_t first, rows;
@@ -222,6 +228,8 @@ const float *sb_model_importance(const sb_model *m, const sb_matrix *matrix) {
   if (!m->importance) return NULL;
   return m->importance + sb_arch_input_of(&m->arch, t->layer, t->input)->first_channel;
 }
+
+/* ---- who owns which blocks: follows from the units ---- */
 
 /* Blocks in the units [0, unit) of a layer's group, counted from the layer's first block. */
 static size_t blocks_before(const sb_model *m, size_t layer, size_t unit) {

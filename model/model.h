@@ -75,7 +75,7 @@ typedef struct sb_model {
   sb_matrix *matrices;         /* [arch.matrix_count], as arch.matrices */
   size_t blocks, quant_groups; /* in all matrices: blocks, and rows of blocks */
   uint8_t *bits;               /* [blocks], 0 = source precision; equal on all ranks */
-  bool pin_tried;              /* once is enough, and one line in the log if it failed */
+  bool pin_tried;              /* sb_model_pin has run: it logs a failure once */
   sb_backend *pinned_by;       /* pinned the memory of the store's images (sb_model_pin), or NULL */
   float *importance; /* [arch.channels] of the inputs of all layers, equal on all ranks; NULL: grids
                         are not fitted */

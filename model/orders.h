@@ -32,10 +32,10 @@ typedef enum sb_reorder { SB_REORDER_NONE, SB_REORDER_FUSED, SB_REORDER_INDEXED 
 extern const char *const sb_reorder_names[];
 
 typedef struct sb_order {
-  char name[112]; /* "model.layers.0.mlp.down_proj.weight.columns", of the first tensor that has it
-                   */
+  /* Of the first tensor that has it: "model.layers.0.mlp.down_proj.weight.columns". */
+  char name[112];
   size_t size;
-  bool rows;      /* of that tensor, or its columns */
+  bool rows;      /* of that tensor; else its columns */
   uint32_t *from; /* [size], into sb_orders.numbers */
 } sb_order;
 
@@ -46,10 +46,9 @@ typedef struct sb_orders {
   size_t tensors;
   size_t *row, *col; /* [tensors] which order, or SB_NO_ORDER; a vector is one row */
   size_t layers;
-  size_t
-      *layer_start;  /* [layers + 1] the first order of each layer; one of all layers lies before */
-  size_t channels;   /* of all orders */
-  uint32_t *numbers; /* [channels] */
+  size_t *layer_start; /* [layers + 1] each layer's first order; what all share lies before */
+  size_t channels;     /* of all orders */
+  uint32_t *numbers;   /* [channels] */
 } sb_orders;
 
 #define SB_NO_ORDER SIZE_MAX

@@ -17,7 +17,7 @@ static float llama3_frequency(const sb_config *c, float frequency) {
   return (1.0f - blend) * frequency / factor + blend * frequency;
 }
 
-void sb_config_rope_table(const sb_config *config, size_t T, float *cos_sin) {
+void sb_rope_table(const sb_config *config, size_t T, float *cos_sin) {
   size_t half = config->head_dim / 2;
   for (size_t i = 0; i < half; i++) {
     float frequency =

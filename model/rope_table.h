@@ -10,6 +10,6 @@
  * 2 (float, as backend.h's rope takes it). Frequencies and angles are computed in float32, in the
  * order Hugging Face's modeling_rope_utils does, so that logits agree; cos and sin of that angle
  * are correctly rounded. O(T head_dim). */
-void sb_config_rope_table(const sb_config *config, size_t T, float *cos_sin);
+void sb_rope_table(const sb_config *config, size_t T, float *cos_sin);
 
 #endif

@@ -8,13 +8,13 @@ typedef struct shape {
 } shape;
 
 static shape shape_of(const sb_layer_step *z) {
-  shape s = {.q = sb_step_matrix(z, SB_ROLE_Q),
-             .k = sb_step_matrix(z, SB_ROLE_K),
-             .v = sb_step_matrix(z, SB_ROLE_V),
-             .o = sb_step_matrix(z, SB_ROLE_O),
+  shape s = {.q = sb_layer_step_matrix(z, SB_ROLE_Q),
+             .k = sb_layer_step_matrix(z, SB_ROLE_K),
+             .v = sb_layer_step_matrix(z, SB_ROLE_V),
+             .o = sb_layer_step_matrix(z, SB_ROLE_O),
              .head_dim = z->call->config->head_dim};
-  s.q_width = sb_step_product(z, s.q)->rows;
-  s.kv_width = sb_step_product(z, s.k)->rows;
+  s.q_width = sb_layer_step_product(z, s.q)->rows;
+  s.kv_width = sb_layer_step_product(z, s.k)->rows;
   s.heads = s.q_width / s.head_dim;
   s.kv_heads = s.kv_width / s.head_dim;
   return s;
@@ -67,15 +67,15 @@ sb_status sb_attention_forward(const sb_layer_step *z, sb_attention_work *w, voi
   const sb_attention_args args = args_of(z, w, &s);
   sb_backend *b = z->scope.backend;
   const void *o_in = w->o;
-  SB_TRY(sb_step_observe(z, s.q, n));
-  SB_TRY(sb_step_forward(z, s.q, w->q, n, false));
-  SB_TRY(sb_step_forward(z, s.k, w->k, n, false));
-  SB_TRY(sb_step_forward(z, s.v, w->v, n, false));
+  SB_TRY(sb_layer_step_observe(z, s.q, n));
+  SB_TRY(sb_layer_step_forward(z, s.q, w->q, n, false));
+  SB_TRY(sb_layer_step_forward(z, s.k, w->k, n, false));
+  SB_TRY(sb_layer_step_forward(z, s.v, w->v, n, false));
   SB_TRY(turn(z, &s, w->q, w->k, false));
   SB_TRY(b->op->attention(b, z->scope.stream, &args));
-  SB_TRY(sb_step_as_operand(z, &o_in, w->o_in, s.q_width));
-  SB_TRY(sb_step_observe(z, s.o, o_in));
-  return sb_step_forward(z, s.o, x1, o_in, true);
+  SB_TRY(sb_layer_step_as_operand(z, &o_in, w->o_in, s.q_width));
+  SB_TRY(sb_layer_step_observe(z, s.o, o_in));
+  return sb_layer_step_forward(z, s.o, x1, o_in, true);
 }
 
 sb_status sb_attention_backward(const sb_layer_step *z, sb_attention_work *w, void *dn,
@@ -84,23 +84,23 @@ sb_status sb_attention_backward(const sb_layer_step *z, sb_attention_work *w, vo
   const sb_attention_args args = args_of(z, w, &s);
   sb_backend *b = z->scope.backend;
   /* the forward part has converted o already */
-  const void *o_in = sb_step_operand_room(z, w->o, w->o_in);
+  const void *o_in = sb_layer_step_operand_room(z, w->o, w->o_in);
 
-  SB_TRY(sb_step_as_operand(z, &dy, dy_room, sb_step_product(z, s.o)->rows));
-  SB_TRY(sb_step_gradient(z, s.o, dy, o_in));
-  SB_TRY(sb_step_backward(z, s.o, w->d_o, dy, false));
+  SB_TRY(sb_layer_step_as_operand(z, &dy, dy_room, sb_layer_step_product(z, s.o)->rows));
+  SB_TRY(sb_layer_step_gradient(z, s.o, dy, o_in));
+  SB_TRY(sb_layer_step_backward(z, s.o, w->d_o, dy, false));
   SB_TRY(b->op->attention_back(b, z->scope.stream, &args, w->d_o, w->dq, w->dk, w->dv));
   SB_TRY(turn(z, &s, w->dq, w->dk, true));
 
   /* q, k and v have been used: they are the rooms for the operands of their own gradients. */
   const void *dq = w->dq, *dk = w->dk, *dv = w->dv;
-  SB_TRY(sb_step_as_operand(z, &dq, w->q, s.q_width));
-  SB_TRY(sb_step_as_operand(z, &dk, w->k, s.kv_width));
-  SB_TRY(sb_step_as_operand(z, &dv, w->v, s.kv_width));
-  SB_TRY(sb_step_gradient(z, s.q, dq, n));
-  SB_TRY(sb_step_gradient(z, s.k, dk, n));
-  SB_TRY(sb_step_gradient(z, s.v, dv, n));
-  SB_TRY(sb_step_backward(z, s.q, dn, dq, false));
-  SB_TRY(sb_step_backward(z, s.k, dn, dk, true));
-  return sb_step_backward(z, s.v, dn, dv, true);
+  SB_TRY(sb_layer_step_as_operand(z, &dq, w->q, s.q_width));
+  SB_TRY(sb_layer_step_as_operand(z, &dk, w->k, s.kv_width));
+  SB_TRY(sb_layer_step_as_operand(z, &dv, w->v, s.kv_width));
+  SB_TRY(sb_layer_step_gradient(z, s.q, dq, n));
+  SB_TRY(sb_layer_step_gradient(z, s.k, dk, n));
+  SB_TRY(sb_layer_step_gradient(z, s.v, dv, n));
+  SB_TRY(sb_layer_step_backward(z, s.q, dn, dq, false));
+  SB_TRY(sb_layer_step_backward(z, s.k, dn, dk, true));
+  return sb_layer_step_backward(z, s.v, dn, dv, true);
 }

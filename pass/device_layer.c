@@ -2,8 +2,8 @@
 
 #include "base/memory.h"
 
-/* Indices of a matrix of an ordered model: where the row or column of each place is in the store,
- * and the reverse. */
+/* Indices of a matrix of an ordered model: the stored position of each row and column (PLACE), and
+ * the reverse (ORDER). */
 enum { ROW_PLACE, COL_PLACE, ROW_ORDER, COL_ORDER, INDICES };
 
 enum { NO_LAYER = -1 };
@@ -41,6 +41,9 @@ struct sb_device_layer {
 sb_status sb_device_agree(const sb_world *world, const sb_backend *backend, sb_status status) {
   return backend->peers[SB_PEERS_NODE] > 1 ? sb_world_agree(world, status) : status;
 }
+
+/* ---- buffers: sized once for the largest matrix of each number, so that no layer allocates ----
+ */
 
 /* Bytes of a place's rows in an image. */
 static size_t place_bytes(const sb_model *m, const sb_place *place) {
@@ -201,6 +204,8 @@ void sb_device_layer_free(sb_device_layer **prepared) {
   sb_free(prepared);
 }
 
+/* ---- rows on their way: on a device with memory of its own, copied one layer ahead ---- */
+
 const void *sb_place_image(const sb_model *m, const sb_place *place, const void *image) {
   return (const char *)image + sb_store_offset(m->store, place->group, place->first_unit);
 }
@@ -268,6 +273,8 @@ static sb_status bring_rows(sb_device_layer *p, sb_stream stream, size_t layer, 
   p->at_hand = 1 - p->at_hand;
   return p->backend->op->stream_wait(p->backend, stream, p->copies);
 }
+
+/* ---- source rows: rounded here, so that the store keeps one copy for all bit maps ---- */
 
 /* The weights of a matrix from its stored order to the natural one. */
 static sb_status put_in_place(sb_device_layer *p, sb_stream stream, size_t which,
@@ -344,6 +351,8 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t whi
   return SB_OK;
 }
 
+/* ---- codes: decoded, or kept for products that read them ---- */
+
 static sb_status unpack_rows(sb_device_layer *p, sb_stream stream, size_t which,
                              const sb_matrix *matrix, const void *rows, const size_t *offsets) {
   const sb_model *m = p->model;
@@ -381,6 +390,8 @@ static sb_status prepare_packed(sb_device_layer *p, sb_stream stream, size_t whi
   sb_free(&offsets);
   return status;
 }
+
+/* ---- a whole layer ---- */
 
 /* Shape and orders: the layer before may have had another matrix in this slot. */
 static void begin_product(sb_device_layer *p, size_t which, const sb_matrix *matrix) {

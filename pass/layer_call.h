@@ -60,23 +60,25 @@ typedef struct sb_layer_step {
 } sb_layer_step;
 
 /* Number of the layer's matrix of a role, which it has. */
-size_t sb_step_matrix(const sb_layer_step *step, sb_role role);
-static inline const sb_product *sb_step_product(const sb_layer_step *step, size_t matrix) {
+size_t sb_layer_step_matrix(const sb_layer_step *step, sb_role role);
+static inline const sb_product *sb_layer_step_product(const sb_layer_step *step, size_t matrix) {
   return &step->call->weights->products[matrix];
 }
 /* y = x W' (+ y where `add`). */
-sb_status sb_step_forward(const sb_layer_step *step, size_t matrix, void *y, const void *x,
-                          bool add);
+sb_status sb_layer_step_forward(const sb_layer_step *step, size_t matrix, void *y, const void *x,
+                                bool add);
 /* dx = dy W (+ dx where `add`). */
-sb_status sb_step_backward(const sb_layer_step *step, size_t matrix, void *dx, const void *dy,
-                           bool add);
+sb_status sb_layer_step_backward(const sb_layer_step *step, size_t matrix, void *dx, const void *dy,
+                                 bool add);
 /* Tells the input hook x, the input of the matrix and of those that share it. */
-sb_status sb_step_observe(const sb_layer_step *step, size_t matrix, const void *x);
+sb_status sb_layer_step_observe(const sb_layer_step *step, size_t matrix, const void *x);
 /* Tells the hooks the factors dy and x of a matrix's gradient, and the gradient. */
-sb_status sb_step_gradient(const sb_layer_step *step, size_t matrix, const void *dy, const void *x);
+sb_status sb_layer_step_gradient(const sb_layer_step *step, size_t matrix, const void *dy,
+                                 const void *x);
 /* *x [T, width] of activations, as operands: converted into `room` where these are another type. */
-sb_status sb_step_as_operand(const sb_layer_step *step, const void **x, void *room, size_t width);
+sb_status sb_layer_step_as_operand(const sb_layer_step *step, const void **x, void *room,
+                                   size_t width);
 /* Where operands that replace activations go: `same` where both have one type, else `other`. */
-void *sb_step_operand_room(const sb_layer_step *step, void *same, void *other);
+void *sb_layer_step_operand_room(const sb_layer_step *step, void *same, void *other);
 
 #endif

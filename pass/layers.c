@@ -10,7 +10,7 @@ static sb_status upload_rope(sb_layers *l) {
   const size_t count = w->T * w->model->config.head_dim;
   float *table = NULL;
   SB_TRY(sb_alloc(&table, count, sizeof *table, "RoPE table"));
-  sb_config_rope_table(&w->model->config, w->T, table);
+  sb_rope_table(&w->model->config, w->T, table);
   sb_status status = b->op->upload(b, w->stream, l->cos_sin_dev, table, count * sizeof *table);
   if (status == SB_OK) status = b->op->sync(b, w->stream);
   sb_free(&table);

@@ -7,10 +7,10 @@ typedef struct shape {
 } shape;
 
 static shape shape_of(const sb_layer_step *z) {
-  shape s = {.gate = sb_step_matrix(z, SB_ROLE_GATE),
-             .up = sb_step_matrix(z, SB_ROLE_UP),
-             .down = sb_step_matrix(z, SB_ROLE_DOWN)};
-  s.width = sb_step_product(z, s.gate)->rows;
+  shape s = {.gate = sb_layer_step_matrix(z, SB_ROLE_GATE),
+             .up = sb_layer_step_matrix(z, SB_ROLE_UP),
+             .down = sb_layer_step_matrix(z, SB_ROLE_DOWN)};
+  s.width = sb_layer_step_product(z, s.gate)->rows;
   return s;
 }
 
@@ -31,18 +31,18 @@ void sb_mlp_buffers(const sb_arch *arch, sb_buffer out[SB_MLP_BUFFERS]) {
 
 sb_status sb_mlp_begin(const sb_layer_step *z, sb_mlp_work *w, const void *n) {
   const shape s = shape_of(z);
-  SB_TRY(sb_step_observe(z, s.gate, n));
-  SB_TRY(sb_step_forward(z, s.gate, w->gate, n, false));
-  return sb_step_forward(z, s.up, w->up, n, false);
+  SB_TRY(sb_layer_step_observe(z, s.gate, n));
+  SB_TRY(sb_layer_step_forward(z, s.gate, w->gate, n, false));
+  return sb_layer_step_forward(z, s.up, w->up, n, false);
 }
 
 sb_status sb_mlp_end(const sb_layer_step *z, sb_mlp_work *w, void *y) {
   const shape s = shape_of(z);
   sb_backend *b = z->scope.backend;
-  void *gated = sb_step_operand_room(z, w->gate, w->gated);
+  void *gated = sb_layer_step_operand_room(z, w->gate, w->gated);
   SB_TRY(b->op->swiglu(b, z->scope.stream, gated, w->gate, w->up, z->scope.T * s.width));
-  SB_TRY(sb_step_observe(z, s.down, gated));
-  return sb_step_forward(z, s.down, y, gated, true);
+  SB_TRY(sb_layer_step_observe(z, s.down, gated));
+  return sb_layer_step_forward(z, s.down, y, gated, true);
 }
 
 sb_status sb_mlp_backward(const sb_layer_step *z, sb_mlp_work *w, void *dn, const void *dy,
@@ -50,16 +50,16 @@ sb_status sb_mlp_backward(const sb_layer_step *z, sb_mlp_work *w, void *dn, cons
   const shape s = shape_of(z);
   sb_backend *b = z->scope.backend;
   /* d_gated has been used when gated is written over it, gate and up when their gradients are */
-  void *gated = sb_step_operand_room(z, w->d_gated, w->gated),
-       *d_gate = sb_step_operand_room(z, w->gate, w->d_gate),
-       *d_up = sb_step_operand_room(z, w->up, w->d_up);
-  SB_TRY(sb_step_as_operand(z, &dy, dy_room, sb_step_product(z, s.down)->rows));
-  SB_TRY(sb_step_backward(z, s.down, w->d_gated, dy, false));
+  void *gated = sb_layer_step_operand_room(z, w->d_gated, w->gated),
+       *d_gate = sb_layer_step_operand_room(z, w->gate, w->d_gate),
+       *d_up = sb_layer_step_operand_room(z, w->up, w->d_up);
+  SB_TRY(sb_layer_step_as_operand(z, &dy, dy_room, sb_layer_step_product(z, s.down)->rows));
+  SB_TRY(sb_layer_step_backward(z, s.down, w->d_gated, dy, false));
   SB_TRY(b->op->swiglu_back(b, z->scope.stream, d_gate, d_up, gated, w->d_gated, w->gate, w->up,
                             z->scope.T * s.width));
-  SB_TRY(sb_step_gradient(z, s.down, dy, gated));
-  SB_TRY(sb_step_gradient(z, s.gate, d_gate, n));
-  SB_TRY(sb_step_gradient(z, s.up, d_up, n));
-  SB_TRY(sb_step_backward(z, s.gate, dn, d_gate, false));
-  return sb_step_backward(z, s.up, dn, d_up, true);
+  SB_TRY(sb_layer_step_gradient(z, s.down, dy, gated));
+  SB_TRY(sb_layer_step_gradient(z, s.gate, d_gate, n));
+  SB_TRY(sb_layer_step_gradient(z, s.up, d_up, n));
+  SB_TRY(sb_layer_step_backward(z, s.gate, dn, d_gate, false));
+  return sb_layer_step_backward(z, s.up, dn, d_up, true);
 }

@@ -55,7 +55,7 @@ static const struct {
     size_t half = (config).head_dim / 2;                                                           \
     float *cos_sin = malloc(T * half * 2 * sizeof *cos_sin);                                       \
     assert_non_null(cos_sin);                                                                      \
-    sb_config_rope_table(&(config), T, cos_sin);                                                   \
+    sb_rope_table(&(config), T, cos_sin);                                                          \
     for (size_t n = 0; n < sizeof(table) / sizeof *(table); n++) {                                 \
       const float *have = cos_sin + ((table)[n].t * half + (table)[n].i) * 2;                      \
       double angle =                                                                               \
