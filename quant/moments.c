@@ -59,7 +59,8 @@ static const sb_moments_way *way_of(sb_factor_mode mode) {
 }
 
 size_t sb_moments_bytes(const sb_moments_setup *setup, const sb_sizes *sizes) {
-  return sizeof(sb_moments) + way_of(setup->mode)->bytes(setup, sizes);
+  return sizeof(sb_moments) + sizes->arch->most_inputs * sizeof(sb_moments_input) +
+         way_of(setup->mode)->bytes(setup, sizes);
 }
 
 size_t sb_moments_factor_bytes(const sb_moments_setup *setup, const sb_sizes *sizes, int threads) {

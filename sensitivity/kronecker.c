@@ -116,7 +116,9 @@ size_t sb_kronecker_bytes(const sb_sizes *z, bool several_waves) {
   return sizeof(sb_kronecker) + sums * sizeof(sb_exact) +
          (several_waves ? (z->layers + 1) * own * sizeof(sb_exact) : 0) +
          (widest_grams + z->layer.tallest) * sizeof(float) +
-         z->owned_of_a_layer * sizeof(sb_losses) + (z->layers + 1 + z->ranks + 1) * sizeof(size_t);
+         z->owned_of_a_layer * sizeof(sb_losses) +
+         (z->layers + 1 + z->ranks + 1 + z->arch->most_inputs + 1 + z->arch->most_matrices + 1) *
+             sizeof(size_t);
 }
 
 sb_status sb_kronecker_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
