@@ -17,7 +17,7 @@
 
 /* Why a structure is not valid: what predicates of the form
  *   bool sb_thing_is_valid(const sb_thing *thing, sb_flaw *flaw)
- * fill in when they return false. They look and change nothing, and are there in all builds. */
+ * fill in when they return false. They change nothing, and exist in all builds. */
 typedef struct sb_flaw {
   char text[256];
 } sb_flaw;

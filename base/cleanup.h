@@ -1,4 +1,4 @@
-/* What is removed when a run is interrupted: a list of unfinished files and folders.
+/* Unfinished files and folders, which are removed when a run is interrupted.
  *
  * SIGINT and SIGTERM end the process at once, from the signal handler: rank 0 writes one line,
  * every rank removes the paths it has registered, and the process leaves with 128 + signal. The
@@ -6,11 +6,11 @@
  * lies prepared in static memory. That memory is this file's deliberate exception to "no global
  * state": a signal handler receives no argument.
  *
- * Files go first, then folders, the longest path first, so a folder is removed after what is in it.
+ * Files go first, then folders, the longest path first, so a folder is removed after its content.
  * A folder that several ranks write into is registered by all of them: whoever is last finds it
  * empty and removes it. A folder that holds anything unregistered stays. A rank killed by SIGKILL
- * removes nothing: where that matters, rank 0 registers the other ranks' files too (MPI launchers
- * end it with SIGTERM then). All functions are local and may be called from any thread.
+ * removes nothing. Where that matters, rank 0 registers the other ranks' files too: MPI launchers
+ * end it by SIGTERM then. All functions are local and may be called from any thread.
  */
 #ifndef SB_BASE_CLEANUP_H
 #define SB_BASE_CLEANUP_H

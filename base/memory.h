@@ -1,5 +1,5 @@
-/* Memory and sizes: overflow-checked arithmetic, aligned allocation that fails with a message. All
- * local. */
+/* Memory and sizes: arithmetic that notices overflow, aligned allocation that fails with a message.
+ * All local. */
 #ifndef SB_BASE_MEMORY_H
 #define SB_BASE_MEMORY_H
 

@@ -1,7 +1,7 @@
-/* How far a long phase is, and how long it still takes. Written by the process that speaks
- * (base/log.h): on a terminal one line that rewrites itself, elsewhere a plain line after 5 s and
- * then at most one every 10 s. One phase at a time; local, one thread. Calls are cheap enough for
- * every sequence and layer, not for every block. */
+/* How far a long phase has come, and how long it will still take. Written by the process that
+ * speaks (base/log.h): on a terminal one line that rewrites itself, elsewhere a plain line after 5
+ * s and then at most one every 10 s. One phase at a time; local, one thread. Calls are cheap enough
+ * for every sequence and layer, not for every block. */
 #ifndef SB_BASE_PROGRESS_H
 #define SB_BASE_PROGRESS_H
 

@@ -1,6 +1,6 @@
-/* Numbers as people read them: "1.5 GiB", "135 M", "2 min 05 s". All local; each writes at most
- * `size` bytes including the terminating zero, and returns `text` so that it can stand in a printf
- * argument. */
+/* Numbers as people read them: "1.5 GiB", "135 M", "2 min 05 s". All local. Each writes at most
+ * `size` bytes, the terminating zero included, and returns `text`, so that the call can be an
+ * argument of printf. */
 #ifndef SB_BASE_TEXT_H
 #define SB_BASE_TEXT_H
 

@@ -30,7 +30,7 @@ sb_status sb_file_read_all(const char *path, size_t limit, char **data, size_t *
 
 /* Creates the file, or empties it. The caller closes *fd. */
 sb_status sb_file_create(const char *path, int *fd);
-/* Opens a regular file that is there for reading and writing. The caller closes *fd. */
+/* Opens an existing regular file for reading and writing. The caller closes *fd. */
 sb_status sb_file_open_update(const char *path, int *fd);
 /* Writes exactly `bytes` bytes at `offset`. `about` is the size the whole file is expected to
  * reach, for the message when space runs out; 0 when unknown. */
@@ -44,8 +44,8 @@ sb_status sb_file_write_error(const char *path, int error, uint64_t written, uin
 sb_status sb_file_sync(int fd, const char *path);
 sb_status sb_folder_sync(const char *path);
 
-/* Whether a file of that name could be written: its folder is there and writable, and it is not
- * itself a folder. For asking before long work whose result goes there. */
+/* Whether a file of that name could be written: its folder exists and is writable, and it is no
+ * folder itself. To be asked before long work whose result goes there. */
 sb_status sb_file_check_target(const char *path);
 
 /* A file that appears complete or not at all, also after a crash, written from its beginning to its

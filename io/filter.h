@@ -12,17 +12,18 @@
 
 typedef enum sb_filter {
   SB_FILTER_NONE = 0,
-  SB_FILTER_SPLIT16 = 1, /* n 16-bit elements: n low bytes, then n high bytes, then a last odd byte
-                            if there is one */
-  SB_FILTER_SPLIT32 =
-      2, /* n 32-bit elements: n bytes 0, n bytes 1, 2, 3, then the remaining bytes */
-  SB_FILTER_SECTIONS = 16 /* parts of several kinds: io/sections.h */
+  /* 16-bit elements: all low bytes, all high bytes, then an odd byte at the end. */
+  SB_FILTER_SPLIT16 = 1,
+  /* 32-bit elements: all bytes 0, all bytes 1, 2, 3, then what remains at the end. */
+  SB_FILTER_SPLIT32 = 2,
+  /* Parts of several kinds: io/sections.h. */
+  SB_FILTER_SECTIONS = 16
 } sb_filter;
 
 /* True for the filters this program knows. */
 bool sb_filter_known(unsigned filter);
-/* dst = filtered src, and back; dst and src are disjoint and have `bytes` bytes. For the SPLIT
- * filters. */
+/* dst = filtered src, and back, for NONE and the SPLIT filters; dst and src are disjoint and have
+ * `bytes` bytes. */
 void sb_filter_apply(sb_filter filter, uint8_t *dst, const uint8_t *src, size_t bytes);
 void sb_filter_undo(sb_filter filter, uint8_t *dst, const uint8_t *src, size_t bytes);
 

@@ -1,4 +1,4 @@
-/* JSON from files, with the errors a user can act on. Local; built on jansson, whose values are
+/* JSON files, read with errors that a user can act on. Local; built on jansson, whose values are
  * reference-counted. */
 #ifndef SB_IO_JSON_H
 #define SB_IO_JSON_H
@@ -17,8 +17,8 @@ sb_status sb_json_parse(const char *path, const char *part, const char *text, si
                         json_t **out);
 /* The same for a whole file of at most 1 GiB. */
 sb_status sb_json_read(const char *path, json_t **out);
-/* Writes a JSON value as indented text, in the order its keys were set, so that the file is either
- * old or complete. */
+/* Writes a JSON value as indented text, keys in the order in which they were set. The file is
+ * replaced as a whole or not at all. */
 sb_status sb_json_write(const char *path, const json_t *value);
 
 /* Members that must be there: SB_ERR_FORMAT naming `path`, `where` (may be "") and the key when one

@@ -1,5 +1,8 @@
-/* What a saved state depends on, as names and texts: the way it stands in a JSON file, and how a
- * state that belongs to something else is refused by the name of what differs. All functions are
+/* The key of a checkpoint: what its content depends on (model, tokens, options), as names and
+ * texts.
+ *
+ * The key stands in the checkpoint's JSON file. A run that would resume from it compares it with
+ * its own and refuses a checkpoint of another run, naming the first difference. All functions are
  * local. */
 #ifndef SB_IO_KEY_H
 #define SB_IO_KEY_H
@@ -19,19 +22,18 @@ typedef struct sb_key {
   } entries[SB_KEY_ENTRIES];
 } sb_key;
 
-/* Adds an entry, in the order in which differences are told; at most SB_KEY_ENTRIES. */
+/* Appends an entry, one of at most SB_KEY_ENTRIES. Differences are looked for in this order. */
 void sb_key_add(sb_key *key, const char *name, const char *meaning, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* An object of names and texts; NULL without memory. The caller owns it. */
+/* The key as a JSON object, which the caller owns; NULL when memory is short. */
 json_t *sb_key_json(const sb_key *key);
-/* Whether the file `path` is such a state at all: SB_ERR_FORMAT "PATH: not WHAT" for another
- * `format`, SB_ERR_UNSUPPORTED "PATH: version .., this program reads ..; ADVICE" for another
- * version.
- */
+/* Checks that the root of the file `path` is of this format and version. SB_ERR_FORMAT "PATH: not
+ * WHAT" for another format; SB_ERR_UNSUPPORTED "PATH: version .., this program reads ..; ADVICE"
+ * for another version. */
 sb_status sb_key_begin(const json_t *root, const char *path, const char *format, int version,
                        const char *what, const char *advice);
-/* SB_ERR_FORMAT unless the object in the file `path` says the same: "PATH: STATE with another
- * MEANING: .. there, .. here; ADVICE". */
+/* Compares the key with the object from the file `path`: SB_ERR_FORMAT "PATH: STATE with another
+ * MEANING: .. there, .. here; ADVICE" at the first difference. */
 sb_status sb_key_compare(const sb_key *key, const json_t *object, const char *path,
                          const char *state, const char *advice);
 

@@ -1,10 +1,10 @@
 /* manifest.json: what an output folder holds and which shard files belong to it. docs/format.md
  * explains every key.
  *
- * The manifest is written last, so a folder with a manifest is whole. `model` is passed through
- * unseen: what the model part of the program needs to rebuild the network. Keys this program does
- * not know are ignored when reading; a change of meaning raises the format version instead. All
- * functions are local. */
+ * The manifest is written last, so a folder with a manifest is whole. `model` is for the rooms
+ * above, which rebuild the network from it; here it is passed through as it is. Unknown keys are
+ * ignored when reading, so a change of meaning must raise the format version. All functions are
+ * local. */
 #ifndef SB_IO_MANIFEST_H
 #define SB_IO_MANIFEST_H
 
@@ -19,11 +19,12 @@
 
 #define SB_MANIFEST_NAME "manifest.json"
 
-/* The newest that is read. A folder says 1 where it has no orders, which older programs can read.
- */
+/* The newest format that this program reads. Folders without orders are written as format 1, which
+ * older programs read too. */
 enum { SB_FORMAT_VERSION = 2 };
 
-/* An order is a vector: where the rows or columns of quantized tensors are. */
+/* RAW: as in the source. QUANTIZED: packed block rows. ORDER: a vector, the places in the source of
+ * the rows or columns of quantized tensors. */
 typedef enum sb_tensor_kind { SB_TENSOR_RAW, SB_TENSOR_QUANTIZED, SB_TENSOR_ORDER } sb_tensor_kind;
 
 /* A tensor; its index in sb_manifest.tensors is the `tensor` key of its frames. */
@@ -54,7 +55,7 @@ typedef struct sb_manifest {
   size_t tensor_count;
   sb_manifest_shard *shards;
   size_t shard_count;
-  double effective_bits, code_bits; /* a weight of the quantized tensors */
+  double effective_bits, code_bits; /* per weight of the quantized tensors */
   uint64_t stored_bytes;            /* sum of the shards' sizes */
   uint64_t content_hash;            /* sb_shard_content_hash of the shards */
 } sb_manifest;

@@ -29,7 +29,7 @@ void sb_safetensors_close(sb_safetensors **reader);
 /* Tensors, in the order they lie on disk: files by name, then by offset. */
 size_t sb_safetensors_count(const sb_safetensors *reader);
 const sb_tensor_info *sb_safetensors_at(const sb_safetensors *reader, size_t i);
-/* NULL when there is none of that name. O(log n). */
+/* NULL when no tensor has that name. O(log n). */
 const sb_tensor_info *sb_safetensors_find(const sb_safetensors *reader, const char *name);
 /* Sum of all tensors' bytes. */
 uint64_t sb_safetensors_total_bytes(const sb_safetensors *reader);

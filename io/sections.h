@@ -7,12 +7,18 @@
  * whole bytes. docs/measurements/codes-in-zstd.md has the gain. The list of parts travels in the
  * frame; a reader needs nothing else.
  *
- * Filtered content: u32 n; n x u32 size; n x u8 kind; then, kind by kind, the parts in their order:
- *   0           as they are
- *   b = 1..8    b-bit codes packed from the lowest bit: every b bytes (8 codes) of b = 3 become 4
- * bytes of two codes, of b = 5, 6, 7 become 8 bytes of one code; 1, 2, 4, 8 and the bytes after the
- * last whole 8 codes stay 16          16-bit numbers: the low bytes (and a last odd byte) of all
- * parts, then the high bytes of all others      as they are, each kind apart from the others */
+ * Filtered content: `u32 n; n x u32 size; n x u8 kind`; then, kind by kind, the parts in their
+ * order. What becomes of a part depends on its kind:
+ *
+ * - 0: as it is.
+ *
+ * - b = 1 to 8: b-bit codes, packed from the lowest bit. Of b = 3, every 3 bytes (8 codes) become 4
+ *   bytes of two codes; of b = 5, 6 and 7, every b bytes become 8 bytes of one code. Codes of 1, 2,
+ *   4 and 8 bits stay as they are, and so do the bytes after the last whole 8 codes.
+ *
+ * - 16: 16-bit numbers. First the low bytes of all parts (and a last odd byte), then the high ones.
+ *
+ * - others: as they are, each kind apart from the rest. */
 #ifndef SB_IO_SECTIONS_H
 #define SB_IO_SECTIONS_H
 
@@ -20,8 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Kinds: SB_SECTION_PLAIN, the bits of packed codes (1..8), SB_SECTION_U16; others are plain bytes
- * apart. */
+/* Kinds of sections; 1 to 8 are the widths of packed codes. */
 enum {
   SB_SECTION_PLAIN = 0,
   SB_SECTION_U16 = 16,
@@ -42,7 +47,7 @@ size_t sb_sections_size(const sb_section *sections, size_t count, size_t bytes);
  * number of runs, at most SB_SECTION_MAX_RUNS. */
 size_t sb_sections_apply(uint8_t *dst, const uint8_t *src, const sb_section *sections, size_t count,
                          size_t *run_ends);
-/* dst[0..bytes) = the content. False when src is not what sb_sections_apply makes of so many bytes.
+/* dst[0..bytes) = the content. False when src is not what sb_sections_apply makes of `bytes` bytes.
  */
 bool sb_sections_undo(uint8_t *dst, size_t bytes, const uint8_t *src, size_t src_bytes);
 

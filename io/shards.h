@@ -49,9 +49,9 @@ void sb_shard_writer_expect(sb_shard_writer *writer, uint64_t bytes);
  * After a failure the writer takes no more frames and cannot be finished. */
 sb_status sb_shard_writer_add(sb_shard_writer *writer, uint32_t tensor, uint32_t row,
                               sb_filter filter, const void *raw, size_t bytes);
-/* The same for many frames, compressed by as many OpenMP threads as there are and written in the
- * order given, while the next ones are being compressed. Memory: about twice the largest frame a
- * thread, and up to 32 MiB that wait to be written. */
+/* The same for many frames, compressed by all OpenMP threads and written in the order given, while
+ * the next ones are being compressed. Memory: about twice the largest frame per thread, and up to
+ * 32 MiB that wait to be written. */
 sb_status sb_shard_writer_add_batch(sb_shard_writer *writer, const sb_frame_in *frames,
                                     size_t count);
 /* Writes index and footer, brings the file to the disk, closes it. SB_ERR_INTERNAL when a key was

@@ -34,7 +34,7 @@ size_t sb_tokens_width(const sb_tokens *tokens);
  * vocabulary, naming its position; SB_ERR_INTERNAL when the range is not in the file. */
 sb_status sb_tokens_read(const sb_tokens *tokens, size_t start, size_t n, uint32_t *dst);
 /* Number of whole sequences of `seqlen` tokens, at most `max_seqs` (0: no limit). SB_ERR_RANGE when
- * there is none. */
+ * the file is shorter than one. */
 sb_status sb_tokens_sequences(const sb_tokens *tokens, size_t seqlen, size_t max_seqs, size_t *n);
 
 #endif

@@ -1,6 +1,6 @@
-/* A square matrix in two-dimensional block-cyclic layout over all ranks: what ScaLAPACK works on,
- * and how a matrix of which every rank has a summand gets there, and back to ranks that need some
- * of its columns.
+/* A square matrix in two-dimensional block-cyclic layout over all ranks, which is what ScaLAPACK
+ * works on. sb_cyclic_add brings a matrix there of which every rank has a summand; sb_cyclic_gather
+ * brings parts of it back to all ranks.
  *
  * The ranks form a grid, row-major: rank = row x grid columns + column. Element (i, j) belongs to
  * the rank at row (i / block) mod grid rows, column (j / block) mod grid columns; a rank's
@@ -79,7 +79,7 @@ static inline size_t sb_cyclic_at(const sb_cyclic *c, size_t i, size_t j) {
 
 /* local += the sum over ranks of `part`, their regions. Exact (modulo 2^64). Every rank sends its
  * region once, each element to its owner only. Collective; the region is equal on all ranks. All
- * ranks fail together. Memory: 8 bytes an element of the region, twice where one rank owns all of
+ * ranks fail together. Memory: 8 bytes per element of the region, twice where one rank owns all of
  * it. */
 sb_status sb_cyclic_add(const sb_cyclic *c, const sb_world *world, int64_t *local,
                         const sb_region *region, const int64_t *part);

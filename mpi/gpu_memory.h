@@ -4,8 +4,8 @@
 
 #include "mpi/world.h"
 
-/* SB_OK where every rank's MPI library says, now that it runs, that it takes them (Open MPI's
- * MPIX_Query_cuda_support); else SB_ERR_UNSUPPORTED, saying so. Collective. */
+/* SB_OK where the MPI library of every rank says at run time that it does (Open MPI's
+ * MPIX_Query_cuda_support); else SB_ERR_UNSUPPORTED. Collective. */
 sb_status sb_mpi_takes_gpu_memory(const sb_world *world);
 
 #endif

@@ -9,8 +9,8 @@
  * all-reduced; the interval in which the budget runs out is refined in the same way, then the ids
  * of the items that share the key found. An item is looked at again only while it lies in the
  * interval in question, so local work is O(n) in practice (at most 10 rounds of O(n)), memory 8
- * bytes an item of the interval, and the messages are some 10 all-reduces of 2^13 integers whatever
- * the number of items. */
+ * bytes per item of the interval, and the messages are some 10 all-reduces of 2^13 integers
+ * whatever the number of items. */
 #ifndef SB_MPI_SELECT_H
 #define SB_MPI_SELECT_H
 

@@ -16,13 +16,13 @@ typedef struct sb_window {
                  aligned */
 } sb_window;
 
-/* One window of `bytes` a node, through MPI_Win_allocate_shared. Collective over the world: all
- * ranks succeed or fail together. SB_ERR_MEMORY when a node's shared memory is too small. */
+/* One window of `bytes` bytes per node, through MPI_Win_allocate_shared. Collective over the world:
+ * all ranks succeed or fail together. SB_ERR_MEMORY when a node's shared memory is too small. */
 sb_status sb_window_create(const sb_world *world, size_t bytes, sb_window *out);
 void sb_window_free(sb_window *window);
 
-/* All that the node's ranks have written before is seen by all of them after, and all that they
- * have read before is read. Collective over the node, blocking. */
+/* A barrier of the node: what its ranks wrote before is seen by all of them after, and what they
+ * read before may be overwritten. Collective over the node. */
 sb_status sb_window_sync(sb_window *window);
 
 #endif

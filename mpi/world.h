@@ -5,8 +5,7 @@
  *
  * A node is the set of ranks that can share memory. For tests of the multi-node paths on one
  * machine, the environment variable SHARDBITS_RANKS_PER_NODE=N cuts every real node into runs of N
- * consecutive ranks (the last run may be shorter), each of which is then treated as a node of its
- * own. */
+ * consecutive ranks (the last run may be shorter), and each run counts as a node of its own. */
 #ifndef SB_MPI_WORLD_H
 #define SB_MPI_WORLD_H
 
