@@ -16,8 +16,10 @@ const char *const sb_trace_category_names[SB_TRACE_CATEGORIES] = {
     [SB_TRACE_PHASE] = "phase", [SB_TRACE_COMPUTE] = "compute",   [SB_TRACE_GATHER] = "gather",
     [SB_TRACE_WAIT] = "wait",   [SB_TRACE_EXCHANGE] = "exchange", [SB_TRACE_DISK] = "disk"};
 
+/* Set on the one thread that records. Others go through the same functions in parallel regions. */
+static _Thread_local bool recording;
+
 static struct {
-  bool on;
   double begun;
   size_t most, count;
   uint64_t dropped;
@@ -32,11 +34,11 @@ void sb_trace_start(size_t most) {
   trace.dropped = 0;
   trace.depth = 0;
   trace.begun = sb_now();
-  trace.on = true;
+  recording = true;
 }
 
 bool sb_trace_is_on(void) {
-  return trace.on;
+  return recording;
 }
 
 size_t sb_trace_count(void) {
@@ -75,12 +77,12 @@ static void close_down_to(int depth, double now) {
 }
 
 void sb_trace_stop(void) {
-  if (trace.on) close_down_to(0, sb_now());
-  trace.on = false;
+  if (recording) close_down_to(0, sb_now());
+  recording = false;
 }
 
 void sb_trace_free(void) {
-  trace.on = false;
+  recording = false;
   trace.count = 0;
   trace.depth = 0;
   for (size_t i = 0; i < CHUNKS; i++) {
@@ -103,7 +105,7 @@ sb_span sb_span_begin(sb_trace_category category, const char *name, int64_t inde
     span.name = name;
     log_begin(name, index);
   }
-  if (!trace.on) return span;
+  if (!recording) return span;
   sb_trace_event *event = trace.depth < SB_TRACE_DEPTH ? take_place(trace.depth) : NULL;
   if (event)
     *event = (sb_trace_event){.begin = span.begin,
@@ -127,6 +129,10 @@ void sb_span_end(sb_span *span) {
   span->name = NULL;
   if (span->seconds) *span->seconds += now - span->begin;
   span->seconds = NULL;
-  if (trace.on && span->depth >= 0) close_down_to(span->depth, now);
+  if (recording && span->depth >= 0) close_down_to(span->depth, now);
   span->depth = -1;
+}
+
+double sb_span_seconds(const sb_span *span) {
+  return sb_now() - span->begin;
 }

@@ -10,7 +10,8 @@
  *
  * Spans nest as blocks do. Without a recording, one costs two readings of the clock (0.1
  * microseconds); with one, it costs 40 bytes more. Put them around a layer or a message, not around
- * a block of weights. All calls are local and made by the main thread.
+ * a block of weights. All calls are local and made by the main thread; spans
+ * of other threads are timed but not recorded.
  *
  * There is one recording for the process, and no argument that carries it: the second deliberate
  * exception to "no global state", beside base/cleanup.h and the log's stream. Spans are wanted in
@@ -51,8 +52,8 @@ enum {
 /* A span that is over. Seconds are those of sb_now(). */
 typedef struct sb_trace_event {
   double begin, end;
-  const char *name; /* of static storage */
-  int64_t index;    /* of the layer, the group, the step; SB_TRACE_NONE where there is none */
+  const char *name;        /* of static storage */
+  int64_t index;           /* of the layer, the group, the step; or SB_TRACE_NONE */
   int16_t category, depth; /* depth 0: within no other */
 } sb_trace_event;
 
@@ -95,5 +96,12 @@ void sb_span_end(sb_span *span);
 #define SB_SPAN_INTO(seconds, category, name, index)                                               \
   sb_span SB_SPAN_NAME_(__LINE__) __attribute__((cleanup(sb_span_end), unused)) =                  \
       sb_span_begin((category), (name), (int64_t)(index), (seconds))
+
+/* A phase of that name from here to the end of the block, as a variable that can be asked how long
+ * it has lasted: for the line of sb_log_phase. */
+#define SB_PHASE(variable, name)                                                                   \
+  sb_span variable __attribute__((cleanup(sb_span_end))) =                                         \
+      sb_span_begin(SB_TRACE_PHASE, (name), SB_TRACE_NONE, NULL)
+double sb_span_seconds(const sb_span *span);
 
 #endif

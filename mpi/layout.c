@@ -78,3 +78,28 @@ uint64_t sb_layout_hash(const sb_layout *layout) {
                                 (layout->groups[g].units + 1) * sizeof(size_t), hash);
   return hash ^ layout->count;
 }
+
+static bool ascends(const size_t *list, size_t steps) {
+  if (list[0] != 0) return false;
+  for (size_t i = 0; i < steps; i++)
+    if (list[i + 1] < list[i]) return false;
+  return true;
+}
+
+bool sb_layout_is_valid(const sb_layout *layout, sb_flaw *flaw) {
+  if (layout->ranks < 1) return sb_flaw_found(flaw, "a layout for %d ranks", layout->ranks);
+  for (size_t g = 0; g < layout->count; g++) {
+    const sb_layout_group *group = &layout->groups[g];
+    if (!ascends(group->offsets, group->units))
+      return sb_flaw_found(flaw, "group %zu: offsets of its units do not ascend from 0", g);
+    if (!ascends(group->cuts, (size_t)layout->ranks))
+      return sb_flaw_found(flaw, "group %zu: cuts between ranks do not ascend from 0", g);
+    if (group->cuts[layout->ranks] != group->units)
+      return sb_flaw_found(flaw, "group %zu: the last rank ends at unit %zu of %zu", g,
+                           group->cuts[layout->ranks], group->units);
+    if (sb_layout_image(layout, g) > layout->largest)
+      return sb_flaw_found(flaw, "group %zu: its image has %zu bytes, the largest %zu", g,
+                           sb_layout_image(layout, g), layout->largest);
+  }
+  return true;
+}

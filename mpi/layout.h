@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/check.h"
 #include "base/status.h"
 
 /* Describes one group: the sizes in bytes of its units, in order. */
@@ -33,6 +34,10 @@ typedef struct sb_layout {
  * overflow, SB_ERR_MEMORY. O(units + ranks x groups). Release with sb_layout_free. */
 sb_status sb_layout_create(const sb_store_group *groups, size_t count, int ranks, sb_layout *out);
 void sb_layout_free(sb_layout *layout);
+
+/* Offsets and cuts begin at 0 and ascend, the last cut is behind the last unit, and no image is
+ * larger than `largest`. O(units + ranks x groups). */
+bool sb_layout_is_valid(const sb_layout *layout, sb_flaw *flaw);
 
 /* Bytes of group g's image, the part of it that `rank` owns, and where that begins. */
 size_t sb_layout_image(const sb_layout *layout, size_t g);

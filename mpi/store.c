@@ -2,43 +2,12 @@
 
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
+#include "base/trace.h"
 #include "mpi/large.h"
-#include "mpi/window.h"
-
-typedef enum slot_state { FREE, COMING, HELD } slot_state;
-
-typedef struct slot {
-  slot_state state;
-  size_t group;
-  int holders;       /* acquires not yet released */
-  uint64_t released; /* the store's number of syncs when it was released last */
-  char *image;
-  MPI_Request *requests; /* receives, then sends */
-  size_t receives, pending;
-} slot;
-
-struct sb_store {
-  const sb_world *world;
-  MPI_Comm comm;
-  sb_layout layout;
-  char *own; /* this rank's units, group after group, each group at a multiple of 64 */
-  size_t own_bytes;
-  size_t *own_at; /* [groups] */
-  int *receiver;  /* [nodes] the rank of each node that receives this rank's units; -1 for the own
-                     node */
-  sb_window window;
-  uint64_t syncs;
-  int slot_count;
-  slot *slots;
-  uint64_t bytes_sent;
-  double waited;
-};
-
-static size_t padded(size_t bytes) {
-  return (bytes + 63) & ~(size_t)63;
-}
+#include "mpi/store_impl.h"
 
 /* Rank `owner` of another node sends its units to this rank. */
 static bool receives_from(const sb_world *world, int owner) {
@@ -67,7 +36,7 @@ static sb_status allocate(sb_store *store, const sb_store_group *groups, size_t 
   for (size_t g = 0; g < count; g++) {
     const size_t bytes = sb_layout_owned(&store->layout, g, world->rank);
     store->own_at[g] = total;
-    if (bytes > SIZE_MAX - 63 || !sb_add_size(total, padded(bytes), &total))
+    if (bytes > SIZE_MAX - 63 || !sb_add_size(total, sb_store_padded(bytes), &total))
       return sb_fail(SB_ERR_RANGE,
                      "group %zu of %zu own bytes makes the store larger than the address space", g,
                      bytes);
@@ -101,7 +70,7 @@ static sb_status check_alike(const sb_store *store) {
 }
 
 static sb_status allocate_images(sb_store *store) {
-  const size_t stride = padded(store->layout.largest);
+  const size_t stride = sb_store_padded(store->layout.largest);
   size_t bytes;
   if (store->world->size == 1) return SB_OK;
   if (store->layout.largest > SIZE_MAX - 63 ||
@@ -112,6 +81,15 @@ static sb_status allocate_images(sb_store *store) {
   for (int s = 0; s < store->slot_count; s++)
     store->slots[s].image = store->window.base + (size_t)s * stride;
   return SB_OK;
+}
+
+static void log_sizes(const sb_store *store) {
+  char own[SB_TEXT_SIZE], image[SB_TEXT_SIZE];
+  sb_log_debug("store", "%zu groups over %d nodes: %s of this rank, images of up to %s in %d slots",
+               store->layout.count, store->world->nodes,
+               sb_text_bytes(own, sizeof own, (double)store->own_bytes),
+               sb_text_bytes(image, sizeof image, (double)store->layout.largest),
+               store->slot_count);
 }
 
 sb_status sb_store_create(const sb_world *world, const sb_store_group *groups, size_t count,
@@ -134,6 +112,8 @@ sb_status sb_store_create(const sb_world *world, const sb_store_group *groups, s
   SB_GO(
       sb_world_agree(world, sb_mpi_check(MPI_Comm_dup(world->comm, &store->comm), "MPI_Comm_dup")));
   SB_GO(allocate_images(store));
+  SB_ASSERT_VALID(sb_store_is_valid, store);
+  log_sizes(store);
 done:
   if (status == SB_OK)
     *out = store;
@@ -145,6 +125,8 @@ done:
 void sb_store_free(sb_store **pointer) {
   sb_store *store = *pointer;
   if (!store) return;
+  sb_log_debug("store", "released: %llu bytes sent to other nodes, %.3f s waited",
+               (unsigned long long)store->bytes_sent, store->waited);
   for (int s = 0; s < store->slot_count; s++) {
     if (store->slots[s].pending)
       MPI_Waitall((int)store->slots[s].pending, store->slots[s].requests, MPI_STATUSES_IGNORE);
@@ -178,13 +160,15 @@ void *sb_store_unit(sb_store *store, size_t g, size_t unit) {
          (sb_store_offset(store, g, unit) - sb_store_offset(store, g, first));
 }
 
-static slot *find(const sb_store *store, size_t g) {
+static sb_slot *find(const sb_store *store, size_t g) {
   for (int s = 0; s < store->slot_count; s++)
-    if (store->slots[s].state != FREE && store->slots[s].group == g) return &store->slots[s];
+    if (store->slots[s].state != SB_SLOT_FREE && store->slots[s].group == g)
+      return &store->slots[s];
   return NULL;
 }
 
 static sb_status sync_node(sb_store *store) {
+  SB_SPAN(SB_TRACE_WAIT, "node", SB_TRACE_NONE);
   SB_TRY(sb_window_sync(&store->window));
   store->syncs++;
   return SB_OK;
@@ -192,7 +176,8 @@ static sb_status sync_node(sb_store *store) {
 
 /* Posts this rank's receives and sends of group g, and copies its own units into the node's image.
  */
-static sb_status start(sb_store *store, slot *to, size_t g) {
+static sb_status start(sb_store *store, sb_slot *to, size_t g) {
+  SB_SPAN(SB_TRACE_GATHER, "send", g);
   const sb_world *world = store->world;
   const sb_layout *layout = &store->layout;
   const char *own = store->own + store->own_at[g];
@@ -216,12 +201,12 @@ static sb_status start(sb_store *store, slot *to, size_t g) {
 }
 
 sb_status sb_store_prefetch(sb_store *store, size_t g) {
-  slot *to = NULL;
+  sb_slot *to = NULL;
   if (g >= store->layout.count)
     return sb_fail(SB_ERR_INTERNAL, "group %zu of a store of %zu", g, store->layout.count);
   if (find(store, g)) return SB_OK;
   for (int s = store->slot_count - 1; s >= 0; s--)
-    if (store->slots[s].state == FREE) to = &store->slots[s];
+    if (store->slots[s].state == SB_SLOT_FREE) to = &store->slots[s];
   if (!to)
     return sb_fail(SB_ERR_INTERNAL, "group %zu: all %d slots of the store hold other groups", g,
                    store->slot_count);
@@ -233,15 +218,15 @@ sb_status sb_store_prefetch(sb_store *store, size_t g) {
     SB_TRY(start(store, to, g));
   }
   to->group = g;
-  to->state = COMING;
+  to->state = SB_SLOT_COMING;
   return SB_OK;
 }
 
 sb_status sb_store_progress(sb_store *store) {
   int done;
   for (int s = 0; s < store->slot_count; s++) {
-    slot *at = &store->slots[s];
-    if (at->state == FREE || at->pending == 0) continue;
+    sb_slot *at = &store->slots[s];
+    if (at->state == SB_SLOT_FREE || at->pending == 0) continue;
     SB_MPI(MPI_Testall((int)at->pending, at->requests, &done, MPI_STATUSES_IGNORE));
     if (done) at->receives = at->pending = 0;
   }
@@ -249,34 +234,32 @@ sb_status sb_store_progress(sb_store *store) {
 }
 
 sb_status sb_store_acquire(sb_store *store, size_t g, const void **image) {
-  slot *at;
+  sb_slot *at;
   *image = NULL;
   SB_TRY(sb_store_prefetch(store, g));
   at = find(store, g);
-  if (at->state == COMING && store->world->size > 1) {
-    const double begin = sb_now();
+  if (at->state == SB_SLOT_COMING && store->world->size > 1) {
+    SB_SPAN_INTO(&store->waited, SB_TRACE_GATHER, "acquire", g);
     if (at->receives) SB_MPI(MPI_Waitall((int)at->receives, at->requests, MPI_STATUSES_IGNORE));
     SB_TRY(sync_node(store));
-    store->waited += sb_now() - begin;
   }
-  at->state = HELD;
+  at->state = SB_SLOT_HELD;
   at->holders++;
   *image = at->image;
   return SB_OK;
 }
 
 sb_status sb_store_release(sb_store *store, size_t g) {
-  slot *at = find(store, g);
-  if (!at || at->state != HELD)
+  sb_slot *at = find(store, g);
+  if (!at || at->state != SB_SLOT_HELD)
     return sb_fail(SB_ERR_INTERNAL, "group %zu is released but not held", g);
   if (--at->holders > 0) return SB_OK;
   if (at->pending) {
-    const double begin = sb_now();
+    SB_SPAN_INTO(&store->waited, SB_TRACE_GATHER, "sends to leave", g);
     SB_MPI(MPI_Waitall((int)at->pending, at->requests, MPI_STATUSES_IGNORE));
-    store->waited += sb_now() - begin;
   }
   at->receives = at->pending = 0;
-  at->state = FREE;
+  at->state = SB_SLOT_FREE;
   at->released = store->syncs;
   return SB_OK;
 }
@@ -284,7 +267,8 @@ sb_status sb_store_release(sb_store *store, size_t g) {
 void sb_store_images(const sb_store *store, void **memory, size_t *bytes) {
   const bool alone = store->world->size == 1;
   *memory = alone ? store->own : store->window.base;
-  *bytes = alone ? store->own_bytes : padded(store->layout.largest) * (size_t)store->slot_count;
+  *bytes =
+      alone ? store->own_bytes : sb_store_padded(store->layout.largest) * (size_t)store->slot_count;
 }
 
 uint64_t sb_store_bytes_sent(const sb_store *store) {

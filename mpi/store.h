@@ -15,26 +15,35 @@
  *
  * "Collective" here means: all ranks make the same sequence of calls to prefetch, acquire, release.
  * The ranks of a node wait for each other in acquire (a barrier, once their parts are there), not
- * in release: a slot is refilled only after a barrier that follows its release. In the usual walk,
- * acquire(g), prefetch(g + 1),
- * ..., release(g), acquire(g + 1), prefetch(g + 2), that is the barrier of acquire(g + 1), and
- * costs nothing; a prefetch into a slot that was released since the node's last barrier makes one
- * of its own. With one rank in the world nothing is copied: an image is the rank's own memory. */
+ * in release: a slot is refilled only after a barrier that follows its release.
+ * In the usual walk,
+ *
+ *   acquire(g), prefetch(g + 1), ..., release(g), acquire(g + 1), prefetch(g + 2)
+ *
+ * that is the barrier of acquire(g + 1), and costs nothing. A prefetch into a slot that was
+ * released since the node's last barrier makes one of its own. With one rank in the world nothing
+ * is copied: an image is the rank's own memory. */
 #ifndef SB_MPI_STORE_H
 #define SB_MPI_STORE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/check.h"
 #include "base/status.h"
 #include "mpi/layout.h"
 #include "mpi/world.h"
 
 typedef struct sb_store sb_store;
 
+/* Whether the store keeps its own promises: cuts and offsets ascend, every slot is in a state that
+ * its holders, messages and memory agree with, no group is in two slots. flaw says what is wrong.
+ * Local. O(units + ranks x groups). */
+bool sb_store_is_valid(const sb_store *store, sb_flaw *flaw);
+
 /* Creates an empty store; the descriptions and `slots` are equal on all ranks (checked:
- * SB_ERR_INTERNAL). `slots` groups can be held acquired or in flight at a time on a node (2: one in
- * use, one coming). The world must outlive the store. Collective; all ranks succeed or fail
+ * SB_ERR_INTERNAL). A node has room for `slots` groups that are held or under way (2: one in use,
+ * one coming). The world must outlive the store. Collective; all ranks succeed or fail
  * together. Memory: own units (not touched until they are filled) and, once per node, slots x
  * largest group; O(units + ranks x groups) for the description. SB_ERR_MEMORY when either does not
  * fit. */
