@@ -5,8 +5,8 @@
 #include "alloc/choose_blocks.h"
 #include "alloc/checkpoint.h"
 #include "alloc/owned.h"
-#include "base/clock.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "model/effective_bits.h"
 #include "quant/checkpoint_key.h"
 
@@ -66,11 +66,10 @@ static void tell(const driver *d, const char *pass) {
 }
 
 static sb_status measure_costs(driver *d) {
-  const double start = sb_now();
   if (d->result->cost_passes > 0) return SB_OK;
+  SB_SPAN_INTO(&d->result->gradient_seconds, SB_TRACE_PHASE, "costs of widths", SB_TRACE_NONE);
   tell(d, "costs of widths");
   SB_TRY(sb_gains_prepare(d->gains, d->pass));
-  d->result->gradient_seconds += sb_now() - start;
   d->result->cost_passes = 1;
   return SB_OK;
 }
@@ -88,21 +87,17 @@ static sb_status learn(driver *d) {
 static sb_status loss(void *context, double *out) {
   driver *d = context;
   SB_TRY(learn(d));
-  const double start = sb_now();
+  SB_SPAN_INTO(&d->result->loss_seconds, SB_TRACE_PHASE, "loss", SB_TRACE_NONE);
   tell(d, "loss");
-  SB_TRY(sb_pass_loss(d->check ? d->check : d->pass, out));
-  d->result->loss_seconds += sb_now() - start;
-  return SB_OK;
+  return sb_pass_loss(d->check ? d->check : d->pass, out);
 }
 
 static sb_status gains(void *context, double *raise_gain, double *cut_loss, double *out) {
   driver *d = context;
   SB_TRY(learn(d));
-  const double start = sb_now();
+  SB_SPAN_INTO(&d->result->gradient_seconds, SB_TRACE_PHASE, "gains", SB_TRACE_NONE);
   tell(d, "gains");
-  SB_TRY(sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
-  d->result->gradient_seconds += sb_now() - start;
-  return SB_OK;
+  return sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out);
 }
 
 static void report(void *context, const sb_search_step *step) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "alloc/knapsack.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "kernels/blockrow.h"
 #include "mpi/exact.h"
@@ -241,6 +242,10 @@ sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const d
       status = bound(&s, full, budget, most_raised);
     }
     if (status == SB_OK) status = count_moves(&s, result);
+    if (status == SB_OK)
+      sb_log_debug("greedy", "budget %llu: %llu blocks raised, %llu cut, %llu bits stored",
+                   (unsigned long long)budget, (unsigned long long)result->raised,
+                   (unsigned long long)result->cut, (unsigned long long)result->storage);
   }
   sb_free(&start);
   sb_free(&full);

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "mpi/large.h"
 
 typedef struct search {
@@ -65,6 +67,7 @@ static sb_status remember(search *s, uint64_t storage, double loss) {
 /* One stride: from the present storage towards the budget, closing 1 / (strides left) of the
  * distance. */
 static sb_status stride(search *s, int left) {
+  SB_SPAN(SB_TRACE_PHASE, "stride", s->strides);
   const double start = sb_now();
   const uint64_t budget = s->o->budget;
   uint64_t now, target;
@@ -128,6 +131,9 @@ static sb_status loss_of_trial(search *s, double *loss) {
 /* One trade; the share is halved when it is not kept. *more is false when nothing is left to trade.
  */
 static sb_status trade(search *s, bool *fresh, bool *more) {
+  SB_SPAN(SB_TRACE_PHASE, "trade", s->trades);
+  sb_log_debug("search", "trade %d of at most %d moves a share of %.3g", s->trades,
+               s->o->most_trades, s->share);
   double start = sb_now(), loss;
   sb_step_result moved;
   if (!*fresh) SB_TRY(measure_gains(s, &loss));

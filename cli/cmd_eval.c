@@ -2,10 +2,11 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/clock.h"
+#include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
@@ -33,11 +34,11 @@ typedef struct run {
 /* A model folder or an output folder, whichever it is. Blocks do not matter for a model that is
  * only evaluated. */
 static sb_status open_model(const sb_world *world, const char *path, sb_model **out) {
-  double start = sb_now();
+  SB_PHASE(phase, "load");
   const sb_blocking blocking = {128, 128, SB_ASYMMETRIC};
   bool packed = sb_output_is(path);
   SB_TRY(packed ? sb_output_load(world, path, out) : sb_hf_load(world, path, blocking, true, out));
-  sb_log_phase("load", sb_now() - start, 0, "%s", path);
+  sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", path);
   return SB_OK;
 }
 
@@ -73,7 +74,7 @@ static sb_status work(run *u, sb_comparison *out) {
                            sb_common_seqs(&r->common), r->common.seed, &u->sequences));
   SB_TRY(make_pass(u, u->model, packed, &u->pass));
   if (r->ref) SB_TRY(make_pass(u, u->ref, false, &u->ref_pass));
-  double start = sb_now();
+  SB_PHASE(phase, "eval");
   sb_progress_begin("eval", 1.0);
   sb_status status;
   if (r->ref) {
@@ -84,7 +85,7 @@ static sb_status work(run *u, sb_comparison *out) {
   }
   sb_progress_end();
   SB_TRY(status);
-  double seconds = sb_now() - start;
+  double seconds = sb_span_seconds(&phase);
   sb_log_phase("eval", seconds, u->backend->gemm_flops, "%zu sequences of %zu tokens, GEMM %.0f%%",
                u->sequences.count, u->sequences.seqlen, 100.0 * u->backend->gemm_seconds / seconds);
   return SB_OK;
@@ -151,7 +152,7 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
                     .option_count = sizeof options / sizeof *options};
   bool help;
   sb_comparison comparison;
-  double start = sb_now();
+  const double start = sb_now();
   SB_TRY(sb_common_begin(world, &usage, &r.common,
                          SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE_OR_PACKED |
                              SB_COMMON_DEVICE | SB_COMMON_TOKENS | SB_COMMON_ACTIVATIONS,

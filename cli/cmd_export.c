@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
@@ -15,6 +14,7 @@
 #include "folders/export.h"
 #include "folders/output_write.h"
 #include "base/cleanup.h"
+#include "base/trace.h"
 
 typedef struct request {
   const char *source;
@@ -23,7 +23,7 @@ typedef struct request {
 } request;
 
 static sb_status load(const sb_world *world, const request *r, sb_model **out) {
-  double start = sb_now();
+  SB_PHASE(phase, "load");
   sb_status status = SB_OK;
   if (world->rank == 0 && !sb_output_is(r->source))
     status = sb_fail(SB_ERR_IO, "%s: has no %s; export takes a folder that quantize wrote",
@@ -32,13 +32,13 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
     status = sb_outdir_spare(r->common.out, r->source);
   SB_AGREE(world, status);
   SB_TRY(sb_output_load(world, r->source, out));
-  sb_log_phase("load", sb_now() - start, 0, "%s", r->source);
+  sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", r->source);
   return SB_OK;
 }
 
 static sb_status export(const sb_world *world, const request *r, sb_model *model) {
   sb_hf_folder_stats stats;
-  double start = sb_now();
+  SB_PHASE(phase, "export");
   char text[256];
   snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
   sb_cleanup_message(text);
@@ -48,7 +48,7 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
                                            sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
-  double seconds = sb_now() - start;
+  double seconds = sb_span_seconds(&phase);
   sb_log_phase("export", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, &r->common))
     printf("%s: %.1f MiB of %s weights in %" PRIu64 " file%s\n", r->common.out,

@@ -15,6 +15,7 @@
 #include "folders/export.h"
 #include "quant/importance.h"
 #include "base/cleanup.h"
+#include "base/trace.h"
 #include "sensitivity/gathering.h"
 #include "sensitivity/reorder.h"
 
@@ -59,11 +60,11 @@ static bool has_share(const sb_model *m, int role) {
 
 static sb_status load(run *u) {
   const request *r = u->r;
-  const double start = sb_now();
+  SB_PHASE(phase, "load");
   const sb_blocking blocking = {r->common.block[0], r->common.block[1],
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
-  sb_log_phase("load", sb_now() - start, 0, "%s", r->model);
+  sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", r->model);
   SB_TRY(sb_sequences_read(u->world, r->calib, r->common.token_width, u->model->config.vocab,
                            sb_common_seqlen(&r->common, &u->model->config),
                            sb_common_seqs(&r->common), r->common.seed, &u->calibration));
@@ -107,7 +108,7 @@ static json_t *map_of(const run *u, const double *blocks) {
 }
 
 static sb_status measure_shares(run *u, sb_reorder mode) {
-  const double start = sb_now();
+  SB_PHASE(phase, "gather");
   double *blocks = NULL;
   json_t *shares = json_object();
   if (u->r->no_shares) return SB_OK;
@@ -130,7 +131,7 @@ static sb_status measure_shares(run *u, sb_reorder mode) {
   }
   json_decref(shares);
   sb_free(&blocks);
-  sb_log_phase("gathered", sb_now() - start, 0, "%s", sb_reorder_names[mode]);
+  sb_log_phase("gathered", sb_span_seconds(&phase), 0, "%s", sb_reorder_names[mode]);
   return status;
 }
 
@@ -149,7 +150,7 @@ static void print_shares(const run *u, FILE *out) {
 static sb_status write_model(run *u) {
   const request *r = u->r;
   sb_hf_folder_stats stats;
-  const double start = sb_now();
+  SB_PHASE(phase, "write");
   char text[256];
   snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
   sb_cleanup_message(text);
@@ -159,8 +160,8 @@ static sb_status write_model(run *u) {
                        r->common.overwrite, sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
-  sb_log_phase("write", sb_now() - start, 0, "%.1f MiB/s",
-               (double)stats.bytes / 0x1p20 / (sb_now() - start));
+  sb_log_phase("write", sb_span_seconds(&phase), 0, "%.1f MiB/s",
+               (double)stats.bytes / 0x1p20 / sb_span_seconds(&phase));
   if (sb_common_prints(u->world, &r->common))
     printf("%s: %.1f MiB in %llu file%s, the same model with its channels in another order\n",
            r->common.out, (double)stats.bytes / 0x1p20, (unsigned long long)stats.files,
@@ -188,7 +189,7 @@ static sb_status check_out(const run *u) {
  * all. */
 static sb_status reorder(run *u) {
   const request *r = u->r;
-  const double start = sb_now();
+  SB_PHASE(phase, "channels");
   sb_reorder_options options = {.mode = SB_REORDER_FUSED,
                                 .score = r->channel_score,
                                 .bits = r->bits,
@@ -202,8 +203,8 @@ static sb_status reorder(run *u) {
                       &orders[SB_REORDER_FUSED], r->no_shares ? NULL : &orders[SB_REORDER_INDEXED]);
   sb_progress_end();
   if (status == SB_OK) {
-    sb_log_phase("channels", sb_now() - start, 0, "scored at %u bits (loss %.4f)", result.width,
-                 result.loss);
+    sb_log_phase("channels", sb_span_seconds(&phase), 0, "scored at %u bits (loss %.4f)",
+                 result.width, result.loss);
     char hash[32];
     snprintf(hash, sizeof hash, "%016llx",
              (unsigned long long)sb_orders_hash(&orders[SB_REORDER_FUSED]));

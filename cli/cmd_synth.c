@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/text.h"
@@ -11,6 +10,7 @@
 #include "cli/report_json.h"
 #include "folders/synth.h"
 #include "base/cleanup.h"
+#include "base/trace.h"
 
 typedef struct request {
   const char *config;
@@ -30,7 +30,7 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
                                 .file_bytes = sb_common_file_bytes(&r->common),
                                 .overwrite = r->common.overwrite,
                                 .ticker = sb_progress_ticker()};
-  const double start = sb_now();
+  SB_PHASE(phase, "weights");
   sb_hf_folder_stats stats;
   uint64_t parameters = 0;
   char text[256], count[SB_TEXT_SIZE];
@@ -40,7 +40,7 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
   sb_status status = sb_synth_make(world, &setup, &stats, &parameters);
   sb_progress_end();
   SB_TRY(status);
-  const double seconds = sb_now() - start;
+  const double seconds = sb_span_seconds(&phase);
   sb_log_phase("weights", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, &r->common)) {
     printf("%s: %s random parameters, %.1f MiB of %s weights in %" PRIu64

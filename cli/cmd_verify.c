@@ -2,10 +2,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
@@ -14,12 +14,12 @@
 
 static sb_status verify(const sb_world *world, const char *folder, const sb_common *common) {
   sb_output_stats stats;
-  double start = sb_now();
+  SB_PHASE(phase, "verify");
   sb_progress_begin("verify", 1.0);
   sb_status status = sb_output_verify(world, folder, sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
-  double seconds = sb_now() - start;
+  double seconds = sb_span_seconds(&phase);
   sb_log_phase("verify", seconds, 0, "%" PRIu64 " frames, %.1f MiB stored, %.1f MiB/s",
                stats.frames, (double)stats.stored_bytes / 0x1p20,
                (double)stats.stored_bytes / 0x1p20 / seconds);

@@ -106,6 +106,8 @@ static sb_status open_gpu(const sb_world *world, const sb_common *common, sharin
   uint64_t less = ~(uint64_t)((*out)->free_bytes / (size_t)gpus->together);
   SB_TRY(sb_mpi_max_u64(&less, 1, world->comm));
   (*out)->free_bytes = (size_t)~less;
+  sb_log_debug("device", "%s, with %d ranks on it; each rank of the run may use %.2f GiB",
+               identity.name, gpus->together, (double)(*out)->free_bytes * 0x1p-30);
   if (gpus->later > 0)
     sb_log_line("device       %s for rank 0; %d ranks of its node share %d GPUs", identity.name,
                 world->node_size, world->node_size - gpus->later);
@@ -130,6 +132,8 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
     if (opened || !may_fall_back) return status;
     sb_log_line("device       processors: %s", sb_message());
   }
-  return sb_world_agree(world,
-                        sb_backend_cpu_create(sb_common_compute(common), common->threads, out));
+  SB_AGREE(world, sb_backend_cpu_create(sb_common_compute(common), common->threads, out));
+  sb_log_debug("device", "processors: %s, %s products, %s operands", (*out)->name,
+               sb_dtype_name((*out)->act), sb_dtype_name((*out)->operand));
+  return SB_OK;
 }

@@ -3,9 +3,9 @@
 
 #include "alloc/allocate.h"
 #include "alloc/allocate_table.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
 #include "folders/bits_file.h"
@@ -14,7 +14,7 @@
 /* The baselines without a search. */
 static sb_status from_table(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
-  const double start = sb_now();
+  SB_PHASE(phase, "table");
   const sb_estimator asked = r->estimator;
   sb_allocate_table_result result;
   SB_TRY(sb_quantize_calibrate(u));
@@ -31,7 +31,7 @@ static sb_status from_table(sb_quantize_run *u) {
   sb_status status = sb_allocate_table(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
   SB_TRY(status);
-  const double seconds = sb_now() - start;
+  const double seconds = sb_span_seconds(&phase);
   sb_log_phase(
       "table", seconds, u->backend->gemm_flops, "%s, one width a %s; loss %.4f at full precision",
       sb_estimator_names[options.estimator], options.by_layer ? "matrix" : "block", result.loss);

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/quantize.h"
@@ -15,6 +14,7 @@
 #include "quant/importance.h"
 #include "model/effective_bits.h"
 #include "base/cleanup.h"
+#include "base/trace.h"
 #include "mpi/large.h"
 #include "sensitivity/reorder.h"
 
@@ -37,7 +37,7 @@ sb_status sb_quantize_check_out(const sb_quantize_run *u) {
 
 sb_status sb_quantize_load(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
-  double start = sb_now();
+  SB_PHASE(phase, "load");
   const sb_blocking blocking = {r->common.block[0], r->common.block[1],
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
@@ -49,7 +49,7 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
     sb_cleanup_message(text);
     SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
   }
-  sb_log_phase("load", sb_now() - start, 0,
+  sb_log_phase("load", sb_span_seconds(&phase), 0,
                "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s", m->config.layers,
                m->blocks, r->common.block[0], r->common.block[1], u->world->size,
                u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");
@@ -94,7 +94,7 @@ void sb_quantize_choose_least(sb_quantize_run *u) {
  * it came. */
 sb_status sb_quantize_importance(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
-  double start = sb_now();
+  SB_PHASE(phase, "inputs");
   sb_report_text(u->report, "grid", sb_grid_names[r->grid]);
   if (r->grid != SB_GRID_FITTED) return SB_OK;
   SB_TRY(sb_quantize_calibrate(u));
@@ -105,14 +105,14 @@ sb_status sb_quantize_importance(sb_quantize_run *u) {
                                            sb_progress_ticker());
   sb_progress_end();
   SB_TRY(status);
-  sb_log_phase("inputs", sb_now() - start, u->backend->gemm_flops,
+  sb_log_phase("inputs", sb_span_seconds(&phase), u->backend->gemm_flops,
                "mean squares of what goes into the matrices");
   return SB_OK;
 }
 
 static sb_status find_orders(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
-  const double start = sb_now();
+  SB_PHASE(phase, "reorder");
   sb_reorder_result result;
   SB_TRY(sb_quantize_calibrate(u));
   const sb_reorder_options options = {.mode = r->reorder,
@@ -126,7 +126,7 @@ static sb_status find_orders(sb_quantize_run *u) {
       sb_reorder_model(&u->model, r->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
   SB_TRY(status);
-  const double seconds = sb_now() - start;
+  const double seconds = sb_span_seconds(&phase);
   sb_log_phase("reorder", seconds, 0,
                "%s, by channels scored at %u bits (loss %.4f); scores %.1f%% of the pass",
                sb_reorder_names[r->reorder], result.width, result.loss,

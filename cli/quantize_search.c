@@ -2,9 +2,9 @@
 #include <stdio.h>
 
 #include "alloc/allocate.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
 
@@ -45,7 +45,7 @@ static void on_pass(void *context, const char *what) {
 
 sb_status sb_quantize_search(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
-  double start = sb_now();
+  SB_PHASE(phase, "search");
   sb_allocate_result result;
   SB_TRY(sb_quantize_calibrate(u));
   const sb_allocate_options options = {.bits = r->bits,
@@ -75,7 +75,7 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   if (result.resumed_steps > 0)
     sb_log_line("search    went on from %s, %d steps done before", r->checkpoint,
                 result.resumed_steps);
-  const double seconds = sb_now() - start;
+  const double seconds = sb_span_seconds(&phase);
   const int gradient_passes = result.search.gain_passes + result.cost_passes;
   const int forward_passes = result.search.loss_passes + result.source_passes;
   sb_log_phase("search", seconds, u->backend->gemm_flops,

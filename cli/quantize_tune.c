@@ -1,7 +1,7 @@
 /* shardbits quantize, when weights are rounded: training their scales. */
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
 #include "io/file.h"
@@ -40,7 +40,7 @@ static void tell_idle(const sb_quantize_run *u, size_t batch) {
 
 sb_status sb_quantize_tune(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
-  const double start = sb_now();
+  SB_PHASE(phase, "tune");
   sb_tune_stats stats;
   if (r->tune_seqs == 0) return SB_OK;
   SB_TRY(sb_quantize_read(u, r->tune_seqs, &u->tuning));
@@ -64,6 +64,6 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   if (stats.resumed > 0)
     sb_log_line("tune      went on from %s, %zu of %zu steps done before", checkpoint,
                 stats.resumed, stats.steps);
-  report(u, &stats, batch, sb_now() - start);
+  report(u, &stats, batch, sb_span_seconds(&phase));
   return SB_OK;
 }

@@ -13,6 +13,7 @@
 #include "quant/gptq_checkpoint.h"
 #include "quant/tune_checkpoint.h"
 #include "base/cleanup.h"
+#include "base/trace.h"
 
 void sb_quantize_checkpoint_path(const sb_quantize_run *u, const char *part, char *out) {
   snprintf(out, SB_PATH_MAX, "%.*s.%s", SB_PATH_MAX - 16, u->r->checkpoint, part);
@@ -32,7 +33,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   sb_model *packed;
   sb_gptq_stats stats;
-  double start = sb_now();
+  SB_PHASE(phase, "round");
   sb_report_text(u->report, "quantizer", sb_quantizer_names[r->quantizer]);
   if (r->quantizer == SB_QUANTIZER_RTN) {
     SB_TRY(sb_encode_nearest(u->model, &packed));
@@ -59,7 +60,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
     sb_log_line("round     went on from %s, %zu of %zu layers done before", checkpoint,
                 stats.resumed, u->model->config.layers);
   replace(u, packed);
-  double seconds = sb_now() - start;
+  double seconds = sb_span_seconds(&phase);
   sb_log_phase("round", seconds, u->backend->gemm_flops,
                "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%, refining "
                "%.0f%%; %zu "
@@ -92,13 +93,13 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
   const sb_quantize_request *r = u->r;
   sb_output_stats stats;
   uint64_t widths[9] = {0};
-  double start = sb_now();
+  SB_PHASE(phase, "write");
   char text[256];
   snprintf(text, sizeof text, "%.200s is as it was", r->out);
   sb_cleanup_message(text);
   SB_TRY(sb_output_write(u->model, r->model, r->out, r->overwrite, r->level, &stats));
   remove_checkpoints(u);
-  double seconds = sb_now() - start;
+  double seconds = sb_span_seconds(&phase);
   sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s",
                (unsigned long long)stats.frames, (double)stats.stored_bytes / 0x1p20,
                (double)stats.stored_bytes / 0x1p20 / seconds);

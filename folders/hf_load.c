@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "io/safetensors.h"
 #include "folders/arch_check.h"
 #include "folders/finite.h"
 #include "model/config_read.h"
 #include "model/model.h"
+#include "model/model_check.h"
 
 typedef struct reader {
   const sb_safetensors *weights;
@@ -19,6 +21,7 @@ typedef struct reader {
 /* Rows of the file that follow one another are read at once. */
 static sb_status read_rows(const reader *r, const sb_tensor_info *info, const uint32_t *order,
                            size_t first, size_t rows, size_t row_bytes, char *out) {
+  SB_SPAN(SB_TRACE_DISK, "read rows", first);
   if (!order)
     return sb_safetensors_read(r->weights, info, first * row_bytes, rows * row_bytes, out);
   for (size_t i = 0, run; i < rows; i += run) {
@@ -92,6 +95,7 @@ static sb_status take_orders(sb_model *m, const sb_orders *orders) {
 }
 
 static sb_status read_all(sb_model *m, const sb_safetensors *weights, bool check_finite) {
+  SB_SPAN(SB_TRACE_COMPUTE, "load weights", SB_TRACE_NONE);
   size_t widest = 0;
   reader r = {.weights = weights, .check_finite = check_finite};
   for (size_t i = 0; i < m->arch.count; i++) widest = sb_max_size(widest, sb_model_row_bytes(m, i));
@@ -116,6 +120,7 @@ sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_block
   if (status == SB_OK) status = sb_model_lay_out(m, NULL, NULL);
   if (status == SB_OK) status = sb_world_agree(world, read_all(m, weights, check_finite));
   sb_safetensors_close(&weights);
+  if (status == SB_OK) sb_model_check(m);
   if (status != SB_OK) sb_model_free(out);
   return status;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "mpi/large.h"
 #include "mpi/world.h"
 
@@ -104,6 +105,7 @@ static sb_status check_range(const sb_exact *sums, size_t count, MPI_Comm comm) 
 }
 
 sb_status sb_exact_allreduce(sb_exact *sums, size_t count, MPI_Comm comm) {
+  SB_SPAN(SB_TRACE_EXCHANGE, "exact sum", SB_TRACE_NONE);
   SB_TRY(check_range(sums, count, comm));
   SB_TRY(sb_mpi_sum_i64(&sums->high, 2 * count, comm));
   for (size_t i = 0; i < count; i++) sb_exact_normalise(&sums[i]);
@@ -112,6 +114,7 @@ sb_status sb_exact_allreduce(sb_exact *sums, size_t count, MPI_Comm comm) {
 
 sb_status sb_exact_reduce_scatter(sb_exact *out, const sb_exact *sums, const size_t *starts,
                                   MPI_Comm comm) {
+  SB_SPAN(SB_TRACE_EXCHANGE, "exact reduce-scatter", SB_TRACE_NONE);
   sb_status status;
   int size, rank;
   size_t *doubled = NULL;

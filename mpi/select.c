@@ -1,6 +1,7 @@
 #include "mpi/select.h"
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "mpi/large.h"
 
 enum { BIN_BITS = 13, BINS = 1 << BIN_BITS };
@@ -122,6 +123,7 @@ static sb_status totals(const uint64_t *weights, size_t n, MPI_Comm comm, uint64
 
 sb_status sb_select_prefix(const uint64_t *keys, const uint64_t *ids, const uint64_t *weights,
                            size_t n, uint64_t budget, MPI_Comm comm, sb_selection *out) {
+  SB_SPAN(SB_TRACE_EXCHANGE, "select", SB_TRACE_NONE);
   candidates c = {.values = keys, .flip = UINT64_MAX, .weights = weights, .count = n};
   uint64_t *histogram = NULL;
   uint64_t left = budget, final[3], total = 0, count = 0;

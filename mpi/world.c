@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/memory.h"
+#include "base/trace.h"
 
 sb_status sb_mpi_check(int mpi_code, const char *what) {
   char text[MPI_MAX_ERROR_STRING + 1] = "";
@@ -171,13 +172,21 @@ static void end_job(const sb_world *world) {
   MPI_Abort(world->comm, 1);
 }
 
-sb_status sb_world_agree(const sb_world *world, sb_status mine) {
+/* The lowest rank that failed, or INT_MAX. Most of the time that ranks wait for each other passes
+ * here. */
+static sb_status lowest_failure(const sb_world *world, sb_status mine, int *lowest) {
+  SB_SPAN(SB_TRACE_WAIT, "agree", SB_TRACE_NONE);
   const int bid = mine == SB_OK ? INT_MAX : world->rank;
+  SB_MPI(MPI_Allreduce(&bid, lowest, 1, MPI_INT, MPI_MIN, world->comm));
+  return SB_OK;
+}
+
+sb_status sb_world_agree(const sb_world *world, sb_status mine) {
   int lowest = INT_MAX, alike, all_alike = 0;
   verdict told;
   if (world->size == 1) return mine;
   if (mine == SB_ERR_DEVICE && *world->lockstep) end_job(world);
-  SB_MPI(MPI_Allreduce(&bid, &lowest, 1, MPI_INT, MPI_MIN, world->comm));
+  SB_TRY(lowest_failure(world, mine, &lowest));
   if (lowest == INT_MAX) return SB_OK;
 
   memset(&told, 0, sizeof told);

@@ -1,5 +1,6 @@
 #include "pass/embedding.h"
 
+#include "base/trace.h"
 typedef struct target {
   const sb_wave *wave;
   void *x;
@@ -17,6 +18,7 @@ static sb_status embed_chunk(void *context, const sb_vocab_chunk *chunk) {
 }
 
 sb_status sb_embedding_forward(sb_vocab *v, void *x) {
+  SB_SPAN(SB_TRACE_COMPUTE, "embed", SB_TRACE_NONE);
   target to = {v->wave, x};
   return sb_vocab_each_of_embedding(v, embed_chunk, &to);
 }

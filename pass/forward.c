@@ -1,4 +1,5 @@
 /* The way forward: embedding, layers, head; and the losses of sequences added up over ranks. */
+#include "base/log.h"
 #include "base/memory.h"
 #include "mpi/exact.h"
 #include "pass/embedding.h"
@@ -86,6 +87,7 @@ sb_status sb_pass_loss(sb_pass *p, double *loss) {
   for (size_t wave = 0; wave < p->waves; wave++) SB_TRY(sb_pass_forward_wave(p, wave, keep));
   SB_TRY(sb_pass_mean_loss(p, loss));
   p->kept = keep;
+  sb_log_debug("pass", "loss %.9g", *loss);
   return SB_OK;
 }
 

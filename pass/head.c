@@ -1,6 +1,7 @@
 #include "pass/head.h"
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "pass/device_layer.h"
 
 sb_status sb_head_allocate(sb_head *d, sb_vocab *vocab, bool gradients) {
@@ -56,6 +57,7 @@ static sb_status norm(sb_head *d, void *x, const void *image) {
 }
 
 sb_status sb_head_norm(sb_head *d, void *x) {
+  SB_SPAN(SB_TRACE_COMPUTE, "final norm", SB_TRACE_NONE);
   const sb_model *m = d->wave->model;
   const void *image;
   sb_status status = sb_store_acquire(m->store, m->norm_group, &image);
@@ -84,6 +86,7 @@ static sb_status chunk_forward(void *context, const sb_vocab_chunk *chunk) {
 }
 
 sb_status sb_head_forward(sb_head *d, sb_loss loss, sb_sequence_loss *out) {
+  SB_SPAN(SB_TRACE_COMPUTE, "head forward", SB_TRACE_NONE);
   const sb_model *m = d->wave->model;
   sweep z = {d, loss, 1.0 / (double)m->head_count, NULL};
   SB_AGREE(m->world, loss.op->begin(loss.state));
@@ -176,6 +179,7 @@ static sb_status norm_back(sb_head *d, void *dx, void *x, const sb_parameter_hoo
 
 sb_status sb_head_backward(sb_head *d, sb_loss loss, void *dx, void *x,
                            const sb_parameter_hook *hook) {
+  SB_SPAN(SB_TRACE_COMPUTE, "head backward", SB_TRACE_NONE);
   const sb_model *m = d->wave->model;
   sweep z = {d, loss, 3.0 / (double)m->head_count, hook};
   SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_backward, &z));

@@ -1,6 +1,7 @@
 #include "pass/layers.h"
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "model/rope_table.h"
 #include "pass/group_walk.h"
 
@@ -80,6 +81,7 @@ static sb_status each_sequence(sb_wave *w, sb_device_layer *prepared, sb_group_w
 
 static sb_status prepare(sb_wave *w, sb_device_layer *prepared, size_t layer, const void *image,
                          sb_status status) {
+  SB_SPAN(SB_TRACE_COMPUTE, "prepare layer", layer);
   status = sb_device_agree(w->model->world, w->backend, status);
   return status == SB_OK ? sb_device_layer_load(prepared, w->stream, layer, image) : status;
 }
@@ -94,6 +96,7 @@ sb_status sb_layers_walk(sb_wave *w, sb_device_layer *prepared, bool backward,
     const void *image;
     sb_status status = sb_group_walk_enter(&walk, &group, &image);
     const size_t layer = group - m->layer_first;
+    SB_SPAN(SB_TRACE_COMPUTE, backward ? "layer backward" : "layer forward", layer);
     status = prepare(w, prepared, layer, image, status);
     if (status == SB_OK && visitor->begin) status = visitor->begin(visitor->context, layer);
     SB_AGREE(m->world, each_sequence(w, prepared, &walk, layer, status, visitor));

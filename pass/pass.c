@@ -44,6 +44,10 @@ static sb_status create(const sb_pass_setup *setup, size_t room, sb_keeper keepe
   p->loss = sb_pass_loss_of_tokens(p);
   sb_pass_select(p, 0, setup->sequences);
   status = sb_world_agree(world, allocate(p, keeper));
+  if (status == SB_OK)
+    sb_log_debug("pass", "%zu of %zu sequences of %zu tokens, %zu at a time%s%s", p->local,
+                 setup->sequences, setup->seqlen, room, setup->gradients ? ", with gradients" : "",
+                 keeper == SB_KEEP_ON_HOST ? ", inputs of layers on the host" : "");
   if (status != SB_OK) sb_pass_free(out);
   return status;
 }

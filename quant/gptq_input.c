@@ -1,7 +1,8 @@
 #include "quant/gptq_input.h"
 
-#include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "quant/encode.h"
 #include "quant/round_stack.h"
 
@@ -36,6 +37,7 @@ static sb_status load_row(void *context, const sb_encode_row *row) {
 }
 
 static sb_status load(batch *b, size_t group, const void *image) {
+  SB_SPAN(SB_TRACE_COMPUTE, "load rows", b->input);
   const sb_gptq_input *w = b->work;
   SB_TRY(sb_encode_visit(w->source, w->coded, group, image, count_row, b));
   const sb_round_setup setup = {.backend = w->backend,
@@ -47,6 +49,8 @@ static sb_status load(batch *b, size_t group, const void *image) {
                                 .symmetry = w->coded->blocking.symmetry,
                                 .refine = w->refine > 0,
                                 .panels_dev = sb_moments_on_device(w->moments)};
+  sb_log_debug("gptq", "group %zu, input %zu: %zu rows of %zu channels in %zu block rows", group,
+               b->input, b->rows, setup.cols, b->count);
   SB_TRY(sb_alloc(&b->at, b->count, sizeof *b->at, "block rows"));
   SB_TRY(sb_round_stack_create(&setup, &b->stack));
   b->count = 0;
@@ -56,6 +60,12 @@ static sb_status load(batch *b, size_t group, const void *image) {
 /* ---- round: one sweep over the factor; panels are collective, what is done with them is not, so
  * a rank that fails goes on taking panels until all can agree ---- */
 
+static sb_status take_panel(batch *b, size_t begin, size_t *end, const float **panel, size_t *ld) {
+  sb_gptq_input *w = b->work;
+  SB_SPAN_INTO(&w->factor_seconds, SB_TRACE_COMPUTE, "panel", begin);
+  return sb_moments_panel(w->moments, b->input, begin, end, panel, ld);
+}
+
 static sb_status round_columns(batch *b) {
   sb_gptq_input *w = b->work;
   const size_t n = sb_moments_width(w->moments, b->input);
@@ -63,12 +73,9 @@ static sb_status round_columns(batch *b) {
   for (size_t begin = 0, end = 0; begin < n; begin = end) {
     const float *panel;
     size_t ld;
-    const double start = sb_now();
-    SB_TRY(sb_moments_panel(w->moments, b->input, begin, &end, &panel, &ld));
-    const double arrived = sb_now();
-    if (status == SB_OK) status = sb_round_stack_round(b->stack, begin, end, panel, ld, w->fitted);
-    w->factor_seconds += arrived - start;
-    w->round_seconds += sb_now() - arrived;
+    SB_TRY(take_panel(b, begin, &end, &panel, &ld));
+    SB_SPAN_INTO(&w->round_seconds, SB_TRACE_COMPUTE, "round columns", begin);
+    SB_THEN(sb_round_stack_round(b->stack, begin, end, panel, ld, w->fitted));
   }
   return sb_world_agree(w->coded->world, status);
 }
@@ -92,16 +99,16 @@ static sb_status sweep(batch *b, bool first) {
 
 static sb_status refine(batch *b) {
   sb_gptq_input *w = b->work;
-  const double start = sb_now();
   if (w->refine == 0) return SB_OK;
+  SB_SPAN_INTO(&w->refine_seconds, SB_TRACE_COMPUTE, "refine", b->input);
   for (int pass = 0; pass <= w->refine; pass++) SB_TRY(sweep(b, pass == 0));
-  w->refine_seconds += sb_now() - start;
   return SB_OK;
 }
 
 /* ---- encode: from the stack into the coded store ---- */
 
 static sb_status encode(batch *b) {
+  SB_SPAN(SB_TRACE_COMPUTE, "encode rows", b->input);
   sb_status status = SB_OK;
   for (size_t k = 0; k < b->count && status == SB_OK; k++) {
     const sb_tiling *tiling = &b->at[k].matrix->tiling;
@@ -123,9 +130,9 @@ sb_status sb_gptq_input_round(sb_gptq_input *work, size_t group, const void *ima
   const sb_world *world = work->coded->world;
   batch b = {.work = work, .input = input};
   sb_status status = sb_world_agree(world, load(&b, group, image));
-  if (status == SB_OK) status = round_columns(&b);
-  if (status == SB_OK) status = refine(&b);
-  if (status == SB_OK) status = sb_world_agree(world, encode(&b));
+  SB_THEN(round_columns(&b));
+  SB_THEN(refine(&b));
+  SB_THEN(sb_world_agree(world, encode(&b)));
   sb_round_stack_free(&b.stack);
   sb_free(&b.at);
   return status;

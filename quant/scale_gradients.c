@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "mpi/large.h"
 
 #define QUANTUM 0x1p-44
@@ -91,24 +91,22 @@ static sb_status take_matrix(void *context, sb_stream stream, size_t layer, size
   const sb_matrix *matrix = sb_model_matrix(s->m, layer, which);
   const sb_tiling *tiling = &matrix->tiling;
   float *products = s->products + (matrix->first_group - sb_model_first_group(s->m, layer));
-  const double begun = sb_now();
+  SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "scale gradients", which);
   const void *w;
   SB_TRY(sb_device_layer_stored(s->prepared, stream, which, &w));
   SB_TRY(s->backend->op->group_products(
       s->backend, stream, products, g, tiling->cols,
       &(sb_block_weights){.w = w, .dtype = s->backend->operand, .tiling = tiling}));
-  s->seconds += sb_now() - begun;
   return SB_OK;
 }
 
 static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   sb_scale_gradients *s = context;
   sb_backend *b = s->backend;
-  const double begun = sb_now();
+  SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "add scale gradients", layer);
   sb_status status =
       b->op->add_multiples(b, stream, s->sums, s->products, s->groups, QUANTUM, false);
   if (status == SB_OK) status = b->op->sync(b, stream);
-  s->seconds += sb_now() - begun;
   return status == SB_ERR_NUMERIC
              ? sb_fail(
                    SB_ERR_NUMERIC,
@@ -122,14 +120,13 @@ static sb_status end_layer(void *context, size_t layer) {
   sb_scale_gradients *s = context;
   sb_backend *b = s->backend;
   int64_t *owned = s->owned + sb_scales_before(s->scales, layer);
-  const double begun = sb_now();
+  SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "sum scale gradients", layer);
   sb_status status = b->op->download(b, NULL, s->host, s->sums, s->groups * sizeof *s->host);
   if (status == SB_OK) status = b->op->sync(b, NULL);
   SB_AGREE(s->m->world, status);
   sb_scales_owners(s->scales, layer, s->starts);
   SB_TRY(sb_mpi_reduce_scatter_i64(s->part, s->host, s->starts, s->m->world->comm));
   for (size_t i = 0; i < own_of(s, layer); i++) owned[i] += s->part[i];
-  s->seconds += sb_now() - begun;
   return SB_OK;
 }
 

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "quant/checkpoint_key.h"
 #include "quant/scale_gradients.h"
 #include "quant/tune_checkpoint.h"
@@ -54,6 +54,7 @@ static sb_status look(training *t, double at, double *divergence) {
 
 /* One batch and the step that follows it. Collective. */
 static sb_status learn(training *t, size_t step) {
+  SB_SPAN(SB_TRACE_PHASE, "tuning step", step);
   const sb_tune_options *o = t->options;
   const size_t batches = sb_div_up(t->sequences, o->batch), k = step % batches;
   const float *g;
@@ -62,9 +63,8 @@ static sb_status learn(training *t, size_t step) {
   t->running.first = t->learning + (double)(step - t->stats->resumed) * t->running.share;
   sb_pass_select(t->pass, k * t->sequences / batches, (k + 1) * t->sequences / batches);
   SB_TRY(sb_scale_gradients_measure(t->gradients, t->pass, &g, &loss));
-  const double begun = sb_now();
+  SB_SPAN_INTO(&t->stats->scale_seconds, SB_TRACE_COMPUTE, "move scales", step);
   sb_scales_step(t->scales, g, rate_at(o->rate, step, t->stats->steps));
-  t->stats->scale_seconds += sb_now() - begun;
   return SB_OK;
 }
 

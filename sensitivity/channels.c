@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "model/fused.h"
 #include "mpi/exact.h"
 #include "mpi/large.h"
@@ -102,7 +102,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   const sb_model *m = c->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
   double *rows = c->sums + sums_before(&m->arch, layer, which);
-  const double start = sb_now();
+  SB_SPAN_INTO(&c->seconds, SB_TRACE_COMPUTE, "score matrix", which);
   SB_TRY(c->backend->op->channel_scores(
       c->backend, stream, rows, rows + matrix->tiling.rows, g, matrix->tiling.cols,
       &(sb_block_weights){.w = sb_device_layer_source(c->prepared, which),
@@ -111,13 +111,12 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
                           .bits = m->bits + matrix->first_block,
                           .symmetry = m->blocking.symmetry},
       sb_device_layer_fits(c->prepared, which), c->absolute));
-  c->seconds += sb_now() - start;
   return SB_OK;
 }
 
 static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   sb_channels *c = context;
-  const double start = sb_now();
+  SB_SPAN_INTO(&c->seconds, SB_TRACE_COMPUTE, "add scores", layer);
   SB_TRY(c->backend->op->download(c->backend, stream, c->host, c->sums, c->count * sizeof(double)));
   SB_TRY(c->backend->op->sync(c->backend, stream));
   for (size_t i = 0; i < c->count; i++)
@@ -127,13 +126,12 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
           "layer %zu: the gradient overflows at the bits where channels are scored; reorder for a "
           "higher budget",
           layer);
-  c->seconds += sb_now() - start;
   return SB_OK;
 }
 
 static sb_status end_layer(void *context, size_t layer) {
   sb_channels *c = context;
-  const double start = sb_now();
+  SB_SPAN_INTO(&c->seconds, SB_TRACE_COMPUTE, "sum scores", layer);
   sb_exact *totals = c->totals + layer * c->share;
   SB_TRY(sb_exact_reduce_scatter(c->reduced, c->wave, c->starts, c->model->world->comm));
   for (size_t i = 0; i < owned(c); i++) {
@@ -141,7 +139,6 @@ static sb_status end_layer(void *context, size_t layer) {
     totals[i].low += c->reduced[i].low;
     sb_exact_normalise(&totals[i]);
   }
-  c->seconds += sb_now() - start;
   return SB_OK;
 }
 

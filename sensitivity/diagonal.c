@@ -1,7 +1,7 @@
 #include "sensitivity/diagonal.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "sensitivity/block_sums.h"
 
 struct sb_diagonal {
@@ -68,7 +68,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                              const sb_device_layer *prepared) {
   sb_diagonal *d = context;
   const sb_model *m = d->model;
-  const double start = sb_now();
+  SB_SPAN_INTO(&d->seconds, SB_TRACE_COMPUTE, "grids of widths", layer);
   d->prepared = prepared;
   sb_block_sums_begin_layer(d->sums);
   for (size_t which = 0; which < sb_arch_matrices(&m->arch, layer); which++) {
@@ -81,7 +81,6 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                             .symmetry = m->blocking.symmetry},
         d->min_bits, d->min_bits + d->widths - 1, sb_device_layer_importance(prepared, which)));
   }
-  d->seconds += sb_now() - start;
   return SB_OK;
 }
 
@@ -90,7 +89,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   sb_diagonal *d = context;
   const sb_model *m = d->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-  const double start = sb_now();
+  SB_SPAN_INTO(&d->seconds, SB_TRACE_COMPUTE, "score matrix", which);
   SB_TRY(d->backend->op->block_squares(
       d->backend, stream, d->terms + (matrix->first_block - sb_block_sums_first(d->sums, layer)), g,
       matrix->tiling.cols,
@@ -98,14 +97,13 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
                           .dtype = m->dtypes[matrix->tensor],
                           .tiling = &matrix->tiling},
       grids_of(d, layer, matrix), d->min_bits, d->min_bits + d->widths - 1));
-  d->seconds += sb_now() - start;
   return SB_OK;
 }
 
 static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   sb_diagonal *d = context;
   sb_backend *b = d->backend;
-  const double start = sb_now();
+  SB_SPAN_INTO(&d->seconds, SB_TRACE_COMPUTE, "add scores", layer);
   const size_t blocks = sb_block_sums_layer_blocks(d->sums, layer);
   SB_TRY(b->op->download(b, stream, d->host, d->terms, blocks * sizeof *d->host));
   SB_TRY(b->op->sync(b, stream));
@@ -116,15 +114,13 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
                        "layer %zu: the gradient overflows at the present bits; start from more "
                        "bits (--start-bits)",
                        layer);
-  d->seconds += sb_now() - start;
   return SB_OK;
 }
 
 static sb_status end_layer(void *context, size_t layer) {
   sb_diagonal *d = context;
-  const double start = sb_now();
+  SB_SPAN_INTO(&d->seconds, SB_TRACE_COMPUTE, "sum scores", layer);
   SB_TRY(sb_block_sums_end_layer(d->sums, layer));
-  d->seconds += sb_now() - start;
   return SB_OK;
 }
 

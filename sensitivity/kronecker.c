@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "mpi/exact.h"
 
 /* Exact sums keep multiples of 2^-80 up to 2^30. Squares of inputs, of which single ones are 10^6
@@ -182,12 +182,11 @@ void sb_kronecker_free(sb_kronecker **kronecker) {
 static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                              const sb_device_layer *prepared) {
   sb_kronecker *k = context;
-  const double start = sb_now();
+  SB_SPAN_INTO(&k->seconds, SB_TRACE_COMPUTE, "clear second moments", layer);
   lay_out(k, layer);
   k->prepared = prepared;
   k->stream = stream;
   SB_TRY(k->backend->op->zero(k->backend, stream, k->device, k->count * sizeof *k->sums));
-  k->seconds += sb_now() - start;
   return SB_OK;
 }
 
@@ -197,7 +196,7 @@ static sb_status add_factors(void *context, sb_stream stream, size_t layer, size
   sb_backend *b = k->backend;
   const sb_arch *arch = &k->model->arch;
   const sb_tiling *tiling = &sb_model_matrix(k->model, layer, which)->tiling;
-  const double start = sb_now();
+  SB_SPAN_INTO(&k->seconds, SB_TRACE_COMPUTE, "second moments", which);
   const size_t input = sb_arch_matrix(arch, layer, which)->input;
   sb_status status = SB_OK;
   if (which == sb_arch_input_of(arch, layer, input)->first_matrix)
@@ -212,7 +211,6 @@ static sb_status add_factors(void *context, sb_stream stream, size_t layer, size
         "layer %zu: activations or their gradients overflow at the present bits; start from "
         "more bits (--start-bits)",
         layer);
-  k->seconds += sb_now() - start;
   return status;
 }
 
@@ -304,7 +302,7 @@ static sb_status end_layer(void *context, size_t layer) {
   const sb_world *world = k->model->world;
   const size_t first = k->starts[world->rank], own = k->starts[world->rank + 1] - first;
   const bool last = k->wave + 1 == k->waves;
-  const double start = sb_now();
+  SB_SPAN_INTO(&k->seconds, SB_TRACE_COMPUTE, "sum scores", layer);
   SB_AGREE(world, fetch(k));
   sb_exact *earlier = k->earlier ? k->earlier + layer * k->share : NULL;
   if (last) {
@@ -316,7 +314,6 @@ static sb_status end_layer(void *context, size_t layer) {
     add_to(earlier, k->part, own);
   }
   if (layer == 0) k->wave++; /* the backward pass ends there */
-  k->seconds += sb_now() - start;
   return SB_OK;
 }
 

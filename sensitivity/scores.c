@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "sensitivity/block_sums.h"
 
 /* The four sums of a block, in the order in which they travel. */
@@ -100,7 +100,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                              const sb_device_layer *prepared) {
   sb_scores *s = context;
   const sb_model *m = s->model;
-  const double start = sb_now();
+  SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "grids of moves", layer);
   s->prepared = prepared;
   sb_block_sums_begin_layer(s->sums);
   for (size_t which = 0; which < sb_arch_matrices(&m->arch, layer); which++) {
@@ -120,7 +120,6 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
         sb_device_layer_importance(prepared, which), sb_device_layer_fits(prepared, which)));
     if (known) memcpy(known, bits, blocks);
   }
-  s->seconds += sb_now() - start;
   return SB_OK;
 }
 
@@ -130,7 +129,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
   const sb_model *m = s->model;
   const sb_matrix *matrix = sb_model_matrix(m, layer, which);
   const size_t at = matrix->first_block - sb_block_sums_first(s->sums, layer);
-  double start = sb_now();
+  SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "score matrix", which);
   SB_TRY(s->backend->op->block_moves(
       s->backend, stream, s->raise + at, s->cut + at, g, matrix->tiling.cols,
       &(sb_block_weights){.w = sb_device_layer_source(s->prepared, which),
@@ -139,7 +138,6 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
                           .bits = m->bits + matrix->first_block,
                           .symmetry = m->blocking.symmetry},
       grids_of(s, layer, matrix), s->min_bits, s->max_bits));
-  s->seconds += sb_now() - start;
   return SB_OK;
 }
 
@@ -147,7 +145,8 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   sb_scores *s = context;
   sb_backend *b = s->backend;
   const size_t blocks = sb_block_sums_layer_blocks(s->sums, layer);
-  double start = sb_now(), *raise = s->host, *cut = s->host + blocks;
+  SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "add scores", layer);
+  double *raise = s->host, *cut = s->host + blocks;
   SB_TRY(b->op->download(b, stream, raise, s->raise, blocks * sizeof(double)));
   SB_TRY(b->op->download(b, stream, cut, s->cut, blocks * sizeof(double)));
   SB_TRY(b->op->sync(b, stream));
@@ -162,15 +161,13 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
                      "(--start-bits)",
                      layer);
   }
-  s->seconds += sb_now() - start;
   return SB_OK;
 }
 
 static sb_status end_layer(void *context, size_t layer) {
   sb_scores *s = context;
-  double start = sb_now();
+  SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "sum scores", layer);
   SB_TRY(sb_block_sums_end_layer(s->sums, layer));
-  s->seconds += sb_now() - start;
   return SB_OK;
 }
 
