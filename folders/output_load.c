@@ -7,6 +7,7 @@
 #include "io/file.h"
 #include "io/shardset.h"
 #include "kernels/blockrow.h"
+#include "model/model_check.h"
 #include "folders/output_load.h"
 #include "folders/stored_orders.h"
 #include "model/config_read.h"
@@ -134,6 +135,7 @@ sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out
   if (status == SB_OK) status = sb_stored_orders_share(m);
   sb_shardset_close(&f.shards);
   sb_free(&f.bits);
+  if (status == SB_OK) sb_model_check(*out);
   if (status != SB_OK) sb_model_free(out);
   return status;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/manifest.h"
@@ -15,6 +16,7 @@
 #include "folders/stored_orders.h"
 #include "base/cleanup.h"
 #include "mpi/large.h"
+#include "model/model_check.h"
 
 /* Frames are compressed in batches by all threads; so much is held compressed at a time. */
 enum { BATCH_BYTES = 64 << 20 };
@@ -54,6 +56,7 @@ typedef struct shard {
 } shard;
 
 static sb_status flush(shard *s) {
+  SB_SPAN(SB_TRACE_DISK, "compress and write frames", SB_TRACE_NONE);
   sb_status status = sb_shard_writer_add_batch(s->writer, s->frames, s->count);
   for (size_t i = 0; i < s->count; i++) sb_free(&s->sections[i]);
   s->count = s->bytes = 0;
@@ -107,6 +110,7 @@ static sb_status add_unit(void *context, sb_model *m, const sb_place *place, siz
 }
 
 static sb_status write_shard(sb_model *m, const char *path, int level, sb_shard_stats *stats) {
+  SB_SPAN(SB_TRACE_COMPUTE, "write shard", SB_TRACE_NONE);
   sb_status status = SB_OK;
   shard s = {.room = 1024};
   SB_GO(sb_alloc(&s.frames, s.room, sizeof *s.frames, "frames"));
@@ -155,6 +159,7 @@ static sb_status read_config(const char *source, json_t **out) {
 /* Content hash over the shards just written: they are opened again, which also proves that they can
  * be. */
 static sb_status hash_shards(const char *folder, int ranks, uint64_t *hash) {
+  SB_SPAN(SB_TRACE_DISK, "hash shards", SB_TRACE_NONE);
   sb_status status = SB_OK;
   sb_shard_reader **readers = NULL;
   char name[64], path[SB_PATH_MAX];
@@ -233,6 +238,7 @@ sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool
   sb_shard_stats mine = {0}, *all = NULL;
   if (m->coding != SB_CODING_CODES)
     return sb_fail(SB_ERR_INTERNAL, "%s: the model has no codes yet (quant/encode.h)", out);
+  sb_model_check(m);
   sb_output_figures(m, stats);
 
   if (first) status = sb_outdir_begin(out, overwrite, &folder);

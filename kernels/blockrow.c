@@ -148,21 +148,28 @@ void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_
   }
 }
 
-sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes,
-                                const sb_tiling *tiling, size_t i, sb_symmetry symmetry) {
-  size_t block_cols = sb_tiling_block_cols(tiling), map = sb_blockrow_map_bytes(tiling);
+bool sb_blockrow_is_valid(const uint8_t *packed, size_t bytes, const sb_tiling *tiling, size_t i,
+                          sb_symmetry symmetry, sb_flaw *flaw) {
+  const size_t block_cols = sb_tiling_block_cols(tiling), map = sb_blockrow_map_bytes(tiling);
   if (bytes < map)
-    return sb_fail(SB_ERR_FORMAT, "block row %zu has %zu bytes, its bit map alone needs %zu", i,
-                   bytes, map);
+    return sb_flaw_found(flaw, "block row %zu has %zu bytes, its bit map alone needs %zu", i, bytes,
+                         map);
   for (size_t j = 0; j < block_cols; j++)
     if (packed[j] < SB_MIN_BITS || packed[j] > SB_MAX_BITS)
-      return sb_fail(SB_ERR_FORMAT, "block row %zu, block %zu: %u bits, possible are %d to %d", i,
-                     j, packed[j], SB_MIN_BITS, SB_MAX_BITS);
-  memcpy(bits, packed, block_cols);
-  size_t expected = sb_blockrow_bytes(tiling, i, bits, symmetry);
-  if (bytes != expected)
-    return sb_fail(SB_ERR_FORMAT, "block row %zu has %zu bytes, its bit map asks for %zu", i, bytes,
-                   expected);
+      return sb_flaw_found(flaw, "block row %zu, block %zu: %u bits, possible are %d to %d", i, j,
+                           packed[j], SB_MIN_BITS, SB_MAX_BITS);
+  const size_t expected = sb_blockrow_bytes(tiling, i, packed, symmetry);
+  return bytes == expected ||
+         sb_flaw_found(flaw, "block row %zu has %zu bytes, its bit map asks for %zu", i, bytes,
+                       expected);
+}
+
+sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes,
+                                const sb_tiling *tiling, size_t i, sb_symmetry symmetry) {
+  sb_flaw flaw;
+  if (!sb_blockrow_is_valid(packed, bytes, tiling, i, symmetry, &flaw))
+    return sb_fail(SB_ERR_FORMAT, "%s", flaw.text);
+  memcpy(bits, packed, sb_tiling_block_cols(tiling));
   return SB_OK;
 }
 

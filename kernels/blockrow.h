@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/check.h"
 #include "kernels/backend.h"
 #include "kernels/shared/grid.h"
 
@@ -58,8 +59,12 @@ void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_
                         size_t i, const uint8_t *bits, sb_symmetry symmetry,
                         const float *importance);
 
-/* Reads the bit map of a packed block row of `bytes` bytes and checks it and the size against the
- * geometry. SB_ERR_FORMAT, saying what is wrong (the caller knows the tensor's name). Local. */
+/* Whether a packed block row of `bytes` bytes has widths that are possible in its bit map, and the
+ * size that the map asks for; `flaw` says what is wrong. Local. */
+bool sb_blockrow_is_valid(const uint8_t *packed, size_t bytes, const sb_tiling *tiling, size_t i,
+                          sb_symmetry symmetry, sb_flaw *flaw);
+/* Reads the bit map of a packed block row of `bytes` bytes. SB_ERR_FORMAT with the flaw of
+ * one that is not valid (the caller knows the tensor's name). Local. */
 sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes,
                                 const sb_tiling *tiling, size_t i, sb_symmetry symmetry);
 

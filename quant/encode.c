@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "kernels/blockrow.h"
+#include "model/model_check.h"
 #include "pass/group_walk.h"
 
 static size_t coded_bytes(const void *context, const sb_model *m, const sb_place *place,
@@ -151,6 +153,7 @@ static size_t most_units(const sb_model *m) {
 
 /* Collective. */
 static sb_status encode_all(sb_model *source, sb_model *coded) {
+  SB_SPAN(SB_TRACE_COMPUTE, "encode to nearest", SB_TRACE_NONE);
   rows r = {0};
   SB_AGREE(source->world, sb_alloc(&r.at, most_units(coded), sizeof *r.at, "block rows"));
   sb_status status = SB_OK;
@@ -171,6 +174,7 @@ sb_status sb_encode_nearest(sb_model *source, sb_model **out) {
   *out = NULL;
   sb_status status = sb_encode_create(source, out);
   if (status == SB_OK) status = encode_all(source, *out);
+  if (status == SB_OK) sb_model_check(*out);
   if (status != SB_OK && *out) sb_model_free(out);
   return status;
 }

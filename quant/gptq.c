@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
+#include "model/model_check.h"
 #include "quant/checkpoint_key.h"
 #include "quant/encode.h"
 #include "quant/gptq_checkpoint.h"
@@ -33,14 +35,13 @@ typedef struct work {
 
 static sb_status take_moments(void *context, sb_stream stream, size_t input, const void *x) {
   work *w = context;
-  const double start = sb_now();
-  SB_TRY(sb_moments_take(w->moments, stream, input, x));
-  w->stats->moment_seconds += sb_now() - start;
-  return SB_OK;
+  SB_SPAN_INTO(&w->stats->moment_seconds, SB_TRACE_COMPUTE, "take moments", input);
+  return sb_moments_take(w->moments, stream, input, x);
 }
 
 /* Sequence s through the layer in full precision; moments take its inputs. */
 static sb_status observe(work *w, size_t s) {
+  SB_SPAN(SB_TRACE_COMPUTE, "observe sequence", s);
   const double start = sb_now(), before = w->stats->moment_seconds;
   const sb_layer_hooks hooks = {.context = w, .input = take_moments};
   SB_TRY(sb_layerwise_observe(w->sequences, w->full, s, &hooks));
@@ -51,11 +52,9 @@ static sb_status observe(work *w, size_t s) {
 
 /* Sequence s through the layer as it was rounded. */
 static sb_status advance(work *w, size_t s) {
-  const double start = sb_now();
+  SB_SPAN_INTO(&w->stats->forward_seconds, SB_TRACE_COMPUTE, "advance sequence", s);
   SB_TRY(sb_layerwise_advance(w->sequences, w->coded_layer, s));
-  SB_TRY(w->backend->op->sync(w->backend, sb_layerwise_stream(w->sequences)));
-  w->stats->forward_seconds += sb_now() - start;
-  return SB_OK;
+  return w->backend->op->sync(w->backend, sb_layerwise_stream(w->sequences));
 }
 
 /* Collective. */
@@ -66,15 +65,15 @@ static sb_status collect(work *w, size_t layer_index, const void *image) {
   if (status == SB_OK) status = sb_device_layer_load(w->full, stream, layer_index, image);
   for (size_t s = 0; s < w->most_local; s++) {
     if (status == SB_OK && s < sb_layerwise_local(w->sequences)) status = observe(w, s);
-    const double start = sb_now();
+    SB_SPAN_INTO(&w->stats->moment_seconds, SB_TRACE_COMPUTE, "add moments", s);
     SB_TRY(sb_moments_end_sequence(w->moments, stream, s, status));
-    w->stats->moment_seconds += sb_now() - start;
   }
   return SB_OK;
 }
 
 /* The sequences through the layer as it is now. Collective. */
 static sb_status go_through(work *w, size_t layer_index) {
+  SB_SPAN(SB_TRACE_PHASE, "go through layer", layer_index);
   const size_t group = w->source->layer_first + layer_index;
   const void *image;
   SB_TRY(sb_store_acquire(w->coded->store, group, &image));
@@ -91,17 +90,20 @@ static sb_status go_through(work *w, size_t layer_index) {
 /* ---- one layer: moments, factors, codes ---- */
 
 static sb_status factorise(work *w) {
-  const double start = sb_now();
+  SB_SPAN_INTO(&w->stats->factor_seconds, SB_TRACE_COMPUTE, "factorise", SB_TRACE_NONE);
   sb_moments_repair repair = {0};
   SB_TRY(sb_moments_factorise(w->moments, sb_layerwise_stream(w->sequences), &repair));
+  if (repair.repaired + repair.dead > 0)
+    sb_log_debug("gptq", "%zu inputs needed more damping, %zu channels are dead", repair.repaired,
+                 repair.dead);
   w->stats->repaired += repair.repaired;
   w->stats->dead += repair.dead;
-  w->stats->factor_seconds += sb_now() - start;
   return SB_OK;
 }
 
 /* Collective. */
 static sb_status round_layer(work *w, size_t layer_index) {
+  SB_SPAN(SB_TRACE_PHASE, "round layer", layer_index);
   const size_t group = w->source->layer_first + layer_index;
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
@@ -118,6 +120,7 @@ static sb_status round_layer(work *w, size_t layer_index) {
 
 /* Embedding, head, norm: as they are. Collective. */
 static sb_status copy_group(work *w, size_t group) {
+  SB_SPAN(SB_TRACE_COMPUTE, "copy group", group);
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
   sb_encode_copy(w->source, w->coded, group, image);
@@ -159,6 +162,9 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
                                   .mode = w->options->factor};
   SB_TRY(sb_moments_create(&setup, &w->moments));
   w->stats->factor = sb_moments_mode(w->moments);
+  sb_log_debug("gptq", "second moments %s; %zu sequences of this rank, at most %zu of any",
+               sb_factor_mode_names[w->stats->factor], sb_layerwise_local(w->sequences),
+               w->most_local);
   warn_of_few_tokens(w, calibration);
   w->rounding = (sb_gptq_input){.source = w->source,
                                 .coded = w->coded,
@@ -246,6 +252,7 @@ sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *cal
     sb_model_return_bits(source, &bits);
   }
   release(&w);
+  if (status == SB_OK) sb_model_check(w.coded);
   if (status == SB_OK)
     *out = w.coded;
   else if (w.coded)

@@ -16,6 +16,7 @@
 #define sb_blockrow_choose     portable_blockrow_choose
 #define sb_blockrow_pack       portable_blockrow_pack
 #define sb_blockrow_encode     portable_blockrow_encode
+#define sb_blockrow_is_valid   portable_blockrow_is_valid
 #define sb_blockrow_read_bits  portable_blockrow_read_bits
 #define sb_blockrow_decode     portable_blockrow_decode
 
