@@ -271,7 +271,7 @@ static void stored(const sb_safetensors *reader, const char *name, reporter repo
   const sb_tensor_info *info = sb_safetensors_find(reader, name);
   void *raw = NULL;
   float *w = NULL;
-  if (!info || info->rank != 2) must(sb_fail(SB_ERR_USAGE, "%s: there is no such matrix", name));
+  if (!info || info->dims != 2) must(sb_fail(SB_ERR_USAGE, "%s: there is no such matrix", name));
   must(sb_safetensors_require_weight(info));
   must(sb_alloc(&raw, info->bytes, 1, name));
   must(sb_alloc(&w, info->shape[0] * info->shape[1], sizeof *w, name));

@@ -18,7 +18,7 @@ static void print_manifest(const sb_inspect_request *request, const sb_manifest 
       orders++;
       continue;
     }
-    for (size_t d = 0; d < m->tensors[i].rank; d++) elements *= (double)m->tensors[i].shape[d];
+    for (size_t d = 0; d < m->tensors[i].dims; d++) elements *= (double)m->tensors[i].shape[d];
     source_bytes += elements * (double)sb_dtype_size(m->tensors[i].dtype);
     quantized += m->tensors[i].kind == SB_TENSOR_QUANTIZED;
   }

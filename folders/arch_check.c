@@ -3,10 +3,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static void shape_text(char *text, size_t size, size_t rank, const size_t *shape) {
+static void shape_text(char *text, size_t size, size_t dims, const size_t *shape) {
   size_t n = 0;
   text[0] = 0;
-  for (size_t i = 0; i < rank && n < size; i++)
+  for (size_t i = 0; i < dims && n < size; i++)
     n += (size_t)snprintf(text + n, size - n, "%s%zu", i ? ", " : "", shape[i]);
 }
 
@@ -36,13 +36,13 @@ static sb_status check_tensor(const sb_model_tensor *spec, const sb_arch *arch,
     return sb_fail(SB_ERR_FORMAT, "%s: tensor %s is missing (config.json: %zu layers, %s)", path,
                    spec->name, arch->config.layers, arch->config.architecture);
   SB_TRY(sb_safetensors_require_weight(info));
-  size_t want[2] = {spec->rank == 2 ? spec->rows : spec->cols, spec->cols};
-  bool same = info->rank == spec->rank;
-  for (size_t i = 0; same && i < spec->rank; i++) same = info->shape[i] == want[i];
+  size_t want[2] = {spec->dims == 2 ? spec->rows : spec->cols, spec->cols};
+  bool same = info->dims == spec->dims;
+  for (size_t i = 0; same && i < spec->dims; i++) same = info->shape[i] == want[i];
   if (same) return check_dtype(spec, &arch->config, info);
   char have_text[192], want_text[64];
-  shape_text(have_text, sizeof have_text, info->rank, info->shape);
-  shape_text(want_text, sizeof want_text, spec->rank, want);
+  shape_text(have_text, sizeof have_text, info->dims, info->shape);
+  shape_text(want_text, sizeof want_text, spec->dims, want);
   return sb_fail(SB_ERR_FORMAT, "%s: tensor %s has shape [%s], but config.json makes it [%s]",
                  info->file, spec->name, have_text, want_text);
 }

@@ -48,9 +48,9 @@ static sb_status deal(sb_hf_folder *f, sb_hf_folder_stats *stats) {
     const sb_model_tensor *t = &arch->tensors[i];
     const sb_dtype dtype = f->setup->dtypes[i];
     const uint64_t size = (uint64_t)t->rows * t->cols * sb_dtype_size(dtype);
-    f->specs[i] = (sb_tensor_spec){.name = t->name, .dtype = dtype, .rank = t->rank};
-    f->specs[i].shape[0] = t->rank == 1 ? t->cols : t->rows;
-    f->specs[i].shape[1] = t->rank == 1 ? 0 : t->cols;
+    f->specs[i] = (sb_tensor_spec){.name = t->name, .dtype = dtype, .dims = t->dims};
+    f->specs[i].shape[0] = t->dims == 1 ? t->cols : t->rows;
+    f->specs[i].shape[1] = t->dims == 1 ? 0 : t->cols;
     if (i == 0 || bytes + size > f->setup->file_bytes) {
       f->first[f->files++] = i;
       bytes = 0;

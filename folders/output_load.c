@@ -27,7 +27,7 @@ bool sb_output_is(const char *path) {
 static uint32_t frame_row(const sb_model *m, const sb_place *place, size_t unit) {
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
-  return m->arch.tensors[place->tensor].rank == 1 ? 0 : (uint32_t)(first / m->blocking.rows);
+  return m->arch.tensors[place->tensor].dims == 1 ? 0 : (uint32_t)(first / m->blocking.rows);
 }
 
 /* The manifest's tensors against the ones its config asks for. */
@@ -40,9 +40,9 @@ static sb_status check_tensors(sb_model *m, const folder *f) {
   for (size_t i = 0; i < m->arch.count; i++) {
     const sb_model_tensor *t = &m->arch.tensors[i];
     const sb_manifest_tensor *u = &manifest->tensors[i];
-    bool same = strcmp(t->name, u->name) == 0 && t->rank == u->rank &&
-                u->shape[0] == (t->rank == 1 ? t->cols : t->rows) &&
-                (t->rank == 1 || u->shape[1] == t->cols) &&
+    bool same = strcmp(t->name, u->name) == 0 && t->dims == u->dims &&
+                u->shape[0] == (t->dims == 1 ? t->cols : t->rows) &&
+                (t->dims == 1 || u->shape[1] == t->cols) &&
                 (u->kind == SB_TENSOR_QUANTIZED) == t->is_linear && sb_dtype_is_weight(u->dtype);
     if (!same)
       return sb_fail(
@@ -63,7 +63,7 @@ static sb_status check_frames(const sb_model *m, const folder *f) {
       const sb_shard_entry *entry =
           sb_shardset_find(f->shards, (uint32_t)i, (uint32_t)row, &reader);
       size_t rows =
-          t->rank == 1 ? 1 : sb_min_size(m->blocking.rows, t->rows - row * m->blocking.rows);
+          t->dims == 1 ? 1 : sb_min_size(m->blocking.rows, t->rows - row * m->blocking.rows);
       size_t most = rows * t->cols * sizeof(float) + 64;
       if (t->is_linear ? entry->raw_bytes > most
                        : entry->raw_bytes != rows * sb_model_row_bytes(m, i))

@@ -99,7 +99,7 @@ static sb_status add_unit(void *context, sb_model *m, const sb_place *place, siz
     sb_place_rows(m, place, unit, &first, &rows);
     s->frames[s->count] = (sb_frame_in){
         .tensor = (uint32_t)place->tensor,
-        .row = (uint32_t)(m->arch.tensors[place->tensor].rank == 1 ? 0 : first / m->blocking.rows),
+        .row = (uint32_t)(m->arch.tensors[place->tensor].dims == 1 ? 0 : first / m->blocking.rows),
         .filter = m->dtypes[place->tensor] == SB_F32 ? SB_FILTER_SPLIT32 : SB_FILTER_SPLIT16,
         .raw = data,
         .bytes = rows * sb_model_row_bytes(m, place->tensor)};
@@ -141,11 +141,11 @@ static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
     out->name = strdup(t->name);
     if (!out->name) return sb_fail(SB_ERR_MEMORY, "manifest: out of memory");
     out->dtype = m->dtypes[i];
-    out->rank = t->rank;
-    out->shape[0] = t->rank == 1 ? t->cols : t->rows;
-    out->shape[1] = t->rank == 1 ? 0 : t->cols;
+    out->dims = t->dims;
+    out->shape[0] = t->dims == 1 ? t->cols : t->rows;
+    out->shape[1] = t->dims == 1 ? 0 : t->cols;
     out->kind = t->is_linear ? SB_TENSOR_QUANTIZED : SB_TENSOR_RAW;
-    out->frames = sb_manifest_frames(t->rank, out->shape, m->blocking.rows);
+    out->frames = sb_manifest_frames(t->dims, out->shape, m->blocking.rows);
   }
   return sb_stored_orders_describe(m, manifest);
 }

@@ -48,7 +48,7 @@ sb_status sb_stored_orders_describe(const sb_model *m, sb_manifest *manifest) {
     sb_manifest_tensor *t = &manifest->tensors[numbers[i]];
     *t = (sb_manifest_tensor){.name = strdup(m->orders.orders[i].name),
                               .dtype = SB_U32,
-                              .rank = 1,
+                              .dims = 1,
                               .shape = {m->orders.orders[i].size},
                               .kind = SB_TENSOR_ORDER,
                               .frames = 1};
@@ -79,7 +79,7 @@ sb_status sb_stored_orders_write(const sb_model *m, sb_shard_writer *writer) {
 /* ---- reading ---- */
 
 static bool same_tensor(const sb_manifest_tensor *a, const sb_manifest_tensor *b) {
-  return strcmp(a->name, b->name) == 0 && a->kind == b->kind && a->rank == b->rank &&
+  return strcmp(a->name, b->name) == 0 && a->kind == b->kind && a->dims == b->dims &&
          a->shape[0] == b->shape[0];
 }
 

@@ -17,8 +17,8 @@ static const char *const kind_names[] = {
     [SB_TENSOR_RAW] = "raw", [SB_TENSOR_QUANTIZED] = "quantized", [SB_TENSOR_ORDER] = "order"};
 static const char *const symmetry_names[] = {"asymmetric", "symmetric"};
 
-size_t sb_manifest_frames(size_t rank, const size_t *shape, size_t block_rows) {
-  if (rank < 2) return 1;
+size_t sb_manifest_frames(size_t dims, const size_t *shape, size_t block_rows) {
+  if (dims < 2) return 1;
   return sb_div_up(shape[0], block_rows);
 }
 
@@ -56,23 +56,23 @@ static sb_status check_reference(const char *path, const sb_manifest *m,
 }
 
 static sb_status check_tensor(const char *path, const sb_manifest *m, const sb_manifest_tensor *t) {
-  if (t->kind == SB_TENSOR_QUANTIZED && (t->rank != 2 || !sb_dtype_is_weight(t->dtype)))
+  if (t->kind == SB_TENSOR_QUANTIZED && (t->dims != 2 || !sb_dtype_is_weight(t->dtype)))
     return sb_fail(SB_ERR_FORMAT, "%s: quantized tensor '%s' is not a matrix of F32, F16 or BF16",
                    path, t->name);
-  if (t->kind == SB_TENSOR_ORDER && t->rank != 1)
+  if (t->kind == SB_TENSOR_ORDER && t->dims != 1)
     return sb_fail(SB_ERR_FORMAT, "%s: the order '%s' has %zu dimensions, not one", path, t->name,
-                   t->rank);
+                   t->dims);
   if (t->kind != SB_TENSOR_QUANTIZED && (t->row_order || t->col_order))
     return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has an order, which only quantized ones have",
                    path, t->name);
   SB_TRY(check_reference(path, m, t, t->row_order, 0));
   SB_TRY(check_reference(path, m, t, t->col_order, 1));
   size_t elements = sb_dtype_size(t->dtype);
-  for (size_t d = 0; d < t->rank; d++)
+  for (size_t d = 0; d < t->dims; d++)
     if (!sb_mul_size(elements, t->shape[d], &elements) || elements > INT64_MAX)
       return sb_fail(SB_ERR_FORMAT, "%s: the shape of tensor '%s' overflows 64 bits", path,
                      t->name);
-  size_t frames = sb_manifest_frames(t->rank, t->shape, m->block_rows);
+  size_t frames = sb_manifest_frames(t->dims, t->shape, m->block_rows);
   if (t->frames != frames)
     return sb_fail(SB_ERR_FORMAT,
                    "%s: tensor '%s' has %zu frames; its shape in blocks of %zu rows makes %zu",
@@ -204,11 +204,11 @@ static sb_status read_tensor(const char *path, size_t i, const json_t *object,
     return sb_fail(SB_ERR_UNSUPPORTED, "%s: tensor '%s' has the unknown dtype '%s'", path, t->name,
                    dtype);
   SB_TRY(sb_json_get_array(path, where, object, "shape", &shape));
-  t->rank = json_array_size(shape);
-  if (t->rank > SB_TENSOR_MAX_RANK)
+  t->dims = json_array_size(shape);
+  if (t->dims > SB_TENSOR_MAX_DIMS)
     return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has %zu dimensions; at most %d are read", path,
-                   t->name, t->rank, SB_TENSOR_MAX_RANK);
-  for (size_t d = 0; d < t->rank; d++) {
+                   t->name, t->dims, SB_TENSOR_MAX_DIMS);
+  for (size_t d = 0; d < t->dims; d++) {
     const json_t *extent = json_array_get(shape, d);
     if (!json_is_integer(extent) || json_integer_value(extent) < 0)
       return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s': dimension %zu is not a whole number", path,
@@ -300,7 +300,7 @@ static json_t *hash_text(uint64_t hash) {
 
 static json_t *tensor_json(const sb_manifest_tensor *t) {
   json_t *shape = json_array();
-  for (size_t d = 0; d < t->rank; d++)
+  for (size_t d = 0; d < t->dims; d++)
     json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
   json_t *out =
       json_pack("{s:s, s:s, s:o, s:s, s:I}", "name", t->name, "dtype", sb_dtype_name(t->dtype),

@@ -15,7 +15,7 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
-#include "io/tensor_info.h" /* SB_TENSOR_MAX_RANK */
+#include "io/tensor_info.h" /* SB_TENSOR_MAX_DIMS */
 
 #define SB_MANIFEST_NAME "manifest.json"
 
@@ -31,8 +31,8 @@ typedef enum sb_tensor_kind { SB_TENSOR_RAW, SB_TENSOR_QUANTIZED, SB_TENSOR_ORDE
 typedef struct sb_manifest_tensor {
   char *name;
   sb_dtype dtype; /* of the source */
-  size_t rank;
-  size_t shape[SB_TENSOR_MAX_RANK]; /* elements */
+  size_t dims;
+  size_t shape[SB_TENSOR_MAX_DIMS]; /* elements */
   sb_tensor_kind kind;
   size_t frames;               /* block rows, numbered from 0; see sb_manifest_frames */
   size_t row_order, col_order; /* of a quantized one: 1 + the tensor that holds its order; 0: rows
@@ -62,7 +62,7 @@ typedef struct sb_manifest {
 
 /* Frames of a tensor of this shape: its first dimension in steps of block_rows for two or more
  * dimensions, 1 for a scalar or a vector. */
-size_t sb_manifest_frames(size_t rank, const size_t *shape, size_t block_rows);
+size_t sb_manifest_frames(size_t dims, const size_t *shape, size_t block_rows);
 
 /* Allocates tensors and shards (zeroed) of the given numbers. */
 sb_status sb_manifest_allocate(sb_manifest *manifest, size_t tensors, size_t shards);

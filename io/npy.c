@@ -65,14 +65,14 @@ static sb_status parse_shape(const char *path, const char *value, sb_npy *out) {
     if (*value == ')') return SB_OK;
     if (!isdigit((unsigned char)*value))
       return sb_fail(SB_ERR_FORMAT, "%s: the 'shape' of the .npy header is damaged", path);
-    if (out->rank == SB_NPY_MAX_RANK)
-      return sb_fail(SB_ERR_UNSUPPORTED, "%s: has more than %d dimensions", path, SB_NPY_MAX_RANK);
+    if (out->dims == SB_NPY_MAX_DIMS)
+      return sb_fail(SB_ERR_UNSUPPORTED, "%s: has more than %d dimensions", path, SB_NPY_MAX_DIMS);
     uint64_t extent = 0;
     for (; isdigit((unsigned char)*value); value++)
       if (__builtin_mul_overflow(extent, 10u, &extent) ||
           __builtin_add_overflow(extent, (uint64_t)(*value - '0'), &extent))
         return sb_fail(SB_ERR_FORMAT, "%s: a dimension in the .npy header overflows 64 bits", path);
-    out->shape[out->rank++] = (size_t)extent;
+    out->shape[out->dims++] = (size_t)extent;
     if (__builtin_mul_overflow(out->count, extent, &out->count))
       return sb_fail(SB_ERR_FORMAT, "%s: the shape in the .npy header overflows 64 bits", path);
   }

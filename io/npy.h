@@ -9,14 +9,14 @@
 
 #include "base/status.h"
 
-enum { SB_NPY_MAX_RANK = 8 };
+enum { SB_NPY_MAX_DIMS = 8 };
 
 typedef struct sb_npy {
   char kind; /* 'u', 'i', 'f', ... as in NumPy */
   size_t item_bytes;
   bool fortran_order;
-  size_t rank;
-  size_t shape[SB_NPY_MAX_RANK];
+  size_t dims;
+  size_t shape[SB_NPY_MAX_DIMS];
   uint64_t count;       /* product of shape */
   uint64_t data_offset; /* in the file, bytes */
 } sb_npy;

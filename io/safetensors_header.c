@@ -47,11 +47,11 @@ static sb_status parse_shape(const char *path, const char *name, const json_t *s
   uint64_t bytes = sb_dtype_size(out->dtype);
   if (!json_is_array(shape))
     return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has no shape array", path, name);
-  out->rank = json_array_size(shape);
-  if (out->rank > SB_TENSOR_MAX_RANK)
+  out->dims = json_array_size(shape);
+  if (out->dims > SB_TENSOR_MAX_DIMS)
     return sb_fail(SB_ERR_UNSUPPORTED, "%s: tensor '%s' has %zu dimensions; at most %d are read",
-                   path, name, out->rank, SB_TENSOR_MAX_RANK);
-  for (size_t d = 0; d < out->rank; d++) {
+                   path, name, out->dims, SB_TENSOR_MAX_DIMS);
+  for (size_t d = 0; d < out->dims; d++) {
     const json_t *extent = json_array_get(shape, d);
     if (!json_is_integer(extent) || json_integer_value(extent) < 0)
       return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s': dimension %zu is not a whole number", path,

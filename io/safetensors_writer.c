@@ -24,10 +24,10 @@ struct sb_safetensors_writer {
 
 static sb_status tensor_bytes(const char *path, const sb_tensor_spec *spec, uint64_t *out) {
   uint64_t bytes = sb_dtype_size(spec->dtype);
-  if (spec->rank > SB_TENSOR_MAX_RANK)
+  if (spec->dims > SB_TENSOR_MAX_DIMS)
     return sb_fail(SB_ERR_INTERNAL, "%s: tensor '%s' has %zu dimensions; at most %d can be written",
-                   path, spec->name, spec->rank, SB_TENSOR_MAX_RANK);
-  for (size_t d = 0; d < spec->rank; d++)
+                   path, spec->name, spec->dims, SB_TENSOR_MAX_DIMS);
+  for (size_t d = 0; d < spec->dims; d++)
     if (__builtin_mul_overflow(bytes, (uint64_t)spec->shape[d], &bytes) || bytes > INT64_MAX)
       return sb_fail(SB_ERR_RANGE, "%s: the shape of tensor '%s' overflows 64 bits", path,
                      spec->name);
@@ -37,7 +37,7 @@ static sb_status tensor_bytes(const char *path, const sb_tensor_spec *spec, uint
 
 static json_t *describe(const sb_tensor_spec *spec, uint64_t begin, uint64_t end) {
   json_t *shape = json_array();
-  for (size_t d = 0; d < spec->rank; d++)
+  for (size_t d = 0; d < spec->dims; d++)
     json_array_append_new(shape, json_integer((json_int_t)spec->shape[d]));
   return json_pack("{s:s, s:o, s:[I, I]}", "dtype", sb_dtype_name(spec->dtype), "shape", shape,
                    "data_offsets", (json_int_t)begin, (json_int_t)end);

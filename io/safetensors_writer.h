@@ -18,8 +18,8 @@
 typedef struct sb_tensor_spec {
   const char *name;
   sb_dtype dtype;
-  size_t rank;
-  size_t shape[SB_TENSOR_MAX_RANK];
+  size_t dims;
+  size_t shape[SB_TENSOR_MAX_DIMS];
 } sb_tensor_spec;
 
 typedef struct sb_safetensors_writer sb_safetensors_writer;

@@ -7,13 +7,13 @@
 
 #include "base/dtype.h"
 
-enum { SB_TENSOR_MAX_RANK = 8 };
+enum { SB_TENSOR_MAX_DIMS = 8 };
 
 typedef struct sb_tensor_info {
   const char *name;
   sb_dtype dtype;
-  size_t rank;                      /* number of dimensions; 0 is a scalar */
-  size_t shape[SB_TENSOR_MAX_RANK]; /* in elements, slowest first */
+  size_t dims;                      /* number of dimensions; 0 is a scalar */
+  size_t shape[SB_TENSOR_MAX_DIMS]; /* in elements, slowest first */
   const char *file;                 /* path of the file it is in */
   uint64_t offset;                  /* of its first byte in that file */
   uint64_t bytes;                   /* product of shape x element size */

@@ -33,10 +33,10 @@ static sb_status open_npy(sb_tokens *t, uint64_t file_bytes) {
         SB_ERR_UNSUPPORTED,
         "%s: holds elements of type %c%zu; tokens are read as uint16, uint32, int32 or int64",
         t->path, array.kind, array.item_bytes);
-  if (array.rank != 1 && array.rank != 2)
+  if (array.dims != 1 && array.dims != 2)
     return sb_fail(SB_ERR_UNSUPPORTED, "%s: has %zu dimensions; tokens are read from 1 or 2",
-                   t->path, array.rank);
-  if (array.rank == 2 && array.fortran_order)
+                   t->path, array.dims);
+  if (array.dims == 2 && array.fortran_order)
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s: is in Fortran order; save numpy.ascontiguousarray of it", t->path);
   t->data_offset = array.data_offset;

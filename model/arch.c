@@ -12,11 +12,11 @@ static sb_status broken(const sb_arch *a, const char *name, const char *what) {
   return sb_fail(SB_ERR_INTERNAL, "%s: %s of %s", name, what, a->family->architecture);
 }
 
-static void add_outside(sb_arch *a, sb_role role, const char *name, size_t rank, size_t rows) {
+static void add_outside(sb_arch *a, sb_role role, const char *name, size_t dims, size_t rows) {
   sb_model_tensor *t = &a->tensors[a->count++];
   *t = (sb_model_tensor){.role = role,
                          .layer = SB_NONE,
-                         .rank = rank,
+                         .dims = dims,
                          .rows = rows,
                          .cols = a->config.hidden,
                          .matrix = SB_NONE,
@@ -50,7 +50,7 @@ static sb_status add_tensor(sb_arch *a, size_t layer, const sb_layer_tensor *spe
   sb_model_tensor *t = &a->tensors[a->count];
   *t = (sb_model_tensor){.role = spec->role,
                          .layer = layer,
-                         .rank = spec->is_matrix ? 2 : 1,
+                         .dims = spec->is_matrix ? 2 : 1,
                          .rows = spec->is_matrix ? spec->matrix.rows : 1,
                          .cols = spec->is_matrix ? spec->matrix.cols : spec->vector.size,
                          .matrix = SB_NONE,

@@ -27,7 +27,7 @@ typedef struct sb_model_tensor {
   char name[96];
   sb_role role;
   size_t layer;      /* SB_NONE for the tensors outside the layers */
-  size_t rank;       /* 1 or 2 dimensions in the file */
+  size_t dims;       /* 1 or 2 dimensions in the file */
   size_t rows, cols; /* [rows, cols]; a vector is one row */
   bool is_linear;    /* a matrix of a decoder layer: what gets quantized */
   size_t matrix;     /* its number within its layer; SB_NONE unless is_linear */

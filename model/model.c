@@ -30,7 +30,7 @@ static size_t chunk_rows(const sb_model *m, size_t table) {
 }
 
 static size_t unit_rows(const sb_model *m, const sb_model_tensor *t) {
-  return t->rank == 1 ? t->rows : m->blocking.rows;
+  return t->dims == 1 ? t->rows : m->blocking.rows;
 }
 
 static void begin_group(sb_model *m) {

@@ -19,7 +19,7 @@ bool sb_bits_are_valid(const uint8_t *bits, size_t count, bool may_be_source, sb
 
 static size_t unit_rows(const sb_model *m, const sb_place *place) {
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  return t->rank == 1 ? t->rows : m->blocking.rows;
+  return t->dims == 1 ? t->rows : m->blocking.rows;
 }
 
 /* Place p, which begins at unit `unit` of group g. */

@@ -21,7 +21,7 @@ static void write_model(const char *path, const sb_arch *a, const char *skip, co
     size_t rows = wrong && strcmp(t->name, wrong) == 0 ? wrong_rows : t->rows,
            bytes = rows * t->cols * element;
     n += (size_t)sprintf(header + n, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->name, dtype);
-    if (t->rank == 2) n += (size_t)sprintf(header + n, "%zu,", rows);
+    if (t->dims == 2) n += (size_t)sprintf(header + n, "%zu,", rows);
     n += (size_t)sprintf(header + n, "%zu],\"data_offsets\":[%zu,%zu]}", t->cols, at, at + bytes);
     at += bytes;
   }

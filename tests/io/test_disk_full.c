@@ -47,7 +47,7 @@ static void shard_on(const char *path, const char *why) {
 static void all_on(const char *folder, const char *why) {
   char path[512];
   sb_safetensors_writer *writer;
-  const sb_tensor_spec spec = {.name = "w", .dtype = SB_U8, .rank = 1, .shape = {sizeof data}};
+  const sb_tensor_spec spec = {.name = "w", .dtype = SB_U8, .dims = 1, .shape = {sizeof data}};
   snprintf(path, sizeof path, "%s/s.sbs", folder);
   shard_on(path, why);
   snprintf(path, sizeof path, "%s/m.safetensors", folder);

@@ -24,12 +24,12 @@ static void make_folder(const char *folder) {
   m.model = json_pack("{s:s, s:i}", "architecture", "llama", "layers", 2);
   m.tensors[0] = (sb_manifest_tensor){.name = strdup("q.weight"),
                                       .dtype = SB_BF16,
-                                      .rank = 2,
+                                      .dims = 2,
                                       .shape = {10, 6},
                                       .kind = SB_TENSOR_QUANTIZED,
                                       .frames = 3};
   m.tensors[1] = (sb_manifest_tensor){
-      .name = strdup("norm"), .dtype = SB_F32, .rank = 1, .shape = {6}, .frames = 1};
+      .name = strdup("norm"), .dtype = SB_F32, .dims = 1, .shape = {6}, .frames = 1};
   for (int s = 0; s < 2; s++) {
     char name[32], path[600];
     sb_shard_stats stats;

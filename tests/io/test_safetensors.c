@@ -34,14 +34,14 @@ static void single_file(void **state) {
   const sb_tensor_info *b = sb_safetensors_find(reader, "b");
   assert_non_null(b);
   assert_int_equal(b->dtype, SB_BF16);
-  assert_int_equal(b->rank, 2);
+  assert_int_equal(b->dims, 2);
   assert_int_equal(b->shape[0], 2);
   assert_int_equal(b->shape[1], 3);
   assert_int_equal(b->bytes, 12);
   assert_int_equal(b->offset, 8 + strlen(header) + 8);
   assert_ok(sb_safetensors_read(reader, b, 6, 6, bytes)); /* its second row */
   for (int i = 0; i < 6; i++) assert_int_equal(bytes[i], 8 + 6 + i);
-  assert_int_equal(sb_safetensors_find(reader, "scalar")->rank, 0);
+  assert_int_equal(sb_safetensors_find(reader, "scalar")->dims, 0);
   assert_int_equal(sb_safetensors_find(reader, "empty")->bytes, 0);
   assert_fails(sb_safetensors_read(reader, b, 8, 5, bytes), SB_ERR_INTERNAL, "one.safetensors",
                "'b'", "12");

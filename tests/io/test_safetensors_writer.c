@@ -10,9 +10,9 @@
 #include "tests/support/scratch.h"
 
 static const sb_tensor_spec specs[] = {
-    {.name = "half", .dtype = SB_BF16, .rank = 1, .shape = {3}},
-    {.name = "full", .dtype = SB_F32, .rank = 2, .shape = {2, 1}},
-    {.name = "byte", .dtype = SB_U8, .rank = 1, .shape = {5}},
+    {.name = "half", .dtype = SB_BF16, .dims = 1, .shape = {3}},
+    {.name = "full", .dtype = SB_F32, .dims = 2, .shape = {2, 1}},
+    {.name = "byte", .dtype = SB_U8, .dims = 1, .shape = {5}},
 };
 static const char *const metadata[] = {"format", "pt", NULL};
 
@@ -52,7 +52,7 @@ static void bytes_on_disk(void **state) {
 static void two_processes(void **state) {
   (void)state;
   enum { ROWS = 64, ROW = 1000 };
-  const sb_tensor_spec spec = {.name = "m", .dtype = SB_F32, .rank = 2, .shape = {ROWS, ROW / 4}};
+  const sb_tensor_spec spec = {.name = "m", .dtype = SB_F32, .dims = 2, .shape = {ROWS, ROW / 4}};
   static unsigned char data[ROWS * ROW], got[ROWS * ROW];
   fill_random(data, sizeof data, 1);
   sb_safetensors_writer *writer;
@@ -103,8 +103,8 @@ static void refused_specs(void **state) {
   sb_safetensors_writer *writer;
   sb_tensor_spec twice[2] = {specs[0], specs[0]};
   sb_tensor_spec huge = {
-      .name = "huge", .dtype = SB_F32, .rank = 2, .shape = {(size_t)1 << 40, (size_t)1 << 40}};
-  sb_tensor_spec invalid = {.name = "\xff", .dtype = SB_F32, .rank = 0};
+      .name = "huge", .dtype = SB_F32, .dims = 2, .shape = {(size_t)1 << 40, (size_t)1 << 40}};
+  sb_tensor_spec invalid = {.name = "\xff", .dtype = SB_F32, .dims = 0};
   assert_fails(sb_safetensors_writer_create(scratch_path("t"), twice, 2, NULL, &writer),
                SB_ERR_INTERNAL, "'half'", "twice");
   assert_fails(sb_safetensors_writer_create(scratch_path("h"), &huge, 1, NULL, &writer),

@@ -34,7 +34,7 @@ static void smollm2_tensors(void **state) {
     assert_int_equal(t->cols, shapes[i][1]);
     assert_int_equal(t->layer, 29);
     assert_int_equal(t->is_linear, i != 0 && i != 5);
-    assert_int_equal(t->rank, t->is_linear ? 2 : 1);
+    assert_int_equal(t->dims, t->is_linear ? 2 : 1);
   }
   assert_int_equal(sb_arch_index(&a, SB_ROLE_LM_HEAD, 0), 0);
   sb_arch_free(&a);

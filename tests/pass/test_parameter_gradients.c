@@ -22,7 +22,7 @@ static void tied_weights(const char *from, const char *to) {
   for (size_t i = 0; i < sb_safetensors_count(source); i++) {
     const sb_tensor_info *t = sb_safetensors_at(source, i);
     if (strcmp(t->name, "lm_head.weight") == 0) continue;
-    specs[count++] = (sb_tensor_spec){t->name, t->dtype, t->rank, {t->shape[0], t->shape[1]}};
+    specs[count++] = (sb_tensor_spec){t->name, t->dtype, t->dims, {t->shape[0], t->shape[1]}};
   }
   EXPECT_OK(sb_safetensors_writer_create(to, specs, count, NULL, &writer));
   for (size_t i = 0; i < count; i++) {

@@ -31,7 +31,7 @@ static void take(snapshot *s, const golden *g) {
     const sb_tensor_info *info = sb_safetensors_find(file, arch->tensors[i].name);
     EXPECT(info->dtype == SB_F32);
     s->specs[i] =
-        (sb_tensor_spec){.name = arch->tensors[i].name, .dtype = SB_F32, .rank = info->rank};
+        (sb_tensor_spec){.name = arch->tensors[i].name, .dtype = SB_F32, .dims = info->dims};
     memcpy(s->specs[i].shape, info->shape, sizeof info->shape);
     s->data[i] = malloc(info->bytes);
     EXPECT_OK(sb_safetensors_read(file, info, 0, info->bytes, s->data[i]));
@@ -68,7 +68,7 @@ static double loss_of(const snapshot *s, const golden *g, golden *source) {
     EXPECT_OK(sb_safetensors_writer_create(to, s->specs, s->count, NULL, &writer));
     for (size_t i = 0; i < s->count; i++) {
       size_t elements = 1;
-      for (size_t d = 0; d < s->specs[i].rank; d++) elements *= s->specs[i].shape[d];
+      for (size_t d = 0; d < s->specs[i].dims; d++) elements *= s->specs[i].shape[d];
       EXPECT_OK(sb_safetensors_writer_write(writer, i, 0, elements * sizeof(float), s->data[i]));
     }
     EXPECT_OK(sb_safetensors_writer_finish(writer));

@@ -58,7 +58,7 @@ static inline float differ_weight(const sb_model_tensor *t, size_t r, size_t c) 
   const sb_config own = differ_layer(&differ_config, t->layer);
   uint64_t state = mix(mix((uint64_t)t->role * 1000 + t->layer % 1000) + r * 4096 + c);
   const float x = uniform(&state);
-  if (t->rank == 1) return 1.0f + 0.1f * x;
+  if (t->dims == 1) return 1.0f + 0.1f * x;
   if (t->role == SB_ROLE_O && c >= own.heads * own.head_dim) return 0;
   if (t->role == SB_ROLE_DOWN && c >= own.intermediate) return 0;
   return x * (t->is_linear ? 1.7f / sqrtf((float)differ_config.hidden) : 1.0f);

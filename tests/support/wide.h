@@ -25,7 +25,7 @@ static inline void wide_weights(const char *from, const char *to) {
   EXPECT(count <= WIDE_TENSORS);
   for (size_t i = 0; i < count; i++) {
     const sb_tensor_info *t = sb_safetensors_at(source, i);
-    specs[i] = (sb_tensor_spec){t->name, t->dtype, t->rank, {t->shape[0], t->shape[1]}};
+    specs[i] = (sb_tensor_spec){t->name, t->dtype, t->dims, {t->shape[0], t->shape[1]}};
     if (wide_repeats(t->name)) specs[i].shape[0] *= WIDE_COPIES;
   }
   EXPECT_OK(sb_safetensors_writer_create(to, specs, count, NULL, &writer));
