@@ -100,7 +100,7 @@ static sb_status check_names(const char *path, const sb_manifest *m) {
   for (size_t i = 0; i < m->tensor_count; i++) names[i] = m->tensors[i].name;
   sb_status status = check_unique(path, "tensor", names, m->tensor_count);
   for (size_t i = 0; i < m->shard_count; i++) names[i] = m->shards[i].file;
-  if (status == SB_OK) status = check_unique(path, "shard", names, m->shard_count);
+  SB_THEN(check_unique(path, "shard", names, m->shard_count));
   sb_free(&names);
   return status;
 }

@@ -107,7 +107,7 @@ sb_status sb_npy_read_header(int fd, const char *path, uint64_t file_bytes, sb_n
                    (unsigned long long)length, (unsigned long long)file_bytes);
   SB_TRY(sb_alloc(&header, (size_t)length + 1, 1, ".npy header"));
   sb_status status = sb_file_read_at(fd, path, prefix, header, (size_t)length);
-  if (status == SB_OK) status = parse(path, header, out);
+  SB_THEN(parse(path, header, out));
   sb_free(&header);
   SB_TRY(status);
   out->data_offset = prefix + length;

@@ -109,9 +109,9 @@ static sb_status prepare(const char *path, const sb_tensor_spec *specs, size_t c
   w->count = count;
   w->path = strdup(path);
   if (!w->path) status = sb_fail(SB_ERR_MEMORY, "%s: not enough memory to write it", path);
-  if (status == SB_OK) status = sb_alloc(&w->begin, count, sizeof *w->begin, "tensor offsets");
-  if (status == SB_OK) status = sb_alloc(&w->bytes, count, sizeof *w->bytes, "tensor sizes");
-  if (status == SB_OK) status = lay_out(w, specs, metadata);
+  SB_THEN(sb_alloc(&w->begin, count, sizeof *w->begin, "tensor offsets"));
+  SB_THEN(sb_alloc(&w->bytes, count, sizeof *w->bytes, "tensor sizes"));
+  SB_THEN(lay_out(w, specs, metadata));
   if (status != SB_OK) sb_safetensors_writer_free(out);
   return status;
 }
@@ -136,8 +136,7 @@ sb_status sb_safetensors_writer_create(const char *path, const sb_tensor_spec *s
   sb_status status = sb_file_create(path, &w->fd);
   if (status == SB_OK) {
     status = reserve(w);
-    if (status == SB_OK)
-      status = sb_file_write_at(w->fd, path, 0, w->header, w->header_bytes, w->file_bytes);
+    SB_THEN(sb_file_write_at(w->fd, path, 0, w->header, w->header_bytes, w->file_bytes));
     if (status != SB_OK) unlink(path);
   }
   if (status != SB_OK) sb_safetensors_writer_free(out);

@@ -117,8 +117,8 @@ sb_status sb_shard_reader_open(const char *path, sb_shard_reader **out) {
   r->path = strdup(path);
   sb_status status = r->path ? sb_file_open(path, &r->fd, &r->file_bytes)
                              : sb_fail(SB_ERR_MEMORY, "%s: not enough memory", path);
-  if (status == SB_OK) status = check_header(r);
-  if (status == SB_OK) status = read_index(r);
+  SB_THEN(check_header(r));
+  SB_THEN(read_index(r));
   if (status != SB_OK) sb_shard_reader_close(out);
   return status;
 }

@@ -53,7 +53,7 @@ sb_status sb_shard_writer_create(const char *path, int level, sb_shard_writer **
   w->path = strdup(path);
   sb_status status = w->path ? sb_file_create(path, &w->fd)
                              : sb_fail(SB_ERR_MEMORY, "%s: not enough memory", path);
-  if (status == SB_OK) status = write_header(w);
+  SB_THEN(write_header(w));
   if (status != SB_OK) sb_shard_writer_free(out);
   return status;
 }

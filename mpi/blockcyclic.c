@@ -97,10 +97,8 @@ sb_status sb_cyclic_add(const sb_cyclic *c, const sb_world *world, int64_t *loca
   size_t *starts = NULL;
   int64_t *packed = NULL, *sums = NULL;
   sb_status status = count_parts(c, region, 1, &starts);
-  if (status == SB_OK)
-    status = sb_alloc_raw(&packed, starts[ranks], sizeof *packed, "panel of a sum");
-  if (status == SB_OK)
-    status = sb_alloc_raw(&sums, starts[rank + 1] - starts[rank], sizeof *sums, "panel of a sum");
+  SB_THEN(sb_alloc_raw(&packed, starts[ranks], sizeof *packed, "panel of a sum"));
+  SB_THEN(sb_alloc_raw(&sums, starts[rank + 1] - starts[rank], sizeof *sums, "panel of a sum"));
   SB_GO(sb_world_agree(world, status));
   for (int r = 0; r < ranks; r++)
     copy_part(c, region, r, sizeof *packed, (char *)(uintptr_t)part, (char *)(packed + starts[r]),
@@ -124,7 +122,7 @@ sb_status sb_cyclic_gather(const sb_cyclic *c, const sb_world *world, const void
   size_t *starts = NULL;
   char *packed = NULL;
   sb_status status = count_parts(c, region, size, &starts);
-  if (status == SB_OK) status = sb_alloc_raw(&packed, starts[ranks], 1, "panel of a matrix");
+  SB_THEN(sb_alloc_raw(&packed, starts[ranks], 1, "panel of a matrix"));
   SB_GO(sb_world_agree(world, status));
   for (size_t lc = own.c0; lc < own.c1; lc++)
     memcpy(packed + starts[rank] + (lc - own.c0) * run,

@@ -99,7 +99,7 @@ sb_status sb_store_create(const sb_world *world, const sb_store_group *groups, s
   *out = NULL;
   status = slots < 1 ? sb_fail(SB_ERR_INTERNAL, "a store needs at least one slot, not %d", slots)
                      : SB_OK;
-  if (status == SB_OK) status = sb_alloc(&store, 1, sizeof *store, "store");
+  SB_THEN(sb_alloc(&store, 1, sizeof *store, "store"));
   if (status == SB_OK) {
     store->world = world;
     store->comm = MPI_COMM_NULL;

@@ -29,9 +29,8 @@ static sb_status split_nodes(sb_world *world, int ranks_per_node) {
       MPI_Comm_split_type(world->comm, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL, &shared));
   if (ranks_per_node > 0) {
     sb_status status = sb_mpi_check(MPI_Comm_rank(shared, &rank), "MPI_Comm_rank");
-    if (status == SB_OK)
-      status = sb_mpi_check(MPI_Comm_split(shared, rank / ranks_per_node, rank, &world->node_comm),
-                            "MPI_Comm_split");
+    SB_THEN(sb_mpi_check(MPI_Comm_split(shared, rank / ranks_per_node, rank, &world->node_comm),
+                         "MPI_Comm_split"));
     MPI_Comm_free(&shared);
     SB_TRY(status);
   } else {
