@@ -1,5 +1,6 @@
 #include "folders/checkpoint_files.h"
 
+#include "base/trace.h"
 #include <stdio.h>
 #include <unistd.h>
 
@@ -68,6 +69,7 @@ static sb_status write_state(const sb_checkpoint_files *s, json_t *progress) {
 }
 
 sb_status sb_checkpoint_files_commit(const sb_checkpoint_files *s, json_t *progress) {
+  SB_SPAN(SB_TRACE_DISK, "checkpoint", SB_TRACE_NONE);
   const sb_status status = s->world->rank == 0 ? write_state(s, progress) : SB_OK;
   json_decref(progress);
   return sb_world_agree(s->world, status);

@@ -10,6 +10,7 @@
 #include "io/safetensors_writer.h"
 #include "folders/companions.h"
 #include "base/cleanup.h"
+#include "base/trace.h"
 #include "mpi/large.h"
 
 enum { GUARDED_FILES = 512 };
@@ -88,6 +89,7 @@ static sb_status open_files(sb_hf_folder *f, const char *path) {
 
 sb_status sb_hf_folder_write(sb_hf_folder *f, size_t tensor, uint64_t offset, size_t bytes,
                              const void *data) {
+  SB_SPAN(SB_TRACE_DISK, "write rows", tensor);
   const target *to = &f->targets[tensor];
   return sb_safetensors_writer_write(f->writers[to->file], to->index, offset, bytes, data);
 }

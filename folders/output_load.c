@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "io/file.h"
 #include "io/shardset.h"
 #include "kernels/blockrow.h"
@@ -99,6 +100,7 @@ static size_t unit_bytes(const void *context, const sb_model *m, const sb_place 
 
 static sb_status read_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                            void *data) {
+  SB_SPAN(SB_TRACE_DISK, "read frame", place->tensor);
   folder *f = context;
   const sb_shard_reader *reader;
   const sb_shard_entry *entry =
@@ -143,6 +145,7 @@ sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out
 /* ---- checking without loading ---- */
 
 static sb_status verify_shards(const sb_world *world, const sb_shardset *set, sb_ticker ticker) {
+  SB_SPAN(SB_TRACE_DISK, "verify shards", SB_TRACE_NONE);
   sb_ticker_part part = {.whole = ticker};
   uint64_t total = 0; /* bytes of this rank's shards */
   size_t step = (size_t)world->size;

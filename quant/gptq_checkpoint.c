@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
+#include "base/trace.h"
 #include "io/json.h"
 #include "folders/checkpoint_files.h"
 #include "mpi/large.h"
@@ -147,6 +148,7 @@ sb_status sb_gptq_checkpoint_open(const char *path, const sb_key *key, sb_model 
 }
 
 sb_status sb_gptq_checkpoint_add(sb_gptq_checkpoint *r, size_t layer) {
+  SB_SPAN(SB_TRACE_DISK, "save layer", layer);
   SB_AGREE(r->m->world, write_share(r, layer));
   return sb_checkpoint_files_commit(
       &r->files,
