@@ -46,10 +46,11 @@ function(sb_library name)
   target_link_libraries(sb_${name} PUBLIC ${arg_LINKS} OpenMP::OpenMP_C m)
 endfunction()
 
-# sb_test(safetensors LABEL unit LINKS sb_io [RANKS 1 2 4]): tests/.../test_safetensors.c as a cmocka program, run once,
-# or once for every number of ranks. The program gets the source folder in SB_SOURCE_DIR.
+# sb_test(store LABEL mpi LINKS sb_mpi [RANKS 1 2 3 LONG_RANKS 7]): tests/ROOM/test_store.c as a cmocka program, run once, or once
+# per number of ranks; with LONG_RANKS, which say little that fewer do not, under the label long too. The program gets the source folder in
+# SB_SOURCE_DIR.
 function(sb_test name)
-  cmake_parse_arguments(arg "" "LABEL;TIMEOUT" "LINKS;RANKS" ${ARGN})
+  cmake_parse_arguments(arg "" "LABEL;TIMEOUT" "LINKS;RANKS;LONG_RANKS" ${ARGN})
   if(NOT arg_LABEL)
     set(arg_LABEL unit)
   endif()
@@ -64,9 +65,12 @@ function(sb_test name)
     add_dependencies(unit_tests test_${name})
   endif()
   if(arg_RANKS)
-    foreach(ranks IN LISTS arg_RANKS)
+    foreach(ranks IN LISTS arg_RANKS arg_LONG_RANKS)
       add_test(NAME ${name}_${ranks} COMMAND ${CMAKE_SOURCE_DIR}/tests/mpirun.sh ${ranks} $<TARGET_FILE:test_${name}>)
       set_tests_properties(${name}_${ranks} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+      if(ranks IN_LIST arg_LONG_RANKS)
+        set_property(TEST ${name}_${ranks} APPEND PROPERTY LABELS long)
+      endif()
     endforeach()
   else()
     add_test(NAME ${name} COMMAND test_${name})
