@@ -64,10 +64,10 @@ static sb_status looks_wide(const sb_tokens *t, uint64_t file_bytes, bool *wide)
 
 static sb_status open_raw(sb_tokens *t, sb_token_width width, uint64_t file_bytes) {
   if (width == SB_TOKENS_AUTO && !ends_with(t->path, ".bin"))
-    return sb_fail(
-        SB_ERR_UNSUPPORTED,
-        "%s: token files are .bin (raw uint16 or uint32) or .npy; make one with tools/make_tokens.py",
-        t->path);
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "%s: token files are .bin (raw uint16 or uint32) or .npy; make one with "
+                   "tools/make_tokens.py",
+                   t->path);
   if (ends_with(t->path, ".npy"))
     return sb_fail(SB_ERR_FORMAT, "%s: is named .npy but does not start as a .npy file does",
                    t->path);

@@ -1,6 +1,7 @@
 /* What a kernel needs of the hardware beyond C++: exchanges inside a warp, tensor cores, matrix
  * loads and asynchronous copies. The only place with intrinsics and PTX;
- * tests/cuda_host/kernels/cuda/warp.cuh is the same for processors, and both must change together.
+ * tests/cuda_host/include/kernels/cuda/warp.cuh is the same for processors, and both must change
+ * together.
  *
  * Every function that says "warp" is called by all 32 threads of a warp at once; blocks are whole
  * warps. */

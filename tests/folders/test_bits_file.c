@@ -144,6 +144,34 @@ static void made_for_something_else(void **state) {
   all_ranks_passed();
 }
 
+/* The file at `path`, which was made for the orders of `mode`, is no one else's: not `plain`'s,
+ * which has none, nor `reordered`'s, which has others; nor with orders that were edited. */
+static void others_are_refused(sb_reorder mode, const char *path, const sb_arch *arch,
+                               const golden_setup *plain, const golden_setup *reordered) {
+  sb_orders read;
+  const char *made =
+      mode == SB_REORDER_FUSED ? "made with --reorder fused" : "made with --reorder indexed";
+  const sb_reorder wrong = mode == SB_REORDER_FUSED ? SB_REORDER_INDEXED : SB_REORDER_FUSED;
+  EXPECT(sb_bits_file_orders(&world, path, arch, wrong, &read) == SB_ERR_FORMAT);
+  EXPECT(strstr(sb_message(), made) != NULL && read.numbers == NULL);
+  refuse(plain, path, made, "not none");
+  refuse(reordered, path, "made for channels in another order", "orders_hash");
+  const char *changed =
+      edited(path, "\"orders_hash\": \"", "\"orders_hash\": \"0123456789abcdef\", \"was\": \"");
+  EXPECT(sb_bits_file_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
+  EXPECT(strstr(sb_message(), "orders_hash does not fit") != NULL);
+  changed = edited(path, "\"channels\": \"", "\"channels\": \"0 ");
+  EXPECT(sb_bits_file_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
+  EXPECT(strstr(sb_message(), "is no list of") != NULL);
+  changed = edited(path, "\"channels\": \"", "\"channels\": \"x");
+  EXPECT(sb_bits_file_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
+  EXPECT(strstr(sb_message(), "is no list of") != NULL);
+  changed = edited(path, "\"channels\": \"", "\"channels\": \"9");
+  EXPECT(sb_bits_file_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
+  EXPECT(strstr(sb_message(), ": channel ") != NULL ||
+         strstr(sb_message(), "orders_hash does not fit") != NULL);
+}
+
 /* A bit map that belongs to an order of channels: both come back, and neither is taken for another.
  */
 static void orders_too(void **state) {
@@ -175,29 +203,8 @@ static void orders_too(void **state) {
     EXPECT(memcmp(to.model->bits, from.model->bits, from.model->blocks) == 0);
     sb_orders_free(&read);
 
-    const char *made =
-        mode == SB_REORDER_FUSED ? "made with --reorder fused" : "made with --reorder indexed";
-    const sb_reorder wrong = mode == SB_REORDER_FUSED ? SB_REORDER_INDEXED : SB_REORDER_FUSED;
-    EXPECT(sb_bits_file_orders(&world, path, arch, wrong, &read) == SB_ERR_FORMAT);
-    EXPECT(strstr(sb_message(), made) != NULL && read.numbers == NULL);
-    refuse(&plain, path, made, "not none");
     setup.orders = &other;
-    refuse(&setup, path, "made for channels in another order", "orders_hash");
-    const char *changed =
-        edited(path, "\"orders_hash\": \"", "\"orders_hash\": \"0123456789abcdef\", \"was\": \"");
-    EXPECT(sb_bits_file_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
-    EXPECT(strstr(sb_message(), "orders_hash does not fit") != NULL);
-    changed = edited(path, "\"channels\": \"", "\"channels\": \"0 ");
-    EXPECT(sb_bits_file_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
-    EXPECT(strstr(sb_message(), "is no list of") != NULL);
-    changed = edited(path, "\"channels\": \"", "\"channels\": \"x");
-    EXPECT(sb_bits_file_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
-    EXPECT(strstr(sb_message(), "is no list of") != NULL);
-    changed = edited(path, "\"channels\": \"", "\"channels\": \"9");
-    EXPECT(sb_bits_file_orders(&world, changed, arch, (sb_reorder)mode, &read) == SB_ERR_FORMAT);
-    EXPECT(strstr(sb_message(), ": channel ") != NULL ||
-           strstr(sb_message(), "orders_hash does not fit") != NULL);
-
+    others_are_refused((sb_reorder)mode, path, arch, &plain, &setup);
     sb_orders_free(&orders);
     sb_orders_free(&other);
     golden_close(&natural);
