@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Checks the house: which room may include which, circles, and sizes (docs/architecture.md).
+"""Checks the house: which room may include which, circles, sizes, and names of files that are gone
+(docs/architecture.md).
 
-Reads the includes of all sources and prints one line for each breach; exit code 1 if there is any.
+Reads all sources and documents, and prints one line for each breach; exit code 1 if there is any.
 With --graph it prints the arrows between rooms and their counts instead.
 """
 import argparse
@@ -30,15 +31,32 @@ MOST_SHARE = 0.2  # of the code in one room, kernels aside
 TABLES = re.compile(r"\bsb_option\b")  # a function that is a table of options
 
 
-def files(root):
+def files(root, endings=CODE):
     out = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard"], text=True,
                          stdout=subprocess.PIPE, check=False)
     if out.returncode == 0:
         names = out.stdout.split("\n")
     else:
         names = [os.path.relpath(os.path.join(d, f), root) for d, _, fs in os.walk(root) for f in fs]
-    return sorted(n for n in names if n.endswith(CODE) and not n.startswith("build")
+    return sorted(n for n in names if n.endswith(endings) and not n.startswith("build")
                   and os.path.exists(os.path.join(root, n)))
+
+
+MENTION = re.compile(r"(?<![\w/.-])((?:%s)/[a-z0-9_./-]*[a-z0-9_]\.(?:c|h|cuh?|cpp|py|sh|md|sbatch))\b"
+                     % "|".join(ROOMS + ["tests", "bench", "tools", "docs", "slurm"]))
+TEXTS = CODE + (".md", ".py", ".sh", ".txt", ".cmake", ".sbatch")
+
+
+def stale_mentions(root):
+    """(file, line, path) for every path of ours that a comment or a document names and that is not there."""
+    for name in files(root, TEXTS):
+        if name in ("CHANGELOG.md", "docs/recipes.md"):  # files that were, files that are to be made
+            continue
+        with open(os.path.join(root, name), encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                for path in MENTION.findall(line):
+                    if not any(os.path.exists(os.path.join(root, at, path)) for at in ("", os.path.dirname(name))):
+                        yield name, number, path
 
 
 def room_of(path):
@@ -160,6 +178,8 @@ def main():
                 graph[concept(name)].add(concept(target))
                 if here != room_of(target):
                     arrows[here, room_of(target)] += 1
+    for name, number, path in stale_mentions(options.root):
+        breaches.append(f"{name}:{number}: names {path}, which is not there")
     for part in circles({n: sorted(t) for n, t in sorted(graph.items())}):
         breaches.append("a circle of files: " + ", ".join(part))
     code = {r: n for r, n in sizes.items() if r in ROOMS and r != "kernels"}
