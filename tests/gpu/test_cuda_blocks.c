@@ -64,8 +64,9 @@ static const sb_dtype types[3] = {SB_BF16, SB_F32, SB_F16};
     for (int once_ = 1; once_;)                                                                    \
       for (sb_symmetry symmetry = (sb_symmetry)(c_ / SHAPES); once_;)                              \
         for (data d = create(c_ % SHAPES, types[c_ % 3], least); once_; release(&d))               \
-          for (const sb_block_weights on_cpu = {d.w, d.dtype, &d.tiling, d.bits, symmetry},        \
-                                      on_gpu = {d.w_there, d.dtype, &d.tiling, d.bits, symmetry};  \
+          for (__attribute__((unused)) const sb_block_weights                                      \
+                   on_cpu = {d.w, d.dtype, &d.tiling, d.bits, symmetry},                           \
+                   on_gpu = {d.w_there, d.dtype, &d.tiling, d.bits, symmetry};                     \
                once_; once_ = 0)
 
 /* Fails unless what is on the device is `want`, to the bit. */
