@@ -73,7 +73,7 @@ static sb_status fill(bench *t, matrix *m, const mix *which) {
   const size_t rows = sb_tiling_block_rows(&t->tiling), columns = sb_tiling_block_cols(&t->tiling);
   uint8_t *bits = NULL;
   size_t *offsets = NULL;
-  sb_blockrow_part *parts = NULL;
+  sb_block_part *parts = NULL;
   SB_TRY(sb_alloc(&bits, rows * columns, 1, "bits"));
   SB_TRY(sb_alloc(&offsets, rows, sizeof *offsets, "offsets"));
   SB_TRY(sb_alloc(&parts, 1 + 3 * columns, sizeof *parts, "parts"));

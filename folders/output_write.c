@@ -71,9 +71,10 @@ static sb_status add_blockrow(shard *s, const sb_model *m, const sb_place *place
   const size_t cols = sb_tiling_block_cols(tiling);
   const uint8_t *bits = m->bits + matrix->first_block + unit * cols;
   const size_t bytes = sb_blockrow_bytes(tiling, unit, bits, m->blocking.symmetry);
-  sb_blockrow_part *parts = NULL;
-  SB_TRY(sb_alloc(&s->sections[s->count], 1 + 3 * cols, sizeof(sb_section), "coded block row"));
-  SB_TRY(sb_alloc(&parts, 1 + 3 * cols, sizeof *parts, "coded block row"));
+  sb_block_part *parts = NULL;
+  SB_TRY(sb_alloc(&s->sections[s->count], 1 + SB_BLOCK_PARTS * cols, sizeof(sb_section),
+                  "coded block row"));
+  SB_TRY(sb_alloc(&parts, 1 + SB_BLOCK_PARTS * cols, sizeof *parts, "coded block row"));
   const size_t count = sb_blockrow_parts(parts, tiling, unit, bits, m->blocking.symmetry);
   for (size_t i = 0; i < count; i++)
     s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};

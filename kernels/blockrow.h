@@ -1,8 +1,9 @@
 /* The packed form of one block row: what a frame of a shard holds and what unpack_blocks reads
  * (docs/format.md).
  *
- * - bit map: one byte per block, 1 .. 8, padded with zeros to a multiple of 16 bytes
- * - then for every block of r rows, c columns, b bits:
+ * - bit map: one byte per block, which names its alphabet and width (kernels/alphabet.h), padded with
+ *   zeros to a multiple of 16 bytes
+ * - then every block as its alphabet lays it out; on the integer grid, with r rows, c columns, b bits:
  *   - scales: fp16[r]
  *   - asymmetric, b >= 2: r zero points of b bits, as one bit string
  *   - asymmetric, b = 1: bases, fp16[r]
@@ -18,7 +19,9 @@
 #include <stdint.h>
 
 #include "base/check.h"
-#include "kernels/backend.h"
+#include "base/status.h"
+#include "kernels/alphabet.h"
+#include "kernels/shared/tiling.h"
 #include "kernels/shared/grid.h"
 
 /* Bytes of a block of rows x cols at `bits` (1..8), without its byte in the bit map. O(1). */
@@ -32,13 +35,9 @@ size_t sb_blockrow_bytes(const sb_tiling *tiling, size_t i, const uint8_t *bits,
                          sb_symmetry symmetry);
 
 /* The parts of block row i in order, for compression that treats like with like (io/sections.h):
- * sizes and kinds, at most 1 + 3 a block. Returns their number. `kind` is 0 for the bit map, 16 for
- * fp16 numbers, the bits for codes, 32 + bits for zero points. */
-typedef struct sb_blockrow_part {
-  uint32_t bytes;
-  uint8_t kind;
-} sb_blockrow_part;
-size_t sb_blockrow_parts(sb_blockrow_part *parts, const sb_tiling *tiling, size_t i,
+ * the bit map, of kind 0, and those of every block's alphabet, at most 1 + SB_BLOCK_PARTS per
+ * block. Returns their number. */
+size_t sb_blockrow_parts(sb_block_part *parts, const sb_tiling *tiling, size_t i,
                          const uint8_t *bits, sb_symmetry symmetry);
 
 /* Packing is two steps. First the grids and codes are chosen, here the nearest ones: groups[j *
@@ -74,5 +73,12 @@ sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t byt
 void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed,
                         const sb_tiling *tiling, size_t i, size_t first, size_t end,
                         sb_symmetry symmetry);
+
+/* Calls back for every group of block row i, block by block: row r of block j, and where its scale
+ * lies in the packed block row (bytes from its beginning), and its base, or SIZE_MAX where it has
+ * none. Local. */
+typedef void (*sb_blockrow_scale)(void *context, size_t r, size_t j, size_t scale, size_t base);
+void sb_blockrow_scales(const sb_tiling *tiling, size_t i, const uint8_t *bits,
+                        sb_symmetry symmetry, sb_blockrow_scale visit, void *context);
 
 #endif

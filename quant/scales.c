@@ -4,29 +4,31 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernels/shared/blockrow_layout.h"
+#include "kernels/blockrow.h"
+#include "kernels/shared/grid.h"
 
-/* Means of few steps: there are few. */
+/* Means over few steps, because training has few. */
 static const double BETA_MEAN = 0.9, BETA_SQUARE = 0.99, EPSILON = 1e-12;
 
-typedef struct trained {
+/* What training knows of a group. */
+typedef struct state {
   uint16_t scale, base; /* as they were before training, fp16 */
   float shift;          /* of the logarithm of both */
   float mean, square;   /* of gradients */
-} trained;
+} state;
 
 struct sb_scales {
   sb_model *m;
   size_t *before; /* [layers + 1] */
-  trained *groups;
+  state *groups;
   unsigned steps;
 };
 
 /* Groups of a layer in the units before `end` of its image. */
 static size_t groups_before(const sb_model *m, size_t layer, size_t end) {
-  const size_t group = m->layer_first + layer;
+  const size_t image = m->layer_first + layer;
   size_t groups = 0;
-  for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
+  for (size_t i = m->group_place[image]; i < m->group_place[image + 1]; i++) {
     const sb_place *place = &m->places[i];
     const sb_matrix *matrix = sb_model_place_matrix(m, place);
     if (!matrix || end <= place->first_unit) continue;
@@ -53,50 +55,49 @@ size_t sb_scales_before(const sb_scales *s, size_t layer) {
   return s->before[layer];
 }
 
-/* A row of a block of so many bits: where its scale is, and its base or NULL. */
-typedef void (*group_work)(trained *group, unsigned bits, uint8_t *scale, uint8_t *base,
+/* What is done with every group: its state, its width, where its scale lies, and its base or NULL.
+ */
+typedef void (*group_work)(state *group, unsigned bits, uint8_t *scale, uint8_t *base,
                            double gradient, const void *how);
 
-/* The groups of a packed block row, which are groups[0 ..]; gradients may be NULL. */
-static void each_of_row(uint8_t *row, const sb_tiling *tiling, size_t unit, const uint8_t *bits,
-                        sb_symmetry symmetry, trained *groups, const float *gradients,
-                        group_work work, const void *how) {
-  const size_t across = sb_tiling_block_cols(tiling), rows = sb_tiling_rows_of(tiling, unit);
-  uint8_t *block = row + sb_bitmap_bytes(across);
-  for (size_t j = 0; j < across; j++) {
-    const sb_block_layout b =
-        sb_block_layout_of(rows, sb_tiling_cols_of(tiling, j), bits[j], symmetry);
-    const bool has_base = symmetry == SB_ASYMMETRIC && bits[j] == 1;
-    for (size_t r = 0; r < rows; r++)
-      work(&groups[r * across + j], bits[j], block + 2 * r,
-           has_base ? block + b.zeros + 2 * r : NULL,
-           gradients ? (double)gradients[r * across + j] : 0, how);
-    block += sb_block_layout_bytes(&b);
-  }
+/* A walk over this rank's groups; `at` is the first of the block row at hand. */
+typedef struct walk {
+  const sb_scales *scales;
+  const float *gradients; /* or NULL */
+  group_work work;
+  const void *how;
+  size_t at, across; /* across: blocks of the row */
+  uint8_t *row;
+  const uint8_t *bits; /* [across] */
+} walk;
+
+static void visit_group(void *context, size_t r, size_t j, size_t scale, size_t base) {
+  const walk *w = context;
+  const size_t k = w->at + r * w->across + j;
+  w->work(&w->scales->groups[k], sb_alphabet_width(w->bits[j]), w->row + scale,
+          base == SIZE_MAX ? NULL : w->row + base, w->gradients ? (double)w->gradients[k] : 0,
+          w->how);
+}
+
+static sb_status visit_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                            void *data) {
+  walk *w = context;
+  const sb_matrix *matrix = sb_model_place_matrix(m, place);
+  if (!matrix) return SB_OK;
+  w->across = sb_tiling_block_cols(&matrix->tiling);
+  w->row = data;
+  w->bits = m->bits + matrix->first_block + unit * w->across;
+  sb_blockrow_scales(&matrix->tiling, unit, w->bits, m->blocking.symmetry, visit_group, w);
+  w->at += sb_tiling_rows_of(&matrix->tiling, unit) * w->across;
+  return SB_OK;
 }
 
 static void each_group(sb_scales *s, const float *gradients, group_work work, const void *how) {
-  sb_model *m = s->m;
-  size_t at = 0;
-  for (size_t group = m->layer_first; group < m->layer_first + m->config.layers; group++) {
-    size_t own, end;
-    sb_store_owned(m->store, group, m->world->rank, &own, &end);
-    for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
-      const sb_place *place = &m->places[i];
-      const sb_matrix *matrix = sb_model_place_matrix(m, place);
-      const size_t last = sb_min_size(end, place->first_unit + place->units);
-      for (size_t u = sb_max_size(own, place->first_unit); matrix && u < last; u++) {
-        const size_t unit = u - place->first_unit, across = sb_tiling_block_cols(&matrix->tiling);
-        each_of_row(sb_store_unit(m->store, group, u), &matrix->tiling, unit,
-                    m->bits + matrix->first_block + unit * across, m->blocking.symmetry,
-                    s->groups + at, gradients ? gradients + at : NULL, work, how);
-        at += sb_tiling_rows_of(&matrix->tiling, unit) * across;
-      }
-    }
-  }
+  walk w = {.scales = s, .gradients = gradients, .work = work, .how = how};
+  (void)sb_model_visit_owned(s->m, visit_unit, &w); /* its visitor does not fail */
 }
 
-static void read_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
+static void read_group(state *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
                        const void *how) {
   (void)bits, (void)gradient, (void)how;
   memcpy(&g->scale, scale, sizeof g->scale);
@@ -104,26 +105,26 @@ static void read_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base,
 }
 
 size_t sb_scales_bytes(const sb_sizes *z) {
-  return sizeof(sb_scales) + z->owned_groups * sizeof(trained) + (z->layers + 1) * sizeof(size_t);
+  return sizeof(sb_scales) + z->owned_groups * sizeof(state) + (z->layers + 1) * sizeof(size_t);
 }
 
-sb_status sb_scales_create(sb_model *packed, sb_scales **out) {
+sb_status sb_scales_create(sb_model *coded, sb_scales **out) {
   sb_status status = SB_OK;
   SB_GO(sb_alloc(out, 1, sizeof **out, "scales"));
   sb_scales *s = *out;
-  const size_t layers = packed->config.layers;
-  s->m = packed;
+  const size_t layers = coded->config.layers;
+  s->m = coded;
   SB_GO(sb_alloc(&s->before, layers + 1, sizeof *s->before, "scales"));
   for (size_t layer = 0; layer < layers; layer++) {
     size_t first, end;
-    sb_store_owned(packed->store, packed->layer_first + layer, packed->world->rank, &first, &end);
+    sb_store_owned(coded->store, coded->layer_first + layer, coded->world->rank, &first, &end);
     s->before[layer + 1] =
-        s->before[layer] + groups_before(packed, layer, end) - groups_before(packed, layer, first);
+        s->before[layer] + groups_before(coded, layer, end) - groups_before(coded, layer, first);
   }
   SB_GO(sb_alloc(&s->groups, s->before[layers], sizeof *s->groups, "scales"));
   each_group(s, NULL, read_group, NULL);
 done:
-  status = sb_world_agree(packed->world, status);
+  status = sb_world_agree(coded->world, status);
   if (status != SB_OK) sb_scales_free(out);
   return status;
 }
@@ -149,7 +150,7 @@ static void put(uint8_t *to, uint16_t was, double factor) {
 }
 
 /* Into the packed row. */
-static void write_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
+static void write_group(state *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
                         const void *how) {
   (void)bits, (void)gradient, (void)how;
   const double factor = exp((double)g->shift);
@@ -157,7 +158,7 @@ static void write_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base
   if (base) put(base, g->base, factor);
 }
 
-static void move_group(trained *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
+static void move_group(state *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
                        const void *how) {
   const step *s = how;
   const double rate = s->rate / (double)(1u << (bits - 1));

@@ -192,7 +192,7 @@ static void test_sizes(void **state) {
   for (size_t shape = 0; shape < SHAPES; shape++) { /* the parts add up */
     data d = create(shape, SB_ASYMMETRIC);
     for (size_t i = 0; i < d.rows; i++) {
-      sb_blockrow_part *parts = NULL;
+      sb_block_part *parts = NULL;
       size_t sum = 0, count;
       assert_ok(sb_alloc(&parts, 1 + 3 * d.columns, sizeof *parts, "parts"));
       count = sb_blockrow_parts(parts, &d.tiling, i, d.bits + i * d.columns, d.symmetry);

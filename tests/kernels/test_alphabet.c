@@ -1,0 +1,104 @@
+/* The alphabet of a block: which bytes of a bit map name one, that parts are all bytes, and that
+ * the numbers which are trained scale all values of a row. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/alphabet.h"
+#include "kernels/shared/grid.h"
+
+enum { ROWS = 13, COLS = 37, LD = 40 };
+
+static void bytes_name_alphabets(void **state) {
+  (void)state;
+  for (unsigned byte = 0; byte < 256; byte++) {
+    const sb_alphabet *a = sb_alphabet_of((uint8_t)byte);
+    if (byte >= 1 && byte <= 8) {
+      assert_ptr_equal(a, &sb_alphabet_grid);
+      assert_int_equal(sb_alphabet_width((uint8_t)byte), byte);
+    } else {
+      assert_null(a);
+    }
+  }
+}
+
+/* Weights of one sign in the first rows, of both in the others. */
+static void fill(float *w) {
+  for (size_t k = 0; k < ROWS * LD; k++)
+    w[k] = k / LD < 3 ? 0.25f + (float)(k % 11) / 16 : (float)(k * 7 % 23) / 16 - 0.6f;
+}
+
+static void check(unsigned bits, sb_symmetry symmetry) {
+  const sb_block_shape shape = {ROWS, COLS, bits, symmetry};
+  const sb_alphabet *a = sb_alphabet_of((uint8_t)bits);
+  float w[ROWS * LD], was[ROWS * LD], doubled[ROWS * LD];
+  fill(w);
+  const sb_block_source weights = {w, SB_F32, 0, LD, NULL};
+  const size_t bytes = a->bytes(&shape);
+  uint8_t *block = malloc(bytes + 1), *again = malloc(bytes + 1), codes[ROWS * LD];
+  sb_grid grids[ROWS];
+  assert_true(block && again);
+  memset(block, 0xa5, bytes + 1);
+  memset(again, 0x5a, bytes + 1);
+
+  /* parts are all bytes, all bytes are written and none behind them; both ways to write agree */
+  sb_block_part parts[SB_BLOCK_PARTS];
+  size_t sum = 0;
+  const size_t count = a->parts(&shape, parts);
+  assert_true(count >= 1 && count <= SB_BLOCK_PARTS);
+  for (size_t k = 0; k < count; k++) sum += parts[k].bytes;
+  assert_int_equal(sum, bytes);
+  assert_int_equal(parts[count - 1].bytes, a->code_bytes(&shape));
+  a->encode(&shape, block, &weights);
+  sb_alphabet_grid_choose(&shape, grids, codes, LD, &weights);
+  a->pack(&shape, again, grids, codes, LD);
+  assert_memory_equal(block, again, bytes);
+  assert_int_equal(block[bytes], 0xa5);
+  assert_int_equal(again[bytes], 0x5a);
+
+  /* twice the numbers that scale a row: twice its values, exactly, and no other row changes */
+  const size_t row = 5;
+  size_t scale, base;
+  a->decode(&shape, block, was, SB_F32, 0, LD);
+  a->scale(&shape, row, &scale, &base);
+  for (int k = 0; k < 2; k++) {
+    const size_t at = k == 0 ? scale : base;
+    uint16_t half;
+    if (at == SIZE_MAX) continue;
+    memcpy(&half, block + at, sizeof half);
+    half = sb_grid_to_fp16(2 * sb_grid_from_fp16(half));
+    memcpy(block + at, &half, sizeof half);
+  }
+  assert_int_equal(base != SIZE_MAX, bits == 1 && symmetry == SB_ASYMMETRIC);
+  a->decode(&shape, block, doubled, SB_F32, 0, LD);
+  double largest = 0;
+  for (size_t r = 0; r < ROWS; r++)
+    for (size_t c = 0; c < COLS; c++) {
+      const float before = was[r * LD + c], expected = r == row ? 2 * before : before;
+      assert_true(doubled[r * LD + c] == expected);
+      largest = fmax(largest, fabs((double)before));
+    }
+  assert_true(largest > 0.5);
+  free(block);
+  free(again);
+}
+
+static void grids(void **state) {
+  (void)state;
+  for (unsigned bits = SB_MIN_BITS; bits <= SB_MAX_BITS; bits++) {
+    check(bits, SB_ASYMMETRIC);
+    check(bits, SB_SYMMETRIC);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_name_alphabets),
+                                     cmocka_unit_test(grids)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
