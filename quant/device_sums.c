@@ -34,14 +34,14 @@ static sb_status through_hosts(const sb_device_sums *d, sb_stream stream, int64_
       b->op->download(b, stream, d->pieces[0], sums, sb_min_size(d->piece, count) * sizeof *sums);
   for (size_t at = 0, k = 0; at < count; at += d->piece, k++) {
     const size_t part = sb_min_size(d->piece, count - at), next = at + part;
-    int64_t *here = d->pieces[k % 2], *there = d->pieces[(k + 1) % 2];
+    int64_t *sent = d->pieces[k % 2], *coming = d->pieces[(k + 1) % 2];
     if (status == SB_OK) status = b->op->sync(b, stream);
     if (status == SB_OK && next < count)
-      status = b->op->download(b, stream, there, sums + next,
+      status = b->op->download(b, stream, coming, sums + next,
                                sb_min_size(d->piece, count - next) * sizeof *sums);
     SB_AGREE(d->world, status);
-    SB_TRY(sb_mpi_sum_i64(here, part, d->world->comm));
-    status = b->op->upload(b, stream, sums + at, here, part * sizeof *sums);
+    SB_TRY(sb_mpi_sum_i64(sent, part, d->world->comm));
+    status = b->op->upload(b, stream, sums + at, sent, part * sizeof *sums);
   }
   if (status == SB_OK) status = b->op->sync(b, stream);
   return sb_world_agree(d->world, status);

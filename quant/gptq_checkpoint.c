@@ -109,7 +109,7 @@ static sb_status read_share(const sb_gptq_checkpoint *r, size_t layer) {
   return status;
 }
 
-/* On rank 0: the layers that are there, of those the model has. */
+/* On rank 0: how many layers the model has, and how many are done. */
 typedef struct extent {
   size_t layers;
   uint64_t done;
@@ -124,8 +124,8 @@ static sb_status open_files(sb_gptq_checkpoint *r, const char *path, const sb_ke
                             size_t *layers) {
   const sb_world *world = r->m->world;
   extent e = {r->m->config.layers, 0};
-  bool there;
-  SB_TRY(sb_checkpoint_files_open(world, &kind, path, key, parse, &e, &there, &r->files));
+  bool resumes;
+  SB_TRY(sb_checkpoint_files_open(world, &kind, path, key, parse, &e, &resumes, &r->files));
   SB_TRY(sb_mpi_bcast(&e.done, sizeof e.done, 0, world->comm));
   *layers = e.done;
   for (size_t l = 0; l < *layers; l++) SB_AGREE(world, read_share(r, l));
@@ -155,13 +155,13 @@ sb_status sb_gptq_checkpoint_add(sb_gptq_checkpoint *r, size_t layer) {
       r->m->world->rank == 0 ? json_pack("{s:I}", "layers", (json_int_t)(layer + 1)) : NULL);
 }
 
-void sb_gptq_checkpoint_close(sb_gptq_checkpoint **rounded) {
-  sb_gptq_checkpoint *r = *rounded;
+void sb_gptq_checkpoint_close(sb_gptq_checkpoint **checkpoint) {
+  sb_gptq_checkpoint *r = *checkpoint;
   if (!r) return;
   sb_checkpoint_files_close(&r->files);
   sb_free(&r->at);
   sb_free(&r->units);
-  sb_free(rounded);
+  sb_free(checkpoint);
 }
 
 void sb_gptq_checkpoint_remove(const sb_world *world, const char *path) {

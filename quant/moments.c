@@ -89,7 +89,7 @@ static void release(sb_moments *m) {
   sb_free(&m->in);
 }
 
-/* In one of the ways; what there was is forgotten. Collective. */
+/* In one of the ways; earlier contents are forgotten. Collective. */
 static sb_status allocate(sb_moments *m, const sb_moments_setup *setup, sb_factor_mode mode) {
   *m = (sb_moments){.setup = *setup, .world = setup->model->world, .way = way_of(mode)};
   m->setup.mode = mode;

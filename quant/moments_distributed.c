@@ -85,11 +85,10 @@ static sb_status allocate(sb_moments *m) {
   SB_TRY(sb_alloc_raw(&m->host, sb_max_size(m->panel, m->rows) * widest, sizeof *m->host,
                       "panel of second moments"));
   SB_TRY(sb_alloc_raw(&m->part, count, sizeof *m->part, "panel of second moments"));
-  m->part_there = m->part;
+  m->part_dev = m->part;
   if (b->unified) return SB_OK;
-  m->part_there = NULL;
-  return b->op->alloc(b, count * sizeof *m->part, "panel of second moments",
-                      (void **)&m->part_there);
+  m->part_dev = NULL;
+  return b->op->alloc(b, count * sizeof *m->part, "panel of second moments", (void **)&m->part_dev);
 }
 
 static void release(sb_moments *m) {
@@ -100,7 +99,7 @@ static void release(sb_moments *m) {
     b->op->free(b, m->in[i].kept);
   }
   b->op->free(b, m->product);
-  if (m->part_there != m->part) b->op->free(b, m->part_there);
+  if (m->part_dev != m->part) b->op->free(b, m->part_dev);
   sb_free(&m->host);
   sb_free(&m->part);
 }
@@ -158,14 +157,14 @@ static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *
 static sb_status sum_kept(sb_moments *m, sb_stream stream, size_t input, size_t a, size_t b) {
   sb_backend *backend = m->setup.backend;
   const size_t n = m->in[input].width, count = (b - a) * (n - a);
-  SB_TRY(backend->op->zero(backend, stream, m->part_there, count * sizeof *m->part));
+  SB_TRY(backend->op->zero(backend, stream, m->part_dev, count * sizeof *m->part));
   for (size_t s = 0; s < m->held; s++) {
     SB_TRY(multiply(m, stream, input, s, a, b, n));
-    SB_TRY(backend->op->add_multiples(backend, stream, m->part_there, m->product, count,
+    SB_TRY(backend->op->add_multiples(backend, stream, m->part_dev, m->product, count,
                                       m->in[input].quantum, true));
   }
-  if (m->part_there != m->part)
-    SB_TRY(backend->op->download(backend, stream, m->part, m->part_there, count * sizeof *m->part));
+  if (m->part_dev != m->part)
+    SB_TRY(backend->op->download(backend, stream, m->part, m->part_dev, count * sizeof *m->part));
   return backend->op->sync(backend, stream);
 }
 

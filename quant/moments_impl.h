@@ -63,7 +63,7 @@ struct sb_moments {
   size_t rows;           /* of a panel of a factor: whole blocks */
   float *product, *host; /* device [panel, widest], host [larger of panel and rows, widest] */
   int64_t *part;         /* host [panel, widest]: this rank's part of a panel of sums */
-  int64_t *part_there;   /* the same on the device; `part` where that is the host */
+  int64_t *part_dev;     /* the same on the device; `part` where that is the host */
 };
 
 /* Channels of the widest input of a number in any layer: what its buffers have room for. */

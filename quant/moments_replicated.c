@@ -81,16 +81,16 @@ static sb_status take(sb_moments *m, sb_stream stream, size_t input, const void 
 
 /* The diagonal of the sequence just seen: elements k (n + 1) of the square as one long column. */
 static sb_status fetch_diagonal(sb_moments *m, sb_stream stream, size_t input, uint32_t *index,
-                                void *there, float *diagonal) {
+                                void *scratch_dev, float *diagonal) {
   sb_backend *b = m->setup.backend;
   const size_t n = m->in[input].width;
-  uint32_t *index_there = there;
-  float *diagonal_there = (float *)(index_there + n);
+  uint32_t *index_dev = scratch_dev;
+  float *diagonal_dev = (float *)(index_dev + n);
   for (size_t k = 0; k < n; k++) index[k] = (uint32_t)(k * (n + 1));
-  SB_TRY(b->op->upload(b, stream, index_there, index, n * sizeof *index));
-  SB_TRY(b->op->gather_matrix(b, stream, diagonal_there, m->in[input].square, SB_F32, n, 1,
-                              index_there, NULL));
-  SB_TRY(b->op->download(b, stream, diagonal, diagonal_there, n * sizeof *diagonal));
+  SB_TRY(b->op->upload(b, stream, index_dev, index, n * sizeof *index));
+  SB_TRY(b->op->gather_matrix(b, stream, diagonal_dev, m->in[input].square, SB_F32, n, 1,
+                              index_dev, NULL));
+  SB_TRY(b->op->download(b, stream, diagonal, diagonal_dev, n * sizeof *diagonal));
   return b->op->sync(b, stream);
 }
 
@@ -99,7 +99,7 @@ static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *
   const size_t n = m->in[input].width;
   uint32_t *index = NULL;
   float *diagonal = NULL;
-  void *there = NULL;
+  void *scratch_dev = NULL;
   sb_status status = SB_OK;
   if (n > (size_t)1 << 16)
     return sb_fail(
@@ -109,11 +109,11 @@ static sb_status largest(sb_moments *m, sb_stream stream, size_t input, double *
   SB_GO(sb_alloc_raw(&index, n, sizeof *index, "diagonal of second moments"));
   SB_GO(sb_alloc_raw(&diagonal, n, sizeof *diagonal, "diagonal of second moments"));
   SB_GO(b->op->alloc(b, n * (sizeof *index + sizeof *diagonal), "diagonal of second moments",
-                     &there));
-  SB_GO(fetch_diagonal(m, stream, input, index, there, diagonal));
+                     &scratch_dev));
+  SB_GO(fetch_diagonal(m, stream, input, index, scratch_dev, diagonal));
   for (size_t k = 0; k < n; k++) *square = fmax(*square, (double)diagonal[k]);
 done:
-  b->op->free(b, there);
+  b->op->free(b, scratch_dev);
   sb_free(&diagonal);
   sb_free(&index);
   return status;

@@ -6,8 +6,8 @@
 
 struct sb_round_stack {
   sb_round_setup setup;
-  sb_stack there;
-  size_t *starts; /* [count + 1]: what `there` points to */
+  sb_stack stack; /* arrays on the device */
+  size_t *starts; /* [count + 1]: what `stack` points to */
   size_t added;
   float *w;      /* what is left to round, then the residual */
   float *target; /* the weights, where they are to be refined */
@@ -26,11 +26,11 @@ static sb_status device_alloc(sb_round_stack *s, size_t count, size_t size, cons
   return s->setup.backend->op->alloc(s->setup.backend, bytes, what, pointer);
 }
 
-/* *there = what is at `host`, for operations queued from now on. */
+/* *dev = what is at `host`, for operations queued from now on. */
 static sb_status bring(sb_round_stack *s, const void *host, size_t bytes, void **buffer,
-                       size_t *room, const void **there) {
+                       size_t *room, const void **dev) {
   sb_backend *b = s->setup.backend;
-  *there = host;
+  *dev = host;
   if (b->unified) return SB_OK;
   if (bytes > *room) {
     SB_TRY(b->op->sync(b, s->setup.stream));
@@ -40,7 +40,7 @@ static sb_status bring(sb_round_stack *s, const void *host, size_t bytes, void *
     SB_TRY(b->op->alloc(b, bytes, "weights to round and their second moments", buffer));
     *room = bytes;
   }
-  *there = *buffer;
+  *dev = *buffer;
   return b->op->upload(b, s->setup.stream, *buffer, host, bytes);
 }
 
@@ -60,7 +60,7 @@ sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **ou
   *out = NULL;
   SB_TRY(sb_alloc(&s, 1, sizeof *s, "rows to round"));
   s->setup = *setup;
-  s->there = (sb_stack){.rows = setup->rows,
+  s->stack = (sb_stack){.rows = setup->rows,
                         .cols = setup->cols,
                         .block_cols = setup->block_cols,
                         .count = setup->count,
@@ -69,17 +69,17 @@ sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **ou
       !sb_mul_size(setup->rows, sb_div_up(setup->cols, setup->block_cols), &groups))
     SB_GO(sb_fail(SB_ERR_MEMORY, "%zu rows of %zu weights overflow", setup->rows, setup->cols));
   SB_GO(sb_alloc(&s->starts, setup->count + 1, sizeof *s->starts, "rows to round"));
-  s->there.starts = s->starts;
+  s->stack.starts = s->starts;
   if (setup->rows > 0) {
     SB_GO(sb_alloc_raw(&s->bits, groups, 1, "bit map of the rows to round"));
     SB_GO(device_alloc(s, groups, 1, "bit map of the rows to round", &s->bits_dev));
-    SB_GO(device_alloc(s, groups, sizeof(sb_grid), "grids of the rows to round", &s->there.grids));
-    SB_GO(device_alloc(s, weights, 1, "codes of the rows to round", &s->there.codes));
+    SB_GO(device_alloc(s, groups, sizeof(sb_grid), "grids of the rows to round", &s->stack.grids));
+    SB_GO(device_alloc(s, weights, 1, "codes of the rows to round", &s->stack.codes));
     SB_GO(device_alloc(s, weights, sizeof *s->w, "rows to round", &s->w));
     if (setup->refine)
       SB_GO(device_alloc(s, weights, sizeof *s->target, "rows to refine", &s->target));
   }
-  s->there.bits = s->bits_dev;
+  s->stack.bits = s->bits_dev;
   *out = s;
   return SB_OK;
 done:
@@ -91,7 +91,7 @@ void sb_round_stack_free(sb_round_stack **stack) {
   sb_round_stack *s = *stack;
   if (!s) return;
   sb_backend *b = s->setup.backend;
-  void *device[] = {s->bits_dev, s->there.grids, s->there.codes, s->w, s->target, s->raw, s->panel};
+  void *device[] = {s->bits_dev, s->stack.grids, s->stack.codes, s->w, s->target, s->raw, s->panel};
   for (size_t k = 0; k < sizeof device / sizeof *device; k++) b->op->free(b, device[k]);
   sb_free(&s->starts);
   sb_free(&s->bits);
@@ -103,14 +103,14 @@ sb_status sb_round_stack_add(sb_round_stack *s, const void *w, sb_dtype w_dtype,
   sb_backend *b = s->setup.backend;
   const size_t cols = s->setup.cols, first = s->starts[s->added], weights = rows * cols;
   const size_t columns = sb_div_up(cols, s->setup.block_cols);
-  const void *there;
+  const void *w_dev;
   if (s->added == s->setup.count || first + rows > s->setup.rows)
     return sb_fail(SB_ERR_INTERNAL, "more rows to round than the %zu that were said",
                    s->setup.rows);
   s->starts[++s->added] = first + rows;
   for (size_t j = 0; j < columns; j++) memset(s->bits + j * s->setup.rows + first, bits[j], rows);
-  SB_TRY(bring(s, w, weights * sb_dtype_size(w_dtype), &s->raw, &s->raw_bytes, &there));
-  SB_TRY(b->op->convert(b, s->setup.stream, s->w + first * cols, SB_F32, there, w_dtype, weights));
+  SB_TRY(bring(s, w, weights * sb_dtype_size(w_dtype), &s->raw, &s->raw_bytes, &w_dev));
+  SB_TRY(b->op->convert(b, s->setup.stream, s->w + first * cols, SB_F32, w_dev, w_dtype, weights));
   if (s->target)
     SB_TRY(b->op->copy(b, s->setup.stream, s->target + first * cols, s->w + first * cols,
                        weights * sizeof *s->w));
@@ -121,12 +121,12 @@ sb_status sb_round_stack_add(sb_round_stack *s, const void *w, sb_dtype w_dtype,
 
 /* The panel, of `count` floats, on the device. */
 static sb_status bring_panel(sb_round_stack *s, const float *panel, size_t count,
-                             const float **there) {
+                             const float **dev) {
   const void *at = NULL;
-  *there = panel;
+  *dev = panel;
   if (s->setup.panels_dev) return SB_OK;
   SB_TRY(bring(s, panel, count * sizeof *panel, &s->panel, &s->panel_bytes, &at));
-  *there = at;
+  *dev = at;
   return SB_OK;
 }
 
@@ -139,31 +139,32 @@ static sb_status settle(sb_round_stack *s, sb_status status) {
 sb_status sb_round_stack_round(sb_round_stack *s, size_t begin, size_t end, const float *panel,
                                size_t ld, bool fitted) {
   sb_backend *b = s->setup.backend;
-  const float *there;
+  const float *panel_dev;
   if (s->setup.rows == 0 || begin == end) return SB_OK;
-  SB_TRY(bring_panel(s, panel, (end - begin - 1) * ld + s->setup.cols - begin, &there));
-  return settle(
-      s, b->op->round_columns(b, s->setup.stream, &s->there, s->w, begin, end, there, ld, fitted));
+  SB_TRY(bring_panel(s, panel, (end - begin - 1) * ld + s->setup.cols - begin, &panel_dev));
+  return settle(s, b->op->round_columns(b, s->setup.stream, &s->stack, s->w, begin, end, panel_dev,
+                                        ld, fitted));
 }
 
 sb_status sb_round_stack_residual(sb_round_stack *s, size_t begin, size_t end, const float *panel) {
   sb_backend *b = s->setup.backend;
-  const float *there;
+  const float *panel_dev;
   if (s->setup.rows == 0) return SB_OK;
   if (!s->refining)
     SB_TRY(b->op->zero(b, s->setup.stream, s->w, s->setup.rows * s->setup.cols * sizeof *s->w));
   s->refining = true;
-  SB_TRY(bring_panel(s, panel, (end - begin) * s->setup.cols, &there));
-  return settle(
-      s, b->op->refine_residual(b, s->setup.stream, &s->there, s->w, s->target, begin, end, there));
+  SB_TRY(bring_panel(s, panel, (end - begin) * s->setup.cols, &panel_dev));
+  return settle(s, b->op->refine_residual(b, s->setup.stream, &s->stack, s->w, s->target, begin,
+                                          end, panel_dev));
 }
 
 sb_status sb_round_stack_refine(sb_round_stack *s, size_t begin, size_t end, const float *panel) {
   sb_backend *b = s->setup.backend;
-  const float *there;
+  const float *panel_dev;
   if (s->setup.rows == 0) return SB_OK;
-  SB_TRY(bring_panel(s, panel, (end - begin) * s->setup.cols, &there));
-  return settle(s, b->op->refine_columns(b, s->setup.stream, &s->there, s->w, begin, end, there));
+  SB_TRY(bring_panel(s, panel, (end - begin) * s->setup.cols, &panel_dev));
+  return settle(s,
+                b->op->refine_columns(b, s->setup.stream, &s->stack, s->w, begin, end, panel_dev));
 }
 
 sb_status sb_round_stack_get(sb_round_stack *s, size_t k, sb_grid *grids, uint8_t *codes) {
@@ -171,7 +172,7 @@ sb_status sb_round_stack_get(sb_round_stack *s, size_t k, sb_grid *grids, uint8_
   const size_t first = s->starts[k], rows = s->starts[k + 1] - first, cols = s->setup.cols;
   for (size_t j = 0; j < sb_div_up(cols, s->setup.block_cols); j++)
     SB_TRY(b->op->download(b, s->setup.stream, grids + j * rows,
-                           s->there.grids + j * s->setup.rows + first, rows * sizeof *grids));
-  SB_TRY(b->op->download(b, s->setup.stream, codes, s->there.codes + first * cols, rows * cols));
+                           s->stack.grids + j * s->setup.rows + first, rows * sizeof *grids));
+  SB_TRY(b->op->download(b, s->setup.stream, codes, s->stack.codes + first * cols, rows * cols));
   return b->op->sync(b, s->setup.stream);
 }

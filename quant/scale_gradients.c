@@ -15,7 +15,7 @@ struct sb_scale_gradients {
   size_t groups;                   /* of the layer at hand */
   float *products;                 /* device, [most groups of a layer]: of one sequence */
   int64_t *sums;                   /* device, [most groups of a layer] */
-  int64_t *host;                   /* the same there */
+  int64_t *host;                   /* host, the same */
   int64_t *part;                   /* over ranks, [most groups that this rank owns of a layer] */
   int64_t *owned;                  /* [groups of this rank], layer after layer */
   float *values;                   /* [groups of this rank] */

@@ -117,9 +117,9 @@ static sb_status open_files(sb_tune_checkpoint *t, const char *path, const sb_ke
                             const sb_world *world, sb_tune_checkpoint_progress *progress) {
   state s = {0};
   uint64_t sum;
-  bool there;
-  SB_TRY(sb_checkpoint_files_open(world, &kind, path, key, parse, &s, &there, &t->files));
-  if (!there) return SB_OK;
+  bool resumes;
+  SB_TRY(sb_checkpoint_files_open(world, &kind, path, key, parse, &s, &resumes, &t->files));
+  if (!resumes) return SB_OK;
   SB_TRY(sb_mpi_bcast(&s, sizeof s, 0, world->comm));
   SB_AGREE(world, read_half(t, s.half));
   SB_TRY(sum_up(t, &sum));
@@ -173,12 +173,12 @@ sb_status sb_tune_checkpoint_offer(sb_tune_checkpoint *t,
   return SB_OK;
 }
 
-void sb_tune_checkpoint_close(sb_tune_checkpoint **trained) {
-  sb_tune_checkpoint *t = *trained;
+void sb_tune_checkpoint_close(sb_tune_checkpoint **checkpoint) {
+  sb_tune_checkpoint *t = *checkpoint;
   if (!t) return;
   sb_checkpoint_files_close(&t->files);
   sb_free(&t->own);
-  sb_free(trained);
+  sb_free(checkpoint);
 }
 
 void sb_tune_checkpoint_remove(const sb_world *world, const char *path) {

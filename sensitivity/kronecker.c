@@ -34,10 +34,10 @@ struct sb_kronecker {
   const sb_device_layer *prepared;
   sb_stream stream;
   float *grams, *row_weights; /* host, of one matrix */
-  float *grams_there, *row_weights_there;
-  sb_losses *there, *layer_losses; /* owned blocks of a layer: device, host */
-  sb_losses *losses;               /* of the caller: the owned blocks */
-  size_t *layer_start;             /* [layers + 1] into them */
+  float *grams_dev, *row_weights_dev;
+  sb_losses *losses_dev, *layer_losses; /* owned blocks of a layer: device, host */
+  sb_losses *losses;                    /* of the caller: the owned blocks */
+  size_t *layer_start;                  /* [layers + 1] into them */
   size_t tokens, sequences;
   double seconds;
 };
@@ -95,18 +95,18 @@ static sb_status allocate_device(sb_kronecker *k, size_t grams, size_t rows, siz
       b->op->alloc(b, k->most * sizeof *k->sums, "second moments of a layer", (void **)&k->device));
   if (b->unified) {
     k->sums = (sb_exact *)k->device;
-    k->grams_there = k->grams;
-    k->row_weights_there = k->row_weights;
-    k->there = k->layer_losses;
+    k->grams_dev = k->grams;
+    k->row_weights_dev = k->row_weights;
+    k->losses_dev = k->layer_losses;
     return SB_OK;
   }
   SB_TRY(b->op->host_alloc(b, k->most * sizeof *k->sums, "second moments of a layer",
                            (void **)&k->sums));
   SB_TRY(
-      b->op->alloc(b, grams * sizeof(float), "second moments of inputs", (void **)&k->grams_there));
+      b->op->alloc(b, grams * sizeof(float), "second moments of inputs", (void **)&k->grams_dev));
   SB_TRY(b->op->alloc(b, rows * sizeof(float), "second moments of outputs",
-                      (void **)&k->row_weights_there));
-  return b->op->alloc(b, owned * sizeof *k->there, "table of losses", (void **)&k->there);
+                      (void **)&k->row_weights_dev));
+  return b->op->alloc(b, owned * sizeof *k->losses_dev, "table of losses", (void **)&k->losses_dev);
 }
 
 size_t sb_kronecker_bytes(const sb_sizes *z, bool several_waves) {
@@ -162,9 +162,9 @@ void sb_kronecker_free(sb_kronecker **kronecker) {
   sb_backend *b = k->backend;
   if (!b->unified) {
     b->op->host_free(b, k->sums);
-    b->op->free(b, k->grams_there);
-    b->op->free(b, k->row_weights_there);
-    b->op->free(b, k->there);
+    b->op->free(b, k->grams_dev);
+    b->op->free(b, k->row_weights_dev);
+    b->op->free(b, k->losses_dev);
   }
   b->op->free(b, k->device);
   sb_free(&k->gram_at);
@@ -255,26 +255,26 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
     if (expanded != input) {
       expanded = input;
       expand_grams(k, layer, input);
-      SB_TRY(b->op->upload(b, k->stream, k->grams_there, k->grams,
+      SB_TRY(b->op->upload(b, k->stream, k->grams_dev, k->grams,
                            columns * tiling->block_cols * tiling->block_cols * sizeof(float)));
     }
     for (size_t r = 0; r < tiling->rows; r++)
       k->row_weights[r] = (float)(sb_exact_value(&k->sums[k->square_at[which] + r]) * row_scale);
-    SB_TRY(b->op->upload(b, k->stream, k->row_weights_there, k->row_weights,
+    SB_TRY(b->op->upload(b, k->stream, k->row_weights_dev, k->row_weights,
                          tiling->rows * sizeof(float)));
     SB_TRY(b->op->block_curvature(
-        b, k->stream, k->there + n,
+        b, k->stream, k->losses_dev + n,
         &(sb_block_weights){.w = sb_device_layer_source(k->prepared, which),
                             .dtype = m->dtypes[matrix->tensor],
                             .tiling = tiling,
                             .symmetry = m->blocking.symmetry},
-        (from - base) / columns, (to - from) / columns, k->grams_there, k->row_weights_there,
+        (from - base) / columns, (to - from) / columns, k->grams_dev, k->row_weights_dev,
         k->min_bits, k->max_bits, sb_device_layer_importance(k->prepared, which)));
     /* before the host's copies of the moments are written again */
     SB_TRY(b->op->sync(b, k->stream));
     n += to - from;
   }
-  SB_TRY(b->op->download(b, k->stream, k->layer_losses, k->there, n * sizeof *k->there));
+  SB_TRY(b->op->download(b, k->stream, k->layer_losses, k->losses_dev, n * sizeof *k->losses_dev));
   SB_TRY(b->op->sync(b, k->stream));
   for (size_t i = 0; i < n; i++)
     for (unsigned bits = k->min_bits; bits <= k->max_bits; bits++)
