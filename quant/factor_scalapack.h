@@ -1,16 +1,16 @@
-/* The factor of kernels/factor.h of a matrix that is spread over all ranks (mpi/blockcyclic.h), by
- * ScaLAPACK: for inputs so many that their second moments are more than one rank should hold or
- * factorise.
+/* The factor of kernels/factor.h for a matrix that is spread over all ranks (mpi/blockcyclic.h), by
+ * ScaLAPACK: for second moments that are too large for one rank to hold or factorise.
  *
- * The upper triangular U with U' U = H^-1 comes without H^-1 being formed. Let J turn the order of
- * rows and columns round and J H J = C' C with C upper triangular (Cholesky, p?potrf); then U' = J
- * C^-1 J (p?trtri). That is 2/3 n^3 operations where Cholesky, inverse and Cholesky of the inverse
- * take 4/3 n^3, and its error grows with the square root of H's condition, not with the condition.
+ * The upper triangular U with `U' U = H^-1` is found without forming H^-1. Let J reverse the order
+ * of rows and columns, and let `J H J = C' C` with C upper triangular (Cholesky, p?potrf). Then `U'
+ * = J C^-1 J` (p?trtri). That takes 2/3 n^3 operations; Cholesky, inverse and Cholesky of the
+ * inverse take 4/3 n^3. Its error grows with the square root of the condition of H, theirs with the
+ * condition.
  *
  * So all matrices here are *reversed*: row-major element (i, j) of H or U is column-major element
- * (n - 1 - j, n - 1 - i) of the layout. What this costs is reading a dense panel from its end: rows
- * [a, b) x columns [a, n) of the matrix, row-major, are, as one array read backwards, the region of
- * rows [0, n - a) x columns [n - b, n - a). Only the upper triangle of the layout is used. */
+ * (n - 1 - j, n - 1 - i) of the layout. A dense panel is then read from its end: rows [a, b) x
+ * columns [a, n) of the matrix, row-major, are the region of rows [0, n - a) x columns [n - b, n -
+ * a) as one array read backwards. Only the upper triangle of the layout is used. */
 #ifndef SB_QUANT_FACTOR_SCALAPACK_H
 #define SB_QUANT_FACTOR_SCALAPACK_H
 
@@ -19,10 +19,10 @@
 #include "mpi/blockcyclic.h"
 #include "mpi/world.h"
 
-/* Single precision is kept while no channel's variance inflation factor is above this. The factor
- * of channel j is (H + damping)_jj times the diagonal element of the inverse, 1 / (1 - R^2) of j's
- * regression on the others: a condition number that the sizes of channels do not touch, as
- * Cholesky's error is not touched by them. Measured: docs/measurements/factor.md. */
+/* Single precision is kept while no channel's variance inflation factor is above this. That factor
+ * of channel j is (H + damping)_jj times the diagonal element of the inverse, or 1 / (1 - R^2) of
+ * j's regression on the others. It is a condition number that does not depend on the sizes of
+ * channels, and neither does the error of Cholesky. Measured: docs/measurements/factor.md. */
 enum { SB_FACTOR_INFLATION = 200 };
 
 typedef enum sb_factor_precision { SB_FACTOR_DOUBLE, SB_FACTOR_SINGLE } sb_factor_precision;

@@ -1,10 +1,14 @@
-/* From a model and a bit map to packed block rows, rounded so that errors make up for each other
- * (round_columns of kernels/backend.h), then refined (refine_columns).
+/* Compensated rounding (GPTQ, arXiv 2210.17323): from a model and its bit map to a coded model
+ * whose rounding errors make up for each other (round_columns of kernels/backend.h), then refined
+ * by coordinate descent (refine_columns).
  *
- * Layer after layer: the calibration sequences go through the layer in full precision, as they come
- * out of the layers before it, which are quantized by then; the second moments of the inputs of its
- * matrices are summed over ranks; every rank rounds the block rows it will own; the sequences go
- * through the quantized layer. */
+ * Layer by layer:
+ *
+ * 1. The calibration sequences go through the layer in full precision, beginning with the outputs
+ * of the layers before it, which are coded by then. The second moments of the inputs of its
+ * matrices are summed over ranks and factorised (quant/moments.h).
+ * 2. Every rank rounds the block rows that it will own (quant/gptq_input.h).
+ * 3. The sequences go through the coded layer, to give the next layer's inputs. */
 #ifndef SB_QUANT_GPTQ_H
 #define SB_QUANT_GPTQ_H
 
@@ -18,9 +22,9 @@
 #include "pass/sequences.h"
 
 typedef struct sb_gptq_options {
-  double damping; /* of second moments, a share of the mean diagonal: 0.01 is usual */
-  bool fitted;    /* fitted grids */
-  int refine;     /* passes of coordinate descent after that; 0: none, and no memory for it */
+  double damping; /* added to second moments, as a share of the mean diagonal; 0.01 is usual */
+  bool fitted;    /* grids are fitted (kernels/shared/grid.h) */
+  int refine;     /* passes of coordinate descent; 0: none, and no memory for them */
   sb_factor_mode factor;
   const char *checkpoint; /* file to save to and resume from (quant/gptq_checkpoint.h), or NULL */
   size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
@@ -28,27 +32,27 @@ typedef struct sb_gptq_options {
 } sb_gptq_options;
 
 typedef struct sb_gptq_stats {
-  sb_factor_mode factor; /* how factors were made: not SB_FACTOR_AUTO */
-  size_t resumed;        /* layers that the checkpoint had */
+  sb_factor_mode factor; /* the mode taken: not SB_FACTOR_AUTO */
+  size_t resumed;        /* layers taken from the checkpoint */
   size_t repaired;       /* inputs whose second moments needed more than the usual damping */
-  size_t dead;           /* channels of inputs that are 0 for all tokens */
+  size_t dead;           /* input channels that are 0 for all tokens */
   double moment_seconds, factor_seconds, round_seconds, refine_seconds,
       forward_seconds; /* of this rank */
 } sb_gptq_stats;
 
-/* `source` has coding SB_CODING_SOURCE and all its bits in 1..8; they are as before when it
- * returns. *out has coding SB_CODING_CODES and the same bits.
+/* *out = the coded model (SB_CODING_CODES) of `source` (SB_CODING_SOURCE, all bits in 1..8), with
+ * the same bits. `source` is unchanged when the call returns.
  *
- * With replicated factors the result is the same, bit for bit, for any number of ranks and threads.
- * With distributed ones it is so for any number of threads and the same number of ranks; see
- * quant/moments.h.
+ * With replicated factors the result has the same bits for any number of ranks and threads; with
+ * distributed ones for any number of threads and the same number of ranks (quant/moments.h).
  *
- * Fewer calibration tokens than 4 for each channel of the widest input are worth a warning in the
- * log, with the number that would do; they are no error.
+ * Fewer than 4 calibration tokens per channel of the widest input give a warning in the log, with
+ * the number that would do. SB_ERR_NUMERIC where moments are not finite or cannot be factorised,
+ * SB_ERR_FORMAT for a checkpoint of other rounding. Collective; all ranks fail together.
  *
- * Collective. Memory beside both models: the inputs of one layer for all local sequences
- * (pass/layerwise.h); the moments, as quant/moments.h says; 5 bytes a weight of the rank's rows of
- * the matrices that share an input, 9 where they are refined. */
+ * Memory beside both models: the inputs of one layer for all local sequences (pass/layerwise.h); the
+ * moments (quant/moments.h); 5 bytes per weight of the rank's rows of the matrices that share an
+ * input, 9 where they are refined. */
 sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
                   const sb_gptq_options *options, sb_model **out, sb_gptq_stats *stats);
 

@@ -1,11 +1,10 @@
-/* Layers that compensated rounding is done with, on disk, so that a run that was cut off goes on
- * with the next one, on any number of ranks.
+/* Checkpoint of compensated rounding: its finished layers. A later run, on any number of ranks,
+ * resumes at the next one.
  *
- * Two files: PATH, JSON, says what the layers depend on and how many there are; it is written anew,
- * complete or not at all, when a layer is on the disk. PATH.layers has them: the XXH64 checksum of
- * every unit of every layer, then the images of the layers as the packed store has them. Every rank
- * writes and reads the units it owns, so a layer costs its packed bytes once. All functions are
- * collective, and all ranks fail together. */
+ * Two files (folders/checkpoint_files.h). PATH has the key and the number of layers; PATH.layers
+ * has the XXH64 checksum of every unit of every layer, then the images of the layers as the coded
+ * store has them. Every rank writes and reads the units that it owns, so a layer costs its coded
+ * bytes once. All functions are collective, except where said, and all ranks fail together. */
 #ifndef SB_QUANT_GPTQ_CHECKPOINT_H
 #define SB_QUANT_GPTQ_CHECKPOINT_H
 
@@ -15,16 +14,18 @@
 
 typedef struct sb_gptq_checkpoint sb_gptq_checkpoint;
 
-/* `packed` is laid out and lives until sb_gptq_checkpoint_close. *layers = the layers that PATH
- * has, whose units are in the store now; 0, and files for layers to come, where there is no PATH.
- * SB_ERR_FORMAT names what differs between the files and this run, or what is wrong with them. */
-sb_status sb_gptq_checkpoint_open(const char *path, const sb_key *key, sb_model *packed,
+/* Opens the checkpoint at `path`. *layers = the finished layers, whose units are read into the
+ * store of `coded`; 0, with new files, where there is no PATH. `coded` is a laid out coded model;
+ * it and `key` are borrowed until sb_gptq_checkpoint_close. SB_ERR_FORMAT names what differs
+ * between the files and this run, or what is damaged. */
+sb_status sb_gptq_checkpoint_open(const char *path, const sb_key *key, sb_model *coded,
                                   size_t *layers, sb_gptq_checkpoint **out);
-/* Saves layer `layer`, the next one, from the store; there when the call returns. SB_ERR_IO. */
-sb_status sb_gptq_checkpoint_add(sb_gptq_checkpoint *rounded, size_t layer);
-void sb_gptq_checkpoint_close(sb_gptq_checkpoint **rounded); /* local; the files stay */
+/* Saves layer number `layer`, the next one, from the store; on the disk when the call returns.
+ * SB_ERR_IO. */
+sb_status sb_gptq_checkpoint_add(sb_gptq_checkpoint *checkpoint, size_t layer);
+void sb_gptq_checkpoint_close(sb_gptq_checkpoint **checkpoint); /* local; the files stay */
 
-/* Removes both files, on rank 0; that they are not there is no error. Local. */
+/* Removes both files, on rank 0, if they exist. Local. */
 void sb_gptq_checkpoint_remove(const sb_world *world, const char *path);
 
 #endif

@@ -1,5 +1,5 @@
-/* The inside of quant/moments.h: what its two ways to hold the moments share, and the functions
- * that differ. */
+/* The inside of quant/moments.h: the state that both ways to hold the moments share, and the
+ * functions in which they differ. */
 #ifndef SB_QUANT_MOMENTS_IMPL_H
 #define SB_QUANT_MOMENTS_IMPL_H
 
@@ -13,7 +13,7 @@
 typedef struct sb_moments_way {
   size_t (*bytes)(const sb_moments_setup *, const sb_sizes *);
   size_t (*factor_bytes)(const sb_moments_setup *, const sb_sizes *, int threads);
-  sb_status (*allocate)(sb_moments *); /* local, as all are but for those said to be collective */
+  sb_status (*allocate)(sb_moments *); /* local, as all are unless said to be collective */
   void (*release)(sb_moments *);
   /* Sums of the layer's inputs, whose widths are set, are 0. */
   sb_status (*begin)(sb_moments *, sb_stream);
@@ -68,10 +68,10 @@ struct sb_moments {
 
 /* Channels of the widest input of a number in any layer: what its buffers have room for. */
 size_t sb_moments_widest(const sb_arch *arch, size_t input);
-/* Says where a factorisation failed, and returns `status`. */
+/* Fails with `status`, naming layer and input. */
 sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status,
                            const char *message);
-/* The same of sums that cannot be made: SB_ERR_NUMERIC gets words for people, all else stays. */
+/* Explains an SB_ERR_NUMERIC of sums, naming layer and input; other statuses stay. */
 sb_status sb_moments_blame_sum(const sb_moments *m, size_t input, sb_status status);
 
 #endif

@@ -1,5 +1,5 @@
-/* The block rows of one rank that share an input, on their way to codes: kept on the device, where
- * they are rounded and refined while the factor and the second moments pass by panel by panel
+/* The block rows of one rank that share an input, on their way to codes. They stay on the device,
+ * where they are rounded and refined while the factor and the second moments pass by panel by panel
  * (kernels/backend.h: sb_stack). All functions are local. */
 #ifndef SB_QUANT_ROUND_STACK_H
 #define SB_QUANT_ROUND_STACK_H
@@ -12,30 +12,30 @@ typedef struct sb_round_stack sb_round_stack;
 typedef struct sb_round_setup {
   sb_backend *backend;
   sb_stream stream;
-  size_t rows, count;      /* in all: rows, block rows */
-  size_t cols, block_cols; /* of every one of them */
+  size_t rows, count;      /* rows and block rows, all together */
+  size_t cols, block_cols; /* of each */
   sb_symmetry symmetry;
   bool refine;     /* the weights themselves are kept, for sb_round_stack_refine */
   bool panels_dev; /* panels are in device memory, not in the host's */
 } sb_round_setup;
 
-/* Device memory: 5 bytes a weight, 4 more where they are to be refined; on a device with memory of
- * its own besides, a block row as it is stored, and the panel at hand where it comes from the host.
- * There may be no rows. */
+/* *out = an empty stack for setup->rows rows, possibly 0. Device memory: 5 bytes per weight, 9 with
+ * `refine`; a device with memory of its own also holds a block row as it is stored, and a panel
+ * that comes from the host. SB_ERR_MEMORY. */
 sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **out);
 /* What sb_round_stack_create takes. Pure. */
 size_t sb_round_stack_bytes(const sb_round_setup *setup);
 void sb_round_stack_free(sb_round_stack **stack);
 
-/* Adds a block row of `rows` rows: w [rows, cols], host memory, is not read after the call; bits
- * [block columns]. In all as many as the setup says, before anything else. */
+/* Adds a block row of `rows` rows: w [rows, cols], host memory that is not read after the call;
+ * bits [block columns]. All setup->count block rows are added before anything else. */
 sb_status sb_round_stack_add(sb_round_stack *stack, const void *w, sb_dtype w_dtype, size_t rows,
                              const uint8_t *bits);
 
-/* round_columns of the columns [begin, end); in order, up to all columns. */
+/* round_columns for columns [begin, end); in order, until all are done. */
 sb_status sb_round_stack_round(sb_round_stack *stack, size_t begin, size_t end, const float *panel,
                                size_t ld, bool fitted);
-/* Then, for refining: all columns once for the residual, and once for every pass. */
+/* Refining, after that: all columns once for the residual, then once per pass. */
 sb_status sb_round_stack_residual(sb_round_stack *stack, size_t begin, size_t end,
                                   const float *panel);
 sb_status sb_round_stack_refine(sb_round_stack *stack, size_t begin, size_t end,

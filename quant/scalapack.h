@@ -1,6 +1,7 @@
-/* What we call of ScaLAPACK and its BLACS (which come without a C header). Matrices and indices are
- * Fortran's: column-major, from 1, 32 bits; a descriptor is {1, context, rows, columns, block rows,
- * block columns, 0, 0, leading dimension}. Collective over the ranks of the context. */
+/* The functions of ScaLAPACK and its BLACS that are called here; they come without a C header.
+ * Matrices and indices are Fortran's: column-major, from 1, 32 bits. A descriptor is {1, context,
+ * rows, columns, block rows, block columns, 0, 0, leading dimension}. Collective over the ranks of
+ * the context. */
 #ifndef SB_QUANT_SCALAPACK_H
 #define SB_QUANT_SCALAPACK_H
 

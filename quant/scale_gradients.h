@@ -1,10 +1,11 @@
-/* The gradient of a pass' loss with respect to the logarithm of every group's scale, of a packed
- * model (quant/scales.h numbers groups).
+/* Gradients of a pass' loss with respect to the logarithm of every group's scale, for a coded model
+ * (quant/scales.h numbers groups).
  *
- * All weights of a group grow with its scale, in the same proportion; so it is the sum of g w over
- * the group, w its weights as they are rounded and g their gradient. Sequences are summed as whole
- * multiples of 2^-44, so the result does not depend on the number of ranks; each rank gets those of
- * the groups it owns. Gradients of weights never cross the network: 8 bytes a group do. */
+ * All weights of a group are proportional to its scale, so its gradient is `sum of g w` over the
+ * group, with w the weights as they are coded and g their gradients. Sequences are summed in whole
+ * multiples of 2^-44, so the result does not depend on the number of ranks. Each rank gets the
+ * gradients of its own groups. Gradients of weights never cross the network; 8 bytes per group do.
+ */
 #ifndef SB_QUANT_SCALE_GRADIENTS_H
 #define SB_QUANT_SCALE_GRADIENTS_H
 
@@ -14,16 +15,16 @@
 
 typedef struct sb_scale_gradients sb_scale_gradients;
 
-/* `scales` stays until sb_scale_gradients_free. Memory: 12 bytes a group of a layer on the device;
- * 8 of these on the host, and 12 a group the rank owns. Collective. */
-sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *packed, sb_backend *backend,
+/* `scales`, `coded` and `backend` are borrowed. Memory: 12 bytes per group of a layer on the
+ * device; 8 per group of a layer and 12 per group of this rank on the host. Collective. */
+sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *coded, sb_backend *backend,
                                     sb_scale_gradients **out);
 /* What sb_scale_gradients_create takes. Pure. */
 size_t sb_scale_gradients_bytes(const sb_sizes *sizes);
 void sb_scale_gradients_free(sb_scale_gradients **gradients);
-/* One gradient pass, which is set up for them and takes the sequences it has selected. out[i]: of
- * this rank's group i; valid until the next call. SB_ERR_NUMERIC where one is 64 or more.
- * Collective. */
+/* One gradient pass over the sequences that `pass` has selected. (*out)[i] = the gradient of this
+ * rank's group i, valid until the next call; *loss = the loss of the pass. SB_ERR_NUMERIC for a
+ * gradient of 64 or more. Collective. */
 sb_status sb_scale_gradients_measure(sb_scale_gradients *gradients, sb_pass *pass,
                                      const float **out, double *loss);
 /* Seconds spent beside the pass so far. Local. */

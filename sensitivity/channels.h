@@ -1,14 +1,14 @@
-/* How sensitive each row and each column of every matrix is, and the orders (model/orders.h) that
- * gather what is sensitive.
+/* How sensitive each row and column of every matrix is, and the orders (model/orders.h) that put
+ * sensitive ones together.
  *
- * The score of a weight is (g_s d)^2 summed over calibration sequences s, with g_s the gradient of
- * the sequence's mean loss at the model's present bits and d = Q_b(w) - w: what rounding this
- * weight alone costs, by the diagonal of the empirical Fisher matrix. A channel's score is the sum
+ * The score of a weight is the sum over calibration sequences s of (g_s d)^2, with g_s the gradient
+ * of the sequence's mean loss at the model's present bits and d = Q_b(w) - w: the cost of rounding
+ * this weight alone, by the diagonal of the empirical Fisher matrix. A channel's score is the sum
  * over its weights, and over the matrices that share its order. Orders are by falling score, ties
- * by channel: the first block rows and block columns get what is most sensitive.
+ * by channel, so the first block rows and block columns are the most sensitive ones.
  *
- * As with block scores (sensitivity/scores.h) no gradient leaves its rank; sums over sequences are
- * exact (mpi/exact.h), so that orders do not depend on the number of ranks. */
+ * No gradient leaves its rank; sums over sequences are exact (mpi/exact.h), so orders do not depend
+ * on the number of ranks. */
 #ifndef SB_SENSITIVITY_CHANNELS_H
 #define SB_SENSITIVITY_CHANNELS_H
 
@@ -25,22 +25,23 @@ extern const char *const sb_channel_score_names[]; /* "square", "abs"; NULL behi
 
 typedef struct sb_channels sb_channels;
 
-/* One gradient pass over `pass`, whose model has coding SB_CODING_SOURCE, its channels as the file
- * has them, and all bits in 1..8. Collective. Memory: 16 bytes a row and column of every matrix
- * over the ranks, and 48 bytes of one layer's. */
+/* *out = the scores of all channels, by one gradient pass; *loss = the loss of the pass. `model`
+ * (SB_CODING_SOURCE) is the one of `pass`; its channels are in the file's order, all bits in 1..8.
+ * Collective. Memory: 16 bytes per row and column of every matrix, spread over the ranks, and 48
+ * bytes per row and column of one layer. */
 sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backend,
                               sb_channel_score score, double *loss, sb_channels **out);
-/* What they hold where host and device are one. Pure. */
+/* Bytes that *out takes where host and device are one. Pure. */
 size_t sb_channels_bytes(const sb_sizes *sizes);
 void sb_channels_free(sb_channels **channels);
 
-/* The orders of `mode` (not none) that these scores ask for, legal and, for indexed, settled for
+/* *out = the orders of `mode` (not none) by these scores: legal ones and, for indexed, settled for
  * the model's blocks. Equal on all ranks. Collective. O(n log n) in the number of channels, on
  * every rank. */
 sb_status sb_channels_orders(const sb_channels *channels, sb_reorder mode, sb_orders *out);
 
-/* For tests, one layer's sums: rows, then columns of each matrix in the order of their numbers.
- * `out` has sb_channels_count doubles. Collective. */
+/* For tests: out[sb_channels_count] = the scores of a layer, matrix by matrix, rows before columns.
+ * Collective. */
 size_t sb_channels_count(const sb_channels *channels);
 sb_status sb_channels_layer(const sb_channels *channels, size_t layer, double *out);
 

@@ -1,9 +1,10 @@
-/* The table of losses from squares of gradients (estimator `diagonal`): loss[k][b] = n/2 mean over
- * sequences of sum_i g_i^2 (Q_b(w) - w)_i^2, the block's empirical Fisher matrix without what is
- * off its diagonal.
+/* The loss table of estimator `diagonal`, from squares of gradients: `loss[k][b] = n/2 mean over
+ * sequences of sum_i g_i^2 (Q_b(w) - w)_i^2`, that is the block's empirical Fisher matrix without
+ * its off-diagonal part.
  *
- * The squares themselves, one a weight, would have to be summed over ranks; so each sequence adds
- * the scalars of all widths at once, exactly (sensitivity/block_sums.h), and only those travel. */
+ * Squares themselves, one per weight, would have to be summed over ranks. Instead each sequence
+ * adds one number per block and width, exactly (sensitivity/block_sums.h), and only those travel.
+ */
 #ifndef SB_SENSITIVITY_DIAGONAL_H
 #define SB_SENSITIVITY_DIAGONAL_H
 
@@ -20,10 +21,11 @@ sb_status sb_diagonal_create(sb_model *model, sb_backend *backend, unsigned min_
 /* What sb_diagonal_create takes for `widths` widths where host and device are one. Pure. */
 size_t sb_diagonal_bytes(const sb_sizes *sizes, unsigned widths);
 void sb_diagonal_free(sb_diagonal **diagonal);
-/* Fills losses of this rank's owned blocks at the table's widths. Collective. */
+/* One backward pass. losses[i] = those of this rank's owned block i, at the table's widths; *loss =
+ * the loss of the pass. Collective. */
 sb_status sb_diagonal_measure(sb_diagonal *diagonal, sb_pass *pass, sb_losses *losses,
                               double *loss);
-/* As sb_loss_table_seconds. */
+/* Seconds beside the passes (see sb_loss_table_seconds). Local. */
 double sb_diagonal_seconds(const sb_diagonal *diagonal);
 
 #endif

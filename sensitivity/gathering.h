@@ -1,4 +1,4 @@
-/* How far sensitivity is gathered in few blocks, which is what an order of channels is for. */
+/* How much of the sensitivity lies in few blocks: the measure of an order of channels. */
 #ifndef SB_SENSITIVITY_GATHERING_H
 #define SB_SENSITIVITY_GATHERING_H
 
@@ -7,10 +7,10 @@
 #include "pass/pass.h"
 #include "pass/sequences.h"
 
-/* blocks[k] = the sensitivity of block k with all blocks at `width` bits (below 8): the mean over
- * sequences of the squared first-order change of the loss when it gets one bit more
- * (sensitivity/scores.h). `blocks` has model->blocks entries, equal on all ranks. Leaves all bits
- * at `width`. Collective. Takes one gradient pass; messages: 8 bytes a block. */
+/* blocks[k] = the sensitivity of block k while all blocks have `width` bits (below 8): the mean
+ * over sequences of the squared first-order change of the loss for one bit more
+ * (sensitivity/scores.h). `blocks` has model->blocks entries, equal on all ranks. All bits are
+ * `width` afterwards. Collective. One gradient pass; messages: 8 bytes per block. */
 sb_status sb_gathering_measure(sb_model *model, sb_backend *backend,
                                const sb_sequences *calibration, unsigned width,
                                size_t activation_bytes, sb_ticker ticker, double *blocks);

@@ -4,7 +4,7 @@
 
 #include "kernels/backend.h"
 
-/* losses[b]: the expected rise of the loss, in nats a token, when the block has b bits. 0, and
+/* losses[b]: the expected rise of the loss, in nats per token, when the block has b bits. 0, and
  * without meaning, at widths that the table does not have. */
 typedef double sb_losses[SB_WIDTHS];
 

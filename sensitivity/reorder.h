@@ -1,5 +1,5 @@
-/* From a loaded model to the same model with its channels in the order that gathers what is
- * sensitive. */
+/* Reordering a model: its channels are scored, ordered so that sensitive ones lie together
+ * (sensitivity/channels.h), and the model is loaded again in that order. */
 #ifndef SB_SENSITIVITY_REORDER_H
 #define SB_SENSITIVITY_REORDER_H
 
@@ -12,37 +12,37 @@ typedef struct sb_reorder_options {
   sb_reorder mode; /* not none */
   sb_channel_score score;
   double bits;             /* the budget: channels are scored at sb_reorder_width of it */
-  size_t activation_bytes; /* a rank may use for layer inputs */
+  size_t activation_bytes; /* for the layer inputs of a rank */
   sb_ticker ticker;
 } sb_reorder_options;
 
 typedef struct sb_reorder_result {
-  unsigned width;          /* where channels were scored */
-  double loss;             /* there */
+  unsigned width;          /* at which channels were scored */
+  double loss;             /* at that width */
   double gradient_seconds; /* of this rank: the pass, scoring included */
   double score_seconds;    /* of this rank: scoring beside the pass */
 } sb_reorder_result;
 
-/* The largest uniform width within the budget, and at least 2: where the model will be, for at 1
- * bit and beyond it gradients say nothing. Local. */
+/* The width at which channels are scored: the largest uniform one within the budget, so near where
+ * the model will be; but at least 2, because at 1 bit gradients say nothing. Local. */
 unsigned sb_reorder_width(const sb_model *model, sb_reorder mode, double bits);
 
-/* Scores the channels of a model (coding SB_CODING_SOURCE, channels as the file has them) and finds
- * the orders of options->mode, and where `indexed` is not NULL those of SB_REORDER_INDEXED by the
- * same scores too. Leaves all bits at result->width. Collective. Takes one gradient pass. */
+/* Scores the channels of a model (SB_CODING_SOURCE, channels in the file's order). *orders = those
+ * of options->mode; *indexed, unless NULL, = those of SB_REORDER_INDEXED by the same scores. All
+ * bits are result->width afterwards. Collective. One gradient pass. */
 sb_status sb_reorder_find(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
                           const sb_reorder_options *options, sb_reorder_result *result,
                           sb_orders *orders, sb_orders *indexed);
 
-/* Scores the channels of *model (coding SB_CODING_SOURCE, in the file's order, read from `folder`),
- * releases it, and reads it again in the orders found: *model is then another one, all bits 0, with
- * the importance of its input channels (quant/importance.h) where the old one had it. On failure
- * *model may be NULL. Collective. Takes one gradient pass and one reading of the files. */
+/* Scores the channels of *model (SB_CODING_SOURCE, loaded from `folder` in the file's order),
+ * releases it and loads it again in the orders found. The new *model has all bits 0, and the
+ * importance of its input channels (quant/importance.h) if the old one had it. On failure *model
+ * may be NULL. Collective. One gradient pass and one reading of the files. */
 sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *backend,
                            const sb_sequences *calibration, const sb_reorder_options *options,
                            sb_reorder_result *result);
 
-/* The same with orders that are given (copied). Collective. */
+/* The same with given orders, which are copied. Collective. */
 sb_status sb_reorder_reload(sb_model **model, const char *folder, const sb_orders *orders);
 
 #endif
