@@ -108,9 +108,9 @@ static void refusals(void **state) {
   expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: it has bits for");
   edit(path, "\"device\"", "\"devise\"");
   expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: its key lacks 'device'");
-  edit(path, "\"version\": 2", "\"version\": 1");
-  expect_refused(&g, path, &key, SB_ERR_UNSUPPORTED,
-                 "version 1, this program reads 2; give it the same, or another --checkpoint");
+  edit(path, "\"version\": [0-9]*", "\"version\": 0");
+  expect_refused(&g, path, &key, SB_ERR_UNSUPPORTED, "version 0, this program reads ");
+  EXPECT(strstr(sb_message(), "; give it the same, or another --checkpoint") != NULL);
   golden_close(&g);
   golden_close(&h);
   scratch_end();
