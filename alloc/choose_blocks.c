@@ -71,13 +71,7 @@ sb_status sb_choose_blocks(const sb_world *world, const sb_blocks *b, const sb_l
   *result = (sb_choose_result){0};
   SB_AGREE(world, sb_choose_check(b, loss));
   SB_TRY(sb_blocks_range(world, b, &least, &most));
-  if (budget < least)
-    return sb_fail(
-        SB_ERR_RANGE,
-        "the budget of %llu bits is below the %llu that every block at %u bits needs; possible "
-        "are up to %llu",
-        (unsigned long long)budget, (unsigned long long)least, b->min_bits,
-        (unsigned long long)most);
+  SB_TRY(sb_blocks_check_budget(budget, least, most, "block", b->min_bits));
   SB_TRY(sb_knapsack_solve(world, &items, budget, bits, &solved));
   SB_TRY(sb_knapsack_loss(world, &items, bits, &result->loss));
   result->storage = solved.cost;

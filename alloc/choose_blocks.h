@@ -8,7 +8,7 @@
 #ifndef SB_ALLOC_CHOOSE_BLOCKS_H
 #define SB_ALLOC_CHOOSE_BLOCKS_H
 
-#include "alloc/greedy.h"
+#include "alloc/blocks.h"
 #include "alloc/knapsack.h"
 #include "sensitivity/losses.h"
 

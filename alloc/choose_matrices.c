@@ -100,13 +100,7 @@ static sb_status solve(const sb_world *world, layers *l, uint64_t budget,
     least += l->cost[m][least_of(l, m)];
     most += l->cost[m][l->b->max_bits];
   }
-  if (budget < least)
-    return sb_fail(
-        SB_ERR_RANGE,
-        "the budget of %llu bits is below the %llu that every matrix at %u bits needs; possible "
-        "are up to %llu",
-        (unsigned long long)budget, (unsigned long long)least, l->b->min_bits,
-        (unsigned long long)most);
+  SB_TRY(sb_blocks_check_budget(budget, least, most, "matrix", l->b->min_bits));
   SB_TRY(sb_knapsack_solve(world, &items, budget, l->bits, &solved));
   SB_TRY(sb_knapsack_loss(world, &items, l->bits, &result->loss));
   result->storage = solved.cost;

@@ -19,32 +19,11 @@
 #ifndef SB_ALLOC_GREEDY_H
 #define SB_ALLOC_GREEDY_H
 
-#include <stddef.h>
 #include <stdint.h>
 
+#include "alloc/blocks.h"
 #include "base/status.h"
-#include "kernels/backend.h"
 #include "mpi/world.h"
-
-/* This rank's blocks. `id` ascends within a rank and is distinct over all ranks. */
-typedef struct sb_blocks {
-  size_t count;
-  const uint64_t *id;
-  const uint16_t *rows, *cols; /* of each block */
-  sb_symmetry symmetry;
-  unsigned min_bits, max_bits; /* of any block */
-} sb_blocks;
-
-/* Storage bits of block i at `bits`. Local, O(1). */
-uint64_t sb_blocks_cost(const sb_blocks *blocks, size_t i, unsigned bits);
-/* The least width of block i that saves storage: min_bits, or 2 for a narrow block. Local, O(1). */
-unsigned sb_blocks_least(const sb_blocks *blocks, size_t i);
-/* Storage bits of all ranks' blocks. Collective. */
-sb_status sb_blocks_total(const sb_world *world, const sb_blocks *blocks, const uint8_t *bits,
-                          uint64_t *total);
-/* Storage bits with every block at its least width, and at max_bits. Collective. */
-sb_status sb_blocks_range(const sb_world *world, const sb_blocks *blocks, uint64_t *least,
-                          uint64_t *most);
 
 typedef struct sb_step_result {
   uint64_t raised, cut; /* blocks, over all ranks */

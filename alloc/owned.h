@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "alloc/greedy.h"
+#include "alloc/blocks.h"
 #include "base/status.h"
 #include "model/model.h"
 

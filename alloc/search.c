@@ -228,13 +228,7 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks,
   uint64_t least, most;
   *result = (sb_search_result){0};
   SB_TRY(sb_blocks_range(world, blocks, &least, &most));
-  if (options->budget < least)
-    return sb_fail(
-        SB_ERR_RANGE,
-        "the budget of %llu bits is below the %llu that every block at %u bits needs; possible "
-        "are up to %llu",
-        (unsigned long long)options->budget, (unsigned long long)least, blocks->min_bits,
-        (unsigned long long)most);
+  SB_TRY(sb_blocks_check_budget(options->budget, least, most, "block", blocks->min_bits));
   if (!options->begun && (options->start_bits < blocks->min_bits ||
                           options->start_bits > blocks->max_bits || options->strides < 1))
     return sb_fail(SB_ERR_INTERNAL,

@@ -7,7 +7,7 @@
  *
  * This table is all that the rest of the program knows of an alphabet on the host:
  *
- *   allocation     bytes                  the storage of a block at a width (alloc/greedy.h)
+ *   allocation     bytes                  the storage of a block at a width (alloc/blocks.h)
  *   files          bytes, parts           the size of a block row, what zstd compresses together
  *   rounding       encode, pack           to nearest; from grids and codes that were chosen better
  *   reading        decode

@@ -88,6 +88,13 @@ sb_status sb_block_sums_add(sb_block_sums *s, size_t k, size_t i, double value) 
 }
 
 /* Adds the reduced sums of one wave to those of the owned blocks. */
+sb_status sb_block_sums_overflow(size_t layer) {
+  return sb_fail(SB_ERR_NUMERIC,
+                 "layer %zu: the gradient overflows at the present bits; start from more bits "
+                 "(--start-bits)",
+                 layer);
+}
+
 sb_status sb_block_sums_end_layer(sb_block_sums *s, size_t layer) {
   const sb_model *m = s->model;
   const size_t base = sb_block_sums_first(s, layer), first_total = s->layer_start[layer] * s->each;

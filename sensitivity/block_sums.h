@@ -33,6 +33,8 @@ void sb_block_sums_begin_layer(sb_block_sums *sums);
 /* Sum i of the layer's block k += value. SB_ERR_NUMERIC for values that mpi/exact.h cannot add.
  * Local. */
 sb_status sb_block_sums_add(sb_block_sums *sums, size_t k, size_t i, double value);
+/* SB_ERR_NUMERIC with a line for users: the gradient of a layer cannot be added. Local. */
+sb_status sb_block_sums_overflow(size_t layer);
 /* Gives the layer's sums to the owners of its blocks. Collective; up to 16 bytes per sum leave
  * every rank. */
 sb_status sb_block_sums_end_layer(sb_block_sums *sums, size_t layer);

@@ -110,10 +110,7 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   for (size_t k = 0; k < blocks; k++)
     for (unsigned i = 0; i < d->widths; i++)
       if (sb_block_sums_add(d->sums, k, i, 0.5 * d->tokens * d->host[k][d->min_bits + i]) != SB_OK)
-        return sb_fail(SB_ERR_NUMERIC,
-                       "layer %zu: the gradient overflows at the present bits; start from more "
-                       "bits (--start-bits)",
-                       layer);
+        return sb_block_sums_overflow(layer);
   return SB_OK;
 }
 

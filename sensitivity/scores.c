@@ -155,11 +155,7 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
     if (status == SB_OK) status = sb_block_sums_add(s->sums, k, RAISE_SQUARE, raise[k] * raise[k]);
     if (status == SB_OK) status = sb_block_sums_add(s->sums, k, CUT, cut[k]);
     if (status == SB_OK) status = sb_block_sums_add(s->sums, k, CUT_SQUARE, cut[k] * cut[k]);
-    if (status != SB_OK)
-      return sb_fail(SB_ERR_NUMERIC,
-                     "layer %zu: the gradient overflows at the present bits; start from more bits "
-                     "(--start-bits)",
-                     layer);
+    if (status != SB_OK) return sb_block_sums_overflow(layer);
   }
   return SB_OK;
 }
