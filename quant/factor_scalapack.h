@@ -34,7 +34,7 @@ typedef enum sb_factor_precision { SB_FACTOR_DOUBLE, SB_FACTOR_SINGLE } sb_facto
  *
  * The result is the same, bit for bit, for the same layout; layouts differ by rounding.
  * SB_ERR_NUMERIC, on all ranks, when H is not finite or no damping helps. Collective. Memory:
- * another h (single precision: half of it), and 16 n bytes. One thread a rank. */
+ * another h (single precision: half of it), and 16 n bytes. One thread per rank. */
 sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, float *factor,
                               double *h, double least_damping, sb_factor_precision precision,
                               sb_factor_repair *repair);

@@ -29,7 +29,7 @@ typedef struct sb_gptq_input {
 
 /* Rounds what multiplies input number `input` (model/arch.h) of the layer in `group` of the
  * store, whose image of the source is `image`, into the coded store. Collective; all ranks fail
- * together. Device memory: 5 bytes a weight of this rank's rows, 9 where they are refined. */
+ * together. Device memory: 5 bytes per weight of this rank's rows, 9 with refining. */
 sb_status sb_gptq_input_round(sb_gptq_input *work, size_t group, const void *image, size_t input);
 
 #endif

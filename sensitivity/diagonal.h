@@ -14,8 +14,8 @@
 
 typedef struct sb_diagonal sb_diagonal;
 
-/* Memory: 6 bytes a group (a row of a block) and width of one layer; 16 bytes a width and 144 more
- * a block of a layer, 16 a width and owned block. Local. */
+/* Memory: 6 bytes per group and width of one layer; per block of a layer 16 bytes per width and 144
+ * more; 16 bytes per width and owned block. SB_ERR_MEMORY. Local. */
 sb_status sb_diagonal_create(sb_model *model, sb_backend *backend, unsigned min_bits,
                              unsigned max_bits, sb_diagonal **out);
 /* What sb_diagonal_create takes for `widths` widths where host and device are one. Pure. */

@@ -23,9 +23,9 @@
 
 typedef struct sb_kronecker sb_kronecker;
 
-/* Memory: 8 (C + 1) bytes an input column of one layer's four kinds of inputs (q, o, gate, down),
- * 16 a row of its matrices; 4 C bytes a column of the widest; with several waves, the first two
- * once more a layer, spread over the ranks. Local. */
+/* Memory: 8 (C + 1) bytes per channel of a layer's inputs and 16 per row of its matrices; 4 C bytes
+ * per channel of the widest input. With several waves the first two once more for every layer,
+ * spread over the ranks. SB_ERR_MEMORY. Local. */
 sb_status sb_kronecker_create(sb_model *model, sb_backend *backend, unsigned min_bits,
                               unsigned max_bits, sb_kronecker **out);
 /* What sb_kronecker_create and, for a pass of several waves, sb_kronecker_measure take where host

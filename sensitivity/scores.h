@@ -20,8 +20,8 @@
 #include "pass/pass.h"
 #include "sensitivity/estimator.h"
 
-/* Grids of moves are kept for all layers between measurements if they take at most so many bytes of
- * a rank; otherwise for one layer at a time, made anew by every measurement. */
+/* Grids of moves are kept for all layers between measurements if they take at most this many bytes
+ * of a rank; otherwise for one layer at a time, made anew by every measurement. */
 enum { SB_KEPT_GRIDS = 512 << 20 };
 
 /* Means over the calibration sequences, for one block. */
