@@ -50,9 +50,9 @@ typedef struct sb_gptq_stats {
  * the number that would do. SB_ERR_NUMERIC where moments are not finite or cannot be factorised,
  * SB_ERR_FORMAT for a checkpoint of other rounding. Collective; all ranks fail together.
  *
- * Memory beside both models: the inputs of one layer for all local sequences (pass/layerwise.h); the
- * moments (quant/moments.h); 5 bytes per weight of the rank's rows of the matrices that share an
- * input, 9 where they are refined. */
+ * Memory beside both models: the inputs of one layer for all local sequences (pass/layerwise.h);
+ * the moments (quant/moments.h); 5 bytes per weight of the rank's rows of the matrices that share
+ * an input, 9 where they are refined. */
 sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
                   const sb_gptq_options *options, sb_model **out, sb_gptq_stats *stats);
 
