@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "alloc/choose_blocks.h"
+#include "alloc/greedy.h"
 #include "base/clock.h"
 #include "base/memory.h"
 

@@ -15,6 +15,7 @@
 
 #include "tests/support/cbc.h"
 #include "alloc/choose_blocks.h"
+#include "alloc/greedy.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "folders/hf_load.h"
