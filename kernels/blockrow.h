@@ -1,9 +1,10 @@
 /* The packed form of one block row: what a frame of a shard holds and what unpack_blocks reads
  * (docs/format.md).
  *
- * - bit map: one byte per block, which names its alphabet and width (kernels/alphabet.h), padded with
- *   zeros to a multiple of 16 bytes
- * - then every block as its alphabet lays it out; on the integer grid, with r rows, c columns, b bits:
+ * - bit map: one byte per block, which names its alphabet and width (kernels/alphabet.h); padded
+ *   with zeros to a multiple of 16 bytes
+ * - then every block as its alphabet lays it out; on the integer grid of b bits, with r rows and c
+ *   columns:
  *   - scales: fp16[r]
  *   - asymmetric, b >= 2: r zero points of b bits, as one bit string
  *   - asymmetric, b = 1: bases, fp16[r]
