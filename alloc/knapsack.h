@@ -3,15 +3,15 @@
  * least sum of losses with the sum of costs within a budget. Distributed: every rank holds its own
  * items, no rank sees all.
  *
- * 1. Relaxation. Every item begins at its cheapest choice. The steps along the lower convex hull of
- *    its (cost, loss) points are offered by loss saved per bit; along a hull they get worse, so the
- *    steps of an item come in order. They are taken best first until the budget is full
- *    (mpi/select.h: exact, ties by id). The result is the optimum of the linear relaxation but for
- *    the one step that no longer fits; the loss which that step saves per bit is the price of
- *    storage.
+ * 1. Relaxation. Every item begins at its cheapest choice. The steps along the lower convex hull
+ *    of its (cost, loss) points are offered by loss saved per bit; along a hull they get worse,
+ *    so the steps of an item come in order. They are taken best first until the budget is full
+ *    (mpi/select.h: exact, ties by id). The result is the optimum of the linear relaxation but
+ *    for the one step that no longer fits; the loss which that step saves per bit is the price
+ *    of storage.
  * 2. Fill. The room that is left goes to steps behind that one, best first, round after round.
- * 3. Core. The 128 items whose second best choice is nearest to their best at the price of storage
- *    choose again, together, by dynamic programming over storage, on every rank alike
+ * 3. Core. The 128 items whose second best choice is nearest to their best at the price of
+ *    storage choose again, together, by dynamic programming over storage, on every rank alike
  *    (alloc/core.h). So exchanges use the room that single steps cannot.
  *
  * With few or unequal items the core decides: without it the result may be percents from the

@@ -1,14 +1,14 @@
 /* The search for the best bits under a budget: one batch of moves after another, each checked on
  * the calibration loss.
  *
- * - Path: from uniform widths, above or below the budget, to the budget in a few strides. A stride
- *   closes a share of the distance; gains are measured anew after it. A low budget is approached
- *   from above, because at a bad starting point gradients say nothing. There is no path where the
- *   search begins with given bits within the budget (`begun`).
- * - Trades, at the budget: the best raises, paid for by the cheapest cuts, up to a share k of the
- *   storage. The batch is kept if the loss fell, and gains are measured anew. Otherwise it is
- * undone and k halved; where half the share bounds nothing, the batch is the same and its loss is
- * known.
+ * - Path: from uniform widths, above or below the budget, to the budget in a few strides. A
+ *   stride closes a share of the distance; gains are measured anew after it. A low budget is
+ *   approached from above, because at a bad starting point gradients say nothing. There is no
+ *   path where the search begins with given bits within the budget (`begun`).
+ * - Trades, at the budget: the best raises, paid for by the cheapest cuts, up to a share k of
+ *   the storage. The batch is kept if the loss fell, and gains are measured anew. Otherwise it
+ *   is undone and k halved; where half the share bounds nothing, the batch is the same and its
+ *   loss is known.
  *
  * Trades may be decided by the loss on other sequences than those that give the gains
  * (`other_loss`): it does not fall for bits that only fit the calibration.

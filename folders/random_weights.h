@@ -5,14 +5,15 @@
  * number of ranks and threads, in any order, and a layer does not depend on how many layers the
  * model has.
  *
- * - Matrices: `sigma x row factor x column factor x n`. n is the sum of four uniform numbers, one
- * in ten stretched by 1.5, 2.5 or 4 (kurtosis 5; the largest of 10^6 is some 10 standard
- * deviations). sigma is that of the role in trained models, 0.6 to 1 over the square root of the
- * inputs, with up to 15% more or less per layer. Row and column factors lie within 0.8 .. 1.2.
- * - Outliers: one channel in 512 of the residual stream, at least one, is 4 to 8 times as large as
- *   the others, in all layers: as a column of the embedding and as a row of o and down.
+ * - Matrices: `sigma x row factor x column factor x n`. n is the sum of four uniform numbers,
+ *   one in ten stretched by 1.5, 2.5 or 4 (kurtosis 5; the largest of 10^6 is some 10 standard
+ *   deviations). sigma is that of the role in trained models, 0.6 to 1 over the square root of
+ *   the inputs, with up to 15% more or less per layer. Row and column factors lie within 0.8 ..
+ *   1.2.
+ * - Outliers: one channel in 512 of the residual stream, at least one, is 4 to 8 times as large
+ *   as the others, in all layers: as a column of the embedding and as a row of o and down.
  * - Norms: `1 + 0.1 n`, half of it for outliers, and a sixteenth in the final norm, so that
- * outliers do not decide the logits of a tied head.
+ *   outliers do not decide the logits of a tied head.
  *
  * All functions are local. */
 #ifndef SB_FOLDERS_RANDOM_WEIGHTS_H

@@ -4,9 +4,9 @@
  *
  * Layer by layer:
  *
- * 1. The calibration sequences go through the layer in full precision, beginning with the outputs
- * of the layers before it, which are coded by then. The second moments of the inputs of its
- * matrices are summed over ranks and factorised (quant/moments.h).
+ * 1. The calibration sequences go through the layer in full precision, beginning with the
+ *    outputs of the layers before it, which are coded by then. The second moments of the inputs
+ *    of its matrices are summed over ranks and factorised (quant/moments.h).
  * 2. Every rank rounds the block rows that it will own (quant/gptq_input.h).
  * 3. The sequences go through the coded layer, to give the next layer's inputs. */
 #ifndef SB_QUANT_GPTQ_H

@@ -11,26 +11,27 @@
  *
  * - taylor: `|mean_s <g_s, D>|`, first order.
  * - fisher: `mean_s <g_s, D>^2 = D' F D`; nothing is left out inside a block. The curvature in
- * units of the loss is n/2 times that: g_s is 1/n of a sum over tokens whose gradients are
- * uncorrelated in expectation, so F is 1/n of the mean over tokens.
+ *   units of the loss is n/2 times that: g_s is 1/n of a sum over tokens whose gradients are
+ *   uncorrelated in expectation, so F is 1/n of the mean over tokens.
  * - second: first order and curvature together, in units of the loss: `-mean_s <g_s, D>` for a
- * raise, `mean_s <g_s, D> + n/2 D' F D` for a cut. Raises have no curvature term: it is too large
- * where D is most of the way to W0, and first order alone ranks raises best (docs/results.md).
+ *   raise, `mean_s <g_s, D> + n/2 D' F D` for a cut. Raises have no curvature term: it is too
+ *   large where D is most of the way to W0, and first order alone ranks raises best
+ *   (docs/results.md).
  * - divergence: the same idea for d = mean KL(source || model), the divergence between the
- * predicted distributions (pass/pass.h, sb_pass_learn). With g'_s the gradient of d_s, T the table
- * of `diagonal` at full precision and c = d / sum_k T_k(b_k): `-mean_s <g'_s, D> - c (T(b) +
- * T(b+1))` for a raise, `mean_s <g'_s, D> + c (T(b) + T(b-1))` for a cut. T comes from gradients of
- * tokens, because d has no gradient at the source weights; c scales it to the divergence that is
- * there. A token teaches a whole distribution instead of one word. The first order term describes
- * the errors of rounding to nearest, so it helps less where other rounding follows
- * (docs/results.md). The search's loss is d.
+ *   predicted distributions (pass/pass.h, sb_pass_learn). With g'_s the gradient of d_s, T the
+ *   table of `diagonal` at full precision and c = d / sum_k T_k(b_k): `-mean_s <g'_s, D> - c
+ *   (T(b) + T(b+1))` for a raise, `mean_s <g'_s, D> + c (T(b) + T(b-1))` for a cut. T comes from
+ *   gradients of tokens, because d has no gradient at the source weights; c scales it to the
+ *   divergence that is there. A token teaches a whole distribution instead of one word. The
+ *   first order term describes the errors of rounding to nearest, so it helps less where other
+ *   rounding follows (docs/results.md). The search's loss is d.
  *
  * Tables of all widths (sensitivity/loss_table.h):
  *
  * - hessian: `1/2 sum_r G_r (E_b)_r H (E_b)_r'`, Kronecker-factored. H: mean over tokens of x x'
- *   inside the block's columns. G_r: mean over tokens of (n dy_r)^2. It equals n/2 E' F E if inputs
- *   and output gradients are independent and outputs uncorrelated. It needs no gradients of
- *   matrices, so its pass is a quarter shorter than the others'.
+ *   inside the block's columns. G_r: mean over tokens of (n dy_r)^2. It equals n/2 E' F E if
+ *   inputs and output gradients are independent and outputs uncorrelated. It needs no gradients
+ *   of matrices, so its pass is a quarter shorter than the others'.
  * - diagonal: `n/2 sum_i mean_s(g_s,i^2) (E_b)_i^2`, the diagonal of F alone, as SFMP has it.
  *
  * Costs beside the pass, for blocks of R x C and a matrix of N weights (docs/performance.md has
