@@ -88,8 +88,8 @@ static sb_status fetch_diagonal(sb_moments *m, sb_stream stream, size_t input, u
   float *diagonal_dev = (float *)(index_dev + n);
   for (size_t k = 0; k < n; k++) index[k] = (uint32_t)(k * (n + 1));
   SB_TRY(b->op->upload(b, stream, index_dev, index, n * sizeof *index));
-  SB_TRY(b->op->gather_matrix(b, stream, diagonal_dev, m->in[input].square, SB_F32, n, 1,
-                              index_dev, NULL));
+  SB_TRY(b->op->gather_matrix(b, stream, diagonal_dev, m->in[input].square, SB_F32, n, 1, index_dev,
+                              NULL));
   SB_TRY(b->op->download(b, stream, diagonal, diagonal_dev, n * sizeof *diagonal));
   return b->op->sync(b, stream);
 }
