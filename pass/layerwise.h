@@ -41,7 +41,8 @@ bool sb_layerwise_on_host(const sb_layerwise *layerwise);
 /* On which all of it is queued. */
 sb_stream sb_layerwise_stream(const sb_layerwise *layerwise);
 
-/* The activations become the embeddings of the tokens: the input of layer 0. Collective. */
+/* The activations become the embeddings of the tokens: the input of layer 0. Gathers the table
+ * once, or once per sequence where the host has the activations. Collective. */
 sb_status sb_layerwise_embed(sb_layerwise *layerwise);
 /* Takes sequence s < local through a layer that is prepared; `hooks` get the inputs of its matrices
  * (`input`). The activations stay as they are. Local; queues on the stream. */

@@ -22,7 +22,7 @@
 
 /* Means over the T - 1 predicted tokens of a sequence, nats. */
 typedef struct sb_sequence_loss {
-  double loss; /* what is differentiated */
+  double loss; /* the one that backward passes differentiate */
   double nll;  /* negative log-likelihood of the tokens */
 } sb_sequence_loss;
 

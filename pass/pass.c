@@ -29,7 +29,7 @@ static sb_status allocate(sb_pass *p, sb_keeper keeper) {
   return sb_device_layer_create(setup->model, b, setup->keep_packed, &p->prepared);
 }
 
-/* With room for so many sequences at a time. */
+/* `room`: sequences at a time. */
 static sb_status create(const sb_pass_setup *setup, size_t room, sb_keeper keeper, sb_pass **out) {
   const sb_world *world = setup->model->world;
   sb_status status = sb_alloc(out, 1, sizeof **out, "pass");

@@ -51,8 +51,6 @@ sb_status sb_wave_allocate(sb_wave *wave);
 void sb_wave_free(sb_wave *wave);
 /* What sb_wave_allocate takes. Pure, as all `_bytes()` of this room. */
 size_t sb_wave_bytes(const sb_wave_sizes *wave);
-/* Device bytes of a wave's own buffers per token. */
-enum { SB_WAVE_TOKEN_BYTES = 2 * sizeof(uint32_t) };
 
 /* Takes the sequences [first, first + count), count <= room, whose tokens are [count, T]. Waits. */
 sb_status sb_wave_enter(sb_wave *wave, const uint32_t *tokens, size_t first, size_t count);
