@@ -1,6 +1,7 @@
 #include "pass/device_layer.h"
 
 #include "base/memory.h"
+#include "pass/device_layer_room.h"
 
 /* Indices of a matrix of an ordered model: the stored position of each row and column (PLACE), and
  * the reverse (ORDER). */
@@ -45,75 +46,29 @@ sb_status sb_device_agree(const sb_world *world, const sb_backend *backend, sb_s
 /* ---- buffers: sized once for the largest matrix of each number, so that no layer allocates ----
  */
 
-/* Bytes of a place's rows in an image. */
-static size_t place_bytes(const sb_model *m, const sb_place *place) {
-  return sb_store_offset(m->store, place->group, place->first_unit + place->units) -
-         sb_store_offset(m->store, place->group, place->first_unit);
-}
-
-/* The most that the matrices of one number have in any layer. Bytes of source rows differ by type,
- * or by bits where rows are packed, as well. */
-typedef struct room {
-  size_t rows, cols, weights, groups, source_bytes;
-} room;
-
-static room room_of(const sb_model *m, size_t number) {
-  const size_t first = m->group_place[m->layer_first],
-               end = m->group_place[m->layer_first + m->config.layers];
-  room most = {0};
-  for (size_t i = first; i < end; i++) {
-    const sb_place *place = &m->places[i];
-    const sb_tiling *t;
-    if (m->arch.tensors[place->tensor].matrix != number) continue;
-    t = &sb_model_place_matrix(m, place)->tiling;
-    most.rows = sb_max_size(most.rows, t->rows);
-    most.cols = sb_max_size(most.cols, t->cols);
-    most.weights = sb_max_size(most.weights, t->rows * t->cols);
-    most.groups = sb_max_size(most.groups, t->rows * sb_tiling_block_cols(t));
-    most.source_bytes = sb_max_size(most.source_bytes, place_bytes(m, place));
-  }
-  return most;
-}
-
-/* Elements of the longest vector of a layer. */
-static size_t longest_vector(const sb_arch *arch) {
-  size_t longest = 0;
-  for (size_t i = arch->layers[0].first_tensor; i < arch->count; i++)
-    if (!arch->tensors[i].is_linear) longest = sb_max_size(longest, arch->tensors[i].cols);
-  return longest;
-}
-
-static size_t vector_size(const sb_arch *arch, sb_role role) {
-  return sb_role_is_vector(role) ? sb_arch_most_cols(arch, role) : 0;
-}
-
-static bool is_ordered(const sb_model *m) {
-  return m->orders.mode == SB_REORDER_INDEXED;
-}
-
 size_t sb_device_layer_bytes(const sb_model *m, const sb_backend *b, bool keep_packed) {
   const size_t element = sb_dtype_size(b->operand);
-  size_t bytes = longest_vector(&m->arch) * sizeof(float), largest = 0;
+  size_t bytes = sb_device_layer_longest_vector(&m->arch) * sizeof(float), largest = 0;
   for (int role = 0; role < SB_ROLE_COUNT; role++)
-    bytes += vector_size(&m->arch, (sb_role)role) * sizeof(float);
+    bytes += sb_device_layer_vector(&m->arch, (sb_role)role) * sizeof(float);
   for (size_t i = 0; i < m->arch.most_matrices; i++) {
-    const room most = room_of(m, i);
+    const sb_device_layer_room most = sb_device_layer_room_of(m, i);
     largest = sb_max_size(largest, most.weights);
-    if (is_ordered(m)) bytes += 2 * (most.rows + most.cols) * sizeof(uint32_t);
+    if (sb_model_is_indexed(m)) bytes += 2 * (most.rows + most.cols) * sizeof(uint32_t);
     if (!b->unified) bytes += 2 * sb_shared_room(b, most.source_bytes);
     if (keep_packed) continue;
     bytes += most.weights * element + most.groups;
     if (!b->unified) bytes += most.cols * sizeof(float);
   }
-  return bytes + (is_ordered(m) && !keep_packed ? largest * element : 0);
+  return bytes + (sb_model_is_indexed(m) && !keep_packed ? largest * element : 0);
 }
 
-static sb_status create_slot(sb_device_layer *p, slot *s, const room *most) {
+static sb_status create_slot(sb_device_layer *p, slot *s, const sb_device_layer_room *most) {
   sb_backend *b = p->backend;
   for (int i = 0; !b->unified && i < 2; i++)
     SB_TRY(b->op->alloc(b, sb_shared_room(b, most->source_bytes), "source rows of a layer",
                         &s->source_dev[i]));
-  for (int i = 0; is_ordered(p->model) && i < INDICES; i++)
+  for (int i = 0; sb_model_is_indexed(p->model) && i < INDICES; i++)
     SB_TRY(b->op->alloc(
         b, (i == ROW_PLACE || i == ROW_ORDER ? most->rows : most->cols) * sizeof(uint32_t),
         "order of a matrix", (void **)&s->index_dev[i]));
@@ -134,12 +89,12 @@ static sb_status create_slots(sb_device_layer *p) {
   SB_TRY(sb_alloc(&p->slots, count, sizeof *p->slots, "prepared layer"));
   SB_TRY(sb_alloc(&p->weights.products, count, sizeof *p->weights.products, "prepared layer"));
   for (size_t i = 0; i < count; i++) {
-    const room most = room_of(m, i);
+    const sb_device_layer_room most = sb_device_layer_room_of(m, i);
     SB_TRY(create_slot(p, &p->slots[i], &most));
     largest = sb_max_size(largest, most.weights);
     longest = sb_max_size(longest, sb_max_size(most.rows, most.cols));
   }
-  if (!is_ordered(m)) return SB_OK;
+  if (!sb_model_is_indexed(m)) return SB_OK;
   SB_TRY(sb_alloc(&p->host_index, longest, sizeof *p->host_index, "order of a matrix"));
   if (p->keep_packed) return SB_OK;
   return b->op->alloc(b, largest * sb_dtype_size(b->operand), "a matrix out of order",
@@ -150,13 +105,13 @@ static sb_status create_vectors(sb_device_layer *p) {
   sb_backend *b = p->backend;
   const sb_arch *arch = &p->model->arch;
   for (int role = 0; role < SB_ROLE_COUNT; role++) {
-    const size_t size = vector_size(arch, (sb_role)role);
+    const size_t size = sb_device_layer_vector(arch, (sb_role)role);
     if (size > 0)
       SB_TRY(b->op->alloc(b, size * sizeof(float), "norms of one layer",
                           (void **)&p->vector_dev[role]));
     p->weights.vector_dev[role] = p->vector_dev[role];
   }
-  return b->op->alloc(b, longest_vector(arch) * sizeof(float), "norms of one layer",
+  return b->op->alloc(b, sb_device_layer_longest_vector(arch) * sizeof(float), "norms of one layer",
                       &p->raw_vector_dev);
 }
 
@@ -252,7 +207,8 @@ static sb_status copy_rows(sb_device_layer *p, sb_stream stream, size_t layer, c
     const size_t which = m->arch.tensors[place->tensor].matrix;
     if (which == SB_NONE) continue;
     SB_TRY(p->backend->op->upload_shared(p->backend, stream, p->slots[which].source_dev[set],
-                                         sb_place_image(m, place, image), place_bytes(m, place)));
+                                         sb_place_image(m, place, image),
+                                         sb_place_bytes(m, place)));
   }
   return SB_OK;
 }
@@ -329,7 +285,7 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t whi
   p->slots[which].source_now = source;
   p->weights.products[which].dense_dev = p->slots[which].dense_dev;
   SB_TRY(prepare_importance(p, stream, which, matrix));
-  void *out = is_ordered(m) ? p->stored_dev : p->slots[which].dense_dev;
+  void *out = sb_model_is_indexed(m) ? p->stored_dev : p->slots[which].dense_dev;
   const void *rounded = out;
   if (!untouched(m, matrix)) {
     SB_TRY(prepare_fits(p, stream, which, matrix));
@@ -346,7 +302,7 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t whi
   } else {
     rounded = source;
   }
-  if (is_ordered(m)) return put_in_place(p, stream, which, matrix, rounded);
+  if (sb_model_is_indexed(m)) return put_in_place(p, stream, which, matrix, rounded);
   p->weights.products[which].dense_dev = rounded;
   return SB_OK;
 }
@@ -357,11 +313,11 @@ static sb_status unpack_rows(sb_device_layer *p, sb_stream stream, size_t which,
                              const sb_matrix *matrix, const void *rows, const size_t *offsets) {
   const sb_model *m = p->model;
   sb_backend *b = p->backend;
-  void *out = is_ordered(m) ? p->stored_dev : p->slots[which].dense_dev;
+  void *out = sb_model_is_indexed(m) ? p->stored_dev : p->slots[which].dense_dev;
   p->weights.products[which].dense_dev = p->slots[which].dense_dev;
   SB_TRY(b->op->unpack_blocks(b, stream, out, b->operand, rows, offsets, &matrix->tiling,
                               m->bits + matrix->first_block, m->blocking.symmetry));
-  return is_ordered(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
+  return sb_model_is_indexed(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
 }
 
 static sb_status keep_rows(sb_device_layer *p, sb_stream stream, size_t which,
@@ -371,7 +327,7 @@ static sb_status keep_rows(sb_device_layer *p, sb_stream stream, size_t which,
   sb_product *product = &p->weights.products[which];
   b->op->packed_destroy(b, product->packed);
   product->packed = NULL;
-  if (is_ordered(m)) SB_TRY(upload_orders(p, stream, which, matrix));
+  if (sb_model_is_indexed(m)) SB_TRY(upload_orders(p, stream, which, matrix));
   return b->op->packed_create(b, stream, rows, offsets, &matrix->tiling,
                               m->bits + matrix->first_block, m->blocking.symmetry,
                               &product->packed);
@@ -438,7 +394,7 @@ sb_status sb_device_layer_stored(const sb_device_layer *p, sb_stream stream, siz
   const slot *s = &p->slots[matrix];
   sb_backend *b = p->backend;
   *w_dev = product->dense_dev;
-  if (!is_ordered(p->model)) return SB_OK;
+  if (!sb_model_is_indexed(p->model)) return SB_OK;
   *w_dev = p->stored_dev;
   return b->op->gather_matrix(b, stream, p->stored_dev, product->dense_dev, b->operand,
                               product->rows, product->cols, s->index_dev[ROW_ORDER],

@@ -1,0 +1,29 @@
+/* How much room a layer needs on a device, over all layers of a model: the shapes behind
+ * pass/device_layer.c's buffers and behind sb_device_layer_bytes. Local, pure. */
+#ifndef SB_PASS_DEVICE_LAYER_ROOM_H
+#define SB_PASS_DEVICE_LAYER_ROOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "model/model.h"
+
+/* The most that the matrices of one number have in any layer. Bytes of source rows differ by type,
+ * or by bits where rows are packed, as well. */
+typedef struct sb_device_layer_room {
+  size_t rows, cols, weights, groups, source_bytes;
+} sb_device_layer_room;
+
+/* Of matrix `number`. O(places of all layers). */
+sb_device_layer_room sb_device_layer_room_of(const sb_model *model, size_t number);
+
+/* Bytes of a place's rows in an image of its group. */
+size_t sb_place_bytes(const sb_model *model, const sb_place *place);
+/* Elements of the longest vector of any layer. */
+size_t sb_device_layer_longest_vector(const sb_arch *arch);
+/* Elements of the longest vector of a role; 0 where the role is no vector of a layer. */
+size_t sb_device_layer_vector(const sb_arch *arch, sb_role role);
+/* True where the store holds rows and columns in orders that products have to undo. */
+bool sb_model_is_indexed(const sb_model *model);
+
+#endif
