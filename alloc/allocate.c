@@ -172,8 +172,7 @@ static sb_status search(driver *d, const sb_owned *mine) {
   sb_model_get_bits(d->m, bits);
   sb_status status =
       options.begun && !resumes ? choose_from_costs(d, mine, options.budget, bits) : SB_OK;
-  if (status == SB_OK)
-    status = sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search);
+  SB_THEN(sb_search(d->m->world, &mine->blocks, &options, &hooks, bits, &d->result->search));
   sb_free(&bits);
   return status;
 }
@@ -194,17 +193,16 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   setup.gradients = true;
   setup.divergence = o->estimator == SB_ESTIMATOR_DIVERGENCE;
   status = sb_world_agree(m->world, sb_owned_create(m, o->min_bits, o->max_bits, &mine));
-  if (status == SB_OK) status = sb_pass_create(&setup, &d.pass);
+  SB_THEN(sb_pass_create(&setup, &d.pass));
   if (status == SB_OK && o->checkpoint) status = make_key(&d, backend, calibration);
   if (status == SB_OK && o->check) {
     sb_pass_setup check = sb_sequences_setup(o->check, m, backend, o->activation_bytes, o->ticker);
     check.divergence = setup.divergence;
     status = sb_pass_create(&check, &d.check);
   }
-  if (status == SB_OK)
-    status = sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, o->strides == 0,
-                             &d.gains);
-  if (status == SB_OK) status = search(&d, &mine);
+  SB_THEN(sb_gains_create(m, backend, o->estimator, o->min_bits, o->max_bits, o->strides == 0,
+                          &d.gains));
+  SB_THEN(search(&d, &mine));
   if (status == SB_OK) result->score_seconds = sb_gains_seconds(d.gains);
   sb_gains_free(&d.gains);
   sb_pass_free(&d.pass);

@@ -31,12 +31,11 @@ sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences
   *result = (sb_allocate_table_result){0};
   SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
   sb_status status = sb_owned_create(m, o->min_bits, o->max_bits, &mine);
-  if (status == SB_OK) status = sb_alloc(&bits, mine.blocks.count, 1, "bits of the blocks");
+  SB_THEN(sb_alloc(&bits, mine.blocks.count, 1, "bits of the blocks"));
   status = sb_world_agree(m->world, status);
-  if (status == SB_OK) status = sb_pass_create(&setup, &pass);
-  if (status == SB_OK)
-    status = sb_loss_table_create(m, backend, o->estimator, o->min_bits, o->max_bits, &table);
-  if (status == SB_OK) status = sb_loss_table_measure(table, pass, true, &result->loss);
+  SB_THEN(sb_pass_create(&setup, &pass));
+  SB_THEN(sb_loss_table_create(m, backend, o->estimator, o->min_bits, o->max_bits, &table));
+  SB_THEN(sb_loss_table_measure(table, pass, true, &result->loss));
   if (status == SB_OK) {
     result->score_seconds = sb_loss_table_seconds(table);
     result->gradient_seconds = sb_now() - start;

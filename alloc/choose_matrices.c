@@ -118,10 +118,10 @@ sb_status sb_choose_matrices(const sb_world *world, const sb_blocks *b, const sb
   layers l;
   *result = (sb_choose_result){0};
   sb_status status = layers_create(b, matrices, &l);
-  if (status == SB_OK) status = check(&l, loss, matrix);
+  SB_THEN(check(&l, loss, matrix));
   status = sb_world_agree(world, status);
-  if (status == SB_OK) status = add_up(world, &l, loss, matrix);
-  if (status == SB_OK) status = solve(world, &l, budget, result);
+  SB_THEN(add_up(world, &l, loss, matrix));
+  SB_THEN(solve(world, &l, budget, result));
   for (size_t i = 0; status == SB_OK && i < b->count; i++) bits[i] = l.bits[matrix[i]];
   layers_free(&l);
   return status;

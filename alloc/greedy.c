@@ -107,8 +107,7 @@ static sb_status take_raises(step *s, const uint8_t *full, uint64_t most) {
     items_add(&x, gain_of(s, i) / (double)weight, s->b->id[i], weight, i);
   }
   status = sb_world_agree(s->world, status);
-  if (status == SB_OK)
-    status = sb_select_prefix(x.key, x.id, x.weight, x.count, most, s->world->comm, &cut);
+  SB_THEN(sb_select_prefix(x.key, x.id, x.weight, x.count, most, s->world->comm, &cut));
   for (size_t k = 0; status == SB_OK && k < x.count; k++)
     if (sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]++;
   items_free(&x);
@@ -130,10 +129,9 @@ static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
     all += freed;
   }
   status = sb_world_agree(s->world, status);
-  if (status == SB_OK) status = sb_mpi_sum_u64(&all, 1, s->world->comm);
-  if (status == SB_OK)
-    status = sb_select_prefix(x.key, x.id, x.weight, x.count, all > needed ? all - needed : 0,
-                              s->world->comm, &cut);
+  SB_THEN(sb_mpi_sum_u64(&all, 1, s->world->comm));
+  SB_THEN(sb_select_prefix(x.key, x.id, x.weight, x.count, all > needed ? all - needed : 0,
+                           s->world->comm, &cut));
   for (size_t k = 0; status == SB_OK && k < x.count; k++)
     if (!sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]--;
   items_free(&x);
@@ -199,8 +197,8 @@ sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const d
                          uint8_t *bits, sb_step_result *result) {
   uint8_t *start = NULL, *full = NULL;
   sb_status status = check(blocks, raise_gain, cut_loss, bits);
-  if (status == SB_OK) status = sb_alloc_raw(&start, blocks->count, 1, "bits of the blocks");
-  if (status == SB_OK) status = sb_alloc_raw(&full, blocks->count, 1, "bits of the blocks");
+  SB_THEN(sb_alloc_raw(&start, blocks->count, 1, "bits of the blocks"));
+  SB_THEN(sb_alloc_raw(&full, blocks->count, 1, "bits of the blocks"));
   status = sb_world_agree(world, status);
   if (status == SB_OK) {
     memcpy(start, bits, blocks->count);
@@ -210,7 +208,7 @@ sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const d
       memcpy(full, bits, blocks->count);
       status = bound(&s, full, budget, most_raised);
     }
-    if (status == SB_OK) status = count_moves(&s, result);
+    SB_THEN(count_moves(&s, result));
     if (status == SB_OK)
       sb_log_debug("greedy", "budget %llu: %llu blocks raised, %llu cut, %llu bits stored",
                    (unsigned long long)budget, (unsigned long long)result->raised,

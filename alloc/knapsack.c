@@ -158,7 +158,7 @@ static sb_status take_best(solver *s, double unit, sb_exact *saved, sb_selection
     if (saved) {
       s->k->choices(s->k->context, i, c);
       const sb_status added = sb_exact_add(saved, (c[s->chosen[i]].loss - c[to].loss) / unit);
-      if (status == SB_OK) status = added;
+      SB_THEN(added);
     }
     s->chosen[i] = (uint8_t)to;
   }

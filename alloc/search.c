@@ -235,15 +235,13 @@ sb_status sb_search(const sb_world *world, const sb_blocks *blocks,
                    "search: %d strides from %u bits, where %u to %u bits are allowed",
                    options->strides, options->start_bits, blocks->min_bits, blocks->max_bits);
   sb_status status = sb_alloc_raw(&s.trial, blocks->count, 1, "bits of the blocks");
-  if (status == SB_OK) status = sb_alloc_raw(&s.best, blocks->count, 1, "bits of the blocks");
-  if (status == SB_OK) status = sb_alloc_raw(&s.refused, blocks->count, 1, "bits of the blocks");
-  if (status == SB_OK)
-    status = sb_alloc_raw(&s.gain, blocks->count, sizeof(double), "predicted gains");
-  if (status == SB_OK)
-    status = sb_alloc_raw(&s.loss_of_cut, blocks->count, sizeof(double), "predicted gains");
+  SB_THEN(sb_alloc_raw(&s.best, blocks->count, 1, "bits of the blocks"));
+  SB_THEN(sb_alloc_raw(&s.refused, blocks->count, 1, "bits of the blocks"));
+  SB_THEN(sb_alloc_raw(&s.gain, blocks->count, sizeof(double), "predicted gains"));
+  SB_THEN(sb_alloc_raw(&s.loss_of_cut, blocks->count, sizeof(double), "predicted gains"));
   status = sb_world_agree(world, status);
   begin(&s, from);
-  if (status == SB_OK) status = run(&s);
+  SB_THEN(run(&s));
   sb_free(&s.trial);
   sb_free(&s.best);
   sb_free(&s.refused);

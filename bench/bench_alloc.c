@@ -93,7 +93,7 @@ static sb_status measure_table(const sb_world *world, blocks *x) {
   if (status == SB_OK) fill_table(x, table);
   const size_t before = sb_current_resident();
   memset(x->trial, 3, x->b.count);
-  if (status == SB_OK) status = sb_blocks_total(world, &x->b, x->trial, &budget);
+  SB_THEN(sb_blocks_total(world, &x->b, x->trial, &budget));
   budget += budget / 12;
   for (int i = 0; i < REPEATS && status == SB_OK; i++) {
     double seconds;
@@ -153,7 +153,7 @@ int main(int argc, char **argv) {
   const long long n = argc > 1 ? atoll(argv[1]) : 4300000;
   if (status == SB_OK && n < world.size)
     status = sb_fail(SB_ERR_USAGE, "bench_alloc [BLOCKS]: at least one block a rank");
-  if (status == SB_OK) status = run(&world, (uint64_t)n);
+  SB_THEN(run(&world, (uint64_t)n));
   if (status != SB_OK) fprintf(stderr, "%s\n", sb_message());
   sb_world_finalize(&world);
   return sb_exit_code(status);

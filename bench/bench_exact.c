@@ -253,8 +253,7 @@ static sb_status measured(sb_model *m, sb_backend *backend, const sb_sequences *
   memset(m->bits, (int)bits, m->blocks);
   SB_GO(sb_world_agree(m->world, problem_create(m->world, name, m->blocks, 1, 8, &p)));
   status = sb_alloc(&gain, sb_model_owned_count(m), sizeof *gain, "predictions");
-  if (status == SB_OK)
-    status = sb_alloc(&loss, sb_model_owned_count(m), sizeof *loss, "predictions");
+  SB_THEN(sb_alloc(&loss, sb_model_owned_count(m), sizeof *loss, "predictions"));
   SB_GO(sb_world_agree(m->world, status));
   SB_GO(sb_pass_create(&setup, &pass));
   SB_GO(sb_scores_create(m, backend, 1, 8, &scores));
@@ -314,7 +313,7 @@ int main(int argc, char **argv) {
   sb_status status = sb_world_init(&argc, &argv, &world);
   if (status == SB_OK && argc == 2)
     status = sb_fail(SB_ERR_USAGE, "bench_exact [MODEL CALIB [BLOCKS [SECONDS]]]");
-  if (status == SB_OK) status = run(&world, argc, argv);
+  SB_THEN(run(&world, argc, argv));
   if (status != SB_OK) fprintf(stderr, "%s\n", sb_message());
   sb_world_finalize(&world);
   return sb_exit_code(status);

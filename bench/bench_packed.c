@@ -204,7 +204,7 @@ int main(int argc, char **argv) {
     printf("%d threads, kernels: %s\n", threads, cpu->packed->name);
     status = run(&t, 8192, 8192, 512, seconds);
   }
-  if (status == SB_OK) status = run(&t, 28672, 8192, 4, seconds);
+  SB_THEN(run(&t, 28672, 8192, 4, seconds));
   if (t.backend) t.backend->op->destroy(t.backend);
   if (status != SB_OK) fprintf(stderr, "%s\n", sb_message());
   return status != SB_OK;

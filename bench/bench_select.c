@@ -91,7 +91,7 @@ static sb_status run(const sb_world *world, uint64_t n) {
 int main(int argc, char **argv) {
   sb_world world;
   sb_status status = sb_world_init(&argc, &argv, &world);
-  if (status == SB_OK) status = run(&world, argc > 1 ? strtoull(argv[1], NULL, 10) : 4300000);
+  SB_THEN(run(&world, argc > 1 ? strtoull(argv[1], NULL, 10) : 4300000));
   if (status != SB_OK && world.rank == 0) fprintf(stderr, "bench_select: %s\n", sb_message());
   sb_world_finalize(&world);
   return sb_exit_code(status);

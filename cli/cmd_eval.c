@@ -116,7 +116,7 @@ static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
   sb_report_real(report, "gemm_seconds", u->backend->gemm_seconds);
   sb_report_real(report, "seconds", seconds);
   sb_status status = sb_report_peak(u->world, report);
-  if (status == SB_OK) status = sb_report_write(u->world, r->common.json, report);
+  SB_THEN(sb_report_write(u->world, r->common.json, report));
   json_decref(report);
   return status;
 }
@@ -160,7 +160,7 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
   if (help) return SB_OK;
   run u = {.world = world, .r = &r};
   sb_status status = sb_world_agree(world, work(&u, &comparison));
-  if (status == SB_OK) status = tell(&u, &comparison, sb_now() - start);
+  SB_THEN(tell(&u, &comparison, sb_now() - start));
   sb_pass_free(&u.pass);
   sb_pass_free(&u.ref_pass);
   sb_sequences_free(&u.sequences);

@@ -61,7 +61,7 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   sb_report_count(report, "bytes", stats.bytes);
   sb_report_real(report, "seconds", seconds);
   status = sb_report_peak(world, report);
-  if (status == SB_OK) status = sb_report_write(world, r->common.json, report);
+  SB_THEN(sb_report_write(world, r->common.json, report));
   json_decref(report);
   return status;
 }
@@ -91,7 +91,7 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
   SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));
   if (help) return SB_OK;
   sb_status status = load(world, &r, &model);
-  if (status == SB_OK) status = export(world, &r, model);
+  SB_THEN(export(world, &r, model));
   if (model) sb_model_free(&model);
   return status;
 }

@@ -43,7 +43,7 @@ sb_status sb_cmd_inspect(const sb_world *world, int argc, char **argv) {
   FILE *out = sb_common_prints(world, &common) ? stdout : NULL;
   sb_status status = sb_output_is(request.path) ? sb_inspect_output(world, &request, out, report)
                                                 : sb_inspect_model(world, &request, out, report);
-  if (status == SB_OK) status = sb_report_write(world, common.json, report);
+  SB_THEN(sb_report_write(world, common.json, report));
   json_decref(report);
   return status;
 }

@@ -188,7 +188,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   sb_status status = SB_OK;
   if (world->rank == 0) status = plan(&r, out, report);
   status = sb_world_agree(world, status);
-  if (status == SB_OK) status = sb_report_write(world, common->json, report);
+  SB_THEN(sb_report_write(world, common->json, report));
   json_decref(report);
   return status;
 }

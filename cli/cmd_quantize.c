@@ -34,7 +34,7 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   sb_quantize_run u = {.world = world, .r = &r, .report = sb_report_begin(world, "quantize")};
   if (u.report) u.steps = json_array();
   sb_status status = sb_world_agree(world, work(&u));
-  if (status == SB_OK) status = sb_report_write(world, r.common.json, u.report);
+  SB_THEN(sb_report_write(world, r.common.json, u.report));
   sb_sequences_free(&u.calibration);
   sb_sequences_free(&u.check);
   sb_sequences_free(&u.rounding);

@@ -178,9 +178,9 @@ static sb_status check_out(const run *u) {
   sb_outdir folder = {0};
   if (u->world->rank == 0) {
     status = sb_outdir_begin(r->common.out, r->common.overwrite, &folder);
-    if (status == SB_OK) status = sb_outdir_abandon(&folder);
-    if (status == SB_OK) status = sb_outdir_spare(r->common.out, r->model);
-    if (status == SB_OK) status = sb_outdir_spare(r->common.out, r->calib);
+    SB_THEN(sb_outdir_abandon(&folder));
+    SB_THEN(sb_outdir_spare(r->common.out, r->model));
+    SB_THEN(sb_outdir_spare(r->common.out, r->calib));
   }
   return sb_world_agree(u->world, status);
 }
@@ -212,10 +212,10 @@ static sb_status reorder(run *u) {
     sb_report_count(u->report, "width", result.width);
     u->width = result.width;
   }
-  if (status == SB_OK) status = measure_shares(u, SB_REORDER_NONE);
-  if (status == SB_OK) status = sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_FUSED]);
-  if (status == SB_OK) status = measure_shares(u, SB_REORDER_FUSED);
-  if (status == SB_OK) status = write_model(u);
+  SB_THEN(measure_shares(u, SB_REORDER_NONE));
+  SB_THEN(sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_FUSED]));
+  SB_THEN(measure_shares(u, SB_REORDER_FUSED));
+  SB_THEN(write_model(u));
   if (status == SB_OK && !r->no_shares) {
     /* importance is in the fused order by now, which an indexed one would have to undo: measured
      * again */
@@ -223,7 +223,7 @@ static sb_status reorder(run *u) {
     if (status == SB_OK && r->grid != SB_GRID_PLAIN)
       status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u),
                                      SB_NO_TICKER);
-    if (status == SB_OK) status = measure_shares(u, SB_REORDER_INDEXED);
+    SB_THEN(measure_shares(u, SB_REORDER_INDEXED));
   }
   for (int mode = 0; mode < MODES; mode++) sb_orders_free(&orders[mode]);
   return status;
@@ -320,7 +320,7 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "reorder")};
   if (u.report) u.shares = json_object(), u.maps = json_object();
   sb_status status = sb_world_agree(world, work(&u));
-  if (status == SB_OK) status = sb_report_write(world, r.common.json, u.report);
+  SB_THEN(sb_report_write(world, r.common.json, u.report));
   sb_sequences_free(&u.calibration);
   if (u.model) sb_model_free(&u.model);
   if (u.backend) u.backend->op->destroy(u.backend);

@@ -112,7 +112,7 @@ sb_status sb_cmd_synth(const sb_world *world, int argc, char **argv) {
   if (help) return SB_OK;
   json_t *report = sb_report_begin(world, "synth");
   sb_status status = make(world, &r, report);
-  if (status == SB_OK) status = sb_report_write(world, r.common.json, report);
+  SB_THEN(sb_report_write(world, r.common.json, report));
   json_decref(report);
   return status;
 }

@@ -40,7 +40,7 @@ static sb_status verify(const sb_world *world, const char *folder, const sb_comm
   sb_report_text(report, "content_hash", hash);
   sb_report_real(report, "seconds", seconds);
   status = sb_report_peak(world, report);
-  if (status == SB_OK) status = sb_report_write(world, common->json, report);
+  SB_THEN(sb_report_write(world, common->json, report));
   json_decref(report);
   return status;
 }

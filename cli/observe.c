@@ -50,8 +50,7 @@ sb_status sb_observe_end(const sb_world *world, sb_observer *o) {
   sb_status status =
       sb_world_agree(world, world->rank == 0 ? sb_atomic_file_begin(o->path, &file) : SB_OK);
   SB_THEN(sb_trace_gather(world, &o->clock, write_piece, &file, &totals));
-  if (status == SB_OK)
-    status = sb_world_agree(world, world->rank == 0 ? sb_atomic_file_commit(&file) : SB_OK);
+  SB_THEN(sb_world_agree(world, world->rank == 0 ? sb_atomic_file_commit(&file) : SB_OK));
   sb_atomic_file_abandon(&file);
   sb_trace_free();
   if (status == SB_OK)

@@ -23,7 +23,7 @@ sb_status sb_quantize_check_out(const sb_quantize_run *u) {
   sb_outdir folder = {0};
   if (u->world->rank == 0) {
     status = sb_outdir_begin(u->r->out, u->r->overwrite, &folder);
-    if (status == SB_OK) status = sb_outdir_abandon(&folder);
+    SB_THEN(sb_outdir_abandon(&folder));
     const char *const needed[] = {u->r->model, u->r->calib, u->r->allocation, u->r->checkpoint};
     for (int i = 0; i < 4; i++)
       if (status == SB_OK && needed[i]) status = sb_outdir_spare(u->r->out, needed[i]);

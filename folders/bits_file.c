@@ -137,7 +137,7 @@ static sb_status describe(const sb_model *m, json_t **out) {
 static sb_status write_file(const sb_model *m, const char *path) {
   json_t *json = NULL;
   sb_status status = describe(m, &json);
-  if (status == SB_OK) status = sb_json_write(path, json);
+  SB_THEN(sb_json_write(path, json));
   json_decref(json);
   return status;
 }
@@ -232,10 +232,8 @@ static sb_status read_file_orders(const char *path, const sb_arch *arch, sb_orde
 sb_status sb_bits_file_orders(const sb_world *world, const char *path, const sb_arch *arch,
                               sb_reorder mode, sb_orders *out) {
   sb_status status = sb_world_agree(world, sb_orders_create(arch, mode, out));
-  if (status == SB_OK)
-    status = sb_world_agree(world, world->rank == 0 ? read_file_orders(path, arch, out) : SB_OK);
-  if (status == SB_OK)
-    status = sb_mpi_bcast(out->numbers, out->channels * sizeof *out->numbers, 0, world->comm);
+  SB_THEN(sb_world_agree(world, world->rank == 0 ? read_file_orders(path, arch, out) : SB_OK));
+  SB_THEN(sb_mpi_bcast(out->numbers, out->channels * sizeof *out->numbers, 0, world->comm));
   if (status != SB_OK) sb_orders_free(out);
   return status;
 }

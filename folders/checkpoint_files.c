@@ -19,10 +19,9 @@ static sb_status read_state(const sb_checkpoint_files *s, sb_checkpoint_files_pa
   SB_TRY(sb_json_read(s->path, &root));
   sb_status status = sb_key_begin(root, s->path, s->kind->format, s->kind->version, s->kind->what,
                                   s->kind->advice);
-  if (status == SB_OK)
-    status = sb_key_compare(s->key, json_object_get(root, "key"), s->path, s->kind->state,
-                            s->kind->advice);
-  if (status == SB_OK) status = parse(context, s->path, root);
+  SB_THEN(sb_key_compare(s->key, json_object_get(root, "key"), s->path, s->kind->state,
+                         s->kind->advice));
+  SB_THEN(parse(context, s->path, root));
   json_decref(root);
   return status;
 }

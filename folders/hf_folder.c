@@ -112,7 +112,7 @@ static sb_status write_index(const sb_hf_folder *f, const char *path,
   json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)stats->bytes,
                             "weight_map", map);
   sb_status status = sb_path_join(file, path, "model.safetensors.index.json");
-  if (status == SB_OK) status = sb_json_write(file, index);
+  SB_THEN(sb_json_write(file, index));
   json_decref(index);
   return status;
 }
@@ -171,8 +171,8 @@ sb_status sb_hf_folder_make(const sb_hf_folder_setup *setup, sb_hf_folder_stats 
     if (world->rank == 0) status = sb_outdir_begin(setup->path, setup->overwrite, &folder);
     status = sb_world_agree(world, status);
   }
-  if (status == SB_OK) status = sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm);
-  if (status == SB_OK) status = run(&f, &folder, stats);
+  SB_THEN(sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm));
+  SB_THEN(run(&f, &folder, stats));
   release(&f);
   sb_cleanup_now(); /* what is complete has another name by now */
   if (world->rank == 0) sb_outdir_abandon(&folder);

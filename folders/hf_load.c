@@ -115,10 +115,10 @@ sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_block
   m->blocking = blocking;
   m->coding = SB_CODING_SOURCE;
   status = describe(m, folder, &weights);
-  if (status == SB_OK) status = take_orders(m, orders);
+  SB_THEN(take_orders(m, orders));
   status = sb_world_agree(world, status);
-  if (status == SB_OK) status = sb_model_lay_out(m, NULL, NULL);
-  if (status == SB_OK) status = sb_world_agree(world, read_all(m, weights, check_finite));
+  SB_THEN(sb_model_lay_out(m, NULL, NULL));
+  SB_THEN(sb_world_agree(world, read_all(m, weights, check_finite)));
   sb_safetensors_close(&weights);
   if (status == SB_OK) sb_model_check(m);
   if (status != SB_OK) sb_model_free(out);

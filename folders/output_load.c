@@ -127,14 +127,12 @@ sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out
   m->world = world;
   m->coding = SB_CODING_CODES;
   status = sb_world_agree(world, open_folder(m, &f));
-  if (status == SB_OK) status = sb_model_lay_out(m, unit_bytes, &f);
-  if (status == SB_OK)
-    status = sb_world_agree(world, sb_alloc(&f.bits, sb_model_owned_count(m), 1, "bit map"));
-  if (status == SB_OK) status = sb_world_agree(world, sb_model_visit_owned(m, read_unit, &f));
-  if (status == SB_OK) status = sb_model_set_bits(m, f.bits);
-  if (status == SB_OK)
-    status = sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(m, f.shards) : SB_OK);
-  if (status == SB_OK) status = sb_stored_orders_share(m);
+  SB_THEN(sb_model_lay_out(m, unit_bytes, &f));
+  SB_THEN(sb_world_agree(world, sb_alloc(&f.bits, sb_model_owned_count(m), 1, "bit map")));
+  SB_THEN(sb_world_agree(world, sb_model_visit_owned(m, read_unit, &f)));
+  SB_THEN(sb_model_set_bits(m, f.bits));
+  SB_THEN(sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(m, f.shards) : SB_OK));
+  SB_THEN(sb_stored_orders_share(m));
   sb_shardset_close(&f.shards);
   sb_free(&f.bits);
   if (status == SB_OK) sb_model_check(*out);
@@ -165,9 +163,8 @@ sb_status sb_output_verify(const sb_world *world, const char *path, sb_ticker ti
   folder f = {.path = path};
   sb_model m = {.world = world};
   sb_status status = sb_world_agree(world, open_folder(&m, &f));
-  if (status == SB_OK) status = sb_world_agree(world, verify_shards(world, f.shards, ticker));
-  if (status == SB_OK)
-    status = sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(&m, f.shards) : SB_OK);
+  SB_THEN(sb_world_agree(world, verify_shards(world, f.shards, ticker)));
+  SB_THEN(sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(&m, f.shards) : SB_OK));
   if (status == SB_OK) {
     const sb_manifest *manifest = sb_shardset_manifest(f.shards);
     *stats = (sb_output_stats){.effective_bits = manifest->effective_bits,

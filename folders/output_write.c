@@ -251,22 +251,21 @@ sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool
   SB_AGREE(world, status);
   SB_TRY(sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm));
   status = guard(folder.partial, world->size);
-  if (status == SB_OK) status = sb_alloc(&all, (size_t)world->size, sizeof *all, "shard sizes");
+  SB_THEN(sb_alloc(&all, (size_t)world->size, sizeof *all, "shard sizes"));
   shard_name(name, sizeof name, world->rank, world->size);
-  if (status == SB_OK) status = sb_path_join(path, folder.partial, name);
-  if (status == SB_OK) status = write_shard(m, path, level, &mine);
+  SB_THEN(sb_path_join(path, folder.partial, name));
+  SB_THEN(write_shard(m, path, level, &mine));
   status = sb_world_agree(world, status);
-  if (status == SB_OK)
-    status = sb_mpi_check(
-        MPI_Gather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, 0, world->comm),
-        "gathering shard sizes");
+  SB_THEN(sb_mpi_check(
+      MPI_Gather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, 0, world->comm),
+      "gathering shard sizes"));
   if (status == SB_OK && first) {
     status = sb_companions_copy(source, folder.partial);
-    if (status == SB_OK) status = write_manifest(m, source, folder.partial, all, stats);
-    if (status == SB_OK) status = sb_outdir_commit(&folder);
+    SB_THEN(write_manifest(m, source, folder.partial, all, stats));
+    SB_THEN(sb_outdir_commit(&folder));
   }
   status = sb_world_agree(world, status);
-  if (status == SB_OK) status = sb_mpi_bcast(stats, sizeof *stats, 0, world->comm);
+  SB_THEN(sb_mpi_bcast(stats, sizeof *stats, 0, world->comm));
   sb_cleanup_now(); /* what is complete has another name by now */
   if (first) sb_outdir_abandon(&folder);
   sb_free(&all);

@@ -76,7 +76,7 @@ sb_status sb_random_tensor_create(const sb_arch *arch, size_t tensor, uint64_t s
   const uint64_t key = key_of(seed, t->name), rows = mix(key ^ 1), cols = mix(key ^ 2);
   *out = (sb_random_tensor){.key = mix(key), .cols = t->cols, .is_norm = t->dims == 1};
   sb_status status = sb_alloc_raw(&out->col, t->cols, sizeof(float), "factors of columns");
-  if (status == SB_OK) status = sb_alloc_raw(&out->row, t->rows, sizeof(float), "factors of rows");
+  SB_THEN(sb_alloc_raw(&out->row, t->rows, sizeof(float), "factors of rows"));
   if (status != SB_OK) {
     sb_random_tensor_free(out);
     return status;

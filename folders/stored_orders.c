@@ -116,8 +116,8 @@ sb_status sb_stored_orders_check(sb_model *m, const sb_manifest *manifest, const
                    "%s/%s: %zu tensors, its config and block size ask for %zu and %zu orders", path,
                    SB_MANIFEST_NAME, manifest->tensor_count, m->arch.count, stored);
   sb_status status = sb_manifest_allocate(&expected, manifest->tensor_count, 0);
-  if (status == SB_OK) status = sb_stored_orders_describe(m, &expected);
-  if (status == SB_OK) status = compare(m, &expected, manifest, path);
+  SB_THEN(sb_stored_orders_describe(m, &expected));
+  SB_THEN(compare(m, &expected, manifest, path));
   sb_manifest_free(&expected);
   return status;
 }

@@ -156,7 +156,7 @@ sb_status sb_synth_make(const sb_world *world, const sb_synth_setup *setup,
   job j = {.world = world, .setup = setup};
   sb_dtype *dtypes = NULL;
   sb_status status = describe(&j);
-  if (status == SB_OK) status = sb_alloc(&dtypes, j.arch.count, sizeof *dtypes, "element types");
+  SB_THEN(sb_alloc(&dtypes, j.arch.count, sizeof *dtypes, "element types"));
   status = sb_world_agree(world, status);
   if (status == SB_OK) {
     for (size_t i = 0; i < j.arch.count; i++) dtypes[i] = setup->dtype;
@@ -228,12 +228,11 @@ sb_status sb_synth_load(const sb_world *world, const sb_config *config, sb_dtype
   m->blocking = blocking;
   m->coding = SB_CODING_SOURCE;
   sb_status status = sb_arch_create(config, &m->arch);
-  if (status == SB_OK)
-    status = sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types");
+  SB_THEN(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
   for (size_t i = 0; status == SB_OK && i < m->arch.count; i++) m->dtypes[i] = dtype;
   status = sb_world_agree(world, status);
-  if (status == SB_OK) status = sb_model_lay_out(m, NULL, NULL);
-  if (status == SB_OK) status = sb_world_agree(world, fill(m, seed));
+  SB_THEN(sb_model_lay_out(m, NULL, NULL));
+  SB_THEN(sb_world_agree(world, fill(m, seed)));
   if (status != SB_OK) sb_model_free(out);
   return status;
 }

@@ -86,9 +86,8 @@ sb_status sb_factor_lapack(float *factor, double *h, size_t n, double least_damp
   if (n > INT32_MAX)
     return sb_fail(SB_ERR_RANGE, "a matrix with %zu inputs is too wide to be factorised", n);
   sb_status status = sb_alloc_raw(&a, n * n, sizeof *a, "Cholesky factor");
-  if (status == SB_OK)
-    status = sb_alloc_raw(&diagonal, n, sizeof *diagonal, "diagonal of second moments");
-  if (status == SB_OK) status = factorise(factor, h, diagonal, a, n, least_damping, repair);
+  SB_THEN(sb_alloc_raw(&diagonal, n, sizeof *diagonal, "diagonal of second moments"));
+  SB_THEN(factorise(factor, h, diagonal, a, n, least_damping, repair));
   sb_free(&a);
   sb_free(&diagonal);
   return status;

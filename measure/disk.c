@@ -23,7 +23,7 @@ static sb_status write_file(void *context) {
   sb_status status = SB_OK;
   for (uint64_t at = 0; at < FILE_BYTES && status == SB_OK; at += PIECE)
     status = sb_file_write_at(fd, d->path, at, d->piece, PIECE, FILE_BYTES);
-  if (status == SB_OK) status = sb_file_sync(fd, d->path);
+  SB_THEN(sb_file_sync(fd, d->path));
   close(fd);
   return status;
 }
@@ -60,9 +60,9 @@ sb_status sb_limit_disk(const sb_world *world, const char *folder, int rounds, s
   int slot = -1;
   const int few = rounds < MOST_ROUNDS ? rounds : MOST_ROUNDS;
   sb_status status = sb_world_agree(world, prepare(&d, world, folder, &slot));
-  if (status == SB_OK) status = sb_time_best(world, few, write_file, &d, &seconds);
+  SB_THEN(sb_time_best(world, few, write_file, &d, &seconds));
   if (status == SB_OK) out->value[SB_FIGURE_DISK_WRITE] = FILE_BYTES / seconds;
-  if (status == SB_OK) status = sb_time_best(world, few, read_file, &d, &seconds);
+  SB_THEN(sb_time_best(world, few, read_file, &d, &seconds));
   if (status == SB_OK) out->value[SB_FIGURE_DISK_READ] = FILE_BYTES / seconds;
   if (slot >= 0) unlink(d.path);
   sb_cleanup_drop(slot);

@@ -63,7 +63,7 @@ sb_status sb_limit_gemm(const sb_world *world, sb_backend *backend, int rounds, 
        p.side *= 2) {
     status = allocate_product(&p);
     if (world) status = sb_world_agree(world, status);
-    if (status == SB_OK) status = sb_time_best(world, rounds, multiply, &p, &seconds);
+    SB_THEN(sb_time_best(world, rounds, multiply, &p, &seconds));
     release_product(&p);
     if (status == SB_OK)
       *flops = fmax(*flops, 2.0 * (double)p.side * (double)p.side * (double)p.side / seconds);
@@ -180,7 +180,7 @@ sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out) {
   exchange e = {.world = world};
   if (ranks == 1) return SB_OK;
   sb_status status = sb_alloc(&e.data, sizes[SB_NETWORK_SIZES - 1], 1, "messages");
-  if (status == SB_OK) status = sb_alloc(&e.starts, ranks + 1, sizeof *e.starts, "messages");
+  SB_THEN(sb_alloc(&e.starts, ranks + 1, sizeof *e.starts, "messages"));
   status = sb_world_agree(world, status);
   for (size_t k = 0; k < SB_NETWORK_SIZES && status == SB_OK; k++) {
     double gathered, reduced;
@@ -188,7 +188,7 @@ sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out) {
     for (size_t r = 0; r <= ranks; r++) e.starts[r] = e.bytes / ranks * r;
     e.starts[ranks] = e.bytes;
     status = sb_time_best(world, rounds, gather, &e, &gathered);
-    if (status == SB_OK) status = sb_time_best(world, rounds, reduce, &e, &reduced);
+    SB_THEN(sb_time_best(world, rounds, reduce, &e, &reduced));
     if (status != SB_OK) break;
     const double bytes = (double)e.bytes;
     out->network[out->network_count++] =
@@ -218,10 +218,10 @@ sb_status sb_limit_sums(const sb_world *world, sb_backend *b, int rounds, sb_mac
   double seconds;
   if (world->size == 1 || b->unified) return SB_OK;
   sb_status status = sb_device_sums_open(world, b, 0, &s.sums);
-  if (status == SB_OK) status = b->op->alloc(b, MEMORY_BYTES, "sums", (void **)&s.device);
-  if (status == SB_OK) status = b->op->zero(b, NULL, s.device, MEMORY_BYTES);
+  SB_THEN(b->op->alloc(b, MEMORY_BYTES, "sums", (void **)&s.device));
+  SB_THEN(b->op->zero(b, NULL, s.device, MEMORY_BYTES));
   status = sb_world_agree(world, status);
-  if (status == SB_OK) status = sb_time_best(world, rounds, sum, &s, &seconds);
+  SB_THEN(sb_time_best(world, rounds, sum, &s, &seconds));
   if (status == SB_OK) out->value[SB_FIGURE_SUMS] = moved(world, MEMORY_BYTES) / seconds;
   b->op->free(b, s.device);
   sb_device_sums_release(&s.sums);

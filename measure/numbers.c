@@ -16,13 +16,13 @@ sb_status sb_numbers_upload(sb_backend *backend, void *device, sb_dtype dtype, s
   float *wide = NULL;
   void *narrow = NULL;
   sb_status status = sb_alloc_raw(&wide, AT_ONCE, sizeof *wide, "numbers to compute with");
-  if (status == SB_OK) status = sb_alloc_raw(&narrow, AT_ONCE, size, "numbers to compute with");
+  SB_THEN(sb_alloc_raw(&narrow, AT_ONCE, size, "numbers to compute with"));
   for (size_t at = 0, part; at < count && status == SB_OK; at += part) {
     part = sb_min_size(AT_ONCE, count - at);
     for (size_t k = 0; k < part; k++) wide[k] = number(at + k);
     sb_from_f32(narrow, dtype, wide, part);
     status = backend->op->upload(backend, NULL, (char *)device + at * size, narrow, part * size);
-    if (status == SB_OK) status = backend->op->sync(backend, NULL);
+    SB_THEN(backend->op->sync(backend, NULL));
   }
   sb_free(&wide);
   sb_free(&narrow);

@@ -257,7 +257,7 @@ static sb_status prepare_rope(phases *p) {
   SB_TRY(sb_alloc(&table, count, sizeof *table, "RoPE table"));
   sb_rope_table(&p->m->config, p->T, table);
   sb_status status = p->b->op->upload(p->b, NULL, p->cos_sin, table, count * sizeof *table);
-  if (status == SB_OK) status = p->b->op->sync(p->b, NULL);
+  SB_THEN(p->b->op->sync(p->b, NULL));
   sb_free(&table);
   return status;
 }
@@ -414,11 +414,11 @@ sb_status sb_phases_measure(sb_model *model, sb_backend *backend, size_t seqlen,
   const void *image;
   SB_TRY(sb_store_acquire(model->store, p.group, &image));
   sb_status status = sb_world_agree(world, prepare(&p, image));
-  if (status == SB_OK) status = measure(&p, rounds, out);
-  if (status == SB_OK) status = measure_zstd(&p, rounds, out);
+  SB_THEN(measure(&p, rounds, out));
+  SB_THEN(measure_zstd(&p, rounds, out));
   const sb_status released = sb_store_release(model->store, p.group);
-  if (status == SB_OK) status = released;
-  if (status == SB_OK) status = measure_gather(&p, rounds, out);
+  SB_THEN(released);
+  SB_THEN(measure_gather(&p, rounds, out));
   release(&p);
   return status;
 }

@@ -106,9 +106,9 @@ sb_status sb_zstd_rates(const sb_world *world, const uint8_t *data, const size_t
   const double bytes = (double)(starts[frames] - starts[0]);
   double seconds;
   sb_status status = sb_world_agree(world, prepare(&w));
-  if (status == SB_OK) status = sb_time_best(world, rounds, compress, &w, &seconds);
+  SB_THEN(sb_time_best(world, rounds, compress, &w, &seconds));
   if (status == SB_OK) out->value[SB_FIGURE_COMPRESS] = bytes / seconds;
-  if (status == SB_OK) status = sb_time_best(world, rounds, decompress, &w, &seconds);
+  SB_THEN(sb_time_best(world, rounds, decompress, &w, &seconds));
   if (status == SB_OK) out->value[SB_FIGURE_DECOMPRESS] = bytes / seconds;
   release(&w);
   return status;

@@ -127,7 +127,7 @@ static sb_status create_store(sb_model *m, sb_unit_bytes unit_bytes, const void 
   }
 done:
   status = sb_world_agree(m->world, status);
-  if (status == SB_OK) status = sb_store_create(m->world, groups, m->groups, 2, &m->store);
+  SB_THEN(sb_store_create(m->world, groups, m->groups, 2, &m->store));
   sb_free(&groups);
   sb_free(&bytes);
   return status;
@@ -304,7 +304,7 @@ sb_status sb_model_set_bits(sb_model *m, const uint8_t *owned) {
   }
 done:
   status = sb_world_agree(m->world, status);
-  if (status == SB_OK) status = sb_mpi_allgather_bytes(all, owned, starts, m->world->comm);
+  SB_THEN(sb_mpi_allgather_bytes(all, owned, starts, m->world->comm));
   for (size_t layer = 0; status == SB_OK && layer < m->config.layers; layer++)
     for (int r = 0; r < size; r++) {
       size_t first, end;

@@ -161,7 +161,7 @@ sb_status sb_pass_compare(sb_pass *p, sb_pass *ref, sb_comparison *out) {
   sb_pass_expect(ref, 1);
   sb_status status = sb_world_agree(p->setup.model->world, allocate(&z));
   for (size_t wave = 0; status == SB_OK && wave < p->waves; wave++) status = one_wave(&z, wave);
-  if (status == SB_OK) status = finish(&z, out);
+  SB_THEN(finish(&z, out));
   p->setup.backend->op->free(p->setup.backend, z.kl_dev);
   sb_free(&z.host_kl);
   sb_free(&z.host_argmax);

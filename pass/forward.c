@@ -68,7 +68,7 @@ sb_status sb_pass_mean_loss(sb_pass *p, double *loss) {
   sb_status status = SB_OK;
   for (size_t s = 0; s < p->local && status == SB_OK; s++) {
     status = sb_exact_add(&sums[0], p->losses[s].loss);
-    if (status == SB_OK) status = sb_exact_add(&sums[1], p->losses[s].nll);
+    SB_THEN(sb_exact_add(&sums[1], p->losses[s].nll));
   }
   if (status != SB_OK)
     status = sb_fail(

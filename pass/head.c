@@ -61,7 +61,7 @@ sb_status sb_head_norm(sb_head *d, void *x) {
   const sb_model *m = d->wave->model;
   const void *image;
   sb_status status = sb_store_acquire(m->store, m->norm_group, &image);
-  if (status == SB_OK) status = norm(d, x, image);
+  SB_THEN(norm(d, x, image));
   SB_AGREE(m->world, status);
   return sb_store_release(m->store, m->norm_group);
 }

@@ -13,7 +13,7 @@ static sb_status upload_rope(sb_layers *l) {
   SB_TRY(sb_alloc(&table, count, sizeof *table, "RoPE table"));
   sb_rope_table(&w->model->config, w->T, table);
   sb_status status = b->op->upload(b, w->stream, l->cos_sin_dev, table, count * sizeof *table);
-  if (status == SB_OK) status = b->op->sync(b, w->stream);
+  SB_THEN(b->op->sync(b, w->stream));
   sb_free(&table);
   return status;
 }

@@ -118,7 +118,7 @@ sb_status sb_layerwise_embed(sb_layerwise *l) {
     if (l->host && count > 0)
       status = b->op->download(b, l->wave.stream, host_place(l, first), l->states_dev,
                                count * sequence_bytes(l));
-    if (status == SB_OK) status = b->op->sync(b, l->wave.stream);
+    SB_THEN(b->op->sync(b, l->wave.stream));
     SB_AGREE(world, status);
   }
   return SB_OK;

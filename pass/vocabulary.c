@@ -81,10 +81,10 @@ static sb_status each(sb_vocab *v, sb_group_walk walk, bring_chunk from, sb_voca
     const void *image;
     sb_vocab_chunk chunk;
     sb_status status = sb_group_walk_enter(&walk, &group, &image);
-    if (status == SB_OK) status = from(v, group, image, &chunk);
-    if (status == SB_OK) status = work(context, &chunk);
+    SB_THEN(from(v, group, image, &chunk));
+    SB_THEN(work(context, &chunk));
     /* the image is given back, and the room used again */
-    if (status == SB_OK) status = w->backend->op->sync(w->backend, w->stream);
+    SB_THEN(w->backend->op->sync(w->backend, w->stream));
     SB_AGREE(w->model->world, status);
     SB_TRY(sb_group_walk_leave(&walk));
   }

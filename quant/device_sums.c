@@ -35,7 +35,7 @@ static sb_status through_hosts(const sb_device_sums *d, sb_stream stream, int64_
   for (size_t at = 0, k = 0; at < count; at += d->piece, k++) {
     const size_t part = sb_min_size(d->piece, count - at), next = at + part;
     int64_t *sent = d->pieces[k % 2], *coming = d->pieces[(k + 1) % 2];
-    if (status == SB_OK) status = b->op->sync(b, stream);
+    SB_THEN(b->op->sync(b, stream));
     if (status == SB_OK && next < count)
       status = b->op->download(b, stream, coming, sums + next,
                                sb_min_size(d->piece, count - next) * sizeof *sums);
@@ -43,7 +43,7 @@ static sb_status through_hosts(const sb_device_sums *d, sb_stream stream, int64_
     SB_TRY(sb_mpi_sum_i64(sent, part, d->world->comm));
     status = b->op->upload(b, stream, sums + at, sent, part * sizeof *sums);
   }
-  if (status == SB_OK) status = b->op->sync(b, stream);
+  SB_THEN(b->op->sync(b, stream));
   return sb_world_agree(d->world, status);
 }
 

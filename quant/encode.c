@@ -32,10 +32,9 @@ sb_status sb_encode_create(const sb_model *source, sb_model **out) {
   m->blocking = source->blocking;
   m->coding = SB_CODING_CODES;
   status = sb_arch_create_of(source->arch.family, &m->config, &m->arch);
-  if (status == SB_OK)
-    status = sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types");
+  SB_THEN(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
   if (status == SB_OK) memcpy(m->dtypes, source->dtypes, m->arch.count * sizeof *m->dtypes);
-  if (status == SB_OK) status = sb_orders_copy(&source->orders, &m->orders);
+  SB_THEN(sb_orders_copy(&source->orders, &m->orders));
   SB_AGREE(world, status);
   SB_TRY(sb_model_lay_out(m, coded_bytes, source));
   memcpy(m->bits, source->bits, m->blocks);
@@ -173,7 +172,7 @@ done:
 sb_status sb_encode_nearest(sb_model *source, sb_model **out) {
   *out = NULL;
   sb_status status = sb_encode_create(source, out);
-  if (status == SB_OK) status = encode_all(source, *out);
+  SB_THEN(encode_all(source, *out));
   if (status == SB_OK) sb_model_check(*out);
   if (status != SB_OK && *out) sb_model_free(out);
   return status;

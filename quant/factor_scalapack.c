@@ -180,7 +180,7 @@ sb_status sb_factor_scalapack(const sb_cyclic *layout, const sb_world *world, fl
     memcpy(j.descriptor, (int[]){1, context, n, n, block, block, 0, 0, ld}, sizeof j.descriptor);
     omp_set_num_threads(1); /* the order in which BLAS adds depends on how many it has */
     status = allocate(&j, precision);
-    if (status == SB_OK) status = sb_factor_damp(least_damping, attempt, &j, repair);
+    SB_THEN(sb_factor_damp(least_damping, attempt, &j, repair));
     omp_set_num_threads(threads);
     Cblacs_gridexit(context);
     Cfree_blacs_system_handle(handle);

@@ -62,7 +62,7 @@ static sb_status collect(work *w, size_t layer_index, const void *image) {
   const sb_stream stream = sb_layerwise_stream(w->sequences);
   sb_status status = sb_device_agree(w->source->world, w->backend,
                                      sb_moments_begin(w->moments, stream, layer_index));
-  if (status == SB_OK) status = sb_device_layer_load(w->full, stream, layer_index, image);
+  SB_THEN(sb_device_layer_load(w->full, stream, layer_index, image));
   for (size_t s = 0; s < w->most_local; s++) {
     if (status == SB_OK && s < sb_layerwise_local(w->sequences)) status = observe(w, s);
     SB_SPAN_INTO(&w->stats->moment_seconds, SB_TRACE_COMPUTE, "add moments", s);
@@ -244,9 +244,9 @@ sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *cal
   uint8_t *bits = NULL;
   *stats = (sb_gptq_stats){0};
   sb_status status = sb_encode_create(source, &w.coded);
-  if (status == SB_OK) status = make_key(&w, calibration);
+  SB_THEN(make_key(&w, calibration));
   /* the bit map is known to the coded model; the source's layers are wanted in full precision */
-  if (status == SB_OK) status = sb_model_lift_bits(source, &bits);
+  SB_THEN(sb_model_lift_bits(source, &bits));
   if (status == SB_OK) {
     status = run(&w, calibration);
     sb_model_return_bits(source, &bits);

@@ -98,9 +98,7 @@ static sb_status read_share(const sb_gptq_checkpoint *r, size_t layer) {
   SB_TRY(find_share(r, layer, &s));
   if (s.units == 0) return SB_OK;
   sb_status status = sb_file_read_at(r->files.fd, r->files.data, s.at, s.memory, s.bytes);
-  if (status == SB_OK)
-    status =
-        sb_file_read_at(r->files.fd, r->files.data, s.sums_at, s.sums, s.units * sizeof *s.sums);
+  SB_THEN(sb_file_read_at(r->files.fd, r->files.data, s.sums_at, s.sums, s.units * sizeof *s.sums));
   for (size_t u = 0; status == SB_OK && u < s.units; u++)
     if (sum_of(r, layer, &s, u) != s.sums[u])
       status = sb_fail(SB_ERR_FORMAT, "%s: layer %zu is damaged; remove %s to round anew",
@@ -142,7 +140,7 @@ sb_status sb_gptq_checkpoint_open(const char *path, const sb_key *key, sb_model 
     status = lay_out(*out);
   }
   status = sb_world_agree(packed->world, status);
-  if (status == SB_OK) status = open_files(*out, path, key, layers);
+  SB_THEN(open_files(*out, path, key, layers));
   if (status != SB_OK) sb_gptq_checkpoint_close(out);
   return status;
 }

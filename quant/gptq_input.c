@@ -90,9 +90,8 @@ static sb_status sweep(batch *b, bool first) {
   for (size_t begin = 0, end = 0; begin < n; begin = end) {
     const float *panel;
     SB_TRY(sb_moments_rows(w->moments, b->input, begin, &end, &panel));
-    if (status == SB_OK)
-      status = first ? sb_round_stack_residual(b->stack, begin, end, panel)
-                     : sb_round_stack_refine(b->stack, begin, end, panel);
+    SB_THEN(first ? sb_round_stack_residual(b->stack, begin, end, panel)
+                  : sb_round_stack_refine(b->stack, begin, end, panel));
   }
   return sb_world_agree(w->coded->world, status);
 }

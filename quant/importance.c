@@ -28,12 +28,11 @@ static sb_status finish(work *w, const sb_sequences *calibration) {
   const double scale = 1.0 / ((double)calibration->count * (double)w->tokens);
   sb_exact *host = NULL;
   sb_status status = sb_alloc(&host, count, sizeof *host, "importance of input channels");
-  if (status == SB_OK) status = w->b->op->download(w->b, NULL, host, w->sums, count * sizeof *host);
-  if (status == SB_OK) status = w->b->op->sync(w->b, NULL);
-  if (status == SB_OK)
-    status = sb_alloc(&w->m->importance, count, sizeof(float), "importance of input channels");
+  SB_THEN(w->b->op->download(w->b, NULL, host, w->sums, count * sizeof *host));
+  SB_THEN(w->b->op->sync(w->b, NULL));
+  SB_THEN(sb_alloc(&w->m->importance, count, sizeof(float), "importance of input channels"));
   status = sb_world_agree(w->m->world, status);
-  if (status == SB_OK) status = sb_exact_allreduce(host, count, w->m->world->comm);
+  SB_THEN(sb_exact_allreduce(host, count, w->m->world->comm));
   /* The unit of the sums is left out: only ratios within a matrix matter. */
   for (size_t i = 0; status == SB_OK && i < count; i++)
     w->m->importance[i] = (float)(sb_exact_value(&host[i]) * scale * 0x1p20);
@@ -49,11 +48,11 @@ static sb_status measure(work *w, const sb_sequences *calibration, const sb_pass
   double loss;
   sb_status status =
       w->b->op->alloc(w->b, bytes, "importance of input channels", (void **)&w->sums);
-  if (status == SB_OK) status = w->b->op->zero(w->b, NULL, w->sums, bytes);
+  SB_THEN(w->b->op->zero(w->b, NULL, w->sums, bytes));
   status = sb_world_agree(w->m->world, status);
-  if (status == SB_OK) status = sb_pass_create(setup, &pass);
-  if (status == SB_OK) status = sb_pass_observe(pass, &observer, &loss);
-  if (status == SB_OK) status = finish(w, calibration);
+  SB_THEN(sb_pass_create(setup, &pass));
+  SB_THEN(sb_pass_observe(pass, &observer, &loss));
+  SB_THEN(finish(w, calibration));
   sb_pass_free(&pass);
   w->b->op->free(w->b, w->sums);
   return status;

@@ -125,7 +125,7 @@ static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   for (size_t i = 0; i < m->inputs && s < m->setup.local && status == SB_OK; i++) {
     status = b->op->add_multiples(b, stream, m->in[i].sums, m->in[i].square, m->in[i].count,
                                   m->in[i].quantum, false);
-    if (status == SB_OK) status = b->op->sync(b, stream);
+    SB_THEN(b->op->sync(b, stream));
     status = sb_moments_blame_sum(m, i, status);
   }
   return sb_world_agree(m->world, status);
@@ -156,7 +156,7 @@ static sb_status factorise(sb_moments *m, sb_stream stream) {
   for (size_t i = 0; i < m->inputs; i++)
     SB_TRY(sb_device_sums_make(&m->over_ranks, stream, m->in[i].sums, m->in[i].count));
   sb_status status = sb_alloc(&jobs, m->inputs, sizeof *jobs, "factors of second moments");
-  if (status == SB_OK) status = factorise_all(m, stream, jobs);
+  SB_THEN(factorise_all(m, stream, jobs));
   sb_free(&jobs);
   return sb_world_agree(m->world, status);
 }

@@ -106,7 +106,7 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "add scale gradients", layer);
   sb_status status =
       b->op->add_multiples(b, stream, s->sums, s->products, s->groups, QUANTUM, false);
-  if (status == SB_OK) status = b->op->sync(b, stream);
+  SB_THEN(b->op->sync(b, stream));
   return status == SB_ERR_NUMERIC
              ? sb_fail(
                    SB_ERR_NUMERIC,
@@ -122,7 +122,7 @@ static sb_status end_layer(void *context, size_t layer) {
   int64_t *owned = s->owned + sb_scales_before(s->scales, layer);
   SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "sum scale gradients", layer);
   sb_status status = b->op->download(b, NULL, s->host, s->sums, s->groups * sizeof *s->host);
-  if (status == SB_OK) status = b->op->sync(b, NULL);
+  SB_THEN(b->op->sync(b, NULL));
   SB_AGREE(s->m->world, status);
   sb_scales_owners(s->scales, layer, s->starts);
   SB_TRY(sb_mpi_reduce_scatter_i64(s->part, s->host, s->starts, s->m->world->comm));

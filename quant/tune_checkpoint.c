@@ -41,7 +41,7 @@ static sb_status lay_out(sb_tune_checkpoint *t, int ranks, int rank) {
   const size_t layers = sb_scales_layers(t->scales);
   size_t *starts = NULL;
   sb_status status = sb_alloc(&starts, (size_t)ranks + 1, sizeof *starts, "scales on disk");
-  if (status == SB_OK) status = sb_alloc(&t->own, layers, sizeof *t->own, "scales on disk");
+  SB_THEN(sb_alloc(&t->own, layers, sizeof *t->own, "scales on disk"));
   for (size_t layer = 0; status == SB_OK && layer < layers; layer++) {
     sb_scales_owners(t->scales, layer, starts);
     t->own[layer] = t->groups + starts[rank];
@@ -143,7 +143,7 @@ sb_status sb_tune_checkpoint_open(const char *path, const sb_key *key, const sb_
     status = lay_out(*out, world->size, world->rank);
   }
   status = sb_world_agree(world, status);
-  if (status == SB_OK) status = open_files(*out, path, key, world, progress);
+  SB_THEN(open_files(*out, path, key, world, progress));
   if (status != SB_OK) sb_tune_checkpoint_close(out);
   return status;
 }

@@ -125,12 +125,12 @@ static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b,
                                            sb_ticker_of_part(&t->running));
   setup.divergence = true;
   sb_status status = sb_pass_create(&setup, &teacher);
-  if (status == SB_OK) status = sb_pass_learn(teacher);
+  SB_THEN(sb_pass_learn(teacher));
   setup.model = packed;
   setup.gradients = true;
   setup.at_once = t->options->batch;
-  if (status == SB_OK) status = sb_pass_create(&setup, out);
-  if (status == SB_OK) status = sb_pass_learn_from(*out, teacher);
+  SB_THEN(sb_pass_create(&setup, out));
+  SB_THEN(sb_pass_learn_from(*out, teacher));
   sb_pass_free(&teacher);
   return status;
 }
@@ -146,11 +146,11 @@ sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend,
   *stats = (sb_tune_stats){0};
   sb_status status =
       options->checkpoint ? make_key(options, source, packed, backend, sequences, &t.key) : SB_OK;
-  if (status == SB_OK) status = sb_scales_create(packed, &t.scales);
-  if (status == SB_OK) status = begin(&t);
-  if (status == SB_OK) status = create_pass(source, packed, backend, sequences, &t, &t.pass);
-  if (status == SB_OK) status = sb_scale_gradients_create(t.scales, packed, backend, &t.gradients);
-  if (status == SB_OK) status = train(&t);
+  SB_THEN(sb_scales_create(packed, &t.scales));
+  SB_THEN(begin(&t));
+  SB_THEN(create_pass(source, packed, backend, sequences, &t, &t.pass));
+  SB_THEN(sb_scale_gradients_create(t.scales, packed, backend, &t.gradients));
+  SB_THEN(train(&t));
   sb_tune_checkpoint_close(&t.saved);
   sb_scale_gradients_free(&t.gradients);
   sb_scales_free(&t.scales);

@@ -156,7 +156,7 @@ sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backen
   c->backend = backend;
   c->absolute = score == SB_CHANNELS_ABSOLUTE;
   status = sb_world_agree(model->world, create(c));
-  if (status == SB_OK) status = sb_pass_gradients(pass, &hooks, loss);
+  SB_THEN(sb_pass_gradients(pass, &hooks, loss));
   if (status != SB_OK) sb_channels_free(out);
   return status;
 }
@@ -300,7 +300,7 @@ done:
   status = sb_world_agree(m->world, status);
   for (size_t layer = 0; status == SB_OK && layer < m->config.layers; layer++) {
     status = sb_channels_layer(c, layer, s.sums);
-    if (status == SB_OK) status = sb_world_agree(m->world, sort_layer(&s, layer));
+    SB_THEN(sb_world_agree(m->world, sort_layer(&s, layer)));
   }
   if (status == SB_OK && mode == SB_REORDER_FUSED)
     status = sb_world_agree(m->world,

@@ -32,11 +32,11 @@ sb_status sb_gathering_measure(sb_model *m, sb_backend *backend, const sb_sequen
   double *raise = NULL, *cut = NULL, loss;
   memset(m->bits, (int)width, m->blocks);
   sb_status status = sb_alloc(&raise, owned, sizeof *raise, "scores of blocks");
-  if (status == SB_OK) status = sb_alloc(&cut, owned, sizeof *cut, "scores of blocks");
+  SB_THEN(sb_alloc(&cut, owned, sizeof *cut, "scores of blocks"));
   status = sb_world_agree(m->world, status);
-  if (status == SB_OK) status = sb_pass_create(&setup, &pass);
-  if (status == SB_OK) status = sb_scores_create(m, backend, SB_MIN_BITS, SB_MAX_BITS, &scores);
-  if (status == SB_OK) status = sb_scores_measure(scores, pass, &loss);
+  SB_THEN(sb_pass_create(&setup, &pass));
+  SB_THEN(sb_scores_create(m, backend, SB_MIN_BITS, SB_MAX_BITS, &scores));
+  SB_THEN(sb_scores_measure(scores, pass, &loss));
   if (status == SB_OK) {
     sb_scores_predict(scores, SB_ESTIMATOR_FISHER, raise, cut);
     status = spread(m, raise, blocks);

@@ -202,9 +202,8 @@ static sb_status add_factors(void *context, sb_stream stream, size_t layer, size
   if (which == sb_arch_input_of(arch, layer, input)->first_matrix)
     status = b->op->add_grams(b, stream, k->device + 2 * k->gram_at[input], x, k->tokens,
                               tiling->cols, tiling->block_cols, INPUT_EXPONENT);
-  if (status == SB_OK)
-    status = b->op->add_squares(b, stream, k->device + 2 * k->square_at[which], dy, k->tokens,
-                                tiling->rows, OUTPUT_EXPONENT);
+  SB_THEN(b->op->add_squares(b, stream, k->device + 2 * k->square_at[which], dy, k->tokens,
+                             tiling->rows, OUTPUT_EXPONENT));
   if (status == SB_ERR_NUMERIC)
     return sb_fail(
         status,

@@ -27,8 +27,7 @@ sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *
   result->width = sb_reorder_width(m, o->mode, o->bits);
   memset(m->bits, (int)result->width, m->blocks);
   sb_status status = sb_pass_create(&setup, &pass);
-  if (status == SB_OK)
-    status = sb_channels_measure(pass, m, backend, o->score, &result->loss, &channels);
+  SB_THEN(sb_channels_measure(pass, m, backend, o->score, &result->loss, &channels));
   sb_pass_free(&pass);
   result->gradient_seconds = sb_now() - start;
   if (status == SB_OK) {
@@ -77,7 +76,7 @@ sb_status sb_reorder_model(sb_model **model, const char *folder, sb_backend *bac
                            sb_reorder_result *result) {
   sb_orders orders = {0};
   sb_status status = sb_reorder_find(*model, backend, calibration, o, result, &orders, NULL);
-  if (status == SB_OK) status = sb_reorder_reload(model, folder, &orders);
+  SB_THEN(sb_reorder_reload(model, folder, &orders));
   sb_orders_free(&orders);
   return status;
 }

@@ -152,9 +152,9 @@ static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   SB_TRY(b->op->sync(b, stream));
   for (size_t k = 0; k < blocks; k++) {
     sb_status status = sb_block_sums_add(s->sums, k, RAISE, raise[k]);
-    if (status == SB_OK) status = sb_block_sums_add(s->sums, k, RAISE_SQUARE, raise[k] * raise[k]);
-    if (status == SB_OK) status = sb_block_sums_add(s->sums, k, CUT, cut[k]);
-    if (status == SB_OK) status = sb_block_sums_add(s->sums, k, CUT_SQUARE, cut[k] * cut[k]);
+    SB_THEN(sb_block_sums_add(s->sums, k, RAISE_SQUARE, raise[k] * raise[k]));
+    SB_THEN(sb_block_sums_add(s->sums, k, CUT, cut[k]));
+    SB_THEN(sb_block_sums_add(s->sums, k, CUT_SQUARE, cut[k] * cut[k]));
     if (status != SB_OK) return sb_block_sums_overflow(layer);
   }
   return SB_OK;

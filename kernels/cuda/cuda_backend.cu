@@ -115,7 +115,7 @@ sb_status sb_cuda_create(sb_compute compute, int index, const char *host, sb_bac
   sb_cuda *cuda = NULL;
   *out = NULL;
   sb_status status = sb_alloc(&backend, 1, sizeof *backend, "CUDA backend");
-  if (status == SB_OK) status = sb_alloc(&cuda, 1, sizeof *cuda, "CUDA backend");
+  SB_THEN(sb_alloc(&cuda, 1, sizeof *cuda, "CUDA backend"));
   if (status != SB_OK) {
     sb_free(&backend);
     return status;

@@ -184,20 +184,18 @@ static sb_status factorise(sb_backend *backend, cudaStream_t stream, sb_factor_j
   w.job = job;
   sb_status status =
       sb_alloc_raw(&diagonal, job->n, sizeof *diagonal, "diagonal of second moments");
-  if (status == SB_OK)
-    status = sb_cuda_alloc(backend, job->n * job->n * sizeof *w.a,
-                           "a Cholesky factor (--factor distributed takes less)", (void **)&w.a);
-  if (status == SB_OK)
-    status = sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_SMALL,
-                             job->n * sizeof *w.diagonal + sizeof *w.info, &small);
+  SB_THEN(sb_cuda_alloc(backend, job->n * job->n * sizeof *w.a,
+                        "a Cholesky factor (--factor distributed takes less)", (void **)&w.a));
+  SB_THEN(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_SMALL,
+                          job->n * sizeof *w.diagonal + sizeof *w.info, &small));
   if (status == SB_OK) {
     w.diagonal = (double *)small;
     w.info = (int *)(small + job->n * sizeof *w.diagonal);
     status = make_room(&w);
   }
-  if (status == SB_OK) status = mend(&w, diagonal);
-  if (status == SB_OK) status = sb_factor_damp(job->damping, attempt, &w, &job->repair);
-  if (status == SB_OK) status = finish(&w);
+  SB_THEN(mend(&w, diagonal));
+  SB_THEN(sb_factor_damp(job->damping, attempt, &w, &job->repair));
+  SB_THEN(finish(&w));
   sb_free(&diagonal);
   sb_free(&w.host_room);
   sb_cuda_free(backend, w.a);

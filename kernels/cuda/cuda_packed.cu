@@ -108,8 +108,8 @@ static sb_status fill(sb_backend *backend, cudaStream_t stream, sb_packed_impl *
   const size_t total = locate(&p, w);
   if (w->tiled) w->segments = deal(&p, w, total);
   sb_status status = sb_cuda_alloc(backend, bytes, "plan of a packed matrix", &w->tables);
-  if (status == SB_OK) status = sb_cuda_send(backend, stream, host, bytes, &sent);
-  if (status == SB_OK) status = sb_cuda_copy(backend, (sb_stream)stream, w->tables, sent, bytes);
+  SB_THEN(sb_cuda_send(backend, stream, host, bytes, &sent));
+  SB_THEN(sb_cuda_copy(backend, (sb_stream)stream, w->tables, sent, bytes));
   sb_free(&host);
   if (status != SB_OK) return status;
   const plan there = plan_at(w->tables, blocks, block_rows, w->runs);
