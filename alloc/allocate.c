@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "alloc/choose_blocks.h"
 #include "alloc/checkpoint.h"
+#include "alloc/choose_blocks.h"
 #include "alloc/owned.h"
 #include "base/memory.h"
 #include "base/trace.h"

@@ -6,9 +6,9 @@
 #include "alloc/search.h"
 #include "base/status.h"
 #include "base/ticker.h"
-#include "model/sizes.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/sizes.h"
 #include "pass/sequences.h"
 #include "sensitivity/gains.h"
 

@@ -1,9 +1,9 @@
 #include "alloc/allocate_table.h"
 
 #include "alloc/allocate.h"
+#include "alloc/choose_blocks.h"
 #include "alloc/choose_matrices.h"
 #include "alloc/owned.h"
-#include "alloc/choose_blocks.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "sensitivity/loss_table.h"

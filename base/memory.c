@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__ /* known once a header of the C library is read */
+#include <malloc.h>
+#endif
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -39,6 +42,12 @@ void sb_free(void *pointer_to_pointer) {
   void **pointer = pointer_to_pointer;
   free(*pointer);
   *pointer = NULL;
+}
+
+void sb_return_freed(void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 size_t sb_peak_resident(void) {

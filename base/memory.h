@@ -25,6 +25,9 @@ sb_status sb_alloc(void *out_pointer, size_t count, size_t size, const char *wha
 /* The same without the zeroing: for buffers that are wholly written before they are read. */
 sb_status sb_alloc_raw(void *out_pointer, size_t count, size_t size, const char *what);
 void sb_free(void *pointer_to_pointer);
+/* Gives freed memory that the C library keeps for itself back to the system, where it can. For the
+ * end of a phase, so that the next one's peak does not stand on the last one's buffers. */
+void sb_return_freed(void);
 
 /* Peak and current resident set of this process in bytes; 0 where the system does not tell. */
 size_t sb_peak_resident(void);

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/cbc.h"
 #include "alloc/choose_blocks.h"
 #include "alloc/greedy.h"
 #include "base/clock.h"
@@ -22,6 +21,7 @@
 #include "kernels/blockrow.h"
 #include "pass/sequences.h"
 #include "sensitivity/scores.h"
+#include "tests/support/cbc.h"
 
 /* All blocks on every rank; `first` to `end` are this rank's. */
 typedef struct problem {

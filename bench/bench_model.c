@@ -16,8 +16,8 @@
 #include "base/memory.h"
 #include "folders/hf_load.h"
 #include "pass/sequences.h"
-#include "sensitivity/scores.h"
 #include "sensitivity/loss_table.h"
+#include "sensitivity/scores.h"
 
 enum { SIDE = 1536, PHASES = 5 };
 

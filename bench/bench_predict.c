@@ -21,8 +21,8 @@
 #include "folders/hf_load.h"
 #include "pass/sequences.h"
 #include "sensitivity/gains.h"
-#include "sensitivity/scores.h"
 #include "sensitivity/loss_table.h"
+#include "sensitivity/scores.h"
 
 enum { GROUP = 10, ESTIMATORS = 10, DIVERGENCE = 9 };
 static const char *const names[ESTIMATORS] = {"taylor, signed",

@@ -10,9 +10,9 @@
 #include "cli/report_json.h"
 #include "cli/table.h"
 #include "folders/hf_load.h"
+#include "folders/synth.h"
 #include "measure/limits.h"
 #include "measure/phases.h"
-#include "folders/synth.h"
 #include "model/config_read.h"
 
 /* Enough for the ends of a model, which are not measured. */

@@ -2,18 +2,18 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
-#include "base/clock.h"
 #include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
 #include "folders/hf_load.h"
 #include "folders/output_load.h"
-#include "io/manifest.h"
 #include "folders/output_write.h"
+#include "io/manifest.h"
 #include "pass/pass.h"
 #include "pass/sequences.h"
 

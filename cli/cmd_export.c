@@ -2,19 +2,19 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
+#include "folders/export.h"
 #include "folders/output_load.h"
+#include "folders/output_write.h"
 #include "io/manifest.h"
 #include "io/outdir.h"
-#include "folders/export.h"
-#include "folders/output_write.h"
-#include "base/cleanup.h"
-#include "base/trace.h"
 
 typedef struct request {
   const char *source;

@@ -1,6 +1,7 @@
 /* shardbits quantize: the main job. */
 #include "alloc/allocate.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
@@ -20,8 +21,11 @@ static sb_status work(sb_quantize_run *u) {
     SB_TRY(sb_allocate_check_budget(u->model, r->reorder, r->bits, r->min_bits, r->max_bits));
   SB_TRY(sb_quantize_importance(u));
   SB_TRY(sb_quantize_reorder(u));
+  sb_return_freed();
   SB_TRY(sb_quantize_allocate(u));
+  sb_return_freed();
   SB_TRY(sb_quantize_round(u));
+  sb_return_freed();
   SB_TRY(sb_quantize_tune(u));
   return sb_quantize_write(u, begun);
 }

@@ -2,20 +2,20 @@
  * and what that gathers. */
 #include <stdio.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
+#include "folders/export.h"
 #include "folders/hf_load.h"
 #include "io/outdir.h"
-#include "folders/export.h"
 #include "quant/importance.h"
-#include "base/cleanup.h"
-#include "base/trace.h"
 #include "sensitivity/gathering.h"
 #include "sensitivity/reorder.h"
 

@@ -2,15 +2,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
 #include "folders/synth.h"
-#include "base/cleanup.h"
-#include "base/trace.h"
 
 typedef struct request {
   const char *config;

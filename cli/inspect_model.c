@@ -6,10 +6,10 @@
 #include "cli/inspect.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
-#include "model/config_read.h"
-#include "model/effective_bits.h"
 #include "folders/arch_check.h"
 #include "folders/finite.h"
+#include "model/config_read.h"
+#include "model/effective_bits.h"
 #include "model/sizes.h"
 
 /* What the files say about the tensors of the list. */

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/nearest.h"
 #include "cli/observe.h"
-#include "base/cleanup.h"
-#include "base/trace.h"
 
 static const struct {
   const char *name, *summary;

@@ -3,19 +3,19 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "folders/bits_file.h"
 #include "folders/hf_load.h"
 #include "io/outdir.h"
-#include "folders/bits_file.h"
+#include "model/effective_bits.h"
+#include "mpi/large.h"
 #include "pass/fingerprint.h"
 #include "quant/importance.h"
-#include "model/effective_bits.h"
-#include "base/cleanup.h"
-#include "base/trace.h"
-#include "mpi/large.h"
 #include "sensitivity/reorder.h"
 
 sb_status sb_quantize_check_out(const sb_quantize_run *u) {

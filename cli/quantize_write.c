@@ -1,19 +1,19 @@
 /* shardbits quantize, when bits are chosen: rounding and the output folder. */
 #include <stdio.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
-#include "io/file.h"
-#include "quant/gptq.h"
 #include "folders/output_write.h"
+#include "io/file.h"
 #include "quant/encode.h"
+#include "quant/gptq.h"
 #include "quant/gptq_checkpoint.h"
 #include "quant/tune_checkpoint.h"
-#include "base/cleanup.h"
-#include "base/trace.h"
 
 void sb_quantize_checkpoint_path(const sb_quantize_run *u, const char *part, char *out) {
   snprintf(out, SB_PATH_MAX, "%.*s.%s", SB_PATH_MAX - 16, u->r->checkpoint, part);

@@ -3,8 +3,8 @@
 #include <stddef.h>
 #include <unistd.h>
 
-#include "io/file.h"
 #include "base/cleanup.h"
+#include "io/file.h"
 
 static const char *const names[] = {"config.json",
                                     "generation_config.json",

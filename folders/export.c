@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "folders/companions.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/manifest.h"
 #include "kernels/blockrow.h"
-#include "folders/companions.h"
 
 typedef struct job {
   sb_model *m;

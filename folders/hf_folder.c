@@ -3,14 +3,14 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "base/cleanup.h"
 #include "base/memory.h"
+#include "base/trace.h"
+#include "folders/companions.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/outdir.h"
 #include "io/safetensors_writer.h"
-#include "folders/companions.h"
-#include "base/cleanup.h"
-#include "base/trace.h"
 #include "mpi/large.h"
 
 enum { GUARDED_FILES = 512 };

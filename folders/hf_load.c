@@ -1,13 +1,14 @@
-#include "folders/hf_load.h"
 /* Reading a Hugging Face folder into the store: every rank the rows it owns, straight from the
  * files. */
+#include "folders/hf_load.h"
+
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/trace.h"
-#include "io/safetensors.h"
 #include "folders/arch_check.h"
 #include "folders/finite.h"
+#include "io/safetensors.h"
 #include "model/config_read.h"
 #include "model/model.h"
 #include "model/model_check.h"

@@ -1,17 +1,18 @@
 /* Reading an output folder into the store. */
+#include "folders/output_load.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/memory.h"
 #include "base/trace.h"
+#include "folders/stored_orders.h"
 #include "io/file.h"
 #include "io/shardset.h"
 #include "kernels/blockrow.h"
-#include "model/model_check.h"
-#include "folders/output_load.h"
-#include "folders/stored_orders.h"
 #include "model/config_read.h"
+#include "model/model_check.h"
 
 typedef struct folder {
   const char *path;

@@ -3,8 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "folders/companions.h"
+#include "folders/stored_orders.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/manifest.h"
@@ -12,11 +15,8 @@
 #include "io/sections.h"
 #include "io/shards.h"
 #include "kernels/blockrow.h"
-#include "folders/companions.h"
-#include "folders/stored_orders.h"
-#include "base/cleanup.h"
-#include "mpi/large.h"
 #include "model/model_check.h"
+#include "mpi/large.h"
 
 /* Frames are compressed in batches by all threads; so much is held compressed at a time. */
 enum { BATCH_BYTES = 64 << 20 };

@@ -4,14 +4,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/memory.h"
+#include "folders/random_weights.h"
 #include "io/bytes.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/outdir.h"
 #include "model/config_read.h"
-#include "folders/random_weights.h"
-#include "base/cleanup.h"
 
 enum {
   PIECE = 4 << 20 /* weights made and written at a time */,

@@ -11,8 +11,8 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "base/ticker.h"
-#include "model/config.h"
 #include "folders/hf_folder.h"
+#include "model/config.h"
 #include "model/model.h"
 #include "mpi/world.h"
 

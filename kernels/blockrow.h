@@ -22,8 +22,8 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "kernels/alphabet.h"
-#include "kernels/shared/tiling.h"
 #include "kernels/shared/grid.h"
+#include "kernels/shared/tiling.h"
 
 /* Bytes of a block of rows x cols at `bits` (1..8), without its byte in the bit map. O(1). */
 size_t sb_block_bytes(size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry);

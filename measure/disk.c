@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/memory.h"
 #include "io/file.h"
 #include "measure/limits.h"
 #include "measure/timing.h"
-#include "base/cleanup.h"
 
 enum { FILE_BYTES = 64 << 20, PIECE = 8 << 20, MOST_ROUNDS = 3 };
 

@@ -6,8 +6,8 @@
 #include "base/memory.h"
 #include "measure/numbers.h"
 #include "measure/timing.h"
-#include "quant/device_sums.h"
 #include "mpi/large.h"
+#include "quant/device_sums.h"
 
 enum { MEMORY_BYTES = 64 << 20, LEAST_SIDE = 1024, MOST_SIDE = 16384 };
 #define GEMM_SECONDS 0.02

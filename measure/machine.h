@@ -9,8 +9,8 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
-#include "plan/predict.h"
 #include "mpi/world.h"
+#include "plan/predict.h"
 
 typedef enum sb_figure {
   /* limits */

@@ -10,9 +10,9 @@
 #include "measure/timing.h"
 #include "measure/zstd_rates.h"
 #include "model/rope_table.h"
+#include "pass/device_layer.h"
 #include "pass/layer.h"
 #include "quant/moments.h"
-#include "pass/device_layer.h"
 
 enum { BITS = SB_ROUND_PHASES_BITS };
 

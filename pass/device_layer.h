@@ -11,8 +11,8 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
-#include "pass/layer_call.h"
 #include "model/model.h"
+#include "pass/layer_call.h"
 
 typedef struct sb_device_layer sb_device_layer;
 

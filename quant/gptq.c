@@ -7,12 +7,12 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "model/model_check.h"
+#include "pass/layerwise.h"
 #include "quant/checkpoint_key.h"
 #include "quant/encode.h"
 #include "quant/gptq_checkpoint.h"
 #include "quant/gptq_input.h"
 #include "quant/moments.h"
-#include "pass/layerwise.h"
 
 enum { TOKENS_A_CHANNEL = 4 };
 

@@ -18,8 +18,8 @@
 #include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
-#include "quant/moments.h"
 #include "pass/sequences.h"
+#include "quant/moments.h"
 
 typedef struct sb_gptq_options {
   double damping; /* added to second moments, as a share of the mean diagonal; 0.01 is usual */

@@ -4,8 +4,8 @@
 
 #include "base/memory.h"
 #include "base/trace.h"
-#include "io/json.h"
 #include "folders/checkpoint_files.h"
+#include "io/json.h"
 #include "mpi/large.h"
 
 static const sb_checkpoint_files_kind kind = {

@@ -1,8 +1,8 @@
 #include "quant/importance.h"
 
 #include "base/memory.h"
-#include "pass/pass.h"
 #include "mpi/exact.h"
+#include "pass/pass.h"
 
 /* Sums are kept in units of 2^20: activations of some thousands, squared, over millions of tokens
  * are within reach. */

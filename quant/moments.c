@@ -5,8 +5,8 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "quant/moments_impl.h"
 #include "mpi/large.h"
+#include "quant/moments_impl.h"
 
 const char *const sb_factor_mode_names[] = {[SB_FACTOR_AUTO] = "auto",
                                             [SB_FACTOR_REPLICATED] = "replicated",

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "quant/moments_impl.h"
 #include "quant/factor_scalapack.h"
+#include "quant/moments_impl.h"
 
 enum { DIAGONAL_BLOCK = 64 };
 

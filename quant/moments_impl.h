@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mpi/blockcyclic.h"
 #include "quant/device_sums.h"
 #include "quant/moments.h"
-#include "mpi/blockcyclic.h"
 
 typedef struct sb_moments_way {
   size_t (*bytes)(const sb_moments_setup *, const sb_sizes *);

@@ -6,8 +6,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "io/json.h"
 #include "folders/checkpoint_files.h"
+#include "io/json.h"
 #include "mpi/large.h"
 
 static const double SELDOM = 50; /* times as long between two savings as one takes */

@@ -3,8 +3,8 @@
 #define SB_KERNELS_CPU_CPU_BLOCKS_H
 
 #include "base/memory.h"
-#include "kernels/shared/checks.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/shared/checks.h"
 
 /* A piece of work is a strip of this many neighbouring blocks of one block row, walked row by row:
  * long enough runs of memory for the prefetcher, many enough pieces for the threads. Results of a

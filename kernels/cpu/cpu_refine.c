@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/shared/checks.h"
 #include "kernels/cpu/cpu_stack.h"
+#include "kernels/shared/checks.h"
 #include "kernels/shared/refine.h"
 
 /* One row of a block, and the block of H on the diagonal. */

@@ -3,9 +3,9 @@
 #include <cblas.h>
 #include <math.h>
 
-#include "kernels/shared/checks.h"
 #include "kernels/cpu/cpu_group.h"
 #include "kernels/cpu/cpu_stack.h"
+#include "kernels/shared/checks.h"
 
 /* One row of a block: n weights are rounded, and those of them still to come corrected. u: the
  * block of the factor on the diagonal. error[k] is what the columns behind the block must make
