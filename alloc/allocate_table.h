@@ -1,6 +1,6 @@
-/* The bit map of a model without a search: one gradient pass at full precision gives a table of
- * losses (sensitivity/loss_table.h), from which all widths are chosen at once. The baselines of the
- * search. */
+/* The bit map of a model without a search: one gradient pass at full precision gives a table
+ * of losses (sensitivity/loss_table.h), from which all widths are chosen at once. The
+ * baselines of the search. */
 #ifndef SB_ALLOC_ALLOCATE_TABLE_H
 #define SB_ALLOC_ALLOCATE_TABLE_H
 

@@ -25,8 +25,8 @@ typedef struct sb_search_checkpoint {
 sb_status sb_search_checkpoint_open(const char *path, const sb_key *key, sb_model *model,
                                     sb_search_progress *progress, bool *resumes,
                                     sb_search_checkpoint *out);
-/* Replaces the file by one with `progress` and the model's present bits. SB_ERR_IO. Collective.
- * O(blocks). */
+/* Replaces the file by one with `progress` and the model's present
+ * bits. SB_ERR_IO. Collective. O(blocks). */
 sb_status sb_search_checkpoint_write(const sb_search_checkpoint *checkpoint,
                                      const sb_search_progress *progress);
 

@@ -38,9 +38,9 @@ typedef struct sb_step_result {
  * budget forces are always taken. Where all blocks cut by one bit exceed the budget, all are cut,
  * except where a cut frees nothing.
  *
- * SB_ERR_NUMERIC, naming the block, for a prediction that is not finite; SB_ERR_INTERNAL for bits
- * outside [min_bits, max_bits]; bits[] is then unspecified. Collective; SB_OK on all ranks or on
- * none. */
+ * SB_ERR_NUMERIC, naming the block, for a prediction that is not finite; SB_ERR_INTERNAL for
+ * bits outside [min_bits, max_bits]; bits[] is then unspecified. Collective; SB_OK on all
+ * ranks or on none. */
 sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain,
                          const double *cut_loss, uint64_t budget, uint64_t most_raised,
                          uint8_t *bits, sb_step_result *result);

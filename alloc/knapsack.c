@@ -53,8 +53,8 @@ typedef struct hull_step {
   double density;
 } hull_step;
 
-/* Of the choices that cost the same as `from`, the one to stand at: the least loss, of equals the
- * last. */
+/* Of the choices that cost the same as `from`, the one to stand at: the least loss,
+ * of equals the last. */
 static unsigned best_of_cost(const sb_choice *c, unsigned n, unsigned from) {
   unsigned best = from;
   for (unsigned j = from + 1; j < n && c[j].cost == c[from].cost; j++)

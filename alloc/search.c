@@ -64,8 +64,8 @@ static sb_status remember(search *s, uint64_t storage, double loss) {
   return SB_OK;
 }
 
-/* One stride: from the present storage towards the budget, closing 1 / (strides left) of the
- * distance. */
+/* One stride: from the present storage towards the budget, closing 1 / (strides
+ * left) of the distance. */
 static sb_status stride(search *s, int left) {
   SB_SPAN(SB_TRACE_PHASE, "stride", s->strides);
   const double start = sb_now();

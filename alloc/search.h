@@ -56,8 +56,8 @@ typedef struct sb_search_hooks {
   sb_status (*apply)(void *context, const uint8_t *bits);
   /* The calibration loss at the applied bits. Collective, equal on all ranks. */
   sb_status (*loss)(void *context, double *loss);
-  /* raise_gain[] and cut_loss[] of this rank's blocks at the applied bits, and the loss there.
-   * Collective. */
+  /* raise_gain[] and cut_loss[] of this rank's blocks at the applied bits, and
+   * the loss there. Collective. */
   sb_status (*gains)(void *context, double *raise_gain, double *cut_loss, double *loss);
   /* Called after every step; may be NULL. Local. */
   void (*report)(void *context, const sb_search_step *step);

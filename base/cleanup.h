@@ -6,12 +6,11 @@
  * lies prepared in static memory. That memory is this file's deliberate exception to "no global
  * state": a signal handler receives no argument.
  *
- * Files go first, then folders, the longest path first, so a folder is removed after its content.
- * A folder that several ranks write into is registered by all of them: whoever is last finds it
- * empty and removes it. A folder that holds anything unregistered stays. A rank killed by SIGKILL
- * removes nothing. Where that matters, rank 0 registers the other ranks' files too: MPI launchers
- * end it by SIGTERM then. All functions are local and may be called from any thread.
- */
+ * Files go first, then folders, the longest path first, so a folder is removed after its content. A
+ * folder that several ranks write into is registered by all of them: whoever is last finds it empty
+ * and removes it. A folder that holds anything unregistered stays. A rank killed by SIGKILL removes
+ * nothing. Where that matters, rank 0 registers the other ranks' files too: MPI launchers end it by
+ * SIGTERM then. All functions are local and may be called from any thread. */
 #ifndef SB_BASE_CLEANUP_H
 #define SB_BASE_CLEANUP_H
 
@@ -19,8 +18,8 @@
 
 enum { SB_CLEANUP_SLOTS = 1024 }; /* paths registered at a time */
 
-/* Installs the handlers. `rank` 0 is the one that speaks: "shardbits: interrupted by SIGTERM;
- * MESSAGE". */
+/* Installs the handlers. `rank` 0 is the one that speaks: "shardbits:
+ * interrupted by SIGTERM; MESSAGE". */
 sb_status sb_cleanup_install(int rank, const char *message);
 /* Replaces the message. */
 void sb_cleanup_message(const char *message);

@@ -4,9 +4,9 @@
  * for developers (debug) come from the ranks that were asked for them, each with its rank and the
  * seconds since its log was opened: "[3 12.345] store: ...". SHARDBITS_LOG chooses (cli/observe.h).
  *
- * The log stands for the process's stderr, of which there is one; like base/trace.h it is not
- * handed down as an argument. All calls are local, cheap where nothing is written, and made by one
- * thread. */
+ * The log stands for the process's stderr, of which there is one; like base/trace.h it is
+ * not handed down as an argument. All calls are local, cheap where nothing is written, and
+ * made by one thread. */
 #ifndef SB_BASE_LOG_H
 #define SB_BASE_LOG_H
 

@@ -17,10 +17,10 @@ static inline bool sb_add_size(size_t a, size_t b, size_t *out) {
   return !__builtin_add_overflow(a, b, out);
 }
 
-/* Allocates count x size bytes, zeroed, aligned to 64 bytes (a cache line, an AVX-512 vector).
- * `what` names the thing for the message ("layer 3 activations"). *out is NULL on failure, and a
- * valid pointer even when count x size is 0. Release with sb_free, which also sets the pointer to
- * NULL. */
+/* Allocates count x size bytes, zeroed, aligned to 64 bytes (a cache line, an AVX-512
+ * vector). `what` names the thing for the message ("layer 3 activations"). *out is NULL on
+ * failure, and a valid pointer even when count x size is 0. Release with sb_free, which also
+ * sets the pointer to NULL. */
 sb_status sb_alloc(void *out_pointer, size_t count, size_t size, const char *what);
 /* The same without the zeroing: for buffers that are wholly written before they are read. */
 sb_status sb_alloc_raw(void *out_pointer, size_t count, size_t size, const char *what);

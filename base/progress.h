@@ -24,9 +24,8 @@ void sb_progress_end(void);
 /* The line itself: "score  42%  21 s, 29 s to go". Pure. */
 void sb_progress_format(char *text, size_t size, const char *title, double done, double total,
                         double elapsed);
-/* Whether a line is due at `elapsed` seconds when the last was written at `last` (negative: none
- * yet). Pure.
- */
+/* Whether a line is due at `elapsed` seconds when the last was written at `last`
+ * (negative: none yet). Pure. */
 bool sb_progress_due(bool terminal, double elapsed, double last);
 
 #endif

@@ -42,8 +42,8 @@ sb_status sb_fail_from(const char *origin, sb_status code, const char *format, .
 #define sb_fail(...)          sb_fail_from(__FILE__ ":" SB_ORIGIN_LINE_(__LINE__), __VA_ARGS__)
 #endif
 
-/* The calling thread's last message; "" when there was none. Valid until the thread's next
- * sb_fail(). */
+/* The calling thread's last message; "" when there was none. Valid until
+ * the thread's next sb_fail(). */
 const char *sb_message(void);
 
 enum { SB_ORIGIN_SIZE = 96 }; /* with the terminating zero; longer ones lose their beginning */

@@ -4,10 +4,10 @@
  * calibration tokens CALIB at uniform 2, 3 and 4 bits, in blocks of 128 x 128 and 32 x 32. Runs on
  * any number of ranks; the exact solvers on rank 0.
  *
- * "Loss" is the predicted loss of the result counted from every block at its best choice, so
- * nothing that no choice can avoid flatters the percentages. The optimum is CBC's, with at most
- * SECONDS (120) a row; where dynamic programming can hold its table, its optimum stands beside it.
- */
+ * "Loss" is the predicted loss of the result counted from every block at its best choice,
+ * so nothing that no choice can avoid flatters the percentages. The optimum is CBC's,
+ * with at most SECONDS (120) a row; where dynamic programming can hold its table, its
+ * optimum stands beside it. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,8 +210,8 @@ done:
 
 /* ---- a model's own predictions ---- */
 
-/* Every rank's blocks and predictions in their places, for all: elsewhere they are zero.
- * Collective. */
+/* Every rank's blocks and predictions in their places, for all: elsewhere
+ * they are zero. Collective. */
 static sb_status fill_in(const sb_model *m, const double *gain, const double *loss, problem *p) {
   size_t n = 0;
   for (size_t layer = 0; layer < m->config.layers; layer++) {

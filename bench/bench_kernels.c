@@ -108,8 +108,8 @@ static sb_status do_kl(bench *b) {
   return b->op->kl_chunk(b->be, NULL, b->kl, b->x[0], b->stats, b->x[1], b->stats, b->T, CHUNK);
 }
 
-/* Seconds of the fastest of the calls that fit in about 0.15 s, at least three after one to warm
- * up. */
+/* Seconds of the fastest of the calls that fit in about 0.15 s, at least three after
+ * one to warm up. */
 static double best_time(bench *b, operation run) {
   double best = 1e30, spent = 0.0;
   for (int call = 0; call < 4 || (spent < 0.15 && call < 300); call++) {

@@ -221,8 +221,8 @@ static void losses_with(bench *b, const size_t *chosen, size_t count, int change
     b->model->bits[chosen[i]] = (uint8_t)(b->model->bits[chosen[i]] - change);
 }
 
-/* Correlation and size of every estimator's predictions against what was measured; a line of the
- * table. */
+/* Correlation and size of every estimator's predictions against what was measured; a
+ * line of the table. */
 static json_t *judge(const bench *b, const double *predicted, const double *measured, size_t moves,
                      const char *line) {
   json_t *out = json_object();

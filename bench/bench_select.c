@@ -1,7 +1,6 @@
 /* bench_select [ITEMS]: the distributed selection of 4.3 million items (a 70B model in blocks of
  * 128 x 128), dealt over the ranks, against one rank that sorts all of them. Run it under mpirun
- * with 1, 2 and 4 ranks.
- */
+ * with 1, 2 and 4 ranks. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -39,9 +39,8 @@ static void must(sb_status status) {
   exit(1);
 }
 
-/* A standard normal number from a linear congruential generator (sum of 4 uniforms is near enough
- * for bytes).
- */
+/* A standard normal number from a linear congruential generator (sum of 4 uniforms is
+ * near enough for bytes). */
 static float gauss(uint64_t *seed) {
   float sum = 0;
   for (int i = 0; i < 4; i++) {

@@ -185,8 +185,8 @@ static sb_status check_out(const run *u) {
   return sb_world_agree(u->world, status);
 }
 
-/* Scores once, then orders of both kinds: the model is written in the fused ones, and measured in
- * all. */
+/* Scores once, then orders of both kinds: the model is written in the fused ones,
+ * and measured in all. */
 static sb_status reorder(run *u) {
   const request *r = u->r;
   SB_PHASE(phase, "channels");
@@ -217,8 +217,8 @@ static sb_status reorder(run *u) {
   SB_THEN(measure_shares(u, SB_REORDER_FUSED));
   SB_THEN(write_model(u));
   if (status == SB_OK && !r->no_shares) {
-    /* importance is in the fused order by now, which an indexed one would have to undo: measured
-     * again */
+    /* importance is in the fused order by now, which an indexed one would have
+     * to undo: measured again */
     status = sb_reorder_reload(&u->model, r->model, &orders[SB_REORDER_INDEXED]);
     if (status == SB_OK && r->grid != SB_GRID_PLAIN)
       status = sb_importance_measure(u->model, u->backend, &u->calibration, activation_bytes(u),

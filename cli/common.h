@@ -79,9 +79,9 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
                           int argc, char **argv, bool *help);
 
 enum { SB_COMMON_ACTIVATION_GIB = 4, SB_COMMON_ACTIVATION_SHARE = 2 };
-/* Bytes that a rank may use for inputs of layers: --activation-memory; else on a processor
- * (`device_bytes` 0) SB_COMMON_ACTIVATION_GIB, on a GPU device_bytes / SB_COMMON_ACTIVATION_SHARE.
- * Pure. */
+/* Bytes that a rank may use for inputs of layers: --activation-memory; else on
+ * a processor (`device_bytes` 0) SB_COMMON_ACTIVATION_GIB, on a GPU
+ * device_bytes / SB_COMMON_ACTIVATION_SHARE. Pure. */
 size_t sb_common_activations(const sb_common *common, size_t device_bytes);
 /* The same for a backend of sb_common_backend. Local, equal on all ranks. */
 static inline size_t sb_common_activation_bytes(const sb_common *common,
@@ -108,8 +108,8 @@ static inline uint64_t sb_common_file_bytes(const sb_common *common) {
   return (uint64_t)(common->file_gb * 1e9);
 }
 
-/* Whether this rank prints results for people to stdout: rank 0 does, unless the report goes there.
- * Local. */
+/* Whether this rank prints results for people to stdout: rank 0 does, unless the
+ * report goes there. Local. */
 bool sb_common_prints(const sb_world *world, const sb_common *common);
 
 #endif

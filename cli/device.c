@@ -70,8 +70,8 @@ static sb_status join_all(const sb_world *world, sb_backend *b, bool *node) {
   return SB_OK;
 }
 
-/* How GPUs of several ranks get each other's numbers; `apart`: each rank has one of its own.
- * Collective. */
+/* How GPUs of several ranks get each other's numbers; `apart`: each rank has one
+ * of its own. Collective. */
 static sb_status choose_exchange(const sb_world *world, sb_exchange exchange, bool apart,
                                  sb_backend *b) {
   if (world->size == 1 || exchange == SB_EXCHANGE_HOST) return SB_OK;

@@ -1,5 +1,5 @@
-/* `inspect` describes a model's folder or an output folder. Collective; every rank returns the same
- * status. */
+/* `inspect` describes a model's folder or an output folder. Collective; every rank
+ * returns the same status. */
 #ifndef SB_CLI_INSPECT_H
 #define SB_CLI_INSPECT_H
 

@@ -1,6 +1,6 @@
-/* shardbits COMMAND ...: starts MPI, finds the command, runs it on all ranks, and turns its status
- * into one line and an exit code: 0 for success, 2 for a wrong command line, 1 for everything else.
- */
+/* shardbits COMMAND ...: starts MPI, finds the command, runs it on all ranks, and turns
+ * its status into one line and an exit code: 0 for success, 2 for a wrong command line,
+ * 1 for everything else. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -136,8 +136,8 @@ int main(int argc, char **argv) {
     status = run_observed(&world, argc, argv);
   else
     print_failure(&world);
-  /* All is said and removed. When the first rank leaves with an error, mpirun ends the others by
-   * SIGTERM. */
+  /* All is said and removed. When the first rank leaves with an error, mpirun ends
+   * the others by SIGTERM. */
   signal(SIGTERM, SIG_IGN);
   signal(SIGINT, SIG_IGN);
   sb_world_finalize(&world);

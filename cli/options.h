@@ -77,9 +77,8 @@ typedef struct sb_usage {
  * nothing is filled and *help is true. SB_ERR_USAGE with one line that names the command, the
  * option and the values it takes. */
 sb_status sb_options_parse(const sb_usage *usage, int argc, char **argv, bool *help);
-/* Writes the help text. Call before sb_options_parse has changed a variable, or after it returned
- * with *help.
- */
+/* Writes the help text. Call before sb_options_parse has changed a variable, or after
+ * it returned with *help. */
 void sb_options_help(const sb_usage *usage, FILE *out);
 
 #endif

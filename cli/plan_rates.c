@@ -5,8 +5,8 @@
 #include "measure/limits.h"
 #include "measure/machine.h"
 
-/* As bench has measured them. What it could not measure is taken from --network, where given or
- * not. */
+/* As bench has measured them. What it could not measure is taken from --network,
+ * where given or not. */
 static sb_status rates_of_machine(const sb_plan_rates_request *r, sb_plan *plan) {
   const sb_plan_setup *setup = plan->setup;
   sb_machine machine;

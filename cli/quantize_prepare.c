@@ -75,9 +75,8 @@ sb_status sb_quantize_calibrate(sb_quantize_run *u) {
                                &u->calibration, &u->check);
 }
 
-/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs more than
- * it saves.
- */
+/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs
+ * more than it saves. */
 void sb_quantize_choose_least(sb_quantize_run *u) {
   sb_quantize_request *r = u->r;
   if (r->min_bits == 0) {

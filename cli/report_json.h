@@ -9,8 +9,8 @@
 #include "base/status.h"
 #include "mpi/world.h"
 
-/* {"program": "shardbits", "version", "command", "ranks", "nodes"} on rank 0. Local. Release with
- * json_decref. */
+/* {"program": "shardbits", "version", "command", "ranks", "nodes"} on rank 0.
+ * Local. Release with json_decref. */
 json_t *sb_report_begin(const sb_world *world, const char *command);
 
 /* report[key] = value, appended in the order of the calls. A number that JSON cannot hold (NaN,
@@ -20,8 +20,8 @@ void sb_report_count(json_t *report, const char *key, uint64_t value);
 void sb_report_text(json_t *report, const char *key, const char *value);
 void sb_report_flag(json_t *report, const char *key, bool value);
 
-/* report["peak_resident_bytes"] = the largest peak of resident memory of any rank so far.
- * Collective. */
+/* report["peak_resident_bytes"] = the largest peak of resident memory of any
+ * rank so far. Collective. */
 sb_status sb_report_peak(const sb_world *world, json_t *report);
 
 /* Writes the report to `path`, the value of --json, complete or not at all. NULL: nothing; "-":

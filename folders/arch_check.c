@@ -10,8 +10,8 @@ static void shape_text(char *text, size_t size, size_t dims, const size_t *shape
     n += (size_t)snprintf(text + n, size - n, "%s%zu", i ? ", " : "", shape[i]);
 }
 
-/* Norms, embedding and head are left wider than the matrices by some; of the matrices, one type is
- * promised. */
+/* Norms, embedding and head are left wider than the matrices by some; of the matrices,
+ * one type is promised. */
 static sb_status check_dtype(const sb_model_tensor *spec, const sb_config *config,
                              const sb_tensor_info *info) {
   static const char *const names[] = {

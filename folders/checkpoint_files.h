@@ -1,7 +1,7 @@
-/* The files of a checkpoint. PATH, JSON, has the key of the work (what it depends on) and its
- * progress. PATH.SUFFIX, for work that has one, has the bulk: every rank writes and reads what it
- * owns. PATH is replaced, complete or not at all, once the bulk that it describes is on the disk.
- */
+/* The files of a checkpoint. PATH, JSON, has the key of the work (what it depends on) and
+ * its progress. PATH.SUFFIX, for work that has one, has the bulk: every rank writes and
+ * reads what it owns. PATH is replaced, complete or not at all, once the bulk that it
+ * describes is on the disk. */
 #ifndef SB_FOLDERS_CHECKPOINT_FILES_H
 #define SB_FOLDERS_CHECKPOINT_FILES_H
 

@@ -1,6 +1,6 @@
-/* Models as ordinary Hugging Face folders: an output folder dequantized, its rows and columns back
- * in the source's order, for tools that do not know mixed bits; or a source model in another order.
- */
+/* Models as ordinary Hugging Face folders: an output folder dequantized, its rows and
+ * columns back in the source's order, for tools that do not know mixed bits; or a source
+ * model in another order. */
 #ifndef SB_FOLDERS_EXPORT_H
 #define SB_FOLDERS_EXPORT_H
 
@@ -23,9 +23,9 @@ sb_status sb_export_dequantized(sb_model *model, const char *source, const char 
                                 sb_dtype dtype, uint64_t file_bytes, bool overwrite,
                                 sb_ticker ticker, sb_hf_folder_stats *stats);
 
-/* The same for a model of coding SB_CODING_SOURCE, not indexed, that was loaded from the Hugging
- * Face folder `source`: all tensors as the store has them, in their own types, with `source`'s
- * configuration. */
+/* The same for a model of coding SB_CODING_SOURCE, not indexed, that was loaded from
+ * the Hugging Face folder `source`: all tensors as the store has them, in their own
+ * types, with `source`'s configuration. */
 sb_status sb_export_source(sb_model *model, const char *source, const char *out,
                            uint64_t file_bytes, bool overwrite, sb_ticker ticker,
                            sb_hf_folder_stats *stats);

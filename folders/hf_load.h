@@ -15,9 +15,9 @@
  * ranks fail together. */
 sb_status sb_hf_load(const sb_world *world, const char *folder, sb_blocking blocking,
                      bool check_finite, sb_model **out);
-/* The same with the rows and columns of all tensors in `orders`, which fit the folder's
- * architecture and are copied. Rows are read from their places in the file, so still nothing is
- * sent. */
+/* The same with the rows and columns of all tensors in `orders`, which fit the
+ * folder's architecture and are copied. Rows are read from their places in the file,
+ * so still nothing is sent. */
 sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
                              bool check_finite, const sb_orders *orders, sb_model **out);
 

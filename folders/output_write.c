@@ -157,8 +157,8 @@ static sb_status read_config(const char *source, json_t **out) {
   return sb_json_read(path, out);
 }
 
-/* Content hash over the shards just written: they are opened again, which also proves that they can
- * be. */
+/* Content hash over the shards just written: they are opened again, which also proves
+ * that they can be. */
 static sb_status hash_shards(const char *folder, int ranks, uint64_t *hash) {
   SB_SPAN(SB_TRACE_DISK, "hash shards", SB_TRACE_NONE);
   sb_status status = SB_OK;
@@ -211,9 +211,8 @@ done:
   return status;
 }
 
-/* Rank 0 registers all that any rank may leave behind, so that an interrupted or killed job leaves
- * nothing.
- */
+/* Rank 0 registers all that any rank may leave behind, so that an interrupted or
+ * killed job leaves nothing. */
 static sb_status guard(const char *folder, int ranks) {
   char path[SB_PATH_MAX], name[64];
   int slot;

@@ -1,5 +1,5 @@
-/* Writing a quantized model as an output folder: manifest.json and one shard per rank
- * (docs/format.md). */
+/* Writing a quantized model as an output folder: manifest.json and one
+ * shard per rank (docs/format.md). */
 #ifndef SB_FOLDERS_OUTPUT_WRITE_H
 #define SB_FOLDERS_OUTPUT_WRITE_H
 

@@ -11,8 +11,8 @@
 enum { CHANNELS_AN_OUTLIER = 512, PART_BITS = 14 };
 #define PART_MASK ((1u << PART_BITS) - 1)
 
-/* Standard deviation of `bell`: four uniform numbers of 14 bits, and the stretches with their
- * shares. */
+/* Standard deviation of `bell`: four uniform numbers of 14 bits, and the
+ * stretches with their shares. */
 #define BELL_SIGMA 10439.1
 
 /* The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection that mixes all bits. */

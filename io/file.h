@@ -36,9 +36,8 @@ sb_status sb_file_open_update(const char *path, int *fd);
  * reach, for the message when space runs out; 0 when unknown. */
 sb_status sb_file_write_at(int fd, const char *path, uint64_t offset, const void *src, size_t bytes,
                            uint64_t about);
-/* SB_ERR_IO with the line for a failed write: `error` is the errno, `written` the bytes that are in
- * the file.
- */
+/* SB_ERR_IO with the line for a failed write: `error` is the errno, `written` the bytes that
+ * are in the file. */
 sb_status sb_file_write_error(const char *path, int error, uint64_t written, uint64_t about);
 /* Waits until the file's, or the folder's, content is on the disk. */
 sb_status sb_file_sync(int fd, const char *path);

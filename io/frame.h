@@ -25,8 +25,8 @@ uint64_t sb_checksum(const void *data, size_t bytes);
 const char *sb_codec_encode(sb_codec *codec, sb_filter filter, const sb_section *sections,
                             size_t section_count, const void *raw, size_t bytes, const void **frame,
                             size_t *frame_bytes);
-/* A buffer of `bytes` bytes for a frame to be decoded, owned by the codec; NULL when memory is
- * short. */
+/* A buffer of `bytes` bytes for a frame to be decoded, owned by the codec; NULL
+ * when memory is short. */
 void *sb_codec_input(sb_codec *codec, size_t bytes);
 /* Decodes a frame to exactly `bytes` bytes whose checksum must be `checksum`. NULL on success, else
  * the reason. */

@@ -1,5 +1,5 @@
-/* JSON files, read with errors that a user can act on. Local; built on jansson, whose values are
- * reference-counted. */
+/* JSON files, read with errors that a user can act on. Local; built on jansson,
+ * whose values are reference-counted. */
 #ifndef SB_IO_JSON_H
 #define SB_IO_JSON_H
 
@@ -9,10 +9,9 @@
 
 #include "base/status.h"
 
-/* Parses `text` as one JSON object without duplicated keys. `path` and `part` ("header", "" for the
- * whole file) name it in messages: SB_ERR_FORMAT with line and column. The caller releases *out
- * with json_decref.
- */
+/* Parses `text` as one JSON object without duplicated keys. `path` and `part` ("header", ""
+ * for the whole file) name it in messages: SB_ERR_FORMAT with line and column. The caller
+ * releases *out with json_decref. */
 sb_status sb_json_parse(const char *path, const char *part, const char *text, size_t bytes,
                         json_t **out);
 /* The same for a whole file of at most 1 GiB. */
@@ -21,10 +20,9 @@ sb_status sb_json_read(const char *path, json_t **out);
  * replaced as a whole or not at all. */
 sb_status sb_json_write(const char *path, const json_t *value);
 
-/* Members that must be there: SB_ERR_FORMAT naming `path`, `where` (may be "") and the key when one
- * is missing or of another type. Integers must lie in [0, max]. Strings and objects are borrowed
- * from `object`.
- */
+/* Members that must be there: SB_ERR_FORMAT naming `path`, `where` (may be "") and the key
+ * when one is missing or of another type. Integers must lie in [0, max]. Strings and objects
+ * are borrowed from `object`. */
 sb_status sb_json_get_u64(const char *path, const char *where, const json_t *object,
                           const char *key, uint64_t max, uint64_t *out);
 sb_status sb_json_get_real(const char *path, const char *where, const json_t *object,

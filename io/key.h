@@ -1,9 +1,9 @@
 /* The key of a checkpoint: what its content depends on (model, tokens, options), as names and
  * texts.
  *
- * The key stands in the checkpoint's JSON file. A run that would resume from it compares it with
- * its own and refuses a checkpoint of another run, naming the first difference. All functions are
- * local. */
+ * The key stands in the checkpoint's JSON file. A run that would resume from it compares
+ * it with its own and refuses a checkpoint of another run, naming the first difference.
+ * All functions are local. */
 #ifndef SB_IO_KEY_H
 #define SB_IO_KEY_H
 

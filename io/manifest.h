@@ -1,10 +1,10 @@
 /* manifest.json: what an output folder holds and which shard files belong to it. docs/format.md
  * explains every key.
  *
- * The manifest is written last, so a folder with a manifest is whole. `model` is for the rooms
- * above, which rebuild the network from it; here it is passed through as it is. Unknown keys are
- * ignored when reading, so a change of meaning must raise the format version. All functions are
- * local. */
+ * The manifest is written last, so a folder with a manifest is whole. `model` is for the
+ * rooms above, which rebuild the network from it; here it is passed through as it is.
+ * Unknown keys are ignored when reading, so a change of meaning must raise the format
+ * version. All functions are local. */
 #ifndef SB_IO_MANIFEST_H
 #define SB_IO_MANIFEST_H
 
@@ -44,8 +44,8 @@ typedef struct sb_manifest_shard {
   uint64_t bytes, frames, index_checksum;
 } sb_manifest_shard;
 
-/* Strings, arrays and `model` are owned (malloc, json_incref); zero-initialise, fill, release with
- * sb_manifest_free. */
+/* Strings, arrays and `model` are owned (malloc, json_incref); zero-initialise,
+ * fill, release with sb_manifest_free. */
 typedef struct sb_manifest {
   char *program_version;
   json_t *model;                 /* opaque object */

@@ -1,5 +1,5 @@
-/* The header of a NumPy .npy file, versions 1 to 3: type and shape, and where the data begins.
- * Local. */
+/* The header of a NumPy .npy file, versions 1 to 3: type and shape, and where
+ * the data begins. Local. */
 #ifndef SB_IO_NPY_H
 #define SB_IO_NPY_H
 

@@ -27,8 +27,8 @@ static sb_status normalise(const char *path, char *out) {
   return SB_OK;
 }
 
-/* *entries: names in the folder besides . and .. ; *ours: a manifest.json or config.json is among
- * them. */
+/* *entries: names in the folder besides . and .. ; *ours: a manifest.json or
+ * config.json is among them. */
 static sb_status look_inside(const char *path, size_t *entries, bool *ours) {
   DIR *folder = opendir(path);
   if (!folder)

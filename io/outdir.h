@@ -36,8 +36,8 @@ sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes);
  * and the old one is then removed. After a failure the old OUT is in its place and abandon is still
  * to be called. */
 sb_status sb_outdir_commit(sb_outdir *out);
-/* Removes the partial folder with all that is in it. No-op when nothing is begun or all is
- * committed. */
+/* Removes the partial folder with all that is in it. No-op when nothing is begun
+ * or all is committed. */
 sb_status sb_outdir_abandon(sb_outdir *out);
 
 #endif

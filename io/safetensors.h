@@ -5,8 +5,7 @@
  *
  * Format: 8 bytes little-endian header length N, N bytes of JSON {name: {dtype, shape,
  * data_offsets}}, then the data. Validation is strict: what the header says must tile the data
- * exactly, and each refusal names file, tensor and numbers.
- */
+ * exactly, and each refusal names file, tensor and numbers. */
 #ifndef SB_IO_SAFETENSORS_H
 #define SB_IO_SAFETENSORS_H
 
@@ -19,9 +18,9 @@
 
 typedef struct sb_safetensors sb_safetensors;
 
-/* Opens and validates everything but the values. SB_ERR_IO, SB_ERR_FORMAT; SB_ERR_UNSUPPORTED for a
- * folder without safetensors. O(n log n) in the number of tensors n. Close with
- * sb_safetensors_close. */
+/* Opens and validates everything but the values. SB_ERR_IO, SB_ERR_FORMAT;
+ * SB_ERR_UNSUPPORTED for a folder without safetensors. O(n log n) in the number of tensors
+ * n. Close with sb_safetensors_close. */
 sb_status sb_safetensors_open(const char *path, sb_safetensors **out);
 /* Also frees every sb_tensor_info. Sets *reader to NULL; a NULL *reader is fine. */
 void sb_safetensors_close(sb_safetensors **reader);

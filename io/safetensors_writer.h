@@ -40,9 +40,8 @@ sb_status sb_safetensors_writer_write(sb_safetensors_writer *writer, size_t inde
 uint64_t sb_safetensors_writer_bytes(const sb_safetensors_writer *writer);
 /* Brings this process' writes to the disk and closes the file; no write may follow. */
 sb_status sb_safetensors_writer_finish(sb_safetensors_writer *writer);
-/* Releases the writer, after finish or instead of it (the file is then left as it is). Sets *writer
- * to NULL.
- */
+/* Releases the writer, after finish or instead of it (the file is then left as it is).
+ * Sets *writer to NULL. */
 void sb_safetensors_writer_free(sb_safetensors_writer **writer);
 
 #endif

@@ -39,9 +39,8 @@ typedef struct sb_section {
   uint8_t kind;
 } sb_section;
 
-/* Size of the filtered content; 0 when the sections do not add up to `bytes` or there are too many
- * to count.
- */
+/* Size of the filtered content; 0 when the sections do not add up to `bytes` or there are
+ * too many to count. */
 size_t sb_sections_size(const sb_section *sections, size_t count, size_t bytes);
 /* dst (that size) = filtered src. run_ends[i] is where run i of like bytes ends in dst; returns the
  * number of runs, at most SB_SECTION_MAX_RUNS. */

@@ -171,8 +171,8 @@ static void compress(const pipeline *p, sb_codec *codec, size_t i, slot *out) {
     out->why = "not enough memory";
 }
 
-/* Writes what is ready and due. Called, and returns, with the lock held; gives it up while it
- * writes. */
+/* Writes what is ready and due. Called, and returns, with the lock held; gives it
+ * up while it writes. */
 static void write_ready(pipeline *p) {
   p->writing = true;
   while (p->status == SB_OK && p->next_written < p->count && p->slots[p->next_written].ready) {

@@ -38,9 +38,8 @@ typedef struct sb_shard_stats {
   uint64_t index_checksum; /* for the manifest */
 } sb_shard_stats;
 
-/* Creates the file. `level` is zstd's (1..19; 20..22 need much memory); negative levels are zstd's
- * fast ones.
- */
+/* Creates the file. `level` is zstd's (1..19; 20..22 need much memory); negative levels
+ * are zstd's fast ones. */
 sb_status sb_shard_writer_create(const char *path, int level, sb_shard_writer **out);
 /* Expected size of the whole file, for the message when space runs out; without it the sizes seen
  * so far are told. */
@@ -57,9 +56,8 @@ sb_status sb_shard_writer_add_batch(sb_shard_writer *writer, const sb_frame_in *
 /* Writes index and footer, brings the file to the disk, closes it. SB_ERR_INTERNAL when a key was
  * added twice. `stats` may be NULL. */
 sb_status sb_shard_writer_finish(sb_shard_writer *writer, sb_shard_stats *stats);
-/* Releases the writer; a file that was not finished is removed. Sets *writer to NULL; a NULL
- * *writer is fine.
- */
+/* Releases the writer; a file that was not finished is removed. Sets *writer to NULL; a
+ * NULL *writer is fine. */
 void sb_shard_writer_free(sb_shard_writer **writer);
 
 /* ---- reading ---- */
@@ -110,11 +108,10 @@ sb_status sb_shard_read_batch(const sb_shard_reader *reader, const sb_frame_out 
  * compressed bytes that is done, by one thread at a time. */
 sb_status sb_shard_verify(const sb_shard_reader *reader, sb_ticker ticker);
 
-/* XXH64 over all frames of several shards in the order of (tensor, row), of tensor (u32), row (u32)
- * and content checksum (u64), little-endian: the same for any distribution of the frames over
- * files. SB_ERR_FORMAT when two shards have the same frame. O(n log n) time and O(n) memory in the
- * number of frames.
- */
+/* XXH64 over all frames of several shards in the order of (tensor, row), of tensor (u32), row
+ * (u32) and content checksum (u64), little-endian: the same for any distribution of the frames
+ * over files. SB_ERR_FORMAT when two shards have the same frame. O(n log n) time and O(n) memory
+ * in the number of frames. */
 sb_status sb_shard_content_hash(sb_shard_reader *const *readers, size_t count, uint64_t *hash);
 
 #endif

@@ -20,9 +20,8 @@ const sb_manifest *sb_shardset_manifest(const sb_shardset *set);
 size_t sb_shardset_count(const sb_shardset *set);
 const sb_shard_reader *sb_shardset_reader(const sb_shardset *set, size_t shard);
 
-/* Frame `row` of tensor `tensor`, which must exist: its entry, and in *reader the shard it is in.
- * O(log n).
- */
+/* Frame `row` of tensor `tensor`, which must exist: its entry, and in *reader the shard it
+ * is in. O(log n). */
 const sb_shard_entry *sb_shardset_find(const sb_shardset *set, uint32_t tensor, uint32_t row,
                                        const sb_shard_reader **reader);
 /* Reads it into dst; `bytes` must be its raw size. Damage is reported with the tensor's name. */

@@ -73,8 +73,8 @@ typedef struct sb_machine {
 void sb_machine_phase(sb_machine *machine, sb_figure phase, double rate, sb_figure limit,
                       double cost);
 
-/* To a new JSON value, and back from a file. SB_ERR_FORMAT for a file that bench did not write.
- * Local. */
+/* To a new JSON value, and back from a file. SB_ERR_FORMAT for a file that bench
+ * did not write. Local. */
 json_t *sb_machine_json(const sb_machine *machine);
 sb_status sb_machine_read(const char *path, sb_machine *out);
 

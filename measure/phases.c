@@ -44,8 +44,8 @@ typedef struct phases {
   sb_round_phases *rounding;
 } phases;
 
-/* The layer that is timed. Rates are per unit of work, so that they hold for layers of other shapes
- * too. */
+/* The layer that is timed. Rates are per unit of work, so that they hold for layers
+ * of other shapes too. */
 enum { LAYER = 0 };
 
 static size_t matrices(const phases *p) {

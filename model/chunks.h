@@ -5,11 +5,11 @@
 
 #include <stddef.h>
 
-/* Rows of a chunk of a table of `rows` rows: about `layer_bytes` (the largest decoder layer, which
- * the slots of the store hold anyway) but at least 4 MiB, a multiple of `unit_rows` (the store
- * deals units to ranks), and at most 8192, so that the logits of a sequence do not become the
- * largest buffer. The last chunk may be shorter. `row_bytes` and `layer_bytes` are of the source's
- * types. */
+/* Rows of a chunk of a table of `rows` rows: about `layer_bytes` (the largest decoder layer,
+ * which the slots of the store hold anyway) but at least 4 MiB, a multiple of `unit_rows` (the
+ * store deals units to ranks), and at most 8192, so that the logits of a sequence do not
+ * become the largest buffer. The last chunk may be shorter. `row_bytes` and `layer_bytes` are
+ * of the source's types. */
 size_t sb_chunk_rows(size_t rows, size_t row_bytes, size_t layer_bytes, size_t unit_rows);
 
 #endif

@@ -60,8 +60,8 @@ sb_status sb_orders_create(const sb_arch *arch, sb_reorder mode, sb_orders *out)
 sb_status sb_orders_copy(const sb_orders *orders, sb_orders *out);
 void sb_orders_free(sb_orders *orders);
 
-/* Source rows, or columns, of a tensor by new position; NULL: unchanged. `orders` may be
- * zero-initialised. */
+/* Source rows, or columns, of a tensor by new position; NULL: unchanged.
+ * `orders` may be zero-initialised. */
 static inline const uint32_t *sb_orders_rows(const sb_orders *orders, size_t tensor) {
   return orders->count && orders->row[tensor] != SB_NO_ORDER
              ? orders->orders[orders->row[tensor]].from

@@ -2,9 +2,9 @@
 
 #include <math.h>
 
-/* Llama 3's change of one inverse frequency: wavelengths beyond the old context are stretched by
- * `factor`, short ones left alone, those between blended. Float32 throughout, as in Hugging Face's
- * _compute_llama3_parameters. */
+/* Llama 3's change of one inverse frequency: wavelengths beyond the old context are
+ * stretched by `factor`, short ones left alone, those between blended. Float32 throughout,
+ * as in Hugging Face's _compute_llama3_parameters. */
 static float llama3_frequency(const sb_config *c, float frequency) {
   float context = (float)c->rope_original_positions, factor = (float)c->rope_factor;
   float low = (float)c->rope_low_factor, high = (float)c->rope_high_factor;

@@ -1,6 +1,6 @@
-/* The numbers that buffers are sized by: every `sb_..._bytes()` takes them, so that a plan and a
- * run compute memory from the same figures. Of weights, unless something else is said. Pure but for
- * sb_model_sizes. */
+/* The numbers that buffers are sized by: every `sb_..._bytes()` takes them, so that a plan
+ * and a run compute memory from the same figures. Of weights, unless something else is said.
+ * Pure but for sb_model_sizes. */
 #ifndef SB_MODEL_SIZES_H
 #define SB_MODEL_SIZES_H
 

@@ -11,8 +11,8 @@ void sb_cyclic_grid(int ranks, int *rows, int *cols) {
   *rows = ranks / *cols;
 }
 
-/* The most elements that a rank of the grid gets: those at (0, 0). False where they do not fit a
- * size_t. */
+/* The most elements that a rank of the grid gets: those at (0, 0). False where they do
+ * not fit a size_t. */
 static bool largest_part(size_t n, size_t block, int rows, int cols, size_t *out) {
   return sb_mul_size(sb_cyclic_share(n, block, 0, rows), sb_cyclic_share(n, block, 0, cols), out);
 }

@@ -36,10 +36,10 @@ typedef struct sb_region {
 void sb_cyclic_grid(int ranks, int *rows, int *cols);
 
 /* The layout of an n x n matrix as `rank` sees it, on the grid of sb_cyclic_grid, or on one of
- * `grid_rows` rows where that is not 0. SB_ERR_INTERNAL when grid_rows does not divide `ranks`;
- * SB_ERR_RANGE, with the number of ranks that would do, when a rank would get 2^31 elements or
- * more, which ScaLAPACK cannot address. The answer is the same on all ranks. Local, O(1), no
- * memory. */
+ * `grid_rows` rows where that is not 0. SB_ERR_INTERNAL when grid_rows does not divide
+ * `ranks`; SB_ERR_RANGE, with the number of ranks that would do, when a rank would get 2^31
+ * elements or more, which ScaLAPACK cannot address. The answer is the same on all ranks.
+ * Local, O(1), no memory. */
 sb_status sb_cyclic_create(size_t n, size_t block, int grid_rows, int ranks, int rank,
                            sb_cyclic *out);
 
@@ -77,10 +77,10 @@ static inline size_t sb_cyclic_at(const sb_cyclic *c, size_t i, size_t j) {
          i % block;
 }
 
-/* local += the sum over ranks of `part`, their regions. Exact (modulo 2^64). Every rank sends its
- * region once, each element to its owner only. Collective; the region is equal on all ranks. All
- * ranks fail together. Memory: 8 bytes per element of the region, twice where one rank owns all of
- * it. */
+/* local += the sum over ranks of `part`, their regions. Exact (modulo 2^64). Every rank sends
+ * its region once, each element to its owner only. Collective; the region is equal on all
+ * ranks. All ranks fail together. Memory: 8 bytes per element of the region, twice where one
+ * rank owns all of it. */
 sb_status sb_cyclic_add(const sb_cyclic *c, const sb_world *world, int64_t *local,
                         const sb_region *region, const int64_t *part);
 

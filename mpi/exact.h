@@ -37,8 +37,7 @@ void sb_exact_normalise(sb_exact *sum);
 /* The nearest double (one rounding, ties to even). Local. The sum must be normalised. */
 double sb_exact_value(const sb_exact *sum);
 /* sums[i] = sum over ranks; normalised. Collective; the sums must be normalised. All ranks find the
- * same sums out of range, and then leave them as they were. O(count) integers per rank.
- */
+ * same sums out of range, and then leave them as they were. O(count) integers per rank. */
 sb_status sb_exact_allreduce(sb_exact *sums, size_t count, MPI_Comm comm);
 /* Rank r receives elements [starts[r], starts[r+1]) of the sums over ranks, normalised. Collective;
  * errors as above. */

@@ -29,8 +29,7 @@ sb_status sb_mpi_reduce_scatter_i64(int64_t *out, const int64_t *data, const siz
 sb_status sb_mpi_allgather_bytes(void *all, const void *mine, const size_t *starts, MPI_Comm comm);
 /* Point to point, non-blocking, local: requests are appended to requests[*n] (the caller provides
  * room for sb_mpi_pieces(bytes) of them). Nothing is sent for 0 bytes. Pieces share the tag: MPI
- * keeps them in order.
- */
+ * keeps them in order. */
 size_t sb_mpi_pieces(size_t bytes);
 sb_status sb_mpi_isend(const void *data, size_t bytes, int to, int tag, MPI_Comm comm,
                        MPI_Request *requests, size_t *n);

@@ -1,6 +1,6 @@
-/* The transfers of mpi/large.h with the size of a piece as a parameter (in bytes, at least 8), so
- * that tests reach the paths of many pieces without many gigabytes. Internal to mpi/ and its tests.
- */
+/* The transfers of mpi/large.h with the size of a piece as a parameter (in bytes, at least
+ * 8), so that tests reach the paths of many pieces without many gigabytes. Internal to
+ * mpi/ and its tests. */
 #ifndef SB_MPI_LARGE_PIECES_H
 #define SB_MPI_LARGE_PIECES_H
 

@@ -6,9 +6,8 @@
 
 enum { BIN_BITS = 13, BINS = 1 << BIN_BITS };
 
-/* The items still in question on this rank. All of them come before or after every decided item as
- * a whole.
- */
+/* The items still in question on this rank. All of them come before or after every decided
+ * item as a whole. */
 typedef struct candidates {
   const uint64_t *values; /* ordered ascending by values[i] ^ flip */
   uint64_t flip;
@@ -99,8 +98,8 @@ static sb_status narrow(candidates *c, uint64_t *left, uint64_t *histogram, MPI_
   }
 }
 
-/* Total weight and number of items over all ranks; refuses weights the method cannot add.
- * Collective. */
+/* Total weight and number of items over all ranks; refuses weights the
+ * method cannot add. Collective. */
 static sb_status totals(const uint64_t *weights, size_t n, MPI_Comm comm, uint64_t *weight,
                         uint64_t *count) {
   uint64_t sum = 0, all[4] = {0}; /* faults, items, high and low halves of the weight */

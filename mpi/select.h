@@ -22,8 +22,8 @@
 
 #include "base/status.h"
 
-/* An order-preserving integer: a < b as doubles (no NaN) exactly when key(a) < key(b); -0 and 0 are
- * equal. */
+/* An order-preserving integer: a < b as doubles (no NaN) exactly when key(a) < key(b); -0
+ * and 0 are equal. */
 static inline uint64_t sb_select_key(double value) {
   uint64_t bits;
   value += 0.0; /* -0 becomes +0 */
@@ -39,8 +39,8 @@ static inline double sb_select_value(uint64_t key) {
   return value;
 }
 
-/* The first item that is NOT taken; every item ordered before it is. `all` when nothing is left
- * out. */
+/* The first item that is NOT taken; every item ordered before it is. `all` when
+ * nothing is left out. */
 typedef struct sb_selection {
   bool all;
   uint64_t key;
@@ -50,11 +50,11 @@ typedef struct sb_selection {
 } sb_selection;
 
 /* Takes items from the front of the order as long as the sum of their weights stays <= budget;
- * stops at the first item that does not fit (a prefix of the order, not a knapsack). Weights are
- * positive integers (bits of storage), total below 2^63. Collective; n may be 0 on some ranks, the
- * budget must be equal on all. The arrays are not modified. A weight of 0, a total of 2^63 or more,
- * ids that repeat at the cut: SB_ERR_INTERNAL; memory: SB_ERR_MEMORY; in both cases on all ranks.
- */
+ * stops at the first item that does not fit (a prefix of the order, not a knapsack). Weights
+ * are positive integers (bits of storage), total below 2^63. Collective; n may be 0 on some
+ * ranks, the budget must be equal on all. The arrays are not modified. A weight of 0, a total
+ * of 2^63 or more, ids that repeat at the cut: SB_ERR_INTERNAL; memory: SB_ERR_MEMORY; in both
+ * cases on all ranks. */
 sb_status sb_select_prefix(const uint64_t *keys, const uint64_t *ids, const uint64_t *weights,
                            size_t n, uint64_t budget, MPI_Comm comm, sb_selection *out);
 

@@ -43,10 +43,9 @@ bool sb_store_is_valid(const sb_store *store, sb_flaw *flaw);
 
 /* Creates an empty store; the descriptions and `slots` are equal on all ranks (checked:
  * SB_ERR_INTERNAL). A node has room for `slots` groups that are held or under way (2: one in use,
- * one coming). The world must outlive the store. Collective; all ranks succeed or fail
- * together. Memory: own units (not touched until they are filled) and, once per node, slots x
- * largest group; O(units + ranks x groups) for the description. SB_ERR_MEMORY when either does not
- * fit. */
+ * one coming). The world must outlive the store. Collective; all ranks succeed or fail together.
+ * Memory: own units (not touched until they are filled) and, once per node, slots x largest group;
+ * O(units + ranks x groups) for the description. SB_ERR_MEMORY when either does not fit. */
 sb_status sb_store_create(const sb_world *world, const sb_store_group *groups, size_t count,
                           int slots, sb_store **out);
 /* Collective; waits for groups in flight. */
@@ -62,9 +61,9 @@ size_t sb_store_offset(const sb_store *store, size_t g, size_t unit);
  * one another. NULL when the rank does not own it. Local. */
 void *sb_store_unit(sb_store *store, size_t g, size_t unit);
 
-/* Starts bringing group g to every node; nothing when it is held or on its way already. Collective;
- * returns when own units are copied and messages posted. SB_ERR_INTERNAL when all slots are taken.
- */
+/* Starts bringing group g to every node; nothing when it is held or on its way already.
+ * Collective; returns when own units are copied and messages posted. SB_ERR_INTERNAL when
+ * all slots are taken. */
 sb_status sb_store_prefetch(sb_store *store, size_t g);
 /* Lets messages move while the rank computes; call it between sequences. Local, cheap. */
 sb_status sb_store_progress(sb_store *store);

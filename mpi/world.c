@@ -171,8 +171,8 @@ static void end_job(const sb_world *world) {
   MPI_Abort(world->comm, 1);
 }
 
-/* The lowest rank that failed, or INT_MAX. Most of the time that ranks wait for each other passes
- * here. */
+/* The lowest rank that failed, or INT_MAX. Most of the time that ranks wait for
+ * each other passes here. */
 static sb_status lowest_failure(const sb_world *world, sb_status mine, int *lowest) {
   SB_SPAN(SB_TRACE_WAIT, "agree", SB_TRACE_NONE);
   const int bid = mine == SB_OK ? INT_MAX : world->rank;

@@ -37,9 +37,9 @@ sb_status sb_world_init(int *argc, char ***argv, sb_world *out);
 /* Ends MPI. Collective; call only when all ranks have agreed to. */
 void sb_world_finalize(sb_world *world);
 
-/* The two halves of the above for programs that start MPI themselves: describes the world, with
- * nodes of at most ranks_per_node ranks (0: real nodes), and releases the description. Collective.
- */
+/* The two halves of the above for programs that start MPI themselves: describes
+ * the world, with nodes of at most ranks_per_node ranks (0: real nodes), and
+ * releases the description. Collective. */
 sb_status sb_world_describe(int ranks_per_node, sb_world *out);
 void sb_world_release(sb_world *world);
 

@@ -28,9 +28,9 @@ void sb_attention_buffers(const sb_arch *arch, sb_buffer out[SB_ATTENTION_BUFFER
 /* Fills q, k, v, o, lse and adds o Wo' to x1. */
 sb_status sb_attention_forward(const sb_layer_step *step, sb_attention_work *work, void *x1,
                                const void *n);
-/* After sb_attention_forward of the same n: dn [T, hidden] = dL/dn from dy = dL/dx1 (activations),
- * with `dy_room` [T, hidden] for dy as operands where these are another type. Overwrites q, k and
- * v. */
+/* After sb_attention_forward of the same n: dn [T, hidden] = dL/dn from dy = dL/dx1
+ * (activations), with `dy_room` [T, hidden] for dy as operands where these are another type.
+ * Overwrites q, k and v. */
 sb_status sb_attention_backward(const sb_layer_step *step, sb_attention_work *work, void *dn,
                                 const void *dy, void *dy_room, const void *n);
 

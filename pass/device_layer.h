@@ -32,10 +32,10 @@ size_t sb_device_layer_bytes(const sb_model *model, const sb_backend *backend, b
  * operation that reads the weights is queued. */
 sb_status sb_device_layer_load(sb_device_layer *prepared, sb_stream stream, size_t layer,
                                const void *image);
-/* Starts to copy the rows of `layer`, the next to be loaded, while the device computes with the
- * present layer. Call it when all operations with the layer before the present one are done.
- * `image`, acquired, stays so until the operations on `layer` are. Does nothing on a unified
- * backend. */
+/* Starts to copy the rows of `layer`, the next to be loaded, while the device computes
+ * with the present layer. Call it when all operations with the layer before the present
+ * one are done. `image`, acquired, stays so until the operations on `layer` are. Does
+ * nothing on a unified backend. */
 sb_status sb_device_layer_fetch(sb_device_layer *prepared, size_t layer, const void *image);
 
 /* The loaded layer, until the next load. */

@@ -124,9 +124,8 @@ sb_status sb_head_chunk_gradient(sb_head *d, sb_loss loss, const sb_vocab_chunk 
   return rows_gradient(d, chunk, s, g_dev);
 }
 
-/* The gradient of the chunk's rows, where somebody wants it and it is not made with the
- * embedding's.
- */
+/* The gradient of the chunk's rows, where somebody wants it and it is not
+ * made with the embedding's. */
 static sb_status tell_rows(const sweep *z, const sb_vocab_chunk *chunk, size_t s) {
   const sb_wave *w = z->head->wave;
   float *g = z->head->vocab->gradient_dev;

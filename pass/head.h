@@ -41,8 +41,8 @@ sb_status sb_head_backward(sb_head *head, sb_loss loss, void *dx, void *x,
  * respect to the chunk's rows. Local. */
 sb_status sb_head_chunk_gradient(sb_head *head, sb_loss loss, const sb_vocab_chunk *chunk, size_t s,
                                  float *g_dev);
-/* Logits of sequence s of the wave into host memory [T, vocab]; for s >= count nothing. For tests.
- * Collective. */
+/* Logits of sequence s of the wave into host memory [T, vocab]; for s >= count
+ * nothing. For tests. Collective. */
 sb_status sb_head_logits(sb_head *head, size_t s, float *out);
 
 #endif

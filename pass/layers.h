@@ -22,8 +22,8 @@ typedef struct sb_layers {
  */
 sb_status sb_layers_allocate(sb_layers *layers, const sb_wave *wave, bool gradients);
 void sb_layers_free(sb_layers *layers);
-/* What sb_layers_allocate takes, without the gradient of a matrix; `ordered`: models with indexed
- * orders. */
+/* What sb_layers_allocate takes, without the gradient of a matrix; `ordered`:
+ * models with indexed orders. */
 size_t sb_layers_bytes(const sb_wave_sizes *wave, bool gradients, bool ordered);
 
 /* A call of a layer that is prepared, for one sequence. */

@@ -24,9 +24,9 @@ typedef struct sb_loss_divergence {
   double *kl_dev, *host_kl; /* [room, T] */
 } sb_loss_divergence;
 
-/* For `local` sequences of this rank, and chunks of at most `largest` tokens. Wave and tokens
- * outlive the loss. What a failed call has allocated is released by sb_loss_divergence_free, too.
- * Local. */
+/* For `local` sequences of this rank, and chunks of at most `largest` tokens.
+ * Wave and tokens outlive the loss. What a failed call has allocated is released
+ * by sb_loss_divergence_free, too. Local. */
 sb_status sb_loss_divergence_allocate(sb_loss_divergence *loss, const sb_wave *wave,
                                       sb_loss_tokens *tokens, size_t local, size_t largest);
 void sb_loss_divergence_free(sb_loss_divergence *loss);

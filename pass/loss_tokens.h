@@ -1,6 +1,6 @@
-/* The loss of language models: the negative log-likelihood of each token given the ones before. Its
- * statistics of the soft-max (log-sum-exp, most likely token) serve other losses and comparisons.
- */
+/* The loss of language models: the negative log-likelihood of each token given the
+ * ones before. Its statistics of the soft-max (log-sum-exp, most likely token) serve
+ * other losses and comparisons. */
 #ifndef SB_PASS_LOSS_TOKENS_H
 #define SB_PASS_LOSS_TOKENS_H
 

@@ -122,8 +122,8 @@ typedef struct sb_pass_hooks {
  * wave has all sequences, directly after sb_pass_loss at the same bits, the forward part is not
  * repeated. SB_ERR_INTERNAL for hooks that the pass was not set up for. Collective. */
 sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *loss);
-/* Forgets a forward part that sb_pass_gradients might use: for callers that change bits or weights.
- * Local. */
+/* Forgets a forward part that sb_pass_gradients might use: for callers that change
+ * bits or weights. Local. */
 void sb_pass_forget(sb_pass *pass);
 
 /* Learns what the source weights predict. From then on the loss is the mean over the tokens of

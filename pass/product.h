@@ -34,9 +34,9 @@ typedef struct sb_product {
   size_t rows, cols;
   const void *dense_dev; /* sb_product_dense: [rows, cols], natural order */
   sb_packed packed;      /* sb_product_packed: stored order */
-  /* Stored position i is row row_order[i] and column col_order[i] of W; row_position is the reverse
-   * of row_order. All three NULL: stored as they are. Matrices that share an input share col_order.
-   */
+  /* Stored position i is row row_order[i] and column col_order[i] of W; row_position is
+   * the reverse of row_order. All three NULL: stored as they are. Matrices that share
+   * an input share col_order. */
   const uint32_t *row_order_dev, *col_order_dev, *row_position_dev;
 } sb_product;
 

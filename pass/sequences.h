@@ -21,10 +21,10 @@ typedef struct sb_sequences {
   uint32_t *tokens; /* [local, seqlen] */
 } sb_sequences;
 
-/* Takes `most` windows (0: all; fewer where the file has fewer), in the file's order: seed 0
- * spreads them evenly, any other seed draws a sample without replacement, the same on every
- * machine. Each rank reads its own. SB_ERR_RANGE for a token that is not below `vocab`. Collective.
- */
+/* Takes `most` windows (0: all; fewer where the file has fewer), in the file's order:
+ * seed 0 spreads them evenly, any other seed draws a sample without replacement, the
+ * same on every machine. Each rank reads its own. SB_ERR_RANGE for a token that is
+ * not below `vocab`. Collective. */
 sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_width width,
                             size_t vocab, size_t seqlen, size_t most, uint64_t seed,
                             sb_sequences *out);
@@ -33,8 +33,8 @@ sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_wi
 sb_status sb_sequences_read_two(const sb_world *world, const char *path, sb_token_width width,
                                 size_t vocab, size_t seqlen, size_t most, size_t check,
                                 uint64_t seed, sb_sequences *out, sb_sequences *out_check);
-/* The setup of a pass over these sequences, without gradients. The sequences outlive the pass.
- * Pure. */
+/* The setup of a pass over these sequences, without gradients. The sequences
+ * outlive the pass. Pure. */
 sb_pass_setup sb_sequences_setup(const sb_sequences *sequences, sb_model *model,
                                  sb_backend *backend, size_t activation_bytes, sb_ticker ticker);
 void sb_sequences_free(sb_sequences *sequences);

@@ -28,8 +28,8 @@ typedef struct sb_wave {
   double done, work; /* for the ticker: of the running call */
 } sb_wave;
 
-/* What buffers of a wave are sized by, for the `_bytes()` of this room: the same without a model in
- * memory. */
+/* What buffers of a wave are sized by, for the `_bytes()` of this room: the same without
+ * a model in memory. */
 typedef struct sb_wave_sizes {
   const sb_sizes *model;
   const sb_backend *backend; /* of its fields, types and `unified` alone are read */

@@ -43,8 +43,8 @@ sb_status sb_encode_create(const sb_model *source, sb_model **out) {
 
 /* ---- a group of the store ---- */
 
-/* A unit of the coded group that this rank owns: `from` in the source's image, `to` in the coded
- * store. */
+/* A unit of the coded group that this rank owns: `from` in the source's image, `to`
+ * in the coded store. */
 typedef struct unit {
   const sb_place *place;
   size_t index; /* within its place */

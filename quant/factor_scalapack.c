@@ -106,9 +106,9 @@ static sb_status factorise(const job *j, bool *done) {
   return SB_OK;
 }
 
-/* Whether a channel's variance inflation factor is beyond what single precision bears. Rows of the
- * layout are columns of U (see the header): their sums of squares are the diagonal of the inverse.
- */
+/* Whether a channel's variance inflation factor is beyond what single precision bears.
+ * Rows of the layout are columns of U (see the header): their sums of squares are the
+ * diagonal of the inverse. */
 static sb_status too_inflated(const job *j, double added, bool *answer) {
   const sb_cyclic *c = j->layout;
   double *inverse = NULL;

@@ -20,8 +20,8 @@ typedef struct sb_gptq_checkpoint sb_gptq_checkpoint;
  * between the files and this run, or what is damaged. */
 sb_status sb_gptq_checkpoint_open(const char *path, const sb_key *key, sb_model *coded,
                                   size_t *layers, sb_gptq_checkpoint **out);
-/* Saves layer number `layer`, the next one, from the store; on the disk when the call returns.
- * SB_ERR_IO. */
+/* Saves layer number `layer`, the next one, from the store; on the disk when
+ * the call returns. SB_ERR_IO. */
 sb_status sb_gptq_checkpoint_add(sb_gptq_checkpoint *checkpoint, size_t layer);
 void sb_gptq_checkpoint_close(sb_gptq_checkpoint **checkpoint); /* local; the files stay */
 

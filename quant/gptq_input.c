@@ -80,8 +80,8 @@ static sb_status round_columns(batch *b) {
   return sb_world_agree(w->coded->world, status);
 }
 
-/* ---- refine: sweeps over the moments, the first of them for the residuals of what was rounded
- * ---- */
+/* ---- refine: sweeps over the moments, the first of them for the residuals of
+ * what was rounded ---- */
 
 static sb_status sweep(batch *b, bool first) {
   const sb_gptq_input *w = b->work;

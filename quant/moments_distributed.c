@@ -239,8 +239,8 @@ static sb_status panel(sb_moments *m, size_t input, size_t begin, size_t *end, c
   return sb_factor_panel(&m->in[input].layout, m->world, m->host, m->in[input].factor, begin, *end);
 }
 
-/* `part`, which sums passed through, has room for a panel: 8 bytes for each of at least half its
- * rows. */
+/* `part`, which sums passed through, has room for a panel: 8 bytes for each of at
+ * least half its rows. */
 static sb_status rows(sb_moments *m, size_t input, size_t begin, size_t *end, const float **out) {
   *end = sb_min_size(m->in[input].width, begin + m->rows);
   *out = m->host;

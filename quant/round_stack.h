@@ -41,8 +41,8 @@ sb_status sb_round_stack_residual(sb_round_stack *stack, size_t begin, size_t en
 sb_status sb_round_stack_refine(sb_round_stack *stack, size_t begin, size_t end,
                                 const float *panel);
 
-/* Block row k's grids [block columns, rows] and codes [rows, cols], as sb_blockrow_pack takes
- * them. */
+/* Block row k's grids [block columns, rows] and codes [rows, cols],
+ * as sb_blockrow_pack takes them. */
 sb_status sb_round_stack_get(sb_round_stack *stack, size_t k, sb_grid *grids, uint8_t *codes);
 
 #endif

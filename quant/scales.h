@@ -26,8 +26,8 @@ void sb_scales_free(sb_scales **scales);
 /* starts[ranks + 1]: rank r owns the groups [starts[r], starts[r + 1]) of the layer. Local. */
 void sb_scales_owners(const sb_scales *scales, size_t layer, size_t *starts);
 size_t sb_scales_layers(const sb_scales *scales);
-/* Number of this rank's groups in the layers before `layer`, which may be the number of layers.
- * Local. */
+/* Number of this rank's groups in the layers before `layer`, which may be the
+ * number of layers. Local. */
 size_t sb_scales_before(const sb_scales *scales, size_t layer);
 
 /* One step of Adam, written into the coded rows, which no rank holds acquired. gradients[i] is the
@@ -36,10 +36,10 @@ size_t sb_scales_before(const sb_scales *scales, size_t layer);
  * most `rate` scales. Local. O(groups). */
 void sb_scales_step(sb_scales *scales, const float *gradients, double rate);
 
-/* The state of this rank's groups in training, SB_SCALES_STATE_BYTES each, in their order: to be
- * saved (quant/tune_checkpoint.h), or replaced by a saved one. sb_scales_restore then continues
- * after `steps` steps and writes the scales into the coded rows, which no rank holds acquired.
- * Local. */
+/* The state of this rank's groups in training, SB_SCALES_STATE_BYTES each, in their order:
+ * to be saved (quant/tune_checkpoint.h), or replaced by a saved one. sb_scales_restore
+ * then continues after `steps` steps and writes the scales into the coded rows, which no
+ * rank holds acquired. Local. */
 enum { SB_SCALES_STATE_BYTES = 16 };
 uint8_t *sb_scales_state(sb_scales *scales);
 void sb_scales_restore(sb_scales *scales, size_t steps);

@@ -30,8 +30,8 @@ size_t sb_block_sums_owned(const sb_block_sums *sums);
 /* All sums become 0. Local. */
 void sb_block_sums_clear(sb_block_sums *sums);
 void sb_block_sums_begin_layer(sb_block_sums *sums);
-/* Sum i of the layer's block k += value. SB_ERR_NUMERIC for values that mpi/exact.h cannot add.
- * Local. */
+/* Sum i of the layer's block k += value. SB_ERR_NUMERIC for values that
+ * mpi/exact.h cannot add. Local. */
 sb_status sb_block_sums_add(sb_block_sums *sums, size_t k, size_t i, double value);
 /* SB_ERR_NUMERIC with a line for users: the gradient of a layer cannot be added. Local. */
 sb_status sb_block_sums_overflow(size_t layer);

@@ -40,8 +40,8 @@ void sb_channels_free(sb_channels **channels);
  * every rank. */
 sb_status sb_channels_orders(const sb_channels *channels, sb_reorder mode, sb_orders *out);
 
-/* For tests: out[sb_channels_count] = the scores of a layer, matrix by matrix, rows before columns.
- * Collective. */
+/* For tests: out[sb_channels_count] = the scores of a layer, matrix by matrix,
+ * rows before columns. Collective. */
 size_t sb_channels_count(const sb_channels *channels);
 sb_status sb_channels_layer(const sb_channels *channels, size_t layer, double *out);
 

@@ -11,8 +11,8 @@ struct sb_gains {
   sb_backend *backend;
   sb_estimator estimator;
   unsigned min_bits, max_bits;
-  /* one of them; where there are costs, once these are measured: two tables at a time would be too
-   * much */
+  /* one of them; where there are costs, once these are measured: two tables at a time
+   * would be too much */
   sb_scores *scores;    /* of moves */
   sb_loss_table *table; /* of widths, measured each time */
   sb_losses *costs;     /* of each owned block at each width, at full precision; or NULL */
@@ -89,9 +89,9 @@ const sb_losses *sb_gains_costs(const sb_gains *g) {
   return g->costs;
 }
 
-/* The measured divergence over the costs of the present widths: squares of gradients of tokens,
- * without what is off the diagonal, are in proportion to the curvature rather than equal to it.
- * Collective. */
+/* The measured divergence over the costs of the present widths: squares of gradients of
+ * tokens, without what is off the diagonal, are in proportion to the curvature rather than
+ * equal to it. Collective. */
 static sb_status scale_of_costs(const sb_gains *g, double divergence, double *scale) {
   sb_exact sum = {0};
   sb_status status = SB_OK;

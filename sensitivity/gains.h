@@ -1,6 +1,6 @@
-/* What the search asks of an estimator: the gain of one bit more and the loss of one bit less for
- * every block, at the model's present bits. One interface for all estimators
- * (sensitivity/estimator.h). */
+/* What the search asks of an estimator: the gain of one bit more and the loss
+ * of one bit less for every block, at the model's present bits. One interface
+ * for all estimators (sensitivity/estimator.h). */
 #ifndef SB_SENSITIVITY_GAINS_H
 #define SB_SENSITIVITY_GAINS_H
 
@@ -26,13 +26,13 @@ void sb_gains_free(sb_gains **gains);
  * predictions of the source weights (sb_pass_learn_next). Otherwise it does nothing. The model's
  * bits stay. Collective. */
 sb_status sb_gains_prepare(sb_gains *gains, sb_pass *pass);
-/* The costs of this rank's owned blocks at each width, in nats per token; NULL without costs.
- * Local. */
+/* The costs of this rank's owned blocks at each width, in nats per token;
+ * NULL without costs. Local. */
 const sb_losses *sb_gains_costs(const sb_gains *gains);
-/* One gradient pass. raise_gain[i], cut_loss[i] = the predictions for this rank's owned block i, as
- * sb_model_get_bits orders blocks, in units of the estimator; 0 beyond the bounds of widths. Those
- * of `taylor` and `fisher` are not negative; others may be. *loss = the loss of the pass.
- * Collective. */
+/* One gradient pass. raise_gain[i], cut_loss[i] = the predictions for this rank's owned
+ * block i, as sb_model_get_bits orders blocks, in units of the estimator; 0 beyond the
+ * bounds of widths. Those of `taylor` and `fisher` are not negative; others may be. *loss =
+ * the loss of the pass. Collective. */
 sb_status sb_gains_measure(sb_gains *gains, sb_pass *pass, double *raise_gain, double *cut_loss,
                            double *loss);
 /* Seconds this rank spent beside the backward passes so far (CPU backend). Local. */

@@ -23,15 +23,15 @@ typedef struct sb_loss_table sb_loss_table;
  * tables. Collective. */
 sb_status sb_loss_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
                                unsigned min_bits, unsigned max_bits, sb_loss_table **out);
-/* Bytes that sb_loss_table_create and sb_loss_table_measure take where host and device are one.
- * Pure. */
+/* Bytes that sb_loss_table_create and sb_loss_table_measure take where host and
+ * device are one. Pure. */
 size_t sb_loss_table_bytes(const sb_sizes *sizes, sb_estimator estimator, unsigned widths,
                            bool several_waves);
 void sb_loss_table_free(sb_loss_table **table);
 
-/* Fills the table by one backward pass, at the model's present bits or at full precision; *loss =
- * the loss of the pass. The model's bits stay. SB_ERR_NUMERIC for losses that are not finite.
- * Collective. */
+/* Fills the table by one backward pass, at the model's present bits or at full
+ * precision; *loss = the loss of the pass. The model's bits stay. SB_ERR_NUMERIC for
+ * losses that are not finite. Collective. */
 sb_status sb_loss_table_measure(sb_loss_table *table, sb_pass *pass, bool full_precision,
                                 double *loss);
 /* The rows of this rank's owned blocks [sb_model_owned_count(model)], as sb_model_get_bits orders
@@ -41,8 +41,8 @@ const sb_losses *sb_loss_table_losses(const sb_loss_table *table);
  * width bits[i]: differences of the table, which may be negative; 0 beyond its widths. Local. */
 void sb_loss_table_gains(const sb_loss_table *table, const uint8_t *bits, double *raise_gain,
                          double *cut_loss);
-/* Seconds this rank spent beside the backward pass, in all measurements so far (CPU backend).
- * Local. */
+/* Seconds this rank spent beside the backward pass, in all measurements so
+ * far (CPU backend). Local. */
 double sb_loss_table_seconds(const sb_loss_table *table);
 
 #endif

@@ -40,8 +40,8 @@ sb_status sb_reorder_find(sb_model *m, sb_backend *backend, const sb_sequences *
   return status;
 }
 
-/* The importance of input channels, measured in the file's order, for a model whose columns are in
- * another. */
+/* The importance of input channels, measured in the file's order, for a model whose
+ * columns are in another. */
 static sb_status order_importance(sb_model *m, const float *importance) {
   const sb_arch *arch = &m->arch;
   SB_TRY(sb_alloc_raw(&m->importance, arch->channels, sizeof *importance,

@@ -55,8 +55,8 @@ static inline sb_knapsack loss_table_knapsack(loss_table *t) {
   return (sb_knapsack){t->x->n, t->x->id, SB_CHOICES, t, loss_table_choices};
 }
 
-/* The budget that is a share of the way from every block at its least to every block at its largest
- * width. */
+/* The budget that is a share of the way from every block at its least to every block
+ * at its largest width. */
 static inline uint64_t loss_table_budget(const loss_table *t, double share) {
   uint64_t least = 0, most = 0;
   for (size_t k = 0; k < t->x->n; k++) {

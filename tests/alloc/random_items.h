@@ -16,8 +16,8 @@ typedef struct random_items {
   sb_choice (*choice)[SB_CHOICES];
 } random_items;
 
-/* Losses of order 1, mostly falling with cost; every fifth seed has whole ones, so that many are
- * equal. */
+/* Losses of order 1, mostly falling with cost; every fifth seed has whole ones, so
+ * that many are equal. */
 static inline random_items random_items_create(size_t n, uint64_t seed) {
   random_items x = {n, calloc(n + 1, sizeof *x.id), calloc(n + 1, sizeof *x.count),
                     calloc(n + 1, sizeof *x.choice)};

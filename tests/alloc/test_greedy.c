@@ -28,8 +28,8 @@ static uint8_t all_cut(const instance *x, size_t k) {
   return (uint8_t)instance_lowest(x, k);
 }
 
-/* Round after round from everything cut: list what each block offers next, sort, take while it
- * fits. */
+/* Round after round from everything cut: list what each block offers next, sort,
+ * take while it fits. */
 static void by_sorting(const instance *x, uint64_t budget, uint8_t *bits) {
   uint64_t used;
   item *list = NULL;
@@ -152,9 +152,9 @@ static void test_against_sorting(void **state) {
   all_ranks_passed();
 }
 
-/* Symmetric blocks of 128 x 128, 64 x 128 and 128 x 64 weights cost a multiple of 8192 bits more
- * with every bit, so the table is small. Budgets from nearly everything cut to nearly everything
- * raised. */
+/* Symmetric blocks of 128 x 128, 64 x 128 and 128 x 64 weights cost a multiple of 8192
+ * bits more with every bit, so the table is small. Budgets from nearly everything cut
+ * to nearly everything raised. */
 static void test_near_the_optimum(void **state) {
   const size_t sizes[] = {1200, 200, 60, 12, 4};
   const double shares[] = {0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.995};

@@ -1,6 +1,5 @@
 /* The distributed allocation against dynamic programming, against bounds computed without it, and
- * against itself on one rank.
- */
+ * against itself on one rank. */
 #include "instance.h"
 
 #include "tests/support/optimum.h"

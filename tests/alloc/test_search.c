@@ -135,8 +135,8 @@ static void test_begun(void **state) {
   all_ranks_passed();
 }
 
-/* Wrong predictions, some trades good and some bad: accepted ones fall, rejected ones leave no
- * trace. */
+/* Wrong predictions, some trades good and some bad: accepted ones fall, rejected
+ * ones leave no trace. */
 static void test_mixed(void **state) {
   const instance_kind kind = {600, 3, false, SB_ASYMMETRIC, 1, 6};
   instance x = instance_create(&kind, 7);

@@ -1,5 +1,5 @@
-/* The report: order of keys, numbers JSON cannot hold, ranks that have none, and where it is
- * written. */
+/* The report: order of keys, numbers JSON cannot hold, ranks that have none, and
+ * where it is written. */
 #include "cli/report_json.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* The allocation file: written and read on any ranks, and refused where it was made for something
- * else. */
+/* The allocation file: written and read on any ranks, and refused where it was
+ * made for something else. */
 #include "tests/support/golden.h"
 #include "folders/bits_file.h"
 #include "tests/support/random_orders.h"

@@ -189,10 +189,10 @@ static void squares_are_the_same(void **state) {
   }
 }
 
-/* e H e' with H positive semi-definite: no more than sum |e| |H| |e'|, of which either side's float
- * sums of n products get n roundings wrong. H = I + u u' with positive u makes the bound a small
- * multiple of the value itself where e has one sign, and the diagonal keeps it away from 0 where
- * not. */
+/* e H e' with H positive semi-definite: no more than sum |e| |H| |e'|, of which either side's
+ * float sums of n products get n roundings wrong. H = I + u u' with positive u makes the bound
+ * a small multiple of the value itself where e has one sign, and the diagonal keeps it away
+ * from 0 where not. */
 static void curvature_is_close(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {

@@ -59,9 +59,9 @@ static void pack(data *d, const problem *p, sb_symmetry symmetry, uint64_t seed)
                        &p->tiling, i, d->bits + i * columns, symmetry, NULL);
 }
 
-/* An error of 1 unit is 2^-24 of sum |x| (|w| + |lowest level|), as the contract counts; in bf16
- * arithmetic x is bf16 numbers, and weights are rounded to 2^-9 of themselves where gemm takes
- * them. */
+/* An error of 1 unit is 2^-24 of sum |x| (|w| + |lowest level|), as the contract counts;
+ * in bf16 arithmetic x is bf16 numbers, and weights are rounded to 2^-9 of themselves
+ * where gemm takes them. */
 static void check(const data *d, const problem *p, sb_compute compute, bool add) {
   for (size_t t = 0; t < p->tokens; t++)
     for (size_t r = 0; r < d->rows; r++) {

@@ -63,8 +63,8 @@ static void all_on(const char *folder, const char *why) {
   free(old);
 }
 
-/* Runs `body` in a child process, whose mounts and limits end with it. 0: passed, 77: not possible
- * here. */
+/* Runs `body` in a child process, whose mounts and limits end with it. 0: passed,
+ * 77: not possible here. */
 static int in_child(int (*body)(void)) {
   int result;
   fflush(NULL);

@@ -120,8 +120,8 @@ static void bad_paths(void **state) {
 
 static const char tensor_w[] = "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
 
-/* A folder with shards one.safetensors and two.safetensors, both with the given headers, and an
- * index. */
+/* A folder with shards one.safetensors and two.safetensors, both with the given
+ * headers, and an index. */
 static sb_status open_folder(const char *one, const char *two, const char *index) {
   sb_safetensors *reader;
   mkdir(scratch_path("idx"), 0777);

@@ -14,8 +14,8 @@
 static void by_hand(void **state) {
   (void)state;
   static const sb_section parts[] = {{3, 3}, {4, SB_SECTION_U16}, {2, SB_SECTION_PLAIN}, {4, 3}};
-  /* sum of c << 3c for c = 0..7 is 0xfac688; the second group is all 5s, 0xb6db6d, with one byte
-   * over */
+  /* sum of c << 3c for c = 0..7 is 0xfac688; the second group is all 5s, 0xb6db6d,
+   * with one byte over */
   static const uint8_t content[] = {0x88, 0xc6, 0xfa, 0x11, 0x22, 0x33, 0x44,
                                     'x',  'y',  0x6d, 0xdb, 0xb6, 0xee};
   static const uint8_t want[] = {4,          0,          0,          0,          3,    0, 0, 0, 4,

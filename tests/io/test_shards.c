@@ -14,8 +14,8 @@ enum { FRAMES = 37, MAX_BYTES = 50000 };
 static uint8_t *content[FRAMES];
 static sb_frame_in frames[FRAMES];
 
-/* Frames of many sizes (one empty, one odd), in an order that is not the key order, some
- * compressible. */
+/* Frames of many sizes (one empty, one odd), in an order that is not the
+ * key order, some compressible. */
 static int make_frames(void **state) {
   for (uint32_t i = 0; i < FRAMES; i++) {
     size_t bytes = i == 0 ? 0 : (i * 7919u) % MAX_BYTES + 1;

@@ -76,8 +76,8 @@ static inline void scalar_quantize(float *out, const float *w, const sb_tiling *
     }
 }
 
-/* Geometries with and without ragged edges, single rows and columns, lanes filled and not, wide
- * strips. */
+/* Geometries with and without ragged edges, single rows and columns, lanes filled
+ * and not, wide strips. */
 static const sb_tiling shapes[] = {
     {128, 128, 128, 128}, {100, 200, 64, 64}, {1, 1, 128, 128},   {7, 129, 3, 128},
     {33, 17, 16, 5},      {64, 1100, 32, 64}, {5, 1000, 2, 1000}, {9, 300, 128, 7},

@@ -8,8 +8,8 @@
 #include "kernels/backend.h"
 #include "tests/support/assertions.h"
 
-/* Uniform in [-scale, scale], a function of `seed` and the position; memory is released at exit of
- * check_done(). */
+/* Uniform in [-scale, scale], a function of `seed` and the position; memory is released
+ * at exit of check_done(). */
 float *check_random(size_t count, float scale, uint64_t seed);
 float *check_zeros(size_t count);
 /* The same numbers in double. */
@@ -18,9 +18,9 @@ double *check_double_zeros(size_t count);
 /* Releases everything the functions above returned. */
 void check_done(void);
 
-/* The backend under test: the CPU's with default threads (check_cpu.c), or the stand-in for a GPU,
- * which takes host pointers too (tests/cuda_host/check_cuda.c). Fails the test where it cannot be
- * made. */
+/* The backend under test: the CPU's with default threads (check_cpu.c), or the stand-in for
+ * a GPU, which takes host pointers too (tests/cuda_host/check_cuda.c). Fails the test where
+ * it cannot be made. */
 sb_backend *check_backend(sb_compute compute);
 
 /* Fails unless |got - want| <= tolerance * (|want| + floor) for every item; `floor` is the size

@@ -22,8 +22,8 @@ typedef struct stack_of {
   uint8_t *bits;
 } stack_of;
 
-/* Block row 0 of the grid, block column j at bits[j]; groups and codes as sb_blockrow_pack takes
- * them. */
+/* Block row 0 of the grid, block column j at bits[j]; groups and codes
+ * as sb_blockrow_pack takes them. */
 static stack_of stack_make(const sb_tiling *tiling, const uint8_t *bits, sb_symmetry symmetry,
                            sb_grid *grids, uint8_t *codes) {
   const size_t rows = sb_tiling_rows_of(tiling, 0), columns = sb_tiling_block_cols(tiling);

@@ -7,8 +7,8 @@ static unsigned bit(const uint8_t *string, size_t k) {
   return string[k / 8] >> k % 8 & 1u;
 }
 
-/* All widths and all lengths up to 40, in buffers of exactly their size (for the address
- * sanitizer). */
+/* All widths and all lengths up to 40, in buffers of exactly their size
+ * (for the address sanitizer). */
 static void test_bit_by_bit(void **state) {
   (void)state;
   for (unsigned bits = 1; bits <= 8; bits++)

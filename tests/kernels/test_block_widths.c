@@ -153,8 +153,8 @@ static void test_definitions(void **state) {
             assert_true(d.got[k][b] == -1 && d.again[k][b] == -1);
             continue;
           }
-          /* All terms are positive: roundings of 2^-24 of the step, its square and a float lane of
-           * it. */
+          /* All terms are positive: roundings of 2^-24 of the step, its square and a
+           * float lane of it. */
           const double want = squares_of(&d, k);
           const double terms = (double)(sb_min_size(d.tiling.block_cols, d.tiling.cols) / 16 + 6);
           assert_true(fabs(d.got[k][b] - want) <= terms * 0x1p-24 * want);

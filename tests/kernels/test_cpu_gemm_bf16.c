@@ -18,8 +18,8 @@ static uint16_t *halves(const float *x, size_t count) {
   return out;
 }
 
-/* Products of bf16 numbers are exact in f32, so only the sum rounds: the tolerance of the f32 GEMM
- * holds. */
+/* Products of bf16 numbers are exact in f32, so only the sum rounds: the tolerance of
+ * the f32 GEMM holds. */
 static void equals_naive_for_any_mix(void **state) {
   sb_backend *be = *state;
   const size_t shapes[][3] = {{1, 1, 1},      {3, 5, 7},      {17, 33, 65},

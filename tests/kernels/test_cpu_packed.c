@@ -113,9 +113,9 @@ typedef struct expected {
   bool add;
 } expected;
 
-/* At one level, with one thread and more. The tolerance is 8 epsilons of the sum of |x| (|w| +
- * |value of code 0|), of which backend.h speaks: a lane adds some 50 numbers here, one after
- * another. */
+/* At one level, with one thread and more. The tolerance is 8 epsilons of the sum of |x|
+ * (|w| + |value of code 0|), of which backend.h speaks: a lane adds some 50 numbers
+ * here, one after another. */
 static void check_level(const packed_case *c, sb_packed_level level, const expected *e) {
   const size_t rows = c->tiling.rows, cols = c->tiling.cols, count = e->T * rows;
   float *got[THREADS];

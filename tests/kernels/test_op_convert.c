@@ -2,9 +2,8 @@
 
 #include <string.h>
 
-/* Against base/dtype.h's scalar functions, for every pair of types and sizes around the pieces of
- * the loops.
- */
+/* Against base/dtype.h's scalar functions, for every pair of types and sizes around the
+ * pieces of the loops. */
 static void every_pair_of_types(void **state) {
   sb_backend *be = *state;
   const sb_dtype types[] = {SB_F32, SB_F16, SB_BF16};

@@ -34,9 +34,8 @@ static void run(sb_backend *be, data *s, bool with_dw) {
                                  s->rstd, s->T, s->h));
 }
 
-/* Sums of up to 4099 squares in 16 lanes: 256 roundings of 6e-8 at worst, 1e-6 in practice. dw sums
- * T terms.
- */
+/* Sums of up to 4099 squares in 16 lanes: 256 roundings of 6e-8 at worst, 1e-6 in practice.
+ * dw sums T terms. */
 static void equals_naive(void **state) {
   sb_backend *be = *state;
   for (size_t i = 0; i < SHAPES; i++) {

@@ -1,6 +1,6 @@
-/* Families and the table they fill. The one made up here has layers of different matrices (another
- * width, experts, no MLP), so that what takes layer 0 for all, or seven matrices for any layer,
- * fails. */
+/* Families and the table they fill. The one made up here has layers of different matrices
+ * (another width, experts, no MLP), so that what takes layer 0 for all, or seven matrices
+ * for any layer, fails. */
 #include "model/family.h"
 
 #include "model/order_string.h"

@@ -1,6 +1,5 @@
-/* Cosines and sines against LlamaRotaryEmbedding of Hugging Face transformers 5.23 (PyTorch, CPU,
- * float32).
- */
+/* Cosines and sines against LlamaRotaryEmbedding of Hugging Face transformers
+ * 5.23 (PyTorch, CPU, float32). */
 #include <math.h>
 #include <stdlib.h>
 
@@ -47,9 +46,9 @@ static const struct {
       {2047, 7, -0.940489471f, 0.339822918f}, {2047, 31, 0.962973952f, 0.269594431f},
 };
 
-/* The angle carries the float32 rounding of the frequency (a unit or two in the last place of powf,
- * times t): an absolute error of t * frequency * 2^-22. The values themselves are printed to 9
- * digits. */
+/* The angle carries the float32 rounding of the frequency (a unit or two in the last place of
+ * powf, times t): an absolute error of t * frequency * 2^-22. The values themselves are
+ * printed to 9 digits. */
 #define CHECK(table, config)                                                                       \
   do {                                                                                             \
     size_t half = (config).head_dim / 2;                                                           \

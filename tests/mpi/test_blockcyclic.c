@@ -135,8 +135,8 @@ static void test_gather(void **state) {
   all_ranks_passed();
 }
 
-/* Sizes that ScaLAPACK's 32-bit indices cannot address are refused, on every rank, with what would
- * do. */
+/* Sizes that ScaLAPACK's 32-bit indices cannot address are refused, on every rank,
+ * with what would do. */
 static void test_limits(void **state) {
   (void)state;
   sb_cyclic c;

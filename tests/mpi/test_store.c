@@ -68,8 +68,8 @@ static void dawdle(const sb_world *w, uint64_t step) {
     usleep((unsigned)(mix(step + (uint64_t)w->rank) % 300));
 }
 
-/* Forward and backward, the next group on its way, as a model would; own bytes rewritten between
- * passes. */
+/* Forward and backward, the next group on its way, as a model would; own
+ * bytes rewritten between passes. */
 static void passes(sb_store *store, const sb_world *w, int slots) {
   uint64_t sent = 0;
   const void *image;
@@ -183,8 +183,8 @@ static void misuse_is_refused(void **state) {
   on_all_shapes(misuse);
 }
 
-/* One copy a node: what one rank of the node sees in the image, it sees at the same bytes as the
- * others. */
+/* One copy a node: what one rank of the node sees in the image, it sees at the same
+ * bytes as the others. */
 static void shared(sb_store *store, const sb_world *w, int slots) {
   const uint8_t flipped = expected_byte(3, 5) ^ 0xff;
   const void *image;

@@ -1,7 +1,7 @@
 #include "tests/support/ranks.h"
 
-/* On one machine, runs of n ranks are nodes: what the tables must then say follows from rank and n
- * alone. */
+/* On one machine, runs of n ranks are nodes: what the tables must then say follows from
+ * rank and n alone. */
 static void check_nodes(const sb_world *w, int per_node) {
   const int n = per_node == 0 || per_node > w->size ? w->size : per_node;
   EXPECT(w->nodes == (w->size + n - 1) / n);

@@ -59,8 +59,8 @@ static void losses(void **state) {
   all_ranks_passed();
 }
 
-/* bf16 operands have 8 bits: losses of about 6 nats agree to two digits, and are not the same as in
- * float32. */
+/* bf16 operands have 8 bits: losses of about 6 nats agree to two digits, and are not the
+ * same as in float32. */
 static void losses_in_bf16(void **state) {
   (void)state;
   for (size_t i = 0; i < GOLDENS; i++) {

@@ -11,8 +11,8 @@ enum { T = 7, ROWS = 45, COLS = 70, BLOCK = 16, BLOCKS = 3 * 5, WIDEST = 70 };
 
 static const sb_tiling tiling = {ROWS, COLS, BLOCK, BLOCK};
 
-/* A matrix in natural order, held in one form. `row` and `col`: natural index of each stored
- * position. */
+/* A matrix in natural order, held in one form. `row` and `col`: natural index
+ * of each stored position. */
 typedef struct fixture {
   sb_backend *backend;
   sb_product_scope scope;

@@ -1,6 +1,6 @@
-/* A model loaded with its channels in another order: the same logits as Hugging Face transformers
- * gives for the model as it is, on every golden configuration, for every symmetry alone and all
- * together. */
+/* A model loaded with its channels in another order: the same logits as Hugging Face
+ * transformers gives for the model as it is, on every golden configuration, for every symmetry
+ * alone and all together. */
 #include "tests/support/golden.h"
 
 #include "io/safetensors.h"

@@ -8,8 +8,8 @@
 
 enum { TOKENS = 1003, T = 10, WINDOWS = 100, VOCAB = 2000 };
 
-/* starts[s] = number of the window that is sequence s, from the ranks' own tokens; returns the
- * count. */
+/* starts[s] = number of the window that is sequence s, from the ranks' own
+ * tokens; returns the count. */
 static size_t windows(const char *path, size_t seqlen, size_t most, uint64_t seed, int *starts) {
   sb_sequences q = {0};
   EXPECT_OK(sb_sequences_read(&world, path, SB_TOKENS_U16, VOCAB, seqlen, most, seed, &q));
@@ -93,8 +93,8 @@ static void at_random(void **state) {
     EXPECT(windows(path, T, MOST, seed + SEEDS, again) == MOST);
     EXPECT(memcmp(at, again, MOST * sizeof *at) != 0);
   }
-  /* Every window is taken 80 times on average, with a standard deviation of 8; five of these leave
-   * room. */
+  /* Every window is taken 80 times on average, with a standard deviation of 8; five
+   * of these leave room. */
   for (size_t w = 0; w < WINDOWS; w++) EXPECT(taken[w] > 40 && taken[w] < 120);
   /* "The same on every machine": what SplitMix64 from seed 1 gives, computed elsewhere. */
   static const int expected[MOST] = {5,  8,  14, 20, 39, 40, 42, 45, 48, 51,

@@ -1,5 +1,5 @@
-/* Every `_bytes()` that plan sums, against what really is allocated: on tiny models, byte by
- * byte. */
+/* Every `_bytes()` that plan sums, against what really is allocated: on tiny
+ * models, byte by byte. */
 #include "tests/support/golden.h"
 
 #include "alloc/choose_blocks.h"
@@ -30,8 +30,8 @@ static const golden_setup whole = {.name = "gqa-tied", .gradients = true, GOLDEN
 static const golden_setup single = {
     .name = "mha-untied", .gradients = true, .threads = 1, .blocking = {16, 32, SB_ASYMMETRIC}};
 
-/* The model with mixed bits. The backend keeps the scratch of its kernels, so each is called
- * once. */
+/* The model with mixed bits. The backend keeps the scratch of its kernels, so
+ * each is called once. */
 static void open_warm(golden *g, const golden_setup *setup) {
   sb_loss_table *table = NULL;
   double loss;

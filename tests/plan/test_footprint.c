@@ -46,10 +46,10 @@ static void near(double a, double b) {
   if (!(fabs(a - b) <= 1e-6 * fabs(b) + 4096)) fail_msg("%.17g is not near %.17g", a, b);
 }
 
-/* Inputs of `count` sequences of 2048 tokens in a pass of the 32 layers: f32 inputs of each, what
- * leaves the last, gradients of states before and after the final norm; its operands; per token its
- * ids (16 bytes), the norm (4) and its loss (36); the norm's weights twice. Forward alone, one
- * layer's. */
+/* Inputs of `count` sequences of 2048 tokens in a pass of the 32 layers: f32 inputs of each,
+ * what leaves the last, gradients of states before and after the final norm; its operands;
+ * per token its ids (16 bytes), the norm (4) and its loss (36); the norm's weights twice.
+ * Forward alone, one layer's. */
 static double inputs_of(double count) {
   return count * 2048 * (4096 * (4.0 * 35 + 2) + 56) + 2 * 4096 * 4;
 }
@@ -311,8 +311,8 @@ static void tuning(void **state) {
   assert_true(f.tune.local == 8 && f.tune.steps == 4 && f.tune.pass.waves == 1);
   assert_true(f.packed.model == (32 * linear * 3 / 8 + f.model_bytes - 32 * linear * 2) / 8);
   near(f.tune.pass.inputs, inputs_of(2));
-  /* states and their log-sum-exps of 8 sequences and a spare one, and of a batch's two; logits once
-   * more */
+  /* states and their log-sum-exps of 8 sequences and a spare one, and of a batch's
+   * two; logits once more */
   assert_true(f.tune.pass.reference ==
               (8 + 1 + 2) * (T * h * 2 + T * 4) + 2 * T * 16 + T * 8192 * 4);
   near(f.tune.scales, (20 + 1) * groups_of_a_layer + 28 * groups_of_a_layer * 32 / 8);

@@ -24,8 +24,8 @@ static const double other_way = 1e-6;
 
 static sb_backend *backend;
 
-/* Inputs as they are in models: channels that go together and differ in size, sequences that differ
- * too. */
+/* Inputs as they are in models: channels that go together and differ in size,
+ * sequences that differ too. */
 static void fill_input(float *x, size_t n, size_t sequence, size_t input) {
   uint64_t seed = 1000 * sequence + 100 * input + 1;
   for (size_t t = 0; t < T; t++)
@@ -88,8 +88,8 @@ static sb_status show(sb_moments *m, float spoil) {
   return status;
 }
 
-/* *host = `count` numbers of a panel, in room of the caller's where they are on a device of its
- * own. */
+/* *host = `count` numbers of a panel, in room of the caller's where they are on a
+ * device of its own. */
 static void fetch(const sb_moments *m, const float **host, float *room, size_t count) {
   if (!sb_moments_on_device(m) || backend->unified) return;
   EXPECT_OK(backend->op->download(backend, NULL, room, *host, count * sizeof **host));
@@ -267,8 +267,8 @@ static void test_failures(void **state) {
 }
 
 #ifdef SB_TEST_ON_CUDA
-/* Summed where they are by an MPI library that takes device memory: the same bits as through the
- * hosts. */
+/* Summed where they are by an MPI library that takes device memory: the same bits
+ * as through the hosts. */
 static void test_sums_by_mpi(void **state) {
   (void)state;
   sb_model *model = load(96);
@@ -299,8 +299,8 @@ static void test_sums_by_mpi(void **state) {
   all_ranks_passed();
 }
 
-/* Too little room for replicated factors on one rank: all go the other way, unless it was asked
- * for. */
+/* Too little room for replicated factors on one rank: all go the other way, unless
+ * it was asked for. */
 static void test_full_device(void **state) {
   (void)state;
   sb_model *model = load(128);

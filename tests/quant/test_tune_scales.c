@@ -26,8 +26,8 @@ enum { KINDS = 1, TRIED = 1, SEQLEN = 48 };
 enum { KINDS = sizeof kinds / sizeof *kinds, TRIED = 3, EPOCHS = 10, SEQLEN = 48 };
 #endif
 
-/* A model, itself packed to a mix of widths, and a pass through that which knows what the model
- * predicts. */
+/* A model, itself packed to a mix of widths, and a pass through that which knows
+ * what the model predicts. */
 typedef struct trainee {
   golden source;
   sb_model *packed;

@@ -280,8 +280,8 @@ static void same_on_any_ranks(void **state) {
   all_ranks_passed();
 }
 
-/* Loss of both sequences against Hugging Face's, as test_golden_forward has it for the model as it
- * is. */
+/* Loss of both sequences against Hugging Face's, as test_golden_forward has it for the
+ * model as it is. */
 static void still_the_same_model(void **state) {
   (void)state;
   for (size_t i = 0; i < GOLDENS; i++) {

@@ -29,8 +29,8 @@ static inline void assert_message(const char *text, const char *file, int line) 
   if (strchr(sb_message(), '\n')) fail_msg("%s:%d: not one line: %s", file, line, sb_message());
 }
 
-/* The call failed with that status. Each following argument is a text that the message, one line,
- * contains. */
+/* The call failed with that status. Each following argument is a text that the
+ * message, one line, contains. */
 #define assert_fails(call, status, ...)                                                            \
   assert_failure(call, status, (const char *[]){__VA_ARGS__, NULL}, __FILE__, __LINE__)
 static inline void assert_failure(sb_status got, sb_status wanted, const char *const *texts,

@@ -110,8 +110,8 @@ static inline void golden_losses(const golden *g, double loss[2]) {
   json_decref(expected);
 }
 
-/* Writes an output folder from the source model, rounded to nearest at its present bits.
- * Collective. */
+/* Writes an output folder from the source model, rounded to nearest at
+ * its present bits. Collective. */
 static inline void golden_write(golden *g, const char *folder, sb_output_stats *stats) {
   sb_model *coded = NULL;
   EXPECT_OK(sb_encode_nearest(g->model, &coded));
@@ -134,8 +134,8 @@ static inline sb_status golden_end_layer(void *context, size_t layer) {
   return SB_OK;
 }
 
-/* Bit maps for tests that need some: every block a width of its own, the same on any number of
- * ranks. */
+/* Bit maps for tests that need some: every block a width of its own, the same on
+ * any number of ranks. */
 static inline void golden_mixed_bits(sb_model *m, unsigned least, unsigned most, uint64_t seed) {
   for (size_t k = 0; k < m->blocks; k++)
     m->bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));

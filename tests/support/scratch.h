@@ -1,5 +1,5 @@
-/* A scratch folder of one process, in $TMPDIR or /tmp. Ranks of one test share one by
- * tests/support/shared_scratch.h. */
+/* A scratch folder of one process, in $TMPDIR or /tmp. Ranks of one test
+ * share one by tests/support/shared_scratch.h. */
 #ifndef SB_TESTS_SUPPORT_SCRATCH_H
 #define SB_TESTS_SUPPORT_SCRATCH_H
 
