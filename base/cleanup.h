@@ -18,15 +18,15 @@
 
 enum { SB_CLEANUP_SLOTS = 1024 }; /* paths registered at a time */
 
-/* Installs the handlers. `rank` 0 is the one that speaks: "shardbits:
- * interrupted by SIGTERM; MESSAGE". */
+/* Installs the handlers. Rank 0 is the one that speaks: "shardbits: interrupted
+ * by SIGTERM; MESSAGE". */
 sb_status sb_cleanup_install(int rank, const char *message);
 /* Replaces the message. */
 void sb_cleanup_message(const char *message);
 
-/* Registers a file or folder (copied; it need not exist yet) and returns its slot. SB_ERR_RANGE
- * when the path is too long, SB_ERR_INTERNAL when all slots are taken; *slot is then -1. Relative
- * paths are meant from the working directory at the time of removal. */
+/* Registers a file or folder, which need not exist yet; *slot = its slot. The path is copied.
+ * Relative paths are resolved when they are removed. SB_ERR_RANGE when the path is too long,
+ * SB_ERR_INTERNAL when all slots are taken; *slot is then -1. */
 sb_status sb_cleanup_add(const char *path, int *slot);
 /* Forgets a path, because it is complete or already gone. A slot of -1 is ignored. */
 void sb_cleanup_drop(int slot);

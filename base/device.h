@@ -1,5 +1,4 @@
-/* SB_HOST_DEVICE: before a function in a header that code for processors and code
- * for GPUs both call. */
+/* SB_HOST_DEVICE marks functions in headers that run on processors and on GPUs. */
 #ifndef SB_BASE_DEVICE_H
 #define SB_BASE_DEVICE_H
 

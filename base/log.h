@@ -1,12 +1,11 @@
-/* What the program tells a person while it runs: lines on stderr.
+/* Lines on stderr that tell a person what the program does, on two levels.
  *
- * Two levels. Lines for users come from the one process that speaks (rank 0, unless --quiet). Lines
- * for developers (debug) come from the ranks that were asked for them, each with its rank and the
- * seconds since its log was opened: "[3 12.345] store: ...". SHARDBITS_LOG chooses (cli/observe.h).
+ * Lines for users come from the one process that speaks (rank 0, unless --quiet). Lines for
+ * developers (debug) come from the ranks that SHARDBITS_LOG names (cli/observe.h). Each begins with
+ * its rank and the seconds since its log was opened: "[3 12.345] store: ...".
  *
- * The log stands for the process's stderr, of which there is one; like base/trace.h it is
- * not handed down as an argument. All calls are local, cheap where nothing is written, and
- * made by one thread. */
+ * A process has one stderr, so the log is not handed down as an argument (as base/trace.h). All
+ * calls are local, cheap where nothing is written, and made by one thread. */
 #ifndef SB_BASE_LOG_H
 #define SB_BASE_LOG_H
 
@@ -15,24 +14,25 @@
 
 #include "base/status.h"
 
-/* From here on this process speaks, or is silent. Silent before the first call. Debug lines are as
- * they were. */
+/* From here on this process speaks, or is silent. It is silent before the first call. Debug lines
+ * do not change. */
 void sb_log_open(bool speaks);
 /* The same to another stream: for tests. */
 void sb_log_open_to(FILE *stream, bool speaks);
 /* True where lines for users appear. */
 bool sb_log_speaks(void);
 
-/* Whether `rank` of `ranks` writes debug lines, by SHARDBITS_LOG's text:
+/* Whether `rank` of `ranks` writes debug lines, by the text of SHARDBITS_LOG:
+ *
  *   NULL, "", "info"     none does
  *   "debug"              rank 0
  *   "debug:all"          all
- *   "debug:0,4-7"        those; ranges include both ends
- * SB_ERR_USAGE, with what is expected, for anything else and for ranks that are not there: the
- * same on every rank. Pure. */
+ *   "debug:0,4-7"        ranks 0, 4, 5, 6 and 7
+ *
+ * Any other text, or a rank that does not exist, is SB_ERR_USAGE with the accepted forms, the same
+ * on every rank. Pure. */
 sb_status sb_log_parse(const char *text, int rank, int ranks, bool *debugs);
-/* From here on this process writes debug lines as `rank`, or none. The clock of the lines starts.
- */
+/* From here on this process writes debug lines as `rank`, or none. The lines' clock starts here. */
 void sb_log_set_debug(bool on, int rank);
 /* True where debug lines appear: for asking before a line that takes effort. */
 bool sb_log_debugs(void);
@@ -42,9 +42,11 @@ void sb_log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* One line for developers. `room` is the folder or file that speaks: "store", "gptq". */
 void sb_log_debug(const char *room, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* One line for a phase that is over: its name, seconds, GFLOP/s of this process (`flops` 0 leaves
- * the field empty), the process's peak resident memory so far, and a formatted detail ("" for
- * none): score        12.3 s    215 GFLOP/s   1.21 GiB  32 sequences, 5.1 G moves */
+/* One line for a phase that is over: its name, seconds, GFLOP/s of this process (`flops` 0
+ * leaves the field empty), the process's peak resident memory so far, and a formatted detail
+ * ("" for none):
+ *
+ *   score        12.3 s    215 GFLOP/s   1.21 GiB  32 sequences, 5.1 G moves */
 void sb_log_phase(const char *name, double seconds, double flops, const char *detail, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -1,7 +1,7 @@
-/* How far a long phase has come, and how long it will still take. Written by the process that
- * speaks (base/log.h): on a terminal one line that rewrites itself, elsewhere a plain line after 5
- * s and then at most one every 10 s. One phase at a time; local, one thread. Calls are cheap enough
- * for every sequence and layer, not for every block. */
+/* Progress of a long phase, and the time that it will still take. The process that speaks
+ * (base/log.h) writes it: on a terminal as one line that rewrites itself, elsewhere as a plain line
+ * after 5 s and then at most every 10 s. One phase at a time; local, one thread. Calls are cheap
+ * enough for every sequence and layer, not for every block. */
 #ifndef SB_BASE_PROGRESS_H
 #define SB_BASE_PROGRESS_H
 
@@ -10,10 +10,10 @@
 
 #include "base/ticker.h"
 
-/* `title` is copied; `total` in the caller's own units (0: unknown, then no percentage and no ETA).
- */
+/* Begins a phase of `total` units of the caller's (0: unknown, then neither percentage nor
+ * remaining time is shown). `title` is copied. */
 void sb_progress_begin(const char *title, double total);
-/* `done` units are finished, of the total given. */
+/* `done` of the `total` units are finished. */
 void sb_progress_step(double done);
 /* A listener for passes and phases (base/ticker.h) that calls sb_progress_step: begin with a total
  * of 1. */

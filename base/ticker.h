@@ -1,8 +1,8 @@
-/* Progress of a long call: whoever works tells a listener now and then what share is done.
+/* Progress of a long call: the worker tells a listener now and then which share is done.
  *
- * A ticker is passed by value. SB_NO_TICKER has no listener. A call that consists of several hands
- * each of them a sub-range of its own ticker (sb_ticker_part), so that every one of them may count
- * from 0 to 1. All local; the listener runs on the thread that ticks, one at a time. */
+ * A ticker is passed by value. SB_NO_TICKER has no listener. A call that consists of several calls
+ * hands each of them a sub-range of its own ticker (sb_ticker_part), so that each counts from 0 to
+ * 1. All local; the listener runs on the thread that ticks, one at a time. */
 #ifndef SB_BASE_TICKER_H
 #define SB_BASE_TICKER_H
 

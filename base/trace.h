@@ -1,24 +1,23 @@
-/* What this process does and waits for, as spans of time: the recording half of a trace.
+/* Spans of time: what this process computes and waits for. The recording half of a trace;
+ * mpi/trace_gather.h collects the ranks' recordings.
  *
  *   sb_status sb_store_release(sb_store *store, size_t g) {
  *     SB_SPAN(SB_TRACE_WAIT, "send", g);      begins here, ends where the block is left
  *
- * A span that has to be known to the program itself adds its seconds to a variable, whether a trace
- * is recorded or not, so that nothing is timed twice:
+ * A span can also add its seconds to a variable of the program, whether a trace is recorded or not,
+ * so that nothing is timed twice:
  *
  *     SB_SPAN_INTO(&store->waited, SB_TRACE_WAIT, "acquire", g);
  *
- * Spans nest as blocks do. Without a recording, one costs two readings of the clock, 0.04
- * microseconds where that was measured; with one, 0.07 and 40 bytes. Put them around a layer or a
- * message, not around a block of weights. All calls are local and made by the main thread; spans
- * of other threads are timed but not recorded.
+ * Spans nest as blocks do. Without a recording, a span costs two readings of the clock (0.04
+ * microseconds where that was measured); with one, 0.07 microseconds and 40 bytes. Put spans around
+ * a layer or a message, not around a block of weights. All calls are local and made by the main
+ * thread; spans of other threads are timed but not recorded.
  *
- * There is one recording for the process, and no argument that carries it: the second deliberate
- * exception to "no global state", beside base/cleanup.h and the log's stream. Spans are wanted in
- * functions that have nothing but a communicator or a file, and a pointer handed down everywhere to
- * be looked at nowhere would be worse. Nothing that is computed depends on it.
- *
- * mpi/trace_gather.h brings the ranks' recordings together. */
+ * A process has one recording, which no argument carries: the second deliberate exception to "no
+ * global state", beside base/cleanup.h and the log's stream. Functions that have nothing but a
+ * communicator or a file want spans too, and a pointer handed down everywhere for them would be
+ * worse. No result depends on the recording. */
 #ifndef SB_BASE_TRACE_H
 #define SB_BASE_TRACE_H
 
@@ -28,8 +27,8 @@
 
 #include "base/status.h"
 
-/* What the time goes to. A phase is what a person knows by name (reorder, search, round, tune); it
- * contains the others. Its beginning and end are lines of the log's debug level too. */
+/* The kinds of spans. A phase has a name that users know (reorder, search, round, tune) and
+ * contains the other kinds. Its beginning and end are debug lines of the log, too. */
 typedef enum sb_trace_category {
   SB_TRACE_PHASE,
   SB_TRACE_COMPUTE,  /* on this rank's device or processors */
@@ -57,9 +56,9 @@ typedef struct sb_trace_event {
   int16_t category, depth; /* depth 0: within no other */
 } sb_trace_event;
 
-/* Keeps spans from here on, at most `most` of them: the last eighth of the places is for spans of
- * depth 0 to 2, so that phases survive when details do not. Anything recorded before is forgotten.
- * Memory grows with what is recorded. */
+/* Keeps spans from here on, at most `most` of them. The last eighth of the places is for spans of
+ * depth 0 to 2, so that phases survive when details do not. Earlier recordings are forgotten.
+ * Memory grows with the number of spans. */
 void sb_trace_start(size_t most);
 /* Ends all open spans and keeps no more. What is kept stays until sb_trace_start or sb_trace_free.
  */
@@ -67,8 +66,8 @@ void sb_trace_stop(void);
 void sb_trace_free(void);
 bool sb_trace_is_on(void);
 
-/* What was recorded, in the order in which spans began, so parents before their children; and the
- * number of spans that found no place or no memory. */
+/* The recorded spans, in the order in which they began, so parents before children; and the number
+ * of spans that found no place or no memory. */
 size_t sb_trace_count(void);
 const sb_trace_event *sb_trace_at(size_t i);
 uint64_t sb_trace_dropped(void);

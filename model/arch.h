@@ -1,14 +1,14 @@
-/* The architecture as a table: every tensor of a network in the order in which it is stored, and
- * for each decoder layer its matrices and their inputs. Filled by a family (model/family.h) from a
+/* The architecture as a table. It lists every tensor of a network in stored order and, for each
+ * decoder layer, its matrices and their inputs. A family (model/family.h) fills it from a
  * configuration. Local, plain data.
  *
- * Order of the tensors: embedding, final norm, LM head (unless tied to the embedding), then those
- * of layer 0, of layer 1, and so on, in the family's order. Layers may differ in their matrices, in
- * number and shape; nothing may take layer 0 for all.
+ * Order of the tensors: embedding, final norm, LM head (unless tied to the embedding), then the
+ * tensors of layer 0, of layer 1, and so on, in the family's order. Layers may differ in number and
+ * shape of their matrices, so no code may take layer 0 for all.
  *
- * The matrices of a layer are what gets quantized. They are numbered 0, 1, ... within the layer, in
- * stored order, and through the whole model, layer by layer. The inputs of a layer are numbered
- * too: matrices that multiply the same activations (q, k and v, say) share one. */
+ * The matrices of a layer get quantized. They are numbered from 0 within the layer, in stored
+ * order, and through the whole model, layer by layer. The inputs of a layer are numbered too:
+ * matrices that multiply the same activations (q, k and v, say) share one. */
 #ifndef SB_MODEL_ARCH_H
 #define SB_MODEL_ARCH_H
 
@@ -20,7 +20,7 @@
 #include "model/family.h"
 #include "model/spec.h"
 
-/* "There is none": of a matrix, a tensor, a layer. */
+/* In place of the index of a matrix, a tensor or a layer that does not exist. */
 #define SB_NONE SIZE_MAX
 
 typedef struct sb_model_tensor {
@@ -35,7 +35,7 @@ typedef struct sb_model_tensor {
   size_t expert;     /* SB_NO_EXPERT where it belongs to none */
 } sb_model_tensor;
 
-/* What some matrices of a layer multiply: activations of `width` channels. */
+/* An input of a layer: activations of `width` channels, which one or more matrices multiply. */
 typedef struct sb_arch_input {
   size_t width;
   size_t first_matrix;  /* number within the layer of the first that multiplies it */
@@ -66,9 +66,9 @@ typedef struct sb_arch {
   size_t linear_parameters; /* of the is_linear ones */
 } sb_arch;
 
-/* Of the family that config->architecture names. Release with sb_arch_free. SB_ERR_MEMORY,
- * SB_ERR_FORMAT when the sizes overflow, SB_ERR_UNSUPPORTED for a name that is not known,
- * SB_ERR_INTERNAL for a table of the family that breaks the rules of model/spec.h. O(tensors). */
+/* *out = the table of the family that config->architecture names. Release with sb_arch_free.
+ * SB_ERR_MEMORY, SB_ERR_FORMAT when the sizes overflow, SB_ERR_UNSUPPORTED for an unknown name,
+ * SB_ERR_INTERNAL for a family's table that breaks the rules of model/spec.h. O(tensors). */
 sb_status sb_arch_create(const sb_config *config, sb_arch *out);
 /* The same for a given family. */
 sb_status sb_arch_create_of(const sb_family *family, const sb_config *config, sb_arch *out);
@@ -76,9 +76,9 @@ void sb_arch_free(sb_arch *arch);
 
 /* ---- tensors by role ---- */
 
-/* Index in arch->tensors, or SB_NONE where the layer has no such tensor. `layer` is ignored for
- * roles outside the layers. For a tied model the LM head's index is the embedding's. O(tensors of
- * the layer). */
+/* Index in arch->tensors, or SB_NONE where the layer has no such tensor. Roles outside the
+ * layers ignore `layer`. For a tied model the LM head's index is the embedding's. O(tensors
+ * of the layer). */
 size_t sb_arch_find(const sb_arch *arch, sb_role role, size_t layer, size_t expert);
 /* The same for tensors that belong to no expert. */
 static inline size_t sb_arch_index(const sb_arch *arch, sb_role role, size_t layer) {
@@ -118,17 +118,22 @@ size_t sb_arch_most_cols(const sb_arch *arch, sb_role role);
 /* ---- work ---- */
 
 /* FLOPs (a multiply and an add are two) of one sequence of T tokens:
+ *
  *   matrices of layers   2 T linear_parameters
  *   LM head              2 T vocab hidden
- *   attention            2 x 2 rows(q) T (T + 1) / 2 per layer: scores and weighted sums, the
- * causal half only Norms, soft-max, SwiGLU and RoPE are not counted. */
+ *   attention            2 x 2 rows(q) T (T + 1) / 2 per layer: scores and weighted sums, of the
+ *                        causal half only
+ *
+ * Norms, soft-max, SwiGLU and RoPE are not counted. */
 double sb_arch_forward_flops(const sb_arch *arch, size_t T);
-/* A forward pass that keeps the inputs of layers only, then the backward pass with recomputation,
- * in units of the forward pass: matrices of layers   1 + 1 + 2      forward, recomputed, both
- * gradients LM head              1 + 1 + 1      forward, recomputed, gradient of its input
- *   attention            1 + 1 + 2.5    forward, recomputed, scores again and four products */
+/* A forward pass that keeps the inputs of layers only, then the backward pass with recomputation.
+ * In units of the forward pass:
+ *
+ *   matrices of layers   1 + 1 + 2     forward, recomputed, both gradients
+ *   LM head              1 + 1 + 1     forward, recomputed, gradient of its input
+ *   attention            1 + 1 + 2.5   forward, recomputed, scores again and four products */
 double sb_arch_gradient_flops(const sb_arch *arch, size_t T);
-/* Of one layer. */
+/* The same for one layer, without the LM head. */
 double sb_arch_layer_forward_flops(const sb_arch *arch, size_t layer, size_t T);
 double sb_arch_layer_gradient_flops(const sb_arch *arch, size_t layer, size_t T);
 

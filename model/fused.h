@@ -5,15 +5,17 @@
  *                      and up; rows of o and down; elements of all norms (a root mean square does
  *                      not depend on order)
  *   MLP                one order per layer, of hidden channels: rows of gate and up, columns of
- * down key-value groups   a k and a v head move as a whole, with the query heads that use them:
- * rows of q, k and v, columns of o query heads        those of one group trade places: rows of q,
- * columns of o values             channels inside a v head, and in the columns of o of each query
- * head that uses it
+ *                      down
+ *   key-value groups   a k and a v head move as a whole, with the query heads that use them: rows
+ *                      of q, k and v, columns of o
+ *   query heads        heads of one group trade places: rows of q, columns of o
+ *   values             channels inside a v head, and in the columns of o of each query head that
+ *                      uses it
  *
- * Inside a q or k head nothing may move. RoPE turns channels i and i + head_dim / 2 by an angle
- * that depends on i; loaders compute the angles from config.json, so a pair elsewhere would be
- * turned by another angle. Nor may the two channels of a pair trade places: that is a turn by 90
- * degrees with a sign, and a permutation has no signs.
+ * Channels inside a q or k head stay. RoPE turns channels i and i + head_dim / 2 by an angle that
+ * depends on i. Loaders compute the angles from config.json, so a pair elsewhere would be turned by
+ * another angle. Nor may the two channels of a pair trade places: that is a turn by 90 degrees with
+ * a sign, and a permutation has no signs.
  *
  * All functions are local. */
 #ifndef SB_MODEL_FUSED_H

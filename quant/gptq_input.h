@@ -1,9 +1,9 @@
-/* Compensated rounding of the matrices of a layer that share an input: this rank's block rows of
- * them go through the columns together, because a distributed factor passes by only once.
+/* Compensated rounding of the matrices of a layer that share an input. This rank's block rows of
+ * them go through the columns together, because a distributed factor passes by only once:
  *
- * round   column by column; the error of one is made up for by those after it (round_columns)
- * refine  passes of coordinate descent on the codes, which lower the error of the outputs
- * encode  the chosen grids and codes become coded block rows (quant/encode.h) */
+ *   round    column by column; later columns make up for the error of each (round_columns)
+ *   refine   passes of coordinate descent on the codes, which lower the error of the outputs
+ *   encode   the chosen grids and codes become coded block rows (quant/encode.h) */
 #ifndef SB_QUANT_GPTQ_INPUT_H
 #define SB_QUANT_GPTQ_INPUT_H
 

@@ -2,17 +2,17 @@
  * product of the second moments of its inputs and of its output gradients (K-FAC, arXiv
  * 1503.05671), reduced to the parts that blocks need:
  *
- *   loss[k][b] = 1/2 sum over rows r of block k of G_r e_r H_j e_r',  e = Q_b(w) - w
- *   H_j = 1/(S n) sum over sequences and tokens of x x', inside the columns of block column j: [C,
- * C] G_r = n/S sum over sequences and tokens of dy_r^2, that is the mean of (n dy_r)^2
+ *   loss[k][b] = 1/2 sum over rows r of block k of G_r e_r H_j e_r',   e = Q_b(w) - w
+ *   H_j        = 1/(S n) sum over sequences and tokens of x x', of the C columns of block column j
+ *   G_r        = n/S sum over sequences and tokens of dy_r^2, the mean of (n dy_r)^2
  *
- * dy is the gradient of a sequence's mean loss; n = T - 1 tokens of a sequence have a target (the
- * last token's dy is 0). n cancels: `loss = 1/(2 S^2) sum_r (sum dy_r^2) e_r (sum x x') e_r'`. With
- * one sequence, one target and blocks of one row this is exactly n/2 <g, e>^2, the loss of
+ * dy is the gradient of a sequence's mean loss. n = T - 1 tokens of a sequence have a target; the
+ * last token's dy is 0. n cancels: `loss = 1/(2 S^2) sum_r (sum dy_r^2) e_r (sum x x') e_r'`. With
+ * one sequence, one target and blocks of one row this is exactly `n/2 <g, e>^2`, the loss of
  * estimator `fisher`.
  *
  * The moments of a layer are made from X and dY of the backward pass; gradients of matrices are not
- * needed. They are added exactly (kernels/backend.h: add_grams) and summed over ranks; then every
+ * needed. They are added exactly (kernels/backend.h: add_grams) and summed over ranks. Then every
  * rank works on the blocks that it owns. */
 #ifndef SB_SENSITIVITY_KRONECKER_H
 #define SB_SENSITIVITY_KRONECKER_H

@@ -1,22 +1,22 @@
-/* A stand-in for a GPU: the sources of kernels/cuda, compiled as C++, run thread by thread on a
- * processor.
+/* A stand-in for a GPU: the sources of kernels/cuda, compiled as C++, run thread by thread
+ * on a processor.
  *
- * WHAT THIS SHOWS AND WHAT NOT. It is a test of the kernels' logic: indices, barriers, register
- * layouts of tensor cores, what is read from which memory and in which order of streams; races
- * between threads (races.h). It says nothing about speed, and nothing about what only the hardware
- * and its compiler can get wrong (occupancy, the driver, cuBLAS). Results that pass here have not
- * been computed by a GPU.
+ * It tests the kernels' logic: indices, barriers, register layouts of tensor cores, which memory is
+ * read in which order of streams, and races between threads (races.h). It says nothing about speed,
+ * and nothing about errors of the hardware and its compiler alone (occupancy, the driver, cuBLAS).
+ * Results that pass here have not been computed by a GPU.
  *
- * How it is stricter than a GPU, so that mistakes show:
- * - device memory may be touched by kernels and transfers only, and they are handed no other: a
- * host function that follows a device pointer dies, a kernel started with a host pointer (unless
- * inside a struct) dies; reading or writing far beyond an allocation dies; new memory, and dynamic
- * shared memory at the start of a block, hold NaN;
- * - nothing queued on a stream happens before somebody waits for it: a missing sync or stream_wait
- * gives wrong numbers (host memory of an upload, too, is read then);
- * - an asynchronous copy spoils its room from the call on, and fills it at the wait that covers it;
- * - warps and blocks that part at a barrier, launches beyond the limits, and deadlocks, end the
- * program with a line.
+ * It is stricter than a GPU, so that mistakes show:
+ *
+ * - Only kernels and transfers may touch device memory, and they may touch no other. A host
+ *   function that follows a device pointer dies. So does a kernel started with a host pointer
+ *   (unless inside a struct), and an access far beyond an allocation. New memory, and dynamic
+ *   shared memory at the start of a block, hold NaN.
+ * - Nothing queued on a stream happens before somebody waits for it. A missing sync or stream_wait
+ *   gives wrong numbers. Host memory of an upload is read then, too.
+ * - An asynchronous copy spoils its room from the call on, and fills it at the wait that covers it.
+ * - Warps and blocks that part at a barrier, launches beyond the limits, and deadlocks end the
+ *   program with a line.
  *
  * One host thread at a time. */
 #ifndef SB_TESTS_CUDA_HOST_H

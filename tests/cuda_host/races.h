@@ -1,16 +1,18 @@
-/* Looks for races: two threads at the same byte, one of them writing, with nothing between that
- * orders them.
+/* Looks for races: two threads access the same byte, one of them writes, and nothing between orders
+ * the two accesses.
  *
- * Where the kernels' sources are compiled with -fsanitize=thread, the compiler has them report
- * every access, and races.cpp is in place of that option's library. Ordered are accesses
+ * The kernels' sources are compiled with -fsanitize=thread, so the compiler has them report every
+ * access. races.cpp stands in for that option's library. Accesses are ordered
+ *
  * - of one thread, and of one kernel and a later one;
  * - of one block, with a __syncthreads between;
  * - of one warp, with a __syncwarp between. Shuffles, votes, matrix products and matrix loads order
- * nothing: they are no fences of memory;
+ *   nothing: they are no fences of memory;
  * - of two blocks, where the earlier one fenced and then made an atomic operation, and the later
- * one made one at the same place and then fenced;
- * - both atomic.
- * What one run does not reach is not looked at. A race ends the program with a line. */
+ *   one made one at the same place and then fenced;
+ * - if both are atomic.
+ *
+ * Accesses that a run does not reach are not checked. A race ends the program with a line. */
 #ifndef SB_TESTS_CUDA_HOST_RACES_H
 #define SB_TESTS_CUDA_HOST_RACES_H
 
