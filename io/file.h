@@ -1,8 +1,8 @@
 /* Files: whole reads and writes at 64-bit positions, and files that appear complete or not at all.
  *
- * Everything here is local to the process. Every failure names the path and what the system said; a
- * full disk or quota is reported with the bytes written so far. Functions on a descriptor use
- * pread/pwrite: several threads may share one. */
+ * All functions are local. Every failure names the path and the system's reason; a full disk or
+ * quota is reported with the bytes written so far. Functions on a descriptor use pread and pwrite,
+ * so several threads may share one. */
 #ifndef SB_IO_FILE_H
 #define SB_IO_FILE_H
 
@@ -43,13 +43,13 @@ sb_status sb_file_write_error(const char *path, int error, uint64_t written, uin
 sb_status sb_file_sync(int fd, const char *path);
 sb_status sb_folder_sync(const char *path);
 
-/* Whether a file of that name could be written: its folder exists and is writable, and it is no
- * folder itself. To be asked before long work whose result goes there. */
+/* SB_OK where a file of that name could be written: its folder exists and is writable, and the name
+ * is no folder. For asking before long work whose result goes to that file. */
 sb_status sb_file_check_target(const char *path);
 
-/* A file that appears complete or not at all, also after a crash, written from its beginning to its
- * end: the pieces go to a neighbour, which is synced and renamed. An interrupted process removes
- * the neighbour (base/cleanup.h). */
+/* A file that appears complete or not at all, even after a crash. Its pieces go, from beginning to
+ * end, to a neighbouring file, which is synced and renamed. An interrupted process removes the
+ * neighbour (base/cleanup.h). */
 typedef struct sb_atomic_file {
   char path[SB_PATH_MAX], partial[SB_PATH_MAX];
   int fd;         /* -1: nothing is begun */
@@ -64,14 +64,14 @@ sb_status sb_atomic_file_append(sb_atomic_file *file, const void *data, size_t b
                                 uint64_t about);
 /* Puts the file in its place. After a failure it is still to be abandoned. */
 sb_status sb_atomic_file_commit(sb_atomic_file *file);
-/* Removes what is begun; nothing after a commit, or where nothing is begun. */
+/* Removes the neighbour. Does nothing after a commit, or where nothing is begun. */
 void sb_atomic_file_abandon(sb_atomic_file *file);
 
 /* The same in one call: `path` holds either its old content or all of `data`. */
 sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes);
 /* Copies a file's content (not its owner or times); on failure `to` does not exist. */
 sb_status sb_copy_file(const char *from, const char *to);
-/* Removes a folder and all that is in it; does not follow links. Nothing there is no error. */
+/* Removes a folder with its content; does not follow links. A missing folder is no error. */
 sb_status sb_remove_tree(const char *path);
 
 #endif

@@ -1,8 +1,8 @@
 /* Reversible rearrangements of a frame's bytes before compression. Local.
  *
- * A filter changes no size and knows nothing but its element width. Numbers are part of the file
- * format (docs/format.md): 0..15 are rearrangements of elements, 16..255 are free for filters of
- * quantized codes. */
+ * A filter changes no size and knows only its element width. Its number is part of the
+ * file format (docs/format.md): 0 to 15 rearrange elements, 16 to 255 are free for filters
+ * of quantized codes. */
 #ifndef SB_IO_FILTER_H
 #define SB_IO_FILTER_H
 

@@ -1,6 +1,6 @@
-/* One frame of a shard: filter, then zstd, and back. A codec holds the contexts and buffers that
- * frames share; each thread needs its own. Local. Reasons for failure are constant strings, to
- * which the caller adds the file and the place in it. */
+/* One frame of a shard: filter, then zstd, and the way back. A codec holds contexts and buffers
+ * that frames share; each thread needs a codec of its own. Local. Reasons for failure are constant
+ * strings; the caller adds the file and the place in it. */
 #ifndef SB_IO_FRAME_H
 #define SB_IO_FRAME_H
 

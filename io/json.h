@@ -20,9 +20,9 @@ sb_status sb_json_read(const char *path, json_t **out);
  * replaced as a whole or not at all. */
 sb_status sb_json_write(const char *path, const json_t *value);
 
-/* Members that must be there: SB_ERR_FORMAT naming `path`, `where` (may be "") and the key
- * when one is missing or of another type. Integers must lie in [0, max]. Strings and objects
- * are borrowed from `object`. */
+/* Members that must exist. SB_ERR_FORMAT names `path`, `where` (may be "") and the key of a member
+ * that is missing or of another type. Integers must lie in [0, max]. Strings and objects are
+ * borrowed from `object`. */
 sb_status sb_json_get_u64(const char *path, const char *where, const json_t *object,
                           const char *key, uint64_t max, uint64_t *out);
 sb_status sb_json_get_real(const char *path, const char *where, const json_t *object,

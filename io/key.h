@@ -1,9 +1,8 @@
-/* The key of a checkpoint: what its content depends on (model, tokens, options), as names and
- * texts.
+/* The key of a checkpoint: names and texts of everything that its content depends on (model,
+ * tokens, options).
  *
- * The key stands in the checkpoint's JSON file. A run that would resume from it compares
- * it with its own and refuses a checkpoint of another run, naming the first difference.
- * All functions are local. */
+ * The key stands in the checkpoint's JSON file. A run compares it with its own before it resumes,
+ * and refuses a checkpoint of another run by the first difference. All functions are local. */
 #ifndef SB_IO_KEY_H
 #define SB_IO_KEY_H
 
@@ -22,7 +21,7 @@ typedef struct sb_key {
   } entries[SB_KEY_ENTRIES];
 } sb_key;
 
-/* Appends an entry, one of at most SB_KEY_ENTRIES. Differences are looked for in this order. */
+/* Appends an entry; a key has at most SB_KEY_ENTRIES. Keys are compared in this order. */
 void sb_key_add(sb_key *key, const char *name, const char *meaning, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* The key as a JSON object, which the caller owns; NULL when memory is short. */

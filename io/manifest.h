@@ -1,10 +1,9 @@
-/* manifest.json: what an output folder holds and which shard files belong to it. docs/format.md
- * explains every key.
+/* manifest.json: the content of an output folder and the shard files that belong to it.
+ * docs/format.md explains every key.
  *
- * The manifest is written last, so a folder with a manifest is whole. `model` is for the
- * rooms above, which rebuild the network from it; here it is passed through as it is.
- * Unknown keys are ignored when reading, so a change of meaning must raise the format
- * version. All functions are local. */
+ * The manifest is written last, so a folder with a manifest is whole. The rooms above rebuild the
+ * network from `model`; here it is passed through unread. A reader ignores unknown keys, so a
+ * change of meaning must raise the format version. All functions are local. */
 #ifndef SB_IO_MANIFEST_H
 #define SB_IO_MANIFEST_H
 

@@ -7,18 +7,15 @@
  * whole bytes. docs/measurements/codes-in-zstd.md has the gain. The list of parts travels in the
  * frame; a reader needs nothing else.
  *
- * Filtered content: `u32 n; n x u32 size; n x u8 kind`; then, kind by kind, the parts in their
- * order. What becomes of a part depends on its kind:
+ * Filtered content: `u32 n; n x u32 size; n x u8 kind`, then, kind by kind, the parts in their
+ * order. The kind of a part decides how it is stored:
  *
- * - 0: as it is.
- *
- * - b = 1 to 8: b-bit codes, packed from the lowest bit. Of b = 3, every 3 bytes (8 codes) become 4
- *   bytes of two codes; of b = 5, 6 and 7, every b bytes become 8 bytes of one code. Codes of 1, 2,
- *   4 and 8 bits stay as they are, and so do the bytes after the last whole 8 codes.
- *
+ * - 0: unchanged.
+ * - b = 1 to 8: b-bit codes, packed from the lowest bit. For b = 3, every 3 bytes (8 codes) become
+ *   4 bytes of two codes; for b = 5, 6 and 7, every b bytes become 8 bytes of one code. Codes of 1,
+ *   2, 4 and 8 bits stay unchanged, and so do the bytes after the last whole 8 codes.
  * - 16: 16-bit numbers. First the low bytes of all parts (and a last odd byte), then the high ones.
- *
- * - others: as they are, each kind apart from the rest. */
+ * - others: unchanged, each kind apart from the rest. */
 #ifndef SB_IO_SECTIONS_H
 #define SB_IO_SECTIONS_H
 

@@ -1,11 +1,11 @@
-/* The shard container: one file of independently compressed frames, each found by (tensor, row),
- * written in one go by one rank and read by seeking. docs/format.md gives the bytes.
+/* The shard container: one file of independently compressed frames, each found by (tensor, row).
+ * One rank writes it in one go; readers seek. docs/format.md gives the bytes.
  *
- * A frame is the content of one block row of one tensor; what that content is, the container does
- * not know. Every frame has a checksum of its raw content (before filter and zstd), the index has
- * one, and the file is one valid zstd stream, so that the plain zstd tool can list and test it too.
- * Bytes of a frame depend only on content, filter, level and version of zstd: not on threads, ranks
- * or neighbours. All functions are local. */
+ * A frame is the content of one block row of one tensor, which the container does not interpret.
+ * Every frame has a checksum of its raw content (before filter and zstd), and so has the index. The
+ * file is one valid zstd stream, so the plain zstd tool can list and test it. The bytes of a frame
+ * depend only on content, filter, level and version of zstd, not on threads, ranks or neighbours.
+ * All functions are local. */
 #ifndef SB_IO_SHARDS_H
 #define SB_IO_SHARDS_H
 
@@ -41,8 +41,8 @@ typedef struct sb_shard_stats {
 /* Creates the file. `level` is zstd's (1..19; 20..22 need much memory); negative levels
  * are zstd's fast ones. */
 sb_status sb_shard_writer_create(const char *path, int level, sb_shard_writer **out);
-/* Expected size of the whole file, for the message when space runs out; without it the sizes seen
- * so far are told. */
+/* Expected size of the whole file, for the message when space runs out. Without it the message has
+ * the sizes so far. */
 void sb_shard_writer_expect(sb_shard_writer *writer, uint64_t bytes);
 /* Compresses and appends one frame. SB_ERR_IO names the bytes written so far when the disk is full.
  * After a failure the writer takes no more frames and cannot be finished. */

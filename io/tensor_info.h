@@ -1,4 +1,4 @@
-/* A tensor of a safetensors file: what its header says of it. */
+/* A tensor of a safetensors file, as its header describes it. */
 #ifndef SB_IO_TENSOR_INFO_H
 #define SB_IO_TENSOR_INFO_H
 

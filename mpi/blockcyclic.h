@@ -1,14 +1,14 @@
-/* A square matrix in two-dimensional block-cyclic layout over all ranks, which is what ScaLAPACK
- * works on. sb_cyclic_add brings a matrix there of which every rank has a summand; sb_cyclic_gather
+/* A square matrix in two-dimensional block-cyclic layout over all ranks, as ScaLAPACK takes it.
+ * sb_cyclic_add sums a matrix into the layout, where every rank has a summand. sb_cyclic_gather
  * brings parts of it back to all ranks.
  *
  * The ranks form a grid, row-major: rank = row x grid columns + column. Element (i, j) belongs to
- * the rank at row (i / block) mod grid rows, column (j / block) mod grid columns; a rank's
- * elements, in their order, are a column-major array of [local_cols][local_rows], leading dimension
- * sb_cyclic_ld. A rank may have none.
+ * the rank at row (i / block) mod grid rows, column (j / block) mod grid columns. A rank's
+ * elements, in their order, are a column-major array [local_cols][local_rows] with leading
+ * dimension sb_cyclic_ld. A rank may have none.
  *
- * A region is rows [r0, r1) x columns [c0, c1) of the matrix; outside the layout it is a dense
- * column-major array of (c1 - c0) x (r1 - r0) elements. What a rank has of a region is a rectangle
+ * A region is rows [r0, r1) x columns [c0, c1) of the matrix. Outside the layout it is a dense
+ * column-major array of (c1 - c0) x (r1 - r0) elements. A rank's share of a region is a rectangle
  * of its array. */
 #ifndef SB_MPI_BLOCKCYCLIC_H
 #define SB_MPI_BLOCKCYCLIC_H
@@ -31,8 +31,8 @@ typedef struct sb_region {
   size_t r0, r1, c0, c1;
 } sb_region;
 
-/* The grid of all ranks that is as square as possible, with at least as many rows as columns: the
- * better way round where upper triangles are factorised (bench/bench_factor.c). */
+/* The squarest grid of all ranks, with at least as many rows as columns: that way round is faster
+ * where upper triangles are factorised (bench/bench_factor.c). */
 void sb_cyclic_grid(int ranks, int *rows, int *cols);
 
 /* The layout of an n x n matrix as `rank` sees it, on the grid of sb_cyclic_grid, or on one of
@@ -43,7 +43,8 @@ void sb_cyclic_grid(int ranks, int *rows, int *cols);
 sb_status sb_cyclic_create(size_t n, size_t block, int grid_rows, int ranks, int rank,
                            sb_cyclic *out);
 
-/* Of the first `count` rows (columns), how many belong to place `place` of `places` in the grid. */
+/* Number of the first `count` rows (columns) that belong to place `place` of `places`
+ * in the grid. */
 static inline size_t sb_cyclic_share(size_t count, size_t block, int place, int places) {
   const size_t blocks = count / block, whole = blocks / (size_t)places,
                rest = blocks % (size_t)places;

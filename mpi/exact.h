@@ -2,13 +2,15 @@
  *
  * A value is rounded once, to the nearest multiple of 2^-SB_EXACT_FRACTION (ties to even;
  * magnitudes of at most half that step become 0), into a fixed-point number of two 64-bit limbs:
- * value * 2^SB_EXACT_FRACTION = high * 2^48 + low, 0 <= low < 2^48 after normalisation. From there
- * on all additions are of integers, hence exact and associative. Limbs of up to 2^15 ranks can be
- * added without carries (plain MPI_SUM over int64), and normalised afterwards.
  *
- * Range: |sum| < 2^(62 + 48 - SB_EXACT_FRACTION) = 2^30, of every partial sum too; over ranks, the
- * largest magnitude a rank holds in any of its sums, added up over the ranks, stays below the same
- * limit. What goes beyond it, NaN and infinity are refused with SB_ERR_NUMERIC. */
+ *   value * 2^SB_EXACT_FRACTION = high * 2^48 + low,   0 <= low < 2^48 after normalisation
+ *
+ * All additions after that are of integers, hence exact and associative. Limbs of up to 2^15 ranks
+ * can be added without carries (plain MPI_SUM over int64) and normalised afterwards.
+ *
+ * Range: `|sum| < 2^(62 + 48 - SB_EXACT_FRACTION) = 2^30`, for every partial sum too. Over ranks,
+ * the largest magnitudes that the ranks hold in any of their sums, added up, stay below the same
+ * limit. Larger values, NaN and infinity are refused with SB_ERR_NUMERIC. */
 #ifndef SB_MPI_EXACT_H
 #define SB_MPI_EXACT_H
 
@@ -28,9 +30,9 @@ typedef struct sb_exact {
 /* sum += value. Local. SB_ERR_NUMERIC for NaN, infinity or a value or sum out of range; the sum is
  * then unchanged. */
 sb_status sb_exact_add(sb_exact *sum, double value);
-/* The power of two at or above the largest magnitude that any rank passes (finite); 1 where all are
- * 0. Values divided by it, which is exact, are within 1: sums of up to 2^29 of them stay in range,
- * and what the fixed point rounds away is at most 2^-80 of the largest. Collective. */
+/* *unit = the power of two at or above the largest magnitude that any rank passes (finite); 1 where
+ * all are 0. Values divided by it, which is exact, are within 1. So sums of up to 2^29 of them stay
+ * in range, and the fixed point rounds away at most 2^-80 of the largest. Collective. */
 sb_status sb_exact_unit(double largest, MPI_Comm comm, double *unit);
 /* Brings low back into [0, 2^48). Local; sb_exact_add leaves sums normalised. */
 void sb_exact_normalise(sb_exact *sum);

@@ -1,16 +1,16 @@
-/* Which items of a distributed list to take, best first, until their weights fill a budget: the
- * exact answer of a sort, without anyone holding or sorting the list.
+/* Takes the best items of a distributed list until their weights fill a budget: the exact answer of
+ * a sort, without a rank that holds or sorts the list.
  *
  * Items are ordered by (key descending, id ascending). Keys are 64-bit integers whose order is the
  * order of preference; sb_select_key maps doubles to them. Ids are distinct over all ranks. The
  * answer depends on the items only, not on how they are spread over ranks.
  *
  * Method: a histogram of the weights over 2^13 equal intervals of the keys still in question,
- * all-reduced; the interval in which the budget runs out is refined in the same way, then the ids
+ * all-reduced. The interval in which the budget runs out is refined in the same way, then the ids
  * of the items that share the key found. An item is looked at again only while it lies in the
- * interval in question, so local work is O(n) in practice (at most 10 rounds of O(n)), memory 8
- * bytes per item of the interval, and the messages are some 10 all-reduces of 2^13 integers
- * whatever the number of items. */
+ * interval in question. Local work is O(n) in practice (at most 10 rounds of O(n)), memory 8
+ * bytes per item of the interval, and messages some 10 all-reduces of 2^13 integers for any
+ * number of items. */
 #ifndef SB_MPI_SELECT_H
 #define SB_MPI_SELECT_H
 

@@ -1,22 +1,20 @@
 /* The parameter store: a list of *groups* (a decoder layer, a chunk of the embedding) that no rank
- * holds whole, and that all ranks walk through together, one group after another, with the next one
- * already on its way.
+ * holds whole. All ranks walk through it together, group after group; the next group is already on
+ * its way while they compute. The store knows nothing of models.
  *
- * A group is an image of consecutive *units* (opaque bytes; to a model, one block row of one
- * tensor). Rank r owns a contiguous run of units, cut so that bytes are balanced to within one unit
- * (mpi/layout.h). An acquired group lies once per node, in an MPI shared window: each rank copies
- * its own units in, and sends them to one rank of every other node, the one whose rank within its
- * node is r modulo that node's size, straight into that node's window. So a group crosses the
- * network once per node, and the ranks of a node share the work of receiving it. The store knows
- * nothing of models.
+ * A group is an image of consecutive *units*: opaque bytes, to a model one block row of one tensor.
+ * Rank r owns a contiguous run of units, cut so that bytes are balanced to within one unit
+ * (mpi/layout.h). Units lie in the image without gaps, at their prefix sums; the image begins at a
+ * multiple of 64 bytes.
  *
- * Units lie in the image without gaps, at their prefix sums; the image begins at a multiple of 64
- * bytes.
+ * An acquired group lies once per node, in an MPI shared window. Each rank copies its own units
+ * into its node's window. It also sends them to one rank of every other node, straight into that
+ * node's window: the rank whose number within its node is r modulo that node's size. So a group
+ * crosses the network once per node, and the ranks of a node share the work of receiving it.
  *
  * "Collective" here means: all ranks make the same sequence of calls to prefetch, acquire, release.
  * The ranks of a node wait for each other in acquire (a barrier, once their parts are there), not
- * in release: a slot is refilled only after a barrier that follows its release.
- * In the usual walk,
+ * in release: a slot is refilled only after a barrier that follows its release. In the usual walk,
  *
  *   acquire(g), prefetch(g + 1), ..., release(g), acquire(g + 1), prefetch(g + 2)
  *
@@ -56,14 +54,14 @@ void sb_store_owned(const sb_store *store, size_t g, int rank, size_t *first, si
 /* Byte offset of a unit within its group's image; unit == units gives the size of the image. Local.
  */
 size_t sb_store_offset(const sb_store *store, size_t g, size_t unit);
-/* Memory of this rank's own unit, to be filled (or rewritten) by the caller while the group is not
- * acquired or in flight; the next prefetch brings the new bytes to all. Own units of a group follow
- * one another. NULL when the rank does not own it. Local. */
+/* Memory of this rank's own unit, for the caller to fill or rewrite while the group is neither
+ * acquired nor in flight. The next prefetch brings the new bytes to all. Own units of a group
+ * follow one another. NULL when the rank does not own it. Local. */
 void *sb_store_unit(sb_store *store, size_t g, size_t unit);
 
-/* Starts bringing group g to every node; nothing when it is held or on its way already.
- * Collective; returns when own units are copied and messages posted. SB_ERR_INTERNAL when
- * all slots are taken. */
+/* Starts bringing group g to every node; does nothing when it is held or on its way already.
+ * Collective; returns when own units are copied and messages posted. SB_ERR_INTERNAL when all slots
+ * are taken. */
 sb_status sb_store_prefetch(sb_store *store, size_t g);
 /* Lets messages move while the rank computes; call it between sequences. Local, cheap. */
 sb_status sb_store_progress(sb_store *store);

@@ -1,10 +1,10 @@
 /* The ranks' recordings (base/trace.h) as one trace in Chrome's trace-event format, which Perfetto
- * (ui.perfetto.dev) and chrome://tracing open: a process per rank, named with its host, and its
- * spans as complete events ("ph": "X") with their category and, where it has one, its index.
+ * (ui.perfetto.dev) and chrome://tracing open. A rank is a process, named with its host. Its spans
+ * are complete events ("ph": "X") with their category and, if they have one, their index.
  *
  * Times are microseconds since the first rank began to record, by the clock of rank 0. Nodes have
- * clocks of their own, which sb_trace_align compares; clocks that drift apart afterwards (some
- * microseconds per second without a common time source) do so in the trace too.
+ * clocks of their own, which sb_trace_align compares. Clocks that drift apart afterwards (some
+ * microseconds per second without a common time source) do so in the trace, too.
  *
  * Format: "Trace Event Format", the description of the Catapult project. */
 #ifndef SB_MPI_TRACE_GATHER_H

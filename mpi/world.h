@@ -1,10 +1,10 @@
-/* The world: which rank this is, on which node, and how ranks agree.
+/* The world: this process's rank and node, and how ranks agree.
  *
- * One process is one rank. The world owns the communicators; it is created once in main() and
- * handed down.
+ * A process is a rank. The world owns the communicators; it is created once in main()
+ * and handed down.
  *
- * A node is the set of ranks that can share memory. For tests of the multi-node paths on one
- * machine, the environment variable SHARDBITS_RANKS_PER_NODE=N cuts every real node into runs of N
+ * A node is a set of ranks that can share memory. For tests of the multi-node paths on one machine,
+ * the environment variable SHARDBITS_RANKS_PER_NODE=N cuts every real node into runs of N
  * consecutive ranks (the last run may be shorter), and each run counts as a node of its own. */
 #ifndef SB_MPI_WORLD_H
 #define SB_MPI_WORLD_H
@@ -37,22 +37,22 @@ sb_status sb_world_init(int *argc, char ***argv, sb_world *out);
 /* Ends MPI. Collective; call only when all ranks have agreed to. */
 void sb_world_finalize(sb_world *world);
 
-/* The two halves of the above for programs that start MPI themselves: describes
- * the world, with nodes of at most ranks_per_node ranks (0: real nodes), and
- * releases the description. Collective. */
+/* The two halves of the above for programs that start MPI themselves. sb_world_describe describes
+ * the world, with nodes of at most ranks_per_node ranks (0: real nodes); sb_world_release releases
+ * the description. Collective. */
 sb_status sb_world_describe(int ranks_per_node, sb_world *out);
 void sb_world_release(sb_world *world);
 
-/* Collective agreement on success: returns SB_OK on every rank if every rank passed SB_OK; else
- * every rank returns the status of the lowest failing rank, and that rank's message is the message
- * of all (sb_message), with " (rank R on HOST)" appended where more than one rank runs and not all
- * ranks failed alike (same status, same message). Agreeing again on an agreed failure changes
- * nothing. Costs one all-reduce of an int while all is well. */
+/* Agrees on success: SB_OK on every rank if every rank passed SB_OK. Otherwise every rank returns
+ * the status of the lowest failing rank, and its message becomes the message of all (sb_message). "
+ * (rank R on HOST)" is appended where more than one rank runs and not all failed alike (same
+ * status, same message). Agreeing again on an agreed failure changes nothing. Costs one all-reduce
+ * of an int while all is well. Collective. */
 sb_status sb_world_agree(const sb_world *world, sb_status mine);
 
 /* From here on devices of different ranks wait for each other by themselves. A rank whose device
- * has failed (SB_ERR_DEVICE) must not wait for the others' agreement then, since they may be
- * waiting for its device: sb_world_agree prints its line, removes what is unfinished
+ * has failed (SB_ERR_DEVICE) then must not wait for the others' agreement, because they may be
+ * waiting for its device. Instead sb_world_agree prints its line, removes unfinished files
  * (base/cleanup.h) and ends the job on all ranks with exit code 1. Local. */
 void sb_world_lockstep(const sb_world *world);
 
