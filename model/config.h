@@ -1,5 +1,5 @@
-/* The configuration of a network: sizes, rotary embedding, norms, as config.json of a Hugging Face
- * folder says them (model/config_read.h). Plain data, local. Every number lies in a range that
+/* The configuration of a network: sizes, rotary embedding, norms. It is read from config.json of a
+ * Hugging Face folder (model/config_read.h). Plain data, local. Every number lies in a range that
  * keeps the product of two sizes within 64 bits. */
 #ifndef SB_MODEL_CONFIG_H
 #define SB_MODEL_CONFIG_H
@@ -35,7 +35,7 @@ typedef struct sb_config {
 } sb_config;
 
 /* A number that is equal for two configurations exactly when they describe the same function of the
- * same tensors (up to chance, 2^-64). Context length, token ids and storage type do not enter. */
+ * same tensors (up to chance, 2^-64). Context length, token ids and storage type do not count. */
 uint64_t sb_config_fingerprint(const sb_config *config);
 
 #endif

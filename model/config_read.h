@@ -1,10 +1,10 @@
 /* Reads config.json of a Hugging Face folder. Local.
  *
- * Both spellings in the wild are read: rope_theta at the top level with rope_scaling (`rope_type`,
- * or `type` in older files), and the newer object rope_parameters that holds all of it. Keys that
- * would change what the network computes (biases, another activation, sliding windows, partial
- * rotary, quantized weights) are refused by name; keys that do not are ignored. Which architectures
- * are taken, and what each refuses, is in model/family.h. */
+ * Both common spellings are read: rope_theta at the top level with rope_scaling (`rope_type`, or
+ * `type` in older files), and the newer object rope_parameters that holds all of it. A key that
+ * would change the computed function (biases, another activation, sliding windows, partial rotary,
+ * quantized weights) is refused by name; other keys are ignored. model/family.h lists the accepted
+ * architectures and what each refuses. */
 #ifndef SB_MODEL_CONFIG_READ_H
 #define SB_MODEL_CONFIG_READ_H
 

@@ -1,11 +1,11 @@
-/* The families of networks that are computed: one per architecture name, one file per family. A
- * family says which config.json it takes and which tensors its layers have. CONTRIBUTING.md has the
- * steps to add one. Local, plain data.
+/* The families of networks that this program computes: one per architecture name, one file per
+ * family. A family says which config.json it takes and which tensors its layers have.
+ * docs/recipes.md has the steps to add one. Local, plain data.
  *
- * What a family can describe today: a Llama-shaped layer (pass/layer.h) under any tensor names,
- * with widths that may differ between layers. `head_dim`, the number of query heads per key-value
- * head, RoPE and the norm's epsilon are those of the configuration, equal in all layers; biases,
- * other activations and other places of norms are not computed, so a family refuses them. */
+ * A family can describe a Llama-shaped layer (pass/layer.h) under any tensor names, with widths
+ * that may differ between layers. All layers share the configuration's `head_dim`, number of query
+ * heads per key-value head, RoPE and epsilon of the norms. Biases, other activations and other
+ * places of norms are not computed, so a family refuses them. */
 #ifndef SB_MODEL_FAMILY_H
 #define SB_MODEL_FAMILY_H
 
@@ -21,14 +21,14 @@ typedef struct sb_family {
   const char *architecture; /* of config.json: "LlamaForCausalLM" */
   const char *limits;       /* for messages: "without sliding window"; NULL: none */
   const char *model_type;   /* of a config.json that names no architecture; NULL: it has to */
-  /* What its layers compute, for fingerprints: families with equal words and equal configurations
-   * compute the same function of the same tensors. At most 15 characters. */
+  /* The function of its layers, for fingerprints. Families with equal words and equal
+   * configurations compute the same function of the same tensors. At most 15 characters. */
   const char *function;
   bool needs_kv_heads; /* num_key_value_heads must be given; else its default is the heads */
   /* Names outside the layers, and what stands before the number of a layer: "model.layers". */
   const char *embedding, *final_norm, *head, *layers;
 
-  /* Refuses what would change the function and is not computed, by key and value.
+  /* Refuses, by key and value, settings that would change the function and are not computed.
    * SB_ERR_UNSUPPORTED, SB_ERR_FORMAT. */
   sb_status (*check)(const sb_config_source *source);
   /* *out = tensor `index` of a layer in the order in which they are stored; false behind the last.
@@ -36,8 +36,8 @@ typedef struct sb_family {
   bool (*tensor)(const sb_config *config, size_t layer, size_t index, sb_layer_tensor *out);
 } sb_family;
 
-/* The list. sb_family_NAME is defined in model/family_NAME.c, or beside one that it shares its
- * layers with (mistral: family_llama.c). */
+/* The list. sb_family_NAME is defined in model/family_NAME.c, or beside the family whose layers it
+ * shares (mistral: family_llama.c). */
 #define SB_FAMILIES(X) X(llama) X(mistral)
 
 #define SB_FAMILY_DECLARE(name) extern const sb_family sb_family_##name;

@@ -81,19 +81,19 @@ typedef struct sb_model {
                         are not fitted */
 } sb_model;
 
-/* Call it before the backend is destroyed that sb_model_pin was called with. Collective. */
+/* Call it before the backend that sb_model_pin was given is destroyed. Collective. */
 void sb_model_free(sb_model **model);
 
 /* Pins the memory of the store's images, so that a device can copy from it while it computes. Where
- * the system does not allow that, the log says so and copies do not overlap. Does nothing on a
- * unified backend, or a second time. Local. */
+ * the system refuses, the log says so and copies do not overlap. Does nothing on a unified backend,
+ * or a second time. Local. */
 void sb_model_pin(sb_model *model, sb_backend *backend);
 
 /* Matrix number `matrix` of a layer. */
 static inline const sb_matrix *sb_model_matrix(const sb_model *model, size_t layer, size_t matrix) {
   return &model->matrices[model->arch.layers[layer].first_matrix + matrix];
 }
-/* The matrix whose rows a place has, or NULL: a norm, embedding, head. */
+/* The matrix whose rows a place has; NULL for a norm, the embedding and the LM head. */
 static inline const sb_matrix *sb_model_place_matrix(const sb_model *model, const sb_place *place) {
   const sb_model_tensor *t = &model->arch.tensors[place->tensor];
   return t->is_linear ? sb_model_matrix(model, t->layer, t->matrix) : NULL;
@@ -122,15 +122,15 @@ sb_status sb_model_set_bits(sb_model *model, const uint8_t *owned);
 /* The reverse: this rank's part of the bit map. Local. */
 void sb_model_get_bits(const sb_model *model, uint8_t *owned);
 /* Moves the bits of all blocks to *kept, so that the model is its source weights until they are
- * returned. Collective. SB_ERR_MEMORY. */
+ * returned. SB_ERR_MEMORY. Collective. */
 sb_status sb_model_lift_bits(sb_model *model, uint8_t **kept);
-/* Local. */
+/* Gives back the bits that sb_model_lift_bits took; *kept becomes NULL. Local. */
 void sb_model_return_bits(sb_model *model, uint8_t **kept);
 
-/* Building blocks for the loaders (folders/hf_load.c, folders/output_load.c): lays out places and
- * groups for the given unit sizes, creates the store, leaves its units to be filled.
- * `unit_bytes(context, place, unit)` gives the size of a place's unit; NULL means source rows.
- * Collective. On failure *model is to be released by the caller. */
+/* For the loaders (folders/hf_load.c, folders/output_load.c): lays out places and groups for the
+ * given unit sizes, creates the store and leaves its units to be filled. `unit_bytes(context,
+ * place, unit)` gives the size of a place's unit; NULL means source rows. After a failure the
+ * caller releases *model. Collective. */
 typedef size_t (*sb_unit_bytes)(const void *context, const sb_model *model, const sb_place *place,
                                 size_t unit);
 sb_status sb_model_lay_out(sb_model *model, sb_unit_bytes unit_bytes, const void *context);

@@ -9,10 +9,14 @@
 /* Widths of `count` blocks: 1 to 8, and where `may_be_source` also 0. Local. O(count). */
 bool sb_bits_are_valid(const uint8_t *bits, size_t count, bool may_be_source, sb_flaw *flaw);
 
-/* What a laid out model is: places that follow one another, cover the rows of every tensor once and
- * are the units of the store; blocks numbered without gaps; a valid bit map, importance that is
- * finite and not negative; and, with codes, block rows of this rank whose own bit maps say
- * what the model's says. `flaw` says what is wrong. Local. O(tensors + units + blocks). */
+/* True for a laid out model that holds its invariants. `flaw` says which one does not hold:
+ *
+ * - places follow one another, cover the rows of every tensor once, and are the units of the store;
+ * - blocks are numbered without gaps;
+ * - the bit map is valid, and importance is finite and not negative;
+ * - with codes, the bit maps in this rank's block rows agree with the model's.
+ *
+ * Local. O(tensors + units + blocks). */
 bool sb_model_is_valid(const sb_model *model, sb_flaw *flaw);
 
 /* At the border of a phase, in builds with SB_CHECKS: aborts unless the model is valid on this rank

@@ -1,6 +1,6 @@
-/* The numbers that buffers are sized by: every `sb_..._bytes()` takes them, so that a plan
- * and a run compute memory from the same figures. Of weights, unless something else is said.
- * Pure but for sb_model_sizes. */
+/* The numbers that buffers are sized by. Every `sb_..._bytes()` takes them, so a plan and a run
+ * compute memory from the same figures. Sizes count weights, unless something else is said. Pure
+ * but for sb_model_sizes. */
 #ifndef SB_MODEL_SIZES_H
 #define SB_MODEL_SIZES_H
 
@@ -31,10 +31,10 @@ typedef struct sb_sizes {
   sb_layer_sizes layer;
 } sb_sizes;
 
-/* Every rank owns an even share of blocks and groups, rounded up: of a run that is planned. `arch`
+/* Sizes of a planned run: every rank owns an even share of blocks and groups, rounded up. `arch`
  * outlives the result. */
 sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t ranks);
-/* What this rank really owns. Local. */
+/* Sizes of a loaded model: this rank's own share. Local. */
 sb_sizes sb_model_sizes(const sb_model *model);
 
 #endif

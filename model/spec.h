@@ -1,5 +1,5 @@
-/* What a family says about one tensor of a decoder layer: a row of the
- * architecture's table. Plain data. */
+/* A row of the architecture's table: one tensor of a decoder layer, as a family describes
+ * it. Plain data. */
 #ifndef SB_MODEL_SPEC_H
 #define SB_MODEL_SPEC_H
 
@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a tensor is for. A layer has at most one tensor per role and expert; it need
- * not have all roles. */
+/* The purpose of a tensor. A layer has at most one tensor per role and expert, and need not have
+ * all roles. */
 typedef enum sb_role {
   /* outside the layers */
   SB_ROLE_EMBED,      /* [vocab, hidden] */

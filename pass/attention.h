@@ -25,11 +25,11 @@ enum { SB_ATTENTION_BUFFERS = 10 };
 /* The table of its buffers, with room for every layer; `arch` NULL: their places only. */
 void sb_attention_buffers(const sb_arch *arch, sb_buffer out[SB_ATTENTION_BUFFERS]);
 
-/* Fills q, k, v, o, lse and adds o Wo' to x1. */
+/* x1 += o Wo', and fills q, k, v, o and lse. */
 sb_status sb_attention_forward(const sb_layer_step *step, sb_attention_work *work, void *x1,
                                const void *n);
 /* After sb_attention_forward of the same n: dn [T, hidden] = dL/dn from dy = dL/dx1
- * (activations), with `dy_room` [T, hidden] for dy as operands where these are another type.
+ * (activations). `dy_room` [T, hidden] holds dy as operands where these are another type.
  * Overwrites q, k and v. */
 sb_status sb_attention_backward(const sb_layer_step *step, sb_attention_work *work, void *dn,
                                 const void *dy, void *dy_room, const void *n);

@@ -1,6 +1,7 @@
-/* Device buffers of one sequence as a table: where each pointer lives, how many elements a token
- * has, of which type, and which passes need it. One table serves allocating, freeing and counting,
- * so that what a plan says is what a pass takes. All functions are local. */
+/* Device buffers of one sequence as a table. An entry says where the pointer lives, how many
+ * elements a token has, of which type, and which passes need the buffer. One table serves
+ * allocating, freeing and counting, so a plan counts exactly what a pass allocates. All functions
+ * are local. */
 #ifndef SB_PASS_BUFFERS_H
 #define SB_PASS_BUFFERS_H
 
@@ -25,7 +26,7 @@ typedef struct sb_buffer {
   bool ordered;  /* only where matrices are stored in an order of their own */
 } sb_buffer;
 
-/* What a set of buffers is for. */
+/* The pass that a set of buffers serves. */
 typedef struct sb_buffer_needs {
   sb_dtype act, operand;
   size_t T; /* tokens of a sequence */

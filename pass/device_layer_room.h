@@ -8,8 +8,8 @@
 
 #include "model/model.h"
 
-/* The most that the matrices of one number have in any layer. Bytes of source rows differ by type,
- * or by bits where rows are packed, as well. */
+/* The most that matrices with the same number have in any layer. `source_bytes` are of their rows
+ * in an image, which also differ by type, or by bits where rows are packed. */
 typedef struct sb_device_layer_room {
   size_t rows, cols, weights, groups, source_bytes;
 } sb_device_layer_room;

@@ -1,5 +1,5 @@
-/* Numbers by which two runs know that they work on the same weights and tokens: hashes that are the
- * same for any number of ranks. Collective; O(bytes / ranks). */
+/* Hashes of weights and tokens, by which a run knows that a checkpoint belongs to its own. They are
+ * the same for any number of ranks. Collective; O(bytes / ranks). */
 #ifndef SB_PASS_FINGERPRINT_H
 #define SB_PASS_FINGERPRINT_H
 
@@ -9,10 +9,10 @@
 #include "model/model.h"
 #include "pass/sequences.h"
 
-/* Of all units as the store has them: source rows, in the model's order, or coded block rows. Bits
- * are not part of it. */
+/* *out = the hash of all units in the store: source rows, in the model's order, or coded block
+ * rows. The bit map does not count. */
 sb_status sb_model_fingerprint(sb_model *model, uint64_t *out);
-/* Of the tokens of all ranks, in the order of the sequences. */
+/* *out = the hash of the tokens of all ranks, in the order of the sequences. */
 sb_status sb_sequences_fingerprint(const sb_world *world, const sb_sequences *sequences,
                                    uint64_t *out);
 

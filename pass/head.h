@@ -24,7 +24,7 @@ typedef struct sb_head {
  * is released by sb_head_free, too. Local. */
 sb_status sb_head_allocate(sb_head *head, sb_vocab *vocab, bool gradients);
 void sb_head_free(sb_head *head);
-/* What sb_head_allocate takes, without the logits; the logits. */
+/* Bytes that sb_head_allocate takes: all but the logits; the logits. */
 size_t sb_head_bytes(const sb_wave_sizes *wave, bool gradients);
 size_t sb_head_logits_bytes(const sb_wave_sizes *wave);
 
@@ -32,9 +32,9 @@ size_t sb_head_logits_bytes(const sb_wave_sizes *wave);
 sb_status sb_head_norm(sb_head *head, void *x);
 /* After sb_head_norm: each sequence's loss, out [count]. Collective. */
 sb_status sb_head_forward(sb_head *head, sb_loss loss, sb_sequence_loss *out);
-/* After sb_head_forward of the same wave, with the same loss: dx [room, T, hidden] = dL/dx of each
- * sequence's loss, x being what sb_head_norm was given. Tells the hook the gradients of the final
- * norm and, unless it is tied to the embedding, of the LM head, chunk by chunk. Collective. */
+/* After sb_head_forward of the same wave with the same loss: dx [room, T, hidden] = dL/dx of each
+ * sequence's loss, with x as sb_head_norm had it. Tells the hook the gradients of the final norm
+ * and, unless it is tied to the embedding, of the LM head, chunk by chunk. Collective. */
 sb_status sb_head_backward(sb_head *head, sb_loss loss, void *dx, void *x,
                            const sb_parameter_hook *hook);
 /* After sb_head_backward: g_dev f32 [chunk->count, hidden] = the gradient of sequence s with

@@ -1,6 +1,6 @@
-/* What goes into each layer, for the wave at hand. A forward pass without gradients needs one
- * buffer; one with gradients keeps the inputs of all layers, on the device or, where that has too
- * little memory, on the host. All functions are local and queue on the wave's stream. */
+/* The inputs of the layers, for the wave at hand. A forward pass without gradients needs one
+ * buffer. A pass with gradients keeps the inputs of all layers, on the device or, where that has
+ * too little memory, on the host. All functions are local and queue on the wave's stream. */
 #ifndef SB_PASS_KEPT_INPUTS_H
 #define SB_PASS_KEPT_INPUTS_H
 

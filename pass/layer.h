@@ -3,8 +3,8 @@
  *   n1 = rmsnorm(x) w1;     x1 = x + attention(n1)      pass/attention.h
  *   n2 = rmsnorm(x1) w2;    y = x1 + mlp(n2)            pass/mlp.h
  *
- * This file has the order of things: norms, the residual stream, and the scratch. All functions are
- * local; they queue on the call's stream and do not wait. x and y are activations [T, hidden]. */
+ * This file has the frame: norms, the residual stream, and the scratch. All functions are local;
+ * they queue on the call's stream and do not wait. x and y are activations [T, hidden]. */
 #ifndef SB_PASS_LAYER_H
 #define SB_PASS_LAYER_H
 
@@ -19,9 +19,9 @@
 /* Scratch of one sequence through one layer; memory linear in T. */
 typedef struct sb_layer_work sb_layer_work;
 
-/* For every layer of `arch`, whose widths may differ. `with_backward` adds the buffers of the
- * backward pass, among them one gradient of the largest matrix (f32); `ordered` those that weights
- * with orders need. */
+/* *out = scratch that fits every layer of `arch`, whose widths may differ. `with_backward` adds the
+ * buffers of the backward pass, among them one gradient of the largest matrix (f32). `ordered` adds
+ * those that weights in an order of their own need. */
 sb_status sb_layer_work_create(sb_backend *backend, const sb_arch *arch, size_t T,
                                bool with_backward, bool ordered, sb_layer_work **out);
 void sb_layer_work_free(sb_layer_work **work);
@@ -33,8 +33,8 @@ size_t sb_layer_work_bytes(sb_dtype act, sb_dtype operand, const sb_arch *arch, 
 /* y = layer(x); y may be x. The call's input hook hears of every input. */
 sb_status sb_layer_forward(const sb_layer_call *call, sb_layer_work *work, void *y, const void *x);
 
-/* Given dy = dL/dy and the layer's input x, recomputes the layer, without the input hook, and
- * overwrites dy with dL/dx; the call's other hooks hear of every matrix. */
+/* dy = dL/dx from dy = dL/dy and the layer's input x. Recomputes the layer, without the input hook.
+ * The call's other hooks hear of every matrix. */
 sb_status sb_layer_backward(const sb_layer_call *call, sb_layer_work *work, void *dy,
                             const void *x);
 

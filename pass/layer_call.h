@@ -1,6 +1,6 @@
-/* What one call of a layer is made of (its weights, its sequence, who listens), and the steps that
- * attention and MLP share: products that tell the listeners their factors. All functions are local
- * and queue on the call's stream; all data is device memory. */
+/* One call of a layer: its weights, its sequence and its listeners. Also the steps that attention
+ * and MLP share: products that tell the listeners their factors. All functions are local and queue
+ * on the call's stream; all data is device memory. */
 #ifndef SB_PASS_LAYER_CALL_H
 #define SB_PASS_LAYER_CALL_H
 
@@ -20,8 +20,9 @@ typedef struct sb_layer_weights {
   const float *vector_dev[SB_ROLE_COUNT]; /* its vectors, by role; NULL for roles it has not */
 } sb_layer_weights;
 
-/* Who listens to the matrices. Each function may be NULL. What they get is operands on the device,
- * rows and columns in the matrix's stored order, valid for what they queue on `stream`. */
+/* Listeners to the matrices. Each function may be NULL. They get operands on the device,
+ * with rows and columns in the matrix's stored order, valid for the operations that they
+ * queue on `stream`. */
 typedef struct sb_layer_hooks {
   void *context;
   /* Forward passes: input number `input` of the layer, x [T, channels], before the matrices that
@@ -51,7 +52,7 @@ typedef struct sb_layer_call {
   const sb_layer_hooks *hooks; /* NULL: nobody listens */
 } sb_layer_call;
 
-/* A call with the scratch that its products use: what attention and MLP get. */
+/* A call and the scratch that its products use, as attention and MLP get them. */
 typedef struct sb_layer_step {
   const sb_layer_call *call;
   sb_product_scope scope;
@@ -75,10 +76,11 @@ sb_status sb_layer_step_observe(const sb_layer_step *step, size_t matrix, const 
 /* Tells the hooks the factors dy and x of a matrix's gradient, and the gradient. */
 sb_status sb_layer_step_gradient(const sb_layer_step *step, size_t matrix, const void *dy,
                                  const void *x);
-/* *x [T, width] of activations, as operands: converted into `room` where these are another type. */
+/* *x [T, width] becomes the same values as operands: converted into `room` where activations are
+ * another type. */
 sb_status sb_layer_step_as_operand(const sb_layer_step *step, const void **x, void *room,
                                    size_t width);
-/* Where operands that replace activations go: `same` where both have one type, else `other`. */
+/* Place of operands that replace activations: `same` where both have one type, else `other`. */
 void *sb_layer_step_operand_room(const sb_layer_step *step, void *same, void *other);
 
 #endif

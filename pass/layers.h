@@ -1,5 +1,5 @@
-/* The wave through all layers: one layer's rows on the device, those of the next on their way while
- * the device computes. */
+/* Takes the wave through all layers. One layer's rows are on the device; those of the next are on
+ * their way while the device computes. */
 #ifndef SB_PASS_LAYERS_H
 #define SB_PASS_LAYERS_H
 

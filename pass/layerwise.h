@@ -1,13 +1,13 @@
-/* All of a rank's sequences through a model one layer at a time, by a caller that decides between
- * layers what the next one is: rounding takes them through a layer in full precision, to see its
- * inputs, then through the same layer as it was rounded.
+/* Takes all of a rank's sequences through a model, one layer at a time, for a caller that decides
+ * between layers what the next one is. Rounding takes them through a layer in full precision, to
+ * see its inputs, then through the same layer as it was rounded.
  *
  *   sb_layerwise_embed                              once
  *   sb_layerwise_observe, sb_layerwise_advance      per layer, for each local sequence
  *
- * There are no waves: every local sequence has its activations here, always. They lie on the
- * device, or in host memory where the device has too little for them; then a sequence's are copied
- * when it is its turn, and results are the same. */
+ * Waves play no part: the activations of every local sequence stay here all the time. They lie on
+ * the device, or in host memory where the device has too little. Then those of a sequence are
+ * copied when it is its turn; results are the same. */
 #ifndef SB_PASS_LAYERWISE_H
 #define SB_PASS_LAYERWISE_H
 
@@ -30,15 +30,15 @@ typedef struct sb_layerwise sb_layerwise;
 sb_status sb_layerwise_create(sb_model *model, sb_backend *backend, const sb_sequences *sequences,
                               sb_layerwise **out);
 void sb_layerwise_free(sb_layerwise **layerwise);
-/* What sb_layerwise_create takes: for the activations of `wave->room` local sequences, which are
- * all; for the rest. */
+/* Bytes that sb_layerwise_create takes: for the activations of all `wave->room` local sequences;
+ * for the rest. */
 size_t sb_layerwise_state_bytes(const sb_wave_sizes *wave);
 size_t sb_layerwise_bytes(const sb_wave_sizes *wave, bool ordered);
 
-/* Sequences that it has: all of this rank's. */
+/* Number of its sequences: all of this rank's. */
 size_t sb_layerwise_local(const sb_layerwise *layerwise);
 bool sb_layerwise_on_host(const sb_layerwise *layerwise);
-/* On which all of it is queued. */
+/* The stream on which all calls queue. */
 sb_stream sb_layerwise_stream(const sb_layerwise *layerwise);
 
 /* The activations become the embeddings of the tokens: the input of layer 0. Gathers the table

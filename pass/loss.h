@@ -1,14 +1,14 @@
-/* A loss of a sequence's predictions, as the LM head drives it: the logits come one chunk of the
- * vocabulary at a time, never as a whole, first on the way forward, then again on the way back.
+/* A loss of a sequence's predictions, as the LM head drives it. The logits come one chunk of the
+ * vocabulary at a time, never as a whole: first on the way forward, then again on the way back.
  *
  *   begin                                       forget the wave before
  *   chunk_forward   per chunk and sequence      see the logits
  *   end                                         each sequence's loss
  *   chunk_backward  per chunk and sequence      logits become their own gradient
  *
- * Every loss also tells the negative log-likelihood of the tokens, which users want to see whatever
- * is minimised. Implementations: pass/loss_tokens.h, pass/loss_divergence.h. A new loss is a new
- * table; head and pass stay as they are.
+ * Every loss also reports the negative log-likelihood of the tokens, which users want to see
+ * whatever is minimised. Implementations: pass/loss_tokens.h, pass/loss_divergence.h. A new loss is
+ * a new table; head and pass stay unchanged.
  *
  * All functions are local and queue on the wave's stream; `end` waits. `s` counts the sequences of
  * the wave at hand; logits are f32 [T, chunk->count] on the device. */

@@ -1,8 +1,9 @@
-/* How far predictions are from those of a teacher, the source weights: KL(teacher || model) of the
- * predicted distributions, mean over the tokens of a sequence.
+/* The divergence of predictions from those of a teacher, the source weights: KL(teacher || model)
+ * of the predicted distributions, mean over the tokens of a sequence.
  *
- * The teacher's predictions would be tokens x vocabulary numbers. Kept are, in host memory, the
- * states that the LM head makes them of; the chunks of the head multiply with both. */
+ * The teacher's predictions would be tokens x vocabulary numbers. Host memory keeps the
+ * states before the LM head instead; the chunks of the head multiply with both, the model's
+ * and the teacher's. */
 #ifndef SB_PASS_LOSS_DIVERGENCE_H
 #define SB_PASS_LOSS_DIVERGENCE_H
 
@@ -35,10 +36,10 @@ size_t sb_loss_divergence_bytes(const sb_wave_sizes *wave, size_t local);
 
 extern const sb_loss_ops sb_loss_divergence_ops; /* state: sb_loss_divergence */
 
-/* The wave at hand has gone forward with its teacher: keeps `states` [room, T, hidden], operands,
- * and the log-sum-exps that `tokens` has. Local. */
+/* After the wave at hand has gone forward through its teacher: keeps `states` [room, T, hidden],
+ * operands, and the log-sum-exps that `tokens` has. Local. */
 sb_status sb_loss_divergence_keep(sb_loss_divergence *loss, const void *states);
-/* Takes over what another one has kept, of the same sequences; that one has nothing any more. */
+/* Takes over the states that `from` has kept, of the same sequences; `from` then has none. */
 void sb_loss_divergence_take(sb_loss_divergence *loss, sb_loss_divergence *from);
 
 #endif

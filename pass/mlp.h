@@ -22,12 +22,13 @@ enum { SB_MLP_BUFFERS = 6 };
 /* The table of its buffers, with room for every layer; `arch` NULL: their places only. */
 void sb_mlp_buffers(const sb_arch *arch, sb_buffer out[SB_MLP_BUFFERS]);
 
-/* Fills gate and up: what a backward pass recomputes. */
+/* Fills gate and up, which a backward pass recomputes, too. */
 sb_status sb_mlp_begin(const sb_layer_step *step, sb_mlp_work *work, const void *n);
-/* After sb_mlp_begin: adds gated Wd' to y. Overwrites gate. */
+/* After sb_mlp_begin: y += gated Wd'. Overwrites gate. */
 sb_status sb_mlp_end(const sb_layer_step *step, sb_mlp_work *work, void *y);
-/* After sb_mlp_begin with the same n: dn [T, hidden] = dL/dn from dy = dL/dy (activations), with
- * `dy_room` [T, hidden] for dy as operands where these are another type. Overwrites gate and up. */
+/* After sb_mlp_begin with the same n: dn [T, hidden] = dL/dn from dy = dL/dy
+ * (activations). `dy_room` [T, hidden] holds dy as operands where these are another type.
+ * Overwrites gate and up. */
 sb_status sb_mlp_backward(const sb_layer_step *step, sb_mlp_work *work, void *dn, const void *dy,
                           void *dy_room, const void *n);
 

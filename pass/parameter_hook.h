@@ -1,5 +1,5 @@
-/* Who wants the gradients of the parameters that are no matrix of a layer: norms, embedding, LM
- * head. Passes make them only where somebody does. */
+/* The listener to gradients of norms, embedding and LM head: the parameters that are no matrix of a
+ * layer. Passes compute these gradients only for a listener. */
 #ifndef SB_PASS_PARAMETER_HOOK_H
 #define SB_PASS_PARAMETER_HOOK_H
 

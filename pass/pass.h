@@ -41,7 +41,7 @@ typedef struct sb_pass_setup {
   const uint32_t *tokens; /* [sb_pass_local(world, sequences), seqlen] of this rank; the caller's */
   size_t sequences;       /* of all ranks */
   size_t seqlen;          /* tokens of each, at least 2 */
-  /* What the pass is to be able to do besides sb_pass_loss. */
+  /* Abilities of the pass besides sb_pass_loss. */
   bool gradients;     /* sb_pass_gradients */
   bool all_gradients; /* and its hook `parameter` */
   bool divergence;    /* sb_pass_learn */
@@ -122,22 +122,22 @@ typedef struct sb_pass_hooks {
  * wave has all sequences, directly after sb_pass_loss at the same bits, the forward part is not
  * repeated. SB_ERR_INTERNAL for hooks that the pass was not set up for. Collective. */
 sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *loss);
-/* Forgets a forward part that sb_pass_gradients might use: for callers that change
- * bits or weights. Local. */
+/* Forgets a forward part that sb_pass_gradients might use. For callers that change bits
+ * or weights. Local. */
 void sb_pass_forget(sb_pass *pass);
 
-/* Learns what the source weights predict. From then on the loss is the mean over the tokens of
- * KL(source || model) of the predicted distributions, in nats, the model being at whatever bits;
- * exactly 0 at the source weights. One forward pass. Kept are the states before the LM head (host
- * memory, T x hidden operands per sequence of this rank), so each later pass multiplies with the
- * head once more. For a pass set up with `divergence`, else SB_ERR_INTERNAL. Collective. */
+/* Learns the predictions of the source weights by one forward pass. From then on the loss is the
+ * mean over the tokens of KL(source || model) of the predicted distributions, in nats, at whatever
+ * bits the model has; exactly 0 at the source weights. Host memory keeps the states before the LM
+ * head (T x hidden operands per sequence of this rank), so each later pass multiplies with the head
+ * once more. SB_ERR_INTERNAL unless the pass was set up with `divergence`. Collective. */
 sb_status sb_pass_learn(sb_pass *pass);
-/* The same as part of the next sb_pass_gradients, which saves the forward pass. The caller makes it
- * at full precision; its loss is still that of tokens. Local. */
+/* The same as part of the next sb_pass_gradients, which saves the forward pass. The caller runs
+ * that pass at full precision; its loss is still that of tokens. Local. */
 void sb_pass_learn_next(sb_pass *pass);
-/* Takes over what `teacher` has learnt, which then has forgotten it: a pass over the same tokens,
- * on the same backend, through a model whose residual stream has its channels in the same order.
- * SB_ERR_INTERNAL where that cannot be. Local. */
+/* Takes over what `teacher` has learnt; the teacher then has forgotten it. `teacher` is a pass over
+ * the same tokens, on the same backend, through a model whose residual stream has its channels in
+ * the same order; otherwise SB_ERR_INTERNAL. Local. */
 sb_status sb_pass_learn_from(sb_pass *pass, sb_pass *teacher);
 
 /* From here on passes take only the sequences [first, end) of those that the pass was created with,

@@ -49,8 +49,8 @@ sb_status sb_pass_forward_layers(sb_pass *pass, size_t wave, bool keep);
 sb_status sb_pass_forward_wave(sb_pass *pass, size_t wave, bool keep);
 /* The mean of the losses over all sequences; also sets token_loss. Collective. */
 sb_status sb_pass_mean_loss(sb_pass *pass, double *loss);
-/* A call begins that goes through all layers and the head `passes` times: forward counts 1,
- * backward 3, for it recomputes. */
+/* Begins a call that goes through all layers and the head `passes` times. Forward counts 1,
+ * backward 3, because it recomputes. */
 void sb_pass_expect(sb_pass *pass, double passes);
 
 #endif

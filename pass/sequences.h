@@ -1,6 +1,7 @@
-/* Which sequences of a token file a run uses, and this rank's share of them. A file is cut into
- * *windows* of seqlen tokens, one after another without overlap; a rest is left out. The choice of
- * windows depends on the file, seqlen, number and seed, never on the number of ranks. */
+/* The sequences of a token file that a run uses, and this rank's share of them. A file is cut into
+ * *windows* of seqlen tokens, one after another without overlap; tokens after the last whole window
+ * are left out. The choice of windows depends on the file, seqlen, number and seed, never on the
+ * number of ranks. */
 #ifndef SB_PASS_SEQUENCES_H
 #define SB_PASS_SEQUENCES_H
 

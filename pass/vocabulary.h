@@ -45,15 +45,15 @@ static inline bool sb_vocab_is_tied(const sb_model *model) {
  * valid until the next chunk is brought. Local. */
 sb_status sb_vocab_operands(sb_vocab *vocab, size_t group, const void *image, sb_vocab_chunk *out);
 
-/* What is done with a chunk. Local. */
+/* The work on one chunk. Local. */
 typedef sb_status (*sb_vocab_work)(void *context, const sb_vocab_chunk *chunk);
 /* All chunks of the LM head, in order, as operands. Collective: ranks agree after each chunk. */
 sb_status sb_vocab_each_of_head(sb_vocab *vocab, sb_vocab_work work, void *context);
 /* All chunks of the embedding, in order, in the source's type. Collective. */
 sb_status sb_vocab_each_of_embedding(sb_vocab *vocab, sb_vocab_work work, void *context);
 
-/* logits f32 [T, chunk->count] = states rows' of sequence s of the wave; states: operands [room, T,
- * hidden]. Local. */
+/* logits f32 [T, chunk->count] = states rows' for sequence s of the wave; states: operands [room,
+ * T, hidden]. Local. */
 sb_status sb_vocab_logits(const sb_wave *wave, const sb_vocab_chunk *chunk, void *states, size_t s,
                           float *logits);
 

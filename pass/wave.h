@@ -1,6 +1,6 @@
-/* The sequences that a rank takes through a model at a time: its *wave*. Embedding, layers, head
- * and losses compute on the wave at hand; here is how many sequences it has, what their tokens are,
- * and where each of them lies in a buffer. All functions are local. */
+/* A *wave*: the sequences that a rank takes through a model at a time. Embedding, layers, head and
+ * losses compute on the wave at hand. This file has its number of sequences, their tokens, and the
+ * place of each in a buffer. All functions are local. */
 #ifndef SB_PASS_WAVE_H
 #define SB_PASS_WAVE_H
 
@@ -28,8 +28,8 @@ typedef struct sb_wave {
   double done, work; /* for the ticker: of the running call */
 } sb_wave;
 
-/* What buffers of a wave are sized by, for the `_bytes()` of this room: the same without
- * a model in memory. */
+/* The numbers that size the buffers of a wave, for the `_bytes()` of this room: they need no model
+ * in memory. */
 typedef struct sb_wave_sizes {
   const sb_sizes *model;
   const sb_backend *backend; /* of its fields, types and `unified` alone are read */
@@ -68,9 +68,9 @@ static inline void *sb_wave_operand(const sb_wave *wave, void *buffer, size_t s,
   return (char *)buffer + s * wave->T * width * sb_dtype_size(wave->backend->operand);
 }
 
-/* A call begins that will do `work`, in any unit. */
+/* Begins a call that will do `work`, in any unit. */
 void sb_wave_expect(sb_wave *wave, double work);
-/* That much more of it is done: tells the ticker, and lets the store's messages go on. */
+/* Adds `work` that is done: tells the ticker, and lets the store's messages go on. */
 sb_status sb_wave_progress(sb_wave *wave, double work);
 
 #endif
