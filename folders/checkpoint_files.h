@@ -1,7 +1,6 @@
-/* The files of a checkpoint. PATH, JSON, has the key of the work (what it depends on) and
- * its progress. PATH.SUFFIX, for work that has one, has the bulk: every rank writes and
- * reads what it owns. PATH is replaced, complete or not at all, once the bulk that it
- * describes is on the disk. */
+/* The files of a checkpoint. PATH (JSON) has the key of the work, with everything that it depends
+ * on, and its progress. PATH.SUFFIX has the bulk, if the work has one: every rank writes and reads
+ * the part that it owns. Once the bulk is on the disk, PATH is replaced, complete or not at all. */
 #ifndef SB_FOLDERS_CHECKPOINT_FILES_H
 #define SB_FOLDERS_CHECKPOINT_FILES_H
 
@@ -33,10 +32,10 @@ typedef struct sb_checkpoint_files {
 /* Reads the progress from PATH. Called on rank 0. */
 typedef sb_status (*sb_checkpoint_files_parse)(void *context, const char *path, const json_t *root);
 
-/* Opens the files at `path`. *exists: PATH is there, and `parse` has read it on rank 0; otherwise
- * the bulk is a new file. `kind` and `key` are borrowed until sb_checkpoint_files_close, which is
- * called after a failure too. SB_ERR_FORMAT names what differs between PATH and this run, or what
- * is damaged. Collective; all ranks fail together. */
+/* Opens the files at `path`. *exists: PATH exists, and `parse` has read it on rank 0. Otherwise the
+ * bulk is a new file. `kind` and `key` are borrowed until sb_checkpoint_files_close, which is
+ * called after a failure too. SB_ERR_FORMAT names the difference between PATH and this run, or the
+ * damage. Collective; all ranks fail together. */
 sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_files_kind *kind,
                                    const char *path, const sb_key *key,
                                    sb_checkpoint_files_parse parse, void *context, bool *exists,

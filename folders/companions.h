@@ -1,11 +1,11 @@
 /* The small files beside the weights of a Hugging Face folder: configuration, tokenizer, generation
- * settings. Whatever is made from a folder gets copies of them. All functions are local. */
+ * settings. Every folder that is made from it gets copies of them. All functions are local. */
 #ifndef SB_FOLDERS_COMPANIONS_H
 #define SB_FOLDERS_COMPANIONS_H
 
 #include "base/status.h"
 
-/* Copies the companions of folder `source` into `folder`; it need not have all. SB_ERR_IO. */
+/* Copies the companions of folder `source`, those that exist, into `folder`. SB_ERR_IO. */
 sb_status sb_companions_copy(const char *source, const char *folder);
 /* Registers all companions of `folder` for removal on interruption (base/cleanup.h). */
 sb_status sb_companions_guard(const char *folder);

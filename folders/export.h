@@ -1,6 +1,6 @@
-/* Models as ordinary Hugging Face folders: an output folder dequantized, its rows and
- * columns back in the source's order, for tools that do not know mixed bits; or a source
- * model in another order. */
+/* Writes models as ordinary Hugging Face folders: an output folder dequantized, its rows and
+ * columns back in the source's order, for tools that do not know mixed bits; or a source model in
+ * another order. */
 #ifndef SB_FOLDERS_EXPORT_H
 #define SB_FOLDERS_EXPORT_H
 

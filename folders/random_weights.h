@@ -34,8 +34,8 @@ typedef struct sb_random_tensor {
   float *row; /* [rows] */
 } sb_random_tensor;
 
-/* *out = what the weights of tensor number `tensor` are made from; release it in any case.
- * SB_ERR_MEMORY. O(rows + cols) time and memory. */
+/* *out = the factors that the weights of tensor number `tensor` are made from; release it in any
+ * case. SB_ERR_MEMORY. O(rows + cols) time and memory. */
 sb_status sb_random_tensor_create(const sb_arch *arch, size_t tensor, uint64_t seed,
                                   sb_random_tensor *out);
 void sb_random_tensor_free(sb_random_tensor *tensor);

@@ -22,7 +22,7 @@ sb_status sb_stored_orders_write(const sb_model *model, sb_shard_writer *writer)
 sb_status sb_stored_orders_check(sb_model *model, const sb_manifest *manifest, const char *path);
 /* Reads the orders. SB_ERR_FORMAT names a tensor that is damaged or no permutation. */
 sb_status sb_stored_orders_read(sb_model *model, const sb_shardset *shards);
-/* Gives all ranks the orders that rank 0 has read. Collective. */
+/* Sends the orders that rank 0 has read to all ranks. Collective. */
 sb_status sb_stored_orders_share(sb_model *model);
 
 #endif

@@ -1,9 +1,9 @@
-/* Keys of checkpoints (io/key.h): what a saved phase of a run depends on. The entries that all
- * phases share are made here; a phase adds its own options with sb_key_add.
+/* Keys of checkpoints (io/key.h) list everything that a saved phase of a run depends on. This file
+ * makes the entries that all phases share; a phase adds its own options with sb_key_add.
  *
- * A run resumes only where every entry is the same, so that what is computed in several attempts
- * has the bits of one computed at once. The number of ranks is no entry: results do not depend on
- * it. The device and its arithmetic are, because they decide how sums are rounded. */
+ * A run resumes only where every entry is the same, so several attempts give the same bits as one.
+ * The device and its arithmetic are entries, because they decide how sums are rounded. The number
+ * of ranks is none: results do not depend on it. */
 #ifndef SB_QUANT_CHECKPOINT_KEY_H
 #define SB_QUANT_CHECKPOINT_KEY_H
 
@@ -18,13 +18,13 @@
 void sb_checkpoint_key_begin(sb_key *key, const sb_model *model, const sb_backend *backend);
 
 /* Add a fingerprint (pass/fingerprint.h) of a model's store, or of tokens (NULL: 0). `meaning`
- * says for people what differs, with the options that decide on it; `name` and `meaning` are
+ * tells people the difference, with the options that decide on it. `name` and `meaning` are
  * borrowed. Collective. */
 sb_status sb_checkpoint_key_add_model(sb_key *key, const char *name, const char *meaning,
                                       sb_model *model);
 sb_status sb_checkpoint_key_add_tokens(sb_key *key, const char *name, const char *meaning,
                                        const sb_world *world, const sb_sequences *sequences);
-/* A fingerprint that is known already. Local. */
+/* Adds a fingerprint that is known already. Local. */
 void sb_checkpoint_key_add_number(sb_key *key, const char *name, const char *meaning,
                                   uint64_t fingerprint);
 

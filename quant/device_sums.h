@@ -1,5 +1,5 @@
-/* Sums over ranks of numbers on their devices: from device to device where those exchange data
- * themselves, by an MPI library that takes device memory, or through the hosts. */
+/* Sums over ranks of numbers on their devices. They travel from device to device where devices
+ * exchange data themselves, by an MPI library that takes device memory, or through the hosts. */
 #ifndef SB_QUANT_DEVICE_SUMS_H
 #define SB_QUANT_DEVICE_SUMS_H
 

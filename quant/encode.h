@@ -1,11 +1,11 @@
-/* From weights to codes: the one place where the matrices of a model become coded block rows
- * (kernels/blockrow.h).
+/* From weights to codes: the one place where the matrices of a model become coded
+ * block rows (kernels/blockrow.h).
  *
- * A *coded model* (SB_CODING_CODES) has the tensors, orders and bit map of its source; its matrices
- * are codes, all else is as the source has it. sb_encode_nearest makes a whole one, rounded to
- * nearest. Better rounding (quant/gptq.h) begins with sb_encode_create, which lays out an empty
- * one, and fills it group by group: sb_encode_copy for what is not quantized, sb_encode_visit for
- * the block rows, sb_encode_codes for each once its codes are chosen.
+ * A *coded model* (SB_CODING_CODES) has the tensors, orders and bit map of its source. Its matrices
+ * are codes; everything else is as in the source. sb_encode_nearest makes a whole one, rounded to
+ * nearest. Better rounding (quant/gptq.h) lays out an empty one by sb_encode_create and fills it
+ * group by group: sb_encode_copy for tensors that are not quantized, sb_encode_visit for the block
+ * rows, sb_encode_codes for each once its codes are chosen.
  *
  * A rank writes the units that it owns, from the image of the source's group that it holds
  * (mpi/store.h); no codes travel. */
@@ -16,14 +16,14 @@
 #include "kernels/backend.h"
 #include "model/model.h"
 
-/* A coded model laid out for the bits of `source` (SB_CODING_SOURCE, all bits in 1..8), without
- * contents. On failure *out is to be released by the caller. Collective. Memory: the coded bytes of
- * the rank's units. */
+/* *out = a coded model laid out for the bits of `source` (SB_CODING_SOURCE, all bits in 1..8),
+ * without contents. After a failure the caller releases *out. Collective. Memory: the coded bytes
+ * of the rank's units. */
 sb_status sb_encode_create(const sb_model *source, sb_model **out);
 
-/* A complete coded model, every weight at the nearest level of its group's grid, grids fitted to
- * source->importance where it has one. On failure *out is NULL. Collective. OpenMP threads share a
- * group's block rows. */
+/* *out = a complete coded model: every weight at the nearest level of its group's grid. Grids are
+ * fitted to source->importance where it has one. On failure *out is NULL. Collective. OpenMP
+ * threads share a group's block rows. */
 sb_status sb_encode_nearest(sb_model *source, sb_model **out);
 
 /* A block row of a matrix on its way to codes. */
@@ -44,7 +44,7 @@ typedef struct sb_encode_row {
 typedef sb_status (*sb_encode_visitor)(void *context, const sb_encode_row *row);
 sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group, const void *image,
                           sb_encode_visitor visit, void *context);
-/* Copies what is not quantized, of the group's units that this rank owns. Local. */
+/* Copies the group's units that are not quantized and that this rank owns. Local. */
 void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const void *image);
 
 /* Writes a block row from chosen grids and codes: grids [block columns, rows] and codes [rows,

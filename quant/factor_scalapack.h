@@ -3,12 +3,12 @@
  *
  * The upper triangular U with `U' U = H^-1` is found without forming H^-1. Let J reverse the order
  * of rows and columns, and let `J H J = C' C` with C upper triangular (Cholesky, p?potrf). Then `U'
- * = J C^-1 J` (p?trtri). That takes 2/3 n^3 operations; Cholesky, inverse and Cholesky of the
- * inverse take 4/3 n^3. Its error grows with the square root of the condition of H, theirs with the
- * condition.
+ * = J C^-1 J` (p?trtri). That takes `2/3 n^3` operations; Cholesky, inverse and Cholesky of the
+ * inverse take `4/3 n^3`. Its error grows with the square root of the condition of H, theirs with
+ * the condition.
  *
  * So all matrices here are *reversed*: row-major element (i, j) of H or U is column-major element
- * (n - 1 - j, n - 1 - i) of the layout. A dense panel is then read from its end: rows [a, b) x
+ * (n - 1 - j, n - 1 - i) of the layout. A dense panel is then read from its end. Rows [a, b) x
  * columns [a, n) of the matrix, row-major, are the region of rows [0, n - a) x columns [n - b, n -
  * a) as one array read backwards. Only the upper triangle of the layout is used. */
 #ifndef SB_QUANT_FACTOR_SCALAPACK_H
@@ -19,9 +19,9 @@
 #include "mpi/blockcyclic.h"
 #include "mpi/world.h"
 
-/* Single precision is kept while no channel's variance inflation factor is above this. That factor
- * of channel j is (H + damping)_jj times the diagonal element of the inverse, or 1 / (1 - R^2) of
- * j's regression on the others. It is a condition number that does not depend on the sizes of
+/* Single precision is kept while no channel's variance inflation factor is above this. For channel
+ * j that factor is `(H + damping)_jj` times the diagonal element of the inverse, or `1 / (1 - R^2)`
+ * of j's regression on the others. It is a condition number that does not depend on the sizes of
  * channels, and neither does the error of Cholesky. Measured: docs/measurements/factor.md. */
 enum { SB_FACTOR_INFLATION = 200 };
 

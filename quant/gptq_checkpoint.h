@@ -15,9 +15,9 @@
 typedef struct sb_gptq_checkpoint sb_gptq_checkpoint;
 
 /* Opens the checkpoint at `path`. *layers = the finished layers, whose units are read into the
- * store of `coded`; 0, with new files, where there is no PATH. `coded` is a laid out coded model;
- * it and `key` are borrowed until sb_gptq_checkpoint_close. SB_ERR_FORMAT names what differs
- * between the files and this run, or what is damaged. */
+ * store of `coded`; 0, with new files, where PATH does not exist. `coded` is a laid out coded
+ * model. It and `key` are borrowed until sb_gptq_checkpoint_close. SB_ERR_FORMAT names the
+ * difference between the files and this run, or the damage. */
 sb_status sb_gptq_checkpoint_open(const char *path, const sb_key *key, sb_model *coded,
                                   size_t *layers, sb_gptq_checkpoint **out);
 /* Saves layer number `layer`, the next one, from the store; on the disk when

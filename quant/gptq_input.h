@@ -27,9 +27,10 @@ typedef struct sb_gptq_input {
   double factor_seconds, round_seconds, refine_seconds;
 } sb_gptq_input;
 
-/* Rounds what multiplies input number `input` (model/arch.h) of the layer in `group` of the
- * store, whose image of the source is `image`, into the coded store. Collective; all ranks fail
- * together. Device memory: 5 bytes per weight of this rank's rows, 9 with refining. */
+/* Rounds the matrices that multiply input number `input` (model/arch.h) of a layer into the
+ * coded store. `group` is the layer's group in the store, `image` the source's image of it.
+ * Collective; all ranks fail together. Device memory: 5 bytes per weight of this rank's rows,
+ * 9 with refining. */
 sb_status sb_gptq_input_round(sb_gptq_input *work, size_t group, const void *image, size_t input);
 
 #endif

@@ -47,8 +47,8 @@ extern const char *const sb_factor_mode_names[];
 
 #define SB_MOMENT_HOST_ROOM ((size_t)1 << 30)
 enum { SB_MOMENT_DEVICE_SHARE = 3 };
-/* The most bytes that 24 n^2 may be for replicated factors: SB_MOMENT_HOST_ROOM on a processor (n
- * <= 6688); on a GPU the rank's part of its memory / SB_MOMENT_DEVICE_SHARE, because the four
+/* The largest 24 n^2, in bytes, for replicated factors. On a processor it is SB_MOMENT_HOST_ROOM (n
+ * <= 6688). On a GPU it is the rank's part of the memory / SB_MOMENT_DEVICE_SHARE, because the four
  * inputs together take up to 34 n^2. Local. */
 size_t sb_moments_room(const sb_backend *backend);
 /* The mode to take: `mode` itself, or for AUTO by the channels of the widest input. Pure. */
@@ -76,9 +76,9 @@ typedef struct sb_moments sb_moments;
 /* *out = moments of no layer yet. Device and host memory as above, for all inputs of a layer, each
  * as wide as in any layer. SB_ERR_MEMORY. Collective; all ranks fail together. */
 sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out);
-/* What sb_moments_create takes where host and device are one, and what its mode, which is settled,
- * takes to factorise beside that with so many threads: an f64 copy of each input at hand, or of the
- * rank's part of one. Of the setup's model nothing is read. Pure. */
+/* Bytes that sb_moments_create takes where host and device are one; and bytes that its settled mode
+ * takes beside that to factorise with `threads` threads: an f64 copy of each input at hand, or of
+ * the rank's part of one. The setup's model is not read. Pure. */
 size_t sb_moments_bytes(const sb_moments_setup *setup, const sb_sizes *sizes);
 size_t sb_moments_factor_bytes(const sb_moments_setup *setup, const sb_sizes *sizes, int threads);
 void sb_moments_free(sb_moments **moments);
@@ -93,7 +93,7 @@ bool sb_moments_on_device(const sb_moments *moments);
 
 /* Begins layer number `layer`: all sums are 0. Local. */
 sb_status sb_moments_begin(sb_moments *moments, sb_stream stream, size_t layer);
-/* An input hook (pass/layer_call.h): what a sequence shows of an input. Local. */
+/* An input hook (pass/layer_call.h): adds a sequence's x of one input. Local. */
 sb_status sb_moments_take(void *moments, sb_stream stream, size_t input, const void *x);
 /* Ends this rank's sequence s. Every rank calls it most_local times, s = 0, 1, ..., also for
  * sequences that it does not have. Sequence 0 of rank 0 sets the quanta. `status` is the outcome of
@@ -102,7 +102,7 @@ sb_status sb_moments_take(void *moments, sb_stream stream, size_t input, const v
 sb_status sb_moments_end_sequence(sb_moments *moments, sb_stream stream, size_t s,
                                   sb_status status);
 
-/* What was done to a layer's moments so that they could be factorised. */
+/* Repairs that a layer's moments needed before they could be factorised. */
 typedef struct sb_moments_repair {
   size_t repaired; /* inputs whose moments needed more than the usual damping */
   size_t dead;     /* channels that are 0 for all tokens */

@@ -1,5 +1,5 @@
-/* The block rows of one rank that share an input, on their way to codes. They stay on the device,
- * where they are rounded and refined while the factor and the second moments pass by panel by panel
+/* The block rows of one rank that share an input, on their way to codes. They stay on the device
+ * and are rounded and refined there, while the factor and the second moments pass by panel by panel
  * (kernels/backend.h: sb_stack). All functions are local. */
 #ifndef SB_QUANT_ROUND_STACK_H
 #define SB_QUANT_ROUND_STACK_H
@@ -35,7 +35,8 @@ sb_status sb_round_stack_add(sb_round_stack *stack, const void *w, sb_dtype w_dt
 /* round_columns for columns [begin, end); in order, until all are done. */
 sb_status sb_round_stack_round(sb_round_stack *stack, size_t begin, size_t end, const float *panel,
                                size_t ld, bool fitted);
-/* Refining, after that: all columns once for the residual, then once per pass. */
+/* Refining, after the rounding: one sweep over all columns for the residual, then one
+ * sweep per pass. */
 sb_status sb_round_stack_residual(sb_round_stack *stack, size_t begin, size_t end,
                                   const float *panel);
 sb_status sb_round_stack_refine(sb_round_stack *stack, size_t begin, size_t end,

@@ -2,10 +2,10 @@
  * (quant/scales.h numbers groups).
  *
  * All weights of a group are proportional to its scale, so its gradient is `sum of g w` over
- * the group, with w the weights as they are coded and g their gradients. Sequences are summed
- * in whole multiples of 2^-44, so the result does not depend on the number of ranks. Each
- * rank gets the gradients of its own groups. Gradients of weights never cross the network; 8
- * bytes per group do. */
+ * the group: w are the weights as they are coded, g their gradients. Sequences are summed in
+ * whole multiples of 2^-44, so the result does not depend on the number of ranks. Each rank
+ * gets the gradients of its own groups. Gradients of weights never cross the network; 8 bytes
+ * per group do. */
 #ifndef SB_QUANT_SCALE_GRADIENTS_H
 #define SB_QUANT_SCALE_GRADIENTS_H
 

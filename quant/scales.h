@@ -36,10 +36,9 @@ size_t sb_scales_before(const sb_scales *scales, size_t layer);
  * most `rate` scales. Local. O(groups). */
 void sb_scales_step(sb_scales *scales, const float *gradients, double rate);
 
-/* The state of this rank's groups in training, SB_SCALES_STATE_BYTES each, in their order:
- * to be saved (quant/tune_checkpoint.h), or replaced by a saved one. sb_scales_restore
- * then continues after `steps` steps and writes the scales into the coded rows, which no
- * rank holds acquired. Local. */
+/* The training state of this rank's groups, SB_SCALES_STATE_BYTES each, in their order: to be saved
+ * (quant/tune_checkpoint.h), or overwritten by a saved one. sb_scales_restore then continues after
+ * `steps` steps. It writes the scales into the coded rows, which no rank holds acquired. Local. */
 enum { SB_SCALES_STATE_BYTES = 16 };
 uint8_t *sb_scales_state(sb_scales *scales);
 void sb_scales_restore(sb_scales *scales, size_t steps);

@@ -41,14 +41,14 @@ double sb_tune_rate(size_t batch);
 /* Number of sequences whose divergence is measured: a batch, or a sixteenth of all. Pure. */
 size_t sb_tune_looked_at(size_t sequences, size_t batch);
 
-/* Trains the scales of `coded` (SB_CODING_CODES), which is `source` (SB_CODING_SOURCE) in the same
- * orders, rounded. `source` is unchanged when the call returns. The result has the same bits for
- * any number of ranks. SB_ERR_NUMERIC where a loss or gradient overflows, SB_ERR_FORMAT for a
- * checkpoint of other training. Collective; all ranks fail together.
+/* Trains the scales of `coded` (SB_CODING_CODES): `source` (SB_CODING_SOURCE) rounded, in the same
+ * orders. `source` is unchanged when the call returns. The result has the same bits for any number
+ * of ranks. SB_ERR_NUMERIC where a loss or gradient overflows, SB_ERR_FORMAT for a checkpoint of
+ * other training. Collective; all ranks fail together.
  *
- * Memory of a rank beside both models: a gradient pass over its sequences
- * of a batch; T x hidden activations per sequence of the rank; scales and
- * their gradients (quant/scales.h, quant/scale_gradients.h). */
+ * Memory of a rank beside both models: a gradient pass over its sequences of a
+ * batch; T x hidden activations per sequence of the rank; scales and their
+ * gradients (quant/scales.h, quant/scale_gradients.h). */
 sb_status sb_tune(sb_model *source, sb_model *coded, sb_backend *backend,
                   const sb_sequences *sequences, const sb_tune_options *options,
                   sb_tune_stats *stats);

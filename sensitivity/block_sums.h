@@ -1,5 +1,5 @@
-/* Exact sums over the sequences of all ranks: a few per block. A sequence's values are added on its
- * own rank; layer by layer the sums go to the owners of the blocks. A pass calls begin_layer, add
+/* Exact sums over the sequences of all ranks, a few per block. A rank adds the values of its own
+ * sequences. Layer by layer the sums go to the owners of the blocks. A pass calls begin_layer, add
  * for each of the rank's sequences, and end_layer; several waves add up. */
 #ifndef SB_SENSITIVITY_BLOCK_SUMS_H
 #define SB_SENSITIVITY_BLOCK_SUMS_H
@@ -23,7 +23,7 @@ void sb_block_sums_free(sb_block_sums **sums);
  * blocks of a layer; blocks that this rank owns. Local. */
 size_t sb_block_sums_first(const sb_block_sums *sums, size_t layer);
 size_t sb_block_sums_layer_blocks(const sb_block_sums *sums, size_t layer);
-/* The most that a layer has. */
+/* Most blocks of any layer. Local. */
 size_t sb_block_sums_most_blocks(const sb_block_sums *sums);
 size_t sb_block_sums_owned(const sb_block_sums *sums);
 

@@ -1,13 +1,13 @@
-/* How sensitive each row and column of every matrix is, and the orders (model/orders.h) that put
+/* The sensitivity of each row and column of every matrix, and the orders (model/orders.h) that put
  * sensitive ones together.
  *
- * The score of a weight is the sum over calibration sequences s of (g_s d)^2, with g_s the gradient
- * of the sequence's mean loss at the model's present bits and d = Q_b(w) - w: the cost of rounding
- * this weight alone, by the diagonal of the empirical Fisher matrix. A channel's score is the sum
- * over its weights, and over the matrices that share its order. Orders are by falling score, ties
- * by channel, so the first block rows and block columns are the most sensitive ones.
+ * The score of a weight is `sum over calibration sequences s of (g_s d)^2`: g_s is the gradient of
+ * the sequence's mean loss at the model's present bits, and d = Q_b(w) - w. It is the cost of
+ * rounding this weight alone, by the diagonal of the empirical Fisher matrix. A channel's score is
+ * the sum over its weights, and over the matrices that share its order. Orders are by falling
+ * score, ties by channel, so the first block rows and block columns are the most sensitive ones.
  *
- * No gradient leaves its rank; sums over sequences are exact (mpi/exact.h), so orders do not depend
+ * No gradient leaves its rank. Sums over sequences are exact (mpi/exact.h), so orders do not depend
  * on the number of ranks. */
 #ifndef SB_SENSITIVITY_CHANNELS_H
 #define SB_SENSITIVITY_CHANNELS_H
@@ -35,9 +35,9 @@ sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backen
 size_t sb_channels_bytes(const sb_sizes *sizes);
 void sb_channels_free(sb_channels **channels);
 
-/* *out = the orders of `mode` (not none) by these scores: legal ones and, for indexed, settled for
- * the model's blocks. Equal on all ranks. Collective. O(n log n) in the number of channels, on
- * every rank. */
+/* *out = the orders of `mode` (not none) by these scores. Fused orders are legal ones
+ * (model/fused.h); indexed ones are settled for the model's blocks. Equal on all ranks. Collective.
+ * O(n log n) in the number of channels, on every rank. */
 sb_status sb_channels_orders(const sb_channels *channels, sb_reorder mode, sb_orders *out);
 
 /* For tests: out[sb_channels_count] = the scores of a layer, matrix by matrix,

@@ -1,10 +1,10 @@
-/* The loss table of estimator `diagonal`, from squares of gradients: `loss[k][b] = n/2 mean over
- * sequences of sum_i g_i^2 (Q_b(w) - w)_i^2`, that is the block's empirical Fisher matrix without
- * its off-diagonal part.
+/* The loss table of estimator `diagonal`, from squares of gradients: the block's empirical Fisher
+ * matrix without its off-diagonal part.
  *
- * Squares themselves, one per weight, would have to be summed over ranks. Instead each
- * sequence adds one number per block and width, exactly (sensitivity/block_sums.h),
- * and only those travel. */
+ *   loss[k][b] = n/2 mean over sequences of sum_i g_i^2 (Q_b(w) - w)_i^2
+ *
+ * The squares, one per weight, would have to be summed over ranks. Instead each sequence adds one
+ * number per block and width, exactly (sensitivity/block_sums.h), and only those sums travel. */
 #ifndef SB_SENSITIVITY_DIAGONAL_H
 #define SB_SENSITIVITY_DIAGONAL_H
 

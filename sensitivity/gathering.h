@@ -1,4 +1,4 @@
-/* How much of the sensitivity lies in few blocks: the measure of an order of channels. */
+/* The measure of an order of channels: the share of the sensitivity that lies in few blocks. */
 #ifndef SB_SENSITIVITY_GATHERING_H
 #define SB_SENSITIVITY_GATHERING_H
 
@@ -15,9 +15,9 @@ sb_status sb_gathering_measure(sb_model *model, sb_backend *backend,
                                const sb_sequences *calibration, unsigned width,
                                size_t activation_bytes, sb_ticker ticker, double *blocks);
 
-/* Of the blocks of the matrices of a role in all layers, the share of their sensitivity that lies
- * in the most sensitive `part` of them (at least one block). SB_ROLE_COUNT: of all matrices. 0
- * where there is no sensitivity. Local. O(n log n). */
+/* *share = the part of the sensitivity of a role's blocks, in all layers, that lies in the most
+ * sensitive `part` of them (at least one block). SB_ROLE_COUNT: of the blocks of all matrices. 0
+ * where all sensitivities are 0. Local. O(n log n). */
 sb_status sb_gathering_share(const sb_model *model, const double *blocks, sb_role role, double part,
                              double *share);
 

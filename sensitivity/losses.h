@@ -1,10 +1,10 @@
-/* What a block is expected to cost at every width: a row of a table of losses. */
+/* A row of a table of losses: the expected cost of a block at every width. */
 #ifndef SB_SENSITIVITY_LOSSES_H
 #define SB_SENSITIVITY_LOSSES_H
 
 #include "kernels/backend.h"
 
-/* losses[b]: the expected rise of the loss, in nats per token, when the block has b bits. 0, and
+/* losses[b]: the expected rise of the loss, in nats per token, when the block has b bits. 0,
  * without meaning, at widths that the table does not have. */
 typedef double sb_losses[SB_WIDTHS];
 

@@ -1,15 +1,15 @@
-/* Scores of moves: what changing a block's width by one bit does to the loss, seen from the model
- * as it is quantized now.
+/* Scores of moves: the change of the loss when a block's width changes by one bit, seen from the
+ * model as it is quantized now.
  *
- * For block k and calibration sequence s, with g_s the gradient of the sequence's mean loss at the
- * present weights, one bit up and one bit down have the first-order change (ScaleBITS)
+ * Let g_s be the gradient of the mean loss of calibration sequence s at the present weights. For
+ * block k, one bit up and one bit down have the first-order change (ScaleBITS)
  *
  *   a_s(k, b -> b') = <g_s,k , Q_b'(W)_k - W_now,k>
  *
- * The sums over sequences of a_s and a_s^2 are kept. The mean of a_s is the first-order change of
- * the loss. The mean of a_s^2 is D' F D, with F the empirical Fisher matrix of the block; inside a
- * block nothing is left out. These four numbers per block are all that is summed over ranks,
- * exactly (mpi/exact.h), so scores do not depend on the number of ranks. */
+ * The sums over sequences of a_s and a_s^2 are kept, for both directions: four numbers per block.
+ * The mean of a_s is the first-order change of the loss. The mean of a_s^2 is D' F D, with F the
+ * empirical Fisher matrix of the block; inside a block nothing is left out. Only these four numbers
+ * are summed over ranks, exactly (mpi/exact.h), so scores do not depend on the number of ranks. */
 #ifndef SB_SENSITIVITY_SCORES_H
 #define SB_SENSITIVITY_SCORES_H
 
