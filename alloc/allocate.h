@@ -43,13 +43,13 @@ typedef struct sb_allocate_result {
   double loss_seconds;     /* forward passes that checked trades */
 } sb_allocate_result;
 
-/* SB_ERR_RANGE, with the range that is possible, where no bit map with widths in [min_bits,
- * max_bits] has the budget, or where the orders that `mode` stores exceed it alone. Local, equal on
- * all ranks. O(1). */
+/* SB_ERR_RANGE, with the possible range, where no bit map with widths in [min_bits,
+ * max_bits] has the budget, or where the orders that `mode` stores exceed it alone. Local,
+ * equal on all ranks. O(1). */
 sb_status sb_allocate_check_budget(const sb_model *model, sb_reorder mode, double budget,
                                    unsigned min_bits, unsigned max_bits);
 /* Sets all blocks to the largest uniform width in [min_bits, max_bits] within the budget.
- * SB_ERR_RANGE, with the range that is possible, when there is none. Local, equal on all ranks. */
+ * SB_ERR_RANGE, with the possible range, when none fits. Local, equal on all ranks. */
 sb_status sb_allocate_uniform(sb_model *model, double budget, unsigned min_bits, unsigned max_bits);
 /* Searches. `model` (SB_CODING_SOURCE) is left with the best bits found, within the budget.
  * SB_ERR_RANGE as sb_allocate_check_budget, SB_ERR_FORMAT for a checkpoint of another search,
@@ -57,8 +57,8 @@ sb_status sb_allocate_uniform(sb_model *model, double budget, unsigned min_bits,
  * Memory beside the model: that of a gradient pass and of the estimator. */
 sb_status sb_allocate(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
                       const sb_allocate_options *options, sb_allocate_result *result);
-/* The most that takes beside its passes and gains (sensitivity/gains.h); `from_costs`: it begins
- * with what costs of widths choose. Pure. */
+/* Most bytes that sb_allocate takes beside its passes and gains (sensitivity/gains.h).
+ * `from_costs`: it begins with the bits that costs of widths choose. Pure. */
 size_t sb_allocate_bytes(const sb_sizes *sizes, bool from_costs);
 
 #endif

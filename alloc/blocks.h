@@ -31,7 +31,7 @@ sb_status sb_blocks_total(const sb_world *world, const sb_blocks *blocks, const 
 /* Storage bits with every block at its least width, and at max_bits. Collective. */
 sb_status sb_blocks_range(const sb_world *world, const sb_blocks *blocks, uint64_t *least,
                           uint64_t *most);
-/* SB_ERR_RANGE, with the range that is possible, for a budget below `least`: the cost of every WHAT
+/* SB_ERR_RANGE, with the possible range, for a budget below `least`, the cost of every WHAT
  * ("block") at min_bits. Equal on all ranks where the arguments are. Local. */
 sb_status sb_blocks_check_budget(uint64_t budget, uint64_t least, uint64_t most, const char *what,
                                  unsigned min_bits);

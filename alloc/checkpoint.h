@@ -18,10 +18,10 @@ typedef struct sb_search_checkpoint {
   sb_model *model;
 } sb_search_checkpoint;
 
-/* *resumes: `path` is there, and *progress and model->bits (of all blocks, on all ranks) are what
- * it says; otherwise both stay as they are. `key` and `model` are borrowed as long as `out` is
- * used. SB_ERR_FORMAT names what differs between the file and this run, or what is wrong with the
- * file. Collective; all ranks fail together. O(blocks). */
+/* *resumes: the file `path` exists, and *progress and model->bits (of all blocks, on all ranks) are
+ * read from it; otherwise both stay unchanged. `key` and `model` are borrowed as long as `out` is
+ * used. SB_ERR_FORMAT names the difference between the file and this run, or the damage.
+ * Collective; all ranks fail together. O(blocks). */
 sb_status sb_search_checkpoint_open(const char *path, const sb_key *key, sb_model *model,
                                     sb_search_progress *progress, bool *resumes,
                                     sb_search_checkpoint *out);

@@ -23,12 +23,12 @@ typedef struct sb_choose_result {
  * for no less loss is never chosen. The result does not depend on how blocks are spread over ranks.
  * O(blocks x widths / ranks) work and memory (24 bytes per block and width).
  *
- * SB_ERR_RANGE, with the range that is possible, when the least widths exceed the budget;
+ * SB_ERR_RANGE, with the possible range, when the least widths exceed the budget;
  * SB_ERR_NUMERIC, naming the block, for a loss that is NaN or infinite. Collective; SB_OK on all
  * ranks or on none. */
 sb_status sb_choose_blocks(const sb_world *world, const sb_blocks *blocks, const sb_losses *loss,
                            uint64_t budget, uint8_t *bits, sb_choose_result *result);
-/* The most that takes for `count` blocks. Pure. */
+/* Most bytes that sb_choose_blocks takes for `count` blocks. Pure. */
 size_t sb_choose_blocks_bytes(size_t count);
 
 /* Checks this rank's rows of a table, for sb_choose_blocks and its like: SB_ERR_NUMERIC as above,

@@ -44,7 +44,7 @@ typedef struct sb_step_result {
 sb_status sb_greedy_step(const sb_world *world, const sb_blocks *blocks, const double *raise_gain,
                          const double *cut_loss, uint64_t budget, uint64_t most_raised,
                          uint8_t *bits, sb_step_result *result);
-/* The most that takes for `count` blocks. Pure. */
+/* Most bytes that sb_greedy_step takes for `count` blocks. Pure. */
 size_t sb_greedy_step_bytes(size_t count);
 
 #endif

@@ -53,7 +53,7 @@ typedef struct sb_knapsack_result {
  * that break the rules above, naming the item. Collective; SB_OK on all ranks or on none. */
 sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *items, uint64_t budget,
                             uint8_t *chosen, sb_knapsack_result *result);
-/* The most that takes for `count` items with up to `most` choices. Pure. */
+/* Most bytes that sb_knapsack_solve takes for `count` items with up to `most` choices. Pure. */
 size_t sb_knapsack_bytes(size_t count, unsigned most);
 
 /* Sum of the losses of given choices over all ranks, exactly added (mpi/exact.h). Collective. */

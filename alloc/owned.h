@@ -24,7 +24,7 @@ sb_status sb_owned_create(const sb_model *model, unsigned min_bits, unsigned max
 size_t sb_owned_bytes(size_t count);
 void sb_owned_free(sb_owned *owned);
 
-/* The storage of blocks (bits, as sb_blocks_cost counts) that a budget in effective bits per weight
+/* Storage of blocks, in bits as sb_blocks_cost counts, that a budget in effective bits per weight
  * leaves after bit maps and stored orders; and the effective bits per weight of a given storage. */
 uint64_t sb_owned_budget(const sb_model *model, double effective_bits);
 double sb_owned_effective_bits(const sb_model *model, uint64_t storage);

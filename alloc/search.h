@@ -41,7 +41,7 @@ typedef struct sb_search_step {
   double seconds; /* of this step */
 } sb_search_step;
 
-/* How far a search is. The bits that belong to it are those applied last. */
+/* The progress of a search. It belongs to the bits applied last. */
 typedef struct sb_search_progress {
   int steps, strides, trades; /* done; trades: tried */
   int accepted, gain_passes, loss_passes;
@@ -93,7 +93,7 @@ typedef struct sb_search_result {
 sb_status sb_search(const sb_world *world, const sb_blocks *blocks,
                     const sb_search_options *options, const sb_search_hooks *hooks, uint8_t *bits,
                     sb_search_result *result);
-/* The most that takes for `count` blocks, beside what hooks take. Pure. */
+/* Most bytes that sb_search takes for `count` blocks, beside its hooks. Pure. */
 size_t sb_search_bytes(size_t count);
 
 #endif

@@ -1,4 +1,4 @@
-/* Options that several commands share, and what follows from them. */
+/* Options that several commands share, and the choices that follow from them. */
 #ifndef SB_CLI_COMMON_H
 #define SB_CLI_COMMON_H
 
@@ -96,10 +96,11 @@ static inline size_t sb_common_activation_bytes(const sb_common *common,
  * Collective. Release with op->destroy. */
 sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_backend **out);
 
-/* --seqlen and --seqs, or what suits the command. Where windows of text are predicted: 512 tokens,
- * or the context of the model if that is shorter, and all sequences (0). Where it calibrates: 64
- * sequences of 128 tokens. The curvature of the loss is a mean over sequences; for the same number
- * of tokens many short ones estimate it better than few long ones (docs/results.md). Local. */
+/* --seqlen and --seqs, or the defaults of the command's kind. Where windows of text are predicted:
+ * 512 tokens, or the context of the model if that is shorter, and all sequences (0). Where it
+ * calibrates: 64 sequences of 128 tokens. The curvature of the loss is a mean over sequences; for
+ * the same number of tokens many short ones estimate it better than few long ones
+ * (docs/results.md). Local. */
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config);
 size_t sb_common_seqs(const sb_common *common);
 

@@ -14,7 +14,7 @@ typedef struct sb_inspect_request {
   bool check;      /* read all weights */
 } sb_inspect_request;
 
-/* Table to `out` (NULL: none), figures into `report` (NULL: none). */
+/* Print a table to `out` and add figures to `report`; either may be NULL. */
 sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *request, FILE *out,
                            json_t *report);
 sb_status sb_inspect_output(const sb_world *world, const sb_inspect_request *request, FILE *out,

@@ -1,8 +1,8 @@
-/* Seeing inside a run: what SHARDBITS_LOG and SHARDBITS_TRACE ask for.
+/* Seeing inside a run: the environment variables SHARDBITS_LOG and SHARDBITS_TRACE.
  *
- * SHARDBITS_LOG=info | debug | debug:all | debug:0,4-7 chooses which ranks write lines for
+ * SHARDBITS_LOG=info | debug | debug:all | debug:0,4-7 chooses the ranks that write lines for
  * developers (base/log.h). SHARDBITS_TRACE=FILE records what every rank does and waits for
- * (base/trace.h), and rank 0 writes it to FILE at the end of the run, after an error too. A run
+ * (base/trace.h). Rank 0 writes the trace to FILE at the end of the run, after an error too. A run
  * that is killed, or ended by a device that fails in lockstep (mpi/world.h), writes none.
  *
  * The environment of rank 0 counts: launchers need not pass the variables on to other nodes. */

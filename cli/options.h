@@ -1,10 +1,10 @@
-/* The command line of one command: one table of options is its parser, its type check and its
- * --help.
+/* The command line of one command. One table of options is its parser, its type check
+ * and its --help.
  *
- * The table points at the variables it fills; what they hold before parsing is the default that
+ * The table points at the variables it fills; their values before parsing are the defaults that
  * --help shows. Spellings: --name VALUE, --name=VALUE, -o VALUE, flags without a value; "--" ends
- * the options. Of an option given twice the last one counts. All functions are local and give the
- * same answer on every rank. */
+ * the options. If an option is given twice, the last one counts. All functions are local and give
+ * the same answer on every rank. */
 #ifndef SB_CLI_OPTIONS_H
 #define SB_CLI_OPTIONS_H
 
@@ -77,8 +77,8 @@ typedef struct sb_usage {
  * nothing is filled and *help is true. SB_ERR_USAGE with one line that names the command, the
  * option and the values it takes. */
 sb_status sb_options_parse(const sb_usage *usage, int argc, char **argv, bool *help);
-/* Writes the help text. Call before sb_options_parse has changed a variable, or after
- * it returned with *help. */
+/* Writes the help text. Call it before sb_options_parse has changed a variable, or after it
+ * returned with *help. */
 void sb_options_help(const sb_usage *usage, FILE *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* What the parts of `plan` share: cmd_plan.c reads the command line, plan_rates.c finds out how
- * fast a rank is, plan_memory.c and plan_time.c print. */
+/* The parts of `plan`: cmd_plan.c reads the command line, plan_rates.c finds the speed of a rank,
+ * plan_memory.c and plan_time.c print. This header has the data that they share. */
 #ifndef SB_CLI_PLAN_H
 #define SB_CLI_PLAN_H
 

@@ -1,6 +1,6 @@
-/* The inside of `shardbits quantize`: what a run holds, and its phases in the order in which
- * cmd_quantize.c calls them. Phases are collective, report into the JSON of the run, and do nothing
- * where the request (cli/quantize_request.h) does not ask for them. */
+/* The inside of `shardbits quantize`: the state of a run, and its phases in the order in which
+ * cmd_quantize.c calls them. Phases are collective and report into the JSON of the run. A phase
+ * does nothing where the request (cli/quantize_request.h) does not ask for it. */
 #ifndef SB_CLI_QUANTIZE_H
 #define SB_CLI_QUANTIZE_H
 
@@ -30,11 +30,11 @@ typedef struct sb_quantize_run {
 /* Fails if OUT, the bit map or the checkpoint could not be written: now, not after hours. */
 sb_status sb_quantize_check_out(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);
-/* --min-bits where it was left open. Local. */
+/* Chooses --min-bits where it was left open. Local. */
 void sb_quantize_choose_least(sb_quantize_run *run);
-/* Whether --allocation names a bit map that exists. */
+/* Sets run->reuses: whether --allocation names a bit map that exists. */
 sb_status sb_quantize_find_bits(sb_quantize_run *run);
-/* Fitted grids: how large the inputs of matrices are. */
+/* Fitted grids: measures the importance of input channels (quant/importance.h). */
 sb_status sb_quantize_importance(sb_quantize_run *run);
 /* Replaces the model by one with its channels in another order. */
 sb_status sb_quantize_reorder(sb_quantize_run *run);
@@ -45,15 +45,15 @@ sb_status sb_quantize_search(sb_quantize_run *run);
 sb_status sb_quantize_round(sb_quantize_run *run);
 /* Trains the scales of the packed model. */
 sb_status sb_quantize_tune(sb_quantize_run *run);
-/* `begun`: when the run did (base/clock.h). */
+/* Writes the output folder. `begun`: when the run began (base/clock.h). */
 sb_status sb_quantize_write(sb_quantize_run *run, double begun);
 
 /* Reads the sequences that give gradients, and those that decide, the first time. */
 sb_status sb_quantize_calibrate(sb_quantize_run *run);
 /* *out = at most `seqs` sequences of the calibration file. */
 sb_status sb_quantize_read(sb_quantize_run *run, size_t seqs, sb_sequences *out);
-/* The name of the files that hold one part of a run ("rounded", "trained") until the output is
- * complete; with --checkpoint only. out has SB_PATH_MAX bytes. Local. */
+/* out = the name of the checkpoint of one part of a run ("rounded", "trained"), whose files exist
+ * until the output is complete. With --checkpoint only. out has SB_PATH_MAX bytes. Local. */
 void sb_quantize_checkpoint_path(const sb_quantize_run *run, const char *part, char *out);
 
 #endif

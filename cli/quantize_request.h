@@ -1,5 +1,5 @@
-/* What `quantize` was asked for. `plan` fills the same request from the same table of options, so
- * that it plans what quantize would do. */
+/* The request that the command line of `quantize` makes. `plan` fills the same request from the
+ * same table of options, so it plans what quantize would do. */
 #ifndef SB_CLI_QUANTIZE_REQUEST_H
 #define SB_CLI_QUANTIZE_REQUEST_H
 

@@ -22,8 +22,8 @@ sb_status sb_limit_network(const sb_world *world, int rounds, sb_machine *out);
  * with one rank, or if host and device are one. */
 sb_status sb_limit_sums(const sb_world *world, sb_backend *backend, int rounds, sb_machine *out);
 
-/* A file of 64 MiB per rank in `folder`, written and synced, then read; the system is asked to drop
- * it from its cache before. Removed again, also on interruption. At most three rounds. */
+/* Writes and syncs a file of 64 MiB per rank in `folder`, then reads it; before that the system is
+ * asked to drop it from its cache. Removes it again, also on interruption. At most three rounds. */
 sb_status sb_limit_disk(const sb_world *world, const char *folder, int rounds, sb_machine *out);
 
 #endif

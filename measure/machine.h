@@ -1,4 +1,4 @@
-/* What a machine was measured to do: its limits, and the phases of this program as fractions of
+/* The measured figures of a machine: its limits, and the phases of this program as fractions of
  * them. `bench` measures and prints these figures, `plan --machine` predicts from them. All rates
  * are of one rank while all ranks work. */
 #ifndef SB_MEASURE_MACHINE_H
@@ -43,7 +43,7 @@ typedef enum sb_figure {
 } sb_figure;
 enum { SB_FIRST_PHASE = SB_FIGURE_FORWARD };
 
-/* In JSON, for people, and its unit: "FLOP/s", "B/s", "weights/s". */
+/* A figure's key in JSON, its name for people, and its unit: "FLOP/s", "B/s", "weights/s". */
 const char *sb_figure_key(sb_figure figure);
 const char *sb_figure_label(sb_figure figure);
 const char *sb_figure_unit(sb_figure figure);
@@ -73,8 +73,8 @@ typedef struct sb_machine {
 void sb_machine_phase(sb_machine *machine, sb_figure phase, double rate, sb_figure limit,
                       double cost);
 
-/* To a new JSON value, and back from a file. SB_ERR_FORMAT for a file that bench
- * did not write. Local. */
+/* The machine as a new JSON value, which the caller releases; and back from a file. SB_ERR_FORMAT
+ * for a file that bench did not write. Local. */
 json_t *sb_machine_json(const sb_machine *machine);
 sb_status sb_machine_read(const char *path, sb_machine *out);
 

@@ -1,5 +1,5 @@
-/* Numbers to time kernels with. Their values do not matter, but their size does: zeros take a GPU
- * less power, and less time. */
+/* Numbers to time kernels with. Their values do not matter, unless they are 0: with zeros a GPU
+ * takes less power, and less time. */
 #ifndef SB_MEASURE_NUMBERS_H
 #define SB_MEASURE_NUMBERS_H
 

@@ -12,14 +12,14 @@ typedef struct sb_round_phases sb_round_phases;
 
 enum { SB_ROUND_PHASES_BITS = 3 }; /* of all blocks */
 
-/* An input of at most `channels` channels, and of at most 1024 on a processor, 8192 on a device of
- * its own; 16 block rows. Memory: 24 bytes per channel squared, 9 per weight. Local. */
+/* *out = an input of `channels` channels, but at most 1024 on a processor and 8192 on a device
+ * of its own, with 16 block rows. Memory: 24 bytes per channel squared, 9 per weight. Local. */
 sb_status sb_round_phases_create(sb_backend *backend, const sb_blocking *blocking, size_t channels,
                                  sb_round_phases **out);
 void sb_round_phases_free(sb_round_phases **phases);
 
-/* One call each (measure/timing.h), of an sb_round_phases: the factor before the rounding, and this
- * before the refining. Local; they wait. */
+/* Work for sb_time_best (measure/timing.h); `phases` is an sb_round_phases. Call the factor before
+ * the rounding, and the rounding before the refining. Local; they wait. */
 sb_status sb_round_phases_factorise(void *phases);
 sb_status sb_round_phases_round(void *phases);
 sb_status sb_round_phases_refine(void *phases);

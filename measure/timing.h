@@ -1,4 +1,4 @@
-/* How long something takes on all ranks at once. */
+/* Times work on all ranks at once. */
 #ifndef SB_MEASURE_TIMING_H
 #define SB_MEASURE_TIMING_H
 

@@ -1,4 +1,4 @@
-/* What all phases of a plan are computed from. Inside of plan/. Pure. */
+/* The figures that all phases of a plan are computed from. Inside of plan/. Pure. */
 #ifndef SB_PLAN_BASIS_H
 #define SB_PLAN_BASIS_H
 
@@ -28,12 +28,13 @@ sb_wave_sizes sb_plan_wave_sizes(const sb_plan_basis *basis, size_t room);
 
 /* Sequences of the busiest rank. */
 size_t sb_plan_local(const sb_plan_setup *setup, size_t seqs);
-/* Sequences at a time, of `local`, whose kept inputs take `each` bytes: at least one. */
+/* Sequences of a wave, of `local`, when the kept inputs of one take `each` bytes; at least one. */
 size_t sb_plan_wave(const sb_plan_setup *setup, size_t local, double each);
-/* FLOPs of the LM head, once forward, of a sequence: what a divergence takes more than a loss. */
+/* FLOPs of the LM head for one sequence, once forward: the extra work of a divergence over a loss
+ * of tokens. */
 double sb_plan_head_flops(const sb_plan_setup *setup);
 
-/* Ranks of a node; those that share a GPU. */
+/* Ranks of a node; ranks that share a GPU. */
 size_t sb_plan_node_ranks(const sb_plan_setup *setup);
 size_t sb_plan_gpu_ranks(const sb_plan_setup *setup);
 

@@ -1,9 +1,9 @@
-/* What a run of quantize needs of a rank, phase by phase: memory, traffic and arithmetic, from the
- * configuration alone. `plan` prints these figures; bench/footprint.sh holds them against runs.
+/* The needs of a run of quantize, phase by phase: memory, traffic and arithmetic of a rank, from
+ * the configuration alone. `plan` prints these figures; bench/footprint.sh compares them with runs.
  *
- * What a phase holds beside what all hold is released before the next, so a rank's peak is that of
- * its largest phase. Sizes are bytes, as doubles: they are for people. Buffers are summed from the
- * `_bytes()` beside each `_create()`, which tests/plan/test_bytes.c holds against allocations.
+ * A phase releases its own memory before the next one begins, so a rank's peak is that of its
+ * largest phase. Sizes are bytes, as doubles: they are for people. Buffers are summed from the
+ * `_bytes()` beside each `_create()`, which tests/plan/test_bytes.c compares with allocations.
  * Local, pure. */
 #ifndef SB_PLAN_FOOTPRINT_H
 #define SB_PLAN_FOOTPRINT_H

@@ -1,5 +1,5 @@
-/* What a rank holds in a gradient pass beside what it holds throughout, and the work of one. The
- * search, reordering and training of scales take such passes. Bytes. Pure. */
+/* A gradient pass: the memory of a rank beside the memory that it holds throughout (plan/held.h),
+ * and the work. The search, reordering and training of scales take such passes. Bytes. Pure. */
 #ifndef SB_PLAN_GRADIENT_PASS_H
 #define SB_PLAN_GRADIENT_PASS_H
 
@@ -25,7 +25,7 @@ typedef struct sb_plan_pass_needs {
   bool gradients;  /* of matrices */
 } sb_plan_pass_needs;
 
-/* What rounding has, too: a prepared layer; the scratch of the processor's attention. */
+/* Memory that rounding takes, too: a prepared layer; the scratch of the processor's attention. */
 double sb_plan_layer_bytes(const sb_plan_basis *basis);
 double sb_plan_attention_bytes(const sb_plan_basis *basis, bool backward);
 

@@ -1,4 +1,4 @@
-/* What a rank holds throughout a run, whatever its phase. Bytes. Pure. */
+/* The memory that a rank holds throughout a run, in any phase. Bytes. Pure. */
 #ifndef SB_PLAN_HELD_H
 #define SB_PLAN_HELD_H
 

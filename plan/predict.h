@@ -1,4 +1,4 @@
-/* How long a run of quantize takes: the work that plan/footprint.h counts over rates, which are
+/* The time of a run of quantize: the work that plan/footprint.h counts, divided by rates, which are
  * given or measured (measure/machine.h). Pure. */
 #ifndef SB_PLAN_PREDICT_H
 #define SB_PLAN_PREDICT_H
@@ -7,7 +7,8 @@
 
 #include "plan/footprint.h"
 
-/* Of one rank while all ranks of its node work; a rate of 0 leaves its part of the work out. */
+/* Rates of one rank while all ranks of its node work. A rate of 0 leaves its part of
+ * the work out. */
 typedef struct sb_rates {
   double forward, backward; /* FLOP/s of a layer: GEMMs and what lies between them */
   double moments;           /* FLOP/s: X'X */
@@ -37,7 +38,7 @@ typedef enum sb_part {
   SB_PARTS
 } sb_part;
 
-/* Of one pass: messages are on their way while the rank computes. */
+/* The time of one pass. Messages are on their way while the rank computes. */
 typedef struct sb_pass_time {
   double flop_seconds; /* arithmetic */
   double grid_seconds; /* grids and scores */

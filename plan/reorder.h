@@ -1,5 +1,5 @@
-/* Reordering channels: a gradient pass before the search. Memory of a rank beside what it holds
- * throughout. Pure. */
+/* Reordering channels: a gradient pass before the search. Memory of a rank beside the memory that
+ * it holds throughout (plan/held.h). Pure. */
 #ifndef SB_PLAN_REORDER_H
 #define SB_PLAN_REORDER_H
 

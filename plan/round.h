@@ -1,5 +1,5 @@
-/* Rounding weights to the bits found: memory of a rank beside what it holds throughout, and the
- * work of the busiest rank. Pure. */
+/* Rounding weights to the bits found: memory of a rank beside the memory that it holds throughout
+ * (plan/held.h), and the work of the busiest rank. Pure. */
 #ifndef SB_PLAN_ROUND_H
 #define SB_PLAN_ROUND_H
 

@@ -1,5 +1,5 @@
-/* The search of bits: memory of a rank beside what it holds throughout, and the work
- * of a pass. Pure. */
+/* The search of bits: memory of a rank beside the memory that it holds throughout (plan/held.h),
+ * and the work of a pass. Pure. */
 #ifndef SB_PLAN_SEARCH_H
 #define SB_PLAN_SEARCH_H
 

@@ -1,5 +1,5 @@
-/* A run of quantize, as far as its memory, its traffic and its time depend on it: what a plan is
- * made from. Plain data. */
+/* The input of a plan: everything about a run of quantize that its memory, traffic and time depend
+ * on. Plain data. */
 #ifndef SB_PLAN_SETUP_H
 #define SB_PLAN_SETUP_H
 

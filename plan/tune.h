@@ -1,5 +1,5 @@
-/* Training of scales after rounding: memory of a rank beside what it holds throughout, and the work
- * of the busiest rank. Pure. */
+/* Training of scales after rounding: memory of a rank beside the memory that it holds throughout
+ * (plan/held.h), and the work of the busiest rank. Pure. */
 #ifndef SB_PLAN_TUNE_H
 #define SB_PLAN_TUNE_H
 
