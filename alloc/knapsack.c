@@ -301,8 +301,8 @@ static sb_status improve(solver *s, const uint8_t *base, uint64_t room, double *
   return SB_OK;
 }
 
-/* From the relaxation's choices on: the fill, the core, and a fill of what that leaves. Collective.
- */
+/* From the relaxation's choices on: the fill, the core, and a fill of
+ * what that leaves. Collective. */
 static sb_status round_up(solver *s, const uint8_t *base) {
   const uint64_t room = s->room;
   const double relaxed = s->price * (double)room; /* what the relaxation saves with the room */

@@ -111,8 +111,8 @@ static sb_status walk_path(search *s) {
   return SB_OK;
 }
 
-/* Where the share bounds nothing, half of it makes the same batch, whose loss is known. Collective.
- */
+/* Where the share bounds nothing, half of it makes the same batch, whose
+ * loss is known. Collective. */
 static sb_status loss_of_trial(search *s, double *loss) {
   if (isfinite(s->refused_loss)) {
     uint64_t differs = memcmp(s->trial, s->refused, s->b->count) != 0;
@@ -128,8 +128,8 @@ static sb_status loss_of_trial(search *s, double *loss) {
   return s->h->apply(s->h->context, s->bits);
 }
 
-/* One trade; the share is halved when it is not kept. *more is false when nothing is left to trade.
- */
+/* One trade; the share is halved when it is not kept. *more is false when nothing
+ * is left to trade. */
 static sb_status trade(search *s, bool *fresh, bool *more) {
   SB_SPAN(SB_TRACE_PHASE, "trade", s->trades);
   sb_log_debug("search", "trade %d of at most %d moves a share of %.3g", s->trades,

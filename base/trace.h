@@ -60,8 +60,8 @@ typedef struct sb_trace_event {
  * depth 0 to 2, so that phases survive when details do not. Earlier recordings are forgotten.
  * Memory grows with the number of spans. */
 void sb_trace_start(size_t most);
-/* Ends all open spans and keeps no more. What is kept stays until sb_trace_start or sb_trace_free.
- */
+/* Ends all open spans and keeps no more. What is kept stays until
+ * sb_trace_start or sb_trace_free. */
 void sb_trace_stop(void);
 void sb_trace_free(void);
 bool sb_trace_is_on(void);

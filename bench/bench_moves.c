@@ -93,8 +93,8 @@ static void moments(bench *b) {
                                  b->tiling.block_cols, -16));
   must(b->backend->op->add_squares(b->backend, NULL, b->sums, b->y, TOKENS, b->tiling.rows, 0));
 }
-/* y = x w' twice, as forward passes do that go again where memory is short; then x = y w, g = y' x.
- */
+/* y = x w' twice, as forward passes do that go again where memory is short; then x = y w,
+ * g = y' x. */
 static void gradient_pass(bench *b) {
   sb_backend *be = b->backend;
   const size_t n = b->tiling.rows, k = b->tiling.cols;

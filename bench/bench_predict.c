@@ -36,8 +36,8 @@ static const char *const names[ESTIMATORS] = {"taylor, signed",
                                               "diagonal at full precision",
                                               "divergence"};
 
-/* What a move changes: the loss and the divergence on the calibration tokens, and both on OTHER's.
- */
+/* What a move changes: the loss and the divergence on the calibration tokens,
+ * and both on OTHER's. */
 enum { LOSSES = 4 };
 static const char *const loss_names[LOSSES] = {"calibration", "calibration, divergence", "other",
                                                "other, divergence"};

@@ -1,5 +1,5 @@
-/* shardbits quantize, before bits are chosen: the model, its calibration sequences, grids, orders.
- */
+/* shardbits quantize, before bits are chosen: the model, its
+ * calibration sequences, grids, orders. */
 #include <stdio.h>
 #include <unistd.h>
 

@@ -40,8 +40,8 @@ typedef struct sb_hf_folder_stats {
  * ranks fail together. */
 sb_status sb_hf_folder_make(const sb_hf_folder_setup *setup, sb_hf_folder_stats *stats);
 
-/* Writes bytes [offset, offset + bytes) of arch->tensors[tensor]. Local; several threads may call.
- */
+/* Writes bytes [offset, offset + bytes) of arch->tensors[tensor]. Local;
+ * several threads may call. */
 sb_status sb_hf_folder_write(sb_hf_folder *folder, size_t tensor, uint64_t offset, size_t bytes,
                              const void *data);
 

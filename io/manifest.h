@@ -68,8 +68,8 @@ sb_status sb_manifest_allocate(sb_manifest *manifest, size_t tensors, size_t sha
 /* Reads and validates folder/manifest.json. SB_ERR_IO when it is missing, SB_ERR_FORMAT,
  * SB_ERR_UNSUPPORTED for a newer format. On failure *out is empty. */
 sb_status sb_manifest_read(const char *folder, sb_manifest *out);
-/* Validates and writes folder/manifest.json atomically; program_version NULL writes this program's.
- */
+/* Validates and writes folder/manifest.json atomically; program_version
+ * NULL writes this program's. */
 sb_status sb_manifest_write(const char *folder, const sb_manifest *manifest);
 void sb_manifest_free(sb_manifest *manifest);
 

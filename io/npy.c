@@ -14,8 +14,8 @@ bool sb_npy_is(const void *first_bytes, size_t bytes) {
   return bytes >= sizeof magic && memcmp(first_bytes, magic, sizeof magic) == 0;
 }
 
-/* Where the value of 'key' starts in the header, a Python dict literal; NULL when it is not there.
- */
+/* Where the value of 'key' starts in the header, a Python dict literal; NULL when
+ * it is not there. */
 static const char *value_of(const char *header, const char *key) {
   size_t length = strlen(key);
   for (const char *at = strstr(header, key); at; at = strstr(at + 1, key)) {

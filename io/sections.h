@@ -43,8 +43,8 @@ size_t sb_sections_size(const sb_section *sections, size_t count, size_t bytes);
  * number of runs, at most SB_SECTION_MAX_RUNS. */
 size_t sb_sections_apply(uint8_t *dst, const uint8_t *src, const sb_section *sections, size_t count,
                          size_t *run_ends);
-/* dst[0..bytes) = the content. False when src is not what sb_sections_apply makes of `bytes` bytes.
- */
+/* dst[0..bytes) = the content. False when src is not what sb_sections_apply
+ * makes of `bytes` bytes. */
 bool sb_sections_undo(uint8_t *dst, size_t bytes, const uint8_t *src, size_t src_bytes);
 
 #endif

@@ -147,8 +147,8 @@ sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds
 
 /* ---- network ---- */
 
-/* The part of a result that comes from other ranks; what the best algorithms of an all-reduce move.
- */
+/* The part of a result that comes from other ranks; what the best algorithms
+ * of an all-reduce move. */
 static double others(const sb_world *world) {
   return (double)(world->size - 1) / (double)world->size;
 }

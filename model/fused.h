@@ -32,8 +32,8 @@ typedef struct sb_fused_heads {
   const uint32_t *values;
 } sb_fused_heads;
 
-/* Where to write the order of the residual stream, [hidden], and of a layer's MLP, [intermediate].
- */
+/* Where to write the order of the residual stream, [hidden], and of a
+ * layer's MLP, [intermediate]. */
 uint32_t *sb_fused_residual(const sb_arch *arch, sb_orders *orders);
 uint32_t *sb_fused_mlp(const sb_arch *arch, sb_orders *orders, size_t layer);
 /* Sets the orders of a layer's attention: rows of q, k and v, columns of o. */

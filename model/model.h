@@ -139,8 +139,8 @@ size_t sb_model_row_bytes(const sb_model *model, size_t tensor);
 /* Rows of the tensor in a place's unit: [*first, *first + *count). Local. */
 void sb_place_rows(const sb_model *model, const sb_place *place, size_t unit, size_t *first,
                    size_t *count);
-/* Calls `visit` for every unit this rank owns, in store order. Stops at the first failure. Local.
- */
+/* Calls `visit` for every unit this rank owns, in store order. Stops at
+ * the first failure. Local. */
 typedef sb_status (*sb_unit_visitor)(void *context, sb_model *model, const sb_place *place,
                                      size_t unit, void *data);
 sb_status sb_model_visit_owned(sb_model *model, sb_unit_visitor visit, void *context);

@@ -20,8 +20,8 @@ void sb_exact_normalise(sb_exact *sum) {
   sum->low &= LOW_MASK;
 }
 
-/* mantissa * 2^shift, rounded to the nearest integer, ties to even; mantissa < 2^53, shift <= 57.
- */
+/* mantissa * 2^shift, rounded to the nearest integer, ties to even;
+ * mantissa < 2^53, shift <= 57. */
 static __int128 scaled(uint64_t mantissa, int shift) {
   uint64_t whole, rest, half;
   if (shift >= 0) return (__int128)mantissa << shift;

@@ -174,8 +174,8 @@ static sb_status sync_node(sb_store *store) {
   return SB_OK;
 }
 
-/* Posts this rank's receives and sends of group g, and copies its own units into the node's image.
- */
+/* Posts this rank's receives and sends of group g, and copies its own units
+ * into the node's image. */
 static sb_status start(sb_store *store, sb_slot *to, size_t g) {
   SB_SPAN(SB_TRACE_GATHER, "send", g);
   const sb_world *world = store->world;

@@ -51,8 +51,8 @@ void sb_store_free(sb_store **store);
 
 /* Units of group g owned by `rank`: [*first, *end). Local. */
 void sb_store_owned(const sb_store *store, size_t g, int rank, size_t *first, size_t *end);
-/* Byte offset of a unit within its group's image; unit == units gives the size of the image. Local.
- */
+/* Byte offset of a unit within its group's image; unit == units gives the size
+ * of the image. Local. */
 size_t sb_store_offset(const sb_store *store, size_t g, size_t unit);
 /* Memory of this rank's own unit, for the caller to fill or rewrite while the group is neither
  * acquired nor in flight. The next prefetch brings the new bytes to all. Own units of a group

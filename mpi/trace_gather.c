@@ -11,8 +11,8 @@ enum { ROUND_TRIPS = 16, PIECE = 256 << 10, LINE = 1024, TAG = 71 };
 
 /* ---- clocks ---- */
 
-/* Rank 0's half: the clock of rank `other` reads `theirs` at some moment between `begin` and `end`.
- */
+/* Rank 0's half: the clock of rank `other` reads `theirs` at some moment
+ * between `begin` and `end`. */
 static sb_status ask(const sb_world *world, int other, sb_trace_clock *clock) {
   *clock = (sb_trace_clock){.uncertainty = INFINITY};
   for (int i = 0; i < ROUND_TRIPS; i++) {
@@ -61,8 +61,8 @@ sb_status sb_trace_align(const sb_world *world, sb_trace_clock *clock) {
 
 /* ---- text ---- */
 
-/* A rank's text on its way: cut into pieces, which go to the sink on rank 0, to rank 0 elsewhere.
- */
+/* A rank's text on its way: cut into pieces, which go to the sink on rank 0,
+ * to rank 0 elsewhere. */
 typedef struct stream {
   const sb_world *world;
   sb_trace_sink sink;

@@ -43,8 +43,7 @@ sb_status sb_device_agree(const sb_world *world, const sb_backend *backend, sb_s
   return backend->peers[SB_PEERS_NODE] > 1 ? sb_world_agree(world, status) : status;
 }
 
-/* ---- buffers: sized once for the largest matrix of each number, so that no layer allocates ----
- */
+/* ---- buffers: sized once for the largest matrix of each number; no layer allocates ---- */
 
 size_t sb_device_layer_bytes(const sb_model *m, const sb_backend *b, bool keep_packed) {
   const size_t element = sb_dtype_size(b->operand);
@@ -175,8 +174,8 @@ static sb_status prepare_vector(sb_device_layer *p, sb_stream stream, const sb_p
                         m->dtypes[place->tensor], t->cols);
 }
 
-/* One direction of a matrix: its order, and where each row or column is to be found in the store.
- */
+/* One direction of a matrix: its order, and where each row or column is to be
+ * found in the store. */
 static sb_status upload_order(sb_device_layer *p, sb_stream stream, const uint32_t *from, size_t n,
                               uint32_t *order, uint32_t *place) {
   sb_backend *b = p->backend;

@@ -24,8 +24,8 @@ typedef struct sb_kept_inputs {
   void **host; /* [layers]; NULL unless SB_KEEP_ON_HOST */
 } sb_kept_inputs;
 
-/* The wave outlives it. What a failed call has allocated is released by sb_kept_inputs_free, too.
- */
+/* The wave outlives it. What a failed call has allocated is released
+ * by sb_kept_inputs_free, too. */
 sb_status sb_kept_inputs_allocate(sb_kept_inputs *inputs, const sb_wave *wave, sb_keeper keeper);
 void sb_kept_inputs_free(sb_kept_inputs *inputs);
 /* What sb_kept_inputs_allocate takes, of host and device together. */

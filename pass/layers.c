@@ -67,8 +67,8 @@ static sb_status look_ahead(sb_wave *w, sb_device_layer *prepared, sb_group_walk
   return image ? sb_device_layer_fetch(prepared, group - m->layer_first, image) : SB_OK;
 }
 
-/* The next layer's rows come while the last sequence, at the latest, is computed with. Collective.
- */
+/* The next layer's rows come while the last sequence, at the latest,
+ * is computed with. Collective. */
 static sb_status each_sequence(sb_wave *w, sb_device_layer *prepared, sb_group_walk *walk,
                                size_t layer, sb_status status, const sb_layer_visitor *visitor) {
   for (size_t s = 0; s + 1 < w->count && status == SB_OK; s++)

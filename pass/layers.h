@@ -18,8 +18,8 @@ typedef struct sb_layers {
   float *cos_sin_dev;  /* f32 [T, head_dim / 2, 2] (model/rope_table.h) */
 } sb_layers;
 
-/* The wave outlives it. What a failed call has allocated is released by sb_layers_free, too. Local.
- */
+/* The wave outlives it. What a failed call has allocated is released
+ * by sb_layers_free, too. Local. */
 sb_status sb_layers_allocate(sb_layers *layers, const sb_wave *wave, bool gradients);
 void sb_layers_free(sb_layers *layers);
 /* What sb_layers_allocate takes, without the gradient of a matrix; `ordered`:

@@ -34,8 +34,8 @@ typedef struct sb_moments_input {
   size_t width;   /* channels of the layer's input */
   double quantum; /* a power of 2 */
   double largest; /* of the diagonal, in the sequence that sets the quanta */
-  /* replicated: all on the device; distributed: all on the host, and the factor in the sums' memory
-   */
+  /* replicated: all on the device; distributed: all on the host, and the factor
+   * in the sums' memory */
   int64_t *sums; /* multiples of quantum; of `count` elements */
   size_t count;
   float *factor;

@@ -55,8 +55,8 @@ size_t sb_scales_before(const sb_scales *s, size_t layer) {
   return s->before[layer];
 }
 
-/* What is done with every group: its state, its width, where its scale lies, and its base or NULL.
- */
+/* What is done with every group: its state, its width, where its scale lies, and
+ * its base or NULL. */
 typedef void (*group_work)(state *group, unsigned bits, uint8_t *scale, uint8_t *base,
                            double gradient, const void *how);
 

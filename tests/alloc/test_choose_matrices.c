@@ -1,5 +1,5 @@
-/* One width a matrix, against trying every combination of widths, and against itself on one rank.
- */
+/* One width a matrix, against trying every combination of widths, and against
+ * itself on one rank. */
 #include "loss_table.h"
 
 #include "alloc/choose_matrices.h"

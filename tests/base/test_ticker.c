@@ -1,5 +1,5 @@
-/* Tickers: parts land in their range of the whole, so do parts of parts, and nobody has to listen.
- */
+/* Tickers: parts land in their range of the whole, so do parts of parts, and
+ * nobody has to listen. */
 #include "base/ticker.h"
 
 #include "tests/support/assertions.h"

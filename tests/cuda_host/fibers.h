@@ -1,5 +1,5 @@
-/* Threads of a block as fibers: each runs until it has to wait for the others of its warp or block.
- */
+/* Threads of a block as fibers: each runs until it has to wait for the others of
+ * its warp or block. */
 #ifndef SB_TESTS_CUDA_HOST_FIBERS_H
 #define SB_TESTS_CUDA_HOST_FIBERS_H
 
@@ -37,8 +37,8 @@ void *sb_host_slot(int lane);
 const void *sb_host_read(int lane);
 void sb_host_warp_sync(sb_host_meeting what);
 
-/* What is copied is there from the wait that covers it on; from the call on, nothing that was there
- * before. */
+/* What is copied is there from the wait that covers it on; from the call on, nothing
+ * that was there before. */
 void sb_host_copy16(void *shared, const void *global, unsigned valid);
 void sb_host_copy_commit();
 void sb_host_copy_wait(int left);

@@ -23,8 +23,8 @@ static ncclResult_t get_id(ncclUniqueId *id) {
   return ncclSuccess;
 }
 
-/* Groups are runs of `size` ranks: all, or those of a node, where nodes are as large as each other.
- */
+/* Groups are runs of `size` ranks: all, or those of a node, where nodes are as
+ * large as each other. */
 static ncclResult_t init(ncclComm_t *out, int size, ncclUniqueId id, int rank) {
   int mine;
   MPI_Comm comm;

@@ -75,8 +75,8 @@ void open_all(bool open) {
     for (auto &a : allocations) protect(a.second, open);
 }
 
-/* Device memory is there while this lives, for the calling thread: libraries must not use others.
- */
+/* Device memory is there while this lives, for the calling thread: libraries
+ * must not use others. */
 struct opened {
   opened() {
     if (open_depth++ > 0) return;

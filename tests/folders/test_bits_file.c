@@ -172,8 +172,8 @@ static void others_are_refused(sb_reorder mode, const char *path, const sb_arch 
          strstr(sb_message(), "orders_hash does not fit") != NULL);
 }
 
-/* A bit map that belongs to an order of channels: both come back, and neither is taken for another.
- */
+/* A bit map that belongs to an order of channels: both come back, and neither
+ * is taken for another. */
 static void orders_too(void **state) {
   (void)state;
   scratch_begin();

@@ -58,8 +58,8 @@ static void what_does_not_fit_is_reported(void **state) {
 
 #define QUANTUM 0x1p-30
 
-/* Moments of `tokens` inputs that go together, in multiples of the quantum; channel n / 3 is dead.
- */
+/* Moments of `tokens` inputs that go together, in multiples of the quantum; channel
+ * n / 3 is dead. */
 static int64_t *moments(size_t n, size_t tokens) {
   int64_t *sums = whole_numbers(n * n);
   const float *x = check_random(tokens * n, 1.0f, n);
@@ -122,8 +122,8 @@ static void factors_are_those_of_lapack(void **state) {
   }
 }
 
-/* Indefinite: more damping, as much as on the CPU. Not finite: said of the job, not of the device.
- */
+/* Indefinite: more damping, as much as on the CPU. Not finite: said of the job,
+ * not of the device. */
 static void repairs(void **state) {
   (void)state;
   enum { N = 30 };

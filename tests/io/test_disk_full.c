@@ -20,8 +20,8 @@
 enum { MIB = 1 << 20 };
 static char data[4 * MIB];
 
-/* Mounts a tmpfs of 1 MiB at `path`, seen by this process alone; false where that is not allowed.
- */
+/* Mounts a tmpfs of 1 MiB at `path`, seen by this process alone; false where
+ * that is not allowed. */
 static bool small_disk(const char *path) {
   if (mkdir(path, 0777) != 0 && errno != EEXIST) return false;
   if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;

@@ -9,8 +9,8 @@
 #include "tests/support/random.h"
 #include "tests/support/scratch.h"
 
-/* Codes 0..7 in 3 bits, a 16-bit part, plain bytes, and 3-bit codes once more: worked out on paper.
- */
+/* Codes 0..7 in 3 bits, a 16-bit part, plain bytes, and 3-bit codes once more:
+ * worked out on paper. */
 static void by_hand(void **state) {
   (void)state;
   static const sb_section parts[] = {{3, 3}, {4, SB_SECTION_U16}, {2, SB_SECTION_PLAIN}, {4, 3}};

@@ -84,8 +84,8 @@ static void check(const data *d, unsigned min_bits, unsigned max_bits) {
       (double)(sb_min_size(d->tiling.block_cols, d->tiling.cols) / 16 + 2); /* of one lane */
   for (size_t k = 0; k < d->blocks; k++) {
     double size;
-    /* a float lane: `terms` roundings of 2^-24 each, of the sum so far, and one of every difference
-     */
+    /* a float lane: `terms` roundings of 2^-24 each, of the sum so far, and
+     * one of every difference */
     const double up = dot(d, k, d->high, &size);
     if (d->bits[k] + 1u > max_bits)
       assert_true(d->raise[k] == 0);

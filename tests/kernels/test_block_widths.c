@@ -91,8 +91,8 @@ static double squares_of(const data *d, size_t k) {
   return sum;
 }
 
-/* sum over rows of weight |X_j e'|^2, and the size of what a product in float adds up to give it.
- */
+/* sum over rows of weight |X_j e'|^2, and the size of what a product in float adds
+ * up to give it. */
 static double curvature_of(const data *d, size_t k, double *size) {
   const size_t i = k / d->columns, j = k % d->columns, n = sb_tiling_cols_of(&d->tiling, j);
   double sum = 0;

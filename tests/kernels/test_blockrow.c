@@ -1,5 +1,5 @@
-/* Packed block rows: read by hand from the description in kernels/blockrow.h, and by unpack_blocks.
- */
+/* Packed block rows: read by hand from the description in
+ * kernels/blockrow.h, and by unpack_blocks. */
 #include "tests/kernels/blocks.h"
 
 #include "kernels/blockrow.h"

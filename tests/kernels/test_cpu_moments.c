@@ -94,8 +94,8 @@ static void order_and_threads_do_not_matter(void **state) {
   omp_set_num_threads(threads);
 }
 
-/* One token: what is added is a single product, rounded to float, and mpi/exact.h can add the same.
- */
+/* One token: what is added is a single product, rounded to float, and mpi/exact.h
+ * can add the same. */
 static void limbs_are_those_of_exact_sums(void **state) {
   sb_backend *be = *state;
   enum { N = 37 };

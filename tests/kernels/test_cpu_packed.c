@@ -104,8 +104,8 @@ static void product(const packed_case *c, sb_packed_level level, int threads, fl
   b->op->destroy(b);
 }
 
-/* y = x W' (+ before), and of every number the sum of magnitudes that the tolerance is a part of.
- */
+/* y = x W' (+ before), and of every number the sum of magnitudes that the tolerance
+ * is a part of. */
 typedef struct expected {
   const float *x, *before;
   const double *y, *size;

@@ -1,5 +1,5 @@
-/* The grids against what they promise, in double precision and with the compiler's own fp16 type.
- */
+/* The grids against what they promise, in double precision and with the
+ * compiler's own fp16 type. */
 #include "tests/kernels/blocks.h"
 
 /* fp16 of a step, said another way: the smallest fp16 number not below it where fp16 is subnormal,
@@ -58,8 +58,8 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_symmetry sym
     assert_true(code == floorf(code) && code >= 0 && code <= g.top);
     assert_true(value == (double)(float)(((double)code - (double)g.center) * (double)g.scale +
                                          (double)g.base));
-    /* the nearest level, but for float's rounding of w / scale (at most 255, 2^-24 of it) at a tie
-     */
+    /* the nearest level, but for float's rounding of w / scale (at most 255, 2^-24 of
+     * it) at a tie */
     assert_true(fabs(value - (double)w[i]) <=
                 nearest_level(&g, (double)w[i]) * (1 + 0x1p-20) + 1e-4 * (double)g.scale);
     /* inside the range: half a step, and what the rounding of the step leaves at the ends */

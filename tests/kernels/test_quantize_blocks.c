@@ -61,8 +61,8 @@ static void test_same_bits(void **state) {
     }
 }
 
-/* Weights of 16 bits are the same as the floats they stand for; results are rounded to the nearest.
- */
+/* Weights of 16 bits are the same as the floats they stand for; results are
+ * rounded to the nearest. */
 static void test_types(void **state) {
   const sb_dtype types[2] = {SB_BF16, SB_F16};
   (void)state;

@@ -167,8 +167,8 @@ static void uncorrelated(void **state) {
   free(nearest);
 }
 
-/* What it is for: less error than rounding to nearest, and the same bits on any number of threads.
- */
+/* What it is for: less error than rounding to nearest, and the same bits on
+ * any number of threads. */
 static void better_than_nearest(void **state) {
   (void)state;
   const sb_tiling tiling = {40, 96, 40, 32};

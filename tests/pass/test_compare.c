@@ -1,5 +1,5 @@
-/* KL divergence and top-1 agreement of two models against plain loops over their logits, in double.
- */
+/* KL divergence and top-1 agreement of two models against plain loops over
+ * their logits, in double. */
 #include "tests/support/wide.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* A pass that has learnt what the source weights say: its loss is their divergence from the model.
- */
+/* A pass that has learnt what the source weights say: its loss is their
+ * divergence from the model. */
 #include "tests/support/golden.h"
 
 #include <math.h>

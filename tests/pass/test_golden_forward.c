@@ -1,5 +1,5 @@
-/* Logits and losses against Hugging Face transformers, in float32, on every golden configuration.
- */
+/* Logits and losses against Hugging Face transformers, in float32, on
+ * every golden configuration. */
 #include "tests/support/golden.h"
 
 #include <math.h>

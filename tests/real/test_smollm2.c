@@ -15,8 +15,8 @@ enum { T = 512, PROBES = 5 };
 /* What the program promises. Both sides sum in float32, in an order of their own, through 30
  * layers; measured differences are 6e-5 and less. */
 static const double logit_tolerance = 1e-3;
-/* Such differences have no common sign, so the mean over 511 tokens is better: measured is 2.7e-7.
- */
+/* Such differences have no common sign, so the mean over 511 tokens is
+ * better: measured is 2.7e-7. */
 static const double loss_tolerance = 5e-6;
 
 static const char *folder; /* of the model */

@@ -81,8 +81,8 @@ static void against_plain_loops(void **state) {
         size_t wrong = 0, positive = 0;
         EXPECT_OK(sb_channels_layer(channels, layer, got));
         for (size_t k = 0; k < count; k++) {
-          /* terms are positive and each rounded to float a few times; sums are multiples of 2^-80
-           */
+          /* terms are positive and each rounded to float a few times; sums
+           * are multiples of 2^-80 */
           const double expected = p.sums[layer * count + k];
           wrong += !(fabs(got[k] - expected) <= 1e-6 * expected + 0x1p-70);
           positive += got[k] > 0;
@@ -199,8 +199,8 @@ static void fused_by_scores(void **state) {
   all_ranks_passed();
 }
 
-/* No channel of a block is more sensitive than one of the block before it; inside, channels rise.
- */
+/* No channel of a block is more sensitive than one of the block before
+ * it; inside, channels rise. */
 static void check_blocks(const double *score, const uint32_t *from, size_t n, size_t block) {
   for (size_t i = 0; i + 1 < n; i++)
     if ((i + 1) % block != 0) EXPECT(from[i] < from[i + 1]);

@@ -152,8 +152,8 @@ static void threads_and_waves(void **state) {
   all_ranks_passed();
 }
 
-/* A second measurement, after some blocks have moved, is that of scores which never saw the first.
- */
+/* A second measurement, after some blocks have moved, is that of scores which
+ * never saw the first. */
 static void measured_again(void **state) {
   (void)state;
   golden g;
