@@ -4,8 +4,8 @@
  * mixes with a mean of 3 bits. Contenders take turns, and the best round of each counts, so that
  * other work on the machine hits all of them.
  *
- *   bench_packed [seconds a contender and row of figures, default 0.2] [threads]
- * [plain|avx2|avx512] */
+ *   bench_packed [seconds per contender and row of figures, default 0.2] [threads]
+ *                [plain|avx2|avx512] */
 #include <cblas.h>
 #include <omp.h>
 #include <stdio.h>

@@ -136,8 +136,8 @@ static void waves_follow_the_memory(void **state) {
   assert_true(f.search.pass.local == 1 && f.search.pass.waves == 1);
 }
 
-/* One layer's rows and columns: q 4096 + 4096, k and v 1024 + 4096, o 8192, gate, up, down 14336 +
- * 4096. */
+/* One layer's rows and columns: q 4096 + 4096, k and v 1024 + 4096, o 8192,
+ * gate, up, down 14336 + 4096. */
 static void orders_of_channels(void **state) {
   (void)state;
   sb_footprint f, without;
