@@ -15,9 +15,11 @@
 
 #include <stdbool.h>
 
-/* Why a structure is not valid: what predicates of the form
+/* Why a structure is not valid. Predicates of the form
+ *
  *   bool sb_thing_is_valid(const sb_thing *thing, sb_flaw *flaw)
- * fill in when they return false. They change nothing, and exist in all builds. */
+ *
+ * fill it in when they return false. They change nothing else, and exist in all builds. */
 typedef struct sb_flaw {
   char text[256];
 } sb_flaw;

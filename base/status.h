@@ -1,13 +1,13 @@
-/* How every function of shardbits reports failure.
+/* How functions of shardbits report failure.
  *
- * A function that can fail returns an sb_status. Where the cause is known, and only there, it calls
+ * A function that can fail returns an sb_status. Only the place that knows the cause calls
  * sb_fail(), which stores one line for the user (which file, which tensor, which number, what to
- * do) and returns the code. The message belongs to the calling thread and stays until the next
- * sb_fail() of that thread. Callers hand the code up:
+ * do) and returns the code. The message belongs to the calling thread and stays until its next
+ * sb_fail(). Callers hand the code up:
  *
  *   SB_TRY(call)    returns from the function; for functions that hold nothing
  *   SB_GO(call)     jumps to the label `done`, where the function releases what it holds
- *   SB_THEN(call)   does the call only while all went well; for chains whose last step, an
+ *   SB_THEN(call)   makes the call only while all went well; for chains whose last step, an
  *                   agreement or a release, comes in any case
  *
  * Ranks agree on a failure with sb_world_agree() (mpi/world.h, with SB_AGREE and SB_GO_AGREE). */
@@ -31,8 +31,8 @@ typedef enum sb_status {
 /* Stores the formatted message for the calling thread and returns `code`. Local. In builds without
  * NDEBUG it also stores the place of the call, which the program writes behind the message. */
 sb_status sb_fail(sb_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The same for a failure that comes from elsewhere (another rank, another thread): `origin` is
- * what sb_origin() said there. */
+/* The same for a failure that comes from elsewhere (another rank, another thread): `origin` is the
+ * sb_origin() of that place. */
 sb_status sb_fail_from(const char *origin, sb_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -47,7 +47,8 @@ sb_status sb_fail_from(const char *origin, sb_status code, const char *format, .
 const char *sb_message(void);
 
 enum { SB_ORIGIN_SIZE = 96 }; /* with the terminating zero; longer ones lose their beginning */
-/* Where that failure arose: "pass/head.c:123", or "" in builds with NDEBUG. As valid. */
+/* The place where that failure arose: "pass/head.c:123", or "" in builds with NDEBUG. Valid as long
+ * as sb_message(). */
 const char *sb_origin(void);
 /* text[size] = " [pass/head.c:123]", or "" where the origin is not known; returns text. */
 char *sb_origin_text(char *text, unsigned long size);

@@ -83,7 +83,7 @@ static void fill_table(const blocks *x, double (*table)[SB_WIDTHS]) {
   }
 }
 
-/* All widths at once, at about 3.25 bits a weight. */
+/* All widths at once, at about 3.25 bits per weight. */
 static sb_status measure_table(const sb_world *world, blocks *x) {
   double(*table)[SB_WIDTHS] = NULL, best = INFINITY;
   uint64_t budget = 0;

@@ -2,7 +2,7 @@
  *
  * Each matrix (Gaussian and Laplace ones made here, or the tensors named) is rounded to 2, 3 and 4
  * bits on asymmetric min/max grids in groups of 128 along its rows; the codes of 128 rows are one
- * frame. For each layout and level: stored bits a weight, and millions of weights a second, one
+ * frame. For each layout and level: stored bits per weight, and millions of weights per second, one
  * thread, best of three, compressing and decompressing. Scales are not in the frames. "entropy" is
  * the order-0 entropy of the codes, frame by frame. Prints Markdown. */
 #include <math.h>

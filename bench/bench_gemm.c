@@ -3,7 +3,7 @@
  * best of several, one thread and all threads; libraries take turns on each shape, so that noise of
  * the machine hits all of them.
  *
- *   bench_gemm [seconds a figure, default 0.05] [threads] */
+ *   bench_gemm [seconds per figure, default 0.05] [threads] */
 #include <cblas.h>
 #include <dlfcn.h>
 #include <omp.h>

@@ -1,7 +1,7 @@
-/* The block operations on one matrix: seconds a weight, against the gradient pass they ride on and
- * against memory.
+/* The block operations on one matrix: seconds per weight, against the gradient pass they ride on
+ * and against memory.
  *
- * The pass of T = 512 tokens over a matrix costs 8 T FLOP a weight (forward twice, two backward
+ * The pass of T = 512 tokens over a matrix costs 8 T FLOP per weight (forward twice, two backward
  * GEMMs); it is measured here with the backend's own GEMM. Run with OMP_NUM_THREADS=1 for figures
  * of a core. */
 #include <math.h>

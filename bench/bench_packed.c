@@ -49,7 +49,7 @@ typedef struct bench {
   sb_tiling tiling;
   matrix matrices[MIXES];
   float *dense, *x, *y;
-  double read_rate; /* bytes a second */
+  double read_rate; /* bytes per second */
 } bench;
 
 static uint64_t random_state = 1;

@@ -22,7 +22,7 @@ static int best_first(const void *a, const void *b) {
   return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* Gains a bit: log-normal over many orders of magnitude, as sensitivities are. */
+/* Gains per bit: log-normal over many orders of magnitude, as sensitivities are. */
 static item synthetic(uint64_t i) {
   uint64_t h = (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
   double gain;

@@ -1,4 +1,4 @@
-/* What the parts of bench_cuda share: the device, its memory, and the timing of calls. */
+/* The parts of bench_cuda share the device, its memory, and the timing of calls. */
 #ifndef SB_BENCH_CUDA_TIMING_H
 #define SB_BENCH_CUDA_TIMING_H
 
@@ -10,10 +10,10 @@ extern sb_backend *be;
 /* Ends the program with the message of the error. */
 void must(sb_status status);
 
-/* Device memory of so many bytes. Ends the program where there is none. */
+/* Device memory of `bytes` bytes. Ends the program where the device has too little. */
 void *device(size_t bytes);
-/* The same with numbers of 16 or 32 bits that mean something as bf16, f16 or f32 near 1, or with
- * any bytes (`whole`). */
+/* The same, filled with numbers of 16 or 32 bits that are near 1 as bf16, f16 and f32, or with any
+ * bytes (`whole`). */
 void *filled(size_t bytes, bool whole);
 
 typedef struct timed {

@@ -79,7 +79,7 @@ static sb_status load(run *u) {
   return status;
 }
 
-/* ---- what is gathered ---- */
+/* ---- how much is gathered ---- */
 
 /* The blocks of one layer, matrix by matrix, for a picture. */
 static json_t *map_of(const run *u, const double *blocks) {

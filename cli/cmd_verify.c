@@ -1,4 +1,4 @@
-/* shardbits verify: is every byte of an output folder as it was written? */
+/* shardbits verify: checks that every byte of an output folder is as it was written. */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -13,7 +13,7 @@ typedef struct sharing {
   bool apart;   /* every rank of the run has one of its own; the same on all ranks */
 } sharing;
 
-/* O(ranks^2) in time, 16 bytes a rank. Collective. */
+/* O(ranks^2) in time, 16 bytes per rank. Collective. */
 static sb_status find_sharing(const sb_world *world, const sb_device_identity *mine, sharing *out) {
   enum { BYTES = sizeof mine->uuid };
   uint8_t *all = NULL;
@@ -38,8 +38,8 @@ done:
   return status;
 }
 
-/* The GPUs of `comm`, one a rank, become a group of that kind. Where they cannot, *joined is false
- * and sb_message says why: no failure. Collective over the world. */
+/* The GPUs of `comm`, one per rank, become a group of that kind. Where they cannot, *joined is
+ * false and sb_message says why: no failure. Collective over the world. */
 static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_backend *b,
                       bool *joined) {
   sb_peers_token token;

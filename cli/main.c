@@ -104,7 +104,7 @@ static void print_failure(const sb_world *world) {
     fprintf(stderr, "shardbits: %s%s\n", sb_message(), sb_origin_text(origin, sizeof origin));
 }
 
-/* The command, and what is to be seen of it. Collective. */
+/* Runs the command, with its log and trace (cli/observe.h). Collective. */
 static sb_status run_observed(const sb_world *world, int argc, char **argv) {
   sb_observer observer;
   sb_status status = sb_observe_begin(world, &observer);

@@ -20,8 +20,8 @@
 #include "base/status.h"
 #include "model/model.h"
 
-/* Writes the model's bit map and the orders of its channels, if it has any. The file is complete or
- * not there. Rank 0 writes. SB_ERR_IO. Collective. */
+/* Writes the model's bit map and the orders of its channels, if it has any. The file appears
+ * complete or not at all. Rank 0 writes. SB_ERR_IO. Collective. */
 sb_status sb_bits_file_write(const sb_model *model, const char *path);
 /* *out = the orders in a file that was made with `mode`, checked against the channels of `arch`.
  * SB_ERR_FORMAT, naming the mode, for a file of another one; SB_ERR_FORMAT for damaged orders. The

@@ -15,7 +15,7 @@
 
 enum { GUARDED_FILES = 512 };
 
-/* Which file a tensor goes into, and its place there. */
+/* The file of a tensor, and its place in it. */
 typedef struct target {
   size_t file, index;
 } target;

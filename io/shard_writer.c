@@ -26,7 +26,7 @@ struct sb_shard_writer {
   uint64_t raw_bytes;
   sb_shard_entry *entries;
   size_t count, capacity;
-  sb_codec **codecs; /* one a thread */
+  sb_codec **codecs; /* one per thread */
   int codec_count;
 };
 

@@ -38,7 +38,7 @@ typedef enum sb_figure {
   SB_FIGURE_SCORE,
   SB_FIGURE_PACK,
   SB_FIGURE_UNPACK,
-  SB_FIGURE_GATHER, /* a layer through the store, bytes a node */
+  SB_FIGURE_GATHER, /* a layer through the store, bytes per node */
   SB_FIGURES
 } sb_figure;
 enum { SB_FIRST_PHASE = SB_FIGURE_FORWARD };

@@ -68,7 +68,7 @@ static size_t group_start(const phases *p, size_t which) {
          first;
 }
 
-/* ---- what is timed: each does a whole layer ---- */
+/* ---- the timed work: each function does a whole layer ---- */
 
 static sb_layer_call call_of(const phases *p, const sb_layer_hooks *hooks) {
   return (sb_layer_call){p->b,       NULL, &p->m->config, sb_device_layer_weights(p->prepared),

@@ -1,5 +1,5 @@
-/* Reading values of a config.json, with messages that name file, key and what is accepted. Local. A
- * key that is null counts as missing, as in Hugging Face's own reader. */
+/* Reads values of a config.json. Messages name file, key and accepted values. Local. A key that is
+ * null counts as missing, as in Hugging Face's own reader. */
 #ifndef SB_MODEL_CONFIG_SOURCE_H
 #define SB_MODEL_CONFIG_SOURCE_H
 
@@ -35,8 +35,8 @@ sb_status sb_config_text(const sb_config_source *source, const char *key, const 
 sb_status sb_config_token(const sb_config_source *source, const char *key, size_t vocab,
                           int64_t *out);
 
-/* For families: refuse what is not computed (SB_ERR_UNSUPPORTED): attention_bias or mlp_bias true;
- * a hidden_act other than SiLU (the default). */
+/* For families. They refuse settings that are not computed (SB_ERR_UNSUPPORTED): attention_bias or
+ * mlp_bias true; a hidden_act other than SiLU (the default). */
 sb_status sb_config_refuse_biases(const sb_config_source *source);
 sb_status sb_config_require_silu(const sb_config_source *source);
 

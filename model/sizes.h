@@ -8,7 +8,7 @@
 
 #include "model/model.h"
 
-/* Of a decoder layer. In sb_sizes each number is the greatest that any layer has. */
+/* Sizes of a decoder layer. In sb_sizes each number is the largest of any layer. */
 typedef struct sb_layer_sizes {
   size_t weights, largest; /* of all matrices; of the largest matrix */
   size_t blocks, groups;   /* a group is a row of a block */

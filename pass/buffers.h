@@ -35,8 +35,8 @@ typedef struct sb_buffer_needs {
 
 /* Bytes of all buffers of the table that `needs` asks for. */
 size_t sb_buffers_bytes(const sb_buffer *table, size_t count, const sb_buffer_needs *needs);
-/* Allocates them; pointers of the others stay NULL. `owner` is zero-initialised. After a failure,
- * sb_buffers_free releases what is there. */
+/* Allocates them; pointers of the others stay NULL. `owner` is zero-initialised. sb_buffers_free
+ * also releases what a failed call has allocated. */
 sb_status sb_buffers_alloc(sb_backend *backend, const sb_buffer *table, size_t count,
                            const sb_buffer_needs *needs, void *owner);
 /* Only `place` of the table's entries is read. */

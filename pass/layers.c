@@ -54,7 +54,7 @@ sb_layer_call sb_layers_call(const sb_layers *l, const sb_device_layer *prepared
 }
 
 /* Acquires the next layer and has its rows copied while the device computes. Every rank comes here
- * once a layer, whatever `status` became of its own work. Collective. */
+ * once per layer, whatever `status` became of its own work. Collective. */
 static sb_status look_ahead(sb_wave *w, sb_device_layer *prepared, sb_group_walk *walk,
                             sb_status status) {
   const sb_model *m = w->model;

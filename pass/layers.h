@@ -11,7 +11,7 @@
 #include "pass/layer.h"
 #include "pass/wave.h"
 
-/* What every layer needs besides its weights. */
+/* The memory that every layer needs besides its weights. */
 typedef struct sb_layers {
   const sb_wave *wave;
   sb_layer_work *work; /* of one sequence */
@@ -30,7 +30,7 @@ size_t sb_layers_bytes(const sb_wave_sizes *wave, bool gradients, bool ordered);
 sb_layer_call sb_layers_call(const sb_layers *layers, const sb_device_layer *prepared,
                              const sb_layer_hooks *hooks);
 
-/* What is done in each layer. */
+/* The work in each layer. */
 typedef struct sb_layer_visitor {
   void *context;
   /* The layer is prepared. May be NULL. Local. */

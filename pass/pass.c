@@ -1,4 +1,4 @@
-/* Making a pass, and what it says of itself. The passes are in forward.c and backward.c. */
+/* Creates a pass and answers for it. The passes themselves are in forward.c and backward.c. */
 #include "pass/pass.h"
 
 #include "base/log.h"
@@ -52,7 +52,8 @@ static sb_status create(const sb_pass_setup *setup, size_t room, sb_keeper keepe
   return status;
 }
 
-/* Activations of a sequence, which a wave has as many of as activation_bytes carry. */
+/* Bytes of one sequence's activations. A wave has as many sequences as
+ * fit into activation_bytes. */
 static size_t sequence_bytes(const sb_pass_setup *setup) {
   const sb_config *c = &setup->model->config;
   const size_t states = (setup->gradients ? c->layers + 4 : 2) + (setup->divergence ? 1 : 0);

@@ -1,5 +1,5 @@
-/* Second moments of which every rank has all, on its device: summed over its sequences, then over
- * ranks, then factorised on every rank. */
+/* Replicated second moments: every rank has all of them, on its device. They are summed over its
+ * sequences, then over ranks, then factorised on every rank. */
 #include <math.h>
 
 #include "base/memory.h"
@@ -11,7 +11,7 @@ static size_t bytes(const sb_moments_setup *setup, const sb_sizes *z) {
   return z->layer.squares * each;
 }
 
-/* Inputs are factorised side by side, one a thread, the widest first. */
+/* Inputs are factorised side by side, one per thread, the widest first. */
 static size_t factor_bytes(const sb_moments_setup *setup, const sb_sizes *z, int threads) {
   (void)setup;
   return sizeof(double) * (threads > 1 ? z->layer.squares : z->layer.widest * z->layer.widest);

@@ -26,7 +26,7 @@ static sb_status device_alloc(sb_round_stack *s, size_t count, size_t size, cons
   return s->setup.backend->op->alloc(s->setup.backend, bytes, what, pointer);
 }
 
-/* *dev = what is at `host`, for operations queued from now on. */
+/* *dev = the bytes at `host`, for operations queued from now on. */
 static sb_status bring(sb_round_stack *s, const void *host, size_t bytes, void **buffer,
                        size_t *room, const void **dev) {
   sb_backend *b = s->setup.backend;

@@ -10,7 +10,7 @@
 /* Means over few steps, because training has few. */
 static const double BETA_MEAN = 0.9, BETA_SQUARE = 0.99, EPSILON = 1e-12;
 
-/* What training knows of a group. */
+/* The training state of a group. */
 typedef struct state {
   uint16_t scale, base; /* as they were before training, fp16 */
   float shift;          /* of the logarithm of both */
@@ -55,8 +55,7 @@ size_t sb_scales_before(const sb_scales *s, size_t layer) {
   return s->before[layer];
 }
 
-/* What is done with every group: its state, its width, where its scale lies, and
- * its base or NULL. */
+/* The work on one group: its state, its width, where its scale lies, and its base or NULL. */
 typedef void (*group_work)(state *group, unsigned bits, uint8_t *scale, uint8_t *base,
                            double gradient, const void *how);
 

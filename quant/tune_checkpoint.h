@@ -18,10 +18,10 @@ typedef struct sb_tune_checkpoint_progress {
   double before; /* the divergence before the first step (quant/tune_scales.h) */
 } sb_tune_checkpoint_progress;
 
-/* Opens the checkpoint at `path`. If it is there, restores `scales` and *progress from it;
- * otherwise *progress is 0 and `scales` stay. `scales` and `key` are borrowed until
- * sb_tune_checkpoint_close. SB_ERR_FORMAT names what differs between the files and this run, or
- * what is damaged. Collective; all ranks fail together. */
+/* Opens the checkpoint at `path`. If it exists, restores `scales` and *progress from it; otherwise
+ * *progress is 0 and `scales` stay. `scales` and `key` are borrowed until sb_tune_checkpoint_close.
+ * SB_ERR_FORMAT names the difference between the files and this run, or the damage. Collective; all
+ * ranks fail together. */
 sb_status sb_tune_checkpoint_open(const char *path, const sb_key *key, const sb_world *world,
                                   sb_scales *scales, sb_tune_checkpoint_progress *progress,
                                   sb_tune_checkpoint **out);

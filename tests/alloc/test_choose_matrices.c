@@ -1,4 +1,4 @@
-/* One width a matrix, against trying every combination of widths, and against
+/* One width per matrix, against trying every combination of widths, and against
  * itself on one rank. */
 #include "loss_table.h"
 

@@ -28,9 +28,9 @@
 extern "C" {
 #endif
 
-/* What the stand-in says of itself; tests change it to see the errors. The
- * environment sets four for whole programs: SB_CUDA_HOST_FAIL_IN, SB_CUDA_HOST_MEMORY
- * (bytes), SB_CUDA_HOST_DEVICES and SB_CUDA_HOST_MPI. */
+/* The stand-in's description of itself; tests change it to see the errors. The environment sets
+ * four fields for whole programs: SB_CUDA_HOST_FAIL_IN, SB_CUDA_HOST_MEMORY (bytes),
+ * SB_CUDA_HOST_DEVICES and SB_CUDA_HOST_MPI. */
 typedef struct sb_cuda_host {
   int devices;      /* 1 */
   int driver;       /* 13000: CUDA version of the driver; 0: none */

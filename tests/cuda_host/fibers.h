@@ -10,7 +10,7 @@
 
 struct dim3;
 
-/* What a warp meets for: all its lanes must mean the same. */
+/* The operation that a warp meets for: all its lanes must mean the same. */
 enum sb_host_meeting {
   SB_HOST_SYNC,
   SB_HOST_SHUFFLE,
@@ -31,14 +31,14 @@ bool sb_host_is_stack(const void *at); /* a thread's own variable */
 
 /* Number of the running thread in its warp. */
 int sb_host_lane();
-/* 64 bytes a lane: where the running thread leaves what others read after the next
- * sb_host_warp_sync, and where it reads what lane `lane` left before it. */
+/* A slot of 64 bytes per lane. The running thread leaves values there for reads after the next
+ * sb_host_warp_sync; sb_host_read gives the slot that lane `lane` left before it. */
 void *sb_host_slot(int lane);
 const void *sb_host_read(int lane);
 void sb_host_warp_sync(sb_host_meeting what);
 
-/* What is copied is there from the wait that covers it on; from the call on, nothing
- * that was there before. */
+/* An asynchronous copy. The bytes arrive at the wait that covers it; from the call to that wait
+ * `shared` holds neither the old bytes nor the new ones. */
 void sb_host_copy16(void *shared, const void *global, unsigned valid);
 void sb_host_copy_commit();
 void sb_host_copy_wait(int left);

@@ -42,7 +42,7 @@ static void round_trip(void **state) {
   all_ranks_passed();
 }
 
-/* The file, read as its header describes it: one digit a block. */
+/* The file, read as its header describes it: one digit per block. */
 static void as_documented(void **state) {
   golden g;
   (void)state;

@@ -1,5 +1,5 @@
-/* What tests of the device share: the device, or the word that there is none, and copies of host
- * memory on it. */
+/* The parts that tests of the device share: the device, or the message that the machine has none,
+ * and copies of host memory on it. */
 #ifndef SB_TESTS_GPU_DEVICE_H
 #define SB_TESTS_GPU_DEVICE_H
 

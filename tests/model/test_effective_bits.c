@@ -20,7 +20,8 @@ static void by_hand(void **state) {
   sb_arch a;
   assert_ok(sb_arch_create_of(&sb_family_llama, &c, &a));
   for (unsigned b = 1; b <= 8; b++) {
-    /* bit maps: 16 block rows a layer, each padded to 16 bytes, over the layer's 589824 weights */
+    /* bit maps: 16 block rows per layer, each padded to 16 bytes, over the layer's 589824 weights
+     */
     double expected = b + (b == 1 ? 32.0 : 16.0 + b) / 128.0 + 2048.0 / 589824.0;
     assert_true(fabs(sb_effective_bits_uniform(&a, 128, 128, b, SB_ASYMMETRIC) - expected) < 1e-12);
     assert_true(fabs(sb_effective_bits_uniform(&a, 128, 128, b, SB_SYMMETRIC) -

@@ -115,7 +115,7 @@ static void check_gradients(const golden *g, const char *name, double loss) {
 }
 
 static void as_the_golden_model(void **state) {
-  /* Chunks are whole units of rows, at most 8192: with 16 rows a unit they end inside a copy. */
+  /* Chunks are whole units of rows, at most 8192: with 16 rows per unit they end inside a copy. */
   static const char *const names[] = {"mha-untied", "gqa-tied", "rope-parameters"};
   (void)state;
   scratch_begin();

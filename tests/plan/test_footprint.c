@@ -326,7 +326,7 @@ static void tuning(void **state) {
   assert_true(f.tune.learn_flops == 12 * sb_arch_forward_flops(&arch, 2048) + 4 * 2 * T * table);
   assert_true(f.tune.step_flops == 8 * (sb_arch_gradient_flops(&arch, 2048) + 2 * 2 * T * table));
   /* two nodes: the source once; then each batch layers twice, head twice and embedding once, and 8
-   * bytes a group; layers, head and embedding before and after all */
+   * bytes per group; layers, head and embedding before and after all */
   const double packed = f.packed.model * 8 - 2 * 2 * table;
   assert_true(fabs(f.tune.sent - (f.model_bytes + 2 * table) / 8 -
                    4 * (2 * packed + 3 * 2 * table) / 8 - 2 * (packed + 2 * 2 * table) / 8 -
