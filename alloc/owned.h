@@ -20,7 +20,7 @@ typedef struct sb_owned {
 /* SB_ERR_MEMORY. O(blocks of this rank). Release in any case. */
 sb_status sb_owned_create(const sb_model *model, unsigned min_bits, unsigned max_bits,
                           sb_owned *out);
-/* What sb_owned_create takes for `count` blocks. Pure. */
+/* Bytes that sb_owned_create takes for `count` blocks. Pure. */
 size_t sb_owned_bytes(size_t count);
 void sb_owned_free(sb_owned *owned);
 

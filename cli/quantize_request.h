@@ -14,7 +14,7 @@
 #include "sensitivity/channels.h"
 #include "sensitivity/estimator.h"
 
-/* How bits are found. */
+/* The ways to find bits. */
 typedef enum sb_method {
   SB_METHOD_SCALEBITS, /* a search */
   SB_METHOD_TABLE,     /* a width for each block, at once */
@@ -23,7 +23,7 @@ typedef enum sb_method {
 } sb_method;
 extern const char *const sb_method_names[]; /* NULL behind the last, as in all tables of names */
 
-/* How weights are rounded to the bits found. */
+/* The ways to round weights to the bits found. */
 typedef enum sb_quantizer { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ } sb_quantizer;
 extern const char *const sb_quantizer_names[];
 

@@ -10,7 +10,7 @@
 #include "model/model.h"
 #include "mpi/world.h"
 
-/* Whether the folder has a manifest.json. Local. */
+/* True if the folder has a manifest.json. Local. */
 bool sb_output_is(const char *folder);
 
 /* *out = the model in an output folder, written by any number of ranks: coding SB_CODING_CODES,

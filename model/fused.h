@@ -32,14 +32,14 @@ typedef struct sb_fused_heads {
   const uint32_t *values;
 } sb_fused_heads;
 
-/* Where to write the order of the residual stream, [hidden], and of a
+/* Return where to write the order of the residual stream, [hidden], and of a
  * layer's MLP, [intermediate]. */
 uint32_t *sb_fused_residual(const sb_arch *arch, sb_orders *orders);
 uint32_t *sb_fused_mlp(const sb_arch *arch, sb_orders *orders, size_t layer);
 /* Sets the orders of a layer's attention: rows of q, k and v, columns of o. */
 void sb_fused_set_heads(const sb_arch *arch, sb_orders *orders, size_t layer,
                         const sb_fused_heads *heads);
-/* Whether the orders of every layer's attention, which are permutations, keep the function.
+/* Checks that the orders of every layer's attention, which are permutations, keep the function.
  * SB_ERR_FORMAT with the name of one that does not. */
 sb_status sb_fused_check(const sb_arch *arch, const sb_orders *orders);
 

@@ -1,15 +1,15 @@
-/* A model spread over the ranks: where each tensor lies in the store, how its matrices are coded,
- * and how their blocks are numbered.
+/* A model spread over the ranks: the place of each tensor in the store, the coding of its matrices,
+ * and the numbers of their blocks.
  *
- * Groups of the store, in order: chunks of the embedding (runs of vocabulary rows, model/chunks.h),
- * decoder layers, the final norm, chunks of the LM head (none where it is tied to the embedding).
- * Units are runs of `block_rows` rows of one tensor; a norm is one unit. So a tensor's units, one
- * after another, are its rows in order, and a layer's image is its tensors in the order of
- * model/arch.h.
+ * Groups of the store, in order: chunks of the embedding (runs of vocabulary rows,
+ * model/chunks.h), decoder layers, the final norm, chunks of the LM head (none where it is tied to
+ * the embedding). Units are runs of `block_rows` rows of one tensor; a norm is one unit. So a
+ * tensor's units, one after another, are its rows in order, and a layer's image is its tensors in
+ * the order of model/arch.h.
  *
  * Blocks are numbered through the whole model: layer by layer, matrix by matrix, row-major inside.
- * The bit map (one byte per block) is replicated on every rank: 4.3 MB for 4.3 million blocks. All
- * else is O(model / ranks). */
+ * The bit map (one byte per block) is replicated on every rank: 4.3 MB for 4.3 million blocks.
+ * Everything else is O(model / ranks). */
 #ifndef SB_MODEL_MODEL_H
 #define SB_MODEL_MODEL_H
 
@@ -25,7 +25,7 @@
 #include "mpi/store.h"
 #include "mpi/world.h"
 
-/* How the store holds the matrices of the decoder layers. */
+/* The form in which the store holds the matrices of the decoder layers. */
 typedef enum sb_coding {
   SB_CODING_SOURCE, /* rows of the source file; quantized on the fly where the bit map is set */
   SB_CODING_CODES   /* coded block rows (kernels/blockrow.h), as shards carry them */

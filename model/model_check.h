@@ -1,5 +1,5 @@
-/* Whether a model keeps its own promises: for tests, and at the borders of phases where checks are
- * compiled in (base/check.h). */
+/* Checks of a model's invariants: for tests, and at the borders of phases where checks are compiled
+ * in (base/check.h). */
 #ifndef SB_MODEL_MODEL_CHECK_H
 #define SB_MODEL_MODEL_CHECK_H
 

@@ -1,4 +1,4 @@
-/* Whether orders of channels are what they claim to be. Local. */
+/* Checks of orders of channels. Local. */
 #ifndef SB_MODEL_ORDERS_CHECK_H
 #define SB_MODEL_ORDERS_CHECK_H
 

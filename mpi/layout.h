@@ -1,5 +1,5 @@
-/* Where the bytes of a list of groups lie: offsets of units in a group's image, and the owner of
- * each unit. Arithmetic only: no MPI, no memory of the groups themselves. All local. */
+/* The layout of a list of groups: offsets of units in a group's image, and the owner of each unit.
+ * Arithmetic only: no MPI, no memory of the groups themselves. All local. */
 #ifndef SB_MPI_LAYOUT_H
 #define SB_MPI_LAYOUT_H
 

@@ -34,9 +34,9 @@
 
 typedef struct sb_store sb_store;
 
-/* Whether the store keeps its own promises: cuts and offsets ascend, every slot is in a state that
- * its holders, messages and memory agree with, no group is in two slots. flaw says what is wrong.
- * Local. O(units + ranks x groups). */
+/* True for a store that holds its invariants: cuts and offsets ascend, every slot is in a state
+ * that its holders, messages and memory agree with, no group is in two slots. `flaw` says which one
+ * does not hold. Local. O(units + ranks x groups). */
 bool sb_store_is_valid(const sb_store *store, sb_flaw *flaw);
 
 /* Creates an empty store; the descriptions and `slots` are equal on all ranks (checked:

@@ -1,4 +1,4 @@
-/* How much room a layer needs on a device, over all layers of a model: the shapes behind
+/* Sizes of a layer's buffers on a device, over all layers of a model: the shapes behind
  * pass/device_layer.c's buffers and behind sb_device_layer_bytes. Local, pure. */
 #ifndef SB_PASS_DEVICE_LAYER_ROOM_H
 #define SB_PASS_DEVICE_LAYER_ROOM_H

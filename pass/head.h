@@ -20,8 +20,8 @@ typedef struct sb_head {
   float *logits_dev;     /* [T, largest chunk] */
 } sb_head;
 
-/* `vocab`, which has room for the head, and its wave outlive it. What a failed call has allocated
- * is released by sb_head_free, too. Local. */
+/* `vocab`, which has room for the head, and its wave outlive it. sb_head_free also releases the
+ * memory of a failed call. Local. */
 sb_status sb_head_allocate(sb_head *head, sb_vocab *vocab, bool gradients);
 void sb_head_free(sb_head *head);
 /* Bytes that sb_head_allocate takes: all but the logits; the logits. */

@@ -24,11 +24,10 @@ typedef struct sb_kept_inputs {
   void **host; /* [layers]; NULL unless SB_KEEP_ON_HOST */
 } sb_kept_inputs;
 
-/* The wave outlives it. What a failed call has allocated is released
- * by sb_kept_inputs_free, too. */
+/* The wave outlives it. sb_kept_inputs_free also releases the memory of a failed call. */
 sb_status sb_kept_inputs_allocate(sb_kept_inputs *inputs, const sb_wave *wave, sb_keeper keeper);
 void sb_kept_inputs_free(sb_kept_inputs *inputs);
-/* What sb_kept_inputs_allocate takes, of host and device together. */
+/* Bytes that sb_kept_inputs_allocate takes, of host and device together. */
 size_t sb_kept_inputs_bytes(const sb_wave_sizes *wave, sb_keeper keeper);
 
 /* After the forward call of `layer` on sequence s: its input is kept. */

@@ -18,12 +18,11 @@ typedef struct sb_layers {
   float *cos_sin_dev;  /* f32 [T, head_dim / 2, 2] (model/rope_table.h) */
 } sb_layers;
 
-/* The wave outlives it. What a failed call has allocated is released
- * by sb_layers_free, too. Local. */
+/* The wave outlives it. sb_layers_free also releases the memory of a failed call. Local. */
 sb_status sb_layers_allocate(sb_layers *layers, const sb_wave *wave, bool gradients);
 void sb_layers_free(sb_layers *layers);
-/* What sb_layers_allocate takes, without the gradient of a matrix; `ordered`:
- * models with indexed orders. */
+/* Bytes that sb_layers_allocate takes, without the gradient of a matrix; `ordered`: models with
+ * indexed orders. */
 size_t sb_layers_bytes(const sb_wave_sizes *wave, bool gradients, bool ordered);
 
 /* A call of a layer that is prepared, for one sequence. */

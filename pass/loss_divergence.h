@@ -25,13 +25,12 @@ typedef struct sb_loss_divergence {
   double *kl_dev, *host_kl; /* [room, T] */
 } sb_loss_divergence;
 
-/* For `local` sequences of this rank, and chunks of at most `largest` tokens.
- * Wave and tokens outlive the loss. What a failed call has allocated is released
- * by sb_loss_divergence_free, too. Local. */
+/* For `local` sequences of this rank, and chunks of at most `largest` tokens. Wave and tokens
+ * outlive the loss. sb_loss_divergence_free also releases the memory of a failed call. Local. */
 sb_status sb_loss_divergence_allocate(sb_loss_divergence *loss, const sb_wave *wave,
                                       sb_loss_tokens *tokens, size_t local, size_t largest);
 void sb_loss_divergence_free(sb_loss_divergence *loss);
-/* What sb_loss_divergence_allocate takes for `local` sequences. */
+/* Bytes that sb_loss_divergence_allocate takes for `local` sequences. */
 size_t sb_loss_divergence_bytes(const sb_wave_sizes *wave, size_t local);
 
 extern const sb_loss_ops sb_loss_divergence_ops; /* state: sb_loss_divergence */

@@ -19,11 +19,11 @@ typedef struct sb_loss_tokens {
   double *nll_dev, *host_nll;
 } sb_loss_tokens;
 
-/* The wave outlives the loss. What a failed call has allocated is released by sb_loss_tokens_free,
- * too. Local. */
+/* The wave outlives the loss. sb_loss_tokens_free also releases the memory of a
+ * failed call. Local. */
 sb_status sb_loss_tokens_allocate(sb_loss_tokens *loss, const sb_wave *wave);
 void sb_loss_tokens_free(sb_loss_tokens *loss);
-/* What sb_loss_tokens_allocate takes. */
+/* Bytes that sb_loss_tokens_allocate takes. */
 size_t sb_loss_tokens_bytes(const sb_wave_sizes *wave);
 
 extern const sb_loss_ops sb_loss_tokens_ops; /* state: sb_loss_tokens */

@@ -1,21 +1,21 @@
-/* One pass of sequences through a distributed model, layer by layer: forward for the loss, and
- * backward for gradients.
+/* Passes of sequences through a distributed model, layer by layer: forward for the loss, backward
+ * for gradients.
  *
  *   sb_pass_create       memory for a set of sequences; used for any number of passes
  *   sb_pass_loss         forward
- *   sb_pass_observe      forward; an observer sees what the matrices multiply
+ *   sb_pass_observe      forward; an observer sees the inputs of the matrices
  *   sb_pass_gradients    forward and backward; hooks see gradients as they are made
  *   sb_pass_learn        from then on the loss is the divergence from the source weights
  *
  * Sequences are dealt to ranks in turn: sequence s belongs to rank s mod ranks. A rank takes its
- * sequences through a layer one after another. What is computed for a sequence therefore depends
- * neither on the other sequences nor on the number of ranks.
+ * sequences through a layer one after another. So the results of a sequence depend neither on the
+ * other sequences nor on the number of ranks.
  *
- * A *wave* is as many of a rank's sequences as go through the layers together; the parameters of a
+ * A *wave* is a set of a rank's sequences that go through the layers together; the parameters of a
  * layer are gathered once per wave. Memory bounds it: a forward pass holds one layer's input of
  * each sequence, a gradient pass the inputs of all layers. Where a device has less memory than
  * asked for, waves become smaller; a wave of one sequence may leave its inputs to the host. Results
- * are the same bits.
+ * have the same bits.
  *
  * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its tokens 1 ..
  * T-1, each given the ones before, or their divergence. The loss of a pass is the mean over all
@@ -47,7 +47,7 @@ typedef struct sb_pass_setup {
   bool divergence;    /* sb_pass_learn */
   bool keep_packed;   /* of SB_CODING_CODES, without gradients: multiply with packed matrices as
                          they are */
-  /* What bounds a wave; it has at least one sequence. */
+  /* Bounds of a wave, which has at least one sequence. */
   size_t at_once; /* sequences of all ranks that a pass takes at most (sb_pass_select); 0: all */
   size_t activation_bytes; /* of this rank, for the inputs of layers */
   sb_ticker ticker;        /* hears which share of the running call is done */
@@ -69,7 +69,7 @@ sb_status sb_pass_loss(sb_pass *pass, double *loss);
  * Local, equal on all ranks. */
 double sb_pass_token_loss(const sb_pass *pass);
 
-/* Sees what the matrices multiply, on the way forward. */
+/* Sees the inputs of the matrices, on the way forward. */
 typedef struct sb_pass_observer {
   void *context;
   /* Input number `input` of the layer (model/arch.h), x [T, channels] of ONE sequence, operands on
@@ -149,7 +149,7 @@ size_t sb_pass_waves(const sb_pass *pass);
 size_t sb_pass_sequences(const sb_pass *pass);
 size_t sb_pass_seqlen(const sb_pass *pass);
 
-/* How two models differ on the same tokens: means over all targets. */
+/* Differences of two models on the same tokens: means over all targets. */
 typedef struct sb_comparison {
   double loss, ref_loss; /* negative log-likelihood of a token, nats */
   double mean_kl;        /* KL(reference || model), nats */

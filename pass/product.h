@@ -40,7 +40,7 @@ typedef struct sb_product {
   const uint32_t *row_order_dev, *col_order_dev, *row_position_dev;
 } sb_product;
 
-/* Where and on what the products of one sequence run. */
+/* The backend, stream and scratch of the products of one sequence. */
 typedef struct sb_product_scope {
   sb_backend *backend;
   sb_stream stream;

@@ -27,10 +27,10 @@ typedef struct sb_vocab {
 } sb_vocab;
 
 /* `head`: for the LM head, not the embedding alone; `gradients`: of either table. The wave outlives
- * the room. What a failed call has allocated is released by sb_vocab_free, too. Local. */
+ * the room. sb_vocab_free also releases the memory of a failed call. Local. */
 sb_status sb_vocab_allocate(sb_vocab *vocab, sb_wave *wave, bool head, bool gradients);
 void sb_vocab_free(sb_vocab *vocab);
-/* What sb_vocab_allocate takes. */
+/* Bytes that sb_vocab_allocate takes. */
 size_t sb_vocab_bytes(const sb_wave_sizes *wave, bool head, bool gradients);
 
 static inline const sb_place *sb_vocab_place(const sb_model *model, size_t group) {

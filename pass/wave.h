@@ -45,11 +45,11 @@ static inline size_t sb_wave_sizes_states(const sb_wave_sizes *w) {
   return w->room * w->T * w->model->arch->config.hidden;
 }
 
-/* Model, backend, T and room are set by the caller. What a failed call has allocated is released by
- * sb_wave_free, too. */
+/* Model, backend, T and room are set by the caller. sb_wave_free also releases the memory of a
+ * failed call. */
 sb_status sb_wave_allocate(sb_wave *wave);
 void sb_wave_free(sb_wave *wave);
-/* What sb_wave_allocate takes. Pure, as all `_bytes()` of this room. */
+/* Bytes that sb_wave_allocate takes. Pure, as all `_bytes()` of this room. */
 size_t sb_wave_bytes(const sb_wave_sizes *wave);
 
 /* Takes the sequences [first, first + count), count <= room, whose tokens are [count, T]. Waits. */

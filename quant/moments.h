@@ -88,7 +88,7 @@ sb_factor_mode sb_moments_mode(const sb_moments *moments);
 /* Channels of an input of the layer that sb_moments_begin named. */
 size_t sb_moments_width(const sb_moments *moments, size_t input);
 
-/* Whether panels and rows lie in device memory; otherwise in the host's. */
+/* True where panels and rows lie in device memory; otherwise they lie in the host's. */
 bool sb_moments_on_device(const sb_moments *moments);
 
 /* Begins layer number `layer`: all sums are 0. Local. */

@@ -23,7 +23,7 @@ typedef struct sb_round_setup {
  * `refine`; a device with memory of its own also holds a block row as it is stored, and a panel
  * that comes from the host. SB_ERR_MEMORY. */
 sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **out);
-/* What sb_round_stack_create takes. Pure. */
+/* Bytes that sb_round_stack_create takes. Pure. */
 size_t sb_round_stack_bytes(const sb_round_setup *setup);
 void sb_round_stack_free(sb_round_stack **stack);
 

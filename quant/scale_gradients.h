@@ -19,7 +19,7 @@ typedef struct sb_scale_gradients sb_scale_gradients;
  * device; 8 per group of a layer and 12 per group of this rank on the host. Collective. */
 sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *coded, sb_backend *backend,
                                     sb_scale_gradients **out);
-/* What sb_scale_gradients_create takes. Pure. */
+/* Bytes that sb_scale_gradients_create takes. Pure. */
 size_t sb_scale_gradients_bytes(const sb_sizes *sizes);
 void sb_scale_gradients_free(sb_scale_gradients **gradients);
 /* One gradient pass over the sequences that `pass` has selected. (*out)[i] = the gradient of this

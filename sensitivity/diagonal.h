@@ -18,7 +18,7 @@ typedef struct sb_diagonal sb_diagonal;
  * more; 16 bytes per width and owned block. SB_ERR_MEMORY. Local. */
 sb_status sb_diagonal_create(sb_model *model, sb_backend *backend, unsigned min_bits,
                              unsigned max_bits, sb_diagonal **out);
-/* What sb_diagonal_create takes for `widths` widths where host and device are one. Pure. */
+/* Bytes that sb_diagonal_create takes for `widths` widths where host and device are one. Pure. */
 size_t sb_diagonal_bytes(const sb_sizes *sizes, unsigned widths);
 void sb_diagonal_free(sb_diagonal **diagonal);
 /* One backward pass. losses[i] = those of this rank's owned block i, at the table's widths; *loss =

@@ -63,7 +63,7 @@ typedef enum sb_estimator {
   SB_ESTIMATOR_SECOND
 } sb_estimator;
 
-/* Whether it predicts moves by one bit; the others make tables of all widths. Pure. */
+/* True for estimators of moves by one bit; the others make tables of all widths. Pure. */
 static inline bool sb_estimator_of_moves(sb_estimator estimator) {
   return estimator == SB_ESTIMATOR_FISHER || estimator == SB_ESTIMATOR_TAYLOR ||
          estimator == SB_ESTIMATOR_SECOND || estimator == SB_ESTIMATOR_DIVERGENCE;

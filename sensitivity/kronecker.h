@@ -28,8 +28,8 @@ typedef struct sb_kronecker sb_kronecker;
  * spread over the ranks. SB_ERR_MEMORY. Local. */
 sb_status sb_kronecker_create(sb_model *model, sb_backend *backend, unsigned min_bits,
                               unsigned max_bits, sb_kronecker **out);
-/* What sb_kronecker_create and, for a pass of several waves, sb_kronecker_measure take where host
- * and device are one. Pure. */
+/* Bytes that sb_kronecker_create and, for a pass of several waves, sb_kronecker_measure take where
+ * host and device are one. Pure. */
 size_t sb_kronecker_bytes(const sb_sizes *sizes, bool several_waves);
 void sb_kronecker_free(sb_kronecker **kronecker);
 /* One backward pass. losses[i] = those of this rank's owned block i, at the table's widths; *loss =
