@@ -32,7 +32,7 @@ typedef struct sb_allocate_options {
 } sb_allocate_options;
 
 typedef struct sb_allocate_result {
-  int resumed_steps; /* steps that the checkpoint had; 0 where there was none */
+  int resumed_steps; /* steps that the checkpoint had; 0 without one */
   sb_search_result search;
   /* passes beside those of the search */
   int cost_passes;   /* gradient passes for the loss table */

@@ -33,10 +33,10 @@ typedef struct sb_core_member {
   sb_choice choices[SB_CHOICES];
 } sb_core_member;
 
-/* Looks for choices that lower the members' loss by more than *saved. Where there are some:
- * chosen[k] = member k's choice, *saved = the reduction of the loss, *used = the storage taken from
- * the room (negative: given back). Otherwise *saved and *used stay and chosen[] is unspecified. The
- * result depends on the order of the members. SB_ERR_MEMORY. */
+/* Looks for choices that lower the members' loss by more than *saved. If it finds some: chosen[k] =
+ * member k's choice, *saved = the reduction of the loss, *used = the storage taken from the room
+ * (negative: given back). Otherwise *saved and *used stay and chosen[] is unspecified. The result
+ * depends on the order of the members. SB_ERR_MEMORY. */
 sb_status sb_core_solve(const sb_core_member *members, size_t count, double price, uint64_t room,
                         uint8_t *chosen, double *saved, int64_t *used);
 

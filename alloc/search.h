@@ -56,8 +56,8 @@ typedef struct sb_search_hooks {
   sb_status (*apply)(void *context, const uint8_t *bits);
   /* The calibration loss at the applied bits. Collective, equal on all ranks. */
   sb_status (*loss)(void *context, double *loss);
-  /* raise_gain[] and cut_loss[] of this rank's blocks at the applied bits, and
-   * the loss there. Collective. */
+  /* raise_gain[] and cut_loss[] of this rank's blocks at the applied bits, and the loss
+   * at these. Collective. */
   sb_status (*gains)(void *context, double *raise_gain, double *cut_loss, double *loss);
   /* Called after every step; may be NULL. Local. */
   void (*report)(void *context, const sb_search_step *step);
@@ -70,7 +70,7 @@ typedef struct sb_search_options {
   uint64_t budget;                  /* storage bits over all ranks, as sb_blocks_cost counts */
   bool begun;                       /* no path: the search begins with the bits given */
   unsigned start_bits;              /* uniform width where the path begins */
-  int strides;                      /* of the path, at least 1 where there is one */
+  int strides;                      /* of the path, at least 1 if it has one */
   int most_trades;                  /* batches tried at the budget; 0: one shot */
   double first_share;               /* k of the first trade, as a share of the budget */
   double least_share;               /* the search ends when k falls below it */

@@ -20,7 +20,7 @@ typedef enum sb_status {
   SB_ERR_IO,          /* the operating system refused: open, read, write, no space */
   SB_ERR_FORMAT,      /* a file's content contradicts its format or another file */
   SB_ERR_UNSUPPORTED, /* valid, but not something this program does */
-  SB_ERR_RANGE,       /* a request outside what is possible (a budget, a token id) */
+  SB_ERR_RANGE,       /* a request outside the possible range (a budget, a token id) */
   SB_ERR_MEMORY,      /* not enough memory, host or device */
   SB_ERR_NUMERIC,     /* NaN, infinity, a matrix that is not positive definite */
   SB_ERR_MPI,         /* an MPI call failed */

@@ -60,7 +60,7 @@ typedef struct sb_trace_event {
  * depth 0 to 2, so that phases survive when details do not. Earlier recordings are forgotten.
  * Memory grows with the number of spans. */
 void sb_trace_start(size_t most);
-/* Ends all open spans and keeps no more. What is kept stays until
+/* Ends all open spans and keeps no more. The kept ones stay until
  * sb_trace_start or sb_trace_free. */
 void sb_trace_stop(void);
 void sb_trace_free(void);

@@ -90,9 +90,9 @@ static inline size_t sb_common_activation_bytes(const sb_common *common,
 }
 
 /* *out = the backend of --device, --compute and --threads. All ranks get the same kind, or results
- * would depend on which rank computed what. The ranks of a node get its GPUs in turn. "auto" takes
- * GPUs if every rank can have one, else processors; the log then says why (builds with CUDA). With
- * "cuda" all ranks fail if one does. The log says what was taken. After sb_common_begin.
+ * would depend on the distribution of work over ranks. The ranks of a node get its GPUs in turn.
+ * "auto" takes GPUs if every rank can have one, else processors; the log then says why (builds with
+ * CUDA). With "cuda" all ranks fail if one does. The log names the choice. After sb_common_begin.
  * Collective. Release with op->destroy. */
 sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_backend **out);
 

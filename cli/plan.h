@@ -18,7 +18,7 @@ typedef struct sb_plan {
 } sb_plan;
 
 typedef struct sb_plan_rates_request {
-  const char *machine; /* what bench --json wrote, or NULL */
+  const char *machine; /* file of bench --json, or NULL */
   double gflops;       /* of a rank, without that; 0: measured, or on GPUs not known */
   double network;      /* GB/s of a node, where the machine does not know it */
 } sb_plan_rates_request;

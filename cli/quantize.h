@@ -20,7 +20,7 @@ typedef struct sb_quantize_run {
   json_t *report, *steps; /* of the run; of its search */
   sb_backend *backend;
   sb_model *model;
-  sb_model *source;     /* what `model` was rounded from, while scales are trained; else NULL */
+  sb_model *source;     /* source of the rounded `model`, while scales are trained; else NULL */
   uint64_t fingerprint; /* of the model as it was read; with --checkpoint */
   sb_sequences calibration, check, rounding, tuning; /* for gradients, trades, GPTQ, scales */
   int reuses;                                        /* --allocation names a bit map that exists */

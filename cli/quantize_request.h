@@ -58,13 +58,13 @@ typedef struct sb_quantize_request {
   sb_common common;
 } sb_quantize_request;
 
-enum { SB_REFINE_PASSES = 6 }; /* default of --refine; what they win: docs/results.md */
+enum { SB_REFINE_PASSES = 6 }; /* default of --refine; gains: docs/results.md */
 
 /* A request that asks for nothing yet. Pure. */
 sb_quantize_request sb_quantize_defaults(void);
 
 typedef enum sb_quantize_set {
-  SB_QUANTIZE_PLANNED, /* what memory and time depend on: the options of `plan` too */
+  SB_QUANTIZE_PLANNED, /* memory and time depend on them: the options of `plan` too */
   SB_QUANTIZE_ALL
 } sb_quantize_set;
 enum { SB_QUANTIZE_OPTIONS_MAX = 32 };

@@ -25,7 +25,7 @@ typedef struct sb_checkpoint_files {
   const sb_world *world;
   const sb_checkpoint_files_kind *kind;
   const sb_key *key;
-  int fd; /* of `data`; -1 where there is none */
+  int fd; /* of `data`; -1 without bulk */
   char path[SB_PATH_MAX], data[SB_PATH_MAX];
 } sb_checkpoint_files;
 

@@ -14,11 +14,12 @@
 #include "model/model.h"
 
 /* Writes folder `out` from `model` (SB_CODING_CODES), which was loaded from the output folder
- * `source`: all tensors in `dtype`, a weight type, in safetensors files of at most `file_bytes` (a
- * larger tensor has a file of its own), with an index where there are several. config.json names
- * `dtype`; the tokenizer's files are copied. Every rank decodes and writes its own rows; `ticker`
- * is told the share of them. `out` is complete or not there, and must not exist unless `overwrite`.
- * Collective; all ranks fail together. Memory beside the model: one block row in float32. */
+ * `source`. All tensors are written in `dtype`, a weight type, in safetensors files of at most
+ * `file_bytes` (a larger tensor has a file of its own); several files have an index. config.json
+ * names `dtype`; the tokenizer's files are copied. Every rank decodes and writes its own rows;
+ * `ticker` is told the share of them. `out` appears complete or not at all, and must not exist
+ * unless `overwrite`. Collective; all ranks fail together. Memory beside the model: one block row
+ * in float32. */
 sb_status sb_export_dequantized(sb_model *model, const char *source, const char *out,
                                 sb_dtype dtype, uint64_t file_bytes, bool overwrite,
                                 sb_ticker ticker, sb_hf_folder_stats *stats);

@@ -26,10 +26,11 @@ typedef struct sb_output_stats {
 void sb_output_figures(const sb_model *model, sb_output_stats *out);
 
 /* Writes folder `out` from `model` (SB_CODING_CODES). config.json and the other companions
- * (folders/companions.h) are copied from folder `source`. A neighbouring folder is written first
- * and renamed when all is on the disk, so `out` is complete or not there; it must not exist unless
- * `overwrite`. `level` is zstd's. The frames' bytes do not depend on the number of ranks. SB_ERR_IO
- * names the file. Collective; all ranks fail together. Memory: 64 MiB of frames per rank. */
+ * (folders/companions.h) are copied from folder `source`. A neighbouring folder is written
+ * first and renamed when all is on the disk, so `out` appears complete or not at all; it must
+ * not exist unless `overwrite`. `level` is zstd's. The frames' bytes do not depend on the
+ * number of ranks. SB_ERR_IO names the file. Collective; all ranks fail together. Memory: 64
+ * MiB of frames per rank. */
 sb_status sb_output_write(sb_model *model, const char *source, const char *out, bool overwrite,
                           int level, sb_output_stats *stats);
 

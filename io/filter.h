@@ -14,7 +14,7 @@ typedef enum sb_filter {
   SB_FILTER_NONE = 0,
   /* 16-bit elements: all low bytes, all high bytes, then an odd byte at the end. */
   SB_FILTER_SPLIT16 = 1,
-  /* 32-bit elements: all bytes 0, all bytes 1, 2, 3, then what remains at the end. */
+  /* 32-bit elements: all bytes 0, all bytes 1, 2, 3, then the remaining bytes. */
   SB_FILTER_SPLIT32 = 2,
   /* Parts of several kinds: io/sections.h. */
   SB_FILTER_SECTIONS = 16

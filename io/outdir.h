@@ -17,7 +17,7 @@
 typedef struct sb_outdir {
   char path[SB_PATH_MAX];    /* OUT */
   char partial[SB_PATH_MAX]; /* where to write; "" when nothing is begun */
-  bool replaces;             /* OUT was there with something in it, and overwriting was asked for */
+  bool replaces;             /* OUT exists and is not empty, and `overwrite` is set */
 } sb_outdir;
 
 /* Checks that OUT can be written and makes the partial folder. An existing OUT is refused unless it

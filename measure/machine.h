@@ -53,7 +53,7 @@ enum { SB_NETWORK_SIZES = 4 };
 typedef struct sb_network_figure {
   double bytes;     /* of the whole result */
   double allgather; /* bytes/s that a rank receives */
-  double allreduce; /* bytes/s: 2 (ranks - 1) / ranks x bytes, what the best algorithms move */
+  double allreduce; /* bytes/s: 2 (ranks - 1) / ranks x bytes, as the best algorithms move */
 } sb_network_figure;
 
 typedef struct sb_machine {

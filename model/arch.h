@@ -29,7 +29,7 @@ typedef struct sb_model_tensor {
   size_t layer;      /* SB_NONE for the tensors outside the layers */
   size_t dims;       /* 1 or 2 dimensions in the file */
   size_t rows, cols; /* [rows, cols]; a vector is one row */
-  bool is_linear;    /* a matrix of a decoder layer: what gets quantized */
+  bool is_linear;    /* a matrix of a decoder layer, which gets quantized */
   size_t matrix;     /* its number within its layer; SB_NONE unless is_linear */
   size_t input;      /* number of the input it multiplies; SB_NONE unless is_linear */
   size_t expert;     /* SB_NO_EXPERT where it belongs to none */

@@ -14,7 +14,7 @@ typedef enum sb_rope_kind { SB_ROPE_DEFAULT, SB_ROPE_LINEAR, SB_ROPE_LLAMA3 } sb
 
 typedef struct sb_config {
   char architecture[48]; /* of its family (model/family.h): "LlamaForCausalLM" */
-  char function[16];     /* what its layers compute, for fingerprints: "llama" */
+  char function[16];     /* the function of its layers, for fingerprints: "llama" */
   size_t vocab;          /* rows of the embedding */
   size_t hidden;         /* width of the residual stream */
   size_t intermediate;   /* width of the MLP */

@@ -25,7 +25,7 @@ typedef struct sb_family {
    * configurations compute the same function of the same tensors. At most 15 characters. */
   const char *function;
   bool needs_kv_heads; /* num_key_value_heads must be given; else its default is the heads */
-  /* Names outside the layers, and what stands before the number of a layer: "model.layers". */
+  /* Names outside the layers, and the prefix of a layer's number: "model.layers". */
   const char *embedding, *final_norm, *head, *layers;
 
   /* Refuses, by key and value, settings that would change the function and are not computed.

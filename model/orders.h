@@ -46,7 +46,7 @@ typedef struct sb_orders {
   size_t tensors;
   size_t *row, *col; /* [tensors] which order, or SB_NO_ORDER; a vector is one row */
   size_t layers;
-  size_t *layer_start; /* [layers + 1] each layer's first order; what all share lies before */
+  size_t *layer_start; /* [layers + 1] each layer's first order; orders shared by all lie before */
   size_t channels;     /* of all orders */
   uint32_t *numbers;   /* [channels] */
 } sb_orders;

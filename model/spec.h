@@ -38,7 +38,7 @@ const char *sb_role_name(sb_role role);
 
 #define SB_NO_EXPERT SIZE_MAX
 
-/* A matrix of a layer: what gets quantized. */
+/* A matrix of a layer, which gets quantized. */
 typedef struct sb_matrix_spec {
   const char *name; /* within the layer: "self_attn.q_proj.weight" */
   size_t rows, cols;

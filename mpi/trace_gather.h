@@ -33,9 +33,8 @@ typedef struct sb_trace_totals {
   double uncertainty;       /* the largest of all ranks' clocks */
 } sb_trace_totals;
 
-/* Hands what all ranks have recorded to rank 0's sink, rank after rank; *totals on every rank. A
- * failure of the sink is that of all ranks. Collective, after sb_trace_stop. Memory: 2 pieces of
- * 256 KiB. */
+/* Hands the recordings of all ranks to rank 0's sink, rank after rank; *totals on every rank. If
+ * the sink fails, all ranks fail. Collective, after sb_trace_stop. Memory: 2 pieces of 256 KiB. */
 sb_status sb_trace_gather(const sb_world *world, const sb_trace_clock *clock, sb_trace_sink sink,
                           void *context, sb_trace_totals *totals);
 

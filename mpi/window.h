@@ -21,8 +21,8 @@ typedef struct sb_window {
 sb_status sb_window_create(const sb_world *world, size_t bytes, sb_window *out);
 void sb_window_free(sb_window *window);
 
-/* A barrier of the node: what its ranks wrote before is seen by all of them after, and what they
- * read before may be overwritten. Collective over the node. */
+/* A barrier of the node. Writes of its ranks before the barrier are visible to all of them after
+ * it, and bytes read before it may be overwritten after it. Collective over the node. */
 sb_status sb_window_sync(sb_window *window);
 
 #endif

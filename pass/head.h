@@ -1,6 +1,6 @@
-/* The end of the model: final norm, LM head, and the loss of what it predicts. Chunks of the
- * vocabulary go through the device one at a time (pass/vocabulary.h); the loss sees each chunk's
- * logits (pass/loss.h) and no other part of the pass does. */
+/* The end of the model: final norm, LM head and loss. Chunks of the vocabulary go through the
+ * device one at a time (pass/vocabulary.h). The loss sees each chunk's logits (pass/loss.h); no
+ * other part of the pass does. */
 #ifndef SB_PASS_HEAD_H
 #define SB_PASS_HEAD_H
 

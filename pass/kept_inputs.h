@@ -19,8 +19,8 @@ typedef enum sb_keeper {
 typedef struct sb_kept_inputs {
   const sb_wave *wave;
   sb_keeper keeper;
-  void **dev;  /* [layers + 1] activations [room, T, hidden]: what a layer gets, and what leaves the
-                  last one; the same memory several times where buffers are shared */
+  void **dev; /* [layers + 1] activations [room, T, hidden]: the input of each layer, and the output
+                 of the last one; the same memory several times where buffers are shared */
   void **host; /* [layers]; NULL unless SB_KEEP_ON_HOST */
 } sb_kept_inputs;
 

@@ -22,11 +22,11 @@
 
 typedef struct sb_layerwise sb_layerwise;
 
-/* For layers of the shape of `model`, which also has the embedding. Model, backend and sequences
- * outlive it. Device memory: T x hidden activations for each local sequence, or for one where the
- * host has them, and for one more; the scratch of a layer (sb_layer_work_bytes); a chunk of the
- * embedding on a backend that is not unified. SB_ERR_MEMORY, which names what does not fit, where
- * that is too much. Collective; ranks decide together where activations lie. */
+/* *out = activations of all local sequences, for layers of the shape of `model`, which also has the
+ * embedding. Model, backend and sequences outlive it. Device memory: T x hidden activations for
+ * each local sequence, or for one where the host has them, and for one more; the scratch of a layer
+ * (sb_layer_work_bytes); a chunk of the embedding on a backend that is not unified. SB_ERR_MEMORY
+ * names the memory that is short. Collective; ranks decide together where activations lie. */
 sb_status sb_layerwise_create(sb_model *model, sb_backend *backend, const sb_sequences *sequences,
                               sb_layerwise **out);
 void sb_layerwise_free(sb_layerwise **layerwise);

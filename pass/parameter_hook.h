@@ -12,7 +12,7 @@ typedef struct sb_parameter_hook {
   void *context;
   /* The gradient of rows [first_row, first_row + rows) of the tensor with this index in
    * arch.tensors, for ONE sequence; a norm is one row. g_dev: f32 [rows, cols] on the device, which
-   * the next gradient overwrites: queue on `stream` what reads it. NULL: nobody. */
+   * the next gradient overwrites: queue readers on `stream`. NULL: nobody. */
   sb_status (*gradient)(void *context, sb_stream stream, size_t tensor, size_t first_row,
                         size_t rows, const float *g_dev);
 } sb_parameter_hook;

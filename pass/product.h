@@ -10,8 +10,8 @@
  * sb_product that it needs; the layers do not change.
  *
  * Rows and columns of W may be stored in an order of their own (model/orders.h). Activations are
- * always in the natural order. A form whose W is in the natural order keeps the stored order for
- * its factors only: what hooks see, and the weight gradient, are in the stored order.
+ * always in the natural order. The factors that hooks see and the weight gradient are in the stored
+ * order, even where a form holds W in the natural order.
  *
  * All functions are local; they queue on the scope's stream and do not wait. All pointers with
  * `_dev` are device memory. x, dy and dense W are of the backend's type `operand`, y and dx of its

@@ -36,9 +36,9 @@ typedef struct sb_footprint {
 
   double phase_bytes[SB_PHASES]; /* a resident set; 0 for a phase that the run does not have */
   sb_plan_phase largest;
-  double rank_bytes; /* of the largest phase: what a rank's peak resident set shows */
+  double rank_bytes; /* of the largest phase: a rank's peak resident set */
   double node_bytes; /* the most a node needs: slots once, the rest for each of its ranks */
-  double gpu_bytes;  /* what a GPU's ranks take of it together; 0 without GPUs */
+  double gpu_bytes;  /* of a GPU, for all its ranks together; 0 without GPUs */
 } sb_footprint;
 
 void sb_footprint_estimate(const sb_plan_setup *setup, sb_footprint *out);

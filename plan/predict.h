@@ -10,7 +10,7 @@
 /* Rates of one rank while all ranks of its node work. A rate of 0 leaves its part of
  * the work out. */
 typedef struct sb_rates {
-  double forward, backward; /* FLOP/s of a layer: GEMMs and what lies between them */
+  double forward, backward; /* FLOP/s of a layer: GEMMs and all between them */
   double moments;           /* FLOP/s: X'X */
   double factor;            /* FLOP/s: factors of second moments */
   double rounding, refine;  /* FLOP/s: columns of --quantizer gptq; refining them */

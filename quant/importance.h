@@ -1,6 +1,6 @@
 /* The importance of the input channels of all matrices: the mean of x^2 over the calibration
- * tokens. The grids of groups are fitted with it (kernels/shared/grid.h), so that rounding errors
- * count where inputs are large: there they change the outputs. */
+ * tokens. Grids of groups are fitted with it (kernels/shared/grid.h), so rounding errors count most
+ * where inputs are large and they change the outputs most. */
 #ifndef SB_QUANT_IMPORTANCE_H
 #define SB_QUANT_IMPORTANCE_H
 

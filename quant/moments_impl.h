@@ -30,7 +30,7 @@ extern const sb_moments_way sb_moments_replicated, sb_moments_block_cyclic;
 
 /* One input of the layer at hand, with memory for the widest input of its number in any layer. */
 typedef struct sb_moments_input {
-  size_t room;    /* channels that there is memory for */
+  size_t room;    /* channels that the memory is for */
   size_t width;   /* channels of the layer's input */
   double quantum; /* a power of 2 */
   double largest; /* of the diagonal, in the sequence that sets the quanta */

@@ -1,4 +1,4 @@
-/* The estimators: what the width of a block does to the loss. All use one backward pass. They leave
+/* The estimators: the effect of a block's width on the loss. All use one backward pass. They leave
  * a few numbers per block; no gradient crosses the network.
  *
  * Notation. S sequences of T tokens, n = T - 1 of them with a target. l_s: mean loss of sequence s.

@@ -37,8 +37,9 @@ sb_status sb_loss_table_measure(sb_loss_table *table, sb_pass *pass, bool full_p
 /* The rows of this rank's owned blocks [sb_model_owned_count(model)], as sb_model_get_bits orders
  * blocks; valid until the next measurement. Local. */
 const sb_losses *sb_loss_table_losses(const sb_loss_table *table);
-/* raise_gain[i], cut_loss[i] = what one bit more gains and one bit less loses for owned block i of
- * width bits[i]: differences of the table, which may be negative; 0 beyond its widths. Local. */
+/* raise_gain[i], cut_loss[i] = the gain of one bit more and the loss of one bit less for
+ * owned block i of width bits[i]: differences of the table, which may be negative; 0 beyond
+ * its widths. Local. */
 void sb_loss_table_gains(const sb_loss_table *table, const uint8_t *bits, double *raise_gain,
                          double *cut_loss);
 /* Seconds this rank spent beside the backward pass, in all measurements so

@@ -23,8 +23,8 @@ typedef struct sb_reorder_result {
   double score_seconds;    /* of this rank: scoring beside the pass */
 } sb_reorder_result;
 
-/* The width at which channels are scored: the largest uniform one within the budget, so near where
- * the model will be; but at least 2, because at 1 bit gradients say nothing. Local. */
+/* The width at which channels are scored: the largest uniform one within the budget, close to the
+ * model's later bits; but at least 2, because at 1 bit gradients say nothing. Local. */
 unsigned sb_reorder_width(const sb_model *model, sb_reorder mode, double bits);
 
 /* Scores the channels of a model (SB_CODING_SOURCE, channels in the file's order). *orders = those
