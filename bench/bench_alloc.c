@@ -1,7 +1,7 @@
 /* bench_alloc [BLOCKS]: iterations of the allocation with 4.3 million blocks (a 70B model in blocks
  * of 128 x 128) dealt over the ranks: an unbounded step, a trade bounded to 1% of the storage, and
  * the allocation in one shot from a table of losses at all widths. Run it under mpirun with 1, 2
- * and 4 ranks. The bound is 1 s an iteration of the step; memory is that of this rank's share. */
+ * and 4 ranks. The bound is 1 s per iteration of the step; memory is that of this rank's share. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

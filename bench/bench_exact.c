@@ -6,7 +6,7 @@
  *
  * "Loss" is the predicted loss of the result counted from every block at its best choice,
  * so nothing that no choice can avoid flatters the percentages. The optimum is CBC's,
- * with at most SECONDS (120) a row; where dynamic programming can hold its table, its
+ * with at most SECONDS (120) per row; where dynamic programming can hold its table, its
  * optimum stands beside it. */
 #include <math.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* bench_model MODEL TOKENS [SEQUENCES [SEQLEN [f32|bf16 [REPEATS]]]]: a whole model, forward alone,
  * forward and backward, and forward and backward with each estimator of sensitivity: scores of all
  * blocks in both directions, the diagonal's table, the table from second moments (which needs no
- * gradients of matrices). Runs on any number of ranks; threads a rank from OMP_NUM_THREADS.
+ * gradients of matrices). Runs on any number of ranks; threads per rank from OMP_NUM_THREADS.
  *
- * One line a phase: best seconds of the repeats, GFLOP/s of all ranks (model/arch.h counts), the
+ * One line per phase: best seconds of the repeats, GFLOP/s of all ranks (model/arch.h counts), the
  * share of the time spent in GEMM, and GFLOP/s as a share of one square GEMM measured beside it. */
 #include <math.h>
 #include <mpi.h>

@@ -2,8 +2,8 @@
  * ScaLAPACK: for second moments that are too large for one rank to hold or factorise.
  *
  * The upper triangular U with `U' U = H^-1` is found without forming H^-1. Let J reverse the order
- * of rows and columns, and let `J H J = C' C` with C upper triangular (Cholesky, p?potrf). Then `U'
- * = J C^-1 J` (p?trtri). That takes `2/3 n^3` operations; Cholesky, inverse and Cholesky of the
+ * of rows and columns, and let `J H J = C' C` with C upper triangular (Cholesky, p?potrf). Then
+ * `U' = J C^-1 J` (p?trtri). That takes `2/3 n^3` operations; Cholesky, inverse and Cholesky of the
  * inverse take `4/3 n^3`. Its error grows with the square root of the condition of H, theirs with
  * the condition.
  *

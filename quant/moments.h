@@ -47,9 +47,9 @@ extern const char *const sb_factor_mode_names[];
 
 #define SB_MOMENT_HOST_ROOM ((size_t)1 << 30)
 enum { SB_MOMENT_DEVICE_SHARE = 3 };
-/* The largest 24 n^2, in bytes, for replicated factors. On a processor it is SB_MOMENT_HOST_ROOM (n
- * <= 6688). On a GPU it is the rank's part of the memory / SB_MOMENT_DEVICE_SHARE, because the four
- * inputs together take up to 34 n^2. Local. */
+/* The largest 24 n^2, in bytes, for replicated factors. On a processor it is SB_MOMENT_HOST_ROOM
+ * (n <= 6688). On a GPU it is the rank's part of the memory / SB_MOMENT_DEVICE_SHARE, because the
+ * four inputs together take up to 34 n^2. Local. */
 size_t sb_moments_room(const sb_backend *backend);
 /* The mode to take: `mode` itself, or for AUTO by the channels of the widest input. Pure. */
 sb_factor_mode sb_moments_settle(sb_factor_mode mode, size_t widest, size_t room);

@@ -1,5 +1,5 @@
-/* What devices of several ranks exchange by themselves: shares of an upload, and sums. One device a
- * rank; with fewer, skipped. */
+/* The exchange of devices of several ranks by themselves: shares of an upload, and sums. One device
+ * per rank; with fewer, skipped. */
 #include <string.h>
 
 #include "kernels/cuda/cuda_device.h"

@@ -72,8 +72,8 @@ static const struct {
 } shapes[] = {{1, 4, 1}, {7, 3, 2}, {30, 64, 30}, {65, 16, 17}, {150, 32, 64}, {200, 24, 200}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* The largest of the channels' variance inflation factors, by what they are: (H
- * + damping)_jj (U' U)_jj. */
+/* The largest of the channels' variance inflation factors, by their definition:
+ * `(H + damping)_jj (U' U)_jj`. */
 static double inflation(const double *h, const float *u, size_t n, double damping) {
   double mean = 0, worst = 0;
   for (size_t i = 0; i < n; i++) mean += h[i * n + i] / (double)n;

@@ -13,9 +13,9 @@ typedef struct sb_optimum {
 } sb_optimum;
 
 /* chosen[i] = index of item i's choice. All costs are in units of the greatest common divisor of
- * their differences; with c units above the cheapest choices in the budget it takes O(items choices
- * c) time and items x (c + 1) bytes. SB_ERR_RANGE where the budget is below the cheapest choices,
- * or the table would have more than 2^30 bytes. Local. */
+ * their differences. With c units above the cheapest choices in the budget it takes
+ * `O(items choices c)` time and `items x (c + 1)` bytes. SB_ERR_RANGE where the budget is below the
+ * cheapest choices, or the table would have more than 2^30 bytes. Local. */
 sb_status sb_optimum_dp(const sb_knapsack *items, uint64_t budget, uint8_t *chosen,
                         sb_optimum *out);
 
