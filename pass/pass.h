@@ -105,8 +105,8 @@ typedef struct sb_pass_hooks {
   sb_status (*end_sequence)(void *context, sb_stream stream, size_t layer);
   /* All sequences of the wave have been through the layer. Collective. */
   sb_status (*end_layer)(void *context, size_t layer);
-  /* The factors of a matrix's gradient dy' x before it is made: operands x [T, cols] and dy [T,
-   * rows]. The last token has no target: its row of dy is 0. NULL: nobody. */
+  /* The factors of a matrix's gradient dy' x before it is made: operands x [T, cols] and
+   * dy [T, rows]. The last token has no target: its row of dy is 0. NULL: nobody. */
   sb_status (*factors)(void *context, sb_stream stream, size_t layer, size_t matrix, const void *x,
                        const void *dy);
   /* The gradient [rows, cols] of the rows [first_row, first_row + rows) of any other tensor, an

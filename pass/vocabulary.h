@@ -52,8 +52,8 @@ sb_status sb_vocab_each_of_head(sb_vocab *vocab, sb_vocab_work work, void *conte
 /* All chunks of the embedding, in order, in the source's type. Collective. */
 sb_status sb_vocab_each_of_embedding(sb_vocab *vocab, sb_vocab_work work, void *context);
 
-/* logits f32 [T, chunk->count] = states rows' for sequence s of the wave; states: operands [room,
- * T, hidden]. Local. */
+/* logits f32 [T, chunk->count] = states rows' for sequence s of the wave; states:
+ * operands [room, T, hidden]. Local. */
 sb_status sb_vocab_logits(const sb_wave *wave, const sb_vocab_chunk *chunk, void *states, size_t s,
                           float *logits);
 

@@ -47,8 +47,8 @@ sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group,
 /* Copies the group's units that are not quantized and that this rank owns. Local. */
 void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const void *image);
 
-/* Writes a block row from chosen grids and codes: grids [block columns, rows] and codes [rows,
- * matrix columns], as sb_blockrow_pack takes them. Local. */
+/* Writes a block row from chosen grids and codes: grids [block columns, rows] and codes
+ * [rows, matrix columns], as sb_blockrow_pack takes them. Local. */
 void sb_encode_codes(const sb_encode_row *row, const sb_grid *grids, const uint8_t *codes);
 
 #endif

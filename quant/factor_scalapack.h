@@ -9,8 +9,8 @@
  *
  * So all matrices here are *reversed*: row-major element (i, j) of H or U is column-major element
  * (n - 1 - j, n - 1 - i) of the layout. A dense panel is then read from its end. Rows [a, b) x
- * columns [a, n) of the matrix, row-major, are the region of rows [0, n - a) x columns [n - b, n -
- * a) as one array read backwards. Only the upper triangle of the layout is used. */
+ * columns [a, n) of the matrix, row-major, are the region of rows [0, n - a) x columns
+ * [n - b, n - a) as one array read backwards. Only the upper triangle of the layout is used. */
 #ifndef SB_QUANT_FACTOR_SCALAPACK_H
 #define SB_QUANT_FACTOR_SCALAPACK_H
 
