@@ -1,6 +1,7 @@
-#include "folders/hf_load.h"
 /* Reading a Hugging Face folder into the store: every rank the rows it owns,
  * straight from the files. */
+#include "folders/hf_load.h"
+
 #include <string.h>
 
 #include "base/memory.h"
