@@ -38,13 +38,13 @@ __device__ __forceinline__ float softmax_row(float (*scores)[4], int half, float
 
 /* The queries of this block, from f32. */
 template <int D>
-__device__ __forceinline__ void load_queries(uint16_t *tile, const float *q, size_t row, int there,
+__device__ __forceinline__ void load_queries(uint16_t *tile, const float *q, size_t row, int count,
                                              int d) {
   for (int pair = (int)threadIdx.x; pair < QUERIES * (D / 2); pair += ATTENTION_THREADS) {
     const int t = pair / (D / 2), column = pair % (D / 2) * 2;
     const float *from = q + (size_t)t * row + column;
-    const float low = t < there && column < d ? from[0] : 0.0f;
-    const float high = t < there && column + 1 < d ? from[1] : 0.0f;
+    const float low = t < count && column < d ? from[0] : 0.0f;
+    const float high = t < count && column + 1 < d ? from[1] : 0.0f;
     *(uint32_t *)(tile + t * (D + 8) + column) = sb_bf16_pair(low, high);
   }
 }

@@ -55,10 +55,10 @@ __device__ __forceinline__ void load_step(keys_room<D> &room, int stage, const a
   attention_load<D>(room.d_o[stage], x.d_o + at, STEP);
   if (threadIdx.x < STEP) {
     const int t = first + (int)threadIdx.x;
-    const bool there = t < s.T;
+    const bool valid = t < s.T;
     const size_t row = (size_t)head * (size_t)s.T + (size_t)t;
-    room.lse[stage][threadIdx.x] = there ? x.lse[row] * ATTENTION_LOG2E : INFINITY;
-    room.delta[stage][threadIdx.x] = there ? x.delta[row] : 0.0f;
+    room.lse[stage][threadIdx.x] = valid ? x.lse[row] * ATTENTION_LOG2E : INFINITY;
+    room.delta[stage][threadIdx.x] = valid ? x.delta[row] : 0.0f;
   }
 }
 

@@ -112,12 +112,12 @@ static sb_status fill(sb_backend *backend, cudaStream_t stream, sb_packed_impl *
   SB_THEN(sb_cuda_copy(backend, (sb_stream)stream, w->tables, sent, bytes));
   sb_free(&host);
   if (status != SB_OK) return status;
-  const plan there = plan_at(w->tables, blocks, block_rows, w->runs);
-  w->at.blocks = there.blocks;
-  w->at.run = there.run;
-  w->at.segment = there.segment;
-  w->at.row = there.row;
-  w->at.arrived = there.arrived;
+  const plan plan_dev = plan_at(w->tables, blocks, block_rows, w->runs);
+  w->at.blocks = plan_dev.blocks;
+  w->at.run = plan_dev.run;
+  w->at.segment = plan_dev.segment;
+  w->at.row = plan_dev.row;
+  w->at.arrived = plan_dev.arrived;
   return SB_OK;
 }
 

@@ -56,11 +56,11 @@ __device__ __forceinline__ void halve(uint32_t (&out)[BITS], const uint32_t *fro
 /* Codes i and i + 16, one in each half. */
 template <int BITS> __device__ __forceinline__ uint32_t codes_at(const uint32_t (&w)[BITS], int i) {
   constexpr uint32_t both = 0x10001u, all = (1u << BITS) - 1u;
-  const int word = i * BITS / 16, shift = i * BITS % 16, there = 16 - shift;
-  if (there >= BITS) return w[word] >> shift & all * both;
-  const uint32_t low = (1u << there) - 1u;
+  const int word = i * BITS / 16, shift = i * BITS % 16, have = 16 - shift;
+  if (have >= BITS) return w[word] >> shift & all * both;
+  const uint32_t low = (1u << have) - 1u;
   return (w[word] >> shift & low * both) |
-         (w[word + 1 < BITS ? word + 1 : word] << there & (all - low) * both);
+         (w[word + 1 < BITS ? word + 1 : word] << have & (all - low) * both);
 }
 
 /* The same, minus the center, as bf16. `shift` is a pair of -(128 + center); `center` serves 8
@@ -92,9 +92,9 @@ __device__ __forceinline__ row_grid grid_of(const uint8_t *block, const sb_block
 /* The numbers of one token that codes 4 q .. 4 q + 3 and their partners of this thread meet, as two
  * right operands. */
 __device__ __forceinline__ void partners(uint32_t (&b)[2][2], const uint32_t *x, int q,
-                                         bool there) {
+                                         bool valid) {
   uint4 four = make_uint4(0, 0, 0, 0);
-  if (there) four = *(const uint4 *)&x[q * 16 + (int)threadIdx.x % 4 * 4];
+  if (valid) four = *(const uint4 *)&x[q * 16 + (int)threadIdx.x % 4 * 4];
   b[0][0] = four.x, b[0][1] = four.y, b[1][0] = four.z, b[1][1] = four.w;
 }
 

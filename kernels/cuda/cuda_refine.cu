@@ -79,7 +79,7 @@ __device__ __forceinline__ float refine_step(const refine_row<PIECES> &row, cons
 /* change [rows, n]: what the pass adds to Q. */
 template <int PIECES>
 static __global__ void __launch_bounds__(BLOCK_THREADS)
-    refine_column(stack_there s, float *change, const float *residual, stack_column c) {
+    refine_column(stack_dev s, float *change, const float *residual, stack_column c) {
   constexpr int EACH = GROUP_EACH * PIECES;
   [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   const int lane = (int)threadIdx.x % GROUP_LANES;
@@ -139,7 +139,7 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
 
 /* error [rows, n] = (Q - W) of the columns [begin, begin + n). */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
-    errors_of(stack_there s, float *error, const float *w, size_t begin, size_t n,
+    errors_of(stack_dev s, float *error, const float *w, size_t begin, size_t n,
               size_t block_cols) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
   for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < s.rows * n; i += step) {
@@ -174,7 +174,7 @@ sb_status sb_cuda_refine_residual(sb_backend *backend, sb_stream stream, const s
   SB_TRY(stack_begin(backend, queue, "refine_residual", stack, begin, end, n, &error));
   SB_TRY(sb_cuda_launch(backend, queue, "refine_residual", errors_of,
                         sb_cuda_blocks_for(backend, stack->rows * n), SB_CUDA_THREADS, 0,
-                        stack_there_of(stack), error, w, begin, n, stack->block_cols));
+                        stack_dev_of(stack), error, w, begin, n, stack->block_cols));
   return add_moves(backend, queue, stack, residual, error, n, panel);
 }
 
@@ -192,7 +192,7 @@ sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb
     const stack_column column = {first / stack->block_cols, first, (int)n, below + first, cols};
     SB_TRY(sb_cuda_launch(backend, queue, "refine_columns",
                           n > GROUP_PIECE ? refine_column<STACK_PIECES> : refine_column<1>,
-                          stack_blocks(stack), BLOCK_THREADS, 0, stack_there_of(stack), change,
+                          stack_blocks(stack), BLOCK_THREADS, 0, stack_dev_of(stack), change,
                           (const float *)residual, column));
     SB_TRY(add_moves(backend, queue, stack, residual, change, n, below));
   }

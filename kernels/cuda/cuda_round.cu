@@ -6,7 +6,7 @@
  * waits for the one before: a row's weights stay in registers. */
 template <int PIECES>
 static __global__ void __launch_bounds__(BLOCK_THREADS)
-    round_column(stack_there s, float *error, const float *w, stack_column c, bool fitted) {
+    round_column(stack_dev s, float *error, const float *w, stack_column c, bool fitted) {
   constexpr int EACH = GROUP_EACH * PIECES;
   [[maybe_unused]] constexpr int UNROLL = stack_unroll<PIECES>;
   __shared__ float importance[SB_GROUP_MAX];
@@ -71,7 +71,7 @@ sb_status sb_cuda_round_columns(sb_backend *backend, sb_stream stream, const sb_
     behind = first + n;
     SB_TRY(sb_cuda_launch(backend, queue, "round_columns",
                           n > GROUP_PIECE ? round_column<STACK_PIECES> : round_column<1>,
-                          stack_blocks(stack), BLOCK_THREADS, 0, stack_there_of(stack), error,
+                          stack_blocks(stack), BLOCK_THREADS, 0, stack_dev_of(stack), error,
                           (const float *)w, column, fitted));
     const sb_gemm_args product = {.m = stack->rows,
                                   .n = cols - behind,

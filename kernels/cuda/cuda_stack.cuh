@@ -6,18 +6,18 @@
 #include "kernels/cuda/cuda_blocks.cuh"
 
 /* A stack as kernels get it. */
-typedef struct stack_there {
+typedef struct stack_dev {
   size_t rows, cols;
   sb_symmetry symmetry;
   const uint8_t *bits;
   sb_grid *grids;
   uint8_t *codes;
-} stack_there;
+} stack_dev;
 
-static inline stack_there stack_there_of(const sb_stack *stack) {
-  const stack_there there = {stack->rows, stack->cols,  stack->symmetry,
-                             stack->bits, stack->grids, stack->codes};
-  return there;
+static inline stack_dev stack_dev_of(const sb_stack *stack) {
+  const stack_dev out = {stack->rows, stack->cols,  stack->symmetry,
+                         stack->bits, stack->grids, stack->codes};
+  return out;
 }
 
 /* One block column: columns [first, first + n), and the block on the diagonal of a matrix, row k at

@@ -47,19 +47,19 @@ sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(tiling),
                table = sb_tiling_block_rows(tiling) * sizeof *offsets;
-  uint8_t *there, *arguments = NULL; /* offsets, then bits */
+  uint8_t *arguments_dev, *arguments = NULL; /* offsets, then bits */
   sb_status status = SB_OK;
   SB_TRY(sb_check_blocks("unpack_blocks", tiling, bits, 1));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_alloc_raw(&arguments, table + blocks, 1, "offsets of packed rows"));
   memcpy(arguments, offsets, table);
   memcpy(arguments + table, bits, blocks);
-  SB_GO(sb_cuda_send(backend, queue, arguments, table + blocks, &there));
+  SB_GO(sb_cuda_send(backend, queue, arguments, table + blocks, &arguments_dev));
   SB_GO(sb_with_number(out_dtype, "unpacked weights", [&](auto type) {
     typedef decltype(type) O;
     return sb_cuda_launch(backend, queue, "unpack_blocks", unpack_blocks<O>, (unsigned)blocks,
-                          BLOCK_THREADS, 0, (O *)out, packed, (const size_t *)there, *tiling,
-                          there + table, symmetry);
+                          BLOCK_THREADS, 0, (O *)out, packed, (const size_t *)arguments_dev,
+                          *tiling, arguments_dev + table, symmetry);
   }));
 done:
   sb_free(&arguments);

@@ -49,7 +49,7 @@ static ncclResult_t abort_comm(ncclComm_t comm) {
 template <typename Post>
 static ncclResult_t collective(cudaStream_t stream, const void *from, size_t from_bytes, void *to,
                                size_t to_bytes, Post post) {
-  for (const void *there : {from, (const void *)to}) sb_host_expect_device(there);
+  for (const void *memory : {from, (const void *)to}) sb_host_expect_device(memory);
   auto mine = std::make_shared<std::vector<char>>(),
        all = std::make_shared<std::vector<char>>(to_bytes);
   auto request = std::make_shared<MPI_Request>(MPI_REQUEST_NULL);

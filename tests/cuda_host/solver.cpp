@@ -64,8 +64,8 @@ static cusolverStatus_t queue(cusolverDnHandle_t handle, cudaDataType type, cons
                               size_t host_bytes, size_t host_least, int *info, F work) {
   if (type != CUDA_R_64F || device_bytes < device_least || host_bytes < host_least)
     return CUSOLVER_STATUS_INVALID_VALUE;
-  for (const void *there : {a, (const void *)device, (const void *)info})
-    sb_host_expect_device(there);
+  for (const void *memory : {a, (const void *)device, (const void *)info})
+    sb_host_expect_device(memory);
   memset(host, 0xff, host_bytes);
   sb_host_queue(handle->stream, [=]() {
     memset(device, 0xff, device_bytes);

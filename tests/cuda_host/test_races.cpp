@@ -106,21 +106,21 @@ static const plant plants[] = {{"other warp", other_warp}, {"other lane", other_
                                {"two blocks", two_blocks}, {"last block", last_block}};
 
 static void run(const plant &p, bool mended) {
-  plan there = {mended, NULL, NULL};
+  plan plan_dev = {mended, NULL, NULL};
   cudaStream_t stream;
   cudaLaunchConfig_t config = {};
   if (cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess ||
-      cudaMalloc((void **)&there.out, 512 * sizeof(float)) != cudaSuccess ||
-      cudaMalloc((void **)&there.count, sizeof(unsigned)) != cudaSuccess ||
-      cudaMemsetAsync(there.out, 0, 512 * sizeof(float), stream) != cudaSuccess ||
-      cudaMemsetAsync(there.count, 0, sizeof(unsigned), stream) != cudaSuccess)
+      cudaMalloc((void **)&plan_dev.out, 512 * sizeof(float)) != cudaSuccess ||
+      cudaMalloc((void **)&plan_dev.count, sizeof(unsigned)) != cudaSuccess ||
+      cudaMemsetAsync(plan_dev.out, 0, 512 * sizeof(float), stream) != cudaSuccess ||
+      cudaMemsetAsync(plan_dev.count, 0, sizeof(unsigned), stream) != cudaSuccess)
     _exit(2);
   config.gridDim = 2;
   if (p.kernel != two_blocks && p.kernel != last_block) config.gridDim = 1;
   config.blockDim = THREADS;
   config.dynamicSmemBytes = 4096;
   config.stream = stream;
-  if (cudaLaunchKernelEx(&config, p.kernel, there) != cudaSuccess) _exit(2);
+  if (cudaLaunchKernelEx(&config, p.kernel, plan_dev) != cudaSuccess) _exit(2);
   _exit(cudaStreamSynchronize(stream) == cudaSuccess ? 0 : 2);
 }
 

@@ -15,23 +15,23 @@ typedef sb_status sums_of(sb_backend *, sb_stream, int64_t *sums, size_t count);
 static inline void check_sums(sums_of *sum) {
   enum { N = 1003 };
   int64_t mine[N], got[N];
-  void *there = NULL;
+  void *mine_dev = NULL;
   sb_stream stream = NULL;
-  EXPECT_OK(gpu->op->alloc(gpu, sizeof mine, "operand", &there));
+  EXPECT_OK(gpu->op->alloc(gpu, sizeof mine, "operand", &mine_dev));
   EXPECT_OK(gpu->op->stream_create(gpu, &stream));
   for (int round = 0; round < 3; round++) {
     for (int64_t k = 0; k < N; k++)
       mine[k] = ((int64_t)1 << 55) - k * (world.rank + 1) * (round + 1);
-    EXPECT_OK(gpu->op->upload(gpu, stream, there, mine, sizeof mine));
-    EXPECT_OK(sum(gpu, stream, there, N));
-    EXPECT_OK(gpu->op->download(gpu, stream, got, there, sizeof got));
+    EXPECT_OK(gpu->op->upload(gpu, stream, mine_dev, mine, sizeof mine));
+    EXPECT_OK(sum(gpu, stream, mine_dev, N));
+    EXPECT_OK(gpu->op->download(gpu, stream, got, mine_dev, sizeof got));
     EXPECT_OK(gpu->op->sync(gpu, stream));
     const int64_t size = world.size;
     for (int64_t k = 0; k < N; k++)
       EXPECT(got[k] == size * ((int64_t)1 << 55) - k * (size * (size + 1) / 2) * (round + 1));
   }
   gpu->op->stream_destroy(gpu, stream);
-  gpu->op->free(gpu, there);
+  gpu->op->free(gpu, mine_dev);
   all_ranks_passed();
 }
 

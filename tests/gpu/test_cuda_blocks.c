@@ -10,8 +10,8 @@ typedef struct data {
   sb_dtype dtype;
   float *g, *importance;
   void *w;
-  const float *g_there, *importance_there; /* on the device */
-  const void *w_there;
+  const float *g_dev, *importance_dev; /* on the device */
+  const void *w_dev;
   uint8_t *bits;
 } data;
 
@@ -43,9 +43,9 @@ static data create(size_t shape, sb_dtype dtype, unsigned least) {
   for (size_t i = 0; i < d.tiling.cols; i++) d.importance[i] = fabsf(uniform(&seed)) + 0.01f;
   fill_bits(d.bits, d.blocks, least, 8, shape);
   sb_free(&w);
-  d.w_there = gpu_put(d.w, d.n * 4);
-  d.g_there = gpu_put(d.g, d.tiling.rows * d.ldg * 4);
-  d.importance_there = gpu_put(d.importance, d.tiling.cols * 4);
+  d.w_dev = gpu_put(d.w, d.n * 4);
+  d.g_dev = gpu_put(d.g, d.tiling.rows * d.ldg * 4);
+  d.importance_dev = gpu_put(d.importance, d.tiling.cols * 4);
   return d;
 }
 
@@ -66,13 +66,13 @@ static const sb_dtype types[3] = {SB_BF16, SB_F32, SB_F16};
         for (data d = create(c_ % SHAPES, types[c_ % 3], least); once_; release(&d))               \
           for (__attribute__((unused)) const sb_block_weights                                      \
                    on_cpu = {d.w, d.dtype, &d.tiling, d.bits, symmetry},                           \
-                   on_gpu = {d.w_there, d.dtype, &d.tiling, d.bits, symmetry};                     \
+                   on_gpu = {d.w_dev, d.dtype, &d.tiling, d.bits, symmetry};                       \
                once_; once_ = 0)
 
 /* Fails unless what is on the device is `want`, to the bit. */
-static void same(const char *what, const void *there, const void *want, size_t bytes) {
+static void same(const char *what, const void *got_dev, const void *want, size_t bytes) {
   uint8_t *got = make(bytes, 1);
-  gpu_get(got, there, bytes);
+  gpu_get(got, got_dev, bytes);
   for (size_t i = 0; i < bytes; i++)
     if (got[i] != ((const uint8_t *)want)[i])
       fail_msg("%s: byte %zu of %zu differs", what, i, bytes);
@@ -82,10 +82,10 @@ static void same(const char *what, const void *there, const void *want, size_t b
 static void fits_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 0) {
-    uint8_t *want = make(d.groups, 1), *there = gpu_put(want, d.groups);
+    uint8_t *want = make(d.groups, 1), *got_dev = gpu_put(want, d.groups);
     assert_ok(cpu->op->fit_blocks(cpu, NULL, want, &on_cpu, d.importance));
-    assert_ok(gpu->op->fit_blocks(gpu, NULL, there, &on_gpu, d.importance_there));
-    same("fits", there, want, d.groups);
+    assert_ok(gpu->op->fit_blocks(gpu, NULL, got_dev, &on_gpu, d.importance_dev));
+    same("fits", got_dev, want, d.groups);
     sb_free(&want);
   }
 }
@@ -95,14 +95,14 @@ static void rounding_is_the_same(void **state) {
   EACH_CASE(d, symmetry, 0) {
     const sb_dtype to = types[(c_ / 3) % 3];
     const size_t size = sb_dtype_size(to);
-    void *want = make(d.n, size), *there = gpu_put(want, d.n * size);
+    void *want = make(d.n, size), *got_dev = gpu_put(want, d.n * size);
     uint8_t *fits = make(d.groups, 1);
     for (size_t i = 0; i < d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
     for (int fitted = 0; fitted < 2; fitted++) {
-      const uint8_t *f = fitted ? fits : NULL, *f_there = fitted ? gpu_put(fits, d.groups) : NULL;
+      const uint8_t *f = fitted ? fits : NULL, *f_dev = fitted ? gpu_put(fits, d.groups) : NULL;
       assert_ok(cpu->op->quantize_blocks(cpu, NULL, want, to, &on_cpu, f));
-      assert_ok(gpu->op->quantize_blocks(gpu, NULL, there, to, &on_gpu, f_there));
-      same("rounded weights", there, want, d.n * size);
+      assert_ok(gpu->op->quantize_blocks(gpu, NULL, got_dev, to, &on_gpu, f_dev));
+      same("rounded weights", got_dev, want, d.n * size);
     }
     sb_free(&want);
     sb_free(&fits);
@@ -112,24 +112,24 @@ static void rounding_is_the_same(void **state) {
 static void moves_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
-    double *want = make(2 * d.blocks, 8), *there = gpu_put(want, 2 * d.blocks * 8);
+    double *want = make(2 * d.blocks, 8), *got_dev = gpu_put(want, 2 * d.blocks * 8);
     sb_stored_grid *grids = make(SB_MOVES * d.groups, sizeof *grids);
-    sb_stored_grid *grids_there = gpu_put(grids, SB_MOVES * d.groups * sizeof *grids);
+    sb_stored_grid *grids_dev = gpu_put(grids, SB_MOVES * d.groups * sizeof *grids);
     uint8_t *fits = make(d.groups, 1);
     for (size_t i = 0; i < d.groups; i++) fits[i] = (uint8_t)(mix(i) % SB_FITS);
-    const uint8_t *fits_there = gpu_put(fits, d.groups);
+    const uint8_t *fits_dev = gpu_put(fits, d.groups);
     for (int fitted = 0; fitted < 2; fitted++) {
       const float *importance = fitted ? d.importance : NULL;
-      const uint8_t *f = fitted ? fits : NULL, *f_there = fitted ? fits_there : NULL;
+      const uint8_t *f = fitted ? fits : NULL, *f_dev = fitted ? fits_dev : NULL;
       assert_ok(cpu->op->move_grids(cpu, NULL, grids, &on_cpu, importance, f));
-      assert_ok(gpu->op->move_grids(gpu, NULL, grids_there, &on_gpu,
-                                    importance ? d.importance_there : NULL, f_there));
-      same("grids of moves", grids_there, grids, SB_MOVES * d.groups * sizeof *grids);
+      assert_ok(gpu->op->move_grids(gpu, NULL, grids_dev, &on_gpu,
+                                    importance ? d.importance_dev : NULL, f_dev));
+      same("grids of moves", grids_dev, grids, SB_MOVES * d.groups * sizeof *grids);
       assert_ok(
           cpu->op->block_moves(cpu, NULL, want, want + d.blocks, d.g, d.ldg, &on_cpu, grids, 2, 7));
-      assert_ok(gpu->op->block_moves(gpu, NULL, there, there + d.blocks, d.g_there, d.ldg, &on_gpu,
-                                     grids_there, 2, 7));
-      same("moves", there, want, 2 * d.blocks * 8);
+      assert_ok(gpu->op->block_moves(gpu, NULL, got_dev, got_dev + d.blocks, d.g_dev, d.ldg,
+                                     &on_gpu, grids_dev, 2, 7));
+      same("moves", got_dev, want, 2 * d.blocks * 8);
     }
     sb_free(&want);
     sb_free(&grids);
@@ -141,13 +141,13 @@ static void channel_scores_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
     const size_t count = d.tiling.rows + d.tiling.cols;
-    double *want = make(count, 8), *there = gpu_put(want, count * 8);
+    double *want = make(count, 8), *got_dev = gpu_put(want, count * 8);
     for (int absolute = 0; absolute < 2; absolute++) {
       assert_ok(cpu->op->channel_scores(cpu, NULL, want, want + d.tiling.rows, d.g, d.ldg, &on_cpu,
                                         NULL, absolute));
-      assert_ok(gpu->op->channel_scores(gpu, NULL, there, there + d.tiling.rows, d.g_there, d.ldg,
+      assert_ok(gpu->op->channel_scores(gpu, NULL, got_dev, got_dev + d.tiling.rows, d.g_dev, d.ldg,
                                         &on_gpu, NULL, absolute));
-      same("scores", there, want, count * 8);
+      same("scores", got_dev, want, count * 8);
     }
     sb_free(&want);
   }
@@ -157,10 +157,10 @@ static void products_are_the_same(void **state) {
   (void)state;
   EACH_CASE(d, symmetry, 1) {
     (void)symmetry;
-    float *want = make(d.groups, 4), *there = gpu_put(want, d.groups * 4);
+    float *want = make(d.groups, 4), *got_dev = gpu_put(want, d.groups * 4);
     assert_ok(cpu->op->group_products(cpu, NULL, want, d.g, d.ldg, &on_cpu));
-    assert_ok(gpu->op->group_products(gpu, NULL, there, d.g_there, d.ldg, &on_gpu));
-    same("products", there, want, d.groups * 4);
+    assert_ok(gpu->op->group_products(gpu, NULL, got_dev, d.g_dev, d.ldg, &on_gpu));
+    same("products", got_dev, want, d.groups * 4);
     sb_free(&want);
   }
 }
@@ -172,18 +172,18 @@ static void squares_are_the_same(void **state) {
                    widths = most - least + 1;
     const float *importance = c_ % 2 ? d.importance : NULL;
     sb_stored_grid *want_grids = make(d.groups * widths, sizeof *want_grids);
-    sb_stored_grid *grids_there = gpu_put(want_grids, d.groups * widths * sizeof *want_grids);
+    sb_stored_grid *grids_dev = gpu_put(want_grids, d.groups * widths * sizeof *want_grids);
     double(*want)[SB_WIDTHS] = make(d.blocks, sizeof *want);
-    double(*there)[SB_WIDTHS] = gpu_put(want, d.blocks * sizeof *want);
+    double(*got_dev)[SB_WIDTHS] = gpu_put(want, d.blocks * sizeof *want);
     assert_ok(cpu->op->choose_grids(cpu, NULL, want_grids, &on_cpu, least, most, importance));
-    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_there, &on_gpu, least, most,
-                                    importance ? d.importance_there : NULL));
-    same("grids", grids_there, want_grids, d.groups * widths * sizeof *want_grids);
+    assert_ok(gpu->op->choose_grids(gpu, NULL, grids_dev, &on_gpu, least, most,
+                                    importance ? d.importance_dev : NULL));
+    same("grids", grids_dev, want_grids, d.groups * widths * sizeof *want_grids);
     assert_ok(
         cpu->op->block_squares(cpu, NULL, want, d.g, d.ldg, &on_cpu, want_grids, least, most));
-    assert_ok(gpu->op->block_squares(gpu, NULL, there, d.g_there, d.ldg, &on_gpu, grids_there,
-                                     least, most));
-    same("squares", there, want, d.blocks * sizeof *want);
+    assert_ok(gpu->op->block_squares(gpu, NULL, got_dev, d.g_dev, d.ldg, &on_gpu, grids_dev, least,
+                                     most));
+    same("squares", got_dev, want, d.blocks * sizeof *want);
     sb_free(&want_grids);
     sb_free(&want);
   }
@@ -213,11 +213,11 @@ static void curvature_is_close(void **state) {
     for (size_t r = 0; r < d.tiling.rows; r++) weights[r] = (float)(1 + r % 3);
     assert_ok(cpu->op->block_curvature(cpu, NULL, want, &on_cpu, first, count, grams, weights, 2, 6,
                                        importance));
-    double(*there)[SB_WIDTHS] = gpu_put(got, d.blocks * sizeof *got);
+    double(*got_dev)[SB_WIDTHS] = gpu_put(got, d.blocks * sizeof *got);
     assert_ok(gpu->op->block_curvature(
-        gpu, NULL, there, &on_gpu, first, count, gpu_put(grams, columns * side * side * 4),
-        gpu_put(weights, d.tiling.rows * 4), 2, 6, importance ? d.importance_there : NULL));
-    gpu_get(got, there, d.blocks * sizeof *got);
+        gpu, NULL, got_dev, &on_gpu, first, count, gpu_put(grams, columns * side * side * 4),
+        gpu_put(weights, d.tiling.rows * 4), 2, 6, importance ? d.importance_dev : NULL));
+    gpu_get(got, got_dev, d.blocks * sizeof *got);
     for (size_t k = 0; k < d.blocks; k++)
       for (unsigned b = 0; b < SB_WIDTHS; b++)
         if (!(fabs(got[k][b] - want[k][b]) <= 1e-4 * fabs(want[k][b])))
@@ -240,7 +240,7 @@ static void unpacking_is_the_same(void **state) {
       offsets[i + 1] =
           offsets[i] + sb_blockrow_bytes(&d.tiling, i, d.bits + i * columns, symmetry) + i % 3;
     uint8_t *packed = make(offsets[rows], 1);
-    void *want = make(d.n, size), *there = gpu_put(want, d.n * size);
+    void *want = make(d.n, size), *got_dev = gpu_put(want, d.n * size);
     for (size_t i = 0; i < rows; i++)
       sb_blockrow_encode(packed + offsets[i],
                          (const char *)d.w +
@@ -248,9 +248,9 @@ static void unpacking_is_the_same(void **state) {
                          d.dtype, &d.tiling, i, d.bits + i * columns, symmetry, NULL);
     assert_ok(
         cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.tiling, d.bits, symmetry));
-    assert_ok(gpu->op->unpack_blocks(gpu, NULL, there, to, gpu_put(packed, offsets[rows]), offsets,
-                                     &d.tiling, d.bits, symmetry));
-    same("unpacked weights", there, want, d.n * size);
+    assert_ok(gpu->op->unpack_blocks(gpu, NULL, got_dev, to, gpu_put(packed, offsets[rows]),
+                                     offsets, &d.tiling, d.bits, symmetry));
+    same("unpacked weights", got_dev, want, d.n * size);
     sb_free(&offsets);
     sb_free(&packed);
     sb_free(&want);

@@ -94,20 +94,20 @@ static void multiply(sb_backend *be, bool brain, const problem *p, bool ta, bool
                na = a_rows * lda, nb = b_rows * ldb, nc = p->m * ldc;
   float *a = check_random(na + 1, 1.0f, 3), *b = check_random(nb + 1, 1.0f, 4),
         *c = check_random(nc, 1.0f, 5);
-  float *there_a = check_zeros(na + 1), *there_b = check_zeros(nb + 1),
+  float *a_typed = check_zeros(na + 1), *b_typed = check_zeros(nb + 1),
         *exact_a = check_zeros(na + 1), *exact_b = check_zeros(nb + 1);
-  sb_from_f32(there_a, a_type, a, na);
-  sb_from_f32(there_b, b_type, b, nb);
-  sb_to_f32(exact_a, there_a, a_type, na);
-  sb_to_f32(exact_b, there_b, b_type, nb);
+  sb_from_f32(a_typed, a_type, a, na);
+  sb_from_f32(b_typed, b_type, b, nb);
+  sb_to_f32(exact_a, a_typed, a_type, na);
+  sb_to_f32(exact_b, b_typed, b_type, nb);
   for (size_t i = 0; brain && i < na; i++) exact_a[i] = sb_bf16_to_f32(sb_f32_to_bf16(exact_a[i]));
   for (size_t i = 0; brain && i < nb; i++) exact_b[i] = sb_bf16_to_f32(sb_f32_to_bf16(exact_b[i]));
   double *want = check_double(c, nc);
   naive_gemm(ta, tb, p->m, p->n, p->k, 1.0, check_double(exact_a, na), lda,
              check_double(exact_b, nb), ldb, p->add ? 1.0 : 0.0, want, ldc);
   void *device = PUT(c, nc);
-  const sb_matrix_view view_a = {PUT(there_a, na + 1), a_type, lda, ta},
-                       view_b = {PUT(there_b, nb + 1), b_type, ldb, tb};
+  const sb_matrix_view view_a = {PUT(a_typed, na + 1), a_type, lda, ta},
+                       view_b = {PUT(b_typed, nb + 1), b_type, ldb, tb};
   const sb_gemm_args g = {p->m, p->n, p->k, view_a, view_b, device, SB_F32, ldc, p->add};
   assert_ok(be->op->gemm(be, NULL, &g));
   gpu_get(c, device, nc * sizeof *c);
@@ -212,11 +212,11 @@ static void swiglu_and_add_equal_cpu(void **state) {
   }
 }
 
-static void expect_rounded(const char *what, const void *got_there, const void *there, size_t n) {
+static void expect_rounded(const char *what, const void *got_dev, const void *exact_dev, size_t n) {
   float *x = check_zeros(n);
   uint16_t *want = (uint16_t *)check_zeros(n / 2 + 1), *got = (uint16_t *)check_zeros(n / 2 + 1);
-  gpu_get(x, there, n * sizeof *x);
-  gpu_get(got, got_there, n * sizeof *got);
+  gpu_get(x, exact_dev, n * sizeof *x);
+  gpu_get(got, got_dev, n * sizeof *got);
   sb_from_f32(want, SB_BF16, x, n);
   if (memcmp(got, want, n * sizeof *got) != 0) fail_msg("%s: not the float results, rounded", what);
 }
@@ -253,11 +253,11 @@ static void embedding_equals_cpu(void **state) {
     const sb_dtype type = kind == 0 ? SB_F32 : kind == 1 ? SB_F16 : SB_BF16;
     float *table = check_random(NV * H, 1.0f, 1), *x = check_random(T * H, 1.0f, 2),
           *back = check_random(NV * H, 1.0f, 3);
-    float *there = check_zeros(NV * H), *gx = PUT(x, T * H), *gback = PUT(back, NV * H);
+    float *typed = check_zeros(NV * H), *gx = PUT(x, T * H), *gback = PUT(back, NV * H);
     uint32_t *gids = PUT(ids, T);
-    sb_from_f32(there, type, table, NV * H);
-    assert_ok(cpu->op->embed(cpu, NULL, x, ids, there, type, T, H, V0, NV));
-    assert_ok(gpu->op->embed(gpu, NULL, gx, gids, PUT(there, NV * H), type, T, H, V0, NV));
+    sb_from_f32(typed, type, table, NV * H);
+    assert_ok(cpu->op->embed(cpu, NULL, x, ids, typed, type, T, H, V0, NV));
+    assert_ok(gpu->op->embed(gpu, NULL, gx, gids, PUT(typed, NV * H), type, T, H, V0, NV));
     close_to_cpu("embed", gx, x, T * H, 0.0, 1.0);
     assert_ok(cpu->op->embed_back(cpu, NULL, back, ids, x, T, H, V0, NV));
     assert_ok(gpu->op->embed_back(gpu, NULL, gback, gids, gx, T, H, V0, NV));

@@ -20,19 +20,19 @@ static void sums_are_exact(void **state) {
     const size_t n = counts[i];
     const float *x = check_random(n, 1e3f, i);
     int64_t *want = whole_numbers(n), *got = whole_numbers(n);
-    int64_t *there = gpu_put(got, n * sizeof *got);
-    const float *x_there = gpu_put(x, n * sizeof *x);
+    int64_t *sums_dev = gpu_put(got, n * sizeof *got);
+    const float *x_dev = gpu_put(x, n * sizeof *x);
     for (int call = 0; call < 4; call++) {
       const double quantum = call / 2 ? 0x1p-20 : 0x1p3;
       assert_ok(cpu->op->add_multiples(cpu, NULL, want, x, n, quantum, call % 2));
-      assert_ok(gpu->op->add_multiples(gpu, NULL, there, x_there, n, quantum, call % 2));
+      assert_ok(gpu->op->add_multiples(gpu, NULL, sums_dev, x_dev, n, quantum, call % 2));
     }
     for (size_t k = 0; k < n; k++) { /* and what they are of */
       const double a = (double)x[k], b = (double)x[n - 1 - k];
       assert_int_equal(want[k],
                        (int64_t)(rint(a / 8) + rint(b / 8) + rint(a * 0x1p20) + rint(b * 0x1p20)));
     }
-    gpu_get(got, there, n * sizeof *got);
+    gpu_get(got, sums_dev, n * sizeof *got);
     gpu_drop();
     assert_memory_equal(got, want, n * sizeof *got);
     check_done();

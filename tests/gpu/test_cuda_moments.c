@@ -32,14 +32,14 @@ static void whole_numbers_are_exact(void **state) {
     int64_t *want = limbs(count), *got = limbs(count), *want2 = limbs(p.cols),
             *got2 = limbs(p.cols);
     for (size_t e = 0; e < n; e++) x[e] = rintf(x[e]);
-    const void *there = gpu_put_operands(x, n);
+    const void *x_dev = gpu_put_operands(x, n);
     int64_t *sums = gpu_put(got, count * 16), *squares = gpu_put(got2, p.cols * 16);
     for (int call = 0; call < 2; call++) {
       assert_ok(cpu->op->add_grams(cpu, NULL, want, x, p.tokens, p.cols, p.block_cols, -7 * call));
       assert_ok(
-          gpu->op->add_grams(gpu, NULL, sums, there, p.tokens, p.cols, p.block_cols, -7 * call));
+          gpu->op->add_grams(gpu, NULL, sums, x_dev, p.tokens, p.cols, p.block_cols, -7 * call));
       assert_ok(cpu->op->add_squares(cpu, NULL, want2, x, p.tokens, p.cols, -call));
-      assert_ok(gpu->op->add_squares(gpu, NULL, squares, there, p.tokens, p.cols, -call));
+      assert_ok(gpu->op->add_squares(gpu, NULL, squares, x_dev, p.tokens, p.cols, -call));
     }
     gpu_get(got, sums, count * 16);
     gpu_get(got2, squares, p.cols * 16);
@@ -62,12 +62,12 @@ static void close_to_naive(void **state) {
       for (size_t e = 0; e < n; e++) x[e] = sb_bf16_to_f32(sb_f32_to_bf16(x[e]));
     const size_t count = sb_grams_count(p.cols, p.block_cols);
     int64_t *sums = limbs(count), *squares = limbs(p.cols);
-    int64_t *sums_there = gpu_put(sums, count * 16), *squares_there = gpu_put(squares, p.cols * 16);
-    const void *there = gpu_put_operands(x, n);
-    assert_ok(gpu->op->add_grams(gpu, NULL, sums_there, there, p.tokens, p.cols, p.block_cols, -3));
-    assert_ok(gpu->op->add_squares(gpu, NULL, squares_there, there, p.tokens, p.cols, 2));
-    gpu_get(sums, sums_there, count * 16);
-    gpu_get(squares, squares_there, p.cols * 16);
+    int64_t *sums_dev = gpu_put(sums, count * 16), *squares_dev = gpu_put(squares, p.cols * 16);
+    const void *x_dev = gpu_put_operands(x, n);
+    assert_ok(gpu->op->add_grams(gpu, NULL, sums_dev, x_dev, p.tokens, p.cols, p.block_cols, -3));
+    assert_ok(gpu->op->add_squares(gpu, NULL, squares_dev, x_dev, p.tokens, p.cols, 2));
+    gpu_get(sums, sums_dev, count * 16);
+    gpu_get(squares, squares_dev, p.cols * 16);
     gpu_drop();
     for (size_t r = 0; r < p.cols; r++) {
       const size_t j = r / p.block_cols, first = j * p.block_cols, row = r - first;
@@ -97,12 +97,12 @@ static void bad_numbers_are_reported(void **state) {
     float *x = check_random(4 * 5, 1.0f, 1);
     x[7] = bad[i];
     int64_t *sums = gpu_put(limbs(15), 15 * 16), *squares = gpu_put(limbs(5), 5 * 16);
-    const void *there = gpu_put_operands(x, 4 * 5);
-    assert_ok(gpu->op->add_grams(gpu, NULL, sums, there, 4, 5, 5, 0));
+    const void *x_dev = gpu_put_operands(x, 4 * 5);
+    assert_ok(gpu->op->add_grams(gpu, NULL, sums, x_dev, 4, 5, 5, 0));
     assert_int_equal(gpu->op->sync(gpu, NULL), SB_ERR_NUMERIC);
     assert_non_null(strstr(sb_message(), "inputs"));
     assert_ok(gpu->op->sync(gpu, NULL));
-    assert_ok(gpu->op->add_squares(gpu, NULL, squares, there, 4, 5, 0));
+    assert_ok(gpu->op->add_squares(gpu, NULL, squares, x_dev, 4, 5, 0));
     assert_int_equal(gpu->op->sync(gpu, NULL), SB_ERR_NUMERIC);
     assert_non_null(strstr(sb_message(), "gradients"));
     gpu_drop();

@@ -20,17 +20,17 @@ static void test_shared_uploads(void **state) {
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     const size_t bytes = sizes[i], part = sb_shared_part(gpu, bytes);
     uint8_t *host = malloc(bytes), *got = calloc(bytes, 1);
-    void *there = device(sb_shared_room(gpu, bytes));
+    void *room_dev = device(sb_shared_room(gpu, bytes));
     EXPECT(sb_shared_room(gpu, bytes) >= bytes && part % 16 == 0 && part * ranks >= bytes);
     for (size_t k = 0; k < bytes; k++) host[k] = (uint8_t)(k * 7 + (k >> 8) + 100 * rank);
-    EXPECT_OK(gpu->op->upload_shared(gpu, NULL, there, host, bytes));
-    EXPECT_OK(gpu->op->download(gpu, NULL, got, there, bytes));
+    EXPECT_OK(gpu->op->upload_shared(gpu, NULL, room_dev, host, bytes));
+    EXPECT_OK(gpu->op->download(gpu, NULL, got, room_dev, bytes));
     EXPECT_OK(gpu->op->sync(gpu, NULL));
     size_t wrong = 0;
     for (size_t k = 0; k < bytes; k++)
       wrong += got[k] != (uint8_t)(k * 7 + (k >> 8) + 100 * (k / part));
     EXPECT(wrong == 0);
-    gpu->op->free(gpu, there);
+    gpu->op->free(gpu, room_dev);
     free(host);
     free(got);
   }

@@ -17,11 +17,11 @@ static const size_t starts[BLOCK_ROWS + 1] = {0, 17, 18, 58, 61};
 
 /* A stack on the CPU, the same on the device, and what both are rounded by. */
 typedef struct pair {
-  sb_stack host, there;
+  sb_stack host, dev;
   size_t groups, weights;
   float *w, *factor, *h, *left, *residual;
-  float *left_there, *residual_there;
-  const float *w_there, *factor_there, *h_there;
+  float *left_dev, *residual_dev;
+  const float *w_dev, *factor_dev, *h_dev;
 } pair;
 
 static void *make(size_t count, size_t size) {
@@ -73,15 +73,15 @@ static pair create(size_t shape, sb_symmetry symmetry) {
   for (size_t k = 0; k < p.weights; k++) p.w[k] = p.left[k] = uniform(&seed);
   fill_factor(p.factor, n, seed);
   fill_moments(p.h, n, seed + 1);
-  p.there = p.host;
-  p.there.bits = gpu_put(bits, p.groups);
-  p.there.grids = gpu_put(p.host.grids, p.groups * sizeof(sb_grid));
-  p.there.codes = gpu_put(p.host.codes, p.weights);
-  p.w_there = gpu_put(p.w, p.weights * 4);
-  p.left_there = gpu_put(p.left, p.weights * 4);
-  p.residual_there = gpu_put(p.residual, p.weights * 4);
-  p.factor_there = gpu_put(p.factor, n * n * 4);
-  p.h_there = gpu_put(p.h, n * n * 4);
+  p.dev = p.host;
+  p.dev.bits = gpu_put(bits, p.groups);
+  p.dev.grids = gpu_put(p.host.grids, p.groups * sizeof(sb_grid));
+  p.dev.codes = gpu_put(p.host.codes, p.weights);
+  p.w_dev = gpu_put(p.w, p.weights * 4);
+  p.left_dev = gpu_put(p.left, p.weights * 4);
+  p.residual_dev = gpu_put(p.residual, p.weights * 4);
+  p.factor_dev = gpu_put(p.factor, n * n * 4);
+  p.h_dev = gpu_put(p.h, n * n * 4);
   return p;
 }
 
@@ -98,8 +98,8 @@ static size_t rows_that_differ(const pair *p) {
   uint8_t *codes = make(p->weights, 1);
   sb_grid *grids = make(p->groups, sizeof *grids);
   size_t differ = 0;
-  gpu_get(codes, p->there.codes, p->weights);
-  gpu_get(grids, p->there.grids, p->groups * sizeof *grids);
+  gpu_get(codes, p->dev.codes, p->weights);
+  gpu_get(grids, p->dev.grids, p->groups * sizeof *grids);
   for (size_t r = 0; r < rows; r++) {
     bool same = memcmp(codes + r * n, p->host.codes + r * n, n) == 0;
     for (size_t k = r; k < p->groups; k += rows)
@@ -122,22 +122,22 @@ static void check(const pair *p, const char *what) {
 /* Both start with the same codes again. */
 static void level(const pair *p) {
   sb_backend *b = gpu;
-  assert_ok(b->op->upload(b, NULL, p->there.codes, p->host.codes, p->weights));
-  assert_ok(b->op->upload(b, NULL, p->there.grids, p->host.grids, p->groups * sizeof(sb_grid)));
-  assert_ok(b->op->upload(b, NULL, p->residual_there, p->residual, p->weights * 4));
+  assert_ok(b->op->upload(b, NULL, p->dev.codes, p->host.codes, p->weights));
+  assert_ok(b->op->upload(b, NULL, p->dev.grids, p->host.grids, p->groups * sizeof(sb_grid)));
+  assert_ok(b->op->upload(b, NULL, p->residual_dev, p->residual, p->weights * 4));
   assert_ok(b->op->sync(b, NULL));
 }
 
 /* Sums of n products of errors of at most 1 with H: to its largest element, in float. */
 static void check_residuals(const pair *p, const char *what) {
-  float *there = make(p->weights, 4);
+  float *got = make(p->weights, 4);
   const double most = 2e-6 * (double)p->host.cols;
-  gpu_get(there, p->residual_there, p->weights * 4);
+  gpu_get(got, p->residual_dev, p->weights * 4);
   for (size_t k = 0; k < p->weights; k++)
-    if (!(fabs((double)there[k] - (double)p->residual[k]) <= most))
-      fail_msg("%s: residual %zu is %g, %g on the CPU", what, k, (double)there[k],
+    if (!(fabs((double)got[k] - (double)p->residual[k]) <= most))
+      fail_msg("%s: residual %zu is %g, %g on the CPU", what, k, (double)got[k],
                (double)p->residual[k]);
-  sb_free(&there);
+  sb_free(&got);
 }
 
 #define EACH_PAIR(p)                                                                               \
@@ -153,8 +153,8 @@ static void round_both(pair *p, bool fitted) {
     const size_t end = sb_min_size(n, begin + width), at = begin * n + begin;
     assert_ok(cpu->op->round_columns(cpu, NULL, &p->host, p->left, begin, end, p->factor + at, n,
                                      fitted));
-    assert_ok(gpu->op->round_columns(gpu, NULL, &p->there, p->left_there, begin, end,
-                                     p->factor_there + at, n, fitted));
+    assert_ok(gpu->op->round_columns(gpu, NULL, &p->dev, p->left_dev, begin, end,
+                                     p->factor_dev + at, n, fitted));
   }
   assert_ok(gpu->op->sync(gpu, NULL));
 }
@@ -177,8 +177,8 @@ static void refining(void **state) {
     for (size_t a = 0; a < n; a += width) {
       const size_t end = sb_min_size(n, a + width);
       assert_ok(cpu->op->refine_residual(cpu, NULL, &p.host, p.residual, p.w, a, end, p.h + a * n));
-      assert_ok(gpu->op->refine_residual(gpu, NULL, &p.there, p.residual_there, p.w_there, a, end,
-                                         p.h_there + a * n));
+      assert_ok(gpu->op->refine_residual(gpu, NULL, &p.dev, p.residual_dev, p.w_dev, a, end,
+                                         p.h_dev + a * n));
     }
     assert_ok(gpu->op->sync(gpu, NULL));
     check_residuals(&p, "at the start");
@@ -189,8 +189,8 @@ static void refining(void **state) {
       for (size_t a = 0; a < n; a += width) {
         const size_t end = sb_min_size(n, a + width);
         assert_ok(cpu->op->refine_columns(cpu, NULL, &p.host, p.residual, a, end, p.h + a * n));
-        assert_ok(gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, a, end,
-                                          p.h_there + a * n));
+        assert_ok(
+            gpu->op->refine_columns(gpu, NULL, &p.dev, p.residual_dev, a, end, p.h_dev + a * n));
       }
       assert_ok(gpu->op->sync(gpu, NULL));
       check(&p, "refined");
@@ -205,15 +205,13 @@ static void bad_arguments_are_refused(void **state) {
   (void)state;
   pair p = create(5, SB_ASYMMETRIC);
   assert_int_equal(
-      gpu->op->round_columns(gpu, NULL, &p.there, p.left_there, 0, 40, p.factor_there, 100, false),
+      gpu->op->round_columns(gpu, NULL, &p.dev, p.left_dev, 0, 40, p.factor_dev, 100, false),
       SB_ERR_INTERNAL);
-  assert_int_equal(
-      gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, 16, 64, p.h_there),
-      SB_ERR_INTERNAL);
-  p.there.cols = p.there.block_cols = 2000;
-  assert_int_equal(
-      gpu->op->refine_columns(gpu, NULL, &p.there, p.residual_there, 0, 2000, p.h_there),
-      SB_ERR_UNSUPPORTED);
+  assert_int_equal(gpu->op->refine_columns(gpu, NULL, &p.dev, p.residual_dev, 16, 64, p.h_dev),
+                   SB_ERR_INTERNAL);
+  p.dev.cols = p.dev.block_cols = 2000;
+  assert_int_equal(gpu->op->refine_columns(gpu, NULL, &p.dev, p.residual_dev, 0, 2000, p.h_dev),
+                   SB_ERR_UNSUPPORTED);
   release(&p);
 }
 
