@@ -33,13 +33,13 @@ typedef struct sb_block_shape {
   sb_symmetry symmetry;
 } sb_block_shape;
 
-/* A run of bytes of a block for compression that treats like with like (io/sections.h). `kind` is
- * 16 for fp16 numbers, the width for codes of a grid, 32 + the width for zero points. */
+/* A run of bytes of one kind within a block; io/sections.h compresses runs of a kind together.
+ * kind: 16 for fp16 numbers, the width for codes of a grid, 32 + the width for zero points. */
 typedef struct sb_block_part {
   uint32_t bytes;
   uint8_t kind;
 } sb_block_part;
-enum { SB_BLOCK_PARTS = 3 }; /* of a block, at most */
+enum { SB_BLOCK_PARTS = 3 }; /* most parts of a block */
 
 /* Where a block lies in a row-major matrix of a weight type: element (r, c) of the block is number
  * first + r * ld + c. */
@@ -50,32 +50,32 @@ typedef struct sb_block_source {
   const float *importance; /* [cols] of the block, or NULL: grids are not fitted */
 } sb_block_source;
 
-/* All functions are pure or write what they are told to, in one thread. */
+/* Every function runs in one thread and changes nothing but its output. */
 typedef struct sb_alphabet {
   const char *name;
-  /* Bytes of a block, without its byte in the bit map; of these, the bytes of codes alone. O(1). */
+  /* bytes: size of a block without its byte in the bit map. code_bytes: size of its codes. O(1). */
   size_t (*bytes)(const sb_block_shape *);
   size_t (*code_bytes)(const sb_block_shape *);
-  /* Its parts in order, together all its bytes. Returns their number. */
+  /* Fills `parts` in the order of the bytes; they cover the block. Returns their number. */
   size_t (*parts)(const sb_block_shape *, sb_block_part parts[SB_BLOCK_PARTS]);
 
-  /* Writes all bytes of a block: the nearest code of every weight. */
+  /* Writes all bytes of a block from its weights, each rounded to the nearest code. */
   void (*encode)(const sb_block_shape *, uint8_t *block, const sb_block_source *weights);
-  /* The same from chosen grids [rows] and codes; the code of element (r, c) is codes[r * ld + c].
-   */
+  /* Writes all bytes of a block from given grids [rows] and codes. The code of element (r, c) is
+   * codes[r * ld + c]. */
   void (*pack)(const sb_block_shape *, uint8_t *block, const sb_grid *grids, const uint8_t *codes,
                size_t ld);
-  /* Element (r, c) becomes number first + r * ld + c of out, of a weight type. */
+  /* Writes element (r, c) to number first + r * ld + c of `out`, which has a weight type. */
   void (*decode)(const sb_block_shape *, const uint8_t *block, void *out, sb_dtype dtype,
                  size_t first, size_t ld);
 
-  /* Offsets, within the block, of the fp16 numbers that scale row r: all values of the row are
-   * proportional to them together. *base is SIZE_MAX where only the scale is stored. */
+  /* Offsets within the block of the fp16 numbers that scale row r. Multiplying both by a factor
+   * multiplies all values of the row. *base is SIZE_MAX where only a scale is stored. */
   void (*scale)(const sb_block_shape *, size_t r, size_t *scale, size_t *base);
 } sb_alphabet;
 
-/* The alphabet that a byte of the bit map names, and the width in it. NULL for a byte that names
- * none. O(1). */
+/* The alphabet that a byte of the bit map names, NULL if it names none; and the byte's width.
+ * O(1). */
 const sb_alphabet *sb_alphabet_of(uint8_t byte);
 static inline unsigned sb_alphabet_width(uint8_t byte) {
   return byte & 15u;
@@ -83,7 +83,7 @@ static inline unsigned sb_alphabet_width(uint8_t byte) {
 
 /* Number 0: the integer grid. */
 extern const sb_alphabet sb_alphabet_grid;
-/* Its first step alone: the nearest grids and codes of a block, as `pack` takes them. */
+/* The first half of its `encode`: chooses the grids and nearest codes that `pack` takes. */
 void sb_alphabet_grid_choose(const sb_block_shape *, sb_grid *grids, uint8_t *codes, size_t ld,
                              const sb_block_source *weights);
 

@@ -3,8 +3,8 @@
  *
  *   b->op->rmsnorm(b, stream, y, rstd, x, w, T, h, eps)
  *
- * The contract of an operation NAME is at the type sb_NAME_fn in ops/, and what all operations have
- * in common (memory, asynchrony, element types, determinism) in ops/common.h. */
+ * The type sb_NAME_fn in ops/ has the contract of operation NAME. ops/common.h has the rules that
+ * all operations share: memory, asynchrony, element types, determinism. */
 #ifndef SB_KERNELS_BACKEND_H
 #define SB_KERNELS_BACKEND_H
 
@@ -49,25 +49,25 @@ typedef enum sb_compute { SB_COMPUTE_F32, SB_COMPUTE_BF16 } sb_compute;
 struct sb_backend {
   const char *name;  /* "cpu", "cuda" */
   sb_dtype act;      /* type of activations */
-  sb_dtype operand;  /* type of what a GEMM reads */
+  sb_dtype operand;  /* type of GEMM operands */
   bool unified;      /* host and device memory are one */
   bool in_mpi;       /* MPI takes pointers into device memory; for CUDA, set by the program */
   size_t free_bytes; /* device memory free at creation; the program lowers it to the least of all
                         ranks */
-  int peers[SB_PEER_GROUPS];     /* devices in the group of a kind; 0: no group */
-  int peer_rank[SB_PEER_GROUPS]; /* the number of this device in it */
-  double gemm_flops;             /* of all GEMMs so far, 2 m n k each */
-  double gemm_seconds; /* wall-clock seconds in them; 0 where timing needs a sync (CUDA) */
+  int peers[SB_PEER_GROUPS];     /* devices in this one's group of each kind; 0: no group */
+  int peer_rank[SB_PEER_GROUPS]; /* number of this device in that group */
+  double gemm_flops;             /* sum of 2 m n k over all GEMMs so far */
+  double gemm_seconds; /* wall-clock seconds of these GEMMs; 0 if timing needs a sync (CUDA) */
   const sb_backend_ops *op;
   void *impl;
 };
 
-/* The CPU backend. `threads` 0 takes OpenMP's default. SB_ERR_UNSUPPORTED for bf16 in a build
- * without oneDNN. Release with op->destroy. */
+/* Creates the CPU backend. `threads` 0 takes OpenMP's default. SB_ERR_UNSUPPORTED for bf16 in a
+ * build without oneDNN. Release with op->destroy. */
 sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **out);
 
-/* upload_shared: bytes of the share that each device of a node uploads, equal for all but the last
- * ones; and bytes of device memory that the call needs. */
+/* Sizes for upload_shared. part: bytes that one device of a node uploads (the last ones upload
+ * fewer). room: bytes of device memory that the call needs. */
 static inline size_t sb_shared_part(const sb_backend *b, size_t bytes) {
   const size_t devices = b->peers[SB_PEERS_NODE] > 1 ? (size_t)b->peers[SB_PEERS_NODE] : 1;
   return ((bytes + devices - 1) / devices + 15) / 16 * 16;

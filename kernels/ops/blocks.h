@@ -1,5 +1,5 @@
-/* The weights of a matrix, cut into blocks: what operations of ops/grids.h and ops/scores.h read.
- */
+/* The weights of a matrix, cut into blocks: an input of the operations of ops/grids.h and
+ * ops/scores.h. */
 #ifndef SB_KERNELS_OPS_BLOCKS_H
 #define SB_KERNELS_OPS_BLOCKS_H
 
@@ -13,8 +13,8 @@ typedef struct sb_block_weights {
   const void *w; /* device [rows, cols] */
   sb_dtype dtype;
   const sb_tiling *tiling; /* host */
-  const uint8_t *bits;     /* host [blocks]: the width of each block, 0 (unquantized) .. 8; NULL for
-                              operations that answer for all widths */
+  const uint8_t *bits;     /* host [blocks]: width of each block, 0 (unquantized) .. 8; NULL for
+                              operations that cover all widths */
   sb_symmetry symmetry;
 } sb_block_weights;
 

@@ -1,6 +1,6 @@
-/* What all operations of a device have in common. Each header of this folder holds the operations
- * of one theme: the type of each function with its contract, and their list, from which backend.h
- * makes the table.
+/* Rules that all operations of a device share. Each header of this folder holds the operations of
+ * one theme: a function type with its contract per operation, and a list of them, from which
+ * backend.h makes the table.
  *
  * Memory. Pointers called "device" come from `alloc` (on the CPU: host memory). Host pointers come
  * from anywhere, but transfers from `host_alloc` memory are the fast ones. On a backend with
@@ -14,16 +14,16 @@
  *
  * Element types. `act`: activations. `operand`: whatever a GEMM reads (prepared weights, inputs of
  * matrices, gradients of their outputs). f32: float on every backend. Matrices are row-major and
- * contiguous unless a leading dimension is given, which is the length of a row in memory. T is the
- * number of tokens of one sequence. Shapes are in elements.
+ * contiguous; a leading dimension, where an operation takes one, is the length of a row in memory.
+ * T is the number of tokens of one sequence. Shapes are in elements.
  *
  * Determinism. Every operation gives the same bits for the same input on the same device, whatever
- * the number of threads and whatever other sequences come before or after it. That the program's
- * results do not depend on the number of ranks rests on this.
+ * the number of threads and whatever other sequences come before or after it. Because of this the
+ * program's results do not depend on the number of ranks.
  *
- * Notation. "=" overwrites, "+=" adds to the previous value. An output may be the buffer of an
- * input only where "in place" is said. All functions are local unless they are called collective,
- * and return SB_OK or an error with its message set. */
+ * Notation. "=" overwrites, "+=" adds to the previous value. An output may share the buffer of an
+ * input only if its contract says "in place". Functions are local unless their contract says
+ * "collective". They return SB_OK or an error with its message set. */
 #ifndef SB_KERNELS_OPS_COMMON_H
 #define SB_KERNELS_OPS_COMMON_H
 

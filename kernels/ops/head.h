@@ -26,19 +26,28 @@ typedef sb_status sb_embed_fn(sb_backend *, sb_stream, void *x, const uint32_t *
 typedef sb_status sb_embed_back_fn(sb_backend *, sb_stream, float *dtable, const uint32_t *ids,
                                    const void *dx, size_t T, size_t h, size_t v0, size_t nv);
 
-/* Online soft-max over the chunks, in three steps. First: row_max[T] = -inf; row_sum[T],
- * target_logit[T] and argmax[T] = 0. argmax may be NULL here and in the next step. */
+/* Online soft-max over the chunks, in three steps: begin, one call per chunk, end.
+ *
+ * Begin: row_max[T] = -inf; row_sum[T], target_logit[T] and argmax[T] = 0. argmax may be NULL here
+ * and in the next step. */
 typedef sb_status sb_xent_begin_fn(sb_backend *, sb_stream, float *row_max, float *row_sum,
                                    float *target_logit, uint32_t *argmax, size_t T);
-/* Then, for each chunk: row_max and row_sum, the sum of exp(logit - row_max), are brought up to
- * date with its logits f32[T,nv]; target_logit[t] = logits[t, targets[t] - v0] where the target
- * lies in the chunk; argmax[t] is the first largest logit so far. */
+/* Chunk, with its logits f32[T,nv]. Over all chunks so far,
+ *
+ *   row_max[t] = the largest logit
+ *   row_sum[t] = sum of exp(logit - row_max[t])
+ *   argmax[t]  = the index of the first largest logit
+ *
+ * and target_logit[t] = logits[t, targets[t] - v0] if the target lies in this chunk. */
 typedef sb_status sb_xent_chunk_fn(sb_backend *, sb_stream, float *row_max, float *row_sum,
                                    float *target_logit, uint32_t *argmax, const float *logits,
                                    const uint32_t *targets, size_t T, size_t v0, size_t nv);
-/* After the last chunk, with L = row_max[t] + log(row_sum[t]) in double: lse[t] = L, rounded to
- * f32, and nll[t] (double) = L - target_logit[t], the negative log-likelihood of the target; 0
- * where the target is SB_NO_TARGET. */
+/* End. With L = row_max[t] + log(row_sum[t]) in double,
+ *
+ *   lse[t] = L, rounded to f32
+ *   nll[t] = L - target_logit[t] (double): the negative log-likelihood of the target
+ *
+ * nll[t] = 0 if the target is SB_NO_TARGET. */
 typedef sb_status sb_xent_end_fn(sb_backend *, sb_stream, float *lse, double *nll,
                                  const float *row_max, const float *row_sum,
                                  const float *target_logit, const uint32_t *targets, size_t T);
@@ -48,16 +57,17 @@ typedef sb_status sb_xent_back_chunk_fn(sb_backend *, sb_stream, float *logits, 
                                         const uint32_t *targets, float scale, size_t T, size_t v0,
                                         size_t nv);
 
-/* kl[t] (double) += sum_j p_ref (log p_ref - log p), with log p = logits - lse, for this chunk. */
+/* kl[t] (double) += sum over this chunk of p_ref (log p_ref - log p), with log p = logits - lse and
+ * log p_ref = ref_logits - ref_lse. */
 typedef sb_status sb_kl_chunk_fn(sb_backend *, sb_stream, double *kl, const float *ref_logits,
                                  const float *ref_lse, const float *logits, const float *lse,
                                  size_t T, size_t nv);
-/* Completes kl where kl_chunk was given ref_lse in place of lse, which is not known before the last
- * chunk: kl[t] (double) += lse[t] - ref_lse[t]; kl[t] = 0 where the target is SB_NO_TARGET. */
+/* Completes kl after the last chunk. lse is not known earlier, so kl_chunk was given ref_lse in its
+ * place: kl[t] (double) += lse[t] - ref_lse[t]. kl[t] = 0 if the target is SB_NO_TARGET. */
 typedef sb_status sb_kl_end_fn(sb_backend *, sb_stream, double *kl, const float *lse,
                                const float *ref_lse, const uint32_t *targets, size_t T);
-/* In place: logits[t,j] = scale * (p - p_ref), the gradient of scale * kl[t] by the logits of this
- * chunk. Rows whose target is SB_NO_TARGET become 0. */
+/* In place: logits[t,j] = scale * (p - p_ref), the gradient of scale * kl[t] with respect to the
+ * logits of this chunk. Rows whose target is SB_NO_TARGET become 0. */
 typedef sb_status sb_kl_back_chunk_fn(sb_backend *, sb_stream, float *logits, const float *lse,
                                       const float *ref_logits, const float *ref_lse,
                                       const uint32_t *targets, float scale, size_t T, size_t nv);

@@ -23,9 +23,9 @@ static inline sb_matrix_view sb_view_transposed(const void *data, sb_dtype dtype
   return view;
 }
 
-/* C[m,n] = op(A) op(B), or += where `add`. op(A) is [m,k]: A lies as [m,k], or as [k,m] where
- * transposed. op(B) is [k,n] likewise. A and B are of f32, f16 or bf16, and are converted where
- * they are not operands; C is f32, with row length ldc. */
+/* C[m,n] = op(A) op(B), or += if `add`. op(A) is [m,k]: A lies as [m,k], or as [k,m] if transposed.
+ * op(B) is [k,n] likewise. A and B are f32, f16 or bf16, and are converted to operands. C is f32,
+ * with row length ldc. */
 typedef struct sb_gemm_args {
   size_t m, n, k;
   sb_matrix_view a, b;

@@ -1,9 +1,9 @@
 /* Exact sums of second moments, and their factors.
  *
- * An exact sum is int64[2] on the device: the two limbs of mpi/exact.h, normalised. What one call
- * adds to it depends on x alone: a number, times 2^exponent, rounded once to a multiple of 2^-80.
- * So sums do not depend on the order of calls. SB_ERR_NUMERIC, from the call or from the next sync,
- * for NaN, infinity and sums beyond 2^30; the sums are unspecified then. */
+ * An exact sum is int64[2] on the device: the two limbs of mpi/exact.h, normalised. A call adds one
+ * number to it, times 2^exponent, rounded once to a multiple of 2^-80. That number depends on x
+ * alone, so sums do not depend on the order of calls. SB_ERR_NUMERIC, from the call or from the
+ * next sync, for NaN, infinity and sums beyond 2^30; the sums are unspecified then. */
 #ifndef SB_KERNELS_OPS_MOMENTS_H
 #define SB_KERNELS_OPS_MOMENTS_H
 
@@ -25,14 +25,14 @@ typedef sb_status sb_add_grams_fn(sb_backend *, sb_stream, int64_t *sums, const 
 typedef sb_status sb_add_squares_fn(sb_backend *, sb_stream, int64_t *sums, const void *y,
                                     size_t tokens, size_t cols, int exponent);
 
-/* Sums of whole multiples of a quantum, a power of two, one int64 each: sums[k] += x[k] / quantum,
- * rounded; x[count - 1 - k] where `reversed`. SB_ERR_NUMERIC, from the call or from the next sync,
- * where one is NaN or 2^50 and more. */
+/* sums[k] += x[k] / quantum, rounded to a whole number; x[count - 1 - k] if `reversed`. quantum is
+ * a power of two. SB_ERR_NUMERIC, from the call or from the next sync, if a quotient is NaN or has
+ * a magnitude of 2^50 or more. */
 typedef sb_status sb_add_multiples_fn(sb_backend *, sb_stream, int64_t *sums, const float *x,
                                       size_t count, double quantum, bool reversed);
-/* The factors of `count` jobs (kernels/factor.h). The outcome of each is in the job; the status is
- * an error of the device or of its memory. Waits. Memory: 8 n^2 bytes for a job at work, of which
- * the CPU has one per thread. O(n^3) each. */
+/* Factorises the moments of `count` jobs (kernels/factor.h). Each job gets its own outcome; the
+ * returned status reports errors of the device or of its memory. Waits. O(n^3) per job. Memory:
+ * 8 n^2 bytes per job at work; a GPU works on one job at a time, the CPU on one per thread. */
 typedef sb_status sb_factor_moments_fn(sb_backend *, sb_stream, sb_factor_job *jobs, size_t count);
 
 #endif

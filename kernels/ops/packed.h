@@ -14,20 +14,24 @@
 /* A matrix in packed block rows (kernels/blockrow.h), ready for multiplication. */
 typedef struct sb_packed_impl *sb_packed;
 
-/* *out = the matrix of the block rows at `packed`: device memory that sb_blockrow_read_bits has
- * checked, that is read in place and stays until packed_destroy. Any mix of widths 1 .. 8, any
- * tiling that can be packed. offsets [block rows] (bytes, any alignment) and bits [blocks] are host
- * memory and are not read after the call. Time and memory: O(blocks); nothing is unpacked. */
+/* *out = the matrix of the block rows at `packed`. sb_blockrow_read_bits must have checked this
+ * device memory. It is read in place and must stay until packed_destroy. Any mix of widths 1 .. 8,
+ * any tiling that can be packed. offsets [block rows] (bytes, any alignment) and bits [blocks] are
+ * host memory and are not read after the call. Time and memory: O(blocks); nothing is unpacked. */
 typedef sb_status sb_packed_create_fn(sb_backend *, sb_stream, const uint8_t *packed,
                                       const size_t *offsets, const sb_tiling *, const uint8_t *bits,
                                       sb_symmetry, sb_packed *out);
 typedef void sb_packed_destroy_fn(sb_backend *, sb_packed); /* NULL is allowed */
 
-/* y[T,rows] = x[T,cols] W', or += where `add`; x is an operand, y of type act; they do not overlap.
- * Any T >= 1. Products and sums are in f32 at least, each sum in an order of the backend's own. So
- * the result equals gemm on the weights of unpack_blocks to rounding: within a small multiple of
- * the epsilon of f32 times sum |x| (|w| + |lowest level of w's group|), besides y's own rounding. A
- * device that computes in bf16 rounds weights where it leaves many tokens to gemm. */
+/* y[T,rows] = x[T,cols] W', or += if `add`. x is an operand, y of type act; they do not overlap.
+ * Any T >= 1.
+ *
+ * Products and sums are in f32 at least; every backend has its own order of sums. So the result
+ * equals gemm on the weights of unpack_blocks up to y's own rounding and a small multiple of
+ *
+ *   epsilon of f32 * sum of |x| (|w| + |lowest level of w's group|)
+ *
+ * A device that computes in bf16 also rounds weights when it leaves many tokens to gemm. */
 typedef sb_status sb_packed_gemm_fn(sb_backend *, sb_stream, void *y, const void *x, size_t T,
                                     sb_packed w, bool add);
 
