@@ -1,9 +1,9 @@
 /* The inside of the CPU backend: its state, its scratch memory, and its operations.
  *
- * Operations have the contracts of kernels/ops/. Activations are f32 and streams are
- * ignored, for every operation is done when it returns. Each threads over work whose cut depends on
- * the shapes alone, never on the number of threads, and sums in an order fixed by the same cut:
- * that is what makes the bits independent of the threads. */
+ * Operations have the contracts of kernels/ops/. Activations are f32. Streams are ignored, because
+ * every operation is done when it returns. An operation cuts its work by the shapes alone, never by
+ * the number of threads, and the cut fixes the order of its sums: so the bits do not depend on the
+ * threads. */
 #ifndef SB_KERNELS_CPU_CPU_H
 #define SB_KERNELS_CPU_CPU_H
 
@@ -14,8 +14,8 @@
 typedef enum sb_cpu_slot {
   SB_CPU_SLOT_A,       /* GEMM operand A converted; operands of other products as floats */
   SB_CPU_SLOT_B,       /* GEMM operand B converted */
-  SB_CPU_SLOT_SHARED,  /* attention, packed weights: what all threads see */
-  SB_CPU_SLOT_THREADS, /* attention, moments, curvature, rounding, packed weights: one part a
+  SB_CPU_SLOT_SHARED,  /* attention, packed weights: shared by all threads */
+  SB_CPU_SLOT_THREADS, /* attention, moments, curvature, rounding, packed weights: one part per
                           thread; RMSNorm: partial sums */
   SB_CPU_SLOT_COUNT
 } sb_cpu_slot;
@@ -25,12 +25,12 @@ typedef struct sb_cpu_bf16 sb_cpu_bf16; /* oneDNN's engine and prepared GEMMs: c
 
 typedef struct sb_cpu {
   sb_compute compute;
-  int threads; /* 0: what OpenMP says at each call */
+  int threads; /* 0: asks OpenMP at each call */
   struct {
     void *data;
     size_t bytes;
   } scratch[SB_CPU_SLOT_COUNT];
-  const sb_packed_kernels *packed; /* the fastest ones that this processor has */
+  const sb_packed_kernels *packed; /* the fastest kernels that this processor can run */
   sb_cpu_bf16 *bf16;               /* NULL for SB_COMPUTE_F32 */
 } sb_cpu;
 
@@ -43,10 +43,10 @@ sb_status sb_cpu_scratch(sb_backend *backend, sb_cpu_slot slot, size_t count, si
                          void *out_pointer);
 
 /* ---- cpu_convert.c ---- */
-/* As convert, by the calling thread alone. */
+/* dst[count] = (dst_dtype) src, on the calling thread alone. */
 void sb_cpu_from_f32(void *dst, sb_dtype dst_dtype, const float *src, size_t count);
-/* *out = operands x [count] as floats: x itself, or a copy that is good until the next use of
- * SB_CPU_SLOT_A. */
+/* *out = the operands x [count] as floats: x itself, or a copy in SB_CPU_SLOT_A, valid until the
+ * next use of that slot. */
 sb_status sb_cpu_floats(sb_backend *, const void *x, size_t count, const float **out);
 
 /* ---- the operations: sb_cpu_NAME for each NAME of kernels/backend.h ---- */

@@ -1,4 +1,4 @@
-/* How the block operations cut a matrix into pieces of work. */
+/* The cut of a matrix into pieces of work, for the block operations. */
 #ifndef SB_KERNELS_CPU_CPU_BLOCKS_H
 #define SB_KERNELS_CPU_CPU_BLOCKS_H
 
@@ -6,14 +6,14 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/shared/checks.h"
 
-/* A piece of work is a strip of this many neighbouring blocks of one block row, walked row by row:
- * long enough runs of memory for the prefetcher, many enough pieces for the threads. Results of a
- * block do not depend on the cut. */
+/* A piece of work is a strip of this many neighbouring blocks of one block row, walked row by row.
+ * Its runs of memory are long enough for the prefetcher, and the pieces are enough for the threads.
+ * Results of a block do not depend on the cut. */
 enum { SB_CPU_STRIP = 8 };
 
 typedef struct sb_cpu_strip {
-  size_t row, rows;     /* of the matrix */
-  size_t block, blocks; /* index of the first block, and their number */
+  size_t row, rows;     /* first row in the matrix, number of rows */
+  size_t block, blocks; /* index of the first block, number of blocks */
   size_t col;           /* first column */
 } sb_cpu_strip;
 

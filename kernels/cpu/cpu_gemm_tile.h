@@ -1,5 +1,5 @@
-/* How C is cut into tiles, each of them one single-threaded library call. The cut follows from the
- * shape alone, so the bits of C do not depend on the number of threads; docs/measurements/gemm.md
+/* The cut of C into tiles. Each tile is one single-threaded library call. The cut follows from the
+ * shape alone, so the bits of C do not depend on the number of threads. docs/measurements/gemm.md
  * has the figures behind the sizes. */
 #ifndef SB_KERNELS_CPU_CPU_GEMM_TILE_H
 #define SB_KERNELS_CPU_CPU_GEMM_TILE_H
@@ -7,18 +7,19 @@
 #include <stddef.h>
 
 typedef struct sb_gemm_cut {
-  size_t tile_m, tile_n;   /* of every tile but the last ones */
+  size_t tile_m, tile_n;   /* sides of a tile; the last ones are smaller */
   size_t count_m, count_n; /* tiles in each direction */
 } sb_gemm_cut;
 
+/* The number of pieces of about `target` that `extent` is cut into. */
 static inline size_t sb_gemm_pieces(size_t extent, size_t target) {
   size_t pieces = (extent + target / 2) / target;
   return pieces > 0 ? pieces : 1;
 }
 
-/* Tiles of about target_m x target_n. Few tiles are made an even number, for nodes have even
- * numbers of cores, and no fewer than four as long as a tile keeps half of the target's area. Sides
- * are multiples of 16, as the libraries' register tiles are. */
+/* Cuts C into tiles of about target_m x target_n. Fewer than 16 tiles are made an even number,
+ * because nodes have even numbers of cores. They are at least four, as long as a tile keeps half of
+ * the target's area. Sides are multiples of 16, like the register tiles of the libraries. */
 static inline sb_gemm_cut sb_gemm_cut_of(size_t m, size_t n, size_t target_m, size_t target_n) {
   size_t pm = sb_gemm_pieces(m, target_m), pn = sb_gemm_pieces(n, target_n);
   if (pm * pn >= 64 && target_n < 512) pn = sb_gemm_pieces(n, 2 * target_n);

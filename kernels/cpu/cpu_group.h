@@ -1,6 +1,6 @@
-/* kernels/shared/grid.h sixteen weights at a time: what a group's grid is chosen from, its codes
- * and values, the same bits as there. Shared by cpu_quantize.c, cpu_moves.c and kernels/blockrow.c.
- */
+/* kernels/shared/grid.h over sixteen weights at a time, with the same bits: a group's statistics,
+ * grid, fit, codes and values. Used by the block operations of the CPU and by the alphabet of
+ * grids. */
 #ifndef SB_KERNELS_CPU_CPU_GROUP_H
 #define SB_KERNELS_CPU_CPU_GROUP_H
 
@@ -21,9 +21,8 @@ SB_LANES_INLINE float cpu_group_mean(const float *w, size_t n, float centre, boo
   return lanes_sum(sum) / (float)n;
 }
 
-/* `low_high`, `one_bit`: which part of the range is wanted. The means of 1-bit grids are those of
- * `symmetry`.
- */
+/* The statistics of a group. `low_high` asks for its low and high, `one_bit` for the means that
+ * 1-bit grids of `symmetry` need. */
 SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high,
                                                bool one_bit, sb_symmetry symmetry) {
   sb_group_range range = {0};
@@ -45,31 +44,31 @@ SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool lo
   return range;
 }
 
-/* The grid of one group at `bits`, its range shrunk by `fit` (0: not). */
+/* The grid of one group at `bits`, with its range shrunk to the candidate `fit` (0: full range). */
 SB_LANES_INLINE sb_grid cpu_grid_of(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
                                     unsigned fit) {
   const sb_group_range range = cpu_group_range(w, n, bits > 1, bits == 1, symmetry);
   return sb_grid_fitted(&range, bits, symmetry, fit);
 }
 
-/* sb_grid_code. */
+/* sb_grid_code of sixteen weights. */
 SB_LANES_INLINE lanes cpu_grid_codes(const sb_grid *grid, lanes w) {
   const lanes x = lanes_fma(lanes_sub(w, lanes_set(grid->base)), lanes_set(grid->inverse),
                             lanes_set(grid->center));
   return lanes_rint(lanes_min(lanes_max(x, lanes_set(0.0f)), lanes_set(grid->top)));
 }
 
-/* sb_grid_value. */
+/* sb_grid_value of sixteen codes. */
 SB_LANES_INLINE lanes cpu_grid_values(const sb_grid *grid, lanes codes) {
   return lanes_fma(lanes_sub(codes, lanes_set(grid->center)), lanes_set(grid->scale),
                    lanes_set(grid->base));
 }
 
-/* Fits looked at together. Each has a chain of sums of its own, so that none waits for another. */
+/* Fits tried together. Each has its own chain of sums, so that none waits for another. */
 enum { CPU_FITS_AT_ONCE = SB_FITS / 4 };
 
-/* errors[k] = sum of importance x (value - w)^2 on grid k of `count`. Fitted grids have no base: so
- * a value is exact, and the fused form is that value minus w. */
+/* errors[k] = sum of importance x (value - w)^2 on grid k, for `count` grids. Fitted grids have no
+ * base, so a value is exact, and the fused operation gives value - w rounded once. */
 SB_LANES_INLINE void cpu_grid_errors(float *errors, const sb_grid *grids, int count, const float *w,
                                      const float *importance, size_t n) {
   const lanes zero = lanes_set(0.0f);
@@ -91,7 +90,7 @@ SB_LANES_INLINE void cpu_grid_errors(float *errors, const sb_grid *grids, int co
   for (int k = 0; k < count; k++) errors[k] = lanes_sum(sums[k]);
 }
 
-/* The steps first .. first + count - 1 of a search, which do not depend on each other. */
+/* The steps first .. first + count - 1 of a search. They must not depend on each other. */
 SB_LANES_INLINE void cpu_fit_steps(sb_fit_search *search, int first, int count,
                                    const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
                                    const float *w, const float *importance, size_t n) {
@@ -118,8 +117,8 @@ static inline uint8_t cpu_group_fit(const float *w, const float *importance, siz
   return (uint8_t)search.best;
 }
 
-/* The grid of n weights of the columns first, first + 1, ...: fitted where `importance`, which is
- * of all columns, is not NULL. */
+/* The grid of n weights, of the columns first, first + 1, ... It is fitted unless `importance`,
+ * which covers all columns, is NULL. */
 static inline sb_grid cpu_grid_for(const float *w, const float *importance, size_t first, size_t n,
                                    unsigned bits, sb_symmetry symmetry) {
   const unsigned fit = importance ? cpu_group_fit(w, importance + first, n, bits, symmetry) : 0;

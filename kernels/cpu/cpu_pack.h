@@ -7,9 +7,8 @@
 /* Queries or keys in a tile of attention. */
 enum { SB_CPU_TILE_ROWS = 64 };
 
-/* dst[64, padded] = rows of src (d of `stride` floats each), `rows` of them; the rest is zero.
- * padded >= d.
- */
+/* dst[64, padded] = the first d floats of `rows` rows of src, `stride` floats apart; the rest is
+ * zero. padded >= d. */
 void sb_cpu_pack_rows(float *dst, size_t padded, const float *src, size_t stride, size_t rows,
                       size_t d);
 

@@ -1,31 +1,38 @@
 /* The inside of multiplication with packed weights (packed_create, packed_gemm).
  *
- * Codes are never put in order. Eight codes of b bits are b bytes, a *chunk*; sixteen chunks, 128
- * codes, are a *piece*, and vectors run over its chunks: lane l of step s, s = 0 .. 7, is code 8 l
- * + s. So one shuffle of bytes gives every lane its chunk, and a shift by s b the codes of step s.
- * Instead x is brought into that order, once a call: place 16 s + l of a piece is its column 8 l +
- * s. What a block's width does not fill of its last piece is 0 there.
+ * Order of codes. Eight codes of b bits are b bytes: a *chunk*. Sixteen chunks, 128 codes, are a
+ * *piece*. Vectors run over the chunks of a piece, in eight steps s = 0 .. 7:
  *
- * A row's weights are scale x code + offset in each block, offset being the value of code 0. So
- *   y = sum over blocks of scale x (sum code x) + offset x (sum x),
- * and sum x is the same for all rows. That is what few tokens take (`few`); for more of them a
- * block's rows are decoded into a tile that stays in cache, and multiplied from there.
+ *   lane l of step s         is code 8 l + s of the piece
+ *   place 16 s + l of the x  is column 8 l + s of the piece
  *
- * The three sets of kernels are one text, cpu_packed_kernels.h, over vectors of plain C, AVX2 and
- * AVX-512. */
+ * So one shuffle of bytes gives every lane its chunk, a shift by s * b gives the codes of step s,
+ * and codes are never put in order. Instead each call sorts x once (the *prepared* x). Columns of
+ * the last piece beyond the block's width are 0 in it.
+ *
+ * Few tokens (`few`). A row's weights in a block are scale * code + offset; offset is the value of
+ * code 0. So
+ *
+ *   y = sum over blocks of scale * (sum of code * x) + offset * (sum of x)
+ *
+ * and all rows share the sum of x. More tokens (`decode`, `multiply`): a block's rows are decoded
+ * into a tile that stays in cache, and the tile is multiplied.
+ *
+ * cpu_packed_kernels.h has the text of the kernels. It is compiled three times, over vectors of
+ * plain C, AVX2 and AVX-512. */
 #ifndef SB_KERNELS_CPU_CPU_PACKED_H
 #define SB_KERNELS_CPU_CPU_PACKED_H
 
 #include "kernels/cpu/cpu.h"
 
 enum {
-  SB_PACKED_PIECE = 128, /* codes */
-  SB_PACKED_ROWS = 128,  /* rows of an item of work, at most */
+  SB_PACKED_PIECE = 128, /* codes per piece */
+  SB_PACKED_ROWS = 128,  /* most rows of an item of work */
   SB_PACKED_STEP = 16,   /* items begin at multiples of this many rows of their block row */
-  SB_PACKED_FEW = 8,     /* tokens, at most, for which codes are multiplied as they are unpacked */
+  SB_PACKED_FEW = 8,     /* most tokens that `few` takes */
 };
 
-/* Rows [row, row + rows) of block row i. */
+/* An item of work: rows [row, row + rows) of block row i. */
 typedef struct sb_packed_item {
   size_t i, row, rows;
 } sb_packed_item;
@@ -35,12 +42,13 @@ struct sb_packed_impl {
   sb_tiling tiling;
   sb_symmetry symmetry;
   uint8_t *bits;         /* [blocks] */
-  size_t *blocks;        /* [blocks] where each begins in `packed` */
+  size_t *blocks;        /* [blocks]: offset of each in `packed` */
   sb_packed_item *items; /* the whole matrix, cut by bytes, large ones first */
   size_t item_count;
 };
 
-/* Length of block column j's part of a prepared x, where it begins, and the length of all. */
+/* A prepared x of one token. width: floats of block column j's part. start: index of its first
+ * float. length: floats of all parts. */
 static inline size_t sb_packed_width(const sb_tiling *tiling, size_t j) {
   return (sb_tiling_cols_of(tiling, j) + SB_PACKED_PIECE - 1) / SB_PACKED_PIECE * SB_PACKED_PIECE;
 }
@@ -52,7 +60,7 @@ static inline size_t sb_packed_length(const sb_tiling *tiling) {
   return sb_packed_start(tiling, last) + sb_packed_width(tiling, last);
 }
 
-/* The prepared x of `few`: T is 1, 2, 4 or 8, unused tokens are 0. */
+/* The prepared x of `few`. T is 1, 2, 4 or 8; tokens beyond the caller's are 0. */
 typedef struct sb_packed_input {
   const float *x;    /* [sb_packed_length / 16, T, 16] */
   const float *sums; /* [block columns, T] sums of x over a block column */
@@ -61,30 +69,30 @@ typedef struct sb_packed_input {
 
 struct sb_packed_kernels {
   const char *name;
-  size_t lanes; /* of a vector */
-  size_t group; /* tokens that `multiply` takes at a time, at most */
-  /* out[rows, T] = the rows of the item times x. scratch: sb_packed_scratch floats, 64-byte
+  size_t lanes; /* lanes of a vector */
+  size_t group; /* most tokens per call of `multiply` */
+  /* out[rows, T] = the rows of the item times x. scratch: SB_PACKED_SCRATCH floats, 64-byte
    * aligned. */
   void (*few)(float *out, const struct sb_packed_impl *w, const sb_packed_item *item,
               const sb_packed_input *input, float *scratch);
-  /* tile[rows, ld] = the item's weights in block column j, in the order of a prepared x; where that
-   * is 0 they mean nothing. */
+  /* tile[rows, ld] = the item's weights in block column j, in the order of a prepared x. Weights
+   * beyond the block's width are arbitrary; they meet zeros of x. */
   void (*decode)(float *tile, size_t ld, const struct sb_packed_impl *w, const sb_packed_item *item,
                  size_t j);
-  /* out[rows, width] += tile[rows, ld, of which n] x[n, width]; width is a multiple of `lanes`, at
-   * most `group`; rows are a multiple of 8. */
+  /* out[rows, width] += tile[rows, n] x[n, width]; rows of the tile are ld floats apart. width is a
+   * multiple of `lanes`, at most `group`; rows are a multiple of 8. */
   void (*multiply)(float *out, const float *tile, size_t ld, const float *x, size_t rows, size_t n,
                    size_t width);
 };
 
-/* Floats of scratch of `few`: running sums of 16 lanes, as many as stay in the first cache; then
- * scales and offsets of an item's rows, and what offsets amount to. */
+/* Scratch of `few`, in floats: running sums of 16 lanes, as many as stay in the first cache; scales
+ * and offsets of an item's rows; sums of offset * x. */
 enum {
   SB_PACKED_SUMS = 16 * 2 * SB_PACKED_ROWS,
   SB_PACKED_SCRATCH = SB_PACKED_SUMS + 2 * SB_PACKED_ROWS + SB_PACKED_ROWS * SB_PACKED_FEW
 };
 
-/* Fastest last. */
+/* Sets of kernels, the fastest last. */
 typedef enum sb_packed_level {
   SB_PACKED_PLAIN,
   SB_PACKED_AVX2,
@@ -94,10 +102,10 @@ typedef enum sb_packed_level {
 
 extern const sb_packed_kernels sb_packed_plain, sb_packed_avx2, sb_packed_avx512;
 
-/* The kernels of a level; NULL where this processor has not what they need: AVX2 and FMA; AVX-512
- * with F, BW, VL, DQ and VBMI. */
+/* The kernels of a level; NULL if this processor cannot run them. SB_PACKED_AVX2 needs AVX2 and
+ * FMA; SB_PACKED_AVX512 needs AVX-512 F, BW, VL, DQ, CD and VBMI. */
 const sb_packed_kernels *sb_packed_kernels_at(sb_packed_level level);
-/* Those of the highest level that it has. */
+/* The kernels of the highest level that this processor can run. */
 const sb_packed_kernels *sb_packed_kernels_best(void);
 
 #endif

@@ -1,33 +1,44 @@
-/* The kernels of cpu_packed.h over one kind of vectors. Included once by each of
- * cpu_packed_plain.c, cpu_packed_avx2.c and cpu_packed_avx512.c, which define before that
+/* The kernels of cpu_packed.h over one kind of vectors. Each of cpu_packed_plain.c,
+ * cpu_packed_avx2.c and cpu_packed_avx512.c includes this file once, after it has defined
  *
- *   PV_LANES                 8 or 16
- *   PV_VECTORS               of tokens, 3 or 4, that are multiplied with a tile at a time
- *   pv, pv_words             vectors of floats, of 32-bit words
- *   pv_set, pv_load, pv_store, pv_fma (a b + c), pv_sum (of all lanes, in a fixed order)
- *   pv_halves, pv_bytes      floats of as many fp16 numbers, of as many bytes
+ *   PV_LANES                 lanes of a vector: 8 or 16
+ *   PV_VECTORS               most vectors of tokens per pass over a tile: 3 or 4
+ *   pv, pv_words             a vector of floats, of 32-bit words
+ *   pv_set, pv_load, pv_store
+ *   pv_fma, pv_sum           a b + c; the sum of all lanes, in a fixed order
+ *   pv_halves, pv_bytes      floats from PV_LANES fp16 numbers, from PV_LANES bytes
  *   pv_numbers(out, string, n, b)
- *                            sb_bitstring_unpack, b not a constant; `out` has room for
- * SB_PACKED_ROWS pv_chunks(piece, b, h, &low, &high) chunks h PV_LANES + lane of a piece of b-bit
- * codes: bits 0 .. 31 in `low`; where b > 4, the last 32 bits in `high`. Reads no byte beyond the
- * piece, and none more than 15 before it. pv_code(low, high, b, s) the codes of step s as floats
- *   PV_FEW_TOGETHER(tokens)  rows whose codes are multiplied at a time with few tokens: 1, 2 or 4
- *   PV_TILE_ROWS(vectors)    rows multiplied at a time with that many vectors of tokens: 4 or 8
- *   PV_INLINE                of functions that are to see their arguments as constants
- *   PV_UNROLL(n)             before a loop of at most n steps
+ *                            sb_bitstring_unpack, for a b that is not a constant;
+ *                            `out` has room for SB_PACKED_ROWS numbers
+ *   pv_chunks(piece, b, h, &low, &high)
+ *                            chunks h * PV_LANES + lane of a piece of b-bit codes:
+ *                            `low` gets bits 0 .. 31, `high` the last 32 bits if b > 4;
+ *                            reads no byte beyond the piece, and at most 15 before it
+ *   pv_code(low, high, b, s)
+ *                            the codes of step s, as floats
+ *   PV_FEW_TOGETHER(tokens)  rows per pass with few tokens: 1, 2 or 4
+ *   PV_TILE_ROWS(vectors)    rows of a tile per pass with `vectors` vectors of tokens: 4 or 8
+ *   PV_INLINE                marks functions that must see their arguments as constants
+ *   PV_UNROLL(n)             stands before a loop of at most n steps
  *
- * b is a constant wherever these are called, if PV_INLINE says so. */
+ * If PV_INLINE inlines, b is a constant in every call but that of pv_numbers. */
 #include "kernels/blockrow.h"
 #include "kernels/cpu/cpu_packed.h"
 
-enum { PV_PARTS = 16 / PV_LANES, PV_AHEAD = 32 * 1024, PV_TOGETHER = 4 };
+enum {
+  PV_PARTS = 16 / PV_LANES, /* vectors per step of a piece */
+  PV_AHEAD = 32 * 1024,     /* bytes by which prefetches run ahead */
+  PV_TOGETHER = 4           /* most rows per pass with few tokens */
+};
 
-/* The rows of an item in one of its blocks. */
+/* ---- reading packed blocks ---- */
+
+/* The codes of an item's rows in one block. */
 typedef struct rows_of_block {
-  const uint8_t *codes; /* of the first row */
-  size_t stride;        /* bytes of a row */
-  size_t pieces;        /* whole ones */
-  size_t rest;          /* bytes of the last one, 0 where it is whole */
+  const uint8_t *codes; /* codes of the first row */
+  size_t stride;        /* bytes per row */
+  size_t pieces;        /* whole pieces per row */
+  size_t rest;          /* bytes of the piece after them, 0 if none */
   unsigned bits;
 } rows_of_block;
 
@@ -44,14 +55,14 @@ static rows_of_block rows_at(const struct sb_packed_impl *w, const sb_packed_ite
   return out;
 }
 
-/* Asks for the memory that many bytes further on, for the second cache: some blocks ahead, so that
- * a narrow block, which takes its time for few bytes, makes up for a wide one. */
+/* Prefetches into the second cache, PV_AHEAD bytes ahead. The distance covers some blocks: narrow
+ * blocks take long for few bytes, and so make up for the time that wide ones wait. */
 PV_INLINE void ask_ahead(const uint8_t *p, size_t bytes) {
   for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at + PV_AHEAD, 0, 2);
 }
 
-/* Scales and offsets of the item's rows in block column j; `scale` and `offset` have room for whole
- * vectors. */
+/* Reads scales and offsets of the item's rows in block column j. `scale` and `offset` have room for
+ * whole vectors. */
 static void read_groups(float *scale, float *offset, const struct sb_packed_impl *w,
                         const sb_packed_item *item, size_t j) {
   const size_t k = item->i * sb_tiling_block_cols(&w->tiling) + j,
@@ -76,7 +87,8 @@ static void read_groups(float *scale, float *offset, const struct sb_packed_impl
   }
 }
 
-/* The start of piece p of a row; one that is not whole is copied to where more can be read. */
+/* The start of piece p of a row. A piece that is not whole is copied to `room` first, so that
+ * pv_chunks may read a whole one. */
 PV_INLINE const uint8_t *piece_at(const rows_of_block *block, const uint8_t *row, size_t p,
                                   unsigned b, uint8_t room[16 + SB_PACKED_PIECE]) {
   if (p < block->pieces) return row + p * 16 * b;
@@ -85,7 +97,11 @@ PV_INLINE const uint8_t *piece_at(const rows_of_block *block, const uint8_t *row
   return room + 16;
 }
 
-/* sum[n, t] += codes of a piece of each of `together` rows times x[8, tokens, 16]. */
+/* ---- few tokens: codes are multiplied as they are unpacked ----
+ *
+ * Every lane has its own running sum. Lanes are added once, after the last block. */
+
+/* sum[n, t] += the codes of piece n times x[8, tokens, 16], for `together` rows. */
 PV_INLINE void few_piece(pv *sum, const uint8_t *const *pieces, const float *x, size_t tokens,
                          size_t together, unsigned b) {
   PV_UNROLL(2)
@@ -105,7 +121,7 @@ PV_INLINE void few_piece(pv *sum, const uint8_t *const *pieces, const float *x, 
   }
 }
 
-/* sums[n, t] += scale[n] x sum of code x, all lanes apart, of `together` rows from `row` on.
+/* sums[n, t] += scale[n] * (sum of code * x) in every lane, for `together` rows from `row` on.
  * `single`: a row is one whole piece. */
 PV_INLINE void few_together(float *restrict sums, const rows_of_block *block, const uint8_t *row,
                             const float *restrict scale, const float *restrict x, size_t tokens,
@@ -135,7 +151,7 @@ PV_INLINE void few_together(float *restrict sums, const rows_of_block *block, co
   }
 }
 
-/* The same for all rows of a block. */
+/* few_together for all rows of a block. */
 PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block,
                         const float *restrict scale, const float *restrict x, size_t rows,
                         size_t tokens, unsigned b, bool single) {
@@ -149,6 +165,7 @@ PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block,
                  x, tokens, 1, b, single);
 }
 
+/* Calls `call` with the width as a constant. */
 #define PV_EACH_WIDTH(bits, call)                                                                  \
   switch (bits) {                                                                                  \
   case 1:                                                                                          \
@@ -177,6 +194,7 @@ PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block,
     break;                                                                                         \
   }
 
+/* out[rows, T] = the item's rows times x, over all block columns; `tokens` is T as a constant. */
 PV_INLINE void few_tokens(float *out, const struct sb_packed_impl *w, const sb_packed_item *item,
                           const sb_packed_input *input, float *scratch, size_t tokens) {
   float *scale = scratch + SB_PACKED_SUMS, *offset = scale + SB_PACKED_ROWS,
@@ -207,7 +225,7 @@ PV_INLINE void few_tokens(float *out, const struct sb_packed_impl *w, const sb_p
           pv_sum(pv_load(scratch + (r * tokens + t) * PV_LANES)) + rest[t * rows + r];
 }
 
-/* Running sums of all lanes stay in the first cache: with more tokens, fewer rows at a time. */
+/* More tokens take fewer rows per pass, so that running sums stay in the first cache. */
 static void few(float *out, const struct sb_packed_impl *w, const sb_packed_item *item,
                 const sb_packed_input *input, float *scratch) {
   const size_t T = input->T, room = SB_PACKED_SUMS / 16 / T,
@@ -232,6 +250,8 @@ static void few(float *out, const struct sb_packed_impl *w, const sb_packed_item
     }
   }
 }
+
+/* ---- more tokens: rows are decoded into a tile, which is multiplied ---- */
 
 PV_INLINE void decode_rows(float *tile, size_t ld, const rows_of_block *block, const float *scale,
                            const float *offset, size_t rows, unsigned b) {
@@ -266,7 +286,7 @@ static void decode(float *tile, size_t ld, const struct sb_packed_impl *w,
 #undef DECODE
 }
 
-/* Tokens are in lanes: a weight is spread over a vector, and no sum is taken across one. */
+/* Lanes are tokens: each weight is spread over a vector, so no sum runs across lanes. */
 PV_INLINE void multiply_rows(float *out, const float *tile, size_t ld, const float *x, size_t rows,
                              size_t n, size_t vectors) {
   enum { MOST = 8 };

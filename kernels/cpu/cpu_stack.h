@@ -1,4 +1,4 @@
-/* How operations on stacks are cut among threads: by block rows, and those in tiles of rows. */
+/* The cut of a stack into work for threads: tiles of rows, which never cross a block row. */
 #ifndef SB_KERNELS_CPU_CPU_STACK_H
 #define SB_KERNELS_CPU_CPU_STACK_H
 
@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "kernels/cpu/cpu.h"
 
-/* Rows that go through GEMM together: by shape alone, so that bits do not depend on threads. */
+/* Rows that go through GEMM together. A constant, so that bits do not depend on the threads. */
 enum { CPU_STACK_TILE = 16 };
 
 typedef struct cpu_tile {
@@ -21,7 +21,7 @@ static inline size_t cpu_stack_tiles(const sb_stack *stack) {
   return tiles;
 }
 
-/* Tile t in order; O(block rows). */
+/* Tile number t, in the order of rows. O(block rows). */
 static inline cpu_tile cpu_stack_tile(const sb_stack *stack, size_t t) {
   cpu_tile tile = {0, 0};
   for (size_t i = 0; i < stack->count; i++) {
@@ -37,8 +37,8 @@ static inline cpu_tile cpu_stack_tile(const sb_stack *stack, size_t t) {
   return tile;
 }
 
-/* Calls `work` with every tile, threads taking them as they come, each with `room` floats of its
- * own. */
+/* Calls `work` for every tile. Threads take tiles as they come; each thread has `room` floats of
+ * its own. */
 typedef void (*cpu_stack_work)(const sb_stack *stack, const cpu_tile *tile, float *room,
                                const void *context);
 

@@ -1,10 +1,10 @@
-/* Sixteen floats at a time, always sixteen: AVX-512 registers where they exist, pairs of AVX2 ones
- * elsewhere, a plain array where there are neither, with the same bits. (vec.h follows the width of
- * the processor instead; what goes into files must not.)
+/* Sixteen floats at a time on every processor: one AVX-512 register, two AVX2 registers, or a plain
+ * array, with the same bits. Results that go into files need that. (vec.h follows the width of the
+ * processor instead.)
  *
- * Products that meet an addition are lanes_fma, fused in both forms; a product that must not be
+ * A product whose result is added is lanes_fma, fused in all forms. A product that must not be
  * fused has to be exact (kernels/shared/grid.h), since compilers may fuse it. SB_PORTABLE_LANES
- * chooses the plain form where others are possible. */
+ * chooses the plain form on any processor. */
 #ifndef SB_KERNELS_CPU_LANES_H
 #define SB_KERNELS_CPU_LANES_H
 
@@ -22,7 +22,7 @@ enum { LANES = 16 };
 #if defined(__AVX2__) && !defined(SB_PORTABLE_LANES)
 #include <immintrin.h>
 
-/* Sums end alike in both vector forms: i and i + 4 are added, then 2, 1. */
+/* The last steps of a sum, the same in both vector forms: adds lanes i and i + 4, then 2, 1. */
 SB_LANES_INLINE float lanes_sum_of_eight(__m256 eight) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
@@ -39,14 +39,14 @@ SB_LANES_INLINE double lanes_sum_of_four(__m256d four) {
 typedef __m512 lanes;
 typedef __mmask16 lanes_mask;
 
-/* The first n lanes, all of them from 16 on. */
+/* A mask of the first n lanes; of all lanes if n >= 16. */
 SB_LANES_INLINE lanes_mask lanes_first(size_t n) {
   return (lanes_mask)(n >= LANES ? 0xffffu : (1u << n) - 1u);
 }
 SB_LANES_INLINE lanes lanes_set(float x) {
   return _mm512_set1_ps(x);
 }
-/* Lanes outside the mask are 0 and their memory is not touched. */
+/* Loads set lanes outside the mask to 0. Loads and stores do not touch their memory. */
 SB_LANES_INLINE lanes lanes_load(const float *p, lanes_mask m) {
   return _mm512_maskz_loadu_ps(m, p);
 }
@@ -91,7 +91,7 @@ SB_LANES_INLINE lanes lanes_mul(lanes a, lanes b) {
 SB_LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c) {
   return _mm512_fmadd_ps(a, b, c);
 }
-/* The second one where either is NaN. */
+/* Minimum and maximum; b if either is NaN. */
 SB_LANES_INLINE lanes lanes_min(lanes a, lanes b) {
   return _mm512_min_ps(a, b);
 }
@@ -390,7 +390,7 @@ SB_LANES_INLINE double lanes_total_sum(const lanes_total *total) {
 #undef LANES_EACH
 #endif
 
-/* The n weights at src + first (elements) as floats: src itself where they are floats, else
+/* The n weights from element `first` of src on, as floats: in src itself if it holds floats, else
  * converted into `room`. */
 SB_LANES_INLINE const float *lanes_floats(float *room, const void *src, sb_dtype dtype,
                                           size_t first, size_t n) {

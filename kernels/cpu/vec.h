@@ -45,7 +45,7 @@ SB_INLINE sb_vi sb_vi_set(int32_t x) {
   return (sb_vi)SB_EACH_LANE(x);
 }
 
-/* The first n < SB_LANES items of p, `fill` in the other lanes; and back. */
+/* Load and store of the first n < SB_LANES items of p. A load puts `fill` in the other lanes. */
 SB_INLINE sb_vf sb_vf_load_part(const float *p, size_t n, float fill) {
 #ifdef __AVX512F__
   return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << n) - 1u), p);
@@ -72,7 +72,7 @@ SB_INLINE sb_vf sb_vf_select(sb_vi mask, sb_vf yes, sb_vf no) {
   return (sb_vf)((mask & (sb_vi)yes) | (~mask & (sb_vi)no));
 #endif
 }
-/* a > b ? a : b, and a < b ? a : b: b where either is NaN. */
+/* a > b ? a : b, and a < b ? a : b. Both give b if either is NaN. */
 SB_INLINE sb_vf sb_vf_max(sb_vf a, sb_vf b) {
 #ifdef __AVX512F__
   return _mm512_max_ps(a, b);
@@ -107,11 +107,14 @@ SB_INLINE float sb_vf_highest(sb_vf v) {
   return high;
 }
 
-/* e^x within 2 units in the last place (subnormal results too); 0 from -104 down, inf above 88.73,
- * NaN stays NaN. x = n ln2 + r with |r| <= ln2 / 2; e^r = 1 + r + r^2 p(r), p the minimax
- * polynomial of degree 4 (relative error 3.1e-9). Without an instruction that scales by 2^n it is
- * applied in two factors, since n reaches from -150 to 128: the first product is exact, so the bits
- * are the same. */
+/* e^x within 2 units in the last place, subnormal results included. 0 from -104 down, inf above
+ * 88.73; NaN stays NaN.
+ *
+ *   x   = n ln2 + r with |r| <= ln2 / 2
+ *   e^r = 1 + r + r^2 p(r), p the minimax polynomial of degree 4 (relative error 3.1e-9)
+ *
+ * n reaches from -150 to 128. AVX-512 has an instruction that scales by 2^n. Other processors
+ * multiply by two factors; the first product is exact, so the bits are the same. */
 SB_INLINE sb_vf sb_vf_exp(sb_vf x) {
   const sb_vf magic =
       sb_vf_set(0x1.8p23f); /* adding it leaves the nearest integer in the low bits */

@@ -1,6 +1,8 @@
 /* Bit strings: numbers of 1 to 8 bits one after another, least significant bit first, padded with
- * zeros to whole bytes. Eight numbers at a time are eight bytes in a word, folded or unfolded in
- * three steps. Neither side touches a byte outside the string. */
+ * zeros to whole bytes.
+ *
+ * Packing takes eight numbers at a time, as eight bytes of one word, and folds them together in
+ * three steps; unpacking unfolds them. Neither touches a byte outside the string. */
 #ifndef SB_KERNELS_SHARED_BITSTRING_H
 #define SB_KERNELS_SHARED_BITSTRING_H
 
@@ -18,7 +20,7 @@ SB_HOST_DEVICE static inline size_t sb_bitstring_bytes(size_t numbers, unsigned 
   return numbers / 8 * bits + (numbers % 8 * bits + 7) / 8;
 }
 
-/* Eight bytes, each below 2^bits, to 8 bits * 8 adjoining bits; and back. */
+/* Folds the eight bytes of x, each below 2^bits, into 8 * bits adjoining bits; unfolds them. */
 SB_HOST_DEVICE static inline uint64_t sb_bitstring_fold(uint64_t x, unsigned bits) {
   const uint64_t bytes = UINT64_C(0x00ff00ff00ff00ff), pairs = UINT64_C(0x0000ffff0000ffff);
   x = (x & bytes) | (x >> 8 & bytes) << bits;
@@ -51,7 +53,7 @@ SB_HOST_DEVICE static inline void sb_bitstring_pack(uint8_t *out, const uint8_t 
     memcpy(&word, numbers, 8);
     word = sb_bitstring_fold(word, bits);
     if (end - out >= 8)
-      memcpy(out, &word, 8); /* what is written beyond these numbers is written again by the next */
+      memcpy(out, &word, 8); /* the next numbers overwrite the bytes beyond these */
     else
       for (unsigned i = 0; i < bits; i++) out[i] = (uint8_t)(word >> 8 * i);
   }
@@ -61,7 +63,7 @@ SB_HOST_DEVICE static inline void sb_bitstring_pack(uint8_t *out, const uint8_t 
   for (; out < end; word >>= 8) *out++ = (uint8_t)word;
 }
 
-/* numbers[0 .. n) of the string at `in`. */
+/* numbers[0 .. n) = the numbers of the string at `in`. */
 SB_HOST_DEVICE static inline void sb_bitstring_unpack(uint8_t *numbers, const uint8_t *in, size_t n,
                                                       unsigned bits) {
   const uint8_t *const end = in + sb_bitstring_bytes(n, bits);

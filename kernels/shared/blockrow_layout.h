@@ -1,4 +1,4 @@
-/* Where the parts of a packed block lie (kernels/blockrow.h), for C and CUDA C++. */
+/* Offsets of the parts of a packed block (kernels/blockrow.h), for C and CUDA C++. */
 #ifndef SB_KERNELS_SHARED_BLOCKROW_LAYOUT_H
 #define SB_KERNELS_SHARED_BLOCKROW_LAYOUT_H
 
@@ -9,10 +9,11 @@ typedef struct sb_block_layout {
   size_t rows, cols;
   unsigned bits;
   sb_symmetry symmetry;
-  size_t zeros, codes, code_bytes; /* offsets within the block; bytes of the codes of a row */
+  size_t zeros, codes; /* offsets within the block: zero points or bases, codes */
+  size_t code_bytes;   /* bytes per row of codes */
 } sb_block_layout;
 
-/* Bytes of the bit map of a block row of so many blocks. */
+/* Bytes of the bit map of a block row of `blocks` blocks. */
 SB_HOST_DEVICE static inline size_t sb_bitmap_bytes(size_t blocks) {
   return (blocks + 15) / 16 * 16;
 }
@@ -35,7 +36,7 @@ SB_HOST_DEVICE static inline size_t sb_block_layout_bytes(const sb_block_layout 
   return b->codes + b->rows * b->code_bytes;
 }
 
-/* The grid of row r, whose zero point, where there is one, is `zero`. */
+/* The grid of row r. `zero` is its zero point, ignored in a block without zero points. */
 SB_HOST_DEVICE static inline sb_grid sb_block_grid(const uint8_t *block, const sb_block_layout *b,
                                                    size_t r, unsigned zero) {
   const bool one_bit = b->symmetry == SB_ASYMMETRIC && b->bits == 1;
@@ -46,7 +47,7 @@ SB_HOST_DEVICE static inline sb_grid sb_block_grid(const uint8_t *block, const s
                       one_bit ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f,
                       b->bits);
 }
-/* The zero point of row r; 0 where there are none. */
+/* The zero point of row r; 0 in a block without zero points. */
 SB_HOST_DEVICE static inline unsigned sb_block_zero(const uint8_t *block, const sb_block_layout *b,
                                                     size_t r) {
   if (b->symmetry == SB_SYMMETRIC || b->bits == 1) return 0;

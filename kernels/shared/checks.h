@@ -1,6 +1,6 @@
-/* Checks that operations of every backend begin with. A broken geometry or bit map is a bug of the
- * caller (SB_ERR_INTERNAL); too wide blocks are a wish of the user (SB_ERR_UNSUPPORTED). All local.
- */
+/* Checks at the start of operations, the same for every backend. A broken tiling or bit map is a
+ * bug of the caller (SB_ERR_INTERNAL); too wide blocks are the user's choice (SB_ERR_UNSUPPORTED).
+ * All local. */
 #ifndef SB_KERNELS_SHARED_CHECKS_H
 #define SB_KERNELS_SHARED_CHECKS_H
 
@@ -26,7 +26,7 @@ static inline size_t sb_gemm_b_cols(const sb_gemm_args *g) {
   return g->b.transposed ? g->k : g->n;
 }
 
-/* `backend` is for messages. */
+/* Checks types, row lengths and sizes of a product. `backend` is for messages. */
 static inline sb_status sb_check_gemm(const char *backend, const sb_gemm_args *g) {
   if (g->c_dtype != SB_F32 || !sb_dtype_is_weight(g->a.dtype) || !sb_dtype_is_weight(g->b.dtype))
     return sb_fail(SB_ERR_UNSUPPORTED,
@@ -53,7 +53,8 @@ static inline sb_status sb_check_tiling(const char *operation, const sb_tiling *
   return SB_OK;
 }
 
-/* `least` is 0 where unquantized blocks are allowed. */
+/* Checks the tiling, and that all widths are in least .. SB_MAX_BITS; least = 0 allows unquantized
+ * blocks. */
 static inline sb_status sb_check_blocks(const char *operation, const sb_tiling *tiling,
                                         const uint8_t *bits, unsigned least) {
   SB_TRY(sb_check_tiling(operation, tiling));
@@ -65,7 +66,7 @@ static inline sb_status sb_check_blocks(const char *operation, const sb_tiling *
   return SB_OK;
 }
 
-/* For operations on some of the block rows. */
+/* Checks the block rows [first, first + count) of an operation. */
 static inline sb_status sb_check_block_rows(const char *operation, const sb_tiling *tiling,
                                             size_t first, size_t count) {
   if (first + count > sb_tiling_block_rows(tiling))
@@ -74,7 +75,7 @@ static inline sb_status sb_check_block_rows(const char *operation, const sb_tili
   return SB_OK;
 }
 
-/* For operations on the columns [begin, end) of a stack. */
+/* Checks the columns [begin, end) of an operation on a stack. */
 static inline sb_status sb_check_stack(const char *operation, const sb_stack *stack, size_t begin,
                                        size_t end) {
   const sb_tiling tiling = {stack->rows, stack->cols, stack->rows ? stack->rows : 1,
@@ -87,7 +88,7 @@ static inline sb_status sb_check_stack(const char *operation, const sb_stack *st
   return SB_OK;
 }
 
-/* For operations that answer for all widths from min_bits to max_bits. */
+/* Checks the widths min_bits .. max_bits of an operation that covers all of them. */
 static inline sb_status sb_check_widths(const char *operation, const sb_tiling *tiling,
                                         unsigned min_bits, unsigned max_bits) {
   if (min_bits < SB_MIN_BITS || max_bits > SB_MAX_BITS || min_bits > max_bits)

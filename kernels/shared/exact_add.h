@@ -10,9 +10,9 @@
 
 enum { SB_EXACT_LOW_BITS = 48 /* of the lower limb; the upper one counts 2^-32 */ };
 
-/* sum[0..1] += x * scale * 2^-32, rounded once; false where that is not possible, sum is
- * unspecified then. A product with `scale`, a power of two, is exact, and so is the part that the
- * nearest whole number leaves. */
+/* sum[0..1] += x * scale * 2^-32, rounded once. False if the result does not fit or x is
+ * NaN; sum is unspecified then. `scale` is a power of two, so the product is exact, and so is its
+ * distance from the nearest whole number. */
 SB_HOST_DEVICE static inline bool sb_exact_add_float(int64_t sum[2], float x, double scale) {
   const double value = (double)x * scale, whole = rint(value);
   const bool fits = fabs(value) < 0x1p62; /* NaN does not */

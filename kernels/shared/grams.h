@@ -1,7 +1,7 @@
-/* How block-diagonal second moments lie in memory; for C and CUDA C++.
+/* The memory layout of block-diagonal second moments, for C and CUDA C++.
  *
- * For every block column of `block_cols` columns (the last may have fewer): the lower triangle, row
- * by row, of a square matrix as wide as the block column. */
+ * Each block column of `block_cols` columns (the last may have fewer) has a square matrix of its
+ * own width. Memory holds the lower triangles of these matrices one after another, row by row. */
 #ifndef SB_KERNELS_SHARED_GRAMS_H
 #define SB_KERNELS_SHARED_GRAMS_H
 
@@ -9,7 +9,7 @@
 
 #include "base/device.h"
 
-/* Where the triangle of block column j begins. */
+/* Index of the first element of block column j's triangle. */
 SB_HOST_DEVICE static inline size_t sb_grams_start(size_t block_cols, size_t j) {
   return j * (block_cols * (block_cols + 1) / 2);
 }

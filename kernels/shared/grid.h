@@ -1,40 +1,53 @@
-/* The grids weights are rounded to: one definition for every path (rounding, move scores, packing,
- * unpacking), usable from C and CUDA C++.
+/* The grids that weights are rounded to: one definition for every path (rounding, move scores,
+ * packing, unpacking), for C and CUDA C++.
  *
  * A *group* is one row of one block. With b bits it has the levels
  *
  *   value(code) = (code - center) * scale + base,   code = 0 .. 2^b - 1
  *
- * - asymmetric, b >= 2: scale = fp16((hi - lo) / (2^b - 1)) with lo = min(w, 0), hi = max(w, 0);
- *   center = the zero point, rint(-lo / scale) within 0 .. 2^b - 1; base = 0. Stored: scale (16
- *   bits), zero point (b bits).
- * - asymmetric, b = 1: sign x mean magnitude around the mean. base = fp16(mean w), scale = fp16(2
- *   mean |w - base|), center = 1/2. Stored: scale and base (32 bits).
- * - symmetric: scale = fp16(2 max|w| / (2^b - 1)), for b = 1 fp16(2 mean |w|); center = (2^b - 1) /
- *   2. The levels lie midway, so that b = 1 is sign x magnitude. Stored: scale (16 bits).
+ * Asymmetric, b >= 2, with lo = min(w, 0) and hi = max(w, 0):
+ *
+ *   scale  = fp16((hi - lo) / (2^b - 1))
+ *   center = rint(-lo / scale) within 0 .. 2^b - 1: the zero point
+ *   base   = 0
+ *   stored: scale (16 bits), zero point (b bits)
+ *
+ * Asymmetric, b = 1: sign x mean magnitude around the mean.
+ *
+ *   scale  = fp16(2 mean |w - base|)
+ *   center = 1/2
+ *   base   = fp16(mean w)
+ *   stored: scale and base (32 bits)
+ *
+ * Symmetric: levels lie at both sides of 0, none at 0, so b = 1 is sign x mean magnitude.
+ *
+ *   scale  = fp16(2 max |w| / (2^b - 1)), for b = 1 fp16(2 mean |w|)
+ *   center = (2^b - 1) / 2
+ *   base   = 0
+ *   stored: scale (16 bits)
  *
  * The code of a weight is the nearest level, ties to the even code.
  *
- * fp16's limits: a number beyond 65504 is cut to that. A step from a range (b >= 2) below the
- * smallest normal fp16 number, 2^-14, where fp16 gets coarse, is rounded up instead of to nearest:
- * the outermost weights are not cut off, and a step is 0 only where all weights are 0. A group
- * whose scale is 0 becomes `base`.
+ * Limits of fp16. Numbers beyond 65504 are cut to 65504. Below its smallest normal number, 2^-14,
+ * fp16 gets coarse. A step taken from a range (b >= 2) is rounded up there instead of to nearest:
+ * so the outermost weights are not cut off, and a step is 0 only if all weights are 0. A group of
+ * scale 0 becomes `base`.
  *
- * Exactness: code - center is a whole or half number of at most 9 bits and a scale has 11, so
- * without a base a value is exact in float: fused or not, a product with it has the same bits.
- * Where rounding matters fmaf says so.
+ * Exactness. code - center is a whole or half number of at most 9 bits, and a scale has 11 bits. So
+ * without a base a value is exact in float, and a product with it has the same bits fused or not.
+ * Code whose rounding matters calls fmaf.
  *
- * Fitted grids. The range of a group (b >= 2) may be shrunk before the step is taken from it: fit f
- * stands for the share 1 - f / 32 of its low and high, f = 0 .. SB_FITS - 1; what lies outside is
- * cut off. The fit is the one whose grid makes the least sum of importance x (rounding error)^2
- * over the group, among those looked at: first every fourth from 0, then the neighbours at distance
- * 2 of the best so far, then at distance 1; the lower fit where two are equal. Importance is a
- * positive number a column; for a matrix with inputs x, the mean of x^2 makes the sum the error of
- * the outputs, as far as inputs are uncorrelated.
+ * Fitted grids. The range of a group (b >= 2) may be shrunk before the step is taken from it. Fit
+ * f = 0 .. SB_FITS - 1 keeps the share 1 - f / 32 of lo and hi, and cuts off the weights outside.
+ * The chosen fit has the least sum of importance x (rounding error)^2 over the group, among those
+ * tried: first every fourth from 0, then the neighbours at distance 2 of the best so far, then
+ * those at distance 1. The lower fit wins a tie. Importance is a positive number per column. For a
+ * matrix with inputs x, importance = mean x^2 makes the sum the error of the outputs, if inputs are
+ * uncorrelated.
  *
- * Means and sums are sums in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16, i + 32, ...
- * in order, starting from 0; then lanes i and i + 8 are added, then i and i + 4, 2, 1; at last
- * comes a division by their number. */
+ * Order of sums. Sums and means run in SB_GROUP_LANES lanes: lane i adds the weights i, i + 16,
+ * i + 32, ... in order, starting from 0. Then lanes i and i + 8 are added, then i and i + 4, 2, 1.
+ * A mean divides by the number of weights last. */
 #ifndef SB_KERNELS_SHARED_GRID_H
 #define SB_KERNELS_SHARED_GRID_H
 
@@ -53,21 +66,20 @@
 #endif
 
 enum {
-  SB_GROUP_MAX = 1024, /* columns of a block, at most */
+  SB_GROUP_MAX = 1024, /* most columns of a block */
   SB_GROUP_LANES = 16,
   SB_FITS = 24,                  /* candidates of a fitted range */
-  SB_FIT_STEPS = SB_FITS / 4 + 4 /* of them that are looked at, at most */
+  SB_FIT_STEPS = SB_FITS / 4 + 4 /* most candidates that are tried */
 };
 
-/* What the parameters of a group are chosen from. */
+/* The statistics of a group's weights that its grid is chosen from. */
 typedef struct sb_group_range {
   float low, high;      /* min(w, 0), max(w, 0) */
-  float mean, spread;   /* fp16(mean w), mean |w - that|: for asymmetric b = 1 */
-  float mean_magnitude; /* mean |w|: for symmetric b = 1 */
+  float mean, spread;   /* for asymmetric b = 1: fp16(mean w), mean |w - fp16(mean w)| */
+  float mean_magnitude; /* for symmetric b = 1: mean |w| */
 } sb_group_range;
 
-/* The value of an fp16 number, and the nearest fp16 number (ties to even): the same bits on every
- * path. */
+/* Convert from fp16, and to fp16 (nearest, ties to even), with the same bits on every path. */
 SB_GRID_FN float sb_grid_from_fp16(uint16_t half) {
 #if defined(__CUDA_ARCH__)
   return __half2float(__ushort_as_half(half));
@@ -96,14 +108,14 @@ SB_GRID_FN float sb_grid_rint(float x) {
 #endif
 }
 
-/* A mean or magnitude as fp16 keeps it. */
+/* A mean or magnitude, rounded to fp16 within its limits. */
 SB_GRID_FN float sb_grid_fp16(float value) {
   const float limit = 65504.0f;
   return sb_grid_from_fp16(sb_grid_to_fp16(value > limit    ? limit
                                            : value < -limit ? -limit
                                                             : value));
 }
-/* A step >= 0 as fp16 keeps it: never below the step where fp16 is subnormal. */
+/* A step >= 0, rounded to fp16: up where fp16 is subnormal. */
 SB_GRID_FN float sb_grid_step(float value) {
   const float nearest = sb_grid_fp16(value);
   return value < 0x1p-14f && nearest < value ? nearest + 0x1p-24f : nearest;
@@ -119,6 +131,7 @@ SB_GRID_FN sb_grid sb_grid_make(float scale, float center, float base, unsigned 
   return grid;
 }
 
+/* The grid of a group with these statistics. */
 SB_GRID_FN sb_grid sb_grid_choose(const sb_group_range *range, unsigned bits,
                                   sb_symmetry symmetry) {
   const float top = (float)((1u << bits) - 1u);
@@ -136,7 +149,7 @@ SB_GRID_FN sb_grid sb_grid_choose(const sb_group_range *range, unsigned bits,
   return grid;
 }
 
-/* The same from a range shrunk to the candidate `fit`. */
+/* The grid from a range shrunk to the candidate `fit`. */
 SB_GRID_FN sb_grid sb_grid_fitted(const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
                                   unsigned fit) {
   sb_group_range shrunk = *range;
@@ -146,7 +159,7 @@ SB_GRID_FN sb_grid sb_grid_fitted(const sb_group_range *range, unsigned bits, sb
   return sb_grid_choose(&shrunk, bits, symmetry);
 }
 
-/* The widths next to `bits`; `bits` itself where there is none. */
+/* The width one bit below or above `bits`; `bits` itself at the end of the range. */
 SB_GRID_FN unsigned sb_move_down(unsigned bits) {
   return bits > SB_MIN_BITS ? bits - 1 : bits;
 }
@@ -154,7 +167,7 @@ SB_GRID_FN unsigned sb_move_up(unsigned bits) {
   return bits < SB_MAX_BITS ? bits + 1 : bits;
 }
 
-/* A grid as it is stored, and back: nothing is lost. */
+/* Convert a grid to its stored form and back, without loss. */
 SB_GRID_FN sb_stored_grid sb_grid_store(const sb_grid *grid) {
   sb_stored_grid stored;
   stored.scale = sb_grid_to_fp16(grid->scale);
@@ -167,9 +180,9 @@ SB_GRID_FN sb_grid sb_grid_load(const sb_stored_grid *stored, unsigned bits) {
                       sb_grid_from_fp16(stored->base), bits);
 }
 
-/* The search for a fit, step by step: for step = 0 .. SB_FIT_STEPS - 1, the error of the candidate
- * that sb_fit_candidate names is given to sb_fit_seen; `best` is the fit then. Candidates outside 0
- * .. SB_FITS - 1 are passed over. */
+/* The search for a fit. For step = 0 .. SB_FIT_STEPS - 1 the caller computes the error of the
+ * candidate that sb_fit_candidate names, and hands it to sb_fit_seen; then `best` is the fit.
+ * sb_fit_seen ignores candidates outside 0 .. SB_FITS - 1. */
 typedef struct sb_fit_search {
   float least;
   int best, centre;
@@ -195,7 +208,7 @@ SB_GRID_FN void sb_fit_seen(sb_fit_search *search, int fit, float error) {
   }
 }
 
-/* The code, as a float holding an integer; 0 for NaN. */
+/* The code of weight w, as a float that holds a whole number; 0 for NaN. */
 SB_GRID_FN float sb_grid_code(const sb_grid *grid, float w) {
   float x = fmaf(w - grid->base, grid->inverse, grid->center);
 #if defined(__CUDA_ARCH__)

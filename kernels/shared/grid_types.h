@@ -1,7 +1,5 @@
-/* Types of grids, the levels that weights are rounded to. shared/grid.h says which levels, and how
- * weights are rounded to them.
- *
- * A group is one row of one block. It has one grid. */
+/* Types of grids. A group is one row of one block. Its grid is the set of levels that its weights
+ * are rounded to; shared/grid.h defines levels and rounding. */
 #ifndef SB_KERNELS_SHARED_GRID_TYPES_H
 #define SB_KERNELS_SHARED_GRID_TYPES_H
 
@@ -10,11 +8,12 @@
 enum {
   SB_MIN_BITS = 1,
   SB_MAX_BITS = 8,
-  SB_WIDTHS = SB_MAX_BITS + 1, /* 0 (unquantized) to 8 bits: tables over widths have this length */
-  SB_MOVES = 3 /* widths a move may start from or end at: one bit less, equal, more */
+  SB_WIDTHS = SB_MAX_BITS + 1, /* length of tables over widths: 0 (unquantized) to 8 bits */
+  SB_MOVES = 3 /* length of tables over a width and its neighbours: b - 1, b, b + 1 */
 };
 
-/* Whether the levels of a group have a zero point (asymmetric) or lie around 0 (symmetric). */
+/* Asymmetric: the levels of a group have a zero point (a base at 1 bit). Symmetric: they lie around
+ * 0. */
 typedef enum sb_symmetry { SB_ASYMMETRIC = 0, SB_SYMMETRIC = 1 } sb_symmetry;
 
 /* The grid of one group, ready for rounding: value(code) = (code - center) * scale + base. */
@@ -24,7 +23,7 @@ typedef struct sb_grid {
   float top; /* the largest code, 2^bits - 1 */
 } sb_grid;
 
-/* The same as three fp16 numbers, which hold it without loss. The width is known elsewhere. */
+/* The same grid as three fp16 numbers, without loss. The caller knows the width. */
 typedef struct sb_stored_grid {
   uint16_t scale, center, base;
 } sb_stored_grid;

@@ -1,21 +1,22 @@
-/* The choices of refine_columns, the same on every backend. */
+/* The choices of refine_columns (kernels/ops/round.h), the same on every backend. */
 #ifndef SB_KERNELS_SHARED_REFINE_H
 #define SB_KERNELS_SHARED_REFINE_H
 
 #include "kernels/shared/grid.h"
 
-/* The best step along a vector v from v R' and v H v'; 0 where there is none. */
+/* The best step along a vector v, given slope = v R' and curvature = v H v'; 0 if v H v' is not
+ * positive. */
 SB_GRID_FN float sb_refine_step(double slope, double curvature) {
   return curvature > 0 ? (float)(-slope / curvature) : 0.0f;
 }
 
-/* Both parameters are fp16 numbers: the nearest one to the best. It is taken only where it is
- * closer to the best than the one there is, so that the error never grows. */
+/* Scale and base are stored as fp16, so the best value is rounded to a candidate. The candidate
+ * replaces the present value only if it is closer to the best: so the error never grows. */
 SB_GRID_FN bool sb_refine_closer(float candidate, float now, float best) {
   return fabsf(candidate - best) < fabsf(now - best);
 }
 
-/* The group's scale, or base, after such a step. */
+/* The group's scale, or base, after a step. */
 SB_GRID_FN float sb_refine_scale(const sb_grid *grid, float step) {
   const float best = grid->scale + step, scale = best > 0 ? sb_grid_step(best) : 0.0f;
   return scale > 0 && grid->scale > 0 && sb_refine_closer(scale, grid->scale, best) ? scale

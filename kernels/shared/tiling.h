@@ -1,4 +1,4 @@
-/* How a matrix is cut into blocks; for C and CUDA C++. */
+/* The cut of a matrix into blocks, for C and CUDA C++. */
 #ifndef SB_KERNELS_SHARED_TILING_H
 #define SB_KERNELS_SHARED_TILING_H
 
@@ -21,7 +21,7 @@ SB_HOST_DEVICE static inline size_t sb_tiling_block_cols(const sb_tiling *t) {
   return (t->cols + t->block_cols - 1) / t->block_cols;
 }
 
-/* Rows of the blocks of block row i; columns of the blocks of block column j. */
+/* Number of rows in block row i, and of columns in block column j. */
 SB_HOST_DEVICE static inline size_t sb_tiling_rows_of(const sb_tiling *t, size_t i) {
   const size_t first = i * t->block_rows;
   return t->rows - first < t->block_rows ? t->rows - first : t->block_rows;
