@@ -1,16 +1,15 @@
-/* What the tensor-core kernels of attention share: heads as bf16, and tiles of them in shared
- * memory.
+/* Shared by the tensor-core kernels of attention: heads as bf16, and their tiles in shared memory.
  *
- * A packed head is D = 64 or 128 wide whatever d is, and as many whole tiles of 128 tokens long as
- * T needs. Columns from d on and rows from T on are zero, which adds nothing to any product; what
- * comes of them is thrown away. */
+ * A packed head is D = 64 or 128 wide, at least d, and T rounded up to whole tiles of 128 tokens
+ * long. Columns from d on and rows from T on are zero, which adds nothing to any product. Results
+ * for them are thrown away. */
 #ifndef SB_KERNELS_CUDA_CUDA_ATTENTION_TILE_CUH
 #define SB_KERNELS_CUDA_CUDA_ATTENTION_TILE_CUH
 
 #include "kernels/cuda/cuda_attention_shape.h"
 #include "kernels/cuda/cuda_fragment.cuh"
 
-constexpr int ATTENTION_THREADS = 256, ATTENTION_TILE = 128; /* 8 warps have 16 rows each */
+constexpr int ATTENTION_THREADS = 256, ATTENTION_TILE = 128; /* 8 warps with 16 rows each */
 #define ATTENTION_LOG2E 1.4426950408889634f
 
 /* Tokens of a packed head. */
@@ -18,8 +17,7 @@ __host__ __device__ static inline int attention_length(int T) {
   return (T + ATTENTION_TILE - 1) / ATTENTION_TILE * ATTENTION_TILE;
 }
 
-/* packed[heads][length][D] = x[T, heads * d], rounded. Block (some pairs of columns of a head,
- * head). */
+/* packed[heads][length][D] = x[T, heads * d], rounded. Grid: (pairs of columns, heads). */
 template <int D> __global__ void attention_pack(uint16_t *packed, const float *x, int T, int d) {
   const unsigned pairs = (unsigned)attention_length(T) * (D / 2);
   const size_t row = (size_t)gridDim.y * (size_t)d;
@@ -52,7 +50,7 @@ __device__ __forceinline__ void attention_load(uint16_t *tile, const uint16_t *p
   }
 }
 
-/* Two neighbouring columns of a row that has d. */
+/* Stores two neighbouring columns of a row of d columns. */
 __device__ __forceinline__ void attention_store(float *row, int column, int d, float first,
                                                 float second) {
   if (column < d) row[column] = first;

@@ -1,5 +1,5 @@
-/* The few functions of cuBLAS that are used, found when a device is opened and not when the program
- * starts: a machine without the toolkit runs the same binary on its processors. */
+/* The functions of cuBLAS that the backend uses, looked up when a device is opened
+ * (cuda_library.h). */
 #ifndef SB_KERNELS_CUDA_CUDA_BLAS_H
 #define SB_KERNELS_CUDA_CUDA_BLAS_H
 
@@ -22,10 +22,10 @@ typedef struct sb_cuda_blas {
                          cublasComputeType_t, cublasGemmAlgo_t);
 } sb_cuda_blas;
 
-/* Finds the library and the functions; `where` begins the message. The handle is not made.
- * SB_ERR_UNSUPPORTED saying which file is missing. Local. */
+/* Finds the library and its functions; does not create the handle. SB_ERR_UNSUPPORTED if the
+ * library is missing; the message begins with `where` and names the file. Local. */
 sb_status sb_cuda_blas_load(sb_cuda_blas *blas, const char *where);
-/* Gives the library back; nothing where it was not loaded. */
+/* Unloads the library; does nothing if it was not loaded. */
 void sb_cuda_blas_unload(sb_cuda_blas *blas);
 
 #endif

@@ -1,5 +1,5 @@
-/* What the block operations on the device share: which block a thread block has, sums down a block.
- */
+/* Shared by the block operations on the device: the block of a thread block, its rows, and sums
+ * down a block. */
 #ifndef SB_KERNELS_CUDA_CUDA_BLOCKS_CUH
 #define SB_KERNELS_CUDA_CUDA_BLOCKS_CUH
 
@@ -11,11 +11,11 @@ extern "C" {
 
 constexpr int BLOCK_THREADS = 256, BLOCK_HALVES = BLOCK_THREADS / GROUP_LANES;
 
-/* Block k of a grid. */
+/* Block k of a matrix: block row i, block column j. */
 typedef struct cuda_block {
   size_t k, i, j;
-  size_t row, col; /* of its first weight in the matrix */
-  int rows, n;     /* columns */
+  size_t row, col; /* position of its first weight in the matrix */
+  int rows, n;     /* its rows, its columns */
 } cuda_block;
 
 __device__ __forceinline__ cuda_block cuda_block_at(const sb_tiling &tiling, size_t k) {
@@ -35,9 +35,9 @@ static inline size_t sb_cuda_block_count(const sb_tiling *tiling) {
   return sb_tiling_block_rows(tiling) * sb_tiling_block_cols(tiling);
 }
 
-/* Calls f(row, r, keep) for each row of the block, whose number in the matrix is r, a half warp a
- * row. All halves keep step: beyond the last row they do it again, and keep nothing; `keep` is
- * false there. */
+/* Calls f(row, r, keep) for each row of the block, one half warp per row; r is its number in the
+ * matrix. Both halves of a warp must keep step. So a half beyond the last row repeats it, with
+ * `keep` false: f must drop its results then. */
 template <bool MORE, typename W, typename F>
 __device__ __forceinline__ void block_rows(const W *w, const sb_tiling &tiling, const cuda_block &b,
                                            F f) {
@@ -48,15 +48,19 @@ __device__ __forceinline__ void block_rows(const W *w, const sb_tiling &tiling, 
   }
 }
 
-/* True where groups are wider than a piece. */
+/* True if groups are wider than a piece. */
 static inline bool sb_cuda_has_pieces(const sb_tiling *tiling) {
   return sb_min_size(tiling->block_cols, tiling->cols) > (size_t)GROUP_PIECE;
 }
 
 /* Sums of COUNT x 16 lanes down a block, in double and in the order of rows. For every tile of
- * BLOCK_TILE rows each half warp leaves the float sums of its rows in room[row in tile][16 * sum +
- * lane]; thread t then adds up column t. All threads of the block call; the first COUNT * 16 have a
- * column. */
+ * BLOCK_TILE rows, each half warp leaves the float sums of its rows in
+ *
+ *   room[row in tile][16 * sum + lane]
+ *
+ * Then thread t adds up column t. All threads of the block call; the first COUNT * 16 have a
+ * column.
+ */
 constexpr int BLOCK_TILE = 2 * BLOCK_HALVES;
 template <int COUNT>
 __device__ __forceinline__ void add_down(double &total, const float (*room)[COUNT * GROUP_LANES],

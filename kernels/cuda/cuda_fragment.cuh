@@ -1,8 +1,8 @@
-/* Operands of the tensor cores' product (sb_mma_bf16 in warp.cuh) out of tiles in shared memory.
+/* Loads operands of sb_mma_bf16 (warp.cuh) from tiles in shared memory.
  *
- * A tile is rows of 16-bit numbers in shared memory, `stride` apart; a stride of 8 more than a
- * multiple of 64 keeps the eight rows that a load takes in different banks. An operand is read as
- * it lies, or transposed on the way. */
+ * A tile has rows of 16-bit numbers, `stride` apart. A load takes eight rows; a stride of 8 more
+ * than a multiple of 64 keeps them in different banks. Functions called `turned` take a tile that
+ * holds the transpose of the operand. */
 #ifndef SB_KERNELS_CUDA_CUDA_FRAGMENT_CUH
 #define SB_KERNELS_CUDA_CUDA_FRAGMENT_CUH
 
@@ -35,7 +35,7 @@ __device__ __forceinline__ void fragment_right_turned(uint32_t b[4], const uint1
   sb_load_matrix4(b, tile + (column + lane / 16 * 8 + lane % 8) * stride + k + lane / 8 % 2 * 8);
 }
 
-/* Sums of 16 rows x 16 columns, rounded to bf16, as a left operand. */
+/* Makes a left operand of sums of 16 rows x 16 columns, rounded to bf16. */
 __device__ __forceinline__ void fragment_from_sums(uint32_t a[4], const float first[4],
                                                    const float second[4]) {
   a[0] = sb_bf16_pair(first[0], first[1]);
@@ -44,8 +44,8 @@ __device__ __forceinline__ void fragment_from_sums(uint32_t a[4], const float fi
   a[3] = sb_bf16_pair(second[2], second[3]);
 }
 
-/* sum [16, N] += rows [row, row + 16) of left [.., K] times right' [K, N], right [N, K] as a tile.
- * Sums are in eighths of columns, as sb_mma_bf16 has them. */
+/* sum [16, N] += rows [row, row + 16) of left [.., K] times the transpose of right [N, K], both
+ * tiles. sum[n] holds the columns 8 n .. 8 n + 7, as sb_mma_bf16 has them. */
 template <int K, int N>
 __device__ __forceinline__ void add_product_turned(float (*sum)[4], const uint16_t *left, int row,
                                                    const uint16_t *right, int stride) {
@@ -62,7 +62,8 @@ __device__ __forceinline__ void add_product_turned(float (*sum)[4], const uint16
     }
   }
 }
-/* sum [16, N] += p [16, K], which are sums, rounded to bf16, times right [K, N] as a tile. */
+/* sum [16, N] += p [16, K] times right [K, N]. Rounds p, which are sums, to bf16; right is a tile.
+ */
 template <int K, int N>
 __device__ __forceinline__ void add_product_of_sums(float (*sum)[4], const float (*p)[4],
                                                     const uint16_t *right, int stride) {

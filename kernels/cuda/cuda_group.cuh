@@ -1,11 +1,11 @@
-/* kernels/shared/grid.h by half warps: what a group's grid is chosen from, its fit, the same bits
- * as on the processor.
+/* kernels/shared/grid.h by half warps, with the same bits as on the CPU: a group's statistics, fit
+ * and grids.
  *
  * The sixteen lanes of grid.h are sixteen threads: lane i has the weights i, i + 16, i + 32, ... of
- * its group. A group is taken in pieces of 128, eight weights a lane, 0 beyond the group's end. The
- * first piece, which in most models is all there is, stays in registers; further ones are read
- * again whenever they are needed. Both halves of a warp take the same path, each with a group of
- * its own. Loads are of 16 neighbours: whole sectors of memory. */
+ * its group. A group is taken in pieces of 128, eight weights per lane, 0 beyond the group's end.
+ * The first piece stays in registers; it is the whole group in most models. Further pieces are read
+ * again whenever they are needed. Both halves of a warp take the same path, each with its own
+ * group. A load takes 16 neighbours: whole sectors of memory. */
 #ifndef SB_KERNELS_CUDA_CUDA_GROUP_CUH
 #define SB_KERNELS_CUDA_CUDA_GROUP_CUH
 
@@ -13,7 +13,7 @@
 
 constexpr int GROUP_LANES = SB_GROUP_LANES, GROUP_EACH = 8, GROUP_PIECE = GROUP_EACH * GROUP_LANES;
 
-/* w[p] = number p * 16 + lane of n at `from`; n may be negative. */
+/* w[p] = number p * 16 + lane of the n numbers at `from`, 0 beyond them; n may be negative. */
 template <typename T>
 __device__ __forceinline__ void group_load(float (&w)[GROUP_EACH], const T *from, int n) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
@@ -30,7 +30,7 @@ __device__ __forceinline__ void group_load(float (&w)[GROUP_EACH], const T *from
   }
 }
 
-/* And back, rounded. */
+/* Stores the same n numbers, rounded. */
 template <typename T>
 __device__ __forceinline__ void group_store(T *to, const float (&w)[GROUP_EACH], int n) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
@@ -45,8 +45,8 @@ __device__ __forceinline__ void group_store(T *to, const float (&w)[GROUP_EACH],
   }
 }
 
-/* One group: n weights at `from`, and this lane's first ones. MORE: there may be further pieces; a
- * kernel that knows better needs fewer registers. */
+/* One group: n weights at `from`, and this lane's share of the first piece. MORE = false promises
+ * groups of one piece, and saves registers. */
 template <typename T, bool MORE> struct group_row {
   const T *from;
   int n;
@@ -61,7 +61,7 @@ __device__ __forceinline__ group_row<T, MORE> group_row_at(const T *from, int n)
   return row;
 }
 
-/* Calls f(w, before) for every piece, w[p] being the weight before + p * 16 + lane. */
+/* Calls f(w, before) for every piece; w[p] is the weight before + p * 16 + lane. */
 template <typename T, bool MORE, typename F>
 __device__ __forceinline__ void group_pieces(const group_row<T, MORE> &row, F f) {
   f(row.first, 0);
@@ -72,7 +72,7 @@ __device__ __forceinline__ void group_pieces(const group_row<T, MORE> &row, F f)
   }
 }
 
-/* The lanes' sum, in every lane: i and i + 8, then 4, 2, 1. */
+/* The sum of the sixteen lanes, in every lane: adds lanes i and i + 8, then 4, 2, 1. */
 template <typename T> __device__ __forceinline__ T group_sum(T value) {
 #pragma unroll
   for (int mask = GROUP_LANES / 2; mask > 0; mask >>= 1) value += sb_warp_xor(value, mask);
@@ -93,7 +93,7 @@ __device__ __forceinline__ float group_mean(const group_row<T, MORE> &row, float
   return group_sum(sum) / (float)row.n;
 }
 
-/* The parts of the range that are asked for, as cpu_group_range. */
+/* The statistics of a group; arguments as for cpu_group_range. */
 template <typename T, bool MORE>
 __device__ __forceinline__ sb_group_range group_range(const group_row<T, MORE> &row, bool low_high,
                                                       bool one_bit, sb_symmetry symmetry) {
@@ -120,7 +120,7 @@ __device__ __forceinline__ sb_group_range group_range(const group_row<T, MORE> &
   return range;
 }
 
-/* Lane `from`'s grid of this half warp. */
+/* The grid that lane `from` of this half warp holds. */
 __device__ __forceinline__ sb_grid grid_of_lane(const sb_grid &grid, int from) {
   const int lane = (int)threadIdx.x % 32 / GROUP_LANES * GROUP_LANES + from;
   sb_grid out;
@@ -159,8 +159,8 @@ __device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row,
   return (unsigned)search.best;
 }
 
-/* The grids of all widths from min_bits on: lane b gets that of min_bits + b, for b < widths;
- * fitted where importance [n] is not NULL. */
+/* The grids of the widths min_bits .. min_bits + widths - 1: lane b gets the grid of min_bits + b.
+ * Grids are fitted if importance [n] is not NULL. */
 template <typename T, bool MORE>
 __device__ __forceinline__ sb_grid grids_of_widths(const group_row<T, MORE> &row,
                                                    const float *importance, unsigned min_bits,

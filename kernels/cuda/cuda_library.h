@@ -1,5 +1,5 @@
-/* Libraries of the toolkit that are looked for when they are needed, and not when the program
- * starts: a machine without the toolkit runs the same binary on its processors. Local. */
+/* Loads libraries of the CUDA toolkit when the program needs them, and not when it starts. So a
+ * machine without the toolkit runs the same binary on its processors. Local. */
 #ifndef SB_KERNELS_CUDA_CUDA_LIBRARY_H
 #define SB_KERNELS_CUDA_CUDA_LIBRARY_H
 
@@ -15,13 +15,13 @@ typedef struct sb_cuda_symbol {
   void *function; /* the address of a pointer to it */
 } sb_cuda_symbol;
 
-/* *library = the library of that file name, and each symbol's pointer is set. `called` is its name
- * for people, `where` begins the message, `instead` ends it: what to do without. SB_ERR_UNSUPPORTED
- * saying what is missing; nothing is held then. */
+/* Loads the library `file` into *library and sets the pointer of each symbol. SB_ERR_UNSUPPORTED,
+ * with nothing loaded, if the library or a symbol is missing. The message begins with `where`, uses
+ * `called` as the library's name, and ends with `instead`, the advice for a machine without it. */
 sb_status sb_cuda_library_load(void **library, const char *file, const sb_cuda_symbol *symbols,
                                size_t count, const char *called, const char *where,
                                const char *instead);
-/* Gives the library back; nothing where it was not loaded. */
+/* Unloads the library; does nothing if it was not loaded. */
 void sb_cuda_library_unload(void **library);
 
 #endif

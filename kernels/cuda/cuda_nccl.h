@@ -1,4 +1,4 @@
-/* The few functions of NCCL that are used (cuda_library.h). */
+/* The functions of NCCL that the backend uses, looked up on first use (cuda_library.h). */
 #ifndef SB_KERNELS_CUDA_CUDA_NCCL_H
 #define SB_KERNELS_CUDA_CUDA_NCCL_H
 
@@ -11,7 +11,7 @@ extern "C" {
 
 typedef struct sb_cuda_nccl {
   void *library;
-  ncclComm_t comm[SB_PEER_GROUPS]; /* NULL where there is none */
+  ncclComm_t comm[SB_PEER_GROUPS]; /* NULL for groups that were not joined */
   ncclResult_t (*get_id)(ncclUniqueId *);
   ncclResult_t (*init)(ncclComm_t *, int size, ncclUniqueId, int rank);
   ncclResult_t (*abort)(ncclComm_t); /* does not wait for the others */
@@ -22,10 +22,10 @@ typedef struct sb_cuda_nccl {
   const char *(*error)(ncclResult_t);
 } sb_cuda_nccl;
 
-/* Finds the library and its functions; `where` begins the message. SB_ERR_UNSUPPORTED saying which
- * file is missing. Local. */
+/* Finds the library and its functions. SB_ERR_UNSUPPORTED if the library is missing; the message
+ * begins with `where` and names the file. Local. */
 sb_status sb_cuda_nccl_load(sb_cuda_nccl *nccl, const char *where);
-/* Gives the library back; nothing where it was not loaded. */
+/* Unloads the library; does nothing if it was not loaded. */
 void sb_cuda_nccl_unload(sb_cuda_nccl *nccl);
 
 #endif

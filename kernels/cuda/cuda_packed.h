@@ -1,35 +1,44 @@
-/* Multiplication with packed weights on the device: how the work is laid out, and who does it.
+/* Multiplication with packed weights on the device: three ways, and the layout of the work.
  *
- * What a call costs is the bytes it reads, so work is cut by bytes. The blocks of a matrix, in the
- * order they lie in memory, are dealt to as many thread blocks as the device holds at once, in runs
- * of (to half a block) equally many bytes, whatever their widths; a run may begin and end inside a
- * block row. A mix of widths that averages 3 bits is thus as many bytes a thread block as 3 bits
- * everywhere, the bytes are fetched ahead in one stream of 16-byte copies that knows no widths, and
- * decoding a block takes about the same number of instructions at any width. A thread block adds up
- * what its run has of a block row (a segment) and leaves it; the one that comes last adds a row's
- * segments in order. So sums have one order, and no second pass is needed.
+ *   tensor cores           blocks of 128 x 128 that begin at multiples of 16 bytes, as shards have
+ *   (cuda_packed_tiles.cu) them, and up to SB_CUDA_PACKED_TOKENS tokens
+ *   rows in f32            any other tiling, up to SB_CUDA_PACKED_TOKENS tokens
+ *   (cuda_packed_rows.cu)
+ *   gemm                   more tokens: unpacks some block rows at a time
  *
- * Inside a block each warp has 16 rows and multiplies on the tensor cores. A row's 128 codes are
- * four strings of 32, one for each thread that holds numbers of that row; which code stands at
- * which place of the product is free as long as x is sorted alike, and so a thread unfolds its own
- * string in place: two codes to a register with a shift and a mask, becoming bf16 by the bits of
- * 128 + code. Codes minus a whole center are whole numbers below 256, exact in bf16; scales, and
- * what centers have of halves and bases, are applied to the block's sums in f32. x is an operand:
- * bf16 numbers are multiplied as they are, floats are split into three bf16 parts, which hold all
- * of them.
+ * The rest is about tensor cores.
  *
- * That is for blocks of 128 x 128 that begin at multiples of 16 bytes, as shards have them, and up
- * to SB_CUDA_PACKED_TOKENS tokens; other geometries are multiplied row by row in f32
- * (cuda_packed_rows.cu), more tokens by gemm, some block rows at a time. */
+ * Cut of the work. A call costs the bytes that it reads, so work is cut by bytes. The blocks of a
+ * matrix, in the order of memory, are dealt to as many thread blocks as the device holds at once.
+ * The part of one thread block is a *run*. Runs have equally many bytes, to half a block, and may
+ * begin and end inside a block row. So a mix of widths that averages 3 bits costs the same as 3
+ * bits everywhere: bytes are fetched ahead in one stream of 16-byte copies that knows no widths,
+ * and decoding a block takes about the same number of instructions at any width.
+ *
+ * Order of sums. The part of a run that lies in one block row is a *segment*. A thread block leaves
+ * the sums of each of its segments in memory. The thread block that finishes the last segment of a
+ * block row adds all of its segments in order. So sums have one order, without a second pass.
+ *
+ * Inside a block each warp has 16 rows. The 128 codes of a row are four strings of 32, one per
+ * thread that holds numbers of that row. The columns of a product may come in any order that x has
+ * too, so a thread unfolds its own string in place. A shift and a mask give two codes per register;
+ * they become bf16 by the bits of 128 + code. Codes minus a whole center are whole numbers below
+ * 256, exact in bf16. Scales, bases and the halves of centers are applied to the block's sums in
+ * f32. x is an operand: bf16 numbers are multiplied as they are, floats as three bf16 parts, whose
+ * sum is exact. */
 #ifndef SB_KERNELS_CUDA_CUDA_PACKED_H
 #define SB_KERNELS_CUDA_CUDA_PACKED_H
 
 #include "kernels/cuda/cuda.h"
 
+/* Most tokens of the first two ways, and the side of a block on the tensor cores. */
 enum { SB_CUDA_PACKED_TOKENS = 256, SB_CUDA_PACKED_SIDE = 128 };
 
-/* An entry of the table of blocks: the offset in `packed` of a block, up to 2^40 bytes, its bytes
- * where they are a multiple of 16 up to 2^16, and its bits. */
+/* An entry of the table of blocks, in 64 bits:
+ *
+ *   bits  0 .. 39  offset of the block in `packed`
+ *   bits 40 .. 51  bytes of the block / 16; right for multiples of 16 below 2^16
+ *   bits 56 .. 63  width of the block */
 SB_HOST_DEVICE static inline uint64_t packed_entry(size_t offset, size_t bytes, unsigned bits) {
   return (uint64_t)offset | (uint64_t)(bytes / 16 & 0xfff) << 40 | (uint64_t)bits << 56;
 }
@@ -45,26 +54,26 @@ SB_HOST_DEVICE static inline unsigned packed_bits(uint64_t entry) {
 
 /* Tables on the device. */
 typedef struct packed_tables {
-  const uint64_t *blocks;  /* [blocks] where a block lies and what it is: packed_offset and so on */
-  const uint32_t *run;     /* [runs + 1] first block of each run */
-  const uint32_t *segment; /* [runs] number of a run's first segment */
-  const uint32_t *row;     /* [block rows + 1] number of a block row's first segment */
-  unsigned *arrived;       /* [block rows] segments that have been left; 0 between calls */
+  const uint64_t *blocks;  /* [blocks]: packed_entry of each block */
+  const uint32_t *run;     /* [runs + 1]: first block of each run */
+  const uint32_t *segment; /* [runs]: number of each run's first segment */
+  const uint32_t *row;     /* [block rows + 1]: number of each block row's first segment */
+  unsigned *arrived;       /* [block rows]: finished segments; 0 between calls */
 } packed_tables;
 
 struct sb_packed_impl {
   const uint8_t *packed;
   sb_tiling tiling;
   sb_symmetry symmetry;
-  bool tiled; /* tensor cores take it */
+  bool tiled; /* the tensor cores take it */
   unsigned runs, segments;
-  packed_tables at; /* parts of `tables` */
+  packed_tables at; /* pointers into `tables` */
   void *tables;     /* device memory */
-  size_t *offsets;  /* host copies of what packed_create was given */
+  size_t *offsets;  /* host copies of two arguments of packed_create */
   uint8_t *bits;
 };
 
-/* y[T, rows] (+)= x W' for T <= SB_CUDA_PACKED_TOKENS. */
+/* y[T, rows] = x W', or += if `add`, for T <= SB_CUDA_PACKED_TOKENS. */
 sb_status sb_cuda_packed_tiles(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y,
                                const void *x, size_t T, bool add);
 sb_status sb_cuda_packed_rows(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y,

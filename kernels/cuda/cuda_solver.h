@@ -1,4 +1,4 @@
-/* The few functions of cuSOLVER that are used (cuda_library.h). */
+/* The functions of cuSOLVER that the backend uses, looked up on first use (cuda_library.h). */
 #ifndef SB_KERNELS_CUDA_CUDA_SOLVER_H
 #define SB_KERNELS_CUDA_CUDA_SOLVER_H
 
@@ -10,7 +10,7 @@ extern "C" {
 
 typedef struct sb_cuda_solver {
   void *library;
-  cusolverDnHandle_t handle; /* NULL until factors are asked for */
+  cusolverDnHandle_t handle; /* NULL until the first factor is computed */
   cusolverDnParams_t params;
   cusolverStatus_t (*create)(cusolverDnHandle_t *);
   cusolverStatus_t (*destroy)(cusolverDnHandle_t);
@@ -30,10 +30,10 @@ typedef struct sb_cuda_solver {
                             void *host, size_t host_bytes, int *info);
 } sb_cuda_solver;
 
-/* Finds the library and its functions; `where` begins the message. Neither handle nor params are
- * made. SB_ERR_UNSUPPORTED saying which file is missing. Local. */
+/* Finds the library and its functions; creates neither handle nor params. SB_ERR_UNSUPPORTED if the
+ * library is missing; the message begins with `where` and names the file. Local. */
 sb_status sb_cuda_solver_load(sb_cuda_solver *solver, const char *where);
-/* Gives the library back; nothing where it was not loaded. */
+/* Unloads the library; does nothing if it was not loaded. */
 void sb_cuda_solver_unload(sb_cuda_solver *solver);
 
 #endif

@@ -1,11 +1,11 @@
-/* Rows of a stack on the device: half a warp has one row of a block, lane i its columns i, i + 16,
- * ... in registers. */
+/* Rows of a stack on the device. Half a warp has one row of a block; lane i holds its columns i,
+ * i + 16, ... in registers. */
 #ifndef SB_KERNELS_CUDA_CUDA_STACK_CUH
 #define SB_KERNELS_CUDA_CUDA_STACK_CUH
 
 #include "kernels/cuda/cuda_blocks.cuh"
 
-/* A stack as kernels get it. */
+/* The device arrays of a stack, as kernels get them. */
 typedef struct stack_dev {
   size_t rows, cols;
   sb_symmetry symmetry;
@@ -20,8 +20,8 @@ static inline stack_dev stack_dev_of(const sb_stack *stack) {
   return out;
 }
 
-/* One block column: columns [first, first + n), and the block on the diagonal of a matrix, row k at
- * square + k * ld. */
+/* Block column j: the columns [first, first + n), and its block on the diagonal of H or of the
+ * factor, with row k at square + k * ld. */
 typedef struct stack_column {
   size_t j, first;
   int n;
@@ -29,13 +29,13 @@ typedef struct stack_column {
   size_t ld;
 } stack_column;
 
-/* PIECES of GROUP_PIECE columns hold a group. More than one do not fit into registers: loops over
- * them stay loops. */
+/* A group has PIECES of GROUP_PIECE columns. Several pieces do not fit into registers, so loops
+ * over them are not unrolled. */
 constexpr int STACK_PIECES = SB_GROUP_MAX / GROUP_PIECE;
 template <int PIECES> constexpr int stack_unroll = PIECES == 1 ? GROUP_EACH : 1;
 
-/* The row of this half warp. All halves keep step: beyond the last row they do it again, but
- * neither read what the kernel writes nor keep anything. */
+/* The row of this half warp. Both halves of a warp must keep step. So a half beyond the last row
+ * repeats it, with `mine` false: it must not store, nor read what the kernel writes. */
 typedef struct stack_row {
   size_t r;
   bool mine;
@@ -48,13 +48,13 @@ __device__ __forceinline__ stack_row stack_row_here(size_t rows) {
   return row;
 }
 
-/* Lane i's value in all lanes of its half warp. */
+/* The value of lane i of this half warp, in all its lanes. */
 template <typename T> __device__ __forceinline__ T half_get(T value, int i) {
   return sb_warp_get(value, (int)threadIdx.x % SB_WARP / GROUP_LANES * GROUP_LANES + i);
 }
 
-/* What an operation on the columns [begin, end) begins with: checks, and *room = `width` floats a
- * row. */
+/* Begins an operation on the columns [begin, end): checks it, and *room = `width` floats of scratch
+ * per row. */
 static inline sb_status stack_begin(sb_backend *backend, cudaStream_t queue, const char *operation,
                                     const sb_stack *stack, size_t begin, size_t end, size_t width,
                                     float **room) {

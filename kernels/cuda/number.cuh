@@ -1,5 +1,5 @@
-/* The three types weights may have, as types of the language: a kernel is a template over them.
- * Loads and stores go through float. */
+/* The three types of weights as types of the language, so that a kernel is a template over them.
+ * Loads and stores convert from and to float. */
 #ifndef SB_KERNELS_CUDA_NUMBER_CUH
 #define SB_KERNELS_CUDA_NUMBER_CUH
 
@@ -38,8 +38,8 @@ __device__ __forceinline__ void sb_store_number(sb_brain *to, float x) {
   to->bits = sb_bf16_bits(x);
 }
 
-/* Calls f(T()) with the type of `dtype`, a weight type; SB_ERR_UNSUPPORTED, naming `what`, for
- * others. */
+/* Calls f(T()) with the type T of `dtype`. SB_ERR_UNSUPPORTED, with a message that names `what`, if
+ * `dtype` is no weight type. */
 template <typename F> sb_status sb_with_number(sb_dtype dtype, const char *what, F f) {
   if (dtype == SB_F32) return f(float());
   if (dtype == SB_F16) return f(sb_half());
@@ -48,7 +48,7 @@ template <typename F> sb_status sb_with_number(sb_dtype dtype, const char *what,
                  sb_dtype_name(dtype));
 }
 
-/* The same with the type of the backend's operands. */
+/* Calls f(T()) with the type T of the backend's operands. */
 template <typename F> sb_status sb_with_operand(const sb_backend *backend, F f) {
   return backend->operand == SB_F32 ? f(float()) : f(sb_brain());
 }

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/warp.cuh"
 
-/* Warp: every lane gets the sum, the maximum. */
+/* Sum and maximum over a warp; every lane gets the result. */
 template <typename T> __device__ __forceinline__ T sb_warp_sum(T value) {
   for (int mask = 16; mask > 0; mask >>= 1) value += sb_warp_xor(value, mask);
   return value;
@@ -18,8 +18,8 @@ template <typename T> __device__ __forceinline__ T sb_warp_max(T value) {
   return value;
 }
 
-/* Block of at most 1024 threads, whole warps, all of which call; every thread gets the result.
- * `scratch` is shared memory for 32 values; it may be used again at once. */
+/* Sum and maximum over a block of whole warps, at most 1024 threads. All threads call, and every
+ * thread gets the result. `scratch` is shared memory for 32 values; it is free again on return. */
 template <typename T> __device__ __forceinline__ T sb_block_sum(T value, T *scratch) {
   int warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
   value = sb_warp_sum(value);

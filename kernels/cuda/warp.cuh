@@ -1,9 +1,10 @@
-/* What a kernel needs of the hardware beyond C++: exchanges inside a warp, tensor cores, matrix
- * loads and asynchronous copies. The only place with intrinsics and PTX;
- * tests/cuda_host/include/kernels/cuda/warp.cuh is the same for processors, and both must change
- * together.
+/* The hardware beyond C++: exchanges inside a warp, tensor cores, matrix loads and asynchronous
+ * copies. No other file has intrinsics and PTX.
  *
- * Every function that says "warp" is called by all 32 threads of a warp at once; blocks are whole
+ * tests/cuda_host/include/kernels/cuda/warp.cuh has the same functions for processors. Both files
+ * must change together.
+ *
+ * All 32 threads of a warp must call the functions of the "warp" sections at once. Blocks are whole
  * warps. */
 #ifndef SB_KERNELS_CUDA_WARP_CUH
 #define SB_KERNELS_CUDA_WARP_CUH
@@ -23,12 +24,12 @@ __device__ __forceinline__ uint32_t sb_float_bits(float x) {
 __device__ __forceinline__ uint16_t sb_bf16_bits(float x) {
   return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
-/* Two of them, `low` in the low half: an operand of sb_mma_bf16. */
+/* A pair of bf16 numbers, `low` in the low half: an operand of sb_mma_bf16. */
 __device__ __forceinline__ uint32_t sb_bf16_pair(float low, float high) {
   return (uint32_t)sb_bf16_bits(low) | (uint32_t)sb_bf16_bits(high) << 16;
 }
 
-/* a + b of two such pairs, each rounded to bf16. */
+/* a + b of two pairs, each sum rounded to bf16. */
 __device__ __forceinline__ uint32_t sb_bf16_add(uint32_t a, uint32_t b) {
   __nv_bfloat162 x, y;
   memcpy(&x, &a, sizeof x);
@@ -49,27 +50,40 @@ __device__ __forceinline__ unsigned char *sb_shared_bytes() {
 __device__ __forceinline__ void sb_warp_sync() {
   __syncwarp();
 }
-/* The value of lane `lane`, of lane (own ^ mask). T: float, double, int, unsigned, long long,
- * unsigned long long. */
+/* get: the value of lane `lane`. xor: the value of lane (own ^ mask). T is float, double, int,
+ * unsigned, long long or unsigned long long. */
 template <typename T> __device__ __forceinline__ T sb_warp_get(T value, int lane) {
   return __shfl_sync(0xffffffffu, value, lane);
 }
 template <typename T> __device__ __forceinline__ T sb_warp_xor(T value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
-/* One bit a lane. */
+/* Bit i is `yes` of lane i. */
 __device__ __forceinline__ unsigned sb_warp_ballot(bool yes) {
   return __ballot_sync(0xffffffffu, yes);
 }
 
 /* ---- warp: tensor cores ----
- * With g = lane / 4 and t = lane % 4, pairs are two neighbours with the first in the low half:
- *   A [16 x 16] row-major, four registers: a[0] = A[g][2t, 2t+1], a[1] = A[g+8][2t, 2t+1], a[2] =
- * A[g][2t+8, 2t+9], a[3] = A[g+8][2t+8, 2t+9] B [16 x 8] (k x n), two registers:     b[0] = B[2t,
- * 2t+1][g], b[1] = B[2t+8, 2t+9][g] C, D [16 x 8], four floats:            c[0], c[1] = C[g][2t],
- * C[g][2t+1], c[2], c[3] = C[g+8][2t], C[g+8][2t+1]
- */
-/* c += A B in f32, A and B bf16. */
+ *
+ * Each lane holds a part of every matrix. With g = lane / 4 and t = lane % 4:
+ *
+ *   A [16 x 16], row-major, four registers of pairs
+ *     a[0] = A[g    ][2t,     2t + 1]
+ *     a[1] = A[g + 8][2t,     2t + 1]
+ *     a[2] = A[g    ][2t + 8, 2t + 9]
+ *     a[3] = A[g + 8][2t + 8, 2t + 9]
+ *
+ *   B [16 x 8], k x n, two registers of pairs
+ *     b[0] = B[2t,     2t + 1][g]
+ *     b[1] = B[2t + 8, 2t + 9][g]
+ *
+ *   C [16 x 8], four floats
+ *     c[0], c[1] = C[g    ][2t], C[g    ][2t + 1]
+ *     c[2], c[3] = C[g + 8][2t], C[g + 8][2t + 1]
+ *
+ * A pair is two neighbours in one register, the first in the low half. */
+
+/* C += A B in f32, A and B bf16. */
 __device__ __forceinline__ void sb_mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
@@ -77,7 +91,7 @@ __device__ __forceinline__ void sb_mma_bf16(float c[4], const uint32_t a[4], con
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-/* The same for fp16 operands. */
+/* C += A B in f32, A and B fp16. */
 __device__ __forceinline__ void sb_mma_f16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
@@ -86,11 +100,15 @@ __device__ __forceinline__ void sb_mma_f16(float c[4], const uint32_t a[4], cons
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/* Four 8 x 8 matrices of 16-bit numbers from shared memory: lane i gives the address (16-byte
- * aligned) of row i % 8 of matrix i / 8; out[m] of lane i is the pair M[i / 4][2 (i % 4), + 1] of
- * matrix m. The second gives the transposed matrices: the pair M[2 (i % 4)][i / 4], M[2 (i % 4) +
- * 1][i / 4]. The tile of A above, row-major: rows 0-7 and 8-15 of columns 0-7, then the same of
- * columns 8-15. */
+/* Load four 8 x 8 matrices M_0 .. M_3 of 16-bit numbers from shared memory. `row` of lane i is the
+ * 16-byte aligned address of row i % 8 of matrix i / 8. With g = i / 4 and t = i % 4, lane i gets
+ * from matrix m the pair
+ *
+ *   sb_load_matrix4             out[m] = M_m[g][2t, 2t + 1]
+ *   sb_load_matrix4_transposed  out[m] = M_m[2t, 2t + 1][g]
+ *
+ * These are the registers of A above for M_0 = A[0 .. 7][0 .. 7], M_1 = A[8 .. 15][0 .. 7],
+ * M_2 = A[0 .. 7][8 .. 15], M_3 = A[8 .. 15][8 .. 15]. */
 __device__ __forceinline__ void sb_load_matrix4(uint32_t out[4], const void *row) {
   uint32_t address = (uint32_t)__cvta_generic_to_shared(row);
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -107,8 +125,8 @@ __device__ __forceinline__ void sb_load_matrix4_transposed(uint32_t out[4], cons
 }
 
 /* ---- asynchronous copies, of one thread ---- */
-/* 16 bytes from global to shared memory, both 16-byte aligned; the first `valid` of them, zeros
- * after. */
+/* Starts a copy of 16 bytes from global to shared memory, both 16-byte aligned. It copies the first
+ * `valid` bytes and writes zeros after them. */
 __device__ __forceinline__ void sb_copy16(void *shared, const void *global, unsigned valid) {
   uint32_t address = (uint32_t)__cvta_generic_to_shared(shared);
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global),
