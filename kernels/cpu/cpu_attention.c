@@ -1,6 +1,6 @@
-/* Attention in tiles with an online soft-max (FlashAttention, arXiv 2205.14135): for each query the
- * highest score so far m, the sum l of exp(score - m) and the output so far are corrected by
- * exp(m_old - m_new) as tiles of keys go by. */
+/* Attention in tiles with an online soft-max (FlashAttention, arXiv 2205.14135). For each query it
+ * keeps the highest score m so far, the sum of exp(score - m), and the output so far. Each tile of
+ * keys may raise m; then sum and output are multiplied by exp(m_old - m_new). */
 #include "kernels/cpu/cpu_attention.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@
 
 enum { ROWS = SB_CPU_TILE_ROWS, LANES = SB_LANES, STRIPS = ROWS / LANES };
 
-/* What one thread works in. */
+/* The scratch of one thread. */
 typedef struct workspace {
   float *queries;   /* [64][padded] */
   float *queries_t; /* [padded][64], scaled */
@@ -31,8 +31,8 @@ static workspace workspace_at(const sb_attention_shape *shape, float *at) {
   return w;
 }
 
-/* One vector of queries, column c of a tile of scores, becomes exp(score - highest); *high and *sum
- * follow, *correction is what the output so far is to be multiplied with. */
+/* Turns the scores of one vector of queries, column c of a tile, into exp(score - highest). Updates
+ * *high and *sum; *correction is the factor for the output so far. */
 SB_INLINE void softmax_strip(float *tile, size_t c, bool diagonal, sb_vf *high, sb_vf *sum,
                              float *correction) {
   const sb_vi lane = SB_LANE_NUMBERS;

@@ -1,11 +1,16 @@
-/* Backward pass of attention with the probabilities computed again from lse (FlashAttention, arXiv
- * 2205.14135): with P = exp(S - lse), D = rowsum(dO * O): dV = P' dO, dP = dO V', dS = P * (dP -
- * D), dQ = dS K, dK = dS' Q, scaled.
+/* Backward pass of attention (FlashAttention, arXiv 2205.14135): computes the probabilities again
+ * from lse. With P = exp(S - lse) and D = rowsum(dO * O),
  *
- * A unit of work is a KV head and a run of key tiles: dK and dV of the run belong to it alone and
- * take the group's heads and the tiles of queries in order. dQ is a sum over runs: run 0, which
- * every query sees, writes dq, the others write parts that are added in order afterwards. The cut
- * into runs follows from the shape, so threads change nothing. */
+ *   dV = P' dO
+ *   dP = dO V'
+ *   dS = P * (dP - D)
+ *   dQ = dS K, scaled
+ *   dK = dS' Q, scaled
+ *
+ * A unit of work is a KV head and a run of key tiles. It alone adds to dK and dV of the run, over
+ * the heads of the group and the tiles of queries in order. dQ is a sum over runs: run 0, which
+ * every query sees, writes dq; the other runs write parts, which are added in order afterwards. The
+ * cut into runs follows from the shape, so threads change no bits. */
 #include "kernels/cpu/cpu_attention.h"
 
 #include <math.h>
@@ -22,12 +27,12 @@ typedef struct pass {
   float *dq, *dk, *dv;
   const float *d_o, *o, *lse, *q;
   const float *keys, *values; /* packed, [kv_heads][head] */
-  float *dkeys, *dvalues;     /* the same, summed up */
+  float *dkeys, *dvalues;     /* their gradients, packed alike */
   float *part;                /* [runs - 1][heads][head]: dQ of runs 1.. */
   float *delta;               /* D, [heads][tiles * 64] */
 } pass;
 
-/* What one thread works in: a tile of queries of one head, and tiles of P and dS. */
+/* The scratch of one thread: a tile of queries of one head, and tiles of P and dS. */
 typedef struct workspace {
   float *q, *q_t, *d_o, *d_o_t, *dq; /* [64][padded], transposed [padded][64] */
   float *p, *ds;                     /* [64 keys][64 queries] */
@@ -49,7 +54,9 @@ static void workspace_at(const sb_attention_shape *shape, float *at, workspace *
   w->ds = w->p + ROWS * ROWS;
 }
 
-/* Runs of about equal work: tile of keys j is met by tiles - j tiles of queries. */
+/* ---- preparation ---- */
+
+/* Cuts the tiles of keys into runs of about equal work: tile j meets tiles - j tiles of queries. */
 static void cut_runs(pass *s) {
   size_t tiles = s->shape.tiles, all = tiles * (tiles + 1) / 2, done = 0;
   s->runs = sb_min_size(sb_div_up(UNITS, s->shape.kv_heads), sb_max_size(tiles / 2, 1));
@@ -96,7 +103,9 @@ static void load_queries(const pass *s, workspace *w, size_t head, size_t tile) 
     w->lse[i] = i < rows ? s->lse[head * shape->T + first + i] : INFINITY;
 }
 
-/* From scores in w->p and dP in w->ds to P and dS; dS carries the scale of the scores. */
+/* ---- one unit of work ---- */
+
+/* Turns scores in w->p into P, and dP in w->ds into dS. dS carries the scale of the scores. */
 static void probabilities(const workspace *w, float scale, bool diagonal) {
   const sb_vi lane = SB_LANE_NUMBERS;
   for (size_t c = 0; c < ROWS; c += LANES) {
@@ -113,7 +122,7 @@ static void probabilities(const workspace *w, float scale, bool diagonal) {
   }
 }
 
-/* dQ of one tile goes to dq itself (run 0) or to the run's part. */
+/* Stores dQ of one tile: run 0 in dq itself, the other runs in their parts. */
 static void store_dq(const pass *s, const workspace *w, size_t run, size_t head, size_t tile) {
   const sb_attention_shape *shape = &s->shape;
   if (run > 0) {
@@ -128,6 +137,8 @@ static void store_dq(const pass *s, const workspace *w, size_t run, size_t head,
            shape->d * sizeof *w->dq);
 }
 
+/* All heads of one KV head against one run of key tiles. A tile of queries is loaded once per run
+ * and meets every tile of keys that it sees; dK and dV stay packed until the run ends. */
 static void unit(const pass *s, workspace *w, size_t kv, size_t run) {
   const sb_attention_shape *shape = &s->shape;
   size_t begin = s->start[run], end = s->start[run + 1], padded = shape->padded,
@@ -156,6 +167,8 @@ static void unit(const pass *s, workspace *w, size_t kv, size_t run) {
     memcpy(s->dv + t * stride + kv * shape->d, dvalues + t * padded, shape->d * sizeof *dvalues);
   }
 }
+
+/* ---- the whole pass ---- */
 
 /* dq of one token += its parts, in the order of the runs. */
 static void add_parts(const pass *s, size_t t) {
@@ -192,6 +205,7 @@ sb_status sb_cpu_attention_back(sb_backend *backend, sb_stream stream, const sb_
   s.dvalues = shared + 3 * side;
   s.part = shared + 4 * side;
   s.delta = s.part + parts;
+  /* Keys and values are packed once: every unit of their head reads them many times. */
   sb_attention_pack(&s.shape, threads, shared, x->k);
   sb_attention_pack(&s.shape, threads, shared + side, x->v);
 #pragma omp parallel num_threads(threads)

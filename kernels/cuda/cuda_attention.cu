@@ -1,8 +1,9 @@
 /* Attention in tiles with an online soft-max (FlashAttention, arXiv 2205.14135), on tensor cores.
  *
- * A thread block has 128 queries of one head, a warp 16 of them, and takes the keys in tiles of 64
- * while the next tile is on its way to shared memory. Scores, probabilities and the output stay in
- * registers: the sums of the first product are, rounded to bf16, the left operand of the second. */
+ * A thread block has 128 queries of one head, a warp 16 of them. The block takes the keys in tiles
+ * of 64, while the next tile is on its way to shared memory. Scores, probabilities and the output
+ * stay in registers: the sums of the first product, rounded to bf16, are the left operand of the
+ * second. */
 #include "kernels/cuda/cuda_attention_tile.cuh"
 
 constexpr int QUERIES = ATTENTION_TILE, KEYS = 64;
@@ -12,9 +13,9 @@ template <int D> struct forward_room {
   uint16_t k[2][KEYS * (D + 8)], v[2][KEYS * (D + 8)];
 };
 
-/* One row of scores of a thread, [2 half] and [2 half + 1] of every fragment, becomes exp(score -
- * highest); `high` and `sum` (of this thread's columns) follow. Returns what the output so far is
- * to be multiplied with. */
+/* Turns one row of a thread's scores, elements 2 half and 2 half + 1 of every fragment, into
+ * exp(score - highest). Updates `high` and `sum`; `sum` covers this thread's columns only. Returns
+ * the factor for the output so far. */
 __device__ __forceinline__ float softmax_row(float (*scores)[4], int half, float factor,
                                              float *high, float *sum) {
   float highest = *high, total = 0.0f;
@@ -36,7 +37,7 @@ __device__ __forceinline__ float softmax_row(float (*scores)[4], int half, float
   return correction;
 }
 
-/* The queries of this block, from f32. */
+/* Loads the queries of this block from f32; `count` of them exist, the others are 0. */
 template <int D>
 __device__ __forceinline__ void load_queries(uint16_t *tile, const float *q, size_t row, int count,
                                              int d) {
@@ -49,7 +50,7 @@ __device__ __forceinline__ void load_queries(uint16_t *tile, const float *q, siz
   }
 }
 
-/* Takes scores out where a tile from `key` on meets the diagonal: a query sees no later keys. */
+/* Removes scores of keys that are later than the query, in a tile that meets the diagonal. */
 __device__ __forceinline__ void mask_later_keys(float (&scores)[KEYS / 8][4], int key, int mine,
                                                 int lane) {
 #pragma unroll
@@ -60,8 +61,8 @@ __device__ __forceinline__ void mask_later_keys(float (&scores)[KEYS / 8][4], in
         scores[n][i] = -INFINITY;
 }
 
-/* Ends a warp's 16 rows, from query `mine` on: output over the sum of probabilities, and its
- * log-sum-exp. o and lse are those of the head. */
+/* Stores a warp's 16 rows, from query `mine` on: the output divided by the sum of probabilities,
+ * and the log-sum-exp. o and lse are those of the head. */
 template <int D>
 __device__ __forceinline__ void store_rows(const attention_shape &s, float *o, float *lse,
                                            const float (&out)[D / 8][4], const float (&high)[2],

@@ -1,19 +1,26 @@
-/* Backward pass of attention on tensor cores, with the probabilities computed again from lse
- * (FlashAttention, arXiv 2205.14135): with P = exp(S - lse), D = rowsum(dO * O): dV = P' dO, dP =
- * dO V', dS = P * (dP - D), dQ = dS K, dK = dS' Q, scaled.
+/* Backward pass of attention on tensor cores (FlashAttention, arXiv 2205.14135): computes the
+ * probabilities again from lse. With P = exp(S - lse) and D = rowsum(dO * O),
  *
- * Two kernels, so that every sum belongs to one warp and has one order: one has 128 keys a block
- * and takes the queries that see them, the other has 128 queries and takes the keys they see. In
- * the first, scores are held transposed: P' and dS' are then left operands as they come out of the
- * product before. Where KV heads and tiles of keys are too few to fill a device, the query heads of
- * a KV head are cut into parts, whose sums are added in order afterwards. */
+ *   dV = P' dO
+ *   dP = dO V'
+ *   dS = P * (dP - D)
+ *   dQ = dS K, scaled
+ *   dK = dS' Q, scaled
+ *
+ * Two kernels, so that every sum belongs to one warp and has one order. attention_back_keys has 128
+ * keys per block and takes the queries that see them. attention_back_queries has 128 queries per
+ * block and takes the keys they see. The first one holds scores transposed: P' and dS' are then
+ * left operands as they come out of the product before.
+ *
+ * If KV heads and tiles of keys are too few to fill the device, the query heads of a KV head are
+ * cut into parts. Their sums are added in order afterwards. */
 #include "kernels/cuda/cuda_attention_tile.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 constexpr int KEYS = ATTENTION_TILE, QUERIES = ATTENTION_TILE,
               STEP = 32 /* queries, or keys, at a time */, BLOCKS = 512;
 
-/* delta[head][t] = sum over the head of dO * O: a warp each. */
+/* delta[head][t] = sum over the head of dO * O, one warp each. */
 __global__ void attention_delta(attention_shape s, float *delta, const float *d_o, const float *o) {
   const int lane = (int)threadIdx.x % 32;
   const size_t item = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) / 32, heads = (size_t)s.heads;
@@ -25,14 +32,15 @@ __global__ void attention_delta(attention_shape s, float *delta, const float *d_
   if (lane == 0) delta[item % heads * (size_t)s.T + item / heads] = sum;
 }
 
-/* P and dS of 16 rows x 8 columns of scores and dP, each with its own log-sum-exp (times log2 e)
- * and delta. */
+/* Turns a score into P and its dP into dS. lse is the log-sum-exp times log2 e. */
 __device__ __forceinline__ void gradient_of_score(float &score, float &dp, bool seen, float factor,
                                                   float lse, float delta) {
   const float p = seen ? exp2f(fmaf(score, factor, -lse)) : 0.0f;
   score = p;
   dp = p * (dp - delta);
 }
+
+/* ---- dK and dV: a block has a tile of keys ---- */
 
 template <int D> struct keys_room {
   uint16_t k[KEYS * (D + 8)], v[KEYS * (D + 8)];
@@ -45,8 +53,8 @@ typedef struct back_data {
   const float *lse, *delta;        /* [heads, T] */
 } back_data;
 
-/* Queries from `first` on of one head, with what belongs to them; those beyond T get no
- * probability. */
+/* Loads STEP queries of one head from `first` on, with their dO, lse and delta. Queries beyond T
+ * get lse = infinity, and so no probability. */
 template <int D>
 __device__ __forceinline__ void load_step(keys_room<D> &room, int stage, const attention_shape &s,
                                           const back_data &x, int head, int first) {
@@ -62,7 +70,7 @@ __device__ __forceinline__ void load_step(keys_room<D> &room, int stage, const a
   }
 }
 
-/* dk, dv: [parts][T, kv_heads * d]; block (KV head and part, tile of keys). */
+/* dk, dv: [parts][T, kv_heads * d]. Grid: (KV heads x parts, tiles of keys). */
 template <int D>
 __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     attention_back_keys(attention_shape s, float *dk, float *dv, back_data x, int parts) {
@@ -88,7 +96,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     sb_copy_commit();
     sb_copy_wait<1>();
     __syncthreads();
-    if (query + STEP > mine) { /* else all its queries come before this warp's keys */
+    if (query + STEP > mine) { /* else all queries of the step come before this warp's keys */
       float p[STEP / 8][4] = {}, ds[STEP / 8][4] = {};
       add_product_turned<D, STEP>(p, room.k, warp * 16, room.q[stage], stride);
       add_product_turned<D, STEP>(ds, room.v, warp * 16, room.d_o[stage], stride);
@@ -122,7 +130,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   }
 }
 
-/* out[n] = the sum of `parts` of them, in order. */
+/* out[n] = the sum of part[0 .. parts)[n], in order. */
 __global__ void attention_add_parts(float *out, const float *part, size_t n, int parts) {
   for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n;
        i += (size_t)gridDim.x * blockDim.x) {
@@ -132,12 +140,14 @@ __global__ void attention_add_parts(float *out, const float *part, size_t n, int
   }
 }
 
+/* ---- dQ: a block has a tile of queries ---- */
+
 template <int D> struct queries_room {
   uint16_t q[QUERIES * (D + 8)], d_o[QUERIES * (D + 8)];
   uint16_t k[2][STEP * (D + 8)], v[2][STEP * (D + 8)];
 };
 
-/* A warp's 16 rows of dq, from query `mine` on. */
+/* Stores a warp's 16 rows of dq, from query `mine` on. */
 template <int D>
 __device__ __forceinline__ void store_queries(const attention_shape &s, float *dq,
                                               const float (&sum)[D / 8][4], int head, int mine,
@@ -154,6 +164,7 @@ __device__ __forceinline__ void store_queries(const attention_shape &s, float *d
   }
 }
 
+/* Grid: (heads, tiles of queries). Late tiles have most keys, so they start first. */
 template <int D>
 __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     attention_back_queries(attention_shape s, float *dq, back_data x) {
@@ -208,7 +219,9 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   store_queries<D>(s, dq, sum, head, mine, lane);
 }
 
-/* Into how many parts the query heads of a KV head are cut: the fewest that make enough blocks. */
+/* ---- launches ---- */
+
+/* The number of parts for the query heads of a KV head: the fewest that make enough blocks. */
 static int parts_of(const attention_shape *s) {
   const int blocks = s->kv_heads * (attention_length(s->T) / KEYS);
   for (int parts = 1; parts < s->group; parts++)
@@ -216,7 +229,7 @@ static int parts_of(const attention_shape *s) {
   return s->group;
 }
 
-/* What the backward pass reads, and the gradients it writes. */
+/* Inputs and results of the backward pass. */
 typedef struct back_args {
   const float *q, *k, *v, *o, *lse, *d_o;
   float *dq, *dk, *dv;
@@ -234,6 +247,7 @@ static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention
                          (rows + (parts > 1 ? 2 * (size_t)parts * n : 0)) * sizeof(float) + 256 +
                              2 * (side + kv_side) * sizeof(uint16_t),
                          &delta));
+  /* Scratch holds delta, the parts of dk and dv if they are summed, and packed q, dO, k, v. */
   float *part_k = delta + (rows + 63) / 64 * 64, *part_v = part_k + (size_t)parts * n;
   uint16_t *packed = (uint16_t *)(parts > 1 ? part_v + (size_t)parts * n : part_k);
   packed = (uint16_t *)(((uintptr_t)packed + 15) / 16 * 16);

@@ -16,8 +16,8 @@ typedef struct attention_shape {
   float scale; /* 1 / sqrt(d) */
 } attention_shape;
 
-/* Fills the shape. SB_ERR_INTERNAL if kv_heads does not divide heads, SB_ERR_UNSUPPORTED beyond
- * 2^31 numbers per head. */
+/* Fills the shape. SB_ERR_INTERNAL if kv_heads does not divide heads or d is 0. SB_ERR_UNSUPPORTED
+ * beyond 2^22 tokens, 2^15 heads or 2^12 columns per head. */
 sb_status sb_cuda_attention_shape(attention_shape *out, const sb_attention_args *x);
 /* True if the tensor-core kernels take the shape. */
 bool sb_cuda_attention_is_tiled(sb_backend *, const attention_shape *);

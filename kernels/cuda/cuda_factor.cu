@@ -1,5 +1,7 @@
-/* Second moments in multiples of a quantum, and their factors, in double precision by cuSOLVER,
- * reversed as quant/factor_scalapack.h says. */
+/* Second moments in multiples of a quantum, and their factors in double precision, by cuSOLVER.
+ *
+ * The matrix is reversed on its way to cuSOLVER and back, which makes the factor of the inverse out
+ * of the inverse of a factor: quant/factor_scalapack.h has the algebra. */
 #include "kernels/cuda/cuda.h"
 
 #include <stdio.h>
@@ -28,6 +30,8 @@ sb_status sb_cuda_add_multiples(sb_backend *backend, sb_stream stream, int64_t *
                         1.0 / quantum, reversed, sb_cuda_of(backend)->trouble);
 }
 
+/* ---- kernels of a factorisation ---- */
+
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     take_diagonal(double *diagonal, const int64_t *sums, size_t n, double quantum) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
@@ -35,7 +39,7 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     diagonal[i] = (double)sums[i * n + i] * quantum;
 }
 
-/* a = the moments, read from their end, with `added` on the mended diagonal. */
+/* a = the reversed moments, with `added` on the mended diagonal. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     fill(double *a, const int64_t *sums, const double *diagonal, size_t n, double quantum,
          double added) {
@@ -46,7 +50,7 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   }
 }
 
-/* factor = the reversed factor's upper triangle, in place and in single precision. */
+/* factor = `a` reversed, in single precision, with zeros below the diagonal. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     turn(float *factor, const double *a, size_t n) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
@@ -54,6 +58,7 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     factor[k] = k % n >= k / n ? (float)a[n * n - 1 - k] : 0.0f;
 }
 
+/* kept = the moments as they were factorised, in single precision. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     keep(float *kept, const int64_t *sums, size_t n, double quantum, sb_factor_repair repair) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
@@ -63,7 +68,9 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   }
 }
 
-/* One matrix on its way. */
+/* ---- one matrix ---- */
+
+/* A factorisation in progress. */
 typedef struct work {
   sb_backend *backend;
   cudaStream_t stream;
@@ -71,8 +78,8 @@ typedef struct work {
   double *a;        /* device [n, n] */
   double *diagonal; /* device [n], mended */
   int *info;        /* device */
-  void *room;       /* device, of cuSOLVER */
-  void *host_room;
+  void *room;       /* device, for cuSOLVER */
+  void *host_room;  /* host, for cuSOLVER */
   size_t room_bytes, host_bytes;
 } work;
 
@@ -82,6 +89,7 @@ static sb_status solved(const sb_backend *backend, cusolverStatus_t status, cons
                  ((const sb_cuda *)backend->impl)->where, what, (int)status);
 }
 
+/* Loads cuSOLVER on first use: most runs need no factors. */
 static sb_status open_solver(sb_backend *backend) {
   sb_cuda *cuda = sb_cuda_of(backend);
   sb_cuda_solver *s = &cuda->solver;
@@ -100,6 +108,7 @@ void sb_cuda_factor_close(sb_backend *backend) {
   sb_cuda_solver_unload(s);
 }
 
+/* *answer = whether the last step succeeded, that is, found a positive definite matrix. Waits. */
 static sb_status positive(const work *w, bool *answer) {
   int info = 0;
   SB_TRY(sb_cuda_download(w->backend, (sb_stream)w->stream, &info, w->info, sizeof info));
@@ -108,6 +117,7 @@ static sb_status positive(const work *w, bool *answer) {
   return SB_OK;
 }
 
+/* An sb_factor_attempt: `a` becomes the Cholesky factor, then its inverse. */
 static sb_status attempt(void *context, double added, bool *done) {
   const work *w = (const work *)context;
   const sb_factor_job *job = w->job;
@@ -130,7 +140,7 @@ static sb_status attempt(void *context, double added, bool *done) {
   return positive(w, done);
 }
 
-/* Memory for what cuSOLVER wants: the larger of its two steps. */
+/* Gets memory for cuSOLVER: as much as the larger of its two steps wants. */
 static sb_status make_room(work *w) {
   sb_cuda_solver *s = &sb_cuda_of(w->backend)->solver;
   const int64_t n = (int64_t)w->job->n;
@@ -149,6 +159,7 @@ static sb_status make_room(work *w) {
   return sb_alloc_raw(&w->host_room, sb_max_size(w->host_bytes, 1), 1, "memory of cuSOLVER");
 }
 
+/* The diagonal is mended on the host, by the same code as on the CPU. */
 static sb_status mend(const work *w, double *diagonal) {
   const sb_factor_job *job = w->job;
   SB_TRY(sb_cuda_launch(w->backend, w->stream, "second moments", take_diagonal,

@@ -17,7 +17,7 @@ typedef struct sb_cuda_symbol {
 
 /* Loads the library `file` into *library and sets the pointer of each symbol. SB_ERR_UNSUPPORTED,
  * with nothing loaded, if the library or a symbol is missing. The message begins with `where`, uses
- * `called` as the library's name, and ends with `instead`, the advice for a machine without it. */
+ * `called` as the library's name, and names `instead` for a machine without it. */
 sb_status sb_cuda_library_load(void **library, const char *file, const sb_cuda_symbol *symbols,
                                size_t count, const char *called, const char *where,
                                const char *instead);

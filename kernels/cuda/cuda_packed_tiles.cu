@@ -7,31 +7,34 @@ extern "C" {
 #include "kernels/shared/blockrow_layout.h"
 }
 
+/* STAGES: blocks in shared memory, one in use and the others on their way. */
 constexpr int THREADS = 256, SIDE = SB_CUDA_PACKED_SIDE, STAGES = 3;
-/* Bytes of the widest block: 8 bits with zero points; and words between rows of x, so that the
- * eight rows of an operand lie in different banks. */
+/* BLOCK_ROOM: bytes of the widest block, 8 bits with zero points. X_ROW: words from row to row of
+ * x; it keeps the eight rows of an operand in different banks. */
 constexpr int BLOCK_ROOM = 2 * SIDE + SIDE * SB_MAX_BITS / 8 + SIDE * SIDE, X_ROW = SIDE / 2 + 16;
 
-/* What x is made of: bf16 numbers are one part, floats three. */
+/* x as bf16 parts: a bf16 number is one part, a float three. */
 template <int PARTS> struct packed_x { typedef float number; };
 template <> struct packed_x<1> { typedef sb_brain number; };
 
 template <int TILES, int PARTS> struct packed_room {
   uint8_t block[STAGES][BLOCK_ROOM];
-  uint32_t x[2][PARTS][TILES * 8][X_ROW]; /* pairs of codes' partners */
-  unsigned last;
+  uint32_t x[2][PARTS][TILES * 8][X_ROW]; /* pairs of columns, as place_of orders them */
+  unsigned last;                          /* true if this thread block adds the segments */
 };
 
-/* Where column k of a block stands in a row of x: thread t = k / 32 of a row has codes 32 t .. 32 t
- * + 31 and pairs code i with code i + 16; pairs 4 q .. 4 q + 3 of the four threads are neighbours.
- * In numbers of 16 bits. */
+/* ---- codes to operands ---- */
+
+/* The place of column k of a block in a row of x, counted in 16-bit numbers. Thread t = k / 32 of a
+ * row has the codes 32 t .. 32 t + 31 and pairs its code i with its code i + 16. The pairs
+ * 4 q .. 4 q + 3 of the four threads are neighbours. */
 __device__ __forceinline__ int place_of(int k) {
   const int t = k / 32, i = k % 16, high = k / 16 % 2;
   return (i / 4 * 16 + t * 4 + i % 4) * 2 + high;
 }
 
-/* One row's 32 codes of a thread, BITS words, with codes 0 .. 15 in the low halves and 16 .. 31 in
- * the high halves. */
+/* Reads a thread's 32 codes of one row, BITS words. Moves codes 0 .. 15 to the low halves and codes
+ * 16 .. 31 to the high halves, so that one shift serves two codes. */
 template <int BITS>
 __device__ __forceinline__ void halve(uint32_t (&out)[BITS], const uint32_t *from) {
   uint32_t w[BITS];
@@ -53,7 +56,7 @@ __device__ __forceinline__ void halve(uint32_t (&out)[BITS], const uint32_t *fro
   }
 }
 
-/* Codes i and i + 16, one in each half. */
+/* Codes i and i + 16, one per half. */
 template <int BITS> __device__ __forceinline__ uint32_t codes_at(const uint32_t (&w)[BITS], int i) {
   constexpr uint32_t both = 0x10001u, all = (1u << BITS) - 1u;
   const int word = i * BITS / 16, shift = i * BITS % 16, have = 16 - shift;
@@ -63,8 +66,8 @@ template <int BITS> __device__ __forceinline__ uint32_t codes_at(const uint32_t 
          (w[word + 1 < BITS ? word + 1 : word] << have & (all - low) * both);
 }
 
-/* The same, minus the center, as bf16. `shift` is a pair of -(128 + center); `center` serves 8
- * bits, where 128 + code has no place in bf16. */
+/* Codes i and i + 16 minus the center, as a pair of bf16. `shift` is a pair of -(128 + center). A
+ * code of 8 bits does not fit into the bits of 128 + code, so it takes `center` instead. */
 template <int BITS>
 __device__ __forceinline__ uint32_t levels_at(const uint32_t (&w)[BITS], int i, uint32_t shift,
                                               float center) {
@@ -89,8 +92,10 @@ __device__ __forceinline__ row_grid grid_of(const uint8_t *block, const sb_block
   return out;
 }
 
-/* The numbers of one token that codes 4 q .. 4 q + 3 and their partners of this thread meet, as two
- * right operands. */
+/* ---- one block ---- */
+
+/* Two right operands: the numbers of one token that meet codes 4 q .. 4 q + 3 of this thread and
+ * their partners. */
 __device__ __forceinline__ void partners(uint32_t (&b)[2][2], const uint32_t *x, int q,
                                          bool valid) {
   uint4 four = make_uint4(0, 0, 0, 0);
@@ -98,8 +103,8 @@ __device__ __forceinline__ void partners(uint32_t (&b)[2][2], const uint32_t *x,
   b[0][0] = four.x, b[0][1] = four.y, b[1][0] = four.z, b[1][1] = four.w;
 }
 
-/* Adds a block's product with x to this thread's sums: sum[n] of rows r and r + 8 and tokens 8 n +
- * 2 t, + 1. */
+/* Adds a block's product with x to this thread's sums. sum[n] has rows r and r + 8, and tokens
+ * 8 n + 2 t and 8 n + 2 t + 1. */
 template <int BITS, int TILES, int PARTS>
 __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *block,
                                          const uint32_t (*x)[TILES * 8][X_ROW],
@@ -142,7 +147,7 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
     for (int i = 0; i < 4; i++)
       sum[n][i] = fmaf(i < 2 ? upper.scale : lower.scale, product[n][i], sum[n][i]);
   if (symmetry == SB_ASYMMETRIC && BITS > 1) return;
-  /* There are offsets, which meet the sum of x: the product with rows of ones. */
+  /* Offsets multiply the sum of x, which the tensor cores get as a product with rows of ones. */
   const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
 #pragma unroll
   for (int n = 0; n < TILES; n++) {
@@ -162,7 +167,9 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
   }
 }
 
-/* A block on its way to shared memory. */
+/* ---- memory ---- */
+
+/* Starts the copy of a block to shared memory. */
 __device__ __forceinline__ void fetch(uint8_t *room, const uint8_t *packed, uint64_t entry) {
   const uint8_t *from = packed + packed_offset(entry);
   const int bytes = (int)packed_bytes(entry);
@@ -170,7 +177,8 @@ __device__ __forceinline__ void fetch(uint8_t *room, const uint8_t *packed, uint
     sb_copy16(room + at, from + at, 16);
 }
 
-/* The columns of x that meet block column j: read, and later written as parts to shared memory. */
+/* The columns of x that meet block column j. read_x reads them into registers ahead of time;
+ * write_x splits them into parts and writes these to shared memory. */
 template <int TILES> constexpr int X_EACH = TILES * 8 * SIDE / THREADS;
 template <int TILES, typename X>
 __device__ __forceinline__ void read_x(float (&mine)[X_EACH<TILES>], const X *x, size_t cols,
@@ -211,8 +219,8 @@ typedef struct packed_job {
   bool add;
 } packed_job;
 
-/* What a run has of block row i is complete: it is left in `parts`, or goes to y where it is all
- * there is. Whoever comes last adds the parts. */
+/* Ends a segment of block row i. The only segment of a row goes to y; others go to `parts`, and the
+ * last thread block to arrive adds all segments of the row in order. */
 template <int TILES>
 __device__ __forceinline__ void leave(const packed_job &w, unsigned *last,
                                       const float (&sum)[TILES][4], size_t i, size_t segment) {
@@ -248,7 +256,9 @@ __device__ __forceinline__ void leave(const packed_job &w, unsigned *last,
   if (threadIdx.x == 0) w.at.arrived[i] = 0;
 }
 
-/* multiply, for a width that is known at run time. */
+/* ---- a run of blocks ---- */
+
+/* Calls multiply with the width as a constant. */
 template <int TILES, int PARTS>
 __device__ __forceinline__ void
 multiply_at(float (&sum)[TILES][4], unsigned bits, const uint8_t *block,
@@ -291,6 +301,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
                  columns = (unsigned)(w.cols / SIDE);
   unsigned segment = w.at.segment[blockIdx.x], i = begin / columns, j = begin % columns;
   if (begin == end) return;
+  /* The first blocks start on their way before any is used. */
   for (unsigned k = begin; k < begin + STAGES - 1; k++) {
     if (k < end) fetch(room.block[k - begin], w.packed, w.at.blocks[k]);
     sb_copy_commit();
@@ -306,7 +317,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
     write_x<TILES, PARTS>(room.x[buffer], mine, w.tokens);
     sb_copy_wait<STAGES - 2>();
     __syncthreads();
-    /* all are done with the block before this one: its room is free */
+    /* all threads are done with the block before this one, so its room is free */
     if (k + STAGES - 1 < end) fetch(room.block[before], w.packed, ahead);
     sb_copy_commit();
     if (k + 1 < end) read_x<TILES>(mine, x, w.cols, next, w.tokens);
@@ -315,6 +326,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
     entry = k + 1 < end ? w.at.blocks[k + 1] : 0;
     ahead = k + STAGES < end ? w.at.blocks[k + STAGES] : 0;
     multiply_at<TILES, PARTS>(sum, bits, block, room.x[buffer], w.symmetry, w.tokens);
+    /* a block row or the run ends here, and so does a segment */
     if (next == 0 || k + 1 == end) {
       leave<TILES>(w, &room.last, sum, i++, segment++);
 #pragma unroll
@@ -338,7 +350,7 @@ static sb_status launch(sb_backend *backend, cudaStream_t stream, unsigned runs,
 sb_status sb_cuda_packed_tiles(sb_backend *backend, cudaStream_t stream, const sb_packed_impl *w,
                                float *y, const void *x, size_t T, bool add) {
   const bool brain = backend->operand == SB_BF16;
-  const size_t most = brain ? 64 : 16; /* tokens at a time: what registers hold */
+  const size_t most = brain ? 64 : 16; /* tokens per launch, whose sums fit into registers */
   for (size_t first = 0; first < T; first += most) {
     const size_t tokens = sb_min_size(most, T - first);
     packed_job job = {w->at,
