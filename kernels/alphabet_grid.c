@@ -1,4 +1,4 @@
-/* The integer grid as an alphabet: docs/format.md has its bytes, kernels/shared/grid.h its levels.
+/* The integer grid as an alphabet. docs/format.md has its bytes, kernels/shared/grid.h its levels.
  */
 #include <string.h>
 

@@ -33,7 +33,7 @@ sb_status sb_cpu_scratch(sb_backend *backend, sb_cpu_slot slot, size_t count, si
   return SB_OK;
 }
 
-/* What the kernel thinks can be had without swapping; free pages alone where it does not say. */
+/* Memory available without swapping, as estimated by the system; without estimate, free pages. */
 static size_t available_memory(void) {
   FILE *file = fopen("/proc/meminfo", "r");
   char line[128];

@@ -1,8 +1,8 @@
-/* Row and column sums of what rounding each weight does to the loss: one pass over g and w.
+/* Row and column sums of the cost of rounding each weight: one pass over g and w.
  *
- * A matrix is cut into stripes of whole block rows, by its shape alone. A stripe adds up the
- * columns of its rows, in order; the stripes are added afterwards, in order too. Sums along a row
- * run in sixteen float lanes a group, and in double from group to group. */
+ * A matrix is cut into stripes of whole block rows, by its shape alone. A stripe adds up its
+ * columns row by row; afterwards the stripes are added in order. Sums along a row run in sixteen
+ * float lanes per group, and in double from group to group. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
@@ -16,7 +16,7 @@ typedef struct job {
   bool absolute;
 } job;
 
-/* One group: its share of the row's sum; columns[i] += the score of weight i. */
+/* One group: returns its share of the row's sum; columns[i] += the score of weight i. */
 SB_LANES_INLINE double score_group(double *columns, const float *w, const float *g, size_t n,
                                    const sb_grid *grid, bool absolute) {
   float scores[SB_GROUP_MAX];

@@ -4,9 +4,8 @@
 
 enum { PIECE = 4096 };
 
-/* One piece. The loops are plain so that they vectorise; sb_to_f32 would open a parallel region of
- * its own.
- */
+/* Converts one piece. The loops are plain so that they vectorise; sb_to_f32 would open a parallel
+ * region of its own. */
 static void to_f32(float *dst, const void *src, sb_dtype type, size_t count) {
   const uint16_t *half = src;
   if (type == SB_F32) {

@@ -1,8 +1,9 @@
-/* What rounding a block to each width does to the loss, seen through second moments: row_weight e H
- * e' of every row.
+/* The cost of rounding a block to each width, by second moments: the sum over its rows of
  *
- * A few rows at a time, the errors e of all widths are laid one under another, and one matrix
- * product gives e H for all of them: 2 n FLOP a weight and width. A block is one thread's, so its
+ *   row_weight * e H e', e = Q_b(w) - w
+ *
+ * For a few rows at a time, the errors e of all widths are laid one under another. One matrix
+ * product gives e H for all of them: 2 n FLOP per weight and width. One thread has a block, so its
  * sums depend on its shape alone. */
 #include <omp.h>
 
@@ -10,7 +11,7 @@
 #include "kernels/cpu/cpu_group.h"
 #include "kernels/cpu/cpu_sgemm.h"
 
-enum { ROWS = 16 }; /* of a block, at a time */
+enum { ROWS = 16 }; /* rows of a block per product */
 
 typedef struct curvature {
   const float *grams, *row_weights;

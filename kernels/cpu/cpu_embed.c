@@ -2,7 +2,7 @@
 
 #include "base/memory.h"
 
-/* Columns of the gradient in one piece of work: every piece sees all tokens, in their order. */
+/* Columns of the gradient per piece of work. Every piece sees all tokens, in their order. */
 enum { COLUMNS = 64 };
 
 sb_status sb_cpu_embed(sb_backend *backend, sb_stream stream, void *x, const uint32_t *ids,

@@ -31,8 +31,8 @@ static void factorise(sb_factor_job *job) {
     job->kept[i * n + i] = sb_factor_damped(job->kept[i * n + i], &job->repair);
 }
 
-/* Side by side, each on one thread, because the order in which LAPACK adds depends on how many it
- * has. */
+/* Jobs run side by side, each on one thread: the order of LAPACK's sums depends on its number of
+ * threads. */
 sb_status sb_cpu_factor_moments(sb_backend *backend, sb_stream stream, sb_factor_job *jobs,
                                 size_t count) {
   (void)stream;

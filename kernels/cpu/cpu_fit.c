@@ -1,5 +1,4 @@
-/* How far the range of each group is shrunk before it is rounded: kernels/shared/grid.h, fitted
- * grids. */
+/* The fit of each group, by which its range is shrunk: kernels/shared/grid.h, fitted grids. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 

@@ -9,8 +9,8 @@
 #include "kernels/cpu/cpu_sgemm.h"
 #include "kernels/shared/checks.h"
 
-/* Gives the operand [rows, cols], as it lies in memory, the type `want`: a copy in scratch where it
- * has another one. */
+/* Makes an operand [rows, cols], as it lies in memory, of type `want`: a copy in scratch if it has
+ * another type. */
 static sb_status convert_operand(sb_backend *backend, sb_cpu_slot slot, sb_matrix_view *x,
                                  sb_dtype want, size_t rows, size_t cols) {
   if (x->dtype == want) return SB_OK;
@@ -44,8 +44,8 @@ static sb_status gemm_f32(int threads, const sb_gemm_args *g) {
   int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
   {
-    /* The library asks OpenMP how many threads it may use: one, also where this team has a single
-     * member. The setting belongs to this implicit task and ends with it. */
+    /* The library asks OpenMP how many threads it may use. It must be one, even in a team of a
+     * single member. The setting belongs to this implicit task and ends with it. */
     omp_set_num_threads(1);
 #pragma omp for schedule(dynamic, 1)
     for (size_t tile = 0; tile < tiles; tile++) {

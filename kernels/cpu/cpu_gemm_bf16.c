@@ -1,3 +1,5 @@
+/* bf16 products as oneDNN primitives. Making a primitive takes long, so each shape is prepared once
+ * and kept. Tiles run in parallel, each by one thread, so that the order of sums is fixed. */
 #include "kernels/cpu/cpu_gemm_bf16.h"
 
 #ifdef SB_HAVE_ONEDNN
@@ -13,7 +15,7 @@ enum { TARGET_M = 256, TARGET_N = 576 };
 
 typedef enum role { SOURCE, WEIGHTS, RESULT, SCRATCH, ROLES } role;
 
-/* What decides a prepared product. */
+/* Products with equal keys share a primitive. */
 typedef struct product_key {
   bool trans_a, trans_b, add;
   size_t m, n, k, lda, ldb, ldc;
@@ -29,7 +31,7 @@ typedef struct product {
 
 struct sb_cpu_bf16 {
   dnnl_engine_t engine;
-  dnnl_stream_t *streams; /* one a thread */
+  dnnl_stream_t *streams; /* [threads] */
   int threads;
   product **products;
   size_t count, capacity;
@@ -57,7 +59,9 @@ static void product_free(product *p) {
   free(p);
 }
 
-/* Scratch memory and result of the product as oneDNN attributes. */
+/* ---- preparing a product ---- */
+
+/* oneDNN attributes: scratch memory comes from the caller, and the result adds to C if key->add. */
 static sb_status attributes(const product_key *key, dnnl_primitive_attr_t attr) {
   SB_TRY(check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
                "matrix product"));
@@ -79,8 +83,8 @@ static dnnl_status_t describe(dnnl_memory_desc_t *desc, size_t rows, size_t cols
   return dnnl_memory_desc_init_by_strides(desc, 2, dims, type, strides);
 }
 
-/* Prepares p->key. oneDNN plans for the threads OpenMP offers at this moment: one, so that the
- * plan, and the order of its sums, is the same whoever runs it. */
+/* Prepares the product of p->key. oneDNN plans for the number of threads that OpenMP offers at this
+ * moment. It is set to one, so that plan and order of sums do not depend on the caller. */
 static sb_status product_prepare(sb_cpu_bf16 *bf16, product *p) {
   const product_key *key = &p->key;
   dnnl_matmul_desc_t matmul;
@@ -116,7 +120,8 @@ static bool same_key(const product_key *x, const product_key *y) {
          x->n == y->n && x->k == y->k && x->lda == y->lda && x->ldb == y->ldb && x->ldc == y->ldc;
 }
 
-/* The prepared product of `key`, from the list (a model has some tens of shapes) or new. */
+/* The prepared product of `key`, from the list or new. A model has some tens of shapes, so the list
+ * is searched one by one. */
 static sb_status product_get(sb_cpu_bf16 *bf16, const product_key *key, product **out) {
   for (size_t i = 0; i < bf16->count; i++)
     if (same_key(&bf16->products[i]->key, key)) {
@@ -143,7 +148,7 @@ static sb_status product_get(sb_cpu_bf16 *bf16, const product_key *key, product 
   return SB_OK;
 }
 
-/* Memory objects, streams and scratch for `threads` threads. */
+/* Makes memory objects, streams and scratch for `threads` threads; none of them can be shared. */
 static sb_status product_threads(sb_cpu_bf16 *bf16, product *p, int threads) {
   if (p->threads < threads) {
     dnnl_memory_t *grown = realloc(p->memory, (size_t)threads * ROLES * sizeof *grown);
@@ -178,6 +183,8 @@ static sb_status product_threads(sb_cpu_bf16 *bf16, product *p, int threads) {
   return SB_OK;
 }
 
+/* ---- running it ---- */
+
 static dnnl_status_t product_run(const sb_cpu_bf16 *bf16, const product *p, int thread,
                                  const uint16_t *a, const uint16_t *b, float *c) {
   const dnnl_memory_t *memory = p->memory + (size_t)thread * ROLES;
@@ -200,6 +207,7 @@ sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g
   const size_t m = g->m, n = g->n, lda = g->a.ld, ldb = g->b.ld;
   sb_gemm_cut cut = sb_gemm_cut_of(m, n, TARGET_M, TARGET_N);
   size_t last_m = m - (cut.count_m - 1) * cut.tile_m, last_n = n - (cut.count_n - 1) * cut.tile_n;
+  /* The last row and column of tiles have sizes of their own: up to four products. */
   product *kinds[2][2]; /* [last row of tiles][last column] */
   for (int i = 0; i < 2; i++)
     for (int j = 0; j < 2; j++) {
@@ -219,7 +227,7 @@ sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g
   int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(max : failed)
   {
-    omp_set_num_threads(1); /* of this implicit task: oneDNN opens no region inside */
+    omp_set_num_threads(1); /* for this implicit task: oneDNN opens no region inside */
 #pragma omp for schedule(dynamic, 1)
     for (size_t tile = 0; tile < cut.count_m * cut.count_n; tile++) {
       size_t row = tile / cut.count_n, col = tile % cut.count_n, i = row * cut.tile_m,
@@ -233,6 +241,8 @@ sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g
   }
   return check((dnnl_status_t)failed, "matrix product");
 }
+
+/* ---- life cycle ---- */
 
 void sb_cpu_bf16_free(sb_cpu_bf16 *bf16) {
   if (!bf16) return;
@@ -253,7 +263,7 @@ sb_status sb_cpu_bf16_create(sb_cpu_bf16 **out) {
   product *unused;
   sb_status status = check(dnnl_engine_create(&bf16->engine, dnnl_cpu, 0), "engine");
   if (status == SB_OK)
-    status = product_get(bf16, &probe, &unused); /* the processor's answer, now and not mid-run */
+    status = product_get(bf16, &probe, &unused); /* fails now, not mid-run, without support */
   if (status != SB_OK) {
     sb_cpu_bf16_free(bf16);
     return status;

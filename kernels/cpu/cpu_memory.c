@@ -10,8 +10,8 @@ enum { PIECE = 1 << 20, HUGE_PAGE = 2 << 20 };
 sb_status sb_cpu_alloc(sb_backend *backend, size_t bytes, const char *what, void **out) {
   (void)backend;
   SB_TRY(sb_alloc_raw(out, bytes, 1, what));
-  /* Large pages save page faults and TLB misses; a kernel that has none loses nothing, so the
-   * result is not looked at. The advice is for whole large pages inside the buffer. */
+  /* Large pages save page faults and TLB misses. The advice covers the whole large pages inside the
+   * buffer. A system without them only ignores it, so the result is not checked. */
   size_t first = ((uintptr_t)*out + HUGE_PAGE - 1) & ~((size_t)HUGE_PAGE - 1);
   size_t last = ((uintptr_t)*out + bytes) & ~((size_t)HUGE_PAGE - 1);
   if (last > first)

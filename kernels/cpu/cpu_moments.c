@@ -1,7 +1,7 @@
 /* Second moments of activations and of their gradients, added up exactly.
  *
- * One sequence's moments are made in float or double, in an order that its shape fixes; from there
- * on they are whole multiples of 2^-80 in two limbs (mpi/exact.h), sixteen bytes an item. */
+ * The moments of one sequence are computed in float or double, in an order that its shape fixes.
+ * They are added to whole multiples of 2^-80 in two limbs (mpi/exact.h), sixteen bytes per item. */
 #include <math.h>
 #include <omp.h>
 
@@ -11,11 +11,11 @@
 #include "kernels/shared/exact_add.h"
 
 enum {
-  STRIP = 64,    /* rows of a triangle that one product makes */
-  COLUMNS = 256, /* of add_squares' pieces */
+  STRIP = 64,    /* rows of a triangle per product */
+  COLUMNS = 256, /* columns of a piece of add_squares */
 };
 
-/* sums[i] += x[i] * scale * 2^-32; true where that is possible. */
+/* sums[i] += x[i] * scale * 2^-32; false if a sum does not fit. */
 static bool add_exact(int64_t *sums, const float *x, size_t n, double scale) {
   bool good = true;
   for (size_t i = 0; i < n; i++) good &= sb_exact_add_float(sums + 2 * i, x[i], scale);

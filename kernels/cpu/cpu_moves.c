@@ -1,4 +1,4 @@
-/* What moving each block up or down by one bit does to <g, W>: one pass over g and w, with grids
+/* The change of <g, W> if a block moves up or down by one bit: one pass over g and w, with grids
  * chosen before.
  *
  * Products with g are summed in sixteen float lanes along a row of a block, and the lanes in double
@@ -14,7 +14,7 @@ typedef struct sb_move_grids {
   sb_grid here, down, up;
 } move_grids;
 
-/* code - center. The base of a grid is known to be 0 except where `based`. */
+/* code - center. The base of a grid is 0 unless `based`. */
 SB_LANES_INLINE lanes steps(const sb_grid *grid, lanes w, bool based) {
   const lanes x = based ? lanes_sub(w, lanes_set(grid->base)) : w;
   const lanes code = lanes_fma(x, lanes_set(grid->inverse), lanes_set(grid->center));
@@ -22,8 +22,7 @@ SB_LANES_INLINE lanes steps(const sb_grid *grid, lanes w, bool based) {
                    lanes_set(grid->center));
 }
 
-/* value - now. Without a base the fused form rounds once what would be exact, minus now: the same
- * number. */
+/* value - now. Without a base the value is exact, so the fused form gives the same number. */
 SB_LANES_INLINE lanes change(const sb_grid *grid, lanes w, lanes now, bool based) {
   const lanes q = steps(grid, w, based), scale = lanes_set(grid->scale);
   if (based) return lanes_sub(lanes_fma(q, scale, lanes_set(grid->base)), now);
@@ -53,8 +52,8 @@ typedef struct job {
   const sb_stored_grid *grids; /* SB_MOVES per group */
 } job;
 
-/* Row r of block column j. Both directions are always computed: a branch a group costs more than
- * the arithmetic of a direction that is not wanted. */
+/* Row r of block column j. Both directions are always computed: a branch per group costs more than
+ * the arithmetic of an unused direction. */
 static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bits) {
   float room[SB_GROUP_MAX];
   const sb_tiling *tiling = a->m->tiling;

@@ -1,5 +1,5 @@
-/* Multiplication with packed weights: what is prepared, and how the work is cut. The arithmetic is
- * in the kernels of cpu_packed.h. */
+/* Multiplication with packed weights: preparation of the matrix and of x, and the cut of the work.
+ * The kernels of cpu_packed.h have the arithmetic. */
 #include "kernels/cpu/cpu_packed.h"
 
 #include <omp.h>
@@ -34,8 +34,9 @@ const sb_packed_kernels *sb_packed_kernels_best(void) {
 
 /* ---- the matrix ---- */
 
-/* An item is up to a quarter of a thread's share of the bytes that are still left: large runs of
- * memory first, and at the end pieces small enough that no thread waits long for another. */
+/* Cuts the matrix into items. An item has up to a quarter of a thread's share of the bytes that are
+ * left. So large runs of memory come first, and the last items are small enough that no thread
+ * waits long for another. */
 static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
   enum { LEAST = 32 * 1024 };
   const size_t columns = sb_tiling_block_cols(&w->tiling);
@@ -113,18 +114,19 @@ typedef struct product {
   size_t T, rows, cols, columns, length;
   bool add;
   float *prepared, *sums; /* x in the order of pieces (cpu_packed.h), and its sums */
-  float *scratch;         /* one part a thread */
+  float *scratch;         /* one part per thread */
   size_t scratch_size;
 } product;
 
-/* The place in the order of pieces of column c, lanes of one step being `step` floats apart from
- * those of the next. */
+/* ---- x in the order of pieces ---- */
+
+/* The place of column c in the order of pieces, if consecutive steps are `step` floats apart. */
 static size_t place_of(size_t c, size_t step) {
   return (c / SB_PACKED_PIECE * 8 + c % 8) * step + c % SB_PACKED_PIECE / 8;
 }
 
-/* The part of x that block column j sees, tokens side by side for every step; those beyond T are 0.
- */
+/* Prepares the part of x that block column j meets, for `few`: tokens lie side by side in every
+ * step. Tokens beyond T are 0. */
 static void prepare_steps(const product *p, size_t j, size_t padded) {
   const sb_tiling *tiling = &p->w->tiling;
   float *to = p->prepared + sb_packed_start(tiling, j) * padded;
@@ -136,6 +138,7 @@ static void prepare_steps(const product *p, size_t j, size_t padded) {
   }
 }
 
+/* Prepares the sums of x over block column j, which offsets multiply. */
 static void prepare_sums(const product *p, size_t j, size_t padded) {
   const sb_tiling *tiling = &p->w->tiling;
   for (size_t t = 0; t < padded; t++) {
@@ -146,13 +149,14 @@ static void prepare_sums(const product *p, size_t j, size_t padded) {
   }
 }
 
-/* Tokens of the group from `first` on, in whole vectors. */
+/* Number of tokens in the group from `first` on, rounded up to whole vectors. */
 static size_t group_width(const product *p, size_t first) {
   const size_t lanes = p->kernels->lanes;
   return sb_div_up(sb_min_size(p->kernels->group, p->T - first), lanes) * lanes;
 }
 
-/* The part of x that block column j sees, in groups of tokens, each [length, its width]. */
+/* Prepares the part of x that block column j meets, for `multiply`: groups of tokens, each
+ * [length, width of the group]. */
 static void prepare_groups(const product *p, size_t j) {
   const sb_tiling *tiling = &p->w->tiling;
   for (size_t first = 0; first < p->T; first += p->kernels->group) {
@@ -167,7 +171,9 @@ static void prepare_groups(const product *p, size_t j) {
   }
 }
 
-/* y of the item's rows, from out[rows, width] of the tokens from `first` on. */
+/* ---- results and scratch ---- */
+
+/* Stores or adds out[rows, width] to y, for the item's rows and the tokens from `first` on. */
 static void put_out(const product *p, const sb_packed_item *item, const float *out, size_t first,
                     size_t width) {
   const size_t row = item->i * p->w->tiling.block_rows + item->row;
@@ -193,6 +199,8 @@ static sb_status scratch_of(sb_backend *backend, product *p, size_t prepared, si
                         &p->scratch);
 }
 
+/* ---- few tokens: one pass over the packed bytes ---- */
+
 static sb_status few_tokens(sb_backend *backend, product *p) {
   size_t padded = 1;
   while (padded < p->T) padded *= 2;
@@ -216,7 +224,9 @@ static sb_status few_tokens(sb_backend *backend, product *p) {
   return SB_OK;
 }
 
-/* Rows of an item, for tokens [from, end), which begin with a group. */
+/* ---- more tokens: blocks are decoded, then multiplied ---- */
+
+/* The rows of an item times the tokens [from, end); `from` is the start of a group. */
 static void many_item(const product *p, const sb_packed_item *item, size_t from, size_t end) {
   const sb_tiling *tiling = &p->w->tiling;
   const size_t rows = sb_div_up(item->rows, 8) * 8, ld = sb_packed_width(tiling, 0),
@@ -237,7 +247,7 @@ static void many_item(const product *p, const sb_packed_item *item, size_t from,
     put_out(p, item, out + (first - from) * rows, first, group_width(p, first));
 }
 
-/* Beyond so many groups of tokens an item's blocks are decoded once more. */
+/* Groups of tokens per decoding of a block; further groups decode it again. */
 enum { GROUPS = 8 };
 
 static sb_status many_tokens(sb_backend *backend, product *p) {

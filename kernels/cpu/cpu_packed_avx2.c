@@ -1,5 +1,5 @@
-/* Packed weights with AVX2: eight chunks a vector, up to 3 bits a lookup in a register makes floats
- * of codes. */
+/* Packed weights with AVX2: a vector has eight chunks. Codes of up to 3 bits become floats by a
+ * lookup in a register. */
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -80,7 +80,7 @@ PV_AVX2_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv_w
 
 PV_AVX2_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
   if (b <= 3) {
-    /* The lookup goes by the 3 lowest bits; with fewer in a code the table repeats. */
+    /* The lookup uses the 3 lowest bits; for narrower codes the table repeats. */
     const __m256 one = _mm256_setr_ps(0, 1, 0, 1, 0, 1, 0, 1),
                  two = _mm256_setr_ps(0, 1, 2, 3, 0, 1, 2, 3),
                  three = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);

@@ -1,5 +1,5 @@
-/* Packed weights with AVX-512: the byte shuffle (VBMI) gives every lane its chunk in one step, and
- * up to 4 bits a lookup in a register makes floats of codes. */
+/* Packed weights with AVX-512: the byte shuffle (VBMI) gives every lane its chunk in one step.
+ * Codes of up to 4 bits become floats by a lookup in a register. */
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -70,8 +70,7 @@ PV_AVX512_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv
   if (b == 4) {
     *low = *high = _mm512_loadu_si512(piece);
   } else if (b < 4) {
-    /* Of a chunk with fewer than 4 bytes the upper ones are another's: pv_code does not look at
-     * them. */
+    /* Lanes of chunks below 4 bytes get bytes of the next chunk, too; pv_code ignores them. */
     const __m512i bytes = _mm512_maskz_loadu_epi8(((__mmask64)1 << 16 * b) - 1, piece);
     *low = *high = _mm512_permutexvar_epi8(first, bytes);
   } else {
@@ -87,7 +86,7 @@ PV_AVX512_INLINE void pv_chunks(const uint8_t *piece, unsigned b, unsigned h, pv
 
 PV_AVX512_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
   if (b <= 4) {
-    /* The lookup goes by the 4 lowest bits; with fewer in a code the table repeats. */
+    /* The lookup uses the 4 lowest bits; for narrower codes the table repeats. */
     const __m512 one = _mm512_setr_ps(0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1);
     const __m512 two = _mm512_setr_ps(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
     const __m512 three = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);

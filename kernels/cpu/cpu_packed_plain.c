@@ -1,5 +1,5 @@
-/* Packed weights in plain C: what the others are held against, and what a processor without AVX2
- * takes. */
+/* Packed weights in plain C: the reference of the other kernels, and the kernels of processors
+ * without AVX2. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>

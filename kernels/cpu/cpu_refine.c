@@ -1,4 +1,4 @@
-/* Coordinate descent over codes, scales and bases: kernels/backend.h has the method. */
+/* Coordinate descent over codes, scales and bases: kernels/ops/round.h has the method. */
 #include <cblas.h>
 #include <math.h>
 #include <string.h>
@@ -7,10 +7,12 @@
 #include "kernels/shared/checks.h"
 #include "kernels/shared/refine.h"
 
+/* ---- one row of a block ---- */
+
 /* One row of a block, and the block of H on the diagonal. */
 typedef struct part {
-  float *residual; /* [n], of the columns of the block alone */
-  float *change;   /* [n], what the pass has added to Q */
+  float *residual; /* [n]: the columns of the block alone */
+  float *change;   /* [n]: added to Q by this pass */
   const float *h;  /* row k at h + k * ld */
   size_t n, ld;
 } part;
@@ -26,15 +28,15 @@ static void add_along(const part *p, const float *v, float d) {
     if (v[k] != 0) add(p, k, d * v[k]);
 }
 
-/* In lanes as grid.h's sums, so that a GPU gets the same bits. */
+/* Adds lanes in the order of grid.h's sums, so that a GPU gets the same bits. */
 static double sum_of_lanes(double *lane) {
   for (int half = SB_GROUP_LANES / 2; half > 0; half /= 2)
     for (int i = 0; i < half; i++) lane[i] += lane[i + half];
   return lane[0];
 }
 
-/* The best step along v; 0 where there is none. v H is summed row by row: sums along rows would not
- * fill vectors. */
+/* The best step along v, 0 if none is better. v H is summed row by row, because sums along rows
+ * would not fill vectors. */
 static float best_step(const part *p, const float *v) {
   float along[SB_GROUP_MAX];
   double slope[SB_GROUP_LANES] = {0}, curvature[SB_GROUP_LANES] = {0};
@@ -86,9 +88,11 @@ static void refine_group(const part *p, sb_grid *grid, uint8_t *codes, unsigned 
   recode(p, grid, codes);
 }
 
+/* ---- refine_residual ---- */
+
 typedef struct job {
   float *residual;
-  const float *w; /* of the residual alone */
+  const float *w; /* for refine_residual only */
   size_t begin, end;
   const float *panel;
 } job;
@@ -118,7 +122,9 @@ sb_status sb_cpu_refine_residual(sb_backend *backend, sb_stream stream, const sb
   return cpu_stack_each(backend, stack, CPU_STACK_TILE * (end - begin), residual_of_tile, &a);
 }
 
-/* Block column j of a tile; change [rows of the tile, columns of the block]. */
+/* ---- refine_columns ---- */
+
+/* Refines block column j of a tile; change [rows of the tile, columns of the block]. */
 static void refine_block(const sb_stack *stack, const cpu_tile *tile, const float *residual,
                          float *change, const float *h, size_t j) {
   const size_t first = j * stack->block_cols, n = cpu_stack_cols_of(stack, j);

@@ -1,5 +1,5 @@
-/* Error-compensated rounding: kernels/backend.h has the method. A tile of rows goes through all
- * columns of the panel; the correction of what is behind a block is one product. */
+/* Error-compensated rounding: kernels/ops/round.h has the method. A tile of rows goes through all
+ * columns of the panel; one product per block corrects the columns behind it. */
 #include <cblas.h>
 #include <math.h>
 
@@ -7,15 +7,14 @@
 #include "kernels/cpu/cpu_stack.h"
 #include "kernels/shared/checks.h"
 
-/* One row of a block: n weights are rounded, and those of them still to come corrected. u: the
- * block of the factor on the diagonal. error[k] is what the columns behind the block must make
- * good. */
+/* Rounds the n weights of one row of a block, and corrects the later ones for each error. u is the
+ * block of the factor on the diagonal. The columns behind the block must make good error [n]. */
 static sb_grid round_group(float *w, uint8_t *codes, float *error, const float *u, size_t ld,
                            size_t n, unsigned bits, sb_symmetry symmetry, bool fitted) {
   unsigned fit = 0;
   if (fitted) {
-    /* what an error in a column costs that the columns behind it cannot make good (QuIP's LDL' of
-     * H) */
+    /* the cost of an error in column k after the columns behind it are corrected (LDL' of H, as in
+     * QuIP) */
     float importance[SB_GROUP_MAX];
     for (size_t k = 0; k < n; k++) importance[k] = 1.0f / (u[k * ld + k] * u[k * ld + k]);
     fit = cpu_group_fit(w, importance, n, bits, symmetry);

@@ -1,11 +1,11 @@
-/* What rounding a block to each width does to the loss, seen through squares of gradients: one pass
- * over g and w for all widths. Choosing grids is kept apart, since it depends on the weights only
- * and the same weights meet many gradients. */
+/* The cost of rounding a block to each width, by squares of gradients: one pass over g and w for
+ * all widths. Grids are chosen apart (choose_grids): they depend on the weights only, and the same
+ * weights meet many gradients. */
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
 
-/* One row of one block at one width. Without a base the fused form rounds once what would be exact,
- * minus w: the same number with fewer operations. g is 0 outside the row, the error need not be. */
+/* One row of one block at one width. Without a base the value is exact, so the fused form gives the
+ * same number with fewer operations. Outside the row g is 0, but the error need not be. */
 SB_LANES_INLINE void add_row(lanes_total *sum, const sb_grid *grid, bool based, const float *w,
                              const float *g, size_t n) {
   const lanes zero = lanes_set(0.0f), inverse = lanes_set(grid->inverse),

@@ -6,9 +6,8 @@
  * registers. */
 enum { ROWS = 6, VECTORS = SB_LANES == 16 ? 4 : 2 };
 
-/* rows x vectors of C. Both counts are constants where this is inlined, so that acc lives in
- * registers.
- */
+/* Computes rows x vectors of C. Both counts are constants after inlining, so acc stays in
+ * registers. */
 SB_INLINE void micro(const int rows, const int vectors, size_t k, const float *a, size_t a_row,
                      size_t a_col, const float *b, size_t ldb, float *c, size_t ldc, bool add) {
   sb_vf acc[6][4];

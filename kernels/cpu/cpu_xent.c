@@ -55,7 +55,7 @@ sb_status sb_cpu_xent_chunk(sb_backend *backend, sb_stream stream, float *row_ma
       row_max[t] = high;
       row_sum[t] *= before == -INFINITY ? 0.0f : expf(before - high);
     }
-    /* A row of nothing but -inf so far has no sum; a NaN shows in the sum all the same. */
+    /* A row with only -inf so far has no sum. A NaN reaches the sum all the same. */
     float shift = row_max[t] == -INFINITY ? 0.0f : row_max[t];
     row_sum[t] += row_exp_sum(row, nv, shift);
     if (targets[t] != SB_NO_TARGET && targets[t] >= v0 && targets[t] - v0 < nv)

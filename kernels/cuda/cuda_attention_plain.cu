@@ -1,6 +1,6 @@
-/* Attention without tensor cores, in f32 and for any head: a warp has one query, or one key, and
- * takes the other side 32 at a time, one a lane, for scores, and one after another for sums, whose
- * columns are dealt to the lanes. */
+/* Attention without tensor cores, in f32 and for any head. A warp has one query, or one key. For
+ * scores it takes the other side 32 at a time, one per lane. For sums it takes the other side one
+ * after another, and the lanes share the columns. */
 #include "kernels/cuda/cuda_attention_shape.h"
 #include "kernels/cuda/reduce.cuh"
 
@@ -11,7 +11,7 @@ __device__ __forceinline__ float dot(const float *a, const float *b, int d) {
   return sum;
 }
 
-/* Block (query, head), one warp; room for the output: d floats. */
+/* Grid: (queries, heads), one warp per block. Shared memory: d floats for the output. */
 __global__ void attention_plain(attention_shape s, float *o, float *lse, const float *q,
                                 const float *k, const float *v) {
   float *out = (float *)sb_shared_bytes();
@@ -39,7 +39,7 @@ __global__ void attention_plain(attention_shape s, float *o, float *lse, const f
   if (lane == 0) lse[(size_t)head * (size_t)s.T + (size_t)t] = high + logf(total);
 }
 
-/* Block (query, head), one warp. */
+/* Grid: (queries, heads), one warp per block. */
 __global__ void attention_plain_queries(attention_shape s, float *dq, const float *d_o,
                                         const float *lse, const float *delta, const float *q,
                                         const float *k, const float *v) {
@@ -66,7 +66,7 @@ __global__ void attention_plain_queries(attention_shape s, float *dq, const floa
   for (int c = lane; c < s.d; c += 32) dq[at + (size_t)c] = sum[c];
 }
 
-/* Block (key, KV head), one warp; room for two sums of d floats. */
+/* Grid: (keys, KV heads), one warp per block. Shared memory: two sums of d floats. */
 __global__ void attention_plain_keys(attention_shape s, float *dk, float *dv, const float *d_o,
                                      const float *lse, const float *delta, const float *q,
                                      const float *k, const float *v) {

@@ -35,7 +35,7 @@ static const sb_backend_ops operations = {
 #undef SB_CUDA_ENTRY
 };
 
-/* What CUDA says of the driver and the devices, as one line for people. */
+/* One line for people about the driver and the devices, as CUDA sees them. */
 static sb_status count_devices(int *count) {
   *count = 0;
   cudaError_t error = cudaGetDeviceCount(count);

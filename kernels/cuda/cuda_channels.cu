@@ -1,10 +1,10 @@
-/* Row and column sums of what rounding each weight does to the loss: one pass over g and w, the
- * same bits as on the processor, and so the same cut: stripes of whole block rows, whose column
- * sums are added in order at the end.
+/* Row and column sums of the cost of rounding each weight: one pass over g and w. Bits are the same
+ * as on the CPU, because the cut is: stripes of whole block rows, whose column sums are added in
+ * order at the end.
  *
- * A half warp has a stripe of one block column and walks down its rows: sums of columns are then of
- * one thread, those of the first piece in its registers. Row sums of every block column are kept
- * and added in order, too. */
+ * A half warp has a stripe of one block column and walks down its rows. So one thread has the sum
+ * of a column, in registers for columns of the first piece. Row sums of every block column are
+ * kept, and added in order at the end, too. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 constexpr int STRIPES = 64;
@@ -31,9 +31,9 @@ __device__ __forceinline__ void stripe_rows(const channel_job &a, size_t s, size
   *end = last < a.tiling.rows ? last : a.tiling.rows;
 }
 
-/* Half warp `item`: stripe item / block columns, block column item % block columns. The two of a
- * warp may have stripes of unlike lengths and block columns of unlike widths; they keep step for
- * the longer one. */
+/* Half warp `item` has stripe item / block columns and block column item % block columns. The two
+ * halves of a warp may have stripes of unlike lengths and block columns of unlike widths; the
+ * shorter one keeps step with the longer. */
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, const W *w) {
   const size_t across = sb_tiling_block_cols(&a.tiling), items = a.stripes * across;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, 
     const auto weights = group_row_at<true>(w + r * a.tiling.cols + col, n);
     const float *slopes = a.g + r * a.ldg + col;
     float row = 0.0f;
-    /* all parts of the range, since the other half's width may need another one */
+    /* all parts of the range, since the other half's width may need other parts */
     const sb_group_range range = group_range(weights, true, true, a.symmetry);
     const sb_grid grid =
         sb_grid_fitted(&range, width, a.symmetry, a.fits ? a.fits[r * across + j] : 0);

@@ -1,14 +1,15 @@
-/* What rounding a block to each width does to the loss, seen through second moments: row_weight e H
- * e' of every row.
+/* The cost of rounding a block to each width, by second moments: the sum over its rows of
+ *
+ *   row_weight * e H e', e = Q_b(w) - w
  *
  * A thread block has a block of weights and takes 16 of its rows at a time. Their errors e at all
- * widths, up to 128 vectors, are the left side of a product with H in f32, tile by tile; errors are
- * computed from the weights and the rows' grids whenever they are needed, which is cheaper than to
- * keep them. e H e' of a vector is a sum in one order, and so is that of rows, in double. */
+ * widths, up to 128 vectors, are the left side of a product with H in f32, tile by tile. Errors are
+ * computed from weights and grids whenever they are needed: cheaper than to keep them. e H e' of a
+ * vector is a sum in one order, and so is the sum over rows, in double. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 constexpr int ROWS = 16, VECTORS = ROWS * SB_MAX_BITS, SIDE = 64, STEP = 16,
-              EACH = 8 /* vectors a thread */, ACROSS = 4;
+              EACH = 8 /* vectors per thread */, ACROSS = 4;
 
 /* Q(w) - w for vector m = row * widths + width; 0 outside. */
 template <typename W>
@@ -58,7 +59,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       cuda_block_at(tiling, first_row * sb_tiling_block_cols(&tiling) + blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES, n = b.n;
   const float *gram = grams + b.j * tiling.block_cols * tiling.block_cols;
-  double total = 0.0; /* of width min_bits + threadIdx.x */
+  double total = 0.0; /* the cost at width min_bits + threadIdx.x */
   for (int first = 0; first < b.rows; first += ROWS) {
     const int rows = min(ROWS, b.rows - first), vectors = rows * (int)widths;
     const W *from = w + (b.row + (size_t)first) * tiling.cols + b.col;
@@ -69,7 +70,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       if (half < rows && (unsigned)lane < widths) grids[half * (int)widths + lane] = grid;
     }
     __syncthreads();
-    float dot[EACH] = {}; /* of vectors half * EACH + i, this thread's columns */
+    float dot[EACH] = {}; /* e H e' of vectors half * EACH + i over this thread's columns */
     for (int col = 0; col < n; col += SIDE) {
       float sum[EACH][ACROSS] = {};
       for (int k = 0; k < n; k += STEP) {

@@ -1,6 +1,6 @@
 #include "kernels/cuda/number.cuh"
 
-/* One block a token. */
+/* One block per token. */
 template <typename W>
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     lookup(float *x, const uint32_t *ids, const W *table, size_t h, size_t v0, size_t nv) {
@@ -21,7 +21,7 @@ sb_status sb_cuda_embed(sb_backend *backend, sb_stream stream, void *x, const ui
   });
 }
 
-/* One thread a column: it alone writes there, and sees all tokens in their order. */
+/* One thread per column. It alone writes the column, and sees all tokens in their order. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     add_rows(float *dtable, const uint32_t *ids, const float *dx, size_t T, size_t h, size_t v0,
              size_t nv) {

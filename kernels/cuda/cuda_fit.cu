@@ -1,4 +1,4 @@
-/* How far the range of each group is shrunk before it is rounded: kernels/shared/grid.h. */
+/* The fit of each group, by which its range is shrunk: kernels/shared/grid.h, fitted grids. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 template <typename W>

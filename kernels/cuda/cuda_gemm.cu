@@ -11,8 +11,8 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     sb_store_number(&to[i], sb_number(from[i / cols * ld + i % cols]));
 }
 
-/* Gives the operand [rows, cols], as it lies in memory, the type `want`: a copy in scratch where it
- * has another one. */
+/* Makes an operand [rows, cols], as it lies in memory, of type `want`: a copy in scratch if it has
+ * another type. */
 static sb_status convert_operand(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot,
                                  sb_matrix_view *x, sb_dtype want, size_t rows, size_t cols) {
   if (x->dtype == want) return SB_OK;
@@ -52,7 +52,7 @@ static sb_status check(const sb_gemm_args *g) {
   return SB_OK;
 }
 
-/* C = alpha op(A) op(B), or += where g->add. Operands are bf16 where `brain`, else f32. */
+/* C = alpha op(A) op(B), or += if g->add. Operands are bf16 if `brain`, else f32. */
 static sb_status product(sb_backend *backend, cudaStream_t stream, bool brain,
                          const sb_gemm_args *g, float alpha) {
   sb_cuda *cuda = sb_cuda_of(backend);
@@ -63,7 +63,7 @@ static sb_status product(sb_backend *backend, cudaStream_t stream, bool brain,
   cublasStatus_t status = cuda->blas.set_stream(cuda->blas.handle, stream);
   if (status == CUBLAS_STATUS_SUCCESS)
     status = cuda->blas.set_workspace(cuda->blas.handle, workspace, SB_CUDA_WORKSPACE);
-  /* cuBLAS counts by columns: what it sees are the transposed matrices, and C' = B' A'. */
+  /* cuBLAS is column-major, so it sees transposed matrices: C' = B' A'. */
   if (status == CUBLAS_STATUS_SUCCESS)
     status = cuda->blas.gemm(
         cuda->blas.handle, g->b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,

@@ -28,7 +28,7 @@ sb_status sb_cuda_alloc(sb_backend *backend, size_t bytes, const char *what, voi
 
 void sb_cuda_free(sb_backend *backend, void *device) {
   (void)backend;
-  if (device) (void)cudaFree(device); /* an error here is an earlier one, which a sync reports */
+  if (device) (void)cudaFree(device); /* an error here came earlier; a sync reports it */
 }
 
 sb_status sb_cuda_host_alloc(sb_backend *backend, size_t bytes, const char *what, void **host) {

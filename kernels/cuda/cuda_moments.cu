@@ -1,11 +1,11 @@
 /* Second moments of activations and of their gradients, added up exactly
  * (kernels/shared/exact_add.h).
  *
- * X'X of a block column is made in tiles of 64 x 64 of its triangle by tensor cores: every number
- * of x is split into bf16 parts, three of which keep all bits of a float, and the products of parts
- * that matter are added in f32, tokens in order. bf16 numbers are their own part. With few enough
- * tokens and integers below 2^8 the sums are exact either way. Reading x bounds it, unless block
- * columns are much wider than 128. */
+ * Tensor cores compute X'X of a block column in tiles of 64 x 64 of its triangle. Each float of x
+ * is split into three bf16 parts, which keep all its bits; a bf16 number is one part. The products
+ * of parts that matter are added in f32, tokens in order. With few enough tokens and integers below
+ * 2^8 these sums are exact. Reading x bounds the speed, unless block columns are much wider than
+ * 128. */
 #include "kernels/cuda/cuda_fragment.cuh"
 #include "kernels/cuda/number.cuh"
 
@@ -60,8 +60,8 @@ __device__ __forceinline__ void gram_write(uint16_t (*tile)[STEP * STRIDE],
   }
 }
 
-/* Block: a tile of the triangle of a block column, column after column. Warp w has rows 16 (w / 2)
- * and columns 32 (w % 2) of the tile. */
+/* A block has one tile of the triangle of a block column. Warp w has 16 rows from 16 (w / 2) and 32
+ * columns from 32 (w % 2) of the tile. */
 template <typename X>
 __global__ void __launch_bounds__(THREADS)
     gram_tiles(int64_t *sums, const X *x, size_t tokens, size_t cols, size_t block_cols,

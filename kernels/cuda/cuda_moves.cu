@@ -1,14 +1,14 @@
-/* What moving each block up or down by one bit does to <g, W>: one pass over g and w, the same bits
- * as on the processor.
+/* The change of <g, W> if a block moves up or down by one bit: one pass over g and w, with the same
+ * bits as on the CPU.
  *
- * A thread block has a block of weights, a half warp one row of it at a time, whose three grids are
- * read by three lanes at once. Products with g are summed in sixteen float lanes along the row, and
- * the lanes in double down the block.
+ * A thread block has a block of weights, a half warp one row of it at a time. Three lanes read the
+ * three grids of the row at once. Products with g are summed in sixteen float lanes along the row,
+ * and the lanes in double down the block.
  *
- * The pass reads 6 bytes a weight (bf16 weights, float gradients): at 3 TB/s that leaves an H100
- * some 50 instructions a weight, so the inner loop must be lean. Where all three grids have whole
- * centers, rounding and taking off the center are one subtraction (`WHOLE`): x + 1.5 * 2^23 holds
- * the code in its last bits, and so does center + 1.5 * 2^23. */
+ * The pass reads 6 bytes per weight (bf16 weights, float gradients). At 3 TB/s that leaves an H100
+ * some 50 instructions per weight, so the inner loop must be lean. If all three grids have whole
+ * centers (`WHOLE`), one subtraction rounds and takes off the center: x + 1.5 * 2^23 holds the code
+ * in its last bits, and center + 1.5 * 2^23 the center. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 #define ROUNDER 0x1.8p23f
@@ -22,7 +22,7 @@ template <bool WHOLE> __device__ __forceinline__ float steps(const sb_grid &grid
 
 typedef struct move_grids {
   sb_grid down, here, up;
-  bool based_down, based_here; /* those with a base */
+  bool based_down, based_here; /* true for grids with a base */
 } move_grids;
 
 /* Adds a piece of a row to its lane's sums. */

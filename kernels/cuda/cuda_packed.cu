@@ -6,9 +6,10 @@ extern "C" {
 }
 
 constexpr size_t RUNS = 3;                /* thread blocks a multiprocessor holds at once */
-constexpr size_t PANEL_BYTES = 64u << 20; /* of unpacked weights at a time, about */
+constexpr size_t PANEL_BYTES = 64u << 20; /* unpacked weights per product, about */
 
-/* The plan, on the host; its parts lie one after another as they will on the device. */
+/* The tables of cuda_packed.h, one after another in one buffer: made on the host, copied to the
+ * device. */
 typedef struct plan {
   uint64_t *blocks;
   uint32_t *run, *segment, *row;
@@ -29,7 +30,7 @@ static plan plan_at(void *at, size_t blocks, size_t block_rows, size_t runs) {
   return p;
 }
 
-/* Where each block lies; returns the bytes of all. */
+/* Fills the table of blocks; returns the bytes of all blocks. */
 static size_t locate(const plan *p, const sb_packed_impl *w) {
   const size_t columns = sb_tiling_block_cols(&w->tiling),
                block_rows = sb_tiling_block_rows(&w->tiling);
@@ -48,8 +49,8 @@ static size_t locate(const plan *p, const sb_packed_impl *w) {
   return total;
 }
 
-/* Runs of equal bytes: block k goes where its middle falls. Then the segments that they make of
- * block rows. */
+/* Deals blocks to runs of equal bytes: block k goes to the run where its middle falls. Then numbers
+ * the segments into which runs cut block rows. */
 static unsigned deal(const plan *p, const sb_packed_impl *w, size_t total) {
   const size_t columns = sb_tiling_block_cols(&w->tiling),
                block_rows = sb_tiling_block_rows(&w->tiling);
@@ -150,7 +151,7 @@ done:
   return status;
 }
 
-/* Many tokens: block rows are unpacked, some at a time, for gemm. */
+/* Many tokens: unpacks some block rows at a time, and multiplies them by gemm. */
 static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packed_impl *w, float *y,
                            const void *x, size_t T, bool add) {
   const size_t columns = sb_tiling_block_cols(&w->tiling),

@@ -1,5 +1,5 @@
-/* Multiplication with packed weights of any geometry, in f32: a warp has a row and up to EACH
- * tokens, a lane eight codes of the row at a time. */
+/* Multiplication with packed weights of any tiling, in f32: a warp has a row and up to EACH tokens,
+ * a lane eight codes of the row at a time. */
 #include "kernels/cuda/cuda_packed.h"
 #include "kernels/cuda/number.cuh"
 #include "kernels/cuda/reduce.cuh"

@@ -1,5 +1,5 @@
-/* What GPUs of several processes exchange without their hosts, by NCCL. Sums are of integers, so
- * that their order does not matter. */
+/* Exchange between GPUs of several processes without their hosts, by NCCL. Sums are of integers, so
+ * their order does not matter. */
 #include "kernels/cuda/cuda.h"
 
 extern "C" {
@@ -71,7 +71,7 @@ sb_status sb_cuda_sum_i64(sb_backend *backend, sb_stream stream, int64_t *sums, 
                "a sum");
 }
 
-/* Every operation is done by now, or the device is broken: nobody is waited for. */
+/* Does not wait for other processes: every operation is done by now, or the device is broken. */
 void sb_cuda_peers_close(sb_backend *backend) {
   sb_cuda *cuda = sb_cuda_of(backend);
   if (!cuda->nccl) return;

@@ -1,4 +1,4 @@
-/* In place of cuda_peers.cu where the build found no NCCL: GPUs form no groups. */
+/* Replaces cuda_peers.cu in a build without NCCL: GPUs form no groups. */
 #include "kernels/cuda/cuda.h"
 
 static sb_status without(void) {

@@ -1,5 +1,5 @@
-/* The gradient of a group's scale: sums of g w over each row of a block, the same bits as on the
- * processor. */
+/* The gradient of a group's scale: sums of g w over each row of a block, with the same bits as on
+ * the CPU. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 template <bool MORE, typename W>

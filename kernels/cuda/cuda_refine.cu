@@ -1,5 +1,5 @@
-/* Coordinate descent over codes, scales and bases: one kernel takes a block column of all rows, one
- * product carries the change into the residual. */
+/* Coordinate descent over codes, scales and bases: kernels/ops/round.h has the method. One kernel
+ * takes a block column of all rows, then one product carries the change into the residual. */
 #include "kernels/cuda/cuda_stack.cuh"
 
 extern "C" {
@@ -11,7 +11,7 @@ template <int PIECES> struct refine_row {
   float residual[GROUP_EACH * PIECES], change[GROUP_EACH * PIECES], code[GROUP_EACH * PIECES];
 };
 
-/* The row's value of column p * 16 + i changes by d, in all halves that have a d. */
+/* Changes the row's value in column k by d; a half warp with d = 0 changes nothing. */
 template <int PIECES>
 __device__ __forceinline__ void refine_add(refine_row<PIECES> &row, const stack_column &c, int k,
                                            float d) {
@@ -26,7 +26,7 @@ __device__ __forceinline__ void refine_add(refine_row<PIECES> &row, const stack_
   }
 }
 
-/* By d along v, whose column k f(p) gives in the lane that has it. */
+/* Moves the row by d along v. f(p) is the element of v for this lane's column p * 16 + lane. */
 template <int PIECES, typename F>
 __device__ __forceinline__ void refine_along(refine_row<PIECES> &row, const stack_column &c,
                                              float d, F f) {
@@ -42,7 +42,7 @@ __device__ __forceinline__ void refine_along(refine_row<PIECES> &row, const stac
     }
 }
 
-/* The best step along such a v. */
+/* The best step along v; f as above. */
 template <int PIECES, typename F>
 __device__ __forceinline__ float refine_step(const refine_row<PIECES> &row, const stack_column &c,
                                              F f) {
@@ -76,7 +76,8 @@ __device__ __forceinline__ float refine_step(const refine_row<PIECES> &row, cons
   return sb_refine_step(group_sum(slope), group_sum(curvature));
 }
 
-/* change [rows, n]: what the pass adds to Q. */
+/* One pass over a block column. A scale moves its row along codes minus center, a base along ones;
+ * then codes follow one after another. change [rows, n] is added to Q. */
 template <int PIECES>
 static __global__ void __launch_bounds__(BLOCK_THREADS)
     refine_column(stack_dev s, float *change, const float *residual, stack_column c) {
@@ -102,6 +103,7 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   refine_along(row, c, scale - grid.scale, from_center);
   grid = sb_grid_make(scale, grid.center, grid.base, bits);
 
+  /* both halves of a warp take the path if either has a base */
   const bool has_base = bits == 1 && s.symmetry == SB_ASYMMETRIC;
   if (sb_warp_ballot(has_base)) {
     const auto one = [](int) { return 1.0f; };
@@ -111,6 +113,7 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
     grid.base = base;
   }
 
+  /* codes one after another, since each change moves the best values of the others */
 #pragma unroll UNROLL
   for (int p = 0; p < EACH; p++)
 #pragma unroll 1
@@ -149,7 +152,8 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   }
 }
 
-/* residual += moves panel: moves [rows, n] of n columns, panel [n, cols] the rows of H for them. */
+/* residual += moves panel. moves [rows, n] are changes of n columns, panel [n, cols] their rows of
+ * H. */
 static sb_status add_moves(sb_backend *backend, cudaStream_t queue, const sb_stack *stack,
                            float *residual, const float *moves, size_t n, const float *panel) {
   const sb_gemm_args product = {.m = stack->rows,

@@ -5,7 +5,7 @@
  * decides. */
 enum { RUN = 32 };
 
-/* One block a token. */
+/* One block per token. */
 template <typename Y>
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     norm(Y *y, float *rstd, const float *x, const float *w, size_t h, float eps) {
@@ -31,7 +31,7 @@ sb_status sb_cuda_rmsnorm(sb_backend *backend, sb_stream stream, void *y, float 
   });
 }
 
-/* With r = rstd: dx_i += r (w_i dy_i - x_i r^2 / h sum_j w_j dy_j x_j). One block a token. */
+/* With r = rstd: dx_i += r (w_i dy_i - x_i r^2 / h sum_j w_j dy_j x_j). One block per token. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     norm_back(float *dx, const float *dy, const float *x, const float *w, const float *rstd,
               size_t h) {

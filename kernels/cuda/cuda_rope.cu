@@ -1,12 +1,12 @@
 #include "kernels/cuda/cuda.h"
 
-/* One thread a pair; x is [T, heads, 2, half]. */
+/* One thread per pair; x is [T, heads, 2, half]. */
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     rotate(float *x, const float *cos_sin, size_t pairs, size_t heads, size_t half, float sign) {
   const size_t step = (size_t)gridDim.x * blockDim.x;
   for (size_t p = (size_t)blockIdx.x * blockDim.x + threadIdx.x; p < pairs; p += step) {
     const size_t i = p % half, head = p / half,
-                 t = head / heads; /* head counts through all tokens */
+                 t = head / heads; /* `head` counts the heads of all tokens */
     const float *angle = cos_sin + (t * half + i) * 2;
     float *low = x + head * 2 * half + i, *high = low + half;
     const float c = angle[0], s = sign * angle[1], a = *low, b = *high;

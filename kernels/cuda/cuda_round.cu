@@ -1,9 +1,9 @@
-/* Error-compensated rounding: one kernel rounds a block column of all rows, one product corrects
- * what is behind it. */
+/* Error-compensated rounding: kernels/ops/round.h has the method. One kernel rounds a block column
+ * of all rows, then one product corrects the columns behind it. */
 #include "kernels/cuda/cuda_stack.cuh"
 
-/* error [rows, n] is what the columns behind the block must make good. Inside the block each step
- * waits for the one before: a row's weights stay in registers. */
+/* Rounds a block column. The columns behind it must make good error [rows, n]. Inside the block
+ * each column waits for the one before, so a row's weights stay in registers. */
 template <int PIECES>
 static __global__ void __launch_bounds__(BLOCK_THREADS)
     round_column(stack_dev s, float *error, const float *w, stack_column c, bool fitted) {

@@ -1,12 +1,12 @@
-/* What rounding a block to each width does to the loss, seen through squares of gradients: one pass
- * over g and w for all widths, the same bits as on the processor. A thread block has a block of
- * weights, a half warp one row of it at a time, whose grids are read by one lane a width. */
+/* The cost of rounding a block to each width, by squares of gradients: one pass over g and w for
+ * all widths, with the same bits as on the CPU. A thread block has a block of weights, a half warp
+ * one row of it at a time. One lane per width reads the grids of the row. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
 constexpr int WIDEST = SB_MAX_BITS;
 
-/* One lane's share of one row at one width, piece by piece. Without a base the fused form rounds
- * once what would be exact, minus w. */
+/* One lane's share of one row at one width, piece by piece. Without a base the value is exact, so
+ * the fused form gives the same number. */
 __device__ __forceinline__ float add_piece(float sum, const sb_grid &grid, bool based,
                                            const float (&w)[GROUP_EACH],
                                            const float (&g)[GROUP_EACH]) {

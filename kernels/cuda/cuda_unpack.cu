@@ -1,5 +1,4 @@
-/* Packed block rows to weights: a thread block has a block, a thread eight codes of a row at a
- * time. */
+/* Decodes packed block rows. A thread block has a block, a thread eight codes of a row per step. */
 #include "kernels/cuda/cuda_blocks.cuh"
 #include "kernels/cuda/reduce.cuh"
 

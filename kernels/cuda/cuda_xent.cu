@@ -57,7 +57,7 @@ sb_status sb_cuda_kl_end(sb_backend *backend, sb_stream stream, double *kl, cons
                         targets, T);
 }
 
-/* All kernels from here on: one block a token, neighbouring threads on neighbouring logits. */
+/* All kernels from here on: one block per token, neighbouring threads on neighbouring logits. */
 
 static __global__ void __launch_bounds__(SB_CUDA_THREADS)
     soft_max(float *row_max, float *row_sum, float *target_logit, uint32_t *argmax,
@@ -73,13 +73,13 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   const bool rises = high > before;
   const float now = rises ? high : before;
   if (rises && argmax) {  /* the same for the whole block */
-    unsigned inverse = 0; /* of the first place: the largest of nv - j */
+    unsigned inverse = 0; /* nv - j for the first place j: the largest such number */
     for (size_t j = threadIdx.x; j < nv; j += blockDim.x)
       if (row[j] == high && inverse == 0) inverse = (unsigned)(nv - j);
     inverse = sb_block_max(inverse, first);
     if (threadIdx.x == 0) argmax[t] = (uint32_t)(v0 + nv - inverse);
   }
-  /* A row of nothing but -inf so far has no sum; a NaN shows in the sum all the same. */
+  /* A row with only -inf so far has no sum. A NaN reaches the sum all the same. */
   const float shift = now == -INFINITY ? 0.0f : now;
   float sum = 0.0f;
   for (size_t j = threadIdx.x; j < nv; j += blockDim.x) sum += expf(row[j] - shift);
