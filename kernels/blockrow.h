@@ -62,7 +62,7 @@ void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_
                         const float *importance);
 
 /* True if the bit map of a packed block row names possible widths, and a block row of these widths
- * has `bytes` bytes; otherwise `flaw` says what is wrong. Local. */
+ * has `bytes` bytes; otherwise `flaw` names the fault. Local. */
 bool sb_blockrow_is_valid(const uint8_t *packed, size_t bytes, const sb_tiling *tiling, size_t i,
                           sb_symmetry symmetry, sb_flaw *flaw);
 /* Reads the bit map of a packed block row of `bytes` bytes. SB_ERR_FORMAT names the flaw of an

@@ -68,7 +68,7 @@ static sb_status no_groups(void) {
   return sb_fail(SB_ERR_UNSUPPORTED, "processors form no groups");
 }
 
-/* Ranks exchange what is in host memory by messages. */
+/* The device is the host, so ranks exchange by messages. */
 sb_status sb_cpu_peers_token(sb_backend *backend, sb_peers_token *token) {
   (void)backend;
   (void)token;

@@ -165,7 +165,7 @@ PV_INLINE void few_rows(float *restrict sums, const rows_of_block *block,
                  x, tokens, 1, b, single);
 }
 
-/* Calls `call` with the width as a constant. */
+/* Calls `call` with the width `bits` as a constant. */
 #define PV_EACH_WIDTH(bits, call)                                                                  \
   switch (bits) {                                                                                  \
   case 1:                                                                                          \

@@ -40,7 +40,7 @@ extern "C" {
 enum {
   SB_WARP = 32,
   SB_CUDA_THREADS = 256,            /* threads of a block, unless a kernel needs another number */
-  SB_CUDA_STATIC_SHARED = 48 << 10, /* bytes of shared memory a block gets without asking */
+  SB_CUDA_STATIC_SHARED = 48 << 10, /* bytes of shared memory per block without asking */
   SB_CUDA_WORKSPACE = 32 << 20 /* bytes for cuBLAS; a fixed size fixes its choice of algorithm, and
                                   so its bits */
 };
@@ -87,7 +87,7 @@ typedef struct sb_cuda {
   cudaEvent_t crossing; /* lets one stream wait for another */
   int *trouble;         /* host memory that kernels can write; 0 or an sb_cuda_trouble */
   sb_cuda_blas blas;
-  struct sb_cuda_nccl *nccl; /* NULL until a group is asked for */
+  struct sb_cuda_nccl *nccl; /* NULL until the first use of a group */
   sb_cuda_solver solver;     /* loaded when factors are first asked for */
   struct {
     void *data;

@@ -1,5 +1,5 @@
-/* The parts that tests of the device share: the device, or the message that the machine has none,
- * and copies of host memory on it. */
+/* Shared by tests of the device: the device, or the report that it is missing, and copies of host
+ * memory on it. */
 #ifndef SB_TESTS_GPU_DEVICE_H
 #define SB_TESTS_GPU_DEVICE_H
 

@@ -1,5 +1,5 @@
-/* Tests on several ranks, with a device each or one together: sums of numbers in device memory, by
- * each way to make them. */
+/* Tests on several ranks with a device each, or one together; sums of numbers on them, whoever
+ * makes them. */
 #ifndef SB_TESTS_GPU_DEVICES_H
 #define SB_TESTS_GPU_DEVICES_H
 

@@ -35,7 +35,7 @@ static double largest(const double *x, size_t count) {
 /* Sums are f32; what is rounded to bf16 (2^-9) are probabilities and gradients of scores, each
  * once, and each with its own error: a sum of products with them keeps 2^-8 of its largest terms.
  * dQ and dK also see what cancels in dS = P (dP - D), where D comes from an output that was rounded
- * to float only. In f32 arithmetic there are roundings of sums alone. */
+ * to float only. F32 arithmetic rounds sums alone. */
 static void equals_naive(void **state) {
   const double unit = gpu->operand == SB_BF16 ? 0x1p-8 : 1e-5;
   (void)state;

@@ -42,7 +42,7 @@ static void test_sums(void **state) {
   check_sums(gpu->op->sum_i64);
 }
 
-/* A device for each rank, in both groups; 77 where there are not as many. */
+/* A device for each rank, in both groups; 77 if the machine has too few. */
 static int open_devices(void) {
   sb_device_identity mine;
   uint8_t all[64][16];
