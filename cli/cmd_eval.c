@@ -151,7 +151,7 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
                     .options = options,
                     .option_count = sizeof options / sizeof *options};
   bool help;
-  sb_comparison comparison;
+  sb_comparison comparison = {0};
   const double start = sb_now();
   SB_TRY(sb_common_begin(world, &usage, &r.common,
                          SB_COMMON_SEQUENCES | SB_COMMON_SEED | SB_COMMON_COMPUTE_OR_PACKED |

@@ -98,6 +98,8 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
   snprintf(text, sizeof text, "%.200s is as it was", r->out);
   sb_cleanup_message(text);
   SB_TRY(sb_output_write(u->model, r->model, r->out, r->overwrite, r->level, &stats));
+  snprintf(text, sizeof text, "%.200s is complete", r->out);
+  sb_cleanup_message(text);
   remove_checkpoints(u);
   double seconds = sb_span_seconds(&phase);
   sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s",

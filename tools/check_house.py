@@ -38,7 +38,9 @@ def files(root, endings=CODE):
         names = out.stdout.split("\n")
     else:
         names = [os.path.relpath(os.path.join(d, f), root) for d, _, fs in os.walk(root) for f in fs]
+    built = {n.split("/")[0] for n in names if n.endswith("CMakeCache.txt")}
     return sorted(n for n in names if n.endswith(endings) and not n.startswith("build")
+                  and n.split("/")[0] not in built
                   and os.path.exists(os.path.join(root, n)))
 
 

@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
 analyze='' failed=0
-[ "${1:-}" != --analyze ] || { analyze=',clang-analyzer-*,-clang-analyzer-security.insecureAPI.*,-clang-analyzer-optin.mpi.MPI-Checker'; shift; }
+[ "${1:-}" != --analyze ] || { analyze=',clang-analyzer-*,-clang-analyzer-security.insecureAPI.*,-clang-analyzer-optin.mpi.MPI-Checker,-clang-analyzer-optin.performance.Padding'; shift; }
 
 if [ $# -gt 0 ]; then
   files=("$@")
