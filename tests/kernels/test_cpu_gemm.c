@@ -197,36 +197,21 @@ static void counts_flops_and_time(void **state) {
 static void refuses_what_it_cannot(void **state) {
   sb_backend *be = *state;
   float x[4] = {0};
-  assert_int_equal(be->op->gemm(be, NULL,
-                                &(sb_gemm_args){.m = 2,
-                                                .n = 2,
-                                                .k = 2,
-                                                .a = sb_view(x, SB_F32, 2),
-                                                .b = sb_view(x, SB_F32, 2),
-                                                .c = x,
-                                                .c_dtype = SB_BF16,
-                                                .ldc = 2}),
-                   SB_ERR_UNSUPPORTED);
-  assert_int_equal(be->op->gemm(be, NULL,
-                                &(sb_gemm_args){.m = 2,
-                                                .n = 2,
-                                                .k = 2,
-                                                .a = sb_view(x, SB_I8, 2),
-                                                .b = sb_view(x, SB_F32, 2),
-                                                .c = x,
-                                                .c_dtype = SB_F32,
-                                                .ldc = 2}),
-                   SB_ERR_UNSUPPORTED);
-  assert_int_equal(be->op->gemm(be, NULL,
-                                &(sb_gemm_args){.m = 2,
-                                                .n = 2,
-                                                .k = 2,
-                                                .a = sb_view(x, SB_F32, 1),
-                                                .b = sb_view(x, SB_F32, 2),
-                                                .c = x,
-                                                .c_dtype = SB_F32,
-                                                .ldc = 2}),
-                   SB_ERR_INTERNAL);
+  const sb_gemm_args good = {.m = 2,
+                             .n = 2,
+                             .k = 2,
+                             .a = sb_view(x, SB_F32, 2),
+                             .b = sb_view(x, SB_F32, 2),
+                             .c = x,
+                             .c_dtype = SB_F32,
+                             .ldc = 2};
+  sb_gemm_args result = good, type = good, row = good;
+  result.c_dtype = SB_BF16;
+  type.a = sb_view(x, SB_I8, 2);
+  row.a = sb_view(x, SB_F32, 1);
+  assert_int_equal(be->op->gemm(be, NULL, &result), SB_ERR_UNSUPPORTED);
+  assert_int_equal(be->op->gemm(be, NULL, &type), SB_ERR_UNSUPPORTED);
+  assert_int_equal(be->op->gemm(be, NULL, &row), SB_ERR_INTERNAL);
 }
 
 static int setup(void **state) {

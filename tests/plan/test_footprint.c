@@ -6,21 +6,7 @@
 #include "plan/footprint.h"
 
 #include "base/memory.h"
-#include "tests/support/config_json.h"
-
-static sb_arch arch;
-
-static int make_arch(void **state) {
-  (void)state;
-  llama31_arch("{}", &arch);
-  return 0;
-}
-
-static int free_arch(void **state) {
-  (void)state;
-  sb_arch_free(&arch);
-  return 0;
-}
+#include "tests/plan/arch_fixture.h"
 
 static sb_plan_setup setup(size_t ranks, size_t per_node) {
   return (sb_plan_setup){.arch = &arch,

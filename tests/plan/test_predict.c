@@ -3,21 +3,7 @@
 
 #include <math.h>
 
-#include "tests/support/config_json.h"
-
-static sb_arch arch;
-
-static int make_arch(void **state) {
-  (void)state;
-  llama31_arch("{}", &arch);
-  return 0;
-}
-
-static int free_arch(void **state) {
-  (void)state;
-  sb_arch_free(&arch);
-  return 0;
-}
+#include "tests/plan/arch_fixture.h"
 
 /* A search of so many strides and trades. */
 static sb_plan_setup setup(size_t strides, size_t trades) {
