@@ -147,27 +147,10 @@ static void again_is_the_same(void **state) {
                                                              .kv_heads = heads,
                                                              .d = d / 2},
                                         d_o, out, out + n, out + n + m));
-    assert_ok(gpu->op->attention(gpu, NULL,
-                                 &(sb_attention_args){.q = q,
-                                                      .k = k,
-                                                      .v = v,
-                                                      .o = o,
-                                                      .lse = lse,
-                                                      .T = T,
-                                                      .heads = heads,
-                                                      .kv_heads = kv,
-                                                      .d = d}));
-    assert_ok(gpu->op->attention_back(gpu, NULL,
-                                      &(sb_attention_args){.q = q,
-                                                           .k = k,
-                                                           .v = v,
-                                                           .o = o,
-                                                           .lse = lse,
-                                                           .T = T,
-                                                           .heads = heads,
-                                                           .kv_heads = kv,
-                                                           .d = d},
-                                      d_o, out, out + n, out + n + m));
+    const sb_attention_args args = {
+        .q = q, .k = k, .v = v, .o = o, .lse = lse, .T = T, .heads = heads, .kv_heads = kv, .d = d};
+    assert_ok(gpu->op->attention(gpu, NULL, &args));
+    assert_ok(gpu->op->attention_back(gpu, NULL, &args, d_o, out, out + n, out + n + m));
     GET(call == 0 ? first : second, out, n + 2 * m);
   }
   check_same("gradients", second, first, n + 2 * m);
@@ -178,38 +161,15 @@ static void again_is_the_same(void **state) {
 static void odd_heads_are_refused(void **state) {
   float x = 0.0f;
   (void)state;
-  assert_int_equal(gpu->op->attention(gpu, NULL,
-                                      &(sb_attention_args){.q = &x,
-                                                           .k = &x,
-                                                           .v = &x,
-                                                           .o = &x,
-                                                           .lse = &x,
-                                                           .T = 1,
-                                                           .heads = 3,
-                                                           .kv_heads = 2,
-                                                           .d = 4}),
-                   SB_ERR_INTERNAL);
-  assert_int_equal(gpu->op->attention(gpu, NULL,
-                                      &(sb_attention_args){.q = &x,
-                                                           .k = &x,
-                                                           .v = &x,
-                                                           .o = &x,
-                                                           .lse = &x,
-                                                           .T = 1,
-                                                           .heads = 1,
-                                                           .kv_heads = 1,
-                                                           .d = 5000}),
-                   SB_ERR_UNSUPPORTED);
-  assert_ok(gpu->op->attention(gpu, NULL,
-                               &(sb_attention_args){.q = &x,
-                                                    .k = &x,
-                                                    .v = &x,
-                                                    .o = &x,
-                                                    .lse = &x,
-                                                    .T = 0,
-                                                    .heads = 1,
-                                                    .kv_heads = 1,
-                                                    .d = 64}));
+  const sb_attention_args good = {
+      .q = &x, .k = &x, .v = &x, .o = &x, .lse = &x, .T = 1, .heads = 1, .kv_heads = 1, .d = 64};
+  sb_attention_args odd = good, wide = good, none = good;
+  odd.heads = 3, odd.kv_heads = 2, odd.d = 4;
+  wide.d = 5000;
+  none.T = 0;
+  assert_int_equal(gpu->op->attention(gpu, NULL, &odd), SB_ERR_INTERNAL);
+  assert_int_equal(gpu->op->attention(gpu, NULL, &wide), SB_ERR_UNSUPPORTED);
+  assert_ok(gpu->op->attention(gpu, NULL, &none));
 }
 
 int main(void) {
