@@ -11,6 +11,8 @@
 #include "base/memory.h"
 #include "base/text.h"
 
+enum { LINE = 8192 }; /* longer lines are cut */
+
 static struct {
   FILE *stream;
   bool speaks, debugs;
@@ -114,11 +116,12 @@ void sb_log_transient(const char *line) {
 void sb_log_line(const char *format, ...) {
   if (!the_log.speaks) return;
   sb_log_transient("");
+  char text[LINE];
   va_list arguments;
   va_start(arguments, format);
-  vfprintf(the_log.stream, format, arguments);
+  vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  fputc('\n', the_log.stream);
+  sb_text_print(the_log.stream, "%s", text);
   fflush(the_log.stream);
 }
 
@@ -131,7 +134,8 @@ void sb_log_debug(const char *room, const char *format, ...) {
   va_end(arguments);
   sb_log_transient("");
   /* in one piece: other ranks write to the same terminal */
-  fprintf(the_log.stream, "[%d %.3f] %s: %s\n", the_log.rank, sb_now() - the_log.begun, room, text);
+  sb_text_print(the_log.stream, "[%d %.3f] %s: %s", the_log.rank, sb_now() - the_log.begun, room,
+                text);
   fflush(the_log.stream);
 }
 

@@ -4,19 +4,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #undef sb_fail
 
 static _Thread_local char message[2048];
 static _Thread_local char origin[SB_ORIGIN_SIZE];
 
 static void store(const char *where, const char *format, va_list arguments) {
-  char text[sizeof message]; /* apart from `message`, which may be among the arguments */
+  char text[2 * sizeof message]; /* apart from `message`, which may be among the arguments */
   const size_t length = strlen(where), room = sizeof origin - 1;
   vsnprintf(text, sizeof text, format, arguments);
-  /* One line, whatever a name taken from a file contains. */
-  for (char *c = text; *c; c++)
-    if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
-  memcpy(message, text, sizeof message);
+  /* One line that a terminal shows as it is, whatever a name taken from a file contains. */
+  sb_text_escaped(message, sizeof message, text);
   if (length > room) where += length - room;
   memmove(origin, where, strlen(where) + 1); /* it may be `origin` itself */
 }

@@ -28,8 +28,10 @@ typedef enum sb_status {
   SB_ERR_INTERNAL     /* a broken promise of our own: a bug */
 } sb_status;
 
-/* Stores the formatted message for the calling thread and returns `code`. Local. In builds without
- * NDEBUG it also stores the place of the call, which the program writes behind the message. */
+/* Stores the formatted message for the calling thread and returns `code`. The whole line is escaped
+ * (sb_text_escaped), so names taken from files may be arguments as they are. Local. In builds
+ * without NDEBUG it also stores the place of the call, which the program writes behind the message.
+ */
 sb_status sb_fail(sb_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for a failure that comes from elsewhere (another rank, another thread): `origin` is the
  * sb_origin() of that place. */

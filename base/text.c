@@ -1,7 +1,10 @@
 #include "base/text.h"
 
 #include <math.h>
-#include <stdio.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
 
 /* Three significant digits at most, and never "1024 KiB" where "1.00 MiB" is meant. */
 static char *scaled(char *text, size_t size, double value, double step, const char *const *units,
@@ -41,4 +44,78 @@ char *sb_text_seconds(char *text, size_t size, double seconds) {
     snprintf(text, size, "%ld h %02ld min", minutes / 60, minutes % 60);
   }
   return text;
+}
+
+/* ---- text of others ---- */
+
+enum { SHOWN = 8, LINE = 16384 }; /* the longest form of a character, and its zero: \u202e */
+
+/* Length of the UTF-8 character at `s`, and its number; 0 where the bytes are none. The zero that
+ * ends the text is no continuation byte, so nothing beyond it is read. */
+static size_t decode(const unsigned char *s, uint32_t *code) {
+  static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+  if (s[0] < 0x80) {
+    *code = s[0];
+    return 1;
+  }
+  const size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+  if (s[0] < 0xc0 || s[0] > 0xf4) return 0;
+  *code = s[0] & (0x7fu >> length);
+  for (size_t i = 1; i < length; i++) {
+    if ((s[i] & 0xc0) != 0x80) return 0;
+    *code = *code << 6 | (s[i] & 0x3fu);
+  }
+  if (*code < least[length] || *code > 0x10ffff || (*code >= 0xd800 && *code < 0xe000)) return 0;
+  return length;
+}
+
+static bool is_control(uint32_t code) {
+  return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e ||
+         code == 0x200f || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+/* Takes one character from *from and writes its form. Returns the form's length. */
+static size_t show(const char **from, char form[SHOWN]) {
+  const unsigned char *s = (const unsigned char *)*from;
+  const char *named = strchr("\nn\rr\tt", s[0]);
+  uint32_t code = 0;
+  const size_t length = decode(s, &code);
+  *from += length ? length : 1;
+  if (s[0] < 0x20 && named) return (size_t)snprintf(form, SHOWN, "\\%c", named[1]);
+  if (!length || (s[0] < 0x80 && is_control(code)))
+    return (size_t)snprintf(form, SHOWN, "\\x%02x", (unsigned)s[0]);
+  if (is_control(code)) return (size_t)snprintf(form, SHOWN, "\\u%04x", (unsigned)code);
+  memcpy(form, s, length);
+  return length;
+}
+
+char *sb_text_escaped(char *text, size_t size, const char *from) {
+  static const char cut[] = "...";
+  size_t n = 0, fits = 0; /* fits: what may stay where the rest is cut */
+  char form[SHOWN];
+  if (size == 0) return text;
+  while (*from) {
+    const size_t length = show(&from, form);
+    if (n + length >= size) {
+      n = fits;
+      const size_t dots = size - 1 - n < sizeof cut - 1 ? size - 1 - n : sizeof cut - 1;
+      memcpy(text + n, cut, dots);
+      n += dots;
+      break;
+    }
+    memcpy(text + n, form, length);
+    n += length;
+    if (n + sizeof cut <= size) fits = n;
+  }
+  text[n] = 0;
+  return text;
+}
+
+void sb_text_print(FILE *out, const char *format, ...) {
+  char text[LINE], shown[LINE];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  fprintf(out, "%s\n", sb_text_escaped(shown, sizeof shown, text));
 }

@@ -1,10 +1,11 @@
-/* Numbers as people read them: "1.5 GiB", "135 M", "2 min 05 s". All local. Each writes at most
- * `size` bytes, the terminating zero included, and returns `text`, so that the call can be an
- * argument of printf. */
+/* Numbers as people read them ("1.5 GiB", "135 M", "2 min 05 s"), and text that others wrote, as it
+ * may be shown. All local. Each writes at most `size` bytes, the terminating zero included, and
+ * returns `text`, so that the call can be an argument of printf. */
 #ifndef SB_BASE_TEXT_H
 #define SB_BASE_TEXT_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 enum { SB_TEXT_SIZE = 32 }; /* room enough for any of these */
 
@@ -14,5 +15,19 @@ char *sb_text_bytes(char *text, size_t size, double bytes);
 char *sb_text_count(char *text, size_t size, double count);
 /* Seconds: "0.35 s", "12.3 s", "2 min 05 s", "3 h 07 min". */
 char *sb_text_seconds(char *text, size_t size, double seconds);
+
+/* `from` with all that a terminal obeys and does not show written out: \n \r \t, \x1b for other
+ * control characters and for bytes that are not UTF-8, \u202e for control characters beyond ASCII
+ * (C1, separators of lines, marks that turn the direction of writing). All else is copied, the
+ * backslash too, so escaping twice changes nothing. What does not fit ends in "...". `text` may not
+ * overlap `from`. O(length). */
+char *sb_text_escaped(char *text, size_t size, const char *from);
+/* The same for one name among other arguments of printf; the result lives until the end of the
+ * enclosing block. At most 239 bytes: what is longer ends in "...". */
+enum { SB_ESCAPED_SIZE = 240 };
+#define SB_ESCAPED(from) sb_text_escaped((char[SB_ESCAPED_SIZE]){0}, SB_ESCAPED_SIZE, (from))
+/* Writes one formatted line to `out`, escaped as a whole; the newline is added. Results for people
+ * that name anything of a file or of the command line go through here. At most 16 KiB. */
+void sb_text_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

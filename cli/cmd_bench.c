@@ -101,10 +101,10 @@ static void print_rate(FILE *out, const sb_machine *m, sb_figure f, const char *
 static void print(const sb_machine *m, FILE *out) {
   char detail[80], size[SB_TEXT_SIZE];
   if (!out) return;
-  fprintf(out,
-          "%s, %d rank%s on %d node%s, %d thread%s each; figures are of a rank while all work\n",
-          m->backend, m->ranks, m->ranks == 1 ? "" : "s", m->nodes, m->nodes == 1 ? "" : "s",
-          m->threads, m->threads == 1 ? "" : "s");
+  sb_text_print(
+      out, "%s, %d rank%s on %d node%s, %d thread%s each; figures are of a rank while all work",
+      m->backend, m->ranks, m->ranks == 1 ? "" : "s", m->nodes, m->nodes == 1 ? "" : "s",
+      m->threads, m->threads == 1 ? "" : "s");
   sb_table_head(out, "Limits of the machine");
   for (int f = 0; f < SB_FIRST_PHASE; f++) print_rate(out, m, (sb_figure)f, "");
   if (m->network_count) sb_table_head(out, "Messages between all ranks");

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -94,12 +95,13 @@ static sb_status work(run *u, sb_comparison *out) {
 static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
   const request *r = u->r;
   if (sb_common_prints(u->world, &r->common)) {
-    printf("%s: perplexity %.4f over %llu tokens", r->model, exp(c->loss),
-           (unsigned long long)c->targets);
+    char against[128] = "";
     if (r->ref)
-      printf("; reference %.4f, mean KL divergence %.5f nats, top-1 agreement %.2f%%",
-             exp(c->ref_loss), c->mean_kl, 100 * c->top1_agreement);
-    printf("\n");
+      snprintf(against, sizeof against,
+               "; reference %.4f, mean KL divergence %.5f nats, top-1 agreement %.2f%%",
+               exp(c->ref_loss), c->mean_kl, 100 * c->top1_agreement);
+    sb_text_print(stdout, "%s: perplexity %.4f over %llu tokens%s", r->model, exp(c->loss),
+                  (unsigned long long)c->targets, against);
   }
   json_t *report = sb_report_begin(u->world, "eval");
   sb_report_text(report, "model", r->model);

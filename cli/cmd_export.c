@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -51,9 +52,9 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   double seconds = sb_span_seconds(&phase);
   sb_log_phase("export", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, &r->common))
-    printf("%s: %.1f MiB of %s weights in %" PRIu64 " file%s\n", r->common.out,
-           (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
-           stats.files == 1 ? "" : "s");
+    sb_text_print(stdout, "%s: %.1f MiB of %s weights in %" PRIu64 " file%s", r->common.out,
+                  (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
+                  stats.files == 1 ? "" : "s");
   json_t *report = sb_report_begin(world, "export");
   sb_report_text(report, "path", r->common.out);
   sb_report_text(report, "dtype", sb_common_dtypes[r->dtype]);

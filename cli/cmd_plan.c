@@ -25,9 +25,9 @@ static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t 
   const sb_footprint *f = plan->footprint;
   char count[SB_TEXT_SIZE];
   if (out)
-    fprintf(out, "Plan for %s: %s parameters on %zu rank%s, %zu node%s\n", r->quantize.model,
-            sb_text_count(count, sizeof count, (double)s->arch->parameters), s->ranks,
-            s->ranks == 1 ? "" : "s", f->nodes, f->nodes == 1 ? "" : "s");
+    sb_text_print(out, "Plan for %s: %s parameters on %zu rank%s, %zu node%s", r->quantize.model,
+                  sb_text_count(count, sizeof count, (double)s->arch->parameters), s->ranks,
+                  s->ranks == 1 ? "" : "s", f->nodes, f->nodes == 1 ? "" : "s");
   sb_report_text(report, "path", r->quantize.model);
   sb_report_count(report, "parameters", s->arch->parameters);
   sb_report_count(report, "planned_ranks", s->ranks);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -163,9 +164,10 @@ static sb_status write_model(run *u) {
   sb_log_phase("write", sb_span_seconds(&phase), 0, "%.1f MiB/s",
                (double)stats.bytes / 0x1p20 / sb_span_seconds(&phase));
   if (sb_common_prints(u->world, &r->common))
-    printf("%s: %.1f MiB in %llu file%s, the same model with its channels in another order\n",
-           r->common.out, (double)stats.bytes / 0x1p20, (unsigned long long)stats.files,
-           stats.files == 1 ? "" : "s");
+    sb_text_print(stdout,
+                  "%s: %.1f MiB in %llu file%s, the same model with its channels in another order",
+                  r->common.out, (double)stats.bytes / 0x1p20, (unsigned long long)stats.files,
+                  stats.files == 1 ? "" : "s");
   sb_report_text(u->report, "out", r->common.out);
   sb_report_count(u->report, "files", stats.files);
   sb_report_count(u->report, "bytes", stats.bytes);

@@ -43,12 +43,14 @@ static sb_status make(const sb_world *world, const request *r, json_t *report) {
   const double seconds = sb_span_seconds(&phase);
   sb_log_phase("weights", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, &r->common)) {
-    printf("%s: %s random parameters, %.1f MiB of %s weights in %" PRIu64
-           " file%s; it has learned nothing\n",
-           r->common.out, sb_text_count(count, sizeof count, (double)parameters),
-           (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
-           stats.files == 1 ? "" : "s");
-    if (r->tokens) printf("%s/tokens.bin: %zu random token ids\n", r->common.out, r->tokens);
+    sb_text_print(stdout,
+                  "%s: %s random parameters, %.1f MiB of %s weights in %" PRIu64
+                  " file%s; it has learned nothing",
+                  r->common.out, sb_text_count(count, sizeof count, (double)parameters),
+                  (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
+                  stats.files == 1 ? "" : "s");
+    if (r->tokens)
+      sb_text_print(stdout, "%s/tokens.bin: %zu random token ids", r->common.out, r->tokens);
   }
   sb_report_text(report, "path", r->common.out);
   sb_report_text(report, "dtype", sb_common_dtypes[r->dtype]);

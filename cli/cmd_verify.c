@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -24,11 +25,12 @@ static sb_status verify(const sb_world *world, const char *folder, const sb_comm
                stats.frames, (double)stats.stored_bytes / 0x1p20,
                (double)stats.stored_bytes / 0x1p20 / seconds);
   if (sb_common_prints(world, common))
-    printf("%s: all %" PRIu64
-           " frames are intact (%.1f MiB, %.4f effective bits a weight, content hash %016" PRIx64
-           ")\n",
-           folder, stats.frames, (double)stats.stored_bytes / 0x1p20, stats.effective_bits,
-           stats.content_hash);
+    sb_text_print(
+        stdout,
+        "%s: all %" PRIu64
+        " frames are intact (%.1f MiB, %.4f effective bits a weight, content hash %016" PRIx64 ")",
+        folder, stats.frames, (double)stats.stored_bytes / 0x1p20, stats.effective_bits,
+        stats.content_hash);
   char hash[32];
   snprintf(hash, sizeof hash, "%016" PRIx64, stats.content_hash);
   json_t *report = sb_report_begin(world, "verify");

@@ -130,7 +130,7 @@ sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *requ
   sb_status status = sb_world_agree(world, open_model(request->path, &arch, &weights));
   if (status == SB_OK) {
     contents c = count_contents(&arch, weights);
-    if (out) fprintf(out, "Model %s\n", request->path);
+    if (out) sb_text_print(out, "Model %s", request->path);
     sb_report_text(report, "path", request->path);
     sb_report_text(report, "kind", "model");
     print_sizes(&arch, &c, out, report);

@@ -22,7 +22,7 @@ static void print_manifest(const sb_inspect_request *request, const sb_manifest 
     source_bytes += elements * (double)sb_dtype_size(m->tensors[i].dtype);
     quantized += m->tensors[i].kind == SB_TENSOR_QUANTIZED;
   }
-  if (out) fprintf(out, "Quantized model %s\n", request->path);
+  if (out) sb_text_print(out, "Quantized model %s", request->path);
   sb_table_row(out, "written by", "shardbits %s", m->program_version);
   sb_table_row(out, "effective bits", "%.4f a weight of the linear layers (codes alone %.4f)",
                m->effective_bits, m->code_bits);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
@@ -107,17 +108,21 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
                (double)stats.stored_bytes / 0x1p20 / seconds);
   count_widths(u, widths);
   if (sb_common_prints(u->world, &r->common)) {
-    printf("%s: %.4f effective bits a weight (codes %.4f), blocks", r->out, stats.effective_bits,
-           stats.code_bits_mean);
+    char shares[256] = "";
+    size_t n = 0;
     for (unsigned b = 1; b <= 8; b++)
       if (widths[b])
-        printf("  %u bit%s %.1f%%", b, b == 1 ? "" : "s",
-               100.0 * (double)widths[b] / (double)u->model->blocks);
-    printf("\nstored %.1f MiB: %.1f MiB of quantized matrices and %.1f MiB of embedding, norms and "
-           "head "
-           "before zstd\n",
-           (double)stats.stored_bytes / 0x1p20, (double)stats.quantized_bits / 8 / 0x1p20,
-           (double)stats.other_bytes / 0x1p20);
+        n += (size_t)snprintf(shares + n, sizeof shares - n, "  %u bit%s %.1f%%", b,
+                              b == 1 ? "" : "s",
+                              100.0 * (double)widths[b] / (double)u->model->blocks);
+    sb_text_print(stdout, "%s: %.4f effective bits a weight (codes %.4f), blocks%s", r->out,
+                  stats.effective_bits, stats.code_bits_mean, shares);
+    sb_text_print(
+        stdout,
+        "stored %.1f MiB: %.1f MiB of quantized matrices and %.1f MiB of embedding, norms and head "
+        "before zstd",
+        (double)stats.stored_bytes / 0x1p20, (double)stats.quantized_bits / 8 / 0x1p20,
+        (double)stats.other_bytes / 0x1p20);
   }
   sb_report_real(u->report, "effective_bits", stats.effective_bits);
   sb_report_real(u->report, "code_bits", stats.code_bits_mean);

@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "io/json.h"
 #include "mpi/large.h"
+
+enum { TEXT = 4 * 4096 }; /* of a path, all of it escaped */
 
 void sb_report_real(json_t *report, const char *key, double value) {
   if (report) json_object_set_new(report, key, isfinite(value) ? json_real(value) : json_null());
@@ -19,8 +22,13 @@ void sb_report_count(json_t *report, const char *key, uint64_t value) {
                         json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value));
 }
 
+/* A name that is not UTF-8, as file names may be, cannot be in JSON as it is. */
 void sb_report_text(json_t *report, const char *key, const char *value) {
-  if (report) json_object_set_new(report, key, json_string(value));
+  if (!report) return;
+  json_t *text = json_string(value);
+  char shown[TEXT];
+  if (!text) text = json_string(sb_text_escaped(shown, sizeof shown, value));
+  json_object_set_new(report, key, text);
 }
 
 void sb_report_flag(json_t *report, const char *key, bool value) {
@@ -48,8 +56,9 @@ sb_status sb_report_peak(const sb_world *world, json_t *report) {
 static sb_status write_here(const char *path, const json_t *report) {
   if (!report) return sb_fail(SB_ERR_MEMORY, "%s: not enough memory for the report", path);
   if (strcmp(path, "-") != 0) return sb_json_write(path, report);
-  if (json_dumpf(report, stdout, JSON_INDENT(2)) != 0 || fputc('\n', stdout) == EOF ||
-      fflush(stdout) != 0)
+  /* stdout may be a terminal, which obeys control characters beyond ASCII too */
+  if (json_dumpf(report, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) != 0 ||
+      fputc('\n', stdout) == EOF || fflush(stdout) != 0)
     return sb_fail(SB_ERR_IO, "stdout: the report could not be written: %s", strerror(errno));
   return SB_OK;
 }

@@ -14,7 +14,8 @@
 json_t *sb_report_begin(const sb_world *world, const char *command);
 
 /* report[key] = value, appended in the order of the calls. A number that JSON cannot hold (NaN,
- * infinity) becomes null; counts beyond 2^63 - 1 are clamped to it. Local. */
+ * infinity) becomes null; counts beyond 2^63 - 1 are clamped to it; text that is not UTF-8 is
+ * escaped (sb_text_escaped). Local. */
 void sb_report_real(json_t *report, const char *key, double value);
 void sb_report_count(json_t *report, const char *key, uint64_t value);
 void sb_report_text(json_t *report, const char *key, const char *value);

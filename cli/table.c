@@ -2,22 +2,27 @@
 
 #include <stdarg.h>
 
+#include "base/text.h"
+
+enum { VALUE = 8192 }; /* longer values are cut */
+
 void sb_table_row(FILE *out, const char *label, const char *format, ...) {
+  char value[VALUE];
   if (!out) return;
   va_list arguments;
-  fprintf(out, "  %-18s ", label);
   va_start(arguments, format);
-  vfprintf(out, format, arguments);
+  vsnprintf(value, sizeof value, format, arguments);
   va_end(arguments);
-  fputc('\n', out);
+  sb_text_print(out, "  %-18s %s", label, value);
 }
 
 void sb_table_head(FILE *out, const char *format, ...) {
+  char title[VALUE];
   if (!out) return;
   va_list arguments;
-  fputc('\n', out);
   va_start(arguments, format);
-  vfprintf(out, format, arguments);
+  vsnprintf(title, sizeof title, format, arguments);
   va_end(arguments);
   fputc('\n', out);
+  sb_text_print(out, "%s", title);
 }

@@ -1,5 +1,5 @@
 /* Results for people: aligned rows of label and value. With `out` NULL nothing is written, so that
- * every rank may run the same lines. Local. */
+ * every rank may run the same lines. Lines are escaped (sb_text_print). Local. */
 #ifndef SB_CLI_TABLE_H
 #define SB_CLI_TABLE_H
 

@@ -33,20 +33,44 @@ void sb_path_parent(char *out, const char *path) {
     snprintf(out, SB_PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-sb_status sb_file_open(const char *path, int *fd, uint64_t *bytes) {
-  struct stat info;
-  *fd = open(path, O_RDONLY | O_CLOEXEC);
+const char *sb_file_kind(unsigned mode) {
+  return S_ISDIR(mode)    ? "a folder"
+         : S_ISFIFO(mode) ? "a pipe"
+         : S_ISSOCK(mode) ? "a socket"
+         : S_ISLNK(mode)  ? "a link"
+         : S_ISREG(mode)  ? "a regular file"
+                          : "a device";
+}
+
+/* Opens a regular file and tells what it is. Opening a pipe that nobody writes to would wait for
+ * ever, and opening a device can have effects of its own, so nothing is waited for, and a file that
+ * another program has leased is asked for again only once it is known to be a regular one. */
+static sb_status open_regular(const char *path, int flags, int *fd, struct stat *info) {
+  *fd = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (*fd < 0 && errno == EWOULDBLOCK && stat(path, info) == 0 && S_ISREG(info->st_mode))
+    *fd = open(path, flags | O_NOCTTY | O_CLOEXEC);
+  if (*fd < 0 && errno == ELOOP && (flags & O_NOFOLLOW))
+    return sb_fail(SB_ERR_IO, "%s: is a link, or links lead round in a circle", path);
+  if (*fd < 0 && (errno == ENXIO || errno == ENODEV) && stat(path, info) == 0)
+    return sb_fail(SB_ERR_IO, "%s: is %s, not a regular file", path, sb_file_kind(info->st_mode));
   if (*fd < 0) return sb_fail(SB_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-  if (fstat(*fd, &info) != 0) {
+  if (fstat(*fd, info) != 0) {
     int error = errno;
     close(*fd);
+    *fd = -1;
     return sb_fail(SB_ERR_IO, "%s: cannot be examined: %s", path, strerror(error));
   }
-  if (!S_ISREG(info.st_mode)) {
+  if (!S_ISREG(info->st_mode)) {
     close(*fd);
-    return sb_fail(SB_ERR_IO, "%s: is %s, not a regular file", path,
-                   S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
+    *fd = -1;
+    return sb_fail(SB_ERR_IO, "%s: is %s, not a regular file", path, sb_file_kind(info->st_mode));
   }
+  return SB_OK;
+}
+
+sb_status sb_file_open(const char *path, int *fd, uint64_t *bytes) {
+  struct stat info;
+  SB_TRY(open_regular(path, O_RDONLY, fd, &info));
   *bytes = (uint64_t)info.st_size;
   return SB_OK;
 }
@@ -99,9 +123,8 @@ sb_status sb_file_create(const char *path, int *fd) {
 }
 
 sb_status sb_file_open_update(const char *path, int *fd) {
-  *fd = open(path, O_RDWR | O_CLOEXEC);
-  if (*fd < 0) return sb_fail(SB_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-  return SB_OK;
+  struct stat info;
+  return open_regular(path, O_RDWR | O_NOFOLLOW, fd, &info);
 }
 
 sb_status sb_file_write_error(const char *path, int error, uint64_t written, uint64_t about) {

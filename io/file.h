@@ -20,7 +20,9 @@ sb_status sb_path_join(char *out, const char *folder, const char *name);
  * has no trailing slash. */
 void sb_path_parent(char *out, const char *path);
 
-/* Opens a regular file for reading; *bytes is its size. The caller closes *fd. */
+/* Opens a regular file for reading; *bytes is its size. The caller closes *fd. Whatever is no
+ * regular file (pipe, device, folder) is SB_ERR_IO at once: nothing waits for a pipe's other end.
+ * This is the one way to open a file that a user or another file names. */
 sb_status sb_file_open(const char *path, int *fd, uint64_t *bytes);
 /* Reads exactly `bytes` bytes at `offset`; a file that ends earlier is SB_ERR_FORMAT. */
 sb_status sb_file_read_at(int fd, const char *path, uint64_t offset, void *dst, size_t bytes);
@@ -30,7 +32,7 @@ sb_status sb_file_read_all(const char *path, size_t limit, char **data, size_t *
 
 /* Creates the file, or empties it. The caller closes *fd. */
 sb_status sb_file_create(const char *path, int *fd);
-/* Opens an existing regular file for reading and writing. The caller closes *fd. */
+/* Opens an existing regular file, no link, for reading and writing. The caller closes *fd. */
 sb_status sb_file_open_update(const char *path, int *fd);
 /* Writes exactly `bytes` bytes at `offset`. `about` is the size the whole file is expected to
  * reach, for the message when space runs out; 0 when unknown. */
@@ -39,6 +41,8 @@ sb_status sb_file_write_at(int fd, const char *path, uint64_t offset, const void
 /* SB_ERR_IO with the line for a failed write: `error` is the errno, `written` the bytes that
  * are in the file. */
 sb_status sb_file_write_error(const char *path, int error, uint64_t written, uint64_t about);
+/* "a folder", "a pipe", "a device" ...: the kind of a st_mode. */
+const char *sb_file_kind(unsigned mode);
 /* Waits until the file's, or the folder's, content is on the disk. */
 sb_status sb_file_sync(int fd, const char *path);
 sb_status sb_folder_sync(const char *path);

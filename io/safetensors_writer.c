@@ -165,12 +165,8 @@ sb_status sb_safetensors_writer_join(const char *path, const sb_tensor_spec *spe
                                      const char *const *metadata, sb_safetensors_writer **out) {
   SB_TRY(prepare(path, specs, count, metadata, out));
   sb_safetensors_writer *w = *out;
-  sb_status status = SB_OK;
-  w->fd = open(path, O_RDWR | O_CLOEXEC);
-  if (w->fd < 0)
-    status = sb_fail(SB_ERR_IO, "%s: cannot be joined: %s", path, strerror(errno));
-  else
-    status = check_joined(w);
+  sb_status status = sb_file_open_update(path, &w->fd);
+  SB_THEN(check_joined(w));
   if (status != SB_OK) sb_safetensors_writer_free(out);
   return status;
 }

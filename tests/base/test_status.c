@@ -8,10 +8,26 @@
 static void one_line_whatever_is_in_it(void **state) {
   (void)state;
   assert_int_equal(sb_fail(SB_ERR_IO, "%s: line\nbreak\x7f", "a\tb"), SB_ERR_IO);
-  assert_string_equal(sb_message(), "a?b: line?break?");
+  assert_string_equal(sb_message(), "a\\tb: line\\nbreak\\x7f");
   /* the message may be among the arguments */
   assert_int_equal(sb_fail(SB_ERR_FORMAT, "%s, again", sb_message()), SB_ERR_FORMAT);
-  assert_string_equal(sb_message(), "a?b: line?break?, again");
+  assert_string_equal(sb_message(), "a\\tb: line\\nbreak\\x7f, again");
+}
+
+/* A name of a file cannot colour, clear or forge anything, and a long one is cut between
+ * characters. */
+static void nothing_that_a_terminal_obeys(void **state) {
+  (void)state;
+  char name[5000];
+  sb_fail(SB_ERR_FORMAT, "config.json: \"%s\"",
+          "a\033[2J\r\xc2\x9b"
+          "1m\xff \xe2\x80\xae\xc3\xa9");
+  assert_string_equal(sb_message(), "config.json: \"a\\x1b[2J\\r\\u009b1m\\xff \\u202e\xc3\xa9\"");
+  memset(name, '\033', sizeof name - 1);
+  name[sizeof name - 1] = 0;
+  sb_fail(SB_ERR_FORMAT, "%s", name);
+  assert_in_range(strlen(sb_message()), 2000, 2047);
+  assert_string_equal(sb_message() + strlen(sb_message()) - 7, "\\x1b...");
 }
 
 static void origin(void **state) {
@@ -91,7 +107,7 @@ static void ways_up(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(one_line_whatever_is_in_it), cmocka_unit_test(origin),
-      cmocka_unit_test(origin_from_elsewhere), cmocka_unit_test(ways_up)};
+      cmocka_unit_test(one_line_whatever_is_in_it), cmocka_unit_test(nothing_that_a_terminal_obeys),
+      cmocka_unit_test(origin), cmocka_unit_test(origin_from_elsewhere), cmocka_unit_test(ways_up)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

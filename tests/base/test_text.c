@@ -1,4 +1,5 @@
-/* Sizes, counts and times as they are shown; the edges are where units change. */
+/* Sizes, counts and times as they are shown; the edges are where units change. Text of others, as
+ * it may be shown. */
 #include "base/text.h"
 
 #include "tests/support/assertions.h"
@@ -42,8 +43,80 @@ static void seconds(void **state) {
   assert_string_equal(sb_text_seconds(t, sizeof t, 0.0 / 0.0), "unknown");
 }
 
+/* What a terminal obeys is written out; what it shows is not touched. */
+static void escapes(void **state) {
+  (void)state;
+  char t[64], twice[64];
+  static const struct {
+    const char *from, *shown;
+  } cases[] = {
+      {"", ""},
+      {"plain ~ \\ text nrt", "plain ~ \\ text nrt"},
+      {"a\nb\rc\td", "a\\nb\\rc\\td"},
+      {"\033[31m\001\177", "\\x1b[31m\\x01\\x7f"},
+      {"Gr\xc3\xbc\xc3\x9f"
+       "e \xe6\x97\xa5 \xf0\x9f\x98\x80",
+       "Gr\xc3\xbc\xc3\x9f"
+       "e \xe6\x97\xa5 \xf0\x9f\x98\x80"},
+      {"\xc2\x9b"
+       "2J",
+       "\\u009b2J"}, /* C1: control sequence introducer */
+      {"\xe2\x80\xa8|\xe2\x80\xae|\xe2\x81\xa6", "\\u2028|\\u202e|\\u2066"},
+      {"\x9b"
+       "2J \xff",
+       "\\x9b2J \\xff"},                                       /* no UTF-8 */
+      {"\xc0\xaf|\xe0\x80\xaf", "\\xc0\\xaf|\\xe0\\x80\\xaf"}, /* longer than need be */
+      {"\xed\xa0\x80|\xf4\x90\x80\x80", "\\xed\\xa0\\x80|\\xf4\\x90\\x80\\x80"},
+      {"cut \xe6\x97", "cut \\xe6\\x97"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    assert_string_equal(sb_text_escaped(t, sizeof t, cases[i].from), cases[i].shown);
+    assert_string_equal(sb_text_escaped(twice, sizeof twice, t), t);
+  }
+}
+
+/* Never more than the room, never a part of a character or of an escape. */
+static void escapes_are_cut(void **state) {
+  (void)state;
+  char t[64];
+  assert_string_equal(sb_text_escaped(t, 7, "123456"), "123456");
+  assert_string_equal(sb_text_escaped(t, 7, "1234567"), "123...");
+  assert_string_equal(sb_text_escaped(t, 7,
+                                      "12\xc3\xa9"
+                                      "45"),
+                      "12\xc3\xa9"
+                      "45");
+  assert_string_equal(sb_text_escaped(t, 7,
+                                      "12\xc3\xa9"
+                                      "456"),
+                      "12...");
+  assert_string_equal(sb_text_escaped(t, 9, "1\033\033\033"), "1\\x1b...");
+  for (size_t room = 1; room < 24; room++) {
+    memset(t, '#', sizeof t);
+    sb_text_escaped(t, room, "\033\xe2\x80\xae\xf0\x9f\x98\x80\xff and more");
+    assert_true(strlen(t) < room);
+    assert_int_equal(t[room], '#');
+  }
+  t[0] = '#';
+  sb_text_escaped(t, 0, "x");
+  assert_int_equal(t[0], '#');
+}
+
+static void printed_lines(void **state) {
+  (void)state;
+  char *text;
+  size_t length;
+  FILE *stream = open_memstream(&text, &length);
+  assert_non_null(stream);
+  sb_text_print(stream, "%s: %d, version %s", "out\nput", 7, SB_ESCAPED("\033[2J"));
+  fclose(stream);
+  assert_string_equal(text, "out\\nput: 7, version \\x1b[2J\n");
+  free(text);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(bytes), cmocka_unit_test(counts),
-                                     cmocka_unit_test(seconds)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(escapes), cmocka_unit_test(escapes_are_cut), cmocka_unit_test(printed_lines),
+      cmocka_unit_test(bytes),   cmocka_unit_test(counts),          cmocka_unit_test(seconds)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
