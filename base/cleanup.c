@@ -25,8 +25,11 @@ typedef struct speech {
 static entry entries[SB_CLEANUP_SLOTS];
 static speech speeches[2]; /* the one not in use is rewritten, then chosen */
 static atomic_int chosen;
-static atomic_flag leaving = ATOMIC_FLAG_INIT;
+static atomic_bool leaving;
 static atomic_bool speaks;
+static atomic_bool held;     /* sb_cleanup_hold */
+static atomic_int postponed; /* the signal that came meanwhile, 0 for none */
+static char complete[1024];  /* sb_cleanup_completed */
 
 /* Async-signal-safe. Files, then folders from the longest path to the shortest. */
 static void remove_all(void) {
@@ -51,8 +54,14 @@ static void on_signal(int number) {
   const speech *say = &speeches[atomic_load(&chosen)];
   const int which = number == SIGTERM;
   /* Another thread is already on its way out: leave the rest to it. */
-  if (atomic_flag_test_and_set(&leaving))
+  if (atomic_exchange(&leaving, true))
     for (;;) pause();
+  if (atomic_load(
+          &held)) { /* asked after `leaving` is set: sb_cleanup_hold looks the other way round */
+    atomic_store(&postponed, number);
+    atomic_store(&leaving, false);
+    return;
+  }
   remove_all();
   if (atomic_load(&speaks)) {
     ssize_t written = write(STDERR_FILENO, say->text[which], say->length[which]);
@@ -113,6 +122,27 @@ sb_status sb_cleanup_add(const char *path, int *slot) {
 
 void sb_cleanup_drop(int slot) {
   if (slot >= 0 && slot < SB_CLEANUP_SLOTS) atomic_store(&entries[slot].state, FREE);
+}
+
+void sb_cleanup_hold(void) {
+  atomic_store(&held, true);
+  while (atomic_load(&leaving))
+    usleep(1000); /* the handler, in another thread, ends the process or gives way */
+}
+
+void sb_cleanup_release(void) {
+  atomic_store(&held, false);
+  const int number = atomic_exchange(&postponed, 0);
+  if (number) raise(number);
+}
+
+void sb_cleanup_complete(const char *path) {
+  snprintf(complete, sizeof complete, "; %.900s is complete", path);
+  sb_cleanup_message(complete + 2);
+}
+
+const char *sb_cleanup_completed(void) {
+  return complete;
 }
 
 void sb_cleanup_now(void) {

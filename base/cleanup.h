@@ -24,6 +24,18 @@ sb_status sb_cleanup_install(int rank, const char *message);
 /* Replaces the message. */
 void sb_cleanup_message(const char *message);
 
+/* From here on the output `path` is complete: the message says so, and so does the line of any
+ * failure that comes later. */
+void sb_cleanup_complete(const char *path);
+/* "; PATH is complete", to end such a line; "" where nothing is. */
+const char *sb_cleanup_completed(void);
+
+/* Between these two a signal waits: for the few steps after which another message is true, and
+ * other paths are unfinished. sb_cleanup_release acts on a signal that came meanwhile. Not nested;
+ * called by one thread. */
+void sb_cleanup_hold(void);
+void sb_cleanup_release(void);
+
 /* Registers a file or folder, which need not exist yet; *slot = its slot. The path is copied.
  * Relative paths are resolved when they are removed. SB_ERR_RANGE when the path is too long,
  * SB_ERR_INTERNAL when all slots are taken; *slot is then -1. */

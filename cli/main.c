@@ -98,10 +98,13 @@ static sb_status flush_results(void) {
   return sb_fail(SB_ERR_IO, "stdout: the results could not be written: %s", strerror(errno));
 }
 
+/* What fails when the output is in its place (its report, a trace) must not pass for a failed run.
+ */
 static void print_failure(const sb_world *world) {
   char origin[SB_ORIGIN_SIZE + 4];
   if (world->rank == 0)
-    fprintf(stderr, "shardbits: %s%s\n", sb_message(), sb_origin_text(origin, sizeof origin));
+    fprintf(stderr, "shardbits: %s%s%s\n", sb_message(), sb_cleanup_completed(),
+            sb_origin_text(origin, sizeof origin));
 }
 
 /* Runs the command, with its log and trace (cli/observe.h). Collective. */

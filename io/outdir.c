@@ -12,36 +12,22 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "io/outdir_move.h"
+
+enum { SUFFIX = 64 }; /* bytes kept free behind OUT, for the names beside it and in it */
 
 /* path without trailing slashes, links resolved where it exists. */
 static sb_status normalise(const char *path, char *out) {
   size_t length = strlen(path);
   while (length > 1 && path[length - 1] == '/') length--;
   if (length == 0) return sb_fail(SB_ERR_USAGE, "the output folder's name is empty");
-  if (length + 32 >= SB_PATH_MAX) return sb_fail(SB_ERR_IO, "%s: the path is too long", path);
+  if (length + SUFFIX >= SB_PATH_MAX) return sb_fail(SB_ERR_IO, "%s: the path is too long", path);
   memcpy(out, path, length);
   out[length] = '\0';
   char resolved[PATH_MAX];
-  if (realpath(out, resolved) && strlen(resolved) + 32 < SB_PATH_MAX) strcpy(out, resolved);
-  return SB_OK;
-}
-
-/* *entries: names in the folder besides . and .. ; *ours: a manifest.json or
- * config.json is among them. */
-static sb_status look_inside(const char *path, size_t *entries, bool *ours) {
-  DIR *folder = opendir(path);
-  if (!folder)
-    return sb_fail(SB_ERR_IO, "%s: exists and cannot be read: %s", path, strerror(errno));
-  *entries = 0;
-  *ours = false;
-  for (struct dirent *entry; (entry = readdir(folder));) {
-    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-    *entries += 1;
-    if (strcmp(entry->d_name, "manifest.json") == 0 || strcmp(entry->d_name, "config.json") == 0)
-      *ours = true;
-  }
-  closedir(folder);
+  if (realpath(out, resolved) && strlen(resolved) + SUFFIX < SB_PATH_MAX) strcpy(out, resolved);
   return SB_OK;
 }
 
@@ -56,8 +42,11 @@ static sb_status check_target(sb_outdir *out, bool overwrite) {
                    out->path);
   size_t entries = 0;
   bool ours = false;
-  SB_TRY(look_inside(out->path, &entries, &ours));
-  if (entries == 0) return SB_OK;
+  SB_TRY(sb_outdir_look(out->path, &entries, &ours));
+  if (entries == 0) {
+    out->inside = true;
+    return SB_OK;
+  }
   if (!overwrite)
     return sb_fail(SB_ERR_IO,
                    "%s: exists and is not empty; choose another output folder or pass --overwrite",
@@ -72,29 +61,38 @@ static sb_status check_target(sb_outdir *out, bool overwrite) {
   return SB_OK;
 }
 
-sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out) {
-  char parent[SB_PATH_MAX];
+/* The folder that will hold the partial one can be written. */
+static sb_status check_holder(const sb_outdir *out, const char *holder) {
   struct stat info;
-  memset(out, 0, sizeof *out);
-  SB_TRY(normalise(path, out->path));
-  sb_path_parent(parent, out->path);
-  if (stat(parent, &info) != 0)
+  if (stat(holder, &info) != 0)
     return sb_fail(SB_ERR_IO,
                    "%s: the folder %s that should hold it is not there (%s); make it first",
-                   out->path, parent, strerror(errno));
+                   out->path, holder, strerror(errno));
   if (!S_ISDIR(info.st_mode))
-    return sb_fail(SB_ERR_IO, "%s: %s, that should hold it, is not a folder", out->path, parent);
-  SB_TRY(check_target(out, overwrite));
-  if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) != 0)
-    return sb_fail(SB_ERR_IO, "%s: the folder %s is not writable (%s)", out->path, parent,
+    return sb_fail(SB_ERR_IO, "%s: %s, that should hold it, is not a folder", out->path, holder);
+  if (faccessat(AT_FDCWD, holder, W_OK | X_OK, AT_EACCESS) == 0) return SB_OK;
+  if (out->inside)
+    return sb_fail(SB_ERR_IO, "%s: is there, empty and not writable (%s)", out->path,
                    strerror(errno));
+  return sb_fail(SB_ERR_IO, "%s: the folder %s is not writable (%s)", out->path, holder,
+                 strerror(errno));
+}
+
+static sb_status take_lock(sb_outdir *out) {
+  char path[SB_PATH_MAX + SUFFIX];
+  snprintf(path, sizeof path, out->inside ? "%s/" SB_OUTDIR_HIDDEN "lock" : "%s.lock", out->path);
+  return sb_lock_take(path, out->path, &out->lock);
+}
+
+/* A new folder beside OUT, or in it. */
+static sb_status make_partial(sb_outdir *out) {
   for (int attempt = 0; attempt < 16; attempt++) {
     uint32_t random;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
       random = (uint32_t)getpid() * 2654435761u + (uint32_t)(int64_t)(sb_now() * 1e6) +
                (uint32_t)attempt;
-    snprintf(out->partial, sizeof out->partial, "%.*s.partial-%08x", SB_PATH_MAX - 32, out->path,
-             random);
+    snprintf(out->partial, sizeof out->partial, "%.*s%s%08x", SB_PATH_MAX - SUFFIX, out->path,
+             out->inside ? "/" SB_OUTDIR_HIDDEN "partial-" : ".partial-", random);
     if (mkdir(out->partial, 0777) == 0) return SB_OK;
     if (errno != EEXIST) break;
   }
@@ -103,18 +101,33 @@ sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out) {
   return status;
 }
 
-sb_status sb_outdir_spare(const char *path, const char *input) {
+sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out) {
+  char parent[SB_PATH_MAX];
+  *out = SB_NO_OUTDIR;
+  SB_TRY(normalise(path, out->path));
+  SB_TRY(check_target(out, overwrite));
+  sb_path_parent(parent, out->path);
+  SB_TRY(check_holder(out, out->inside ? out->path : parent));
+  sb_status status = take_lock(out);
+  SB_THEN(sb_outdir_clear(out));
+  SB_THEN(make_partial(out));
+  SB_THEN(sb_outdir_try_moves(out));
+  if (status != SB_OK) sb_outdir_abandon(out);
+  return status;
+}
+
+sb_status sb_outdir_spare(const char *path, const char *file) {
   char out[PATH_MAX], in[PATH_MAX], parent[SB_PATH_MAX];
-  if (!realpath(path, out) || strlen(input) >= SB_PATH_MAX)
+  if (!realpath(path, out) || strlen(file) >= SB_PATH_MAX)
     return SB_OK; /* nothing there to be removed */
-  sb_path_parent(parent, input);
-  if (!realpath(input, in) && !realpath(parent, in)) return SB_OK; /* whoever reads it will tell */
+  sb_path_parent(parent, file);
+  if (!realpath(file, in) && !realpath(parent, in)) return SB_OK; /* whoever reads it will tell */
   size_t length = strlen(out);
   if (strncmp(in, out, length) != 0 || (in[length] != '/' && in[length] != '\0')) return SB_OK;
   return sb_fail(
       SB_ERR_IO,
       "%s: replacing it would remove %s, which this run needs; choose another output folder", path,
-      input);
+      file);
 }
 
 sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes) {
@@ -128,51 +141,47 @@ sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes) {
   return SB_OK;
 }
 
-/* OUT, which has content, and the partial folder change places; the old content is then removed. */
-static sb_status replace(sb_outdir *out) {
-  if (renameat2(AT_FDCWD, out->partial, AT_FDCWD, out->path, RENAME_EXCHANGE) == 0) return SB_OK;
-  char aside[SB_PATH_MAX];
-  snprintf(aside, sizeof aside, "%.*s.partial-old-%ld", SB_PATH_MAX - 32, out->path,
-           (long)getpid());
-  if (rename(out->path, aside) != 0)
-    return sb_fail(SB_ERR_IO, "%s: cannot be moved aside: %s", out->path, strerror(errno));
-  if (rename(out->partial, out->path) != 0) {
-    int error = errno;
-    if (rename(aside, out->path) != 0)
-      return sb_fail(SB_ERR_IO, "%s: cannot be put in place (%s); the old content is in %s",
-                     out->path, strerror(error), aside);
-    return sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s; the old content is untouched",
-                   out->path, strerror(error));
+/* What may still fail when the new output is in its place. The old one goes last. */
+static sb_status settle(sb_outdir *out) {
+  char parent[SB_PATH_MAX], old[SB_PATH_MAX];
+  sb_path_parent(parent, out->path);
+  sb_status status = sb_folder_sync(out->inside ? out->path : parent);
+  if (!out->replaces) {
+    out->partial[0] = '\0';
+    return status;
   }
-  strcpy(out->partial, aside);
-  return SB_OK;
+  if (status != SB_OK) { /* under a name that no later run clears */
+    snprintf(old, sizeof old, "%.*s.old-%.8s", SB_PATH_MAX - SUFFIX, out->path,
+             out->partial + strlen(out->partial) - 8);
+    const bool renamed = rename(out->partial, old) == 0;
+    status = sb_fail(status, "%s; the old output is kept in %s", sb_message(),
+                     renamed ? old : out->partial);
+    out->partial[0] = '\0';
+    return status;
+  }
+  if (sb_remove_tree(out->partial) != SB_OK)
+    status = sb_fail(SB_ERR_IO, "%s; it has the old output: remove it yourself", sb_message());
+  out->partial[0] = '\0';
+  return status;
 }
 
 sb_status sb_outdir_commit(sb_outdir *out) {
-  char parent[SB_PATH_MAX];
   if (!out->partial[0])
     return sb_fail(SB_ERR_INTERNAL, "%s: committed without having begun", out->path);
   SB_TRY(sb_folder_sync(out->partial));
-  sb_path_parent(parent, out->path);
-  if (out->replaces) {
-    SB_TRY(replace(out));
-    SB_TRY(sb_folder_sync(parent));
-    return sb_outdir_abandon(out); /* `partial` now names the old content */
-  }
-  if (rename(out->partial, out->path) != 0) {
-    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
-      return sb_fail(SB_ERR_IO,
-                     "%s: somebody else has put something there meanwhile; nothing was replaced",
-                     out->path);
-    return sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s", out->path, strerror(errno));
-  }
-  out->partial[0] = '\0';
-  return sb_folder_sync(parent);
+  sb_cleanup_hold();
+  sb_status status = sb_outdir_move(out);
+  if (status == SB_OK) sb_cleanup_complete(out->path);
+  sb_cleanup_release();
+  SB_TRY(status);
+  status = settle(out);
+  sb_lock_release(&out->lock);
+  return status;
 }
 
 sb_status sb_outdir_abandon(sb_outdir *out) {
-  if (!out->partial[0]) return SB_OK;
-  sb_status status = sb_remove_tree(out->partial);
+  sb_status status = out->partial[0] ? sb_remove_tree(out->partial) : SB_OK;
   out->partial[0] = '\0';
+  sb_lock_release(&out->lock);
   return status;
 }

@@ -105,6 +105,37 @@ static void other_ranks_say_nothing(void **state) {
   check_removal();
 }
 
+/* A signal that comes while one is on the way from one state to the next waits for the end of that,
+ * and the line tells the state after it. */
+static void a_signal_waits(void **state) {
+  int speech[2], status = 0, slot;
+  char said[256] = "";
+  (void)state;
+  assert_int_equal(pipe(speech), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(speech[1], STDERR_FILENO);
+    if (sb_cleanup_install(0, "OUT is as it was") != SB_OK) _exit(9);
+    touch(scratch_path("new"));
+    if (sb_cleanup_add(scratch_path("new"), &slot) != SB_OK) _exit(8);
+    sb_cleanup_hold();
+    raise(SIGTERM);
+    if (!exists(scratch_path("new")) || sb_cleanup_completed()[0]) _exit(7);
+    sb_cleanup_drop(slot);
+    sb_cleanup_complete("OUT");
+    if (strcmp(sb_cleanup_completed(), "; OUT is complete") != 0) _exit(6);
+    sb_cleanup_release();
+    _exit(5);
+  }
+  close(speech[1]);
+  assert_true(read(speech[0], said, sizeof said - 1) > 0);
+  waitpid(child, &status, 0);
+  close(speech[0]);
+  assert_int_equal(WEXITSTATUS(status), 128 + SIGTERM);
+  assert_string_equal(said, "shardbits: interrupted by SIGTERM; OUT is complete\n");
+  assert_true(exists(scratch_path("new")));
+}
+
 static void cleanup_after_an_ordinary_error(void **state) {
   int slot;
   (void)state;
@@ -148,6 +179,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(sigint_has_its_own_name_and_code, scratch_setup,
                                       scratch_teardown),
       cmocka_unit_test_setup_teardown(other_ranks_say_nothing, scratch_setup, scratch_teardown),
+      cmocka_unit_test_setup_teardown(a_signal_waits, scratch_setup, scratch_teardown),
       cmocka_unit_test_setup_teardown(cleanup_after_an_ordinary_error, scratch_setup,
                                       scratch_teardown),
       cmocka_unit_test(limits_are_reported),

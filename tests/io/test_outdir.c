@@ -18,14 +18,18 @@ static int exists(const char *path) {
   return access(path, F_OK) == 0;
 }
 
-/* Number of names in the scratch folder that start with `prefix`. */
-static int count_names(const char *prefix) {
-  DIR *folder = opendir(scratch);
+/* Number of names in a folder of the scratch folder that start with `prefix`. */
+static int count_names_in(const char *name, const char *prefix) {
+  DIR *folder = opendir(scratch_path(name));
   int n = 0;
   for (struct dirent *e; (e = readdir(folder));)
     n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
   closedir(folder);
   return n;
+}
+
+static int count_names(const char *prefix) {
+  return count_names_in(".", prefix);
 }
 
 static void commit_makes_it_appear(void **state) {
@@ -61,14 +65,99 @@ static void abandon_leaves_nothing(void **state) {
   assert_true(exists(scratch_path("link-target")));
 }
 
-static void empty_folder_is_taken(void **state) {
+/* A folder that is there keeps its place, so a mount point will do, and its parent need not be
+ * writable. What others put there meanwhile stays. */
+static void empty_folder_is_written_inside(void **state) {
   (void)state;
   sb_outdir out;
-  mkdir(scratch_path("empty"), 0777);
+  struct stat before, after;
+  mkdir(scratch_path("empty"), 0711);
+  mkdir(scratch_path("empty/lost+found"), 0700);                      /* of a file system */
+  mkdir(scratch_path("empty/.shardbits-partial-00c0ffee"), 0700);     /* of a killed run */
+  touch(scratch_path("empty/.shardbits-partial-00c0ffee"), "s", "x"); /* which is cleared */
+  assert_int_equal(stat(scratch_path("empty"), &before), 0);
   assert_ok(sb_outdir_begin(scratch_path("empty"), false, &out));
+  assert_true(out.inside);
+  assert_false(exists(scratch_path("empty/.shardbits-partial-00c0ffee")));
   touch(out.partial, "a", "1");
+  touch(out.partial, "config.json", "2");
+  touch(out.partial, "manifest.json", "3");
+  assert_false(exists(scratch_path("empty/a")));
   assert_ok(sb_outdir_commit(&out));
   assert_true(exists(scratch_path("empty/a")));
+  assert_true(exists(scratch_path("empty/config.json")));
+  assert_true(exists(scratch_path("empty/manifest.json")));
+  assert_int_equal(count_names_in("empty", ".shardbits"), 0);
+  assert_int_equal(stat(scratch_path("empty"), &after), 0);
+  assert_true(before.st_ino == after.st_ino && before.st_mode == after.st_mode);
+}
+
+static void inside_a_taken_name_puts_all_back(void **state) {
+  (void)state;
+  sb_outdir out;
+  mkdir(scratch_path("taken"), 0777);
+  assert_ok(sb_outdir_begin(scratch_path("taken"), false, &out));
+  touch(out.partial, "a", "1");
+  touch(scratch_path("taken"), "theirs", "x");
+  assert_fails(sb_outdir_commit(&out), SB_ERR_IO, "taken", "meanwhile");
+  assert_true(exists(scratch_path("taken/theirs")));
+  unlink(scratch_path("taken/theirs"));
+  mkdir(scratch_path("taken/.shardbits-x"), 0700); /* not counted as content, and in the way */
+  touch(scratch_path("taken/.shardbits-x"), "b", "1");
+  char blocked[SB_PATH_MAX];
+  assert_ok(sb_path_join(blocked, out.partial, ".shardbits-x"));
+  mkdir(blocked, 0700);
+  touch(out.partial, "manifest.json", "3");
+  assert_fails(sb_outdir_commit(&out), SB_ERR_IO, ".shardbits-x", "nothing was replaced");
+  assert_false(exists(scratch_path("taken/a")));
+  assert_false(exists(scratch_path("taken/manifest.json")));
+  assert_ok(sb_outdir_abandon(&out));
+  assert_int_equal(count_names_in("taken", ""), 3); /* . .. and .shardbits-x */
+}
+
+/* Found when it begins, not after the work: a folder of somebody else's in a sticky parent. */
+static void sticky_parent(void **state) {
+  (void)state;
+  sb_outdir out;
+  if (geteuid() != 0) skip();
+  assert_int_equal(chmod(scratch, 0755), 0);
+  mkdir(scratch_path("sticky"), 0700);
+  assert_int_equal(chmod(scratch_path("sticky"), 01777), 0);
+  mkdir(scratch_path("sticky/out"), 0777);
+  assert_int_equal(chmod(scratch_path("sticky/out"), 0777), 0);
+  assert_int_equal(seteuid(65534), 0);
+  sb_status empty = sb_outdir_begin(scratch_path("sticky/out"), false, &out);
+  sb_outdir_abandon(&out);
+  touch(scratch_path("sticky/out"), "manifest.json", "{}");
+  sb_status full = sb_outdir_begin(scratch_path("sticky/out"), true, &out);
+  sb_outdir_abandon(&out);
+  assert_int_equal(seteuid(0), 0);
+  assert_int_equal(empty, SB_OK); /* it is written inside */
+  assert_fails(full, SB_ERR_IO, "sticky/out", "may not be replaced", "another output folder");
+  assert_int_equal(count_names_in("sticky", "out"), 1);
+  assert_true(exists(scratch_path("sticky/out/manifest.json")));
+}
+
+/* One job at a time, named; the lock of a dead process is taken over. */
+static void locked(void **state) {
+  (void)state;
+  sb_outdir mine, theirs;
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  touch(scratch, "job.lock", "process 1 on nowhere since 1970\n"); /* left by a killed run */
+  mkdir(scratch_path("job.partial-00c0ffee"), 0777);
+  assert_ok(sb_outdir_begin(scratch_path("job"), false, &mine));
+  assert_false(exists(scratch_path("job.partial-00c0ffee")));
+  assert_fails(sb_outdir_begin(scratch_path("job"), false, &theirs), SB_ERR_IO, "job: is in use by",
+               host, " since 20");
+  assert_true(exists(mine.partial));
+  touch(mine.partial, "a", "1");
+  assert_ok(sb_outdir_commit(&mine));
+  assert_false(exists(scratch_path("job.lock")));
+  touch(scratch_path("job"), "manifest.json", "{}");
+  assert_ok(sb_outdir_begin(scratch_path("job"), true, &theirs));
+  assert_ok(sb_outdir_abandon(&theirs));
+  assert_int_equal(count_names("job"), 1);
 }
 
 static void existing_output(void **state) {
@@ -193,7 +282,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(commit_makes_it_appear),
       cmocka_unit_test(abandon_leaves_nothing),
-      cmocka_unit_test(empty_folder_is_taken),
+      cmocka_unit_test(empty_folder_is_written_inside),
+      cmocka_unit_test(inside_a_taken_name_puts_all_back),
+      cmocka_unit_test(sticky_parent),
+      cmocka_unit_test(locked),
       cmocka_unit_test(existing_output),
       cmocka_unit_test(abandoned_overwrite_keeps_the_old),
       cmocka_unit_test(inputs_are_spared),
