@@ -17,8 +17,6 @@ static const char *const device_names[] = {
     [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
 static const char *const exchange_names[] = {
     [SB_EXCHANGE_AUTO] = "auto", [SB_EXCHANGE_MPI] = "mpi", [SB_EXCHANGE_HOST] = "host", NULL};
-static const char *const width_names[] = {
-    [SB_TOKENS_AUTO] = "auto", [SB_TOKENS_U16] = "u16", [SB_TOKENS_U32] = "u32", NULL};
 const char *const sb_grid_names[] = {
     [SB_GRID_AUTO] = "auto", [SB_GRID_PLAIN] = "plain", [SB_GRID_FITTED] = "fitted", NULL};
 const char *const sb_common_dtypes[] = {
@@ -80,8 +78,9 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   if (set & SB_COMMON_TOKENS)
     table[n++] =
         (sb_option){.name = "token-dtype",
-                    SB_OPTION_ENUM(c->token_width, width_names),
-                    .help = "Width of the ids in a raw token file; a .npy file says it itself."};
+                    SB_OPTION_ENUM(c->token_width, sb_token_width_names),
+                    .help = "Type of the ids in a raw token file; auto reads it where one width is "
+                            "possible. A .npy file, and one of llm.c or Megatron, says it itself."};
   if (set & SB_COMMON_COMPUTE)
     table[n++] = (sb_option){.name = "compute",
                              SB_OPTION_ENUM(c->arithmetic, compute_names),

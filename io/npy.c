@@ -37,7 +37,7 @@ static sb_status parse_descr(const char *path, const char *value, sb_npy *out) {
                    path);
   const char *end = strchr(value + 1, *value);
   char order = value[1];
-  if (!end || end - value < 4)
+  if (!end || end - value < 3)
     return sb_fail(SB_ERR_FORMAT, "%s: the 'descr' of the .npy header is not an element type",
                    path);
   if (order == '>')
@@ -47,11 +47,14 @@ static sb_status parse_descr(const char *path, const char *value, sb_npy *out) {
     return sb_fail(SB_ERR_FORMAT, "%s: the 'descr' of the .npy header starts with '%c'", path,
                    order);
   out->kind = value[2];
+  const size_t length = sb_min_size((size_t)(end - value - 1), sizeof out->type - 1);
+  memcpy(out->type, value + 1, length);
+  if (!strchr("uifcb", out->kind)) return SB_OK;
   char *stop;
   unsigned long size = strtoul(value + 3, &stop, 10);
   if (stop != end || size == 0 || size > 64)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: element type %.*s of the .npy header is not read", path,
-                   (int)(end - value - 1), value + 1);
+    return sb_fail(SB_ERR_UNSUPPORTED, "%s: element type %s of the .npy header is not read", path,
+                   out->type);
   out->item_bytes = size;
   return SB_OK;
 }
@@ -111,6 +114,7 @@ sb_status sb_npy_read_header(int fd, const char *path, uint64_t file_bytes, sb_n
   sb_free(&header);
   SB_TRY(status);
   out->data_offset = prefix + length;
+  if (out->item_bytes == 0) return SB_OK;
   uint64_t bytes, have = file_bytes - out->data_offset;
   if (__builtin_mul_overflow(out->count, (uint64_t)out->item_bytes, &bytes) || bytes != have)
     return sb_fail(

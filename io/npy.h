@@ -12,8 +12,9 @@
 enum { SB_NPY_MAX_DIMS = 8 };
 
 typedef struct sb_npy {
-  char kind; /* 'u', 'i', 'f', ... as in NumPy */
-  size_t item_bytes;
+  char kind;         /* 'u', 'i', 'f', ... as in NumPy */
+  char type[16];     /* the whole type, as "<u2"; cut off where it is longer */
+  size_t item_bytes; /* 0 for kinds that are no numbers: text, objects, times */
   bool fortran_order;
   size_t dims;
   size_t shape[SB_NPY_MAX_DIMS];
@@ -23,7 +24,7 @@ typedef struct sb_npy {
 
 /* True when the file starts as .npy files do. */
 bool sb_npy_is(const void *first_bytes, size_t bytes);
-/* Parses the header of the open file. The data must fill the rest of the file exactly.
+/* Parses the header of the open file. Numbers must fill the rest of the file exactly.
  * SB_ERR_FORMAT; SB_ERR_UNSUPPORTED for big-endian and structured arrays. */
 sb_status sb_npy_read_header(int fd, const char *path, uint64_t file_bytes, sb_npy *out);
 

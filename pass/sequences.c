@@ -34,6 +34,18 @@ static sb_status read_local(const sb_world *world, const sb_tokens *tokens, cons
   return SB_OK;
 }
 
+/* Rank 0 finds out how the ids lie, for all. Collective. */
+static sb_status open_shared(const sb_world *world, const char *path, sb_token_width width,
+                             size_t vocab, sb_tokens **out) {
+  sb_token_layout layout = {0};
+  sb_status status = world->rank == 0 ? sb_tokens_open(path, width, vocab, out) : SB_OK;
+  SB_AGREE(world, status);
+  if (world->rank == 0) layout = *sb_tokens_layout(*out);
+  SB_MPI(MPI_Bcast(&layout, (int)sizeof layout, MPI_BYTE, 0, world->comm));
+  if (world->rank != 0) status = sb_tokens_open_as(path, &layout, vocab, out);
+  return sb_world_agree(world, status);
+}
+
 sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_width width,
                             size_t vocab, size_t seqlen, size_t most, uint64_t seed,
                             sb_sequences *out) {
@@ -41,7 +53,7 @@ sb_status sb_sequences_read(const sb_world *world, const char *path, sb_token_wi
   sb_tokens *tokens = NULL;
   size_t *chosen = NULL, windows;
   *out = (sb_sequences){.seqlen = seqlen};
-  SB_GO(sb_tokens_open(path, width, vocab, &tokens));
+  SB_GO(open_shared(world, path, width, vocab, &tokens));
   SB_GO(sb_tokens_sequences(tokens, seqlen, 0, &windows));
   out->count = most == 0 ? windows : sb_min_size(most, windows);
   SB_GO(sb_alloc(&chosen, out->count, sizeof *chosen, "sequences"));
@@ -68,7 +80,7 @@ sb_status sb_sequences_read_two(const sb_world *world, const char *path, sb_toke
   size_t *chosen = NULL, *split = NULL, windows, n = most + check, at[2] = {0, most};
   *out = (sb_sequences){.seqlen = seqlen, .count = most};
   *out_check = (sb_sequences){.seqlen = seqlen, .count = check};
-  SB_GO(sb_tokens_open(path, width, vocab, &tokens));
+  SB_GO(open_shared(world, path, width, vocab, &tokens));
   SB_GO(sb_tokens_sequences(tokens, seqlen, 0, &windows));
   if (windows < n) {
     status = sb_fail(
