@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "cli/threads.h"
 #include "io/file.h"
@@ -114,8 +115,8 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
     table[n++] = (sb_option){.name = "block",
                              .kind = SB_OPTION_SHAPE,
                              .value = c->block,
-                             .low = 1,
-                             .high = 1024,
+                             .low = (double)sb_limit_block.least,
+                             .high = (double)sb_limit_block.most,
                              .operand = "RxC",
                              .help = "Rows and columns of a block. All weights of a block have the "
                                      "same number of bits; those "

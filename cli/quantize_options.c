@@ -1,4 +1,5 @@
 /* The options of quantize, and of plan where these have a part in memory and time. */
+#include "base/limits.h"
 #include "cli/quantize_request.h"
 
 /* Sections of --help. */
@@ -38,8 +39,8 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         .letter = 'b',
         .kind = SB_OPTION_REAL,
         .value = &r->bits,
-        .low = 0.5,
-        .high = 16,
+        .low = sb_limit_least_budget,
+        .high = sb_limit_most_budget,
         .operand = "B",
         .required = set == SB_QUANTIZE_ALL,
         .help = "Budget in effective bits per weight: codes, scales, zero points and bit map of "
@@ -186,7 +187,7 @@ static size_t search_options(sb_quantize_request *r, sb_quantize_set set, sb_opt
         .kind = SB_OPTION_UNSIGNED,
         .value = &r->min_bits,
         .low = 0,
-        .high = 8,
+        .high = (double)sb_limit_bits.most,
         .operand = "N",
         .unset = "2, or 1 where the budget is below uniform 2 bits",
         .help = "Fewest bits of a block."}},
@@ -196,7 +197,7 @@ static size_t search_options(sb_quantize_request *r, sb_quantize_set set, sb_opt
         .kind = SB_OPTION_UNSIGNED,
         .value = &r->max_bits,
         .low = 1,
-        .high = 8,
+        .high = (double)sb_limit_bits.most,
         .operand = "N",
         .help = "Most bits of a block."}},
       {0,
@@ -205,7 +206,7 @@ static size_t search_options(sb_quantize_request *r, sb_quantize_set set, sb_opt
         .kind = SB_OPTION_UNSIGNED,
         .value = &r->start_bits,
         .low = 0,
-        .high = 8,
+        .high = (double)sb_limit_bits.most,
         .operand = "N",
         .unset = "just above the budget",
         .help = "Uniform bits that strides start from."}},

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/memory.h"
 #include "io/json.h"
 #include "model/orders_check.h"
@@ -89,8 +90,9 @@ static sb_status read_orders(const char *path, const json_t *json, const sb_arch
   json_int_t rows = 0, cols = 0;
   uint64_t hash;
   SB_TRY(check_mode(path, json, orders->mode));
-  if (json_unpack((json_t *)json, "{s:[I, I]}", "block", &rows, &cols) != 0 || rows < 1 || cols < 1)
+  if (json_unpack((json_t *)json, "{s:[I, I]}", "block", &rows, &cols) != 0)
     return sb_fail(SB_ERR_FORMAT, "%s: says no size of blocks", path);
+  SB_TRY(sb_limit_check_block(path, (uint64_t)rows, (uint64_t)cols));
   if (json_array_size(list) != orders->count)
     return sb_fail(SB_ERR_FORMAT, "%s: made for another model: %zu orders where this one has %zu",
                    path, json_array_size(list), orders->count);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/memory.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -107,8 +108,7 @@ static sb_status check_names(const char *path, const sb_manifest *m) {
 
 static sb_status check(const char *path, const sb_manifest *m) {
   uint64_t shard_bytes = 0, shard_frames = 0, tensor_frames = 0;
-  if (m->block_rows == 0 || m->block_cols == 0)
-    return sb_fail(SB_ERR_FORMAT, "%s: the block size is 0", path);
+  SB_TRY(sb_limit_check_block(path, m->block_rows, m->block_cols));
   if (m->tensor_count > UINT32_MAX)
     return sb_fail(SB_ERR_FORMAT, "%s: has %zu tensors; at most %u fit the format", path,
                    m->tensor_count, UINT32_MAX);

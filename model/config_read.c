@@ -141,20 +141,21 @@ static sb_status read_dtype(const sb_config_source *from, sb_config *out) {
 }
 
 static sb_status read_shape(const sb_config_source *from, bool needs_kv_heads, sb_config *out) {
-  SB_TRY(sb_config_count(from, "vocab_size", true, 2, (size_t)1 << 24, &out->vocab));
-  SB_TRY(sb_config_count(from, "hidden_size", true, 1, (size_t)1 << 20, &out->hidden));
-  SB_TRY(sb_config_count(from, "intermediate_size", true, 1, (size_t)1 << 22, &out->intermediate));
-  SB_TRY(sb_config_count(from, "num_hidden_layers", true, 1, 4096, &out->layers));
-  SB_TRY(sb_config_count(from, "num_attention_heads", true, 1, (size_t)1 << 14, &out->heads));
+  SB_TRY(sb_config_count(from, "vocab_size", true, &sb_limit_vocab, &out->vocab));
+  SB_TRY(sb_config_count(from, "hidden_size", true, &sb_limit_hidden, &out->hidden));
+  SB_TRY(
+      sb_config_count(from, "intermediate_size", true, &sb_limit_intermediate, &out->intermediate));
+  SB_TRY(sb_config_count(from, "num_hidden_layers", true, &sb_limit_layers, &out->layers));
+  SB_TRY(sb_config_count(from, "num_attention_heads", true, &sb_limit_heads, &out->heads));
   out->kv_heads = out->heads;
-  SB_TRY(sb_config_count(from, "num_key_value_heads", needs_kv_heads, 1, (size_t)1 << 14,
+  SB_TRY(sb_config_count(from, "num_key_value_heads", needs_kv_heads, &sb_limit_heads,
                          &out->kv_heads));
   if (out->heads % out->kv_heads != 0)
     return sb_fail(SB_ERR_FORMAT,
                    "%s: num_attention_heads (%zu) is not a multiple of num_key_value_heads (%zu)",
                    from->path, out->heads, out->kv_heads);
   out->head_dim = 0;
-  SB_TRY(sb_config_count(from, "head_dim", false, 2, 1024, &out->head_dim));
+  SB_TRY(sb_config_count(from, "head_dim", false, &sb_limit_head_dim, &out->head_dim));
   if (out->head_dim == 0) {
     out->head_dim = out->hidden / out->heads;
     if (out->hidden % out->heads != 0)
@@ -164,11 +165,11 @@ static sb_status read_shape(const sb_config_source *from, bool needs_kv_heads, s
           "not given",
           from->path, out->hidden, out->heads);
   }
-  if (out->head_dim % 2 != 0 || out->head_dim > 1024)
-    return sb_fail(SB_ERR_FORMAT, "%s: head_dim is %zu; it must be even and at most 1024",
-                   from->path, out->head_dim);
+  if (out->head_dim % 2 != 0 || !sb_limit_allows(&sb_limit_head_dim, out->head_dim))
+    return sb_fail(SB_ERR_FORMAT, "%s: head_dim is %zu; it must be even and at most %zu",
+                   from->path, out->head_dim, (size_t)sb_limit_head_dim.most);
   out->max_positions = 2048;
-  return sb_config_count(from, "max_position_embeddings", false, 1, (size_t)1 << 31,
+  return sb_config_count(from, "max_position_embeddings", false, &sb_limit_positions,
                          &out->max_positions);
 }
 

@@ -18,9 +18,10 @@ static sb_status missing(const sb_config_source *from, const char *key) {
 }
 
 /* *out stays as it is when the key is missing and `required` is false. */
-sb_status sb_config_count(const sb_config_source *from, const char *key, bool required, size_t low,
-                          size_t high, size_t *out) {
+sb_status sb_config_count(const sb_config_source *from, const char *key, bool required,
+                          const sb_limit *limit, size_t *out) {
   const json_t *value = sb_config_value(from, key);
+  const size_t low = (size_t)limit->least, high = (size_t)limit->most;
   if (!value) return required ? missing(from, key) : SB_OK;
   if (!json_is_integer(value))
     return sb_fail(SB_ERR_FORMAT, "%s: %s%s must be an integer from %zu to %zu, not %s", from->path,

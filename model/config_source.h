@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "base/status.h"
 
 /* An object, and where it comes from for messages: "models/x/config.json: rope_scaling.factor". */
@@ -23,9 +24,9 @@ const json_t *sb_config_value(const sb_config_source *source, const char *key);
 const char *sb_config_type_name(const json_t *value);
 
 /* *out is the key's value, or stays as it is where the key is missing. SB_ERR_FORMAT: another type,
- * outside low..high, or missing where `required`. */
+ * outside the range, or missing where `required`. */
 sb_status sb_config_count(const sb_config_source *source, const char *key, bool required,
-                          size_t low, size_t high, size_t *out);
+                          const sb_limit *limit, size_t *out);
 sb_status sb_config_real(const sb_config_source *source, const char *key, bool required, double low,
                          double high, double *out);
 sb_status sb_config_flag(const sb_config_source *source, const char *key, bool *out);
