@@ -20,7 +20,10 @@ sb_status sb_stored_orders_write(const sb_model *model, sb_shard_writer *writer)
  * folder `path`; the orders are not read yet. SB_ERR_FORMAT, naming the tensor, unless the manifest
  * has either all orders or none. */
 sb_status sb_stored_orders_check(sb_model *model, const sb_manifest *manifest, const char *path);
-/* Reads the orders. SB_ERR_FORMAT names a tensor that is damaged or no permutation. */
+/* Holds the size of every order's frame to its channels. SB_ERR_FORMAT names the shard. */
+sb_status sb_stored_orders_check_frames(const sb_model *model, const sb_shardset *shards);
+/* Reads the orders, whose frames were checked. SB_ERR_FORMAT names a tensor that is damaged or no
+ * permutation. */
 sb_status sb_stored_orders_read(sb_model *model, const sb_shardset *shards);
 /* Sends the orders that rank 0 has read to all ranks. Collective. */
 sb_status sb_stored_orders_share(sb_model *model);

@@ -110,6 +110,21 @@ const char *sb_codec_encode(sb_codec *codec, sb_filter filter, const sb_section 
   return NULL;
 }
 
+/* Content after the filter, at most: sections are at most 8/5 of the content, and their list has 5
+ * bytes for each, of which none but a few are empty. */
+static uint64_t most_filtered(uint64_t raw_bytes) {
+  return raw_bytes > UINT64_MAX / 16 ? UINT64_MAX / 2 : 8 * raw_bytes + 32768;
+}
+
+uint64_t sb_codec_most_bytes(uint64_t raw_bytes) {
+  const size_t bound = ZSTD_compressBound((size_t)most_filtered(raw_bytes));
+  return ZSTD_isError(bound) ? UINT64_MAX : bound + 16 * SB_SECTION_MAX_RUNS;
+}
+
+const void *sb_codec_content(const sb_codec *codec) {
+  return codec->decoded.data;
+}
+
 void *sb_codec_input(sb_codec *codec, size_t bytes) {
   return reserve(&codec->frame, bytes);
 }
@@ -118,8 +133,7 @@ const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame
                             size_t frame_bytes, void *raw, size_t bytes, uint64_t checksum) {
   if (!codec->decompressor && !(codec->decompressor = ZSTD_createDCtx())) return no_memory;
   unsigned long long size = ZSTD_getFrameContentSize(frame, frame_bytes);
-  /* Sections are at most 8/5 of the content, and their list 5 bytes for each part. */
-  bool sized = filter == SB_FILTER_SECTIONS ? size / 8 <= bytes + 4096u : size == bytes;
+  bool sized = filter == SB_FILTER_SECTIONS ? size <= most_filtered(bytes) : size == bytes;
   if (size >= ZSTD_CONTENTSIZE_ERROR || !sized)
     return "the frame's size is not the one the index gives";
   if (!raw) raw = reserve(&codec->decoded, bytes);

@@ -25,12 +25,16 @@ uint64_t sb_checksum(const void *data, size_t bytes);
 const char *sb_codec_encode(sb_codec *codec, sb_filter filter, const sb_section *sections,
                             size_t section_count, const void *raw, size_t bytes, const void **frame,
                             size_t *frame_bytes);
+/* Most bytes that a frame of `raw_bytes` bytes of content has; UINT64_MAX where that overflows. */
+uint64_t sb_codec_most_bytes(uint64_t raw_bytes);
 /* A buffer of `bytes` bytes for a frame to be decoded, owned by the codec; NULL
  * when memory is short. */
 void *sb_codec_input(sb_codec *codec, size_t bytes);
-/* Decodes a frame to exactly `bytes` bytes whose checksum must be `checksum`. NULL on success, else
- * the reason. */
+/* Decodes a frame to exactly `bytes` bytes whose checksum must be `checksum`, into raw[bytes] or
+ * (NULL) the codec's own memory. NULL on success, else the reason. */
 const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame,
                             size_t frame_bytes, void *raw, size_t bytes, uint64_t checksum);
+/* What was decoded last into the codec's own memory, valid until its next call. */
+const void *sb_codec_content(const sb_codec *codec);
 
 #endif

@@ -78,19 +78,43 @@ static sb_status check_entries(const sb_shard_reader *r, uint64_t frames_end) {
   return SB_OK;
 }
 
-static sb_status read_index(sb_shard_reader *r) {
-  uint8_t footer[SB_SHARD_FOOTER_BYTES], skip[SB_SHARD_SKIP_BYTES], *image = NULL;
-  sb_status status = SB_OK;
-  uint64_t footer_at = r->file_bytes - SB_SHARD_FOOTER_BYTES, bytes;
+/* The footer, whose index has *count entries from *index_at on. */
+static sb_status read_footer(sb_shard_reader *r, uint64_t *index_at, uint64_t *count) {
+  uint8_t footer[SB_SHARD_FOOTER_BYTES];
+  const uint64_t footer_at = r->file_bytes - SB_SHARD_FOOTER_BYTES;
+  uint64_t bytes;
   SB_TRY(sb_file_read_at(r->fd, r->path, footer_at, footer, sizeof footer));
   if (memcmp(footer + 24, sb_shard_end_magic, sizeof sb_shard_end_magic) != 0)
     return damaged(r, "does not end as a shard does");
-  uint64_t index_at = sb_get_u64(footer), count = sb_get_u64(footer + 8);
+  *index_at = sb_get_u64(footer);
+  *count = sb_get_u64(footer + 8);
   r->index_checksum = sb_get_u64(footer + 16);
-  if (index_at < SB_SHARD_HEADER_BYTES + SB_SHARD_SKIP_BYTES || index_at > footer_at ||
-      __builtin_mul_overflow(count, (uint64_t)SB_SHARD_ENTRY_BYTES, &bytes) ||
-      bytes != footer_at - index_at)
+  if (*index_at < SB_SHARD_HEADER_BYTES + SB_SHARD_SKIP_BYTES || *index_at > footer_at ||
+      __builtin_mul_overflow(*count, (uint64_t)SB_SHARD_ENTRY_BYTES, &bytes) ||
+      bytes != footer_at - *index_at)
     return damaged(r, "its footer contradicts its size");
+  return SB_OK;
+}
+
+static sb_status check_expected(const sb_shard_reader *r, uint64_t count,
+                                const sb_shard_expected *e) {
+  if (!e || (r->file_bytes == e->file_bytes && count == e->frames &&
+             r->index_checksum == e->index_checksum))
+    return SB_OK;
+  return sb_fail(SB_ERR_FORMAT,
+                 "%s: has %llu bytes, %llu frames and index checksum %016llx, the manifest says "
+                 "%llu, %llu and %016llx; it belongs to another run",
+                 r->path, (ull)r->file_bytes, (ull)count, (ull)r->index_checksum,
+                 (ull)e->file_bytes, (ull)e->frames, (ull)e->index_checksum);
+}
+
+static sb_status read_index(sb_shard_reader *r, const sb_shard_expected *expected) {
+  uint8_t skip[SB_SHARD_SKIP_BYTES], *image = NULL;
+  sb_status status = SB_OK;
+  uint64_t index_at = 0, count = 0;
+  SB_TRY(read_footer(r, &index_at, &count));
+  SB_TRY(check_expected(r, count, expected));
+  const uint64_t bytes = count * SB_SHARD_ENTRY_BYTES;
   SB_TRY(sb_file_read_at(r->fd, r->path, index_at - SB_SHARD_SKIP_BYTES, skip, sizeof skip));
   if (sb_get_u32(skip) != sb_shard_index_skip || sb_get_u32(skip + 4) != r->file_bytes - index_at)
     return damaged(r, "its index does not start as one");
@@ -110,7 +134,8 @@ done:
   return status;
 }
 
-sb_status sb_shard_reader_open(const char *path, sb_shard_reader **out) {
+sb_status sb_shard_reader_open_expected(const char *path, const sb_shard_expected *expected,
+                                        sb_shard_reader **out) {
   SB_TRY(sb_alloc(out, 1, sizeof **out, "shard reader"));
   sb_shard_reader *r = *out;
   r->fd = -1;
@@ -118,9 +143,13 @@ sb_status sb_shard_reader_open(const char *path, sb_shard_reader **out) {
   sb_status status = r->path ? sb_file_open(path, &r->fd, &r->file_bytes)
                              : sb_fail(SB_ERR_MEMORY, "%s: not enough memory", path);
   SB_THEN(check_header(r));
-  SB_THEN(read_index(r));
+  SB_THEN(read_index(r, expected));
   if (status != SB_OK) sb_shard_reader_close(out);
   return status;
+}
+
+sb_status sb_shard_reader_open(const char *path, sb_shard_reader **out) {
+  return sb_shard_reader_open_expected(path, NULL, out);
 }
 
 void sb_shard_reader_close(sb_shard_reader **reader) {
@@ -162,9 +191,11 @@ const sb_shard_entry *sb_shard_reader_find(const sb_shard_reader *r, uint32_t te
   return bsearch(&key, r->entries, r->count, sizeof *r->entries, by_key);
 }
 
-/* Reads and decodes with the given codec, to dst or (NULL) to nowhere; NULL or the reason. */
+/* Reads and decodes with the given codec, to dst or (NULL) to the codec's memory; NULL or the
+ * reason. */
 static const char *decode(const sb_shard_reader *r, const sb_shard_entry *e, sb_codec *codec,
                           void *dst) {
+  if (e->bytes > sb_codec_most_bytes(e->raw_bytes)) return "its content is larger than it can be";
   void *frame = codec ? sb_codec_input(codec, (size_t)e->bytes) : NULL;
   if (!frame) return "not enough memory";
   if (sb_file_read_at(r->fd, r->path, e->offset, frame, (size_t)e->bytes) != SB_OK)
@@ -219,6 +250,11 @@ sb_status sb_shard_read_batch(const sb_shard_reader *r, const sb_frame_out *fram
 }
 
 sb_status sb_shard_verify(const sb_shard_reader *r, sb_ticker ticker) {
+  return sb_shard_verify_content(r, ticker, NULL, NULL);
+}
+
+sb_status sb_shard_verify_content(const sb_shard_reader *r, sb_ticker ticker, sb_frame_check check,
+                                  void *context) {
   size_t bad = r->count, bad_count = 0;
   const char *reason = NULL;
   uint64_t done = 0, total = 0;
@@ -228,7 +264,9 @@ sb_status sb_shard_verify(const sb_shard_reader *r, sb_ticker ticker) {
     sb_codec *codec = sb_codec_create(0);
 #pragma omp for schedule(dynamic, 4)
     for (size_t i = 0; i < r->count; i++) {
-      const char *why = decode(r, &r->entries[i], codec, NULL);
+      const sb_shard_entry *e = &r->entries[i];
+      const char *why = decode(r, e, codec, NULL);
+      if (!why && check) why = check(context, e, sb_codec_content(codec));
 #pragma omp critical(sb_shard_verify)
       {
         if (why) bad_count++;
@@ -236,7 +274,7 @@ sb_status sb_shard_verify(const sb_shard_reader *r, sb_ticker ticker) {
           bad = i;
           reason = why;
         }
-        done += r->entries[i].bytes;
+        done += e->bytes;
         sb_tick(ticker, (double)done / (double)total);
       }
     }

@@ -78,9 +78,18 @@ typedef struct sb_frame_out {
   void *dst; /* entry->raw_bytes bytes */
 } sb_frame_out;
 
+/* What a manifest says of a shard. */
+typedef struct sb_shard_expected {
+  uint64_t file_bytes, frames, index_checksum;
+} sb_shard_expected;
+
 /* Opens a shard and checks header, footer and index (not the frames). SB_ERR_FORMAT: damaged or not
  * a shard; SB_ERR_UNSUPPORTED: of a newer version. */
 sb_status sb_shard_reader_open(const char *path, sb_shard_reader **out);
+/* The same for a shard that is known to be `expected`. SB_ERR_FORMAT for another, before memory is
+ * taken for its index. */
+sb_status sb_shard_reader_open_expected(const char *path, const sb_shard_expected *expected,
+                                        sb_shard_reader **out);
 /* Sets *reader to NULL; a NULL *reader is fine. */
 void sb_shard_reader_close(sb_shard_reader **reader);
 
@@ -103,9 +112,17 @@ sb_status sb_shard_read_frame(const sb_shard_reader *reader, const sb_shard_entr
 sb_status sb_shard_read_batch(const sb_shard_reader *reader, const sb_frame_out *frames,
                               size_t count);
 
-/* Decodes every frame with OpenMP threads and compares the checksums. SB_ERR_FORMAT reports how
- * many frames are damaged and the first of them by (tensor, row). `ticker` is told the share of
- * compressed bytes that is done, by one thread at a time. */
+/* Looks at the content of a frame, raw[entry->raw_bytes]: NULL, or what is wrong with it, a
+ * constant string. Called by several threads at once. */
+typedef const char *(*sb_frame_check)(void *context, const sb_shard_entry *entry, const void *raw);
+
+/* Decodes every frame with OpenMP threads, compares the checksums, and has `check` (NULL: none)
+ * look at the content. SB_ERR_FORMAT reports how many frames are damaged and the first of them by
+ * (tensor, row). `ticker` is told the share of compressed bytes that is done, by one thread at a
+ * time. Memory of a thread: the largest frame, in each form. */
+sb_status sb_shard_verify_content(const sb_shard_reader *reader, sb_ticker ticker,
+                                  sb_frame_check check, void *context);
+/* The same without looking at the content. */
 sb_status sb_shard_verify(const sb_shard_reader *reader, sb_ticker ticker);
 
 /* XXH64 over all frames of several shards in the order of (tensor, row), of tensor (u32), row

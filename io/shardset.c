@@ -28,18 +28,9 @@ static sb_status open_shard(sb_shardset *set, const char *folder, const sb_manif
         SB_ERR_IO,
         "%s: is missing; the manifest names it among %zu shards: copy it here, or quantize again",
         path, set->manifest.shard_count);
-  sb_shard_reader *r = NULL;
-  SB_TRY(sb_shard_reader_open(path, &r));
-  set->readers[set->reader_count++] = r;
-  if (sb_shard_reader_file_bytes(r) != shard->bytes || sb_shard_reader_count(r) != shard->frames ||
-      sb_shard_reader_index_checksum(r) != shard->index_checksum)
-    return sb_fail(SB_ERR_FORMAT,
-                   "%s: has %" PRIu64 " bytes, %zu frames and index checksum %016" PRIx64
-                   ", the manifest says %" PRIu64 ", %" PRIu64 " and %016" PRIx64
-                   "; it belongs to another run",
-                   path, sb_shard_reader_file_bytes(r), sb_shard_reader_count(r),
-                   sb_shard_reader_index_checksum(r), shard->bytes, shard->frames,
-                   shard->index_checksum);
+  const sb_shard_expected expected = {shard->bytes, shard->frames, shard->index_checksum};
+  SB_TRY(sb_shard_reader_open_expected(path, &expected, &set->readers[set->reader_count]));
+  set->reader_count++;
   return SB_OK;
 }
 
@@ -75,7 +66,6 @@ static sb_status place_frames(sb_shardset *set) {
 
 static sb_status open_all(sb_shardset *set, const char *folder) {
   uint64_t hash;
-  SB_TRY(sb_manifest_read(folder, &set->manifest));
   SB_TRY(sb_alloc(&set->readers, set->manifest.shard_count, sizeof *set->readers, "shard list"));
   for (size_t i = 0; i < set->manifest.shard_count; i++)
     SB_TRY(open_shard(set, folder, &set->manifest.shards[i]));
@@ -90,8 +80,21 @@ static sb_status open_all(sb_shardset *set, const char *folder) {
 }
 
 sb_status sb_shardset_open(const char *folder, sb_shardset **out) {
-  SB_TRY(sb_alloc(out, 1, sizeof **out, "shard set"));
-  sb_status status = open_all(*out, folder);
+  sb_manifest manifest = {0};
+  *out = NULL;
+  SB_TRY(sb_manifest_read(folder, &manifest));
+  return sb_shardset_open_manifest(folder, &manifest, out);
+}
+
+sb_status sb_shardset_open_manifest(const char *folder, sb_manifest *manifest, sb_shardset **out) {
+  sb_status status = sb_alloc(out, 1, sizeof **out, "shard set");
+  if (status != SB_OK) {
+    sb_manifest_free(manifest);
+    return status;
+  }
+  (*out)->manifest = *manifest;
+  *manifest = (sb_manifest){0};
+  status = open_all(*out, folder);
   if (status != SB_OK) sb_shardset_close(out);
   return status;
 }

@@ -13,6 +13,9 @@ typedef struct sb_shardset sb_shardset;
  * frame, once. Frames themselves are not decoded. SB_ERR_IO names a missing shard; SB_ERR_FORMAT
  * the first contradiction. O(n log n) in the number of frames. */
 sb_status sb_shardset_open(const char *folder, sb_shardset **out);
+/* The same with the folder's manifest, which is read and looked at already. Takes it over, and
+ * empties *manifest. */
+sb_status sb_shardset_open_manifest(const char *folder, sb_manifest *manifest, sb_shardset **out);
 /* Sets *set to NULL; a NULL *set is fine. */
 void sb_shardset_close(sb_shardset **set);
 

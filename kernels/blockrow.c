@@ -41,6 +41,24 @@ size_t sb_blockrow_bytes(const sb_tiling *tiling, size_t i, const uint8_t *bits,
   return bytes;
 }
 
+void sb_blockrow_range(const sb_tiling *tiling, size_t i, sb_symmetry symmetry, size_t *least,
+                       size_t *most) {
+  const size_t rows = sb_tiling_rows_of(tiling, i), whole = tiling->cols / tiling->block_cols,
+               rest = tiling->cols % tiling->block_cols;
+  *least = *most = sb_blockrow_map_bytes(tiling);
+  for (int last = 0; last < 2; last++) { /* the blocks of full width, and one that is less wide */
+    const size_t cols = last ? rest : tiling->block_cols, count = last ? rest > 0 : whole;
+    size_t low = SIZE_MAX, high = 0;
+    for (unsigned bits = SB_MIN_BITS; count > 0 && bits <= SB_MAX_BITS; bits++) {
+      const size_t bytes = sb_block_bytes(rows, cols, bits, symmetry);
+      low = bytes < low ? bytes : low;
+      high = bytes > high ? bytes : high;
+    }
+    *least += count > 0 ? count * low : 0;
+    *most += count * high;
+  }
+}
+
 size_t sb_blockrow_parts(sb_block_part *parts, const sb_tiling *tiling, size_t i,
                          const uint8_t *bits, sb_symmetry symmetry) {
   size_t count = 0;

@@ -35,6 +35,10 @@ size_t sb_blockrow_map_bytes(const sb_tiling *tiling);
 size_t sb_blockrow_bytes(const sb_tiling *tiling, size_t i, const uint8_t *bits,
                          sb_symmetry symmetry);
 
+/* Least and most bytes that block row i can have, at any widths of its blocks. O(1). */
+void sb_blockrow_range(const sb_tiling *tiling, size_t i, sb_symmetry symmetry, size_t *least,
+                       size_t *most);
+
 /* Fills `parts` with the runs of one kind in block row i, in order: the bit map, of kind 0, then
  * the parts of every block's alphabet. io/sections.h compresses runs of a kind together. Returns
  * their number, at most 1 + SB_BLOCK_PARTS * block columns. */

@@ -1,0 +1,136 @@
+#include "folders/output_open.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "folders/finite.h"
+#include "folders/stored_orders.h"
+#include "io/bytes.h"
+#include "io/file.h"
+#include "kernels/blockrow.h"
+#include "model/config_read.h"
+
+/* ---- the manifest ---- */
+
+/* The manifest's tensors against the ones its config asks for. */
+static sb_status check_tensors(sb_model *m, const sb_manifest *manifest, const char *path) {
+  if (manifest->tensor_count < m->arch.count)
+    return sb_fail(SB_ERR_FORMAT, "%s/%s: %zu tensors, its config asks for %zu", path,
+                   SB_MANIFEST_NAME, manifest->tensor_count, m->arch.count);
+  SB_TRY(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
+  for (size_t i = 0; i < m->arch.count; i++) {
+    const sb_model_tensor *t = &m->arch.tensors[i];
+    const sb_manifest_tensor *u = &manifest->tensors[i];
+    bool same = strcmp(t->name, u->name) == 0 && t->dims == u->dims &&
+                u->shape[0] == (t->dims == 1 ? t->cols : t->rows) &&
+                (t->dims == 1 || u->shape[1] == t->cols) &&
+                u->kind == (t->is_linear ? SB_TENSOR_QUANTIZED : SB_TENSOR_RAW) &&
+                sb_dtype_is_weight(u->dtype);
+    if (!same)
+      return sb_fail(
+          SB_ERR_FORMAT,
+          "%s/%s: tensor %zu is %s, which contradicts its config (expected %s, %zu x %zu)", path,
+          SB_MANIFEST_NAME, i, u->name, t->name, t->rows, t->cols);
+    m->dtypes[i] = u->dtype;
+  }
+  return sb_stored_orders_check(m, manifest, path);
+}
+
+static sb_status describe(sb_model *m, const sb_manifest *manifest, const char *path) {
+  char file[SB_PATH_MAX];
+  SB_TRY(sb_path_join(file, path, SB_MANIFEST_NAME));
+  SB_TRY(sb_config_parse(json_object_get(manifest->model, "config"), file, &m->config));
+  SB_TRY(sb_arch_create(&m->config, &m->arch));
+  m->blocking = (sb_blocking){manifest->block_rows, manifest->block_cols,
+                              manifest->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+  return check_tensors(m, manifest, path);
+}
+
+/* ---- sizes of frames ---- */
+
+static sb_tiling tiling_of(const sb_model *m, size_t tensor) {
+  const sb_model_tensor *t = &m->arch.tensors[tensor];
+  return (sb_tiling){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
+}
+
+/* The bytes that frame `row` of a tensor may have. */
+static void allowed(const sb_model *m, size_t tensor, size_t row, size_t *least, size_t *most) {
+  const sb_model_tensor *t = &m->arch.tensors[tensor];
+  const sb_tiling tiling = tiling_of(m, tensor);
+  if (t->is_linear)
+    sb_blockrow_range(&tiling, row, m->blocking.symmetry, least, most);
+  else
+    *least = *most =
+        sb_model_row_bytes(m, tensor) * (t->dims == 1 ? 1 : sb_tiling_rows_of(&tiling, row));
+}
+
+static sb_status check_frames(const sb_model *m, const sb_shardset *shards) {
+  for (size_t i = 0; i < m->arch.count; i++) {
+    const size_t frames = sb_shardset_manifest(shards)->tensors[i].frames;
+    for (size_t row = 0; row < frames; row++) {
+      const sb_shard_reader *reader;
+      size_t least, most;
+      const uint64_t bytes =
+          sb_shardset_find(shards, (uint32_t)i, (uint32_t)row, &reader)->raw_bytes;
+      allowed(m, i, row, &least, &most);
+      if (bytes < least || bytes > most)
+        return sb_fail(SB_ERR_FORMAT,
+                       "%s: block row %zu of %s has %llu bytes; its shape allows %zu to %zu: copy "
+                       "the shard again, or quantize again",
+                       sb_shard_reader_path(reader), row, m->arch.tensors[i].name,
+                       (unsigned long long)bytes, least, most);
+    }
+  }
+  return sb_stored_orders_check_frames(m, shards);
+}
+
+sb_status sb_output_open(const char *path, sb_model *m, sb_shardset **shards) {
+  sb_manifest manifest = {0};
+  *shards = NULL;
+  SB_TRY(sb_manifest_read(path, &manifest));
+  const sb_status status = describe(m, &manifest, path);
+  if (status != SB_OK) {
+    sb_manifest_free(&manifest);
+    return status;
+  }
+  SB_TRY(sb_shardset_open_manifest(path, &manifest, shards));
+  return check_frames(m, *shards);
+}
+
+/* ---- content of frames ---- */
+
+typedef struct scales {
+  const uint8_t *packed;
+  bool finite;
+} scales;
+
+static bool is_finite16(const uint8_t *at) {
+  return (sb_get_u16(at) & 0x7c00u) != 0x7c00u;
+}
+
+static void look_at_scale(void *context, size_t r, size_t j, size_t scale, size_t base) {
+  scales *s = context;
+  (void)r, (void)j;
+  s->finite = s->finite && is_finite16(s->packed + scale) &&
+              (base == SIZE_MAX || is_finite16(s->packed + base));
+}
+
+static const char *flaw_of_blocks(const sb_model *m, const sb_shard_entry *entry,
+                                  const uint8_t *packed) {
+  const sb_tiling tiling = tiling_of(m, entry->tensor);
+  scales s = {packed, true};
+  sb_flaw flaw;
+  if (!sb_blockrow_is_valid(packed, (size_t)entry->raw_bytes, &tiling, entry->row,
+                            m->blocking.symmetry, &flaw))
+    return "its bit map names widths that do not make its size";
+  sb_blockrow_scales(&tiling, entry->row, packed, m->blocking.symmetry, look_at_scale, &s);
+  return s.finite ? NULL : "a scale in it is NaN or infinite";
+}
+
+const char *sb_output_flaw(const sb_model *m, const sb_shard_entry *entry, const void *raw) {
+  if (entry->tensor >= m->arch.count) return NULL;
+  if (m->arch.tensors[entry->tensor].is_linear) return flaw_of_blocks(m, entry, raw);
+  const sb_dtype dtype = m->dtypes[entry->tensor];
+  const size_t count = (size_t)entry->raw_bytes / sb_dtype_size(dtype);
+  return sb_finite_first_bad(raw, dtype, count) == count ? NULL : "it has a NaN or an infinity";
+}
