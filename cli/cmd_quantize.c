@@ -19,6 +19,7 @@ static sb_status work(sb_quantize_run *u) {
   SB_TRY(sb_quantize_find_bits(u));
   if (r->method == SB_METHOD_SCALEBITS && !u->reuses)
     SB_TRY(sb_allocate_check_budget(u->model, r->reorder, r->bits, r->min_bits, r->max_bits));
+  SB_TRY(sb_quantize_tokens(u));
   SB_TRY(sb_quantize_importance(u));
   SB_TRY(sb_quantize_reorder(u));
   sb_return_freed();

@@ -16,6 +16,7 @@
 #include "folders/export.h"
 #include "folders/hf_load.h"
 #include "io/outdir.h"
+#include "pass/variety.h"
 #include "quant/importance.h"
 #include "sensitivity/gathering.h"
 #include "sensitivity/reorder.h"
@@ -69,6 +70,7 @@ static sb_status load(run *u) {
   SB_TRY(sb_sequences_read(u->world, r->calib, r->common.token_width, u->model->config.vocab,
                            sb_common_seqlen(&r->common, &u->model->config),
                            sb_common_seqs(&r->common), r->common.seed, &u->calibration));
+  SB_TRY(sb_variety_warn(u->world, &u->calibration, u->model->config.vocab, r->calib));
   if (r->map_layer >= u->model->config.layers)
     return sb_fail(SB_ERR_USAGE, "reorder: --map-layer %zu: %s has layers 0 to %zu", r->map_layer,
                    r->model, u->model->config.layers - 1);

@@ -34,6 +34,9 @@ sb_status sb_quantize_load(sb_quantize_run *run);
 void sb_quantize_choose_least(sb_quantize_run *run);
 /* Sets run->reuses: whether --allocation names a bit map that exists. */
 sb_status sb_quantize_find_bits(sb_quantize_run *run);
+/* Reads and checks the tokens of all phases that this run will have, and warns of those that teach
+ * nothing (pass/variety.h). */
+sb_status sb_quantize_tokens(sb_quantize_run *run);
 /* Fitted grids: measures the importance of input channels (quant/importance.h). */
 sb_status sb_quantize_importance(sb_quantize_run *run);
 /* Replaces the model by one with its channels in another order. */
@@ -48,10 +51,6 @@ sb_status sb_quantize_tune(sb_quantize_run *run);
 /* Writes the output folder. `begun`: when the run began (base/clock.h). */
 sb_status sb_quantize_write(sb_quantize_run *run, double begun);
 
-/* Reads the sequences that give gradients, and those that decide, the first time. */
-sb_status sb_quantize_calibrate(sb_quantize_run *run);
-/* *out = at most `seqs` sequences of the calibration file. */
-sb_status sb_quantize_read(sb_quantize_run *run, size_t seqs, sb_sequences *out);
 /* out = the name of the checkpoint of one part of a run ("rounded", "trained"), whose files exist
  * until the output is complete. With --checkpoint only. out has SB_PATH_MAX bytes. Local. */
 void sb_quantize_checkpoint_path(const sb_quantize_run *run, const char *part, char *out);

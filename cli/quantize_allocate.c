@@ -17,7 +17,6 @@ static sb_status from_table(sb_quantize_run *u) {
   SB_PHASE(phase, "table");
   const sb_estimator asked = r->estimator;
   sb_allocate_table_result result;
-  SB_TRY(sb_quantize_calibrate(u));
   const sb_allocate_table_options options = {
       .bits = r->bits,
       .min_bits = r->min_bits,

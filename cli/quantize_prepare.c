@@ -1,5 +1,4 @@
-/* shardbits quantize, before bits are chosen: the model, its
- * calibration sequences, grids, orders. */
+/* shardbits quantize, before bits are chosen: the model, grids, orders. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -56,25 +55,6 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
   return SB_OK;
 }
 
-sb_status sb_quantize_read(sb_quantize_run *u, size_t seqs, sb_sequences *out) {
-  const sb_quantize_request *r = u->r;
-  return sb_sequences_read(u->world, r->calib, r->common.token_width, u->model->config.vocab,
-                           sb_common_seqlen(&r->common, &u->model->config), seqs, r->common.seed,
-                           out);
-}
-
-/* Reads what the search works with, once. */
-sb_status sb_quantize_calibrate(sb_quantize_run *u) {
-  const sb_quantize_request *r = u->r;
-  const bool searches = r->method == SB_METHOD_SCALEBITS && r->check_seqs > 0;
-  if (u->calibration.tokens || u->calibration.count) return SB_OK;
-  if (!searches) return sb_quantize_read(u, sb_common_seqs(&r->common), &u->calibration);
-  return sb_sequences_read_two(u->world, r->calib, r->common.token_width, u->model->config.vocab,
-                               sb_common_seqlen(&r->common, &u->model->config),
-                               sb_common_seqs(&r->common), r->check_seqs, r->common.seed,
-                               &u->calibration, &u->check);
-}
-
 /* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs
  * more than it saves. */
 void sb_quantize_choose_least(sb_quantize_run *u) {
@@ -96,7 +76,6 @@ sb_status sb_quantize_importance(sb_quantize_run *u) {
   SB_PHASE(phase, "inputs");
   sb_report_text(u->report, "grid", sb_grid_names[r->grid]);
   if (r->grid != SB_GRID_FITTED) return SB_OK;
-  SB_TRY(sb_quantize_calibrate(u));
   u->backend->gemm_flops = 0;
   sb_progress_begin("inputs", 1.0);
   sb_status status = sb_importance_measure(u->model, u->backend, &u->calibration,
@@ -113,7 +92,6 @@ static sb_status find_orders(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "reorder");
   sb_reorder_result result;
-  SB_TRY(sb_quantize_calibrate(u));
   const sb_reorder_options options = {.mode = r->reorder,
                                       .score = r->channel_score,
                                       .bits = r->bits,

@@ -47,7 +47,6 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "search");
   sb_allocate_result result;
-  SB_TRY(sb_quantize_calibrate(u));
   const sb_allocate_options options = {.bits = r->bits,
                                        .min_bits = r->min_bits,
                                        .max_bits = r->max_bits,

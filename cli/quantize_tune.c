@@ -43,7 +43,6 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   SB_PHASE(phase, "tune");
   sb_tune_stats stats;
   if (r->tune_seqs == 0) return SB_OK;
-  SB_TRY(sb_quantize_read(u, r->tune_seqs, &u->tuning));
   const size_t batch = r->tune_batch > 0 ? r->tune_batch : sb_tune_batch(u->tuning.count);
   tell_idle(u, batch);
   char checkpoint[SB_PATH_MAX];

@@ -41,8 +41,6 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
     replace(u, packed);
     return SB_OK;
   }
-  /* forward passes are cheap, and second moments want more tokens than scores */
-  SB_TRY(sb_quantize_read(u, r->round_seqs, &u->rounding));
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
   char checkpoint[SB_PATH_MAX];

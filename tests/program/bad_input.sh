@@ -88,6 +88,12 @@ quantize "$dir/nothing" "$dir/nothing"
 # ---- tokens
 { head -c 100 "$tokens" && printf '\x04\x01' && tail -c +103 "$tokens"; } >"$dir/id.bin" # 260, the vocabulary's size
 quantize "$dir/id.bin: .*260" "$good" --calib "$dir/id.bin" --token-dtype u16
+# in a window that the search does not read but rounding does, and in one that only training reads: found before the search
+for later in "--round-seqs 9 --tune-seqs 0" "--quantizer rtn --tune-seqs 9"; do
+  # shellcheck disable=SC2086
+  quantize "$dir/id.bin: .*260" "$good" --calib "$dir/id.bin" --token-dtype u16 --seqs 1 --check-seqs 0 --allocation "$dir/bits.json" $later
+  [ ! -e "$dir/bits.json" ] || fail "$later: a bad token was found after the search"
+done
 head -c 40 "$tokens" >"$dir/short.bin"
 quantize "$dir/short.bin: .*20.*48" "$good" --calib "$dir/short.bin" --token-dtype u16
 : >"$dir/empty.bin"
