@@ -106,7 +106,7 @@ static void report(void *context, const sb_search_step *step) {
 }
 
 static sb_status save(void *context, const sb_search_progress *progress) {
-  const driver *d = context;
+  driver *d = context;
   return sb_search_checkpoint_write(&d->checkpoint, progress);
 }
 

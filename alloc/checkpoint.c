@@ -28,8 +28,7 @@ static json_t *describe(const sb_search_progress *p, const sb_model *m) {
   return out;
 }
 
-sb_status sb_search_checkpoint_write(const sb_search_checkpoint *c,
-                                     const sb_search_progress *progress) {
+sb_status sb_search_checkpoint_write(sb_search_checkpoint *c, const sb_search_progress *progress) {
   return sb_checkpoint_files_commit(
       &c->files, c->model->world->rank == 0 ? describe(progress, c->model) : NULL);
 }

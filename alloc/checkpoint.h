@@ -27,7 +27,7 @@ sb_status sb_search_checkpoint_open(const char *path, const sb_key *key, sb_mode
                                     sb_search_checkpoint *out);
 /* Replaces the file by one with `progress` and the model's present
  * bits. SB_ERR_IO. Collective. O(blocks). */
-sb_status sb_search_checkpoint_write(const sb_search_checkpoint *checkpoint,
+sb_status sb_search_checkpoint_write(sb_search_checkpoint *checkpoint,
                                      const sb_search_progress *progress);
 
 #endif

@@ -132,7 +132,7 @@ static void plain_decompress(workload *w) {
 static void plain_write(const workload *w, const char *path) {
   uint64_t at = 0;
   int fd;
-  must(sb_file_create(path, &fd));
+  must(sb_file_create_again(path, &fd));
   for (size_t i = 0; i < w->frames; i++) {
     must(sb_file_write_at(fd, path, at, w->packed + i * w->packed_stride, w->packed_bytes[i], 0));
     at += w->packed_bytes[i];

@@ -6,7 +6,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "cli/threads.h"
-#include "io/file.h"
+#include "io/atomic.h"
 
 static const char *const compute_names[] = {
     [SB_ARITHMETIC_F32] = "f32", [SB_ARITHMETIC_BF16] = "bf16", NULL};

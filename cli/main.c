@@ -131,9 +131,6 @@ int main(int argc, char **argv) {
     sb_world_finalize(&world);
     return sb_exit_code(status);
   }
-  /* A limit on the size of files (ulimit -f) is to fail the write, which has a message, not to end
-   * the process. */
-  signal(SIGXFSZ, SIG_IGN);
   status = sb_cleanup_install(world.rank, "nothing was written");
   if (status == SB_OK)
     status = run_observed(&world, argc, argv);

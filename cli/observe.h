@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 #include "base/status.h"
-#include "io/file.h"
+#include "io/atomic.h"
 #include "mpi/trace_gather.h"
 #include "mpi/world.h"
 

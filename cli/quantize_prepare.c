@@ -10,6 +10,7 @@
 #include "cli/report_json.h"
 #include "folders/bits_file.h"
 #include "folders/hf_load.h"
+#include "io/atomic.h"
 #include "io/outdir.h"
 #include "model/effective_bits.h"
 #include "mpi/large.h"

@@ -1,9 +1,10 @@
 #include "folders/checkpoint_files.h"
 
-#include "base/trace.h"
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/trace.h"
 #include "io/json.h"
 #include "mpi/large.h"
 
@@ -26,12 +27,14 @@ static sb_status read_state(const sb_checkpoint_files *s, sb_checkpoint_files_pa
   return status;
 }
 
-/* Rank 0 makes `data` where it is to be new; all open it. */
+/* Rank 0 makes `data` where it is to be new; all open it. Until the first commit it means nothing,
+ * and goes when the run is interrupted. */
 static sb_status open_data(sb_checkpoint_files *s, bool fresh) {
   int fd = -1;
   sb_status status = SB_OK;
   if (fresh && s->world->rank == 0) {
-    status = sb_file_create(s->data, &fd);
+    status = sb_cleanup_add(s->data, &s->slot);
+    SB_THEN(sb_file_create_again(s->data, &fd));
     if (status == SB_OK) close(fd);
   }
   SB_AGREE(s->world, status);
@@ -44,7 +47,7 @@ sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_fi
                                    sb_checkpoint_files *out) {
   sb_status status = SB_OK;
   *exists = false;
-  *out = (sb_checkpoint_files){.world = world, .kind = kind, .key = key, .fd = -1};
+  *out = (sb_checkpoint_files){.world = world, .kind = kind, .key = key, .fd = -1, .slot = -1};
   if (!name_data(kind, path, out->data))
     return sb_fail(SB_ERR_IO, "%.64s...: the name is too long", path); /* the same on all ranks */
   snprintf(out->path, sizeof out->path, "%s", path);
@@ -67,16 +70,32 @@ static sb_status write_state(const sb_checkpoint_files *s, json_t *progress) {
   return status;
 }
 
-sb_status sb_checkpoint_files_commit(const sb_checkpoint_files *s, json_t *progress) {
+/* The first time a signal waits, so that PATH and the bulk are both there, or none is. */
+static sb_status write_first(sb_checkpoint_files *s, json_t *progress) {
+  sb_cleanup_hold();
+  const sb_status status = write_state(s, progress);
+  if (status == SB_OK) {
+    sb_cleanup_drop(s->slot);
+    s->slot = -1;
+  }
+  sb_cleanup_release();
+  return status;
+}
+
+sb_status sb_checkpoint_files_commit(sb_checkpoint_files *s, json_t *progress) {
   SB_SPAN(SB_TRACE_DISK, "checkpoint", SB_TRACE_NONE);
-  const sb_status status = s->world->rank == 0 ? write_state(s, progress) : SB_OK;
+  sb_status status = SB_OK;
+  if (s->world->rank == 0)
+    status = s->slot >= 0 ? write_first(s, progress) : write_state(s, progress);
   json_decref(progress);
   return sb_world_agree(s->world, status);
 }
 
 void sb_checkpoint_files_close(sb_checkpoint_files *s) {
   if (s->fd >= 0) close(s->fd);
-  s->fd = -1;
+  if (s->slot >= 0) unlink(s->data);
+  sb_cleanup_drop(s->slot);
+  s->fd = s->slot = -1;
 }
 
 void sb_checkpoint_files_remove(const sb_world *world, const sb_checkpoint_files_kind *kind,

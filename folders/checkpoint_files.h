@@ -25,7 +25,8 @@ typedef struct sb_checkpoint_files {
   const sb_world *world;
   const sb_checkpoint_files_kind *kind;
   const sb_key *key;
-  int fd; /* of `data`; -1 without bulk */
+  int fd;   /* of `data`; -1 without bulk */
+  int slot; /* of `data` in base/cleanup.h, on rank 0, until the first commit; else -1 */
   char path[SB_PATH_MAX], data[SB_PATH_MAX];
 } sb_checkpoint_files;
 
@@ -43,8 +44,8 @@ sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_fi
 /* Replaces PATH by one with `progress`, once every rank has its part of the bulk on the disk
  * (sb_file_sync). `progress` is an object on rank 0, which this call takes over, and NULL
  * elsewhere. SB_ERR_IO. Collective. */
-sb_status sb_checkpoint_files_commit(const sb_checkpoint_files *files, json_t *progress);
-void sb_checkpoint_files_close(sb_checkpoint_files *files); /* local; the files stay */
+sb_status sb_checkpoint_files_commit(sb_checkpoint_files *files, json_t *progress);
+void sb_checkpoint_files_close(sb_checkpoint_files *files); /* local; bulk without PATH goes */
 
 /* Removes both files, on rank 0, if they exist. Local. */
 void sb_checkpoint_files_remove(const sb_world *world, const sb_checkpoint_files_kind *kind,

@@ -3,7 +3,6 @@
 #include <stddef.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "io/file.h"
 
 static const char *const names[] = {"config.json",
@@ -23,16 +22,6 @@ sb_status sb_companions_copy(const char *source, const char *folder) {
     SB_TRY(sb_path_join(from, source, names[i]));
     SB_TRY(sb_path_join(to, folder, names[i]));
     if (access(from, F_OK) == 0) SB_TRY(sb_copy_file(from, to));
-  }
-  return SB_OK;
-}
-
-sb_status sb_companions_guard(const char *folder) {
-  for (size_t i = 0; i < NAMES; i++) {
-    char path[SB_PATH_MAX];
-    int slot;
-    SB_TRY(sb_path_join(path, folder, names[i]));
-    SB_TRY(sb_cleanup_add(path, &slot));
   }
   return SB_OK;
 }

@@ -7,7 +7,5 @@
 
 /* Copies the companions of folder `source`, those that exist, into `folder`. SB_ERR_IO. */
 sb_status sb_companions_copy(const char *source, const char *folder);
-/* Registers all companions of `folder` for removal on interruption (base/cleanup.h). */
-sb_status sb_companions_guard(const char *folder);
 
 #endif

@@ -13,8 +13,6 @@
 #include "io/safetensors_writer.h"
 #include "mpi/large.h"
 
-enum { GUARDED_FILES = 512 };
-
 /* The file of a tensor, and its place in it. */
 typedef struct target {
   size_t file, index;
@@ -117,21 +115,6 @@ static sb_status write_index(const sb_hf_folder *f, const char *path,
   return status;
 }
 
-static sb_status guard(const sb_hf_folder *f, const char *path) {
-  char name[64], file[SB_PATH_MAX];
-  int slot;
-  SB_TRY(sb_cleanup_add(path, &slot));
-  SB_TRY(sb_companions_guard(path));
-  SB_TRY(sb_path_join(file, path, "model.safetensors.index.json"));
-  SB_TRY(sb_cleanup_add(file, &slot));
-  for (size_t i = 0; i < f->files && i < GUARDED_FILES; i++) {
-    file_name(f, i, name, sizeof name);
-    SB_TRY(sb_path_join(file, path, name));
-    SB_TRY(sb_cleanup_add(file, &slot));
-  }
-  return SB_OK;
-}
-
 static sb_status finish(const sb_hf_folder *f, sb_outdir *folder, const sb_hf_folder_stats *stats) {
   SB_TRY(f->setup->beside(f->setup->context, folder->partial));
   SB_TRY(write_index(f, folder->partial, stats));
@@ -141,7 +124,8 @@ static sb_status finish(const sb_hf_folder *f, sb_outdir *folder, const sb_hf_fo
 static sb_status run(sb_hf_folder *f, sb_outdir *folder, const sb_hf_folder_stats *stats) {
   const sb_world *world = f->setup->world;
   const bool first = world->rank == 0;
-  sb_status status = guard(f, folder->partial);
+  sb_status status = SB_OK;
+  if (!first) status = sb_cleanup_add_tree(folder->partial, &folder->slot); /* rank 0 has it */
   if (first && status == SB_OK)
     status = sb_outdir_require_space(folder, stats->bytes + f->setup->beside_bytes);
   if (first && status == SB_OK) status = open_files(f, folder->partial);

@@ -211,23 +211,6 @@ done:
   return status;
 }
 
-/* Rank 0 registers all that any rank may leave behind, so that an interrupted or
- * killed job leaves nothing. */
-static sb_status guard(const char *folder, int ranks) {
-  char path[SB_PATH_MAX], name[64];
-  int slot;
-  SB_TRY(sb_cleanup_add(folder, &slot));
-  SB_TRY(sb_companions_guard(folder));
-  SB_TRY(sb_path_join(path, folder, SB_MANIFEST_NAME));
-  SB_TRY(sb_cleanup_add(path, &slot));
-  for (int r = 0; r < ranks && r < 512; r++) {
-    shard_name(name, sizeof name, r, ranks);
-    SB_TRY(sb_path_join(path, folder, name));
-    SB_TRY(sb_cleanup_add(path, &slot));
-  }
-  return SB_OK;
-}
-
 sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool overwrite,
                           int level, sb_output_stats *stats) {
   const sb_world *world = m->world;
@@ -249,7 +232,7 @@ sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool
   }
   SB_AGREE(world, status);
   SB_TRY(sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm));
-  status = guard(folder.partial, world->size);
+  if (!first) status = sb_cleanup_add_tree(folder.partial, &folder.slot); /* rank 0 has it */
   SB_THEN(sb_alloc(&all, (size_t)world->size, sizeof *all, "shard sizes"));
   shard_name(name, sizeof name, world->rank, world->size);
   SB_THEN(sb_path_join(path, folder.partial, name));

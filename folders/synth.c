@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/memory.h"
 #include "folders/random_weights.h"
 #include "io/bytes.h"
@@ -109,11 +108,10 @@ static sb_status write_token_range(const job *j, int fd, const char *path, uint3
 static sb_status write_tokens(const job *j, const char *folder) {
   char path[SB_PATH_MAX], *bytes = NULL;
   uint32_t *ids = NULL;
-  int fd = -1, slot;
+  int fd = -1;
   sb_status status;
   if (j->setup->tokens == 0) return SB_OK;
   SB_TRY(sb_path_join(path, folder, "tokens.bin"));
-  SB_GO(sb_cleanup_add(path, &slot));
   SB_GO(sb_alloc_raw(&ids, TOKENS, sizeof *ids, "tokens"));
   SB_GO(sb_alloc_raw(&bytes, TOKENS, 4, "tokens"));
   SB_GO(sb_file_create(path, &fd));

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -117,9 +116,21 @@ done:
 }
 
 sb_status sb_file_create(const char *path, int *fd) {
-  *fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (*fd < 0) return sb_fail(SB_ERR_IO, "%s: cannot be created: %s", path, strerror(errno));
   return SB_OK;
+}
+
+sb_status sb_file_create_again(const char *path, int *fd) {
+  struct stat info;
+  *fd = -1;
+  if (lstat(path, &info) == 0) {
+    if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
+      return sb_fail(SB_ERR_IO, "%s: is %s, not a regular file", path, sb_file_kind(info.st_mode));
+    if (unlink(path) != 0 && errno != ENOENT)
+      return sb_fail(SB_ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
+  }
+  return sb_file_create(path, fd);
 }
 
 sb_status sb_file_open_update(const char *path, int *fd) {
@@ -171,68 +182,6 @@ sb_status sb_folder_sync(const char *path) {
   return SB_OK;
 }
 
-sb_status sb_file_check_target(const char *path) {
-  char parent[SB_PATH_MAX];
-  struct stat info;
-  if (strlen(path) >= SB_PATH_MAX) return sb_fail(SB_ERR_IO, "%s: the path is too long", path);
-  sb_path_parent(parent, path);
-  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-    return sb_fail(SB_ERR_IO, "%s: is a folder; give the name of a file", path);
-  if (access(parent, W_OK | X_OK) != 0)
-    return sb_fail(SB_ERR_IO, "%s: cannot be written: the folder %s: %s", path, parent,
-                   strerror(errno));
-  return SB_OK;
-}
-
-sb_status sb_atomic_file_begin(const char *path, sb_atomic_file *out) {
-  *out = SB_NO_ATOMIC_FILE;
-  const int length =
-      snprintf(out->partial, sizeof out->partial, "%s.partial-%ld", path, (long)getpid());
-  if (length < 0 || length >= SB_PATH_MAX)
-    return sb_fail(SB_ERR_IO, "%s: the path is too long", path);
-  strcpy(out->path, path);
-  SB_TRY(sb_file_create(out->partial, &out->fd));
-  const sb_status status = sb_cleanup_add(out->partial, &out->slot);
-  if (status != SB_OK) sb_atomic_file_abandon(out);
-  return status;
-}
-
-sb_status sb_atomic_file_append(sb_atomic_file *file, const void *data, size_t bytes,
-                                uint64_t about) {
-  SB_TRY(sb_file_write_at(file->fd, file->path, file->bytes, data, bytes, about));
-  file->bytes += bytes;
-  return SB_OK;
-}
-
-sb_status sb_atomic_file_commit(sb_atomic_file *file) {
-  char parent[SB_PATH_MAX];
-  SB_TRY(sb_file_sync(file->fd, file->path));
-  if (rename(file->partial, file->path) != 0)
-    return sb_fail(SB_ERR_IO, "%s: cannot be put in place: %s", file->path, strerror(errno));
-  sb_cleanup_drop(file->slot);
-  close(file->fd);
-  file->fd = file->slot = -1;
-  sb_path_parent(parent, file->path);
-  return sb_folder_sync(parent);
-}
-
-void sb_atomic_file_abandon(sb_atomic_file *file) {
-  if (file->fd < 0) return;
-  close(file->fd);
-  unlink(file->partial);
-  sb_cleanup_drop(file->slot);
-  file->fd = file->slot = -1;
-}
-
-sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes) {
-  sb_atomic_file file;
-  SB_TRY(sb_atomic_file_begin(path, &file));
-  sb_status status = sb_atomic_file_append(&file, data, bytes, bytes);
-  SB_THEN(sb_atomic_file_commit(&file));
-  sb_atomic_file_abandon(&file);
-  return status;
-}
-
 sb_status sb_copy_file(const char *from, const char *to) {
   enum { CHUNK = 1 << 20 };
   sb_status status = SB_OK;
@@ -259,13 +208,8 @@ done:
   return status;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where) {
-  (void)info, (void)kind, (void)where;
-  return remove(path);
-}
-
 sb_status sb_remove_tree(const char *path) {
-  if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
-    return sb_fail(SB_ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
+  const int error = sb_cleanup_remove_tree(path);
+  if (error) return sb_fail(SB_ERR_IO, "%s: cannot be removed: %s", path, strerror(error));
   return SB_OK;
 }

@@ -1,4 +1,5 @@
-/* Files: whole reads and writes at 64-bit positions, and files that appear complete or not at all.
+/* Files: whole reads and writes at 64-bit positions. io/atomic.h has files that appear complete or
+ * not at all.
  *
  * All functions are local. Every failure names the path and the system's reason; a full disk or
  * quota is reported with the bytes written so far. Functions on a descriptor use pread and pwrite,
@@ -30,8 +31,11 @@ sb_status sb_file_read_at(int fd, const char *path, uint64_t offset, void *dst, 
  * with sb_free. */
 sb_status sb_file_read_all(const char *path, size_t limit, char **data, size_t *bytes);
 
-/* Creates the file, or empties it. The caller closes *fd. */
+/* Creates a file, open for reading and writing. Whatever has that name already, a link too, is
+ * SB_ERR_IO. The caller closes *fd. */
 sb_status sb_file_create(const char *path, int *fd);
+/* The same, but removes what has that name: a regular file, or a link, not what it leads to. */
+sb_status sb_file_create_again(const char *path, int *fd);
 /* Opens an existing regular file, no link, for reading and writing. The caller closes *fd. */
 sb_status sb_file_open_update(const char *path, int *fd);
 /* Writes exactly `bytes` bytes at `offset`. `about` is the size the whole file is expected to
@@ -47,32 +51,6 @@ const char *sb_file_kind(unsigned mode);
 sb_status sb_file_sync(int fd, const char *path);
 sb_status sb_folder_sync(const char *path);
 
-/* SB_OK where a file of that name could be written: its folder exists and is writable, and the name
- * is no folder. For asking before long work whose result goes to that file. */
-sb_status sb_file_check_target(const char *path);
-
-/* A file that appears complete or not at all, even after a crash. Its pieces go, from beginning to
- * end, to a neighbouring file, which is synced and renamed. An interrupted process removes the
- * neighbour (base/cleanup.h). */
-typedef struct sb_atomic_file {
-  char path[SB_PATH_MAX], partial[SB_PATH_MAX];
-  int fd;         /* -1: nothing is begun */
-  int slot;       /* of base/cleanup.h */
-  uint64_t bytes; /* written so far */
-} sb_atomic_file;
-#define SB_NO_ATOMIC_FILE ((sb_atomic_file){.fd = -1, .slot = -1})
-
-sb_status sb_atomic_file_begin(const char *path, sb_atomic_file *out);
-/* `about` is as in sb_file_write_at. */
-sb_status sb_atomic_file_append(sb_atomic_file *file, const void *data, size_t bytes,
-                                uint64_t about);
-/* Puts the file in its place. After a failure it is still to be abandoned. */
-sb_status sb_atomic_file_commit(sb_atomic_file *file);
-/* Removes the neighbour. Does nothing after a commit, or where nothing is begun. */
-void sb_atomic_file_abandon(sb_atomic_file *file);
-
-/* The same in one call: `path` holds either its old content or all of `data`. */
-sb_status sb_file_write_atomic(const char *path, const void *data, size_t bytes);
 /* Copies a file's content (not its owner or times); on failure `to` does not exist. */
 sb_status sb_copy_file(const char *from, const char *to);
 /* Removes a folder with its content; does not follow links. A missing folder is no error. */

@@ -1,3 +1,4 @@
+#include "io/atomic.h"
 #include "io/json.h"
 
 #include <stdlib.h>

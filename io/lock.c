@@ -93,7 +93,7 @@ static int open_lock(const char *path, bool *made) {
   return fd;
 }
 
-sb_status sb_lock_take(const char *path, const char *what, sb_lock *out) {
+static sb_status take(const char *path, const char *what, sb_lock *out) {
   *out = SB_NO_LOCK;
   snprintf(out->path, sizeof out->path, "%s", path);
   for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -121,6 +121,14 @@ sb_status sb_lock_take(const char *path, const char *what, sb_lock *out) {
     return status;
   }
   return sb_fail(SB_ERR_IO, "%s: cannot be locked: %s comes and goes; try again", what, path);
+}
+
+/* A signal waits until the file is registered, or another's. */
+sb_status sb_lock_take(const char *path, const char *what, sb_lock *out) {
+  sb_cleanup_hold();
+  const sb_status status = take(path, what, out);
+  sb_cleanup_release();
+  return status;
 }
 
 void sb_lock_release(sb_lock *lock) {

@@ -7,14 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "io/outdir_move.h"
+#include "io/unfinished.h"
 
 enum { SUFFIX = 64 }; /* bytes kept free behind OUT, for the names beside it and in it */
 
@@ -84,16 +83,16 @@ static sb_status take_lock(sb_outdir *out) {
   return sb_lock_take(path, out->path, &out->lock);
 }
 
-/* A new folder beside OUT, or in it. */
+/* A new folder beside OUT, or in it. Registered before it is made, so that no signal leaves it. */
 static sb_status make_partial(sb_outdir *out) {
+  char start[SB_PATH_MAX + SUFFIX];
+  snprintf(start, sizeof start, "%s%s", out->path,
+           out->inside ? "/" SB_OUTDIR_HIDDEN "partial-" : ".partial-");
   for (int attempt = 0; attempt < 16; attempt++) {
-    uint32_t random;
-    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
-      random = (uint32_t)getpid() * 2654435761u + (uint32_t)(int64_t)(sb_now() * 1e6) +
-               (uint32_t)attempt;
-    snprintf(out->partial, sizeof out->partial, "%.*s%s%08x", SB_PATH_MAX - SUFFIX, out->path,
-             out->inside ? "/" SB_OUTDIR_HIDDEN "partial-" : ".partial-", random);
+    SB_TRY(sb_unfinished_name(start, out->partial));
+    SB_TRY(sb_cleanup_add_tree(out->partial, &out->slot));
     if (mkdir(out->partial, 0777) == 0) return SB_OK;
+    sb_cleanup_drop(out->slot);
     if (errno != EEXIST) break;
   }
   sb_status status = sb_fail(SB_ERR_IO, "%s: cannot be created: %s", out->partial, strerror(errno));
@@ -141,27 +140,32 @@ sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes) {
   return SB_OK;
 }
 
-/* What may still fail when the new output is in its place. The old one goes last. */
+/* Nothing is partial any more, or not to be removed. */
+static void forget(sb_outdir *out) {
+  sb_cleanup_drop(out->slot);
+  out->slot = -1;
+  out->partial[0] = '\0';
+}
+
+/* What may still fail when the new output is in its place. The old one, which out->partial names,
+ * goes last: a signal before the parent is on the disk leaves it to the next run. */
 static sb_status settle(sb_outdir *out) {
   char parent[SB_PATH_MAX], old[SB_PATH_MAX];
   sb_path_parent(parent, out->path);
   sb_status status = sb_folder_sync(out->inside ? out->path : parent);
-  if (!out->replaces) {
-    out->partial[0] = '\0';
-    return status;
-  }
-  if (status != SB_OK) { /* under a name that no later run clears */
+  if (status == SB_OK && out->replaces) {
+    SB_THEN(sb_cleanup_add_tree(out->partial, &out->slot));
+    SB_THEN(sb_remove_tree(out->partial));
+    if (status != SB_OK)
+      status = sb_fail(SB_ERR_IO, "%s; it has the old output: remove it yourself", sb_message());
+  } else if (out->replaces) { /* under a name that no later run clears */
     snprintf(old, sizeof old, "%.*s.old-%.8s", SB_PATH_MAX - SUFFIX, out->path,
              out->partial + strlen(out->partial) - 8);
     const bool renamed = rename(out->partial, old) == 0;
     status = sb_fail(status, "%s; the old output is kept in %s", sb_message(),
                      renamed ? old : out->partial);
-    out->partial[0] = '\0';
-    return status;
   }
-  if (sb_remove_tree(out->partial) != SB_OK)
-    status = sb_fail(SB_ERR_IO, "%s; it has the old output: remove it yourself", sb_message());
-  out->partial[0] = '\0';
+  forget(out);
   return status;
 }
 
@@ -171,7 +175,11 @@ sb_status sb_outdir_commit(sb_outdir *out) {
   SB_TRY(sb_folder_sync(out->partial));
   sb_cleanup_hold();
   sb_status status = sb_outdir_move(out);
-  if (status == SB_OK) sb_cleanup_complete(out->path);
+  if (status == SB_OK) {
+    sb_cleanup_complete(out->path);
+    sb_cleanup_drop(out->slot); /* its path now names the old output, or nothing */
+    out->slot = -1;
+  }
   sb_cleanup_release();
   SB_TRY(status);
   status = settle(out);
@@ -181,7 +189,7 @@ sb_status sb_outdir_commit(sb_outdir *out) {
 
 sb_status sb_outdir_abandon(sb_outdir *out) {
   sb_status status = out->partial[0] ? sb_remove_tree(out->partial) : SB_OK;
-  out->partial[0] = '\0';
+  forget(out);
   sb_lock_release(&out->lock);
   return status;
 }

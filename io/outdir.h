@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "io/file.h"        /* sb_file_write_atomic, sb_copy_file */
+#include "io/file.h"        /* sb_copy_file */
 #include "io/outdir_move.h" /* sb_outdir */
 
 /* Checks that OUT can be written, locks it, removes what killed runs left, makes the partial

@@ -11,6 +11,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "io/unfinished.h"
+
 enum { SUFFIX = 64, OVERLAYFS = 0x794c7630 };
 
 static bool starts_with(const char *text, const char *start) {
@@ -37,11 +40,6 @@ sb_status sb_outdir_look(const char *path, size_t *entries, bool *ours) {
 
 /* ---- what killed runs left ---- */
 
-static bool is_partial(const char *name, const char *start) {
-  const char *digits = name + strlen(start);
-  return starts_with(name, start) && strlen(digits) == 8 && strspn(digits, "0123456789abcdef") == 8;
-}
-
 sb_status sb_outdir_clear(const sb_outdir *out) {
   char holder[SB_PATH_MAX], start[SB_PATH_MAX + SUFFIX], path[SB_PATH_MAX];
   const char *slash = strrchr(out->path, '/');
@@ -56,7 +54,8 @@ sb_status sb_outdir_clear(const sb_outdir *out) {
   if (!folder) return SB_OK; /* may be written and not read: then nothing can be found */
   for (struct dirent *entry; (entry = readdir(folder));) {
     struct stat info;
-    if (!is_partial(entry->d_name, start)) continue;
+    bool here;
+    if (!sb_unfinished_is(entry->d_name, start, &here)) continue;
     if (sb_path_join(path, holder, entry->d_name) == SB_OK && lstat(path, &info) == 0 &&
         S_ISDIR(info.st_mode))
       (void)sb_remove_tree(path);
@@ -67,26 +66,31 @@ sb_status sb_outdir_clear(const sb_outdir *out) {
 
 /* ---- the trial ---- */
 
-/* The partial folder under another free name of its kind. */
+/* The partial folder gets another name of its kind. */
 static sb_status try_own_name(sb_outdir *out) {
-  char other[SB_PATH_MAX];
-  const size_t length = strlen(out->partial);
-  strcpy(other, out->partial);
-  for (int digit = 0; digit < 16; digit++) {
-    other[length - 1] = "0123456789abcdef"[digit];
-    if (renameat2(AT_FDCWD, out->partial, AT_FDCWD, other, RENAME_NOREPLACE) == 0) {
-      strcpy(out->partial, other);
-      return SB_OK;
-    }
-    if (errno == EEXIST) continue; /* its present name is among these */
-    if (errno != EINVAL && errno != ENOSYS) break;
-    if (access(other, F_OK) == 0) continue; /* a file system that cannot say "if it is free" */
-    if (rename(out->partial, other) != 0) break;
-    strcpy(out->partial, other);
-    return SB_OK;
+  char start[SB_PATH_MAX], other[SB_PATH_MAX];
+  int slot;
+  snprintf(start, sizeof start, "%.*s", (int)(strlen(out->partial) - SB_UNFINISHED_MARK),
+           out->partial);
+  SB_TRY(sb_unfinished_name(start, other));
+  SB_TRY(sb_cleanup_add_tree(other, &slot));
+  if (rename(out->partial, other) != 0) {
+    const int error = errno;
+    sb_cleanup_drop(slot);
+    return sb_fail(SB_ERR_IO, "%s: folders in its place cannot be renamed: %s", out->path,
+                   strerror(error));
   }
-  return sb_fail(SB_ERR_IO, "%s: folders in its place cannot be renamed: %s", out->path,
-                 strerror(errno));
+  sb_cleanup_drop(out->slot);
+  out->slot = slot;
+  strcpy(out->partial, other);
+  return SB_OK;
+}
+
+/* out[SB_PATH_MAX] = a free name beside OUT for its content, one that no later run clears. */
+static sb_status name_aside(const sb_outdir *out, char *aside) {
+  char start[SB_PATH_MAX + SUFFIX];
+  snprintf(start, sizeof start, "%s.old-", out->path);
+  return sb_unfinished_name(start, aside);
 }
 
 /* Overlay file systems refuse to move a folder of a lower layer, and tell only when they are to. */
@@ -94,8 +98,7 @@ static sb_status try_aside(const sb_outdir *out) {
   char aside[SB_PATH_MAX];
   struct statfs info;
   if (statfs(out->path, &info) != 0 || (unsigned long)info.f_type != OVERLAYFS) return SB_OK;
-  snprintf(aside, sizeof aside, "%.*s.partial-old-%ld", SB_PATH_MAX - SUFFIX, out->path,
-           (long)getpid());
+  SB_TRY(name_aside(out, aside));
   if (rename(out->path, aside) != 0)
     return sb_fail(SB_ERR_IO, "%s: cannot be moved: %s; choose another output folder, or empty it",
                    out->path, strerror(errno));
@@ -139,8 +142,7 @@ sb_status sb_outdir_try_moves(sb_outdir *out) {
 static sb_status exchange(sb_outdir *out) {
   if (renameat2(AT_FDCWD, out->partial, AT_FDCWD, out->path, RENAME_EXCHANGE) == 0) return SB_OK;
   char aside[SB_PATH_MAX];
-  snprintf(aside, sizeof aside, "%.*s.partial-old-%ld", SB_PATH_MAX - SUFFIX, out->path,
-           (long)getpid());
+  SB_TRY(name_aside(out, aside));
   if (rename(out->path, aside) != 0)
     return sb_fail(SB_ERR_IO, "%s: cannot be moved aside: %s", out->path, strerror(errno));
   if (rename(out->partial, out->path) != 0) {

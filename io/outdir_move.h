@@ -15,9 +15,10 @@ typedef struct sb_outdir {
   char partial[SB_PATH_MAX]; /* where to write; "" when nothing is begun */
   bool replaces;             /* OUT exists and is not empty, and `overwrite` is set */
   bool inside;               /* OUT exists and is empty */
+  int slot;                  /* of `partial` in base/cleanup.h */
   sb_lock lock;
 } sb_outdir;
-#define SB_NO_OUTDIR ((sb_outdir){.lock = SB_NO_LOCK})
+#define SB_NO_OUTDIR ((sb_outdir){.slot = -1, .lock = SB_NO_LOCK})
 
 /* How names begin that this program makes in an OUT that is written inside. */
 #define SB_OUTDIR_HIDDEN ".shardbits-"
@@ -28,7 +29,8 @@ sb_status sb_outdir_look(const char *path, size_t *entries, bool *ours);
 /* Removes partial folders of OUT that killed runs left; nobody else writes OUT, whose lock is held.
  * Best effort: what cannot be removed stays. */
 sb_status sb_outdir_clear(const sb_outdir *out);
-/* Tries what sb_outdir_move will do, and changes nothing but out->partial's name. SB_ERR_IO. */
+/* Tries what sb_outdir_move will do, and changes nothing but out->partial's name and slot.
+ * SB_ERR_IO. */
 sb_status sb_outdir_try_moves(sb_outdir *out);
 /* Puts the content of out->partial in OUT's place; where OUT had content, out->partial names that
  * then. After a failure OUT has its old content, and out->partial the new one. */

@@ -136,6 +136,42 @@ static void a_signal_waits(void **state) {
   assert_true(exists(scratch_path("new")));
 }
 
+/* A tree goes with all that others have put into it. */
+static void trees(void **state) {
+  int slot;
+  (void)state;
+  assert_int_equal(sb_cleanup_add_tree(scratch_path("tree"), &slot),
+                   SB_OK); /* before it is there */
+  assert_int_equal(mkdir(scratch_path("tree"), 0700) | mkdir(scratch_path("tree/sub"), 0700), 0);
+  touch(scratch_path("tree/a"));
+  touch(scratch_path("tree/sub/b"));
+  touch(scratch_path("kept"));
+  assert_int_equal(symlink(scratch_path("kept"), scratch_path("tree/sub/link")), 0);
+  sb_cleanup_now();
+  assert_false(exists(scratch_path("tree")));
+  assert_true(exists(scratch_path("kept")));
+}
+
+/* What is ignored from the start stays so: SIGHUP under nohup. SIGTERM does not. */
+static void ignored_signals(void **state) {
+  int status = 0;
+  (void)state;
+  const pid_t child = fork();
+  if (child == 0) {
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    if (sb_cleanup_install(1, "nothing was written") != SB_OK) _exit(9);
+    raise(SIGHUP);
+    raise(SIGPIPE);
+    raise(SIGXFSZ);
+    raise(SIGTERM);
+    _exit(8);
+  }
+  waitpid(child, &status, 0);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 128 + SIGTERM);
+}
+
 static void cleanup_after_an_ordinary_error(void **state) {
   int slot;
   (void)state;
@@ -179,6 +215,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(sigint_has_its_own_name_and_code, scratch_setup,
                                       scratch_teardown),
       cmocka_unit_test_setup_teardown(other_ranks_say_nothing, scratch_setup, scratch_teardown),
+      cmocka_unit_test_setup_teardown(trees, scratch_setup, scratch_teardown),
+      cmocka_unit_test(ignored_signals),
       cmocka_unit_test_setup_teardown(a_signal_waits, scratch_setup, scratch_teardown),
       cmocka_unit_test_setup_teardown(cleanup_after_an_ordinary_error, scratch_setup,
                                       scratch_teardown),

@@ -1,5 +1,6 @@
 /* The allocation file: written and read on any ranks, and refused where it was
  * made for something else. */
+#include "io/atomic.h"
 #include "tests/support/golden.h"
 #include "folders/bits_file.h"
 #include "tests/support/random_orders.h"

@@ -3,7 +3,7 @@
 #include "folders/hf_load.h"
 #include "folders/synth.h"
 
-#include "io/file.h"
+#include "io/atomic.h"
 #include "tests/support/shared_scratch.h"
 
 static const char config_text[] = "{\"architectures\": [\"LlamaForCausalLM\"], \"vocab_size\": 90, "

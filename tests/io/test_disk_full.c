@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "io/atomic.h"
 #include "io/manifest.h"
 #include "io/outdir.h"
 #include "io/safetensors_writer.h"

@@ -1,80 +1,106 @@
-/* Files that appear complete or not at all: written in pieces, given up, interrupted. */
+/* Opening and creating: nothing that is no regular file is opened or waited for, no link is
+ * followed where a file is made. */
 #include "io/file.h"
 
 #include <signal.h>
-#include <sys/wait.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
-#include "base/cleanup.h"
 #include "base/memory.h"
 #include "tests/support/files.h"
 #include "tests/support/scratch.h"
 
-static bool holds(const char *path, const char *text) {
+static bool exists(const char *path) {
+  struct stat info;
+  return lstat(path, &info) == 0;
+}
+
+static void only_regular_files_are_opened(void **state) {
+  (void)state;
+  struct sockaddr_un name = {.sun_family = AF_UNIX};
+  uint64_t bytes;
+  int fd;
+  alarm(20); /* so that a wait is a failure */
+  assert_int_equal(mkfifo(scratch_path("pipe"), 0666), 0);
+  assert_fails(sb_file_open(scratch_path("pipe"), &fd, &bytes), SB_ERR_IO, "pipe",
+               "is a pipe, not a regular file");
+  assert_int_equal(fd, -1);
+  assert_fails(sb_file_open_update(scratch_path("pipe"), &fd), SB_ERR_IO, "is a pipe");
+  assert_fails(sb_file_open(scratch, &fd, &bytes), SB_ERR_IO, "is a folder");
+  assert_fails(sb_file_open("/dev/zero", &fd, &bytes), SB_ERR_IO, "is a device");
+  assert_fails(sb_file_open(scratch_path("none"), &fd, &bytes), SB_ERR_IO, "No such file");
+  snprintf(name.sun_path, sizeof name.sun_path, "%s", scratch_path("socket"));
+  const int listens = socket(AF_UNIX, SOCK_STREAM, 0);
+  assert_int_equal(bind(listens, (const void *)&name, sizeof name), 0);
+  assert_fails(sb_file_open(scratch_path("socket"), &fd, &bytes), SB_ERR_IO, "is a socket");
+  close(listens);
+  put_file(scratch_path("plain"), "12345", 5);
+  assert_int_equal(symlink("plain", scratch_path("link")), 0);
+  assert_ok(sb_file_open(scratch_path("link"), &fd, &bytes)); /* links are for reading */
+  assert_int_equal(bytes, 5);
+  close(fd);
+  assert_fails(sb_file_open_update(scratch_path("link"), &fd), SB_ERR_IO, "is a link");
+  assert_ok(sb_file_open_update(scratch_path("plain"), &fd));
+  close(fd);
+  alarm(0);
+}
+
+static void what_is_there_is_not_written_to(void **state) {
+  (void)state;
+  int fd;
   char *data;
   size_t bytes;
-  assert_ok(sb_file_read_all(path, 1 << 20, &data, &bytes));
-  const bool same = bytes == strlen(text) && memcmp(data, text, bytes) == 0;
+  put_file(scratch_path("precious"), "old", 3);
+  assert_int_equal(symlink("precious", scratch_path("planted")), 0);
+  assert_int_equal(symlink("to-be", scratch_path("dangling")), 0);
+  assert_fails(sb_file_create(scratch_path("precious"), &fd), SB_ERR_IO, "precious", "exists");
+  assert_fails(sb_file_create(scratch_path("planted"), &fd), SB_ERR_IO, "planted", "exists");
+  assert_fails(sb_file_create(scratch_path("dangling"), &fd), SB_ERR_IO, "dangling", "exists");
+  assert_fails(sb_copy_file(scratch_path("precious"), scratch_path("dangling")), SB_ERR_IO,
+               "dangling");
+  assert_false(exists(scratch_path("to-be")));
+  assert_ok(sb_file_create_again(scratch_path("planted"), &fd)); /* in place of the link */
+  assert_ok(sb_file_write_at(fd, "planted", 0, "new", 3, 0));
+  close(fd);
+  assert_ok(sb_file_read_all(scratch_path("precious"), 10, &data, &bytes));
+  assert_string_equal(data, "old");
   sb_free(&data);
-  return same;
+  assert_ok(sb_file_create_again(scratch_path("precious"), &fd));
+  close(fd);
+  assert_int_equal(mkfifo(scratch_path("channel"), 0666), 0);
+  assert_fails(sb_file_create_again(scratch_path("channel"), &fd), SB_ERR_IO, "is a pipe");
+  assert_true(exists(scratch_path("channel")));
 }
 
-static void pieces(void **state) {
+/* A tree of folders deeper than a handful and with more names than one read of a folder gives. */
+static void trees_are_removed(void **state) {
   (void)state;
-  sb_atomic_file file;
-  const char *path = scratch_path("pieces");
-  assert_ok(sb_file_write_atomic(path, "old", 3));
-  assert_ok(sb_atomic_file_begin(path, &file));
-  assert_ok(sb_atomic_file_append(&file, "one, ", 5, 0));
-  assert_ok(sb_atomic_file_append(&file, "two", 3, 0));
-  assert_true(holds(path, "old"));
-  assert_true(holds(file.partial, "one, two"));
-  assert_ok(sb_atomic_file_commit(&file));
-  assert_true(holds(path, "one, two"));
-  assert_int_not_equal(access(file.partial, F_OK), 0);
-  sb_atomic_file_abandon(&file); /* nothing is begun any more */
-  assert_true(holds(path, "one, two"));
-}
-
-static void abandoned(void **state) {
-  (void)state;
-  sb_atomic_file file, none = SB_NO_ATOMIC_FILE;
-  const char *path = scratch_path("abandoned");
-  sb_atomic_file_abandon(&none);
-  assert_ok(sb_atomic_file_begin(path, &file));
-  assert_ok(sb_atomic_file_append(&file, "half", 4, 8));
-  sb_atomic_file_abandon(&file);
-  assert_int_not_equal(access(path, F_OK), 0);
-  assert_int_not_equal(access(file.partial, F_OK), 0);
-  assert_int_equal(sb_atomic_file_begin(scratch_path("nowhere/f"), &file), SB_ERR_IO);
-  assert_int_equal(file.fd, -1);
-}
-
-/* The partial file of a process that a signal ends goes with it. */
-static void interrupted(void **state) {
-  (void)state;
-  char path[1024], partial[1100];
-  int how;
-  snprintf(path, sizeof path, "%s", scratch_path("interrupted"));
-  const pid_t child = fork();
-  assert_true(child >= 0);
-  if (child == 0) {
-    sb_atomic_file file;
-    if (sb_cleanup_install(1, "nothing was written") != SB_OK) _exit(1);
-    if (sb_atomic_file_begin(path, &file) != SB_OK) _exit(2);
-    if (sb_atomic_file_append(&file, "half", 4, 0) != SB_OK) _exit(3);
-    raise(SIGTERM);
-    _exit(4);
+  char path[1024], name[64];
+  put_file(scratch_path("outside"), "x", 1);
+  snprintf(path, sizeof path, "%s", scratch_path("tree"));
+  assert_int_equal(mkdir(path, 0700), 0);
+  for (int i = 0; i < 700; i++) {
+    snprintf(name, sizeof name, "tree/a-name-of-some-length-%d", i);
+    put_file(scratch_path(name), "x", 1);
   }
-  assert_int_equal(waitpid(child, &how, 0), child);
-  assert_true(WIFEXITED(how));
-  assert_int_equal(WEXITSTATUS(how), 128 + SIGTERM);
-  snprintf(partial, sizeof partial, "%s.partial-%ld", path, (long)child);
-  assert_int_not_equal(access(partial, F_OK), 0);
-  assert_int_not_equal(access(path, F_OK), 0);
+  for (int i = 0; i < 20; i++) {
+    strcat(path, "/sub");
+    assert_int_equal(mkdir(path, 0700), 0);
+  }
+  assert_int_equal(symlink(scratch_path("outside"), scratch_path("tree/sub/link")), 0);
+  assert_int_equal(symlink(scratch, scratch_path("tree/sub/folder-link")), 0);
+  assert_ok(sb_remove_tree(scratch_path("tree")));
+  assert_false(exists(scratch_path("tree")));
+  assert_true(exists(scratch_path("outside")));
+  assert_ok(sb_remove_tree(scratch_path("tree")));    /* nothing there */
+  assert_ok(sb_remove_tree(scratch_path("outside"))); /* a file */
+  assert_false(exists(scratch_path("outside")));
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(pieces), cmocka_unit_test(abandoned),
-                                     cmocka_unit_test(interrupted)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(only_regular_files_are_opened),
+                                     cmocka_unit_test(what_is_there_is_not_written_to),
+                                     cmocka_unit_test(trees_are_removed)};
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

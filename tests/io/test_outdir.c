@@ -1,4 +1,5 @@
 /* The output folder: complete or not there. */
+#include "io/atomic.h"
 #include "io/outdir.h"
 
 #include <dirent.h>
@@ -72,13 +73,15 @@ static void empty_folder_is_written_inside(void **state) {
   sb_outdir out;
   struct stat before, after;
   mkdir(scratch_path("empty"), 0711);
-  mkdir(scratch_path("empty/lost+found"), 0700);                      /* of a file system */
-  mkdir(scratch_path("empty/.shardbits-partial-00c0ffee"), 0700);     /* of a killed run */
-  touch(scratch_path("empty/.shardbits-partial-00c0ffee"), "s", "x"); /* which is cleared */
+  mkdir(scratch_path("empty/lost+found"), 0700); /* of a file system */
+  mkdir(scratch_path("empty/.shardbits-partial-00c0ffee-0123456789abcdef"),
+        0700); /* of a killed run */
+  touch(scratch_path("empty/.shardbits-partial-00c0ffee-0123456789abcdef"), "s",
+        "x"); /* which is cleared */
   assert_int_equal(stat(scratch_path("empty"), &before), 0);
   assert_ok(sb_outdir_begin(scratch_path("empty"), false, &out));
   assert_true(out.inside);
-  assert_false(exists(scratch_path("empty/.shardbits-partial-00c0ffee")));
+  assert_false(exists(scratch_path("empty/.shardbits-partial-00c0ffee-0123456789abcdef")));
   touch(out.partial, "a", "1");
   touch(out.partial, "config.json", "2");
   touch(out.partial, "manifest.json", "3");
@@ -145,9 +148,9 @@ static void locked(void **state) {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
   touch(scratch, "job.lock", "process 1 on nowhere since 1970\n"); /* left by a killed run */
-  mkdir(scratch_path("job.partial-00c0ffee"), 0777);
+  mkdir(scratch_path("job.partial-00c0ffee-0123456789abcdef"), 0777);
   assert_ok(sb_outdir_begin(scratch_path("job"), false, &mine));
-  assert_false(exists(scratch_path("job.partial-00c0ffee")));
+  assert_false(exists(scratch_path("job.partial-00c0ffee-0123456789abcdef")));
   assert_fails(sb_outdir_begin(scratch_path("job"), false, &theirs), SB_ERR_IO, "job: is in use by",
                host, " since 20");
   assert_true(exists(mine.partial));

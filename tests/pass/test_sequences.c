@@ -2,7 +2,7 @@
  * every window tells where it is from. */
 #include "tests/support/ranks.h"
 
-#include "io/file.h"
+#include "io/atomic.h"
 #include "pass/sequences.h"
 #include "tests/support/shared_scratch.h"
 

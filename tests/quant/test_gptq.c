@@ -2,6 +2,7 @@
  * the metric that it minimises, and checkpoints that go on to the same units. The checkpoint of a
  * run that was cut off after layer k is that of a whole run with `layers` set to k: the layers
  * after that are in the file, but nothing says so. */
+#include "io/atomic.h"
 #include "quant/gptq.h"
 
 #include <math.h>

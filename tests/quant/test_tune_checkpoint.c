@@ -3,6 +3,7 @@
  *
  * The file of a short run has its first step, since steps are saved that seldom: what a run that
  * was cut off after it would leave. */
+#include "io/atomic.h"
 #include "quant/tune_checkpoint.h"
 
 #include "quant/encode.h"

@@ -4,6 +4,7 @@
 #ifndef SB_TESTS_SUPPORT_WIDE_H
 #define SB_TESTS_SUPPORT_WIDE_H
 
+#include "io/atomic.h"
 #include "tests/support/golden.h"
 #include "tests/support/shared_scratch.h"
 
