@@ -27,6 +27,11 @@ static sb_status check_dtype(const sb_model_tensor *spec, const sb_config *confi
 static sb_status check_tensor(const sb_model_tensor *spec, const sb_arch *arch,
                               const sb_safetensors *weights, const char *path) {
   const sb_tensor_info *info = sb_safetensors_find(weights, spec->name);
+  if (!info) SB_TRY(sb_safetensors_lacks(weights, spec->name));
+  if (info && info->twin)
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: tensor '%s' is also in %s; one of the two shards does not belong here",
+                   info->file, info->name, info->twin->file);
   if (!info && spec->role == SB_ROLE_LM_HEAD)
     return sb_fail(
         SB_ERR_FORMAT,

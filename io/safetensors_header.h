@@ -5,11 +5,12 @@
 #include "base/status.h"
 #include "io/tensor_info.h"
 
-/* Tensors of the open file `fd`, sorted by offset; `file` of each is `path`
- * (borrowed), names are owned. The regions are disjoint, without gaps, and end where
- * the file ends. Release with sb_safetensors_header_free. */
+/* Tensors of the open file `fd`, sorted by offset; `file` of each is `path` (borrowed), names lie
+ * in *text. The regions are disjoint, without gaps, and end where the file ends. A type that is not
+ * known is no error, nor is anything in __metadata__. Names may occur twice. O(n) for a file whose
+ * header is in the order of its data, else O(n log n). Release both with sb_free, also after a
+ * failure. */
 sb_status sb_safetensors_header_read(int fd, const char *path, uint64_t file_bytes,
-                                     sb_tensor_info **tensors, size_t *count);
-void sb_safetensors_header_free(sb_tensor_info **tensors, size_t count);
+                                     sb_tensor_info **tensors, size_t *count, char **text);
 
 #endif

@@ -21,8 +21,6 @@ static const struct {
      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
      "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
      8, SB_ERR_FORMAT, "duplicated key", "\"a\""},
-    {"dtype", "{\"a\":{\"dtype\":\"Q7\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
-     SB_ERR_UNSUPPORTED, "'Q7'", "'a'"},
     {"no-dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, SB_ERR_FORMAT, "no dtype",
      "'a'"},
     {"not-a-tensor", "{\"a\":7}", 0, SB_ERR_FORMAT, "no dtype", "'a'"},
@@ -38,8 +36,6 @@ static const struct {
     {"wraps-to-4", /* 2^62 x 4 bytes x 1 wraps to 0 in 64 bits */
      "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0,
      SB_ERR_FORMAT, "overflows", "'a'"},
-    {"rank", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
-     SB_ERR_UNSUPPORTED, "9 dimensions", "'a'"},
     {"mismatch", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4,
      SB_ERR_FORMAT, "need 8 bytes", "hold 4"},
     {"backwards", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4,
@@ -64,16 +60,24 @@ static const struct {
      12, SB_ERR_FORMAT, "4 bytes before tensor 'b'", "gap"},
     {"trailing", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 7,
      SB_ERR_FORMAT, "3 bytes after the last tensor", "gap"},
-    {"metadata", "{\"__metadata__\":{\"n\":3}}", 0, SB_ERR_FORMAT, "__metadata__", "'n'"},
-    {"newline", "{\"a\\nb\":{\"dtype\":\"F9\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
-     SB_ERR_UNSUPPORTED, "a?b", "'F9'"},
+    {"newline", "{\"a\\nb\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4,
+     SB_ERR_FORMAT, "a\\nb", "need 8"},
+    {"huge-offset",
+     "{\"a\":{\"dtype\":\"Q7\",\"shape\":[1],\"data_offsets\":[0,99999999999999999999]}}", 4,
+     SB_ERR_FORMAT, "data_offsets", "'a'"},
+    {"unknown-beyond", "{\"a\":{\"dtype\":\"Q7\",\"shape\":[1],\"data_offsets\":[0,99]}}", 4,
+     SB_ERR_FORMAT, "truncated", "which has 4"},
+    {"deep-metadata", NULL, 0, SB_ERR_FORMAT, "too many brackets", "header"},
 };
 
 static void bad_files(void **state) {
   (void)state;
+  static char deep[20000] = "{\"__metadata__\":";
+  memset(deep + strlen(deep), '[', 10000);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     sb_safetensors *reader;
-    put_safetensors(scratch_path(cases[i].name), cases[i].header, zeros, cases[i].bytes);
+    put_safetensors(scratch_path(cases[i].name), cases[i].header ? cases[i].header : deep, zeros,
+                    cases[i].bytes);
     assert_fails(sb_safetensors_open(scratch_path(cases[i].name), &reader), cases[i].status,
                  scratch_path(cases[i].name), cases[i].says, cases[i].also);
     assert_null(reader);
@@ -142,17 +146,8 @@ static void bad_indexes(void **state) {
       "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\"}}";
   const char *index = "model.safetensors.index.json";
   assert_ok(open_folder(tensor_w, tensor_v, both));
-  assert_fails(open_folder(tensor_w, NULL, both), SB_ERR_IO, index, "two.safetensors", "missing");
-  assert_fails(open_folder(tensor_w, tensor_w, both), SB_ERR_FORMAT, "'w'", "one.safetensors",
-               "two.safetensors");
-  assert_fails(open_folder(tensor_w, tensor_v,
-                           "{\"weight_map\":{\"w\":\"one.safetensors\",\"v\":\"two.safetensors\","
-                           "\"u\":\"two.safetensors\"}}"),
-               SB_ERR_FORMAT, index, "'u'", "lacks", "two.safetensors");
-  assert_fails(
-      open_folder(tensor_w, tensor_v,
-                  "{\"weight_map\":{\"w\":\"two.safetensors\",\"v\":\"one.safetensors\"}}"),
-      SB_ERR_FORMAT, index, "should be in");
+  assert_fails(open_folder(NULL, NULL, both), SB_ERR_IO, index, "none of the 2 shards",
+               "one.safetensors");
   assert_fails(
       open_folder(tensor_w, tensor_v, "{\"weight_map\":{\"w\":\"../idx/one.safetensors\"}}"),
       SB_ERR_FORMAT, index, "'w'", "plain file name");
@@ -162,10 +157,6 @@ static void bad_indexes(void **state) {
                "no tensor");
   assert_fails(open_folder(tensor_w, tensor_v, "{}"), SB_ERR_FORMAT, index, "weight_map",
                "missing");
-  assert_fails(
-      open_folder(tensor_w, tensor_v,
-                  "{\"weight_map\":{\"w\":\"one.safetensors\",\"w\":\"one.safetensors\"}}"),
-      SB_ERR_FORMAT, index, "duplicated");
   assert_fails(open_folder(tensor_w, tensor_v, "nonsense"), SB_ERR_FORMAT, index, "not valid JSON");
 }
 
