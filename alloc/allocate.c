@@ -84,12 +84,18 @@ static sb_status learn(driver *d) {
   return sb_pass_learn(d->check);
 }
 
+/* After a failure of numbers the search may go on: the store is free for another pass. */
+static sb_status ended(driver *d, sb_status status) {
+  if (status == SB_ERR_NUMERIC) SB_TRY(sb_store_give_back(d->m->store));
+  return status;
+}
+
 static sb_status loss(void *context, double *out) {
   driver *d = context;
   SB_TRY(learn(d));
   SB_SPAN_INTO(&d->result->loss_seconds, SB_TRACE_PHASE, "loss", SB_TRACE_NONE);
   tell(d, "loss");
-  return sb_pass_loss(d->check ? d->check : d->pass, out);
+  return ended(d, sb_pass_loss(d->check ? d->check : d->pass, out));
 }
 
 static sb_status gains(void *context, double *raise_gain, double *cut_loss, double *out) {
@@ -97,7 +103,7 @@ static sb_status gains(void *context, double *raise_gain, double *cut_loss, doub
   SB_TRY(learn(d));
   SB_SPAN_INTO(&d->result->gradient_seconds, SB_TRACE_PHASE, "gains", SB_TRACE_NONE);
   tell(d, "gains");
-  return sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out);
+  return ended(d, sb_gains_measure(d->gains, d->pass, raise_gain, cut_loss, out));
 }
 
 static void report(void *context, const sb_search_step *step) {

@@ -121,11 +121,20 @@ static sb_status loss_of_trial(search *s, double *loss) {
     if (!differs) return SB_OK;
   }
   SB_TRY(s->h->apply(s->h->context, s->trial));
-  SB_TRY(measure_loss(s, loss));
+  const sb_status status = measure_loss(s, loss);
+  if (status == SB_ERR_NUMERIC) *loss = INFINITY;
+  if (status != SB_ERR_NUMERIC) SB_TRY(status);
   if (*loss < s->loss) return SB_OK;
   memcpy(s->refused, s->trial, s->b->count);
   s->refused_loss = *loss;
   return s->h->apply(s->h->context, s->bits);
+}
+
+/* Gains overflow at the bits that the search stands at. */
+static sb_status end_trades(bool *more) {
+  sb_log_line("search    no more trades: %s", sb_message());
+  *more = false;
+  return SB_OK;
 }
 
 /* One trade; the share is halved when it is not kept. *more is false when nothing
@@ -136,7 +145,9 @@ static sb_status trade(search *s, bool *fresh, bool *more) {
                s->o->most_trades, s->share);
   double start = sb_now(), loss;
   sb_step_result moved;
-  if (!*fresh) SB_TRY(measure_gains(s, &loss));
+  const sb_status status = *fresh ? SB_OK : measure_gains(s, &loss);
+  if (status == SB_ERR_NUMERIC) return end_trades(more);
+  SB_TRY(status);
   *fresh = true;
   memcpy(s->trial, s->bits, s->b->count);
   SB_TRY(sb_greedy_step(s->world, s->b, s->gain, s->loss_of_cut, s->o->budget,

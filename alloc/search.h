@@ -18,7 +18,11 @@
  *
  * Loss and gains come through hooks, so the search knows neither models nor sensitivities. Its
  * decisions are equal on all ranks if the hooks' results are. The result is the best point within
- * the budget that it has seen. */
+ * the budget that it has seen.
+ *
+ * Numbers that overflow in a trade (SB_ERR_NUMERIC of a hook) do not end a search whose path is
+ * done: a batch whose loss overflows is undone as one that costs more, and where gains overflow
+ * there are no more trades. */
 #ifndef SB_ALLOC_SEARCH_H
 #define SB_ALLOC_SEARCH_H
 

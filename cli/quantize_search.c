@@ -1,4 +1,5 @@
 /* shardbits quantize, the search and what it tells while it runs. */
+#include <math.h>
 #include <stdio.h>
 
 #include "alloc/allocate.h"
@@ -27,8 +28,9 @@ static void on_step(void *context, const sb_search_step *step, double effective_
         (unsigned long long)step->cut, step->accepted ? "kept" : "taken back", step->seconds);
   if (u->steps)
     json_array_append_new(u->steps,
-                          json_pack("{s:i, s:s, s:f, s:f, s:I, s:I, s:b, s:f}", "step", step->step,
-                                    "kind", step->path ? "path" : "trade", "loss", step->loss,
+                          json_pack("{s:i, s:s, s:o, s:f, s:I, s:I, s:b, s:f}", "step", step->step,
+                                    "kind", step->path ? "path" : "trade", "loss",
+                                    isfinite(step->loss) ? json_real(step->loss) : json_null(),
                                     "effective_bits", effective_bits, "raised",
                                     (json_int_t)step->raised, "cut", (json_int_t)step->cut,
                                     "accepted", step->accepted, "seconds", step->seconds));

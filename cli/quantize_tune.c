@@ -38,6 +38,16 @@ static void tell_idle(const sb_quantize_run *u, size_t batch) {
               chosen ? "another result" : "wins more");
 }
 
+/* Training is a luxury that hours of work before it must not be lost for. */
+static void report_left_out(sb_quantize_run *u) {
+  sb_log_line("warning: training of scales is left out, the rounded model is kept: %s",
+              sb_message());
+  if (!u->report) return;
+  json_t *tuned = json_object();
+  sb_report_text(tuned, "left_out", sb_message());
+  json_object_set_new(u->report, "tune", tuned);
+}
+
 sb_status sb_quantize_tune(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "tune");
@@ -58,8 +68,12 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   sb_progress_begin("tune", 1.0);
   const sb_status status = sb_tune(u->source, u->model, u->backend, &u->tuning, &options, &stats);
   sb_progress_end();
-  SB_TRY(status);
+  if (status != SB_ERR_NUMERIC) SB_TRY(status);
   sb_model_free(&u->source);
+  if (status == SB_ERR_NUMERIC) {
+    report_left_out(u);
+    return SB_OK;
+  }
   if (stats.resumed > 0)
     sb_log_line("tune      went on from %s, %zu of %zu steps done before", checkpoint,
                 stats.resumed, stats.steps);

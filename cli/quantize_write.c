@@ -29,18 +29,32 @@ static void replace(sb_quantize_run *u, sb_model *packed) {
   u->model = packed;
 }
 
-/* Replaces the model by its packed form where rounding is not simply to nearest, or not all. */
+static sb_status round_to_nearest(sb_quantize_run *u) {
+  sb_model *packed;
+  sb_report_text(u->report, "quantizer", sb_quantizer_names[SB_QUANTIZER_RTN]);
+  SB_TRY(sb_encode_nearest(u->model, &packed));
+  replace(u, packed);
+  return SB_OK;
+}
+
+/* Where moments overflow, or cannot be factorised, the bits that took hours to find are rounded
+ * without them. */
+static sb_status fall_back(sb_quantize_run *u) {
+  sb_log_line("warning: weights are rounded to nearest instead (--quantizer rtn): %s",
+              sb_message());
+  sb_report_text(u->report, "rounding_left_out", sb_message());
+  SB_TRY(sb_store_give_back(u->model->store));
+  return round_to_nearest(u);
+}
+
+/* Replaces the model by its packed form. */
 sb_status sb_quantize_round(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   sb_model *packed;
   sb_gptq_stats stats;
   SB_PHASE(phase, "round");
+  if (r->quantizer == SB_QUANTIZER_RTN) return round_to_nearest(u);
   sb_report_text(u->report, "quantizer", sb_quantizer_names[r->quantizer]);
-  if (r->quantizer == SB_QUANTIZER_RTN) {
-    SB_TRY(sb_encode_nearest(u->model, &packed));
-    replace(u, packed);
-    return SB_OK;
-  }
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
   char checkpoint[SB_PATH_MAX];
@@ -54,6 +68,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
                                    .ticker = sb_progress_ticker()};
   sb_status status = sb_gptq(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();
+  if (status == SB_ERR_NUMERIC) return fall_back(u);
   SB_TRY(status);
   if (stats.resumed > 0)
     sb_log_line("round     went on from %s, %zu of %zu layers done before", checkpoint,

@@ -264,6 +264,19 @@ sb_status sb_store_release(sb_store *store, size_t g) {
   return SB_OK;
 }
 
+sb_status sb_store_give_back(sb_store *store) {
+  for (int s = 0; s < store->slot_count; s++) {
+    sb_slot *at = &store->slots[s];
+    if (at->state == SB_SLOT_FREE) continue;
+    if (at->pending) SB_MPI(MPI_Waitall((int)at->pending, at->requests, MPI_STATUSES_IGNORE));
+    at->receives = at->pending = 0;
+    at->holders = 0;
+    at->state = SB_SLOT_FREE;
+    at->released = store->syncs;
+  }
+  return SB_OK;
+}
+
 void sb_store_images(const sb_store *store, void **memory, size_t *bytes) {
   const bool alone = store->world->size == 1;
   *memory = alone ? store->own : store->window.base;

@@ -72,6 +72,10 @@ sb_status sb_store_acquire(sb_store *store, size_t g, const void **image);
  * group not held. */
 sb_status sb_store_release(sb_store *store, size_t g);
 
+/* Gives back all groups, held or under way: for work that goes on with the store after a walk was
+ * cut off by a failure that all ranks have agreed on. Waits for messages in flight. Collective. */
+sb_status sb_store_give_back(sb_store *store);
+
 /* The memory that images lie in, on this rank: the node's window, or with one rank in the world the
  * rank's own units. There until the store is freed. Local. */
 void sb_store_images(const sb_store *store, void **memory, size_t *bytes);

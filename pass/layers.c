@@ -1,5 +1,8 @@
 #include "pass/layers.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/memory.h"
 #include "base/trace.h"
 #include "model/rope_table.h"
@@ -67,6 +70,15 @@ static sb_status look_ahead(sb_wave *w, sb_device_layer *prepared, sb_group_walk
   return image ? sb_device_layer_fetch(prepared, group - m->layer_first, image) : SB_OK;
 }
 
+/* Names the layer in a failure of numbers that does not; a device tells them when it is waited
+ * for. */
+static sb_status name_layer(size_t layer, sb_status status) {
+  char text[512];
+  if (status != SB_ERR_NUMERIC || strncmp(sb_message(), "layer ", 6) == 0) return status;
+  snprintf(text, sizeof text, "%s", sb_message());
+  return sb_fail(status, "layer %zu: %s", layer, text);
+}
+
 /* The next layer's rows come while the last sequence, at the latest,
  * is computed with. Collective. */
 static sb_status each_sequence(sb_wave *w, sb_device_layer *prepared, sb_group_walk *walk,
@@ -99,7 +111,8 @@ sb_status sb_layers_walk(sb_wave *w, sb_device_layer *prepared, bool backward,
     SB_SPAN(SB_TRACE_COMPUTE, backward ? "layer backward" : "layer forward", layer);
     status = prepare(w, prepared, layer, image, status);
     if (status == SB_OK && visitor->begin) status = visitor->begin(visitor->context, layer);
-    SB_AGREE(m->world, each_sequence(w, prepared, &walk, layer, status, visitor));
+    status = name_layer(layer, each_sequence(w, prepared, &walk, layer, status, visitor));
+    SB_AGREE(m->world, status);
     if (visitor->end) SB_TRY(visitor->end(visitor->context, layer));
     SB_TRY(sb_group_walk_leave(&walk));
   }

@@ -20,7 +20,14 @@ static sb_status add_input(void *context, sb_stream stream, size_t layer, size_t
   const work *w = context;
   const sb_arch_input *in = sb_arch_input_of(&w->m->arch, layer, input);
   int64_t *sums = (int64_t *)(w->sums + in->first_channel);
-  return w->b->op->add_squares(w->b, stream, sums, x, w->tokens, in->width, EXPONENT);
+  const sb_status status =
+      w->b->op->add_squares(w->b, stream, sums, x, w->tokens, in->width, EXPONENT);
+  if (status != SB_ERR_NUMERIC) return status;
+  return sb_fail(
+      status,
+      "layer %zu: the inputs of %s are not finite, or so large (about 10^6) that their squares "
+      "cannot be added up; check the model, or --grid plain does without",
+      layer, sb_arch_matrix(&w->m->arch, layer, in->first_matrix)->name);
 }
 
 static sb_status finish(work *w, const sb_sequences *calibration) {

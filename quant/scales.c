@@ -178,6 +178,17 @@ void sb_scales_restore(sb_scales *s, size_t steps) {
   each_group(s, NULL, write_group, NULL);
 }
 
+static void reset_group(state *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
+                        const void *how) {
+  g->shift = g->mean = g->square = 0;
+  write_group(g, bits, scale, base, gradient, how);
+}
+
+void sb_scales_reset(sb_scales *s) {
+  s->steps = 0;
+  each_group(s, NULL, reset_group, NULL);
+}
+
 void sb_scales_step(sb_scales *s, const float *gradients, double rate) {
   s->steps++;
   const step how = {rate, 1 / (1 - pow(BETA_MEAN, s->steps)), 1 / (1 - pow(BETA_SQUARE, s->steps))};

@@ -30,6 +30,9 @@ size_t sb_scales_layers(const sb_scales *scales);
  * number of layers. Local. */
 size_t sb_scales_before(const sb_scales *scales, size_t layer);
 
+/* Back to the scales before training, in state and rows; no steps are done. Local. O(groups). */
+void sb_scales_reset(sb_scales *scales);
+
 /* One step of Adam, written into the coded rows, which no rank holds acquired. gradients[i] is the
  * gradient of the loss with respect to the logarithm of the scale of this rank's group i, layer
  * after layer. The rate of a b-bit group is `rate / 2^(b-1)`, so its outermost level moves by at

@@ -135,6 +135,14 @@ static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b,
   return status;
 }
 
+/* After a failure of numbers, both models are as they were. Returns that failure. Collective. */
+static sb_status undo(training *t, sb_model *source, sb_model *packed) {
+  SB_TRY(sb_store_give_back(source->store));
+  SB_TRY(sb_store_give_back(packed->store));
+  if (t->scales) sb_scales_reset(t->scales);
+  return SB_ERR_NUMERIC;
+}
+
 sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend,
                   const sb_sequences *sequences, const sb_tune_options *options,
                   sb_tune_stats *stats) {
@@ -151,6 +159,7 @@ sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend,
   SB_THEN(create_pass(source, packed, backend, sequences, &t, &t.pass));
   SB_THEN(sb_scale_gradients_create(t.scales, packed, backend, &t.gradients));
   SB_THEN(train(&t));
+  if (status == SB_ERR_NUMERIC) status = undo(&t, source, packed);
   sb_tune_checkpoint_close(&t.saved);
   sb_scale_gradients_free(&t.gradients);
   sb_scales_free(&t.scales);

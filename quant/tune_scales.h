@@ -43,8 +43,9 @@ size_t sb_tune_looked_at(size_t sequences, size_t batch);
 
 /* Trains the scales of `coded` (SB_CODING_CODES): `source` (SB_CODING_SOURCE) rounded, in the same
  * orders. `source` is unchanged when the call returns. The result has the same bits for any number
- * of ranks. SB_ERR_NUMERIC where a loss or gradient overflows, SB_ERR_FORMAT for a checkpoint of
- * other training. Collective; all ranks fail together.
+ * of ranks. SB_ERR_NUMERIC where a loss or gradient overflows: the scales are then as they were
+ * before training, and the coded model is good. SB_ERR_FORMAT for a checkpoint of other training.
+ * Collective; all ranks fail together.
  *
  * Memory of a rank beside both models: a gradient pass over its sequences of a
  * batch; T x hidden activations per sequence of the rank; scales and their

@@ -71,7 +71,7 @@ sb_status sb_cpu_add_grams(sb_backend *backend, sb_stream stream, int64_t *sums,
                           tokens, cols, first, sb_min_size(STRIP, n - first), scale);
     }
   }
-  return bad ? beyond("the inputs of a matrix") : SB_OK;
+  return bad ? beyond("products of inputs") : SB_OK;
 }
 
 sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sums,
@@ -91,5 +91,5 @@ sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sum
     }
     bad |= !add_exact(sums + 2 * first, sum, n, scale);
   }
-  return bad ? beyond("the gradients at the outputs of a matrix") : SB_OK;
+  return bad ? beyond("squares of activations or gradients") : SB_OK;
 }

@@ -127,8 +127,8 @@ sb_status sb_cuda_sync(sb_backend *backend, sb_stream stream) {
     return sb_fail(SB_ERR_NUMERIC,
                    "numbers to be added up are not finite, or differ too much in size");
   return sb_fail(SB_ERR_NUMERIC, "%s are not finite, or add up to more than exact sums hold",
-                 found == SB_CUDA_TROUBLE_INPUTS ? "the inputs of a matrix"
-                                                 : "the gradients at the outputs of a matrix");
+                 found == SB_CUDA_TROUBLE_INPUTS ? "products of inputs"
+                                                 : "squares of activations or gradients");
 }
 
 sb_status sb_cuda_scratch(sb_backend *backend, cudaStream_t stream, sb_cuda_slot slot, size_t bytes,

@@ -20,8 +20,9 @@ typedef struct problem {
   uint8_t *applied, *scratch; /* [n], of all ranks */
   int losses, gains, steps;
   bool refuse_losses;
-  double gains_loss; /* what the gains hook calls the loss, where not 0 */
-  bool alone;        /* this rank holds all blocks */
+  int lost_gains, lost_losses; /* the call of that number overflows; 0: none */
+  double gains_loss;           /* what the gains hook calls the loss, where not 0 */
+  bool alone;                  /* this rank holds all blocks */
   sb_search_step step[200];
   int saves, keep; /* the save that is kept */
   sb_search_progress kept;
@@ -49,7 +50,8 @@ static sb_status apply(void *context, const uint8_t *bits) {
 static sb_status measure(void *context, double *loss) {
   problem *p = context;
   p->losses++;
-  if (p->refuse_losses) return sb_fail(SB_ERR_NUMERIC, "no loss today");
+  if (p->refuse_losses || p->losses == p->lost_losses)
+    return sb_fail(SB_ERR_NUMERIC, "no loss today");
   *loss = loss_at(p, p->applied);
   return SB_OK;
 }
@@ -57,6 +59,7 @@ static sb_status measure(void *context, double *loss) {
 static sb_status gains(void *context, double *raise, double *cut, double *loss) {
   problem *p = context;
   p->gains++;
+  if (p->gains == p->lost_gains) return sb_fail(SB_ERR_NUMERIC, "no gains today");
   for (size_t i = 0; i < (p->alone ? p->x->n : p->x->own); i++) {
     const size_t k = p->alone ? i : p->x->place[i];
     const double here = p->curvature[k] * ldexp(1, -2 * p->applied[k]);

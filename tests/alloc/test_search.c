@@ -285,6 +285,42 @@ static void test_refusals(void **state) {
   all_ranks_passed();
 }
 
+/* Numbers that overflow in a trade: the batch is undone, and gains that overflow end the trades;
+ * what was found stays. On the path they are the search's failure. */
+static void test_overflow(void **state) {
+  const instance_kind kind = {500, 1, false, SB_SYMMETRIC, 1, 8};
+  instance x = instance_create(&kind, 3);
+  problem p = create(&x, 2);
+  const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 137;
+  const sb_search_options options = {.budget = budget,
+                                     .start_bits = 3,
+                                     .strides = 1,
+                                     .most_trades = 8,
+                                     .first_share = 0.1,
+                                     .least_share = 1e-4};
+  (void)state;
+  p.lie = 1;
+  const sb_search_result whole = run(&p, &options);
+  EXPECT(whole.accepted > 1);
+  p.lost_losses = 2; /* of the first trade */
+  sb_search_result result = run(&p, &options);
+  EXPECT(!p.step[1].accepted && isinf(p.step[1].loss) && result.steps == whole.steps);
+  EXPECT(p.step[2].accepted && p.step[2].share == 0.5 * p.step[1].share);
+  EXPECT(result.loss < result.path_loss);
+  p.lost_losses = 0;
+  p.lost_gains = 3; /* of the second trade */
+  result = run(&p, &options);
+  EXPECT(result.steps == 2 && result.accepted == 1 && result.loss == p.step[1].loss);
+  p.lost_gains = 1;
+  const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
+  p.gains = 0;
+  EXPECT(sb_search(&world, &x.mine, &options, &hooks, x.own_bits, &result) == SB_ERR_NUMERIC);
+  EXPECT(strstr(sb_message(), "no gains today") != NULL);
+  release(&p);
+  instance_free(&x);
+  all_ranks_passed();
+}
+
 /* The same bits as a world of one rank that holds all blocks. */
 static void test_rank_invariance(void **state) {
   const instance_kind kind = {800, 3, false, SB_ASYMMETRIC, 1, 6};
@@ -327,6 +363,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_resumes),
     cmocka_unit_test(test_other_loss),
     cmocka_unit_test(test_refusals),
+    cmocka_unit_test(test_overflow),
     cmocka_unit_test(test_rank_invariance),
 };
 

@@ -183,6 +183,38 @@ static void misuse_is_refused(void **state) {
   on_all_shapes(misuse);
 }
 
+/* A walk that ends somewhere: groups held, held twice and on their way are given back, and the next
+ * walk sees what was written since. */
+static void cut_off(sb_store *store, const sb_world *w, int slots) {
+  const void *image;
+  for (int round = 0; round < 4; round++) {
+    for (int s = 0; s < slots; s++) {
+      const size_t g = (size_t)(s + round) % GROUPS;
+      dawdle(w, (uint64_t)(round * 8 + s));
+      if ((s + round) % 3 == 0) EXPECT_OK(sb_store_prefetch(store, g));
+      for (int k = 0; k < (s + round) % 3; k++) EXPECT_OK(sb_store_acquire(store, g, &image));
+    }
+    EXPECT_OK(sb_store_give_back(store));
+    sb_flaw flaw;
+    EXPECT(sb_store_is_valid(store, &flaw));
+    EXPECT(sb_store_release(store, 1) == SB_ERR_INTERNAL); /* nothing is held */
+    for (size_t g = 0; g < GROUPS; g++) {
+      version[g]++;
+      fill(store, w, g);
+    }
+    for (size_t g = 0; g < GROUPS; g++) {
+      EXPECT_OK(sb_store_acquire(store, g, &image));
+      check_image(store, g, image);
+      EXPECT_OK(sb_store_release(store, g));
+    }
+  }
+}
+
+static void a_walk_that_is_cut_off(void **state) {
+  (void)state;
+  on_all_shapes(cut_off);
+}
+
 /* One copy a node: what one rank of the node sees in the image, it sees at the same
  * bytes as the others. */
 static void shared(sb_store *store, const sb_world *w, int slots) {
@@ -241,6 +273,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(long_random_walks),
       cmocka_unit_test(an_owner_that_runs_ahead),
       cmocka_unit_test(misuse_is_refused),
+      cmocka_unit_test(a_walk_that_is_cut_off),
       cmocka_unit_test(an_image_lies_once_on_a_node),
       cmocka_unit_test(bad_descriptions_are_refused_by_all),
   };

@@ -220,6 +220,33 @@ static void training_brings_it_nearer(void **state) {
   }
   all_ranks_passed();
 }
+
+/* A scale so large that its gradient overflows after some steps: the coded model is as it was, and
+ * both can be walked through again. */
+static void what_overflows_leaves_the_model(void **state) {
+  trainee t, kept;
+  double before = NAN, after = NAN;
+  sb_tune_stats stats;
+  (void)state;
+  open_trainee(&t, &kinds[0], NULL);
+  open_trainee(&kept, &kinds[0], NULL);
+  EXPECT_OK(sb_pass_loss(t.pass, &before));
+  const sb_tune_options options = {.batch = 1, .epochs = 3, .rate = 3000, .activation_bytes = 1};
+  EXPECT(sb_tune(t.source.model, t.packed, t.source.backend, &t.source.sequences, &options,
+                 &stats) == SB_ERR_NUMERIC);
+  EXPECT(!strchr(sb_message(), '\n'));
+  EXPECT(units_equal(t.packed, kept.packed));
+  sb_pass_forget(t.pass);
+  EXPECT_OK(sb_pass_loss(t.pass, &after));
+  EXPECT(before == after);
+  sb_tune_stats trained;
+  train(&t, &trained);
+  train(&kept, &stats);
+  EXPECT(units_equal(t.packed, kept.packed) && trained.after == stats.after);
+  close_trainee(&t);
+  close_trainee(&kept);
+  all_ranks_passed();
+}
 #endif
 
 #ifdef SB_TEST_ON_CUDA /* on one rank */
@@ -227,6 +254,7 @@ static const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_are_those_o
 #else
 static const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_are_those_of_the_divergence),
                                           cmocka_unit_test(gradients_are_the_same),
-                                          cmocka_unit_test(training_brings_it_nearer)};
+                                          cmocka_unit_test(training_brings_it_nearer),
+                                          cmocka_unit_test(what_overflows_leaves_the_model)};
 #endif
 RANKS_MAIN(tests)
