@@ -2,45 +2,25 @@
 
 #include <string.h>
 
+#include "alloc/budget.h"
 #include "alloc/checkpoint.h"
 #include "alloc/choose_blocks.h"
 #include "alloc/owned.h"
 #include "base/memory.h"
 #include "base/trace.h"
-#include "model/effective_bits.h"
 #include "quant/checkpoint_key.h"
 
-sb_status sb_allocate_check_budget(const sb_model *m, sb_reorder mode, double budget,
-                                   unsigned min_bits, unsigned max_bits) {
-  const sb_arch *arch = &m->arch;
-  const size_t rows = m->blocking.rows, cols = m->blocking.cols;
-  const double stored = sb_model_order_bits(m, mode);
-  const double least =
-      sb_effective_bits_uniform(arch, rows, cols, min_bits, m->blocking.symmetry) + stored;
-  const double most =
-      sb_effective_bits_uniform(arch, rows, cols, max_bits, m->blocking.symmetry) + stored;
-  if (budget <= stored)
-    return sb_fail(SB_ERR_RANGE,
-                   "--bits %g: the orders that --reorder indexed stores take %.4g bits a weight "
-                   "alone, in blocks "
-                   "of %zux%zu; take larger blocks, or --reorder fused, which stores none",
-                   budget, stored, rows, cols);
-  if (budget < least || budget > most)
-    return sb_fail(
-        SB_ERR_RANGE,
-        "--bits %g: blocks of %zux%zu at %u to %u bits can have %.4g to %.4g effective bits a "
-        "weight (scales, zero points and stored orders count); choose a budget in between",
-        budget, rows, cols, min_bits, max_bits, least, most);
-  return SB_OK;
-}
-
 sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, unsigned max_bits) {
-  for (unsigned bits = max_bits; bits >= min_bits; bits--)
-    if (sb_model_uniform_bits(m, bits) <= budget) {
-      memset(m->bits, (int)bits, m->blocks);
-      return SB_OK;
-    }
-  return sb_allocate_check_budget(m, m->orders.mode, budget, min_bits, max_bits);
+  const sb_budget of_one = {budget, min_bits, max_bits, SB_WIDTH_OF_MODEL};
+  unsigned cheapest = max_bits, bits = max_bits;
+  for (; bits >= min_bits && sb_model_uniform_bits(m, bits) > budget; bits--)
+    if (sb_model_uniform_bits(m, bits) < sb_model_uniform_bits(m, cheapest)) cheapest = bits;
+  if (bits < min_bits) {
+    SB_TRY(sb_budget_check(m, m->orders.mode, &of_one)); /* passes within rounding of the least */
+    bits = cheapest;
+  }
+  memset(m->bits, (int)bits, m->blocks);
+  return SB_OK;
 }
 
 typedef struct driver {
@@ -155,8 +135,13 @@ static sb_status choose_from_costs(driver *d, const sb_owned *mine, uint64_t bud
                           &chosen);
 }
 
+static sb_budget budget_of(const sb_allocate_options *o) {
+  return (sb_budget){o->bits, o->min_bits, o->max_bits, SB_WIDTH_OF_BLOCK};
+}
+
 static sb_status search(driver *d, const sb_owned *mine) {
   const sb_allocate_options *o = d->o;
+  const sb_budget budget = budget_of(o);
   const sb_search_hooks hooks = {d, apply, loss, gains, report, o->checkpoint ? save : NULL};
   uint8_t *bits = NULL;
   bool resumes = false;
@@ -167,7 +152,7 @@ static sb_status search(driver *d, const sb_owned *mine) {
   if (resumes) d->result->resumed_steps = progress.steps;
   const sb_search_options options = {.other_loss = d->check != NULL,
                                      .resume = resumes ? &progress : NULL,
-                                     .budget = sb_owned_budget(d->m, o->bits),
+                                     .budget = sb_budget_storage(d->m, &budget),
                                      .begun = o->strides == 0,
                                      .start_bits = start_bits(d->m, o),
                                      .strides = o->strides,
@@ -194,7 +179,8 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   sb_owned mine = {0};
   sb_status status;
   *result = (sb_allocate_result){0};
-  SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
+  const sb_budget budget = budget_of(o);
+  SB_TRY(sb_budget_check(m, m->orders.mode, &budget));
   sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->ticker);
   setup.gradients = true;
   setup.divergence = o->estimator == SB_ESTIMATOR_DIVERGENCE;

@@ -43,18 +43,13 @@ typedef struct sb_allocate_result {
   double loss_seconds;     /* forward passes that checked trades */
 } sb_allocate_result;
 
-/* SB_ERR_RANGE, with the possible range, where no bit map with widths in [min_bits,
- * max_bits] has the budget, or where the orders that `mode` stores exceed it alone. Local,
- * equal on all ranks. O(1). */
-sb_status sb_allocate_check_budget(const sb_model *model, sb_reorder mode, double budget,
-                                   unsigned min_bits, unsigned max_bits);
 /* Sets all blocks to the largest uniform width in [min_bits, max_bits] within the budget.
  * SB_ERR_RANGE, with the possible range, when none fits. Local, equal on all ranks. */
 sb_status sb_allocate_uniform(sb_model *model, double budget, unsigned min_bits, unsigned max_bits);
 /* Searches. `model` (SB_CODING_SOURCE) is left with the best bits found, within the budget.
- * SB_ERR_RANGE as sb_allocate_check_budget, SB_ERR_FORMAT for a checkpoint of another search,
- * SB_ERR_NUMERIC where the loss or a gradient is not finite. Collective; all ranks fail together.
- * Memory beside the model: that of a gradient pass and of the estimator. */
+ * SB_ERR_RANGE as sb_budget_check (alloc/budget.h), SB_ERR_FORMAT for a checkpoint of another
+ * search, SB_ERR_NUMERIC where the loss or a gradient is not finite. Collective; all ranks fail
+ * together. Memory beside the model: that of a gradient pass and of the estimator. */
 sb_status sb_allocate(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
                       const sb_allocate_options *options, sb_allocate_result *result);
 /* Most bytes that sb_allocate takes beside its passes and gains (sensitivity/gains.h).

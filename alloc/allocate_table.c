@@ -1,6 +1,6 @@
 #include "alloc/allocate_table.h"
 
-#include "alloc/allocate.h"
+#include "alloc/budget.h"
 #include "alloc/choose_blocks.h"
 #include "alloc/choose_matrices.h"
 #include "alloc/owned.h"
@@ -8,10 +8,16 @@
 #include "base/memory.h"
 #include "sensitivity/loss_table.h"
 
+static sb_budget budget_of(const sb_allocate_table_options *o) {
+  return (sb_budget){o->bits, o->min_bits, o->max_bits,
+                     o->by_layer ? SB_WIDTH_OF_MATRIX : SB_WIDTH_OF_BLOCK};
+}
+
 static sb_status choose(sb_model *m, const sb_owned *mine, const sb_losses *losses,
                         const sb_allocate_table_options *o, uint8_t *bits,
                         sb_choose_result *chosen) {
-  const uint64_t budget = sb_owned_budget(m, o->bits);
+  const sb_budget of = budget_of(o);
+  const uint64_t budget = sb_budget_storage(m, &of);
   if (o->by_layer)
     return sb_choose_matrices(m->world, &mine->blocks, losses, mine->matrix, m->arch.matrix_count,
                               budget, bits, chosen);
@@ -29,7 +35,8 @@ sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences
   sb_choose_result chosen;
   const double start = sb_now();
   *result = (sb_allocate_table_result){0};
-  SB_TRY(sb_allocate_check_budget(m, m->orders.mode, o->bits, o->min_bits, o->max_bits));
+  const sb_budget budget = budget_of(o);
+  SB_TRY(sb_budget_check(m, m->orders.mode, &budget));
   sb_status status = sb_owned_create(m, o->min_bits, o->max_bits, &mine);
   SB_THEN(sb_alloc(&bits, mine.blocks.count, 1, "bits of the blocks"));
   status = sb_world_agree(m->world, status);

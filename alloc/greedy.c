@@ -54,20 +54,31 @@ static double gain_of(const step *s, size_t i) {
   return s->start[i] < s->b->max_bits ? fmax(s->gain[i], 0.0) : 0.0;
 }
 
-static double loss_of(const step *s, size_t i) {
-  return fmax(s->loss[i], 0.0);
-}
-
 /* The weight of one bit more: at least 1 where padding to whole bytes makes it free. */
 static uint64_t difference(uint64_t wide, uint64_t narrow) {
   return wide > narrow ? wide - narrow : 1;
 }
 
-/* Least width that a step leaves block i at. */
+/* The width that a step may cut block i to: the next one below that takes less storage; its present
+ * one where none does. More than one that is too narrow for 1 bit has: its least. In blocks of less
+ * than 8 columns neighbouring widths may take the same bytes. */
 static unsigned lowest(const step *s, size_t i) {
-  if (s->start[i] > 2) return s->start[i] > s->b->min_bits ? s->start[i] - 1u : s->b->min_bits;
+  const unsigned here = s->start[i];
+  if (here > 2 && here > s->b->min_bits &&
+      sb_blocks_cost(s->b, i, here - 1) < sb_blocks_cost(s->b, i, here))
+    return here - 1;
   const unsigned least = sb_blocks_least(s->b, i);
-  return s->start[i] > least ? s->start[i] - 1u : least;
+  if (here <= least) return least;
+  unsigned low = here - 1;
+  while (low > least && sb_blocks_cost(s->b, i, low) >= sb_blocks_cost(s->b, i, here)) low--;
+  return sb_blocks_cost(s->b, i, low) < sb_blocks_cost(s->b, i, here) ? low : here;
+}
+
+/* What cutting block i to `low` loses. It is predicted for one bit; the error of rounding is four
+ * times as large with each bit less, so k bits lose (4^k - 1) / 3 of that. */
+static double loss_of(const step *s, size_t i, unsigned low) {
+  const unsigned k = s->start[i] - low;
+  return fmax(s->loss[i], 0.0) * (double)(((1u << 2 * k) - 1) / 3);
 }
 
 /* What block i may become, with losses from the best it may become. A raise without predicted gain
@@ -77,7 +88,7 @@ static unsigned choices(void *context, size_t i, sb_choice *out) {
   const unsigned here = s->start[i], low = lowest(s, i);
   const double gain = gain_of(s, i);
   unsigned n = 0;
-  if (low < here) out[n++] = (sb_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i)};
+  if (low < here) out[n++] = (sb_choice){sb_blocks_cost(s->b, i, low), gain + loss_of(s, i, low)};
   if (low <= here) out[n++] = (sb_choice){sb_blocks_cost(s->b, i, here), gain};
   if (low > here || gain > 0) {
     const unsigned up = low > here ? low : here + 1;
@@ -86,12 +97,19 @@ static unsigned choices(void *context, size_t i, sb_choice *out) {
   return n;
 }
 
+/* The width of one of these choices. */
+static uint8_t width_of(const step *s, size_t i, unsigned choice) {
+  const unsigned here = s->start[i], low = lowest(s, i);
+  if (choice == 0) return (uint8_t)low;
+  return (uint8_t)(low < here ? here + choice - 1 : here + choice);
+}
+
 /* The unbounded step. */
 static sb_status fill_budget(step *s, uint64_t budget) {
   const sb_knapsack blocks = {s->b->count, s->b->id, CHOICES, s, choices};
   sb_knapsack_result result;
   SB_TRY(sb_knapsack_solve(s->world, &blocks, budget, s->bits, &result));
-  for (size_t i = 0; i < s->b->count; i++) s->bits[i] = (uint8_t)(s->bits[i] + lowest(s, i));
+  for (size_t i = 0; i < s->b->count; i++) s->bits[i] = width_of(s, i, s->bits[i]);
   return SB_OK;
 }
 
@@ -109,7 +127,7 @@ static sb_status take_raises(step *s, const uint8_t *full, uint64_t most) {
   status = sb_world_agree(s->world, status);
   SB_THEN(sb_select_prefix(x.key, x.id, x.weight, x.count, most, s->world->comm, &cut));
   for (size_t k = 0; status == SB_OK && k < x.count; k++)
-    if (sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]++;
+    if (sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]] = full[x.block[k]];
   items_free(&x);
   return status;
 }
@@ -125,7 +143,7 @@ static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
     if (full[i] >= s->start[i]) continue;
     const uint64_t freed = sb_blocks_cost(s->b, i, s->start[i]) - sb_blocks_cost(s->b, i, full[i]);
     if (freed == 0) continue;
-    items_add(&x, loss_of(s, i) / (double)freed, s->b->id[i], freed, i);
+    items_add(&x, loss_of(s, i, full[i]) / (double)freed, s->b->id[i], freed, i);
     all += freed;
   }
   status = sb_world_agree(s->world, status);
@@ -133,7 +151,7 @@ static sb_status take_cuts(step *s, const uint8_t *full, uint64_t needed) {
   SB_THEN(sb_select_prefix(x.key, x.id, x.weight, x.count, all > needed ? all - needed : 0,
                            s->world->comm, &cut));
   for (size_t k = 0; status == SB_OK && k < x.count; k++)
-    if (!sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]]--;
+    if (!sb_selection_takes(&cut, x.key[k], x.id[k])) s->bits[x.block[k]] = full[x.block[k]];
   items_free(&x);
   return status;
 }
@@ -156,7 +174,7 @@ static sb_status count_moves(const step *s, sb_step_result *out) {
     counts[0] += up;
     counts[1] += down;
     if (up) status = sb_exact_add(&predicted[0], fmax(s->gain[i], 0.0));
-    if (down) status = sb_exact_add(&predicted[1], fmax(s->loss[i], 0.0));
+    if (down) status = sb_exact_add(&predicted[1], loss_of(s, i, s->bits[i]));
   }
   SB_AGREE(s->world, status);
   SB_TRY(sb_exact_allreduce(predicted, 2, s->world->comm));

@@ -2,7 +2,7 @@
  * predicted loss under a storage budget. Distributed: every rank holds its own blocks, no rank sees
  * all.
  *
- * A multiple-choice knapsack (alloc/knapsack.h) with three choices per block: b - 1, b and b + 1
+ * A multiple-choice knapsack (alloc/knapsack.h) with three choices per block: a cut, b and b + 1
  * bits, with the predicted losses cut_loss, 0 and -raise_gain. It begins with every block cut. Then
  * two steps are possible for a block: keep (back to b) and raise (to b + 1). Steps are taken by
  * gain per bit of storage, best first; if a block's raise beats its keep, both are offered as one
@@ -12,6 +12,9 @@
  * Costs are storage bits of a block without its byte in the bit map. Predictions below 0 count as
  * 0; a raise with no gain is not made. The result does not depend on how blocks are spread over
  * ranks. O(blocks / ranks) work and memory; a few all-reduces of some 10^4 integers.
+ *
+ * A cut is to b - 1 bits, or to the next width that takes less storage: in blocks of less than 8
+ * columns, whose rows of codes are padded to whole bytes, b - 1 may take as much as b.
  *
  * Narrow blocks. A 1-bit asymmetric group stores two fp16 numbers, so in a block of less than 15
  * columns 1 bit costs more than 2. Such a block is never cut to 1 bit, and one that has 1 bit is
@@ -35,8 +38,8 @@ typedef struct sb_step_result {
  *
  * `most_raised` bounds the storage that raises add, as a trust region; UINT64_MAX: no bound. With a
  * bound only the best raises are taken, and the cheapest cuts that pay for them; cuts that the
- * budget forces are always taken. Where all blocks cut by one bit exceed the budget, all are cut,
- * except where a cut frees nothing.
+ * budget forces are always taken. Where all blocks cut exceed the budget, all are cut, except where
+ * no cut frees anything.
  *
  * SB_ERR_NUMERIC, naming the block, for a prediction that is not finite; SB_ERR_INTERNAL for
  * bits outside [min_bits, max_bits]; bits[] is then unspecified. Collective; SB_OK on all

@@ -95,11 +95,28 @@ static sb_status stride(search *s, int left) {
   return save(s);
 }
 
-/* A step moves a block by one bit at most, so a far budget needs more strides than asked for. */
+/* *fits: one bit more of some block fits into the rest of the budget. Collective. */
+static sb_status raise_fits(search *s, uint64_t storage, bool *fits) {
+  uint64_t any = 0;
+  for (size_t i = 0; i < s->b->count && storage < s->o->budget && !any; i++)
+    if (s->bits[i] < s->b->max_bits) {
+      const uint64_t here = sb_blocks_cost(s->b, i, s->bits[i]),
+                     up = sb_blocks_cost(s->b, i, s->bits[i] + 1u);
+      any = up > here && up - here <= s->o->budget - storage;
+    }
+  SB_TRY(sb_mpi_max_u64(&any, 1, s->world->comm));
+  *fits = any;
+  return SB_OK;
+}
+
+/* A step moves a block by one bit at most, so a far budget needs more strides than asked for. From
+ * below they end when no raise fits, or none is predicted to gain. */
 static sb_status walk_path(search *s) {
   uint64_t storage, before;
+  bool below, rises = false;
   SB_TRY(sb_blocks_total(s->world, s->b, s->bits, &storage));
-  while (s->strides < s->o->strides || storage > s->o->budget) {
+  below = s->strides == 0 && storage < s->o->budget;
+  while (s->strides < s->o->strides || storage > s->o->budget || (below && rises)) {
     before = storage;
     SB_TRY(stride(s, s->o->strides > s->strides ? s->o->strides - s->strides : 1));
     SB_TRY(sb_blocks_total(s->world, s->b, s->bits, &storage));
@@ -107,6 +124,8 @@ static sb_status walk_path(search *s) {
       return sb_fail(SB_ERR_INTERNAL,
                      "the path to the budget does not move any more at %llu bits of storage",
                      (unsigned long long)storage);
+    SB_TRY(raise_fits(s, storage, &rises));
+    rises = rises && storage > before;
   }
   return SB_OK;
 }
@@ -187,6 +206,7 @@ static sb_status run(search *s) {
     if (s->best_loss < s->loss) {
       memcpy(s->bits, s->best, s->b->count);
       s->loss = s->best_loss;
+      s->result->went_back = true;
       SB_TRY(s->h->apply(s->h->context, s->bits));
     }
     s->best_loss = INFINITY; /* nothing to remember any more */

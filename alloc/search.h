@@ -2,7 +2,8 @@
  * the calibration loss.
  *
  * - Path: from uniform widths, above or below the budget, to the budget in a few strides. A
- *   stride closes a share of the distance; gains are measured anew after it. A low budget is
+ *   stride closes a share of the distance; gains are measured anew after it. A stride moves a
+ *   block by one bit at most, so a far budget takes more of them. A low budget is
  *   approached from above, because at a bad starting point gradients say nothing. There is no
  *   path where the search begins with given bits within the budget (`begun`).
  * - Trades, at the budget: the best raises, paid for by the cheapest cuts, up to a share k of
@@ -87,6 +88,7 @@ typedef struct sb_search_result {
   double start_loss; /* where the search began */
   double path_loss;  /* where trades began or were resumed */
   uint64_t storage;
+  bool went_back;      /* a point that the path had passed was better than its end */
   int steps, accepted; /* accepted counts trades */
   int gain_passes, loss_passes;
 } sb_search_result;

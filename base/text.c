@@ -2,8 +2,8 @@
 
 #include <math.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Three significant digits at most, and never "1024 KiB" where "1.00 MiB" is meant. */
@@ -27,6 +27,17 @@ char *sb_text_bytes(char *text, size_t size, double bytes) {
 char *sb_text_count(char *text, size_t size, double count) {
   static const char *const units[] = {"", " k", " M", " G", " T", " P", " E"};
   return scaled(text, size, count, 1000.0, units, 7);
+}
+
+double sb_text_limit(char *text, size_t size, double limit, bool least) {
+  const double unit = pow(10.0, floor(log10(limit)) - 3);
+  double shown = limit;
+  for (;;) {
+    snprintf(text, size, "%.4g", shown);
+    const double read = strtod(text, NULL);
+    if (least ? read >= limit : read <= limit) return read;
+    shown = read + (least ? unit : -unit);
+  }
 }
 
 char *sb_text_seconds(char *text, size_t size, double seconds) {

@@ -4,6 +4,7 @@
 #ifndef SB_BASE_TEXT_H
 #define SB_BASE_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -13,6 +14,10 @@ enum { SB_TEXT_SIZE = 32 }; /* room enough for any of these */
 char *sb_text_bytes(char *text, size_t size, double bytes);
 /* A count in powers of a thousand: "999", "13.2 k", "4.30 M", "70.6 G". */
 char *sb_text_count(char *text, size_t size, double count);
+/* A limit in four significant digits, "4.259", rounded to the side that is allowed: not below
+ * `limit` where it is the `least` number, not above where it is the most. Returns the number that
+ * the text reads as. `limit` is positive. */
+double sb_text_limit(char *text, size_t size, double limit, bool least);
 /* Seconds: "0.35 s", "12.3 s", "2 min 05 s", "3 h 07 min". */
 char *sb_text_seconds(char *text, size_t size, double seconds);
 

@@ -1,5 +1,5 @@
 /* shardbits quantize: the main job. */
-#include "alloc/allocate.h"
+#include "alloc/budget.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cli/commands.h"
@@ -17,8 +17,9 @@ static sb_status work(sb_quantize_run *u) {
   sb_report_text(u->report, "method", sb_method_names[r->method]);
   sb_report_real(u->report, "bits", r->bits);
   SB_TRY(sb_quantize_find_bits(u));
-  if (r->method == SB_METHOD_SCALEBITS && !u->reuses)
-    SB_TRY(sb_allocate_check_budget(u->model, r->reorder, r->bits, r->min_bits, r->max_bits));
+  const sb_budget budget = sb_quantize_budget(r);
+  if (r->method != SB_METHOD_RTN && !u->reuses)
+    SB_TRY(sb_budget_check(u->model, r->reorder, &budget));
   SB_TRY(sb_quantize_tokens(u));
   SB_TRY(sb_quantize_importance(u));
   SB_TRY(sb_quantize_reorder(u));

@@ -91,6 +91,10 @@ static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_
   sb_report_text(report, "dtypes", types);
 }
 
+static double uniform_bits(const sb_arch *arch, const sb_inspect_request *request, unsigned bits) {
+  return sb_effective_bits_uniform(arch, request->block[0], request->block[1], bits, SB_ASYMMETRIC);
+}
+
 static void print_blocks(const sb_arch *arch, const sb_inspect_request *request, FILE *out,
                          json_t *report) {
   const sb_blocking blocking = {request->block[0], request->block[1], SB_ASYMMETRIC};
@@ -104,11 +108,12 @@ static void print_blocks(const sb_arch *arch, const sb_inspect_request *request,
   json_t *list = report ? json_array() : NULL;
   if (out) fprintf(out, "  uniform bits       effective bits a weight   linear layers\n");
   for (unsigned b = 1; b <= 8; b++) {
-    double bits =
-        sb_effective_bits_uniform(arch, request->block[0], request->block[1], b, SB_ASYMMETRIC);
+    const double bits = uniform_bits(arch, request, b);
     if (out)
-      fprintf(out, "  %-18u %-25.4f %s\n", b, bits,
-              sb_text_bytes(text, sizeof text, bits * (double)arch->linear_parameters / 8.0));
+      fprintf(out, "  %-18u %-25.4f %s%s\n", b, bits,
+              sb_text_bytes(text, sizeof text, bits * (double)arch->linear_parameters / 8.0),
+              b == 1 && bits >= uniform_bits(arch, request, 2) ? " (not less than 2 bits take)"
+                                                               : "");
     if (list) json_array_append_new(list, json_real(bits));
   }
   if (report) json_object_set_new(report, "uniform_effective_bits", list);

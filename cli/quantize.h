@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "alloc/budget.h"
 #include "base/status.h"
 #include "cli/quantize_request.h"
 #include "kernels/backend.h"
@@ -25,6 +26,7 @@ typedef struct sb_quantize_run {
   sb_sequences calibration, check, rounding, tuning; /* for gradients, trades, GPTQ, scales */
   int reuses;                                        /* --allocation names a bit map that exists */
   int step;                                          /* of the search, under way */
+  bool went_back; /* the search ended with fewer bits than it had tried */
 } sb_quantize_run;
 
 /* Fails if OUT, the bit map or the checkpoint could not be written: now, not after hours. */
@@ -32,6 +34,8 @@ sb_status sb_quantize_check_out(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);
 /* Chooses --min-bits where it was left open. Local. */
 void sb_quantize_choose_least(sb_quantize_run *run);
+/* The budget, once --min-bits is chosen. Pure. */
+sb_budget sb_quantize_budget(const sb_quantize_request *request);
 /* Sets run->reuses: whether --allocation names a bit map that exists. */
 sb_status sb_quantize_find_bits(sb_quantize_run *run);
 /* Reads and checks the tokens of all phases that this run will have, and warns of those that teach

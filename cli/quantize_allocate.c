@@ -11,6 +11,8 @@
 #include "folders/bits_file.h"
 #include "mpi/large.h"
 
+static const double TOLD_REST = 0.005; /* effective bits */
+
 /* The baselines without a search. */
 static sb_status from_table(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
@@ -46,6 +48,25 @@ sb_status sb_quantize_find_bits(sb_quantize_run *u) {
   return sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm);
 }
 
+sb_budget sb_quantize_budget(const sb_quantize_request *r) {
+  const sb_width_scope scope = r->method == SB_METHOD_RTN     ? SB_WIDTH_OF_MODEL
+                               : r->method == SB_METHOD_LAYER ? SB_WIDTH_OF_MATRIX
+                                                              : SB_WIDTH_OF_BLOCK;
+  return (sb_budget){r->bits, r->min_bits, r->max_bits, scope};
+}
+
+/* What the bits found leave of the budget: a line where a width more would have fitted. */
+static void tell_rest(const sb_quantize_run *u) {
+  const sb_budget budget = sb_quantize_budget(u->r);
+  sb_budget_rest rest = sb_budget_left(u->model, &budget);
+  sb_report_real(u->report, "unused_bits", rest.bits);
+  if (!rest.why || rest.bits < TOLD_REST) return;
+  if (u->went_back) rest.why = "the loss on the calibration is lower with fewer bits";
+  sb_report_text(u->report, "unused_why", rest.why);
+  sb_log_line("bits      %.4f of the %g effective bits are left over: %s", rest.bits, budget.bits,
+              rest.why);
+}
+
 sb_status sb_quantize_allocate(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   if (u->reuses) {
@@ -60,6 +81,7 @@ sb_status sb_quantize_allocate(sb_quantize_run *u) {
     SB_TRY(sb_allocate_uniform(u->model, r->bits, r->min_bits, r->max_bits));
   else
     SB_TRY(r->method == SB_METHOD_SCALEBITS ? sb_quantize_search(u) : from_table(u));
+  tell_rest(u);
   if (!r->allocation) return SB_OK;
   SB_TRY(sb_bits_file_write(u->model, r->allocation));
   sb_log_line("bits      saved to %s", r->allocation);

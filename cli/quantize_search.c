@@ -73,6 +73,7 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
   sb_status status = sb_allocate(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
   SB_TRY(status);
+  u->went_back = result.search.went_back;
   if (result.resumed_steps > 0)
     sb_log_line("search    went on from %s, %d steps done before", r->checkpoint,
                 result.resumed_steps);

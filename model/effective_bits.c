@@ -2,21 +2,85 @@
 
 #include "kernels/blockrow.h"
 
+/* A matrix has blocks of at most four shapes: whole ones, and less high or less wide ones at its
+ * edges. */
+typedef struct shapes {
+  uint64_t map_bytes;
+  size_t rows[4], cols[4];
+  uint64_t count[4];
+} shapes;
+
+static shapes shapes_of(const sb_model_tensor *t, size_t block_rows, size_t block_cols) {
+  const sb_tiling tiling = {t->rows, t->cols, block_rows, block_cols};
+  const size_t rest_rows = t->rows % block_rows, rest_cols = t->cols % block_cols;
+  shapes s = {.map_bytes =
+                  (uint64_t)sb_blockrow_map_bytes(&tiling) * sb_tiling_block_rows(&tiling)};
+  for (int i = 0; i < 4; i++) {
+    const bool low = i & 1, narrow = i & 2;
+    s.rows[i] = low ? rest_rows : block_rows;
+    s.cols[i] = narrow ? rest_cols : block_cols;
+    s.count[i] = (uint64_t)(low ? rest_rows > 0 : t->rows / block_rows) *
+                 (narrow ? rest_cols > 0 : t->cols / block_cols);
+  }
+  return s;
+}
+
+static uint64_t shape_bytes(const shapes *s, int i, unsigned bits, sb_symmetry symmetry) {
+  return s->count[i] ? s->count[i] * sb_block_bytes(s->rows[i], s->cols[i], bits, symmetry) : 0;
+}
+
+/* Of all blocks, without the bit map. */
+static uint64_t blocks_bytes(const shapes *s, unsigned bits, sb_symmetry symmetry) {
+  uint64_t bytes = 0;
+  for (int i = 0; i < 4; i++) bytes += shape_bytes(s, i, bits, symmetry);
+  return bytes;
+}
+
+static const sb_model_tensor *matrix(const sb_arch *arch, size_t i) {
+  return &arch->tensors[arch->matrices[i]];
+}
+
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
                                  unsigned bits, sb_symmetry symmetry) {
-  uint64_t bytes = 0, weights = 0;
+  uint64_t bytes = 0;
   for (size_t i = 0; i < arch->matrix_count; i++) {
-    const sb_model_tensor *t = &arch->tensors[arch->matrices[i]];
-    const sb_tiling tiling = {t->rows, t->cols, block_rows, block_cols};
-    for (size_t r = 0; r < sb_tiling_block_rows(&tiling); r++) {
-      bytes += sb_blockrow_map_bytes(&tiling);
-      for (size_t c = 0; c < sb_tiling_block_cols(&tiling); c++)
-        bytes += sb_block_bytes(sb_tiling_rows_of(&tiling, r), sb_tiling_cols_of(&tiling, c), bits,
-                                symmetry);
-    }
-    weights += (uint64_t)t->rows * t->cols;
+    const shapes s = shapes_of(matrix(arch, i), block_rows, block_cols);
+    bytes += s.map_bytes + blocks_bytes(&s, bits, symmetry);
   }
-  return 8.0 * (double)bytes / (double)weights;
+  return 8.0 * (double)bytes / (double)arch->linear_parameters;
+}
+
+static void lower(uint64_t *least, uint64_t bytes) {
+  if (bytes < *least) *least = bytes;
+}
+
+/* Least bytes of a matrix, where its blocks or the matrix choose a width. */
+static uint64_t least_of(const shapes *s, sb_width_scope scope, unsigned min_bits,
+                         unsigned max_bits, sb_symmetry symmetry) {
+  uint64_t each[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, whole = UINT64_MAX;
+  for (unsigned bits = min_bits; bits <= max_bits; bits++) {
+    for (int i = 0; i < 4; i++) lower(&each[i], shape_bytes(s, i, bits, symmetry));
+    lower(&whole, blocks_bytes(s, bits, symmetry));
+  }
+  return scope == SB_WIDTH_OF_BLOCK ? each[0] + each[1] + each[2] + each[3] : whole;
+}
+
+void sb_storage_range(const sb_arch *arch, const sb_blocking *blocking, sb_width_scope scope,
+                      unsigned min_bits, unsigned max_bits, uint64_t *least, uint64_t *most) {
+  uint64_t uniform[SB_WIDTHS] = {0}, maps = 0, low = 0;
+  for (size_t i = 0; i < arch->matrix_count; i++) {
+    const shapes s = shapes_of(matrix(arch, i), blocking->rows, blocking->cols);
+    maps += s.map_bytes;
+    low += least_of(&s, scope, min_bits, max_bits, blocking->symmetry);
+    for (unsigned bits = min_bits; bits <= max_bits; bits++)
+      uniform[bits] += blocks_bytes(&s, bits, blocking->symmetry);
+  }
+  if (scope == SB_WIDTH_OF_MODEL) {
+    low = UINT64_MAX;
+    for (unsigned bits = min_bits; bits <= max_bits; bits++) lower(&low, uniform[bits]);
+  }
+  *least = 8 * (low + maps);
+  *most = 8 * (uniform[max_bits] + maps);
 }
 
 double sb_model_order_bits(const sb_model *m, sb_reorder mode) {

@@ -1,14 +1,28 @@
-/* Effective bits per weight where every block has the same width. Pure. */
+/* Effective bits per weight of a model's matrices: of uniform widths, and the range that widths can
+ * reach. Storage is counted as kernels/blockrow.h packs it: codes, scales, zero points, bit maps,
+ * padding. Pure. */
 #ifndef SB_MODEL_EFFECTIVE_BITS_H
 #define SB_MODEL_EFFECTIVE_BITS_H
 
 #include "kernels/backend.h"
 #include "model/model.h"
 
-/* Bits of the packed matrices of all layers (kernels/blockrow.h: codes, scales, zero points, bit
- * maps, padding), divided by their weights. O(blocks). */
+/* What shares a width: a block, all blocks of a matrix, or all of the model. */
+typedef enum sb_width_scope {
+  SB_WIDTH_OF_BLOCK,
+  SB_WIDTH_OF_MATRIX,
+  SB_WIDTH_OF_MODEL
+} sb_width_scope;
+
+/* All blocks at `bits`, per weight. O(matrices). */
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
                                  unsigned bits, sb_symmetry symmetry);
+/* Least storage of all blocks, in bits, that widths in [min_bits, max_bits] can reach, and that
+ * with max_bits; bit maps included. More bits do not always cost more: a group of 1 bit stores two
+ * fp16 numbers, one of 2 bits a number and a zero point. From 2 bits up costs do not fall.
+ * O(matrices). */
+void sb_storage_range(const sb_arch *arch, const sb_blocking *blocking, sb_width_scope scope,
+                      unsigned min_bits, unsigned max_bits, uint64_t *least, uint64_t *most);
 /* Bits per weight of the orders that `mode` stores for this model (model/orders.h). */
 double sb_model_order_bits(const sb_model *model, sb_reorder mode);
 /* sb_effective_bits_uniform of a model, and its stored orders. */

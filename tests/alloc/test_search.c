@@ -46,6 +46,23 @@ static void test_one_shot(void **state) {
   all_ranks_passed();
 }
 
+/* From far below, a path goes on until no raise fits, however few strides were asked for. */
+static void test_far_below(void **state) {
+  const instance_kind kind = {300, 2, false, SB_ASYMMETRIC, 2, 8};
+  instance x = instance_create(&kind, 6);
+  problem p = create(&x, 1);
+  const uint64_t a_bit = 128 * 128 + 128; /* codes and zero points of the largest block */
+  const sb_search_options options = {
+      .budget = instance_storage(&x, all_at(&p, 6)) + 5000, .start_bits = 2, .strides = 1};
+  const sb_search_result result = run(&p, &options);
+  (void)state;
+  EXPECT(result.storage <= options.budget && result.storage + a_bit > options.budget);
+  EXPECT(result.steps >= 4 && result.steps <= 6 && !result.went_back);
+  release(&p);
+  instance_free(&x);
+  all_ranks_passed();
+}
+
 /* Strides are even shares of the distance, down and up. */
 static void test_schedule(void **state) {
   const instance_kind kind = {400, 1, false, SB_SYMMETRIC, 1, 8};
@@ -355,6 +372,7 @@ static void test_rank_invariance(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_finds_the_optimum),
     cmocka_unit_test(test_one_shot),
+    cmocka_unit_test(test_far_below),
     cmocka_unit_test(test_schedule),
     cmocka_unit_test(test_rollback),
     cmocka_unit_test(test_begun),

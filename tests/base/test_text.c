@@ -2,6 +2,9 @@
  * it may be shown. */
 #include "base/text.h"
 
+#include <math.h>
+#include <stdlib.h>
+
 #include "tests/support/assertions.h"
 
 static void bytes(void **state) {
@@ -28,6 +31,26 @@ static void counts(void **state) {
   assert_string_equal(sb_text_count(t, sizeof t, 134515008), "135 M");
   assert_string_equal(sb_text_count(t, sizeof t, 4.3e6), "4.30 M");
   assert_string_equal(sb_text_count(t, sizeof t, 70.55e9), "70.5 G");
+}
+
+/* What is printed is allowed, and no more than a unit of its last digit away. */
+static void limits(void **state) {
+  (void)state;
+  char t[SB_TEXT_SIZE];
+  assert_true(sb_text_limit(t, sizeof t, 1.2592, true) == 1.26);
+  assert_string_equal(t, "1.26");
+  assert_true(sb_text_limit(t, sizeof t, 8.1951, false) == 8.195);
+  assert_true(sb_text_limit(t, sizeof t, 9.9996, true) == 10);
+  assert_string_equal(t, "10");
+  assert_true(sb_text_limit(t, sizeof t, 40, true) == 40 &&
+              sb_text_limit(t, sizeof t, 40, false) == 40);
+  for (int i = 1; i < 20000; i++) {
+    const double limit = i % 2 ? i / 7919.0 : i / 37.0, unit = pow(10, floor(log10(limit)) - 3);
+    const double low = sb_text_limit(t, sizeof t, limit, true);
+    assert_true(low >= limit && low <= limit + 1.001 * unit && strtod(t, NULL) == low);
+    const double high = sb_text_limit(t, sizeof t, limit, false);
+    assert_true(high <= limit && high >= limit - 1.001 * unit && strtod(t, NULL) == high);
+  }
 }
 
 static void seconds(void **state) {
@@ -117,6 +140,7 @@ static void printed_lines(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(escapes), cmocka_unit_test(escapes_are_cut), cmocka_unit_test(printed_lines),
-      cmocka_unit_test(bytes),   cmocka_unit_test(counts),          cmocka_unit_test(seconds)};
+      cmocka_unit_test(bytes),   cmocka_unit_test(counts),          cmocka_unit_test(seconds),
+      cmocka_unit_test(limits)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

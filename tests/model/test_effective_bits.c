@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "base/limits.h"
 #include "kernels/blockrow.h"
 #include "tests/support/config_json.h"
 
@@ -27,6 +28,88 @@ static void by_hand(void **state) {
     assert_true(fabs(sb_effective_bits_uniform(&a, 128, 128, b, SB_SYMMETRIC) -
                      (b + 16.0 / 128.0 + 2048.0 / 589824.0)) < 1e-12);
   }
+  sb_arch_free(&a);
+}
+
+/* One matrix, block by block: its bytes at every width, and those of the cheapest width in
+ * [min_bits, max_bits] of each block; the bit maps are in both. Also checks the range of its rows.
+ */
+static void sum_matrix(const sb_tiling *t, sb_symmetry symmetry, unsigned min_bits,
+                       unsigned max_bits, uint64_t matrix[SB_WIDTHS], uint64_t *of_blocks) {
+  for (size_t row = 0; row < sb_tiling_block_rows(t); row++) {
+    const size_t map = sb_blockrow_map_bytes(t);
+    size_t low, high, least_row = map, most_row = map;
+    *of_blocks += map;
+    for (unsigned b = 1; b <= 8; b++) matrix[b] += map;
+    for (size_t col = 0; col < sb_tiling_block_cols(t); col++) {
+      size_t least = SIZE_MAX, least_any = SIZE_MAX, most_any = 0;
+      for (unsigned b = 1; b <= 8; b++) {
+        const size_t bytes =
+            sb_block_bytes(sb_tiling_rows_of(t, row), sb_tiling_cols_of(t, col), b, symmetry);
+        if (bytes < least_any) least_any = bytes;
+        if (bytes > most_any) most_any = bytes;
+        if (b >= min_bits && b <= max_bits && bytes < least) least = bytes;
+        matrix[b] += bytes;
+      }
+      *of_blocks += least;
+      least_row += least_any;
+      most_row += most_any;
+    }
+    sb_blockrow_range(t, row, symmetry, &low, &high);
+    assert_int_equal(low, least_row);
+    assert_int_equal(high, most_row);
+  }
+}
+
+static void check_range(const sb_arch *a, sb_blocking blocking, unsigned min_bits,
+                        unsigned max_bits) {
+  uint64_t expected[3] = {0, 0, UINT64_MAX}, whole[SB_WIDTHS] = {0};
+  for (size_t i = 0; i < a->matrix_count; i++) {
+    const sb_model_tensor *t = &a->tensors[a->matrices[i]];
+    const sb_tiling tiling = {t->rows, t->cols, blocking.rows, blocking.cols};
+    uint64_t matrix[SB_WIDTHS] = {0}, least = UINT64_MAX;
+    sum_matrix(&tiling, blocking.symmetry, min_bits, max_bits, matrix, &expected[0]);
+    for (unsigned b = min_bits; b <= max_bits; b++) {
+      whole[b] += matrix[b];
+      if (matrix[b] < least) least = matrix[b];
+    }
+    expected[1] += least;
+  }
+  for (unsigned b = min_bits; b <= max_bits; b++)
+    if (whole[b] < expected[2]) expected[2] = whole[b];
+  for (int scope = 0; scope < 3; scope++) {
+    uint64_t least, most;
+    sb_storage_range(a, &blocking, (sb_width_scope)scope, min_bits, max_bits, &least, &most);
+    assert_int_equal(least, 8 * expected[scope]);
+    assert_int_equal(most, 8 * whole[max_bits]);
+  }
+}
+
+/* Where 1 bit is dearer than 2, where only blocks at the edges are narrow, where all widths cost
+ * the same. */
+static void range(void **state) {
+  (void)state;
+  static const size_t blocks[][2] = {{1, 1},   {1, 2},   {3, 7},      {128, 8},
+                                     {16, 96}, {32, 48}, {1024, 1024}};
+  sb_config c = {.vocab = 10,
+                 .hidden = 100,
+                 .intermediate = 170,
+                 .layers = 2,
+                 .heads = 5,
+                 .kv_heads = 1,
+                 .head_dim = 20};
+  sb_arch a;
+  assert_ok(sb_arch_create_of(&sb_family_llama, &c, &a));
+  assert_int_equal(sb_limit_bits.least, SB_MIN_BITS);
+  assert_int_equal(sb_limit_bits.most, SB_MAX_BITS);
+  for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++)
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+      const sb_blocking blocking = {blocks[k][0], blocks[k][1],
+                                    symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+      check_range(&a, blocking, 1, 8);
+      check_range(&a, blocking, 1, 1);
+      check_range(&a, blocking, 2, 4);
+    }
   sb_arch_free(&a);
 }
 
@@ -60,7 +143,7 @@ static void against_packed_rows(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(by_hand),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(by_hand), cmocka_unit_test(range),
                                      cmocka_unit_test(against_packed_rows)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

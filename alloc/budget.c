@@ -1,0 +1,101 @@
+#include "alloc/budget.h"
+
+#include "alloc/owned.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "kernels/blockrow.h"
+
+static uint64_t order_bits(const sb_model *m, sb_reorder mode) {
+  return 8u * sb_orders_stored_bytes(&m->arch, mode, m->blocking.rows, m->blocking.cols);
+}
+
+/* Effective bits of the least widths and of max_bits. */
+static void range_of(const sb_model *m, sb_reorder mode, const sb_budget *b, double *least,
+                     double *most) {
+  const double weights = (double)m->arch.linear_parameters;
+  uint64_t low, high;
+  sb_storage_range(&m->arch, &m->blocking, b->scope, b->min_bits, b->max_bits, &low, &high);
+  *least = (double)(low + order_bits(m, mode)) / weights;
+  *most = (double)(high + order_bits(m, mode)) / weights;
+}
+
+sb_status sb_budget_check(const sb_model *m, sb_reorder mode, const sb_budget *b) {
+  const size_t rows = m->blocking.rows, cols = m->blocking.cols;
+  const double stored = sb_model_order_bits(m, mode);
+  char from[SB_TEXT_SIZE], to[SB_TEXT_SIZE];
+  double least, most;
+  if (b->bits <= stored)
+    return sb_fail(SB_ERR_RANGE,
+                   "--bits %g: the orders that --reorder indexed stores take %.4g bits a weight "
+                   "alone, in blocks of %zux%zu; take larger blocks, or --reorder fused, which "
+                   "stores none",
+                   b->bits, stored, rows, cols);
+  range_of(m, mode, b, &least, &most);
+  const double low = sb_text_limit(from, sizeof from, least, true),
+               high = sb_text_limit(to, sizeof to, most, false);
+  if (b->bits >= least && (b->bits <= most || b->bits <= low)) return SB_OK;
+  if (low >= high) /* all widths cost the same */
+    return sb_fail(SB_ERR_RANGE,
+                   "--bits %g: blocks of %zux%zu take %s effective bits a weight at any of %u to "
+                   "%u bits; choose that, or larger blocks",
+                   b->bits, rows, cols, from, b->min_bits, b->max_bits);
+  return sb_fail(SB_ERR_RANGE,
+                 "--bits %g: blocks of %zux%zu at %u to %u bits can have %s to %s effective bits a "
+                 "weight (scales, zero points and stored orders count); choose a budget in between",
+                 b->bits, rows, cols, b->min_bits, b->max_bits, from, to);
+}
+
+uint64_t sb_budget_storage(const sb_model *m, const sb_budget *b) {
+  uint64_t low, high, maps = 0;
+  sb_storage_range(&m->arch, &m->blocking, b->scope, b->min_bits, b->max_bits, &low, &high);
+  for (size_t i = 0; i < m->arch.matrix_count; i++) {
+    const sb_tiling *tiling = &m->matrices[i].tiling;
+    maps += 8u * (uint64_t)sb_blockrow_map_bytes(tiling) * sb_tiling_block_rows(tiling);
+  }
+  const uint64_t storage = sb_owned_budget(m, b->bits);
+  return storage > low - maps ? storage : low - maps;
+}
+
+/* ---- what is left ---- */
+
+/* Storage of blocks at their present widths, and the least that one more width would take: of a
+ * block, or of all blocks of a matrix. UINT64_MAX where all have max_bits. */
+typedef struct use {
+  uint64_t stored, raise;
+} use;
+
+static void add_matrix(const sb_model *m, const sb_matrix *matrix, const sb_budget *b, use *u) {
+  const sb_tiling *t = &matrix->tiling;
+  const size_t across = sb_tiling_block_cols(t), count = across * sb_tiling_block_rows(t);
+  uint64_t whole = 0;
+  bool can_rise = false;
+  for (size_t k = 0; k < count; k++) {
+    const unsigned bits = m->bits[matrix->first_block + k];
+    const size_t rows = sb_tiling_rows_of(t, k / across), cols = sb_tiling_cols_of(t, k % across);
+    const uint64_t here = 8u * (uint64_t)sb_block_bytes(rows, cols, bits, m->blocking.symmetry);
+    u->stored += here;
+    if (bits >= b->max_bits) continue;
+    const uint64_t up = 8u * (uint64_t)sb_block_bytes(rows, cols, bits + 1, m->blocking.symmetry),
+                   more = up > here ? up - here : 0;
+    if (b->scope == SB_WIDTH_OF_BLOCK && more > 0 && more < u->raise) u->raise = more;
+    whole += more;
+    can_rise = true;
+  }
+  if (b->scope == SB_WIDTH_OF_MATRIX && can_rise && whole < u->raise) u->raise = whole;
+  if (b->scope == SB_WIDTH_OF_MODEL && can_rise) u->raise = 0;
+}
+
+sb_budget_rest sb_budget_left(const sb_model *m, const sb_budget *b) {
+  static const char *const why[] = {
+      [SB_WIDTH_OF_BLOCK] = "no block whose bits can be raised gains by it on the calibration",
+      [SB_WIDTH_OF_MATRIX] = "no matrix whose bits can be raised gains by it on the calibration",
+      [SB_WIDTH_OF_MODEL] = "all blocks have one width, and the next takes more"};
+  use u = {0, UINT64_MAX};
+  for (size_t i = 0; i < m->arch.matrix_count; i++) add_matrix(m, &m->matrices[i], b, &u);
+  const uint64_t budget = sb_budget_storage(m, b);
+  if (u.stored >= budget) return (sb_budget_rest){0, NULL};
+  const uint64_t rest = budget - u.stored;
+  const double bits = (double)rest / (double)m->arch.linear_parameters;
+  if (u.raise == UINT64_MAX) return (sb_budget_rest){bits, "every block has the most bits"};
+  return (sb_budget_rest){bits, u.raise <= rest ? why[b->scope] : NULL};
+}
