@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "cli/paths.h"
 #include "cli/threads.h"
 #include "io/atomic.h"
 
@@ -158,15 +159,16 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
   sb_option table[SB_COMMON_MAX];
   usage->common_count = sb_common_options(common, set, table);
   usage->common = table;
-  sb_status status = sb_options_parse(usage, argc, argv, help);
-  if (status == SB_OK && *help && world->rank == 0) sb_options_help(usage, stdout);
+  const sb_status parsed = sb_options_parse(usage, argc, argv, help);
+  if (parsed == SB_OK && *help && world->rank == 0) sb_options_help(usage, stdout);
+  sb_status status = parsed == SB_OK && !*help ? sb_paths_settle(usage) : parsed;
   usage->common = NULL;
   usage->common_count = 0;
-  if (status != SB_OK || *help) return status;
+  if (parsed != SB_OK || *help) return parsed;
   sb_log_open(world->rank == 0 && !common->quiet);
   if (common->quiet) sb_log_set_debug(false, world->rank);
   if (world->rank == 0 && common->json && strcmp(common->json, "-") != 0)
-    status = sb_file_check_target(common->json);
+    SB_THEN(sb_file_check_target(common->json));
   SB_AGREE(world, status);
   return sb_threads_settle(world, &common->threads);
 }

@@ -18,7 +18,7 @@
 
 typedef struct sb_observer {
   bool traces;
-  char path[SB_PATH_MAX]; /* of the trace; as given, so relative to the working folder */
+  char path[SB_PATH_MAX]; /* of the trace; absolute on rank 0 */
   sb_trace_clock clock;
 } sb_observer;
 

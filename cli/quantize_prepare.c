@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/trace.h"
@@ -42,13 +41,7 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
-  if (r->checkpoint) {
-    char text[256];
-    snprintf(text, sizeof text,
-             "no output was written; the same command goes on with what %.150s has", r->checkpoint);
-    sb_cleanup_message(text);
-    SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
-  }
+  if (r->checkpoint) SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
   sb_log_phase("load", sb_span_seconds(&phase), 0,
                "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s", m->config.layers,
                m->blocks, r->common.block[0], r->common.block[1], u->world->size,

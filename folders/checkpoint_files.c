@@ -8,6 +8,14 @@
 #include "io/json.h"
 #include "mpi/large.h"
 
+/* What an interrupted run may promise, once it is true. */
+static void promise(const char *path) {
+  char text[SB_PATH_MAX + 100];
+  snprintf(text, sizeof text, "no output was written; the same command goes on with what %s has",
+           path);
+  sb_cleanup_message(text);
+}
+
 static bool name_data(const sb_checkpoint_files_kind *kind, const char *path, char *out) {
   return snprintf(out, SB_PATH_MAX, "%s%s%s", path, kind->suffix ? "." : "",
                   kind->suffix ? kind->suffix : "") < SB_PATH_MAX;
@@ -54,6 +62,7 @@ sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_fi
   if (world->rank == 0) {
     *exists = access(path, F_OK) == 0;
     if (*exists) status = read_state(out, parse, context);
+    if (*exists && status == SB_OK) promise(path);
   }
   SB_AGREE(world, status);
   SB_TRY(sb_mpi_bcast(exists, sizeof *exists, 0, world->comm));
@@ -87,6 +96,7 @@ sb_status sb_checkpoint_files_commit(sb_checkpoint_files *s, json_t *progress) {
   sb_status status = SB_OK;
   if (s->world->rank == 0)
     status = s->slot >= 0 ? write_first(s, progress) : write_state(s, progress);
+  if (s->world->rank == 0 && status == SB_OK) promise(s->path);
   json_decref(progress);
   return sb_world_agree(s->world, status);
 }
