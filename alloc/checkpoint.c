@@ -8,7 +8,7 @@
 
 static const sb_checkpoint_files_kind kind = {
     .format = "shardbits search",
-    .version = 2, /* 1 had no device in its key */
+    .version = 3, /* 1 had no device in its key, 2 no checksum */
     .what = "a search of shardbits (quantize --checkpoint writes one)",
     .state = "a search",
     .advice = "give it the same, or another --checkpoint",

@@ -5,7 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/trace.h"
-#include "io/json.h"
+#include "io/seal.h"
 #include "mpi/large.h"
 
 /* What an interrupted run may promise, once it is true. */
@@ -25,9 +25,13 @@ static bool name_data(const sb_checkpoint_files_kind *kind, const char *path, ch
 static sb_status read_state(const sb_checkpoint_files *s, sb_checkpoint_files_parse parse,
                             void *context) {
   json_t *root;
-  SB_TRY(sb_json_read(s->path, &root));
+  bool whole;
+  SB_TRY(sb_sealed_read(s->path, &root, &whole));
   sb_status status = sb_key_begin(root, s->path, s->kind->format, s->kind->version, s->kind->what,
                                   s->kind->advice);
+  if (status == SB_OK && !whole)
+    status = sb_fail(SB_ERR_FORMAT, "%s: damaged: its checksum does not fit; %s", s->path,
+                     s->kind->advice);
   SB_THEN(sb_key_compare(s->key, json_object_get(root, "key"), s->path, s->kind->state,
                          s->kind->advice));
   SB_THEN(parse(context, s->path, root));
@@ -74,7 +78,7 @@ static sb_status write_state(const sb_checkpoint_files *s, json_t *progress) {
                            s->kind->version, "key", sb_key_json(s->key));
   const bool made = root && json_object_update(root, progress) == 0;
   const sb_status status =
-      made ? sb_json_write(s->path, root) : sb_fail(SB_ERR_MEMORY, "%s: out of memory", s->path);
+      made ? sb_sealed_write(s->path, root) : sb_fail(SB_ERR_MEMORY, "%s: out of memory", s->path);
   json_decref(root);
   return status;
 }

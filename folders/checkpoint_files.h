@@ -1,8 +1,8 @@
-/* The files of a checkpoint. PATH (JSON) has the key of the work, with everything that it depends
- * on, and its progress. PATH.SUFFIX has the bulk, if the work has one: every rank writes and reads
- * the part that it owns. Once the bulk is on the disk, PATH is replaced, complete or not at all.
- * From then on the line of an interrupted run (base/cleanup.h) says that the same command goes on
- * with it. */
+/* The files of a checkpoint. PATH (JSON, every byte under a checksum: io/seal.h) has the key of the
+ * work, with everything that it depends on, its progress, and checksums of the bulk. PATH.SUFFIX
+ * has the bulk, if the work has one: every rank writes and reads the part that it owns. Once the
+ * bulk is on the disk, PATH is replaced, complete or not at all. From then on the line of an
+ * interrupted run (base/cleanup.h) says that the same command goes on with it. */
 #ifndef SB_FOLDERS_CHECKPOINT_FILES_H
 #define SB_FOLDERS_CHECKPOINT_FILES_H
 

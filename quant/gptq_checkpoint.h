@@ -1,10 +1,10 @@
 /* Checkpoint of compensated rounding: its finished layers. A later run, on any number of ranks,
  * resumes at the next one.
  *
- * Two files (folders/checkpoint_files.h). PATH has the key and the number of layers; PATH.layers
- * has the XXH64 checksum of every unit of every layer, then the images of the layers as the coded
- * store has them. Every rank writes and reads the units that it owns, so a layer costs its coded
- * bytes once. All functions are collective, except where said, and all ranks fail together. */
+ * Two files (folders/checkpoint_files.h). PATH has the key, the number of layers and a checksum of
+ * each; PATH.layers has the images of the layers as the coded store has them. Every rank writes and
+ * reads the units that it owns, so a layer costs its coded bytes once. All functions are
+ * collective, except where said, and all ranks fail together. */
 #ifndef SB_QUANT_GPTQ_CHECKPOINT_H
 #define SB_QUANT_GPTQ_CHECKPOINT_H
 

@@ -14,7 +14,7 @@ static const double SELDOM = 50; /* times as long between two savings as one tak
 
 static const sb_checkpoint_files_kind kind = {
     .format = "shardbits scales in training",
-    .version = 2, /* 1 had device and arithmetic in one entry of the key */
+    .version = 3, /* 2 had no checksum of PATH */
     .what = "scales in training of shardbits (quantize --checkpoint writes them)",
     .state = "scales trained",
     .advice = "give it the same, or remove that file to train anew",

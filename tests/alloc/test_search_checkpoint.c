@@ -1,6 +1,7 @@
 /* The checkpoint of a search: what is written is what is read, on all ranks; a file of another
  * device, arithmetic, model or version is refused by the name of what differs. */
 #include "alloc/checkpoint.h"
+#include "io/seal.h"
 #include "quant/checkpoint_key.h"
 #include "tests/support/golden.h"
 #include "tests/support/shared_scratch.h"
@@ -39,10 +40,24 @@ static void expect_refused(golden *g, const char *path, const sb_key *key, sb_st
 }
 
 /* Rank 0 replaces `from` by `to` in the file. Collective. */
-static void edit(const char *path, const char *from, const char *to) {
+static void change(const char *path, const char *from, const char *to) {
   char command[4096];
   snprintf(command, sizeof command, "sed -i 's/%s/%s/' '%s'", from, to, path);
   if (world.rank == 0) EXPECT(system(command) == 0);
+  EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
+}
+
+/* The same, and seals the file anew. Collective. */
+static void edit(const char *path, const char *from, const char *to) {
+  change(path, from, to);
+  if (world.rank == 0) {
+    json_t *root;
+    bool whole;
+    EXPECT_OK(sb_sealed_read(path, &root, &whole));
+    EXPECT(!whole);
+    EXPECT_OK(sb_sealed_write(path, root));
+    json_decref(root);
+  }
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
 }
 
@@ -99,7 +114,9 @@ static void refusals(void **state) {
   expect_refused(&g, path, &in_bf16, SB_ERR_FORMAT, "another --compute: f32 there, bf16 here");
   expect_refused(&g, path, &richer, SB_ERR_FORMAT, "another budget (--bits): 2.5 there, 2.75 here");
   expect_refused(&h, path, &of_other, SB_ERR_FORMAT, "another model");
-  edit(path, "\"steps\": 5", "\"steps\": -5");
+  change(path, "\"steps\": 5", "\"steps\": 6");
+  expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: its checksum does not fit; give it");
+  edit(path, "\"steps\": 6", "\"steps\": -5");
   expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: it does not say how far");
   edit(path, "\"steps\": -5", "\"steps\": 5");
   edit(path, "\"bits\": \"[1-8]\\([1-8]\\)", "\"bits\": \"9\\1");

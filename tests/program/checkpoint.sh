@@ -32,15 +32,16 @@ refused "another block size" "${options[@]}" --block 64x128
 refused "another --sensitivity" "${options[@]}" --sensitivity taylor
 refused "another --grid" "${options[@]}" --grid plain
 cp "$saved" "$dir/good"
-sed -i 's/"device": "[^"]*"/"device": "another"/' "$saved"
+edit() { sed -i "$1" "$2" && /usr/bin/python3 "$source/tests/program/reseal.py" "$2"; }
+edit 's/"device": "[^"]*"/"device": "another"/' "$saved"
 refused "another --device: another there, " "${options[@]}"
-sed -i 's/"compute": "f32"/"compute": "bf16"/' "$dir/good" && cp "$dir/good" "$saved"
+edit 's/"compute": "f32"/"compute": "bf16"/' "$dir/good" && cp "$dir/good" "$saved"
 refused "another --compute: bf16 there, f32 here" "${options[@]}"
-sed -i 's/"compute": "bf16"/"compute": "f32"/' "$saved"
+edit 's/"compute": "bf16"/"compute": "f32"/' "$saved"
 refused "another order of channels" "${options[@]}" --reorder none
 refused "another model" "$source/tests/golden/gqa-tied" --calib "$source/tests/golden/gqa-tied/tokens.bin" --bits 2.5 --seqs 2 \
   --seqlen 16
-sed 's/"program": "[^"]*"/"program": "0.0.1"/' "$saved" >"$saved.new" && mv "$saved.new" "$saved"
+edit 's/"program": "[^"]*"/"program": "0.0.1"/' "$saved"
 refused "another program version: 0.0.1 there" "${options[@]}"
 sed 's/"version": [0-9]*/"version": 0/' "$saved" >"$saved.new" && mv "$saved.new" "$saved"
 refused "version 0, this program reads [0-9]*; give it the same, or another --checkpoint" "${options[@]}"

@@ -55,6 +55,8 @@ refused 1 "$trained" "another --tune-batch: 2 there, 3 here" --tune-batch 3
 refused 2 "$trained" "another calibration (--calib, --tune-seqs" --tune-seqs 10
 cp "$trained" "$dir/good.trained"
 sed -i 's/"steps": [0-9]*/"steps": 7/' "$trained"
+refused 1 "$trained" "damaged: its checksum does not fit"
+/usr/bin/python3 "$source/tests/program/reseal.py" "$trained"
 refused 3 "$trained" "damaged: it has 7 steps done, training takes 6"
 cp "$dir/good.trained" "$trained"
 truncate -s 4000 "$trained.scales"

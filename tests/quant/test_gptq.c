@@ -3,6 +3,7 @@
  * run that was cut off after layer k is that of a whole run with `layers` set to k: the layers
  * after that are in the file, but nothing says so. */
 #include "io/atomic.h"
+#include "io/seal.h"
 #include "quant/gptq.h"
 
 #include <math.h>
@@ -188,7 +189,7 @@ static void say_layers(const char *path, size_t layers) {
     json_t *root = json_load_file(path, 0, NULL);
     EXPECT(json_is_integer(json_object_get(root, "layers")));
     json_object_set_new(root, "layers", json_integer((json_int_t)layers));
-    EXPECT(json_dump_file(root, path, JSON_INDENT(1)) == 0);
+    EXPECT_OK(sb_sealed_write(path, root));
     json_decref(root);
   }
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
