@@ -37,8 +37,6 @@ static const sb_config usual = {.architecture = "LlamaForCausalLM",
                                 .rope_theta = 10000,
                                 .tie_embeddings = true,
                                 .max_positions = 2048,
-                                .bos = -1,
-                                .eos = -1,
                                 .dtype = SB_BF16};
 
 static bool is_folder(const char *path) {

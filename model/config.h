@@ -9,8 +9,16 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "base/status.h"
 
-typedef enum sb_rope_kind { SB_ROPE_DEFAULT, SB_ROPE_LINEAR, SB_ROPE_LLAMA3 } sb_rope_kind;
+/* Dynamic scaling is SB_ROPE_DEFAULT with a `longest`: below the trained length it scales nothing.
+ */
+typedef enum sb_rope_kind {
+  SB_ROPE_DEFAULT,
+  SB_ROPE_LINEAR,
+  SB_ROPE_LLAMA3,
+  SB_ROPE_YARN
+} sb_rope_kind;
 
 typedef struct sb_config {
   char architecture[48]; /* of its family (model/family.h): "LlamaForCausalLM" */
@@ -24,18 +32,31 @@ typedef struct sb_config {
   double rms_eps;
   double rope_theta;
   sb_rope_kind rope_kind;
-  double rope_factor;                       /* linear and llama3 */
+  double rope_factor;                       /* all but the default */
   double rope_low_factor, rope_high_factor; /* llama3: low_freq_factor, high_freq_factor */
-  double rope_original_positions;           /* llama3: original_max_position_embeddings */
+  double rope_original_positions;           /* llama3, yarn: original_max_position_embeddings */
+  double rope_beta_fast, rope_beta_slow;    /* yarn */
+  bool rope_truncate;                       /* yarn: its range ends at whole channels */
+  double rope_attention;                    /* yarn: factor of all cosines and sines */
   bool tie_embeddings;                      /* the LM head is the embedding */
+  bool attention_bias, mlp_bias;            /* biases are announced (sb_config_parse_stored) */
   size_t max_positions;                     /* trained context, for information */
-  int64_t bos, eos; /* token ids, -1 where none is given; eos is the first of a list */
-  bool has_dtype;   /* torch_dtype (or dtype) was given */
+  /* Sequences of more tokens would be computed otherwise than here (a sliding window, dynamic
+   * RoPE); 0: none. The key that says so, for messages. */
+  size_t longest;
+  const char *longest_key;
+  bool has_dtype; /* torch_dtype (or dtype) was given; the files may hold another type */
   sb_dtype dtype;
 } sb_config;
 
+/* Sequences of more than `tokens` are computed otherwise than here, because of `key`, a literal.
+ * The smallest number counts. */
+void sb_config_limit(sb_config *config, size_t tokens, const char *key);
+/* SB_ERR_UNSUPPORTED, naming --seqlen, where sequences of T tokens are longer than that. */
+sb_status sb_config_check_length(const sb_config *config, size_t T);
+
 /* A number that is equal for two configurations exactly when they describe the same function of the
- * same tensors (up to chance, 2^-64). Context length, token ids and storage type do not count. */
+ * same tensors (up to chance, 2^-64). Context length and storage type do not count. */
 uint64_t sb_config_fingerprint(const sb_config *config);
 
 #endif

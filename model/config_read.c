@@ -5,9 +5,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "io/json.h"
+#include "io/json_python.h"
 #include "model/config_source.h"
 #include "model/family.h"
+#include "model/rope_config.h"
+
+static const char tie_key[] = "tie_word_embeddings", attention_bias_key[] = "attention_bias",
+                  mlp_bias_key[] = "mlp_bias";
 
 /* "A, B and C (without ...)" of all families. */
 static void list_families(char *text, size_t size) {
@@ -21,36 +25,39 @@ static void list_families(char *text, size_t size) {
   }
 }
 
-/* Older files name only the type of the model: the architecture that it stands for, or itself. */
-static const char *architecture_of_type(const char *type) {
-  for (size_t i = 0; type && sb_families[i]; i++)
-    if (sb_families[i]->model_type && strcmp(sb_families[i]->model_type, type) == 0)
-      return sb_families[i]->architecture;
-  return type;
-}
-
-static sb_status read_family(const sb_config_source *from, sb_config *out,
-                             const sb_family **family) {
+/* By architectures, or by model_type where there are none: older files, and base models. Where both
+ * are given they mean one family: loaders go by one or the other. */
+static sb_status find_family(const sb_config_source *from, const sb_family **out) {
   const json_t *list = sb_config_value(from, "architectures");
   const char *name = NULL, *type = NULL;
   char all[512];
-  if (json_is_array(list) && json_array_size(list) == 1) {
+  SB_TRY(sb_config_text(from, "model_type", &type));
+  if (json_is_array(list) && json_array_size(list) == 1)
     name = json_string_value(json_array_get(list, 0));
-  } else if (!list) {
-    SB_TRY(sb_config_text(from, "model_type", &type));
-    name = architecture_of_type(type);
-  }
+  else if (!list || (json_is_array(list) && json_array_size(list) == 0))
+    name = type;
   if (!name)
     return sb_fail(SB_ERR_FORMAT, "%s: architectures must be a list of one name", from->path);
-  *family = sb_family_find(name);
-  if (!*family) {
+  *out = name == type ? sb_family_of_type(type) : sb_family_find(name);
+  if (!*out) {
     list_families(all, sizeof all);
     return sb_fail(SB_ERR_UNSUPPORTED, "%s: architecture %.64s is not supported; supported are %s",
                    from->path, name, all);
   }
-  snprintf(out->architecture, sizeof out->architecture, "%s", name);
+  if (!type || strcmp((*out)->model_type, type) == 0) return SB_OK;
+  return sb_fail(
+      SB_ERR_FORMAT,
+      "%s: architectures says %.64s, but model_type says %.64s (not %s); correct the one "
+      "that is wrong",
+      from->path, name, type, (*out)->model_type);
+}
+
+static sb_status read_family(const sb_config_source *from, sb_config *out,
+                             const sb_family **family) {
+  SB_TRY(find_family(from, family));
+  snprintf(out->architecture, sizeof out->architecture, "%s", (*family)->architecture);
   snprintf(out->function, sizeof out->function, "%s", (*family)->function);
-  return (*family)->check(from);
+  return (*family)->check(from, out);
 }
 
 static sb_status refuse_quantized(const sb_config_source *from) {
@@ -61,64 +68,11 @@ static sb_status refuse_quantized(const sb_config_source *from) {
                  from->path);
 }
 
-static sb_status read_rope_kind(const sb_config_source *from, sb_config *out) {
-  const char *type = NULL, *old = NULL;
-  SB_TRY(sb_config_text(from, "rope_type", &type));
-  SB_TRY(sb_config_text(from, "type", &old));
-  if (!type) type = old ? old : "default";
-  if (strcmp(type, "default") == 0) {
-    out->rope_kind = SB_ROPE_DEFAULT;
-    return SB_OK;
-  }
-  if (strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0)
-    return sb_fail(
-        SB_ERR_UNSUPPORTED,
-        "%s: %srope_type \"%.32s\" is not supported; supported are default, linear and llama3",
-        from->path, from->prefix, type);
-  SB_TRY(sb_config_real(from, "factor", true, 1.0, 1e6, &out->rope_factor));
-  out->rope_kind = SB_ROPE_LINEAR;
-  if (strcmp(type, "linear") == 0) return SB_OK;
-  out->rope_kind = SB_ROPE_LLAMA3;
-  SB_TRY(sb_config_real(from, "low_freq_factor", true, 1e-6, 1e6, &out->rope_low_factor));
-  SB_TRY(sb_config_real(from, "high_freq_factor", true, 1e-6, 1e6, &out->rope_high_factor));
-  SB_TRY(sb_config_real(from, "original_max_position_embeddings", true, 1.0, 1e9,
-                        &out->rope_original_positions));
-  if (out->rope_high_factor <= out->rope_low_factor)
-    return sb_fail(SB_ERR_FORMAT, "%s: %shigh_freq_factor (%g) must exceed low_freq_factor (%g)",
-                   from->path, from->prefix, out->rope_high_factor, out->rope_low_factor);
-  return SB_OK;
-}
-
-static sb_status read_rope(const sb_config_source *top, sb_config *out) {
-  const json_t *scaling = sb_config_value(top, "rope_scaling"),
-               *parameters = sb_config_value(top, "rope_parameters");
-  out->rope_kind = SB_ROPE_DEFAULT;
-  out->rope_theta = 1e4; /* what Hugging Face assumes: Llama 1 and 2 do not say */
-  double theta = 0.0, partial = 1.0;
-  SB_TRY(sb_config_real(top, "rope_theta", false, 1.0, 1e15, &theta));
-  SB_TRY(sb_config_real(top, "partial_rotary_factor", false, 0.0, 1.0, &partial));
-  if (theta > 0.0) out->rope_theta = theta;
-  if (scaling && parameters && !json_equal(scaling, parameters))
-    return sb_fail(SB_ERR_FORMAT, "%s: rope_scaling and rope_parameters are both given and differ",
-                   top->path);
-  const json_t *object = parameters ? parameters : scaling;
-  if (object) {
-    sb_config_source from = {object, top->path, parameters ? "rope_parameters." : "rope_scaling."};
-    if (!json_is_object(object))
-      return sb_fail(SB_ERR_FORMAT, "%s: %.*s must be an object, not %s", top->path,
-                     (int)strlen(from.prefix) - 1, from.prefix, sb_config_type_name(object));
-    double inner = 0.0;
-    SB_TRY(read_rope_kind(&from, out));
-    SB_TRY(sb_config_real(&from, "rope_theta", false, 1.0, 1e15, &inner));
-    SB_TRY(sb_config_real(&from, "partial_rotary_factor", false, 0.0, 1.0, &partial));
-    if (inner > 0.0 && theta > 0.0 && inner != theta)
-      return sb_fail(SB_ERR_FORMAT, "%s: rope_theta is %g at the top level and %g in %.*s",
-                     top->path, theta, inner, (int)strlen(from.prefix) - 1, from.prefix);
-    if (inner > 0.0) out->rope_theta = inner;
-  }
-  if (partial != 1.0)
-    return sb_fail(SB_ERR_UNSUPPORTED, "%s: partial_rotary_factor is %g; only 1 is supported",
-                   top->path, partial);
+/* The name of a type without the "torch." that some files put before it. */
+static sb_status read_type_name(const sb_config_source *from, const char *key, const char **out) {
+  *out = NULL;
+  SB_TRY(sb_config_text(from, key, out));
+  if (*out && strncmp(*out, "torch.", 6) == 0) *out += 6;
   return SB_OK;
 }
 
@@ -127,9 +81,15 @@ static sb_status read_dtype(const sb_config_source *from, sb_config *out) {
     const char *name;
     sb_dtype dtype;
   } names[] = {{"bfloat16", SB_BF16}, {"float16", SB_F16}, {"float32", SB_F32}};
-  const char *name = NULL;
-  SB_TRY(sb_config_text(from, "torch_dtype", &name));
-  if (!name) SB_TRY(sb_config_text(from, "dtype", &name));
+  const char *name, *old;
+  SB_TRY(read_type_name(from, "dtype", &name));
+  SB_TRY(read_type_name(from, "torch_dtype", &old));
+  if (name && old && strcmp(name, old) != 0)
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: dtype is \"%.32s\", but torch_dtype is \"%.32s\"; remove the one that is "
+                   "wrong",
+                   from->path, name, old);
+  if (!name) name = old;
   out->has_dtype = false;
   out->dtype = SB_BF16;
   for (int i = 0; name && i < 3; i++)
@@ -140,7 +100,7 @@ static sb_status read_dtype(const sb_config_source *from, sb_config *out) {
   return SB_OK;
 }
 
-static sb_status read_shape(const sb_config_source *from, bool needs_kv_heads, sb_config *out) {
+static sb_status read_shape(const sb_config_source *from, const sb_family *family, sb_config *out) {
   SB_TRY(sb_config_count(from, "vocab_size", true, &sb_limit_vocab, &out->vocab));
   SB_TRY(sb_config_count(from, "hidden_size", true, &sb_limit_hidden, &out->hidden));
   SB_TRY(
@@ -148,7 +108,7 @@ static sb_status read_shape(const sb_config_source *from, bool needs_kv_heads, s
   SB_TRY(sb_config_count(from, "num_hidden_layers", true, &sb_limit_layers, &out->layers));
   SB_TRY(sb_config_count(from, "num_attention_heads", true, &sb_limit_heads, &out->heads));
   out->kv_heads = out->heads;
-  SB_TRY(sb_config_count(from, "num_key_value_heads", needs_kv_heads, &sb_limit_heads,
+  SB_TRY(sb_config_count(from, "num_key_value_heads", family->needs_kv_heads, &sb_limit_heads,
                          &out->kv_heads));
   if (out->heads % out->kv_heads != 0)
     return sb_fail(SB_ERR_FORMAT,
@@ -168,26 +128,51 @@ static sb_status read_shape(const sb_config_source *from, bool needs_kv_heads, s
   if (out->head_dim % 2 != 0 || !sb_limit_allows(&sb_limit_head_dim, out->head_dim))
     return sb_fail(SB_ERR_FORMAT, "%s: head_dim is %zu; it must be even and at most %zu",
                    from->path, out->head_dim, (size_t)sb_limit_head_dim.most);
-  out->max_positions = 2048;
+  out->max_positions = family->positions;
   return sb_config_count(from, "max_position_embeddings", false, &sb_limit_positions,
                          &out->max_positions);
 }
 
-sb_status sb_config_parse(const json_t *object, const char *path, sb_config *out) {
+sb_status sb_config_parse_stored(const json_t *object, const char *path, sb_config *out) {
   memset(out, 0, sizeof *out);
   sb_config_source from = {object, path, ""};
   if (!json_is_object(object)) return sb_fail(SB_ERR_FORMAT, "%s: not a JSON object", path);
   const sb_family *family;
   SB_TRY(read_family(&from, out, &family));
   SB_TRY(refuse_quantized(&from));
-  SB_TRY(read_shape(&from, family->needs_kv_heads, out));
+  SB_TRY(read_shape(&from, family, out));
   out->rms_eps = 1e-6;
   SB_TRY(sb_config_real(&from, "rms_norm_eps", false, 0.0, 0.1, &out->rms_eps));
-  SB_TRY(read_rope(&from, out));
-  SB_TRY(sb_config_flag(&from, "tie_word_embeddings", &out->tie_embeddings));
-  SB_TRY(sb_config_token(&from, "bos_token_id", out->vocab, &out->bos));
-  SB_TRY(sb_config_token(&from, "eos_token_id", out->vocab, &out->eos));
+  SB_TRY(sb_config_rope(&from, out));
+  SB_TRY(sb_config_flag(&from, tie_key, &out->tie_embeddings));
+  SB_TRY(sb_config_flag(&from, attention_bias_key, &out->attention_bias));
+  SB_TRY(sb_config_flag(&from, mlp_bias_key, &out->mlp_bias));
   return read_dtype(&from, out);
+}
+
+static sb_status refuse_biases(const sb_config *c, const char *path) {
+  if (!c->attention_bias && !c->mlp_bias) return SB_OK;
+  return sb_fail(SB_ERR_UNSUPPORTED,
+                 "%s: %s is true; only linear layers without bias are supported, or with biases of "
+                 "zero",
+                 path, c->attention_bias ? attention_bias_key : mlp_bias_key);
+}
+
+sb_status sb_config_parse(const json_t *object, const char *path, sb_config *out) {
+  SB_TRY(sb_config_parse_stored(object, path, out));
+  return refuse_biases(out, path);
+}
+
+static void restate_flag(json_t *object, const char *key, bool value) {
+  if (json_is_true(json_object_get(object, key)) != value)
+    json_object_set_new(object, key, json_boolean(value));
+}
+
+void sb_config_restate(json_t *object, const sb_config *config) {
+  sb_json_python_settle(object);
+  restate_flag(object, tie_key, config->tie_embeddings);
+  restate_flag(object, attention_bias_key, false);
+  restate_flag(object, mlp_bias_key, false);
 }
 
 /* config.json of a folder, or the file itself. */
@@ -199,11 +184,14 @@ static sb_status file_of(const char *path, char *file, size_t size) {
   return SB_OK;
 }
 
-sb_status sb_config_read_json(const char *path, json_t **object, sb_config *out) {
+typedef sb_status parser(const json_t *object, const char *path, sb_config *out);
+
+static sb_status read_json(const char *path, parser *parse, json_t **object, sb_config *out) {
   char file[4096];
+  *object = NULL;
   SB_TRY(file_of(path, file, sizeof file));
-  SB_TRY(sb_json_read(file, object));
-  sb_status status = sb_config_parse(*object, file, out);
+  SB_TRY(sb_json_python_read(file, object));
+  sb_status status = parse(*object, file, out);
   if (status != SB_OK) {
     json_decref(*object);
     *object = NULL;
@@ -211,9 +199,20 @@ sb_status sb_config_read_json(const char *path, json_t **object, sb_config *out)
   return status;
 }
 
+sb_status sb_config_read_json(const char *path, json_t **object, sb_config *out) {
+  return read_json(path, sb_config_parse, object, out);
+}
+
 sb_status sb_config_read(const char *path, sb_config *out) {
-  json_t *object = NULL;
-  SB_TRY(sb_config_read_json(path, &object, out));
+  json_t *object;
+  SB_TRY(read_json(path, sb_config_parse, &object, out));
+  json_decref(object);
+  return SB_OK;
+}
+
+sb_status sb_config_read_stored(const char *path, sb_config *out) {
+  json_t *object;
+  SB_TRY(read_json(path, sb_config_parse_stored, &object, out));
   json_decref(object);
   return SB_OK;
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "io/json_python.h"
+
 const json_t *sb_config_value(const sb_config_source *from, const char *key) {
   const json_t *value = json_object_get(from->object, key);
   return json_is_null(value) ? NULL : value;
@@ -10,7 +12,8 @@ const json_t *sb_config_value(const sb_config_source *from, const char *key) {
 const char *sb_config_type_name(const json_t *value) {
   static const char *const names[] = {"an object", "an array", "a string", "an integer",
                                       "a number",  "true",     "false",    "null"};
-  return names[json_typeof(value)];
+  const char *odd = sb_json_python_oddity(value);
+  return odd ? odd : names[json_typeof(value)];
 }
 
 static sb_status missing(const sb_config_source *from, const char *key) {
@@ -66,37 +69,6 @@ sb_status sb_config_text(const sb_config_source *from, const char *key, const ch
     return sb_fail(SB_ERR_FORMAT, "%s: %s%s must be a string, not %s", from->path, from->prefix,
                    key, sb_config_type_name(value));
   *out = json_string_value(value);
-  return SB_OK;
-}
-
-/* A token id, or the first of a list of them. */
-sb_status sb_config_token(const sb_config_source *from, const char *key, size_t vocab,
-                          int64_t *out) {
-  const json_t *value = sb_config_value(from, key);
-  *out = -1;
-  if (json_is_array(value) && json_array_size(value) > 0) value = json_array_get(value, 0);
-  if (!value) return SB_OK;
-  if (!json_is_integer(value))
-    return sb_fail(SB_ERR_FORMAT, "%s: %s must be a token id or a list of them, not %s", from->path,
-                   key, sb_config_type_name(value));
-  json_int_t id = json_integer_value(value);
-  if (id >= (json_int_t)vocab)
-    return sb_fail(SB_ERR_FORMAT, "%s: %s is %" JSON_INTEGER_FORMAT ", but vocab_size is %zu",
-                   from->path, key, id, vocab);
-  *out = id < 0 ? -1 : (int64_t)id;
-  return SB_OK;
-}
-
-sb_status sb_config_refuse_biases(const sb_config_source *from) {
-  static const char *const biases[] = {"attention_bias", "mlp_bias"};
-  for (int i = 0; i < 2; i++) {
-    bool bias = false;
-    SB_TRY(sb_config_flag(from, biases[i], &bias));
-    if (bias)
-      return sb_fail(SB_ERR_UNSUPPORTED,
-                     "%s: %s is true; only linear layers without bias are supported", from->path,
-                     biases[i]);
-  }
   return SB_OK;
 }
 

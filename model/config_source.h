@@ -32,13 +32,10 @@ sb_status sb_config_real(const sb_config_source *source, const char *key, bool r
 sb_status sb_config_flag(const sb_config_source *source, const char *key, bool *out);
 /* *out points into the object. */
 sb_status sb_config_text(const sb_config_source *source, const char *key, const char **out);
-/* A token id below `vocab`, or the first of a list of them; -1 where there is none. */
-sb_status sb_config_token(const sb_config_source *source, const char *key, size_t vocab,
-                          int64_t *out);
-
-/* For families. They refuse settings that are not computed (SB_ERR_UNSUPPORTED): attention_bias or
- * mlp_bias true; a hidden_act other than SiLU (the default). */
-sb_status sb_config_refuse_biases(const sb_config_source *source);
+/* Whether an object gives a key twice, NaN or another value that JSON of others does not hold is
+ * seen here: such a value has none of the types above. "NaN", ... are its type's name.
+ *
+ * For families: refuses a hidden_act other than SiLU, the default (SB_ERR_UNSUPPORTED). */
 sb_status sb_config_require_silu(const sb_config_source *source);
 
 #endif

@@ -4,8 +4,9 @@
  *
  * A family can describe a Llama-shaped layer (pass/layer.h) under any tensor names, with widths
  * that may differ between layers. All layers share the configuration's `head_dim`, number of query
- * heads per key-value head, RoPE and epsilon of the norms. Biases, other activations and other
- * places of norms are not computed, so a family refuses them. */
+ * heads per key-value head, RoPE and epsilon of the norms. Other activations and other places of
+ * norms are not computed, so a family refuses them. Biases are refused for all, unless they are
+ * zero (model/config_read.h). */
 #ifndef SB_MODEL_FAMILY_H
 #define SB_MODEL_FAMILY_H
 
@@ -19,8 +20,8 @@
 
 typedef struct sb_family {
   const char *architecture; /* of config.json: "LlamaForCausalLM" */
-  const char *limits;       /* for messages: "without sliding window"; NULL: none */
-  const char *model_type;   /* of a config.json that names no architecture; NULL: it has to */
+  const char *limits;       /* for messages: "shorter than its sliding window"; NULL: none */
+  const char *model_type;   /* of config.json: "llama" */
   /* The function of its layers, for fingerprints. Families with equal words and equal
    * configurations compute the same function of the same tensors. At most 15 characters. */
   const char *function;
@@ -28,9 +29,12 @@ typedef struct sb_family {
   /* Names outside the layers, and the prefix of a layer's number: "model.layers". */
   const char *embedding, *final_norm, *head, *layers;
 
+  size_t positions; /* what a missing max_position_embeddings stands for */
+
   /* Refuses, by key and value, settings that would change the function and are not computed.
+   * Settings that matter for long sequences only limit those of `config` (sb_config_limit).
    * SB_ERR_UNSUPPORTED, SB_ERR_FORMAT. */
-  sb_status (*check)(const sb_config_source *source);
+  sb_status (*check)(const sb_config_source *source, sb_config *config);
   /* *out = tensor `index` of a layer in the order in which they are stored; false behind the last.
    * Names live until the next call. Pure. */
   bool (*tensor)(const sb_config *config, size_t layer, size_t index, sb_layer_tensor *out);
@@ -47,7 +51,8 @@ SB_FAMILIES(SB_FAMILY_DECLARE)
 /* NULL behind the last. */
 extern const sb_family *const sb_families[];
 
-/* The family of an architecture name, or NULL. */
+/* The family of an architecture name, or of a model type; NULL where there is none. */
 const sb_family *sb_family_find(const char *architecture);
+const sb_family *sb_family_of_type(const char *model_type);
 
 #endif

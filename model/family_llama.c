@@ -1,7 +1,9 @@
 /* Llama 1 to 3 and what is built like it (SmolLM2, TinyLlama and others name the architecture), and
- * Mistral, whose layers are the same where no sliding window is set: RMS norms before attention and
- * MLP, grouped-query attention with RoPE, SwiGLU, no biases. */
+ * Mistral, whose layers are the same where no sequence leaves its sliding window: RMS norms before
+ * attention and MLP, grouped-query attention with RoPE, SwiGLU, no biases. */
 #include "model/family.h"
+
+#include "base/limits.h"
 
 static bool llama_tensor(const sb_config *c, size_t layer, size_t index, sb_layer_tensor *out) {
   const size_t h = c->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim,
@@ -24,18 +26,19 @@ static bool llama_tensor(const sb_config *c, size_t layer, size_t index, sb_laye
   return true;
 }
 
-static sb_status llama_check(const sb_config_source *source) {
-  SB_TRY(sb_config_refuse_biases(source));
+static sb_status llama_check(const sb_config_source *source, sb_config *config) {
+  (void)config;
   return sb_config_require_silu(source);
 }
 
-/* The default of a sliding_window that is missing is 4096 tokens, so that null must be written. */
-static sb_status mistral_check(const sb_config_source *source) {
-  SB_TRY(llama_check(source));
-  if (!json_is_null(json_object_get(source->object, "sliding_window")))
-    return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s: sliding_window must be null: sliding-window attention is not supported",
-                   source->path);
+/* A token sees itself and those before it, `sliding_window` in all. The default of one that is
+ * missing is 4096; null is none. */
+static sb_status mistral_check(const sb_config_source *source, sb_config *config) {
+  size_t window = 4096;
+  SB_TRY(llama_check(source, config));
+  if (json_is_null(json_object_get(source->object, "sliding_window"))) return SB_OK;
+  SB_TRY(sb_config_count(source, "sliding_window", false, &sb_limit_positions, &window));
+  sb_config_limit(config, window, "sliding_window");
   return SB_OK;
 }
 
@@ -46,13 +49,16 @@ static sb_status mistral_check(const sb_config_source *source) {
 const sb_family sb_family_llama = {.architecture = "LlamaForCausalLM",
                                    .model_type = "llama",
                                    .function = "llama",
+                                   .positions = 2048,
                                    LLAMA_NAMES,
                                    .check = llama_check,
                                    .tensor = llama_tensor};
 
 const sb_family sb_family_mistral = {.architecture = "MistralForCausalLM",
-                                     .limits = "without sliding window",
+                                     .limits = "within its sliding window",
+                                     .model_type = "mistral",
                                      .function = "llama",
+                                     .positions = 131072,
                                      .needs_kv_heads = true,
                                      LLAMA_NAMES,
                                      .check = mistral_check,

@@ -9,7 +9,8 @@
 /* cos_sin[t][i] = {cos, sin} of position t times inverse frequency i, for t < T and i < head_dim /
  * 2 (float, as backend.h's rope takes it). Frequencies and angles are computed in float32, in the
  * order Hugging Face's modeling_rope_utils does, so that logits agree; cos and sin of that angle
- * are correctly rounded. O(T head_dim). */
+ * are correctly rounded. YaRN multiplies both by its factor of attention: so they are the rotation
+ * and its transpose too, and the backward pass takes the same table. O(T head_dim). */
 void sb_rope_table(const sb_config *config, size_t T, float *cos_sin);
 
 #endif

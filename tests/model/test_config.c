@@ -23,8 +23,6 @@ static void smollm2_as_published(void **state) {
   assert_int_equal(c.max_positions, 8192);
   assert_true(c.rms_eps == 1e-5 && c.rope_theta == 100000.0 && c.rope_kind == SB_ROPE_DEFAULT);
   assert_true(c.tie_embeddings && c.has_dtype && c.dtype == SB_BF16);
-  assert_int_equal(c.bos, 1);
-  assert_int_equal(c.eos, 2);
 }
 
 static const char as_parameters[] =
@@ -49,7 +47,6 @@ static void spellings_agree(void **state) {
               old.rope_theta == 500000.0);
   assert_memory_equal(&old, &newer, sizeof old);
   assert_memory_equal(&old, &older, sizeof old);
-  assert_int_equal(old.eos, 128001);
 }
 
 static void defaults(void **state) {
@@ -61,8 +58,7 @@ static void defaults(void **state) {
       "\"torch_dtype\":null,\"eos_token_id\":null,\"rms_norm_eps\":null,\"architectures\":null}",
       false, &c));
   assert_int_equal(c.kv_heads, 9);
-  assert_true(c.rope_theta == 10000.0 && c.rms_eps == 1e-6 && !c.tie_embeddings && !c.has_dtype &&
-              c.eos == -1);
+  assert_true(c.rope_theta == 10000.0 && c.rms_eps == 1e-6 && !c.tie_embeddings && !c.has_dtype);
   assert_ok(parse_config(smollm2, "{\"head_dim\":null}", true, &c));
   assert_int_equal(c.head_dim, 64);
   assert_ok(parse_config(
@@ -77,17 +73,152 @@ static void defaults(void **state) {
   assert_true(c.rope_kind == SB_ROPE_LINEAR && c.rope_factor == 2.5);
 }
 
+/* A window that no sequence leaves does not matter. */
 static void mistral(void **state) {
   (void)state;
+  static const struct {
+    const char *change;
+    size_t longest;
+  } windows[] = {{"null", 0}, {"100", 100}, {"4096", 4096}};
   sb_config c;
-  const char *base = "{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":null}";
-  assert_ok(parse_config(smollm2, base, true, &c));
+  char change[200];
+  for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+    snprintf(change, sizeof change,
+             "{\"architectures\":[\"MistralForCausalLM\"],\"model_type\":\"mistral\","
+             "\"sliding_window\":%s}",
+             windows[i].change);
+    assert_ok(parse_config(smollm2, change, true, &c));
+    assert_string_equal(c.architecture, "MistralForCausalLM");
+    assert_int_equal(c.longest, windows[i].longest);
+  }
+  assert_ok(sb_config_check_length(&c, 4096));
+  assert_fails(sb_config_check_length(&c, 4097), SB_ERR_UNSUPPORTED, "--seqlen 4097",
+               "sliding_window", "at most 4096");
+  /* Without a name of the architecture, and with the window that is meant where none is given. */
+  assert_ok(
+      parse_config(smollm2, "{\"architectures\":null,\"model_type\":\"mistral\"}", false, &c));
   assert_string_equal(c.architecture, "MistralForCausalLM");
-  assert_int_equal(parse_config(smollm2, base, false, &c),
-                   SB_ERR_UNSUPPORTED); /* missing means 4096 */
-  assert_says("sliding_window");
-  base = "{\"architectures\":[\"MistralForCausalLM\"],\"sliding_window\":4096}";
-  assert_int_equal(parse_config(smollm2, base, true, &c), SB_ERR_UNSUPPORTED);
+  assert_int_equal(c.longest, 4096);
+  assert_ok(parse_config(
+      smollm2,
+      "{\"architectures\":[],\"model_type\":\"mistral\",\"sliding_window\":4096,"
+      "\"max_position_embeddings\":null,\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}",
+      false, &c));
+  assert_true(c.max_positions == 131072 && c.longest == 4096);
+  assert_ok(
+      parse_config(smollm2, "{\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", false, &c));
+  assert_int_equal(c.longest, 8192);
+  assert_fails(sb_config_check_length(&c, 8193), SB_ERR_UNSUPPORTED, "dynamic");
+}
+
+/* What nobody reads may be anything, and labels say nothing about the function. */
+static void what_does_not_count(void **state) {
+  (void)state;
+  static const char *const changes[] = {
+      "{\"eos_token_id\":49152}",
+      "{\"eos_token_id\":[]}",
+      "{\"bos_token_id\":\"<s>\"}",
+      "{\"dtype\":\"torch.bfloat16\"}",
+      "{\"rope_scaling\":{}}",
+      "{\"rope_parameters\":{\"rope_theta\":100000.0}}",
+      "{\"rope_scaling\":{\"type\":\"default\"},\"rope_parameters\":{\"rope_type\":\"default\","
+      "\"rope_theta\":1e5}}"};
+  sb_config plain, c;
+  assert_ok(parse_config(smollm2, "{}", false, &plain));
+  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+    if (parse_config(smollm2, changes[i], false, &c) != SB_OK)
+      fail_msg("%s: %s", changes[i], sb_message());
+    if (memcmp(&c, &plain, sizeof c) != 0) fail_msg("%s changes something", changes[i]);
+  }
+}
+
+/* Two spellings that mean the same: each line is as good as the one before it. */
+static void rope_spellings(void **state) {
+  (void)state;
+  static const char *const linear[] = {
+      "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":4.0}}",
+      "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":4},\"rope_parameters\":{\"rope_type\":"
+      "\"linear\",\"factor\":4.0,\"rope_theta\":100000.0}}",
+      "{\"rope_theta\":null,\"rope_parameters\":{\"rope_type\":\"linear\",\"type\":\"linear\","
+      "\"factor\":4.0,\"rope_theta\":100000.0}}"};
+  static const char *const llama3[] = {
+      "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+      "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}}",
+      "{\"original_max_position_embeddings\":8192,\"rope_scaling\":{\"rope_type\":\"llama3\","
+      "\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4}}",
+      /* the default is max_position_embeddings */
+      "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+      "\"high_freq_factor\":4}}"};
+  for (int i = 0; i < 3; i++) {
+    sb_config first, c;
+    assert_ok(parse_config(smollm2, linear[0], false, &first));
+    assert_ok(parse_config(smollm2, linear[i], false, &c));
+    assert_memory_equal(&c, &first, sizeof c);
+    assert_ok(parse_config(smollm2, llama3[0], false, &first));
+    assert_ok(parse_config(smollm2, llama3[i], false, &c));
+    assert_memory_equal(&c, &first, sizeof c);
+  }
+}
+
+/* Text of a whole file, with `member` put first. */
+static sb_status read_with(const char *member, json_t **object, sb_config *out) {
+  char text[2000];
+  snprintf(text, sizeof text, "{%s,%s", member, smollm2 + 1);
+  put_text(scratch_path("config.json"), text);
+  return sb_config_read_json(scratch, object, out);
+}
+
+/* JSON that Python reads counts only where it is of use. */
+static void odd_values(void **state) {
+  (void)state;
+  static const char *const fine[] = {
+      "\"x\": Infinity",      "\"x\": NaN",
+      "\"x\": 1e400",         "\"x\": 1000000000000000019884624838656",
+      "\"x\": \"a\\u0000\"",  "\"x\": 1, \"x\": {\"y\": NaN}",
+      "\"vocab_size\": 49152"};
+  static const struct {
+    const char *member, *says;
+  } bad[] = {
+      {"\"hidden_size\": 64", "hidden_size must be an integer from 1 to 1048576, not given twice"},
+      {"\"head_dim\": NaN", "head_dim must be an integer from 2 to 1024, not NaN"},
+      {"\"head_dim\": 1000000000000000019884624838656", "not a number"},
+      {"\"partial_rotary_factor\": 1e400", "not Infinity"},
+      {"\"hidden_act\": \"gelu\"", "hidden_act must be a string, not given twice"},
+      {"\"rope_parameters\": NaN", "rope_parameters must be an object, not NaN"}};
+  sb_config plain, c;
+  json_t *object;
+  assert_ok(parse_config(smollm2, "{}", false, &plain));
+  for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+    if (read_with(fine[i], &object, &c) != SB_OK) fail_msg("%s: %s", fine[i], sb_message());
+    assert_memory_equal(&c, &plain, sizeof c);
+    sb_config_restate(object, &c);
+    char *text = json_dumps(object, 0); /* it can be written, and says the same */
+    assert_non_null(text);
+    assert_ok(sb_config_parse(object, "x", &c));
+    assert_memory_equal(&c, &plain, sizeof c);
+    free(text);
+    json_decref(object);
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_fails(read_with(bad[i].member, &object, &c), SB_ERR_FORMAT, scratch, bad[i].says);
+}
+
+/* What the tensors decide is written down; all else stays. */
+static void restated(void **state) {
+  (void)state;
+  sb_config c;
+  json_t *object =
+      json_loads("{\"tie_word_embeddings\":true,\"attention_bias\":true,\"x\":[1]}", 0, NULL);
+  assert_non_null(object);
+  assert_ok(parse_config(smollm2, "{}", false, &c));
+  assert_fails(parse_config(smollm2, "{\"attention_bias\":true}", false, &c), SB_ERR_UNSUPPORTED,
+               "zero");
+  c.tie_embeddings = false;
+  sb_config_restate(object, &c);
+  char *text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+  assert_string_equal(text, "{\"attention_bias\":false,\"tie_word_embeddings\":false,\"x\":[1]}");
+  free(text);
+  json_decref(object);
 }
 
 /* {change, status, what the line must contain} */
@@ -103,9 +234,18 @@ static const struct {
      SB_ERR_UNSUPPORTED,
      {"gemma", "LlamaForCausalLM"}},
     {"{\"architectures\":null,\"model_type\":null}", SB_ERR_FORMAT, {"architectures", "one name"}},
-    {"{\"architectures\":[]}", SB_ERR_FORMAT, {"architectures", "one name"}},
-    {"{\"attention_bias\":true}", SB_ERR_UNSUPPORTED, {"attention_bias", "without bias"}},
-    {"{\"mlp_bias\":true}", SB_ERR_UNSUPPORTED, {"mlp_bias", "without bias"}},
+    {"{\"architectures\":[\"LlamaForCausalLM\",\"x\"]}",
+     SB_ERR_FORMAT,
+     {"architectures", "one name"}},
+    {"{\"architectures\":[\"MistralForCausalLM\"]}",
+     SB_ERR_FORMAT,
+     {"architectures says MistralForCausalLM", "model_type says llama (not mistral)"}},
+    {"{\"model_type\":\"gpt2\"}", SB_ERR_FORMAT, {"model_type says gpt2", "LlamaForCausalLM"}},
+    {"{\"dtype\":\"float16\"}",
+     SB_ERR_FORMAT,
+     {"dtype is \"float16\"", "torch_dtype is \"bfloat16\""}},
+    {"{\"attention_bias\":true}", SB_ERR_UNSUPPORTED, {"attention_bias is true", "without bias"}},
+    {"{\"mlp_bias\":true}", SB_ERR_UNSUPPORTED, {"mlp_bias is true", "without bias"}},
     {"{\"mlp_bias\":1}", SB_ERR_FORMAT, {"mlp_bias", "true or false"}},
     {"{\"hidden_act\":\"gelu\"}", SB_ERR_UNSUPPORTED, {"hidden_act", "gelu"}},
     {"{\"quantization_config\":{\"bits\":4}}",
@@ -123,7 +263,31 @@ static const struct {
     {"{\"rms_norm_eps\":1}", SB_ERR_FORMAT, {"rms_norm_eps", "0.1"}},
     {"{\"rope_theta\":0}", SB_ERR_FORMAT, {"rope_theta is 0", "1.."}},
     {"{\"rope_scaling\":[1]}", SB_ERR_FORMAT, {"rope_scaling must be an object", "an array"}},
-    {"{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}", SB_ERR_UNSUPPORTED, {"yarn", "llama3"}},
+    {"{\"rope_scaling\":{\"type\":\"longrope\",\"factor\":4}}",
+     SB_ERR_UNSUPPORTED,
+     {"longrope", "yarn"}},
+    {"{\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"dynamic\",\"factor\":4}}",
+     SB_ERR_FORMAT,
+     {"rope_type \"dynamic\"", "type \"linear\""}},
+    {"{\"rope_scaling\":{\"type\":\"linear\",\"factor\":4},\"rope_parameters\":{\"type\":"
+     "\"linear\","
+     "\"factor\":2}}",
+     SB_ERR_FORMAT,
+     {"rope_scaling and rope_parameters", "differ"}},
+    {"{\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4},\"rope_parameters\":{\"rope_type\":"
+     "\"default\"}}",
+     SB_ERR_FORMAT,
+     {"rope_scaling and rope_parameters", "differ"}},
+    {"{\"original_max_position_embeddings\":4096,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,"
+     "\"original_max_position_embeddings\":2048}}",
+     SB_ERR_FORMAT,
+     {"original_max_position_embeddings is 4096", "2048 in rope_scaling"}},
+    {"{\"rope_scaling\":{\"type\":\"yarn\",\"original_max_position_embeddings\":2048}}",
+     SB_ERR_FORMAT,
+     {"rope_scaling.factor", "missing"}},
+    {"{\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}",
+     SB_ERR_FORMAT,
+     {"rope_theta is 1", "yarn"}},
     {"{\"rope_scaling\":{\"type\":\"linear\"}}", SB_ERR_FORMAT, {"rope_scaling.factor", "missing"}},
     {"{\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}",
      SB_ERR_FORMAT,
@@ -137,7 +301,6 @@ static const struct {
     {"{\"rope_parameters\":{\"partial_rotary_factor\":0.5}}",
      SB_ERR_UNSUPPORTED,
      {"partial_rotary_factor", "0.5"}},
-    {"{\"eos_token_id\":49152}", SB_ERR_FORMAT, {"eos_token_id", "49152"}},
 };
 
 static void refusals(void **state) {
@@ -162,8 +325,8 @@ static void from_files(void **state) {
   assert_ok(sb_config_read(scratch, &c));
   assert_ok(sb_config_read(file, &same));
   assert_memory_equal(&c, &same, sizeof c);
-  put_text(file, "{\"vocab_size\": 1, \"vocab_size\": 2}");
-  assert_fails(sb_config_read(scratch, &c), SB_ERR_FORMAT, "vocab_size");
+  put_text(file, "{\"vocab_size\": 1");
+  assert_fails(sb_config_read(scratch, &c), SB_ERR_FORMAT, "not valid JSON");
 }
 
 static void fingerprints(void **state) {
@@ -177,7 +340,8 @@ static void fingerprints(void **state) {
                                       "{\"tie_word_embeddings\":false}",
                                       "{\"num_key_value_heads\":9}",
                                       "{\"intermediate_size\":1537}",
-                                      "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}"};
+                                      "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",
+                                      "{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}"};
   sb_config c;
   assert_ok(parse_config(smollm2, "{}", false, &c));
   uint64_t print = sb_config_fingerprint(&c);
@@ -197,6 +361,10 @@ int main(void) {
       cmocka_unit_test(spellings_agree),
       cmocka_unit_test(defaults),
       cmocka_unit_test(mistral),
+      cmocka_unit_test(what_does_not_count),
+      cmocka_unit_test(rope_spellings),
+      cmocka_unit_test_setup_teardown(odd_values, scratch_setup, scratch_teardown),
+      cmocka_unit_test(restated),
       cmocka_unit_test(refusals),
       cmocka_unit_test_setup_teardown(from_files, scratch_setup, scratch_teardown),
       cmocka_unit_test(fingerprints),

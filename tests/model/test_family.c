@@ -53,6 +53,7 @@ static void the_list(void **state) {
   for (size_t i = 0; sb_families[i]; i++) {
     const sb_family *f = sb_families[i];
     assert_ptr_equal(sb_family_find(f->architecture), f);
+    assert_ptr_equal(sb_family_of_type(f->model_type), f);
     assert_true(strlen(f->function) < sizeof config.function);
     assert_true(strlen(f->architecture) < sizeof config.architecture);
   }
