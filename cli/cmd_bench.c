@@ -130,7 +130,8 @@ static sb_status bench(const sb_world *world, request *r) {
   const double start = sb_now();
   SB_TRY(load(world, r, &model));
   sb_log_phase("load", sb_now() - start, 0, "%s", machine.model);
-  sb_status status = sb_common_backend(world, &r->common, &backend);
+  sb_status status = sb_common_check_seqlen(&r->common, &model->config);
+  SB_THEN(sb_common_backend(world, &r->common, &backend));
   if (status == SB_OK) {
     snprintf(machine.backend, sizeof machine.backend, "%s", backend->name);
     if (strcmp(backend->name, "cpu") == 0)

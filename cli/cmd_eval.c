@@ -69,7 +69,10 @@ static sb_status work(run *u, sb_comparison *out) {
           SB_ERR_FORMAT,
           "%s has a vocabulary of %zu, the reference %s one of %zu: not versions of one model",
           r->model, u->model->config.vocab, r->ref, u->ref->config.vocab);
+    SB_TRY(
+        sb_config_check_length(&u->ref->config, sb_common_seqlen(&r->common, &u->model->config)));
   }
+  SB_TRY(sb_common_check_seqlen(&r->common, &u->model->config));
   SB_TRY(sb_sequences_read(u->world, r->tokens, r->common.token_width, u->model->config.vocab,
                            sb_common_seqlen(&r->common, &u->model->config),
                            sb_common_seqs(&r->common), r->common.seed, &u->sequences));

@@ -79,6 +79,7 @@ static sb_status plan(request *r, FILE *out, json_t *report) {
   sb_arch arch;
   sb_footprint footprint;
   SB_TRY(sb_config_read(r->quantize.model, &config));
+  SB_TRY(sb_common_check_seqlen(&r->quantize.common, &config));
   SB_TRY(sb_quantize_settle(&r->quantize, "plan", true));
   const sb_plan_setup setup = setup_of(r, &config, &arch);
   sb_plan p = {.setup = &setup, .footprint = &footprint};

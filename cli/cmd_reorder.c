@@ -67,6 +67,7 @@ static sb_status load(run *u) {
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", r->model);
+  SB_TRY(sb_common_check_seqlen(&r->common, &u->model->config));
   SB_TRY(sb_sequences_read(u->world, r->calib, r->common.token_width, u->model->config.vocab,
                            sb_common_seqlen(&r->common, &u->model->config),
                            sb_common_seqs(&r->common), r->common.seed, &u->calibration));

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "cli/paths.h"
 #include "cli/threads.h"
 #include "io/atomic.h"
@@ -178,10 +179,20 @@ bool sb_common_prints(const sb_world *world, const sb_common *common) {
 }
 
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config) {
-  size_t usual = common->calibrates ? 128 : 512;
+  size_t chosen = common->calibrates ? 128 : 512;
   if (common->seqlen != 0) return common->seqlen;
-  return config->max_positions != 0 && config->max_positions < usual ? config->max_positions
-                                                                     : usual;
+  if (config->max_positions != 0) chosen = sb_min_size(chosen, config->max_positions);
+  return config->longest != 0 ? sb_min_size(chosen, config->longest) : chosen;
+}
+
+sb_status sb_common_check_seqlen(const sb_common *common, const sb_config *config) {
+  const size_t seqlen = sb_common_seqlen(common, config);
+  SB_TRY(sb_config_check_length(config, seqlen));
+  if (config->max_positions != 0 && seqlen > config->max_positions)
+    sb_log_line("warning: --seqlen %zu is longer than the %zu positions that the model was trained "
+                "on (max_position_embeddings)",
+                seqlen, config->max_positions);
+  return SB_OK;
 }
 
 size_t sb_common_seqs(const sb_common *common) {

@@ -97,11 +97,15 @@ static inline size_t sb_common_activation_bytes(const sb_common *common,
 sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_backend **out);
 
 /* --seqlen and --seqs, or the defaults of the command's kind. Where windows of text are predicted:
- * 512 tokens, or the context of the model if that is shorter, and all sequences (0). Where it
+ * 512 tokens, or the context or the sliding window of the model if that is shorter, and all
+ * sequences (0). Where it
  * calibrates: 64 sequences of 128 tokens. The curvature of the loss is a mean over sequences; for
  * the same number of tokens many short ones estimate it better than few long ones
  * (docs/results.md). Local. */
 size_t sb_common_seqlen(const sb_common *common, const sb_config *config);
+/* SB_ERR_UNSUPPORTED where that is beyond what is computed for this model (sb_config_check_length).
+ * The log warns where it is beyond the context that was trained. Local, equal on all ranks. */
+sb_status sb_common_check_seqlen(const sb_common *common, const sb_config *config);
 size_t sb_common_seqs(const sb_common *common);
 
 /* --file-size in bytes. Local. */

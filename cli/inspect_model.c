@@ -45,6 +45,10 @@ static void dtype_text(const contents *c, size_t all, char *text, size_t size) {
 }
 
 static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_t *report) {
+  static const char *const scalings[] = {[SB_ROPE_DEFAULT] = "",
+                                         [SB_ROPE_LINEAR] = ", linear scaling",
+                                         [SB_ROPE_LLAMA3] = ", llama3 scaling",
+                                         [SB_ROPE_YARN] = ", YaRN scaling"};
   const sb_config *f = &arch->config;
   char text[SB_TEXT_SIZE], types[128];
   size_t tables = f->vocab * f->hidden * (f->tie_embeddings ? 1 : 2),
@@ -56,10 +60,9 @@ static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_
   sb_table_row(out, "vocabulary", "%zu tokens, LM head %s", f->vocab,
                f->tie_embeddings ? "tied to the embedding" : "of its own");
   sb_table_row(out, "rotary embedding", "theta %g%s, trained on %zu positions", f->rope_theta,
-               f->rope_kind == SB_ROPE_DEFAULT  ? ""
-               : f->rope_kind == SB_ROPE_LLAMA3 ? ", llama3 scaling"
-                                                : ", linear scaling",
-               f->max_positions);
+               scalings[f->rope_kind], f->max_positions);
+  if (f->longest)
+    sb_table_row(out, "sequences", "of at most %zu tokens (%s)", f->longest, f->longest_key);
   sb_table_row(out, "parameters", "%s", sb_text_count(text, sizeof text, (double)arch->parameters));
   sb_table_row(out, "  linear layers", "%s (%.1f%%), to be quantized",
                sb_text_count(text, sizeof text, (double)arch->linear_parameters),

@@ -41,6 +41,7 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
+  SB_TRY(sb_common_check_seqlen(&r->common, &m->config));
   if (r->checkpoint) SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
   sb_log_phase("load", sb_span_seconds(&phase), 0,
                "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s", m->config.layers,

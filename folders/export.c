@@ -7,8 +7,10 @@
 #include "folders/companions.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/json_python.h"
 #include "io/manifest.h"
 #include "kernels/blockrow.h"
+#include "model/config_read.h"
 
 typedef struct job {
   sb_model *m;
@@ -121,10 +123,23 @@ static sb_status write_config(const job *j, const char *folder) {
   return status;
 }
 
+/* The source's own text where that says what is written, else restated. */
+static sb_status restate_config(const job *j, const char *folder) {
+  json_t *source, *restated;
+  char path[SB_PATH_MAX];
+  SB_TRY(sb_path_join(path, folder, "config.json"));
+  SB_TRY(sb_json_python_read(path, &source));
+  sb_status status = sb_config_read_restated(path, &j->m->config, &restated);
+  if (status == SB_OK && !json_equal(source, restated)) status = sb_json_write(path, restated);
+  json_decref(restated);
+  json_decref(source);
+  return status;
+}
+
 static sb_status write_companions(void *context, const char *folder) {
   const job *j = context;
   SB_TRY(sb_companions_copy(j->source, folder));
-  return j->as_source ? SB_OK : write_config(j, folder);
+  return j->as_source ? restate_config(j, folder) : write_config(j, folder);
 }
 
 static sb_status export(job *j, const char *out, uint64_t file_bytes, bool overwrite,

@@ -9,12 +9,12 @@
 #include "folders/companions.h"
 #include "folders/stored_orders.h"
 #include "io/file.h"
-#include "io/json.h"
 #include "io/manifest.h"
 #include "io/outdir.h"
 #include "io/sections.h"
 #include "io/shards.h"
 #include "kernels/blockrow.h"
+#include "model/config_read.h"
 #include "model/model_check.h"
 #include "mpi/large.h"
 
@@ -151,12 +151,6 @@ static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
   return sb_stored_orders_describe(m, manifest);
 }
 
-static sb_status read_config(const char *source, json_t **out) {
-  char path[SB_PATH_MAX];
-  SB_TRY(sb_path_join(path, source, "config.json"));
-  return sb_json_read(path, out);
-}
-
 /* Content hash over the shards just written: they are opened again, which also proves
  * that they can be. */
 static sb_status hash_shards(const char *folder, int ranks, uint64_t *hash) {
@@ -184,7 +178,7 @@ static sb_status write_manifest(const sb_model *m, const char *source, const cha
   json_t *config = NULL;
   int ranks = m->world->size;
   SB_GO(sb_manifest_allocate(&manifest, m->arch.count + sb_stored_orders_count(m), (size_t)ranks));
-  SB_GO(read_config(source, &config));
+  SB_GO(sb_config_read_restated(source, &m->config, &config));
   manifest.model = json_pack("{s:o}", "config", config);
   if (m->orders.mode != SB_REORDER_NONE)
     json_object_set_new(manifest.model, "reorder", json_string(sb_reorder_names[m->orders.mode]));

@@ -144,6 +144,7 @@ static sb_status describe(job *j) {
   if (s->layers > config.layers)
     return sb_fail(SB_ERR_RANGE, "%s: has %zu layers; its first %zu were asked for", s->config,
                    config.layers, s->layers);
+  sb_config_restate(j->config, &config);
   if (s->layers) config.layers = s->layers;
   if (s->overwrite && j->world->rank == 0) SB_TRY(sb_outdir_spare(s->out, s->config));
   return sb_arch_create(&config, &j->arch);

@@ -25,6 +25,7 @@ sb_status sb_layers_allocate(sb_layers *l, const sb_wave *wave, bool gradients) 
   sb_backend *b = wave->backend;
   const sb_model *m = wave->model;
   l->wave = wave;
+  SB_TRY(sb_config_check_length(&m->config, wave->T));
   SB_TRY(b->op->alloc(b, wave->T * m->config.head_dim * sizeof(float), "RoPE table",
                       (void **)&l->cos_sin_dev));
   SB_TRY(upload_rope(l));
