@@ -33,6 +33,9 @@
  * so the outermost weights are not cut off, and a step is 0 only if all weights are 0. A group of
  * scale 0 becomes `base`.
  *
+ * Zeros. min and max of +0 and -0 differ between processors and GPUs, so nothing here depends on
+ * the sign of a zero, and no stored number is -0.
+ *
  * Exactness. code - center is a whole or half number of at most 9 bits, and a scale has 11 bits. So
  * without a base a value is exact in float, and a product with it has the same bits fused or not.
  * Code whose rounding matters calls fmaf.
@@ -108,12 +111,12 @@ SB_GRID_FN float sb_grid_rint(float x) {
 #endif
 }
 
-/* A mean or magnitude, rounded to fp16 within its limits. */
+/* A mean or magnitude, rounded to fp16 within its limits; never -0. */
 SB_GRID_FN float sb_grid_fp16(float value) {
   const float limit = 65504.0f;
-  return sb_grid_from_fp16(sb_grid_to_fp16(value > limit    ? limit
-                                           : value < -limit ? -limit
-                                                            : value));
+  return 0.0f + sb_grid_from_fp16(sb_grid_to_fp16(value > limit    ? limit
+                                                  : value < -limit ? -limit
+                                                                   : value));
 }
 /* A step >= 0, rounded to fp16: up where fp16 is subnormal. */
 SB_GRID_FN float sb_grid_step(float value) {
@@ -131,32 +134,38 @@ SB_GRID_FN sb_grid sb_grid_make(float scale, float center, float base, unsigned 
   return grid;
 }
 
-/* The grid of a group with these statistics. */
-SB_GRID_FN sb_grid sb_grid_choose(const sb_group_range *range, unsigned bits,
+/* The grid from a range shrunk to `share` of it. Both ends are rounded before they are added: as
+ * plain products, one of them could be fused with the sum, and each compiler would choose its own.
+ * fmaf(x, y, 0) is a product that no compiler fuses. */
+SB_GRID_FN sb_grid sb_grid_shrunk(const sb_group_range *range, float share, unsigned bits,
                                   sb_symmetry symmetry) {
   const float top = (float)((1u << bits) - 1u);
   sb_grid grid;
   if (symmetry == SB_SYMMETRIC) {
-    const float largest = range->high > -range->low ? range->high : -range->low;
-    const float scale =
-        bits == 1 ? sb_grid_fp16(2.0f * range->mean_magnitude) : sb_grid_step(2.0f * largest / top);
+    const float low = fabsf(range->low), largest = range->high > low ? range->high : low;
+    const float scale = bits == 1 ? sb_grid_fp16(2.0f * range->mean_magnitude)
+                                  : sb_grid_step(2.0f * (largest * share) / top);
     return sb_grid_make(scale, 0.5f * top, 0.0f, bits);
   }
   if (bits == 1) return sb_grid_make(sb_grid_fp16(2.0f * range->spread), 0.5f, range->mean, bits);
-  grid = sb_grid_make(sb_grid_step((range->high - range->low) / top), 0.0f, 0.0f, bits);
-  grid.center = rintf(-range->low * grid.inverse);
+  const float below = fmaf(fabsf(range->low), share, 0.0f);
+  const float above = fmaf(range->high, share, 0.0f);
+  grid = sb_grid_make(sb_grid_step((above + below) / top), 0.0f, 0.0f, bits);
+  grid.center = rintf(below * grid.inverse);
   grid.center = grid.center < top ? grid.center : top;
   return grid;
+}
+
+/* The grid of a group with these statistics. */
+SB_GRID_FN sb_grid sb_grid_choose(const sb_group_range *range, unsigned bits,
+                                  sb_symmetry symmetry) {
+  return sb_grid_shrunk(range, 1.0f, bits, symmetry);
 }
 
 /* The grid from a range shrunk to the candidate `fit`. */
 SB_GRID_FN sb_grid sb_grid_fitted(const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
                                   unsigned fit) {
-  sb_group_range shrunk = *range;
-  const float share = 1.0f - (float)fit * 0.03125f;
-  shrunk.low *= share;
-  shrunk.high *= share;
-  return sb_grid_choose(&shrunk, bits, symmetry);
+  return sb_grid_shrunk(range, 1.0f - (float)fit * 0.03125f, bits, symmetry);
 }
 
 /* The width one bit below or above `bits`; `bits` itself at the end of the range. */

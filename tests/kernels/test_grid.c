@@ -127,11 +127,41 @@ static void test_extremes(void **state) {
     }
 }
 
+/* The least and the greatest of zeros may have either sign; no stored number has. */
+static void test_zeros(void **state) {
+  const float zeros[2] = {0.0f, -0.0f}, highs[3] = {0.0f, -0.0f, 3.0f};
+  (void)state;
+  for (int symmetry = 0; symmetry < 2; symmetry++)
+    for (unsigned bits = 1; bits <= 8; bits++)
+      for (int h = 0; h < 3; h++)
+        for (int z = 0; z < 2; z++)
+          for (unsigned fit = 0; fit < SB_FITS; fit += 5) {
+            /* h < 2: the means of zeros, and of numbers that fp16 rounds to zero */
+            const float mean = h < 2 ? (h ? -1e-9f : zeros[z]) : 1.5f;
+            const sb_group_range range = {.low = zeros[z],
+                                          .high = highs[h],
+                                          .mean = sb_grid_fp16(mean),
+                                          .spread = fabsf(mean),
+                                          .mean_magnitude = fabsf(mean)};
+            sb_group_range plus = range;
+            plus.low = 0.0f;
+            plus.high = fabsf(range.high);
+            const sb_grid g = sb_grid_fitted(&range, bits, (sb_symmetry)symmetry, fit),
+                          expected = sb_grid_fitted(&plus, bits, (sb_symmetry)symmetry, fit);
+            const sb_stored_grid stored = sb_grid_store(&g), same = sb_grid_store(&expected);
+            assert_memory_equal(&stored, &same, sizeof same);
+            assert_int_not_equal(stored.scale, 0x8000);
+            assert_int_not_equal(stored.center, 0x8000);
+            assert_int_not_equal(stored.base, 0x8000);
+          }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_promises),
       cmocka_unit_test(test_small_cases),
       cmocka_unit_test(test_extremes),
+      cmocka_unit_test(test_zeros),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,6 +73,17 @@ static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
 using std::max;
 using std::min;
 
+/* PTX orders -0 below +0, and takes a number before a NaN; processors do as they like with zeros.
+ */
+static inline float sb_host_fminf(float a, float b) {
+  return a == b ? (signbit(a) ? a : b) : fminf(a, b);
+}
+static inline float sb_host_fmaxf(float a, float b) {
+  return a == b ? (signbit(a) ? b : a) : fmaxf(a, b);
+}
+#define fminf sb_host_fminf
+#define fmaxf sb_host_fmaxf
+
 /* Threads take turns only at barriers, so a plain addition is atomic. Integers only:
  * kernels/cuda/cuda.h says why. */
 __attribute__((no_sanitize("thread"))) static inline unsigned atomicAdd(unsigned *at,
