@@ -20,14 +20,17 @@
 constexpr int KEYS = ATTENTION_TILE, QUERIES = ATTENTION_TILE,
               STEP = 32 /* queries, or keys, at a time */, BLOCKS = 512;
 
-/* delta[head][t] = sum over the head of dO * O, one warp each. */
+/* delta[head][t] = sum over the head of dO * O, one warp each. dP - delta is small where both are
+ * large, so dO is rounded here (BF16) where dP is made of the rounded one. */
+template <bool BF16>
 __global__ void attention_delta(attention_shape s, float *delta, const float *d_o, const float *o) {
   const int lane = (int)threadIdx.x % 32;
   const size_t item = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) / 32, heads = (size_t)s.heads;
   if (item >= heads * (size_t)s.T) return;
   const float *a = d_o + item * (size_t)s.d, *b = o + item * (size_t)s.d;
   float sum = 0.0f;
-  for (int c = lane; c < s.d; c += 32) sum = fmaf(a[c], b[c], sum);
+  for (int c = lane; c < s.d; c += 32)
+    sum = fmaf(BF16 ? sb_bits_float((uint32_t)sb_bf16_bits(a[c]) << 16) : a[c], b[c], sum);
   sum = sb_warp_sum(sum);
   if (lane == 0) delta[item % heads * (size_t)s.T + item / heads] = sum;
 }
@@ -253,7 +256,7 @@ static sb_status tiled(sb_backend *backend, cudaStream_t stream, const attention
   packed = (uint16_t *)(((uintptr_t)packed + 15) / 16 * 16);
   const back_data data = {packed, packed + side, packed + 2 * side, packed + 2 * side + kv_side,
                           x->lse, delta};
-  SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta,
+  SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta<true>,
                         sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, x->d_o, x->o));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed, x->q, s->T, s->heads, s->d));
   SB_TRY(attention_pack_launch<D>(backend, stream, packed + side, x->d_o, s->T, s->heads, s->d));
@@ -284,7 +287,7 @@ static sb_status plain(sb_backend *backend, cudaStream_t stream, const attention
   const size_t rows = (size_t)s->heads * (size_t)s->T;
   float *delta;
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORK, rows * sizeof *delta, &delta));
-  SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta,
+  SB_TRY(sb_cuda_launch(backend, stream, "attention_back", attention_delta<false>,
                         sb_cuda_blocks(rows * 32, 256, rows), 256, 0, *s, delta, x->d_o, x->o));
   return sb_cuda_attention_back_plain(backend, stream, s, x->dq, x->dk, x->dv, x->d_o, x->lse,
                                       delta, x->q, x->k, x->v);

@@ -29,7 +29,8 @@ template <int PARTS> __device__ __forceinline__ void split(uint16_t parts[PARTS]
 template <typename X> constexpr int PARTS_OF = 3;
 template <> constexpr int PARTS_OF<sb_brain> = 1;
 
-template <int PARTS> struct gram_room {
+/* ldmatrix reads rows of 16 bytes */
+template <int PARTS> struct alignas(16) gram_room {
   uint16_t left[PARTS][STEP * STRIDE], right[PARTS][STEP * STRIDE];
 };
 

@@ -172,14 +172,19 @@ sb_status sb_cuda_refine_residual(sb_backend *backend, sb_stream stream, const s
                                   float *residual, const float *w, size_t begin, size_t end,
                                   const float *panel) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
-  const size_t n = end - begin;
-  float *error;
+  float *error; /* of a block column at a time, as refine_columns has its changes */
   if (stack->rows == 0) return SB_OK;
-  SB_TRY(stack_begin(backend, queue, "refine_residual", stack, begin, end, n, &error));
-  SB_TRY(sb_cuda_launch(backend, queue, "refine_residual", errors_of,
-                        sb_cuda_blocks_for(backend, stack->rows * n), SB_CUDA_THREADS, 0,
-                        stack_dev_of(stack), error, w, begin, n, stack->block_cols));
-  return add_moves(backend, queue, stack, residual, error, n, panel);
+  SB_TRY(
+      stack_begin(backend, queue, "refine_residual", stack, begin, end, stack->block_cols, &error));
+  for (size_t first = begin; first < end; first += stack->block_cols) {
+    const size_t n = sb_min_size(stack->block_cols, stack->cols - first);
+    SB_TRY(sb_cuda_launch(backend, queue, "refine_residual", errors_of,
+                          sb_cuda_blocks_for(backend, stack->rows * n), SB_CUDA_THREADS, 0,
+                          stack_dev_of(stack), error, w, first, n, stack->block_cols));
+    SB_TRY(add_moves(backend, queue, stack, residual, error, n,
+                     panel + (first - begin) * stack->cols));
+  }
+  return SB_OK;
 }
 
 sb_status sb_cuda_refine_columns(sb_backend *backend, sb_stream stream, const sb_stack *stack,
