@@ -15,8 +15,6 @@ typedef struct data {
   uint8_t *bits;
 } data;
 
-static sb_backend *cpu;
-
 static void *make(size_t count, size_t size) {
   void *out = NULL;
   assert_ok(sb_alloc(&out, count, size, "test"));
@@ -300,11 +298,5 @@ int main(void) {
       cmocka_unit_test(curvature_is_close),        cmocka_unit_test(unpacking_is_the_same),
       cmocka_unit_test(bad_arguments_are_refused),
   };
-  int failed;
-  if (gpu_open(SB_COMPUTE_F32) != 0) return 77;
-  if (sb_backend_cpu_create(SB_COMPUTE_F32, 1, &cpu) != SB_OK) return 1;
-  failed = cmocka_run_group_tests(tests, NULL, NULL);
-  gpu->op->destroy(gpu);
-  cpu->op->destroy(cpu);
-  return failed;
+  return GPU_RUN(tests, GPU_F32);
 }

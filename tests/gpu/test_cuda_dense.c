@@ -8,8 +8,6 @@
 #include "tests/gpu/device.h"
 #include "tests/kernels/naive.h"
 
-static sb_backend *cpu;
-
 static void dropped(void) {
   gpu_drop();
   check_done();
@@ -441,10 +439,5 @@ int main(void) {
       cmocka_unit_test(streams_wait),
       cmocka_unit_test(too_much_memory_is_an_error),
   };
-  if (gpu_open(SB_COMPUTE_F32) != 0) return 77;
-  if (sb_backend_cpu_create(SB_COMPUTE_F32, 0, &cpu) != SB_OK) return 1;
-  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  gpu->op->destroy(gpu);
-  cpu->op->destroy(cpu);
-  return failed;
+  return GPU_RUN(tests, GPU_F32);
 }

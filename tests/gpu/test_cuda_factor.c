@@ -5,8 +5,6 @@
 #include "kernels/factor.h"
 #include "tests/gpu/device.h"
 
-static sb_backend *cpu;
-
 static const size_t counts[] = {1, 7, 300, 100003};
 
 static int64_t *whole_numbers(size_t count) {
@@ -146,11 +144,5 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sums_are_exact), cmocka_unit_test(what_does_not_fit_is_reported),
       cmocka_unit_test(factors_are_those_of_lapack), cmocka_unit_test(repairs)};
-  int failed;
-  if (sb_backend_cpu_create(SB_COMPUTE_F32, 1, &cpu) != SB_OK) return 1;
-  if (gpu_open(SB_COMPUTE_F32) != 0) return 77;
-  failed = cmocka_run_group_tests(tests, NULL, NULL);
-  gpu->op->destroy(gpu);
-  cpu->op->destroy(cpu);
-  return failed;
+  return GPU_RUN(tests, GPU_F32);
 }

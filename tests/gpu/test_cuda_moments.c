@@ -11,8 +11,6 @@ typedef struct problem {
 static const problem problems[] = {{1, 1, 1},      {5, 7, 3},       {33, 128, 128},
                                    {70, 200, 128}, {40, 130, 1000}, {64, 65, 64}};
 
-static sb_backend *cpu;
-
 static int64_t *limbs(size_t count) {
   return (int64_t *)check_double_zeros(2 * count); /* 0.0 is 0 */
 }
@@ -116,13 +114,5 @@ int main(void) {
       cmocka_unit_test(close_to_naive),
       cmocka_unit_test(bad_numbers_are_reported),
   };
-  int failed = 0;
-  if (sb_backend_cpu_create(SB_COMPUTE_F32, 1, &cpu) != SB_OK) return 1;
-  for (int compute = 0; compute < 2; compute++) {
-    if (gpu_open(compute ? SB_COMPUTE_BF16 : SB_COMPUTE_F32) != 0) return 77;
-    failed += cmocka_run_group_tests(tests, NULL, NULL);
-    gpu->op->destroy(gpu);
-  }
-  cpu->op->destroy(cpu);
-  return failed;
+  return GPU_RUN(tests, GPU_F32 | GPU_BF16);
 }

@@ -147,11 +147,5 @@ int main(void) {
       cmocka_unit_test(equals_unpacked),
       cmocka_unit_test(bad_bits_are_refused),
   };
-  int failed = 0;
-  for (int compute = 0; compute < 2; compute++) {
-    if (gpu_open(compute ? SB_COMPUTE_BF16 : SB_COMPUTE_F32) != 0) return 77;
-    failed += cmocka_run_group_tests(tests, NULL, NULL);
-    gpu->op->destroy(gpu);
-  }
-  return failed;
+  return GPU_RUN(tests, GPU_F32 | GPU_BF16);
 }

@@ -5,8 +5,6 @@
 #include "tests/gpu/device.h"
 #include "tests/kernels/blocks.h"
 
-static sb_backend *cpu;
-
 /* Block rows of 1 to 40 rows; rows of one block and of several, up to the widest, whole and not. */
 static const struct {
   size_t cols, block_cols;
@@ -218,11 +216,5 @@ static void bad_arguments_are_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(rounding), cmocka_unit_test(refining),
                                      cmocka_unit_test(bad_arguments_are_refused)};
-  int failed;
-  if (gpu_open(SB_COMPUTE_F32) != 0) return 77;
-  if (sb_backend_cpu_create(SB_COMPUTE_F32, 1, &cpu) != SB_OK) return 1;
-  failed = cmocka_run_group_tests(tests, NULL, NULL);
-  gpu->op->destroy(gpu);
-  cpu->op->destroy(cpu);
-  return failed;
+  return GPU_RUN(tests, GPU_F32);
 }
