@@ -24,7 +24,8 @@ typedef enum sb_status {
   SB_ERR_MEMORY,      /* not enough memory, host or device */
   SB_ERR_NUMERIC,     /* NaN, infinity, a matrix that is not positive definite */
   SB_ERR_MPI,         /* an MPI call failed */
-  SB_ERR_DEVICE,      /* an accelerator failed */
+  SB_ERR_ABSENT,      /* no accelerator is there, or no driver of one */
+  SB_ERR_DEVICE,      /* an accelerator failed, or its software */
   SB_ERR_INTERNAL     /* a broken promise of our own: a bug */
 } sb_status;
 

@@ -377,9 +377,10 @@ int main(int argc, char **argv) {
     fprintf(stderr, "bench_cuda [WIDTH [INNER [TOKENS]]]: widths are multiples of %d\n", SIDE);
     return 2;
   }
-  if (sb_cuda_create(SB_COMPUTE_BF16, 0, "this machine", &be) != SB_OK) {
-    printf("skipped: %s\n", sb_message());
-    return 77;
+  const sb_status opened = sb_cuda_create(SB_COMPUTE_BF16, 0, "this machine", &be);
+  if (opened != SB_OK) {
+    printf("%s: %s\n", opened == SB_ERR_ABSENT ? "skipped" : "failed", sb_message());
+    return opened == SB_ERR_ABSENT ? 77 : 1;
   }
   sb_cuda_identify(be, &identity);
   printf("%s\n", identity.name);

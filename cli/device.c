@@ -1,11 +1,15 @@
 /* --device: from a choice to a backend, the same kind on all ranks. */
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/common.h"
 #include "mpi/gpu_memory.h"
 #include "mpi/large.h"
+
+enum { JOIN_SECONDS = 60 }; /* NCCL takes one to ten, on thousands of GPUs */
 
 typedef struct sharing {
   int later;    /* ranks of this node that have the GPU of an earlier one */
@@ -38,6 +42,23 @@ done:
   return status;
 }
 
+/* Waits until the group of every rank is ready, or one has failed, or time is up. Collective. */
+static sb_status wait_for_group(const sb_world *world, sb_peers kind, sb_backend *b) {
+  const double begin = sb_now();
+  const struct timespec pause = {.tv_nsec = 2000000};
+  for (uint64_t waiting = 1; waiting;) {
+    bool ready = false;
+    sb_status status = b->op->peers_ready(b, kind, &ready);
+    if (status == SB_OK && !ready && sb_now() - begin > JOIN_SECONDS)
+      status = sb_fail(SB_ERR_DEVICE, "they did not find each other within %d s", JOIN_SECONDS);
+    SB_TRY(sb_world_agree(world, status));
+    waiting = !ready;
+    SB_TRY(sb_mpi_max_u64(&waiting, 1, world->comm));
+    if (waiting) (void)nanosleep(&pause, NULL);
+  }
+  return SB_OK;
+}
+
 /* The GPUs of `comm`, one per rank, become a group of that kind. Where they cannot, *joined is
  * false and sb_message says why: no failure. Collective over the world. */
 static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_backend *b,
@@ -55,8 +76,10 @@ static sb_status join(const sb_world *world, MPI_Comm comm, sb_peers kind, sb_ba
     *joined = true;
     return SB_OK;
   }
-  *joined = sb_world_agree(world, b->op->peers_join(b, kind, &token, rank, size)) == SB_OK;
-  if (!*joined) b->peers[kind] = 0;
+  sb_status status = sb_world_agree(world, b->op->peers_join(b, kind, &token, rank, size));
+  SB_THEN(wait_for_group(world, kind, b));
+  *joined = status == SB_OK;
+  if (!*joined) b->op->peers_leave(b, kind);
   return SB_OK;
 }
 
@@ -95,12 +118,22 @@ static sb_status choose_exchange(const sb_world *world, sb_exchange exchange, bo
   return SB_OK;
 }
 
+/* SB_ERR_ABSENT stays what it is where no rank has a GPU. Where some have one it is a failure:
+ * ranks on processors would hold up the others. Collective. */
+static sb_status agree_on_absence(const sb_world *world, sb_status mine) {
+  uint64_t present = mine != SB_ERR_ABSENT;
+  SB_TRY(sb_mpi_max_u64(&present, 1, world->comm));
+  if (present && mine == SB_ERR_ABSENT)
+    mine = sb_fail(SB_ERR_DEVICE, "%s, and other ranks have GPUs; all need one", sb_message());
+  return sb_world_agree(world, mine);
+}
+
 /* A GPU for every rank, said in the log. Collective; *out may be there after a failure. */
 static sb_status open_gpu(const sb_world *world, const sb_common *common, sharing *gpus,
                           sb_backend **out) {
   sb_device_identity identity;
-  SB_AGREE(world, sb_device_cuda(sb_common_compute(common), world->node_rank, world->host, out,
-                                 &identity));
+  SB_TRY(agree_on_absence(world, sb_device_cuda(sb_common_compute(common), world->node_rank,
+                                                world->host, out, &identity)));
   SB_TRY(find_sharing(world, &identity, gpus));
   /* what every rank of the run has at least, so that all make the same of it */
   uint64_t less = ~(uint64_t)((*out)->free_bytes / (size_t)gpus->together);
@@ -124,12 +157,12 @@ sb_status sb_common_backend(const sb_world *world, const sb_common *common, sb_b
   if (common->device == SB_DEVICE_CUDA || (may_fall_back && sb_device_has_cuda())) {
     sharing gpus;
     sb_status status = open_gpu(world, common, &gpus, out);
-    const bool opened = status == SB_OK;
-    if (opened) status = choose_exchange(world, common->exchange, gpus.apart, *out);
+    const bool absent = status == SB_ERR_ABSENT;
+    if (status == SB_OK) status = choose_exchange(world, common->exchange, gpus.apart, *out);
     if (status == SB_OK) return SB_OK;
     if (*out) (*out)->op->destroy(*out);
     *out = NULL;
-    if (opened || !may_fall_back) return status;
+    if (!absent || !may_fall_back) return status;
     sb_log_line("device       processors: %s", sb_message());
   }
   SB_AGREE(world, sb_backend_cpu_create(sb_common_compute(common), common->threads, out));

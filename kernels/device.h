@@ -14,8 +14,9 @@ bool sb_device_has_cuda(void);
 
 /* Creates the CUDA backend on GPU number `index`, modulo the number of GPUs this process sees.
  * `host` is for messages. SB_ERR_UNSUPPORTED: the build has no CUDA backend, or the machine no
- * cuBLAS. SB_ERR_DEVICE: the driver is missing or older than the build's toolkit, or the machine
- * has no GPU of compute capability 8.0 or more. The message is one line with cause and remedy.
+ * cuBLAS. SB_ERR_ABSENT: there is no driver, or no GPU. SB_ERR_DEVICE: they are there and cannot be
+ * used: the driver is older than the build's toolkit, the GPU older than compute capability 8.0, or
+ * something fails. The message is one line with cause and remedy.
  * Release with op->destroy. */
 sb_status sb_device_cuda(sb_compute compute, int index, const char *host, sb_backend **out,
                          sb_device_identity *identity);

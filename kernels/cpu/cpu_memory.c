@@ -85,6 +85,18 @@ sb_status sb_cpu_peers_join(sb_backend *backend, sb_peers kind, const sb_peers_t
   return no_groups();
 }
 
+sb_status sb_cpu_peers_ready(sb_backend *backend, sb_peers kind, bool *ready) {
+  (void)backend;
+  (void)kind;
+  *ready = false;
+  return no_groups();
+}
+
+void sb_cpu_peers_leave(sb_backend *backend, sb_peers kind) {
+  (void)backend;
+  (void)kind;
+}
+
 sb_status sb_cpu_upload_shared(sb_backend *backend, sb_stream stream, void *device,
                                const void *host, size_t bytes) {
   return sb_cpu_upload(backend, stream, device, host, bytes);

@@ -53,7 +53,7 @@ static sb_status count_devices(int *count) {
         "use --device cpu",
         driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
   if (error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice || error == cudaSuccess)
-    return sb_fail(SB_ERR_DEVICE, "no %s was found; --device cpu computes on processors",
+    return sb_fail(SB_ERR_ABSENT, "no %s was found; --device cpu computes on processors",
                    driver > 0 ? "CUDA device" : "NVIDIA driver");
   return sb_fail(SB_ERR_DEVICE, "CUDA does not start: %s (%s); --device cpu computes on processors",
                  cudaGetErrorString(error), cudaGetErrorName(error));

@@ -12,9 +12,11 @@ extern "C" {
 typedef struct sb_cuda_nccl {
   void *library;
   ncclComm_t comm[SB_PEER_GROUPS]; /* NULL for groups that were not joined */
+  int size[SB_PEER_GROUPS], rank[SB_PEER_GROUPS];
   ncclResult_t (*get_id)(ncclUniqueId *);
-  ncclResult_t (*init)(ncclComm_t *, int size, ncclUniqueId, int rank);
-  ncclResult_t (*abort)(ncclComm_t); /* does not wait for the others */
+  ncclResult_t (*init)(ncclComm_t *, int size, ncclUniqueId, int rank, ncclConfig_t *);
+  ncclResult_t (*state)(ncclComm_t, ncclResult_t *); /* of calls that do not block */
+  ncclResult_t (*abort)(ncclComm_t);                 /* does not wait for the others */
   ncclResult_t (*all_gather)(const void *from, void *to, size_t count, ncclDataType_t, ncclComm_t,
                              cudaStream_t);
   ncclResult_t (*all_reduce)(const void *from, void *to, size_t count, ncclDataType_t, ncclRedOp_t,

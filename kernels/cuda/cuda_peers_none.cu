@@ -13,6 +13,13 @@ sb_status sb_cuda_peers_join(sb_backend *, sb_peers, const sb_peers_token *, int
   return without();
 }
 
+sb_status sb_cuda_peers_ready(sb_backend *, sb_peers, bool *ready) {
+  *ready = false;
+  return without();
+}
+
+void sb_cuda_peers_leave(sb_backend *, sb_peers) {}
+
 sb_status sb_cuda_upload_shared(sb_backend *backend, sb_stream stream, void *device,
                                 const void *host, size_t bytes) {
   return sb_cuda_upload(backend, stream, device, host, bytes);

@@ -11,6 +11,8 @@
 #define SB_PEERS_OPS(OP)                                                                           \
   OP(peers_token)                                                                                  \
   OP(peers_join)                                                                                   \
+  OP(peers_ready)                                                                                  \
+  OP(peers_leave)                                                                                  \
   OP(upload_shared)                                                                                \
   OP(sum_i64)
 
@@ -25,9 +27,14 @@ typedef struct sb_peers_token {
 /* *token = the token of a new group; NULL only asks whether groups are possible.
  * SB_ERR_UNSUPPORTED, with the reason, if not: the program then exchanges through hosts. */
 typedef sb_status sb_peers_token_fn(sb_backend *, sb_peers_token *token);
-/* Joins a group of `size` devices as number `rank`; at most one group per kind. Collective. */
+/* Begins to join a group of `size` devices as number `rank`; at most one group per kind. Does not
+ * wait for the others: a process that fails would leave them waiting. */
 typedef sb_status sb_peers_join_fn(sb_backend *, sb_peers kind, const sb_peers_token *token,
                                    int rank, int size);
+/* *ready: all devices have joined, and peers[kind] = size. Does not wait. */
+typedef sb_status sb_peers_ready_fn(sb_backend *, sb_peers kind, bool *ready);
+/* Gives up a group, joined or half joined; without waiting. */
+typedef void sb_peers_leave_fn(sb_backend *, sb_peers kind);
 
 /* Uploads the same bytes to all devices of a node: each uploads its share from its host and gets
  * the other shares from the other devices. `device` has sb_shared_room(b, bytes) bytes. Collective

@@ -29,8 +29,8 @@ extern "C" {
 #endif
 
 /* The stand-in's description of itself; tests change it to see the errors. The environment sets
- * four fields for whole programs: SB_CUDA_HOST_FAIL_IN, SB_CUDA_HOST_MEMORY (bytes),
- * SB_CUDA_HOST_DEVICES and SB_CUDA_HOST_MPI. */
+ * fields for whole programs: SB_CUDA_HOST_FAIL_IN, _MEMORY (bytes), _DEVICES, _DRIVER, _BLAS,
+ * _MPI and _JOIN. */
 typedef struct sb_cuda_host {
   int devices;      /* 1 */
   int driver;       /* 13000: CUDA version of the driver; 0: none */
@@ -40,6 +40,7 @@ typedef struct sb_cuda_host {
   int solver;       /* 1: cuSOLVER is */
   long fail_in;     /* -1: never; n: the n-th kernel from now on fails, and everything after it */
   int mpi;          /* 0; 1: MPI is CUDA-aware */
+  int join;         /* 1: groups of devices are joined; 0: that never ends; -1: it fails */
   long mpi_sums;    /* reductions of device memory that MPI made so far */
   long kernels;     /* kernels run so far */
   size_t in_use;    /* bytes of device memory */

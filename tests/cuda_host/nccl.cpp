@@ -13,9 +13,12 @@
 #include "kernels/cuda/cuda_nccl.h"
 #include "tests/cuda_host/cuda_host.h"
 
+enum { JOIN_TAG = 9000 };
+
 struct sb_host_nccl {
-  MPI_Comm comm;
-  int size;
+  MPI_Comm comm; /* MPI_COMM_NULL until all have come */
+  std::vector<int> members;
+  std::vector<MPI_Request> greetings;
 };
 
 static ncclResult_t get_id(ncclUniqueId *id) {
@@ -25,17 +28,40 @@ static ncclResult_t get_id(ncclUniqueId *id) {
 
 /* Groups are runs of `size` ranks: all, or those of a node, where nodes are as
  * large as each other. */
-static ncclResult_t init(ncclComm_t *out, int size, ncclUniqueId id, int rank) {
+static ncclResult_t init(ncclComm_t *out, int size, ncclUniqueId id, int rank,
+                         ncclConfig_t *config) {
   int mine;
-  MPI_Comm comm;
   if (id.internal[0] != 0x5a || id.internal[127] != 0x5a) return ncclInvalidArgument;
+  if (config->blocking) return ncclInvalidUsage; /* a process that fails leaves the others in it */
+  if (sb_cuda_host_device.join < 0) return ncclUnhandledCudaError;
   MPI_Comm_rank(MPI_COMM_WORLD, &mine);
-  MPI_Comm_split(MPI_COMM_WORLD, mine / size, mine, &comm);
-  int got_size, got_rank;
-  MPI_Comm_size(comm, &got_size);
-  MPI_Comm_rank(comm, &got_rank);
-  if (got_size != size || got_rank != rank) return ncclInvalidUsage;
-  *out = new sb_host_nccl{comm, size};
+  if (mine % size != rank) return ncclInvalidUsage;
+  sb_host_nccl *group = *out = new sb_host_nccl{MPI_COMM_NULL, {}, {}};
+  for (int i = 0; i < size; i++) group->members.push_back(mine / size * size + i);
+  if (sb_cuda_host_device.join == 0) return ncclInProgress; /* for ever */
+  for (const int other : group->members) {
+    MPI_Request request;
+    MPI_Isend(NULL, 0, MPI_BYTE, other, JOIN_TAG + size, MPI_COMM_WORLD, &request);
+    group->greetings.push_back(request);
+    MPI_Irecv(NULL, 0, MPI_BYTE, other, JOIN_TAG + size, MPI_COMM_WORLD, &request);
+    group->greetings.push_back(request);
+  }
+  return ncclInProgress;
+}
+
+static ncclResult_t state(ncclComm_t group, ncclResult_t *out) {
+  int all = 0;
+  *out = group->comm == MPI_COMM_NULL ? ncclInProgress : ncclSuccess;
+  if (*out == ncclSuccess || group->greetings.empty()) return ncclSuccess;
+  MPI_Testall((int)group->greetings.size(), group->greetings.data(), &all, MPI_STATUSES_IGNORE);
+  if (!all) return ncclSuccess;
+  MPI_Group world, some;
+  MPI_Comm_group(MPI_COMM_WORLD, &world);
+  MPI_Group_incl(world, (int)group->members.size(), group->members.data(), &some);
+  MPI_Comm_create_group(MPI_COMM_WORLD, some, JOIN_TAG, &group->comm);
+  MPI_Group_free(&some);
+  MPI_Group_free(&world);
+  *out = ncclSuccess;
   return ncclSuccess;
 }
 
@@ -69,7 +95,7 @@ static ncclResult_t collective(cudaStream_t stream, const void *from, size_t fro
 static ncclResult_t all_gather(const void *from, void *to, size_t count, ncclDataType_t type,
                                ncclComm_t comm, cudaStream_t stream) {
   if (type != ncclInt8) return ncclInvalidArgument;
-  return collective(stream, from, count, to, count * (size_t)comm->size,
+  return collective(stream, from, count, to, count * comm->members.size(),
                     [=](const char *mine, char *all, MPI_Request *request) {
                       MPI_Iallgather(mine, (int)count, MPI_BYTE, all, (int)count, MPI_BYTE,
                                      comm->comm, request);
@@ -94,6 +120,7 @@ sb_status sb_cuda_nccl_load(sb_cuda_nccl *nccl, const char *) {
   nccl->library = &sb_cuda_host_device;
   nccl->get_id = get_id;
   nccl->init = init;
+  nccl->state = state;
   nccl->abort = abort_comm;
   nccl->all_gather = all_gather;
   nccl->all_reduce = all_reduce;

@@ -22,6 +22,14 @@ for exchange in auto mpi; do
     fail "$exchange: other frames than through hosts"
 done
 
+# a GPU that cannot join the others, or (LONG) one that never comes to an end of it: weights and sums go through the hosts
+for join in -1 ${LONG:+0}; do
+  # shellcheck disable=SC2016
+  timeout 150 "$mpirun" 2 sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || export SB_CUDA_HOST_JOIN='"$join"'; exec "$@"' sh "$shardbits" \
+    "${search[@]}" -o "$dir/alone" --overwrite --json "$dir/alone.json" >/dev/null 2>"$dir/err" || fail "rank 1 cannot join ($join): exit code $?"
+  grep -q 'GPUs do not exchange weights or sums among themselves: ' "$dir/err" || { fail "rank 1 cannot join ($join)"; cat "$dir/err"; }
+done
+
 # bench says how fast sums go
 run 2 bench "$model" --device cuda --seqlen 16 --block 16x32 --rounds 1 --folder "$dir" --json "$dir/bench.json"
 for key in sums upload gemm_bf16 gemm_f32; do

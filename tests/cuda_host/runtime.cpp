@@ -21,14 +21,15 @@ static long from_environment(const char *name, long otherwise) {
 }
 
 sb_cuda_host sb_cuda_host_device = {(int)from_environment("SB_CUDA_HOST_DEVICES", 1),
-                                    13000,
+                                    (int)from_environment("SB_CUDA_HOST_DRIVER", 13000),
                                     9,
                                     0,
                                     (size_t)from_environment("SB_CUDA_HOST_MEMORY", 4l << 30),
-                                    1,
+                                    (int)from_environment("SB_CUDA_HOST_BLAS", 1),
                                     1,
                                     from_environment("SB_CUDA_HOST_FAIL_IN", -1),
                                     (int)from_environment("SB_CUDA_HOST_MPI", 0),
+                                    (int)from_environment("SB_CUDA_HOST_JOIN", 1),
                                     0,
                                     0,
                                     0,

@@ -37,12 +37,12 @@ static void devices_that_cannot_be_used(void **state) {
   (void)state;
   sb_cuda_host device = healthy;
   device.driver = 0, device.devices = 0;
-  refused(device, SB_ERR_DEVICE, "no NVIDIA driver was found");
+  refused(device, SB_ERR_ABSENT, "no NVIDIA driver was found");
   device.driver = 12020;
   refused(device, SB_ERR_DEVICE,
           "the NVIDIA driver is for CUDA 12.2 and older than the CUDA 13.0 of this build");
   device.driver = 13000;
-  refused(device, SB_ERR_DEVICE, "no CUDA device was found");
+  refused(device, SB_ERR_ABSENT, "no CUDA device was found");
   device = healthy, device.major = 7, device.minor = 5;
   refused(device, SB_ERR_DEVICE,
           "of gpu07 has compute capability 7.5; 8.0 (A100) or newer is needed");

@@ -9,7 +9,7 @@ shift 5
 options=("$@")
 
 if ! "$mpirun" 1 "$shardbits" eval "$model" --tokens "$tokens" "${options[@]}" --seqs 1 --device cuda --quiet >"$dir/out" 2>"$dir/err"; then
-  grep -q "was found" "$dir/err" || { cat "$dir/err"; exit 1; }
+  grep -Eq "no (NVIDIA driver|CUDA device) was found" "$dir/err" || { cat "$dir/err"; exit 1; }
   echo "skipped: $(head -n 1 "$dir/err")"
   exit 77
 fi

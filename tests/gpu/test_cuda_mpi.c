@@ -4,6 +4,7 @@
 #include "mpi/gpu_memory.h"
 #include "mpi/large_pieces.h"
 #include "tests/gpu/devices.h"
+#include "tests/gpu/missing.h"
 
 /* In several pieces, of which the last one is shorter. MPI waits for no stream. */
 static sb_status sum_by_mpi(sb_backend *b, sb_stream stream, int64_t *sums, size_t count) {
@@ -17,13 +18,12 @@ static void test_sums(void **state) {
 }
 
 static int open_device(void) {
-  sb_status status = sb_mpi_takes_gpu_memory(&world);
-  if (status == SB_OK)
-    status =
-        sb_world_agree(&world, sb_cuda_create(SB_COMPUTE_F32, world.node_rank, world.host, &gpu));
-  if (status == SB_OK) return 0;
-  if (world.rank == 0) printf("skipped: %s\n", sb_message());
-  return 77;
+  if (sb_mpi_takes_gpu_memory(&world) != SB_OK) {
+    if (world.rank == 0) printf("skipped: %s\n", sb_message());
+    return 77;
+  }
+  return gpu_missing(
+      sb_world_agree(&world, sb_cuda_create(SB_COMPUTE_F32, world.node_rank, world.host, &gpu)));
 }
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums)};

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/cuda_device.h"
 #include "tests/gpu/devices.h"
+#include "tests/gpu/missing.h"
 
 static void *device(size_t bytes) {
   void *out = NULL;
@@ -47,11 +48,10 @@ static int open_devices(void) {
   sb_device_identity mine;
   uint8_t all[64][16];
   sb_peers_token token;
-  if (world.size > 64 ||
-      sb_world_agree(&world, sb_cuda_create(SB_COMPUTE_F32, world.rank, world.host, &gpu))) {
-    if (world.rank == 0) printf("skipped: %s\n", sb_message());
-    return 77;
-  }
+  if (world.size > 64) return 1;
+  const int missing = gpu_missing(
+      sb_world_agree(&world, sb_cuda_create(SB_COMPUTE_F32, world.rank, world.host, &gpu)));
+  if (missing) return missing;
   sb_cuda_identify(gpu, &mine);
   MPI_Allgather(mine.uuid, 16, MPI_BYTE, all, 16, MPI_BYTE, world.comm);
   for (int i = 0; i < world.size; i++)
@@ -66,7 +66,10 @@ static int open_devices(void) {
       return 77;
     }
     MPI_Bcast(&token, sizeof token, MPI_BYTE, 0, world.comm);
-    if (gpu->op->peers_join(gpu, (sb_peers)kind, &token, world.rank, world.size) != SB_OK) {
+    sb_status status = gpu->op->peers_join(gpu, (sb_peers)kind, &token, world.rank, world.size);
+    for (bool ready = false; status == SB_OK && !ready;)
+      status = gpu->op->peers_ready(gpu, (sb_peers)kind, &ready);
+    if (status != SB_OK) {
       printf("%s\n", sb_message());
       return 1;
     }

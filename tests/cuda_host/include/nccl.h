@@ -12,8 +12,14 @@ enum ncclResult_t {
   ncclSuccess = 0,
   ncclUnhandledCudaError = 1,
   ncclInvalidArgument = 4,
-  ncclInvalidUsage = 5
+  ncclInvalidUsage = 5,
+  ncclInProgress = 7
 };
+typedef struct {
+  int blocking;
+} ncclConfig_t;
+#define NCCL_CONFIG_INITIALIZER                                                                    \
+  { 1 }
 enum ncclDataType_t { ncclInt8 = 0, ncclInt64 = 4 };
 enum ncclRedOp_t { ncclSum = 0 };
 
