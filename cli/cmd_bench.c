@@ -104,7 +104,13 @@ static void print(const sb_machine *m, FILE *out) {
       m->backend, m->ranks, m->ranks == 1 ? "" : "s", m->nodes, m->nodes == 1 ? "" : "s",
       m->threads, m->threads == 1 ? "" : "s");
   sb_table_head(out, "Limits of the machine");
-  for (int f = 0; f < SB_FIRST_PHASE; f++) print_rate(out, m, (sb_figure)f, "");
+  for (int f = 0; f < SB_FIRST_PHASE; f++) {
+    const size_t bytes = f == SB_FIGURE_MEMORY_READ   ? m->read_bytes
+                         : f == SB_FIGURE_MEMORY_COPY ? m->copy_bytes
+                                                      : 0;
+    snprintf(detail, sizeof detail, "    of %s", sb_text_bytes(size, sizeof size, (double)bytes));
+    print_rate(out, m, (sb_figure)f, bytes ? detail : "");
+  }
   if (m->network_count) sb_table_head(out, "Messages between all ranks");
   for (size_t k = 0; k < m->network_count; k++)
     sb_table_row(out, sb_text_bytes(size, sizeof size, m->network[k].bytes),

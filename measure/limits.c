@@ -9,7 +9,7 @@
 #include "mpi/large.h"
 #include "quant/device_sums.h"
 
-enum { MEMORY_BYTES = 64 << 20, LEAST_SIDE = 1024, MOST_SIDE = 16384 };
+enum { SUMS_BYTES = 64 << 20, LEAST_SIDE = 1024, MOST_SIDE = 16384, BATCH = 4 };
 #define GEMM_SECONDS 0.02
 
 /* ---- GEMM ---- */
@@ -77,62 +77,79 @@ typedef struct memory {
   sb_backend *backend;
   void *device[2];
   void *host; /* as transfers like it */
+  size_t host_bytes, device_bytes;
   uint64_t sum;
 } memory;
+
+/* All ranks of a node together outgrow its caches, and a device's own memory is copied in pieces
+ * that do: a cache is no limit of the phases. */
+static void choose_sizes(const sb_world *world, memory *m) {
+  const size_t node = (size_t)512 << 20, large = (size_t)1 << 30;
+  m->host_bytes = sb_max_size(SUMS_BYTES, node / (size_t)world->node_size / 4096 * 4096);
+  m->device_bytes = m->backend->unified
+                        ? m->host_bytes
+                        : sb_max_size(SUMS_BYTES, sb_min_size(large, m->backend->free_bytes / 16));
+}
 
 static sb_status read_host(void *context) {
   memory *m = context;
   const uint64_t *from = m->host;
   uint64_t sum = 0;
 #pragma omp parallel for simd schedule(static) reduction(+ : sum)
-  for (size_t i = 0; i < MEMORY_BYTES / sizeof *from; i++) sum += from[i];
+  for (size_t i = 0; i < m->host_bytes / sizeof *from; i++) sum += from[i];
   m->sum += sum; /* so that it is not left out */
   return SB_OK;
 }
 
+/* BATCH copies, so that no wait counts. */
 static sb_status copy_device(void *context) {
   const memory *m = context;
   sb_backend *b = m->backend;
-  SB_TRY(b->op->copy(b, NULL, m->device[0], m->device[1], MEMORY_BYTES));
+  for (int i = 0; i < BATCH; i++)
+    SB_TRY(b->op->copy(b, NULL, m->device[i % 2], m->device[1 - i % 2], m->device_bytes));
   return b->op->sync(b, NULL);
 }
 
 static sb_status upload(void *context) {
   const memory *m = context;
   sb_backend *b = m->backend;
-  SB_TRY(b->op->upload(b, NULL, m->device[0], m->host, MEMORY_BYTES));
+  SB_TRY(
+      b->op->upload(b, NULL, m->device[0], m->host, sb_min_size(m->host_bytes, m->device_bytes)));
   return b->op->sync(b, NULL);
 }
 
 static sb_status download(void *context) {
   const memory *m = context;
   sb_backend *b = m->backend;
-  SB_TRY(b->op->download(b, NULL, m->host, m->device[0], MEMORY_BYTES));
+  SB_TRY(
+      b->op->download(b, NULL, m->host, m->device[0], sb_min_size(m->host_bytes, m->device_bytes)));
   return b->op->sync(b, NULL);
 }
 
 static sb_status allocate_memory(memory *m) {
   sb_backend *b = m->backend;
-  SB_TRY(b->op->host_alloc(b, MEMORY_BYTES, "memory to be read", &m->host));
-  memset(m->host, 1, MEMORY_BYTES);
+  SB_TRY(b->op->host_alloc(b, m->host_bytes, "memory to be read", &m->host));
+  memset(m->host, 1, m->host_bytes);
   for (int i = 0; i < 2; i++) {
-    SB_TRY(b->op->alloc(b, MEMORY_BYTES, "memory to be copied", &m->device[i]));
-    SB_TRY(b->op->zero(b, NULL, m->device[i], MEMORY_BYTES));
+    SB_TRY(b->op->alloc(b, m->device_bytes, "memory to be copied", &m->device[i]));
+    SB_TRY(b->op->zero(b, NULL, m->device[i], m->device_bytes));
   }
   return b->op->sync(b, NULL);
 }
 
 sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds, sb_machine *out) {
+  memory m = {.backend = backend};
+  choose_sizes(world, &m);
+  const double crossing = (double)sb_min_size(m.host_bytes, m.device_bytes);
   const struct {
     sb_figure figure;
     sb_timed *work;
     double bytes;
     bool apart; /* only where host and device are not one */
-  } cases[] = {{SB_FIGURE_MEMORY_READ, read_host, MEMORY_BYTES, false},
-               {SB_FIGURE_MEMORY_COPY, copy_device, 2.0 * MEMORY_BYTES, false},
-               {SB_FIGURE_UPLOAD, upload, MEMORY_BYTES, true},
-               {SB_FIGURE_DOWNLOAD, download, MEMORY_BYTES, true}};
-  memory m = {.backend = backend};
+  } cases[] = {{SB_FIGURE_MEMORY_READ, read_host, (double)m.host_bytes, false},
+               {SB_FIGURE_MEMORY_COPY, copy_device, 2.0 * BATCH * (double)m.device_bytes, false},
+               {SB_FIGURE_UPLOAD, upload, crossing, true},
+               {SB_FIGURE_DOWNLOAD, download, crossing, true}};
   sb_status status = sb_world_agree(world, allocate_memory(&m));
   for (size_t i = 0; i < sizeof cases / sizeof *cases && status == SB_OK; i++) {
     double seconds;
@@ -140,6 +157,8 @@ sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds
     status = sb_time_best(world, rounds, cases[i].work, &m, &seconds);
     if (status == SB_OK) out->value[cases[i].figure] = cases[i].bytes / seconds;
   }
+  out->read_bytes = m.host_bytes;
+  out->copy_bytes = m.device_bytes;
   for (int i = 0; i < 2; i++) backend->op->free(backend, m.device[i]);
   backend->op->host_free(backend, m.host);
   return status;
@@ -209,7 +228,7 @@ typedef struct summing {
 static sb_status sum(void *context) {
   const summing *s = context;
   sb_backend *b = s->sums.backend;
-  SB_TRY(sb_device_sums_make(&s->sums, NULL, s->device, MEMORY_BYTES / sizeof *s->device));
+  SB_TRY(sb_device_sums_make(&s->sums, NULL, s->device, SUMS_BYTES / sizeof *s->device));
   return b->op->sync(b, NULL);
 }
 
@@ -218,11 +237,11 @@ sb_status sb_limit_sums(const sb_world *world, sb_backend *b, int rounds, sb_mac
   double seconds;
   if (world->size == 1 || b->unified) return SB_OK;
   sb_status status = sb_device_sums_open(world, b, 0, &s.sums);
-  SB_THEN(b->op->alloc(b, MEMORY_BYTES, "sums", (void **)&s.device));
-  SB_THEN(b->op->zero(b, NULL, s.device, MEMORY_BYTES));
+  SB_THEN(b->op->alloc(b, SUMS_BYTES, "sums", (void **)&s.device));
+  SB_THEN(b->op->zero(b, NULL, s.device, SUMS_BYTES));
   status = sb_world_agree(world, status);
   SB_THEN(sb_time_best(world, rounds, sum, &s, &seconds));
-  if (status == SB_OK) out->value[SB_FIGURE_SUMS] = moved(world, MEMORY_BYTES) / seconds;
+  if (status == SB_OK) out->value[SB_FIGURE_SUMS] = moved(world, SUMS_BYTES) / seconds;
   b->op->free(b, s.device);
   sb_device_sums_release(&s.sums);
   return status;

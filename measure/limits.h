@@ -12,7 +12,9 @@
  * product takes 20 ms. `world` NULL: this rank alone, local. */
 sb_status sb_limit_gemm(const sb_world *world, sb_backend *backend, int rounds, double *flops);
 
-/* Memory: host reads, device copies, and transfers unless host and device are one. 64 MiB each. */
+/* Memory: host reads, device copies, and transfers unless host and device are one. A rank reads
+ * 512 MiB / ranks of the node, at least 64 MiB, and copies as much; on a device with memory of its
+ * own it copies 1 GiB, or a sixteenth of what is free, several times before it waits. */
 sb_status sb_limit_memory(const sb_world *world, sb_backend *backend, int rounds, sb_machine *out);
 
 /* All-gather and all-reduce at 64 KiB, 1, 16 and 64 MiB over all ranks; nothing with one rank. */

@@ -61,9 +61,10 @@ typedef struct sb_machine {
   sb_compute compute; /* of the phases */
   int ranks, nodes, threads;
   size_t seqlen;
-  double value[SB_FIGURES];    /* 0: not measured here */
-  sb_figure limit[SB_FIGURES]; /* of phases */
-  double share[SB_FIGURES];    /* of phases: of their limit */
+  double value[SB_FIGURES];      /* 0: not measured here */
+  sb_figure limit[SB_FIGURES];   /* of phases */
+  double share[SB_FIGURES];      /* of phases: of their limit */
+  size_t read_bytes, copy_bytes; /* that SB_FIGURE_MEMORY_READ and _COPY were measured with */
   sb_network_figure network[SB_NETWORK_SIZES];
   size_t network_count; /* 0 with one rank */
 } sb_machine;
