@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+
 enum { MOST_LINKS = 40 };
 
 /* ---- what `path` means ---- */
@@ -74,21 +76,48 @@ static sb_status settle(const char *path, char *target, bool *streams) {
   return SB_OK;
 }
 
+/* A folder that is renamed over a file is always refused, but the kernel looks at rights first:
+ * ENOTDIR says that these are no obstacle. A mount point has to be asked for. */
+static sb_status try_over(const char *path, const char *target, const char *trial) {
+  struct statx info;
+  if (statx(AT_FDCWD, target, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &info) != 0) return SB_OK;
+  if (info.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+    return sb_fail(SB_ERR_IO, "%s: is a mount point, which cannot be replaced; give another file",
+                   path);
+  if (rename(trial, target) == 0 ||
+      (errno != EPERM && errno != EACCES && errno != EBUSY && errno != EROFS))
+    return SB_OK;
+  return sb_fail(SB_ERR_IO, "%s: may not be replaced (%s); give another file", path,
+                 strerror(errno));
+}
+
+static sb_status try_place(const char *path, const char *target) {
+  char parent[SB_PATH_MAX], start[SB_PATH_MAX + SB_UNFINISHED_SUFFIX], trial[SB_PATH_MAX];
+  int slot;
+  sb_path_parent(parent, target);
+  snprintf(start, sizeof start, "%s.partial-", target);
+  SB_TRY(sb_unfinished_name(start, trial));
+  SB_TRY(sb_cleanup_add(trial, &slot));
+  const int error = mkdir(trial, 0700) == 0 ? 0 : errno;
+  sb_status status = error ? sb_fail(SB_ERR_IO, "%s: cannot be written: the folder %s: %s", path,
+                                     parent, strerror(error))
+                           : try_over(path, target, trial);
+  if (!error) (void)rmdir(trial);
+  sb_cleanup_drop(slot);
+  return status;
+}
+
 sb_status sb_file_check_target(const char *path) {
-  char target[SB_PATH_MAX], parent[SB_PATH_MAX];
+  char target[SB_PATH_MAX];
   bool streams;
   SB_TRY(settle(path, target, &streams));
   if (streams) return SB_OK;
-  sb_path_parent(parent, target);
-  if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) != 0)
-    return sb_fail(SB_ERR_IO, "%s: cannot be written: the folder %s: %s", path, parent,
-                   strerror(errno));
-  sb_unfinished_clear(target);
   const char *slash = strrchr(target, '/');
   const size_t most = NAME_MAX - SB_UNFINISHED_SUFFIX;
   if (strlen(slash ? slash + 1 : target) > most)
     return sb_fail(SB_ERR_IO, "%s: the name is longer than %zu bytes", path, most);
-  return SB_OK;
+  sb_unfinished_clear(target);
+  return try_place(path, target);
 }
 
 /* ---- writing ---- */

@@ -19,9 +19,11 @@
 #include "io/file.h"
 #include "io/unfinished.h"
 
-/* SB_OK where such a file could be written: its folder exists and is writable, its name has room
- * for the neighbour's, and what is there is none of what is refused. For asking before long work
- * whose result goes there. Also removes what killed runs left beside it (sb_unfinished_clear). */
+/* SB_OK where such a file can be written: a trial makes a neighbour and sees that it could take the
+ * name, and nothing that is refused is there. SB_ERR_IO says what is in the way: a folder that is
+ * missing or not writable, a mount point, somebody else's file in a folder like /tmp, a name
+ * without room for the neighbour's. For asking before long work whose result goes there. Also
+ * removes what killed runs left beside it (sb_unfinished_clear). */
 sb_status sb_file_check_target(const char *path);
 
 typedef struct sb_atomic_file {

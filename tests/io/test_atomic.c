@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -271,6 +272,35 @@ static void refused(void **state) {
   assert_fails(sb_file_check_target(scratch_path(text)), SB_ERR_IO, "longer than 221 bytes");
 }
 
+/* Said before the work, not after it: what could not be replaced at the end. */
+static void not_to_be_replaced(void **state) {
+  (void)state;
+  if (geteuid() != 0) skip();
+  assert_int_equal(chmod(scratch, 0755), 0);
+  assert_int_equal(mkdir(scratch_path("sticky"), 0777) | chmod(scratch_path("sticky"), 01777), 0);
+  put_text(scratch_path("sticky/theirs"), "old");
+  assert_int_equal(mkdir(scratch_path("closed"), 0755), 0);
+  assert_int_equal(seteuid(65534), 0);
+  const sb_status sticky = sb_file_check_target(scratch_path("sticky/theirs"));
+  const bool says = strstr(sb_message(), "sticky/theirs: may not be replaced") != NULL;
+  const sb_status free_name = sb_file_check_target(scratch_path("sticky/mine"));
+  const sb_status closed = sb_file_check_target(scratch_path("closed/report"));
+  const bool says_closed = strstr(sb_message(), "closed: Permission denied") != NULL;
+  assert_int_equal(seteuid(0), 0);
+  assert_int_equal(sticky, SB_ERR_IO);
+  assert_true(says && says_closed);
+  assert_int_equal(free_name, SB_OK);
+  assert_int_equal(closed, SB_ERR_IO);
+  assert_true(holds(scratch_path("sticky/theirs"), "old"));
+  put_text(scratch_path("source"), "mounted");
+  put_text(scratch_path("mounted"), "below");
+  if (mount(scratch_path("source"), scratch_path("mounted"), NULL, MS_BIND, NULL) != 0) return;
+  const sb_status mounted = sb_file_check_target(scratch_path("mounted"));
+  assert_int_equal(umount(scratch_path("mounted")), 0);
+  assert_fails(mounted, SB_ERR_IO, "mounted: is a mount point");
+  assert_int_equal(names("mounted"), 1);
+}
+
 /* Nobody can know the name of the neighbour, and a killed run's is removed by the next one. */
 static void neighbours(void **state) {
   (void)state;
@@ -322,12 +352,19 @@ static void made_and_cleared_at_once(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(pieces),        cmocka_unit_test(abandoned),
-      cmocka_unit_test(interrupted),   cmocka_unit_test(interrupted_anywhere),
-      cmocka_unit_test(devices),       cmocka_unit_test(pipes),
-      cmocka_unit_test(descriptors),   cmocka_unit_test(links),
-      cmocka_unit_test(planted_links), cmocka_unit_test(refused),
-      cmocka_unit_test(neighbours),    cmocka_unit_test(made_and_cleared_at_once),
+      cmocka_unit_test(pieces),
+      cmocka_unit_test(abandoned),
+      cmocka_unit_test(interrupted),
+      cmocka_unit_test(interrupted_anywhere),
+      cmocka_unit_test(devices),
+      cmocka_unit_test(pipes),
+      cmocka_unit_test(descriptors),
+      cmocka_unit_test(links),
+      cmocka_unit_test(planted_links),
+      cmocka_unit_test(refused),
+      cmocka_unit_test(not_to_be_replaced),
+      cmocka_unit_test(neighbours),
+      cmocka_unit_test(made_and_cleared_at_once),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
