@@ -116,6 +116,8 @@ void sb_checkpoint_files_remove(const sb_world *world, const sb_checkpoint_files
                                 const char *path) {
   char data[SB_PATH_MAX];
   if (world->rank != 0 || !name_data(kind, path, data)) return;
+  sb_cleanup_hold();  /* a signal would leave one of them */
   (void)unlink(path); /* first: without it the other file means nothing */
   if (kind->suffix) (void)unlink(data);
+  sb_cleanup_release();
 }

@@ -147,16 +147,13 @@ static void forget(sb_outdir *out) {
   out->partial[0] = '\0';
 }
 
-/* What may still fail when the new output is in its place. The old one, which out->partial names,
- * goes last: a signal before the parent is on the disk leaves it to the next run. */
-static sb_status settle(sb_outdir *out) {
-  char parent[SB_PATH_MAX], old[SB_PATH_MAX];
-  sb_path_parent(parent, out->path);
-  sb_status status = sb_folder_sync(out->inside ? out->path : parent);
+/* What may still fail when the new output is in its place and `synced` with its parent, or not. The
+ * old one, which out->partial names, goes last. */
+static sb_status settle(sb_outdir *out, sb_status synced) {
+  char old[SB_PATH_MAX];
+  sb_status status = synced;
   if (status == SB_OK && out->replaces) {
-    SB_THEN(sb_cleanup_add_tree(out->partial, &out->slot));
-    SB_THEN(sb_remove_tree(out->partial));
-    if (status != SB_OK)
+    if (sb_remove_tree(out->partial) != SB_OK)
       status = sb_fail(SB_ERR_IO, "%s; it has the old output: remove it yourself", sb_message());
   } else if (out->replaces) { /* under a name that no later run clears */
     snprintf(old, sizeof old, "%.*s.old-%.8s", SB_PATH_MAX - SUFFIX, out->path,
@@ -169,20 +166,31 @@ static sb_status settle(sb_outdir *out) {
   return status;
 }
 
+/* Brings the place on the disk. From then on the old output, if there is one, is what is
+ * unfinished. */
+static sb_status sync_place(sb_outdir *out) {
+  char parent[SB_PATH_MAX];
+  sb_cleanup_drop(out->slot);
+  out->slot = -1;
+  sb_path_parent(parent, out->path);
+  SB_TRY(sb_folder_sync(out->inside ? out->path : parent));
+  return out->replaces ? sb_cleanup_add_tree(out->partial, &out->slot) : SB_OK;
+}
+
 sb_status sb_outdir_commit(sb_outdir *out) {
   if (!out->partial[0])
     return sb_fail(SB_ERR_INTERNAL, "%s: committed without having begun", out->path);
   SB_TRY(sb_folder_sync(out->partial));
+  sb_status synced = SB_OK;
   sb_cleanup_hold();
   sb_status status = sb_outdir_move(out);
   if (status == SB_OK) {
     sb_cleanup_complete(out->path);
-    sb_cleanup_drop(out->slot); /* its path now names the old output, or nothing */
-    out->slot = -1;
+    synced = sync_place(out);
   }
   sb_cleanup_release();
   SB_TRY(status);
-  status = settle(out);
+  status = settle(out, synced);
   sb_lock_release(&out->lock);
   return status;
 }
