@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "quant/scale_reach.h"
 
 static sb_status work(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
@@ -20,6 +21,7 @@ static sb_status work(sb_quantize_run *u) {
   const sb_budget budget = sb_quantize_budget(r);
   if (r->method != SB_METHOD_RTN && !u->reuses)
     SB_TRY(sb_budget_check(u->model, r->reorder, &budget));
+  SB_TRY(sb_scale_reach_check(u->model, r->min_bits, u->reuses ? SB_MAX_BITS : r->max_bits));
   SB_TRY(sb_quantize_tokens(u));
   SB_TRY(sb_quantize_importance(u));
   SB_TRY(sb_quantize_reorder(u));

@@ -14,6 +14,7 @@
 #include "quant/encode.h"
 #include "quant/gptq.h"
 #include "quant/gptq_checkpoint.h"
+#include "quant/scale_reach.h"
 #include "quant/tune_checkpoint.h"
 
 void sb_quantize_checkpoint_path(const sb_quantize_run *u, const char *part, char *out) {
@@ -29,12 +30,19 @@ static void replace(sb_quantize_run *u, sb_model *packed) {
   u->model = packed;
 }
 
+static sb_status adopt(sb_quantize_run *u, sb_model *packed) {
+  uint64_t groups;
+  replace(u, packed);
+  SB_TRY(sb_scale_reach_count_cuts(u->model, &groups));
+  if (groups > 0) sb_report_count(u->report, "groups_cut_off", groups);
+  return SB_OK;
+}
+
 static sb_status round_to_nearest(sb_quantize_run *u) {
   sb_model *packed;
   sb_report_text(u->report, "quantizer", sb_quantizer_names[SB_QUANTIZER_RTN]);
   SB_TRY(sb_encode_nearest(u->model, &packed));
-  replace(u, packed);
-  return SB_OK;
+  return adopt(u, packed);
 }
 
 /* Where moments overflow, or cannot be factorised, the bits that took hours to find are rounded
@@ -73,7 +81,7 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   if (stats.resumed > 0)
     sb_log_line("round     went on from %s, %zu of %zu layers done before", checkpoint,
                 stats.resumed, u->model->config.layers);
-  replace(u, packed);
+  SB_TRY(adopt(u, packed));
   double seconds = sb_span_seconds(&phase);
   sb_log_phase("round", seconds, u->backend->gemm_flops,
                "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%, refining "
