@@ -109,14 +109,14 @@ static void print_blocks(const sb_arch *arch, const sb_inspect_request *request,
   sb_report_count(report, "block_cols", request->block[1]);
   sb_report_count(report, "blocks", blocks);
   json_t *list = report ? json_array() : NULL;
-  if (out) fprintf(out, "  uniform bits       effective bits a weight   linear layers\n");
+  if (out) sb_text_print(out, "  uniform bits       effective bits a weight   linear layers");
   for (unsigned b = 1; b <= 8; b++) {
     const double bits = uniform_bits(arch, request, b);
     if (out)
-      fprintf(out, "  %-18u %-25.4f %s%s\n", b, bits,
-              sb_text_bytes(text, sizeof text, bits * (double)arch->linear_parameters / 8.0),
-              b == 1 && bits >= uniform_bits(arch, request, 2) ? " (not less than 2 bits take)"
-                                                               : "");
+      sb_text_print(
+          out, "  %-18u %-25.4f %s%s", b, bits,
+          sb_text_bytes(text, sizeof text, bits * (double)arch->linear_parameters / 8.0),
+          b == 1 && bits >= uniform_bits(arch, request, 2) ? " (not less than 2 bits take)" : "");
     if (list) json_array_append_new(list, json_real(bits));
   }
   if (report) json_object_set_new(report, "uniform_effective_bits", list);
@@ -147,7 +147,7 @@ sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *requ
   if (status == SB_OK && request->check) {
     if (out) fflush(out);
     status = sb_finite_check(world, &arch, weights, &checked);
-    if (status == SB_OK && out) fprintf(out, "\nAll %" PRIu64 " weights are finite.\n", checked);
+    if (status == SB_OK) sb_table_head(out, "All %" PRIu64 " weights are finite.", checked);
     sb_report_count(report, "checked_weights", checked);
   }
   sb_safetensors_close(&weights);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the house: which room may include which, circles, sizes, and names of files that are gone
-(docs/architecture.md).
+"""Checks the house: which room may include which, circles, sizes, calls that one place makes for
+all, and names of files that are gone (docs/architecture.md).
 
 Reads all sources and documents, and prints one line for each breach; exit code 1 if there is any.
 With --graph it prints the arrows between rooms and their counts instead.
@@ -23,6 +23,18 @@ KERNELS_NEVER = {"kernels/cpu": ["kernels/cuda"], "kernels/cuda": ["kernels/cpu"
 ALLOWED = {
     ("kernels/device.c", "kernels/cuda/cuda.h"): "the one place that chooses a backend",
 }
+# (calls, the files that may make them, what the others do instead)
+ONE_PLACE = [
+    (re.compile(r'\b(?:open|openat|creat|freopen|mkstemp|fopen)\((?!"/(?:proc|sys)/)'),
+     {"base/cleanup.c", "io/file.c", "io/atomic.c", "io/unfinished.c", "io/lock.c"},
+     "files are opened by io/file.h, which waits for no pipe and writes through no link"),
+    (re.compile(r"\b(?:printf|vprintf|puts|putchar)\(|\bfprintf\((?:stdout|out)\b"),
+     {"base/text.c", "cli/main.c", "cli/options_help.c"},
+     "results are written by sb_text_print, which lets no control character through"),
+    (re.compile(r"\b(?:getpid|tmpnam|tempnam|mktemp|mkdtemp)\("),
+     {"io/unfinished.c", "io/lock.c"},
+     "temporary names are made by io/unfinished.h, where nobody can guess them"),
+]
 CODE = (".c", ".h", ".cu", ".cuh", ".cpp")
 MOST_LINES = 450  # of a file
 MOST_FUNCTION = 60  # lines of a function, but tables of options
@@ -172,6 +184,10 @@ def main():
         for first, count, text in functions(lines):
             if count > MOST_FUNCTION and not TABLES.search(text):
                 breaches.append(f"{name}:{first}: a function of {count} lines, at most {MOST_FUNCTION}")
+        for number, line in enumerate(lines, 1) if here in ROOMS else ():
+            for calls, places, instead in ONE_PLACE:
+                if calls.search(line) and name not in places:
+                    breaches.append(f"{name}:{number}: {instead}")
         for number, target in includes_of(lines):
             why = arrow_error(name, target)
             if why:
