@@ -34,6 +34,9 @@ function(sb_flags target)
                                              -fno-omit-frame-pointer -Wno-error)
     target_link_options(${target} PRIVATE -fsanitize=address,undefined)
   endif()
+  if(SB_FUZZ) # libFuzzer follows which edges an input takes
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
   target_compile_definitions(${target} PRIVATE _GNU_SOURCE SB_VERSION="${PROJECT_VERSION}"
                                                $<$<BOOL:${SB_CHECKS}>:SB_CHECKS>)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})

@@ -1,0 +1,130 @@
+/* Packed block rows (kernels/blockrow.h): what passes sb_blockrow_is_valid can be decoded, visited
+ * and listed without leaving it.
+ *
+ * Input: u8 rows, u16 columns, u8 rows and u16 columns of a block, u8 number of the block row, u8
+ * kind of grids, then the packed bytes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/bytes.h"
+#include "kernels/blockrow.h"
+#include "tests/fuzz/target.h"
+#include "tests/support/random.h"
+
+enum { HEAD = 8, MOST = 4096, MOST_COLS = 256 };
+
+static void seed(fuzz_take take, void *context, sb_tiling t, size_t i, sb_symmetry symmetry) {
+  uint8_t input[MOST], bits[MOST_COLS];
+  float *w = malloc(t.rows * t.cols * sizeof *w);
+  uint64_t random = t.cols;
+  for (size_t k = 0; k < t.rows * t.cols; k++) w[k] = uniform(&random);
+  for (size_t j = 0; j < sb_tiling_block_cols(&t); j++)
+    bits[j] = (uint8_t)(1 + (j + t.block_cols) % 8);
+  input[0] = (uint8_t)t.rows;
+  input[1] = (uint8_t)t.cols;
+  input[2] = (uint8_t)(t.cols >> 8);
+  input[3] = (uint8_t)t.block_rows;
+  input[4] = (uint8_t)t.block_cols;
+  input[5] = (uint8_t)(t.block_cols >> 8);
+  input[6] = (uint8_t)i;
+  input[7] = (uint8_t)symmetry;
+  sb_blockrow_encode(input + HEAD, w + i * t.block_rows * t.cols, SB_F32, &t, i, bits, symmetry,
+                     NULL);
+  take(context, input, HEAD + sb_blockrow_bytes(&t, i, bits, symmetry));
+  free(w);
+}
+
+static void seeds(fuzz_take take, void *context) {
+  for (unsigned s = 0; s < 2; s++) {
+    seed(take, context, (sb_tiling){8, 32, 4, 16}, 1, (sb_symmetry)s);
+    seed(take, context, (sb_tiling){5, 67, 4, 8}, 1, (sb_symmetry)s);
+    seed(take, context, (sb_tiling){16, 40, 16, 33}, 0, (sb_symmetry)s);
+    seed(take, context, (sb_tiling){3, 9, 1, 1}, 2, (sb_symmetry)s);
+    seed(take, context, (sb_tiling){4, 20, 200, 1000}, 0, (sb_symmetry)s);
+  }
+}
+
+typedef struct visited {
+  const uint8_t *packed;
+  size_t bytes, groups;
+  unsigned sum;
+} visited;
+
+static void visit(void *context, size_t r, size_t j, size_t scale, size_t base) {
+  visited *v = context;
+  (void)r, (void)j;
+  fuzz_require(scale + 2 <= v->bytes && (base == SIZE_MAX || base + 2 <= v->bytes));
+  v->sum += v->packed[scale] + v->packed[scale + 1];
+  v->groups++;
+}
+
+static void use(const uint8_t *packed, size_t bytes, const sb_tiling *t, size_t i,
+                sb_symmetry symmetry) {
+  const size_t cols = sb_tiling_block_cols(t), rows = sb_tiling_rows_of(t, i);
+  uint8_t bits[MOST_COLS];
+  fuzz_require(sb_blockrow_read_bits(bits, packed, bytes, t, i, symmetry) == SB_OK);
+  sb_block_part *parts = malloc((1 + SB_BLOCK_PARTS * cols) * sizeof *parts);
+  size_t sum = 0;
+  for (size_t n = sb_blockrow_parts(parts, t, i, bits, symmetry); n > 0; n--)
+    sum += parts[n - 1].bytes;
+  fuzz_require(sum == bytes);
+  free(parts);
+  visited v = {packed, bytes, 0, 0};
+  sb_blockrow_scales(t, i, bits, symmetry, visit, &v);
+  fuzz_require(v.groups == rows * cols);
+  uint16_t *halves = malloc(rows * t->cols * sizeof *halves);
+  float *floats = malloc(rows * t->cols * sizeof *floats);
+  sb_blockrow_decode(halves, SB_BF16, packed, t, i, 0, cols, symmetry);
+  sb_blockrow_decode(floats, SB_F32, packed, t, i, 0, cols, symmetry);
+  free(halves);
+  free(floats);
+}
+
+static void run(const uint8_t *data, size_t size) {
+  fuzz_cursor in = {data, size};
+  sb_tiling t;
+  t.rows = fuzz_u8(&in);
+  t.cols = fuzz_u16(&in);
+  t.block_rows = fuzz_u8(&in);
+  t.block_cols = fuzz_u16(&in);
+  const size_t i = fuzz_u8(&in);
+  const sb_symmetry symmetry = fuzz_u8(&in) % 2 ? SB_SYMMETRIC : SB_ASYMMETRIC;
+  if (t.rows == 0 || t.cols == 0 || t.block_rows == 0 || t.block_cols == 0) return;
+  if (i >= sb_tiling_block_rows(&t) || sb_tiling_block_cols(&t) > MOST_COLS) return;
+  sb_flaw flaw;
+  if (sb_blockrow_is_valid(in.at, in.left, &t, i, symmetry, &flaw))
+    use(in.at, in.left, &t, i, symmetry);
+  else
+    fuzz_require(flaw.text[0] != 0);
+}
+
+/* The block row gets as many columns as its bytes have room for: widths that changed would
+ * otherwise ask for another size, and nothing behind the bit map would be read. */
+static void mend(uint8_t *data, size_t size) {
+  if (size < HEAD + 16) return;
+  fuzz_cursor in = {data, HEAD};
+  sb_tiling t;
+  t.rows = fuzz_u8(&in);
+  t.cols = fuzz_u16(&in);
+  t.block_rows = fuzz_u8(&in);
+  t.block_cols = fuzz_u16(&in);
+  const size_t i = fuzz_u8(&in);
+  const sb_symmetry symmetry = fuzz_u8(&in) % 2 ? SB_SYMMETRIC : SB_ASYMMETRIC;
+  if (t.rows == 0 || t.block_rows == 0 || t.block_cols == 0 || i >= sb_tiling_block_rows(&t))
+    return;
+  for (size_t j = HEAD; j < size && j < HEAD + MOST_COLS; j++) { /* widths that can be, mostly */
+    const bool in_map = (j - HEAD) * t.block_cols < t.cols;
+    if (in_map && !sb_alphabet_of(data[j])) data[j] = (uint8_t)(1 + data[j] % 8);
+  }
+  for (t.cols = 1; t.cols < 2048; t.cols++) {
+    if (sb_tiling_block_cols(&t) > size - HEAD) return;
+    for (size_t j = 0; j < sb_tiling_block_cols(&t); j++)
+      if (!sb_alphabet_of(data[HEAD + j])) return;
+    if (sb_blockrow_bytes(&t, i, data + HEAD, symmetry) != size - HEAD) continue;
+    data[1] = (uint8_t)t.cols;
+    data[2] = (uint8_t)(t.cols >> 8);
+    return;
+  }
+}
+
+const fuzz_target fuzz_block_row = {"block_row", MOST, NULL, seeds, mend, run};
