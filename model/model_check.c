@@ -127,21 +127,23 @@ static bool unit_is_valid(const sb_model *m, size_t g, const sb_place *place,
                        m->arch.tensors[place->tensor].name, unit);
 }
 
-/* The block rows of this rank. */
-static bool coded_is_valid(const sb_model *m, sb_flaw *flaw) {
-  const sb_matrix *matrix = m->matrices; /* places of layers have the order of tensors */
-  for (size_t p = 0; p < m->place_count; p++) {
+bool sb_model_codes_are_valid(const sb_model *m, size_t group, sb_flaw *flaw) {
+  size_t first, end;
+  sb_store_owned(m->store, group, m->world->rank, &first, &end);
+  for (size_t p = m->group_place[group]; p < m->group_place[group + 1]; p++) {
     const sb_place *place = &m->places[p];
-    size_t first, end;
-    if (!m->arch.tensors[place->tensor].is_linear) continue;
-    while (matrix->tensor != place->tensor) matrix++;
-    sb_store_owned(m->store, place->group, m->world->rank, &first, &end);
-    for (size_t u = 0; u < place->units; u++) {
+    const sb_matrix *matrix = sb_model_place_matrix(m, place);
+    for (size_t u = 0; matrix && u < place->units; u++) {
       const size_t at = place->first_unit + u;
-      if (at >= first && at < end && !unit_is_valid(m, place->group, place, matrix, u, flaw))
-        return false;
+      if (at >= first && at < end && !unit_is_valid(m, group, place, matrix, u, flaw)) return false;
     }
   }
+  return true;
+}
+
+static bool coded_is_valid(const sb_model *m, sb_flaw *flaw) {
+  for (size_t group = 0; group < m->groups; group++)
+    if (!sb_model_codes_are_valid(m, group, flaw)) return false;
   return true;
 }
 

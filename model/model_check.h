@@ -9,6 +9,10 @@
 /* Widths of `count` blocks: 1 to 8, and where `may_be_source` also 0. Local. O(count). */
 bool sb_bits_are_valid(const uint8_t *bits, size_t count, bool may_be_source, sb_flaw *flaw);
 
+/* True if the block rows that this rank owns of a group of the store, in a model of coding
+ * SB_CODING_CODES, can be decoded and have the widths of the model's bit map. Local. O(blocks). */
+bool sb_model_codes_are_valid(const sb_model *model, size_t group, sb_flaw *flaw);
+
 /* True for a laid out model that holds its invariants. `flaw` says which one does not hold:
  *
  * - places follow one another, cover the rows of every tensor once, and are the units of the store;

@@ -9,6 +9,7 @@
 #include "base/trace.h"
 #include "folders/checkpoint_files.h"
 #include "io/json.h"
+#include "model/model_check.h"
 #include "mpi/large.h"
 
 static const sb_checkpoint_files_kind kind = {
@@ -100,15 +101,24 @@ static sb_status read_share(const sb_gptq_checkpoint *r, size_t layer) {
   return s.units > 0 ? sb_file_read_at(r->files.fd, r->files.data, s.at, s.memory, s.bytes) : SB_OK;
 }
 
+/* Whatever somebody wrote there, its checksum may be right; but widths are believed by whoever
+ * decodes. */
+static sb_status check_codes(const sb_gptq_checkpoint *r, size_t layer) {
+  sb_flaw flaw;
+  if (sb_model_codes_are_valid(r->m, group_of(r, layer), &flaw)) return SB_OK;
+  return sb_fail(SB_ERR_FORMAT, "%s: %s; remove %s to round anew", r->files.data, flaw.text,
+                 r->files.path);
+}
+
 /* Collective. */
 static sb_status read_layer(const sb_gptq_checkpoint *r, size_t layer) {
   uint64_t sum;
   SB_AGREE(r->m->world, read_share(r, layer));
   SB_TRY(sum_up(r, layer, &sum));
-  return sum == r->sums[layer]
-             ? SB_OK
-             : sb_fail(SB_ERR_FORMAT, "%s: layer %zu is damaged; remove %s to round anew",
-                       r->files.data, layer, r->files.path);
+  if (sum != r->sums[layer])
+    return sb_fail(SB_ERR_FORMAT, "%s: layer %zu is damaged; remove %s to round anew",
+                   r->files.data, layer, r->files.path);
+  return sb_world_agree(r->m->world, check_codes(r, layer));
 }
 
 /* On rank 0: how many layers the model has, how many are done, their checksums. */

@@ -16,4 +16,4 @@ export LSAN_OPTIONS=suppressions=$source/tests/lsan.supp:print_suppressions=0
 export ASAN_OPTIONS=allocator_may_return_null=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 exec "$build/tests/fuzz/fuzz_$name" -artifact_prefix="$build/corpus/$name-" -print_final_stats=1 -timeout=20 \
-  -rss_limit_mb=2048 -malloc_limit_mb=64 -max_len=8192 "$@" "${folders[@]}"
+  -rss_limit_mb=2048 -malloc_limit_mb=64 -max_len=16384 "$@" "${folders[@]}"

@@ -77,21 +77,41 @@ static size_t change_number(uint8_t *data, size_t bytes, size_t limit, uint64_t 
   return bytes;
 }
 
-/* A piece between two commas goes, or comes a second time, behind itself or anywhere. */
+/* The first comma from a random place on; `bytes` where there is none behind it. */
+static size_t some_comma(const uint8_t *data, size_t bytes, uint64_t *random) {
+  size_t at = draw(random, bytes);
+  while (at < bytes && data[at] != ',') at++;
+  return at;
+}
+
+/* Where the piece that begins with the comma `at` ends: before the next comma or closing bracket of
+ * the same depth. */
+static size_t piece_end(const uint8_t *data, size_t bytes, size_t at) {
+  size_t depth = 0;
+  for (at++; at < bytes; at++) {
+    if (data[at] == '[' || data[at] == '{') depth++;
+    if (depth == 0 && strchr(",]}", data[at]) && data[at]) return at;
+    if (data[at] == ']' || data[at] == '}') depth--;
+  }
+  return bytes;
+}
+
+/* A member or an element goes, or comes a second time: behind itself or anywhere. */
 static size_t change_member(uint8_t *data, size_t bytes, size_t limit, uint64_t *random) {
-  size_t begin = draw(random, bytes), end;
-  while (begin < bytes && data[begin] != ',') begin++;
+  uint8_t piece[1024];
+  const size_t begin = some_comma(data, bytes, random);
   if (begin == bytes) return bytes;
-  for (end = begin + 1; end < bytes && data[end] != ','; end++) continue;
-  uint8_t piece[256];
-  const size_t length = end - begin < sizeof piece ? end - begin : sizeof piece;
+  const size_t end = piece_end(data, bytes, begin), length = end - begin;
+  if (length > sizeof piece || draw(random, 2))
+    return splice(data, bytes, limit, begin, length, "", 0);
   memcpy(piece, data + begin, length);
-  if (draw(random, 2)) return splice(data, bytes, limit, begin, end - begin, "", 0);
-  return splice(data, bytes, limit, draw(random, 4) ? end : draw(random, bytes), 0, piece, length);
+  const size_t to = draw(random, 3) ? end : some_comma(data, bytes, random);
+  return splice(data, bytes, limit, to, 0, piece, length);
 }
 
 static size_t change_bytes(uint8_t *data, size_t bytes, size_t limit, uint64_t *random) {
-  const size_t at = draw(random, bytes), length = 1 + draw(random, 8);
+  const size_t head = bytes < 16 ? bytes : 16; /* where inputs have modes, sizes and changes */
+  const size_t at = draw(random, draw(random, 3) ? bytes : head), length = 1 + draw(random, 8);
   uint8_t noise[8];
   for (size_t i = 0; i < sizeof noise; i++) noise[i] = (uint8_t)draw(random, 256);
   switch (draw(random, 6)) {
@@ -118,8 +138,8 @@ size_t fuzz_change(uint8_t *data, size_t bytes, size_t limit, uint64_t *random) 
     data[0] = (uint8_t)draw(random, 256);
     return limit > 0;
   }
-  const size_t choice = draw(random, 4);
-  if (choice == 0) return change_number(data, bytes, limit, random);
-  if (choice == 1) return change_member(data, bytes, limit, random);
+  const size_t choice = draw(random, 8);
+  if (choice < 3) return change_number(data, bytes, limit, random);
+  if (choice < 5) return change_member(data, bytes, limit, random);
   return change_bytes(data, bytes, limit, random);
 }

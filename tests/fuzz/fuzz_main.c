@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t limit, unsigned seed) {
   uint64_t random = seed;
+  if (limit > target->limit && bytes <= target->limit) limit = target->limit;
   if (seed % 4 == 0)
     bytes = fuzz_change(data, bytes, limit, &random);
   else

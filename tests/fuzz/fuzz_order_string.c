@@ -35,7 +35,7 @@ static int compare(const void *a, const void *b) {
 static void run(const uint8_t *data, size_t size) {
   fuzz_cursor in = {data, size};
   const size_t n = fuzz_u16(&in), block = fuzz_u16(&in);
-  if (n == 0 || block == 0 || in.left < sb_order_string_bytes(n, block)) return;
+  if (n == 0 || n > MOST || block == 0 || in.left < sb_order_string_bytes(n, block)) return;
   const size_t bytes = sb_order_string_bytes(n, block);
   uint32_t *from = malloc(n * sizeof *from);
   uint8_t *string = malloc(bytes + 1);

@@ -16,6 +16,7 @@ _Noreturn void fuzz_broken(const char *file, int line, const char *condition) {
 }
 
 bool fuzz_settle(sb_status status) {
+  if (getenv("FZ")) fprintf(stderr, "%d %.90s\n", status, status ? sb_message() : "OK");
   if (status == SB_OK) return true;
   const char *line = sb_message();
   fuzz_require(*line && status != SB_ERR_INTERNAL);

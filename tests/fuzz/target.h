@@ -41,7 +41,12 @@ typedef struct fuzz_target {
   X(shard)                                                                                         \
   X(sections)                                                                                      \
   X(block_row)                                                                                     \
-  X(order_string)
+  X(order_string)                                                                                  \
+  X(bits_file)                                                                                     \
+  X(search_checkpoint)                                                                             \
+  X(rounding_checkpoint)                                                                           \
+  X(training_checkpoint)                                                                           \
+  X(output)
 
 #define FUZZ_DECLARE(name) extern const fuzz_target fuzz_##name;
 FUZZ_TARGETS(FUZZ_DECLARE)
