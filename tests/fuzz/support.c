@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,9 @@ bool fuzz_settle(sb_status status) {
   const char *line = sb_message();
   fuzz_require(*line && status != SB_ERR_INTERNAL);
   for (const char *c = line; *c; c++) fuzz_require((unsigned char)*c >= ' ' && *c != 127);
+  json_t *text = json_string(line);
+  fuzz_require(text != NULL); /* UTF-8 */
+  json_decref(text);
   return false;
 }
 

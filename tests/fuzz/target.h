@@ -59,7 +59,7 @@ FUZZ_TARGETS(FUZZ_DECLARE)
   } while (0)
 _Noreturn void fuzz_broken(const char *file, int line, const char *condition);
 
-/* True for SB_OK. A failure must have left one line of printable text, and must not be one that
+/* True for SB_OK. A failure must have left one line of printable UTF-8, and must not be one that
  * only a fault of ours can give (SB_ERR_INTERNAL). */
 bool fuzz_settle(sb_status status);
 
