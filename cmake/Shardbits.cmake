@@ -35,7 +35,7 @@ function(sb_flags target)
     target_link_options(${target} PRIVATE -fsanitize=address,undefined)
   endif()
   if(SB_FUZZ) # libFuzzer follows which edges an input takes
-    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link -Wno-pass-failed)
   endif()
   target_compile_definitions(${target} PRIVATE _GNU_SOURCE SB_VERSION="${PROJECT_VERSION}"
                                                $<$<BOOL:${SB_CHECKS}>:SB_CHECKS>)

@@ -15,7 +15,8 @@
 sb_status sb_finite_check(const sb_world *world, const sb_arch *arch, const sb_safetensors *weights,
                           uint64_t *checked);
 
-/* Index of the first NaN or infinity among `count` values of a weight type, or `count`. Pure. */
+/* Index of the first NaN or infinity among `count` values of a weight type, or `count`. `values`
+ * needs no alignment. Pure. */
 size_t sb_finite_first_bad(const void *values, sb_dtype dtype, size_t count);
 
 #endif

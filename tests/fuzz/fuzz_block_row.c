@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "io/bytes.h"
 #include "kernels/blockrow.h"
 #include "tests/fuzz/target.h"
@@ -89,7 +90,8 @@ static void run(const uint8_t *data, size_t size) {
   t.block_cols = fuzz_u16(&in);
   const size_t i = fuzz_u8(&in);
   const sb_symmetry symmetry = fuzz_u8(&in) % 2 ? SB_SYMMETRIC : SB_ASYMMETRIC;
-  if (t.rows == 0 || t.cols == 0 || t.block_rows == 0 || t.block_cols == 0) return;
+  if (t.rows == 0 || t.cols == 0) return;
+  if (!fuzz_settle(sb_limit_check_block("manifest", t.block_rows, t.block_cols))) return;
   if (i >= sb_tiling_block_rows(&t) || sb_tiling_block_cols(&t) > MOST_COLS) return;
   sb_flaw flaw;
   if (sb_blockrow_is_valid(in.at, in.left, &t, i, symmetry, &flaw))

@@ -182,6 +182,17 @@ static size_t in_some_unit(size_t number) {
   return s.place;
 }
 
+/* After a refusal the store has what was read so far: back to what was saved. */
+static void restore_rounding(void) {
+  const fuzz_cursor nothing = {NULL, 0};
+  sb_gptq_checkpoint *checkpoint = NULL;
+  size_t layers;
+  fuzz_put("rounding.layers", rounding.data, rounding.bytes, 0);
+  const char *path = fuzz_put_json("rounding", json_incref(rounding.json), &nothing);
+  fuzz_require(sb_gptq_checkpoint_open(path, fuzz_key(), model, &layers, &checkpoint) == SB_OK);
+  sb_gptq_checkpoint_close(&checkpoint);
+}
+
 static void run_rounding(const uint8_t *data, size_t size) {
   fuzz_cursor in = {data, size};
   const bool fits = fuzz_u8(&in) != 0;
@@ -197,6 +208,8 @@ static void run_rounding(const uint8_t *data, size_t size) {
     fuzz_require(done <= model->config.layers);
     fuzz_require_valid(model);
     sb_gptq_checkpoint_close(&checkpoint);
+  } else {
+    restore_rounding();
   }
 }
 

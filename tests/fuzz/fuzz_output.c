@@ -169,8 +169,10 @@ static void run(const uint8_t *data, size_t size) {
   put_manifest(&in, changes > 0 ? "changed.sbz" : shard_names[kind], &stats, hash);
   sb_output_stats verified;
   sb_model *model = NULL;
-  fuzz_settle(sb_output_verify(fuzz_world(), fuzz_folder(), SB_NO_TICKER, &verified));
-  if (!fuzz_settle(sb_output_load(fuzz_world(), fuzz_folder(), &model))) return;
+  const bool whole =
+      fuzz_settle(sb_output_verify(fuzz_world(), fuzz_folder(), SB_NO_TICKER, &verified));
+  fuzz_require(fuzz_settle(sb_output_load(fuzz_world(), fuzz_folder(), &model)) == whole);
+  if (!whole) return;
   fuzz_require_valid(model);
   if (mode & EXPORT) export(model, kind);
   sb_model_free(&model);
