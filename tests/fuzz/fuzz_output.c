@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "folders/export.h"
 #include "folders/output_load.h"
@@ -42,6 +43,7 @@ static void write_shard(const char *name, const frame *frames, size_t count, sb_
   const char *path = fuzz_path(name);
   sb_shard_writer *writer = NULL;
   sb_shard_reader *reader = NULL;
+  unlink(path);
   fuzz_require(sb_shard_writer_create(path, -7, &writer) == SB_OK);
   for (size_t i = 0; i < count; i++)
     fuzz_require(sb_shard_writer_add(writer, frames[i].tensor, frames[i].row, SB_FILTER_NONE,

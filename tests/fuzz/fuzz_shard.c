@@ -2,6 +2,7 @@
  * checksums of frames and index fit. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/frame.h"
 #include "io/shard_layout.h"
@@ -30,6 +31,7 @@ static void seed(fuzz_take take, void *context, const content *frames, size_t co
   const char *path = fuzz_path("seed.sbz");
   uint8_t raw[512];
   sb_shard_writer *writer = NULL;
+  unlink(path);
   fuzz_require(sb_shard_writer_create(path, 1, &writer) == SB_OK);
   for (size_t i = 0; i < count; i++) {
     fill_random(raw, sizeof raw, i);
