@@ -3,9 +3,9 @@
  *
  * Input: u8 mode, u8 number of changes of the second file, CHANGES of them (u32 place, u8 value
  * each), whether they are made or not, then the JSON of the first. Unless the mode is 0, format,
- * version and key are made to fit; and the checksums of the second file, which a search does not
- * have, always are. */
+ * version, key and all checksums are made to fit. A search has no second file. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -102,7 +102,7 @@ static void run_search(const uint8_t *data, size_t size) {
   sb_flaw flaw;
   bool resumes = false;
   const char *path =
-      fuzz_put_json("search", fits ? fuzz_checkpoint_json(&in, search.json) : NULL, &in);
+      fuzz_put_checkpoint("search", fits ? fuzz_checkpoint_json(&in, search.json) : NULL, &in);
   if (fuzz_settle(sb_search_checkpoint_open(path, fuzz_key(), model, &p, &resumes, &checkpoint))) {
     fuzz_require(resumes && p.steps >= 0 && p.strides >= 0 && p.trades >= 0 && p.share >= 0);
     fuzz_require(isfinite(p.loss) && isfinite(p.start_loss) && isfinite(p.share));
@@ -133,33 +133,48 @@ static void seeds_rounding(fuzz_take take, void *context) {
   seed(take, context, &rounding);
 }
 
-/* Calls back for every unit of the file's layers with its number and where it lies in the file. */
-static void each_unit(void (*visit)(void *context, size_t number, size_t at, size_t bytes),
+/* Calls back for every unit of the file with its number, its layer, and where it lies. */
+static void each_unit(void (*visit)(void *context, size_t number, size_t layer, size_t at,
+                                    size_t bytes),
                       void *context) {
   const sb_model *m = model;
-  size_t units = 0, number = 0;
-  for (size_t l = 0; l < m->config.layers; l++) {
-    const sb_place *last = &m->places[m->group_place[m->layer_first + l + 1] - 1];
-    units += last->first_unit + last->units;
-  }
-  size_t at = units * sizeof(uint64_t); /* behind the checksums */
-  for (size_t group = m->layer_first; number < units; group++) {
+  size_t number = 0, at = 0;
+  for (size_t layer = 0; layer < m->config.layers; layer++) {
+    const size_t group = m->layer_first + layer;
     const sb_place *last = &m->places[m->group_place[group + 1] - 1];
     const size_t end = last->first_unit + last->units;
     for (size_t u = 0; u < end; u++) {
       const size_t begin = sb_store_offset(m->store, group, u),
                    bytes = sb_store_offset(m->store, group, u + 1) - begin;
-      visit(context, number++, at, bytes);
+      visit(context, number++, layer, at, bytes);
       at += bytes;
     }
   }
   fuzz_require(at == rounding.bytes);
 }
 
-static void sum_unit(void *context, size_t number, size_t at, size_t bytes) {
-  uint8_t *data = context;
-  const uint64_t hash = XXH64(data + at, bytes, 0);
-  memcpy(data + sizeof hash * number, &hash, sizeof hash);
+typedef struct layer_sums {
+  const uint8_t *data;
+  uint64_t sums[16];
+} layer_sums;
+
+static void sum_unit(void *context, size_t number, size_t layer, size_t at, size_t bytes) {
+  layer_sums *s = context;
+  fuzz_require(layer < 16);
+  s->sums[layer] += XXH64(s->data + at, bytes, number);
+}
+
+/* The checksums of all layers. */
+static void sum_layers(json_t *json, const uint8_t *data) {
+  layer_sums s = {data, {0}};
+  char text[17];
+  json_t *list = json_array();
+  each_unit(sum_unit, &s);
+  for (size_t layer = 0; layer < model->config.layers; layer++) {
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)s.sums[layer]);
+    json_array_append_new(list, json_string(text));
+  }
+  json_object_set_new(json, "sums", list);
 }
 
 /* Low bits of the number: the unit, out of UNITS. The others: where in it, in every second case
@@ -169,8 +184,9 @@ typedef struct spot {
   size_t number, place;
 } spot;
 
-static void find_spot(void *context, size_t number, size_t at, size_t bytes) {
+static void find_spot(void *context, size_t number, size_t layer, size_t at, size_t bytes) {
   spot *s = context;
+  (void)layer;
   const size_t offset = s->number / UNITS;
   if (number != s->number % UNITS) return;
   s->place = at + (offset % 2 ? offset / 2 % 4 : offset / 2) % bytes;
@@ -188,7 +204,7 @@ static void restore_rounding(void) {
   sb_gptq_checkpoint *checkpoint = NULL;
   size_t layers;
   fuzz_put("rounding.layers", rounding.data, rounding.bytes, 0);
-  const char *path = fuzz_put_json("rounding", json_incref(rounding.json), &nothing);
+  const char *path = fuzz_put_checkpoint("rounding", json_incref(rounding.json), &nothing);
   fuzz_require(sb_gptq_checkpoint_open(path, fuzz_key(), model, &layers, &checkpoint) == SB_OK);
   sb_gptq_checkpoint_close(&checkpoint);
 }
@@ -197,11 +213,11 @@ static void run_rounding(const uint8_t *data, size_t size) {
   fuzz_cursor in = {data, size};
   const bool fits = fuzz_u8(&in) != 0;
   uint8_t *layers = changed(&rounding, &in, in_some_unit);
-  each_unit(sum_unit, layers);
+  json_t *json = fits ? fuzz_checkpoint_json(&in, rounding.json) : NULL;
+  if (json) sum_layers(json, layers);
   fuzz_put("rounding.layers", layers, rounding.bytes, 0);
   free(layers);
-  const char *path =
-      fuzz_put_json("rounding", fits ? fuzz_checkpoint_json(&in, rounding.json) : NULL, &in);
+  const char *path = fuzz_put_checkpoint("rounding", json, &in);
   sb_gptq_checkpoint *checkpoint = NULL;
   size_t done = 0;
   if (fuzz_settle(sb_gptq_checkpoint_open(path, fuzz_key(), model, &done, &checkpoint))) {
@@ -262,7 +278,7 @@ static void run_training(const uint8_t *data, size_t size) {
   json_t *json = fits ? fuzz_checkpoint_json(&in, training.json) : NULL;
   if (json) sum_groups(json, state);
   fuzz_put("training.scales", state, training.bytes, 0);
-  const char *path = fuzz_put_json("training", json, &in);
+  const char *path = fuzz_put_checkpoint("training", json, &in);
   sb_tune_checkpoint *checkpoint = NULL;
   sb_tune_checkpoint_progress progress;
   if (fuzz_settle(sb_tune_checkpoint_open(path, fuzz_key(), fuzz_world(), scales, &progress,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "folders/hf_load.h"
+#include "io/seal.h"
 #include "model/model_check.h"
 #include "quant/encode.h"
 #include "tests/support/random_orders.h"
@@ -92,6 +93,14 @@ json_t *fuzz_checkpoint_json(const fuzz_cursor *rest, const json_t *like) {
   for (size_t i = 0; i < 3; i++)
     json_object_set(json, members[i], json_object_get(like, members[i]));
   return json;
+}
+
+const char *fuzz_put_checkpoint(const char *name, json_t *json, const fuzz_cursor *rest) {
+  if (!json) return fuzz_put(name, rest->at, rest->left, 0);
+  const char *path = fuzz_path(name);
+  fuzz_require(sb_sealed_write(path, json) == SB_OK);
+  json_decref(json);
+  return path;
 }
 
 const char *fuzz_put_json(const char *name, json_t *json, const fuzz_cursor *rest) {

@@ -26,6 +26,9 @@ const sb_key *fuzz_key(void);
 /* Parses the cursor's rest as JSON; where it is an object, gives it the format, the version and the
  * key of `like`, which came from a checkpoint that was written here. NULL: no object. */
 json_t *fuzz_checkpoint_json(const fuzz_cursor *rest, const json_t *like);
+/* Puts `json` (taken over) into a file of fuzz_folder under its checksum (io/seal.h), or where it
+ * is NULL the cursor's rest as it is. */
+const char *fuzz_put_checkpoint(const char *name, json_t *json, const fuzz_cursor *rest);
 /* Puts `json` (taken over), or where it is NULL the cursor's rest, into a file of fuzz_folder. */
 const char *fuzz_put_json(const char *name, json_t *json, const fuzz_cursor *rest);
 
