@@ -27,10 +27,6 @@ char *sb_text_seconds(char *text, size_t size, double seconds);
  * backslash too, so escaping twice changes nothing. What does not fit ends in "...". `text` may not
  * overlap `from`. O(length). */
 char *sb_text_escaped(char *text, size_t size, const char *from);
-/* The same for one name among other arguments of printf; the result lives until the end of the
- * enclosing block. At most 239 bytes: what is longer ends in "...". */
-enum { SB_ESCAPED_SIZE = 240 };
-#define SB_ESCAPED(from) sb_text_escaped((char[SB_ESCAPED_SIZE]){0}, SB_ESCAPED_SIZE, (from))
 /* Writes one formatted line to `out`, escaped as a whole; the newline is added. Results for people
  * that name anything of a file or of the command line go through here. At most 16 KiB. */
 void sb_text_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));

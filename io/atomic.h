@@ -1,11 +1,12 @@
 /* Files that appear complete or not at all, even after a crash. `path` may be
  *
- *   a regular file, or nothing   the pieces go to a neighbour (io/unfinished.h), which is synced
- * and renamed: there is the old content, or all of the new a link                       what it
- * leads to is meant, and the link stays. A link of somebody else's in a folder that everybody may
- * write to is refused a pipe, a character device   written to as it is, from beginning to end
- * (/dev/stdout, /dev/null). Nothing waits for a reader: a pipe that nobody reads is an error
- *   anything else                is refused: folders, block devices, sockets
+ *   a regular file, or nothing  the pieces go to a neighbour (io/unfinished.h), which is synced
+ *                               and renamed: there is the old content, or all of the new
+ *   a link                      what it leads to is meant, and the link stays. A link of somebody
+ *                               else's in a folder that everybody may write to is refused
+ *   a pipe, a character device  written to as it is, from beginning to end (/dev/null). Nothing
+ *                               waits for a reader: a pipe that nobody reads is an error
+ *   anything else               refused: folders, block devices, sockets
  *
  * All functions are local. */
 #ifndef SB_IO_ATOMIC_H

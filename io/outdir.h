@@ -10,7 +10,8 @@
  *                           manifest.json last, before it config.json and an index: OUT may be a
  *                           mount point, and keeps its owner and rights
  *   OUT has content         it is replaced, with `overwrite`: the neighbour and OUT are exchanged
- * in one step where the system can do that; elsewhere the old one is moved aside first
+ *                           in one step where the system can do that; elsewhere the old one is
+ *                           moved aside first
  *
  * A killed run leaves the old OUT, or none, or one without manifest.json, and a partial folder that
  * nobody reads; the next run with this OUT removes that. All functions are local: rank 0 calls

@@ -52,10 +52,11 @@ sb_status sb_outdir_clear(const sb_outdir *out) {
   }
   DIR *folder = opendir(holder);
   if (!folder) return SB_OK; /* may be written and not read: then nothing can be found */
+  const bool local = sb_unfinished_dies_here(holder);
   for (struct dirent *entry; (entry = readdir(folder));) {
     struct stat info;
     bool here;
-    if (!sb_unfinished_is(entry->d_name, start, &here)) continue;
+    if (!sb_unfinished_is(entry->d_name, start, &here) || !(here || local)) continue;
     if (sb_path_join(path, holder, entry->d_name) == SB_OK && lstat(path, &info) == 0 &&
         S_ISDIR(info.st_mode))
       (void)sb_remove_tree(path);

@@ -26,8 +26,9 @@ typedef struct sb_outdir {
 /* *entries: names in the folder that count as content: not . and .. , not those that begin with
  * SB_OUTDIR_HIDDEN, and not lost+found. *ours: a manifest.json or config.json is among them. */
 sb_status sb_outdir_look(const char *path, size_t *entries, bool *ours);
-/* Removes partial folders of OUT that killed runs left; nobody else writes OUT, whose lock is held.
- * Best effort: what cannot be removed stays. */
+/* Removes partial folders of OUT that killed runs left. Nobody else writes OUT, whose lock is held;
+ * on a network file system, where a lock of another host may not be seen, those of other hosts stay
+ * (io/unfinished.h). Best effort: what cannot be removed stays. */
 sb_status sb_outdir_clear(const sb_outdir *out);
 /* Tries what sb_outdir_move will do, and changes nothing but out->partial's name and slot.
  * SB_ERR_IO. */

@@ -110,40 +110,40 @@ void sb_unfinished_abandon(sb_unfinished *u) {
 
 /* ---- clearing ---- */
 
-/* Locks on it are seen by every process that can see it. */
-static bool is_of_this_machine(int fd) {
+bool sb_unfinished_dies_here(const char *folder) {
   static const unsigned long kinds[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
                                         TMPFS_MAGIC,      RAMFS_MAGIC,     OVERLAYFS_SUPER_MAGIC,
                                         F2FS_SUPER_MAGIC, ZFS_MAGIC};
   struct statfs info;
-  if (fstatfs(fd, &info) != 0) return false;
+  if (statfs(folder, &info) != 0) return false;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
     if ((uint32_t)info.f_type == kinds[i]) return true;
   return false;
 }
 
 /* The lock is held while it is removed, so whoever is just making it notices. */
-static void clear(const char *path, bool here) {
+static void clear(const char *path) {
   struct stat info;
   if (lstat(path, &info) != 0 || !S_ISREG(info.st_mode) || info.st_uid != geteuid()) return;
   /* NFS wants a file open for writing where it is locked */
   const int fd = open(path, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return;
-  if ((here || is_of_this_machine(fd)) && flock(fd, LOCK_EX | LOCK_NB) == 0) (void)unlink(path);
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) (void)unlink(path);
   close(fd);
 }
 
 void sb_unfinished_clear(const char *path) {
   char parent[SB_PATH_MAX], found[SB_PATH_MAX], start[SB_PATH_MAX + sizeof partial];
   const char *slash = strrchr(path, '/');
-  bool here;
+  bool here, local;
   snprintf(start, sizeof start, "%s%s", slash ? slash + 1 : path, partial);
   sb_path_parent(parent, path);
   DIR *folder = opendir(parent);
   if (!folder) return;
+  local = sb_unfinished_dies_here(parent);
   for (struct dirent *entry; (entry = readdir(folder));)
-    if (sb_unfinished_is(entry->d_name, start, &here) &&
+    if (sb_unfinished_is(entry->d_name, start, &here) && (here || local) &&
         sb_path_join(found, parent, entry->d_name) == SB_OK)
-      clear(found, here);
+      clear(found);
   closedir(folder);
 }

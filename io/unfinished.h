@@ -29,6 +29,9 @@ enum {
 sb_status sb_unfinished_name(const char *start, char *out);
 /* Whether `name` is START HOST-RANDOM. *here: it has this host's mark. */
 bool sb_unfinished_is(const char *name, const char *start, bool *here);
+/* Whether locks in `folder` are seen by every process that can see it: its file system is one of
+ * this machine, not of a network. False where that is not known. */
+bool sb_unfinished_dies_here(const char *folder);
 
 typedef struct sb_unfinished {
   char path[SB_PATH_MAX]; /* "": none */

@@ -131,7 +131,7 @@ static void printed_lines(void **state) {
   size_t length;
   FILE *stream = open_memstream(&text, &length);
   assert_non_null(stream);
-  sb_text_print(stream, "%s: %d, version %s", "out\nput", 7, SB_ESCAPED("\033[2J"));
+  sb_text_print(stream, "%s: %d, version %s", "out\nput", 7, "\033[2J");
   fclose(stream);
   assert_string_equal(text, "out\\nput: 7, version \\x1b[2J\n");
   free(text);

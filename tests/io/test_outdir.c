@@ -1,5 +1,6 @@
 /* The output folder: complete or not there. */
 #include "io/atomic.h"
+#include "io/unfinished.h"
 #include "io/outdir.h"
 
 #include <dirent.h>
@@ -31,6 +32,13 @@ static int count_names_in(const char *name, const char *prefix) {
 
 static int count_names(const char *prefix) {
   return count_names_in(".", prefix);
+}
+
+/* A folder with a file in it, as a run of this host that was killed leaves them. */
+static void leave_dead(const char *start, char *path) {
+  assert_ok(sb_unfinished_name(scratch_path(start), path));
+  assert_int_equal(mkdir(path, 0700), 0);
+  touch(path, "shard", "x");
 }
 
 static void commit_makes_it_appear(void **state) {
@@ -72,16 +80,14 @@ static void empty_folder_is_written_inside(void **state) {
   (void)state;
   sb_outdir out;
   struct stat before, after;
+  char dead[SB_PATH_MAX];
   mkdir(scratch_path("empty"), 0711);
   mkdir(scratch_path("empty/lost+found"), 0700); /* of a file system */
-  mkdir(scratch_path("empty/.shardbits-partial-00c0ffee-0123456789abcdef"),
-        0700); /* of a killed run */
-  touch(scratch_path("empty/.shardbits-partial-00c0ffee-0123456789abcdef"), "s",
-        "x"); /* which is cleared */
+  leave_dead("empty/.shardbits-partial-", dead); /* of a killed run, which is cleared */
   assert_int_equal(stat(scratch_path("empty"), &before), 0);
   assert_ok(sb_outdir_begin(scratch_path("empty"), false, &out));
   assert_true(out.inside);
-  assert_false(exists(scratch_path("empty/.shardbits-partial-00c0ffee-0123456789abcdef")));
+  assert_false(exists(dead));
   touch(out.partial, "a", "1");
   touch(out.partial, "config.json", "2");
   touch(out.partial, "manifest.json", "3");
@@ -145,12 +151,13 @@ static void sticky_parent(void **state) {
 static void locked(void **state) {
   (void)state;
   sb_outdir mine, theirs;
+  char dead[SB_PATH_MAX];
   char host[256] = "";
   gethostname(host, sizeof host - 1);
   touch(scratch, "job.lock", "process 1 on nowhere since 1970\n"); /* left by a killed run */
-  mkdir(scratch_path("job.partial-00c0ffee-0123456789abcdef"), 0777);
+  leave_dead("job.partial-", dead);
   assert_ok(sb_outdir_begin(scratch_path("job"), false, &mine));
-  assert_false(exists(scratch_path("job.partial-00c0ffee-0123456789abcdef")));
+  assert_false(exists(dead));
   assert_fails(sb_outdir_begin(scratch_path("job"), false, &theirs), SB_ERR_IO, "job: is in use by",
                host, " since 20");
   assert_true(exists(mine.partial));
