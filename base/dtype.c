@@ -89,3 +89,13 @@ void sb_from_f32(void *dst, sb_dtype dst_dtype, const float *src, size_t count) 
     for (size_t i = 0; i < count; i++) half[i] = sb_f32_to_f16(src[i]);
   }
 }
+
+size_t sb_first_infinite(const void *values, sb_dtype dtype, size_t count) {
+  const uint32_t *whole = values;
+  const uint16_t *half = values;
+  const uint16_t infinite = dtype == SB_F16 ? 0x7c00u : 0x7f80u;
+  for (size_t i = 0; i < count; i++)
+    if (dtype == SB_F32 ? (whole[i] & 0x7fffffffu) == 0x7f800000u : (half[i] & 0x7fffu) == infinite)
+      return i;
+  return count;
+}

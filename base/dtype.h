@@ -61,4 +61,8 @@ uint16_t sb_f32_to_f16(float value);
 void sb_to_f32(float *dst, const void *src, sb_dtype src_dtype, size_t count);
 void sb_from_f32(void *dst, sb_dtype dst_dtype, const float *src, size_t count);
 
+/* The first infinity among the values of a weight type, `count` where there is none: what
+ * overflowed in sb_from_f32, where all were finite before. One pass. */
+size_t sb_first_infinite(const void *values, sb_dtype dtype, size_t count);
+
 #endif

@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
@@ -15,7 +14,6 @@
 #include "folders/output_load.h"
 #include "folders/output_write.h"
 #include "io/manifest.h"
-#include "io/outdir.h"
 
 typedef struct request {
   const char *source;
@@ -29,24 +27,20 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   if (world->rank == 0 && !sb_output_is(r->source))
     status = sb_fail(SB_ERR_IO, "%s: has no %s; export takes a folder that quantize wrote",
                      r->source, SB_MANIFEST_NAME);
-  if (world->rank == 0 && status == SB_OK && r->common.overwrite)
-    status = sb_outdir_spare(r->common.out, r->source);
   SB_AGREE(world, status);
   SB_TRY(sb_output_load(world, r->source, out));
   sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", r->source);
   return SB_OK;
 }
 
-static sb_status export(const sb_world *world, const request *r, sb_model *model) {
+static sb_status export(const sb_world *world, const request *r, sb_model *model,
+                        sb_destination *out) {
   sb_hf_folder_stats stats;
   SB_PHASE(phase, "export");
-  char text[256];
-  snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
-  sb_cleanup_message(text);
   sb_progress_begin("export", 1.0);
-  sb_status status = sb_export_dequantized(model, r->source, r->common.out, r->dtype,
-                                           sb_common_file_bytes(&r->common), r->common.overwrite,
-                                           sb_progress_ticker(), &stats);
+  sb_status status =
+      sb_export_dequantized(model, r->source, out, r->dtype, sb_common_file_bytes(&r->common),
+                            sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_span_seconds(&phase);
@@ -91,8 +85,11 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
   sb_model *model = NULL;
   SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));
   if (help) return SB_OK;
-  sb_status status = load(world, &r, &model);
-  SB_THEN(export(world, &r, model));
+  sb_destination out = {0};
+  sb_status status = sb_destination_begin(world, r.common.out, r.common.overwrite, r.source, &out);
+  SB_THEN(load(world, &r, &model));
+  SB_THEN(export(world, &r, model, &out));
+  sb_destination_end(&out);
   if (model) sb_model_free(&model);
   return status;
 }

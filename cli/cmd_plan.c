@@ -127,6 +127,7 @@ static void own_options(request *r, sb_option table[OWN_OPTIONS]) {
       {.name = "machine",
        .kind = SB_OPTION_STRING,
        .value = &r->rates.machine,
+       .file = SB_FILE_READ,
        .operand = "FILE",
        .help = "Predict times from FILE, which bench --json wrote on such a node with as many "
                "ranks and threads."},

@@ -10,9 +10,10 @@
 static sb_status work(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   double begun = sb_now();
-  SB_TRY(sb_quantize_check_out(u));
+  SB_TRY(sb_quantize_begin_out(u));
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(sb_quantize_load(u));
+  SB_TRY(sb_quantize_require_space(u));
   sb_quantize_choose_least(u);
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "method", sb_method_names[r->method]);
@@ -39,10 +40,15 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   bool help;
   SB_TRY(sb_quantize_parse(world, argc, argv, &r, &help));
   if (help) return SB_OK;
-  sb_quantize_run u = {.world = world, .r = &r, .report = sb_report_begin(world, "quantize")};
+  sb_quantize_run u = {.world = world,
+                       .r = &r,
+                       .report = sb_report_begin(world, "quantize"),
+                       .checkpoint = SB_NO_LOCK};
   if (u.report) u.steps = json_array();
   sb_status status = sb_world_agree(world, work(&u));
   SB_THEN(sb_report_write(world, r.common.json, u.report));
+  sb_destination_end(&u.out);
+  sb_lock_release(&u.checkpoint);
   sb_sequences_free(&u.calibration);
   sb_sequences_free(&u.check);
   sb_sequences_free(&u.rounding);

@@ -2,7 +2,6 @@
  * and what that gathers. */
 #include <stdio.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -13,9 +12,9 @@
 #include "cli/common.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
+#include "folders/destination.h"
 #include "folders/export.h"
 #include "folders/hf_load.h"
-#include "io/outdir.h"
 #include "pass/variety.h"
 #include "quant/importance.h"
 #include "sensitivity/gathering.h"
@@ -39,6 +38,7 @@ typedef struct run {
   json_t *report, *shares, *maps;
   sb_backend *backend;
   sb_model *model;
+  sb_destination out;
   sb_sequences calibration;
   unsigned width;                         /* of all blocks while they are scored */
   double share[MODES][SB_ROLE_COUNT + 1]; /* of the matrices of a role, and of all */
@@ -155,13 +155,9 @@ static sb_status write_model(run *u) {
   const request *r = u->r;
   sb_hf_folder_stats stats;
   SB_PHASE(phase, "write");
-  char text[256];
-  snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
-  sb_cleanup_message(text);
   sb_progress_begin("write", 1.0);
-  sb_status status =
-      sb_export_source(u->model, r->model, r->common.out, sb_common_file_bytes(&r->common),
-                       r->common.overwrite, sb_progress_ticker(), &stats);
+  sb_status status = sb_export_source(u->model, &u->out, sb_common_file_bytes(&r->common),
+                                      sb_progress_ticker(), &stats);
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("write", sb_span_seconds(&phase), 0, "%.1f MiB/s",
@@ -175,19 +171,6 @@ static sb_status write_model(run *u) {
   sb_report_count(u->report, "files", stats.files);
   sb_report_count(u->report, "bytes", stats.bytes);
   return SB_OK;
-}
-
-static sb_status check_out(const run *u) {
-  const request *r = u->r;
-  sb_status status = SB_OK;
-  sb_outdir folder = {0};
-  if (u->world->rank == 0) {
-    status = sb_outdir_begin(r->common.out, r->common.overwrite, &folder);
-    SB_THEN(sb_outdir_abandon(&folder));
-    SB_THEN(sb_outdir_spare(r->common.out, r->model));
-    SB_THEN(sb_outdir_spare(r->common.out, r->calib));
-  }
-  return sb_world_agree(u->world, status);
 }
 
 /* Scores once, then orders of both kinds: the model is written in the fused ones,
@@ -237,7 +220,7 @@ static sb_status reorder(run *u) {
 static sb_status work(run *u) {
   const request *r = u->r;
   const double begun = sb_now();
-  SB_TRY(check_out(u));
+  SB_TRY(sb_destination_begin(u->world, r->common.out, r->common.overwrite, r->model, &u->out));
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(load(u));
   sb_report_text(u->report, "model", r->model);
@@ -261,6 +244,7 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
       {.name = "calib",
        .kind = SB_OPTION_STRING,
        .value = &r.calib,
+       .file = SB_FILE_READ,
        .operand = "TOKENS",
        .required = true,
        .help = "Calibration tokens, .bin or .npy (tools/make_tokens.py makes them)."},
@@ -326,6 +310,7 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
   if (u.report) u.shares = json_object(), u.maps = json_object();
   sb_status status = sb_world_agree(world, work(&u));
   SB_THEN(sb_report_write(world, r.common.json, u.report));
+  sb_destination_end(&u.out);
   sb_sequences_free(&u.calibration);
   if (u.model) sb_model_free(&u.model);
   if (u.backend) u.backend->op->destroy(u.backend);

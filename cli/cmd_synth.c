@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/text.h"
@@ -20,22 +19,20 @@ typedef struct request {
   sb_common common;
 } request;
 
-static sb_status make(const sb_world *world, const request *r, json_t *report) {
+static sb_status make(const sb_world *world, const request *r, sb_destination *out,
+                      json_t *report) {
   const sb_synth_setup setup = {.config = r->config,
-                                .out = r->common.out,
+                                .out = out,
                                 .layers = r->layers,
                                 .dtype = r->dtype,
                                 .seed = r->seed,
                                 .tokens = r->tokens,
                                 .file_bytes = sb_common_file_bytes(&r->common),
-                                .overwrite = r->common.overwrite,
                                 .ticker = sb_progress_ticker()};
   SB_PHASE(phase, "weights");
   sb_hf_folder_stats stats;
   uint64_t parameters = 0;
-  char text[256], count[SB_TEXT_SIZE];
-  snprintf(text, sizeof text, "%.200s is as it was", r->common.out);
-  sb_cleanup_message(text);
+  char count[SB_TEXT_SIZE];
   sb_progress_begin("weights", 1.0);
   sb_status status = sb_synth_make(world, &setup, &stats, &parameters);
   sb_progress_end();
@@ -69,6 +66,7 @@ sb_status sb_cmd_synth(const sb_world *world, int argc, char **argv) {
       {.name = "config",
        .kind = SB_OPTION_STRING,
        .value = &r.config,
+       .file = SB_FILE_READ,
        .operand = "FILE",
        .required = true,
        .help = "config.json of any model that quantize takes, or the folder it is in."},
@@ -113,7 +111,10 @@ sb_status sb_cmd_synth(const sb_world *world, int argc, char **argv) {
   SB_TRY(sb_common_begin(world, &usage, &r.common, SB_COMMON_FOLDER, argc, argv, &help));
   if (help) return SB_OK;
   json_t *report = sb_report_begin(world, "synth");
-  sb_status status = make(world, &r, report);
+  sb_destination out = {0};
+  sb_status status = sb_destination_begin(world, r.common.out, r.common.overwrite, NULL, &out);
+  SB_THEN(make(world, &r, &out, report));
+  sb_destination_end(&out);
   SB_THEN(sb_report_write(world, r.common.json, report));
   json_decref(report);
   return status;

@@ -7,8 +7,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/paths.h"
+#include "cli/targets.h"
 #include "cli/threads.h"
-#include "io/atomic.h"
 
 static const char *const compute_names[] = {
     [SB_ARITHMETIC_F32] = "f32", [SB_ARITHMETIC_BF16] = "bf16", NULL};
@@ -42,6 +42,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
                              .letter = 'o',
                              .kind = SB_OPTION_STRING,
                              .value = &c->out,
+                             .file = SB_FILE_FOLDER,
                              .operand = "DIR",
                              .required = true,
                              .help = "Folder to write; it appears once it is complete."};
@@ -146,6 +147,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   table[n++] = (sb_option){.name = "json",
                            .kind = SB_OPTION_STRING,
                            .value = &c->json,
+                           .file = SB_FILE_WRITTEN,
                            .operand = "FILE",
                            .help = "Write the results as JSON; - writes them to stdout."};
   table[n++] = (sb_option){.name = "quiet",
@@ -163,13 +165,12 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
   const sb_status parsed = sb_options_parse(usage, argc, argv, help);
   if (parsed == SB_OK && *help && world->rank == 0) sb_options_help(usage, stdout);
   sb_status status = parsed == SB_OK && !*help ? sb_paths_settle(usage) : parsed;
+  if (world->rank == 0 && !*help) SB_THEN(sb_targets_check(usage));
   usage->common = NULL;
   usage->common_count = 0;
   if (parsed != SB_OK || *help) return parsed;
   sb_log_open(world->rank == 0 && !common->quiet);
   if (common->quiet) sb_log_set_debug(false, world->rank);
-  if (world->rank == 0 && common->json && strcmp(common->json, "-") != 0)
-    SB_THEN(sb_file_check_target(common->json));
   SB_AGREE(world, status);
   return sb_threads_settle(world, &common->threads);
 }

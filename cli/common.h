@@ -73,8 +73,8 @@ size_t sb_common_options(sb_common *common, unsigned set, sb_option *table);
 
 /* Parses the command line with usage's own options and the common ones in `set`. With --help it
  * prints the help (rank 0) and sets *help; the command then returns SB_OK. Otherwise it opens the
- * log, chooses common->threads (cli/threads.h) and checks that --json can be written. Collective
- * within a node. */
+ * log, checks all files to write (cli/targets.h) and chooses common->threads (cli/threads.h).
+ * Collective. */
 sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *common, unsigned set,
                           int argc, char **argv, bool *help);
 

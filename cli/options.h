@@ -27,6 +27,16 @@ typedef enum sb_option_kind {
   SB_OPTION_SHAPE     /* size_t[2] written 128x64, each in [low, high] */
 } sb_option_kind;
 
+/* What a string names, for cli/targets.h. */
+typedef enum sb_option_file {
+  SB_FILE_NONE,
+  SB_FILE_READ,    /* a file or folder that the run reads; so are all arguments */
+  SB_FILE_WRITTEN, /* a file, written at the end */
+  SB_FILE_FOUND,   /* a file that is read where it exists, and written where it does not */
+  SB_FILE_KEPT,    /* a file that is read where it exists, and written again and again */
+  SB_FILE_FOLDER   /* the output folder */
+} sb_option_file;
+
 typedef struct sb_option {
   const char *name; /* without the dashes */
   char letter;      /* also -o; 0 for none */
@@ -39,6 +49,7 @@ typedef struct sb_option {
   const char *help;    /* one sentence or two */
   const char *unset;   /* shown as default in place of the value, e.g. "all"; NULL: the value */
   const char *section; /* heading in --help; NULL: "options" */
+  sb_option_file file; /* of SB_OPTION_STRING */
   bool required;
 } sb_option;
 

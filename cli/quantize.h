@@ -11,6 +11,8 @@
 #include "alloc/budget.h"
 #include "base/status.h"
 #include "cli/quantize_request.h"
+#include "folders/destination.h"
+#include "io/lock.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
@@ -27,10 +29,16 @@ typedef struct sb_quantize_run {
   int reuses;                                        /* --allocation names a bit map that exists */
   int step;                                          /* of the search, under way */
   bool went_back; /* the search ended with fewer bits than it had tried */
+  sb_destination out;
+  sb_lock checkpoint; /* of --checkpoint, rank 0's */
 } sb_quantize_run;
 
-/* Fails if OUT, the bit map or the checkpoint could not be written: now, not after hours. */
-sb_status sb_quantize_check_out(const sb_quantize_run *run);
+/* Locks OUT and the checkpoint, and begins OUT with the model's side files: what stands in the way
+ * of the result is found now, not after hours. */
+sb_status sb_quantize_begin_out(sb_quantize_run *run);
+/* Fails if the disks of OUT and the checkpoint have too little space for them, as far as the budget
+ * tells. After sb_quantize_load. */
+sb_status sb_quantize_require_space(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);
 /* Chooses --min-bits where it was left open. Local. */
 void sb_quantize_choose_least(sb_quantize_run *run);

@@ -1,6 +1,6 @@
 /* shardbits quantize, before bits are chosen: the model, grids, orders. */
 #include <stdio.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/progress.h"
@@ -9,29 +9,69 @@
 #include "cli/report_json.h"
 #include "folders/bits_file.h"
 #include "folders/hf_load.h"
-#include "io/atomic.h"
-#include "io/outdir.h"
+#include "folders/output_write.h"
+#include "io/space.h"
 #include "model/effective_bits.h"
 #include "mpi/large.h"
 #include "pass/fingerprint.h"
 #include "quant/importance.h"
+#include "quant/scales.h"
 #include "sensitivity/reorder.h"
 
-sb_status sb_quantize_check_out(const sb_quantize_run *u) {
+sb_status sb_quantize_begin_out(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  char path[SB_PATH_MAX];
   sb_status status = SB_OK;
-  sb_outdir folder = {0};
-  if (u->world->rank == 0) {
-    status = sb_outdir_begin(u->r->out, u->r->overwrite, &folder);
-    SB_THEN(sb_outdir_abandon(&folder));
-    const char *const needed[] = {u->r->model, u->r->calib, u->r->allocation, u->r->checkpoint};
-    for (int i = 0; i < 4; i++)
-      if (status == SB_OK && needed[i]) status = sb_outdir_spare(u->r->out, needed[i]);
-    if (status == SB_OK && u->r->checkpoint && access(u->r->checkpoint, F_OK) != 0)
-      status = sb_file_check_target(u->r->checkpoint);
-    if (status == SB_OK && u->r->allocation && access(u->r->allocation, F_OK) != 0)
-      status = sb_file_check_target(u->r->allocation);
+  if (u->world->rank == 0 && r->checkpoint) {
+    sb_quantize_checkpoint_path(u, "lock", path);
+    status = sb_lock_take(path, r->checkpoint, &u->checkpoint);
   }
-  return sb_world_agree(u->world, status);
+  SB_AGREE(u->world, status);
+  return sb_destination_begin(u->world, r->out, r->overwrite, r->model, &u->out);
+}
+
+/* Bytes of the file that a checkpoint still has to grow by. */
+static uint64_t missing(const sb_quantize_run *u, const char *part, double bytes) {
+  char path[SB_PATH_MAX];
+  struct stat info;
+  sb_quantize_checkpoint_path(u, part, path);
+  const double has = stat(path, &info) == 0 ? (double)info.st_size : 0;
+  return bytes > has ? (uint64_t)(bytes - has) : 0;
+}
+
+/* Of the layers as they are rounded, and of the scales in training, in two halves; the search
+ * itself takes a byte per block. */
+static uint64_t checkpoint_bytes(const sb_quantize_run *u, double quantized) {
+  const sb_quantize_request *r = u->r;
+  const sb_model *m = u->model;
+  uint64_t bytes = m->blocks;
+  double groups = 0;
+  for (size_t i = 0; i < m->arch.matrix_count; i++)
+    groups +=
+        (double)m->matrices[i].tiling.rows * (double)sb_tiling_block_cols(&m->matrices[i].tiling);
+  if (r->quantizer == SB_QUANTIZER_GPTQ) bytes += missing(u, "rounded.layers", quantized);
+  if (r->tune_seqs > 0) bytes += missing(u, "trained.scales", 2.0 * SB_SCALES_STATE_BYTES * groups);
+  return bytes;
+}
+
+static sb_status require_space(const sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  const double quantized = r->bits / 8 * (double)u->model->arch.linear_parameters;
+  uint64_t out = (uint64_t)quantized + sb_output_other_bytes(u->model);
+  char folder[SB_PATH_MAX];
+  if (r->checkpoint) {
+    const uint64_t kept = checkpoint_bytes(u, quantized);
+    sb_path_parent(folder, r->checkpoint);
+    if (sb_space_is_shared(folder, u->out.folder.partial))
+      out += kept;
+    else
+      SB_TRY(sb_space_require(folder, r->checkpoint, kept));
+  }
+  return sb_outdir_require_space(&u->out.folder, out);
+}
+
+sb_status sb_quantize_require_space(const sb_quantize_run *u) {
+  return sb_world_agree(u->world, u->world->rank == 0 ? require_space(u) : SB_OK);
 }
 
 sb_status sb_quantize_load(sb_quantize_run *u) {

@@ -1,7 +1,6 @@
 /* shardbits quantize, when bits are chosen: rounding and the output folder. */
 #include <stdio.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
@@ -116,12 +115,7 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
   sb_output_stats stats;
   uint64_t widths[9] = {0};
   SB_PHASE(phase, "write");
-  char text[256];
-  snprintf(text, sizeof text, "%.200s is as it was", r->out);
-  sb_cleanup_message(text);
-  SB_TRY(sb_output_write(u->model, r->model, r->out, r->overwrite, r->level, &stats));
-  snprintf(text, sizeof text, "%.200s is complete", r->out);
-  sb_cleanup_message(text);
+  SB_TRY(sb_output_write(u->model, &u->out, r->level, &stats));
   remove_checkpoints(u);
   double seconds = sb_span_seconds(&phase);
   sb_log_phase("write", seconds, 0, "%llu frames, %.1f MiB stored, %.1f MiB/s",

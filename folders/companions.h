@@ -1,11 +1,34 @@
-/* The small files beside the weights of a Hugging Face folder: configuration, tokenizer, generation
- * settings. Every folder that is made from it gets copies of them. All functions are local. */
+/* The side files of a Hugging Face folder: all that is neither weights nor their index. Every
+ * folder that is made from it gets copies: configuration, tokenizer (which may have many files, and
+ * files with names of their own), templates, generation settings, model card, code.
+ *
+ * These stay behind:
+ *
+ *   weights       by the end of the name, in any case: .safetensors .bin .pt .pth .ckpt .gguf .ggml
+ *                 .h5 .keras .msgpack .onnx .onnx_data .tflite .mlmodel .ot .npz .pkl .pickle .nemo
+ *   indexes       *.index.json
+ *   outputs       manifest.json and *.sbz of an output folder
+ *   unfinished    *.incomplete, *.part, *.lock
+ *   hidden        names that begin with a dot
+ *   large         files of more than 1 GiB
+ *   subfolders    but additional_chat_templates, which transformers writes for a tokenizer
+ *   no files      pipes, devices, sockets, links to nowhere
+ *
+ * Links are followed. All functions are local. */
 #ifndef SB_FOLDERS_COMPANIONS_H
 #define SB_FOLDERS_COMPANIONS_H
 
-#include "base/status.h"
+#include <stdbool.h>
 
-/* Copies the companions of folder `source`, those that exist, into `folder`. SB_ERR_IO. */
-sb_status sb_companions_copy(const char *source, const char *folder);
+#include "base/status.h"
+#include "io/outdir.h"
+
+/* Whether a file of that name is a side file, by the first five rules. Pure. */
+bool sb_companions_is_one(const char *name);
+
+/* Copies the side files of folder `source` into the partial folder of `out`. One line of the log
+ * names what stays behind by the last three rules. SB_ERR_IO for a side file that cannot be read or
+ * copied. A `source` that cannot be listed has none: whoever reads its weights will tell. */
+sb_status sb_companions_copy(const char *source, const sb_outdir *out);
 
 #endif

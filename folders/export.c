@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "folders/companions.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/json_python.h"
@@ -55,6 +54,26 @@ static sb_status write_ordered(job *j, const sb_place *place, size_t first, size
   return SB_OK;
 }
 
+/* A value of the block row that was finite and is not any more in the type written. */
+static sb_status check_range(const job *j, const sb_place *place, size_t unit, const void *data,
+                             size_t rows) {
+  const sb_model *m = j->m;
+  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
+  const sb_dtype type = type_of(j, place->tensor);
+  const size_t count = rows * t->cols, at = sb_first_infinite(j->row, type, count);
+  size_t first;
+  if (type == SB_F32 || at == count) return SB_OK;
+  sb_place_rows(m, place, unit, &first, &rows);
+  if (t->is_linear && m->coding == SB_CODING_CODES) {
+    const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
+    sb_blockrow_decode(j->wide, SB_F32, data, tiling, unit, 0, sb_tiling_block_cols(tiling),
+                       m->blocking.symmetry);
+  } else {
+    sb_to_f32(j->wide, data, m->dtypes[place->tensor], count);
+  }
+  return sb_hf_folder_range_error(t, first + at / t->cols, at % t->cols, j->wide[at], type);
+}
+
 static sb_status write_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                             void *data) {
   job *j = context;
@@ -72,6 +91,7 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
     sb_to_f32(j->wide, data, m->dtypes[place->tensor], rows * t->cols);
     sb_from_f32(j->row, type, j->wide, rows * t->cols);
   }
+  SB_TRY(check_range(j, place, unit, data, rows));
   size_t row_bytes = t->cols * sb_dtype_size(type);
   if (t->is_linear && m->orders.mode == SB_REORDER_INDEXED)
     SB_TRY(write_ordered(j, place, first, rows));
@@ -109,21 +129,20 @@ static sb_status write_rows(void *context, sb_hf_folder *folder) {
 
 /* ---- rank 0: the small files ---- */
 
-/* Under whichever of its two names the source's config gives the type. */
+/* Over the source's copy: its configuration, with the type that is written here. */
 static sb_status write_config(const job *j, const char *folder) {
   char path[SB_PATH_MAX];
   sb_manifest manifest = {0};
   SB_TRY(sb_path_join(path, folder, "config.json"));
   SB_TRY(sb_manifest_read(j->source, &manifest));
   json_t *config = json_object_get(manifest.model, "config");
-  json_object_set_new(config, json_object_get(config, "dtype") ? "dtype" : "torch_dtype",
-                      json_string(sb_hf_folder_dtype_name(j->dtype)));
+  sb_hf_folder_set_dtype(config, j->dtype);
   sb_status status = sb_json_write(path, config);
   sb_manifest_free(&manifest);
   return status;
 }
 
-/* The source's own text where that says what is written, else restated. */
+/* The copy of the source's own text where that says what is written, else restated. */
 static sb_status restate_config(const job *j, const char *folder) {
   json_t *source, *restated;
   char path[SB_PATH_MAX];
@@ -136,13 +155,12 @@ static sb_status restate_config(const job *j, const char *folder) {
   return status;
 }
 
-static sb_status write_companions(void *context, const char *folder) {
+static sb_status write_beside(void *context, const char *folder) {
   const job *j = context;
-  SB_TRY(sb_companions_copy(j->source, folder));
   return j->as_source ? restate_config(j, folder) : write_config(j, folder);
 }
 
-static sb_status export(job *j, const char *out, uint64_t file_bytes, bool overwrite,
+static sb_status export(job *j, sb_destination *out, uint64_t file_bytes,
                         sb_hf_folder_stats *stats) {
   const sb_world *world = j->m->world;
   const size_t count = j->m->arch.count;
@@ -152,12 +170,11 @@ static sb_status export(job *j, const char *out, uint64_t file_bytes, bool overw
   const sb_hf_folder_setup setup = {.world = world,
                                     .arch = &j->m->arch,
                                     .dtypes = dtypes,
-                                    .path = out,
+                                    .out = out,
                                     .file_bytes = file_bytes,
-                                    .overwrite = overwrite,
                                     .context = j,
                                     .tensors = write_rows,
-                                    .beside = write_companions};
+                                    .beside = write_beside};
   const sb_status status = sb_hf_folder_make(&setup, stats);
   sb_free(&dtypes);
   sb_free(&j->row);
@@ -166,15 +183,15 @@ static sb_status export(job *j, const char *out, uint64_t file_bytes, bool overw
   return status;
 }
 
-sb_status sb_export_dequantized(sb_model *m, const char *source, const char *out, sb_dtype dtype,
-                                uint64_t file_bytes, bool overwrite, sb_ticker ticker,
+sb_status sb_export_dequantized(sb_model *m, const char *source, sb_destination *out,
+                                sb_dtype dtype, uint64_t file_bytes, sb_ticker ticker,
                                 sb_hf_folder_stats *stats) {
   job j = {.m = m, .source = source, .dtype = dtype, .ticker = ticker};
-  return export(&j, out, file_bytes, overwrite, stats);
+  return export(&j, out, file_bytes, stats);
 }
 
-sb_status sb_export_source(sb_model *m, const char *source, const char *out, uint64_t file_bytes,
-                           bool overwrite, sb_ticker ticker, sb_hf_folder_stats *stats) {
-  job j = {.m = m, .source = source, .as_source = true, .ticker = ticker};
-  return export(&j, out, file_bytes, overwrite, stats);
+sb_status sb_export_source(sb_model *m, sb_destination *out, uint64_t file_bytes, sb_ticker ticker,
+                           sb_hf_folder_stats *stats) {
+  job j = {.m = m, .as_source = true, .ticker = ticker};
+  return export(&j, out, file_bytes, stats);
 }

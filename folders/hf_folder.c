@@ -3,15 +3,13 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "base/cleanup.h"
 #include "base/memory.h"
 #include "base/trace.h"
-#include "folders/companions.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "io/outdir.h"
 #include "io/safetensors_writer.h"
-#include "mpi/large.h"
+
+#define INDEX "model.safetensors.index.json"
 
 /* The file of a tensor, and its place in it. */
 typedef struct target {
@@ -30,10 +28,26 @@ struct sb_hf_folder {
 
 static const char *const metadata[] = {"format", "pt", NULL};
 
-const char *sb_hf_folder_dtype_name(sb_dtype dtype) {
+void sb_hf_folder_set_dtype(json_t *config, sb_dtype dtype) {
   static const char *const names[] = {
       [SB_F32] = "float32", [SB_F16] = "float16", [SB_BF16] = "bfloat16"};
-  return names[dtype];
+  json_t *inner =
+      json_object_get(config, "text_config"); /* of a model that is part of a larger one */
+  json_object_set_new(config, "dtype", json_string(names[dtype]));
+  json_object_set_new(config, "torch_dtype", json_string(names[dtype]));
+  if (json_is_object(inner)) sb_hf_folder_set_dtype(inner, dtype);
+}
+
+sb_status sb_hf_folder_range_error(const sb_model_tensor *tensor, size_t row, size_t col,
+                                   double value, sb_dtype dtype) {
+  char place[64];
+  if (tensor->dims == 1)
+    snprintf(place, sizeof place, "[%zu]", col);
+  else
+    snprintf(place, sizeof place, "[%zu, %zu]", row, col);
+  return sb_fail(SB_ERR_NUMERIC, "%s%s is %g, beyond the range of %s (%g); use --dtype %s",
+                 tensor->name, place, value, dtype == SB_F16 ? "f16" : "bf16",
+                 dtype == SB_F16 ? 65504.0 : 0x1.fep127, dtype == SB_F16 ? "bf16" : "f32");
 }
 
 /* Tensors in order, a new file where the next one would not fit. */
@@ -109,32 +123,24 @@ static sb_status write_index(const sb_hf_folder *f, const char *path,
   }
   json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)stats->bytes,
                             "weight_map", map);
-  sb_status status = sb_path_join(file, path, "model.safetensors.index.json");
+  sb_status status = sb_path_join(file, path, INDEX);
   SB_THEN(sb_json_write(file, index));
   json_decref(index);
   return status;
 }
 
-static sb_status finish(const sb_hf_folder *f, sb_outdir *folder, const sb_hf_folder_stats *stats) {
-  SB_TRY(f->setup->beside(f->setup->context, folder->partial));
-  SB_TRY(write_index(f, folder->partial, stats));
-  return sb_outdir_commit(folder);
-}
-
-static sb_status run(sb_hf_folder *f, sb_outdir *folder, const sb_hf_folder_stats *stats) {
+static sb_status write_files(sb_hf_folder *f, const sb_hf_folder_stats *stats) {
   const sb_world *world = f->setup->world;
+  const char *path = f->setup->out->folder.partial;
   const bool first = world->rank == 0;
   sb_status status = SB_OK;
-  if (!first) status = sb_cleanup_add_tree(folder->partial, &folder->slot); /* rank 0 has it */
-  if (first && status == SB_OK)
-    status = sb_outdir_require_space(folder, stats->bytes + f->setup->beside_bytes);
-  if (first && status == SB_OK) status = open_files(f, folder->partial);
+  if (first) status = f->setup->beside(f->setup->context, path);
+  if (first) SB_THEN(open_files(f, path));
   SB_AGREE(world, status);
-  if (!first) status = open_files(f, folder->partial);
+  if (!first) status = open_files(f, path);
   SB_AGREE(world, status);
   SB_AGREE(world, write_tensors(f));
-  if (first) status = finish(f, folder, stats);
-  return sb_world_agree(world, status);
+  return first ? write_index(f, path, stats) : SB_OK;
 }
 
 static void release(sb_hf_folder *f) {
@@ -146,19 +152,12 @@ static void release(sb_hf_folder *f) {
 }
 
 sb_status sb_hf_folder_make(const sb_hf_folder_setup *setup, sb_hf_folder_stats *stats) {
-  const sb_world *world = setup->world;
   sb_hf_folder f = {.setup = setup};
-  sb_outdir folder = {0};
   *stats = (sb_hf_folder_stats){0};
-  sb_status status = sb_world_agree(world, deal(&f, stats));
-  if (status == SB_OK) {
-    if (world->rank == 0) status = sb_outdir_begin(setup->path, setup->overwrite, &folder);
-    status = sb_world_agree(world, status);
-  }
-  SB_THEN(sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm));
-  SB_THEN(run(&f, &folder, stats));
+  sb_destination_writes(setup->out);
+  sb_status status = sb_world_agree(setup->world, deal(&f, stats));
+  SB_THEN(sb_destination_require(setup->out, stats->bytes + setup->beside_bytes));
+  if (status == SB_OK) status = sb_destination_commit(setup->out, write_files(&f, stats));
   release(&f);
-  sb_cleanup_now(); /* what is complete has another name by now */
-  if (world->rank == 0) sb_outdir_abandon(&folder);
   return status;
 }

@@ -3,14 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "base/memory.h"
 #include "base/trace.h"
-#include "folders/companions.h"
 #include "folders/stored_orders.h"
 #include "io/file.h"
 #include "io/manifest.h"
-#include "io/outdir.h"
 #include "io/sections.h"
 #include "io/shards.h"
 #include "kernels/blockrow.h"
@@ -20,6 +17,14 @@
 
 /* Frames are compressed in batches by all threads; so much is held compressed at a time. */
 enum { BATCH_BYTES = 64 << 20 };
+
+uint64_t sb_output_other_bytes(const sb_model *m) {
+  uint64_t bytes = 0;
+  for (size_t p = 0; p < m->place_count; p++)
+    if (!sb_model_place_matrix(m, &m->places[p]))
+      bytes += (uint64_t)m->places[p].rows * sb_model_row_bytes(m, m->places[p].tensor);
+  return bytes;
+}
 
 void sb_output_figures(const sb_model *m, sb_output_stats *out) {
   memset(out, 0, sizeof *out);
@@ -39,9 +44,7 @@ void sb_output_figures(const sb_model *m, sb_output_stats *out) {
   }
   out->quantized_bits +=
       8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
-  for (size_t p = 0; p < m->place_count; p++)
-    if (!sb_model_place_matrix(m, &m->places[p]))
-      out->other_bytes += (uint64_t)m->places[p].rows * sb_model_row_bytes(m, m->places[p].tensor);
+  out->other_bytes = sb_output_other_bytes(m);
   out->effective_bits = (double)out->quantized_bits / (double)out->quantized_weights;
   out->code_bits_mean = (double)out->code_bits / (double)out->quantized_weights;
 }
@@ -171,14 +174,14 @@ done:
   return status;
 }
 
-static sb_status write_manifest(const sb_model *m, const char *source, const char *folder,
-                                const sb_shard_stats *shards, sb_output_stats *stats) {
+static sb_status write_manifest(const sb_model *m, const char *folder, const sb_shard_stats *shards,
+                                sb_output_stats *stats) {
   sb_status status = SB_OK;
   sb_manifest manifest = {0};
   json_t *config = NULL;
   int ranks = m->world->size;
   SB_GO(sb_manifest_allocate(&manifest, m->arch.count + sb_stored_orders_count(m), (size_t)ranks));
-  SB_GO(sb_config_read_restated(source, &m->config, &config));
+  SB_GO(sb_config_read_restated(folder, &m->config, &config)); /* the copy made before the work */
   manifest.model = json_pack("{s:o}", "config", config);
   if (m->orders.mode != SB_REORDER_NONE)
     json_object_set_new(manifest.model, "reorder", json_string(sb_reorder_names[m->orders.mode]));
@@ -205,45 +208,35 @@ done:
   return status;
 }
 
-sb_status sb_output_write(sb_model *m, const char *source, const char *out, bool overwrite,
-                          int level, sb_output_stats *stats) {
+static sb_status write_files(sb_model *m, const sb_destination *out, int level,
+                             sb_output_stats *stats) {
   const sb_world *world = m->world;
-  bool first = world->rank == 0;
-  sb_status status = SB_OK;
-  sb_outdir folder = {0};
+  const char *folder = out->folder.partial;
   char path[SB_PATH_MAX], name[64];
   sb_shard_stats mine = {0}, *all = NULL;
-  if (m->coding != SB_CODING_CODES)
-    return sb_fail(SB_ERR_INTERNAL, "%s: the model has no codes yet (quant/encode.h)", out);
-  sb_model_check(m);
-  sb_output_figures(m, stats);
-
-  if (first) status = sb_outdir_begin(out, overwrite, &folder);
-  /* Asked before any rank writes: what they write would count as missing. */
-  if (first && status == SB_OK) {
-    status = sb_outdir_require_space(&folder, stats->quantized_bits / 16);
-    if (status != SB_OK) sb_outdir_abandon(&folder);
-  }
-  SB_AGREE(world, status);
-  SB_TRY(sb_mpi_bcast(folder.partial, sizeof folder.partial, 0, world->comm));
-  if (!first) status = sb_cleanup_add_tree(folder.partial, &folder.slot); /* rank 0 has it */
+  sb_status status = SB_OK;
   SB_THEN(sb_alloc(&all, (size_t)world->size, sizeof *all, "shard sizes"));
   shard_name(name, sizeof name, world->rank, world->size);
-  SB_THEN(sb_path_join(path, folder.partial, name));
+  SB_THEN(sb_path_join(path, folder, name));
   SB_THEN(write_shard(m, path, level, &mine));
   status = sb_world_agree(world, status);
   SB_THEN(sb_mpi_check(
       MPI_Gather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, 0, world->comm),
       "gathering shard sizes"));
-  if (status == SB_OK && first) {
-    status = sb_companions_copy(source, folder.partial);
-    SB_THEN(write_manifest(m, source, folder.partial, all, stats));
-    SB_THEN(sb_outdir_commit(&folder));
-  }
-  status = sb_world_agree(world, status);
-  SB_THEN(sb_mpi_bcast(stats, sizeof *stats, 0, world->comm));
-  sb_cleanup_now(); /* what is complete has another name by now */
-  if (first) sb_outdir_abandon(&folder);
+  if (world->rank == 0) SB_THEN(write_manifest(m, folder, all, stats));
   sb_free(&all);
   return status;
+}
+
+sb_status sb_output_write(sb_model *m, sb_destination *out, int level, sb_output_stats *stats) {
+  if (m->coding != SB_CODING_CODES)
+    return sb_fail(SB_ERR_INTERNAL, "%s: the model has no codes yet (quant/encode.h)",
+                   out->folder.path);
+  sb_model_check(m);
+  sb_output_figures(m, stats);
+  sb_destination_writes(out);
+  /* Asked before any rank writes: what they write would count as missing. */
+  SB_TRY(sb_destination_require(out, stats->quantized_bits / 8 + stats->other_bytes));
+  SB_TRY(sb_destination_commit(out, write_files(m, out, level, stats)));
+  return sb_mpi_bcast(stats, sizeof *stats, 0, m->world->comm);
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "folders/destination.h"
 #include "model/model.h"
 
 typedef struct sb_output_stats {
@@ -25,13 +26,13 @@ typedef struct sb_output_stats {
  * frames and content_hash are 0. Local, equal on all ranks. O(blocks). */
 void sb_output_figures(const sb_model *model, sb_output_stats *out);
 
-/* Writes folder `out` from `model` (SB_CODING_CODES). config.json and the other companions
- * (folders/companions.h) are copied from folder `source`. A neighbouring folder is written
- * first and renamed when all is on the disk, so `out` appears complete or not at all; it must
- * not exist unless `overwrite`. `level` is zstd's. The frames' bytes do not depend on the
- * number of ranks. SB_ERR_IO names the file. Collective; all ranks fail together. Memory: 64
- * MiB of frames per rank. */
-sb_status sb_output_write(sb_model *model, const char *source, const char *out, bool overwrite,
-                          int level, sb_output_stats *stats);
+/* Bytes of embedding, norms and head in the source's precision: other_bytes, whatever the bits. */
+uint64_t sb_output_other_bytes(const sb_model *model);
+
+/* Writes `model` (SB_CODING_CODES) as the output folder `out`, which was begun with the side files
+ * of the model, config.json among them, and commits it. `level` is zstd's. The frames' bytes do not
+ * depend on the number of ranks. SB_ERR_IO names the file, or says that there is too little space.
+ * Collective; all ranks fail together. Memory: 64 MiB of frames per rank. */
+sb_status sb_output_write(sb_model *model, sb_destination *out, int level, sb_output_stats *stats);
 
 #endif

@@ -9,7 +9,6 @@
 #include "io/bytes.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "io/outdir.h"
 #include "model/config_read.h"
 
 enum {
@@ -49,7 +48,13 @@ static sb_status write_piece(job *j, sb_hf_folder *folder, size_t tensor,
 #pragma omp parallel for schedule(static)
   for (size_t at = 0; at < count; at += STRIPE)
     sb_random_tensor_fill(recipe, first + at, sb_min_size(STRIPE, count - at), j->wide + at);
-  if (j->narrow) sb_from_f32(j->narrow, j->setup->dtype, j->wide, count);
+  if (j->narrow) {
+    sb_from_f32(j->narrow, j->setup->dtype, j->wide, count);
+    const size_t at = sb_first_infinite(j->narrow, j->setup->dtype, count);
+    if (at < count)
+      return sb_hf_folder_range_error(t, (size_t)(first + at) / t->cols,
+                                      (size_t)(first + at) % t->cols, j->wide[at], j->setup->dtype);
+  }
   return sb_hf_folder_write(folder, tensor, first * size, count * size,
                             j->narrow ? (void *)j->narrow : j->wide);
 }
@@ -129,8 +134,7 @@ static sb_status write_beside(void *context, const char *folder) {
   SB_TRY(sb_path_join(path, folder, "config.json"));
   json_object_set_new(j->config, "num_hidden_layers",
                       json_integer((json_int_t)j->arch.config.layers));
-  json_object_set_new(j->config, json_object_get(j->config, "dtype") ? "dtype" : "torch_dtype",
-                      json_string(sb_hf_folder_dtype_name(j->setup->dtype)));
+  sb_hf_folder_set_dtype(j->config, j->setup->dtype);
   SB_TRY(sb_json_write(path, j->config));
   return write_tokens(j, folder);
 }
@@ -146,7 +150,6 @@ static sb_status describe(job *j) {
                    config.layers, s->layers);
   sb_config_restate(j->config, &config);
   if (s->layers) config.layers = s->layers;
-  if (s->overwrite && j->world->rank == 0) SB_TRY(sb_outdir_spare(s->out, s->config));
   return sb_arch_create(&config, &j->arch);
 }
 
@@ -163,9 +166,8 @@ sb_status sb_synth_make(const sb_world *world, const sb_synth_setup *setup,
     const sb_hf_folder_setup folder = {.world = world,
                                        .arch = &j.arch,
                                        .dtypes = dtypes,
-                                       .path = setup->out,
+                                       .out = setup->out,
                                        .file_bytes = setup->file_bytes,
-                                       .overwrite = setup->overwrite,
                                        .beside_bytes = setup->tokens * token_bytes(&j),
                                        .context = &j,
                                        .tensors = write_weights,

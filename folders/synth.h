@@ -4,7 +4,6 @@
 #ifndef SB_FOLDERS_SYNTH_H
 #define SB_FOLDERS_SYNTH_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,16 +16,15 @@
 #include "mpi/world.h"
 
 typedef struct sb_synth_setup {
-  const char *config; /* config.json, or the folder it is in */
-  const char *out;
-  size_t layers;  /* the first `layers` only; 0: all that the configuration has */
-  sb_dtype dtype; /* a weight type */
+  const char *config;  /* config.json, or the folder it is in */
+  sb_destination *out; /* begun; sb_synth_make commits it */
+  size_t layers;       /* the first `layers` only; 0: all that the configuration has */
+  sb_dtype dtype;      /* a weight type */
   uint64_t seed;
   uint64_t tokens; /* random ids to write into tokens.bin, of 16 bits, or 32 where the vocabulary
                       needs them; 0: no file */
   uint64_t file_bytes; /* as in folders/hf_folder.h */
-  bool overwrite;
-  sb_ticker ticker; /* told the share of this rank's weights that is written */
+  sb_ticker ticker;    /* told the share of this rank's weights that is written */
 } sb_synth_setup;
 
 /* Writes the folder. Its files are the same, byte for byte, on any number of ranks; each rank makes

@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "io/outdir_move.h"
+#include "io/space.h"
 #include "io/unfinished.h"
 
 enum { SUFFIX = 64 }; /* bytes kept free behind OUT, for the names beside it and in it */
@@ -130,14 +130,7 @@ sb_status sb_outdir_spare(const char *path, const char *file) {
 }
 
 sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes) {
-  struct statvfs info;
-  if (statvfs(out->partial, &info) != 0) return SB_OK; /* the write itself will tell */
-  uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize;
-  if (free_bytes < bytes)
-    return sb_fail(SB_ERR_IO,
-                   "%s: needs about %.1f MiB and its disk has %.1f MiB free; nothing was replaced",
-                   out->path, (double)bytes / 1048576.0, (double)free_bytes / 1048576.0);
-  return SB_OK;
+  return sb_space_require(out->partial, out->path, bytes);
 }
 
 /* Nothing is partial any more, or not to be removed. */

@@ -4,14 +4,13 @@
  * empty folder to write into. Any number of processes write into it. When all have succeeded and
  * synced their files, the first process commits. On failure it abandons.
  *
- *   OUT is not there        the neighbour OUT.partial-HOST-RANDOM (io/unfinished.h), which takes
- *                           the name OUT in one step
- *   OUT is there and empty  OUT/.shardbits-partial-HOST-RANDOM, whose files are moved up,
- *                           manifest.json last, before it config.json and an index: OUT may be a
- *                           mount point, and keeps its owner and rights
- *   OUT has content         it is replaced, with `overwrite`: the neighbour and OUT are exchanged
- *                           in one step where the system can do that; elsewhere the old one is
- *                           moved aside first
+ *   OUT is not there   the neighbour OUT.partial-HOST-RANDOM (io/unfinished.h), which takes the
+ *                      name OUT in one step
+ *   it is empty        OUT/.shardbits-partial-HOST-RANDOM, whose files are moved up, manifest.json
+ *                      last, before it config.json and an index: OUT may be a mount point, and
+ *                      keeps its owner and rights
+ *   it has content     with `overwrite` the neighbour and OUT are exchanged in one step where the
+ *                      system can do that; elsewhere the old one is moved aside first
  *
  * A killed run leaves the old OUT, or none, or one without manifest.json, and a partial folder that
  * nobody reads; the next run with this OUT removes that. All functions are local: rank 0 calls

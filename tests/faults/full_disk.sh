@@ -30,20 +30,26 @@ trap 'umount "$small"; rm -rf "$dir"' EXIT
 disk() { umount "$small" && mount -t tmpfs -o "$1" none "$small"; }
 empty() { [ "$(ls -A "$small")" = "${2:-}" ] || fail "$1: left $(ls -A "$small")"; }
 
-# 2 MiB are to be written: on 0.3 MiB that is known beforehand, on more only when it happens.
+# 2.4 MiB are to be written: on a smaller disk that is known beforehand, and before any work.
 disk size=300k && rtn 3 "$small/OUT"
-one_line "too small a disk" "small/OUT: needs about .* MiB and its disk has 0.3 MiB free" && empty "too small a disk"
+one_line "too small a disk" "small/OUT: needs about 2.4 MiB and its disk has 0.[23] MiB free" && empty "too small a disk"
+disk size=2m && rm -f "$dir/bits" && tell 2 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 3.25 -o "$dir/no" \
+  --checkpoint "$small/search" --allocation "$dir/bits"
+one_line "no room for a checkpoint" "small/search: needs about [0-9.]* MiB and its disk has [12].[0-9] MiB" && empty "no room for a checkpoint"
+[ ! -e "$dir/bits" ] && [ ! -e "$dir/no" ] || fail "no room for a checkpoint: found when the search was done"
+# A disk that fills up only when it is written: it has bytes, but no names left for the shards.
 for ranks in 1 3; do
-  disk size=1200k && rtn $ranks "$small/OUT"
-  one_line "a disk that fills up, $ranks ranks" "small/OUT.*: no space left" && empty "a disk that fills up"
+  disk size=8m,nr_inodes=$((ranks + 4)) && rtn $ranks "$small/OUT"
+  one_line "a disk that fills up, $ranks ranks" "small/OUT.*: .*[Nn]o space left" && empty "a disk that fills up"
 done
 disk size=1200k && tell 3 export "$dir/good" -o "$small/OUT"
 one_line "export to too small a disk" "small/OUT: needs about 8.0 MiB and its disk has" && empty "export"
 
 # an old output survives
+disk size=1200k
 tell 1 quantize "$tiny" --bits 3 --block 16x32 --method rtn -o "$small/OUT" && old=$(hash_of "$small/OUT")
 rtn 3 "$small/OUT" --overwrite
-one_line "overwriting on a full disk" "no space left" && empty "overwriting on a full disk" OUT
+one_line "overwriting on a full disk" "small/OUT: needs about 2.4 MiB" && empty "overwriting on a full disk" OUT
 [ "$(hash_of "$small/OUT")" = "$old" ] || fail "overwriting on a full disk: the old output changed"
 
 # reports and bit maps

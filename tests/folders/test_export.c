@@ -50,6 +50,16 @@ static const kind kinds[] = {{"gqa-tied", SB_F32, 1 << 30},
                              {"sharded-f16", SB_F16, 1 << 16},
                              {"f32-single", SB_F32, 1 << 16}};
 
+/* Exports `coded`, which is in folder `source`, as commands do. */
+static sb_status export(sb_model *coded, const char *source, const char *folder, sb_dtype dtype,
+                        uint64_t file_bytes, bool overwrite, sb_hf_folder_stats *stats) {
+  sb_destination out = {0};
+  sb_status status = sb_destination_begin(&world, folder, overwrite, source, &out);
+  SB_THEN(sb_export_dequantized(coded, source, &out, dtype, file_bytes, SB_NO_TICKER, stats));
+  sb_destination_end(&out);
+  return status;
+}
+
 static void dequantized(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -63,18 +73,16 @@ static void dequantized(void **state) {
     golden_mixed_bits(source.model, 1, 8, i);
     golden_write(&source, output, &written);
     EXPECT_OK(sb_output_load(&world, output, &coded));
-    EXPECT_OK(sb_export_dequantized(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes,
-                                    false, SB_NO_TICKER, &stats));
+    EXPECT_OK(export(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes, false, &stats));
     EXPECT((stats.files == 1) == (kinds[i].file_bytes == 1 << 30) && stats.bytes > 0);
     check_tensors(&source, folder, kinds[i].dtype);
     EXPECT_OK(sb_hf_load(&world, folder, source.model->blocking, true, &again));
     EXPECT(again->config.layers == source.model->config.layers);
     for (size_t t = 0; t < again->arch.count; t++) EXPECT(again->dtypes[t] == kinds[i].dtype);
     /* a second time: not over a folder that is there, unless it is asked for */
-    EXPECT(sb_export_dequantized(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes, false,
-                                 SB_NO_TICKER, &stats) != SB_OK);
-    EXPECT_OK(sb_export_dequantized(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes,
-                                    true, SB_NO_TICKER, &stats));
+    EXPECT(export(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes, false, &stats) !=
+           SB_OK);
+    EXPECT_OK(export(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes, true, &stats));
     sb_model_free(&again);
     sb_model_free(&coded);
     golden_close(&source);
@@ -105,8 +113,7 @@ static void indexed(void **state) {
   golden_mixed_bits(source.model, 1, 8, 5);
   golden_write(&source, output, &written);
   EXPECT_OK(sb_output_load(&world, output, &coded));
-  EXPECT_OK(
-      sb_export_dequantized(coded, output, folder, SB_F32, 1 << 30, false, SB_NO_TICKER, &stats));
+  EXPECT_OK(export(coded, output, folder, SB_F32, 1 << 30, false, &stats));
   golden exported = {.model = source.model};
   snprintf(exported.folder, sizeof exported.folder, "%s", folder);
   sb_device_layer *layer = NULL;
@@ -141,8 +148,10 @@ static void source_model(void **state) {
   golden source;
   sb_hf_folder_stats stats;
   golden_open(&source, &(golden_setup){.name = "gqa-tied", GOLDEN_DEFAULTS});
-  EXPECT_OK(
-      sb_export_source(source.model, source.folder, folder, 1 << 30, false, SB_NO_TICKER, &stats));
+  sb_destination out = {0};
+  EXPECT_OK(sb_destination_begin(&world, folder, false, source.folder, &out));
+  EXPECT_OK(sb_export_source(source.model, &out, 1 << 30, SB_NO_TICKER, &stats));
+  sb_destination_end(&out);
   golden exported = {.model = source.model};
   snprintf(exported.folder, sizeof exported.folder, "%s", folder);
   for (size_t t = 0; t < source.model->arch.count; t++) {

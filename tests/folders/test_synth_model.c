@@ -42,18 +42,21 @@ static void folder_and_memory(void **state) {
   write_config();
   for (size_t i = 0; i < 3; i++)
     for (size_t layers = 0; layers < 3; layers += 2) {
+      sb_destination out = {0};
+      const char *model = scratch_path("model");
       const sb_synth_setup setup = {.config = scratch_path("config.json"),
-                                    .out = scratch_path("model"),
+                                    .out = &out,
                                     .layers = layers,
                                     .dtype = types[i],
                                     .seed = 11,
-                                    .file_bytes = 20000,
-                                    .overwrite = true};
+                                    .file_bytes = 20000};
       sb_model *folder = NULL, *memory = NULL;
       sb_hf_folder_stats stats;
       uint64_t parameters = 0;
+      EXPECT_OK(sb_destination_begin(&world, model, true, NULL, &out));
       EXPECT_OK(sb_synth_make(&world, &setup, &stats, &parameters));
-      EXPECT_OK(sb_hf_load(&world, setup.out, blocking, true, &folder));
+      sb_destination_end(&out);
+      EXPECT_OK(sb_hf_load(&world, model, blocking, true, &folder));
       if (!folder) break;
       EXPECT(folder->config.layers == (layers ? layers : 3) && folder->config.dtype == types[i]);
       EXPECT(parameters == folder->arch.parameters && stats.files > 1);
@@ -76,13 +79,17 @@ static void too_many_layers(void **state) {
   uint64_t parameters;
   scratch_begin();
   write_config();
+  sb_destination out = {0};
+  const char *model = scratch_path("model");
   const sb_synth_setup setup = {.config = scratch_path("config.json"),
-                                .out = scratch_path("model"),
+                                .out = &out,
                                 .layers = 4,
                                 .dtype = SB_BF16,
                                 .file_bytes = 1 << 20};
+  EXPECT_OK(sb_destination_begin(&world, model, false, NULL, &out));
   EXPECT(sb_synth_make(&world, &setup, &stats, &parameters) == SB_ERR_RANGE);
-  EXPECT(access(setup.out, F_OK) != 0);
+  sb_destination_end(&out);
+  EXPECT(access(model, F_OK) != 0);
   scratch_end();
   all_ranks_passed();
 }

@@ -117,8 +117,8 @@ static void refuses_a_source(void **state) {
   scratch_begin();
   golden_open(&g, &setup);
   golden_mixed_bits(g.model, 1, 8, 1);
-  EXPECT(sb_output_write(g.model, g.folder, scratch_path("out"), false, 1, &stats) ==
-         SB_ERR_INTERNAL);
+  sb_destination out = {0};
+  EXPECT(sb_output_write(g.model, &out, 1, &stats) == SB_ERR_INTERNAL);
   EXPECT(strstr(sb_message(), "has no codes yet") != NULL);
   golden_close(&g);
   scratch_end();

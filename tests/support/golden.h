@@ -114,8 +114,11 @@ static inline void golden_losses(const golden *g, double loss[2]) {
  * its present bits. Collective. */
 static inline void golden_write(golden *g, const char *folder, sb_output_stats *stats) {
   sb_model *coded = NULL;
+  sb_destination out = {0};
   EXPECT_OK(sb_encode_nearest(g->model, &coded));
-  EXPECT_OK(sb_output_write(coded, g->folder, folder, true, 3, stats));
+  EXPECT_OK(sb_destination_begin(g->model->world, folder, true, g->folder, &out));
+  EXPECT_OK(sb_output_write(coded, &out, 3, stats));
+  sb_destination_end(&out);
   sb_model_free(&coded);
 }
 

@@ -1,0 +1,136 @@
+#include "cli/targets.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "io/atomic.h"
+#include "io/manifest.h"
+#include "io/outdir.h"
+
+enum { MOST = 16 };
+
+/* A name on the command line, and what it says. */
+typedef struct named {
+  const char *option; /* without dashes; an argument's name */
+  const char *path;
+  sb_option_file file;
+} named;
+
+typedef struct names {
+  named of[MOST];
+  size_t count;
+} names;
+
+static void add(names *n, const char *option, const char *path, sb_option_file file) {
+  if (!path || file == SB_FILE_NONE || n->count == MOST) return;
+  if (file == SB_FILE_WRITTEN && strcmp(path, "-") == 0) return; /* stdout */
+  n->of[n->count++] = (named){option, path, file};
+}
+
+static void add_options(names *n, const sb_option *options, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (options[i].kind == SB_OPTION_STRING)
+      add(n, options[i].name, *(const char *const *)options[i].value, options[i].file);
+}
+
+/* Whether the run writes that file. */
+static bool is_target(const named *n) {
+  if (n->file == SB_FILE_FOUND) return access(n->path, F_OK) != 0;
+  return n->file == SB_FILE_WRITTEN || n->file == SB_FILE_KEPT;
+}
+
+/* Whether two names mean the same file; one that does not exist is known by its folder. */
+static bool same_file(const char *a, const char *b) {
+  struct stat one, two;
+  char folder_a[SB_PATH_MAX], folder_b[SB_PATH_MAX];
+  const bool exists = stat(a, &one) == 0;
+  if (exists != (stat(b, &two) == 0)) return false;
+  if (!exists) {
+    const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+    if (strlen(a) >= SB_PATH_MAX || strlen(b) >= SB_PATH_MAX) return false;
+    if (strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b) != 0) return false;
+    sb_path_parent(folder_a, a);
+    sb_path_parent(folder_b, b);
+    if (stat(folder_a, &one) != 0 || stat(folder_b, &two) != 0) return false;
+  }
+  return one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
+/* Whether `path`, which exists, is a file of folder `folder`, or what a link there leads to. */
+static bool is_in(const char *folder, const char *path) {
+  struct stat file, entry;
+  bool found = false;
+  DIR *list = opendir(folder);
+  if (!list) return false;
+  const bool exists = stat(path, &file) == 0;
+  for (struct dirent *e; exists && !found && (e = readdir(list));)
+    found = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+            fstatat(dirfd(list), e->d_name, &entry, 0) == 0 && entry.st_dev == file.st_dev &&
+            entry.st_ino == file.st_ino;
+  closedir(list);
+  return found;
+}
+
+/* Whether `path` is a report or a checkpoint of an earlier run of this program: no model needs it.
+ */
+static bool is_earlier(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char head[256] = "";
+  uint64_t bytes;
+  int fd;
+  if (sb_file_open(path, &fd, &bytes) != SB_OK) return false;
+  const sb_status status = sb_file_read_at(fd, path, 0, head, sb_min_size(bytes, sizeof head - 1));
+  close(fd);
+  return status == SB_OK && strcmp(slash ? slash + 1 : path, SB_MANIFEST_NAME) != 0 &&
+         head[0] == '{' && strstr(head, "shardbits") != NULL;
+}
+
+static sb_status check_target(const named *t, const names *all) {
+  struct stat info;
+  /* A device or a pipe is written as it is: it harms no input. */
+  if (stat(t->path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return SB_OK;
+  for (const named *n = all->of; n < all->of + all->count; n++) {
+    if (n == t) continue;
+    if (n->file == SB_FILE_FOLDER && same_file(n->path, t->path))
+      return sb_fail(SB_ERR_IO, "%s: is named by --%s and by --%s; choose another name", t->path,
+                     t->option, n->option);
+    if (is_target(n) && n < t && same_file(n->path, t->path))
+      return sb_fail(SB_ERR_IO, "%s: is named by %s and by %s; choose another name", t->path,
+                     n->option, t->option);
+    if (!is_target(n) && n->file != SB_FILE_FOLDER &&
+        (same_file(n->path, t->path) || (is_in(n->path, t->path) && !is_earlier(t->path))))
+      return sb_fail(SB_ERR_IO,
+                     "%s: %s would overwrite it, and this run reads it (%s); choose "
+                     "another name",
+                     t->path, t->option, n->option);
+  }
+  return sb_file_check_target(t->path);
+}
+
+/* What the run needs until its end may not be removed, nor be in the way. */
+static sb_status check_folder(const named *folder, const names *all) {
+  for (const named *n = all->of; n < all->of + all->count; n++)
+    if (n->file != SB_FILE_FOLDER && n->file != SB_FILE_WRITTEN)
+      SB_TRY(sb_outdir_spare(folder->path, n->path));
+  return SB_OK;
+}
+
+sb_status sb_targets_check(const sb_usage *usage) {
+  names all = {.count = 0};
+  for (size_t i = 0; i < usage->argument_count; i++)
+    add(&all, usage->arguments[i].name, *usage->arguments[i].value, SB_FILE_READ);
+  add_options(&all, usage->options, usage->option_count);
+  add_options(&all, usage->common, usage->common_count);
+  const char *trace = getenv("SHARDBITS_TRACE");
+  add(&all, "SHARDBITS_TRACE", trace && *trace ? trace : NULL, SB_FILE_WRITTEN);
+  for (const named *n = all.of; n < all.of + all.count; n++) {
+    if (n->file == SB_FILE_FOLDER) SB_TRY(check_folder(n, &all));
+    if (is_target(n)) SB_TRY(check_target(n, &all));
+  }
+  return SB_OK;
+}
