@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "kernels/blas_room.h"
 #include "quant/scale_reach.h"
 
 static sb_status work(sb_quantize_run *u) {
@@ -12,6 +13,7 @@ static sb_status work(sb_quantize_run *u) {
   double begun = sb_now();
   SB_TRY(sb_quantize_begin_out(u));
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
+  if (r->calib) SB_AGREE(u->world, sb_blas_room_take(u->backend->unified ? r->common.threads : 1));
   SB_TRY(sb_quantize_load(u));
   SB_TRY(sb_quantize_require_space(u));
   sb_quantize_choose_least(u);
