@@ -172,6 +172,11 @@ sb_status sb_common_begin(const sb_world *world, sb_usage *usage, sb_common *com
   sb_log_open(world->rank == 0 && !common->quiet);
   if (common->quiet) sb_log_set_debug(false, world->rank);
   SB_AGREE(world, status);
+  if (world->unstarted)
+    sb_log_line(
+        "ranks     1, though this job has %d tasks; srun --mpi=pmix or mpirun starts one rank "
+        "for each",
+        world->unstarted);
   return sb_threads_settle(world, &common->threads);
 }
 

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "mpi/launcher.h"
 
 sb_status sb_mpi_check(int mpi_code, const char *what) {
   char text[MPI_MAX_ERROR_STRING + 1] = "";
@@ -122,9 +123,16 @@ sb_status sb_world_init(int *argc, char ***argv, sb_world *out) {
   sb_status environment;
   *out = (sb_world){
       .comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
+  const sb_launcher launcher = sb_launcher_read();
   SB_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
   environment = ranks_per_node_from_environment(&ranks_per_node);
   SB_TRY(sb_world_describe(ranks_per_node, out));
+  const sb_status launched = sb_launcher_check(&launcher, out->size);
+  /* Task 0 speaks for all; where the number of tasks is unknown, task 0 may have believed itself
+   * alone, so each speaks for itself. */
+  if (launched != SB_OK && launcher.tasks > 1) out->rank = launcher.task;
+  SB_TRY(launched);
+  if (out->size == 1) out->unstarted = launcher.unstarted;
   SB_TRY(sb_world_agree(out, environment));
   if (provided < MPI_THREAD_FUNNELED)
     return sb_fail(SB_ERR_MPI,

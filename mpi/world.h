@@ -25,6 +25,8 @@ typedef struct sb_world {
   int *node_of;      /* [size] node index of every rank */
   int *node_rank_of; /* [size] rank within its node of every rank */
   int *node_sizes;   /* [nodes] */
+  int unstarted; /* tasks of the batch job that this process runs in, where it was started alone and
+                    they are more than one; else 0 (mpi/launcher.h) */
   char host[256];
   bool *lockstep; /* sb_world_lockstep */
 } sb_world;
@@ -32,7 +34,9 @@ typedef struct sb_world {
 /* Starts MPI (thread level FUNNELED: only the main thread calls MPI) and describes the world, with
  * SHARDBITS_RANKS_PER_NODE applied. Works without mpirun too, as a world of one. Collective over
  * all processes. SB_ERR_USAGE for a SHARDBITS_RANKS_PER_NODE that is not a positive number.
- * O(ranks) memory. */
+ * SB_ERR_MPI where a launcher started several processes and each is a world of its own
+ * (mpi/launcher.h): `rank` is the task's number then, so that one of them speaks. O(ranks) memory.
+ */
 sb_status sb_world_init(int *argc, char ***argv, sb_world *out);
 /* Ends MPI. Collective; call only when all ranks have agreed to. */
 void sb_world_finalize(sb_world *world);

@@ -1,0 +1,26 @@
+/* What the environment says of the processes that a launcher started, and whether MPI sees them.
+ *
+ * A program started by srun without the plugin of its MPI library, or by another library's mpirun,
+ * does not fail: each process becomes a world of one, and all do the same work into the same files.
+ * The launchers' variables tell. In a batch script, or a shell of salloc, SLURM_NTASKS says how
+ * many tasks a launcher would start; nobody has started them there, so a program that runs alone
+ * may well be meant to. */
+#ifndef SB_MPI_LAUNCHER_H
+#define SB_MPI_LAUNCHER_H
+
+#include "base/status.h"
+
+typedef struct sb_launcher {
+  const char *said; /* variable that tells of other processes; NULL: none does */
+  int tasks;        /* their number; 0 where only this one's number is known */
+  int task;         /* this one's number; 0 where unknown */
+  int unstarted;    /* tasks of a job that no launcher has started; else 0 */
+} sb_launcher;
+
+/* Reads the environment. To be called before MPI starts: MPI libraries set such variables too. With
+ * SHARDBITS_ALONE=1 nothing is said. Local. */
+sb_launcher sb_launcher_read(void);
+/* SB_ERR_MPI with the way out, where MPI sees one rank and a launcher started more. Pure. */
+sb_status sb_launcher_check(const sb_launcher *launcher, int ranks);
+
+#endif
