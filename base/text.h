@@ -14,6 +14,10 @@ enum { SB_TEXT_SIZE = 32 }; /* room enough for any of these */
 char *sb_text_bytes(char *text, size_t size, double bytes);
 /* A count in powers of a thousand: "999", "13.2 k", "4.30 M", "70.6 G". */
 char *sb_text_count(char *text, size_t size, double count);
+/* "" for one, "s" for none or several: "%zu node%s". */
+static inline const char *sb_text_s(unsigned long long count) {
+  return count == 1 ? "" : "s";
+}
 /* A limit in four significant digits, "4.259", rounded to the side that is allowed: not below
  * `limit` where it is the `least` number, not above where it is the most. Returns the number that
  * the text reads as. `limit` is positive. */

@@ -101,8 +101,8 @@ static void print(const sb_machine *m, FILE *out) {
   if (!out) return;
   sb_text_print(
       out, "%s, %d rank%s on %d node%s, %d thread%s each; figures are of a rank while all work",
-      m->backend, m->ranks, m->ranks == 1 ? "" : "s", m->nodes, m->nodes == 1 ? "" : "s",
-      m->threads, m->threads == 1 ? "" : "s");
+      m->backend, m->ranks, sb_text_s(m->ranks), m->nodes, sb_text_s(m->nodes), m->threads,
+      sb_text_s(m->threads));
   sb_table_head(out, "Limits of the machine");
   for (int f = 0; f < SB_FIRST_PHASE; f++) {
     const size_t bytes = f == SB_FIGURE_MEMORY_READ   ? m->read_bytes

@@ -90,8 +90,9 @@ static sb_status work(run *u, sb_comparison *out) {
   sb_progress_end();
   SB_TRY(status);
   double seconds = sb_span_seconds(&phase);
-  sb_log_phase("eval", seconds, u->backend->gemm_flops, "%zu sequences of %zu tokens, GEMM %.0f%%",
-               u->sequences.count, u->sequences.seqlen, 100.0 * u->backend->gemm_seconds / seconds);
+  sb_log_phase("eval", seconds, u->backend->gemm_flops, "%zu sequence%s of %zu tokens, GEMM %.0f%%",
+               u->sequences.count, sb_text_s(u->sequences.count), u->sequences.seqlen,
+               100.0 * u->backend->gemm_seconds / seconds);
   return SB_OK;
 }
 

@@ -48,7 +48,7 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   if (sb_common_prints(world, &r->common))
     sb_text_print(stdout, "%s: %.1f MiB of %s weights in %" PRIu64 " file%s", r->common.out,
                   (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
-                  stats.files == 1 ? "" : "s");
+                  sb_text_s(stats.files));
   json_t *report = sb_report_begin(world, "export");
   sb_report_text(report, "path", r->common.out);
   sb_report_text(report, "dtype", sb_common_dtypes[r->dtype]);

@@ -27,7 +27,7 @@ static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t 
   if (out)
     sb_text_print(out, "Plan for %s: %s parameters on %zu rank%s, %zu node%s", r->quantize.model,
                   sb_text_count(count, sizeof count, (double)s->arch->parameters), s->ranks,
-                  s->ranks == 1 ? "" : "s", f->nodes, f->nodes == 1 ? "" : "s");
+                  sb_text_s(s->ranks), f->nodes, sb_text_s(f->nodes));
   sb_report_text(report, "path", r->quantize.model);
   sb_report_count(report, "parameters", s->arch->parameters);
   sb_report_count(report, "planned_ranks", s->ranks);

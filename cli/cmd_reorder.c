@@ -166,7 +166,7 @@ static sb_status write_model(run *u) {
     sb_text_print(stdout,
                   "%s: %.1f MiB in %llu file%s, the same model with its channels in another order",
                   r->common.out, (double)stats.bytes / 0x1p20, (unsigned long long)stats.files,
-                  stats.files == 1 ? "" : "s");
+                  sb_text_s(stats.files));
   sb_report_text(u->report, "out", r->common.out);
   sb_report_count(u->report, "files", stats.files);
   sb_report_count(u->report, "bytes", stats.bytes);

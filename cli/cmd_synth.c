@@ -45,7 +45,7 @@ static sb_status make(const sb_world *world, const request *r, sb_destination *o
                   " file%s; it has learned nothing",
                   r->common.out, sb_text_count(count, sizeof count, (double)parameters),
                   (double)stats.bytes / 0x1p20, sb_common_dtypes[r->dtype], stats.files,
-                  stats.files == 1 ? "" : "s");
+                  sb_text_s(stats.files));
     if (r->tokens)
       sb_text_print(stdout, "%s/tokens.bin: %zu random token ids", r->common.out, r->tokens);
   }

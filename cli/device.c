@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "cli/common.h"
 #include "mpi/gpu_memory.h"
 #include "mpi/large.h"
@@ -139,8 +140,9 @@ static sb_status open_gpu(const sb_world *world, const sb_common *common, sharin
   uint64_t less = ~(uint64_t)((*out)->free_bytes / (size_t)gpus->together);
   SB_TRY(sb_mpi_max_u64(&less, 1, world->comm));
   (*out)->free_bytes = (size_t)~less;
-  sb_log_debug("device", "%s, with %d ranks on it; each rank of the run may use %.2f GiB",
-               identity.name, gpus->together, (double)(*out)->free_bytes * 0x1p-30);
+  sb_log_debug("device", "%s, with %d rank%s on it; each rank of the run may use %.2f GiB",
+               identity.name, gpus->together, sb_text_s(gpus->together),
+               (double)(*out)->free_bytes * 0x1p-30);
   if (gpus->later > 0)
     sb_log_line("device       %s for rank 0; %d ranks of its node share %d GPUs", identity.name,
                 world->node_size, world->node_size - gpus->later);

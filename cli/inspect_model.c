@@ -74,7 +74,7 @@ static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_
   dtype_text(c, arch->count, types, sizeof types);
   sb_table_row(out, "weights", "%s, %zu tensors of %s, %zu file%s",
                sb_text_bytes(text, sizeof text, (double)c->bytes), arch->count, types, c->files,
-               c->files == 1 ? "" : "s");
+               sb_text_s(c->files));
   sb_report_text(report, "architecture", f->architecture);
   sb_report_count(report, "layers", f->layers);
   sb_report_count(report, "hidden", f->hidden);

@@ -63,8 +63,8 @@ sb_status sb_observe_end(const sb_world *world, sb_observer *o) {
   sb_atomic_file_abandon(&file);
   sb_trace_free();
   if (status == SB_OK)
-    sb_log_line("trace     %s: %llu spans of %d ranks%s", o->path,
-                (unsigned long long)totals.events, world->size,
+    sb_log_line("trace     %s: %llu spans of %d rank%s%s", o->path,
+                (unsigned long long)totals.events, world->size, sb_text_s(world->size),
                 totals.dropped ? ", and more that were dropped" : "");
   return status;
 }

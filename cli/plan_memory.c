@@ -20,10 +20,6 @@ typedef struct sheet {
   json_t *figures;
 } sheet;
 
-static const char *plural(size_t count) {
-  return count == 1 ? "" : "s";
-}
-
 static void row(const sheet *to, const char *key, const char *label, double bytes,
                 const char *how) {
   char text[SB_TEXT_SIZE];
@@ -38,7 +34,7 @@ static void print_held(const sb_plan *plan, const sheet *to) {
   char how[160], a[SB_TEXT_SIZE];
   sb_table_head(to->out, "Memory of a rank, held throughout");
   snprintf(how, sizeof how, "%s of weights / %zu rank%s",
-           sb_text_bytes(a, sizeof a, f->model_bytes), s->ranks, plural(s->ranks));
+           sb_text_bytes(a, sizeof a, f->model_bytes), s->ranks, sb_text_s(s->ranks));
   row(to, "parameters", "parameters", held->parameters, how);
   if (s->ranks > 1) {
     snprintf(how, sizeof how, "2 x %s, one in use, one on its way; once a node",
@@ -91,7 +87,7 @@ static void print_round(const sb_plan *plan, const sheet *to) {
   sb_table_head(to->out, s->round.gptq || s->tune.seqs == 0 ? "Beside them, while rounding"
                                                             : "Beside them, while tuning");
   snprintf(how, sizeof how, "the packed model at %g bits / %zu rank%s", s->bits, s->ranks,
-           plural(s->ranks));
+           sb_text_s(s->ranks));
   row(to, "packed", "packed model", f->packed.model, how);
   if (f->packed.slots > 0)
     row(to, "packed_slots", "its layer slots", f->packed.slots,
@@ -137,7 +133,7 @@ static void print_sums(const sb_plan *plan, const sheet *to, const sheet *phases
   snprintf(how, sizeof how, "what its peak resident memory will show, while %s",
            phase_names[f->largest]);
   row(to, "rank", "a rank", f->rank_bytes, how);
-  snprintf(how, sizeof how, "%zu rank%s%s", ranks, plural(ranks),
+  snprintf(how, sizeof how, "%zu rank%s%s", ranks, sb_text_s(ranks),
            s->ranks > 1 ? ", layer slots once" : "");
   row(to, "node", "a node", f->node_bytes, how);
   if (s->gpus_per_node)

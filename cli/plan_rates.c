@@ -1,6 +1,7 @@
 /* shardbits plan: how fast a rank is. */
 #include <stdio.h>
 
+#include "base/text.h"
 #include "cli/plan.h"
 #include "measure/limits.h"
 #include "measure/machine.h"
@@ -21,8 +22,8 @@ static sb_status rates_of_machine(const sb_plan_rates_request *r, sb_plan *plan)
                    r->machine, sb_compute_name(machine.compute));
   sb_machine_rates(&machine, &plan->rates);
   snprintf(from, size, "of %.100s: %s, %d rank%s x %d thread%s, %zu tokens of %.60s%s%s",
-           r->machine, machine.backend, machine.ranks, machine.ranks == 1 ? "" : "s",
-           machine.threads, machine.threads == 1 ? "" : "s", machine.seqlen, machine.model,
+           r->machine, machine.backend, machine.ranks, sb_text_s(machine.ranks), machine.threads,
+           sb_text_s(machine.threads), machine.seqlen, machine.model,
            machine.seqlen == setup->seqlen ? "" : " (another length than planned)",
            plan->rates.network > 0.0 ? "" : "; network as given, it was measured on one node");
   if (plan->rates.network == 0.0) plan->rates.network = 1e9 * r->network;

@@ -137,7 +137,7 @@ static void print_passes(const sb_plan *plan, const sb_prediction *p, FILE *out,
                              .sent = search->gradient_sent,
                              .time = p ? &p->gradient : NULL};
   sb_table_head(out, "A pass of a rank (%zu of %zu sequences, %zu wave%s)", search->pass.local,
-                plan->setup->search.seqs, search->pass.waves, search->pass.waves == 1 ? "" : "s");
+                plan->setup->search.seqs, search->pass.waves, sb_text_s(search->pass.waves));
   print_pass(&loss, out, report);
   print_pass(&gradient, out, report);
 }

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
@@ -86,7 +87,7 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
   sb_log_phase("load", sb_span_seconds(&phase), 0,
                "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s", m->config.layers,
                m->blocks, r->common.block[0], r->common.block[1], u->world->size,
-               u->world->size == 1 ? "" : "s", u->world->nodes, u->world->nodes == 1 ? "" : "s");
+               sb_text_s(u->world->size), u->world->nodes, sb_text_s(u->world->nodes));
   return SB_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "alloc/allocate.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
@@ -67,8 +68,9 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
                                        .begin_pass = on_pass,
                                        .context = u,
                                        .ticker = sb_progress_ticker()};
-  sb_log_line("search    %zu calibration sequences of %zu tokens, budget %g effective bits",
-              u->calibration.count, u->calibration.seqlen, r->bits);
+  sb_log_line("search    %zu calibration sequence%s of %zu tokens, budget %g effective bits",
+              u->calibration.count, sb_text_s(u->calibration.count), u->calibration.seqlen,
+              r->bits);
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_status status = sb_allocate(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();

@@ -1,6 +1,7 @@
 /* shardbits quantize, when weights are rounded: training their scales. */
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
@@ -9,11 +10,11 @@
 
 static void report(sb_quantize_run *u, const sb_tune_stats *stats, size_t batch, double seconds) {
   sb_log_phase("tune", seconds, u->backend->gemm_flops,
-               "%zu steps on %zu sequences, divergence on %zu of them %.4f before, %.4f after; "
+               "%zu step%s on %zu sequence%s, divergence on %zu of them %.4f before, %.4f after; "
                "scales %.1f%% "
                "of the time",
-               stats->steps, u->tuning.count, stats->looked_at, stats->before, stats->after,
-               100 * stats->scale_seconds / seconds);
+               stats->steps, sb_text_s(stats->steps), u->tuning.count, sb_text_s(u->tuning.count),
+               stats->looked_at, stats->before, stats->after, 100 * stats->scale_seconds / seconds);
   if (!u->report) return;
   json_t *tuned = json_object();
   sb_report_count(tuned, "sequences", u->tuning.count);
@@ -33,7 +34,7 @@ static void tell_idle(const sb_quantize_run *u, size_t batch) {
   const bool chosen = u->r->tune_batch > 0;
   sb_log_line("tune      steps of %zu sequence%s leave %zu rank%s without work; %s %zu gives each "
               "some, and %s",
-              batch, batch == 1 ? "" : "s", ranks - batch, ranks - batch == 1 ? "" : "s",
+              batch, sb_text_s(batch), ranks - batch, sb_text_s(ranks - batch),
               chosen ? "--tune-batch" : "--tune-seqs", chosen ? ranks : ranks * SB_TUNE_STEPS,
               chosen ? "another result" : "wins more");
 }

@@ -127,8 +127,7 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
     size_t n = 0;
     for (unsigned b = 1; b <= 8; b++)
       if (widths[b])
-        n += (size_t)snprintf(shares + n, sizeof shares - n, "  %u bit%s %.1f%%", b,
-                              b == 1 ? "" : "s",
+        n += (size_t)snprintf(shares + n, sizeof shares - n, "  %u bit%s %.1f%%", b, sb_text_s(b),
                               100.0 * (double)widths[b] / (double)u->model->blocks);
     sb_text_print(stdout, "%s: %.4f effective bits a weight (codes %.4f), blocks%s", r->out,
                   stats.effective_bits, stats.code_bits_mean, shares);

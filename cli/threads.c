@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
 
 int sb_threads_quota(const char *line) {
   double quota, period;
@@ -60,7 +61,7 @@ sb_status sb_threads_settle(const sb_world *world, int *threads) {
   const char *environment = getenv("OMP_NUM_THREADS");
   if (*threads == 0) *threads = environment && atoi(environment) > 0 ? atoi(environment) : share;
   omp_set_num_threads(*threads);
-  sb_log_debug("device", "%d threads; this rank's share of the node's processors is %d", *threads,
-               share);
+  sb_log_debug("device", "%d thread%s; this rank's share of the node's processors is %d", *threads,
+               sb_text_s(*threads), share);
   return SB_OK;
 }

@@ -85,11 +85,11 @@ static sb_status allocate_images(sb_store *store) {
 
 static void log_sizes(const sb_store *store) {
   char own[SB_TEXT_SIZE], image[SB_TEXT_SIZE];
-  sb_log_debug("store", "%zu groups over %d nodes: %s of this rank, images of up to %s in %d slots",
-               store->layout.count, store->world->nodes,
-               sb_text_bytes(own, sizeof own, (double)store->own_bytes),
-               sb_text_bytes(image, sizeof image, (double)store->layout.largest),
-               store->slot_count);
+  sb_log_debug(
+      "store", "%zu groups over %d node%s: %s of this rank, images of up to %s in %d slots",
+      store->layout.count, store->world->nodes, sb_text_s(store->world->nodes),
+      sb_text_bytes(own, sizeof own, (double)store->own_bytes),
+      sb_text_bytes(image, sizeof image, (double)store->layout.largest), store->slot_count);
 }
 
 sb_status sb_store_create(const sb_world *world, const sb_store_group *groups, size_t count,

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "mpi/large.h"
 
 static int ascending(const void *a, const void *b) {
@@ -62,7 +63,7 @@ sb_status sb_variety_warn(const sb_world *world, const sb_sequences *sequences, 
     sb_log_line(
         "warning: %s: %zu calibration tokens have %zu distinct id%s, %.0f%% are id %u; bits "
         "and scales will fit little else, give text as the model will meet it",
-        path, v.tokens, v.distinct, v.distinct == 1 ? "" : "s",
+        path, v.tokens, v.distinct, sb_text_s(v.distinct),
         100.0 * (double)v.of_commonest / (double)v.tokens, v.commonest);
   if (sb_variety_repeats(&v))
     sb_log_line("warning: %s: %zu of %zu calibration windows repeat others, which teaches nothing "

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "model/model_check.h"
 #include "pass/layerwise.h"
@@ -162,9 +163,9 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
                                   .mode = w->options->factor};
   SB_TRY(sb_moments_create(&setup, &w->moments));
   w->stats->factor = sb_moments_mode(w->moments);
-  sb_log_debug("gptq", "second moments %s; %zu sequences of this rank, at most %zu of any",
+  sb_log_debug("gptq", "second moments %s; %zu sequence%s of this rank, at most %zu of any",
                sb_factor_mode_names[w->stats->factor], sb_layerwise_local(w->sequences),
-               w->most_local);
+               sb_text_s(sb_layerwise_local(w->sequences)), w->most_local);
   warn_of_few_tokens(w, calibration);
   w->rounding = (sb_gptq_input){.source = w->source,
                                 .coded = w->coded,

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "quant/encode.h"
 #include "quant/round_stack.h"
@@ -49,8 +50,10 @@ static sb_status load(batch *b, size_t group, const void *image) {
                                 .symmetry = w->coded->blocking.symmetry,
                                 .refine = w->refine > 0,
                                 .panels_dev = sb_moments_on_device(w->moments)};
-  sb_log_debug("gptq", "group %zu, input %zu: %zu rows of %zu channels in %zu block rows", group,
-               b->input, b->rows, setup.cols, b->count);
+  if (b->count > 0)
+    sb_log_debug("gptq", "group %zu, input %zu: %zu row%s of %zu channels in %zu block row%s",
+                 group, b->input, b->rows, sb_text_s(b->rows), setup.cols, b->count,
+                 sb_text_s(b->count));
   SB_TRY(sb_alloc(&b->at, b->count, sizeof *b->at, "block rows"));
   SB_TRY(sb_round_stack_create(&setup, &b->stack));
   b->count = 0;
