@@ -50,15 +50,23 @@ static void leave(left *l, const char *name, const char *why) {
     l->text[l->length] = 0;
 }
 
+/* Without `out` the file is opened only. */
 static sb_status copy_file(const char *from, const char *name, const sb_outdir *out) {
   char to[SB_PATH_MAX];
+  uint64_t bytes;
+  int fd;
+  if (!out) {
+    SB_TRY(sb_file_open(from, &fd, &bytes));
+    close(fd);
+    return SB_OK;
+  }
   SB_TRY(sb_path_join(to, out->partial, name));
   return sb_copy_file(from, to);
 }
 
 typedef struct copying {
   const char *source;
-  const sb_outdir *out;
+  const sb_outdir *out; /* NULL: nothing is copied, only looked at */
   left behind;
 } copying;
 
@@ -104,7 +112,7 @@ static sb_status copy_folder(copying *c, const char *below) {
   SB_TRY(sb_path_join(path, c->source, below));
   const int count = scandir(path, &names, is_side_file, alphasort);
   if (count < 0) return SB_OK;
-  if (below[0]) {
+  if (below[0] && c->out) {
     status = sb_path_join(made, c->out->partial, below);
     if (status == SB_OK && mkdir(made, 0777) != 0)
       status = sb_fail(SB_ERR_IO, "%s: cannot be created: %s", made, strerror(errno));
@@ -118,7 +126,7 @@ static sb_status copy_folder(copying *c, const char *below) {
     free(names[i]);
   }
   free(names);
-  if (status == SB_OK && below[0]) status = sb_folder_sync(made);
+  if (status == SB_OK && below[0] && c->out) status = sb_folder_sync(made);
   return status;
 }
 
@@ -129,4 +137,9 @@ sb_status sb_companions_copy(const char *source, const sb_outdir *out) {
     sb_log_line("files     %zu of %.200s stay%s behind: %s", c.behind.count, source,
                 c.behind.count == 1 ? "s" : "", c.behind.text);
   return SB_OK;
+}
+
+sb_status sb_companions_check(const char *source) {
+  copying c = {.source = source};
+  return copy_folder(&c, "");
 }

@@ -30,5 +30,7 @@ bool sb_companions_is_one(const char *name);
  * names what stays behind by the last three rules. SB_ERR_IO for a side file that cannot be read or
  * copied. A `source` that cannot be listed has none: whoever reads its weights will tell. */
 sb_status sb_companions_copy(const char *source, const sb_outdir *out);
+/* Opens every file that would be copied. SB_ERR_IO names one that cannot be read. */
+sb_status sb_companions_check(const char *source);
 
 #endif

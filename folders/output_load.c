@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/trace.h"
+#include "folders/companions.h"
 #include "folders/output_open.h"
 #include "folders/stored_orders.h"
 #include "io/file.h"
@@ -114,6 +115,7 @@ sb_status sb_output_verify(const sb_world *world, const char *path, sb_ticker ti
   sb_status status = sb_world_agree(world, sb_output_open(path, &m, &f.shards));
   SB_THEN(sb_world_agree(world, verify_shards(&m, f.shards, ticker)));
   SB_THEN(sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(&m, f.shards) : SB_OK));
+  SB_THEN(sb_world_agree(world, world->rank == 0 ? sb_companions_check(path) : SB_OK));
   if (status == SB_OK) {
     const sb_manifest *manifest = sb_shardset_manifest(f.shards);
     *stats = (sb_output_stats){.effective_bits = manifest->effective_bits,

@@ -19,9 +19,11 @@ bool sb_output_is(const char *folder);
 sb_status sb_output_load(const sb_world *world, const char *folder, sb_model **out);
 
 /* Checks an output folder without loading it: the manifest against its config, every shard against
- * the manifest, every frame against its checksum. Shards are dealt to the ranks; `ticker` is told
- * the share of this rank's bytes. *stats gets the manifest's figures: effective bits, code bits,
- * stored bytes, frames, content hash. Errors as sb_output_load. Collective. Memory O(frames). */
+ * the manifest, every frame against its checksum and its content against what it stands for, that
+ * the side files can be read. What sb_output_load or an export would refuse, is refused. Shards are
+ * dealt to the ranks; `ticker` is told the share of this rank's bytes. *stats gets the manifest's
+ * figures: effective bits, code bits, stored bytes, frames, content hash. Errors as sb_output_load.
+ * Collective. Memory O(frames). */
 sb_status sb_output_verify(const sb_world *world, const char *folder, sb_ticker ticker,
                            sb_output_stats *stats);
 

@@ -5,254 +5,15 @@
  *
  * One thing is beyond verifying: finite weights whose products overflow with certain tokens.
  * Changes keep stored numbers moderate, or make them NaN or infinite. */
-#include <math.h>
+#include <sys/stat.h>
 
 #include "folders/export.h"
-#include "io/frame.h"
-#include "io/shard_layout.h"
-#include "io/shardset.h"
-#include "tests/support/files.h"
+#include "tests/folders/mutations.h"
 #include "tests/support/golden.h"
 #include "tests/support/random_orders.h"
 #include "tests/support/shared_scratch.h"
 
 enum { MUTATIONS = 120 }; /* of each kind, on one rank */
-
-/* ---- the folder ---- */
-
-static void copy_folder(const char *from, const char *to) {
-  char command[2200];
-  snprintf(command, sizeof command, "rm -rf '%s' && cp -r '%s' '%s'", to, from, to);
-  EXPECT(system(command) == 0);
-}
-
-static void path_in(char *out, const char *folder, const char *name) {
-  snprintf(out, 1100, "%s/%s", folder, name);
-}
-
-/* A file of the folder: mostly the manifest or a shard. */
-static const char *pick_file(uint64_t *s) {
-  static const char *const names[] = {"manifest.json", "manifest.json", "shard-00001-of-00001.sbz",
-                                      "shard-00001-of-00001.sbz", "config.json"};
-  return names[draw(s, 5)];
-}
-
-/* ---- changes of bytes ---- */
-
-static void change_bytes(const char *folder, uint64_t *s) {
-  char path[1100];
-  size_t bytes;
-  path_in(path, folder, pick_file(s));
-  unsigned char *data = get_file(path, &bytes);
-  switch (draw(s, 8)) {
-  case 0:
-    bytes = draw(s, bytes);
-    break;
-  case 1: /* a run of zeros */
-    for (size_t i = draw(s, bytes), n = 0; i < bytes && n < 64; i++, n++) data[i] = 0;
-    break;
-  case 2: /* near the end: index and footer of a shard */
-    data[bytes - 1 - draw(s, bytes < 400 ? bytes : 400)] ^= (unsigned char)(1u << draw(s, 8));
-    break;
-  default:
-    for (size_t n = 1 + draw(s, 3); n > 0; n--)
-      data[draw(s, bytes)] ^= (unsigned char)(1u << draw(s, 8));
-  }
-  put_file(path, data, bytes);
-  free(data);
-}
-
-/* ---- changes of the manifest's values ---- */
-
-static size_t count_nodes(const json_t *value) {
-  size_t count = 1, i;
-  const char *key;
-  json_t *child;
-  if (json_is_object(value))
-    json_object_foreach((json_t *)value, key, child) count += count_nodes(child);
-  if (json_is_array(value))
-    json_array_foreach((json_t *)value, i, child) count += count_nodes(child);
-  return count;
-}
-
-static json_t *other_integer(json_int_t value, uint64_t *s) {
-  const json_int_t values[] = {0,
-                               1,
-                               -1,
-                               value + 1,
-                               value - 1,
-                               2 * value,
-                               value / 2,
-                               8192,
-                               1 << 30,
-                               (json_int_t)1 << 40,
-                               INT64_MAX,
-                               -INT64_MAX,
-                               (json_int_t)1 << 32,
-                               3};
-  return json_integer(values[draw(s, sizeof values / sizeof *values)]);
-}
-
-static json_t *other_value(const json_t *value, uint64_t *s) {
-  static const char *const texts[] = {"",      "x",      "none",      "indexed", "fused",
-                                      "F32",   "BF16",   "symmetric", "raw",     "quantized",
-                                      "order", "linear", "llama3",    "float16"};
-  if (draw(s, 12) == 0) return json_null();
-  if (json_is_integer(value)) return other_integer(json_integer_value(value), s);
-  if (json_is_real(value)) return json_real(draw(s, 2) ? -json_real_value(value) : 1e300);
-  if (json_is_string(value)) return json_string(texts[draw(s, sizeof texts / sizeof *texts)]);
-  if (json_is_boolean(value)) return json_boolean(!json_is_true(value));
-  if (json_is_array(value)) {
-    json_t *copy = json_deep_copy(value);
-    if (draw(s, 2))
-      json_array_append(copy, json_array_get(value, 0));
-    else
-      json_array_remove(copy, draw(s, json_array_size(value) + 1));
-    return copy;
-  }
-  return draw(s, 2) ? json_object() : json_integer(7);
-}
-
-/* Changes node number *left of the tree below `value`, counted down. */
-static bool change_node(json_t *value, size_t *left, uint64_t *s) {
-  const char *key;
-  json_t *child;
-  size_t i;
-  if (json_is_object(value)) json_object_foreach(value, key, child) {
-      if ((*left)-- == 0) {
-        if (draw(s, 8) == 0) return json_object_del(value, key) == 0;
-        return json_object_set_new(value, key, other_value(child, s)) == 0;
-      }
-      if (change_node(child, left, s)) return true;
-    }
-  if (json_is_array(value)) json_array_foreach(value, i, child) {
-      if ((*left)-- == 0) return json_array_set_new(value, i, other_value(child, s)) == 0;
-      if (change_node(child, left, s)) return true;
-    }
-  return false;
-}
-
-static void change_manifest(const char *folder, uint64_t *s) {
-  static const char *const parts[] = {"blocks", "totals", "shards"};
-  char path[1100];
-  path_in(path, folder, SB_MANIFEST_NAME);
-  json_t *root = json_load_file(path, 0, NULL), *part = root;
-  EXPECT(root != NULL);
-  const size_t which = draw(s, 6); /* tensors are most of the nodes */
-  if (which < 3) part = json_object_get(root, parts[which]);
-  if (which == 3 || which == 4) part = json_object_get(json_object_get(root, "model"), "config");
-  size_t left = draw(s, count_nodes(part));
-  change_node(part, &left, s);
-  EXPECT(json_dump_file(root, path, JSON_INDENT(2)) == 0);
-  json_decref(root);
-}
-
-/* ---- changes of frames, with checksums that fit ---- */
-
-typedef struct content {
-  uint8_t *raw;
-  size_t bytes;
-} content;
-
-/* Bytes of a block row or an order are anything; stored numbers stay moderate or get an exponent of
- * ones. */
-static void change_content(const sb_manifest_tensor *t, content *c, uint64_t *s) {
-  const size_t at = draw(s, c->bytes);
-  switch (draw(s, 4)) {
-  case 0: /* another length */
-    c->bytes = draw(s, 2) ? at : c->bytes - 1;
-    break;
-  case 1: /* NaN or infinity, or what looks like one */
-    for (size_t i = at & ~(size_t)3; i < c->bytes && i < (at & ~(size_t)3) + 4; i++)
-      c->raw[i] = (uint8_t)(i % 2 ? 0x7f : 0x80 + draw(s, 128));
-    break;
-  case 2: /* the beginning: bit map of a block row, first numbers of an order */
-    if (t->kind != SB_TENSOR_RAW)
-      c->raw[draw(s, c->bytes < 8 ? c->bytes : 8)] = (uint8_t)draw(s, 256);
-    else
-      c->raw[at & ~(size_t)3] ^= 1;
-    break;
-  default:
-    if (t->kind == SB_TENSOR_RAW)
-      c->raw[at & ~(size_t)3] ^= (uint8_t)(1u << draw(s, 8));
-    else
-      c->raw[at] = (uint8_t)draw(s, 256);
-  }
-}
-
-/* The folder's only shard anew, one frame changed; the manifest says what belongs to it. */
-static void change_frame(const char *folder, uint64_t *s) {
-  char path[1100], name[64];
-  sb_shardset *set = NULL;
-  sb_manifest manifest = {0};
-  sb_shard_writer *writer = NULL;
-  sb_shard_stats stats;
-  EXPECT_OK(sb_shardset_open(folder, &set));
-  EXPECT_OK(sb_manifest_read(folder, &manifest));
-  const sb_shard_reader *reader = sb_shardset_reader(set, 0);
-  const size_t count = sb_shard_reader_count(reader);
-  /* a tensor first, or the many frames of the embedding are nearly all */
-  const uint32_t tensor = (uint32_t)draw(s, manifest.tensor_count),
-                 row = (uint32_t)draw(s, manifest.tensors[tensor].frames);
-  snprintf(name, sizeof name, "%s", manifest.shards[0].file);
-  path_in(path, folder, "new");
-  EXPECT_OK(sb_shard_writer_create(path, 1, &writer));
-  for (size_t i = 0; i < count; i++) {
-    const sb_shard_entry *e = sb_shard_reader_at(reader, i);
-    content c = {malloc(e->raw_bytes + 8), (size_t)e->raw_bytes};
-    EXPECT_OK(sb_shard_read_frame(reader, e, c.raw, c.bytes));
-    if (e->tensor == tensor && e->row == row) change_content(&manifest.tensors[tensor], &c, s);
-    EXPECT_OK(sb_shard_writer_add(writer, e->tensor, e->row, SB_FILTER_NONE, c.raw, c.bytes));
-    free(c.raw);
-  }
-  EXPECT_OK(sb_shard_writer_finish(writer, &stats));
-  sb_shard_writer_free(&writer);
-  sb_shardset_close(&set);
-  sb_shard_reader *again = NULL;
-  EXPECT_OK(sb_shard_reader_open(path, &again));
-  EXPECT_OK(sb_shard_content_hash(&again, 1, &manifest.content_hash));
-  sb_shard_reader_close(&again);
-  manifest.shards[0].bytes = manifest.stored_bytes = stats.file_bytes;
-  manifest.shards[0].index_checksum = stats.index_checksum;
-  EXPECT_OK(sb_manifest_write(folder, &manifest));
-  sb_manifest_free(&manifest);
-  char target[1100];
-  path_in(target, folder, name);
-  EXPECT(rename(path, target) == 0);
-}
-
-/* One entry of the shard's index: a size, a place or a filter that lies; its checksum fits. */
-static void change_index(const char *folder, uint64_t *s) {
-  static const uint64_t sizes[] = {
-      0, 1, 6000000000u, (uint64_t)1 << 40, UINT64_MAX, UINT64_MAX / 8};
-  char path[1100];
-  size_t bytes;
-  sb_manifest manifest = {0};
-  EXPECT_OK(sb_manifest_read(folder, &manifest));
-  path_in(path, folder, manifest.shards[0].file);
-  unsigned char *data = get_file(path, &bytes), *footer = data + bytes - SB_SHARD_FOOTER_BYTES;
-  const uint64_t at = sb_get_u64(footer), count = sb_get_u64(footer + 8);
-  unsigned char *entry = data + at + SB_SHARD_ENTRY_BYTES * draw(s, count);
-  switch (draw(s, 5)) {
-  case 0: /* compressed size */
-    sb_put_u64(entry + 16, sizes[draw(s, 6)]);
-    break;
-  case 1: /* filter */
-    entry[40] ^= (unsigned char)(1u << draw(s, 8));
-    break;
-  case 2:
-    entry[draw(s, SB_SHARD_ENTRY_BYTES)] ^= (unsigned char)(1u << draw(s, 8));
-    break;
-  default: /* size of the content */
-    sb_put_u64(entry + 24, sizes[draw(s, 6)]);
-  }
-  manifest.shards[0].index_checksum = sb_checksum(data + at, count * SB_SHARD_ENTRY_BYTES);
-  sb_put_u64(footer + 16, manifest.shards[0].index_checksum);
-  put_file(path, data, bytes);
-  free(data);
-  EXPECT_OK(sb_manifest_write(folder, &manifest));
-  sb_manifest_free(&manifest);
-}
 
 /* ---- what commands do with it ---- */
 
@@ -283,11 +44,14 @@ static sb_status evaluate(const char *folder, const char *tokens, bool packed,
   return status;
 }
 
-static sb_status export_it(const char *folder, const char *out) {
+static sb_status export_it(const char *folder, const char *to) {
   sb_model *model = NULL;
+  sb_destination out = {0};
   sb_hf_folder_stats stats;
   sb_status status = sb_output_load(&world, folder, &model);
-  SB_THEN(sb_export_dequantized(model, folder, out, SB_BF16, 1 << 30, true, SB_NO_TICKER, &stats));
+  SB_THEN(sb_destination_begin(&world, to, true, folder, &out));
+  SB_THEN(sb_export_dequantized(model, folder, &out, SB_BF16, 1 << 30, SB_NO_TICKER, &stats));
+  sb_destination_end(&out);
   if (model) sb_model_free(&model);
   return status;
 }
@@ -368,24 +132,6 @@ static void check_all(bool indexed, uint64_t seed) {
   golden_close(&whole);
 }
 
-/* Says in the shard's index that a frame, counted from the last, has 6 GB of content. */
-static void claim(const char *folder, size_t from_end) {
-  char path[1100];
-  size_t bytes;
-  sb_manifest manifest = {0};
-  EXPECT_OK(sb_manifest_read(folder, &manifest));
-  path_in(path, folder, manifest.shards[0].file);
-  unsigned char *data = get_file(path, &bytes), *footer = data + bytes - SB_SHARD_FOOTER_BYTES;
-  const uint64_t at = sb_get_u64(footer);
-  sb_put_u64(footer - from_end * SB_SHARD_ENTRY_BYTES + 24, 6000000000u);
-  manifest.shards[0].index_checksum = sb_checksum(data + at, (size_t)(footer - data) - at);
-  sb_put_u64(footer + 16, manifest.shards[0].index_checksum);
-  put_file(path, data, bytes);
-  free(data);
-  EXPECT_OK(sb_manifest_write(folder, &manifest));
-  sb_manifest_free(&manifest);
-}
-
 /* A small file that claims much: a frame (orders are the last ones) is said to have 6 GB. It is
  * refused for its size, before memory is taken. */
 static void claimed_sizes(void **state) {
@@ -412,6 +158,34 @@ static void claimed_sizes(void **state) {
   all_ranks_passed();
 }
 
+/* A side file that an export could not copy. Root can read everything, so it is somebody else for
+ * the while. */
+static void side_files(void **state) {
+  (void)state;
+  char good[1024], path[1100];
+  sb_output_stats stats;
+  scratch_begin();
+  snprintf(good, sizeof good, "%s", scratch_path("good"));
+  make_good(good, false, 1);
+  path_in(path, good, "tokenizer.model");
+  if (world.rank == 0) {
+    put_text(path, "some");
+    EXPECT(chmod(scratch, 0777) == 0);
+  }
+  EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
+  EXPECT_OK(sb_output_verify(&world, good, SB_NO_TICKER, &stats));
+  if (world.rank == 0) EXPECT(chmod(path, 0) == 0);
+  EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
+  const bool root = geteuid() == 0;
+  if (root) EXPECT(seteuid(65534) == 0);
+  EXPECT(export_it(good, scratch_path("exported")) == SB_ERR_IO);
+  EXPECT(sb_output_verify(&world, good, SB_NO_TICKER, &stats) == SB_ERR_IO);
+  EXPECT(strstr(sb_message(), "tokenizer.model: cannot be read") != NULL);
+  if (root) EXPECT(seteuid(0) == 0);
+  scratch_end();
+  all_ranks_passed();
+}
+
 static void plain(void **state) {
   (void)state;
   scratch_begin();
@@ -429,5 +203,6 @@ static void with_orders(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test(plain), cmocka_unit_test(with_orders),
-                                          cmocka_unit_test(claimed_sizes)};
+                                          cmocka_unit_test(claimed_sizes),
+                                          cmocka_unit_test(side_files)};
 RANKS_MAIN(tests)
