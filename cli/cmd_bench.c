@@ -10,6 +10,7 @@
 #include "cli/report_json.h"
 #include "cli/table.h"
 #include "folders/hf_load.h"
+#include "folders/hf_path.h"
 #include "folders/synth.h"
 #include "measure/limits.h"
 #include "measure/phases.h"
@@ -50,6 +51,7 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   sb_config config = usual;
   if (r->model && is_folder(r->model)) return sb_hf_load(world, r->model, blocking, false, out);
   if (r->model) {
+    SB_AGREE(world, sb_hf_path_check(r->model));
     SB_AGREE(world, sb_config_read(r->model, &config));
     config.layers = 1;
     if (config.vocab > VOCABULARY) config.vocab = VOCABULARY;

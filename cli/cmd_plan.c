@@ -1,12 +1,15 @@
-/* shardbits plan: what a run needs of every rank and node, from config.json alone. */
+/* shardbits plan: what a run needs of every rank and node, from its configuration. */
 #include <string.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/plan.h"
 #include "cli/quantize_request.h"
 #include "cli/report_json.h"
+#include "folders/hf_path.h"
+#include "folders/hf_source.h"
 #include "model/config_read.h"
 #include "quant/tune_scales.h"
 
@@ -74,11 +77,33 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
   return setup;
 }
 
-static sb_status plan(request *r, FILE *out, json_t *report) {
-  sb_config config;
+/* Weights that are there are held against config.json by their headers, so that a run does not find
+ * out; a plan goes without them. Collective. */
+static sb_status read_config(const sb_world *world, const char *path, sb_config *out,
+                             json_t *report) {
+  sb_hf_source source;
+  char why[512];
+  int weights = 0;
+  SB_AGREE(world, sb_hf_path_check(path));
+  if (world->rank == 0) weights = sb_hf_path_has_weights(path);
+  SB_MPI(MPI_Bcast(&weights, 1, MPI_INT, 0, world->comm));
+  if (!weights) return sb_world_agree(world, sb_config_read(path, out));
+  const sb_status status = sb_hf_source_open(world, path, &source);
+  *out = source.config;
+  if (status == SB_OK) sb_hf_source_tell(&source);
+  sb_hf_source_close(&source);
+  if (status == SB_OK) return SB_OK;
+  snprintf(why, sizeof why, "%s", sb_message());
+  SB_AGREE(world, sb_config_read(path, out));
+  sb_log_line("warning: quantize would refuse these weights: %s", why);
+  sb_report_text(report, "refused_weights", why);
+  return SB_OK;
+}
+
+static sb_status plan(request *r, const sb_config *read, FILE *out, json_t *report) {
+  const sb_config config = *read;
   sb_arch arch;
   sb_footprint footprint;
-  SB_TRY(sb_config_read(r->quantize.model, &config));
   SB_TRY(sb_common_check_seqlen(&r->quantize.common, &config));
   SB_TRY(sb_quantize_settle(&r->quantize, "plan", true));
   const sb_plan_setup setup = setup_of(r, &config, &arch);
@@ -164,10 +189,11 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   sb_usage usage = {
       .command = "plan",
       .synopsis = "MODEL [options]",
-      .purpose = "Says what quantize will need of every rank and node (memory, bytes over the "
-                 "network, arithmetic,\n"
-                 "time) and shows where each figure comes from. Reads config.json only: no "
-                 "weights, no job.",
+      .purpose =
+          "Says what quantize will need of every rank and node (memory, bytes over the "
+          "network, arithmetic,\n"
+          "time) and shows where each figure comes from. Reads config.json, and the headers of "
+          "weights that are there: no job.",
       .examples =
           "  shardbits plan Llama-3.1-70B/config.json --ranks 64 --ranks-per-node 8 --seqs 512 "
           "--seqlen 256\n"
@@ -187,8 +213,9 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
   if (help) return SB_OK;
   json_t *report = sb_report_begin(world, "plan");
   FILE *out = sb_common_prints(world, common) ? stdout : NULL;
-  sb_status status = SB_OK;
-  if (world->rank == 0) status = plan(&r, out, report);
+  sb_config config;
+  sb_status status = read_config(world, r.quantize.model, &config, report);
+  if (world->rank == 0) SB_THEN(plan(&r, &config, out, report));
   status = sb_world_agree(world, status);
   SB_THEN(sb_report_write(world, common->json, report));
   json_decref(report);

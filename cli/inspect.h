@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "folders/hf_source.h"
 #include "mpi/world.h"
 
 typedef struct sb_inspect_request {
@@ -17,6 +18,9 @@ typedef struct sb_inspect_request {
 /* Print a table to `out` and add figures to `report`; either may be NULL. */
 sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *request, FILE *out,
                            json_t *report);
+/* The part of it about what the folder has and the model has not: stored tensors without a place,
+ * entries of an index and files that are of no use. Local. */
+void sb_inspect_ignored(const sb_hf_source *source, FILE *out, json_t *report);
 sb_status sb_inspect_output(const sb_world *world, const sb_inspect_request *request, FILE *out,
                             json_t *report);
 

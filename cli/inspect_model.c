@@ -6,9 +6,8 @@
 #include "cli/inspect.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
-#include "folders/arch_check.h"
 #include "folders/finite.h"
-#include "model/config_read.h"
+#include "folders/hf_source.h"
 #include "model/effective_bits.h"
 #include "model/sizes.h"
 
@@ -19,10 +18,10 @@ typedef struct contents {
   size_t tensors[SB_DTYPE_COUNT];
 } contents;
 
-static contents count_contents(const sb_arch *arch, const sb_safetensors *weights) {
+static contents count_contents(const sb_hf_source *source) {
   contents c = {0};
-  for (size_t i = 0; i < arch->count; i++) {
-    const sb_tensor_info *info = sb_safetensors_find(weights, arch->tensors[i].name);
+  for (size_t i = 0; i < source->arch.count; i++) {
+    const sb_tensor_info *info = source->tensors[i];
     c.bytes += info->bytes;
     c.tensors[info->dtype]++;
     if ((size_t)info->fd_index >= c.files) c.files = (size_t)info->fd_index + 1;
@@ -122,35 +121,26 @@ static void print_blocks(const sb_arch *arch, const sb_inspect_request *request,
   if (report) json_object_set_new(report, "uniform_effective_bits", list);
 }
 
-static sb_status open_model(const char *path, sb_arch *arch, sb_safetensors **weights) {
-  sb_config config;
-  SB_TRY(sb_config_read(path, &config));
-  SB_TRY(sb_arch_create(&config, arch));
-  SB_TRY(sb_safetensors_open(path, weights));
-  return sb_arch_check(arch, *weights, path);
-}
-
 sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *request, FILE *out,
                            json_t *report) {
-  sb_arch arch = {0};
-  sb_safetensors *weights = NULL;
+  sb_hf_source source;
   uint64_t checked = 0;
-  sb_status status = sb_world_agree(world, open_model(request->path, &arch, &weights));
+  sb_status status = sb_hf_source_open(world, request->path, &source);
   if (status == SB_OK) {
-    contents c = count_contents(&arch, weights);
+    contents c = count_contents(&source);
     if (out) sb_text_print(out, "Model %s", request->path);
     sb_report_text(report, "path", request->path);
     sb_report_text(report, "kind", "model");
-    print_sizes(&arch, &c, out, report);
-    print_blocks(&arch, request, out, report);
+    print_sizes(&source.arch, &c, out, report);
+    print_blocks(&source.arch, request, out, report);
+    sb_inspect_ignored(&source, out, report);
   }
   if (status == SB_OK && request->check) {
     if (out) fflush(out);
-    status = sb_finite_check(world, &arch, weights, &checked);
+    status = sb_finite_check(world, &source.arch, source.weights, source.tensors, &checked);
     if (status == SB_OK) sb_table_head(out, "All %" PRIu64 " weights are finite.", checked);
     sb_report_count(report, "checked_weights", checked);
   }
-  sb_safetensors_close(&weights);
-  sb_arch_free(&arch);
+  sb_hf_source_close(&source);
   return status;
 }

@@ -61,14 +61,14 @@ typedef struct finding {
 } finding;
 
 static sb_status scan_own(const sb_world *world, const sb_arch *arch, const sb_safetensors *weights,
-                          finding *found, uint64_t *checked) {
+                          const sb_tensor_info *const *tensors, finding *found, uint64_t *checked) {
   void *buffer;
   uint64_t piece = 0;
   sb_status status = SB_OK;
   SB_TRY(sb_alloc_raw(&buffer, PIECE_BYTES, 1, "piece of a tensor"));
   sb_progress_begin("check", (double)arch->parameters);
   for (size_t i = 0; i < arch->count; i++) {
-    const sb_tensor_info *info = sb_safetensors_find(weights, arch->tensors[i].name);
+    const sb_tensor_info *info = tensors[i];
     size_t element = sb_dtype_size(info->dtype);
     for (uint64_t at = 0; at < info->bytes; at += PIECE_BYTES, piece++) {
       if (piece % (uint64_t)world->size != (uint64_t)world->rank || found->piece != UINT64_MAX)
@@ -89,18 +89,18 @@ done:
 }
 
 sb_status sb_finite_check(const sb_world *world, const sb_arch *arch, const sb_safetensors *weights,
-                          uint64_t *checked) {
+                          const sb_tensor_info *const *tensors, uint64_t *checked) {
   finding mine = {UINT64_MAX, 0, 0};
   uint64_t own = 0, first = UINT64_MAX;
   *checked = 0;
-  SB_AGREE(world, scan_own(world, arch, weights, &mine, &own));
+  SB_AGREE(world, scan_own(world, arch, weights, tensors, &mine, &own));
   SB_MPI(MPI_Allreduce(&own, checked, 1, MPI_UINT64_T, MPI_SUM, world->comm));
   SB_MPI(MPI_Allreduce(&mine.piece, &first, 1, MPI_UINT64_T, MPI_MIN, world->comm));
   if (first == UINT64_MAX) return SB_OK;
   SB_MPI(MPI_Bcast(&mine, (int)sizeof mine, MPI_BYTE, (int)(first % (uint64_t)world->size),
                    world->comm));
   const sb_model_tensor *t = &arch->tensors[mine.tensor];
-  const sb_tensor_info *info = sb_safetensors_find(weights, t->name);
+  const sb_tensor_info *info = tensors[mine.tensor];
   return sb_fail(SB_ERR_NUMERIC,
                  "%s: tensor %s has a NaN or an infinity at [%" PRIu64 ", %" PRIu64 "]", info->file,
                  t->name, mine.element / t->cols, mine.element % t->cols);

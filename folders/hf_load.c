@@ -6,15 +6,13 @@
 
 #include "base/memory.h"
 #include "base/trace.h"
-#include "folders/arch_check.h"
 #include "folders/finite.h"
-#include "io/safetensors.h"
-#include "model/config_read.h"
+#include "folders/hf_source.h"
 #include "model/model.h"
 #include "model/model_check.h"
 
 typedef struct reader {
-  const sb_safetensors *weights;
+  const sb_hf_source *source;
   bool check_finite;
   void *row; /* one row, before its columns are put in order */
 } reader;
@@ -24,11 +22,11 @@ static sb_status read_rows(const reader *r, const sb_tensor_info *info, const ui
                            size_t first, size_t rows, size_t row_bytes, char *out) {
   SB_SPAN(SB_TRACE_DISK, "read rows", first);
   if (!order)
-    return sb_safetensors_read(r->weights, info, first * row_bytes, rows * row_bytes, out);
+    return sb_safetensors_read(r->source->weights, info, first * row_bytes, rows * row_bytes, out);
   for (size_t i = 0, run; i < rows; i += run) {
     const uint32_t *from = order + first + i;
     for (run = 1; i + run < rows && from[run] == from[0] + run;) run++;
-    SB_TRY(sb_safetensors_read(r->weights, info, from[0] * row_bytes, run * row_bytes,
+    SB_TRY(sb_safetensors_read(r->source->weights, info, from[0] * row_bytes, run * row_bytes,
                                out + i * row_bytes));
   }
   return SB_OK;
@@ -46,7 +44,7 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
                            void *data) {
   const reader *r = context;
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  const sb_tensor_info *info = sb_safetensors_find(r->weights, t->name);
+  const sb_tensor_info *info = r->source->tensors[place->tensor];
   const uint32_t *row_order = sb_orders_rows(&m->orders, place->tensor),
                  *col_order = sb_orders_cols(&m->orders, place->tensor);
   size_t first, rows, row_bytes = sb_model_row_bytes(m, place->tensor);
@@ -66,19 +64,14 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
   return SB_OK;
 }
 
-static sb_status read_types(sb_model *m, const sb_safetensors *weights) {
-  SB_TRY(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
-  for (size_t i = 0; i < m->arch.count; i++)
-    m->dtypes[i] = sb_safetensors_find(weights, m->arch.tensors[i].name)->dtype;
+/* Takes over configuration, architecture and element types. */
+static sb_status describe(sb_model *m, sb_hf_source *source) {
+  SB_TRY(sb_alloc(&m->dtypes, source->arch.count, sizeof *m->dtypes, "element types"));
+  for (size_t i = 0; i < source->arch.count; i++) m->dtypes[i] = source->tensors[i]->dtype;
+  m->config = source->config;
+  m->arch = source->arch;
+  source->arch = (sb_arch){0};
   return SB_OK;
-}
-
-static sb_status describe(sb_model *m, const char *folder, sb_safetensors **weights) {
-  SB_TRY(sb_config_read(folder, &m->config));
-  SB_TRY(sb_arch_create(&m->config, &m->arch));
-  SB_TRY(sb_safetensors_open(folder, weights));
-  SB_TRY(sb_arch_check(&m->arch, *weights, folder));
-  return read_types(m, *weights);
 }
 
 /* Orders are made for an architecture; this one must be it. */
@@ -95,10 +88,10 @@ static sb_status take_orders(sb_model *m, const sb_orders *orders) {
   return sb_orders_copy(orders, &m->orders);
 }
 
-static sb_status read_all(sb_model *m, const sb_safetensors *weights, bool check_finite) {
+static sb_status read_all(sb_model *m, const sb_hf_source *source, bool check_finite) {
   SB_SPAN(SB_TRACE_COMPUTE, "load weights", SB_TRACE_NONE);
   size_t widest = 0;
-  reader r = {.weights = weights, .check_finite = check_finite};
+  reader r = {.source = source, .check_finite = check_finite};
   for (size_t i = 0; i < m->arch.count; i++) widest = sb_max_size(widest, sb_model_row_bytes(m, i));
   SB_TRY(sb_alloc_raw(&r.row, widest, 1, "row of a matrix"));
   sb_status status = sb_model_visit_owned(m, read_unit, &r);
@@ -108,19 +101,21 @@ static sb_status read_all(sb_model *m, const sb_safetensors *weights, bool check
 
 sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
                              bool check_finite, const sb_orders *orders, sb_model **out) {
-  sb_safetensors *weights = NULL;
+  sb_hf_source source;
   sb_status status = sb_alloc(out, 1, sizeof **out, "model");
   SB_AGREE(world, status);
   sb_model *m = *out;
   m->world = world;
   m->blocking = blocking;
   m->coding = SB_CODING_SOURCE;
-  status = describe(m, folder, &weights);
+  status = sb_hf_source_open(world, folder, &source);
+  if (status == SB_OK && !orders) sb_hf_source_tell(&source); /* with orders it is read again */
+  SB_THEN(describe(m, &source));
   SB_THEN(take_orders(m, orders));
   status = sb_world_agree(world, status);
   SB_THEN(sb_model_lay_out(m, NULL, NULL));
-  SB_THEN(sb_world_agree(world, read_all(m, weights, check_finite)));
-  sb_safetensors_close(&weights);
+  SB_THEN(sb_world_agree(world, read_all(m, &source, check_finite)));
+  sb_hf_source_close(&source);
   if (status == SB_OK) sb_model_check(m);
   if (status != SB_OK) sb_model_free(out);
   return status;

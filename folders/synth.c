@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "folders/hf_path.h"
 #include "folders/random_weights.h"
 #include "io/bytes.h"
 #include "io/file.h"
@@ -144,6 +145,7 @@ static sb_status write_beside(void *context, const char *folder) {
 static sb_status describe(job *j) {
   sb_config config;
   const sb_synth_setup *s = j->setup;
+  SB_TRY(sb_hf_path_check(s->config));
   SB_TRY(sb_config_read_json(s->config, &j->config, &config));
   if (s->layers > config.layers)
     return sb_fail(SB_ERR_RANGE, "%s: has %zu layers; its first %zu were asked for", s->config,

@@ -169,6 +169,10 @@ sb_safetensors_oddities sb_safetensors_odd(const sb_safetensors *reader) {
       .stale = reader->stale_count, .moved = reader->moved, .doubled = reader->doubled};
 }
 
+sb_status sb_safetensors_other_files(const sb_safetensors *reader, char ***names, size_t *count) {
+  return sb_weight_files_others(&reader->names, names, count);
+}
+
 sb_status sb_safetensors_lacks(const sb_safetensors *reader, const char *name) {
   for (size_t i = 0; i < reader->stale_count; i++) {
     const sb_stale_entry *e = &reader->stale[i];

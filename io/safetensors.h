@@ -49,6 +49,8 @@ sb_safetensors_oddities sb_safetensors_odd(const sb_safetensors *reader);
 /* The line for a tensor that is needed and not there, where the index says which shard should have
  * it (SB_ERR_IO, SB_ERR_FORMAT); SB_OK where it says nothing. O(stale entries). */
 sb_status sb_safetensors_lacks(const sb_safetensors *reader, const char *name);
+/* The safetensors files beside those that are read (io/weight_files.h, sb_weight_files_others). */
+sb_status sb_safetensors_other_files(const sb_safetensors *reader, char ***names, size_t *count);
 /* Sum of all tensors' bytes. */
 uint64_t sb_safetensors_total_bytes(const sb_safetensors *reader);
 

@@ -280,6 +280,24 @@ static sb_status take_shards(sb_weight_files *f) {
   return status;
 }
 
+sb_status sb_weight_files_others(const sb_weight_files *f, char ***names, size_t *count) {
+  listing l = {0};
+  sb_status status = list_folder(f->folder, &l);
+  size_t kept = 0;
+  for (size_t i = 0; i < l.count; i++) {
+    const char *name = l.names[i];
+    const bool known =
+        f->count && bsearch(&name, f->names, f->count, sizeof *f->names, compare_strings);
+    if (known || status != SB_OK)
+      free(l.names[i]);
+    else
+      l.names[kept++] = l.names[i];
+  }
+  *names = l.names;
+  *count = kept;
+  return status;
+}
+
 /* ---- all ways ---- */
 
 static sb_status find_in_folder(sb_weight_files *f) {

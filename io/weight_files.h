@@ -33,6 +33,9 @@ typedef struct sb_weight_files {
  * Release with sb_weight_files_free, also after a failure. */
 sb_status sb_weight_files_find(const char *path, sb_weight_files *out);
 void sb_weight_files_free(sb_weight_files *files);
+/* *names = [*count] the safetensors files of the folder that are not among them, in order; the
+ * caller frees each (free) and the list (sb_free). Reads the folder. SB_ERR_IO, SB_ERR_MEMORY. */
+sb_status sb_weight_files_others(const sb_weight_files *files, char ***names, size_t *count);
 
 /* "PATH: is a link to TARGET, which is not there; ..." (SB_ERR_IO) where that is so. Caches of
  * downloads consist of such links. */
