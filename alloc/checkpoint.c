@@ -1,9 +1,10 @@
 #include "alloc/checkpoint.h"
 
 #include <jansson.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "base/memory.h"
+#include "folders/bits_text.h"
 #include "mpi/large.h"
 
 static const sb_checkpoint_files_kind kind = {
@@ -18,7 +19,7 @@ static const sb_checkpoint_files_kind kind = {
 static json_t *describe(const sb_search_progress *p, const sb_model *m) {
   char *digits = NULL;
   if (sb_alloc(&digits, m->blocks + 1, 1, "search checkpoint") != SB_OK) return NULL;
-  for (size_t i = 0; i < m->blocks; i++) digits[i] = (char)('0' + m->bits[i]);
+  sb_bits_text_write(digits, m->bits, m->blocks);
   json_t *out =
       json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f}, s:s}", "progress", "steps",
                 p->steps, "strides", p->strides, "trades", p->trades, "accepted", p->accepted,
@@ -34,17 +35,10 @@ sb_status sb_search_checkpoint_write(sb_search_checkpoint *c, const sb_search_pr
 }
 
 static sb_status parse_bits(const char *path, const json_t *root, sb_model *m) {
-  const char *digits = json_string_value(json_object_get(root, "bits"));
-  if (!digits || strlen(digits) != m->blocks)
-    return sb_fail(SB_ERR_FORMAT, "%s: damaged: it has bits for %zu blocks, the model has %zu",
-                   path, digits ? strlen(digits) : 0, m->blocks);
-  for (size_t i = 0; i < m->blocks; i++) {
-    if (digits[i] < '1' || digits[i] > '8')
-      return sb_fail(SB_ERR_FORMAT, "%s: damaged: block %zu has '%c' bits, possible are 1 to 8",
-                     path, i, digits[i]);
-    m->bits[i] = (uint8_t)(digits[i] - '0');
-  }
-  return SB_OK;
+  char where[SB_PATH_MAX + 32];
+  snprintf(where, sizeof where, "%s: damaged", path);
+  return sb_bits_text_read(where, json_string_value(json_object_get(root, "bits")), m->blocks,
+                           m->bits);
 }
 
 typedef struct state {

@@ -7,6 +7,8 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
+#include "folders/bits_text.h"
+#include "io/file.h"
 #include "io/json.h"
 #include "model/orders_check.h"
 #include "mpi/large.h"
@@ -119,7 +121,7 @@ static sb_status describe(const sb_model *m, json_t **out) {
     size_t blocks = blocks_of(matrix);
     status = sb_alloc(&digits, blocks + 1, 1, "allocation file");
     if (status != SB_OK) break;
-    for (size_t k = 0; k < blocks; k++) digits[k] = (char)('0' + m->bits[matrix->first_block + k]);
+    sb_bits_text_write(digits, m->bits + matrix->first_block, blocks);
     json_t *entry =
         json_pack("{s:s, s:[I, I], s:s}", "name", m->arch.tensors[matrix->tensor].name, "shape",
                   (json_int_t)matrix->tiling.rows, (json_int_t)matrix->tiling.cols, "bits", digits);
@@ -161,17 +163,9 @@ static sb_status read_matrix(sb_model *m, const char *path, const sb_matrix *mat
         SB_ERR_FORMAT,
         "%s: made for another model: %s of %lld x %lld where this one has %s of %zu x %zu", path,
         name, (long long)rows, (long long)cols, expected, matrix->tiling.rows, matrix->tiling.cols);
-  size_t blocks = blocks_of(matrix), given = strlen(digits);
-  if (given != blocks)
-    return sb_fail(SB_ERR_FORMAT, "%s: %s has %zu bits, its %zu blocks need one each", path, name,
-                   given, blocks);
-  for (size_t k = 0; k < blocks; k++) {
-    if (digits[k] < '1' || digits[k] > '8')
-      return sb_fail(SB_ERR_FORMAT, "%s: %s: block %zu has '%c' bits, possible are 1 to 8", path,
-                     name, k, digits[k]);
-    m->bits[matrix->first_block + k] = (uint8_t)(digits[k] - '0');
-  }
-  return SB_OK;
+  char where[SB_PATH_MAX + 128];
+  snprintf(where, sizeof where, "%s: %s", path, name);
+  return sb_bits_text_read(where, digits, blocks_of(matrix), m->bits + matrix->first_block);
 }
 
 static sb_status read_json(sb_model *m, const char *path, const json_t *json) {

@@ -122,7 +122,7 @@ static void refusals(void **state) {
   edit(path, "\"bits\": \"[1-8]\\([1-8]\\)", "\"bits\": \"9\\1");
   expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: block 0 has '9' bits");
   edit(path, "\"bits\": \"9", "\"bits\": \"");
-  expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: it has bits for");
+  expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: has ");
   edit(path, "\"device\"", "\"devise\"");
   expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: its key lacks 'device'");
   edit(path, "\"version\": [0-9]*", "\"version\": 0");
