@@ -26,9 +26,12 @@ is_pipe config.json $(quantize_tiny "$bad")
 copy && rm "$bad/model.safetensors" && pipe_at "$bad/model.safetensors.index.json"
 # shellcheck disable=SC2046
 is_pipe model.safetensors.index.json $(quantize_tiny "$bad")
-copy && pipe_at "$bad/tokenizer.json"
+copy && pipe_at "$bad/tokenizer.json" # no weights depend on it: it stays behind, and is named
 # shellcheck disable=SC2046
-is_pipe tokenizer.json $(quantize_tiny "$bad")
+timeout 60 "$shardbits" $(quantize_tiny "$bad") >/dev/null 2>"$dir/err" || fail "a pipe among the side files: $(cat "$dir/err")"
+grep -q "stays behind: tokenizer.json" "$dir/err" || fail "a pipe among the side files is not named: $(cat "$dir/err")"
+[ ! -e "$out/tokenizer.json" ] && [ -e "$out/config.json" ] || fail "a pipe among the side files: $(ls "$out")"
+rm -r "$out"
 pipe_at "$dir/pipe"
 is_pipe "$dir/pipe" eval "$tiny" --tokens "$dir/pipe" --token-dtype u16
 is_pipe "$dir/pipe" quantize "$tiny" --calib "$dir/pipe" --token-dtype u16 "${small[@]}" --bits 3 -o "$out"
@@ -71,6 +74,10 @@ if mknod "$dir/null" c 1 3 2>/dev/null && : 2>/dev/null >"$dir/null"; then # as 
   refuses 2 "null: is a device, not a regular file" quantize "$tiny" --calib "$tiny_tokens" --token-dtype u16 "${small[@]}" --bits 3 \
     -o "$out" --checkpoint "$dir/null"
   [ -c "$dir/null" ] || fail "a device was replaced by a checkpoint"
+fi
+if mknod "$dir/block" b 7 250 2>/dev/null; then # said before the work
+  refuses 1 "block: is a device; give the name of a file" quantize "$tiny" --method rtn --bits 3 --block 16x32 -o "$out" --json "$dir/block"
+  [ ! -e "$out" ] && [ -b "$dir/block" ] || fail "a report to a block device"
 fi
 [ -z "$(find "$dir" -name '*.partial-*')" ] || fail "left $(find "$dir" -name '*.partial-*')"
 
