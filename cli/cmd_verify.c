@@ -1,4 +1,5 @@
-/* shardbits verify: checks that every byte of an output folder is as it was written. */
+/* shardbits verify: checks that an output folder is as it was written, and that other commands take
+ * it. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -53,9 +54,12 @@ sb_status sb_cmd_verify(const sb_world *world, int argc, char **argv) {
   const sb_argument arguments[] = {{"OUT", &folder, "A folder that quantize wrote."}};
   sb_usage usage = {.command = "verify",
                     .synopsis = "OUT [options]",
-                    .purpose = "Decodes every frame of every shard and compares it with its "
-                               "checksum, and the shards with the\n"
-                               "manifest. Each rank takes its share of the shards.",
+                    .purpose = "Decodes every frame of every shard, compares it with its checksum "
+                               "and looks at its content:\n"
+                               "sizes, widths, finite numbers. Compares the shards with the "
+                               "manifest, opens the side files.\n"
+                               "What eval or export would refuse, it refuses. Each rank takes its "
+                               "share of the shards.",
                     .examples = "  shardbits verify out\n"
                                 "  mpirun -n 8 shardbits verify out --json -",
                     .arguments = arguments,

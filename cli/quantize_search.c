@@ -42,7 +42,9 @@ static void on_pass(void *context, const char *what) {
   const sb_quantize_run *u = context;
   const sb_quantize_request *r = u->r;
   char title[64];
-  snprintf(title, sizeof title, "step %d of at most %d, %s", u->step, r->strides + r->trades, what);
+  const int most = r->strides + r->trades; /* a path to a far budget takes more */
+  snprintf(title, sizeof title, "step %d of at most %d, %s", u->step,
+           u->step > most ? u->step : most, what);
   sb_progress_begin(title, 1.0);
 }
 
