@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test.sh [--lint] [--all] [CTEST ARGUMENT ...]: installs what is missing, builds, and runs the tests (ctest labels unit, mpi, real, gpu),
 # then those labelled unit under sanitizers. --lint first runs formatter, linter and shellcheck (tools/lint.sh). --all does that with
-# clang's analyzer, and runs the tests labelled long too.
+# clang's analyzer, and runs the tests labelled long too, and each fuzz target for a minute.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 . tools/setup.sh
@@ -10,7 +10,7 @@ lint='' without=(-LE long) packages=$test_packages
 while :; do
   case ${1:-} in
     --lint) lint=plain packages+=" $lint_packages" ;;
-    --all) lint=--analyze without=() packages+=" $lint_packages" ;;
+    --all) lint=--analyze without=() packages+=" $lint_packages $fuzz_packages" ;;
     *) break ;;
   esac
   shift
@@ -43,10 +43,18 @@ run_tests() { # PRESET ARGUMENT ...
 run_tests test "${without[@]}" "$@"
 build asan
 run_tests asan -L unit
+if [ ${#without[@]} = 0 ]; then
+  build fuzz
+  run_tests fuzz -L long -R '^fuzz_'
+fi
 
 printf '\nAll tests:\n'
 sed -n '/tests passed/,$p' build/test-tests.log
 printf '\nunit under AddressSanitizer and UndefinedBehaviorSanitizer:\n'
 sed -n '/tests passed/,$p' build/asan-tests.log
+if [ ${#without[@]} = 0 ]; then
+  printf '\nFuzz targets, a minute each:\n'
+  sed -n '/tests passed/,$p' build/fuzz-tests.log
+fi
 [ $failed = 0 ] || printf '\nSomething failed: look above.\n'
 exit $failed

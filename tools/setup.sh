@@ -12,6 +12,7 @@ build_packages="build-essential cmake ninja-build pkg-config openmpi-bin libopen
 test_packages="libcmocka-dev coinor-libcbc-dev zstd python3 python3-venv python3-numpy python3-xxhash python3-zstandard procps"
 lint_packages="clang-format clang-tidy shellcheck"
 coverage_packages="gcovr"
+fuzz_packages="clang libclang-rt-dev libomp-dev"
 
 # install_missing PACKAGE ...: installs those that are not there, with apt, as root or through sudo.
 install_missing() {

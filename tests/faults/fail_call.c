@@ -2,9 +2,9 @@
  *
  * Counted are calls that open, read, write, map, cut, sync, rename or make something below
  * FAIL_UNDER (an absolute path), in the rank FAIL_RANK, so files of MPI and of the system do not
- * count. Call number FAIL_AT fails once; 0 only counts. FAIL_ERROR is EIO, ENOSPC or ENOMEM;
- * without it, what the kind of call fails by on a full or a broken disk. FAIL_LOG gets a line about
- * the call that failed, and one with the number of calls where the process ends by exit(). */
+ * count. Call number FAIL_AT fails, once. FAIL_ERROR is EIO, ENOSPC or ENOMEM; without it, what the
+ * kind of call fails by on a full or a broken disk. FAIL_LOG gets the line "failed CALL PATH";
+ * where FAIL_AT is 0 and none fails, a line "NUMBER CALL PATH" for each. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -58,10 +59,6 @@ __attribute__((constructor)) static void begin(void) {
                                                : EIO;
 }
 
-__attribute__((destructor)) static void end(void) {
-  if (under && rank == failing_rank) say("calls %ld\n", atomic_load(&calls));
-}
-
 static bool is_ours(const char *path) {
   return under && rank == failing_rank && path && strncmp(path, under, under_length) == 0;
 }
@@ -71,7 +68,9 @@ static bool is_ours_fd(int fd) {
 
 /* Counts a call; true, with errno set, for the one that is to fail. */
 static bool fails(const char *call, const char *path, int error) {
-  if (atomic_fetch_add(&calls, 1) + 1 != fail_at) return false;
+  const long number = atomic_fetch_add(&calls, 1) + 1;
+  if (fail_at == 0) say("%ld %s %s\n", number, call, path);
+  if (number != fail_at) return false;
   say("failed %s %s\n", call, path);
   errno = given_error ? given_error : error;
   return true;
@@ -80,7 +79,7 @@ static bool fails(const char *call, const char *path, int error) {
 static bool fails_fd(const char *call, int fd, int error) {
   char name[64], path[4096] = "?";
   if (!is_ours_fd(fd)) return false;
-  if (atomic_load(&calls) + 1 == fail_at) {
+  if (fail_at == 0 || atomic_load(&calls) + 1 == fail_at) {
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     const ssize_t length = readlink(name, path, sizeof path - 1);
     path[length < 0 ? 0 : length] = 0;
