@@ -112,12 +112,13 @@ static sb_status take(const char *path, const char *what, sb_lock *out) {
       close(fd);
       continue;
     }
-    out->fd = fd;
-    SB_THEN(write_holder(out, what));
-    if (status != SB_OK) {
-      close(out->fd); /* a file that is not this process's stays */
-      out->fd = -1;
+    if (status != SB_OK) { /* a file that is not this process's stays */
+      close(fd);
+      return status;
     }
+    out->fd = fd;
+    status = write_holder(out, what);
+    if (status != SB_OK) sb_lock_release(out);
     return status;
   }
   return sb_fail(SB_ERR_IO, "%s: cannot be locked: %s comes and goes; try again", what, path);
