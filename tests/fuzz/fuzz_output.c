@@ -76,8 +76,11 @@ static void make_folder(size_t kind) {
   snprintf(path, sizeof path, "%s", fuzz_path(names[kind]));
   sb_model *model =
       fuzz_coded_model(blockings[kind], kind == 1 ? SB_REORDER_INDEXED : SB_REORDER_NONE);
-  fuzz_require(sb_output_write(model, SB_SOURCE_DIR "/" FUZZ_MODEL, path, false, 1, &stats) ==
-               SB_OK);
+  sb_destination out = {0};
+  fuzz_require(
+      sb_destination_begin(fuzz_world(), path, false, SB_SOURCE_DIR "/" FUZZ_MODEL, &out) == SB_OK);
+  fuzz_require(sb_output_write(model, &out, 1, &stats) == SB_OK);
+  sb_destination_end(&out);
   sb_model_free(&model);
   fuzz_require(sb_shardset_open(path, &set) == SB_OK && sb_shardset_count(set) == 1);
   read_frames(w, sb_shardset_reader(set, 0));
@@ -155,9 +158,12 @@ static void put_manifest(const fuzz_cursor *in, const char *shard, const sb_shar
 static void export(sb_model *model, size_t kind) {
   char source[1024];
   sb_hf_folder_stats stats;
+  sb_destination out = {0};
   snprintf(source, sizeof source, "%s", fuzz_path(names[kind])); /* its config.json */
-  fuzz_settle(sb_export_dequantized(model, source, fuzz_path("exported"), SB_F32, 1u << 30, true,
-                                    SB_NO_TICKER, &stats));
+  fuzz_require(sb_destination_begin(fuzz_world(), fuzz_path("exported"), true, source, &out) ==
+               SB_OK);
+  fuzz_settle(sb_export_dequantized(model, source, &out, SB_F32, 1u << 30, SB_NO_TICKER, &stats));
+  sb_destination_end(&out);
 }
 
 static void run(const uint8_t *data, size_t size) {
