@@ -195,7 +195,8 @@ const sb_shard_entry *sb_shard_reader_find(const sb_shard_reader *r, uint32_t te
  * reason. */
 static const char *decode(const sb_shard_reader *r, const sb_shard_entry *e, sb_codec *codec,
                           void *dst) {
-  if (e->bytes > sb_codec_most_bytes(e->raw_bytes)) return "its content is larger than it can be";
+  if (e->bytes > sb_codec_most_bytes(e->raw_bytes))
+    return "it has more bytes than its content can take";
   void *frame = codec ? sb_codec_input(codec, (size_t)e->bytes) : NULL;
   if (!frame) return "not enough memory";
   if (sb_file_read_at(r->fd, r->path, e->offset, frame, (size_t)e->bytes) != SB_OK)

@@ -2,6 +2,8 @@
  * frames in a shard. */
 #include "io/sections.h"
 
+#include "io/frame.h"
+
 #include <zstd.h>
 
 #include "io/shards.h"
@@ -144,6 +146,35 @@ static void in_a_shard(void **state) {
   sb_shard_reader_close(&reader);
 }
 
+/* No frame that is written is longer than readers allow: incompressible content in parts as small
+ * as can be, whose list is longer than they are. */
+static void frames_within_their_bound(void **state) {
+  (void)state;
+  enum { MANY = 20000 };
+  static uint8_t content[MANY * 5], back[MANY * 5];
+  static sb_section parts[MANY];
+  sb_codec *codec = sb_codec_create(1);
+  fill_random(content, sizeof content, 3);
+  for (uint32_t bytes = 1; bytes <= 5; bytes += 4)
+    for (size_t count = 0; count <= MANY; count += MANY / 2) {
+      const void *frame;
+      size_t frame_bytes, size = count * bytes;
+      for (size_t i = 0; i < count; i++)
+        parts[i] = (sb_section){bytes, (uint8_t)(bytes == 5 ? 5 : i % 251)};
+      assert_null(sb_codec_encode(codec, SB_FILTER_SECTIONS, parts, count, content, size, &frame,
+                                  &frame_bytes));
+      assert_true(frame_bytes <= sb_codec_most_bytes(size));
+      uint8_t *copy = malloc(frame_bytes);
+      memcpy(copy, frame, frame_bytes);
+      assert_null(sb_codec_decode(codec, SB_FILTER_SECTIONS, copy, frame_bytes, back, size,
+                                  sb_checksum(content, size)));
+      assert_memory_equal(back, content, size);
+      free(copy);
+    }
+  assert_true(sb_codec_most_bytes(UINT64_MAX) >= UINT64_MAX / 2);
+  sb_codec_free(codec);
+}
+
 static void wrong_sections_are_refused(void **state) {
   (void)state;
   const sb_section parts[] = {{10, 3}};
@@ -168,6 +199,7 @@ int main(void) {
       cmocka_unit_test(damaged_lists),
       cmocka_unit_test(in_a_shard),
       cmocka_unit_test(wrong_sections_are_refused),
+      cmocka_unit_test(frames_within_their_bound),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

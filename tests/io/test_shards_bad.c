@@ -1,4 +1,5 @@
 /* Damaged shards: every byte of a small one is altered, and the right thing is named. */
+#include "io/bytes.h"
 #include "io/shards.h"
 
 #include <omp.h>
@@ -145,11 +146,39 @@ static void other_files(void **state) {
   assert_fails(sb_shard_reader_open(scratch, &reader), SB_ERR_IO, "is a folder");
 }
 
+/* zstd steps over skippable frames: one behind a frame makes it as long as one likes. More bytes
+ * than a frame of that content can have are refused before they are read. */
+static void padded_frame(void **state) {
+  (void)state;
+  enum { PAD = 200000 };
+  unsigned char *image = calloc(1, good_bytes + PAD), *footer = good + good_bytes - FOOTER, *at;
+  sb_shard_reader *reader;
+  const size_t index_at = (size_t)sb_get_u64(footer), frames_end = index_at - 8,
+               tail = good_bytes - frames_end;
+  memcpy(image, good, frames_end);
+  sb_put_u32(image + frames_end, 0x184D2A50u);
+  sb_put_u32(image + frames_end + 4, PAD - 8);
+  memcpy(image + frames_end + PAD, good + frames_end, tail);
+  for (uint32_t r = 0; r < ROWS; r++) { /* the frame that lies last */
+    at = image + index_at + PAD + r * ENTRY;
+    if (sb_get_u64(at + 8) + sb_get_u64(at + 16) == frames_end)
+      sb_put_u64(at + 16, sb_get_u64(at + 16) + PAD);
+  }
+  at = image + good_bytes + PAD - FOOTER;
+  sb_put_u64(at, index_at + PAD);
+  sb_put_u64(at + 16, XXH64(image + index_at + PAD, ROWS * ENTRY, 0));
+  assert_ok(open_image(image, good_bytes + PAD, &reader));
+  assert_fails(sb_shard_verify(reader, SB_NO_TICKER), SB_ERR_FORMAT, "1 of 3 frames",
+               "more bytes than its content can take");
+  sb_shard_reader_close(&reader);
+  free(image);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_byte),       cmocka_unit_test(damaged_frame_is_named),
       cmocka_unit_test(every_truncation), cmocka_unit_test(faulty_indexes),
-      cmocka_unit_test(other_files),
+      cmocka_unit_test(other_files),      cmocka_unit_test(padded_frame),
   };
   return cmocka_run_group_tests(tests, make_shard, drop_shard);
 }
