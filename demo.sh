@@ -10,7 +10,6 @@ seqlen=256 # what the model was trained on
 
 # shellcheck disable=SC2086
 install_missing $build_packages
-say_cuda
 build release
 shardbits=build/release/shardbits
 rm -rf "$out"

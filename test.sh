@@ -18,7 +18,6 @@ done
 
 # shellcheck disable=SC2086
 install_missing $build_packages $packages
-say_cuda
 build test
 
 failed=0

@@ -1,17 +1,43 @@
-# The CUDA backend: SB_CUDA=AUTO builds it where nvcc is found, ON insists, OFF does without. Sets SB_HAVE_CUDA.
+# The CUDA backend: SB_CUDA=AUTO builds it where an nvcc is found that can, ON insists, OFF does without. Sets SB_HAVE_CUDA.
 #
 # The program asks for nothing of CUDA at start: the runtime is linked in, the driver and libraries are looked for when a device
 # is opened.
 
-set(SB_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where nvcc is found), ON, OFF")
+set(SB_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where a fitting nvcc is found), ON, OFF")
 set_property(CACHE SB_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(SB_HAVE_CUDA OFF)
 
+# Why this nvcc does not do, or "": too old for C++20, or at odds with the host's compiler.
+function(sb_try_nvcc nvcc out)
+  set(${out} "" PARENT_SCOPE)
+  execute_process(COMMAND ${nvcc} --version OUTPUT_VARIABLE said ERROR_VARIABLE said RESULT_VARIABLE failed)
+  if(NOT said MATCHES "release ([0-9]+[.][0-9]+)")
+    set(${out} "${nvcc} does not tell its version" PARENT_SCOPE)
+    return()
+  endif()
+  set(version ${CMAKE_MATCH_1})
+  if(version VERSION_LESS 12.0)
+    set(${out} "${nvcc} is of CUDA ${version}; 12.0 or newer is needed" PARENT_SCOPE)
+    return()
+  endif()
+  file(WRITE ${CMAKE_BINARY_DIR}/try_nvcc.cu "#include <utility>\n__global__ void nothing() {}\n")
+  execute_process(COMMAND ${nvcc} -std=c++20 -c ${CMAKE_BINARY_DIR}/try_nvcc.cu -o ${CMAKE_BINARY_DIR}/try_nvcc.o
+                  OUTPUT_VARIABLE said ERROR_VARIABLE said RESULT_VARIABLE failed)
+  if(NOT failed EQUAL 0)
+    string(REGEX MATCH "[^\n]*error[^\n]*" line "${said}")
+    set(${out} "${nvcc} of CUDA ${version} does not compile here: ${line}" PARENT_SCOPE)
+  endif()
+endfunction()
+
+set(SB_NO_CUDA "no nvcc was found: put it on PATH, or set CMAKE_CUDA_COMPILER")
 if(NOT SB_CUDA STREQUAL "OFF")
   if(NOT CMAKE_CUDA_COMPILER)
     find_program(SB_NVCC nvcc HINTS ENV CUDACXX ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
     if(SB_NVCC)
-      set(CMAKE_CUDA_COMPILER ${SB_NVCC})
+      sb_try_nvcc(${SB_NVCC} SB_NO_CUDA)
+      if(SB_NO_CUDA STREQUAL "")
+        set(CMAKE_CUDA_COMPILER ${SB_NVCC})
+      endif()
     endif()
   endif()
   if(CMAKE_CUDA_COMPILER)
@@ -23,7 +49,7 @@ if(NOT SB_CUDA STREQUAL "OFF")
     enable_language(CUDA)
     set(SB_HAVE_CUDA ON)
   elseif(SB_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "SB_CUDA=ON, but no nvcc was found: put it on PATH, or set CMAKE_CUDA_COMPILER")
+    message(FATAL_ERROR "SB_CUDA=ON, but ${SB_NO_CUDA}")
   endif()
 endif()
 if(SB_HAVE_CUDA)
@@ -36,8 +62,10 @@ if(SB_HAVE_CUDA)
   else()
     message(STATUS "NCCL: not found; GPUs exchange data through their hosts")
   endif()
+elseif(SB_CUDA STREQUAL "OFF")
+  message(STATUS "CUDA backend: not built (SB_CUDA=OFF)")
 else()
-  message(STATUS "CUDA backend: not built (no nvcc, or SB_CUDA=OFF)")
+  message(STATUS "CUDA backend: not built (${SB_NO_CUDA})")
 endif()
 
 # Flags of CUDA sources: warnings of both compilers are errors; no fast-math, and fused products as the CPU has them.

@@ -35,16 +35,14 @@ install_missing() {
     install -y --no-install-recommends "${missing[@]}" >/dev/null || die "apt-get could not install: ${missing[*]}"
 }
 
-say_cuda() {
-  local nvcc
-  nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
-  if [ -z "$nvcc" ]; then
-    say "CUDA Toolkit not found, skipped: this build computes on processors."
-  elif [ -n "$(nvidia-smi -L 2>/dev/null)" ]; then
-    say "CUDA Toolkit found ($nvcc): the CUDA backend is built, and used by --device auto."
-  else
-    say "CUDA Toolkit found ($nvcc): the CUDA backend is built; no GPU is here, so this machine computes on processors."
-  fi
+# What CMake found of CUDA, and whether a GPU is here to run it.
+say_cuda() { # LOG
+  local found
+  found=$(sed -n 's/^-- CUDA backend: //p' "$1")
+  case $found in
+    nvcc*) [ -n "$(nvidia-smi -L 2>/dev/null)" ] || found+="; no GPU is here, so this machine computes on processors" ;;
+  esac
+  say "CUDA backend: $found."
 }
 
 # build PRESET: into build/PRESET. CMake's chatter goes into a file that is shown when something fails.
@@ -52,7 +50,7 @@ build() {
   local log=build/$1.log
   mkdir -p build
   say "Building (preset $1) ..."
-  if ! { cmake --preset "$1" && cmake --build --preset "$1"; } >"$log" 2>&1; then
+  if ! { cmake --preset "$1" && { [ "$1" = asan ] || say_cuda "$log" >&3; } && cmake --build --preset "$1"; } 3>&1 >"$log" 2>&1; then
     tail -n 40 "$log" >&2
     die "the build failed; the whole log is in $log"
   fi
