@@ -18,5 +18,6 @@ sb_command_run sb_cmd_export;
 sb_command_run sb_cmd_reorder;
 sb_command_run sb_cmd_synth;
 sb_command_run sb_cmd_bench;
+sb_command_run sb_cmd_doctor;
 
 #endif

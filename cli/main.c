@@ -29,6 +29,8 @@ static const struct {
     {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
     {"bench", "what this machine can do, and how much of it the phases of quantize get",
      sb_cmd_bench},
+    {"doctor", "what this build and this machine have, and whether the device computes",
+     sb_cmd_doctor},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

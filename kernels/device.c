@@ -1,5 +1,7 @@
 #include "kernels/device.h"
 
+#include "kernels/device_report.h"
+
 #ifdef SB_HAVE_CUDA
 
 #include "kernels/cuda/cuda_device.h"
@@ -15,6 +17,11 @@ sb_status sb_device_cuda(sb_compute compute, int index, const char *host, sb_bac
   return SB_OK;
 }
 
+void sb_device_report_make(sb_device_report *out) {
+  *out = (sb_device_report){.built = true};
+  sb_cuda_report(out);
+}
+
 #else
 
 bool sb_device_has_cuda(void) {
@@ -28,6 +35,10 @@ sb_status sb_device_cuda(sb_compute compute, int index, const char *host, sb_bac
   return sb_fail(
       SB_ERR_UNSUPPORTED,
       "this shardbits was built without CUDA: build it where nvcc is found, or use --device cpu");
+}
+
+void sb_device_report_make(sb_device_report *out) {
+  *out = (sb_device_report){.trouble = "this shardbits was built without CUDA"};
 }
 
 #endif

@@ -35,8 +35,7 @@ static const sb_backend_ops operations = {
 #undef SB_CUDA_ENTRY
 };
 
-/* One line for people about the driver and the devices, as CUDA sees them. */
-static sb_status count_devices(int *count) {
+sb_status sb_cuda_count_devices(int *count) {
   *count = 0;
   cudaError_t error = cudaGetDeviceCount(count);
   if (error == cudaSuccess && *count > 0) return SB_OK;
@@ -64,7 +63,7 @@ static sb_status open_device(sb_backend *backend, sb_compute compute, int index,
   int count, shared = 0;
   size_t left = 0;
   cudaDeviceProp properties;
-  SB_TRY(count_devices(&count));
+  SB_TRY(sb_cuda_count_devices(&count));
   cuda->compute = compute;
   cuda->device = index % count;
   snprintf(cuda->where, sizeof cuda->where, "GPU %d of %.120s", cuda->device, host);

@@ -24,4 +24,14 @@ OMPI_MCA_odls_base_sigkill_timeout=0 timeout 60 "$mpirun" 2 -q sh -c 'export SB_
 code=$?
 one_line "a GPU for one rank of two" 'other ranks have GPUs'
 
+# doctor names what there is and what is missing, and fails with it
+"$shardbits" doctor >"$dir/out" 2>"$dir/err" || fail "doctor: exit code $?"
+for text in '^  CUDA .*driver 13.0, this build 13.0, 1 GPU$' '^  GPU 0 .*compute capability 9.0' '^  cuBLAS .*0.0.0' 'right on all ranks, by cuda'; do
+  grep -q "$text" "$dir/out" || fail "doctor: no '$text' in $(cat "$dir/out")"
+done
+code=0
+SB_CUDA_HOST_BLAS=0 "$shardbits" doctor >"$dir/stdout" 2>"$dir/stderr" || code=$?
+grep -q '^  cuBLAS .*is missing' "$dir/stdout" || fail "doctor does not say that cuBLAS is missing: $(cat "$dir/stdout")"
+one_line "doctor without cuBLAS" 'cuBLAS is missing'
+
 finish

@@ -160,6 +160,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   memset(&properties->uuid, device, sizeof properties->uuid);
   properties->major = sb_cuda_host_device.major;
   properties->minor = sb_cuda_host_device.minor;
+  properties->totalGlobalMem = sb_cuda_host_device.memory;
   return cudaSuccess;
 }
 

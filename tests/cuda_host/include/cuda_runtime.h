@@ -145,6 +145,7 @@ struct cudaDeviceProp {
     char bytes[16];
   } uuid;
   int major, minor;
+  size_t totalGlobalMem;
 };
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
