@@ -178,7 +178,7 @@ static sb_status doctor(const sb_world *world, const sb_common *common) {
   sb_backend *backend = NULL;
   double seconds = 0;
   sb_status status;
-  if (out) fprintf(out, "shardbits %s\n", SB_VERSION);
+  if (out) sb_text_print(out, "shardbits %s", SB_VERSION);
   SB_GO(print_host(world, common, out, report));
   if (world->rank == 0) print_cuda(out, report);
   if (out) fflush(out);
