@@ -39,6 +39,7 @@ SEQS, LEN = 2, 48
 BASE = dict(hidden_size=48, intermediate_size=136, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=4, vocab_size=260, max_position_embeddings=128, rms_norm_eps=1e-5,
             tie_word_embeddings=False, rope_theta=10000.0)
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 128}
 
@@ -53,6 +54,8 @@ CASES = {
                              rope_parameters={"rope_type": "default", "rope_theta": 50000.0}), "bfloat16", 1),
     "sharded-f16": (dict(num_key_value_heads=2, hidden_size=32, intermediate_size=136, num_hidden_layers=3), "float16", 3),
     "f32-single": (dict(num_key_value_heads=2, hidden_size=32, intermediate_size=130, vocab_size=256, rms_norm_eps=1e-6), "float32", 1),
+    "yarn-rope": (dict(num_attention_heads=2, num_key_value_heads=1, hidden_size=24, intermediate_size=40, vocab_size=64,
+                       rope_scaling=YARN), "bfloat16", 1),
 }
 
 
