@@ -39,6 +39,14 @@ static sb_status read_state(const sb_checkpoint_files *s, sb_checkpoint_files_pa
   return status;
 }
 
+/* The way out of a failed write; what was saved before it is good. */
+static sb_status advise(sb_status status) {
+  if (status != SB_ERR_IO) return status;
+  return sb_fail_from(sb_origin(), status,
+                      "%s; make room, or move --checkpoint, and the same command goes on",
+                      sb_message());
+}
+
 /* Rank 0 makes `data` where it is to be new; all open it. Until the first commit it means nothing,
  * and goes when the run is interrupted. */
 static sb_status open_data(sb_checkpoint_files *s, bool fresh) {
@@ -46,7 +54,7 @@ static sb_status open_data(sb_checkpoint_files *s, bool fresh) {
   sb_status status = SB_OK;
   if (fresh && s->world->rank == 0) {
     status = sb_cleanup_add(s->data, &s->slot);
-    SB_THEN(sb_file_create_again(s->data, &fd));
+    SB_THEN(advise(sb_file_create_again(s->data, &fd)));
     if (status == SB_OK) close(fd);
   }
   SB_AGREE(s->world, status);
@@ -73,12 +81,21 @@ sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_fi
   return kind->suffix ? open_data(out, !*exists) : SB_OK;
 }
 
+sb_status sb_checkpoint_files_write(const sb_checkpoint_files *s, uint64_t at, const void *data,
+                                    size_t bytes, uint64_t about) {
+  return advise(sb_file_write_at(s->fd, s->data, at, data, bytes, about));
+}
+
+sb_status sb_checkpoint_files_sync(const sb_checkpoint_files *s) {
+  return advise(sb_file_sync(s->fd, s->data));
+}
+
 static sb_status write_state(const sb_checkpoint_files *s, json_t *progress) {
   json_t *root = json_pack("{s:s, s:i, s:o}", "format", s->kind->format, "version",
                            s->kind->version, "key", sb_key_json(s->key));
   const bool made = root && json_object_update(root, progress) == 0;
-  const sb_status status =
-      made ? sb_sealed_write(s->path, root) : sb_fail(SB_ERR_MEMORY, "%s: out of memory", s->path);
+  const sb_status status = made ? advise(sb_sealed_write(s->path, root))
+                                : sb_fail(SB_ERR_MEMORY, "%s: out of memory", s->path);
   json_decref(root);
   return status;
 }

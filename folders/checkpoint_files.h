@@ -43,9 +43,14 @@ sb_status sb_checkpoint_files_open(const sb_world *world, const sb_checkpoint_fi
                                    const char *path, const sb_key *key,
                                    sb_checkpoint_files_parse parse, void *context, bool *exists,
                                    sb_checkpoint_files *out);
+/* Writes bytes of the bulk at `at`, as sb_file_write_at and sb_file_sync do; a failure also says
+ * how to go on. Local. */
+sb_status sb_checkpoint_files_write(const sb_checkpoint_files *files, uint64_t at, const void *data,
+                                    size_t bytes, uint64_t about);
+sb_status sb_checkpoint_files_sync(const sb_checkpoint_files *files);
 /* Replaces PATH by one with `progress`, once every rank has its part of the bulk on the disk
- * (sb_file_sync). `progress` is an object on rank 0, which this call takes over, and NULL
- * elsewhere. SB_ERR_IO. Collective. */
+ * (sb_checkpoint_files_sync). `progress` is an object on rank 0, which this call takes over, and
+ * NULL elsewhere. SB_ERR_IO. Collective. */
 sb_status sb_checkpoint_files_commit(sb_checkpoint_files *files, json_t *progress);
 void sb_checkpoint_files_close(sb_checkpoint_files *files); /* local; bulk without PATH goes */
 

@@ -91,9 +91,9 @@ static sb_status sum_up(const sb_gptq_checkpoint *r, size_t layer, uint64_t *sum
 static sb_status write_share(const sb_gptq_checkpoint *r, size_t layer) {
   const share s = share_of(r, layer);
   if (s.units > 0)
-    SB_TRY(sb_file_write_at(r->files.fd, r->files.data, s.at, s.memory, s.bytes,
-                            r->at[r->m->config.layers]));
-  return sb_file_sync(r->files.fd, r->files.data);
+    SB_TRY(
+        sb_checkpoint_files_write(&r->files, s.at, s.memory, s.bytes, r->at[r->m->config.layers]));
+  return sb_checkpoint_files_sync(&r->files);
 }
 
 static sb_status read_share(const sb_gptq_checkpoint *r, size_t layer) {

@@ -85,10 +85,9 @@ static sb_status write_half(const sb_tune_checkpoint *t, uint64_t half) {
   for (size_t layer = 0; layer < sb_scales_layers(t->scales); layer++) {
     const share s = share_of(t, half, layer);
     if (s.bytes > 0)
-      SB_TRY(sb_file_write_at(t->files.fd, t->files.data, s.at, s.memory, s.bytes,
-                              2 * bytes_of_half(t)));
+      SB_TRY(sb_checkpoint_files_write(&t->files, s.at, s.memory, s.bytes, 2 * bytes_of_half(t)));
   }
-  return sb_file_sync(t->files.fd, t->files.data);
+  return sb_checkpoint_files_sync(&t->files);
 }
 
 static sb_status read_half(const sb_tune_checkpoint *t, uint64_t half) {

@@ -37,6 +37,16 @@ disk size=2m && rm -f "$dir/bits" && tell 2 quantize "$model" --calib "$calib" -
   --checkpoint "$small/search" --allocation "$dir/bits"
 one_line "no room for a checkpoint" "small/search: needs about [0-9.]* MiB and its disk has [12].[0-9] MiB" && empty "no room for a checkpoint"
 [ ! -e "$dir/bits" ] && [ ! -e "$dir/no" ] || fail "no room for a checkpoint: found when the search was done"
+# A disk that somebody else fills while the work lasts: what is in the way, and how to go on.
+disk size=8m && start "$shardbits" quantize "$model" --calib "$calib" --seqs 4 --bits 3.25 --method table -o "$dir/no" \
+  --checkpoint "$small/saved" >"$dir/stdout" 2>"$dir/stderr"
+for _ in $(seq 600); do grep -q "^table" "$dir/stderr" && break || sleep 0.05; done
+{ head -c 9m /dev/zero >"$small/fill"; } 2>/dev/null
+wait "$job" && fail "a checkpoint on a full disk: exit code 0"
+grep "^shardbits: " "$dir/stderr" | grep -q "saved.rounded[.layers]*: no space left .*the same command goes on" ||
+  fail "a checkpoint on a full disk: $(tail -n 1 "$dir/stderr")"
+empty "a checkpoint on a full disk" fill
+
 # A disk that fills up only when it is written: it has bytes, but no names left for the shards.
 for ranks in 1 3; do
   disk size=8m,nr_inodes=$((ranks + 4)) && rtn $ranks "$small/OUT"
