@@ -113,7 +113,7 @@ static void print_failure(const sb_world *world) {
 /* Runs the command, with its log and trace (cli/observe.h). Collective. */
 static sb_status run_observed(const sb_world *world, int argc, char **argv) {
   sb_observer observer;
-  sb_status status = sb_observe_begin(world, &observer);
+  sb_status status = sb_observe_begin(world, argc, argv, &observer);
   if (status == SB_OK) {
     SB_SPAN(SB_TRACE_PHASE, "shardbits", SB_TRACE_NONE);
     status = sb_world_agree(world, run(world, argc, argv));

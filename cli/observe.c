@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/trace.h"
+#include "cli/targets.h"
 #include "cli/paths.h"
 
 /* Rank 0's value of a variable, "" where it has none. Collective. */
@@ -23,14 +24,14 @@ static sb_status share_variable(const sb_world *world, const char *name, char *t
 }
 
 /* The trace is written at the end, when the working folder may have been replaced (cli/paths.h). */
-static sb_status settle_path(char *path) {
+static sb_status settle_path(char *path, int argc, char **argv) {
   char absolute[SB_PATH_MAX];
   SB_TRY(sb_path_absolute(path, absolute));
   strcpy(path, absolute);
-  return sb_file_check_target(path);
+  return sb_targets_check_trace(path, argc, argv);
 }
 
-sb_status sb_observe_begin(const sb_world *world, sb_observer *o) {
+sb_status sb_observe_begin(const sb_world *world, int argc, char **argv, sb_observer *o) {
   char log[256];
   bool debugs;
   *o = (sb_observer){0};
@@ -39,7 +40,7 @@ sb_status sb_observe_begin(const sb_world *world, sb_observer *o) {
   sb_log_set_debug(debugs, world->rank);
   SB_TRY(share_variable(world, "SHARDBITS_TRACE", o->path, sizeof o->path));
   if (o->path[0] == 0) return SB_OK;
-  SB_AGREE(world, world->rank == 0 ? settle_path(o->path) : SB_OK);
+  SB_AGREE(world, world->rank == 0 ? settle_path(o->path, argc, argv) : SB_OK);
   SB_TRY(sb_trace_align(world, &o->clock));
   o->traces = true;
   sb_trace_start(SB_TRACE_EVENTS);

@@ -23,8 +23,9 @@ typedef struct sb_observer {
 } sb_observer;
 
 /* Reads the two variables and begins. SB_ERR_USAGE for a SHARDBITS_LOG that is not one of the
- * above; SB_ERR_IO for a FILE that could not be written later. Collective. */
-sb_status sb_observe_begin(const sb_world *world, sb_observer *out);
+ * above; SB_ERR_IO for a FILE that could not be written later, or that the command line names.
+ * Collective. */
+sb_status sb_observe_begin(const sb_world *world, int argc, char **argv, sb_observer *out);
 /* Writes the trace, if one was asked for. Collective. */
 sb_status sb_observe_end(const sb_world *world, sb_observer *observer);
 

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -127,11 +126,25 @@ sb_status sb_targets_check(const sb_usage *usage) {
     add(&all, usage->arguments[i].name, *usage->arguments[i].value, SB_FILE_READ);
   add_options(&all, usage->options, usage->option_count);
   add_options(&all, usage->common, usage->common_count);
-  const char *trace = getenv("SHARDBITS_TRACE");
-  add(&all, "SHARDBITS_TRACE", trace && *trace ? trace : NULL, SB_FILE_WRITTEN);
   for (const named *n = all.of; n < all.of + all.count; n++) {
     if (n->file == SB_FILE_FOLDER) SB_TRY(check_folder(n, &all));
     if (is_target(n)) SB_TRY(check_target(n, &all));
   }
   return SB_OK;
+}
+
+sb_status sb_targets_check_trace(const char *trace, int argc, char **argv) {
+  struct stat info;
+  if (stat(trace, &info) != 0 || !S_ISREG(info.st_mode) || is_earlier(trace))
+    return sb_file_check_target(trace);
+  for (int i = 1; i < argc; i++) {
+    const char *value = strchr(argv[i], '='); /* --name=VALUE */
+    if (same_file(argv[i], trace) || is_in(argv[i], trace) ||
+        (value && (same_file(value + 1, trace) || is_in(value + 1, trace))))
+      return sb_fail(SB_ERR_IO,
+                     "%s: SHARDBITS_TRACE would overwrite it, and this run reads it (%s); "
+                     "choose another name",
+                     trace, argv[i]);
+  }
+  return sb_file_check_target(trace);
 }

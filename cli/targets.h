@@ -15,8 +15,12 @@
  *   the same file to write twice
  *   an output folder that is, or holds, an input or a file that the run keeps while it works
  *
- * The trace of SHARDBITS_TRACE counts as a file to write. Whether the output folder itself can be
+ * Whether the output folder itself can be
  * put in place: folders/destination.h. Local. O(files of input folders). */
 sb_status sb_targets_check(const sb_usage *usage);
+
+/* The same for the file of SHARDBITS_TRACE, which is written after a refusal too: so it is asked
+ * before the command line is understood, and any file that this names counts. Local. */
+sb_status sb_targets_check_trace(const char *trace, int argc, char **argv);
 
 #endif
