@@ -41,9 +41,12 @@ copy && truncate -s 300 "$dir/bad/manifest.json"
 refused "manifest.json: "
 copy && sed -i 's/"hidden_size": 256/"hidden_size": 128/' "$dir/bad/manifest.json"
 refused "manifest.json: "
+copy && sed -i 's/"cols": 128/"cols": 8192/' "$dir/bad/manifest.json" # wider than any that is made
+refused "manifest.json: blocks of 128x8192; .* 1 to 1024"
+refuses 2 "manifest.json: blocks of 128x8192; " inspect "$dir/bad"
 copy && rm "$dir/bad/manifest.json"
-one "manifest.json" 2 verify "$dir/bad"
-one "manifest.json" 2 export "$dir/bad" -o "$dir/hf"
-one "safetensors" 2 eval "$dir/bad" --tokens "$heldout" --seqs 1 # taken for a model folder
+refuses 2 "manifest.json" verify "$dir/bad"
+refuses 2 "manifest.json" export "$dir/bad" -o "$dir/hf"
+refuses 2 "safetensors" eval "$dir/bad" --tokens "$heldout" --seqs 1 # taken for a model folder
 run 2 verify "$dir/good"
 finish
