@@ -66,6 +66,7 @@ static sb_status load(run *u) {
   const sb_blocking blocking = {r->common.block[0], r->common.block[1],
                                 r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
+  SB_TRY(sb_destination_require(&u->out, sb_export_source_bytes(u->model)));
   sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", r->model);
   SB_TRY(sb_common_check_seqlen(&r->common, &u->model->config));
   SB_TRY(sb_sequences_read(u->world, r->calib, r->common.token_width, u->model->config.vocab,

@@ -195,3 +195,11 @@ sb_status sb_export_source(sb_model *m, sb_destination *out, uint64_t file_bytes
   job j = {.m = m, .as_source = true, .ticker = ticker};
   return export(&j, out, file_bytes, stats);
 }
+
+uint64_t sb_export_source_bytes(const sb_model *m) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < m->arch.count; i++)
+    bytes +=
+        (uint64_t)m->arch.tensors[i].rows * m->arch.tensors[i].cols * sb_dtype_size(m->dtypes[i]);
+  return bytes;
+}

@@ -37,6 +37,8 @@ disk size=2m && rm -f "$dir/bits" && tell 2 quantize "$model" --calib "$calib" -
   --checkpoint "$small/search" --allocation "$dir/bits"
 one_line "no room for a checkpoint" "small/search: needs about [0-9.]* MiB and its disk has [12].[0-9] MiB" && empty "no room for a checkpoint"
 [ ! -e "$dir/bits" ] && [ ! -e "$dir/no" ] || fail "no room for a checkpoint: found when the search was done"
+tell 1 reorder "$model" --calib "$calib" --seqs 2 --seqlen 32 -o "$small/OUT" --overwrite # 8 MiB; found before the scores
+one_line "reorder on too small a disk" "small/OUT: needs about 8.0 MiB and its disk has [12].[0-9] MiB" && empty "reorder"
 # A disk that somebody else fills while the work lasts: what is in the way, and how to go on.
 disk size=8m && start "$shardbits" quantize "$model" --calib "$calib" --seqs 4 --bits 3.25 --method table -o "$dir/no" \
   --checkpoint "$small/saved" >"$dir/stdout" 2>"$dir/stderr"
