@@ -37,9 +37,12 @@ sb_launcher sb_launcher_read(void) {
   const char *alone = getenv("SHARDBITS_ALONE");
   if (alone && strcmp(alone, "1") == 0) return l;
   const char *size = first(sizes, SIZES, &l.tasks), *rank = first(ranks_of, RANKS, &l.task);
-  if (l.tasks > 1)
+  if (l.tasks > 1) {
     l.said = size;
-  else if (!size && l.task > 0)
+    l.unjoined =
+        strcmp(size, "SLURM_STEP_NUM_TASKS") == 0 && rank && strcmp(rank, "SLURM_PROCID") == 0;
+  }
+  if (!size && l.task > 0)
     l.said = rank;
   else if (!size && !getenv("SLURM_STEP_ID") && number("SLURM_NTASKS") > 1)
     l.unstarted = number("SLURM_NTASKS");
@@ -47,10 +50,10 @@ sb_launcher sb_launcher_read(void) {
 }
 
 sb_status sb_launcher_check(const sb_launcher *l, int ranks) {
-  if (ranks > 1 || !l->said) return SB_OK;
+  if (ranks > 1 || !l->said || (ranks == 0 && !l->unjoined)) return SB_OK;
   return sb_fail(
       SB_ERR_MPI,
-      "%s=%d says that more processes were started, but MPI sees 1 rank; start them with "
-      "srun --mpi=pmix or mpirun, or set SHARDBITS_ALONE=1 for runs of their own",
+      "%s=%d says that more processes were started, but MPI does not join them; start "
+      "them with srun --mpi=pmix or mpirun, or set SHARDBITS_ALONE=1 for runs of their own",
       l->said, l->tasks > 1 ? l->tasks : l->task);
 }

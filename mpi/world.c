@@ -118,20 +118,25 @@ static sb_status ranks_per_node_from_environment(int *out) {
   return SB_OK;
 }
 
+/* Task 0 speaks for all; where the number of tasks is unknown, task 0 may have believed itself
+ * alone, so each speaks for itself. */
+static sb_status check_launched(const sb_launcher *launcher, int ranks, sb_world *world) {
+  const sb_status status = sb_launcher_check(launcher, ranks);
+  if (status != SB_OK && launcher->tasks > 1) world->rank = launcher->task;
+  return status;
+}
+
 sb_status sb_world_init(int *argc, char ***argv, sb_world *out) {
   int provided, ranks_per_node;
   sb_status environment;
   *out = (sb_world){
       .comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
   const sb_launcher launcher = sb_launcher_read();
+  SB_TRY(check_launched(&launcher, 0, out));
   SB_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
   environment = ranks_per_node_from_environment(&ranks_per_node);
   SB_TRY(sb_world_describe(ranks_per_node, out));
-  const sb_status launched = sb_launcher_check(&launcher, out->size);
-  /* Task 0 speaks for all; where the number of tasks is unknown, task 0 may have believed itself
-   * alone, so each speaks for itself. */
-  if (launched != SB_OK && launcher.tasks > 1) out->rank = launcher.task;
-  SB_TRY(launched);
+  SB_TRY(check_launched(&launcher, out->size, out));
   if (out->size == 1) out->unstarted = launcher.unstarted;
   SB_TRY(sb_world_agree(out, environment));
   if (provided < MPI_THREAD_FUNNELED)

@@ -12,7 +12,7 @@ as() { # VARIABLE=VALUE ... -- ARGUMENT ...
 }
 rtn=(quantize "$tiny" --bits 3 --block 16x32 --method rtn -o "$out")
 as SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_NTASKS=2 SLURM_PROCID=0 -- "${rtn[@]}"
-one_line "task 0 of 2" "SLURM_STEP_NUM_TASKS=2 says .* MPI sees 1 rank; start them with srun --mpi=pmix"
+one_line "task 0 of 2" "SLURM_STEP_NUM_TASKS=2 says .* MPI does not join them; start them with srun --mpi=pmix"
 as SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_NTASKS=2 SLURM_PROCID=1 -- "${rtn[@]}"
 [ $code = 1 ] && [ ! -s "$dir/stderr" ] || fail "task 1 of 2: exit code $code, $(cat "$dir/stderr")"
 as SLURM_NTASKS=2 SLURM_PROCID=1 -- "${rtn[@]}"

@@ -31,12 +31,17 @@ static void several_that_are_alone(void **state) {
   (void)state;
   sb_launcher l = IN({"SLURM_NTASKS", "8"}, {"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "2"},
                      {"SLURM_PROCID", "1"});
-  assert_fails(sb_launcher_check(&l, 1), SB_ERR_MPI, "SLURM_STEP_NUM_TASKS=2", "1 rank",
+  assert_fails(sb_launcher_check(&l, 1), SB_ERR_MPI, "SLURM_STEP_NUM_TASKS=2", "does not join them",
                "srun --mpi=pmix", "SHARDBITS_ALONE=1");
   assert_int_equal(l.task, 1);
+  assert_fails(sb_launcher_check(&l, 0), SB_ERR_MPI, "SLURM_STEP_NUM_TASKS=2"); /* nobody to ask */
   assert_ok(sb_launcher_check(&l, 2)); /* MPI has found them */
   l = IN({"PMI_SIZE", "4"}, {"PMI_RANK", "3"});
   assert_fails(sb_launcher_check(&l, 1), SB_ERR_MPI, "PMI_SIZE=4");
+  assert_ok(sb_launcher_check(&l, 0)); /* MPI may join them */
+  l = IN({"SLURM_STEP_NUM_TASKS", "2"}, {"PMIX_RANK", "0"}, {"SLURM_PROCID", "0"});
+  assert_ok(sb_launcher_check(&l, 0));
+  assert_fails(sb_launcher_check(&l, 1), SB_ERR_MPI, "SLURM_STEP_NUM_TASKS=2");
   l = IN({"OMPI_COMM_WORLD_SIZE", "3"}, {"OMPI_COMM_WORLD_RANK", "0"});
   assert_fails(sb_launcher_check(&l, 1), SB_ERR_MPI, "OMPI_COMM_WORLD_SIZE=3");
   l = IN({"SLURM_NTASKS", "2"},
