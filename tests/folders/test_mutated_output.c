@@ -13,7 +13,7 @@
 #include "tests/support/random_orders.h"
 #include "tests/support/shared_scratch.h"
 
-enum { MUTATIONS = 120 }; /* of each kind, on one rank */
+enum { MUTATIONS = 80 }; /* of each kind, on one rank */
 
 /* ---- what commands do with it ---- */
 

@@ -35,6 +35,7 @@ static void make_folder(const char *folder) {
     sb_shard_stats stats;
     snprintf(name, sizeof name, "shard-%d.sbs", s);
     snprintf(path, sizeof path, "%s/%s", folder, name);
+    unlink(path); /* shards are new files */
     assert_ok(sb_shard_writer_create(path, 1, &writer));
     for (int f = 0; f < 2; f++) {
       char text[32];
