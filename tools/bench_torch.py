@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time a model's forward and forward+backward passes in transformers on PyTorch (CPU, float32).
+"""Time a model's forward and forward+backward passes in transformers on PyTorch.
 
 Prints one line of JSON: best seconds of both, over the repeats, for all
 sequences one after another, as a calibration loop runs them.  Windows are
@@ -16,7 +16,10 @@ import time
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("model", help="Hugging Face folder")
-    ap.add_argument("tokens", help="raw uint16 token ids")
+    ap.add_argument("tokens", help="raw token ids")
+    ap.add_argument("--token-dtype", choices=("u16", "u32"), default="u16")
+    ap.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    ap.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     ap.add_argument("--seqs", type=int, default=8)
     ap.add_argument("--seqlen", type=int, default=512)
     ap.add_argument("--threads", type=int, default=2)
@@ -27,13 +30,13 @@ def main():
     import torch
     from transformers import AutoModelForCausalLM
     torch.set_num_threads(args.threads)
-    ids = torch.from_numpy(np.fromfile(args.tokens, dtype="<u2").astype(np.int64))
+    ids = torch.from_numpy(np.fromfile(args.tokens, dtype="<u2" if args.token_dtype == "u16" else "<u4").astype(np.int64))
     windows = len(ids) // args.seqlen
     if windows < args.seqs:
         sys.exit("bench_torch.py: %s has %d sequences of %d tokens" % (args.tokens, windows, args.seqlen))
     rows = [ids[i * args.seqlen:(i + 1) * args.seqlen] for i in (k * windows // args.seqs for k in range(args.seqs))]
-    batches = [torch.stack(rows[k:k + args.batch]) for k in range(0, args.seqs, args.batch)]
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+    batches = [torch.stack(rows[k:k + args.batch]).to(args.device) for k in range(0, args.seqs, args.batch)]
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=getattr(torch, args.dtype)).to(args.device)
     # shardbits needs gradients of the decoder layers' matrices only: no other gradient is asked of PyTorch either
     for name, p in model.named_parameters():
         p.requires_grad_(".layers." in name and "norm" not in name)
