@@ -11,9 +11,7 @@ static void shape_text(char *text, size_t size, size_t dims, const size_t *shape
 }
 
 static sb_status check_tensor(const sb_model_tensor *spec, const sb_tensor_info *info,
-                              const sb_arch *arch, const sb_safetensors *weights,
-                              const char *path) {
-  if (!info) SB_TRY(sb_safetensors_lacks(weights, spec->name));
+                              const sb_arch *arch, const char *path) {
   if (!info && spec->role == SB_ROLE_LM_HEAD)
     return sb_fail(
         SB_ERR_FORMAT,
@@ -34,9 +32,9 @@ static sb_status check_tensor(const sb_model_tensor *spec, const sb_tensor_info 
                  info->file, spec->name, have_text, want_text);
 }
 
-sb_status sb_arch_check(const sb_arch *arch, const sb_safetensors *weights,
-                        const sb_tensor_info *const *tensors, const char *weights_path) {
+sb_status sb_arch_check(const sb_arch *arch, const sb_tensor_info *const *tensors,
+                        const char *weights_path) {
   for (size_t i = 0; i < arch->count; i++)
-    SB_TRY(check_tensor(&arch->tensors[i], tensors[i], arch, weights, weights_path));
+    SB_TRY(check_tensor(&arch->tensors[i], tensors[i], arch, weights_path));
   return SB_OK;
 }

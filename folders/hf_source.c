@@ -48,21 +48,31 @@ static sb_status settle_head(const sb_world *world, sb_hf_source *s) {
   return SB_OK;
 }
 
-/* Stored names of all tensors; those that lack are NULL, for sb_arch_check to name. */
+static const sb_tensor_info *find_placed(const sb_hf_source *s, const sb_model_tensor *t) {
+  const sb_tensor_info *found = t->role == SB_ROLE_LM_HEAD ? NULL : find(s, t->name);
+  const bool head = t->role == SB_ROLE_LM_HEAD ||
+                    (t->role == SB_ROLE_EMBED && s->config.tie_embeddings && !found);
+  return head ? sb_safetensors_find(s->weights, s->names.head) : found;
+}
+
+/* Where all tensors are stored; those that lack are NULL, for sb_arch_check to name, unless the
+ * index knows more of them. */
 static sb_status place_tensors(sb_hf_source *s) {
+  char name[SB_STORED_NAME];
   SB_TRY(sb_arch_create(&s->config, &s->arch));
   SB_TRY(sb_alloc(&s->tensors, s->arch.count, sizeof *s->tensors, "tensor list"));
   for (size_t i = 0; i < s->arch.count; i++) {
     const sb_model_tensor *t = &s->arch.tensors[i];
-    const bool head = t->role == SB_ROLE_LM_HEAD;
-    s->tensors[i] = head ? sb_safetensors_find(s->weights, s->names.head) : find(s, t->name);
-    if (!s->tensors[i] && t->role == SB_ROLE_EMBED && s->config.tie_embeddings)
-      s->tensors[i] = sb_safetensors_find(s->weights, s->names.head);
-    if (s->tensors[i]) mark(s, s->tensors[i]);
-    if (s->tensors[i] && t->is_linear && s->config.has_dtype)
+    s->tensors[i] = find_placed(s, t);
+    if (!s->tensors[i]) {
+      SB_TRY(sb_safetensors_lacks(s->weights, sb_stored_name(&s->names, t->name, name)));
+      continue;
+    }
+    mark(s, s->tensors[i]);
+    if (t->is_linear && s->config.has_dtype)
       s->relabelled += s->tensors[i]->dtype != s->config.dtype;
   }
-  return sb_arch_check(&s->arch, s->weights, s->tensors, s->folder);
+  return sb_arch_check(&s->arch, s->tensors, s->folder);
 }
 
 /* A tensor in several files is no contradiction while its copies are the same. Collective. */

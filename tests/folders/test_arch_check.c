@@ -73,7 +73,7 @@ static sb_status check(const sb_arch *a, const sb_safetensors *weights, const ch
   assert_non_null(tensors);
   for (size_t i = 0; i < a->count; i++)
     tensors[i] = sb_safetensors_find(weights, a->tensors[i].name);
-  const sb_status status = sb_arch_check(a, weights, tensors, path);
+  const sb_status status = sb_arch_check(a, tensors, path);
   free(tensors);
   return status;
 }
