@@ -65,15 +65,14 @@ uint16_t sb_f32_to_f16(float value) {
 }
 
 void sb_to_f32(float *dst, const void *src, sb_dtype src_dtype, size_t count) {
-  const uint16_t *half = src;
   if (src_dtype == SB_F32) {
     memcpy(dst, src, count * sizeof *dst);
   } else if (src_dtype == SB_BF16) {
 #pragma omp parallel for simd if (count > 65536)
-    for (size_t i = 0; i < count; i++) dst[i] = sb_bf16_to_f32(half[i]);
+    for (size_t i = 0; i < count; i++) dst[i] = sb_bf16_to_f32(sb_element16(src, i));
   } else {
 #pragma omp parallel for if (count > 65536)
-    for (size_t i = 0; i < count; i++) dst[i] = sb_f16_to_f32(half[i]);
+    for (size_t i = 0; i < count; i++) dst[i] = sb_f16_to_f32(sb_element16(src, i));
   }
 }
 
@@ -91,11 +90,10 @@ void sb_from_f32(void *dst, sb_dtype dst_dtype, const float *src, size_t count) 
 }
 
 size_t sb_first_infinite(const void *values, sb_dtype dtype, size_t count) {
-  const uint32_t *whole = values;
-  const uint16_t *half = values;
   const uint16_t infinite = dtype == SB_F16 ? 0x7c00u : 0x7f80u;
   for (size_t i = 0; i < count; i++)
-    if (dtype == SB_F32 ? (whole[i] & 0x7fffffffu) == 0x7f800000u : (half[i] & 0x7fffu) == infinite)
+    if (dtype == SB_F32 ? (sb_element32(values, i) & 0x7fffffffu) == 0x7f800000u
+                        : (sb_element16(values, i) & 0x7fffu) == infinite)
       return i;
   return count;
 }

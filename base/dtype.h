@@ -38,6 +38,19 @@ static inline bool sb_dtype_is_weight(sb_dtype dtype) {
   return dtype == SB_F32 || dtype == SB_F16 || dtype == SB_BF16;
 }
 
+/* Element i of an array at any address: a tensor in source precision that follows coded rows in an
+ * image may begin at an odd one. */
+static inline uint16_t sb_element16(const void *array, size_t i) {
+  uint16_t value;
+  memcpy(&value, (const char *)array + i * sizeof value, sizeof value);
+  return value;
+}
+static inline uint32_t sb_element32(const void *array, size_t i) {
+  uint32_t value;
+  memcpy(&value, (const char *)array + i * sizeof value, sizeof value);
+  return value;
+}
+
 static inline float sb_bf16_to_f32(uint16_t value) {
   uint32_t bits = (uint32_t)value << 16;
   float out;
@@ -57,12 +70,13 @@ float sb_f16_to_f32(uint16_t value);
 /* Rounds to nearest, ties to even; overflow becomes infinity. */
 uint16_t sb_f32_to_f16(float value);
 
-/* dst[i] = (f32) src[i] and back, for src of a weight type; threads as OpenMP allows. */
+/* dst[i] = (f32) src[i] and back, for src of a weight type; threads as OpenMP allows. The source of
+ * sb_to_f32 needs no alignment. */
 void sb_to_f32(float *dst, const void *src, sb_dtype src_dtype, size_t count);
 void sb_from_f32(void *dst, sb_dtype dst_dtype, const float *src, size_t count);
 
 /* The first infinity among the values of a weight type, `count` where there is none: what
- * overflowed in sb_from_f32, where all were finite before. One pass. */
+ * overflowed in sb_from_f32, where all were finite before. `values` need no alignment. One pass. */
 size_t sb_first_infinite(const void *values, sb_dtype dtype, size_t count);
 
 #endif

@@ -1,44 +1,31 @@
 #include "folders/finite.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "base/memory.h"
 #include "base/progress.h"
 
 enum { PIECE_BYTES = 8 << 20 };
 
-/* By memcpy: a tensor in source precision that follows coded rows may begin at an odd address. */
-static inline uint16_t load16(const uint8_t *at) {
-  uint16_t value;
-  memcpy(&value, at, sizeof value);
-  return value;
-}
-static inline uint32_t load32(const uint8_t *at) {
-  uint32_t value;
-  memcpy(&value, at, sizeof value);
-  return value;
-}
-
 /* Exponent bits all ones: NaN or infinity. */
-static bool bad16(const uint8_t *v, size_t count, uint16_t mask, size_t *first) {
+static bool bad16(const void *v, size_t count, uint16_t mask, size_t *first) {
   int any = 0;
 #pragma omp simd reduction(| : any)
-  for (size_t i = 0; i < count; i++) any |= (load16(v + 2 * i) & mask) == mask;
+  for (size_t i = 0; i < count; i++) any |= (sb_element16(v, i) & mask) == mask;
   for (size_t i = 0; any && i < count; i++)
-    if ((load16(v + 2 * i) & mask) == mask) {
+    if ((sb_element16(v, i) & mask) == mask) {
       *first = i;
       return true;
     }
   return false;
 }
 
-static bool bad32(const uint8_t *v, size_t count, size_t *first) {
+static bool bad32(const void *v, size_t count, size_t *first) {
   int any = 0;
 #pragma omp simd reduction(| : any)
-  for (size_t i = 0; i < count; i++) any |= (load32(v + 4 * i) & 0x7f800000u) == 0x7f800000u;
+  for (size_t i = 0; i < count; i++) any |= (sb_element32(v, i) & 0x7f800000u) == 0x7f800000u;
   for (size_t i = 0; any && i < count; i++)
-    if ((load32(v + 4 * i) & 0x7f800000u) == 0x7f800000u) {
+    if ((sb_element32(v, i) & 0x7f800000u) == 0x7f800000u) {
       *first = i;
       return true;
     }

@@ -37,18 +37,20 @@ static float most_of(const void *values, sb_dtype dtype, size_t count) {
   uint32_t most = 0;
   float out;
   if (dtype == SB_F32) {
-    const uint32_t *v = values;
 #pragma omp simd reduction(max : most)
-    for (size_t i = 0; i < count; i++)
-      most = (v[i] & 0x7fffffffu) > most ? v[i] & 0x7fffffffu : most;
+    for (size_t i = 0; i < count; i++) {
+      const uint32_t magnitude = sb_element32(values, i) & 0x7fffffffu;
+      most = magnitude > most ? magnitude : most;
+    }
     memcpy(&out, &most, sizeof out);
     return out;
   }
-  const uint16_t *v = values;
   uint16_t most16 = 0;
 #pragma omp simd reduction(max : most16)
-  for (size_t i = 0; i < count; i++)
-    most16 = (v[i] & 0x7fffu) > most16 ? (uint16_t)(v[i] & 0x7fffu) : most16;
+  for (size_t i = 0; i < count; i++) {
+    const uint16_t magnitude = sb_element16(values, i) & 0x7fffu;
+    most16 = magnitude > most16 ? magnitude : most16;
+  }
   return magnitude_of(&most16, dtype, 0);
 }
 

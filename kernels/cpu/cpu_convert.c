@@ -6,12 +6,11 @@ enum { PIECE = 4096 };
 
 /* Converts one piece. The loops are plain so that they vectorise; sb_to_f32 would open a parallel
  * region of its own. */
-static void to_f32(float *dst, const void *src, sb_dtype type, size_t count) {
-  const uint16_t *half = src;
+static void to_f32(float *restrict dst, const void *restrict src, sb_dtype type, size_t count) {
   if (type == SB_F32) {
     memcpy(dst, src, count * sizeof *dst);
   } else if (type == SB_BF16) {
-    for (size_t i = 0; i < count; i++) dst[i] = sb_bf16_to_f32(half[i]);
+    for (size_t i = 0; i < count; i++) dst[i] = sb_bf16_to_f32(sb_element16(src, i));
   } else {
     sb_to_f32(dst, src, type, count);
   }
