@@ -7,24 +7,22 @@
 #include "base/memory.h"
 #include "io/file.h"
 
-sb_status sb_json_parse(const char *path, const char *part, const char *text, size_t bytes,
-                        json_t **out) {
+sb_status sb_json_parse(const char *path, const char *text, size_t bytes, json_t **out) {
   json_error_t error;
-  const char *colon = *part ? ": " : "";
   *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
   if (!*out) {
     if (json_error_code(&error) == json_error_duplicate_key)
       return sb_fail(
           SB_ERR_FORMAT,
-          "%s%s%s: the JSON has a duplicated key (%s at line %d, column %d); write the file again",
-          path, colon, part, error.text, error.line, error.column);
-    return sb_fail(SB_ERR_FORMAT, "%s%s%s: is not valid JSON (%s at line %d, column %d)", path,
-                   colon, part, error.text, error.line, error.column);
+          "%s: the JSON has a duplicated key (%s at line %d, column %d); write the file again",
+          path, error.text, error.line, error.column);
+    return sb_fail(SB_ERR_FORMAT, "%s: is not valid JSON (%s at line %d, column %d)", path,
+                   error.text, error.line, error.column);
   }
   if (!json_is_object(*out)) {
     json_decref(*out);
     *out = NULL;
-    return sb_fail(SB_ERR_FORMAT, "%s%s%s: is JSON but not an object {...}", path, colon, part);
+    return sb_fail(SB_ERR_FORMAT, "%s: is JSON but not an object {...}", path);
   }
   return SB_OK;
 }
@@ -34,7 +32,7 @@ sb_status sb_json_read(const char *path, json_t **out) {
   size_t bytes;
   *out = NULL;
   SB_TRY(sb_file_read_all(path, (size_t)1 << 30, &text, &bytes));
-  sb_status status = sb_json_parse(path, "", text, bytes, out);
+  sb_status status = sb_json_parse(path, text, bytes, out);
   sb_free(&text);
   return status;
 }

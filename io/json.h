@@ -9,11 +9,10 @@
 
 #include "base/status.h"
 
-/* Parses `text` as one JSON object without duplicated keys. `path` and `part` ("header", ""
- * for the whole file) name it in messages: SB_ERR_FORMAT with line and column. The caller
- * releases *out with json_decref. */
-sb_status sb_json_parse(const char *path, const char *part, const char *text, size_t bytes,
-                        json_t **out);
+/* Parses `text` as one JSON object without duplicated keys: files of our own. Those of Python
+ * programs are read by io/json_python.h. `path` names it in messages: SB_ERR_FORMAT with line and
+ * column. The caller releases *out with json_decref. */
+sb_status sb_json_parse(const char *path, const char *text, size_t bytes, json_t **out);
 /* The same for a whole file of at most 1 GiB. */
 sb_status sb_json_read(const char *path, json_t **out);
 /* Writes a JSON value as indented text, keys in the order in which they were set. The file is

@@ -56,7 +56,7 @@ sb_status sb_sealed_read(const char *path, json_t **out, bool *whole) {
   *out = NULL;
   *whole = false;
   SB_TRY(sb_file_read_all(path, MOST_BYTES, &text, &bytes));
-  const sb_status status = sb_json_parse(path, "", text, bytes, out);
+  const sb_status status = sb_json_parse(path, text, bytes, out);
   char *digits = digits_of(text, bytes);
   if (status == SB_OK && digits) {
     memcpy(found, digits, DIGITS);

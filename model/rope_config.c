@@ -64,14 +64,14 @@ static sb_status read_yarn(const sb_config_source *from, const sb_config_source 
   SB_TRY(read_original(from, top, out));
   out->rope_factor = (double)out->max_positions / out->rope_original_positions;
   SB_TRY(sb_config_real(from, "factor", !null, 1.0, 1e6, &out->rope_factor));
-  SB_TRY(sb_config_real(from, "beta_fast", false, 0.0, 1e6, &out->rope_beta_fast));
-  SB_TRY(sb_config_real(from, "beta_slow", false, 0.0, 1e6, &out->rope_beta_slow));
+  out->rope_beta_fast = 32.0;
+  out->rope_beta_slow = 1.0;
+  SB_TRY(sb_config_real(from, "beta_fast", false, 1e-6, 1e6, &out->rope_beta_fast));
+  SB_TRY(sb_config_real(from, "beta_slow", false, 1e-6, 1e6, &out->rope_beta_slow));
   SB_TRY(sb_config_real(from, "mscale", false, 0.0, 1e6, &scale));
   SB_TRY(sb_config_real(from, "mscale_all_dim", false, 0.0, 1e6, &scale_all));
   SB_TRY(sb_config_real(from, "attention_factor", false, 0.0, 1e6, &attention));
   SB_TRY(sb_config_flag(from, "truncate", &out->rope_truncate));
-  if (out->rope_beta_fast == 0.0) out->rope_beta_fast = 32.0;
-  if (out->rope_beta_slow == 0.0) out->rope_beta_slow = 1.0;
   if (attention >= 0.0)
     out->rope_attention = attention;
   else if (scale > 0.0 && scale_all > 0.0)

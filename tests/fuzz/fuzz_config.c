@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/json.h"
+#include "io/json_python.h"
 #include "model/arch.h"
 #include "model/config_read.h"
 #include "model/rope_table.h"
@@ -17,6 +17,12 @@ static const char *const golden[] = {
 };
 
 static void seeds(fuzz_take take, void *context) {
+  static const char odd[] =
+      "\xef\xbb\xbf{\"x\":NaN,\"y\":[1e999,-Infinity],\"x\":\"\\u0000\\ud800\",\"architectures\":"
+      "[\"MistralForCausalLM\"],\"model_type\":\"mistral\",\"vocab_size\":8,\"hidden_size\":4,"
+      "\"intermediate_size\":4,\"num_hidden_layers\":1,\"num_attention_heads\":2,"
+      "\"num_key_value_heads\":1,\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2.0}}";
+  take(context, odd, sizeof odd - 1);
   for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
     char name[256];
     size_t bytes;
@@ -35,7 +41,8 @@ static void use(const sb_config *c) {
   fuzz_require(c->rms_eps >= 0 && isfinite(c->rms_eps) && isfinite(c->rope_theta));
   float *angles = malloc(POSITIONS * c->head_dim * sizeof *angles);
   sb_rope_table(c, POSITIONS, angles);
-  for (size_t i = 0; i < POSITIONS * c->head_dim; i++) fuzz_require(fabsf(angles[i]) <= 1);
+  const float most = c->rope_kind == SB_ROPE_YARN ? (float)c->rope_attention : 1.0f;
+  for (size_t i = 0; i < POSITIONS * c->head_dim; i++) fuzz_require(fabsf(angles[i]) <= most);
   free(angles);
   sb_arch arch;
   if (c->layers > MOST_LAYERS || !fuzz_settle(sb_arch_create(c, &arch))) return;
@@ -43,12 +50,31 @@ static void use(const sb_config *c) {
   sb_arch_free(&arch);
 }
 
+/* What is written of it can be written, and means the same. */
+static void restate(json_t *object, const sb_config *config) {
+  sb_config again;
+  sb_config_restate(object, config);
+  char *text = json_dumps(object, 0);
+  fuzz_require(text != NULL);
+  free(text);
+  fuzz_require(sb_config_parse(object, "config.json", &again) == SB_OK);
+  fuzz_require(sb_config_fingerprint(&again) == sb_config_fingerprint(config));
+}
+
 static void run(const uint8_t *data, size_t size) {
   json_t *object = NULL;
   sb_config config;
-  if (!fuzz_settle(sb_json_parse("config.json", "", (const char *)data, size, &object))) return;
-  if (fuzz_settle(sb_config_parse(object, "config.json", &config))) use(&config);
+  char *text = malloc(size + 1);
+  fuzz_require(text != NULL);
+  memcpy(text, data, size);
+  text[size] = '\0';
+  if (fuzz_settle(sb_json_python_parse("config.json", text, size, &object)) &&
+      fuzz_settle(sb_config_parse(object, "config.json", &config))) {
+    use(&config);
+    restate(object, &config);
+  }
   json_decref(object);
+  free(text);
 }
 
 const fuzz_target fuzz_config = {"config", MOST, NULL, seeds, NULL, run};
