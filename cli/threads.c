@@ -35,9 +35,9 @@ static sb_status fair_share(const sb_world *world, int *out) {
       0) { /* more processors than a cpu_set_t holds: be modest */
     for (int i = 0; i < world->node_size; i++) CPU_SET(i, &mine);
   }
-  sb_status status =
-      sb_alloc(&all, (size_t)world->node_size, sizeof *all, "processor sets of the node");
-  if (status != SB_OK) return status;
+  sb_status status = SB_OK;
+  SB_GO_AGREE(world,
+              sb_alloc(&all, (size_t)world->node_size, sizeof *all, "processor sets of the node"));
   SB_GO(sb_mpi_check(MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine,
                                    MPI_BYTE, world->node_comm),
                      "exchange of processor sets"));

@@ -102,8 +102,8 @@ static sb_status read_all(sb_model *m, const sb_hf_source *source, bool check_fi
 sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
                              bool check_finite, const sb_orders *orders, sb_model **out) {
   sb_hf_source source;
-  sb_status status = sb_alloc(out, 1, sizeof **out, "model");
-  SB_AGREE(world, status);
+  sb_status status = sb_world_alloc(world, out, sizeof **out, "model");
+  SB_TRY(status);
   sb_model *m = *out;
   m->world = world;
   m->blocking = blocking;

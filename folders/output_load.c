@@ -66,8 +66,8 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
 
 sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out) {
   folder f = {.path = path};
-  sb_status status = sb_alloc(out, 1, sizeof **out, "model");
-  SB_AGREE(world, status);
+  sb_status status = sb_world_alloc(world, out, sizeof **out, "model");
+  SB_TRY(status);
   sb_model *m = *out;
   m->world = world;
   m->coding = SB_CODING_CODES;

@@ -224,7 +224,7 @@ static sb_status fill(sb_model *m, uint64_t seed) {
 
 sb_status sb_synth_load(const sb_world *world, const sb_config *config, sb_dtype dtype,
                         uint64_t seed, sb_blocking blocking, sb_model **out) {
-  SB_AGREE(world, sb_alloc(out, 1, sizeof **out, "model"));
+  SB_TRY(sb_world_alloc(world, out, sizeof **out, "model"));
   sb_model *m = *out;
   m->world = world;
   m->config = *config;

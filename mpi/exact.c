@@ -121,7 +121,8 @@ sb_status sb_exact_reduce_scatter(sb_exact *out, const sb_exact *sums, const siz
   SB_MPI(MPI_Comm_size(comm, &size));
   SB_MPI(MPI_Comm_rank(comm, &rank));
   SB_TRY(check_range(sums, starts[size], comm));
-  SB_GO(sb_alloc_raw(&doubled, (size_t)size + 1, sizeof *doubled, "starts of a reduction"));
+  SB_GO(sb_comm_agree(
+      comm, sb_alloc_raw(&doubled, (size_t)size + 1, sizeof *doubled, "starts of a reduction")));
   for (int r = 0; r <= size; r++) doubled[r] = 2 * starts[r];
   SB_GO(sb_mpi_reduce_scatter_i64((int64_t *)out, (const int64_t *)sums, doubled, comm));
   for (size_t i = 0; i < starts[rank + 1] - starts[rank]; i++) sb_exact_normalise(&out[i]);

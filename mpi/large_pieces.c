@@ -40,9 +40,11 @@ sb_status sb_mpi_reduce_scatter_by(size_t piece, int64_t *out, const int64_t *da
   share = sb_max_size(1, piece / 8 / (size_t)size);
   for (int r = 0; r < size; r++) longest = sb_max_size(longest, starts[r + 1] - starts[r]);
   if (starts[size] <= piece / 8) share = longest; /* one round, straight from `data` */
-  SB_GO(sb_alloc_raw(&counts, (size_t)size, sizeof *counts, "counts of a reduction"));
+  status = sb_alloc_raw(&counts, (size_t)size, sizeof *counts, "counts of a reduction");
   if (share < longest)
-    SB_GO(sb_alloc_raw(&packed, share * (size_t)size, sizeof *packed, "one piece of a reduction"));
+    SB_THEN(
+        sb_alloc_raw(&packed, share * (size_t)size, sizeof *packed, "one piece of a reduction"));
+  SB_GO(sb_comm_agree(comm, status));
   for (size_t round = 0; round * share < longest; round++) {
     const int64_t *from = packed ? packed : data;
     size_t at = 0, first;
@@ -79,7 +81,8 @@ sb_status sb_mpi_allgather_by(size_t piece, void *all, const void *mine, const s
       SB_TRY(sb_mpi_bcast_by(piece, bytes + starts[r], starts[r + 1] - starts[r], r, comm));
     return SB_OK;
   }
-  SB_GO(sb_alloc_raw(&counts, 2 * (size_t)size, sizeof *counts, "counts of a gather"));
+  SB_GO(sb_comm_agree(
+      comm, sb_alloc_raw(&counts, 2 * (size_t)size, sizeof *counts, "counts of a gather")));
   for (int r = 0; r < size; r++) {
     counts[r] = (int)(starts[r + 1] - starts[r]);
     counts[size + r] = (int)starts[r];

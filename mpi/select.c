@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "mpi/large.h"
+#include "mpi/world.h"
 
 enum { BIN_BITS = 13, BINS = 1 << BIN_BITS };
 
@@ -133,12 +134,8 @@ sb_status sb_select_prefix(const uint64_t *keys, const uint64_t *ids, const uint
     *out = (sb_selection){.all = true, .taken_weight = total, .taken_count = count};
     return SB_OK;
   }
-  final[0] = sb_alloc_raw(&histogram, BINS, sizeof *histogram, "histogram of a selection") != SB_OK;
-  SB_GO(sb_mpi_max_u64(final, 1, comm));
-  if (final[0])
-    SB_GO(
-        sb_fail(SB_ERR_MEMORY, "selection: a rank has no memory for a histogram of %d bins", BINS));
-
+  SB_GO(sb_comm_agree(
+      comm, sb_alloc_raw(&histogram, BINS, sizeof *histogram, "histogram of a selection")));
   SB_GO(narrow(&c, &left, histogram, comm, &out->key)); /* best key first: ascending complement */
   c.values = ids;
   c.flip = 0;

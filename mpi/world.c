@@ -53,10 +53,11 @@ static sb_status fill_tables(sb_world *world) {
   SB_MPI(MPI_Bcast(&leader, 1, MPI_INT, 0, world->node_comm));
   mine[0] = leader;
   mine[1] = world->node_rank;
-  SB_GO(sb_alloc(&all, size * 2, sizeof *all, "node table"));
-  SB_GO(sb_alloc(&world->node_of, size, sizeof(int), "node table"));
-  SB_GO(sb_alloc(&world->node_rank_of, size, sizeof(int), "node table"));
-  SB_GO(sb_alloc(&world->node_sizes, size, sizeof(int), "node table"));
+  status = sb_alloc(&all, size * 2, sizeof *all, "node table");
+  SB_THEN(sb_alloc(&world->node_of, size, sizeof(int), "node table"));
+  SB_THEN(sb_alloc(&world->node_rank_of, size, sizeof(int), "node table"));
+  SB_THEN(sb_alloc(&world->node_sizes, size, sizeof(int), "node table"));
+  SB_GO(sb_comm_agree(world->comm, status));
   SB_GO(
       sb_mpi_check(MPI_Allgather(mine, 2, MPI_INT, all, 2, MPI_INT, world->comm), "MPI_Allgather"));
   world->nodes = 0;
@@ -79,12 +80,12 @@ sb_status sb_world_describe(int ranks_per_node, sb_world *out) {
       .comm = MPI_COMM_NULL, .node_comm = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
   if (gethostname(out->host, sizeof out->host - 1) != 0)
     snprintf(out->host, sizeof out->host, "unknown host");
-  SB_GO(sb_alloc(&out->lockstep, 1, sizeof *out->lockstep, "node table"));
   SB_GO(sb_mpi_check(MPI_Comm_dup(MPI_COMM_WORLD, &out->comm), "MPI_Comm_dup"));
   SB_GO(sb_mpi_check(MPI_Comm_set_errhandler(out->comm, MPI_ERRORS_RETURN),
                      "MPI_Comm_set_errhandler"));
   SB_GO(sb_mpi_check(MPI_Comm_rank(out->comm, &out->rank), "MPI_Comm_rank"));
   SB_GO(sb_mpi_check(MPI_Comm_size(out->comm, &out->size), "MPI_Comm_size"));
+  SB_GO(sb_comm_agree(out->comm, sb_alloc(&out->lockstep, 1, sizeof *out->lockstep, "node table")));
   SB_GO(split_nodes(out, ranks_per_node));
   SB_GO(fill_tables(out));
 done:
@@ -186,31 +187,49 @@ static void end_job(const sb_world *world) {
 
 /* The lowest rank that failed, or INT_MAX. Most of the time that ranks wait for
  * each other passes here. */
-static sb_status lowest_failure(const sb_world *world, sb_status mine, int *lowest) {
+static sb_status lowest_failure(MPI_Comm comm, int rank, sb_status mine, int *lowest) {
   SB_SPAN(SB_TRACE_WAIT, "agree", SB_TRACE_NONE);
-  const int bid = mine == SB_OK ? INT_MAX : world->rank;
-  SB_MPI(MPI_Allreduce(&bid, lowest, 1, MPI_INT, MPI_MIN, world->comm));
+  const int bid = mine == SB_OK ? INT_MAX : rank;
+  SB_MPI(MPI_Allreduce(&bid, lowest, 1, MPI_INT, MPI_MIN, comm));
   return SB_OK;
 }
 
-sb_status sb_world_agree(const sb_world *world, sb_status mine) {
+/* `host`: of this rank, or NULL where it is not to be told. */
+static sb_status agree(MPI_Comm comm, int rank, const char *host, sb_status mine) {
   int lowest = INT_MAX, alike, all_alike = 0;
   verdict told;
-  if (world->size == 1) return mine;
-  if (mine == SB_ERR_DEVICE && *world->lockstep) end_job(world);
-  SB_TRY(lowest_failure(world, mine, &lowest));
+  SB_TRY(lowest_failure(comm, rank, mine, &lowest));
   if (lowest == INT_MAX) return SB_OK;
 
   memset(&told, 0, sizeof told);
   told.status = (int)mine;
   copy_text(told.message, sizeof told.message, sb_message());
   copy_text(told.origin, sizeof told.origin, sb_origin());
-  copy_text(told.host, sizeof told.host, world->host);
-  SB_MPI(MPI_Bcast(&told, (int)sizeof told, MPI_BYTE, lowest, world->comm));
+  if (host) copy_text(told.host, sizeof told.host, host);
+  SB_MPI(MPI_Bcast(&told, (int)sizeof told, MPI_BYTE, lowest, comm));
   alike =
       (int)mine == told.status && strncmp(told.message, sb_message(), sizeof told.message - 1) == 0;
-  SB_MPI(MPI_Allreduce(&alike, &all_alike, 1, MPI_INT, MPI_LAND, world->comm));
+  SB_MPI(MPI_Allreduce(&alike, &all_alike, 1, MPI_INT, MPI_LAND, comm));
   if (all_alike) return mine;
-  return sb_fail_from(told.origin, (sb_status)told.status, "%s (rank %d on %s)", told.message,
-                      lowest, told.host);
+  return sb_fail_from(told.origin, (sb_status)told.status, "%s (rank %d%s%s)", told.message, lowest,
+                      host ? " on " : "", told.host);
+}
+
+sb_status sb_world_agree(const sb_world *world, sb_status mine) {
+  if (world->size == 1) return mine;
+  if (mine == SB_ERR_DEVICE && *world->lockstep) end_job(world);
+  return agree(world->comm, world->rank, world->host, mine);
+}
+
+sb_status sb_comm_agree(MPI_Comm comm, sb_status mine) {
+  int rank, size;
+  SB_MPI(MPI_Comm_size(comm, &size));
+  SB_MPI(MPI_Comm_rank(comm, &rank));
+  return size == 1 ? mine : agree(comm, rank, NULL, mine);
+}
+
+sb_status sb_world_alloc(const sb_world *world, void *out_pointer, size_t size, const char *what) {
+  const sb_status status = sb_world_agree(world, sb_alloc(out_pointer, 1, size, what));
+  if (status != SB_OK) sb_free(out_pointer);
+  return status;
 }

@@ -54,6 +54,14 @@ void sb_world_release(sb_world *world);
  * of an int while all is well. Collective. */
 sb_status sb_world_agree(const sb_world *world, sb_status mine);
 
+/* The same for functions that have a communicator only; the message gets " (rank R)" of `comm`.
+ * Collective over comm. */
+sb_status sb_comm_agree(MPI_Comm comm, sb_status mine);
+
+/* *out_pointer = an object of `size` bytes, zeroed, on every rank, or NULL on every rank and a
+ * failure. Release with sb_free. Collective. */
+sb_status sb_world_alloc(const sb_world *world, void *out_pointer, size_t size, const char *what);
+
 /* From here on devices of different ranks wait for each other by themselves. A rank whose device
  * has failed (SB_ERR_DEVICE) then must not wait for the others' agreement, because they may be
  * waiting for its device. Instead sb_world_agree prints its line, removes unfinished files

@@ -37,7 +37,7 @@ static sb_status allocate(sb_layerwise *l, bool on_host) {
 static sb_status create(sb_model *model, sb_backend *backend, const sb_sequences *sequences,
                         bool on_host, sb_layerwise **out) {
   const size_t most_local = sb_div_up(sequences->count, (size_t)model->world->size);
-  SB_AGREE(model->world, sb_alloc(out, 1, sizeof **out, "sequences"));
+  SB_TRY(sb_world_alloc(model->world, out, sizeof **out, "sequences"));
   sb_layerwise *l = *out;
   l->sequences = sequences;
   l->most_local = most_local;

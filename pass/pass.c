@@ -32,8 +32,8 @@ static sb_status allocate(sb_pass *p, sb_keeper keeper) {
 /* `room`: sequences at a time. */
 static sb_status create(const sb_pass_setup *setup, size_t room, sb_keeper keeper, sb_pass **out) {
   const sb_world *world = setup->model->world;
-  sb_status status = sb_alloc(out, 1, sizeof **out, "pass");
-  SB_AGREE(world, status);
+  sb_status status = sb_world_alloc(world, out, sizeof **out, "pass");
+  SB_TRY(status);
   sb_pass *p = *out;
   p->setup = *setup;
   p->wave = (sb_wave){.model = setup->model,

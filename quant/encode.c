@@ -24,8 +24,8 @@ static size_t coded_bytes(const void *context, const sb_model *m, const sb_place
 
 sb_status sb_encode_create(const sb_model *source, sb_model **out) {
   const sb_world *world = source->world;
-  sb_status status = sb_alloc(out, 1, sizeof **out, "coded model");
-  SB_AGREE(world, status);
+  sb_status status = sb_world_alloc(world, out, sizeof **out, "coded model");
+  SB_TRY(status);
   sb_model *m = *out;
   m->world = world;
   m->config = source->config;

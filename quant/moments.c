@@ -103,8 +103,8 @@ sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
   for (size_t i = 0; i < setup->model->arch.input_count; i++)
     widest = sb_max_size(widest, setup->model->arch.inputs[i].width);
   const sb_factor_mode mode = sb_moments_settle(setup->mode, widest, sb_moments_room(b));
-  SB_AGREE(world, sb_alloc(out, 1, sizeof **out,
-                           "second moments")); /* small: it is the machine that is full */
+  SB_TRY(sb_world_alloc(world, out, sizeof **out,
+                        "second moments")); /* small: it is the machine that is full */
   sb_status status = allocate(*out, setup, mode);
   /* a device tells what it does not have */
   if (status == SB_ERR_MEMORY && setup->mode == SB_FACTOR_AUTO && mode == SB_FACTOR_REPLICATED &&

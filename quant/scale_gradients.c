@@ -54,8 +54,8 @@ size_t sb_scale_gradients_bytes(const sb_sizes *z) {
 
 sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *packed, sb_backend *backend,
                                     sb_scale_gradients **out) {
-  sb_status status = sb_alloc(out, 1, sizeof **out, "gradients of scales");
-  SB_AGREE(packed->world, status);
+  sb_status status = sb_world_alloc(packed->world, out, sizeof **out, "gradients of scales");
+  SB_TRY(status);
   (*out)->scales = scales;
   (*out)->m = packed;
   (*out)->backend = backend;

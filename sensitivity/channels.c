@@ -144,8 +144,8 @@ static sb_status end_layer(void *context, size_t layer) {
 
 sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backend,
                               sb_channel_score score, double *loss, sb_channels **out) {
-  sb_status status = sb_alloc(out, 1, sizeof **out, "scores of channels");
-  SB_AGREE(model->world, status);
+  sb_status status = sb_world_alloc(model->world, out, sizeof **out, "scores of channels");
+  SB_TRY(status);
   sb_channels *c = *out;
   const sb_pass_hooks hooks = {.context = c,
                                .begin_layer = begin_layer,

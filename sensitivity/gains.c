@@ -41,8 +41,8 @@ size_t sb_gains_bytes(const sb_sizes *z, sb_estimator estimator, unsigned widths
 
 sb_status sb_gains_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
                           unsigned min_bits, unsigned max_bits, bool costs, sb_gains **out) {
-  sb_status status = sb_alloc(out, 1, sizeof **out, "gains");
-  SB_AGREE(model->world, status);
+  sb_status status = sb_world_alloc(model->world, out, sizeof **out, "gains");
+  SB_TRY(status);
   sb_gains *g = *out;
   *g = (sb_gains){.model = model,
                   .backend = backend,

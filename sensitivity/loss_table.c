@@ -37,8 +37,8 @@ size_t sb_loss_table_bytes(const sb_sizes *z, sb_estimator estimator, unsigned w
 
 sb_status sb_loss_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
                                unsigned min_bits, unsigned max_bits, sb_loss_table **out) {
-  sb_status status = sb_alloc(out, 1, sizeof **out, "table of losses");
-  SB_AGREE(model->world, status);
+  sb_status status = sb_world_alloc(model->world, out, sizeof **out, "table of losses");
+  SB_TRY(status);
   **out = (sb_loss_table){.model = model,
                           .min_bits = min_bits,
                           .max_bits = max_bits,

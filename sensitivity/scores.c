@@ -61,8 +61,8 @@ size_t sb_scores_bytes(const sb_sizes *z) {
 
 sb_status sb_scores_create(sb_model *m, sb_backend *b, unsigned min_bits, unsigned max_bits,
                            sb_scores **out) {
-  sb_status status = sb_alloc(out, 1, sizeof **out, "scores");
-  SB_AGREE(m->world, status);
+  sb_status status = sb_world_alloc(m->world, out, sizeof **out, "scores");
+  SB_TRY(status);
   sb_scores *s = *out;
   size_t blocks;
   s->model = m;
