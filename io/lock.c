@@ -89,7 +89,10 @@ static int open_lock(const char *path, bool *made) {
   const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
   int fd = open(path, flags | O_CREAT | O_EXCL, 0666);
   *made = fd >= 0;
-  if (fd < 0 && errno == EEXIST) fd = open(path, flags);
+  if (fd < 0 && errno == EEXIST) {
+    fd = open(path, flags);
+    if (fd < 0 && errno == ENOENT) errno = EAGAIN; /* removed between the two looks */
+  }
   return fd;
 }
 
@@ -100,7 +103,7 @@ static sb_status take(const char *path, const char *what, sb_lock *out) {
     bool made;
     struct stat info;
     const int fd = open_lock(path, &made);
-    if (fd < 0 && errno == ENOENT) continue; /* removed between the two looks */
+    if (fd < 0 && errno == EAGAIN) continue;
     if (fd < 0)
       return sb_fail(SB_ERR_IO, "%s: cannot be locked: %s: %s", what, path, strerror(errno));
     sb_status status = SB_OK;

@@ -91,6 +91,58 @@ static void dequantized(void **state) {
   all_ranks_passed();
 }
 
+typedef struct large {
+  const char *name;
+  float value;
+} large;
+
+static sb_status set_first(void *context, sb_model *m, const sb_place *place, size_t unit,
+                           void *data) {
+  const large *l = context;
+  if (unit == place->first_unit && strcmp(m->arch.tensors[place->tensor].name, l->name) == 0)
+    memcpy(data, &l->value, sizeof l->value);
+  return SB_OK;
+}
+
+/* No value becomes infinite: the tensor, the value and a type that has room for it are named. */
+static void beyond_the_range(void **state) {
+  (void)state;
+  static const struct {
+    large set;
+    sb_dtype dtype;
+    const char *said;
+  } cases[] = {
+      {{"model.norm.weight", -7e4f},
+       SB_F16,
+       "model.norm.weight[0] is -70000, beyond the range of f16 (65504); use --dtype bf16"},
+      {{"model.embed_tokens.weight", 1e9f}, SB_F16, "embed_tokens.weight[0, 0] is 1e+09, beyond"},
+      {{"model.norm.weight", 3.4e38f},
+       SB_BF16,
+       "model.norm.weight[0] is 3.4e+38, beyond the range of bf16 (3.38953e+38); use --dtype f32"},
+      {{"model.norm.weight", 65504}, SB_F16, NULL},
+      {{"model.norm.weight", 3.4e38f}, SB_F32, NULL}};
+  golden source;
+  sb_output_stats written;
+  sb_hf_folder_stats stats;
+  scratch_begin();
+  const char *output = scratch_path("output"), *folder = scratch_path("folder");
+  golden_open(&source, &(golden_setup){.name = "f32-single", GOLDEN_DEFAULTS});
+  golden_mixed_bits(source.model, 1, 8, 3);
+  golden_write(&source, output, &written);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    sb_model *coded = NULL;
+    EXPECT_OK(sb_output_load(&world, output, &coded));
+    EXPECT_OK(sb_model_visit_owned(coded, set_first, (void *)&cases[i].set));
+    const sb_status status = export(coded, output, folder, cases[i].dtype, 1 << 30, true, &stats);
+    EXPECT(status == (cases[i].said ? SB_ERR_NUMERIC : SB_OK));
+    EXPECT(!cases[i].said || strstr(sb_message(), cases[i].said));
+    sb_model_free(&coded);
+  }
+  golden_close(&source);
+  scratch_end();
+  all_ranks_passed();
+}
+
 /* An indexed model's rows and columns go back to their places: the folder has what the passes of
  * the coded model compute with. */
 static void indexed(void **state) {
@@ -166,6 +218,7 @@ static void source_model(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(dequantized), cmocka_unit_test(indexed),
-                                          cmocka_unit_test(source_model)};
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(dequantized), cmocka_unit_test(beyond_the_range), cmocka_unit_test(indexed),
+    cmocka_unit_test(source_model)};
 RANKS_MAIN(tests)
