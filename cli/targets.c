@@ -75,8 +75,7 @@ static bool is_in(const char *folder, const char *path) {
   return found;
 }
 
-/* Whether `path` is a report or a checkpoint of an earlier run of this program: no model needs it.
- */
+/* Whether `path` is a report or a checkpoint of an earlier run: no model needs it. */
 static bool is_earlier(const char *path) {
   const char *slash = strrchr(path, '/');
   char head[256] = "";
@@ -100,12 +99,12 @@ static sb_status check_target(const named *t, const names *all) {
       return sb_fail(SB_ERR_IO, "%s: is named by --%s and by --%s; choose another name", t->path,
                      t->option, n->option);
     if (is_target(n) && n < t && same_file(n->path, t->path))
-      return sb_fail(SB_ERR_IO, "%s: is named by %s and by %s; choose another name", t->path,
+      return sb_fail(SB_ERR_IO, "%s: is named by --%s and by --%s; choose another name", t->path,
                      n->option, t->option);
     if (!is_target(n) && n->file != SB_FILE_FOLDER &&
         (same_file(n->path, t->path) || (is_in(n->path, t->path) && !is_earlier(t->path))))
       return sb_fail(SB_ERR_IO,
-                     "%s: %s would overwrite it, and this run reads it (%s); choose "
+                     "%s: --%s would overwrite it, and this run reads it (%s); choose "
                      "another name",
                      t->path, t->option, n->option);
   }
@@ -133,18 +132,21 @@ sb_status sb_targets_check(const sb_usage *usage) {
   return SB_OK;
 }
 
+/* Whether a word of the command line names the file, or the folder that it is in. */
+static bool names_file(const char *word, const char *file) {
+  const char *value = strchr(word, '=');
+  if (value && names_file(value + 1, file)) return true;
+  return same_file(word, file) || (is_in(word, file) && !is_earlier(file));
+}
+
 sb_status sb_targets_check_trace(const char *trace, int argc, char **argv) {
   struct stat info;
-  if (stat(trace, &info) != 0 || !S_ISREG(info.st_mode) || is_earlier(trace))
-    return sb_file_check_target(trace);
-  for (int i = 1; i < argc; i++) {
-    const char *value = strchr(argv[i], '='); /* --name=VALUE */
-    if (same_file(argv[i], trace) || is_in(argv[i], trace) ||
-        (value && (same_file(value + 1, trace) || is_in(value + 1, trace))))
+  const bool harms = stat(trace, &info) == 0 && S_ISREG(info.st_mode);
+  for (int i = 1; harms && i < argc; i++)
+    if (names_file(argv[i], trace))
       return sb_fail(SB_ERR_IO,
                      "%s: SHARDBITS_TRACE would overwrite it, and this run reads it (%s); "
                      "choose another name",
                      trace, argv[i]);
-  }
   return sb_file_check_target(trace);
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -36,13 +37,49 @@ static void read_holder(int fd, char line[LINE]) {
   line[strcspn(line, "\n")] = 0;
 }
 
+/* Process and host of a holder's line; *here: the host is this one. False where it names none. */
+static bool parse_holder(const char *line, long *pid, bool *here) {
+  char host[256], theirs[256];
+  host_name(host, sizeof host);
+  if (sscanf(line, "process %ld on %255s", pid, theirs) != 2) return false;
+  *here = strcmp(host, theirs) == 0;
+  return true;
+}
+
 /* Without locks of the file system: whether the holder surely runs no more. */
 static bool holder_is_dead(const char *line) {
-  char host[256], theirs[256];
   long pid;
-  host_name(host, sizeof host);
-  if (sscanf(line, "process %ld on %255s", &pid, theirs) != 2) return false;
-  return strcmp(host, theirs) == 0 && pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+  bool here;
+  return parse_holder(line, &pid, &here) && here && pid > 0 && kill((pid_t)pid, 0) != 0 &&
+         errno == ESRCH;
+}
+
+static bool holder_is_elsewhere(const char *line) {
+  long pid;
+  bool here;
+  return parse_holder(line, &pid, &here) && !here;
+}
+
+/* Whether only processes of this host see locks on the file: its network file system is mounted so,
+ * or keeps them to itself. */
+static bool is_seen_here_only(int fd) {
+  static const char *const options[] = {"nolock", "local_lock=all", "local_lock=posix",
+                                        "localflock"};
+  struct stat file, root;
+  bool found = false;
+  FILE *mounts = setmntent("/proc/self/mounts", "re");
+  if (!mounts || fstat(fd, &file) != 0) {
+    if (mounts) endmntent(mounts);
+    return false;
+  }
+  for (struct mntent *m; !found && (m = getmntent(mounts));) {
+    bool local = strcmp(m->mnt_type, "beegfs") == 0;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+      local |= hasmntopt(m, options[i]) != NULL;
+    found = local && stat(m->mnt_dir, &root) == 0 && root.st_dev == file.st_dev;
+  }
+  endmntent(mounts);
+  return found;
 }
 
 static sb_status in_use(const char *what, const char *line, const char *path, bool kernel) {
@@ -54,17 +91,19 @@ static sb_status in_use(const char *what, const char *line, const char *path, bo
                  path);
 }
 
-/* Whether the kernel's lock is had (*kernel), or the file system has none. SB_ERR_IO where another
- * process has it. `made`: this process has just created the file. */
+/* SB_OK where the file is this process's: it has the kernel's lock; or there are none, and it has
+ * just created the file (`made`), or the holder is dead. SB_ERR_IO where another process has it. */
 static sb_status lock_file(int fd, const char *path, const char *what, bool made) {
   struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   char line[LINE];
   int got;
   do got = fcntl(fd, F_OFD_SETLK, &whole);
   while (got != 0 && errno == EINTR);
-  if (got == 0) return SB_OK;
-  const bool taken = errno == EAGAIN || errno == EACCES;
+  const bool taken = got != 0 && (errno == EAGAIN || errno == EACCES);
   read_holder(fd, line);
+  if (got == 0 && !made && holder_is_elsewhere(line) && is_seen_here_only(fd))
+    return in_use(what, line, path, false);
+  if (got == 0) return SB_OK;
   if (!taken && (made || holder_is_dead(line))) return SB_OK;
   return in_use(what, line, path, taken);
 }
@@ -105,7 +144,8 @@ static sb_status take(const char *path, const char *what, sb_lock *out) {
     const int fd = open_lock(path, &made);
     if (fd < 0 && errno == EAGAIN) continue;
     if (fd < 0)
-      return sb_fail(SB_ERR_IO, "%s: cannot be locked: %s: %s", what, path, strerror(errno));
+      return sb_fail(SB_ERR_IO, "%s: cannot be locked: %s: cannot be created: %s", what, path,
+                     strerror(errno));
     sb_status status = SB_OK;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
       status = sb_fail(SB_ERR_IO, "%s: cannot be locked: %s is not a regular file; remove it", what,

@@ -3,11 +3,11 @@
  * A lock is a file that names its holder (process, host, since when), and on which the holder has
  * an advisory lock of the kernel. The kernel drops that lock with the process, however it ends, so
  * a file that a dead process left blocks nobody: the next one takes it over. Between hosts the lock
- * is the file system's: NFS, GPFS, BeeGFS and Lustre (mounted with flock) pass it on. Where the
- * file system has no locks, the holder named in the file decides: one on this host that no longer
- * runs is dead; one on another host cannot be asked, so the message says which file to remove. The
- * holder removes the file at the end, also when interrupted (base/cleanup.h). All functions are
- * local. */
+ * is the file system's: NFS, GPFS and Lustre pass it on. Where the file system has no locks, or is
+ * mounted so that only one host sees them (nolock, local_lock, localflock, BeeGFS), the holder
+ * named in the file decides: one on this host that no longer runs is dead; one on another host
+ * cannot be asked, so the message says which file to remove. The holder removes the file at the
+ * end, also when interrupted (base/cleanup.h). All functions are local. */
 #ifndef SB_IO_LOCK_H
 #define SB_IO_LOCK_H
 

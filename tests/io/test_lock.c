@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -36,6 +37,12 @@ int fcntl64(int fd, int command, ...) {
   void *argument = va_arg(arguments, void *);
   va_end(arguments);
   return call(fd, command, argument);
+}
+
+/* The list of mounts, in place of the system's, if there is one. */
+static const char *mounts;
+FILE *setmntent(const char *name, const char *mode) {
+  return fopen(mounts ? mounts : name, mode);
 }
 
 static bool exists(const char *name) {
@@ -129,6 +136,32 @@ static void without_locks(void **state) {
   no_locks = false;
 }
 
+/* A lock that only one host sees says nothing of holders elsewhere. */
+static void locks_of_one_host(void **state) {
+  (void)state;
+  char host[256], list[2048];
+  static const char *const options[] = {"nfs rw,nolock,vers=3", "nfs4 rw,local_lock=all",
+                                        "lustre rw,localflock", "beegfs rw"};
+  sb_lock lock;
+  this_host(host);
+  leave("far2.lock", "another-host", 1);
+  assert_ok(
+      take("far2.lock", &lock)); /* the kernel's lock can be had, so that host has given it up */
+  sb_lock_release(&lock);
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    snprintf(list, sizeof list, "proc /proc proc rw 0 0\nserver:/x %s %s 0 0\n", scratch,
+             options[i]);
+    put_text(scratch_path("mounts"), list);
+    mounts = scratch_path("mounts");
+    leave("far2.lock", "another-host", 1);
+    assert_fails(take("far2.lock", &lock), SB_ERR_IO, "another-host", "if that has ended, remove");
+    leave("far2.lock", host, 1); /* of this host the lock tells */
+    assert_ok(take("far2.lock", &lock));
+    sb_lock_release(&lock);
+    mounts = NULL;
+  }
+}
+
 static void no_file(void **state) {
   (void)state;
   sb_lock lock;
@@ -141,8 +174,9 @@ static void no_file(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(taken_and_given_back),
-                                     cmocka_unit_test(a_killed_process_holds_up_nobody),
-                                     cmocka_unit_test(without_locks), cmocka_unit_test(no_file)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(taken_and_given_back), cmocka_unit_test(a_killed_process_holds_up_nobody),
+      cmocka_unit_test(without_locks), cmocka_unit_test(locks_of_one_host),
+      cmocka_unit_test(no_file)};
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
