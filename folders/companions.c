@@ -12,6 +12,9 @@
 
 #include "base/log.h"
 #include "io/file.h"
+#include "io/json.h"
+#include "io/json_python.h"
+#include "model/config_read.h"
 
 static const char templates[] = "additional_chat_templates"; /* the one subfolder that travels */
 static const uint64_t LARGE = (uint64_t)1 << 30;
@@ -142,4 +145,16 @@ sb_status sb_companions_copy(const char *source, const sb_outdir *out) {
 sb_status sb_companions_check(const char *source) {
   copying c = {.source = source};
   return copy_folder(&c, "");
+}
+
+sb_status sb_companions_restate(const char *folder, const sb_config *config, json_t **out) {
+  char path[SB_PATH_MAX];
+  *out = NULL;
+  SB_TRY(sb_path_join(path, folder, "config.json"));
+  SB_TRY(sb_json_python_read(path, out));
+  json_t *copied = json_deep_copy(*out);
+  sb_config_restate(*out, config);
+  const sb_status status = json_equal(copied, *out) ? SB_OK : sb_json_write(path, *out);
+  json_decref(copied);
+  return status;
 }

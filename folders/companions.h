@@ -18,10 +18,12 @@
 #ifndef SB_FOLDERS_COMPANIONS_H
 #define SB_FOLDERS_COMPANIONS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/status.h"
 #include "io/outdir.h"
+#include "model/config.h"
 
 /* Whether a file of that name is a side file, by the first five rules. Pure. */
 bool sb_companions_is_one(const char *name);
@@ -30,6 +32,10 @@ bool sb_companions_is_one(const char *name);
  * names what stays behind by the last three rules. SB_ERR_IO for a side file that cannot be read or
  * copied. A `source` that cannot be listed has none: whoever reads its weights will tell. */
 sb_status sb_companions_copy(const char *source, const sb_outdir *out);
+/* Makes config.json in `folder`, a copy of the source's, say what the tensors made of it
+ * (sb_config_restate); its text stays where it says so already. *out is the JSON, which the caller
+ * releases with json_decref. SB_ERR_IO, SB_ERR_FORMAT. */
+sb_status sb_companions_restate(const char *folder, const sb_config *config, json_t **out);
 /* Opens every file that would be copied. SB_ERR_IO names one that cannot be read. */
 sb_status sb_companions_check(const char *source);
 

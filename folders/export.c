@@ -4,12 +4,11 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "folders/companions.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "io/json_python.h"
 #include "io/manifest.h"
 #include "kernels/blockrow.h"
-#include "model/config_read.h"
 
 typedef struct job {
   sb_model *m;
@@ -142,22 +141,13 @@ static sb_status write_config(const job *j, const char *folder) {
   return status;
 }
 
-/* The copy of the source's own text where that says what is written, else restated. */
-static sb_status restate_config(const job *j, const char *folder) {
-  json_t *source, *restated;
-  char path[SB_PATH_MAX];
-  SB_TRY(sb_path_join(path, folder, "config.json"));
-  SB_TRY(sb_json_python_read(path, &source));
-  sb_status status = sb_config_read_restated(path, &j->m->config, &restated);
-  if (status == SB_OK && !json_equal(source, restated)) status = sb_json_write(path, restated);
-  json_decref(restated);
-  json_decref(source);
-  return status;
-}
-
 static sb_status write_beside(void *context, const char *folder) {
   const job *j = context;
-  return j->as_source ? restate_config(j, folder) : write_config(j, folder);
+  json_t *config;
+  if (!j->as_source) return write_config(j, folder);
+  const sb_status status = sb_companions_restate(folder, &j->m->config, &config);
+  json_decref(config);
+  return status;
 }
 
 static sb_status export(job *j, sb_destination *out, uint64_t file_bytes,

@@ -5,13 +5,13 @@
 
 #include "base/memory.h"
 #include "base/trace.h"
+#include "folders/companions.h"
 #include "folders/stored_orders.h"
 #include "io/file.h"
 #include "io/manifest.h"
 #include "io/sections.h"
 #include "io/shards.h"
 #include "kernels/blockrow.h"
-#include "model/config_read.h"
 #include "model/model_check.h"
 #include "mpi/large.h"
 
@@ -181,7 +181,7 @@ static sb_status write_manifest(const sb_model *m, const char *folder, const sb_
   json_t *config = NULL;
   int ranks = m->world->size;
   SB_GO(sb_manifest_allocate(&manifest, m->arch.count + sb_stored_orders_count(m), (size_t)ranks));
-  SB_GO(sb_config_read_restated(folder, &m->config, &config)); /* the copy made before the work */
+  SB_GO(sb_companions_restate(folder, &m->config, &config)); /* the copy made before the work */
   manifest.model = json_pack("{s:o}", "config", config);
   if (m->orders.mode != SB_REORDER_NONE)
     json_object_set_new(manifest.model, "reorder", json_string(sb_reorder_names[m->orders.mode]));

@@ -216,12 +216,3 @@ sb_status sb_config_read_stored(const char *path, sb_config *out) {
   json_decref(object);
   return SB_OK;
 }
-
-sb_status sb_config_read_restated(const char *path, const sb_config *config, json_t **out) {
-  char file[4096];
-  *out = NULL;
-  SB_TRY(file_of(path, file, sizeof file));
-  SB_TRY(sb_json_python_read(file, out));
-  sb_config_restate(*out, config);
-  return SB_OK;
-}

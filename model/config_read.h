@@ -30,8 +30,5 @@ sb_status sb_config_parse_stored(const json_t *object, const char *path, sb_conf
  * the LM head is the embedding, and that there are no biases. Takes out values that cannot be
  * written (io/json_python.h). For folders that are written from the model. */
 void sb_config_restate(json_t *object, const sb_config *config);
-/* *out = the JSON at `path` (config.json or its folder), restated. The caller releases it with
- * json_decref. SB_ERR_IO, SB_ERR_FORMAT. */
-sb_status sb_config_read_restated(const char *path, const sb_config *config, json_t **out);
 
 #endif

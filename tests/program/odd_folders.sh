@@ -73,6 +73,7 @@ copy "$untied" && spoil set tie_word_embeddings true
 same "a head that is another" "the stored LM head differs .* is used, although config.json says tie_word_embeddings"
 run 2 quantize "$m" --calib "$tokens" --token-dtype u16 --bits 4 --block 16x32 --seqlen 48 --seqs 2 --quantizer rtn --tune-seqs 0 -o "$dir/packed" --overwrite
 run 1 export "$dir/packed" -o "$dir/hf" --overwrite
+grep -q '"tie_word_embeddings": false' "$dir/packed/config.json" || fail "the output still ties the head: $(cat "$dir/packed/config.json")"
 grep -q '"tie_word_embeddings": false' "$dir/hf/config.json" || fail "export still ties the head: $(cat "$dir/hf/config.json")"
 loss_of "$dir/packed" && coded=$loss && loss_of "$dir/hf" && awk -v a="$coded" -v b="$loss" 'BEGIN { exit !(a - b < 0.02 && b - a < 0.02) }' ||
   fail "export of an untied head: loss $loss, coded $coded"
