@@ -30,7 +30,8 @@ typedef enum sb_status {
 } sb_status;
 
 /* Stores the formatted message for the calling thread and returns `code`. The whole line is escaped
- * (sb_text_escaped), so names taken from files may be arguments as they are. Local. In builds
+ * (sb_text_escaped), and of one longer than 500 bytes the middle is left out, so names taken from
+ * files may be arguments as they are. Local. In builds
  * without NDEBUG it also stores the place of the call, which the program writes behind the message.
  */
 sb_status sb_fail(sb_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
