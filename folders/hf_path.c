@@ -32,13 +32,9 @@ static bool is_hub_name(const char *path) {
 }
 
 static sb_status check_file(const char *path) {
-  char parent[SB_PATH_MAX];
-  if (strlen(path) >= sizeof parent) return SB_OK;
-  sb_path_parent(parent, path);
   if (ends_in(path, ".safetensors") || ends_in(path, ".safetensors.index.json"))
     return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s: is a file of weights; give the folder that holds it and config.json (%s)",
-                   path, parent);
+                   "%s: is a file of weights; give the folder that holds it and config.json", path);
   if (ends_in(path, ".gguf"))
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s: is a GGUF file; make a Hugging Face folder of it (tools/gguf_to_hf.py)",
@@ -84,7 +80,7 @@ static sb_status check_folder(const char *path) {
   SB_TRY(sb_weight_files_check_link(config));
   if (stat(config, &info) == 0 || !find_snapshot(path, snapshot, sizeof snapshot)) return SB_OK;
   return sb_fail(SB_ERR_UNSUPPORTED,
-                 "%s: is the root of a hub's cache, not a model; give %s/snapshots/%s", path, path,
+                 "%s: is the root of a hub's cache, not a model; give snapshots/%s in it", path,
                  snapshot);
 }
 
