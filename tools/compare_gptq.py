@@ -153,7 +153,7 @@ def check(args):
 # ------------------------------------------------------------------- tokens
 
 def read_tokens(path, vocab):
-    """All ids of a token file, its width found as io/tokens.h says."""
+    """All ids of a token file, of the width that io/token_find.h takes for a raw one."""
     import numpy as np
     if path.endswith(".npy"):
         try:
@@ -163,7 +163,9 @@ def read_tokens(path, vocab):
     else:
         raw = np.fromfile(path, dtype=np.uint8)
         words = raw[:len(raw) // 2 * 2].view("<u2")
-        wide = vocab > 65536 or (len(raw) % 4 == 0 and not words[:65536][1::2].any())
+        wide = vocab > 65536
+        if not wide and len(raw) % 4 == 0 and not words[1::2].any():
+            die("%s: may hold 32-bit or 16-bit ids; save a .npy file, which says it" % path)
         if len(raw) % (4 if wide else 2):
             die("%s: %d bytes are no whole number of tokens" % (path, len(raw)))
         ids = raw.view("<u4" if wide else "<u2")

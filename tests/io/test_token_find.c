@@ -215,6 +215,16 @@ static void other_files(void **state) {
   sb_tokens_close(&tokens);
 }
 
+/* Not waited for: nobody writes into it. */
+static void pipes(void **state) {
+  (void)state;
+  assert_int_equal(mkfifo(scratch_path("pipe.bin"), 0600), 0);
+  alarm(20);
+  expect_refusal(scratch_path("pipe.bin"), SB_TOKENS_AUTO, 512, SB_ERR_IO, "pipe.bin", "pipe");
+  expect_refusal(scratch_path("pipe.bin"), SB_TOKENS_U16, 512, SB_ERR_IO, "pipe.bin", "pipe");
+  alarm(0);
+}
+
 static void another_rank_opens_it(void **state) {
   const char *path = scratch_path("ids.bin");
   sb_tokens *first, *other;
@@ -246,6 +256,7 @@ int main(void) {
       cmocka_unit_test(files_of_megatron),
       cmocka_unit_test(other_files),
       cmocka_unit_test(another_rank_opens_it),
+      cmocka_unit_test(pipes),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
