@@ -15,7 +15,7 @@ for rank in 0 1; do
     attempt $place $rank quantize "$tiny" --calib "$tiny_tokens" --token-dtype u16 --seqlen 12 --bits 3 --block 16x32 --trades 1 \
       --check-seqs 2 --seqs 4 --round-seqs 4 --tune-seqs 2 --threads 1 --reorder indexed -o "$out" --checkpoint "$dir/state" --json "$dir/report"
     [ "$code" = 0 ] && break
-    one_line "place $place of rank $rank" "could not be allocated"
+    one_line "place $place of rank $rank" "\(could not be allocated\|out of memory\)"
     [ -z "$(find "$dir" -maxdepth 1 -name 'OUT*')" ] || fail "place $place of rank $rank: left $(ls "$dir")"
     rm -rf "$dir"/state*
     place=$((place + 1))
