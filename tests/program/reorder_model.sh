@@ -84,7 +84,7 @@ refused "can have .* effective bits a weight .scales, zero points and stored ord
 wrong=2 refused "expected one of none, fused, indexed" quantize "$model" --calib "$calib" --bits 3 --reorder sideways -o "$dir/not"
 wrong=2 refused "calib TOKENS is needed" quantize "$model" --bits 3 --method rtn --grid plain --reorder fused -o "$dir/not"
 wrong=2 refused "has layers 0 to 4" reorder "$model" --calib "$calib" --map-layer 5 -o "$dir/not"
-refused "exists and is not empty" reorder "$model" --calib "$calib" -o "$model"
+refused "replacing it would remove .*, which this run needs" reorder "$model" --calib "$calib" -o "$model"
 refused "replacing it would remove" reorder "$dir/sorted" --calib "$calib" -o "$dir/sorted" --overwrite
 [ -e "$dir/sorted/model.safetensors" ] || fail "a model was replaced by itself"
 
