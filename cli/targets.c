@@ -90,9 +90,8 @@ static bool is_earlier(const char *path) {
 
 static sb_status check_target(const named *t, const names *all) {
   struct stat info;
-  /* A device or a pipe is written as it is: it harms no input. */
-  if (stat(t->path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
-    return sb_file_check_target(t->path);
+  /* A device or a pipe is written as it is, and harms no input; a folder is refused as one. */
+  if (stat(t->path, &info) == 0 && !S_ISREG(info.st_mode)) return sb_file_check_target(t->path);
   for (const named *n = all->of; n < all->of + all->count; n++) {
     if (n == t) continue;
     if (n->file == SB_FILE_FOLDER && same_file(n->path, t->path))
