@@ -25,6 +25,13 @@ quantize() { # RANKS OUT ARGUMENT ...: $code, lines in $dir/log
 poke '\x15\x50' # 1e10
 refused "$name.0, 0. has a magnitude of 1e+10" quantize "$bad" --calib "$tiny_tokens" --token-dtype u16 --seqlen 48 --bits 3 --block 16x32 -o "$out"
 
+# Inputs that cannot be squared and added up: layer and matrix are named, before the search.
+name=model.layers.0.self_attn.v_proj.weight
+poke '\x18\x4b' # 1e7
+refused "layer 0: the inputs of model.layers.0.self_attn.o_proj.weight are not finite, or so large" quantize "$bad" --calib "$tiny_tokens" \
+  --token-dtype u16 --seqlen 48 --bits 3 --block 16x32 -o "$out"
+name=model.layers.0.mlp.down_proj.weight
+
 poke '\x74\x49' # 1e6
 for ranks in 1 3; do
   quantize $ranks "$dir/out$ranks"
