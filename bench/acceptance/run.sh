@@ -10,9 +10,10 @@ cd "$root" || exit 1
 export PATH=$root/bin:$root/mpi/bin:$PATH LD_LIBRARY_PATH=$root/lib:${LD_LIBRARY_PATH:-}
 [ ! -x mpi/bin/mpirun ] || export OPAL_PREFIX=$root/mpi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
+export OMPI_MCA_plm=isolated PMIX_MCA_pcompress_base_silence_warning=1 # one machine, perhaps without ssh
 export OMP_WAIT_POLICY=passive PYTHONUNBUFFERED=1
 python=${PYTHON:-python3} whole=${ACCEPTANCE_SECONDS:-360} failed=0
-: >"$out/steps"
+rm -f "$out"/{steps,report.json,table.md} "$out"/*.log "$out"/*.part.json
 
 left() { echo $((whole - (SECONDS - began))); }
 note() { # NAME RESULT SECONDS: one line a step, on the screen and in $out/steps
@@ -33,7 +34,7 @@ step() {
 }
 finish() {
   printf '{"commit": "%s", "seconds": %d, "steps": [' "$(cat commit)" $((SECONDS - began)) >"$out/report.json"
-  awk '{ gsub(/left out/, "left_out"); gsub(/timed out/, "timed_out")
+  awk '{ gsub(/left out/, "left_out"); gsub(/timed out/, "timed_out"); gsub(/no device/, "no_device")
          printf "%s\n  {\"name\": \"%s\", \"result\": \"%s\", \"seconds\": %d}", (NR > 1 ? "," : ""), $1, $2, $3 }' "$out/steps" >>"$out/report.json"
   printf '\n]' >>"$out/report.json"
   for report in "$out"/*.part.json; do
