@@ -23,7 +23,7 @@ attempt() { # RANK CALL: CALL 0 lists the calls in $dir/log
   sed -i '/^\[warn\] Epoll MOD/d' "$dir/stderr"
 }
 kind_of() { # lines NUMBER CALL PATH: the call and the path without what is random
-  sed -E "s|$work/||; s/[0-9a-f]{8,}/X/g; s/64 / /"
+  sed -E "s|$work/||; s/[0-9a-f]{8,}/X/g; s/([a-z])64 /\1 /"
 }
 
 run 2 quantize "$work/model" --bits 4 --block 128x128 --method rtn -o "$dir/old"

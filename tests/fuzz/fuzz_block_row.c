@@ -122,7 +122,9 @@ static void mend(uint8_t *data, size_t size) {
     if (sb_tiling_block_cols(&t) > size - HEAD) return;
     for (size_t j = 0; j < sb_tiling_block_cols(&t); j++)
       if (!sb_alphabet_of(data[HEAD + j])) return;
-    if (sb_blockrow_bytes(&t, i, data + HEAD, symmetry) != size - HEAD) continue;
+    const size_t bytes = sb_blockrow_bytes(&t, i, data + HEAD, symmetry);
+    if (bytes < size - HEAD) continue;
+    if (bytes > size - HEAD) return; /* it grows with the columns */
     data[1] = (uint8_t)t.cols;
     data[2] = (uint8_t)(t.cols >> 8);
     return;
