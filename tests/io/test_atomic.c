@@ -125,6 +125,7 @@ static void interrupted_anywhere(void **state) {
     const pid_t child = fork();
     if (child == 0) {
       if (sb_cleanup_install(1, "nothing was written") != SB_OK) _exit(1);
+      alarm(60); /* where the parent fails */
       for (bool first = true;; first = false) {
         if (sb_file_write_atomic(path, "whole", 5) != SB_OK) _exit(2);
         if (first && write(ready[1], "x", 1) != 1) _exit(3);
@@ -339,8 +340,10 @@ static void made_and_cleared_at_once(void **state) {
   int how;
   snprintf(path, sizeof path, "%s", scratch_path("race"));
   const pid_t child = fork();
-  if (child == 0)
+  if (child == 0) {
+    alarm(60); /* where the parent fails */
     for (;;) sb_unfinished_clear(path);
+  }
   for (int i = 0; i < 100; i++) {
     assert_ok(sb_file_write_atomic(path, "whole", 5));
     assert_true(holds(path, "whole"));

@@ -13,6 +13,7 @@
 #define sb_blockrow_map_bytes   portable_blockrow_map_bytes
 #define sb_blockrow_bytes       portable_blockrow_bytes
 #define sb_blockrow_parts       portable_blockrow_parts
+#define sb_blockrow_range       portable_blockrow_range
 #define sb_blockrow_choose      portable_blockrow_choose
 #define sb_blockrow_pack        portable_blockrow_pack
 #define sb_blockrow_encode      portable_blockrow_encode
