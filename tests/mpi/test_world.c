@@ -81,7 +81,7 @@ static void agreement_on_a_long_message(void **state) {
   EXPECT(sb_world_agree(&world, world.rank == world.size - 1 ? sb_fail(SB_ERR_IO, "%s", text)
                                                              : SB_OK) == SB_ERR_IO);
   snprintf(suffix, sizeof suffix, " (rank %d on %s)", world.size - 1, world.host);
-  EXPECT(strlen(sb_message()) > 1000);
+  EXPECT(strlen(sb_message()) > 400); /* its beginning and its end */
   if (world.size > 1)
     EXPECT(strcmp(sb_message() + strlen(sb_message()) - strlen(suffix), suffix) == 0);
   all_ranks_passed();

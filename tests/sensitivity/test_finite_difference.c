@@ -4,6 +4,7 @@
 #include "tests/support/dense.h"
 
 #include <math.h>
+#include <unistd.h>
 
 #include "folders/hf_load.h"
 #include "io/safetensors_writer.h"
@@ -63,6 +64,8 @@ static double loss_of(const snapshot *s, const golden *g, golden *source) {
   if (world.rank == 0) {
     sb_safetensors_writer *writer = NULL;
     golden_path(g, "config.json", from);
+    (void)unlink(scratch_path("config.json")); /* files are made anew or not at all */
+    (void)unlink(scratch_path("model.safetensors"));
     EXPECT_OK(sb_copy_file(from, scratch_path("config.json")));
     const char *to = scratch_path("model.safetensors");
     EXPECT_OK(sb_safetensors_writer_create(to, s->specs, s->count, NULL, &writer));
