@@ -222,7 +222,8 @@ static sb_status check_shards(const char *folder, const listing *l) {
   for (size_t i = 0; i <= l->count; i++) {
     if (i == l->count && i == all) break;
     const size_t length = i < l->count ? parse_shard(l->names[i], &number, &of) : stem;
-    if (i < l->count && (length != stem || of != all || strncmp(l->names[i], l->names[0], stem)))
+    if (i < l->count &&
+        (length != stem || of != all || strncmp(l->names[i], l->names[0], stem) != 0))
       return sb_fail(SB_ERR_UNSUPPORTED,
                      "%s: has no %s, and %s and %s are shards of different models; fetch the index",
                      folder, index_name, l->names[0], l->names[i]);

@@ -18,6 +18,7 @@ static void one_line_whatever_is_in_it(void **state) {
 static void nothing_that_a_terminal_obeys(void **state) {
   (void)state;
   sb_fail(SB_ERR_FORMAT, "config.json: \"%s\"",
+          /* NOLINTNEXTLINE(misc-misleading-bidirectional): the subject of the test */
           "a\033[2J\r\xc2\x9b"
           "1m\xff \xe2\x80\xae\xc3\xa9");
   assert_string_equal(sb_message(), "config.json: \"a\\x1b[2J\\r\\u009b1m\\xff \\u202e\xc3\xa9\"");

@@ -84,6 +84,7 @@ static void escapes(void **state) {
       {"\xc2\x9b"
        "2J",
        "\\u009b2J"}, /* C1: control sequence introducer */
+      /* NOLINTNEXTLINE(misc-misleading-bidirectional): the subject of the test */
       {"\xe2\x80\xa8|\xe2\x80\xae|\xe2\x81\xa6", "\\u2028|\\u202e|\\u2066"},
       {"\x9b"
        "2J \xff",
@@ -116,6 +117,7 @@ static void escapes_are_cut(void **state) {
   assert_string_equal(sb_text_escaped(t, 9, "1\033\033\033"), "1\\x1b...");
   for (size_t room = 1; room < 24; room++) {
     memset(t, '#', sizeof t);
+    /* NOLINTNEXTLINE(misc-misleading-bidirectional): the subject of the test */
     sb_text_escaped(t, room, "\033\xe2\x80\xae\xf0\x9f\x98\x80\xff and more");
     assert_true(strlen(t) < room);
     assert_int_equal(t[room], '#');

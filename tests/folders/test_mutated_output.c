@@ -84,8 +84,8 @@ static void try_one(mutator change, const char *good, const char *tokens, sb_bac
   t->refused += exported != SB_OK || evaluated != SB_OK;
   t->found += verified != SB_OK;
   if (verified == SB_OK && (exported != SB_OK || evaluated != SB_OK)) {
-    EXPECT(!"verify passes what is refused");
-    print_error("%s\n", why);
+    print_error("verify passes what is refused: %s\n", why);
+    EXPECT(verified != SB_OK);
   }
 }
 

@@ -95,8 +95,8 @@ static void begin(void) {
 }
 
 static void seeds(fuzz_take take, void *context) {
-  for (uint8_t kind = 0; kind < KINDS; kind++) {
-    uint8_t input[MOST] = {kind, 0};
+  for (unsigned kind = 0; kind < KINDS; kind++) {
+    uint8_t input[MOST] = {(uint8_t)kind, 0};
     const size_t bytes =
         json_dumpb(folders[kind].manifest, (char *)input + HEAD, MOST - HEAD, JSON_COMPACT);
     fuzz_require(bytes <= MOST - HEAD);

@@ -56,10 +56,10 @@ static void seeds(fuzz_take take, void *context) {
     wide[i] = i * 5;
     widest[i % 32] = i * 7;
   }
-  for (uint8_t width = 0; width < WIDTHS; width++) {
-    seed(take, context, width, RAW, narrow, sizeof narrow);
-    seed(take, context, width, RAW, wide, sizeof wide);
-    seed(take, context, width, RAW, widest, sizeof widest);
+  for (unsigned width = 0; width < WIDTHS; width++) {
+    seed(take, context, (uint8_t)width, RAW, narrow, sizeof narrow);
+    seed(take, context, (uint8_t)width, RAW, wide, sizeof wide);
+    seed(take, context, (uint8_t)width, RAW, widest, sizeof widest);
   }
   seed_npy(take, context, "{'descr': '<u2', 'fortran_order': False, 'shape': (12,), }\n", 24);
   seed_npy(take, context, "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }\n", 24);

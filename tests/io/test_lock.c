@@ -22,6 +22,7 @@ static int call(int fd, int command, void *argument) {
   }
   return (int)syscall(SYS_fcntl, fd, command, argument);
 }
+/* NOLINTNEXTLINE(readability-redundant-declaration): not in every header */
 int fcntl(int fd, int command, ...);
 int fcntl(int fd, int command, ...) {
   va_list arguments;
@@ -30,6 +31,7 @@ int fcntl(int fd, int command, ...) {
   va_end(arguments);
   return call(fd, command, argument);
 }
+/* NOLINTNEXTLINE(readability-redundant-declaration) */
 int fcntl64(int fd, int command, ...);
 int fcntl64(int fd, int command, ...) {
   va_list arguments;

@@ -114,15 +114,16 @@ static void mistral(void **state) {
 /* What nobody reads may be anything, and labels say nothing about the function. */
 static void what_does_not_count(void **state) {
   (void)state;
-  static const char *const changes[] = {
-      "{\"eos_token_id\":49152}",
-      "{\"eos_token_id\":[]}",
-      "{\"bos_token_id\":\"<s>\"}",
-      "{\"dtype\":\"torch.bfloat16\"}",
-      "{\"rope_scaling\":{}}",
-      "{\"rope_parameters\":{\"rope_theta\":100000.0}}",
+  static const char both_names[] =
       "{\"rope_scaling\":{\"type\":\"default\"},\"rope_parameters\":{\"rope_type\":\"default\","
-      "\"rope_theta\":1e5}}"};
+      "\"rope_theta\":1e5}}";
+  static const char *const changes[] = {"{\"eos_token_id\":49152}",
+                                        "{\"eos_token_id\":[]}",
+                                        "{\"bos_token_id\":\"<s>\"}",
+                                        "{\"dtype\":\"torch.bfloat16\"}",
+                                        "{\"rope_scaling\":{}}",
+                                        "{\"rope_parameters\":{\"rope_theta\":100000.0}}",
+                                        both_names};
   sb_config plain, c;
   assert_ok(parse_config(smollm2, "{}", false, &plain));
   for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
