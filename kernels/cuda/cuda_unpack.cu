@@ -1,4 +1,5 @@
-/* Decodes packed block rows. A thread block has a block, a thread eight codes of a row per step. */
+/* Decodes packed block rows. A thread block has a block, a thread eight codes of a row per step.
+ * Eight numbers of 16 bits are one store: neighbouring threads then fill whole lines of memory. */
 #include "kernels/cuda/cuda_blocks.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -6,10 +7,60 @@ extern "C" {
 #include "kernels/shared/blockrow_layout.h"
 }
 
+/* Eight codes, one per byte. */
+template <unsigned BITS> __device__ __forceinline__ uint64_t unpack_eight(const uint8_t *from) {
+  uint64_t word = 0;
+#pragma unroll
+  for (unsigned i = 0; i < BITS; i++) word |= (uint64_t)from[i] << 8 * i;
+  return sb_bitstring_unfold(word, BITS);
+}
+
+/* n <= 8 codes of any width. */
+__device__ __forceinline__ uint64_t unpack_some(const uint8_t *from, size_t n, unsigned bits) {
+  uint64_t word = 0;
+  for (size_t i = 0; i < sb_bitstring_bytes(n, bits); i++) word |= (uint64_t)from[i] << 8 * i;
+  return sb_bitstring_unfold(word, bits);
+}
+
+__device__ __forceinline__ uint32_t number_pair(sb_half *, float low, float high) {
+  return (uint32_t)sb_grid_to_fp16(low) | (uint32_t)sb_grid_to_fp16(high) << 16;
+}
+__device__ __forceinline__ uint32_t number_pair(sb_brain *, float low, float high) {
+  return sb_bf16_pair(low, high);
+}
+
+/* Eight values, by stores of 16 bytes. */
+template <typename O> __device__ __forceinline__ void store_eight(O *to, const float (&x)[8]) {
+  sb_store_vector(to, make_uint4(number_pair(to, x[0], x[1]), number_pair(to, x[2], x[3]),
+                                 number_pair(to, x[4], x[5]), number_pair(to, x[6], x[7])));
+}
+__device__ __forceinline__ void store_eight(float *to, const float (&x)[8]) {
+#pragma unroll
+  for (int i = 0; i < 8; i += 4)
+    sb_store_vector(to + i, make_uint4(sb_float_bits(x[i]), sb_float_bits(x[i + 1]),
+                                       sb_float_bits(x[i + 2]), sb_float_bits(x[i + 3])));
+}
+
+/* A block whose rows are whole vectors, with codes of BITS bits. */
+template <unsigned BITS, typename O>
+__device__ __forceinline__ void unpack_whole(O *to, size_t cols, const uint8_t *block,
+                                             const sb_block_layout &layout, int rows, int across) {
+  for (int item = (int)threadIdx.x; item < rows * across; item += BLOCK_THREADS) {
+    const size_t r = (size_t)(item / across), eight = (size_t)(item % across);
+    const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
+    const uint8_t *from = block + layout.codes + r * layout.code_bytes + eight * BITS;
+    const uint64_t codes = unpack_eight<BITS>(from);
+    float x[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) x[i] = sb_grid_value(&grid, (float)(codes >> 8 * i & 255u));
+    store_eight(to + r * cols + eight * 8, x);
+  }
+}
+
 template <typename O>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     unpack_blocks(O *out, const uint8_t *packed, const size_t *offsets, sb_tiling tiling,
-                  const uint8_t *bits, sb_symmetry symmetry) {
+                  const uint8_t *bits, sb_symmetry symmetry, bool whole) {
   __shared__ unsigned long long scratch[32];
   const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const size_t columns = sb_tiling_block_cols(&tiling);
@@ -24,18 +75,45 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       sb_block_layout_of((size_t)b.rows, (size_t)b.n, bits[b.k], symmetry);
   const uint8_t *block = packed + offsets[b.i] + sb_bitmap_bytes(columns) + before;
   const int across = (b.n + 7) / 8;
+  O *to = out + b.row * tiling.cols + b.col;
+  if (whole) {
+    switch (layout.bits) {
+    case 1:
+      unpack_whole<1>(to, tiling.cols, block, layout, b.rows, across);
+      break;
+    case 2:
+      unpack_whole<2>(to, tiling.cols, block, layout, b.rows, across);
+      break;
+    case 3:
+      unpack_whole<3>(to, tiling.cols, block, layout, b.rows, across);
+      break;
+    case 4:
+      unpack_whole<4>(to, tiling.cols, block, layout, b.rows, across);
+      break;
+    case 5:
+      unpack_whole<5>(to, tiling.cols, block, layout, b.rows, across);
+      break;
+    case 6:
+      unpack_whole<6>(to, tiling.cols, block, layout, b.rows, across);
+      break;
+    case 7:
+      unpack_whole<7>(to, tiling.cols, block, layout, b.rows, across);
+      break;
+    default:
+      unpack_whole<8>(to, tiling.cols, block, layout, b.rows, across);
+      break;
+    }
+    return;
+  }
   for (int item = (int)threadIdx.x; item < b.rows * across; item += BLOCK_THREADS) {
     const size_t r = (size_t)(item / across), first = (size_t)(item % across) * 8;
     const size_t n = min((size_t)8, (size_t)b.n - first);
     const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
     const uint8_t *from = block + layout.codes + r * layout.code_bytes + first / 8 * layout.bits;
-    O *to = out + (b.row + r) * tiling.cols + b.col + first;
-    uint64_t word = 0;
-    for (size_t i = 0; i < sb_bitstring_bytes(n, layout.bits); i++)
-      word |= (uint64_t)from[i] << 8 * i;
-    word = sb_bitstring_unfold(word, layout.bits);
+    const uint64_t codes = unpack_some(from, n, layout.bits);
     for (size_t i = 0; i < n; i++)
-      sb_store_number(to + i, sb_grid_value(&grid, (float)(word >> 8 * i & 255u)));
+      sb_store_number(to + r * tiling.cols + first + i,
+                      sb_grid_value(&grid, (float)(codes >> 8 * i & 255u)));
   }
 }
 
@@ -46,6 +124,8 @@ sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(tiling),
                table = sb_tiling_block_rows(tiling) * sizeof *offsets;
+  const bool whole =
+      tiling->cols % 8 == 0 && tiling->block_cols % 8 == 0 && (uintptr_t)out % 16 == 0;
   uint8_t *arguments_dev, *arguments = NULL; /* offsets, then bits */
   sb_status status = SB_OK;
   SB_TRY(sb_check_blocks("unpack_blocks", tiling, bits, 1));
@@ -58,7 +138,7 @@ sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out
     typedef decltype(type) O;
     return sb_cuda_launch(backend, queue, "unpack_blocks", unpack_blocks<O>, (unsigned)blocks,
                           BLOCK_THREADS, 0, (O *)out, packed, (const size_t *)arguments_dev,
-                          *tiling, arguments_dev + table, symmetry);
+                          *tiling, arguments_dev + table, symmetry, whole);
   }));
 done:
   sb_free(&arguments);

@@ -47,6 +47,14 @@ __device__ __forceinline__ unsigned char *sb_shared_bytes() {
 }
 
 /* ---- warp: exchanges ---- */
+/* One store of 16 bytes to device memory, where compilers may make several of an assignment. `to`
+ * is a multiple of 16. */
+__device__ __forceinline__ void sb_store_vector(void *to, uint4 x) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+               "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+               : "memory");
+}
+
 __device__ __forceinline__ void sb_warp_sync() {
   __syncwarp();
 }

@@ -35,6 +35,10 @@ static inline unsigned char *sb_shared_bytes() {
   return sb_host_shared;
 }
 
+static inline void sb_store_vector(void *to, uint4 x) {
+  *(uint4 *)to = x;
+}
+
 static inline void sb_warp_sync() {
   sb_host_warp_sync(SB_HOST_SYNC);
 }
