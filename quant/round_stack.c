@@ -15,6 +15,9 @@ struct sb_round_stack {
   void *raw, *panel; /* on a device of its own: what has just come */
   size_t raw_bytes, panel_bytes;
   bool refining; /* w is the residual */
+  sb_grid
+      *grids; /* host copy of all grids, for sb_round_stack_get; not where the device is the host */
+  bool has_grids; /* it is as on the device */
 };
 
 static sb_status device_alloc(sb_round_stack *s, size_t count, size_t size, const char *what,
@@ -95,6 +98,7 @@ void sb_round_stack_free(sb_round_stack **stack) {
   for (size_t k = 0; k < sizeof device / sizeof *device; k++) b->op->free(b, device[k]);
   sb_free(&s->starts);
   sb_free(&s->bits);
+  sb_free(&s->grids);
   sb_free(stack);
 }
 
@@ -140,6 +144,7 @@ sb_status sb_round_stack_round(sb_round_stack *s, size_t begin, size_t end, cons
                                size_t ld, bool fitted) {
   sb_backend *b = s->setup.backend;
   const float *panel_dev;
+  s->has_grids = false;
   if (s->setup.rows == 0 || begin == end) return SB_OK;
   SB_TRY(bring_panel(s, panel, (end - begin - 1) * ld + s->setup.cols - begin, &panel_dev));
   return settle(s, b->op->round_columns(b, s->setup.stream, &s->stack, s->w, begin, end, panel_dev,
@@ -161,18 +166,35 @@ sb_status sb_round_stack_residual(sb_round_stack *s, size_t begin, size_t end, c
 sb_status sb_round_stack_refine(sb_round_stack *s, size_t begin, size_t end, const float *panel) {
   sb_backend *b = s->setup.backend;
   const float *panel_dev;
+  s->has_grids = false;
   if (s->setup.rows == 0) return SB_OK;
   SB_TRY(bring_panel(s, panel, (end - begin) * s->setup.cols, &panel_dev));
   return settle(s,
                 b->op->refine_columns(b, s->setup.stream, &s->stack, s->w, begin, end, panel_dev));
 }
 
+/* Grids of a block row lie apart, one piece per block column: on a device of its own all of them
+ * come in one download, and not in thousands of a few KiB. */
+static sb_status fetch_grids(sb_round_stack *s, const sb_grid **grids) {
+  sb_backend *b = s->setup.backend;
+  const size_t count = s->setup.rows * sb_div_up(s->setup.cols, s->setup.block_cols);
+  *grids = b->unified ? s->stack.grids : s->grids;
+  if (b->unified || s->has_grids) return SB_OK;
+  if (!s->grids) SB_TRY(sb_alloc_raw(&s->grids, count, sizeof *s->grids, "grids of rounded rows"));
+  SB_TRY(b->op->download(b, s->setup.stream, s->grids, s->stack.grids, count * sizeof *s->grids));
+  *grids = s->grids;
+  s->has_grids = true;
+  return SB_OK;
+}
+
 sb_status sb_round_stack_get(sb_round_stack *s, size_t k, sb_grid *grids, uint8_t *codes) {
   sb_backend *b = s->setup.backend;
   const size_t first = s->starts[k], rows = s->starts[k + 1] - first, cols = s->setup.cols;
-  for (size_t j = 0; j < sb_div_up(cols, s->setup.block_cols); j++)
-    SB_TRY(b->op->download(b, s->setup.stream, grids + j * rows,
-                           s->stack.grids + j * s->setup.rows + first, rows * sizeof *grids));
+  const sb_grid *all;
+  SB_TRY(fetch_grids(s, &all));
   SB_TRY(b->op->download(b, s->setup.stream, codes, s->stack.codes + first * cols, rows * cols));
-  return b->op->sync(b, s->setup.stream);
+  SB_TRY(b->op->sync(b, s->setup.stream));
+  for (size_t j = 0; j < sb_div_up(cols, s->setup.block_cols); j++)
+    memcpy(grids + j * rows, all + j * s->setup.rows + first, rows * sizeof *grids);
+  return SB_OK;
 }

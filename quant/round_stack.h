@@ -42,8 +42,9 @@ sb_status sb_round_stack_residual(sb_round_stack *stack, size_t begin, size_t en
 sb_status sb_round_stack_refine(sb_round_stack *stack, size_t begin, size_t end,
                                 const float *panel);
 
-/* Block row k's grids [block columns, rows] and codes [rows, cols],
- * as sb_blockrow_pack takes them. */
+/* Block row k's grids [block columns, rows] and codes [rows, cols], as sb_blockrow_pack takes them.
+ * A device with memory of its own sends all grids at the first call; they take 20 bytes per group
+ * of the host's memory then. */
 sb_status sb_round_stack_get(sb_round_stack *stack, size_t k, sb_grid *grids, uint8_t *codes);
 
 #endif
