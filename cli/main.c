@@ -49,6 +49,8 @@ static void print_overview(FILE *out) {
       "family.\n\n"
       "environment:\n"
       "  OMP_NUM_THREADS           threads of each rank, unless --threads says otherwise\n"
+      "  OMP_WAIT_POLICY           passive where cores are shared with other work: there threads "
+      "must not spin\n"
       "  SHARDBITS_LOG             info; debug[:RANKS] for lines of developers, RANKS all or as "
       "in 0,4-7\n"
       "  SHARDBITS_TRACE           file that tells what each rank did and waited for "

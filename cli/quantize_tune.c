@@ -79,5 +79,8 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
     sb_log_line("tune      went on from %s, %zu of %zu steps done before", checkpoint,
                 stats.resumed, stats.steps);
   report(u, &stats, batch, sb_span_seconds(&phase));
+  if (stats.after > stats.before)
+    sb_log_line("warning: after training the model is further from its predictions on these "
+                "sequences than before; give more --tune-seqs, or --tune-seqs 0");
   return SB_OK;
 }

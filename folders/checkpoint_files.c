@@ -30,8 +30,8 @@ static sb_status read_state(const sb_checkpoint_files *s, sb_checkpoint_files_pa
   sb_status status = sb_key_begin(root, s->path, s->kind->format, s->kind->version, s->kind->what,
                                   s->kind->advice);
   if (status == SB_OK && !whole)
-    status = sb_fail(SB_ERR_FORMAT, "%s: damaged: its checksum does not fit; %s", s->path,
-                     s->kind->advice);
+    status = sb_fail(SB_ERR_FORMAT,
+                     "%s: damaged: its checksum does not fit; remove it to begin anew", s->path);
   SB_THEN(sb_key_compare(s->key, json_object_get(root, "key"), s->path, s->kind->state,
                          s->kind->advice));
   SB_THEN(parse(context, s->path, root));

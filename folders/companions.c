@@ -75,6 +75,12 @@ typedef struct copying {
 
 static sb_status copy_folder(copying *c, const char *below);
 
+/* The folder that is being written, where OUT lies in the source. */
+static bool is_own(const sb_outdir *out, const char *name) {
+  const char *slash = out ? strrchr(out->partial, '/') : NULL;
+  return slash && strcmp(slash + 1, name) == 0;
+}
+
 /* `name` is below `source`: a bare one, or one in the subfolder that travels. */
 static sb_status copy_entry(copying *c, const char *name) {
   char from[SB_PATH_MAX];
@@ -87,6 +93,7 @@ static sb_status copy_entry(copying *c, const char *name) {
     return SB_OK;
   }
   if (S_ISDIR(info.st_mode) && strcmp(name, templates) == 0) return copy_folder(c, name);
+  if (is_own(c->out, name)) return SB_OK;
   if (!S_ISREG(info.st_mode)) {
     leave(&c->behind, name, S_ISDIR(info.st_mode) ? "a folder" : "not a file");
     return SB_OK;

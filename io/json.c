@@ -16,8 +16,10 @@ sb_status sb_json_parse(const char *path, const char *text, size_t bytes, json_t
           SB_ERR_FORMAT,
           "%s: the JSON has a duplicated key (%s at line %d, column %d); write the file again",
           path, error.text, error.line, error.column);
-    return sb_fail(SB_ERR_FORMAT, "%s: is not valid JSON (%s at line %d, column %d)", path,
-                   error.text, error.line, error.column);
+    return sb_fail(
+        SB_ERR_FORMAT,
+        "%s: is not valid JSON (%s at line %d, column %d); is it whole, and the right file?", path,
+        error.text, error.line, error.column);
   }
   if (!json_is_object(*out)) {
     json_decref(*out);

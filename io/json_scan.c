@@ -12,8 +12,10 @@ void sb_json_scan_begin(sb_json_scan *s, const char *path, const char *part, cha
 }
 
 sb_status sb_json_scan_wrong(const sb_json_scan *s, const char *why) {
-  return sb_fail(SB_ERR_FORMAT, "%s%s%s: is not valid JSON (%s at line %zu, column %zu)", s->path,
-                 *s->part ? ": " : "", s->part, why, s->line, (size_t)(s->at - s->line_begin) + 1);
+  return sb_fail(
+      SB_ERR_FORMAT,
+      "%s%s%s: is not valid JSON (%s at line %zu, column %zu); is it whole, and the right file?",
+      s->path, *s->part ? ": " : "", s->part, why, s->line, (size_t)(s->at - s->line_begin) + 1);
 }
 
 static void skip_space(sb_json_scan *s) {

@@ -159,9 +159,11 @@ static sb_status exchange(sb_outdir *out) {
 }
 
 static sb_status taken_meanwhile(const sb_outdir *out) {
-  return sb_fail(SB_ERR_IO,
-                 "%s: somebody else has put something there meanwhile; nothing was replaced",
-                 out->path);
+  return sb_fail(
+      SB_ERR_IO,
+      "%s: somebody has put something there meanwhile; it stays, and the new output is dropped: "
+      "choose another output folder (--checkpoint keeps the work of such a run)",
+      out->path);
 }
 
 static sb_status put_in_place(sb_outdir *out) {

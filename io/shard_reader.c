@@ -32,7 +32,8 @@ static sb_status check_header(const sb_shard_reader *r) {
   SB_TRY(sb_file_read_at(r->fd, r->path, 0, header, sizeof header));
   if (sb_get_u32(header) != sb_shard_header_skip ||
       memcmp(header + 8, sb_shard_magic, sizeof sb_shard_magic) != 0)
-    return sb_fail(SB_ERR_FORMAT, "%s: does not start as a shard does", r->path);
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: does not start as a shard does; copy it again, or quantize again", r->path);
   uint32_t version = sb_get_u32(header + 16);
   if (version == 0 || version > SB_SHARD_VERSION)
     return sb_fail(SB_ERR_UNSUPPORTED,

@@ -115,7 +115,7 @@ static void refusals(void **state) {
   expect_refused(&g, path, &richer, SB_ERR_FORMAT, "another budget (--bits): 2.5 there, 2.75 here");
   expect_refused(&h, path, &of_other, SB_ERR_FORMAT, "another model");
   change(path, "\"steps\": 5", "\"steps\": 6");
-  expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: its checksum does not fit; give it");
+  expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: its checksum does not fit; remove it");
   edit(path, "\"steps\": 6", "\"steps\": -5");
   expect_refused(&g, path, &key, SB_ERR_FORMAT, "damaged: it does not say how far");
   edit(path, "\"steps\": -5", "\"steps\": 5");

@@ -55,13 +55,13 @@ said() {
 
 begin && terminate
 ended "SIGTERM while writing" && said "SIGTERM while writing" && left "SIGTERM while writing"
-begin && terminate && kill -KILL "$(ranks_of_job | tail -n 1)"
+begin && terminate && kill -KILL "$(rank_of_job 2)"
 ended "the last rank killed" && said "the last rank killed" && left "the last rank killed"
 
 tell 1 quantize "$tiny" --bits 3 --block 16x32 --method rtn -o "$out" && old=$(hash_of "$out")
 begin --overwrite && terminate
 ended "SIGTERM while overwriting" && said "SIGTERM while overwriting" && left "SIGTERM while overwriting" OUT
-begin --overwrite && terminate && kill -KILL "$(ranks_of_job | head -n 1)"
+begin --overwrite && terminate && kill -KILL "$(rank_of_job 0)"
 ended "rank 0 killed while overwriting" # it can clean up nothing
 [ "$(hash_of "$out")" = "$old" ] || fail "the old output changed"
 tell 1 verify "$out"

@@ -126,7 +126,7 @@ static int space_ahead(void) {
   if (sb_outdir_begin(path, false, &out) != SB_OK ||
       sb_outdir_require_space(&out, MIB / 2) != SB_OK)
     return 1;
-  if (sb_outdir_require_space(&out, 2 * MIB) != SB_ERR_IO || !strstr(sb_message(), "2.0 MiB"))
+  if (sb_outdir_require_space(&out, 2 * MIB) != SB_ERR_IO || !strstr(sb_message(), "2.00 MiB"))
     return 2;
   return sb_outdir_abandon(&out) == SB_OK ? 0 : 3;
 }

@@ -42,7 +42,7 @@ ended() {
 stopped() {
   for _ in 1 2 3 4; do
     begin 3
-    if [ "$1" = KILL ]; then kill -KILL "$(ranks_of_job | tail -n 1)"; else kill "-$1" "$job"; fi
+    if [ "$1" = KILL ]; then kill -KILL "$(rank_of_job 2)"; else kill "-$1" "$job"; fi
     ended "interrupted by SIGTERM; nothing was written" && return
   done
   fail "$1: no line in four runs: $(cat "$dir/stderr")"
@@ -73,5 +73,5 @@ else
   [ -z "$(ls -A "$dir/small")" ] || fail "a limit on the size of files: left $(ls "$dir/small")"
 fi
 [ "$(grep -c '^shardbits: ' "$dir/stderr")" = 1 ] || fail "a full disk: not one line: $(cat "$dir/stderr")"
-grep -q "no space left\|File too large\|MiB free" "$dir/stderr" || fail "a full disk: $(cat "$dir/stderr")"
+grep -q "no space left\|File too large\|iB free" "$dir/stderr" || fail "a full disk: $(cat "$dir/stderr")"
 finish

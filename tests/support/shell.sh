@@ -67,6 +67,12 @@ start() {
 running() { kill -0 "$job" 2>/dev/null; }
 # Neither mpirun itself nor processes that have ended and that nobody has waited for, which have no command line.
 ranks_of_job() { pgrep -s "$job" -f "$shardbits" | grep -vx "$job"; }
+rank_of_job() { # RANK: its process; numbers of processes say nothing of ranks
+  local process
+  for process in $(ranks_of_job); do
+    tr '\0' '\n' <"/proc/$process/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1" && echo "$process" && return
+  done
+}
 signal_ranks() { # SIGNAL
   local ranks
   ranks=$(ranks_of_job)
