@@ -7,16 +7,8 @@ extern "C" {
 #include "kernels/shared/blockrow_layout.h"
 }
 
-/* Eight codes, one per byte. */
-template <unsigned BITS> __device__ __forceinline__ uint64_t unpack_eight(const uint8_t *from) {
-  uint64_t word = 0;
-#pragma unroll
-  for (unsigned i = 0; i < BITS; i++) word |= (uint64_t)from[i] << 8 * i;
-  return sb_bitstring_unfold(word, BITS);
-}
-
-/* n <= 8 codes of any width. */
-__device__ __forceinline__ uint64_t unpack_some(const uint8_t *from, size_t n, unsigned bits) {
+/* n <= 8 codes, one per byte. */
+__device__ __forceinline__ uint64_t unpack_codes(const uint8_t *from, size_t n, unsigned bits) {
   uint64_t word = 0;
   for (size_t i = 0; i < sb_bitstring_bytes(n, bits); i++) word |= (uint64_t)from[i] << 8 * i;
   return sb_bitstring_unfold(word, bits);
@@ -41,24 +33,34 @@ __device__ __forceinline__ void store_eight(float *to, const float (&x)[8]) {
                                        sb_float_bits(x[i + 2]), sb_float_bits(x[i + 3])));
 }
 
-/* A block whose rows are whole vectors, with codes of BITS bits. */
+/* A block, eight codes of a row per step. BITS: the rows are whole vectors, and codes have that
+ * many bits; 0 takes any rows and codes. */
 template <unsigned BITS, typename O>
-__device__ __forceinline__ void unpack_whole(O *to, size_t cols, const uint8_t *block,
-                                             const sb_block_layout &layout, int rows, int across) {
-  for (int item = (int)threadIdx.x; item < rows * across; item += BLOCK_THREADS) {
-    const size_t r = (size_t)(item / across), eight = (size_t)(item % across);
+__device__ __forceinline__ void unpack_rows(O *to, size_t cols, const uint8_t *block,
+                                            const sb_block_layout &layout, const cuda_block &b) {
+  const int across = (b.n + 7) / 8;
+  const unsigned bits = BITS ? BITS : layout.bits;
+  for (int item = (int)threadIdx.x; item < b.rows * across; item += BLOCK_THREADS) {
+    const size_t r = (size_t)(item / across), first = (size_t)(item % across) * 8;
     const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
-    const uint8_t *from = block + layout.codes + r * layout.code_bytes + eight * BITS;
-    const uint64_t codes = unpack_eight<BITS>(from);
-    float x[8];
+    const uint8_t *from = block + layout.codes + r * layout.code_bytes + first / 8 * bits;
+    const size_t n = BITS ? 8 : min((size_t)8, (size_t)b.n - first);
+    const uint64_t codes = unpack_codes(from, n, bits);
+    O *out = to + r * cols + first;
+    if constexpr (BITS > 0) {
+      float x[8];
 #pragma unroll
-    for (int i = 0; i < 8; i++) x[i] = sb_grid_value(&grid, (float)(codes >> 8 * i & 255u));
-    store_eight(to + r * cols + eight * 8, x);
+      for (int i = 0; i < 8; i++) x[i] = sb_grid_value(&grid, (float)(codes >> 8 * i & 255u));
+      store_eight(out, x);
+    } else {
+      for (size_t i = 0; i < n; i++)
+        sb_store_number(out + i, sb_grid_value(&grid, (float)(codes >> 8 * i & 255u)));
+    }
   }
 }
 
 template <typename O>
-__global__ void __launch_bounds__(BLOCK_THREADS)
+__global__ void __launch_bounds__(BLOCK_THREADS, 6)
     unpack_blocks(O *out, const uint8_t *packed, const size_t *offsets, sb_tiling tiling,
                   const uint8_t *bits, sb_symmetry symmetry, bool whole) {
   __shared__ unsigned long long scratch[32];
@@ -74,46 +76,22 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
   const sb_block_layout layout =
       sb_block_layout_of((size_t)b.rows, (size_t)b.n, bits[b.k], symmetry);
   const uint8_t *block = packed + offsets[b.i] + sb_bitmap_bytes(columns) + before;
-  const int across = (b.n + 7) / 8;
   O *to = out + b.row * tiling.cols + b.col;
-  if (whole) {
-    switch (layout.bits) {
-    case 1:
-      unpack_whole<1>(to, tiling.cols, block, layout, b.rows, across);
-      break;
-    case 2:
-      unpack_whole<2>(to, tiling.cols, block, layout, b.rows, across);
-      break;
-    case 3:
-      unpack_whole<3>(to, tiling.cols, block, layout, b.rows, across);
-      break;
-    case 4:
-      unpack_whole<4>(to, tiling.cols, block, layout, b.rows, across);
-      break;
-    case 5:
-      unpack_whole<5>(to, tiling.cols, block, layout, b.rows, across);
-      break;
-    case 6:
-      unpack_whole<6>(to, tiling.cols, block, layout, b.rows, across);
-      break;
-    case 7:
-      unpack_whole<7>(to, tiling.cols, block, layout, b.rows, across);
-      break;
-    default:
-      unpack_whole<8>(to, tiling.cols, block, layout, b.rows, across);
-      break;
-    }
-    return;
-  }
-  for (int item = (int)threadIdx.x; item < b.rows * across; item += BLOCK_THREADS) {
-    const size_t r = (size_t)(item / across), first = (size_t)(item % across) * 8;
-    const size_t n = min((size_t)8, (size_t)b.n - first);
-    const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
-    const uint8_t *from = block + layout.codes + r * layout.code_bytes + first / 8 * layout.bits;
-    const uint64_t codes = unpack_some(from, n, layout.bits);
-    for (size_t i = 0; i < n; i++)
-      sb_store_number(to + r * tiling.cols + first + i,
-                      sb_grid_value(&grid, (float)(codes >> 8 * i & 255u)));
+  switch (whole ? layout.bits : 0u) {
+#define UNPACK(bits)                                                                               \
+  case bits:                                                                                       \
+    unpack_rows<bits>(to, tiling.cols, block, layout, b);                                          \
+    break
+    UNPACK(0);
+    UNPACK(1);
+    UNPACK(2);
+    UNPACK(3);
+    UNPACK(4);
+    UNPACK(5);
+    UNPACK(6);
+    UNPACK(7);
+    UNPACK(8);
+#undef UNPACK
   }
 }
 
