@@ -29,6 +29,11 @@ char *sb_text_count(char *text, size_t size, double count) {
   return scaled(text, size, count, 1000.0, units, 7);
 }
 
+bool sb_text_ends(const char *text, const char *end) {
+  const size_t length = strlen(text), tail = strlen(end);
+  return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
 double sb_text_limit(char *text, size_t size, double limit, bool least) {
   const double unit = pow(10.0, floor(log10(limit)) - 3);
   double shown = limit;

@@ -18,6 +18,8 @@ char *sb_text_count(char *text, size_t size, double count);
 static inline const char *sb_text_s(unsigned long long count) {
   return count == 1 ? "" : "s";
 }
+/* Whether `text` ends in `end`. */
+bool sb_text_ends(const char *text, const char *end);
 /* A limit in four significant digits, "4.259", rounded to the side that is allowed: not below
  * `limit` where it is the `least` number, not above where it is the most. Returns the number that
  * the text reads as. `limit` is positive. */

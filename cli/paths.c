@@ -42,8 +42,7 @@ sb_status sb_path_absolute(const char *path, char *out) {
 static bool stands_in(const char *folder) {
   char here[PATH_MAX], there[PATH_MAX];
   if (!getcwd(here, sizeof here) || !realpath(folder, there)) return false;
-  const size_t length = strlen(there);
-  return strncmp(here, there, length) == 0 && (here[length] == '/' || here[length] == 0);
+  return sb_path_is_in(here, there);
 }
 
 static sb_status settle(const char **path, int *count) {

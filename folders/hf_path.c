@@ -8,14 +8,10 @@
 #include <sys/stat.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "folders/output_load.h"
 #include "io/file.h"
 #include "io/weight_files.h"
-
-static bool ends_in(const char *text, const char *end) {
-  const size_t length = strlen(text), tail = strlen(end);
-  return length >= tail && strcmp(text + length - tail, end) == 0;
-}
 
 /* OWNER/NAME in the characters of names on the hub, with no folder OWNER here. */
 static bool is_hub_name(const char *path) {
@@ -32,10 +28,10 @@ static bool is_hub_name(const char *path) {
 }
 
 static sb_status check_file(const char *path) {
-  if (ends_in(path, ".safetensors") || ends_in(path, ".safetensors.index.json"))
+  if (sb_text_ends(path, ".safetensors") || sb_text_ends(path, ".safetensors.index.json"))
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s: is a file of weights; give the folder that holds it and config.json", path);
-  if (ends_in(path, ".gguf"))
+  if (sb_text_ends(path, ".gguf"))
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s: is a GGUF file; make a Hugging Face folder of it (tools/gguf_to_hf.py)",
                    path);

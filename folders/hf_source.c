@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "folders/arch_check.h"
 #include "folders/hf_path.h"
 #include "folders/stored_values.h"
@@ -102,8 +103,7 @@ static bool announces_bias(const sb_config *said, const sb_model_tensor *t) {
 static const sb_tensor_info *bias_of(const sb_hf_source *s, size_t i) {
   char name[SB_STORED_NAME];
   const size_t length = strlen(s->tensors[i]->name), tail = strlen(weight_end);
-  if (length >= sizeof name || length < tail) return NULL;
-  if (strcmp(s->tensors[i]->name + length - tail, weight_end) != 0) return NULL;
+  if (length >= sizeof name || !sb_text_ends(s->tensors[i]->name, weight_end)) return NULL;
   snprintf(name, sizeof name, "%.*s%s", (int)(length - tail), s->tensors[i]->name, bias_end);
   return sb_safetensors_find(s->weights, name);
 }

@@ -5,7 +5,6 @@
 #include "base/memory.h"
 #include "folders/finite.h"
 #include "folders/stored_orders.h"
-#include "io/bytes.h"
 #include "io/file.h"
 #include "kernels/blockrow.h"
 #include "model/config_read.h"
@@ -105,7 +104,7 @@ typedef struct scales {
 } scales;
 
 static bool is_finite16(const uint8_t *at) {
-  return (sb_get_u16(at) & 0x7c00u) != 0x7c00u;
+  return sb_finite_first_bad(at, SB_F16, 1) == 1;
 }
 
 static void look_at_scale(void *context, size_t r, size_t j, size_t scale, size_t base) {

@@ -3,11 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 /* The prefix of a stored name that ends in `tail`, as a whole word; false where it does not. */
 static bool prefix_of(const char *stored, const char *tail, size_t *length) {
-  const size_t all = strlen(stored), end = strlen(tail);
-  if (all < end || strcmp(stored + all - end, tail) != 0) return false;
-  *length = all - end;
+  if (!sb_text_ends(stored, tail)) return false;
+  *length = strlen(stored) - strlen(tail);
   return *length == 0 || stored[*length - 1] == '.';
 }
 

@@ -67,6 +67,11 @@ static sb_status open_regular(const char *path, int flags, int *fd, struct stat 
   return SB_OK;
 }
 
+bool sb_path_is_in(const char *path, const char *folder) {
+  const size_t length = strlen(folder);
+  return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
 sb_status sb_file_open(const char *path, int *fd, uint64_t *bytes) {
   struct stat info;
   SB_TRY(open_regular(path, O_RDONLY, fd, &info));

@@ -7,6 +7,7 @@
 #ifndef SB_IO_FILE_H
 #define SB_IO_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@ sb_status sb_path_join(char *out, const char *folder, const char *name);
 /* out = the folder that holds `path` ("." for a bare name); path is shorter than SB_PATH_MAX and
  * has no trailing slash. */
 void sb_path_parent(char *out, const char *path);
+/* Whether `path` is `folder` or lies in it. Both are absolute and have no links, "." or "..", as
+ * realpath() gives them. Pure. */
+bool sb_path_is_in(const char *path, const char *folder);
 
 /* Opens a regular file for reading; *bytes is its size. The caller closes *fd. Whatever is no
  * regular file (pipe, device, folder) is SB_ERR_IO at once: nothing waits for a pipe's other end.

@@ -21,22 +21,32 @@ sb_status sb_json_parse(const char *path, const char *text, size_t bytes, json_t
         "%s: is not valid JSON (%s at line %d, column %d); is it whole, and the right file?", path,
         error.text, error.line, error.column);
   }
-  if (!json_is_object(*out)) {
-    json_decref(*out);
-    *out = NULL;
-    return sb_fail(SB_ERR_FORMAT, "%s: is JSON but not an object {...}", path);
-  }
-  return SB_OK;
+  return sb_json_require_object(path, out);
 }
 
-sb_status sb_json_read(const char *path, json_t **out) {
+sb_status sb_json_require_object(const char *path, json_t **value) {
+  if (json_is_object(*value)) return SB_OK;
+  json_decref(*value);
+  *value = NULL;
+  return sb_fail(SB_ERR_FORMAT, "%s: is JSON but not an object {...}", path);
+}
+
+sb_status sb_json_read_by(sb_json_parser *parse, const char *path, json_t **out) {
   char *text = NULL;
   size_t bytes;
   *out = NULL;
   SB_TRY(sb_file_read_all(path, (size_t)1 << 30, &text, &bytes));
-  sb_status status = sb_json_parse(path, text, bytes, out);
+  const sb_status status = parse(path, text, bytes, out);
   sb_free(&text);
   return status;
+}
+
+static sb_status parse_own(const char *path, char *text, size_t bytes, json_t **out) {
+  return sb_json_parse(path, text, bytes, out);
+}
+
+sb_status sb_json_read(const char *path, json_t **out) {
+  return sb_json_read_by(parse_own, path, out);
 }
 
 sb_status sb_json_write(const char *path, const json_t *value) {

@@ -13,7 +13,13 @@
  * programs are read by io/json_python.h. `path` names it in messages: SB_ERR_FORMAT with line and
  * column. The caller releases *out with json_decref. */
 sb_status sb_json_parse(const char *path, const char *text, size_t bytes, json_t **out);
-/* The same for a whole file of at most 1 GiB. */
+/* SB_OK for an object; anything else is released, *value = NULL, and SB_ERR_FORMAT. */
+sb_status sb_json_require_object(const char *path, json_t **value);
+/* How the text of a file becomes an object; text[bytes] is a NUL, and may be overwritten. */
+typedef sb_status sb_json_parser(const char *path, char *text, size_t bytes, json_t **out);
+/* A whole file of at most 1 GiB, by that parser. */
+sb_status sb_json_read_by(sb_json_parser *parse, const char *path, json_t **out);
+/* By sb_json_parse. */
 sb_status sb_json_read(const char *path, json_t **out);
 /* Writes a JSON value as indented text, keys in the order in which they were set. The file is
  * replaced as a whole or not at all. */

@@ -3,8 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-#include "base/memory.h"
-#include "io/file.h"
+#include "io/json.h"
 #include "io/json_scan.h"
 
 /* Keys of oddities. No text holds them, because they are not UTF-8. */
@@ -97,8 +96,7 @@ sb_status sb_json_python_parse(const char *path, char *text, size_t bytes, json_
   sb_json_scan_begin(&scan, path, "", text, bytes);
   SB_TRY(read_value(&scan, 0, out));
   sb_status status = sb_json_scan_end(&scan);
-  if (status == SB_OK && !json_is_object(*out))
-    status = sb_fail(SB_ERR_FORMAT, "%s: is JSON but not an object {...}", path);
+  SB_THEN(sb_json_require_object(path, out));
   if (status != SB_OK) {
     json_decref(*out);
     *out = NULL;
@@ -107,13 +105,7 @@ sb_status sb_json_python_parse(const char *path, char *text, size_t bytes, json_
 }
 
 sb_status sb_json_python_read(const char *path, json_t **out) {
-  char *text = NULL;
-  size_t bytes;
-  *out = NULL;
-  SB_TRY(sb_file_read_all(path, (size_t)1 << 30, &text, &bytes));
-  sb_status status = sb_json_python_parse(path, text, bytes, out);
-  sb_free(&text);
-  return status;
+  return sb_json_read_by(sb_json_python_parse, path, out);
 }
 
 static void settle_members(json_t *object) {

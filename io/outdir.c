@@ -121,8 +121,7 @@ sb_status sb_outdir_spare(const char *path, const char *file) {
     return SB_OK; /* nothing there to be removed */
   sb_path_parent(parent, file);
   if (!realpath(file, in) && !realpath(parent, in)) return SB_OK; /* whoever reads it will tell */
-  size_t length = strlen(out);
-  if (strncmp(in, out, length) != 0 || (in[length] != '/' && in[length] != '\0')) return SB_OK;
+  if (!sb_path_is_in(in, out)) return SB_OK;
   return sb_fail(
       SB_ERR_IO,
       "%s: replacing it would remove %s, which this run needs; choose another output folder", path,

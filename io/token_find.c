@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "io/bytes.h"
 #include "io/file.h"
 #include "io/npy.h"
@@ -126,11 +127,6 @@ static sb_status raw_layout(int fd, const char *path, uint64_t bytes, sb_token_w
 
 /* ---- any file ---- */
 
-static bool ends_with(const char *text, const char *end) {
-  const size_t length = strlen(text), end_length = strlen(end);
-  return length >= end_length && strcmp(text + length - end_length, end) == 0;
-}
-
 /* A file that says itself what it holds is not read as something else. */
 static sb_status agrees(const char *path, const char *says, sb_token_width asked,
                         const sb_token_layout *layout) {
@@ -154,11 +150,11 @@ static sb_status find(int fd, const char *path, uint64_t bytes, sb_token_width a
     SB_TRY(sb_megatron_layout(index, path, bytes, out));
     return agrees(path, "Megatron index (.idx)", asked, out);
   }
-  const bool npy = ends_with(path, ".npy");
+  const bool npy = sb_text_ends(path, ".npy");
   if (npy || asked == SB_TOKENS_AUTO) SB_TRY(sb_token_refuse_foreign(&head, path, bytes));
   if (npy)
     return sb_fail(SB_ERR_FORMAT, "%s: is named .npy but does not start as a .npy file does", path);
-  if (asked == SB_TOKENS_AUTO && !ends_with(path, ".bin"))
+  if (asked == SB_TOKENS_AUTO && !sb_text_ends(path, ".bin"))
     return sb_fail(
         SB_ERR_UNSUPPORTED,
         "%s: token files are .bin (raw ids) or .npy; make one with tools/make_tokens.py, "

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "io/bytes.h"
 #include "io/file.h"
 
@@ -77,7 +78,7 @@ bool sb_megatron_index(const char *path, char *index) {
   struct stat info;
   uint64_t bytes;
   int fd = -1;
-  if (length < 4 || length >= SB_PATH_MAX || strcmp(path + length - 4, ".bin") != 0) return false;
+  if (length >= SB_PATH_MAX || !sb_text_ends(path, ".bin")) return false;
   memcpy(index, path, length - 3);
   memcpy(index + length - 3, "idx", 4);
   if (stat(index, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size < MEGATRON_HEADER)
