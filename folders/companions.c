@@ -14,6 +14,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "io/json_python.h"
+#include "io/unfinished.h"
 #include "model/config_read.h"
 
 static const char templates[] = "additional_chat_templates"; /* the one subfolder that travels */
@@ -24,13 +25,21 @@ static bool ends_with(const char *name, const char *end) {
   return length >= tail && strcasecmp(name + length - tail, end) == 0;
 }
 
+/* A run's temporary file or folder, this one's too where OUT lies in the source. */
+static bool is_unfinished(const char *name) {
+  static const char start[] = ".partial-";
+  const char *at = strstr(name, start);
+  bool here;
+  return at && sb_unfinished_is(at, start, &here);
+}
+
 bool sb_companions_is_one(const char *name) {
   static const char *const ends[] = {
       ".safetensors", ".bin",        ".pt",    ".pth",        ".ckpt", ".gguf",
       ".ggml",        ".h5",         ".keras", ".msgpack",    ".onnx", ".onnx_data",
       ".tflite",      ".mlmodel",    ".ot",    ".npz",        ".pkl",  ".pickle",
       ".nemo",        ".index.json", ".sbz",   ".incomplete", ".part", ".lock"};
-  if (name[0] == '.' || strcmp(name, "manifest.json") == 0) return false;
+  if (name[0] == '.' || strcmp(name, "manifest.json") == 0 || is_unfinished(name)) return false;
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
     if (ends_with(name, ends[i])) return false;
   return true;
@@ -75,12 +84,6 @@ typedef struct copying {
 
 static sb_status copy_folder(copying *c, const char *below);
 
-/* The folder that is being written, where OUT lies in the source. */
-static bool is_own(const sb_outdir *out, const char *name) {
-  const char *slash = out ? strrchr(out->partial, '/') : NULL;
-  return slash && strcmp(slash + 1, name) == 0;
-}
-
 /* `name` is below `source`: a bare one, or one in the subfolder that travels. */
 static sb_status copy_entry(copying *c, const char *name) {
   char from[SB_PATH_MAX];
@@ -93,7 +96,6 @@ static sb_status copy_entry(copying *c, const char *name) {
     return SB_OK;
   }
   if (S_ISDIR(info.st_mode) && strcmp(name, templates) == 0) return copy_folder(c, name);
-  if (is_own(c->out, name)) return SB_OK;
   if (!S_ISREG(info.st_mode)) {
     leave(&c->behind, name, S_ISDIR(info.st_mode) ? "a folder" : "not a file");
     return SB_OK;
