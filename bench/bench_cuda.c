@@ -12,6 +12,7 @@
 #include "bench/cuda_timing.h"
 #include "kernels/blockrow.h"
 #include "kernels/cuda/cuda_device.h"
+#include "tests/gpu/missing.h"
 
 enum { SIDE = 128 };
 static const size_t overflow = 256u << 20; /* bytes that no cache holds */
@@ -378,10 +379,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   const sb_status opened = sb_cuda_create(SB_COMPUTE_BF16, 0, "this machine", &be);
-  if (opened != SB_OK) {
-    printf("%s: %s\n", opened == SB_ERR_ABSENT ? "skipped" : "failed", sb_message());
-    return opened == SB_ERR_ABSENT ? 77 : 1;
-  }
+  if (opened != SB_OK) return gpu_missing(opened);
   sb_cuda_identify(be, &identity);
   printf("%s\n", identity.name);
   const double limit = bandwidth(), seconds = seconds_of_product(false, width, width, width, 1);

@@ -215,18 +215,44 @@ static void change_frame(const char *folder, uint64_t *s) {
   EXPECT(rename(path, target) == 0);
 }
 
+/* The index of the folder's first shard, to be changed: its entries, and their number. */
+typedef struct opened_index {
+  const char *folder;
+  char path[1100];
+  size_t bytes;
+  sb_manifest manifest;
+  unsigned char *data, *footer, *entries;
+  uint64_t count;
+} opened_index;
+
+static void open_index(opened_index *x, const char *folder) {
+  *x = (opened_index){.folder = folder};
+  EXPECT_OK(sb_manifest_read(folder, &x->manifest));
+  path_in(x->path, folder, x->manifest.shards[0].file);
+  x->data = get_file(x->path, &x->bytes);
+  x->footer = x->data + x->bytes - SB_SHARD_FOOTER_BYTES;
+  x->entries = x->data + sb_get_u64(x->footer);
+  x->count = sb_get_u64(x->footer + 8);
+}
+
+/* Writes shard and manifest, with checksums that fit. */
+static void close_index(opened_index *x) {
+  const uint64_t checksum = sb_checksum(x->entries, x->count * SB_SHARD_ENTRY_BYTES);
+  x->manifest.shards[0].index_checksum = checksum;
+  sb_put_u64(x->footer + 16, checksum);
+  put_file(x->path, x->data, x->bytes);
+  free(x->data);
+  EXPECT_OK(sb_manifest_write(x->folder, &x->manifest));
+  sb_manifest_free(&x->manifest);
+}
+
 /* One entry of the shard's index: a size, a place or a filter that lies; its checksum fits. */
 static void change_index(const char *folder, uint64_t *s) {
   static const uint64_t sizes[] = {
       0, 1, 6000000000u, (uint64_t)1 << 40, UINT64_MAX, UINT64_MAX / 8};
-  char path[1100];
-  size_t bytes;
-  sb_manifest manifest = {0};
-  EXPECT_OK(sb_manifest_read(folder, &manifest));
-  path_in(path, folder, manifest.shards[0].file);
-  unsigned char *data = get_file(path, &bytes), *footer = data + bytes - SB_SHARD_FOOTER_BYTES;
-  const uint64_t at = sb_get_u64(footer), count = sb_get_u64(footer + 8);
-  unsigned char *entry = data + at + SB_SHARD_ENTRY_BYTES * draw(s, count);
+  opened_index x;
+  open_index(&x, folder);
+  unsigned char *entry = x.entries + SB_SHARD_ENTRY_BYTES * draw(s, x.count);
   switch (draw(s, 5)) {
   case 0: /* compressed size */
     sb_put_u64(entry + 16, sizes[draw(s, 6)]);
@@ -240,30 +266,15 @@ static void change_index(const char *folder, uint64_t *s) {
   default: /* size of the content */
     sb_put_u64(entry + 24, sizes[draw(s, 6)]);
   }
-  manifest.shards[0].index_checksum = sb_checksum(data + at, count * SB_SHARD_ENTRY_BYTES);
-  sb_put_u64(footer + 16, manifest.shards[0].index_checksum);
-  put_file(path, data, bytes);
-  free(data);
-  EXPECT_OK(sb_manifest_write(folder, &manifest));
-  sb_manifest_free(&manifest);
+  close_index(&x);
 }
 
 /* Says in the shard's index that a frame, counted from the last, has 6 GB of content. */
 static void claim(const char *folder, size_t from_end) {
-  char path[1100];
-  size_t bytes;
-  sb_manifest manifest = {0};
-  EXPECT_OK(sb_manifest_read(folder, &manifest));
-  path_in(path, folder, manifest.shards[0].file);
-  unsigned char *data = get_file(path, &bytes), *footer = data + bytes - SB_SHARD_FOOTER_BYTES;
-  const uint64_t at = sb_get_u64(footer);
-  sb_put_u64(footer - from_end * SB_SHARD_ENTRY_BYTES + 24, 6000000000u);
-  manifest.shards[0].index_checksum = sb_checksum(data + at, (size_t)(footer - data) - at);
-  sb_put_u64(footer + 16, manifest.shards[0].index_checksum);
-  put_file(path, data, bytes);
-  free(data);
-  EXPECT_OK(sb_manifest_write(folder, &manifest));
-  sb_manifest_free(&manifest);
+  opened_index x;
+  open_index(&x, folder);
+  sb_put_u64(x.footer - from_end * SB_SHARD_ENTRY_BYTES + 24, 6000000000u);
+  close_index(&x);
 }
 
 #endif

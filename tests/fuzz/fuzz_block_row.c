@@ -81,15 +81,23 @@ static void use(const uint8_t *packed, size_t bytes, const sb_tiling *t, size_t 
   free(floats);
 }
 
+/* The head of an input: a tiling, which block row, and its symmetry. */
+static sb_tiling take_head(fuzz_cursor *in, size_t *i, sb_symmetry *symmetry) {
+  sb_tiling t;
+  t.rows = fuzz_u8(in);
+  t.cols = fuzz_u16(in);
+  t.block_rows = fuzz_u8(in);
+  t.block_cols = fuzz_u16(in);
+  *i = fuzz_u8(in);
+  *symmetry = fuzz_u8(in) % 2 ? SB_SYMMETRIC : SB_ASYMMETRIC;
+  return t;
+}
+
 static void run(const uint8_t *data, size_t size) {
   fuzz_cursor in = {data, size};
-  sb_tiling t;
-  t.rows = fuzz_u8(&in);
-  t.cols = fuzz_u16(&in);
-  t.block_rows = fuzz_u8(&in);
-  t.block_cols = fuzz_u16(&in);
-  const size_t i = fuzz_u8(&in);
-  const sb_symmetry symmetry = fuzz_u8(&in) % 2 ? SB_SYMMETRIC : SB_ASYMMETRIC;
+  size_t i;
+  sb_symmetry symmetry;
+  const sb_tiling t = take_head(&in, &i, &symmetry);
   if (t.rows == 0 || t.cols == 0) return;
   if (!fuzz_settle(sb_limit_check_block("manifest", t.block_rows, t.block_cols))) return;
   if (i >= sb_tiling_block_rows(&t) || sb_tiling_block_cols(&t) > MOST_COLS) return;
@@ -105,13 +113,9 @@ static void run(const uint8_t *data, size_t size) {
 static void mend(uint8_t *data, size_t size) {
   if (size < HEAD + 16) return;
   fuzz_cursor in = {data, HEAD};
-  sb_tiling t;
-  t.rows = fuzz_u8(&in);
-  t.cols = fuzz_u16(&in);
-  t.block_rows = fuzz_u8(&in);
-  t.block_cols = fuzz_u16(&in);
-  const size_t i = fuzz_u8(&in);
-  const sb_symmetry symmetry = fuzz_u8(&in) % 2 ? SB_SYMMETRIC : SB_ASYMMETRIC;
+  size_t i;
+  sb_symmetry symmetry;
+  sb_tiling t = take_head(&in, &i, &symmetry);
   if (t.rows == 0 || t.block_rows == 0 || t.block_cols == 0 || i >= sb_tiling_block_rows(&t))
     return;
   for (size_t j = HEAD; j < size && j < HEAD + MOST_COLS; j++) { /* widths that can be, mostly */

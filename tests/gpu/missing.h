@@ -1,4 +1,4 @@
-/* A device that is not there skips a test; one that is there and fails does not. */
+/* A device that is not there skips a test or a benchmark; one that is there and fails does not. */
 #ifndef SB_TESTS_GPU_MISSING_H
 #define SB_TESTS_GPU_MISSING_H
 

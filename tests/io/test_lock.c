@@ -31,15 +31,7 @@ int fcntl(int fd, int command, ...) {
   va_end(arguments);
   return call(fd, command, argument);
 }
-/* NOLINTNEXTLINE(readability-redundant-declaration) */
-int fcntl64(int fd, int command, ...);
-int fcntl64(int fd, int command, ...) {
-  va_list arguments;
-  va_start(arguments, command);
-  void *argument = va_arg(arguments, void *);
-  va_end(arguments);
-  return call(fd, command, argument);
-}
+int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
 
 /* The list of mounts, in place of the system's, if there is one. */
 static const char *mounts;
