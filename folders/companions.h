@@ -8,7 +8,7 @@
  *                 .h5 .keras .msgpack .onnx .onnx_data .tflite .mlmodel .ot .npz .pkl .pickle .nemo
  *   indexes       *.index.json
  *   outputs       manifest.json and *.sbz of an output folder
- *   unfinished    *.incomplete, *.part, *.lock
+ *   unfinished    *.incomplete, *.part, *.lock, and temporary names of runs (io/unfinished.h)
  *   hidden        names that begin with a dot
  *   large         files of more than 1 GiB
  *   subfolders    but additional_chat_templates, which transformers writes for a tokenizer
