@@ -111,6 +111,14 @@ void sb_pass_select(sb_pass *p, size_t first, size_t end) {
   p->kept = false;
 }
 
+void sb_pass_set_batch(sb_pass *p, const uint32_t *tokens, uint64_t key) {
+  p->setup.tokens = tokens;
+  p->key = key;
+  p->loss = sb_pass_loss_of_tokens(p);
+  p->learn_next = false;
+  sb_pass_forget(p);
+}
+
 size_t sb_pass_waves(const sb_pass *p) {
   return p->waves;
 }

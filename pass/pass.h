@@ -6,6 +6,7 @@
  *   sb_pass_observe      forward; an observer sees the inputs of the matrices
  *   sb_pass_gradients    forward and backward; hooks see gradients as they are made
  *   sb_pass_learn        from then on the loss is the divergence from the source weights
+ *   sb_pass_set_batch    other tokens, as training has them for every step
  *
  * Sequences are dealt to ranks in turn: sequence s belongs to rank s mod ranks. A rank takes its
  * sequences through a layer one after another. So the results of a sequence depend neither on the
@@ -139,6 +140,13 @@ void sb_pass_learn_next(sb_pass *pass);
  * the same tokens, on the same backend, through a model whose residual stream has its channels in
  * the same order; otherwise SB_ERR_INTERNAL. Local. */
 sb_status sb_pass_learn_from(sb_pass *pass, sb_pass *teacher);
+
+/* From here on passes take other tokens of the same shape: `tokens` [sb_pass_local(world,
+ * sequences), seqlen] of this rank, the caller's, as sb_pass_setup has them. A sequence's number in
+ * the batch is its number of sb_pass_create; sb_pass_select stays as it is. Forgets a forward part,
+ * and what sb_pass_learn has learnt: the loss is that of tokens again. `key` is the batch's, the
+ * same on all ranks: equal keys give equal random bits (stochastic rounding). Local. */
+void sb_pass_set_batch(sb_pass *pass, const uint32_t *tokens, uint64_t key);
 
 /* From here on passes take only the sequences [first, end) of those that the pass was created with,
  * the same on all ranks. Local. */
