@@ -63,7 +63,7 @@ static sb_status head_use(void *context, const sb_vocab_chunk *chunk, size_t s, 
 static sb_status backward_wave(sb_pass *p, const sb_pass_hooks *hooks) {
   run r = {.pass = p, .hooks = hooks};
   const sb_layer_visitor visitor = {&r, begin_layer, backward_sequence, end_layer};
-  const sb_parameter_hook parameter = {hooks->context, hooks->parameter};
+  const sb_parameter_hook parameter = {hooks->context, hooks->parameter, hooks->end_parameter};
   SB_TRY(sb_head_backward(&p->head, p->loss, p->grads_dev,
                           p->inputs.dev[p->setup.model->config.layers], &parameter));
   SB_TRY(sb_layers_walk(&p->wave, p->prepared, true, &visitor));

@@ -53,6 +53,11 @@ static sb_status tied_chunk(void *context, const sb_vocab_chunk *chunk) {
   return SB_OK;
 }
 
+static sb_status end_chunk(void *context, const sb_vocab_chunk *chunk) {
+  const source *from = context;
+  return sb_parameter_end(from->hook, chunk->tensor, chunk->first, chunk->count);
+}
+
 /* The rows themselves are not needed. */
 static sb_status own_chunk(const source *from, const sb_vocab_chunk *chunk) {
   const sb_vocab *v = from->vocab;
@@ -69,13 +74,13 @@ sb_status sb_embedding_backward(sb_vocab *v, void *dx, const sb_parameter_hook *
                                 sb_embedding_other_use head, void *head_context) {
   const sb_model *m = v->wave->model;
   source from = {v, dx, hook, head, head_context};
-  if (sb_vocab_is_tied(m)) return sb_vocab_each_of_head(v, tied_chunk, &from);
-  sb_status status = SB_OK;
-  for (size_t i = 0; i < m->embed_count && status == SB_OK; i++) {
+  if (sb_vocab_is_tied(m)) return sb_vocab_each_of_head(v, tied_chunk, end_chunk, &from);
+  for (size_t i = 0; i < m->embed_count; i++) {
     const sb_place *place = sb_vocab_place(m, m->embed_first + i);
     const sb_vocab_chunk chunk = {
         .tensor = place->tensor, .first = place->first_row, .count = place->rows};
-    status = own_chunk(&from, &chunk);
+    SB_AGREE(m->world, own_chunk(&from, &chunk));
+    SB_TRY(end_chunk(&from, &chunk));
   }
-  return sb_world_agree(m->world, status);
+  return SB_OK;
 }

@@ -90,7 +90,7 @@ sb_status sb_head_forward(sb_head *d, sb_loss loss, sb_sequence_loss *out) {
   const sb_model *m = d->wave->model;
   sweep z = {d, loss, 1.0 / (double)m->head_count, NULL};
   SB_AGREE(m->world, loss.op->begin(loss.state));
-  SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_forward, &z));
+  SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_forward, NULL, &z));
   return sb_world_agree(m->world, loss.op->end(loss.state, out));
 }
 
@@ -159,6 +159,13 @@ static sb_status chunk_backward(void *context, const sb_vocab_chunk *chunk) {
   return SB_OK;
 }
 
+/* A tied table's rows are done with the embedding. Collective. */
+static sb_status end_rows(void *context, const sb_vocab_chunk *chunk) {
+  const sweep *z = context;
+  if (sb_vocab_is_tied(z->head->wave->model)) return SB_OK;
+  return sb_parameter_end(z->hook, chunk->tensor, chunk->first, chunk->count);
+}
+
 static sb_status norm_back(sb_head *d, void *dx, void *x, const sb_parameter_hook *hook) {
   const sb_wave *w = d->wave;
   const sb_model *m = w->model;
@@ -181,8 +188,9 @@ sb_status sb_head_backward(sb_head *d, sb_loss loss, void *dx, void *x,
   SB_SPAN(SB_TRACE_COMPUTE, "head backward", SB_TRACE_NONE);
   const sb_model *m = d->wave->model;
   sweep z = {d, loss, 3.0 / (double)m->head_count, hook};
-  SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_backward, &z));
-  return sb_world_agree(m->world, norm_back(d, dx, x, hook));
+  SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_backward, end_rows, &z));
+  SB_AGREE(m->world, norm_back(d, dx, x, hook));
+  return sb_parameter_end(hook, sb_vocab_place(m, m->norm_group)->tensor, 0, 1);
 }
 
 /* Where logits go. */
@@ -207,5 +215,5 @@ static sb_status download_chunk(void *context, const sb_vocab_chunk *chunk) {
 
 sb_status sb_head_logits(sb_head *d, size_t s, float *out) {
   host_logits to = {d, s, out};
-  return sb_vocab_each_of_head(d->vocab, download_chunk, &to);
+  return sb_vocab_each_of_head(d->vocab, download_chunk, NULL, &to);
 }

@@ -15,6 +15,14 @@ typedef struct sb_parameter_hook {
    * the next gradient overwrites: queue readers on `stream`. NULL: nobody. */
   sb_status (*gradient)(void *context, sb_stream stream, size_t tensor, size_t first_row,
                         size_t rows, const float *g_dev);
+  /* All sequences of the wave have been seen for these rows. NULL: nobody. Collective. */
+  sb_status (*end)(void *context, size_t tensor, size_t first_row, size_t rows);
 } sb_parameter_hook;
+
+/* Calls `end`, where somebody listens. Collective. */
+static inline sb_status sb_parameter_end(const sb_parameter_hook *hook, size_t tensor,
+                                         size_t first_row, size_t rows) {
+  return hook->gradient && hook->end ? hook->end(hook->context, tensor, first_row, rows) : SB_OK;
+}
 
 #endif

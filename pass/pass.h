@@ -90,10 +90,12 @@ sb_status sb_pass_observe(sb_pass *pass, const sb_pass_observer *observer, doubl
  *     end_sequence                                                   }
  *   end_layer
  *
- * and `parameter` for LM head and final norm before them, for the embedding after them. All that
+ * and `parameter`, then `end_parameter`, for LM head and final norm before them, for the embedding
+ * after them. All that
  * hooks get is device memory which the next call overwrites: queue on `stream` what reads it. Rows
  * and columns are in the order in which the store has them. Gradients are f32, of the mean loss of
- * ONE sequence. Hooks are local but for end_layer. */
+ * ONE sequence. Hooks are local but for end_layer
+ * and end_parameter. */
 typedef struct sb_pass_hooks {
   void *context;
   /* The weights of the layer are prepared. */
@@ -117,6 +119,9 @@ typedef struct sb_pass_hooks {
    * made and cost nothing. */
   sb_status (*parameter)(void *context, sb_stream stream, size_t tensor, size_t first_row,
                          size_t rows, const float *g);
+  /* All sequences of the wave have been seen for these rows of a tensor outside the layers; a norm
+   * of a layer is done with its layer. NULL on all ranks or on none. Collective. */
+  sb_status (*end_parameter)(void *context, size_t tensor, size_t first_row, size_t rows);
 } sb_pass_hooks;
 
 /* Forward and backward for every sequence, at the model's present bits; also the loss. Where one

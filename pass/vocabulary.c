@@ -74,7 +74,7 @@ sb_status sb_vocab_operands(sb_vocab *v, size_t group, const void *image, sb_voc
 typedef sb_status (*bring_chunk)(sb_vocab *v, size_t group, const void *image, sb_vocab_chunk *out);
 
 static sb_status each(sb_vocab *v, sb_group_walk walk, bring_chunk from, sb_vocab_work work,
-                      void *context) {
+                      sb_vocab_work end, void *context) {
   const sb_wave *w = v->wave;
   while (sb_group_walk_more(&walk)) {
     size_t group;
@@ -86,21 +86,22 @@ static sb_status each(sb_vocab *v, sb_group_walk walk, bring_chunk from, sb_voca
     /* the image is given back, and the room used again */
     SB_THEN(w->backend->op->sync(w->backend, w->stream));
     SB_AGREE(w->model->world, status);
+    if (end) SB_TRY(end(context, &chunk));
     SB_TRY(sb_group_walk_leave(&walk));
   }
   return SB_OK;
 }
 
-sb_status sb_vocab_each_of_head(sb_vocab *v, sb_vocab_work work, void *context) {
+sb_status sb_vocab_each_of_head(sb_vocab *v, sb_vocab_work work, sb_vocab_work end, void *context) {
   const sb_model *m = v->wave->model;
   return each(v, sb_group_walk_begin(m->store, m->head_first, m->head_count, false),
-              sb_vocab_operands, work, context);
+              sb_vocab_operands, work, end, context);
 }
 
 sb_status sb_vocab_each_of_embedding(sb_vocab *v, sb_vocab_work work, void *context) {
   const sb_model *m = v->wave->model;
   return each(v, sb_group_walk_begin(m->store, m->embed_first, m->embed_count, false), bring, work,
-              context);
+              NULL, context);
 }
 
 sb_status sb_vocab_logits(const sb_wave *w, const sb_vocab_chunk *chunk, void *states, size_t s,

@@ -47,8 +47,10 @@ sb_status sb_vocab_operands(sb_vocab *vocab, size_t group, const void *image, sb
 
 /* The work on one chunk. Local. */
 typedef sb_status (*sb_vocab_work)(void *context, const sb_vocab_chunk *chunk);
-/* All chunks of the LM head, in order, as operands. Collective: ranks agree after each chunk. */
-sb_status sb_vocab_each_of_head(sb_vocab *vocab, sb_vocab_work work, void *context);
+/* All chunks of the LM head, in order, as operands. After each, ranks agree, then `end` is called
+ * (collective; NULL: nothing). Collective. */
+sb_status sb_vocab_each_of_head(sb_vocab *vocab, sb_vocab_work work, sb_vocab_work end,
+                                void *context);
 /* All chunks of the embedding, in order, in the source's type. Collective. */
 sb_status sb_vocab_each_of_embedding(sb_vocab *vocab, sb_vocab_work work, void *context);
 

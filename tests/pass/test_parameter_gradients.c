@@ -100,6 +100,7 @@ typedef struct slopes {
   const golden *g;
   double *along; /* [tensors] sum over this rank's sequences of gradient x direction */
   size_t *rows;  /* [tensors] seen */
+  size_t *ended; /* [tensors] rows whose sequences have all been seen, once per wave */
 } slopes;
 
 static sb_status parameter(void *context, sb_stream stream, size_t tensor, size_t first_row,
@@ -110,6 +111,20 @@ static sb_status parameter(void *context, sb_stream stream, size_t tensor, size_
   for (size_t i = 0; i < rows * cols; i++)
     s->along[tensor] += (double)gradient[i] * direction(tensor, first + i);
   s->rows[tensor] += rows;
+  return SB_OK;
+}
+
+/* A rank's sequences are dealt to waves in order, so by the end of its rows a wave has shown them
+ * once for each sequence that the rank has had so far. */
+static sb_status end_parameter(void *context, size_t tensor, size_t first_row, size_t rows) {
+  slopes *s = context;
+  const size_t all = s->g->model->arch.tensors[tensor].rows, wave = s->ended[tensor] / all;
+  EXPECT(first_row == s->ended[tensor] % all);
+  s->ended[tensor] += rows;
+  const size_t waves = sb_pass_waves(s->g->pass), local = s->g->sequences.local,
+               had = waves == 1 ? local : sb_min_size(wave + 1, local),
+               before = waves == 1 ? 0 : sb_min_size(wave, local);
+  EXPECT(s->rows[tensor] == before * all + (had - before) * (first_row + rows));
   return SB_OK;
 }
 
@@ -144,7 +159,8 @@ static void check_model(const char *name, bool divergence, size_t activation_byt
   const sb_arch *arch = &g.model->arch;
   slopes s = {.g = &g,
               .along = calloc(arch->count, sizeof *s.along),
-              .rows = calloc(arch->count, sizeof *s.rows)};
+              .rows = calloc(arch->count, sizeof *s.rows),
+              .ended = calloc(arch->count, sizeof *s.ended)};
   double loss = NAN;
   EXPECT(sb_pass_waves(g.pass) == 1 || activation_bytes == 1);
   if (divergence) { /* from which the source weights are at a distance by then */
@@ -156,7 +172,8 @@ static void check_model(const char *name, bool divergence, size_t activation_byt
                                .begin_layer = golden_begin_layer,
                                .end_sequence = golden_end_sequence,
                                .end_layer = golden_end_layer,
-                               .parameter = parameter};
+                               .parameter = parameter,
+                               .end_parameter = end_parameter};
   EXPECT_OK(sb_pass_gradients(g.pass, &hooks, &loss));
   EXPECT(loss > 0.01);
   EXPECT(MPI_Allreduce(MPI_IN_PLACE, s.along, (int)arch->count, MPI_DOUBLE, MPI_SUM, world.comm) ==
@@ -164,11 +181,13 @@ static void check_model(const char *name, bool divergence, size_t activation_byt
   for (size_t i = 0; i < arch->count; i++) {
     const sb_model_tensor *t = &arch->tensors[i];
     EXPECT(s.rows[i] == (t->is_linear ? 0 : t->rows * g.sequences.local));
+    EXPECT(s.ended[i] == (t->layer != SB_NONE ? 0 : t->rows * sb_pass_waves(g.pass)));
     const bool held = divergence && i == sb_arch_index(arch, SB_ROLE_LM_HEAD, 0);
     if (!t->is_linear && !held) check_tensor(&g, i, s.along[i] / SEQUENCES);
   }
   free(s.along);
   free(s.rows);
+  free(s.ended);
   golden_close(&g);
 }
 
