@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
+#include "base/random.h"
 
 #define GOLDEN UINT64_C(0x9E3779B97F4A7C15)
 
@@ -15,15 +16,8 @@ enum { CHANNELS_AN_OUTLIER = 512, PART_BITS = 14 };
  * stretches with their shares. */
 #define BELL_SIGMA 10439.1
 
-/* The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection that mixes all bits. */
-static inline uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-  x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
-  return x ^ (x >> 31);
-}
-
 static inline uint64_t number(uint64_t key, uint64_t index) {
-  return mix(key + (index + 1) * GOLDEN);
+  return sb_mix64(key + (index + 1) * GOLDEN);
 }
 
 /* Whole numbers times a factor of few bits: exact, so the same on every machine. */
@@ -73,8 +67,8 @@ static double sigma_of(sb_role role) {
 sb_status sb_random_tensor_create(const sb_arch *arch, size_t tensor, uint64_t seed,
                                   sb_random_tensor *out) {
   const sb_model_tensor *t = &arch->tensors[tensor];
-  const uint64_t key = key_of(seed, t->name), rows = mix(key ^ 1), cols = mix(key ^ 2);
-  *out = (sb_random_tensor){.key = mix(key), .cols = t->cols, .is_norm = t->dims == 1};
+  const uint64_t key = key_of(seed, t->name), rows = sb_mix64(key ^ 1), cols = sb_mix64(key ^ 2);
+  *out = (sb_random_tensor){.key = sb_mix64(key), .cols = t->cols, .is_norm = t->dims == 1};
   sb_status status = sb_alloc_raw(&out->col, t->cols, sizeof(float), "factors of columns");
   SB_THEN(sb_alloc_raw(&out->row, t->rows, sizeof(float), "factors of rows"));
   if (status != SB_OK) {
@@ -88,7 +82,7 @@ sb_status sb_random_tensor_create(const sb_arch *arch, size_t tensor, uint64_t s
     mark_outliers(out->col, t->cols, seed, t->role == SB_ROLE_FINAL_NORM ? 0x1p-4f : 0.5f);
     return SB_OK;
   }
-  const double layer = 0.85 + 0.3 * (double)unit(mix(key ^ 3));
+  const double layer = 0.85 + 0.3 * (double)unit(sb_mix64(key ^ 3));
   out->sigma = (float)((t->is_linear ? layer : 1.0) * sigma_of(t->role) / sqrt((double)t->cols) /
                        BELL_SIGMA);
   for (size_t r = 0; r < t->rows; r++) out->row[r] = fmaf(0.4f, unit(number(rows, r)), 0.8f);

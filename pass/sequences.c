@@ -1,13 +1,11 @@
 #include "pass/sequences.h"
 
 #include "base/memory.h"
+#include "base/random.h"
 
-/* One step of a 64-bit mixing generator (Weyl sequence and two xor-multiply rounds). */
+/* SplitMix64: a Weyl sequence, mixed. */
 static uint64_t next_random(uint64_t *state) {
-  uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-  z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-  return z ^ (z >> 31);
+  return sb_mix64(*state += UINT64_C(0x9e3779b97f4a7c15));
 }
 
 /* chosen[0..take) = ascending window numbers. Sampling goes window by window: each is taken with
