@@ -13,6 +13,7 @@
 #include "kernels/ops/grids.h"
 #include "kernels/ops/head.h"
 #include "kernels/ops/layer.h"
+#include "kernels/ops/lowprec.h"
 #include "kernels/ops/matmul.h"
 #include "kernels/ops/memory.h"
 #include "kernels/ops/moments.h"
@@ -32,7 +33,8 @@
   SB_SCORES_OPS(OP)                                                                                \
   SB_MOMENTS_OPS(OP)                                                                               \
   SB_ROUND_OPS(OP)                                                                                 \
-  SB_PACKED_OPS(OP)
+  SB_PACKED_OPS(OP)                                                                                \
+  SB_LOWPREC_OPS(OP)
 
 /* The table: a field NAME of type sb_NAME_fn * for each operation. A backend fills it with its
  * functions sb_cpu_NAME or sb_cuda_NAME, which the same list declares. */

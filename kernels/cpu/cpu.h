@@ -43,7 +43,8 @@ sb_status sb_cpu_scratch(sb_backend *backend, sb_cpu_slot slot, size_t count, si
                          void *out_pointer);
 
 /* ---- cpu_convert.c ---- */
-/* dst[count] = (dst_dtype) src, on the calling thread alone. */
+/* dst[count] = src as floats, and dst[count] = (dst_dtype) src, on the calling thread alone. */
+void sb_cpu_to_f32(float *dst, const void *src, sb_dtype src_dtype, size_t count);
 void sb_cpu_from_f32(void *dst, sb_dtype dst_dtype, const float *src, size_t count);
 /* *out = the operands x [count] as floats: x itself, or a copy in SB_CPU_SLOT_A, valid until the
  * next use of that slot. */

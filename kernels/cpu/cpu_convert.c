@@ -6,7 +6,7 @@ enum { PIECE = 4096 };
 
 /* Converts one piece. The loops are plain so that they vectorise; sb_to_f32 would open a parallel
  * region of its own. */
-static void to_f32(float *restrict dst, const void *restrict src, sb_dtype type, size_t count) {
+void sb_cpu_to_f32(float *restrict dst, const void *restrict src, sb_dtype type, size_t count) {
   if (type == SB_F32) {
     memcpy(dst, src, count * sizeof *dst);
   } else if (type == SB_BF16) {
@@ -42,12 +42,12 @@ sb_status sb_cpu_convert(sb_backend *backend, sb_stream stream, void *dst, sb_dt
     char *out = (char *)dst + at * to;
     const char *in = (const char *)src + at * from;
     if (dst_dtype == SB_F32) {
-      to_f32((float *)(void *)out, in, src_dtype, n);
+      sb_cpu_to_f32((float *)(void *)out, in, src_dtype, n);
     } else if (src_dtype == SB_F32) {
       sb_cpu_from_f32(out, dst_dtype, (const float *)(const void *)in, n);
     } else {
       float between[PIECE];
-      to_f32(between, in, src_dtype, n);
+      sb_cpu_to_f32(between, in, src_dtype, n);
       sb_cpu_from_f32(out, dst_dtype, between, n);
     }
   }

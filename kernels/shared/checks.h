@@ -7,6 +7,7 @@
 #include <limits.h>
 
 #include "base/memory.h"
+#include "kernels/ops/lowprec.h"
 #include "kernels/ops/matmul.h"
 #include "kernels/ops/round.h"
 #include "kernels/shared/grid.h"
@@ -94,6 +95,25 @@ static inline sb_status sb_check_widths(const char *operation, const sb_tiling *
   if (min_bits < SB_MIN_BITS || max_bits > SB_MAX_BITS || min_bits > max_bits)
     return sb_fail(SB_ERR_INTERNAL, "%s: widths from %u to %u bits", operation, min_bits, max_bits);
   return sb_check_tiling(operation, tiling);
+}
+
+/* Checks the types of a rounding to low precision, and that its blocks fit its scales. */
+static inline sb_status sb_check_lowprec(const sb_lowprec_args *args) {
+  const sb_lowprec_rule *rule = &args->rule;
+  if (!sb_dtype_is_weight(args->src_dtype) || !sb_dtype_is_weight(args->dst_dtype))
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "low precision from %s to %s: only F32, F16 and BF16 are rounded",
+                   sb_dtype_name(args->src_dtype), sb_dtype_name(args->dst_dtype));
+  const bool whole = rule->tile_rows == 0 && rule->tile_cols == 0;
+  const bool cut = rule->tile_rows > 0 && rule->tile_cols > 0 && rule->tile_cols <= 128 &&
+                   128 % rule->tile_cols == 0;
+  if (rule->element != SB_ELEMENT_NONE &&
+      ((!whole && !cut) || (whole && rule->scale != SB_SCALE_F32) ||
+       (rule->hadamard && rule->tile_rows != 16) ||
+       (rule->two_scales && (rule->scale != SB_SCALE_E4M3 || rule->tile_cols > 16))))
+    return sb_fail(SB_ERR_INTERNAL, "low precision: no scales of rule %d in blocks of %u x %u",
+                   (int)rule->scale, rule->tile_rows, rule->tile_cols);
+  return SB_OK;
 }
 
 #endif
