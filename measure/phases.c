@@ -95,7 +95,7 @@ static sb_status backward(void *context) {
   SB_TRY(p->b->op->copy(p->b, NULL, p->y, p->x,
                         p->T * p->m->config.hidden * sb_dtype_size(p->b->act)));
   const sb_layer_call call = call_of(p, &hooks);
-  SB_TRY(sb_layer_backward(&call, p->work, p->y, p->x));
+  SB_TRY(sb_layer_backward(&call, p->work, p->y, p->x, false));
   return p->b->op->sync(p->b, NULL);
 }
 

@@ -26,12 +26,12 @@ void sb_attention_buffers(const sb_arch *arch, sb_buffer out[SB_ATTENTION_BUFFER
                heads = arch ? q / arch->config.head_dim : 0;
 #define PLACE(field) offsetof(sb_attention_work, field)
   const sb_buffer table[SB_ATTENTION_BUFFERS] = {
-      {PLACE(q), q, .content = SB_BUFFER_ACT},
-      {PLACE(k), kv, .content = SB_BUFFER_ACT},
-      {PLACE(v), kv, .content = SB_BUFFER_ACT},
-      {PLACE(o), q, .content = SB_BUFFER_ACT},
-      {PLACE(lse), heads, .content = SB_BUFFER_F32},
-      {PLACE(o_in), q, .content = SB_BUFFER_CONVERTED},
+      {PLACE(q), q, .content = SB_BUFFER_ACT, .kept = true},
+      {PLACE(k), kv, .content = SB_BUFFER_ACT, .kept = true},
+      {PLACE(v), kv, .content = SB_BUFFER_ACT, .kept = true},
+      {PLACE(o), q, .content = SB_BUFFER_ACT, .kept = true},
+      {PLACE(lse), heads, .content = SB_BUFFER_F32, .kept = true},
+      {PLACE(o_in), q, .content = SB_BUFFER_CONVERTED, .kept = true},
       {PLACE(d_o), q, .backward = true},
       {PLACE(dq), q, .backward = true},
       {PLACE(dk), kv, .backward = true},

@@ -44,8 +44,10 @@ static sb_status backward_sequence(void *context, size_t layer, size_t s) {
                                       .norm = hooks->parameter ? relay_norm : NULL};
   SB_TRY(sb_kept_inputs_restore(&p->inputs, layer, s));
   const sb_layer_call call = sb_layers_call(&p->layers, p->prepared, &layer_hooks);
-  SB_TRY(sb_layer_backward(&call, p->layers.work, sb_wave_act(&p->wave, p->grads_dev, s, h),
-                           sb_wave_act(&p->wave, p->inputs.dev[layer], s, h)));
+  sb_layer_work *kept = p->states.fresh ? sb_kept_states_work(&p->states, layer, s) : NULL;
+  SB_TRY(sb_layer_backward(&call, kept ? kept : p->layers.work,
+                           sb_wave_act(&p->wave, p->grads_dev, s, h),
+                           sb_wave_act(&p->wave, p->inputs.dev[layer], s, h), kept != NULL));
   SB_TRY(hooks->end_sequence(hooks->context, p->wave.stream, layer));
   return sb_wave_progress(&p->wave, 3);
 }
@@ -67,7 +69,9 @@ static sb_status backward_wave(sb_pass *p, const sb_pass_hooks *hooks) {
   SB_TRY(sb_head_backward(&p->head, p->loss, p->grads_dev,
                           p->inputs.dev[p->setup.model->config.layers], &parameter));
   SB_TRY(sb_layers_walk(&p->wave, p->prepared, true, &visitor));
-  return hooks->parameter ? sb_embedding_backward(&p->vocab, p->grads_dev, &parameter, head_use, p)
+  p->states.fresh = false; /* used up */
+  const sb_embedding_head head = {p, head_use, !sb_head_has_gradients(&p->head)};
+  return hooks->parameter ? sb_embedding_backward(&p->vocab, p->grads_dev, &parameter, &head)
                           : SB_OK;
 }
 

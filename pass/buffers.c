@@ -3,6 +3,7 @@
 static size_t buffer_bytes(const sb_buffer *b, const sb_buffer_needs *needs) {
   const size_t elements = needs->T * b->per_token;
   if ((b->backward && !needs->backward) || (b->ordered && !needs->ordered)) return 0;
+  if (needs->only_kept && !b->kept) return 0;
   switch (b->content) {
   case SB_BUFFER_OPERAND:
     return elements * sb_dtype_size(needs->operand);

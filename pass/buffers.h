@@ -24,6 +24,7 @@ typedef struct sb_buffer {
   sb_buffer_content content;
   bool backward; /* backward passes only */
   bool ordered;  /* only where matrices are stored in an order of their own */
+  bool kept;     /* the forward part writes it, and the backward part reads it */
 } sb_buffer;
 
 /* The pass that a set of buffers serves. */
@@ -31,6 +32,7 @@ typedef struct sb_buffer_needs {
   sb_dtype act, operand;
   size_t T; /* tokens of a sequence */
   bool backward, ordered;
+  bool only_kept; /* of these, the kept ones alone */
 } sb_buffer_needs;
 
 /* Bytes of all buffers of the table that `needs` asks for. */

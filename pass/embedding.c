@@ -28,8 +28,7 @@ typedef struct source {
   sb_vocab *vocab;
   void *dx;
   const sb_parameter_hook *hook;
-  sb_embedding_other_use head;
-  void *head_context;
+  const sb_embedding_head *head;
 } source;
 
 static sb_status add_rows(const source *from, const sb_vocab_chunk *chunk, size_t s) {
@@ -47,7 +46,7 @@ static sb_status tied_chunk(void *context, const sb_vocab_chunk *chunk) {
   const source *from = context;
   const sb_vocab *v = from->vocab;
   for (size_t s = 0; s < v->wave->count; s++) {
-    SB_TRY(from->head(from->head_context, chunk, s, v->gradient_dev));
+    SB_TRY(from->head->gradient(from->head->context, chunk, s, v->gradient_dev));
     SB_TRY(add_rows(from, chunk, s));
   }
   return SB_OK;
@@ -58,8 +57,8 @@ static sb_status end_chunk(void *context, const sb_vocab_chunk *chunk) {
   return sb_parameter_end(from->hook, chunk->tensor, chunk->first, chunk->count);
 }
 
-/* The rows themselves are not needed. */
-static sb_status own_chunk(const source *from, const sb_vocab_chunk *chunk) {
+static sb_status own_chunk(void *context, const sb_vocab_chunk *chunk) {
+  const source *from = context;
   const sb_vocab *v = from->vocab;
   const sb_wave *w = v->wave;
   for (size_t s = 0; s < w->count; s++) {
@@ -67,20 +66,29 @@ static sb_status own_chunk(const source *from, const sb_vocab_chunk *chunk) {
                                 chunk->count * w->model->config.hidden * sizeof(float)));
     SB_TRY(add_rows(from, chunk, s));
   }
-  return w->backend->op->sync(w->backend, w->stream);
+  return SB_OK;
 }
 
-sb_status sb_embedding_backward(sb_vocab *v, void *dx, const sb_parameter_hook *hook,
-                                sb_embedding_other_use head, void *head_context) {
-  const sb_model *m = v->wave->model;
-  source from = {v, dx, hook, head, head_context};
-  if (sb_vocab_is_tied(m)) return sb_vocab_each_of_head(v, tied_chunk, end_chunk, &from);
+/* All chunks without their rows. */
+static sb_status each_without_rows(source *from, sb_vocab_work work) {
+  const sb_wave *w = from->vocab->wave;
+  const sb_model *m = w->model;
   for (size_t i = 0; i < m->embed_count; i++) {
     const sb_place *place = sb_vocab_place(m, m->embed_first + i);
     const sb_vocab_chunk chunk = {
         .tensor = place->tensor, .first = place->first_row, .count = place->rows};
-    SB_AGREE(m->world, own_chunk(&from, &chunk));
-    SB_TRY(end_chunk(&from, &chunk));
+    sb_status status = work(from, &chunk);
+    SB_THEN(w->backend->op->sync(w->backend, w->stream));
+    SB_AGREE(m->world, status);
+    SB_TRY(end_chunk(from, &chunk));
   }
   return SB_OK;
+}
+
+sb_status sb_embedding_backward(sb_vocab *v, void *dx, const sb_parameter_hook *hook,
+                                const sb_embedding_head *head) {
+  const bool tied = sb_vocab_is_tied(v->wave->model);
+  source from = {v, dx, hook, head};
+  if (tied && head->needs_rows) return sb_vocab_each_of_head(v, tied_chunk, end_chunk, &from);
+  return each_without_rows(&from, tied ? tied_chunk : own_chunk);
 }

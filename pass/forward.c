@@ -41,7 +41,8 @@ static sb_status forward_sequence(void *context, size_t layer, size_t s) {
   r->layer = layer;
   const sb_layer_hooks hooks = {.context = r, .input = p->observer ? relay_input : NULL};
   const sb_layer_call call = sb_layers_call(&p->layers, p->prepared, &hooks);
-  SB_TRY(sb_layer_forward(&call, p->layers.work, y, x));
+  sb_layer_work *kept = r->keep ? sb_kept_states_work(&p->states, layer, s) : NULL;
+  SB_TRY(sb_layer_forward(&call, kept ? kept : p->layers.work, y, x));
   if (r->keep) SB_TRY(sb_kept_inputs_save(&p->inputs, layer, s));
   return sb_wave_progress(&p->wave, 1);
 }
@@ -51,9 +52,11 @@ sb_status sb_pass_forward_layers(sb_pass *p, size_t wave, bool keep) {
   run r = {.pass = p, .keep = keep};
   const sb_layer_visitor visitor = {.context = &r, .sequence = forward_sequence};
   p->kept = false; /* until the caller says that this forward part may stand for another */
+  p->states.fresh = false;
   SB_AGREE(m->world, enter_wave(p, wave));
   SB_TRY(sb_embedding_forward(&p->vocab, p->inputs.dev[0]));
   SB_TRY(sb_layers_walk(&p->wave, p->prepared, false, &visitor));
+  p->states.fresh = keep;
   return sb_head_norm(&p->head, p->inputs.dev[keep ? m->config.layers : 0]);
 }
 

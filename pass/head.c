@@ -4,7 +4,7 @@
 #include "base/trace.h"
 #include "pass/device_layer.h"
 
-sb_status sb_head_allocate(sb_head *d, sb_vocab *vocab, bool gradients) {
+sb_status sb_head_allocate(sb_head *d, sb_vocab *vocab, bool gradients, bool keep_logits) {
   const sb_wave *w = vocab->wave;
   sb_backend *b = w->backend;
   const size_t h = w->model->config.hidden, rows = w->room * w->T;
@@ -17,6 +17,7 @@ sb_status sb_head_allocate(sb_head *d, sb_vocab *vocab, bool gradients) {
   DEVICE(norm_dev, h * sizeof(float));
   DEVICE(source_norm_dev, h * sizeof(float));
   DEVICE(logits_dev, w->T * vocab->largest * sizeof(float));
+  if (keep_logits) DEVICE(kept_logits_dev, rows * w->model->config.vocab * sizeof(float));
 #undef DEVICE
   return SB_OK;
 }
@@ -34,8 +35,8 @@ size_t sb_head_logits_bytes(const sb_wave_sizes *w) {
 void sb_head_free(sb_head *d) {
   if (!d->wave) return;
   sb_backend *b = d->wave->backend;
-  void *device[] = {d->states_dev, d->state_grads_dev, d->rstd_dev,
-                    d->norm_dev,   d->source_norm_dev, d->logits_dev};
+  void *device[] = {d->states_dev,      d->state_grads_dev, d->rstd_dev,       d->norm_dev,
+                    d->source_norm_dev, d->logits_dev,      d->kept_logits_dev};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
 }
 
@@ -60,6 +61,7 @@ sb_status sb_head_norm(sb_head *d, void *x) {
   SB_SPAN(SB_TRACE_COMPUTE, "final norm", SB_TRACE_NONE);
   const sb_model *m = d->wave->model;
   const void *image;
+  d->kept = SB_HEAD_NOTHING; /* what was kept belongs to other states */
   sb_status status = sb_store_acquire(m->store, m->norm_group, &image);
   SB_THEN(norm(d, x, image));
   SB_AGREE(m->world, status);
@@ -74,12 +76,20 @@ typedef struct sweep {
   const sb_parameter_hook *hook; /* on the way back */
 } sweep;
 
+/* Where the logits of sequence s in a chunk go. */
+static float *logits_of(const sb_head *d, const sb_vocab_chunk *chunk, size_t s) {
+  const size_t T = d->wave->T;
+  if (!d->kept_logits_dev) return d->logits_dev;
+  return d->kept_logits_dev + T * (s * d->wave->model->config.vocab + chunk->first);
+}
+
 static sb_status chunk_forward(void *context, const sb_vocab_chunk *chunk) {
   const sweep *z = context;
   const sb_head *d = z->head;
   for (size_t s = 0; s < d->wave->count; s++) {
-    SB_TRY(sb_vocab_logits(d->wave, chunk, d->states_dev, s, d->logits_dev));
-    SB_TRY(z->loss.op->chunk_forward(z->loss.state, chunk, s, d->logits_dev));
+    float *logits = logits_of(d, chunk, s);
+    SB_TRY(sb_vocab_logits(d->wave, chunk, d->states_dev, s, logits));
+    SB_TRY(z->loss.op->chunk_forward(z->loss.state, chunk, s, logits));
     SB_TRY(sb_wave_progress(d->wave, z->work));
   }
   return SB_OK;
@@ -91,14 +101,17 @@ sb_status sb_head_forward(sb_head *d, sb_loss loss, sb_sequence_loss *out) {
   sweep z = {d, loss, 1.0 / (double)m->head_count, NULL};
   SB_AGREE(m->world, loss.op->begin(loss.state));
   SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_forward, NULL, &z));
+  d->kept = d->kept_logits_dev ? SB_HEAD_LOGITS : SB_HEAD_NOTHING;
   return sb_world_agree(m->world, loss.op->end(loss.state, out));
 }
 
-/* logits become their gradients. */
+/* The logits, kept or made again, become their gradients. */
 static sb_status logit_gradients(const sb_head *d, sb_loss loss, const sb_vocab_chunk *chunk,
                                  size_t s) {
-  SB_TRY(sb_vocab_logits(d->wave, chunk, d->states_dev, s, d->logits_dev));
-  return loss.op->chunk_backward(loss.state, chunk, s, d->logits_dev);
+  float *logits = logits_of(d, chunk, s);
+  if (d->kept == SB_HEAD_GRADIENTS) return SB_OK;
+  if (d->kept != SB_HEAD_LOGITS) SB_TRY(sb_vocab_logits(d->wave, chunk, d->states_dev, s, logits));
+  return loss.op->chunk_backward(loss.state, chunk, s, logits);
 }
 
 /* g = dlogits' states */
@@ -111,7 +124,7 @@ static sb_status rows_gradient(const sb_head *d, const sb_vocab_chunk *chunk, si
       &(sb_gemm_args){.m = chunk->count,
                       .n = h,
                       .k = w->T,
-                      .a = sb_view_transposed(d->logits_dev, SB_F32, chunk->count),
+                      .a = sb_view_transposed(logits_of(d, chunk, s), SB_F32, chunk->count),
                       .b = sb_view(sb_wave_operand(w, d->states_dev, s, h), b->operand, h),
                       .c = g,
                       .c_dtype = SB_F32,
@@ -148,7 +161,7 @@ static sb_status chunk_backward(void *context, const sb_vocab_chunk *chunk) {
                        &(sb_gemm_args){.m = w->T,
                                        .n = h,
                                        .k = nv,
-                                       .a = sb_view(d->logits_dev, SB_F32, nv),
+                                       .a = sb_view(logits_of(d, chunk, s), SB_F32, nv),
                                        .b = sb_view(chunk->rows_dev, b->operand, h),
                                        .c = sb_wave_act(w, d->state_grads_dev, s, h),
                                        .c_dtype = b->act,
@@ -188,7 +201,9 @@ sb_status sb_head_backward(sb_head *d, sb_loss loss, void *dx, void *x,
   SB_SPAN(SB_TRACE_COMPUTE, "head backward", SB_TRACE_NONE);
   const sb_model *m = d->wave->model;
   sweep z = {d, loss, 3.0 / (double)m->head_count, hook};
+  if (d->kept == SB_HEAD_GRADIENTS) d->kept = SB_HEAD_NOTHING; /* of a way back before this one */
   SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_backward, end_rows, &z));
+  d->kept = d->kept_logits_dev ? SB_HEAD_GRADIENTS : SB_HEAD_NOTHING;
   SB_AGREE(m->world, norm_back(d, dx, x, hook));
   return sb_parameter_end(hook, sb_vocab_place(m, m->norm_group)->tensor, 0, 1);
 }

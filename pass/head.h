@@ -9,6 +9,8 @@
 #include "pass/parameter_hook.h"
 #include "pass/vocabulary.h"
 
+typedef enum sb_head_kept { SB_HEAD_NOTHING, SB_HEAD_LOGITS, SB_HEAD_GRADIENTS } sb_head_kept;
+
 typedef struct sb_head {
   sb_vocab *vocab;
   sb_wave *wave;
@@ -18,13 +20,17 @@ typedef struct sb_head {
   float *norm_dev;       /* [hidden] its weights, */
   void *source_norm_dev; /* in the source's type */
   float *logits_dev;     /* [T, largest chunk] */
+  /* [room, chunks, T, rows of the chunk] where logits are kept from the way forward, or NULL */
+  float *kept_logits_dev;
+  sb_head_kept kept; /* what kept_logits_dev has of the wave at hand */
 } sb_head;
 
-/* `vocab`, which has room for the head, and its wave outlive it. sb_head_free also releases the
- * memory of a failed call. Local. */
-sb_status sb_head_allocate(sb_head *head, sb_vocab *vocab, bool gradients);
+/* `vocab`, which has room for the head, and its wave outlive it. `keep_logits`: T x vocabulary
+ * floats per sequence (pass/kept_states.h), so that none are computed twice. sb_head_free also
+ * releases the memory of a failed call. Local. */
+sb_status sb_head_allocate(sb_head *head, sb_vocab *vocab, bool gradients, bool keep_logits);
 void sb_head_free(sb_head *head);
-/* Bytes that sb_head_allocate takes: all but the logits; the logits. */
+/* Bytes that sb_head_allocate takes, without kept logits: all but the logits; the logits. */
 size_t sb_head_bytes(const sb_wave_sizes *wave, bool gradients);
 size_t sb_head_logits_bytes(const sb_wave_sizes *wave);
 
@@ -41,6 +47,11 @@ sb_status sb_head_backward(sb_head *head, sb_loss loss, void *dx, void *x,
  * respect to the chunk's rows. Local. */
 sb_status sb_head_chunk_gradient(sb_head *head, sb_loss loss, const sb_vocab_chunk *chunk, size_t s,
                                  float *g_dev);
+/* True where sb_head_chunk_gradient needs no rows: of the chunk, `tensor`, `first` and `count`
+ * suffice. Local, equal on all ranks. */
+static inline bool sb_head_has_gradients(const sb_head *head) {
+  return head->kept == SB_HEAD_GRADIENTS;
+}
 /* Logits of sequence s of the wave into host memory [T, vocab]; for s >= count
  * nothing. For tests. Collective. */
 sb_status sb_head_logits(sb_head *head, size_t s, float *out);

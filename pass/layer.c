@@ -6,6 +6,7 @@
 
 struct sb_layer_work {
   sb_backend *backend;
+  bool borrows; /* all but the kept buffers belong to another work */
   sb_attention_work attention;
   sb_mlp_work mlp;
   /* forward; the backward pass reads them after recomputation */
@@ -35,11 +36,11 @@ static void own_buffers(const sb_arch *arch, sb_buffer out[OWN_BUFFERS]) {
   const size_t h = arch ? arch->config.hidden : 0, widest = arch ? widest_side(arch) : 0;
 #define PLACE(field) offsetof(sb_layer_work, field)
   const sb_buffer table[OWN_BUFFERS] = {
-      {PLACE(n1), h, .content = SB_BUFFER_OPERAND},
-      {PLACE(x1), h, .content = SB_BUFFER_ACT},
-      {PLACE(n2), h, .content = SB_BUFFER_OPERAND},
-      {PLACE(rstd1), 1, .content = SB_BUFFER_F32},
-      {PLACE(rstd2), 1, .content = SB_BUFFER_F32},
+      {PLACE(n1), h, .content = SB_BUFFER_OPERAND, .kept = true},
+      {PLACE(x1), h, .content = SB_BUFFER_ACT, .kept = true},
+      {PLACE(n2), h, .content = SB_BUFFER_OPERAND, .kept = true},
+      {PLACE(rstd1), 1, .content = SB_BUFFER_F32, .kept = true},
+      {PLACE(rstd2), 1, .content = SB_BUFFER_F32, .kept = true},
       {PLACE(dn), h, .backward = true},
       {PLACE(dy_operand), h, .content = SB_BUFFER_CONVERTED, .backward = true},
       {PLACE(input_room), widest, .ordered = true},
@@ -78,20 +79,28 @@ static size_t largest_matrix(const sb_arch *arch) {
   return largest;
 }
 
-size_t sb_layer_work_bytes(sb_dtype act, sb_dtype operand, const sb_arch *arch, size_t T,
-                           bool with_backward, bool ordered) {
-  const sb_buffer_needs needs = {act, operand, T, with_backward, ordered};
+static size_t bytes_of(const sb_arch *arch, const sb_buffer_needs *needs) {
   size_t bytes = 0;
   tables t;
   fill_tables(arch, &t);
   for (size_t i = 0; i < PARTS; i++)
-    bytes += sb_buffers_bytes(t.parts[i].table, t.parts[i].count, &needs);
+    bytes += sb_buffers_bytes(t.parts[i].table, t.parts[i].count, needs);
   return bytes;
+}
+
+size_t sb_layer_work_bytes(sb_dtype act, sb_dtype operand, const sb_arch *arch, size_t T,
+                           bool with_backward, bool ordered) {
+  return bytes_of(arch, &(sb_buffer_needs){act, operand, T, with_backward, ordered, false});
+}
+
+size_t sb_layer_work_kept_bytes(sb_dtype act, sb_dtype operand, const sb_arch *arch, size_t T) {
+  return bytes_of(arch, &(sb_buffer_needs){act, operand, T, false, false, true}) +
+         sizeof(sb_layer_work);
 }
 
 sb_status sb_layer_work_create(sb_backend *backend, const sb_arch *arch, size_t T,
                                bool with_backward, bool ordered, sb_layer_work **out) {
-  const sb_buffer_needs needs = {backend->act, backend->operand, T, with_backward, ordered};
+  const sb_buffer_needs needs = {backend->act, backend->operand, T, with_backward, ordered, false};
   sb_status status = SB_OK;
   tables t;
   SB_TRY(sb_alloc(out, 1, sizeof **out, "layer scratch"));
@@ -108,11 +117,47 @@ done:
   return status;
 }
 
+/* The pointers of a table that are not kept become those of `from`; kept ones NULL. */
+static void borrow(const sb_buffer *table, size_t count, void *to, const void *from) {
+  for (size_t i = 0; i < count; i++) {
+    void *const *source = (void *const *)((const char *)from + table[i].place);
+    *(void **)((char *)to + table[i].place) = table[i].kept ? NULL : *source;
+  }
+}
+
+sb_status sb_layer_work_create_kept(const sb_layer_work *base, const sb_arch *arch, size_t T,
+                                    sb_layer_work **out) {
+  sb_backend *b = base->backend;
+  const sb_buffer_needs needs = {b->act, b->operand, T, false, false, true};
+  sb_status status = SB_OK;
+  tables t;
+  SB_TRY(sb_alloc(out, 1, sizeof **out, "layer scratch"));
+  **out = (sb_layer_work){.backend = b, .borrows = true, .g = base->g};
+  fill_tables(arch, &t);
+  for (size_t i = 0; i < PARTS; i++) {
+    char *to = (char *)*out + t.parts[i].place;
+    borrow(t.parts[i].table, t.parts[i].count, to, (const char *)base + t.parts[i].place);
+    SB_GO(sb_buffers_alloc(b, t.parts[i].table, t.parts[i].count, &needs, to));
+  }
+done:
+  if (status != SB_OK) sb_layer_work_free(out);
+  return status;
+}
+
+/* Of a work that borrows, the kept buffers alone are its own. */
+static void disown(const sb_buffer *table, size_t count, void *owner) {
+  for (size_t i = 0; i < count; i++)
+    if (!table[i].kept) *(void **)((char *)owner + table[i].place) = NULL;
+}
+
 void sb_layer_work_free(sb_layer_work **work) {
   sb_layer_work *w = *work;
   tables t;
   if (!w) return;
   fill_tables(NULL, &t);
+  for (size_t i = 0; i < PARTS && w->borrows; i++)
+    disown(t.parts[i].table, t.parts[i].count, (char *)w + t.parts[i].place);
+  if (w->borrows) w->g = NULL;
   for (size_t i = 0; i < PARTS; i++)
     sb_buffers_free(w->backend, t.parts[i].table, t.parts[i].count, (char *)w + t.parts[i].place);
   w->backend->op->free(w->backend, w->g);
@@ -174,9 +219,10 @@ static sb_status norm_back(const sb_layer_call *call, sb_layer_work *w, void *dy
   return g ? hooks->norm(hooks->context, call->stream, norm->role, g) : SB_OK;
 }
 
-sb_status sb_layer_backward(const sb_layer_call *call, sb_layer_work *w, void *dy, const void *x) {
+sb_status sb_layer_backward(const sb_layer_call *call, sb_layer_work *w, void *dy, const void *x,
+                            bool kept) {
   const sb_layer_step z = step_of(call, w, false);
-  SB_TRY(forward_to_mlp(&z, w, x));
+  if (!kept) SB_TRY(forward_to_mlp(&z, w, x));
   SB_TRY(sb_mlp_backward(&z, &w->mlp, w->dn, dy, w->dy_operand, w->n2));
   const norm_step mlp = {SB_ROLE_POST_NORM, w->x1, w->rstd2};
   SB_TRY(norm_back(call, w, dy, &mlp)); /* now d x1 */

@@ -18,8 +18,8 @@ void sb_mlp_buffers(const sb_arch *arch, sb_buffer out[SB_MLP_BUFFERS]) {
   const size_t i = arch ? sb_arch_most_rows(arch, SB_ROLE_GATE) : 0;
 #define PLACE(field) offsetof(sb_mlp_work, field)
   const sb_buffer table[SB_MLP_BUFFERS] = {
-      {PLACE(gate), i, .content = SB_BUFFER_ACT},
-      {PLACE(up), i, .content = SB_BUFFER_ACT},
+      {PLACE(gate), i, .content = SB_BUFFER_ACT, .kept = true},
+      {PLACE(up), i, .content = SB_BUFFER_ACT, .kept = true},
       {PLACE(d_gated), i, .backward = true},
       {PLACE(gated), i, .content = SB_BUFFER_CONVERTED},
       {PLACE(d_gate), i, .content = SB_BUFFER_CONVERTED, .backward = true},
@@ -39,7 +39,8 @@ sb_status sb_mlp_begin(const sb_layer_step *z, sb_mlp_work *w, const void *n) {
 sb_status sb_mlp_end(const sb_layer_step *z, sb_mlp_work *w, void *y) {
   const shape s = shape_of(z);
   sb_backend *b = z->scope.backend;
-  void *gated = sb_layer_step_operand_room(z, w->gate, w->gated);
+  /* a pass with gradients has room beside gate, which its backward part reads */
+  void *gated = sb_layer_step_operand_room(z, w->d_gated ? w->d_gated : w->gate, w->gated);
   SB_TRY(b->op->swiglu(b, z->scope.stream, gated, w->gate, w->up, z->scope.T * s.width));
   SB_TRY(sb_layer_step_observe(z, s.down, gated));
   return sb_layer_step_forward(z, s.down, y, gated, true);

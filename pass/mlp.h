@@ -24,7 +24,7 @@ void sb_mlp_buffers(const sb_arch *arch, sb_buffer out[SB_MLP_BUFFERS]);
 
 /* Fills gate and up, which a backward pass recomputes, too. */
 sb_status sb_mlp_begin(const sb_layer_step *step, sb_mlp_work *work, const void *n);
-/* After sb_mlp_begin: y += gated Wd'. Overwrites gate. */
+/* After sb_mlp_begin: y += gated Wd'. Overwrites gate, unless the scratch is for gradients. */
 sb_status sb_mlp_end(const sb_layer_step *step, sb_mlp_work *work, void *y);
 /* After sb_mlp_begin with the same n: dn [T, hidden] = dL/dn from dy = dL/dy
  * (activations). `dy_room` [T, hidden] holds dy as operands where these are another type.

@@ -19,13 +19,15 @@ static sb_status allocate(sb_pass *p, sb_keeper keeper) {
     SB_TRY(b->op->alloc(b, w->room * w->T * setup->model->config.hidden * sb_dtype_size(b->act),
                         "activations", &p->grads_dev));
   SB_TRY(sb_wave_allocate(&p->wave));
+  SB_TRY(sb_layers_allocate(&p->layers, w, setup->gradients));
+  if (setup->gradients)
+    SB_TRY(sb_kept_states_allocate(&p->states, w, p->layers.work, setup->keep_bytes));
   SB_TRY(sb_vocab_allocate(&p->vocab, &p->wave, true, setup->all_gradients));
-  SB_TRY(sb_head_allocate(&p->head, &p->vocab, setup->gradients));
+  SB_TRY(sb_head_allocate(&p->head, &p->vocab, setup->gradients, p->states.logits));
   SB_TRY(sb_loss_tokens_allocate(&p->tokens, w));
   if (setup->divergence)
     SB_TRY(sb_loss_divergence_allocate(&p->divergence, w, &p->tokens, p->local, p->vocab.largest));
   SB_TRY(sb_alloc(&p->losses, p->local + 1, sizeof *p->losses, "losses"));
-  SB_TRY(sb_layers_allocate(&p->layers, w, setup->gradients));
   return sb_device_layer_create(setup->model, b, setup->keep_packed, &p->prepared);
 }
 
@@ -69,11 +71,15 @@ sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
   const size_t carried = setup->activation_bytes / sequence_bytes(setup);
   size_t room = sb_min_size(sb_max_size(carried, 1), sb_max_size(most_local, 1));
   sb_keeper keeper = setup->gradients ? SB_KEEP_ON_DEVICE : SB_KEEP_NOTHING;
+  sb_pass_setup now = *setup;
   sb_model_pin(setup->model, setup->backend);
   for (;;) {
-    sb_status status = create(setup, room, keeper, out);
+    sb_status status = create(&now, room, keeper, out);
     if (status != SB_ERR_MEMORY || setup->backend->unified) return status;
-    if (room > 1) {
+    if (now.keep_bytes > 0) {
+      now.keep_bytes = 0;
+      sb_log_line("memory       layers are computed again on the way back: %s", sb_message());
+    } else if (room > 1) {
       room = sb_div_up(room, 2);
       sb_log_line("memory       %zu sequences at a time from here on: %s", room, sb_message());
     } else if (keeper == SB_KEEP_ON_DEVICE) {
@@ -90,6 +96,7 @@ void sb_pass_free(sb_pass **pass) {
   sb_pass *p = *pass;
   if (!p) return;
   sb_device_layer_free(&p->prepared);
+  sb_kept_states_free(&p->states);
   sb_layers_free(&p->layers);
   sb_free(&p->losses);
   sb_loss_divergence_free(&p->divergence);

@@ -51,7 +51,11 @@ typedef struct sb_pass_setup {
   /* Bounds of a wave, which has at least one sequence. */
   size_t at_once; /* sequences of all ranks that a pass takes at most (sb_pass_select); 0: all */
   size_t activation_bytes; /* of this rank, for the inputs of layers */
-  sb_ticker ticker;        /* hears which share of the running call is done */
+  /* Passes with gradients: device memory of this rank for what layers and head compute on the way
+   * forward, which is then not computed again on the way back (pass/kept_states.h). Results have
+   * the same bits. The same on all ranks. */
+  size_t keep_bytes;
+  sb_ticker ticker; /* hears which share of the running call is done */
 } sb_pass_setup;
 
 /* Sequences, of `sequences`, that belong to this rank. Local. */

@@ -5,6 +5,7 @@
 
 #include "pass/head.h"
 #include "pass/kept_inputs.h"
+#include "pass/kept_states.h"
 #include "pass/layers.h"
 #include "pass/loss_divergence.h"
 #include "pass/loss_tokens.h"
@@ -26,6 +27,7 @@ struct sb_pass {
   sb_layers layers;
   sb_device_layer *prepared;
   sb_kept_inputs inputs;
+  sb_kept_states states;
   void *grads_dev; /* [room, T, hidden] dL/d(output of a layer), then of its input */
 
   sb_loss loss; /* one of these two */

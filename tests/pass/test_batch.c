@@ -1,6 +1,9 @@
 /* A pass that is given another batch computes what a new pass over that batch does, bit for bit,
- * with nothing left of the one before: neither a forward part nor a teacher. */
+ * with nothing left of the one before: neither a forward part nor a teacher. The new pass computes
+ * layers and logits twice; the other one may keep them from the way forward. */
 #include "tests/support/golden.h"
+
+#include "pass/layer.h"
 
 enum { T = 24, SEQUENCES = 4 };
 
@@ -35,7 +38,8 @@ static sb_status parameter(void *context, sb_stream stream, size_t tensor, size_
   return SB_OK;
 }
 
-static sb_pass *open_pass(const golden *g, const uint32_t *tokens, size_t activation_bytes) {
+static sb_pass *open_pass(const golden *g, const uint32_t *tokens, size_t activation_bytes,
+                          size_t keep_bytes) {
   sb_pass *pass = NULL;
   EXPECT_OK(sb_pass_create(&(sb_pass_setup){.model = g->model,
                                             .backend = g->backend,
@@ -45,7 +49,8 @@ static sb_pass *open_pass(const golden *g, const uint32_t *tokens, size_t activa
                                             .gradients = true,
                                             .all_gradients = true,
                                             .divergence = true,
-                                            .activation_bytes = activation_bytes},
+                                            .activation_bytes = activation_bytes,
+                                            .keep_bytes = keep_bytes},
                            &pass));
   return pass;
 }
@@ -63,9 +68,17 @@ static double gradients(const golden *g, sb_pass *pass, sums *out) {
   return loss;
 }
 
-static void check(const golden *g, const uint32_t *const batch[2], size_t activation_bytes) {
-  sb_pass *fresh = open_pass(g, batch[1], activation_bytes),
-          *used = open_pass(g, batch[0], activation_bytes);
+/* Bytes for the logits, and for one layer. */
+static size_t some_bytes(const sb_model *m) {
+  const size_t local = sb_div_up(SEQUENCES, (size_t)m->world->size),
+               layer = sb_layer_work_kept_bytes(SB_F32, SB_F32, &m->arch, T) + sizeof(void *);
+  return local * (T * m->config.vocab * sizeof(float) + layer);
+}
+
+static void check(const golden *g, const uint32_t *const batch[2], size_t activation_bytes,
+                  size_t keep_bytes) {
+  sb_pass *fresh = open_pass(g, batch[1], activation_bytes, 0),
+          *used = open_pass(g, batch[0], activation_bytes, keep_bytes);
   sums expected, before, got;
   double loss;
   const double expected_loss = gradients(g, fresh, &expected);
@@ -81,16 +94,19 @@ static void check(const golden *g, const uint32_t *const batch[2], size_t activa
   sb_pass_set_batch(used, batch[0], 8);
   EXPECT_OK(sb_pass_loss(used, &loss));
   EXPECT(loss == loss_before);
+  for (int again = 0; again < 2; again++) { /* the first uses up what the forward part has left */
+    EXPECT(gradients(g, used, &got) == loss_before);
+    EXPECT(got.matrices == before.matrices && got.parameters == before.parameters);
+  }
   sb_pass_free(&used);
   sb_pass_free(&fresh);
 }
 
-static void another_batch(void **state) {
-  (void)state;
+static void check_model(const char *name) {
   golden g;
   uint32_t *batch[2];
   const size_t local = sb_pass_local(&world, SEQUENCES);
-  golden_open(&g, &(golden_setup){.name = golden_names[0], .gradients = true, GOLDEN_DEFAULTS});
+  golden_open(&g, &(golden_setup){.name = name, .gradients = true, GOLDEN_DEFAULTS});
   const size_t vocab = g.model->config.vocab;
   for (size_t k = 0; k < 2; k++) {
     batch[k] = calloc(local * T + 1, sizeof **batch);
@@ -100,11 +116,20 @@ static void another_batch(void **state) {
     }
   }
   const uint32_t *const batches[2] = {batch[0], batch[1]};
-  check(&g, batches, (size_t)1 << 30);
-  check(&g, batches, 1); /* one sequence at a time */
+  const size_t plenty = (size_t)1 << 30;
+  check(&g, batches, plenty, 0);
+  check(&g, batches, plenty, plenty);
+  check(&g, batches, 1, plenty); /* one sequence at a time */
+  check(&g, batches, plenty, some_bytes(g.model));
   free(batch[0]);
   free(batch[1]);
   golden_close(&g);
+}
+
+static void another_batch(void **state) {
+  (void)state;
+  check_model("gqa-tied");
+  check_model("mha-untied");
   all_ranks_passed();
 }
 

@@ -1,6 +1,6 @@
 /* The loss, and every logit and gradient of every sequence, have the same bits for any number of
- * ranks, threads and sequences in a wave. What they are held against is computed by each rank for
- * itself, as a world of one. */
+ * ranks, threads and sequences in a wave, and whatever is kept from the way forward. What they are
+ * held against is computed by each rank for itself, as a world of one. */
 #include "folders/hf_load.h"
 #include "tests/support/golden.h"
 
@@ -13,6 +13,7 @@ typedef struct way { /* of running a pass */
   int threads;
   size_t activation_bytes;
   sb_compute compute;
+  size_t keep_bytes;
 } way;
 
 typedef struct outcome {
@@ -111,7 +112,8 @@ static void run(const char *name, const way *w, outcome *out) {
                                .sequences = SEQUENCES,
                                .seqlen = T,
                                .gradients = true,
-                               .activation_bytes = w->activation_bytes};
+                               .activation_bytes = w->activation_bytes,
+                               .keep_bytes = w->keep_bytes};
   EXPECT_OK(sb_pass_create(&setup, &pass));
   out->world = w->world;
   out->model = model;
@@ -147,13 +149,16 @@ static void check(sb_compute compute) {
   for (size_t i = 0; i < GOLDENS; i++) {
     const char *name = golden_names[i];
     outcome expected;
-    run(name, &(way){alone, 1, plenty, compute}, &expected);
+    run(name, &(way){alone, 1, plenty, compute, 0}, &expected);
     EXPECT(expected.loss == expected.loss_alone && expected.logits[0] != expected.logits[1]);
     EXPECT(expected.gradients[0] != expected.gradients[1]);
-    compare(name, &expected, &(way){&world, 1, plenty, compute}, "these ranks");
-    compare(name, &expected, &(way){&world, 2, plenty, compute}, "these ranks, 2 threads");
-    compare(name, &expected, &(way){&world, 1, 1, compute}, "these ranks, one sequence a wave");
-    compare(name, &expected, &(way){alone, 3, 50000, compute}, "3 threads, few sequences a wave");
+    compare(name, &expected, &(way){&world, 1, plenty, compute, 0}, "these ranks");
+    compare(name, &expected, &(way){&world, 2, plenty, compute, plenty},
+            "these ranks, 2 threads, all kept");
+    compare(name, &expected, &(way){&world, 1, 1, compute, 120000},
+            "these ranks, one sequence a wave, something kept");
+    compare(name, &expected, &(way){alone, 3, 50000, compute, 0},
+            "3 threads, few sequences a wave");
   }
 }
 

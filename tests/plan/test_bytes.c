@@ -7,6 +7,7 @@
 #include "alloc/owned.h"
 #include "model/config_read.h"
 #include "model/sizes.h"
+#include "pass/kept_states.h"
 #include "pass/layerwise.h"
 #include "plan/gradient_pass.h"
 #include "quant/encode.h"
@@ -372,6 +373,42 @@ static void passes(void **state) {
   all_ranks_passed();
 }
 
+/* What a pass with gradients keeps from the way forward, as far as `bytes` reach. */
+static void kept_states(void **state) {
+  (void)state;
+  golden g;
+  golden_open(&g, &whole);
+  const sb_plan_setup plan = plan_of(&g, SB_REORDER_NONE);
+  const sb_plan_basis basis = sb_plan_basis_of(&plan);
+  const sb_wave_sizes wave = sb_plan_wave_sizes(&basis, sb_plan_local(&plan, 2));
+  const size_t all = sb_kept_states_bytes(&wave, SIZE_MAX);
+  sb_pass_setup setup = {.model = g.model,
+                         .backend = g.backend,
+                         .tokens = g.sequences.tokens,
+                         .sequences = g.sequences.count,
+                         .seqlen = 48,
+                         .gradients = true,
+                         .activation_bytes = whole.activation_bytes};
+  for (size_t bytes = 0; bytes <= all + 1; bytes += all / 5) {
+    sb_pass *without = NULL, *with = NULL;
+    const size_t before = sb_test_live_bytes();
+    setup.keep_bytes = 0;
+    EXPECT_OK(sb_pass_create(&setup, &without));
+    const size_t between = sb_test_live_bytes();
+    setup.keep_bytes = bytes;
+    EXPECT_OK(sb_pass_create(&setup, &with));
+    const size_t taken = sb_test_live_bytes() - between - (between - before),
+                 said = sb_kept_states_bytes(&wave, bytes);
+    EXPECT(said <= bytes);
+    compare("kept states", said, taken, 0);
+    sb_pass_free(&with);
+    sb_pass_free(&without);
+  }
+  EXPECT(sb_kept_states_bytes(&wave, all) == all && sb_kept_states_bytes(&wave, all - 1) < all);
+  golden_close(&g);
+  all_ranks_passed();
+}
+
 /* Sequences that go through layer after layer, and the layer they go through. */
 static void layerwise(void **state) {
   (void)state;
@@ -397,9 +434,9 @@ static void layerwise(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(block_sums), cmocka_unit_test(scores),     cmocka_unit_test(diagonal),
-    cmocka_unit_test(kronecker),  cmocka_unit_test(gains),      cmocka_unit_test(channels),
-    cmocka_unit_test(owned),      cmocka_unit_test(allocation), cmocka_unit_test(round_stack),
-    cmocka_unit_test(moments),    cmocka_unit_test(scales),     cmocka_unit_test(passes),
-    cmocka_unit_test(layerwise)};
+    cmocka_unit_test(block_sums),  cmocka_unit_test(scores),     cmocka_unit_test(diagonal),
+    cmocka_unit_test(kronecker),   cmocka_unit_test(gains),      cmocka_unit_test(channels),
+    cmocka_unit_test(owned),       cmocka_unit_test(allocation), cmocka_unit_test(round_stack),
+    cmocka_unit_test(moments),     cmocka_unit_test(scales),     cmocka_unit_test(passes),
+    cmocka_unit_test(kept_states), cmocka_unit_test(layerwise)};
 RANKS_MAIN(tests)
