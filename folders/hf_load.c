@@ -14,7 +14,8 @@
 typedef struct reader {
   const sb_hf_source *source;
   bool check_finite;
-  void *row; /* one row, before its columns are put in order */
+  void *row;  /* one row, before its columns are put in order */
+  void *unit; /* rows of a unit as the file has them, where the store has another type; or NULL */
 } reader;
 
 /* Rows of the file that follow one another are read at once. */
@@ -47,11 +48,14 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
   const sb_tensor_info *info = r->source->tensors[place->tensor];
   const uint32_t *row_order = sb_orders_rows(&m->orders, place->tensor),
                  *col_order = sb_orders_cols(&m->orders, place->tensor);
-  size_t first, rows, row_bytes = sb_model_row_bytes(m, place->tensor);
+  const sb_dtype dtype = m->dtypes[place->tensor];
+  const size_t row_bytes = t->cols * sb_dtype_size(info->dtype);
+  char *read = info->dtype == dtype ? data : r->unit;
+  size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
-  SB_TRY(read_rows(r, info, row_order, first, rows, row_bytes, data));
+  SB_TRY(read_rows(r, info, row_order, first, rows, row_bytes, read));
   if (r->check_finite) {
-    size_t count = rows * t->cols, bad = sb_finite_first_bad(data, m->dtypes[place->tensor], count),
+    size_t count = rows * t->cols, bad = sb_finite_first_bad(read, info->dtype, count),
            at = first + bad / t->cols;
     if (bad < count)
       return sb_fail(SB_ERR_NUMERIC,
@@ -60,14 +64,16 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
                      info->file, t->name, row_order ? row_order[at] : at, bad % t->cols);
   }
   for (size_t i = 0; col_order && i < rows; i++)
-    order_columns((char *)data + i * row_bytes, r->row, col_order, t->cols, row_bytes / t->cols);
+    order_columns(read + i * row_bytes, r->row, col_order, t->cols, row_bytes / t->cols);
+  if (read != data) sb_to_f32(data, read, info->dtype, rows * t->cols);
   return SB_OK;
 }
 
-/* Takes over configuration, architecture and element types. */
-static sb_status describe(sb_model *m, sb_hf_source *source) {
+/* Takes over configuration, architecture and element types, which are all f32 if `as_f32`. */
+static sb_status describe(sb_model *m, sb_hf_source *source, bool as_f32) {
   SB_TRY(sb_alloc(&m->dtypes, source->arch.count, sizeof *m->dtypes, "element types"));
-  for (size_t i = 0; i < source->arch.count; i++) m->dtypes[i] = source->tensors[i]->dtype;
+  for (size_t i = 0; i < source->arch.count; i++)
+    m->dtypes[i] = as_f32 ? SB_F32 : source->tensors[i]->dtype;
   m->config = source->config;
   m->arch = source->arch;
   source->arch = (sb_arch){0};
@@ -90,17 +96,24 @@ static sb_status take_orders(sb_model *m, const sb_orders *orders) {
 
 static sb_status read_all(sb_model *m, const sb_hf_source *source, bool check_finite) {
   SB_SPAN(SB_TRACE_COMPUTE, "load weights", SB_TRACE_NONE);
-  size_t widest = 0;
+  size_t widest = 0, unit = 0;
   reader r = {.source = source, .check_finite = check_finite};
-  for (size_t i = 0; i < m->arch.count; i++) widest = sb_max_size(widest, sb_model_row_bytes(m, i));
-  SB_TRY(sb_alloc_raw(&r.row, widest, 1, "row of a matrix"));
-  sb_status status = sb_model_visit_owned(m, read_unit, &r);
+  for (size_t i = 0; i < m->arch.count; i++) {
+    widest = sb_max_size(widest, sb_model_row_bytes(m, i));
+    if (source->tensors[i]->dtype != m->dtypes[i])
+      unit = sb_max_size(unit, sb_model_row_bytes(m, i) *
+                                   sb_min_size(m->arch.tensors[i].rows, m->blocking.rows));
+  }
+  sb_status status = sb_alloc_raw(&r.row, widest, 1, "row of a matrix");
+  SB_THEN(sb_alloc_raw(&r.unit, unit, 1, "rows of a matrix"));
+  SB_THEN(sb_model_visit_owned(m, read_unit, &r));
   sb_free(&r.row);
+  sb_free(&r.unit);
   return status;
 }
 
-sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
-                             bool check_finite, const sb_orders *orders, sb_model **out) {
+static sb_status load(const sb_world *world, const char *folder, sb_blocking blocking,
+                      bool check_finite, bool as_f32, const sb_orders *orders, sb_model **out) {
   sb_hf_source source;
   sb_status status = sb_world_alloc(world, out, sizeof **out, "model");
   SB_TRY(status);
@@ -110,7 +123,7 @@ sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_block
   m->coding = SB_CODING_SOURCE;
   status = sb_hf_source_open(world, folder, &source);
   if (status == SB_OK && !orders) sb_hf_source_tell(&source); /* with orders it is read again */
-  SB_THEN(describe(m, &source));
+  SB_THEN(describe(m, &source, as_f32));
   SB_THEN(take_orders(m, orders));
   status = sb_world_agree(world, status);
   SB_THEN(sb_model_lay_out(m, NULL, NULL));
@@ -123,5 +136,15 @@ sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_block
 
 sb_status sb_hf_load(const sb_world *world, const char *folder, sb_blocking blocking,
                      bool check_finite, sb_model **out) {
-  return sb_hf_load_ordered(world, folder, blocking, check_finite, NULL, out);
+  return load(world, folder, blocking, check_finite, false, NULL, out);
+}
+
+sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
+                             bool check_finite, const sb_orders *orders, sb_model **out) {
+  return load(world, folder, blocking, check_finite, false, orders, out);
+}
+
+sb_status sb_hf_load_f32(const sb_world *world, const char *folder, sb_blocking blocking,
+                         sb_model **out) {
+  return load(world, folder, blocking, true, true, NULL, out);
 }

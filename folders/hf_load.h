@@ -20,5 +20,9 @@ sb_status sb_hf_load(const sb_world *world, const char *folder, sb_blocking bloc
  * so still nothing is sent. */
 sb_status sb_hf_load_ordered(const sb_world *world, const char *folder, sb_blocking blocking,
                              bool check_finite, const sb_orders *orders, sb_model **out);
+/* The same with every tensor in f32, whatever its type in the file: the weights that training
+ * changes. NaN and infinity are refused. */
+sb_status sb_hf_load_f32(const sb_world *world, const char *folder, sb_blocking blocking,
+                         sb_model **out);
 
 #endif

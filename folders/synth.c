@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "folders/hf_path.h"
+#include "folders/made_model.h"
 #include "folders/random_weights.h"
 #include "io/bytes.h"
 #include "io/file.h"
@@ -188,7 +189,7 @@ sb_status sb_synth_make(const sb_world *world, const sb_synth_setup *setup,
 
 typedef struct filler {
   uint64_t seed;
-  size_t tensor; /* of the recipe at hand; arch.count before the first */
+  size_t tensor; /* of the recipe at hand; SIZE_MAX before the first */
   sb_random_tensor recipe;
   float *wide; /* [STRIPE] */
 } filler;
@@ -213,29 +214,12 @@ static sb_status fill_unit(void *context, sb_model *m, const sb_place *place, si
   return SB_OK;
 }
 
-static sb_status fill(sb_model *m, uint64_t seed) {
-  filler f = {.seed = seed, .tensor = m->arch.count};
-  SB_TRY(sb_alloc_raw(&f.wide, STRIPE, sizeof *f.wide, "weights"));
-  const sb_status status = sb_model_visit_owned(m, fill_unit, &f);
-  sb_random_tensor_free(&f.recipe);
-  sb_free(&f.wide);
-  return status;
-}
-
 sb_status sb_synth_load(const sb_world *world, const sb_config *config, sb_dtype dtype,
                         uint64_t seed, sb_blocking blocking, sb_model **out) {
-  SB_TRY(sb_world_alloc(world, out, sizeof **out, "model"));
-  sb_model *m = *out;
-  m->world = world;
-  m->config = *config;
-  m->blocking = blocking;
-  m->coding = SB_CODING_SOURCE;
-  sb_status status = sb_arch_create(config, &m->arch);
-  SB_THEN(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
-  for (size_t i = 0; status == SB_OK && i < m->arch.count; i++) m->dtypes[i] = dtype;
-  status = sb_world_agree(world, status);
-  SB_THEN(sb_model_lay_out(m, NULL, NULL));
-  SB_THEN(sb_world_agree(world, fill(m, seed)));
-  if (status != SB_OK) sb_model_free(out);
+  filler f = {.seed = seed, .tensor = SIZE_MAX};
+  SB_AGREE(world, sb_alloc_raw(&f.wide, STRIPE, sizeof *f.wide, "weights"));
+  const sb_status status = sb_made_model(world, config, dtype, blocking, fill_unit, &f, out);
+  sb_random_tensor_free(&f.recipe);
+  sb_free(&f.wide);
   return status;
 }

@@ -1,0 +1,103 @@
+/* Training as PyTorch does it: losses and gradient norms of 100 steps of torch.optim.AdamW, and the
+ * weights after 20 (tests/train/golden). */
+#include <math.h>
+
+#include "io/safetensors.h"
+#include "tests/train/runs.h"
+
+/* f32 on both sides: sums of other orders move a loss by some 1e-6; training amplifies that. */
+#define LOSS_TOLERANCE   1e-3 /* relative */
+#define WEIGHT_TOLERANCE 1e-5 /* absolute; 20 steps move a weight by up to 0.02 */
+
+typedef struct comparison {
+  const sb_safetensors *file;
+  size_t stride, compared;
+  double worst;
+} comparison;
+
+/* The file has every stride-th element of a tensor. */
+static sb_status compare_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                              void *data) {
+  comparison *c = context;
+  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
+  const sb_tensor_info *info = sb_safetensors_find(c->file, t->name);
+  const float *w = data;
+  size_t row, rows;
+  EXPECT(info != NULL);
+  if (!info) return SB_OK;
+  sb_place_rows(m, place, unit, &row, &rows);
+  const size_t first = row * t->cols, end = first + rows * t->cols;
+  for (size_t k = sb_div_up(first, c->stride); k * c->stride < end; k++) {
+    float expected;
+    EXPECT_OK(sb_safetensors_read(c->file, info, k * sizeof expected, sizeof expected, &expected));
+    c->worst = fmax(c->worst, fabs((double)w[k * c->stride - first] - (double)expected));
+    c->compared++;
+  }
+  return SB_OK;
+}
+
+static void check_weights(run *r, const char *name) {
+  char path[1024];
+  sb_safetensors *file = NULL;
+  snprintf(path, sizeof path, "%s/tests/train/golden/%s/weights.safetensors", SB_SOURCE_DIR, name);
+  EXPECT_OK(sb_safetensors_open(path, &file));
+  comparison c = {.file = file, .stride = (size_t)run_number(r, "stride")};
+  EXPECT_OK(sb_model_visit_owned(r->model, compare_unit, &c));
+  EXPECT(c.compared > 0);
+  if (!(c.worst < WEIGHT_TOLERANCE)) print_error("%s: weights differ by %g\n", name, c.worst);
+  EXPECT(c.worst < WEIGHT_TOLERANCE);
+  sb_safetensors_close(&file);
+}
+
+static void check_run(const char *name, int threads) {
+  run r;
+  double worst = 0, worst_norm = 0;
+  run_open(&r, &world, name, threads, 0);
+  const size_t steps = (size_t)run_number(&r, "steps"), look = (size_t)run_number(&r, "looked_at");
+  for (size_t step = 0; step < steps; step++) {
+    const sb_step_report report = run_step(&r);
+    worst = fmax(worst, fabs(report.loss / run_list(&r, "loss", step) - 1));
+    worst_norm = fmax(worst_norm, fabs(report.norm / run_list(&r, "norm", step) - 1));
+    if (step + 1 == look) check_weights(&r, name);
+  }
+  if (!(worst < LOSS_TOLERANCE && worst_norm < 10 * LOSS_TOLERANCE))
+    print_error("%s: losses differ by %g, norms by %g\n", name, worst, worst_norm);
+  EXPECT(worst < LOSS_TOLERANCE);
+  EXPECT(worst_norm < 10 * LOSS_TOLERANCE);
+  run_close(&r);
+}
+
+static void untied(void **state) {
+  (void)state;
+  check_run("untied", 1);
+  all_ranks_passed();
+}
+
+static void tied(void **state) {
+  (void)state;
+  check_run("tied", 2);
+  all_ranks_passed();
+}
+
+static void demo(void **state) {
+  (void)state;
+  check_run("demo", 2);
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(untied), cmocka_unit_test(tied)},
+                               demo_tests[] = {cmocka_unit_test(demo)};
+
+/* With the word "demo": that model alone, which takes a minute. */
+int main(int argc, char **argv) {
+  if (sb_world_init(&argc, &argv, &world) != SB_OK) {
+    fprintf(stderr, "%s\n", sb_message());
+    sb_world_finalize(&world);
+    return 1;
+  }
+  const int failed = argc > 1 && strcmp(argv[1], "demo") == 0
+                         ? cmocka_run_group_tests(demo_tests, NULL, NULL)
+                         : cmocka_run_group_tests(tests, NULL, NULL);
+  sb_world_finalize(&world);
+  return failed != 0;
+}

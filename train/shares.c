@@ -1,0 +1,96 @@
+#include "train/shares.h"
+
+#include "base/memory.h"
+
+static sb_status count_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                            void *data) {
+  (void)m, (void)place, (void)unit, (void)data;
+  ++*(size_t *)context;
+  return SB_OK;
+}
+
+static sb_status take_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                           void *data) {
+  sb_shares *s = context;
+  sb_share *u = &s->units[s->count++];
+  *u = (sb_share){.master = data, .tensor = place->tensor, .first = s->elements};
+  sb_place_rows(m, place, unit, &u->first_row, &u->rows);
+  u->count = u->rows * m->arch.tensors[place->tensor].cols;
+  s->elements += u->count;
+  s->before[place->group + 1] += u->count;
+  return SB_OK;
+}
+
+sb_status sb_shares_create(sb_model *m, sb_shares *s) {
+  size_t units = 0;
+  *s = (sb_shares){.model = m};
+  for (size_t i = 0; i < m->arch.count; i++)
+    if (m->dtypes[i] != SB_F32 || m->coding != SB_CODING_SOURCE)
+      return sb_fail(SB_ERR_INTERNAL, "%s is trained, but is not f32", m->arch.tensors[i].name);
+  SB_TRY(sb_model_visit_owned(m, count_unit, &units));
+  SB_TRY(sb_alloc(&s->units, units, sizeof *s->units, "units of this rank"));
+  SB_TRY(sb_alloc(&s->before, m->groups + 1, sizeof *s->before, "units of this rank"));
+  SB_TRY(sb_model_visit_owned(m, take_unit, s));
+  for (size_t g = 0; g < m->groups; g++) s->before[g + 1] += s->before[g];
+  return SB_OK;
+}
+
+void sb_shares_free(sb_shares *s) {
+  sb_free(&s->units);
+  sb_free(&s->before);
+}
+
+void sb_shares_starts(const sb_shares *s, size_t group, size_t *starts) {
+  const sb_model *m = s->model;
+  size_t first, end;
+  starts[0] = 0;
+  for (int r = 0; r < m->world->size; r++) {
+    sb_store_owned(m->store, group, r, &first, &end);
+    starts[r + 1] = sb_store_offset(m->store, group, end) / sizeof(float);
+  }
+}
+
+static const sb_place *chunk_place(const sb_model *m, size_t first, size_t count,
+                                   size_t first_row) {
+  for (size_t g = first; g < first + count; g++) {
+    const sb_place *place = &m->places[m->group_place[g]];
+    if (place->first_row == first_row) return place;
+  }
+  return NULL;
+}
+
+static const sb_place *place_of(const sb_model *m, size_t tensor, size_t first_row) {
+  const sb_model_tensor *t = &m->arch.tensors[tensor];
+  if (t->layer != SB_NONE)
+    return &m->places[m->group_place[m->layer_first + t->layer] + tensor -
+                      m->arch.layers[t->layer].first_tensor];
+  if (t->role == SB_ROLE_EMBED) return chunk_place(m, m->embed_first, m->embed_count, first_row);
+  if (t->role == SB_ROLE_LM_HEAD) return chunk_place(m, m->head_first, m->head_count, first_row);
+  return &m->places[m->group_place[m->norm_group]];
+}
+
+size_t sb_shares_locate(const sb_shares *s, size_t tensor, size_t first_row, size_t *group) {
+  const sb_place *place = place_of(s->model, tensor, first_row);
+  *group = place->group;
+  return sb_store_offset(s->model->store, place->group, place->first_unit) / sizeof(float);
+}
+
+static size_t units_of_group(const sb_model *m, size_t group) {
+  const sb_place *last = &m->places[m->group_place[group + 1] - 1];
+  return last->first_unit + last->units;
+}
+
+size_t sb_shares_largest_group(const sb_shares *s) {
+  const sb_model *m = s->model;
+  size_t most = 0;
+  for (size_t g = 0; g < m->groups; g++)
+    most = sb_max_size(most, sb_store_offset(m->store, g, units_of_group(m, g)) / sizeof(float));
+  return most;
+}
+
+size_t sb_shares_most_of_a_group(const sb_shares *s) {
+  size_t most = 0;
+  for (size_t g = 0; g < s->model->groups; g++)
+    most = sb_max_size(most, s->before[g + 1] - s->before[g]);
+  return most;
+}
