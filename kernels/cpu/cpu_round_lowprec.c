@@ -1,25 +1,33 @@
-/* Works on bands of rows as high as a scale block, cut into strips of columns that stay in cache: a
- * pass for the amax of every column, one for scales, one that codes. */
+/* Works on strips: bands of rows, as high as a scale block or RUN rows, by columns that stay in
+ * cache. A pass over a strip finds the amax of its blocks, one codes it; scales are chosen between
+ * them, for all blocks at a time. Loops are plain, so that compilers make vectors of them: the
+ * functions of lowprec_code.h have neither branches nor calls once element and rule are constants.
+ */
 #include "kernels/cpu/cpu.h"
 
 #include "base/memory.h"
+#include "kernels/cpu/vec.h"
 #include "kernels/shared/checks.h"
 #include "kernels/shared/lowprec_code.h"
 
 enum {
-  STRIP = 512, /* columns; a multiple of every tile */
-  BAND = 16    /* rows at a time where scale blocks do not say */
+  STRIP = 128, /* columns; a multiple of every block's */
+  RUN = 16 /* rows of a band of low blocks; the narrowest block of a row; columns coded at once */
 };
 
 typedef struct strip {
   const sb_lowprec_args *args;
   sb_lowprec_scale tensor;
-  size_t row, rows, col, cols; /* of the strip */
+  size_t row, rows, col, cols; /* place in the matrix, and size */
   bool rotated;                /* rows are in `turned` */
   float turned[SB_HADAMARD][STRIP];
-  float in[STRIP], out[STRIP];        /* a row whose type is not f32 */
-  uint32_t high[STRIP];               /* sb_magnitude of each column's largest number */
-  float encode[STRIP], decode[STRIP]; /* each column's scale */
+  float in[STRIP], out[STRIP]; /* a row whose type is not f32 */
+
+  /* Block i of block row j: number j * blocks + i. At most STRIP in all. */
+  size_t tall, blocks; /* rows of a block; blocks in a row of them */
+  unsigned shift;      /* column c is in block c >> shift */
+  float high[STRIP];   /* amax, as bits; before that, of each column */
+  float encode[STRIP], decode[STRIP];
 } strip;
 
 /* Row r of the strip as floats. */
@@ -33,49 +41,145 @@ static const float *row_in(strip *s, size_t r) {
   return s->in;
 }
 
-static void rotate(strip *s) {
-  s->rotated = false;
-  if (!s->args->rule.hadamard || s->rows < SB_HADAMARD) return;
-  for (size_t r = 0; r < SB_HADAMARD; r++) {
-    const float *x = row_in(s, r), sign = sb_hadamard_sign((uint32_t)r);
-    for (size_t c = 0; c < s->cols; c++) s->turned[r][c] = sign * x[c];
-  }
-  for (size_t apart = 1; apart < SB_HADAMARD; apart *= 2)
-    for (size_t r = 0; r < SB_HADAMARD; r++) {
+/* The rotation of SB_LANES columns in registers. */
+SB_INLINE void rotate_lanes(sb_vf x[SB_HADAMARD]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < SB_HADAMARD; r++) x[r] *= sb_vf_set(sb_hadamard_sign((uint32_t)r));
+#pragma GCC unroll 4
+  for (int apart = 1; apart < SB_HADAMARD; apart *= 2)
+#pragma GCC unroll 16
+    for (int r = 0; r < SB_HADAMARD; r++) {
       if (r & apart) continue;
-      float *restrict x = s->turned[r], *restrict y = s->turned[r + apart];
-      for (size_t c = 0; c < s->cols; c++) {
-        const float sum = x[c] + y[c], difference = x[c] - y[c];
-        x[c] = sum;
-        y[c] = difference;
-      }
+      const sb_vf sum = x[r] + x[r + apart], difference = x[r] - x[r + apart];
+      x[r] = sum;
+      x[r + apart] = difference;
     }
+}
+
+/* Fills `turned` if the strip's rows are rotated. */
+static void rotate(strip *s) {
+  const sb_lowprec_args *a = s->args;
+  sb_vf x[SB_HADAMARD];
+  s->rotated = false;
+  if (!a->rule.hadamard || s->rows < SB_HADAMARD) return;
+  if (a->src_dtype != SB_F32)
+    for (size_t r = 0; r < SB_HADAMARD; r++)
+      memcpy(s->turned[r], row_in(s, r), s->cols * sizeof(float));
+  const float *from = a->src_dtype == SB_F32 ? row_in(s, 0) : s->turned[0];
+  const size_t ld = a->src_dtype == SB_F32 ? a->cols : STRIP;
+  for (size_t c = 0; c < s->cols; c += SB_LANES) {
+    const size_t left = s->cols - c;
+    for (size_t r = 0; r < SB_HADAMARD; r++)
+      x[r] = left >= SB_LANES ? sb_vf_load(from + r * ld + c)
+                              : sb_vf_load_part(from + r * ld + c, left, 0.0f);
+    rotate_lanes(x);
+    for (size_t r = 0; r < SB_HADAMARD; r++) sb_vf_store(s->turned[r] + c, x[r]);
+  }
   s->rotated = true;
 }
 
-/* Fills `high`. */
-static void find_high(strip *s) {
+/* ---- amax ---- */
+
+SB_INLINE float higher(float high, float x) {
+  const uint32_t a = sb_magnitude(high), b = sb_magnitude(x);
+  return sb_lowprec_float(a > b ? a : b);
+}
+
+/* high[c] = the largest magnitude of column c. */
+static void find_column_highs(strip *s) {
   memset(s->high, 0, s->cols * sizeof *s->high);
   for (size_t r = 0; r < s->rows; r++) {
     const float *x = row_in(s, r);
-    for (size_t c = 0; c < s->cols; c++) {
-      const uint32_t magnitude = sb_magnitude(x[c]);
-      s->high[c] = magnitude > s->high[c] ? magnitude : s->high[c];
-    }
+    for (size_t c = 0; c < s->cols; c++) s->high[c] = higher(s->high[c], x[c]);
   }
 }
 
-static uint32_t highest(const uint32_t *high, size_t count) {
-  uint32_t out = 0;
-  for (size_t c = 0; c < count; c++) out = high[c] > out ? high[c] : out;
-  return out;
+/* The largest magnitude of n numbers. */
+SB_INLINE float highest(const float *x, size_t n) {
+  float lane[SB_LANES] = {0}, high = 0.0f;
+  size_t c = 0;
+  if (n >= SB_LANES) {
+    sb_vi most = sb_vi_magnitude(sb_vf_load(x));
+    for (c = SB_LANES; c + SB_LANES <= n; c += SB_LANES)
+      most = sb_vi_max(most, sb_vi_magnitude(sb_vf_load(x + c)));
+    sb_vf_store(lane, (sb_vf)most);
+    for (size_t i = 0; i < SB_LANES; i++) high = higher(high, lane[i]);
+  }
+  for (; c < n; c++) high = higher(high, x[c]);
+  return high;
 }
 
-/* The sum of squared errors of a block of columns [c, c + n) under a scale: columns first, then
+/* high[i] = the largest magnitude of x[i * width] and the following `width` numbers; x may be high.
+ * The width is a constant where this is inlined. */
+SB_INLINE void fold_by(float *high, const float *x, size_t cols, size_t width) {
+  const size_t whole = cols / width;
+  for (size_t i = 0; i < whole; i++) high[i] = highest(x + i * width, width);
+  if (whole * width < cols) high[whole] = highest(x + whole * width, cols - whole * width);
+}
+static void fold(float *high, const float *x, size_t cols, size_t width) {
+  if (width == 16)
+    fold_by(high, x, cols, 16);
+  else if (width == 32)
+    fold_by(high, x, cols, 32);
+  else
+    fold_by(high, x, cols, width);
+}
+
+/* high = the amax of every block. */
+static void find_amax(strip *s) {
+  const size_t width = s->args->rule.tile_cols;
+  if (s->tall == 1) {
+    for (size_t r = 0; r < s->rows; r++)
+      fold(s->high + r * s->blocks, row_in(s, r), s->cols, width);
+  } else {
+    find_column_highs(s);
+    if (width > 1) fold(s->high, s->high, s->cols, width);
+  }
+}
+
+/* ---- scales ---- */
+
+/* The scales of `count` blocks by a rule whose `scale` is a constant where this is inlined. */
+SB_INLINE void scales_by(strip *s, sb_scale_rule scale, size_t count) {
+  sb_lowprec_rule rule = s->args->rule;
+  rule.scale = scale;
+  for (size_t i = 0; i < count; i++) {
+    const sb_lowprec_scale one =
+        sb_lowprec_block_scale(&rule, sb_magnitude(s->high[i]), s->tensor, 1.0f);
+    s->encode[i] = one.encode;
+    s->decode[i] = one.decode;
+  }
+}
+
+static void choose_scales(strip *s, size_t count) {
+  const sb_scale_rule scale = s->args->rule.scale;
+  switch (scale) {
+  case SB_SCALE_F32:
+    scales_by(s, SB_SCALE_F32, count);
+    break;
+  case SB_SCALE_POWER_DOWN:
+    scales_by(s, SB_SCALE_POWER_DOWN, count);
+    break;
+  case SB_SCALE_E4M3:
+    scales_by(s, SB_SCALE_E4M3, count);
+    break;
+  case SB_SCALE_FLOOR:
+    scales_by(s, SB_SCALE_FLOOR, count);
+    break;
+  case SB_SCALE_UP:
+    scales_by(s, SB_SCALE_UP, count);
+    break;
+  default:
+    scales_by(s, scale, count);
+  }
+}
+
+/* The sum of squared errors of the block at row r and column c under a scale: columns first, then
  * over columns in order. */
-static float error_of(strip *s, size_t c, size_t n, sb_lowprec_scale scale) {
-  float sums[SB_HADAMARD] = {0}, sum = 0.0f;
-  for (size_t r = 0; r < s->rows; r++) {
+static float error_of(strip *s, size_t r, size_t c, sb_lowprec_scale scale) {
+  const size_t n = sb_min_size(s->args->rule.tile_cols, s->cols - c);
+  float sums[RUN] = {0}, sum = 0.0f;
+  for (size_t end = sb_min_size(r + s->tall, s->rows); r < end; r++) {
     const float *x = row_in(s, r) + c;
     for (size_t i = 0; i < n; i++) {
       const float q = sb_element_nearest(SB_ELEMENT_E2M1, x[i] * scale.encode) * scale.decode;
@@ -87,71 +191,92 @@ static float error_of(strip *s, size_t c, size_t n, sb_lowprec_scale scale) {
   return sum;
 }
 
-/* Fills `encode` and `decode`. */
-static void choose_scales(strip *s) {
+/* Keeps the other of two scales where it errs less. */
+static void choose_of_two(strip *s, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const size_t r = i / s->blocks * s->tall, c = i % s->blocks << s->shift;
+    const sb_lowprec_scale near = {s->encode[i], s->decode[i]};
+    const sb_lowprec_scale wide =
+        sb_lowprec_block_scale(&s->args->rule, sb_magnitude(s->high[i]), s->tensor, 1.5f);
+    if (error_of(s, r, c, wide) >= error_of(s, r, c, near)) continue;
+    s->encode[i] = wide.encode;
+    s->decode[i] = wide.decode;
+  }
+}
+
+/* Fills encode and decode. */
+static void find_scales(strip *s) {
   const sb_lowprec_rule *rule = &s->args->rule;
-  const size_t width = rule->tile_cols ? rule->tile_cols : s->cols;
-  for (size_t c = 0; c < s->cols; c += width) {
-    const size_t n = sb_min_size(width, s->cols - c);
-    const uint32_t amax = rule->tile_rows ? highest(s->high + c, n) : 0;
-    sb_lowprec_scale scale = sb_lowprec_block_scale(rule, amax, s->tensor, 1.0f);
-    if (rule->two_scales) {
-      const sb_lowprec_scale other = sb_lowprec_block_scale(rule, amax, s->tensor, 1.5f);
-      if (error_of(s, c, n, other) < error_of(s, c, n, scale)) scale = other;
-    }
-    for (size_t i = 0; i < n; i++) {
-      s->encode[c + i] = scale.encode;
-      s->decode[c + i] = scale.decode;
-    }
+  const bool whole = rule->tile_rows == 0;
+  s->tall = whole ? s->rows : rule->tile_rows;
+  s->shift = whole ? 31 : (unsigned)__builtin_ctz(rule->tile_cols);
+  s->blocks = whole ? 1 : sb_div_up(s->cols, rule->tile_cols);
+  const size_t count = sb_div_up(s->rows, s->tall) * s->blocks;
+  if (whole) {
+    s->encode[0] = s->tensor.encode;
+    s->decode[0] = 1.0f;
+    return;
   }
+  find_amax(s);
+  choose_scales(s, count);
+  if (rule->two_scales) choose_of_two(s, count);
 }
 
-/* Codes and decodes one row; element and way are constants where it is inlined. */
-static inline __attribute__((always_inline)) void code(const strip *s, float *out, const float *in,
-                                                       sb_lowprec_row row, float tensor,
-                                                       sb_element element, bool stochastic) {
-  for (size_t c = 0; c < s->cols; c++) {
-    const float v = in[c] * s->encode[c];
-    const float q =
-        stochastic
-            ? sb_element_stochastic(element, v, sb_lowprec_random(row, (uint32_t)(s->col + c)))
-            : sb_element_nearest(element, v);
-    out[c] = q * s->decode[c] * tensor;
-  }
-}
+/* ---- coding ---- */
 
-static void code_row(const strip *s, float *out, const float *in, sb_lowprec_row row) {
+/* Codes and decodes columns [c, c + n) of row r; element and way are constants where this is
+ * inlined. They lie in one block, or `each` in its own. */
+SB_INLINE void code_run(const strip *s, float *out, const float *in, size_t r, size_t c, size_t n,
+                        sb_lowprec_row random, sb_element element, bool stochastic, bool each) {
+  const size_t block = r / s->tall * s->blocks + (c >> s->shift);
   const float tensor = s->args->tensor_scale ? 1.0f : s->tensor.decode;
+  for (size_t i = 0; i < n; i++) {
+    const size_t at = each ? block + i : block;
+    const float v = in[c + i] * s->encode[at];
+    const float q =
+        stochastic ? sb_element_stochastic(element, v,
+                                           sb_lowprec_random(random, (uint32_t)(s->col + c + i)))
+                   : sb_element_nearest(element, v);
+    out[c + i] = q * s->decode[at] * tensor;
+  }
+}
+SB_INLINE void code(const strip *s, float *out, const float *in, size_t r, sb_element element,
+                    bool stochastic) {
+  const sb_lowprec_row random = sb_lowprec_row_of(s->args->key, s->row + r);
+  size_t c = 0;
+  if (s->shift == 0) {
+    code_run(s, out, in, r, 0, s->cols, random, element, stochastic, true);
+    return;
+  }
+  for (; c + RUN <= s->cols; c += RUN)
+    code_run(s, out, in, r, c, RUN, random, element, stochastic, false);
+  if (c < s->cols) code_run(s, out, in, r, c, s->cols - c, random, element, stochastic, false);
+}
+
+static void code_row(const strip *s, float *out, const float *in, size_t r) {
   const bool stochastic = s->args->rule.stochastic;
   switch (s->args->rule.element) {
   case SB_ELEMENT_E4M3:
-    if (stochastic)
-      code(s, out, in, row, tensor, SB_ELEMENT_E4M3, true);
-    else
-      code(s, out, in, row, tensor, SB_ELEMENT_E4M3, false);
+    stochastic ? code(s, out, in, r, SB_ELEMENT_E4M3, true)
+               : code(s, out, in, r, SB_ELEMENT_E4M3, false);
     break;
   case SB_ELEMENT_E5M2:
-    if (stochastic)
-      code(s, out, in, row, tensor, SB_ELEMENT_E5M2, true);
-    else
-      code(s, out, in, row, tensor, SB_ELEMENT_E5M2, false);
+    stochastic ? code(s, out, in, r, SB_ELEMENT_E5M2, true)
+               : code(s, out, in, r, SB_ELEMENT_E5M2, false);
     break;
   default:
-    if (stochastic)
-      code(s, out, in, row, tensor, SB_ELEMENT_E2M1, true);
-    else
-      code(s, out, in, row, tensor, SB_ELEMENT_E2M1, false);
+    stochastic ? code(s, out, in, r, SB_ELEMENT_E2M1, true)
+               : code(s, out, in, r, SB_ELEMENT_E2M1, false);
   }
 }
 
 static void code_strip(strip *s) {
   const sb_lowprec_args *a = s->args;
-  if (a->rule.tile_rows > 0) find_high(s);
-  choose_scales(s);
+  find_scales(s);
   for (size_t r = 0; r < s->rows; r++) {
     const size_t at = (s->row + r) * a->cols + s->col;
     float *out = a->dst_dtype == SB_F32 ? (float *)a->dst + at : s->out;
-    code_row(s, out, row_in(s, r), sb_lowprec_row_of(a->key, s->row + r));
+    code_row(s, out, row_in(s, r), r);
     if (out == s->out)
       sb_cpu_from_f32((char *)a->dst + at * sb_dtype_size(a->dst_dtype), a->dst_dtype, out,
                       s->cols);
@@ -161,9 +286,7 @@ static void code_strip(strip *s) {
 /* Runs over all strips: codes them, or, if `amax` is not NULL, finds the largest magnitude. */
 static void every_strip(sb_backend *backend, const sb_lowprec_args *args, sb_lowprec_scale tensor,
                         uint32_t *amax) {
-  const size_t height = args->rule.hadamard    ? SB_HADAMARD
-                        : args->rule.tile_rows ? args->rule.tile_rows
-                                               : BAND;
+  const size_t height = sb_max_size(args->rule.tile_rows, RUN);
   const size_t bands = sb_div_up(args->rows, height), strips = sb_div_up(args->cols, STRIP);
   uint32_t high = 0;
 #pragma omp parallel num_threads(sb_cpu_threads(backend)) if (args->rows * args->cols > 16384)     \
@@ -181,9 +304,11 @@ static void every_strip(sb_backend *backend, const sb_lowprec_args *args, sb_low
       s.cols = sb_min_size(STRIP, args->cols - s.col);
       rotate(&s);
       if (amax) {
-        find_high(&s);
-        const uint32_t here = highest(s.high, s.cols);
-        high = here > high ? here : high;
+        find_column_highs(&s);
+        for (size_t c = 0; c < s.cols; c++) {
+          const uint32_t here = sb_magnitude(s.high[c]);
+          high = here > high ? here : high;
+        }
       } else {
         code_strip(&s);
       }

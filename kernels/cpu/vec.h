@@ -92,6 +92,22 @@ SB_INLINE sb_vf sb_vf_min(sb_vf a, sb_vf b) {
 #endif
 }
 
+/* a > b ? a : b. */
+SB_INLINE sb_vi sb_vi_max(sb_vi a, sb_vi b) {
+#ifdef __AVX512F__
+  return (sb_vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (sb_vi)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#else
+  const sb_vi mask = a > b;
+  return (mask & a) | (~mask & b);
+#endif
+}
+/* The bits of |x|: their order as numbers is that of magnitudes, infinity and NaN on top. */
+SB_INLINE sb_vi sb_vi_magnitude(sb_vf x) {
+  return (sb_vi)x & sb_vi_set(0x7fffffff);
+}
+
 SB_INLINE float sb_vf_sum(sb_vf v) {
   float lane[SB_LANES];
   sb_vf_store(lane, v);

@@ -105,8 +105,9 @@ static inline sb_status sb_check_lowprec(const sb_lowprec_args *args) {
                    "low precision from %s to %s: only F32, F16 and BF16 are rounded",
                    sb_dtype_name(args->src_dtype), sb_dtype_name(args->dst_dtype));
   const bool whole = rule->tile_rows == 0 && rule->tile_cols == 0;
-  const bool cut = rule->tile_rows > 0 && rule->tile_cols > 0 && rule->tile_cols <= 128 &&
-                   128 % rule->tile_cols == 0;
+  const bool cut = (rule->tile_cols == 1 && rule->tile_rows > 1) ||
+                   (rule->tile_rows > 0 && rule->tile_cols >= 16 && rule->tile_cols <= 128 &&
+                    (rule->tile_cols & (rule->tile_cols - 1)) == 0);
   if (rule->element != SB_ELEMENT_NONE &&
       ((!whole && !cut) || (whole && rule->scale != SB_SCALE_F32) ||
        (rule->hadamard && rule->tile_rows != 16) ||
