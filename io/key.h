@@ -11,7 +11,7 @@
 
 #include "base/status.h"
 
-enum { SB_KEY_ENTRIES = 20, SB_KEY_TEXT = 64 };
+enum { SB_KEY_ENTRIES = 24, SB_KEY_TEXT = 64 };
 
 typedef struct sb_key {
   size_t count;

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "io/bytes.h"
@@ -254,4 +255,60 @@ sb_status sb_safetensors_header_read(int fd, const char *path, uint64_t file_byt
   SB_TRY(read_tensors(&scan, data_start, file_bytes - data_start, tensors, count));
   if (!sorted(*tensors, *count)) qsort(*tensors, *count, sizeof **tensors, by_offset);
   return check_tiling(path, *tensors, *count, data_start, file_bytes);
+}
+
+/* ---- metadata ---- */
+
+static sb_status read_strings(sb_json_scan *scan, json_t *out) {
+  bool first = true, more = true;
+  const char *key = NULL, *value;
+  if (sb_json_scan_kind(scan) != SB_JSON_OBJECT) return sb_json_scan_skip(scan);
+  SB_TRY(sb_json_scan_enter(scan, '{'));
+  for (;;) {
+    SB_TRY(sb_json_scan_next(scan, '}', &first, &more, &key));
+    if (!more) return SB_OK;
+    if (sb_json_scan_kind(scan) != SB_JSON_STRING) {
+      SB_TRY(sb_json_scan_skip(scan));
+      continue;
+    }
+    SB_TRY(sb_json_scan_string(scan, &value));
+    json_object_set_new(out, key, json_string(value));
+  }
+}
+
+static sb_status find_metadata(sb_json_scan *scan, json_t *out) {
+  bool first = true, more = true;
+  const char *name = NULL;
+  SB_TRY(sb_json_scan_enter(scan, '{'));
+  for (;;) {
+    SB_TRY(sb_json_scan_next(scan, '}', &first, &more, &name));
+    if (!more) return SB_OK;
+    if (strcmp(name, "__metadata__") == 0)
+      SB_TRY(read_strings(scan, out));
+    else
+      SB_TRY(sb_json_scan_skip(scan));
+  }
+}
+
+sb_status sb_safetensors_metadata_read(const char *path, json_t **out) {
+  sb_json_scan scan;
+  char *text = NULL;
+  size_t bytes = 0;
+  uint64_t file_bytes;
+  int fd;
+  *out = NULL;
+  SB_TRY(sb_file_open(path, &fd, &file_bytes));
+  sb_status status = read_text(fd, path, file_bytes, &text, &bytes);
+  close(fd);
+  if (status == SB_OK) {
+    text[bytes] = '\0';
+    *out = json_object();
+    sb_json_scan_begin(&scan, path, "header", text, bytes);
+    status = find_metadata(&scan, *out);
+  }
+  sb_free(&text);
+  if (status == SB_OK) return SB_OK;
+  json_decref(*out);
+  *out = NULL;
+  return status;
 }

@@ -2,6 +2,8 @@
 #ifndef SB_IO_SAFETENSORS_HEADER_H
 #define SB_IO_SAFETENSORS_HEADER_H
 
+#include <jansson.h>
+
 #include "base/status.h"
 #include "io/tensor_info.h"
 
@@ -12,5 +14,10 @@
  * failure. */
 sb_status sb_safetensors_header_read(int fd, const char *path, uint64_t file_bytes,
                                      sb_tensor_info **tensors, size_t *count, char **text);
+
+/* *out = __metadata__ of the file as an object of strings; members of other types are left out, and
+ * a file without metadata has an empty one. The caller releases it with json_decref. SB_ERR_IO;
+ * SB_ERR_FORMAT where the header is no JSON object. */
+sb_status sb_safetensors_metadata_read(const char *path, json_t **out);
 
 #endif

@@ -1,5 +1,6 @@
 /* Good safetensors files and folders, made from hand-written bytes. */
 #include "io/safetensors.h"
+#include "io/safetensors_header.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -18,6 +19,31 @@ static void put_good(const char *path) {
   unsigned char data[28];
   for (int i = 0; i < 28; i++) data[i] = (unsigned char)i;
   put_safetensors(path, header, data, sizeof data);
+}
+
+static void metadata(void **state) {
+  (void)state;
+  json_t *found;
+  put_good(scratch_path("one.safetensors"));
+  assert_ok(sb_safetensors_metadata_read(scratch_path("one.safetensors"), &found));
+  assert_int_equal(json_object_size(found), 1);
+  assert_string_equal(json_string_value(json_object_get(found, "format")), "pt");
+  json_decref(found);
+  put_safetensors(
+      scratch_path("odd"),
+      "{\"a\":{\"__metadata__\":{\"x\":\"y\"}},\"__metadata__\":{\"n\":1,\"s\":\"\\u00e9\"}}", "",
+      0);
+  assert_ok(sb_safetensors_metadata_read(scratch_path("odd"), &found));
+  assert_int_equal(json_object_size(found), 1);
+  assert_string_equal(json_string_value(json_object_get(found, "s")), "\xc3\xa9");
+  json_decref(found);
+  put_safetensors(scratch_path("none"), "{}", "", 0);
+  assert_ok(sb_safetensors_metadata_read(scratch_path("none"), &found));
+  assert_int_equal(json_object_size(found), 0);
+  json_decref(found);
+  put_safetensors(scratch_path("odd"), "[1]", "", 0);
+  assert_fails(sb_safetensors_metadata_read(scratch_path("odd"), &found), SB_ERR_FORMAT, "odd");
+  assert_null(found);
 }
 
 static void single_file(void **state) {
@@ -149,8 +175,11 @@ static void beyond_4_gib(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(single_file),    cmocka_unit_test(weights_are_required_by_name),
-      cmocka_unit_test(sharded_folder), cmocka_unit_test(single_folder),
+      cmocka_unit_test(metadata),
+      cmocka_unit_test(single_file),
+      cmocka_unit_test(weights_are_required_by_name),
+      cmocka_unit_test(sharded_folder),
+      cmocka_unit_test(single_folder),
       cmocka_unit_test(beyond_4_gib),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
