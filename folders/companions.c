@@ -39,7 +39,9 @@ bool sb_companions_is_one(const char *name) {
       ".ggml",        ".h5",         ".keras", ".msgpack",    ".onnx", ".onnx_data",
       ".tflite",      ".mlmodel",    ".ot",    ".npz",        ".pkl",  ".pickle",
       ".nemo",        ".index.json", ".sbz",   ".incomplete", ".part", ".lock"};
-  if (name[0] == '.' || strcmp(name, "manifest.json") == 0 || is_unfinished(name)) return false;
+  if (name[0] == '.' || strcmp(name, "manifest.json") == 0 || strcmp(name, "training.json") == 0 ||
+      is_unfinished(name))
+    return false;
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
     if (ends_with(name, ends[i])) return false;
   return true;
@@ -154,6 +156,24 @@ sb_status sb_companions_copy(const char *source, const sb_outdir *out) {
 sb_status sb_companions_check(const char *source) {
   copying c = {.source = source};
   return copy_folder(&c, "");
+}
+
+sb_status sb_companions_copy_config(const char *config, const sb_outdir *out) {
+  static const char *const names[] = {"tokenizer.json",     "tokenizer_config.json",
+                                      "tokenizer.model",    "special_tokens_map.json",
+                                      "added_tokens.json",  "vocab.json",
+                                      "merges.txt",         "generation_config.json",
+                                      "chat_template.jinja"};
+  char folder[SB_PATH_MAX], from[SB_PATH_MAX];
+  if (strlen(config) >= SB_PATH_MAX)
+    return sb_fail(SB_ERR_IO, "%.64s...: the name is too long", config);
+  sb_path_parent(folder, config);
+  SB_TRY(copy_file(config, "config.json", out));
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    SB_TRY(sb_path_join(from, folder, names[i]));
+    if (access(from, F_OK) == 0) SB_TRY(copy_file(from, names[i], out));
+  }
+  return SB_OK;
 }
 
 sb_status sb_companions_restate(const char *folder, const sb_config *config, json_t **out) {

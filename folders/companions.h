@@ -7,7 +7,7 @@
  *   weights       by the end of the name, in any case: .safetensors .bin .pt .pth .ckpt .gguf .ggml
  *                 .h5 .keras .msgpack .onnx .onnx_data .tflite .mlmodel .ot .npz .pkl .pickle .nemo
  *   indexes       *.index.json
- *   outputs       manifest.json and *.sbz of an output folder
+ *   outputs       manifest.json and *.sbz of an output folder, training.json of a checkpoint
  *   unfinished    *.incomplete, *.part, *.lock, and temporary names of runs (io/unfinished.h)
  *   hidden        names that begin with a dot
  *   large         files of more than 1 GiB
@@ -32,6 +32,9 @@ bool sb_companions_is_one(const char *name);
  * names what stays behind by the last three rules. SB_ERR_IO for a side file that cannot be read or
  * copied. A `source` that cannot be listed has none: whoever reads its weights will tell. */
 sb_status sb_companions_copy(const char *source, const sb_outdir *out);
+/* For a model that is made of a configuration alone: copies the file `config` as config.json, and
+ * what belongs to a tokenizer beside it, by the names that transformers uses. SB_ERR_IO. */
+sb_status sb_companions_copy_config(const char *config, const sb_outdir *out);
 /* Makes config.json in `folder`, a copy of the source's, say what the tensors made of it
  * (sb_config_restate); its text stays where it says so already. *out is the JSON, which the caller
  * releases with json_decref. SB_ERR_IO, SB_ERR_FORMAT. */

@@ -12,8 +12,8 @@
 
 typedef struct job {
   sb_model *m;
-  const char *source;
-  bool as_source; /* every tensor in its own type, in place of dtype */
+  const char *source; /* output folder whose codes are dequantized; else NULL */
+  bool as_source;     /* every tensor in its own type, in place of dtype */
   sb_dtype dtype;
   sb_hf_folder *folder;
   void *row;          /* one block row in the type it is written in */
@@ -144,7 +144,8 @@ static sb_status write_config(const job *j, const char *folder) {
 static sb_status write_beside(void *context, const char *folder) {
   const job *j = context;
   json_t *config;
-  if (!j->as_source) return write_config(j, folder);
+  if (j->source) return write_config(j, folder);
+  if (!j->as_source) return sb_hf_folder_restate(folder, &j->m->config, j->dtype);
   const sb_status status = sb_companions_restate(folder, &j->m->config, &config);
   json_decref(config);
   return status;
@@ -183,6 +184,12 @@ sb_status sb_export_dequantized(sb_model *m, const char *source, sb_destination 
 sb_status sb_export_source(sb_model *m, sb_destination *out, uint64_t file_bytes, sb_ticker ticker,
                            sb_hf_folder_stats *stats) {
   job j = {.m = m, .as_source = true, .ticker = ticker};
+  return export(&j, out, file_bytes, stats);
+}
+
+sb_status sb_export_as(sb_model *m, sb_destination *out, sb_dtype dtype, uint64_t file_bytes,
+                       sb_ticker ticker, sb_hf_folder_stats *stats) {
+  job j = {.m = m, .dtype = dtype, .ticker = ticker};
   return export(&j, out, file_bytes, stats);
 }
 

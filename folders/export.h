@@ -28,6 +28,11 @@ sb_status sb_export_dequantized(sb_model *model, const char *source, sb_destinat
 sb_status sb_export_source(sb_model *model, sb_destination *out, uint64_t file_bytes,
                            sb_ticker ticker, sb_hf_folder_stats *stats);
 
+/* The same with all tensors in `dtype`, a weight type, which config.json then names: for models
+ * that were trained. SB_ERR_NUMERIC as for sb_export_dequantized. */
+sb_status sb_export_as(sb_model *model, sb_destination *out, sb_dtype dtype, uint64_t file_bytes,
+                       sb_ticker ticker, sb_hf_folder_stats *stats);
+
 /* Bytes of the tensors that sb_export_source writes: for asking early whether they have room. Pure.
  */
 uint64_t sb_export_source_bytes(const sb_model *model);

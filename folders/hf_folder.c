@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/trace.h"
+#include "folders/companions.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/safetensors_writer.h"
@@ -36,6 +37,17 @@ void sb_hf_folder_set_dtype(json_t *config, sb_dtype dtype) {
   json_object_set_new(config, "dtype", json_string(names[dtype]));
   json_object_set_new(config, "torch_dtype", json_string(names[dtype]));
   if (json_is_object(inner)) sb_hf_folder_set_dtype(inner, dtype);
+}
+
+sb_status sb_hf_folder_restate(const char *folder, const sb_config *config, sb_dtype dtype) {
+  char path[SB_PATH_MAX];
+  json_t *json;
+  SB_TRY(sb_path_join(path, folder, "config.json"));
+  SB_TRY(sb_companions_restate(folder, config, &json));
+  sb_hf_folder_set_dtype(json, dtype);
+  const sb_status status = sb_json_write(path, json);
+  json_decref(json);
+  return status;
 }
 
 sb_status sb_hf_folder_range_error(const sb_model_tensor *tensor, size_t row, size_t col,

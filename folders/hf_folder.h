@@ -49,6 +49,10 @@ sb_status sb_hf_folder_write(sb_hf_folder *folder, size_t tensor, uint64_t offse
  * that transformers has for it, "dtype" and "torch_dtype". Local. */
 void sb_hf_folder_set_dtype(json_t *config, sb_dtype dtype);
 
+/* The same for config.json in `folder`, a copy of the source's, which also gets to say what the
+ * tensors made of it (sb_companions_restate). SB_ERR_IO, SB_ERR_FORMAT. Local. */
+sb_status sb_hf_folder_restate(const char *folder, const sb_config *config, sb_dtype dtype);
+
 /* SB_ERR_NUMERIC: weight [row, col] of `tensor` is finite and beyond the range of `dtype`, the type
  * it is written in. Local. */
 sb_status sb_hf_folder_range_error(const sb_model_tensor *tensor, size_t row, size_t col,
