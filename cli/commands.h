@@ -18,6 +18,7 @@ sb_command_run sb_cmd_export;
 sb_command_run sb_cmd_reorder;
 sb_command_run sb_cmd_synth;
 sb_command_run sb_cmd_bench;
+sb_command_run sb_cmd_train;
 sb_command_run sb_cmd_doctor;
 
 #endif

@@ -88,6 +88,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   if (set & SB_COMMON_COMPUTE)
     table[n++] = (sb_option){.name = "compute",
                              SB_OPTION_ENUM(c->arithmetic, compute_names),
+                             .given = &c->arithmetic_given,
                              .help = "Arithmetic of matrix products; bf16 sums in f32."};
   if (set & SB_COMMON_COMPUTE_OR_PACKED)
     table[n++] = (sb_option){

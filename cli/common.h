@@ -34,6 +34,7 @@ typedef struct sb_common {
   int threads; /* of this rank; 0: chosen by sb_common_begin */
   uint64_t seed;
   sb_arithmetic arithmetic;
+  bool arithmetic_given; /* --compute is on the command line */
   sb_device device;
   sb_exchange exchange;
   sb_token_width token_width;

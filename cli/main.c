@@ -26,6 +26,8 @@ static const struct {
     {"export", "dequantized Hugging Face folder from an output folder", sb_cmd_export},
     {"reorder", "the same model with its channels in an order that gathers what is sensitive",
      sb_cmd_reorder},
+    {"train", "train a model, from scratch or from its weights, with a precision per linear layer",
+     sb_cmd_train},
     {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
     {"bench", "what this machine can do, and how much of it the phases of quantize get",
      sb_cmd_bench},

@@ -31,6 +31,7 @@ typedef enum sb_option_kind {
 typedef enum sb_option_file {
   SB_FILE_NONE,
   SB_FILE_READ,    /* a file or folder that the run reads; so are all arguments */
+  SB_FILE_TOKENS,  /* token files that the run reads (cli/token_list.h) */
   SB_FILE_WRITTEN, /* a file, written at the end */
   SB_FILE_FOUND,   /* a file that is read where it exists, and written where it does not */
   SB_FILE_KEPT,    /* a file that is read where it exists, and written again and again */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "io/file.h"
 
 static char *settled[SB_PATHS_MAX]; /* as argv, for good */
@@ -58,6 +59,32 @@ static sb_status settle(const char **path, int *count) {
   return SB_OK;
 }
 
+/* Every name of a list of token files; weights stay behind them. */
+static sb_status settle_list(const char **value, int *count) {
+  const size_t bytes = *value ? strlen(*value) + 1 : 0;
+  size_t names = 1;
+  char *list;
+  if (!*value) return SB_OK;
+  if (*count == SB_PATHS_MAX)
+    return sb_fail(SB_ERR_INTERNAL, "more than %d paths on a command line", SB_PATHS_MAX);
+  for (const char *c = *value; *c; c++) names += *c == ',';
+  free(settled[*count]);
+  settled[*count] = malloc(names * (SB_PATH_MAX + 1));
+  if (!settled[*count]) return sb_fail(SB_ERR_MEMORY, "%s: not enough memory", *value);
+  SB_TRY(sb_alloc(&list, bytes, 1, "names of token files"));
+  memcpy(list, *value, bytes);
+  sb_status status = SB_OK;
+  char *next = list, *at = settled[*count];
+  for (const char *name; status == SB_OK && (name = strsep(&next, ","));) {
+    if (at > settled[*count]) at = stpcpy(at, ",");
+    status = sb_path_absolute(name, at);
+    at += strlen(at);
+  }
+  sb_free(&list);
+  *value = settled[(*count)++];
+  return status;
+}
+
 static const sb_option *option_at(const sb_usage *u, size_t i) {
   return i < u->option_count ? &u->options[i] : &u->common[i - u->option_count];
 }
@@ -73,7 +100,10 @@ sb_status sb_paths_settle(const sb_usage *u) {
   }
   if (stays) return SB_OK;
   for (size_t i = 0; i < u->argument_count; i++) SB_TRY(settle(u->arguments[i].value, &count));
-  for (size_t i = 0; i < options; i++)
-    if (option_at(u, i)->kind == SB_OPTION_STRING) SB_TRY(settle(option_at(u, i)->value, &count));
+  for (size_t i = 0; i < options; i++) {
+    const sb_option *o = option_at(u, i);
+    if (o->kind != SB_OPTION_STRING) continue;
+    SB_TRY(o->file == SB_FILE_TOKENS ? settle_list(o->value, &count) : settle(o->value, &count));
+  }
   return SB_OK;
 }

@@ -7,11 +7,12 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "cli/token_list.h"
 #include "io/atomic.h"
 #include "io/manifest.h"
 #include "io/outdir.h"
 
-enum { MOST = 16 };
+enum { MOST = 16 + SB_TRAIN_SOURCES, LISTS = 2 };
 
 /* A name on the command line, and what it says. */
 typedef struct named {
@@ -23,18 +24,35 @@ typedef struct named {
 typedef struct names {
   named of[MOST];
   size_t count;
+  sb_token_list lists[LISTS]; /* have the names of token files */
+  size_t list_count;
 } names;
 
 static void add(names *n, const char *option, const char *path, sb_option_file file) {
   if (!path || file == SB_FILE_NONE || n->count == MOST) return;
-  if (file == SB_FILE_WRITTEN && strcmp(path, "-") == 0) return; /* stdout */
+  if ((file == SB_FILE_WRITTEN || file == SB_FILE_KEPT) && strcmp(path, "-") == 0) return;
   n->of[n->count++] = (named){option, path, file};
 }
 
-static void add_options(names *n, const sb_option *options, size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (options[i].kind == SB_OPTION_STRING)
-      add(n, options[i].name, *(const char *const *)options[i].value, options[i].file);
+static sb_status add_tokens(names *n, const char *option, const char *value) {
+  if (!value || n->list_count == LISTS) return SB_OK;
+  sb_token_list *list = &n->lists[n->list_count++];
+  SB_TRY(sb_token_list_parse(option, value, list));
+  for (size_t i = 0; i < list->count; i++) add(n, option, list->sources[i].path, SB_FILE_READ);
+  return SB_OK;
+}
+
+static sb_status add_options(names *n, const sb_option *options, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const sb_option *o = &options[i];
+    if (o->kind != SB_OPTION_STRING) continue;
+    const char *value = *(const char *const *)o->value;
+    if (o->file == SB_FILE_TOKENS)
+      SB_TRY(add_tokens(n, o->name, value));
+    else
+      add(n, o->name, value, o->file);
+  }
+  return SB_OK;
 }
 
 /* Whether the run writes that file. */
@@ -118,17 +136,23 @@ static sb_status check_folder(const named *folder, const names *all) {
   return SB_OK;
 }
 
-sb_status sb_targets_check(const sb_usage *usage) {
-  names all = {.count = 0};
+static sb_status check(const sb_usage *usage, names *all) {
   for (size_t i = 0; i < usage->argument_count; i++)
-    add(&all, usage->arguments[i].name, *usage->arguments[i].value, SB_FILE_READ);
-  add_options(&all, usage->options, usage->option_count);
-  add_options(&all, usage->common, usage->common_count);
-  for (const named *n = all.of; n < all.of + all.count; n++) {
-    if (n->file == SB_FILE_FOLDER) SB_TRY(check_folder(n, &all));
-    if (is_target(n)) SB_TRY(check_target(n, &all));
+    add(all, usage->arguments[i].name, *usage->arguments[i].value, SB_FILE_READ);
+  SB_TRY(add_options(all, usage->options, usage->option_count));
+  SB_TRY(add_options(all, usage->common, usage->common_count));
+  for (const named *n = all->of; n < all->of + all->count; n++) {
+    if (n->file == SB_FILE_FOLDER) SB_TRY(check_folder(n, all));
+    if (is_target(n)) SB_TRY(check_target(n, all));
   }
   return SB_OK;
+}
+
+sb_status sb_targets_check(const sb_usage *usage) {
+  names all = {.count = 0};
+  const sb_status status = check(usage, &all);
+  for (size_t i = 0; i < all.list_count; i++) sb_token_list_free(&all.lists[i]);
+  return status;
 }
 
 /* Whether a word of the command line names the file, or the folder that it is in. */
