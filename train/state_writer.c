@@ -115,12 +115,12 @@ static sb_status open_files(const sb_world *world, const sb_optimizer_info *info
   sb_optimizer_metadata_make(info, &metadata);
   for (int turn = 0; turn < 2; turn++) {
     const bool mine = (world->rank == 0) == (turn == 0);
-    sb_status (*open)(const char *, const sb_tensor_spec *, size_t, const char *const *,
-                      sb_safetensors_writer **) =
+    sb_status (*begin)(const char *, const sb_tensor_spec *, size_t, const char *const *,
+                       sb_safetensors_writer **) =
         turn == 0 ? sb_safetensors_writer_create : sb_safetensors_writer_join;
-    if (mine) SB_THEN(open(model_path, weights, arch->count, model_metadata, &w->model));
+    if (mine) SB_THEN(begin(model_path, weights, arch->count, model_metadata, &w->model));
     if (mine)
-      SB_THEN(open(moments_path, moments.specs, 2 * arch->count, metadata.pairs, &w->moments));
+      SB_THEN(begin(moments_path, moments.specs, 2 * arch->count, metadata.pairs, &w->moments));
     status = sb_world_agree(world, status);
   }
   sb_optimizer_specs_free(&moments);
