@@ -228,10 +228,10 @@ static void find_scales(strip *s) {
  * inlined. They lie in one block, or `each` in its own. */
 SB_INLINE void code_run(const strip *s, float *out, const float *in, size_t r, size_t c, size_t n,
                         sb_lowprec_row random, sb_element element, bool stochastic, bool each) {
-  const size_t block = r / s->tall * s->blocks + (c >> s->shift);
+  const size_t own = r / s->tall * s->blocks + (c >> s->shift);
   const float tensor = s->args->tensor_scale ? 1.0f : s->tensor.decode;
   for (size_t i = 0; i < n; i++) {
-    const size_t at = each ? block + i : block;
+    const size_t at = each ? own + i : own;
     const float v = in[c + i] * s->encode[at];
     const float q =
         stochastic ? sb_element_stochastic(element, v,

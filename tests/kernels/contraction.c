@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/shared/exact_add.h"
+#include "kernels/shared/lowprec_code.h"
 #include "kernels/shared/refine.h"
 #include "tests/support/random.h"
 
@@ -14,6 +15,22 @@ static void put_grid(uint32_t *out, size_t *n, const sb_grid *grid) {
   put(out, n, grid->scale);
   put(out, n, grid->center);
   put(out, n, grid->base);
+}
+
+/* A number coded and decoded under every way to scale. */
+static void put_lowprec(uint32_t *out, size_t *n, float x, float amax, float tensor_amax) {
+  static const sb_scale_rule scales[] = {SB_SCALE_F32, SB_SCALE_POWER_DOWN, SB_SCALE_UP,
+                                         SB_SCALE_E4M3};
+  for (int i = 0; i < 4; i++) {
+    const sb_lowprec_rule rule = {
+        .element = SB_ELEMENT_E2M1, .scale = scales[i], .tile_rows = 1, .tile_cols = 16};
+    const sb_lowprec_scale tensor = sb_lowprec_tensor_scale(&rule, sb_magnitude(tensor_amax));
+    const sb_lowprec_scale block =
+        sb_lowprec_block_scale(&rule, sb_magnitude(amax), tensor, i % 2 ? 1.5f : 1.0f);
+    const float v = x * block.encode;
+    put(out, n, sb_element_nearest(rule.element, v) * block.decode * tensor.decode);
+    put(out, n, sb_element_stochastic(rule.element, v, sb_magnitude(x) << 9));
+  }
 }
 
 /* CONTRACTION_NAME is the function's name, from the build. */
@@ -40,6 +57,7 @@ void CONTRACTION_NAME(uint32_t *out) {
     }
     /* the scale alone: a product that nothing else needs is fused soonest */
     put(out, &n, sb_grid_fitted(&range, 3, SB_ASYMMETRIC, (fit + 1) % SB_FITS).scale);
+    put_lowprec(out, &n, size * uniform(&s), size, size * 100.0f);
     int64_t sum[2] = {(int64_t)(mix(s) >> 8), (int64_t)(mix(s + 1) >> 20)};
     s += 2;
     (void)sb_exact_add_float(sum, uniform(&s), ldexp(1.0, (int)(mix(s++) % 50)));

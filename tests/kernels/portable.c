@@ -5,6 +5,7 @@
 #define sb_cpu_channel_scores   portable_channel_scores
 #define sb_cpu_group_products   portable_group_products
 #define sb_cpu_unpack_blocks    portable_unpack_blocks
+#define sb_cpu_round_lowprec    portable_round_lowprec
 #define sb_cpu_choose_grids     portable_choose_grids
 #define sb_cpu_block_squares    portable_block_squares
 #define sb_cpu_block_curvature  portable_block_curvature
@@ -43,6 +44,7 @@
 #include "kernels/cpu/cpu_moves.c"
 #include "kernels/cpu/cpu_products.c"
 #include "kernels/cpu/cpu_quantize.c"
+#include "kernels/cpu/cpu_round_lowprec.c"
 #include "kernels/cpu/cpu_squares.c"
 #include "kernels/cpu/cpu_unpack.c"
 #include "tests/kernels/portable.h"

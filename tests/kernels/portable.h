@@ -14,6 +14,7 @@ sb_choose_grids_fn portable_choose_grids;
 sb_block_squares_fn portable_block_squares;
 sb_block_curvature_fn portable_block_curvature;
 sb_unpack_blocks_fn portable_unpack_blocks;
+sb_round_lowprec_fn portable_round_lowprec;
 void portable_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype,
                               const sb_tiling *tiling, size_t i, const uint8_t *bits,
                               sb_symmetry symmetry, const float *importance);
