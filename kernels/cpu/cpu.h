@@ -31,7 +31,8 @@ typedef struct sb_cpu {
     size_t bytes;
   } scratch[SB_CPU_SLOT_COUNT];
   const sb_packed_kernels *packed; /* the fastest kernels that this processor can run */
-  sb_cpu_bf16 *bf16;               /* NULL for SB_COMPUTE_F32 */
+  sb_cpu_bf16 *bf16; /* NULL for SB_COMPUTE_F32, unless a product asked for bf16 and got it */
+  bool bf16_refused; /* such a product did not get it */
 } sb_cpu;
 
 /* Number of threads an operation may use now. */

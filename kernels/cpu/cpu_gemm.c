@@ -35,7 +35,7 @@ static void clear(const sb_gemm_args *g) {
   for (size_t i = 0; i < g->m; i++) memset(c + i * g->ldc, 0, g->n * sizeof *c);
 }
 
-static sb_status gemm_f32(int threads, const sb_gemm_args *g) {
+static sb_status gemm_f32(int threads, const sb_gemm_args *g, float alpha) {
   const float *a = g->a.data, *b = g->b.data;
   float *c = g->c;
   const size_t lda = g->a.ld, ldb = g->b.ld;
@@ -51,7 +51,7 @@ static sb_status gemm_f32(int threads, const sb_gemm_args *g) {
     for (size_t tile = 0; tile < tiles; tile++) {
       size_t i = tile / cut.count_n * cut.tile_m, j = tile % cut.count_n * cut.tile_n;
       failed |= !sb_cpu_sgemm(g->a.transposed, g->b.transposed, sb_min_size(cut.tile_m, g->m - i),
-                              sb_min_size(cut.tile_n, g->n - j), g->k, 1.0f,
+                              sb_min_size(cut.tile_n, g->n - j), g->k, alpha,
                               a + (g->a.transposed ? i : i * lda), lda,
                               b + (g->b.transposed ? j * ldb : j), ldb, g->add ? 1.0f : 0.0f,
                               c + i * g->ldc + j, g->ldc);
@@ -61,6 +61,22 @@ static sb_status gemm_f32(int threads, const sb_gemm_args *g) {
     return sb_fail(SB_ERR_MEMORY, "GEMM %zu x %zu x %zu: the library refused; is memory left?",
                    g->m, g->n, g->k);
   return SB_OK;
+}
+
+/* Whether this processor multiplies bf16 faster than f32. Prepares for it at the first question. */
+static bool has_bf16(sb_cpu *cpu) {
+#ifdef __AVX512BF16__
+  if (!cpu->bf16 && !cpu->bf16_refused) cpu->bf16_refused = sb_cpu_bf16_create(&cpu->bf16) != SB_OK;
+  return cpu->bf16 != NULL;
+#else
+  return cpu->bf16 != NULL && cpu->compute == SB_COMPUTE_BF16;
+#endif
+}
+
+static sb_dtype type_of(sb_cpu *cpu, const sb_gemm_args *g) {
+  if (g->type == SB_GEMM_F32) return SB_F32;
+  if (g->type == SB_GEMM_BF16) return has_bf16(cpu) ? SB_BF16 : SB_F32;
+  return cpu->compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
 }
 
 sb_status sb_cpu_gemm(sb_backend *backend, sb_stream stream, const sb_gemm_args *args) {
@@ -74,15 +90,16 @@ sb_status sb_cpu_gemm(sb_backend *backend, sb_stream stream, const sb_gemm_args 
     return SB_OK;
   }
   double start = sb_now();
-  const sb_dtype type = cpu->compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;
+  const sb_dtype type = type_of(cpu, &g);
+  const float alpha = (g.scale_a ? *g.scale_a : 1.0f) * (g.scale_b ? *g.scale_b : 1.0f);
   SB_TRY(
       convert_operand(backend, SB_CPU_SLOT_A, &g.a, type, sb_gemm_a_rows(&g), sb_gemm_a_cols(&g)));
   SB_TRY(
       convert_operand(backend, SB_CPU_SLOT_B, &g.b, type, sb_gemm_b_rows(&g), sb_gemm_b_cols(&g)));
-  if (cpu->compute == SB_COMPUTE_BF16)
-    SB_TRY(sb_cpu_bf16_gemm(cpu->bf16, sb_cpu_threads(backend), &g));
+  if (type == SB_BF16)
+    SB_TRY(sb_cpu_bf16_gemm(cpu->bf16, sb_cpu_threads(backend), &g, alpha));
   else
-    SB_TRY(gemm_f32(sb_cpu_threads(backend), &g));
+    SB_TRY(gemm_f32(sb_cpu_threads(backend), &g, alpha));
   backend->gemm_flops += 2.0 * (double)g.m * (double)g.n * (double)g.k;
   backend->gemm_seconds += sb_now() - start;
   return SB_OK;

@@ -38,6 +38,9 @@ struct sb_cpu_bf16 {
   char *scratch; /* [threads][scratch_bytes] */
   size_t scratch_bytes;
   int scratch_threads;
+  float *tiles; /* [threads][tile_floats]: results that are scaled before they are added */
+  size_t tile_floats;
+  int tile_threads;
 };
 
 static sb_status check(dnnl_status_t result, const char *what) {
@@ -185,6 +188,30 @@ static sb_status product_threads(sb_cpu_bf16 *bf16, product *p, int threads) {
 
 /* ---- running it ---- */
 
+/* Room for a tile of `floats` per thread. */
+static sb_status tile_room(sb_cpu_bf16 *bf16, int threads, size_t floats) {
+  if (bf16->tile_floats >= floats && bf16->tile_threads >= threads) return SB_OK;
+  bf16->tile_floats = sb_max_size(bf16->tile_floats, floats);
+  bf16->tile_threads = threads;
+  sb_free(&bf16->tiles);
+  return sb_alloc_raw(&bf16->tiles, bf16->tile_floats * sizeof(float), (size_t)threads,
+                      "scratch memory of bf16 GEMMs");
+}
+
+/* C = alpha tile, or += if `add`. oneDNN can scale too, but with a factor that it learns at the
+ * call it takes some 6 ns per element. */
+static void scale_tile(float *c, size_t ldc, const float *tile, size_t ld, size_t rows, size_t cols,
+                       float alpha, bool add) {
+  for (size_t i = 0; i < rows; i++) {
+    float *to = c + i * ldc;
+    const float *from = tile + i * ld;
+    if (add)
+      for (size_t j = 0; j < cols; j++) to[j] += alpha * from[j];
+    else
+      for (size_t j = 0; j < cols; j++) to[j] = alpha * from[j];
+  }
+}
+
 static dnnl_status_t product_run(const sb_cpu_bf16 *bf16, const product *p, int thread,
                                  const uint16_t *a, const uint16_t *b, float *c) {
   const dnnl_memory_t *memory = p->memory + (size_t)thread * ROLES;
@@ -201,29 +228,44 @@ static dnnl_status_t product_run(const sb_cpu_bf16 *bf16, const product *p, int 
   return dnnl_primitive_execute(p->primitive, bf16->streams[thread], ROLES, args);
 }
 
-sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g) {
-  const uint16_t *a = g->a.data, *b = g->b.data;
-  float *c = g->c;
-  const size_t m = g->m, n = g->n, lda = g->a.ld, ldb = g->b.ld;
-  sb_gemm_cut cut = sb_gemm_cut_of(m, n, TARGET_M, TARGET_N);
-  size_t last_m = m - (cut.count_m - 1) * cut.tile_m, last_n = n - (cut.count_n - 1) * cut.tile_n;
-  /* The last row and column of tiles have sizes of their own: up to four products. */
+/* The cut of C, and the products of its tiles: the last row and column of tiles have sizes of their
+ * own. */
+typedef struct plan {
+  sb_gemm_cut cut;
   product *kinds[2][2]; /* [last row of tiles][last column] */
+} plan;
+
+static sb_status make_plan(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g, bool aside,
+                           plan *out) {
+  const sb_gemm_cut cut = sb_gemm_cut_of(g->m, g->n, TARGET_M, TARGET_N);
+  const size_t last_m = g->m - (cut.count_m - 1) * cut.tile_m,
+               last_n = g->n - (cut.count_n - 1) * cut.tile_n;
+  out->cut = cut;
   for (int i = 0; i < 2; i++)
     for (int j = 0; j < 2; j++) {
       product_key key = {g->a.transposed,
                          g->b.transposed,
-                         g->add,
+                         g->add && !aside,
                          i || cut.count_m == 1 ? last_m : cut.tile_m,
                          j || cut.count_n == 1 ? last_n : cut.tile_n,
                          g->k,
-                         lda,
-                         ldb,
-                         g->ldc};
-      SB_TRY(product_get(bf16, &key, &kinds[i][j]));
+                         g->a.ld,
+                         g->b.ld,
+                         aside ? cut.tile_n : g->ldc};
+      SB_TRY(product_get(bf16, &key, &out->kinds[i][j]));
     }
   for (int i = 0; i < 2; i++)
-    for (int j = 0; j < 2; j++) SB_TRY(product_threads(bf16, kinds[i][j], threads));
+    for (int j = 0; j < 2; j++) SB_TRY(product_threads(bf16, out->kinds[i][j], threads));
+  return aside ? tile_room(bf16, threads, cut.tile_m * cut.tile_n) : SB_OK;
+}
+
+sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g, float alpha) {
+  const uint16_t *a = g->a.data, *b = g->b.data;
+  const size_t lda = g->a.ld, ldb = g->b.ld;
+  const bool scaled = alpha != 1.0f, aside = scaled && g->add;
+  plan p;
+  SB_TRY(make_plan(bf16, threads, g, aside, &p));
+  const sb_gemm_cut cut = p.cut;
   int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(max : failed)
   {
@@ -232,10 +274,15 @@ sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g
     for (size_t tile = 0; tile < cut.count_m * cut.count_n; tile++) {
       size_t row = tile / cut.count_n, col = tile % cut.count_n, i = row * cut.tile_m,
              j = col * cut.tile_n;
-      const product *p = kinds[row + 1 == cut.count_m][col + 1 == cut.count_n];
-      dnnl_status_t result =
-          product_run(bf16, p, omp_get_thread_num(), a + (g->a.transposed ? i : i * lda),
-                      b + (g->b.transposed ? j * ldb : j), c + i * g->ldc + j);
+      const product *kind = p.kinds[row + 1 == cut.count_m][col + 1 == cut.count_n];
+      const int thread = omp_get_thread_num();
+      float *to = (float *)g->c + i * g->ldc + j,
+            *out = aside ? bf16->tiles + (size_t)thread * bf16->tile_floats : to;
+      dnnl_status_t result = product_run(bf16, kind, thread, a + (g->a.transposed ? i : i * lda),
+                                         b + (g->b.transposed ? j * ldb : j), out);
+      if (scaled)
+        scale_tile(to, g->ldc, out, aside ? cut.tile_n : g->ldc, kind->key.m, kind->key.n, alpha,
+                   g->add);
       if ((int)result > failed) failed = (int)result;
     }
   }
@@ -252,6 +299,7 @@ void sb_cpu_bf16_free(sb_cpu_bf16 *bf16) {
   free(bf16->streams);
   if (bf16->engine) dnnl_engine_destroy(bf16->engine);
   sb_free(&bf16->scratch);
+  sb_free(&bf16->tiles);
   free(bf16);
 }
 
@@ -285,8 +333,8 @@ void sb_cpu_bf16_free(sb_cpu_bf16 *bf16) {
   (void)bf16;
 }
 
-sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g) {
-  (void)bf16, (void)threads, (void)g;
+sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g, float alpha) {
+  (void)bf16, (void)threads, (void)g, (void)alpha;
   return sb_fail(SB_ERR_UNSUPPORTED, "bf16 GEMMs need oneDNN, which this build lacks");
 }
 

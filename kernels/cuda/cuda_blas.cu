@@ -9,6 +9,7 @@ sb_status sb_cuda_blas_load(sb_cuda_blas *blas, const char *where) {
                                     {"cublasDestroy_v2", &blas->destroy},
                                     {"cublasSetStream_v2", &blas->set_stream},
                                     {"cublasSetWorkspace_v2", &blas->set_workspace},
+                                    {"cublasSetPointerMode_v2", &blas->set_pointer_mode},
                                     {"cublasGemmEx", &blas->gemm}};
   char file[64];
   snprintf(file, sizeof file, "libcublas.so.%d", CUBLAS_VER_MAJOR);

@@ -16,6 +16,7 @@ typedef struct sb_cuda_blas {
   cublasStatus_t (*destroy)(cublasHandle_t);
   cublasStatus_t (*set_stream)(cublasHandle_t, cudaStream_t);
   cublasStatus_t (*set_workspace)(cublasHandle_t, void *, size_t);
+  cublasStatus_t (*set_pointer_mode)(cublasHandle_t, cublasPointerMode_t);
   cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int m, int n, int k,
                          const void *alpha, const void *a, cudaDataType, int lda, const void *b,
                          cudaDataType, int ldb, const void *beta, void *c, cudaDataType, int ldc,

@@ -52,23 +52,34 @@ static sb_status check(const sb_gemm_args *g) {
   return SB_OK;
 }
 
-/* C = alpha op(A) op(B), or += if g->add. Operands are bf16 if `brain`, else f32. */
+/* out = s of the product, and what C is multiplied by. */
+static __global__ void factors(float *out, const float *scale_a, const float *scale_b, bool add) {
+  if (threadIdx.x > 0) return;
+  out[0] = (scale_a ? *scale_a : 1.0f) * (scale_b ? *scale_b : 1.0f);
+  out[1] = add ? 1.0f : 0.0f;
+}
+
+/* C = alpha op(A) op(B) + beta C; both factors lie on the device if `on_device`, else on the host.
+ * Operands are bf16 if `brain`, else f32. */
 static sb_status product(sb_backend *backend, cudaStream_t stream, bool brain,
-                         const sb_gemm_args *g, float alpha) {
+                         const sb_gemm_args *g, bool on_device, const float *alpha,
+                         const float *beta) {
   sb_cuda *cuda = sb_cuda_of(backend);
   const cudaDataType type = brain ? CUDA_R_16BF : CUDA_R_32F;
-  const float beta = g->add ? 1.0f : 0.0f;
   void *workspace;
   SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_WORKSPACE, SB_CUDA_WORKSPACE, &workspace));
   cublasStatus_t status = cuda->blas.set_stream(cuda->blas.handle, stream);
   if (status == CUBLAS_STATUS_SUCCESS)
     status = cuda->blas.set_workspace(cuda->blas.handle, workspace, SB_CUDA_WORKSPACE);
+  if (status == CUBLAS_STATUS_SUCCESS)
+    status = cuda->blas.set_pointer_mode(cuda->blas.handle, on_device ? CUBLAS_POINTER_MODE_DEVICE
+                                                                      : CUBLAS_POINTER_MODE_HOST);
   /* cuBLAS is column-major, so it sees transposed matrices: C' = B' A'. */
   if (status == CUBLAS_STATUS_SUCCESS)
     status = cuda->blas.gemm(
         cuda->blas.handle, g->b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-        g->a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)g->n, (int)g->m, (int)g->k, &alpha,
-        g->b.data, type, (int)g->b.ld, g->a.data, type, (int)g->a.ld, &beta, g->c, CUDA_R_32F,
+        g->a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)g->n, (int)g->m, (int)g->k, alpha,
+        g->b.data, type, (int)g->b.ld, g->a.data, type, (int)g->a.ld, beta, g->c, CUDA_R_32F,
         (int)g->ldc, brain ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_GEMM_DEFAULT);
   if (status != CUBLAS_STATUS_SUCCESS)
     return sb_fail(SB_ERR_DEVICE,
@@ -86,17 +97,25 @@ sb_status sb_cuda_gemm(sb_backend *backend, sb_stream which, const sb_gemm_args 
   if (g.k == 0)
     return sb_cuda_launch(backend, stream, "gemm", clear, sb_cuda_blocks_for(backend, g.m * g.n),
                           SB_CUDA_THREADS, 0, (float *)g.c, g.ldc, g.m, g.n);
-  const bool brain = sb_cuda_of(backend)->compute == SB_COMPUTE_BF16;
+  const bool brain = g.type == SB_GEMM_OPERANDS ? sb_cuda_of(backend)->compute == SB_COMPUTE_BF16
+                                                : g.type == SB_GEMM_BF16;
   const sb_dtype type = brain ? SB_BF16 : SB_F32;
   SB_TRY(convert_operand(backend, stream, SB_CUDA_SLOT_A, &g.a, type, sb_gemm_a_rows(&g),
                          sb_gemm_a_cols(&g)));
   SB_TRY(convert_operand(backend, stream, SB_CUDA_SLOT_B, &g.b, type, sb_gemm_b_rows(&g),
                          sb_gemm_b_cols(&g)));
-  return product(backend, stream, brain, &g, 1.0f);
+  const float one = 1.0f, beta = g.add ? 1.0f : 0.0f;
+  if (!g.scale_a && !g.scale_b) return product(backend, stream, brain, &g, false, &one, &beta);
+  float *both;
+  SB_TRY(sb_cuda_scratch(backend, stream, SB_CUDA_SLOT_SMALL, 2 * sizeof *both, &both));
+  SB_TRY(sb_cuda_launch(backend, stream, "gemm", factors, 1, SB_WARP, 0, both, g.scale_a, g.scale_b,
+                        g.add));
+  return product(backend, stream, brain, &g, true, both, both + 1);
 }
 
 sb_status sb_cuda_add_product(sb_backend *backend, cudaStream_t stream, const sb_gemm_args *g,
                               float alpha) {
   SB_TRY(check(g));
-  return product(backend, stream, false, g, alpha);
+  const float beta = g->add ? 1.0f : 0.0f;
+  return product(backend, stream, false, g, false, &alpha, &beta);
 }

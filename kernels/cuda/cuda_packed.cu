@@ -175,7 +175,10 @@ static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packe
                                   .c = y + first,
                                   .c_dtype = SB_F32,
                                   .ldc = w->tiling.rows,
-                                  .add = add};
+                                  .add = add,
+                                  .type = SB_GEMM_OPERANDS,
+                                  .scale_a = nullptr,
+                                  .scale_b = nullptr};
     SB_TRY(sb_cuda_gemm(backend, stream, &product));
   }
   return SB_OK;

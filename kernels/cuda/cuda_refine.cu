@@ -164,7 +164,10 @@ static sb_status add_moves(sb_backend *backend, cudaStream_t queue, const sb_sta
                                 .c = residual,
                                 .c_dtype = SB_F32,
                                 .ldc = stack->cols,
-                                .add = true};
+                                .add = true,
+                                .type = SB_GEMM_F32,
+                                .scale_a = nullptr,
+                                .scale_b = nullptr};
   return sb_cuda_add_product(backend, queue, &product, 1.0f);
 }
 

@@ -81,7 +81,10 @@ sb_status sb_cuda_round_columns(sb_backend *backend, sb_stream stream, const sb_
                                   .c = w + behind,
                                   .c_dtype = SB_F32,
                                   .ldc = cols,
-                                  .add = true};
+                                  .add = true,
+                                  .type = SB_GEMM_F32,
+                                  .scale_a = nullptr,
+                                  .scale_b = nullptr};
     if (behind < cols) SB_TRY(sb_cuda_add_product(backend, queue, &product, -1.0f));
   }
   return SB_OK;

@@ -23,9 +23,18 @@ static inline sb_matrix_view sb_view_transposed(const void *data, sb_dtype dtype
   return view;
 }
 
-/* C[m,n] = op(A) op(B), or += if `add`. op(A) is [m,k]: A lies as [m,k], or as [k,m] if transposed.
- * op(B) is [k,n] likewise. A and B are f32, f16 or bf16, and are converted to operands. C is f32,
- * with row length ldc. */
+/* The type in which a product multiplies. Sums are f32 always. */
+typedef enum sb_gemm_type {
+  SB_GEMM_OPERANDS, /* the backend's operands; A and B are converted */
+  SB_GEMM_F32,      /* f32, whatever the backend's operands are */
+  SB_GEMM_BF16      /* A and B are bf16, and no product of two of their numbers is rounded: by
+                       bf16 instructions where the device has fast ones, else as f32. Numbers below
+                       2^-126 may count as 0 */
+} sb_gemm_type;
+
+/* C[m,n] = s op(A) op(B), or += if `add`. op(A) is [m,k]: A lies as [m,k], or as [k,m] if
+ * transposed. op(B) is [k,n] likewise. A and B are f32, f16 or bf16. C is f32, with row length ldc.
+ */
 typedef struct sb_gemm_args {
   size_t m, n, k;
   sb_matrix_view a, b;
@@ -33,6 +42,8 @@ typedef struct sb_gemm_args {
   sb_dtype c_dtype;
   size_t ldc;
   bool add;
+  sb_gemm_type type;
+  const float *scale_a, *scale_b; /* device [1]; s is their product, each 1 if NULL */
 } sb_gemm_args;
 
 /* The product of `args`, accumulated in f32. O(m n k). */

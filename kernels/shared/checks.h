@@ -34,6 +34,9 @@ static inline sb_status sb_check_gemm(const char *backend, const sb_gemm_args *g
                    "GEMM of %s and %s into %s: the %s backend takes F32, F16, BF16 and gives F32",
                    sb_dtype_name(g->a.dtype), sb_dtype_name(g->b.dtype), sb_dtype_name(g->c_dtype),
                    backend);
+  if (g->type == SB_GEMM_BF16 && (g->a.dtype != SB_BF16 || g->b.dtype != SB_BF16))
+    return sb_fail(SB_ERR_INTERNAL, "GEMM of %s and %s as BF16 would round them",
+                   sb_dtype_name(g->a.dtype), sb_dtype_name(g->b.dtype));
   if (g->a.ld < sb_gemm_a_cols(g) || g->b.ld < sb_gemm_b_cols(g) || g->ldc < g->n)
     return sb_fail(SB_ERR_INTERNAL,
                    "GEMM %zu x %zu x %zu: a row length (%zu, %zu, %zu) is shorter than the row",

@@ -8,6 +8,7 @@
 
 struct sb_host_blas {
   cudaStream_t stream;
+  bool factors_on_device;
 };
 
 static cublasStatus_t create(cublasHandle_t *handle) {
@@ -26,6 +27,11 @@ static cublasStatus_t set_stream(cublasHandle_t handle, cudaStream_t stream) {
 }
 
 static cublasStatus_t set_workspace(cublasHandle_t, void *, size_t) {
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t set_pointer_mode(cublasHandle_t handle, cublasPointerMode_t mode) {
+  handle->factors_on_device = mode == CUBLAS_POINTER_MODE_DEVICE;
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -48,11 +54,17 @@ static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t op_a, cublas
                            cudaDataType a_type, int lda, const void *b, cudaDataType b_type,
                            int ldb, const void *beta_at, void *c, cudaDataType c_type, int ldc,
                            cublasComputeType_t, cublasGemmAlgo_t) {
-  const float alpha = *(const float *)alpha_at, beta = *(const float *)beta_at;
+  /* On the host they are read at the call, on the device when its turn has come. */
+  const bool later = handle->factors_on_device;
+  const float *alpha_dev = (const float *)alpha_at, *beta_dev = (const float *)beta_at;
+  const float alpha_now = later ? 0.0f : *alpha_dev, beta_now = later ? 0.0f : *beta_dev;
+  if (later)
+    for (const float *factor : {alpha_dev, beta_dev}) sb_host_expect_device(factor);
   if (c_type != CUDA_R_32F || a_type == CUDA_R_16F || b_type == CUDA_R_16F)
     return CUBLAS_STATUS_INVALID_VALUE;
   for (const void *operand : {a, b, (const void *)c}) sb_host_expect_device(operand);
   sb_host_queue(handle->stream, [=]() {
+    const float alpha = later ? *alpha_dev : alpha_now, beta = later ? *beta_dev : beta_now;
     std::vector<float> copy_a, copy_b;
     const bool ta = op_a == CUBLAS_OP_T, tb = op_b == CUBLAS_OP_T;
     const float *x = floats(copy_a, a, a_type, ta ? k : m, ta ? m : k, lda);
@@ -70,6 +82,7 @@ sb_status sb_cuda_blas_load(sb_cuda_blas *blas, const char *where) {
   blas->destroy = destroy;
   blas->set_stream = set_stream;
   blas->set_workspace = set_workspace;
+  blas->set_pointer_mode = set_pointer_mode;
   blas->gemm = gemm;
   return SB_OK;
 }

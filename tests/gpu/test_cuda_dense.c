@@ -83,10 +83,13 @@ static const problem problems[] = {
 };
 
 /* Operands of type `a_type` and `b_type` are the numbers they stand for; where the backend
- * multiplies in bf16 they are rounded to it first. Products of 8-bit numbers are exact in f32, so
- * what is left are f32 sums of k terms of up to 1. */
+ * multiplies in bf16 they are rounded to it first. A product with a type of its own rounds none,
+ * and has factors. Products of 8-bit numbers are exact in f32, so what is left are f32 sums of k
+ * terms of up to 1. */
 static void multiply(sb_backend *be, bool brain, const problem *p, bool ta, bool tb,
-                     sb_dtype a_type, sb_dtype b_type) {
+                     sb_dtype a_type, sb_dtype b_type, sb_gemm_type type) {
+  static const float factors[2] = {0.75f, -1.25f};
+  const bool scaled = type != SB_GEMM_OPERANDS, rounds = brain && !scaled;
   const size_t a_rows = ta ? p->k : p->m, lda = (ta ? p->m : p->k) + p->pad,
                b_rows = tb ? p->n : p->k, ldb = (tb ? p->k : p->n) + p->pad, ldc = p->n + p->pad,
                na = a_rows * lda, nb = b_rows * ldb, nc = p->m * ldc;
@@ -98,19 +101,20 @@ static void multiply(sb_backend *be, bool brain, const problem *p, bool ta, bool
   sb_from_f32(b_typed, b_type, b, nb);
   sb_to_f32(exact_a, a_typed, a_type, na);
   sb_to_f32(exact_b, b_typed, b_type, nb);
-  for (size_t i = 0; brain && i < na; i++) exact_a[i] = sb_bf16_to_f32(sb_f32_to_bf16(exact_a[i]));
-  for (size_t i = 0; brain && i < nb; i++) exact_b[i] = sb_bf16_to_f32(sb_f32_to_bf16(exact_b[i]));
+  for (size_t i = 0; rounds && i < na; i++) exact_a[i] = sb_bf16_to_f32(sb_f32_to_bf16(exact_a[i]));
+  for (size_t i = 0; rounds && i < nb; i++) exact_b[i] = sb_bf16_to_f32(sb_f32_to_bf16(exact_b[i]));
   double *want = check_double(c, nc);
-  naive_gemm(ta, tb, p->m, p->n, p->k, 1.0, check_double(exact_a, na), lda,
+  naive_gemm(ta, tb, p->m, p->n, p->k, scaled ? 0.75 * -1.25 : 1.0, check_double(exact_a, na), lda,
              check_double(exact_b, nb), ldb, p->add ? 1.0 : 0.0, want, ldc);
   void *device = PUT(c, nc);
   const sb_matrix_view view_a = {PUT(a_typed, na + 1), a_type, lda, ta},
                        view_b = {PUT(b_typed, nb + 1), b_type, ldb, tb};
-  const sb_gemm_args g = {p->m, p->n, p->k, view_a, view_b, device, SB_F32, ldc, p->add};
+  sb_gemm_args g = {p->m,   p->n, p->k,   view_a, view_b, device,
+                    SB_F32, ldc,  p->add, type,   NULL,   NULL};
+  if (scaled) g.scale_a = PUT(factors, 1), g.scale_b = PUT(factors + 1, 1);
   assert_ok(be->op->gemm(be, NULL, &g));
-  gpu_get(c, device, nc * sizeof *c);
-  check_close("gemm", c, want, nc, 1e-6 * (double)(p->k + 1),
-              1.0); /* the padding of C, too, must be as it was */
+  gpu_get(c, device, nc * sizeof *c); /* the padding of C, too, must be as it was */
+  check_close("gemm", c, want, nc, 1e-6 * (double)(p->k + 1), 1.0);
   dropped();
 }
 
@@ -121,12 +125,15 @@ static void gemm_equals_naive(void **state) {
     sb_backend *be;
     assert_ok(sb_cuda_create(brain ? SB_COMPUTE_BF16 : SB_COMPUTE_F32, 0, "a test", &be));
     gpu = be; /* put and get */
-    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-      for (int kind = 0; kind < 4; kind++) {
-        multiply(be, brain, &problems[i], kind & 1, kind & 2, SB_F32, SB_F32);
-        multiply(be, brain, &problems[i], kind & 1, kind & 2, SB_F32, SB_BF16);
-        multiply(be, brain, &problems[i], kind & 1, kind & 2, SB_F16, SB_BF16);
-      }
+    for (size_t i = 0; i < 4 * (sizeof problems / sizeof *problems); i++) {
+      const problem *p = &problems[i / 4];
+      const bool ta = i & 1, tb = i & 2;
+      multiply(be, brain, p, ta, tb, SB_F32, SB_F32, SB_GEMM_OPERANDS);
+      multiply(be, brain, p, ta, tb, SB_F32, SB_BF16, SB_GEMM_OPERANDS);
+      multiply(be, brain, p, ta, tb, SB_F16, SB_BF16, SB_GEMM_OPERANDS);
+      multiply(be, brain, p, ta, tb, SB_F32, SB_BF16, SB_GEMM_F32);
+      multiply(be, brain, p, ta, tb, SB_BF16, SB_BF16, SB_GEMM_BF16);
+    }
     gpu = f32;
     be->op->destroy(be);
   }
@@ -136,7 +143,7 @@ static void gemm_refuses(void **state) {
   (void)state;
   float *x = PUT(check_zeros(4), 4);
   const sb_matrix_view square = sb_view(x, SB_F32, 2);
-  sb_gemm_args g = {2, 2, 2, square, square, x, SB_BF16, 2, false};
+  sb_gemm_args g = {2, 2, 2, square, square, x, SB_BF16, 2, false, SB_GEMM_OPERANDS, NULL, NULL};
   assert_int_equal(gpu->op->gemm(gpu, NULL, &g), SB_ERR_UNSUPPORTED);
   g.c_dtype = SB_F32;
   g.a.ld = 1;
