@@ -3,6 +3,7 @@
 #include <math.h>
 #include <signal.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -154,15 +155,15 @@ static sb_status save(loop *l) {
   return SB_OK;
 }
 
-/* A step that had no number: what was good before it is kept. */
+/* A step that had no number: what was good before it is kept. A failure's line ends with the last
+ * checkpoint that this attempt completed (base/cleanup.h). */
 static sb_status fail_numeric(loop *l, sb_status status) {
   char line[1024];
-  if (status != SB_ERR_NUMERIC || !l->u->checkpoints) return status;
-  snprintf(line, sizeof line, "%s", sb_message());
+  if (status != SB_ERR_NUMERIC) return status;
+  snprintf(line, sizeof line, "step %llu: %s", (unsigned long long)l->step, sb_message());
   SB_TRY(poll(l, true));
-  if (l->saved_at == UINT64_MAX)
-    return sb_fail_from(sb_origin(), status, "%s; nothing was saved since this attempt began",
-                        line);
+  if (l->saved_at == UINT64_MAX || sb_cleanup_completed()[0])
+    return sb_fail_from(sb_origin(), status, "%s", line);
   return sb_fail_from(sb_origin(), status, "%s; the state of step %llu is saved", line,
                       (unsigned long long)l->saved_at);
 }
