@@ -1,11 +1,13 @@
 /* Rounding of every operand to every low precision: ms, and the time as a multiple of a threaded
- * copy of the same bytes (f32 in, f32 out), in the same run. The limit is 1 where the data are in
- * memory; scales and random bits are computed in its shadow.
+ * copy of the same bytes (f32 in; f32 or bf16 out), in the same run. The limit is 1 where the data
+ * are in memory; scales and random bits are computed in its shadow.
  *
- *   bench_lowprec [rows, default 2048] [cols, default 4096] [threads] */
+ *   bench_lowprec [rows, default 2048] [cols, default 4096] [threads] [f32|bf16: what is written]
+ */
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -17,6 +19,7 @@ typedef struct bench {
   sb_backend *be;
   size_t rows, cols;
   float *from, *to;
+  sb_dtype written;
 } bench;
 
 static double best_of(sb_status (*run)(const bench *, const sb_lowprec_rule *), const bench *b,
@@ -36,7 +39,8 @@ static double best_of(sb_status (*run)(const bench *, const sb_lowprec_rule *), 
 
 static sb_status copy(const bench *b, const sb_lowprec_rule *rule) {
   (void)rule;
-  return b->be->op->copy(b->be, NULL, b->to, b->from, b->rows * b->cols * sizeof(float));
+  const size_t moved = sizeof(float) + sb_dtype_size(b->written); /* read and written, per number */
+  return b->be->op->copy(b->be, NULL, b->to, b->from, b->rows * b->cols * moved / 2);
 }
 
 static sb_status code(const bench *b, const sb_lowprec_rule *rule) {
@@ -47,7 +51,7 @@ static sb_status code(const bench *b, const sb_lowprec_rule *rule) {
                                                      .src = b->from,
                                                      .src_dtype = SB_F32,
                                                      .dst = b->to,
-                                                     .dst_dtype = SB_F32,
+                                                     .dst_dtype = b->written,
                                                      .key = 1});
 }
 
@@ -57,6 +61,7 @@ int main(int argc, char **argv) {
              .cols = argc > 2 ? (size_t)atoll(argv[2]) : 4096};
   const int threads = argc > 3 ? atoi(argv[3]) : 0;
   const size_t count = b.rows * b.cols;
+  b.written = argc > 4 && strcmp(argv[4], "bf16") == 0 ? SB_BF16 : SB_F32;
   const sb_lowprec_options options = sb_lowprec_options_default();
   if (sb_backend_cpu_create(SB_COMPUTE_F32, threads, &b.be) != SB_OK ||
       sb_alloc(&b.from, count, sizeof *b.from, "input") != SB_OK ||
@@ -66,8 +71,9 @@ int main(int argc, char **argv) {
   }
   for (size_t i = 0; i < count; i++) b.from[i] = (float)(i * 2654435761u % 65536) / 32768.0f - 1.0f;
   const double plain = best_of(copy, &b, NULL);
-  printf("%zu x %zu f32, %d threads: a copy takes %.3f ms, %.1f GB/s\n", b.rows, b.cols,
-         threads ? threads : omp_get_max_threads(), plain * 1e3, 8e-9 * (double)count / plain);
+  printf("%zu x %zu F32 to %s, %d threads: a copy takes %.3f ms, %.1f GB/s\n", b.rows, b.cols,
+         sb_dtype_name(b.written), threads ? threads : omp_get_max_threads(), plain * 1e3,
+         1e-9 * (double)(count * (sizeof(float) + sb_dtype_size(b.written))) / plain);
   printf("%-12s%10s%10s%10s\n", "", "ms", "copies", "ns/el");
   for (int p = 1; p < SB_PRECISION_COUNT; p++)
     for (int gemm = SB_FPROP; gemm < SB_GEMM_KINDS; gemm++)

@@ -2,6 +2,7 @@
 #include "kernels/lowprec.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/shared/lowprec_code.h"
@@ -151,9 +152,44 @@ static void random_bits(void **state) {
   }
 }
 
+/* Rows count in steps of one odd number from starts of their own, so that some runs overlap; there
+ * they still have different bits. */
+static int by_start(const void *a, const void *b) {
+  const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+static void no_row_is_anothers_copy(void **state) {
+  enum { ROWS = 8192, COLS = 4096 };
+  static uint64_t starts[ROWS]; /* the start in steps, and the row */
+  uint32_t inverse = 1;         /* of the step, by Newton's iteration */
+  size_t overlaps = 0;
+  (void)state;
+  for (int i = 0; i < 5; i++) inverse *= 2 - 0x9e3779b9u * inverse;
+  for (uint64_t r = 0; r < ROWS; r++)
+    starts[r] = (uint64_t)(sb_lowprec_row_of(5, r).low * inverse) << 32 | r;
+  qsort(starts, ROWS, sizeof *starts, by_start);
+  for (size_t i = 1; i < ROWS; i++) {
+    const uint32_t apart = (uint32_t)((starts[i] >> 32) - (starts[i - 1] >> 32));
+    const sb_lowprec_row a = sb_lowprec_row_of(5, (uint32_t)starts[i - 1]);
+    const sb_lowprec_row b = sb_lowprec_row_of(5, (uint32_t)starts[i]);
+    size_t same = 0;
+    if (apart > COLS - 64) continue;
+    overlaps++;
+    assert_int_equal((uint32_t)(a.low + apart * 0x9e3779b9u), b.low);
+    for (uint32_t c = 0; c < 64; c++)
+      same += sb_lowprec_random(a, apart + c) >> 24 == sb_lowprec_random(b, c) >> 24;
+    assert_true(same < 8);
+  }
+  assert_true(overlaps > 10);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(names),     cmocka_unit_test(rules),
-                                     cmocka_unit_test(fits_bf16), cmocka_unit_test(stochastic_mean),
-                                     cmocka_unit_test(exponents), cmocka_unit_test(random_bits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(names),
+                                     cmocka_unit_test(rules),
+                                     cmocka_unit_test(fits_bf16),
+                                     cmocka_unit_test(stochastic_mean),
+                                     cmocka_unit_test(exponents),
+                                     cmocka_unit_test(random_bits),
+                                     cmocka_unit_test(no_row_is_anothers_copy)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,17 +88,19 @@ static void every_number(void **state) {
   static golden g;
   FILE *file = fopen(SB_SOURCE_DIR "/tests/golden/lowprec.txt", "r");
   char *line = NULL;
-  size_t room = 0, cases[FORMATS] = {0}, wrong = 0;
+  size_t room = 0, cases[FORMATS] = {0}, numbers = 0, wrong = 0;
   (void)state;
   if (!file) fail_msg("tests/golden/lowprec.txt cannot be read");
   while (getline(&line, &room, file) > 0) {
     parse(&g, line);
     cases[g.format]++;
+    numbers += 2 * (g.amax + 1);
     wrong += mismatches(be, &g);
   }
   free(line);
   fclose(file);
   be->op->destroy(be);
+  print_message("%zu numbers under %d formats: %zu mismatches\n", numbers, (int)FORMATS, wrong);
   assert_int_equal(wrong, 0);
   for (size_t f = 0; f < FORMATS; f++) assert_true(cases[f] >= 7);
 }
