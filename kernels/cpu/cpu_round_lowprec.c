@@ -11,8 +11,10 @@
 #include "kernels/shared/lowprec_code.h"
 
 enum {
-  STRIP = 128, /* columns; a multiple of every block's */
-  RUN = 16 /* rows of a band of low blocks; the narrowest block of a row; columns coded at once */
+  STRIP = 512,        /* columns of a strip; a multiple of every block's */
+  TURNED_STRIP = 128, /* of one whose rows are rotated, so that they stay in the nearest cache */
+  RUN = 16 /* rows of a band of low blocks; the narrowest block of a row; columns coded at
+              once */
 };
 
 typedef struct strip {
@@ -20,7 +22,7 @@ typedef struct strip {
   sb_lowprec_scale tensor;
   size_t row, rows, col, cols; /* place in the matrix, and size */
   bool rotated;                /* rows are in `turned` */
-  float turned[SB_HADAMARD][STRIP];
+  float turned[SB_HADAMARD][TURNED_STRIP];
   float in[STRIP], out[STRIP]; /* a row whose type is not f32 */
 
   /* Block i of block row j: number j * blocks + i. At most STRIP in all. */
@@ -66,7 +68,7 @@ static void rotate(strip *s) {
     for (size_t r = 0; r < SB_HADAMARD; r++)
       memcpy(s->turned[r], row_in(s, r), s->cols * sizeof(float));
   const float *from = a->src_dtype == SB_F32 ? row_in(s, 0) : s->turned[0];
-  const size_t ld = a->src_dtype == SB_F32 ? a->cols : STRIP;
+  const size_t ld = a->src_dtype == SB_F32 ? a->cols : TURNED_STRIP;
   for (size_t c = 0; c < s->cols; c += SB_LANES) {
     const size_t left = s->cols - c;
     for (size_t r = 0; r < SB_HADAMARD; r++)
@@ -287,7 +289,8 @@ static void code_strip(strip *s) {
 static void every_strip(sb_backend *backend, const sb_lowprec_args *args, sb_lowprec_scale tensor,
                         uint32_t *amax) {
   const size_t height = sb_max_size(args->rule.tile_rows, RUN);
-  const size_t bands = sb_div_up(args->rows, height), strips = sb_div_up(args->cols, STRIP);
+  const size_t width = args->rule.hadamard ? TURNED_STRIP : STRIP;
+  const size_t bands = sb_div_up(args->rows, height), strips = sb_div_up(args->cols, width);
   uint32_t high = 0;
 #pragma omp parallel num_threads(sb_cpu_threads(backend)) if (args->rows * args->cols > 16384)     \
     reduction(max                                                                                  \
@@ -299,9 +302,9 @@ static void every_strip(sb_backend *backend, const sb_lowprec_args *args, sb_low
 #pragma omp for schedule(static)
     for (size_t i = 0; i < bands * strips; i++) {
       s.row = i / strips * height;
-      s.col = i % strips * STRIP;
+      s.col = i % strips * width;
       s.rows = sb_min_size(height, args->rows - s.row);
-      s.cols = sb_min_size(STRIP, args->cols - s.col);
+      s.cols = sb_min_size(width, args->cols - s.col);
       rotate(&s);
       if (amax) {
         find_column_highs(&s);
