@@ -29,6 +29,7 @@ static const struct {
     {"train", "train a model, from scratch or from its weights, with a precision per linear layer",
      sb_cmd_train},
     {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
+    {"policy", "the precision of every linear layer in training, from a profile", sb_cmd_policy},
     {"bench", "what this machine can do, and how much of it the phases of quantize get",
      sb_cmd_bench},
     {"doctor", "what this build and this machine have, and whether the device computes",

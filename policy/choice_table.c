@@ -54,22 +54,6 @@ static sb_status allocate(const sb_profile *profile, const sb_choose_options *o,
   return sb_alloc(&t->high_time, count, sizeof *t->high_time, what);
 }
 
-/* Sets the precision that each decision is forced to by its linears. */
-static sb_status force(const sb_profile *profile, const sb_precision *forced, sb_choice_table *t) {
-  const size_t gemms = t->decisions.by == SB_BY_GEMM ? SB_GEMM_KINDS : 1;
-  for (size_t d = 0; d < t->decisions.count; d++) t->forced[d] = SB_PRECISION_FREE;
-  for (size_t i = 0; forced && i < profile->model.count; i++) {
-    const size_t first = t->decisions.of[i];
-    if (forced[i] == SB_PRECISION_FREE) continue;
-    if (t->forced[first] != SB_PRECISION_FREE && t->forced[first] != forced[i])
-      return sb_fail(SB_ERR_RANGE, "%s is forced to %s, and tied to linears that are forced to %s",
-                     profile->model.linears[i].name, sb_precision_names[forced[i]],
-                     sb_precision_names[t->forced[first]]);
-    for (size_t g = 0; g < gemms; g++) t->forced[first + g] = forced[i];
-  }
-  return SB_OK;
-}
-
 /* Adds one part of a linear to all choices of a decision. `gemms` of its GEMMs take the time and
  * FLOPs. */
 static sb_status add_part(const sb_profile *profile, const sb_choose_options *o, size_t linear,
@@ -159,7 +143,7 @@ static sb_status check_times(const sb_choice_table *t) {
 static sb_status fill(const sb_profile *profile, const sb_choose_options *o, sb_choice_table *t) {
   const sb_linears *model = &profile->model;
   double total = 0;
-  SB_TRY(force(profile, o->forced, t));
+  SB_TRY(sb_decisions_force(model, &t->decisions, o->forced, t->forced));
   for (size_t d = 0; d < t->decisions.count; d++) {
     total += (double)t->decisions.work[d];
     for (size_t j = 0; j < t->choices; j++)

@@ -65,3 +65,19 @@ void sb_decisions_free(sb_decisions *decisions) {
   sb_free(&decisions->work);
   decisions->count = 0;
 }
+
+sb_status sb_decisions_force(const sb_linears *linears, const sb_decisions *decisions,
+                             const sb_precision *forced, sb_precision *of) {
+  const size_t gemms = decisions->by == SB_BY_GEMM ? SB_GEMM_KINDS : 1;
+  for (size_t d = 0; d < decisions->count; d++) of[d] = SB_PRECISION_FREE;
+  for (size_t i = 0; forced && i < linears->count; i++) {
+    const size_t first = decisions->of[i];
+    if (forced[i] == SB_PRECISION_FREE) continue;
+    if (of[first] != SB_PRECISION_FREE && of[first] != forced[i])
+      return sb_fail(SB_ERR_RANGE, "%s is forced to %s, and tied to linears that are forced to %s",
+                     linears->linears[i].name, sb_precision_names[forced[i]],
+                     sb_precision_names[of[first]]);
+    for (size_t g = 0; g < gemms; g++) of[first + g] = forced[i];
+  }
+  return SB_OK;
+}

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "policy/forced.h"
 #include "policy/linears.h"
 #include "policy/policy_file.h"
 
@@ -37,6 +38,12 @@ typedef struct sb_decisions {
 sb_status sb_decisions_create(const sb_linears *linears, sb_tie tie, sb_decide_by by,
                               sb_decisions *out);
 void sb_decisions_free(sb_decisions *decisions);
+
+/* of[d] = the precision that decision d is forced to by its linears: forced[] is by linear
+ * (policy/forced.h), and may be NULL. SB_ERR_RANGE for tied linears that are forced to different
+ * ones. */
+sb_status sb_decisions_force(const sb_linears *linears, const sb_decisions *decisions,
+                             const sb_precision *forced, sb_precision *of);
 
 /* Whether two linears of one layer are tied. By the last parts of their names: "q_proj", "k_proj",
  * "v_proj"; "gate_proj", "up_proj". */

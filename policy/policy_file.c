@@ -7,7 +7,6 @@
 #include "base/memory.h"
 #include "io/json.h"
 
-#define FORMAT "shardbits-policy"
 enum { VERSION = 1 };
 
 sb_status sb_policy_create(const sb_linears *model, sb_policy *out) {
@@ -75,16 +74,26 @@ static sb_status parse_choice(const char *path, const char *name, const json_t *
   return SB_OK;
 }
 
+/* The members that say how the policy was made: all but those that it is made of. */
+static sb_status keep_about(const json_t *object, sb_policy *out) {
+  static const char *const own[] = {"format", "version", "model", "share", "linears"};
+  out->about = json_copy((json_t *)object);
+  if (!out->about) return sb_fail(SB_ERR_MEMORY, "policy: out of memory");
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) json_object_del(out->about, own[i]);
+  return SB_OK;
+}
+
 sb_status sb_policy_parse(const char *path, const json_t *object, sb_policy *out) {
   json_t *entries;
   sb_status status;
   *out = (sb_policy){0};
-  SB_TRY(sb_policy_check_format(path, object, FORMAT, "policy"));
+  SB_TRY(sb_policy_check_format(path, object, SB_POLICY_FORMAT, "policy"));
   SB_TRY(sb_linears_parse(path, object, &out->model, &entries));
   SB_GO(sb_alloc(&out->choices, out->model.count, sizeof *out->choices, "policy"));
   for (size_t i = 0; i < out->model.count; i++)
     SB_GO(parse_choice(path, out->model.linears[i].name, json_array_get(entries, i),
                        &out->choices[i]));
+  SB_GO(keep_about(object, out));
 done:
   if (status != SB_OK) sb_policy_free(out);
   return status;
@@ -114,8 +123,8 @@ static sb_status describe_linear(const sb_linear *linear, const sb_policy_choice
 static sb_status describe(const sb_policy *policy, json_t **out) {
   json_t *list = json_array();
   sb_status status = SB_OK;
-  *out = json_pack("{s:s, s:i, s:o, s:{s:f, s:f}, s:o}", "format", FORMAT, "version", VERSION,
-                   "model", sb_linears_describe(&policy->model), "share", "fp4",
+  *out = json_pack("{s:s, s:i, s:o, s:{s:f, s:f}, s:o}", "format", SB_POLICY_FORMAT, "version",
+                   VERSION, "model", sb_linears_describe(&policy->model), "share", "fp4",
                    sb_policy_share(policy, 4), "fp8", sb_policy_share(policy, 8), "linears", list);
   if (!*out) return sb_fail(SB_ERR_MEMORY, "policy: out of memory");
   for (size_t i = 0; i < policy->model.count; i++)

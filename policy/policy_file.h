@@ -7,14 +7,17 @@
  *                 "fprop": "nvfp4", "dgrad": "nvfp4", "wgrad": "nvfp4"}, ...],
  *    "method", "target", "predicted", "certificate", "profile"}
  *
- * The last line says how the policy was made (sb_policy.about). Readers ignore it, `share` and
- * unknown keys: a policy written by hand needs model and linears alone. */
+ * The last line says how the policy was made (sb_policy.about). Readers keep it and other keys as
+ * they are, and count `share` for themselves: a policy written by hand needs model and linears
+ * alone. */
 #ifndef SB_POLICY_POLICY_FILE_H
 #define SB_POLICY_POLICY_FILE_H
 
 #include "base/status.h"
 #include "kernels/lowprec.h"
 #include "policy/linears.h"
+
+#define SB_POLICY_FORMAT "shardbits-policy"
 
 typedef struct sb_policy_choice {
   sb_precision gemm[SB_GEMM_KINDS];

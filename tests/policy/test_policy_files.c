@@ -97,6 +97,8 @@ static void test_policy_round_trip(void **state) {
   assert_ok(sb_linears_check(path, &q.model, &linears));
   assert_memory_equal(p.choices, q.choices, p.model.count * sizeof *p.choices);
   assert_false(sb_policy_choice_is_uniform(&q.choices[0]));
+  assert_string_equal(json_string_value(json_object_get(q.about, "method")), "by hand");
+  assert_int_equal(json_object_size(q.about), 1);
   sb_policy_free(&p);
   sb_policy_free(&q);
   free(linears.linears);
