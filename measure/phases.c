@@ -71,8 +71,12 @@ static size_t group_start(const phases *p, size_t which) {
 /* ---- the timed work: each function does a whole layer ---- */
 
 static sb_layer_call call_of(const phases *p, const sb_layer_hooks *hooks) {
-  return (sb_layer_call){p->b,       NULL, &p->m->config, sb_device_layer_weights(p->prepared),
-                         p->cos_sin, p->T, hooks};
+  return (sb_layer_call){.backend = p->b,
+                         .config = &p->m->config,
+                         .weights = sb_device_layer_weights(p->prepared),
+                         .cos_sin_dev = p->cos_sin,
+                         .T = p->T,
+                         .hooks = hooks};
 }
 
 static sb_status forward(void *context) {

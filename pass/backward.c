@@ -43,7 +43,7 @@ static sb_status backward_sequence(void *context, size_t layer, size_t s) {
                                       .gradient = hooks->matrix ? relay_matrix : NULL,
                                       .norm = hooks->parameter ? relay_norm : NULL};
   SB_TRY(sb_kept_inputs_restore(&p->inputs, layer, s));
-  const sb_layer_call call = sb_layers_call(&p->layers, p->prepared, &layer_hooks);
+  const sb_layer_call call = sb_layers_call(&p->layers, p->prepared, s, &layer_hooks);
   sb_layer_work *kept = p->states.fresh ? sb_kept_states_work(&p->states, layer, s) : NULL;
   SB_TRY(sb_layer_backward(&call, kept ? kept : p->layers.work,
                            sb_wave_act(&p->wave, p->grads_dev, s, h),

@@ -1,6 +1,7 @@
 #include "pass/device_layer.h"
 
 #include "base/memory.h"
+#include "pass/coded_weights.h"
 #include "pass/device_layer_room.h"
 
 /* Indices of a matrix of an ordered model: the stored position of each row and column (PLACE), and
@@ -37,6 +38,7 @@ struct sb_device_layer {
   float *vector_dev[SB_ROLE_COUNT]; /* NULL for roles that are no vector of a layer */
   void *raw_vector_dev;             /* a vector in the source's type, on its way */
   sb_layer_weights weights;         /* its products: [arch.most_matrices], owned */
+  sb_coded_weights *coded;          /* NULL: no GEMM is emulated */
 };
 
 sb_status sb_device_agree(const sb_world *world, const sb_backend *backend, sb_status status) {
@@ -150,12 +152,22 @@ void sb_device_layer_free(sb_device_layer **prepared) {
     if (p->slots) free_slot(b, &p->slots[i]);
   }
   for (int role = 0; role < SB_ROLE_COUNT; role++) b->op->free(b, p->vector_dev[role]);
+  sb_coded_weights_free(&p->coded);
   b->op->free(b, p->raw_vector_dev);
   b->op->free(b, p->stored_dev);
   sb_free(&p->host_index);
   sb_free(&p->slots);
   sb_free(&p->weights.products);
   sb_free(prepared);
+}
+
+sb_status sb_device_layer_emulate(sb_device_layer *p, const sb_precision_map *map,
+                                  const sb_lowprec_options *options) {
+  sb_coded_weights_free(&p->coded);
+  if (!map || !sb_precision_map_is_low(map)) return SB_OK;
+  if (p->model->coding != SB_CODING_SOURCE || sb_model_is_indexed(p->model))
+    return sb_fail(SB_ERR_INTERNAL, "only source weights as stored have emulated products");
+  return sb_coded_weights_create(p->model, p->backend, map, options, &p->coded);
 }
 
 /* ---- rows on their way: on a device with memory of its own, copied one layer ahead ---- */
@@ -353,11 +365,21 @@ static void begin_product(sb_device_layer *p, size_t which, const sb_matrix *mat
   const slot *s = &p->slots[which];
   sb_product *product = &p->weights.products[which];
   product->form = p->keep_packed ? &sb_product_packed : &sb_product_dense;
+  product->emulation = NULL;
   product->rows = matrix->tiling.rows;
   product->cols = matrix->tiling.cols;
   product->row_order_dev = s->index_dev[ROW_ORDER];
   product->col_order_dev = s->index_dev[COL_ORDER];
   product->row_position_dev = s->index_dev[ROW_PLACE];
+}
+
+static sb_status emulate_product(sb_device_layer *p, sb_stream stream, size_t layer, size_t which) {
+  sb_product *product = &p->weights.products[which];
+  if (!p->coded) return SB_OK;
+  SB_TRY(sb_coded_weights_load(p->coded, stream, layer, which, product->dense_dev,
+                               &product->emulation));
+  if (product->emulation) product->form = &sb_product_emulated;
+  return SB_OK;
 }
 
 sb_status sb_device_layer_load(sb_device_layer *p, sb_stream stream, size_t layer,
@@ -379,6 +401,7 @@ sb_status sb_device_layer_load(sb_device_layer *p, sb_stream stream, size_t laye
     if (!p->backend->unified) rows = p->slots[which].source_dev[p->at_hand];
     SB_TRY(m->coding == SB_CODING_CODES ? prepare_packed(p, stream, which, matrix, place, rows)
                                         : prepare_source(p, stream, which, matrix, rows));
+    SB_TRY(emulate_product(p, stream, layer, which));
   }
   return SB_OK;
 }

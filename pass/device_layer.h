@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/precision_map.h"
 #include "pass/layer_call.h"
 
 typedef struct sb_device_layer sb_device_layer;
@@ -24,6 +25,12 @@ sb_status sb_device_layer_create(const sb_model *model, sb_backend *backend, boo
 void sb_device_layer_free(sb_device_layer **prepared);
 /* Device bytes that sb_device_layer_create takes. */
 size_t sb_device_layer_bytes(const sb_model *model, const sb_backend *backend, bool keep_packed);
+
+/* From the next load on the matrices' GEMMs have the precisions of `map`, emulated
+ * (pass/product_emulated.c); NULL: all are high, as they are at first. Model of source weights,
+ * without orders, otherwise SB_ERR_INTERNAL. SB_ERR_MEMORY. */
+sb_status sb_device_layer_emulate(sb_device_layer *prepared, const sb_precision_map *map,
+                                  const sb_lowprec_options *options);
 
 /* Fills the buffers with layer `layer` at the model's present bits: source rows, rounded where the
  * bit map is set; decoded codes; or, with `keep_packed`, the codes themselves. Rows and columns of

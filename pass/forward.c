@@ -40,7 +40,7 @@ static sb_status forward_sequence(void *context, size_t layer, size_t s) {
        *y = sb_wave_act(&p->wave, inputs[r->keep ? layer + 1 : 0], s, h);
   r->layer = layer;
   const sb_layer_hooks hooks = {.context = r, .input = p->observer ? relay_input : NULL};
-  const sb_layer_call call = sb_layers_call(&p->layers, p->prepared, &hooks);
+  const sb_layer_call call = sb_layers_call(&p->layers, p->prepared, s, &hooks);
   sb_layer_work *kept = r->keep ? sb_kept_states_work(&p->states, layer, s) : NULL;
   SB_TRY(sb_layer_forward(&call, kept ? kept : p->layers.work, y, x));
   if (r->keep) SB_TRY(sb_kept_inputs_save(&p->inputs, layer, s));

@@ -21,8 +21,7 @@ struct sb_layer_work {
 
 enum { OWN_BUFFERS = 9, PARTS = 3 };
 
-/* Most rows or columns of a matrix of the layers. */
-static size_t widest_side(const sb_arch *arch) {
+size_t sb_layer_widest_side(const sb_arch *arch) {
   size_t widest = 0;
   for (size_t i = 0; i < arch->matrix_count; i++) {
     const sb_model_tensor *t = &arch->tensors[arch->matrices[i]];
@@ -33,7 +32,7 @@ static size_t widest_side(const sb_arch *arch) {
 
 /* `arch` NULL: their places only. */
 static void own_buffers(const sb_arch *arch, sb_buffer out[OWN_BUFFERS]) {
-  const size_t h = arch ? arch->config.hidden : 0, widest = arch ? widest_side(arch) : 0;
+  const size_t h = arch ? arch->config.hidden : 0, widest = arch ? sb_layer_widest_side(arch) : 0;
 #define PLACE(field) offsetof(sb_layer_work, field)
   const sb_buffer table[OWN_BUFFERS] = {
       {PLACE(n1), h, .content = SB_BUFFER_OPERAND, .kept = true},
@@ -165,9 +164,17 @@ void sb_layer_work_free(sb_layer_work **work) {
 }
 
 static sb_layer_step step_of(const sb_layer_call *call, sb_layer_work *w, bool forward) {
+  sb_coded_room_forget(call->coding);
   return (sb_layer_step){
       .call = call,
-      .scope = {call->backend, call->stream, call->T, w->input_room, w->output_room},
+      .scope = {.backend = call->backend,
+                .stream = call->stream,
+                .T = call->T,
+                .input_room_dev = w->input_room,
+                .output_room_dev = w->output_room,
+                .coding = call->coding,
+                .key = call->key,
+                .sequence = call->sequence},
       .forward_hooks = forward ? call->hooks : NULL,
       .g_dev = w->g,
   };

@@ -17,6 +17,9 @@
 #include "model/arch.h"
 #include "pass/layer_call.h"
 
+/* Most rows or columns of a matrix of the layers. */
+size_t sb_layer_widest_side(const sb_arch *arch);
+
 /* Scratch of one sequence through one layer; memory linear in T. */
 typedef struct sb_layer_work sb_layer_work;
 

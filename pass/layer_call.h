@@ -50,6 +50,10 @@ typedef struct sb_layer_call {
   const float *cos_sin_dev;    /* f32 [T, head_dim / 2, 2] (model/rope_table.h) */
   size_t T;                    /* tokens */
   const sb_layer_hooks *hooks; /* NULL: nobody listens */
+  /* Where products are emulated (pass/emulation.h). */
+  sb_coded_room *coding;
+  uint64_t key;
+  size_t sequence; /* its number in the batch, of all ranks */
 } sb_layer_call;
 
 /* A call and the scratch that its products use, as attention and MLP get them. */

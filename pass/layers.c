@@ -42,10 +42,17 @@ size_t sb_layers_bytes(const sb_wave_sizes *w, bool gradients, bool ordered) {
 void sb_layers_free(sb_layers *l) {
   if (!l->wave) return;
   l->wave->backend->op->free(l->wave->backend, l->cos_sin_dev);
+  sb_coded_room_free(&l->coding);
   sb_layer_work_free(&l->work);
 }
 
-sb_layer_call sb_layers_call(const sb_layers *l, const sb_device_layer *prepared,
+sb_status sb_layers_emulate(sb_layers *l) {
+  const sb_wave *w = l->wave;
+  if (l->coding) return SB_OK;
+  return sb_coded_room_create(w->backend, w->T, sb_layer_widest_side(&w->model->arch), &l->coding);
+}
+
+sb_layer_call sb_layers_call(const sb_layers *l, const sb_device_layer *prepared, size_t s,
                              const sb_layer_hooks *hooks) {
   const sb_wave *w = l->wave;
   return (sb_layer_call){.backend = w->backend,
@@ -54,7 +61,10 @@ sb_layer_call sb_layers_call(const sb_layers *l, const sb_device_layer *prepared
                          .weights = sb_device_layer_weights(prepared),
                          .cos_sin_dev = l->cos_sin_dev,
                          .T = w->T,
-                         .hooks = hooks};
+                         .hooks = hooks,
+                         .coding = l->coding,
+                         .key = l->key,
+                         .sequence = sb_wave_sequence(w, s)};
 }
 
 /* Acquires the next layer and has its rows copied while the device computes. Every rank comes here

@@ -14,8 +14,10 @@
 /* The memory that every layer needs besides its weights. */
 typedef struct sb_layers {
   const sb_wave *wave;
-  sb_layer_work *work; /* of one sequence */
-  float *cos_sin_dev;  /* f32 [T, head_dim / 2, 2] (model/rope_table.h) */
+  sb_layer_work *work;   /* of one sequence */
+  float *cos_sin_dev;    /* f32 [T, head_dim / 2, 2] (model/rope_table.h) */
+  sb_coded_room *coding; /* where products are emulated, else NULL */
+  uint64_t key;          /* of the batch, for random bits */
 } sb_layers;
 
 /* The wave outlives it. sb_layers_free also releases the memory of a failed call. Local. */
@@ -25,8 +27,11 @@ void sb_layers_free(sb_layers *layers);
  * indexed orders. */
 size_t sb_layers_bytes(const sb_wave_sizes *wave, bool gradients, bool ordered);
 
-/* A call of a layer that is prepared, for one sequence. */
-sb_layer_call sb_layers_call(const sb_layers *layers, const sb_device_layer *prepared,
+/* Adds what emulated products need; once is enough. SB_ERR_MEMORY. Local. */
+sb_status sb_layers_emulate(sb_layers *layers);
+
+/* A call of a layer that is prepared, for sequence s of the wave. */
+sb_layer_call sb_layers_call(const sb_layers *layers, const sb_device_layer *prepared, size_t s,
                              const sb_layer_hooks *hooks);
 
 /* The work in each layer. */

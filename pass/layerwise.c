@@ -138,7 +138,7 @@ sb_status sb_layerwise_observe(sb_layerwise *l, const sb_device_layer *prepared,
                                const sb_layer_hooks *hooks) {
   void *x;
   SB_TRY(bring(l, s, &x));
-  const sb_layer_call call = sb_layers_call(&l->layers, prepared, hooks);
+  const sb_layer_call call = sb_layers_call(&l->layers, prepared, s, hooks);
   return sb_layer_forward(&call, l->layers.work, l->output_dev, x);
 }
 
@@ -146,7 +146,7 @@ sb_status sb_layerwise_advance(sb_layerwise *l, const sb_device_layer *prepared,
   const sb_wave *w = &l->wave;
   void *x;
   SB_TRY(bring(l, s, &x));
-  const sb_layer_call call = sb_layers_call(&l->layers, prepared, NULL);
+  const sb_layer_call call = sb_layers_call(&l->layers, prepared, s, NULL);
   SB_TRY(sb_layer_forward(&call, l->layers.work, x, x));
   if (!l->host) return SB_OK;
   return w->backend->op->download(w->backend, w->stream, host_place(l, s), x, sequence_bytes(l));

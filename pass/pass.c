@@ -10,6 +10,13 @@ size_t sb_pass_local(const sb_world *world, size_t sequences) {
   return sequences > rank ? (sequences - rank - 1) / size + 1 : 0;
 }
 
+static sb_status set_precisions(sb_pass *p, const sb_precision_map *map,
+                                const sb_lowprec_options *options) {
+  const sb_lowprec_options usual = sb_lowprec_options_default();
+  if (map) SB_TRY(sb_layers_emulate(&p->layers));
+  return sb_device_layer_emulate(p->prepared, map, options ? options : &usual);
+}
+
 static sb_status allocate(sb_pass *p, sb_keeper keeper) {
   const sb_pass_setup *setup = &p->setup;
   const sb_wave *w = &p->wave;
@@ -28,7 +35,8 @@ static sb_status allocate(sb_pass *p, sb_keeper keeper) {
   if (setup->divergence)
     SB_TRY(sb_loss_divergence_allocate(&p->divergence, w, &p->tokens, p->local, p->vocab.largest));
   SB_TRY(sb_alloc(&p->losses, p->local + 1, sizeof *p->losses, "losses"));
-  return sb_device_layer_create(setup->model, b, setup->keep_packed, &p->prepared);
+  SB_TRY(sb_device_layer_create(setup->model, b, setup->keep_packed, &p->prepared));
+  return set_precisions(p, setup->precisions, setup->lowprec);
 }
 
 /* `room`: sequences at a time. */
@@ -118,9 +126,18 @@ void sb_pass_select(sb_pass *p, size_t first, size_t end) {
   p->kept = false;
 }
 
+sb_status sb_pass_set_precisions(sb_pass *p, const sb_precision_map *map,
+                                 const sb_lowprec_options *options) {
+  const sb_world *world = p->setup.model->world;
+  sb_pass_forget(p);
+  const sb_status status = sb_world_agree(world, set_precisions(p, map, options));
+  if (status != SB_OK) (void)sb_device_layer_emulate(p->prepared, NULL, NULL);
+  return status;
+}
+
 void sb_pass_set_batch(sb_pass *p, const uint32_t *tokens, uint64_t key) {
   p->setup.tokens = tokens;
-  p->key = key;
+  p->layers.key = key;
   p->loss = sb_pass_loss_of_tokens(p);
   p->learn_next = false;
   sb_pass_forget(p);

@@ -55,7 +55,11 @@ typedef struct sb_pass_setup {
    * forward, which is then not computed again on the way back (pass/kept_states.h). Results have
    * the same bits. The same on all ranks. */
   size_t keep_bytes;
-  sb_ticker ticker; /* hears which share of the running call is done */
+  /* The precision of each GEMM, emulated, from the start; NULL: all high. See
+   * sb_pass_set_precisions. */
+  const sb_precision_map *precisions;
+  const sb_lowprec_options *lowprec; /* NULL: sb_lowprec_options_default */
+  sb_ticker ticker;                  /* hears which share of the running call is done */
 } sb_pass_setup;
 
 /* Sequences, of `sequences`, that belong to this rank. Local. */
@@ -156,6 +160,13 @@ sb_status sb_pass_learn_from(sb_pass *pass, sb_pass *teacher);
  * and what sb_pass_learn has learnt: the loss is that of tokens again. `key` is the batch's, the
  * same on all ranks: equal keys give equal random bits (stochastic rounding). Local. */
 void sb_pass_set_batch(sb_pass *pass, const uint32_t *tokens, uint64_t key);
+
+/* From here on the GEMMs of the layers' matrices have the precisions of `map` (the model's; NULL:
+ * all high), emulated; the same on all ranks. Map and options (NULL: the default) are copied.
+ * Forgets a forward part. SB_ERR_MEMORY; SB_ERR_INTERNAL for models of codes or indexed orders.
+ * After a failure all are high. Collective. */
+sb_status sb_pass_set_precisions(sb_pass *pass, const sb_precision_map *map,
+                                 const sb_lowprec_options *options);
 
 /* From here on passes take only the sequences [first, end) of those that the pass was created with,
  * the same on all ranks. Local. */

@@ -18,7 +18,6 @@ struct sb_pass {
   sb_wave wave;
   size_t first, local; /* this rank's sequences that passes take (sb_pass_select) */
   size_t waves;        /* the same on all ranks */
-  uint64_t key;        /* of the batch: random bits come from it */
   bool kept; /* the inputs of the only wave belong to the model's present bits: no forward part */
   const sb_pass_observer *observer; /* of the running forward part, or NULL */
 

@@ -5,9 +5,9 @@
  *   weight gradient   g  = dy' x    g [rows, cols], f32
  *
  * A *form* is one way to hold W and to multiply with it, a table of functions: dense (an array of
- * type `operand`) and packed (codes that are multiplied without being decoded as a whole). Another
- * form (emulated low precision, blocks with another alphabet) is another table, and the fields of
- * sb_product that it needs; the layers do not change.
+ * type `operand`), packed (codes that are multiplied without being decoded as a whole) and emulated
+ * (GEMMs in low precision). Another form (blocks with another alphabet) is another table, and the
+ * fields of sb_product that it needs; the layers do not change.
  *
  * Rows and columns of W may be stored in an order of their own (model/orders.h). Activations are
  * always in the natural order. The factors that hooks see and the weight gradient are in the stored
@@ -25,6 +25,7 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
+#include "pass/emulation.h"
 
 typedef struct sb_product_form sb_product_form;
 
@@ -32,8 +33,9 @@ typedef struct sb_product_form sb_product_form;
 typedef struct sb_product {
   const sb_product_form *form;
   size_t rows, cols;
-  const void *dense_dev; /* sb_product_dense: [rows, cols], natural order */
-  sb_packed packed;      /* sb_product_packed: stored order */
+  const void *dense_dev;         /* sb_product_dense: [rows, cols], natural order */
+  sb_packed packed;              /* sb_product_packed: stored order */
+  const sb_emulation *emulation; /* sb_product_emulated, which also has dense_dev; no orders */
   /* Stored position i is row row_order[i] and column col_order[i] of W; row_position is
    * the reverse of row_order. All three NULL: stored as they are. Matrices that share
    * an input share col_order. */
@@ -48,6 +50,10 @@ typedef struct sb_product_scope {
   /* Scratch for one input and one output in the stored order, [T, the largest dimension], operands
    * or activations. May be NULL where no matrix has an order. */
   void *input_room_dev, *output_room_dev;
+  /* For emulated products: room, the batch's key, and the sequence's number in the batch. */
+  sb_coded_room *coding;
+  uint64_t key;
+  size_t sequence;
 } sb_product_scope;
 
 struct sb_product_form {
@@ -63,7 +69,7 @@ struct sb_product_form {
                                float *g_dev, const void *dy_dev, const void *x_dev);
 };
 
-extern const sb_product_form sb_product_dense, sb_product_packed;
+extern const sb_product_form sb_product_dense, sb_product_packed, sb_product_emulated;
 
 static inline sb_status sb_product_forward(const sb_product_scope *scope, const sb_product *product,
                                            void *y_dev, const void *x_dev, bool add) {

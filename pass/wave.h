@@ -55,6 +55,13 @@ size_t sb_wave_bytes(const sb_wave_sizes *wave);
 /* Takes the sequences [first, first + count), count <= room, whose tokens are [count, T]. Waits. */
 sb_status sb_wave_enter(sb_wave *wave, const uint32_t *tokens, size_t first, size_t count);
 
+/* Number of sequence s of the wave at hand among those of all ranks, as they were dealt
+ * (pass/pass.h). */
+static inline size_t sb_wave_sequence(const sb_wave *wave, size_t s) {
+  const sb_world *all = wave->model->world;
+  return (wave->first + s) * (size_t)all->size + (size_t)all->rank;
+}
+
 /* Tokens of the wave at hand. */
 static inline size_t sb_wave_rows(const sb_wave *wave) {
   return wave->count * wave->T;

@@ -37,7 +37,10 @@ static void set_up(fixture *f, bool ordered) {
   for (uint32_t i = 0; i < ROWS; i++) f->position[f->row[i]] = i;
   f->input_room = check_zeros(T * WIDEST);
   f->output_room = check_zeros(T * WIDEST);
-  f->scope = (sb_product_scope){f->backend, NULL, T, f->input_room, f->output_room};
+  f->scope = (sb_product_scope){.backend = f->backend,
+                                .T = T,
+                                .input_room_dev = f->input_room,
+                                .output_room_dev = f->output_room};
   f->product = (sb_product){.rows = ROWS, .cols = COLS};
   if (!ordered) return;
   f->product.row_order_dev = f->row;
