@@ -70,14 +70,24 @@ static size_t sequence_bytes(const sb_pass_setup *setup) {
   return states * setup->seqlen * c->hidden * sb_dtype_size(setup->backend->act);
 }
 
-/* A device tells what it does not have, so fewer sequences are tried, then one whose layer inputs
- * the host keeps; on processors the system decides. */
-sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
+/* Sequences of a wave. */
+static size_t room_of(const sb_pass_setup *setup) {
   const size_t most =
       setup->at_once > 0 ? sb_min_size(setup->at_once, setup->sequences) : setup->sequences;
   const size_t most_local = sb_div_up(most, (size_t)setup->model->world->size);
   const size_t carried = setup->activation_bytes / sequence_bytes(setup);
-  size_t room = sb_min_size(sb_max_size(carried, 1), sb_max_size(most_local, 1));
+  return sb_min_size(sb_max_size(carried, 1), sb_max_size(most_local, 1));
+}
+
+size_t sb_pass_spare_bytes(const sb_pass_setup *setup) {
+  const size_t used = room_of(setup) * sequence_bytes(setup);
+  return setup->activation_bytes > used ? setup->activation_bytes - used : 0;
+}
+
+/* A device tells what it does not have, so fewer sequences are tried, then one whose layer inputs
+ * the host keeps; on processors the system decides. */
+sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out) {
+  size_t room = room_of(setup);
   sb_keeper keeper = setup->gradients ? SB_KEEP_ON_DEVICE : SB_KEEP_NOTHING;
   sb_pass_setup now = *setup;
   sb_model_pin(setup->model, setup->backend);

@@ -71,6 +71,9 @@ sb_status sb_pass_create(const sb_pass_setup *setup, sb_pass **out);
 /* Local. *pass may be NULL. */
 void sb_pass_free(sb_pass **pass);
 
+/* What the inputs of layers leave of setup->activation_bytes, for setup->keep_bytes. Pure. */
+size_t sb_pass_spare_bytes(const sb_pass_setup *setup);
+
 /* The loss at the model's present bits, equal on all ranks. SB_ERR_NUMERIC where it is not a
  * number. Collective. */
 sb_status sb_pass_loss(sb_pass *pass, double *loss);

@@ -36,14 +36,15 @@ sb_status sb_trainer_check(const sb_trainer_options *o) {
 
 static sb_status create_pass(sb_trainer *t) {
   const sb_trainer_options *o = &t->options;
-  const sb_pass_setup setup = {.model = t->model,
-                               .backend = t->backend,
-                               .sequences = o->batch,
-                               .seqlen = o->seqlen,
-                               .gradients = true,
-                               .all_gradients = true,
-                               .activation_bytes = o->activation_bytes,
-                               .ticker = o->ticker};
+  sb_pass_setup setup = {.model = t->model,
+                         .backend = t->backend,
+                         .sequences = o->batch,
+                         .seqlen = o->seqlen,
+                         .gradients = true,
+                         .all_gradients = true,
+                         .activation_bytes = o->activation_bytes,
+                         .ticker = o->ticker};
+  setup.keep_bytes = sb_pass_spare_bytes(&setup);
   return sb_pass_create(&setup, &t->pass);
 }
 

@@ -41,7 +41,8 @@ typedef struct sb_trainer_options {
   size_t batch;     /* sequences of a step, of all ranks */
   size_t seqlen;    /* tokens of each, at least 2 */
   uint64_t seed;    /* of stochastic rounding */
-  size_t activation_bytes; /* bound on the inputs of layers that this rank keeps (pass/pass.h) */
+  size_t activation_bytes; /* bound on what this rank keeps from the way forward: inputs of layers,
+                              then as much as fits of what layers compute (pass/pass.h) */
   sb_ticker ticker;        /* hears which share of a step is done */
 } sb_trainer_options;
 
