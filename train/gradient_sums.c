@@ -103,7 +103,7 @@ static sb_status add(sb_gradient_sums *s, sb_stream stream, size_t tensor, size_
                                                          rows * t->cols, s->quantum, false);
   return status == SB_ERR_NUMERIC
              ? sb_fail(status, "the gradient of %s is no number, or is %g or more in one sequence",
-                       t->name, 0x1p50 * s->quantum)
+                       t->name, sb_gradient_sums_limit(s))
              : status;
 }
 
@@ -185,6 +185,10 @@ sb_status sb_gradient_sums_measure(sb_gradient_sums *s, sb_pass *pass, double *l
   s->group = SB_NONE;
   memset(s->seen, 0, s->shares->model->groups * sizeof *s->seen);
   return sb_pass_gradients(pass, &hooks, loss);
+}
+
+double sb_gradient_sums_limit(const sb_gradient_sums *s) {
+  return 0x1p50 * s->quantum;
 }
 
 const int64_t *sb_gradient_sums_owned(const sb_gradient_sums *s, double *scale) {

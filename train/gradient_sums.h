@@ -36,6 +36,9 @@ void sb_gradient_sums_free(sb_gradient_sums **sums);
  * that cannot be added; the store's groups may be held then (sb_store_give_back). Collective. */
 sb_status sb_gradient_sums_measure(sb_gradient_sums *sums, sb_pass *pass, double *loss);
 
+/* The magnitude from which on a value is refused. Local. */
+double sb_gradient_sums_limit(const sb_gradient_sums *sums);
+
 /* The sums of this rank's elements, in the order of its shares, and the factor that makes of a sum
  * the mean over the batch: `gradient = (float)(sum * *scale)`. Valid until the next call. Local. */
 const int64_t *sb_gradient_sums_owned(const sb_gradient_sums *sums, double *scale);

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/trace.h"
+#include "train/first_bad.h"
 #include "train/gradient_sums.h"
 
 struct sb_trainer {
@@ -129,8 +130,9 @@ sb_status sb_trainer_step(sb_trainer *t, const uint32_t *tokens, sb_step_report 
                         .factor = 1};
   sb_status status = measure(t, tokens, r);
   if (status != SB_OK) {
-    if (status == SB_ERR_NUMERIC) SB_TRY(sb_store_give_back(t->model->store));
-    return status;
+    if (status != SB_ERR_NUMERIC) return status;
+    SB_TRY(sb_store_give_back(t->model->store));
+    return sb_first_bad(&t->shares, t->backend, t->pass, sb_gradient_sums_limit(t->sums), status);
   }
   judge(t, r);
   if (r->outcome == SB_STEP_TAKEN) update(t, r);
