@@ -122,7 +122,6 @@ static sb_status make_trainer(run *u) {
   sb_train_request *r = u->r;
   r->trainer.seed = r->common.seed;
   r->trainer.activation_bytes = sb_common_activation_bytes(&r->common, u->backend);
-  r->trainer.keep_bytes = r->trainer.activation_bytes;
   SB_TRY(sb_trainer_create(u->model, u->backend, &r->trainer, &u->trainer));
   SB_TRY(take_optimizer(u));
   const sb_run_key_parts parts = {.model = u->model,
