@@ -12,7 +12,8 @@
 
 enum {
   STRIP = 512,        /* columns of a strip; a multiple of every block's */
-  TURNED_STRIP = 128, /* of one whose rows are rotated, so that they stay in the nearest cache */
+  NARROW_STRIP = 128, /* of one whose rows are rotated in the nearest cache, or of few */
+  ENOUGH = 32,        /* wide strips for all threads */
   RUN = 16 /* rows of a band of low blocks; the narrowest block of a row; columns coded at
               once */
 };
@@ -22,7 +23,7 @@ typedef struct strip {
   sb_lowprec_scale tensor;
   size_t row, rows, col, cols; /* place in the matrix, and size */
   bool rotated;                /* rows are in `turned` */
-  float turned[SB_HADAMARD][TURNED_STRIP];
+  float turned[SB_HADAMARD][NARROW_STRIP];
   float in[STRIP], out[STRIP]; /* a row whose type is not f32 */
 
   /* Block i of block row j: number j * blocks + i. At most STRIP in all. */
@@ -68,7 +69,7 @@ static void rotate(strip *s) {
     for (size_t r = 0; r < SB_HADAMARD; r++)
       memcpy(s->turned[r], row_in(s, r), s->cols * sizeof(float));
   const float *from = a->src_dtype == SB_F32 ? row_in(s, 0) : s->turned[0];
-  const size_t ld = a->src_dtype == SB_F32 ? a->cols : TURNED_STRIP;
+  const size_t ld = a->src_dtype == SB_F32 ? a->cols : NARROW_STRIP;
   for (size_t c = 0; c < s->cols; c += SB_LANES) {
     const size_t left = s->cols - c;
     for (size_t r = 0; r < SB_HADAMARD; r++)
@@ -289,12 +290,13 @@ static void code_strip(strip *s) {
 static void every_strip(sb_backend *backend, const sb_lowprec_args *args, sb_lowprec_scale tensor,
                         uint32_t *amax) {
   const size_t height = sb_max_size(args->rule.tile_rows, RUN);
-  const size_t width = args->rule.hadamard ? TURNED_STRIP : STRIP;
-  const size_t bands = sb_div_up(args->rows, height), strips = sb_div_up(args->cols, width);
+  const size_t bands = sb_div_up(args->rows, height);
+  /* Wide strips go through memory in longer runs, narrow ones keep more threads busy. */
+  const bool narrow = args->rule.hadamard || bands * sb_div_up(args->cols, STRIP) < ENOUGH;
+  const size_t width = narrow ? NARROW_STRIP : STRIP, strips = sb_div_up(args->cols, width);
+  const bool many = args->rows * args->cols > 16384;
   uint32_t high = 0;
-#pragma omp parallel num_threads(sb_cpu_threads(backend)) if (args->rows * args->cols > 16384)     \
-    reduction(max                                                                                  \
-              : high)
+#pragma omp parallel num_threads(sb_cpu_threads(backend)) reduction(max : high) if (many)
   {
     strip s;
     s.args = args;
