@@ -72,6 +72,7 @@ static sb_status make(work *w) {
 
 static sb_status write(const work *w) {
   const sb_policy_request *r = w->r;
+  SB_TRY(sb_export_check_policy(r->format, &w->policy)); /* before anything is written */
   if (r->out) SB_TRY(sb_policy_write(r->out, &w->policy));
   if (r->out && r->format != SB_EXPORT_JSON)
     SB_TRY(sb_export_write(r->format, &w->policy, &w->question.stages, r->out));

@@ -40,7 +40,8 @@ static const sb_export_rules rules[] = {
                                            [SB_PRECISION_NVFP4] = 128}},
 };
 
-static sb_status check(sb_export format, const sb_policy *policy) {
+sb_status sb_export_check_policy(sb_export format, const sb_policy *policy) {
+  if (format == SB_EXPORT_JSON) return SB_OK;
   SB_TRY(sb_export_check(policy, &rules[format]));
   if (format == SB_EXPORT_TORCHAO) return sb_export_check_torchao(policy);
   if (format == SB_EXPORT_MEGATRON || format == SB_EXPORT_TORCHTITAN)
@@ -91,7 +92,7 @@ static sb_status write_stage(const sb_policy *policy, const sb_stages *stages, s
 sb_status sb_export_write(sb_export format, const sb_policy *policy, const sb_stages *stages,
                           const char *out) {
   if (format == SB_EXPORT_JSON) return SB_OK;
-  SB_TRY(check(format, policy));
+  SB_TRY(sb_export_check_policy(format, policy));
   if (format != SB_EXPORT_MEGATRON) return write_module(format, policy, out);
   for (size_t stage = 0; stage < stages->count; stage++)
     SB_TRY(write_stage(policy, stages, stage, out));

@@ -36,10 +36,12 @@ typedef enum sb_export {
 } sb_export;
 extern const char *const sb_export_names[]; /* NULL behind the last */
 
+/* Whether a format can carry a policy: SB_ERR_UNSUPPORTED, naming the linear and the way out;
+ * SB_ERR_FORMAT for names that are none of modules. O(linears x linears of a layer). */
+sb_status sb_export_check_policy(sb_export format, const sb_policy *policy);
 /* Writes the files of a format beside `out`, the name of the policy's file, without its ".json":
  * OUT.stageN.yaml, OUT_te.py, OUT_torchao.py, OUT_torchtitan.py. The log says which. Files appear
- * complete or not at all. SB_ERR_UNSUPPORTED, naming the linear, for what the format cannot carry;
- * SB_ERR_FORMAT for names that are none of modules; SB_ERR_IO. */
+ * complete or not at all. Errors as sb_export_check_policy, and SB_ERR_IO. */
 sb_status sb_export_write(sb_export format, const sb_policy *policy, const sb_stages *stages,
                           const char *out);
 

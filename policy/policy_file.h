@@ -1,5 +1,5 @@
 /* A policy: the precision of every GEMM of every linear layer. It is what the solver writes
- *, what `train` reads, and what exports translate. Local, plain data.
+ * (policy/choose.h), what `train` reads, and what exports translate. Local, plain data.
  *
  *   {"format": "shardbits-policy", "version": 1,
  *    "model": {...}, "share": {"fp4": 0.75, "fp8": 0.25},

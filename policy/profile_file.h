@@ -1,5 +1,5 @@
 /* A profile: what each low precision would cost a training step, measured for every linear layer
- * (`shardbits profile`) and read by the solver. Local, plain data.
+ * (`shardbits profile`) and read by the solver (policy/choose.h). Local, plain data.
  *
  * Of a GEMM at a precision it has two numbers, both relative:
  *

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# `policy`: from a profile to a policy, its report and picture; exports say what the policy says; what cannot be is refused by one
+# line. TRAINERS_PYTHON: a Python with torchao and megatron-core, whose own code then reads the exports too.
+. "$(dirname "$0")/../support/shell.sh"
+
+profile() { /usr/bin/python3 "$source/tests/program/random_profile.py" "$@"; }
+profile 6 1024 256 2048 fp8-tensor,fp8-128,mxfp8,nvfp4 >"$dir/P.json"
+
+# ---- a policy, the same from any number of ranks
+run 1 policy "$dir/P.json" --precision fp8-128,nvfp4 --target 0.75 -o "$dir/one.json" --picture "$dir/one.svg" --json "$dir/report.json"
+run 3 policy "$dir/P.json" --precision fp8-128,nvfp4 --target 0.75 -o "$dir/three.json"
+cmp "$dir/one.json" "$dir/three.json" || fail "policies of 1 and 3 ranks differ"
+/usr/bin/python3 - "$dir" <<'PYTHON' || fail "the policy, its report or its picture"
+import json, sys, xml.dom.minidom
+d = sys.argv[1]
+profile, policy, report = (json.load(open(f"{d}/{n}.json")) for n in ("P", "one", "report"))
+work = lambda l: l["rows"] * l["cols"]
+low = sum(work(l) for l in policy["linears"] if l["fprop"] == "nvfp4") / sum(map(work, policy["linears"]))
+print(low, report["fp4"], policy["certificate"])
+assert low >= 0.75 and abs(policy["share"]["fp4"] - low) < 1e-12 and abs(report["fp4"] - low) < 1e-12
+assert policy["certificate"]["optimal"] and policy["certificate"]["gap"] == 0 and report["seconds"] < 5
+entry = {l["name"]: l["precisions"] for l in profile["linears"]}
+score = sum(sum(entry[l["name"]][l["fprop"]]["exact"]["all"].values()) for l in policy["linears"])
+assert abs(score - policy["certificate"]["score"]) < 1e-9 * score
+picture = xml.dom.minidom.parse(f"{d}/one.svg")
+assert len(picture.getElementsByTagName("title")) == 42
+PYTHON
+# what a policy says of itself stays when it is translated
+run 1 policy "$dir/one.json" -o "$dir/again.json" --format te
+cmp "$dir/one.json" "$dir/again.json" || fail "a policy that is read and written changes"
+
+# ---- exports
+check() { # POLICY FILES: they are all there, and say what the policy says
+  local python=/usr/bin/python3 real=()
+  [ -z "${TRAINERS_PYTHON:-}" ] || { python=$TRAINERS_PYTHON; real=(--real); }
+  "$python" "$source/tools/check_policy_export.py" "$1" "${real[@]}" >"$dir/checked" 2>"$dir/err" || fail "exports: $(cat "$dir/checked" "$dir/err")"
+  grep -q "^$2 files" "$dir/checked" || fail "not $2 files: $(cat "$dir/checked")"
+}
+check "$dir/again.json" 1
+for format in fp8-tensor fp8-128 mxfp8; do
+  run 1 policy "$dir/P.json" --precision $format,nvfp4 --tie fused --stages 4,2 --force '*.layers.1.*=bf16' --target 0.6 -o "$dir/$format.json" --format megatron
+  for other in te torchao torchtitan; do
+    [ $format-$other = fp8-128-torchtitan ] && continue # has no such converter
+    run 1 policy "$dir/$format.json" -o "$dir/$format-$other.json" --format $other
+    mv "$dir/$format-${other}_$other.py" "$dir/${format}_$other.py"
+  done
+  check "$dir/$format.json" $([ $format = fp8-128 ] && echo 4 || echo 5)
+done
+# GEMMs of their own: TransformerEngine takes all, torchao tensorwise float8
+run 1 policy "$dir/P.json" --by gemm --precision bf16,mxfp8,nvfp4 --speedup 2.5 -o "$dir/gemm.json" --format te
+check "$dir/gemm.json" 1
+run 1 policy "$dir/P.json" --by gemm --precision bf16,fp8-tensor --speedup 1.5 -o "$dir/float8.json" --format torchao
+check "$dir/float8.json" 1
+# the check itself notices a policy of other precisions
+sed 's/"wgrad": "bf16"/"wgrad": "fp8-tensor"/' "$dir/float8.json" >"$dir/x.json"
+cp "$dir/float8_torchao.py" "$dir/x_torchao.py"
+/usr/bin/python3 "$source/tools/check_policy_export.py" "$dir/x.json" >"$dir/checked" && fail "a foreign export passes"
+
+# ---- what cannot be
+refused "a share of 1 in FP4 is out of reach: 0 to 0.8333 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --target 1 --keep-first 1 -o "$out"
+refused "stage 1 (layers 4 to 5): 0 to 0.5 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --stages 4,2 --keep-last 1 -o "$out"
+refused "a speed-up of 5 is out of reach: at most 4 is possible" policy "$dir/P.json" --speedup 5 -o "$out"
+refused "mxfp4 was not measured; it has fp8-tensor, fp8-128, mxfp8, nvfp4" policy "$dir/P.json" --precision mxfp4 -o "$out"
+refused "the stages 4,3 have at least 7 layers; the model has 6" policy "$dir/P.json" --stages 4,3 -o "$out"
+refused "choose --tie fused" policy "$dir/one.json" -o "$out" --format megatron
+refused "torchtitan has no fp8-128" policy "$dir/one.json" -o "$out" --format torchtitan
+refused "b400: " policy "$dir/P.json" --rates b400 --speedup 2 -o "$out"
+refused "b300: has no rate for fp8-tensor" policy "$dir/P.json" --rates b300 --speedup 2 -o "$out"
+profile 6 1024 256 2080 fp8-128,nvfp4 >"$dir/odd.json"
+refused "nvfp4 in torchao wants multiples of 128" policy "$dir/odd.json" --precision nvfp4 --target 1 -o "$out" --format torchao
+refused "made for another model: 2048 channels of the MLP where this one has 2080" policy "$dir/odd.json" --present "$dir/one.json" -o "$out"
+head -c 5000 "$dir/P.json" >"$dir/cut.json"
+refused "is not valid JSON" policy "$dir/cut.json" -o "$out"
+refused "not shardbits-profile; shardbits profile makes such files" policy "$model/config.json" -o "$out"
+wrong=2
+refused "two targets" policy "$dir/P.json" --target 0.5 --speedup 2 -o "$out"
+refused "has its choices already" policy "$dir/one.json" --target 0.5 -o "$out"
+refused "needs --stages" policy "$dir/P.json" --balance -o "$out"
+refused "needs --present" policy "$dir/P.json" --switch-cost 1 -o "$out"
+refused "needs -o" policy "$dir/P.json" --format te
+refused "neither --speedup nor --by gemm" policy "$dir/P.json" --baseline random --by gemm -o "$out"
+finish
