@@ -46,7 +46,8 @@ typedef struct fuzz_target {
   X(search_checkpoint)                                                                             \
   X(rounding_checkpoint)                                                                           \
   X(training_checkpoint)                                                                           \
-  X(output)
+  X(output)                                                                                        \
+  X(policy)
 
 #define FUZZ_DECLARE(name) extern const fuzz_target fuzz_##name;
 FUZZ_TARGETS(FUZZ_DECLARE)
