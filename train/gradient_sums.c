@@ -198,24 +198,24 @@ const int64_t *sb_gradient_sums_owned(const sb_gradient_sums *s, double *scale) 
 
 /* ---- norm ---- */
 
+static double square(const int64_t *sums, const int64_t *less, size_t i, double scale) {
+  const double g = (double)(float)((double)(sums[i] - (less ? less[i] : 0)) * scale);
+  return g * g;
+}
+
 /* Lane i sums the elements i, i + 16, ...; then the lanes are added in order. */
-static double square_sum(const int64_t *sums, size_t count, double scale) {
+static double square_sum(const int64_t *sums, const int64_t *less, size_t count, double scale) {
   double lanes[LANES] = {0}, all = 0;
   size_t i = 0;
   for (; i + LANES <= count; i += LANES)
-    for (size_t lane = 0; lane < LANES; lane++) {
-      const double g = (double)(float)((double)sums[i + lane] * scale);
-      lanes[lane] += g * g;
-    }
-  for (size_t lane = 0; i + lane < count; lane++) {
-    const double g = (double)(float)((double)sums[i + lane] * scale);
-    lanes[lane] += g * g;
-  }
+    for (size_t lane = 0; lane < LANES; lane++) lanes[lane] += square(sums, less, i + lane, scale);
+  for (size_t lane = 0; lane + i < count; lane++)
+    lanes[lane] += square(sums, less, i + lane, scale);
   for (size_t lane = 0; lane < LANES; lane++) all += lanes[lane];
   return all;
 }
 
-sb_status sb_gradient_sums_norm(const sb_gradient_sums *s, double *norm) {
+sb_status sb_gradient_sums_norm(const sb_gradient_sums *s, const int64_t *less, double *norm) {
   const sb_shares *shares = s->shares;
   const MPI_Comm comm = shares->model->world->comm;
   sb_exact all = {0};
@@ -224,7 +224,8 @@ sb_status sb_gradient_sums_norm(const sb_gradient_sums *s, double *norm) {
 #pragma omp parallel for schedule(dynamic, 1)
   for (size_t i = 0; i < shares->count; i++) {
     const sb_share *u = &shares->units[i];
-    s->squares[i] = square_sum(s->owned + u->first, u->count, s->scale);
+    s->squares[i] =
+        square_sum(s->owned + u->first, less ? less + u->first : NULL, u->count, s->scale);
   }
   for (size_t i = 0; i < shares->count; i++) largest = fmax(largest, s->squares[i]);
   SB_TRY(sb_exact_unit(largest, comm, &unit));

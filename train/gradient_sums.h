@@ -42,10 +42,11 @@ double sb_gradient_sums_limit(const sb_gradient_sums *sums);
 /* The sums of this rank's elements, in the order of its shares, and the factor that makes of a sum
  * the mean over the batch: `gradient = (float)(sum * *scale)`. Valid until the next call. Local. */
 const int64_t *sb_gradient_sums_owned(const sb_gradient_sums *sums, double *scale);
-/* *norm = the Euclidean norm of the mean gradient of all weights, as f32 values. Squares are added
- * in double per unit, in a fixed order, and units exactly: the same bits on any number of ranks.
- * Collective. O(elements of this rank). */
-sb_status sb_gradient_sums_norm(const sb_gradient_sums *sums, double *norm);
+/* *norm = the Euclidean norm of the mean gradient of all weights, as f32 values, or of its
+ * difference to another one: `less` has that one's sums, in the same order and scale, or is NULL.
+ * Squares are added in double per unit, in a fixed order, and units exactly: the same bits on any
+ * number of ranks. Collective. O(elements of this rank). */
+sb_status sb_gradient_sums_norm(const sb_gradient_sums *sums, const int64_t *less, double *norm);
 
 /* Seconds spent so far on adding, and on sums over ranks, beside the pass. Local. */
 double sb_gradient_sums_adding(const sb_gradient_sums *sums);

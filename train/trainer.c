@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -18,6 +19,8 @@ struct sb_trainer {
   sb_gradient_sums *sums;
   sb_pass *pass;
   sb_trainer_progress progress; /* `updates` is the optimizer's */
+  int64_t *kept;                /* sums of a gradient, or NULL (sb_trainer_keep_gradient) */
+  double kept_norm;
 };
 
 sb_status sb_trainer_check(const sb_trainer_options *o) {
@@ -74,6 +77,7 @@ void sb_trainer_free(sb_trainer **trainer) {
   sb_gradient_sums_free(&t->sums);
   sb_optimizer_free(&t->optimizer);
   sb_shares_free(&t->shares);
+  sb_free(&t->kept);
   sb_free(trainer);
 }
 
@@ -82,14 +86,22 @@ static uint64_t key_of(uint64_t seed, uint64_t step) {
   return sb_mix64_with(seed, step);
 }
 
-/* Loss and gradient of the batch, and the norm. Collective. */
+/* Loss and gradient of the batch. Collective. */
+static sb_status measure_sums(sb_trainer *t, double *loss) {
+  const sb_status status = sb_gradient_sums_measure(t->sums, t->pass, loss);
+  if (status != SB_ERR_NUMERIC) return status;
+  SB_TRY(sb_store_give_back(t->model->store));
+  return sb_first_bad(&t->shares, t->backend, t->pass, sb_gradient_sums_limit(t->sums), status);
+}
+
+/* The same, and the norm. Collective. */
 static sb_status measure(sb_trainer *t, const uint32_t *tokens, sb_step_report *r) {
   const double adding = sb_gradient_sums_adding(t->sums),
                reducing = sb_gradient_sums_reducing(t->sums), begin = sb_now();
   sb_pass_set_batch(t->pass, tokens, key_of(t->options.seed, t->progress.step));
   sb_pass_select(t->pass, 0, t->options.batch);
-  SB_TRY(sb_gradient_sums_measure(t->sums, t->pass, &r->loss));
-  SB_TRY(sb_gradient_sums_norm(t->sums, &r->norm));
+  SB_TRY(measure_sums(t, &r->loss));
+  SB_TRY(sb_gradient_sums_norm(t->sums, NULL, &r->norm));
   r->pass_seconds = sb_now() - begin;
   r->adding_seconds = sb_gradient_sums_adding(t->sums) - adding;
   r->reducing_seconds = sb_gradient_sums_reducing(t->sums) - reducing;
@@ -128,12 +140,7 @@ sb_status sb_trainer_step(sb_trainer *t, const uint32_t *tokens, sb_step_report 
   *r = (sb_step_report){.step = t->progress.step,
                         .rate = sb_schedule_rate(&t->options.schedule, t->progress.step),
                         .factor = 1};
-  sb_status status = measure(t, tokens, r);
-  if (status != SB_OK) {
-    if (status != SB_ERR_NUMERIC) return status;
-    SB_TRY(sb_store_give_back(t->model->store));
-    return sb_first_bad(&t->shares, t->backend, t->pass, sb_gradient_sums_limit(t->sums), status);
-  }
+  SB_TRY(measure(t, tokens, r));
   judge(t, r);
   if (r->outcome == SB_STEP_TAKEN) update(t, r);
   sb_pass_forget(t->pass);
@@ -145,6 +152,26 @@ sb_status sb_trainer_loss(sb_trainer *t, const uint32_t *tokens, size_t count, d
   sb_pass_set_batch(t->pass, tokens, key_of(t->options.seed, t->progress.step));
   sb_pass_select(t->pass, 0, count);
   return sb_pass_loss(t->pass, loss);
+}
+
+sb_status sb_trainer_keep_gradient(sb_trainer *t, const uint32_t *tokens) {
+  const size_t count = t->shares.elements;
+  sb_step_report report;
+  double scale;
+  if (!t->kept) SB_AGREE(t->model->world, sb_alloc(&t->kept, count, sizeof *t->kept, "gradient"));
+  SB_TRY(measure(t, tokens, &report));
+  memcpy(t->kept, sb_gradient_sums_owned(t->sums, &scale), count * sizeof *t->kept);
+  t->kept_norm = report.norm;
+  sb_pass_forget(t->pass);
+  return SB_OK;
+}
+
+sb_status sb_trainer_noise(sb_trainer *t, double *norm, double *noise) {
+  if (!t->kept) return sb_fail(SB_ERR_INTERNAL, "no gradient is kept to compare with");
+  const sb_status status = sb_gradient_sums_norm(t->sums, t->kept, noise);
+  *norm = t->kept_norm;
+  sb_free(&t->kept);
+  return status;
 }
 
 sb_trainer_progress sb_trainer_progress_of(const sb_trainer *t) {

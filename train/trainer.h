@@ -86,6 +86,14 @@ sb_status sb_trainer_step(sb_trainer *trainer, const uint32_t *tokens, sb_step_r
  * count), seqlen] of this rank, at the present weights. Collective. */
 sb_status sb_trainer_loss(sb_trainer *trainer, const uint32_t *tokens, size_t count, double *loss);
 
+/* How much of a step's gradient is noise of its precisions: keep_gradient before the step, at other
+ * precisions of the pass and the step's tokens, and noise after it. *norm = the norm of the kept
+ * mean gradient, *noise = that of the step's less the kept one, before clipping. Between the two,
+ * 8 bytes more per weight that this rank owns. Weights, moments and progress stay. SB_ERR_NUMERIC
+ * as above, SB_ERR_MEMORY; SB_ERR_INTERNAL where nothing is kept. Collective. */
+sb_status sb_trainer_keep_gradient(sb_trainer *trainer, const uint32_t *tokens);
+sb_status sb_trainer_noise(sb_trainer *trainer, double *norm, double *noise);
+
 /* Where a run is: with the weights and moments of all units, all that its future depends on. */
 typedef struct sb_trainer_progress {
   uint64_t step;    /* number of the next one */
