@@ -149,19 +149,43 @@ static range stage_range(const solver *s, const sb_linears *model, size_t stage)
   return r;
 }
 
-/* The least FP4 FLOPs with which all stages take at most `time`; UINT64_MAX where none do. */
+/* The least FP4 FLOPs with which all stages take at most `time`, which is possible. */
 static sb_status least_low(solver *s, const range *ranges, uint64_t time, uint64_t *low) {
   *low = 0;
   for (size_t k = 0; k < s->options->stages->count; k++) {
     const sb_exact_items items = items_of(s, &ranges[k], TIME, false);
     sb_exact_result result;
-    if (time < sb_exact_least(&items)) {
-      *low = UINT64_MAX;
-      return SB_OK;
-    }
     SB_TRY(sb_exact_solve(&items, time, s->chosen, &result));
     *low += (uint64_t)result.loss;
   }
+  return SB_OK;
+}
+
+/* Bounds of that number from the relaxations of the stages, whose times are within `time`. Needs
+ * s->chosen for a moment. */
+static sb_status bound_low(solver *s, const range *ranges, uint64_t time, uint64_t *least,
+                           uint64_t *most) {
+  *least = *most = 0;
+  for (size_t k = 0; k < s->options->stages->count; k++) {
+    const sb_exact_items items = items_of(s, &ranges[k], TIME, false);
+    sb_relaxation relaxed;
+    SB_TRY(sb_relaxation_create(&items, time, &relaxed));
+    *least += (uint64_t)(relaxed.loss + sb_relaxation_bound(&relaxed, 0));
+    *most += (uint64_t)(relaxed.loss + sb_relaxation_fill(&relaxed, s->chosen));
+    sb_relaxation_free(&relaxed);
+  }
+  return SB_OK;
+}
+
+/* Whether stages that take at most `time`, which is possible, have `need` FP4 FLOPs in any case.
+ * Relaxations answer for most times; knapsacks are solved for those between. */
+static sb_status has_low(solver *s, const range *ranges, uint64_t time, uint64_t need, bool *has) {
+  uint64_t least, most;
+  SB_TRY(bound_low(s, ranges, time, &least, &most));
+  *has = least >= need;
+  if (*has || most < need) return SB_OK;
+  SB_TRY(least_low(s, ranges, time, &least));
+  *has = least >= need;
   return SB_OK;
 }
 
@@ -204,8 +228,9 @@ static sb_status balanced_time(solver *s, const range *ranges, uint64_t *time) {
   const uint64_t unit = time_unit(&s->table);
   while (longest - shortest > unit) { /* both are multiples */
     const uint64_t middle = shortest + (longest - shortest) / unit / 2 * unit;
-    SB_TRY(least_low(s, ranges, middle, &low));
-    if (low >= need)
+    bool has;
+    SB_TRY(has_low(s, ranges, middle, need, &has));
+    if (has)
       shortest = middle;
     else
       longest = middle;

@@ -370,8 +370,8 @@ static double seconds_of(question *q, sb_decide_by by, size_t candidates, sb_sco
   const double seconds = sb_now() - begin;
   print_message("70B, %s, %zu precisions, %s: %.3f s, %llu partial solutions\n",
                 by == SB_BY_GEMM ? "GEMMs" : "linears", candidates,
-                scope == SB_SCOPE_STAGE      ? "8 stages"
-                : scope == SB_SCOPE_BALANCED ? "8 balanced"
+                scope == SB_SCOPE_STAGE      ? "stages"
+                : scope == SB_SCOPE_BALANCED ? "balanced"
                                              : "whole",
                 seconds, (unsigned long long)result.solutions);
   assert_true(result.optimal);
@@ -401,6 +401,13 @@ static void test_70b(void **state) {
     q.options.target = 0.75;
     assert_true(seconds_of(&q, SB_BY_GEMM, 3, scope) < 10);
   }
+  /* measured rates, whose times share no large divisor, and stages that differ */
+  q.rates.rate[SB_PRECISION_FP8_128] = 1.44;
+  q.rates.rate[SB_PRECISION_NVFP4] = 2.03;
+  q.options.target = 0.6;
+  sb_stages_free(&q.stages);
+  assert_ok(sb_stages_parse("9", 80, &q.stages));
+  assert_true(seconds_of(&q, SB_BY_GEMM, 3, SB_SCOPE_BALANCED) < 10);
   question_free(&q);
 }
 
