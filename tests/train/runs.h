@@ -3,11 +3,8 @@
 #ifndef SB_TESTS_TRAIN_RUNS_H
 #define SB_TESTS_TRAIN_RUNS_H
 
-#include "folders/hf_load.h"
-#include "tests/support/ranks.h"
+#include "tests/support/golden.h"
 #include "train/trainer.h"
-
-#include <jansson.h>
 
 typedef struct run {
   const sb_world *world;
@@ -67,7 +64,7 @@ static inline void run_open(run *r, const sb_world *of, const char *name, int th
   if (activation_bytes) r->options.activation_bytes = activation_bytes;
   snprintf(path, sizeof path, "%s/%s", SB_SOURCE_DIR,
            json_string_value(json_object_get(r->expect, "model")));
-  EXPECT_OK(sb_backend_cpu_create(SB_COMPUTE_F32, threads, &r->backend));
+  EXPECT_OK(golden_backend(SB_COMPUTE_F32, threads, &r->backend));
   EXPECT_OK(sb_hf_load_f32(of, path, (sb_blocking){16, 32, SB_ASYMMETRIC}, &r->model));
   EXPECT_OK(sb_trainer_create(r->model, r->backend, &r->options, &r->trainer));
   run_read_tokens(r);

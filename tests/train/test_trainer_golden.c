@@ -53,7 +53,12 @@ static void check_run(const char *name, int threads) {
   run r;
   double worst = 0, worst_norm = 0;
   run_open(&r, &world, name, threads, 0);
-  const size_t steps = (size_t)run_number(&r, "steps"), look = (size_t)run_number(&r, "looked_at");
+  const size_t look = (size_t)run_number(&r, "looked_at");
+#ifdef SB_TEST_ON_CUDA /* where the stand-in for a GPU takes a second a step */
+  const size_t steps = look;
+#else
+  const size_t steps = (size_t)run_number(&r, "steps");
+#endif
   for (size_t step = 0; step < steps; step++) {
     const sb_step_report report = run_step(&r);
     worst = fmax(worst, fabs(report.loss / run_list(&r, "loss", step) - 1));
