@@ -125,8 +125,8 @@ static void test_large_numbers(void **state) {
   for (int round = 0; round < 100; round++) {
     sb_exact_result result;
     x.items = (sb_exact_items){6, 3, x.choice};
-    for (size_t i = 0; i < 18; i++)
-      x.choice[i] = (sb_exact_choice){mix(random++) >> 5, (int64_t)(mix(random++) >> 7)};
+    for (size_t i = 0; i < 18; i++, random += 2)
+      x.choice[i] = (sb_exact_choice){mix(random) >> 5, (int64_t)(mix(random + 1) >> 7)};
     const uint64_t capacity = capacity_of(&x, 0, 1) / 2 + capacity_of(&x, 1, 1) / 2;
     assert_ok(sb_exact_solve(&x.items, capacity, chosen, &result));
     check_sums(&x, capacity, chosen, &result);

@@ -44,7 +44,8 @@ for format in fp8-tensor fp8-128 mxfp8; do
     run 1 policy "$dir/$format.json" -o "$dir/$format-$other.json" --format $other
     mv "$dir/$format-${other}_$other.py" "$dir/${format}_$other.py"
   done
-  check "$dir/$format.json" $([ $format = fp8-128 ] && echo 4 || echo 5)
+  files=5; [ $format != fp8-128 ] || files=4
+  check "$dir/$format.json" $files
 done
 # GEMMs of their own: TransformerEngine takes all, torchao tensorwise float8
 run 1 policy "$dir/P.json" --by gemm --precision bf16,mxfp8,nvfp4 --speedup 2.5 -o "$dir/gemm.json" --format te
