@@ -210,10 +210,10 @@ static sb_status write_training(const sb_checkpoints *c, uint64_t sum) {
 /* The way out of a failed write; what was saved before it is good. */
 static sb_status advise(sb_status status) {
   if (status != SB_ERR_IO) return status;
-  return sb_fail_from(sb_origin(), status,
-                      "%s; make room, or move --checkpoints, and the same command goes on from the "
-                      "checkpoint before it",
-                      sb_message());
+  return sb_fail_from(
+      sb_origin(), status,
+      "%s; the checkpoint before it is good, and the same command goes on from there",
+      sb_message());
 }
 
 static sb_status begin(sb_checkpoints *c, const sb_optimizer_info *info) {
