@@ -91,8 +91,8 @@ static sb_status evaluate(loop *l) {
   const double begun = sb_now();
   double sum = 0, loss;
   if (!u->heldout || l->evaluated_at == l->step) return SB_OK;
-  if (u->steering.evaluates) u->steering.evaluates(u->steering.context, true);
   sb_status status = SB_OK;
+  if (u->steering.evaluates) SB_TRY(u->steering.evaluates(u->steering.context, true));
   for (uint64_t first = 0; status == SB_OK && first < u->heldout_seqs; first += l->options->batch) {
     const uint64_t count = sb_min_size(u->heldout_seqs - first, l->options->batch);
     status = sb_world_agree(u->world,
@@ -100,7 +100,7 @@ static sb_status evaluate(loop *l) {
     SB_THEN(sb_trainer_loss(u->trainer, l->tokens, count, &loss));
     if (status == SB_OK) sum += loss * (double)count;
   }
-  if (u->steering.evaluates) u->steering.evaluates(u->steering.context, false);
+  if (u->steering.evaluates) SB_THEN(u->steering.evaluates(u->steering.context, false));
   SB_TRY(status);
   l->evaluated_at = l->step;
   l->result->heldout = sum / (double)u->heldout_seqs;
@@ -208,7 +208,11 @@ static sb_status go(loop *l) {
   const double begun = sb_now();
   SB_TRY(sb_world_agree(u->world, poll(l, true)));
   l->result->save_seconds += sb_now() - begun;
-  return l->result->asked ? SB_OK : sb_world_agree(u->world, evaluate(l));
+  if (!l->result->asked) SB_TRY(sb_world_agree(u->world, evaluate(l)));
+  if (!u->events) return SB_OK;
+  json_t *event = sb_event("end", l->step);
+  json_object_set_new(event, "complete", json_boolean(l->step == l->options->schedule.steps));
+  return sb_events_write(u->events, event);
 }
 
 sb_status sb_train_run(const sb_run_setup *u, sb_run_result *result) {
@@ -233,7 +237,7 @@ sb_status sb_train_run(const sb_run_setup *u, sb_run_result *result) {
   sigemptyset(&action.sa_mask);
   sigaction(SIGUSR1, &action, &before);
   sb_progress_begin("train", (double)(u->stop_at - sb_min_size(step, u->stop_at)));
-  const sb_status status = go(&l);
+  const sb_status status = sb_world_agree(u->world, go(&l));
   sb_progress_end();
   sigaction(SIGUSR1, &before, NULL);
   sb_free(&l.tokens);

@@ -27,8 +27,8 @@ typedef struct sb_run_steering {
   sb_status (*before)(void *context, uint64_t step, sb_flop_shares *shares);
   /* After it. Collective. */
   sb_status (*after)(void *context, const sb_step_report *report);
-  /* Around each measurement of held-out loss. Local. */
-  void (*evaluates)(void *context, bool begins);
+  /* Before and after each measurement of held-out loss. Collective. */
+  sb_status (*evaluates)(void *context, bool begins);
   /* On rank 0: what a checkpoint must hold to go on (sb_run_state.extra), or NULL. */
   json_t *(*extra)(void *context);
 } sb_run_steering;

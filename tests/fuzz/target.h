@@ -46,6 +46,8 @@ typedef struct fuzz_target {
   X(search_checkpoint)                                                                             \
   X(rounding_checkpoint)                                                                           \
   X(training_checkpoint)                                                                           \
+  X(optimizer_file)                                                                                \
+  X(run_state)                                                                                     \
   X(output)                                                                                        \
   X(policy)
 
