@@ -11,7 +11,7 @@
 #include "base/trace.h"
 #include "cli/commands.h"
 #include "cli/report_json.h"
-#include "cli/train_request.h"
+#include "cli/train_precision.h"
 #include "folders/companions.h"
 #include "folders/destination.h"
 #include "folders/export.h"
@@ -31,6 +31,7 @@ typedef struct run {
   sb_destination out;
   sb_train_data *data, *heldout;
   sb_trainer *trainer;
+  sb_train_precisions precisions;
   sb_key key;
   sb_checkpoints *checkpoints;
   sb_events *events;
@@ -118,17 +119,36 @@ static sb_status take_optimizer(run *u) {
   return SB_OK;
 }
 
+/* What the GEMMs of the trainer's pass run in: the map, or high for held-out loss. */
+static sb_status set_precisions(run *u, bool as_trained) {
+  return sb_pass_set_precisions(sb_trainer_pass(u->trainer),
+                                as_trained && u->precisions.low ? &u->precisions.map : NULL,
+                                &u->r->lowprec);
+}
+
+static sb_status make_precisions(run *u) {
+  SB_AGREE(u->world, sb_train_precisions_make(u->r, u->model, &u->precisions));
+  const sb_train_precisions *p = &u->precisions;
+  if (p->low)
+    sb_log_line(
+        "precision %s: %.1f%% of the FLOPs of linear layers in fp4, %.1f%% in fp8, emulated",
+        p->name, 100 * p->shares.fp4, 100 * p->shares.fp8);
+  return SB_OK;
+}
+
 static sb_status make_trainer(run *u) {
   sb_train_request *r = u->r;
   r->trainer.seed = r->common.seed;
   r->trainer.activation_bytes = sb_common_activation_bytes(&r->common, u->backend);
   SB_TRY(sb_trainer_create(u->model, u->backend, &r->trainer, &u->trainer));
   SB_TRY(take_optimizer(u));
+  SB_TRY(set_precisions(u, true));
   const sb_run_key_parts parts = {.model = u->model,
                                   .backend = u->backend,
                                   .trainer = u->trainer,
                                   .data = u->data,
-                                  .precision = "high"};
+                                  .precision = u->precisions.name,
+                                  .lowprec = u->precisions.low ? &r->lowprec : NULL};
   return sb_run_key_make(&parts, &u->key);
 }
 
@@ -171,6 +191,7 @@ static sb_status begin_events(run *u) {
       json_t *event = sb_event("begin", u->step);
       json_object_set_new(event, "ranks", json_integer(u->world->size));
       json_object_set_new(event, "steps", json_integer((json_int_t)u->r->steps));
+      json_object_set_new(event, "precision", json_string(u->precisions.name));
       SB_THEN(sb_events_write(u->events, event));
     }
   }
@@ -187,12 +208,19 @@ static sb_status prepare(run *u) {
   r->trainer.seqlen = sb_common_seqlen(&r->common, &u->model->config);
   SB_TRY(sb_destination_require(&u->out, sb_export_source_bytes(u->model)));
   SB_TRY(open_data(u));
+  SB_TRY(make_precisions(u));
   SB_TRY(make_trainer(u));
   SB_TRY(resume(u));
   return begin_events(u);
 }
 
 /* ---- the run, and after it ---- */
+
+static sb_status evaluates(void *context, bool begins) {
+  run *u = context;
+  if (u->r->eval_precision == SB_EVAL_TRAINED || !u->precisions.low) return SB_OK;
+  return set_precisions(u, !begins);
+}
 
 static sb_status train(run *u) {
   const sb_train_request *r = u->r;
@@ -208,7 +236,9 @@ static sb_status train(run *u) {
                               .eval_every = r->eval_every,
                               .log_every = r->log_every,
                               .resumed = u->seconds > 0,
-                              .seconds = u->seconds};
+                              .seconds = u->seconds,
+                              .shares = u->precisions.shares,
+                              .steering = {.context = u, .evaluates = evaluates}};
   const double flops = u->backend->gemm_flops;
   SB_TRY(sb_train_run(&setup, &u->result));
   const sb_run_result *s = &u->result;
@@ -261,6 +291,9 @@ static sb_status tell(run *u, bool complete, double seconds) {
   tell_people(u, complete);
   sb_report_text(u->report, "model", r->model);
   sb_report_flag(u->report, "complete", complete);
+  sb_report_text(u->report, "precision", u->precisions.name);
+  sb_report_real(u->report, "fp4_share", u->precisions.shares.fp4);
+  sb_report_real(u->report, "fp8_share", u->precisions.shares.fp8);
   sb_report_count(u->report, "step", s->step);
   sb_report_count(u->report, "first_step", u->step);
   sb_report_real(u->report, "loss", s->loss);
@@ -283,6 +316,7 @@ static void release(run *u) {
   sb_trainer_free(&u->trainer);
   sb_train_data_close(&u->data);
   sb_train_data_close(&u->heldout);
+  sb_precision_map_free(&u->precisions.map);
   if (u->model) sb_model_free(&u->model);
   if (u->backend) u->backend->op->destroy(u->backend);
   sb_destination_end(&u->out);

@@ -15,6 +15,9 @@ static const char *const dy_names[] = {[SB_LOWPREC_DY_USUAL] = "usual",
                                        [SB_LOWPREC_DY_E5M2] = "e5m2",
                                        NULL};
 
+static const char *const eval_names[] = {
+    [SB_EVAL_HIGH] = "high", [SB_EVAL_TRAINED] = "trained", NULL};
+
 static size_t data_options(sb_train_request *r, sb_option *table) {
   const sb_option options[] = {
       {.name = "tokens",
@@ -233,6 +236,10 @@ static size_t precision_options(sb_train_request *r, sb_option *table) {
        .operand = "N",
        .section = PRECISION,
        .help = "The last N layers stay in high precision."},
+      {.name = "eval-precision",
+       SB_OPTION_ENUM(r->eval_precision, eval_names),
+       .section = PRECISION,
+       .help = "Held-out loss: of the model as it is written, or in the precision of training."},
       {.name = "stochastic",
        SB_OPTION_ENUM(r->stochastic, switch_names),
        .section = PRECISION,

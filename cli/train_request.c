@@ -27,8 +27,6 @@ sb_train_request sb_train_defaults(void) {
 
 static sb_status settle_precision(sb_train_request *r) {
   const bool plain = r->precision <= SB_TRAIN_BF16;
-  if (!plain || r->policy)
-    return sb_fail(SB_ERR_UNSUPPORTED, "train: only f32 and bf16 are built so far");
   const sb_arithmetic arithmetic =
       r->precision == SB_TRAIN_BF16 ? SB_ARITHMETIC_BF16 : SB_ARITHMETIC_F32;
   if (r->policy && r->given.precision && !plain)

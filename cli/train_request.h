@@ -30,12 +30,16 @@ typedef enum sb_mxfp4_choice {
 } sb_mxfp4_choice;
 typedef enum sb_switch { SB_OFF, SB_ON } sb_switch;
 
+/* --eval-precision. */
+typedef enum sb_eval_precision { SB_EVAL_HIGH, SB_EVAL_TRAINED } sb_eval_precision;
+
 typedef struct sb_train_request {
   const char *model, *tokens, *eval_tokens, *policy, *optimizer, *checkpoints, *events;
   size_t steps, stop_at, warmup, cooldown, save_every, keep, keep_every, eval_every, eval_seqs,
       log_every, keep_first, keep_last;
   double floor; /* of the rate, over its peak */
   sb_train_precision precision;
+  sb_eval_precision eval_precision;
   sb_switch stochastic, hadamard, two_scales, f32_scales;
   sb_mxfp4_choice mxfp4_scale;
   sb_lowprec_dy fp8_dy;

@@ -223,6 +223,7 @@ sb_status sb_train_run(const sb_run_setup *u, sb_run_result *result) {
   loop l = {.u = u,
             .options = o,
             .result = result,
+            .shares = u->shares,
             .step = step,
             .first = step,
             .saved_at = u->resumed ? step : UINT64_MAX,
