@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../support/shell.sh"
 
 profile() { /usr/bin/python3 "$source/tests/program/random_profile.py" "$@"; }
-profile 6 1024 256 2048 fp8-tensor,fp8-128,mxfp8,nvfp4 >"$dir/P.json"
+profile 12 1024 256 2048 fp8-tensor,fp8-128,mxfp8,nvfp4 >"$dir/P.json"
 
 # ---- a policy, the same from any number of ranks
 run 1 policy "$dir/P.json" --precision fp8-128,nvfp4 --target 0.75 -o "$dir/one.json" --picture "$dir/one.svg" --json "$dir/report.json"
@@ -23,7 +23,7 @@ entry = {l["name"]: l["precisions"] for l in profile["linears"]}
 score = sum(sum(entry[l["name"]][l["fprop"]]["exact"]["all"].values()) for l in policy["linears"])
 assert abs(score - policy["certificate"]["score"]) < 1e-9 * score
 picture = xml.dom.minidom.parse(f"{d}/one.svg")
-assert len(picture.getElementsByTagName("title")) == 42
+assert len(picture.getElementsByTagName("title")) == 84
 PYTHON
 # what a policy says of itself stays when it is translated
 run 1 policy "$dir/one.json" -o "$dir/again.json" --format te
@@ -38,7 +38,7 @@ check() { # POLICY FILES: they are all there, and say what the policy says
 }
 check "$dir/again.json" 1
 for format in fp8-tensor fp8-128 mxfp8; do
-  run 1 policy "$dir/P.json" --precision $format,nvfp4 --tie fused --stages 4,2 --force '*.layers.1.*=bf16' --target 0.6 -o "$dir/$format.json" --format megatron
+  run 1 policy "$dir/P.json" --precision $format,nvfp4 --tie fused --stages 11,1 --force '*.layers.1.*=bf16' --target 0.6 -o "$dir/$format.json" --format megatron
   for other in te torchao torchtitan; do
     [ $format-$other = fp8-128-torchtitan ] && continue # has no such converter
     run 1 policy "$dir/$format.json" -o "$dir/$format-$other.json" --format $other
@@ -52,22 +52,37 @@ run 1 policy "$dir/P.json" --by gemm --precision bf16,mxfp8,nvfp4 --speedup 2.5 
 check "$dir/gemm.json" 1
 run 1 policy "$dir/P.json" --by gemm --precision bf16,fp8-tensor --speedup 1.5 -o "$dir/float8.json" --format torchao
 check "$dir/float8.json" 1
-# the check itself notices a policy of other precisions
-sed 's/"wgrad": "bf16"/"wgrad": "fp8-tensor"/' "$dir/float8.json" >"$dir/x.json"
-cp "$dir/float8_torchao.py" "$dir/x_torchao.py"
-/usr/bin/python3 "$source/tools/check_policy_export.py" "$dir/x.json" >"$dir/checked" && fail "a foreign export passes"
+# the check itself notices a file that says something else
+spoilt() { # FILE SED: of the policy that FILE is of
+  local stem=${1%%[._]*} file
+  rm -f "$dir"/x*
+  cp "$dir/$stem.json" "$dir/x.json"
+  for file in "$dir/$stem".stage*.yaml; do [ ! -e "$file" ] || cp "$file" "$dir/x${file##*"$stem"}"; done
+  sed "$2" "$dir/$1" >"$dir/x${1#"$stem"}"
+  cmp -s "$dir/$1" "$dir/x${1#"$stem"}" && fail "$2 changes nothing"
+  /usr/bin/python3 "$source/tools/check_policy_export.py" "$dir/x.json" >"$dir/checked" && fail "$1 passes after $2"
+}
+spoilt fp8-tensor.stage0.yaml 's/layers.1.mlp/layers.1*.mlp/'
+spoilt fp8-tensor.stage0.yaml 's/override_nonquantized_autocast: true/override_nonquantized_autocast: false/'
+spoilt fp8-tensor.stage0.yaml 's/fp4_quantization_recipe: nvfp4/fp4_recipe: nvfp4/'
+spoilt fp8-tensor.stage1.yaml 's/enabled: true/enabled: false/'
+spoilt fp8-tensor_te.py 's/"nvfp4": "nvfp4_factory"/"nvfp4": "mxfp8_factory"/'
+spoilt gemm_te.py 's/"grad_output": (1, 2)/"grad_output": (2, 1)/'
+spoilt fp8-tensor_torchao.py 's/("nvfp4", "nvfp4", "nvfp4")/("nvfp4", "nvfp4", "bf16")/'
+spoilt fp8-tensor_torchtitan.py '0,/layers.*wo/s///'
+spoilt fp8-tensor_torchtitan.py 's/"lm_head",//'
 
 # ---- what cannot be
-refused "a share of 1 in FP4 is out of reach: 0 to 0.8333 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --target 1 --keep-first 1 -o "$out"
-refused "stage 1 (layers 4 to 5): 0 to 0.5 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --stages 4,2 --keep-last 1 -o "$out"
+refused "a share of 1 in FP4 is out of reach: 0 to 0.9166 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --target 1 --keep-first 1 -o "$out"
+refused "stage 1 (layers 10 to 11): 0 to 0.5 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --stages 10,2 --keep-last 1 -o "$out"
 refused "a speed-up of 5 is out of reach: at most 4 is possible" policy "$dir/P.json" --speedup 5 -o "$out"
 refused "mxfp4 was not measured; it has fp8-tensor, fp8-128, mxfp8, nvfp4" policy "$dir/P.json" --precision mxfp4 -o "$out"
-refused "the stages 4,3 have at least 7 layers; the model has 6" policy "$dir/P.json" --stages 4,3 -o "$out"
+refused "the stages 10,3 have at least 13 layers; the model has 12" policy "$dir/P.json" --stages 10,3 -o "$out"
 refused "choose --tie fused" policy "$dir/one.json" -o "$out" --format megatron
 refused "torchtitan has no fp8-128" policy "$dir/one.json" -o "$out" --format torchtitan
 refused "b400: " policy "$dir/P.json" --rates b400 --speedup 2 -o "$out"
 refused "b300: has no rate for fp8-tensor" policy "$dir/P.json" --rates b300 --speedup 2 -o "$out"
-profile 6 1024 256 2080 fp8-128,nvfp4 >"$dir/odd.json"
+profile 12 1024 256 2080 fp8-128,nvfp4 >"$dir/odd.json"
 refused "nvfp4 in torchao wants multiples of 128" policy "$dir/odd.json" --precision nvfp4 --target 1 -o "$out" --format torchao
 refused "made for another model: 2048 channels of the MLP where this one has 2080" policy "$dir/odd.json" --present "$dir/one.json" -o "$out"
 head -c 5000 "$dir/P.json" >"$dir/cut.json"
