@@ -9,17 +9,23 @@
 
 static char here[PATH_MAX];
 
-static const char *model, *out, *calib, *json, *none;
+static const char *model, *out, *calib, *json, *none, *tokens;
 
 static sb_status parse_and_settle(char *to) {
   static char command[] = "quantize", source[] = "../model", dash[] = "-o",
-              c[] = "--calib=/abs/tokens", j[] = "--json", report[] = "report.json";
-  char *argv[] = {command, source, dash, to, c, j, report, NULL};
+              c[] = "--calib=/abs/tokens", j[] = "--json", report[] = "report.json",
+              t[] = "--tokens=a_*.bin:0.7,/b.bin,../c.npy:2";
+  char *argv[] = {command, source, dash, to, c, j, report, t, NULL};
   bool help;
   const sb_argument arguments[] = {{"MODEL", &model, "A folder."}};
   const sb_option own[] = {
       {.name = "out", .letter = 'o', .kind = SB_OPTION_STRING, .value = &out, .operand = "DIR"},
-      {.name = "calib", .kind = SB_OPTION_STRING, .value = &calib, .operand = "TOKENS"}};
+      {.name = "calib", .kind = SB_OPTION_STRING, .value = &calib, .operand = "TOKENS"},
+      {.name = "tokens",
+       .kind = SB_OPTION_STRING,
+       .value = &tokens,
+       .file = SB_FILE_TOKENS,
+       .operand = "FILES"}};
   const sb_option common[] = {
       {.name = "json", .kind = SB_OPTION_STRING, .value = &json, .operand = "FILE"},
       {.name = "none", .kind = SB_OPTION_STRING, .value = &none, .operand = "FILE"}};
@@ -28,11 +34,11 @@ static sb_status parse_and_settle(char *to) {
                           .arguments = arguments,
                           .argument_count = 1,
                           .options = own,
-                          .option_count = 2,
+                          .option_count = 3,
                           .common = common,
                           .common_count = 2};
-  model = out = calib = json = none = NULL;
-  SB_TRY(sb_options_parse(&usage, 7, argv, &help));
+  model = out = calib = json = none = tokens = NULL;
+  SB_TRY(sb_options_parse(&usage, 8, argv, &help));
   return sb_paths_settle(&usage);
 }
 
@@ -43,6 +49,7 @@ static void elsewhere_they_stay(void **state) {
   assert_ok(parse_and_settle(other));
   assert_string_equal(model, "../model");
   assert_string_equal(json, "report.json");
+  assert_string_equal(tokens, "a_*.bin:0.7,/b.bin,../c.npy:2");
   assert_ok(parse_and_settle(missing));
   assert_string_equal(out, "not-there");
   assert_ok(parse_and_settle(child)); /* the working folder stays */
@@ -55,7 +62,7 @@ static void the_working_folder_and_above(void **state) {
     const char *given, *absolute; /* behind the folder that holds the working folder */
   } folders[] = {
       {".", "/work"}, {"..", ""}, {"../work/", "/work/"}, {"child/..", "/work/child/.."}};
-  char expected[PATH_MAX + 64], above[PATH_MAX];
+  char expected[2 * PATH_MAX + 64], above[PATH_MAX];
   snprintf(above, sizeof above, "%.*s", (int)(strrchr(here, '/') - here), here);
   for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
     char to[64];
@@ -68,6 +75,8 @@ static void the_working_folder_and_above(void **state) {
     snprintf(expected, sizeof expected, "%s/report.json", here);
     assert_string_equal(json, expected);
     assert_string_equal(calib, "/abs/tokens");
+    snprintf(expected, sizeof expected, "%s/a_*.bin:0.7,/b.bin,%s/c.npy:2", here, above);
+    assert_string_equal(tokens, expected);
     assert_null(none);
   }
 }
