@@ -35,6 +35,7 @@ typedef struct run {
   sb_key key;
   sb_checkpoints *checkpoints;
   sb_events *events;
+  json_t *extra;  /* of the checkpoint that this attempt begins at: whoever steers knows it */
   uint64_t step;  /* where this attempt begins */
   double seconds; /* of training before it */
   sb_run_result result;
@@ -171,7 +172,7 @@ static sb_status resume(run *u) {
   if (!found) return SB_OK;
   sb_status status = sb_run_state_parse(found, &state);
   json_decref(found);
-  json_decref(state.extra);
+  u->extra = state.extra;
   SB_TRY(status);
   if (state.progress.step > r->stop_at)
     return sb_fail(SB_ERR_RANGE, "%s: has step %" PRIu64 ", behind --stop-at %zu",
@@ -320,6 +321,7 @@ static void release(run *u) {
   if (u->model) sb_model_free(&u->model);
   if (u->backend) u->backend->op->destroy(u->backend);
   sb_destination_end(&u->out);
+  json_decref(u->extra);
   json_decref(u->report);
 }
 
