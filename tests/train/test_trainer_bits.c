@@ -54,6 +54,34 @@ static void threads_and_waves(void **state) {
   all_ranks_passed();
 }
 
+/* Emulated precisions, whose output gradients are rounded stochastically: random bits come from
+ * sequence and token, not from the rank that has them. */
+static void low_precision(void **state) {
+  (void)state;
+  static const sb_precision precisions[] = {SB_PRECISION_NVFP4, SB_PRECISION_FP4_128,
+                                            SB_PRECISION_FP8_TENSOR};
+  for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++) {
+    run r, alone, high;
+    sb_precision_map map = {0};
+    run_open(&r, &world, "tied", 1, i == 0 ? 1 : 0);
+    run_open(&alone, world_alone(), "tied", 2, 0);
+    run_open(&high, world_alone(), "tied", 1, 0);
+    EXPECT_OK(sb_precision_map_create(&r.model->arch, precisions[i], &map));
+    EXPECT_OK(sb_pass_set_precisions(sb_trainer_pass(r.trainer), &map, NULL));
+    EXPECT_OK(sb_pass_set_precisions(sb_trainer_pass(alone.trainer), &map, NULL));
+    for (size_t step = 0; step < STEPS / 2; step++) {
+      const sb_step_report a = run_step(&r), b = run_step(&alone), c = run_step(&high);
+      EXPECT(a.loss == b.loss && a.norm == b.norm && a.norm != c.norm);
+    }
+    check_units(&r, &alone);
+    sb_precision_map_free(&map);
+    run_close(&high);
+    run_close(&alone);
+    run_close(&r);
+  }
+  all_ranks_passed();
+}
+
 /* Weights and moments of one run, and its progress, moved into another one in the middle. */
 static void resumed(void **state) {
   (void)state;
@@ -84,5 +112,6 @@ static void resumed(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(ranks), cmocka_unit_test(threads_and_waves), cmocka_unit_test(resumed)};
+    cmocka_unit_test(ranks), cmocka_unit_test(threads_and_waves), cmocka_unit_test(low_precision),
+    cmocka_unit_test(resumed)};
 RANKS_MAIN(tests)
