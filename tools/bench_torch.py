@@ -1,16 +1,34 @@
 #!/usr/bin/env python3
-"""Time a model's forward and forward+backward passes in transformers on PyTorch.
+"""Time a model's forward and forward+backward passes in transformers on PyTorch, or training steps.
 
 Prints one line of JSON: best seconds of both, over the repeats, for all
 sequences one after another, as a calibration loop runs them.  Windows are
 chosen as shardbits chooses them, spread evenly over the token file.
-bench/compare_torch.sh runs it side by side with bench_model.
+bench/compare_torch.sh runs it side by side with bench_model.  With --train it
+times steps of torch.optim.AdamW on all weights, each on all sequences at once,
+the norm clipped as in bench_train; seconds are of the median step.
 """
 import argparse
 import json
 import os
 import sys
 import time
+
+
+def train(args, torch, model, batch):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.1)
+    seconds = []
+    for _ in range(args.train + 2):
+        start = time.perf_counter()
+        loss = model(input_ids=batch, labels=batch, use_cache=False).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        loss = loss.item()
+        seconds.append(time.perf_counter() - start)
+    step = sorted(seconds[2:])[args.train // 2]
+    print(json.dumps({"step": step, "tokens_per_second": batch.numel() / step, "loss": loss, "torch": torch.__version__}))
 
 
 def main():
@@ -25,6 +43,7 @@ def main():
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--repeats", type=int, default=2)
     ap.add_argument("--batch", type=int, default=1, help="sequences taken together")
+    ap.add_argument("--train", type=int, metavar="STEPS", default=0)
     args = ap.parse_args()
     import numpy as np
     import torch
@@ -37,6 +56,8 @@ def main():
     rows = [ids[i * args.seqlen:(i + 1) * args.seqlen] for i in (k * windows // args.seqs for k in range(args.seqs))]
     batches = [torch.stack(rows[k:k + args.batch]).to(args.device) for k in range(0, args.seqs, args.batch)]
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=getattr(torch, args.dtype)).to(args.device)
+    if args.train:
+        return train(args, torch, model, torch.stack(rows).to(args.device))
     # shardbits needs gradients of the decoder layers' matrices only: no other gradient is asked of PyTorch either
     for name, p in model.named_parameters():
         p.requires_grad_(".layers." in name and "norm" not in name)
