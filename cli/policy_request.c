@@ -178,7 +178,9 @@ static size_t options_of(sb_policy_request *r, sb_option *table) {
 
 /* ---- contradictions ---- */
 
-static sb_status settle(const sb_policy_request *r) {
+static sb_status settle(sb_policy_request *r) {
+  if (r->precisions)
+    SB_TRY(sb_precision_list_parse("policy: --precision", r->precisions, true, &r->candidates));
   if (r->share_given && r->speedup_given)
     return sb_fail(SB_ERR_USAGE, "policy: --target and --speedup are two targets; give one");
   if (r->balance && !r->stages) return sb_fail(SB_ERR_USAGE, "policy: --balance needs --stages");
@@ -230,43 +232,16 @@ void sb_policy_question_free(sb_policy_question *q) {
   sb_free(&q->forced);
 }
 
-/* Appends the precision called text[length]. */
-static sb_status add_candidate(const char *text, size_t length, sb_choose_options *o) {
-  char name[32];
-  sb_precision precision;
-  if (length >= sizeof name)
-    return sb_fail(SB_ERR_RANGE, "--precision: %.40s... is no precision", text);
-  memcpy(name, text, length);
-  name[length] = 0;
-  SB_TRY(sb_policy_parse_precision("--precision", "candidates", name, &precision));
-  for (size_t c = 0; c < o->candidate_count; c++)
-    if (o->candidates[c] == precision)
-      return sb_fail(SB_ERR_RANGE, "--precision: %s is named twice", name);
-  o->candidates[o->candidate_count++] = precision;
-  return SB_OK;
-}
-
-static sb_status set_candidates(const char *list, const sb_profile *profile, sb_choose_options *o) {
-  bool all_low = true;
-  for (const char *at = list; at && *at;) {
-    const size_t length = strcspn(at, ",");
-    SB_TRY(add_candidate(at, length, o));
-    at += length + (at[length] == ',');
-  }
-  if (list) return SB_OK;
-  for (size_t p = 0; p < profile->precision_count; p++) {
-    o->candidates[o->candidate_count++] = profile->precisions[p];
-    all_low = all_low && sb_precision_bits(profile->precisions[p]) == 4;
-  }
-  if (all_low) o->candidates[o->candidate_count++] = SB_PRECISION_HIGH;
-  return SB_OK;
-}
-
 static sb_status fill(const sb_policy_request *r, const sb_profile *profile,
                       sb_policy_question *q) {
   sb_choose_options *o = &q->options;
   const sb_forced_options forced = {r->force, r->keep_first, r->keep_last};
-  SB_TRY(set_candidates(r->precisions, profile, o));
+  if (r->candidates.count > 0) {
+    o->candidate_count = r->candidates.count;
+    memcpy(o->candidates, r->candidates.of, sizeof o->candidates);
+  } else {
+    sb_choose_candidates(profile->precisions, profile->precision_count, o);
+  }
   SB_TRY(sb_stages_parse(r->stages, profile->model.layers, &q->stages));
   SB_TRY(sb_rates_read(r->rates, &q->rates));
   SB_TRY(sb_alloc(&q->forced, profile->model.count, sizeof *q->forced, "forced precisions"));

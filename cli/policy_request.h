@@ -3,6 +3,7 @@
 #define SB_CLI_POLICY_REQUEST_H
 
 #include "cli/common.h"
+#include "cli/precision_list.h"
 #include "policy/baselines.h"
 #include "policy/export.h"
 
@@ -17,6 +18,7 @@ typedef struct sb_policy_request {
   sb_decide_by by;
   sb_tie tie;
   const char *precisions, *force;
+  sb_precision_list candidates; /* of `precisions`; empty: not given */
   size_t keep_first, keep_last;
   sb_baseline baseline;
   uint64_t seed;

@@ -257,6 +257,16 @@ static sb_status solve_balanced(solver *s, const range *ranges) {
 
 /* ---- the whole ---- */
 
+void sb_choose_candidates(const sb_precision *low, size_t count, sb_choose_options *options) {
+  bool all_fp4 = true;
+  options->candidate_count = 0;
+  for (size_t p = 0; p < count; p++) {
+    options->candidates[options->candidate_count++] = low[p];
+    all_fp4 = all_fp4 && sb_precision_bits(low[p]) == 4;
+  }
+  if (all_fp4) options->candidates[options->candidate_count++] = SB_PRECISION_HIGH;
+}
+
 static sb_status solve_stages(solver *s, const sb_linears *model) {
   const size_t stages = s->options->stages->count;
   range *ranges = NULL;

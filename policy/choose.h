@@ -32,6 +32,9 @@ typedef struct sb_choose_result {
   double seconds;
 } sb_choose_result;
 
+/* The candidates where nobody names them: these low precisions, and the high one where all of them
+ * have 4 bits, so that there is a choice. Pure. */
+void sb_choose_candidates(const sb_precision *low, size_t count, sb_choose_options *options);
 /* *out = the policy; release with sb_policy_free. SB_ERR_RANGE where no policy meets the target,
  * with the range that is possible (and the stage), for tied linears that are forced to different
  * precisions, and for precisions that the profile or the rates do not have. `path` names the

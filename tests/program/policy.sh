@@ -89,6 +89,8 @@ head -c 5000 "$dir/P.json" >"$dir/cut.json"
 refused "is not valid JSON" policy "$dir/cut.json" -o "$out"
 refused "not shardbits-profile; shardbits profile makes such files" policy "$model/config.json" -o "$out"
 wrong=2
+refused '"fp4" is none of bf16, fp8-tensor' policy "$dir/P.json" --precision fp8-128,fp4 -o "$out"
+refused "nvfp4 is given twice" policy "$dir/P.json" --precision nvfp4,bf16,nvfp4 -o "$out"
 refused "two targets" policy "$dir/P.json" --target 0.5 --speedup 2 -o "$out"
 refused "has its choices already" policy "$dir/one.json" --target 0.5 -o "$out"
 refused "needs --stages" policy "$dir/P.json" --balance -o "$out"
