@@ -143,14 +143,15 @@ static void find_amax(strip *s) {
 /* ---- scales ---- */
 
 /* The scales of `count` blocks by a rule whose `scale` is a constant where this is inlined. */
-SB_INLINE void scales_by(strip *s, sb_scale_rule scale, size_t count) {
+SB_INLINE void scales_by(const strip *s, sb_scale_rule scale, size_t count, float stretch,
+                         float *encode, float *decode) {
   sb_lowprec_rule rule = s->args->rule;
   rule.scale = scale;
   for (size_t i = 0; i < count; i++) {
     const sb_lowprec_scale one =
-        sb_lowprec_block_scale(&rule, sb_magnitude(s->high[i]), s->tensor, 1.0f);
-    s->encode[i] = one.encode;
-    s->decode[i] = one.decode;
+        sb_lowprec_block_scale(&rule, sb_magnitude(s->high[i]), s->tensor, stretch);
+    encode[i] = one.encode;
+    decode[i] = one.decode;
   }
 }
 
@@ -158,52 +159,71 @@ static void choose_scales(strip *s, size_t count) {
   const sb_scale_rule scale = s->args->rule.scale;
   switch (scale) {
   case SB_SCALE_F32:
-    scales_by(s, SB_SCALE_F32, count);
+    scales_by(s, SB_SCALE_F32, count, 1.0f, s->encode, s->decode);
     break;
   case SB_SCALE_POWER_DOWN:
-    scales_by(s, SB_SCALE_POWER_DOWN, count);
+    scales_by(s, SB_SCALE_POWER_DOWN, count, 1.0f, s->encode, s->decode);
     break;
   case SB_SCALE_E4M3:
-    scales_by(s, SB_SCALE_E4M3, count);
+    scales_by(s, SB_SCALE_E4M3, count, 1.0f, s->encode, s->decode);
     break;
   case SB_SCALE_FLOOR:
-    scales_by(s, SB_SCALE_FLOOR, count);
+    scales_by(s, SB_SCALE_FLOOR, count, 1.0f, s->encode, s->decode);
     break;
   case SB_SCALE_UP:
-    scales_by(s, SB_SCALE_UP, count);
+    scales_by(s, SB_SCALE_UP, count, 1.0f, s->encode, s->decode);
     break;
   default:
-    scales_by(s, scale, count);
+    scales_by(s, scale, count, 1.0f, s->encode, s->decode);
   }
 }
 
-/* The sum of squared errors of the block at row r and column c under a scale: columns first, then
- * over columns in order. */
-static float error_of(strip *s, size_t r, size_t c, sb_lowprec_scale scale) {
-  const size_t n = sb_min_size(s->args->rule.tile_cols, s->cols - c);
-  float sums[RUN] = {0}, sum = 0.0f;
-  for (size_t end = sb_min_size(r + s->tall, s->rows); r < end; r++) {
-    const float *x = row_in(s, r) + c;
-    for (size_t i = 0; i < n; i++) {
-      const float q = sb_element_nearest(SB_ELEMENT_E2M1, x[i] * scale.encode) * scale.decode;
-      const float error = fmaf(q, s->tensor.decode, -x[i]);
-      sums[i] = fmaf(error, error, sums[i]);
-    }
+/* sums[c] += the squared error of number c of a row, in n columns from c on, under the scales of
+ * the row's blocks: one for all of them, or one `each`. */
+SB_INLINE void add_errors_run(const strip *s, float *sums, const float *x, size_t c, size_t n,
+                              const float *encode, const float *decode, bool each) {
+  for (size_t i = 0; i < n; i++) {
+    const size_t at = each ? c + i : c >> s->shift;
+    const float q = sb_element_nearest(SB_ELEMENT_E2M1, x[c + i] * encode[at]) * decode[at];
+    const float error = fmaf(q, s->tensor.decode, -x[c + i]);
+    sums[c + i] = fmaf(error, error, sums[c + i]);
   }
-  for (size_t i = 0; i < n; i++) sum += sums[i];
-  return sum;
+}
+static void add_errors(const strip *s, float *sums, const float *x, const float *encode,
+                       const float *decode) {
+  size_t c = 0;
+  if (s->shift == 0) {
+    add_errors_run(s, sums, x, 0, s->cols, encode, decode, true);
+    return;
+  }
+  for (; c + RUN <= s->cols; c += RUN) add_errors_run(s, sums, x, c, RUN, encode, decode, false);
+  if (c < s->cols) add_errors_run(s, sums, x, c, s->cols - c, encode, decode, false);
 }
 
-/* Keeps the other of two scales where it errs less. */
+/* Keeps the other of two scales where a block errs less with it. Errors are added down columns
+ * first, then over the columns of a block in order. */
 static void choose_of_two(strip *s, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    const size_t r = i / s->blocks * s->tall, c = i % s->blocks << s->shift;
-    const sb_lowprec_scale near = {s->encode[i], s->decode[i]};
-    const sb_lowprec_scale wide =
-        sb_lowprec_block_scale(&s->args->rule, sb_magnitude(s->high[i]), s->tensor, 1.5f);
-    if (error_of(s, r, c, wide) >= error_of(s, r, c, near)) continue;
-    s->encode[i] = wide.encode;
-    s->decode[i] = wide.decode;
+  float encode[STRIP], decode[STRIP], near[STRIP], wide[STRIP];
+  scales_by(s, SB_SCALE_E4M3, count, 1.5f, encode, decode);
+  for (size_t first = 0; first < count; first += s->blocks) {
+    const size_t row = first / s->blocks * s->tall, end = sb_min_size(row + s->tall, s->rows);
+    memset(near, 0, sizeof near);
+    memset(wide, 0, sizeof wide);
+    for (size_t r = row; r < end; r++) {
+      const float *x = row_in(s, r);
+      add_errors(s, near, x, s->encode + first, s->decode + first);
+      add_errors(s, wide, x, encode + first, decode + first);
+    }
+    for (size_t i = 0; i < s->blocks; i++) {
+      float as_it_is = 0.0f, other = 0.0f;
+      for (size_t c = i << s->shift; c < sb_min_size((i + 1) << s->shift, s->cols); c++) {
+        as_it_is += near[c];
+        other += wide[c];
+      }
+      if (other >= as_it_is) continue;
+      s->encode[first + i] = encode[first + i];
+      s->decode[first + i] = decode[first + i];
+    }
   }
 }
 
