@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -18,6 +19,7 @@
 
 typedef struct request {
   size_t ranks, ranks_per_node, gpus_per_node;
+  size_t train;      /* sequences of a step of training; 0: quantize is planned */
   double gpu_memory; /* GiB */
   sb_plan_rates_request rates;
   sb_quantize_request quantize; /* the run that is planned */
@@ -25,17 +27,21 @@ typedef struct request {
 
 static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t *report) {
   const sb_plan_setup *s = plan->setup;
-  const sb_footprint *f = plan->footprint;
+  const size_t nodes = sb_div_up(s->ranks, s->ranks_per_node);
   char count[SB_TEXT_SIZE];
   if (out)
     sb_text_print(out, "Plan for %s: %s parameters on %zu rank%s, %zu node%s", r->quantize.model,
                   sb_text_count(count, sizeof count, (double)s->arch->parameters), s->ranks,
-                  sb_text_s(s->ranks), f->nodes, sb_text_s(f->nodes));
+                  sb_text_s(s->ranks), nodes, sb_text_s(nodes));
   sb_report_text(report, "path", r->quantize.model);
   sb_report_count(report, "parameters", s->arch->parameters);
   sb_report_count(report, "planned_ranks", s->ranks);
-  sb_report_count(report, "planned_nodes", f->nodes);
-  sb_report_count(report, "blocks", f->blocks);
+  sb_report_count(report, "planned_nodes", nodes);
+  if (r->train) {
+    sb_plan_print_train(s, r->train, out, report);
+    return;
+  }
+  sb_report_count(report, "blocks", plan->footprint->blocks);
   sb_plan_memory(plan, out, report);
   sb_plan_time(plan, out, report);
 }
@@ -108,15 +114,15 @@ static sb_status plan(request *r, const sb_config *read, FILE *out, json_t *repo
   SB_TRY(sb_quantize_settle(&r->quantize, "plan", true));
   const sb_plan_setup setup = setup_of(r, &config, &arch);
   sb_plan p = {.setup = &setup, .footprint = &footprint};
-  SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
+  if (!r->train) SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
   SB_TRY(sb_arch_create(&config, &arch));
-  sb_footprint_estimate(&setup, &footprint);
+  if (!r->train) sb_footprint_estimate(&setup, &footprint);
   print_plan(r, &p, out, report);
   sb_arch_free(&arch);
   return SB_OK;
 }
 
-enum { OWN_OPTIONS = 7 };
+enum { OWN_OPTIONS = 8 };
 
 static void own_options(request *r, sb_option table[OWN_OPTIONS]) {
   const sb_option own[OWN_OPTIONS] = {
@@ -149,6 +155,15 @@ static void own_options(request *r, sb_option table[OWN_OPTIONS]) {
        .high = 4096,
        .operand = "GIB",
        .help = "Memory of a GPU, which decides what --factor auto and --activation-memory are."},
+      {.name = "train",
+       .kind = SB_OPTION_SIZE,
+       .value = &r->train,
+       .low = 1,
+       .high = 1048576,
+       .operand = "SEQUENCES",
+       .help = "Plans train instead, with steps of this many sequences. Of the options below, "
+               "--seqlen, --compute, --block and --activation-memory count then.",
+       .unset = "plans quantize"},
       {.name = "machine",
        .kind = SB_OPTION_STRING,
        .value = &r->rates.machine,
@@ -190,7 +205,7 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
       .command = "plan",
       .synopsis = "MODEL [options]",
       .purpose =
-          "Says what quantize will need of every rank and node (memory, bytes over the "
+          "Says what quantize, or train, will need of every rank and node (memory, bytes over the "
           "network, arithmetic,\n"
           "time) and shows where each figure comes from. Reads config.json, and the headers of "
           "weights that are there: no job.",

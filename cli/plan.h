@@ -9,6 +9,7 @@
 #include "cli/common.h"
 #include "plan/footprint.h"
 #include "plan/predict.h"
+#include "plan/train.h"
 
 typedef struct sb_plan {
   const sb_plan_setup *setup;
@@ -28,8 +29,19 @@ typedef struct sb_plan_rates_request {
  * measured with another --compute. Local. */
 sb_status sb_plan_rates(const sb_plan_rates_request *request, const sb_common *common,
                         sb_plan *plan);
+/* Where rows go: a table for people, and an object of figures; either may be NULL. */
+typedef struct sb_plan_sheet {
+  FILE *out;
+  json_t *figures;
+} sb_plan_sheet;
+/* A row of bytes, with where they come from. Local. */
+void sb_plan_row(const sb_plan_sheet *to, const char *key, const char *label, double bytes,
+                 const char *how);
+
 /* Print to `out` and add to `report`; either may be NULL. Local. */
 void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report);
 void sb_plan_time(const sb_plan *plan, FILE *out, json_t *report);
+/* The same for training with batches of `batch` sequences. */
+void sb_plan_print_train(const sb_plan_setup *setup, size_t batch, FILE *out, json_t *report);
 
 #endif

@@ -14,20 +14,14 @@ static const char *const phase_names[SB_PHASES] = {[SB_PHASE_SEARCH] = "searchin
                                                    [SB_PHASE_ROUND] = "rounding",
                                                    [SB_PHASE_TUNE] = "tuning"};
 
-/* Where rows go: a table for people, and an object of figures; either may be NULL. */
-typedef struct sheet {
-  FILE *out;
-  json_t *figures;
-} sheet;
-
-static void row(const sheet *to, const char *key, const char *label, double bytes,
-                const char *how) {
+void sb_plan_row(const sb_plan_sheet *to, const char *key, const char *label, double bytes,
+                 const char *how) {
   char text[SB_TEXT_SIZE];
   sb_table_row(to->out, label, "%10s  %s", sb_text_bytes(text, sizeof text, bytes), how);
   sb_report_real(to->figures, key, bytes);
 }
 
-static void print_held(const sb_plan *plan, const sheet *to) {
+static void print_held(const sb_plan *plan, const sb_plan_sheet *to) {
   const sb_plan_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   const sb_plan_held *held = &f->held;
@@ -35,20 +29,22 @@ static void print_held(const sb_plan *plan, const sheet *to) {
   sb_table_head(to->out, "Memory of a rank, held throughout");
   snprintf(how, sizeof how, "%s of weights / %zu rank%s",
            sb_text_bytes(a, sizeof a, f->model_bytes), s->ranks, sb_text_s(s->ranks));
-  row(to, "parameters", "parameters", held->parameters, how);
+  sb_plan_row(to, "parameters", "parameters", held->parameters, how);
   if (s->ranks > 1) {
     snprintf(how, sizeof how, "2 x %s, one in use, one on its way; once a node",
              sb_text_bytes(a, sizeof a, f->group_bytes));
-    row(to, "slots", "layer slots", held->slots, how);
+    sb_plan_row(to, "slots", "layer slots", held->slots, how);
   }
-  row(to, "bit_maps", "bit maps", held->bit_maps, "one byte a block, four copies");
-  if (s->reorder != SB_REORDER_NONE) row(to, "orders", "orders", held->orders, "of channels");
+  sb_plan_row(to, "bit_maps", "bit maps", held->bit_maps, "one byte a block, four copies");
+  if (s->reorder != SB_REORDER_NONE)
+    sb_plan_row(to, "orders", "orders", held->orders, "of channels");
   if (s->fitted)
-    row(to, "importance", "importance", held->importance, "of input channels, for fitted grids");
-  row(to, "program", "program", held->program, "code and buffers of MPI and BLAS");
+    sb_plan_row(to, "importance", "importance", held->importance,
+                "of input channels, for fitted grids");
+  sb_plan_row(to, "program", "program", held->program, "code and buffers of MPI and BLAS");
 }
 
-static void print_pass(const sb_plan *plan, const sheet *to) {
+static void print_pass(const sb_plan *plan, const sb_plan_sheet *to) {
   const sb_plan_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   const sb_plan_pass *pass = &f->search.pass, *check = &f->search.check;
@@ -57,29 +53,30 @@ static void print_pass(const sb_plan *plan, const sheet *to) {
   sb_table_head(to->out, "Beside them, in a gradient pass");
   snprintf(how, sizeof how, "matrices of one layer, and a chunk of the LM head, in %s",
            sb_compute_name(s->compute));
-  row(to, "prepared", "prepared layer", pass->prepared, how);
+  sb_plan_row(to, "prepared", "prepared layer", pass->prepared, how);
   snprintf(how, sizeof how,
            "%zu of %zu sequences at a time x %zu tokens x %zu x about 4 bytes x (%zu layers + 4)",
            pass->wave, pass->local, s->seqlen, c->hidden, c->layers);
-  row(to, "inputs", "layer inputs", pass->inputs, how);
-  row(to, "activations", "activations", pass->activations,
-      "one sequence in one layer, forward and backward");
+  sb_plan_row(to, "inputs", "layer inputs", pass->inputs, how);
+  sb_plan_row(to, "activations", "activations", pass->activations,
+              "one sequence in one layer, forward and backward");
   if (pass->gradient > 0)
-    row(to, "gradient", "gradient", pass->gradient, "f32, of the largest matrix");
-  row(to, "logits", "logits", pass->logits, "f32, seqlen x a chunk of the LM head");
+    sb_plan_row(to, "gradient", "gradient", pass->gradient, "f32, of the largest matrix");
+  sb_plan_row(to, "logits", "logits", pass->logits, "f32, seqlen x a chunk of the LM head");
   snprintf(how, sizeof how, "of %zu blocks, and the allocator", f->blocks);
-  row(to, "scores", "scores", f->search.scores, how);
+  sb_plan_row(to, "scores", "scores", f->search.scores, how);
   if (pass->reference > 0)
-    row(to, "reference", "reference", pass->reference + check->reference,
-        "what the source weights predict, and the logits of it");
+    sb_plan_row(to, "reference", "reference", pass->reference + check->reference,
+                "what the source weights predict, and the logits of it");
   if (s->search.check_seqs)
-    row(to, "check", "check", check->bytes - check->reference,
-        "a pass of the sequences that decide, without gradients");
+    sb_plan_row(to, "check", "check", check->bytes - check->reference,
+                "a pass of the sequences that decide, without gradients");
   if (s->reorder != SB_REORDER_NONE)
-    row(to, "order_scores", "or", f->reorder.scores, "scores of channels, before the search");
+    sb_plan_row(to, "order_scores", "or", f->reorder.scores,
+                "scores of channels, before the search");
 }
 
-static void print_round(const sb_plan *plan, const sheet *to) {
+static void print_round(const sb_plan *plan, const sb_plan_sheet *to) {
   const sb_plan_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   const sb_plan_round *round = &f->round;
@@ -88,26 +85,27 @@ static void print_round(const sb_plan *plan, const sheet *to) {
                                                             : "Beside them, while tuning");
   snprintf(how, sizeof how, "the packed model at %g bits / %zu rank%s", s->bits, s->ranks,
            sb_text_s(s->ranks));
-  row(to, "packed", "packed model", f->packed.model, how);
+  sb_plan_row(to, "packed", "packed model", f->packed.model, how);
   if (f->packed.slots > 0)
-    row(to, "packed_slots", "its layer slots", f->packed.slots,
-        "2 x its largest group; once a node");
+    sb_plan_row(to, "packed_slots", "its layer slots", f->packed.slots,
+                "2 x its largest group; once a node");
   if (!s->round.gptq) return;
-  row(to, "round_prepared", "prepared layer", round->prepared, "a layer as it is, and rounded");
+  sb_plan_row(to, "round_prepared", "prepared layer", round->prepared,
+              "a layer as it is, and rounded");
   snprintf(how, sizeof how,
            "what goes into a layer, %zu of %zu sequences, and comes out of it for one",
            round->local, s->round.seqs);
-  row(to, "round_inputs", "layer inputs", round->inputs, how);
-  row(to, "round_activations", "activations", round->activations,
-      "one sequence in one layer, forward");
-  row(to, "moments", "second moments", round->moments,
-      round->factor == SB_FACTOR_REPLICATED ? "and their factors, all on every rank"
-                                            : "and their factors, spread over all ranks");
-  row(to, "block_rows", "block rows", round->block_rows,
-      "on their way, of matrices that share an input");
+  sb_plan_row(to, "round_inputs", "layer inputs", round->inputs, how);
+  sb_plan_row(to, "round_activations", "activations", round->activations,
+              "one sequence in one layer, forward");
+  sb_plan_row(to, "moments", "second moments", round->moments,
+              round->factor == SB_FACTOR_REPLICATED ? "and their factors, all on every rank"
+                                                    : "and their factors, spread over all ranks");
+  sb_plan_row(to, "block_rows", "block rows", round->block_rows,
+              "on their way, of matrices that share an input");
 }
 
-static void print_tune(const sb_plan *plan, const sheet *to) {
+static void print_tune(const sb_plan *plan, const sb_plan_sheet *to) {
   const sb_plan_setup *s = plan->setup;
   const sb_plan_tune *tune = &plan->footprint->tune;
   char how[160];
@@ -115,36 +113,37 @@ static void print_tune(const sb_plan *plan, const sheet *to) {
   if (s->round.gptq)
     sb_table_head(to->out, "While tuning, the packed model, what a gradient pass has, and");
   snprintf(how, sizeof how, "of a batch of %zu sequences", s->tune.batch);
-  row(to, "tune_inputs", "layer inputs", tune->pass.inputs, how);
+  sb_plan_row(to, "tune_inputs", "layer inputs", tune->pass.inputs, how);
   snprintf(how, sizeof how, "what the source weights predict, of %zu of %zu sequences", tune->local,
            s->tune.seqs);
-  row(to, "tune_reference", "reference", tune->pass.reference, how);
-  row(to, "scales", "scales", tune->scales, "and their gradients");
+  sb_plan_row(to, "tune_reference", "reference", tune->pass.reference, how);
+  sb_plan_row(to, "scales", "scales", tune->scales, "and their gradients");
 }
 
-static void print_sums(const sb_plan *plan, const sheet *to, const sheet *phases) {
+static void print_sums(const sb_plan *plan, const sb_plan_sheet *to, const sb_plan_sheet *phases) {
   const sb_plan_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   const size_t ranks = sb_plan_node_ranks(s);
   char how[160];
   sb_table_head(to->out, "Together");
   for (int p = 0; p < SB_PHASES; p++)
-    if (f->phase_bytes[p] > 0) row(phases, phase_keys[p], phase_names[p], f->phase_bytes[p], "");
+    if (f->phase_bytes[p] > 0)
+      sb_plan_row(phases, phase_keys[p], phase_names[p], f->phase_bytes[p], "");
   snprintf(how, sizeof how, "what its peak resident memory will show, while %s",
            phase_names[f->largest]);
-  row(to, "rank", "a rank", f->rank_bytes, how);
+  sb_plan_row(to, "rank", "a rank", f->rank_bytes, how);
   snprintf(how, sizeof how, "%zu rank%s%s", ranks, sb_text_s(ranks),
            s->ranks > 1 ? ", layer slots once" : "");
-  row(to, "node", "a node", f->node_bytes, how);
+  sb_plan_row(to, "node", "a node", f->node_bytes, how);
   if (s->gpus_per_node)
-    row(to, "device", "a GPU", f->gpu_bytes,
-        "of its ranks: a layer and its inputs, activations, gradient and logits, or second "
-        "moments");
+    sb_plan_row(to, "device", "a GPU", f->gpu_bytes,
+                "of its ranks: a layer and its inputs, activations, gradient and logits, or second "
+                "moments");
 }
 
 void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report) {
-  const sheet all = {out, report ? json_object() : NULL};
-  const sheet phases = {out, report ? json_object() : NULL};
+  const sb_plan_sheet all = {out, report ? json_object() : NULL};
+  const sb_plan_sheet phases = {out, report ? json_object() : NULL};
   print_held(plan, &all);
   print_pass(plan, &all);
   print_round(plan, &all);

@@ -44,6 +44,15 @@ static sb_status allocate(sb_gradient_sums *s) {
                       (void **)&s->sum_dev);
 }
 
+size_t sb_gradient_sums_bytes(const sb_share_sizes *z) {
+  const sb_gradient_sums s = {0};
+  const size_t whole = sizeof s + z->elements * sizeof *s.owned + z->groups * sizeof *s.seen +
+                       (z->ranks + 1) * sizeof *s.starts + z->units * sizeof *s.squares;
+  if (z->unified && z->ranks == 1) return whole;
+  return whole + z->most_of_a_group * sizeof *s.part + z->largest_group * sizeof *s.sum_dev +
+         (z->unified ? 0 : z->largest_group * sizeof *s.host);
+}
+
 static double quantum_of(size_t sequences) {
   double quantum = QUANTUM;
   for (size_t room = TERMS; room < sequences; room *= 2) quantum *= 2;

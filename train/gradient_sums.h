@@ -29,6 +29,7 @@ typedef struct sb_gradient_sums sb_gradient_sums;
  * and on the host, and of this rank's part of one. Collective. */
 sb_status sb_gradient_sums_create(const sb_shares *shares, sb_backend *backend, size_t sequences,
                                   sb_gradient_sums **out);
+size_t sb_gradient_sums_bytes(const sb_share_sizes *sizes);
 void sb_gradient_sums_free(sb_gradient_sums **sums);
 
 /* One gradient pass, which was set up with `all_gradients` and has selected all its sequences.

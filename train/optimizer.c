@@ -23,6 +23,10 @@ sb_status sb_optimizer_create(const sb_shares *shares, sb_optimizer *o) {
   return status;
 }
 
+size_t sb_optimizer_bytes(const sb_share_sizes *z) {
+  return z->elements * 2 * sizeof(float);
+}
+
 void sb_optimizer_free(sb_optimizer *o) {
   sb_free(&o->m);
   sb_free(&o->v);

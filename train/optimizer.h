@@ -35,6 +35,7 @@ typedef struct sb_optimizer {
 
 /* Moments 0, no updates. `shares` is borrowed. SB_ERR_MEMORY. Local. */
 sb_status sb_optimizer_create(const sb_shares *shares, sb_optimizer *out);
+size_t sb_optimizer_bytes(const sb_share_sizes *sizes);
 void sb_optimizer_free(sb_optimizer *optimizer);
 
 /* One update: g = (float)(sums[i] * scale) * factor, where factor clips. `sums` has the elements of

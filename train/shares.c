@@ -1,6 +1,7 @@
 #include "train/shares.h"
 
 #include "base/memory.h"
+#include "model/chunks.h"
 
 static sb_status count_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                             void *data) {
@@ -38,6 +39,19 @@ sb_status sb_shares_create(sb_model *m, sb_shares *s) {
 void sb_shares_free(sb_shares *s) {
   sb_free(&s->units);
   sb_free(&s->before);
+}
+
+size_t sb_shares_bytes(const sb_share_sizes *z) {
+  return z->units * sizeof(sb_share) + (z->groups + 1) * sizeof(size_t);
+}
+
+sb_share_sizes sb_shares_sizes(const sb_shares *s) {
+  return (sb_share_sizes){.ranks = (size_t)s->model->world->size,
+                          .groups = s->model->groups,
+                          .units = s->count,
+                          .elements = s->elements,
+                          .largest_group = sb_shares_largest_group(s),
+                          .most_of_a_group = sb_shares_most_of_a_group(s)};
 }
 
 void sb_shares_starts(const sb_shares *s, size_t group, size_t *starts) {
@@ -93,4 +107,34 @@ size_t sb_shares_most_of_a_group(const sb_shares *s) {
   for (size_t g = 0; g < s->model->groups; g++)
     most = sb_max_size(most, s->before[g + 1] - s->before[g]);
   return most;
+}
+
+static size_t layer_elements(const sb_arch *arch, size_t layer) {
+  size_t elements = 0;
+  for (size_t i = arch->layers[layer].first_tensor; i < arch->layers[layer + 1].first_tensor; i++)
+    elements += arch->tensors[i].rows * arch->tensors[i].cols;
+  return elements;
+}
+
+sb_share_sizes sb_share_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t ranks) {
+  const sb_config *c = &arch->config;
+  size_t largest = 0, units = 0, widest = 0;
+  for (size_t layer = 0; layer < c->layers; layer++)
+    largest = sb_max_size(largest, layer_elements(arch, layer));
+  for (size_t i = 0; i < arch->count; i++) {
+    const sb_model_tensor *t = &arch->tensors[i];
+    units += t->dims == 1 ? 1 : sb_div_up(t->rows, blocking->rows);
+    widest = sb_max_size(widest, t->cols);
+  }
+  const size_t rows = sb_chunk_rows(c->vocab, c->hidden * sizeof(float), largest * sizeof(float),
+                                    blocking->rows),
+               tables = c->tie_embeddings ? 1 : 2, unit = ranks > 1 ? blocking->rows * widest : 0;
+  const size_t groups = c->layers + 1 + tables * sb_div_up(c->vocab, rows);
+  largest = sb_max_size(largest, sb_min_size(rows, c->vocab) * c->hidden);
+  return (sb_share_sizes){.ranks = ranks,
+                          .groups = groups,
+                          .units = sb_div_up(units, ranks) + (ranks > 1 ? groups : 0),
+                          .elements = sb_div_up(arch->parameters, ranks) + unit,
+                          .largest_group = largest,
+                          .most_of_a_group = sb_div_up(largest, ranks) + unit};
 }

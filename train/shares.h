@@ -5,6 +5,7 @@
 #ifndef SB_TRAIN_SHARES_H
 #define SB_TRAIN_SHARES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -28,11 +29,27 @@ typedef struct sb_shares {
   size_t *before;  /* [groups + 1] of its elements in the groups before each */
 } sb_shares;
 
+/* The numbers that size what lies beside the shares of a rank, for the `_bytes()` of this room. */
+typedef struct sb_share_sizes {
+  size_t ranks, groups;
+  size_t units, elements; /* of this rank */
+  size_t largest_group;   /* elements of a group at most */
+  size_t most_of_a_group; /* of this rank's */
+  bool unified;           /* the backend's memory is the host's */
+} sb_share_sizes;
+
 /* `model` is borrowed. SB_ERR_INTERNAL for tensors of another type than f32, SB_ERR_MEMORY.
  * Local. O(units of this rank + groups). sb_shares_free also releases what a failed call has
  * allocated. */
 sb_status sb_shares_create(sb_model *model, sb_shares *out);
 void sb_shares_free(sb_shares *shares);
+/* Bytes that sb_shares_create takes. Pure, as all `_bytes()` of this room. */
+size_t sb_shares_bytes(const sb_share_sizes *sizes);
+/* Sizes of a loaded model; `unified` is left to the caller. Local. */
+sb_share_sizes sb_shares_sizes(const sb_shares *shares);
+/* Sizes of a planned run: an even share of elements and one unit more; as many units as that is
+ * about. O(tensors). */
+sb_share_sizes sb_share_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t ranks);
 
 /* starts[ranks + 1]: of the elements of a group's image, rank r owns [starts[r], starts[r + 1]).
  * Local. O(ranks). */
