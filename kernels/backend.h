@@ -20,6 +20,7 @@
 #include "kernels/ops/packed.h"
 #include "kernels/ops/peers.h"
 #include "kernels/ops/round.h"
+#include "kernels/ops/rows.h"
 #include "kernels/ops/scores.h"
 
 /* All operations: OP(NAME) for each. */
@@ -34,7 +35,8 @@
   SB_MOMENTS_OPS(OP)                                                                               \
   SB_ROUND_OPS(OP)                                                                                 \
   SB_PACKED_OPS(OP)                                                                                \
-  SB_LOWPREC_OPS(OP)
+  SB_LOWPREC_OPS(OP)                                                                               \
+  SB_ROWS_OPS(OP)
 
 /* The table: a field NAME of type sb_NAME_fn * for each operation. A backend fills it with its
  * functions sb_cpu_NAME or sb_cuda_NAME, which the same list declares. */
