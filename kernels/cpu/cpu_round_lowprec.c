@@ -295,11 +295,15 @@ static void code_row(const strip *s, float *out, const float *in, size_t r) {
 
 static void code_strip(strip *s) {
   const sb_lowprec_args *a = s->args;
-  find_scales(s);
+  const bool coded = a->rule.element != SB_ELEMENT_NONE;
+  if (coded) find_scales(s);
   for (size_t r = 0; r < s->rows; r++) {
     const size_t at = (s->row + r) * a->cols + s->col;
     float *out = a->dst_dtype == SB_F32 ? (float *)a->dst + at : s->out;
-    code_row(s, out, row_in(s, r), r);
+    if (coded)
+      code_row(s, out, row_in(s, r), r);
+    else
+      memmove(out, row_in(s, r), s->cols * sizeof *out);
     if (out == s->out)
       sb_cpu_from_f32((char *)a->dst + at * sb_dtype_size(a->dst_dtype), a->dst_dtype, out,
                       s->cols);
@@ -346,7 +350,7 @@ sb_status sb_cpu_round_lowprec(sb_backend *backend, sb_stream stream, const sb_l
   const sb_lowprec_scale none = {1.0f, 1.0f};
   uint32_t amax = 0;
   SB_TRY(sb_check_lowprec(args));
-  if (args->rule.element == SB_ELEMENT_NONE) {
+  if (args->rule.element == SB_ELEMENT_NONE && !args->rule.hadamard) {
     if (args->tensor_scale) *args->tensor_scale = 1.0f;
     return sb_cpu_convert(backend, stream, args->dst, args->dst_dtype, args->src, args->src_dtype,
                           args->rows * args->cols);

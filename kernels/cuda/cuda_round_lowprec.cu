@@ -140,6 +140,11 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   for (size_t i = blockIdx.x; i < bands.count; i += gridDim.x) {
     size_t row, col;
     const lowprec_column<From> column = column_at(bands, rule, src, i, &row, &col);
+    if (rule.element == SB_ELEMENT_NONE) {
+      for (int r = 0; r < column.rows; r++)
+        sb_store_number(&dst[(row + (size_t)r) * bands.cols + col], column.at(r));
+      continue;
+    }
     uint32_t amax = 0;
     if (rule.tile_rows) amax = shared_amax(highest(column), (int)rule.tile_cols, warps);
     sb_lowprec_scale scale = sb_lowprec_block_scale(&rule, amax, tensor, 1.0f);
@@ -203,7 +208,7 @@ static sb_status round_as(sb_backend *backend, cudaStream_t stream, const sb_low
 sb_status sb_cuda_round_lowprec(sb_backend *backend, sb_stream stream,
                                 const sb_lowprec_args *args) {
   SB_TRY(sb_check_lowprec(args));
-  if (args->rule.element == SB_ELEMENT_NONE) {
+  if (args->rule.element == SB_ELEMENT_NONE && !args->rule.hadamard) {
     const sb_lowprec_scale *tensor;
     SB_TRY(find_tensor_scale<float>(backend, sb_cuda_stream(backend, stream), args, bands_of(args),
                                     &tensor));

@@ -22,7 +22,8 @@ typedef struct sb_lowprec_args {
 
 /* dst = src, coded by the rule and decoded again, to the nearest number of dst_dtype; with
  * rule.hadamard in rotated coordinates, which cancel where both operands of a sum over rows are
- * rotated. The last rows are not rotated if they are fewer than 16. SB_ELEMENT_NONE converts.
+ * rotated. The last rows are not rotated if they are fewer than 16. SB_ELEMENT_NONE
+ * only rotates and converts.
  *
  * A block that holds a NaN or an infinity becomes NaN throughout, the whole matrix if it has a
  * scale of the tensor: so a failed step is seen. Zeros keep their sign. The same bits on every
