@@ -20,6 +20,7 @@ sb_command_run sb_cmd_synth;
 sb_command_run sb_cmd_bench;
 sb_command_run sb_cmd_train;
 sb_command_run sb_cmd_doctor;
+sb_command_run sb_cmd_profile;
 sb_command_run sb_cmd_policy;
 
 #endif

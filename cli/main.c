@@ -29,6 +29,8 @@ static const struct {
     {"train", "train a model, from scratch or from its weights, with a precision per linear layer",
      sb_cmd_train},
     {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
+    {"profile", "what low precisions would cost a training step, linear by linear",
+     sb_cmd_profile},
     {"policy", "the precision of every linear layer in training, from a profile", sb_cmd_policy},
     {"bench", "what this machine can do, and how much of it the phases of quantize get",
      sb_cmd_bench},

@@ -157,6 +157,10 @@ size_t sb_pass_waves(const sb_pass *p) {
   return p->waves;
 }
 
+void sb_pass_sequence_losses(const sb_pass *p, double *losses) {
+  for (size_t s = 0; s < p->local; s++) losses[s] = p->losses[s].loss;
+}
+
 size_t sb_pass_sequences(const sb_pass *p) {
   return p->setup.sequences;
 }

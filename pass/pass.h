@@ -81,6 +81,10 @@ sb_status sb_pass_loss(sb_pass *pass, double *loss);
  * Local, equal on all ranks. */
 double sb_pass_token_loss(const sb_pass *pass);
 
+/* losses [sequences of this rank that are selected] = the loss of each when it was last measured.
+ * Local. */
+void sb_pass_sequence_losses(const sb_pass *pass, double *losses);
+
 /* Sees the inputs of the matrices, on the way forward. */
 typedef struct sb_pass_observer {
   void *context;

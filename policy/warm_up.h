@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "pass/pass.h"
 #include "train/gradient_sums.h"
+#include "train/optimizer.h"
 
 typedef struct sb_warm_up_setup {
   sb_pass *pass; /* with all gradients, all precisions high */

@@ -1,0 +1,221 @@
+/* shardbits profile: what each low precision would cost a training step, linear by linear. */
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "base/trace.h"
+#include "cli/commands.h"
+#include "cli/profile_request.h"
+#include "cli/profile_show.h"
+#include "folders/hf_load.h"
+#include "policy/truth.h"
+#include "policy/warm_up.h"
+#include "train/data.h"
+#include "train/optimizer_file.h"
+
+enum { BLOCK = 128 }; /* rows of a unit: how finely the model is spread over ranks */
+
+typedef struct run {
+  const sb_world *world;
+  sb_profile_request *r;
+  sb_backend *backend;
+  sb_model *model;
+  sb_shares shares;
+  sb_optimizer optimizer;
+  sb_train_data *data;
+  sb_gradient_sums *sums; /* for moments and truth; NULL where neither is made */
+  sb_pass *pass;
+  uint32_t *tokens; /* [sequences of this rank, seqlen] */
+  size_t seqlen;
+  uint64_t step; /* of the run, whose batch is measured */
+  double step_seconds;
+  sb_lowprec_options lowprec;
+  sb_profile_measured measured;
+  sb_truth truth;
+} run;
+
+static sb_status load(run *u) {
+  const sb_profile_request *r = u->r;
+  const sb_blocking blocking = {BLOCK, BLOCK, SB_ASYMMETRIC};
+  char count[SB_TEXT_SIZE];
+  SB_PHASE(phase, "load");
+  SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
+  SB_TRY(sb_hf_load_f32(u->world, r->model, blocking, &u->model));
+  SB_TRY(sb_common_check_seqlen(&r->common, &u->model->config));
+  u->seqlen = sb_common_seqlen(&r->common, &u->model->config);
+  sb_log_phase("load", sb_span_seconds(&phase), 0, "%s: %s parameters", r->model,
+               sb_text_count(count, sizeof count, (double)u->model->arch.parameters));
+  return SB_OK;
+}
+
+static sb_status check_shapes(const run *u) {
+  sb_precision_map map;
+  sb_status status = SB_OK;
+  for (size_t p = 0; p < u->r->precision_count; p++) {
+    SB_TRY(sb_precision_map_create(&u->model->arch, u->r->precisions[p], &map));
+    SB_THEN(sb_precision_map_check(&map, &u->model->arch, u->r->model));
+    sb_precision_map_free(&map);
+  }
+  return status;
+}
+
+static sb_status open_data(run *u) {
+  const sb_profile_request *r = u->r;
+  const sb_train_data_setup setup = {.world = u->world,
+                                     .sources = r->sources.sources,
+                                     .count = r->sources.count,
+                                     .width = r->common.token_width,
+                                     .vocab = u->model->config.vocab,
+                                     .seqlen = u->seqlen,
+                                     .batch = r->batch,
+                                     .seed = r->common.seed};
+  SB_TRY(sb_train_data_open(&setup, &u->data));
+  return sb_world_alloc(u->world, &u->tokens,
+                        sb_pass_local(u->world, r->batch) * u->seqlen * sizeof *u->tokens,
+                        "tokens");
+}
+
+static sb_status make_pass(run *u) {
+  const sb_profile_request *r = u->r;
+  sb_pass_setup setup = {.model = u->model,
+                         .backend = u->backend,
+                         .tokens = u->tokens,
+                         .sequences = r->batch,
+                         .seqlen = u->seqlen,
+                         .gradients = true,
+                         .all_gradients = true,
+                         .activation_bytes = sb_common_activation_bytes(&r->common, u->backend)};
+  setup.keep_bytes = sb_pass_spare_bytes(&setup);
+  SB_TRY(sb_pass_create(&setup, &u->pass));
+  if (r->optimizer && !r->truth) return SB_OK;
+  return sb_gradient_sums_create(&u->shares, u->backend, r->batch, &u->sums);
+}
+
+static sb_status set_batch(void *context, uint64_t step) {
+  run *u = context;
+  SB_TRY(sb_train_data_read(u->data, step, u->tokens));
+  sb_pass_set_batch(u->pass, u->tokens, sb_mix64_with(u->r->common.seed, step));
+  return SB_OK;
+}
+
+static sb_status read_moments(run *u) {
+  sb_profile_request *r = u->r;
+  sb_optimizer_info info = {0};
+  bool masters;
+  SB_AGREE(u->world, sb_optimizer_file_info(r->optimizer, &info));
+  SB_TRY(sb_optimizer_file_read(u->world, r->optimizer, &u->optimizer, &masters));
+  r->adamw = info.adamw;
+  u->step = info.step;
+  sb_log_line("optimizer %s: moments of %" PRIu64 " updates%s, at step %" PRIu64, r->optimizer,
+              info.updates, masters ? " and masters" : "", info.step);
+  if (info.updates > 0) return SB_OK;
+  return sb_fail(SB_ERR_RANGE, "%s: has moments of no update yet; leave --optimizer out",
+                 r->optimizer);
+}
+
+static sb_status warm_up(run *u) {
+  const sb_profile_request *r = u->r;
+  sb_progress_begin("moments", 1.0);
+  const sb_warm_up_setup setup = {.pass = u->pass,
+                                  .sums = u->sums,
+                                  .optimizer = &u->optimizer,
+                                  .adamw = r->adamw,
+                                  .steps = r->warmup,
+                                  .set_batch = set_batch,
+                                  .context = u,
+                                  .ticker = sb_progress_ticker()};
+  const sb_status status = sb_warm_up(&setup, &u->step_seconds);
+  sb_progress_end();
+  SB_TRY(status);
+  u->step = r->warmup;
+  sb_log_line("moments   of %zu batches at these weights: --optimizer has not given them",
+              r->warmup);
+  return SB_OK;
+}
+
+static sb_status prepare(run *u) {
+  SB_TRY(load(u));
+  SB_AGREE(u->world, check_shapes(u));
+  SB_TRY(open_data(u));
+  sb_status status = sb_shares_create(u->model, &u->shares);
+  SB_THEN(sb_optimizer_create(&u->shares, &u->optimizer));
+  SB_AGREE(u->world, status);
+  SB_TRY(make_pass(u));
+  SB_TRY(u->r->optimizer ? read_moments(u) : warm_up(u));
+  return sb_world_agree(u->world, set_batch(u, u->step));
+}
+
+static sb_status measure(run *u) {
+  const sb_profile_request *r = u->r;
+  const sb_profile_setup setup = {.pass = u->pass,
+                                  .model = u->model,
+                                  .backend = u->backend,
+                                  .optimizer = &u->optimizer,
+                                  .adamw = r->adamw,
+                                  .step = u->step,
+                                  .precisions = r->precisions,
+                                  .precision_count = r->precision_count,
+                                  .lowprec = &u->lowprec,
+                                  .seed = r->common.seed};
+  SB_PHASE(phase, "profile");
+  SB_TRY(sb_profile_measure(&setup, &u->measured));
+  const sb_profile_measured *m = &u->measured;
+  sb_log_phase("profile", sb_span_seconds(&phase), 0,
+               "moments %.2f s, noise step %.2f s, errors %.2f s", m->slope_seconds,
+               m->noise_seconds, m->error_seconds);
+  if (!r->truth) return SB_OK;
+  sb_progress_begin("truth", 1.0);
+  const sb_truth_setup truth = {.profile = &setup,
+                                .measured = &u->measured,
+                                .sums = u->sums,
+                                .linears = r->truth_linears,
+                                .policies = r->truth_policies,
+                                .share = r->truth_share,
+                                .ticker = sb_progress_ticker()};
+  const sb_status status = sb_truth_measure(&truth, &u->truth);
+  sb_progress_end();
+  return status;
+}
+
+static sb_status tell(const run *u) {
+  const sb_profile_request *r = u->r;
+  FILE *out = sb_common_prints(u->world, &r->common) ? stdout : NULL;
+  sb_profile_show(out, &u->measured, u->step_seconds);
+  if (r->truth) sb_profile_show_truth(out, &u->measured, &u->truth);
+  return sb_world_agree(u->world, u->world->rank == 0 && r->common.json
+                                      ? sb_profile_write(r->common.json, &u->measured.profile)
+                                      : SB_OK);
+}
+
+static void release(run *u) {
+  sb_truth_free(&u->truth);
+  sb_profile_measured_free(&u->measured);
+  sb_pass_free(&u->pass);
+  sb_gradient_sums_free(&u->sums);
+  sb_train_data_close(&u->data);
+  sb_free(&u->tokens);
+  sb_optimizer_free(&u->optimizer);
+  sb_shares_free(&u->shares);
+  if (u->model) sb_model_free(&u->model);
+  if (u->backend) u->backend->op->destroy(u->backend);
+}
+
+sb_status sb_cmd_profile(const sb_world *world, int argc, char **argv) {
+  sb_profile_request r;
+  bool help;
+  sb_status status = sb_profile_request_parse(world, argc, argv, &r, &help);
+  if (status == SB_OK && !help) {
+    run u = {.world = world, .r = &r, .lowprec = sb_lowprec_options_default()};
+    status = sb_world_agree(world, prepare(&u));
+    SB_THEN(measure(&u));
+    SB_THEN(tell(&u));
+    release(&u);
+  }
+  sb_profile_request_free(&r);
+  return status;
+}
