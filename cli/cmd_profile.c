@@ -56,8 +56,8 @@ static sb_status load(run *u) {
 static sb_status check_shapes(const run *u) {
   sb_precision_map map;
   sb_status status = SB_OK;
-  for (size_t p = 0; p < u->r->precision_count; p++) {
-    SB_TRY(sb_precision_map_create(&u->model->arch, u->r->precisions[p], &map));
+  for (size_t p = 0; p < u->r->precisions.count; p++) {
+    SB_TRY(sb_precision_map_create(&u->model->arch, u->r->precisions.of[p], &map));
     SB_THEN(sb_precision_map_check(&map, &u->model->arch, u->r->model));
     sb_precision_map_free(&map);
   }
@@ -158,8 +158,8 @@ static sb_status measure(run *u) {
                                   .optimizer = &u->optimizer,
                                   .adamw = r->adamw,
                                   .step = u->step,
-                                  .precisions = r->precisions,
-                                  .precision_count = r->precision_count,
+                                  .precisions = r->precisions.of,
+                                  .precision_count = r->precisions.count,
                                   .lowprec = &u->lowprec,
                                   .seed = r->common.seed};
   SB_PHASE(phase, "profile");

@@ -1,7 +1,5 @@
 #include "cli/profile_request.h"
 
-#include <string.h>
-
 #define OPTIMIZER "optimizer"
 #define TRUTH     "truth"
 
@@ -149,35 +147,6 @@ static size_t truth_options(sb_profile_request *r, sb_option *table) {
   return count;
 }
 
-static sb_status take_precision(sb_profile_request *r, const char *name) {
-  sb_precision precision;
-  if (!sb_precision_parse(name, &precision) || precision == SB_PRECISION_HIGH)
-    return sb_fail(SB_ERR_USAGE,
-                   "profile: --precision %.64s: \"%.64s\" is none of fp8-tensor, fp8-128, mxfp8, "
-                   "mxfp4, nvfp4, fp4-128",
-                   r->precision, name);
-  for (size_t p = 0; p < r->precision_count; p++)
-    if (r->precisions[p] == precision)
-      return sb_fail(SB_ERR_USAGE, "profile: --precision %.64s names %s twice", r->precision, name);
-  r->precisions[r->precision_count++] = precision;
-  return SB_OK;
-}
-
-static sb_status take_precisions(sb_profile_request *r) {
-  char name[64];
-  for (const char *at = r->precision;; at++) {
-    const size_t length = strcspn(at, ",");
-    if (length >= sizeof name)
-      return sb_fail(SB_ERR_USAGE, "profile: --precision %.64s...: no format is named so",
-                     r->precision);
-    memcpy(name, at, length);
-    name[length] = 0;
-    SB_TRY(take_precision(r, name));
-    at += length;
-    if (!*at) return SB_OK;
-  }
-}
-
 static sb_status settle(sb_profile_request *r) {
   const bool betas = r->given.beta1 || r->given.beta2 || r->given.eps;
   if (r->optimizer && (r->given.warmup || betas))
@@ -190,7 +159,7 @@ static sb_status settle(sb_profile_request *r) {
   if (!r->truth && (r->given.truth_linears || r->given.truth_policies || r->given.truth_share))
     return sb_fail(SB_ERR_USAGE, "profile: --truth-linears, --truth-policies and --truth-share are "
                                  "of --truth; give it too");
-  SB_TRY(take_precisions(r));
+  SB_TRY(sb_precision_list_parse("profile: --precision", r->precision, false, &r->precisions));
   SB_TRY(sb_adamw_check(&r->adamw));
   return sb_token_list_parse("tokens", r->tokens, &r->sources);
 }

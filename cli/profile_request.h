@@ -3,8 +3,8 @@
 #define SB_CLI_PROFILE_REQUEST_H
 
 #include "cli/common.h"
+#include "cli/precision_list.h"
 #include "cli/token_list.h"
-#include "kernels/lowprec.h"
 #include "train/optimizer.h"
 
 typedef struct sb_profile_request {
@@ -17,8 +17,7 @@ typedef struct sb_profile_request {
   struct {
     bool warmup, truth_linears, truth_policies, truth_share, beta1, beta2, eps;
   } given;
-  sb_precision precisions[SB_PRECISION_COUNT];
-  size_t precision_count;
+  sb_precision_list precisions;
   sb_token_list sources;
   sb_common common;
 } sb_profile_request;

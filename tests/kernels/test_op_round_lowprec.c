@@ -228,28 +228,6 @@ static void every_rule(void **state) {
   }
 }
 
-/* Without an element: the rotated numbers themselves. */
-static void rotates_without_coding(void **state) {
-  sb_backend *be = *state;
-  const sb_lowprec_rule rule = {.element = SB_ELEMENT_NONE, .hadamard = true};
-  for (size_t s = 0; s < SHAPES; s++) {
-    const size_t rows = shapes[s].rows, cols = shapes[s].cols;
-    float *x = inputs(rows, cols, s), *got = check_zeros(rows * cols);
-    const sb_lowprec_args args = {.rule = rule,
-                                  .rows = rows,
-                                  .cols = cols,
-                                  .src = x,
-                                  .src_dtype = SB_F32,
-                                  .dst = got,
-                                  .dst_dtype = SB_F32};
-    assert_ok(be->op->round_lowprec(be, NULL, &args));
-    assert_ok(be->op->sync(be, NULL));
-    rotate(x, rows, cols);
-    check_same("rotated", got, x, rows * cols);
-    check_done();
-  }
-}
-
 /* ---- stochastic rounding ---- */
 
 static sb_lowprec_args args_of(sb_lowprec_rule rule, size_t rows, size_t cols, const float *src,
@@ -456,7 +434,6 @@ static int teardown(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_rule),
-                                     cmocka_unit_test(rotates_without_coding),
                                      cmocka_unit_test(stochastic_is_a_neighbour),
                                      cmocka_unit_test(stochastic_is_unbiased),
                                      cmocka_unit_test(stochastic_bits_by_place),
