@@ -1,5 +1,6 @@
 #include "io/tokens.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -115,6 +116,12 @@ sb_status sb_tokens_read(const sb_tokens *t, size_t start, size_t n, uint32_t *d
     n -= now;
   }
   return SB_OK;
+}
+
+void sb_tokens_expect(const sb_tokens *t, size_t start, size_t n) {
+  const sb_token_layout *layout = &t->layout;
+  (void)posix_fadvise(t->fd, (off_t)(layout->data_offset + (uint64_t)start * layout->width),
+                      (off_t)(n * layout->width), POSIX_FADV_WILLNEED);
 }
 
 sb_status sb_tokens_sequences(const sb_tokens *t, size_t seqlen, size_t max_seqs, size_t *n) {

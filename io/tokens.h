@@ -31,6 +31,8 @@ const sb_token_layout *sb_tokens_layout(const sb_tokens *tokens);
 /* dst[0..n) = tokens [start, start + n). SB_ERR_RANGE for an id that is negative or not below the
  * vocabulary, naming its position; SB_ERR_INTERNAL when the range is not in the file. */
 sb_status sb_tokens_read(const sb_tokens *tokens, size_t start, size_t n, uint32_t *dst);
+/* Tells the system that this range will be read soon: it may fetch it meanwhile. */
+void sb_tokens_expect(const sb_tokens *tokens, size_t start, size_t n);
 /* Number of whole sequences of `seqlen` tokens, at most `max_seqs` (0: no limit). SB_ERR_RANGE when
  * the file is shorter than one. */
 sb_status sb_tokens_sequences(const sb_tokens *tokens, size_t seqlen, size_t max_seqs, size_t *n);

@@ -189,16 +189,31 @@ static size_t beginning(const sb_train_data *d, size_t file, uint64_t pass) {
   return (size_t)(((unsigned __int128)key * (left + 1)) >> 64);
 }
 
+/* Where a sample lies. */
+typedef struct spot {
+  const sb_tokens *tokens;
+  size_t start;
+} spot;
+
+static spot spot_of(const sb_train_data *d, uint64_t sample) {
+  const sb_data_order order = {d->setup.seed, d->setup.count, d->sources};
+  const sb_data_place at = sb_data_order_at(&order, sample);
+  const size_t file = file_of(d, at.source, at.window);
+  return (spot){d->tokens[file], beginning(d, file, at.pass) +
+                                     (size_t)(at.window - d->first[file]) * d->setup.seqlen};
+}
+
 sb_status sb_train_data_read(const sb_train_data *d, uint64_t step, uint32_t *tokens) {
   const sb_train_data_setup *s = &d->setup;
-  const sb_data_order order = {s->seed, s->count, d->sources};
-  for (size_t i = (size_t)s->world->rank; i < s->batch; i += (size_t)s->world->size) {
-    const sb_data_place at = sb_data_order_at(&order, step * s->batch + i);
-    const size_t file = file_of(d, at.source, at.window);
-    const size_t start =
-        beginning(d, file, at.pass) + (size_t)(at.window - d->first[file]) * s->seqlen;
-    SB_TRY(sb_tokens_read(d->tokens[file], start, s->seqlen, tokens));
+  const size_t first = (size_t)s->world->rank, ranks = (size_t)s->world->size;
+  for (size_t i = first; i < s->batch; i += ranks) {
+    const spot at = spot_of(d, step * s->batch + i);
+    SB_TRY(sb_tokens_read(at.tokens, at.start, s->seqlen, tokens));
     tokens += s->seqlen;
+  }
+  for (size_t i = first; i < s->batch; i += ranks) {
+    const spot at = spot_of(d, (step + 1) * s->batch + i);
+    sb_tokens_expect(at.tokens, at.start, s->seqlen);
   }
   return SB_OK;
 }

@@ -46,7 +46,7 @@ void sb_train_data_close(sb_train_data **data);
 
 /* tokens [sb_pass_local(world, batch), seqlen] = this rank's sequences of batch `step`: its samples
  * rank, rank + ranks, ... SB_ERR_RANGE for a token that is not below the vocabulary, by file and
- * position; SB_ERR_IO. Local. */
+ * position; SB_ERR_IO. Lets the system fetch what the next step will read. Local. */
 sb_status sb_train_data_read(const sb_train_data *data, uint64_t step, uint32_t *tokens);
 
 /* Tokens of all files; windows of all files. Local, equal on all ranks. */
