@@ -19,8 +19,15 @@ template <typename From> struct lowprec_column {
   bool rotated;
   float turned[SB_HADAMARD];
 
-  __device__ __forceinline__ float at(int r) const {
-    return rotated ? turned[r] : sb_number(src[(size_t)r * ld]);
+  /* f(r, x) for every row r and its number x. Rotated rows are unrolled: an index that is not known
+   * would put them into memory. */
+  template <typename F> __device__ __forceinline__ void each_row(F f) const {
+    if (rotated) {
+#pragma unroll
+      for (int r = 0; r < SB_HADAMARD; r++) f(r, turned[r]);
+    } else {
+      for (int r = 0; r < rows; r++) f(r, sb_number(src[(size_t)r * ld]));
+    }
   }
 };
 
@@ -31,7 +38,7 @@ __device__ __forceinline__ lowprec_column<From> column_of(const sb_lowprec_rule 
   if (!rule.hadamard || rows < SB_HADAMARD) return column;
 #pragma unroll
   for (int r = 0; r < SB_HADAMARD; r++)
-    column.turned[r] = __fmul_rn(sb_hadamard_sign((uint32_t)r), column.at(r));
+    column.turned[r] = __fmul_rn(sb_hadamard_sign((uint32_t)r), sb_number(src[(size_t)r * ld]));
 #pragma unroll
   for (int apart = 1; apart < SB_HADAMARD; apart *= 2)
 #pragma unroll
@@ -48,7 +55,7 @@ __device__ __forceinline__ lowprec_column<From> column_of(const sb_lowprec_rule 
 template <typename From>
 __device__ __forceinline__ uint32_t highest(const lowprec_column<From> &column) {
   uint32_t high = 0;
-  for (int r = 0; r < column.rows; r++) high = max(high, sb_magnitude(column.at(r)));
+  column.each_row([&](int, float x) { high = max(high, sb_magnitude(x)); });
   return high;
 }
 
@@ -118,13 +125,12 @@ template <typename From>
 __device__ __forceinline__ float error_of(const lowprec_column<From> &column, int width,
                                           sb_lowprec_scale scale, float tensor) {
   float sum = 0.0f, total = 0.0f;
-  for (int r = 0; r < column.rows; r++) {
-    const float x = column.at(r);
+  column.each_row([&](int, float x) {
     const float q =
         __fmul_rn(sb_element_nearest(SB_ELEMENT_E2M1, __fmul_rn(x, scale.encode)), scale.decode);
     const float error = fmaf(q, tensor, -x);
     sum = fmaf(error, error, sum);
-  }
+  });
   const int first = (int)threadIdx.x % SB_WARP / width * width;
   for (int i = 0; i < width; i++) total += sb_warp_get(sum, first + i);
   return total;
@@ -140,9 +146,9 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
   for (size_t i = blockIdx.x; i < bands.count; i += gridDim.x) {
     size_t row, col;
     const lowprec_column<From> column = column_at(bands, rule, src, i, &row, &col);
+    To *out = dst + row * bands.cols + col;
     if (rule.element == SB_ELEMENT_NONE) {
-      for (int r = 0; r < column.rows; r++)
-        sb_store_number(&dst[(row + (size_t)r) * bands.cols + col], column.at(r));
+      column.each_row([&](int r, float x) { sb_store_number(&out[(size_t)r * bands.cols], x); });
       continue;
     }
     uint32_t amax = 0;
@@ -153,17 +159,16 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS)
       const float wide = error_of(column, (int)rule.tile_cols, other, tensor.decode);
       if (wide < error_of(column, (int)rule.tile_cols, scale, tensor.decode)) scale = other;
     }
-    for (int r = 0; r < column.rows; r++) {
-      const float v = __fmul_rn(column.at(r), scale.encode);
+    column.each_row([&](int r, float x) {
+      const float v = __fmul_rn(x, scale.encode);
       const float q =
           rule.stochastic
               ? sb_element_stochastic(
                     rule.element, v,
                     sb_lowprec_random(sb_lowprec_row_of(key, row + (size_t)r), (uint32_t)col))
               : sb_element_nearest(rule.element, v);
-      sb_store_number(&dst[(row + (size_t)r) * bands.cols + col],
-                      __fmul_rn(__fmul_rn(q, scale.decode), factor));
-    }
+      sb_store_number(&out[(size_t)r * bands.cols], __fmul_rn(__fmul_rn(q, scale.decode), factor));
+    });
   }
 }
 
