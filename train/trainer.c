@@ -86,6 +86,11 @@ static uint64_t key_of(uint64_t seed, uint64_t step) {
   return sb_mix64_with(seed, step);
 }
 
+void sb_trainer_set_batch(sb_trainer *t, const uint32_t *tokens) {
+  sb_pass_set_batch(t->pass, tokens, key_of(t->options.seed, t->progress.step));
+  sb_pass_select(t->pass, 0, t->options.batch);
+}
+
 /* Loss and gradient of the batch. Collective. */
 static sb_status measure_sums(sb_trainer *t, double *loss) {
   const sb_status status = sb_gradient_sums_measure(t->sums, t->pass, loss);
@@ -98,8 +103,7 @@ static sb_status measure_sums(sb_trainer *t, double *loss) {
 static sb_status measure(sb_trainer *t, const uint32_t *tokens, sb_step_report *r) {
   const double adding = sb_gradient_sums_adding(t->sums),
                reducing = sb_gradient_sums_reducing(t->sums), begin = sb_now();
-  sb_pass_set_batch(t->pass, tokens, key_of(t->options.seed, t->progress.step));
-  sb_pass_select(t->pass, 0, t->options.batch);
+  sb_trainer_set_batch(t, tokens);
   SB_TRY(measure_sums(t, &r->loss));
   SB_TRY(sb_gradient_sums_norm(t->sums, NULL, &r->norm));
   r->pass_seconds = sb_now() - begin;

@@ -107,9 +107,11 @@ sb_trainer_progress sb_trainer_progress_of(const sb_trainer *trainer);
 void sb_trainer_resume(sb_trainer *trainer, const sb_trainer_progress *progress);
 
 /* Weights and moments of this rank's units (train/optimizer.h), and the pass that steps are made
- * with: sb_pass_set_batch before other uses of it. Local. */
+ * with, for other uses between steps; sb_trainer_set_batch gives it the tokens of the next step, as
+ * sb_trainer_step would. Local. */
 sb_optimizer *sb_trainer_optimizer(sb_trainer *trainer);
 sb_pass *sb_trainer_pass(sb_trainer *trainer);
+void sb_trainer_set_batch(sb_trainer *trainer, const uint32_t *tokens);
 const sb_trainer_options *sb_trainer_options_of(const sb_trainer *trainer);
 
 #endif
