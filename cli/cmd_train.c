@@ -35,9 +35,10 @@ typedef struct run {
   sb_key key;
   sb_checkpoints *checkpoints;
   sb_events *events;
-  json_t *extra;  /* of the checkpoint that this attempt begins at: whoever steers knows it */
-  uint64_t step;  /* where this attempt begins */
-  double seconds; /* of training before it */
+  sb_adapt *adapt; /* NULL: precisions stay as they are */
+  json_t *extra;   /* of the checkpoint that this attempt begins at: whoever steers knows it */
+  uint64_t step;   /* where this attempt begins */
+  double seconds;  /* of training before it */
   sb_run_result result;
 } run;
 
@@ -144,12 +145,15 @@ static sb_status make_trainer(run *u) {
   SB_TRY(sb_trainer_create(u->model, u->backend, &r->trainer, &u->trainer));
   SB_TRY(take_optimizer(u));
   SB_TRY(set_precisions(u, true));
+  char adaptive[SB_KEY_TEXT];
+  sb_train_adapt_key(&r->adapt, adaptive);
   const sb_run_key_parts parts = {.model = u->model,
                                   .backend = u->backend,
                                   .trainer = u->trainer,
                                   .data = u->data,
                                   .precision = u->precisions.name,
-                                  .lowprec = u->precisions.low ? &r->lowprec : NULL};
+                                  .adaptive = adaptive,
+                                  .lowprec = u->precisions.low || adaptive[0] ? &r->lowprec : NULL};
   return sb_run_key_make(&parts, &u->key);
 }
 
@@ -199,6 +203,28 @@ static sb_status begin_events(run *u) {
   return sb_world_agree(u->world, status);
 }
 
+static sb_status read_batch(void *context, uint64_t step, uint32_t *tokens) {
+  return sb_train_data_read(((run *)context)->data, step, tokens);
+}
+
+/* Whoever changes precisions on the way, where a checkpoint left it. */
+static sb_status make_adapt(run *u) {
+  const sb_adapt_options options = sb_train_adapt_of(&u->r->adapt);
+  const sb_adapt_setup setup = {.trainer = u->trainer,
+                                .model = u->model,
+                                .backend = u->backend,
+                                .lowprec = &u->r->lowprec,
+                                .map = &u->precisions.map,
+                                .read = read_batch,
+                                .context = u,
+                                .events = u->events,
+                                .folder = u->r->adapt.folder,
+                                .seed = u->r->common.seed};
+  if (!sb_train_adapts(&u->r->adapt)) return SB_OK;
+  SB_TRY(sb_adapt_create(&setup, &options, &u->adapt));
+  return u->seconds > 0 ? sb_adapt_resume(u->adapt, json_object_get(u->extra, "adapt")) : SB_OK;
+}
+
 static sb_status prepare(run *u) {
   sb_train_request *r = u->r;
   bool has_weights;
@@ -212,7 +238,8 @@ static sb_status prepare(run *u) {
   SB_TRY(make_precisions(u));
   SB_TRY(make_trainer(u));
   SB_TRY(resume(u));
-  return begin_events(u);
+  SB_TRY(begin_events(u));
+  return make_adapt(u);
 }
 
 /* ---- the run, and after it ---- */
@@ -221,6 +248,19 @@ static sb_status evaluates(void *context, bool begins) {
   run *u = context;
   if (u->r->eval_precision == SB_EVAL_TRAINED || !u->precisions.low) return SB_OK;
   return set_precisions(u, !begins);
+}
+
+static sb_status before_step(void *context, uint64_t step, sb_flop_shares *shares) {
+  run *u = context;
+  SB_TRY(sb_adapt_before(u->adapt, step, shares));
+  sb_train_precisions_settle(u->model, &u->precisions);
+  return SB_OK;
+}
+static sb_status after_step(void *context, const sb_step_report *report) {
+  return sb_adapt_after(((run *)context)->adapt, report);
+}
+static json_t *extra_of(void *context) {
+  return json_pack("{s:o}", "adapt", sb_adapt_state(((run *)context)->adapt));
 }
 
 static sb_status train(run *u) {
@@ -239,14 +279,20 @@ static sb_status train(run *u) {
                               .resumed = u->seconds > 0,
                               .seconds = u->seconds,
                               .shares = u->precisions.shares,
-                              .steering = {.context = u, .evaluates = evaluates}};
+                              .steering = {.context = u,
+                                           .before = u->adapt ? before_step : NULL,
+                                           .after = u->adapt ? after_step : NULL,
+                                           .evaluates = evaluates,
+                                           .extra = u->adapt ? extra_of : NULL}};
   const double flops = u->backend->gemm_flops;
   SB_TRY(sb_train_run(&setup, &u->result));
   const sb_run_result *s = &u->result;
   if (s->step > u->step)
     sb_log_phase("train", s->step_seconds, u->backend->gemm_flops - flops,
-                 "%" PRIu64 " steps; data %.2f s, held-out loss %.1f s, saving %.1f s",
-                 s->step - u->step, s->data_seconds, s->eval_seconds, s->save_seconds);
+                 "%" PRIu64 " steps; profiles %.1f s, data %.2f s, held-out loss %.1f s, saving "
+                 "%.1f s",
+                 s->step - u->step, s->steer_seconds, s->data_seconds, s->eval_seconds,
+                 s->save_seconds);
   return SB_OK;
 }
 
@@ -302,6 +348,10 @@ static sb_status tell(run *u, bool complete, double seconds) {
   sb_report_count(u->report, "skipped", s->skipped);
   sb_report_real(u->report, "tokens_per_second", tokens / s->step_seconds);
   sb_report_real(u->report, "step_seconds", s->step_seconds);
+  if (u->adapt) {
+    sb_report_count(u->report, "profiles", sb_adapt_profiles(u->adapt));
+    sb_report_real(u->report, "adapt_seconds", s->steer_seconds);
+  }
   sb_report_real(u->report, "data_seconds", s->data_seconds);
   sb_report_real(u->report, "eval_seconds", s->eval_seconds);
   sb_report_real(u->report, "save_seconds", s->save_seconds);
@@ -312,6 +362,7 @@ static sb_status tell(run *u, bool complete, double seconds) {
 }
 
 static void release(run *u) {
+  sb_adapt_free(&u->adapt);
   sb_events_close(&u->events);
   sb_checkpoints_close(&u->checkpoints);
   sb_trainer_free(&u->trainer);

@@ -352,5 +352,6 @@ size_t sb_train_options(sb_train_request *r, sb_option *table) {
   size_t count = data_options(r, table);
   count += optimizer_options(r, table + count);
   count += precision_options(r, table + count);
+  count += sb_train_adapt_options(&r->adapt, table + count);
   return count + saved_options(r, table + count);
 }

@@ -19,6 +19,7 @@ sb_train_request sb_train_defaults(void) {
                         .hadamard = SB_ON,
                         .dtype = SB_F32,
                         .trainer = {.adamw = SB_ADAMW_DEFAULTS, .clip = 1, .batch = 8},
+                        .adapt = SB_TRAIN_ADAPT_DEFAULTS,
                         .common = SB_COMMON_DEFAULTS};
   r.trainer.schedule.peak = 3e-4;
   r.lowprec = sb_lowprec_options_default();
@@ -39,10 +40,10 @@ static sb_status settle_precision(sb_train_request *r) {
                      sb_train_precision_names[r->precision]);
     r->common.arithmetic = arithmetic;
   }
-  if (plain && !r->policy && (r->keep_first || r->keep_last))
+  if (plain && !r->policy && !r->adapt.every && (r->keep_first || r->keep_last))
     return sb_fail(SB_ERR_USAGE,
-                   "train: --keep-%s keeps layers out of low precision; give --policy, or a format "
-                   "as --precision",
+                   "train: --keep-%s keeps layers out of low precision; give --policy, a format as "
+                   "--precision, or --adapt",
                    r->keep_first ? "first" : "last");
   r->lowprec.stochastic = r->stochastic == SB_ON;
   r->lowprec.nvfp4_hadamard = r->hadamard == SB_ON;
@@ -83,12 +84,22 @@ static sb_status settle_files(sb_train_request *r) {
     snprintf(r->checkpoints_path, SB_PATH_MAX, "%s", r->checkpoints);
   else
     snprintf(r->checkpoints_path, SB_PATH_MAX, "%.*s.checkpoints", (int)length, r->common.out);
+  snprintf(r->adapt.folder, SB_PATH_MAX, "%.*s.policies", (int)length, r->common.out);
   return sb_outdir_spare(r->common.out, r->checkpoints_path);
+}
+
+static sb_status settle_adapt(sb_train_request *r) {
+  r->adapt.low = r->policy || r->precision > SB_TRAIN_BF16;
+  r->adapt.steps = r->steps;
+  r->adapt.keep_first = r->keep_first;
+  r->adapt.keep_last = r->keep_last;
+  return sb_train_adapt_settle(&r->adapt);
 }
 
 sb_status sb_train_settle(sb_train_request *r) {
   SB_TRY(sb_adamw_check(&r->trainer.adamw));
   SB_TRY(settle_precision(r));
+  SB_TRY(settle_adapt(r));
   SB_TRY(settle_schedule(r));
   return settle_files(r);
 }

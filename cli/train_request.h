@@ -10,6 +10,7 @@
 #include "cli/common.h"
 #include "cli/options.h"
 #include "cli/token_list.h"
+#include "cli/train_adapt.h"
 #include "io/file.h"
 #include "kernels/lowprec.h"
 #include "train/trainer.h"
@@ -51,6 +52,7 @@ typedef struct sb_train_request {
   sb_trainer_options trainer;
   sb_lowprec_options lowprec;
   sb_token_list sources, eval_sources;
+  sb_train_adapt adapt;
   char checkpoints_path[SB_PATH_MAX];
   sb_common common;
 } sb_train_request;
@@ -58,7 +60,7 @@ typedef struct sb_train_request {
 /* A request that asks for nothing yet. Pure. */
 sb_train_request sb_train_defaults(void);
 
-enum { SB_TRAIN_OPTIONS_MAX = 48 };
+enum { SB_TRAIN_OPTIONS_MAX = 64 };
 /* Writes the options into table[SB_TRAIN_OPTIONS_MAX], pointing into *request; returns their
  * number. Pure. */
 size_t sb_train_options(sb_train_request *request, sb_option *table);
@@ -68,6 +70,7 @@ size_t sb_train_options(sb_train_request *request, sb_option *table);
  *   warmup        a hundredth of the steps
  *   stop_at       all steps
  *   checkpoints   OUT.checkpoints
+ *   adapt.folder  OUT.policies
  *   log_every     a twentieth of the steps
  *   arithmetic    as --precision f32 and bf16 say
  *

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
@@ -32,7 +31,6 @@ struct sb_adapt {
   sb_skip_window losses; /* before the step at hand */
   sb_profile profile;    /* of the step at hand, between before and after; else empty */
   uint64_t profiles;
-  double seconds;
   bool listens; /* a gradient is kept for the noise of the step at hand */
   bool changed; /* the pass does not have what is chosen yet */
   /* The state of a checkpoint. */
@@ -44,23 +42,17 @@ struct sb_adapt {
 
 /* ---- life cycle ---- */
 
-/* What the solver is asked; candidates as `policy` has them. */
+/* What the solver is asked. */
 static sb_choose_options question(const sb_adapt *a, const sb_profile *profile) {
   const sb_adapt_options *o = &a->options;
   sb_choose_options q = {.scoring = {o->scores, profile->combine, 1},
-                         .candidate_count = o->precision_count,
                          .by = o->by,
                          .forced = a->forced,
                          .kind = SB_TARGET_SHARE,
                          .target = a->share,
                          .scope = SB_SCOPE_MODEL,
                          .switch_cost = o->switch_cost};
-  bool all_low = true;
-  for (size_t p = 0; p < o->precision_count; p++) {
-    q.candidates[p] = o->precisions[p];
-    all_low = all_low && sb_precision_bits(o->precisions[p]) == 4;
-  }
-  if (all_low) q.candidates[q.candidate_count++] = SB_PRECISION_HIGH;
+  sb_choose_candidates(o->precisions, o->precision_count, &q);
   return q;
 }
 
@@ -163,20 +155,29 @@ static size_t differences(const sb_precision_map *a, const sb_policy *b) {
   return count;
 }
 
-static sb_status tell_choice(const sb_adapt *a, uint64_t step, const char *why,
-                             const sb_choose_options *q, const sb_policy *policy) {
+/* A choice: the first step that it is for, counted from 0, and the steps that are done when it is
+ * told of, in events. The two differ before a step: a checkpoint may have been saved there, and a
+ * run that goes on from it makes the choice again, and tells of it again (train/events.h). */
+typedef struct moment {
+  uint64_t step, told;
+  const char *why;
+} moment;
+
+static sb_status tell_choice(const sb_adapt *a, const moment *at, const sb_choose_options *q,
+                             const sb_policy *policy) {
   char path[SB_PATH_MAX];
   double score;
   const sb_divergence d = sb_scoring_predict(&a->profile, &q->scoring, policy, &score);
   const size_t changes = differences(&a->chosen, policy);
-  SB_TRY(write_policy(a, step, policy, path));
+  SB_TRY(write_policy(a, at->step, policy, path));
   sb_log_line("step %" PRIu64 ": precisions chosen anew (%s): %.1f%% of the FLOPs of linear layers "
               "in fp4, %.1f%% in fp8; %zu of %zu GEMMs changed",
-              step, why, 100 * sb_policy_share(policy, 4), 100 * sb_policy_share(policy, 8),
+              at->step, at->why, 100 * sb_policy_share(policy, 4), 100 * sb_policy_share(policy, 8),
               changes, a->linears.count * SB_GEMM_KINDS);
   if (!a->setup.events) return SB_OK;
-  json_t *event = sb_event("policy", step);
-  json_object_set_new(event, "why", json_string(why));
+  json_t *event = sb_event("policy", at->told);
+  json_object_set_new(event, "why", json_string(at->why));
+  json_object_set_new(event, "from", json_integer((json_int_t)at->step));
   sb_event_real(event, "target", q->target);
   sb_event_real(event, "fp4_share", sb_policy_share(policy, 4));
   sb_event_real(event, "fp8_share", sb_policy_share(policy, 8));
@@ -188,7 +189,7 @@ static sb_status tell_choice(const sb_adapt *a, uint64_t step, const char *why,
 }
 
 /* On rank 0: the policy for the present profile and share, into `chosen`. */
-static sb_status choose_alone(sb_adapt *a, uint64_t step, const char *why) {
+static sb_status choose_alone(sb_adapt *a, const moment *at) {
   static const char what[] = "profile of the run";
   sb_policy present = {0}, policy = {0};
   sb_choose_result result;
@@ -199,7 +200,7 @@ static sb_status choose_alone(sb_adapt *a, uint64_t step, const char *why) {
   q.present = &present;
   sb_status status = sb_choose(what, &a->profile, &q, &policy, &result);
   SB_THEN(sb_outcome_describe("exact", what, &a->profile, &q, &result, &policy));
-  SB_THEN(tell_choice(a, step, why, &q, &policy));
+  SB_THEN(tell_choice(a, at, &q, &policy));
   for (size_t i = 0; status == SB_OK && i < a->linears.count; i++)
     memcpy(a->chosen.gemms[i], policy.choices[i].gemm, sizeof a->chosen.gemms[i]);
   sb_policy_free(&policy);
@@ -207,9 +208,10 @@ static sb_status choose_alone(sb_adapt *a, uint64_t step, const char *why) {
   return status;
 }
 
-/* The choice takes effect at `step`. Collective. */
-static sb_status choose(sb_adapt *a, uint64_t step, const char *why) {
-  SB_AGREE(a->world, a->world->rank == 0 ? choose_alone(a, step, why) : SB_OK);
+/* Collective. */
+static sb_status choose(sb_adapt *a, uint64_t step, uint64_t told, const char *why) {
+  const moment at = {step, told, why};
+  SB_AGREE(a->world, a->world->rank == 0 ? choose_alone(a, &at) : SB_OK);
   SB_MPI(MPI_Bcast(a->chosen.gemms, (int)(a->chosen.count * sizeof *a->chosen.gemms), MPI_BYTE, 0,
                    a->world->comm));
   a->since = step;
@@ -257,7 +259,6 @@ static sb_status measure(sb_adapt *a, uint64_t step) {
 }
 
 static sb_status profile(sb_adapt *a, uint64_t step, reason why) {
-  const double begun = sb_now();
   SB_SPAN(SB_TRACE_PHASE, "profile", (int64_t)step);
   a->next = NO_REASON;
   if (why == IS_DUE) a->spikes = 0;
@@ -267,9 +268,8 @@ static sb_status profile(sb_adapt *a, uint64_t step, reason why) {
     sb_log_line("step %" PRIu64 ": no profile, precisions stay: %s", step, sb_message());
     status = SB_OK;
   } else
-    SB_THEN(choose(a, step, reason_names[why]));
+    SB_THEN(choose(a, step, step + 1, reason_names[why]));
   a->profiles++;
-  a->seconds += sb_now() - begun;
   return status;
 }
 
@@ -322,7 +322,7 @@ static sb_status listen_to_noise(sb_adapt *a, uint64_t next) {
   snprintf(why, sizeof why, "the gradient's norm, %.3g, is %.2f times that of its rounding noise",
            norm, norm / noise);
   lower(a, next, why);
-  return choose(a, next, "noise");
+  return choose(a, next, next, "noise");
 }
 
 static sb_status listen_to_loss(sb_adapt *a, uint64_t next, double loss) {
@@ -402,8 +402,4 @@ sb_status sb_adapt_resume(sb_adapt *a, const json_t *state) {
 
 uint64_t sb_adapt_profiles(const sb_adapt *a) {
   return a->profiles;
-}
-
-double sb_adapt_seconds(const sb_adapt *a) {
-  return a->seconds;
 }

@@ -82,9 +82,7 @@ sb_status sb_adapt_after(sb_adapt *adapt, const sb_step_report *report);
 json_t *sb_adapt_state(const sb_adapt *adapt);
 sb_status sb_adapt_resume(sb_adapt *adapt, const json_t *state);
 
-/* Profiles measured by this attempt, and seconds that they took, choices and noise included.
- * Local. */
+/* Profiles measured by this attempt. Local. */
 uint64_t sb_adapt_profiles(const sb_adapt *adapt);
-double sb_adapt_seconds(const sb_adapt *adapt);
 
 #endif

@@ -56,8 +56,9 @@ typedef struct sb_run_result {
   double loss;      /* of the last step made; NaN: this attempt made none */
   double heldout;   /* at the end; NaN: not measured */
   double seconds;   /* of training, all attempts together */
-  double step_seconds, data_seconds, eval_seconds, save_seconds; /* of this attempt */
-  bool asked; /* it stopped because SIGUSR1 came */
+  double step_seconds, steer_seconds, data_seconds, eval_seconds,
+      save_seconds; /* of this attempt */
+  bool asked;       /* it stopped because SIGUSR1 came */
 } sb_run_result;
 
 /* Runs. Every save_every steps and at the end the state is saved; held-out loss is measured before

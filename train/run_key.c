@@ -55,6 +55,9 @@ sb_status sb_run_key_make(const sb_run_key_parts *p, sb_key *key) {
   sb_key_add(key, "skip", "--skip-loss or --skip-norm", "%.9g %.9g", o->skip_loss, o->skip_norm);
   sb_key_add(key, "precision", "precision (--precision, --policy, --keep-first, --keep-last)", "%s",
              p->precision);
+  if (p->adaptive[0])
+    sb_key_add(key, "adaptive", "precisions that change (--adapt..., --forward-high)", "%s",
+               p->adaptive);
   add_rounding(key, p->lowprec);
   return SB_OK;
 }

@@ -15,6 +15,7 @@ typedef struct sb_run_key_parts {
   sb_trainer *trainer;
   const sb_train_data *data;
   const char *precision;             /* name, or the policy's hash */
+  const char *adaptive;              /* how precisions change; "": they do not */
   const sb_lowprec_options *lowprec; /* NULL: nothing is emulated */
 } sb_run_key_parts;
 

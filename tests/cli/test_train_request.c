@@ -53,6 +53,47 @@ static void test_left_open(void **state) {
   sb_train_request_free(&r);
 }
 
+static void test_adapt(void **state) {
+  sb_train_request r;
+  char key[SB_KEY_TEXT], other[SB_KEY_TEXT];
+  (void)state;
+  assert_ok(settle("--steps 100", &r));
+  assert_false(sb_train_adapts(&r.adapt));
+  sb_train_adapt_key(&r.adapt, key);
+  assert_string_equal(key, "");
+  sb_train_request_free(&r);
+  assert_ok(settle("--steps 100 --adapt 20 --keep-first 1 --forward-high 0.18", &r));
+  const sb_adapt_options o = sb_train_adapt_of(&r.adapt);
+  assert_true(sb_train_adapts(&r.adapt) && o.every == 20 && o.share == 0.75 && o.keep_first == 1);
+  assert_int_equal(o.precision_count, 2);
+  assert_true(o.precisions[0] == SB_PRECISION_FP8_128 && o.precisions[1] == SB_PRECISION_NVFP4);
+  assert_int_equal(o.forward_high_from, 82);
+  assert_string_equal(r.adapt.folder, "out.policies");
+  sb_train_adapt_key(&r.adapt, key);
+  sb_train_request_free(&r);
+  static const char *const others[] = {
+      "--adapt 21 --keep-first 1 --forward-high 0.18", "--adapt 20 --forward-high 0.18",
+      "--adapt 20 --keep-first 1", "--adapt 20 --keep-first 1 --forward-high 0.18 --adapt-by gemm",
+      "--adapt 20 --keep-first 1 --forward-high 0.18 --adapt-noise 2"};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    char line[256];
+    snprintf(line, sizeof line, "--steps 100 %s", others[i]);
+    assert_ok(settle(line, &r));
+    sb_train_adapt_key(&r.adapt, other);
+    assert_string_not_equal(key, other);
+    sb_train_request_free(&r);
+  }
+  assert_ok(settle("--steps 100 --precision nvfp4 --forward-high 1", &r));
+  assert_true(sb_train_adapts(&r.adapt) && sb_train_adapt_of(&r.adapt).forward_high_from == 0);
+  sb_train_request_free(&r);
+  assert_int_equal(settle("--steps 100 --adapt-spike 3", &r), SB_ERR_USAGE);
+  sb_train_request_free(&r);
+  assert_int_equal(settle("--steps 100 --forward-high 0.1", &r), SB_ERR_USAGE);
+  sb_train_request_free(&r);
+  assert_int_equal(settle("--steps 100 --adapt 5 --adapt-precision bf16", &r), SB_ERR_USAGE);
+  sb_train_request_free(&r);
+}
+
 static void test_precision(void **state) {
   sb_train_request r;
   (void)state;
@@ -99,7 +140,7 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_left_open),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_left_open), cmocka_unit_test(test_adapt),
                                      cmocka_unit_test(test_precision),
                                      cmocka_unit_test(test_refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
