@@ -6,6 +6,8 @@
 #include "tests/support/golden.h"
 #include "train/trainer.h"
 
+static sb_compute run_compute = SB_COMPUTE_F32; /* of the runs that are opened next */
+
 typedef struct run {
   const sb_world *world;
   json_t *expect;
@@ -64,7 +66,7 @@ static inline void run_open(run *r, const sb_world *of, const char *name, int th
   if (activation_bytes) r->options.activation_bytes = activation_bytes;
   snprintf(path, sizeof path, "%s/%s", SB_SOURCE_DIR,
            json_string_value(json_object_get(r->expect, "model")));
-  EXPECT_OK(golden_backend(SB_COMPUTE_F32, threads, &r->backend));
+  EXPECT_OK(golden_backend(run_compute, threads, &r->backend));
   EXPECT_OK(sb_hf_load_f32(of, path, (sb_blocking){16, 32, SB_ASYMMETRIC}, &r->model));
   EXPECT_OK(sb_trainer_create(r->model, r->backend, &r->options, &r->trainer));
   run_read_tokens(r);

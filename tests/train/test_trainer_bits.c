@@ -54,6 +54,14 @@ static void threads_and_waves(void **state) {
   all_ranks_passed();
 }
 
+static void in_bf16(void **state) {
+  (void)state;
+  run_compute = SB_COMPUTE_BF16;
+  check_same("untied", 2, 1);
+  run_compute = SB_COMPUTE_F32;
+  all_ranks_passed();
+}
+
 /* Emulated precisions, whose output gradients are rounded stochastically: random bits come from
  * sequence and token, not from the rank that has them. */
 static void low_precision(void **state) {
@@ -112,6 +120,6 @@ static void resumed(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(ranks), cmocka_unit_test(threads_and_waves), cmocka_unit_test(low_precision),
-    cmocka_unit_test(resumed)};
+    cmocka_unit_test(ranks), cmocka_unit_test(threads_and_waves), cmocka_unit_test(in_bf16),
+    cmocka_unit_test(low_precision), cmocka_unit_test(resumed)};
 RANKS_MAIN(tests)
