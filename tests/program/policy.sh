@@ -72,29 +72,29 @@ spoilt fp8-tensor_torchao.py 's/("nvfp4", "nvfp4", "nvfp4")/("nvfp4", "nvfp4", "
 spoilt fp8-tensor_torchtitan.py '0,/layers.*wo/s///'
 spoilt fp8-tensor_torchtitan.py 's/"lm_head",//'
 
-# ---- what cannot be
+# ---- what cannot be: rank 0 works, so a few cases on several ranks say enough
 refused "a share of 1 in FP4 is out of reach: 0 to 0.9166 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --target 1 --keep-first 1 -o "$out"
-refused "stage 1 (layers 10 to 11): 0 to 0.5 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --stages 10,2 --keep-last 1 -o "$out"
-refused "a speed-up of 5 is out of reach: at most 4 is possible" policy "$dir/P.json" --speedup 5 -o "$out"
-refused "mxfp4 was not measured; it has fp8-tensor, fp8-128, mxfp8, nvfp4" policy "$dir/P.json" --precision mxfp4 -o "$out"
-refused "the stages 10,3 have at least 13 layers; the model has 12" policy "$dir/P.json" --stages 10,3 -o "$out"
+refuses 1 "stage 1 (layers 10 to 11): 0 to 0.5 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --stages 10,2 --keep-last 1 -o "$out"
+refuses 1 "a speed-up of 5 is out of reach: at most 4 is possible" policy "$dir/P.json" --speedup 5 -o "$out"
+refuses 1 "mxfp4 was not measured; it has fp8-tensor, fp8-128, mxfp8, nvfp4" policy "$dir/P.json" --precision mxfp4 -o "$out"
+refuses 1 "the stages 10,3 have at least 13 layers; the model has 12" policy "$dir/P.json" --stages 10,3 -o "$out"
 refused "choose --tie fused" policy "$dir/one.json" -o "$out" --format megatron
-refused "torchtitan has no fp8-128" policy "$dir/one.json" -o "$out" --format torchtitan
-refused "b400: " policy "$dir/P.json" --rates b400 --speedup 2 -o "$out"
-refused "b300: has no rate for fp8-tensor" policy "$dir/P.json" --rates b300 --speedup 2 -o "$out"
+refuses 1 "torchtitan has no fp8-128" policy "$dir/one.json" -o "$out" --format torchtitan
+refuses 1 "b400: " policy "$dir/P.json" --rates b400 --speedup 2 -o "$out"
+refuses 1 "b300: has no rate for fp8-tensor" policy "$dir/P.json" --rates b300 --speedup 2 -o "$out"
 profile 12 1024 256 2080 fp8-128,nvfp4 >"$dir/odd.json"
-refused "nvfp4 in torchao wants multiples of 128" policy "$dir/odd.json" --precision nvfp4 --target 1 -o "$out" --format torchao
-refused "made for another model: 2048 channels of the MLP where this one has 2080" policy "$dir/odd.json" --present "$dir/one.json" -o "$out"
+refuses 1 "nvfp4 in torchao wants multiples of 128" policy "$dir/odd.json" --precision nvfp4 --target 1 -o "$out" --format torchao
+refuses 1 "made for another model: 2048 channels of the MLP where this one has 2080" policy "$dir/odd.json" --present "$dir/one.json" -o "$out"
 head -c 5000 "$dir/P.json" >"$dir/cut.json"
 refused "is not valid JSON" policy "$dir/cut.json" -o "$out"
-refused "not shardbits-profile; shardbits profile makes such files" policy "$model/config.json" -o "$out"
+refuses 1 "not shardbits-profile; shardbits profile makes such files" policy "$model/config.json" -o "$out"
 wrong=2
-refused '"fp4" is none of bf16, fp8-tensor' policy "$dir/P.json" --precision fp8-128,fp4 -o "$out"
-refused "nvfp4 is given twice" policy "$dir/P.json" --precision nvfp4,bf16,nvfp4 -o "$out"
+refuses 1 '"fp4" is none of bf16, fp8-tensor' policy "$dir/P.json" --precision fp8-128,fp4 -o "$out"
+refuses 1 "nvfp4 is given twice" policy "$dir/P.json" --precision nvfp4,bf16,nvfp4 -o "$out"
 refused "two targets" policy "$dir/P.json" --target 0.5 --speedup 2 -o "$out"
-refused "has its choices already" policy "$dir/one.json" --target 0.5 -o "$out"
-refused "needs --stages" policy "$dir/P.json" --balance -o "$out"
-refused "needs --present" policy "$dir/P.json" --switch-cost 1 -o "$out"
-refused "needs -o" policy "$dir/P.json" --format te
-refused "neither --speedup nor --by gemm" policy "$dir/P.json" --baseline random --by gemm -o "$out"
+refuses 1 "has its choices already" policy "$dir/one.json" --target 0.5 -o "$out"
+refuses 1 "needs --stages" policy "$dir/P.json" --balance -o "$out"
+refuses 1 "needs --present" policy "$dir/P.json" --switch-cost 1 -o "$out"
+refuses 1 "needs -o" policy "$dir/P.json" --format te
+refuses 1 "neither --speedup nor --by gemm" policy "$dir/P.json" --baseline random --by gemm -o "$out"
 finish
