@@ -13,7 +13,7 @@
 #include "pass/pass.h"
 #include "train/data_order.h"
 
-enum { PIECES = 1024, PIECE = 256 }; /* of a fingerprint: pieces, tokens of each */
+enum { PIECES = 256, PIECE = 1024 }; /* of a fingerprint: pieces, tokens of each */
 
 /* What rank 0 tells the others of a file; its name follows in a table of names. */
 typedef struct file_entry {

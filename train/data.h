@@ -53,9 +53,10 @@ sb_status sb_train_data_read(const sb_train_data *data, uint64_t step, uint32_t 
 uint64_t sb_train_data_tokens(const sb_train_data *data);
 uint64_t sb_train_data_windows(const sb_train_data *data);
 
-/* Hashes by which a saved state knows the sources: *files of the files' sizes and of 1024 pieces
- * of 256 tokens, or 2 per file where that is more, spread evenly over them; *weights of the weights
- * and of which file belongs to which source. Names and element types do not count. Collective. */
+/* Hashes by which a saved state knows the sources: *files of the files' sizes and of 256 pieces
+ * of 1024 tokens, or 2 per file where that is more, spread evenly over them; *weights of the
+ * weights and of which file belongs to which source. Names and element types do not count.
+ * Collective. */
 sb_status sb_train_data_fingerprint(const sb_train_data *data, uint64_t *files, uint64_t *weights);
 
 #endif

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# A call about a file fails, once, on one of two ranks of `train` with checkpoints and events; then the next one, and so on. One
-# line, a code that is not 0, no hang, no checkpoint that looks whole and is not, nothing unfinished left; and the same command,
-# given again, ends with the weights of a run without failures.
-# every_call_train.sh SHARDBITS MPIRUN SOURCE LIBRARY HOW: as every_call.sh.
+# A call about a file fails, once, on one of two ranks of `train` with checkpoints and events; then another one, and so on. One line,
+# a code that is not 0, no hang, no checkpoint that looks whole and is not, nothing unfinished left; and the same command, given
+# again, ends with the weights of a run without failures.
+# every_call_train.sh SHARDBITS MPIRUN SOURCE LIBRARY HOW: LIBRARY is fail_call.c; HOW is "all", for two calls of each kind, or how
+# many calls are tried, each of another kind.
 . "$(dirname "$0")/../support/shell.sh"
 library=$4 how=$5
 work=$(cd "$dir" && pwd -P)/work
@@ -63,8 +64,8 @@ for rank in 0 1; do
   reset && attempt $rank 0
   [ "$code" = 0 ] || fail "a run that only counts: $(cat "$dir/stderr")"
   kind_of <"$dir/log" >"$dir/calls"
-  if [ "$how" = all ]; then
-    numbers=$(cut -d ' ' -f 1 "$dir/calls")
+  if [ "$how" = all ]; then # the first and the last of each kind: of the first checkpoint, and of one with another before it
+    numbers=$({ sort -k 2 -u -s "$dir/calls"; sort -n -r "$dir/calls" | sort -k 2 -u -s; } | cut -d ' ' -f 1 | sort -n -u)
   else # the first of each kind, and of these as many as asked for, evenly spread
     numbers=$(sort -k 2 -u -s "$dir/calls" | sort -n | cut -d ' ' -f 1 |
       awk -v n="$how" -v rank=$rank '{ at[NR] = $1 } END { for (i = 0; i < n; i++) print at[1 + int((i + rank / 2) * NR / n)] }' | uniq)
