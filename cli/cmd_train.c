@@ -1,7 +1,9 @@
 /* shardbits train: AdamW on a model spread over ranks, from weights or from scratch. */
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -101,13 +103,23 @@ static sb_status open_data(run *u) {
   return SB_OK;
 }
 
+static bool has_moments(const char *folder) {
+  char path[SB_PATH_MAX];
+  return sb_path_join(path, folder, SB_OPTIMIZER_FILE) == SB_OK && access(path, F_OK) == 0;
+}
+
 /* Moments and step of --optimizer. */
 static sb_status take_optimizer(run *u) {
   const char *path = u->r->optimizer;
   sb_trainer_progress progress = {0};
   sb_optimizer_info info = {0};
   bool masters;
-  if (!path) return SB_OK;
+  if (!path) {
+    if (has_moments(u->r->model))
+      sb_log_line("optimizer begins anew; --optimizer %s/%s would take up its moments", u->r->model,
+                  SB_OPTIMIZER_FILE);
+    return SB_OK;
+  }
   SB_AGREE(u->world, sb_optimizer_file_info(path, &info));
   SB_TRY(sb_optimizer_file_read(u->world, path, sb_trainer_optimizer(u->trainer), &masters));
   if (info.step >= u->r->stop_at)
@@ -316,7 +328,8 @@ static void tell_people(const run *u, bool complete) {
   const sb_run_result *s = &u->result;
   const sb_train_request *r = u->r;
   char seconds[SB_TEXT_SIZE], heldout[64] = "";
-  if (!sb_common_prints(u->world, &r->common)) return;
+  const bool events_on_stdout = r->events && strcmp(r->events, "-") == 0;
+  if (!sb_common_prints(u->world, &r->common) || events_on_stdout) return;
   if (isfinite(s->heldout))
     snprintf(heldout, sizeof heldout, ", held-out loss %.4f (perplexity %.2f)", s->heldout,
              exp(s->heldout));
