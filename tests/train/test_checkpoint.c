@@ -12,6 +12,7 @@
 #include "train/run_state.h"
 
 static sb_key key;
+static sb_trainer_progress last_saved; /* by the last begin_save */
 
 static sb_checkpoints *open_checkpoints(run *r, size_t keep, bool wait) {
   static char path[1024], side_files[1024];
@@ -32,6 +33,7 @@ static sb_checkpoints *open_checkpoints(run *r, size_t keep, bool wait) {
 
 static sb_status begin_save(run *r, sb_checkpoints *c) {
   const sb_run_state state = {.progress = sb_trainer_progress_of(r->trainer), .seconds = 1.25};
+  last_saved = state.progress;
   const sb_optimizer_info info = {.step = state.progress.step,
                                   .updates = state.progress.updates,
                                   .adamw = r->options.adamw,
@@ -59,6 +61,8 @@ static uint64_t load(run *r, sb_checkpoints *c) {
   if (!object) return 0;
   EXPECT_OK(sb_run_state_parse(object, &state));
   EXPECT(state.seconds == 1.25);
+  if (state.progress.step == last_saved.step) /* the windows of losses and norms, bit for bit */
+    EXPECT(memcmp(&state.progress, &last_saved, sizeof last_saved) == 0);
   json_decref(object);
   sb_trainer_resume(r->trainer, &state.progress);
   return state.progress.step;
@@ -89,7 +93,7 @@ static void goes_on(void **state) {
     finish_save(c);
     sb_checkpoints_close(&c);
     c = open_checkpoints(&next, 1, false);
-    EXPECT(load(&next, c) == 3);
+    EXPECT(load(&next, c) == 3 && last_saved.losses.count == 3 && last_saved.losses.values[2] > 1);
     for (int i = 0; i < 2; i++) (void)run_step(&next);
     EXPECT(same_state(&r, &next));
     sb_checkpoints_close(&c);
