@@ -14,6 +14,8 @@ static void print_state(const sb_plan_setup *s, const sb_plan_train *t, const sb
               s->ranks > 1 || s->gpus_per_node
                   ? "64 bits for each of them, and of the layer at hand"
                   : "64 bits for each of them");
+  sb_plan_row(to, "saving", "checkpoint", t->saving,
+              "a copy of weights and moments while one is written");
   if (s->ranks > 1)
     sb_plan_row(to, "slots", "layer slots", t->slots, "one in use, one on its way; once a node");
   sb_plan_row(to, "program", "program", t->program, "code and buffers of MPI and BLAS");

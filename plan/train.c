@@ -38,7 +38,9 @@ sb_plan_train sb_plan_train_of(const sb_plan_setup *asked, size_t batch) {
   t.masters = (double)t.shares.elements * sizeof(float) + (double)sb_shares_bytes(&t.shares);
   t.moments = (double)sb_optimizer_bytes(&t.shares);
   t.sums = (double)sb_gradient_sums_bytes(&t.shares);
-  const double own = t.masters + t.moments + t.sums + t.pass.bytes + t.vocab + t.kept + t.program;
+  t.saving = 3.0 * sizeof(float) * (double)t.shares.elements; /* train/state_writer.c */
+  const double own =
+      t.masters + t.moments + t.sums + t.saving + t.pass.bytes + t.vocab + t.kept + t.program;
   t.rank_bytes = own + t.slots;
   t.node_bytes = own * (double)sb_plan_node_ranks(&setup) + t.slots;
   t.step_flops = 3.0 * (double)batch * sb_arch_forward_flops(setup.arch, setup.seqlen);

@@ -15,6 +15,7 @@ typedef struct sb_plan_train {
   double masters;    /* the rank's weights; 4 bytes each */
   double moments;    /* AdamW's two; 8 */
   double sums;       /* exact sums of gradients: 8, and of the group at hand */
+  double saving;     /* a copy of weights and moments while a checkpoint is written */
   double slots;      /* two groups on their way; a node has them once, one rank alone none */
   double vocab;      /* gradient of a chunk of the embedding */
   double kept;       /* layers and logits kept from the way forward, as far as memory allows */
