@@ -56,6 +56,9 @@ struct sb_backend {
   sb_dtype operand;  /* type of GEMM operands */
   bool unified;      /* host and device memory are one */
   bool in_mpi;       /* MPI takes pointers into device memory; for CUDA, set by the program */
+  bool split_f32;    /* set by the program: f32 products may be made of bf16 ones where that is
+                        faster, as near to the exact ones but with other bits
+                        (kernels/cpu/cpu_gemm_split.h) */
   size_t free_bytes; /* device memory free at creation; the program lowers it to the least of all
                         ranks */
   int peers[SB_PEER_GROUPS];     /* devices in this one's group of each kind; 0: no group */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kernels/cpu/cpu_gemm_bf16.h"
+#include "kernels/cpu/cpu_gemm_split.h"
 #include "kernels/cpu/cpu_sgemm.h"
 #include "kernels/shared/checks.h"
 
@@ -92,11 +93,15 @@ sb_status sb_cpu_gemm(sb_backend *backend, sb_stream stream, const sb_gemm_args 
   double start = sb_now();
   const sb_dtype type = type_of(cpu, &g);
   const float alpha = (g.scale_a ? *g.scale_a : 1.0f) * (g.scale_b ? *g.scale_b : 1.0f);
+  const bool splits = type == SB_F32 && backend->split_f32 && g.a.dtype == SB_F32 &&
+                      g.b.dtype == SB_F32 && sb_cpu_split_pays(&g) && sb_cpu_split_able();
   SB_TRY(
       convert_operand(backend, SB_CPU_SLOT_A, &g.a, type, sb_gemm_a_rows(&g), sb_gemm_a_cols(&g)));
   SB_TRY(
       convert_operand(backend, SB_CPU_SLOT_B, &g.b, type, sb_gemm_b_rows(&g), sb_gemm_b_cols(&g)));
-  if (type == SB_BF16)
+  if (splits)
+    SB_TRY(sb_cpu_split_gemm(backend, sb_cpu_threads(backend), &g, alpha));
+  else if (type == SB_BF16)
     SB_TRY(sb_cpu_bf16_gemm(cpu->bf16, sb_cpu_threads(backend), &g, alpha));
   else
     SB_TRY(gemm_f32(sb_cpu_threads(backend), &g, alpha));
