@@ -237,10 +237,21 @@ static sb_status make_adapt(run *u) {
   return u->seconds > 0 ? sb_adapt_resume(u->adapt, json_object_get(u->extra, "adapt")) : SB_OK;
 }
 
+/* All ranks make f32 products in one way, or results would depend on which rank had a sequence. */
+static sb_status choose_products(run *u) {
+  int able = sb_backend_can_split_f32(u->backend);
+  SB_TRY(sb_mpi_check(MPI_Allreduce(MPI_IN_PLACE, &able, 1, MPI_INT, MPI_MIN, u->world->comm),
+                      "MPI_Allreduce"));
+  u->backend->split_f32 = able != 0;
+  if (able) sb_log_line("products  f32 by AMX, each number as three of bf16");
+  return SB_OK;
+}
+
 static sb_status prepare(run *u) {
   sb_train_request *r = u->r;
   bool has_weights;
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
+  SB_TRY(choose_products(u));
   SB_TRY(begin_out(u, &has_weights));
   SB_TRY(load_model(u, has_weights));
   SB_TRY(sb_common_check_seqlen(&r->common, &u->model->config));

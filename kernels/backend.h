@@ -73,6 +73,9 @@ struct sb_backend {
  * build without oneDNN. Release with op->destroy. */
 sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **out);
 
+/* Whether this backend's f32 products can be made of bf16 ones (split_f32). Pure. */
+bool sb_backend_can_split_f32(const sb_backend *backend);
+
 /* Sizes for upload_shared. part: bytes that one device of a node uploads (the last ones upload
  * fewer). room: bytes of device memory that the call needs. */
 static inline size_t sb_shared_part(const sb_backend *b, size_t bytes) {

@@ -44,6 +44,8 @@ sb_status sb_run_key_make(const sb_run_key_parts *p, sb_key *key) {
   *key = (sb_key){0};
   sb_key_add(key, "device", "--device", "%s", p->backend->name);
   sb_key_add(key, "compute", "--compute", "%s", p->backend->operand == SB_BF16 ? "bf16" : "f32");
+  sb_key_add(key, "products", "processors (f32 products by AMX)", "%s",
+             p->backend->split_f32 ? "AMX" : "f32");
   sb_key_add(key, "batch", "--batch", "%zu", o->batch);
   sb_key_add(key, "seqlen", "--seqlen", "%zu", o->seqlen);
   sb_key_add(key, "seed", "--seed", "%" PRIu64, o->seed);

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "kernels/cpu/cpu_gemm_bf16.h"
+#include "kernels/cpu/cpu_gemm_split.h"
 #include "kernels/cpu/cpu_packed.h"
 
 int sb_cpu_threads(const sb_backend *backend) {
@@ -62,6 +63,10 @@ static const sb_backend_ops operations = {
     SB_OPS(SB_CPU_ENTRY)
 #undef SB_CPU_ENTRY
 };
+
+bool sb_backend_can_split_f32(const sb_backend *backend) {
+  return backend->op == &operations && backend->operand == SB_F32 && sb_cpu_split_able();
+}
 
 sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **out) {
   sb_backend *backend = NULL;
