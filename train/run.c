@@ -160,7 +160,7 @@ static sb_status save(loop *l) {
 static sb_status fail_numeric(loop *l, sb_status status) {
   char line[1024];
   if (status != SB_ERR_NUMERIC) return status;
-  snprintf(line, sizeof line, "step %llu: %s", (unsigned long long)l->step, sb_message());
+  snprintf(line, sizeof line, "step %llu: %s", (unsigned long long)l->step + 1, sb_message());
   SB_TRY(poll(l, true));
   if (l->saved_at == UINT64_MAX || sb_cleanup_completed()[0])
     return sb_fail_from(sb_origin(), status, "%s", line);

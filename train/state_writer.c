@@ -128,10 +128,14 @@ static sb_status open_files(const sb_world *world, const sb_optimizer_info *info
   return status;
 }
 
+size_t sb_state_writer_bytes(size_t elements) {
+  return ARRAYS * elements * sizeof(float);
+}
+
 /* *room: every rank has room for its copy. */
 static sb_status make_copy(const sb_world *world, bool wait, sb_state_writer *w, bool *room) {
   const size_t elements = w->optimizer->shares->elements;
-  int own = !wait && sb_alloc_raw(&w->copy, ARRAYS * elements, sizeof(float), "copy") == SB_OK;
+  int own = !wait && sb_alloc_raw(&w->copy, sb_state_writer_bytes(elements), 1, "copy") == SB_OK;
   SB_MPI(MPI_Allreduce(MPI_IN_PLACE, &own, 1, MPI_INT, MPI_MIN, world->comm));
   *room = own;
   if (*room)

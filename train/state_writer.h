@@ -4,6 +4,7 @@
 #define SB_TRAIN_STATE_WRITER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -21,6 +22,8 @@ typedef struct sb_state_writer sb_state_writer;
 sb_status sb_state_writer_begin(const sb_world *world, const sb_optimizer *optimizer,
                                 const sb_optimizer_info *info, const char *folder, bool wait,
                                 sb_state_writer **out);
+/* Bytes of the copy for a rank that owns `elements`; it is there while a state is written. Pure. */
+size_t sb_state_writer_bytes(size_t elements);
 /* Whether this rank has written its part, or failed. Local. */
 bool sb_state_writer_done(const sb_state_writer *writer);
 /* Waits for the end, gives the outcome and frees the writer. *sum += the checksum of this rank's
