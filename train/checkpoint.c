@@ -73,6 +73,13 @@ static void promise(uint64_t step) {
   sb_cleanup_message(text);
 }
 
+static sb_status rotate(const sb_checkpoints *c) {
+  const sb_world *world = c->setup.world;
+  return sb_world_agree(world, world->rank == 0 ? sb_checkpoint_dir_rotate(&c->dir, c->setup.keep,
+                                                                           c->setup.keep_every)
+                                                : SB_OK);
+}
+
 /* ---- loading ---- */
 
 static sb_status read_sum(const char *path, const json_t *root, uint64_t *sum) {
@@ -184,6 +191,7 @@ sb_status sb_checkpoints_load(sb_checkpoints *c, json_t **state) {
   SB_GO(share_state(world, state));
   SB_GO(read_arrays(c, newest.sum));
   promise(newest.step);
+  SB_GO(rotate(c)); /* the newest one is good: what an attempt that was cut off did not come to */
 done:
   if (status != SB_OK) {
     json_decref(*state);
@@ -257,9 +265,7 @@ static sb_status finish(sb_checkpoints *c) {
   if (status == SB_OK) promise(c->step);
   sb_destination_end(&c->folder);
   SB_TRY(advise(status));
-  if (world->rank == 0)
-    status = sb_checkpoint_dir_rotate(&c->dir, c->setup.keep, c->setup.keep_every);
-  return sb_world_agree(world, status);
+  return rotate(c);
 }
 
 sb_status sb_checkpoints_poll(sb_checkpoints *c, bool wait, bool *saved, const char **path) {

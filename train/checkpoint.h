@@ -45,9 +45,9 @@ void sb_checkpoints_close(sb_checkpoints **checkpoints);
 
 /* Loads the newest checkpoint into masters and moments, no group of the store being held. *state =
  * what sb_checkpoints_begin was given for it, on every rank, which the caller releases with
- * json_decref; NULL: there is none, and nothing has changed. SB_ERR_FORMAT: of another run, by the
- * first entry of the key that differs; or damaged, and which folder to remove to go on from the one
- * before. Collective. */
+ * json_decref; NULL: there is none, and nothing has changed. Older ones go as after a saving.
+ * SB_ERR_FORMAT: of another run, by the first entry of the key that differs; or damaged, and which
+ * folder to remove to go on from the one before. Collective. */
 sb_status sb_checkpoints_load(sb_checkpoints *checkpoints, json_t **state);
 
 /* Begins to save the present state as `info->step`; waits for the one before. `state` is an object
