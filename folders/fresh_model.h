@@ -1,6 +1,7 @@
 /* Weights that training begins with: as Hugging Face transformers initialises a model, in kind (its
  * `_init_weights`, not its random numbers). Matrices, embedding and LM head are normal with mean 0
  * and standard deviation `initializer_range` of config.json, 0.02 where it has none; norms are 1.
+ * (The row of a padding token, which transformers sets to 0, is like the others here.)
  *
  * A weight is a function of seed, tensor name and index alone: the same on any number of ranks and
  * threads. It comes from the logarithm and cosine of the C library, so another library may give

@@ -7,9 +7,10 @@
  *
  * The model is f32 in the store (folders/hf_load.h, folders/fresh_model.h), and its units are the
  * master weights: a step changes them where they are, and the next pass gathers the new ones, layer
- * by layer. A batch is a number of sequences; sequence s belongs to rank s mod ranks. The weights
- * after a step have the same bits on any number of ranks, of threads, and for any
- * `activation_bytes` (train/gradient_sums.h says why).
+ * by layer. Products have the precisions of the pass (sb_pass_set_precisions of sb_trainer_pass),
+ * in steps and in losses alike, and a caller may change them between steps. A batch is a number of
+ * sequences; sequence s belongs to rank s mod ranks. The weights after a step have the same bits on
+ * any number of ranks, of threads, and for any `activation_bytes` (train/gradient_sums.h says why).
  *
  * Memory of a rank: 20 bytes per weight that it owns (master, two moments, gradient sum), one layer
  * with its gradient, and the activations of its sequences (pass/pass.h). */
