@@ -42,6 +42,10 @@ static sb_profile_norms norms_of(const sb_divergence_setup *d, size_t i) {
                             .dy = sqrt(m.dy)};
 }
 
+static double over(double error, double all) {
+  return all > 0 ? error / all : 0;
+}
+
 /* Over the operands of the three GEMMs; relative errors as the root of the sum of squares. */
 static void local_errors(const sb_divergence_setup *d, size_t P, size_t i, size_t p,
                          sb_profile_entry *out) {
@@ -72,11 +76,10 @@ static squares squares_of(const sb_divergence_setup *d, sb_metric metric, size_t
         .change = e->loss * e->loss,
         .gemm = {
             [SB_FPROP] = e->fprop / step, [SB_DGRAD] = e->dgrad / step, [SB_WGRAD] = e->wgrad}};
-  return (squares){
-      .change = l->dx * e->x / (T * cols) + l->dw * e->w / (rows * cols),
-      .gemm = {[SB_FPROP] = e->y * l->moved_dy / (T * rows) / step,
-               [SB_DGRAD] = e->dx * l->moved_x / (T * cols) / step,
-               [SB_WGRAD] = d->slope->mean_square[i] * (e->dy * l->x + l->dy * e->x) / T}};
+  return (squares){.change = l->dx * e->x / (T * cols) + l->dw * e->w / (rows * cols),
+                   .gemm = {[SB_FPROP] = e->y * l->moved_dy / (T * rows) / step,
+                            [SB_DGRAD] = e->dx * l->moved_x / (T * cols) / step,
+                            [SB_WGRAD] = l->sloped * (over(e->dy, l->dy) + over(e->x, l->x))}};
 }
 
 static void fill_parts(const sb_divergence_setup *d, const sb_profile *profile, size_t i, size_t p,

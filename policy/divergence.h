@@ -17,8 +17,8 @@
  *              a_s^2  = |dX|^2 |E_x|^2 / N_x + |dW|^2 |E_w|^2 / N_w
  *              fprop  = |E_y|^2 |dy(w + r) - dy(w)|^2 / N_y
  *              dgrad  = |E_dx|^2 |x(w + r) - x(w)|^2 / N_dx
- *              wgrad  = mean D^2 (|E_dy|^2 |x|^2 + |dy|^2 |E_x|^2) / T
- *            with N_A the elements of A
+ *              wgrad  = (|E_dy|^2 / |dy|^2 + |E_x|^2 / |x|^2) x sum over tokens of rows.dy^2
+ * cols.x^2 with N_A the elements of A
  *
  * `all` is the root of the sum of squares: rounding errors of different operands are independent.
  * The same holds between linears, so a profile says `squares` (policy/profile_file.h). */

@@ -3,7 +3,7 @@
 #include "base/memory.h"
 
 /* Row sums that one visit of a matrix makes at most: of norms; of each precision. */
-enum { TRUE_TOKENS = 3, TRUE_SAMPLED = 3, EACH_TOKENS = 7, EACH_SAMPLED = 5, EACH_ROWS = 2 };
+enum { TRUE_TOKENS = 5, TRUE_SAMPLED = 3, EACH_TOKENS = 7, EACH_SAMPLED = 5, EACH_ROWS = 2 };
 
 static void find_sizes(sb_error_buffers *e) {
   const sb_arch *arch = &e->probe->model->arch;

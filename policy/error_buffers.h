@@ -51,6 +51,15 @@ sb_status sb_error_buffers_load(sb_error_buffers *e, sb_stream stream, size_t la
 const float *sb_error_weights(const sb_error_buffers *e, size_t matrix, size_t p,
                               sb_gemm_kind gemm);
 
+/* The slopes' model of a matrix by its number through the model (policy/update_slope.h): [rows],
+ * [cols]. */
+static inline const float *sb_error_slope_rows(const sb_error_buffers *e, size_t number) {
+  return e->slope_rows + e->setup.slope->first_row[number];
+}
+static inline const float *sb_error_slope_cols(const sb_error_buffers *e, size_t number) {
+  return e->slope_cols + e->setup.slope->first_col[number];
+}
+
 /* Queues: to [m, n] = a [m, k] w, with w [k, n], or w' with w [n, k] if `transposed`; in f32. */
 sb_status sb_error_multiply(const sb_error_buffers *e, sb_stream stream, float *to, const float *a,
                             const float *w, size_t m, size_t n, size_t k, bool transposed);

@@ -66,6 +66,26 @@ static sb_status difference(const visit *v, const float *a, const float *b, size
   return SB_OK;
 }
 
+/* Of every token, dy and x in the norms that the slopes' model gives. */
+static sb_status take_sloped(const visit *v) {
+  sb_row_ledger *l = &v->e->ledger;
+  sb_row_products_args args = {.rows = v->e->probe->T,
+                               .cols = v->rows,
+                               .term_count = 1,
+                               .pair_count = 1,
+                               .terms = {{v->dy_dev, NULL}},
+                               .pairs = {{0, 0}},
+                               .weight = sb_error_slope_rows(v->e, v->number)};
+  size_t dy, x;
+  SB_TRY(sb_row_ledger_queue(l, v->stream, args, &dy));
+  args.cols = v->cols;
+  args.terms[0].plus = v->x_dev;
+  args.weight = sb_error_slope_cols(v->e, v->number);
+  SB_TRY(sb_row_ledger_queue(l, v->stream, args, &x));
+  sb_row_ledger_product(l, dy, x, args.rows, 1, &v->linear->sloped);
+  return SB_OK;
+}
+
 /* The true products, the samples of x, dy, y and dX, and the norms. */
 static sb_status take_true(const visit *v) {
   sb_error_buffers *e = v->e;
@@ -207,15 +227,14 @@ static sb_status weigh(const run *r, const visit *v, size_t p, sb_lowprec_operan
     SB_TRY(b->op->round_lowprec(b, v->stream, &turn));
     from = e->turned;
   }
-  const sb_row_products_args args = {
-      .rows = T,
-      .cols = cols,
-      .term_count = 2,
-      .pair_count = 2,
-      .terms = {{e->coded, from}, {from, NULL}},
-      .pairs = {{0, 0}, {1, 1}},
-      .weight = is_x ? e->slope_cols + r->setup->slope->first_col[v->number]
-                     : e->slope_rows + r->setup->slope->first_row[v->number]};
+  const sb_row_products_args args = {.rows = T,
+                                     .cols = cols,
+                                     .term_count = 2,
+                                     .pair_count = 2,
+                                     .terms = {{e->coded, from}, {from, NULL}},
+                                     .pairs = {{0, 0}, {1, 1}},
+                                     .weight = is_x ? sb_error_slope_cols(e, v->number)
+                                                    : sb_error_slope_rows(e, v->number)};
   return sb_row_ledger_queue(&e->ledger, v->stream, args, at);
 }
 
@@ -262,6 +281,7 @@ static sb_status factors(void *context, sb_stream stream, size_t layer, size_t m
   SB_TRY(sb_error_floats(&r->e, stream, r->e.x, x_dev, T * v.cols, &v.x_dev));
   SB_TRY(sb_error_floats(&r->e, stream, r->e.dy, dy_dev, T * v.rows, &v.dy_dev));
   SB_TRY(take_true(&v));
+  SB_TRY(take_sloped(&v));
   for (size_t p = 0; p < r->setup->precision_count; p++) {
     SB_TRY(take_fprop(r, &v, p));
     SB_TRY(take_dgrad(r, &v, p));

@@ -19,6 +19,7 @@
 typedef struct sb_linear_sums {
   double x, w, y, dy, dx, dw;
   double moved_x, moved_dy; /* of x(w + r) - x(w) and dy(w + r) - dy(w) */
+  double sloped;            /* sum over tokens of rows.dy^2 cols.x^2, as in sb_error_sums.wgrad */
 } sb_linear_sums;
 
 typedef struct sb_error_sums {
@@ -46,7 +47,7 @@ typedef struct sb_error_step_setup {
 /* linears [sequences, matrices] and errors [sequences, matrices, precisions], of all sequences and
  * on all ranks, and the loss. Memory of a device: one layer's weights per precision, and some
  * twelve buffers of T x the largest dimension. SB_ERR_MEMORY, SB_ERR_NUMERIC. Collective.
- * 8 (8 + 10 precisions) bytes per sequence and matrix cross the network. */
+ * 8 (9 + 10 precisions) bytes per sequence and matrix cross the network. */
 sb_status sb_error_step(const sb_error_step_setup *setup, sb_linear_sums *linears,
                         sb_error_sums *errors, double *loss);
 

@@ -121,7 +121,6 @@ static sb_status lay_out(sb_update_slope *s, sums *w) {
   const size_t count = arch->matrix_count;
   SB_TRY(sb_alloc(&s->first_row, count + 1, sizeof *s->first_row, "profile"));
   SB_TRY(sb_alloc(&s->first_col, count + 1, sizeof *s->first_col, "profile"));
-  SB_TRY(sb_alloc(&s->mean_square, count, sizeof *s->mean_square, "profile"));
   for (size_t m = 0; m < count; m++) {
     const sb_model_tensor *t = &arch->tensors[arch->matrices[m]];
     s->first_row[m + 1] = s->first_row[m] + t->rows;
@@ -153,9 +152,7 @@ static void share_out(sb_update_slope *s, const sums *w, const double units[NORM
   s->slope_norm = sqrt(sb_exact_value(&w->exact[SLOPE]) * units[SLOPE]);
   s->weight_norm = sqrt(sb_exact_value(&w->exact[WEIGHT]) * units[WEIGHT]);
   for (size_t m = 0; m < arch->matrix_count; m++) {
-    const sb_model_tensor *t = &arch->tensors[arch->matrices[m]];
     const double all = sb_exact_value(&w->exact[NORMS + w->cols + m]);
-    s->mean_square[m] = all * units[SLOPE] / ((double)t->rows * (double)t->cols);
     for (size_t c = s->first_col[m]; c < s->first_col[m + 1]; c++)
       s->cols[c] = all > 0 ? (float)(sb_exact_value(&w->exact[NORMS + c]) / all) : 0;
   }
@@ -203,7 +200,6 @@ void sb_update_slope_free(sb_update_slope *s) {
   sb_free(&s->first_col);
   sb_free(&s->rows);
   sb_free(&s->cols);
-  sb_free(&s->mean_square);
   sb_free(&s->kept);
 }
 

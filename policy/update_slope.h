@@ -25,14 +25,13 @@
 typedef struct sb_update_slope {
   const sb_optimizer *optimizer;
   sb_adamw adamw;
-  double update_norm;  /* of the last update over its rate, of all matrices of layers */
-  double slope_norm;   /* of D */
-  double weight_norm;  /* of the weights */
-  size_t *first_row;   /* [matrices + 1] in `rows` */
-  size_t *first_col;   /* [matrices + 1] in `cols` */
-  float *rows, *cols;  /* of all matrices of layers */
-  double *mean_square; /* [matrices] of D */
-  float *kept;         /* the weights while they are moved, by element of this rank, or NULL */
+  double update_norm; /* of the last update over its rate, of all matrices of layers */
+  double slope_norm;  /* of D */
+  double weight_norm; /* of the weights */
+  size_t *first_row;  /* [matrices + 1] in `rows` */
+  size_t *first_col;  /* [matrices + 1] in `cols` */
+  float *rows, *cols; /* of all matrices of layers */
+  float *kept;        /* the weights while they are moved, by element of this rank, or NULL */
 } sb_update_slope;
 
 /* Reads moments of at least one update; borrows the optimizer. SB_ERR_NUMERIC where moments are no

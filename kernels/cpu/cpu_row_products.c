@@ -1,51 +1,35 @@
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/lanes.h"
 
-enum { EACH = 8 }; /* columns summed side by side: column c goes to sum c mod EACH */
-
-typedef struct row_terms {
-  const sb_row_products_args *args;
-  size_t row;
-} row_terms;
-
-/* The terms of `count` columns from `col` on; 0 beyond them. */
-static void load(const row_terms *t, size_t col, size_t count, double out[SB_ROW_TERMS][EACH]) {
-  const sb_row_products_args *a = t->args;
-  const size_t at = t->row * a->cols + col;
+/* Adds the products of up to 16 columns from `at` on (an element), columns from `col`. */
+static inline void add(const sb_row_products_args *a, size_t at, size_t col, lanes_mask m,
+                       lanes_total sums[SB_ROW_PAIRS]) {
+  lanes terms[SB_ROW_TERMS];
   for (size_t i = 0; i < a->term_count; i++) {
-    const float *plus = a->terms[i].plus + at;
-    const float *minus = a->terms[i].minus ? a->terms[i].minus + at : NULL;
-    for (size_t k = 0; k < count; k++) out[i][k] = (double)(minus ? plus[k] - minus[k] : plus[k]);
-    for (size_t k = count; k < EACH; k++) out[i][k] = 0;
+    const lanes plus = lanes_load(a->terms[i].plus + at, m);
+    const float *minus = a->terms[i].minus;
+    terms[i] = minus ? lanes_sub(plus, lanes_load(minus + at, m)) : plus;
   }
-}
-
-static void add(const row_terms *t, size_t col, size_t count, double sums[SB_ROW_PAIRS][EACH]) {
-  const sb_row_products_args *a = t->args;
-  double terms[SB_ROW_TERMS][EACH], weight[EACH];
-  load(t, col, count, terms);
-  for (size_t k = 0; k < EACH; k++)
-    weight[k] = a->weight && k < count ? (double)a->weight[col + k] : 1;
+  const lanes weight = a->weight ? lanes_load(a->weight + col, m) : lanes_set(1.0f);
   for (size_t p = 0; p < a->pair_count; p++) {
-    const double *left = terms[a->pairs[p][0]], *right = terms[a->pairs[p][1]];
-    for (size_t k = 0; k < EACH; k++) sums[p][k] += weight[k] * (left[k] * right[k]);
+    const lanes product = lanes_mul(terms[a->pairs[p][0]], terms[a->pairs[p][1]]);
+    lanes_add_to(&sums[p], a->weight ? lanes_mul(product, weight) : product);
   }
 }
 
 sb_status sb_cpu_row_products(sb_backend *backend, sb_stream stream,
                               const sb_row_products_args *args) {
+  const size_t cols = args->cols, whole = cols / LANES * LANES;
   (void)stream;
-#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
+#pragma omp parallel for num_threads(sb_cpu_threads(backend))                                      \
+    schedule(static) if (args->rows * cols > 8192)
   for (size_t r = 0; r < args->rows; r++) {
-    const row_terms t = {args, r};
-    double sums[SB_ROW_PAIRS][EACH] = {{0}};
-    size_t col = 0;
-    for (; col + EACH <= args->cols; col += EACH) add(&t, col, EACH, sums);
-    if (col < args->cols) add(&t, col, args->cols - col, sums);
-    for (size_t p = 0; p < args->pair_count; p++) {
-      double sum = 0;
-      for (size_t k = 0; k < EACH; k++) sum += sums[p][k];
-      args->out[p * args->rows + r] = sum;
-    }
+    lanes_total sums[SB_ROW_PAIRS];
+    memset(sums, 0, sizeof sums);
+    for (size_t c = 0; c < whole; c += LANES) add(args, r * cols + c, c, lanes_first(LANES), sums);
+    if (whole < cols) add(args, r * cols + whole, whole, lanes_first(cols - whole), sums);
+    for (size_t p = 0; p < args->pair_count; p++)
+      args->out[p * args->rows + r] = lanes_total_sum(&sums[p]);
   }
   return SB_OK;
 }

@@ -8,17 +8,17 @@ static __global__ void __launch_bounds__(SB_CUDA_THREADS) row_products(sb_row_pr
   double sums[SB_ROW_PAIRS] = {0};
   for (size_t c = threadIdx.x; c < args.cols; c += blockDim.x) {
     const size_t at = r * args.cols + c;
-    const double weight = args.weight ? (double)args.weight[c] : 1.0;
-    double terms[SB_ROW_TERMS] = {0};
+    const float weight = args.weight ? args.weight[c] : 1.0f;
+    float terms[SB_ROW_TERMS] = {0};
 #pragma unroll
     for (int i = 0; i < SB_ROW_TERMS; i++)
       if ((size_t)i < args.term_count)
-        terms[i] = (double)(args.terms[i].minus ? args.terms[i].plus[at] - args.terms[i].minus[at]
-                                                : args.terms[i].plus[at]);
+        terms[i] = args.terms[i].minus ? args.terms[i].plus[at] - args.terms[i].minus[at]
+                                       : args.terms[i].plus[at];
 #pragma unroll
     for (int p = 0; p < SB_ROW_PAIRS; p++)
       if ((size_t)p < args.pair_count)
-        sums[p] += weight * (terms[args.pairs[p][0]] * terms[args.pairs[p][1]]);
+        sums[p] += (double)(weight * (terms[args.pairs[p][0]] * terms[args.pairs[p][1]]));
   }
 #pragma unroll
   for (int p = 0; p < SB_ROW_PAIRS; p++) {

@@ -24,7 +24,8 @@ typedef struct sb_row_products_args {
 } sb_row_products_args;
 
 /* out[p, r] = sum over c of weight[c] d_i[r, c] d_j[r, c], where i and j are the terms of pair p
- * and d_i is term i, rounded to f32. Products and sums are made in double. O(rows cols). */
+ * and d_i is term i. Differences and products are rounded to f32; sums are made in double.
+ * O(rows cols). */
 typedef sb_status sb_row_products_fn(sb_backend *, sb_stream, const sb_row_products_args *args);
 
 #endif
