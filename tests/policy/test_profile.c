@@ -14,8 +14,8 @@ typedef struct fixture {
 } fixture;
 
 /* A model after a few steps, and the batch that comes next. */
-static void open_fixture(fixture *f, const sb_world *of, const char *name, size_t activations) {
-  run_open(&f->r, of, name, 1, activations);
+static void open_fixture(fixture *f, const sb_world *of, int threads, size_t activations) {
+  run_open(&f->r, of, "untied", threads, activations);
   for (size_t step = 0; step < STEPS; step++) (void)run_step(&f->r);
   f->lowprec = sb_lowprec_options_default();
   f->setup = (sb_profile_setup){.pass = sb_trainer_pass(f->r.trainer),
@@ -57,8 +57,8 @@ static void same_bits(void **state) {
   fixture f, alone;
   sb_profile_measured a, b;
   (void)state;
-  open_fixture(&f, &world, "untied", 0);
-  open_fixture(&alone, world_alone(), "untied", 1); /* a wave per sequence */
+  open_fixture(&f, &world, 2, 0);
+  open_fixture(&alone, world_alone(), 1, 1); /* a wave per sequence */
   const uint64_t before = hash_of_masters(&f);
   EXPECT_OK(sb_profile_measure(&f.setup, &a));
   EXPECT(hash_of_masters(&f) == before);
@@ -81,7 +81,7 @@ static void predicts(void **state) {
   sb_gradient_sums *sums;
   sb_truth t;
   (void)state;
-  open_fixture(&f, &world, "untied", 0);
+  open_fixture(&f, &world, 2, 0);
   EXPECT_OK(sb_profile_measure(&f.setup, &m));
   EXPECT_OK(
       sb_gradient_sums_create(f.setup.optimizer->shares, f.r.backend, f.r.options.batch, &sums));
