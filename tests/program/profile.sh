@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# `profile`: the same file from any number of ranks; with an optimizer's state; --truth; what policy makes of it; what is refused.
+. "$(dirname "$0")/../support/shell.sh"
+# shellcheck disable=SC2054 # a list of formats is one word
+common=(--tokens "$calib" --precision fp8-128,nvfp4 --batch 5 --seqlen 48 --warmup 3)
+
+# ---- the same bits on 1, 2 and 3 ranks
+for ranks in 1 2 3; do
+  run $ranks profile "$model" "${common[@]}" --json "$dir/$ranks.json"
+  cmp "$dir/1.json" "$dir/$ranks.json" || fail "profiles of 1 and $ranks ranks differ"
+done
+"$shardbits" profile "$model" "${common[@]}" --json "$dir/told.json" >"$dir/table" 2>"$dir/log" || fail "profile: $(cat "$dir/log")"
+grep -q "model.layers.0.mlp.down_proj" "$dir/table" || fail "the table: $(cat "$dir/table")"
+grep -q "moments.*3 batches" "$dir/log" || fail "nothing says where the moments are from: $(cat "$dir/log")"
+/usr/bin/python3 - "$dir/1.json" <<'PYTHON' || fail "the profile"
+import json, math, sys
+p = json.load(open(sys.argv[1]))
+assert p["combine"] == "squares" and p["batch"] == 5 and p["seqlen"] == 48 and p["step"] == 3 and 2 < p["loss"] < 5
+assert len(p["linears"]) == 35
+for l in p["linears"]:
+    assert all(v > 0 for v in l["norms"].values()), l
+    low, high = (l["precisions"][n] for n in ("nvfp4", "fp8-128"))
+    assert low["abs_error"] > high["abs_error"] > 0 and low["rel_error"] > high["rel_error"] > 0
+    for metric in ("exact", "norms"):
+        e = low[metric]
+        parts = [e[g]["weight"] for g in ("fprop", "dgrad", "wgrad")]
+        assert math.isclose(e["all"]["weight"], math.hypot(*parts), rel_tol=1e-9)
+        assert e["all"]["loss"] == e["fprop"]["loss"] > 0 and e["dgrad"]["loss"] == e["wgrad"]["loss"] == 0
+        assert e["all"]["weight"] > high[metric]["all"]["weight"] > 0, l["name"]
+PYTHON
+run 1 policy "$dir/1.json" --target 0.75 -o "$dir/policy.json"
+
+# ---- moments of a training run, and the truth
+run 1 train "$model" --tokens "$calib" --steps 4 --stop-at 3 --batch 5 --seqlen 48 --save-every 3 --lr 1e-4 -o "$dir/trained" --checkpoints "$dir/states"
+state=$(find "$dir/states" -name optimizer.safetensors | head -1)
+run 2 profile "${state%/*}" --tokens "$calib" --precision nvfp4 --batch 5 --seqlen 48 --optimizer "$state" --json "$dir/state.json" \
+  --truth --truth-policies 1
+/usr/bin/python3 - "$dir/state.json" <<'PYTHON' || fail "the profile of a training run, with its truth"
+import json, sys
+p = json.load(open(sys.argv[1]))
+def ranks(x): return [sorted(x).index(v) for v in x]
+def correlation(a, b):
+    a, b = ranks(a), ranks(b)
+    mean = (len(a) - 1) / 2
+    s = lambda x, y: sum((u - mean) * (v - mean) for u, v in zip(x, y))
+    return s(a, b) / (s(a, a) * s(b, b)) ** 0.5
+assert p["step"] == 3
+entries = [l["precisions"]["nvfp4"] for l in p["linears"]]
+for what in ("loss", "weight"):
+    c = correlation([e["exact"]["all"][what] for e in entries], [e["truth"][what] for e in entries])
+    print(what, c)
+    assert c > 0.85 # 240 tokens; docs/snip.md has figures of thousands
+PYTHON
+
+# ---- what is refused
+wrong=2
+refused "nvfp5" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp5
+refused "twice" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4,nvfp4
+refused "leave --beta1, --beta2 out" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4 --optimizer "$state" --beta1 0.8
+refused "of --truth; give it too" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4 --truth-linears 4
+wrong=1
+refused "optimizer.safetensors: .*shape" profile "$tiny" --tokens "$tiny_tokens" --precision fp4-128 --seqlen 16 --batch 2 --optimizer "$state"
+refused "must be multiples of 32" profile "$tiny" --tokens "$tiny_tokens" --precision mxfp8 --seqlen 16 --batch 2
+refused "nowhere" profile "$dir/nowhere" --tokens "$tiny_tokens" --precision nvfp4
+refused "No such file" profile "$tiny" --tokens "$dir/nothing.bin" --precision fp4-128
+finish
