@@ -82,6 +82,13 @@ static sb_status rotate(const sb_checkpoints *c) {
 
 /* ---- loading ---- */
 
+/* The way out where a checkpoint cannot be read. */
+static sb_status damaged(const sb_checkpoints *c, sb_status status) {
+  if (status == SB_OK) return status;
+  return sb_fail_from(sb_origin(), status, "%s; remove %s to go on from the checkpoint before it",
+                      sb_message(), c->path);
+}
+
 static sb_status read_sum(const char *path, const json_t *root, uint64_t *sum) {
   const char *text;
   char *end;
@@ -96,13 +103,10 @@ static sb_status read_state(const sb_checkpoints *c, json_t **state, uint64_t *s
   json_t *root, *found;
   bool whole;
   SB_TRY(sb_path_join(path, c->path, SB_CHECKPOINT_STATE));
-  SB_TRY(sb_sealed_read(path, &root, &whole));
+  SB_TRY(damaged(c, sb_sealed_read(path, &root, &whole)));
   sb_status status = sb_key_begin(root, path, FORMAT, VERSION, WHAT, ADVICE);
   if (status == SB_OK && !whole)
-    status = sb_fail(SB_ERR_FORMAT,
-                     "%s: damaged: its checksum does not fit; remove %s to go on from the "
-                     "checkpoint before it",
-                     path, c->path);
+    status = damaged(c, sb_fail(SB_ERR_FORMAT, "%s: damaged: its checksum does not fit", path));
   SB_THEN(sb_key_compare(c->setup.key, json_object_get(root, "key"), path, "a state of training",
                          ADVICE));
   SB_THEN(read_sum(path, root, sum));
@@ -162,9 +166,7 @@ static sb_status read_arrays(const sb_checkpoints *c, uint64_t expected) {
   uint64_t sum = sb_state_sum(o);
   SB_TRY(sb_mpi_sum_u64(&sum, 1, world->comm));
   if (sum == expected) return SB_OK;
-  return sb_fail(SB_ERR_FORMAT,
-                 "%s: damaged: weights or moments are not as they were written; remove it to go on "
-                 "from the checkpoint before it",
+  return sb_fail(SB_ERR_FORMAT, "%s: damaged: weights or moments are not as they were written",
                  c->path);
 }
 
@@ -189,7 +191,7 @@ sb_status sb_checkpoints_load(sb_checkpoints *c, json_t **state) {
   if (!newest.found) return SB_OK;
   SB_GO(sb_mpi_bcast(c->path, sizeof c->path, 0, world->comm));
   SB_GO(share_state(world, state));
-  SB_GO(read_arrays(c, newest.sum));
+  SB_GO(damaged(c, read_arrays(c, newest.sum)));
   promise(newest.step);
   SB_GO(rotate(c)); /* the newest one is good: what an attempt that was cut off did not come to */
 done:
