@@ -114,6 +114,14 @@ static bool run_ours_f32(const shape *s, const operands *x, int threads) {
                                             .ldc = s->n}) == SB_OK;
 }
 
+/* f32 products out of bf16 ones, where the processor can. */
+static bool run_ours_amx(const shape *s, const operands *x, int threads) {
+  ours_f32->split_f32 = sb_backend_can_split_f32(ours_f32);
+  const bool done = ours_f32->split_f32 && run_ours_f32(s, x, threads);
+  ours_f32->split_f32 = false;
+  return done;
+}
+
 static bool run_ours_bf16(const shape *s, const operands *x, int threads) {
   (void)threads;
   return ours_bf16 &&
@@ -151,6 +159,7 @@ static const contender contenders[] = {
     {"OpenBLAS", run_openblas},    {"BLIS", run_blis},
     {"oneDNN", run_onednn},        {"tiles", run_ours_f32},
     {"tiles bf16", run_ours_bf16}, {"tiles bf16, A f32", run_ours_mixed},
+    {"f32 by AMX", run_ours_amx},
 };
 enum { CONTENDERS = sizeof contenders / sizeof *contenders };
 

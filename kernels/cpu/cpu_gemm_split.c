@@ -19,8 +19,9 @@ bool sb_cpu_split_pays(const sb_gemm_args *g) {
 /* A tile register has 16 rows of 64 bytes: of A, 16 rows of 32 numbers along k; of B, 16 pairs of
  * numbers along k for each of 16 columns. */
 enum { SIDE = 16, DEPTH = 32, TILE = SIDE * DEPTH, PARTS = 3, BLOCK = 2 * SIDE };
-/* The product is cut into pieces whose packed A stays in the second cache. */
-enum { PIECE_M = 256, PIECE_N = 1024, PIECE_K = 512 };
+/* The product is cut into pieces whose packed operands stay in the second cache, and, for 32
+ * columns, in the first. */
+enum { PIECE_M = 256, PIECE_N = 512, PIECE_K = 128, SMALL_C = 1 << 18 };
 
 static bool ask_system(void) {
   enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, HAS_BF16 = 1 << 22, HAS_TILE = 1 << 24 };
@@ -233,6 +234,7 @@ static void pack(const piece *z, const operand *o, uint16_t *to) {
     pack_tile(to + i * PARTS * TILE, o, i / z->steps * SIDE, i % z->steps * DEPTH);
 }
 
+/* By all threads of a team. */
 static void multiply(const piece *z) {
   const size_t down = tiles_of(&z->a) / 2, across = tiles_of(&z->b) / 2,
                next = z->steps * PARTS * TILE;
@@ -271,7 +273,29 @@ static piece piece_of(const sb_gemm_args *g, float alpha, size_t i, size_t j, si
                  .add = g->add || p > 0};
 }
 
+/* The order of the pieces. If C fits into the second cache, k comes outermost, and an operand that
+ * several pieces share is packed once. Otherwise k comes innermost: a piece of C stays in the cache
+ * until it is complete, and operands are packed again. */
+typedef struct order {
+  size_t down, across, deep; /* pieces along m, n, k */
+  bool small;
+} order;
+
+typedef struct place {
+  size_t i, j, p;    /* numbers of the piece */
+  bool new_a, new_b; /* other operands than the piece before had */
+} place;
+
+static place place_of(const order *o, size_t at) {
+  if (!o->small)
+    return (place){at / o->deep % o->down, at / o->deep / o->down, at % o->deep, true, true};
+  const size_t i = at % o->down, j = at / o->down % o->across;
+  return (place){i, j, at / o->down / o->across, j == 0 || o->down > 1, i == 0};
+}
+
 sb_status sb_cpu_split_gemm(sb_backend *backend, int threads, const sb_gemm_args *g, float alpha) {
+  const order o = {sb_div_up(g->m, PIECE_M), sb_div_up(g->n, PIECE_N), sb_div_up(g->k, PIECE_K),
+                   g->m * g->n <= SMALL_C};
   const size_t depth = sb_div_up(sb_min_size(g->k, PIECE_K), DEPTH) * DEPTH * PARTS,
                most_a = sb_div_up(sb_min_size(g->m, PIECE_M), BLOCK) * BLOCK,
                most_b = sb_div_up(sb_min_size(g->n, PIECE_N), BLOCK) * BLOCK;
@@ -281,16 +305,15 @@ sb_status sb_cpu_split_gemm(sb_backend *backend, int threads, const sb_gemm_args
 #pragma omp parallel num_threads(threads)
   {
     begin_tiles();
-    for (size_t p = 0; p < g->k; p += PIECE_K)
-      for (size_t j = 0; j < g->n; j += PIECE_N)
-        for (size_t i = 0; i < g->m; i += PIECE_M) {
-          piece z = piece_of(g, alpha, i, j, p);
-          z.packed_a = packed_a;
-          z.packed_b = packed_b;
-          if (i == 0) pack(&z, &z.b, packed_b);
-          pack(&z, &z.a, packed_a);
-          multiply(&z);
-        }
+    for (size_t at = 0; at < o.down * o.across * o.deep; at++) {
+      const place here = place_of(&o, at);
+      piece z = piece_of(g, alpha, here.i * PIECE_M, here.j * PIECE_N, here.p * PIECE_K);
+      z.packed_a = packed_a;
+      z.packed_b = packed_b;
+      if (here.new_b) pack(&z, &z.b, packed_b);
+      if (here.new_a) pack(&z, &z.a, packed_a);
+      multiply(&z);
+    }
     _tile_release();
   }
   return SB_OK;

@@ -25,7 +25,8 @@ bool sb_cpu_split_able(void);
 bool sb_cpu_split_pays(const sb_gemm_args *g);
 
 /* The product of kernels/ops/matmul.h times alpha, with A, B and C in f32, and m, n, k > 0. Bits do
- * not depend on `threads`. Takes scratch memory of the backend (SB_CPU_SLOT_A, _B), at most 4 MiB.
+ * not depend on `threads`. Takes scratch memory of the backend (SB_CPU_SLOT_A, _B), at most 1.2
+ * MiB.
  */
 sb_status sb_cpu_split_gemm(sb_backend *backend, int threads, const sb_gemm_args *g, float alpha);
 
