@@ -9,7 +9,7 @@
 #   BUILD      build folder of the presets test or release (build/test); PYTHON with torch and transformers for `speed`
 #   THREADS    2, of one rank: RANKS 1
 #   FP4, FP8   nvfp4, fp8-128: the formats that policies choose from
-#   BASE       4000 steps of the run that checkpoints are taken of; POINTS "500 2000 4000" of them
+#   BASE       4000 steps of the run that checkpoints are taken of, EVERY 500; POINTS "500 2000 4000" of them
 #   BRANCH     300 steps that each case trains on from there; SEEDS "1 2 3" of the order of its data
 #   CASES      other rows of `quality`
 set -euo pipefail
@@ -19,7 +19,7 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 . tools/setup.sh
 build=${BUILD:-build/test} python=${PYTHON:-python3} threads=${THREADS:-2} ranks=${RANKS:-1}
 shardbits=$build/shardbits fp4=${FP4:-nvfp4} fp8=${FP8:-fp8-128}
-base=${BASE:-4000} points=${POINTS:-500 2000 4000} branch=${BRANCH:-300} seeds=${SEEDS:-1 2 3}
+base=${BASE:-4000} every=${EVERY:-500} points=${POINTS:-500 2000 4000} branch=${BRANCH:-300} seeds=${SEEDS:-1 2 3}
 cases=${CASES:-bf16 uniform-fp8 uniform-fp4 snip-75 snip-75-gemm snip-50 least-absolute least-relative by-type by-position random all-mlp
   last-high fp8-forward fp4-128 fp4-128-nearest}
 tables=${TABLES:-parity bits speed memory profile solver quality scratch adapt${smollm2:+ smollm2}}
@@ -115,8 +115,8 @@ table_memory() {
 need_corpus() { [ -n "${CORPUS:-}" ] || once "$corpus/train.bin" tools/make_corpus.sh "$corpus"; }
 base_run() {
   need_corpus
-  run train "$demo/config.json" --tokens "$corpus/train.bin" --steps "$base" --batch 8 --seqlen 256 --lr 0.002 --warmup 100 \
-    --schedule constant --eval-tokens "$corpus/heldout.bin" --eval-seqs 128 --save-every 500 --keep 0 \
+  run train "$demo/config.json" --tokens "$corpus/train.bin" --steps "$base" --batch 8 --seqlen 256 --lr 0.002 --warmup $((base / 40)) \
+    --schedule constant --eval-tokens "$corpus/heldout.bin" --eval-seqs 128 --save-every "$every" --keep 0 \
     --events "$work/base.jsonl" -o "$work/base" --json "$work/base.json"
 }
 point() { printf '%s/base.checkpoints/step-%08d' "$work" "$1"; }
@@ -171,7 +171,7 @@ solve() { # NAME ARGUMENT ...
   local name=$1
   shift
   once "$work/solver-$name.json" "$shardbits" policy "$@" --quiet --json "$work/solver-$name.json"
-  echo "| $name | $(number "solver-$name" seconds) |"
+  printf '| %s | %.4f |\n' "$name" "$(number "solver-$name" seconds)"
 }
 table_solver() {
   local large=$work/70b.json
@@ -220,7 +220,7 @@ gaps() {
                if (bad[c]) { printf "| %s | %.1f%% | no number | | |\n", c, 100 * share[c]; continue }
                mean = sum[c] / k; var = k > 1 ? (squares[c] - k * mean * mean) / (k - 1) : 0
                printf "| %s | %.1f%% | %.4f | %s | %s |\n", c, 100 * share[c], mean,
-                      k > 1 ? sprintf("%.4f", sqrt((var > 0 ? var : 0) / k)) : "", u ? sprintf("%.2f", mean / u) : "" } }'
+                      (k > 1 ? sprintf("%.4f", sqrt((var > 0 ? var : 0) / k)) : ""), (u ? sprintf("%.2f", mean / u) : "") } }'
 }
 row_of() { # CASE NAME HIGH: a line for gaps
   local loss
@@ -246,7 +246,7 @@ table_quality() {
 
 scratch_case() { # CASE
   train_case "$1" "scratch-$1" "$demo/config.json" "profile-${points%% *}.json" --tokens "$corpus/train.bin" --steps "$base" --batch 8 \
-    --seqlen 256 --lr 0.002 --warmup 100 --schedule cosine --seed 1
+    --seqlen 256 --lr 0.002 --warmup $((base / 40)) --schedule cosine --seed 1
 }
 table_scratch() {
   local c
@@ -258,17 +258,17 @@ table_scratch() {
 }
 
 adapt_case() { # NAME ARGUMENT ...
-  run train "$demo/config.json" --tokens "$corpus/train.bin" --steps "$base" --batch 8 --seqlen 256 --lr 0.002 --warmup 100 --seed 1 \
+  run train "$demo/config.json" --tokens "$corpus/train.bin" --steps "$base" --batch 8 --seqlen 256 --lr 0.002 --warmup $((base / 40)) --seed 1 \
     --schedule cosine --precision "$fp4" --eval-tokens "$corpus/heldout.bin" --eval-seqs 128 --save-every 0 \
     --events "$work/$1.jsonl" -o "$work/$1" --overwrite --json "$work/$1.json" "${@:2}"
 }
 table_adapt() {
   need_corpus
-  title "train --adapt 500 from scratch, $base steps"
-  once "$work/adapt.json" adapt_case adapt --adapt 500 --adapt-precision "$fp8,$fp4" --adapt-target 0.75
+  title "train --adapt $every from scratch, $base steps"
+  once "$work/adapt.json" adapt_case adapt --adapt "$every" --adapt-precision "$fp8,$fp4" --adapt-target 0.75
   awk -v p="$(number adapt adapt_seconds)" -v n="$(number adapt profiles)" -v all="$(number adapt training_seconds)" \
     'BEGIN { printf "- %d profiles, choices and noise included: %.1f s of %.0f s, %.2f%%\n", n, p, all, 100 * p / all }'
-  echo "- held-out loss $(number adapt heldout_loss)"
+  printf -- '- held-out loss %.4f\n' "$(number adapt heldout_loss)"
   grep '"policy"' "$work/adapt.jsonl" | sed 's/.*"step": \([0-9]*\).*"why": "\([a-z]*\)".*"fp4_share": \([0-9.]*\).*"changed": \([0-9]*\).*/- step \1 (\2): FP4 \3, \4 GEMMs changed/'
 }
 
