@@ -210,7 +210,7 @@ sb_status sb_cmd_profile(const sb_world *world, int argc, char **argv) {
   bool help;
   sb_status status = sb_profile_request_parse(world, argc, argv, &r, &help);
   if (status == SB_OK && !help) {
-    run u = {.world = world, .r = &r, .lowprec = sb_lowprec_options_default()};
+    run u = {.world = world, .r = &r, .lowprec = sb_rounding_settle(&r.rounding)};
     status = sb_world_agree(world, prepare(&u));
     SB_THEN(measure(&u));
     SB_THEN(tell(&u));

@@ -2,15 +2,18 @@
 
 #define OPTIMIZER "optimizer"
 #define TRUTH     "truth"
+#define PRECISION "precision"
 
-const sb_profile_request sb_profile_defaults = {.batch = 16,
-                                                .warmup = 20,
-                                                .truth_policies = 20,
-                                                .truth_share = 0.75,
-                                                .adamw = SB_ADAMW_DEFAULTS,
-                                                .common = SB_COMMON_DEFAULTS};
+const sb_profile_request sb_profile_defaults = {
+    .batch = 16,
+    .warmup = 20,
+    .truth_policies = 20,
+    .truth_share = 0.75,
+    .adamw = SB_ADAMW_DEFAULTS,
+    .rounding = {.stochastic = SB_ON, .hadamard = SB_ON},
+    .common = SB_COMMON_DEFAULTS};
 
-enum { OPTIONS = 16 };
+enum { OPTIONS = 24 };
 
 static size_t what_options(sb_profile_request *r, sb_option *table) {
   const sb_option options[] = {
@@ -170,6 +173,7 @@ sb_status sb_profile_request_parse(const sb_world *world, int argc, char **argv,
   size_t count = 0;
   *r = sb_profile_defaults;
   count += what_options(r, options);
+  count += sb_rounding_options(&r->rounding, PRECISION, options + count);
   count += optimizer_options(r, options + count);
   count += truth_options(r, options + count);
   const sb_argument arguments[] = {{"MODEL", &r->model, "A Hugging Face folder."}};

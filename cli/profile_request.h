@@ -3,6 +3,7 @@
 #define SB_CLI_PROFILE_REQUEST_H
 
 #include "cli/common.h"
+#include "cli/lowprec_options.h"
 #include "cli/precision_list.h"
 #include "cli/token_list.h"
 #include "train/optimizer.h"
@@ -18,6 +19,7 @@ typedef struct sb_profile_request {
     bool warmup, truth_linears, truth_policies, truth_share, beta1, beta2, eps;
   } given;
   sb_precision_list precisions;
+  sb_rounding_request rounding;
   sb_token_list sources;
   sb_common common;
 } sb_profile_request;

@@ -8,13 +8,6 @@
 #define PRECISION "precision of linear layers"
 #define SAVED     "checkpoints, log and result"
 
-static const char *const switch_names[] = {[SB_OFF] = "off", [SB_ON] = "on", NULL};
-static const char *const mxfp4_names[] = {"floor", "ceil", "even", "up", NULL};
-static const char *const dy_names[] = {[SB_LOWPREC_DY_USUAL] = "usual",
-                                       [SB_LOWPREC_DY_E4M3] = "e4m3",
-                                       [SB_LOWPREC_DY_E5M2] = "e5m2",
-                                       NULL};
-
 static const char *const eval_names[] = {
     [SB_EVAL_HIGH] = "high", [SB_EVAL_TRAINED] = "trained", NULL};
 
@@ -240,34 +233,10 @@ static size_t precision_options(sb_train_request *r, sb_option *table) {
        SB_OPTION_ENUM(r->eval_precision, eval_names),
        .section = PRECISION,
        .help = "Held-out loss: of the model as it is written, or in the precision of training."},
-      {.name = "stochastic",
-       SB_OPTION_ENUM(r->stochastic, switch_names),
-       .section = PRECISION,
-       .help = "Round output gradients in fp4 stochastically."},
-      {.name = "hadamard",
-       SB_OPTION_ENUM(r->hadamard, switch_names),
-       .section = PRECISION,
-       .help = "nvfp4: rotate both operands of the weight gradient."},
-      {.name = "two-scales",
-       SB_OPTION_ENUM(r->two_scales, switch_names),
-       .section = PRECISION,
-       .help = "nvfp4: try two scales for each block and keep the one that errs less."},
-      {.name = "mxfp4-scale",
-       SB_OPTION_ENUM(r->mxfp4_scale, mxfp4_names),
-       .section = PRECISION,
-       .help = "mxfp4: rule of the scale; floor is that of the OCP specification."},
-      {.name = "f32-scales",
-       SB_OPTION_ENUM(r->f32_scales, switch_names),
-       .section = PRECISION,
-       .help = "fp8-128: scales as they are, not rounded down to powers of two."},
-      {.name = "fp8-dy",
-       SB_OPTION_ENUM(r->fp8_dy, dy_names),
-       .section = PRECISION,
-       .help = "Type of output gradients in fp8; usual: e5m2 for fp8-tensor, else e4m3."},
   };
   const size_t count = sizeof options / sizeof *options;
   for (size_t i = 0; i < count; i++) table[i] = options[i];
-  return count;
+  return count + sb_rounding_options(&r->rounding, PRECISION, table + count);
 }
 
 static size_t saved_options(sb_train_request *r, sb_option *table) {

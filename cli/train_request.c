@@ -15,14 +15,12 @@ sb_train_request sb_train_defaults(void) {
                         .eval_seqs = 64,
                         .floor = 0.1,
                         .precision = SB_TRAIN_F32,
-                        .stochastic = SB_ON,
-                        .hadamard = SB_ON,
+                        .rounding = SB_ROUNDING_DEFAULTS,
                         .dtype = SB_F32,
                         .trainer = {.adamw = SB_ADAMW_DEFAULTS, .clip = 1, .batch = 8},
                         .adapt = SB_TRAIN_ADAPT_DEFAULTS,
                         .common = SB_COMMON_DEFAULTS};
   r.trainer.schedule.peak = 3e-4;
-  r.lowprec = sb_lowprec_options_default();
   return r;
 }
 
@@ -45,12 +43,7 @@ static sb_status settle_precision(sb_train_request *r) {
                    "train: --keep-%s keeps layers out of low precision; give --policy, a format as "
                    "--precision, or --adapt",
                    r->keep_first ? "first" : "last");
-  r->lowprec.stochastic = r->stochastic == SB_ON;
-  r->lowprec.nvfp4_hadamard = r->hadamard == SB_ON;
-  r->lowprec.nvfp4_two_scales = r->two_scales == SB_ON;
-  r->lowprec.fp8_128_f32_scales = r->f32_scales == SB_ON;
-  r->lowprec.mxfp4_scale = (sb_scale_rule)(SB_SCALE_FLOOR + (int)r->mxfp4_scale);
-  r->lowprec.fp8_dy = r->fp8_dy;
+  r->lowprec = sb_rounding_settle(&r->rounding);
   return SB_OK;
 }
 

@@ -8,11 +8,11 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "cli/common.h"
+#include "cli/lowprec_options.h"
 #include "cli/options.h"
 #include "cli/token_list.h"
 #include "cli/train_adapt.h"
 #include "io/file.h"
-#include "kernels/lowprec.h"
 #include "train/trainer.h"
 
 /* --precision: what the products of linear layers run in. After the first, as sb_precision. */
@@ -21,15 +21,6 @@ typedef enum sb_train_precision {
   SB_TRAIN_BF16 /* + precision: SB_TRAIN_BF16 + SB_PRECISION_FP8_TENSOR, ... */
 } sb_train_precision;
 extern const char *const sb_train_precision_names[SB_PRECISION_COUNT + 2];
-
-/* --mxfp4-scale: SB_SCALE_FLOOR + choice. */
-typedef enum sb_mxfp4_choice {
-  SB_MXFP4_FLOOR,
-  SB_MXFP4_CEIL,
-  SB_MXFP4_EVEN,
-  SB_MXFP4_UP
-} sb_mxfp4_choice;
-typedef enum sb_switch { SB_OFF, SB_ON } sb_switch;
 
 /* --eval-precision. */
 typedef enum sb_eval_precision { SB_EVAL_HIGH, SB_EVAL_TRAINED } sb_eval_precision;
@@ -41,9 +32,7 @@ typedef struct sb_train_request {
   double floor; /* of the rate, over its peak */
   sb_train_precision precision;
   sb_eval_precision eval_precision;
-  sb_switch stochastic, hadamard, two_scales, f32_scales;
-  sb_mxfp4_choice mxfp4_scale;
-  sb_lowprec_dy fp8_dy;
+  sb_rounding_request rounding;
   sb_dtype dtype; /* of the result */
   bool save_waits;
   struct {

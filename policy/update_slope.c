@@ -35,12 +35,20 @@ static factors factors_of(const sb_update_slope *s) {
 
 /* ---- sums over the units of this rank ---- */
 
-/* Sums of one unit, in the order of its elements: they depend on its shape alone. */
+/* What is summed: over each unit, in the order of its elements, so that it depends on its shape
+ * alone; then over units, exactly. */
+typedef struct sums {
+  size_t cols, all;       /* columns of all matrices; sums: norms, columns, matrices */
+  double *rows;           /* [rows of all matrices] */
+  sb_exact *exact;        /* [all] */
+  double (*norms)[NORMS]; /* [units of this rank] */
+  double *unit_cols;      /* columns of its units of matrices, one after another */
+  size_t *first_unit_col; /* [units of this rank + 1] */
+} sums;
+
 static void sum_unit(const factors *f, const sb_optimizer_unit *unit, const sb_share *u,
                      double *rows, double *cols, double norms[NORMS]) {
   const size_t width = u->count / u->rows;
-  memset(cols, 0, width * sizeof *cols);
-  for (int n = 0; n < NORMS; n++) norms[n] = 0;
   for (size_t r = 0; r < u->rows; r++) {
     rows[r] = 0;
     for (size_t c = 0; c < width; c++) {
@@ -56,68 +64,41 @@ static void sum_unit(const factors *f, const sb_optimizer_unit *unit, const sb_s
   }
 }
 
-typedef struct sums {
-  size_t cols, all;       /* columns of all matrices; sums: norms, columns, matrices */
-  size_t widest, tallest; /* columns of a matrix, rows of a unit */
-  double *rows;           /* [rows of all matrices] */
-  sb_exact *exact;        /* [all] */
-  double *unit_rows, *unit_cols;
-} sums;
-
-/* Calls `take` for each unit of a matrix that this rank owns, with its sums. */
-typedef sb_status (*unit_taker)(void *context, const sb_share *u, const sums *w,
-                                const double norms[NORMS]);
-
-static sb_status each_unit(const sb_update_slope *s, const sums *w, unit_taker take,
-                           void *context) {
+static void sum_units(const sb_update_slope *s, sums *w) {
   const sb_optimizer *o = s->optimizer;
   const factors f = factors_of(s);
-  double norms[NORMS];
+#pragma omp parallel for schedule(dynamic, 1)
   for (size_t i = 0; i < o->shares->count; i++) {
     const sb_share *u = &o->shares->units[i];
     if (!is_matrix(o, u)) continue;
     const sb_optimizer_unit unit = sb_optimizer_unit_at(o, i);
-    sum_unit(&f, &unit, u, w->unit_rows, w->unit_cols, norms);
-    SB_TRY(take(context, u, w, norms));
+    const size_t m = matrix_of(&o->shares->model->arch, u->tensor);
+    sum_unit(&f, &unit, u, w->rows + s->first_row[m] + u->first_row,
+             w->unit_cols + w->first_unit_col[i], w->norms[i]);
   }
-  return SB_OK;
 }
 
-/* The largest sum: the others are made in its unit. */
-static sb_status take_largest(void *context, const sb_share *u, const sums *w,
-                              const double norms[NORMS]) {
-  double *largest = context;
-  (void)u, (void)w;
-  for (int n = 0; n < NORMS; n++) largest[n] = fmax(largest[n], norms[n]);
-  return SB_OK;
-}
-
-typedef struct adding {
-  sb_update_slope *slope;
-  sums *sums;
-  double units[NORMS];
-} adding;
-
-static sb_status take_sums(void *context, const sb_share *u, const sums *w,
-                           const double norms[NORMS]) {
-  adding *a = context;
-  sb_update_slope *s = a->slope;
-  const sb_arch *arch = &s->optimizer->shares->model->arch;
-  const size_t m = matrix_of(arch, u->tensor), width = u->count / u->rows;
-  sb_exact *exact = a->sums->exact;
-  for (int n = 0; n < NORMS; n++) SB_TRY(sb_exact_add(&exact[n], norms[n] / a->units[n]));
-  for (size_t c = 0; c < width; c++)
-    SB_TRY(sb_exact_add(&exact[NORMS + s->first_col[m] + c], w->unit_cols[c] / a->units[SLOPE]));
-  SB_TRY(sb_exact_add(&exact[NORMS + w->cols + m], norms[SLOPE] / a->units[SLOPE]));
-  memcpy(a->sums->rows + s->first_row[m] + u->first_row, w->unit_rows, u->rows * sizeof *w->rows);
+/* Adds the sums of all units, in the units of what is added. */
+static sb_status add_units(const sb_update_slope *s, sums *w, const double units[NORMS]) {
+  const sb_optimizer *o = s->optimizer;
+  for (size_t i = 0; i < o->shares->count; i++) {
+    const sb_share *u = &o->shares->units[i];
+    if (!is_matrix(o, u)) continue;
+    const size_t m = matrix_of(&o->shares->model->arch, u->tensor), width = u->count / u->rows;
+    for (int n = 0; n < NORMS; n++) SB_TRY(sb_exact_add(&w->exact[n], w->norms[i][n] / units[n]));
+    for (size_t c = 0; c < width; c++)
+      SB_TRY(sb_exact_add(&w->exact[NORMS + s->first_col[m] + c],
+                          w->unit_cols[w->first_unit_col[i] + c] / units[SLOPE]));
+    SB_TRY(sb_exact_add(&w->exact[NORMS + w->cols + m], w->norms[i][SLOPE] / units[SLOPE]));
+  }
   return SB_OK;
 }
 
 /* ---- what all ranks know ---- */
 
 static sb_status lay_out(sb_update_slope *s, sums *w) {
-  const sb_model *model = s->optimizer->shares->model;
-  const sb_arch *arch = &model->arch;
+  const sb_shares *shares = s->optimizer->shares;
+  const sb_arch *arch = &shares->model->arch;
   const size_t count = arch->matrix_count;
   SB_TRY(sb_alloc(&s->first_row, count + 1, sizeof *s->first_row, "profile"));
   SB_TRY(sb_alloc(&s->first_col, count + 1, sizeof *s->first_col, "profile"));
@@ -125,25 +106,29 @@ static sb_status lay_out(sb_update_slope *s, sums *w) {
     const sb_model_tensor *t = &arch->tensors[arch->matrices[m]];
     s->first_row[m + 1] = s->first_row[m] + t->rows;
     s->first_col[m + 1] = s->first_col[m] + t->cols;
-    w->widest = sb_max_size(w->widest, t->cols);
   }
-  for (size_t i = 0; i < s->optimizer->shares->count; i++)
-    w->tallest = sb_max_size(w->tallest, s->optimizer->shares->units[i].rows);
+  SB_TRY(sb_alloc(&w->first_unit_col, shares->count + 1, sizeof *w->first_unit_col, "profile"));
+  for (size_t i = 0; i < shares->count; i++) {
+    const sb_share *u = &shares->units[i];
+    w->first_unit_col[i + 1] =
+        w->first_unit_col[i] + (is_matrix(s->optimizer, u) ? u->count / u->rows : 0);
+  }
   w->cols = s->first_col[count];
   w->all = NORMS + w->cols + count;
   SB_TRY(sb_alloc(&s->rows, s->first_row[count], sizeof *s->rows, "profile"));
   SB_TRY(sb_alloc(&s->cols, w->cols, sizeof *s->cols, "profile"));
   SB_TRY(sb_alloc(&w->rows, s->first_row[count], sizeof *w->rows, "profile"));
   SB_TRY(sb_alloc(&w->exact, w->all, sizeof *w->exact, "profile"));
-  SB_TRY(sb_alloc(&w->unit_rows, w->tallest, sizeof *w->unit_rows, "profile"));
-  return sb_alloc(&w->unit_cols, w->widest, sizeof *w->unit_cols, "profile");
+  SB_TRY(sb_alloc(&w->norms, shares->count, sizeof *w->norms, "profile"));
+  return sb_alloc(&w->unit_cols, w->first_unit_col[shares->count], sizeof *w->unit_cols, "profile");
 }
 
 static void release(sums *w) {
   sb_free(&w->rows);
   sb_free(&w->exact);
-  sb_free(&w->unit_rows);
+  sb_free(&w->norms);
   sb_free(&w->unit_cols);
+  sb_free(&w->first_unit_col);
 }
 
 static void share_out(sb_update_slope *s, const sums *w, const double units[NORMS]) {
@@ -162,22 +147,25 @@ static void share_out(sb_update_slope *s, const sums *w, const double units[NORM
 static sb_status measure(sb_update_slope *s, sums *w) {
   const sb_world *world = s->optimizer->shares->model->world;
   const sb_arch *arch = &s->optimizer->shares->model->arch;
-  adding a = {.slope = s, .sums = w};
-  double largest[NORMS] = {0};
-  SB_AGREE(world, each_unit(s, w, take_largest, largest));
-  for (int n = 0; n < NORMS; n++)
-    if (!isfinite(largest[n])) largest[n] = INFINITY;
-  const bool finite = isfinite(largest[UPDATE]) && isfinite(largest[SLOPE]);
+  double largest[NORMS] = {0}, units[NORMS];
+  bool finite = true;
+  sum_units(s, w);
+  for (size_t i = 0; i < s->optimizer->shares->count; i++)
+    for (int n = 0; n < NORMS; n++)
+      if (isfinite(w->norms[i][n]))
+        largest[n] = fmax(largest[n], w->norms[i][n]);
+      else
+        finite = false;
   SB_AGREE(world, finite ? SB_OK
                          : sb_fail(SB_ERR_NUMERIC, "the optimizer's moments have no finite "
                                                    "update; profile a state that trains"));
-  for (int n = 0; n < NORMS; n++) SB_TRY(sb_exact_unit(largest[n], world->comm, &a.units[n]));
-  SB_AGREE(world, each_unit(s, w, take_sums, &a));
+  for (int n = 0; n < NORMS; n++) SB_TRY(sb_exact_unit(largest[n], world->comm, &units[n]));
+  SB_AGREE(world, add_units(s, w, units));
   SB_TRY(sb_exact_allreduce(w->exact, w->all, world->comm));
   /* A row is known to one rank; the others have 0. */
   SB_MPI(MPI_Allreduce(MPI_IN_PLACE, w->rows, (int)s->first_row[arch->matrix_count], MPI_DOUBLE,
                        MPI_SUM, world->comm));
-  share_out(s, w, a.units);
+  share_out(s, w, units);
   if (s->update_norm > 0) return SB_OK;
   return sb_fail(SB_ERR_NUMERIC, "the optimizer's moments are all 0, so no update has a norm");
 }

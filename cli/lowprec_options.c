@@ -1,0 +1,51 @@
+#include "cli/lowprec_options.h"
+
+static const char *const switch_names[] = {[SB_OFF] = "off", [SB_ON] = "on", NULL};
+static const char *const mxfp4_names[] = {"floor", "ceil", "even", "up", NULL};
+static const char *const dy_names[] = {[SB_LOWPREC_DY_USUAL] = "usual",
+                                       [SB_LOWPREC_DY_E4M3] = "e4m3",
+                                       [SB_LOWPREC_DY_E5M2] = "e5m2",
+                                       NULL};
+
+size_t sb_rounding_options(sb_rounding_request *r, const char *section, sb_option *table) {
+  const sb_option options[] = {
+      {.name = "stochastic",
+       SB_OPTION_ENUM(r->stochastic, switch_names),
+       .section = section,
+       .help = "Round output gradients in fp4 stochastically."},
+      {.name = "hadamard",
+       SB_OPTION_ENUM(r->hadamard, switch_names),
+       .section = section,
+       .help = "nvfp4: rotate both operands of the weight gradient."},
+      {.name = "two-scales",
+       SB_OPTION_ENUM(r->two_scales, switch_names),
+       .section = section,
+       .help = "nvfp4: try two scales for each block and keep the one that errs less."},
+      {.name = "mxfp4-scale",
+       SB_OPTION_ENUM(r->mxfp4_scale, mxfp4_names),
+       .section = section,
+       .help = "mxfp4: rule of the scale; floor is that of the OCP specification."},
+      {.name = "f32-scales",
+       SB_OPTION_ENUM(r->f32_scales, switch_names),
+       .section = section,
+       .help = "fp8-128: scales as they are, not rounded down to powers of two."},
+      {.name = "fp8-dy",
+       SB_OPTION_ENUM(r->fp8_dy, dy_names),
+       .section = section,
+       .help = "Type of output gradients in fp8; usual: e5m2 for fp8-tensor, else e4m3."},
+  };
+  _Static_assert(sizeof options / sizeof *options == SB_ROUNDING_OPTIONS, "as the header says");
+  for (size_t i = 0; i < SB_ROUNDING_OPTIONS; i++) table[i] = options[i];
+  return SB_ROUNDING_OPTIONS;
+}
+
+sb_lowprec_options sb_rounding_settle(const sb_rounding_request *r) {
+  sb_lowprec_options o = sb_lowprec_options_default();
+  o.stochastic = r->stochastic == SB_ON;
+  o.nvfp4_hadamard = r->hadamard == SB_ON;
+  o.nvfp4_two_scales = r->two_scales == SB_ON;
+  o.fp8_128_f32_scales = r->f32_scales == SB_ON;
+  o.mxfp4_scale = (sb_scale_rule)(SB_SCALE_FLOOR + (int)r->mxfp4_scale);
+  o.fp8_dy = r->fp8_dy;
+  return o;
+}
