@@ -44,7 +44,7 @@ typedef struct sb_profile_measured {
 /* SB_ERR_UNSUPPORTED for a precision that a matrix's shape cannot carry; SB_ERR_NUMERIC for
  * moments without a finite update, or where a loss is no number; SB_ERR_MEMORY. Release with
  * sb_profile_measured_free. Equal on all ranks but for seconds. Collective; all ranks fail
- * together. Some three steps of training with two precisions. */
+ * together. Some four steps of training with two precisions. */
 sb_status sb_profile_measure(const sb_profile_setup *setup, sb_profile_measured *out);
 void sb_profile_measured_free(sb_profile_measured *measured);
 
