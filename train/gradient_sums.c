@@ -9,12 +9,14 @@
 #include "mpi/large.h"
 
 #define QUANTUM 0x1p-40
-enum { TERMS = 4096 /* that a sum has room for, kernels/shared/multiple.h */, LANES = 16 };
+enum { LANES = 16 };
+/* The limit of add_multiples is 2^50 quanta; so a sum stays below 2^62. */
+_Static_assert(SB_GRADIENT_LIMIT == 0x1p50 * QUANTUM && SB_GRADIENT_SEQUENCES <= 1 << 12, "limit");
 
 struct sb_gradient_sums {
   const sb_shares *shares;
   sb_backend *backend;
-  double quantum, scale;
+  double scale;
   bool direct;      /* one rank, whose memory is the device's: groups are summed where they stay */
   size_t group;     /* that is being summed, or SB_NONE */
   int64_t *now;     /* its sums [elements of the group] on the device */
@@ -53,12 +55,6 @@ size_t sb_gradient_sums_bytes(const sb_share_sizes *z) {
          (z->unified ? 0 : z->largest_group * sizeof *s.host);
 }
 
-static double quantum_of(size_t sequences) {
-  double quantum = QUANTUM;
-  for (size_t room = TERMS; room < sequences; room *= 2) quantum *= 2;
-  return quantum;
-}
-
 sb_status sb_gradient_sums_create(const sb_shares *shares, sb_backend *backend, size_t sequences,
                                   sb_gradient_sums **out) {
   const sb_world *world = shares->model->world;
@@ -66,8 +62,7 @@ sb_status sb_gradient_sums_create(const sb_shares *shares, sb_backend *backend, 
   sb_gradient_sums *s = *out;
   s->shares = shares;
   s->backend = backend;
-  s->quantum = quantum_of(sequences);
-  s->scale = s->quantum / (double)sequences;
+  s->scale = QUANTUM / (double)sequences;
   s->direct = backend->unified && world->size == 1;
   s->group = SB_NONE;
   const sb_status status = sb_world_agree(world, allocate(s));
@@ -109,10 +104,10 @@ static sb_status add(sb_gradient_sums *s, sb_stream stream, size_t tensor, size_
   SB_SPAN_INTO(&s->adding, SB_TRACE_COMPUTE, "add gradient", tensor);
   SB_TRY(enter(s, stream, group));
   const sb_status status = s->backend->op->add_multiples(s->backend, stream, s->now + at, g,
-                                                         rows * t->cols, s->quantum, false);
+                                                         rows * t->cols, QUANTUM, false);
   return status == SB_ERR_NUMERIC
              ? sb_fail(status, "the gradient of %s is no number, or is %g or more in one sequence",
-                       t->name, sb_gradient_sums_limit(s))
+                       t->name, SB_GRADIENT_LIMIT)
              : status;
 }
 
@@ -194,10 +189,6 @@ sb_status sb_gradient_sums_measure(sb_gradient_sums *s, sb_pass *pass, double *l
   s->group = SB_NONE;
   memset(s->seen, 0, s->shares->model->groups * sizeof *s->seen);
   return sb_pass_gradients(pass, &hooks, loss);
-}
-
-double sb_gradient_sums_limit(const sb_gradient_sums *s) {
-  return 0x1p50 * s->quantum;
 }
 
 const int64_t *sb_gradient_sums_owned(const sb_gradient_sums *s, double *scale) {

@@ -1,14 +1,13 @@
 /* The gradient of a batch, summed exactly over its sequences and brought to the owners of weights.
  *
  * A pass shows the gradient of one sequence at a time, f32. Each value is rounded once to a whole
- * multiple of a quantum, 2^-40 for batches of up to 4096 sequences (doubled with every doubling
- * beyond), and added as a 64-bit integer. So the sum has the same bits for any number of ranks,
- * threads and waves. A mean of n sequences is off by some 2^-42 / sqrt(n), which is 2e-5 of AdamW's
- * usual eps and below the rounding of the gradient itself.
+ * multiple of 2^-40 and added as a 64-bit integer. So the sum has the same bits for any number of
+ * ranks, threads and waves. A mean of n sequences is off by some 2^-42 / sqrt(n), which is 2e-5 of
+ * AdamW's usual eps and below the rounding of the gradient itself.
  *
- * A value that is no number, or whose magnitude is 2^50 quanta (1024) or more, is refused. Values
- * below that limit cannot overflow a sum, so whether a batch is refused does not depend on the
- * order of its sums.
+ * A value that is no number, or whose magnitude is 1024 or more, is refused. Below that limit the
+ * values of SB_GRADIENT_SEQUENCES sequences cannot overflow a sum, so whether a batch is refused
+ * does not depend on the order of its sums.
  *
  * A group of the store (a layer, a chunk of the embedding) is summed while the pass is at it, then
  * reduced: each rank gets the elements that it owns. No rank holds more than one group and its own
@@ -24,9 +23,12 @@
 
 typedef struct sb_gradient_sums sb_gradient_sums;
 
-/* For batches of `sequences`. `shares` and `backend` are borrowed. Memory: 8 bytes per element of
- * this rank; with several ranks or a device also 8 per element of the largest group, on the device
- * and on the host, and of this rank's part of one. Collective. */
+enum { SB_GRADIENT_SEQUENCES = 4096 }; /* most of a batch */
+#define SB_GRADIENT_LIMIT 1024.0       /* the magnitude from which on a value is refused */
+
+/* For batches of `sequences`, at most SB_GRADIENT_SEQUENCES. `shares` and `backend` are borrowed.
+ * Memory: 8 bytes per element of this rank; with several ranks or a device also 8 per element of
+ * the largest group, on the device and on the host, and of this rank's part of one. Collective. */
 sb_status sb_gradient_sums_create(const sb_shares *shares, sb_backend *backend, size_t sequences,
                                   sb_gradient_sums **out);
 size_t sb_gradient_sums_bytes(const sb_share_sizes *sizes);
@@ -36,9 +38,6 @@ void sb_gradient_sums_free(sb_gradient_sums **sums);
  * *loss = its loss. SB_ERR_NUMERIC, naming the tensor where the backend tells at once, for a value
  * that cannot be added; the store's groups may be held then (sb_store_give_back). Collective. */
 sb_status sb_gradient_sums_measure(sb_gradient_sums *sums, sb_pass *pass, double *loss);
-
-/* The magnitude from which on a value is refused. Local. */
-double sb_gradient_sums_limit(const sb_gradient_sums *sums);
 
 /* The sums of this rank's elements, in the order of its shares, and the factor that makes of a sum
  * the mean over the batch: `gradient = (float)(sum * *scale)`. Valid until the next call. Local. */

@@ -35,6 +35,11 @@ sb_status sb_trainer_check(const sb_trainer_options *o) {
   if (o->batch == 0 || o->seqlen < 2)
     return sb_fail(SB_ERR_USAGE, "a batch is at least one sequence of two tokens, not %zu of %zu",
                    o->batch, o->seqlen);
+  if (o->batch > SB_GRADIENT_SEQUENCES)
+    return sb_fail(SB_ERR_USAGE,
+                   "exact sums of gradients have room for %d sequences in a batch, not %zu; take "
+                   "fewer and longer ones",
+                   SB_GRADIENT_SEQUENCES, o->batch);
   return SB_OK;
 }
 
@@ -96,7 +101,7 @@ static sb_status measure_sums(sb_trainer *t, double *loss) {
   const sb_status status = sb_gradient_sums_measure(t->sums, t->pass, loss);
   if (status != SB_ERR_NUMERIC) return status;
   SB_TRY(sb_store_give_back(t->model->store));
-  return sb_first_bad(&t->shares, t->backend, t->pass, sb_gradient_sums_limit(t->sums), status);
+  return sb_first_bad(&t->shares, t->backend, t->pass, SB_GRADIENT_LIMIT, status);
 }
 
 /* The same, and the norm. Collective. */

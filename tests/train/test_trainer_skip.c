@@ -1,5 +1,6 @@
 /* Steps that are skipped: the loss of a batch of noise stands out after 128 usual ones; weights and
- * moments stay, the step counts, AdamW's update does not. Options that are refused. */
+ * moments stay, the step counts, AdamW's update does not. Options that are refused; batches of many
+ * sequences. */
 #include <math.h>
 
 #include "tests/train/runs.h"
@@ -90,6 +91,7 @@ static void options(void **state) {
   o.clip = -1, refused(&r, o, "clipped"), o = r.options;
   o.skip_norm = NAN, refused(&r, o, "skipped above a score"), o = r.options;
   o.batch = 0, refused(&r, o, "at least one sequence"), o = r.options;
+  o.batch = 4097, refused(&r, o, "room for 4096 sequences in a batch, not 4097"), o = r.options;
   o.schedule.peak = -1, refused(&r, o, "learning rate");
   run_close(&r);
   all_ranks_passed();
