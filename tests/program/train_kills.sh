@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # train_kills.sh ... KILLS: a training run that is killed again and again at random moments, each time taken up on another number of
-# ranks, ends with the weights and moments of a run that nobody disturbed. Saving goes on at every second step, so that many kills
-# hit it.
+# ranks, ends with the weights and moments of a run that nobody disturbed, in FP4 with stochastic rounding. Saving goes on at every
+# second step, so that many kills hit it.
 . "$(dirname "$0")/../support/shell.sh"
 kills=$4
 RANDOM=20260211
@@ -11,7 +11,7 @@ tokens=$dir/tokens.bin
 import struct, sys
 open(sys.argv[2], "wb").write(b"".join(struct.pack("<H", b) for b in open(sys.argv[1], "rb").read()))' "$source/docs/results.md" "$tokens"
 options=("$tiny/config.json" --tokens "$tokens" --token-dtype u16 --seqlen 32 --batch 6 --steps "$((40 * kills))" --save-every 2
-  --skip-loss 4)
+  --skip-loss 4 --precision fp4-128)
 run 2 train "${options[@]}" -o "$dir/whole"
 last=step-$(printf %08d $((40 * kills)))
 hashes() { (cd "$1" && cat model.safetensors "$1.checkpoints/$last/model.safetensors" "$1.checkpoints/$last/optimizer.safetensors" | sha256sum); }
