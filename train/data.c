@@ -3,6 +3,7 @@
 #include <glob.h>
 #include <math.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -14,6 +15,7 @@
 #include "train/data_order.h"
 
 enum { PIECES = 256, PIECE = 1024 }; /* of a fingerprint: pieces, tokens of each */
+enum { OTHER_FILES = 512 };          /* that a process may have open beside its tokens */
 
 /* What rank 0 tells the others of a file; its name follows in a table of names. */
 typedef struct file_entry {
@@ -111,8 +113,19 @@ static sb_status share_names(sb_train_data *d) {
   return sb_mpi_bcast(d->names, d->name_bytes, 0, world->comm);
 }
 
+/* Token sets of a thousand shards are common, and so is a soft limit of 1024 open files, which a
+ * process may raise. Where that fails, opening tells. */
+static void allow_files(size_t count) {
+  struct rlimit limit;
+  const rlim_t wanted = (rlim_t)count + OTHER_FILES;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static sb_status open_files(sb_train_data *d) {
   size_t windows, source = 0;
+  allow_files(d->files);
   for (size_t f = 0; f < d->files; f++) {
     const file_entry *e = &d->entries[f];
     SB_TRY(sb_tokens_open_as(d->names + e->name, &e->layout, d->setup.vocab, &d->tokens[f]));

@@ -39,7 +39,8 @@ typedef struct sb_train_data sb_train_data;
 /* Opens all files; rank 0 finds out what they are, for all. Without weights a source's weight is
  * its number of windows, so that a pass through all of them takes each once. SB_ERR_USAGE for
  * weights of some sources only; SB_ERR_RANGE for a file shorter than one window; errors of
- * sb_tokens_open. Collective; all ranks fail together. O(files) open files per rank. */
+ * sb_tokens_open. Collective; all ranks fail together. O(files) open files per rank, for which the
+ * process' soft limit is raised where it can be. */
 sb_status sb_train_data_open(const sb_train_data_setup *setup, sb_train_data **out);
 /* Local. *data may be NULL. */
 void sb_train_data_close(sb_train_data **data);

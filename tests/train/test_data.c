@@ -2,6 +2,8 @@
  * samples of all ranks can be held against the order that train/data_order.h gives. */
 #include "train/data.h"
 
+#include <sys/resource.h>
+
 #include "io/atomic.h"
 #include "pass/pass.h"
 #include "tests/support/shared_scratch.h"
@@ -112,6 +114,47 @@ static void weights(void **state) {
   all_ranks_passed();
 }
 
+/* More shards than the soft limit lets a process open. */
+static void many_shards(void **state) {
+  enum { SHARDS = 100 };
+  struct rlimit before, low;
+  uint16_t ids[T];
+  int starts[BATCH], seen = 0;
+  (void)state;
+  scratch_begin();
+  for (size_t f = 0; world.rank == 0 && f < SHARDS; f++) {
+    char name[32];
+    snprintf(name, sizeof name, "part_%03zu.bin", f);
+    for (size_t i = 0; i < T; i++) ids[i] = (uint16_t)(f * T + i);
+    EXPECT_OK(sb_file_write_atomic(scratch_path(name), ids, sizeof ids));
+  }
+  EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
+  EXPECT(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  low = before;
+  low.rlim_cur = SHARDS;
+  EXPECT(setrlimit(RLIMIT_NOFILE, &low) == 0);
+  sb_train_source source = {scratch_path("part_*.bin"), 0};
+  const sb_train_data_setup setup = {.world = &world,
+                                     .sources = &source,
+                                     .count = 1,
+                                     .width = SB_TOKENS_U16,
+                                     .vocab = VOCAB,
+                                     .seqlen = T,
+                                     .batch = BATCH};
+  sb_train_data *data = NULL;
+  EXPECT_OK(sb_train_data_open(&setup, &data));
+  EXPECT(data && sb_train_data_windows(data) == SHARDS);
+  for (uint64_t step = 0; data && step < 3; step++) {
+    batch_of(data, step, starts);
+    for (size_t i = 0; i < BATCH; i++) seen += starts[i] % T == 0 && starts[i] < SHARDS * T;
+  }
+  EXPECT(seen == 3 * BATCH);
+  sb_train_data_close(&data);
+  EXPECT(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  scratch_end();
+  all_ranks_passed();
+}
+
 /* The hash knows contents and weights, and neither the number of ranks nor the width of ids. */
 static void fingerprints(void **state) {
   uint64_t files[3], shares[3];
@@ -168,7 +211,7 @@ static void refused(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(batches), cmocka_unit_test(weights),
-                                          cmocka_unit_test(fingerprints),
-                                          cmocka_unit_test(refused)};
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(batches), cmocka_unit_test(weights), cmocka_unit_test(many_shards),
+    cmocka_unit_test(fingerprints), cmocka_unit_test(refused)};
 RANKS_MAIN(tests)
