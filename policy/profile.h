@@ -16,7 +16,7 @@
 #include "policy/profile_file.h"
 
 enum {
-  SB_PROFILE_TOKENS = 4096 /* sampled of a batch, at least, if it has as many */
+  SB_PROFILE_TOKENS = 2048 /* sampled of a batch, at least, if it has as many */
 };
 
 typedef struct sb_profile_setup {
