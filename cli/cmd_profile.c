@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/profile_request.h"
 #include "cli/profile_show.h"
+#include "cli/report_json.h"
 #include "folders/hf_load.h"
 #include "policy/truth.h"
 #include "policy/warm_up.h"
@@ -187,9 +188,14 @@ static sb_status tell(const run *u) {
   FILE *out = sb_common_prints(u->world, &r->common) ? stdout : NULL;
   sb_profile_show(out, &u->measured, u->step_seconds);
   if (r->truth) sb_profile_show_truth(out, &u->measured, &u->truth);
-  return sb_world_agree(u->world, u->world->rank == 0 && r->common.json
-                                      ? sb_profile_write(r->common.json, &u->measured.profile)
-                                      : SB_OK);
+  json_t *object = NULL;
+  sb_status status = sb_world_agree(
+      u->world, u->world->rank == 0 && r->common.json
+                    ? sb_profile_describe(r->common.json, &u->measured.profile, &object)
+                    : SB_OK);
+  SB_THEN(sb_report_write(u->world, r->common.json, object));
+  json_decref(object);
+  return status;
 }
 
 static void release(run *u) {

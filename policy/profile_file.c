@@ -252,7 +252,7 @@ static sb_status describe_linear(const char *path, const sb_profile *profile, si
   return SB_OK;
 }
 
-static sb_status describe(const char *path, const sb_profile *profile, json_t **out) {
+sb_status sb_profile_describe(const char *path, const sb_profile *profile, json_t **out) {
   json_t *list = json_array(), *names = json_array();
   sb_status status = SB_OK;
   for (size_t p = 0; p < profile->precision_count; p++)
@@ -272,7 +272,7 @@ static sb_status describe(const char *path, const sb_profile *profile, json_t **
 
 sb_status sb_profile_write(const char *path, const sb_profile *profile) {
   json_t *object = NULL;
-  sb_status status = describe(path, profile, &object);
+  sb_status status = sb_profile_describe(path, profile, &object);
   SB_THEN(sb_json_write(path, object));
   json_decref(object);
   return status;

@@ -91,6 +91,9 @@ size_t sb_profile_find(const sb_profile *profile, sb_precision precision);
 sb_status sb_profile_read(const char *path, sb_profile *out);
 /* The same for a parsed object: what a file with this content gives. */
 sb_status sb_profile_parse(const char *path, const json_t *object, sb_profile *out);
+/* *out = the object that a file at `path` would hold. SB_ERR_NUMERIC as below; *out is released
+ * with json_decref, also after a failure. */
+sb_status sb_profile_describe(const char *path, const sb_profile *profile, json_t **out);
 /* Complete or not at all. SB_ERR_NUMERIC, naming linear and precision, for a number that is not
  * finite; SB_ERR_IO. */
 sb_status sb_profile_write(const char *path, const sb_profile *profile);

@@ -11,6 +11,7 @@ for ranks in 1 2 3; do
 done
 "$shardbits" profile "$model" "${common[@]}" --json "$dir/told.json" >"$dir/table" 2>"$dir/log" || fail "profile: $(cat "$dir/log")"
 grep -q "model.layers.0.mlp.down_proj" "$dir/table" || fail "the table: $(cat "$dir/table")"
+"$shardbits" profile "$model" "${common[@]}" --json - --quiet 2>"$dir/err" | cmp - "$dir/1.json" || fail "--json -: not what the file has"
 grep -q "moments.*3 batches" "$dir/log" || fail "nothing says where the moments are from: $(cat "$dir/log")"
 /usr/bin/python3 - "$dir/1.json" <<'PYTHON' || fail "the profile"
 import json, math, sys
