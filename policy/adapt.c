@@ -227,7 +227,13 @@ static reason why_now(const sb_adapt *a, uint64_t step) {
   return step % every == 0 ? IS_DUE : a->next;
 }
 
-static sb_status measure(sb_adapt *a, uint64_t step) {
+/* Of profiles that are due, every second one: the noise costs as much as a third of a profile, and
+ * changes slowly. */
+static bool is_heard(const sb_adapt *a, uint64_t step, reason why) {
+  return a->options.noise > 0 && (why != IS_DUE || step / a->options.every % 2 == 1);
+}
+
+static sb_status measure(sb_adapt *a, uint64_t step, bool hears) {
   const sb_adapt_setup *u = &a->setup;
   const sb_trainer_options *t = sb_trainer_options_of(u->trainer);
   sb_pass *pass = sb_trainer_pass(u->trainer);
@@ -245,11 +251,11 @@ static sb_status measure(sb_adapt *a, uint64_t step) {
   SB_AGREE(a->world, u->read(u->context, step, a->tokens));
   a->changed = true; /* whatever comes, the pass has other precisions from here on */
   SB_TRY(sb_pass_set_precisions(pass, NULL, NULL));
-  if (a->options.noise > 0)
+  if (hears)
     SB_TRY(sb_trainer_keep_gradient(u->trainer, a->tokens));
   else
     sb_trainer_set_batch(u->trainer, a->tokens);
-  a->listens = a->options.noise > 0;
+  a->listens = hears;
   SB_TRY(sb_profile_measure(&setup, &measured));
   sb_profile_free(&a->profile);
   a->profile = measured.profile;
@@ -262,7 +268,7 @@ static sb_status profile(sb_adapt *a, uint64_t step, reason why) {
   SB_SPAN(SB_TRACE_PHASE, "profile", (int64_t)step);
   a->next = NO_REASON;
   if (why == IS_DUE) a->spikes = 0;
-  sb_status status = measure(a, step);
+  sb_status status = measure(a, step, is_heard(a, step, why));
   if (status == SB_ERR_NUMERIC) {
     SB_TRY(sb_store_give_back(a->setup.model->store));
     sb_log_line("step %" PRIu64 ": no profile, precisions stay: %s", step, sb_message());

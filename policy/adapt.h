@@ -9,8 +9,8 @@
  *
  * Two monitors watch the steps:
  *
- *   noise   At each profile the gradient is taken in high precision too. Training stalls where the
- *           gradient's norm falls below sqrt(3) times the norm of its rounding noise (Chmiel et
+ *   noise   At every second profile the gradient is taken in high precision too. Training stalls
+ * where the gradient's norm falls below sqrt(3) times the norm of its rounding noise (Chmiel et
  *           al., 2505.19115). Then the share of FP4 that is aimed at is lowered by an eighth of
  *           itself, and the solver chooses again from the same profile.
  *   spikes  A step whose loss stands too far above those before it (train/skip.h) has a profile
