@@ -42,10 +42,12 @@ static sb_status choose(work *w) {
 /* A policy is shown and translated as it is. */
 static sb_status take_policy(work *w, const json_t *object) {
   const sb_policy_request *r = w->r;
-  if (r->share_given || r->speedup_given || r->baseline != SB_BASELINE_NONE || r->present)
-    return sb_fail(SB_ERR_USAGE,
-                   "policy: %s is a policy, which has its choices already; give a profile",
-                   r->input);
+  if (r->chooses)
+    return sb_fail(
+        SB_ERR_USAGE,
+        "policy: %s is a policy, which has its choices already; give a profile, or leave "
+        "out the options that choose",
+        r->input);
   SB_TRY(sb_policy_parse(r->input, object, &w->policy));
   SB_TRY(sb_rates_read(r->rates, &w->question.rates));
   return sb_stages_parse(r->stages, w->policy.model.layers, &w->question.stages);

@@ -45,7 +45,7 @@ static size_t options_of(sb_policy_request *r, sb_option *table) {
        .file = SB_FILE_READ,
        .operand = "TABLE",
        .help = "Speeds of precisions, as multiples of bf16's: theory (fp8 2, fp4 4), b300, h200 "
-               "(measured), or a file of your own."},
+               "(measured), or a file as below."},
       {.name = "stages",
        .section = TARGET,
        .kind = SB_OPTION_STRING,
@@ -57,15 +57,18 @@ static size_t options_of(sb_policy_request *r, sb_option *table) {
        .section = TARGET,
        .kind = SB_OPTION_FLAG,
        .value = &r->balance,
+       .given = &r->chooses,
        .help = "The slowest stage sets the pace: all stages get its time, and the model as a whole "
                "meets the target."},
       {.name = "by",
        .section = DECISIONS,
        SB_OPTION_ENUM(r->by, sb_decide_by_names),
+       .given = &r->chooses,
        .help = "What gets a precision of its own: a linear, or each of its three GEMMs."},
       {.name = "tie",
        .section = DECISIONS,
        SB_OPTION_ENUM(r->tie, sb_tie_names),
+       .given = &r->chooses,
        .help =
            "Linears of a layer that get one precision: q, k and v; gate and up; fused: both, as "
            "Megatron-LM and TransformerEngine have them; a whole layer."},
@@ -75,6 +78,7 @@ static size_t options_of(sb_policy_request *r, sb_option *table) {
        .value = &r->precisions,
        .operand = "FORMAT,...",
        .unset = "all that were measured",
+       .given = &r->chooses,
        .help = "Precisions to choose from; bf16 is the high one. If all that were measured have 4 "
                "bits, bf16 is among them."},
       {.name = "force",
@@ -83,14 +87,16 @@ static size_t options_of(sb_policy_request *r, sb_option *table) {
        .value = &r->force,
        .operand = "PATTERN=FORMAT,...",
        .unset = "none",
+       .given = &r->chooses,
        .help = "Precisions of linears by shell patterns, as in '*.o_proj=bf16'; the first that "
-               "matches counts."},
+               "matches counts. Layers that are kept in bf16 must stay in it."},
       {.name = "keep-first",
        .section = DECISIONS,
        .kind = SB_OPTION_SIZE,
        .value = &r->keep_first,
        .high = 4096,
        .operand = "N",
+       .given = &r->chooses,
        .help = "First layers to keep in bf16."},
       {.name = "keep-last",
        .section = DECISIONS,
@@ -98,23 +104,24 @@ static size_t options_of(sb_policy_request *r, sb_option *table) {
        .value = &r->keep_last,
        .high = 4096,
        .operand = "N",
+       .given = &r->chooses,
        .help = "Last layers to keep in bf16."},
       {.name = "baseline",
        .section = DECISIONS,
        SB_OPTION_ENUM(r->baseline, sb_baseline_names),
        .operand = "RULE",
-       .help = "A rule in place of the solver, to compare with: uniform-fp8, uniform-fp4, "
-               "least-absolute or least-relative error, by-type, by-position, random, all-mlp, "
-               "last-high, fp8-forward."},
+       .help = "A rule in place of the solver, to compare with."},
       {.name = "seed",
        .section = DECISIONS,
        .kind = SB_OPTION_SEED,
        .value = &r->seed,
+       .given = &r->seed_given,
        .operand = "N",
        .help = "Of the baseline random."},
       {.name = "metric",
        .section = SCORES,
        SB_OPTION_ENUM(r->scores, sb_scores_names),
+       .given = &r->chooses,
        .help = "Numbers of the profile that are added up: of a metric, of --truth, or the local "
                "errors."},
       {.name = "combine",
@@ -130,6 +137,7 @@ static size_t options_of(sb_policy_request *r, sb_option *table) {
        .low = 0,
        .high = 1e9,
        .operand = "F",
+       .given = &r->chooses,
        .help = "Weight of the loss divergence beside the weight divergence's 1."},
       {.name = "present",
        .section = SCORES,
@@ -181,6 +189,8 @@ static size_t options_of(sb_policy_request *r, sb_option *table) {
 static sb_status settle(sb_policy_request *r) {
   if (r->precisions)
     SB_TRY(sb_precision_list_parse("policy: --precision", r->precisions, true, &r->candidates));
+  r->chooses |= r->share_given || r->speedup_given || r->combine_given || r->present ||
+                r->baseline != SB_BASELINE_NONE;
   if (r->share_given && r->speedup_given)
     return sb_fail(SB_ERR_USAGE, "policy: --target and --speedup are two targets; give one");
   if (r->balance && !r->stages) return sb_fail(SB_ERR_USAGE, "policy: --balance needs --stages");
@@ -188,6 +198,11 @@ static sb_status settle(sb_policy_request *r) {
     return sb_fail(SB_ERR_USAGE, "policy: --switch-cost needs --present");
   if (r->format != SB_EXPORT_JSON && !r->out)
     return sb_fail(SB_ERR_USAGE, "policy: --format needs -o, which names the files");
+  if (r->seed_given && r->baseline != SB_BASELINE_RANDOM)
+    return sb_fail(SB_ERR_USAGE, "policy: --seed is of --baseline random");
+  if (r->share_given && r->baseline != SB_BASELINE_NONE && !sb_baseline_has_target(r->baseline))
+    return sb_fail(SB_ERR_USAGE, "policy: --baseline %s has no target; leave --target out",
+                   sb_baseline_names[r->baseline]);
   if (r->baseline != SB_BASELINE_NONE && (r->speedup_given || r->by == SB_BY_GEMM))
     return sb_fail(SB_ERR_USAGE, "policy: baselines know a share and whole linears: neither "
                                  "--speedup nor --by gemm");
@@ -213,7 +228,11 @@ sb_status sb_policy_request_parse(const sb_world *world, int argc, char **argv,
           "  shardbits policy P.json --target 0.75 -o policy.json\n"
           "  shardbits policy P.json --speedup 2.5 --precision bf16,mxfp8,nvfp4 --by gemm\n"
           "  shardbits policy P.json --stages 8 --tie fused -o policy.json --format megatron\n"
-          "  shardbits policy policy.json -o other.json --format te",
+          "  shardbits policy policy.json -o other.json --format te\n"
+          "\na file of --rates; linears by shell patterns may differ:\n"
+          "  {\"format\": \"shardbits-rates\", \"version\": 1, \"rates\": {\"fp8-128\": 1.6, "
+          "\"nvfp4\": 3.1},\n"
+          "   \"linears\": {\"*.o_proj\": {\"nvfp4\": 0.95}}}",
       .arguments = arguments,
       .argument_count = 1,
       .options = table,

@@ -22,6 +22,7 @@ typedef struct sb_policy_request {
   size_t keep_first, keep_last;
   sb_baseline baseline;
   uint64_t seed;
+  bool seed_given;
   /* scores */
   sb_scores_kind scores;
   bool combine_given;
@@ -30,6 +31,8 @@ typedef struct sb_policy_request {
   const char *present;
   double switch_cost;
   bool switch_given;
+  bool chooses; /* an option of the three groups above is given, but for --rates and --stages, which
+                   also say how a policy is shown and written */
   /* output */
   const char *out, *picture;
   sb_export format;

@@ -96,17 +96,37 @@ static void show_stages(FILE *out, const sb_policy *policy, const sb_stages *sta
   }
 }
 
+/* Which precision of the policy the rates do not know; SB_PRECISION_COUNT: they know all. */
+static sb_precision unknown_rate(const sb_policy *policy, const sb_rates *rates) {
+  uint64_t time;
+  for (size_t i = 0; i < policy->model.count; i++)
+    for (int g = 0; g < SB_GEMM_KINDS; g++)
+      if (sb_rates_time(rates, &policy->model.linears[i], policy->choices[i].gemm[g], &time) !=
+          SB_OK)
+        return policy->choices[i].gemm[g];
+  return SB_PRECISION_COUNT;
+}
+
+static void show_speed(FILE *out, const sb_policy *policy, const sb_stages *stages,
+                       const sb_rates *rates) {
+  static const char label[] = "speed of GEMMs";
+  const double speedup = sb_outcome_speedup(policy, rates, stages);
+  const sb_precision unknown = unknown_rate(policy, rates);
+  if (speedup > 0)
+    sb_table_row(out, label, "%.3f times bf16's, by the rates of %s", speedup, rates->name);
+  else if (unknown < SB_PRECISION_COUNT)
+    sb_table_row(out, label, "not known: %s has no rate for %s", rates->name,
+                 sb_precision_names[unknown]);
+}
+
 void sb_policy_show(FILE *out, const char *input, const sb_policy *policy, const sb_stages *stages,
                     const sb_rates *rates, const sb_choose_result *result) {
   sb_kinds kinds;
   if (!out) return;
-  const double speedup = sb_outcome_speedup(policy, rates, stages);
   sb_table_head(out, "%s", input);
   sb_table_row(out, "FLOPs", "%.2f%% in FP4, %.2f%% in FP8", 100 * sb_policy_share(policy, 4),
                100 * sb_policy_share(policy, 8));
-  if (speedup > 0)
-    sb_table_row(out, "speed of GEMMs", "%.3f times bf16's, by the rates of %s", speedup,
-                 rates->name);
+  show_speed(out, policy, stages, rates);
   show_prediction(out, policy->about);
   if (result) show_certificate(out, result);
   show_stages(out, policy, stages, rates);

@@ -11,6 +11,12 @@ const char *const sb_baseline_names[] = {
     "none",        "uniform-fp8", "uniform-fp4", "least-absolute", "least-relative", "by-type",
     "by-position", "random",      "all-mlp",     "last-high",      "fp8-forward",    NULL};
 
+bool sb_baseline_has_target(sb_baseline baseline) {
+  return baseline == SB_BASELINE_LEAST_ABSOLUTE || baseline == SB_BASELINE_LEAST_RELATIVE ||
+         baseline == SB_BASELINE_BY_TYPE || baseline == SB_BASELINE_BY_POSITION ||
+         baseline == SB_BASELINE_RANDOM;
+}
+
 /* Types in the order in which they go low; a type that is not here comes last. */
 static const char *const types[] = {"gate_proj", "up_proj", "down_proj", "o_proj",
                                     "v_proj",    "k_proj",  "q_proj"};

@@ -8,8 +8,9 @@
  *   uniform-fp4     every GEMM at the candidate of 4 bits
  *   least-absolute  exact, with the norm of the quantization error as the score
  *   least-relative  the same over the norm of the operand
- *   by-type         whole types of linears go low until the target is met: gate, up, down, o, v, k,
- * q by-position     layers go low from the first one on until the target is met: the last ones are
+ *   by-type         whole types of linears go low until the target is met: first gate, then up,
+ *                   down, o, v, k, q
+ *   by-position     layers go low from the first one on until the target is met: the last ones are
  *                   known to be sensitive
  *   random          linears in a seeded order go low until the target is met
  *   all-mlp         gate, up and down low, the rest high
@@ -40,6 +41,8 @@ typedef enum sb_baseline {
   SB_BASELINE_KINDS
 } sb_baseline;
 extern const char *const sb_baseline_names[]; /* "none", "uniform-fp8", ... */
+/* Whether a rule looks at the target. Pure. */
+bool sb_baseline_has_target(sb_baseline baseline);
 
 /* *out = the policy of a rule, for the options of the solver (linears decide, whatever `by` says).
  * The target is a share of the model's FLOPs. Release with sb_policy_free. SB_ERR_RANGE where the

@@ -7,7 +7,7 @@
 
 #include "policy/policy_file.h"
 
-static const char what[] = "forced precisions";
+static const char what[] = "--force";
 
 /* One entry, "PATTERN=PRECISION" of `length` bytes. */
 static sb_status apply(const sb_linears *linears, const char *text, size_t length,
@@ -36,6 +36,29 @@ static sb_status apply(const sb_linears *linears, const char *text, size_t lengt
                  linears->linears[0].name);
 }
 
+/* First and last layers stay high; a pattern that says otherwise of them is a contradiction. */
+static sb_status keep(const sb_linears *linears, const sb_forced_options *options,
+                      sb_precision *forced) {
+  const size_t first = options->keep_first, last = options->keep_last, layers = linears->layers;
+  if (first > layers || last > layers - first)
+    return sb_fail(SB_ERR_RANGE,
+                   "--keep-first %zu and --keep-last %zu are more layers than the model's %zu",
+                   first, last, layers);
+  for (size_t i = 0; i < linears->count; i++) {
+    const sb_linear *l = &linears->linears[i];
+    const bool is_first = l->layer < first;
+    if (!is_first && l->layer < layers - last) continue;
+    if (forced[i] != SB_PRECISION_FREE && forced[i] != SB_PRECISION_HIGH)
+      return sb_fail(SB_ERR_RANGE,
+                     "--force makes %s %s, and --keep-%s %zu keeps its layer in bf16; give one of "
+                     "them, or \"*.layers.%zu.*=bf16\" as the first pattern",
+                     l->name, sb_precision_names[forced[i]], is_first ? "first" : "last",
+                     is_first ? first : last, l->layer);
+    forced[i] = SB_PRECISION_HIGH;
+  }
+  return SB_OK;
+}
+
 sb_status sb_forced_set(const sb_linears *linears, const sb_forced_options *options,
                         sb_precision *forced) {
   for (size_t i = 0; i < linears->count; i++) forced[i] = SB_PRECISION_FREE;
@@ -44,13 +67,5 @@ sb_status sb_forced_set(const sb_linears *linears, const sb_forced_options *opti
     SB_TRY(apply(linears, at, length, forced));
     at += length + (at[length] == ',');
   }
-  if (options->keep_first > linears->layers || options->keep_last > linears->layers)
-    return sb_fail(SB_ERR_RANGE, "%s: the model has %zu layers, fewer than are to be kept high",
-                   what, linears->layers);
-  for (size_t i = 0; i < linears->count; i++) {
-    const size_t layer = linears->linears[i].layer;
-    const bool kept = layer < options->keep_first || layer >= linears->layers - options->keep_last;
-    if (kept && forced[i] == SB_PRECISION_FREE) forced[i] = SB_PRECISION_HIGH;
-  }
-  return SB_OK;
+  return keep(linears, options, forced);
 }

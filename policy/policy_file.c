@@ -38,12 +38,11 @@ double sb_policy_share(const sb_policy *policy, unsigned bits) {
 /* ---- reading ---- */
 
 sb_status sb_policy_check_format(const char *path, const json_t *object, const char *format,
-                                 const char *command) {
+                                 const char *source) {
   const char *text = json_string_value(json_object_get(object, "format"));
   uint64_t version;
   if (!text || strcmp(text, format) != 0)
-    return sb_fail(SB_ERR_FORMAT, "%s: \"format\" is not %s; shardbits %s makes such files", path,
-                   format, command);
+    return sb_fail(SB_ERR_FORMAT, "%s: \"format\" is not %s; %s such files", path, format, source);
   SB_TRY(sb_json_get_u64(path, "", object, "version", INT64_MAX, &version));
   if (version > VERSION)
     return sb_fail(SB_ERR_UNSUPPORTED,
@@ -87,7 +86,7 @@ sb_status sb_policy_parse(const char *path, const json_t *object, sb_policy *out
   json_t *entries;
   sb_status status;
   *out = (sb_policy){0};
-  SB_TRY(sb_policy_check_format(path, object, SB_POLICY_FORMAT, "policy"));
+  SB_TRY(sb_policy_check_format(path, object, SB_POLICY_FORMAT, "shardbits policy makes"));
   SB_TRY(sb_linears_parse(path, object, &out->model, &entries));
   SB_GO(sb_alloc(&out->choices, out->model.count, sizeof *out->choices, "policy"));
   for (size_t i = 0; i < out->model.count; i++)

@@ -54,10 +54,10 @@ sb_status sb_policy_write(const char *path, const sb_policy *policy);
  * ...". */
 sb_status sb_policy_parse_precision(const char *path, const char *where, const char *text,
                                     sb_precision *out);
-/* The format and version of an object: "shardbits-policy", say. SB_ERR_FORMAT, naming what
- * `command` makes such files, for another; SB_ERR_UNSUPPORTED for a newer version. Shared by the
- * files of this room. */
+/* The format and version of an object: "shardbits-policy", say. SB_ERR_FORMAT, saying
+ * where such files come from (`source`: "shardbits policy makes"), for another; SB_ERR_UNSUPPORTED
+ * for a newer version. Shared by the files of this room. */
 sb_status sb_policy_check_format(const char *path, const json_t *object, const char *format,
-                                 const char *command);
+                                 const char *source);
 
 #endif

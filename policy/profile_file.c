@@ -162,7 +162,7 @@ sb_status sb_profile_parse(const char *path, const json_t *object, sb_profile *o
   json_t *entries;
   sb_status status;
   *out = (sb_profile){0};
-  SB_TRY(sb_policy_check_format(path, object, FORMAT, "profile"));
+  SB_TRY(sb_policy_check_format(path, object, FORMAT, "shardbits profile makes"));
   SB_TRY(parse_run(path, object, out));
   SB_TRY(parse_precisions(path, object, out));
   SB_TRY(sb_linears_parse(path, object, &out->model, &entries));

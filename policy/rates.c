@@ -40,7 +40,7 @@ static sb_status parse(const char *path, const json_t *object, sb_rates *out) {
   const char *name, *pattern;
   sb_precision precision;
   double rate;
-  SB_TRY(sb_policy_check_format(path, object, FORMAT, "policy --help"));
+  SB_TRY(sb_policy_check_format(path, object, FORMAT, "shardbits policy --help shows"));
   SB_TRY(sb_json_get_object(path, "", object, "rates", &rates));
   json_object_foreach(rates, name, value) {
     SB_TRY(parse_rate(path, "rates", name, value, &precision, &rate));

@@ -38,15 +38,15 @@ static void test_stages(void **state) {
 static void test_forced(void **state) {
   sb_linears linears = llama_linears((llama_sizes){4, 64, 32, 96});
   sb_precision forced[28];
-  const sb_forced_options options = {"*.layers.3.*o_proj=nvfp4,*o_proj=mxfp8,*.layers.3.*=high", 1,
-                                     0};
+  const sb_forced_options options = {
+      "*.layers.0.*=bf16,*.layers.3.*o_proj=nvfp4,*o_proj=mxfp8,*.layers.3.*=high", 1, 0};
   (void)state;
   assert_ok(sb_forced_set(&linears, &options, forced));
   for (size_t i = 0; i < 28; i++) {
-    const sb_precision expected = i == 24               ? SB_PRECISION_NVFP4
-                                  : i % 7 == 3          ? SB_PRECISION_MXFP8
-                                  : i < 7 || i / 7 == 3 ? SB_PRECISION_HIGH
-                                                        : SB_PRECISION_FREE;
+    const sb_precision expected = i == 24                ? SB_PRECISION_NVFP4
+                                  : i >= 7 && i % 7 == 3 ? SB_PRECISION_MXFP8
+                                  : i < 7 || i / 7 == 3  ? SB_PRECISION_HIGH
+                                                         : SB_PRECISION_FREE;
     assert_int_equal(forced[i], expected);
   }
   const struct {
@@ -57,8 +57,13 @@ static void test_forced(void **state) {
       {{"=bf16", 0, 0}, "is not PATTERN=PRECISION"},
       {{"*.o_proj=fp5", 0, 0}, "*.o_proj: fp5 is no precision; known are bf16"},
       {{"*.o_proj=bf16,*.x_proj=bf16", 0, 0}, "*.x_proj matches none of the linears"},
-      {{NULL, 5, 0}, "the model has 4 layers"},
-      {{NULL, 0, 5}, "the model has 4 layers"},
+      {{NULL, 5, 0}, "--keep-first 5 and --keep-last 0 are more layers than the model's 4"},
+      {{NULL, 0, 5}, "--keep-first 0 and --keep-last 5 are more layers than the model's 4"},
+      {{NULL, 3, 2}, "--keep-first 3 and --keep-last 2 are more layers than the model's 4"},
+      {{"*.down_proj=nvfp4", 2, 0},
+       "--force makes model.layers.0.mlp.down_proj nvfp4, and --keep-first 2"},
+      {{"*.down_proj=nvfp4", 0, 1},
+       "--force makes model.layers.3.mlp.down_proj nvfp4, and --keep-last 1"},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
     assert_fails(sb_forced_set(&linears, &wrong[i].options, forced), SB_ERR_RANGE, wrong[i].says);

@@ -72,6 +72,13 @@ spoilt fp8-tensor_torchao.py 's/("nvfp4", "nvfp4", "nvfp4")/("nvfp4", "nvfp4", "
 spoilt fp8-tensor_torchtitan.py '0,/layers.*wo/s///'
 spoilt fp8-tensor_torchtitan.py 's/"lm_head",//'
 
+# ---- --help shows a file of rates, and each list once; rates that are not known are told
+"$shardbits" policy --help >"$dir/help"
+sed -n '/shardbits-rates/,/}}}/p' "$dir/help" >"$dir/rates.json"
+run 1 policy "$dir/P.json" --precision fp8-128,nvfp4 --rates "$dir/rates.json" --speedup 2.5
+[ "$(grep -c least-absolute "$dir/help")" = 1 ] || fail "--help: $(grep least-absolute "$dir/help")"
+"$shardbits" policy "$dir/one.json" --rates h200 | grep -q "not known: h200 has no rate for nvfp4" || fail "a speed that is not known"
+
 # ---- what cannot be: rank 0 works, so a few cases on several ranks say enough
 refused "a share of 1 in FP4 is out of reach: 0 to 0.9166 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --target 1 --keep-first 1 -o "$out"
 refuses 1 "stage 1 (layers 10 to 11): 0 to 0.5 are possible" policy "$dir/P.json" --precision fp8-128,nvfp4 --stages 10,2 --keep-last 1 -o "$out"
@@ -88,11 +95,19 @@ refuses 1 "made for another model: 2048 channels of the MLP where this one has 2
 head -c 5000 "$dir/P.json" >"$dir/cut.json"
 refused "is not valid JSON" policy "$dir/cut.json" -o "$out"
 refuses 1 "not shardbits-profile; shardbits profile makes such files" policy "$model/config.json" -o "$out"
+refuses 1 "--force makes model.layers.0.mlp.down_proj nvfp4, and --keep-first 1" policy "$dir/P.json" --force '*.down_proj=nvfp4' --keep-first 1
+refuses 1 "more layers than the model's 12" policy "$dir/P.json" --keep-first 7 --keep-last 6 -o "$out"
+refuses 1 "not shardbits-rates; shardbits policy --help shows" policy "$dir/P.json" --rates "$dir/one.json"
 wrong=2
 refuses 1 '"fp4" is none of bf16, fp8-tensor' policy "$dir/P.json" --precision fp8-128,fp4 -o "$out"
 refuses 1 "nvfp4 is given twice" policy "$dir/P.json" --precision nvfp4,bf16,nvfp4 -o "$out"
 refused "two targets" policy "$dir/P.json" --target 0.5 --speedup 2 -o "$out"
-refuses 1 "has its choices already" policy "$dir/one.json" --target 0.5 -o "$out"
+for option in "--target 0.5" "--by gemm" "--force *=bf16" "--metric norms" "--balance --stages 2"; do
+  # shellcheck disable=SC2086 # an option and its value
+  refuses 1 "has its choices already" policy "$dir/one.json" $option -o "$out"
+done
+refuses 1 "of --baseline random" policy "$dir/P.json" --baseline by-type --seed 3
+refuses 1 "all-mlp has no target" policy "$dir/P.json" --baseline all-mlp --target 0.5
 refuses 1 "needs --stages" policy "$dir/P.json" --balance -o "$out"
 refuses 1 "needs --present" policy "$dir/P.json" --switch-cost 1 -o "$out"
 refuses 1 "needs -o" policy "$dir/P.json" --format te
