@@ -116,7 +116,7 @@ static sb_status make_key(driver *d, const sb_backend *backend, const sb_sequenc
   SB_TRY(sb_checkpoint_key_add_tokens(key, "check",
                                       "choice of sequences that decide on trades (--check-seqs)",
                                       d->m->world, o->check));
-  sb_key_add(key, "bits", "budget (--bits)", "%.17g", o->bits);
+  sb_key_add_real(key, "bits", "budget (--bits)", o->bits);
   sb_key_add(key, "min_bits", "--min-bits", "%u", o->min_bits);
   sb_key_add(key, "max_bits", "--max-bits", "%u", o->max_bits);
   sb_key_add(key, "start_bits", "--start-bits", "%u", start_bits(d->m, o));

@@ -45,6 +45,14 @@ double sb_text_limit(char *text, size_t size, double limit, bool least) {
   }
 }
 
+char *sb_text_real(char *text, size_t size, double value) {
+  for (int digits = 1; digits <= 17; digits++) {
+    snprintf(text, size, "%.*g", digits, value);
+    if (strtod(text, NULL) == value) break;
+  }
+  return text;
+}
+
 char *sb_text_seconds(char *text, size_t size, double seconds) {
   if (!(seconds < 3.6e9)) {
     snprintf(text, size, "unknown");

@@ -24,6 +24,8 @@ bool sb_text_ends(const char *text, const char *end);
  * `limit` where it is the `least` number, not above where it is the most. Returns the number that
  * the text reads as. `limit` is positive. */
 double sb_text_limit(char *text, size_t size, double limit, bool least);
+/* The shortest decimals that read back as `value`: "0.0003", "1e-12". */
+char *sb_text_real(char *text, size_t size, double value);
 /* Seconds: "0.35 s", "12.3 s", "2 min 05 s", "3 h 07 min". */
 char *sb_text_seconds(char *text, size_t size, double seconds);
 

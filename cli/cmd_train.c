@@ -48,6 +48,7 @@ static sb_status train(sb_train_command *u) {
                               .log_every = r->log_every,
                               .resumed = u->seconds > 0,
                               .seconds = u->seconds,
+                              .loss = u->loss,
                               .shares = u->precisions.shares,
                               .steering = {.context = u,
                                            .before = u->adapt ? before_step : NULL,

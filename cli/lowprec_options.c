@@ -39,6 +39,20 @@ size_t sb_rounding_options(sb_rounding_request *r, const char *section, sb_optio
   return SB_ROUNDING_OPTIONS;
 }
 
+void sb_rounding_key(const sb_rounding_request *r, bool emulated, sb_key *key) {
+  const struct {
+    const char *name, *meaning, *value;
+  } entries[] = {{"stochastic", "--stochastic", switch_names[r->stochastic]},
+                 {"hadamard", "--hadamard", switch_names[r->hadamard]},
+                 {"two_scales", "--two-scales", switch_names[r->two_scales]},
+                 {"mxfp4_scale", "--mxfp4-scale", mxfp4_names[r->mxfp4_scale]},
+                 {"f32_scales", "--f32-scales", switch_names[r->f32_scales]},
+                 {"fp8_dy", "--fp8-dy", dy_names[r->fp8_dy]}};
+  for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+    sb_key_add(key, entries[i].name, entries[i].meaning, "%s",
+               emulated ? entries[i].value : SB_KEY_NONE);
+}
+
 sb_lowprec_options sb_rounding_settle(const sb_rounding_request *r) {
   sb_lowprec_options o = sb_lowprec_options_default();
   o.stochastic = r->stochastic == SB_ON;

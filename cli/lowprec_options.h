@@ -3,6 +3,7 @@
 #define SB_CLI_LOWPREC_OPTIONS_H
 
 #include "cli/options.h"
+#include "io/key.h"
 #include "kernels/lowprec.h"
 
 typedef enum sb_switch { SB_OFF, SB_ON } sb_switch;
@@ -26,6 +27,8 @@ enum { SB_ROUNDING_OPTIONS = 6 };
 /* Writes the options into table[SB_ROUNDING_OPTIONS], pointing into *request; returns their number.
  * Pure. */
 size_t sb_rounding_options(sb_rounding_request *request, const char *section, sb_option *table);
+/* Adds the options to a key; SB_KEY_NONE where nothing is `emulated`. */
+void sb_rounding_key(const sb_rounding_request *request, bool emulated, sb_key *key);
 /* What the request means. Pure. */
 sb_lowprec_options sb_rounding_settle(const sb_rounding_request *request);
 

@@ -32,6 +32,7 @@ typedef struct sb_train_command {
   json_t *extra;   /* of the checkpoint that this attempt begins at: whoever steers knows it */
   uint64_t step;   /* where this attempt begins */
   double seconds;  /* of training before it */
+  double loss;     /* of the last step before it; NaN: not known */
   sb_run_result result;
 } sb_train_command;
 

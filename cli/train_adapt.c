@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 #define SECTION "precision that adapts"
 
@@ -123,17 +122,34 @@ static uint64_t forward_high_from(const sb_train_adapt *a) {
   return last ? a->steps - last : UINT64_MAX;
 }
 
-void sb_train_adapt_key(const sb_train_adapt *a, char text[SB_KEY_TEXT]) {
-  char options[512] = "", high[32] = "never";
-  text[0] = 0;
-  if (!sb_train_adapts(a)) return;
+static void add_choice(const sb_train_adapt *a, sb_key *key) {
+  char list[SB_KEY_TEXT] = "";
+  size_t n = 0;
+  for (size_t i = 0; i < a->precisions.count && n < sizeof list; i++)
+    n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? "," : "",
+                          sb_precision_names[a->precisions.of[i]]);
+  sb_key_add(key, "adapt", "--adapt", "%zu", a->every);
+  sb_key_add_real(key, "adapt_target", "--adapt-target", a->target);
+  sb_key_add(key, "adapt_precision", "--adapt-precision", "%s", list);
+  sb_key_add(key, "adapt_metric", "--adapt-metric", "%s", sb_metric_names[a->metric]);
+  sb_key_add(key, "adapt_by", "--adapt-by", "%s", sb_decide_by_names[a->by]);
+  sb_key_add_real(key, "adapt_switch_cost", "--adapt-switch-cost", a->switch_cost);
+  sb_key_add_real(key, "adapt_noise", "--adapt-noise", a->noise);
+  sb_key_add_real(key, "adapt_spike", "--adapt-spike", a->spike);
+  sb_key_add(key, "adapt_keep_first", "--keep-first", "%zu", a->keep_first);
+  sb_key_add(key, "adapt_keep_last", "--keep-last", "%zu", a->keep_last);
+}
+
+void sb_train_adapt_key(const sb_train_adapt *a, sb_key *key) {
   if (a->every)
-    snprintf(options, sizeof options, "%.17g %.200s %d %d %.17g %.17g %.17g %zu %zu", a->target,
-             a->list, (int)a->metric, (int)a->by, a->switch_cost, a->noise, a->spike, a->keep_first,
-             a->keep_last);
-  if (a->forward_high > 0) snprintf(high, sizeof high, "from %" PRIu64, forward_high_from(a));
-  snprintf(text, SB_KEY_TEXT, "every %zu, %016llx, high forward %s", a->every,
-           (unsigned long long)XXH64(options, strlen(options), 0), high);
+    add_choice(a, key);
+  else
+    sb_key_add(key, "adapt", "--adapt", SB_KEY_NONE);
+  if (forward_high_from(a) != UINT64_MAX)
+    sb_key_add(key, "forward_high", "--forward-high", "from step %" PRIu64,
+               forward_high_from(a) + 1);
+  else
+    sb_key_add(key, "forward_high", "--forward-high", SB_KEY_NONE);
 }
 
 sb_adapt_options sb_train_adapt_of(const sb_train_adapt *a) {

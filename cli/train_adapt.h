@@ -33,8 +33,8 @@ sb_status sb_train_adapt_settle(sb_train_adapt *adapt);
 
 /* Whether anything changes the precisions while the run goes on. */
 bool sb_train_adapts(const sb_train_adapt *adapt);
-/* All that it depends on, for the key of the run: "" where nothing changes. */
-void sb_train_adapt_key(const sb_train_adapt *adapt, char text[SB_KEY_TEXT]);
+/* Adds all that it depends on to the key of the run. */
+void sb_train_adapt_key(const sb_train_adapt *adapt, sb_key *key);
 /* For sb_adapt_create. */
 sb_adapt_options sb_train_adapt_of(const sb_train_adapt *adapt);
 

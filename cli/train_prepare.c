@@ -1,5 +1,6 @@
 /* What `train` does before its first step. */
 #include <inttypes.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -127,16 +128,14 @@ static sb_status make_trainer(sb_train_command *u) {
   SB_TRY(sb_trainer_create(u->model, u->backend, &r->trainer, &u->trainer));
   SB_TRY(take_optimizer(u));
   SB_TRY(sb_train_set_precisions(u, true));
-  char adaptive[SB_KEY_TEXT];
-  sb_train_adapt_key(&r->adapt, adaptive);
-  const sb_run_key_parts parts = {.model = u->model,
-                                  .backend = u->backend,
-                                  .trainer = u->trainer,
-                                  .data = u->data,
-                                  .precision = u->precisions.name,
-                                  .adaptive = adaptive,
-                                  .lowprec = u->precisions.low || adaptive[0] ? &r->lowprec : NULL};
-  return sb_run_key_make(&parts, &u->key);
+  const sb_run_key_parts parts = {
+      .model = u->model, .backend = u->backend, .trainer = u->trainer, .data = u->data};
+  SB_TRY(sb_run_key_make(&parts, &u->key));
+  sb_key_add(&u->key, "precision", "precision (--precision, --policy, --keep-first, --keep-last)",
+             "%s", u->precisions.name);
+  sb_train_adapt_key(&r->adapt, &u->key);
+  sb_rounding_key(&r->rounding, u->precisions.low || r->adapt.every, &u->key);
+  return SB_OK;
 }
 
 /* The newest checkpoint, if there is one, is where this attempt begins. */
@@ -165,6 +164,7 @@ static sb_status resume(sb_train_command *u) {
                    r->checkpoints_path, state.progress.step, r->stop_at);
   sb_trainer_resume(u->trainer, &state.progress);
   u->seconds = state.seconds;
+  u->loss = state.loss;
   sb_log_line("training  goes on from %s, step %" PRIu64, r->checkpoints_path, state.progress.step);
   return SB_OK;
 }
@@ -220,6 +220,7 @@ static sb_status choose_products(sb_train_command *u) {
 sb_status sb_train_prepare(sb_train_command *u) {
   sb_train_request *r = u->r;
   bool has_weights;
+  u->loss = NAN;
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(choose_products(u));
   SB_TRY(begin_out(u, &has_weights));

@@ -1,7 +1,5 @@
 #include "quant/checkpoint_key.h"
 
-#include <inttypes.h>
-
 #include "pass/fingerprint.h"
 
 void sb_checkpoint_key_begin(sb_key *key, const sb_model *m, const sb_backend *b) {
@@ -16,7 +14,7 @@ void sb_checkpoint_key_begin(sb_key *key, const sb_model *m, const sb_backend *b
 
 void sb_checkpoint_key_add_number(sb_key *key, const char *name, const char *meaning,
                                   uint64_t fingerprint) {
-  sb_key_add(key, name, meaning, "%016" PRIx64, fingerprint);
+  sb_key_add_hash(key, name, meaning, fingerprint);
 }
 
 sb_status sb_checkpoint_key_add_model(sb_key *key, const char *name, const char *meaning,

@@ -195,7 +195,7 @@ static sb_status make_key(work *w, const sb_sequences *calibration) {
   sb_key_add(key, "grid", "--grid", "%s", options->fitted ? "fitted" : "plain");
   sb_key_add(key, "refine", "--refine", "%d", options->refine);
   sb_key_add(key, "factor", "--factor", "%s", sb_factor_mode_names[options->factor]);
-  sb_key_add(key, "damping", "damping", "%.17g", options->damping);
+  sb_key_add_real(key, "damping", "damping", options->damping);
   return SB_OK;
 }
 

@@ -113,7 +113,7 @@ static sb_status make_key(const sb_tune_options *o, sb_model *source, sb_model *
                                       source->world, sequences));
   sb_key_add(key, "batch", "--tune-batch", "%zu", o->batch);
   sb_key_add(key, "epochs", "number of times that sequences are taken", "%d", o->epochs);
-  sb_key_add(key, "rate", "--tune-rate", "%.17g", o->rate);
+  sb_key_add_real(key, "rate", "--tune-rate", o->rate);
   return SB_OK;
 }
 

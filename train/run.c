@@ -134,7 +134,8 @@ static sb_status save(loop *l) {
   const double begun = sb_now();
   if (!u->checkpoints || l->saved_at == l->step) return SB_OK;
   sb_run_state state = {.progress = sb_trainer_progress_of(u->trainer),
-                        .seconds = l->result->seconds};
+                        .seconds = l->result->seconds,
+                        .loss = l->result->loss};
   const sb_optimizer_info info = {.step = l->step,
                                   .updates = state.progress.updates,
                                   .adamw = o->adamw,
@@ -221,7 +222,7 @@ sb_status sb_train_run(const sb_run_setup *u, sb_run_result *result) {
   const sb_trainer_options *o = sb_trainer_options_of(u->trainer);
   const uint64_t step = sb_trainer_progress_of(u->trainer).step;
   struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESTART}, before;
-  *result = (sb_run_result){.loss = NAN, .heldout = NAN, .seconds = u->seconds};
+  *result = (sb_run_result){.loss = u->loss, .heldout = NAN, .seconds = u->seconds};
   loop l = {.u = u,
             .options = o,
             .result = result,

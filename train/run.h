@@ -46,7 +46,8 @@ typedef struct sb_run_setup {
   uint64_t save_every, eval_every, log_every; /* steps; 0: only at the end */
   bool resumed;                               /* the trainer stands where a checkpoint is */
   double seconds;                             /* of training before this attempt */
-  sb_flop_shares shares;                      /* that events say, at the beginning */
+  double loss;           /* of the last step before it; NaN: there is none, or it is not known */
+  sb_flop_shares shares; /* that events say, at the beginning */
   sb_run_steering steering;
 } sb_run_setup;
 

@@ -1,11 +1,12 @@
-/* The key of a training run (io/key.h): all that its weights depend on. A checkpoint of another key
- * is refused by the first entry that differs. The number of ranks is none. Collective. */
+/* The key of a training run (io/key.h): what its weights depend on besides the precisions of linear
+ * layers, which whoever chooses them adds. Every key has the same entries. A checkpoint of another
+ * key is refused by the first entry that differs. The number of ranks is none. Collective. */
 #ifndef SB_TRAIN_RUN_KEY_H
 #define SB_TRAIN_RUN_KEY_H
 
 #include "base/status.h"
 #include "io/key.h"
-#include "kernels/lowprec.h"
+#include "kernels/backend.h"
 #include "train/data.h"
 #include "train/trainer.h"
 
@@ -14,9 +15,6 @@ typedef struct sb_run_key_parts {
   const sb_backend *backend;
   sb_trainer *trainer;
   const sb_train_data *data;
-  const char *precision;             /* name, or the policy's hash */
-  const char *adaptive;              /* how precisions change; "": they do not */
-  const sb_lowprec_options *lowprec; /* NULL: nothing is emulated */
 } sb_run_key_parts;
 
 /* Fills the key; names are static. SB_ERR_IO. Collective; all ranks get the same. */

@@ -18,6 +18,7 @@ json_t *sb_run_state_json(const sb_run_state *s) {
       json_pack("{s:I, s:I, s:f, s:o, s:o}", "step", (json_int_t)s->progress.step, "updates",
                 (json_int_t)s->progress.updates, "seconds", s->seconds, "losses",
                 window_json(&s->progress.losses), "norms", window_json(&s->progress.norms));
+  if (isfinite(s->loss)) json_object_set_new(object, "loss", json_real(s->loss));
   if (s->extra) json_object_set(object, "extra", s->extra);
   return object;
 }
@@ -45,6 +46,9 @@ sb_status sb_run_state_parse(const json_t *object, sb_run_state *out) {
   SB_TRY(sb_json_get_u64(where, "", object, "step", INT32_MAX, &p->step));
   SB_TRY(sb_json_get_u64(where, "", object, "updates", p->step, &p->updates));
   SB_TRY(sb_json_get_real(where, "", object, "seconds", &out->seconds));
+  out->loss = NAN;
+  if (json_object_get(object, "loss"))
+    SB_TRY(sb_json_get_real(where, "", object, "loss", &out->loss));
   SB_TRY(parse_window(object, "losses", &p->losses));
   SB_TRY(parse_window(object, "norms", &p->norms));
   out->extra = json_incref(json_object_get(object, "extra"));

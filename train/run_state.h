@@ -11,6 +11,7 @@
 typedef struct sb_run_state {
   sb_trainer_progress progress;
   double seconds; /* of training so far, all attempts together */
+  double loss;    /* of the last step; NaN: not known */
   json_t *extra;  /* an object of whoever steers the run, or NULL; owned */
 } sb_run_state;
 

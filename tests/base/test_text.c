@@ -33,6 +33,18 @@ static void counts(void **state) {
   assert_string_equal(sb_text_count(t, sizeof t, 70.55e9), "70.5 G");
 }
 
+static void reals(void **state) {
+  (void)state;
+  char t[SB_TEXT_SIZE];
+  assert_string_equal(sb_text_real(t, sizeof t, 3e-4), "0.0003");
+  assert_string_equal(sb_text_real(t, sizeof t, 1e-12), "1e-12");
+  assert_string_equal(sb_text_real(t, sizeof t, 0), "0");
+  assert_string_equal(sb_text_real(t, sizeof t, 1e6), "1e+06");
+  assert_string_equal(sb_text_real(t, sizeof t, 1.0 / 3), "0.3333333333333333");
+  assert_true(strtod(sb_text_real(t, sizeof t, -0x1.fffffffffffffp1023), NULL) ==
+              -0x1.fffffffffffffp1023);
+}
+
 /* What is printed is allowed, and no more than a unit of its last digit away. */
 static void limits(void **state) {
   (void)state;
@@ -143,6 +155,6 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(escapes), cmocka_unit_test(escapes_are_cut), cmocka_unit_test(printed_lines),
       cmocka_unit_test(bytes),   cmocka_unit_test(counts),          cmocka_unit_test(seconds),
-      cmocka_unit_test(limits)};
+      cmocka_unit_test(reals),   cmocka_unit_test(limits)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

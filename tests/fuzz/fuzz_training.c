@@ -89,7 +89,7 @@ const fuzz_target fuzz_optimizer_file = {"optimizer_file", MOST, begin_optimizer
 /* ---- training.json ---- */
 
 static void seeds_state(fuzz_take take, void *context) {
-  sb_run_state state = {.progress = {.step = 400, .updates = 399}, .seconds = 12.5};
+  sb_run_state state = {.progress = {.step = 400, .updates = 399}, .seconds = 12.5, .loss = 3.1};
   for (size_t i = 0; i < SB_SKIP_WINDOW; i++)
     state.progress.losses.values[i] = 3 + 1.0 / (double)(i + 1);
   state.progress.losses.count = state.progress.norms.count = 400;

@@ -38,7 +38,8 @@ run 2 train "${options[@]}" -o "$dir/stopped" --events "$dir/events"
 [ "$(steps_in "$dir/events")" = "$(seq -s ' ' 24)" ] || fail "events: $(steps_in "$dir/events")"
 [ "$(ls "$dir/stopped.checkpoints")" = "$(printf 'step-00000008\nstep-00000024')" ] ||
   fail "checkpoints: $(ls "$dir/stopped.checkpoints")"
-run 2 train "${options[@]}" -o "$dir/stopped" --overwrite --dtype bf16 # of a run that is done
+run 2 train "${options[@]}" -o "$dir/stopped" --overwrite --dtype bf16 --json "$dir/s.json" # of a run that is done
+[ "$(value "$dir/s.json" loss)" = "$loss" ] || fail "the loss of a run that is done: $(value "$dir/s.json" loss), not $loss"
 grep -q bfloat16 "$dir/stopped/config.json" || fail "--dtype bf16 is not said"
 [ "$(stat -c %s "$dir/stopped/model.safetensors")" -lt "$(($(stat -c %s "$dir/whole/model.safetensors") * 6 / 10))" ] || fail "not bf16"
 run 1 eval "$dir/whole" --tokens "$tokens" --seqlen 32 --seqs 64 # an ordinary model
@@ -61,11 +62,12 @@ key "--batch: 7 there, 6 here" "${options[@]}" --batch 6
 key "--seqlen: 32 there, 16 here" "${options[@]}" --seqlen 16
 key "--seed: 0 there, 5 here" "${options[@]}" --seed 5
 key "model (MODEL" "$tiny" "${options[@]:1}"
-key "token files (--tokens)" "$config" --tokens "$tokens:0.75,$tokens:0.25" "${options[@]:3}"
-key "weights of token files" "$config" --tokens "$tokens:0.7,$other:0.3" "${options[@]:3}"
+key "set of token files (--tokens); give" "$config" --tokens "$tokens:0.75,$tokens:0.25" "${options[@]:3}"
+key "set of weights of token files (--tokens); give" "$config" --tokens "$tokens:0.7,$other:0.3" "${options[@]:3}"
 key "--steps: 24 there, 30 here" "${options[@]}" --steps 30 --warmup 0
-key "--lr" "${options[@]}" --lr 0.002
-key "--beta1, --beta2, --eps or --decay" "${options[@]}" --beta2 0.99
+key "--lr: 0.003 there, 0.0003 here" "${options[@]}" --lr 0.0003
+key "--beta2: 0.95 there, 0.99 here" "${options[@]}" --beta2 0.99
+key "--adapt: none there, 4 here" "${options[@]}" --adapt 4
 key "--clip" "${options[@]}" --clip 0
 key "--compute: f32 there, bf16 here" "${options[@]}" --precision bf16
 refuses 1 "k.checkpoints: has step 6, behind --stop-at 3" train "${options[@]}" -o "$dir/k" --stop-at 3

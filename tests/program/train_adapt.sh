@@ -50,8 +50,14 @@ grep '"event": "step"' "$dir/h.events" | sed 's/.*"fp4_share": \([0-9.]*\).*/\1/
   awk '{ n[$2 > 0.9] += $1 } END { exit !(n[0] == 6 && n[1] == 6) }' || fail "not half of the steps: $(cat "$dir/h.events")"
 
 # ---- what is refused ----
-refuses 1 "with another precisions that change" train "${options[@]}" --forward-high 0.3 -o "$dir/stopped2" --checkpoints "$dir/stopped.checkpoints"
-refuses 1 "with another precisions that change" train "${options[@]}" --adapt-target 0.5 -o "$dir/stopped2" --checkpoints "$dir/stopped.checkpoints"
+other() { refuses 1 "with another $1" train "${@:2}" -o "$dir/other" --checkpoints "$dir/stopped.checkpoints"; }
+other "--forward-high: from step 11 there, from step 9 here" "${options[@]}" --forward-high 0.3
+other "--adapt-target: 0.6 there, 0.5 here" "${options[@]}" --forward-high 0.2 --adapt-target 0.5
+other "--forward-high: from step 11 there, none here" "${options[@]}"
+other "--adapt: 4 there, none here" "${options[@]:0:13}"
+run 1 train "${options[@]:0:13}" --precision fp4-128 --forward-high 0.5 -o "$dir/turned" --stop-at 2
+refuses 1 "another --forward-high: from step 7 there, none here" train "${options[@]:0:13}" --precision fp4-128 -o "$dir/turned"
+refuses 1 "another --adapt: none there, 4 here" train "${options[@]}" --precision fp4-128 -o "$dir/turned"
 wrong=2
 refuses 1 "options of --adapt N" train "${options[@]:0:13}" --adapt-target 0.5 -o "$out"
 refuses 1 "is of low precision" train "${options[@]:0:13}" --forward-high 0.5 -o "$out"

@@ -63,7 +63,7 @@ refuses 1 "mixed.json: made for another model" train "$tiny" "${options[@]:1}" -
 refuses 1 "layer 0: model.layers.0.self_attn.q_proj.weight .*48, 48.* mxfp8 .*multiples of 32" train "$tiny" "${options[@]:1}" \
   --precision mxfp8 -o "$out"
 refuses 1 "another precision .*: policy [0-9a-f]* there, nvfp4 here" train "${options[@]}" --precision nvfp4 --checkpoints "$dir/k" -o "$out"
-refuses 1 "another rounding to low precision" train "${options[@]}" --policy "$dir/mlp.json" --hadamard off --checkpoints "$dir/k" -o "$out"
+refuses 1 "another --hadamard: on there, off here" train "${options[@]}" --policy "$dir/mlp.json" --hadamard off --checkpoints "$dir/k" -o "$out"
 wrong=2 refuses 1 "--policy and --precision nvfp4 both choose" train "${options[@]}" --policy "$dir/mlp.json" --precision nvfp4 -o "$out"
 wrong=2 refuses 1 "--precision f32 contradicts --compute" train "${options[@]}" --precision f32 --compute bf16 -o "$out"
 wrong=2 refuses 1 "--keep-last keeps layers out of low precision" train "${options[@]}" --keep-last 1 -o "$out"

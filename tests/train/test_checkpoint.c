@@ -32,7 +32,8 @@ static sb_checkpoints *open_checkpoints(run *r, size_t keep, bool wait) {
 }
 
 static sb_status begin_save(run *r, sb_checkpoints *c) {
-  const sb_run_state state = {.progress = sb_trainer_progress_of(r->trainer), .seconds = 1.25};
+  const sb_run_state state = {
+      .progress = sb_trainer_progress_of(r->trainer), .seconds = 1.25, .loss = 2.125};
   last_saved = state.progress;
   const sb_optimizer_info info = {.step = state.progress.step,
                                   .updates = state.progress.updates,
@@ -60,7 +61,7 @@ static uint64_t load(run *r, sb_checkpoints *c) {
   EXPECT_OK(sb_checkpoints_load(c, &object));
   if (!object) return 0;
   EXPECT_OK(sb_run_state_parse(object, &state));
-  EXPECT(state.seconds == 1.25);
+  EXPECT(state.seconds == 1.25 && state.loss == 2.125);
   if (state.progress.step == last_saved.step) /* the windows of losses and norms, bit for bit */
     EXPECT(memcmp(&state.progress, &last_saved, sizeof last_saved) == 0);
   json_decref(object);
