@@ -104,6 +104,16 @@ static sb_status set_batch(void *context, uint64_t step) {
   return SB_OK;
 }
 
+/* What is predicted of updates is far too large where moments are of few batches: hundreds of times
+ * with one, some two times with four, and settles with eight (docs/snip.md). */
+static void warn_of_few(uint64_t batches) {
+  if (batches < 8)
+    sb_log_line("warning: moments of %" PRIu64 " batch%s predict too large changes of updates, %s; "
+                "take 8 or more",
+                batches, batches == 1 ? "" : "es",
+                batches == 1 ? "a hundred times and more" : "up to several times");
+}
+
 static sb_status read_moments(run *u) {
   sb_profile_request *r = u->r;
   sb_optimizer_info info = {0};
@@ -114,7 +124,10 @@ static sb_status read_moments(run *u) {
   u->step = info.step;
   sb_log_line("optimizer %s: moments of %" PRIu64 " updates%s, at step %" PRIu64, r->optimizer,
               info.updates, masters ? " and masters" : "", info.step);
-  if (info.updates > 0) return SB_OK;
+  if (info.updates > 0) {
+    warn_of_few(info.updates);
+    return SB_OK;
+  }
   return sb_fail(SB_ERR_RANGE, "%s: has moments of no update yet; leave --optimizer out",
                  r->optimizer);
 }
@@ -217,6 +230,11 @@ sb_status sb_cmd_profile(const sb_world *world, int argc, char **argv) {
   sb_status status = sb_profile_request_parse(world, argc, argv, &r, &help);
   if (status == SB_OK && !help) {
     run u = {.world = world, .r = &r, .lowprec = sb_rounding_settle(&r.rounding)};
+    if (!r.common.json)
+      sb_log_line(
+          "warning: without --json the profile is shown and not kept; policy reads the file "
+          "of --json");
+    if (!r.optimizer) warn_of_few(r.warmup);
     status = sb_world_agree(world, prepare(&u));
     SB_THEN(measure(&u));
     SB_THEN(tell(&u));

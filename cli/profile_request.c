@@ -164,6 +164,8 @@ static sb_status settle(sb_profile_request *r) {
                                  "of --truth; give it too");
   SB_TRY(sb_precision_list_parse("profile: --precision", r->precision, false, &r->precisions));
   SB_TRY(sb_adamw_check(&r->adamw));
+  if (r->common.quiet && !r->common.json)
+    return sb_fail(SB_ERR_USAGE, "profile: --quiet without --json leaves nothing of the profile");
   return sb_token_list_parse("tokens", r->tokens, &r->sources);
 }
 

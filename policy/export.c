@@ -1,7 +1,9 @@
 #include "policy/export.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -76,17 +78,48 @@ static sb_status write_module(sb_export format, const sb_policy *policy, const c
   return SB_OK;
 }
 
+static sb_status name_stage(char *path, const char *out, size_t stage) {
+  char end[32];
+  snprintf(end, sizeof end, ".stage%zu.yaml", stage);
+  return name_file(path, out, end);
+}
+
 static sb_status write_stage(const sb_policy *policy, const sb_stages *stages, size_t stage,
                              const char *out) {
-  char path[SB_PATH_MAX], end[32];
+  char path[SB_PATH_MAX];
   sb_text_file file;
-  snprintf(end, sizeof end, ".stage%zu.yaml", stage);
-  SB_TRY(name_file(path, out, end));
+  SB_TRY(name_stage(path, out, stage));
   SB_TRY(sb_text_file_begin(&file));
   sb_export_megatron(file.out, policy, stages->first[stage], stages->first[stage + 1], stage);
   SB_TRY(sb_text_file_end(&file, path));
   sb_log_line("policy for Megatron-LM, stage %zu: %s", stage, path);
   return SB_OK;
+}
+
+/* Whether a file begins as sb_export_megatron writes it. */
+static bool is_stage(const char *path) {
+  enum { LENGTH = sizeof SB_EXPORT_STAGE_MARK - 1 };
+  char start[LENGTH];
+  uint64_t bytes;
+  int fd;
+  if (access(path, F_OK) != 0 || sb_file_open(path, &fd, &bytes) != SB_OK) return false;
+  const bool is = bytes >= LENGTH && sb_file_read_at(fd, path, 0, start, LENGTH) == SB_OK &&
+                  memcmp(start, SB_EXPORT_STAGE_MARK, LENGTH) == 0;
+  close(fd);
+  return is;
+}
+
+/* Files of an earlier policy of more stages, which would pass for this one's. */
+static sb_status remove_stages(size_t stage, const char *out) {
+  char path[SB_PATH_MAX];
+  for (;; stage++) {
+    SB_TRY(name_stage(path, out, stage));
+    if (!is_stage(path)) return SB_OK;
+    if (unlink(path) != 0)
+      return sb_fail(SB_ERR_IO, "%s: is of an earlier policy, and cannot be removed: %s", path,
+                     strerror(errno));
+    sb_log_line("removed %s, a stage of an earlier policy", path);
+  }
 }
 
 sb_status sb_export_write(sb_export format, const sb_policy *policy, const sb_stages *stages,
@@ -96,5 +129,5 @@ sb_status sb_export_write(sb_export format, const sb_policy *policy, const sb_st
   if (format != SB_EXPORT_MEGATRON) return write_module(format, policy, out);
   for (size_t stage = 0; stage < stages->count; stage++)
     SB_TRY(write_stage(policy, stages, stage, out));
-  return SB_OK;
+  return remove_stages(stages->count, out);
 }

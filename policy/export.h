@@ -41,7 +41,8 @@ extern const char *const sb_export_names[]; /* NULL behind the last */
 sb_status sb_export_check_policy(sb_export format, const sb_policy *policy);
 /* Writes the files of a format beside `out`, the name of the policy's file, without its ".json":
  * OUT.stageN.yaml, OUT_te.py, OUT_torchao.py, OUT_torchtitan.py. The log says which. Files appear
- * complete or not at all. Errors as sb_export_check_policy, and SB_ERR_IO. */
+ * complete or not at all; those of stages that an earlier policy of this name had, and this one has
+ * not, are removed. Errors as sb_export_check_policy, and SB_ERR_IO. */
 sb_status sb_export_write(sb_export format, const sb_policy *policy, const sb_stages *stages,
                           const char *out);
 

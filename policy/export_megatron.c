@@ -33,12 +33,12 @@ static bool is_repeated(const sb_policy *policy, size_t i) {
 }
 
 void sb_export_megatron(FILE *to, const sb_policy *policy, size_t first, size_t end, size_t stage) {
-  fprintf(
-      to,
-      "# Precisions of pipeline stage %zu: layers %zu to %zu of the model, numbered from 0 here.\n"
-      "# Written by shardbits policy; for --te-precision-config-file of that stage's ranks.\n"
-      "configs:\n",
-      stage, first, end - 1);
+  fprintf(to,
+          SB_EXPORT_STAGE_MARK
+          "%zu: layers %zu to %zu of the model, numbered from 0 here.\n"
+          "# Written by shardbits policy; for --te-precision-config-file of that stage's ranks.\n"
+          "configs:\n",
+          stage, first, end - 1);
   bool in[SB_PRECISION_COUNT] = {[SB_PRECISION_HIGH] = true};
   for (size_t i = 0; i < policy->model.count; i++)
     if (policy->model.linears[i].layer >= first && policy->model.linears[i].layer < end)

@@ -24,6 +24,8 @@ sb_status sb_export_check(const sb_policy *policy, const sb_export_rules *rules)
 /* A Python dictionary LINEARS: {"NAME": ("fprop", "dgrad", "wgrad"), ...}. */
 void sb_export_put_table(FILE *to, const sb_policy *policy);
 
+/* What the file of a stage begins with, up to the stage's number. */
+#define SB_EXPORT_STAGE_MARK "# Precisions of pipeline stage "
 /* One file's text. */
 void sb_export_megatron(FILE *to, const sb_policy *policy, size_t first, size_t end, size_t stage);
 void sb_export_te(FILE *to, const sb_policy *policy);

@@ -54,14 +54,31 @@ static double *norm_at(sb_profile_norms *norms, int i) {
 
 /* ---- reading ---- */
 
+/* Squares of such numbers, with the largest factor, add up to finite scores. */
+static const double most = 1e100;
+
+static sb_status parse_number(const char *path, const char *where, const json_t *object,
+                              const char *key, double least, double *out) {
+  SB_TRY(sb_json_get_real(path, where, object, key, out));
+  if (*out >= least && *out <= most) return SB_OK;
+  return sb_fail(SB_ERR_FORMAT, "%s: %s: \"%s\" is %g; it must lie in %g .. %g", path, where, key,
+                 *out, least, most);
+}
+
+/* Norms are not negative. */
+static sb_status parse_norm(const char *path, const char *where, const json_t *object,
+                            const char *key, double *out) {
+  return parse_number(path, where, object, key, 0, out);
+}
+
 static sb_status parse_divergence(const char *path, const char *where, const char *key,
                                   const json_t *object, sb_divergence *out) {
   char inner[WHERE + 64];
   json_t *pair;
   SB_TRY(sb_json_get_object(path, where, object, key, &pair));
   snprintf(inner, sizeof inner, "%s: %s", where, key);
-  SB_TRY(sb_json_get_real(path, inner, pair, "loss", &out->loss));
-  return sb_json_get_real(path, inner, pair, "weight", &out->weight);
+  SB_TRY(parse_number(path, inner, pair, "loss", -most, &out->loss));
+  return parse_norm(path, inner, pair, "weight", &out->weight);
 }
 
 static sb_status parse_metric(const char *path, const char *where, const json_t *object, int metric,
@@ -77,8 +94,8 @@ static sb_status parse_metric(const char *path, const char *where, const json_t 
 
 static sb_status parse_entry(const char *path, const char *where, const json_t *object,
                              const sb_profile *profile, sb_profile_entry *out) {
-  SB_TRY(sb_json_get_real(path, where, object, "abs_error", &out->abs_error));
-  SB_TRY(sb_json_get_real(path, where, object, "rel_error", &out->rel_error));
+  SB_TRY(parse_norm(path, where, object, "abs_error", &out->abs_error));
+  SB_TRY(parse_norm(path, where, object, "rel_error", &out->rel_error));
   for (int metric = 0; metric < SB_METRIC_COUNT; metric++)
     if (profile->has_metric[metric]) SB_TRY(parse_metric(path, where, object, metric, out));
   if (!profile->has_truth) return SB_OK;
@@ -92,7 +109,7 @@ static sb_status parse_linear(const char *path, const json_t *entry, sb_profile 
   json_t *norms, *precisions, *object;
   SB_TRY(sb_json_get_object(path, name, entry, "norms", &norms));
   for (int n = 0; n < NORMS; n++)
-    SB_TRY(sb_json_get_real(path, name, norms, norm_names[n], norm_at(&profile->norms[i], n)));
+    SB_TRY(parse_norm(path, name, norms, norm_names[n], norm_at(&profile->norms[i], n)));
   SB_TRY(sb_json_get_object(path, name, entry, "precisions", &precisions));
   for (size_t p = 0; p < profile->precision_count; p++) {
     const char *precision = sb_precision_names[profile->precisions[p]];

@@ -7,8 +7,9 @@
  *   weight  norm of the change of the optimizer's update over all weights, over the update's norm
  *
  * by two metrics. `exact` multiplies quantization errors with the gradients at hand. `norms` knows
- * Frobenius norms only; it is reconstructed from the public description of SNIP. Numbers may be
- * negative where a metric says that the loss would fall.
+ * Frobenius norms only; it is reconstructed from the public description of SNIP. Losses
+ * may be negative where a metric says that the loss would fall; weights, norms and errors are not.
+ * None is beyond 1e100.
  *
  *   {"format": "shardbits-profile", "version": 1,
  *    "model": {...}, "step": 2000, "loss": 3.1, "batch": 8, "seqlen": 256,

@@ -204,9 +204,28 @@ static void none(json_t *object) {
 static void odd_combine(json_t *object) {
   json_object_set_new(object, "combine", json_string("product"));
 }
-static void text_loss(json_t *object) {
+static json_t *divergence_of(json_t *object) {
   json_t *exact = json_object_get(json_object_get(entry_of(object, 2), "nvfp4"), "exact");
-  json_object_set_new(json_object_get(exact, "all"), "loss", json_string("much"));
+  return json_object_get(exact, "all");
+}
+static void text_loss(json_t *object) {
+  json_object_set_new(divergence_of(object), "loss", json_string("much"));
+}
+static void great_weight(json_t *object) {
+  json_object_set_new(divergence_of(object), "weight", json_real(1e308));
+}
+static void negative_weight(json_t *object) {
+  json_object_set_new(divergence_of(object), "weight", json_real(-0.5));
+}
+static void great_loss(json_t *object) {
+  json_object_set_new(divergence_of(object), "loss", json_real(-1e101));
+}
+static void negative_error(json_t *object) {
+  json_object_set_new(json_object_get(entry_of(object, 2), "nvfp4"), "rel_error", json_real(-1));
+}
+static void negative_norm(json_t *object) {
+  json_t *entry = json_array_get(json_object_get(object, "linears"), 2);
+  json_object_set_new(json_object_get(entry, "norms"), "dy", json_integer(-3));
 }
 
 static void test_profile_refusals(void **state) {
@@ -221,6 +240,11 @@ static void test_profile_refusals(void **state) {
       {none, {"\"precisions\" is empty", ""}},
       {odd_combine, {"\"combine\" is product", "sum or squares"}},
       {text_loss, {"model.layers.0.self_attn.v_proj: nvfp4: exact: all", "\"loss\""}},
+      {great_weight, {"v_proj: nvfp4: exact: all: \"weight\" is 1e+308", "in 0 .. 1e+100"}},
+      {negative_weight, {"v_proj: nvfp4: exact: all: \"weight\" is -0.5", "in 0 .. 1e+100"}},
+      {great_loss, {"v_proj: nvfp4: exact: all: \"loss\" is -1e+101", "in -1e+100 .. 1e+100"}},
+      {negative_error, {"v_proj: nvfp4: \"rel_error\" is -1", "in 0 .. 1e+100"}},
+      {negative_norm, {"v_proj: \"dy\" is -3", "in 0 .. 1e+100"}},
   };
   sb_profile p = random_profile(sizes, pair, 2, false, 6), q;
   const char *path = scratch_path("refused.json");

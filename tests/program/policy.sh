@@ -72,6 +72,13 @@ spoilt fp8-tensor_torchao.py 's/("nvfp4", "nvfp4", "nvfp4")/("nvfp4", "nvfp4", "
 spoilt fp8-tensor_torchtitan.py '0,/layers.*wo/s///'
 spoilt fp8-tensor_torchtitan.py 's/"lm_head",//'
 
+# stages of an earlier policy do not pass for this one's; other files stay
+for stage in 2 3; do cp "$dir/mxfp8.stage1.yaml" "$dir/mxfp8.stage$stage.yaml"; done
+echo "# mine" >"$dir/mxfp8.stage4.yaml"
+cp "$dir/mxfp8.json" "$dir/read.json"
+run 1 policy "$dir/read.json" -o "$dir/mxfp8.json" --format megatron
+[ "$(cd "$dir" && echo mxfp8.stage*)" = "mxfp8.stage0.yaml mxfp8.stage4.yaml" ] || fail "stages: $(ls "$dir")"
+
 # ---- --help shows a file of rates, and each list once; rates that are not known are told
 "$shardbits" policy --help >"$dir/help"
 sed -n '/shardbits-rates/,/}}}/p' "$dir/help" >"$dir/rates.json"

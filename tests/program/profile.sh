@@ -12,6 +12,9 @@ done
 "$shardbits" profile "$model" "${common[@]}" --json "$dir/told.json" >"$dir/table" 2>"$dir/log" || fail "profile: $(cat "$dir/log")"
 grep -q "model.layers.0.mlp.down_proj" "$dir/table" || fail "the table: $(cat "$dir/table")"
 "$shardbits" profile "$model" "${common[@]}" --json - --quiet 2>"$dir/err" | cmp - "$dir/1.json" || fail "--json -: not what the file has"
+grep -q "warning: moments of 3 batches predict too large" "$dir/log" || fail "no warning of few batches: $(cat "$dir/log")"
+"$shardbits" profile "$tiny" --tokens "$tiny_tokens" --precision fp4-128 --seqlen 16 --batch 2 --warmup 8 >"$dir/table" 2>"$dir/few" || fail "profile: $(cat "$dir/few")"
+[ "$(grep -c warning "$dir/few")" = 1 ] && grep -q "warning: without --json" "$dir/few" || fail "warnings: $(cat "$dir/few")"
 grep -q "moments.*3 batches" "$dir/log" || fail "nothing says where the moments are from: $(cat "$dir/log")"
 /usr/bin/python3 - "$dir/1.json" <<'PYTHON' || fail "the profile"
 import json, math, sys
@@ -59,9 +62,10 @@ refused "nvfp5" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp5
 refused "twice" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4,nvfp4
 refused "leave --beta1, --beta2 out" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4 --optimizer "$state" --beta1 0.8
 refused "of --truth; give it too" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4 --truth-linears 4
+refused "leaves nothing of the profile" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4
 wrong=1
-refused "optimizer.safetensors: .*shape" profile "$tiny" --tokens "$tiny_tokens" --precision fp4-128 --seqlen 16 --batch 2 --optimizer "$state"
-refused "must be multiples of 32" profile "$tiny" --tokens "$tiny_tokens" --precision mxfp8 --seqlen 16 --batch 2
-refused "nowhere" profile "$dir/nowhere" --tokens "$tiny_tokens" --precision nvfp4
-refused "No such file" profile "$tiny" --tokens "$dir/nothing.bin" --precision fp4-128
+refused "optimizer.safetensors: .*shape" profile "$tiny" --tokens "$tiny_tokens" --precision fp4-128 --seqlen 16 --batch 2 --optimizer "$state" --json "$out.json"
+refused "must be multiples of 32" profile "$tiny" --tokens "$tiny_tokens" --precision mxfp8 --seqlen 16 --batch 2 --json "$out.json"
+refused "nowhere" profile "$dir/nowhere" --tokens "$tiny_tokens" --precision nvfp4 --json "$out.json"
+refused "No such file" profile "$tiny" --tokens "$dir/nothing.bin" --precision fp4-128 --json "$out.json"
 finish
