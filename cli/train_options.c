@@ -296,8 +296,8 @@ static size_t saved_options(sb_train_request *r, sb_option *table) {
        .file = SB_FILE_KEPT,
        .operand = "FILE",
        .section = SAVED,
-       .help = "Write one JSON object per line for each step, held-out loss and checkpoint; -: to "
-               "stdout."},
+       .help = "Write one JSON object per line for each step, held-out loss and checkpoint, to a "
+               "file, a pipe, or -: stdout. If that fails training goes on without."},
       {.name = "log-every",
        .kind = SB_OPTION_SIZE,
        .value = &r->log_every,

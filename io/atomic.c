@@ -122,22 +122,20 @@ sb_status sb_file_check_target(const char *path) {
 
 /* ---- writing ---- */
 
-/* Nothing waits for a reader: without one the pipe is refused. Once it is open, writing waits for
- * the reader as usual. */
-static sb_status open_stream(sb_atomic_file *file) {
+sb_status sb_stream_open(const char *path, int *out) {
   struct stat info;
-  const int fd = open(file->path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  const int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  *out = -1;
   if (fd < 0 && errno == ENXIO)
-    return sb_fail(SB_ERR_IO, "%s: is a pipe that nobody reads from; start its reader first",
-                   file->path);
-  if (fd < 0) return sb_fail(SB_ERR_IO, "%s: cannot be opened: %s", file->path, strerror(errno));
+    return sb_fail(SB_ERR_IO, "%s: is a pipe that nobody reads from; start its reader first", path);
+  if (fd < 0) return sb_fail(SB_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
   const int flags = fcntl(fd, F_GETFL);
   if (fstat(fd, &info) != 0 || !(S_ISFIFO(info.st_mode) || S_ISCHR(info.st_mode)) || flags < 0 ||
       fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0) {
     close(fd);
-    return sb_fail(SB_ERR_IO, "%s: has changed while it was opened; try again", file->path);
+    return sb_fail(SB_ERR_IO, "%s: has changed while it was opened; try again", path);
   }
-  file->partial.fd = fd;
+  *out = fd;
   return SB_OK;
 }
 
@@ -145,7 +143,8 @@ sb_status sb_atomic_file_begin(const char *path, sb_atomic_file *out) {
   *out = SB_NO_ATOMIC_FILE;
   SB_TRY(settle(path, out->target, &out->streams));
   strcpy(out->path, path);
-  return out->streams ? open_stream(out) : sb_unfinished_create(out->target, &out->partial);
+  return out->streams ? sb_stream_open(out->path, &out->partial.fd)
+                      : sb_unfinished_create(out->target, &out->partial);
 }
 
 static sb_status write_stream(const sb_atomic_file *file, const char *data, size_t bytes) {

@@ -27,6 +27,10 @@
  * removes what killed runs left beside it (sb_unfinished_clear). */
 sb_status sb_file_check_target(const char *path);
 
+/* Opens a pipe or character device for writing. Nothing waits for a reader: without one the pipe is
+ * refused. Once it is open, writing waits for the reader as usual. SB_ERR_IO. */
+sb_status sb_stream_open(const char *path, int *fd);
+
 typedef struct sb_atomic_file {
   char path[SB_PATH_MAX];   /* as given, for messages */
   char target[SB_PATH_MAX]; /* links resolved */

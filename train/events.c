@@ -5,15 +5,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/memory.h"
-#include "base/text.h"
+#include "io/atomic.h"
 #include "io/file.h"
 
 struct sb_events {
   char path[SB_PATH_MAX];
-  int fd; /* -1: stdout */
+  int fd;
+  bool stream; /* stdout, a pipe or a device: written at its end, and never read */
+  bool lost;   /* a write failed: nothing is written any more */
   uint64_t bytes;
 };
 
@@ -53,50 +57,78 @@ static sb_status open_file(sb_events *e, uint64_t step) {
                  (unsigned long long)step, strerror(errno));
 }
 
+static sb_status open_path(sb_events *e, uint64_t step) {
+  struct stat info;
+  const bool exists = stat(e->path, &info) == 0;
+  e->stream = exists && (S_ISFIFO(info.st_mode) || S_ISCHR(info.st_mode));
+  if (e->stream) return sb_stream_open(e->path, &e->fd);
+  /* /dev/stdout: a name of an open file, which leads elsewhere in each rank */
+  if (exists && (strncmp(e->path, "/dev/", 5) == 0 || strncmp(e->path, "/proc/", 6) == 0))
+    return sb_fail(SB_ERR_IO, "%s: leads to a file; give that file's own name, or - for stdout",
+                   e->path);
+  return open_file(e, step);
+}
+
 sb_status sb_events_open(const char *path, uint64_t step, sb_events **out) {
   *out = NULL;
   if (!path) return SB_OK;
   if (strlen(path) >= SB_PATH_MAX)
     return sb_fail(SB_ERR_IO, "%.64s...: the name is too long", path);
   SB_TRY(sb_alloc(out, 1, sizeof **out, "events"));
-  snprintf((*out)->path, sizeof(*out)->path, "%s", path);
-  (*out)->fd = -1;
-  if (strcmp(path, "-") == 0) return SB_OK;
-  const sb_status status = open_file(*out, step);
+  sb_events *e = *out;
+  const bool to_stdout = strcmp(path, "-") == 0;
+  snprintf(e->path, sizeof e->path, "%s", to_stdout ? "stdout" : path);
+  e->fd = to_stdout ? STDOUT_FILENO : -1;
+  e->stream = to_stdout;
+  const sb_status status = to_stdout ? SB_OK : open_path(e, step);
   if (status != SB_OK) sb_events_close(out);
   return status;
 }
 
 void sb_events_close(sb_events **events) {
-  if (*events && (*events)->fd >= 0) close((*events)->fd);
+  if (*events && (*events)->fd >= 0 && (*events)->fd != STDOUT_FILENO) close((*events)->fd);
   sb_free(events);
 }
 
-static sb_status append(sb_events *e, const char *text) {
-  char *line;
-  const size_t bytes = strlen(text) + 1;
-  if (e->fd < 0) {
-    sb_text_print(stdout, "%s", text);
-    return fflush(stdout) == 0 ? SB_OK : sb_fail(SB_ERR_IO, "stdout: %s", strerror(errno));
+/* 0, or the errno of what failed. */
+static int put(const sb_events *e, const char *line, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t count = e->stream
+                              ? write(e->fd, line + done, bytes - done)
+                              : pwrite(e->fd, line + done, bytes - done, (off_t)(e->bytes + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return count < 0 ? errno : ENOSPC;
+    done += (size_t)count;
   }
-  SB_TRY(sb_alloc_raw(&line, bytes, 1, "event"));
-  memcpy(line, text, bytes - 1);
-  line[bytes - 1] = '\n';
-  const sb_status status = sb_file_write_at(e->fd, e->path, e->bytes, line, bytes, 0);
+  return 0;
+}
+
+/* A log must not cost a training run: what cannot be written is warned of once. */
+static void append(sb_events *e, const char *line, size_t bytes) {
+  const int error = put(e, line, bytes);
+  e->lost = error != 0;
   e->bytes += bytes;
-  sb_free(&line);
-  return status;
+  if (e->lost)
+    sb_log_line("warning: %s: %s; no more events are written, and training goes on", e->path,
+                strerror(error));
 }
 
 sb_status sb_events_write(sb_events *e, json_t *object) {
-  char *text = e ? json_dumps(object, JSON_REAL_PRECISION(9)) : NULL;
-  sb_status status = SB_OK;
-  if (e)
-    status = text ? append(e, text)
-                  : sb_fail(SB_ERR_MEMORY, "%s: not enough memory for an event", e->path);
-  free(text);
+  const size_t flags = JSON_REAL_PRECISION(9) | JSON_ENSURE_ASCII; /* terminals obey others */
+  char *text = e && !e->lost ? json_dumps(object, flags) : NULL;
+  const bool fails = e && !e->lost && !text;
   json_decref(object);
-  return status;
+  if (fails) return sb_fail(SB_ERR_MEMORY, "%s: not enough memory for an event", e->path);
+  if (!text) return SB_OK;
+  const size_t bytes = strlen(text);
+  text[bytes] = '\n'; /* in the place of its end */
+  append(e, text, bytes + 1);
+  free(text);
+  return SB_OK;
+}
+
+bool sb_events_lost(const sb_events *e) {
+  return e && e->lost;
 }
 
 json_t *sb_event(const char *name, uint64_t step) {

@@ -1,8 +1,14 @@
 /* Events as JSON lines: one line per event, complete, and no step twice after a run was cut off. */
 #include "train/events.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "tests/support/files.h"
 #include "tests/support/scratch.h"
 
@@ -77,9 +83,65 @@ static void test_refused(void **state) {
   assert_null(events);
 }
 
+/* Links like /dev/stdout that lead to a file may not be replaced. */
+static void test_names_of_open_files(void **state) {
+  sb_events *events;
+  char name[64];
+  (void)state;
+  const char *path = scratch_path("behind");
+  put_text(path, "kept\n");
+  const int fd = open(path, O_WRONLY);
+  snprintf(name, sizeof name, "/dev/fd/%d", fd);
+  assert_fails(sb_events_open(name, 0, &events), SB_ERR_IO, "own name");
+  close(fd);
+}
+
+static void test_stream(void **state) {
+  (void)state;
+  sb_events *events;
+  char path[1024], got[256] = "";
+  snprintf(path, sizeof path, "%s", scratch_path("pipe"));
+  assert_int_equal(mkfifo(path, 0600), 0);
+  assert_fails(sb_events_open(path, 0, &events), SB_ERR_IO, "pipe that nobody reads");
+  const int reader = open(path, O_RDONLY | O_NONBLOCK);
+  assert_ok(sb_events_open(path, 7, &events));
+  assert_ok(sb_events_write(events, sb_event("step", 8)));
+  const char line[] = "{\"event\": \"step\", \"step\": 8}\n";
+  assert_int_equal(read(reader, got, sizeof got), sizeof line - 1);
+  assert_string_equal(got, line);
+  assert_false(sb_events_lost(events));
+  close(reader); /* and nobody reads any more */
+  assert_ok(sb_events_write(events, sb_event("step", 9)));
+  assert_true(sb_events_lost(events));
+  assert_ok(sb_events_write(events, sb_event("step", 10)));
+  sb_events_close(&events);
+}
+
+/* A device that takes nothing: the run is told once, and goes on. */
+static void test_full(void **state) {
+  (void)state;
+  sb_events *events;
+  char *text;
+  size_t bytes;
+  FILE *log = open_memstream(&text, &bytes);
+  sb_log_open_to(log, true);
+  assert_ok(sb_events_open("/dev/full", 0, &events));
+  for (uint64_t step = 1; step < 4; step++)
+    assert_ok(sb_events_write(events, sb_event("step", step)));
+  assert_true(sb_events_lost(events));
+  sb_events_close(&events);
+  sb_log_open_to(stderr, false);
+  fclose(log);
+  assert_non_null(strstr(text, "/dev/full: No space left"));
+  assert_null(strchr(strchr(text, '\n') + 1, '\n'));
+  free(text);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_goes_on),
-                                     cmocka_unit_test(test_nobody_listens),
-                                     cmocka_unit_test(test_refused)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_goes_on), cmocka_unit_test(test_nobody_listens),
+      cmocka_unit_test(test_refused), cmocka_unit_test(test_names_of_open_files),
+      cmocka_unit_test(test_stream),  cmocka_unit_test(test_full)};
+  signal(SIGPIPE, SIG_IGN); /* as sb_cleanup_install does */
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
