@@ -7,14 +7,12 @@
 #include "base/cleanup.h"
 #include "base/memory.h"
 #include "base/trace.h"
-#include "folders/destination.h"
 #include "folders/hf_folder.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "io/seal.h"
 #include "io/space.h"
 #include "mpi/large.h"
-#include "train/checkpoint_dir.h"
 #include "train/state_writer.h"
 
 #define FORMAT  "shardbits-training"
@@ -46,11 +44,7 @@ sb_status sb_checkpoints_open(const sb_checkpoints_setup *setup, sb_checkpoints 
   c->setup = *setup;
   c->dir = SB_NO_CHECKPOINT_DIR;
   sb_status status = SB_OK;
-  if (world->rank == 0) {
-    status = sb_checkpoint_dir_open(setup->path, &c->dir);
-    SB_THEN(sb_space_require(setup->path, setup->path,
-                             sb_checkpoints_bytes(&setup->optimizer->shares->model->arch)));
-  }
+  if (world->rank == 0) status = sb_checkpoint_dir_open(setup->path, &c->dir);
   status = sb_world_agree(world, status);
   if (status != SB_OK) sb_checkpoints_close(out);
   return status;
@@ -66,10 +60,33 @@ void sb_checkpoints_close(sb_checkpoints **checkpoints) {
   sb_free(checkpoints);
 }
 
+/* On rank 0. */
+static sb_status require(const sb_checkpoints *c, const sb_checkpoint_plan *plan,
+                         const sb_destination *out, uint64_t out_bytes) {
+  const uint64_t bytes = sb_checkpoints_bytes(&c->setup.optimizer->shares->model->arch);
+  const bool shares = out && sb_space_is_shared(c->dir.path, out->folder.partial);
+  char what[SB_PATH_MAX + 64];
+  uint64_t most;
+  int64_t last;
+  SB_TRY(sb_checkpoint_dir_expect(&c->dir, plan, &most, &last));
+  const int64_t at_end = last * (int64_t)bytes + (int64_t)out_bytes;
+  uint64_t need = most * bytes;
+  if (shares && at_end > 0 && (uint64_t)at_end > need) need = (uint64_t)at_end;
+  snprintf(what, sizeof what, "%s (checkpoints at a time: %" PRIu64 "%s)", c->dir.path, most,
+           shares ? ", then the output" : "");
+  return sb_space_require(c->dir.path, what, need);
+}
+
+sb_status sb_checkpoints_require(const sb_checkpoints *c, const sb_checkpoint_plan *plan,
+                                 const sb_destination *out, uint64_t out_bytes) {
+  return sb_world_agree(c->setup.world,
+                        c->setup.world->rank == 0 ? require(c, plan, out, out_bytes) : SB_OK);
+}
+
 /* What an interrupted run may promise. */
 static void promise(uint64_t step) {
   char text[128];
-  snprintf(text, sizeof text, "the same command goes on with step %" PRIu64, step);
+  snprintf(text, sizeof text, "the same command goes on after step %" PRIu64, step);
   sb_cleanup_message(text);
 }
 

@@ -19,8 +19,10 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "folders/destination.h"
 #include "io/key.h"
 #include "mpi/world.h"
+#include "train/checkpoint_dir.h"
 #include "train/optimizer.h"
 #include "train/optimizer_file.h"
 
@@ -37,8 +39,8 @@ typedef struct sb_checkpoints_setup {
   bool wait;               /* training waits for the disk */
 } sb_checkpoints_setup;
 
-/* Opens the folder of checkpoints, and asks whether one has room there. All that the setup points
- * at is borrowed. SB_ERR_IO. Collective; all ranks fail together. */
+/* Opens the folder of checkpoints. All that the setup points at is borrowed. SB_ERR_IO. Collective;
+ * all ranks fail together. */
 sb_status sb_checkpoints_open(const sb_checkpoints_setup *setup, sb_checkpoints **out);
 /* Waits for threads; a checkpoint that is not finished goes. Local; *checkpoints may be NULL. */
 void sb_checkpoints_close(sb_checkpoints **checkpoints);
@@ -49,6 +51,12 @@ void sb_checkpoints_close(sb_checkpoints **checkpoints);
  * SB_ERR_FORMAT: of another run, by the first entry of the key that differs; or damaged, and which
  * folder to remove to go on from the one before. Collective. */
 sb_status sb_checkpoints_load(sb_checkpoints *checkpoints, json_t **state);
+
+/* SB_ERR_IO where the disk has no room for the checkpoints that a run saves by this plan, those
+ * that rotate out counted off; then, where `out` (NULL: none) is on the same disk, for `out_bytes`
+ * of output. After sb_checkpoints_load. Collective. */
+sb_status sb_checkpoints_require(const sb_checkpoints *checkpoints, const sb_checkpoint_plan *plan,
+                                 const sb_destination *out, uint64_t out_bytes);
 
 /* Begins to save the present state as `info->step`; waits for the one before. `state` is an object
  * on rank 0, which this call takes over, and NULL elsewhere. Weights may change when the call

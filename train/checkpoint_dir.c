@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/memory.h"
 #include "io/outdir.h"
 #include "io/unfinished.h"
@@ -63,10 +64,17 @@ sb_status sb_checkpoint_dir_open(const char *path, sb_checkpoint_dir *out) {
   if (strlen(path) + 64 >= SB_PATH_MAX)
     return sb_fail(SB_ERR_IO, "%.64s...: the name is too long", path);
   snprintf(out->path, sizeof out->path, "%s", path);
-  if (mkdir(path, 0777) != 0 && errno != EEXIST)
-    return sb_fail(SB_ERR_IO, "%s: cannot be created for checkpoints: %s", path, strerror(errno));
   SB_TRY(sb_path_join(lock, path, LOCK_NAME));
-  SB_TRY(sb_lock_take(lock, path, &out->lock));
+  SB_TRY(sb_cleanup_add(path, &out->slot));
+  const int error = mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : errno;
+  const sb_status status =
+      error ? sb_fail(SB_ERR_IO, "%s: cannot be created for checkpoints: %s", path, strerror(error))
+            : sb_lock_take(lock, path, &out->lock);
+  if (status != SB_OK) {
+    sb_cleanup_drop(out->slot);
+    *out = SB_NO_CHECKPOINT_DIR;
+    return status;
+  }
   clear_all(out);
   return SB_OK;
 }
@@ -75,6 +83,7 @@ void sb_checkpoint_dir_close(sb_checkpoint_dir *dir) {
   if (dir->lock.fd < 0) return;
   sb_lock_release(&dir->lock);
   (void)rmdir(dir->path); /* fails where anything is in it */
+  sb_cleanup_drop(dir->slot);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -136,4 +145,37 @@ sb_status sb_checkpoint_dir_rotate(const sb_checkpoint_dir *dir, size_t keep, ui
     if (every == 0 || steps[i] % every != 0) status = sb_checkpoint_dir_remove(dir, steps[i]);
   sb_free(&steps);
   return status;
+}
+
+/* ---- what a run will need ---- */
+
+/* Steps of the i-th checkpoint: of those that are there, then of those that the run saves. */
+static uint64_t step_of(const sb_checkpoint_plan *p, const uint64_t *there, size_t count,
+                        uint64_t i) {
+  if (i < count) return there[i];
+  const uint64_t every = p->save_every, step = (p->from / every + 1 + (i - count)) * every;
+  return step < p->stop_at ? step : p->stop_at;
+}
+
+sb_status sb_checkpoint_dir_expect(const sb_checkpoint_dir *dir, const sb_checkpoint_plan *p,
+                                   uint64_t *most, int64_t *last) {
+  uint64_t *there = NULL, held, saves = 0;
+  size_t count;
+  SB_TRY(list_steps(dir, &there, &count));
+  if (p->from < p->stop_at && p->save_every)
+    saves = (p->stop_at - 1) / p->save_every - p->from / p->save_every + 1;
+  held = count;
+  *most = 0;
+  for (uint64_t i = 0; i < saves; i++) {
+    held++;
+    if (held > count + *most) *most = held - count;
+    /* the one that is no longer among the newest */
+    if (p->keep > 0 && count + i >= p->keep) {
+      const uint64_t step = step_of(p, there, count, count + i - p->keep);
+      if (p->keep_every == 0 || step % p->keep_every != 0) held--;
+    }
+  }
+  *last = (int64_t)held - (int64_t)count;
+  sb_free(&there);
+  return SB_OK;
 }

@@ -20,8 +20,9 @@
 typedef struct sb_checkpoint_dir {
   char path[SB_PATH_MAX];
   sb_lock lock;
+  int slot; /* of base/cleanup.h: an interrupted run leaves no empty folder */
 } sb_checkpoint_dir;
-#define SB_NO_CHECKPOINT_DIR ((sb_checkpoint_dir){.lock = SB_NO_LOCK})
+#define SB_NO_CHECKPOINT_DIR ((sb_checkpoint_dir){.lock = SB_NO_LOCK, .slot = -1})
 
 /* Makes the folder where it is missing (its parent must be there), locks it, and removes what
  * killed runs left unfinished. SB_ERR_IO: in use by another run, which the message names; not
@@ -39,5 +40,18 @@ sb_status sb_checkpoint_dir_remove(const sb_checkpoint_dir *dir, uint64_t step);
 /* Removes all checkpoints but the newest `keep` (0: all stay) and those at multiples of
  * `every` (0: none). SB_ERR_IO for the first that cannot be removed. */
 sb_status sb_checkpoint_dir_rotate(const sb_checkpoint_dir *dir, size_t keep, uint64_t every);
+
+/* When a run saves, and what stays. */
+typedef struct sb_checkpoint_plan {
+  uint64_t from, stop_at, save_every; /* steps; saved at multiples of save_every, and at stop_at */
+  size_t keep;
+  uint64_t keep_every; /* as in sb_checkpoint_dir_rotate */
+} sb_checkpoint_plan;
+
+/* Checkpoints that such a run has beyond those that are there now: at most at any time, *most, the
+ * one being written included; and at its end, *last, which is negative where more go than come.
+ * SB_ERR_IO. O(checkpoints of the run). */
+sb_status sb_checkpoint_dir_expect(const sb_checkpoint_dir *dir, const sb_checkpoint_plan *plan,
+                                   uint64_t *most, int64_t *last);
 
 #endif

@@ -7,7 +7,7 @@ tokens=$dir/tokens.bin
 /usr/bin/python3 -c '
 import struct, sys
 open(sys.argv[2], "wb").write(b"".join(struct.pack("<H", b) for b in open(sys.argv[1], "rb").read()))' "$source/docs/results.md" "$tokens"
-options=("$tiny/config.json" --tokens "$tokens" --token-dtype u16 --seqlen 32 --batch 6 --steps 30)
+options=("$tiny/config.json" --tokens "$tokens" --token-dtype u16 --seqlen 32 --batch 6 --steps 30 --keep 1)
 run 1 train "${options[@]}" --save-every 0 -o "$dir/whole"
 
 small=$dir/small
@@ -24,8 +24,13 @@ train() { # RANKS ARGUMENT ...
   tell "$ranks" train "${options[@]}" --save-every 10 --checkpoints "$small/saved" -o "$out" "$@"
 }
 train 2
-one_line "too small a disk" "small/saved: needs about [0-9.]* KiB and its disk has [0-9.]* KiB free" # before the first step
+one_line "too small a disk" "small/saved (checkpoints at a time: 2): needs about [0-9.]* MiB and its disk has [0-9.]* KiB free" # before the first step
 [ -z "$(ls -A "$small")" ] || fail "too small a disk: left $(ls -A "$small")"
+
+umount "$small" && mount -t tmpfs -o size=2m none "$small" # room for two
+train 2 --keep 2
+one_line "too small a disk for all" "small/saved (checkpoints at a time: 3): needs about [0-9.]* MiB"
+[ -z "$(ls -A "$small")" ] || fail "too small a disk for all: left $(ls -A "$small")"
 
 umount "$small" && mount -t tmpfs -o size=3m none "$small"
 train 1 --stop-at 10

@@ -92,9 +92,34 @@ static void test_refused(void **state) {
   assert_fails(sb_checkpoint_dir_open(scratch_path("file"), &other), SB_ERR_IO, "file");
 }
 
+/* What a run will have on the disk, against saving and rotating in turn. */
+static void expect_room(sb_checkpoint_plan p, uint64_t most, int64_t last) {
+  uint64_t got;
+  int64_t end;
+  assert_ok(sb_checkpoint_dir_expect(&dir, &p, &got, &end));
+  assert_int_equal(got, most);
+  assert_int_equal(end, last);
+}
+
+static void test_room(void **state) {
+  (void)state;
+  assert_ok(sb_checkpoint_dir_open(scratch_path("room"), &dir));
+  expect_room((sb_checkpoint_plan){0, 100, 1000, 2, 0}, 1, 1); /* one, at the end */
+  expect_room((sb_checkpoint_plan){0, 100, 10, 2, 0}, 3, 2);   /* two, and one in writing */
+  expect_room((sb_checkpoint_plan){0, 100, 10, 0, 0}, 10, 10); /* all stay */
+  expect_room((sb_checkpoint_plan){0, 105, 10, 0, 0}, 11, 11); /* and one at the end */
+  expect_room((sb_checkpoint_plan){0, 100, 10, 2, 30}, 5, 4);  /* 30, 60; 80 goes when 100 comes */
+  expect_room((sb_checkpoint_plan){100, 100, 10, 2, 0}, 0, 0); /* nothing is left to do */
+  make("step-00000010", SB_CHECKPOINT_STATE);
+  make("step-00000020", SB_CHECKPOINT_STATE);
+  expect_room((sb_checkpoint_plan){20, 100, 10, 2, 0}, 1, 0);
+  expect_room((sb_checkpoint_plan){20, 100, 10, 1, 0}, 1, 0);
+  sb_checkpoint_dir_close(&dir);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_newest_and_rotation),
-                                     cmocka_unit_test(test_unfinished),
+                                     cmocka_unit_test(test_room), cmocka_unit_test(test_unfinished),
                                      cmocka_unit_test(test_refused)};
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
