@@ -23,7 +23,7 @@ static sb_status evaluates(void *context, bool begins) {
 static sb_status before_step(void *context, uint64_t step, sb_flop_shares *shares) {
   sb_train_command *u = context;
   SB_TRY(sb_adapt_before(u->adapt, step, shares));
-  sb_train_precisions_settle(u->model, &u->precisions);
+  sb_train_precisions_settle(&u->model->arch, &u->precisions);
   return SB_OK;
 }
 static sb_status after_step(void *context, const sb_step_report *report) {
@@ -110,6 +110,7 @@ static sb_status tell(sb_train_command *u, bool complete, double seconds) {
   tell_people(u, complete);
   sb_report_text(u->report, "model", r->model);
   sb_report_flag(u->report, "complete", complete);
+  if (r->events) sb_report_flag(u->report, "events_complete", !sb_events_lost(u->events));
   sb_report_text(u->report, "precision", u->precisions.name);
   sb_report_real(u->report, "fp4_share", u->precisions.shares.fp4);
   sb_report_real(u->report, "fp8_share", u->precisions.shares.fp8);

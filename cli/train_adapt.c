@@ -17,7 +17,8 @@ static size_t choice_options(sb_train_adapt *a, sb_option *table) {
        .operand = "N",
        .section = SECTION,
        .help = "Every N steps measure a profile beside the training, and choose the precisions "
-               "anew. Until the first one they are those of --policy or --precision.",
+               "anew, into OUT.policies. Until the first one they are those of --policy or "
+               "--precision.",
        .unset = "they stay"},
       {.name = "adapt-target",
        .kind = SB_OPTION_REAL,

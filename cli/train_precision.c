@@ -20,20 +20,20 @@ static sb_status apply_policy(const char *path, const sb_arch *arch, sb_precisio
   return status;
 }
 
-static sb_status keep_high(const sb_train_request *r, const sb_model *m, sb_precision_map *map) {
-  const size_t layers = m->config.layers;
+static sb_status keep_high(const sb_train_request *r, const sb_arch *arch, sb_precision_map *map) {
+  const size_t layers = arch->config.layers;
   if (r->keep_first + r->keep_last > layers)
     return sb_fail(
         SB_ERR_RANGE,
         "train: --keep-first %zu and --keep-last %zu are more layers than the %zu of the "
         "model",
         r->keep_first, r->keep_last, layers);
-  sb_precision_map_set_layers(map, &m->arch, 0, r->keep_first, SB_PRECISION_HIGH);
-  sb_precision_map_set_layers(map, &m->arch, layers - r->keep_last, layers, SB_PRECISION_HIGH);
+  sb_precision_map_set_layers(map, arch, 0, r->keep_first, SB_PRECISION_HIGH);
+  sb_precision_map_set_layers(map, arch, layers - r->keep_last, layers, SB_PRECISION_HIGH);
   return SB_OK;
 }
 
-void sb_train_precisions_settle(const sb_model *model, sb_train_precisions *p) {
+void sb_train_precisions_settle(const sb_arch *arch, sb_train_precisions *p) {
   const sb_precision first = p->map.count ? p->map.gemms[0][0] : SB_PRECISION_HIGH;
   bool uniform = true;
   uint64_t hash = 0;
@@ -44,8 +44,8 @@ void sb_train_precisions_settle(const sb_model *model, sb_train_precisions *p) {
       hash = XXH64(&precision, sizeof precision, hash);
     }
   p->low = sb_precision_map_is_low(&p->map);
-  p->shares = (sb_flop_shares){sb_precision_map_share(&p->map, &model->arch, 4),
-                               sb_precision_map_share(&p->map, &model->arch, 8)};
+  p->shares = (sb_flop_shares){sb_precision_map_share(&p->map, arch, 4),
+                               sb_precision_map_share(&p->map, arch, 8)};
   if (!p->low)
     snprintf(p->name, sizeof p->name, "high");
   else if (uniform)
@@ -54,17 +54,16 @@ void sb_train_precisions_settle(const sb_model *model, sb_train_precisions *p) {
     snprintf(p->name, sizeof p->name, "policy %016llx", (unsigned long long)hash);
 }
 
-sb_status sb_train_precisions_make(const sb_train_request *r, const sb_model *m,
+sb_status sb_train_precisions_make(const sb_train_request *r, const sb_arch *arch,
                                    sb_train_precisions *out) {
   const sb_precision uniform = r->precision <= SB_TRAIN_BF16
                                    ? SB_PRECISION_HIGH
                                    : (sb_precision)(r->precision - SB_TRAIN_BF16);
   *out = (sb_train_precisions){0};
-  sb_status status = sb_precision_map_create(&m->arch, uniform, &out->map);
-  if (r->policy) SB_THEN(apply_policy(r->policy, &m->arch, &out->map));
-  SB_THEN(keep_high(r, m, &out->map));
-  SB_THEN(
-      sb_precision_map_check(&out->map, &m->arch, r->policy ? r->policy : "train: --precision"));
-  if (status == SB_OK) sb_train_precisions_settle(m, out);
+  sb_status status = sb_precision_map_create(arch, uniform, &out->map);
+  if (r->policy) SB_THEN(apply_policy(r->policy, arch, &out->map));
+  SB_THEN(keep_high(r, arch, &out->map));
+  SB_THEN(sb_precision_map_check(&out->map, arch, r->policy ? r->policy : "train: --precision"));
+  if (status == SB_OK) sb_train_precisions_settle(arch, out);
   return status;
 }

@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "cli/train_request.h"
 #include "io/key.h"
-#include "model/model.h"
+#include "model/arch.h"
 #include "model/precision_map.h"
 #include "train/run.h"
 
@@ -22,9 +22,9 @@ typedef struct sb_train_precisions {
  * SB_ERR_FORMAT for a policy of another model, SB_ERR_UNSUPPORTED for a matrix whose shape cannot
  * carry its precision, by layer, name and the multiple that is needed. Local, equal on all ranks.
  * Release with sb_precision_map_free. */
-sb_status sb_train_precisions_make(const sb_train_request *request, const sb_model *model,
+sb_status sb_train_precisions_make(const sb_train_request *request, const sb_arch *arch,
                                    sb_train_precisions *out);
 /* Sets name, `low` and shares to what the map has now: after it was changed. Local. */
-void sb_train_precisions_settle(const sb_model *model, sb_train_precisions *precisions);
+void sb_train_precisions_settle(const sb_arch *arch, sb_train_precisions *precisions);
 
 #endif

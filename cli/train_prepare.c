@@ -13,6 +13,9 @@
 #include "folders/export.h"
 #include "folders/fresh_model.h"
 #include "folders/hf_load.h"
+#include "folders/hf_source.h"
+#include "model/config_read.h"
+#include "policy/adapt_folder.h"
 #include "train/run_key.h"
 
 enum { BLOCK = 128 }; /* rows of a unit: how finely the model is spread over ranks */
@@ -48,13 +51,13 @@ static sb_status load_model(sb_train_command *u, bool has_weights) {
   return SB_OK;
 }
 
-static sb_status open_data(sb_train_command *u) {
+static sb_status open_data(sb_train_command *u, const sb_config *config) {
   sb_train_request *r = u->r;
   sb_train_data_setup setup = {.world = u->world,
                                .sources = r->sources.sources,
                                .count = r->sources.count,
                                .width = r->common.token_width,
-                               .vocab = u->model->config.vocab,
+                               .vocab = config->vocab,
                                .seqlen = r->trainer.seqlen,
                                .batch = r->trainer.batch,
                                .seed = r->common.seed};
@@ -93,15 +96,21 @@ static sb_status take_optimizer(sb_train_command *u) {
   }
   SB_AGREE(u->world, sb_optimizer_file_info(path, &info));
   SB_TRY(sb_optimizer_file_read(u->world, path, sb_trainer_optimizer(u->trainer), &masters));
-  if (info.step >= u->r->stop_at)
-    return sb_fail(SB_ERR_RANGE, "%s: is of step %" PRIu64 ", and this run ends with step %zu",
-                   path, info.step, u->r->stop_at);
   progress.step = info.step;
   progress.updates = info.updates;
   sb_trainer_resume(u->trainer, &progress);
   sb_log_line("optimizer %s: moments of %" PRIu64 " updates, at step %" PRIu64, path, info.updates,
               info.step);
   return SB_OK;
+}
+
+static sb_status check_optimizer(const sb_train_request *r) {
+  sb_optimizer_info info = {0};
+  if (!r->optimizer) return SB_OK;
+  SB_TRY(sb_optimizer_file_info(r->optimizer, &info));
+  if (info.step < r->stop_at) return SB_OK;
+  return sb_fail(SB_ERR_RANGE, "%s: is of step %" PRIu64 ", and this run ends with step %zu",
+                 r->optimizer, info.step, r->stop_at);
 }
 
 /* What the GEMMs of the trainer's pass run in: the map, or high for held-out loss. */
@@ -111,8 +120,8 @@ sb_status sb_train_set_precisions(sb_train_command *u, bool as_trained) {
                                 &u->r->lowprec);
 }
 
-static sb_status make_precisions(sb_train_command *u) {
-  SB_AGREE(u->world, sb_train_precisions_make(u->r, u->model, &u->precisions));
+static sb_status make_precisions(sb_train_command *u, const sb_arch *arch) {
+  SB_AGREE(u->world, sb_train_precisions_make(u->r, arch, &u->precisions));
   const sb_train_precisions *p = &u->precisions;
   if (p->low)
     sb_log_line(
@@ -138,6 +147,18 @@ static sb_status make_trainer(sb_train_command *u) {
   return SB_OK;
 }
 
+/* Room for what this attempt will save, and write. */
+static sb_status require_room(const sb_train_command *u) {
+  const sb_train_request *r = u->r;
+  const sb_checkpoint_plan plan = {.from = sb_trainer_progress_of(u->trainer).step,
+                                   .stop_at = r->stop_at,
+                                   .save_every = r->save_every,
+                                   .keep = r->keep,
+                                   .keep_every = r->keep_every};
+  return sb_checkpoints_require(u->checkpoints, &plan, r->stop_at == r->steps ? &u->out : NULL,
+                                sb_export_source_bytes(u->model));
+}
+
 /* The newest checkpoint, if there is one, is where this attempt begins. */
 static sb_status resume(sb_train_command *u) {
   const sb_train_request *r = u->r;
@@ -154,7 +175,7 @@ static sb_status resume(sb_train_command *u) {
   if (r->save_every == 0) return SB_OK;
   SB_TRY(sb_checkpoints_open(&setup, &u->checkpoints));
   SB_TRY(sb_checkpoints_load(u->checkpoints, &found));
-  if (!found) return SB_OK;
+  if (!found) return require_room(u);
   sb_status status = sb_run_state_parse(found, &state);
   json_decref(found);
   u->extra = state.extra;
@@ -166,7 +187,7 @@ static sb_status resume(sb_train_command *u) {
   u->seconds = state.seconds;
   u->loss = state.loss;
   sb_log_line("training  goes on from %s, step %" PRIu64, r->checkpoints_path, state.progress.step);
-  return SB_OK;
+  return require_room(u);
 }
 
 static sb_status begin_events(sb_train_command *u) {
@@ -217,6 +238,41 @@ static sb_status choose_products(sb_train_command *u) {
   return SB_OK;
 }
 
+static sb_status check_adapt(const sb_train_command *u, const sb_arch *arch) {
+  const sb_train_adapt *a = &u->r->adapt;
+  const sb_adapt_options options = sb_train_adapt_of(a);
+  SB_AGREE(u->world, sb_adapt_check(arch, &options));
+  return sb_world_agree(u->world,
+                        a->every && u->world->rank == 0 ? sb_adapt_folder_check(a->folder) : SB_OK);
+}
+
+/* The configuration, as the weights' headers make of it. */
+static sb_status read_config(const sb_train_command *u, bool has_weights, sb_config *out) {
+  sb_hf_source source;
+  if (!has_weights) return sb_world_agree(u->world, sb_config_read(u->r->model, out));
+  const sb_status status = sb_hf_source_open(u->world, u->r->model, &source);
+  *out = source.config;
+  sb_hf_source_close(&source);
+  return status;
+}
+
+/* All that can be looked at without the weights: a wrong name is not worth waiting for them. */
+static sb_status prepare_cheap(sb_train_command *u, bool has_weights) {
+  sb_train_request *r = u->r;
+  sb_config config;
+  sb_arch arch = {0};
+  SB_TRY(read_config(u, has_weights, &config));
+  SB_TRY(sb_common_check_seqlen(&r->common, &config));
+  r->trainer.seqlen = sb_common_seqlen(&r->common, &config);
+  SB_TRY(open_data(u, &config));
+  SB_AGREE(u->world, check_optimizer(r));
+  sb_status status = sb_world_agree(u->world, sb_arch_create(&config, &arch));
+  SB_THEN(make_precisions(u, &arch));
+  SB_THEN(check_adapt(u, &arch));
+  sb_arch_free(&arch);
+  return status;
+}
+
 sb_status sb_train_prepare(sb_train_command *u) {
   sb_train_request *r = u->r;
   bool has_weights;
@@ -224,12 +280,9 @@ sb_status sb_train_prepare(sb_train_command *u) {
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(choose_products(u));
   SB_TRY(begin_out(u, &has_weights));
+  SB_TRY(prepare_cheap(u, has_weights));
   SB_TRY(load_model(u, has_weights));
-  SB_TRY(sb_common_check_seqlen(&r->common, &u->model->config));
-  r->trainer.seqlen = sb_common_seqlen(&r->common, &u->model->config);
   SB_TRY(sb_destination_require(&u->out, sb_export_source_bytes(u->model)));
-  SB_TRY(open_data(u));
-  SB_TRY(make_precisions(u));
   SB_TRY(make_trainer(u));
   SB_TRY(resume(u));
   SB_TRY(begin_events(u));

@@ -64,9 +64,16 @@ static sb_status settle_schedule(sb_train_request *r) {
   return sb_schedule_check(s);
 }
 
+static bool is_stdout(const char *path) {
+  return path && strcmp(path, "-") == 0;
+}
+
 static sb_status settle_files(sb_train_request *r) {
   if (r->eval_every && !r->eval_tokens)
     return sb_fail(SB_ERR_USAGE, "train: --eval-every needs --eval-tokens");
+  if (is_stdout(r->events) && is_stdout(r->common.json))
+    return sb_fail(SB_ERR_USAGE, "train: --events - and --json - would mix on stdout; give one of "
+                                 "them a file");
   SB_TRY(sb_token_list_parse("tokens", r->tokens, &r->sources));
   if (r->eval_tokens) SB_TRY(sb_token_list_parse("eval-tokens", r->eval_tokens, &r->eval_sources));
   size_t length = strlen(r->common.out);
@@ -78,7 +85,12 @@ static sb_status settle_files(sb_train_request *r) {
   else
     snprintf(r->checkpoints_path, SB_PATH_MAX, "%.*s.checkpoints", (int)length, r->common.out);
   snprintf(r->adapt.folder, SB_PATH_MAX, "%.*s.policies", (int)length, r->common.out);
-  return sb_outdir_spare(r->common.out, r->checkpoints_path);
+  SB_TRY(sb_outdir_spare(r->common.out, r->checkpoints_path));
+  if (!sb_outdir_holds(r->model, r->checkpoints_path)) return SB_OK;
+  return sb_fail(SB_ERR_IO,
+                 "%s: checkpoints would be written into MODEL, which this run only reads; choose "
+                 "another --checkpoints",
+                 r->checkpoints_path);
 }
 
 static sb_status settle_adapt(sb_train_request *r) {

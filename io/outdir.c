@@ -115,13 +115,15 @@ sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out) {
   return status;
 }
 
-sb_status sb_outdir_spare(const char *path, const char *file) {
+bool sb_outdir_holds(const char *path, const char *file) {
   char out[PATH_MAX], in[PATH_MAX], parent[SB_PATH_MAX];
-  if (!realpath(path, out) || strlen(file) >= SB_PATH_MAX)
-    return SB_OK; /* nothing there to be removed */
+  if (!realpath(path, out) || strlen(file) >= SB_PATH_MAX) return false;
   sb_path_parent(parent, file);
-  if (!realpath(file, in) && !realpath(parent, in)) return SB_OK; /* whoever reads it will tell */
-  if (!sb_path_is_in(in, out)) return SB_OK;
+  return (realpath(file, in) || realpath(parent, in)) && sb_path_is_in(in, out);
+}
+
+sb_status sb_outdir_spare(const char *path, const char *file) {
+  if (!sb_outdir_holds(path, file)) return SB_OK;
   return sb_fail(
       SB_ERR_IO,
       "%s: replacing it would remove %s, which this run needs; choose another output folder", path,

@@ -32,9 +32,11 @@
  * holds a manifest.json or a config.json: a mistyped OUT must not cost somebody's files. SB_ERR_IO,
  * which says what is in the way. After a failure nothing is begun. */
 sb_status sb_outdir_begin(const char *path, bool overwrite, sb_outdir *out);
-/* For a run that reads or keeps `file` while it works. SB_ERR_IO when that, links resolved, is OUT
- * or lies in it: it would be removed with the old OUT, or be in the way of the new one. A file that
- * does not exist yet counts as made in its folder. */
+/* Whether `file`, links resolved, is folder `path` or lies in it. A file that does not exist yet
+ * counts as made in its folder. False where there is no such folder. */
+bool sb_outdir_holds(const char *path, const char *file);
+/* For a run that reads or keeps `file` while it works. SB_ERR_IO when OUT holds it: it would be
+ * removed with the old OUT, or be in the way of the new one. */
 sb_status sb_outdir_spare(const char *path, const char *file);
 /* SB_ERR_IO, with both figures, when the file system has less than `bytes` free. */
 sb_status sb_outdir_require_space(const sb_outdir *out, uint64_t bytes);

@@ -1,16 +1,16 @@
 #include "policy/adapt.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "policy/adapt_folder.h"
 #include "policy/outcome.h"
 #include "policy/profile.h"
 
@@ -56,37 +56,43 @@ static sb_choose_options question(const sb_adapt *a, const sb_profile *profile) 
   return q;
 }
 
-/* Every policy of a profile without divergences is as good as any, so this fails only where none
- * has the share. */
-static sb_status check_share(sb_adapt *a) {
-  static const char what[] = "train --adapt";
-  sb_profile profile = {0};
-  sb_policy policy = {0};
-  sb_choose_result result;
-  sb_status status =
-      sb_profile_create(&a->linears, a->options.precisions, a->options.precision_count, &profile);
-  profile.has_metric[SB_METRIC_EXACT] = profile.has_metric[SB_METRIC_NORMS] = true;
-  if (status == SB_OK) {
-    const sb_choose_options q = question(a, &profile);
-    status = sb_choose(what, &profile, &q, &policy, &result);
-  }
-  sb_policy_free(&policy);
-  sb_profile_free(&profile);
-  return status;
-}
-
-static sb_status check_shapes(const sb_adapt *a) {
-  const sb_arch *arch = &a->setup.model->arch;
-  const sb_adapt_options *o = &a->options;
+/* How much of the FLOPs can be in FP4, and whether the shapes carry the formats. */
+static sb_status check_shapes(const sb_arch *arch, const sb_adapt_options *o, double *most) {
   sb_precision_map map;
   sb_status status = sb_precision_map_create(arch, SB_PRECISION_HIGH, &map);
+  *most = 0;
   for (size_t p = 0; status == SB_OK && p < o->precision_count; p++) {
     sb_precision_map_set_layers(&map, arch, o->keep_first, arch->config.layers - o->keep_last,
                                 o->precisions[p]);
     status = sb_precision_map_check(&map, arch, "train --adapt");
+    *most = fmax(*most, sb_precision_map_share(&map, arch, 4));
   }
   sb_precision_map_free(&map);
   return status;
+}
+
+sb_status sb_adapt_check(const sb_arch *arch, const sb_adapt_options *o) {
+  bool has_fp4 = false;
+  double most;
+  char text[SB_TEXT_SIZE];
+  if (!o->every) return SB_OK;
+  for (size_t p = 0; p < o->precision_count; p++)
+    has_fp4 = has_fp4 || sb_precision_bits(o->precisions[p]) == 4;
+  if (!has_fp4 && o->share > 0)
+    return sb_fail(
+        SB_ERR_RANGE,
+        "train: --adapt-target %g is a share of fp4, and --adapt-precision has no format "
+        "of 4 bits; add one (nvfp4, say), or give --adapt-target 0",
+        o->share);
+  SB_TRY(check_shapes(arch, o, &most));
+  if (o->share * (1 - 1e-12) <= most) return SB_OK;
+  sb_text_limit(text, sizeof text, most, false);
+  return sb_fail(SB_ERR_RANGE,
+                 "train: --adapt-target %g is out of reach: with the %zu of %zu layers that "
+                 "--keep-first and --keep-last name, at most %s of the FLOPs can be in fp4; lower "
+                 "--adapt-target, or keep fewer layers",
+                 o->share, o->keep_first + o->keep_last, arch->config.layers,
+                 most > 0 ? text : "0");
 }
 
 static sb_status prepare(sb_adapt *a) {
@@ -100,9 +106,7 @@ static sb_status prepare(sb_adapt *a) {
   SB_TRY(sb_alloc(&a->tokens, sb_pass_local(a->world, t->batch) * t->seqlen, sizeof *a->tokens,
                   "tokens of a batch"));
   SB_TRY(sb_alloc(&a->forced, a->linears.count, sizeof *a->forced, "forced precisions"));
-  SB_TRY(sb_forced_set(&a->linears, &forced, a->forced));
-  SB_TRY(check_shapes(a));
-  return check_share(a);
+  return sb_forced_set(&a->linears, &forced, a->forced);
 }
 
 sb_status sb_adapt_create(const sb_adapt_setup *setup, const sb_adapt_options *options,
@@ -136,17 +140,6 @@ void sb_adapt_free(sb_adapt **adapt) {
 
 /* ---- choosing ---- */
 
-/* Rank 0 writes what was chosen, for people and other trainers. */
-static sb_status write_policy(const sb_adapt *a, uint64_t step, const sb_policy *policy,
-                              char path[SB_PATH_MAX]) {
-  path[0] = 0;
-  if (!a->setup.folder) return SB_OK;
-  if (mkdir(a->setup.folder, 0777) != 0 && errno != EEXIST)
-    return sb_fail(SB_ERR_IO, "%s: cannot make the folder: %s", a->setup.folder, strerror(errno));
-  snprintf(path, SB_PATH_MAX, "%s/step-%08" PRIu64 ".json", a->setup.folder, step);
-  return sb_policy_write(path, policy);
-}
-
 static size_t differences(const sb_precision_map *a, const sb_policy *b) {
   size_t count = 0;
   for (size_t i = 0; i < a->count; i++)
@@ -169,7 +162,8 @@ static sb_status tell_choice(const sb_adapt *a, const moment *at, const sb_choos
   double score;
   const sb_divergence d = sb_scoring_predict(&a->profile, &q->scoring, policy, &score);
   const size_t changes = differences(&a->chosen, policy);
-  SB_TRY(write_policy(a, at->step, policy, path));
+  path[0] = 0;
+  if (a->setup.folder) SB_TRY(sb_adapt_folder_write(a->setup.folder, at->step, policy, path));
   sb_log_line("step %" PRIu64 ": precisions chosen anew (%s): %.1f%% of the FLOPs of linear layers "
               "in fp4, %.1f%% in fp8; %zu of %zu GEMMs changed",
               at->step, at->why, 100 * sb_policy_share(policy, 4), 100 * sb_policy_share(policy, 8),

@@ -57,13 +57,17 @@ typedef struct sb_adapt_setup {
   sb_status (*read)(void *context, uint64_t step, uint32_t *tokens);
   void *context;
   sb_events *events;  /* rank 0's, or NULL */
-  const char *folder; /* for policy files, step-00000500.json, made when it is needed; NULL: none */
+  const char *folder; /* for policy files (policy/adapt_folder.h); NULL: none */
   uint64_t seed;
 } sb_adapt_setup;
 
-/* All that the setup points at is borrowed; options are copied. SB_ERR_RANGE where no policy has
- * the share, with the range that is possible; SB_ERR_UNSUPPORTED, by matrix, for a precision that a
- * shape cannot carry; SB_ERR_MEMORY. Collective. */
+/* Whether these options fit a model of this architecture: to be asked before its weights are
+ * loaded. SB_ERR_RANGE where no policy has the share, with what is possible; SB_ERR_UNSUPPORTED, by
+ * matrix, for a precision that a shape cannot carry; SB_ERR_MEMORY. keep_first and keep_last
+ * together are no more than the layers. Local. */
+sb_status sb_adapt_check(const sb_arch *arch, const sb_adapt_options *options);
+/* All that the setup points at is borrowed; options, which sb_adapt_check has seen, are copied.
+ * SB_ERR_MEMORY. Collective. */
 sb_status sb_adapt_create(const sb_adapt_setup *setup, const sb_adapt_options *options,
                           sb_adapt **out);
 /* Local. *adapt may be NULL. */

@@ -92,6 +92,36 @@ refuses 1 "tokens.bin: --events would overwrite it" train "$config" --tokens "$o
 refuses 1 "optimizer.safetensors: is of step 24, and this run ends with step 20" train "$tiny" --tokens "$tokens" --steps 20 \
   --optimizer "$dir/stopped.checkpoints/step-00000024/optimizer.safetensors" -o "$out"
 
+# ---- before the weights are loaded ----
+early() { # TEXT ARGUMENT ...: and nothing was loaded
+  local text=$1
+  shift
+  refused "$text" train "$tiny" "$@" -o "$out"
+  code=$("$shardbits" train "$tiny" "$@" -o "$out" >/dev/null 2>"$dir/stderr"; echo $?)
+  ! grep -q '^load ' "$dir/stderr" || fail "$*: found after loading: $(cat "$dir/stderr")"
+}
+early "nix.json" "${options[@]:1}" --policy "$dir/nix.json"
+early "nix.bin" --tokens "$dir/nix.bin" --steps 5
+early "nix.bin" "${options[@]:1}" --eval-tokens "$dir/nix.bin"
+early "nix.safetensors" "${options[@]:1}" --optimizer "$dir/nix.safetensors"
+early "keep-first 9" "${options[@]:1}" --keep-first 9 --precision fp4-128
+early "adapt-target 0.9 is out of reach" "${options[@]:1}" --adapt 2 --adapt-precision fp4-128 --adapt-target 0.9 --keep-first 1
+cp -r "$tiny" "$dir/model"
+for folder in "$dir/model" "$dir/model/saved"; do
+  refuses 2 "checkpoints would be written into MODEL" train "$dir/model" "${options[@]:1}" -o "$out" --checkpoints "$folder"
+done
+[ "$(hash_of "$dir/model")" = "$(hash_of "$tiny")" ] || fail "--checkpoints MODEL: left $(ls "$dir/model")"
+
+# ---- a log must not cost a run: its reader goes, or its disk is full ----
+mkfifo "$dir/pipe"
+"$shardbits" train "${options[@]}" -o "$dir/unread" --events - --quiet --json "$dir/u.json" 2>"$dir/err" | head -n 1 >"$dir/first"
+[ "${PIPESTATUS[0]}" = 0 ] || fail "a reader that goes: exit code ${PIPESTATUS[0]}: $(cat "$dir/err")"
+grep -q '"event": "begin"' "$dir/first" || fail "no events on stdout: $(cat "$dir/first")"
+run 1 train "${options[@]}" -o "$dir/full" --save-every 0 --events /dev/full --json "$dir/u.json"
+[ "$(weights "$dir/full") $(value "$dir/u.json" events_complete)" = "$whole false" ] || fail "events on a full disk: $(cat "$dir/u.json")"
+refuses 1 "pipe: is a pipe that nobody reads from" train "${options[@]}" -o "$out" --events "$dir/pipe"
+wrong=2 refuses 1 "train: --events - and --json - would mix" train "${options[@]}" -o "$out" --events - --json -
+
 # ---- a loss without a number; the last good state stays ----
 tell 3 train "${options[@]}" --lr 900 --clip 0 --warmup 9 --decay 0 --save-every 1 -o "$dir/bad"
 one_line "a rate that is too high" "step [1-9][0-9]*: .*model.layers.* is no number.*checkpoints/step-0*[1-9] is complete"
@@ -116,7 +146,13 @@ grep -q "stopped at step [0-9]* of 100000" "$dir/stdout" || fail "SIGUSR1: $(cat
 begin "$dir/asked" 1
 kill -TERM "$job"
 wait "$job" && fail "SIGTERM: exit code 0"
-! grep '^shardbits: ' "$dir/stderr" | grep -vq "interrupted by SIGTERM; the same command goes on with step" ||
+! grep '^shardbits: ' "$dir/stderr" | grep -vq "interrupted by SIGTERM; the same command goes on after step" ||
   fail "SIGTERM: $(cat "$dir/stderr")"
+rm "$dir/job"
+begin "$dir/early" 50000
+signal_ranks TERM
+wait "$job"
+[ -z "$(ls -d "$dir"/early* 2>/dev/null)" ] || fail "SIGTERM before a checkpoint: left $(ls -d "$dir"/early*)"
+! grep '^shardbits: ' "$dir/stderr" | grep -vq "interrupted by SIGTERM; nothing was written" || fail "SIGTERM before a checkpoint: $(cat "$dir/stderr")"
 [ -z "$(find "$dir" -name '*partial*')" ] || fail "SIGTERM: left $(find "$dir" -name '*partial*')"
 finish

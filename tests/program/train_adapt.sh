@@ -63,6 +63,12 @@ refuses 1 "options of --adapt N" train "${options[@]:0:13}" --adapt-target 0.5 -
 refuses 1 "is of low precision" train "${options[@]:0:13}" --forward-high 0.5 -o "$out"
 refuses 1 "adapt-precision" train "${options[@]}" --adapt-precision fp5 -o "$out"
 wrong=1
-refused "train --adapt: .*0" train "${options[@]}" --adapt-target 0.9 --keep-first 1 -o "$out"
+refused "train: --adapt-target 0.9 is out of reach: with the 1 of 2 layers .* at most 0.5 .*lower --adapt-target" train "${options[@]}" --adapt-target 0.9 --keep-first 1 -o "$out"
+refused "train: --adapt-target 0.6 .*--adapt-precision has no format of 4 bits" train "${options[@]}" --adapt-precision mxfp8 -o "$out"
+echo text >"$dir/OUT2.policies" && mkdir "$dir/OUT3.policies" && cp "$tiny/config.json" "$dir/OUT3.policies/step-00000004.json"
+refuses 2 "OUT2.policies: cannot be used for the policies of --adapt" train "${options[@]}" -o "$dir/OUT2"
+refuses 2 "OUT3.policies/step-00000004.json: is no policy" train "${options[@]}" -o "$dir/OUT3"
+cmp -s "$tiny/config.json" "$dir/OUT3.policies/step-00000004.json" || fail "somebody's file was replaced"
+rm -r "$dir"/OUT?.policies
 refused "train --adapt: .*multiples of 16" train "${options[@]}" --adapt-precision nvfp4 -o "$out"
 finish
