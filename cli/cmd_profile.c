@@ -38,7 +38,41 @@ typedef struct run {
   sb_lowprec_options lowprec;
   sb_profile_measured measured;
   sb_truth truth;
+  struct {
+    double first, next; /* work of the first pass of a phase, and of each that follows; 0: the phase
+                           tells its progress itself */
+    double done, last;  /* work of passes that have ended; share of the running one */
+    size_t ended;
+  } passes;
 } run;
+
+/* ---- progress: in passes, since each phase has few of them ---- */
+
+static void begin_passes(run *u, const char *title, double first, double next, size_t count) {
+  u->passes.first = first;
+  u->passes.next = next;
+  u->passes.done = u->passes.last = 0;
+  u->passes.ended = 0;
+  sb_progress_begin(title, first + next * (double)(count - 1));
+}
+
+static void end_passes(run *u) {
+  u->passes.first = 0;
+  sb_progress_end();
+}
+
+/* A share below the last one is of the next pass. */
+static void hear_pass(void *context, double share) {
+  run *u = context;
+  if (u->passes.first <= 0) return;
+  if (share < u->passes.last)
+    u->passes.done += u->passes.ended++ == 0 ? u->passes.first : u->passes.next;
+  u->passes.last = share;
+  sb_progress_step(u->passes.done +
+                   share * (u->passes.ended == 0 ? u->passes.first : u->passes.next));
+}
+
+/* ---- */
 
 static sb_status load(run *u) {
   const sb_profile_request *r = u->r;
@@ -90,6 +124,7 @@ static sb_status make_pass(run *u) {
                          .seqlen = u->seqlen,
                          .gradients = true,
                          .all_gradients = true,
+                         .ticker = {hear_pass, u},
                          .activation_bytes = sb_common_activation_bytes(&r->common, u->backend)};
   setup.keep_bytes = sb_pass_spare_bytes(&setup);
   SB_TRY(sb_pass_create(&setup, &u->pass));
@@ -134,21 +169,22 @@ static sb_status read_moments(run *u) {
 
 static sb_status warm_up(run *u) {
   const sb_profile_request *r = u->r;
-  sb_progress_begin("moments", 1.0);
   const sb_warm_up_setup setup = {.pass = u->pass,
                                   .sums = u->sums,
                                   .optimizer = &u->optimizer,
                                   .adamw = r->adamw,
                                   .steps = r->warmup,
                                   .set_batch = set_batch,
-                                  .context = u,
-                                  .ticker = sb_progress_ticker()};
+                                  .context = u};
+  SB_PHASE(phase, "moments");
+  begin_passes(u, "moments", 1, 1, r->warmup);
   const sb_status status = sb_warm_up(&setup, &u->step_seconds);
-  sb_progress_end();
+  end_passes(u);
   SB_TRY(status);
   u->step = r->warmup;
-  sb_log_line("moments   of %zu batches at these weights: --optimizer has not given them",
-              r->warmup);
+  sb_log_phase("moments", sb_span_seconds(&phase), 0,
+               "of %zu batch%s at these weights: --optimizer has not given them", r->warmup,
+               r->warmup == 1 ? "" : "es");
   return SB_OK;
 }
 
@@ -177,10 +213,14 @@ static sb_status measure(run *u) {
                                   .lowprec = &u->lowprec,
                                   .seed = r->common.seed};
   SB_PHASE(phase, "profile");
-  SB_TRY(sb_profile_measure(&setup, &u->measured));
+  /* the noise step, and the longer step of errors, which are of each precision */
+  begin_passes(u, "profile", 1, 2 + (double)r->precisions.count, 2);
+  const sb_status measured = sb_profile_measure(&setup, &u->measured);
+  end_passes(u);
+  SB_TRY(measured);
   const sb_profile_measured *m = &u->measured;
   sb_log_phase("profile", sb_span_seconds(&phase), 0,
-               "moments %.2f s, noise step %.2f s, errors %.2f s", m->slope_seconds,
+               "slopes %.2f s, noise step %.2f s, errors %.2f s", m->slope_seconds,
                m->noise_seconds, m->error_seconds);
   if (!r->truth) return SB_OK;
   sb_progress_begin("truth", 1.0);

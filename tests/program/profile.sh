@@ -16,6 +16,21 @@ grep -q "warning: moments of 3 batches predict too large" "$dir/log" || fail "no
 "$shardbits" profile "$tiny" --tokens "$tiny_tokens" --precision fp4-128 --seqlen 16 --batch 2 --warmup 8 >"$dir/table" 2>"$dir/few" || fail "profile: $(cat "$dir/few")"
 [ "$(grep -c warning "$dir/few")" = 1 ] && grep -q "warning: without --json" "$dir/few" || fail "warnings: $(cat "$dir/few")"
 grep -q "moments.*3 batches" "$dir/log" || fail "nothing says where the moments are from: $(cat "$dir/log")"
+# on a terminal each phase shows how far it is, the two steps of the profile too
+/usr/bin/python3 - "$shardbits" profile "$model" "${common[@]}" --batch 12 --seqlen 256 --json "$dir/long.json" >"$dir/bars" <<'PYTHON'
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+try:
+    while text := os.read(terminal, 4096):
+        sys.stdout.write(text.decode().replace("\r", "\n"))
+except OSError: # the terminal's end
+    pass
+PYTHON
+for bar in 'moments  [0-9]*%' 'profile  [0-9]*%' 'moments .* s .*of 3 batches' 'profile .*slopes .* s, noise step .* s, errors .* s'; do
+  grep -qa "$bar" "$dir/bars" || fail "no '$bar' in: $(cat "$dir/bars")"
+done
 /usr/bin/python3 - "$dir/1.json" <<'PYTHON' || fail "the profile"
 import json, math, sys
 p = json.load(open(sys.argv[1]))
