@@ -46,6 +46,10 @@ double sb_text_limit(char *text, size_t size, double limit, bool least) {
 }
 
 char *sb_text_real(char *text, size_t size, double value) {
+  if (fabs(value) < 1e16 && value == floor(value)) { /* not 1e+03 */
+    snprintf(text, size, "%.0f", value);
+    return text;
+  }
   for (int digits = 1; digits <= 17; digits++) {
     snprintf(text, size, "%.*g", digits, value);
     if (strtod(text, NULL) == value) break;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "cli/nearest.h"
 
 enum { MAX_OPTIONS = 64 };
@@ -27,8 +28,10 @@ static bool whole_number(const char *text, uint64_t *out) {
 
 static sb_status bad_number(const sb_usage *u, const sb_option *o, const char *text,
                             const char *what) {
-  return sb_fail(SB_ERR_USAGE, "%s: --%s %.64s: %s from %.17g to %.17g is expected", u->command,
-                 o->name, text, what, o->low, o->high);
+  char low[SB_TEXT_SIZE], high[SB_TEXT_SIZE];
+  return sb_fail(SB_ERR_USAGE, "%s: --%s %.64s: %s from %s to %s is expected", u->command, o->name,
+                 text, what, sb_text_real(low, sizeof low, o->low),
+                 sb_text_real(high, sizeof high, o->high));
 }
 
 static sb_status set_whole(const sb_usage *u, const sb_option *o, const char *text) {

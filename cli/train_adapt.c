@@ -111,6 +111,11 @@ sb_status sb_train_adapt_settle(sb_train_adapt *a) {
     return sb_fail(SB_ERR_USAGE, "train: --forward-high is of low precision; give --policy, a "
                                  "format as --precision, or --adapt");
   if (!a->every) return SB_OK;
+  if (a->every >= a->steps && !a->at_once)
+    return sb_fail(SB_ERR_USAGE,
+                   "train: --adapt %zu chooses nothing in --steps %zu; give a smaller "
+                   "one",
+                   a->every, a->steps);
   return sb_precision_list_parse("train: --adapt-precision", a->list, false, &a->precisions);
 }
 

@@ -19,7 +19,8 @@ typedef struct sb_train_adapt {
   bool given;               /* any option that needs --adapt */
   char folder[SB_PATH_MAX]; /* of policies */
   /* Other options of train that these depend on. */
-  bool low; /* --policy, or a format as --precision */
+  bool low;     /* --policy, or a format as --precision */
+  bool at_once; /* --optimizer: the first choice comes before the first step */
   size_t steps, keep_first, keep_last;
 } sb_train_adapt;
 

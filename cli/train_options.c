@@ -204,6 +204,7 @@ static size_t precision_options(sb_train_request *r, sb_option *table) {
        SB_OPTION_ENUM(r->precision, sb_train_precision_names),
        .given = &r->given.precision,
        .section = PRECISION,
+       .unset = "as --compute",
        .help =
            "All GEMMs of all linear layers. f32 and bf16 are --compute, with nothing emulated."},
       {.name = "policy",

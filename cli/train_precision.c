@@ -22,6 +22,12 @@ static sb_status apply_policy(const char *path, const sb_arch *arch, sb_precisio
 
 static sb_status keep_high(const sb_train_request *r, const sb_arch *arch, sb_precision_map *map) {
   const size_t layers = arch->config.layers;
+  const bool low = r->adapt.every || sb_precision_map_is_low(map);
+  if (low && r->keep_first + r->keep_last == layers)
+    return sb_fail(SB_ERR_RANGE,
+                   "train: --keep-first %zu and --keep-last %zu leave none of the %zu layers for "
+                   "low precision",
+                   r->keep_first, r->keep_last, layers);
   if (r->keep_first + r->keep_last > layers)
     return sb_fail(
         SB_ERR_RANGE,
@@ -64,6 +70,10 @@ sb_status sb_train_precisions_make(const sb_train_request *r, const sb_arch *arc
   if (r->policy) SB_THEN(apply_policy(r->policy, arch, &out->map));
   SB_THEN(keep_high(r, arch, &out->map));
   SB_THEN(sb_precision_map_check(&out->map, arch, r->policy ? r->policy : "train: --precision"));
-  if (status == SB_OK) sb_train_precisions_settle(arch, out);
-  return status;
+  if (status != SB_OK) return status;
+  sb_train_precisions_settle(arch, out);
+  if (out->low && !r->policy && (r->keep_first || r->keep_last))
+    snprintf(out->name, sizeof out->name, "%s, first %zu and last %zu layers high",
+             sb_precision_names[uniform], r->keep_first, r->keep_last);
+  return SB_OK;
 }

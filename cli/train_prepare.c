@@ -64,10 +64,10 @@ static sb_status open_data(sb_train_command *u, const sb_config *config) {
   char tokens[SB_TEXT_SIZE];
   SB_TRY(sb_train_data_open(&setup, &u->data));
   const double windows = (double)sb_train_data_windows(u->data);
-  sb_log_line("tokens    %s; %.3g passes in %zu steps of %zu sequences of %zu tokens",
+  sb_log_line("tokens    %s; %.3g passes in %zu step%s of %zu sequence%s of %zu tokens",
               sb_text_count(tokens, sizeof tokens, (double)sb_train_data_tokens(u->data)),
-              (double)r->steps * (double)r->trainer.batch / windows, r->steps, r->trainer.batch,
-              r->trainer.seqlen);
+              (double)r->steps * (double)r->trainer.batch / windows, r->steps, sb_text_s(r->steps),
+              r->trainer.batch, sb_text_s(r->trainer.batch), r->trainer.seqlen);
   if (!r->eval_tokens) return SB_OK;
   setup.sources = r->eval_sources.sources;
   setup.count = r->eval_sources.count;
@@ -123,10 +123,14 @@ sb_status sb_train_set_precisions(sb_train_command *u, bool as_trained) {
 static sb_status make_precisions(sb_train_command *u, const sb_arch *arch) {
   SB_AGREE(u->world, sb_train_precisions_make(u->r, arch, &u->precisions));
   const sb_train_precisions *p = &u->precisions;
-  if (p->low)
+  const double fp4 = 100 * p->shares.fp4, fp8 = 100 * p->shares.fp8;
+  if (fp4 > 0 && fp8 > 0)
     sb_log_line(
         "precision %s: %.1f%% of the FLOPs of linear layers in fp4, %.1f%% in fp8, emulated",
-        p->name, 100 * p->shares.fp4, 100 * p->shares.fp8);
+        p->name, fp4, fp8);
+  else if (p->low)
+    sb_log_line("precision %s: %.1f%% of the FLOPs of linear layers in %s, emulated", p->name,
+                fp4 + fp8, fp4 > 0 ? "fp4" : "fp8");
   return SB_OK;
 }
 

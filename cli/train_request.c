@@ -34,8 +34,9 @@ static sb_status settle_precision(sb_train_request *r) {
                    sb_train_precision_names[r->precision]);
   if (plain && r->given.precision) {
     if (r->common.arithmetic_given && r->common.arithmetic != arithmetic)
-      return sb_fail(SB_ERR_USAGE, "train: --precision %s contradicts --compute; leave one out",
-                     sb_train_precision_names[r->precision]);
+      return sb_fail(SB_ERR_USAGE, "train: --precision %s contradicts --compute %s; leave one out",
+                     sb_train_precision_names[r->precision],
+                     r->common.arithmetic == SB_ARITHMETIC_BF16 ? "bf16" : "f32");
     r->common.arithmetic = arithmetic;
   }
   if (plain && !r->policy && !r->adapt.every && (r->keep_first || r->keep_last))
@@ -49,13 +50,26 @@ static sb_status settle_precision(sb_train_request *r) {
 
 static sb_status settle_schedule(sb_train_request *r) {
   sb_schedule *s = &r->trainer.schedule;
+  char cooldown[64] = "";
   s->steps = r->steps;
   s->floor = r->floor;
   s->warmup = r->given.warmup ? r->warmup : r->steps / 100;
   s->decay = r->cooldown;
+  if (r->cooldown) snprintf(cooldown, sizeof cooldown, " and --cooldown %zu", r->cooldown);
   if (r->cooldown && s->curve != SB_SCHEDULE_WSD)
     return sb_fail(SB_ERR_USAGE, "train: --cooldown is of --schedule wsd, not of %s",
                    sb_schedule_names[s->curve]);
+  if (s->curve == SB_SCHEDULE_WSD && !r->cooldown)
+    return sb_fail(SB_ERR_USAGE, "train: --schedule wsd needs --cooldown N; without one the rate "
+                                 "stays, which is --schedule constant");
+  if (s->warmup > s->steps || s->decay > s->steps - s->warmup)
+    return sb_fail(SB_ERR_USAGE, "train: --warmup %zu%s do%s not fit into --steps %zu", s->warmup,
+                   cooldown, s->decay ? "" : "es", s->steps);
+  if (r->given.stop_at && !r->save_every)
+    return sb_fail(SB_ERR_USAGE,
+                   "train: --stop-at %zu with --save-every 0 saves nothing of what "
+                   "it trained; leave one out",
+                   r->stop_at);
   if (!r->given.stop_at) r->stop_at = r->steps;
   if (r->log_every == 0) r->log_every = sb_max_size(r->steps / 20, 1);
   if (r->stop_at > r->steps)
@@ -98,11 +112,21 @@ static sb_status settle_adapt(sb_train_request *r) {
   r->adapt.steps = r->steps;
   r->adapt.keep_first = r->keep_first;
   r->adapt.keep_last = r->keep_last;
+  r->adapt.at_once = r->optimizer != NULL;
   return sb_train_adapt_settle(&r->adapt);
 }
 
+/* Ends of ranges that are not in them, by the option's name. */
+static sb_status settle_adamw(const sb_adamw *a) {
+  if (a->beta1 >= 1 || a->beta2 >= 1)
+    return sb_fail(SB_ERR_USAGE, "train: --beta%d 1: a number from 0 to below 1 is expected",
+                   a->beta1 >= 1 ? 1 : 2);
+  if (a->eps <= 0) return sb_fail(SB_ERR_USAGE, "train: --eps 0: a number above 0 is expected");
+  return sb_adamw_check(a);
+}
+
 sb_status sb_train_settle(sb_train_request *r) {
-  SB_TRY(sb_adamw_check(&r->trainer.adamw));
+  SB_TRY(settle_adamw(&r->trainer.adamw));
   SB_TRY(settle_precision(r));
   SB_TRY(settle_adapt(r));
   SB_TRY(settle_schedule(r));

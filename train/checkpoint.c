@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/memory.h"
@@ -26,6 +27,7 @@ struct sb_checkpoints {
   sb_destination folder;   /* of the one being saved */
   sb_state_writer *writer; /* of the one being saved; else NULL */
   uint64_t step;
+  bool alone;    /* the one being loaded: there is none before it */
   json_t *state; /* rank 0's, of the one being saved */
   char path[SB_PATH_MAX];
 };
@@ -99,11 +101,17 @@ static sb_status rotate(const sb_checkpoints *c) {
 
 /* ---- loading ---- */
 
-/* The way out where a checkpoint cannot be read. */
+/* The way out where a checkpoint cannot be read, in place of that of the file at fault: nobody can
+ * fetch it again. */
 static sb_status damaged(const sb_checkpoints *c, sb_status status) {
-  if (status == SB_OK) return status;
-  return sb_fail_from(sb_origin(), status, "%s; remove %s to go on from the checkpoint before it",
-                      sb_message(), c->path);
+  char text[1024];
+  if (status != SB_ERR_FORMAT && status != SB_ERR_IO) return status;
+  snprintf(text, sizeof text, "%s", sb_message());
+  const size_t folder = strlen(c->path);
+  char *advice = strncmp(text, c->path, folder) == 0 ? strstr(text + folder, "; ") : NULL;
+  if (advice) *advice = 0;
+  return sb_fail_from(sb_origin(), status, "%s; remove %s to %s", text, c->path,
+                      c->alone ? "begin anew" : "go on from the checkpoint before it");
 }
 
 static sb_status read_sum(const char *path, const json_t *root, uint64_t *sum) {
@@ -121,13 +129,13 @@ static sb_status read_state(const sb_checkpoints *c, json_t **state, uint64_t *s
   bool whole;
   SB_TRY(sb_path_join(path, c->path, SB_CHECKPOINT_STATE));
   SB_TRY(damaged(c, sb_sealed_read(path, &root, &whole)));
-  sb_status status = sb_key_begin(root, path, FORMAT, VERSION, WHAT, ADVICE);
+  sb_status status = damaged(c, sb_key_begin(root, path, FORMAT, VERSION, WHAT, ADVICE));
   if (status == SB_OK && !whole)
     status = damaged(c, sb_fail(SB_ERR_FORMAT, "%s: damaged: its checksum does not fit", path));
   SB_THEN(sb_key_compare(c->setup.key, json_object_get(root, "key"), path, "a state of training",
                          ADVICE));
-  SB_THEN(read_sum(path, root, sum));
-  SB_THEN(sb_json_get_object(path, "", root, "state", &found));
+  SB_THEN(damaged(c, read_sum(path, root, sum)));
+  SB_THEN(damaged(c, sb_json_get_object(path, "", root, "state", &found)));
   if (status == SB_OK) *state = json_incref(found);
   json_decref(root);
   return status;
@@ -192,20 +200,22 @@ sb_status sb_checkpoints_load(sb_checkpoints *c, json_t **state) {
   SB_SPAN(SB_TRACE_DISK, "load checkpoint", SB_TRACE_NONE);
   struct {
     uint64_t step, sum;
-    bool found;
+    size_t count;
   } newest = {0};
   sb_status status = SB_OK;
   *state = NULL;
   if (world->rank == 0) {
-    status = sb_checkpoint_dir_newest(&c->dir, &newest.found, &newest.step);
-    if (newest.found) {
+    status = sb_checkpoint_dir_newest(&c->dir, &newest.count, &newest.step);
+    c->alone = newest.count == 1;
+    if (newest.count) {
       SB_THEN(sb_checkpoint_dir_name(&c->dir, newest.step, c->path));
       SB_THEN(read_state(c, state, &newest.sum));
     }
   }
   SB_GO(sb_world_agree(world, status));
   SB_GO(sb_mpi_bcast(&newest, sizeof newest, 0, world->comm));
-  if (!newest.found) return SB_OK;
+  if (!newest.count) return SB_OK;
+  c->alone = newest.count == 1;
   SB_GO(sb_mpi_bcast(c->path, sizeof c->path, 0, world->comm));
   SB_GO(share_state(world, state));
   SB_GO(damaged(c, read_arrays(c, newest.sum)));

@@ -115,12 +115,10 @@ static sb_status list_steps(const sb_checkpoint_dir *dir, uint64_t **steps, size
   return status;
 }
 
-sb_status sb_checkpoint_dir_newest(const sb_checkpoint_dir *dir, bool *found, uint64_t *step) {
+sb_status sb_checkpoint_dir_newest(const sb_checkpoint_dir *dir, size_t *count, uint64_t *step) {
   uint64_t *steps = NULL;
-  size_t count;
-  SB_TRY(list_steps(dir, &steps, &count));
-  *found = count > 0;
-  if (*found) *step = steps[count - 1];
+  SB_TRY(list_steps(dir, &steps, count));
+  if (*count) *step = steps[*count - 1];
   sb_free(&steps);
   return SB_OK;
 }

@@ -33,8 +33,8 @@ void sb_checkpoint_dir_close(sb_checkpoint_dir *dir);
 
 /* out[SB_PATH_MAX] = the name of the checkpoint at `step`, below 10^8. SB_ERR_IO: too long. */
 sb_status sb_checkpoint_dir_name(const sb_checkpoint_dir *dir, uint64_t step, char *out);
-/* The newest checkpoint; *found false: there is none. SB_ERR_IO. */
-sb_status sb_checkpoint_dir_newest(const sb_checkpoint_dir *dir, bool *found, uint64_t *step);
+/* How many checkpoints there are, and the newest of them, if any. SB_ERR_IO. */
+sb_status sb_checkpoint_dir_newest(const sb_checkpoint_dir *dir, size_t *count, uint64_t *step);
 /* Removes the checkpoint at `step` if it is there. SB_ERR_IO. */
 sb_status sb_checkpoint_dir_remove(const sb_checkpoint_dir *dir, uint64_t step);
 /* Removes all checkpoints but the newest `keep` (0: all stay) and those at multiples of

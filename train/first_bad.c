@@ -227,9 +227,11 @@ static sb_status say_backward(const search *s, what w, size_t tensor) {
   if (after != SB_ROLE_Q)
     return sb_fail(SB_ERR_NUMERIC, "%s is the first whose input gradient is no number (dgrad)",
                    name_of(arch, after, t->layer));
+  if (t->layer + 1 == arch->config.layers) /* a tied head has the embedding's name */
+    return sb_fail(SB_ERR_NUMERIC,
+                   "the LM head is the first whose input gradient is no number (dgrad)");
   return sb_fail(SB_ERR_NUMERIC, "%s is the first whose input gradient is no number (dgrad)",
-                 t->layer + 1 < arch->config.layers ? name_of(arch, after, t->layer + 1)
-                                                    : name_of(arch, SB_ROLE_LM_HEAD, 0));
+                 name_of(arch, after, t->layer + 1));
 }
 
 static sb_status say(const search *s) {

@@ -30,7 +30,10 @@ typedef struct loop {
   double begun;                    /* of the clock */
   double last_log;                 /* seconds of training when the last line came */
   uint64_t last_log_step;
+  int zeros; /* steps in a row whose gradient was 0 */
 } loop;
+
+enum { MOST_ZEROS = 3 };
 
 static bool due(uint64_t step, uint64_t every) {
   return every > 0 && step % every == 0;
@@ -161,12 +164,27 @@ static sb_status save(loop *l) {
 static sb_status fail_numeric(loop *l, sb_status status) {
   char line[1024];
   if (status != SB_ERR_NUMERIC) return status;
-  snprintf(line, sizeof line, "step %llu: %s", (unsigned long long)l->step + 1, sb_message());
+  snprintf(line, sizeof line, "step %llu: %s; a lower --lr, --clip or --skip-norm may prevent it",
+           (unsigned long long)l->step + 1, sb_message());
   SB_TRY(poll(l, true));
+  if (l->u->events) {
+    json_t *event = sb_event("failure", l->step + 1);
+    json_object_set_new(event, "message", json_string(line));
+    (void)sb_events_write(l->u->events, event); /* the run ends with its own message */
+  }
   if (l->saved_at == UINT64_MAX || sb_cleanup_completed()[0])
     return sb_fail_from(sb_origin(), status, "%s", line);
   return sb_fail_from(sb_origin(), status, "%s; the state of step %llu is saved", line,
                       (unsigned long long)l->saved_at);
+}
+
+/* Weights that no gradient reaches are worth a word, once. */
+static void watch_norm(loop *l, const sb_step_report *r) {
+  l->zeros = r->norm == 0 ? l->zeros + 1 : 0;
+  if (l->zeros == MOST_ZEROS)
+    sb_log_line("step %llu: the gradient has been exactly 0 for %d steps, so nothing is learned; "
+                "weights or losses are too large or too small for --compute or --precision",
+                (unsigned long long)l->step, MOST_ZEROS);
 }
 
 static sb_status make_step(loop *l) {
@@ -189,6 +207,7 @@ static sb_status make_step(loop *l) {
   l->result->skipped += report.outcome != SB_STEP_TAKEN;
   SB_AGREE(u->world, tell_event(l, &report, seconds));
   tell_log(l, &report);
+  watch_norm(l, &report);
   sb_progress_step((double)(l->step - l->first));
   if (u->steering.after) SB_TRY(u->steering.after(u->steering.context, &report));
   return SB_OK;

@@ -39,7 +39,7 @@ static void reals(void **state) {
   assert_string_equal(sb_text_real(t, sizeof t, 3e-4), "0.0003");
   assert_string_equal(sb_text_real(t, sizeof t, 1e-12), "1e-12");
   assert_string_equal(sb_text_real(t, sizeof t, 0), "0");
-  assert_string_equal(sb_text_real(t, sizeof t, 1e6), "1e+06");
+  assert_string_equal(sb_text_real(t, sizeof t, 1e7), "10000000");
   assert_string_equal(sb_text_real(t, sizeof t, 1.0 / 3), "0.3333333333333333");
   assert_true(strtod(sb_text_real(t, sizeof t, -0x1.fffffffffffffp1023), NULL) ==
               -0x1.fffffffffffffp1023);

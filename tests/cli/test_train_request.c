@@ -136,12 +136,20 @@ static void test_refused(void **state) {
   (void)state;
   refuse("", "steps");
   refuse("--steps 7 --stop-at 8", "--stop-at 8 lies behind --steps 7");
-  refuse("--steps 7 --warmup 9", "9");
+  refuse("--steps 7 --warmup 9", "train: --warmup 9 does not fit into --steps 7");
+  refuse("--steps 7 --warmup 2 --schedule wsd --cooldown 6",
+         "train: --warmup 2 and --cooldown 6 do not fit into --steps 7");
+  refuse("--steps 7 --schedule wsd", "--schedule wsd needs --cooldown");
+  refuse("--steps 7 --stop-at 2 --save-every 0", "--stop-at 2 with --save-every 0 saves nothing");
+  refuse("--steps 7 --adapt 7", "--adapt 7 chooses nothing in --steps 7");
+  refuse("--steps 7 --lr nan", "--lr nan: a number from 1e-12 to 1000 is expected");
+  refuse("--steps 7 --eps 0", "--eps 0: a number above 0");
   refuse("--steps 7 --cooldown 3", "--cooldown is of --schedule wsd, not of cosine");
   refuse("--steps 7 --eval-every 3", "--eval-every needs --eval-tokens");
-  refuse("--steps 7 --beta2 1", "beta");
+  refuse("--steps 7 --beta2 1", "train: --beta2 1: a number from 0 to below 1");
+  refuse("--steps 7 --beta1 1", "train: --beta1 1: ");
   refuse("--steps 7 --policy p --precision nvfp4", "both choose precisions");
-  refuse("--steps 7 --precision bf16 --compute f32", "--precision bf16 contradicts --compute");
+  refuse("--steps 7 --precision bf16 --compute f32", "--precision bf16 contradicts --compute f32");
   refuse("--steps 7 --keep-first 2", "--keep-first keeps layers out of low precision");
   refuse("--steps 7 --precision bf16 --keep-last 2", "--keep-last keeps");
   refuse("--steps 7 --precision fp4", "precision");

@@ -71,10 +71,22 @@ key "--adapt: none there, 4 here" "${options[@]}" --adapt 4
 key "--clip" "${options[@]}" --clip 0
 key "--compute: f32 there, bf16 here" "${options[@]}" --precision bf16
 refuses 1 "k.checkpoints: has step 6, behind --stop-at 3" train "${options[@]}" -o "$dir/k" --stop-at 3
+run 1 train "${options[@]}" -o "$dir/k" --stop-at 7
 cp -r "$dir/k.checkpoints" "$dir/kept"
-truncate -s 1000 "$dir/k.checkpoints/step-00000006/optimizer.safetensors"
-refuses 3 "step-00000006/optimizer.safetensors.*; remove .*step-00000006 to go on from the checkpoint before it" train "${options[@]}" -o "$dir/k"
-rm -r "$dir/k.checkpoints" && mv "$dir/kept" "$dir/k.checkpoints"
+damaged() { # TEXT: of step 7, which something was done to; no other advice stands beside the way out
+  tell 3 train "${options[@]}" -o "$dir/k"
+  one_line "$1" "$1" && ! grep -q "fetch\|give \|; is it" "$dir/stderr" || fail "$1: $(cat "$dir/stderr")"
+  rm -rf "$dir/k.checkpoints" && cp -r "$dir/kept" "$dir/k.checkpoints"
+}
+last=$dir/k.checkpoints/step-00000007
+before="; remove [^ ]*step-00000007 to go on from the checkpoint before it"
+truncate -s 1000 "$last/optimizer.safetensors" && damaged "optimizer.safetensors: the header claims.*$before"
+truncate -s 9000 "$last/model.safetensors" && damaged "model.safetensors: tensor .*$before"
+rm "$last/model.safetensors" && damaged "model.safetensors: cannot be opened.*$before"
+rm "$last/optimizer.safetensors" && damaged "optimizer.safetensors: cannot be opened.*$before"
+echo garbage >"$last/training.json" && damaged "training.json: is not valid JSON.*$before"
+echo '{}' >"$last/training.json" && damaged "training.json: not a training state.*$before"
+rm -r "$dir/k.checkpoints/step-00000006" "$last/optimizer.safetensors" && damaged "; remove .*step-00000007 to begin anew"
 
 # ---- what is refused before the work ----
 head -c 9000 "$other" >"$dir/short.bin"
@@ -123,8 +135,9 @@ refuses 1 "pipe: is a pipe that nobody reads from" train "${options[@]}" -o "$ou
 wrong=2 refuses 1 "train: --events - and --json - would mix" train "${options[@]}" -o "$out" --events - --json -
 
 # ---- a loss without a number; the last good state stays ----
-tell 3 train "${options[@]}" --lr 900 --clip 0 --warmup 9 --decay 0 --save-every 1 -o "$dir/bad"
-one_line "a rate that is too high" "step [1-9][0-9]*: .*model.layers.* is no number.*checkpoints/step-0*[1-9] is complete"
+tell 3 train "${options[@]}" --lr 900 --clip 0 --warmup 9 --decay 0 --save-every 1 -o "$dir/bad" --events "$dir/bad.events"
+one_line "a rate that is too high" "step [1-9][0-9]*: .*model.layers.* is no number.*; a lower --lr, --clip or.*checkpoints/step-0*[1-9] is complete"
+tail -n 1 "$dir/bad.events" | grep -q '"event": "failure", "step": [1-9][0-9]*, "message": "step ' || fail "no event of it: $(tail -n 1 "$dir/bad.events")"
 [ ! -e "$dir/bad" ] || fail "a rate that is too high: an output"
 
 # ---- SIGUSR1: a checkpoint after the present step, and a clean end; SIGTERM: what goes on from where ----

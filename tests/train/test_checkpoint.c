@@ -206,7 +206,7 @@ static void refused(void **state) {
       &r, "step-00000002: damaged: weights or moments are not as they were written; remove ");
   flip("model.safetensors", 400);
   flip("optimizer.safetensors", 4000);
-  expect_refusal(&r, "saved/step-00000002 to go on from the checkpoint before it");
+  expect_refusal(&r, "saved/step-00000002 to begin anew");
   flip("optimizer.safetensors", 4000);
   flip("training.json", 60);
   expect_refusal(&r, "training.json: ");
