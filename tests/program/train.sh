@@ -67,7 +67,7 @@ key "set of weights of token files (--tokens); give" "$config" --tokens "$tokens
 key "--steps: 24 there, 30 here" "${options[@]}" --steps 30 --warmup 0
 key "--lr: 0.003 there, 0.0003 here" "${options[@]}" --lr 0.0003
 key "--beta2: 0.95 there, 0.99 here" "${options[@]}" --beta2 0.99
-key "--adapt: none there, 4 here" "${options[@]}" --adapt 4
+key "--adapt: none there, 4 here" "${options[@]}" --adapt 4 --adapt-precision fp4-128
 key "--clip" "${options[@]}" --clip 0
 key "--compute: f32 there, bf16 here" "${options[@]}" --precision bf16
 refuses 1 "k.checkpoints: has step 6, behind --stop-at 3" train "${options[@]}" -o "$dir/k" --stop-at 3
