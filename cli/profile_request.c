@@ -163,6 +163,9 @@ static sb_status settle(sb_profile_request *r) {
     return sb_fail(SB_ERR_USAGE, "profile: --truth-linears, --truth-policies and --truth-share are "
                                  "of --truth; give it too");
   SB_TRY(sb_precision_list_parse("profile: --precision", r->precision, false, &r->precisions));
+  unsigned formats = 0;
+  for (size_t i = 0; i < r->precisions.count; i++) formats |= 1u << r->precisions.of[i];
+  SB_TRY(sb_rounding_check(&r->rounding, "profile", formats));
   SB_TRY(sb_adamw_check(&r->adamw));
   if (r->common.quiet && !r->common.json)
     return sb_fail(SB_ERR_USAGE, "profile: --quiet without --json leaves nothing of the profile");

@@ -60,6 +60,16 @@ void sb_train_precisions_settle(const sb_arch *arch, sb_train_precisions *p) {
     snprintf(p->name, sizeof p->name, "policy %016llx", (unsigned long long)hash);
 }
 
+/* Of the map, and of what it may become. */
+static unsigned formats_of(const sb_train_request *r, const sb_precision_map *map) {
+  unsigned formats = 0;
+  for (size_t i = 0; i < map->count; i++)
+    for (int gemm = 0; gemm < SB_GEMM_KINDS; gemm++) formats |= 1u << map->gemms[i][gemm];
+  for (size_t i = 0; r->adapt.every && i < r->adapt.precisions.count; i++)
+    formats |= 1u << r->adapt.precisions.of[i];
+  return formats;
+}
+
 sb_status sb_train_precisions_make(const sb_train_request *r, const sb_arch *arch,
                                    sb_train_precisions *out) {
   const sb_precision uniform = r->precision <= SB_TRAIN_BF16
@@ -69,6 +79,7 @@ sb_status sb_train_precisions_make(const sb_train_request *r, const sb_arch *arc
   sb_status status = sb_precision_map_create(arch, uniform, &out->map);
   if (r->policy) SB_THEN(apply_policy(r->policy, arch, &out->map));
   SB_THEN(keep_high(r, arch, &out->map));
+  SB_THEN(sb_rounding_check(&r->rounding, "train", formats_of(r, &out->map)));
   SB_THEN(sb_precision_map_check(&out->map, arch, r->policy ? r->policy : "train: --precision"));
   if (status != SB_OK) return status;
   sb_train_precisions_settle(arch, out);

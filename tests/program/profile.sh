@@ -76,6 +76,7 @@ wrong=2
 refused "nvfp5" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp5
 refused "twice" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4,nvfp4
 refused "leave --beta1, --beta2 out" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4 --optimizer "$state" --beta1 0.8
+refused "profile: --hadamard is of nvfp4" profile "$tiny" --tokens "$tiny_tokens" --precision fp4-128 --hadamard off --json "$out.json"
 refused "of --truth; give it too" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4 --truth-linears 4
 refused "leaves nothing of the profile" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4
 wrong=1

@@ -49,6 +49,8 @@ for how in "--precision nvfp4" "--precision fp8-128 --keep-first 1" "--policy $d
   rm -rf "$dir/c1" "$dir/c3"
 done
 run 1 train "${options[@]}" --policy "$dir/mlp.json" --checkpoints "$dir/k" -o "$dir/m" --stop-at 4 --json "$dir/m.json"
+run 1 train "${options[@]}" --precision nvfp4 --keep-first 1 --save-every 0 -o "$dir/kept" --json "$dir/kept.json"
+grep -q '"precision": "nvfp4, first 1 and last 0 layers high"' "$dir/kept.json" || fail "the name of the precision: $(grep precision "$dir/kept.json")"
 # a layer: three matrices of 128 x 64 in its MLP; 64 x 64 twice and 32 x 64 twice in attention
 [ "$(value "$dir/m.json" fp4_share)" = 0.66666666666666663 ] || fail "share of fp4: $(value "$dir/m.json" fp4_share)"
 run 1 train "${options[@]}" --policy "$dir/mlp.json" --checkpoints "$dir/k" -o "$dir/m" --eval-precision trained --eval-tokens "$tokens" \
@@ -65,8 +67,12 @@ refuses 1 "layer 0: model.layers.0.self_attn.q_proj.weight .*48, 48.* mxfp8 .*mu
 refuses 1 "another precision .*: policy [0-9a-f]* there, nvfp4 here" train "${options[@]}" --precision nvfp4 --checkpoints "$dir/k" -o "$out"
 refuses 1 "another --hadamard: on there, off here" train "${options[@]}" --policy "$dir/mlp.json" --hadamard off --checkpoints "$dir/k" -o "$out"
 wrong=2 refuses 1 "--policy and --precision nvfp4 both choose" train "${options[@]}" --policy "$dir/mlp.json" --precision nvfp4 -o "$out"
-wrong=2 refuses 1 "--precision f32 contradicts --compute" train "${options[@]}" --precision f32 --compute bf16 -o "$out"
+wrong=2 refuses 1 "--precision f32 contradicts --compute bf16" train "${options[@]}" --precision f32 --compute bf16 -o "$out"
 wrong=2 refuses 1 "--keep-last keeps layers out of low precision" train "${options[@]}" --keep-last 1 -o "$out"
+refuses 1 "--keep-first 1 and --keep-last 1 leave none of the 2 layers" train "${options[@]}" --precision nvfp4 --keep-first 1 --keep-last 1 -o "$out"
+wrong=2 refuses 1 "train: --mxfp4-scale is of mxfp4" train "${options[@]}" --precision nvfp4 --mxfp4-scale even -o "$out"
+wrong=2 refuses 1 "train: --f32-scales is of fp8-128" train "${options[@]}" --policy "$dir/mlp.json" --f32-scales on -o "$out"
+wrong=2 refuses 1 "train: --stochastic is of formats of 4 bits" train "${options[@]}" --precision mxfp8 --stochastic off -o "$out"
 refuses 1 "--keep-first 2 and --keep-last 1 are more layers than the 2 of the model" train "${options[@]}" --precision nvfp4 \
   --keep-first 2 --keep-last 1 -o "$out"
 finish
