@@ -203,9 +203,16 @@ static sb_status settle(sb_policy_request *r) {
   if (r->share_given && r->baseline != SB_BASELINE_NONE && !sb_baseline_has_target(r->baseline))
     return sb_fail(SB_ERR_USAGE, "policy: --baseline %s has no target; leave --target out",
                    sb_baseline_names[r->baseline]);
-  if (r->baseline != SB_BASELINE_NONE && (r->speedup_given || r->by == SB_BY_GEMM))
+  if (r->baseline != SB_BASELINE_NONE &&
+      (r->speedup_given || r->by == SB_BY_GEMM || r->balance || r->present))
     return sb_fail(SB_ERR_USAGE, "policy: baselines know a share and whole linears: neither "
-                                 "--speedup nor --by gemm");
+                                 "--speedup nor --by gemm, --balance or --present");
+  if (r->loss_factor != sb_policy_defaults.loss_factor &&
+      (r->scores == SB_SCORES_ABSOLUTE || r->scores == SB_SCORES_RELATIVE))
+    return sb_fail(SB_ERR_USAGE,
+                   "policy: --metric %s knows no divergence of the loss; leave "
+                   "--loss-factor out",
+                   sb_scores_names[r->scores]);
   return SB_OK;
 }
 

@@ -82,10 +82,21 @@ static size_t forced_in(const solver *s, const range *r) {
   return forced;
 }
 
+static bool offers_fp4(const sb_choose_options *o) {
+  for (size_t c = 0; c < o->candidate_count; c++)
+    if (sb_precision_bits(o->candidates[c]) == 4) return true;
+  return false;
+}
+
 static sb_status no_share(const solver *s, const range *r) {
   const sb_exact_items low = items_of(s, r, LOW_FLOPS, true);
   const double work = (double)work_of(s, r), most = (double)sb_exact_most(&low) / work;
   char text[SB_TEXT_SIZE], where[96];
+  if (most <= 0 && !offers_fp4(s->options))
+    return sb_fail(
+        SB_ERR_RANGE,
+        "%s: a share of %g in FP4 is out of reach: no precision to choose from has 4 bits", s->path,
+        s->options->target);
   sb_text_limit(text, sizeof text, most > 0 ? most : 1, false);
   return sb_fail(SB_ERR_RANGE,
                  "%s: a share of %g in FP4 is out of reach%s: %.4g to %s are possible, with %zu of "

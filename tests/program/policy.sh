@@ -103,6 +103,7 @@ head -c 5000 "$dir/P.json" >"$dir/cut.json"
 refused "is not valid JSON" policy "$dir/cut.json" -o "$out"
 refuses 1 "not shardbits-profile; shardbits profile makes such files" policy "$model/config.json" -o "$out"
 refuses 1 "--force makes model.layers.0.mlp.down_proj nvfp4, and --keep-first 1" policy "$dir/P.json" --force '*.down_proj=nvfp4' --keep-first 1
+refuses 1 "out of reach: no precision to choose from has 4 bits" policy "$dir/P.json" --precision bf16,mxfp8
 refuses 1 "more layers than the model's 12" policy "$dir/P.json" --keep-first 7 --keep-last 6 -o "$out"
 refuses 1 "not shardbits-rates; shardbits policy --help shows" policy "$dir/P.json" --rates "$dir/one.json"
 wrong=2
@@ -119,4 +120,6 @@ refuses 1 "needs --stages" policy "$dir/P.json" --balance -o "$out"
 refuses 1 "needs --present" policy "$dir/P.json" --switch-cost 1 -o "$out"
 refuses 1 "needs -o" policy "$dir/P.json" --format te
 refuses 1 "neither --speedup nor --by gemm" policy "$dir/P.json" --baseline random --by gemm -o "$out"
+refuses 1 "neither --speedup nor --by gemm, --balance" policy "$dir/P.json" --baseline by-type --stages 2 --balance
+refuses 1 "leave --loss-factor out" policy "$dir/P.json" --metric absolute --loss-factor 3
 finish
