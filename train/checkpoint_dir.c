@@ -66,11 +66,13 @@ sb_status sb_checkpoint_dir_open(const char *path, sb_checkpoint_dir *out) {
   snprintf(out->path, sizeof out->path, "%s", path);
   SB_TRY(sb_path_join(lock, path, LOCK_NAME));
   SB_TRY(sb_cleanup_add(path, &out->slot));
-  const int error = mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : errno;
+  const bool made = mkdir(path, 0777) == 0;
+  const int error = made || errno == EEXIST ? 0 : errno;
   const sb_status status =
       error ? sb_fail(SB_ERR_IO, "%s: cannot be created for checkpoints: %s", path, strerror(error))
             : sb_lock_take(lock, path, &out->lock);
   if (status != SB_OK) {
+    if (made) (void)rmdir(path);
     sb_cleanup_drop(out->slot);
     *out = SB_NO_CHECKPOINT_DIR;
     return status;

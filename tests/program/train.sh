@@ -126,6 +126,8 @@ done
 
 # ---- a log must not cost a run: its reader goes, or its disk is full ----
 mkfifo "$dir/pipe"
+run 2 train "${options[@]}" -o "$dir/told" --save-every 0 --events -
+[ "$(steps_in "$dir/out")" = "$(seq -s ' ' 24)" ] || fail "stdout has not the events alone: $(cat "$dir/out")"
 "$shardbits" train "${options[@]}" -o "$dir/unread" --events - --quiet --json "$dir/u.json" 2>"$dir/err" | head -n 1 >"$dir/first"
 [ "${PIPESTATUS[0]}" = 0 ] || fail "a reader that goes: exit code ${PIPESTATUS[0]}: $(cat "$dir/err")"
 grep -q '"event": "begin"' "$dir/first" || fail "no events on stdout: $(cat "$dir/first")"
