@@ -14,6 +14,8 @@
 #include "cli/profile_show.h"
 #include "cli/report_json.h"
 #include "folders/hf_load.h"
+#include "folders/hf_path.h"
+#include "model/config_read.h"
 #include "policy/truth.h"
 #include "policy/warm_up.h"
 #include "train/data.h"
@@ -79,33 +81,30 @@ static sb_status load(run *u) {
   const sb_blocking blocking = {BLOCK, BLOCK, SB_ASYMMETRIC};
   char count[SB_TEXT_SIZE];
   SB_PHASE(phase, "load");
-  SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(sb_hf_load_f32(u->world, r->model, blocking, &u->model));
-  SB_TRY(sb_common_check_seqlen(&r->common, &u->model->config));
-  u->seqlen = sb_common_seqlen(&r->common, &u->model->config);
   sb_log_phase("load", sb_span_seconds(&phase), 0, "%s: %s parameters", r->model,
                sb_text_count(count, sizeof count, (double)u->model->arch.parameters));
   return SB_OK;
 }
 
-static sb_status check_shapes(const run *u) {
+static sb_status check_shapes(const run *u, const sb_arch *arch) {
   sb_precision_map map;
   sb_status status = SB_OK;
   for (size_t p = 0; p < u->r->precisions.count; p++) {
-    SB_TRY(sb_precision_map_create(&u->model->arch, u->r->precisions.of[p], &map));
-    SB_THEN(sb_precision_map_check(&map, &u->model->arch, u->r->model));
+    SB_TRY(sb_precision_map_create(arch, u->r->precisions.of[p], &map));
+    SB_THEN(sb_precision_map_check(&map, arch, u->r->model));
     sb_precision_map_free(&map);
   }
   return status;
 }
 
-static sb_status open_data(run *u) {
+static sb_status open_data(run *u, const sb_config *config) {
   const sb_profile_request *r = u->r;
   const sb_train_data_setup setup = {.world = u->world,
                                      .sources = r->sources.sources,
                                      .count = r->sources.count,
                                      .width = r->common.token_width,
-                                     .vocab = u->model->config.vocab,
+                                     .vocab = config->vocab,
                                      .seqlen = u->seqlen,
                                      .batch = r->batch,
                                      .seed = r->common.seed};
@@ -149,22 +148,25 @@ static void warn_of_few(uint64_t batches) {
                 batches == 1 ? "a hundred times and more" : "up to several times");
 }
 
+static sb_status check_moments(const sb_profile_request *r, sb_optimizer_info *info) {
+  SB_TRY(sb_optimizer_file_info(r->optimizer, info));
+  if (info->updates > 0) return SB_OK;
+  return sb_fail(SB_ERR_RANGE, "%s: has moments of no update yet; leave --optimizer out",
+                 r->optimizer);
+}
+
 static sb_status read_moments(run *u) {
   sb_profile_request *r = u->r;
   sb_optimizer_info info = {0};
   bool masters;
-  SB_AGREE(u->world, sb_optimizer_file_info(r->optimizer, &info));
+  SB_AGREE(u->world, check_moments(r, &info));
   SB_TRY(sb_optimizer_file_read(u->world, r->optimizer, &u->optimizer, &masters));
   r->adamw = info.adamw;
   u->step = info.step;
   sb_log_line("optimizer %s: moments of %" PRIu64 " updates%s, at step %" PRIu64, r->optimizer,
               info.updates, masters ? " and masters" : "", info.step);
-  if (info.updates > 0) {
-    warn_of_few(info.updates);
-    return SB_OK;
-  }
-  return sb_fail(SB_ERR_RANGE, "%s: has moments of no update yet; leave --optimizer out",
-                 r->optimizer);
+  warn_of_few(info.updates);
+  return SB_OK;
 }
 
 static sb_status warm_up(run *u) {
@@ -188,10 +190,32 @@ static sb_status warm_up(run *u) {
   return SB_OK;
 }
 
+static sb_status read_config(const char *path, sb_config *config, sb_arch *arch) {
+  SB_TRY(sb_hf_path_check_model(path));
+  SB_TRY(sb_config_read_stored(path, config));
+  return sb_arch_create(config, arch);
+}
+
+/* All that can be looked at without the weights: a wrong name is not worth waiting for them. */
+static sb_status prepare_cheap(run *u) {
+  const sb_profile_request *r = u->r;
+  sb_config config;
+  sb_arch arch = {0};
+  sb_optimizer_info info = {0};
+  sb_status status = sb_world_agree(u->world, read_config(r->model, &config, &arch));
+  SB_THEN(sb_common_check_seqlen(&r->common, &config));
+  if (status == SB_OK) u->seqlen = sb_common_seqlen(&r->common, &config);
+  SB_THEN(sb_world_agree(u->world, check_shapes(u, &arch)));
+  SB_THEN(open_data(u, &config));
+  if (r->optimizer) SB_THEN(sb_world_agree(u->world, check_moments(r, &info)));
+  sb_arch_free(&arch);
+  return status;
+}
+
 static sb_status prepare(run *u) {
+  SB_TRY(sb_common_backend(u->world, &u->r->common, &u->backend));
+  SB_TRY(prepare_cheap(u));
   SB_TRY(load(u));
-  SB_AGREE(u->world, check_shapes(u));
-  SB_TRY(open_data(u));
   sb_status status = sb_shares_create(u->model, &u->shares);
   SB_THEN(sb_optimizer_create(&u->shares, &u->optimizer));
   SB_AGREE(u->world, status);

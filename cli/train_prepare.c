@@ -13,7 +13,7 @@
 #include "folders/export.h"
 #include "folders/fresh_model.h"
 #include "folders/hf_load.h"
-#include "folders/hf_source.h"
+#include "folders/hf_path.h"
 #include "model/config_read.h"
 #include "policy/adapt_folder.h"
 #include "train/run_key.h"
@@ -250,14 +250,10 @@ static sb_status check_adapt(const sb_train_command *u, const sb_arch *arch) {
                         a->every && u->world->rank == 0 ? sb_adapt_folder_check(a->folder) : SB_OK);
 }
 
-/* The configuration, as the weights' headers make of it. */
-static sb_status read_config(const sb_train_command *u, bool has_weights, sb_config *out) {
-  sb_hf_source source;
-  if (!has_weights) return sb_world_agree(u->world, sb_config_read(u->r->model, out));
-  const sb_status status = sb_hf_source_open(u->world, u->r->model, &source);
-  *out = source.config;
-  sb_hf_source_close(&source);
-  return status;
+/* Whether announced biases are stored, and zero, is found when weights are loaded. */
+static sb_status read_config(const char *path, bool has_weights, sb_config *out) {
+  SB_TRY(has_weights ? sb_hf_path_check_model(path) : sb_hf_path_check(path));
+  return has_weights ? sb_config_read_stored(path, out) : sb_config_read(path, out);
 }
 
 /* All that can be looked at without the weights: a wrong name is not worth waiting for them. */
@@ -265,7 +261,7 @@ static sb_status prepare_cheap(sb_train_command *u, bool has_weights) {
   sb_train_request *r = u->r;
   sb_config config;
   sb_arch arch = {0};
-  SB_TRY(read_config(u, has_weights, &config));
+  SB_AGREE(u->world, read_config(r->model, has_weights, &config));
   SB_TRY(sb_common_check_seqlen(&r->common, &config));
   r->trainer.seqlen = sb_common_seqlen(&r->common, &config);
   SB_TRY(open_data(u, &config));

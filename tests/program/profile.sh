@@ -84,4 +84,9 @@ refused "optimizer.safetensors: .*shape" profile "$tiny" --tokens "$tiny_tokens"
 refused "must be multiples of 32" profile "$tiny" --tokens "$tiny_tokens" --precision mxfp8 --seqlen 16 --batch 2 --json "$out.json"
 refused "nowhere" profile "$dir/nowhere" --tokens "$tiny_tokens" --precision nvfp4 --json "$out.json"
 refused "No such file" profile "$tiny" --tokens "$dir/nothing.bin" --precision fp4-128 --json "$out.json"
+for early in "--tokens $dir/nothing.bin" "--tokens $tiny_tokens --optimizer $dir/nothing"; do
+  # shellcheck disable=SC2086
+  "$shardbits" profile "$tiny" $early --precision fp4-128 --seqlen 16 --json "$out.json" 2>"$dir/stderr" && fail "$early: no failure"
+  grep -q "nothing.*No such file" "$dir/stderr" && ! grep -q "^load " "$dir/stderr" || fail "$early: found after loading: $(cat "$dir/stderr")"
+done
 finish
