@@ -48,6 +48,10 @@ static sb_status load_model(sb_train_command *u, bool has_weights) {
   sb_log_phase("load", sb_span_seconds(&phase), 0, "%s: %s parameters%s", r->model,
                sb_text_count(count, sizeof count, (double)sb_export_source_bytes(u->model) / 4),
                has_weights ? "" : ", random");
+  if (u->model->config.dropout > 0)
+    sb_log_line("load      attention_dropout %g of its configuration has no effect: training here "
+                "has no dropout",
+                u->model->config.dropout);
   return SB_OK;
 }
 

@@ -41,6 +41,7 @@ typedef struct sb_config {
   bool tie_embeddings;                      /* the LM head is the embedding */
   bool attention_bias, mlp_bias;            /* biases are announced (sb_config_parse_stored) */
   size_t max_positions;                     /* trained context, for information */
+  double dropout; /* of attention, while training, for information: here there is none */
   /* Sequences of more tokens would be computed otherwise than here (a sliding window, dynamic
    * RoPE); 0: none. The key that says so, for messages. */
   size_t longest;

@@ -147,6 +147,8 @@ sb_status sb_config_parse_stored(const json_t *object, const char *path, sb_conf
   SB_TRY(sb_config_flag(&from, tie_key, &out->tie_embeddings));
   SB_TRY(sb_config_flag(&from, attention_bias_key, &out->attention_bias));
   SB_TRY(sb_config_flag(&from, mlp_bias_key, &out->mlp_bias));
+  const json_t *dropout = sb_config_value(&from, "attention_dropout");
+  out->dropout = json_is_number(dropout) ? json_number_value(dropout) : 0;
   return read_dtype(&from, out);
 }
 

@@ -182,8 +182,8 @@ static sb_status fail_numeric(loop *l, sb_status status) {
 static void watch_norm(loop *l, const sb_step_report *r) {
   l->zeros = r->norm == 0 ? l->zeros + 1 : 0;
   if (l->zeros == MOST_ZEROS)
-    sb_log_line("step %llu: the gradient has been exactly 0 for %d steps, so nothing is learned; "
-                "weights or losses are too large or too small for --compute or --precision",
+    sb_log_line("step %llu: the gradient has been exactly 0 for %d steps, so nothing is learned; a "
+                "lower --lr may prevent it",
                 (unsigned long long)l->step, MOST_ZEROS);
 }
 

@@ -136,6 +136,14 @@ run 1 train "${options[@]}" -o "$dir/full" --save-every 0 --events /dev/full --j
 refuses 1 "pipe: is a pipe that nobody reads from" train "${options[@]}" -o "$out" --events "$dir/pipe"
 wrong=2 refuses 1 "train: --events - and --json - would mix" train "${options[@]}" -o "$out" --events - --json -
 
+# ---- what has no effect, or no longer any, is told ----
+sed 's/"attention_dropout": [0-9.]*/"attention_dropout": 0.1/' "$config" >"$dir/dropout.json"
+head -c 8000 /dev/zero >"$dir/zeros.bin"
+"$shardbits" train "$dir/dropout.json" --tokens "$dir/zeros.bin" --token-dtype u16 --seqlen 16 --batch 2 --steps 12 --lr 5 --save-every 0 \
+  -o "$dir/zeros" >"$dir/stdout" 2>"$dir/stderr" || fail "zeros: $(cat "$dir/stderr")"
+grep -q "attention_dropout 0.1 of its configuration has no effect" "$dir/stderr" || fail "dropout: $(cat "$dir/stderr")"
+[ "$(grep -c "the gradient has been exactly 0 for 3 steps" "$dir/stderr")" = 1 ] || fail "no gradient: $(cat "$dir/stderr")"
+
 # ---- a loss without a number; the last good state stays ----
 tell 3 train "${options[@]}" --lr 900 --clip 0 --warmup 9 --decay 0 --save-every 1 -o "$dir/bad" --events "$dir/bad.events"
 one_line "a rate that is too high" "step [1-9][0-9]*: .*model.layers.* is no number.*; a lower --lr, --clip or.*checkpoints/step-0*[1-9] is complete"
