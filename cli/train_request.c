@@ -116,17 +116,8 @@ static sb_status settle_adapt(sb_train_request *r) {
   return sb_train_adapt_settle(&r->adapt);
 }
 
-/* Ends of ranges that are not in them, by the option's name. */
-static sb_status settle_adamw(const sb_adamw *a) {
-  if (a->beta1 >= 1 || a->beta2 >= 1)
-    return sb_fail(SB_ERR_USAGE, "train: --beta%d 1: a number from 0 to below 1 is expected",
-                   a->beta1 >= 1 ? 1 : 2);
-  if (a->eps <= 0) return sb_fail(SB_ERR_USAGE, "train: --eps 0: a number above 0 is expected");
-  return sb_adamw_check(a);
-}
-
 sb_status sb_train_settle(sb_train_request *r) {
-  SB_TRY(settle_adamw(&r->trainer.adamw));
+  SB_TRY(sb_adamw_check(&r->trainer.adamw));
   SB_TRY(settle_precision(r));
   SB_TRY(settle_adapt(r));
   SB_TRY(settle_schedule(r));

@@ -4,14 +4,18 @@
 
 #include "base/memory.h"
 
+static sb_status check_beta(const char *option, double beta) {
+  if (beta >= 0 && beta < 1) return SB_OK;
+  return sb_fail(SB_ERR_USAGE, "%s %g: a number from 0 to below 1 is expected", option, beta);
+}
+
 sb_status sb_adamw_check(const sb_adamw *a) {
-  if (!(a->beta1 >= 0 && a->beta1 < 1 && a->beta2 >= 0 && a->beta2 < 1))
-    return sb_fail(SB_ERR_USAGE, "AdamW's betas lie in 0 .. 1, 1 excluded; %g and %g do not",
-                   a->beta1, a->beta2);
+  SB_TRY(check_beta("--beta1", a->beta1));
+  SB_TRY(check_beta("--beta2", a->beta2));
   if (!(a->eps > 0) || !isfinite(a->eps))
-    return sb_fail(SB_ERR_USAGE, "AdamW's eps is a number above 0, not %g", a->eps);
+    return sb_fail(SB_ERR_USAGE, "--eps %g: a number above 0 is expected", a->eps);
   if (!(a->decay >= 0) || !isfinite(a->decay))
-    return sb_fail(SB_ERR_USAGE, "weight decay is a number from 0 on, not %g", a->decay);
+    return sb_fail(SB_ERR_USAGE, "--decay %g: a number from 0 on is expected", a->decay);
   return SB_OK;
 }
 

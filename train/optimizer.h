@@ -24,7 +24,8 @@ typedef struct sb_adamw {
 
 #define SB_ADAMW_DEFAULTS ((sb_adamw){.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1})
 
-/* SB_ERR_USAGE for numbers out of range: betas in [0, 1), eps above 0, decay not negative. Pure. */
+/* SB_ERR_USAGE for numbers out of range: betas in [0, 1), eps above 0, decay not negative; options
+ * that have these names are named. Pure. */
 sb_status sb_adamw_check(const sb_adamw *adamw);
 
 typedef struct sb_optimizer {

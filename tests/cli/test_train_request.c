@@ -146,8 +146,8 @@ static void test_refused(void **state) {
   refuse("--steps 7 --eps 0", "--eps 0: a number above 0");
   refuse("--steps 7 --cooldown 3", "--cooldown is of --schedule wsd, not of cosine");
   refuse("--steps 7 --eval-every 3", "--eval-every needs --eval-tokens");
-  refuse("--steps 7 --beta2 1", "train: --beta2 1: a number from 0 to below 1");
-  refuse("--steps 7 --beta1 1", "train: --beta1 1: ");
+  refuse("--steps 7 --beta2 1", "--beta2 1: a number from 0 to below 1");
+  refuse("--steps 7 --beta1 1", "--beta1 1: ");
   refuse("--steps 7 --policy p --precision nvfp4", "both choose precisions");
   refuse("--steps 7 --precision bf16 --compute f32", "--precision bf16 contradicts --compute f32");
   refuse("--steps 7 --keep-first 2", "--keep-first keeps layers out of low precision");

@@ -79,6 +79,7 @@ refused "leave --beta1, --beta2 out" profile "$tiny" --tokens "$tiny_tokens" --p
 refused "profile: --hadamard is of nvfp4" profile "$tiny" --tokens "$tiny_tokens" --precision fp4-128 --hadamard off --json "$out.json"
 refused "of --truth; give it too" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4 --truth-linears 4
 refused "leaves nothing of the profile" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4
+refuses 1 "--beta2 1: a number from 0 to below 1" profile "$tiny" --tokens "$tiny_tokens" --precision nvfp4 --beta2 1 --json "$out.json"
 wrong=1
 refused "optimizer.safetensors: .*shape" profile "$tiny" --tokens "$tiny_tokens" --precision fp4-128 --seqlen 16 --batch 2 --optimizer "$state" --json "$out.json"
 refused "must be multiples of 32" profile "$tiny" --tokens "$tiny_tokens" --precision mxfp8 --seqlen 16 --batch 2 --json "$out.json"
