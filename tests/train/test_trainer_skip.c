@@ -87,7 +87,7 @@ static void options(void **state) {
   sb_trainer_options o = r.options;
   o.adamw.beta2 = 1, refused(&r, o, "--beta2 1: a number from 0 to below 1"), o = r.options;
   o.adamw.eps = 0, refused(&r, o, "--eps 0: a number above 0"), o = r.options;
-  o.adamw.decay = -1, refused(&r, o, "weight decay"), o = r.options;
+  o.adamw.decay = -1, refused(&r, o, "--decay -1: a number from 0"), o = r.options;
   o.clip = -1, refused(&r, o, "clipped"), o = r.options;
   o.skip_norm = NAN, refused(&r, o, "skipped above a score"), o = r.options;
   o.batch = 0, refused(&r, o, "at least one sequence"), o = r.options;
