@@ -1,6 +1,7 @@
 /* The options of train. */
 #include "base/limits.h"
 #include "cli/train_request.h"
+#include "train/gradient_sums.h"
 
 /* Sections of --help. */
 #define DATA      "data"
@@ -35,7 +36,7 @@ static size_t data_options(sb_train_request *r, sb_option *table) {
        .kind = SB_OPTION_SIZE,
        .value = &r->trainer.batch,
        .low = 1,
-       .high = 1e6,
+       .high = SB_GRADIENT_SEQUENCES,
        .operand = "N",
        .section = DATA,
        .help = "Sequences per step, of all ranks together."},

@@ -143,6 +143,7 @@ static void test_refused(void **state) {
   refuse("--steps 7 --stop-at 2 --save-every 0", "--stop-at 2 with --save-every 0 saves nothing");
   refuse("--steps 7 --adapt 7", "--adapt 7 chooses nothing in --steps 7");
   refuse("--steps 7 --lr nan", "--lr nan: a number from 1e-12 to 1000 is expected");
+  refuse("--steps 7 --batch 4097", "--batch 4097: a whole number from 1 to 4096");
   refuse("--steps 7 --eps 0", "--eps 0: a number above 0");
   refuse("--steps 7 --cooldown 3", "--cooldown is of --schedule wsd, not of cosine");
   refuse("--steps 7 --eval-every 3", "--eval-every needs --eval-tokens");

@@ -57,7 +57,7 @@ static void expect_failure(run *r, const char *text) {
 
 static void check(size_t activation_bytes) {
   const struct {
-    change changes[4];
+    change changes[8];
     const char *text;
   } cases[] = {
       {{{"model.layers.1.self_attn.k_proj.weight", 0}},
@@ -70,6 +70,15 @@ static void check(size_t activation_bytes) {
       {{{"model.layers.0.mlp.down_proj.weight", 3e38f}},
        "model.layers.0.mlp.down_proj.weight is the first whose output is no number (fprop)"},
       {{{"lm_head.weight", 3e38f}}, "the LM head is the first whose output is no number (fprop)"},
+      /* a residual stream that is tiny, so that its norm multiplies the gradient */
+      {{{"model.embed_tokens.weight", 1e-35f},
+        {"model.layers.0.self_attn.o_proj.weight", 1e-35f},
+        {"model.layers.0.mlp.down_proj.weight", 1e-35f},
+        {"model.layers.1.self_attn.o_proj.weight", 1e-35f},
+        {"model.layers.1.mlp.down_proj.weight", 1e-35f},
+        {"model.norm.weight", 1e10f},
+        {"lm_head.weight", 1e30f}},
+       "the LM head is the first whose input gradient is no number (dgrad)"},
       /* inputs a million times as large, and matrices that make up for it */
       {{{"model.layers.1.input_layernorm.weight", 1e6f},
         {"model.layers.1.self_attn.q_proj.weight", 1e-6f},
@@ -86,7 +95,7 @@ static void check(size_t activation_bytes) {
   (void)run_step(&whole);
   float *kept = copy_weights(&r);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    for (size_t k = 0; k < 4 && cases[i].changes[k].tensor; k++) apply(&r, cases[i].changes[k]);
+    for (size_t k = 0; k < 8 && cases[i].changes[k].tensor; k++) apply(&r, cases[i].changes[k]);
     expect_failure(&r, cases[i].text);
     put_weights(&r, kept);
   }
