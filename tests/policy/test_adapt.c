@@ -288,10 +288,10 @@ static void refusals(void **state) {
   adaptive a;
   sb_adapt_options options = usual;
   options.keep_first = 1;
-  EXPECT(adaptive_open(&a, &world, &options) == SB_ERR_RANGE);
-  EXPECT(strstr(sb_message(), "train --adapt") != NULL);
-  adaptive_close(&a);
   EXPECT_OK(adaptive_open(&a, &world, &usual));
+  EXPECT_OK(sb_adapt_check(&a.r.model->arch, &usual));
+  EXPECT(sb_adapt_check(&a.r.model->arch, &options) == SB_ERR_RANGE);
+  EXPECT(strstr(sb_message(), "--adapt-target") != NULL);
   json_t *object = sb_adapt_state(a.adapt);
   json_array_remove(json_object_get(object, "precisions"), 0);
   EXPECT(sb_adapt_resume(a.adapt, object) == SB_ERR_FORMAT);
