@@ -74,8 +74,9 @@ table_bits() {
   echo "- $(grep kills "$work/kills"), restarts on 1 to 4 ranks: $(tail -n 1 "$work/kills")"
 }
 
-speed_rounds() {
+speed_rounds() { # threads may spin: the table is for a machine without other work
   local _
+  unset OMP_WAIT_POLICY
   for _ in 1 2 3; do
     OMP_NUM_THREADS=$threads "$python" tools/bench_torch.py "$demo" data/calib.bin --seqs 8 --seqlen 256 --threads "$threads" --train 20
     OMP_NUM_THREADS=$threads on_ranks 1 "$build/bench/bench_train" "$demo" data/calib.bin 8 256 f32 20 fp8-tensor fp8-128 mxfp8 mxfp4 nvfp4 fp4-128
