@@ -10,8 +10,8 @@
 
 #define QUANTUM 0x1p-40
 enum { LANES = 16 };
-/* The limit of add_multiples is 2^50 quanta; so a sum stays below 2^62. */
-_Static_assert(SB_GRADIENT_LIMIT == 0x1p50 * QUANTUM && SB_GRADIENT_SEQUENCES <= 1 << 12, "limit");
+/* The limit of add_multiples is 2^50 quanta, 2^10; so a sum stays below 2^62. */
+_Static_assert((int)SB_GRADIENT_LIMIT == 1 << 10 && SB_GRADIENT_SEQUENCES <= 1 << 12, "limit");
 
 struct sb_gradient_sums {
   const sb_shares *shares;
