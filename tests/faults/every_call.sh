@@ -5,7 +5,7 @@
 # every_call.sh SHARDBITS MPIRUN SOURCE LIBRARY HOW: LIBRARY is fail_call.c; HOW is "all", or how many calls are tried, each of
 # another kind.
 . "$(dirname "$0")/../support/shell.sh"
-library=$4 how=$5
+. "$(dirname "$0")/calls.sh"
 work=$(cd "$dir" && pwd -P)/work
 mkdir -p "$work/model"
 cp "$tiny/config.json" "$tiny/model.safetensors" "$work/model" && cp "$tiny_tokens" "$work/calib.bin"
@@ -14,16 +14,6 @@ command=(quantize "$work/model" --calib "$work/calib.bin" --token-dtype u16 --se
 
 reset() { # everything as before the first run: an old output, and nothing saved
   rm -rf "$work"/OUT* "$work"/saved* "$work"/bits* "$work"/report* && cp -a "$dir/old" "$work/OUT"
-}
-attempt() { # RANK CALL: CALL 0 lists the calls in $dir/log
-  rm -f "$dir/log"
-  OMPI_MCA_odls_base_sigkill_timeout=0 timeout 60 "$mpirun" 2 -q env LD_PRELOAD="$library" FAIL_UNDER="$work/" FAIL_RANK="$1" \
-    FAIL_AT="$2" FAIL_LOG="$dir/log" "$shardbits" "${command[@]}" --quiet >"$dir/stdout" 2>"$dir/stderr"
-  code=$?
-  sed -i '/^\[warn\] Epoll MOD/d' "$dir/stderr"
-}
-kind_of() { # lines NUMBER CALL PATH: the call and the path without what is random
-  sed -E "s|$work/||; s/[0-9a-f]{8,}/X/g; s/([a-z])64 /\1 /"
 }
 
 run 2 quantize "$work/model" --bits 4 --block 128x128 --method rtn -o "$dir/old"
@@ -67,26 +57,5 @@ again() {
   [ "$(value "$work/report.json" content_hash)" = "$expected" ] || fail "$1: the next run has another result"
 }
 
-tried=0 survived=0
-for rank in 0 1; do
-  reset && attempt $rank 0
-  [ "$code" = 0 ] || fail "a run that only counts: $(cat "$dir/stderr")"
-  kind_of <"$dir/log" >"$dir/calls"
-  if [ "$how" = all ]; then
-    numbers=$(cut -d ' ' -f 1 "$dir/calls")
-  else # the first of each kind, and of these as many as asked for, evenly spread
-    numbers=$(sort -k 2 -u -s "$dir/calls" | sort -n | cut -d ' ' -f 1 |
-      awk -v n="$how" -v rank=$rank '{ at[NR] = $1 } END { for (i = 0; i < n; i++) print at[1 + int((i + rank / 2) * NR / n)] }' | uniq)
-  fi
-  [ -n "$numbers" ] || fail "rank $rank: no calls were seen"
-  for number in $numbers; do
-    reset && attempt $rank "$number"
-    what="call $number of rank $rank ($(kind_of <"$dir/log"))"
-    grep -q '^failed' "$dir/log" 2>/dev/null || fail "$what: nothing failed"
-    after "$what"
-    again "$what"
-    tried=$((tried + 1))
-  done
-done
-echo "$tried calls tried; the run did not need $survived of them"
-finish
+every_number() { cut -d ' ' -f 1; }
+each_call every_number

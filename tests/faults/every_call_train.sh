@@ -5,7 +5,7 @@
 # every_call_train.sh SHARDBITS MPIRUN SOURCE LIBRARY HOW: LIBRARY is fail_call.c; HOW is "all", for two calls of each kind, or how
 # many calls are tried, each of another kind.
 . "$(dirname "$0")/../support/shell.sh"
-library=$4 how=$5
+. "$(dirname "$0")/calls.sh"
 work=$(cd "$dir" && pwd -P)/work
 mkdir -p "$work/model"
 cp "$tiny/config.json" "$tiny/model.safetensors" "$work/model"
@@ -17,16 +17,6 @@ command=(train "$work/model" --tokens "$work/tokens.bin" --token-dtype u16 --seq
   --events "$work/events" --json "$work/report.json" -o "$work/OUT")
 
 reset() { rm -rf "$work"/OUT* "$work"/events* "$work"/report*; }
-attempt() { # RANK CALL: CALL 0 lists the calls in $dir/log
-  rm -f "$dir/log"
-  OMPI_MCA_odls_base_sigkill_timeout=0 timeout 60 "$mpirun" 2 -q env LD_PRELOAD="$library" FAIL_UNDER="$work/" FAIL_RANK="$1" \
-    FAIL_AT="$2" FAIL_LOG="$dir/log" "$shardbits" "${command[@]}" --quiet >"$dir/stdout" 2>"$dir/stderr"
-  code=$?
-  sed -i '/^\[warn\] Epoll MOD/d' "$dir/stderr"
-}
-kind_of() { # lines NUMBER CALL PATH: the call and the path without what is random
-  sed -E "s|$work/||; s/[0-9a-f]{8,}/X/g; s/([a-z])64 /\1 /"
-}
 weights() { sha256sum <"$work/OUT/model.safetensors"; }
 
 reset && run 2 "${command[@]}"
@@ -59,26 +49,9 @@ again() { # WHAT: the same command, to the same end
   [ "$(ls "$work/OUT.checkpoints")" = step-00000006 ] || fail "$1: the next run left $(ls "$work/OUT.checkpoints")"
 }
 
-tried=0 survived=0
-for rank in 0 1; do
-  reset && attempt $rank 0
-  [ "$code" = 0 ] || fail "a run that only counts: $(cat "$dir/stderr")"
-  kind_of <"$dir/log" >"$dir/calls"
-  if [ "$how" = all ]; then # the first and the last of each kind: of the first checkpoint, and of one with another before it
-    numbers=$({ sort -k 2 -u -s "$dir/calls"; sort -n -r "$dir/calls" | sort -k 2 -u -s; } | cut -d ' ' -f 1 | sort -n -u)
-  else # the first of each kind, and of these as many as asked for, evenly spread
-    numbers=$(sort -k 2 -u -s "$dir/calls" | sort -n | cut -d ' ' -f 1 |
-      awk -v n="$how" -v rank=$rank '{ at[NR] = $1 } END { for (i = 0; i < n; i++) print at[1 + int((i + rank / 2) * NR / n)] }' | uniq)
-  fi
-  [ -n "$numbers" ] || fail "rank $rank: no calls were seen"
-  for number in $numbers; do
-    reset && attempt $rank "$number"
-    what="call $number of rank $rank ($(kind_of <"$dir/log"))"
-    grep -q '^failed' "$dir/log" 2>/dev/null || fail "$what: nothing failed"
-    after "$what"
-    again "$what"
-    tried=$((tried + 1))
-  done
-done
-echo "$tried calls tried; the run did not need $survived of them"
-finish
+first_and_last() { # of each kind: of the first checkpoint, and of one with another before it
+  local calls
+  calls=$(cat)
+  { sort -k 2 -u -s <<<"$calls"; sort -n -r <<<"$calls" | sort -k 2 -u -s; } | cut -d ' ' -f 1 | sort -n -u
+}
+each_call first_and_last

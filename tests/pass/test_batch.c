@@ -12,15 +12,6 @@ typedef struct sums { /* of gradients, over this rank's sequences in order */
   uint64_t matrices, parameters;
 } sums;
 
-static uint64_t checksum(uint64_t sum, const float *x, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    uint32_t bits;
-    memcpy(&bits, &x[i], sizeof bits);
-    sum = mix(sum ^ bits);
-  }
-  return sum;
-}
-
 static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *g) {
   sums *s = context;

@@ -1,6 +1,7 @@
 /* Passes of mixed precisions have the same bits for any number of ranks, threads and sequences in a
  * wave, and random bits that depend on the batch's key alone. */
 #include "tests/support/golden.h"
+#include "tests/support/gradient_checksums.h"
 
 #include <math.h>
 
@@ -17,50 +18,8 @@ typedef struct way { /* of running a pass */
 
 typedef struct outcome {
   double loss;
-  uint64_t gradients[SEQUENCES]; /* of all matrices, last layer first */
-  size_t wave_first, next;       /* local sequences, while it is filled */
-  const sb_world *world;
-  const sb_model *model; /* of the run, as the backend */
-  sb_backend *backend;
+  uint64_t gradients[SEQUENCES];
 } outcome;
-
-static size_t sequence_of(const outcome *o, size_t local) {
-  return local * (size_t)o->world->size + (size_t)o->world->rank;
-}
-
-static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
-                             const sb_device_layer *prepared) {
-  outcome *o = context;
-  (void)stream, (void)layer, (void)prepared;
-  o->next = o->wave_first;
-  return SB_OK;
-}
-
-static sb_status matrix_gradient(void *context, sb_stream stream, size_t layer, size_t which,
-                                 const float *g) {
-  outcome *o = context;
-  const sb_tiling *t = &sb_model_matrix(o->model, layer, which)->tiling;
-  uint64_t *sum = &o->gradients[sequence_of(o, o->next)];
-  const size_t count = t->rows * t->cols;
-  uint32_t *bits = malloc(count * sizeof *bits);
-  EXPECT_OK(o->backend->op->download(o->backend, stream, bits, g, count * sizeof *bits));
-  EXPECT_OK(o->backend->op->sync(o->backend, stream));
-  for (size_t i = 0; i < count; i++) *sum = mix(*sum ^ bits[i]);
-  free(bits);
-  return SB_OK;
-}
-
-static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
-  (void)stream, (void)layer;
-  ((outcome *)context)->next++;
-  return SB_OK;
-}
-
-static sb_status end_layer(void *context, size_t layer) {
-  outcome *o = context;
-  if (layer == 0) o->wave_first = o->next;
-  return SB_OK;
-}
 
 /* Every GEMM another precision. */
 static void mixed(const sb_arch *arch, sb_precision_map *map) {
@@ -95,13 +54,11 @@ static void run(const way *w, outcome *out) {
                                   .threads = w->threads,
                                   .blocking = {16, 32, SB_ASYMMETRIC},
                                   .activation_bytes = (size_t)1 << 30});
-  out->world = w->world;
-  out->model = g.model;
-  out->backend = g.backend;
+  gradient_checksums sums = {.model = g.model, .backend = g.backend, .of = out->gradients};
   const size_t local = sb_pass_local(w->world, SEQUENCES);
   uint32_t *tokens = calloc(local * T + 1, sizeof *tokens);
   for (size_t i = 0; i < local * T; i++)
-    tokens[i] = (uint32_t)(mix(sequence_of(out, i / T) * T + i % T) % g.model->config.vocab);
+    tokens[i] = (uint32_t)(mix(sequence_of(w->world, i / T) * T + i % T) % g.model->config.vocab);
   mixed(&g.model->arch, &map);
   sb_lowprec_options options = sb_lowprec_options_default();
   options.stochastic = w->stochastic;
@@ -117,12 +74,7 @@ static void run(const way *w, outcome *out) {
                                .lowprec = &options};
   EXPECT_OK(sb_pass_create(&setup, &pass));
   sb_pass_set_batch(pass, tokens, w->key);
-  const sb_pass_hooks hooks = {.context = out,
-                               .begin_layer = begin_layer,
-                               .matrix = matrix_gradient,
-                               .end_sequence = end_sequence,
-                               .end_layer = end_layer};
-  EXPECT_OK(sb_pass_gradients(pass, &hooks, &out->loss));
+  gradient_checksums_measure(&sums, pass, SEQUENCES, &out->loss);
   /* high again, then low again */
   double loss;
   EXPECT_OK(sb_pass_set_precisions(pass, NULL, NULL));
@@ -138,10 +90,11 @@ static void run(const way *w, outcome *out) {
   golden_close(&g);
 }
 
-static bool same(const outcome *a, const outcome *b) {
+/* Of the sequences that a rank of `of` has. */
+static bool same(const sb_world *of, const outcome *a, const outcome *b) {
   bool equal = a->loss == b->loss;
-  for (size_t i = 0; i < sb_pass_local(a->world, SEQUENCES); i++) {
-    const size_t s = sequence_of(a, i);
+  for (size_t i = 0; i < sb_pass_local(of, SEQUENCES); i++) {
+    const size_t s = sequence_of(of, i);
     equal = equal && a->gradients[s] == b->gradients[s] && a->gradients[s] != 0;
   }
   return equal;
@@ -155,18 +108,18 @@ static void passes(void **state) {
   run(&(way){alone, 1, plenty, 0, 1, true, true}, &expected);
   EXPECT(expected.gradients[0] != expected.gradients[1]);
   run(&(way){&world, 1, plenty, 0, 1, true, true}, &got);
-  EXPECT(same(&got, &expected));
+  EXPECT(same(&world, &got, &expected));
   run(&(way){&world, 2, 1, 0, 1, true, true}, &got); /* one sequence a wave */
-  EXPECT(same(&got, &expected));
+  EXPECT(same(&world, &got, &expected));
   run(&(way){&world, 3, plenty, plenty, 1, true, true}, &got);
-  EXPECT(same(&got, &expected));
+  EXPECT(same(&world, &got, &expected));
   /* Another key moves gradients, not the loss: X and W are rounded to nearest. */
   run(&(way){alone, 1, plenty, 0, 2, true, true}, &got);
   EXPECT(got.loss == expected.loss);
   for (size_t s = 0; s < SEQUENCES; s++) EXPECT(got.gradients[s] != expected.gradients[s]);
   run(&(way){alone, 1, plenty, 0, 1, false, true}, &expected);
   run(&(way){alone, 1, plenty, 0, 2, false, true}, &got);
-  EXPECT(same(&got, &expected));
+  EXPECT(same(alone, &got, &expected));
   /* The mean error of some layers in low precision is small beside the loss, and not 0. */
   run(&(way){alone, 1, plenty, 0, 1, true, false}, &high);
   EXPECT(high.loss != expected.loss && fabs(high.loss - expected.loss) < 0.05 * high.loss);

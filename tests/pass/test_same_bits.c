@@ -3,6 +3,7 @@
  * held against is computed by each rank for itself, as a world of one. */
 #include "folders/hf_load.h"
 #include "tests/support/golden.h"
+#include "tests/support/gradient_checksums.h"
 
 /* Five windows of 19 of the golden tokens: unequal shares on 2, 3 and 4 ranks, and nothing for two
  * of 7. */
@@ -19,73 +20,17 @@ typedef struct way { /* of running a pass */
 typedef struct outcome {
   double loss, loss_alone; /* of the pass with gradients, and of one for the loss alone */
   uint64_t logits[SEQUENCES];
-  uint64_t gradients[SEQUENCES]; /* of all matrices, last layer first */
-  size_t wave_first, next;       /* local sequences, while it is filled */
-  const sb_world *world;
-  const sb_model *model;
+  uint64_t gradients[SEQUENCES];
 } outcome;
 
-static uint64_t checksum(uint64_t sum, const float *x, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    uint32_t bits;
-    memcpy(&bits, &x[i], sizeof bits);
-    sum = mix(sum ^ bits);
-  }
-  return sum;
-}
-
-static size_t sequence_of(const outcome *o, size_t local) {
-  return local * (size_t)o->world->size + (size_t)o->world->rank;
-}
-
-static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
-                             const sb_device_layer *prepared) {
-  outcome *o = context;
-  (void)stream, (void)layer, (void)prepared;
-  o->next = o->wave_first;
-  return SB_OK;
-}
-
-static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
-                        const float *g) {
-  outcome *o = context;
-  const sb_matrix *mine = sb_model_matrix(o->model, layer, which);
-  (void)stream;
-  uint64_t *sum = &o->gradients[sequence_of(o, o->next)];
-  *sum = checksum(mix(*sum + mine->first_block), g, mine->tiling.rows * mine->tiling.cols);
-  return SB_OK;
-}
-
-static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
-  (void)stream, (void)layer;
-  ((outcome *)context)->next++;
-  return SB_OK;
-}
-
-static sb_status end_layer(void *context, size_t layer) {
-  outcome *o = context;
-  if (layer == 0) o->wave_first = o->next;
-  return SB_OK;
-}
-
-static void gradients(sb_pass *pass, outcome *out) {
-  const sb_pass_hooks hooks = {.context = out,
-                               .begin_layer = begin_layer,
-                               .matrix = matrix,
-                               .end_sequence = end_sequence,
-                               .end_layer = end_layer};
-  out->wave_first = 0;
-  EXPECT_OK(sb_pass_gradients(pass, &hooks, &out->loss));
-  EXPECT(out->wave_first == sb_pass_local(out->world, SEQUENCES));
-}
-
-static void logits(sb_pass *pass, outcome *out) {
-  const size_t count = T * out->model->config.vocab;
+static void logits(sb_pass *pass, const sb_model *model, outcome *out) {
+  const sb_world *of = model->world;
+  const size_t count = T * model->config.vocab;
   float *values = calloc(count, sizeof *values);
-  for (size_t i = 0; i * (size_t)out->world->size < SEQUENCES; i++) {
+  for (size_t i = 0; i * (size_t)of->size < SEQUENCES; i++) {
     EXPECT_OK(sb_pass_logits(pass, i, values));
-    if (sequence_of(out, i) < SEQUENCES)
-      out->logits[sequence_of(out, i)] = checksum(0, values, count);
+    if (sequence_of(of, i) < SEQUENCES)
+      out->logits[sequence_of(of, i)] = checksum(0, values, count);
   }
   free(values);
 }
@@ -115,14 +60,13 @@ static void run(const char *name, const way *w, outcome *out) {
                                .activation_bytes = w->activation_bytes,
                                .keep_bytes = w->keep_bytes};
   EXPECT_OK(sb_pass_create(&setup, &pass));
-  out->world = w->world;
-  out->model = model;
+  gradient_checksums sums = {.model = model, .backend = backend, .of = out->gradients};
   /* gradients after a loss use its forward part, but not when something else came between */
   EXPECT_OK(sb_pass_loss(pass, &out->loss_alone));
-  logits(pass, out);
-  gradients(pass, out);
+  logits(pass, model, out);
+  gradient_checksums_measure(&sums, pass, SEQUENCES, &out->loss);
   EXPECT_OK(sb_pass_loss(pass, &out->loss_alone));
-  gradients(pass, out);
+  gradient_checksums_measure(&sums, pass, SEQUENCES, &out->loss);
   sb_pass_free(&pass);
   sb_sequences_free(&sequences);
   sb_model_free(&model);
@@ -134,7 +78,7 @@ static void compare(const char *name, const outcome *expected, const way *w, con
   run(name, w, &got);
   bool same = got.loss == expected->loss && got.loss_alone == expected->loss;
   for (size_t i = 0; i < sb_pass_local(w->world, SEQUENCES); i++) {
-    const size_t s = sequence_of(&got, i);
+    const size_t s = sequence_of(w->world, i);
     same =
         same && got.logits[s] == expected->logits[s] && got.gradients[s] == expected->gradients[s];
     same = same && got.logits[s] != 0 && got.gradients[s] != 0;

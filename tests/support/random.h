@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Mixes bits (the finaliser of SplitMix64). */
 static inline uint64_t mix(uint64_t x) {
@@ -12,6 +13,16 @@ static inline uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
   x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
   return x ^ (x >> 31);
+}
+
+/* A checksum of the bits of `count` floats, beginning with `sum`. */
+static inline uint64_t checksum(uint64_t sum, const float *x, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    uint32_t bits;
+    memcpy(&bits, &x[i], sizeof bits);
+    sum = mix(sum ^ bits);
+  }
+  return sum;
 }
 
 /* The next random number below `bound`, which is at least 1. */
