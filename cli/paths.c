@@ -65,6 +65,7 @@ static sb_status settle_list(const char **value, int *count) {
   size_t names = 1;
   char *list;
   if (!*value) return SB_OK;
+  if (access(*value, F_OK) == 0) return settle(value, count); /* one file, commas and all */
   if (*count == SB_PATHS_MAX)
     return sb_fail(SB_ERR_INTERNAL, "more than %d paths on a command line", SB_PATHS_MAX);
   for (const char *c = *value; *c; c++) names += *c == ',';
@@ -77,7 +78,10 @@ static sb_status settle_list(const char **value, int *count) {
   char *next = list, *at = settled[*count];
   for (const char *name; status == SB_OK && (name = strsep(&next, ","));) {
     if (at > settled[*count]) at = stpcpy(at, ",");
-    status = sb_path_absolute(name, at);
+    if (*name) /* an empty one is refused where the list is read */
+      status = sb_path_absolute(name, at);
+    else
+      *at = 0;
     at += strlen(at);
   }
   sb_free(&list);

@@ -12,7 +12,7 @@
 #include "io/manifest.h"
 #include "io/outdir.h"
 
-enum { MOST = 16 + SB_TRAIN_SOURCES, LISTS = 2 };
+enum { LISTS = 2, MOST = 16 + LISTS * SB_TRAIN_SOURCES };
 
 /* A name on the command line, and what it says. */
 typedef struct named {

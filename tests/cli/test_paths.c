@@ -10,12 +10,12 @@
 static char here[PATH_MAX];
 
 static const char *model, *out, *calib, *json, *none, *tokens;
+static char tokens_given[64] = "--tokens=a_*.bin:0.7,/b.bin,../c.npy:2";
 
 static sb_status parse_and_settle(char *to) {
   static char command[] = "quantize", source[] = "../model", dash[] = "-o",
-              c[] = "--calib=/abs/tokens", j[] = "--json", report[] = "report.json",
-              t[] = "--tokens=a_*.bin:0.7,/b.bin,../c.npy:2";
-  char *argv[] = {command, source, dash, to, c, j, report, t, NULL};
+              c[] = "--calib=/abs/tokens", j[] = "--json", report[] = "report.json";
+  char *argv[] = {command, source, dash, to, c, j, report, tokens_given, NULL};
   bool help;
   const sb_argument arguments[] = {{"MODEL", &model, "A folder."}};
   const sb_option own[] = {
@@ -81,6 +81,24 @@ static void the_working_folder_and_above(void **state) {
   }
 }
 
+/* As where the list is read (cli/token_list.h): a file that is there is one, whatever its name; an
+ * empty name stays empty, and is refused there. */
+static void names_of_token_files(void **state) {
+  (void)state;
+  char before[sizeof tokens_given], expected[2 * PATH_MAX + 64], to[] = ".";
+  memcpy(before, tokens_given, sizeof before);
+  fclose(fopen("a,b.bin", "w"));
+  strcpy(tokens_given, "--tokens=a,b.bin");
+  assert_ok(parse_and_settle(to));
+  snprintf(expected, sizeof expected, "%s/a,b.bin", here);
+  assert_string_equal(tokens, expected);
+  strcpy(tokens_given, "--tokens=a,,b.bin");
+  assert_ok(parse_and_settle(to));
+  snprintf(expected, sizeof expected, "%s/a,,%s/b.bin", here, here);
+  assert_string_equal(tokens, expected);
+  memcpy(tokens_given, before, sizeof before);
+}
+
 static void absolute_paths(void **state) {
   (void)state;
   static const struct {
@@ -111,8 +129,8 @@ static int leave_scratch(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(absolute_paths),
-                                     cmocka_unit_test(elsewhere_they_stay),
-                                     cmocka_unit_test(the_working_folder_and_above)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(names_of_token_files), cmocka_unit_test(absolute_paths),
+      cmocka_unit_test(elsewhere_they_stay), cmocka_unit_test(the_working_folder_and_above)};
   return cmocka_run_group_tests(tests, stand_in_scratch, leave_scratch);
 }
