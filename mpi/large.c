@@ -21,6 +21,11 @@ sb_status sb_mpi_sum_u64(uint64_t *data, size_t count, MPI_Comm comm) {
   return sb_mpi_reduce_by(REDUCE_PIECE, data, count, MPI_UINT64_T, MPI_SUM, comm);
 }
 
+sb_status sb_mpi_sum_f64(double *data, size_t count, MPI_Comm comm) {
+  SB_SPAN(SB_TRACE_EXCHANGE, "sum", SB_TRACE_NONE);
+  return sb_mpi_reduce_by(REDUCE_PIECE, data, count, MPI_DOUBLE, MPI_SUM, comm);
+}
+
 sb_status sb_mpi_max_u64(uint64_t *data, size_t count, MPI_Comm comm) {
   SB_SPAN(SB_TRACE_EXCHANGE, "maximum", SB_TRACE_NONE);
   return sb_mpi_reduce_by(REDUCE_PIECE, data, count, MPI_UINT64_T, MPI_MAX, comm);

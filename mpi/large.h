@@ -15,6 +15,9 @@ sb_status sb_mpi_bcast(void *data, size_t bytes, int root, MPI_Comm comm);
 /* data[i] = sum over ranks of data[i], in place; integer, so exact (modulo 2^64). */
 sb_status sb_mpi_sum_i64(int64_t *data, size_t count, MPI_Comm comm);
 sb_status sb_mpi_sum_u64(uint64_t *data, size_t count, MPI_Comm comm);
+/* The same of doubles, in the order that MPI chooses: exact where only one rank has a number and
+ * the others have 0. */
+sb_status sb_mpi_sum_f64(double *data, size_t count, MPI_Comm comm);
 /* data[i] = the largest data[i] of all ranks, in place. For a minimum, pass complements. */
 sb_status sb_mpi_max_u64(uint64_t *data, size_t count, MPI_Comm comm);
 /* Rank r receives in `out` the sums of elements [starts[r], starts[r+1]) of every rank's

@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "mpi/large.h"
 #include "policy/adapt_folder.h"
 #include "policy/outcome.h"
 #include "policy/profile.h"
@@ -206,8 +207,8 @@ static sb_status choose_alone(sb_adapt *a, const moment *at) {
 static sb_status choose(sb_adapt *a, uint64_t step, uint64_t told, const char *why) {
   const moment at = {step, told, why};
   SB_AGREE(a->world, a->world->rank == 0 ? choose_alone(a, &at) : SB_OK);
-  SB_MPI(MPI_Bcast(a->chosen.gemms, (int)(a->chosen.count * sizeof *a->chosen.gemms), MPI_BYTE, 0,
-                   a->world->comm));
+  SB_TRY(
+      sb_mpi_bcast(a->chosen.gemms, a->chosen.count * sizeof *a->chosen.gemms, 0, a->world->comm));
   a->since = step;
   a->changed = true;
   return SB_OK;

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "kernels/shared/lowprec_code.h"
+#include "mpi/large.h"
 #include "policy/error_buffers.h"
 
 /* One matrix of one sequence, while its errors are measured. */
@@ -329,16 +330,6 @@ static sb_status end_layer(void *context, size_t layer) {
 
 /* ---- the step ---- */
 
-/* Each number is known to one rank, and 0 on the others: their sum is exact. */
-static sb_status spread(const sb_world *world, void *numbers, size_t count) {
-  enum { PIECE = 1 << 22 };
-  double *all = numbers;
-  for (size_t first = 0; first < count; first += PIECE)
-    SB_MPI(MPI_Allreduce(MPI_IN_PLACE, all + first, (int)sb_min_size(PIECE, count - first),
-                         MPI_DOUBLE, MPI_SUM, world->comm));
-  return SB_OK;
-}
-
 sb_status sb_error_step(const sb_error_step_setup *setup, sb_linear_sums *linears,
                         sb_error_sums *errors, double *loss) {
   const sb_model *model = setup->probe->model;
@@ -362,7 +353,10 @@ sb_status sb_error_step(const sb_error_step_setup *setup, sb_linear_sums *linear
   SB_THEN(sb_pass_gradients(setup->pass, &hooks, loss));
   sb_error_buffers_free(&r.e);
   SB_TRY(status);
-  SB_TRY(spread(model->world, linears, count * sizeof *linears / sizeof(double)));
-  return spread(model->world, errors,
-                count * setup->precision_count * sizeof *errors / sizeof(double));
+  /* Each number is known to one rank, and 0 on the others. */
+  SB_TRY(sb_mpi_sum_f64((double *)linears, count * sizeof *linears / sizeof(double),
+                        model->world->comm));
+  return sb_mpi_sum_f64((double *)errors,
+                        count * setup->precision_count * sizeof *errors / sizeof(double),
+                        model->world->comm);
 }

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "mpi/exact.h"
+#include "mpi/large.h"
 
 /* Sums of the matrices of layers: of the squares of updates, slopes, weights, and of D^2 by matrix
  * and column. */
@@ -163,8 +164,7 @@ static sb_status measure(sb_update_slope *s, sums *w) {
   SB_AGREE(world, add_units(s, w, units));
   SB_TRY(sb_exact_allreduce(w->exact, w->all, world->comm));
   /* A row is known to one rank; the others have 0. */
-  SB_MPI(MPI_Allreduce(MPI_IN_PLACE, w->rows, (int)s->first_row[arch->matrix_count], MPI_DOUBLE,
-                       MPI_SUM, world->comm));
+  SB_TRY(sb_mpi_sum_f64(w->rows, s->first_row[arch->matrix_count], world->comm));
   share_out(s, w, units);
   if (s->update_norm > 0) return SB_OK;
   return sb_fail(SB_ERR_NUMERIC, "the optimizer's moments are all 0, so no update has a norm");
