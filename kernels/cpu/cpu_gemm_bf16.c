@@ -29,19 +29,37 @@ typedef struct product {
   int threads;
 } product;
 
+/* Memory of each thread's own. */
+typedef struct thread_room {
+  char *data; /* [threads][bytes] */
+  size_t bytes;
+  int threads;
+} thread_room;
+
 struct sb_cpu_bf16 {
   dnnl_engine_t engine;
   dnnl_stream_t *streams; /* [threads] */
   int threads;
   product **products;
   size_t count, capacity;
-  char *scratch; /* [threads][scratch_bytes] */
-  size_t scratch_bytes;
-  int scratch_threads;
-  float *tiles; /* [threads][tile_floats]: results that are scaled before they are added */
-  size_t tile_floats;
-  int tile_threads;
+  thread_room scratch;
+  thread_room tiles; /* results that are scaled before they are added */
 };
+
+/* At least `bytes` for each of `threads` threads; what was there is lost. */
+static sb_status thread_room_for(thread_room *room, int threads, size_t bytes) {
+  if (room->bytes >= bytes && room->threads >= threads) return SB_OK;
+  const size_t each = sb_max_size(room->bytes, bytes);
+  room->threads = 0; /* until there is memory */
+  sb_free(&room->data);
+  SB_TRY(sb_alloc_raw(&room->data, each, (size_t)threads, "scratch memory of bf16 GEMMs"));
+  room->bytes = each;
+  room->threads = threads;
+  return SB_OK;
+}
+static void *thread_room_at(const thread_room *room, int thread) {
+  return room->data + (size_t)thread * room->bytes;
+}
 
 static sb_status check(dnnl_status_t result, const char *what) {
   if (result == dnnl_success) return SB_OK;
@@ -176,27 +194,10 @@ static sb_status product_threads(sb_cpu_bf16 *bf16, product *p, int threads) {
                    "stream"));
   }
   size_t need = (dnnl_memory_desc_get_size(&p->desc[SCRATCH]) + 4095) & ~(size_t)4095;
-  if (need > bf16->scratch_bytes || threads > bf16->scratch_threads) {
-    bf16->scratch_bytes = sb_max_size(need, bf16->scratch_bytes);
-    bf16->scratch_threads = threads;
-    sb_free(&bf16->scratch);
-    SB_TRY(sb_alloc_raw(&bf16->scratch, bf16->scratch_bytes, (size_t)threads,
-                        "scratch memory of bf16 GEMMs"));
-  }
-  return SB_OK;
+  return thread_room_for(&bf16->scratch, threads, need);
 }
 
 /* ---- running it ---- */
-
-/* Room for a tile of `floats` per thread. */
-static sb_status tile_room(sb_cpu_bf16 *bf16, int threads, size_t floats) {
-  if (bf16->tile_floats >= floats && bf16->tile_threads >= threads) return SB_OK;
-  bf16->tile_floats = sb_max_size(bf16->tile_floats, floats);
-  bf16->tile_threads = threads;
-  sb_free(&bf16->tiles);
-  return sb_alloc_raw(&bf16->tiles, bf16->tile_floats * sizeof(float), (size_t)threads,
-                      "scratch memory of bf16 GEMMs");
-}
 
 /* C = alpha tile, or += if `add`. oneDNN can scale too, but with a factor that it learns at the
  * call it takes some 6 ns per element. */
@@ -216,7 +217,7 @@ static dnnl_status_t product_run(const sb_cpu_bf16 *bf16, const product *p, int 
                                  const uint16_t *a, const uint16_t *b, float *c) {
   const dnnl_memory_t *memory = p->memory + (size_t)thread * ROLES;
   void *data[ROLES] = {(void *)(uintptr_t)a, (void *)(uintptr_t)b, c,
-                       bf16->scratch + (size_t)thread * bf16->scratch_bytes};
+                       thread_room_at(&bf16->scratch, thread)};
   static const int slot[ROLES] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST,
                                   DNNL_ARG_SCRATCHPAD};
   dnnl_exec_arg_t args[ROLES];
@@ -256,7 +257,8 @@ static sb_status make_plan(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g
     }
   for (int i = 0; i < 2; i++)
     for (int j = 0; j < 2; j++) SB_TRY(product_threads(bf16, out->kinds[i][j], threads));
-  return aside ? tile_room(bf16, threads, cut.tile_m * cut.tile_n) : SB_OK;
+  return aside ? thread_room_for(&bf16->tiles, threads, cut.tile_m * cut.tile_n * sizeof(float))
+               : SB_OK;
 }
 
 sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g, float alpha) {
@@ -277,7 +279,7 @@ sb_status sb_cpu_bf16_gemm(sb_cpu_bf16 *bf16, int threads, const sb_gemm_args *g
       const product *kind = p.kinds[row + 1 == cut.count_m][col + 1 == cut.count_n];
       const int thread = omp_get_thread_num();
       float *to = (float *)g->c + i * g->ldc + j,
-            *out = aside ? bf16->tiles + (size_t)thread * bf16->tile_floats : to;
+            *out = aside ? thread_room_at(&bf16->tiles, thread) : to;
       dnnl_status_t result = product_run(bf16, kind, thread, a + (g->a.transposed ? i : i * lda),
                                          b + (g->b.transposed ? j * ldb : j), out);
       if (scaled)
@@ -298,8 +300,8 @@ void sb_cpu_bf16_free(sb_cpu_bf16 *bf16) {
   for (int i = 0; i < bf16->threads; i++) dnnl_stream_destroy(bf16->streams[i]);
   free(bf16->streams);
   if (bf16->engine) dnnl_engine_destroy(bf16->engine);
-  sb_free(&bf16->scratch);
-  sb_free(&bf16->tiles);
+  sb_free(&bf16->scratch.data);
+  sb_free(&bf16->tiles.data);
   free(bf16);
 }
 
