@@ -59,18 +59,6 @@ static void room_of(const sb_arch *arch, const sb_precision_map *map,
   }
 }
 
-size_t sb_coded_weights_bytes(const sb_arch *arch, const sb_precision_map *map,
-                              const sb_lowprec_options *options) {
-  size_t total = sizeof(sb_coded_weights) + arch->matrix_count * sizeof *map->gemms +
-                 arch->most_matrices * (sizeof(slot) + COPIES * sizeof(float));
-  for (size_t i = 0; i < arch->most_matrices; i++) {
-    size_t bytes[COPIES];
-    room_of(arch, map, options, i, bytes);
-    total += bytes[FPROP] + bytes[DGRAD];
-  }
-  return total;
-}
-
 static sb_status allocate(sb_coded_weights *w, const sb_precision_map *map) {
   const sb_arch *arch = &w->model->arch;
   sb_backend *b = w->backend;

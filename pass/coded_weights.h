@@ -19,9 +19,6 @@ sb_status sb_coded_weights_create(const sb_model *model, sb_backend *backend,
                                   const sb_precision_map *map, const sb_lowprec_options *options,
                                   sb_coded_weights **out);
 void sb_coded_weights_free(sb_coded_weights **weights);
-/* Bytes that sb_coded_weights_create takes. */
-size_t sb_coded_weights_bytes(const sb_arch *arch, const sb_precision_map *map,
-                              const sb_lowprec_options *options);
 
 /* Codes matrix number `matrix` of a layer from its operands w_dev [rows, cols]. *out is valid until
  * the next call for this number; NULL where all GEMMs of the matrix are high, and nothing is done.

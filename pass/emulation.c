@@ -1,6 +1,7 @@
 #include "pass/emulation.h"
 
 #include "base/memory.h"
+#include "kernels/shared/lowprec_code.h"
 
 sb_status sb_coded_room_create(sb_backend *b, size_t T, size_t widest, sb_coded_room **out) {
   sb_status status = SB_OK;
@@ -22,10 +23,6 @@ void sb_coded_room_free(sb_coded_room **room) {
   r->backend->op->free(r->backend, r->dy_dev);
   r->backend->op->free(r->backend, r->scales_dev);
   sb_free(room);
-}
-
-size_t sb_coded_room_bytes(size_t T, size_t widest) {
-  return 2 * T * widest * sizeof(float) + 2 * sizeof(float);
 }
 
 /* The operands of each GEMM. */
@@ -51,9 +48,9 @@ sb_operand_coding sb_operand_coding_of(const sb_emulation *e, sb_gemm_kind gemm,
 sb_status sb_operand_code(sb_backend *b, sb_stream stream, const sb_operand_coding *coding,
                           const void *src, sb_dtype src_dtype, size_t rows, size_t cols,
                           uint64_t key, void *dst_dev, float *scale_dev, sb_coded *out) {
-  const bool apart = coding->dtype == SB_BF16 &&
-                     (coding->rule.scale == SB_SCALE_E4M3 || coding->rule.tile_rows == 0);
-  *out = (sb_coded){dst_dev, coding->dtype, apart ? scale_dev : NULL};
+  const bool apart = coding->dtype == SB_BF16 && sb_lowprec_has_tensor_scale(&coding->rule);
+  float *scale = apart ? scale_dev : NULL;
+  *out = (sb_coded){dst_dev, coding->dtype, scale};
   return b->op->round_lowprec(b, stream,
                               &(sb_lowprec_args){.rule = coding->rule,
                                                  .rows = rows,
@@ -63,5 +60,5 @@ sb_status sb_operand_code(sb_backend *b, sb_stream stream, const sb_operand_codi
                                                  .dst = dst_dev,
                                                  .dst_dtype = coding->dtype,
                                                  .key = key,
-                                                 .tensor_scale = apart ? scale_dev : NULL});
+                                                 .tensor_scale = scale});
 }

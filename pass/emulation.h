@@ -46,8 +46,6 @@ typedef struct sb_coded_room {
  * Release with sb_coded_room_free. */
 sb_status sb_coded_room_create(sb_backend *backend, size_t T, size_t widest, sb_coded_room **out);
 void sb_coded_room_free(sb_coded_room **room);
-/* Device bytes that it takes. */
-size_t sb_coded_room_bytes(size_t T, size_t widest);
 /* From here on activations may be others: to be called at the start of a layer call. */
 static inline void sb_coded_room_forget(sb_coded_room *room) {
   if (room) room->x_source = NULL;

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/device.h"
+#include "base/random.h"
 #include "kernels/lowprec.h"
 
 #define SB_LOWPREC_FN SB_HOST_DEVICE static inline __attribute__((always_inline))
@@ -50,15 +51,10 @@ typedef struct sb_lowprec_row {
   uint32_t low, high;
 } sb_lowprec_row;
 
-SB_LOWPREC_FN uint64_t sb_lowprec_mix(uint64_t z) {
-  z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-  return z ^ (z >> 31);
-}
 /* A key that depends on `key` and `word`: fold in seed, step, layer, matrix, GEMM, operand and
  * sequence, one after the other. */
 SB_LOWPREC_FN uint64_t sb_lowprec_key(uint64_t key, uint64_t word) {
-  return sb_lowprec_mix(key + UINT64_C(0x9e3779b97f4a7c15) * (word + 1));
+  return sb_mix64(key + UINT64_C(0x9e3779b97f4a7c15) * (word + 1));
 }
 SB_LOWPREC_FN sb_lowprec_row sb_lowprec_row_of(uint64_t key, uint64_t row) {
   const uint64_t z = sb_lowprec_key(key, row);
