@@ -189,7 +189,8 @@ sb_status sb_profile_request_parse(const sb_world *world, int argc, char **argv,
           "Measures what each low precision would cost a training step, for every linear layer "
           "and\n"
           "GEMM: how the loss changes, and how AdamW's update does. `policy` chooses from the\n"
-          "profile that --json writes. Takes some four training steps (docs/snip.md).",
+          "profile that --json writes. Takes some four training steps (docs/snip.md),\n"
+          "after --warmup batches where no --optimizer gives the moments.",
       .examples =
           "  shardbits profile data/demo-llama --tokens data/calib.bin --precision fp8-128,nvfp4 "
           "--json p.json\n"
