@@ -109,7 +109,7 @@ static sb_status make_key(driver *d, const sb_backend *backend, const sb_sequenc
   const sb_allocate_options *o = d->o;
   sb_key *key = &d->key;
   sb_checkpoint_key_begin(key, d->m, backend);
-  sb_checkpoint_key_add_number(key, "model", "model", o->model);
+  sb_key_add_hash(key, "model", "model", o->model);
   SB_TRY(sb_checkpoint_key_add_tokens(key, "calibration",
                                       "calibration (--calib, --seqs, --seqlen, --seed)",
                                       d->m->world, calibration));

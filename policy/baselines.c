@@ -141,14 +141,12 @@ static void force(const rule *r, sb_policy *out) {
 }
 
 static sb_status apply(rule *r, sb_baseline baseline, uint64_t seed, sb_policy *out) {
-  const bool targets = baseline == SB_BASELINE_BY_TYPE || baseline == SB_BASELINE_BY_POSITION ||
-                       baseline == SB_BASELINE_RANDOM;
   SB_TRY(sb_decisions_create(&r->profile->model, r->options->tie, SB_BY_LINEAR, &r->decisions));
   SB_TRY(sb_alloc(&r->key, r->decisions.count, sizeof *r->key, "baseline"));
   SB_TRY(sb_alloc(&r->order, r->decisions.count, sizeof *r->order, "baseline"));
   SB_TRY(sb_alloc(&r->forced, r->decisions.count, sizeof *r->forced, "baseline"));
   SB_TRY(sb_decisions_force(&r->profile->model, &r->decisions, r->options->forced, r->forced));
-  if (!targets) {
+  if (!sb_baseline_has_target(baseline)) {
     SB_TRY(set_fixed(r, baseline, out));
     force(r, out);
     return SB_OK;

@@ -32,9 +32,8 @@ void sb_export_te(FILE *to, const sb_policy *policy);
 void sb_export_torchao(FILE *to, const sb_policy *policy);
 void sb_export_torchtitan(FILE *to, const sb_policy *policy);
 
-/* Checks beside those of the rules. */
+/* A check beside those of the rules. */
 sb_status sb_export_check_torchao(const sb_policy *policy);
-sb_status sb_export_check_torchtitan(const sb_policy *policy);
 /* Of modules whose names are not the model's own: SB_ERR_UNSUPPORTED for a kind of linear that the
  * trainer's model does not have. */
 sb_status sb_export_check_kinds(const sb_policy *policy, const char *trainer);

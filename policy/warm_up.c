@@ -18,10 +18,7 @@ static sb_status step(const sb_warm_up_setup *u, uint64_t number) {
 
 sb_status sb_warm_up(const sb_warm_up_setup *u, double *seconds) {
   const double begun = sb_now();
-  for (uint64_t number = 0; number < u->steps; number++) {
-    SB_TRY(step(u, number));
-    sb_tick(u->ticker, (double)(number + 1) / (double)u->steps);
-  }
+  for (uint64_t number = 0; number < u->steps; number++) SB_TRY(step(u, number));
   *seconds = (sb_now() - begun) / (double)u->steps;
   return SB_OK;
 }

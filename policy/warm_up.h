@@ -17,7 +17,6 @@ typedef struct sb_warm_up_setup {
   /* Gives the pass the tokens of batch `step`. Local. */
   sb_status (*set_batch)(void *context, uint64_t step);
   void *context;
-  sb_ticker ticker;
 } sb_warm_up_setup;
 
 /* `steps` updates of the moments alone; *seconds = those of one step, in the mean. SB_ERR_NUMERIC

@@ -12,16 +12,11 @@ void sb_checkpoint_key_begin(sb_key *key, const sb_model *m, const sb_backend *b
              m->blocking.symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric");
 }
 
-void sb_checkpoint_key_add_number(sb_key *key, const char *name, const char *meaning,
-                                  uint64_t fingerprint) {
-  sb_key_add_hash(key, name, meaning, fingerprint);
-}
-
 sb_status sb_checkpoint_key_add_model(sb_key *key, const char *name, const char *meaning,
                                       sb_model *model) {
   uint64_t fingerprint;
   SB_TRY(sb_model_fingerprint(model, &fingerprint));
-  sb_checkpoint_key_add_number(key, name, meaning, fingerprint);
+  sb_key_add_hash(key, name, meaning, fingerprint);
   return SB_OK;
 }
 
@@ -29,6 +24,6 @@ sb_status sb_checkpoint_key_add_tokens(sb_key *key, const char *name, const char
                                        const sb_world *world, const sb_sequences *sequences) {
   uint64_t fingerprint = 0;
   if (sequences) SB_TRY(sb_sequences_fingerprint(world, sequences, &fingerprint));
-  sb_checkpoint_key_add_number(key, name, meaning, fingerprint);
+  sb_key_add_hash(key, name, meaning, fingerprint);
   return SB_OK;
 }

@@ -24,8 +24,5 @@ sb_status sb_checkpoint_key_add_model(sb_key *key, const char *name, const char 
                                       sb_model *model);
 sb_status sb_checkpoint_key_add_tokens(sb_key *key, const char *name, const char *meaning,
                                        const sb_world *world, const sb_sequences *sequences);
-/* Adds a fingerprint that is known already. Local. */
-void sb_checkpoint_key_add_number(sb_key *key, const char *name, const char *meaning,
-                                  uint64_t fingerprint);
 
 #endif

@@ -32,11 +32,9 @@ struct sb_checkpoints {
   char path[SB_PATH_MAX];
 };
 
-uint64_t sb_checkpoints_bytes(const sb_arch *arch) {
-  uint64_t elements = 0;
-  for (size_t i = 0; i < arch->count; i++)
-    elements += (uint64_t)arch->tensors[i].rows * arch->tensors[i].cols;
-  return 3 * sizeof(float) * elements;
+/* Bytes of a checkpoint's tensors. */
+static uint64_t checkpoint_bytes(const sb_arch *arch) {
+  return 3 * sizeof(float) * (uint64_t)arch->parameters;
 }
 
 sb_status sb_checkpoints_open(const sb_checkpoints_setup *setup, sb_checkpoints **out) {
@@ -65,7 +63,7 @@ void sb_checkpoints_close(sb_checkpoints **checkpoints) {
 /* On rank 0. */
 static sb_status require(const sb_checkpoints *c, const sb_checkpoint_plan *plan,
                          const sb_destination *out, uint64_t out_bytes) {
-  const uint64_t bytes = sb_checkpoints_bytes(&c->setup.optimizer->shares->model->arch);
+  const uint64_t bytes = checkpoint_bytes(&c->setup.optimizer->shares->model->arch);
   const bool shares = out && sb_space_is_shared(c->dir.path, out->folder.partial);
   char what[SB_PATH_MAX + 64];
   uint64_t most;
@@ -261,7 +259,7 @@ static sb_status begin(sb_checkpoints *c, const sb_optimizer_info *info) {
   SB_AGREE(world, status);
   SB_TRY(sb_mpi_bcast(c->path, sizeof c->path, 0, world->comm));
   SB_TRY(sb_destination_begin(world, c->path, true, c->setup.side_files, &c->folder));
-  SB_TRY(sb_destination_require(&c->folder, sb_checkpoints_bytes(arch)));
+  SB_TRY(sb_destination_require(&c->folder, checkpoint_bytes(arch)));
   if (world->rank == 0)
     status = sb_hf_folder_restate(c->folder.folder.partial,
                                   &c->setup.optimizer->shares->model->config, SB_F32);

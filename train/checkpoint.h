@@ -68,7 +68,5 @@ sb_status sb_checkpoints_begin(sb_checkpoints *checkpoints, const sb_optimizer_i
  * is being saved, else nothing. SB_ERR_IO. Collective. */
 sb_status sb_checkpoints_poll(sb_checkpoints *checkpoints, bool wait, bool *saved,
                               const char **path);
-/* Bytes of a checkpoint's tensors. Local. */
-uint64_t sb_checkpoints_bytes(const sb_arch *arch);
 
 #endif

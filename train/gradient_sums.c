@@ -121,7 +121,6 @@ static sb_status leave(sb_gradient_sums *s, size_t group) {
   if (!s->direct) {
     const size_t first = s->shares->before[group], count = s->shares->before[group + 1] - first;
     const int64_t *sums = b->unified ? s->now : s->host;
-    sb_shares_starts(s->shares, group, s->starts);
     if (!b->unified) {
       SB_THEN(b->op->download(b, NULL, s->host, s->now, s->starts[world->size] * sizeof *s->host));
       SB_THEN(b->op->sync(b, NULL));
