@@ -112,6 +112,20 @@ sb_status sb_exact_allreduce(sb_exact *sums, size_t count, MPI_Comm comm) {
   return SB_OK;
 }
 
+sb_status sb_exact_total(const double *values, size_t count, MPI_Comm comm, double *sum) {
+  sb_exact all = {0};
+  double largest = 0, unit = 1;
+  sb_status status = SB_OK;
+  for (size_t i = 0; i < count; i++) largest = fmax(largest, values[i]);
+  SB_TRY(sb_exact_unit(largest, comm, &unit));
+  for (size_t i = 0; i < count; i++) SB_THEN(sb_exact_add(&all, values[i] / unit));
+  status = sb_comm_agree(comm, status);
+  SB_TRY(status);
+  SB_TRY(sb_exact_allreduce(&all, 1, comm));
+  *sum = sb_exact_value(&all) * unit;
+  return SB_OK;
+}
+
 sb_status sb_exact_reduce_scatter(sb_exact *out, const sb_exact *sums, const size_t *starts,
                                   MPI_Comm comm) {
   SB_SPAN(SB_TRACE_EXCHANGE, "exact reduce-scatter", SB_TRACE_NONE);

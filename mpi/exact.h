@@ -41,6 +41,10 @@ double sb_exact_value(const sb_exact *sum);
 /* sums[i] = sum over ranks; normalised. Collective; the sums must be normalised. All ranks find the
  * same sums out of range, and then leave them as they were. O(count) integers per rank. */
 sb_status sb_exact_allreduce(sb_exact *sums, size_t count, MPI_Comm comm);
+/* *sum = the sum over all ranks of their `count` values, each at least 0 and finite: one exact sum
+ * in units of the largest (sb_exact_unit). SB_ERR_NUMERIC for others. Collective; counts may
+ * differ. */
+sb_status sb_exact_total(const double *values, size_t count, MPI_Comm comm, double *sum);
 /* Rank r receives elements [starts[r], starts[r+1]) of the sums over ranks, normalised. Collective;
  * errors as above. */
 sb_status sb_exact_reduce_scatter(sb_exact *out, const sb_exact *sums, const size_t *starts,

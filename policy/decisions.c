@@ -13,7 +13,7 @@ static bool is_one_of(const char *kind, const char *const *kinds) {
   return false;
 }
 
-bool sb_tie_joins(sb_tie tie, const sb_linear *a, const sb_linear *b) {
+static bool joins(sb_tie tie, const sb_linear *a, const sb_linear *b) {
   static const char *const qkv[] = {"q_proj", "k_proj", "v_proj", NULL}, *const gate_up[] = {
                                                                              "gate_proj", "up_proj",
                                                                              NULL};
@@ -24,12 +24,11 @@ bool sb_tie_joins(sb_tie tie, const sb_linear *a, const sb_linear *b) {
          (tie != SB_TIE_QKV && is_one_of(left, gate_up) && is_one_of(right, gate_up));
 }
 
-/* The first linear of its layer that a linear is tied to, or itself. */
-static size_t leader_of(const sb_linears *linears, sb_tie tie, size_t i) {
+size_t sb_tie_leader(const sb_linears *linears, sb_tie tie, size_t i) {
   size_t first = i;
   while (first > 0 && linears->linears[first - 1].layer == linears->linears[i].layer) first--;
   for (; first < i; first++)
-    if (sb_tie_joins(tie, &linears->linears[first], &linears->linears[i])) return first;
+    if (joins(tie, &linears->linears[first], &linears->linears[i])) return first;
   return i;
 }
 
@@ -46,7 +45,7 @@ sb_status sb_decisions_create(const sb_linears *linears, sb_tie tie, sb_decide_b
     return status;
   }
   for (size_t i = 0; i < linears->count; i++) {
-    const size_t leader = leader_of(linears, tie, i);
+    const size_t leader = sb_tie_leader(linears, tie, i);
     if (leader == i) {
       out->of[i] = (uint32_t)out->count;
       for (size_t g = 0; g < gemms; g++) out->linear[out->count++] = i;

@@ -45,9 +45,9 @@ void sb_decisions_free(sb_decisions *decisions);
 sb_status sb_decisions_force(const sb_linears *linears, const sb_decisions *decisions,
                              const sb_precision *forced, sb_precision *of);
 
-/* Whether two linears of one layer are tied. By the last parts of their names: "q_proj", "k_proj",
- * "v_proj"; "gate_proj", "up_proj". */
-bool sb_tie_joins(sb_tie tie, const sb_linear *a, const sb_linear *b);
+/* The first linear of its layer that linear i is tied to, or i. By the last parts of their names:
+ * "q_proj", "k_proj", "v_proj"; "gate_proj", "up_proj". O(linears of a layer). */
+size_t sb_tie_leader(const sb_linears *linears, sb_tie tie, size_t i);
 
 /* The decision of a GEMM. */
 static inline size_t sb_decision_of(const sb_decisions *decisions, size_t linear, int gemm) {

@@ -51,14 +51,11 @@ static sb_status check_linear(const sb_policy *policy, size_t i, const sb_export
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s: %s gives the three GEMMs of a linear one precision; choose --by linear",
                    l->name, rules->trainer);
-  for (size_t k = 0; rules->fused && k < i; k++)
-    if (sb_tie_joins(SB_TIE_FUSED, &policy->model.linears[k], l) &&
-        memcmp(&policy->choices[k], choice, sizeof *choice) != 0)
-      return sb_fail(
-          SB_ERR_UNSUPPORTED,
-          "%s: %s has it in one module with %s, of another precision; choose --tie fused", l->name,
-          rules->trainer, policy->model.linears[k].name);
-  return SB_OK;
+  const size_t first = rules->fused ? sb_tie_leader(&policy->model, SB_TIE_FUSED, i) : i;
+  if (memcmp(&policy->choices[first], choice, sizeof *choice) == 0) return SB_OK;
+  return sb_fail(SB_ERR_UNSUPPORTED,
+                 "%s: %s has it in one module with %s, of another precision; choose --tie fused",
+                 l->name, rules->trainer, policy->model.linears[first].name);
 }
 
 sb_status sb_export_check(const sb_policy *policy, const sb_export_rules *rules) {

@@ -56,16 +56,9 @@ static void square_units(sb_step_rig *rig, bool keep) {
 /* *norm = root of the sum of the units' squares over all ranks, exact in their order. */
 static sb_status norm_of_units(const sb_step_rig *rig, double *norm) {
   const sb_shares *shares = rig->setup->optimizer->shares;
-  const sb_world *world = shares->model->world;
-  sb_exact all = {0};
-  double largest = 0, unit;
-  sb_status status = SB_OK;
-  for (size_t i = 0; i < shares->count; i++) largest = fmax(largest, rig->squares[i]);
-  SB_TRY(sb_exact_unit(largest, world->comm, &unit));
-  for (size_t i = 0; i < shares->count; i++) SB_THEN(sb_exact_add(&all, rig->squares[i] / unit));
-  SB_AGREE(world, status);
-  SB_TRY(sb_exact_allreduce(&all, 1, world->comm));
-  *norm = sqrt(sb_exact_value(&all) * unit);
+  double sum;
+  SB_TRY(sb_exact_total(rig->squares, shares->count, shares->model->world->comm, &sum));
+  *norm = sqrt(sum);
   return SB_OK;
 }
 

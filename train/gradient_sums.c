@@ -216,22 +216,15 @@ static double square_sum(const int64_t *sums, const int64_t *less, size_t count,
 
 sb_status sb_gradient_sums_norm(const sb_gradient_sums *s, const int64_t *less, double *norm) {
   const sb_shares *shares = s->shares;
-  const MPI_Comm comm = shares->model->world->comm;
-  sb_exact all = {0};
-  double largest = 0, unit = 1;
-  sb_status status = SB_OK;
+  double sum;
 #pragma omp parallel for schedule(dynamic, 1)
   for (size_t i = 0; i < shares->count; i++) {
     const sb_share *u = &shares->units[i];
     s->squares[i] =
         square_sum(s->owned + u->first, less ? less + u->first : NULL, u->count, s->scale);
   }
-  for (size_t i = 0; i < shares->count; i++) largest = fmax(largest, s->squares[i]);
-  SB_TRY(sb_exact_unit(largest, comm, &unit));
-  for (size_t i = 0; i < shares->count; i++) SB_THEN(sb_exact_add(&all, s->squares[i] / unit));
-  SB_AGREE(shares->model->world, status);
-  SB_TRY(sb_exact_allreduce(&all, 1, comm));
-  *norm = sqrt(sb_exact_value(&all) * unit);
+  SB_TRY(sb_exact_total(s->squares, shares->count, shares->model->world->comm, &sum));
+  *norm = sqrt(sum);
   return SB_OK;
 }
 
