@@ -17,7 +17,7 @@ typedef struct sb_blocks {
   size_t count;
   const uint64_t *id;
   const uint16_t *rows, *cols; /* of each block */
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   unsigned min_bits, max_bits; /* of any block */
 } sb_blocks;
 

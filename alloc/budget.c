@@ -72,10 +72,10 @@ static void add_matrix(const sb_model *m, const sb_matrix *matrix, const sb_budg
   for (size_t k = 0; k < count; k++) {
     const unsigned bits = m->bits[matrix->first_block + k];
     const size_t rows = sb_tiling_rows_of(t, k / across), cols = sb_tiling_cols_of(t, k % across);
-    const uint64_t here = 8u * (uint64_t)sb_block_bytes(rows, cols, bits, m->blocking.symmetry);
+    const uint64_t here = 8u * (uint64_t)sb_block_bytes(rows, cols, bits, m->blocking.code_kind);
     u->stored += here;
     if (bits >= b->max_bits) continue;
-    const uint64_t up = 8u * (uint64_t)sb_block_bytes(rows, cols, bits + 1, m->blocking.symmetry),
+    const uint64_t up = 8u * (uint64_t)sb_block_bytes(rows, cols, bits + 1, m->blocking.code_kind),
                    more = up > here ? up - here : 0;
     if (b->scope == SB_WIDTH_OF_BLOCK && more > 0 && more < u->raise) u->raise = more;
     whole += more;

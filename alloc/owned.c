@@ -58,7 +58,7 @@ sb_status sb_owned_create(const sb_model *m, unsigned min_bits, unsigned max_bit
     }
   }
   out->blocks =
-      (sb_blocks){n, out->id, out->rows, out->cols, m->blocking.symmetry, min_bits, max_bits};
+      (sb_blocks){n, out->id, out->rows, out->cols, m->blocking.code_kind, min_bits, max_bits};
   return SB_OK;
 }
 

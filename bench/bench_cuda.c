@@ -94,7 +94,7 @@ static sb_block_weights weights_of(const blocks *b, size_t copy) {
                             .dtype = SB_BF16,
                             .tiling = &b->tiling,
                             .bits = b->bits,
-                            .symmetry = SB_ASYMMETRIC};
+                            .code_kind = SB_GRID_ASYMMETRIC};
 }
 
 static sb_status moves(const void *context, size_t round) {
@@ -121,7 +121,7 @@ static sb_status unpack(const void *context, size_t round) {
   const size_t n = b->tiling.rows * b->tiling.cols, copy = round % b->copies;
   return be->op->unpack_blocks(be, NULL, b->out + copy * n * 2, SB_BF16,
                                b->packed + copy * b->bytes, b->offsets, &b->tiling, b->bits,
-                               SB_ASYMMETRIC);
+                               SB_GRID_ASYMMETRIC);
 }
 
 /* Bits of each block by a rule of its number; offsets and bytes of its packed form. */
@@ -133,7 +133,7 @@ static void lay_out(blocks *b, unsigned (*bits_of)(size_t)) {
   for (size_t k = 0; k < rows * columns; k++) b->bits[k] = (uint8_t)bits_of(k);
   for (size_t i = 0; i < rows; i++) {
     b->offsets[i] = b->bytes;
-    b->bytes += sb_blockrow_bytes(&b->tiling, i, b->bits + i * columns, SB_ASYMMETRIC);
+    b->bytes += sb_blockrow_bytes(&b->tiling, i, b->bits + i * columns, SB_GRID_ASYMMETRIC);
   }
 }
 
@@ -339,7 +339,7 @@ static double seconds_of_packed(size_t rows, size_t cols, size_t tokens,
   const uint8_t *all = filled(p.copies * each, true);
   for (size_t i = 0; i < p.copies; i++)
     must(be->op->packed_create(be, NULL, all + i * each, b.offsets, &b.tiling, b.bits,
-                               SB_ASYMMETRIC, &p.w[i]));
+                               SB_GRID_ASYMMETRIC, &p.w[i]));
   const double seconds = seconds_of((timed){packed_product, &p});
   for (size_t i = 0; i < p.copies; i++) be->op->packed_destroy(be, p.w[i]);
   be->op->free(be, (void *)all);

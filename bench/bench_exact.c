@@ -57,7 +57,7 @@ static sb_status problem_create(const sb_world *world, const char *name, size_t 
   SB_TRY(sb_alloc(&p->start, count, 1, "blocks"));
   SB_TRY(sb_alloc(&p->gain, count, sizeof *p->gain, "blocks"));
   SB_TRY(sb_alloc(&p->loss, count, sizeof *p->loss, "blocks"));
-  p->all = (sb_blocks){count, p->id, p->rows, p->cols, SB_ASYMMETRIC, min_bits, max_bits};
+  p->all = (sb_blocks){count, p->id, p->rows, p->cols, SB_GRID_ASYMMETRIC, min_bits, max_bits};
   return SB_OK;
 }
 
@@ -89,8 +89,13 @@ static unsigned choices(void *context, size_t k, sb_choice *out) {
 /* The distributed allocation; bits[] of all blocks, on all ranks. Collective. */
 static sb_status allocate(const problem *p, uint64_t budget, uint8_t *bits, double *seconds) {
   const size_t own = p->end - p->first;
-  const sb_blocks mine = {own,           p->id + p->first, p->rows + p->first, p->cols + p->first,
-                          SB_ASYMMETRIC, p->all.min_bits,  p->all.max_bits};
+  const sb_blocks mine = {own,
+                          p->id + p->first,
+                          p->rows + p->first,
+                          p->cols + p->first,
+                          SB_GRID_ASYMMETRIC,
+                          p->all.min_bits,
+                          p->all.max_bits};
   *seconds = INFINITY;
   for (int i = 0; i < 3; i++) { /* the best of three */
     sb_step_result moved;
@@ -275,7 +280,7 @@ static sb_status model(const sb_world *world, sb_backend *backend, const char *f
   sb_model *m = NULL;
   sb_sequences calibration = {0};
   sb_status status;
-  SB_GO(sb_hf_load(world, folder, (sb_blocking){side, side, SB_ASYMMETRIC}, false, &m));
+  SB_GO(sb_hf_load(world, folder, (sb_blocking){side, side, SB_GRID_ASYMMETRIC}, false, &m));
   SB_GO(sb_sequences_read(world, calib, SB_TOKENS_AUTO, m->config.vocab, 128, 64, 0, &calibration));
   for (unsigned bits = 2; bits <= 4; bits++) SB_GO(measured(m, backend, &calibration, bits, limit));
 done:

@@ -111,7 +111,8 @@ static void once(bench *b, int phase) {
 
 static void open_all(bench *b, char **argv, sb_compute compute, size_t seqlen, size_t count) {
   CHECK(sb_backend_cpu_create(compute, omp_get_max_threads(), &b->backend));
-  CHECK(sb_hf_load(&b->world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b->model));
+  CHECK(sb_hf_load(&b->world, argv[1], (sb_blocking){128, 128, SB_GRID_ASYMMETRIC}, false,
+                   &b->model));
   CHECK(sb_sequences_read(&b->world, argv[2], SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count,
                           0, &b->sequences));
   sb_pass_setup setup = {.model = b->model,

@@ -29,7 +29,7 @@ typedef struct bench {
   double (*losses)[SB_WIDTHS];
   sb_stored_grid *grids;
   int64_t *sums;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   sb_block_weights f32, bf16; /* the weights in both types */
 } bench;
 
@@ -64,11 +64,11 @@ static void encode(bench *b) {
 #pragma omp parallel for schedule(static)
   for (size_t i = 0; i < sb_tiling_block_rows(&b->tiling); i++)
     sb_blockrow_encode(b->packed + b->offsets[i], w + i * b->tiling.block_rows * b->tiling.cols,
-                       SB_BF16, &b->tiling, i, b->bits + i * columns, b->symmetry, NULL);
+                       SB_BF16, &b->tiling, i, b->bits + i * columns, b->code_kind, NULL);
 }
 static void unpack(bench *b) {
   must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets,
-                                     &b->tiling, b->bits, b->symmetry));
+                                     &b->tiling, b->bits, b->code_kind));
 }
 static void move_grids(bench *b) {
   must(b->backend->op->move_grids(b->backend, NULL, b->grids, &b->bf16, NULL, NULL));
@@ -181,11 +181,11 @@ static void create(bench *b) {
   size_t bytes = 0;
   for (size_t i = 0; i < sb_tiling_block_rows(&b->tiling); i++) {
     b->offsets[i] = bytes;
-    bytes += sb_blockrow_bytes(&b->tiling, i, b->bits + i * columns, b->symmetry);
+    bytes += sb_blockrow_bytes(&b->tiling, i, b->bits + i * columns, b->code_kind);
   }
   must(sb_alloc(&b->packed, bytes, 1, "packed weights"));
-  b->f32 = (sb_block_weights){b->w, SB_F32, &b->tiling, b->bits, b->symmetry};
-  b->bf16 = (sb_block_weights){b->w16, SB_BF16, &b->tiling, b->bits, b->symmetry};
+  b->f32 = (sb_block_weights){b->w, SB_F32, &b->tiling, b->bits, b->code_kind};
+  b->bf16 = (sb_block_weights){b->w16, SB_BF16, &b->tiling, b->bits, b->code_kind};
 }
 
 static void release(bench *b) {
@@ -195,7 +195,7 @@ static void release(bench *b) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) sb_free(&all[i]);
 }
 
-static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symmetry) {
+static void run(sb_backend *backend, size_t rows, size_t cols, sb_code_kind code_kind) {
   static const struct {
     const char *name;
     void (*what)(bench *);
@@ -212,10 +212,11 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
                {"squares at 8 widths", squares},
                {"second moments, 512 tokens", moments},
                {"curvature at 8 widths", curvature}};
-  bench b = {.backend = backend, .tiling = {rows, cols, 128, 128}, .symmetry = symmetry};
+  bench b = {.backend = backend, .tiling = {rows, cols, 128, 128}, .code_kind = code_kind};
   create(&b);
   printf("%zu x %zu, blocks 128 x 128 of 2 to 4 bits, %s, %d thread(s); ns per weight and thread\n",
-         rows, cols, symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric", omp_get_max_threads());
+         rows, cols, code_kind == SB_GRID_SYMMETRIC ? "symmetric" : "asymmetric",
+         omp_get_max_threads());
   const double pass = time_of(gradient_pass, &b, 3);
   const double memory = time_of(copy, &b, 5);
   printf("  %-28s %8.3f\n  %-28s %8.3f\n", "gradient pass of 512 tokens", pass, "copy of 6 bytes",
@@ -230,9 +231,9 @@ static void run(sb_backend *backend, size_t rows, size_t cols, sb_symmetry symme
 int main(void) {
   sb_backend *backend = NULL;
   must(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &backend));
-  run(backend, 1536, 576, SB_ASYMMETRIC);
-  run(backend, 4096, 4096, SB_ASYMMETRIC);
-  run(backend, 4096, 4096, SB_SYMMETRIC);
+  run(backend, 1536, 576, SB_GRID_ASYMMETRIC);
+  run(backend, 4096, 4096, SB_GRID_ASYMMETRIC);
+  run(backend, 4096, 4096, SB_GRID_SYMMETRIC);
   backend->op->destroy(backend);
   return 0;
 }

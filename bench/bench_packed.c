@@ -81,7 +81,7 @@ static sb_status fill(bench *t, matrix *m, const mix *which) {
   m->bytes = 0;
   for (size_t i = 0; i < rows; i++) {
     offsets[i] = m->bytes;
-    m->bytes += sb_blockrow_bytes(&t->tiling, i, bits + i * columns, SB_ASYMMETRIC);
+    m->bytes += sb_blockrow_bytes(&t->tiling, i, bits + i * columns, SB_GRID_ASYMMETRIC);
   }
   SB_TRY(t->backend->op->alloc(t->backend, m->bytes, "packed weights", (void **)&m->packed));
   for (size_t at = 0; at < m->bytes; at += 4) {
@@ -90,14 +90,15 @@ static sb_status fill(bench *t, matrix *m, const mix *which) {
   }
   for (size_t i = 0; i < rows; i++) {
     uint8_t *at = m->packed + offsets[i];
-    const size_t count = sb_blockrow_parts(parts, &t->tiling, i, bits + i * columns, SB_ASYMMETRIC);
+    const size_t count =
+        sb_blockrow_parts(parts, &t->tiling, i, bits + i * columns, SB_GRID_ASYMMETRIC);
     memcpy(at, bits + i * columns, columns);
     for (size_t k = 0; k < count; at += parts[k].bytes, k++)
       for (size_t n = 0; parts[k].kind == 16 && n < parts[k].bytes; n += 2)
         memcpy(at + n, "\0\x2c", 2);
   }
   sb_status status = t->backend->op->packed_create(t->backend, NULL, m->packed, offsets, &t->tiling,
-                                                   bits, SB_ASYMMETRIC, &m->w);
+                                                   bits, SB_GRID_ASYMMETRIC, &m->w);
   sb_free(&bits);
   sb_free(&offsets);
   sb_free(&parts);

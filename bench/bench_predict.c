@@ -294,7 +294,8 @@ static void kind(bench *b, unsigned bits, int cut, size_t moves, size_t group,
 
 static void open_all(bench *b, char **argv, size_t count, size_t seqlen, const char *other) {
   CHECK(sb_backend_cpu_create(SB_COMPUTE_F32, omp_get_max_threads(), &b->backend));
-  CHECK(sb_hf_load(&b->world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, false, &b->model));
+  CHECK(sb_hf_load(&b->world, argv[1], (sb_blocking){128, 128, SB_GRID_ASYMMETRIC}, false,
+                   &b->model));
   CHECK(sb_sequences_read(&b->world, argv[2], SB_TOKENS_AUTO, b->model->config.vocab, seqlen, count,
                           0, &b->sequences));
   sb_pass_setup setup =

@@ -133,7 +133,7 @@ int main(int argc, char **argv) {
       .activation_bytes = (size_t)4 << 30};
   CHECK(sb_backend_cpu_create(compute, 0, &backend));
   backend->split_f32 = sb_backend_can_split_f32(backend); /* as the program trains */
-  CHECK(sb_hf_load_f32(&world, argv[1], (sb_blocking){128, 128, SB_ASYMMETRIC}, &model));
+  CHECK(sb_hf_load_f32(&world, argv[1], (sb_blocking){128, 128, SB_GRID_ASYMMETRIC}, &model));
   CHECK(sb_sequences_read(&world, argv[2], SB_TOKENS_U16, model->config.vocab, seqlen, 8 * batch, 0,
                           &sequences));
   if (sequences.count % batch) {

@@ -47,7 +47,7 @@ static bool is_folder(const char *path) {
 
 /* A folder is loaded; config.json alone, or nothing, gives one random layer of that size. */
 static sb_status load(const sb_world *world, const request *r, sb_model **out) {
-  const sb_blocking blocking = {r->common.block[0], r->common.block[1], SB_ASYMMETRIC};
+  const sb_blocking blocking = {r->common.block[0], r->common.block[1], SB_GRID_ASYMMETRIC};
   sb_config config = usual;
   if (r->model && is_folder(r->model)) return sb_hf_load(world, r->model, blocking, false, out);
   if (r->model) {

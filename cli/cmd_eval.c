@@ -36,7 +36,7 @@ typedef struct run {
  * only evaluated. */
 static sb_status open_model(const sb_world *world, const char *path, sb_model **out) {
   SB_PHASE(phase, "load");
-  const sb_blocking blocking = {128, 128, SB_ASYMMETRIC};
+  const sb_blocking blocking = {128, 128, SB_GRID_ASYMMETRIC};
   bool packed = sb_output_is(path);
   SB_TRY(packed ? sb_output_load(world, path, out) : sb_hf_load(world, path, blocking, true, out));
   sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", path);

@@ -78,7 +78,7 @@ static void hear_pass(void *context, double share) {
 
 static sb_status load(run *u) {
   const sb_profile_request *r = u->r;
-  const sb_blocking blocking = {BLOCK, BLOCK, SB_ASYMMETRIC};
+  const sb_blocking blocking = {BLOCK, BLOCK, SB_GRID_ASYMMETRIC};
   char count[SB_TEXT_SIZE];
   SB_PHASE(phase, "load");
   SB_TRY(sb_hf_load_f32(u->world, r->model, blocking, &u->model));

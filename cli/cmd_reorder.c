@@ -64,7 +64,7 @@ static sb_status load(run *u) {
   const request *r = u->r;
   SB_PHASE(phase, "load");
   const sb_blocking blocking = {r->common.block[0], r->common.block[1],
-                                r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+                                r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   SB_TRY(sb_destination_require(&u->out, sb_export_source_bytes(u->model)));
   sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", r->model);

@@ -94,12 +94,13 @@ static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_
 }
 
 static double uniform_bits(const sb_arch *arch, const sb_inspect_request *request, unsigned bits) {
-  return sb_effective_bits_uniform(arch, request->block[0], request->block[1], bits, SB_ASYMMETRIC);
+  return sb_effective_bits_uniform(arch, request->block[0], request->block[1], bits,
+                                   SB_GRID_ASYMMETRIC);
 }
 
 static void print_blocks(const sb_arch *arch, const sb_inspect_request *request, FILE *out,
                          json_t *report) {
-  const sb_blocking blocking = {request->block[0], request->block[1], SB_ASYMMETRIC};
+  const sb_blocking blocking = {request->block[0], request->block[1], SB_GRID_ASYMMETRIC};
   const size_t blocks = sb_sizes_even(arch, &blocking, 1).blocks;
   char text[SB_TEXT_SIZE];
   sb_table_head(out, "In blocks of %zu x %zu", request->block[0], request->block[1]);

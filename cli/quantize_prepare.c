@@ -79,7 +79,7 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "load");
   const sb_blocking blocking = {r->common.block[0], r->common.block[1],
-                                r->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+                                r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
   SB_TRY(sb_common_check_seqlen(&r->common, &m->config));
@@ -98,7 +98,7 @@ void sb_quantize_choose_least(sb_quantize_run *u) {
   if (r->min_bits == 0) {
     const sb_model *m = u->model;
     double two = sb_effective_bits_uniform(&m->arch, m->blocking.rows, m->blocking.cols, 2,
-                                           m->blocking.symmetry) +
+                                           m->blocking.code_kind) +
                  sb_model_order_bits(m, r->reorder);
     r->min_bits = r->bits < two ? 1 : 2;
   }

@@ -40,7 +40,7 @@ static sb_status begin_out(sb_train_command *u, bool *has_weights) {
 
 static sb_status load_model(sb_train_command *u, bool has_weights) {
   const sb_train_request *r = u->r;
-  const sb_blocking blocking = {BLOCK, BLOCK, SB_ASYMMETRIC};
+  const sb_blocking blocking = {BLOCK, BLOCK, SB_GRID_ASYMMETRIC};
   char count[SB_TEXT_SIZE];
   SB_PHASE(phase, "load");
   SB_TRY(has_weights ? sb_hf_load_f32(u->world, r->model, blocking, &u->model)

@@ -132,7 +132,7 @@ static sb_status describe(const sb_model *m, json_t **out) {
   *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version",
                    m->orders.count ? VERSION : 1, "program", SB_VERSION, "block",
                    (json_int_t)m->blocking.rows, (json_int_t)m->blocking.cols, "symmetric",
-                   m->blocking.symmetry == SB_SYMMETRIC, "matrices", matrices);
+                   m->blocking.code_kind == SB_GRID_SYMMETRIC, "matrices", matrices);
   if (status == SB_OK && !*out) status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
   if (status == SB_OK && m->orders.count) status = describe_orders(&m->orders, *out);
   return status;
@@ -187,7 +187,7 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   if ((size_t)rows != m->blocking.rows || (size_t)cols != m->blocking.cols)
     return sb_fail(SB_ERR_FORMAT, "%s: made for blocks of %lldx%lld; run with --block %lldx%lld",
                    path, (long long)rows, (long long)cols, (long long)rows, (long long)cols);
-  if (symmetric != (m->blocking.symmetry == SB_SYMMETRIC))
+  if (symmetric != (m->blocking.code_kind == SB_GRID_SYMMETRIC))
     return sb_fail(SB_ERR_FORMAT, "%s: made for %s grids; %s --symmetric", path,
                    symmetric ? "symmetric" : "asymmetric", symmetric ? "add" : "drop");
   SB_TRY(check_mode(path, json, m->orders.mode));

@@ -59,7 +59,7 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
   if (!t->is_linear) return SB_OK;
   const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
   SB_TRY(sb_blockrow_read_bits(f->bits + f->bits_read, data, (size_t)entry->raw_bytes, tiling, unit,
-                               m->blocking.symmetry));
+                               m->blocking.code_kind));
   f->bits_read += sb_tiling_block_cols(tiling);
   return SB_OK;
 }

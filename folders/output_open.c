@@ -41,7 +41,7 @@ static sb_status describe(sb_model *m, const sb_manifest *manifest, const char *
   SB_TRY(sb_config_parse(json_object_get(manifest->model, "config"), file, &m->config));
   SB_TRY(sb_arch_create(&m->config, &m->arch));
   m->blocking = (sb_blocking){manifest->block_rows, manifest->block_cols,
-                              manifest->symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+                              manifest->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC};
   return check_tensors(m, manifest, path);
 }
 
@@ -57,7 +57,7 @@ static void allowed(const sb_model *m, size_t tensor, size_t row, size_t *least,
   const sb_model_tensor *t = &m->arch.tensors[tensor];
   const sb_tiling tiling = tiling_of(m, tensor);
   if (t->is_linear)
-    sb_blockrow_range(&tiling, row, m->blocking.symmetry, least, most);
+    sb_blockrow_range(&tiling, row, m->blocking.code_kind, least, most);
   else
     *least = *most =
         sb_model_row_bytes(m, tensor) * (t->dims == 1 ? 1 : sb_tiling_rows_of(&tiling, row));
@@ -120,9 +120,9 @@ static const char *flaw_of_blocks(const sb_model *m, const sb_shard_entry *entry
   scales s = {packed, true};
   sb_flaw flaw;
   if (!sb_blockrow_is_valid(packed, (size_t)entry->raw_bytes, &tiling, entry->row,
-                            m->blocking.symmetry, &flaw))
+                            m->blocking.code_kind, &flaw))
     return "its bit map names widths that do not make its size";
-  sb_blockrow_scales(&tiling, entry->row, packed, m->blocking.symmetry, look_at_scale, &s);
+  sb_blockrow_scales(&tiling, entry->row, packed, m->blocking.code_kind, look_at_scale, &s);
   return s.finite ? NULL : "a scale in it is NaN or infinite";
 }
 

@@ -35,7 +35,7 @@ void sb_output_figures(const sb_model *m, sb_output_stats *out) {
     for (size_t r = 0; r < sb_tiling_block_rows(tiling); r++) {
       const uint8_t *bits = m->bits + matrix->first_block + r * cols;
       out->quantized_bits +=
-          8u * (uint64_t)sb_blockrow_bytes(tiling, r, bits, m->blocking.symmetry);
+          8u * (uint64_t)sb_blockrow_bytes(tiling, r, bits, m->blocking.code_kind);
       for (size_t j = 0; j < cols; j++)
         out->code_bits +=
             (uint64_t)bits[j] * sb_tiling_rows_of(tiling, r) * sb_tiling_cols_of(tiling, j);
@@ -73,12 +73,12 @@ static sb_status add_blockrow(shard *s, const sb_model *m, const sb_place *place
   const sb_tiling *tiling = &matrix->tiling;
   const size_t cols = sb_tiling_block_cols(tiling);
   const uint8_t *bits = m->bits + matrix->first_block + unit * cols;
-  const size_t bytes = sb_blockrow_bytes(tiling, unit, bits, m->blocking.symmetry);
+  const size_t bytes = sb_blockrow_bytes(tiling, unit, bits, m->blocking.code_kind);
   sb_block_part *parts = NULL;
   SB_TRY(sb_alloc(&s->sections[s->count], 1 + SB_BLOCK_PARTS * cols, sizeof(sb_section),
                   "coded block row"));
   SB_TRY(sb_alloc(&parts, 1 + SB_BLOCK_PARTS * cols, sizeof *parts, "coded block row"));
-  const size_t count = sb_blockrow_parts(parts, tiling, unit, bits, m->blocking.symmetry);
+  const size_t count = sb_blockrow_parts(parts, tiling, unit, bits, m->blocking.code_kind);
   for (size_t i = 0; i < count; i++)
     s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};
   sb_free(&parts);
@@ -187,7 +187,7 @@ static sb_status write_manifest(const sb_model *m, const char *folder, const sb_
     json_object_set_new(manifest.model, "reorder", json_string(sb_reorder_names[m->orders.mode]));
   manifest.block_rows = m->blocking.rows;
   manifest.block_cols = m->blocking.cols;
-  manifest.symmetric = m->blocking.symmetry == SB_SYMMETRIC;
+  manifest.symmetric = m->blocking.code_kind == SB_GRID_SYMMETRIC;
   SB_GO(describe_tensors(m, &manifest));
   for (int r = 0; r < ranks; r++) {
     char name[64];

@@ -249,7 +249,7 @@ static sb_status check_format(const char *path, const json_t *root) {
 
 static sb_status read_root(const char *path, const json_t *root, sb_manifest *m) {
   json_t *tensors, *shards, *blocks, *totals;
-  int symmetry;
+  int code_kind;
   SB_TRY(check_format(path, root));
   SB_TRY(get_string(path, "", root, "program_version", &m->program_version));
   SB_TRY(sb_json_get_object(path, "", root, "model", &m->model));
@@ -257,8 +257,8 @@ static sb_status read_root(const char *path, const json_t *root, sb_manifest *m)
   SB_TRY(sb_json_get_object(path, "", root, "blocks", &blocks));
   SB_TRY(get_size(path, "blocks", blocks, "rows", &m->block_rows));
   SB_TRY(get_size(path, "blocks", blocks, "cols", &m->block_cols));
-  SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, 2, &symmetry));
-  m->symmetric = symmetry == 1;
+  SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, 2, &code_kind));
+  m->symmetric = code_kind == 1;
   SB_TRY(sb_json_get_array(path, "", root, "tensors", &tensors));
   SB_TRY(sb_json_get_array(path, "", root, "shards", &shards));
   SB_TRY(sb_manifest_allocate(m, json_array_size(tensors), json_array_size(shards)));

@@ -30,7 +30,7 @@
 typedef struct sb_block_shape {
   size_t rows, cols;
   unsigned bits; /* the width: 1 .. 8 */
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
 } sb_block_shape;
 
 /* A run of bytes of one kind within a block; io/sections.h compresses runs of a kind together.

@@ -8,7 +8,7 @@
 #include "kernels/shared/blockrow_layout.h"
 
 static sb_block_layout grid_layout(const sb_block_shape *s) {
-  return sb_block_layout_of(s->rows, s->cols, s->bits, s->symmetry);
+  return sb_block_layout_of(s->rows, s->cols, s->bits, s->code_kind);
 }
 
 /* ---- sizes ---- */
@@ -35,7 +35,8 @@ static size_t grid_parts(const sb_block_shape *s, sb_block_part parts[SB_BLOCK_P
 
 static void grid_scale(const sb_block_shape *s, size_t r, size_t *scale, size_t *base) {
   *scale = 2 * r;
-  *base = s->symmetry == SB_ASYMMETRIC && s->bits == 1 ? grid_layout(s).zeros + 2 * r : SIZE_MAX;
+  *base =
+      s->code_kind == SB_GRID_ASYMMETRIC && s->bits == 1 ? grid_layout(s).zeros + 2 * r : SIZE_MAX;
 }
 
 /* ---- the grid of a row, without its codes ---- */
@@ -46,7 +47,7 @@ typedef struct row_grid {
 } row_grid;
 
 static row_grid stored(const sb_grid *grid, const sb_block_layout *b) {
-  const bool zero_point = b->symmetry == SB_ASYMMETRIC && b->bits > 1;
+  const bool zero_point = b->code_kind == SB_GRID_ASYMMETRIC && b->bits > 1;
   return (row_grid){sb_grid_to_fp16(grid->scale), sb_grid_to_fp16(grid->base),
                     zero_point ? (uint8_t)grid->center : 0};
 }
@@ -55,7 +56,7 @@ static row_grid stored(const sb_grid *grid, const sb_block_layout *b) {
 static void put_grid(uint8_t *block, const sb_block_layout *b, size_t r, row_grid g,
                      uint8_t *pending) {
   memcpy(block + 2 * r, &g.scale, 2);
-  if (b->symmetry == SB_SYMMETRIC) return;
+  if (b->code_kind == SB_GRID_SYMMETRIC) return;
   if (b->bits == 1) {
     memcpy(block + b->zeros + 2 * r, &g.base, 2);
     return;
@@ -67,7 +68,7 @@ static void put_grid(uint8_t *block, const sb_block_layout *b, size_t r, row_gri
 
 static sb_grid get_grid(const uint8_t *block, const sb_block_layout *b, size_t r,
                         uint8_t *pending) {
-  const bool zero_point = b->symmetry == SB_ASYMMETRIC && b->bits > 1;
+  const bool zero_point = b->code_kind == SB_GRID_ASYMMETRIC && b->bits > 1;
   if (zero_point && r % 8 == 0)
     sb_bitstring_unpack(pending, block + b->zeros + r / 8 * b->bits, sb_min_size(8, b->rows - r),
                         b->bits);
@@ -88,7 +89,7 @@ static void nearest_codes(uint8_t *codes, const sb_grid *grid, const float *w, s
 static sb_grid choose_row(const sb_block_shape *s, const sb_block_source *w, size_t r,
                           uint8_t *codes, float room[SB_GROUP_MAX]) {
   const float *x = lanes_floats(room, w->data, w->dtype, w->first + r * w->ld, s->cols);
-  const sb_grid grid = cpu_grid_for(x, w->importance, 0, s->cols, s->bits, s->symmetry);
+  const sb_grid grid = cpu_grid_for(x, w->importance, 0, s->cols, s->bits, s->code_kind);
   nearest_codes(codes, &grid, x, s->cols);
   return grid;
 }

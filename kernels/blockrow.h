@@ -26,24 +26,24 @@
 #include "kernels/shared/tiling.h"
 
 /* Bytes of a block of rows x cols at `bits` (1..8), without its byte in the bit map. O(1). */
-size_t sb_block_bytes(size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry);
+size_t sb_block_bytes(size_t rows, size_t cols, unsigned bits, sb_code_kind code_kind);
 /* Bytes of its codes alone. */
 size_t sb_block_code_bytes(size_t rows, size_t cols, unsigned bits);
 /* Bytes of the bit map of a block row. */
 size_t sb_blockrow_map_bytes(const sb_tiling *tiling);
 /* Bytes of block row i. bits [block columns] are the widths of its blocks. */
 size_t sb_blockrow_bytes(const sb_tiling *tiling, size_t i, const uint8_t *bits,
-                         sb_symmetry symmetry);
+                         sb_code_kind code_kind);
 
 /* Least and most bytes that block row i can have, at any widths of its blocks. O(1). */
-void sb_blockrow_range(const sb_tiling *tiling, size_t i, sb_symmetry symmetry, size_t *least,
+void sb_blockrow_range(const sb_tiling *tiling, size_t i, sb_code_kind code_kind, size_t *least,
                        size_t *most);
 
 /* Fills `parts` with the runs of one kind in block row i, in order: the bit map, of kind 0, then
  * the parts of every block's alphabet. io/sections.h compresses runs of a kind together. Returns
  * their number, at most 1 + SB_BLOCK_PARTS * block columns. */
 size_t sb_blockrow_parts(sb_block_part *parts, const sb_tiling *tiling, size_t i,
-                         const uint8_t *bits, sb_symmetry symmetry);
+                         const uint8_t *bits, sb_code_kind code_kind);
 
 /* Packing has two steps. The first chooses grids and codes, here the nearest ones:
  *
@@ -55,37 +55,38 @@ size_t sb_blockrow_parts(sb_block_part *parts, const sb_tiling *tiling, size_t i
  * Error-compensated rounding fills the same two arrays another way. Local, one thread. */
 void sb_blockrow_choose(sb_grid *grids, uint8_t *codes, const void *w, sb_dtype w_dtype,
                         const sb_tiling *tiling, size_t i, const uint8_t *bits,
-                        sb_symmetry symmetry, const float *importance);
+                        sb_code_kind code_kind, const float *importance);
 /* The second step packs them. Codes are below 2^bits, scales and bases are fp16 numbers, and zero
  * points are whole numbers below 2^bits. Writes sb_blockrow_bytes to `out`. Local, one thread. */
 void sb_blockrow_pack(uint8_t *out, const sb_grid *grids, const uint8_t *codes,
-                      const sb_tiling *tiling, size_t i, const uint8_t *bits, sb_symmetry symmetry);
+                      const sb_tiling *tiling, size_t i, const uint8_t *bits,
+                      sb_code_kind code_kind);
 /* Both steps at once, without the arrays. */
 void sb_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype, const sb_tiling *tiling,
-                        size_t i, const uint8_t *bits, sb_symmetry symmetry,
+                        size_t i, const uint8_t *bits, sb_code_kind code_kind,
                         const float *importance);
 
 /* True if the bit map of a packed block row names possible widths, and a block row of these widths
  * has `bytes` bytes; otherwise `flaw` names the fault. Local. */
 bool sb_blockrow_is_valid(const uint8_t *packed, size_t bytes, const sb_tiling *tiling, size_t i,
-                          sb_symmetry symmetry, sb_flaw *flaw);
+                          sb_code_kind code_kind, sb_flaw *flaw);
 /* Reads the bit map of a packed block row of `bytes` bytes. SB_ERR_FORMAT names the flaw of an
  * invalid one; the caller adds the tensor's name. Local. */
 sb_status sb_blockrow_read_bits(uint8_t *bits, const uint8_t *packed, size_t bytes,
-                                const sb_tiling *tiling, size_t i, sb_symmetry symmetry);
+                                const sb_tiling *tiling, size_t i, sb_code_kind code_kind);
 
 /* Decodes the blocks [first, end) of block row i into their places in out[rows of i, tiling->cols]
  * of out_dtype, a weight type. sb_blockrow_read_bits must have checked `packed`. Local, one thread.
  */
 void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed,
                         const sb_tiling *tiling, size_t i, size_t first, size_t end,
-                        sb_symmetry symmetry);
+                        sb_code_kind code_kind);
 
 /* Visits every group (row r of block j) of block row i, block by block. scale and base are offsets
  * in bytes from the start of the packed block row; base is SIZE_MAX for a group without one. Local.
  */
 typedef void (*sb_blockrow_scale)(void *context, size_t r, size_t j, size_t scale, size_t base);
 void sb_blockrow_scales(const sb_tiling *tiling, size_t i, const uint8_t *bits,
-                        sb_symmetry symmetry, sb_blockrow_scale visit, void *context);
+                        sb_code_kind code_kind, sb_blockrow_scale visit, void *context);
 
 #endif

@@ -135,7 +135,7 @@ static sb_block_weights blocks_of(const phases *p, size_t which) {
                             .dtype = dtype_of(p, which),
                             .tiling = tiling_of(p, which),
                             .bits = p->bits,
-                            .symmetry = p->m->blocking.symmetry};
+                            .code_kind = p->m->blocking.code_kind};
 }
 
 static sb_status fit(void *context) {
@@ -187,7 +187,7 @@ static sb_status pack(void *context) {
     for (size_t i = 0; i < sb_tiling_block_rows(tiling); i++)
       sb_blockrow_encode(p->packed + p->offsets[which][i],
                          (const char *)p->rows[which] + i * tiling->block_rows * row_bytes,
-                         dtype_of(p, which), tiling, i, p->bits, p->m->blocking.symmetry, p->ones);
+                         dtype_of(p, which), tiling, i, p->bits, p->m->blocking.code_kind, p->ones);
   }
   return SB_OK;
 }
@@ -197,7 +197,7 @@ static sb_status unpack(void *context) {
   for (size_t which = 0; which < matrices(p); which++)
     SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->operand, p->packed_there,
                                    p->offsets[which], tiling_of(p, which), p->bits,
-                                   p->m->blocking.symmetry));
+                                   p->m->blocking.code_kind));
   return p->b->op->sync(p->b, NULL);
 }
 
@@ -240,7 +240,7 @@ static sb_status prepare_blocks(phases *p) {
     SB_TRY(sb_alloc(&p->offsets[which], rows + 1, sizeof(size_t), "offsets of packed rows"));
     for (size_t i = 0; i < rows; i++) {
       p->offsets[which][i] = bytes;
-      bytes += sb_blockrow_bytes(tiling, i, p->bits, p->m->blocking.symmetry);
+      bytes += sb_blockrow_bytes(tiling, i, p->bits, p->m->blocking.code_kind);
     }
     p->offsets[which][rows] = bytes;
   }

@@ -12,7 +12,7 @@ enum { MOST_CHANNELS = 1024, MOST_CHANNELS_GPU = 8192, BLOCK_ROWS = 16 };
 
 struct sb_round_phases {
   sb_backend *b;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   size_t n;
   sb_tiling block_row;
   int64_t *moments_dev, *lost_dev; /* [n, n] multiples of QUANTUM: as they are, and for the factor
@@ -65,7 +65,7 @@ sb_status sb_round_phases_create(sb_backend *b, const sb_blocking *blocking, siz
   SB_TRY(sb_alloc(out, 1, sizeof **out, "phases of rounding"));
   sb_round_phases *p = *out;
   p->b = b;
-  p->symmetry = blocking->symmetry;
+  p->code_kind = blocking->code_kind;
   p->n = sb_min_size(channels, b->unified ? MOST_CHANNELS : MOST_CHANNELS_GPU);
   p->block_row =
       (sb_tiling){blocking->rows, p->n, blocking->rows, sb_min_size(blocking->cols, p->n)};
@@ -102,7 +102,7 @@ sb_status sb_round_phases_round(void *phases) {
                                 .count = BLOCK_ROWS,
                                 .cols = p->block_row.cols,
                                 .block_cols = p->block_row.block_cols,
-                                .symmetry = p->symmetry,
+                                .code_kind = p->code_kind,
                                 .refine = true,
                                 .panels_dev = true};
   sb_round_stack_free(&p->stack);

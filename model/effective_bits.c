@@ -25,14 +25,14 @@ static shapes shapes_of(const sb_model_tensor *t, size_t block_rows, size_t bloc
   return s;
 }
 
-static uint64_t shape_bytes(const shapes *s, int i, unsigned bits, sb_symmetry symmetry) {
-  return s->count[i] ? s->count[i] * sb_block_bytes(s->rows[i], s->cols[i], bits, symmetry) : 0;
+static uint64_t shape_bytes(const shapes *s, int i, unsigned bits, sb_code_kind code_kind) {
+  return s->count[i] ? s->count[i] * sb_block_bytes(s->rows[i], s->cols[i], bits, code_kind) : 0;
 }
 
 /* Of all blocks, without the bit map. */
-static uint64_t blocks_bytes(const shapes *s, unsigned bits, sb_symmetry symmetry) {
+static uint64_t blocks_bytes(const shapes *s, unsigned bits, sb_code_kind code_kind) {
   uint64_t bytes = 0;
-  for (int i = 0; i < 4; i++) bytes += shape_bytes(s, i, bits, symmetry);
+  for (int i = 0; i < 4; i++) bytes += shape_bytes(s, i, bits, code_kind);
   return bytes;
 }
 
@@ -41,11 +41,11 @@ static const sb_model_tensor *matrix(const sb_arch *arch, size_t i) {
 }
 
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
-                                 unsigned bits, sb_symmetry symmetry) {
+                                 unsigned bits, sb_code_kind code_kind) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < arch->matrix_count; i++) {
     const shapes s = shapes_of(matrix(arch, i), block_rows, block_cols);
-    bytes += s.map_bytes + blocks_bytes(&s, bits, symmetry);
+    bytes += s.map_bytes + blocks_bytes(&s, bits, code_kind);
   }
   return 8.0 * (double)bytes / (double)arch->linear_parameters;
 }
@@ -56,11 +56,11 @@ static void lower(uint64_t *least, uint64_t bytes) {
 
 /* Least bytes of a matrix, where its blocks or the matrix choose a width. */
 static uint64_t least_of(const shapes *s, sb_width_scope scope, unsigned min_bits,
-                         unsigned max_bits, sb_symmetry symmetry) {
+                         unsigned max_bits, sb_code_kind code_kind) {
   uint64_t each[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, whole = UINT64_MAX;
   for (unsigned bits = min_bits; bits <= max_bits; bits++) {
-    for (int i = 0; i < 4; i++) lower(&each[i], shape_bytes(s, i, bits, symmetry));
-    lower(&whole, blocks_bytes(s, bits, symmetry));
+    for (int i = 0; i < 4; i++) lower(&each[i], shape_bytes(s, i, bits, code_kind));
+    lower(&whole, blocks_bytes(s, bits, code_kind));
   }
   return scope == SB_WIDTH_OF_BLOCK ? each[0] + each[1] + each[2] + each[3] : whole;
 }
@@ -71,9 +71,9 @@ void sb_storage_range(const sb_arch *arch, const sb_blocking *blocking, sb_width
   for (size_t i = 0; i < arch->matrix_count; i++) {
     const shapes s = shapes_of(matrix(arch, i), blocking->rows, blocking->cols);
     maps += s.map_bytes;
-    low += least_of(&s, scope, min_bits, max_bits, blocking->symmetry);
+    low += least_of(&s, scope, min_bits, max_bits, blocking->code_kind);
     for (unsigned bits = min_bits; bits <= max_bits; bits++)
-      uniform[bits] += blocks_bytes(&s, bits, blocking->symmetry);
+      uniform[bits] += blocks_bytes(&s, bits, blocking->code_kind);
   }
   if (scope == SB_WIDTH_OF_MODEL) {
     low = UINT64_MAX;
@@ -90,6 +90,6 @@ double sb_model_order_bits(const sb_model *m, sb_reorder mode) {
 
 double sb_model_uniform_bits(const sb_model *m, unsigned bits) {
   return sb_effective_bits_uniform(&m->arch, m->blocking.rows, m->blocking.cols, bits,
-                                   m->blocking.symmetry) +
+                                   m->blocking.code_kind) +
          sb_model_order_bits(m, m->orders.mode);
 }

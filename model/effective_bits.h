@@ -16,7 +16,7 @@ typedef enum sb_width_scope {
 
 /* All blocks at `bits`, per weight. O(matrices). */
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
-                                 unsigned bits, sb_symmetry symmetry);
+                                 unsigned bits, sb_code_kind code_kind);
 /* Least storage of all blocks, in bits, that widths in [min_bits, max_bits] can reach, and that
  * with max_bits; bit maps included. More bits do not always cost more: a group of 1 bit stores two
  * fp16 numbers, one of 2 bits a number and a zero point. From 2 bits up costs do not fall.

@@ -33,7 +33,7 @@ typedef enum sb_coding {
 
 typedef struct sb_blocking {
   size_t rows, cols; /* of a block; ragged at the edges */
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
 } sb_blocking;
 
 /* A tensor's place in the store. A tensor that is cut into several groups (embedding, head) has one

@@ -120,7 +120,7 @@ static bool unit_is_valid(const sb_model *m, size_t g, const sb_place *place,
                bytes = sb_store_offset(m->store, g, at + 1) - sb_store_offset(m->store, g, at);
   const uint8_t *coded = sb_store_unit(m->store, g, at);
   sb_flaw why;
-  if (!sb_blockrow_is_valid(coded, bytes, &matrix->tiling, unit, m->blocking.symmetry, &why))
+  if (!sb_blockrow_is_valid(coded, bytes, &matrix->tiling, unit, m->blocking.code_kind, &why))
     return sb_flaw_found(flaw, "%.100s: %.120s", m->arch.tensors[place->tensor].name, why.text);
   return memcmp(coded, m->bits + matrix->first_block + unit * cols, cols) == 0 ||
          sb_flaw_found(flaw, "%s: block row %zu has other bits than the model",

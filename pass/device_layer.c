@@ -284,7 +284,7 @@ static sb_status prepare_fits(sb_device_layer *p, sb_stream stream, size_t which
                                                .dtype = m->dtypes[matrix->tensor],
                                                .tiling = &matrix->tiling,
                                                .bits = m->bits + matrix->first_block,
-                                               .symmetry = m->blocking.symmetry},
+                                               .code_kind = m->blocking.code_kind},
                            s->importance_now);
 }
 
@@ -305,7 +305,7 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t whi
                                                       .dtype = dtype,
                                                       .tiling = &matrix->tiling,
                                                       .bits = m->bits + matrix->first_block,
-                                                      .symmetry = m->blocking.symmetry},
+                                                      .code_kind = m->blocking.code_kind},
                                   sb_device_layer_fits(p, which)));
   } else if (dtype != b->operand) {
     SB_TRY(b->op->convert(b, stream, out, b->operand, source, dtype,
@@ -327,7 +327,7 @@ static sb_status unpack_rows(sb_device_layer *p, sb_stream stream, size_t which,
   void *out = sb_model_is_indexed(m) ? p->stored_dev : p->slots[which].dense_dev;
   p->weights.products[which].dense_dev = p->slots[which].dense_dev;
   SB_TRY(b->op->unpack_blocks(b, stream, out, b->operand, rows, offsets, &matrix->tiling,
-                              m->bits + matrix->first_block, m->blocking.symmetry));
+                              m->bits + matrix->first_block, m->blocking.code_kind));
   return sb_model_is_indexed(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
 }
 
@@ -340,7 +340,7 @@ static sb_status keep_rows(sb_device_layer *p, sb_stream stream, size_t which,
   product->packed = NULL;
   if (sb_model_is_indexed(m)) SB_TRY(upload_orders(p, stream, which, matrix));
   return b->op->packed_create(b, stream, rows, offsets, &matrix->tiling,
-                              m->bits + matrix->first_block, m->blocking.symmetry,
+                              m->bits + matrix->first_block, m->blocking.code_kind,
                               &product->packed);
 }
 

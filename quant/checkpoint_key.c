@@ -9,7 +9,7 @@ void sb_checkpoint_key_begin(sb_key *key, const sb_model *m, const sb_backend *b
   sb_key_add(key, "compute", "--compute", "%s", b->operand == SB_BF16 ? "bf16" : "f32");
   sb_key_add(key, "block", "block size (--block)", "%zux%zu", m->blocking.rows, m->blocking.cols);
   sb_key_add(key, "symmetry", "kind of grids (--symmetric)", "%s",
-             m->blocking.symmetry == SB_SYMMETRIC ? "symmetric" : "asymmetric");
+             m->blocking.code_kind == SB_GRID_SYMMETRIC ? "symmetric" : "asymmetric");
 }
 
 sb_status sb_checkpoint_key_add_model(sb_key *key, const char *name, const char *meaning,

@@ -19,7 +19,7 @@ static size_t coded_bytes(const void *context, const sb_model *m, const sb_place
   }
   const uint8_t *bits =
       source->bits + matrix->first_block + unit * sb_tiling_block_cols(&matrix->tiling);
-  return sb_blockrow_bytes(&matrix->tiling, unit, bits, m->blocking.symmetry);
+  return sb_blockrow_bytes(&matrix->tiling, unit, bits, m->blocking.code_kind);
 }
 
 sb_status sb_encode_create(const sb_model *source, sb_model **out) {
@@ -90,7 +90,7 @@ sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group,
                                .weights = u.from,
                                .dtype = source->dtypes[u.place->tensor],
                                .importance = sb_model_importance(source, matrix),
-                               .symmetry = coded->blocking.symmetry,
+                               .code_kind = coded->blocking.code_kind,
                                .to = u.to};
     SB_TRY(visit(context, &row));
   }
@@ -109,7 +109,7 @@ void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const
 
 void sb_encode_codes(const sb_encode_row *row, const sb_grid *grids, const uint8_t *codes) {
   sb_blockrow_pack(row->to, grids, codes, &row->matrix->tiling, row->index, row->bits,
-                   row->symmetry);
+                   row->code_kind);
 }
 
 /* ---- to nearest ---- */
@@ -135,7 +135,7 @@ static sb_status encode_group(sb_model *source, sb_model *coded, size_t group, c
   for (size_t i = 0; i < r->count; i++) {
     const sb_encode_row *row = &r->at[i];
     sb_blockrow_encode(row->to, row->weights, row->dtype, &row->matrix->tiling, row->index,
-                       row->bits, row->symmetry, row->importance);
+                       row->bits, row->code_kind, row->importance);
   }
   return SB_OK;
 }

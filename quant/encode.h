@@ -35,7 +35,7 @@ typedef struct sb_encode_row {
       *weights; /* [rows of the block row, matrix columns] of `dtype`, in the source's image */
   sb_dtype dtype;
   const float *importance; /* [matrix columns], or NULL (sb_model_importance) */
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   uint8_t *to; /* its place in the coded store */
 } sb_encode_row;
 

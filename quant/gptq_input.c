@@ -47,7 +47,7 @@ static sb_status load(batch *b, size_t group, const void *image) {
                                 .count = b->count,
                                 .cols = sb_moments_width(w->moments, b->input),
                                 .block_cols = w->coded->blocking.cols,
-                                .symmetry = w->coded->blocking.symmetry,
+                                .code_kind = w->coded->blocking.code_kind,
                                 .refine = w->refine > 0,
                                 .panels_dev = sb_moments_on_device(w->moments)};
   if (b->count > 0)

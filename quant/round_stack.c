@@ -67,7 +67,7 @@ sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **ou
                         .cols = setup->cols,
                         .block_cols = setup->block_cols,
                         .count = setup->count,
-                        .symmetry = setup->symmetry};
+                        .code_kind = setup->code_kind};
   if (!sb_mul_size(setup->rows, setup->cols, &weights) ||
       !sb_mul_size(setup->rows, sb_div_up(setup->cols, setup->block_cols), &groups))
     SB_GO(sb_fail(SB_ERR_MEMORY, "%zu rows of %zu weights overflow", setup->rows, setup->cols));

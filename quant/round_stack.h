@@ -14,7 +14,7 @@ typedef struct sb_round_setup {
   sb_stream stream;
   size_t rows, count;      /* rows and block rows, all together */
   size_t cols, block_cols; /* of each */
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   bool refine;     /* the weights themselves are kept, for sb_round_stack_refine */
   bool panels_dev; /* panels are in device memory, not in the host's */
 } sb_round_setup;

@@ -10,8 +10,8 @@
 static const double FP16_LARGEST = 65504;
 enum { FP16_LARGEST_BITS = 0x7bff };
 
-double sb_scale_reach(unsigned bits, sb_symmetry symmetry) {
-  return FP16_LARGEST * ((1u << bits) - 1) / (symmetry == SB_SYMMETRIC ? 2 : 1);
+double sb_scale_reach(unsigned bits, sb_code_kind code_kind) {
+  return FP16_LARGEST * ((1u << bits) - 1) / (code_kind == SB_GRID_SYMMETRIC ? 2 : 1);
 }
 
 /* ---- before the work: the largest weight ---- */
@@ -94,13 +94,13 @@ static sb_status agree_on_largest(const sb_world *world, largest *found) {
 }
 
 sb_status sb_scale_reach_check(sb_model *m, unsigned min_bits, unsigned max_bits) {
-  const sb_symmetry symmetry = m->blocking.symmetry;
-  largest found = {.least = sb_scale_reach(min_bits < 2 ? 2 : min_bits, symmetry)};
+  const sb_code_kind code_kind = m->blocking.code_kind;
+  largest found = {.least = sb_scale_reach(min_bits < 2 ? 2 : min_bits, code_kind)};
   SB_TRY(sb_model_visit_owned(m, see_unit, &found)); /* its visitor does not fail */
   SB_TRY(agree_on_largest(m->world, &found));
   if (found.beyond == 0) return SB_OK;
   const char *name = m->arch.tensors[found.tensor].name;
-  const double most = sb_scale_reach(max_bits < 2 ? 2 : max_bits, symmetry);
+  const double most = sb_scale_reach(max_bits < 2 ? 2 : max_bits, code_kind);
   if ((double)found.magnitude > most)
     return sb_fail(SB_ERR_NUMERIC,
                    "%s[%zu, %zu] has a magnitude of %.3g; fp16 scales reach %.3g at %u bits, so it "
@@ -108,7 +108,7 @@ sb_status sb_scale_reach_check(sb_model *m, unsigned min_bits, unsigned max_bits
                    name, found.row, found.col, (double)found.magnitude, most, max_bits,
                    max_bits < 8 ? "raise --max-bits" : "check the weights, or scale them down");
   unsigned bits = 2;
-  while (sb_scale_reach(bits, symmetry) < (double)found.magnitude) bits++;
+  while (sb_scale_reach(bits, code_kind) < (double)found.magnitude) bits++;
   sb_log_line(
       "warning: %s[%zu, %zu] has a magnitude of %.3g (weights beyond %.3g: %llu); fp16 scales "
       "reach it from %u bits on, fewer cut it off (--min-bits %u keeps it)",
@@ -142,7 +142,7 @@ static sb_status see_row(void *context, sb_model *m, const sb_place *place, size
   c->row = data;
   sb_blockrow_scales(&matrix->tiling, unit,
                      m->bits + matrix->first_block + unit * sb_tiling_block_cols(&matrix->tiling),
-                     m->blocking.symmetry, see_scale, c);
+                     m->blocking.code_kind, see_scale, c);
   if (c->groups > before && place->tensor < c->tensor) c->tensor = place->tensor;
   return SB_OK;
 }

@@ -12,7 +12,7 @@
 #include "model/model.h"
 
 /* The largest weight that a group of `bits` bits, 2 to 8, can keep. Pure. */
-double sb_scale_reach(unsigned bits, sb_symmetry symmetry);
+double sb_scale_reach(unsigned bits, sb_code_kind code_kind);
 
 /* Looks at every weight of the matrices of `source` (SB_CODING_SOURCE), in any order of channels.
  * SB_ERR_NUMERIC where the largest is beyond the reach of max_bits: no width can keep it. One line

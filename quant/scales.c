@@ -86,7 +86,7 @@ static sb_status visit_unit(void *context, sb_model *m, const sb_place *place, s
   w->across = sb_tiling_block_cols(&matrix->tiling);
   w->row = data;
   w->bits = m->bits + matrix->first_block + unit * w->across;
-  sb_blockrow_scales(&matrix->tiling, unit, w->bits, m->blocking.symmetry, visit_group, w);
+  sb_blockrow_scales(&matrix->tiling, unit, w->bits, m->blocking.code_kind, visit_group, w);
   w->at += sb_tiling_rows_of(&matrix->tiling, unit) * w->across;
   return SB_OK;
 }

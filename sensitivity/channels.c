@@ -109,7 +109,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
                           .dtype = m->dtypes[matrix->tensor],
                           .tiling = &matrix->tiling,
                           .bits = m->bits + matrix->first_block,
-                          .symmetry = m->blocking.symmetry},
+                          .code_kind = m->blocking.code_kind},
       sb_device_layer_fits(c->prepared, which), c->absolute));
   return SB_OK;
 }

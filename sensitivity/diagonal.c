@@ -78,7 +78,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
         &(sb_block_weights){.w = sb_device_layer_source(prepared, which),
                             .dtype = m->dtypes[matrix->tensor],
                             .tiling = &matrix->tiling,
-                            .symmetry = m->blocking.symmetry},
+                            .code_kind = m->blocking.code_kind},
         d->min_bits, d->min_bits + d->widths - 1, sb_device_layer_importance(prepared, which)));
   }
   return SB_OK;

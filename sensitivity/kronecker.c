@@ -266,7 +266,7 @@ static sb_status score_layer(sb_kronecker *k, size_t layer) {
         &(sb_block_weights){.w = sb_device_layer_source(k->prepared, which),
                             .dtype = m->dtypes[matrix->tensor],
                             .tiling = tiling,
-                            .symmetry = m->blocking.symmetry},
+                            .code_kind = m->blocking.code_kind},
         (from - base) / columns, (to - from) / columns, k->grams_dev, k->row_weights_dev,
         k->min_bits, k->max_bits, sb_device_layer_importance(k->prepared, which)));
     /* before the host's copies of the moments are written again */

@@ -116,7 +116,7 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                             .dtype = m->dtypes[matrix->tensor],
                             .tiling = &matrix->tiling,
                             .bits = s->wanted,
-                            .symmetry = m->blocking.symmetry},
+                            .code_kind = m->blocking.code_kind},
         sb_device_layer_importance(prepared, which), sb_device_layer_fits(prepared, which)));
     if (known) memcpy(known, bits, blocks);
   }
@@ -136,7 +136,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
                           .dtype = m->dtypes[matrix->tensor],
                           .tiling = &matrix->tiling,
                           .bits = m->bits + matrix->first_block,
-                          .symmetry = m->blocking.symmetry},
+                          .code_kind = m->blocking.code_kind},
       grids_of(s, layer, matrix), s->min_bits, s->max_bits));
   return SB_OK;
 }

@@ -45,7 +45,7 @@ static double score_row(double *columns, const job *a, size_t r) {
     const size_t col = j * tiling->block_cols, n = sb_tiling_cols_of(tiling, j);
     const float *w = lanes_floats(room, a->m->w, a->m->dtype, r * tiling->cols + col, n);
     const float *g = a->g + r * a->ldg + col;
-    const sb_grid grid = cpu_grid_of(w, n, a->m->bits[first_block + j], a->m->symmetry,
+    const sb_grid grid = cpu_grid_of(w, n, a->m->bits[first_block + j], a->m->code_kind,
                                      a->fits ? a->fits[r * across + j] : 0);
     sum += a->absolute ? score_group(columns + col, w, g, n, &grid, true)
                        : score_group(columns + col, w, g, n, &grid, false);

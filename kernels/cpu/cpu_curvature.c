@@ -25,7 +25,7 @@ static void errors_of(float *e, const curvature *a, size_t at, size_t first, siz
   float room[SB_GROUP_MAX];
   const float *w = lanes_floats(room, a->m->w, a->m->dtype, at, n);
   for (unsigned b = 0; b < a->widths; b++) {
-    const sb_grid grid = cpu_grid_for(w, a->importance, first, n, a->min_bits + b, a->m->symmetry);
+    const sb_grid grid = cpu_grid_for(w, a->importance, first, n, a->min_bits + b, a->m->code_kind);
     for (size_t i = 0; i < n; i += LANES) {
       const lanes_mask m = lanes_first(n - i);
       const lanes x = lanes_load(w + i, m);

@@ -18,7 +18,7 @@ sb_status sb_cpu_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fits
       *fit = 0;
       if (b != 0)
         *fit = cpu_group_fit(lanes_floats(room, m->w, m->dtype, r * tiling->cols + first, n),
-                             importance + first, n, b, m->symmetry);
+                             importance + first, n, b, m->code_kind);
     }
   return SB_OK;
 }

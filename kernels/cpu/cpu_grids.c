@@ -16,7 +16,7 @@ sb_status sb_cpu_choose_grids(sb_backend *backend, sb_stream stream, sb_stored_g
       const size_t first = j * tiling->block_cols, n = sb_tiling_cols_of(tiling, j);
       const float *x = lanes_floats(room, m->w, m->dtype, r * tiling->cols + first, n);
       for (unsigned i = 0; i < widths; i++) {
-        const sb_grid grid = cpu_grid_for(x, importance, first, n, min_bits + i, m->symmetry);
+        const sb_grid grid = cpu_grid_for(x, importance, first, n, min_bits + i, m->code_kind);
         grids[(r * columns + j) * widths + i] = sb_grid_store(&grid);
       }
     }
@@ -40,9 +40,9 @@ sb_status sb_cpu_move_grids(sb_backend *backend, sb_stream stream, sb_stored_gri
       if (here == 0) continue;
       const float *x = lanes_floats(room, m->w, m->dtype, r * tiling->cols + first, n);
       for (unsigned b = sb_move_down(here); b <= sb_move_up(here); b++) {
-        const sb_grid grid =
-            b == here && fits ? cpu_grid_of(x, n, b, m->symmetry, fits[g])
-                              : cpu_grid_for(x, fits ? importance : NULL, first, n, b, m->symmetry);
+        const sb_grid grid = b == here && fits ? cpu_grid_of(x, n, b, m->code_kind, fits[g])
+                                               : cpu_grid_for(x, fits ? importance : NULL, first, n,
+                                                              b, m->code_kind);
         grids[SB_MOVES * g + 1 + b - here] = sb_grid_store(&grid);
       }
     }

@@ -24,7 +24,7 @@ SB_LANES_INLINE float cpu_group_mean(const float *w, size_t n, float centre, boo
 /* The statistics of a group. `low_high` asks for its low and high, `one_bit` for the means that
  * 1-bit grids of `symmetry` need. */
 SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high,
-                                               bool one_bit, sb_symmetry symmetry) {
+                                               bool one_bit, sb_code_kind code_kind) {
   sb_group_range range = {0};
   if (low_high) {
     lanes low = lanes_set(0.0f), high = low;
@@ -36,8 +36,9 @@ SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool lo
     range.low = lanes_lowest(low);
     range.high = lanes_highest(high);
   }
-  if (one_bit && symmetry == SB_SYMMETRIC) range.mean_magnitude = cpu_group_mean(w, n, 0.0f, true);
-  if (one_bit && symmetry == SB_ASYMMETRIC) {
+  if (one_bit && code_kind == SB_GRID_SYMMETRIC)
+    range.mean_magnitude = cpu_group_mean(w, n, 0.0f, true);
+  if (one_bit && code_kind == SB_GRID_ASYMMETRIC) {
     range.mean = sb_grid_fp16(cpu_group_mean(w, n, 0.0f, false));
     range.spread = cpu_group_mean(w, n, range.mean, true);
   }
@@ -45,10 +46,10 @@ SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool lo
 }
 
 /* The grid of one group at `bits`, with its range shrunk to the candidate `fit` (0: full range). */
-SB_LANES_INLINE sb_grid cpu_grid_of(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
+SB_LANES_INLINE sb_grid cpu_grid_of(const float *w, size_t n, unsigned bits, sb_code_kind code_kind,
                                     unsigned fit) {
-  const sb_group_range range = cpu_group_range(w, n, bits > 1, bits == 1, symmetry);
-  return sb_grid_fitted(&range, bits, symmetry, fit);
+  const sb_group_range range = cpu_group_range(w, n, bits > 1, bits == 1, code_kind);
+  return sb_grid_fitted(&range, bits, code_kind, fit);
 }
 
 /* sb_grid_code of sixteen weights. */
@@ -92,14 +93,15 @@ SB_LANES_INLINE void cpu_grid_errors(float *errors, const sb_grid *grids, int co
 
 /* The steps first .. first + count - 1 of a search. They must not depend on each other. */
 SB_LANES_INLINE void cpu_fit_steps(sb_fit_search *search, int first, int count,
-                                   const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
-                                   const float *w, const float *importance, size_t n) {
+                                   const sb_group_range *range, unsigned bits,
+                                   sb_code_kind code_kind, const float *w, const float *importance,
+                                   size_t n) {
   sb_grid grids[CPU_FITS_AT_ONCE];
   float errors[CPU_FITS_AT_ONCE];
   int fits[CPU_FITS_AT_ONCE];
   for (int k = 0; k < count; k++) {
     fits[k] = sb_fit_candidate(search, first + k);
-    grids[k] = sb_grid_fitted(range, bits, symmetry, fits[k] < 0 ? 0u : (unsigned)fits[k]);
+    grids[k] = sb_grid_fitted(range, bits, code_kind, fits[k] < 0 ? 0u : (unsigned)fits[k]);
   }
   cpu_grid_errors(errors, grids, count, w, importance, n);
   for (int k = 0; k < count; k++) sb_fit_seen(search, fits[k], errors[k]);
@@ -107,22 +109,22 @@ SB_LANES_INLINE void cpu_fit_steps(sb_fit_search *search, int first, int count,
 
 /* The fit of one group at `bits`, as kernels/shared/grid.h defines it. */
 static inline uint8_t cpu_group_fit(const float *w, const float *importance, size_t n,
-                                    unsigned bits, sb_symmetry symmetry) {
+                                    unsigned bits, sb_code_kind code_kind) {
   if (bits <= 1) return 0;
-  const sb_group_range range = cpu_group_range(w, n, true, false, symmetry);
+  const sb_group_range range = cpu_group_range(w, n, true, false, code_kind);
   sb_fit_search search = sb_fit_begin();
-  cpu_fit_steps(&search, 0, CPU_FITS_AT_ONCE, &range, bits, symmetry, w, importance, n);
+  cpu_fit_steps(&search, 0, CPU_FITS_AT_ONCE, &range, bits, code_kind, w, importance, n);
   for (int step = CPU_FITS_AT_ONCE; step < SB_FIT_STEPS; step += 2)
-    cpu_fit_steps(&search, step, 2, &range, bits, symmetry, w, importance, n);
+    cpu_fit_steps(&search, step, 2, &range, bits, code_kind, w, importance, n);
   return (uint8_t)search.best;
 }
 
 /* The grid of n weights, of the columns first, first + 1, ... It is fitted unless `importance`,
  * which covers all columns, is NULL. */
 static inline sb_grid cpu_grid_for(const float *w, const float *importance, size_t first, size_t n,
-                                   unsigned bits, sb_symmetry symmetry) {
-  const unsigned fit = importance ? cpu_group_fit(w, importance + first, n, bits, symmetry) : 0;
-  return cpu_grid_of(w, n, bits, symmetry, fit);
+                                   unsigned bits, sb_code_kind code_kind) {
+  const unsigned fit = importance ? cpu_group_fit(w, importance + first, n, bits, code_kind) : 0;
+  return cpu_grid_of(w, n, bits, code_kind, fit);
 }
 
 #endif

@@ -43,7 +43,7 @@ static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
   for (size_t i = 0; i < sb_tiling_block_rows(&w->tiling); i++) {
     const size_t rows = sb_tiling_rows_of(&w->tiling, i);
     const size_t row_bytes =
-        sb_blockrow_bytes(&w->tiling, i, w->bits + i * columns, w->symmetry) / rows + 1;
+        sb_blockrow_bytes(&w->tiling, i, w->bits + i * columns, w->code_kind) / rows + 1;
     for (size_t row = 0; row < rows;) {
       const size_t share = sb_max_size(bytes / (4 * (size_t)threads), LEAST) / row_bytes;
       const size_t steps = sb_max_size(share / SB_PACKED_STEP, 1);
@@ -57,7 +57,7 @@ static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
 
 sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint8_t *packed,
                                const size_t *offsets, const sb_tiling *tiling, const uint8_t *bits,
-                               sb_symmetry symmetry, sb_packed *out) {
+                               sb_code_kind code_kind, sb_packed *out) {
   (void)stream;
   sb_status status = SB_OK;
   *out = NULL;
@@ -69,7 +69,7 @@ sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint
   SB_TRY(sb_alloc(&w, 1, sizeof *w, "packed matrix"));
   w->packed = packed;
   w->tiling = *tiling;
-  w->symmetry = symmetry;
+  w->code_kind = code_kind;
   SB_GO(sb_alloc(&w->bits, rows * columns, 1, "bits of a packed matrix"));
   SB_GO(sb_alloc(&w->blocks, rows * columns, sizeof *w->blocks, "blocks of a packed matrix"));
   SB_GO(sb_alloc(&w->items, steps, sizeof *w->items, "work on a packed matrix"));
@@ -84,7 +84,7 @@ sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint
     for (size_t j = 0; j < columns; j++) {
       w->blocks[i * columns + j] = at;
       at += sb_block_bytes(sb_tiling_rows_of(tiling, i), sb_tiling_cols_of(tiling, j),
-                           bits[i * columns + j], symmetry);
+                           bits[i * columns + j], code_kind);
     }
     bytes += at - offsets[i];
   }

@@ -40,7 +40,7 @@ typedef struct sb_packed_item {
 struct sb_packed_impl {
   const uint8_t *packed;
   sb_tiling tiling;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   uint8_t *bits;         /* [blocks] */
   size_t *blocks;        /* [blocks]: offset of each in `packed` */
   sb_packed_item *items; /* the whole matrix, cut by bytes, large ones first */

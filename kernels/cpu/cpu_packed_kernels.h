@@ -50,7 +50,7 @@ static rows_of_block rows_at(const struct sb_packed_impl *w, const sb_packed_ite
   rows_of_block out = {
       .stride = sb_bitstring_bytes(cols, b), .pieces = cols / SB_PACKED_PIECE, .bits = b};
   out.rest = out.stride - out.pieces * 16 * b;
-  out.codes = w->packed + w->blocks[k] + sb_block_bytes(rows, cols, b, w->symmetry) -
+  out.codes = w->packed + w->blocks[k] + sb_block_bytes(rows, cols, b, w->code_kind) -
               sb_block_code_bytes(rows, cols, b) + item->row * out.stride;
   return out;
 }
@@ -69,8 +69,8 @@ static void read_groups(float *scale, float *offset, const struct sb_packed_impl
                rows = sb_tiling_rows_of(&w->tiling, item->i);
   const uint8_t *block = w->packed + w->blocks[k];
   const unsigned b = w->bits[k];
-  const bool zeros = w->symmetry == SB_ASYMMETRIC && b > 1,
-             bases = w->symmetry == SB_ASYMMETRIC && b == 1;
+  const bool zeros = w->code_kind == SB_GRID_ASYMMETRIC && b > 1,
+             bases = w->code_kind == SB_GRID_ASYMMETRIC && b == 1;
   const pv middle = pv_set(0.5f * (float)((1u << b) - 1u)), none = pv_set(0.0f),
            minus = pv_set(-1.0f);
   uint16_t scales[SB_PACKED_ROWS], base[SB_PACKED_ROWS];

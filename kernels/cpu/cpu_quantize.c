@@ -8,7 +8,7 @@ static void round_group(void *out, sb_dtype out_dtype, const sb_block_weights *m
   float room[SB_GROUP_MAX];
   sb_grid grid = {0};
   const float *x = lanes_floats(room, m->w, m->dtype, at, n);
-  if (bits != 0) grid = cpu_grid_of(x, n, bits, m->symmetry, fit);
+  if (bits != 0) grid = cpu_grid_of(x, n, bits, m->code_kind, fit);
   for (size_t i = 0; i < n; i += LANES) {
     const lanes_mask mask = lanes_first(n - i);
     lanes v = lanes_load(x + i, mask);

@@ -82,9 +82,9 @@ static void recode(const part *p, const sb_grid *grid, uint8_t *codes) {
 }
 
 static void refine_group(const part *p, sb_grid *grid, uint8_t *codes, unsigned bits,
-                         sb_symmetry symmetry) {
+                         sb_code_kind code_kind) {
   refit_scale(p, grid, codes, bits);
-  if (bits == 1 && symmetry == SB_ASYMMETRIC) refit_base(p, grid);
+  if (bits == 1 && code_kind == SB_GRID_ASYMMETRIC) refit_base(p, grid);
   recode(p, grid, codes);
 }
 
@@ -135,7 +135,7 @@ static void refine_block(const sb_stack *stack, const cpu_tile *tile, const floa
                  group = j * stack->rows + tile->first + r;
     const part p = {local, change + r * n, h, n, stack->cols};
     memcpy(local, residual + at, n * sizeof *local);
-    refine_group(&p, &stack->grids[group], stack->codes + at, stack->bits[group], stack->symmetry);
+    refine_group(&p, &stack->grids[group], stack->codes + at, stack->bits[group], stack->code_kind);
   }
 }
 

@@ -10,16 +10,16 @@
 /* Rounds the n weights of one row of a block, and corrects the later ones for each error. u is the
  * block of the factor on the diagonal. The columns behind the block must make good error [n]. */
 static sb_grid round_group(float *w, uint8_t *codes, float *error, const float *u, size_t ld,
-                           size_t n, unsigned bits, sb_symmetry symmetry, bool fitted) {
+                           size_t n, unsigned bits, sb_code_kind code_kind, bool fitted) {
   unsigned fit = 0;
   if (fitted) {
     /* the cost of an error in column k after the columns behind it are corrected (LDL' of H, as in
      * QuIP) */
     float importance[SB_GROUP_MAX];
     for (size_t k = 0; k < n; k++) importance[k] = 1.0f / (u[k * ld + k] * u[k * ld + k]);
-    fit = cpu_group_fit(w, importance, n, bits, symmetry);
+    fit = cpu_group_fit(w, importance, n, bits, code_kind);
   }
-  const sb_grid grid = cpu_grid_of(w, n, bits, symmetry, fit);
+  const sb_grid grid = cpu_grid_of(w, n, bits, code_kind, fit);
   for (size_t k = 0; k < n; k++) {
     const float *row = u + k * ld;
     const float code = sb_grid_code(&grid, w[k]);
@@ -50,7 +50,7 @@ static void round_tile(const sb_stack *stack, const cpu_tile *tile, float *error
       const size_t at = r * stack->cols + first, group = j * stack->rows + r;
       stack->grids[group] = round_group(a->w + at, stack->codes + at, error + (r - tile->first) * n,
                                         below + first - a->begin, a->ld, n, stack->bits[group],
-                                        stack->symmetry, a->fitted);
+                                        stack->code_kind, a->fitted);
     }
     if (behind < stack->cols)
       cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)tile->rows,

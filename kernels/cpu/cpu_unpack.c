@@ -4,7 +4,8 @@
 
 sb_status sb_cpu_unpack_blocks(sb_backend *backend, sb_stream stream, void *out, sb_dtype out_dtype,
                                const uint8_t *packed, const size_t *offsets,
-                               const sb_tiling *tiling, const uint8_t *bits, sb_symmetry symmetry) {
+                               const sb_tiling *tiling, const uint8_t *bits,
+                               sb_code_kind code_kind) {
   (void)stream;
   SB_TRY(sb_check_blocks("unpack_blocks", tiling, bits, 1));
   const size_t strips = sb_cpu_strips(tiling), columns = sb_tiling_block_cols(tiling),
@@ -19,7 +20,7 @@ sb_status sb_cpu_unpack_blocks(sb_backend *backend, sb_stream stream, void *out,
     const sb_cpu_strip s = sb_cpu_strip_at(tiling, index);
     const size_t i = s.block / columns, j = s.block % columns;
     sb_blockrow_decode((char *)out + s.row * tiling->cols * size, out_dtype, packed + offsets[i],
-                       tiling, i, j, j + s.blocks, symmetry);
+                       tiling, i, j, j + s.blocks, code_kind);
   }
   return SB_OK;
 }

@@ -16,7 +16,7 @@ typedef struct channel_job {
   const uint8_t *bits;
   const uint8_t *fits;
   bool absolute;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   size_t stripes;
   double *columns;  /* [stripes, cols] */
   double *row_sums; /* [rows, block columns] */
@@ -55,9 +55,9 @@ __global__ void __launch_bounds__(BLOCK_THREADS) channel_stripes(channel_job a, 
     const float *slopes = a.g + r * a.ldg + col;
     float row = 0.0f;
     /* all parts of the range, since the other half's width may need other parts */
-    const sb_group_range range = group_range(weights, true, true, a.symmetry);
+    const sb_group_range range = group_range(weights, true, true, a.code_kind);
     const sb_grid grid =
-        sb_grid_fitted(&range, width, a.symmetry, a.fits ? a.fits[r * across + j] : 0);
+        sb_grid_fitted(&range, width, a.code_kind, a.fits ? a.fits[r * across + j] : 0);
     group_pieces(weights, [&](const float(&x)[GROUP_EACH], int before) {
 #pragma unroll
       for (int p = 0; p < GROUP_EACH; p++) {
@@ -106,8 +106,8 @@ sb_status sb_cuda_channel_scores(sb_backend *backend, sb_stream stream, double *
   SB_TRY(sb_cuda_send(backend, queue, m->bits, blocks, &bits_dev));
   SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK,
                          (stripes * tiling->cols + tiling->rows * across) * sizeof *room, &room));
-  const channel_job a = {g,        ldg,         *tiling, bits_dev, fits,
-                         absolute, m->symmetry, stripes, room,     room + stripes * tiling->cols};
+  const channel_job a = {g,        ldg,          *tiling, bits_dev, fits,
+                         absolute, m->code_kind, stripes, room,     room + stripes * tiling->cols};
   SB_TRY(sb_with_number(m->dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;
     return sb_cuda_launch(backend, queue, "channel_scores", channel_stripes<W>,

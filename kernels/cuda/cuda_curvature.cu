@@ -52,7 +52,7 @@ template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_curvature(double (*loss)[SB_WIDTHS], const float *grams, const float *row_weights,
                     const W *w, sb_tiling tiling, size_t first_row, unsigned min_bits,
-                    unsigned widths, sb_symmetry symmetry, const float *importance) {
+                    unsigned widths, sb_code_kind code_kind, const float *importance) {
   __shared__ sb_grid grids[VECTORS];
   __shared__ float left[STEP][VECTORS + 4], right[STEP][SIDE], dots[VECTORS];
   const cuda_block b =
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     {
       const auto row = group_row_at<true>(from + (size_t)min(half, rows - 1) * tiling.cols, n);
       const sb_grid grid = grids_of_widths(row, importance ? importance + b.col : nullptr, min_bits,
-                                           widths, symmetry);
+                                           widths, code_kind);
       if (half < rows && (unsigned)lane < widths) grids[half * (int)widths + lane] = grid;
     }
     __syncthreads();
@@ -120,6 +120,6 @@ sb_status sb_cuda_block_curvature(sb_backend *backend, sb_stream stream, double 
     return sb_cuda_launch(backend, sb_cuda_stream(backend, stream), "block_curvature",
                           block_curvature<W>, (unsigned)blocks, BLOCK_THREADS, 0, loss, grams,
                           row_weights, (const W *)m->w, *tiling, first, min_bits,
-                          max_bits - min_bits + 1, m->symmetry, importance);
+                          max_bits - min_bits + 1, m->code_kind, importance);
   });
 }

@@ -4,11 +4,11 @@
 template <typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     fit_blocks(uint8_t *fits, const W *w, const float *importance, sb_tiling tiling,
-               const uint8_t *bits, sb_symmetry symmetry) {
+               const uint8_t *bits, sb_code_kind code_kind) {
   const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const unsigned width = bits[b.k];
   block_rows<true>(w, tiling, b, [&](const auto &row, size_t r, bool keep) {
-    const unsigned fit = width == 0 ? 0 : group_fit(row, importance + b.col, width, symmetry);
+    const unsigned fit = width == 0 ? 0 : group_fit(row, importance + b.col, width, code_kind);
     if (keep && threadIdx.x % GROUP_LANES == 0)
       fits[r * sb_tiling_block_cols(&tiling) + b.j] = (uint8_t)fit;
   });
@@ -27,6 +27,6 @@ sb_status sb_cuda_fit_blocks(sb_backend *backend, sb_stream stream, uint8_t *fit
     typedef decltype(type) W;
     return sb_cuda_launch(backend, queue, "fit_blocks", fit_blocks<W>, (unsigned)blocks,
                           BLOCK_THREADS, 0, fits, (const W *)m->w, importance, *tiling, bits_dev,
-                          m->symmetry);
+                          m->code_kind);
   });
 }

@@ -96,7 +96,7 @@ __device__ __forceinline__ float group_mean(const group_row<T, MORE> &row, float
 /* The statistics of a group; arguments as for cpu_group_range. */
 template <typename T, bool MORE>
 __device__ __forceinline__ sb_group_range group_range(const group_row<T, MORE> &row, bool low_high,
-                                                      bool one_bit, sb_symmetry symmetry) {
+                                                      bool one_bit, sb_code_kind code_kind) {
   sb_group_range range = {};
   if (low_high) {
     group_pieces(row, [&](const float(&w)[GROUP_EACH], int) {
@@ -112,8 +112,8 @@ __device__ __forceinline__ sb_group_range group_range(const group_row<T, MORE> &
       range.high = fmaxf(range.high, sb_warp_xor(range.high, mask));
     }
   }
-  if (one_bit && symmetry == SB_SYMMETRIC) range.mean_magnitude = group_mean(row, 0.0f, true);
-  if (one_bit && symmetry == SB_ASYMMETRIC) {
+  if (one_bit && code_kind == SB_GRID_SYMMETRIC) range.mean_magnitude = group_mean(row, 0.0f, true);
+  if (one_bit && code_kind == SB_GRID_ASYMMETRIC) {
     range.mean = sb_grid_fp16(group_mean(row, 0.0f, false));
     range.spread = group_mean(row, range.mean, true);
   }
@@ -136,15 +136,15 @@ __device__ __forceinline__ sb_grid grid_of_lane(const sb_grid &grid, int from) {
 template <typename T, bool MORE>
 __device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row,
                                               const float *importance, unsigned bits,
-                                              sb_symmetry symmetry) {
+                                              sb_code_kind code_kind) {
   if (bits <= 1) return 0;
-  const sb_group_range range = group_range(row, true, false, symmetry);
+  const sb_group_range range = group_range(row, true, false, code_kind);
   const int lane = (int)threadIdx.x % GROUP_LANES;
   sb_fit_search search = sb_fit_begin();
   for (int step = 0; step < SB_FIT_STEPS; step++) {
     const int fit = sb_fit_candidate(&search, step);
     const sb_grid grid =
-        sb_grid_fitted(&range, bits, symmetry, (unsigned)max(0, min(fit, SB_FITS - 1)));
+        sb_grid_fitted(&range, bits, code_kind, (unsigned)max(0, min(fit, SB_FITS - 1)));
     float error = 0.0f;
     group_pieces(row, [&](const float(&w)[GROUP_EACH], int before) {
 #pragma unroll
@@ -164,15 +164,15 @@ __device__ __forceinline__ unsigned group_fit(const group_row<T, MORE> &row,
 template <typename T, bool MORE>
 __device__ __forceinline__ sb_grid grids_of_widths(const group_row<T, MORE> &row,
                                                    const float *importance, unsigned min_bits,
-                                                   unsigned widths, sb_symmetry symmetry) {
+                                                   unsigned widths, sb_code_kind code_kind) {
   const unsigned lane = threadIdx.x % GROUP_LANES, mine = min_bits + (lane < widths ? lane : 0);
-  const sb_group_range range = group_range(row, true, min_bits == 1, symmetry);
+  const sb_group_range range = group_range(row, true, min_bits == 1, code_kind);
   unsigned fit = 0;
   for (unsigned b = 0; importance && b < widths; b++) {
-    const unsigned found = group_fit(row, importance, min_bits + b, symmetry);
+    const unsigned found = group_fit(row, importance, min_bits + b, code_kind);
     if (min_bits + b == mine) fit = found;
   }
-  return sb_grid_fitted(&range, mine, symmetry, fit);
+  return sb_grid_fitted(&range, mine, code_kind, fit);
 }
 
 #endif

@@ -47,18 +47,18 @@ template <bool MORE, typename W>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     block_moves(double *raise_out, double *cut_out, const float *g, size_t ldg, const W *w,
                 const sb_stored_grid *grids, sb_tiling tiling, const uint8_t *all_bits,
-                unsigned min_bits, unsigned max_bits, sb_symmetry symmetry) {
+                unsigned min_bits, unsigned max_bits, sb_code_kind code_kind) {
   __shared__ float room[BLOCK_TILE][2 * GROUP_LANES];
   const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES,
             which = lane % 3;
   const unsigned bits = all_bits[b.k], down = sb_move_down(bits);
   const unsigned mine = which == 0 ? down : which == 1 ? bits : sb_move_up(bits);
-  const bool whole = symmetry == SB_ASYMMETRIC && down > 1;
+  const bool whole = code_kind == SB_GRID_ASYMMETRIC && down > 1;
   double total = 0.0;
   move_grids m;
-  m.based_down = symmetry == SB_ASYMMETRIC && down == 1;
-  m.based_here = symmetry == SB_ASYMMETRIC && bits == 1;
+  m.based_down = code_kind == SB_GRID_ASYMMETRIC && down == 1;
+  m.based_here = code_kind == SB_GRID_ASYMMETRIC && bits == 1;
   for (int tile = 0; tile < b.rows; tile += BLOCK_TILE) {
     for (int in_tile = half; in_tile < BLOCK_TILE; in_tile += BLOCK_HALVES) {
       const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1),
@@ -106,6 +106,6 @@ sb_status sb_cuda_block_moves(sb_backend *backend, sb_stream stream, double *rai
     const auto kernel = sb_cuda_has_pieces(tiling) ? block_moves<true, W> : block_moves<false, W>;
     return sb_cuda_launch(backend, queue, "block_moves", kernel, (unsigned)blocks, BLOCK_THREADS, 0,
                           raise, cut, g, ldg, (const W *)m->w, grids, *tiling, bits_dev, min_bits,
-                          max_bits, m->symmetry);
+                          max_bits, m->code_kind);
   });
 }

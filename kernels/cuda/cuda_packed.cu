@@ -40,7 +40,7 @@ static size_t locate(const plan *p, const sb_packed_impl *w) {
     for (size_t j = 0; j < columns; j++) {
       const unsigned bits = w->bits[i * columns + j];
       const sb_block_layout layout = sb_block_layout_of(
-          sb_tiling_rows_of(&w->tiling, i), sb_tiling_cols_of(&w->tiling, j), bits, w->symmetry);
+          sb_tiling_rows_of(&w->tiling, i), sb_tiling_cols_of(&w->tiling, j), bits, w->code_kind);
       p->blocks[i * columns + j] = packed_entry(at, sb_block_layout_bytes(&layout), bits);
       at += sb_block_layout_bytes(&layout);
       total += sb_block_layout_bytes(&layout);
@@ -61,7 +61,7 @@ static unsigned deal(const plan *p, const sb_packed_impl *w, size_t total) {
     const size_t i = k / columns;
     const sb_block_layout layout =
         sb_block_layout_of(sb_tiling_rows_of(&w->tiling, i),
-                           sb_tiling_cols_of(&w->tiling, k % columns), w->bits[k], w->symmetry);
+                           sb_tiling_cols_of(&w->tiling, k % columns), w->bits[k], w->code_kind);
     const size_t bytes = sb_block_layout_bytes(&layout),
                  mine = (2 * before + bytes) * w->runs / (2 * total);
     while (run < mine) p->run[++run] = (uint32_t)k;
@@ -124,7 +124,7 @@ static sb_status fill(sb_backend *backend, cudaStream_t stream, sb_packed_impl *
 
 sb_status sb_cuda_packed_create(sb_backend *backend, sb_stream stream, const uint8_t *packed,
                                 const size_t *offsets, const sb_tiling *tiling, const uint8_t *bits,
-                                sb_symmetry symmetry, sb_packed *out) {
+                                sb_code_kind code_kind, sb_packed *out) {
   const size_t block_rows = sb_tiling_block_rows(tiling),
                blocks = block_rows * sb_tiling_block_cols(tiling);
   sb_packed w = NULL;
@@ -137,7 +137,7 @@ sb_status sb_cuda_packed_create(sb_backend *backend, sb_stream stream, const uin
   SB_TRY(sb_alloc(&w, 1, sizeof *w, "packed matrix"));
   w->packed = packed;
   w->tiling = *tiling;
-  w->symmetry = symmetry;
+  w->code_kind = code_kind;
   SB_GO(sb_alloc(&w->offsets, block_rows, sizeof *offsets, "packed matrix"));
   SB_GO(sb_alloc(&w->bits, blocks, 1, "packed matrix"));
   memcpy(w->offsets, offsets, block_rows * sizeof *offsets);
@@ -166,7 +166,7 @@ static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packe
     SB_TRY(sb_cuda_scratch(backend, sb_cuda_stream(backend, stream), SB_CUDA_SLOT_WORK,
                            count * each, &weights));
     SB_TRY(sb_cuda_unpack_blocks(backend, stream, weights, backend->operand, w->packed,
-                                 w->offsets + i, &panel, w->bits + i * columns, w->symmetry));
+                                 w->offsets + i, &panel, w->bits + i * columns, w->code_kind));
     const sb_gemm_args product = {.m = T,
                                   .n = panel.rows,
                                   .k = panel.cols,

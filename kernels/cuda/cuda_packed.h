@@ -64,7 +64,7 @@ typedef struct packed_tables {
 struct sb_packed_impl {
   const uint8_t *packed;
   sb_tiling tiling;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   bool tiled; /* the tensor cores take it */
   unsigned runs, segments;
   packed_tables at; /* pointers into `tables` */

@@ -14,7 +14,7 @@ constexpr int EACH = 8;
 template <typename X>
 __global__ void __launch_bounds__(SB_CUDA_THREADS)
     packed_rows(float *y, const X *x, const uint8_t *packed, const uint64_t *blocks,
-                sb_tiling tiling, sb_symmetry symmetry, size_t T, bool add) {
+                sb_tiling tiling, sb_code_kind code_kind, size_t T, bool add) {
   const size_t row = ((size_t)blockIdx.x * SB_CUDA_THREADS + threadIdx.x) / SB_WARP,
                first = (size_t)blockIdx.y * EACH;
   if (row >= tiling.rows) return;
@@ -25,8 +25,9 @@ __global__ void __launch_bounds__(SB_CUDA_THREADS)
   for (size_t j = 0; j < columns; j++) {
     const uint64_t entry = blocks[i * columns + j];
     const uint8_t *block = packed + packed_offset(entry);
-    const sb_block_layout layout = sb_block_layout_of(
-        sb_tiling_rows_of(&tiling, i), sb_tiling_cols_of(&tiling, j), packed_bits(entry), symmetry);
+    const sb_block_layout layout =
+        sb_block_layout_of(sb_tiling_rows_of(&tiling, i), sb_tiling_cols_of(&tiling, j),
+                           packed_bits(entry), code_kind);
     const sb_grid grid = sb_block_grid(block, &layout, r, sb_block_zero(block, &layout, r));
     for (size_t c = lane * 8; c < layout.cols; c += SB_WARP * 8) {
       const size_t n = layout.cols - c < 8 ? layout.cols - c : 8, col = j * tiling.block_cols + c;
@@ -60,6 +61,6 @@ sb_status sb_cuda_packed_rows(sb_backend *backend, cudaStream_t stream, const sb
                           dim3((unsigned)sb_div_up(w->tiling.rows * SB_WARP, SB_CUDA_THREADS),
                                (unsigned)sb_div_up(T, EACH)),
                           SB_CUDA_THREADS, 0, y, (const X *)x, w->packed, w->at.blocks, w->tiling,
-                          w->symmetry, T, add);
+                          w->code_kind, T, add);
   });
 }

@@ -108,10 +108,10 @@ __device__ __forceinline__ void partners(uint32_t (&b)[2][2], const uint32_t *x,
 template <int BITS, int TILES, int PARTS>
 __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *block,
                                          const uint32_t (*x)[TILES * 8][X_ROW],
-                                         sb_symmetry symmetry, int tokens) {
+                                         sb_code_kind code_kind, int tokens) {
   const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4,
             r = (int)threadIdx.x / 32 * 16 + g;
-  const sb_block_layout layout = sb_block_layout_of(SIDE, SIDE, BITS, symmetry);
+  const sb_block_layout layout = sb_block_layout_of(SIDE, SIDE, BITS, code_kind);
   const row_grid upper = grid_of(block, layout, r), lower = grid_of(block, layout, r + 8);
   const uint32_t shift_upper = sb_bf16_pair(-128.0f - upper.center, -128.0f - upper.center);
   const uint32_t shift_lower = sb_bf16_pair(-128.0f - lower.center, -128.0f - lower.center);
@@ -146,7 +146,7 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
 #pragma unroll
     for (int i = 0; i < 4; i++)
       sum[n][i] = fmaf(i < 2 ? upper.scale : lower.scale, product[n][i], sum[n][i]);
-  if (symmetry == SB_ASYMMETRIC && BITS > 1) return;
+  if (code_kind == SB_GRID_ASYMMETRIC && BITS > 1) return;
   /* Offsets multiply the sum of x, which the tensor cores get as a product with rows of ones. */
   const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
 #pragma unroll
@@ -211,7 +211,7 @@ typedef struct packed_job {
   packed_tables at;
   const uint8_t *packed;
   size_t rows, cols;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   const void *x; /* [tokens, cols], operands */
   float *y;      /* [tokens, rows] */
   float *parts;  /* [segments][tokens][SIDE] */
@@ -262,31 +262,31 @@ __device__ __forceinline__ void leave(const packed_job &w, unsigned *last,
 template <int TILES, int PARTS>
 __device__ __forceinline__ void
 multiply_at(float (&sum)[TILES][4], unsigned bits, const uint8_t *block,
-            const uint32_t (*x)[TILES * 8][X_ROW], sb_symmetry symmetry, int tokens) {
+            const uint32_t (*x)[TILES * 8][X_ROW], sb_code_kind code_kind, int tokens) {
   switch (bits) {
   case 1:
-    multiply<1, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    multiply<1, TILES, PARTS>(sum, block, x, code_kind, tokens);
     break;
   case 2:
-    multiply<2, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    multiply<2, TILES, PARTS>(sum, block, x, code_kind, tokens);
     break;
   case 3:
-    multiply<3, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    multiply<3, TILES, PARTS>(sum, block, x, code_kind, tokens);
     break;
   case 4:
-    multiply<4, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    multiply<4, TILES, PARTS>(sum, block, x, code_kind, tokens);
     break;
   case 5:
-    multiply<5, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    multiply<5, TILES, PARTS>(sum, block, x, code_kind, tokens);
     break;
   case 6:
-    multiply<6, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    multiply<6, TILES, PARTS>(sum, block, x, code_kind, tokens);
     break;
   case 7:
-    multiply<7, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    multiply<7, TILES, PARTS>(sum, block, x, code_kind, tokens);
     break;
   default:
-    multiply<8, TILES, PARTS>(sum, block, x, symmetry, tokens);
+    multiply<8, TILES, PARTS>(sum, block, x, code_kind, tokens);
     break;
   }
 }
@@ -325,7 +325,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
     const unsigned bits = packed_bits(entry);
     entry = k + 1 < end ? w.at.blocks[k + 1] : 0;
     ahead = k + STAGES < end ? w.at.blocks[k + STAGES] : 0;
-    multiply_at<TILES, PARTS>(sum, bits, block, room.x[buffer], w.symmetry, w.tokens);
+    multiply_at<TILES, PARTS>(sum, bits, block, room.x[buffer], w.code_kind, w.tokens);
     /* a block row or the run ends here, and so does a segment */
     if (next == 0 || k + 1 == end) {
       leave<TILES>(w, &room.last, sum, i++, segment++);
@@ -357,7 +357,7 @@ sb_status sb_cuda_packed_tiles(sb_backend *backend, cudaStream_t stream, const s
                       w->packed,
                       w->tiling.rows,
                       w->tiling.cols,
-                      w->symmetry,
+                      w->code_kind,
                       (const char *)x + first * w->tiling.cols * sb_dtype_size(backend->operand),
                       y + first * w->tiling.rows,
                       NULL,

@@ -4,8 +4,8 @@
 
 template <bool MORE, typename W, typename O>
 __global__ void __launch_bounds__(BLOCK_THREADS)
-    quantize_blocks(O *out, const W *w, sb_tiling tiling, const uint8_t *bits, sb_symmetry symmetry,
-                    const uint8_t *fits) {
+    quantize_blocks(O *out, const W *w, sb_tiling tiling, const uint8_t *bits,
+                    sb_code_kind code_kind, const uint8_t *fits) {
   const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const unsigned width = bits[b.k];
   block_rows<MORE>(w, tiling, b, [&](const auto &row, size_t r, bool keep) {
@@ -17,8 +17,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       });
       return;
     }
-    const sb_group_range range = group_range(row, width > 1, width == 1, symmetry);
-    const sb_grid grid = sb_grid_fitted(&range, width, symmetry,
+    const sb_group_range range = group_range(row, width > 1, width == 1, code_kind);
+    const sb_grid grid = sb_grid_fitted(&range, width, code_kind,
                                         fits ? fits[r * sb_tiling_block_cols(&tiling) + b.j] : 0);
     group_pieces(row, [&](const float(&x)[GROUP_EACH], int before) {
       float values[GROUP_EACH];
@@ -48,7 +48,7 @@ sb_status sb_cuda_quantize_blocks(sb_backend *backend, sb_stream stream, void *o
           sb_cuda_has_pieces(tiling) ? quantize_blocks<true, W, O> : quantize_blocks<false, W, O>;
       return sb_cuda_launch(backend, queue, "quantize_blocks", kernel, (unsigned)blocks,
                             BLOCK_THREADS, 0, (O *)out, (const W *)m->w, *tiling, bits_dev,
-                            m->symmetry, fits);
+                            m->code_kind, fits);
     });
   });
 }

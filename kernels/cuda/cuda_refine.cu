@@ -104,7 +104,7 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   grid = sb_grid_make(scale, grid.center, grid.base, bits);
 
   /* both halves of a warp take the path if either has a base */
-  const bool has_base = bits == 1 && s.symmetry == SB_ASYMMETRIC;
+  const bool has_base = bits == 1 && s.code_kind == SB_GRID_ASYMMETRIC;
   if (sb_warp_ballot(has_base)) {
     const auto one = [](int) { return 1.0f; };
     const float step = refine_step(row, c, one),

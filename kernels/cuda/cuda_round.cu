@@ -22,9 +22,9 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
 
   const auto row = group_row_at<(PIECES > 1)>(w + at.r * s.cols + c.first, c.n);
   /* the halves of a warp may differ in width: both take one path */
-  const sb_group_range range = group_range(row, true, true, s.symmetry);
-  const unsigned found = fitted ? group_fit(row, importance, bits > 1 ? bits : 2, s.symmetry) : 0;
-  const sb_grid grid = sb_grid_fitted(&range, bits, s.symmetry, bits > 1 ? found : 0);
+  const sb_group_range range = group_range(row, true, true, s.code_kind);
+  const unsigned found = fitted ? group_fit(row, importance, bits > 1 ? bits : 2, s.code_kind) : 0;
+  const sb_grid grid = sb_grid_fitted(&range, bits, s.code_kind, bits > 1 ? found : 0);
   if (at.mine && lane == 0) s.grids[group_at] = grid;
 
   float x[EACH];

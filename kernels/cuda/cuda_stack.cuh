@@ -8,14 +8,14 @@
 /* The device arrays of a stack, as kernels get them. */
 typedef struct stack_dev {
   size_t rows, cols;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   const uint8_t *bits;
   sb_grid *grids;
   uint8_t *codes;
 } stack_dev;
 
 static inline stack_dev stack_dev_of(const sb_stack *stack) {
-  const stack_dev out = {stack->rows, stack->cols,  stack->symmetry,
+  const stack_dev out = {stack->rows, stack->cols,  stack->code_kind,
                          stack->bits, stack->grids, stack->codes};
   return out;
 }

@@ -62,19 +62,19 @@ __device__ __forceinline__ void unpack_rows(O *to, size_t cols, const uint8_t *b
 template <typename O>
 __global__ void __launch_bounds__(BLOCK_THREADS, 6)
     unpack_blocks(O *out, const uint8_t *packed, const size_t *offsets, sb_tiling tiling,
-                  const uint8_t *bits, sb_symmetry symmetry, bool whole) {
+                  const uint8_t *bits, sb_code_kind code_kind, bool whole) {
   __shared__ unsigned long long scratch[32];
   const cuda_block b = cuda_block_at(tiling, blockIdx.x);
   const size_t columns = sb_tiling_block_cols(&tiling);
   unsigned long long before = 0; /* bytes of the blocks before this one in its row */
   for (size_t j = threadIdx.x; j < b.j; j += BLOCK_THREADS) {
     const sb_block_layout other =
-        sb_block_layout_of((size_t)b.rows, tiling.block_cols, bits[b.i * columns + j], symmetry);
+        sb_block_layout_of((size_t)b.rows, tiling.block_cols, bits[b.i * columns + j], code_kind);
     before += sb_block_layout_bytes(&other);
   }
   before = sb_block_sum(before, scratch);
   const sb_block_layout layout =
-      sb_block_layout_of((size_t)b.rows, (size_t)b.n, bits[b.k], symmetry);
+      sb_block_layout_of((size_t)b.rows, (size_t)b.n, bits[b.k], code_kind);
   const uint8_t *block = packed + offsets[b.i] + sb_bitmap_bytes(columns) + before;
   O *to = out + b.row * tiling.cols + b.col;
   switch (whole ? layout.bits : 0u) {
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS, 6)
 sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out,
                                 sb_dtype out_dtype, const uint8_t *packed, const size_t *offsets,
                                 const sb_tiling *tiling, const uint8_t *bits,
-                                sb_symmetry symmetry) {
+                                sb_code_kind code_kind) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(tiling),
                table = sb_tiling_block_rows(tiling) * sizeof *offsets;
@@ -116,7 +116,7 @@ sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out
     typedef decltype(type) O;
     return sb_cuda_launch(backend, queue, "unpack_blocks", unpack_blocks<O>, (unsigned)blocks,
                           BLOCK_THREADS, 0, (O *)out, packed, (const size_t *)arguments_dev,
-                          *tiling, arguments_dev + table, symmetry, whole);
+                          *tiling, arguments_dev + table, code_kind, whole);
   }));
 done:
   sb_free(&arguments);

@@ -15,7 +15,7 @@ typedef struct sb_block_weights {
   const sb_tiling *tiling; /* host */
   const uint8_t *bits;     /* host [blocks]: width of each block, 0 (unquantized) .. 8; NULL for
                               operations that cover all widths */
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
 } sb_block_weights;
 
 #endif

@@ -41,6 +41,6 @@ typedef sb_status sb_choose_grids_fn(sb_backend *, sb_stream, sb_stored_grid *gr
  * offsets[i], the byte offset of block row i in `packed`; bits[blocks], the widths. */
 typedef sb_status sb_unpack_blocks_fn(sb_backend *, sb_stream, void *out, sb_dtype out_dtype,
                                       const uint8_t *packed, const size_t *offsets,
-                                      const sb_tiling *, const uint8_t *bits, sb_symmetry);
+                                      const sb_tiling *, const uint8_t *bits, sb_code_kind);
 
 #endif

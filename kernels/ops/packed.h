@@ -20,7 +20,7 @@ typedef struct sb_packed_impl *sb_packed;
  * host memory and are not read after the call. Time and memory: O(blocks); nothing is unpacked. */
 typedef sb_status sb_packed_create_fn(sb_backend *, sb_stream, const uint8_t *packed,
                                       const size_t *offsets, const sb_tiling *, const uint8_t *bits,
-                                      sb_symmetry, sb_packed *out);
+                                      sb_code_kind, sb_packed *out);
 typedef void sb_packed_destroy_fn(sb_backend *, sb_packed); /* NULL is allowed */
 
 /* y[T,rows] = x[T,cols] W', or += if `add`. x is an operand, y of type act; they do not overlap.

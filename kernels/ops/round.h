@@ -21,7 +21,7 @@ typedef struct sb_stack {
   size_t rows, cols, block_cols;
   size_t count;         /* block rows */
   const size_t *starts; /* host [count + 1]: the first row of each block row, and `rows` */
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   const uint8_t *bits; /* [block columns, rows]: the width of each group, 1 .. 8 */
   sb_grid *grids;      /* [block columns, rows] */
   uint8_t *codes;      /* [rows, cols] */

@@ -8,7 +8,7 @@
 typedef struct sb_block_layout {
   size_t rows, cols;
   unsigned bits;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   size_t zeros, codes; /* offsets within the block: zero points or bases, codes */
   size_t code_bytes;   /* bytes per row of codes */
 } sb_block_layout;
@@ -20,15 +20,16 @@ SB_HOST_DEVICE static inline size_t sb_bitmap_bytes(size_t blocks) {
 
 /* The layout of a block of rows x cols at `bits`. */
 SB_HOST_DEVICE static inline sb_block_layout
-sb_block_layout_of(size_t rows, size_t cols, unsigned bits, sb_symmetry symmetry) {
+sb_block_layout_of(size_t rows, size_t cols, unsigned bits, sb_code_kind code_kind) {
   sb_block_layout b;
   b.rows = rows;
   b.cols = cols;
   b.bits = bits;
-  b.symmetry = symmetry;
+  b.code_kind = code_kind;
   b.zeros = 2 * rows;
   b.codes = b.zeros;
-  if (symmetry == SB_ASYMMETRIC) b.codes += bits == 1 ? 2 * rows : sb_bitstring_bytes(rows, bits);
+  if (code_kind == SB_GRID_ASYMMETRIC)
+    b.codes += bits == 1 ? 2 * rows : sb_bitstring_bytes(rows, bits);
   b.code_bytes = sb_bitstring_bytes(cols, bits);
   return b;
 }
@@ -39,10 +40,11 @@ SB_HOST_DEVICE static inline size_t sb_block_layout_bytes(const sb_block_layout 
 /* The grid of row r. `zero` is its zero point, ignored in a block without zero points. */
 SB_HOST_DEVICE static inline sb_grid sb_block_grid(const uint8_t *block, const sb_block_layout *b,
                                                    size_t r, unsigned zero) {
-  const bool one_bit = b->symmetry == SB_ASYMMETRIC && b->bits == 1;
+  const bool one_bit = b->code_kind == SB_GRID_ASYMMETRIC && b->bits == 1;
   const uint8_t *scale = block + 2 * r, *base = block + b->zeros + 2 * r;
-  const float center =
-      b->symmetry == SB_ASYMMETRIC && !one_bit ? (float)zero : 0.5f * (float)((1u << b->bits) - 1u);
+  const float center = b->code_kind == SB_GRID_ASYMMETRIC && !one_bit
+                           ? (float)zero
+                           : 0.5f * (float)((1u << b->bits) - 1u);
   return sb_grid_make(sb_grid_from_fp16((uint16_t)(scale[0] | scale[1] << 8)), center,
                       one_bit ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f,
                       b->bits);
@@ -50,7 +52,7 @@ SB_HOST_DEVICE static inline sb_grid sb_block_grid(const uint8_t *block, const s
 /* The zero point of row r; 0 in a block without zero points. */
 SB_HOST_DEVICE static inline unsigned sb_block_zero(const uint8_t *block, const sb_block_layout *b,
                                                     size_t r) {
-  if (b->symmetry == SB_SYMMETRIC || b->bits == 1) return 0;
+  if (b->code_kind == SB_GRID_SYMMETRIC || b->bits == 1) return 0;
   return sb_bitstring_get(block + b->zeros, r, b->bits);
 }
 

@@ -138,10 +138,10 @@ SB_GRID_FN sb_grid sb_grid_make(float scale, float center, float base, unsigned 
  * plain products, one of them could be fused with the sum, and each compiler would choose its own.
  * fmaf(x, y, 0) is a product that no compiler fuses. */
 SB_GRID_FN sb_grid sb_grid_shrunk(const sb_group_range *range, float share, unsigned bits,
-                                  sb_symmetry symmetry) {
+                                  sb_code_kind code_kind) {
   const float top = (float)((1u << bits) - 1u);
   sb_grid grid;
-  if (symmetry == SB_SYMMETRIC) {
+  if (code_kind == SB_GRID_SYMMETRIC) {
     const float low = fabsf(range->low), largest = range->high > low ? range->high : low;
     const float scale = bits == 1 ? sb_grid_fp16(2.0f * range->mean_magnitude)
                                   : sb_grid_step(2.0f * (largest * share) / top);
@@ -158,14 +158,14 @@ SB_GRID_FN sb_grid sb_grid_shrunk(const sb_group_range *range, float share, unsi
 
 /* The grid of a group with these statistics. */
 SB_GRID_FN sb_grid sb_grid_choose(const sb_group_range *range, unsigned bits,
-                                  sb_symmetry symmetry) {
-  return sb_grid_shrunk(range, 1.0f, bits, symmetry);
+                                  sb_code_kind code_kind) {
+  return sb_grid_shrunk(range, 1.0f, bits, code_kind);
 }
 
 /* The grid from a range shrunk to the candidate `fit`. */
-SB_GRID_FN sb_grid sb_grid_fitted(const sb_group_range *range, unsigned bits, sb_symmetry symmetry,
-                                  unsigned fit) {
-  return sb_grid_shrunk(range, 1.0f - (float)fit * 0.03125f, bits, symmetry);
+SB_GRID_FN sb_grid sb_grid_fitted(const sb_group_range *range, unsigned bits,
+                                  sb_code_kind code_kind, unsigned fit) {
+  return sb_grid_shrunk(range, 1.0f - (float)fit * 0.03125f, bits, code_kind);
 }
 
 /* The width one bit below or above `bits`; `bits` itself at the end of the range. */

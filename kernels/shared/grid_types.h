@@ -12,9 +12,21 @@ enum {
   SB_MOVES = 3 /* length of tables over a width and its neighbours: b - 1, b, b + 1 */
 };
 
-/* Asymmetric: the levels of a group have a zero point (a base at 1 bit). Symmetric: they lie around
- * 0. */
-typedef enum sb_symmetry { SB_ASYMMETRIC = 0, SB_SYMMETRIC = 1 } sb_symmetry;
+/* What the codes of a model stand for; all its quantized matrices are of one kind.
+ *
+ * Grids: each group has levels of its own. Asymmetric ones have a zero point (a base at 1 bit),
+ * symmetric ones lie around 0.
+ * Trellises (shared/trellis.h): a code is the step of a walk over 2^12, 2^14 or 2^16 states; the
+ * last kind has tiles, states and transforms of EXL3. */
+typedef enum sb_code_kind {
+  SB_GRID_ASYMMETRIC = 0,
+  SB_GRID_SYMMETRIC = 1,
+  SB_TRELLIS_12,
+  SB_TRELLIS_14,
+  SB_TRELLIS_16,
+  SB_TRELLIS_EXL3,
+  SB_CODE_KINDS
+} sb_code_kind;
 
 /* The grid of one group, ready for rounding: value(code) = (code - center) * scale + base. */
 typedef struct sb_grid {

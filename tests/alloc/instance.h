@@ -30,7 +30,7 @@ typedef struct instance_kind {
   size_t n;
   int shapes; /* 1: all blocks 128 x 128; 2: also 64 x 128 and 128 x 64; 3: any, narrow ones too */
   bool few_values; /* predictions from a handful of values, zeros among them: ties */
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   unsigned min_bits, max_bits;
 } instance_kind;
 
@@ -89,9 +89,9 @@ static inline instance instance_create(const instance_kind *kind, uint64_t seed)
     x.own_loss[i] = x.loss[k];
     x.own_bits[i] = x.bits[k];
   }
-  x.all = (sb_blocks){x.n, x.id, x.rows, x.cols, kind->symmetry, kind->min_bits, kind->max_bits};
-  x.mine = (sb_blocks){x.own,          x.own_id,       x.own_rows,    x.own_cols,
-                       kind->symmetry, kind->min_bits, kind->max_bits};
+  x.all = (sb_blocks){x.n, x.id, x.rows, x.cols, kind->code_kind, kind->min_bits, kind->max_bits};
+  x.mine = (sb_blocks){x.own,           x.own_id,       x.own_rows,    x.own_cols,
+                       kind->code_kind, kind->min_bits, kind->max_bits};
   return x;
 }
 
@@ -120,7 +120,7 @@ static inline void instance_collect(const instance *x, const uint8_t *own, uint8
 }
 
 static inline uint64_t instance_cost(const instance *x, size_t k, unsigned bits) {
-  return 8u * (uint64_t)sb_block_bytes(x->rows[k], x->cols[k], bits, x->all.symmetry);
+  return 8u * (uint64_t)sb_block_bytes(x->rows[k], x->cols[k], bits, x->all.code_kind);
 }
 
 /* The choices of block k in a step from its bits, as losses from everything at its best; context:

@@ -82,7 +82,8 @@ static void named_limits_are_accepted(void **state) {
       for (unsigned min_bits = 1; min_bits <= 2; min_bits++)
         for (size_t width = 33; width < 200; width += 31) {
           sb_model m;
-          make(&m, width, 2 * width + 1, (sb_blocking){blocks[k][0], blocks[k][1], SB_ASYMMETRIC});
+          make(&m, width, 2 * width + 1,
+               (sb_blocking){blocks[k][0], blocks[k][1], SB_GRID_ASYMMETRIC});
           const sb_budget b = {.min_bits = min_bits, .max_bits = 8, .scope = (sb_width_scope)scope};
           check_kind(&m, SB_REORDER_NONE, b);
           check_kind(&m, SB_REORDER_INDEXED, b);
@@ -94,7 +95,7 @@ static void named_limits_are_accepted(void **state) {
 static void one_bit_dearer_than_two(void **state) {
   (void)state;
   sb_model m;
-  make(&m, 128, 352, (sb_blocking){128, 8, SB_ASYMMETRIC});
+  make(&m, 128, 352, (sb_blocking){128, 8, SB_GRID_ASYMMETRIC});
   assert_true(sb_model_uniform_bits(&m, 1) > 4.9 && sb_model_uniform_bits(&m, 2) < 4.3);
   const sb_budget b = {4.3, 1, 8, SB_WIDTH_OF_BLOCK}, too_low = {4.2, 1, 8, SB_WIDTH_OF_BLOCK};
   assert_ok(sb_budget_check(&m, SB_REORDER_NONE, &b));
@@ -106,7 +107,7 @@ static void one_bit_dearer_than_two(void **state) {
 static void what_is_left(void **state) {
   (void)state;
   sb_model m;
-  make(&m, 128, 256, (sb_blocking){128, 128, SB_ASYMMETRIC});
+  make(&m, 128, 256, (sb_blocking){128, 128, SB_GRID_ASYMMETRIC});
   sb_budget b = {sb_model_uniform_bits(&m, 4), 2, 8, SB_WIDTH_OF_BLOCK};
   memset(m.bits, 4, m.blocks);
   sb_budget_rest rest = sb_budget_left(&m, &b);

@@ -24,9 +24,9 @@ static bool skips(int budget) {
 
 /* Two solvers that share nothing but the list of choices. */
 static void test_two_solvers(void **state) {
-  const instance_kind small[] = {{60, 2, false, SB_SYMMETRIC, 1, 6},
-                                 {200, 2, false, SB_SYMMETRIC, 2, 4},
-                                 {40, 3, false, SB_ASYMMETRIC, 1, 8}};
+  const instance_kind small[] = {{60, 2, false, SB_GRID_SYMMETRIC, 1, 6},
+                                 {200, 2, false, SB_GRID_SYMMETRIC, 2, 4},
+                                 {40, 3, false, SB_GRID_ASYMMETRIC, 1, 8}};
   const double shares[] = {0.05, 0.3, 0.6, 0.9, 0.98};
   (void)state;
   for (int i = 0; i < 3 && world.size == 1; i++) {
@@ -52,8 +52,8 @@ static void test_two_solvers(void **state) {
 /* Thousands of ragged blocks with heavy-tailed predictions, at every kind of budget: within 0.1% of
  * what CBC proves no choice to be below. CBC itself stops at 0.02%. */
 static void test_step_against_cbc(void **state) {
-  const instance_kind large[] = {{2000, 3, false, SB_ASYMMETRIC, 1, 8},
-                                 {1200, 2, false, SB_ASYMMETRIC, 2, 5}};
+  const instance_kind large[] = {{2000, 3, false, SB_GRID_ASYMMETRIC, 1, 8},
+                                 {1200, 2, false, SB_GRID_ASYMMETRIC, 2, 5}};
   const double shares[] = {0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.995};
   double worst = 0;
   (void)state;
@@ -92,7 +92,7 @@ static void test_step_against_cbc(void **state) {
 
 /* All eight widths open, ragged blocks: the table's allocation against CBC. */
 static void test_table_against_cbc(void **state) {
-  const instance_kind kind = {500, 3, false, SB_ASYMMETRIC, 1, 8};
+  const instance_kind kind = {500, 3, false, SB_GRID_ASYMMETRIC, 1, 8};
   const double shares[] = {0.05, 0.25, 0.5, 0.75, 0.95};
   instance x = instance_create(&kind, 90);
   loss_table t = loss_table_create(&x, 90);

@@ -42,7 +42,8 @@ static void test_near_the_optimum(void **state) {
   double worst = 0;
   (void)state;
   for (uint64_t i = 0; i < 8; i++) {
-    const instance_kind kind = {sizes[i % 4], 2, false, SB_SYMMETRIC, i < 4 ? 1 : 2, i < 4 ? 8 : 5};
+    const instance_kind kind = {sizes[i % 4], 2, false, SB_GRID_SYMMETRIC, i < 4 ? 1 : 2,
+                                i < 4 ? 8 : 5};
     instance x = instance_create(&kind, 100 + i);
     loss_table t = loss_table_create(&x, i);
     const sb_knapsack blocks = loss_table_knapsack(&t);
@@ -74,10 +75,10 @@ static void test_near_the_optimum(void **state) {
 
 /* Blocks of any shape, narrow ones too; the proven gap is within 0.1% of what is left to lose. */
 static void test_ragged(void **state) {
-  const instance_kind kinds[] = {{3000, 3, false, SB_ASYMMETRIC, 1, 8},
-                                 {3000, 2, false, SB_ASYMMETRIC, 2, 8},
-                                 {20, 3, false, SB_ASYMMETRIC, 1, 8},
-                                 {50, 3, false, SB_ASYMMETRIC, 1, 1}};
+  const instance_kind kinds[] = {{3000, 3, false, SB_GRID_ASYMMETRIC, 1, 8},
+                                 {3000, 2, false, SB_GRID_ASYMMETRIC, 2, 8},
+                                 {20, 3, false, SB_GRID_ASYMMETRIC, 1, 8},
+                                 {50, 3, false, SB_GRID_ASYMMETRIC, 1, 1}};
   (void)state;
   for (uint64_t i = 0; i < 4; i++) {
     instance x = instance_create(&kinds[i], 200 + i);
@@ -97,7 +98,7 @@ static void test_ragged(void **state) {
 }
 
 static void test_refusals(void **state) {
-  const instance_kind kind = {60, 2, false, SB_ASYMMETRIC, 2, 4};
+  const instance_kind kind = {60, 2, false, SB_GRID_ASYMMETRIC, 2, 4};
   instance x = instance_create(&kind, 9);
   loss_table t = loss_table_create(&x, 9);
   const uint64_t least = loss_table_budget(&t, 0);

@@ -64,10 +64,10 @@ static uint64_t storage_at(problem *p, unsigned bits, uint8_t *scratch) {
 }
 
 static void test_against_trying(void **state) {
-  const instance_kind kinds[] = {{40, 3, false, SB_ASYMMETRIC, 2, 5},
-                                 {60, 2, false, SB_SYMMETRIC, 1, 4},
-                                 {30, 1, false, SB_ASYMMETRIC, 1, 4},
-                                 {25, 3, false, SB_ASYMMETRIC, 1, 3}};
+  const instance_kind kinds[] = {{40, 3, false, SB_GRID_ASYMMETRIC, 2, 5},
+                                 {60, 2, false, SB_GRID_SYMMETRIC, 1, 4},
+                                 {30, 1, false, SB_GRID_ASYMMETRIC, 1, 4},
+                                 {25, 3, false, SB_GRID_ASYMMETRIC, 1, 3}};
   const double shares[] = {0, 0.1, 0.35, 0.6, 0.85, 1};
   const sb_world *one = world_alone();
   (void)state;
@@ -112,7 +112,7 @@ static void test_against_trying(void **state) {
 
 /* A model's worth of matrices: the same on any ranks, however large or small the losses are. */
 static void test_many_matrices(void **state) {
-  const instance_kind kind = {5000, 2, false, SB_ASYMMETRIC, 1, 8};
+  const instance_kind kind = {5000, 2, false, SB_GRID_ASYMMETRIC, 1, 8};
   const sb_world *one = world_alone();
   problem p = create(&kind, 210, 5);
   uint8_t *own = NULL, *bits = NULL, *alone = NULL;
@@ -148,7 +148,7 @@ static void test_many_matrices(void **state) {
 }
 
 static void test_refusals(void **state) {
-  const instance_kind kind = {40, 2, false, SB_ASYMMETRIC, 2, 4};
+  const instance_kind kind = {40, 2, false, SB_GRID_ASYMMETRIC, 2, 4};
   problem p = create(&kind, 4, 6);
   sb_choose_result result;
   char text[64];

@@ -103,10 +103,10 @@ static sb_step_result step(instance *x, uint64_t budget, uint64_t most, uint8_t 
 }
 
 static const instance_kind kinds[] = {
-    {1500, 1, false, SB_ASYMMETRIC, 1, 8}, {1500, 2, false, SB_SYMMETRIC, 2, 4},
-    {700, 3, false, SB_ASYMMETRIC, 1, 3},  {900, 2, true, SB_ASYMMETRIC, 2, 5},
-    {40, 3, true, SB_ASYMMETRIC, 1, 8},    {3, 1, false, SB_SYMMETRIC, 1, 8},
-    {1, 2, false, SB_ASYMMETRIC, 2, 3},
+    {1500, 1, false, SB_GRID_ASYMMETRIC, 1, 8}, {1500, 2, false, SB_GRID_SYMMETRIC, 2, 4},
+    {700, 3, false, SB_GRID_ASYMMETRIC, 1, 3},  {900, 2, true, SB_GRID_ASYMMETRIC, 2, 5},
+    {40, 3, true, SB_GRID_ASYMMETRIC, 1, 8},    {3, 1, false, SB_GRID_SYMMETRIC, 1, 8},
+    {1, 2, false, SB_GRID_ASYMMETRIC, 2, 3},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -162,7 +162,7 @@ static void test_near_the_optimum(void **state) {
   (void)state;
   for (size_t i = 0; i < 5; i++)
     for (uint64_t seed = 0; seed < 3; seed++) {
-      const instance_kind kind = {sizes[i], 2, false, SB_SYMMETRIC, 1, 6};
+      const instance_kind kind = {sizes[i], 2, false, SB_GRID_SYMMETRIC, 1, 6};
       instance x = instance_create(&kind, seed + 50);
       const sb_knapsack blocks = instance_knapsack(&x);
       uint8_t *got = NULL, *chosen = NULL;
@@ -250,7 +250,7 @@ static void test_bounded(void **state) {
 }
 
 static void test_refusals(void **state) {
-  const instance_kind kind = {50, 1, false, SB_ASYMMETRIC, 2, 4};
+  const instance_kind kind = {50, 1, false, SB_GRID_ASYMMETRIC, 2, 4};
   instance x = instance_create(&kind, 9);
   sb_step_result result;
   double saved = 0;
@@ -276,13 +276,13 @@ static void test_narrow_blocks(void **state) {
   const uint64_t id[2] = {0, 1};
   const uint16_t rows[2] = {128, 128}, cols[2] = {8, 8};
   const double gain[2] = {1, 1}, loss[2] = {0, 0};
-  const sb_blocks blocks = {world.rank == 0 ? 2 : 0, id, rows, cols, SB_ASYMMETRIC, 1, 8};
+  const sb_blocks blocks = {world.rank == 0 ? 2 : 0, id, rows, cols, SB_GRID_ASYMMETRIC, 1, 8};
   uint8_t bits[2] = {2, 1};
   uint64_t least, most;
   sb_step_result result;
   (void)state;
   EXPECT_OK(sb_blocks_range(&world, &blocks, &least, &most));
-  EXPECT(least == 2 * 8 * sb_block_bytes(128, 8, 2, SB_ASYMMETRIC));
+  EXPECT(least == 2 * 8 * sb_block_bytes(128, 8, 2, SB_GRID_ASYMMETRIC));
   EXPECT_OK(sb_greedy_step(&world, &blocks, gain, loss, least, UINT64_MAX, bits, &result));
   if (world.rank == 0) EXPECT(bits[0] == 2 && bits[1] == 2);
   EXPECT(result.storage == least);
@@ -300,8 +300,8 @@ static void test_padded_blocks(void **state) {
         const uint64_t id[2] = {0, 1};
         const uint16_t r[2] = {rows, rows}, c[2] = {cols, cols};
         const double gain[2] = {1, 1}, loss[2] = {1, 2};
-        const sb_symmetry symmetry = symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC;
-        const sb_blocks blocks = {world.rank == 0 ? 2 : 0, id, r, c, symmetry, 1, 8};
+        const sb_code_kind code_kind = symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
+        const sb_blocks blocks = {world.rank == 0 ? 2 : 0, id, r, c, code_kind, 1, 8};
         uint8_t bits[2] = {8, 8};
         uint64_t least, most, storage;
         sb_step_result result;

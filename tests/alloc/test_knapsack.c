@@ -132,8 +132,8 @@ static double best_bound(const sb_knapsack *all, double budget) {
 /* Thousands of blocks of many shapes with heavy-tailed predictions: within 0.1% of a bound that no
  * solution beats, at every budget; and the gap that the solver proves is that bound. */
 static void test_near_the_relaxation(void **state) {
-  const instance_kind many[] = {{4000, 3, false, SB_ASYMMETRIC, 1, 8},
-                                {6000, 2, false, SB_ASYMMETRIC, 1, 8}};
+  const instance_kind many[] = {{4000, 3, false, SB_GRID_ASYMMETRIC, 1, 8},
+                                {6000, 2, false, SB_GRID_ASYMMETRIC, 1, 8}};
   const double shares[] = {0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95};
   double worst = 0;
   (void)state;

@@ -3,7 +3,7 @@
 #include "tests/alloc/search_problem.h"
 
 static void test_finds_the_optimum(void **state) {
-  const instance_kind kind = {500, 1, false, SB_SYMMETRIC, 1, 8};
+  const instance_kind kind = {500, 1, false, SB_GRID_SYMMETRIC, 1, 8};
   (void)state;
   for (unsigned start = 2; start <= 5; start++) { /* from below the budget and from above */
     instance x = instance_create(&kind, 3);
@@ -27,7 +27,7 @@ static void test_finds_the_optimum(void **state) {
 
 /* One stride and no trades: one gradient pass where one bit a block reaches the budget. */
 static void test_one_shot(void **state) {
-  const instance_kind kind = {300, 2, false, SB_ASYMMETRIC, 2, 4};
+  const instance_kind kind = {300, 2, false, SB_GRID_ASYMMETRIC, 2, 4};
   instance x = instance_create(&kind, 4);
   problem p = create(&x, 1);
   const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 5000;
@@ -48,7 +48,7 @@ static void test_one_shot(void **state) {
 
 /* From far below, a path goes on until no raise fits, however few strides were asked for. */
 static void test_far_below(void **state) {
-  const instance_kind kind = {300, 2, false, SB_ASYMMETRIC, 2, 8};
+  const instance_kind kind = {300, 2, false, SB_GRID_ASYMMETRIC, 2, 8};
   instance x = instance_create(&kind, 6);
   problem p = create(&x, 1);
   const uint64_t a_bit = 128 * 128 + 128; /* codes and zero points of the largest block */
@@ -65,7 +65,7 @@ static void test_far_below(void **state) {
 
 /* Strides are even shares of the distance, down and up. */
 static void test_schedule(void **state) {
-  const instance_kind kind = {400, 1, false, SB_SYMMETRIC, 1, 8};
+  const instance_kind kind = {400, 1, false, SB_GRID_SYMMETRIC, 1, 8};
   (void)state;
   for (unsigned start = 2; start <= 4; start += 2) {
     instance x = instance_create(&kind, 5);
@@ -86,7 +86,7 @@ static void test_schedule(void **state) {
 /* Every change makes the loss worse than it was predicted to get better: nothing is accepted, k
  * halves down to its floor on the same gains, and the path's last point stays. */
 static void test_rollback(void **state) {
-  const instance_kind kind = {400, 1, false, SB_SYMMETRIC, 1, 8};
+  const instance_kind kind = {400, 1, false, SB_GRID_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 6);
   problem p = create(&x, 2);
   const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 40;
@@ -129,7 +129,7 @@ static void test_rollback(void **state) {
 
 /* From given bits: no path, and trades find the optimum from there. */
 static void test_begun(void **state) {
-  const instance_kind kind = {500, 1, false, SB_SYMMETRIC, 1, 8};
+  const instance_kind kind = {500, 1, false, SB_GRID_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 12);
   problem p = create(&x, 9);
   uint64_t s = 5;
@@ -155,7 +155,7 @@ static void test_begun(void **state) {
 /* Wrong predictions, some trades good and some bad: accepted ones fall, rejected
  * ones leave no trace. */
 static void test_mixed(void **state) {
-  const instance_kind kind = {600, 3, false, SB_ASYMMETRIC, 1, 6};
+  const instance_kind kind = {600, 3, false, SB_GRID_ASYMMETRIC, 1, 6};
   instance x = instance_create(&kind, 7);
   problem p = create(&x, 3);
   const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 12345;
@@ -187,7 +187,7 @@ static void test_mixed(void **state) {
 
 /* A start within the budget that the path only makes worse is what comes back. */
 static void test_keeps_a_better_start(void **state) {
-  const instance_kind kind = {200, 1, false, SB_SYMMETRIC, 1, 8};
+  const instance_kind kind = {200, 1, false, SB_GRID_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 8);
   problem p = create(&x, 4);
   const sb_search_options options = {.budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 20,
@@ -207,7 +207,7 @@ static void test_keeps_a_better_start(void **state) {
 
 /* Cut off after any step and gone on with, the search ends where it would have ended. */
 static void test_resumes(void **state) {
-  const instance_kind kind = {300, 3, false, SB_ASYMMETRIC, 1, 6};
+  const instance_kind kind = {300, 3, false, SB_GRID_ASYMMETRIC, 1, 6};
   instance x = instance_create(&kind, 11);
   problem p = create(&x, 7);
   sb_search_options options = {.budget = instance_storage(&x, all_at(&p, 3)) - 4321,
@@ -251,7 +251,7 @@ static void test_resumes(void **state) {
 
 /* A loss that is not that of the gains decides alone, on the path too. */
 static void test_other_loss(void **state) {
-  const instance_kind kind = {200, 1, false, SB_SYMMETRIC, 1, 8};
+  const instance_kind kind = {200, 1, false, SB_GRID_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 8);
   problem p = create(&x, 4);
   const sb_search_options options = {.budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 20,
@@ -273,7 +273,7 @@ static void test_other_loss(void **state) {
 }
 
 static void test_refusals(void **state) {
-  const instance_kind kind = {60, 2, false, SB_ASYMMETRIC, 2, 4};
+  const instance_kind kind = {60, 2, false, SB_GRID_ASYMMETRIC, 2, 4};
   instance x = instance_create(&kind, 9);
   problem p = create(&x, 5);
   const sb_search_hooks hooks = {&p, apply, measure, gains, NULL, NULL};
@@ -305,7 +305,7 @@ static void test_refusals(void **state) {
 /* Numbers that overflow in a trade: the batch is undone, and gains that overflow end the trades;
  * what was found stays. On the path they are the search's failure. */
 static void test_overflow(void **state) {
-  const instance_kind kind = {500, 1, false, SB_SYMMETRIC, 1, 8};
+  const instance_kind kind = {500, 1, false, SB_GRID_SYMMETRIC, 1, 8};
   instance x = instance_create(&kind, 3);
   problem p = create(&x, 2);
   const uint64_t budget = instance_storage(&x, all_at(&p, 3)) + 128 * 128 * 137;
@@ -340,7 +340,7 @@ static void test_overflow(void **state) {
 
 /* The same bits as a world of one rank that holds all blocks. */
 static void test_rank_invariance(void **state) {
-  const instance_kind kind = {800, 3, false, SB_ASYMMETRIC, 1, 6};
+  const instance_kind kind = {800, 3, false, SB_GRID_ASYMMETRIC, 1, 6};
   instance x = instance_create(&kind, 10);
   problem p = create(&x, 6);
   const uint64_t budget = instance_storage(&x, all_at(&p, 3)) - 4321;

@@ -129,7 +129,7 @@ static void made_for_something_else(void **state) {
   other.blocking.cols = 16;
   refuse(&other, path, "made for blocks of 16x32", "--block 16x32");
   other = setup;
-  other.blocking.symmetry = SB_SYMMETRIC;
+  other.blocking.code_kind = SB_GRID_SYMMETRIC;
   refuse(&other, path, "made for asymmetric grids", "drop --symmetric");
 
   refuse(&setup, edited(path, "\"bits\": \"3", "\"bits\": \"9"), "edited.json", "'9' bits");

@@ -8,7 +8,7 @@
 #include "io/atomic.h"
 #include "tests/support/shared_scratch.h"
 
-static const sb_blocking blocking = {16, 16, SB_ASYMMETRIC};
+static const sb_blocking blocking = {16, 16, SB_GRID_ASYMMETRIC};
 
 static const char *write_config(const char *range) {
   char text[512];

@@ -129,8 +129,8 @@ static void round_trips(void **state) {
   (void)state;
   scratch_begin();
   for (size_t i = 0; i < GOLDENS; i++) {
-    round_trip(golden_names[i], (sb_blocking){16, 32, SB_ASYMMETRIC}, i);
-    round_trip(golden_names[i], (sb_blocking){7, 10, SB_SYMMETRIC}, i + 100);
+    round_trip(golden_names[i], (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, i);
+    round_trip(golden_names[i], (sb_blocking){7, 10, SB_GRID_SYMMETRIC}, i + 100);
   }
   scratch_end();
   all_ranks_passed();

@@ -36,7 +36,7 @@ static sb_status compare(void *context, sb_model *m, const sb_place *place, size
 
 static void folder_and_memory(void **state) {
   (void)state;
-  const sb_blocking blocking = {16, 16, SB_ASYMMETRIC};
+  const sb_blocking blocking = {16, 16, SB_GRID_ASYMMETRIC};
   const sb_dtype types[] = {SB_F32, SB_F16, SB_BF16};
   scratch_begin();
   write_config();

@@ -15,7 +15,7 @@ enum { MOST = 16384, INDEXED = 1, FIT = 2 };
 static sb_model *models[2];
 
 static void begin(void) {
-  const sb_blocking blocking = {16, 32, SB_ASYMMETRIC};
+  const sb_blocking blocking = {16, 32, SB_GRID_ASYMMETRIC};
   models[0] = fuzz_source_model(blocking, SB_REORDER_NONE);
   models[1] = fuzz_source_model(blocking, SB_REORDER_INDEXED);
 }

@@ -14,7 +14,7 @@
 
 enum { HEAD = 8, MOST = 4096, MOST_COLS = 256 };
 
-static void seed(fuzz_take take, void *context, sb_tiling t, size_t i, sb_symmetry symmetry) {
+static void seed(fuzz_take take, void *context, sb_tiling t, size_t i, sb_code_kind code_kind) {
   uint8_t input[MOST], bits[MOST_COLS];
   float *w = malloc(t.rows * t.cols * sizeof *w);
   uint64_t random = t.cols;
@@ -28,20 +28,20 @@ static void seed(fuzz_take take, void *context, sb_tiling t, size_t i, sb_symmet
   input[4] = (uint8_t)t.block_cols;
   input[5] = (uint8_t)(t.block_cols >> 8);
   input[6] = (uint8_t)i;
-  input[7] = (uint8_t)symmetry;
-  sb_blockrow_encode(input + HEAD, w + i * t.block_rows * t.cols, SB_F32, &t, i, bits, symmetry,
+  input[7] = (uint8_t)code_kind;
+  sb_blockrow_encode(input + HEAD, w + i * t.block_rows * t.cols, SB_F32, &t, i, bits, code_kind,
                      NULL);
-  take(context, input, HEAD + sb_blockrow_bytes(&t, i, bits, symmetry));
+  take(context, input, HEAD + sb_blockrow_bytes(&t, i, bits, code_kind));
   free(w);
 }
 
 static void seeds(fuzz_take take, void *context) {
   for (unsigned s = 0; s < 2; s++) {
-    seed(take, context, (sb_tiling){8, 32, 4, 16}, 1, (sb_symmetry)s);
-    seed(take, context, (sb_tiling){5, 67, 4, 8}, 1, (sb_symmetry)s);
-    seed(take, context, (sb_tiling){16, 40, 16, 33}, 0, (sb_symmetry)s);
-    seed(take, context, (sb_tiling){3, 9, 1, 1}, 2, (sb_symmetry)s);
-    seed(take, context, (sb_tiling){4, 20, 200, 1000}, 0, (sb_symmetry)s);
+    seed(take, context, (sb_tiling){8, 32, 4, 16}, 1, (sb_code_kind)s);
+    seed(take, context, (sb_tiling){5, 67, 4, 8}, 1, (sb_code_kind)s);
+    seed(take, context, (sb_tiling){16, 40, 16, 33}, 0, (sb_code_kind)s);
+    seed(take, context, (sb_tiling){3, 9, 1, 1}, 2, (sb_code_kind)s);
+    seed(take, context, (sb_tiling){4, 20, 200, 1000}, 0, (sb_code_kind)s);
   }
 }
 
@@ -60,50 +60,50 @@ static void visit(void *context, size_t r, size_t j, size_t scale, size_t base) 
 }
 
 static void use(const uint8_t *packed, size_t bytes, const sb_tiling *t, size_t i,
-                sb_symmetry symmetry) {
+                sb_code_kind code_kind) {
   const size_t cols = sb_tiling_block_cols(t), rows = sb_tiling_rows_of(t, i);
   uint8_t bits[MOST_COLS];
-  fuzz_require(sb_blockrow_read_bits(bits, packed, bytes, t, i, symmetry) == SB_OK);
+  fuzz_require(sb_blockrow_read_bits(bits, packed, bytes, t, i, code_kind) == SB_OK);
   sb_block_part *parts = malloc((1 + SB_BLOCK_PARTS * cols) * sizeof *parts);
   size_t sum = 0;
-  for (size_t n = sb_blockrow_parts(parts, t, i, bits, symmetry); n > 0; n--)
+  for (size_t n = sb_blockrow_parts(parts, t, i, bits, code_kind); n > 0; n--)
     sum += parts[n - 1].bytes;
   fuzz_require(sum == bytes);
   free(parts);
   visited v = {packed, bytes, 0, 0};
-  sb_blockrow_scales(t, i, bits, symmetry, visit, &v);
+  sb_blockrow_scales(t, i, bits, code_kind, visit, &v);
   fuzz_require(v.groups == rows * cols);
   uint16_t *halves = malloc(rows * t->cols * sizeof *halves);
   float *floats = malloc(rows * t->cols * sizeof *floats);
-  sb_blockrow_decode(halves, SB_BF16, packed, t, i, 0, cols, symmetry);
-  sb_blockrow_decode(floats, SB_F32, packed, t, i, 0, cols, symmetry);
+  sb_blockrow_decode(halves, SB_BF16, packed, t, i, 0, cols, code_kind);
+  sb_blockrow_decode(floats, SB_F32, packed, t, i, 0, cols, code_kind);
   free(halves);
   free(floats);
 }
 
 /* The head of an input: a tiling, which block row, and its symmetry. */
-static sb_tiling take_head(fuzz_cursor *in, size_t *i, sb_symmetry *symmetry) {
+static sb_tiling take_head(fuzz_cursor *in, size_t *i, sb_code_kind *code_kind) {
   sb_tiling t;
   t.rows = fuzz_u8(in);
   t.cols = fuzz_u16(in);
   t.block_rows = fuzz_u8(in);
   t.block_cols = fuzz_u16(in);
   *i = fuzz_u8(in);
-  *symmetry = fuzz_u8(in) % 2 ? SB_SYMMETRIC : SB_ASYMMETRIC;
+  *code_kind = fuzz_u8(in) % 2 ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
   return t;
 }
 
 static void run(const uint8_t *data, size_t size) {
   fuzz_cursor in = {data, size};
   size_t i;
-  sb_symmetry symmetry;
-  const sb_tiling t = take_head(&in, &i, &symmetry);
+  sb_code_kind code_kind;
+  const sb_tiling t = take_head(&in, &i, &code_kind);
   if (t.rows == 0 || t.cols == 0) return;
   if (!fuzz_settle(sb_limit_check_block("manifest", t.block_rows, t.block_cols))) return;
   if (i >= sb_tiling_block_rows(&t) || sb_tiling_block_cols(&t) > MOST_COLS) return;
   sb_flaw flaw;
-  if (sb_blockrow_is_valid(in.at, in.left, &t, i, symmetry, &flaw))
-    use(in.at, in.left, &t, i, symmetry);
+  if (sb_blockrow_is_valid(in.at, in.left, &t, i, code_kind, &flaw))
+    use(in.at, in.left, &t, i, code_kind);
   else
     fuzz_require(flaw.text[0] != 0);
 }
@@ -114,8 +114,8 @@ static void mend(uint8_t *data, size_t size) {
   if (size < HEAD + 16) return;
   fuzz_cursor in = {data, HEAD};
   size_t i;
-  sb_symmetry symmetry;
-  sb_tiling t = take_head(&in, &i, &symmetry);
+  sb_code_kind code_kind;
+  sb_tiling t = take_head(&in, &i, &code_kind);
   if (t.rows == 0 || t.block_rows == 0 || t.block_cols == 0 || i >= sb_tiling_block_rows(&t))
     return;
   for (size_t j = HEAD; j < size && j < HEAD + MOST_COLS; j++) { /* widths that can be, mostly */
@@ -126,7 +126,7 @@ static void mend(uint8_t *data, size_t size) {
     if (sb_tiling_block_cols(&t) > size - HEAD) return;
     for (size_t j = 0; j < sb_tiling_block_cols(&t); j++)
       if (!sb_alphabet_of(data[HEAD + j])) return;
-    const size_t bytes = sb_blockrow_bytes(&t, i, data + HEAD, symmetry);
+    const size_t bytes = sb_blockrow_bytes(&t, i, data + HEAD, code_kind);
     if (bytes < size - HEAD) continue;
     if (bytes > size - HEAD) return; /* it grows with the columns */
     data[1] = (uint8_t)t.cols;

@@ -25,7 +25,7 @@ typedef struct saved {
   size_t bytes;
 } saved;
 
-static const sb_blocking blocking = {16, 32, SB_ASYMMETRIC};
+static const sb_blocking blocking = {16, 32, SB_GRID_ASYMMETRIC};
 static sb_model *model; /* of the target that runs */
 
 static saved keep(const char *name, const char *second) {

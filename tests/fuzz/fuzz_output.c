@@ -68,7 +68,7 @@ static void read_frames(written *w, const sb_shard_reader *reader) {
 
 static void make_folder(size_t kind) {
   static const sb_blocking blockings[KINDS] = {
-      {16, 32, SB_ASYMMETRIC}, {16, 32, SB_SYMMETRIC}, {512, 512, SB_ASYMMETRIC}};
+      {16, 32, SB_GRID_ASYMMETRIC}, {16, 32, SB_GRID_SYMMETRIC}, {512, 512, SB_GRID_ASYMMETRIC}};
   written *w = &folders[kind];
   char path[1024];
   sb_output_stats stats;

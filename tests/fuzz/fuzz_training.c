@@ -23,7 +23,7 @@ static sb_optimizer optimizer;
 
 static void begin_optimizer(void) {
   fuzz_require(sb_hf_load_f32(fuzz_world(), SB_SOURCE_DIR "/" FUZZ_MODEL,
-                              (sb_blocking){16, 32, SB_ASYMMETRIC}, &model) == SB_OK);
+                              (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, &model) == SB_OK);
   fuzz_require(sb_shares_create(model, &shares) == SB_OK);
   fuzz_require(sb_optimizer_create(&shares, &optimizer) == SB_OK);
 }

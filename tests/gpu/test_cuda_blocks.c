@@ -57,14 +57,14 @@ static void release(data *d) {
 
 /* Every shape with its own type and symmetry, and some with the other ones too. */
 static const sb_dtype types[3] = {SB_BF16, SB_F32, SB_F16};
-#define EACH_CASE(d, symmetry, least)                                                              \
+#define EACH_CASE(d, code_kind, least)                                                             \
   for (size_t c_ = 0; c_ < 2 * SHAPES; c_++)                                                       \
     for (int once_ = 1; once_;)                                                                    \
-      for (sb_symmetry symmetry = (sb_symmetry)(c_ / SHAPES); once_;)                              \
+      for (sb_code_kind code_kind = (sb_code_kind)(c_ / SHAPES); once_;)                           \
         for (data d = create(c_ % SHAPES, types[c_ % 3], least); once_; release(&d))               \
           for (__attribute__((unused)) const sb_block_weights                                      \
-                   on_cpu = {d.w, d.dtype, &d.tiling, d.bits, symmetry},                           \
-                   on_gpu = {d.w_dev, d.dtype, &d.tiling, d.bits, symmetry};                       \
+                   on_cpu = {d.w, d.dtype, &d.tiling, d.bits, code_kind},                          \
+                   on_gpu = {d.w_dev, d.dtype, &d.tiling, d.bits, code_kind};                      \
                once_; once_ = 0)
 
 /* Fails unless what is on the device is `want`, to the bit. */
@@ -79,7 +79,7 @@ static void same(const char *what, const void *got_dev, const void *want, size_t
 
 static void fits_are_the_same(void **state) {
   (void)state;
-  EACH_CASE(d, symmetry, 0) {
+  EACH_CASE(d, code_kind, 0) {
     uint8_t *want = make(d.groups, 1), *got_dev = gpu_put(want, d.groups);
     assert_ok(cpu->op->fit_blocks(cpu, NULL, want, &on_cpu, d.importance));
     assert_ok(gpu->op->fit_blocks(gpu, NULL, got_dev, &on_gpu, d.importance_dev));
@@ -90,7 +90,7 @@ static void fits_are_the_same(void **state) {
 
 static void rounding_is_the_same(void **state) {
   (void)state;
-  EACH_CASE(d, symmetry, 0) {
+  EACH_CASE(d, code_kind, 0) {
     const sb_dtype to = types[(c_ / 3) % 3];
     const size_t size = sb_dtype_size(to);
     void *want = make(d.n, size), *got_dev = gpu_put(want, d.n * size);
@@ -109,7 +109,7 @@ static void rounding_is_the_same(void **state) {
 
 static void moves_are_the_same(void **state) {
   (void)state;
-  EACH_CASE(d, symmetry, 1) {
+  EACH_CASE(d, code_kind, 1) {
     double *want = make(2 * d.blocks, 8), *got_dev = gpu_put(want, 2 * d.blocks * 8);
     sb_stored_grid *grids = make(SB_MOVES * d.groups, sizeof *grids);
     sb_stored_grid *grids_dev = gpu_put(grids, SB_MOVES * d.groups * sizeof *grids);
@@ -137,7 +137,7 @@ static void moves_are_the_same(void **state) {
 
 static void channel_scores_are_the_same(void **state) {
   (void)state;
-  EACH_CASE(d, symmetry, 1) {
+  EACH_CASE(d, code_kind, 1) {
     const size_t count = d.tiling.rows + d.tiling.cols;
     double *want = make(count, 8), *got_dev = gpu_put(want, count * 8);
     for (int absolute = 0; absolute < 2; absolute++) {
@@ -153,8 +153,8 @@ static void channel_scores_are_the_same(void **state) {
 
 static void products_are_the_same(void **state) {
   (void)state;
-  EACH_CASE(d, symmetry, 1) {
-    (void)symmetry;
+  EACH_CASE(d, code_kind, 1) {
+    (void)code_kind;
     float *want = make(d.groups, 4), *got_dev = gpu_put(want, d.groups * 4);
     assert_ok(cpu->op->group_products(cpu, NULL, want, d.g, d.ldg, &on_cpu));
     assert_ok(gpu->op->group_products(gpu, NULL, got_dev, d.g_dev, d.ldg, &on_gpu));
@@ -165,7 +165,7 @@ static void products_are_the_same(void **state) {
 
 static void squares_are_the_same(void **state) {
   (void)state;
-  EACH_CASE(d, symmetry, 1) {
+  EACH_CASE(d, code_kind, 1) {
     const unsigned least = 1 + (unsigned)(c_ % 3), most = 8 - (unsigned)(c_ % 4),
                    widths = most - least + 1;
     const float *importance = c_ % 2 ? d.importance : NULL;
@@ -193,7 +193,7 @@ static void squares_are_the_same(void **state) {
  * from 0 where not. */
 static void curvature_is_close(void **state) {
   (void)state;
-  EACH_CASE(d, symmetry, 1) {
+  EACH_CASE(d, code_kind, 1) {
     const size_t side = d.tiling.block_cols, columns = sb_tiling_block_cols(&d.tiling),
                  rows = sb_tiling_block_rows(&d.tiling);
     const size_t first = rows > 1 ? 1 : 0, count = rows - first;
@@ -230,24 +230,24 @@ static void curvature_is_close(void **state) {
 
 static void unpacking_is_the_same(void **state) {
   (void)state;
-  EACH_CASE(d, symmetry, 1) {
+  EACH_CASE(d, code_kind, 1) {
     const size_t rows = sb_tiling_block_rows(&d.tiling), columns = sb_tiling_block_cols(&d.tiling);
     const sb_dtype to = types[(c_ / 3) % 3];
     size_t *offsets = make(rows + 1, sizeof *offsets), size = sb_dtype_size(to);
     for (size_t i = 0; i < rows; i++)
       offsets[i + 1] =
-          offsets[i] + sb_blockrow_bytes(&d.tiling, i, d.bits + i * columns, symmetry) + i % 3;
+          offsets[i] + sb_blockrow_bytes(&d.tiling, i, d.bits + i * columns, code_kind) + i % 3;
     uint8_t *packed = make(offsets[rows], 1);
     void *want = make(d.n, size), *got_dev = gpu_put(want, d.n * size);
     for (size_t i = 0; i < rows; i++)
       sb_blockrow_encode(packed + offsets[i],
                          (const char *)d.w +
                              i * d.tiling.block_rows * d.tiling.cols * sb_dtype_size(d.dtype),
-                         d.dtype, &d.tiling, i, d.bits + i * columns, symmetry, NULL);
+                         d.dtype, &d.tiling, i, d.bits + i * columns, code_kind, NULL);
     assert_ok(
-        cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.tiling, d.bits, symmetry));
+        cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.tiling, d.bits, code_kind));
     assert_ok(gpu->op->unpack_blocks(gpu, NULL, got_dev, to, gpu_put(packed, offsets[rows]),
-                                     offsets, &d.tiling, d.bits, symmetry));
+                                     offsets, &d.tiling, d.bits, code_kind));
     same("unpacked weights", got_dev, want, d.n * size);
     sb_free(&offsets);
     sb_free(&packed);
@@ -266,7 +266,7 @@ static void bad_arguments_are_refused(void **state) {
                                                                 .dtype = SB_F32,
                                                                 .tiling = &d.tiling,
                                                                 .bits = d.bits,
-                                                                .symmetry = SB_ASYMMETRIC},
+                                                                .code_kind = SB_GRID_ASYMMETRIC},
                                             NULL),
                    SB_ERR_INTERNAL);
   d.bits[0] = 4;
@@ -275,7 +275,7 @@ static void bad_arguments_are_refused(void **state) {
                                                                 .dtype = SB_F32,
                                                                 .tiling = &wide,
                                                                 .bits = d.bits,
-                                                                .symmetry = SB_ASYMMETRIC},
+                                                                .code_kind = SB_GRID_ASYMMETRIC},
                                             NULL),
                    SB_ERR_UNSUPPORTED);
   assert_int_equal(gpu->op->quantize_blocks(gpu, NULL, out, SB_F32,
@@ -283,7 +283,7 @@ static void bad_arguments_are_refused(void **state) {
                                                                 .dtype = SB_I8,
                                                                 .tiling = &d.tiling,
                                                                 .bits = d.bits,
-                                                                .symmetry = SB_ASYMMETRIC},
+                                                                .code_kind = SB_GRID_ASYMMETRIC},
                                             NULL),
                    SB_ERR_UNSUPPORTED);
   sb_free(&out);

@@ -44,7 +44,7 @@ typedef struct data {
   float *w, *x, *y, *before;
 } data;
 
-static void pack(data *d, const problem *p, sb_symmetry symmetry, uint64_t seed) {
+static void pack(data *d, const problem *p, sb_code_kind code_kind, uint64_t seed) {
   const size_t block_rows = sb_tiling_block_rows(&p->tiling),
                columns = sb_tiling_block_cols(&p->tiling);
   uint64_t s = seed * 7919;
@@ -60,12 +60,12 @@ static void pack(data *d, const problem *p, sb_symmetry symmetry, uint64_t seed)
   }
   for (size_t i = 0; i < block_rows; i++)
     d->offsets[i + 1] =
-        d->offsets[i] + sb_blockrow_bytes(&p->tiling, i, d->bits + i * columns, symmetry);
+        d->offsets[i] + sb_blockrow_bytes(&p->tiling, i, d->bits + i * columns, code_kind);
   d->memory = make(d->offsets[block_rows] + p->skew, 1);
   d->packed = d->memory + p->skew;
   for (size_t i = 0; i < block_rows; i++)
     sb_blockrow_encode(d->packed + d->offsets[i], d->w + i * p->tiling.block_rows * d->cols, SB_F32,
-                       &p->tiling, i, d->bits + i * columns, symmetry, NULL);
+                       &p->tiling, i, d->bits + i * columns, code_kind, NULL);
 }
 
 /* An error of 1 unit is 2^-24 of sum |x| (|w| + |lowest level|), as the contract counts;
@@ -95,12 +95,12 @@ static void check(const data *d, const problem *p, sb_compute compute, bool add)
     }
 }
 
-static void multiply(size_t which, sb_compute compute, sb_symmetry symmetry) {
+static void multiply(size_t which, sb_compute compute, sb_code_kind code_kind) {
   const problem *p = &problems[which];
   data d = {0};
   sb_packed matrix;
   uint64_t seed = which + 3;
-  pack(&d, p, symmetry, which);
+  pack(&d, p, code_kind, which);
   const size_t ys = p->tokens * d.rows, xs = p->tokens * d.cols, ws = d.rows * d.cols;
   d.x = make(xs, 4);
   d.y = make(ys, 4);
@@ -112,10 +112,10 @@ static void multiply(size_t which, sb_compute compute, sb_symmetry symmetry) {
   float *w = gpu_put(d.w, ws * 4);
   const void *x = gpu_put_operands(d.x, xs);
   assert_ok(gpu->op->unpack_blocks(gpu, NULL, w, SB_F32, packed, d.offsets, &p->tiling, d.bits,
-                                   symmetry));
+                                   code_kind));
   gpu_get(d.w, w, ws * 4);
   assert_ok(
-      gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->tiling, d.bits, symmetry, &matrix));
+      gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->tiling, d.bits, code_kind, &matrix));
   for (int add = 0; add < 2; add++) { /* twice with one matrix: a call leaves nothing behind */
     for (size_t i = 0; i < ys; i++) d.y[i] = add ? d.before[i] : NAN;
     float *y = gpu_put(d.y, ys * 4);
@@ -139,7 +139,7 @@ static void equals_unpacked(void **state) {
   const sb_compute compute = gpu->operand == SB_BF16 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
   (void)state;
   for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-    for (int s = 0; s < 2; s++) multiply(i, compute, (sb_symmetry)s);
+    for (int s = 0; s < 2; s++) multiply(i, compute, (sb_code_kind)s);
 }
 
 static void bad_bits_are_refused(void **state) {
@@ -148,9 +148,9 @@ static void bad_bits_are_refused(void **state) {
   const uint8_t bits = 0, packed[64] = {0};
   sb_packed matrix;
   (void)state;
-  assert_int_equal(
-      gpu->op->packed_create(gpu, NULL, packed, &offset, &tiling, &bits, SB_ASYMMETRIC, &matrix),
-      SB_ERR_INTERNAL);
+  assert_int_equal(gpu->op->packed_create(gpu, NULL, packed, &offset, &tiling, &bits,
+                                          SB_GRID_ASYMMETRIC, &matrix),
+                   SB_ERR_INTERNAL);
   assert_null(matrix);
 }
 

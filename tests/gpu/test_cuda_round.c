@@ -42,7 +42,7 @@ static void fill_moments(float *h, size_t n, uint64_t seed) {
       h[i * n + j] = h[j * n + i] = i == j ? 0.6f * (float)n : uniform(&seed);
 }
 
-static pair create(size_t shape, sb_symmetry symmetry) {
+static pair create(size_t shape, sb_code_kind code_kind) {
   pair p = {0};
   const size_t n = shapes_of_rows[shape].cols, block = shapes_of_rows[shape].block_cols;
   const size_t rows = starts[BLOCK_ROWS], columns = sb_div_up(n, block);
@@ -59,7 +59,7 @@ static pair create(size_t shape, sb_symmetry symmetry) {
                       block,
                       BLOCK_ROWS,
                       starts,
-                      symmetry,
+                      code_kind,
                       bits,
                       make(p.groups, sizeof(sb_grid)),
                       make(p.weights, 1)};
@@ -141,7 +141,7 @@ static void check_residuals(const pair *p, const char *what) {
 #define EACH_PAIR(p)                                                                               \
   for (size_t c_ = 0; c_ < 2 * SHAPES_OF_ROWS; c_++)                                               \
     for (int once_ = 1; once_;)                                                                    \
-      for (pair p = create(c_ % SHAPES_OF_ROWS, (sb_symmetry)(c_ / SHAPES_OF_ROWS)); once_;        \
+      for (pair p = create(c_ % SHAPES_OF_ROWS, (sb_code_kind)(c_ / SHAPES_OF_ROWS)); once_;       \
            once_ = 0, release(&p))
 
 /* In panels of two blocks, with a gap between their rows. */
@@ -201,7 +201,7 @@ static void refining(void **state) {
 
 static void bad_arguments_are_refused(void **state) {
   (void)state;
-  pair p = create(5, SB_ASYMMETRIC);
+  pair p = create(5, SB_GRID_ASYMMETRIC);
   assert_int_equal(
       gpu->op->round_columns(gpu, NULL, &p.dev, p.left_dev, 0, 40, p.factor_dev, 100, false),
       SB_ERR_INTERNAL);

@@ -47,7 +47,7 @@ static inline float ordered_mean(const float *w, size_t n, float centre, bool ab
   return lane[0] / (float)n;
 }
 
-static inline sb_grid scalar_grid(const float *w, size_t n, unsigned bits, sb_symmetry symmetry) {
+static inline sb_grid scalar_grid(const float *w, size_t n, unsigned bits, sb_code_kind code_kind) {
   sb_group_range range = {0};
   for (size_t i = 0; i < n; i++) {
     if (w[i] < range.low) range.low = w[i];
@@ -56,12 +56,12 @@ static inline sb_grid scalar_grid(const float *w, size_t n, unsigned bits, sb_sy
   range.mean = sb_grid_fp16(ordered_mean(w, n, 0.0f, false));
   range.spread = ordered_mean(w, n, range.mean, true);
   range.mean_magnitude = ordered_mean(w, n, 0.0f, true);
-  return sb_grid_choose(&range, bits, symmetry);
+  return sb_grid_choose(&range, bits, code_kind);
 }
 
 /* out[rows, cols] = Q(w), one weight after another; 0 bits copies. */
 static inline void scalar_quantize(float *out, const float *w, const sb_tiling *tiling,
-                                   const uint8_t *bits, sb_symmetry symmetry) {
+                                   const uint8_t *bits, sb_code_kind code_kind) {
   for (size_t r = 0; r < tiling->rows; r++)
     for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {
       const size_t at = r * tiling->cols + j * tiling->block_cols, n = sb_tiling_cols_of(tiling, j);
@@ -70,7 +70,7 @@ static inline void scalar_quantize(float *out, const float *w, const sb_tiling *
         memcpy(out + at, w + at, n * sizeof *w);
         continue;
       }
-      const sb_grid grid = scalar_grid(w + at, n, b, symmetry);
+      const sb_grid grid = scalar_grid(w + at, n, b, code_kind);
       for (size_t c = 0; c < n; c++)
         out[at + c] = sb_grid_value(&grid, sb_grid_code(&grid, w[at + c]));
     }

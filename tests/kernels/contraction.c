@@ -45,8 +45,8 @@ void CONTRACTION_NAME(uint32_t *out) {
                                   .spread = size * fabsf(uniform(&s)),
                                   .mean_magnitude = size * fabsf(uniform(&s))};
     const unsigned bits = 1 + (unsigned)(mix(s++) % 8), fit = (unsigned)(mix(s++) % SB_FITS);
-    for (int symmetry = 0; symmetry < 2; symmetry++) {
-      const sb_grid grid = sb_grid_fitted(&range, bits, (sb_symmetry)symmetry, fit);
+    for (int code_kind = 0; code_kind < 2; code_kind++) {
+      const sb_grid grid = sb_grid_fitted(&range, bits, (sb_code_kind)code_kind, fit);
       const float w = size * uniform(&s), code = sb_grid_code(&grid, w);
       const float step = sb_refine_step((double)uniform(&s), (double)uniform(&s));
       put_grid(out, &n, &grid);
@@ -56,7 +56,7 @@ void CONTRACTION_NAME(uint32_t *out) {
       put(out, &n, sb_refine_base(&grid, size * step));
     }
     /* the scale alone: a product that nothing else needs is fused soonest */
-    put(out, &n, sb_grid_fitted(&range, 3, SB_ASYMMETRIC, (fit + 1) % SB_FITS).scale);
+    put(out, &n, sb_grid_fitted(&range, 3, SB_GRID_ASYMMETRIC, (fit + 1) % SB_FITS).scale);
     put_lowprec(out, &n, size * uniform(&s), size, size * 100.0f);
     int64_t sum[2] = {(int64_t)(mix(s) >> 8), (int64_t)(mix(s + 1) >> 20)};
     s += 2;

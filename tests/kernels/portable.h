@@ -17,6 +17,6 @@ sb_unpack_blocks_fn portable_unpack_blocks;
 sb_round_lowprec_fn portable_round_lowprec;
 void portable_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype,
                               const sb_tiling *tiling, size_t i, const uint8_t *bits,
-                              sb_symmetry symmetry, const float *importance);
+                              sb_code_kind code_kind, const float *importance);
 
 #endif

@@ -24,13 +24,13 @@ typedef struct stack_of {
 
 /* Block row 0 of the grid, block column j at bits[j]; groups and codes
  * as sb_blockrow_pack takes them. */
-static stack_of stack_make(const sb_tiling *tiling, const uint8_t *bits, sb_symmetry symmetry,
+static stack_of stack_make(const sb_tiling *tiling, const uint8_t *bits, sb_code_kind code_kind,
                            sb_grid *grids, uint8_t *codes) {
   const size_t rows = sb_tiling_rows_of(tiling, 0), columns = sb_tiling_block_cols(tiling);
   stack_of s = {.starts = calloc(2, sizeof *s.starts), .bits = malloc(columns * rows)};
   s.starts[1] = rows;
   for (size_t j = 0; j < columns; j++) memset(s.bits + j * rows, bits[j], rows);
-  s.stack = (sb_stack){rows,  tiling->cols, tiling->block_cols, 1, s.starts, symmetry, s.bits,
+  s.stack = (sb_stack){rows,  tiling->cols, tiling->block_cols, 1, s.starts, code_kind, s.bits,
                        grids, codes};
   return s;
 }

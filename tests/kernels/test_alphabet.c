@@ -34,8 +34,8 @@ static void fill(float *w) {
     w[k] = k / LD < 3 ? 0.25f + (float)(k % 11) / 16 : (float)(k * 7 % 23) / 16 - 0.6f;
 }
 
-static void check(unsigned bits, sb_symmetry symmetry) {
-  const sb_block_shape shape = {ROWS, COLS, bits, symmetry};
+static void check(unsigned bits, sb_code_kind code_kind) {
+  const sb_block_shape shape = {ROWS, COLS, bits, code_kind};
   const sb_alphabet *a = sb_alphabet_of((uint8_t)bits);
   float w[ROWS * LD], was[ROWS * LD], doubled[ROWS * LD];
   fill(w);
@@ -75,7 +75,7 @@ static void check(unsigned bits, sb_symmetry symmetry) {
     half = sb_grid_to_fp16(2 * sb_grid_from_fp16(half));
     memcpy(block + at, &half, sizeof half);
   }
-  assert_int_equal(base != SIZE_MAX, bits == 1 && symmetry == SB_ASYMMETRIC);
+  assert_int_equal(base != SIZE_MAX, bits == 1 && code_kind == SB_GRID_ASYMMETRIC);
   a->decode(&shape, block, doubled, SB_F32, 0, LD);
   double largest = 0;
   for (size_t r = 0; r < ROWS; r++)
@@ -92,8 +92,8 @@ static void check(unsigned bits, sb_symmetry symmetry) {
 static void grids(void **state) {
   (void)state;
   for (unsigned bits = SB_MIN_BITS; bits <= SB_MAX_BITS; bits++) {
-    check(bits, SB_ASYMMETRIC);
-    check(bits, SB_SYMMETRIC);
+    check(bits, SB_GRID_ASYMMETRIC);
+    check(bits, SB_GRID_SYMMETRIC);
   }
 }
 

@@ -55,12 +55,12 @@ static void release(data *d) {
 }
 
 /* Q(w) with all bits moved by `by`, kept in 1 .. 8. */
-static void quantized(data *d, float *out, int by, sb_symmetry symmetry) {
+static void quantized(data *d, float *out, int by, sb_code_kind code_kind) {
   for (size_t k = 0; k < d->blocks; k++) {
     const int b = d->bits[k] + by;
     d->shifted[k] = (uint8_t)(b < 1 ? 1 : b > 8 ? 8 : b);
   }
-  scalar_quantize(out, d->w, &d->tiling, d->shifted, symmetry);
+  scalar_quantize(out, d->w, &d->tiling, d->shifted, code_kind);
 }
 
 /* One block: <g, to - now>, and the same of magnitudes. */
@@ -100,8 +100,8 @@ static void check(const data *d, unsigned min_bits, unsigned max_bits) {
 }
 
 static void moves(data *d, double *raise, double *cut, const void *w, sb_dtype w_dtype,
-                  unsigned least, unsigned most, sb_symmetry symmetry) {
-  const sb_block_weights m = {w, w_dtype, &d->tiling, d->bits, symmetry};
+                  unsigned least, unsigned most, sb_code_kind code_kind) {
+  const sb_block_weights m = {w, w_dtype, &d->tiling, d->bits, code_kind};
   assert_ok(d->backend->op->move_grids(d->backend, NULL, d->grids, &m, NULL, NULL));
   assert_ok(d->backend->op->block_moves(d->backend, NULL, raise, cut, d->g, d->ldg, &m, d->grids,
                                         least, most));
@@ -112,19 +112,19 @@ static void test_definition(void **state) {
   for (size_t i = 0; i < SHAPES; i++)
     for (int s = 0; s < 2; s++) {
       data d = create(i);
-      quantized(&d, d.low, -1, (sb_symmetry)s);
-      quantized(&d, d.now, 0, (sb_symmetry)s);
-      quantized(&d, d.high, 1, (sb_symmetry)s);
+      quantized(&d, d.low, -1, (sb_code_kind)s);
+      quantized(&d, d.now, 0, (sb_code_kind)s);
+      quantized(&d, d.high, 1, (sb_code_kind)s);
       omp_set_num_threads(1);
-      moves(&d, d.raise, d.cut, d.w, SB_F32, 1, 8, (sb_symmetry)s);
+      moves(&d, d.raise, d.cut, d.w, SB_F32, 1, 8, (sb_code_kind)s);
       check(&d, 1, 8);
       for (int threads = 2; threads <= 5; threads++) {
         omp_set_num_threads(threads);
-        moves(&d, d.raise_again, d.cut_again, d.w, SB_F32, 1, 8, (sb_symmetry)s);
+        moves(&d, d.raise_again, d.cut_again, d.w, SB_F32, 1, 8, (sb_code_kind)s);
         assert_memory_equal(d.raise, d.raise_again, d.blocks * 8);
         assert_memory_equal(d.cut, d.cut_again, d.blocks * 8);
       }
-      moves(&d, d.raise, d.cut, d.w, SB_F32, 2, 4, (sb_symmetry)s);
+      moves(&d, d.raise, d.cut, d.w, SB_F32, 2, 4, (sb_code_kind)s);
       check(&d, 2, 4);
       release(&d);
     }
@@ -142,10 +142,10 @@ static void test_16_bit_weights(void **state) {
         if (fabsf(d.w[e]) > 60000.0f) d.w[e] = 1000.0f;
       sb_from_f32(w16, types[t], d.w, d.n);
       sb_to_f32(d.w, w16, types[t], d.n);
-      quantized(&d, d.low, -1, SB_ASYMMETRIC);
-      quantized(&d, d.now, 0, SB_ASYMMETRIC);
-      quantized(&d, d.high, 1, SB_ASYMMETRIC);
-      moves(&d, d.raise, d.cut, w16, types[t], 1, 8, SB_ASYMMETRIC);
+      quantized(&d, d.low, -1, SB_GRID_ASYMMETRIC);
+      quantized(&d, d.now, 0, SB_GRID_ASYMMETRIC);
+      quantized(&d, d.high, 1, SB_GRID_ASYMMETRIC);
+      moves(&d, d.raise, d.cut, w16, types[t], 1, 8, SB_GRID_ASYMMETRIC);
       check(&d, 1, 8);
     }
     sb_free(&w16);

@@ -115,10 +115,10 @@ static double curvature_of(const data *d, size_t k, double *size) {
   return sum;
 }
 
-static void squares(data *d, table *out, unsigned least, unsigned most, sb_symmetry symmetry) {
+static void squares(data *d, table *out, unsigned least, unsigned most, sb_code_kind code_kind) {
   assert_ok(d->backend->op->choose_grids(
       d->backend, NULL, d->grids,
-      &(sb_block_weights){.w = d->w, .dtype = SB_F32, .tiling = &d->tiling, .symmetry = symmetry},
+      &(sb_block_weights){.w = d->w, .dtype = SB_F32, .tiling = &d->tiling, .code_kind = code_kind},
       least, most, NULL));
   assert_ok(d->backend->op->block_squares(
       d->backend, NULL, out, d->g, d->ldg,
@@ -127,10 +127,10 @@ static void squares(data *d, table *out, unsigned least, unsigned most, sb_symme
 }
 
 static void curvature(data *d, table *out, size_t first, size_t count, unsigned least,
-                      unsigned most, sb_symmetry symmetry) {
+                      unsigned most, sb_code_kind code_kind) {
   assert_ok(d->backend->op->block_curvature(
       d->backend, NULL, out,
-      &(sb_block_weights){.w = d->w, .dtype = SB_F32, .tiling = &d->tiling, .symmetry = symmetry},
+      &(sb_block_weights){.w = d->w, .dtype = SB_F32, .tiling = &d->tiling, .code_kind = code_kind},
       first, count, d->grams, d->row_weights, least, most, NULL));
 }
 
@@ -142,11 +142,11 @@ static void test_definitions(void **state) {
       const unsigned least = i % 2 ? 1 : 2, most = i % 3 ? 8 : 5;
       for (size_t k = 0; k < d.blocks; k++)
         for (int b = 0; b < SB_WIDTHS; b++) d.got[k][b] = d.again[k][b] = -1;
-      squares(&d, d.got, least, most, (sb_symmetry)s);
-      curvature(&d, d.again, 0, sb_tiling_block_rows(&d.tiling), least, most, (sb_symmetry)s);
+      squares(&d, d.got, least, most, (sb_code_kind)s);
+      curvature(&d, d.again, 0, sb_tiling_block_rows(&d.tiling), least, most, (sb_code_kind)s);
       for (unsigned b = 0; b < SB_WIDTHS; b++) {
         memset(d.bits, (int)b, d.blocks);
-        if (b > 0) scalar_quantize(d.rounded, d.w, &d.tiling, d.bits, (sb_symmetry)s);
+        if (b > 0) scalar_quantize(d.rounded, d.w, &d.tiling, d.bits, (sb_code_kind)s);
         for (size_t k = 0; k < d.blocks; k++) {
           double size;
           if (b < least || b > most) { /* left alone */
@@ -180,16 +180,16 @@ static void test_same_bits(void **state) {
       memset(d.again, 0, bytes);
       omp_set_num_threads(1);
       if (twice)
-        squares(&d, d.got, 1, 8, SB_ASYMMETRIC);
+        squares(&d, d.got, 1, 8, SB_GRID_ASYMMETRIC);
       else
-        curvature(&d, d.got, 0, rows, 1, 8, SB_ASYMMETRIC);
+        curvature(&d, d.got, 0, rows, 1, 8, SB_GRID_ASYMMETRIC);
       omp_set_num_threads(3);
       if (twice) {
-        squares(&d, d.again, 1, 8, SB_ASYMMETRIC);
+        squares(&d, d.again, 1, 8, SB_GRID_ASYMMETRIC);
       } else {
         const size_t half = rows / 2;
-        curvature(&d, d.again + half * d.columns, half, rows - half, 1, 8, SB_ASYMMETRIC);
-        curvature(&d, d.again, 0, half, 1, 8, SB_ASYMMETRIC);
+        curvature(&d, d.again + half * d.columns, half, rows - half, 1, 8, SB_GRID_ASYMMETRIC);
+        curvature(&d, d.again, 0, half, 1, 8, SB_GRID_ASYMMETRIC);
       }
       assert_memory_equal(d.got, d.again, bytes);
     }
@@ -224,15 +224,15 @@ static void test_stored_grids(void **state) {
   for (size_t i = 0; i < SHAPES; i++)
     for (int s = 0; s < 4; s++) {
       data d = create(i);
-      const sb_symmetry symmetry = (sb_symmetry)(s % 2);
+      const sb_code_kind code_kind = (sb_code_kind)(s % 2);
       const size_t groups = d.tiling.rows * d.columns;
       float *importance = NULL;
       uint8_t *fits = NULL;
       sb_stored_grid *three = NULL;
       uint8_t *none = NULL; /* blocks of 0 bits are left alone */
       assert_ok(sb_alloc(&none, d.blocks, 1, "bits"));
-      const sb_block_weights m = {d.w, SB_F32, &d.tiling, d.bits, symmetry},
-                             unquantized = {d.w, SB_F32, &d.tiling, none, symmetry};
+      const sb_block_weights m = {d.w, SB_F32, &d.tiling, d.bits, code_kind},
+                             unquantized = {d.w, SB_F32, &d.tiling, none, code_kind};
       assert_ok(sb_alloc(&three, SB_MOVES * groups, sizeof *three, "grids"));
       for (size_t g = 0; g < SB_MOVES * groups; g++) three[g].scale = UINT16_MAX;
       if (s >= 2) {
@@ -272,21 +272,21 @@ static void test_types(void **state) {
         if (fabsf(d.w[at]) > 60000.0f) d.w[at] = 1000.0f;
       sb_from_f32(half, types[t], d.w, d.n);
       sb_to_f32(d.w, half, types[t], d.n);
-      squares(&d, d.got, 1, 8, SB_SYMMETRIC);
+      squares(&d, d.got, 1, 8, SB_GRID_SYMMETRIC);
       assert_ok(d.backend->op->choose_grids(
           d.backend, NULL, d.grids,
           &(sb_block_weights){
-              .w = half, .dtype = types[t], .tiling = &d.tiling, .symmetry = SB_SYMMETRIC},
+              .w = half, .dtype = types[t], .tiling = &d.tiling, .code_kind = SB_GRID_SYMMETRIC},
           1, 8, NULL));
       assert_ok(d.backend->op->block_squares(
           d.backend, NULL, d.again, d.g, d.ldg,
           &(sb_block_weights){.w = half, .dtype = types[t], .tiling = &d.tiling}, d.grids, 1, 8));
       assert_memory_equal(d.got, d.again, bytes);
-      curvature(&d, d.got, 0, rows, 1, 8, SB_SYMMETRIC);
+      curvature(&d, d.got, 0, rows, 1, 8, SB_GRID_SYMMETRIC);
       assert_ok(d.backend->op->block_curvature(
           d.backend, NULL, d.again,
           &(sb_block_weights){
-              .w = half, .dtype = types[t], .tiling = &d.tiling, .symmetry = SB_SYMMETRIC},
+              .w = half, .dtype = types[t], .tiling = &d.tiling, .code_kind = SB_GRID_SYMMETRIC},
           0, rows, d.grams, d.row_weights, 1, 8, NULL));
       assert_memory_equal(d.got, d.again, bytes);
       sb_free(&half);

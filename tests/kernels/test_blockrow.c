@@ -7,16 +7,17 @@
 typedef struct data {
   sb_backend *backend;
   sb_tiling tiling;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   size_t n, rows, columns; /* weights; block rows and columns */
   float *w, *expected, *out;
   uint8_t *bits, **packed;
   size_t *bytes;
 } data;
 
-static data create(size_t shape, sb_symmetry symmetry) {
-  data d = {
-      .tiling = shapes[shape], .symmetry = symmetry, .n = shapes[shape].rows * shapes[shape].cols};
+static data create(size_t shape, sb_code_kind code_kind) {
+  data d = {.tiling = shapes[shape],
+            .code_kind = code_kind,
+            .n = shapes[shape].rows * shapes[shape].cols};
   d.rows = sb_tiling_block_rows(&d.tiling);
   d.columns = sb_tiling_block_cols(&d.tiling);
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &d.backend));
@@ -28,14 +29,14 @@ static data create(size_t shape, sb_symmetry symmetry) {
   assert_ok(sb_alloc(&d.bytes, d.rows, sizeof *d.bytes, "bytes"));
   fill_awkward(d.w, d.tiling.rows, d.tiling.cols, shape);
   fill_bits(d.bits, d.rows * d.columns, 1, 8, shape);
-  scalar_quantize(d.expected, d.w, &d.tiling, d.bits, symmetry);
+  scalar_quantize(d.expected, d.w, &d.tiling, d.bits, code_kind);
   for (size_t i = 0; i < d.rows; i++) { /* memory of exactly the size, for the address sanitizer */
-    d.bytes[i] = sb_blockrow_bytes(&d.tiling, i, d.bits + i * d.columns, symmetry);
+    d.bytes[i] = sb_blockrow_bytes(&d.tiling, i, d.bits + i * d.columns, code_kind);
     d.packed[i] = malloc(d.bytes[i]);
     assert_non_null(d.packed[i]);
     memset(d.packed[i], 0xff, d.bytes[i]);
     sb_blockrow_encode(d.packed[i], d.w + i * d.tiling.block_rows * d.tiling.cols, SB_F32,
-                       &d.tiling, i, d.bits + i * d.columns, symmetry, NULL);
+                       &d.tiling, i, d.bits + i * d.columns, code_kind, NULL);
   }
   return d;
 }
@@ -73,7 +74,9 @@ static const uint8_t *read_by_hand(const data *d, size_t i) {
     const unsigned b = d->bits[i * d->columns + j];
     const size_t cols =
         sb_min_size(d->tiling.block_cols, d->tiling.cols - j * d->tiling.block_cols);
-    const size_t extra = d->symmetry == SB_SYMMETRIC ? 0 : b == 1 ? 2 * rows : (rows * b + 7) / 8;
+    const size_t extra = d->code_kind == SB_GRID_SYMMETRIC ? 0
+                         : b == 1                          ? 2 * rows
+                                                           : (rows * b + 7) / 8;
     const uint8_t *zeros = at + 2 * rows, *codes = zeros + extra;
     for (size_t r = 0; r < rows; r++, codes += (cols * b + 7) / 8)
       for (size_t c = 0; c < cols; c++) {
@@ -82,7 +85,7 @@ static const uint8_t *read_by_hand(const data *d, size_t i) {
         const float expected = d->expected[(i * d->tiling.block_rows + r) * d->tiling.cols +
                                            j * d->tiling.block_cols + c];
         double value = (code - top / 2) * scale;
-        if (d->symmetry == SB_ASYMMETRIC)
+        if (d->code_kind == SB_GRID_ASYMMETRIC)
           value = b == 1 ? half(zeros + 2 * r) + (code - 0.5) * scale
                          : (code - number(zeros, r, b)) * scale;
         assert_true((float)value == expected);
@@ -96,7 +99,7 @@ static void test_by_hand(void **state) {
   (void)state;
   for (size_t shape = 0; shape < SHAPES; shape++)
     for (int s = 0; s < 2; s++) {
-      data d = create(shape, (sb_symmetry)s);
+      data d = create(shape, (sb_code_kind)s);
       for (size_t i = 0; i < d.rows; i++)
         assert_ptr_equal(read_by_hand(&d, i), d.packed[i] + d.bytes[i]);
       release(&d);
@@ -109,7 +112,7 @@ static void test_unpack(void **state) {
   (void)state;
   for (size_t shape = 0; shape < SHAPES; shape++)
     for (int s = 0; s < 2; s++) {
-      data d = create(shape, (sb_symmetry)s);
+      data d = create(shape, (sb_code_kind)s);
       uint8_t *all = NULL, *want = NULL;
       size_t *offsets = NULL, total = 0;
       assert_ok(sb_alloc(&offsets, d.rows, sizeof *offsets, "offsets"));
@@ -125,13 +128,13 @@ static void test_unpack(void **state) {
           omp_set_num_threads(threads);
           memset(d.out, 0xff, d.n * 4);
           assert_ok(d.backend->op->unpack_blocks(d.backend, NULL, d.out, types[t], all, offsets,
-                                                 &d.tiling, d.bits, d.symmetry));
+                                                 &d.tiling, d.bits, d.code_kind));
           sb_from_f32(want, types[t], d.expected, d.n);
           assert_memory_equal(d.out, want, d.n * sb_dtype_size(types[t]));
         }
       d.bits[0] = d.bits[0] == 8 ? 1 : 8;
       assert_int_equal(d.backend->op->unpack_blocks(d.backend, NULL, d.out, SB_F32, all, offsets,
-                                                    &d.tiling, d.bits, d.symmetry),
+                                                    &d.tiling, d.bits, d.code_kind),
                        SB_ERR_INTERNAL);
       sb_free(&all);
       sb_free(&want);
@@ -145,7 +148,7 @@ static void test_two_steps(void **state) {
   (void)state;
   for (size_t shape = 0; shape < SHAPES; shape++)
     for (int s = 0; s < 2; s++) {
-      data d = create(shape, (sb_symmetry)s);
+      data d = create(shape, (sb_code_kind)s);
       sb_grid *grids = NULL;
       uint8_t *codes = NULL;
       assert_ok(sb_alloc(&grids, d.tiling.block_rows * d.columns, sizeof *grids, "groups"));
@@ -155,16 +158,16 @@ static void test_two_steps(void **state) {
         const uint8_t *bits = d.bits + i * d.columns;
         assert_non_null(again);
         sb_blockrow_choose(grids, codes, d.w + i * d.tiling.block_rows * d.tiling.cols, SB_F32,
-                           &d.tiling, i, bits, d.symmetry, NULL);
-        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.symmetry);
+                           &d.tiling, i, bits, d.code_kind, NULL);
+        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.code_kind);
         assert_memory_equal(again, d.packed[i], d.bytes[i]);
         for (size_t r = 0; r < sb_tiling_rows_of(&d.tiling, i); r++)
           for (size_t c = 0; c < d.tiling.cols; c++) {
             const unsigned top = (1u << bits[c / d.tiling.block_cols]) - 1;
             codes[r * d.tiling.cols + c] = (uint8_t)(top - codes[r * d.tiling.cols + c]);
           }
-        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.symmetry);
-        sb_blockrow_decode(d.out, SB_F32, again, &d.tiling, i, 0, d.columns, d.symmetry);
+        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.code_kind);
+        sb_blockrow_decode(d.out, SB_F32, again, &d.tiling, i, 0, d.columns, d.code_kind);
         for (size_t r = 0; r < sb_tiling_rows_of(&d.tiling, i); r++)
           for (size_t c = 0; c < d.tiling.cols; c++) {
             const sb_grid *grid =
@@ -185,17 +188,18 @@ static void test_sizes(void **state) {
   const uint8_t bits[2] = {3, 1};
   (void)state;
   /* 16 of bit map; 256 of scales, 48 of zeros, 6144 of codes; 256, 256, 2048 */
-  assert_int_equal(sb_blockrow_bytes(&tiling, 0, bits, SB_ASYMMETRIC),
+  assert_int_equal(sb_blockrow_bytes(&tiling, 0, bits, SB_GRID_ASYMMETRIC),
                    16 + 256 + 48 + 6144 + 256 + 256 + 2048);
-  assert_int_equal(sb_blockrow_bytes(&tiling, 0, bits, SB_SYMMETRIC), 16 + 256 + 6144 + 256 + 2048);
+  assert_int_equal(sb_blockrow_bytes(&tiling, 0, bits, SB_GRID_SYMMETRIC),
+                   16 + 256 + 6144 + 256 + 2048);
   assert_int_equal(sb_block_code_bytes(128, 128, 3), 6144);
   for (size_t shape = 0; shape < SHAPES; shape++) { /* the parts add up */
-    data d = create(shape, SB_ASYMMETRIC);
+    data d = create(shape, SB_GRID_ASYMMETRIC);
     for (size_t i = 0; i < d.rows; i++) {
       sb_block_part *parts = NULL;
       size_t sum = 0, count;
       assert_ok(sb_alloc(&parts, 1 + 3 * d.columns, sizeof *parts, "parts"));
-      count = sb_blockrow_parts(parts, &d.tiling, i, d.bits + i * d.columns, d.symmetry);
+      count = sb_blockrow_parts(parts, &d.tiling, i, d.bits + i * d.columns, d.code_kind);
       assert_true(count <= 1 + 3 * d.columns);
       for (size_t p = 0; p < count; p++) sum += parts[p].bytes;
       assert_int_equal(sum, d.bytes[i]);
@@ -208,17 +212,17 @@ static void test_sizes(void **state) {
 static void refuse(const data *d, size_t bytes, const char *why) {
   uint8_t bits[64];
   assert_true(d->columns <= sizeof bits);
-  assert_int_equal(sb_blockrow_read_bits(bits, d->packed[0], bytes, &d->tiling, 0, d->symmetry),
+  assert_int_equal(sb_blockrow_read_bits(bits, d->packed[0], bytes, &d->tiling, 0, d->code_kind),
                    SB_ERR_FORMAT);
   assert_non_null(strstr(sb_message(), why));
 }
 
 static void test_refusals(void **state) {
-  data d = create(1, SB_ASYMMETRIC);
+  data d = create(1, SB_GRID_ASYMMETRIC);
   uint8_t bits[64];
   char text[64];
   (void)state;
-  assert_ok(sb_blockrow_read_bits(bits, d.packed[0], d.bytes[0], &d.tiling, 0, d.symmetry));
+  assert_ok(sb_blockrow_read_bits(bits, d.packed[0], d.bytes[0], &d.tiling, 0, d.code_kind));
   assert_memory_equal(bits, d.bits, d.columns);
   snprintf(text, sizeof text, "asks for %zu", d.bytes[0]);
   refuse(&d, d.bytes[0] - 1, text);

@@ -67,11 +67,11 @@ static void check(const data *d, bool absolute) {
 }
 
 static void sums(data *d, double *rows, double *cols, const void *w, sb_dtype dtype, bool absolute,
-                 sb_symmetry symmetry) {
+                 sb_code_kind code_kind) {
   assert_ok(d->backend->op->channel_scores(
       d->backend, NULL, rows, cols, d->g, d->ldg,
       &(sb_block_weights){
-          .w = w, .dtype = dtype, .tiling = &d->tiling, .bits = d->bits, .symmetry = symmetry},
+          .w = w, .dtype = dtype, .tiling = &d->tiling, .bits = d->bits, .code_kind = code_kind},
       NULL, absolute));
 }
 
@@ -79,16 +79,16 @@ static void test_definition(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++)
     for (int s = 0; s < 4; s++) {
-      const sb_symmetry symmetry = (sb_symmetry)(s % 2);
+      const sb_code_kind code_kind = (sb_code_kind)(s % 2);
       const bool absolute = s >= 2;
       data d = create(i);
-      scalar_quantize(d.now, d.w, &d.tiling, d.bits, symmetry);
+      scalar_quantize(d.now, d.w, &d.tiling, d.bits, code_kind);
       omp_set_num_threads(1);
-      sums(&d, d.rows, d.cols, d.w, SB_F32, absolute, symmetry);
+      sums(&d, d.rows, d.cols, d.w, SB_F32, absolute, code_kind);
       check(&d, absolute);
       for (int threads = 2; threads <= 5; threads++) {
         omp_set_num_threads(threads);
-        sums(&d, d.rows_again, d.cols_again, d.w, SB_F32, absolute, symmetry);
+        sums(&d, d.rows_again, d.cols_again, d.w, SB_F32, absolute, code_kind);
         assert_memory_equal(d.rows, d.rows_again, d.tiling.rows * 8);
         assert_memory_equal(d.cols, d.cols_again, d.tiling.cols * 8);
       }
@@ -108,8 +108,8 @@ static void test_16_bit_types(void **state) {
         if (fabsf(d.w[e]) > 60000.0f) d.w[e] = 1000.0f;
       sb_from_f32(w16, type, d.w, d.n);
       sb_to_f32(d.w, w16, type, d.n);
-      scalar_quantize(d.now, d.w, &d.tiling, d.bits, SB_ASYMMETRIC);
-      sums(&d, d.rows, d.cols, w16, type, false, SB_ASYMMETRIC);
+      scalar_quantize(d.now, d.w, &d.tiling, d.bits, SB_GRID_ASYMMETRIC);
+      sums(&d, d.rows, d.cols, w16, type, false, SB_GRID_ASYMMETRIC);
       check(&d, false);
       sb_free(&w16);
       release(&d);

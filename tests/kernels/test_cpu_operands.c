@@ -102,17 +102,17 @@ static void packed_with_rounded(void **state) {
   const uint8_t bits[BLOCKS] = {3, 1, 8, 2, 5, 4, 7, 6};
   const float *w = check_random(ROWS * COLS, 1.0f, 2);
   const uint16_t *x = rounded(check_random(T * COLS, 1.0f, 1), T * COLS);
-  const size_t first = sb_blockrow_bytes(&tiling, 0, bits, SB_ASYMMETRIC),
-               second = sb_blockrow_bytes(&tiling, 1, bits + 4, SB_ASYMMETRIC),
+  const size_t first = sb_blockrow_bytes(&tiling, 0, bits, SB_GRID_ASYMMETRIC),
+               second = sb_blockrow_bytes(&tiling, 1, bits + 4, SB_GRID_ASYMMETRIC),
                offsets[2] = {0, first};
   uint8_t *packed = (uint8_t *)check_zeros(first + second);
   float *y = check_zeros(T * ROWS), *y2 = check_zeros(T * ROWS);
   sb_packed matrix;
-  sb_blockrow_encode(packed, w, SB_F32, &tiling, 0, bits, SB_ASYMMETRIC, NULL);
-  sb_blockrow_encode(packed + first, w + BLOCK * COLS, SB_F32, &tiling, 1, bits + 4, SB_ASYMMETRIC,
-                     NULL);
+  sb_blockrow_encode(packed, w, SB_F32, &tiling, 0, bits, SB_GRID_ASYMMETRIC, NULL);
+  sb_blockrow_encode(packed + first, w + BLOCK * COLS, SB_F32, &tiling, 1, bits + 4,
+                     SB_GRID_ASYMMETRIC, NULL);
   assert_ok(
-      be->op->packed_create(be, NULL, packed, offsets, &tiling, bits, SB_ASYMMETRIC, &matrix));
+      be->op->packed_create(be, NULL, packed, offsets, &tiling, bits, SB_GRID_ASYMMETRIC, &matrix));
   assert_ok(be->op->packed_gemm(be, NULL, y, widened(x, T * COLS), T, matrix, false));
   as_bf16();
   assert_ok(be->op->packed_gemm(be, NULL, y2, x, T, matrix, false));

@@ -16,7 +16,7 @@ enum { THREADS = 3 };
 
 typedef struct packed_case {
   sb_tiling tiling;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   uint8_t *bits, *packed;
   size_t *offsets;
   double *w, *size; /* weights, and what rounding is measured by: |w| + |value of code 0| */
@@ -39,12 +39,12 @@ static double half_at(const uint8_t *p, size_t k) {
 static size_t read_block(const packed_case *c, const uint8_t *block, size_t row, size_t rows,
                          size_t col, size_t cols, unsigned b) {
   const uint8_t *zeros = block + 2 * rows, *codes = zeros;
-  if (c->symmetry == SB_ASYMMETRIC) codes += b == 1 ? 2 * rows : (rows * b + 7) / 8;
+  if (c->code_kind == SB_GRID_ASYMMETRIC) codes += b == 1 ? 2 * rows : (rows * b + 7) / 8;
   const size_t stride = (cols * b + 7) / 8;
   for (size_t r = 0; r < rows; r++) {
     double center = 0.5 * ((1 << b) - 1), base = 0.0;
-    if (c->symmetry == SB_ASYMMETRIC && b == 1) base = half_at(zeros, r);
-    if (c->symmetry == SB_ASYMMETRIC && b > 1) center = bits_at(zeros, r, b);
+    if (c->code_kind == SB_GRID_ASYMMETRIC && b == 1) base = half_at(zeros, r);
+    if (c->code_kind == SB_GRID_ASYMMETRIC && b > 1) center = bits_at(zeros, r, b);
     for (size_t k = 0; k < cols; k++) {
       const size_t at = (row + r) * c->tiling.cols + col + k;
       c->w[at] = (bits_at(codes + r * stride, k, b) - center) * half_at(block, r) + base;
@@ -71,14 +71,14 @@ static void make_case(packed_case *c, const uint8_t *widths, size_t width_count,
     c->bits[k] = widths[(k * 7 + k / columns * 3) % width_count];
   for (size_t i = 0; i < rows; i++) {
     c->offsets[i] = bytes + 3 * i;
-    bytes += sb_blockrow_bytes(g, i, c->bits + i * columns, c->symmetry);
+    bytes += sb_blockrow_bytes(g, i, c->bits + i * columns, c->code_kind);
   }
   c->packed = malloc(bytes + 3 * (rows - 1));
   assert_non_null(c->packed);
   for (size_t i = 0; i < rows; i++) {
     uint8_t *at = c->packed + c->offsets[i];
     sb_blockrow_encode(at, w + i * g->block_rows * g->cols, SB_F32, g, i, c->bits + i * columns,
-                       c->symmetry, NULL);
+                       c->code_kind, NULL);
     at += (columns + 15) / 16 * 16;
     for (size_t j = 0; j < columns; j++)
       at += read_block(c, at, i * g->block_rows, sb_tiling_rows_of(g, i), j * g->block_cols,
@@ -98,7 +98,7 @@ static void product(const packed_case *c, sb_packed_level level, int threads, fl
   sb_backend *b = backend_of(level, threads);
   sb_packed w = NULL;
   assert_ok(
-      b->op->packed_create(b, NULL, c->packed, c->offsets, &c->tiling, c->bits, c->symmetry, &w));
+      b->op->packed_create(b, NULL, c->packed, c->offsets, &c->tiling, c->bits, c->code_kind, &w));
   assert_ok(b->op->packed_gemm(b, NULL, y, x, T, w, add));
   b->op->packed_destroy(b, w);
   b->op->destroy(b);
@@ -133,7 +133,7 @@ static void check_level(const packed_case *c, sb_packed_level level, const expec
           "%s, %zu x %zu in %zu x %zu, %u bits first, symmetry %d, %zu tokens: item %zu is %.9g, "
           "expected %.9g",
           sb_packed_kernels_at(level)->name, rows, cols, c->tiling.block_rows, c->tiling.block_cols,
-          c->bits[0], (int)c->symmetry, e->T, i, (double)got[0][i], e->y[i]);
+          c->bits[0], (int)c->code_kind, e->T, i, (double)got[0][i], e->y[i]);
   }
 }
 
@@ -156,9 +156,9 @@ static const uint8_t mix[] = {3, 1, 8, 2, 5, 4, 7, 6};
 /* The mix, in which b is 0, and every `stride`-th uniform width from `first` on. */
 static void check_shape(sb_tiling tiling, unsigned first, unsigned stride, const size_t *tokens,
                         size_t token_counts) {
-  for (int symmetry = 0; symmetry < 2; symmetry++)
+  for (int code_kind = 0; code_kind < 2; code_kind++)
     for (unsigned b = 0; b <= SB_MAX_BITS; b = b ? b + stride : first) {
-      packed_case c = {.tiling = tiling, .symmetry = (sb_symmetry)symmetry};
+      packed_case c = {.tiling = tiling, .code_kind = (sb_code_kind)code_kind};
       const uint8_t uniform = (uint8_t)b;
       make_case(&c, b ? &uniform : mix, b ? 1 : sizeof mix, 100 + b);
       for (size_t t = 0; t < token_counts; t++) check_product(&c, tokens[t], (t + b) % 2 == 0);
@@ -202,22 +202,22 @@ static void the_fastest_is_taken(void **state) {
 static void refusals(void **state) {
   (void)state;
   sb_backend *b = check_backend(SB_COMPUTE_F32);
-  packed_case c = {.tiling = {40, 40, 32, 32}, .symmetry = SB_ASYMMETRIC};
+  packed_case c = {.tiling = {40, 40, 32, 32}, .code_kind = SB_GRID_ASYMMETRIC};
   sb_packed w = NULL;
   make_case(&c, mix, sizeof mix, 1);
   c.bits[3] = c.bits[3] == 8 ? 7 : 8;
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.symmetry, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, &w),
       SB_ERR_INTERNAL);
   assert_non_null(strstr(sb_message(), "block row 1"));
   c.bits[3] = 0;
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.symmetry, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, &w),
       SB_ERR_INTERNAL);
   assert_null(w);
   c.tiling = (sb_tiling){40, 5000, 32, 4096};
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.symmetry, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, &w),
       SB_ERR_UNSUPPORTED);
   free(c.packed);
   check_done();

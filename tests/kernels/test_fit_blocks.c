@@ -3,19 +3,20 @@
 #include "kernels/blockrow.h"
 
 /* The range as scalar_grid has it, shrunk. */
-static sb_grid shrunk_grid(const float *w, size_t n, unsigned bits, sb_symmetry symmetry, int fit) {
+static sb_grid shrunk_grid(const float *w, size_t n, unsigned bits, sb_code_kind code_kind,
+                           int fit) {
   sb_group_range range = {0};
   for (size_t i = 0; i < n; i++) {
     if (w[i] < range.low) range.low = w[i];
     if (w[i] > range.high) range.high = w[i];
   }
-  return sb_grid_fitted(&range, bits, symmetry, (unsigned)fit);
+  return sb_grid_fitted(&range, bits, code_kind, (unsigned)fit);
 }
 
 /* In the lanes and with the roundings of kernels/shared/grid.h. */
 static float error_at(const float *w, const float *importance, size_t n, unsigned bits,
-                      sb_symmetry symmetry, int fit) {
-  const sb_grid grid = shrunk_grid(w, n, bits, symmetry, fit);
+                      sb_code_kind code_kind, int fit) {
+  const sb_grid grid = shrunk_grid(w, n, bits, code_kind, fit);
   float lane[16] = {0};
   for (size_t i = 0; i < n; i++) {
     const float e = sb_grid_value(&grid, sb_grid_code(&grid, w[i])) - w[i];
@@ -28,14 +29,14 @@ static float error_at(const float *w, const float *importance, size_t n, unsigne
 }
 
 static int naive_fit(const float *w, const float *importance, size_t n, unsigned bits,
-                     sb_symmetry symmetry) {
+                     sb_code_kind code_kind) {
   int looked_at[16], count = 0, best = 0;
   if (bits <= 1) return 0;
   for (int f = 0; f < SB_FITS; f += 4) looked_at[count++] = f;
   for (int distance = 3; distance >= 1; distance--) {
     float least = INFINITY;
     for (int i = 0; i < count; i++) {
-      const float error = error_at(w, importance, n, bits, symmetry, looked_at[i]);
+      const float error = error_at(w, importance, n, bits, code_kind, looked_at[i]);
       if (error < least || (error == least && looked_at[i] < best))
         least = error, best = looked_at[i];
     }
@@ -55,7 +56,7 @@ static void test_definition(void **state) {
   for (size_t shape = 0; shape < SHAPES; shape++)
     for (int s = 0; s < 2; s++) {
       const sb_tiling tiling = shapes[shape];
-      const sb_symmetry symmetry = (sb_symmetry)s;
+      const sb_code_kind code_kind = (sb_code_kind)s;
       const size_t n = tiling.rows * tiling.cols, columns = sb_tiling_block_cols(&tiling);
       float *w = NULL, *importance = NULL, *out = NULL;
       uint8_t *bits = NULL, *fits = NULL;
@@ -72,7 +73,7 @@ static void test_definition(void **state) {
       assert_ok(backend->op->fit_blocks(
           backend, NULL, fits,
           &(sb_block_weights){
-              .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = bits, .symmetry = symmetry},
+              .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = bits, .code_kind = code_kind},
           importance));
       for (size_t r = 0; r < tiling.rows; r++)
         for (size_t j = 0; j < columns; j++) {
@@ -80,13 +81,13 @@ static void test_definition(void **state) {
           const unsigned b = bits[r / tiling.block_rows * columns + j];
           const int expected = b == 0 ? 0
                                       : naive_fit(w + r * tiling.cols + first, importance + first,
-                                                  sb_tiling_cols_of(&tiling, j), b, symmetry);
+                                                  sb_tiling_cols_of(&tiling, j), b, code_kind);
           assert_int_equal(fits[r * columns + j], expected);
         }
       assert_ok(backend->op->quantize_blocks(
           backend, NULL, out, SB_F32,
           &(sb_block_weights){
-              .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = bits, .symmetry = symmetry},
+              .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = bits, .code_kind = code_kind},
           fits));
       for (size_t r = 0; r < tiling.rows; r++)
         for (size_t c = 0; c < tiling.cols; c++) {
@@ -94,7 +95,7 @@ static void test_definition(void **state) {
           const unsigned b = bits[r / tiling.block_rows * columns + j];
           if (b < 2) continue; /* other means: test_quantize.c */
           const sb_grid grid =
-              shrunk_grid(w + r * tiling.cols + first, sb_tiling_cols_of(&tiling, j), b, symmetry,
+              shrunk_grid(w + r * tiling.cols + first, sb_tiling_cols_of(&tiling, j), b, code_kind,
                           fits[r * columns + j]);
           assert_true(out[r * tiling.cols + c] ==
                       sb_grid_value(&grid, sb_grid_code(&grid, w[r * tiling.cols + c])));
@@ -127,17 +128,21 @@ static void test_worth(void **state) {
     power += (double)w[i] * w[i];
   }
   for (size_t c = 0; c < COLS; c++) importance[c] = 1;
-  assert_ok(backend->op->fit_blocks(
-      backend, NULL, fits,
-      &(sb_block_weights){
-          .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = &bits, .symmetry = SB_ASYMMETRIC},
-      importance));
+  assert_ok(backend->op->fit_blocks(backend, NULL, fits,
+                                    &(sb_block_weights){.w = w,
+                                                        .dtype = SB_F32,
+                                                        .tiling = &tiling,
+                                                        .bits = &bits,
+                                                        .code_kind = SB_GRID_ASYMMETRIC},
+                                    importance));
   for (int fitted = 0; fitted < 2; fitted++) {
-    assert_ok(backend->op->quantize_blocks(
-        backend, NULL, out, SB_F32,
-        &(sb_block_weights){
-            .w = w, .dtype = SB_F32, .tiling = &tiling, .bits = &bits, .symmetry = SB_ASYMMETRIC},
-        fitted ? fits : NULL));
+    assert_ok(backend->op->quantize_blocks(backend, NULL, out, SB_F32,
+                                           &(sb_block_weights){.w = w,
+                                                               .dtype = SB_F32,
+                                                               .tiling = &tiling,
+                                                               .bits = &bits,
+                                                               .code_kind = SB_GRID_ASYMMETRIC},
+                                           fitted ? fits : NULL));
     for (size_t i = 0; i < ROWS * COLS; i++)
       error[fitted] += ((double)out[i] - w[i]) * ((double)out[i] - w[i]);
   }

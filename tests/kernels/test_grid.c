@@ -19,8 +19,8 @@ static double nearest_level(const sb_grid *g, double w) {
   return best;
 }
 
-static void check_group(const float *w, size_t n, unsigned bits, sb_symmetry symmetry) {
-  const sb_grid g = scalar_grid(w, n, bits, symmetry);
+static void check_group(const float *w, size_t n, unsigned bits, sb_code_kind code_kind) {
+  const sb_grid g = scalar_grid(w, n, bits, code_kind);
   double low = 0, high = 0, sum = 0, spread = 0, magnitude = 0, expected;
   const double top = ldexp(1, (int)bits) - 1;
   for (size_t i = 0; i < n; i++) {
@@ -33,20 +33,20 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_symmetry sym
   assert_true(g.top == (float)top);
   if (bits == 1) {
     /* sums in float: a few hundred terms, then one rounding to 11 bits */
-    expected = 2 * (symmetry == SB_SYMMETRIC ? magnitude : spread) / (double)n;
+    expected = 2 * (code_kind == SB_GRID_SYMMETRIC ? magnitude : spread) / (double)n;
     assert_true(fabs((double)g.scale - fmin(expected, 65504)) <= 0x1p-10 * expected + 0x1p-24);
-    if (symmetry == SB_ASYMMETRIC)
+    if (code_kind == SB_GRID_ASYMMETRIC)
       assert_true(fabs((double)g.base - fmax(fmin(sum / (double)n, 65504), -65504)) <=
                   0x1p-10 * magnitude / (double)n + 0x1p-24);
   } else {
     /* the float quotient may lie on the other side of a tie of fp16 */
-    expected = symmetry == SB_SYMMETRIC ? 2 * fmax(high, -low) / top : (high - low) / top;
+    expected = code_kind == SB_GRID_SYMMETRIC ? 2 * fmax(high, -low) / top : (high - low) / top;
     assert_true(fabs((double)g.scale - step_of(expected)) <= 0x1p-10 * step_of(expected));
     assert_true((double)g.scale >= expected || expected > 0x1p-14 * (1 - 1e-6));
     assert_true((g.scale == 0) == (low == 0 && high == 0));
   }
   assert_true(g.inverse == (g.scale > 0 ? 1.0f / g.scale : 0.0f));
-  if (symmetry == SB_ASYMMETRIC && bits > 1) {
+  if (code_kind == SB_GRID_ASYMMETRIC && bits > 1) {
     assert_true(g.center == floorf(g.center) && g.center >= 0 && g.center <= g.top);
     if (g.scale > 0 && (double)g.scale < 65504)
       assert_true(fabs((double)g.center - fmin(-low / (double)g.scale, top)) <= 0.5001);
@@ -77,16 +77,16 @@ static void test_promises(void **state) {
   for (size_t r = 0; r < ROWS; r++) {
     const size_t n = 1 + mix(r) % COLS;
     for (unsigned bits = 1; bits <= 8; bits++) {
-      check_group(w + r * COLS, n, bits, SB_ASYMMETRIC);
-      check_group(w + r * COLS, n, bits, SB_SYMMETRIC);
+      check_group(w + r * COLS, n, bits, SB_GRID_ASYMMETRIC);
+      check_group(w + r * COLS, n, bits, SB_GRID_SYMMETRIC);
     }
   }
   sb_free(&w);
 }
 
-static void check_values(const float *w, size_t n, unsigned bits, sb_symmetry symmetry,
+static void check_values(const float *w, size_t n, unsigned bits, sb_code_kind code_kind,
                          const float *expected) {
-  const sb_grid g = scalar_grid(w, n, bits, symmetry);
+  const sb_grid g = scalar_grid(w, n, bits, code_kind);
   for (size_t i = 0; i < n; i++)
     assert_true(sb_grid_value(&g, sb_grid_code(&g, w[i])) == expected[i]);
 }
@@ -100,13 +100,13 @@ static void test_small_cases(void **state) {
   const float d[2] = {-1, 3}, sign[2] = {-2, 2};
   const float e[3] = {5, 5, 5}, same[3] = {5, 5, 5};
   (void)state;
-  check_values(a, 3, 2, SB_ASYMMETRIC, two);
-  check_values(b, 4, 1, SB_ASYMMETRIC, one);
-  check_values(c, 3, 2, SB_SYMMETRIC, mid);
-  check_values(d, 2, 1, SB_SYMMETRIC, sign);
-  check_values(e, 3, 1, SB_ASYMMETRIC, same);
+  check_values(a, 3, 2, SB_GRID_ASYMMETRIC, two);
+  check_values(b, 4, 1, SB_GRID_ASYMMETRIC, one);
+  check_values(c, 3, 2, SB_GRID_SYMMETRIC, mid);
+  check_values(d, 2, 1, SB_GRID_SYMMETRIC, sign);
+  check_values(e, 3, 1, SB_GRID_ASYMMETRIC, same);
   check_values(
-      e, 3, 4, SB_ASYMMETRIC,
+      e, 3, 4, SB_GRID_ASYMMETRIC,
       (const float[3]){4.998779296875f, 4.998779296875f, 4.998779296875f}); /* 15 fp16(1/3) */
 }
 
@@ -114,14 +114,14 @@ static void test_extremes(void **state) {
   const float zero[3] = {0, -0.0f, 0}, huge[3] = {-3e38f, 3e38f, 1e38f},
               tiny[3] = {1e-7f, 3e-8f, 0};
   (void)state;
-  for (int symmetry = 0; symmetry < 2; symmetry++)
+  for (int code_kind = 0; code_kind < 2; code_kind++)
     for (unsigned bits = 1; bits <= 8; bits++) {
-      sb_grid g = scalar_grid(zero, 3, bits, (sb_symmetry)symmetry);
+      sb_grid g = scalar_grid(zero, 3, bits, (sb_code_kind)code_kind);
       for (int i = 0; i < 3; i++) assert_true(sb_grid_value(&g, sb_grid_code(&g, zero[i])) == 0.0f);
-      g = scalar_grid(huge, 3, bits, (sb_symmetry)symmetry);
+      g = scalar_grid(huge, 3, bits, (sb_code_kind)code_kind);
       for (int i = 0; i < 3; i++)
         assert_true(isfinite(sb_grid_value(&g, sb_grid_code(&g, huge[i]))));
-      g = scalar_grid(tiny, 3, bits, (sb_symmetry)symmetry);
+      g = scalar_grid(tiny, 3, bits, (sb_code_kind)code_kind);
       assert_true(bits == 1 || g.scale >= 0x1p-24f);
       assert_true(sb_grid_code(&g, NAN) == 0.0f);
     }
@@ -131,7 +131,7 @@ static void test_extremes(void **state) {
 static void test_zeros(void **state) {
   const float zeros[2] = {0.0f, -0.0f}, highs[3] = {0.0f, -0.0f, 3.0f};
   (void)state;
-  for (int symmetry = 0; symmetry < 2; symmetry++)
+  for (int code_kind = 0; code_kind < 2; code_kind++)
     for (unsigned bits = 1; bits <= 8; bits++)
       for (int h = 0; h < 3; h++)
         for (int z = 0; z < 2; z++)
@@ -146,8 +146,8 @@ static void test_zeros(void **state) {
             sb_group_range plus = range;
             plus.low = 0.0f;
             plus.high = fabsf(range.high);
-            const sb_grid g = sb_grid_fitted(&range, bits, (sb_symmetry)symmetry, fit),
-                          expected = sb_grid_fitted(&plus, bits, (sb_symmetry)symmetry, fit);
+            const sb_grid g = sb_grid_fitted(&range, bits, (sb_code_kind)code_kind, fit),
+                          expected = sb_grid_fitted(&plus, bits, (sb_code_kind)code_kind, fit);
             const sb_stored_grid stored = sb_grid_store(&g), same = sb_grid_store(&expected);
             assert_memory_equal(&stored, &same, sizeof same);
             assert_int_not_equal(stored.scale, 0x8000);

@@ -28,7 +28,7 @@ typedef struct data {
 } data;
 
 static void create(data *d, sb_backend *backend, size_t shape, sb_dtype type,
-                   sb_symmetry symmetry) {
+                   sb_code_kind code_kind) {
   float *w = NULL;
   uint64_t seed = shape;
   memset(d, 0, sizeof *d);
@@ -58,7 +58,7 @@ static void create(data *d, sb_backend *backend, size_t shape, sb_dtype type,
   sb_from_f32(d->w, type, w, d->n);
   fill_bits(d->bits, d->blocks, 1, 8, shape);
   for (size_t i = 0; i < d->tiling.cols; i++) d->importance[i] = fabsf(uniform(&seed));
-  d->m = (sb_block_weights){d->w, type, &d->tiling, d->bits, symmetry};
+  d->m = (sb_block_weights){d->w, type, &d->tiling, d->bits, code_kind};
   sb_free(&w);
 }
 
@@ -172,22 +172,22 @@ static void same_lowprec(data *d) {
 
 static void same_block_rows(data *d, const float *importance) {
   const sb_tiling *t = &d->tiling;
-  const sb_symmetry symmetry = d->m.symmetry;
+  const sb_code_kind code_kind = d->m.code_kind;
   const sb_dtype type = d->m.dtype;
   for (size_t i = 0; i < sb_tiling_block_rows(t); i++) {
     const uint8_t *bits = d->bits + i * d->columns;
-    const size_t bytes = sb_blockrow_bytes(t, i, bits, symmetry), zero = 0;
+    const size_t bytes = sb_blockrow_bytes(t, i, bits, code_kind), zero = 0;
     const char *rows = (const char *)d->w + i * t->block_rows * t->cols * sb_dtype_size(type);
     const sb_tiling one = {sb_tiling_rows_of(t, i), t->cols, t->block_rows, t->block_cols};
     uint8_t *packed = malloc(bytes), *again = malloc(bytes);
     assert_true(packed && again);
-    sb_blockrow_encode(packed, rows, type, t, i, bits, symmetry, importance);
-    portable_blockrow_encode(again, rows, type, t, i, bits, symmetry, importance);
+    sb_blockrow_encode(packed, rows, type, t, i, bits, code_kind, importance);
+    portable_blockrow_encode(again, rows, type, t, i, bits, code_kind, importance);
     assert_memory_equal(packed, again, bytes);
     assert_ok(
-        sb_cpu_unpack_blocks(d->backend, NULL, d->a, type, packed, &zero, &one, bits, symmetry));
+        sb_cpu_unpack_blocks(d->backend, NULL, d->a, type, packed, &zero, &one, bits, code_kind));
     assert_ok(
-        portable_unpack_blocks(d->backend, NULL, d->b, type, packed, &zero, &one, bits, symmetry));
+        portable_unpack_blocks(d->backend, NULL, d->b, type, packed, &zero, &one, bits, code_kind));
     assert_memory_equal(d->a, d->b, d->n * 4);
     free(packed);
     free(again);
@@ -205,7 +205,7 @@ static void test_same_bits(void **state) {
       if ((shape + (size_t)s) % 3 != 0) continue;
 #endif
       data d;
-      create(&d, backend, shape, types[s / 2], (sb_symmetry)(s % 2));
+      create(&d, backend, shape, types[s / 2], (sb_code_kind)(s % 2));
       same_fits(&d);
       same_products(&d);
       if (s % 2 == 0) same_lowprec(&d); /* weights have no symmetry there */

@@ -35,27 +35,27 @@ static void release(data *d) {
 }
 
 static void quantize(data *d, void *out, sb_dtype out_dtype, const void *w, sb_dtype w_dtype,
-                     sb_symmetry symmetry) {
+                     sb_code_kind code_kind) {
   assert_ok(d->backend->op->quantize_blocks(
       d->backend, NULL, out, out_dtype,
       &(sb_block_weights){
-          .w = w, .dtype = w_dtype, .tiling = &d->tiling, .bits = d->bits, .symmetry = symmetry},
+          .w = w, .dtype = w_dtype, .tiling = &d->tiling, .bits = d->bits, .code_kind = code_kind},
       NULL));
 }
 
 static void test_same_bits(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++)
-    for (int symmetry = 0; symmetry < 2; symmetry++) {
+    for (int code_kind = 0; code_kind < 2; code_kind++) {
       data d = create(i);
-      scalar_quantize(d.expected, d.w, &d.tiling, d.bits, (sb_symmetry)symmetry);
+      scalar_quantize(d.expected, d.w, &d.tiling, d.bits, (sb_code_kind)code_kind);
       for (int threads = 1; threads <= 5; threads += 2) {
         omp_set_num_threads(threads);
         memset(d.out, 0xff, d.n * 4);
-        quantize(&d, d.out, SB_F32, d.w, SB_F32, (sb_symmetry)symmetry);
+        quantize(&d, d.out, SB_F32, d.w, SB_F32, (sb_code_kind)code_kind);
         assert_memory_equal(d.out, d.expected, d.n * 4);
       }
-      quantize(&d, d.w, SB_F32, d.w, SB_F32, (sb_symmetry)symmetry); /* in place */
+      quantize(&d, d.w, SB_F32, d.w, SB_F32, (sb_code_kind)code_kind); /* in place */
       assert_memory_equal(d.w, d.expected, d.n * 4);
       release(&d);
     }
@@ -73,10 +73,10 @@ static void test_types(void **state) {
         if (fabsf(d.w[e]) > 60000.0f) d.w[e] = 1000.0f; /* fp16 has no more */
       sb_from_f32(d.w16, types[t], d.w, d.n);
       sb_to_f32(d.w, d.w16, types[t], d.n);
-      scalar_quantize(d.expected, d.w, &d.tiling, d.bits, SB_ASYMMETRIC);
-      quantize(&d, d.out, SB_F32, d.w16, types[t], SB_ASYMMETRIC);
+      scalar_quantize(d.expected, d.w, &d.tiling, d.bits, SB_GRID_ASYMMETRIC);
+      quantize(&d, d.out, SB_F32, d.w16, types[t], SB_GRID_ASYMMETRIC);
       assert_memory_equal(d.out, d.expected, d.n * 4);
-      quantize(&d, d.out16, types[t], d.w16, types[t], SB_ASYMMETRIC);
+      quantize(&d, d.out16, types[t], d.w16, types[t], SB_GRID_ASYMMETRIC);
       sb_from_f32(d.w16, types[t], d.expected, d.n);
       assert_memory_equal(d.out16, d.w16, d.n * 2);
       release(&d);
@@ -87,24 +87,26 @@ static void test_refusals(void **state) {
   data d = create(1);
   (void)state;
   d.bits[3] = 9;
-  assert_int_equal(d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32,
-                                                  &(sb_block_weights){.w = d.w,
-                                                                      .dtype = SB_F32,
-                                                                      .tiling = &d.tiling,
-                                                                      .bits = d.bits,
-                                                                      .symmetry = SB_ASYMMETRIC},
-                                                  NULL),
-                   SB_ERR_INTERNAL);
+  assert_int_equal(
+      d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32,
+                                     &(sb_block_weights){.w = d.w,
+                                                         .dtype = SB_F32,
+                                                         .tiling = &d.tiling,
+                                                         .bits = d.bits,
+                                                         .code_kind = SB_GRID_ASYMMETRIC},
+                                     NULL),
+      SB_ERR_INTERNAL);
   assert_non_null(strstr(sb_message(), "block 3 has 9 bits"));
   d.tiling = (sb_tiling){1, 2000, 1, 1025};
-  assert_int_equal(d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32,
-                                                  &(sb_block_weights){.w = d.w,
-                                                                      .dtype = SB_F32,
-                                                                      .tiling = &d.tiling,
-                                                                      .bits = d.bits,
-                                                                      .symmetry = SB_ASYMMETRIC},
-                                                  NULL),
-                   SB_ERR_UNSUPPORTED);
+  assert_int_equal(
+      d.backend->op->quantize_blocks(d.backend, NULL, d.out, SB_F32,
+                                     &(sb_block_weights){.w = d.w,
+                                                         .dtype = SB_F32,
+                                                         .tiling = &d.tiling,
+                                                         .bits = d.bits,
+                                                         .code_kind = SB_GRID_ASYMMETRIC},
+                                     NULL),
+      SB_ERR_UNSUPPORTED);
   assert_non_null(strstr(sb_message(), "1024"));
   release(&d);
 }

@@ -27,7 +27,7 @@ static float *moments(size_t n, uint64_t seed) {
 typedef struct rounded {
   const sb_tiling *tiling;
   size_t rows, n;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
   uint8_t bits[64];
   float *w, *h, *residual;
   sb_grid *grids;
@@ -35,12 +35,12 @@ typedef struct rounded {
 } rounded;
 
 /* Random weights, rounded to nearest. */
-static rounded make(const sb_tiling *tiling, sb_symmetry symmetry, unsigned least, unsigned most,
+static rounded make(const sb_tiling *tiling, sb_code_kind code_kind, unsigned least, unsigned most,
                     uint64_t seed) {
   rounded x = {.tiling = tiling,
                .rows = sb_tiling_rows_of(tiling, 0),
                .n = tiling->cols,
-               .symmetry = symmetry};
+               .code_kind = code_kind};
   uint64_t s = seed;
   x.w = malloc(x.rows * x.n * sizeof *x.w);
   x.residual = calloc(x.rows * x.n, sizeof *x.residual);
@@ -49,7 +49,7 @@ static rounded make(const sb_tiling *tiling, sb_symmetry symmetry, unsigned leas
   x.h = moments(x.n, seed + 1);
   for (size_t k = 0; k < x.rows * x.n; k++) x.w[k] = uniform(&s);
   fill_bits(x.bits, sb_tiling_block_cols(tiling), least, most, seed);
-  sb_blockrow_choose(x.grids, x.codes, x.w, SB_F32, tiling, 0, x.bits, symmetry, NULL);
+  sb_blockrow_choose(x.grids, x.codes, x.w, SB_F32, tiling, 0, x.bits, code_kind, NULL);
   return x;
 }
 
@@ -91,14 +91,14 @@ static void check_residual(const rounded *x, const char *when) {
 
 /* In panels of `width` columns. */
 static void begin(rounded *x, size_t width) {
-  stack_of s = stack_make(x->tiling, x->bits, x->symmetry, x->grids, x->codes);
+  stack_of s = stack_make(x->tiling, x->bits, x->code_kind, x->grids, x->codes);
   for (size_t a = 0; a < x->n; a += width)
     assert_ok(cpu->op->refine_residual(cpu, NULL, &s.stack, x->residual, x->w, a,
                                        sb_min_size(x->n, a + width), x->h + a * x->n));
   stack_drop(&s);
 }
 static void pass(rounded *x, size_t width) {
-  stack_of s = stack_make(x->tiling, x->bits, x->symmetry, x->grids, x->codes);
+  stack_of s = stack_make(x->tiling, x->bits, x->code_kind, x->grids, x->codes);
   for (size_t a = 0; a < x->n; a += width)
     assert_ok(cpu->op->refine_columns(cpu, NULL, &s.stack, x->residual, a,
                                       sb_min_size(x->n, a + width), x->h + a * x->n));
@@ -141,8 +141,8 @@ static void check_scales(rounded *x, size_t r, double error) {
 static void ends_where_nothing_helps(void **state) {
   (void)state;
   for (size_t g = 0; g < sizeof tilings / sizeof *tilings; g++)
-    for (int symmetry = 0; symmetry < 2; symmetry++) {
-      rounded x = make(&tilings[g], (sb_symmetry)symmetry, 1, 4, 50 + g);
+    for (int code_kind = 0; code_kind < 2; code_kind++) {
+      rounded x = make(&tilings[g], (sb_code_kind)code_kind, 1, 4, 50 + g);
       double *errors = calloc(x.rows, sizeof *errors), first = 0, last = 0;
       begin(&x, x.n);
       check_residual(&x, "at the start");
@@ -173,15 +173,15 @@ static void ends_where_nothing_helps(void **state) {
 static void can_be_packed(void **state) {
   (void)state;
   const sb_tiling *tiling = &tilings[0];
-  for (int symmetry = 0; symmetry < 2; symmetry++) {
-    rounded x = make(tiling, (sb_symmetry)symmetry, 1, 8, 3);
-    uint8_t *packed = malloc(sb_blockrow_bytes(tiling, 0, x.bits, x.symmetry));
+  for (int code_kind = 0; code_kind < 2; code_kind++) {
+    rounded x = make(tiling, (sb_code_kind)code_kind, 1, 8, 3);
+    uint8_t *packed = malloc(sb_blockrow_bytes(tiling, 0, x.bits, x.code_kind));
     float *values = malloc(x.rows * x.n * sizeof *values);
     begin(&x, x.n);
     for (int k = 0; k < 3; k++) pass(&x, x.n);
-    sb_blockrow_pack(packed, x.grids, x.codes, tiling, 0, x.bits, x.symmetry);
+    sb_blockrow_pack(packed, x.grids, x.codes, tiling, 0, x.bits, x.code_kind);
     sb_blockrow_decode(values, SB_F32, packed, tiling, 0, 0, sb_tiling_block_cols(tiling),
-                       x.symmetry);
+                       x.code_kind);
     for (size_t r = 0; r < x.rows; r++)
       for (size_t c = 0; c < x.n; c++)
         assert_true((double)values[r * x.n + c] == value_at(&x, r, c));
@@ -198,8 +198,8 @@ static void panels_and_threads(void **state) {
   for (size_t g = 0; g < sizeof tilings / sizeof *tilings; g++)
     for (size_t blocks = 1; blocks <= 2; blocks++) {
       const sb_tiling *tiling = &tilings[g];
-      rounded one = make(tiling, SB_ASYMMETRIC, 1, 5, 70 + g),
-              other = make(tiling, SB_ASYMMETRIC, 1, 5, 70 + g);
+      rounded one = make(tiling, SB_GRID_ASYMMETRIC, 1, 5, 70 + g),
+              other = make(tiling, SB_GRID_ASYMMETRIC, 1, 5, 70 + g);
       omp_set_num_threads(1);
       begin(&one, one.n);
       memcpy(other.residual, one.residual, one.rows * one.n * sizeof *one.residual);
@@ -219,9 +219,9 @@ static void panels_and_threads(void **state) {
 static void flat_groups(void **state) {
   (void)state;
   const sb_tiling tiling = {2, 8, 2, 4};
-  rounded x = make(&tiling, SB_ASYMMETRIC, 2, 2, 1);
+  rounded x = make(&tiling, SB_GRID_ASYMMETRIC, 2, 2, 1);
   memset(x.w, 0, 16 * sizeof *x.w);
-  sb_blockrow_choose(x.grids, x.codes, x.w, SB_F32, &tiling, 0, x.bits, SB_ASYMMETRIC, NULL);
+  sb_blockrow_choose(x.grids, x.codes, x.w, SB_F32, &tiling, 0, x.bits, SB_GRID_ASYMMETRIC, NULL);
   begin(&x, 8);
   pass(&x, 8);
   for (size_t c = 0; c < 8; c++) assert_true(value_at(&x, 0, c) == 0 && value_at(&x, 1, c) == 0);

@@ -41,7 +41,7 @@ static void invert(double *a, size_t n) {
 
 /* One row, in double but for the grid, which is that of the float weights. */
 static void textbook(float *out, const float *row, const double *h, size_t n,
-                     const sb_tiling *tiling, const uint8_t *bits, sb_symmetry symmetry) {
+                     const sb_tiling *tiling, const uint8_t *bits, sb_code_kind code_kind) {
   double *w = calloc(n, sizeof *w), *rest = calloc(n * n, sizeof *rest);
   float *now = calloc(n, sizeof *now);
   sb_grid grid = {0};
@@ -50,7 +50,7 @@ static void textbook(float *out, const float *row, const double *h, size_t n,
     const size_t m = n - c, block = c / tiling->block_cols;
     if (c % tiling->block_cols == 0) {
       for (size_t i = c; i < n; i++) now[i] = (float)w[i];
-      grid = scalar_grid(now + c, sb_tiling_cols_of(tiling, block), bits[block], symmetry);
+      grid = scalar_grid(now + c, sb_tiling_cols_of(tiling, block), bits[block], code_kind);
     }
     for (size_t i = 0; i < m; i++)
       for (size_t j = 0; j < m; j++) rest[i * m + j] = h[(c + i) * n + c + j];
@@ -80,7 +80,7 @@ typedef struct result {
 } result;
 
 static result compensate(const float *w, const double *h, const sb_tiling *tiling,
-                         const uint8_t *bits, sb_symmetry symmetry, double damping, int threads) {
+                         const uint8_t *bits, sb_code_kind code_kind, double damping, int threads) {
   const size_t rows = sb_tiling_rows_of(tiling, 0), n = tiling->cols;
   result out = {calloc(rows * sb_tiling_block_cols(tiling), sizeof(sb_grid)), calloc(rows * n, 1),
                 calloc(rows * n, sizeof(float))};
@@ -91,7 +91,7 @@ static result compensate(const float *w, const double *h, const sb_tiling *tilin
   memcpy(copy, h, n * n * sizeof *copy);
   omp_set_num_threads(threads);
   assert_ok(sb_factor_lapack(factor, copy, n, damping, &repair));
-  stack_of s = stack_make(tiling, bits, symmetry, out.grids, out.codes);
+  stack_of s = stack_make(tiling, bits, code_kind, out.grids, out.codes);
   assert_ok(cpu->op->round_columns(cpu, NULL, &s.stack, left, 0, n, factor, n, false));
   stack_drop(&s);
   for (size_t r = 0; r < rows; r++)
@@ -116,7 +116,7 @@ static const sb_tiling tilings[] = {
 static void against_the_textbook(void **state) {
   (void)state;
   for (size_t g = 0; g < sizeof tilings / sizeof *tilings; g++)
-    for (int symmetry = 0; symmetry < 2; symmetry++) {
+    for (int code_kind = 0; code_kind < 2; code_kind++) {
       const sb_tiling *tiling = &tilings[g];
       const size_t n = tiling->cols, rows = sb_tiling_rows_of(tiling, 0);
       double *h = moments(n, 3 * n, 10 + g);
@@ -127,10 +127,10 @@ static void against_the_textbook(void **state) {
       for (size_t k = 0; k < rows * n; k++) w[k] = uniform(&s);
       fill_bits(bits, sb_tiling_block_cols(tiling), 1, 6, g);
       /* no damping to speak of, so that both see the same H */
-      result got = compensate(w, h, tiling, bits, (sb_symmetry)symmetry, 1e-12, 1);
+      result got = compensate(w, h, tiling, bits, (sb_code_kind)code_kind, 1e-12, 1);
       double ours = 0, theirs = 0;
       for (size_t r = 0; r < rows; r++) {
-        textbook(expected, w + r * n, h, n, tiling, bits, (sb_symmetry)symmetry);
+        textbook(expected, w + r * n, h, n, tiling, bits, (sb_code_kind)code_kind);
         for (size_t c = 0; c < n; c++) differ += fabsf(expected[c] - got.values[r * n + c]) > 1e-3f;
         ours += error_of(w + r * n, got.values + r * n, h, n);
         theirs += error_of(w + r * n, expected, h, n);
@@ -158,8 +158,8 @@ static void uncorrelated(void **state) {
   uint8_t bits[4] = {1, 2, 3, 8};
   for (size_t i = 0; i < 100; i++) h[i * 100 + i] = 1.0 + (double)(i % 7);
   fill_awkward(w, 24, 100, 5);
-  scalar_quantize(nearest, w, &tiling, bits, SB_ASYMMETRIC);
-  result got = compensate(w, h, &tiling, bits, SB_ASYMMETRIC, 0.01, 2);
+  scalar_quantize(nearest, w, &tiling, bits, SB_GRID_ASYMMETRIC);
+  result got = compensate(w, h, &tiling, bits, SB_GRID_ASYMMETRIC, 0.01, 2);
   assert_memory_equal(got.values, nearest, 24 * 100 * sizeof *nearest);
   drop(&got);
   free(h);
@@ -178,9 +178,9 @@ static void better_than_nearest(void **state) {
   uint64_t s = 1;
   double plain = 0, compensated = 0;
   for (size_t k = 0; k < 40 * 96; k++) w[k] = uniform(&s);
-  scalar_quantize(nearest, w, &tiling, bits, SB_ASYMMETRIC);
-  result one = compensate(w, h, &tiling, bits, SB_ASYMMETRIC, 0.01, 1);
-  result three = compensate(w, h, &tiling, bits, SB_ASYMMETRIC, 0.01, 3);
+  scalar_quantize(nearest, w, &tiling, bits, SB_GRID_ASYMMETRIC);
+  result one = compensate(w, h, &tiling, bits, SB_GRID_ASYMMETRIC, 0.01, 1);
+  result three = compensate(w, h, &tiling, bits, SB_GRID_ASYMMETRIC, 0.01, 3);
   for (size_t r = 0; r < 40; r++) {
     plain += error_of(w + r * 96, nearest + r * 96, h, 96);
     compensated += error_of(w + r * 96, one.values + r * 96, h, 96);
@@ -213,10 +213,10 @@ static void panel_by_panel(void **state) {
       uint64_t s = 7 + g;
       for (size_t k = 0; k < rows * n; k++) w[k] = left[k] = uniform(&s);
       fill_bits(bits, sb_tiling_block_cols(tiling), 1, 6, g);
-      result whole = compensate(w, h, tiling, bits, SB_ASYMMETRIC, 0.01, 2);
+      result whole = compensate(w, h, tiling, bits, SB_GRID_ASYMMETRIC, 0.01, 2);
       memcpy(copy, h, n * n * sizeof *copy);
       assert_ok(sb_factor_lapack(factor, copy, n, 0.01, &repair));
-      stack_of st = stack_make(tiling, bits, SB_ASYMMETRIC, grids, codes);
+      stack_of st = stack_make(tiling, bits, SB_GRID_ASYMMETRIC, grids, codes);
       for (size_t begin = 0; begin < n; begin += width) {
         const size_t end = sb_min_size(n, begin + width),
                      ld = n - begin + g; /* tight, or with a gap */

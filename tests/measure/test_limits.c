@@ -72,8 +72,8 @@ static void a_machine(void **state) {
   EXPECT_OK(sb_limit_sums(&world, backend, 1, &m));
   EXPECT_OK(sb_limit_disk(&world, scratch, 1, &m));
   EXPECT(rmdir(scratch) == 0);
-  EXPECT_OK(
-      sb_synth_load(&world, &config, SB_BF16, 0, (sb_blocking){32, 48, SB_ASYMMETRIC}, &model));
+  EXPECT_OK(sb_synth_load(&world, &config, SB_BF16, 0, (sb_blocking){32, 48, SB_GRID_ASYMMETRIC},
+                          &model));
   EXPECT_OK(sb_phases_measure(model, backend, 20, 1, &m));
   sb_model_free(&model);
   backend->op->destroy(backend);

@@ -24,8 +24,9 @@ static void by_hand(void **state) {
     /* bit maps: 16 block rows per layer, each padded to 16 bytes, over the layer's 589824 weights
      */
     double expected = b + (b == 1 ? 32.0 : 16.0 + b) / 128.0 + 2048.0 / 589824.0;
-    assert_true(fabs(sb_effective_bits_uniform(&a, 128, 128, b, SB_ASYMMETRIC) - expected) < 1e-12);
-    assert_true(fabs(sb_effective_bits_uniform(&a, 128, 128, b, SB_SYMMETRIC) -
+    assert_true(fabs(sb_effective_bits_uniform(&a, 128, 128, b, SB_GRID_ASYMMETRIC) - expected) <
+                1e-12);
+    assert_true(fabs(sb_effective_bits_uniform(&a, 128, 128, b, SB_GRID_SYMMETRIC) -
                      (b + 16.0 / 128.0 + 2048.0 / 589824.0)) < 1e-12);
   }
   sb_arch_free(&a);
@@ -34,7 +35,7 @@ static void by_hand(void **state) {
 /* One matrix, block by block: its bytes at every width, and those of the cheapest width in
  * [min_bits, max_bits] of each block; the bit maps are in both. Also checks the range of its rows.
  */
-static void sum_matrix(const sb_tiling *t, sb_symmetry symmetry, unsigned min_bits,
+static void sum_matrix(const sb_tiling *t, sb_code_kind code_kind, unsigned min_bits,
                        unsigned max_bits, uint64_t matrix[SB_WIDTHS], uint64_t *of_blocks) {
   for (size_t row = 0; row < sb_tiling_block_rows(t); row++) {
     const size_t map = sb_blockrow_map_bytes(t);
@@ -45,7 +46,7 @@ static void sum_matrix(const sb_tiling *t, sb_symmetry symmetry, unsigned min_bi
       size_t least = SIZE_MAX, least_any = SIZE_MAX, most_any = 0;
       for (unsigned b = 1; b <= 8; b++) {
         const size_t bytes =
-            sb_block_bytes(sb_tiling_rows_of(t, row), sb_tiling_cols_of(t, col), b, symmetry);
+            sb_block_bytes(sb_tiling_rows_of(t, row), sb_tiling_cols_of(t, col), b, code_kind);
         if (bytes < least_any) least_any = bytes;
         if (bytes > most_any) most_any = bytes;
         if (b >= min_bits && b <= max_bits && bytes < least) least = bytes;
@@ -55,7 +56,7 @@ static void sum_matrix(const sb_tiling *t, sb_symmetry symmetry, unsigned min_bi
       least_row += least_any;
       most_row += most_any;
     }
-    sb_blockrow_range(t, row, symmetry, &low, &high);
+    sb_blockrow_range(t, row, code_kind, &low, &high);
     assert_int_equal(low, least_row);
     assert_int_equal(high, most_row);
   }
@@ -68,7 +69,7 @@ static void check_range(const sb_arch *a, sb_blocking blocking, unsigned min_bit
     const sb_model_tensor *t = &a->tensors[a->matrices[i]];
     const sb_tiling tiling = {t->rows, t->cols, blocking.rows, blocking.cols};
     uint64_t matrix[SB_WIDTHS] = {0}, least = UINT64_MAX;
-    sum_matrix(&tiling, blocking.symmetry, min_bits, max_bits, matrix, &expected[0]);
+    sum_matrix(&tiling, blocking.code_kind, min_bits, max_bits, matrix, &expected[0]);
     for (unsigned b = min_bits; b <= max_bits; b++) {
       whole[b] += matrix[b];
       if (matrix[b] < least) least = matrix[b];
@@ -105,7 +106,7 @@ static void range(void **state) {
   for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++)
     for (int symmetric = 0; symmetric < 2; symmetric++) {
       const sb_blocking blocking = {blocks[k][0], blocks[k][1],
-                                    symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC};
+                                    symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC};
       check_range(&a, blocking, 1, 8);
       check_range(&a, blocking, 1, 1);
       check_range(&a, blocking, 2, 4);
@@ -133,10 +134,10 @@ static void against_packed_rows(void **state) {
       if (!t->is_linear) continue;
       sb_tiling tiling = {t->rows, t->cols, 32, 48};
       for (size_t row = 0; row < sb_tiling_block_rows(&tiling); row++)
-        bytes += (double)sb_blockrow_bytes(&tiling, row, bits, SB_ASYMMETRIC);
+        bytes += (double)sb_blockrow_bytes(&tiling, row, bits, SB_GRID_ASYMMETRIC);
     }
-    double count =
-        sb_effective_bits_uniform(&a, 32, 48, b, SB_ASYMMETRIC) * (double)a.linear_parameters / 8.0;
+    double count = sb_effective_bits_uniform(&a, 32, 48, b, SB_GRID_ASYMMETRIC) *
+                   (double)a.linear_parameters / 8.0;
     if (fabs(bytes - count) > 1e-6) fail_msg("%u bits: %.1f packed, %.1f counted", b, bytes, count);
   }
   sb_arch_free(&a);

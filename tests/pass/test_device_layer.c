@@ -67,7 +67,7 @@ static void source_rounded_and_coded(void **state) {
     golden g;
     sb_model *coded = NULL;
     golden_setup setup = {.name = golden_names[i], GOLDEN_DEFAULTS};
-    if (i % 2) setup.blocking = (sb_blocking){7, 10, SB_SYMMETRIC};
+    if (i % 2) setup.blocking = (sb_blocking){7, 10, SB_GRID_SYMMETRIC};
     golden_open(&g, &setup);
     for (size_t index = 0; index < g.model->config.layers; index++) {
       memset(g.model->bits, 0, g.model->blocks);

@@ -52,7 +52,7 @@ static void run(const way *w, outcome *out) {
   golden_open(&g, &(golden_setup){.name = "gqa-tied",
                                   .world = w->world,
                                   .threads = w->threads,
-                                  .blocking = {16, 32, SB_ASYMMETRIC},
+                                  .blocking = {16, 32, SB_GRID_ASYMMETRIC},
                                   .activation_bytes = (size_t)1 << 30});
   gradient_checksums sums = {.model = g.model, .backend = g.backend, .of = out->gradients};
   const size_t local = sb_pass_local(w->world, SEQUENCES);

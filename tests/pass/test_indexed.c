@@ -43,7 +43,7 @@ static void compare_weights(const seen *s, size_t layer, size_t which) {
   for (size_t i = 0; i < tiling->rows; i++)
     for (size_t j = 0; j < tiling->cols; j++)
       ordered[i * tiling->cols + j] = w[source_at(m, matrix, i, j)];
-  scalar_quantize(w, ordered, tiling, m->bits + matrix->first_block, m->blocking.symmetry);
+  scalar_quantize(w, ordered, tiling, m->bits + matrix->first_block, m->blocking.code_kind);
   for (size_t i = 0; i < tiling->rows; i++)
     for (size_t j = 0; j < tiling->cols; j++)
       expected[source_at(m, matrix, i, j)] = w[i * tiling->cols + j];
@@ -101,7 +101,7 @@ static void rounded_in_order(void **state) {
                             .orders = orders_of(golden_names[i], i, &orders),
                             .gradients = true,
                             GOLDEN_DEFAULTS};
-      setup.blocking.symmetry = symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC;
+      setup.blocking.code_kind = symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
       golden_open(&g, &setup);
       golden_mixed_bits(g.model, 0, 8, 3);
       pass(&g, &s);

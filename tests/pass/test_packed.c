@@ -90,8 +90,8 @@ static void in_every_order(void **state) {
   scratch_begin();
   for (size_t i = 0; i < GOLDENS; i++)
     for (int mode = SB_REORDER_NONE; mode <= SB_REORDER_INDEXED; mode++) {
-      check(golden_names[i], (sb_blocking){16, 32, SB_ASYMMETRIC}, (sb_reorder)mode, i);
-      check(golden_names[i], (sb_blocking){7, 10, SB_SYMMETRIC}, (sb_reorder)mode, i + 100);
+      check(golden_names[i], (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, (sb_reorder)mode, i);
+      check(golden_names[i], (sb_blocking){7, 10, SB_GRID_SYMMETRIC}, (sb_reorder)mode, i + 100);
     }
   scratch_end();
   all_ranks_passed();

@@ -154,7 +154,7 @@ static void check_model(const char *name, bool divergence, size_t activation_byt
                                   .all_gradients = true,
                                   .divergence = divergence,
                                   .threads = 1,
-                                  .blocking = {16, 32, SB_ASYMMETRIC},
+                                  .blocking = {16, 32, SB_GRID_ASYMMETRIC},
                                   .activation_bytes = activation_bytes});
   const sb_arch *arch = &g.model->arch;
   slopes s = {.g = &g,

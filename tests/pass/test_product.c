@@ -66,19 +66,19 @@ static void make_packed(fixture *f) {
   for (size_t k = 0; k < BLOCKS; k++) bits[k] = widths[k * 2 % sizeof widths];
   for (size_t i = 0; i < 3; i++) {
     offsets[i] = bytes;
-    bytes += sb_blockrow_bytes(&tiling, i, bits + i * 5, SB_ASYMMETRIC);
+    bytes += sb_blockrow_bytes(&tiling, i, bits + i * 5, SB_GRID_ASYMMETRIC);
   }
   f->packed = (uint8_t *)check_zeros(bytes);
   for (size_t i = 0; i < 3; i++)
     sb_blockrow_encode(f->packed + offsets[i], stored + i * BLOCK * COLS, SB_F32, &tiling, i,
-                       bits + i * 5, SB_ASYMMETRIC, NULL);
+                       bits + i * 5, SB_GRID_ASYMMETRIC, NULL);
   assert_ok(b->op->unpack_blocks(b, NULL, decoded, SB_F32, f->packed, offsets, &tiling, bits,
-                                 SB_ASYMMETRIC));
+                                 SB_GRID_ASYMMETRIC));
   for (size_t i = 0; i < ROWS; i++)
     for (size_t j = 0; j < COLS; j++)
       f->w[f->row[i] * COLS + f->col[j]] = (double)decoded[i * COLS + j];
   f->product.form = &sb_product_packed;
-  assert_ok(b->op->packed_create(b, NULL, f->packed, offsets, &tiling, bits, SB_ASYMMETRIC,
+  assert_ok(b->op->packed_create(b, NULL, f->packed, offsets, &tiling, bits, SB_GRID_ASYMMETRIC,
                                  &f->product.packed));
 }
 

@@ -46,7 +46,7 @@ static void run(const char *name, const way *w, outcome *out) {
   snprintf(folder, sizeof folder, "%s/tests/golden/%s", SB_SOURCE_DIR, name);
   snprintf(path, sizeof path, "%s/tokens.bin", folder);
   EXPECT_OK(sb_backend_cpu_create(w->compute, w->threads, &backend));
-  EXPECT_OK(sb_hf_load(w->world, folder, (sb_blocking){16, 32, SB_ASYMMETRIC}, true, &model));
+  EXPECT_OK(sb_hf_load(w->world, folder, (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, true, &model));
   EXPECT_OK(
       sb_sequences_read(w->world, path, SB_TOKENS_U16, model->config.vocab, T, 0, 0, &sequences));
   EXPECT(sequences.count == SEQUENCES);

@@ -28,8 +28,10 @@
 enum { LEAST = 1, MOST = 5, WIDTHS = MOST - LEAST + 1 };
 
 static const golden_setup whole = {.name = "gqa-tied", .gradients = true, GOLDEN_DEFAULTS};
-static const golden_setup single = {
-    .name = "mha-untied", .gradients = true, .threads = 1, .blocking = {16, 32, SB_ASYMMETRIC}};
+static const golden_setup single = {.name = "mha-untied",
+                                    .gradients = true,
+                                    .threads = 1,
+                                    .blocking = {16, 32, SB_GRID_ASYMMETRIC}};
 
 /* The model with mixed bits. The backend keeps the scratch of its kernels, so
  * each is called once. */
@@ -206,7 +208,7 @@ static void owned(void **state) {
 static void allocation(void **state) {
   (void)state;
   const instance_kind kind = {
-      .n = 60000, .shapes = 1, .symmetry = SB_ASYMMETRIC, .min_bits = 1, .max_bits = 8};
+      .n = 60000, .shapes = 1, .code_kind = SB_GRID_ASYMMETRIC, .min_bits = 1, .max_bits = 8};
   instance x = instance_create(&kind, 3);
   const size_t count = x.own;
   uint64_t storage = 0;

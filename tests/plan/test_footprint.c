@@ -15,7 +15,7 @@ static sb_plan_setup setup(size_t ranks, size_t per_node) {
                          .ranks = ranks,
                          .ranks_per_node = per_node,
                          .threads = 8,
-                         .blocking = {128, 128, SB_ASYMMETRIC},
+                         .blocking = {128, 128, SB_GRID_ASYMMETRIC},
                          .bits = 3.0,
                          .seqlen = 2048,
                          .input_bytes = (size_t)1 << 40,

@@ -12,7 +12,7 @@ static sb_plan_setup setup(size_t strides, size_t trades) {
                          .ranks = 8,
                          .ranks_per_node = 4,
                          .threads = 8,
-                         .blocking = {128, 128, SB_ASYMMETRIC},
+                         .blocking = {128, 128, SB_GRID_ASYMMETRIC},
                          .bits = 3.0,
                          .seqlen = 2048,
                          .input_bytes = (size_t)1 << 40,

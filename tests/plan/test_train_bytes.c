@@ -7,7 +7,7 @@
 #include "train/gradient_sums.h"
 #include "train/optimizer.h"
 
-static const sb_blocking blocking = {16, 32, SB_ASYMMETRIC};
+static const sb_blocking blocking = {16, 32, SB_GRID_ASYMMETRIC};
 
 static void same(const char *what, size_t said, size_t taken) {
   if (said != taken) print_error("%s: %zu bytes said, %zu taken\n", what, said, taken);
@@ -81,7 +81,7 @@ static void spread(void **state) {
                                  .ranks_per_node = 8,
                                  .threads = 1,
                                  .seqlen = 2048,
-                                 .blocking = {128, 128, SB_ASYMMETRIC},
+                                 .blocking = {128, 128, SB_GRID_ASYMMETRIC},
                                  .input_bytes = (size_t)4 << 30};
     const sb_plan_train t = sb_plan_train_of(&setup, 64);
     const double state_bytes = t.masters + t.moments, each = 12.0 * (double)arch.parameters;

@@ -29,11 +29,11 @@ static size_t compare_group(golden *g, sb_model *coded, size_t group) {
       }
       const sb_tiling *tiling = &matrix->tiling;
       const uint8_t *bits = m->bits + matrix->first_block + unit * sb_tiling_block_cols(tiling);
-      const size_t bytes = sb_blockrow_bytes(tiling, unit, bits, m->blocking.symmetry);
+      const size_t bytes = sb_blockrow_bytes(tiling, unit, bits, m->blocking.code_kind);
       uint8_t *expected = NULL;
       EXPECT_OK(sb_alloc_raw(&expected, bytes, 1, "test"));
       sb_blockrow_encode(expected, from, m->dtypes[place->tensor], tiling, unit, bits,
-                         m->blocking.symmetry, NULL);
+                         m->blocking.code_kind, NULL);
       EXPECT(memcmp(got, expected, bytes) == 0);
       sb_free(&expected);
       rows_of_codes++;
@@ -53,7 +53,7 @@ static sb_status choose_row(void *context, const sb_encode_row *row) {
   EXPECT_OK(sb_alloc(&grids, rows * sb_tiling_block_cols(tiling), sizeof *grids, "test"));
   EXPECT_OK(sb_alloc(&codes, rows * tiling->cols, 1, "test"));
   sb_blockrow_choose(grids, codes, row->weights, row->dtype, tiling, row->index, row->bits,
-                     row->symmetry, row->importance);
+                     row->code_kind, row->importance);
   sb_encode_codes(row, grids, codes);
   sb_free(&grids);
   sb_free(&codes);
@@ -103,8 +103,8 @@ static void check(const char *name, sb_blocking blocking, uint64_t seed) {
 static void encodes(void **state) {
   (void)state;
   for (size_t i = 0; i < GOLDENS; i++) {
-    check(golden_names[i], (sb_blocking){16, 32, SB_ASYMMETRIC}, i);
-    check(golden_names[i], (sb_blocking){7, 10, SB_SYMMETRIC}, i + 100);
+    check(golden_names[i], (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, i);
+    check(golden_names[i], (sb_blocking){7, 10, SB_GRID_SYMMETRIC}, i + 100);
   }
   all_ranks_passed();
 }

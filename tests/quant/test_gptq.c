@@ -21,9 +21,9 @@ typedef struct kind {
   bool fitted;
 } kind;
 
-static const kind kinds[] = {{"gqa-tied", {16, 32, SB_ASYMMETRIC}, 0, false},
-                             {"mha-untied", {7, 10, SB_SYMMETRIC}, 1, false},
-                             {"f32-single", {16, 32, SB_ASYMMETRIC}, 2, true}};
+static const kind kinds[] = {{"gqa-tied", {16, 32, SB_GRID_ASYMMETRIC}, 0, false},
+                             {"mha-untied", {7, 10, SB_GRID_SYMMETRIC}, 1, false},
+                             {"f32-single", {16, 32, SB_GRID_ASYMMETRIC}, 2, true}};
 enum { KINDS = sizeof kinds / sizeof *kinds, TOKENS = 48 };
 
 static sb_gptq_options options_of(const kind *k, const char *checkpoint) {

@@ -38,7 +38,7 @@ static void fill_input(float *x, size_t n, size_t sequence, size_t input) {
 
 static sb_model *load(size_t block_cols) {
   sb_model *model = NULL;
-  const sb_blocking blocking = {64, block_cols, SB_ASYMMETRIC};
+  const sb_blocking blocking = {64, block_cols, SB_GRID_ASYMMETRIC};
   EXPECT_OK(sb_hf_load(&world, SB_SOURCE_DIR "/data/demo-llama", blocking, false, &model));
   return model;
 }

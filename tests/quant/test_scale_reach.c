@@ -40,9 +40,9 @@ static void put(sb_model *m, size_t tensor, size_t row, size_t col, float value)
     fclose(to_);                                                                                   \
   } while (0)
 
-static void open_model(golden *g, sb_symmetry symmetry) {
+static void open_model(golden *g, sb_code_kind code_kind) {
   golden_setup setup = {.name = "f32-single", GOLDEN_DEFAULTS};
-  setup.blocking.symmetry = symmetry;
+  setup.blocking.code_kind = code_kind;
   golden_open(g, &setup);
 }
 
@@ -52,9 +52,9 @@ static void says(const char *text, const char *what) {
 
 static void reach(void **state) {
   (void)state;
-  EXPECT(sb_scale_reach(2, SB_ASYMMETRIC) == 3 * 65504.0);
-  EXPECT(sb_scale_reach(8, SB_ASYMMETRIC) == 255 * 65504.0);
-  EXPECT(sb_scale_reach(8, SB_SYMMETRIC) == 255 * 32752.0);
+  EXPECT(sb_scale_reach(2, SB_GRID_ASYMMETRIC) == 3 * 65504.0);
+  EXPECT(sb_scale_reach(8, SB_GRID_ASYMMETRIC) == 255 * 65504.0);
+  EXPECT(sb_scale_reach(8, SB_GRID_SYMMETRIC) == 255 * 32752.0);
   all_ranks_passed();
 }
 
@@ -63,7 +63,7 @@ static void before_the_work(void **state) {
   for (int symmetric = 0; symmetric < 2; symmetric++) {
     golden g;
     char *text = NULL;
-    open_model(&g, symmetric ? SB_SYMMETRIC : SB_ASYMMETRIC);
+    open_model(&g, symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC);
     const sb_arch *arch = &g.model->arch;
     const size_t last = arch->matrices[arch->matrix_count - 1], norm = arch->count - 1;
     LOGGED(text, sb_scale_reach_check(g.model, 2, 8));
@@ -101,7 +101,7 @@ static void behind_the_work(void **state) {
   sb_model *coded;
   uint64_t groups = 99;
   (void)state;
-  open_model(&g, SB_ASYMMETRIC);
+  open_model(&g, SB_GRID_ASYMMETRIC);
   const sb_arch *arch = &g.model->arch;
   memset(g.model->bits, 4, g.model->blocks);
   EXPECT_OK(sb_encode_nearest(g.model, &coded));

@@ -14,12 +14,12 @@
 typedef struct kind {
   const char *name;
   sb_reorder mode;
-  sb_symmetry symmetry;
+  sb_code_kind code_kind;
 } kind;
 
-static const kind kinds[] = {{"gqa-tied", SB_REORDER_NONE, SB_ASYMMETRIC},
-                             {"mha-untied", SB_REORDER_FUSED, SB_SYMMETRIC},
-                             {"rope-parameters", SB_REORDER_INDEXED, SB_ASYMMETRIC}};
+static const kind kinds[] = {{"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC},
+                             {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC},
+                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC}};
 #ifdef SB_TEST_ON_CUDA /* a stand-in is slow */
 enum { KINDS = 1, TRIED = 1, SEQLEN = 48 };
 #else
@@ -54,7 +54,7 @@ static void open_trainee(trainee *t, const kind *k, const sb_world *of) {
                         .orders = k->mode == SB_REORDER_NONE ? NULL : &orders,
                         .divergence = true,
                         GOLDEN_DEFAULTS};
-  setup.blocking.symmetry = k->symmetry;
+  setup.blocking.code_kind = k->code_kind;
   golden_open(&t->source, &setup);
   sb_orders_free(&orders);
   golden_mixed_bits(t->source.model, 1, 4, 7);

@@ -62,7 +62,7 @@ static void against_probes(const float *logits, size_t vocab) {
 }
 
 static void logits_and_loss(void **state) {
-  const sb_blocking blocking = {128, 128, SB_ASYMMETRIC};
+  const sb_blocking blocking = {128, 128, SB_GRID_ASYMMETRIC};
   sb_backend *backend = NULL;
   sb_model *model = NULL;
   sb_pass *pass = NULL;

@@ -226,7 +226,7 @@ static void as_in_plain_loops(const plain *p, const char *name, size_t block, un
 }
 
 static void against_plain_loops(void **state) {
-  static const sb_blocking blockings[] = {{16, 32, SB_ASYMMETRIC}, {7, 10, SB_SYMMETRIC}};
+  static const sb_blocking blockings[] = {{16, 32, SB_GRID_ASYMMETRIC}, {7, 10, SB_GRID_SYMMETRIC}};
   (void)state;
   for (size_t i = 0; i < GOLDENS; i++) {
     golden g;
@@ -264,7 +264,7 @@ static void is_the_exact_fisher_where_it_must(void **state) {
     char path[2048];
     golden_open(&g, &(golden_setup){.name = golden_names[i],
                                     .threads = 1,
-                                    .blocking = {1, 16, SB_ASYMMETRIC},
+                                    .blocking = {1, 16, SB_GRID_ASYMMETRIC},
                                     .activation_bytes = (size_t)1 << 30});
     golden_path(&g, "tokens.bin", path);
     EXPECT_OK(sb_sequences_read(&world, path, SB_TOKENS_U16, g.model->config.vocab, 2, 1, 0, &one));

@@ -81,7 +81,7 @@ static char *measure(const char *name, const estimate *e, const sb_world *of, in
   golden_open(&g, &(golden_setup){.name = name,
                                   .world = of,
                                   .threads = threads,
-                                  .blocking = {16, 32, SB_ASYMMETRIC},
+                                  .blocking = {16, 32, SB_GRID_ASYMMETRIC},
                                   .activation_bytes = activation_bytes});
   golden_path(&g, "tokens.bin", path);
   EXPECT_OK(sb_sequences_read(of, path, SB_TOKENS_U16, g.model->config.vocab, T, 0, 0, &sequences));

@@ -92,7 +92,7 @@ static void check_block(const sb_moves *moves, const double *sum, const char *na
 }
 
 static void against_plain_loops(void **state) {
-  static const sb_blocking blockings[] = {{16, 32, SB_ASYMMETRIC}, {7, 10, SB_SYMMETRIC}};
+  static const sb_blocking blockings[] = {{16, 32, SB_GRID_ASYMMETRIC}, {7, 10, SB_GRID_SYMMETRIC}};
   (void)state;
   for (size_t i = 0; i < GOLDENS; i++) {
     golden g;

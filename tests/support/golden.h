@@ -45,7 +45,7 @@ typedef struct golden_setup {
 } golden_setup;
 
 #define GOLDEN_DEFAULTS                                                                            \
-  .threads = 1, .blocking = {16, 32, SB_ASYMMETRIC}, .activation_bytes = (size_t)1 << 30
+  .threads = 1, .blocking = {16, 32, SB_GRID_ASYMMETRIC}, .activation_bytes = (size_t)1 << 30
 
 /* The backend of a golden model: the CPU's, or where a test is built again for a device, that. */
 #ifdef SB_TEST_ON_CUDA

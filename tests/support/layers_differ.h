@@ -82,7 +82,7 @@ static inline sb_model *differ_model(const sb_world *of, const sb_family *family
   EXPECT_OK(sb_alloc(&m, 1, sizeof *m, "model"));
   m->world = of;
   m->config = differ_config;
-  m->blocking = (sb_blocking){16, 32, SB_ASYMMETRIC};
+  m->blocking = (sb_blocking){16, 32, SB_GRID_ASYMMETRIC};
   m->coding = SB_CODING_SOURCE;
   EXPECT_OK(sb_arch_create_of(family, &m->config, &m->arch));
   EXPECT_OK(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "types"));

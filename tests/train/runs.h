@@ -67,7 +67,7 @@ static inline void run_open(run *r, const sb_world *of, const char *name, int th
   snprintf(path, sizeof path, "%s/%s", SB_SOURCE_DIR,
            json_string_value(json_object_get(r->expect, "model")));
   EXPECT_OK(golden_backend(run_compute, threads, &r->backend));
-  EXPECT_OK(sb_hf_load_f32(of, path, (sb_blocking){16, 32, SB_ASYMMETRIC}, &r->model));
+  EXPECT_OK(sb_hf_load_f32(of, path, (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, &r->model));
   EXPECT_OK(sb_trainer_create(r->model, r->backend, &r->options, &r->trainer));
   run_read_tokens(r);
 }
