@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/device.h"
+#include "kernels/shared/grid.h"
 
 enum { SB_HADAMARD_MOST = 128 };
 
@@ -20,12 +21,29 @@ SB_HOST_DEVICE static inline size_t sb_hadamard_run(size_t left) {
   return n;
 }
 
+/* 1 / sqrt(n) for a power of two n, rounded to nearest. */
+SB_HOST_DEVICE static inline float sb_hadamard_norm(size_t n) {
+  float norm = 1.0f;
+  for (; n >= 4; n /= 4) norm *= 0.5f;
+  return n == 2 ? norm * 0.70710678118654752f : norm;
+}
+
 /* The sign of number i of a vector: -1 where the hash of (key, i) is odd. */
 SB_HOST_DEVICE static inline float sb_transform_sign(uint64_t key, uint64_t i) {
   uint64_t x = key + (i + 1u) * 0x9E3779B97F4A7C15u; /* SplitMix64 */
   x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
   x = (x ^ x >> 27) * 0x94D049BB133111EBu;
   return (x ^ x >> 31) & 1u ? -1.0f : 1.0f;
+}
+
+/* The factor of a row of `cols` numbers with this sum of squares: sign x root mean square as fp16.
+ * Never 0, infinite or no number: 1 for zeros and for sums that are no number, and the nearest of
+ * 2^-24 .. 65504 otherwise. */
+SB_HOST_DEVICE static inline uint16_t sb_transform_row_factor(double squares, size_t cols,
+                                                              float sign) {
+  const double mean = squares > 0.0 ? sqrt(squares / (double)cols) : 1.0;
+  const double low = mean < 0x1p-24 ? 0x1p-24 : mean, high = low > 65504.0 ? 65504.0 : low;
+  return sb_grid_to_fp16(sign * (float)high);
 }
 
 #endif
