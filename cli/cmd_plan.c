@@ -57,7 +57,7 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
       .ranks_per_node = r->ranks_per_node ? r->ranks_per_node : r->ranks,
       .threads = common->threads,
       .gpus_per_node = r->gpus_per_node,
-      .blocking = {common->block[0], common->block[1], SB_GRID_ASYMMETRIC},
+      .blocking = {common->block[0], common->block[1], sb_quantize_code_kind(q)},
       .reorder = q->reorder,
       .fitted = q->grid == SB_GRID_FITTED,
       .bits = q->bits,

@@ -94,6 +94,17 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         SB_OPTION_ENUM(r->channel_score, sb_channel_score_names),
         .help = "What channels are sorted by: sums of squared or of absolute first-order changes "
                 "of the loss."}},
+      {PLANNED,
+       {.name = "codes",
+        SB_OPTION_ENUM(r->codes, sb_codes_names),
+        .help = "What codes stand for. grid: levels of each group of weights. trellis: walks over "
+                "states in transformed coordinates, at the same bits with less error."}},
+      {PLANNED,
+       {.name = "trellis-states",
+        .given = &r->given.trellis_states,
+        SB_OPTION_ENUM(r->trellis_states, sb_trellis_states_names),
+        .help = "States of --codes trellis, as a power of two: more have less error, and take "
+                "longer to find codes."}},
       {0,
        {.name = "symmetric",
         .kind = SB_OPTION_FLAG,

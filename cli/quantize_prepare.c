@@ -12,6 +12,7 @@
 #include "folders/hf_load.h"
 #include "folders/output_write.h"
 #include "io/space.h"
+#include "kernels/code_kind.h"
 #include "model/effective_bits.h"
 #include "mpi/large.h"
 #include "pass/fingerprint.h"
@@ -78,16 +79,18 @@ sb_status sb_quantize_require_space(const sb_quantize_run *u) {
 sb_status sb_quantize_load(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "load");
-  const sb_blocking blocking = {r->common.block[0], r->common.block[1],
-                                r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC};
+  const sb_blocking blocking = {r->common.block[0], r->common.block[1], sb_quantize_code_kind(r)};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
+  const char *codes = sb_code_kind_names[blocking.code_kind];
   SB_TRY(sb_common_check_seqlen(&r->common, &m->config));
   if (r->checkpoint) SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
   sb_log_phase("load", sb_span_seconds(&phase), 0,
-               "%zu layers, %zu blocks of %zux%zu, %d rank%s on %d node%s", m->config.layers,
-               m->blocks, r->common.block[0], r->common.block[1], u->world->size,
-               sb_text_s(u->world->size), u->world->nodes, sb_text_s(u->world->nodes));
+               "%zu layers, %zu blocks of %zux%zu, codes of %s, %d rank%s on %d node%s",
+               m->config.layers, m->blocks, r->common.block[0], r->common.block[1], codes,
+               u->world->size, sb_text_s(u->world->size), u->world->nodes,
+               sb_text_s(u->world->nodes));
+  sb_report_text(u->report, "codes", codes);
   return SB_OK;
 }
 
@@ -110,7 +113,7 @@ void sb_quantize_choose_least(sb_quantize_run *u) {
 sb_status sb_quantize_importance(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "inputs");
-  sb_report_text(u->report, "grid", sb_grid_names[r->grid]);
+  if (r->codes == SB_CODES_GRID) sb_report_text(u->report, "grid", sb_grid_names[r->grid]);
   if (r->grid != SB_GRID_FITTED) return SB_OK;
   u->backend->gemm_flops = 0;
   sb_progress_begin("inputs", 1.0);

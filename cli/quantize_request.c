@@ -7,6 +7,12 @@ const char *const sb_method_names[] = {[SB_METHOD_SCALEBITS] = "scalebits",
                                        NULL};
 const char *const sb_quantizer_names[] = {
     [SB_QUANTIZER_RTN] = "rtn", [SB_QUANTIZER_GPTQ] = "gptq", NULL};
+const char *const sb_codes_names[] = {
+    [SB_CODES_GRID] = "grid", [SB_CODES_TRELLIS] = "trellis", NULL};
+const char *const sb_trellis_states_names[] = {[SB_TRELLIS_STATES_12] = "12",
+                                               [SB_TRELLIS_STATES_14] = "14",
+                                               [SB_TRELLIS_STATES_16] = "16",
+                                               NULL};
 
 sb_quantize_request sb_quantize_defaults(void) {
   sb_quantize_request request = {.max_bits = 8,
@@ -22,8 +28,9 @@ sb_quantize_request sb_quantize_defaults(void) {
 
 static void choose_search(sb_quantize_request *r) {
   if (!r->given.estimator)
-    r->estimator =
-        r->quantizer == SB_QUANTIZER_GPTQ ? SB_ESTIMATOR_FISHER : SB_ESTIMATOR_DIVERGENCE;
+    r->estimator = r->codes == SB_CODES_GRID && r->quantizer == SB_QUANTIZER_GPTQ
+                       ? SB_ESTIMATOR_FISHER
+                       : SB_ESTIMATOR_DIVERGENCE;
   if (!r->given.strides)
     r->strides = r->estimator != SB_ESTIMATOR_DIVERGENCE || r->start_bits != 0 ? 2 : 0;
 }
@@ -34,7 +41,8 @@ static void choose_open(sb_quantize_request *r, bool calibrates) {
   if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
   if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
   if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
-  if (r->grid == SB_GRID_AUTO) r->grid = learns ? SB_GRID_FITTED : SB_GRID_PLAIN;
+  if (r->grid == SB_GRID_AUTO)
+    r->grid = learns && r->codes == SB_CODES_GRID ? SB_GRID_FITTED : SB_GRID_PLAIN;
   choose_search(r);
 }
 
@@ -45,10 +53,43 @@ static bool needs_tokens(const sb_quantize_request *r) {
          r->tune_seqs > 0;
 }
 
+sb_code_kind sb_quantize_code_kind(const sb_quantize_request *r) {
+  static const sb_code_kind trellises[] = {[SB_TRELLIS_STATES_12] = SB_TRELLIS_12,
+                                           [SB_TRELLIS_STATES_14] = SB_TRELLIS_14,
+                                           [SB_TRELLIS_STATES_16] = SB_TRELLIS_16};
+  if (r->codes == SB_CODES_TRELLIS) return trellises[r->trellis_states];
+  return r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
+}
+
+/* What speaks of grids does not go with trellises, and the other way about. */
+static sb_status check_codes(const sb_quantize_request *r, const char *command) {
+  if (r->codes == SB_CODES_GRID)
+    return r->given.trellis_states
+               ? sb_fail(SB_ERR_USAGE,
+                         "%s: --trellis-states is of --codes trellis, and codes are of grids",
+                         command)
+               : SB_OK;
+  if (r->symmetric)
+    return sb_fail(SB_ERR_USAGE, "%s: --symmetric is of grids, which --codes trellis has not",
+                   command);
+  if (r->grid != SB_GRID_AUTO)
+    return sb_fail(SB_ERR_USAGE, "%s: --grid %s is of grids, which --codes trellis has not",
+                   command, sb_grid_names[r->grid]);
+  if (r->given.estimator && !sb_estimator_of_trellis(r->estimator))
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --sensitivity %s looks at single roundings, and errors of --codes trellis "
+                   "are known as a whole: choose %s or %s",
+                   command, sb_estimator_names[r->estimator],
+                   sb_estimator_names[SB_ESTIMATOR_DIVERGENCE],
+                   sb_estimator_names[SB_ESTIMATOR_DIAGONAL]);
+  return SB_OK;
+}
+
 sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool calibrates) {
   if (r->min_bits > r->max_bits)
     return sb_fail(SB_ERR_USAGE, "%s: --min-bits %u is above --max-bits %u", command, r->min_bits,
                    r->max_bits);
+  SB_TRY(check_codes(r, command));
   choose_open(r, calibrates);
   if (r->start_bits != 0 && r->strides == 0)
     return sb_fail(SB_ERR_USAGE,

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "cli/common.h"
 #include "cli/options.h"
+#include "kernels/shared/grid_types.h"
 #include "model/orders.h"
 #include "quant/moments.h"
 #include "sensitivity/channels.h"
@@ -27,10 +28,24 @@ extern const char *const sb_method_names[]; /* NULL behind the last, as in all t
 typedef enum sb_quantizer { SB_QUANTIZER_RTN, SB_QUANTIZER_GPTQ } sb_quantizer;
 extern const char *const sb_quantizer_names[];
 
+/* What codes stand for: levels of grids, or steps of a walk over the states of a trellis. */
+typedef enum sb_codes { SB_CODES_GRID, SB_CODES_TRELLIS } sb_codes;
+extern const char *const sb_codes_names[];
+
+/* The states of a trellis, as the power of two. */
+typedef enum sb_trellis_states {
+  SB_TRELLIS_STATES_12,
+  SB_TRELLIS_STATES_14,
+  SB_TRELLIS_STATES_16
+} sb_trellis_states;
+extern const char *const sb_trellis_states_names[];
+
 typedef struct sb_quantize_request {
   const char *model, *calib, *out;
   const char *allocation, *checkpoint; /* NULL: none */
   double bits;
+  sb_codes codes;
+  sb_trellis_states trellis_states;
   sb_method method;
   sb_grid_choice grid;
   sb_reorder reorder;
@@ -53,7 +68,7 @@ typedef struct sb_quantize_request {
   double tune_rate;             /* 0: sb_tune_rate */
 
   struct {
-    bool quantizer, reorder, estimator, strides, tune_seqs;
+    bool trellis_states, quantizer, reorder, estimator, strides, tune_seqs;
   } given; /* on the command line; else sb_quantize_settle chooses */
   sb_common common;
 } sb_quantize_request;
@@ -77,17 +92,20 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  * has calibration tokens.
  *
  *   quantizer   gptq with tokens and a method other than rtn, else rtn
- *   estimator   fisher with gptq, else divergence: what divergence knows is of codes rounded to
- *               nearest; other errors, by GPTQ, gain little from it (docs/results.md)
- *   strides     0 where the search starts from the costs of all widths, which it does by
- *               divergence without --start-bits; else 2
- *   tune_seqs   round_seqs with gptq, else 0
- *   reorder     fused for methods with a width for each block, else none
- *   grid        fitted with tokens and a method other than rtn, else plain
+ *   estimator   divergence with trellises, whose costs of widths are known; else fisher with gptq,
+ *               else divergence: what divergence knows is of codes rounded to nearest; other
+ * errors, by GPTQ, gain little from it (docs/results.md) strides     0 where the search starts from
+ * the costs of all widths, which it does by divergence without --start-bits; else 2 tune_seqs
+ * round_seqs with gptq, else 0 reorder     fused for methods with a width for each block, else none
+ *   grid        fitted with tokens and a method other than rtn, else plain; plain with trellises,
+ *               which have no grids
  *
  * SB_ERR_USAGE where the request contradicts itself, or needs tokens and has none; `command` is for
  * the message. Pure. */
 sb_status sb_quantize_settle(sb_quantize_request *request, const char *command, bool calibrates);
+
+/* The kind of codes that a settled request asks for. Pure. */
+sb_code_kind sb_quantize_code_kind(const sb_quantize_request *request);
 
 /* Fills the request from the command line of quantize and settles it. *help: it was asked for, and
  * printed. Collective within a node. */

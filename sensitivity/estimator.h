@@ -69,6 +69,13 @@ static inline bool sb_estimator_of_moves(sb_estimator estimator) {
          estimator == SB_ESTIMATOR_SECOND || estimator == SB_ESTIMATOR_DIVERGENCE;
 }
 
+/* True for estimators that know trellis codes (kernels/shared/trellis.h), whose errors in a block
+ * are white noise of a known size and have no first order: `diagonal`, and `divergence`, which then
+ * is c times the difference of the table's costs. Pure. */
+static inline bool sb_estimator_of_trellis(sb_estimator estimator) {
+  return estimator == SB_ESTIMATOR_DIAGONAL || estimator == SB_ESTIMATOR_DIVERGENCE;
+}
+
 /* Names by estimator: "divergence", "fisher", ...; NULL behind the last. */
 extern const char *const sb_estimator_names[];
 

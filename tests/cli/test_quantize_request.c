@@ -46,6 +46,26 @@ static void left_open(void **state) {
   assert_true(r.strides == 2 && r.start_bits == 4);
 }
 
+/* Trellises have no grids to choose, and costs of widths to search by. */
+static void codes(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  assert_ok(settle("-b 3 -o out --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_GRID_ASYMMETRIC);
+  assert_ok(settle("-b 3 -o out --calib c --symmetric", SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_GRID_SYMMETRIC);
+  assert_ok(settle("-b 3 -o out --calib c --codes trellis", SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_12 && r.grid == SB_GRID_PLAIN);
+  assert_true(r.estimator == SB_ESTIMATOR_DIVERGENCE && r.strides == 0);
+  assert_true(r.quantizer == SB_QUANTIZER_GPTQ);
+  assert_ok(settle("--codes trellis --trellis-states 14", SB_QUANTIZE_PLANNED, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_14);
+  assert_ok(settle("-b 3 -o out --calib c --codes trellis --trellis-states 16 --sensitivity "
+                   "diagonal",
+                   SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_16 && r.estimator == SB_ESTIMATOR_DIAGONAL);
+}
+
 /* A choice that happens to be the first of its names is a choice. */
 static void said(void **state) {
   (void)state;
@@ -78,6 +98,12 @@ static void refused(void **state) {
       {"-b 3 -o out --method rtn --reorder fused", "--calib TOKENS is needed", false},
       {"-b 3 -o out --method rtn --tune-seqs 1", "--calib TOKENS is needed", false},
       {"-o out", "--bits B is missing", true},
+      {"-b 3 -o out --trellis-states 12", "--trellis-states is of --codes trellis", true},
+      {"-b 3 -o out --codes trellis --symmetric", "--symmetric is of grids", true},
+      {"-b 3 -o out --codes trellis --grid plain", "--grid plain is of grids", true},
+      {"-b 3 -o out --codes trellis --sensitivity fisher", "--sensitivity fisher looks at", true},
+      {"-b 3 -o out --codes trellis --sensitivity hessian", "choose divergence or diagonal", true},
+      {"-b 3 -o out --codes trellis --trellis-states 13", "--trellis-states 13", true},
       {"-b 3 -o out --max-bits 9", "--max-bits 9: a whole number from 1 to 8", true},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -130,8 +156,8 @@ static void table(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(left_open), cmocka_unit_test(said),
-                                     cmocka_unit_test(refused), cmocka_unit_test(planned),
-                                     cmocka_unit_test(table)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(left_open), cmocka_unit_test(codes),
+                                     cmocka_unit_test(said),      cmocka_unit_test(refused),
+                                     cmocka_unit_test(planned),   cmocka_unit_test(table)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

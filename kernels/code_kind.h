@@ -1,0 +1,11 @@
+/* Names of the kinds of codes, as manifests, reports and messages have them. */
+#ifndef SB_KERNELS_CODE_KIND_H
+#define SB_KERNELS_CODE_KIND_H
+
+#include "kernels/shared/grid_types.h"
+
+/* By kind: "grid", "symmetric-grid", "trellis-12", "trellis-14", "trellis-16", "exl3"; NULL behind
+ * the last. */
+extern const char *const sb_code_kind_names[];
+
+#endif
