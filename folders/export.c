@@ -155,19 +155,20 @@ static sb_status export(job *j, sb_destination *out, uint64_t file_bytes,
                         sb_hf_folder_stats *stats) {
   const sb_world *world = j->m->world;
   const size_t count = j->m->arch.count;
-  sb_dtype *dtypes = NULL;
-  SB_AGREE(world, sb_alloc(&dtypes, count, sizeof *dtypes, "element types"));
-  for (size_t i = 0; i < count; i++) dtypes[i] = type_of(j, i);
+  sb_tensor_spec *specs = NULL;
+  SB_AGREE(world, sb_alloc(&specs, count, sizeof *specs, "tensors"));
+  for (size_t i = 0; i < count; i++)
+    specs[i] = sb_hf_folder_spec(&j->m->arch.tensors[i], type_of(j, i));
   const sb_hf_folder_setup setup = {.world = world,
-                                    .arch = &j->m->arch,
-                                    .dtypes = dtypes,
+                                    .specs = specs,
+                                    .count = count,
                                     .out = out,
                                     .file_bytes = file_bytes,
                                     .context = j,
                                     .tensors = write_rows,
                                     .beside = write_beside};
   const sb_status status = sb_hf_folder_make(&setup, stats);
-  sb_free(&dtypes);
+  sb_free(&specs);
   sb_free(&j->row);
   sb_free(&j->placed);
   sb_free(&j->wide);

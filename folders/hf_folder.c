@@ -8,7 +8,6 @@
 #include "folders/companions.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "io/safetensors_writer.h"
 
 #define INDEX "model.safetensors.index.json"
 
@@ -19,9 +18,7 @@ typedef struct target {
 
 struct sb_hf_folder {
   const sb_hf_folder_setup *setup;
-  sb_tensor_spec *
-      specs; /* [arch->count] in the order of the architecture, so those of a file are neighbours */
-  target *targets; /* [arch->count] */
+  target *targets; /* [count] of the specs, whose order makes those of a file neighbours */
   size_t *first;   /* [files + 1] first tensor of each file */
   size_t files;
   sb_safetensors_writer **writers; /* [files] */
@@ -62,20 +59,27 @@ sb_status sb_hf_folder_range_error(const sb_model_tensor *tensor, size_t row, si
                  dtype == SB_F16 ? 65504.0 : 0x1.fep127, dtype == SB_F16 ? "bf16" : "f32");
 }
 
+sb_tensor_spec sb_hf_folder_spec(const sb_model_tensor *t, sb_dtype dtype) {
+  sb_tensor_spec spec = {.name = t->name, .dtype = dtype, .dims = t->dims};
+  spec.shape[0] = t->dims == 1 ? t->cols : t->rows;
+  spec.shape[1] = t->dims == 1 ? 0 : t->cols;
+  return spec;
+}
+
+static uint64_t bytes_of(const sb_tensor_spec *spec) {
+  uint64_t bytes = sb_dtype_size(spec->dtype);
+  for (size_t d = 0; d < spec->dims; d++) bytes *= spec->shape[d];
+  return bytes;
+}
+
 /* Tensors in order, a new file where the next one would not fit. */
 static sb_status deal(sb_hf_folder *f, sb_hf_folder_stats *stats) {
-  const sb_arch *arch = f->setup->arch;
+  const size_t count = f->setup->count;
   uint64_t bytes = 0;
-  SB_TRY(sb_alloc(&f->specs, arch->count, sizeof *f->specs, "tensors"));
-  SB_TRY(sb_alloc(&f->targets, arch->count, sizeof *f->targets, "tensors"));
-  SB_TRY(sb_alloc(&f->first, arch->count + 1, sizeof *f->first, "tensors"));
-  for (size_t i = 0; i < arch->count; i++) {
-    const sb_model_tensor *t = &arch->tensors[i];
-    const sb_dtype dtype = f->setup->dtypes[i];
-    const uint64_t size = (uint64_t)t->rows * t->cols * sb_dtype_size(dtype);
-    f->specs[i] = (sb_tensor_spec){.name = t->name, .dtype = dtype, .dims = t->dims};
-    f->specs[i].shape[0] = t->dims == 1 ? t->cols : t->rows;
-    f->specs[i].shape[1] = t->dims == 1 ? 0 : t->cols;
+  SB_TRY(sb_alloc(&f->targets, count, sizeof *f->targets, "tensors"));
+  SB_TRY(sb_alloc(&f->first, count + 1, sizeof *f->first, "tensors"));
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t size = bytes_of(&f->setup->specs[i]);
     if (i == 0 || bytes + size > f->setup->file_bytes) {
       f->first[f->files++] = i;
       bytes = 0;
@@ -84,7 +88,7 @@ static sb_status deal(sb_hf_folder *f, sb_hf_folder_stats *stats) {
     stats->bytes += size;
     f->targets[i] = (target){f->files - 1, i - f->first[f->files - 1]};
   }
-  f->first[f->files] = arch->count;
+  f->first[f->files] = count;
   stats->files = f->files;
   return sb_alloc(&f->writers, f->files, sizeof *f->writers, "files");
 }
@@ -100,7 +104,7 @@ static void file_name(const sb_hf_folder *f, size_t file, char *out, size_t size
 static sb_status open_files(sb_hf_folder *f, const char *path) {
   for (size_t i = 0; i < f->files; i++) {
     char name[64], file[SB_PATH_MAX];
-    const sb_tensor_spec *specs = f->specs + f->first[i];
+    const sb_tensor_spec *specs = f->setup->specs + f->first[i];
     size_t count = f->first[i + 1] - f->first[i];
     file_name(f, i, name, sizeof name);
     SB_TRY(sb_path_join(file, path, name));
@@ -129,9 +133,9 @@ static sb_status write_index(const sb_hf_folder *f, const char *path,
   if (f->files == 1) return SB_OK;
   json_t *map = json_object();
   char name[64], file[SB_PATH_MAX];
-  for (size_t i = 0; i < f->setup->arch->count; i++) {
+  for (size_t i = 0; i < f->setup->count; i++) {
     file_name(f, f->targets[i].file, name, sizeof name);
-    json_object_set_new(map, f->specs[i].name, json_string(name));
+    json_object_set_new(map, f->setup->specs[i].name, json_string(name));
   }
   json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)stats->bytes,
                             "weight_map", map);
@@ -157,7 +161,6 @@ static sb_status write_files(sb_hf_folder *f, const sb_hf_folder_stats *stats) {
 
 static void release(sb_hf_folder *f) {
   for (size_t i = 0; f->writers && i < f->files; i++) sb_safetensors_writer_free(&f->writers[i]);
-  sb_free(&f->specs);
   sb_free(&f->targets);
   sb_free(&f->first);
   sb_free(&f->writers);

@@ -1,6 +1,6 @@
-/* Writing a Hugging Face folder: the tensors of an architecture in one or several safetensors files
- * with their index, and the small files beside them. All ranks write. The folder appears when it is
- * complete (folders/destination.h); an interrupted or failed run leaves nothing. */
+/* Writing a Hugging Face folder: tensors in one or several safetensors files with their index, and
+ * the small files beside them. All ranks write. The folder appears when it is complete
+ * (folders/destination.h); an interrupted or failed run leaves nothing. */
 #ifndef SB_FOLDERS_HF_FOLDER_H
 #define SB_FOLDERS_HF_FOLDER_H
 
@@ -11,6 +11,7 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "folders/destination.h"
+#include "io/safetensors_writer.h"
 #include "model/arch.h"
 #include "mpi/world.h"
 
@@ -18,10 +19,10 @@ typedef struct sb_hf_folder sb_hf_folder;
 
 typedef struct sb_hf_folder_setup {
   const sb_world *world;
-  const sb_arch *arch;
-  const sb_dtype *dtypes; /* [arch->count] weight type in which each tensor is written */
-  sb_destination *out;    /* begun; hf_folder_make commits it */
-  uint64_t file_bytes;    /* most bytes of a file; a larger tensor has a file of its own */
+  const sb_tensor_spec *specs; /* [count] the tensors, in the order of the files */
+  size_t count;
+  sb_destination *out;   /* begun; hf_folder_make commits it */
+  uint64_t file_bytes;   /* most bytes of a file; a larger tensor has a file of its own */
   uint64_t beside_bytes; /* size of large files that `beside` writes: for the check of free space */
   void *context;
   /* Writes this rank's share of the tensors by sb_hf_folder_write; together the ranks write every
@@ -36,11 +37,14 @@ typedef struct sb_hf_folder_stats {
   uint64_t files, bytes; /* of safetensors */
 } sb_hf_folder_stats;
 
+/* A tensor of a model as it is written in `dtype`. The name is the model's. Pure. */
+sb_tensor_spec sb_hf_folder_spec(const sb_model_tensor *tensor, sb_dtype dtype);
+
 /* Writes the folder; errors of the hooks are passed on, SB_ERR_IO names the file. Collective; all
  * ranks fail together. */
 sb_status sb_hf_folder_make(const sb_hf_folder_setup *setup, sb_hf_folder_stats *stats);
 
-/* Writes bytes [offset, offset + bytes) of arch->tensors[tensor]. Local;
+/* Writes bytes [offset, offset + bytes) of tensor number `tensor` of the specs. Local;
  * several threads may call. */
 sb_status sb_hf_folder_write(sb_hf_folder *folder, size_t tensor, uint64_t offset, size_t bytes,
                              const void *data);

@@ -159,16 +159,17 @@ static sb_status describe(job *j) {
 sb_status sb_synth_make(const sb_world *world, const sb_synth_setup *setup,
                         sb_hf_folder_stats *stats, uint64_t *parameters) {
   job j = {.world = world, .setup = setup};
-  sb_dtype *dtypes = NULL;
+  sb_tensor_spec *specs = NULL;
   sb_status status = describe(&j);
-  SB_THEN(sb_alloc(&dtypes, j.arch.count, sizeof *dtypes, "element types"));
+  SB_THEN(sb_alloc(&specs, j.arch.count, sizeof *specs, "tensors"));
   status = sb_world_agree(world, status);
   if (status == SB_OK) {
-    for (size_t i = 0; i < j.arch.count; i++) dtypes[i] = setup->dtype;
+    for (size_t i = 0; i < j.arch.count; i++)
+      specs[i] = sb_hf_folder_spec(&j.arch.tensors[i], setup->dtype);
     *parameters = j.arch.parameters;
     const sb_hf_folder_setup folder = {.world = world,
-                                       .arch = &j.arch,
-                                       .dtypes = dtypes,
+                                       .specs = specs,
+                                       .count = j.arch.count,
                                        .out = setup->out,
                                        .file_bytes = setup->file_bytes,
                                        .beside_bytes = setup->tokens * token_bytes(&j),
@@ -177,7 +178,7 @@ sb_status sb_synth_make(const sb_world *world, const sb_synth_setup *setup,
                                        .beside = write_beside};
     status = sb_hf_folder_make(&folder, stats);
   }
-  sb_free(&dtypes);
+  sb_free(&specs);
   sb_free(&j.wide);
   sb_free(&j.narrow);
   sb_arch_free(&j.arch);
