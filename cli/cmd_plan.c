@@ -12,6 +12,7 @@
 #include "folders/hf_path.h"
 #include "folders/hf_source.h"
 #include "model/config_read.h"
+#include "model/exl3.h"
 #include "quant/tune_scales.h"
 
 #define LEAST_BUDGET_OF_2                                                                          \
@@ -116,6 +117,11 @@ static sb_status plan(request *r, const sb_config *read, FILE *out, json_t *repo
   sb_plan p = {.setup = &setup, .footprint = &footprint};
   if (!r->train) SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
   SB_TRY(sb_arch_create(&config, &arch));
+  if (r->quantize.widths_for == SB_WIDTHS_FOR_EXL3) {
+    const sb_status status = sb_exl3_check_sides(&arch);
+    if (status != SB_OK) sb_arch_free(&arch);
+    SB_TRY(status);
+  }
   if (!r->train) sb_footprint_estimate(&setup, &footprint);
   print_plan(r, &p, out, report);
   sb_arch_free(&arch);

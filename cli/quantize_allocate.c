@@ -9,6 +9,7 @@
 #include "cli/quantize.h"
 #include "cli/report_json.h"
 #include "folders/bits_file.h"
+#include "model/exl3.h"
 #include "mpi/large.h"
 
 static const double TOLD_REST = 0.005; /* effective bits */
@@ -71,6 +72,7 @@ sb_status sb_quantize_allocate(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   if (u->reuses) {
     SB_TRY(sb_bits_file_read(u->model, r->allocation));
+    if (r->widths_for == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_widths(u->model));
     sb_log_line("bits      taken from %s%s", r->allocation,
                 r->grid == SB_GRID_PLAIN && !r->calib
                     ? "; grids are plain and codes to nearest, for less loss give --calib"

@@ -62,6 +62,7 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         .help = "Replace OUT if it exists."}},
       {0,
        {.name = "method",
+        .given = &r->given.method,
         SB_OPTION_ENUM(r->method, sb_method_names),
         .help = "scalebits searches. table and layer choose all widths at once, of blocks or of "
                 "whole matrices, from sensitivities at full precision (diagonal, or --sensitivity "
@@ -96,6 +97,7 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
                 "of the loss."}},
       {PLANNED,
        {.name = "codes",
+        .given = &r->given.codes,
         SB_OPTION_ENUM(r->codes, sb_codes_names),
         .help = "What codes stand for. grid: levels of each group of weights. trellis: walks over "
                 "states in transformed coordinates, at the same bits with less error."}},
@@ -105,6 +107,12 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         SB_OPTION_ENUM(r->trellis_states, sb_trellis_states_names),
         .help = "States of --codes trellis, as a power of two: more have less error, and take "
                 "longer to find codes."}},
+      {PLANNED,
+       {.name = "widths-for",
+        SB_OPTION_ENUM(r->widths_for, sb_widths_for_names),
+        .help = "Who else is to read the result. exl3: codes that export --format exl3 writes for "
+                "exllamav3, which has one width for each matrix (--method layer or rtn) and sides "
+                "that are multiples of 128."}},
       {0,
        {.name = "symmetric",
         .kind = SB_OPTION_FLAG,

@@ -10,10 +10,13 @@
 #include "cli/report_json.h"
 #include "folders/bits_file.h"
 #include "folders/hf_load.h"
+#include "folders/hf_path.h"
 #include "folders/output_write.h"
 #include "io/space.h"
 #include "kernels/code_kind.h"
+#include "model/config_read.h"
 #include "model/effective_bits.h"
+#include "model/exl3.h"
 #include "mpi/large.h"
 #include "pass/fingerprint.h"
 #include "quant/importance.h"
@@ -76,10 +79,23 @@ sb_status sb_quantize_require_space(const sb_quantize_run *u) {
   return sb_world_agree(u->world, u->world->rank == 0 ? require_space(u) : SB_OK);
 }
 
+/* Asked before weights are read, which takes long. */
+static sb_status check_exl3(const sb_quantize_request *r) {
+  sb_config config;
+  sb_arch arch = {0};
+  SB_TRY(sb_hf_path_check(r->model));
+  SB_TRY(sb_config_read(r->model, &config));
+  SB_TRY(sb_arch_create(&config, &arch));
+  const sb_status status = sb_exl3_check_sides(&arch);
+  sb_arch_free(&arch);
+  return status;
+}
+
 sb_status sb_quantize_load(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "load");
   const sb_blocking blocking = {r->common.block[0], r->common.block[1], sb_quantize_code_kind(r)};
+  if (r->widths_for == SB_WIDTHS_FOR_EXL3) SB_AGREE(u->world, check_exl3(r));
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
   const char *codes = sb_code_kind_names[blocking.code_kind];

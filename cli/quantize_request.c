@@ -1,5 +1,7 @@
 #include "cli/quantize_request.h"
 
+#include "model/exl3.h"
+
 const char *const sb_method_names[] = {[SB_METHOD_SCALEBITS] = "scalebits",
                                        [SB_METHOD_TABLE] = "table",
                                        [SB_METHOD_LAYER] = "layer",
@@ -13,6 +15,8 @@ const char *const sb_trellis_states_names[] = {[SB_TRELLIS_STATES_12] = "12",
                                                [SB_TRELLIS_STATES_14] = "14",
                                                [SB_TRELLIS_STATES_16] = "16",
                                                NULL};
+const char *const sb_widths_for_names[] = {
+    [SB_WIDTHS_FOR_ANY] = "any", [SB_WIDTHS_FOR_EXL3] = "exl3", NULL};
 
 sb_quantize_request sb_quantize_defaults(void) {
   sb_quantize_request request = {.max_bits = 8,
@@ -57,8 +61,43 @@ sb_code_kind sb_quantize_code_kind(const sb_quantize_request *r) {
   static const sb_code_kind trellises[] = {[SB_TRELLIS_STATES_12] = SB_TRELLIS_12,
                                            [SB_TRELLIS_STATES_14] = SB_TRELLIS_14,
                                            [SB_TRELLIS_STATES_16] = SB_TRELLIS_16};
+  if (r->widths_for == SB_WIDTHS_FOR_EXL3) return SB_TRELLIS_EXL3;
   if (r->codes == SB_CODES_TRELLIS) return trellises[r->trellis_states];
   return r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
+}
+
+/* EXL3 leaves less to choose: what is open follows from it, what was chosen otherwise is refused.
+ */
+static sb_status settle_exl3(sb_quantize_request *r, const char *command) {
+  if (r->widths_for != SB_WIDTHS_FOR_EXL3) return SB_OK;
+  if (r->given.codes && r->codes != SB_CODES_TRELLIS)
+    return sb_fail(SB_ERR_USAGE, "%s: --widths-for exl3 is of --codes trellis, not of grids",
+                   command);
+  if (r->given.trellis_states)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --trellis-states %s does not go with --widths-for exl3, whose trellis has "
+                   "2^16 states",
+                   command, sb_trellis_states_names[r->trellis_states]);
+  if (r->given.method && r->method != SB_METHOD_LAYER && r->method != SB_METHOD_RTN)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --method %s gives each block a width, and --widths-for exl3 has one for "
+                   "each matrix: choose %s or %s",
+                   command, sb_method_names[r->method], sb_method_names[SB_METHOD_LAYER],
+                   sb_method_names[SB_METHOD_RTN]);
+  if (r->reorder == SB_REORDER_INDEXED)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --reorder indexed does not go with --widths-for exl3, which has no place "
+                   "for orders; fused needs none",
+                   command);
+  for (int side = 0; side < 2; side++)
+    if (r->common.block[side] % SB_EXL3_RUN != 0)
+      return sb_fail(SB_ERR_USAGE,
+                     "%s: --block %zux%zu does not go with --widths-for exl3, whose transforms "
+                     "want multiples of %d",
+                     command, r->common.block[0], r->common.block[1], SB_EXL3_RUN);
+  r->codes = SB_CODES_TRELLIS;
+  if (!r->given.method) r->method = SB_METHOD_LAYER;
+  return SB_OK;
 }
 
 /* What speaks of grids does not go with trellises, and the other way about. */
@@ -89,6 +128,7 @@ sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool c
   if (r->min_bits > r->max_bits)
     return sb_fail(SB_ERR_USAGE, "%s: --min-bits %u is above --max-bits %u", command, r->min_bits,
                    r->max_bits);
+  SB_TRY(settle_exl3(r, command));
   SB_TRY(check_codes(r, command));
   choose_open(r, calibrates);
   if (r->start_bits != 0 && r->strides == 0)

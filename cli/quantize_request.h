@@ -40,12 +40,18 @@ typedef enum sb_trellis_states {
 } sb_trellis_states;
 extern const char *const sb_trellis_states_names[];
 
+/* Who else is to read the result. EXL3 (exllamav3): a width for each matrix, tiles, states and
+ * transforms of its format, so that `export --format exl3` writes the codes as they are. */
+typedef enum sb_widths_for { SB_WIDTHS_FOR_ANY, SB_WIDTHS_FOR_EXL3 } sb_widths_for;
+extern const char *const sb_widths_for_names[];
+
 typedef struct sb_quantize_request {
   const char *model, *calib, *out;
   const char *allocation, *checkpoint; /* NULL: none */
   double bits;
   sb_codes codes;
   sb_trellis_states trellis_states;
+  sb_widths_for widths_for;
   sb_method method;
   sb_grid_choice grid;
   sb_reorder reorder;
@@ -68,7 +74,7 @@ typedef struct sb_quantize_request {
   double tune_rate;             /* 0: sb_tune_rate */
 
   struct {
-    bool trellis_states, quantizer, reorder, estimator, strides, tune_seqs;
+    bool codes, trellis_states, method, quantizer, reorder, estimator, strides, tune_seqs;
   } given; /* on the command line; else sb_quantize_settle chooses */
   sb_common common;
 } sb_quantize_request;

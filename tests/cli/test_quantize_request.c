@@ -66,6 +66,30 @@ static void codes(void **state) {
   assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_16 && r.estimator == SB_ESTIMATOR_DIAGONAL);
 }
 
+/* EXL3's codes are a trellis, with a width for each matrix. */
+static void exl3(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  assert_ok(settle("-b 3 -o out --calib c --widths-for exl3", SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_EXL3 && r.codes == SB_CODES_TRELLIS);
+  assert_true(r.method == SB_METHOD_LAYER && r.reorder == SB_REORDER_NONE);
+  assert_true(r.grid == SB_GRID_PLAIN && r.quantizer == SB_QUANTIZER_GPTQ);
+  assert_ok(settle("-b 3 -o out --method rtn --widths-for exl3 --codes trellis", SB_QUANTIZE_ALL,
+                   false, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_EXL3 && r.method == SB_METHOD_RTN);
+  assert_ok(
+      settle("-b 3 -o out --calib c --widths-for exl3 --reorder fused", SB_QUANTIZE_ALL, true, &r));
+  assert_ok(settle("--widths-for exl3", SB_QUANTIZE_PLANNED, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_EXL3);
+  r = sb_quantize_defaults();
+  r.widths_for = SB_WIDTHS_FOR_EXL3;
+  r.common.block[1] = 192;
+  assert_int_equal(sb_quantize_settle(&r, "quantize", true), SB_ERR_USAGE);
+  assert_says("--block 128x192 does not go with --widths-for exl3");
+  r.common.block[1] = 256;
+  assert_ok(sb_quantize_settle(&r, "quantize", true));
+}
+
 /* A choice that happens to be the first of its names is a choice. */
 static void said(void **state) {
   (void)state;
@@ -104,6 +128,13 @@ static void refused(void **state) {
       {"-b 3 -o out --codes trellis --sensitivity fisher", "--sensitivity fisher looks at", true},
       {"-b 3 -o out --codes trellis --sensitivity hessian", "choose divergence or diagonal", true},
       {"-b 3 -o out --codes trellis --trellis-states 13", "--trellis-states 13", true},
+      {"-b 3 -o out --widths-for exl3 --codes grid", "exl3 is of --codes trellis", true},
+      {"-b 3 -o out --widths-for exl3 --trellis-states 12", "--trellis-states 12 does not", true},
+      {"-b 3 -o out --widths-for exl3 --method scalebits", "--method scalebits gives each", true},
+      {"-b 3 -o out --widths-for exl3 --method table", "choose layer or rtn", true},
+      {"-b 3 -o out --widths-for exl3 --reorder indexed", "--reorder indexed does not go", true},
+      {"-b 3 -o out --widths-for exl3 --symmetric", "--symmetric is of grids", true},
+      {"-b 3 -o out --widths-for exl2", "--widths-for exl2", true},
       {"-b 3 -o out --max-bits 9", "--max-bits 9: a whole number from 1 to 8", true},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -157,7 +188,8 @@ static void table(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(left_open), cmocka_unit_test(codes),
-                                     cmocka_unit_test(said),      cmocka_unit_test(refused),
-                                     cmocka_unit_test(planned),   cmocka_unit_test(table)};
+                                     cmocka_unit_test(exl3),      cmocka_unit_test(said),
+                                     cmocka_unit_test(refused),   cmocka_unit_test(planned),
+                                     cmocka_unit_test(table)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
