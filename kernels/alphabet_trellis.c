@@ -50,3 +50,26 @@ void sb_trellis_block_decode(const sb_block_shape *shape, const uint8_t *bytes, 
       bytes += sb_trellis_tile_bytes(&t);
     }
 }
+
+/* ---- as an alphabet ---- */
+
+static size_t trellis_bytes(const sb_block_shape *shape) {
+  return sb_trellis_block_bytes(shape) + sizeof(uint16_t);
+}
+
+static size_t trellis_parts(const sb_block_shape *shape, sb_block_part parts[SB_BLOCK_PARTS]) {
+  parts[0] = (sb_block_part){(uint32_t)sb_trellis_block_bytes(shape), 0};
+  return 1;
+}
+
+static void trellis_pack(const sb_block_shape *shape, uint8_t *block, const sb_grid *grids,
+                         const uint8_t *codes, size_t ld) {
+  (void)grids;
+  sb_trellis_block_pack(shape, block, codes, ld);
+}
+
+const sb_alphabet sb_alphabet_trellis = {.name = "trellis",
+                                         .bytes = trellis_bytes,
+                                         .code_bytes = sb_trellis_block_bytes,
+                                         .parts = trellis_parts,
+                                         .pack = trellis_pack};
