@@ -16,7 +16,8 @@ const sb_packed_kernels *sb_packed_kernels_at(sb_packed_level level) {
   case SB_PACKED_AVX512:
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vbmi")
+                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vbmi") &&
+                   __builtin_cpu_supports("avx512vnni")
                ? &sb_packed_avx512
                : NULL;
   case SB_PACKED_AVX2:

@@ -1,4 +1,5 @@
-/* The inside of multiplication with packed weights (packed_create, packed_gemm).
+/* The inside of multiplication with packed weights (packed_create, packed_gemm). What follows is
+ * about grids; cpu_packed_trellis.c has trellis codes.
  *
  * Order of codes. Eight codes of b bits are b bytes: a *chunk*. Sixteen chunks, 128 codes, are a
  * *piece*. Vectors run over the chunks of a piece, in eight steps s = 0 .. 7:
@@ -28,7 +29,8 @@
 enum {
   SB_PACKED_PIECE = 128, /* codes per piece */
   SB_PACKED_ROWS = 128,  /* most rows of an item of work */
-  SB_PACKED_STEP = 16,   /* items begin at multiples of this many rows of their block row */
+  SB_PACKED_STEP = 16,   /* items begin at multiples of this many rows of their block row, and at
+                            whole strips (cpu_trellis_decode.h) in trellis codes */
   SB_PACKED_FEW = 8,     /* most tokens that `few` takes */
 };
 
@@ -41,8 +43,10 @@ struct sb_packed_impl {
   const uint8_t *packed;
   sb_tiling tiling;
   sb_code_kind code_kind;
-  uint8_t *bits;         /* [blocks] */
-  size_t *blocks;        /* [blocks]: offset of each in `packed` */
+  const uint16_t *col_factors; /* [cols], fp16; NULL on grids */
+  uint8_t *bits;               /* [blocks] */
+  size_t *frames;              /* [block rows]: offset of each in `packed` */
+  size_t *blocks;        /* [blocks]: offset of each in `packed`; of its codes, in trellis codes */
   sb_packed_item *items; /* the whole matrix, cut by bytes, large ones first */
   size_t item_count;
 };
@@ -83,6 +87,7 @@ struct sb_packed_kernels {
    * multiple of `lanes`, at most `group`; rows are a multiple of 8. */
   void (*multiply)(float *out, const float *tile, size_t ld, const float *x, size_t rows, size_t n,
                    size_t width);
+  const struct sb_trellis_kernels *trellis; /* cpu_trellis_decode.h */
 };
 
 /* Scratch of `few`, in floats: running sums of 16 lanes, as many as stay in the first cache; scales
@@ -103,7 +108,7 @@ typedef enum sb_packed_level {
 extern const sb_packed_kernels sb_packed_plain, sb_packed_avx2, sb_packed_avx512;
 
 /* The kernels of a level; NULL if this processor cannot run them. SB_PACKED_AVX2 needs AVX2 and
- * FMA; SB_PACKED_AVX512 needs AVX-512 F, BW, VL, DQ, CD and VBMI. */
+ * FMA; SB_PACKED_AVX512 needs AVX-512 F, BW, VL, DQ, CD, VBMI and VNNI. */
 const sb_packed_kernels *sb_packed_kernels_at(sb_packed_level level);
 /* The kernels of the highest level that this processor can run. */
 const sb_packed_kernels *sb_packed_kernels_best(void);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/cpu/cpu_trellis_decode.h"
 #include "kernels/shared/bitstring.h"
 
 #define PV_LANES       8
@@ -101,5 +102,5 @@ PV_AVX2_INLINE pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
 #define PV_UNROLL(n)            PV_PRAGMA(GCC unroll n)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
-const sb_packed_kernels sb_packed_avx2 = {"AVX2", PV_LANES, PV_LANES *PV_VECTORS,
-                                          few,    decode,   multiply};
+const sb_packed_kernels sb_packed_avx2 = {"AVX2", PV_LANES, PV_LANES *PV_VECTORS, few,
+                                          decode, multiply, &sb_trellis_avx2};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/dtype.h"
+#include "kernels/cpu/cpu_trellis_decode.h"
 #include "kernels/shared/bitstring.h"
 
 #define PV_LANES   16
@@ -83,5 +84,5 @@ static inline pv pv_code(pv_words low, pv_words high, unsigned b, unsigned s) {
 #define PV_UNROLL(n)
 #include "kernels/cpu/cpu_packed_kernels.h"
 
-const sb_packed_kernels sb_packed_plain = {"plain C", PV_LANES, PV_LANES *PV_VECTORS,
-                                           few,       decode,   multiply};
+const sb_packed_kernels sb_packed_plain = {"plain C", PV_LANES, PV_LANES *PV_VECTORS, few,
+                                           decode,    multiply, &sb_trellis_plain};

@@ -1,0 +1,143 @@
+/* Trellis codes with AVX2. Sixteen bytes hold the bits of eight states; a shuffle gives every lane
+ * of 32 bits those of two, and two shifts bring each into its half. */
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/shared/trellis.h"
+
+#define PT_LANES     8
+#define PT_TOKENS    3
+#define PT_INLINE    static inline __attribute__((always_inline))
+#define PT_PRAGMA(x) _Pragma(#x)
+#define PT_UNROLL(n) PT_PRAGMA(GCC unroll n)
+
+typedef __m256i pt;
+typedef __m256 pf;
+
+PT_INLINE pt pt_set(int32_t x) {
+  return _mm256_set1_epi32(x);
+}
+PT_INLINE pt pt_halves(int x) {
+  return _mm256_set1_epi16((short)x);
+}
+PT_INLINE pt pt_add16(pt a, pt b) {
+  return _mm256_add_epi16(a, b);
+}
+PT_INLINE pt pt_load(const int16_t *p) {
+  return _mm256_loadu_si256((const __m256i *)p);
+}
+PT_INLINE void pt_store(int16_t *p, pt a) {
+  _mm256_storeu_si256((__m256i *)p, a);
+}
+PT_INLINE pt pt_dot(pt sum, pt a, pt b) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+}
+PT_INLINE pf pf_int(pt a) {
+  return _mm256_cvtepi32_ps(a);
+}
+PT_INLINE pf pt_even(pt a) {
+  return pf_int(_mm256_srai_epi32(_mm256_slli_epi32(a, 16), 16));
+}
+PT_INLINE pf pt_odd(pt a) {
+  return pf_int(_mm256_srai_epi32(a, 16));
+}
+PT_INLINE pf pf_set(float x) {
+  return _mm256_set1_ps(x);
+}
+PT_INLINE pf pf_load(const float *p) {
+  return _mm256_loadu_ps(p);
+}
+PT_INLINE void pf_store(float *p, pf a) {
+  _mm256_storeu_ps(p, a);
+}
+PT_INLINE pf pf_mul(pf a, pf b) {
+  return _mm256_mul_ps(a, b);
+}
+PT_INLINE pf pf_fma(pf a, pf b, pf c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+
+/* ---- states ---- */
+
+#define PT_ORDER(K)         0u
+#define PT_WIDTHS_OF_ORDERS 1, 1, 1
+
+PT_INLINE unsigned pt_row(unsigned K, unsigned n, unsigned lane) {
+  (void)K;
+  return n * PT_LANES + lane;
+}
+
+/* Sixteen bytes with those of eight states from state 8 g on, at the index that `first` gets. */
+PT_INLINE __m128i eight(const uint8_t *tile, unsigned K, unsigned g, unsigned *first) {
+  const unsigned begin = g * K, last = 32 * K - 16, base = begin < last ? begin : last;
+  const __m128i bytes = _mm_loadu_si128((const __m128i *)(tile + base));
+  *first = begin - base;
+  if (begin + K + 2 <= 32 * K) return bytes;
+  *first = 0; /* beyond the end the ring goes on at the head */
+  switch (begin - last) {
+#define JOINED(n)                                                                                  \
+  case n:                                                                                          \
+    return _mm_alignr_epi8(_mm_loadu_si128((const __m128i *)tile), bytes, n)
+    JOINED(8);
+    JOINED(9);
+    JOINED(10);
+    JOINED(11);
+    JOINED(12);
+    JOINED(13);
+    JOINED(14);
+  default:
+    return _mm_alignr_epi8(_mm_loadu_si128((const __m128i *)tile), bytes, 15);
+#undef JOINED
+  }
+}
+
+/* Four bytes from the first bit of states 2 d and 2 d + 1 of eight on, for d = 0 .. 3. */
+PT_INLINE __m128i pairs(unsigned K, unsigned first) {
+#define LANE(d) (int)(0x03020100u + 0x01010101u * (first + K * (d) / 4))
+  return _mm_setr_epi32(LANE(0), LANE(1), LANE(2), LANE(3));
+#undef LANE
+}
+
+PT_INLINE __m256i windows(const uint8_t *tile, unsigned K, unsigned n) {
+  unsigned first[2];
+  const __m128i low = eight(tile, K, 2 * n, &first[0]), high = eight(tile, K, 2 * n + 1, &first[1]);
+  const __m256i two =
+      _mm256_shuffle_epi8(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1),
+                          _mm256_set_m128i(pairs(K, first[1]), pairs(K, first[0])));
+#define AT(d) (int)(2 * K * (d) % 8)
+  const __m256i at = _mm256_setr_epi32(AT(0), AT(1), AT(2), AT(3), AT(0), AT(1), AT(2), AT(3));
+#undef AT
+  const __m256i even = _mm256_srlv_epi32(two, at),
+                odd = _mm256_sllv_epi32(two, _mm256_sub_epi32(pt_set((int)(16 - K)), at));
+  return _mm256_blend_epi16(even, odd, 0xaa);
+}
+
+/* ---- levels ---- */
+
+typedef struct pt_code {
+  __m256i mask, low, high; /* of states; the multiplier's halves */
+} pt_code;
+
+PT_INLINE pt_code pt_code_of(const sb_trellis *t) {
+  const uint32_t by = sb_trellis_multiplier(t);
+  return (pt_code){pt_halves((1 << t->state_bits) - 1), pt_halves((int)(by & 0xffff)),
+                   pt_halves((int)(by >> 16))};
+}
+
+PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K, bool two,
+                       bool natural) {
+  (void)natural; /* always */
+  const __m256i state = _mm256_and_si256(windows(tile, K, n), code->mask),
+                ones = _mm256_set1_epi8(1),
+                low = _mm256_maddubs_epi16(_mm256_mullo_epi16(state, code->low), ones);
+  if (two) return low;
+  const __m256i high =
+      _mm256_add_epi16(_mm256_mulhi_epu16(state, code->low), _mm256_mullo_epi16(state, code->high));
+  return _mm256_add_epi16(low, _mm256_maddubs_epi16(high, ones));
+}
+
+#include "kernels/cpu/cpu_trellis_kernels.h"
+
+const sb_trellis_kernels sb_trellis_avx2 = {"AVX2",   PT_TOKENS, levels,  dot,
+                                            in_order, columns,   multiply};

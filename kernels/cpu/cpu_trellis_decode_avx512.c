@@ -1,0 +1,139 @@
+/* Trellis codes with AVX-512. One shuffle of bytes (VBMI) gives every lane of 64 bits the bits of
+ * up to 16 states that follow each other, and one multishift takes four of them out. A sum of bytes
+ * is one multiplication by ones (maddubs), and a product with x one step of VNNI: five instructions
+ * for 32 weights, one more for every further 16 bits of x.
+ *
+ * A lane holds `per` states: 16 up to 3 bits a weight, 8 up to 6, else 4. Widths of one `per` share
+ * an order of rows. */
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/shared/trellis.h"
+
+#define PT_LANES     16
+#define PT_TOKENS    6
+#define PT_INLINE    static inline __attribute__((always_inline))
+#define PT_PRAGMA(x) _Pragma(#x)
+#define PT_UNROLL(n) PT_PRAGMA(GCC unroll n)
+
+typedef __m512i pt;
+typedef __m512 pf;
+
+PT_INLINE pt pt_set(int32_t x) {
+  return _mm512_set1_epi32(x);
+}
+PT_INLINE pt pt_halves(int x) {
+  return _mm512_set1_epi16((short)x);
+}
+PT_INLINE pt pt_add16(pt a, pt b) {
+  return _mm512_add_epi16(a, b);
+}
+PT_INLINE pt pt_load(const int16_t *p) {
+  return _mm512_loadu_si512(p);
+}
+PT_INLINE void pt_store(int16_t *p, pt a) {
+  _mm512_storeu_si512(p, a);
+}
+PT_INLINE pt pt_dot(pt sum, pt a, pt b) {
+  return _mm512_dpwssd_epi32(sum, a, b);
+}
+PT_INLINE pf pf_int(pt a) {
+  return _mm512_cvtepi32_ps(a);
+}
+PT_INLINE pf pt_even(pt a) {
+  return pf_int(_mm512_srai_epi32(_mm512_slli_epi32(a, 16), 16));
+}
+PT_INLINE pf pt_odd(pt a) {
+  return pf_int(_mm512_srai_epi32(a, 16));
+}
+PT_INLINE pf pf_set(float x) {
+  return _mm512_set1_ps(x);
+}
+PT_INLINE pf pf_load(const float *p) {
+  return _mm512_loadu_ps(p);
+}
+PT_INLINE void pf_store(float *p, pf a) {
+  _mm512_storeu_ps(p, a);
+}
+PT_INLINE pf pf_mul(pf a, pf b) {
+  return _mm512_mul_ps(a, b);
+}
+PT_INLINE pf pf_fma(pf a, pf b, pf c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+
+/* ---- states ---- */
+
+#define PT_PER(K)           ((K) <= 3 ? 16u : (K) <= 6 ? 8u : 4u)
+#define PT_ORDER(K)         ((K) <= 3 ? 0u : (K) <= 6 ? 1u : 2u)
+#define PT_WIDTHS_OF_ORDERS 1, 4, 8
+
+/* Four states are a step of a lane; steps of a lane follow each other as vectors. */
+PT_INLINE unsigned pt_row(unsigned K, unsigned n, unsigned lane) {
+  const unsigned steps = PT_PER(K) / 4, fetch = n / steps, step = n % steps;
+  return fetch * 16 * steps + lane / 2 * 2 * steps + 2 * step + lane % 2;
+}
+
+#define PT_BYTES(x) ((uint64_t)(x)*0x0101010101010101u)
+
+/* Every lane q of 64 bits: the eight bytes from that of its first state on, `per` states a lane.
+ * The first lane begins at byte 4 per K f / 32 of the tile. Bytes are loaded as 64 together; of the
+ * last ones of a longer tile, the first four, which nothing needs, are replaced by the tile's head,
+ * where the ring goes on. */
+PT_INLINE __m512i fetch(const uint8_t *tile, unsigned K, unsigned per, unsigned f) {
+  const unsigned all = 32 * K, begin = per * K * f, last = all > 64 ? all - 64 : 0,
+                 base = begin < last ? begin : last;
+  __m512i bytes = K == 1 ? _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)tile))
+                         : _mm512_loadu_si512(tile + base);
+  if (all > 64 && begin + per * K == all) {
+    int32_t head;
+    __builtin_memcpy(&head, tile, sizeof head);
+    bytes = _mm512_mask_set1_epi32(bytes, 1, head);
+  }
+#define LANE(q)                                                                                    \
+  (long long)((0x0706050403020100u + PT_BYTES(begin - base + per * K * (q) / 8)) &                 \
+              0x3f3f3f3f3f3f3f3fu)
+  return _mm512_permutexvar_epi8(
+      _mm512_setr_epi64(LANE(0), LANE(1), LANE(2), LANE(3), LANE(4), LANE(5), LANE(6), LANE(7)),
+      bytes);
+#undef LANE
+}
+
+/* Where in its lane the eight bytes of four states begin, in bits. */
+PT_INLINE __m512i places(unsigned K, unsigned per, unsigned step) {
+  const uint64_t four = 0x0800080008000800u + K * 0x0303020201010000u;
+#define LANE(q) (long long)(four + PT_BYTES(per * K * (q) % 8 + 4 * step * K))
+  return _mm512_setr_epi64(LANE(0), LANE(1), LANE(2), LANE(3), LANE(4), LANE(5), LANE(6), LANE(7));
+#undef LANE
+}
+
+/* ---- levels ---- */
+
+typedef struct pt_code {
+  __m512i mask, low, high; /* of states; the multiplier's halves */
+} pt_code;
+
+PT_INLINE pt_code pt_code_of(const sb_trellis *t) {
+  const uint32_t by = sb_trellis_multiplier(t);
+  return (pt_code){pt_halves((1 << t->state_bits) - 1), pt_halves((int)(by & 0xffff)),
+                   pt_halves((int)(by >> 16))};
+}
+
+PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K, bool two,
+                       bool natural) {
+  const unsigned per = natural ? 4 : PT_PER(K), steps = per / 4;
+  const __m512i window = _mm512_multishift_epi64_epi8(places(K, per, n % steps),
+                                                      fetch(tile, K, per, n / steps)),
+                state = _mm512_and_si512(window, code->mask), ones = _mm512_set1_epi8(1),
+                low = _mm512_maddubs_epi16(_mm512_mullo_epi16(state, code->low), ones);
+  if (two) return low;
+  const __m512i high =
+      _mm512_add_epi16(_mm512_mulhi_epu16(state, code->low), _mm512_mullo_epi16(state, code->high));
+  return _mm512_add_epi16(low, _mm512_maddubs_epi16(high, ones));
+}
+
+#include "kernels/cpu/cpu_trellis_kernels.h"
+
+const sb_trellis_kernels sb_trellis_avx512 = {"AVX-512", PT_TOKENS, levels,  dot,
+                                              in_order,  columns,   multiply};
