@@ -13,7 +13,8 @@
   OP(channel_scores)                                                                               \
   OP(group_products)                                                                               \
   OP(block_squares)                                                                                \
-  OP(block_curvature)
+  OP(block_curvature)                                                                              \
+  OP(block_energy)
 
 /* For every block k of width b = bits[k] (double):
  *
@@ -61,5 +62,19 @@ typedef sb_status sb_block_curvature_fn(sb_backend *, sb_stream, double (*loss)[
                                         const float *grams, const float *row_weights,
                                         unsigned min_bits, unsigned max_bits,
                                         const float *importance);
+/* For every block k (double), in the notation of ops/trellis.h:
+ *
+ *   energy[k] = v sum over the block of (a_r b_c g)^2
+ *   b_c       = the column factor of column c; 1 where col_factors is NULL
+ *   a_r^2     = the mean of (w / b_c)^2 over row r of the matrix; 1 for a row of zeros
+ *   v         = the mean of (w / (a_r b_c))^2 over the block, which is that of S^2
+ *
+ * The error of a trellis is white in transformed coordinates, and so its variance is a_r^2 b_c^2 v
+ * D at element (r, c) of the block, with D from shared/trellis_error.h: the loss by squares of
+ * gradients is `energy D` at every width. A pass over w and one over g. col_factors: fp16 [cols];
+ * widths and kind of the weights are not read. */
+typedef sb_status sb_block_energy_fn(sb_backend *, sb_stream, double *energy, const float *g,
+                                     size_t ldg, const sb_block_weights *,
+                                     const uint16_t *col_factors);
 
 #endif
