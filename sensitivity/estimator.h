@@ -32,7 +32,8 @@
  *   inside the block's columns. G_r: mean over tokens of (n dy_r)^2. It equals n/2 E' F E if
  *   inputs and output gradients are independent and outputs uncorrelated. It needs no gradients
  *   of matrices, so its pass is a quarter shorter than the others'.
- * - diagonal: `n/2 sum_i mean_s(g_s,i^2) (E_b)_i^2`, the diagonal of F alone, as SFMP has it.
+ * - diagonal: `n/2 sum_i mean_s(g_s,i^2) (E_b)_i^2`, the diagonal of F alone, as SFMP has it. Of
+ *   trellis codes its expectation (sensitivity/energy.h), which quantizes nothing.
  *
  * Costs beside the pass, for blocks of R x C and a matrix of N weights (docs/performance.md has
  * seconds). Memory and traffic are per rank, traffic per layer:

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kernels/code_kind.h"
+#include "kernels/shared/trellis.h"
 #include "sensitivity/diagonal.h"
+#include "sensitivity/energy.h"
 #include "sensitivity/kronecker.h"
 
 struct sb_loss_table {
@@ -12,8 +15,9 @@ struct sb_loss_table {
   unsigned min_bits, max_bits;
   sb_losses *losses; /* [owned] */
   size_t owned;
-  sb_kronecker *kronecker; /* one of the two */
+  sb_kronecker *kronecker; /* one of the three */
   sb_diagonal *diagonal;
+  sb_energy *energy; /* `diagonal` of a trellis */
 };
 
 static sb_status create(sb_loss_table *t, sb_backend *backend, sb_estimator estimator) {
@@ -21,6 +25,11 @@ static sb_status create(sb_loss_table *t, sb_backend *backend, sb_estimator esti
     return sb_fail(SB_ERR_INTERNAL,
                    "a table of losses needs the source weights, the model is packed");
   SB_TRY(sb_alloc(&t->losses, t->owned, sizeof *t->losses, "table of losses"));
+  if (sb_is_trellis(t->model->blocking.code_kind)) {
+    if (estimator == SB_ESTIMATOR_DIAGONAL) return sb_energy_create(t->model, backend, &t->energy);
+    return sb_fail(SB_ERR_UNSUPPORTED, "sensitivity %s makes no table of codes %s: diagonal does",
+                   sb_estimator_names[estimator], sb_code_kind_names[t->model->blocking.code_kind]);
+  }
   if (estimator == SB_ESTIMATOR_HESSIAN)
     return sb_kronecker_create(t->model, backend, t->min_bits, t->max_bits, &t->kronecker);
   if (estimator == SB_ESTIMATOR_DIAGONAL)
@@ -54,13 +63,20 @@ void sb_loss_table_free(sb_loss_table **table) {
   sb_free(&t->losses);
   sb_kronecker_free(&t->kronecker);
   sb_diagonal_free(&t->diagonal);
+  sb_energy_free(&t->energy);
   sb_free(table);
+}
+
+static sb_status fill(sb_loss_table *t, sb_pass *pass, double *loss) {
+  if (t->kronecker) return sb_kronecker_measure(t->kronecker, pass, t->losses, loss);
+  if (t->energy)
+    return sb_energy_measure(t->energy, pass, t->min_bits, t->max_bits, t->losses, loss);
+  return sb_diagonal_measure(t->diagonal, pass, t->losses, loss);
 }
 
 static sb_status measure(sb_loss_table *t, sb_pass *pass, double *loss) {
   memset(t->losses, 0, t->owned * sizeof *t->losses);
-  SB_TRY(t->kronecker ? sb_kronecker_measure(t->kronecker, pass, t->losses, loss)
-                      : sb_diagonal_measure(t->diagonal, pass, t->losses, loss));
+  SB_TRY(fill(t, pass, loss));
   sb_status status = SB_OK;
   for (size_t i = 0; i < t->owned && status == SB_OK; i++)
     for (unsigned b = t->min_bits; b <= t->max_bits; b++)
@@ -101,5 +117,7 @@ void sb_loss_table_gains(const sb_loss_table *t, const uint8_t *bits, double *ra
 }
 
 double sb_loss_table_seconds(const sb_loss_table *t) {
-  return t->kronecker ? sb_kronecker_seconds(t->kronecker) : sb_diagonal_seconds(t->diagonal);
+  return t->kronecker ? sb_kronecker_seconds(t->kronecker)
+         : t->energy  ? sb_energy_seconds(t->energy)
+                      : sb_diagonal_seconds(t->diagonal);
 }

@@ -1,7 +1,8 @@
 /* A table of losses: the expected rise of the calibration loss for every block at every width, all
  * else as it was in the pass. Allocators choose among its widths at once; its differences are the
  * gains of one bit up or down. Two estimators (sensitivity/estimator.h) make one: hessian
- * (sensitivity/kronecker.h) and diagonal (sensitivity/diagonal.h).
+ * (sensitivity/kronecker.h) and diagonal (sensitivity/diagonal.h; of trellis codes
+ * sensitivity/energy.h).
  *
  * A table has the same bits for any number of ranks, threads and waves. */
 #ifndef SB_SENSITIVITY_LOSS_TABLE_H
@@ -20,7 +21,7 @@
 typedef struct sb_loss_table sb_loss_table;
 
 /* *out = an empty table for the blocks of `model` (SB_CODING_SOURCE) and an estimator that makes
- * tables. Collective. */
+ * tables. SB_ERR_UNSUPPORTED for hessian's of trellis codes. Collective. */
 sb_status sb_loss_table_create(sb_model *model, sb_backend *backend, sb_estimator estimator,
                                unsigned min_bits, unsigned max_bits, sb_loss_table **out);
 /* Bytes that sb_loss_table_create and sb_loss_table_measure take where host and

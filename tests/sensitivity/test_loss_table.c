@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "kernels/shared/trellis_error.h"
 #include "tests/support/dense.h"
 #include "sensitivity/loss_table.h"
 
@@ -285,6 +286,73 @@ static void is_the_exact_fisher_where_it_must(void **state) {
   all_ranks_passed();
 }
 
+/* The size of a block's weights and the squares of its gradients, by plain loops in double. */
+static double plain_energy(const plain *p, size_t i, size_t k, const float *w) {
+  const sb_tiling *tiling = &p->g->model->matrices[i].tiling;
+  const size_t across = sb_tiling_block_cols(tiling), row = k / across * tiling->block_rows,
+               col = k % across * tiling->block_cols, rows = sb_tiling_rows_of(tiling, k / across),
+               cols = sb_tiling_cols_of(tiling, k % across);
+  double weighed = 0, size = 0;
+  for (size_t r = row; r < row + rows; r++) {
+    const float *here = w + r * tiling->cols;
+    double square = 0;
+    for (size_t c = 0; c < tiling->cols; c++)
+      square += (double)here[c] * (double)here[c] / (double)tiling->cols;
+    for (size_t c = col; c < col + cols; c++) {
+      weighed += p->squares[i][r * tiling->cols + c] * square;
+      size += (double)here[c] * (double)here[c] / square / (double)(rows * cols);
+    }
+  }
+  return weighed * size;
+}
+
+/* Sums along rows are in float: 2e-6. Widths differ by the trellis' error alone. */
+static void energies_of_trellises(void **state) {
+  enum { T = 48, SEQUENCES = 2 };
+  (void)state;
+  golden g;
+  golden_open(&g, &(golden_setup){.name = "gqa-tied",
+                                  .gradients = true,
+                                  .threads = 1,
+                                  .blocking = {7, 10, SB_TRELLIS_12},
+                                  .activation_bytes = (size_t)1 << 30});
+  sb_loss_table *table = NULL;
+  double loss = NAN, again = NAN;
+  EXPECT(sb_loss_table_create(g.model, g.backend, SB_ESTIMATOR_HESSIAN, LEAST, MOST, &table) ==
+         SB_ERR_UNSUPPORTED);
+  EXPECT_OK(sb_loss_table_create(g.model, g.backend, SB_ESTIMATOR_DIAGONAL, LEAST, MOST, &table));
+  EXPECT_OK(sb_loss_table_measure(table, g.pass, true, &loss));
+  EXPECT_OK(sb_pass_loss(g.pass, &again));
+  EXPECT(loss == again);
+  plain p = plain_of(&g, g.pass, T);
+  size_t n = 0;
+  for (size_t i = 0; i < g.model->arch.matrix_count; i++) {
+    const sb_matrix *matrix = &g.model->matrices[i];
+    size_t first, end;
+    sb_model_owned_blocks(g.model, g.model->arch.tensors[matrix->tensor].layer, world.rank, &first,
+                          &end);
+    float *w = dense_weights(&g, matrix);
+    for (size_t k = 0;
+         k < sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling); k++) {
+      if (matrix->first_block + k < first || matrix->first_block + k >= end) continue;
+      const double energy = 0.5 * (T - 1) / SEQUENCES * plain_energy(&p, i, k, w);
+      for (unsigned b = 0; b < SB_WIDTHS; b++) {
+        const double want =
+            b >= LEAST && b <= MOST ? energy * sb_trellis_error(SB_TRELLIS_12, b) : 0;
+        EXPECT(fabs(sb_loss_table_losses(table)[n][b] - want) <= 2e-6 * want);
+      }
+      EXPECT(energy > 0);
+      n++;
+    }
+    free(w);
+  }
+  EXPECT(n == sb_model_owned_count(g.model));
+  plain_free(&p);
+  sb_loss_table_free(&table);
+  golden_close(&g);
+  all_ranks_passed();
+}
+
 static void gains_are_differences(void **state) {
   (void)state;
   golden g;
@@ -316,7 +384,7 @@ static void gains_are_differences(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain_loops),
-                                          cmocka_unit_test(is_the_exact_fisher_where_it_must),
-                                          cmocka_unit_test(gains_are_differences)};
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(against_plain_loops), cmocka_unit_test(is_the_exact_fisher_where_it_must),
+    cmocka_unit_test(energies_of_trellises), cmocka_unit_test(gains_are_differences)};
 RANKS_MAIN(tests)
