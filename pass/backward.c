@@ -65,19 +65,22 @@ static sb_status head_use(void *context, const sb_vocab_chunk *chunk, size_t s, 
 static sb_status backward_wave(sb_pass *p, const sb_pass_hooks *hooks) {
   run r = {.pass = p, .hooks = hooks};
   const sb_layer_visitor visitor = {&r, begin_layer, backward_sequence, end_layer};
-  const sb_parameter_hook parameter = {hooks->context, hooks->parameter, hooks->end_parameter};
+  const sb_parameter_hook parameter = {hooks->context, hooks->parameter, hooks->end_parameter,
+                                       !p->setup.all_gradients};
   SB_TRY(sb_head_backward(&p->head, p->loss, p->grads_dev,
                           p->inputs.dev[p->setup.model->config.layers], &parameter));
   SB_TRY(sb_layers_walk(&p->wave, p->prepared, true, &visitor));
   p->states.fresh = false; /* used up */
   const sb_embedding_head head = {p, head_use, !sb_head_has_gradients(&p->head)};
-  return hooks->parameter ? sb_embedding_backward(&p->vocab, p->grads_dev, &parameter, &head)
-                          : SB_OK;
+  return sb_parameter_tables(&parameter)
+             ? sb_embedding_backward(&p->vocab, p->grads_dev, &parameter, &head)
+             : SB_OK;
 }
 
 sb_status sb_pass_gradients(sb_pass *p, const sb_pass_hooks *hooks, double *loss) {
   const bool have = p->kept;
-  if (!p->setup.gradients || (hooks->parameter && !p->setup.all_gradients))
+  if (!p->setup.gradients ||
+      (hooks->parameter && !p->setup.all_gradients && !p->setup.norm_gradients))
     return sb_fail(SB_ERR_INTERNAL, "a pass was not set up for these gradients");
   sb_pass_expect(p, have ? 3 : 4);
   for (size_t wave = 0; wave < p->waves; wave++) {

@@ -13,6 +13,7 @@ sb_status sb_head_allocate(sb_head *d, sb_vocab *vocab, bool gradients, bool kee
 #define DEVICE(field, bytes) SB_TRY(b->op->alloc(b, (bytes), "activations", (void **)&d->field))
   DEVICE(states_dev, rows * h * sb_dtype_size(b->operand));
   if (gradients) DEVICE(state_grads_dev, rows * h * sb_dtype_size(b->act));
+  if (gradients) DEVICE(norm_gradient_dev, h * sizeof(float));
   DEVICE(rstd_dev, rows * sizeof(float));
   DEVICE(norm_dev, h * sizeof(float));
   DEVICE(source_norm_dev, h * sizeof(float));
@@ -25,7 +26,8 @@ sb_status sb_head_allocate(sb_head *d, sb_vocab *vocab, bool gradients, bool kee
 size_t sb_head_bytes(const sb_wave_sizes *w, bool gradients) {
   const size_t operand = sb_dtype_size(w->backend->operand), act = sb_dtype_size(w->backend->act);
   return sb_wave_sizes_states(w) * (operand + (gradients ? act : 0)) +
-         (sb_wave_sizes_rows(w) + 2 * w->model->arch->config.hidden) * sizeof(float);
+         (sb_wave_sizes_rows(w) + (gradients ? 3 : 2) * w->model->arch->config.hidden) *
+             sizeof(float);
 }
 
 size_t sb_head_logits_bytes(const sb_wave_sizes *w) {
@@ -35,8 +37,8 @@ size_t sb_head_logits_bytes(const sb_wave_sizes *w) {
 void sb_head_free(sb_head *d) {
   if (!d->wave) return;
   sb_backend *b = d->wave->backend;
-  void *device[] = {d->states_dev,      d->state_grads_dev, d->rstd_dev,       d->norm_dev,
-                    d->source_norm_dev, d->logits_dev,      d->kept_logits_dev};
+  void *device[] = {d->states_dev, d->state_grads_dev, d->norm_gradient_dev, d->rstd_dev,
+                    d->norm_dev,   d->source_norm_dev, d->logits_dev,        d->kept_logits_dev};
   for (size_t i = 0; i < sizeof device / sizeof *device; i++) b->op->free(b, device[i]);
 }
 
@@ -142,7 +144,7 @@ sb_status sb_head_chunk_gradient(sb_head *d, sb_loss loss, const sb_vocab_chunk 
 static sb_status tell_rows(const sweep *z, const sb_vocab_chunk *chunk, size_t s) {
   const sb_wave *w = z->head->wave;
   float *g = z->head->vocab->gradient_dev;
-  if (!z->hook->gradient || sb_vocab_is_tied(w->model)) return SB_OK;
+  if (!sb_parameter_tables(z->hook) || sb_vocab_is_tied(w->model)) return SB_OK;
   SB_TRY(rows_gradient(z->head, chunk, s, g));
   return z->hook->gradient(z->hook->context, w->stream, chunk->tensor, chunk->first, chunk->count,
                            g);
@@ -175,7 +177,7 @@ static sb_status chunk_backward(void *context, const sb_vocab_chunk *chunk) {
 /* A tied table's rows are done with the embedding. Collective. */
 static sb_status end_rows(void *context, const sb_vocab_chunk *chunk) {
   const sweep *z = context;
-  if (sb_vocab_is_tied(z->head->wave->model)) return SB_OK;
+  if (!sb_parameter_tables(z->hook) || sb_vocab_is_tied(z->head->wave->model)) return SB_OK;
   return sb_parameter_end(z->hook, chunk->tensor, chunk->first, chunk->count);
 }
 
@@ -184,7 +186,7 @@ static sb_status norm_back(sb_head *d, void *dx, void *x, const sb_parameter_hoo
   const sb_model *m = w->model;
   sb_backend *b = w->backend;
   const size_t h = m->config.hidden, tensor = sb_vocab_place(m, m->norm_group)->tensor;
-  float *g = hook->gradient ? d->vocab->gradient_dev : NULL;
+  float *g = hook->gradient ? d->norm_gradient_dev : NULL;
   SB_TRY(b->op->zero(b, w->stream, dx, sb_wave_rows(w) * h * sb_dtype_size(b->act)));
   for (size_t s = 0; s < w->count; s++) {
     if (g) SB_TRY(b->op->zero(b, w->stream, g, h * sizeof *g));

@@ -16,10 +16,11 @@ typedef struct sb_head {
   sb_wave *wave;
   void *states_dev;      /* [room, T, hidden] after the final norm: operands */
   void *state_grads_dev; /* [room, T, hidden] dL/d(states), activations; NULL without gradients */
-  float *rstd_dev;       /* [room, T] of the final norm */
-  float *norm_dev;       /* [hidden] its weights, */
-  void *source_norm_dev; /* in the source's type */
-  float *logits_dev;     /* [T, largest chunk] */
+  float *norm_gradient_dev; /* [hidden] of one sequence; NULL without gradients */
+  float *rstd_dev;          /* [room, T] of the final norm */
+  float *norm_dev;          /* [hidden] its weights, */
+  void *source_norm_dev;    /* in the source's type */
+  float *logits_dev;        /* [T, largest chunk] */
   /* [room, chunks, T, rows of the chunk] where logits are kept from the way forward, or NULL */
   float *kept_logits_dev;
   sb_head_kept kept; /* what kept_logits_dev has of the wave at hand */

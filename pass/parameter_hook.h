@@ -3,6 +3,7 @@
 #ifndef SB_PASS_PARAMETER_HOOK_H
 #define SB_PASS_PARAMETER_HOOK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -17,7 +18,13 @@ typedef struct sb_parameter_hook {
                         size_t rows, const float *g_dev);
   /* All sequences of the wave have been seen for these rows. NULL: nobody. Collective. */
   sb_status (*end)(void *context, size_t tensor, size_t first_row, size_t rows);
+  bool norms_only; /* nobody hears of embedding and LM head */
 } sb_parameter_hook;
+
+/* True where somebody listens to the gradients of embedding and LM head. */
+static inline bool sb_parameter_tables(const sb_parameter_hook *hook) {
+  return hook->gradient && !hook->norms_only;
+}
 
 /* Calls `end`, where somebody listens. Collective. */
 static inline sb_status sb_parameter_end(const sb_parameter_hook *hook, size_t tensor,

@@ -43,11 +43,12 @@ typedef struct sb_pass_setup {
   size_t sequences;       /* of all ranks */
   size_t seqlen;          /* tokens of each, at least 2 */
   /* Abilities of the pass besides sb_pass_loss. */
-  bool gradients;     /* sb_pass_gradients */
-  bool all_gradients; /* and its hook `parameter` */
-  bool divergence;    /* sb_pass_learn */
-  bool keep_packed;   /* of SB_CODING_CODES, without gradients: multiply with packed matrices as
-                         they are */
+  bool gradients;      /* sb_pass_gradients */
+  bool all_gradients;  /* and its hook `parameter` */
+  bool norm_gradients; /* the same for norms alone: the tables of the vocabulary get none */
+  bool divergence;     /* sb_pass_learn */
+  bool keep_packed;    /* of SB_CODING_CODES, without gradients: multiply with packed matrices as
+                          they are */
   /* Bounds of a wave, which has at least one sequence. */
   size_t at_once; /* sequences of all ranks that a pass takes at most (sb_pass_select); 0: all */
   size_t activation_bytes; /* of this rank, for the inputs of layers */
@@ -130,8 +131,8 @@ typedef struct sb_pass_hooks {
   /* The gradient [rows, cols] of the rows [first_row, first_row + rows) of any other tensor, an
    * index into arch.tensors: norms, which are one row, embedding and LM head in chunks of the
    * vocabulary. A table that is both comes once, with the embedding, both uses added. The teacher
-   * of a divergence is held as it is. NULL on all ranks or on none: these gradients are then not
-   * made and cost nothing. */
+   * of a divergence is held as it is. A pass set up with `norm_gradients` tells those of norms
+   * alone. NULL on all ranks or on none: these gradients are then not made and cost nothing. */
   sb_status (*parameter)(void *context, sb_stream stream, size_t tensor, size_t first_row,
                          size_t rows, const float *g);
   /* All sequences of the wave have been seen for these rows of a tensor outside the layers; a norm

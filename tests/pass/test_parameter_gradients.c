@@ -147,11 +147,13 @@ static void check_tensor(golden *g, size_t tensor, double along) {
   free(m.kept);
 }
 
-static void check_model(const char *name, bool divergence, size_t activation_bytes) {
+/* `tables`: of embedding and head too, otherwise of norms alone. */
+static void check_model(const char *name, bool divergence, bool tables, size_t activation_bytes) {
   golden g;
   golden_open(&g, &(golden_setup){.name = name,
                                   .gradients = true,
-                                  .all_gradients = true,
+                                  .all_gradients = tables,
+                                  .norm_gradients = !tables,
                                   .divergence = divergence,
                                   .threads = 1,
                                   .blocking = {16, 32, SB_GRID_ASYMMETRIC},
@@ -180,10 +182,11 @@ static void check_model(const char *name, bool divergence, size_t activation_byt
          MPI_SUCCESS);
   for (size_t i = 0; i < arch->count; i++) {
     const sb_model_tensor *t = &arch->tensors[i];
-    EXPECT(s.rows[i] == (t->is_linear ? 0 : t->rows * g.sequences.local));
-    EXPECT(s.ended[i] == (t->layer != SB_NONE ? 0 : t->rows * sb_pass_waves(g.pass)));
+    const bool told = tables ? !t->is_linear : t->dims == 1;
+    EXPECT(s.rows[i] == (told ? t->rows * g.sequences.local : 0));
+    EXPECT(s.ended[i] == (told && t->layer == SB_NONE ? t->rows * sb_pass_waves(g.pass) : 0));
     const bool held = divergence && i == sb_arch_index(arch, SB_ROLE_LM_HEAD, 0);
-    if (!t->is_linear && !held) check_tensor(&g, i, s.along[i] / SEQUENCES);
+    if (told && !held) check_tensor(&g, i, s.along[i] / SEQUENCES);
   }
   free(s.along);
   free(s.rows);
@@ -193,8 +196,8 @@ static void check_model(const char *name, bool divergence, size_t activation_byt
 
 static void likelihood(void **state) {
   (void)state;
-  check_model("f32-single", false, (size_t)1 << 30);
-  check_model("f32-single", false, 1); /* one sequence at a time */
+  check_model("f32-single", false, true, (size_t)1 << 30);
+  check_model("f32-single", false, true, 1); /* one sequence at a time */
   all_ranks_passed();
 }
 
@@ -202,15 +205,24 @@ static void tied(void **state) {
   (void)state;
   scratch_begin();
   const char *folder = make_tied();
-  check_model(folder, false, (size_t)1 << 30);
-  check_model(folder, true, 1);
+  check_model(folder, false, true, (size_t)1 << 30);
+  check_model(folder, true, true, 1);
   scratch_end();
   all_ranks_passed();
 }
 
 static void divergence(void **state) {
   (void)state;
-  check_model("f32-single", true, (size_t)1 << 30);
+  check_model("f32-single", true, true, (size_t)1 << 30);
+  all_ranks_passed();
+}
+
+static void norms_alone(void **state) {
+  (void)state;
+  scratch_begin();
+  check_model("f32-single", false, false, 1);
+  check_model(make_tied(), true, false, (size_t)1 << 30);
+  scratch_end();
   all_ranks_passed();
 }
 
@@ -229,7 +241,7 @@ static void only_where_prepared(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(likelihood), cmocka_unit_test(tied),
-                                          cmocka_unit_test(divergence),
-                                          cmocka_unit_test(only_where_prepared)};
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(likelihood), cmocka_unit_test(tied), cmocka_unit_test(divergence),
+    cmocka_unit_test(norms_alone), cmocka_unit_test(only_where_prepared)};
 RANKS_MAIN(tests)

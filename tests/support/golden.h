@@ -35,7 +35,8 @@ typedef struct golden_setup {
   const sb_world *world;   /* NULL: of all ranks */
   size_t sequences;        /* of the two; 0 is both */
   bool gradients;
-  bool all_gradients; /* of norms, embedding and head too */
+  bool all_gradients;  /* of norms, embedding and head too */
+  bool norm_gradients; /* of norms too */
   bool divergence;
   bool keep_packed; /* of an output */
   int threads;
@@ -86,6 +87,7 @@ static inline void golden_open(golden *g, const golden_setup *setup) {
                               .seqlen = 48,
                               .gradients = setup->gradients,
                               .all_gradients = setup->all_gradients,
+                              .norm_gradients = setup->norm_gradients,
                               .divergence = setup->divergence,
                               .keep_packed = setup->keep_packed,
                               .activation_bytes = setup->activation_bytes};
