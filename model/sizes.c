@@ -36,6 +36,8 @@ static sb_layer_sizes sizes_of_layer(const sb_arch *arch, const sb_blocking *blo
     const sb_model_tensor *t = sb_arch_matrix(arch, layer, i);
     add_matrix(&(sb_tiling){t->rows, t->cols, blocking->rows, blocking->cols}, &s);
   }
+  for (size_t i = arch->layers[layer].first_tensor; i < arch->layers[layer + 1].first_tensor; i++)
+    s.vectors += arch->tensors[i].dims == 1 ? arch->tensors[i].cols : 0;
   for (size_t input = 0; input < sb_arch_inputs(arch, layer); input++) {
     size_t sharing = 0;
     for (size_t i = 0; i < sb_arch_matrices(arch, layer); i++) {
@@ -56,8 +58,11 @@ static void keep_greater(const sb_layer_sizes *s, sb_layer_sizes *most) {
 sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t ranks) {
   sb_sizes out = {
       .arch = arch, .blocking = *blocking, .ranks = ranks, .layers = arch->config.layers};
+  size_t rows = 0, vectors = arch->config.hidden;
   for (size_t layer = 0; layer < out.layers; layer++) {
     const sb_layer_sizes s = sizes_of_layer(arch, blocking, layer);
+    rows += s.rows;
+    vectors += s.vectors;
     out.blocks += s.blocks;
     out.groups += s.groups;
     out.channels += s.channels;
@@ -67,34 +72,60 @@ sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t 
   out.owned_of_a_layer = sb_div_up(out.layer.blocks, ranks);
   out.owned_groups = sb_div_up(out.groups, ranks);
   out.owned_groups_of_a_layer = sb_div_up(out.layer.groups, ranks);
+  out.owned_rows = sb_div_up(rows, ranks);
+  out.owned_rows_of_a_layer = sb_div_up(out.layer.rows, ranks);
+  out.owned_vectors = sb_div_up(vectors, ranks);
+  out.owned_vectors_of_a_layer = /* a norm has one owner */
+      sb_max_size(sb_div_up(out.layer.vectors, ranks), arch->config.hidden);
   return out;
 }
 
-/* Groups in the blocks [first, end) of a layer, which are whole block rows of its matrices. */
-static size_t groups_between(const sb_model *m, size_t layer, size_t first, size_t end) {
-  size_t groups = 0;
-  for (size_t which = 0; which < sb_arch_matrices(&m->arch, layer); which++) {
-    const sb_matrix *matrix = sb_model_matrix(m, layer, which);
-    const size_t across = sb_tiling_block_cols(&matrix->tiling);
-    for (size_t i = 0; i < sb_tiling_block_rows(&matrix->tiling); i++) {
-      const size_t block = matrix->first_block + i * across;
-      if (block >= first && block < end) groups += sb_tiling_rows_of(&matrix->tiling, i) * across;
+/* What this rank owns of a group of the store. */
+typedef struct share {
+  size_t blocks, groups, rows, vectors;
+} share;
+
+static share share_of(const sb_model *m, size_t group) {
+  share own = {0};
+  size_t first, end;
+  sb_store_owned(m->store, group, m->world->rank, &first, &end);
+  for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
+    const sb_place *place = &m->places[i];
+    const sb_matrix *matrix = sb_model_place_matrix(m, place);
+    const size_t from = sb_max_size(first, place->first_unit),
+                 to = sb_min_size(end, place->first_unit + place->units);
+    if (from >= to) continue;
+    if (!matrix) {
+      own.vectors += m->arch.tensors[place->tensor].cols;
+      continue;
     }
+    const sb_tiling *t = &matrix->tiling;
+    const size_t row = (from - place->first_unit) * t->block_rows,
+                 rows = sb_min_size((to - place->first_unit) * t->block_rows, t->rows) - row;
+    own.rows += rows;
+    own.groups += rows * sb_tiling_block_cols(t);
+    own.blocks += (to - from) * sb_tiling_block_cols(t);
   }
-  return groups;
+  return own;
+}
+
+static void add_share(share own, sb_sizes *out) {
+  out->owned += own.blocks;
+  out->owned_groups += own.groups;
+  out->owned_rows += own.rows;
+  out->owned_vectors += own.vectors;
+  out->owned_of_a_layer = sb_max_size(out->owned_of_a_layer, own.blocks);
+  out->owned_groups_of_a_layer = sb_max_size(out->owned_groups_of_a_layer, own.groups);
+  out->owned_rows_of_a_layer = sb_max_size(out->owned_rows_of_a_layer, own.rows);
+  out->owned_vectors_of_a_layer = sb_max_size(out->owned_vectors_of_a_layer, own.vectors);
 }
 
 sb_sizes sb_model_sizes(const sb_model *m) {
   sb_sizes out = sb_sizes_even(&m->arch, &m->blocking, (size_t)m->world->size);
   out.owned = out.owned_of_a_layer = out.owned_groups = out.owned_groups_of_a_layer = 0;
-  for (size_t layer = 0; layer < out.layers; layer++) {
-    size_t first, end;
-    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
-    out.owned += end - first;
-    out.owned_of_a_layer = sb_max_size(out.owned_of_a_layer, end - first);
-    const size_t groups = groups_between(m, layer, first, end);
-    out.owned_groups += groups;
-    out.owned_groups_of_a_layer = sb_max_size(out.owned_groups_of_a_layer, groups);
-  }
+  out.owned_rows = out.owned_rows_of_a_layer = out.owned_vectors = out.owned_vectors_of_a_layer = 0;
+  for (size_t layer = 0; layer < out.layers; layer++)
+    add_share(share_of(m, m->layer_first + layer), &out);
+  add_share(share_of(m, m->norm_group), &out);
   return out;
 }

@@ -13,6 +13,7 @@ typedef struct sb_layer_sizes {
   size_t weights, largest; /* of all matrices; of the largest matrix */
   size_t blocks, groups;   /* a group is a row of a block */
   size_t rows, cols;       /* summed over matrices */
+  size_t vectors;          /* elements of its vectors, which are norms */
   size_t tallest;          /* most rows of a matrix */
   size_t channels;         /* of its inputs; an input that several matrices share counts once */
   size_t widest;           /* most channels of an input */
@@ -25,9 +26,11 @@ typedef struct sb_sizes {
   const sb_arch *arch;
   sb_blocking blocking;
   size_t ranks, layers;
-  size_t blocks, groups, channels;                  /* of the model */
-  size_t owned, owned_groups;                       /* that a rank owns, of all layers */
-  size_t owned_of_a_layer, owned_groups_of_a_layer; /* most of one layer that it owns */
+  size_t blocks, groups, channels;  /* of the model */
+  size_t owned, owned_groups;       /* that a rank owns, of all layers */
+  size_t owned_rows, owned_vectors; /* rows of matrices; elements of norms, the final one too */
+  /* most of one layer that it owns; of norms, of a layer or the final one */
+  size_t owned_of_a_layer, owned_groups_of_a_layer, owned_rows_of_a_layer, owned_vectors_of_a_layer;
   sb_layer_sizes layer;
 } sb_sizes;
 

@@ -36,7 +36,8 @@ sb_plan_tune sb_plan_tune_of(const sb_plan_basis *b, const sb_plan_packed *packe
                                                       .divergence = true,
                                                       .backward = true,
                                                       .gradients = true});
-  out.scales = (double)sb_scales_bytes(&b->sizes) + (double)sb_scale_gradients_bytes(&b->sizes);
+  out.scales = (double)sb_scales_bytes(&b->sizes, false) +
+               (double)sb_scale_gradients_bytes(&b->sizes, false);
   out.bytes = packed->model + out.pass.bytes + out.scales;
   count_work(b, batch_local, packed, &out);
   return out;

@@ -4,7 +4,9 @@
 
 #include "base/memory.h"
 #include "base/trace.h"
+#include "kernels/shared/trellis.h"
 #include "mpi/large.h"
+#include "quant/scale_numbers.h"
 
 #define QUANTUM 0x1p-44
 
@@ -12,54 +14,83 @@ struct sb_scale_gradients {
   const sb_scales *scales;
   sb_model *m;
   sb_backend *backend;
-  size_t groups;                   /* of the layer at hand */
+  bool norms;
+  size_t groups, vectors;          /* of the layer at hand; vectors: channels of its norms */
   float *products;                 /* device, [most groups of a layer]: of one sequence */
-  int64_t *sums;                   /* device, [most groups of a layer] */
-  int64_t *host;                   /* host, the same */
-  int64_t *part;                   /* over ranks, [most groups that this rank owns of a layer] */
-  int64_t *owned;                  /* [groups of this rank], layer after layer */
-  float *values;                   /* [groups of this rank] */
+  int64_t *sums;                   /* device, [most groups and vectors of a layer] */
+  int64_t *final_sums;             /* device, [hidden] of the final norm, over all waves; or NULL */
+  int64_t *host;                   /* host, as `sums`, or [hidden] */
+  int64_t *numbers;                /* [most of a layer], or NULL where they are the groups */
+  int64_t *part;                   /* over ranks, [most numbers that this rank owns of a part] */
+  int64_t *owned;                  /* [numbers of this rank], part after part */
+  float *values;                   /* [numbers of this rank] */
   size_t *starts;                  /* [ranks + 1] */
   const sb_device_layer *prepared; /* of the layer at hand */
   double seconds;
 };
 
-static size_t own_of(const sb_scale_gradients *s, size_t layer) {
-  return sb_scales_before(s->scales, layer + 1) - sb_scales_before(s->scales, layer);
+static size_t own_of(const sb_scale_gradients *s, size_t part) {
+  return sb_scales_before(s->scales, part + 1) - sb_scales_before(s->scales, part);
+}
+
+/* What is allocated, in elements. */
+typedef struct sizes {
+  size_t groups, sums, host, final, numbers, part, owned, starts;
+} sizes;
+
+static sizes sizes_of(const sb_sizes *z, bool norms) {
+  const size_t vectors = norms ? z->layer.vectors : 0, hidden = z->arch->config.hidden;
+  const bool groups = !norms && !sb_is_trellis(z->blocking.code_kind);
+  const size_t sums = z->layer.groups + vectors;
+  return (sizes){.groups = z->layer.groups,
+                 .sums = sums,
+                 .host = norms ? sb_max_size(sums, hidden) : sums,
+                 .final = norms ? hidden : 0,
+                 .numbers = groups ? 0 : sb_scale_numbers_of_a_layer(z, norms),
+                 .part = sb_scale_numbers_owned_of_a_part(z, norms),
+                 .owned = sb_scale_numbers_owned(z, norms),
+                 .starts = z->ranks + 1};
 }
 
 static sb_status allocate(sb_scale_gradients *s) {
-  const size_t layers = s->m->config.layers, owned = sb_scales_before(s->scales, layers);
-  size_t most = 0;
-  for (size_t layer = 0; layer < layers; layer++) most = sb_max_size(most, own_of(s, layer));
-  const size_t groups = sb_model_most_groups(s->m);
+  const sb_sizes of_model = sb_model_sizes(s->m);
+  const sizes z = sizes_of(&of_model, s->norms);
   sb_backend *b = s->backend;
-  SB_TRY(sb_alloc(&s->host, groups, sizeof *s->host, "gradients of scales"));
-  SB_TRY(sb_alloc(&s->part, most, sizeof *s->part, "gradients of scales"));
-  SB_TRY(sb_alloc(&s->owned, owned, sizeof *s->owned, "gradients of scales"));
-  SB_TRY(sb_alloc(&s->values, owned, sizeof *s->values, "gradients of scales"));
-  SB_TRY(sb_alloc(&s->starts, (size_t)s->m->world->size + 1, sizeof *s->starts,
-                  "gradients of scales"));
-  SB_TRY(
-      b->op->alloc(b, groups * sizeof *s->products, "gradients of scales", (void **)&s->products));
-  return b->op->alloc(b, groups * sizeof *s->sums, "gradients of scales", (void **)&s->sums);
+#define HOST(field, count)                                                                         \
+  SB_TRY(sb_alloc(&s->field, count, sizeof *s->field, "gradients of scales"))
+#define DEVICE(field, count)                                                                       \
+  SB_TRY(b->op->alloc(b, (count) * sizeof *s->field, "gradients of scales", (void **)&s->field))
+  HOST(host, z.host);
+  if (z.numbers > 0) HOST(numbers, z.numbers);
+  HOST(part, z.part);
+  HOST(owned, z.owned);
+  HOST(values, z.owned);
+  HOST(starts, z.starts);
+  DEVICE(products, z.groups);
+  DEVICE(sums, z.sums);
+  if (z.final > 0) DEVICE(final_sums, z.final);
+#undef HOST
+#undef DEVICE
+  return SB_OK;
 }
 
-size_t sb_scale_gradients_bytes(const sb_sizes *z) {
+size_t sb_scale_gradients_bytes(const sb_sizes *of_model, bool norms) {
   const sb_scale_gradients s = {0};
-  return sizeof s + z->layer.groups * (sizeof *s.host + sizeof *s.products + sizeof *s.sums) +
-         z->owned_groups_of_a_layer * sizeof *s.part +
-         z->owned_groups * (sizeof *s.owned + sizeof *s.values) + (z->ranks + 1) * sizeof *s.starts;
+  const sizes z = sizes_of(of_model, norms);
+  return sizeof s + z.groups * sizeof *s.products +
+         (z.sums + z.final + z.host + z.numbers + z.part + z.owned) * sizeof *s.sums +
+         z.owned * sizeof *s.values + z.starts * sizeof *s.starts;
 }
 
-sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *packed, sb_backend *backend,
+sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *coded, sb_backend *backend,
                                     sb_scale_gradients **out) {
-  sb_status status = sb_world_alloc(packed->world, out, sizeof **out, "gradients of scales");
+  sb_status status = sb_world_alloc(coded->world, out, sizeof **out, "gradients of scales");
   SB_TRY(status);
   (*out)->scales = scales;
-  (*out)->m = packed;
+  (*out)->m = coded;
   (*out)->backend = backend;
-  status = sb_world_agree(packed->world, allocate(*out));
+  (*out)->norms = sb_scales_have_norms(scales);
+  status = sb_world_agree(coded->world, allocate(*out));
   if (status != SB_OK) sb_scale_gradients_free(out);
   return status;
 }
@@ -69,7 +100,9 @@ void sb_scale_gradients_free(sb_scale_gradients **gradients) {
   if (!s) return;
   s->backend->op->free(s->backend, s->products);
   s->backend->op->free(s->backend, s->sums);
+  s->backend->op->free(s->backend, s->final_sums);
   sb_free(&s->host);
+  sb_free(&s->numbers);
   sb_free(&s->part);
   sb_free(&s->owned);
   sb_free(&s->values);
@@ -77,12 +110,25 @@ void sb_scale_gradients_free(sb_scale_gradients **gradients) {
   sb_free(gradients);
 }
 
+/* ---- of one sequence ---- */
+
+/* Of a layer, or of the final norm: SB_NONE. */
+static sb_status overflows(size_t layer) {
+  const char *way_out = "give more bits, or --tune-seqs 0";
+  if (layer == SB_NONE)
+    return sb_fail(SB_ERR_NUMERIC, "the gradient of the final norm overflows; %s", way_out);
+  return sb_fail(SB_ERR_NUMERIC, "layer %zu: the gradient of a scale overflows; %s", layer,
+                 way_out);
+}
+
 static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
                              const sb_device_layer *prepared) {
   sb_scale_gradients *s = context;
   s->prepared = prepared;
   s->groups = sb_model_first_group(s->m, layer + 1) - sb_model_first_group(s->m, layer);
-  return s->backend->op->zero(s->backend, stream, s->sums, s->groups * sizeof *s->sums);
+  s->vectors = s->norms ? sb_scale_vectors(s->m, layer) : 0;
+  return s->backend->op->zero(s->backend, stream, s->sums,
+                              (s->groups + s->vectors) * sizeof *s->sums);
 }
 
 static sb_status take_matrix(void *context, sb_stream stream, size_t layer, size_t which,
@@ -100,34 +146,81 @@ static sb_status take_matrix(void *context, sb_stream stream, size_t layer, size
   return SB_OK;
 }
 
+/* *sums += x. What overflows is told of layer `layer`, or of the final norm for SB_NONE. */
+static sb_status add(sb_scale_gradients *s, sb_stream stream, int64_t *sums, const float *x,
+                     size_t count, size_t layer) {
+  sb_backend *b = s->backend;
+  const sb_status status = b->op->add_multiples(b, stream, sums, x, count, QUANTUM, false);
+  return status == SB_ERR_NUMERIC ? overflows(layer) : status;
+}
+
+static sb_status take_norm(void *context, sb_stream stream, size_t tensor, size_t first_row,
+                           size_t rows, const float *g) {
+  sb_scale_gradients *s = context;
+  const size_t layer = s->m->arch.tensors[tensor].layer, channels = s->m->arch.tensors[tensor].cols;
+  (void)first_row, (void)rows; /* one */
+  SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "add norm gradients", layer);
+  int64_t *sums =
+      layer == SB_NONE ? s->final_sums : s->sums + s->groups + sb_scale_first_vector(s->m, tensor);
+  return add(s, stream, sums, g, channels, layer);
+}
+
 static sb_status end_sequence(void *context, sb_stream stream, size_t layer) {
   sb_scale_gradients *s = context;
-  sb_backend *b = s->backend;
   SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "add scale gradients", layer);
-  sb_status status =
-      b->op->add_multiples(b, stream, s->sums, s->products, s->groups, QUANTUM, false);
-  SB_THEN(b->op->sync(b, stream));
-  return status == SB_ERR_NUMERIC
-             ? sb_fail(
-                   SB_ERR_NUMERIC,
-                   "layer %zu: the gradient of a scale overflows; give more bits, or --tune-seqs 0",
-                   layer)
-             : status;
+  SB_TRY(add(s, stream, s->sums, s->products, s->groups, layer));
+  const sb_status status = s->backend->op->sync(s->backend, stream);
+  return status == SB_ERR_NUMERIC ? overflows(layer) : status;
+}
+
+/* ---- of all sequences ---- */
+
+/* Adds this rank's part of the sums over ranks to its numbers. Collective. */
+static sb_status reduce(sb_scale_gradients *s, size_t part, const int64_t *numbers) {
+  int64_t *owned = s->owned + sb_scales_before(s->scales, part);
+  sb_scales_owners(s->scales, part, s->starts);
+  SB_TRY(sb_mpi_reduce_scatter_i64(s->part, numbers, s->starts, s->m->world->comm));
+  for (size_t i = 0; i < own_of(s, part); i++) owned[i] += s->part[i];
+  return SB_OK;
+}
+
+static sb_status download(sb_scale_gradients *s, const int64_t *sums, size_t count) {
+  sb_backend *b = s->backend;
+  SB_TRY(b->op->download(b, NULL, s->host, sums, count * sizeof *s->host));
+  return b->op->sync(b, NULL);
+}
+
+/* This rank's sums over groups become those of the layer's numbers. */
+static sb_status gather(sb_scale_gradients *s, size_t layer) {
+  if (!s->numbers) return SB_OK;
+  const sb_status status =
+      sb_scale_numbers_gather(s->m, s->norms, layer, s->host, s->host + s->groups, s->numbers);
+  return status == SB_ERR_NUMERIC ? overflows(layer) : status;
 }
 
 /* Collective. */
 static sb_status end_layer(void *context, size_t layer) {
   sb_scale_gradients *s = context;
-  sb_backend *b = s->backend;
-  int64_t *owned = s->owned + sb_scales_before(s->scales, layer);
   SB_SPAN_INTO(&s->seconds, SB_TRACE_COMPUTE, "sum scale gradients", layer);
-  sb_status status = b->op->download(b, NULL, s->host, s->sums, s->groups * sizeof *s->host);
-  SB_THEN(b->op->sync(b, NULL));
+  sb_status status = download(s, s->sums, s->groups + s->vectors);
+  SB_THEN(gather(s, layer));
   SB_AGREE(s->m->world, status);
-  sb_scales_owners(s->scales, layer, s->starts);
-  SB_TRY(sb_mpi_reduce_scatter_i64(s->part, s->host, s->starts, s->m->world->comm));
-  for (size_t i = 0; i < own_of(s, layer); i++) owned[i] += s->part[i];
-  return SB_OK;
+  return reduce(s, layer, s->numbers ? s->numbers : s->host);
+}
+
+/* Collective. */
+static sb_status end_final_norm(sb_scale_gradients *s) {
+  const size_t part = s->m->config.layers;
+  SB_AGREE(s->m->world, download(s, s->final_sums, s->m->config.hidden));
+  return reduce(s, part, s->host);
+}
+
+static sb_status begin_pass(sb_scale_gradients *s) {
+  sb_backend *b = s->backend;
+  memset(s->owned, 0, sb_scales_before(s->scales, sb_scales_parts(s->scales)) * sizeof *s->owned);
+  if (!s->norms) return SB_OK;
+  SB_TRY(b->op->zero(b, NULL, s->final_sums, s->m->config.hidden * sizeof *s->final_sums));
+  return b->op->sync(b, NULL);
 }
 
 sb_status sb_scale_gradients_measure(sb_scale_gradients *s, sb_pass *pass, const float **out,
@@ -136,10 +229,12 @@ sb_status sb_scale_gradients_measure(sb_scale_gradients *s, sb_pass *pass, const
                                .begin_layer = begin_layer,
                                .matrix = take_matrix,
                                .end_sequence = end_sequence,
-                               .end_layer = end_layer};
-  const size_t owned = sb_scales_before(s->scales, s->m->config.layers);
-  memset(s->owned, 0, owned * sizeof *s->owned);
+                               .end_layer = end_layer,
+                               .parameter = s->norms ? take_norm : NULL};
+  const size_t owned = sb_scales_before(s->scales, sb_scales_parts(s->scales));
+  SB_AGREE(s->m->world, begin_pass(s));
   SB_TRY(sb_pass_gradients(pass, &hooks, loss));
+  if (s->norms) SB_TRY(end_final_norm(s));
   const double each = QUANTUM / (double)sb_pass_sequences(pass);
   for (size_t i = 0; i < owned; i++) s->values[i] = (float)((double)s->owned[i] * each);
   *out = s->values;

@@ -3,14 +3,15 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "kernels/alphabet.h"
-#include "kernels/blockrow.h"
+#include "kernels/shared/trellis.h"
 #include "mpi/large.h"
+#include "quant/scale_numbers.h"
 
 static const double FP16_LARGEST = 65504;
 enum { FP16_LARGEST_BITS = 0x7bff };
 
 double sb_scale_reach(unsigned bits, sb_code_kind code_kind) {
+  if (sb_is_trellis(code_kind)) return FP16_LARGEST;
   return FP16_LARGEST * ((1u << bits) - 1) / (code_kind == SB_GRID_SYMMETRIC ? 2 : 1);
 }
 
@@ -120,44 +121,39 @@ sb_status sb_scale_reach_check(sb_model *m, unsigned min_bits, unsigned max_bits
 /* ---- behind the work: scales at their limit ---- */
 
 typedef struct cuts {
-  uint64_t groups;
+  uint64_t scales;
   size_t tensor; /* the first that has some */
-  const uint8_t *row;
 } cuts;
 
-static void see_scale(void *context, size_t r, size_t j, size_t scale, size_t base) {
+static void see_scale(void *context, size_t index, const sb_scale_number *number) {
   cuts *c = context;
-  uint16_t half;
-  (void)r, (void)j, (void)base;
-  memcpy(&half, c->row + scale, sizeof half);
-  c->groups += half == FP16_LARGEST_BITS;
+  (void)index;
+  c->scales += (sb_element16(number->value, 0) & 0x7fffu) == FP16_LARGEST_BITS;
 }
 
 static sb_status see_row(void *context, sb_model *m, const sb_place *place, size_t unit,
                          void *data) {
   cuts *c = context;
-  const sb_matrix *matrix = sb_model_place_matrix(m, place);
-  if (!matrix) return SB_OK;
-  const uint64_t before = c->groups;
-  c->row = data;
-  sb_blockrow_scales(&matrix->tiling, unit,
-                     m->bits + matrix->first_block + unit * sb_tiling_block_cols(&matrix->tiling),
-                     m->blocking.code_kind, see_scale, c);
-  if (c->groups > before && place->tensor < c->tensor) c->tensor = place->tensor;
+  const uint64_t before = c->scales;
+  sb_scale_numbers_visit(m, false, place, unit, data, see_scale, c);
+  if (c->scales > before && place->tensor < c->tensor) c->tensor = place->tensor;
   return SB_OK;
 }
 
-sb_status sb_scale_reach_count_cuts(sb_model *m, uint64_t *groups) {
+sb_status sb_scale_reach_count_cuts(sb_model *m, uint64_t *scales) {
   cuts c = {.tensor = m->arch.count};
   SB_TRY(sb_model_visit_owned(m, see_row, &c)); /* its visitor does not fail */
   uint64_t last = m->arch.count - c.tensor;     /* the first tensor is the largest one here */
-  SB_TRY(sb_mpi_sum_u64(&c.groups, 1, m->world->comm));
+  SB_TRY(sb_mpi_sum_u64(&c.scales, 1, m->world->comm));
   SB_TRY(sb_mpi_max_u64(&last, 1, m->world->comm));
-  *groups = c.groups;
-  if (c.groups > 0)
+  *scales = c.scales;
+  if (c.scales > 0)
     sb_log_line(
-        "warning: groups whose scale is beyond fp16's 65504: %llu, the first in %s; their largest "
-        "weights were cut off, give more bits (--min-bits) or check them",
-        (unsigned long long)c.groups, m->arch.tensors[m->arch.count - last].name);
+        sb_is_trellis(m->blocking.code_kind)
+            ? "warning: scales and factors of rows beyond fp16's 65504: %llu, the first in %s; "
+              "their weights were cut off, check them"
+            : "warning: groups whose scale is beyond fp16's 65504: %llu, the first in %s; their "
+              "largest weights were cut off, give more bits (--min-bits) or check them",
+        (unsigned long long)c.scales, m->arch.tensors[m->arch.count - last].name);
   return SB_OK;
 }

@@ -4,124 +4,108 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernels/blockrow.h"
 #include "kernels/shared/grid.h"
+#include "quant/scale_numbers.h"
 
 /* Means over few steps, because training has few. */
 static const double BETA_MEAN = 0.9, BETA_SQUARE = 0.99, EPSILON = 1e-12;
 
-/* The training state of a group. */
+/* The training state of a number. */
 typedef struct state {
-  uint16_t scale, base; /* as they were before training, fp16 */
-  float shift;          /* of the logarithm of both */
-  float mean, square;   /* of gradients */
+  uint16_t was[2];    /* as it was before training: scale and base, or the bytes of a number */
+  float shift;        /* of the logarithm */
+  float mean, square; /* of gradients */
 } state;
 
 struct sb_scales {
   sb_model *m;
-  size_t *before; /* [layers + 1] */
-  state *groups;
+  bool norms;
+  size_t *before; /* [parts + 1] */
+  state *numbers;
   unsigned steps;
 };
 
-/* Groups of a layer in the units before `end` of its image. */
-static size_t groups_before(const sb_model *m, size_t layer, size_t end) {
-  const size_t image = m->layer_first + layer;
-  size_t groups = 0;
-  for (size_t i = m->group_place[image]; i < m->group_place[image + 1]; i++) {
-    const sb_place *place = &m->places[i];
-    const sb_matrix *matrix = sb_model_place_matrix(m, place);
-    if (!matrix || end <= place->first_unit) continue;
-    const size_t rows = (end - place->first_unit) * matrix->tiling.block_rows;
-    groups += sb_min_size(rows, matrix->tiling.rows) * sb_tiling_block_cols(&matrix->tiling);
-  }
-  return groups;
+size_t sb_scales_parts(const sb_scales *s) {
+  return sb_scale_parts(s->m, s->norms);
 }
 
-void sb_scales_owners(const sb_scales *s, size_t layer, size_t *starts) {
+bool sb_scales_have_norms(const sb_scales *s) {
+  return s->norms;
+}
+
+void sb_scales_owners(const sb_scales *s, size_t part, size_t *starts) {
   starts[0] = 0;
   for (int r = 0; r < s->m->world->size; r++) {
     size_t first, end;
-    sb_store_owned(s->m->store, s->m->layer_first + layer, r, &first, &end);
-    starts[r + 1] = groups_before(s->m, layer, end);
+    sb_store_owned(s->m->store, sb_scale_part_group(s->m, part), r, &first, &end);
+    starts[r + 1] = sb_scale_numbers_before(s->m, s->norms, part, end);
   }
 }
 
-size_t sb_scales_layers(const sb_scales *s) {
-  return s->m->config.layers;
+size_t sb_scales_before(const sb_scales *s, size_t part) {
+  return s->before[part];
 }
 
-size_t sb_scales_before(const sb_scales *s, size_t layer) {
-  return s->before[layer];
-}
+/* The work on one number. */
+typedef void (*number_work)(state *state, const sb_scale_number *number, double gradient,
+                            const void *how);
 
-/* The work on one group: its state, its width, where its scale lies, and its base or NULL. */
-typedef void (*group_work)(state *group, unsigned bits, uint8_t *scale, uint8_t *base,
-                           double gradient, const void *how);
-
-/* A walk over this rank's groups; `at` is the first of the block row at hand. */
+/* A walk over this rank's numbers; `at` is the first of the unit at hand. */
 typedef struct walk {
   const sb_scales *scales;
   const float *gradients; /* or NULL */
-  group_work work;
+  number_work work;
   const void *how;
-  size_t at, across; /* across: blocks of the row */
-  uint8_t *row;
-  const uint8_t *bits; /* [across] */
+  size_t at;
 } walk;
 
-static void visit_group(void *context, size_t r, size_t j, size_t scale, size_t base) {
+static void visit_number(void *context, size_t index, const sb_scale_number *number) {
   const walk *w = context;
-  const size_t k = w->at + r * w->across + j;
-  w->work(&w->scales->groups[k], sb_alphabet_width(w->bits[j]), w->row + scale,
-          base == SIZE_MAX ? NULL : w->row + base, w->gradients ? (double)w->gradients[k] : 0,
-          w->how);
+  const size_t k = w->at + index;
+  w->work(&w->scales->numbers[k], number, w->gradients ? (double)w->gradients[k] : 0, w->how);
 }
 
 static sb_status visit_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                             void *data) {
   walk *w = context;
-  const sb_matrix *matrix = sb_model_place_matrix(m, place);
-  if (!matrix) return SB_OK;
-  w->across = sb_tiling_block_cols(&matrix->tiling);
-  w->row = data;
-  w->bits = m->bits + matrix->first_block + unit * w->across;
-  sb_blockrow_scales(&matrix->tiling, unit, w->bits, m->blocking.code_kind, visit_group, w);
-  w->at += sb_tiling_rows_of(&matrix->tiling, unit) * w->across;
+  w->at += sb_scale_numbers_visit(m, w->scales->norms, place, unit, data, visit_number, context);
   return SB_OK;
 }
 
-static void each_group(sb_scales *s, const float *gradients, group_work work, const void *how) {
+static void each_number(sb_scales *s, const float *gradients, number_work work, const void *how) {
   walk w = {.scales = s, .gradients = gradients, .work = work, .how = how};
   (void)sb_model_visit_owned(s->m, visit_unit, &w); /* its visitor does not fail */
 }
 
-static void read_group(state *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
-                       const void *how) {
-  (void)bits, (void)gradient, (void)how;
-  memcpy(&g->scale, scale, sizeof g->scale);
-  if (base) memcpy(&g->base, base, sizeof g->base);
+static void read_number(state *s, const sb_scale_number *number, double gradient, const void *how) {
+  (void)gradient, (void)how;
+  memcpy(s->was, number->value, sb_dtype_size(number->dtype));
+  if (number->base) memcpy(&s->was[1], number->base, sizeof s->was[1]);
 }
 
-size_t sb_scales_bytes(const sb_sizes *z) {
-  return sizeof(sb_scales) + z->owned_groups * sizeof(state) + (z->layers + 1) * sizeof(size_t);
+size_t sb_scales_bytes(const sb_sizes *z, bool norms) {
+  const size_t parts = z->layers + (norms ? 1 : 0);
+  return sizeof(sb_scales) + sb_scale_numbers_owned(z, norms) * sizeof(state) +
+         (parts + 1) * sizeof(size_t);
 }
 
-sb_status sb_scales_create(sb_model *coded, sb_scales **out) {
+sb_status sb_scales_create(sb_model *coded, bool norms, sb_scales **out) {
   sb_status status = SB_OK;
   SB_GO(sb_alloc(out, 1, sizeof **out, "scales"));
   sb_scales *s = *out;
-  const size_t layers = coded->config.layers;
   s->m = coded;
-  SB_GO(sb_alloc(&s->before, layers + 1, sizeof *s->before, "scales"));
-  for (size_t layer = 0; layer < layers; layer++) {
+  s->norms = norms;
+  const size_t parts = sb_scales_parts(s);
+  SB_GO(sb_alloc(&s->before, parts + 1, sizeof *s->before, "scales"));
+  for (size_t part = 0; part < parts; part++) {
     size_t first, end;
-    sb_store_owned(coded->store, coded->layer_first + layer, coded->world->rank, &first, &end);
-    s->before[layer + 1] =
-        s->before[layer] + groups_before(coded, layer, end) - groups_before(coded, layer, first);
+    sb_store_owned(coded->store, sb_scale_part_group(coded, part), coded->world->rank, &first,
+                   &end);
+    s->before[part + 1] = s->before[part] + sb_scale_numbers_before(coded, norms, part, end) -
+                          sb_scale_numbers_before(coded, norms, part, first);
   }
-  SB_GO(sb_alloc(&s->groups, s->before[layers], sizeof *s->groups, "scales"));
-  each_group(s, NULL, read_group, NULL);
+  SB_GO(sb_alloc(&s->numbers, s->before[parts], sizeof *s->numbers, "scales"));
+  each_number(s, NULL, read_number, NULL);
 done:
   status = sb_world_agree(coded->world, status);
   if (status != SB_OK) sb_scales_free(out);
@@ -132,65 +116,96 @@ void sb_scales_free(sb_scales **scales) {
   sb_scales *s = *scales;
   if (!s) return;
   sb_free(&s->before);
-  sb_free(&s->groups);
+  sb_free(&s->numbers);
   sb_free(scales);
 }
 
-/* What a step has in common for all groups: the rate, and Adam's corrections for means that began
+/* ---- steps ---- */
+
+/* What a step has in common for all numbers: the rate, and Adam's corrections for means that began
  * at 0. */
 typedef struct step {
   double rate, of_mean, of_square;
 } step;
 
-static void put(uint8_t *to, uint16_t was, double factor) {
-  const float value = sb_grid_fp16((float)((double)sb_grid_from_fp16(was) * factor));
-  const uint16_t now = sb_grid_to_fp16(value);
-  memcpy(to, &now, sizeof now);
+static double value_of(const void *bytes, sb_dtype dtype) {
+  if (dtype == SB_F16) return (double)sb_grid_from_fp16(sb_element16(bytes, 0));
+  float value;
+  sb_to_f32(&value, bytes, dtype, 1);
+  return (double)value;
 }
 
-/* Into the packed row. */
-static void write_group(state *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
-                        const void *how) {
-  (void)bits, (void)gradient, (void)how;
-  const double factor = exp((double)g->shift);
-  put(scale, g->scale, factor);
-  if (base) put(base, g->base, factor);
+/* *to = was * factor in the number's type. What is not 0 stays so: unpacking divides by factors. */
+static void put(uint8_t *to, const uint16_t *was, const sb_scale_number *number, double factor) {
+  const float value = (float)(value_of(was, number->dtype) * factor);
+  uint16_t half = sb_grid_to_fp16(sb_grid_fp16(value));
+  if (factor == 1) {
+    memcpy(to, was, sb_dtype_size(number->dtype));
+  } else if (number->dtype != SB_F16) {
+    sb_from_f32(to, number->dtype, &value, 1);
+  } else {
+    if (half == 0 && number->kind != SB_SCALE_GROUP) half = (was[0] & 0x8000u) | (was[0] != 0);
+    memcpy(to, &half, sizeof half);
+  }
 }
 
-static void move_group(state *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
-                       const void *how) {
-  const step *s = how;
-  const double rate = s->rate / (double)(1u << (bits - 1));
-  g->mean = (float)(BETA_MEAN * (double)g->mean + (1 - BETA_MEAN) * gradient);
-  g->square = (float)(BETA_SQUARE * (double)g->square + (1 - BETA_SQUARE) * gradient * gradient);
-  g->shift -= (float)(rate * (double)g->mean * s->of_mean /
-                      (sqrt((double)g->square * s->of_square) + EPSILON));
-  write_group(g, bits, scale, base, gradient, how);
+/* Into the unit. */
+static void write_number(state *s, const sb_scale_number *number, double gradient,
+                         const void *how) {
+  (void)gradient, (void)how;
+  const double factor = exp((double)s->shift);
+  put(number->value, s->was, number, factor);
+  if (number->base) put(number->base, &s->was[1], number, factor);
+}
+
+static double rate_of(const sb_scale_number *number) {
+  switch (number->kind) {
+  case SB_SCALE_GROUP:
+    return 1.0 / (double)(1u << (number->bits - 1));
+  case SB_SCALE_ROW:
+    return 0.25;
+  case SB_SCALE_BLOCK:
+    return 0.25;
+  case SB_SCALE_NORM:
+    return 0.25;
+  }
+  return 0;
+}
+
+static void move_number(state *s, const sb_scale_number *number, double gradient, const void *how) {
+  const step *now = how;
+  const double rate = now->rate * rate_of(number);
+  if (number->kind == SB_SCALE_NORM) gradient *= value_of(number->value, number->dtype);
+  s->mean = (float)(BETA_MEAN * (double)s->mean + (1 - BETA_MEAN) * gradient);
+  s->square = (float)(BETA_SQUARE * (double)s->square + (1 - BETA_SQUARE) * gradient * gradient);
+  s->shift -= (float)(rate * (double)s->mean * now->of_mean /
+                      (sqrt((double)s->square * now->of_square) + EPSILON));
+  write_number(s, number, gradient, how);
 }
 
 uint8_t *sb_scales_state(sb_scales *s) {
-  _Static_assert(sizeof *s->groups == SB_SCALES_STATE_BYTES, "what is saved of a group");
-  return (uint8_t *)s->groups;
+  _Static_assert(sizeof *s->numbers == SB_SCALES_STATE_BYTES, "what is saved of a number");
+  return (uint8_t *)s->numbers;
 }
 
 void sb_scales_restore(sb_scales *s, size_t steps) {
   s->steps = (unsigned)steps;
-  each_group(s, NULL, write_group, NULL);
+  each_number(s, NULL, write_number, NULL);
 }
 
-static void reset_group(state *g, unsigned bits, uint8_t *scale, uint8_t *base, double gradient,
-                        const void *how) {
-  g->shift = g->mean = g->square = 0;
-  write_group(g, bits, scale, base, gradient, how);
+static void reset_number(state *s, const sb_scale_number *number, double gradient,
+                         const void *how) {
+  s->shift = s->mean = s->square = 0;
+  write_number(s, number, gradient, how);
 }
 
 void sb_scales_reset(sb_scales *s) {
   s->steps = 0;
-  each_group(s, NULL, reset_group, NULL);
+  each_number(s, NULL, reset_number, NULL);
 }
 
 void sb_scales_step(sb_scales *s, const float *gradients, double rate) {
   s->steps++;
   const step how = {rate, 1 / (1 - pow(BETA_MEAN, s->steps)), 1 / (1 - pow(BETA_SQUARE, s->steps))};
-  each_group(s, gradients, move_group, &how);
+  each_number(s, gradients, move_number, &how);
 }

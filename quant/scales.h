@@ -1,13 +1,12 @@
-/* The scales of a coded model's groups as trainable numbers: those of this rank, in the coded rows
- * that it owns.
+/* The scales of a coded model as trainable numbers (quant/scale_numbers.h): those of this rank, in
+ * the units that it owns.
  *
- * A group is one row of one block. The logarithm of its scale is trained, by Adam (Kingma and Ba,
- * arXiv 1412.6980); the base of an asymmetric 1-bit group is proportional to its scale. Groups of a
- * layer are numbered matrix by matrix, row by row, block column by block column. A rank owns a run
- * of them, because it owns a run of units. */
+ * The logarithm of each is trained, by Adam (Kingma and Ba, arXiv 1412.6980): numbers keep their
+ * sign, and 0 stays 0. */
 #ifndef SB_QUANT_SCALES_H
 #define SB_QUANT_SCALES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -17,31 +16,35 @@
 typedef struct sb_scales sb_scales;
 
 /* *out = the scales of `coded` (SB_CODING_CODES), where training begins; `coded` is borrowed.
- * Collective. Memory: 16 bytes per group of this rank, and O(ranks + layers). */
-sb_status sb_scales_create(sb_model *coded, sb_scales **out);
+ * `norms`: the weights of norms too. Collective. Memory: 16 bytes per number of this rank, and
+ * O(ranks + layers). */
+sb_status sb_scales_create(sb_model *coded, bool norms, sb_scales **out);
 /* Bytes that sb_scales_create takes. Pure. */
-size_t sb_scales_bytes(const sb_sizes *sizes);
+size_t sb_scales_bytes(const sb_sizes *sizes, bool norms);
 void sb_scales_free(sb_scales **scales);
 
-/* starts[ranks + 1]: rank r owns the groups [starts[r], starts[r + 1]) of the layer. Local. */
-void sb_scales_owners(const sb_scales *scales, size_t layer, size_t *starts);
-size_t sb_scales_layers(const sb_scales *scales);
-/* Number of this rank's groups in the layers before `layer`, which may be the
- * number of layers. Local. */
-size_t sb_scales_before(const sb_scales *scales, size_t layer);
+/* Parts of the model (quant/scale_numbers.h). Local. */
+size_t sb_scales_parts(const sb_scales *scales);
+bool sb_scales_have_norms(const sb_scales *scales);
+/* starts[ranks + 1]: rank r owns the numbers [starts[r], starts[r + 1]) of the part. Local. */
+void sb_scales_owners(const sb_scales *scales, size_t part, size_t *starts);
+/* Number of this rank's numbers in the parts before `part`, which may be their number. Local. */
+size_t sb_scales_before(const sb_scales *scales, size_t part);
 
-/* Back to the scales before training, in state and rows; no steps are done. Local. O(groups). */
+/* Back to the scales before training, in state and units; no steps are done. Local. O(numbers). */
 void sb_scales_reset(sb_scales *scales);
 
-/* One step of Adam, written into the coded rows, which no rank holds acquired. gradients[i] is the
- * gradient of the loss with respect to the logarithm of the scale of this rank's group i, layer
- * after layer. The rate of a b-bit group is `rate / 2^(b-1)`, so its outermost level moves by at
- * most `rate` scales. Local. O(groups). */
+/* One step of Adam, written into the units, whose groups no rank holds acquired. gradients[i] is
+ * the gradient of the loss with respect to the logarithm of this rank's number i, part after part;
+ * of a norm's weight, with respect to the weight. The rate of a b-bit group is `rate / 2^(b-1)`,
+ * so its outermost level moves by at most `rate` scales; factors of rows, scales of a trellis'
+ * blocks and norms have shares of `rate` of their own, found by measurement. Local. O(numbers). */
 void sb_scales_step(sb_scales *scales, const float *gradients, double rate);
 
-/* The training state of this rank's groups, SB_SCALES_STATE_BYTES each, in their order: to be saved
- * (quant/tune_checkpoint.h), or overwritten by a saved one. sb_scales_restore then continues after
- * `steps` steps. It writes the scales into the coded rows, which no rank holds acquired. Local. */
+/* The training state of this rank's numbers, SB_SCALES_STATE_BYTES each, in their order: to be
+ * saved (quant/tune_checkpoint.h), or overwritten by a saved one. sb_scales_restore then continues
+ * after `steps` steps. It writes the scales into the units, whose groups no rank holds acquired.
+ * Local. */
 enum { SB_SCALES_STATE_BYTES = 16 };
 uint8_t *sb_scales_state(sb_scales *scales);
 void sb_scales_restore(sb_scales *scales, size_t steps);

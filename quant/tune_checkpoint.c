@@ -25,65 +25,65 @@ static const sb_checkpoint_files_kind kind = {
 typedef struct state {
   sb_tune_checkpoint_progress progress;
   uint64_t half; /* of PATH.scales, 0 or 1 */
-  uint64_t sum;  /* of all groups' hashes */
+  uint64_t sum;  /* of all numbers' hashes */
 } state;
 
 struct sb_tune_checkpoint {
   sb_checkpoint_files files;
   sb_scales *scales;
-  size_t groups; /* of all ranks and layers */
-  size_t *own;   /* [layers]: the first of this rank's, of each layer */
-  uint64_t half; /* that is to be written next */
-  double due;    /* when it is worth saving again; rank 0's counts */
+  size_t numbers; /* of all ranks and parts */
+  size_t *own;    /* [parts]: the first of this rank's, of each part */
+  uint64_t half;  /* that is to be written next */
+  double due;     /* when it is worth saving again; rank 0's counts */
 };
 
 static sb_status lay_out(sb_tune_checkpoint *t, int ranks, int rank) {
-  const size_t layers = sb_scales_layers(t->scales);
+  const size_t parts = sb_scales_parts(t->scales);
   size_t *starts = NULL;
   sb_status status = sb_alloc(&starts, (size_t)ranks + 1, sizeof *starts, "scales on disk");
-  SB_THEN(sb_alloc(&t->own, layers, sizeof *t->own, "scales on disk"));
-  for (size_t layer = 0; status == SB_OK && layer < layers; layer++) {
-    sb_scales_owners(t->scales, layer, starts);
-    t->own[layer] = t->groups + starts[rank];
-    t->groups += starts[ranks];
+  SB_THEN(sb_alloc(&t->own, parts, sizeof *t->own, "scales on disk"));
+  for (size_t part = 0; status == SB_OK && part < parts; part++) {
+    sb_scales_owners(t->scales, part, starts);
+    t->own[part] = t->numbers + starts[rank];
+    t->numbers += starts[ranks];
   }
   sb_free(&starts);
   return status;
 }
 
 static size_t bytes_of_half(const sb_tune_checkpoint *t) {
-  return t->groups * SB_SCALES_STATE_BYTES;
+  return t->numbers * SB_SCALES_STATE_BYTES;
 }
 
-/* This rank's groups of a layer: in its memory, and in the file. */
+/* This rank's numbers of a part: in its memory, and in the file. */
 typedef struct share {
   uint8_t *memory;
   size_t bytes;
   uint64_t at;
 } share;
 
-static share share_of(const sb_tune_checkpoint *t, uint64_t half, size_t layer) {
-  const size_t before = sb_scales_before(t->scales, layer),
-               end = sb_scales_before(t->scales, layer + 1);
+static share share_of(const sb_tune_checkpoint *t, uint64_t half, size_t part) {
+  const size_t before = sb_scales_before(t->scales, part),
+               end = sb_scales_before(t->scales, part + 1);
   return (share){sb_scales_state(t->scales) + before * SB_SCALES_STATE_BYTES,
                  (end - before) * SB_SCALES_STATE_BYTES,
-                 half * bytes_of_half(t) + t->own[layer] * SB_SCALES_STATE_BYTES};
+                 half * bytes_of_half(t) + t->own[part] * SB_SCALES_STATE_BYTES};
 }
 
-/* Each group's, seeded with its number, added up: who owns it does not matter. Collective. */
+/* Each number's, seeded with its number, added up: who owns it does not matter. Collective. */
 static sb_status sum_up(const sb_tune_checkpoint *t, uint64_t *sum) {
   *sum = 0;
-  for (size_t layer = 0; layer < sb_scales_layers(t->scales); layer++) {
-    const share s = share_of(t, 0, layer);
+  for (size_t part = 0; part < sb_scales_parts(t->scales); part++) {
+    const share s = share_of(t, 0, part);
     for (size_t i = 0; i * SB_SCALES_STATE_BYTES < s.bytes; i++)
-      *sum += XXH64(s.memory + i * SB_SCALES_STATE_BYTES, SB_SCALES_STATE_BYTES, t->own[layer] + i);
+      *sum += XXH64(s.memory + i * SB_SCALES_STATE_BYTES, SB_SCALES_STATE_BYTES, t->own[part] + i);
   }
   return sb_mpi_sum_u64(sum, 1, t->files.world->comm);
 }
 
 static sb_status write_half(const sb_tune_checkpoint *t, uint64_t half) {
-  for (size_t layer = 0; layer < sb_scales_layers(t->scales); layer++) {
-    const share s = share_of(t, half, layer);
+  for (size_t part = 0; part < sb_scales_parts(t->scales); part++) {
+    const share s = share_of(t, half, part);
     if (s.bytes > 0)
       SB_TRY(sb_checkpoint_files_write(&t->files, s.at, s.memory, s.bytes, 2 * bytes_of_half(t)));
   }
@@ -91,8 +91,8 @@ static sb_status write_half(const sb_tune_checkpoint *t, uint64_t half) {
 }
 
 static sb_status read_half(const sb_tune_checkpoint *t, uint64_t half) {
-  for (size_t layer = 0; layer < sb_scales_layers(t->scales); layer++) {
-    const share s = share_of(t, half, layer);
+  for (size_t part = 0; part < sb_scales_parts(t->scales); part++) {
+    const share s = share_of(t, half, part);
     if (s.bytes > 0) SB_TRY(sb_file_read_at(t->files.fd, t->files.data, s.at, s.memory, s.bytes));
   }
   return SB_OK;

@@ -2,8 +2,8 @@
  * of ranks, resumes at the next step and ends with the same bits.
  *
  * Two files (folders/checkpoint_files.h). PATH has the key, the progress and a checksum of its
- * half; PATH.scales has the state of every group (quant/scales.h) in two halves. The half that PATH
- * describes stays until the other one is complete. */
+ * half; PATH.scales has the state of every number that is trained (quant/scales.h) in two halves.
+ * The half that PATH describes stays until the other one is complete. */
 #ifndef SB_QUANT_TUNE_CHECKPOINT_H
 #define SB_QUANT_TUNE_CHECKPOINT_H
 

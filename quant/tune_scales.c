@@ -114,6 +114,8 @@ static sb_status make_key(const sb_tune_options *o, sb_model *source, sb_model *
   sb_key_add(key, "batch", "--tune-batch", "%zu", o->batch);
   sb_key_add(key, "epochs", "number of times that sequences are taken", "%d", o->epochs);
   sb_key_add_real(key, "rate", "--tune-rate", o->rate);
+  if (o->norms)
+    sb_key_add(key, "norms", "--tune-norms", "yes"); /* older files have no such entry */
   return SB_OK;
 }
 
@@ -128,6 +130,7 @@ static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b,
   SB_THEN(sb_pass_learn(teacher));
   setup.model = packed;
   setup.gradients = true;
+  setup.norm_gradients = t->options->norms;
   setup.at_once = t->options->batch;
   SB_THEN(sb_pass_create(&setup, out));
   SB_THEN(sb_pass_learn_from(*out, teacher));
@@ -154,7 +157,7 @@ sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend,
   *stats = (sb_tune_stats){0};
   sb_status status =
       options->checkpoint ? make_key(options, source, packed, backend, sequences, &t.key) : SB_OK;
-  SB_THEN(sb_scales_create(packed, &t.scales));
+  SB_THEN(sb_scales_create(packed, options->norms, &t.scales));
   SB_THEN(begin(&t));
   SB_THEN(create_pass(source, packed, backend, sequences, &t, &t.pass));
   SB_THEN(sb_scale_gradients_create(t.scales, packed, backend, &t.gradients));

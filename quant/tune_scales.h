@@ -1,13 +1,17 @@
-/* Training the scales of a coded model towards the predictions of the source weights.
+/* Training the scales of a coded model, and the weights of its norms where that is asked for,
+ * towards the predictions of the source weights.
  *
  * Rounding looks at one matrix at a time; its effect on the model is the divergence KL(source ||
- * coded) of the predicted distributions (sb_pass_learn). The gradient of that with respect to the
- * logarithm of a group's scale is `sum of g w` over the group (quant/scale_gradients.h). One step
- * of Adam follows each batch of sequences (quant/scales.h). Codes, zero points and widths stay, so
+ * coded) of the predicted distributions (sb_pass_learn). One step of Adam follows each batch of
+ * sequences. quant/scale_numbers.h says which numbers are trained, quant/scale_gradients.h where
+ * their gradients come from, quant/scales.h how they move. Codes, zero points and widths stay, so
  * neither size nor format changes. Scales alone are trained end to end in PEQA (arXiv 2305.14152)
- * and EfficientQAT (arXiv 2407.11062). */
+ * and EfficientQAT (arXiv 2407.11062), vectors of channels and norms in QuIP# (arXiv 2402.04396)
+ * and QTIP (arXiv 2406.11235). */
 #ifndef SB_QUANT_TUNE_SCALES_H
 #define SB_QUANT_TUNE_SCALES_H
+
+#include <stdbool.h>
 
 #include "base/status.h"
 #include "base/ticker.h"
@@ -17,6 +21,7 @@
 
 typedef struct sb_tune_options {
   size_t batch;            /* sequences per step, about */
+  bool norms;              /* weights of norms are trained too */
   int epochs;              /* times that all sequences are taken, 1 or more */
   double rate;             /* of the first steps (sb_scales_step); it falls to 0 as half a cosine */
   size_t activation_bytes; /* for the layer inputs of a rank */

@@ -242,7 +242,7 @@ static void begin_training(void) {
   sb_tune_checkpoint_progress none;
   sb_tune_checkpoint *checkpoint = NULL;
   model = fuzz_coded_model(blocking, SB_REORDER_NONE);
-  fuzz_require(sb_scales_create(model, &scales) == SB_OK);
+  fuzz_require(sb_scales_create(model, false, &scales) == SB_OK);
   fuzz_require(sb_tune_checkpoint_open(fuzz_path("training"), fuzz_key(), fuzz_world(), scales,
                                        &none, &checkpoint) == SB_OK);
   fuzz_require(sb_tune_checkpoint_offer(checkpoint, &progress) == SB_OK);
@@ -256,7 +256,7 @@ static void seeds_training(fuzz_take take, void *context) {
 
 /* The hashes of all groups, each seeded with its number, added up. */
 static void sum_groups(json_t *json, const uint8_t *data) {
-  const size_t groups = sb_scales_before(scales, sb_scales_layers(scales));
+  const size_t groups = sb_scales_before(scales, sb_scales_parts(scales));
   const size_t half = (size_t)json_integer_value(json_object_get(json, "half"));
   uint64_t sum = 0;
   char text[20];

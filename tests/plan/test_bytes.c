@@ -314,12 +314,12 @@ static void scales(void **state) {
   EXPECT_OK(sb_encode_nearest(g.model, &packed));
   const sb_sizes sizes = sb_model_sizes(packed);
   size_t before = sb_test_live_bytes();
-  EXPECT_OK(sb_scales_create(packed, &made));
-  compare("scales", sb_scales_bytes(&sizes), sb_test_live_bytes() - before, 0);
+  EXPECT_OK(sb_scales_create(packed, false, &made));
+  compare("scales", sb_scales_bytes(&sizes, false), sb_test_live_bytes() - before, 0);
   before = sb_test_live_bytes();
   EXPECT_OK(sb_scale_gradients_create(made, packed, g.backend, &gradients));
-  compare("gradients of scales", sb_scale_gradients_bytes(&sizes), sb_test_live_bytes() - before,
-          0);
+  compare("gradients of scales", sb_scale_gradients_bytes(&sizes, false),
+          sb_test_live_bytes() - before, 0);
   sb_scale_gradients_free(&gradients);
   sb_scales_free(&made);
   sb_model_free(&packed);

@@ -85,7 +85,7 @@ static float *gradients_of(trainee *t, size_t *owned) {
   sb_scale_gradients *gradients = NULL;
   const float *values = NULL;
   double loss = NAN;
-  EXPECT_OK(sb_scales_create(t->packed, &scales));
+  EXPECT_OK(sb_scales_create(t->packed, false, &scales));
   EXPECT_OK(sb_scale_gradients_create(scales, t->packed, t->source.backend, &gradients));
   EXPECT_OK(sb_scale_gradients_measure(gradients, t->pass, &values, &loss));
   EXPECT(loss > 0.001);
@@ -114,7 +114,7 @@ static double loss_after(trainee *t, size_t group, double by, size_t owned) {
   float *direction = calloc(owned, sizeof *direction);
   double loss = NAN;
   direction[group] = by > 0 ? -1.0f : 1.0f;
-  EXPECT_OK(sb_scales_create(t->packed, &scales));
+  EXPECT_OK(sb_scales_create(t->packed, false, &scales));
   sb_scales_step(scales, direction, fabs(by) * (1u << (width_of(t->packed, group) - 1)));
   sb_scales_free(&scales);
   free(direction);
@@ -167,7 +167,7 @@ static void gradients_are_the_same(void **state) {
     float *got = gradients_of(&mine, &owned), *want = gradients_of(&all, &count);
     sb_scales *scales = NULL;
     size_t *starts = calloc((size_t)world.size + 1, sizeof *starts);
-    EXPECT_OK(sb_scales_create(mine.packed, &scales));
+    EXPECT_OK(sb_scales_create(mine.packed, false, &scales));
     EXPECT(count == mine.packed->quant_groups);
     for (size_t layer = 0; layer < mine.packed->config.layers; layer++) {
       sb_scales_owners(scales, layer, starts);
