@@ -297,6 +297,13 @@ static size_t rounding_options(sb_quantize_request *r, sb_quantize_set set, sb_o
         .operand = "X",
         .unset = "0.02 for steps of 8 sequences, growing with the root of their number",
         .help = "Most that a level of a grid moves in one of the first steps, in scales."}},
+      {PLANNED,
+       {.name = "tune-norms",
+        .section = TUNING,
+        .given = &r->given.tune_norms,
+        SB_OPTION_ENUM(r->tune_norms, sb_tune_norms_names),
+        .unset = "yes with --codes trellis, else no",
+        .help = "Weights of norms are trained with the scales."}},
   };
   return append(entries, sizeof entries / sizeof *entries, set, table);
 }

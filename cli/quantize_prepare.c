@@ -20,6 +20,7 @@
 #include "mpi/large.h"
 #include "pass/fingerprint.h"
 #include "quant/importance.h"
+#include "quant/scale_numbers.h"
 #include "quant/scales.h"
 #include "sensitivity/reorder.h"
 
@@ -50,12 +51,12 @@ static uint64_t checkpoint_bytes(const sb_quantize_run *u, double quantized) {
   const sb_quantize_request *r = u->r;
   const sb_model *m = u->model;
   uint64_t bytes = m->blocks;
-  double groups = 0;
-  for (size_t i = 0; i < m->arch.matrix_count; i++)
-    groups +=
-        (double)m->matrices[i].tiling.rows * (double)sb_tiling_block_cols(&m->matrices[i].tiling);
+  const sb_sizes all = sb_sizes_even(&m->arch, &m->blocking, 1);
   if (r->quantizer == SB_QUANTIZER_GPTQ) bytes += missing(u, "rounded.layers", quantized);
-  if (r->tune_seqs > 0) bytes += missing(u, "trained.scales", 2.0 * SB_SCALES_STATE_BYTES * groups);
+  if (r->tune_seqs > 0)
+    bytes += missing(u, "trained.scales",
+                     2.0 * SB_SCALES_STATE_BYTES *
+                         (double)sb_scale_numbers_owned(&all, r->tune_norms == SB_TUNE_NORMS_YES));
   return bytes;
 }
 

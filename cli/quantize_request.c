@@ -15,6 +15,8 @@ const char *const sb_trellis_states_names[] = {[SB_TRELLIS_STATES_12] = "12",
                                                [SB_TRELLIS_STATES_14] = "14",
                                                [SB_TRELLIS_STATES_16] = "16",
                                                NULL};
+const char *const sb_tune_norms_names[] = {
+    [SB_TUNE_NORMS_NO] = "no", [SB_TUNE_NORMS_YES] = "yes", NULL};
 const char *const sb_widths_for_names[] = {
     [SB_WIDTHS_FOR_ANY] = "any", [SB_WIDTHS_FOR_EXL3] = "exl3", NULL};
 
@@ -44,6 +46,8 @@ static void choose_open(sb_quantize_request *r, bool calibrates) {
   const bool by_block = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE;
   if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
   if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
+  if (!r->given.tune_norms)
+    r->tune_norms = r->codes == SB_CODES_TRELLIS ? SB_TUNE_NORMS_YES : SB_TUNE_NORMS_NO;
   if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
   if (r->grid == SB_GRID_AUTO)
     r->grid = learns && r->codes == SB_CODES_GRID ? SB_GRID_FITTED : SB_GRID_PLAIN;

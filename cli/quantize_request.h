@@ -45,6 +45,10 @@ extern const char *const sb_trellis_states_names[];
 typedef enum sb_widths_for { SB_WIDTHS_FOR_ANY, SB_WIDTHS_FOR_EXL3 } sb_widths_for;
 extern const char *const sb_widths_for_names[];
 
+/* Whether training moves the weights of norms too. */
+typedef enum sb_tune_norms { SB_TUNE_NORMS_NO, SB_TUNE_NORMS_YES } sb_tune_norms;
+extern const char *const sb_tune_norms_names[];
+
 typedef struct sb_quantize_request {
   const char *model, *calib, *out;
   const char *allocation, *checkpoint; /* NULL: none */
@@ -72,9 +76,11 @@ typedef struct sb_quantize_request {
 
   size_t tune_seqs, tune_batch; /* batch 0: sb_tune_batch (quant/tune_scales.h) */
   double tune_rate;             /* 0: sb_tune_rate */
+  sb_tune_norms tune_norms;
 
   struct {
-    bool codes, trellis_states, method, quantizer, reorder, estimator, strides, tune_seqs;
+    bool codes, trellis_states, method, quantizer, reorder, estimator, strides, tune_seqs,
+        tune_norms;
   } given; /* on the command line; else sb_quantize_settle chooses */
   sb_common common;
 } sb_quantize_request;
@@ -103,6 +109,7 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  * errors, by GPTQ, gain little from it (docs/results.md) strides     0 where the search starts from
  * the costs of all widths, which it does by divergence without --start-bits; else 2 tune_seqs
  * round_seqs with gptq, else 0 reorder     fused for methods with a width for each block, else none
+ *   tune_norms  yes with trellises, else no
  *   grid        fitted with tokens and a method other than rtn, else plain; plain with trellises,
  *               which have no grids
  *

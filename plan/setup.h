@@ -44,6 +44,7 @@ typedef struct sb_plan_setup {
   } round;
   struct {
     size_t seqs, batch; /* no scales are trained where seqs is 0 */
+    bool norms;         /* weights of norms are trained too */
   } tune;
 } sb_plan_setup;
 

@@ -2,9 +2,10 @@
 
 #include "base/memory.h"
 #include "quant/scale_gradients.h"
+#include "quant/scale_numbers.h"
 #include "quant/tune_scales.h"
 
-enum { SENT_PER_GROUP = 8 };
+enum { SENT_PER_NUMBER = 8 };
 
 static void count_work(const sb_plan_basis *b, size_t batch_local, const sb_plan_packed *packed,
                        sb_plan_tune *out) {
@@ -21,7 +22,8 @@ static void count_work(const sb_plan_basis *b, size_t batch_local, const sb_plan
   out->sent = b->sent * (b->model_bytes + b->table_bytes + 2.0 * (layers + 2.0 * b->table_bytes) +
                          steps * (double)out->pass.waves * (2.0 * layers + 3.0 * b->table_bytes));
   if (b->nodes > 1)
-    out->sent += steps * SENT_PER_GROUP * (double)b->sizes.groups * (ranks - 1.0) / ranks;
+    out->sent += steps * SENT_PER_NUMBER *
+                 (double)sb_scale_numbers_owned(&b->sizes, s->tune.norms) * (ranks - 1.0);
 }
 
 sb_plan_tune sb_plan_tune_of(const sb_plan_basis *b, const sb_plan_packed *packed) {
@@ -36,8 +38,8 @@ sb_plan_tune sb_plan_tune_of(const sb_plan_basis *b, const sb_plan_packed *packe
                                                       .divergence = true,
                                                       .backward = true,
                                                       .gradients = true});
-  out.scales = (double)sb_scales_bytes(&b->sizes, false) +
-               (double)sb_scale_gradients_bytes(&b->sizes, false);
+  out.scales = (double)sb_scales_bytes(&b->sizes, s->tune.norms) +
+               (double)sb_scale_gradients_bytes(&b->sizes, s->tune.norms);
   out.bytes = packed->model + out.pass.bytes + out.scales;
   count_work(b, batch_local, packed, &out);
   return out;
