@@ -4,6 +4,7 @@
 
 #include "kernels/shared/bitstring.h"
 #include "kernels/shared/grid.h"
+#include "kernels/shared/trellis.h"
 
 typedef struct sb_block_layout {
   size_t rows, cols;
@@ -16,6 +17,23 @@ typedef struct sb_block_layout {
 /* Bytes of the bit map of a block row of `blocks` blocks. */
 SB_HOST_DEVICE static inline size_t sb_bitmap_bytes(size_t blocks) {
   return (blocks + 15) / 16 * 16;
+}
+
+/* What a block row begins with: the bit map, and in trellis codes the scales of its blocks and the
+ * factors of its rows, fp16 each. Every part is padded with zeros to a multiple of 16 bytes. */
+typedef struct sb_blockrow_head {
+  size_t scales, row_factors; /* offsets within the block row; equal to `codes` on grids */
+  size_t codes;               /* of the first block */
+} sb_blockrow_head;
+
+SB_HOST_DEVICE static inline sb_blockrow_head sb_blockrow_head_of(size_t blocks, size_t rows,
+                                                                  sb_code_kind code_kind) {
+  sb_blockrow_head head;
+  head.scales = head.row_factors = head.codes = sb_bitmap_bytes(blocks);
+  if (!sb_is_trellis(code_kind)) return head;
+  head.row_factors = head.scales + (2 * blocks + 15) / 16 * 16;
+  head.codes = head.row_factors + (2 * rows + 15) / 16 * 16;
+  return head;
 }
 
 /* The layout of a block of rows x cols at `bits`. */
