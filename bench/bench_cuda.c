@@ -121,7 +121,7 @@ static sb_status unpack(const void *context, size_t round) {
   const size_t n = b->tiling.rows * b->tiling.cols, copy = round % b->copies;
   return be->op->unpack_blocks(be, NULL, b->out + copy * n * 2, SB_BF16,
                                b->packed + copy * b->bytes, b->offsets, &b->tiling, b->bits,
-                               SB_GRID_ASYMMETRIC);
+                               SB_GRID_ASYMMETRIC, NULL);
 }
 
 /* Bits of each block by a rule of its number; offsets and bytes of its packed form. */

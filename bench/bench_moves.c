@@ -68,7 +68,7 @@ static void encode(bench *b) {
 }
 static void unpack(bench *b) {
   must(b->backend->op->unpack_blocks(b->backend, NULL, b->out, SB_F32, b->packed, b->offsets,
-                                     &b->tiling, b->bits, b->code_kind));
+                                     &b->tiling, b->bits, b->code_kind, NULL));
 }
 static void move_grids(bench *b) {
   must(b->backend->op->move_grids(b->backend, NULL, b->grids, &b->bf16, NULL, NULL));

@@ -66,7 +66,8 @@ static sb_status check_range(const job *j, const sb_place *place, size_t unit, c
   if (t->is_linear && m->coding == SB_CODING_CODES) {
     const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
     sb_blockrow_decode(j->wide, SB_F32, data, tiling, unit, 0, sb_tiling_block_cols(tiling),
-                       m->blocking.code_kind);
+                       m->blocking.code_kind,
+                       sb_model_col_factors(m, sb_model_place_matrix(m, place)));
   } else {
     sb_to_f32(j->wide, data, m->dtypes[place->tensor], count);
   }
@@ -83,7 +84,8 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
   if (t->is_linear && m->coding == SB_CODING_CODES) {
     const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
     sb_blockrow_decode(j->row, type, data, tiling, unit, 0, sb_tiling_block_cols(tiling),
-                       m->blocking.code_kind);
+                       m->blocking.code_kind,
+                       sb_model_col_factors(m, sb_model_place_matrix(m, place)));
   } else if (m->dtypes[place->tensor] == type) {
     memcpy(j->row, data, rows * t->cols * sb_dtype_size(type));
   } else {

@@ -121,7 +121,10 @@ static const char *flaw_of_blocks(const sb_model *m, const sb_shard_entry *entry
   sb_flaw flaw;
   if (!sb_blockrow_is_valid(packed, (size_t)entry->raw_bytes, &tiling, entry->row,
                             m->blocking.code_kind, &flaw))
-    return "its bit map names widths that do not make its size";
+    return sb_is_trellis(m->blocking.code_kind)
+               ? "its bit map does not make its size, or a scale or factor is 0, NaN or infinite"
+               : "its bit map names widths that do not make its size";
+  if (sb_is_trellis(m->blocking.code_kind)) return NULL;
   sb_blockrow_scales(&tiling, entry->row, packed, m->blocking.code_kind, look_at_scale, &s);
   return s.finite ? NULL : "a scale in it is NaN or infinite";
 }

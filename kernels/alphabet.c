@@ -1,6 +1,12 @@
 #include "kernels/alphabet.h"
 
-static const sb_alphabet *const alphabets[] = {&sb_alphabet_grid};
+static const sb_alphabet *const alphabets[] = {&sb_alphabet_grid, &sb_alphabet_trellis,
+                                               &sb_alphabet_trellis, &sb_alphabet_trellis,
+                                               &sb_alphabet_trellis};
+
+uint8_t sb_alphabet_number(sb_code_kind code_kind) {
+  return code_kind >= SB_TRELLIS_12 ? (uint8_t)(code_kind - SB_TRELLIS_12 + 1) : 0;
+}
 
 const sb_alphabet *sb_alphabet_of(uint8_t byte) {
   const size_t number = byte >> 4;

@@ -3,7 +3,8 @@
  *
  * A block's byte in the bit map names width and alphabet: width 1 .. 8 in the low four bits, the
  * alphabet's number in the high four. Number 0 is the integer grid (kernels/shared/grid.h), so a
- * byte of 1 .. 8 is a grid of as many bits.
+ * byte of 1 .. 8 is a grid of as many bits; numbers 1 .. 4 are the trellises (shared/trellis.h) in
+ * the order of sb_code_kind. In memory a model's bits are widths alone; its kind says the rest.
  *
  * This table is all that the rest of the program knows of an alphabet on the host:
  *
@@ -34,7 +35,9 @@ typedef struct sb_block_shape {
 } sb_block_shape;
 
 /* A run of bytes of one kind within a block; io/sections.h compresses runs of a kind together.
- * kind: 16 for fp16 numbers, the width for codes of a grid, 32 + the width for zero points. */
+ * kind: 16 for fp16 numbers, the width for codes of a grid, 32 + the width for zero points, 64 for
+ * codes of a trellis. */
+enum { SB_PART_TRELLIS = 64 };
 typedef struct sb_block_part {
   uint32_t bytes;
   uint8_t kind;
@@ -74,12 +77,23 @@ typedef struct sb_alphabet {
   void (*scale)(const sb_block_shape *, size_t r, size_t *scale, size_t *base);
 } sb_alphabet;
 
+/* The number of the alphabet of a kind of codes, and the byte of the bit map for a width in it. */
+uint8_t sb_alphabet_number(sb_code_kind code_kind);
+static inline uint8_t sb_alphabet_byte(unsigned width, sb_code_kind code_kind) {
+  return (uint8_t)(sb_alphabet_number(code_kind) << 4 | width);
+}
 /* The alphabet that a byte of the bit map names, NULL if it names none; and the byte's width.
  * O(1). */
 const sb_alphabet *sb_alphabet_of(uint8_t byte);
 static inline unsigned sb_alphabet_width(uint8_t byte) {
   return byte & 15u;
 }
+
+/* Numbers 1 .. 4: trellises (alphabet_trellis.h). The scales of their blocks stand together with
+ * the factors of rows at the head of a block row, and transforms go over its rows, so that
+ * kernels/blockrow.c encodes and decodes them; here they have sizes, parts and `pack`, which
+ * ignores the grids, alone. `bytes` counts the scale. */
+extern const sb_alphabet sb_alphabet_trellis;
 
 /* Number 0: the integer grid. */
 extern const sb_alphabet sb_alphabet_grid;

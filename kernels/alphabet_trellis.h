@@ -17,6 +17,14 @@ extern const sb_alphabet sb_alphabet_trellis;
 /* Bytes of the codes of a block. O(1). */
 size_t sb_trellis_block_bytes(const sb_block_shape *shape);
 
+/* One tile, sb_trellis_tile_bytes: from the codes of its first rows x cols weights, those of
+ * padding being 0; and to their values under the block's scale. Weight (r, c) is number r * ld + c.
+ */
+void sb_trellis_tile_encode(const sb_trellis *, uint8_t *tile, size_t rows, size_t cols,
+                            const uint8_t *codes, size_t ld);
+void sb_trellis_tile_decode(const sb_trellis *, const uint8_t *tile, float scale, size_t rows,
+                            size_t cols, float *out, size_t ld);
+
 /* Writes the bytes of a block. The code of element (r, c) is codes[r * ld + c]. */
 void sb_trellis_block_pack(const sb_block_shape *shape, uint8_t *bytes, const uint8_t *codes,
                            size_t ld);

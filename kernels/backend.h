@@ -22,6 +22,7 @@
 #include "kernels/ops/round.h"
 #include "kernels/ops/rows.h"
 #include "kernels/ops/scores.h"
+#include "kernels/ops/trellis.h"
 
 /* All operations: OP(NAME) for each. */
 #define SB_OPS(OP)                                                                                 \
@@ -36,6 +37,7 @@
   SB_ROUND_OPS(OP)                                                                                 \
   SB_PACKED_OPS(OP)                                                                                \
   SB_LOWPREC_OPS(OP)                                                                               \
+  SB_TRELLIS_OPS(OP)                                                                               \
   SB_ROWS_OPS(OP)
 
 /* The table: a field NAME of type sb_NAME_fn * for each operation. A backend fills it with its

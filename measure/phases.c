@@ -197,7 +197,7 @@ static sb_status unpack(void *context) {
   for (size_t which = 0; which < matrices(p); which++)
     SB_TRY(p->b->op->unpack_blocks(p->b, NULL, p->rounded, p->b->operand, p->packed_there,
                                    p->offsets[which], tiling_of(p, which), p->bits,
-                                   p->m->blocking.code_kind));
+                                   p->m->blocking.code_kind, NULL));
   return p->b->op->sync(p->b, NULL);
 }
 

@@ -198,6 +198,7 @@ void sb_model_free(sb_model **model) {
   sb_free(&m->matrices);
   sb_free(&m->bits);
   sb_free(&m->importance);
+  sb_free(&m->col_factors);
   sb_free(model);
 }
 
@@ -227,6 +228,28 @@ const float *sb_model_importance(const sb_model *m, const sb_matrix *matrix) {
   const sb_model_tensor *t = &m->arch.tensors[matrix->tensor];
   if (!m->importance) return NULL;
   return m->importance + sb_arch_input_of(&m->arch, t->layer, t->input)->first_channel;
+}
+
+/* ---- trellis codes ---- */
+
+const uint16_t *sb_model_col_factors(const sb_model *m, const sb_matrix *matrix) {
+  const sb_model_tensor *t = &m->arch.tensors[matrix->tensor];
+  if (!m->col_factors) return NULL;
+  return m->col_factors + sb_arch_input_of(&m->arch, t->layer, t->input)->first_channel;
+}
+
+/* Layers, matrices and inputs are fewer than 2^24, 2^16 and 2^16. */
+static uint64_t key_of(unsigned kind, size_t layer, size_t number) {
+  return (uint64_t)kind << 56 | (uint64_t)layer << 16 | number;
+}
+
+uint64_t sb_model_row_key(const sb_model *m, const sb_matrix *matrix) {
+  const sb_model_tensor *t = &m->arch.tensors[matrix->tensor];
+  return key_of(1, t->layer, t->matrix);
+}
+
+uint64_t sb_model_col_key(size_t layer, size_t input) {
+  return key_of(2, layer, input);
 }
 
 /* ---- who owns which blocks: follows from the units ---- */

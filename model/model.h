@@ -79,6 +79,8 @@ typedef struct sb_model {
   sb_backend *pinned_by;       /* pinned the memory of the store's images (sb_model_pin), or NULL */
   float *importance; /* [arch.channels] of the inputs of all layers, equal on all ranks; NULL: grids
                         are not fitted */
+  uint16_t *col_factors; /* fp16 [arch.channels], as importance: the factors of the columns of all
+                            matrices (kernels/ops/trellis.h); NULL unless codes are a trellis' */
 } sb_model;
 
 /* Call it before the backend that sb_model_pin was given is destroyed. Collective. */
@@ -108,6 +110,14 @@ size_t sb_model_most_groups(const sb_model *model);
 /* The importance of a matrix' input channels [cols] (quant/importance.h); NULL where its grids are
  * not fitted. Local. */
 const float *sb_model_importance(const sb_model *model, const sb_matrix *matrix);
+
+/* In trellis codes: the factors of a matrix' columns, fp16 [cols]; NULL on grids. Local. */
+const uint16_t *sb_model_col_factors(const sb_model *model, const sb_matrix *matrix);
+/* The keys of sb_transform_sign for the rows of a matrix and for the channels of an input of a
+ * layer. They follow from numbers and shapes alone, so they are the same on all ranks, and in every
+ * later run. Local. */
+uint64_t sb_model_row_key(const sb_model *model, const sb_matrix *matrix);
+uint64_t sb_model_col_key(size_t layer, size_t input);
 
 /* Blocks of decoder layer `layer` owned by `rank`: [*first, *end). A contiguous run, because
  * ownership of units is. Local. */

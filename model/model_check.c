@@ -122,7 +122,8 @@ static bool unit_is_valid(const sb_model *m, size_t g, const sb_place *place,
   sb_flaw why;
   if (!sb_blockrow_is_valid(coded, bytes, &matrix->tiling, unit, m->blocking.code_kind, &why))
     return sb_flaw_found(flaw, "%.100s: %.120s", m->arch.tensors[place->tensor].name, why.text);
-  return memcmp(coded, m->bits + matrix->first_block + unit * cols, cols) == 0 ||
+  return sb_blockrow_has_bits(coded, &matrix->tiling, m->bits + matrix->first_block + unit * cols,
+                              m->blocking.code_kind) ||
          sb_flaw_found(flaw, "%s: block row %zu has other bits than the model",
                        m->arch.tensors[place->tensor].name, unit);
 }
@@ -154,6 +155,15 @@ static bool importance_is_valid(const sb_model *m, size_t channels, sb_flaw *fla
   return true;
 }
 
+static bool col_factors_are_valid(const sb_model *m, sb_flaw *flaw) {
+  for (size_t i = 0; m->col_factors && i < m->arch.channels; i++) {
+    const unsigned magnitude = m->col_factors[i] & 0x7fffu;
+    if (magnitude == 0 || magnitude >= 0x7c00u)
+      return sb_flaw_found(flaw, "column factor of channel %zu is %#06x", i, m->col_factors[i]);
+  }
+  return true;
+}
+
 /* ---- the whole ---- */
 
 bool sb_model_is_valid(const sb_model *m, sb_flaw *flaw) {
@@ -161,13 +171,15 @@ bool sb_model_is_valid(const sb_model *m, sb_flaw *flaw) {
   return sb_store_is_valid(m->store, flaw) && groups_are_valid(m, flaw) &&
          places_are_valid(m, flaw) && matrices_are_valid(m, flaw) &&
          sb_bits_are_valid(m->bits, m->blocks, !coded, flaw) &&
-         importance_is_valid(m, m->arch.channels, flaw) && (!coded || coded_is_valid(m, flaw));
+         importance_is_valid(m, m->arch.channels, flaw) && col_factors_are_valid(m, flaw) &&
+         (!coded || coded_is_valid(m, flaw));
 }
 
 #ifdef SB_CHECKS
 static void check_alike(const sb_model *m) {
   uint64_t hash = XXH64(m->bits, m->blocks, 0), ends[2];
   if (m->importance) hash = XXH64(m->importance, m->arch.channels * sizeof *m->importance, hash);
+  if (m->col_factors) hash = XXH64(m->col_factors, m->arch.channels * sizeof *m->col_factors, hash);
   ends[0] = hash;
   ends[1] = ~hash;
   const sb_status status = sb_mpi_max_u64(ends, 2, m->world->comm);

@@ -17,7 +17,8 @@ bool sb_model_codes_are_valid(const sb_model *model, size_t group, sb_flaw *flaw
  *
  * - places follow one another, cover the rows of every tensor once, and are the units of the store;
  * - blocks are numbered without gaps;
- * - the bit map is valid, and importance is finite and not negative;
+ * - the bit map is valid, and importance is finite and not negative; factors
+ *   of columns are finite and not 0;
  * - with codes, the bit maps in this rank's block rows agree with the model's.
  *
  * Local. O(tensors + units + blocks). */

@@ -1,8 +1,8 @@
 #include "pass/device_layer.h"
 
 #include "base/memory.h"
+#include "kernels/shared/trellis.h"
 #include "pass/coded_weights.h"
-#include "pass/device_layer_room.h"
 
 /* Indices of a matrix of an ordered model: the stored position of each row and column (PLACE), and
  * the reverse (ORDER). */
@@ -20,9 +20,11 @@ typedef struct slot {
   uint32_t *index_dev[INDICES]; /* NULL unless the model is ordered */
   float *importance_dev;        /* own copy; NULL on a unified backend */
   uint8_t *fits_dev;
+  uint16_t *factors_dev; /* of columns: own copy; NULL on a unified backend or for grids */
   /* of the layer at hand */
   const void *source_now;
   const float *importance_now; /* NULL where grids are not fitted */
+  const uint16_t *factors_now; /* NULL on grids */
 } slot;
 
 struct sb_device_layer {
@@ -47,23 +49,6 @@ sb_status sb_device_agree(const sb_world *world, const sb_backend *backend, sb_s
 
 /* ---- buffers: sized once for the largest matrix of each number; no layer allocates ---- */
 
-size_t sb_device_layer_bytes(const sb_model *m, const sb_backend *b, bool keep_packed) {
-  const size_t element = sb_dtype_size(b->operand);
-  size_t bytes = sb_device_layer_longest_vector(&m->arch) * sizeof(float), largest = 0;
-  for (int role = 0; role < SB_ROLE_COUNT; role++)
-    bytes += sb_device_layer_vector(&m->arch, (sb_role)role) * sizeof(float);
-  for (size_t i = 0; i < m->arch.most_matrices; i++) {
-    const sb_device_layer_room most = sb_device_layer_room_of(m, i);
-    largest = sb_max_size(largest, most.weights);
-    if (sb_model_is_indexed(m)) bytes += 2 * (most.rows + most.cols) * sizeof(uint32_t);
-    if (!b->unified) bytes += 2 * sb_shared_room(b, most.source_bytes);
-    if (keep_packed) continue;
-    bytes += most.weights * element + most.groups;
-    if (!b->unified) bytes += most.cols * sizeof(float);
-  }
-  return bytes + (sb_model_is_indexed(m) && !keep_packed ? largest * element : 0);
-}
-
 static sb_status create_slot(sb_device_layer *p, slot *s, const sb_device_layer_room *most) {
   sb_backend *b = p->backend;
   for (int i = 0; !b->unified && i < 2; i++)
@@ -73,6 +58,9 @@ static sb_status create_slot(sb_device_layer *p, slot *s, const sb_device_layer_
     SB_TRY(b->op->alloc(
         b, (i == ROW_PLACE || i == ROW_ORDER ? most->rows : most->cols) * sizeof(uint32_t),
         "order of a matrix", (void **)&s->index_dev[i]));
+  if (sb_device_layer_copies_factors(p->model, b))
+    SB_TRY(b->op->alloc(b, most->cols * sizeof(uint16_t), "factors of columns",
+                        (void **)&s->factors_dev));
   if (p->keep_packed) return SB_OK;
   SB_TRY(b->op->alloc(b, most->weights * sb_dtype_size(b->operand), "weights of one layer",
                       &s->dense_dev));
@@ -140,6 +128,7 @@ static void free_slot(sb_backend *b, slot *s) {
   for (int i = 0; i < INDICES; i++) b->op->free(b, s->index_dev[i]);
   b->op->free(b, s->importance_dev);
   b->op->free(b, s->fits_dev);
+  b->op->free(b, s->factors_dev);
 }
 
 void sb_device_layer_free(sb_device_layer **prepared) {
@@ -171,10 +160,6 @@ sb_status sb_device_layer_emulate(sb_device_layer *p, const sb_precision_map *ma
 }
 
 /* ---- rows on their way: on a device with memory of its own, copied one layer ahead ---- */
-
-const void *sb_place_image(const sb_model *m, const sb_place *place, const void *image) {
-  return (const char *)image + sb_store_offset(m->store, place->group, place->first_unit);
-}
 
 static sb_status prepare_vector(sb_device_layer *p, sb_stream stream, const sb_place *place,
                                 const void *rows) {
@@ -288,6 +273,36 @@ static sb_status prepare_fits(sb_device_layer *p, sb_stream stream, size_t which
                            s->importance_now);
 }
 
+static sb_status prepare_factors(sb_device_layer *p, sb_stream stream, size_t which,
+                                 const sb_matrix *matrix) {
+  sb_backend *b = p->backend;
+  slot *s = &p->slots[which];
+  s->factors_now = sb_model_col_factors(p->model, matrix);
+  if (!s->factors_now || b->unified) return SB_OK;
+  SB_TRY(b->op->upload(b, stream, s->factors_dev, s->factors_now,
+                       matrix->tiling.cols * sizeof *s->factors_now));
+  s->factors_now = s->factors_dev;
+  return SB_OK;
+}
+
+/* Source weights at the model's bits. */
+static sb_status round_source(sb_device_layer *p, sb_stream stream, size_t which,
+                              const sb_matrix *matrix, void *out) {
+  const sb_model *m = p->model;
+  sb_backend *b = p->backend;
+  const sb_block_weights weights = {.w = p->slots[which].source_now,
+                                    .dtype = m->dtypes[matrix->tensor],
+                                    .tiling = &matrix->tiling,
+                                    .bits = m->bits + matrix->first_block,
+                                    .code_kind = m->blocking.code_kind};
+  if (sb_is_trellis(weights.code_kind))
+    return b->op->trellis_quantize(b, stream, out, b->operand, &weights,
+                                   sb_model_row_key(m, matrix), p->slots[which].factors_now);
+  SB_TRY(prepare_fits(p, stream, which, matrix));
+  return b->op->quantize_blocks(b, stream, out, b->operand, &weights,
+                                sb_device_layer_fits(p, which));
+}
+
 static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t which,
                                 const sb_matrix *matrix, const void *source) {
   const sb_model *m = p->model;
@@ -299,14 +314,7 @@ static sb_status prepare_source(sb_device_layer *p, sb_stream stream, size_t whi
   void *out = sb_model_is_indexed(m) ? p->stored_dev : p->slots[which].dense_dev;
   const void *rounded = out;
   if (!untouched(m, matrix)) {
-    SB_TRY(prepare_fits(p, stream, which, matrix));
-    SB_TRY(b->op->quantize_blocks(b, stream, out, b->operand,
-                                  &(sb_block_weights){.w = source,
-                                                      .dtype = dtype,
-                                                      .tiling = &matrix->tiling,
-                                                      .bits = m->bits + matrix->first_block,
-                                                      .code_kind = m->blocking.code_kind},
-                                  sb_device_layer_fits(p, which)));
+    SB_TRY(round_source(p, stream, which, matrix, out));
   } else if (dtype != b->operand) {
     SB_TRY(b->op->convert(b, stream, out, b->operand, source, dtype,
                           matrix->tiling.rows * matrix->tiling.cols));
@@ -327,7 +335,8 @@ static sb_status unpack_rows(sb_device_layer *p, sb_stream stream, size_t which,
   void *out = sb_model_is_indexed(m) ? p->stored_dev : p->slots[which].dense_dev;
   p->weights.products[which].dense_dev = p->slots[which].dense_dev;
   SB_TRY(b->op->unpack_blocks(b, stream, out, b->operand, rows, offsets, &matrix->tiling,
-                              m->bits + matrix->first_block, m->blocking.code_kind));
+                              m->bits + matrix->first_block, m->blocking.code_kind,
+                              p->slots[which].factors_now));
   return sb_model_is_indexed(m) ? put_in_place(p, stream, which, matrix, out) : SB_OK;
 }
 
@@ -398,6 +407,7 @@ sb_status sb_device_layer_load(sb_device_layer *p, sb_stream stream, size_t laye
       continue;
     }
     begin_product(p, which, matrix);
+    SB_TRY(prepare_factors(p, stream, which, matrix));
     if (!p->backend->unified) rows = p->slots[which].source_dev[p->at_hand];
     SB_TRY(m->coding == SB_CODING_CODES ? prepare_packed(p, stream, which, matrix, place, rows)
                                         : prepare_source(p, stream, which, matrix, rows));
@@ -425,6 +435,10 @@ sb_status sb_device_layer_stored(const sb_device_layer *p, sb_stream stream, siz
 
 const void *sb_device_layer_source(const sb_device_layer *p, size_t matrix) {
   return p->slots[matrix].source_now;
+}
+
+const uint16_t *sb_device_layer_col_factors(const sb_device_layer *p, size_t matrix) {
+  return p->slots[matrix].factors_now;
 }
 
 const float *sb_device_layer_importance(const sb_device_layer *p, size_t matrix) {

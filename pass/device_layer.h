@@ -13,6 +13,7 @@
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "model/precision_map.h"
+#include "pass/device_layer_room.h"
 #include "pass/layer_call.h"
 
 typedef struct sb_device_layer sb_device_layer;
@@ -23,8 +24,6 @@ typedef struct sb_device_layer sb_device_layer;
 sb_status sb_device_layer_create(const sb_model *model, sb_backend *backend, bool keep_packed,
                                  sb_device_layer **out);
 void sb_device_layer_free(sb_device_layer **prepared);
-/* Device bytes that sb_device_layer_create takes. */
-size_t sb_device_layer_bytes(const sb_model *model, const sb_backend *backend, bool keep_packed);
 
 /* From the next load on the matrices' GEMMs have the precisions of `map`, emulated
  * (pass/product_emulated.c); NULL: all are high, as they are at first. Model of source weights,
@@ -54,6 +53,8 @@ sb_status sb_device_layer_stored(const sb_device_layer *prepared, sb_stream stre
 /* The source rows of a matrix in their stored order, in the source's type, on the device; NULL for
  * models of codes. */
 const void *sb_device_layer_source(const sb_device_layer *prepared, size_t matrix);
+/* In trellis codes, on the device, else NULL: the factors of the matrix's columns, fp16 [cols]. */
+const uint16_t *sb_device_layer_col_factors(const sb_device_layer *prepared, size_t matrix);
 /* On the device, where the model's grids are fitted, else NULL: the importance of the matrix's
  * input channels, f32 [cols]; the fits of its groups at the present bits (fit_blocks), without
  * meaning where all bits are 0. */
@@ -62,8 +63,5 @@ const uint8_t *sb_device_layer_fits(const sb_device_layer *prepared, size_t matr
 
 /* sb_world_agree on backends where a load is collective; else `status` itself. */
 sb_status sb_device_agree(const sb_world *world, const sb_backend *backend, sb_status status);
-
-/* The rows of a place (a norm, a chunk of the embedding or head) as found in the group's image. */
-const void *sb_place_image(const sb_model *model, const sb_place *place, const void *image);
 
 #endif

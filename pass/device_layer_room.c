@@ -1,6 +1,11 @@
 #include "pass/device_layer_room.h"
 
 #include "base/memory.h"
+#include "kernels/shared/trellis.h"
+
+const void *sb_place_image(const sb_model *m, const sb_place *place, const void *image) {
+  return (const char *)image + sb_store_offset(m->store, place->group, place->first_unit);
+}
 
 size_t sb_place_bytes(const sb_model *m, const sb_place *place) {
   return sb_store_offset(m->store, place->group, place->first_unit + place->units) -
@@ -34,6 +39,10 @@ size_t sb_device_layer_longest_vector(const sb_arch *arch) {
 
 size_t sb_device_layer_vector(const sb_arch *arch, sb_role role) {
   return sb_role_is_vector(role) ? sb_arch_most_cols(arch, role) : 0;
+}
+
+bool sb_device_layer_copies_factors(const sb_model *m, const sb_backend *b) {
+  return !b->unified && sb_is_trellis(m->blocking.code_kind);
 }
 
 bool sb_model_is_indexed(const sb_model *m) {

@@ -1,5 +1,6 @@
 #include "quant/encode.h"
 
+#include <omp.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -22,6 +23,14 @@ static size_t coded_bytes(const void *context, const sb_model *m, const sb_place
   return sb_blockrow_bytes(&matrix->tiling, unit, bits, m->blocking.code_kind);
 }
 
+static sb_status copy_factors(const sb_model *source, sb_model *m) {
+  if (!source->col_factors) return SB_OK;
+  SB_TRY(sb_alloc_raw(&m->col_factors, m->arch.channels, sizeof *m->col_factors,
+                      "factors of columns"));
+  memcpy(m->col_factors, source->col_factors, m->arch.channels * sizeof *m->col_factors);
+  return SB_OK;
+}
+
 sb_status sb_encode_create(const sb_model *source, sb_model **out) {
   const sb_world *world = source->world;
   sb_status status = sb_world_alloc(world, out, sizeof **out, "coded model");
@@ -35,6 +44,7 @@ sb_status sb_encode_create(const sb_model *source, sb_model **out) {
   SB_THEN(sb_alloc(&m->dtypes, m->arch.count, sizeof *m->dtypes, "element types"));
   if (status == SB_OK) memcpy(m->dtypes, source->dtypes, m->arch.count * sizeof *m->dtypes);
   SB_THEN(sb_orders_copy(&source->orders, &m->orders));
+  SB_THEN(copy_factors(source, m));
   SB_AGREE(world, status);
   SB_TRY(sb_model_lay_out(m, coded_bytes, source));
   memcpy(m->bits, source->bits, m->blocks);
@@ -91,6 +101,8 @@ sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group,
                                .dtype = source->dtypes[u.place->tensor],
                                .importance = sb_model_importance(source, matrix),
                                .code_kind = coded->blocking.code_kind,
+                               .row_key = sb_model_row_key(coded, matrix),
+                               .col_factors = sb_model_col_factors(coded, matrix),
                                .to = u.to};
     SB_TRY(visit(context, &row));
   }
@@ -107,9 +119,10 @@ void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const
   }
 }
 
-void sb_encode_codes(const sb_encode_row *row, const sb_grid *grids, const uint8_t *codes) {
+void sb_encode_codes(const sb_encode_row *row, const sb_grid *grids, const uint8_t *codes,
+                     const uint16_t *row_factors) {
   sb_blockrow_pack(row->to, grids, codes, &row->matrix->tiling, row->index, row->bits,
-                   row->code_kind);
+                   row->code_kind, row_factors);
 }
 
 /* ---- to nearest ---- */
@@ -126,17 +139,25 @@ static sb_status collect(void *context, const sb_encode_row *row) {
   return SB_OK;
 }
 
+static void encode_row(const sb_encode_row *row, const sb_trellis_coder *coder) {
+  const sb_tiling *tiling = &row->matrix->tiling;
+  if (sb_is_trellis(row->code_kind))
+    sb_blockrow_encode_trellis(row->to, row->weights, row->dtype, tiling, row->index, row->bits,
+                               row->code_kind, row->row_key, row->col_factors, coder);
+  else
+    sb_blockrow_encode(row->to, row->weights, row->dtype, tiling, row->index, row->bits,
+                       row->code_kind, row->importance);
+}
+
+/* `coders`: one per thread; NULL on grids. */
 static sb_status encode_group(sb_model *source, sb_model *coded, size_t group, const void *image,
-                              rows *r) {
+                              rows *r, const sb_trellis_coder *coders) {
   r->count = 0;
   sb_encode_copy(source, coded, group, image);
   SB_TRY(sb_encode_visit(source, coded, group, image, collect, r));
 #pragma omp parallel for schedule(dynamic)
-  for (size_t i = 0; i < r->count; i++) {
-    const sb_encode_row *row = &r->at[i];
-    sb_blockrow_encode(row->to, row->weights, row->dtype, &row->matrix->tiling, row->index,
-                       row->bits, row->code_kind, row->importance);
-  }
+  for (size_t i = 0; i < r->count; i++)
+    encode_row(&r->at[i], coders ? &coders[omp_get_thread_num()] : NULL);
   return SB_OK;
 }
 
@@ -153,18 +174,24 @@ static size_t most_units(const sb_model *m) {
 /* Collective. */
 static sb_status encode_all(sb_model *source, sb_model *coded) {
   SB_SPAN(SB_TRACE_COMPUTE, "encode to nearest", SB_TRACE_NONE);
+  const size_t threads = (size_t)omp_get_max_threads();
+  const sb_code_kind kind = coded->blocking.code_kind;
   rows r = {0};
-  SB_AGREE(source->world, sb_alloc(&r.at, most_units(coded), sizeof *r.at, "block rows"));
-  sb_status status = SB_OK;
+  sb_trellis_coder *coders = NULL;
+  sb_status status = sb_alloc(&r.at, most_units(coded), sizeof *r.at, "block rows");
+  if (sb_is_trellis(kind))
+    SB_THEN(sb_trellis_coders_create(threads, kind, coded->bits, coded->blocks, &coders));
+  SB_GO(sb_world_agree(source->world, status));
   sb_group_walk walk = sb_group_walk_begin(source->store, 0, source->groups, false);
   while (sb_group_walk_more(&walk)) {
     size_t group;
     const void *image;
     SB_GO(sb_group_walk_enter(&walk, &group, &image));
-    SB_GO(encode_group(source, coded, group, image, &r));
+    SB_GO(encode_group(source, coded, group, image, &r, coders));
     SB_GO(sb_group_walk_leave(&walk));
   }
 done:
+  sb_trellis_coders_free(threads, &coders);
   sb_free(&r.at);
   return status;
 }

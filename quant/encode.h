@@ -17,13 +17,13 @@
 #include "model/model.h"
 
 /* *out = a coded model laid out for the bits of `source` (SB_CODING_SOURCE, all bits in 1..8),
- * without contents. After a failure the caller releases *out. Collective. Memory: the coded bytes
- * of the rank's units. */
+ * with its column factors, without contents. After a failure the caller releases *out. Collective.
+ * Memory: the coded bytes of the rank's units. */
 sb_status sb_encode_create(const sb_model *source, sb_model **out);
 
-/* *out = a complete coded model: every weight at the nearest level of its group's grid. Grids are
- * fitted to source->importance where it has one. On failure *out is NULL. Collective. OpenMP
- * threads share a group's block rows. */
+/* *out = a complete coded model: every weight at the nearest level of its group's grid, every tile
+ * of a trellis at its nearest walk. Grids are fitted to source->importance where it has one. On
+ * failure *out is NULL. Collective. OpenMP threads share a group's block rows. */
 sb_status sb_encode_nearest(sb_model *source, sb_model **out);
 
 /* A block row of a matrix on its way to codes. */
@@ -36,7 +36,9 @@ typedef struct sb_encode_row {
   sb_dtype dtype;
   const float *importance; /* [matrix columns], or NULL (sb_model_importance) */
   sb_code_kind code_kind;
-  uint8_t *to; /* its place in the coded store */
+  uint64_t row_key;            /* of the matrix: sb_model_row_key */
+  const uint16_t *col_factors; /* [matrix columns]: sb_model_col_factors */
+  uint8_t *to;                 /* its place in the coded store */
 } sb_encode_row;
 
 /* Calls back for every block row of a group that this rank owns, in order; `image` is the source's
@@ -47,8 +49,9 @@ sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group,
 /* Copies the group's units that are not quantized and that this rank owns. Local. */
 void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const void *image);
 
-/* Writes a block row from chosen grids and codes: grids [block columns, rows] and codes
- * [rows, matrix columns], as sb_blockrow_pack takes them. Local. */
-void sb_encode_codes(const sb_encode_row *row, const sb_grid *grids, const uint8_t *codes);
+/* Writes a block row from chosen grids and codes: grids [block columns, rows], codes
+ * [rows, matrix columns] and row_factors [rows], as sb_blockrow_pack takes them. Local. */
+void sb_encode_codes(const sb_encode_row *row, const sb_grid *grids, const uint8_t *codes,
+                     const uint16_t *row_factors);
 
 #endif

@@ -120,7 +120,7 @@ static sb_status encode(batch *b) {
     SB_GO(sb_alloc_raw(&grids, rows * sb_tiling_block_cols(tiling), sizeof *grids, "block row"));
     SB_GO(sb_alloc_raw(&codes, rows * tiling->cols, 1, "block row"));
     SB_GO(sb_round_stack_get(b->stack, k, grids, codes));
-    sb_encode_codes(&b->at[k], grids, codes);
+    sb_encode_codes(&b->at[k], grids, codes, NULL);
   done:
     sb_free(&grids);
     sb_free(&codes);

@@ -78,7 +78,7 @@ sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint
   size_t bytes = 0;
   for (size_t i = 0; i < rows; i++) {
     size_t at = offsets[i] + sb_blockrow_map_bytes(tiling);
-    if (memcmp(packed + offsets[i], bits + i * columns, columns) != 0)
+    if (!sb_blockrow_has_bits(packed + offsets[i], tiling, bits + i * columns, code_kind))
       SB_GO(sb_fail(SB_ERR_INTERNAL,
                     "packed_create: block row %zu was packed with other bits than the bit map says",
                     i));

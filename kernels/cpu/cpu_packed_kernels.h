@@ -51,7 +51,7 @@ static rows_of_block rows_at(const struct sb_packed_impl *w, const sb_packed_ite
       .stride = sb_bitstring_bytes(cols, b), .pieces = cols / SB_PACKED_PIECE, .bits = b};
   out.rest = out.stride - out.pieces * 16 * b;
   out.codes = w->packed + w->blocks[k] + sb_block_bytes(rows, cols, b, w->code_kind) -
-              sb_block_code_bytes(rows, cols, b) + item->row * out.stride;
+              sb_block_code_bytes(rows, cols, b, w->code_kind) + item->row * out.stride;
   return out;
 }
 

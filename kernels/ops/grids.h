@@ -37,10 +37,12 @@ typedef sb_status sb_move_grids_fn(sb_backend *, sb_stream, sb_stored_grid *grid
 typedef sb_status sb_choose_grids_fn(sb_backend *, sb_stream, sb_stored_grid *grids,
                                      const sb_block_weights *, unsigned min_bits, unsigned max_bits,
                                      const float *importance);
-/* out[rows,cols] (out_dtype) = the decoded weights of packed block rows (kernels/blockrow.h). Host:
- * offsets[i], the byte offset of block row i in `packed`; bits[blocks], the widths. */
+/* out[rows,cols] (out_dtype) = the decoded weights of packed block rows (kernels/blockrow.h), in
+ * their stored order. Host: offsets[i], the byte offset of block row i in `packed`; bits[blocks],
+ * the widths. col_factors: of a matrix in trellis codes, fp16 [cols]; NULL on grids. */
 typedef sb_status sb_unpack_blocks_fn(sb_backend *, sb_stream, void *out, sb_dtype out_dtype,
                                       const uint8_t *packed, const size_t *offsets,
-                                      const sb_tiling *, const uint8_t *bits, sb_code_kind);
+                                      const sb_tiling *, const uint8_t *bits, sb_code_kind,
+                                      const uint16_t *col_factors);
 
 #endif

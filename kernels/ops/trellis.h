@@ -14,7 +14,10 @@
 #include "kernels/ops/common.h"
 #include "kernels/ops/round.h"
 
-#define SB_TRELLIS_OPS(OP)
+#define SB_TRELLIS_OPS(OP)                                                                         \
+  OP(hadamard)                                                                                     \
+  OP(trellis_transform)                                                                            \
+  OP(trellis_quantize)
 
 /* dst[T, n] = after o ((before o src) H): every row of src times `before` [n] (fp16, or NULL), then
  * transformed in blocks of `block` channels, then times `after` [n] (fp16, or NULL). In place is
@@ -24,9 +27,9 @@ typedef sb_status sb_hadamard_fn(sb_backend *, sb_stream, void *dst, const void 
                                  const uint16_t *before, const uint16_t *after);
 
 /* S f32 [rows, cols] of a matrix w, and its row factors (fp16 [rows], written): the sign of
- * sb_transform_sign(row_key, row) times the root mean square of the row of w / col_factors; 1 for a
- * row of zeros. first_row: number in its matrix of w's first row, a bound of block rows. The result
- * of a block row depends on its rows alone. */
+ * sb_transform_sign(row_key, row) times the root mean square of the row of w / col_factors
+ * (shared/trellis_scale.h). first_row: number in its matrix of w's first row, a bound of block
+ * rows. The result of a block row depends on its rows alone; w->bits is not read. */
 typedef sb_status sb_trellis_transform_fn(sb_backend *, sb_stream, float *s, uint16_t *row_factors,
                                           const sb_block_weights *w, size_t first_row,
                                           uint64_t row_key, const uint16_t *col_factors);

@@ -2,7 +2,14 @@
  *
  * A side of a block is cut into runs, each of the largest power of two, up to 128, that fits into
  * what is left; each run has a Sylvester Hadamard matrix in natural order over the root of its
- * length, which is its own inverse. Runs lie inside blocks, so blocks stay independent. */
+ * length, which is its own inverse. Runs lie inside blocks, so blocks stay independent.
+ *
+ * The order of operations is the same on every device, and every operation is rounded to f32:
+ * - a run takes butterflies (a, b) -> (a + b, a - b) with strides 1, 2, 4, ..., a at the lower
+ *   index, then one product with the norm;
+ * - of a block, the runs of every row come first, then those of every column;
+ * - to transformed coordinates: w / (row factor * column factor), then the transforms; back: the
+ *   transforms, then (value * row factor) * column factor. */
 #ifndef SB_KERNELS_SHARED_TRANSFORM_H
 #define SB_KERNELS_SHARED_TRANSFORM_H
 
@@ -36,14 +43,13 @@ SB_HOST_DEVICE static inline float sb_transform_sign(uint64_t key, uint64_t i) {
   return (x ^ x >> 31) & 1u ? -1.0f : 1.0f;
 }
 
-/* The factor of a row of `cols` numbers with this sum of squares: sign x root mean square as fp16.
- * Never 0, infinite or no number: 1 for zeros and for sums that are no number, and the nearest of
- * 2^-24 .. 65504 otherwise. */
+/* The factor of a row of `cols` numbers with this sum of squares: sign x root mean square as fp16,
+ * kept within 2^-24 .. 65504. A row of zeros has the least: so the errors of other rows, which
+ * transforms spread, do not reach it. */
 SB_HOST_DEVICE static inline uint16_t sb_transform_row_factor(double squares, size_t cols,
                                                               float sign) {
-  const double mean = squares > 0.0 ? sqrt(squares / (double)cols) : 1.0;
-  const double low = mean < 0x1p-24 ? 0x1p-24 : mean, high = low > 65504.0 ? 65504.0 : low;
-  return sb_grid_to_fp16(sign * (float)high);
+  const double least = 0x1p-24, most = 65504.0, root = sqrt(squares / (double)cols);
+  return sb_grid_to_fp16(sign * (float)(root > most ? most : root > least ? root : least));
 }
 
 #endif

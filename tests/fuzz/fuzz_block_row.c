@@ -75,8 +75,8 @@ static void use(const uint8_t *packed, size_t bytes, const sb_tiling *t, size_t 
   fuzz_require(v.groups == rows * cols);
   uint16_t *halves = malloc(rows * t->cols * sizeof *halves);
   float *floats = malloc(rows * t->cols * sizeof *floats);
-  sb_blockrow_decode(halves, SB_BF16, packed, t, i, 0, cols, code_kind);
-  sb_blockrow_decode(floats, SB_F32, packed, t, i, 0, cols, code_kind);
+  sb_blockrow_decode(halves, SB_BF16, packed, t, i, 0, cols, code_kind, NULL);
+  sb_blockrow_decode(floats, SB_F32, packed, t, i, 0, cols, code_kind, NULL);
   free(halves);
   free(floats);
 }

@@ -244,10 +244,10 @@ static void unpacking_is_the_same(void **state) {
                          (const char *)d.w +
                              i * d.tiling.block_rows * d.tiling.cols * sb_dtype_size(d.dtype),
                          d.dtype, &d.tiling, i, d.bits + i * columns, code_kind, NULL);
-    assert_ok(
-        cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.tiling, d.bits, code_kind));
+    assert_ok(cpu->op->unpack_blocks(cpu, NULL, want, to, packed, offsets, &d.tiling, d.bits,
+                                     code_kind, NULL));
     assert_ok(gpu->op->unpack_blocks(gpu, NULL, got_dev, to, gpu_put(packed, offsets[rows]),
-                                     offsets, &d.tiling, d.bits, code_kind));
+                                     offsets, &d.tiling, d.bits, code_kind, NULL));
     same("unpacked weights", got_dev, want, d.n * size);
     sb_free(&offsets);
     sb_free(&packed);

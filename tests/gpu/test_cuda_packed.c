@@ -112,7 +112,7 @@ static void multiply(size_t which, sb_compute compute, sb_code_kind code_kind) {
   float *w = gpu_put(d.w, ws * 4);
   const void *x = gpu_put_operands(d.x, xs);
   assert_ok(gpu->op->unpack_blocks(gpu, NULL, w, SB_F32, packed, d.offsets, &p->tiling, d.bits,
-                                   code_kind));
+                                   code_kind, NULL));
   gpu_get(d.w, w, ws * 4);
   assert_ok(
       gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->tiling, d.bits, code_kind, &matrix));

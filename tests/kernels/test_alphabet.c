@@ -19,13 +19,17 @@ static void bytes_name_alphabets(void **state) {
   (void)state;
   for (unsigned byte = 0; byte < 256; byte++) {
     const sb_alphabet *a = sb_alphabet_of((uint8_t)byte);
-    if (byte >= 1 && byte <= 8) {
-      assert_ptr_equal(a, &sb_alphabet_grid);
-      assert_int_equal(sb_alphabet_width((uint8_t)byte), byte);
+    if (byte % 16 >= 1 && byte % 16 <= 8 && byte / 16 <= 4) {
+      assert_ptr_equal(a, byte < 16 ? &sb_alphabet_grid : &sb_alphabet_trellis);
+      assert_int_equal(sb_alphabet_width((uint8_t)byte), byte % 16);
     } else {
       assert_null(a);
     }
   }
+  assert_int_equal(sb_alphabet_byte(3, SB_GRID_ASYMMETRIC), 3);
+  assert_int_equal(sb_alphabet_byte(3, SB_GRID_SYMMETRIC), 3);
+  assert_int_equal(sb_alphabet_byte(3, SB_TRELLIS_12), 0x13);
+  assert_int_equal(sb_alphabet_byte(8, SB_TRELLIS_EXL3), 0x48);
 }
 
 /* Weights of one sign in the first rows, of both in the others. */

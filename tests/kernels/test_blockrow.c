@@ -128,13 +128,13 @@ static void test_unpack(void **state) {
           omp_set_num_threads(threads);
           memset(d.out, 0xff, d.n * 4);
           assert_ok(d.backend->op->unpack_blocks(d.backend, NULL, d.out, types[t], all, offsets,
-                                                 &d.tiling, d.bits, d.code_kind));
+                                                 &d.tiling, d.bits, d.code_kind, NULL));
           sb_from_f32(want, types[t], d.expected, d.n);
           assert_memory_equal(d.out, want, d.n * sb_dtype_size(types[t]));
         }
       d.bits[0] = d.bits[0] == 8 ? 1 : 8;
       assert_int_equal(d.backend->op->unpack_blocks(d.backend, NULL, d.out, SB_F32, all, offsets,
-                                                    &d.tiling, d.bits, d.code_kind),
+                                                    &d.tiling, d.bits, d.code_kind, NULL),
                        SB_ERR_INTERNAL);
       sb_free(&all);
       sb_free(&want);
@@ -159,15 +159,15 @@ static void test_two_steps(void **state) {
         assert_non_null(again);
         sb_blockrow_choose(grids, codes, d.w + i * d.tiling.block_rows * d.tiling.cols, SB_F32,
                            &d.tiling, i, bits, d.code_kind, NULL);
-        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.code_kind);
+        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.code_kind, NULL);
         assert_memory_equal(again, d.packed[i], d.bytes[i]);
         for (size_t r = 0; r < sb_tiling_rows_of(&d.tiling, i); r++)
           for (size_t c = 0; c < d.tiling.cols; c++) {
             const unsigned top = (1u << bits[c / d.tiling.block_cols]) - 1;
             codes[r * d.tiling.cols + c] = (uint8_t)(top - codes[r * d.tiling.cols + c]);
           }
-        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.code_kind);
-        sb_blockrow_decode(d.out, SB_F32, again, &d.tiling, i, 0, d.columns, d.code_kind);
+        sb_blockrow_pack(again, grids, codes, &d.tiling, i, bits, d.code_kind, NULL);
+        sb_blockrow_decode(d.out, SB_F32, again, &d.tiling, i, 0, d.columns, d.code_kind, NULL);
         for (size_t r = 0; r < sb_tiling_rows_of(&d.tiling, i); r++)
           for (size_t c = 0; c < d.tiling.cols; c++) {
             const sb_grid *grid =
@@ -192,7 +192,7 @@ static void test_sizes(void **state) {
                    16 + 256 + 48 + 6144 + 256 + 256 + 2048);
   assert_int_equal(sb_blockrow_bytes(&tiling, 0, bits, SB_GRID_SYMMETRIC),
                    16 + 256 + 6144 + 256 + 2048);
-  assert_int_equal(sb_block_code_bytes(128, 128, 3), 6144);
+  assert_int_equal(sb_block_code_bytes(128, 128, 3, SB_GRID_ASYMMETRIC), 6144);
   for (size_t shape = 0; shape < SHAPES; shape++) { /* the parts add up */
     data d = create(shape, SB_GRID_ASYMMETRIC);
     for (size_t i = 0; i < d.rows; i++) {
@@ -233,8 +233,10 @@ static void test_refusals(void **state) {
   refuse(&d, d.bytes[0], "block 2: 0 bits");
   d.packed[0][2] = 9;
   refuse(&d, d.bytes[0], "block 2: 9 bits");
+  d.packed[0][2] = 0x13; /* of a trellis */
+  refuse(&d, d.bytes[0], "block 2: codes of alphabet 1, expected 0 (grid)");
   d.packed[0][2] = 255;
-  refuse(&d, d.bytes[0], "block 2: 255 bits");
+  refuse(&d, d.bytes[0], "block 2: codes of alphabet 15, expected 0 (grid)");
   release(&d);
 }
 

@@ -184,10 +184,10 @@ static void same_block_rows(data *d, const float *importance) {
     sb_blockrow_encode(packed, rows, type, t, i, bits, code_kind, importance);
     portable_blockrow_encode(again, rows, type, t, i, bits, code_kind, importance);
     assert_memory_equal(packed, again, bytes);
-    assert_ok(
-        sb_cpu_unpack_blocks(d->backend, NULL, d->a, type, packed, &zero, &one, bits, code_kind));
-    assert_ok(
-        portable_unpack_blocks(d->backend, NULL, d->b, type, packed, &zero, &one, bits, code_kind));
+    assert_ok(sb_cpu_unpack_blocks(d->backend, NULL, d->a, type, packed, &zero, &one, bits,
+                                   code_kind, NULL));
+    assert_ok(portable_unpack_blocks(d->backend, NULL, d->b, type, packed, &zero, &one, bits,
+                                     code_kind, NULL));
     assert_memory_equal(d->a, d->b, d->n * 4);
     free(packed);
     free(again);

@@ -179,9 +179,9 @@ static void can_be_packed(void **state) {
     float *values = malloc(x.rows * x.n * sizeof *values);
     begin(&x, x.n);
     for (int k = 0; k < 3; k++) pass(&x, x.n);
-    sb_blockrow_pack(packed, x.grids, x.codes, tiling, 0, x.bits, x.code_kind);
+    sb_blockrow_pack(packed, x.grids, x.codes, tiling, 0, x.bits, x.code_kind, NULL);
     sb_blockrow_decode(values, SB_F32, packed, tiling, 0, 0, sb_tiling_block_cols(tiling),
-                       x.code_kind);
+                       x.code_kind, NULL);
     for (size_t r = 0; r < x.rows; r++)
       for (size_t c = 0; c < x.n; c++)
         assert_true((double)values[r * x.n + c] == value_at(&x, r, c));

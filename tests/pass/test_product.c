@@ -73,7 +73,7 @@ static void make_packed(fixture *f) {
     sb_blockrow_encode(f->packed + offsets[i], stored + i * BLOCK * COLS, SB_F32, &tiling, i,
                        bits + i * 5, SB_GRID_ASYMMETRIC, NULL);
   assert_ok(b->op->unpack_blocks(b, NULL, decoded, SB_F32, f->packed, offsets, &tiling, bits,
-                                 SB_GRID_ASYMMETRIC));
+                                 SB_GRID_ASYMMETRIC, NULL));
   for (size_t i = 0; i < ROWS; i++)
     for (size_t j = 0; j < COLS; j++)
       f->w[f->row[i] * COLS + f->col[j]] = (double)decoded[i * COLS + j];

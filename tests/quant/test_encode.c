@@ -54,7 +54,7 @@ static sb_status choose_row(void *context, const sb_encode_row *row) {
   EXPECT_OK(sb_alloc(&codes, rows * tiling->cols, 1, "test"));
   sb_blockrow_choose(grids, codes, row->weights, row->dtype, tiling, row->index, row->bits,
                      row->code_kind, row->importance);
-  sb_encode_codes(row, grids, codes);
+  sb_encode_codes(row, grids, codes, NULL);
   sb_free(&grids);
   sb_free(&codes);
   (*count)++;

@@ -1,0 +1,43 @@
+/* The factors and scales of trellis-coded blocks (trellis.h, transform.h), for C and CUDA C++: fp16
+ * numbers other than 0, chosen from sums of squares.
+ *
+ * Sums are in double and cut by shape, so that every device gives the same bits:
+ * - of a row of a matrix: sixteen sums, of the columns c % 16, added as grid.h says ("Order of
+ *   sums");
+ * - of a block: each of its patches (windows of at most 128 x 128 at multiples of 128, row-major)
+ *   row by row, a row in sixteen sums as above; rows and patches are added in their order. */
+#ifndef SB_KERNELS_SHARED_TRELLIS_SCALE_H
+#define SB_KERNELS_SHARED_TRELLIS_SCALE_H
+
+#include <math.h>
+
+#include "kernels/shared/grid.h"
+#include "kernels/shared/trellis.h"
+
+enum { SB_TRELLIS_PATCH = 128 };
+
+/* A magnitude as fp16, 2^-24 at least and 65504 at most. */
+SB_HOST_DEVICE static inline uint16_t sb_trellis_magnitude(float value) {
+  const float least = 0x1p-24f, most = 65504.0f;
+  return sb_grid_to_fp16(value < least ? least : value > most ? most : value);
+}
+
+/* The best scale of a Gaussian block over its root mean square, where levels have a deviation of 1.
+ */
+SB_HOST_DEVICE static inline float sb_trellis_gain(sb_code_kind code_kind, unsigned width) {
+  (void)code_kind;
+  (void)width;
+  return 1.0f;
+}
+
+/* The scale of a block of n elements whose squares sum to `squares`. EXL3 has no scales of blocks:
+ * 1. */
+SB_HOST_DEVICE static inline uint16_t sb_trellis_scale(sb_code_kind code_kind, unsigned width,
+                                                       double squares, size_t n) {
+  const sb_trellis t = sb_trellis_of(code_kind, width);
+  if (t.exl3) return sb_trellis_magnitude(1.0f);
+  return sb_trellis_magnitude((float)sqrt(squares / (double)n) * sb_trellis_gain(code_kind, width) /
+                              sb_trellis_unit(&t));
+}
+
+#endif
