@@ -166,7 +166,8 @@ static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packe
     SB_TRY(sb_cuda_scratch(backend, sb_cuda_stream(backend, stream), SB_CUDA_SLOT_WORK,
                            count * each, &weights));
     SB_TRY(sb_cuda_unpack_blocks(backend, stream, weights, backend->operand, w->packed,
-                                 w->offsets + i, &panel, w->bits + i * columns, w->code_kind));
+                                 w->offsets + i, &panel, w->bits + i * columns, w->code_kind,
+                                 NULL));
     const sb_gemm_args product = {.m = T,
                                   .n = panel.rows,
                                   .k = panel.cols,
