@@ -73,19 +73,7 @@ sb_status sb_cuda_round_columns(sb_backend *backend, sb_stream stream, const sb_
                           n > GROUP_PIECE ? round_column<STACK_PIECES> : round_column<1>,
                           stack_blocks(stack), BLOCK_THREADS, 0, stack_dev_of(stack), error,
                           (const float *)w, column, fitted));
-    const sb_gemm_args product = {.m = stack->rows,
-                                  .n = cols - behind,
-                                  .k = n,
-                                  .a = sb_view(error, SB_F32, n),
-                                  .b = sb_view(below + (behind - begin), SB_F32, ld),
-                                  .c = w + behind,
-                                  .c_dtype = SB_F32,
-                                  .ldc = cols,
-                                  .add = true,
-                                  .type = SB_GEMM_F32,
-                                  .scale_a = nullptr,
-                                  .scale_b = nullptr};
-    if (behind < cols) SB_TRY(sb_cuda_add_product(backend, queue, &product, -1.0f));
+    SB_TRY(stack_correct(backend, queue, stack, w, error, column, below + (behind - begin)));
   }
   return SB_OK;
 }

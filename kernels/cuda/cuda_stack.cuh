@@ -63,6 +63,27 @@ static inline sb_status stack_begin(sb_backend *backend, cudaStream_t queue, con
                          room);
 }
 
+/* w -= error [rows, c.n] times the rows of the factor of block column c, in the columns behind it.
+ * `behind`: where these begin in the first of the rows. */
+static inline sb_status stack_correct(sb_backend *backend, cudaStream_t queue,
+                                      const sb_stack *stack, float *w, const float *error,
+                                      const stack_column &c, const float *behind) {
+  const size_t n = (size_t)c.n, end = c.first + n;
+  const sb_gemm_args product = {.m = stack->rows,
+                                .n = stack->cols - end,
+                                .k = n,
+                                .a = sb_view(error, SB_F32, n),
+                                .b = sb_view(behind, SB_F32, c.ld),
+                                .c = w + end,
+                                .c_dtype = SB_F32,
+                                .ldc = stack->cols,
+                                .add = true,
+                                .type = SB_GEMM_F32,
+                                .scale_a = nullptr,
+                                .scale_b = nullptr};
+  return end < stack->cols ? sb_cuda_add_product(backend, queue, &product, -1.0f) : SB_OK;
+}
+
 static inline unsigned stack_blocks(const sb_stack *stack) {
   return (unsigned)sb_div_up(stack->rows, (size_t)BLOCK_HALVES);
 }
