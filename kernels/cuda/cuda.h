@@ -53,6 +53,7 @@ typedef enum sb_cuda_slot {
   SB_CUDA_SLOT_WORKSPACE, /* workspace of cuBLAS */
   SB_CUDA_SLOT_WORK,      /* attention, moments, curvature, block scores, rounding */
   SB_CUDA_SLOT_SMALL,     /* moments: flags; GEMM: factors */
+  SB_CUDA_SLOT_WALKS,     /* trellis codes: choices of walks */
   SB_CUDA_SLOT_COUNT
 } sb_cuda_slot;
 

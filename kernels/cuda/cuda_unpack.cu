@@ -1,6 +1,7 @@
 /* Decodes packed block rows. A thread block has a block, a thread eight codes of a row per step.
  * Eight numbers of 16 bits are one store: neighbouring threads then fill whole lines of memory. */
 #include "kernels/cuda/cuda_blocks.cuh"
+#include "kernels/cuda/cuda_unpack.h"
 #include "kernels/cuda/reduce.cuh"
 
 extern "C" {
@@ -98,7 +99,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS, 6)
 sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out,
                                 sb_dtype out_dtype, const uint8_t *packed, const size_t *offsets,
                                 const sb_tiling *tiling, const uint8_t *bits,
-                                sb_code_kind code_kind, const uint16_t *) {
+                                sb_code_kind code_kind, const uint16_t *col_factors) {
   const cudaStream_t queue = sb_cuda_stream(backend, stream);
   const size_t blocks = sb_cuda_block_count(tiling),
                table = sb_tiling_block_rows(tiling) * sizeof *offsets;
@@ -106,15 +107,18 @@ sb_status sb_cuda_unpack_blocks(sb_backend *backend, sb_stream stream, void *out
       tiling->cols % 8 == 0 && tiling->block_cols % 8 == 0 && (uintptr_t)out % 16 == 0;
   uint8_t *arguments_dev, *arguments = NULL; /* offsets, then bits */
   sb_status status = SB_OK;
-  if (sb_is_trellis(code_kind))
-    return sb_fail(SB_ERR_UNSUPPORTED,
-                   "unpack_blocks of trellis codes does not run on a GPU yet: use --device cpu");
   SB_TRY(sb_check_blocks("unpack_blocks", tiling, bits, 1));
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_alloc_raw(&arguments, table + blocks, 1, "offsets of packed rows"));
   memcpy(arguments, offsets, table);
   memcpy(arguments + table, bits, blocks);
   SB_GO(sb_cuda_send(backend, queue, arguments, table + blocks, &arguments_dev));
+  if (sb_is_trellis(code_kind)) {
+    status = sb_cuda_unpack_trellis(backend, queue, out, out_dtype, packed,
+                                    (const size_t *)arguments_dev, tiling, arguments_dev + table,
+                                    code_kind, col_factors);
+    goto done;
+  }
   SB_GO(sb_with_number(out_dtype, "unpacked weights", [&](auto type) {
     typedef decltype(type) O;
     return sb_cuda_launch(backend, queue, "unpack_blocks", unpack_blocks<O>, (unsigned)blocks,

@@ -1,0 +1,257 @@
+/* A thread block has a tile. Its threads have the groups of walks (kernels/cpu/cpu_viterbi.h), all
+ * states of a group in one thread or in neighbouring lanes, and the same groups at every step: so
+ * the product of a state with the multiplier is a constant of the thread plus one of the
+ * instruction, and the distance of target and level is one sum of products of bytes. Costs of walks
+ * are in shared memory; the choices of a step are one word per thread in device memory. */
+#include "kernels/cuda/cuda_viterbi.h"
+#include "kernels/cuda/number.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+extern "C" {
+#include "kernels/shared/viterbi.h"
+}
+
+constexpr int STEPS = SB_TRELLIS_TILE;
+
+/* A tile in shared memory. */
+typedef struct viterbi_tile {
+  int target[STEPS];   /* in the order of steps; ABSENT: padding */
+  uint8_t code[STEPS]; /* in the order of the trellis */
+  unsigned scratch[SB_WARP];
+  unsigned group;
+} viterbi_tile;
+constexpr int ABSENT = 1 << 20;
+
+/* The cut of 2^L states into threads. GROUPS of walks have 2^K states each. */
+template <int L, int K> struct viterbi_cut {
+  static constexpr int THREADS = L == 12   ? 256
+                                 : L == 14 ? 512
+                                           : 1024,
+                       GROUPS = 1 << (L - K),
+                       LANES = THREADS > GROUPS ? THREADS / GROUPS : 1, /* that share a group */
+      EACH = GROUPS * LANES / THREADS,                                  /* groups of a thread */
+      CODES = (1 << K) / LANES, PIECE = CODES < 8 ? CODES : 8,          /* states; costs per load */
+      PER_MULTIPROCESSOR = 1024 / THREADS;
+};
+
+template <int L, int K, bool EXL3> __device__ __forceinline__ sb_trellis trellis_of() {
+  return sb_trellis_of(EXL3      ? SB_TRELLIS_EXL3
+                       : L == 12 ? SB_TRELLIS_12
+                       : L == 14 ? SB_TRELLIS_14
+                                 : SB_TRELLIS_16,
+                       K);
+}
+
+/* PIECE costs of walks from `from`, an aligned place. */
+template <int PIECE>
+__device__ __forceinline__ void load_costs(unsigned (&cost)[PIECE], const uint16_t *from) {
+  if constexpr (PIECE == 8) {
+    const uint4 four = *(const uint4 *)from;
+    const unsigned words[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+    for (int e = 0; e < 8; e++) cost[e] = words[e / 2] >> 16 * (e % 2) & 0xffffu;
+  } else {
+#pragma unroll
+    for (int w = 0; w < PIECE / 2; w++) {
+      const uint32_t pair = ((const uint32_t *)from)[w];
+      cost[2 * w] = pair & 0xffffu;
+      cost[2 * w + 1] = pair >> 16;
+    }
+  }
+}
+
+/* The best walk to a group, as cost * 2^K + code: the least is the best. `state` is the thread's
+ * first of the group. level - target is the sum of the products of bytes, plus `start`. */
+template <int L, int K, bool EXL3>
+__device__ __forceinline__ unsigned best_walk(const uint16_t *walks, unsigned state, int target) {
+  typedef viterbi_cut<L, K> cut;
+  const sb_trellis t = trellis_of<L, K, EXL3>();
+  const unsigned fineness = (unsigned)sb_viterbi_fineness(&t),
+                 by = fineness * (sb_trellis_is_two_bytes(&t) ? 0x0101u : 0x01010101u),
+                 start = (unsigned)(-sb_trellis_top(&t) * (int)fineness - target);
+  const int grow = 1 << sb_viterbi_shift(&t);
+  const uint32_t product = state * sb_trellis_multiplier(&t), code = state & ((1u << K) - 1u);
+  unsigned best = ~0u;
+#pragma unroll
+  for (int first = 0; first < cut::CODES; first += cut::PIECE) {
+    unsigned cost[cut::PIECE];
+    load_costs<cut::PIECE>(cost, walks + ((state + (unsigned)first) & (cut::GROUPS - 1)));
+#pragma unroll
+    for (int e = 0; e < cut::PIECE; e++) {
+      const unsigned o = (unsigned)(first + e);
+      int d = (int)sb_dot4(product + o * sb_trellis_multiplier(&t), by, start) * grow;
+      d = max(min(d, 32768), -32767); /* sb_viterbi_cost is of target - level */
+      const unsigned now = cost[e] + ((unsigned)(d * d + 0x4000) >> 15);
+      best = min(best, min(now, (unsigned)SB_VITERBI_WORST) << K | (code + o));
+    }
+  }
+  return best;
+}
+
+/* The one walk over a weight that is absent: its code is 0. */
+template <int L, int K>
+__device__ __forceinline__ unsigned only_walk(const uint16_t *walks, unsigned state) {
+  if ((state & ((1u << K) - 1u)) != 0) return ~0u; /* another lane has it */
+  return (unsigned)walks[state & (viterbi_cut<L, K>::GROUPS - 1)] << K;
+}
+
+/* Takes the walks around the ring, from before step `first`. choices [STEPS, THREADS]. Returns, of
+ * this thread's groups after the last step, the least cost * 2^16 + group. */
+template <int L, int K, bool EXL3>
+__device__ __forceinline__ unsigned go_around(uint16_t *walks, viterbi_tile &tile, unsigned first,
+                                              uint32_t *choices) {
+  typedef viterbi_cut<L, K> cut;
+  const unsigned own = threadIdx.x / cut::LANES,
+                 start = own << K | (threadIdx.x % cut::LANES) * cut::CODES;
+  unsigned least = 0;
+  for (unsigned i = 0; i < STEPS; i++) {
+    const uint16_t *now = walks + i % 2 * cut::GROUPS;
+    uint16_t *next = walks + (i + 1) % 2 * cut::GROUPS;
+    if (i > 0 && i % SB_VITERBI_NORMALISE == 0) {
+      const unsigned all = ~sb_block_max(~least, tile.scratch) >> 16;
+      for (unsigned g = threadIdx.x; g < cut::GROUPS; g += cut::THREADS)
+        ((uint16_t *)now)[g] = (uint16_t)sb_viterbi_less(now[g], all);
+      __syncthreads();
+    }
+    const int target = tile.target[(first + i) % STEPS];
+    unsigned best[cut::EACH];
+    uint32_t word = 0;
+    least = ~0u;
+#pragma unroll
+    for (int k = 0; k < cut::EACH; k++) {
+      const unsigned state = start + (unsigned)(k * cut::THREADS << K);
+      best[k] = target == ABSENT ? only_walk<L, K>(now, state)
+                                 : best_walk<L, K, EXL3>(now, state, target);
+#pragma unroll
+      for (int lanes = 1; lanes < cut::LANES; lanes *= 2)
+        best[k] = min(best[k], sb_warp_xor(best[k], lanes));
+    }
+#pragma unroll
+    for (int k = 0; k < cut::EACH; k++) {
+      const unsigned g = own + (unsigned)(k * cut::THREADS);
+      if (threadIdx.x % cut::LANES == 0) next[g] = (uint16_t)(best[k] >> K);
+      least = min(least, best[k] >> K << 16 | g);
+      word |= (best[k] & ((1u << K) - 1u)) << k * K;
+    }
+    choices[i * cut::THREADS + threadIdx.x] = word;
+    __syncthreads();
+  }
+  return least;
+}
+
+/* Follows the best walk back from group g after the last step to before step `end` of the pass, and
+ * leaves its codes unless `end` > 0. Returns its group there. One thread. */
+template <int L, int K, bool EXL3>
+__device__ __forceinline__ unsigned go_back(viterbi_tile &tile, const uint32_t *choices, unsigned g,
+                                            unsigned end) {
+  typedef viterbi_cut<L, K> cut;
+  for (unsigned i = STEPS; i-- > end;) {
+    const unsigned thread = cut::LANES > 1 ? g * cut::LANES : g % cut::THREADS,
+                   k = cut::LANES > 1 ? 0 : g / cut::THREADS;
+    const unsigned o = choices[i * cut::THREADS + thread] >> k * K & ((1u << K) - 1u);
+    if (end == 0) tile.code[EXL3 ? STEPS - 1 - i : i] = (uint8_t)o;
+    g = (g << K | o) & (cut::GROUPS - 1);
+  }
+  return g;
+}
+
+/* Codes the tile whose targets are in shared memory, in two passes. */
+template <int L, int K, bool EXL3>
+__device__ __forceinline__ void code_tile(uint16_t *walks, viterbi_tile &tile, uint32_t *choices) {
+  typedef viterbi_cut<L, K> cut;
+  for (unsigned g = threadIdx.x; g < cut::GROUPS; g += cut::THREADS) walks[g] = 0;
+  __syncthreads();
+  const unsigned mine = go_around<L, K, EXL3>(walks, tile, SB_VITERBI_START, choices),
+                 last = ~sb_block_max(~mine, tile.scratch) & 0xffffu;
+  if (threadIdx.x == 0)
+    tile.group = go_back<L, K, EXL3>(tile, choices, last, STEPS - SB_VITERBI_START);
+  __syncthreads();
+  const unsigned border = tile.group;
+  for (unsigned g = threadIdx.x; g < cut::GROUPS; g += cut::THREADS)
+    walks[g] = (uint16_t)(g == border ? 0 : SB_VITERBI_WORST);
+  __syncthreads();
+  (void)go_around<L, K, EXL3>(walks, tile, 0, choices);
+  if (threadIdx.x == 0) (void)go_back<L, K, EXL3>(tile, choices, border, 0);
+  __syncthreads();
+}
+
+template <int L, int K, bool EXL3>
+static __global__ void __launch_bounds__(viterbi_cut<L, K>::THREADS,
+                                         viterbi_cut<L, K>::PER_MULTIPROCESSOR)
+    viterbi(viterbi_job a, uint32_t *choices) {
+  typedef viterbi_cut<L, K> cut;
+  __shared__ viterbi_tile tile;
+  uint16_t *walks = (uint16_t *)sb_shared_bytes();
+  const sb_trellis t = trellis_of<L, K, EXL3>();
+  const size_t each = (size_t)a.down * a.columns;
+  choices += (size_t)blockIdx.x * STEPS * cut::THREADS;
+  for (size_t item = blockIdx.x; item < a.count * each; item += gridDim.x) {
+    const viterbi_block b = a.blocks[item / each];
+    const unsigned row = (unsigned)(item % each % a.down) * t.tile_rows,
+                   col = (a.column + (unsigned)(item % each / a.down)) * t.tile_cols;
+    if (b.width != K || row >= b.rows || col >= b.cols) continue;
+    /* thread s < 256 has weight s */
+    unsigned r = 0, c = 0;
+    sb_trellis_place(&t, threadIdx.x % STEPS, &r, &c);
+    const bool mine = threadIdx.x < STEPS, kept = mine && row + r < b.rows && col + c < b.cols;
+    const size_t at = b.first + (size_t)(row + r) * a.ld + (col + c);
+    const float x = kept ? a.s[at] : 0.0f;
+    if (mine)
+      tile.target[EXL3 ? STEPS - 1 - threadIdx.x : threadIdx.x] =
+          kept ? sb_viterbi_target(x, sb_viterbi_by(&t, b.scale), sb_viterbi_offset(&t)) : ABSENT;
+    __syncthreads();
+    code_tile<L, K, EXL3>(walks, tile, choices);
+    if (kept) {
+      const uint32_t state = sb_trellis_state_of_codes(&t, tile.code, threadIdx.x);
+      const float value = __fmul_rn(b.scale, sb_trellis_number(&t, sb_trellis_level(&t, state)));
+      if (a.values) a.values[at] = value;
+      if (a.codes) a.codes[at] = tile.code[threadIdx.x];
+      if (a.errors) a.errors[at / a.ld * t.tile_cols + c] = x - value;
+    }
+    __syncthreads();
+  }
+}
+
+/* Codes the blocks of width K, if there are any. */
+template <int L, int K, bool EXL3>
+static sb_status code_width(sb_backend *backend, cudaStream_t queue, const viterbi_job *job) {
+  typedef viterbi_cut<L, K> cut;
+  uint32_t *choices;
+  if (!(job->widths >> K & 1u)) return SB_OK;
+  const unsigned blocks =
+      sb_cuda_blocks(job->count * job->down * job->columns, 1,
+                     (size_t)sb_cuda_of(backend)->multiprocessors * cut::PER_MULTIPROCESSOR);
+  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WALKS,
+                         (size_t)blocks * STEPS * cut::THREADS * sizeof *choices, &choices));
+  return sb_cuda_launch(backend, queue, "trellis codes", viterbi<L, K, EXL3>, blocks, cut::THREADS,
+                        2 * cut::GROUPS * sizeof(uint16_t), *job, choices);
+}
+
+template <int L, bool EXL3>
+static sb_status code_widths(sb_backend *backend, cudaStream_t queue, const viterbi_job *job) {
+  SB_TRY((code_width<L, 1, EXL3>(backend, queue, job)));
+  SB_TRY((code_width<L, 2, EXL3>(backend, queue, job)));
+  SB_TRY((code_width<L, 3, EXL3>(backend, queue, job)));
+  SB_TRY((code_width<L, 4, EXL3>(backend, queue, job)));
+  SB_TRY((code_width<L, 5, EXL3>(backend, queue, job)));
+  SB_TRY((code_width<L, 6, EXL3>(backend, queue, job)));
+  SB_TRY((code_width<L, 7, EXL3>(backend, queue, job)));
+  return code_width<L, 8, EXL3>(backend, queue, job);
+}
+
+sb_status sb_cuda_viterbi(sb_backend *backend, cudaStream_t queue, const viterbi_job *job) {
+  if (job->count == 0 || job->columns == 0) return SB_OK;
+  switch (job->code_kind) {
+  case SB_TRELLIS_12:
+    return code_widths<12, false>(backend, queue, job);
+  case SB_TRELLIS_14:
+    return code_widths<14, false>(backend, queue, job);
+  case SB_TRELLIS_16:
+    return code_widths<16, false>(backend, queue, job);
+  case SB_TRELLIS_EXL3:
+    return code_widths<16, true>(backend, queue, job);
+  default:
+    return sb_fail(SB_ERR_INTERNAL, "Viterbi's algorithm for codes of kind %d",
+                   (int)job->code_kind);
+  }
+}
