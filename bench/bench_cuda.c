@@ -339,7 +339,7 @@ static double seconds_of_packed(size_t rows, size_t cols, size_t tokens,
   const uint8_t *all = filled(p.copies * each, true);
   for (size_t i = 0; i < p.copies; i++)
     must(be->op->packed_create(be, NULL, all + i * each, b.offsets, &b.tiling, b.bits,
-                               SB_GRID_ASYMMETRIC, &p.w[i]));
+                               SB_GRID_ASYMMETRIC, NULL, &p.w[i]));
   const double seconds = seconds_of((timed){packed_product, &p});
   for (size_t i = 0; i < p.copies; i++) be->op->packed_destroy(be, p.w[i]);
   be->op->free(be, (void *)all);

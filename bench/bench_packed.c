@@ -98,7 +98,7 @@ static sb_status fill(bench *t, matrix *m, const mix *which) {
         memcpy(at + n, "\0\x2c", 2);
   }
   sb_status status = t->backend->op->packed_create(t->backend, NULL, m->packed, offsets, &t->tiling,
-                                                   bits, SB_GRID_ASYMMETRIC, &m->w);
+                                                   bits, SB_GRID_ASYMMETRIC, NULL, &m->w);
   sb_free(&bits);
   sb_free(&offsets);
   sb_free(&parts);

@@ -350,7 +350,7 @@ static sb_status keep_rows(sb_device_layer *p, sb_stream stream, size_t which,
   if (sb_model_is_indexed(m)) SB_TRY(upload_orders(p, stream, which, matrix));
   return b->op->packed_create(b, stream, rows, offsets, &matrix->tiling,
                               m->bits + matrix->first_block, m->blocking.code_kind,
-                              &product->packed);
+                              p->slots[which].factors_now, &product->packed);
 }
 
 static sb_status prepare_packed(sb_device_layer *p, sb_stream stream, size_t which,

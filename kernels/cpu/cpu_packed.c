@@ -9,6 +9,8 @@
 #include "base/memory.h"
 #include "kernels/blockrow.h"
 #include "kernels/cpu/cpu_blocks.h"
+#include "kernels/cpu/cpu_trellis_decode.h"
+#include "kernels/shared/blockrow_layout.h"
 
 const sb_packed_kernels *sb_packed_kernels_at(sb_packed_level level) {
   __builtin_cpu_init();
@@ -40,15 +42,16 @@ const sb_packed_kernels *sb_packed_kernels_best(void) {
  * waits long for another. */
 static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
   enum { LEAST = 32 * 1024 };
-  const size_t columns = sb_tiling_block_cols(&w->tiling);
+  const size_t columns = sb_tiling_block_cols(&w->tiling),
+               step = sb_is_trellis(w->code_kind) ? SB_STRIP_ROWS : SB_PACKED_STEP;
   for (size_t i = 0; i < sb_tiling_block_rows(&w->tiling); i++) {
     const size_t rows = sb_tiling_rows_of(&w->tiling, i);
     const size_t row_bytes =
         sb_blockrow_bytes(&w->tiling, i, w->bits + i * columns, w->code_kind) / rows + 1;
     for (size_t row = 0; row < rows;) {
       const size_t share = sb_max_size(bytes / (4 * (size_t)threads), LEAST) / row_bytes;
-      const size_t steps = sb_max_size(share / SB_PACKED_STEP, 1);
-      const size_t n = sb_min_size(sb_min_size(steps * SB_PACKED_STEP, SB_PACKED_ROWS), rows - row);
+      const size_t steps = sb_max_size(share / step, 1);
+      const size_t n = sb_min_size(sb_min_size(steps * step, SB_PACKED_ROWS), rows - row);
       w->items[w->item_count++] = (sb_packed_item){i, row, n};
       bytes -= sb_min_size(bytes, n * row_bytes);
       row += n;
@@ -56,9 +59,16 @@ static void cut(struct sb_packed_impl *w, size_t bytes, int threads) {
   }
 }
 
+/* Bytes of a block where blocks stand. */
+static size_t bytes_in_place(size_t rows, size_t cols, unsigned bits, sb_code_kind code_kind) {
+  return sb_is_trellis(code_kind) ? sb_block_code_bytes(rows, cols, bits, code_kind)
+                                  : sb_block_bytes(rows, cols, bits, code_kind);
+}
+
 sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint8_t *packed,
                                const size_t *offsets, const sb_tiling *tiling, const uint8_t *bits,
-                               sb_code_kind code_kind, sb_packed *out) {
+                               sb_code_kind code_kind, const uint16_t *col_factors,
+                               sb_packed *out) {
   (void)stream;
   sb_status status = SB_OK;
   *out = NULL;
@@ -71,21 +81,24 @@ sb_status sb_cpu_packed_create(sb_backend *backend, sb_stream stream, const uint
   w->packed = packed;
   w->tiling = *tiling;
   w->code_kind = code_kind;
+  w->col_factors = col_factors;
   SB_GO(sb_alloc(&w->bits, rows * columns, 1, "bits of a packed matrix"));
+  SB_GO(sb_alloc(&w->frames, rows, sizeof *w->frames, "block rows of a packed matrix"));
   SB_GO(sb_alloc(&w->blocks, rows * columns, sizeof *w->blocks, "blocks of a packed matrix"));
   SB_GO(sb_alloc(&w->items, steps, sizeof *w->items, "work on a packed matrix"));
   memcpy(w->bits, bits, rows * columns);
+  memcpy(w->frames, offsets, rows * sizeof *offsets);
   size_t bytes = 0;
   for (size_t i = 0; i < rows; i++) {
-    size_t at = offsets[i] + sb_blockrow_map_bytes(tiling);
+    const size_t height = sb_tiling_rows_of(tiling, i);
+    size_t at = offsets[i] + sb_blockrow_head_of(columns, height, code_kind).codes;
     if (!sb_blockrow_has_bits(packed + offsets[i], tiling, bits + i * columns, code_kind))
       SB_GO(sb_fail(SB_ERR_INTERNAL,
                     "packed_create: block row %zu was packed with other bits than the bit map says",
                     i));
     for (size_t j = 0; j < columns; j++) {
       w->blocks[i * columns + j] = at;
-      at += sb_block_bytes(sb_tiling_rows_of(tiling, i), sb_tiling_cols_of(tiling, j),
-                           bits[i * columns + j], code_kind);
+      at += bytes_in_place(height, sb_tiling_cols_of(tiling, j), bits[i * columns + j], code_kind);
     }
     bytes += at - offsets[i];
   }
@@ -100,6 +113,7 @@ void sb_cpu_packed_destroy(sb_backend *backend, sb_packed w) {
   (void)backend;
   if (!w) return;
   sb_free(&w->bits);
+  sb_free(&w->frames);
   sb_free(&w->blocks);
   sb_free(&w->items);
   sb_free(&w);
@@ -286,7 +300,10 @@ sb_status sb_cpu_packed_gemm(sb_backend *backend, sb_stream stream, void *y, con
                .columns = sb_tiling_block_cols(&w->tiling),
                .length = sb_packed_length(&w->tiling),
                .add = add};
-  SB_TRY(T <= SB_PACKED_FEW ? few_tokens(backend, &p) : many_tokens(backend, &p));
+  if (sb_is_trellis(w->code_kind))
+    SB_TRY(sb_cpu_packed_trellis(backend, w, y, floats, T, add));
+  else
+    SB_TRY(T <= SB_PACKED_FEW ? few_tokens(backend, &p) : many_tokens(backend, &p));
   backend->gemm_flops += 2.0 * (double)T * (double)w->tiling.rows * (double)w->tiling.cols;
   backend->gemm_seconds += sb_now() - start;
   return SB_OK;

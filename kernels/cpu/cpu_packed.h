@@ -113,4 +113,8 @@ const sb_packed_kernels *sb_packed_kernels_at(sb_packed_level level);
 /* The kernels of the highest level that this processor can run. */
 const sb_packed_kernels *sb_packed_kernels_best(void);
 
+/* y = x W', or += if `add`, for a matrix in trellis codes. */
+sb_status sb_cpu_packed_trellis(sb_backend *, const struct sb_packed_impl *w, float *y,
+                                const float *x, size_t T, bool add);
+
 #endif

@@ -124,12 +124,18 @@ static sb_status fill(sb_backend *backend, cudaStream_t stream, sb_packed_impl *
 
 sb_status sb_cuda_packed_create(sb_backend *backend, sb_stream stream, const uint8_t *packed,
                                 const size_t *offsets, const sb_tiling *tiling, const uint8_t *bits,
-                                sb_code_kind code_kind, sb_packed *out) {
+                                sb_code_kind code_kind, const uint16_t *col_factors,
+                                sb_packed *out) {
   const size_t block_rows = sb_tiling_block_rows(tiling),
                blocks = block_rows * sb_tiling_block_cols(tiling);
   sb_packed w = NULL;
   sb_status status = SB_OK;
   *out = NULL;
+  (void)col_factors;
+  if (sb_is_trellis(code_kind))
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "packed_create: no products with packed trellis codes on GPUs yet; use --device "
+                   "cpu, or another --compute than packed");
   SB_TRY(sb_check_blocks("packed_create", tiling, bits, 1));
   if (blocks > UINT32_MAX / 2)
     return sb_fail(SB_ERR_UNSUPPORTED, "packed_create: %zu blocks, at most %u are supported",

@@ -15,12 +15,13 @@
 typedef struct sb_packed_impl *sb_packed;
 
 /* *out = the matrix of the block rows at `packed`. sb_blockrow_read_bits must have checked this
- * device memory. It is read in place and must stay until packed_destroy. Any mix of widths 1 .. 8,
+ * device memory. It is read in place and must stay until packed_destroy, as must col_factors: of a
+ * matrix in trellis codes, fp16 [cols] in device memory; NULL on grids. Any mix of widths 1 .. 8,
  * any tiling that can be packed. offsets [block rows] (bytes, any alignment) and bits [blocks] are
  * host memory and are not read after the call. Time and memory: O(blocks); nothing is unpacked. */
 typedef sb_status sb_packed_create_fn(sb_backend *, sb_stream, const uint8_t *packed,
                                       const size_t *offsets, const sb_tiling *, const uint8_t *bits,
-                                      sb_code_kind, sb_packed *out);
+                                      sb_code_kind, const uint16_t *col_factors, sb_packed *out);
 typedef void sb_packed_destroy_fn(sb_backend *, sb_packed); /* NULL is allowed */
 
 /* y[T,rows] = x[T,cols] W', or += if `add`. x is an operand, y of type act; they do not overlap.
@@ -30,6 +31,14 @@ typedef void sb_packed_destroy_fn(sb_backend *, sb_packed); /* NULL is allowed *
  * equals gemm on the weights of unpack_blocks up to y's own rounding and a small multiple of
  *
  *   epsilon of f32 * sum of |x| (|w| + |lowest level of w's group|)
+ *
+ * on grids. In trellis codes (ops/trellis.h) the transforms spread roundings over a block: the
+ * multiple is one of
+ *
+ *   epsilon of f32 * |row factor| * sum over the row's blocks of |x o col_factors| |S|
+ *
+ * with the Euclidean norm of the part of x that the block meets and the Frobenius norm of its S.
+ * Where an x is infinite or no number, so are all y of its token.
  *
  * A device that computes in bf16 also rounds weights when it leaves many tokens to gemm. */
 typedef sb_status sb_packed_gemm_fn(sb_backend *, sb_stream, void *y, const void *x, size_t T,

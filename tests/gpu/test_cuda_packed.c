@@ -114,8 +114,8 @@ static void multiply(size_t which, sb_compute compute, sb_code_kind code_kind) {
   assert_ok(gpu->op->unpack_blocks(gpu, NULL, w, SB_F32, packed, d.offsets, &p->tiling, d.bits,
                                    code_kind, NULL));
   gpu_get(d.w, w, ws * 4);
-  assert_ok(
-      gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->tiling, d.bits, code_kind, &matrix));
+  assert_ok(gpu->op->packed_create(gpu, NULL, packed, d.offsets, &p->tiling, d.bits, code_kind,
+                                   NULL, &matrix));
   for (int add = 0; add < 2; add++) { /* twice with one matrix: a call leaves nothing behind */
     for (size_t i = 0; i < ys; i++) d.y[i] = add ? d.before[i] : NAN;
     float *y = gpu_put(d.y, ys * 4);
@@ -149,7 +149,7 @@ static void bad_bits_are_refused(void **state) {
   sb_packed matrix;
   (void)state;
   assert_int_equal(gpu->op->packed_create(gpu, NULL, packed, &offset, &tiling, &bits,
-                                          SB_GRID_ASYMMETRIC, &matrix),
+                                          SB_GRID_ASYMMETRIC, NULL, &matrix),
                    SB_ERR_INTERNAL);
   assert_null(matrix);
 }

@@ -111,8 +111,8 @@ static void packed_with_rounded(void **state) {
   sb_blockrow_encode(packed, w, SB_F32, &tiling, 0, bits, SB_GRID_ASYMMETRIC, NULL);
   sb_blockrow_encode(packed + first, w + BLOCK * COLS, SB_F32, &tiling, 1, bits + 4,
                      SB_GRID_ASYMMETRIC, NULL);
-  assert_ok(
-      be->op->packed_create(be, NULL, packed, offsets, &tiling, bits, SB_GRID_ASYMMETRIC, &matrix));
+  assert_ok(be->op->packed_create(be, NULL, packed, offsets, &tiling, bits, SB_GRID_ASYMMETRIC,
+                                  NULL, &matrix));
   assert_ok(be->op->packed_gemm(be, NULL, y, widened(x, T * COLS), T, matrix, false));
   as_bf16();
   assert_ok(be->op->packed_gemm(be, NULL, y2, x, T, matrix, false));

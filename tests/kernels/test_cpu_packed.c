@@ -97,8 +97,8 @@ static void product(const packed_case *c, sb_packed_level level, int threads, fl
                     const float *x, size_t T, bool add) {
   sb_backend *b = backend_of(level, threads);
   sb_packed w = NULL;
-  assert_ok(
-      b->op->packed_create(b, NULL, c->packed, c->offsets, &c->tiling, c->bits, c->code_kind, &w));
+  assert_ok(b->op->packed_create(b, NULL, c->packed, c->offsets, &c->tiling, c->bits, c->code_kind,
+                                 NULL, &w));
   assert_ok(b->op->packed_gemm(b, NULL, y, x, T, w, add));
   b->op->packed_destroy(b, w);
   b->op->destroy(b);
@@ -207,17 +207,17 @@ static void refusals(void **state) {
   make_case(&c, mix, sizeof mix, 1);
   c.bits[3] = c.bits[3] == 8 ? 7 : 8;
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, NULL, &w),
       SB_ERR_INTERNAL);
   assert_non_null(strstr(sb_message(), "block row 1"));
   c.bits[3] = 0;
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, NULL, &w),
       SB_ERR_INTERNAL);
   assert_null(w);
   c.tiling = (sb_tiling){40, 5000, 32, 4096};
   assert_int_equal(
-      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, &w),
+      b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind, NULL, &w),
       SB_ERR_UNSUPPORTED);
   free(c.packed);
   check_done();

@@ -79,7 +79,7 @@ static void make_packed(fixture *f) {
       f->w[f->row[i] * COLS + f->col[j]] = (double)decoded[i * COLS + j];
   f->product.form = &sb_product_packed;
   assert_ok(b->op->packed_create(b, NULL, f->packed, offsets, &tiling, bits, SB_GRID_ASYMMETRIC,
-                                 &f->product.packed));
+                                 NULL, &f->product.packed));
 }
 
 static void tear_down(fixture *f) {
