@@ -55,6 +55,7 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   sb_sequences_free(&u.check);
   sb_sequences_free(&u.rounding);
   sb_sequences_free(&u.tuning);
+  if (u.rounded) sb_model_free(&u.rounded);
   if (u.source) sb_model_free(&u.source);
   if (u.model) sb_model_free(&u.model);
   if (u.backend) u.backend->op->destroy(u.backend);

@@ -12,10 +12,12 @@
 #include "base/status.h"
 #include "cli/quantize_request.h"
 #include "folders/destination.h"
+#include "io/file.h"
 #include "io/lock.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
+#include "quant/gptq.h"
 
 typedef struct sb_quantize_run {
   const sb_world *world;
@@ -26,9 +28,12 @@ typedef struct sb_quantize_run {
   sb_model *source;     /* source of the rounded `model`, while scales are trained; else NULL */
   uint64_t fingerprint; /* of the model as it was read; with --checkpoint */
   sb_sequences calibration, check, rounding, tuning; /* for gradients, trades, GPTQ, scales */
-  int reuses;                                        /* --allocation names a bit map that exists */
-  int step;                                          /* of the search, under way */
-  bool went_back; /* the search ended with fewer bits than it had tried */
+  sb_model *rounded; /* the search's coded model of the bits it chose, until sb_quantize_round */
+  sb_gptq_stats rounded_stats;
+  bool rounded_nearest; /* its rounding fell back to nearest */
+  int reuses;           /* --allocation names a bit map that exists */
+  int step;             /* of the search, under way */
+  bool went_back;       /* the search ended with fewer bits than it had tried */
   sb_destination out;
   sb_lock checkpoint; /* of --checkpoint, rank 0's */
 } sb_quantize_run;
@@ -56,6 +61,10 @@ sb_status sb_quantize_reorder(sb_quantize_run *run);
 /* Sets the bits: from a file, by a search (sb_quantize_search), from a table, or uniform ones. */
 sb_status sb_quantize_allocate(sb_quantize_run *run);
 sb_status sb_quantize_search(sb_quantize_run *run);
+/* The same in trellis codes (alloc/allocate_trellis.h); leaves run->rounded. */
+sb_status sb_quantize_search_trellis(sb_quantize_run *run);
+/* Options of compensated rounding, and the name of its checkpoint, which they point to. Pure. */
+sb_gptq_options sb_quantize_gptq_options(const sb_quantize_run *run, char checkpoint[SB_PATH_MAX]);
 /* Replaces the model by its packed form. */
 sb_status sb_quantize_round(sb_quantize_run *run);
 /* Trains the scales of the packed model. */

@@ -68,6 +68,16 @@ static void tell_rest(const sb_quantize_run *u) {
               rest.why);
 }
 
+static sb_status find_bits(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  const bool searches = r->method == SB_METHOD_SCALEBITS;
+  if (r->method == SB_METHOD_RTN)
+    return sb_allocate_uniform(u->model, r->bits, r->min_bits, r->max_bits);
+  if (r->codes == SB_CODES_TRELLIS && (searches || r->method == SB_METHOD_LAYER))
+    return sb_quantize_search_trellis(u);
+  return searches ? sb_quantize_search(u) : from_table(u);
+}
+
 sb_status sb_quantize_allocate(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   if (u->reuses) {
@@ -79,10 +89,7 @@ sb_status sb_quantize_allocate(sb_quantize_run *u) {
                     : "");
     return SB_OK;
   }
-  if (r->method == SB_METHOD_RTN)
-    SB_TRY(sb_allocate_uniform(u->model, r->bits, r->min_bits, r->max_bits));
-  else
-    SB_TRY(r->method == SB_METHOD_SCALEBITS ? sb_quantize_search(u) : from_table(u));
+  SB_TRY(find_bits(u));
   tell_rest(u);
   if (!r->allocation) return SB_OK;
   SB_TRY(sb_bits_file_write(u->model, r->allocation));

@@ -54,25 +54,42 @@ static sb_status fall_back(sb_quantize_run *u) {
   return round_to_nearest(u);
 }
 
+sb_gptq_options sb_quantize_gptq_options(const sb_quantize_run *u, char checkpoint[SB_PATH_MAX]) {
+  const sb_quantize_request *r = u->r;
+  if (r->checkpoint) sb_quantize_checkpoint_path(u, "rounded", checkpoint);
+  return (sb_gptq_options){.damping = 0.01,
+                           .fitted = r->grid == SB_GRID_FITTED,
+                           .refine = r->refine,
+                           .factor = r->factor,
+                           .checkpoint = r->checkpoint ? checkpoint : NULL,
+                           .input_bytes = sb_common_activations(&r->common, 0),
+                           .ticker = sb_progress_ticker()};
+}
+
+/* The search has rounded the bits that it chose. */
+static sb_status take_rounded(sb_quantize_run *u) {
+  const sb_quantizer quantizer = u->rounded_nearest ? SB_QUANTIZER_RTN : u->r->quantizer;
+  sb_model *packed = u->rounded;
+  u->rounded = NULL;
+  sb_report_text(u->report, "quantizer", sb_quantizer_names[quantizer]);
+  if (quantizer == SB_QUANTIZER_GPTQ)
+    sb_report_text(u->report, "factor", sb_factor_mode_names[u->rounded_stats.factor]);
+  return adopt(u, packed);
+}
+
 /* Replaces the model by its packed form. */
 sb_status sb_quantize_round(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   sb_model *packed;
   sb_gptq_stats stats;
   SB_PHASE(phase, "round");
+  if (u->rounded) return take_rounded(u);
   if (r->quantizer == SB_QUANTIZER_RTN) return round_to_nearest(u);
   sb_report_text(u->report, "quantizer", sb_quantizer_names[r->quantizer]);
   u->backend->gemm_flops = u->backend->gemm_seconds = 0;
   sb_progress_begin("round", 1.0);
   char checkpoint[SB_PATH_MAX];
-  if (r->checkpoint) sb_quantize_checkpoint_path(u, "rounded", checkpoint);
-  const sb_gptq_options options = {.damping = 0.01,
-                                   .fitted = r->grid == SB_GRID_FITTED,
-                                   .refine = r->refine,
-                                   .factor = r->factor,
-                                   .checkpoint = r->checkpoint ? checkpoint : NULL,
-                                   .input_bytes = sb_common_activations(&r->common, 0),
-                                   .ticker = sb_progress_ticker()};
+  const sb_gptq_options options = sb_quantize_gptq_options(u, checkpoint);
   sb_status status = sb_gptq(u->model, u->backend, &u->rounding, &options, &packed, &stats);
   sb_progress_end();
   if (status == SB_ERR_NUMERIC) return fall_back(u);

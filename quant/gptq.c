@@ -13,6 +13,7 @@
 #include "quant/encode.h"
 #include "quant/gptq_checkpoint.h"
 #include "quant/gptq_input.h"
+#include "quant/gptq_pivots.h"
 #include "quant/moments.h"
 
 enum { TOKENS_A_CHANNEL = 4 };
@@ -103,6 +104,17 @@ static sb_status factorise(work *w) {
 }
 
 /* Collective. */
+static sb_status tell_pivots(work *w, size_t layer) {
+  const sb_arch *arch = &w->source->arch;
+  float *pivots = w->options->pivots;
+  for (size_t i = 0; pivots && i < sb_arch_inputs(arch, layer); i++)
+    SB_TRY(sb_gptq_pivots(w->moments, w->source->world, w->backend,
+                          sb_layerwise_stream(w->sequences), i,
+                          pivots + sb_arch_input_of(arch, layer, i)->first_channel));
+  return SB_OK;
+}
+
+/* Collective. */
 static sb_status round_layer(work *w, size_t layer_index) {
   SB_SPAN(SB_TRACE_PHASE, "round layer", layer_index);
   const size_t group = w->source->layer_first + layer_index;
@@ -112,6 +124,7 @@ static sb_status round_layer(work *w, size_t layer_index) {
     SB_TRY(sb_store_prefetch(w->source->store, group + 1));
   SB_TRY(collect(w, layer_index, image));
   SB_TRY(factorise(w));
+  SB_TRY(tell_pivots(w, layer_index));
   sb_encode_copy(w->source, w->coded, group, image);
   for (size_t input = 0; input < sb_arch_inputs(&w->source->arch, layer_index); input++)
     SB_TRY(sb_gptq_input_round(&w->rounding, group, image, input));
@@ -159,7 +172,7 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
                                   .most_local = w->most_local,
                                   .input_bytes = w->options->input_bytes,
                                   .damping = w->options->damping,
-                                  .keep = w->options->refine > 0,
+                                  .keep = w->options->refine > 0 || w->options->pivots,
                                   .mode = w->options->factor};
   SB_TRY(sb_moments_create(&setup, &w->moments));
   w->stats->factor = sb_moments_mode(w->moments);

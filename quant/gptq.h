@@ -28,6 +28,9 @@ typedef struct sb_gptq_options {
   sb_factor_mode factor;
   const char *checkpoint; /* file to save to and resume from (quant/gptq_checkpoint.h), or NULL */
   size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
+  float *pivots;      /* [arch.channels] of the inputs of all layers, as importance: filled with
+                         what feedback leaves of an error (quant/gptq_pivots.h); or NULL. Layers
+                         that a checkpoint has leave it as it is */
   sb_ticker ticker;   /* told the share of layers that is done */
 } sb_gptq_options;
 

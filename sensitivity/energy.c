@@ -55,7 +55,6 @@ static sb_status begin_layer(void *context, sb_stream stream, size_t layer,
   return SB_OK;
 }
 
-/* Column factors are signs, which squares do not see. */
 static sb_status score_matrix(void *context, sb_stream stream, size_t layer, size_t which,
                               const float *g) {
   sb_energy *e = context;
@@ -68,7 +67,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
       &(sb_block_weights){.w = sb_device_layer_source(e->prepared, which),
                           .dtype = m->dtypes[matrix->tensor],
                           .tiling = &matrix->tiling},
-      NULL));
+      sb_device_layer_col_factors(e->prepared, which)));
   return SB_OK;
 }
 

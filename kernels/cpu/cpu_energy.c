@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
+#include "kernels/shared/transform.h"
 
 typedef struct job {
   const sb_block_weights *m;
@@ -12,7 +13,7 @@ typedef struct job {
   size_t ldg;
   const float *factors, *inverses; /* [cols] */
   double *squares;                 /* [rows, block columns]: of w / factors */
-  double *row_squares;             /* [rows]: their mean over a row, 1 for a row of zeros */
+  double *row_squares;             /* [rows]: of the rows' factors */
 } job;
 
 /* The sum of (x f)^2. */
@@ -39,7 +40,8 @@ static void measure_row(const job *a, size_t r) {
     const float *w = lanes_floats(room, a->m->w, a->m->dtype, r * t->cols + col, n);
     sum += a->squares[r * across + j] = sum_squares(w, a->inverses + col, n);
   }
-  a->row_squares[r] = sum > 0.0 ? sum / (double)t->cols : 1.0;
+  const double factor = (double)sb_f16_to_f32(sb_transform_row_factor(sum, t->cols, 1.0f));
+  a->row_squares[r] = factor * factor;
 }
 
 static double measure_block(const job *a, size_t k) {

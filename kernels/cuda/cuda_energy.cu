@@ -2,12 +2,16 @@
  * the rows of blocks by half warps, then sums of these in order, by one thread each. */
 #include "kernels/cuda/cuda_blocks.cuh"
 
+extern "C" {
+#include "kernels/shared/transform.h"
+}
+
 typedef struct energy_job {
   sb_tiling tiling;
   const sb_half *factors; /* [cols], or NULL for ones */
   double *squares;        /* [rows, block columns]: of w / factors */
   double *slopes;         /* [rows, block columns]: of g factors */
-  double *row_squares;    /* [rows]: mean of w / factors over a row, 1 for a row of zeros */
+  double *row_squares;    /* [rows]: of the rows' factors */
 } energy_job;
 
 /* sums[r, j] = the sum of (x f)^2 over row r of block column j; f: the factors, or 1 / factors. */
@@ -35,13 +39,15 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
   }
 }
 
-__global__ void energy_means(energy_job a) {
+__global__ void energy_factors(energy_job a) {
   const size_t across = sb_tiling_block_cols(&a.tiling);
   for (size_t r = (size_t)blockIdx.x * blockDim.x + threadIdx.x; r < a.tiling.rows;
        r += (size_t)gridDim.x * blockDim.x) {
     double sum = 0.0;
     for (size_t j = 0; j < across; j++) sum += a.squares[r * across + j];
-    a.row_squares[r] = sum > 0.0 ? sum / (double)a.tiling.cols : 1.0;
+    const double factor =
+        (double)sb_grid_from_fp16(sb_transform_row_factor(sum, a.tiling.cols, 1.0f));
+    a.row_squares[r] = factor * factor;
   }
 }
 
@@ -83,7 +89,7 @@ sb_status sb_cuda_block_energy(sb_backend *backend, sb_stream stream, double *en
   SB_TRY(sb_cuda_launch(backend, queue, "block_energy",
                         more ? energy_rows<true, false, float> : energy_rows<false, false, float>,
                         (unsigned)blocks, BLOCK_THREADS, 0, a.slopes, g, ldg, a));
-  SB_TRY(sb_cuda_launch(backend, queue, "block_energy", energy_means,
+  SB_TRY(sb_cuda_launch(backend, queue, "block_energy", energy_factors,
                         sb_cuda_blocks_for(backend, tiling->rows), SB_CUDA_THREADS, 0, a));
   return sb_cuda_launch(backend, queue, "block_energy", energy_blocks,
                         sb_cuda_blocks_for(backend, blocks), SB_CUDA_THREADS, 0, energy, blocks, a);

@@ -66,7 +66,7 @@ typedef sb_status sb_block_curvature_fn(sb_backend *, sb_stream, double (*loss)[
  *
  *   energy[k] = v sum over the block of (a_r b_c g)^2
  *   b_c       = the column factor of column c; 1 where col_factors is NULL
- *   a_r^2     = the mean of (w / b_c)^2 over row r of the matrix; 1 for a row of zeros
+ *   a_r       = the row's factor (shared/transform.h)
  *   v         = the mean of (w / (a_r b_c))^2 over the block, which is that of S^2
  *
  * The error of a trellis is white in transformed coordinates, and so its variance is a_r^2 b_c^2 v

@@ -25,7 +25,7 @@ static double row_square(const problem *p, size_t r) {
   double sum = 0;
   for (size_t c = 0; c < p->tiling.cols; c++)
     sum += pow((double)p->w[r * p->tiling.cols + c] / factor_of(p, c), 2);
-  return sum > 0 ? sum / (double)p->tiling.cols : 1;
+  return pow((double)sb_f16_to_f32(sb_transform_row_factor(sum, p->tiling.cols, 1)), 2);
 }
 
 /* Entry (i, j) of the transform of a side of n channels. */

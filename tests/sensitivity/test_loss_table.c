@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "kernels/shared/transform.h"
 #include "kernels/shared/trellis_error.h"
 #include "tests/support/dense.h"
 #include "sensitivity/loss_table.h"
@@ -296,8 +297,8 @@ static double plain_energy(const plain *p, size_t i, size_t k, const float *w) {
   for (size_t r = row; r < row + rows; r++) {
     const float *here = w + r * tiling->cols;
     double square = 0;
-    for (size_t c = 0; c < tiling->cols; c++)
-      square += (double)here[c] * (double)here[c] / (double)tiling->cols;
+    for (size_t c = 0; c < tiling->cols; c++) square += (double)here[c] * (double)here[c];
+    square = pow((double)sb_f16_to_f32(sb_transform_row_factor(square, tiling->cols, 1)), 2);
     for (size_t c = col; c < col + cols; c++) {
       weighed += p->squares[i][r * tiling->cols + c] * square;
       size += (double)here[c] * (double)here[c] / square / (double)(rows * cols);
