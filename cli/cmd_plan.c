@@ -67,7 +67,7 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
       .search = {.seqs = sb_common_seqs(common),
                  .check_seqs = q->check_seqs,
                  .estimator = q->estimator,
-                 .widths = q->bits < LEAST_BUDGET_OF_2 ? 8 : 7,
+                 .widths = q->bits < LEAST_BUDGET_OF_2 || q->codes == SB_CODES_TRELLIS ? 8 : 7,
                  .strides = (size_t)q->strides,
                  .trades = (size_t)q->trades},
       .round = {.gptq = q->quantizer == SB_QUANTIZER_GPTQ,

@@ -86,7 +86,9 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
        {.name = "reorder",
         .given = &r->given.reorder,
         SB_OPTION_ENUM(r->reorder, sb_reorder_names),
-        .unset = set == SB_QUANTIZE_ALL ? "fused; none for --method rtn and layer" : "fused",
+        .unset = set == SB_QUANTIZE_ALL
+                     ? "fused; none for --method rtn and layer, and --codes trellis"
+                     : "fused; none with --codes trellis",
         .help = "Order of channels that gathers what is sensitive in few blocks: any order, which "
                 "is stored and counted (indexed), or one that leaves the model an ordinary one "
                 "(fused). Takes one gradient pass more."}},
@@ -179,6 +181,7 @@ static size_t search_options(sb_quantize_request *r, sb_quantize_set set, sb_opt
         .section = SEARCH,
         .kind = SB_OPTION_INT,
         .value = &r->trades,
+        .given = &r->given.trades,
         .low = 0,
         .high = 10000,
         .operand = "N",
@@ -212,7 +215,7 @@ static size_t search_options(sb_quantize_request *r, sb_quantize_set set, sb_opt
         .low = 0,
         .high = (double)sb_limit_bits.most,
         .operand = "N",
-        .unset = "2, or 1 where the budget is below uniform 2 bits",
+        .unset = "2; 1 with --codes trellis, or where the budget is below uniform 2 bits",
         .help = "Fewest bits of a block."}},
       {0,
        {.name = "max-bits",
@@ -253,6 +256,7 @@ static size_t rounding_options(sb_quantize_request *r, sb_quantize_set set, sb_o
         .section = ROUNDING,
         .kind = SB_OPTION_INT,
         .value = &r->refine,
+        .given = &r->given.refine,
         .low = 0,
         .high = 1000,
         .operand = "N",

@@ -111,7 +111,7 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
   return SB_OK;
 }
 
-/* One bit a block serves only budgets that leave no choice: rounded to nearest, it costs
+/* On grids one bit a block serves only budgets that leave no choice: rounded to nearest, it costs
  * more than it saves. */
 void sb_quantize_choose_least(sb_quantize_run *u) {
   sb_quantize_request *r = u->r;

@@ -39,16 +39,20 @@ static void choose_search(sb_quantize_request *r) {
                        : SB_ESTIMATOR_DIVERGENCE;
   if (!r->given.strides)
     r->strides = r->estimator != SB_ESTIMATOR_DIVERGENCE || r->start_bits != 0 ? 2 : 0;
+  if (r->codes == SB_CODES_GRID) return;
+  r->strides = r->trades = 0; /* alloc/allocate_trellis.h */
+  if (r->min_bits == 0) r->min_bits = 1;
 }
 
 static void choose_open(sb_quantize_request *r, bool calibrates) {
   const bool learns = calibrates && r->method != SB_METHOD_RTN;
-  const bool by_block = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE;
+  const bool by_block = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE,
+             reorders = by_block && r->codes == SB_CODES_GRID;
   if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
   if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
   if (!r->given.tune_norms)
     r->tune_norms = r->codes == SB_CODES_TRELLIS ? SB_TUNE_NORMS_YES : SB_TUNE_NORMS_NO;
-  if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
+  if (!r->given.reorder) r->reorder = reorders ? SB_REORDER_FUSED : SB_REORDER_NONE;
   if (r->grid == SB_GRID_AUTO)
     r->grid = learns && r->codes == SB_CODES_GRID ? SB_GRID_FITTED : SB_GRID_PLAIN;
   choose_search(r);
@@ -118,6 +122,14 @@ static sb_status check_codes(const sb_quantize_request *r, const char *command) 
   if (r->grid != SB_GRID_AUTO)
     return sb_fail(SB_ERR_USAGE, "%s: --grid %s is of grids, which --codes trellis has not",
                    command, sb_grid_names[r->grid]);
+  if (r->given.strides || r->given.trades || r->start_bits != 0)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --strides, --trades and --start-bits are of --codes grid: with trellis the "
+                   "costs of all widths are known at once",
+                   command);
+  if (r->given.refine)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --refine moves levels of grids, which --codes trellis has not", command);
   if (r->given.estimator && !sb_estimator_of_trellis(r->estimator))
     return sb_fail(SB_ERR_USAGE,
                    "%s: --sensitivity %s looks at single roundings, and errors of --codes trellis "

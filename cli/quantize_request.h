@@ -79,8 +79,8 @@ typedef struct sb_quantize_request {
   sb_tune_norms tune_norms;
 
   struct {
-    bool codes, trellis_states, method, quantizer, reorder, estimator, strides, tune_seqs,
-        tune_norms;
+    bool codes, trellis_states, method, quantizer, reorder, estimator, strides, trades, refine,
+        tune_seqs, tune_norms;
   } given; /* on the command line; else sb_quantize_settle chooses */
   sb_common common;
 } sb_quantize_request;
@@ -104,14 +104,17 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  * has calibration tokens.
  *
  *   quantizer   gptq with tokens and a method other than rtn, else rtn
- *   estimator   divergence with trellises, whose costs of widths are known; else fisher with gptq,
- *               else divergence: what divergence knows is of codes rounded to nearest; other
- * errors, by GPTQ, gain little from it (docs/results.md) strides     0 where the search starts from
- * the costs of all widths, which it does by divergence without --start-bits; else 2 tune_seqs
- * round_seqs with gptq, else 0 reorder     fused for methods with a width for each block, else none
+ *   estimator   fisher with gptq, else divergence: what divergence knows is of codes rounded to
+ *               nearest; other errors, by GPTQ, gain little from it (docs/results.md).
+ *               divergence with trellises, where it only says what decides
+ *   strides     0 where the search starts from the costs of all widths, which it does by
+ *               divergence without --start-bits; else 2
+ *   min_bits    1 with trellises; else left open (cli/quantize.h: sb_quantize_choose_least)
+ *   tune_seqs   round_seqs with gptq, else 0
  *   tune_norms  yes with trellises, else no
- *   grid        fitted with tokens and a method other than rtn, else plain; plain with trellises,
- *               which have no grids
+ *   reorder     fused for methods with a width for each block, else none; none with trellises
+ *   grid        fitted with tokens and a method other than rtn, else plain; plain with
+ *               trellises, which have no grids
  *
  * SB_ERR_USAGE where the request contradicts itself, or needs tokens and has none; `command` is for
  * the message. Pure. */

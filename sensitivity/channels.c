@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/trace.h"
+#include "kernels/shared/trellis.h"
 #include "model/fused.h"
 #include "mpi/exact.h"
 #include "mpi/large.h"
@@ -24,6 +25,7 @@ struct sb_channels {
   sb_exact *reduced;  /* [share] */
   sb_exact *totals;   /* [layers, share] over all waves */
   const sb_device_layer *prepared;
+  const uint8_t *bits; /* [blocks] of the model, at which channels are scored */
   double seconds;
 };
 
@@ -108,8 +110,10 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
       &(sb_block_weights){.w = sb_device_layer_source(c->prepared, which),
                           .dtype = m->dtypes[matrix->tensor],
                           .tiling = &matrix->tiling,
-                          .bits = m->bits + matrix->first_block,
-                          .code_kind = m->blocking.code_kind},
+                          .bits = c->bits + matrix->first_block,
+                          .code_kind = sb_is_trellis(m->blocking.code_kind)
+                                           ? SB_GRID_ASYMMETRIC
+                                           : m->blocking.code_kind},
       sb_device_layer_fits(c->prepared, which), c->absolute));
   return SB_OK;
 }
@@ -142,6 +146,24 @@ static sb_status end_layer(void *context, size_t layer) {
   return SB_OK;
 }
 
+static sb_status score_at(sb_channels *c, sb_pass *pass, const sb_pass_hooks *hooks,
+                          const uint8_t *bits, double *loss) {
+  c->bits = bits;
+  return sb_pass_gradients(pass, hooks, loss);
+}
+
+/* At full precision, whatever bits the model has. */
+static sb_status score_source(sb_channels *c, sb_pass *pass, const sb_pass_hooks *hooks,
+                              double *loss) {
+  uint8_t *bits = NULL;
+  SB_TRY(sb_model_lift_bits(c->model, &bits));
+  sb_pass_forget(pass);
+  const sb_status status = score_at(c, pass, hooks, bits, loss);
+  sb_model_return_bits(c->model, &bits);
+  sb_pass_forget(pass);
+  return status;
+}
+
 sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backend,
                               sb_channel_score score, double *loss, sb_channels **out) {
   sb_status status = sb_world_alloc(model->world, out, sizeof **out, "scores of channels");
@@ -156,7 +178,8 @@ sb_status sb_channels_measure(sb_pass *pass, sb_model *model, sb_backend *backen
   c->backend = backend;
   c->absolute = score == SB_CHANNELS_ABSOLUTE;
   status = sb_world_agree(model->world, create(c));
-  SB_THEN(sb_pass_gradients(pass, &hooks, loss));
+  SB_THEN(sb_is_trellis(model->blocking.code_kind) ? score_source(c, pass, &hooks, loss)
+                                                   : score_at(c, pass, &hooks, model->bits, loss));
   if (status != SB_OK) sb_channels_free(out);
   return status;
 }

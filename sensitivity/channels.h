@@ -7,6 +7,9 @@
  * the sum over its weights, and over the matrices that share its order. Orders are by falling
  * score, ties by channel, so the first block rows and block columns are the most sensitive ones.
  *
+ * Trellis codes round no weight alone. There g_s is the gradient at full precision, which quantizes
+ * nothing, and Q_b is the grid of as many bits, whose errors have the sizes of weights, too.
+ *
  * No gradient leaves its rank. Sums over sequences are exact (mpi/exact.h), so orders do not depend
  * on the number of ranks. */
 #ifndef SB_SENSITIVITY_CHANNELS_H

@@ -57,7 +57,8 @@ static void codes(void **state) {
   assert_ok(settle("-b 3 -o out --calib c --codes trellis", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_12 && r.grid == SB_GRID_PLAIN);
   assert_true(r.estimator == SB_ESTIMATOR_DIVERGENCE && r.strides == 0);
-  assert_true(r.quantizer == SB_QUANTIZER_GPTQ);
+  assert_true(r.quantizer == SB_QUANTIZER_GPTQ && r.trades == 0 && r.min_bits == 1);
+  assert_true(r.reorder == SB_REORDER_NONE);
   assert_ok(settle("--codes trellis --trellis-states 14", SB_QUANTIZE_PLANNED, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_14);
   assert_ok(settle("-b 3 -o out --calib c --codes trellis --trellis-states 16 --sensitivity "
@@ -127,6 +128,10 @@ static void refused(void **state) {
       {"-b 3 -o out --codes trellis --grid plain", "--grid plain is of grids", true},
       {"-b 3 -o out --codes trellis --sensitivity fisher", "--sensitivity fisher looks at", true},
       {"-b 3 -o out --codes trellis --sensitivity hessian", "choose divergence or diagonal", true},
+      {"-b 3 -o out --codes trellis --trades 3", "--trades and --start-bits are of", true},
+      {"-b 3 -o out --codes trellis --strides 0", "--trades and --start-bits are of", true},
+      {"-b 3 -o out --codes trellis --start-bits 3", "--trades and --start-bits are of", true},
+      {"-b 3 -o out --codes trellis --refine 2", "--refine moves levels of grids", true},
       {"-b 3 -o out --codes trellis --trellis-states 13", "--trellis-states 13", true},
       {"-b 3 -o out --widths-for exl3 --codes grid", "exl3 is of --codes trellis", true},
       {"-b 3 -o out --widths-for exl3 --trellis-states 12", "--trellis-states 12 does not", true},

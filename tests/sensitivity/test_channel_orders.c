@@ -17,6 +17,7 @@ typedef struct plain {
   const golden *g;
   double *sums;
   bool absolute;
+  bool source; /* the pass goes at full precision */
 } plain;
 
 static size_t layer_sums(const sb_model *m) {
@@ -29,14 +30,16 @@ static size_t layer_sums(const sb_model *m) {
 static sb_status matrix(void *context, sb_stream stream, size_t layer, size_t which,
                         const float *gradient) {
   plain *p = context;
-  const sb_model *m = p->g->model;
+  sb_model *m = p->g->model;
   const sb_matrix *mine = sb_model_matrix(m, layer, which);
   const size_t rows = mine->tiling.rows, cols = mine->tiling.cols;
   double *sums = p->sums + layer * layer_sums(m);
   (void)stream;
   for (size_t i = 0; i < which; i++)
     sums += m->matrices[i].tiling.rows + m->matrices[i].tiling.cols;
+  memset(m->bits, WIDTH, m->blocks);
   float *w = dense_weights(p->g, mine), *now = dense_rounded(w, m, mine, 0);
+  if (p->source) memset(m->bits, 0, m->blocks);
   for (size_t r = 0; r < rows; r++)
     for (size_t c = 0; c < cols; c++) {
       const double e =
@@ -60,14 +63,19 @@ static sb_channels *measure(golden *g, sb_channel_score score) {
 static void against_plain_loops(void **state) {
   (void)state;
   for (size_t i = 0; i < GOLDENS; i++)
-    for (int score = 0; score < 2; score++) {
+    for (int way = 0; way < 3; way++) { /* the last: trellis codes */
+      const sb_channel_score score = way == 1 ? SB_CHANNELS_ABSOLUTE : SB_CHANNELS_SQUARE;
       golden g;
       double loss;
       golden_open(&g, &(golden_setup){.name = golden_names[i], .gradients = true, GOLDEN_DEFAULTS});
       const size_t layers = g.model->config.layers, count = layer_sums(g.model);
-      plain p = {&g, calloc(layers * count, sizeof(double)), score == SB_CHANNELS_ABSOLUTE};
+      plain p = {&g, calloc(layers * count, sizeof(double)), way == 1, way == 2};
+      if (p.source) g.model->blocking.code_kind = SB_TRELLIS_12;
       double *got = calloc(count, sizeof *got);
-      sb_channels *channels = measure(&g, (sb_channel_score)score);
+      sb_channels *channels = measure(&g, score);
+      g.model->blocking.code_kind = SB_GRID_ASYMMETRIC; /* by which trellis codes are scored, too */
+      if (p.source) memset(g.model->bits, 0, g.model->blocks);
+      sb_pass_forget(g.pass);
       const sb_pass_hooks hooks = {.context = &p,
                                    .begin_layer = golden_begin_layer,
                                    .matrix = matrix,
