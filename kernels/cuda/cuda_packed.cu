@@ -30,20 +30,32 @@ static plan plan_at(void *at, size_t blocks, size_t block_rows, size_t runs) {
   return p;
 }
 
+/* Bytes of block (i, j) among the blocks of its row. */
+static size_t bytes_of(const sb_packed_impl *w, size_t i, size_t j) {
+  const size_t rows = sb_tiling_rows_of(&w->tiling, i), cols = sb_tiling_cols_of(&w->tiling, j);
+  const unsigned bits = w->bits[i * sb_tiling_block_cols(&w->tiling) + j];
+  if (sb_is_trellis(w->code_kind)) {
+    const sb_trellis t = sb_trellis_of(w->code_kind, bits);
+    return sb_trellis_tiles(&t, rows, cols) * sb_trellis_tile_bytes(&t);
+  }
+  const sb_block_layout layout = sb_block_layout_of(rows, cols, bits, w->code_kind);
+  return sb_block_layout_bytes(&layout);
+}
+
 /* Fills the table of blocks; returns the bytes of all blocks. */
 static size_t locate(const plan *p, const sb_packed_impl *w) {
   const size_t columns = sb_tiling_block_cols(&w->tiling),
                block_rows = sb_tiling_block_rows(&w->tiling);
   size_t total = 0;
   for (size_t i = 0; i < block_rows; i++) {
-    size_t at = w->offsets[i] + sb_bitmap_bytes(columns);
+    const sb_blockrow_head head =
+        sb_blockrow_head_of(columns, sb_tiling_rows_of(&w->tiling, i), w->code_kind);
+    size_t at = w->offsets[i] + head.codes;
     for (size_t j = 0; j < columns; j++) {
-      const unsigned bits = w->bits[i * columns + j];
-      const sb_block_layout layout = sb_block_layout_of(
-          sb_tiling_rows_of(&w->tiling, i), sb_tiling_cols_of(&w->tiling, j), bits, w->code_kind);
-      p->blocks[i * columns + j] = packed_entry(at, sb_block_layout_bytes(&layout), bits);
-      at += sb_block_layout_bytes(&layout);
-      total += sb_block_layout_bytes(&layout);
+      const size_t bytes = bytes_of(w, i, j);
+      p->blocks[i * columns + j] = packed_entry(at, bytes, w->bits[i * columns + j]);
+      at += bytes;
+      total += bytes;
     }
   }
   return total;
@@ -58,11 +70,7 @@ static unsigned deal(const plan *p, const sb_packed_impl *w, size_t total) {
   unsigned segments = 0;
   p->run[0] = 0;
   for (size_t k = 0; k < columns * block_rows; k++) {
-    const size_t i = k / columns;
-    const sb_block_layout layout =
-        sb_block_layout_of(sb_tiling_rows_of(&w->tiling, i),
-                           sb_tiling_cols_of(&w->tiling, k % columns), w->bits[k], w->code_kind);
-    const size_t bytes = sb_block_layout_bytes(&layout),
+    const size_t bytes = bytes_of(w, k / columns, k % columns),
                  mine = (2 * before + bytes) * w->runs / (2 * total);
     while (run < mine) p->run[++run] = (uint32_t)k;
     before += bytes;
@@ -83,7 +91,7 @@ static bool is_tiled(const sb_packed_impl *w) {
   const size_t side = SB_CUDA_PACKED_SIDE;
   bool good = w->tiling.block_rows == side && w->tiling.block_cols == side &&
               w->tiling.rows % side == 0 && w->tiling.cols % side == 0 &&
-              (uintptr_t)w->packed % 16 == 0;
+              (uintptr_t)w->packed % 16 == 0 && w->code_kind != SB_TRELLIS_EXL3;
   for (size_t i = 0; i < sb_tiling_block_rows(&w->tiling); i++)
     good = good && w->offsets[i] % 16 == 0;
   return good;
@@ -92,6 +100,7 @@ static bool is_tiled(const sb_packed_impl *w) {
 void sb_cuda_packed_destroy(sb_backend *backend, sb_packed w) {
   if (!w) return;
   sb_cuda_free(backend, w->tables);
+  sb_cuda_free(backend, w->factors);
   sb_free(&w->offsets);
   sb_free(&w->bits);
   sb_free(&w);
@@ -131,11 +140,6 @@ sb_status sb_cuda_packed_create(sb_backend *backend, sb_stream stream, const uin
   sb_packed w = NULL;
   sb_status status = SB_OK;
   *out = NULL;
-  (void)col_factors;
-  if (sb_is_trellis(code_kind))
-    return sb_fail(SB_ERR_UNSUPPORTED,
-                   "packed_create: no products with packed trellis codes on GPUs yet; use --device "
-                   "cpu, or another --compute than packed");
   SB_TRY(sb_check_blocks("packed_create", tiling, bits, 1));
   if (blocks > UINT32_MAX / 2)
     return sb_fail(SB_ERR_UNSUPPORTED, "packed_create: %zu blocks, at most %u are supported",
@@ -150,6 +154,8 @@ sb_status sb_cuda_packed_create(sb_backend *backend, sb_stream stream, const uin
   memcpy(w->bits, bits, blocks);
   w->tiled = is_tiled(w);
   SB_GO(fill(backend, sb_cuda_stream(backend, stream), w));
+  if (sb_is_trellis(code_kind))
+    SB_GO(sb_cuda_packed_trellis_create(backend, sb_cuda_stream(backend, stream), w, col_factors));
   *out = w;
   return SB_OK;
 done:
@@ -173,7 +179,7 @@ static sb_status by_panels(sb_backend *backend, sb_stream stream, const sb_packe
                            count * each, &weights));
     SB_TRY(sb_cuda_unpack_blocks(backend, stream, weights, backend->operand, w->packed,
                                  w->offsets + i, &panel, w->bits + i * columns, w->code_kind,
-                                 NULL));
+                                 w->col_factors));
     const sb_gemm_args product = {.m = T,
                                   .n = panel.rows,
                                   .k = panel.cols,
@@ -195,6 +201,8 @@ sb_status sb_cuda_packed_gemm(sb_backend *backend, sb_stream stream, void *y, co
                               size_t T, sb_packed w, bool add) {
   if (T == 0 || w->tiling.rows == 0) return SB_OK;
   if (T > SB_CUDA_PACKED_TOKENS) return by_panels(backend, stream, w, (float *)y, x, T, add);
-  const auto some = w->tiled ? sb_cuda_packed_tiles : sb_cuda_packed_rows;
+  const auto some = sb_is_trellis(w->code_kind) ? sb_cuda_packed_trellis
+                    : w->tiled                  ? sb_cuda_packed_tiles
+                                                : sb_cuda_packed_rows;
   return some(backend, sb_cuda_stream(backend, stream), w, (float *)y, x, T, add);
 }

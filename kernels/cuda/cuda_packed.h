@@ -6,7 +6,11 @@
  *   (cuda_packed_rows.cu)
  *   gemm                   more tokens: unpacks some block rows at a time
  *
- * The rest is about tensor cores.
+ * Trellis codes take four steps (cuda_packed_factors.cu): x times the column factors, transformed;
+ * the product with the codes, scaled by block; the transform back; times the row factors. The
+ * second is on the tensor cores where tiles are of 64 x 4, too, else in f32, a weight a thread. The
+ * rest is about tensor cores; a block's bytes are read there by a codec (cuda_packed_run.cuh), and
+ * what is said of codes below is said of integer grids.
  *
  * Cut of the work. A call costs the bytes that it reads, so work is cut by bytes. The blocks of a
  * matrix, in the order of memory, are dealt to as many thread blocks as the device holds at once.
@@ -59,6 +63,7 @@ typedef struct packed_tables {
   const uint32_t *segment; /* [runs]: number of each run's first segment */
   const uint32_t *row;     /* [block rows + 1]: number of each block row's first segment */
   unsigned *arrived;       /* [block rows]: finished segments; 0 between calls */
+  const float *scales;     /* [blocks], of trellis codes */
 } packed_tables;
 
 struct sb_packed_impl {
@@ -69,7 +74,10 @@ struct sb_packed_impl {
   unsigned runs, segments;
   packed_tables at; /* pointers into `tables` */
   void *tables;     /* device memory */
-  size_t *offsets;  /* host copies of two arguments of packed_create */
+  void *factors;    /* of trellis codes: device memory, with at.scales and row_factors [rows] */
+  uint16_t *row_factors;
+  const uint16_t *col_factors; /* device [cols]: an argument of packed_create */
+  size_t *offsets;             /* host copies of two arguments of packed_create */
   uint8_t *bits;
 };
 
@@ -78,5 +86,11 @@ sb_status sb_cuda_packed_tiles(sb_backend *, cudaStream_t, const sb_packed_impl 
                                const void *x, size_t T, bool add);
 sb_status sb_cuda_packed_rows(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y,
                               const void *x, size_t T, bool add);
+sb_status sb_cuda_packed_trellis(sb_backend *, cudaStream_t, const sb_packed_impl *, float *y,
+                                 const void *x, size_t T, bool add);
+
+/* Reads the scales of blocks and the factors of rows out of packed trellis codes, once. */
+sb_status sb_cuda_packed_trellis_create(sb_backend *, cudaStream_t, sb_packed_impl *,
+                                        const uint16_t *col_factors);
 
 #endif

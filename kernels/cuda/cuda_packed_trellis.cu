@@ -1,0 +1,149 @@
+/* The codec of trellis codes on the tensor cores, for blocks of 128 x 128 with tiles of 64 x 4.
+ *
+ * A warp has 16 rows of a block, which are neighbours in a tile; a thread has two neighbouring rows
+ * of them and, in every 32 columns, two tiles of four columns. So its weights are fours of
+ * neighbours in the order of the trellis, and a four is one window of the tile's ring of bits. The
+ * rows of an operand of the tensor cores may be any, so row g of theirs is row 2 g of the warp's,
+ * and row g + 8 is row 2 g + 1.
+ *
+ * A sum of two bytes less its middle is a bf16 number; of four bytes, two such sums are multiplied
+ * one after the other. The bits of 2^23 + sum are a float's. */
+#include "kernels/cuda/cuda_packed_run.cuh"
+#include "kernels/cuda/cuda_packed_trellis.h"
+
+extern "C" {
+#include "kernels/shared/trellis.h"
+}
+
+constexpr int FOUR = 4; /* weights of a window */
+
+/* The states of four weights of a tile, from weight `first` on, a multiple of 4. */
+template <int K>
+__device__ __forceinline__ void four_states(uint32_t (&state)[FOUR], const uint32_t *tile,
+                                            int first, uint32_t mask) {
+  const int at = first * K / 32, shift = first * K % 32, next = at + 1 < 8 * K ? at + 1 : 0;
+  uint64_t window = ((uint64_t)tile[next] << 32 | tile[at]) >> shift;
+  if constexpr (K == 7) { /* 37 bits from as far as bit 28 on */
+    const int last = next + 1 < 8 * K ? next + 1 : 0;
+    window |= shift > 0 ? (uint64_t)tile[last] << (64 - shift) : 0;
+  }
+#pragma unroll
+  for (int e = 0; e < FOUR; e++) state[e] = (uint32_t)(window >> e * K) & mask;
+}
+
+/* Two levels as a pair of bf16, or their part `part` of two bytes each. */
+template <int K>
+__device__ __forceinline__ uint32_t level_pair(const sb_trellis &t, uint32_t low, uint32_t high,
+                                               int part) {
+  constexpr uint32_t whole = 0x4b000000u; /* 2^23 */
+  const float middle = 0x1p23f + 255.0f;
+  const uint32_t bytes = part == 0 ? 0x0101u : 0x01010000u, by = sb_trellis_multiplier(&t);
+  return sb_bf16_pair(sb_bits_float(sb_dot4(low * by, bytes, whole)) - middle,
+                      sb_bits_float(sb_dot4(high * by, bytes, whole)) - middle);
+}
+
+/* Adds a block's product with x to this thread's sums. The scale of the block comes last. */
+template <int K, int TILES, int PARTS>
+__device__ __forceinline__ void multiply(float (&sum)[TILES][4], const packed_job &w, float scale,
+                                         const uint8_t *block,
+                                         const uint32_t (*x)[TILES * 8][X_ROW]) {
+  const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32;
+  const sb_trellis trellis = sb_trellis_of(w.code_kind, K);
+  const uint32_t mask = (1u << trellis.state_bits) - 1u;
+  constexpr int pitch = trellis_pitch(K) / 4, levels = K <= SB_TRELLIS_TWO_BYTES ? 1 : 2;
+  const uint32_t *tiles = (const uint32_t *)block + warp / 4 * 8 * K;
+  const int first = warp % 4 * 32 + 4 * g; /* of the tile's first two columns; + 128: the others */
+  float product[TILES][4] = {};
+#pragma unroll
+  for (int q = 0; q < 4; q++) {
+    uint32_t state[2][2][FOUR];
+#pragma unroll
+    for (int s = 0; s < 2; s++)
+#pragma unroll
+      for (int half = 0; half < 2; half++)
+        four_states<K>(state[s][half], tiles + (8 * q + 2 * t + s) * pitch, first + 128 * half,
+                       mask);
+#pragma unroll
+    for (int part = 0; part < levels; part++) {
+      uint32_t a[2][4];
+#pragma unroll
+      for (int s = 0; s < 2; s++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+          a[s][i] = level_pair<K>(trellis, state[s][i / 2][i % 2 * 2],
+                                  state[s][i / 2][i % 2 * 2 + 1], part);
+#pragma unroll
+      for (int p = PARTS - 1; p >= 0; p--)
+#pragma unroll
+        for (int n = 0; n < TILES; n++) {
+          uint32_t b[2][2];
+          partners(b, x[p][n * 8 + g], q, n * 8 + g < w.tokens);
+          sb_mma_bf16(product[n], a[0], b[0]);
+          sb_mma_bf16(product[n], a[1], b[1]);
+        }
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < TILES; n++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) sum[n][i] = fmaf(scale, product[n][i], sum[n][i]);
+}
+
+/* Pairs of tiles are apart by 16 bytes more than they have, so that the four threads of a row read
+ * from different banks. */
+struct trellis_codec {
+  static constexpr int ROOM = SIDE / 4 * trellis_pitch(SB_MAX_BITS);
+  __device__ static int place(int k) {
+    return k;
+  }
+  __device__ static int skew(int at, unsigned bits) {
+    return at + at / (int)(64 * bits) * 16;
+  }
+  __device__ static int row(int half) {
+    return (int)threadIdx.x / 32 * 16 + (int)threadIdx.x % 32 / 4 * 2 + half;
+  }
+  template <int TILES, int PARTS>
+  __device__ __forceinline__ static void multiply(float (&sum)[TILES][4], const packed_job &w,
+                                                  unsigned k, unsigned bits, const uint8_t *block,
+                                                  const uint32_t (*x)[TILES * 8][X_ROW]) {
+    const float scale = w.at.scales[k];
+    switch (bits) {
+#define MULTIPLY(width)                                                                            \
+  case width:                                                                                      \
+    ::multiply<width, TILES, PARTS>(sum, w, scale, block, x);                                      \
+    break
+      MULTIPLY(1);
+      MULTIPLY(2);
+      MULTIPLY(3);
+      MULTIPLY(4);
+      MULTIPLY(5);
+      MULTIPLY(6);
+      MULTIPLY(7);
+      MULTIPLY(8);
+#undef MULTIPLY
+    }
+  }
+};
+
+sb_status sb_cuda_packed_trellis_tiles(sb_backend *backend, cudaStream_t stream,
+                                       const sb_packed_impl *w, float *z, const float *x, size_t T,
+                                       float *parts) {
+  constexpr size_t most = SB_CUDA_TRELLIS_TOKENS;
+  for (size_t first = 0; first < T; first += most) {
+    const size_t tokens = sb_min_size(most, T - first);
+    const packed_job job = {w->at,
+                            w->packed,
+                            w->tiling.rows,
+                            w->tiling.cols,
+                            w->code_kind,
+                            x + first * w->tiling.cols,
+                            z + first * w->tiling.rows,
+                            parts,
+                            (int)tokens,
+                            false};
+    const auto kernel =
+        tokens <= 8 ? launch_run<trellis_codec, 1, 3> : launch_run<trellis_codec, 2, 3>;
+    SB_TRY(kernel(backend, stream, w->runs, job));
+  }
+  return SB_OK;
+}
