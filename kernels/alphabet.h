@@ -14,8 +14,8 @@
  *   reading        decode
  *   training       scale                  the numbers of a row that are trained (quant/scales.h)
  *
- * A device reads the same bytes: unpack_blocks, packed_gemm, round_columns and the operations on
- * moves (kernels/ops/) work on blocks of the integer grid.
+ * A device reads the same bytes: unpack_blocks and packed_gemm work on blocks of all alphabets,
+ * round_columns and the operations on moves (kernels/ops/) on those of the integer grid.
  *
  * To add one: kernels/alphabet_NAME.c with its table, a line in kernels/alphabet.c, device
  * operations for it, and a test of what it encodes against a naive decoder. */
@@ -35,8 +35,8 @@ typedef struct sb_block_shape {
 } sb_block_shape;
 
 /* A run of bytes of one kind within a block; io/sections.h compresses runs of a kind together.
- * kind: 16 for fp16 numbers, the width for codes of a grid, 32 + the width for zero points, 64 for
- * codes of a trellis. */
+ * kind: 16 for fp16 numbers, the width for codes of a grid, 32 + the width for zero points,
+ * SB_PART_TRELLIS for codes of a trellis. */
 enum { SB_PART_TRELLIS = 64 };
 typedef struct sb_block_part {
   uint32_t bytes;
@@ -89,10 +89,9 @@ static inline unsigned sb_alphabet_width(uint8_t byte) {
   return byte & 15u;
 }
 
-/* Numbers 1 .. 4: trellises (alphabet_trellis.h). The scales of their blocks stand together with
- * the factors of rows at the head of a block row, and transforms go over its rows, so that
- * kernels/blockrow.c encodes and decodes them; here they have sizes, parts and `pack`, which
- * ignores the grids, alone. `bytes` counts the scale. */
+/* Numbers 1 .. 4: trellises (alphabet_trellis.h). `bytes` counts a block's codes and scale;
+ * code_bytes, parts and `pack` are of its codes alone. The other members are NULL, since they need
+ * factors and transforms: see blockrow.h. */
 extern const sb_alphabet sb_alphabet_trellis;
 
 /* Number 0: the integer grid. */

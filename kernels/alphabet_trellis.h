@@ -10,10 +10,6 @@
 #include "kernels/alphabet.h"
 #include "kernels/shared/trellis.h"
 
-/* bytes: those of a block's codes and of its scale. code_bytes, parts and pack: its codes alone.
- * The other members are NULL, since they need factors and transforms: see blockrow.h. */
-extern const sb_alphabet sb_alphabet_trellis;
-
 /* Bytes of the codes of a block. O(1). */
 size_t sb_trellis_block_bytes(const sb_block_shape *shape);
 

@@ -168,8 +168,9 @@ void sb_blockrow_encode_trellis(uint8_t *out, const void *w, sb_dtype w_dtype,
   uint8_t *at = put_head(out, tiling, i, bits, code_kind);
   for (size_t r = 0; r < sb_tiling_rows_of(tiling, i); r++) {
     const float sign = sb_transform_sign(row_key, i * tiling->block_rows + r);
-    const uint16_t factor =
-        sb_cpu_row_factor(w, w_dtype, r * tiling->cols, tiling->cols, col_factors, sign);
+    const double squares =
+        sb_cpu_row_squares(w, w_dtype, r * tiling->cols, tiling->cols, col_factors);
+    const uint16_t factor = sb_trellis_row_factor(code_kind, bits[0], squares, tiling->cols, sign);
     memcpy(out + head.row_factors + 2 * r, &factor, 2);
   }
   for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {

@@ -5,7 +5,7 @@
 
 #include "kernels/cpu/cpu_blocks.h"
 #include "kernels/cpu/cpu_group.h"
-#include "kernels/shared/transform.h"
+#include "kernels/shared/trellis_scale.h"
 
 typedef struct job {
   const sb_block_weights *m;
@@ -40,7 +40,8 @@ static void measure_row(const job *a, size_t r) {
     const float *w = lanes_floats(room, a->m->w, a->m->dtype, r * t->cols + col, n);
     sum += a->squares[r * across + j] = sum_squares(w, a->inverses + col, n);
   }
-  const double factor = (double)sb_f16_to_f32(sb_transform_row_factor(sum, t->cols, 1.0f));
+  const double factor =
+      (double)sb_f16_to_f32(sb_trellis_row_factor(a->m->code_kind, 0, sum, t->cols, 1.0f));
   a->row_squares[r] = factor * factor;
 }
 

@@ -159,8 +159,8 @@ double sb_cpu_patch_squares(const sb_cpu_patch *p) {
   return all;
 }
 
-uint16_t sb_cpu_row_factor(const void *w, sb_dtype dtype, size_t first, size_t n,
-                           const uint16_t *col_factors, float sign) {
+double sb_cpu_row_squares(const void *w, sb_dtype dtype, size_t first, size_t n,
+                          const uint16_t *col_factors) {
   enum { STEP = 8 * LANES };
   float room[STEP], col[STEP], x[STEP];
   double sums[LANES] = {0};
@@ -171,5 +171,5 @@ uint16_t sb_cpu_row_factor(const void *w, sb_dtype dtype, size_t first, size_t n
     for (size_t i = 0; i < count; i++) x[i] = from[i] / col[i];
     add_squares(sums, x, count);
   }
-  return sb_transform_row_factor(total_of(sums), n, sign);
+  return total_of(sums);
 }

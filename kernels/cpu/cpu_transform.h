@@ -33,8 +33,9 @@ void sb_cpu_patch_back(sb_cpu_patch *, void *out, sb_dtype dtype, const sb_cpu_p
 /* The sum of its squares, in the order of kernels/shared/trellis_scale.h. */
 double sb_cpu_patch_squares(const sb_cpu_patch *);
 
-/* The factor of a row of n weights, which begins at element `first` of w. `sign` is 1 or -1. */
-uint16_t sb_cpu_row_factor(const void *w, sb_dtype dtype, size_t first, size_t n,
-                           const uint16_t *col_factors, float sign);
+/* The sum of squares of n weights over their column factors, from element `first` of w on: what
+ * sb_trellis_row_factor takes. */
+double sb_cpu_row_squares(const void *w, sb_dtype dtype, size_t first, size_t n,
+                          const uint16_t *col_factors);
 
 #endif

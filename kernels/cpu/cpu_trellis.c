@@ -16,10 +16,12 @@ static void find_row_factors(const sb_backend *backend, uint16_t *row_factors,
                              const sb_block_weights *m, size_t first_row, uint64_t row_key,
                              const uint16_t *col_factors) {
   const size_t cols = m->tiling->cols;
+  const unsigned width = m->bits ? m->bits[0] : 0;
 #pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static)
   for (size_t r = 0; r < m->tiling->rows; r++)
-    row_factors[r] = sb_cpu_row_factor(m->w, m->dtype, r * cols, cols, col_factors,
-                                       sb_transform_sign(row_key, first_row + r));
+    row_factors[r] = sb_trellis_row_factor(
+        m->code_kind, width, sb_cpu_row_squares(m->w, m->dtype, r * cols, cols, col_factors), cols,
+        sb_transform_sign(row_key, first_row + r));
 }
 
 /* Block k of a matrix. */

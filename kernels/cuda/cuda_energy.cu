@@ -3,7 +3,7 @@
 #include "kernels/cuda/cuda_blocks.cuh"
 
 extern "C" {
-#include "kernels/shared/transform.h"
+#include "kernels/shared/trellis_scale.h"
 }
 
 typedef struct energy_job {
@@ -12,6 +12,7 @@ typedef struct energy_job {
   double *squares;        /* [rows, block columns]: of w / factors */
   double *slopes;         /* [rows, block columns]: of g factors */
   double *row_squares;    /* [rows]: of the rows' factors */
+  sb_code_kind code_kind;
 } energy_job;
 
 /* sums[r, j] = the sum of (x f)^2 over row r of block column j; f: the factors, or 1 / factors. */
@@ -46,7 +47,7 @@ __global__ void energy_factors(energy_job a) {
     double sum = 0.0;
     for (size_t j = 0; j < across; j++) sum += a.squares[r * across + j];
     const double factor =
-        (double)sb_grid_from_fp16(sb_transform_row_factor(sum, a.tiling.cols, 1.0f));
+        (double)sb_grid_from_fp16(sb_trellis_row_factor(a.code_kind, 0, sum, a.tiling.cols, 1.0f));
     a.row_squares[r] = factor * factor;
   }
 }
@@ -77,7 +78,8 @@ sb_status sb_cuda_block_energy(sb_backend *backend, sb_stream stream, double *en
   if (blocks == 0) return SB_OK;
   SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK,
                          (2 * sums + tiling->rows) * sizeof *room, &room));
-  const energy_job a = {*tiling, (const sb_half *)col_factors, room, room + sums, room + 2 * sums};
+  const energy_job a = {
+      *tiling, (const sb_half *)col_factors, room, room + sums, room + 2 * sums, m->code_kind};
   const bool more = sb_cuda_has_pieces(tiling);
   SB_TRY(sb_with_number(m->dtype, "weights to score", [&](auto type) {
     typedef decltype(type) W;

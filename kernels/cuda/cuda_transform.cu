@@ -11,7 +11,8 @@ extern "C" {
 template <typename W>
 static __global__ void __launch_bounds__(BLOCK_THREADS)
     row_factors(uint16_t *out, const W *w, size_t rows, size_t cols, size_t first_row,
-                uint64_t row_key, const uint16_t *col_factors) {
+                uint64_t row_key, const uint16_t *col_factors, sb_code_kind code_kind,
+                unsigned width) {
   const int lane = (int)threadIdx.x % GROUP_LANES;
   const size_t at = (size_t)blockIdx.x * BLOCK_HALVES + threadIdx.x / GROUP_LANES,
                r = at < rows ? at : rows - 1;
@@ -22,7 +23,8 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   }
   sum = group_sum(sum);
   if (at < rows && lane == 0)
-    out[r] = sb_transform_row_factor(sum, cols, sb_transform_sign(row_key, first_row + r));
+    out[r] = sb_trellis_row_factor(code_kind, width, sum, cols,
+                                   sb_transform_sign(row_key, first_row + r));
 }
 
 template <typename W>
@@ -55,7 +57,7 @@ sb_status sb_cuda_trellis_transform(sb_backend *backend, sb_stream stream, float
     SB_TRY(sb_cuda_launch(backend, queue, "trellis_transform", row_factors<W>,
                           (unsigned)sb_div_up(tiling->rows, (size_t)BLOCK_HALVES), BLOCK_THREADS, 0,
                           factors, (const W *)w->w, tiling->rows, tiling->cols, first_row, row_key,
-                          col_factors));
+                          col_factors, w->code_kind, w->bits ? w->bits[0] : 0u));
     return sb_cuda_launch(backend, queue, "trellis_transform", transform<W>, (unsigned)blocks,
                           HADAMARD_THREADS, HADAMARD_ROOM, s, (const W *)w->w, *tiling,
                           (const uint16_t *)factors, col_factors);

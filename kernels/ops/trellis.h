@@ -26,10 +26,11 @@ typedef sb_status sb_hadamard_fn(sb_backend *, sb_stream, void *dst, const void 
                                  sb_dtype dtype, size_t T, size_t n, size_t block,
                                  const uint16_t *before, const uint16_t *after);
 
-/* S f32 [rows, cols] of a matrix w, and its row factors (fp16 [rows], written): the sign of
- * sb_transform_sign(row_key, row) times the root mean square of the row of w / col_factors
- * (shared/trellis_scale.h). first_row: number in its matrix of w's first row, a bound of block
- * rows. The result of a block row depends on its rows alone; w->bits is not read. */
+/* S f32 [rows, cols] of a matrix w, and its row factors (fp16 [rows], written), by
+ * sb_trellis_row_factor (shared/trellis_scale.h) with the sign sb_transform_sign(row_key, row).
+ * first_row: number in its matrix of w's first row, a bound of block rows. The result of a block
+ * row depends on its rows alone. w->bits[0] is read for EXL3 alone, whose matrices have one width;
+ * NULL: as width 0. */
 typedef sb_status sb_trellis_transform_fn(sb_backend *, sb_stream, float *s, uint16_t *row_factors,
                                           const sb_block_weights *w, size_t first_row,
                                           uint64_t row_key, const uint16_t *col_factors);

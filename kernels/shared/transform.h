@@ -17,7 +17,6 @@
 #include <stdint.h>
 
 #include "base/device.h"
-#include "kernels/shared/grid.h"
 
 enum { SB_HADAMARD_MOST = 128 };
 
@@ -41,15 +40,6 @@ SB_HOST_DEVICE static inline float sb_transform_sign(uint64_t key, uint64_t i) {
   x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
   x = (x ^ x >> 27) * 0x94D049BB133111EBu;
   return (x ^ x >> 31) & 1u ? -1.0f : 1.0f;
-}
-
-/* The factor of a row of `cols` numbers with this sum of squares: sign x root mean square as fp16,
- * kept within 2^-24 .. 65504. A row of zeros has the least: so the errors of other rows, which
- * transforms spread, do not reach it. */
-SB_HOST_DEVICE static inline uint16_t sb_transform_row_factor(double squares, size_t cols,
-                                                              float sign) {
-  const double least = 0x1p-24, most = 65504.0, root = sqrt(squares / (double)cols);
-  return sb_grid_to_fp16(sign * (float)(root > most ? most : root > least ? root : least));
 }
 
 #endif

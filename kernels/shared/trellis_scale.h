@@ -22,6 +22,29 @@ SB_HOST_DEVICE static inline uint16_t sb_trellis_magnitude(float value) {
   return sb_grid_to_fp16(value < least ? least : value > most ? most : value);
 }
 
+/* EXL3 has no scales of blocks, so the factors of its rows have the gain of scales: measured with
+ * unit Gaussians (tests/kernels/test_viterbi.c). Width 0: 1. */
+SB_HOST_DEVICE static inline float sb_trellis_row_gain(unsigned width) {
+  (void)width;
+  return 1.0f;
+}
+
+/* The factor of a row of `cols` weights over their column factors, whose squares sum to `squares`:
+ * the root of their root mean square, so that a row's errors and what it adds to others' are
+ * balanced: the sum over rows of factor^2 times mean (w / factor)^2 is least. In EXL3, whose S has
+ * unit size, the root mean square itself times a gain; `width` is that of the matrix.
+ *
+ * Kept within 2^-24 .. 65504. A row of zeros has the least: so the errors of other rows, which
+ * transforms spread, do not reach it. */
+SB_HOST_DEVICE static inline uint16_t sb_trellis_row_factor(sb_code_kind code_kind, unsigned width,
+                                                            double squares, size_t cols,
+                                                            float sign) {
+  const double size = sqrt(squares / (double)cols);
+  const uint16_t magnitude = sb_trellis_magnitude(
+      code_kind == SB_TRELLIS_EXL3 ? (float)size * sb_trellis_row_gain(width) : (float)sqrt(size));
+  return sign < 0.0f ? (uint16_t)(magnitude | 0x8000u) : magnitude;
+}
+
 /* The best scale of a Gaussian block over its root mean square, where levels have a deviation of 1.
  */
 SB_HOST_DEVICE static inline float sb_trellis_gain(sb_code_kind code_kind, unsigned width) {

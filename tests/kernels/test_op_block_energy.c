@@ -25,7 +25,9 @@ static double row_square(const problem *p, size_t r) {
   double sum = 0;
   for (size_t c = 0; c < p->tiling.cols; c++)
     sum += pow((double)p->w[r * p->tiling.cols + c] / factor_of(p, c), 2);
-  return pow((double)sb_f16_to_f32(sb_transform_row_factor(sum, p->tiling.cols, 1)), 2);
+  /* The square of the factor: a root of the row's size, fp16 and not 0. */
+  const double size = sqrt(sqrt(sum / (double)p->tiling.cols));
+  return pow((double)sb_f16_to_f32(sb_f32_to_f16((float)fmax(size, 0x1p-24))), 2);
 }
 
 /* Entry (i, j) of the transform of a side of n channels. */

@@ -111,7 +111,8 @@ static void transforms(void **unused) {
       const double factor = (double)sb_f16_to_f32(row_factors[r]);
       double squares = 0.0;
       for (size_t c = 0; c < d.t.cols; c++) squares += pow(d.w[r * d.t.cols + c] / d.col[c], 2.0);
-      const double magnitude = fmax(sqrt(squares / (double)d.t.cols), 0x1p-24);
+      const double size = sqrt(squares / (double)d.t.cols),
+                   magnitude = fmax(d.kind == SB_TRELLIS_EXL3 ? size : sqrt(size), 0x1p-24);
       const double sign = (double)sb_transform_sign(KEY, first_row + r);
       assert_true(fabs(sign * factor - magnitude) <= 0x1p-11 * magnitude);
       for (size_t c = 0; c < d.t.cols; c++)

@@ -6,7 +6,6 @@
 
 #include <math.h>
 
-#include "kernels/shared/transform.h"
 #include "kernels/shared/trellis_error.h"
 #include "tests/support/dense.h"
 #include "sensitivity/loss_table.h"
@@ -298,7 +297,8 @@ static double plain_energy(const plain *p, size_t i, size_t k, const float *w) {
     const float *here = w + r * tiling->cols;
     double square = 0;
     for (size_t c = 0; c < tiling->cols; c++) square += (double)here[c] * (double)here[c];
-    square = pow((double)sb_f16_to_f32(sb_transform_row_factor(square, tiling->cols, 1)), 2);
+    square = pow(
+        (double)sb_f16_to_f32(sb_f32_to_f16((float)sqrt(sqrt(square / (double)tiling->cols)))), 2);
     for (size_t c = col; c < col + cols; c++) {
       weighed += p->squares[i][r * tiling->cols + c] * square;
       size += (double)here[c] * (double)here[c] / square / (double)(rows * cols);
