@@ -8,6 +8,7 @@
 #include "base/trace.h"
 #include "folders/finite.h"
 #include "folders/hf_source.h"
+#include "model/factors.h"
 #include "model/model.h"
 #include "model/model_check.h"
 
@@ -127,6 +128,7 @@ static sb_status load(const sb_world *world, const char *folder, sb_blocking blo
   SB_THEN(take_orders(m, orders));
   status = sb_world_agree(world, status);
   SB_THEN(sb_model_lay_out(m, NULL, NULL));
+  SB_THEN(sb_factors_choose(m));
   SB_THEN(sb_world_agree(world, read_all(m, &source, check_finite)));
   sb_hf_source_close(&source);
   if (status == SB_OK) sb_model_check(m);

@@ -1,6 +1,7 @@
 #include "folders/made_model.h"
 
 #include "base/memory.h"
+#include "model/factors.h"
 
 sb_status sb_made_model(const sb_world *world, const sb_config *config, sb_dtype dtype,
                         sb_blocking blocking, sb_unit_visitor fill, void *context, sb_model **out) {
@@ -15,6 +16,7 @@ sb_status sb_made_model(const sb_world *world, const sb_config *config, sb_dtype
   for (size_t i = 0; status == SB_OK && i < m->arch.count; i++) m->dtypes[i] = dtype;
   status = sb_world_agree(world, status);
   SB_THEN(sb_model_lay_out(m, NULL, NULL));
+  SB_THEN(sb_factors_choose(m));
   SB_THEN(sb_world_agree(world, sb_model_visit_owned(m, fill, context)));
   if (status != SB_OK) sb_model_free(out);
   return status;

@@ -107,8 +107,9 @@ sb_status sb_round_phases_round(void *phases) {
                                 .panels_dev = true};
   sb_round_stack_free(&p->stack);
   SB_TRY(sb_round_stack_create(&setup, &p->stack));
-  for (int i = 0; i < BLOCK_ROWS; i++)
-    SB_TRY(sb_round_stack_add(p->stack, p->w, SB_F32, p->block_row.rows, p->bits));
+  const sb_round_rows rows = {
+      .w = p->w, .dtype = SB_F32, .rows = p->block_row.rows, .bits = p->bits};
+  for (int i = 0; i < BLOCK_ROWS; i++) SB_TRY(sb_round_stack_add(p->stack, &rows));
   return sb_round_stack_round(p->stack, 0, p->n, p->factor_dev, p->n, true);
 }
 

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/trace.h"
+#include "kernels/shared/trellis.h"
 #include "model/model_check.h"
 #include "pass/layerwise.h"
 #include "quant/checkpoint_key.h"
@@ -25,7 +26,10 @@ typedef struct work {
   sb_layerwise *sequences;             /* what the layer at hand gets */
   sb_device_layer *full, *coded_layer; /* a layer of the source, of the coded model */
   sb_moments *moments;
+  void *transformed_dev; /* [T, widest input] operands: an input in transformed coordinates, or NULL
+                            on grids */
   sb_gptq_input rounding;
+  size_t layer, seqlen;           /* at hand; tokens of a sequence */
   size_t most_local;              /* sequences of the rank that has most */
   sb_key key;                     /* of the checkpoint */
   sb_gptq_checkpoint *checkpoint; /* or NULL */
@@ -35,9 +39,24 @@ typedef struct work {
 /* ---- sequences through one layer: of the source for its moments, of the coded model for the next
  * layer's inputs ---- */
 
+/* Trellis codes stand for S of W = .. S H diag(col_factors), so the inputs that S multiplies are
+ * those of W times the factors, transformed. */
+static sb_status transform(const work *w, sb_stream stream, size_t input, const void **x) {
+  sb_backend *b = w->backend;
+  const sb_model *m = w->source;
+  const sb_arch_input *in = sb_arch_input_of(&m->arch, w->layer, input);
+  if (!w->transformed_dev) return SB_OK;
+  const void *from = *x;
+  *x = w->transformed_dev;
+  return b->op->hadamard(b, stream, w->transformed_dev, from, b->operand, w->seqlen, in->width,
+                         m->blocking.cols, sb_device_layer_col_factors(w->full, in->first_matrix),
+                         NULL);
+}
+
 static sb_status take_moments(void *context, sb_stream stream, size_t input, const void *x) {
   work *w = context;
   SB_SPAN_INTO(&w->stats->moment_seconds, SB_TRACE_COMPUTE, "take moments", input);
+  SB_TRY(transform(w, stream, input, &x));
   return sb_moments_take(w->moments, stream, input, x);
 }
 
@@ -62,6 +81,7 @@ static sb_status advance(work *w, size_t s) {
 /* Collective. */
 static sb_status collect(work *w, size_t layer_index, const void *image) {
   const sb_stream stream = sb_layerwise_stream(w->sequences);
+  w->layer = layer_index;
   sb_status status = sb_device_agree(w->source->world, w->backend,
                                      sb_moments_begin(w->moments, stream, layer_index));
   SB_THEN(sb_device_layer_load(w->full, stream, layer_index, image));
@@ -143,12 +163,17 @@ static sb_status copy_group(work *w, size_t group) {
 
 /* ---- set-up ---- */
 
+static size_t widest_input(const sb_model *m) {
+  size_t widest = 0;
+  for (size_t i = 0; i < m->arch.input_count; i++)
+    widest = sb_max_size(widest, m->arch.inputs[i].width);
+  return widest;
+}
+
 /* With fewer tokens than channels H is singular; with few more it says little about other tokens,
  * and rounding by it may cost more than it saves. Measured: docs/measurements/factor.md. */
 static void warn_of_few_tokens(const work *w, const sb_sequences *calibration) {
-  size_t widest = 0;
-  for (size_t i = 0; i < w->source->arch.input_count; i++)
-    widest = sb_max_size(widest, w->source->arch.inputs[i].width);
+  const size_t widest = widest_input(w->source);
   const size_t tokens = calibration->count * calibration->seqlen,
                enough = TOKENS_A_CHANNEL * widest;
   if (tokens >= enough) return;
@@ -161,10 +186,23 @@ static void warn_of_few_tokens(const work *w, const sb_sequences *calibration) {
       enough, sb_div_up(enough, calibration->seqlen), calibration->seqlen);
 }
 
+static sb_status prepare_transform(work *w) {
+  sb_backend *b = w->backend;
+  if (!sb_is_trellis(w->source->blocking.code_kind)) return SB_OK;
+  return b->op->alloc(b, w->seqlen * widest_input(w->source) * sb_dtype_size(b->operand),
+                      "transformed inputs of a sequence", &w->transformed_dev);
+}
+
+/* Passes of coordinate descent: it moves levels of grids. */
+static int passes(const work *w) {
+  return sb_is_trellis(w->source->blocking.code_kind) ? 0 : w->options->refine;
+}
+
 /* Collective. */
 static sb_status prepare(work *w, const sb_sequences *calibration) {
   const sb_world *world = w->source->world;
   w->most_local = sb_div_up(calibration->count, (size_t)world->size);
+  w->seqlen = calibration->seqlen;
   const sb_moments_setup setup = {.model = w->source,
                                   .backend = w->backend,
                                   .seqlen = calibration->seqlen,
@@ -172,7 +210,7 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
                                   .most_local = w->most_local,
                                   .input_bytes = w->options->input_bytes,
                                   .damping = w->options->damping,
-                                  .keep = w->options->refine > 0 || w->options->pivots,
+                                  .keep = passes(w) > 0 || w->options->pivots,
                                   .mode = w->options->factor};
   SB_TRY(sb_moments_create(&setup, &w->moments));
   w->stats->factor = sb_moments_mode(w->moments);
@@ -186,8 +224,10 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
                                 .stream = sb_layerwise_stream(w->sequences),
                                 .moments = w->moments,
                                 .fitted = w->options->fitted,
-                                .refine = w->options->refine};
+                                .refine = passes(w)};
+  SB_AGREE(world, prepare_transform(w));
   SB_AGREE(world, sb_device_layer_create(w->source, w->backend, false, &w->full));
+  w->rounding.layer = w->full;
   return sb_world_agree(world,
                         sb_device_layer_create(w->coded, w->backend, false, &w->coded_layer));
 }
@@ -247,6 +287,7 @@ static void release(work *w) {
   w->stats->refine_seconds += w->rounding.refine_seconds;
   sb_gptq_checkpoint_close(&w->checkpoint);
   sb_moments_free(&w->moments);
+  w->backend->op->free(w->backend, w->transformed_dev);
   sb_device_layer_free(&w->full);
   sb_device_layer_free(&w->coded_layer);
   sb_layerwise_free(&w->sequences);

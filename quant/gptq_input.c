@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/trace.h"
+#include "kernels/shared/trellis.h"
 #include "quant/encode.h"
 #include "quant/round_stack.h"
 
@@ -32,9 +33,18 @@ static sb_status count_row(void *context, const sb_encode_row *row) {
 static sb_status load_row(void *context, const sb_encode_row *row) {
   batch *b = context;
   if (!multiplies(b, row)) return SB_OK;
+  const sb_gptq_input *w = b->work;
+  const sb_tiling *tiling = &row->matrix->tiling;
+  const size_t matrix = w->coded->arch.tensors[row->matrix->tensor].matrix;
   b->at[b->count++] = *row;
-  return sb_round_stack_add(b->stack, row->weights, row->dtype,
-                            sb_tiling_rows_of(&row->matrix->tiling, row->index), row->bits);
+  return sb_round_stack_add(
+      b->stack, &(sb_round_rows){.w = row->weights,
+                                 .dtype = row->dtype,
+                                 .rows = sb_tiling_rows_of(tiling, row->index),
+                                 .bits = row->bits,
+                                 .first_row = row->index * tiling->block_rows,
+                                 .row_key = row->row_key,
+                                 .col_factors = sb_device_layer_col_factors(w->layer, matrix)});
 }
 
 static sb_status load(batch *b, size_t group, const void *image) {
@@ -117,13 +127,17 @@ static sb_status encode(batch *b) {
     const size_t rows = sb_tiling_rows_of(tiling, b->at[k].index);
     sb_grid *grids = NULL;
     uint8_t *codes = NULL;
+    uint16_t *row_factors = NULL;
     SB_GO(sb_alloc_raw(&grids, rows * sb_tiling_block_cols(tiling), sizeof *grids, "block row"));
     SB_GO(sb_alloc_raw(&codes, rows * tiling->cols, 1, "block row"));
-    SB_GO(sb_round_stack_get(b->stack, k, grids, codes));
-    sb_encode_codes(&b->at[k], grids, codes, NULL);
+    SB_GO(sb_alloc_raw(&row_factors, rows, sizeof *row_factors, "block row"));
+    SB_GO(sb_round_stack_get(b->stack, k, grids, codes, row_factors));
+    sb_encode_codes(&b->at[k], grids, codes,
+                    sb_is_trellis(b->at[k].code_kind) ? row_factors : NULL);
   done:
     sb_free(&grids);
     sb_free(&codes);
+    sb_free(&row_factors);
   }
   return status;
 }

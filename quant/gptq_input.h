@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "pass/device_layer.h"
 #include "quant/moments.h"
 
 typedef struct sb_gptq_input {
@@ -20,9 +21,10 @@ typedef struct sb_gptq_input {
   sb_model *coded;
   sb_backend *backend;
   sb_stream stream;
-  sb_moments *moments; /* factorised, of the layer at hand */
-  bool fitted;         /* grids are fitted to the weights as they are when their block begins */
-  int refine;          /* passes; 0: none, and no memory for them */
+  sb_moments *moments;          /* factorised, of the layer at hand */
+  const sb_device_layer *layer; /* the source's layer at hand: factors of its columns */
+  bool fitted; /* grids are fitted to the weights as they are when their block begins */
+  int refine;  /* passes; 0: none, and no memory for them. Trellis codes have none */
   /* of this rank, added to: panels of factors, rounding, refining */
   double factor_seconds, round_seconds, refine_seconds;
 } sb_gptq_input;

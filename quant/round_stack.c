@@ -3,14 +3,16 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kernels/shared/trellis.h"
 
 struct sb_round_stack {
   sb_round_setup setup;
   sb_stack stack; /* arrays on the device */
   size_t *starts; /* [count + 1]: what `stack` points to */
   size_t added;
-  float *w;      /* what is left to round, then the residual */
-  float *target; /* the weights, where they are to be refined */
+  float *w;              /* what is left to round, then the residual */
+  float *target;         /* the weights, where they are to be refined */
+  uint16_t *row_factors; /* [rows] in trellis codes */
   uint8_t *bits, *bits_dev;
   void *raw, *panel; /* on a device of its own: what has just come */
   size_t raw_bytes, panel_bytes;
@@ -53,6 +55,7 @@ size_t sb_round_stack_bytes(const sb_round_setup *setup) {
                groups = setup->rows * sb_div_up(setup->cols, setup->block_cols);
   return sizeof s + (setup->count + 1) * sizeof *s.starts +
          groups * (2 + sizeof(sb_grid)) + /* bits, on the host and on the device */
+         (sb_is_trellis(setup->code_kind) ? setup->rows * sizeof *s.row_factors : 0) +
          weights * (1 + sizeof *s.w + (setup->refine ? sizeof *s.target : 0));
 }
 
@@ -79,6 +82,9 @@ sb_status sb_round_stack_create(const sb_round_setup *setup, sb_round_stack **ou
     SB_GO(device_alloc(s, groups, sizeof(sb_grid), "grids of the rows to round", &s->stack.grids));
     SB_GO(device_alloc(s, weights, 1, "codes of the rows to round", &s->stack.codes));
     SB_GO(device_alloc(s, weights, sizeof *s->w, "rows to round", &s->w));
+    if (sb_is_trellis(setup->code_kind))
+      SB_GO(device_alloc(s, setup->rows, sizeof *s->row_factors, "factors of rows to round",
+                         &s->row_factors));
     if (setup->refine)
       SB_GO(device_alloc(s, weights, sizeof *s->target, "rows to refine", &s->target));
   }
@@ -94,7 +100,8 @@ void sb_round_stack_free(sb_round_stack **stack) {
   sb_round_stack *s = *stack;
   if (!s) return;
   sb_backend *b = s->setup.backend;
-  void *device[] = {s->bits_dev, s->stack.grids, s->stack.codes, s->w, s->target, s->raw, s->panel};
+  void *device[] = {s->bits_dev, s->stack.grids, s->stack.codes, s->w,
+                    s->target,   s->row_factors, s->raw,         s->panel};
   for (size_t k = 0; k < sizeof device / sizeof *device; k++) b->op->free(b, device[k]);
   sb_free(&s->starts);
   sb_free(&s->bits);
@@ -102,25 +109,40 @@ void sb_round_stack_free(sb_round_stack **stack) {
   sb_free(stack);
 }
 
-sb_status sb_round_stack_add(sb_round_stack *s, const void *w, sb_dtype w_dtype, size_t rows,
-                             const uint8_t *bits) {
+/* The block row's weights, or their S, become rows of the stack from `first` on. */
+static sb_status fill_rows(sb_round_stack *s, const sb_round_rows *rows, size_t first) {
   sb_backend *b = s->setup.backend;
-  const size_t cols = s->setup.cols, first = s->starts[s->added], weights = rows * cols;
-  const size_t columns = sb_div_up(cols, s->setup.block_cols);
+  const size_t cols = s->setup.cols, weights = rows->rows * cols;
+  float *to = s->w + first * cols;
   const void *w_dev;
-  if (s->added == s->setup.count || first + rows > s->setup.rows)
+  SB_TRY(bring(s, rows->w, weights * sb_dtype_size(rows->dtype), &s->raw, &s->raw_bytes, &w_dev));
+  if (!sb_is_trellis(s->setup.code_kind))
+    return b->op->convert(b, s->setup.stream, to, SB_F32, w_dev, rows->dtype, weights);
+  const sb_tiling tiling = {rows->rows, cols, rows->rows, s->setup.block_cols};
+  return b->op->trellis_transform(
+      b, s->setup.stream, to, s->row_factors + first,
+      &(sb_block_weights){
+          .w = w_dev, .dtype = rows->dtype, .tiling = &tiling, .code_kind = s->setup.code_kind},
+      rows->first_row, rows->row_key, rows->col_factors);
+}
+
+sb_status sb_round_stack_add(sb_round_stack *s, const sb_round_rows *rows) {
+  sb_backend *b = s->setup.backend;
+  const size_t cols = s->setup.cols, first = s->starts[s->added];
+  const size_t columns = sb_div_up(cols, s->setup.block_cols);
+  if (s->added == s->setup.count || first + rows->rows > s->setup.rows)
     return sb_fail(SB_ERR_INTERNAL, "more rows to round than the %zu that were said",
                    s->setup.rows);
-  s->starts[++s->added] = first + rows;
-  for (size_t j = 0; j < columns; j++) memset(s->bits + j * s->setup.rows + first, bits[j], rows);
-  SB_TRY(bring(s, w, weights * sb_dtype_size(w_dtype), &s->raw, &s->raw_bytes, &w_dev));
-  SB_TRY(b->op->convert(b, s->setup.stream, s->w + first * cols, SB_F32, w_dev, w_dtype, weights));
+  s->starts[++s->added] = first + rows->rows;
+  for (size_t j = 0; j < columns; j++)
+    memset(s->bits + j * s->setup.rows + first, rows->bits[j], rows->rows);
+  SB_TRY(fill_rows(s, rows, first));
   if (s->target)
     SB_TRY(b->op->copy(b, s->setup.stream, s->target + first * cols, s->w + first * cols,
-                       weights * sizeof *s->w));
+                       rows->rows * cols * sizeof *s->w));
   if (s->added == s->setup.count)
     SB_TRY(b->op->upload(b, s->setup.stream, s->bits_dev, s->bits, columns * s->setup.rows));
-  return b->op->sync(b, s->setup.stream); /* w may go */
+  return b->op->sync(b, s->setup.stream); /* the rows may go */
 }
 
 /* The panel, of `count` floats, on the device. */
@@ -147,6 +169,9 @@ sb_status sb_round_stack_round(sb_round_stack *s, size_t begin, size_t end, cons
   s->has_grids = false;
   if (s->setup.rows == 0 || begin == end) return SB_OK;
   SB_TRY(bring_panel(s, panel, (end - begin - 1) * ld + s->setup.cols - begin, &panel_dev));
+  if (sb_is_trellis(s->setup.code_kind))
+    return settle(
+        s, b->op->trellis_round(b, s->setup.stream, &s->stack, s->w, begin, end, panel_dev, ld));
   return settle(s, b->op->round_columns(b, s->setup.stream, &s->stack, s->w, begin, end, panel_dev,
                                         ld, fitted));
 }
@@ -187,12 +212,16 @@ static sb_status fetch_grids(sb_round_stack *s, const sb_grid **grids) {
   return SB_OK;
 }
 
-sb_status sb_round_stack_get(sb_round_stack *s, size_t k, sb_grid *grids, uint8_t *codes) {
+sb_status sb_round_stack_get(sb_round_stack *s, size_t k, sb_grid *grids, uint8_t *codes,
+                             uint16_t *row_factors) {
   sb_backend *b = s->setup.backend;
   const size_t first = s->starts[k], rows = s->starts[k + 1] - first, cols = s->setup.cols;
   const sb_grid *all;
   SB_TRY(fetch_grids(s, &all));
   SB_TRY(b->op->download(b, s->setup.stream, codes, s->stack.codes + first * cols, rows * cols));
+  if (s->row_factors)
+    SB_TRY(b->op->download(b, s->setup.stream, row_factors, s->row_factors + first,
+                           rows * sizeof *row_factors));
   SB_TRY(b->op->sync(b, s->setup.stream));
   for (size_t j = 0; j < sb_div_up(cols, s->setup.block_cols); j++)
     memcpy(grids + j * rows, all + j * s->setup.rows + first, rows * sizeof *grids);

@@ -17,7 +17,8 @@
 #define SB_TRELLIS_OPS(OP)                                                                         \
   OP(hadamard)                                                                                     \
   OP(trellis_transform)                                                                            \
-  OP(trellis_quantize)
+  OP(trellis_quantize)                                                                             \
+  OP(trellis_round)
 
 /* dst[T, n] = after o ((before o src) H): every row of src times `before` [n] (fp16, or NULL), then
  * transformed in blocks of `block` channels, then times `after` [n] (fp16, or NULL). In place is
@@ -41,10 +42,16 @@ typedef sb_status sb_trellis_quantize_fn(sb_backend *, sb_stream, void *out, sb_
                                          const sb_block_weights *w, uint64_t row_key,
                                          const uint16_t *col_factors);
 
-/* round_columns (ops/round.h) for trellis codes. w [rows, cols] is S, and the factor is that of the
- * second moments of transformed inputs. All columns of a tile are coded at once, then all later
- * columns are corrected for their errors. grids: `scale` is the block's scale, the same for its
- * rows; codes: the K new bits of each weight. */
+/* round_columns (ops/round.h) for trellis codes (LDLQ by groups of columns, as QTIP does it, arXiv
+ * 2406.11235). w [rows, cols] is S, and the factor is that of the second moments of transformed
+ * inputs. All columns of a tile are coded at once, to the nearest walk, then all later columns are
+ * corrected for their errors E: by E U^-1 times the rows of the factor, with U its square of these
+ * columns on the diagonal.
+ *
+ * The scale of a block follows from its weights as they are when its first column is reached
+ * (shared/trellis_scale.h). Writes grids, of which `scale` alone means something, the block's scale
+ * (fp16) in all its rows; and codes, the K new bits of each weight.
+ * O(rows (end - begin) (cols + 2^L)). */
 typedef sb_status sb_trellis_round_fn(sb_backend *, sb_stream, const sb_stack *, float *w,
                                       size_t begin, size_t end, const float *panel, size_t ld);
 

@@ -53,14 +53,23 @@ SB_HOST_DEVICE static inline float sb_trellis_gain(sb_code_kind code_kind, unsig
   return 1.0f;
 }
 
+/* The same where the block is rounded with feedback (trellis_round), over its root mean square when
+ * its first column is reached: the errors of its own columns are still to be added to it. */
+SB_HOST_DEVICE static inline float sb_trellis_feedback_gain(unsigned width) {
+  return width <= 2 ? 1.15f : 1.12f;
+}
+
 /* The scale of a block of n elements whose squares sum to `squares`. EXL3 has no scales of blocks:
  * 1. */
-SB_HOST_DEVICE static inline uint16_t sb_trellis_scale(sb_code_kind code_kind, unsigned width,
-                                                       double squares, size_t n) {
+SB_HOST_DEVICE static inline uint16_t sb_trellis_scale_with(sb_code_kind code_kind, unsigned width,
+                                                            float gain, double squares, size_t n) {
   const sb_trellis t = sb_trellis_of(code_kind, width);
   if (t.exl3) return sb_trellis_magnitude(1.0f);
-  return sb_trellis_magnitude((float)sqrt(squares / (double)n) * sb_trellis_gain(code_kind, width) /
-                              sb_trellis_unit(&t));
+  return sb_trellis_magnitude((float)sqrt(squares / (double)n) * gain / sb_trellis_unit(&t));
+}
+SB_HOST_DEVICE static inline uint16_t sb_trellis_scale(sb_code_kind code_kind, unsigned width,
+                                                       double squares, size_t n) {
+  return sb_trellis_scale_with(code_kind, width, sb_trellis_gain(code_kind, width), squares, n);
 }
 
 #endif
