@@ -1,8 +1,49 @@
-/* One block row as a stack on the CPU backend, for the tests of rounding by second moments. */
+/* What the tests of rounding by second moments share: moments, errors by them, and block rows as
+ * stacks on the CPU backend. */
 #ifndef SB_TESTS_KERNELS_STACKS_H
 #define SB_TESTS_KERNELS_STACKS_H
 
 #include "tests/kernels/blocks.h"
+
+/* Second moments of `tokens` correlated inputs. */
+static inline double *correlated_moments(size_t n, size_t tokens, uint64_t seed) {
+  double *h = calloc(n * n, sizeof *h);
+  float *x = calloc(n, sizeof *x);
+  uint64_t s = seed;
+  for (size_t t = 0; t < tokens; t++) {
+    const float common = uniform(&s);
+    for (size_t i = 0; i < n; i++)
+      x[i] = uniform(&s) + common * (float)(i % 3) + (i ? 0.5f * x[i - 1] : 0.0f);
+    for (size_t i = 0; i < n; i++)
+      for (size_t j = 0; j < n; j++) h[i * n + j] += (double)x[i] * (double)x[j];
+  }
+  free(x);
+  return h;
+}
+
+/* a = a^-1 by Gauss-Jordan; a is positive definite. */
+static inline void invert(double *a, size_t n) {
+  for (size_t p = 0; p < n; p++) {
+    const double pivot = a[p * n + p];
+    a[p * n + p] = 1;
+    for (size_t j = 0; j < n; j++) a[p * n + j] /= pivot;
+    for (size_t i = 0; i < n; i++) {
+      if (i == p) continue;
+      const double f = a[i * n + p];
+      a[i * n + p] = 0;
+      for (size_t j = 0; j < n; j++) a[i * n + j] -= f * a[p * n + j];
+    }
+  }
+}
+
+/* (w - q) H (w - q)' */
+static inline double error_of(const float *w, const float *q, const double *h, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j < n; j++)
+      sum += ((double)w[i] - (double)q[i]) * h[i * n + j] * ((double)w[j] - (double)q[j]);
+  return sum;
+}
 
 static sb_backend *cpu;
 

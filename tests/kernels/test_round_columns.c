@@ -8,37 +8,6 @@
 #include "kernels/factor.h"
 #include "tests/kernels/stacks.h"
 
-/* Second moments of `tokens` correlated inputs. */
-static double *moments(size_t n, size_t tokens, uint64_t seed) {
-  double *h = calloc(n * n, sizeof *h);
-  float *x = calloc(n, sizeof *x);
-  uint64_t s = seed;
-  for (size_t t = 0; t < tokens; t++) {
-    const float common = uniform(&s);
-    for (size_t i = 0; i < n; i++)
-      x[i] = uniform(&s) + common * (float)(i % 3) + (i ? 0.5f * x[i - 1] : 0.0f);
-    for (size_t i = 0; i < n; i++)
-      for (size_t j = 0; j < n; j++) h[i * n + j] += (double)x[i] * (double)x[j];
-  }
-  free(x);
-  return h;
-}
-
-/* a = a^-1 by Gauss-Jordan; a is positive definite. */
-static void invert(double *a, size_t n) {
-  for (size_t p = 0; p < n; p++) {
-    const double pivot = a[p * n + p];
-    a[p * n + p] = 1;
-    for (size_t j = 0; j < n; j++) a[p * n + j] /= pivot;
-    for (size_t i = 0; i < n; i++) {
-      if (i == p) continue;
-      const double f = a[i * n + p];
-      a[i * n + p] = 0;
-      for (size_t j = 0; j < n; j++) a[i * n + j] -= f * a[p * n + j];
-    }
-  }
-}
-
 /* One row, in double but for the grid, which is that of the float weights. */
 static void textbook(float *out, const float *row, const double *h, size_t n,
                      const sb_tiling *tiling, const uint8_t *bits, sb_code_kind code_kind) {
@@ -62,15 +31,6 @@ static void textbook(float *out, const float *row, const double *h, size_t n,
   free(w);
   free(rest);
   free(now);
-}
-
-/* (w - q) H (w - q)' */
-static double error_of(const float *w, const float *q, const double *h, size_t n) {
-  double sum = 0;
-  for (size_t i = 0; i < n; i++)
-    for (size_t j = 0; j < n; j++)
-      sum += ((double)w[i] - (double)q[i]) * h[i * n + j] * ((double)w[j] - (double)q[j]);
-  return sum;
 }
 
 typedef struct result {
@@ -119,7 +79,7 @@ static void against_the_textbook(void **state) {
     for (int code_kind = 0; code_kind < 2; code_kind++) {
       const sb_tiling *tiling = &tilings[g];
       const size_t n = tiling->cols, rows = sb_tiling_rows_of(tiling, 0);
-      double *h = moments(n, 3 * n, 10 + g);
+      double *h = correlated_moments(n, 3 * n, 10 + g);
       float *w = malloc(rows * n * sizeof *w), *expected = malloc(n * sizeof *expected);
       uint8_t bits[64];
       uint64_t s = 99 + g;
@@ -172,7 +132,7 @@ static void uncorrelated(void **state) {
 static void better_than_nearest(void **state) {
   (void)state;
   const sb_tiling tiling = {40, 96, 40, 32};
-  double *h = moments(96, 500, 3);
+  double *h = correlated_moments(96, 500, 3);
   float *w = malloc(40 * 96 * sizeof *w), *nearest = malloc(40 * 96 * sizeof *nearest);
   uint8_t bits[3] = {2, 3, 4};
   uint64_t s = 1;
@@ -203,7 +163,7 @@ static void panel_by_panel(void **state) {
       const sb_tiling *tiling = &tilings[g];
       const size_t n = tiling->cols, rows = sb_tiling_rows_of(tiling, 0),
                    width = blocks * tiling->block_cols;
-      double *h = moments(n, 3 * n, 30 + g), *copy = malloc(n * n * sizeof *copy);
+      double *h = correlated_moments(n, 3 * n, 30 + g), *copy = malloc(n * n * sizeof *copy);
       float *w = malloc(rows * n * sizeof *w), *left = malloc(rows * n * sizeof *left);
       float *factor = malloc(n * n * sizeof *factor),
             *panel = malloc((n * n + 4 * n) * sizeof *panel);
@@ -237,7 +197,7 @@ static void repairs(void **state) {
   (void)state;
   float factor[30 * 30];
   sb_factor_repair repair;
-  double *h = moments(30, 4, 8);
+  double *h = correlated_moments(30, 4, 8);
   for (size_t i = 0; i < 30; i++) h[7 * 30 + i] = h[i * 30 + 7] = 0;
   assert_ok(sb_factor_lapack(factor, h, 30, 0.01, &repair));
   assert_int_equal(repair.dead, 1);
