@@ -119,11 +119,13 @@ static sb_status fill_rows(sb_round_stack *s, const sb_round_rows *rows, size_t 
   if (!sb_is_trellis(s->setup.code_kind))
     return b->op->convert(b, s->setup.stream, to, SB_F32, w_dev, rows->dtype, weights);
   const sb_tiling tiling = {rows->rows, cols, rows->rows, s->setup.block_cols};
-  return b->op->trellis_transform(
-      b, s->setup.stream, to, s->row_factors + first,
-      &(sb_block_weights){
-          .w = w_dev, .dtype = rows->dtype, .tiling = &tiling, .code_kind = s->setup.code_kind},
-      rows->first_row, rows->row_key, rows->col_factors);
+  return b->op->trellis_transform(b, s->setup.stream, to, s->row_factors + first,
+                                  &(sb_block_weights){.w = w_dev,
+                                                      .dtype = rows->dtype,
+                                                      .tiling = &tiling,
+                                                      .bits = rows->bits,
+                                                      .code_kind = s->setup.code_kind},
+                                  rows->first_row, rows->row_key, rows->col_factors);
 }
 
 sb_status sb_round_stack_add(sb_round_stack *s, const sb_round_rows *rows) {
