@@ -1,11 +1,12 @@
-/* Products with packed weights against the same products with f32 weights (OpenBLAS' sgemv and
- * sgemm, all threads) and against the speed at which this machine reads memory, all in one run: a
- * matrix of 8192 x 8192 and one of 28672 x 8192, in blocks of 128 x 128, of 1 to 8 bits and of
- * mixes with a mean of 3 bits. Contenders take turns, and the best round of each counts, so that
- * other work on the machine hits all of them.
+/* Products with packed weights, integer grids and trellis codes, against the same products with f32
+ * weights (OpenBLAS' sgemv and sgemm, all threads) and against the speed at which this machine
+ * reads memory, all in one run: a matrix of 8192 x 8192 and one of 28672 x 8192, in blocks of 128 x
+ * 128, of 1 to 8 bits and of mixes with a mean of 3 bits. "unpacked": trellis codes are unpacked to
+ * f32, then multiplied by OpenBLAS. Contenders take turns, and the best round of each counts, so
+ * that other work on the machine hits all of them.
  *
  *   bench_packed [seconds per contender and row of figures, default 0.2] [threads]
- *                [plain|avx2|avx512] */
+ *                [plain|avx2|avx512] [12|14|16, the trellis, default 12] */
 #include <cblas.h>
 #include <omp.h>
 #include <stdio.h>
@@ -38,8 +39,12 @@ static const mix mixes[] = {
 };
 enum { MIXES = sizeof mixes / sizeof *mixes, UNIFORM_3 = 2 };
 
+enum { GRID, TRELLIS, CODES };
+
 typedef struct matrix {
-  uint8_t *packed;
+  sb_code_kind code_kind;
+  uint8_t *packed, *bits;
+  size_t *offsets;
   size_t bytes;
   sb_packed w;
 } matrix;
@@ -47,7 +52,9 @@ typedef struct matrix {
 typedef struct bench {
   sb_backend *backend;
   sb_tiling tiling;
-  matrix matrices[MIXES];
+  sb_code_kind kinds[CODES];
+  matrix matrices[MIXES][CODES];
+  uint16_t *factors; /* of columns */
   float *dense, *x, *y;
   double read_rate; /* bytes per second */
 } bench;
@@ -68,20 +75,19 @@ static void deal(uint8_t *bits, size_t n, const mix *m) {
   }
 }
 
-/* Any codes, any zero points, all scales and bases 1/16. */
-static sb_status fill(bench *t, matrix *m, const mix *which) {
+/* Any codes, any zero points, all scales, bases and factors 1/16. */
+static sb_status fill(bench *t, matrix *m, const mix *which, sb_code_kind kind) {
   const size_t rows = sb_tiling_block_rows(&t->tiling), columns = sb_tiling_block_cols(&t->tiling);
-  uint8_t *bits = NULL;
-  size_t *offsets = NULL;
   sb_block_part *parts = NULL;
-  SB_TRY(sb_alloc(&bits, rows * columns, 1, "bits"));
-  SB_TRY(sb_alloc(&offsets, rows, sizeof *offsets, "offsets"));
-  SB_TRY(sb_alloc(&parts, 1 + 3 * columns, sizeof *parts, "parts"));
-  deal(bits, rows * columns, which);
+  m->code_kind = kind;
+  SB_TRY(sb_alloc(&m->bits, rows * columns, 1, "bits"));
+  SB_TRY(sb_alloc(&m->offsets, rows, sizeof *m->offsets, "offsets"));
+  SB_TRY(sb_alloc(&parts, 1 + SB_BLOCK_PARTS * columns, sizeof *parts, "parts"));
+  deal(m->bits, rows * columns, which);
   m->bytes = 0;
   for (size_t i = 0; i < rows; i++) {
-    offsets[i] = m->bytes;
-    m->bytes += sb_blockrow_bytes(&t->tiling, i, bits + i * columns, SB_GRID_ASYMMETRIC);
+    m->offsets[i] = m->bytes;
+    m->bytes += sb_blockrow_bytes(&t->tiling, i, m->bits + i * columns, kind);
   }
   SB_TRY(t->backend->op->alloc(t->backend, m->bytes, "packed weights", (void **)&m->packed));
   for (size_t at = 0; at < m->bytes; at += 4) {
@@ -89,20 +95,23 @@ static sb_status fill(bench *t, matrix *m, const mix *which) {
     memcpy(m->packed + at, &word, sb_min_size(4, m->bytes - at));
   }
   for (size_t i = 0; i < rows; i++) {
-    uint8_t *at = m->packed + offsets[i];
-    const size_t count =
-        sb_blockrow_parts(parts, &t->tiling, i, bits + i * columns, SB_GRID_ASYMMETRIC);
-    memcpy(at, bits + i * columns, columns);
+    uint8_t *at = m->packed + m->offsets[i];
+    const size_t count = sb_blockrow_parts(parts, &t->tiling, i, m->bits + i * columns, kind);
+    for (size_t j = 0; j < columns; j++) at[j] = sb_alphabet_byte(m->bits[i * columns + j], kind);
     for (size_t k = 0; k < count; at += parts[k].bytes, k++)
       for (size_t n = 0; parts[k].kind == 16 && n < parts[k].bytes; n += 2)
         memcpy(at + n, "\0\x2c", 2);
   }
-  sb_status status = t->backend->op->packed_create(t->backend, NULL, m->packed, offsets, &t->tiling,
-                                                   bits, SB_GRID_ASYMMETRIC, NULL, &m->w);
-  sb_free(&bits);
-  sb_free(&offsets);
   sb_free(&parts);
-  return status;
+  return t->backend->op->packed_create(t->backend, NULL, m->packed, m->offsets, &t->tiling, m->bits,
+                                       kind, sb_is_trellis(kind) ? t->factors : NULL, &m->w);
+}
+
+static void empty(bench *t, matrix *m) {
+  t->backend->op->packed_destroy(t->backend, m->w);
+  t->backend->op->free(t->backend, m->packed);
+  sb_free(&m->bits);
+  sb_free(&m->offsets);
 }
 
 static double read_once(const float *p, size_t n) {
@@ -138,29 +147,47 @@ static double packed_once(const bench *t, const matrix *m, size_t T) {
   return sb_now() - start;
 }
 
+/* To f32, in the place of the dense weights. */
+static double unpacked_once(const bench *t, const matrix *m) {
+  double start = sb_now();
+  if (t->backend->op->unpack_blocks(t->backend, NULL, t->dense, SB_F32, m->packed, m->offsets,
+                                    &t->tiling, m->bits, m->code_kind, t->factors) != SB_OK) {
+    fprintf(stderr, "%s\n", sb_message());
+    exit(1);
+  }
+  return sb_now() - start;
+}
+
 static void keep(double *best, double took) {
   if (*best == 0.0 || took < *best) *best = took;
 }
 
 static void row(bench *t, size_t T, double seconds) {
-  double packed[MIXES] = {0}, dense = 0, spent = sb_now(), read = 0;
+  double packed[MIXES][CODES] = {{0}}, dense = 0, unpacked = 0, spent = sb_now(), read = 0;
   const size_t count = t->tiling.rows * t->tiling.cols;
-  for (int round = 0; round < 3 || sb_now() - spent < seconds * (MIXES + 2); round++) {
+  for (int round = 0; round < 3 || sb_now() - spent < seconds * (CODES * MIXES + 3); round++) {
     keep(&read, read_once(t->dense, count));
     keep(&dense, dense_once(t, T));
-    for (int m = 0; m < MIXES; m++) keep(&packed[m], packed_once(t, &t->matrices[m], T));
+    keep(&unpacked, unpacked_once(t, &t->matrices[UNIFORM_3][TRELLIS]));
+    for (int m = 0; m < MIXES; m++)
+      for (int c = 0; c < CODES; c++) keep(&packed[m][c], packed_once(t, &t->matrices[m][c], T));
   }
   const double rate = (double)count * sizeof(float) / read;
-  printf("\n%zu x %zu, %zu token%s: OpenBLAS f32 %.2f ms, reading memory %.1f GB/s\n\n",
-         t->tiling.rows, t->tiling.cols, T, T > 1 ? "s" : "", 1e3 * dense, 1e-9 * rate);
-  printf("| weights | ms | f32 / this | this / 3 bits | bytes read, share of memory's rate | "
-         "GFLOP/s |\n");
-  printf("| --- | ---: | ---: | ---: | ---: | ---: |\n");
-  for (int m = 0; m < MIXES; m++)
-    printf("| %s | %.3f | %.2f | %.3f | %.2f | %.0f |\n", mixes[m].name, 1e3 * packed[m],
-           dense / packed[m], packed[m] / packed[UNIFORM_3],
-           (double)t->matrices[m].bytes / packed[m] / rate,
-           2e-9 * (double)count * (double)T / packed[m]);
+  printf("\n%zu x %zu, %zu token%s: OpenBLAS f32 %.2f ms, 3 bits of trellis unpacked %.2f ms more, "
+         "reading memory %.1f GB/s\n\n",
+         t->tiling.rows, t->tiling.cols, T, T > 1 ? "s" : "", 1e3 * dense, 1e3 * unpacked,
+         1e-9 * rate);
+  printf("| weights | grid, ms | trellis, ms | trellis / grid | f32 / grid | f32 / trellis | "
+         "unpacked / trellis | grid, trellis: share of memory's rate |\n");
+  printf("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+  for (int m = 0; m < MIXES; m++) {
+    const double *took = packed[m];
+    printf("| %s | %.3f | %.3f | %.2f | %.2f | %.2f | %.2f | %.2f, %.2f |\n", mixes[m].name,
+           1e3 * took[GRID], 1e3 * took[TRELLIS], took[TRELLIS] / took[GRID], dense / took[GRID],
+           dense / took[TRELLIS], (dense + unpacked) / took[TRELLIS],
+           (double)t->matrices[m][GRID].bytes / took[GRID] / rate,
+           (double)t->matrices[m][TRELLIS].bytes / took[TRELLIS] / rate);
+  }
   fflush(stdout);
 }
 
@@ -175,14 +202,16 @@ static sb_status run(bench *t, size_t rows, size_t cols, size_t most, double sec
     t->dense[i] = (float)(i * 2654435761u % 1000u) * 0.002f - 1.0f;
   for (size_t i = 0; i < most * cols; i++)
     t->x[i] = (float)(i * 2246822519u % 1000u) * 0.002f - 1.0f;
-  for (int m = 0; m < MIXES; m++) SB_TRY(fill(t, &t->matrices[m], &mixes[m]));
+  SB_TRY(sb_alloc(&t->factors, cols, sizeof *t->factors, "factors"));
+  for (size_t i = 0; i < cols; i++) t->factors[i] = 0x3c00; /* 1 */
+  for (int m = 0; m < MIXES; m++)
+    for (int c = 0; c < CODES; c++) SB_TRY(fill(t, &t->matrices[m][c], &mixes[m], t->kinds[c]));
   const size_t tokens[] = {1, 2, 4, 8, 16, 64, 512};
   for (size_t i = 0; i < sizeof tokens / sizeof *tokens && tokens[i] <= most; i++)
     row(t, tokens[i], seconds);
-  for (int m = 0; m < MIXES; m++) {
-    op->packed_destroy(t->backend, t->matrices[m].w);
-    op->free(t->backend, t->matrices[m].packed);
-  }
+  for (int m = 0; m < MIXES; m++)
+    for (int c = 0; c < CODES; c++) empty(t, &t->matrices[m][c]);
+  sb_free(&t->factors);
   op->free(t->backend, t->dense);
   op->free(t->backend, t->x);
   op->free(t->backend, t->y);
@@ -193,15 +222,18 @@ int main(int argc, char **argv) {
   const double seconds = argc > 1 ? atof(argv[1]) : 0.2;
   const int threads = argc > 2 ? atoi(argv[2]) : omp_get_max_threads();
   static const char *const levels[] = {"plain", "avx2", "avx512"};
-  bench t = {0};
+  const int states = argc > 4 ? atoi(argv[4]) : 12;
+  bench t = {.kinds = {SB_GRID_ASYMMETRIC, states == 16   ? SB_TRELLIS_16
+                                           : states == 14 ? SB_TRELLIS_14
+                                                          : SB_TRELLIS_12}};
   omp_set_num_threads(threads);
   openblas_set_num_threads(threads);
   sb_status status = sb_backend_cpu_create(SB_COMPUTE_F32, threads, &t.backend);
   if (status == SB_OK) {
     sb_cpu *cpu = t.backend->impl;
-    for (int level = 0; argc > 3 && level < SB_PACKED_LEVELS; level++)
-      if (strcmp(argv[3], levels[level]) == 0 && sb_packed_kernels_at((sb_packed_level)level))
-        cpu->packed = sb_packed_kernels_at((sb_packed_level)level);
+    for (int level = 0; argc > 3 && level < SB_CPU_LEVELS; level++)
+      if (strcmp(argv[3], levels[level]) == 0 && sb_packed_kernels_at((sb_cpu_level)level))
+        cpu->packed = sb_packed_kernels_at((sb_cpu_level)level);
     printf("%d threads, kernels: %s\n", threads, cpu->packed->name);
     status = run(&t, 8192, 8192, 512, seconds);
   }

@@ -80,7 +80,7 @@ sb_status sb_backend_cpu_create(sb_compute compute, int threads, sb_backend **ou
   SB_GO(sb_alloc(&cpu, 1, sizeof *cpu, "CPU backend"));
   cpu->compute = compute;
   cpu->threads = threads;
-  cpu->packed = sb_packed_kernels_best();
+  cpu->packed = sb_packed_kernels_at(sb_cpu_best());
   backend->name = "cpu";
   backend->act = SB_F32;
   backend->operand = compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32;

@@ -12,27 +12,10 @@
 #include "kernels/cpu/cpu_trellis_decode.h"
 #include "kernels/shared/blockrow_layout.h"
 
-const sb_packed_kernels *sb_packed_kernels_at(sb_packed_level level) {
-  __builtin_cpu_init();
-  switch (level) {
-  case SB_PACKED_AVX512:
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vbmi") &&
-                   __builtin_cpu_supports("avx512vnni")
-               ? &sb_packed_avx512
-               : NULL;
-  case SB_PACKED_AVX2:
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &sb_packed_avx2 : NULL;
-  default:
-    return &sb_packed_plain;
-  }
-}
-
-const sb_packed_kernels *sb_packed_kernels_best(void) {
-  int level = SB_PACKED_LEVELS - 1;
-  while (!sb_packed_kernels_at((sb_packed_level)level)) level--;
-  return sb_packed_kernels_at((sb_packed_level)level);
+const sb_packed_kernels *sb_packed_kernels_at(sb_cpu_level level) {
+  static const sb_packed_kernels *const all[SB_CPU_LEVELS] = {&sb_packed_plain, &sb_packed_avx2,
+                                                              &sb_packed_avx512};
+  return sb_cpu_runs(level) ? all[level] : NULL;
 }
 
 /* ---- the matrix ---- */

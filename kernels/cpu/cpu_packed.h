@@ -25,6 +25,7 @@
 #define SB_KERNELS_CPU_CPU_PACKED_H
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu_level.h"
 
 enum {
   SB_PACKED_PIECE = 128, /* codes per piece */
@@ -97,21 +98,10 @@ enum {
   SB_PACKED_SCRATCH = SB_PACKED_SUMS + 2 * SB_PACKED_ROWS + SB_PACKED_ROWS * SB_PACKED_FEW
 };
 
-/* Sets of kernels, the fastest last. */
-typedef enum sb_packed_level {
-  SB_PACKED_PLAIN,
-  SB_PACKED_AVX2,
-  SB_PACKED_AVX512,
-  SB_PACKED_LEVELS
-} sb_packed_level;
-
 extern const sb_packed_kernels sb_packed_plain, sb_packed_avx2, sb_packed_avx512;
 
-/* The kernels of a level; NULL if this processor cannot run them. SB_PACKED_AVX2 needs AVX2 and
- * FMA; SB_PACKED_AVX512 needs AVX-512 F, BW, VL, DQ, CD, VBMI and VNNI. */
-const sb_packed_kernels *sb_packed_kernels_at(sb_packed_level level);
-/* The kernels of the highest level that this processor can run. */
-const sb_packed_kernels *sb_packed_kernels_best(void);
+/* The kernels of a level; NULL if this processor cannot run them. */
+const sb_packed_kernels *sb_packed_kernels_at(sb_cpu_level level);
 
 /* y = x W', or += if `add`, for a matrix in trellis codes. */
 sb_status sb_cpu_packed_trellis(sb_backend *, const struct sb_packed_impl *w, float *y,

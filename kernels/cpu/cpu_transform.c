@@ -33,23 +33,65 @@ SB_LANES_INLINE vector turn_lanes(vector v) {
          eight * v;
 }
 
-/* Vectors at x, x + step, ... of number n: strides first, 2 first, ..., n / 2 of them. */
-SB_LANES_INLINE void turn_vectors(float *x, size_t step, size_t n) {
+/* Most vectors that are turned in registers. */
+#ifdef __AVX512F__
+enum { MOST = 16 };
+#else
+enum { MOST = 8 }; /* of two registers each, of sixteen */
+#endif
+
+/* Vectors at x, x + step, ...: all strides of `n` <= MOST of them, a constant, then times norm. */
+SB_LANES_INLINE void turn_registers(float *x, size_t step, size_t n, float norm) {
+  vector v[MOST];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < n; i++) v[i] = load(x + i * step);
+#pragma GCC unroll 4
   for (size_t stride = 1; stride < n; stride *= 2)
+#pragma GCC unroll 16
     for (size_t i = 0; i < n; i++) {
       if (i & stride) continue;
-      float *low = x + i * step, *high = low + stride * step;
-      const vector a = load(low), b = load(high);
-      store(low, a + b);
-      store(high, a - b);
+      const vector a = v[i], b = v[i + stride];
+      v[i] = a + b;
+      v[i + stride] = a - b;
     }
+#pragma GCC unroll 16
+  for (size_t i = 0; i < n; i++) store(x + i * step, v[i] * norm);
+}
+
+SB_LANES_INLINE void turn_some(float *x, size_t step, size_t n, float norm) {
+  switch (n) {
+  case 1:
+    turn_registers(x, step, 1, norm);
+    break;
+  case 2:
+    turn_registers(x, step, 2, norm);
+    break;
+  case 4:
+    turn_registers(x, step, 4, norm);
+    break;
+  case 8:
+    turn_registers(x, step, 8, norm);
+    break;
+  default:
+    turn_registers(x, step, MOST, norm);
+  }
+}
+
+/* Vectors at x, x + step, ... of number n: strides first, 2 first, ..., n / 2 of them, as many as
+ * fit into registers at once; then times norm. */
+static void turn_vectors(float *x, size_t step, size_t n, float norm) {
+  size_t stride = 1;
+  for (; n / stride > MOST; stride *= MOST)
+    for (size_t i = 0; i < n; i += stride * MOST)
+      for (size_t k = 0; k < stride; k++) turn_some(x + (i + k) * step, stride * step, MOST, 1.0f);
+  for (size_t k = 0; k < stride; k++) turn_some(x + k * step, stride * step, n / stride, norm);
 }
 
 static void turn_run(float *x, size_t n) {
   const float norm = sb_hadamard_norm(n);
   if (n >= LANES) {
     for (size_t i = 0; i < n; i += LANES) store(x + i, turn_lanes(load(x + i)));
-    turn_vectors(x, LANES, n / LANES);
+    turn_vectors(x, LANES, n / LANES, norm);
   } else {
     for (size_t stride = 1; stride < n; stride *= 2)
       for (size_t i = 0; i < n; i++) {
@@ -58,8 +100,8 @@ static void turn_run(float *x, size_t n) {
         x[i] = a + b;
         x[i + stride] = a - b;
       }
+    for (size_t i = 0; i < n; i++) x[i] *= norm;
   }
-  for (size_t i = 0; i < n; i++) x[i] *= norm;
 }
 
 void sb_cpu_hadamard_runs(float *x, size_t n) {
@@ -74,22 +116,18 @@ void sb_cpu_hadamard_runs(float *x, size_t n) {
 static void turn_columns(sb_cpu_patch *p) {
   const size_t fill = (LANES - p->cols % LANES) % LANES;
   for (size_t r = 0; r < p->rows; r++)
-    memset(p->x + r * SB_TRELLIS_PATCH + p->cols, 0, fill * sizeof *p->x);
+    memset(p->x + r * SB_PATCH_LD + p->cols, 0, fill * sizeof *p->x);
   for (size_t first = 0; first < p->rows;) {
     const size_t run = sb_hadamard_run(p->rows - first);
     const float norm = sb_hadamard_norm(run);
-    for (size_t c = 0; c < p->cols; c += LANES) {
-      float *x = p->x + first * SB_TRELLIS_PATCH + c;
-      turn_vectors(x, SB_TRELLIS_PATCH, run);
-      for (size_t r = 0; r < run; r++)
-        store(x + r * SB_TRELLIS_PATCH, load(x + r * SB_TRELLIS_PATCH) * norm);
-    }
+    for (size_t c = 0; c < p->cols; c += LANES)
+      turn_vectors(p->x + first * SB_PATCH_LD + c, SB_PATCH_LD, run, norm);
     first += run;
   }
 }
 
 static void turn(sb_cpu_patch *p) {
-  for (size_t r = 0; r < p->rows; r++) sb_cpu_hadamard_runs(p->x + r * SB_TRELLIS_PATCH, p->cols);
+  for (size_t r = 0; r < p->rows; r++) sb_cpu_hadamard_runs(p->x + r * SB_PATCH_LD, p->cols);
   turn_columns(p);
 }
 
@@ -111,7 +149,7 @@ void sb_cpu_patch_forward(sb_cpu_patch *p, const void *w, sb_dtype dtype,
   for (size_t r = 0; r < p->rows; r++) {
     const float row = factor_of(at->row_factors, r);
     const float *from = lanes_floats(room, w, dtype, at->first + r * at->ld, p->cols);
-    float *to = p->x + r * SB_TRELLIS_PATCH;
+    float *to = p->x + r * SB_PATCH_LD;
     for (size_t c = 0; c < p->cols; c++) to[c] = from[c] / (row * col[c]);
   }
   turn(p);
@@ -123,7 +161,7 @@ void sb_cpu_patch_back(sb_cpu_patch *p, void *out, sb_dtype dtype, const sb_cpu_
   turn(p);
   for (size_t r = 0; r < p->rows; r++) {
     const float row = factor_of(at->row_factors, r);
-    float *x = p->x + r * SB_TRELLIS_PATCH;
+    float *x = p->x + r * SB_PATCH_LD;
     for (size_t c = 0; c < p->cols; c++) x[c] = x[c] * row * col[c];
     for (size_t c = 0; c < p->cols; c += LANES) {
       const lanes_mask m = lanes_first(p->cols - c);
@@ -153,7 +191,7 @@ double sb_cpu_patch_squares(const sb_cpu_patch *p) {
   double all = 0.0;
   for (size_t r = 0; r < p->rows; r++) {
     double sums[LANES] = {0};
-    add_squares(sums, p->x + r * SB_TRELLIS_PATCH, p->cols);
+    add_squares(sums, p->x + r * SB_PATCH_LD, p->cols);
     all += total_of(sums);
   }
   return all;

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "kernels/alphabet_trellis.h"
+#include "kernels/cpu/cpu_trellis_decode.h"
 
 /* A patch of a block: its first row and column there. */
 typedef struct window {
@@ -43,21 +44,23 @@ static void round_patch(sb_cpu_patch *p, const sb_block_shape *s, window at, sb_
                         float scale, uint8_t *codes) {
   const sb_trellis t = sb_trellis_of(s->code_kind, s->bits);
   uint8_t code[SB_TRELLIS_PATCH * SB_TRELLIS_PATCH];
-  sb_viterbi_panel(viterbi, scale, p->rows, p->cols, p->x, SB_TRELLIS_PATCH, code, SB_TRELLIS_PATCH,
-                   p->x, SB_TRELLIS_PATCH);
+  sb_viterbi_panel(viterbi, scale, p->rows, p->cols, p->x, SB_PATCH_LD, code, SB_TRELLIS_PATCH,
+                   p->x, SB_PATCH_LD);
   for (size_t col = 0; codes && col < p->cols; col += t.tile_cols)
     for (size_t row = 0; row < p->rows; row += t.tile_rows)
       sb_trellis_tile_encode(&t, codes + tile_at(&t, s, at, row, col), p->rows - row, p->cols - col,
                              code + row * SB_TRELLIS_PATCH + col, SB_TRELLIS_PATCH);
 }
 
+/* Fills the patch with the values of the block's codes. */
 static void decode_patch(sb_cpu_patch *p, const sb_block_shape *s, window at, float scale,
                          const uint8_t *codes) {
   const sb_trellis t = sb_trellis_of(s->code_kind, s->bits);
-  for (size_t col = 0; col < p->cols; col += t.tile_cols)
-    for (size_t row = 0; row < p->rows; row += t.tile_rows)
-      sb_trellis_tile_decode(&t, codes + tile_at(&t, s, at, row, col), scale, p->rows - row,
-                             p->cols - col, p->x + row * SB_TRELLIS_PATCH + col, SB_TRELLIS_PATCH);
+  for (size_t row = 0; row < p->rows; row += SB_STRIP_ROWS) {
+    const sb_strip strip = sb_strip_of(&t, codes, s->rows, at.row + row, at.col, p->cols);
+    sb_strip_rows(sb_trellis_kernels_best(), p->x + row * SB_PATCH_LD, SB_PATCH_LD, &t, &strip,
+                  scale);
+  }
 }
 
 /* ---- blocks ---- */
@@ -81,7 +84,7 @@ void sb_cpu_trellis_transform_block(const sb_block_shape *shape, const sb_cpu_tr
     const sb_cpu_patch_place at = place_of(&from->at, open_patch(&p, shape, i));
     sb_cpu_patch_forward(&p, from->w, from->dtype, &at);
     for (size_t r = 0; r < p.rows; r++)
-      memcpy(s + at.first + r * at.ld, p.x + r * SB_TRELLIS_PATCH, p.cols * sizeof *s);
+      memcpy(s + at.first + r * at.ld, p.x + r * SB_PATCH_LD, p.cols * sizeof *s);
   }
 }
 

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/cpu_level.h"
+
 /* The largest whole number that an x becomes. High numbers are then at most 2^14, and the sums of
  * 128 products with levels below 2^10 stay below 2^31. */
 #define MOST 0x1p30
@@ -69,4 +71,25 @@ void sb_strip_columns(const sb_trellis_kernels *kernels, float *columns, const s
   }
   kernels->levels(levels, t, strip);
   kernels->columns(columns, levels, strip->tiles, scale);
+}
+
+void sb_strip_rows(const sb_trellis_kernels *kernels, float *out, size_t ld, const sb_trellis *t,
+                   const sb_strip *strip, float scale) {
+  if (t->exl3) {
+    float columns[SB_STRIP_LEVELS];
+    const size_t cols = strip->tiles * t->tile_cols;
+    columns_exl3(columns, t, strip, scale);
+    for (size_t r = 0; r < strip->rows; r++)
+      for (size_t c = 0; c < cols; c++) out[r * ld + c] = columns[c * SB_STRIP_ROWS + r];
+  } else {
+    int16_t levels[SB_STRIP_LEVELS];
+    kernels->levels(levels, t, strip);
+    kernels->rows(out, ld, levels, strip->tiles, scale);
+  }
+}
+
+const sb_trellis_kernels *sb_trellis_kernels_best(void) {
+  static const sb_trellis_kernels *const all[SB_CPU_LEVELS] = {&sb_trellis_plain, &sb_trellis_avx2,
+                                                               &sb_trellis_avx512};
+  return all[sb_cpu_best()];
 }

@@ -66,6 +66,8 @@ typedef struct sb_trellis_kernels {
   void (*in_order)(float *out, const float *sums);
   /* columns[c, 64] = scale * level of column c of the strip. */
   void (*columns)(float *columns, const int16_t *levels, size_t tiles, float scale);
+  /* out[64 rows, 4 tiles], rows ld floats apart: the same. */
+  void (*rows)(float *out, size_t ld, const int16_t *levels, size_t tiles, float scale);
   /* out[T, 64] += columns[n, 64] times x[T, n]; rows of `out` are out_ld floats apart, of x ld. */
   void (*multiply)(float *out, size_t out_ld, const float *columns, size_t n, const float *x,
                    size_t ld, size_t T);
@@ -75,6 +77,13 @@ typedef struct sb_trellis_kernels {
  * stands in rows beyond the block is arbitrary, and may be what stood there. */
 void sb_strip_columns(const sb_trellis_kernels *, float *columns, const sb_trellis *,
                       const sb_strip *, float scale);
+/* The same, row by row: element (r, c) at out[r * ld + c]. Writes whole tiles: 64 rows of
+ * SB_STRIP_COLS columns may be written, and what lies beyond the block is arbitrary. */
+void sb_strip_rows(const sb_trellis_kernels *, float *out, size_t ld, const sb_trellis *,
+                   const sb_strip *, float scale);
+
+/* The fastest kernels that this processor can run. */
+const sb_trellis_kernels *sb_trellis_kernels_best(void);
 
 extern const sb_trellis_kernels sb_trellis_plain, sb_trellis_avx2, sb_trellis_avx512;
 

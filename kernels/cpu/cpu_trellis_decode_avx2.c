@@ -58,6 +58,22 @@ PT_INLINE pf pf_fma(pf a, pf b, pf c) {
   return _mm256_fmadd_ps(a, b, c);
 }
 
+PT_INLINE void pf_four(float *out, size_t ld, pf a, pf b, pf c, pf d) {
+  const __m256d ab0 = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)),
+                ab2 = _mm256_castps_pd(_mm256_unpackhi_ps(a, b)),
+                cd0 = _mm256_castps_pd(_mm256_unpacklo_ps(c, d)),
+                cd2 = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+  const __m256 row[4] = {_mm256_castpd_ps(_mm256_unpacklo_pd(ab0, cd0)),
+                         _mm256_castpd_ps(_mm256_unpackhi_pd(ab0, cd0)),
+                         _mm256_castpd_ps(_mm256_unpacklo_pd(ab2, cd2)),
+                         _mm256_castpd_ps(_mm256_unpackhi_pd(ab2, cd2))};
+  PT_UNROLL(4)
+  for (size_t i = 0; i < 4; i++) {
+    _mm_storeu_ps(out + i * ld, _mm256_castps256_ps128(row[i]));
+    _mm_storeu_ps(out + (4 + i) * ld, _mm256_extractf128_ps(row[i], 1));
+  }
+}
+
 /* ---- states ---- */
 
 #define PT_ORDER(K)         0u
@@ -139,5 +155,5 @@ PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, uns
 
 #include "kernels/cpu/cpu_trellis_kernels.h"
 
-const sb_trellis_kernels sb_trellis_avx2 = {"AVX2",   PT_TOKENS, levels,  dot,
-                                            in_order, columns,   multiply};
+const sb_trellis_kernels sb_trellis_avx2 = {"AVX2",   PT_TOKENS, levels, dot,
+                                            in_order, columns,   rows,   multiply};

@@ -63,6 +63,24 @@ PT_INLINE pf pf_fma(pf a, pf b, pf c) {
   return _mm512_fmadd_ps(a, b, c);
 }
 
+PT_INLINE void pf_four(float *out, size_t ld, pf a, pf b, pf c, pf d) {
+  const __m512d ab0 = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)),
+                ab2 = _mm512_castps_pd(_mm512_unpackhi_ps(a, b)),
+                cd0 = _mm512_castps_pd(_mm512_unpacklo_ps(c, d)),
+                cd2 = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+  const __m512 row[4] = {_mm512_castpd_ps(_mm512_unpacklo_pd(ab0, cd0)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(ab0, cd0)),
+                         _mm512_castpd_ps(_mm512_unpacklo_pd(ab2, cd2)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(ab2, cd2))};
+  PT_UNROLL(4)
+  for (size_t i = 0; i < 4; i++) {
+    _mm_storeu_ps(out + i * ld, _mm512_castps512_ps128(row[i]));
+    _mm_storeu_ps(out + (4 + i) * ld, _mm512_extractf32x4_ps(row[i], 1));
+    _mm_storeu_ps(out + (8 + i) * ld, _mm512_extractf32x4_ps(row[i], 2));
+    _mm_storeu_ps(out + (12 + i) * ld, _mm512_extractf32x4_ps(row[i], 3));
+  }
+}
+
 /* ---- states ---- */
 
 #define PT_PER(K)           ((K) <= 3 ? 16u : (K) <= 6 ? 8u : 4u)
@@ -135,5 +153,5 @@ PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, uns
 
 #include "kernels/cpu/cpu_trellis_kernels.h"
 
-const sb_trellis_kernels sb_trellis_avx512 = {"AVX-512", PT_TOKENS, levels,  dot,
-                                              in_order,  columns,   multiply};
+const sb_trellis_kernels sb_trellis_avx512 = {"AVX-512", PT_TOKENS, levels, dot,
+                                              in_order,  columns,   rows,   multiply};

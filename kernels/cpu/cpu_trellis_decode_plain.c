@@ -93,6 +93,13 @@ PT_INLINE pf pf_fma(pf a, pf b, pf c) {
   return c;
 }
 
+PT_INLINE void pf_four(float *out, size_t ld, pf a, pf b, pf c, pf d) {
+  for (int i = 0; i < PT_LANES; i++) {
+    float *row = out + (size_t)i * ld;
+    row[0] = a.at[i], row[1] = b.at[i], row[2] = c.at[i], row[3] = d.at[i];
+  }
+}
+
 /* ---- levels ---- */
 
 #define PT_ORDER(K)         0u
@@ -123,5 +130,5 @@ PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, uns
 
 #include "kernels/cpu/cpu_trellis_kernels.h"
 
-const sb_trellis_kernels sb_trellis_plain = {"plain C", PT_TOKENS, levels,  dot,
-                                             in_order,  columns,   multiply};
+const sb_trellis_kernels sb_trellis_plain = {"plain C", PT_TOKENS, levels, dot,
+                                             in_order,  columns,   rows,   multiply};

@@ -18,6 +18,7 @@
  *   pt_dot(sum, a, b)    sum + a b of both halves of every lane of 32 bits
  *   pt_even(a), pt_odd(a) the low halves, and the high ones, of lanes of 32 bits, as floats
  *   pf_int(a)            floats of 32-bit lanes
+ *   pf_four(out, ld, a, b, c, d)   lane i of the four, side by side, to out + i ld
  *   pf_set, pf_load, pf_store, pf_fma(a, b, c), pf_mul
  *   PT_INLINE, PT_UNROLL(n)   as in cpu_packed_kernels.h */
 #include <string.h>
@@ -164,6 +165,16 @@ static void columns(float *out, const int16_t *levels, size_t tiles, float scale
       const pt both = pt_load(levels + 2 * r);
       pf_store(out + 2 * pair * SB_STRIP_ROWS + r, pf_mul(by, pt_even(both)));
       pf_store(out + (2 * pair + 1) * SB_STRIP_ROWS + r, pf_mul(by, pt_odd(both)));
+    }
+}
+
+static void rows(float *out, size_t ld, const int16_t *levels, size_t tiles, float scale) {
+  const pf by = pf_set(scale);
+  for (size_t n = 0; n < tiles; n++, levels += SB_TRELLIS_TILE)
+    for (size_t r = 0; r < SB_STRIP_ROWS; r += PT_LANES) {
+      const pt left = pt_load(levels + 2 * r), right = pt_load(levels + 2 * (SB_STRIP_ROWS + r));
+      pf_four(out + r * ld + 4 * n, ld, pf_mul(by, pt_even(left)), pf_mul(by, pt_odd(left)),
+              pf_mul(by, pt_even(right)), pf_mul(by, pt_odd(right)));
     }
 }
 

@@ -10,6 +10,7 @@
 #include "base/dtype.h"
 #include "kernels/blockrow.h"
 #include "kernels/cpu/cpu_packed.h"
+#include "kernels/cpu/cpu_trellis_decode.h"
 #include "tests/kernels/naive.h"
 
 enum { THREADS = 3 };
@@ -86,15 +87,15 @@ static void make_case(packed_case *c, const uint8_t *widths, size_t width_count,
   }
 }
 
-static sb_backend *backend_of(sb_packed_level level, int threads) {
+static sb_backend *backend_of(sb_cpu_level level, int threads) {
   sb_backend *b = NULL;
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, threads, &b));
   ((sb_cpu *)b->impl)->packed = sb_packed_kernels_at(level);
   return b;
 }
 
-static void product(const packed_case *c, sb_packed_level level, int threads, float *y,
-                    const float *x, size_t T, bool add) {
+static void product(const packed_case *c, sb_cpu_level level, int threads, float *y, const float *x,
+                    size_t T, bool add) {
   sb_backend *b = backend_of(level, threads);
   sb_packed w = NULL;
   assert_ok(b->op->packed_create(b, NULL, c->packed, c->offsets, &c->tiling, c->bits, c->code_kind,
@@ -116,7 +117,7 @@ typedef struct expected {
 /* At one level, with one thread and more. The tolerance is 8 epsilons of the sum of |x|
  * (|w| + |value of code 0|), of which backend.h speaks: a lane adds some 50 numbers
  * here, one after another. */
-static void check_level(const packed_case *c, sb_packed_level level, const expected *e) {
+static void check_level(const packed_case *c, sb_cpu_level level, const expected *e) {
   const size_t rows = c->tiling.rows, cols = c->tiling.cols, count = e->T * rows;
   float *got[THREADS];
   for (int n = 0; n < THREADS; n++) {
@@ -147,8 +148,8 @@ static void check_product(const packed_case *c, size_t T, bool add) {
   naive_gemm(false, true, T, rows, cols, 1.0, size, cols, c->w, cols, 1.0, want, rows);
   for (size_t i = 0; i < T * cols; i++) size[i] = fabs(size[i]);
   naive_gemm(false, true, T, rows, cols, 1.0, size, cols, c->size, cols, 0.0, room, rows);
-  for (int level = 0; level < SB_PACKED_LEVELS; level++)
-    if (sb_packed_kernels_at((sb_packed_level)level)) check_level(c, (sb_packed_level)level, &e);
+  for (int level = 0; level < SB_CPU_LEVELS; level++)
+    if (sb_packed_kernels_at((sb_cpu_level)level)) check_level(c, (sb_cpu_level)level, &e);
 }
 
 static const uint8_t mix[] = {3, 1, 8, 2, 5, 4, 7, 6};
@@ -192,10 +193,11 @@ static void the_fastest_is_taken(void **state) {
   (void)state;
   sb_backend *b = check_backend(SB_COMPUTE_F32);
   const sb_packed_kernels *taken = ((sb_cpu *)b->impl)->packed;
-  int level = SB_PACKED_LEVELS - 1;
-  while (!sb_packed_kernels_at((sb_packed_level)level)) level--;
-  assert_ptr_equal(taken, sb_packed_kernels_at((sb_packed_level)level));
-  assert_non_null(sb_packed_kernels_at(SB_PACKED_PLAIN));
+  int level = SB_CPU_LEVELS - 1;
+  while (!sb_packed_kernels_at((sb_cpu_level)level)) level--;
+  assert_ptr_equal(taken, sb_packed_kernels_at((sb_cpu_level)level));
+  assert_ptr_equal(taken->trellis, sb_trellis_kernels_best());
+  assert_non_null(sb_packed_kernels_at(SB_CPU_PLAIN));
   b->op->destroy(b);
 }
 

@@ -179,8 +179,8 @@ static void free_case(packed_case *c) {
 
 /* ---- products ---- */
 
-static void product(const packed_case *c, sb_packed_level level, int threads, float *y,
-                    const float *x, size_t T, bool add) {
+static void product(const packed_case *c, sb_cpu_level level, int threads, float *y, const float *x,
+                    size_t T, bool add) {
   sb_backend *b = NULL;
   sb_packed w = NULL;
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, threads, &b));
@@ -201,7 +201,7 @@ typedef struct expected {
 } expected;
 
 /* The tolerance is 8 epsilons of the measure that ops/packed.h names. */
-static void check_level(const packed_case *c, sb_packed_level level, const expected *e) {
+static void check_level(const packed_case *c, sb_cpu_level level, const expected *e) {
   const size_t count = e->T * c->tiling.rows;
   float *got[THREADS];
   for (int n = 0; n < THREADS; n++) {
@@ -249,8 +249,8 @@ static void check_product(const packed_case *c, size_t T, bool add) {
                       T, add};
   naive_gemm(false, true, T, rows, cols, 1.0, wide, cols, c->w, cols, 1.0, e.y, rows);
   measure(c, e.size, x, T);
-  for (int level = 0; level < SB_PACKED_LEVELS; level++)
-    if (sb_packed_kernels_at((sb_packed_level)level)) check_level(c, (sb_packed_level)level, &e);
+  for (int level = 0; level < SB_CPU_LEVELS; level++)
+    if (sb_packed_kernels_at((sb_cpu_level)level)) check_level(c, (sb_cpu_level)level, &e);
 }
 
 static const uint8_t mix[] = {3, 1, 8, 2, 5, 4, 7, 6};
@@ -289,7 +289,7 @@ static void no_numbers(void **state) {
   for (size_t k = 0; k < 3; k++) {
     float *x = check_random(2 * 64, 1.0f, 4), *y = check_zeros(2 * 40);
     x[33] = bad[k];
-    product(&c, SB_PACKED_LEVELS - 1 - (sb_packed_kernels_at(SB_PACKED_AVX512) ? 0 : 1), 2, y, x, 2,
+    product(&c, SB_CPU_LEVELS - 1 - (sb_packed_kernels_at(SB_CPU_AVX512) ? 0 : 1), 2, y, x, 2,
             false);
     for (size_t r = 0; r < 40; r++) {
       assert_false(isfinite(y[r]));

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/random.h"
+#include "kernels/alphabet_trellis.h"
 #include "kernels/cpu/cpu_packed.h"
 #include "kernels/cpu/cpu_trellis_decode.h"
 
@@ -73,7 +74,7 @@ static void edge_free(edge *e) {
 }
 
 static const sb_trellis_kernels *kernels_at(int level) {
-  const sb_packed_kernels *k = sb_packed_kernels_at((sb_packed_level)level);
+  const sb_packed_kernels *k = sb_packed_kernels_at((sb_cpu_level)level);
   return k ? k->trellis : NULL;
 }
 
@@ -104,7 +105,7 @@ static void check_levels(const sb_trellis_kernels *k, const sb_trellis *t, const
 static void levels_of_all_states(void **unused) {
   (void)unused;
   edge e = edge_make();
-  for (int level = 0; level < SB_PACKED_LEVELS; level++)
+  for (int level = 0; level < SB_CPU_LEVELS; level++)
     for (size_t i = 0; i < KINDS && kernels_at(level); i++)
       for (unsigned width = 1; width <= 8; width++) {
         const sb_trellis t = sb_trellis_of(kinds[i], width);
@@ -140,6 +141,43 @@ static void inputs(void **unused) {
   x[7] = -INFINITY;
   sb_strip_input_make(&in, x, 100);
   assert_true(isnan(in.scale));
+}
+
+/* Values of a ragged block, strip by strip, column by column and row by row: the bits that the rule
+ * of numbers gives, of all kinds. */
+static void check_values(const sb_trellis_kernels *k, sb_code_kind kind, unsigned width) {
+  enum { ROWS = 150, COLS = 300, LD = 320 };
+  static const float scale = 0.3f;
+  static float want[ROWS * COLS], columns[SB_STRIP_LEVELS], rows[(ROWS + SB_STRIP_ROWS) * LD];
+  static uint8_t codes[8 * 192 * 304 / 8];
+  const sb_block_shape shape = {ROWS, COLS, width, kind};
+  const sb_trellis t = sb_trellis_of(kind, width);
+  for (size_t i = 0; i < sizeof codes; i++) codes[i] = (uint8_t)sb_mix64_with(width, i);
+  assert_true(sb_trellis_block_bytes(&shape) <= sizeof codes);
+  sb_trellis_block_decode(&shape, codes, scale, want, COLS);
+  for (size_t r = 0; r < ROWS; r += SB_STRIP_ROWS)
+    for (size_t c = 0; c < COLS; c += SB_STRIP_COLS) {
+      const size_t cols = COLS - c < SB_STRIP_COLS ? COLS - c : SB_STRIP_COLS;
+      const sb_strip strip = sb_strip_of(&t, codes, ROWS, r, c, cols);
+      sb_strip_columns(k, columns, &t, &strip, scale);
+      sb_strip_rows(k, rows + r * LD + c, LD, &t, &strip, scale);
+      for (size_t i = 0; i < SB_STRIP_ROWS && r + i < ROWS; i++)
+        for (size_t n = 0; n < cols; n++) {
+          const float value = want[(r + i) * COLS + c + n];
+          if (columns[n * SB_STRIP_ROWS + i] != value || rows[(r + i) * LD + c + n] != value)
+            fail_msg("%s, kind %d, %u bits: (%zu, %zu) is %.9g and %.9g, expected %.9g", k->name,
+                     (int)kind, width, r + i, c + n, (double)columns[n * SB_STRIP_ROWS + i],
+                     (double)rows[(r + i) * LD + c + n], (double)value);
+        }
+    }
+}
+
+static void values(void **unused) {
+  (void)unused;
+  for (int level = 0; level < SB_CPU_LEVELS; level++)
+    for (int kind = SB_TRELLIS_12; kind < SB_CODE_KINDS && kernels_at(level); kind++)
+      for (unsigned width = 1; width <= 8; width++)
+        check_values(kernels_at(level), (sb_code_kind)kind, width);
 }
 
 /* Sums of 4 * tiles products: at most as many roundings of floats as there are, and of the sums
@@ -191,7 +229,7 @@ static void check_products(const sb_trellis_kernels *k, const sb_trellis *t, con
 static void products(void **unused) {
   (void)unused;
   edge e = edge_make();
-  for (int level = 0; level < SB_PACKED_LEVELS; level++)
+  for (int level = 0; level < SB_CPU_LEVELS; level++)
     for (size_t i = 0; i < KINDS && kernels_at(level); i++)
       for (unsigned width = 1; width <= 8; width++)
         for (size_t tiles = 1; tiles <= SB_STRIP_TILES; tiles = 2 * tiles + (tiles == 1)) {
@@ -208,7 +246,7 @@ static void extremes(void **unused) {
   static uint8_t codes[32 * 256];
   static float x[SB_STRIP_COLS], sums[SB_STRIP_SUMS];
   static sb_strip_input in;
-  for (int level = 0; level < SB_PACKED_LEVELS; level++)
+  for (int level = 0; level < SB_CPU_LEVELS; level++)
     for (unsigned width = 1; width <= 8 && kernels_at(level); width++)
       for (int fill = 0; fill <= 255; fill += 255) {
         const sb_trellis t = sb_trellis_of(SB_TRELLIS_16, width);
@@ -232,6 +270,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(levels_of_all_states),
       cmocka_unit_test(inputs),
+      cmocka_unit_test(values),
       cmocka_unit_test(products),
       cmocka_unit_test(extremes),
   };
