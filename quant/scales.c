@@ -5,7 +5,6 @@
 
 #include "base/memory.h"
 #include "kernels/shared/grid.h"
-#include "quant/scale_numbers.h"
 
 /* Means over few steps, because training has few. */
 static const double BETA_MEAN = 0.9, BETA_SQUARE = 0.99, EPSILON = 1e-12;
@@ -158,7 +157,7 @@ static void write_number(state *s, const sb_scale_number *number, double gradien
   if (number->base) put(number->base, &s->was[1], number, factor);
 }
 
-static double rate_of(const sb_scale_number *number) {
+double sb_scales_pace(const sb_scale_number *number) {
   switch (number->kind) {
   case SB_SCALE_GROUP:
     return 1.0 / (double)(1u << (number->bits - 1));
@@ -174,7 +173,7 @@ static double rate_of(const sb_scale_number *number) {
 
 static void move_number(state *s, const sb_scale_number *number, double gradient, const void *how) {
   const step *now = how;
-  const double rate = now->rate * rate_of(number);
+  const double rate = now->rate * sb_scales_pace(number);
   if (number->kind == SB_SCALE_NORM) gradient *= value_of(number->value, number->dtype);
   s->mean = (float)(BETA_MEAN * (double)s->mean + (1 - BETA_MEAN) * gradient);
   s->square = (float)(BETA_SQUARE * (double)s->square + (1 - BETA_SQUARE) * gradient * gradient);

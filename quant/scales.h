@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "model/model.h"
 #include "model/sizes.h"
+#include "quant/scale_numbers.h"
 
 typedef struct sb_scales sb_scales;
 
@@ -40,6 +41,9 @@ void sb_scales_reset(sb_scales *scales);
  * so its outermost level moves by at most `rate` scales; factors of rows, scales of a trellis'
  * blocks and norms have shares of `rate` of their own, found by measurement. Local. O(numbers). */
 void sb_scales_step(sb_scales *scales, const float *gradients, double rate);
+
+/* The share of `rate` that a number moves at. Pure. */
+double sb_scales_pace(const sb_scale_number *number);
 
 /* The training state of this rank's numbers, SB_SCALES_STATE_BYTES each, in their order: to be
  * saved (quant/tune_checkpoint.h), or overwritten by a saved one. sb_scales_restore then continues

@@ -303,8 +303,7 @@ static void moments(void **state) {
   all_ranks_passed();
 }
 
-static void scales(void **state) {
-  (void)state;
+static void check_scales(bool norms) {
   golden g;
   sb_model *packed = NULL;
   sb_scales *made = NULL;
@@ -314,16 +313,22 @@ static void scales(void **state) {
   EXPECT_OK(sb_encode_nearest(g.model, &packed));
   const sb_sizes sizes = sb_model_sizes(packed);
   size_t before = sb_test_live_bytes();
-  EXPECT_OK(sb_scales_create(packed, false, &made));
-  compare("scales", sb_scales_bytes(&sizes, false), sb_test_live_bytes() - before, 0);
+  EXPECT_OK(sb_scales_create(packed, norms, &made));
+  compare("scales", sb_scales_bytes(&sizes, norms), sb_test_live_bytes() - before, 0);
   before = sb_test_live_bytes();
   EXPECT_OK(sb_scale_gradients_create(made, packed, g.backend, &gradients));
-  compare("gradients of scales", sb_scale_gradients_bytes(&sizes, false),
+  compare("gradients of scales", sb_scale_gradients_bytes(&sizes, norms),
           sb_test_live_bytes() - before, 0);
   sb_scale_gradients_free(&gradients);
   sb_scales_free(&made);
   sb_model_free(&packed);
   golden_close(&g);
+}
+
+static void scales(void **state) {
+  (void)state;
+  check_scales(false);
+  check_scales(true);
   all_ranks_passed();
 }
 

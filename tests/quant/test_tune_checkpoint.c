@@ -21,7 +21,8 @@ typedef struct training {
 } training;
 
 static sb_tune_options options_of(const char *checkpoint) {
-  return (sb_tune_options){.batch = 1,
+  return (sb_tune_options){.norms = true,
+                           .batch = 1,
                            .epochs = EPOCHS,
                            .rate = 0.125,
                            .activation_bytes = (size_t)1 << 20,
@@ -135,6 +136,9 @@ static void other_files_are_refused(void **state) {
   options = options_of(path);
   options.batch = 2;
   refused(7, &options, path, "--tune-batch: 1 there, 2 here");
+  options = options_of(path);
+  options.norms = false;
+  refused(7, &options, path, "norms: yes there, none here");
   options = options_of(path);
   refused(8, &options, path, "another");
   invert(scales);

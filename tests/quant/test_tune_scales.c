@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "kernels/shared/trellis.h"
 #include "model/config_read.h"
 #include "quant/encode.h"
 #include "quant/scale_gradients.h"
@@ -15,16 +16,20 @@ typedef struct kind {
   const char *name;
   sb_reorder mode;
   sb_code_kind code_kind;
+  bool norms;
 } kind;
 
-static const kind kinds[] = {{"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC},
-                             {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC},
-                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC}};
+static const kind kinds[] = {{"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, true},
+                             {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, true},
+                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, false},
+                             {"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, false},
+                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, true}};
 #ifdef SB_TEST_ON_CUDA /* a stand-in is slow */
 enum { KINDS = 1, TRIED = 1, SEQLEN = 48 };
 #else
 enum { KINDS = sizeof kinds / sizeof *kinds, TRIED = 3, EPOCHS = 10, SEQLEN = 48 };
 #endif
+enum { SCALE_KINDS = SB_SCALE_NORM + 1 };
 
 /* A model, itself packed to a mix of widths, and a pass through that which knows
  * what the model predicts. */
@@ -32,6 +37,7 @@ typedef struct trainee {
   golden source;
   sb_model *packed;
   sb_pass *pass;
+  bool norms;
 } trainee;
 
 static void orders_of(const kind *k, sb_orders *orders) {
@@ -49,6 +55,7 @@ static void orders_of(const kind *k, sb_orders *orders) {
 static void open_trainee(trainee *t, const kind *k, const sb_world *of) {
   sb_orders orders = {0};
   orders_of(k, &orders);
+  t->norms = k->norms;
   golden_setup setup = {.name = k->name,
                         .world = of,
                         .orders = k->mode == SB_REORDER_NONE ? NULL : &orders,
@@ -66,6 +73,7 @@ static void open_trainee(trainee *t, const kind *k, const sb_world *of) {
                               .sequences = t->source.sequences.count,
                               .seqlen = SEQLEN,
                               .gradients = true,
+                              .norm_gradients = k->norms,
                               .divergence = true,
                               .activation_bytes = 1}; /* one sequence a wave */
   EXPECT_OK(sb_pass_create(&pass, &t->pass));
@@ -79,17 +87,17 @@ static void close_trainee(trainee *t) {
   golden_close(&t->source);
 }
 
-/* Of all groups this rank owns; the number of those. */
+/* Of all numbers this rank owns; how many those are. */
 static float *gradients_of(trainee *t, size_t *owned) {
   sb_scales *scales = NULL;
   sb_scale_gradients *gradients = NULL;
   const float *values = NULL;
   double loss = NAN;
-  EXPECT_OK(sb_scales_create(t->packed, false, &scales));
+  EXPECT_OK(sb_scales_create(t->packed, t->norms, &scales));
   EXPECT_OK(sb_scale_gradients_create(scales, t->packed, t->source.backend, &gradients));
   EXPECT_OK(sb_scale_gradients_measure(gradients, t->pass, &values, &loss));
   EXPECT(loss > 0.001);
-  *owned = sb_scales_before(scales, t->packed->config.layers);
+  *owned = sb_scales_before(scales, sb_scales_parts(scales));
   float *out = malloc((*owned + 1) * sizeof *out);
   memcpy(out, values, *owned * sizeof *out);
   sb_scale_gradients_free(&gradients);
@@ -97,87 +105,135 @@ static float *gradients_of(trainee *t, size_t *owned) {
   return out;
 }
 
-/* Bits of a group, of a world of one, which owns them all. */
-static unsigned width_of(const sb_model *m, size_t group) {
-  size_t i = 0;
-  while (i + 1 < m->arch.matrix_count && group >= m->matrices[i + 1].first_group) i++;
-  const sb_matrix *matrix = &m->matrices[i];
-  const size_t across = sb_tiling_block_cols(&matrix->tiling), at = group - matrix->first_group,
-               r = at / across;
-  return m->bits[matrix->first_block + r / matrix->tiling.block_rows * across + at % across];
+/* The numbers of a world of one, in their order. */
+typedef struct list {
+  bool norms;
+  size_t at;
+  sb_scale_number *numbers;
+} list;
+
+static void put_number(void *context, size_t index, const sb_scale_number *number) {
+  const list *l = context;
+  l->numbers[l->at + index] = *number;
 }
 
-/* The divergence once the scale of a group has been multiplied by exp(by): the first step of Adam
- * is one of the rate, of the outermost level. */
-static double loss_after(trainee *t, size_t group, double by, size_t owned) {
+static sb_status list_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                           void *data) {
+  list *l = context;
+  l->at += sb_scale_numbers_visit(m, l->norms, place, unit, data, put_number, l);
+  return SB_OK;
+}
+
+static sb_scale_number *numbers_of(trainee *t, size_t owned) {
+  list l = {t->norms, 0, calloc(owned, sizeof *l.numbers)};
+  EXPECT_OK(sb_model_visit_owned(t->packed, list_unit, &l));
+  EXPECT(l.at == owned);
+  return l.numbers;
+}
+
+static double present(const sb_scale_number *number) {
+  float value;
+  sb_to_f32(&value, number->value, number->dtype, 1);
+  return (double)value;
+}
+
+/* The divergence once a number has been multiplied by exp(by), about: the first step of Adam is one
+ * of the rate. *log = its logarithm then. */
+static double loss_after(trainee *t, size_t k, const sb_scale_number *number, double by,
+                         size_t owned, double *log_of) {
   sb_scales *scales = NULL;
   float *direction = calloc(owned, sizeof *direction);
   double loss = NAN;
-  direction[group] = by > 0 ? -1.0f : 1.0f;
-  EXPECT_OK(sb_scales_create(t->packed, false, &scales));
-  sb_scales_step(scales, direction, fabs(by) * (1u << (width_of(t->packed, group) - 1)));
+  direction[k] = by > 0 ? -1.0f : 1.0f; /* the step goes against the gradient */
+  if (number->kind == SB_SCALE_NORM && present(number) < 0) direction[k] *= -1.0f;
+  EXPECT_OK(sb_scales_create(t->packed, t->norms, &scales));
+  sb_scales_step(scales, direction, fabs(by) / sb_scales_pace(number));
   sb_scales_free(&scales);
   free(direction);
   sb_pass_forget(t->pass);
   EXPECT_OK(sb_pass_loss(t->pass, &loss));
+  *log_of = log(fabs(present(number)));
   return loss;
 }
 
-/* Central differences at 1/32: scales are fp16, so each end is off by up to 2^-11, 1.6% of the
- * difference; the third derivative adds 2% where it was seen largest, float32 losses some 1e-7. */
+/* The largest gradient of a logarithm among the numbers of a kind. */
+static size_t largest_of(const double *g, const sb_scale_number *numbers, size_t owned,
+                         sb_scale_kind of) {
+  size_t most = SIZE_MAX;
+  for (size_t k = 0; k < owned; k++)
+    if (numbers[k].kind == of && (most == SIZE_MAX || fabs(g[k]) > fabs(g[most]))) most = k;
+  return most;
+}
+
+/* Central differences at 1/32, over the logarithms that were written: the third derivative adds 2%
+ * where it was seen largest, float32 losses some 1e-7. A second try starts from rounded numbers, so
+ * up to 2^-9 from where the gradient was taken (bfloat16 norms). The largest are tried, each of
+ * which is not looked at again. */
+static void check_differences(trainee *t, double *g, const sb_scale_number *numbers, size_t owned,
+                              sb_scale_kind of) {
+  const double h = 0x1p-5;
+  double largest = 0;
+  for (int tried = 0; tried < TRIED; tried++) {
+    double above, below, now;
+    const size_t k = largest_of(g, numbers, owned, of);
+    if (k == SIZE_MAX) return;
+    largest = fmax(largest, fabs(g[k]));
+    const double up = loss_after(t, k, &numbers[k], h, owned, &above),
+                 down = loss_after(t, k, &numbers[k], -2 * h, owned, &below);
+    const double difference = (up - down) / (above - below);
+    if (!(fabs(difference - g[k]) <= 0.06 * largest))
+      print_error("number %zu of kind %d: %g, difference %g\n", k, (int)of, g[k], difference);
+    EXPECT(fabs(difference - g[k]) <= 0.06 * largest);
+    loss_after(t, k, &numbers[k], h, owned, &now); /* back */
+    g[k] = 0;
+  }
+  EXPECT(largest > 1e-4);
+}
+
 static void gradients_are_those_of_the_divergence(void **state) {
   (void)state;
   for (int i = 0; i < KINDS; i++) {
     trainee t;
     size_t owned;
     open_trainee(&t, &kinds[i], world_alone());
-    float *g = gradients_of(&t, &owned);
-    double largest = 0;
-    for (size_t k = 0; k < owned; k++) largest = fmax(largest, fabs((double)g[k]));
-    for (int tried = 0; tried < TRIED;
-         tried++) { /* the largest ones, each of which is not looked at again */
-      size_t most = 0;
-      for (size_t k = 0; k < owned; k++)
-        if (fabsf(g[k]) > fabsf(g[most])) most = k;
-      const double h = 0x1p-5, up = loss_after(&t, most, h, owned),
-                   down = loss_after(&t, most, -2 * h, owned);
-      const double difference = (up - down) / (2 * h);
-      if (fabs(difference - (double)g[most]) > 0.06 * largest)
-        print_error("%s, group %zu: %g, difference %g\n", kinds[i].name, most, (double)g[most],
-                    difference);
-      EXPECT(fabs(difference - (double)g[most]) <= 0.06 * largest);
-      loss_after(&t, most, h, owned); /* back */
-      g[most] = 0;
-    }
+    float *values = gradients_of(&t, &owned);
+    sb_scale_number *numbers = numbers_of(&t, owned);
+    double *g = calloc(owned, sizeof *g);
+    for (size_t k = 0; k < owned; k++)
+      g[k] = (double)values[k] * (numbers[k].kind == SB_SCALE_NORM ? present(&numbers[k]) : 1);
+    for (int of = 0; of < SCALE_KINDS; of++)
+      check_differences(&t, g, numbers, owned, (sb_scale_kind)of);
     free(g);
+    free(numbers);
+    free(values);
     close_trainee(&t);
   }
   all_ranks_passed();
 }
 
 #ifndef SB_TEST_ON_CUDA
-/* This rank's run of what one rank has. */
+/* This rank's runs of what one rank has. */
 static void gradients_are_the_same(void **state) {
   (void)state;
   for (int i = 0; i < KINDS; i++) {
     trainee mine, all;
-    size_t owned, count, at = 0;
+    size_t owned, count, at = 0, before = 0;
     open_trainee(&mine, &kinds[i], NULL);
     open_trainee(&all, &kinds[i], world_alone());
     float *got = gradients_of(&mine, &owned), *want = gradients_of(&all, &count);
     sb_scales *scales = NULL;
     size_t *starts = calloc((size_t)world.size + 1, sizeof *starts);
-    EXPECT_OK(sb_scales_create(mine.packed, false, &scales));
-    EXPECT(count == mine.packed->quant_groups);
-    for (size_t layer = 0; layer < mine.packed->config.layers; layer++) {
-      sb_scales_owners(scales, layer, starts);
+    EXPECT_OK(sb_scales_create(mine.packed, mine.norms, &scales));
+    for (size_t part = 0; part < sb_scales_parts(scales); part++) {
+      sb_scales_owners(scales, part, starts);
       const size_t first = starts[world.rank], own = starts[world.rank + 1] - first;
-      const size_t before = sb_model_first_group(mine.packed, layer);
-      EXPECT(starts[world.size] == sb_model_first_group(mine.packed, layer + 1) - before);
       EXPECT(memcmp(got + at, want + before + first, own * sizeof *got) == 0);
       at += own;
+      before += starts[world.size];
     }
-    EXPECT(at == owned);
+    EXPECT(at == owned && before == count);
+    if (!mine.norms && !sb_is_trellis(kinds[i].code_kind))
+      EXPECT(count == mine.packed->quant_groups);
     sb_scales_free(&scales);
     free(starts);
     free(got);
@@ -190,7 +246,7 @@ static void gradients_are_the_same(void **state) {
 
 static void train(trainee *t, sb_tune_stats *stats) {
   const sb_tune_options options = {
-      .batch = 1, .epochs = EPOCHS, .rate = 0.1, .activation_bytes = 1};
+      .norms = t->norms, .batch = 1, .epochs = EPOCHS, .rate = 0.1, .activation_bytes = 1};
   EXPECT_OK(sb_tune(t->source.model, t->packed, t->source.backend, &t->source.sequences, &options,
                     stats));
   sb_pass_forget(t->pass);
