@@ -6,6 +6,7 @@
 
 #include "kernels/shared/trellis.h"
 #include "model/config_read.h"
+#include "model/factors.h"
 #include "quant/encode.h"
 #include "quant/scale_gradients.h"
 #include "quant/tune_scales.h"
@@ -23,7 +24,8 @@ static const kind kinds[] = {{"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, t
                              {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, true},
                              {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, false},
                              {"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, false},
-                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, true}};
+                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, true},
+                             {"gqa-tied", SB_REORDER_NONE, SB_TRELLIS_12, true}};
 #ifdef SB_TEST_ON_CUDA /* a stand-in is slow */
 enum { KINDS = 1, TRIED = 1, SEQLEN = 48 };
 #else
@@ -62,9 +64,11 @@ static void open_trainee(trainee *t, const kind *k, const sb_world *of) {
                         .divergence = true,
                         GOLDEN_DEFAULTS};
   setup.blocking.code_kind = k->code_kind;
+  if (sb_is_trellis(k->code_kind)) setup.blocking.rows = 64; /* of a tile: padding takes time */
   golden_open(&t->source, &setup);
   sb_orders_free(&orders);
   golden_mixed_bits(t->source.model, 1, 4, 7);
+  EXPECT_OK(sb_factors_choose(t->source.model));
   EXPECT_OK(sb_encode_nearest(t->source.model, &t->packed));
   EXPECT_OK(sb_pass_learn(t->source.pass));
   const sb_pass_setup pass = {.model = t->packed,
