@@ -46,14 +46,14 @@ sb_status sb_budget_check(const sb_model *m, sb_reorder mode, const sb_budget *b
 }
 
 uint64_t sb_budget_storage(const sb_model *m, const sb_budget *b) {
-  uint64_t low, high, maps = 0;
+  uint64_t low, high, other = 0; /* beside blocks */
   sb_storage_range(&m->arch, &m->blocking, b->scope, b->min_bits, b->max_bits, &low, &high);
   for (size_t i = 0; i < m->arch.matrix_count; i++) {
     const sb_tiling *tiling = &m->matrices[i].tiling;
-    maps += 8u * (uint64_t)sb_blockrow_map_bytes(tiling) * sb_tiling_block_rows(tiling);
+    other += 8u * sb_matrix_overhead(tiling, m->blocking.code_kind);
   }
   const uint64_t storage = sb_owned_budget(m, b->bits);
-  return storage > low - maps ? storage : low - maps;
+  return storage > low - other ? storage : low - other;
 }
 
 /* ---- what is left ---- */

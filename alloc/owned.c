@@ -3,28 +3,29 @@
 #include "base/memory.h"
 #include "kernels/blockrow.h"
 
-/* Weights in all matrices, and bits of their bit maps and orders. */
-static void totals(const sb_model *m, uint64_t *weights, uint64_t *map_bits) {
+/* Weights in all matrices, and bits of what is stored beside their blocks: bit maps, factors of
+ * rows, orders. */
+static void totals(const sb_model *m, uint64_t *weights, uint64_t *other_bits) {
   *weights = 0;
-  *map_bits =
+  *other_bits =
       8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
   for (size_t i = 0; i < m->arch.matrix_count; i++) {
     const sb_tiling *tiling = &m->matrices[i].tiling;
     *weights += (uint64_t)tiling->rows * tiling->cols;
-    *map_bits += 8u * (uint64_t)sb_blockrow_map_bytes(tiling) * sb_tiling_block_rows(tiling);
+    *other_bits += 8u * sb_matrix_overhead(tiling, m->blocking.code_kind);
   }
 }
 
 uint64_t sb_owned_budget(const sb_model *m, double effective_bits) {
-  uint64_t weights, map_bits;
-  totals(m, &weights, &map_bits);
-  return (uint64_t)(effective_bits * (double)weights) - map_bits;
+  uint64_t weights, other_bits;
+  totals(m, &weights, &other_bits);
+  return (uint64_t)(effective_bits * (double)weights) - other_bits;
 }
 
 double sb_owned_effective_bits(const sb_model *m, uint64_t storage) {
-  uint64_t weights, map_bits;
-  totals(m, &weights, &map_bits);
-  return (double)(storage + map_bits) / (double)weights;
+  uint64_t weights, other_bits;
+  totals(m, &weights, &other_bits);
+  return (double)(storage + other_bits) / (double)weights;
 }
 
 size_t sb_owned_bytes(size_t count) {

@@ -5,6 +5,7 @@
 #include "cli/report_json.h"
 #include "cli/table.h"
 #include "io/manifest.h"
+#include "kernels/code_kind.h"
 
 static void print_manifest(const sb_inspect_request *request, const sb_manifest *m, FILE *out,
                            json_t *report) {
@@ -32,11 +33,17 @@ static void print_manifest(const sb_inspect_request *request, const sb_manifest 
   sb_table_row(out, "tensors", "%zu, of which %zu quantized", m->tensor_count - orders, quantized);
   if (reorder) sb_table_row(out, "channels", "%s, %zu orders stored", reorder, orders);
   sb_table_row(out, "blocks of", "%zu x %zu, %s", m->block_rows, m->block_cols,
-               m->symmetric ? "symmetric" : "asymmetric");
+               m->codes       ? m->codes
+               : m->symmetric ? "symmetric"
+                              : "asymmetric");
   sb_table_row(out, "shards", "%zu", m->shard_count);
   sb_table_row(out, "content hash", "%016" PRIx64, m->content_hash);
   sb_report_text(report, "path", request->path);
   sb_report_text(report, "kind", "output");
+  sb_report_text(report, "codes",
+                 m->codes
+                     ? m->codes
+                     : sb_code_kind_names[m->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC]);
   sb_report_real(report, "effective_bits", m->effective_bits);
   sb_report_real(report, "code_bits", m->code_bits);
   sb_report_count(report, "stored_bytes", m->stored_bytes);

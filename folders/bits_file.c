@@ -10,11 +10,16 @@
 #include "folders/bits_text.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "kernels/code_kind.h"
+#include "kernels/shared/trellis.h"
 #include "model/orders_check.h"
 #include "mpi/large.h"
 
 #define FORMAT "shardbits allocation"
-enum { VERSION = 2 }; /* 1 where channels are as the source has them */
+enum {
+  VERSION = 3
+}; /* 1 where channels are as the source has them, 2 where they are not; 3 where
+      codes are a trellis' */
 
 static size_t blocks_of(const sb_matrix *matrix) {
   return sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
@@ -129,10 +134,16 @@ static sb_status describe(const sb_model *m, json_t **out) {
     if (!entry || json_array_append_new(matrices, entry) != 0)
       status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
   }
+  const sb_code_kind kind = m->blocking.code_kind;
   *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version",
-                   m->orders.count ? VERSION : 1, "program", SB_VERSION, "block",
-                   (json_int_t)m->blocking.rows, (json_int_t)m->blocking.cols, "symmetric",
-                   m->blocking.code_kind == SB_GRID_SYMMETRIC, "matrices", matrices);
+                   sb_is_trellis(kind) ? 3
+                   : m->orders.count   ? 2
+                                       : 1,
+                   "program", SB_VERSION, "block", (json_int_t)m->blocking.rows,
+                   (json_int_t)m->blocking.cols, "symmetric", kind == SB_GRID_SYMMETRIC, "matrices",
+                   matrices);
+  if (*out && sb_is_trellis(kind))
+    json_object_set_new(*out, "codes", json_string(sb_code_kind_names[kind]));
   if (status == SB_OK && !*out) status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
   if (status == SB_OK && m->orders.count) status = describe_orders(&m->orders, *out);
   return status;
@@ -168,6 +179,27 @@ static sb_status read_matrix(sb_model *m, const char *path, const sb_matrix *mat
   return sb_bits_text_read(where, digits, blocks_of(matrix), m->bits + matrix->first_block);
 }
 
+static sb_status check_codes(const char *path, const json_t *json, bool symmetric,
+                             sb_code_kind kind) {
+  const char *codes = json_string_value(json_object_get(json, "codes")),
+             *here = sb_code_kind_names[kind];
+  if (codes || sb_is_trellis(kind))
+    return codes && strcmp(codes, here) == 0
+               ? SB_OK
+               : sb_fail(SB_ERR_FORMAT,
+                         "%s: made for codes of %.20s, here they are of %s; run with the --codes, "
+                         "--trellis-states and --widths-for that made it",
+                         path,
+                         codes       ? codes
+                         : symmetric ? "symmetric-grid"
+                                     : "grid",
+                         here);
+  if (symmetric != (kind == SB_GRID_SYMMETRIC))
+    return sb_fail(SB_ERR_FORMAT, "%s: made for %s grids; %s --symmetric", path,
+                   symmetric ? "symmetric" : "asymmetric", symmetric ? "add" : "drop");
+  return SB_OK;
+}
+
 static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   const char *format = NULL;
   int version = 0, symmetric = 0;
@@ -187,9 +219,7 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   if ((size_t)rows != m->blocking.rows || (size_t)cols != m->blocking.cols)
     return sb_fail(SB_ERR_FORMAT, "%s: made for blocks of %lldx%lld; run with --block %lldx%lld",
                    path, (long long)rows, (long long)cols, (long long)rows, (long long)cols);
-  if (symmetric != (m->blocking.code_kind == SB_GRID_SYMMETRIC))
-    return sb_fail(SB_ERR_FORMAT, "%s: made for %s grids; %s --symmetric", path,
-                   symmetric ? "symmetric" : "asymmetric", symmetric ? "add" : "drop");
+  SB_TRY(check_codes(path, json, symmetric, m->blocking.code_kind));
   SB_TRY(check_mode(path, json, m->orders.mode));
   SB_TRY(read_hash(path, json, &hash));
   if (hash != sb_orders_hash(&m->orders))

@@ -5,10 +5,11 @@
  *    "matrices": [{"name": "model.layers.0.self_attn.q_proj.weight", "shape": [576, 576],
  *                  "bits": "3343..."}, ...]}
  *
- * `bits` has one digit per block, row by row of blocks.
+ * `bits` has one digit per block, row by row of blocks. Codes of a trellis are named: version 3,
+ * and "codes": "trellis-12".
  *
- * A bit map belongs to an order of the channels. If they were reordered, the version is 2 and the
- * file has the orders too:
+ * A bit map belongs to an order of the channels. If they were reordered, the version is at least
+ * 2 and the file has the orders too:
  *
  *   "reorder": "fused", "orders_hash": "0123456789abcdef",
  *   "orders": [{"name": "model.embed_tokens.weight.columns", "channels": "17 3 250 ..."}, ...]

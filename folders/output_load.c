@@ -13,6 +13,7 @@
 #include "io/file.h"
 #include "io/shardset.h"
 #include "kernels/blockrow.h"
+#include "model/factors.h"
 #include "model/model_check.h"
 
 typedef struct folder {
@@ -73,6 +74,7 @@ sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out
   m->coding = SB_CODING_CODES;
   status = sb_world_agree(world, sb_output_open(path, m, &f.shards));
   SB_THEN(sb_model_lay_out(m, unit_bytes, &f));
+  SB_THEN(sb_factors_choose(m));
   SB_THEN(sb_world_agree(world, sb_alloc(&f.bits, sb_model_owned_count(m), 1, "bit map")));
   SB_THEN(sb_world_agree(world, sb_model_visit_owned(m, read_unit, &f)));
   SB_THEN(sb_model_set_bits(m, f.bits));

@@ -7,6 +7,7 @@
 #include "folders/stored_orders.h"
 #include "io/file.h"
 #include "kernels/blockrow.h"
+#include "kernels/code_kind.h"
 #include "model/config_read.h"
 
 /* ---- the manifest ---- */
@@ -35,6 +36,17 @@ static sb_status check_tensors(sb_model *m, const sb_manifest *manifest, const c
   return sb_stored_orders_check(m, manifest, path);
 }
 
+static sb_status find_codes(const char *file, const char *name, sb_code_kind *out) {
+  for (int kind = SB_TRELLIS_12; kind < SB_CODE_KINDS; kind++)
+    if (strcmp(name, sb_code_kind_names[kind]) == 0) {
+      *out = (sb_code_kind)kind;
+      return SB_OK;
+    }
+  return sb_fail(SB_ERR_UNSUPPORTED,
+                 "%s: its codes are '%.40s', which this program does not know: update shardbits",
+                 file, name);
+}
+
 static sb_status describe(sb_model *m, const sb_manifest *manifest, const char *path) {
   char file[SB_PATH_MAX];
   SB_TRY(sb_path_join(file, path, SB_MANIFEST_NAME));
@@ -42,6 +54,7 @@ static sb_status describe(sb_model *m, const sb_manifest *manifest, const char *
   SB_TRY(sb_arch_create(&m->config, &m->arch));
   m->blocking = (sb_blocking){manifest->block_rows, manifest->block_cols,
                               manifest->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC};
+  if (manifest->codes) SB_TRY(find_codes(file, manifest->codes, &m->blocking.code_kind));
   return check_tensors(m, manifest, path);
 }
 

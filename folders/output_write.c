@@ -12,6 +12,7 @@
 #include "io/sections.h"
 #include "io/shards.h"
 #include "kernels/blockrow.h"
+#include "kernels/code_kind.h"
 #include "model/model_check.h"
 #include "mpi/large.h"
 
@@ -188,6 +189,10 @@ static sb_status write_manifest(const sb_model *m, const char *folder, const sb_
   manifest.block_rows = m->blocking.rows;
   manifest.block_cols = m->blocking.cols;
   manifest.symmetric = m->blocking.code_kind == SB_GRID_SYMMETRIC;
+  if (sb_is_trellis(m->blocking.code_kind)) {
+    manifest.codes = strdup(sb_code_kind_names[m->blocking.code_kind]);
+    if (!manifest.codes) SB_GO(sb_fail(SB_ERR_MEMORY, "manifest: out of memory"));
+  }
   SB_GO(describe_tensors(m, &manifest));
   for (int r = 0; r < ranks; r++) {
     char name[64];

@@ -37,6 +37,7 @@ void sb_manifest_free(sb_manifest *m) {
   sb_free(&m->tensors);
   sb_free(&m->shards);
   free(m->program_version);
+  free(m->codes);
   json_decref(m->model);
   memset(m, 0, sizeof *m);
 }
@@ -247,9 +248,17 @@ static sb_status check_format(const char *path, const json_t *root) {
   return SB_OK;
 }
 
+/* What codes stand for: the symmetry of grids, or another kind's name. */
+static sb_status read_codes(const char *path, const json_t *root, sb_manifest *m) {
+  int symmetry;
+  if (json_object_get(root, "codes")) return get_string(path, "", root, "codes", &m->codes);
+  SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, 2, &symmetry));
+  m->symmetric = symmetry == 1;
+  return SB_OK;
+}
+
 static sb_status read_root(const char *path, const json_t *root, sb_manifest *m) {
   json_t *tensors, *shards, *blocks, *totals;
-  int code_kind;
   SB_TRY(check_format(path, root));
   SB_TRY(get_string(path, "", root, "program_version", &m->program_version));
   SB_TRY(sb_json_get_object(path, "", root, "model", &m->model));
@@ -257,8 +266,7 @@ static sb_status read_root(const char *path, const json_t *root, sb_manifest *m)
   SB_TRY(sb_json_get_object(path, "", root, "blocks", &blocks));
   SB_TRY(get_size(path, "blocks", blocks, "rows", &m->block_rows));
   SB_TRY(get_size(path, "blocks", blocks, "cols", &m->block_cols));
-  SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, 2, &code_kind));
-  m->symmetric = code_kind == 1;
+  SB_TRY(read_codes(path, root, m));
   SB_TRY(sb_json_get_array(path, "", root, "tensors", &tensors));
   SB_TRY(sb_json_get_array(path, "", root, "shards", &shards));
   SB_TRY(sb_manifest_allocate(m, json_array_size(tensors), json_array_size(shards)));
@@ -318,6 +326,7 @@ static json_t *shard_json(const sb_manifest_shard *s) {
 }
 
 static int version_of(const sb_manifest *m) {
+  if (m->codes) return 3;
   for (size_t i = 0; i < m->tensor_count; i++)
     if (m->tensors[i].kind == SB_TENSOR_ORDER) return 2;
   return 1;
@@ -336,10 +345,11 @@ sb_status sb_manifest_write(const char *folder, const sb_manifest *m) {
       "{s:s, s:i, s:s, s:{s:I, s:I}, s:s, s:{s:f, s:f, s:I}, s:o, s:O, s:o, s:o}", "format",
       format_name, "format_version", version_of(m), "program_version",
       m->program_version ? m->program_version : SB_VERSION, "blocks", "rows",
-      (json_int_t)m->block_rows, "cols", (json_int_t)m->block_cols, "symmetry",
-      symmetry_names[m->symmetric], "totals", "effective_bits", m->effective_bits, "code_bits",
-      m->code_bits, "stored_bytes", (json_int_t)m->stored_bytes, "content_hash",
-      hash_text(m->content_hash), "model", m->model, "tensors", tensors, "shards", shards);
+      (json_int_t)m->block_rows, "cols", (json_int_t)m->block_cols, m->codes ? "codes" : "symmetry",
+      m->codes ? m->codes : symmetry_names[m->symmetric], "totals", "effective_bits",
+      m->effective_bits, "code_bits", m->code_bits, "stored_bytes", (json_int_t)m->stored_bytes,
+      "content_hash", hash_text(m->content_hash), "model", m->model, "tensors", tensors, "shards",
+      shards);
   if (!root || json_array_size(tensors) != m->tensor_count ||
       json_array_size(shards) != m->shard_count) {
     json_decref(root);

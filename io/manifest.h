@@ -18,9 +18,9 @@
 
 #define SB_MANIFEST_NAME "manifest.json"
 
-/* The newest format that this program reads. Folders without orders are written as format 1, which
- * older programs read too. */
-enum { SB_FORMAT_VERSION = 2 };
+/* The newest format that this program reads. A folder is written as the oldest one that has all
+ * that is in it: 1, 2 where there are orders, 3 where codes are no grids'. */
+enum { SB_FORMAT_VERSION = 3 };
 
 /* RAW: as in the source. QUANTIZED: packed block rows. ORDER: a vector, the places in the source of
  * the rows or columns of quantized tensors. */
@@ -49,6 +49,7 @@ typedef struct sb_manifest {
   char *program_version;
   json_t *model;                 /* opaque object */
   size_t block_rows, block_cols; /* elements */
+  char *codes;                   /* name of a kind of codes other than grids; NULL: grids */
   bool symmetric;                /* grids without zero points */
   sb_manifest_tensor *tensors;
   size_t tensor_count;
@@ -65,8 +66,8 @@ size_t sb_manifest_frames(size_t dims, const size_t *shape, size_t block_rows);
 
 /* Allocates tensors and shards (zeroed) of the given numbers. */
 sb_status sb_manifest_allocate(sb_manifest *manifest, size_t tensors, size_t shards);
-/* Reads and validates folder/manifest.json. SB_ERR_IO when it is missing, SB_ERR_FORMAT,
- * SB_ERR_UNSUPPORTED for a newer format. On failure *out is empty. */
+/* Reads and validates folder/manifest.json; the caller judges the name of its codes. SB_ERR_IO when
+ * it is missing, SB_ERR_FORMAT, SB_ERR_UNSUPPORTED for a newer format. On failure *out is empty. */
 sb_status sb_manifest_read(const char *folder, sb_manifest *out);
 /* Validates and writes folder/manifest.json atomically; program_version
  * NULL writes this program's. */

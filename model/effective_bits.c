@@ -5,16 +5,16 @@
 /* A matrix has blocks of at most four shapes: whole ones, and less high or less wide ones at its
  * edges. */
 typedef struct shapes {
-  uint64_t map_bytes;
+  uint64_t overhead; /* bytes beside blocks */
   size_t rows[4], cols[4];
   uint64_t count[4];
 } shapes;
 
-static shapes shapes_of(const sb_model_tensor *t, size_t block_rows, size_t block_cols) {
+static shapes shapes_of(const sb_model_tensor *t, size_t block_rows, size_t block_cols,
+                        sb_code_kind code_kind) {
   const sb_tiling tiling = {t->rows, t->cols, block_rows, block_cols};
   const size_t rest_rows = t->rows % block_rows, rest_cols = t->cols % block_cols;
-  shapes s = {.map_bytes =
-                  (uint64_t)sb_blockrow_map_bytes(&tiling) * sb_tiling_block_rows(&tiling)};
+  shapes s = {.overhead = sb_matrix_overhead(&tiling, code_kind)};
   for (int i = 0; i < 4; i++) {
     const bool low = i & 1, narrow = i & 2;
     s.rows[i] = low ? rest_rows : block_rows;
@@ -44,8 +44,8 @@ double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t 
                                  unsigned bits, sb_code_kind code_kind) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < arch->matrix_count; i++) {
-    const shapes s = shapes_of(matrix(arch, i), block_rows, block_cols);
-    bytes += s.map_bytes + blocks_bytes(&s, bits, code_kind);
+    const shapes s = shapes_of(matrix(arch, i), block_rows, block_cols, code_kind);
+    bytes += s.overhead + blocks_bytes(&s, bits, code_kind);
   }
   return 8.0 * (double)bytes / (double)arch->linear_parameters;
 }
@@ -67,10 +67,11 @@ static uint64_t least_of(const shapes *s, sb_width_scope scope, unsigned min_bit
 
 void sb_storage_range(const sb_arch *arch, const sb_blocking *blocking, sb_width_scope scope,
                       unsigned min_bits, unsigned max_bits, uint64_t *least, uint64_t *most) {
-  uint64_t uniform[SB_WIDTHS] = {0}, maps = 0, low = 0;
+  uint64_t uniform[SB_WIDTHS] = {0}, overhead = 0, low = 0;
   for (size_t i = 0; i < arch->matrix_count; i++) {
-    const shapes s = shapes_of(matrix(arch, i), blocking->rows, blocking->cols);
-    maps += s.map_bytes;
+    const shapes s =
+        shapes_of(matrix(arch, i), blocking->rows, blocking->cols, blocking->code_kind);
+    overhead += s.overhead;
     low += least_of(&s, scope, min_bits, max_bits, blocking->code_kind);
     for (unsigned bits = min_bits; bits <= max_bits; bits++)
       uniform[bits] += blocks_bytes(&s, bits, blocking->code_kind);
@@ -79,8 +80,8 @@ void sb_storage_range(const sb_arch *arch, const sb_blocking *blocking, sb_width
     low = UINT64_MAX;
     for (unsigned bits = min_bits; bits <= max_bits; bits++) lower(&low, uniform[bits]);
   }
-  *least = 8 * (low + maps);
-  *most = 8 * (uniform[max_bits] + maps);
+  *least = 8 * (low + overhead);
+  *most = 8 * (uniform[max_bits] + overhead);
 }
 
 double sb_model_order_bits(const sb_model *m, sb_reorder mode) {

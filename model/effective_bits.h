@@ -1,6 +1,6 @@
 /* Effective bits per weight of a model's matrices: of uniform widths, and the range that widths can
- * reach. Storage is counted as kernels/blockrow.h packs it: codes, scales, zero points, bit maps,
- * padding. Pure. */
+ * reach. Storage is counted as kernels/blockrow.h packs it: codes, scales, zero points, factors of
+ * rows, bit maps, padding. Pure. */
 #ifndef SB_MODEL_EFFECTIVE_BITS_H
 #define SB_MODEL_EFFECTIVE_BITS_H
 
@@ -18,9 +18,9 @@ typedef enum sb_width_scope {
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
                                  unsigned bits, sb_code_kind code_kind);
 /* Least storage of all blocks, in bits, that widths in [min_bits, max_bits] can reach, and that
- * with max_bits; bit maps included. More bits do not always cost more: a group of 1 bit stores two
- * fp16 numbers, one of 2 bits a number and a zero point. From 2 bits up costs do not fall.
- * O(matrices). */
+ * with max_bits; bit maps and factors of rows included. More bits do not always cost more: a group
+ * of 1 bit stores two fp16 numbers, one of 2 bits a number and a zero point. From 2 bits up costs
+ * do not fall. O(matrices). */
 void sb_storage_range(const sb_arch *arch, const sb_blocking *blocking, sb_width_scope scope,
                       unsigned min_bits, unsigned max_bits, uint64_t *least, uint64_t *most);
 /* Bits per weight of the orders that `mode` stores for this model (model/orders.h). */

@@ -1,6 +1,14 @@
 #include "quant/checkpoint_key.h"
 
+#include "kernels/code_kind.h"
 #include "pass/fingerprint.h"
+
+/* Of grids as older checkpoints have it. */
+static const char *kind_of(sb_code_kind kind) {
+  return kind == SB_GRID_ASYMMETRIC  ? "asymmetric"
+         : kind == SB_GRID_SYMMETRIC ? "symmetric"
+                                     : sb_code_kind_names[kind];
+}
 
 void sb_checkpoint_key_begin(sb_key *key, const sb_model *m, const sb_backend *b) {
   *key = (sb_key){0};
@@ -8,8 +16,8 @@ void sb_checkpoint_key_begin(sb_key *key, const sb_model *m, const sb_backend *b
   sb_key_add(key, "device", "--device", "%s", b->name);
   sb_key_add(key, "compute", "--compute", "%s", b->operand == SB_BF16 ? "bf16" : "f32");
   sb_key_add(key, "block", "block size (--block)", "%zux%zu", m->blocking.rows, m->blocking.cols);
-  sb_key_add(key, "symmetry", "kind of grids (--symmetric)", "%s",
-             m->blocking.code_kind == SB_GRID_SYMMETRIC ? "symmetric" : "asymmetric");
+  sb_key_add(key, "symmetry", "kind of codes (--codes, --trellis-states, --symmetric)", "%s",
+             kind_of(m->blocking.code_kind));
 }
 
 sb_status sb_checkpoint_key_add_model(sb_key *key, const char *name, const char *meaning,

@@ -13,6 +13,7 @@ static void round_trip(void **state) {
   for (size_t i = 0; i < GOLDENS; i++) {
     golden from, to, alone;
     golden_setup setup = {.name = golden_names[i], GOLDEN_DEFAULTS};
+    if (i % 2) setup.blocking.code_kind = SB_TRELLIS_16;
     golden_open(&from, &setup);
     golden_open(&to, &setup);
     const size_t blocks = from.model->blocks;
@@ -132,9 +133,15 @@ static void made_for_something_else(void **state) {
   other.blocking.code_kind = SB_GRID_SYMMETRIC;
   refuse(&other, path, "made for asymmetric grids", "drop --symmetric");
 
+  other.blocking.code_kind = SB_TRELLIS_14;
+  refuse(&other, path, "made for codes of grid, here they are of trellis-14", "--trellis-states");
+
   refuse(&setup, edited(path, "\"bits\": \"3", "\"bits\": \"9"), "edited.json", "'9' bits");
+  other.blocking.code_kind = SB_TRELLIS_14;
+  refuse(&other, path, "made for codes of grid, here they are of trellis-14", "--trellis-states");
+
   refuse(&setup, edited(path, "\"bits\": \"3", "\"bits\": \""), "edited.json", "need one each");
-  refuse(&setup, edited(path, "\"version\": 1", "\"version\": 3"), "version 3", "reads up to 2");
+  refuse(&setup, edited(path, "\"version\": 1", "\"version\": 4"), "version 4", "reads up to 3");
   refuse(&setup, edited(path, "shardbits allocation", "shopping list"), "not an allocation file",
          "edited.json");
   refuse(&setup, edited(path, "q_proj", "x_proj"), "made for another model", "x_proj");

@@ -1,4 +1,5 @@
 /* The manifest and the set of shards it describes. */
+#include "base/memory.h"
 #include "io/manifest.h"
 
 #include <sys/stat.h>
@@ -81,6 +82,27 @@ static void write_and_read(void **state) {
   sb_manifest_free(&m);
 }
 
+/* Kinds of codes other than grids have a name in place of a symmetry, and raise the version. */
+static void names_of_codes(void **state) {
+  (void)state;
+  sb_manifest m;
+  char *text;
+  size_t bytes;
+  make_folder(scratch_path("k"));
+  assert_ok(sb_manifest_read(scratch_path("k"), &m));
+  assert_null(m.codes);
+  m.codes = strdup("trellis-12");
+  assert_ok(sb_manifest_write(scratch_path("k"), &m));
+  sb_manifest_free(&m);
+  assert_ok(sb_manifest_read(scratch_path("k"), &m));
+  assert_string_equal(m.codes, "trellis-12");
+  sb_manifest_free(&m);
+  assert_ok(sb_file_read_all(scratch_path("k/manifest.json"), SIZE_MAX, &text, &bytes));
+  assert_non_null(strstr(text, "\"format_version\": 3"));
+  assert_null(strstr(text, "symmetr"));
+  sb_free(&text);
+}
+
 static void set_finds_every_frame(void **state) {
   (void)state;
   sb_shardset *set;
@@ -126,7 +148,7 @@ static void bad_manifests(void **state) {
     sb_status status;
     const char *says, *also;
   } edits[] = {
-      {"\"format_version\": 1", "\"format_version\": 3", SB_ERR_UNSUPPORTED, "version 3",
+      {"\"format_version\": 1", "\"format_version\": 4", SB_ERR_UNSUPPORTED, "version 4",
        "update shardbits"},
       {"\"format\": \"shardbits\"", "\"format\": \"other\"", SB_ERR_FORMAT, "'other'", "shardbits"},
       {"\"rows\": 4", "\"rows\": 0", SB_ERR_FORMAT, "blocks of 0x4", "1 to 1024"},
@@ -207,6 +229,7 @@ static void bad_sets(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(write_and_read),
+      cmocka_unit_test(names_of_codes),
       cmocka_unit_test(set_finds_every_frame),
       cmocka_unit_test(bad_manifests),
       cmocka_unit_test(bad_sets),
