@@ -6,8 +6,7 @@
  * rows of an operand of the tensor cores may be any, so row g of theirs is row 2 g of the warp's,
  * and row g + 8 is row 2 g + 1.
  *
- * A sum of two bytes less its middle is a bf16 number; of four bytes, two such sums are multiplied
- * one after the other. The bits of 2^23 + sum are a float's. */
+ * Levels are whole numbers of few bits. Up to 256 they are bf16 numbers, others the sums of two. */
 #include "kernels/cuda/cuda_packed_run.cuh"
 #include "kernels/cuda/cuda_packed_trellis.h"
 
@@ -31,15 +30,18 @@ __device__ __forceinline__ void four_states(uint32_t (&state)[FOUR], const uint3
   for (int e = 0; e < FOUR; e++) state[e] = (uint32_t)(window >> e * K) & mask;
 }
 
-/* Two levels as a pair of bf16, or their part `part` of two bytes each. */
-template <int K>
-__device__ __forceinline__ uint32_t level_pair(const sb_trellis &t, uint32_t low, uint32_t high,
-                                               int part) {
-  constexpr uint32_t whole = 0x4b000000u; /* 2^23 */
-  const float middle = 0x1p23f + 255.0f;
-  const uint32_t bytes = part == 0 ? 0x0101u : 0x01010000u, by = sb_trellis_multiplier(&t);
-  return sb_bf16_pair(sb_bits_float(sb_dot4(low * by, bytes, whole)) - middle,
-                      sb_bits_float(sb_dot4(high * by, bytes, whole)) - middle);
+/* A whole number of -1024 .. 1023 as a float, by the bits of 2^23 + 1024 + x: faster than a
+ * conversion. */
+__device__ __forceinline__ float whole_float(int x) {
+  return sb_bits_float(0x4b000000u + (uint32_t)(x + 1024)) - (0x1p23f + 1024.0f);
+}
+
+/* Two levels as a pair of bf16. Where levels have more than 8 bits, part 0 of them are their
+ * multiples of 8, part 1 the rest. */
+__device__ __forceinline__ uint32_t level_pair(int low, int high, bool wide, int part) {
+  if (!wide) return sb_bf16_pair(whole_float(low), whole_float(high));
+  return part == 0 ? sb_bf16_pair(whole_float(low & ~7), whole_float(high & ~7))
+                   : sb_bf16_pair(whole_float(low & 7), whole_float(high & 7));
 }
 
 /* Adds a block's product with x to this thread's sums. The scale of the block comes last. */
@@ -50,28 +52,33 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const packed_jo
   const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32;
   const sb_trellis trellis = sb_trellis_of(w.code_kind, K);
   const uint32_t mask = (1u << trellis.state_bits) - 1u;
-  constexpr int pitch = trellis_pitch(K) / 4, levels = K <= SB_TRELLIS_TWO_BYTES ? 1 : 2;
+  const bool wide = sb_trellis_top(&trellis) > 256;
+  constexpr int pitch = trellis_pitch(K) / 4;
   const uint32_t *tiles = (const uint32_t *)block + warp / 4 * 8 * K;
   const int first = warp % 4 * 32 + 4 * g; /* of the tile's first two columns; + 128: the others */
   float product[TILES][4] = {};
 #pragma unroll
   for (int q = 0; q < 4; q++) {
-    uint32_t state[2][2][FOUR];
+    int level[2][2][FOUR];
 #pragma unroll
     for (int s = 0; s < 2; s++)
 #pragma unroll
-      for (int half = 0; half < 2; half++)
-        four_states<K>(state[s][half], tiles + (8 * q + 2 * t + s) * pitch, first + 128 * half,
-                       mask);
+      for (int half = 0; half < 2; half++) {
+        uint32_t state[FOUR];
+        four_states<K>(state, tiles + (8 * q + 2 * t + s) * pitch, first + 128 * half, mask);
 #pragma unroll
-    for (int part = 0; part < levels; part++) {
+        for (int e = 0; e < FOUR; e++) level[s][half][e] = sb_trellis_level(&trellis, state[e]);
+      }
+#pragma unroll
+    for (int part = 0; part < 2; part++) {
+      if (part == 1 && !wide) break;
       uint32_t a[2][4];
 #pragma unroll
       for (int s = 0; s < 2; s++)
 #pragma unroll
         for (int i = 0; i < 4; i++)
-          a[s][i] = level_pair<K>(trellis, state[s][i / 2][i % 2 * 2],
-                                  state[s][i / 2][i % 2 * 2 + 1], part);
+          a[s][i] =
+              level_pair(level[s][i / 2][i % 2 * 2], level[s][i / 2][i % 2 * 2 + 1], wide, part);
 #pragma unroll
       for (int p = PARTS - 1; p >= 0; p--)
 #pragma unroll

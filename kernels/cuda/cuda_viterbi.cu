@@ -1,8 +1,7 @@
 /* A thread block has a tile. Its threads have the groups of walks (kernels/cpu/cpu_viterbi.h), all
  * states of a group in one thread or in neighbouring lanes, and the same groups at every step: so
- * the product of a state with the multiplier is a constant of the thread plus one of the
- * instruction, and the distance of target and level is one sum of products of bytes. Costs of walks
- * are in shared memory; the choices of a step are one word per thread in device memory. */
+ * levels stay in registers. Costs of walks are in shared memory; the choices of a step are one word
+ * per thread in device memory. */
 #include "kernels/cuda/cuda_viterbi.h"
 #include "kernels/cuda/number.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -31,7 +30,11 @@ template <int L, int K> struct viterbi_cut {
                        LANES = THREADS > GROUPS ? THREADS / GROUPS : 1, /* that share a group */
       EACH = GROUPS * LANES / THREADS,                                  /* groups of a thread */
       CODES = (1 << K) / LANES, PIECE = CODES < 8 ? CODES : 8,          /* states; costs per load */
-      PER_MULTIPROCESSOR = 1024 / THREADS;
+      PAIRS = EACH * CODES / 2, PER_MULTIPROCESSOR = 1024 / THREADS;
+  /* The first state of this thread in its group number k. */
+  __device__ static unsigned first_state(int k) {
+    return (threadIdx.x / LANES + (unsigned)(k * THREADS)) << K | threadIdx.x % LANES * CODES;
+  }
 };
 
 template <int L, int K, bool EXL3> __device__ __forceinline__ sb_trellis trellis_of() {
@@ -60,17 +63,28 @@ __device__ __forceinline__ void load_costs(unsigned (&cost)[PIECE], const uint16
   }
 }
 
-/* The best walk to a group, as cost * 2^K + code: the least is the best. `state` is the thread's
- * first of the group. level - target is the sum of the products of bytes, plus `start`. */
+/* The levels of this thread's states in pairs, groups one after another: they stay in registers. */
 template <int L, int K, bool EXL3>
-__device__ __forceinline__ unsigned best_walk(const uint16_t *walks, unsigned state, int target) {
+__device__ __forceinline__ void read_levels(uint32_t (&levels)[viterbi_cut<L, K>::PAIRS]) {
   typedef viterbi_cut<L, K> cut;
   const sb_trellis t = trellis_of<L, K, EXL3>();
-  const unsigned fineness = (unsigned)sb_viterbi_fineness(&t),
-                 by = fineness * (sb_trellis_is_two_bytes(&t) ? 0x0101u : 0x01010101u),
-                 start = (unsigned)(-sb_trellis_top(&t) * (int)fineness - target);
-  const int grow = 1 << sb_viterbi_shift(&t);
-  const uint32_t product = state * sb_trellis_multiplier(&t), code = state & ((1u << K) - 1u);
+#pragma unroll
+  for (int i = 0; i < cut::PAIRS; i++) {
+    const unsigned state = cut::first_state(i * 2 / cut::CODES) + (unsigned)(i * 2 % cut::CODES);
+    levels[i] = (uint32_t)(uint16_t)sb_viterbi_level(&t, state) |
+                (uint32_t)(uint16_t)sb_viterbi_level(&t, state + 1) << 16;
+  }
+}
+
+/* The best walk to this thread's group number k, as cost * 2^K + code: the least is the best. Its
+ * lanes have parts of it. */
+template <int L, int K, bool EXL3>
+__device__ __forceinline__ unsigned best_walk(const uint16_t *walks,
+                                              const uint32_t (&levels)[viterbi_cut<L, K>::PAIRS],
+                                              int k, int target) {
+  typedef viterbi_cut<L, K> cut;
+  const sb_trellis t = trellis_of<L, K, EXL3>();
+  const unsigned state = cut::first_state(k), code = state & ((1u << K) - 1u);
   unsigned best = ~0u;
 #pragma unroll
   for (int first = 0; first < cut::CODES; first += cut::PIECE) {
@@ -78,11 +92,12 @@ __device__ __forceinline__ unsigned best_walk(const uint16_t *walks, unsigned st
     load_costs<cut::PIECE>(cost, walks + ((state + (unsigned)first) & (cut::GROUPS - 1)));
 #pragma unroll
     for (int e = 0; e < cut::PIECE; e++) {
-      const unsigned o = (unsigned)(first + e);
-      int d = (int)sb_dot4(product + o * sb_trellis_multiplier(&t), by, start) * grow;
-      d = max(min(d, 32768), -32767); /* sb_viterbi_cost is of target - level */
-      const unsigned now = cost[e] + ((unsigned)(d * d + 0x4000) >> 15);
-      best = min(best, min(now, (unsigned)SB_VITERBI_WORST) << K | (code + o));
+      const int o = first + e;
+      const uint32_t pair = levels[(k * cut::CODES + o) / 2];
+      const int16_t level = (int16_t)(o % 2 ? pair >> 16 : pair & 0xffffu);
+      const unsigned now =
+          sb_viterbi_add(cost[e], sb_viterbi_cost((int16_t)target, level, sb_viterbi_shift(&t)));
+      best = min(best, now << K | (code + (unsigned)o));
     }
   }
   return best;
@@ -90,21 +105,22 @@ __device__ __forceinline__ unsigned best_walk(const uint16_t *walks, unsigned st
 
 /* The one walk over a weight that is absent: its code is 0. */
 template <int L, int K>
-__device__ __forceinline__ unsigned only_walk(const uint16_t *walks, unsigned state) {
+__device__ __forceinline__ unsigned only_walk(const uint16_t *walks, int k) {
+  const unsigned state = viterbi_cut<L, K>::first_state(k);
   if ((state & ((1u << K) - 1u)) != 0) return ~0u; /* another lane has it */
   return (unsigned)walks[state & (viterbi_cut<L, K>::GROUPS - 1)] << K;
 }
 
-/* Takes the walks around the ring, from before step `first`. choices [STEPS, THREADS]. Returns, of
- * this thread's groups after the last step, the least cost * 2^16 + group. */
+/* Takes the walks `count` steps around the ring, from step `first` on. choices [count, THREADS].
+ * Returns, of this thread's groups after the last step, the least cost * 2^16 + group. */
 template <int L, int K, bool EXL3>
-__device__ __forceinline__ unsigned go_around(uint16_t *walks, viterbi_tile &tile, unsigned first,
-                                              uint32_t *choices) {
+__device__ __forceinline__ unsigned go_around(uint16_t *walks, viterbi_tile &tile,
+                                              const uint32_t (&levels)[viterbi_cut<L, K>::PAIRS],
+                                              unsigned first, unsigned count, uint32_t *choices) {
   typedef viterbi_cut<L, K> cut;
-  const unsigned own = threadIdx.x / cut::LANES,
-                 start = own << K | (threadIdx.x % cut::LANES) * cut::CODES;
+  const unsigned own = threadIdx.x / cut::LANES;
   unsigned least = 0;
-  for (unsigned i = 0; i < STEPS; i++) {
+  for (unsigned i = 0; i < count; i++) {
     const uint16_t *now = walks + i % 2 * cut::GROUPS;
     uint16_t *next = walks + (i + 1) % 2 * cut::GROUPS;
     if (i > 0 && i % SB_VITERBI_NORMALISE == 0) {
@@ -119,9 +135,8 @@ __device__ __forceinline__ unsigned go_around(uint16_t *walks, viterbi_tile &til
     least = ~0u;
 #pragma unroll
     for (int k = 0; k < cut::EACH; k++) {
-      const unsigned state = start + (unsigned)(k * cut::THREADS << K);
-      best[k] = target == ABSENT ? only_walk<L, K>(now, state)
-                                 : best_walk<L, K, EXL3>(now, state, target);
+      best[k] = target == ABSENT ? only_walk<L, K>(now, k)
+                                 : best_walk<L, K, EXL3>(now, levels, k, target);
 #pragma unroll
       for (int lanes = 1; lanes < cut::LANES; lanes *= 2)
         best[k] = min(best[k], sb_warp_xor(best[k], lanes));
@@ -139,13 +154,13 @@ __device__ __forceinline__ unsigned go_around(uint16_t *walks, viterbi_tile &til
   return least;
 }
 
-/* Follows the best walk back from group g after the last step to before step `end` of the pass, and
+/* Follows the best walk back from group g after `count` steps to before step `end` of the pass, and
  * leaves its codes unless `end` > 0. Returns its group there. One thread. */
 template <int L, int K, bool EXL3>
-__device__ __forceinline__ unsigned go_back(viterbi_tile &tile, const uint32_t *choices, unsigned g,
-                                            unsigned end) {
+__device__ __forceinline__ unsigned go_back(viterbi_tile &tile, const uint32_t *choices,
+                                            unsigned count, unsigned g, unsigned end) {
   typedef viterbi_cut<L, K> cut;
-  for (unsigned i = STEPS; i-- > end;) {
+  for (unsigned i = count; i-- > end;) {
     const unsigned thread = cut::LANES > 1 ? g * cut::LANES : g % cut::THREADS,
                    k = cut::LANES > 1 ? 0 : g / cut::THREADS;
     const unsigned o = choices[i * cut::THREADS + thread] >> k * K & ((1u << K) - 1u);
@@ -157,21 +172,24 @@ __device__ __forceinline__ unsigned go_back(viterbi_tile &tile, const uint32_t *
 
 /* Codes the tile whose targets are in shared memory, in two passes. */
 template <int L, int K, bool EXL3>
-__device__ __forceinline__ void code_tile(uint16_t *walks, viterbi_tile &tile, uint32_t *choices) {
+__device__ __forceinline__ void code_tile(uint16_t *walks, viterbi_tile &tile,
+                                          const uint32_t (&levels)[viterbi_cut<L, K>::PAIRS],
+                                          uint32_t *choices) {
   typedef viterbi_cut<L, K> cut;
+  constexpr unsigned reach = STEPS - SB_VITERBI_START; /* before and after the border */
   for (unsigned g = threadIdx.x; g < cut::GROUPS; g += cut::THREADS) walks[g] = 0;
   __syncthreads();
-  const unsigned mine = go_around<L, K, EXL3>(walks, tile, SB_VITERBI_START, choices),
+  const unsigned mine =
+                     go_around<L, K, EXL3>(walks, tile, levels, STEPS - reach, 2 * reach, choices),
                  last = ~sb_block_max(~mine, tile.scratch) & 0xffffu;
-  if (threadIdx.x == 0)
-    tile.group = go_back<L, K, EXL3>(tile, choices, last, STEPS - SB_VITERBI_START);
+  if (threadIdx.x == 0) tile.group = go_back<L, K, EXL3>(tile, choices, 2 * reach, last, reach);
   __syncthreads();
   const unsigned border = tile.group;
   for (unsigned g = threadIdx.x; g < cut::GROUPS; g += cut::THREADS)
     walks[g] = (uint16_t)(g == border ? 0 : SB_VITERBI_WORST);
   __syncthreads();
-  (void)go_around<L, K, EXL3>(walks, tile, 0, choices);
-  if (threadIdx.x == 0) (void)go_back<L, K, EXL3>(tile, choices, border, 0);
+  (void)go_around<L, K, EXL3>(walks, tile, levels, 0, STEPS, choices);
+  if (threadIdx.x == 0) (void)go_back<L, K, EXL3>(tile, choices, STEPS, border, 0);
   __syncthreads();
 }
 
@@ -184,6 +202,8 @@ static __global__ void __launch_bounds__(viterbi_cut<L, K>::THREADS,
   uint16_t *walks = (uint16_t *)sb_shared_bytes();
   const sb_trellis t = trellis_of<L, K, EXL3>();
   const size_t each = (size_t)a.down * a.columns;
+  uint32_t levels[cut::PAIRS];
+  read_levels<L, K, EXL3>(levels);
   choices += (size_t)blockIdx.x * STEPS * cut::THREADS;
   for (size_t item = blockIdx.x; item < a.count * each; item += gridDim.x) {
     const viterbi_block b = a.blocks[item / each];
@@ -200,7 +220,7 @@ static __global__ void __launch_bounds__(viterbi_cut<L, K>::THREADS,
       tile.target[EXL3 ? STEPS - 1 - threadIdx.x : threadIdx.x] =
           kept ? sb_viterbi_target(x, sb_viterbi_by(&t, b.scale), sb_viterbi_offset(&t)) : ABSENT;
     __syncthreads();
-    code_tile<L, K, EXL3>(walks, tile, choices);
+    code_tile<L, K, EXL3>(walks, tile, levels, choices);
     if (kept) {
       const uint32_t state = sb_trellis_state_of_codes(&t, tile.code, threadIdx.x);
       const float value = __fmul_rn(b.scale, sb_trellis_number(&t, sb_trellis_level(&t, state)));

@@ -29,11 +29,6 @@ __device__ __forceinline__ uint32_t sb_bf16_pair(float low, float high) {
   return (uint32_t)sb_bf16_bits(low) | (uint32_t)sb_bf16_bits(high) << 16;
 }
 
-/* c + the sum of the products of the four bytes of a and of b, modulo 2^32. */
-__device__ __forceinline__ uint32_t sb_dot4(uint32_t a, uint32_t b, uint32_t c) {
-  return __dp4a(a, b, c);
-}
-
 /* a + b of two pairs, each sum rounded to bf16. */
 __device__ __forceinline__ uint32_t sb_bf16_add(uint32_t a, uint32_t b) {
   __nv_bfloat162 x, y;

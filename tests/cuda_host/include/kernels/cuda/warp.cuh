@@ -26,11 +26,6 @@ static inline uint32_t sb_bf16_pair(float low, float high) {
   return (uint32_t)sb_bf16_bits(low) | (uint32_t)sb_bf16_bits(high) << 16;
 }
 
-static inline uint32_t sb_dot4(uint32_t a, uint32_t b, uint32_t c) {
-  for (int i = 0; i < 32; i += 8) c += (a >> i & 255u) * (b >> i & 255u);
-  return c;
-}
-
 static inline uint32_t sb_bf16_add(uint32_t a, uint32_t b) {
   return sb_bf16_pair(sb_bits_float(a << 16) + sb_bits_float(b << 16),
                       sb_bits_float(a & 0xffff0000u) + sb_bits_float(b & 0xffff0000u));
