@@ -106,21 +106,19 @@ sb_status sb_cuda_trellis_restore(sb_backend *backend, cudaStream_t queue, void 
   });
 }
 
-/* Half a warp sums a row of a patch, one thread the rows in their order. */
-static __global__ void __launch_bounds__(BLOCK_THREADS)
-    block_scales(viterbi_block *blocks, const float *s, size_t ld, sb_code_kind code_kind) {
-  __shared__ double sums[SB_TRELLIS_PATCH];
-  const viterbi_block b = blocks[blockIdx.x];
+/* The squares of a block, of one window of its columns after the other. Half a warp sums a row of a
+ * window, one thread adds the rows in their order: all of them, or by windows and then these. */
+static __device__ double block_squares(const viterbi_block &b, const float *s, size_t ld,
+                                       unsigned window, bool whole, double *sums) {
   const int half = (int)threadIdx.x / GROUP_LANES, lane = (int)threadIdx.x % GROUP_LANES;
   double total = 0.0;
-  if (b.width == 0) return;
-  for (int row = 0; row < (int)b.rows; row += SB_TRELLIS_PATCH)
-    for (int col = 0; col < (int)b.cols; col += SB_TRELLIS_PATCH) {
-      const int rows = min((int)b.rows - row, (int)SB_TRELLIS_PATCH),
-                cols = min((int)b.cols - col, (int)SB_TRELLIS_PATCH);
+  for (unsigned row = 0; row < b.rows; row += SB_TRELLIS_PATCH)
+    for (unsigned col = 0; col < b.cols; col += window) {
+      const int rows = min((int)(b.rows - row), (int)SB_TRELLIS_PATCH),
+                cols = (int)min(b.cols - col, window);
       for (int first = 0; first < rows; first += BLOCK_HALVES) {
         const int r = min(first + half, rows - 1);
-        const float *from = s + b.first + (size_t)(row + r) * ld + (size_t)col;
+        const float *from = s + b.first + (size_t)(row + (unsigned)r) * ld + col;
         double sum = 0.0;
         for (int c = lane; c < cols; c += GROUP_LANES)
           sum += (double)from[c] * (double)from[c]; /* an exact product: fused or not */
@@ -128,18 +126,33 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
         if (lane == 0 && first + half < rows) sums[r] = sum;
       }
       __syncthreads();
-      double patch = 0.0;
+      double patch = whole ? total : 0.0;
       for (int r = 0; threadIdx.x == 0 && r < rows; r++) patch += sums[r];
-      total += patch;
+      total = whole ? patch : total + patch;
       __syncthreads();
     }
-  if (threadIdx.x == 0)
-    blocks[blockIdx.x].scale = sb_grid_from_fp16(
-        sb_trellis_scale(code_kind, b.width, total, (size_t)b.rows * (size_t)b.cols));
+  return total;
+}
+
+static __global__ void __launch_bounds__(BLOCK_THREADS)
+    block_scales(viterbi_block *blocks, const float *s, size_t ld, sb_code_kind code_kind,
+                 bool feedback) {
+  __shared__ double sums[SB_TRELLIS_PATCH];
+  const viterbi_block b = blocks[blockIdx.x];
+  if (b.width == 0) return;
+  const size_t n = (size_t)b.rows * (size_t)b.cols;
+  const double squares =
+      block_squares(b, s, ld, feedback ? b.cols : (unsigned)SB_TRELLIS_PATCH, feedback, sums);
+  const uint16_t scale =
+      feedback
+          ? sb_trellis_scale_with(code_kind, b.width, sb_trellis_feedback_gain(b.width), squares, n)
+          : sb_trellis_scale(code_kind, b.width, squares, n);
+  if (threadIdx.x == 0) blocks[blockIdx.x].scale = sb_grid_from_fp16(scale);
 }
 
 sb_status sb_cuda_trellis_scales(sb_backend *backend, cudaStream_t queue, viterbi_block *blocks,
-                                 size_t count, const float *s, size_t ld, sb_code_kind code_kind) {
+                                 size_t count, const float *s, size_t ld, sb_code_kind code_kind,
+                                 bool feedback) {
   return sb_cuda_launch(backend, queue, "scales of blocks", block_scales, (unsigned)count,
-                        BLOCK_THREADS, 0, blocks, s, ld, code_kind);
+                        BLOCK_THREADS, 0, blocks, s, ld, code_kind, feedback);
 }

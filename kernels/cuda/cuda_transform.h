@@ -13,8 +13,9 @@ sb_status sb_cuda_trellis_restore(sb_backend *, cudaStream_t, void *out, sb_dtyp
                                   const uint16_t *col_factors);
 
 /* Sets the scales of blocks [count] in device memory, of a matrix s f32 with rows of ld numbers:
- * from the mean square of each (shared/trellis_scale.h). */
+ * from the mean square of each (shared/trellis_scale.h), for rounding to nearest or with feedback
+ * (trellis_round). */
 sb_status sb_cuda_trellis_scales(sb_backend *, cudaStream_t, viterbi_block *blocks, size_t count,
-                                 const float *s, size_t ld, sb_code_kind);
+                                 const float *s, size_t ld, sb_code_kind, bool feedback);
 
 #endif

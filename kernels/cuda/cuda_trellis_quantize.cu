@@ -64,7 +64,7 @@ static sb_status quantize_panel(sb_backend *backend, sb_stream stream, void *out
                         (unsigned)sb_div_up(blocks, (size_t)SB_CUDA_THREADS), SB_CUDA_THREADS, 0,
                         room.blocks, blocks, *tiling, bits_dev));
   SB_TRY(sb_cuda_trellis_scales(backend, queue, room.blocks, blocks, room.s, tiling->cols,
-                                w->code_kind));
+                                w->code_kind, false));
   const size_t rows = sb_min_size(tiling->block_rows, tiling->rows),
                cols = sb_min_size(tiling->block_cols, tiling->cols);
   viterbi_job job = {};

@@ -8,8 +8,8 @@
 /* Block rows of 1 to 40 rows; rows of one block and of several, up to the widest, whole and not. */
 static const struct {
   size_t cols, block_cols;
-} shapes_of_rows[] = {{16, 16},     {33, 33},  {128, 128}, {200, 200},
-                      {1000, 1024}, {100, 32}, {300, 128}, {300, 256}};
+} shapes_of_rows[] = {{16, 16},  {33, 33},   {128, 128}, {200, 200}, {1000, 1024},
+                      {100, 32}, {300, 128}, {300, 256}, {20, 8}};
 enum { SHAPES_OF_ROWS = sizeof shapes_of_rows / sizeof *shapes_of_rows, BLOCK_ROWS = 4 };
 static const size_t starts[BLOCK_ROWS + 1] = {0, 17, 18, 58, 61};
 
@@ -199,6 +199,52 @@ static void refining(void **state) {
   }
 }
 
+/* Trellis codes: a walk goes through all rows of a tile, so each block column starts from the same
+ * weights on both sides. Its codes and scales are the same then, and what is left of the weights
+ * behind it is close: n products of errors below 4 with an eighth, in float. */
+static const struct {
+  size_t shape;
+  sb_code_kind kind;
+} trellis_rows[] = {
+    {SHAPES_OF_ROWS - 1, SB_TRELLIS_12},
+    {1, SB_TRELLIS_12},
+#ifndef SB_ON_STAND_IN
+    {6, SB_TRELLIS_14},
+    {7, SB_TRELLIS_16},
+    {0, SB_TRELLIS_EXL3},
+    {5, SB_TRELLIS_EXL3},
+#endif
+};
+
+static void check_left(const pair *p) {
+  float *got = make(p->weights, 4);
+  gpu_get(got, p->left_dev, p->weights * 4);
+  for (size_t k = 0; k < p->weights; k++)
+    if (!(fabs((double)got[k] - (double)p->left[k]) <= 1e-6 * (double)p->host.block_cols))
+      fail_msg("what is left of weight %zu is %g, %g on the CPU", k, (double)got[k],
+               (double)p->left[k]);
+  sb_free(&got);
+}
+
+static void rounding_to_trellises(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof trellis_rows / sizeof *trellis_rows; i++) {
+    pair p = create(trellis_rows[i].shape, trellis_rows[i].kind);
+    const size_t n = p.host.cols, block = p.host.block_cols;
+    for (size_t begin = 0; begin < n; begin += block) {
+      const size_t end = sb_min_size(n, begin + block), at = begin * n + begin;
+      assert_ok(gpu->op->upload(gpu, NULL, p.left_dev, p.left, p.weights * 4));
+      assert_ok(gpu->op->sync(gpu, NULL));
+      assert_ok(cpu->op->trellis_round(cpu, NULL, &p.host, p.left, begin, end, p.factor + at, n));
+      assert_ok(
+          gpu->op->trellis_round(gpu, NULL, &p.dev, p.left_dev, begin, end, p.factor_dev + at, n));
+      assert_int_equal(rows_that_differ(&p), 0);
+      check_left(&p);
+    }
+    release(&p);
+  }
+}
+
 static void bad_arguments_are_refused(void **state) {
   (void)state;
   pair p = create(5, SB_GRID_ASYMMETRIC);
@@ -215,6 +261,7 @@ static void bad_arguments_are_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(rounding), cmocka_unit_test(refining),
+                                     cmocka_unit_test(rounding_to_trellises),
                                      cmocka_unit_test(bad_arguments_are_refused)};
   return GPU_RUN(tests, GPU_F32);
 }
