@@ -5,11 +5,11 @@
 #include "cli/table.h"
 
 static const char *const part_names[SB_PARTS] = {
-    "read",           "inputs",  "reorder",  "gradient passes", "loss passes", "forward",
-    "second moments", "factors", "rounding", "refining",        "tune",        "write"};
-static const char *const part_keys[SB_PARTS] = {"read",     "importance", "reorder", "gradient",
-                                                "loss",     "forward",    "moments", "factor",
-                                                "rounding", "refine",     "tune",    "write"};
+    "read",    "inputs",   "reorder", "gradient passes", "loss passes", "forward", "second moments",
+    "factors", "rounding", "codes",   "refining",        "tune",        "write"};
+static const char *const part_keys[SB_PARTS] = {
+    "read",   "importance", "reorder", "gradient", "loss", "forward", "moments",
+    "factor", "rounding",   "codes",   "refine",   "tune", "write"};
 
 typedef struct pass_row {
   const char *label, *key;
@@ -56,6 +56,9 @@ static void print_rates(const sb_plan *plan, FILE *out, json_t *report) {
                {"quantize", "quantizing", "G weights/s", r->quantize},
                {"score", "scoring", "G weights/s", r->score},
                {"unpack", "unpacking", "G weights/s", r->unpack},
+               {"trellis_12", "codes, 2^12 states", "G weights/s", r->trellis[0]},
+               {"trellis_14", "codes, 2^14 states", "G weights/s", r->trellis[1]},
+               {"trellis_16", "codes, 2^16 states", "G weights/s", r->trellis[2]},
                {"pack", "packing", "G weights/s", r->pack},
                {"read", "reading", "GB/s", r->read},
                {"write", "writing", "GB/s", r->write},
@@ -75,6 +78,7 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
   const sb_plan_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
   char work[SB_TEXT_SIZE];
+  const char *times = s->round.times == 3 ? ", three times" : s->round.times == 2 ? ", twice" : "";
   how[0] = '\0';
   switch (part) {
   case SB_PART_IMPORTANCE:
@@ -93,23 +97,28 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
     snprintf(how, size, "at most %zu", p->loss_passes);
     break;
   case SB_PART_FORWARD:
-    snprintf(how, size, "two passes of %zu sequences, %sFLOP", f->round.local,
-             sb_text_count(work, sizeof work, f->round.flops));
+    snprintf(how, size, "two passes of %zu sequences, %sFLOP%s", f->round.local,
+             sb_text_count(work, sizeof work, f->round.flops), times);
+    break;
+  case SB_PART_CODES:
+    snprintf(how, size, "walks through states for each weight of the rank%s", times);
     break;
   case SB_PART_MOMENTS:
-    snprintf(how, size, "%sFLOP", sb_text_count(work, sizeof work, f->round.moment_flops));
+    snprintf(how, size, "%sFLOP%s", sb_text_count(work, sizeof work, f->round.moment_flops), times);
     break;
   case SB_PART_FACTOR:
-    snprintf(how, size, "%sFLOP, %s", sb_text_count(work, sizeof work, f->round.factor_flops),
+    snprintf(how, size, "%sFLOP, %s%s", sb_text_count(work, sizeof work, f->round.factor_flops),
              f->round.factor == SB_FACTOR_REPLICATED ? "all on every rank"
-                                                     : "spread over all ranks");
+                                                     : "spread over all ranks",
+             times);
     break;
   case SB_PART_REFINE:
     snprintf(how, size, "%sFLOP, %d passes over codes and scales",
              sb_text_count(work, sizeof work, f->round.refine_flops), s->round.refine);
     break;
   case SB_PART_ROUNDING:
-    snprintf(how, size, "%sFLOP", sb_text_count(work, sizeof work, f->round.rounding_flops));
+    snprintf(how, size, "%sFLOP%s", sb_text_count(work, sizeof work, f->round.rounding_flops),
+             times);
     break;
   case SB_PART_TUNE:
     snprintf(how, size, "%zu steps, %sFLOP", f->tune.steps,

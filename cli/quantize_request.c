@@ -74,6 +74,11 @@ sb_code_kind sb_quantize_code_kind(const sb_quantize_request *r) {
   return r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
 }
 
+size_t sb_quantize_roundings(const sb_quantize_request *r) {
+  if (r->codes == SB_CODES_GRID || r->allocation) return 1;
+  return r->method == SB_METHOD_SCALEBITS ? 3 : r->method == SB_METHOD_LAYER ? 2 : 1;
+}
+
 /* EXL3 leaves less to choose: what is open follows from it, what was chosen otherwise is refused.
  */
 static sb_status settle_exl3(sb_quantize_request *r, const char *command) {

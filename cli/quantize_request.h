@@ -123,6 +123,10 @@ sb_status sb_quantize_settle(sb_quantize_request *request, const char *command, 
 /* The kind of codes that a settled request asks for. Pure. */
 sb_code_kind sb_quantize_code_kind(const sb_quantize_request *request);
 
+/* The times that a settled request's model is rounded: once, or as the search for trellis codes
+ * asks (alloc/allocate_trellis.h). Pure. */
+size_t sb_quantize_roundings(const sb_quantize_request *request);
+
 /* Fills the request from the command line of quantize and settles it. *help: it was asked for, and
  * printed. Collective within a node. */
 sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv,

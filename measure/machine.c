@@ -28,6 +28,9 @@ static const struct {
                          [SB_FIGURE_FIT] = {"fit", "fit grids", "weights/s"},
                          [SB_FIGURE_QUANTIZE] = {"quantize", "quantize", "weights/s"},
                          [SB_FIGURE_SCORE] = {"score", "score moves", "weights/s"},
+                         [SB_FIGURE_TRELLIS_12] = {"trellis_12", "codes, 2^12 states", "weights/s"},
+                         [SB_FIGURE_TRELLIS_14] = {"trellis_14", "codes, 2^14 states", "weights/s"},
+                         [SB_FIGURE_TRELLIS_16] = {"trellis_16", "codes, 2^16 states", "weights/s"},
                          [SB_FIGURE_PACK] = {"pack", "pack", "weights/s"},
                          [SB_FIGURE_UNPACK] = {"unpack", "unpack", "weights/s"},
                          [SB_FIGURE_GATHER] = {"gather", "gather a layer", "B/s"}};
@@ -139,20 +142,21 @@ void sb_machine_rates(const sb_machine *m, sb_rates *out) {
   const double *v = m->value;
   const double write =
       seconds_of(1, v[SB_FIGURE_COMPRESS]) + seconds_of(1, v[SB_FIGURE_DISK_WRITE]);
-  *out = (sb_rates){.forward = v[SB_FIGURE_FORWARD],
-                    .backward = v[SB_FIGURE_BACKWARD],
-                    .moments = v[SB_FIGURE_MOMENTS],
-                    .factor = v[SB_FIGURE_FACTOR],
-                    .rounding = v[SB_FIGURE_ROUNDING],
-                    .refine = v[SB_FIGURE_REFINE],
-                    .fit = v[SB_FIGURE_FIT],
-                    .quantize = v[SB_FIGURE_QUANTIZE],
-                    .score = v[SB_FIGURE_SCORE],
-                    .unpack = v[SB_FIGURE_UNPACK],
-                    .pack = v[SB_FIGURE_PACK],
-                    .read = v[SB_FIGURE_DISK_READ],
-                    .write = write > 0.0 ? 1.0 / write : 0.0,
-                    .network = m->nodes > 1
-                                   ? v[SB_FIGURE_GATHER] * (double)(m->nodes - 1) / (double)m->nodes
-                                   : 0.0};
+  *out = (sb_rates){
+      .forward = v[SB_FIGURE_FORWARD],
+      .backward = v[SB_FIGURE_BACKWARD],
+      .moments = v[SB_FIGURE_MOMENTS],
+      .factor = v[SB_FIGURE_FACTOR],
+      .rounding = v[SB_FIGURE_ROUNDING],
+      .refine = v[SB_FIGURE_REFINE],
+      .fit = v[SB_FIGURE_FIT],
+      .quantize = v[SB_FIGURE_QUANTIZE],
+      .score = v[SB_FIGURE_SCORE],
+      .unpack = v[SB_FIGURE_UNPACK],
+      .trellis = {v[SB_FIGURE_TRELLIS_12], v[SB_FIGURE_TRELLIS_14], v[SB_FIGURE_TRELLIS_16]},
+      .pack = v[SB_FIGURE_PACK],
+      .read = v[SB_FIGURE_DISK_READ],
+      .write = write > 0.0 ? 1.0 / write : 0.0,
+      .network =
+          m->nodes > 1 ? v[SB_FIGURE_GATHER] * (double)(m->nodes - 1) / (double)m->nodes : 0.0};
 }

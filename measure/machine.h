@@ -36,6 +36,9 @@ typedef enum sb_figure {
   SB_FIGURE_FIT,
   SB_FIGURE_QUANTIZE,
   SB_FIGURE_SCORE,
+  SB_FIGURE_TRELLIS_12, /* the nearest codes of a trellis of 2^12 states */
+  SB_FIGURE_TRELLIS_14,
+  SB_FIGURE_TRELLIS_16,
   SB_FIGURE_PACK,
   SB_FIGURE_UNPACK,
   SB_FIGURE_GATHER, /* a layer through the store, bytes per node */

@@ -8,6 +8,7 @@
 #include "measure/numbers.h"
 #include "measure/round_phases.h"
 #include "measure/timing.h"
+#include "measure/trellis_phases.h"
 #include "measure/zstd_rates.h"
 #include "model/rope_table.h"
 #include "pass/device_layer.h"
@@ -42,6 +43,7 @@ typedef struct phases {
   uint8_t *packed, *packed_there;
 
   sb_round_phases *rounding;
+  sb_trellis_phases *trellis;
 } phases;
 
 /* The layer that is timed. Rates are per unit of work, so that they hold for layers
@@ -280,6 +282,7 @@ static sb_status prepare_memory(phases *p) {
                grams = sb_grams_count(widest, p->m->blocking.cols) * 2 * sizeof(int64_t);
   SB_TRY(prepare_blocks(p));
   SB_TRY(sb_round_phases_create(b, &p->m->blocking, c->hidden, &p->rounding));
+  SB_TRY(sb_trellis_phases_create(b, c->hidden, &p->trellis));
   SB_TRY(prepare_rope(p));
   SB_TRY(b->op->alloc(b, p->T * c->hidden * act, "activations", &p->x));
   SB_TRY(b->op->alloc(b, p->T * c->hidden * act, "activations", &p->y));
@@ -326,6 +329,7 @@ static void release(phases *p) {
   sb_free(&p->bits);
   sb_free(&p->packed);
   sb_round_phases_free(&p->rounding);
+  sb_trellis_phases_free(&p->trellis);
 }
 
 /* ---- rates ---- */
@@ -348,6 +352,7 @@ static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a
     work[SB_FIGURE_GRAMS] += 2.0 * T * (double)sb_grams_count((size_t)c, p->m->blocking.cols);
   }
   sb_round_phases_work(p->rounding, work);
+  sb_trellis_phases_work(p->trellis, work);
   work[SB_FIGURE_FIT] = work[SB_FIGURE_QUANTIZE] = work[SB_FIGURE_SCORE] = work[SB_FIGURE_PACK] =
       work[SB_FIGURE_UNPACK] = weights;
   *bytes_a_weight = source / weights;
@@ -363,7 +368,7 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
     sb_timed *run;
     void *context;
     sb_figure limit;
-    double cost; /* of the limit: bytes a weight that must be read and written */
+    double cost; /* of the limit: bytes a weight that must be read and written, or FLOP */
   } cases[] = {{SB_FIGURE_FORWARD, forward, p, gemm, 1},
                {SB_FIGURE_BACKWARD, backward, p, gemm, 1},
                {SB_FIGURE_MOMENTS, x_products, p, gemm, 1},
@@ -374,6 +379,10 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
                {SB_FIGURE_FIT, fit, p, SB_FIGURE_MEMORY_COPY, source},
                {SB_FIGURE_QUANTIZE, quantize, p, SB_FIGURE_MEMORY_COPY, source + weight},
                {SB_FIGURE_SCORE, score, p, SB_FIGURE_MEMORY_COPY, source + 4},
+               /* an addition and a comparison for each state */
+               {SB_FIGURE_TRELLIS_12, sb_trellis_phases_12, p->trellis, SB_FIGURE_GEMM_F32, 0x1p13},
+               {SB_FIGURE_TRELLIS_14, sb_trellis_phases_14, p->trellis, SB_FIGURE_GEMM_F32, 0x1p15},
+               {SB_FIGURE_TRELLIS_16, sb_trellis_phases_16, p->trellis, SB_FIGURE_GEMM_F32, 0x1p17},
                {SB_FIGURE_PACK, pack, p, SB_FIGURE_MEMORY_READ, source},
                {SB_FIGURE_UNPACK, unpack, p, SB_FIGURE_MEMORY_COPY, packed + weight}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

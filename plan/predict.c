@@ -3,6 +3,13 @@
 #include <math.h>
 
 #include "base/memory.h"
+#include "kernels/shared/trellis.h"
+
+double sb_rates_of_codes(const sb_rates *r, sb_code_kind kind) {
+  if (!sb_is_trellis(kind)) return 0.0;
+  const unsigned states = sb_trellis_of(kind, 1).state_bits;
+  return r->trellis[states == 12 ? 0 : states == 14 ? 1 : 2];
+}
 
 static double over(double work, double rate) {
   return rate > 0.0 ? work / rate : 0.0;
@@ -28,14 +35,17 @@ static void predict_passes(const sb_plan_setup *s, const sb_footprint *f, const 
   const bool check = s->search.check_seqs > 0;
   const double loss_waves = (double)(check ? search->check.waves : search->pass.waves),
                waves = (double)search->pass.waves;
+  const bool trellis = sb_is_trellis(s->blocking.code_kind);
   sb_pass_time *loss = &out->loss, *gradient = &out->gradient;
   loss->flop_seconds = over(check ? search->check_flops : search->loss_flops, r->forward);
-  loss->grid_seconds = (fit + quantize) * loss_waves;
+  /* trellises: of a coded model, and gradients at full precision */
+  loss->grid_seconds =
+      trellis ? over(linear, r->unpack) * loss_waves : (fit + quantize) * loss_waves;
   loss->send_seconds = send_seconds(s, r, check ? search->check_sent : search->loss_sent);
   gradient->flop_seconds = over(search->loss_flops, r->forward) +
                            over(search->gradient_flops - search->loss_flops, r->backward);
-  gradient->grid_seconds =
-      (4.0 * fit + 2.0 * quantize) * waves + over(linear * (double)search->pass.local, r->score);
+  gradient->grid_seconds = (trellis ? 0.0 : 4.0 * fit + 2.0 * quantize) * waves +
+                           over(linear * (double)search->pass.local, r->score);
   gradient->send_seconds = send_seconds(s, r, search->gradient_sent);
   loss->seconds = longest(loss);
   gradient->seconds = longest(gradient);
@@ -54,21 +64,26 @@ static void predict_search(const sb_plan_setup *s, const sb_footprint *f, sb_pre
   const size_t costs = divergence || s->search.strides == 0 ? 1 : 0;
   const size_t fresh = costs + s->search.strides;
   out->gradient_passes = fresh + s->search.trades;
-  out->loss_passes = (divergence && s->search.check_seqs > 0 ? 1 : 0) + 1 + s->search.trades;
+  out->loss_passes = (divergence && s->search.check_seqs > 0 ? 1 : 0) + s->search.trades +
+                     (sb_is_trellis(s->blocking.code_kind) ? s->round.times : 1);
   out->seconds[SB_PART_GRADIENT] = (double)fresh * gradient + (double)s->search.trades * again;
   out->seconds[SB_PART_LOSS] = (double)out->loss_passes * out->loss.seconds;
 }
 
+/* The search for trellis codes rounds all its candidates. */
 static void predict_round(const sb_plan_setup *s, const sb_footprint *f, const sb_rates *r,
                           double *seconds) {
   const sb_plan_round *round = &f->round;
+  const double times = (double)s->round.times;
   const double decode = over((double)s->arch->linear_parameters, r->unpack);
   seconds[SB_PART_FORWARD] =
-      fmax(over(round->flops, r->forward) + decode, send_seconds(s, r, round->sent));
-  seconds[SB_PART_MOMENTS] = over(round->moment_flops, r->moments);
-  seconds[SB_PART_FACTOR] = over(round->factor_flops, r->factor);
-  seconds[SB_PART_ROUNDING] = over(round->rounding_flops, r->rounding);
+      times * fmax(over(round->flops, r->forward) + decode, send_seconds(s, r, round->sent));
+  seconds[SB_PART_MOMENTS] = times * over(round->moment_flops, r->moments);
+  seconds[SB_PART_FACTOR] = times * over(round->factor_flops, r->factor);
+  seconds[SB_PART_ROUNDING] = times * over(round->rounding_flops, r->rounding);
   seconds[SB_PART_REFINE] = over(round->refine_flops, r->refine);
+  seconds[SB_PART_CODES] = times * over((double)s->arch->linear_parameters / (double)s->ranks,
+                                        sb_rates_of_codes(r, s->blocking.code_kind));
 }
 
 /* Every rank decodes every layer forwards and back, for each wave of each step, and once before and

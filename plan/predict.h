@@ -16,6 +16,7 @@ typedef struct sb_rates {
   double rounding, refine;  /* FLOP/s: columns of --quantizer gptq; refining them */
   double fit, quantize;     /* weights/s: fitting grids; rounding to them */
   double score, unpack;     /* weights/s: scoring moves; decoding packed weights */
+  double trellis[3];        /* weights/s: codes of a trellis of 2^12, 2^14, 2^16 states */
   double pack;              /* weights/s: fitting grids and encoding */
   double read, write;       /* bytes/s: weights from a file; compressed weights to one */
   double network;           /* bytes/s of a node */
@@ -32,6 +33,7 @@ typedef enum sb_part {
   SB_PART_MOMENTS,
   SB_PART_FACTOR,
   SB_PART_ROUNDING,
+  SB_PART_CODES, /* of trellises: their walks */
   SB_PART_REFINE,
   SB_PART_TUNE, /* training of scales */
   SB_PART_WRITE,
@@ -53,6 +55,9 @@ typedef struct sb_prediction {
   double seconds[SB_PARTS];
   double total;
 } sb_prediction;
+
+/* The rate of finding codes of that kind; 0: not known, or grids. Pure. */
+double sb_rates_of_codes(const sb_rates *rates, sb_code_kind kind);
 
 /* An upper bound where all trades of the search are kept and measured anew. */
 void sb_predict(const sb_plan_setup *setup, const sb_footprint *footprint, const sb_rates *rates,

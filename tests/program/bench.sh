@@ -13,7 +13,8 @@ import json, sys
 report, ranks = json.load(open(sys.argv[1])), int(sys.argv[2])
 assert report["command"] == "bench" and report["ranks"] == ranks and report["seqlen"] == 32
 limits = {"gemm_f32", "memory_read", "memory_copy", "disk_write", "disk_read", "compress", "decompress"}
-phases = {"forward", "backward", "moments", "grams", "factor", "rounding", "refine", "fit", "quantize", "score", "pack", "unpack"}
+phases = {"forward", "backward", "moments", "grams", "factor", "rounding", "refine", "fit", "quantize", "score", "pack", "unpack",
+          "trellis_12", "trellis_14", "trellis_16"}
 assert limits <= set(report["limits"]) <= limits | {"gemm_bf16"}, report["limits"]
 assert set(report["phases"]) == phases | ({"gather"} if ranks > 1 else set()), report["phases"]
 assert len(report["network"]) == (4 if ranks > 1 else 0)

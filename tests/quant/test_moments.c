@@ -9,6 +9,7 @@
 #include "kernels/cuda/cuda_device.h"
 #include "tests/cuda_host/cuda_host.h"
 #endif
+#include "quant/gptq_pivots.h"
 #include "quant/moments.h"
 
 enum { INPUTS = 4 /* of a layer of the model */ };
@@ -186,6 +187,29 @@ static double difference(const float *x, const float *y, size_t n) {
   return worst;
 }
 
+/* What is left of an error where later channels make up for it: the variance of channel c that the
+ * channels behind it leave open, by eliminating them one after another, as a share of its own. */
+static void check_pivots(sb_moments *m, size_t input) {
+  const size_t n = sb_moments_width(m, input);
+  float *shares = malloc(n * sizeof *shares), *kept = moments_of(m, input), least = 1;
+  double *h = malloc(n * n * sizeof *h);
+  for (size_t i = 0; i < n * n; i++) h[i] = (double)kept[i];
+  EXPECT_OK(sb_gptq_pivots(m, &world, backend, NULL, input, shares));
+  for (size_t c = n; c-- > 0;) {
+    const double left = h[c * n + c] / (double)kept[c * n + c];
+    EXPECT(fabs((double)shares[c] - left) <= 1e-3 * left);
+    least = shares[c] < least ? shares[c] : least;
+    for (size_t i = 0; i < c; i++) {
+      const double f = h[i * n + c] / h[c * n + c];
+      for (size_t j = 0; j < c; j++) h[i * n + j] -= f * h[c * n + j];
+    }
+  }
+  EXPECT(least < 0.9f && shares[n - 1] > 0.9999f);
+  free(shares);
+  free(kept);
+  free(h);
+}
+
 /* Moments of a sequence are sums of 100 products in f32: 1e-6 of them, times what the factor makes
  * of it. Replicated and distributed sums are of the same numbers, so in double precision only the
  * factors' last bit may differ. */
@@ -207,6 +231,7 @@ static void test_ways(void **state) {
       replicated[i] = factor_of(m, i, columns[c]);
       EXPECT(difference(replicated[i], plain, n) < 1e-4);
       check_kept(m, i);
+      if (i == 0) check_pivots(m, i); /* the narrowest */
       free(plain);
     }
     sb_moments_free(&m);
@@ -226,6 +251,7 @@ static void test_ways(void **state) {
           float *factor = factor_of(m, i, columns[c]);
           EXPECT(difference(factor, replicated[i], n) < (single ? 1e-3 : other_way));
           check_kept(m, i);
+          if (keep == 3 && i == 0) check_pivots(m, i);
           if (first[i])
             EXPECT(memcmp(factor, first[i], n * n * sizeof *factor) ==
                    0); /* however many are kept */
