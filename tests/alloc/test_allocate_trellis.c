@@ -20,7 +20,7 @@ static void open_trellis(golden *g, const sb_world *of) {
                                  .gradients = true,
                                  .divergence = true,
                                  .threads = 1,
-                                 .blocking = {16, 32, SB_TRELLIS_12},
+                                 .blocking = {64, 32, SB_TRELLIS_12},
                                  .activation_bytes = (size_t)1 << 30});
   EXPECT_OK(sb_factors_choose(g->model));
 }
@@ -129,8 +129,8 @@ static void same_on_any_ranks(void **state) {
   open_trellis(&g, NULL);
   open_trellis(&alone, world_alone());
   const double bits = sb_model_uniform_bits(g.model, 2) + 0.4;
-  const sb_allocate_trellis_options o = options_of(&g, bits, ROUND_WITH_FEEDBACK),
-                                    o1 = options_of(&alone, bits, ROUND_WITH_FEEDBACK);
+  sb_allocate_trellis_options o = options_of(&g, bits, ROUND_WITH_FEEDBACK),
+                              o1 = options_of(&alone, bits, ROUND_WITH_FEEDBACK);
   EXPECT_OK(sb_allocate_trellis(g.model, g.backend, &g.sequences, &o, &r));
   EXPECT_OK(sb_allocate_trellis(alone.model, alone.backend, &alone.sequences, &o1, &of_one));
   EXPECT(r.chosen == of_one.chosen);
