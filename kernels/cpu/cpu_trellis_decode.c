@@ -27,8 +27,6 @@ void sb_strip_input_make(sb_strip_input *out, const float *x, size_t cols) {
     pair[0] |= ((uint32_t)high & 0xffffu) << c % 2 * 16;
     pair[1] |= ((uint32_t)low & 0xffffu) << c % 2 * 16;
     memcpy(out->pairs + c / 2 * 2, pair, sizeof pair);
-    out->sum[0] += high;
-    out->sum[1] += low;
   }
 }
 

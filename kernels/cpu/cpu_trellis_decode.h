@@ -32,7 +32,6 @@ enum {
  * (the low half) and 2 p + 1: their high numbers for h = 0, their low ones for h = 1. */
 typedef struct sb_strip_input {
   float scale;
-  int32_t sum[2]; /* of all high numbers; of all low ones */
   int32_t pairs[SB_STRIP_COLS];
 } sb_strip_input;
 

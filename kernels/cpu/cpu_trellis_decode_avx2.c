@@ -21,9 +21,6 @@ PT_INLINE pt pt_set(int32_t x) {
 PT_INLINE pt pt_halves(int x) {
   return _mm256_set1_epi16((short)x);
 }
-PT_INLINE pt pt_add16(pt a, pt b) {
-  return _mm256_add_epi16(a, b);
-}
 PT_INLINE pt pt_load(const int16_t *p) {
   return _mm256_loadu_si256((const __m256i *)p);
 }
@@ -132,25 +129,52 @@ PT_INLINE __m256i windows(const uint8_t *tile, unsigned K, unsigned n) {
 /* ---- levels ---- */
 
 typedef struct pt_code {
-  __m256i mask, low, high; /* of states; the multiplier's halves */
+  __m256i multiplier;          /* in 16 bits */
+  __m128i left, right;         /* by which z's second byte, and the product, are shifted */
+  __m256i first[2], second[2]; /* of 16 and 16 intervals: middles; or lower and upper edges */
 } pt_code;
 
 PT_INLINE pt_code pt_code_of(const sb_trellis *t) {
-  const uint32_t by = sb_trellis_multiplier(t);
-  return (pt_code){pt_halves((1 << t->state_bits) - 1), pt_halves((int)(by & 0xffff)),
-                   pt_halves((int)(by >> 16))};
+  int8_t first[32], second[32];
+  for (int i = 0; i < 32; i++) {
+    first[i] = (int8_t)(sb_trellis_is_wide(t) ? sb_trellis_edge(i) : sb_trellis_middle(i));
+    second[i] = (int8_t)sb_trellis_edge(i + 1);
+  }
+#define HALF(table, h) _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(table) + (h)))
+  return (pt_code){pt_halves((int)t->multiplier),
+                   _mm_cvtsi32_si128(t->state_bits < 14 ? 14 - (int)t->state_bits : 0),
+                   _mm_cvtsi32_si128(t->state_bits > 14 ? 2 : 0),
+                   {HALF(first, 0), HALF(first, 1)},
+                   {HALF(second, 0), HALF(second, 1)}};
+#undef HALF
 }
 
-PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K, bool two,
+/* Entry j of a table of 32, for every lane of 16 bits. Shuffles give 0 for a byte with its highest
+ * bit. */
+PT_INLINE __m256i entry(const __m256i table[2], __m256i j) {
+  const __m256i low = _mm256_add_epi16(j, pt_halves(0x8070)),
+                high = _mm256_or_si256(_mm256_add_epi16(j, pt_halves(0xfff0)), pt_halves(0x8000));
+  return _mm256_or_si256(_mm256_shuffle_epi8(table[0], low), _mm256_shuffle_epi8(table[1], high));
+}
+
+PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K,
                        bool natural) {
   (void)natural; /* always */
-  const __m256i state = _mm256_and_si256(windows(tile, K, n), code->mask),
-                ones = _mm256_set1_epi8(1),
-                low = _mm256_maddubs_epi16(_mm256_mullo_epi16(state, code->low), ones);
-  if (two) return low;
-  const __m256i high =
-      _mm256_add_epi16(_mm256_mulhi_epu16(state, code->low), _mm256_mullo_epi16(state, code->high));
-  return _mm256_add_epi16(low, _mm256_maddubs_epi16(high, ones));
+  const __m256i window = windows(tile, K, n),
+                z = _mm256_blendv_epi8(window, _mm256_sll_epi16(window, code->left),
+                                       pt_halves(0xff00)),
+                p = _mm256_srl_epi16(_mm256_mullo_epi16(z, code->multiplier), code->right);
+  /* intervals i and -1 - i have opposite numbers */
+  const __m256i i = _mm256_srai_epi16(_mm256_slli_epi16(p, 2), 10), sign = _mm256_srai_epi16(i, 15),
+                j = _mm256_xor_si256(i, sign), near = entry(code->first, j);
+  if (K <= SB_TRELLIS_NARROW) return _mm256_sub_epi16(_mm256_xor_si256(near, sign), sign);
+  const __m256i far = entry(code->second, j),
+                edge =
+                    _mm256_blendv_epi8(near, _mm256_sub_epi16(_mm256_setzero_si256(), far), sign),
+                rest = _mm256_mullo_epi16(_mm256_and_si256(p, pt_halves(0xff)),
+                                          _mm256_sub_epi16(far, near));
+  return _mm256_srai_epi16(
+      _mm256_add_epi16(_mm256_sub_epi16(_mm256_slli_epi16(edge, 8), edge), rest), 5);
 }
 
 #include "kernels/cpu/cpu_trellis_kernels.h"

@@ -1,7 +1,7 @@
 /* Trellis codes with AVX-512. One shuffle of bytes (VBMI) gives every lane of 64 bits the bits of
- * up to 16 states that follow each other, and one multishift takes four of them out. A sum of bytes
- * is one multiplication by ones (maddubs), and a product with x one step of VNNI: five instructions
- * for 32 weights, one more for every further 16 bits of x.
+ * up to 16 states that follow each other, and one multishift takes four of them out. A level is
+ * a multiplication and a lookup in a register, and a product with x one step of VNNI: five
+ * instructions for 32 weights, one more for every further 16 bits of x.
  *
  * A lane holds `per` states: 16 up to 3 bits a weight, 8 up to 6, else 4. Widths of one `per` share
  * an order of rows. */
@@ -25,9 +25,6 @@ PT_INLINE pt pt_set(int32_t x) {
 }
 PT_INLINE pt pt_halves(int x) {
   return _mm512_set1_epi16((short)x);
-}
-PT_INLINE pt pt_add16(pt a, pt b) {
-  return _mm512_add_epi16(a, b);
 }
 PT_INLINE pt pt_load(const int16_t *p) {
   return _mm512_loadu_si512(p);
@@ -128,27 +125,40 @@ PT_INLINE __m512i places(unsigned K, unsigned per, unsigned step) {
 
 /* ---- levels ---- */
 
+/* Tables have the 64 numbers of the six bits that a shuffle of bytes reads, for i = 0 .. 31 and
+ * then -32 .. -1. */
 typedef struct pt_code {
-  __m512i mask, low, high; /* of states; the multiplier's halves */
+  __m512i reach; /* from where the second byte of z is, to where it is in a window of 16 bits */
+  __m512i multiplier;    /* in 16 bits */
+  __m512i first, second; /* middles; or lower edges, and how far the next one is */
+  bool longer;           /* the product's 14 bits are the highest of 16 */
 } pt_code;
 
 PT_INLINE pt_code pt_code_of(const sb_trellis *t) {
-  const uint32_t by = sb_trellis_multiplier(t);
-  return (pt_code){pt_halves((1 << t->state_bits) - 1), pt_halves((int)(by & 0xffff)),
-                   pt_halves((int)(by >> 16))};
+  int8_t first[64], second[64];
+  for (int k = 0; k < 64; k++) {
+    const int i = k < 32 ? k : k - 64;
+    first[k] = (int8_t)(sb_trellis_is_wide(t) ? sb_trellis_edge(i) : sb_trellis_middle(i));
+    second[k] = (int8_t)(sb_trellis_edge(i + 1) - sb_trellis_edge(i));
+  }
+  const int reach = t->state_bits < 14 ? (int)t->state_bits - 14 : 0;
+  return (pt_code){pt_halves(reach * 256), pt_halves((int)t->multiplier), _mm512_loadu_si512(first),
+                   _mm512_loadu_si512(second), t->state_bits > 14};
 }
 
-PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K, bool two,
+PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K,
                        bool natural) {
   const unsigned per = natural ? 4 : PT_PER(K), steps = per / 4;
-  const __m512i window = _mm512_multishift_epi64_epi8(places(K, per, n % steps),
-                                                      fetch(tile, K, per, n / steps)),
-                state = _mm512_and_si512(window, code->mask), ones = _mm512_set1_epi8(1),
-                low = _mm512_maddubs_epi16(_mm512_mullo_epi16(state, code->low), ones);
-  if (two) return low;
-  const __m512i high =
-      _mm512_add_epi16(_mm512_mulhi_epu16(state, code->low), _mm512_mullo_epi16(state, code->high));
-  return _mm512_add_epi16(low, _mm512_maddubs_epi16(high, ones));
+  const __m512i at = _mm512_add_epi8(places(K, per, n % steps), code->reach),
+                z = _mm512_multishift_epi64_epi8(at, fetch(tile, K, per, n / steps));
+  __m512i p = _mm512_mullo_epi16(z, code->multiplier);
+  if (code->longer) p = _mm512_srli_epi16(p, 2);
+  const __mmask64 high_bytes = 0xaaaaaaaaaaaaaaaau;
+  const __m512i low = _mm512_maskz_permutexvar_epi8(high_bytes, p, code->first);
+  if (K <= SB_TRELLIS_NARROW) return _mm512_srai_epi16(low, 8);
+  const __m512i edges =
+      _mm512_mask_permutexvar_epi8(low, ~high_bytes, _mm512_srli_epi16(p, 8), code->second);
+  return _mm512_srai_epi16(_mm512_maddubs_epi16(_mm512_or_si512(p, pt_halves(0xff00)), edges), 5);
 }
 
 #include "kernels/cpu/cpu_trellis_kernels.h"

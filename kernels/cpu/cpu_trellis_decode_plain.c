@@ -34,14 +34,6 @@ PT_INLINE pt pt_set(int32_t x) {
   for (int i = 0; i < PT_LANES; i++) out.at[i] = x;
   return out;
 }
-PT_INLINE pt pt_halves(int x) {
-  return pt_set(both(x, x));
-}
-PT_INLINE pt pt_add16(pt a, pt b) {
-  for (int i = 0; i < PT_LANES; i++)
-    a.at[i] = both(low_half(a.at[i]) + low_half(b.at[i]), high_half(a.at[i]) + high_half(b.at[i]));
-  return a;
-}
 PT_INLINE pt pt_load(const int16_t *p) {
   pt out;
   memcpy(out.at, p, sizeof out.at);
@@ -115,15 +107,14 @@ typedef sb_trellis pt_code;
 PT_INLINE pt_code pt_code_of(const sb_trellis *t) {
   return *t;
 }
-PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K, bool two,
+PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K,
                        bool natural) {
-  (void)K, (void)two, (void)natural;
-  const int top = sb_trellis_top(code);
+  (void)K, (void)natural;
   pt out;
   for (unsigned i = 0; i < PT_LANES; i++) {
     const unsigned s = 2 * (n * PT_LANES + i);
-    out.at[i] = both(top + sb_trellis_level(code, sb_trellis_state(code, tile, s)),
-                     top + sb_trellis_level(code, sb_trellis_state(code, tile, s + 1)));
+    out.at[i] = both(sb_trellis_level(code, sb_trellis_state(code, tile, s)),
+                     sb_trellis_level(code, sb_trellis_state(code, tile, s + 1)));
   }
   return out;
 }

@@ -6,15 +6,15 @@
  *   pt, pf               a vector of integers of 16 or 32 bits; a vector of floats
  *   pt_code              what levels depend on beside the state's bits
  *   pt_code_of(t)        the pt_code of a trellis
- *   pt_levels(tile, &code, n, K, two, natural)
- *                        levels of vector n of a tile of width K, as numbers of 16 bits plus
- *                        sb_trellis_top: weights 2 PT_LANES n .. if `natural`, else those of
- *                        pt_row. `two`: levels have two bytes. Reads the tile's bytes alone
+ *   pt_levels(tile, &code, n, K, natural)
+ *                        levels of vector n of a tile of width K, as numbers of 16 bits: weights
+ *                        2 PT_LANES n .. if `natural`, else those of pt_row. Reads the tile's bytes
+ *                        alone
  *   pt_row(K, n, lane)   where not natural: the row of the two weights, side by side, in lane
  *                        `lane` of vector n, for n < PT_DOWN; n + PT_DOWN: two columns further
  *   PT_ORDER(K)          number of that order, below SB_STRIP_ORDERS
- *   pt_set(x), pt_halves(x)   x in every lane of 32, of 16 bits
- *   pt_add16(a, b), pt_store(p, a), pt_load(p)
+ *   pt_set(x)            x in every lane of 32 bits
+ *   pt_store(p, a), pt_load(p)
  *   pt_dot(sum, a, b)    sum + a b of both halves of every lane of 32 bits
  *   pt_even(a), pt_odd(a) the low halves, and the high ones, of lanes of 32 bits, as floats
  *   pf_int(a)            floats of 32-bit lanes
@@ -59,21 +59,17 @@ enum {
     call(8);                                                                                       \
     break;                                                                                         \
   }
-#define PT_TWO_BYTES(K) ((K) <= SB_TRELLIS_TWO_BYTES)
-#define PT_TOP(K)       (PT_TWO_BYTES(K) ? 255 : 510)
 
 /* ---- levels in the order of a tile ---- */
 
 PT_INLINE void levels_of(int16_t *levels, const sb_trellis *t, const sb_strip *strip, unsigned K) {
   const pt_code code = pt_code_of(t);
-  const pt middle = pt_halves(-PT_TOP(K));
   for (size_t n = 0; n < strip->tiles; n++) {
     const uint8_t *tile = strip->codes + n * strip->stride;
     int16_t *out = levels + n * SB_TRELLIS_TILE;
     PT_UNROLL(16)
     for (unsigned v = 0; v < 2 * PT_DOWN; v++)
-      pt_store(out + 2 * PT_LANES * v,
-               pt_add16(pt_levels(tile, &code, v, K, PT_TWO_BYTES(K), true), middle));
+      pt_store(out + 2 * PT_LANES * v, pt_levels(tile, &code, v, K, true));
   }
 }
 
@@ -99,8 +95,8 @@ PT_INLINE void dot_pass(float *sums, const pt_code *code, const sb_strip *strip,
   PT_UNROLL(2)
   for (unsigned k = 0; k < tokens; k++) PT_UNROLL(4)
   for (unsigned v = 0; v < PT_PASS; v++) {
-    high[k][v] = pt_set(-PT_TOP(K) * x[k]->sum[0]);
-    low[k][v] = pt_set(-PT_TOP(K) * x[k]->sum[1]);
+    high[k][v] = pt_set(0);
+    low[k][v] = pt_set(0);
   }
   for (size_t n = 0; n < strip->tiles; n++) {
     const uint8_t *tile = strip->codes + n * strip->stride;
@@ -109,7 +105,7 @@ PT_INLINE void dot_pass(float *sums, const pt_code *code, const sb_strip *strip,
     PT_UNROLL(2)
     for (unsigned pair = 0; pair < 2; pair++) PT_UNROLL(4)
     for (unsigned v = 0; v < PT_PASS; v++) {
-      const pt level = pt_levels(tile, code, pair * PT_DOWN + first + v, K, PT_TWO_BYTES(K), false);
+      const pt level = pt_levels(tile, code, pair * PT_DOWN + first + v, K, false);
       PT_UNROLL(2)
       for (unsigned k = 0; k < tokens; k++) {
         const int32_t *at = x[k]->pairs + 4 * n + 2 * pair;

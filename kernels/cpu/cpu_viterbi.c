@@ -3,15 +3,19 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kernels/cpu/cpu_level.h"
+#include "kernels/cpu/cpu_viterbi_kernels.h"
 #include "kernels/shared/viterbi.h"
 
 enum { STEPS = SB_TRELLIS_TILE };
 
 struct sb_viterbi {
   sb_trellis trellis;
+  const sb_viterbi_kernels *kernels;
   size_t groups, codes; /* 2^(L - K), 2^K */
-  int16_t *levels;      /* [codes, groups]: that of state g 2^K + o is at o * groups + g */
-  uint16_t *walks;      /* [1 + STEPS, groups]: M before each step of a pass, and after the last */
+  size_t row;           /* numbers of a row of walks */
+  int16_t *levels;      /* [2^L], in the order of cpu_viterbi_kernels.h */
+  uint16_t *walks;      /* [1 + STEPS, row]: M before each step of a pass, and after the last */
 };
 
 /* A tile as a walk sees it, in the order of its steps. */
@@ -20,28 +24,48 @@ typedef struct steps {
   bool absent[STEPS];
 } steps;
 
-static sb_status reserve(sb_viterbi *v) {
-  SB_TRY(sb_alloc_raw(&v->levels, v->codes * v->groups, sizeof *v->levels, "levels of a trellis"));
-  return sb_alloc_raw(&v->walks, (1 + STEPS) * v->groups, sizeof *v->walks, "costs of walks");
+const sb_viterbi_kernels *sb_viterbi_kernels_best(void) {
+  static const sb_viterbi_kernels *const all[SB_CPU_LEVELS] = {&sb_viterbi_plain, &sb_viterbi_avx2,
+                                                               &sb_viterbi_avx512};
+  return all[sb_cpu_best()];
 }
 
-sb_status sb_viterbi_create(const sb_trellis *trellis, sb_viterbi **out) {
+static sb_status reserve(sb_viterbi *v) {
+  SB_TRY(sb_alloc_raw(&v->levels, v->codes * v->row, sizeof *v->levels, "levels of a trellis"));
+  return sb_alloc_raw(&v->walks, (1 + STEPS) * v->row, sizeof *v->walks, "costs of walks");
+}
+
+/* The level of state g 2^K + o. */
+static int16_t *level_at(const sb_viterbi *v, size_t g, size_t o) {
+  return v->levels + (g / SB_VITERBI_LANES * v->codes + o) * SB_VITERBI_LANES +
+         g % SB_VITERBI_LANES;
+}
+
+sb_status sb_viterbi_create_with(const sb_trellis *trellis, const sb_viterbi_kernels *kernels,
+                                 sb_viterbi **out) {
   sb_viterbi *v = NULL;
   *out = NULL;
   SB_TRY(sb_alloc(&v, 1, sizeof *v, "an encoder of trellis codes"));
   v->trellis = *trellis;
+  v->kernels = kernels;
   v->codes = (size_t)1 << trellis->width;
   v->groups = (size_t)1 << (trellis->state_bits - trellis->width);
+  v->row = sb_max_size(v->groups, SB_VITERBI_LANES);
   const sb_status status = reserve(v);
   if (status != SB_OK) {
     sb_viterbi_destroy(&v);
     return status;
   }
-  for (size_t o = 0; o < v->codes; o++)
-    for (size_t g = 0; g < v->groups; g++)
-      v->levels[o * v->groups + g] = sb_viterbi_level(trellis, (uint32_t)(g << trellis->width | o));
+  for (size_t g = 0; g < v->row; g++)
+    for (size_t o = 0; o < v->codes; o++)
+      *level_at(v, g, o) =
+          sb_viterbi_level(trellis, (uint32_t)((g & (v->groups - 1)) << trellis->width | o));
   *out = v;
   return SB_OK;
+}
+
+sb_status sb_viterbi_create(const sb_trellis *trellis, sb_viterbi **out) {
+  return sb_viterbi_create_with(trellis, sb_viterbi_kernels_best(), out);
 }
 
 void sb_viterbi_destroy(sb_viterbi **viterbi) {
@@ -53,31 +77,12 @@ void sb_viterbi_destroy(sb_viterbi **viterbi) {
 
 /* ---- a pass ---- */
 
-/* Cost of the best walk that is in state g 2^K + o, with its step to the target. */
-static unsigned cost_at(const sb_viterbi *v, const uint16_t *walks, int16_t target, size_t g,
-                        size_t o) {
-  const unsigned so_far = walks[(g << v->trellis.width | o) & (v->groups - 1)];
-  return sb_viterbi_add(
-      so_far, sb_viterbi_cost(target, v->levels[o * v->groups + g], sb_viterbi_shift(&v->trellis)));
+/* Where M(g) is in a row of walks, and that from which a walk gets to group g by code o. */
+static size_t place_of(const sb_viterbi *v, size_t g) {
+  return sb_viterbi_place(v->groups, v->trellis.width, g);
 }
-
-/* The least cost of a walk to group g, and the lowest o that has it. */
-static size_t best_at(const sb_viterbi *v, const uint16_t *walks, const steps *at, unsigned n,
-                      size_t g, unsigned *least) {
-  size_t best = 0;
-  if (at->absent[n]) {
-    *least = walks[(g << v->trellis.width) & (v->groups - 1)];
-    return 0;
-  }
-  *least = cost_at(v, walks, at->target[n], g, 0);
-  for (size_t o = 1; o < v->codes; o++) {
-    const unsigned cost = cost_at(v, walks, at->target[n], g, o);
-    if (cost < *least) {
-      *least = cost;
-      best = o;
-    }
-  }
-  return best;
+static size_t before(const sb_viterbi *v, size_t g, size_t o) {
+  return (g << v->trellis.width | o) & (v->groups - 1);
 }
 
 static void normalise(uint16_t *walks, size_t groups) {
@@ -86,59 +91,85 @@ static void normalise(uint16_t *walks, size_t groups) {
   for (size_t g = 0; g < groups; g++) walks[g] = (uint16_t)sb_viterbi_less(walks[g], least);
 }
 
-/* Takes walks from before step `first` around the ring; M of step n of the pass is at n. */
+/* Takes walks around the ring, from step `first` on. Before step i of the pass, M is row i of the
+ * walks. */
 static void go_around(sb_viterbi *v, const steps *at, unsigned first) {
+  sb_viterbi_step step = {.levels = v->levels,
+                          .groups = v->groups,
+                          .width = v->trellis.width,
+                          .shift = sb_viterbi_shift(&v->trellis)};
   for (unsigned i = 0; i < STEPS; i++) {
-    uint16_t *walks = v->walks + i * v->groups, *next = walks + v->groups;
+    uint16_t *walks = v->walks + i * v->row;
     const unsigned n = (first + i) % STEPS;
     if (i > 0 && i % SB_VITERBI_NORMALISE == 0) normalise(walks, v->groups);
-    for (size_t g = 0; g < v->groups; g++) {
-      unsigned least;
-      best_at(v, walks, at, n, g, &least);
-      next[g] = (uint16_t)least;
-    }
+    step.now = walks;
+    step.next = walks + v->row;
+    step.target = at->target[n];
+    if (!at->absent[n])
+      v->kernels->step(&step);
+    else
+      for (size_t g = 0; g < v->groups; g++)
+        step.next[place_of(v, g)] = walks[place_of(v, before(v, g, 0))];
   }
 }
 
-/* Follows the best walk back from group g after the pass' last step to before step `end` of the
- * pass, whose group it returns. code [STEPS], in the order of the pass, gets its codes; or NULL. */
+/* The lowest code by which a best walk got to group g in step n. */
+static size_t best_code(const sb_viterbi *v, const uint16_t *walks, const steps *at, unsigned n,
+                        size_t g) {
+  size_t best = 0;
+  unsigned least = UINT32_MAX;
+  if (at->absent[n]) return 0;
+  for (size_t o = 0; o < v->codes; o++) {
+    const unsigned cost = sb_viterbi_add(
+        walks[place_of(v, before(v, g, o))],
+        sb_viterbi_cost(at->target[n], *level_at(v, g, o), sb_viterbi_shift(&v->trellis)));
+    if (cost < least) {
+      least = cost;
+      best = o;
+    }
+  }
+  return best;
+}
+
+/* Follows the best walk back from group g after the last step of a pass to before its step `end`,
+ * whose group it returns. code [STEPS], in the order of the ring, gets its codes; or NULL. */
 static size_t go_back(const sb_viterbi *v, const steps *at, unsigned first, size_t g, unsigned end,
                       uint8_t *code) {
   for (unsigned i = STEPS; i-- > end;) {
-    const uint16_t *walks = v->walks + i * v->groups;
     const unsigned n = (first + i) % STEPS;
-    unsigned least;
-    const size_t o = best_at(v, walks, at, n, g, &least);
+    const size_t o = best_code(v, v->walks + i * v->row, at, n, g);
     if (code) code[n] = (uint8_t)o;
-    g = (g << v->trellis.width | o) & (v->groups - 1);
+    g = before(v, g, o);
   }
   return g;
 }
 
 /* The group in which the best walk of the first pass crosses the border before step 0. */
 static size_t border(sb_viterbi *v, const steps *at) {
-  const uint16_t *last = v->walks + STEPS * v->groups;
+  const uint16_t *last = v->walks + STEPS * v->row;
   size_t best = 0;
-  memset(v->walks, 0, v->groups * sizeof *v->walks);
+  memset(v->walks, 0, v->row * sizeof *v->walks);
   go_around(v, at, SB_VITERBI_START);
-  for (size_t g = 1; g < v->groups; g++) best = last[g] < last[best] ? g : best;
+  for (size_t g = 1; g < v->groups; g++)
+    best = last[place_of(v, g)] < last[place_of(v, best)] ? g : best;
   return go_back(v, at, SB_VITERBI_START, best, STEPS - SB_VITERBI_START, NULL);
 }
 
 void sb_viterbi_tile(sb_viterbi *v, float scale, const float *target, const bool *absent,
                      uint8_t *code, float *value) {
   const sb_trellis *t = &v->trellis;
-  const float by = sb_viterbi_by(t, scale), offset = sb_viterbi_offset(t);
+  const float by = sb_viterbi_by(t, scale), offset = sb_viterbi_offset(t),
+              most = sb_viterbi_most(t);
   steps at;
   uint8_t in_order[STEPS];
   for (unsigned s = 0; s < STEPS; s++) {
     const unsigned n = t->exl3 ? STEPS - 1 - s : s;
-    at.target[n] = sb_viterbi_target(target[s], by, offset);
+    at.target[n] = sb_viterbi_target(target[s], by, offset, most);
     at.absent[n] = absent && absent[s];
   }
   const size_t g = border(v, &at);
-  memset(v->walks, 0xff, v->groups * sizeof *v->walks);
-  v->walks[g] = 0;
+  memset(v->walks, 0xff, v->row * sizeof *v->walks);
+  v->walks[place_of(v, g)] = 0;
   go_around(v, &at, 0);
   go_back(v, &at, 0, g, 0, in_order);
   for (unsigned s = 0; s < STEPS; s++) code[s] = in_order[t->exl3 ? STEPS - 1 - s : s];

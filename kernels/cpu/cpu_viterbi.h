@@ -12,10 +12,10 @@
  * where (+) is an addition that saturates at 65535, and ties go to the lowest o.
  *
  * Costs. Targets and levels become whole numbers of 16 bits: u = level * f and, with one float
- * operation each, t = rint(clamp(target * (f / scale))). The cost is d^2 / 2^15, rounded
- * ((d d + 2^14) >> 15), of the difference d = t - u, multiplied by 2^h and saturated to -32768 ..
- * 32767. f and h depend on the kind and width of the trellis: a typical error of a weight costs
- * 20 to 100.
+ * operation each, t = rint(clamp(target * (f / scale))). Their difference d = t - u is saturated to
+ * 16 bits, and so is 2^h d; the cost is the square of that over 2^15, rounded. f and h depend on
+ * the kind and width of the trellis: a typical error of a weight costs 20 to 100. Where h > 0,
+ * floor(|d| / 2^(10 - h)) is added, so that among levels too far for a square the nearest wins.
  *
  * Padding. The code of a weight that is absent is 0, so a walk has one way there, at no cost:
  * M'(g) = M((g 2^K) mod 2^(L - K)).
@@ -37,6 +37,12 @@
  * 257 x 2^(L - K) numbers of 16 bits and some KB. */
 typedef struct sb_viterbi sb_viterbi;
 sb_status sb_viterbi_create(const sb_trellis *trellis, sb_viterbi **out);
+/* The same with given kernels (cpu_viterbi_kernels.h), which this processor must be able to run;
+ * and those that it runs fastest. */
+struct sb_viterbi_kernels;
+sb_status sb_viterbi_create_with(const sb_trellis *trellis,
+                                 const struct sb_viterbi_kernels *kernels, sb_viterbi **out);
+const struct sb_viterbi_kernels *sb_viterbi_kernels_best(void);
 void sb_viterbi_destroy(sb_viterbi **viterbi);
 
 /* Codes a tile, whose weights stand in the order of the trellis (sb_trellis_place).

@@ -218,7 +218,9 @@ static __global__ void __launch_bounds__(viterbi_cut<L, K>::THREADS,
     const float x = kept ? a.s[at] : 0.0f;
     if (mine)
       tile.target[EXL3 ? STEPS - 1 - threadIdx.x : threadIdx.x] =
-          kept ? sb_viterbi_target(x, sb_viterbi_by(&t, b.scale), sb_viterbi_offset(&t)) : ABSENT;
+          kept ? sb_viterbi_target(x, sb_viterbi_by(&t, b.scale), sb_viterbi_offset(&t),
+                                   sb_viterbi_most(&t))
+               : ABSENT;
     __syncthreads();
     code_tile<L, K, EXL3>(walks, tile, levels, choices);
     if (kept) {

@@ -15,13 +15,14 @@ enum {
 
 /* f: a level becomes level * f, within 16 bits. */
 SB_HOST_DEVICE static inline int sb_viterbi_fineness(const sb_trellis *t) {
-  if (sb_trellis_is_two_bytes(t)) return t->width == 1 ? 23 : t->width == 2 ? 52 : 84;
-  return t->width == 1 ? 16 : t->width == 2 ? 37 : 64;
+  if (t->exl3) return t->width == 1 ? 16 : t->width == 2 ? 37 : t->width == 3 ? 52 : 44;
+  return t->width == 1 ? 49 : t->width == 2 ? 110 : t->width == 3 ? 180 : 20;
 }
 
-/* h: differences are multiplied by 2^h. */
+/* h: differences are multiplied by 2^h. As large as leaves some level of every group unsaturated.
+ */
 SB_HOST_DEVICE static inline int sb_viterbi_shift(const sb_trellis *t) {
-  return t->width <= 3 ? 0 : (int)t->width - 3;
+  return t->width <= 3 ? 0 : t->width <= 5 ? (int)t->width - 3 : (int)t->width - 4;
 }
 
 SB_HOST_DEVICE static inline int16_t sb_viterbi_level(const sb_trellis *t, uint32_t state) {
@@ -36,16 +37,26 @@ SB_HOST_DEVICE static inline float sb_viterbi_by(const sb_trellis *t, float scal
 SB_HOST_DEVICE static inline float sb_viterbi_offset(const sb_trellis *t) {
   return t->exl3 ? 476.0f / 1774.0f * (float)sb_viterbi_fineness(t) : 0.0f;
 }
-SB_HOST_DEVICE static inline int16_t sb_viterbi_target(float x, float by, float offset) {
-  const float most = 32767.0f, y = fmaf(x, by, offset);
-  return (int16_t)rintf(y >= -most ? y > most ? most : y : -most); /* NaN becomes -32767 */
+/* Where targets are clamped: with h > 0 a little beyond the largest level, so that levels near it
+ * do not saturate. */
+SB_HOST_DEVICE static inline float sb_viterbi_most(const sb_trellis *t) {
+  const int h = sb_viterbi_shift(t);
+  return h == 0 ? 32767.0f : (float)(sb_trellis_top(t) * sb_viterbi_fineness(t) + (8192 >> h));
+}
+SB_HOST_DEVICE static inline int16_t sb_viterbi_target(float x, float by, float offset,
+                                                       float most) {
+  const float y = fmaf(x, by, offset);
+  return (int16_t)rintf(y >= -most ? y > most ? most : y : -most); /* NaN becomes -most */
 }
 
-/* The cost of a level for a target, at most 32768. */
+/* The cost of a level for a target, at most 32768 + 1023. */
 SB_HOST_DEVICE static inline unsigned sb_viterbi_cost(int16_t target, int16_t level, int shift) {
-  int d = (target - level) * (1 << shift);
+  int d = target - level;
   d = d > 32767 ? 32767 : d < -32768 ? -32768 : d;
-  return (unsigned)(d * d + 0x4000) >> 15;
+  const unsigned far = shift > 0 ? (unsigned)(d < 0 ? -d : d) >> (10 - shift) : 0u;
+  d *= 1 << shift;
+  d = d > 32767 ? 32767 : d < -32768 ? -32768 : d;
+  return ((unsigned)(d * d + 0x4000) >> 15) + far;
 }
 
 /* a (+) b and a (-) b, saturated. */

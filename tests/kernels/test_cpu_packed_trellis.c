@@ -44,11 +44,17 @@ static double number_of(const packed_case *c, const uint8_t *tile, unsigned widt
       state = 2 * state + ring_bit(c, tile, ((s + 1) * width + bits - 16 + i) % bits);
     else
       state += ring_bit(c, tile, (s * width + i) % bits) << i;
-  const int bytes = !exl3 && width <= 3 ? 2 : 4;
-  uint32_t product = state * sb_trellis_multiplier(&t);
+  if (!exl3) {
+    const unsigned z = state % 256 + 256 * (t.state_bits == 12 ? state / 64 : state / 256),
+                   p = (t.state_bits == 16 ? z * t.multiplier / 4 : z * t.multiplier) % 16384;
+    const int i = p / 256 < 32 ? (int)(p / 256) : (int)(p / 256) - 64,
+              step = sb_trellis_edge(i + 1) - sb_trellis_edge(i);
+    return width <= 3 ? sb_trellis_middle(i)
+                      : floor((255 * sb_trellis_edge(i) + (int)(p % 256) * step) / 32.0);
+  }
+  uint32_t product = state * t.multiplier;
   int sum = 0;
-  for (int i = 0; i < bytes; i++, product /= 256) sum += (int)(product % 256);
-  if (!exl3) return sum - 255 * bytes / 2;
+  for (int i = 0; i < 4; i++, product /= 256) sum += (int)(product % 256);
   return (double)sb_f16_to_f32(
       sb_f32_to_f16((float)((1024 + sum) * 0.00676727294921875 - 10.3828125)));
 }

@@ -7,6 +7,7 @@
   copy FROM TO       a tensor once more under another name
   change NAME        one more in the first byte of a tensor's data
   drop NAME          a tensor away
+  fill NAME I N X    elements I .. I + N - 1 of a BF16 tensor become X
   set KEY JSON       in config.json, as text
   stale NAME FILE    an entry of the index
 Standard library only."""
@@ -83,6 +84,12 @@ def main():
         data = bytearray(t[args[0]][2])
         data[0] ^= 1
         t[args[0]][2] = bytes(data)
+    elif what == "fill":
+        first, count = int(args[1]), int(args[2])
+        assert t[args[0]][0] == "BF16" and 0 < count and 2 * (first + count) <= len(t[args[0]][2])
+        half = struct.pack("<f", float(args[3]))[2:]
+        data = t[args[0]][2]
+        t[args[0]][2] = data[:2 * first] + half * count + data[2 * (first + count):]
     elif what == "drop":
         del t[args[0]]
     save(file, t)
