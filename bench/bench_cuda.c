@@ -18,28 +18,6 @@ enum { SIDE = 128 };
 static const size_t overflow = 256u << 20; /* bytes that no cache holds */
 
 /* ---- the limits ---- */
-typedef struct copying {
-  void *to;
-  const void *from;
-  size_t bytes;
-} copying;
-static sb_status copy(const void *context, size_t round) {
-  const copying *c = context;
-  (void)round;
-  return be->op->copy(be, NULL, c->to, c->from, c->bytes);
-}
-/* Bytes a second, read and written. */
-static double bandwidth(void) {
-  copying c = {.bytes = (size_t)1 << 29};
-  c.from = filled(c.bytes, false);
-  c.to = device(c.bytes);
-  const double rate = 2.0 * (double)c.bytes / seconds_of((timed){copy, &c});
-  be->op->free(be, (void *)c.from);
-  be->op->free(be, c.to);
-  printf("copy                              %8.1f GB/s\n", rate * 1e-9);
-  return rate;
-}
-
 typedef struct product {
   bool trans_a;
   size_t m, n, k, copies;
@@ -382,7 +360,7 @@ int main(int argc, char **argv) {
   if (opened != SB_OK) return gpu_missing(opened);
   sb_cuda_identify(be, &identity);
   printf("%s\n", identity.name);
-  const double limit = bandwidth(), seconds = seconds_of_product(false, width, width, width, 1);
+  const double limit = copy_rate(), seconds = seconds_of_product(false, width, width, width, 1);
   const double peak = 2.0 * (double)width * (double)width * (double)width / seconds;
   printf("gemm, %zu cubed, bf16            %8.1f TFLOP/s\n", width, peak * 1e-12);
   report_blocks(width, width, limit);

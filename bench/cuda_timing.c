@@ -68,3 +68,24 @@ void report_rate(const char *name, double bytes, double seconds, double limit) {
   printf("%-33s %8.1f GB/s  %6.1f%% of the copy\n", name, bytes / seconds * 1e-9,
          100.0 * bytes / seconds / limit);
 }
+
+typedef struct copying {
+  void *to;
+  const void *from;
+  size_t bytes;
+} copying;
+static sb_status copy(const void *context, size_t round) {
+  const copying *c = context;
+  (void)round;
+  return be->op->copy(be, NULL, c->to, c->from, c->bytes);
+}
+double copy_rate(void) {
+  copying c = {.bytes = (size_t)1 << 29};
+  c.from = filled(c.bytes, false);
+  c.to = device(c.bytes);
+  const double rate = 2.0 * (double)c.bytes / seconds_of((timed){copy, &c});
+  be->op->free(be, (void *)c.from);
+  be->op->free(be, c.to);
+  printf("copy                              %8.1f GB/s\n", rate * 1e-9);
+  return rate;
+}

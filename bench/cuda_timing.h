@@ -23,6 +23,9 @@ typedef struct timed {
 /* Seconds per call; call i is told i. */
 double seconds_of(timed t);
 
+/* Bytes per second that copies inside the device read and write; prints them. */
+double copy_rate(void);
+
 /* Prints a line: bytes per second, and the share of `limit` in bytes per second. */
 void report_rate(const char *name, double bytes, double seconds, double limit);
 

@@ -6,16 +6,16 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 mkdir -p "$1"
 dir=$(readlink -f "$1") most=$((60 << 20))
 build=$dir/build stage=$dir/acceptance
-gpu_tests=(dense attention blocks round moments factor packed)
+gpu_tests=(dense attention blocks round moments factor packed trellis trellis_packed)
 
 say "Building for any processor with AVX2, and for GPUs from A100 on ..."
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSB_NATIVE=OFF -DSB_ONEDNN=OFF -DSB_CUDA=ON >"$dir/build.log" 2>&1 &&
-  cmake --build "$build" --target shardbits bench_cuda "${gpu_tests[@]/#/test_gpu_cuda_}" >>"$dir/build.log" 2>&1 ||
+  cmake --build "$build" --target shardbits bench_cuda bench_cuda_trellis "${gpu_tests[@]/#/test_gpu_cuda_}" >>"$dir/build.log" 2>&1 ||
   { tail -n 20 "$dir/build.log" >&2 && die "the build failed; the whole log is in $dir/build.log"; }
 
 rm -rf "$stage"
 mkdir -p "$stage"/{bin,lib,mpi/bin,bench/acceptance,tools,data}
-install -s -t "$stage/bin" "$build/shardbits" "$build/bench/bench_cuda" "${gpu_tests[@]/#/$build/tests/gpu/test_gpu_cuda_}"
+install -s -t "$stage/bin" "$build/shardbits" "$build"/bench/bench_cuda{,_trellis} "${gpu_tests[@]/#/$build/tests/gpu/test_gpu_cuda_}"
 
 # Open MPI with its plugins: found by OPAL_PREFIX. Nothing here may name its own place.
 prefix=$(ompi_info --path prefix --parsable | cut -d: -f3) plugins=$(ompi_info --path pkglibdir --parsable | cut -d: -f3)

@@ -56,21 +56,26 @@ fi
 [ $code = 0 ] && note doctor passed $((SECONDS - began)) || { note doctor failed $((SECONDS - began)) && failed=1; }
 
 # 2. Every test of the device, each in a process and time limit of its own.
-for name in dense blocks round moments packed attention factor; do step "test_$name" 45 "test_gpu_cuda_$name"; done
+for name in dense blocks round moments packed attention factor trellis trellis_packed; do step "test_$name" 45 "test_gpu_cuda_$name"; done
 
 # 3. The demo model on the GPU and on processors: bits, perplexity.
-demo() { # DEVICE COMPUTE
-  shardbits quantize data/demo-llama --calib data/calib.bin --seqlen 128 --seqs 32 --bits 2.6 --device "$1" --compute "$2" --overwrite \
-    -o "$out/demo" --json "$out/quantize_$1_$2.part.json" --quiet &&
-    shardbits eval "$out/demo" --tokens data/heldout.bin --seqlen 128 --device "$1" --compute "$2" --json "$out/eval_$1_$2.part.json" --quiet
+demo() { # DEVICE COMPUTE OPTION ...
+  local device=$1 compute=$2 name
+  shift 2
+  name=${device}_$compute${1:+_trellis}
+  shardbits quantize data/demo-llama --calib data/calib.bin --seqlen 128 --seqs 32 --bits 2.6 --device "$device" --compute "$compute" --overwrite \
+    "$@" -o "$out/demo" --json "$out/quantize_$name.part.json" --quiet &&
+    shardbits eval "$out/demo" --tokens data/heldout.bin --seqlen 128 --device "$device" --compute "$compute" --json "$out/eval_$name.part.json" --quiet
 }
 export -f demo
 export out
 for how in "cuda f32" "cuda bf16" "cpu f32"; do step "demo_${how/ /_}" 60 bash -c "demo $how"; done
+for how in "cuda f32" "cpu f32"; do step "demo_${how/ /_}_trellis" 60 bash -c "demo $how --codes trellis"; done
 rm -rf "$out/demo"
 
 # 4. Kernels beside copies, cuBLAS and PyTorch; a layer of 70B shapes; a model of a billion weights beside transformers.
 step kernels 60 bench_cuda
+step trellis 60 bench_cuda_trellis
 step layer_70b 40 shardbits bench bench/acceptance/llama-70b.json --device cuda --compute bf16 --seqlen 2048 --folder "$out" --json "$out/layer_70b.part.json"
 if "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
   step int4 40 "$python" tools/bench_int4.py --device cuda --shape 8192x8192 --shape 28672x8192 --tokens 1,4,16,64

@@ -11,7 +11,7 @@ sed -e 's/left out/left_out/; s/timed out/timed_out/; s/no device/no_device/' "$
 echo
 echo "| the demo model | bits | perplexity | content hash |"
 echo "| --- | ---: | ---: | --- |"
-for how in cuda_f32 cuda_bf16 cpu_f32; do
+for how in cuda_f32 cuda_bf16 cpu_f32 cuda_f32_trellis cpu_f32_trellis; do
   [ -s "$out/eval_$how.part.json" ] || continue
   echo "| $how | $(value "quantize_$how" effective_bits) | $(value "eval_$how" perplexity) | $(value "quantize_$how" content_hash) |"
 done

@@ -9,8 +9,9 @@ mkdir -p "$package/bench/acceptance" "$package/data" && cp "$source"/bench/accep
 cp -r "$source/data/demo-llama" "$source/data/calib.bin" "$source/data/heldout.bin" "$package/data"
 echo 0123456789abcdef >"$package/commit"
 ln -s "$shardbits" "$package/bin/shardbits"
-for name in dense blocks round moments packed attention factor; do ln -s "$4" "$package/bin/test_gpu_cuda_$name"; done
+for name in dense blocks round moments packed attention factor trellis trellis_packed; do ln -s "$4" "$package/bin/test_gpu_cuda_$name"; done
 printf '#!/bin/sh\necho "GPU 0: GEMM is wrong at 3, 4"\nexit 1\n' >"$package/bin/bench_cuda" && chmod +x "$package/bin/bench_cuda"
+ln -s bench_cuda "$package/bin/bench_cuda_trellis"
 rm -r "$package/mpi" # this machine's serves
 run="$source/bench/acceptance.sh run $dir/package $dir/results"
 
