@@ -5,6 +5,7 @@
  *   ROOM                  bytes of shared memory for a block
  *   place(k)              the place of column k of a block in a row of x, in 16-bit numbers
  *   skew(at, bits)        the place of byte `at` of a block in its room
+ *   tables, fill(tables)  what it looks up, and makes once, all threads together
  *   row(half)             the rows of the block whose sums a thread has, 0 and 1
  *   multiply(sum, ...)    adds a block's product with x to this thread's sums: sum[n] has row 0 in
  *                         elements 0 and 1, row 1 in 2 and 3, and the tokens 8 n + 2 t and
@@ -30,7 +31,8 @@ template <> struct packed_x<1> { typedef sb_brain number; };
 template <typename CODEC, int TILES, int PARTS> struct packed_room {
   uint8_t block[STAGES][CODEC::ROOM];
   uint32_t x[2][PARTS][TILES * 8][X_ROW]; /* pairs of columns, as the codec's places order them */
-  unsigned last;                          /* true if this thread block adds the segments */
+  typename CODEC::tables tables;
+  unsigned last; /* true if this thread block adds the segments */
 };
 
 typedef struct packed_job {
@@ -143,6 +145,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
                  columns = (unsigned)(w.cols / SIDE);
   unsigned segment = w.at.segment[blockIdx.x], i = begin / columns, j = begin % columns;
   if (begin == end) return;
+  CODEC::fill(room.tables); /* the first block waits for all threads */
   /* The first blocks start on their way before any is used. */
   for (unsigned k = begin; k < begin + STAGES - 1; k++) {
     if (k < end) fetch<CODEC>(room.block[k - begin], w.packed, w.at.blocks[k]);
@@ -167,7 +170,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 && PARTS == 1 ? 3
     const unsigned bits = packed_bits(entry);
     entry = k + 1 < end ? w.at.blocks[k + 1] : 0;
     ahead = k + STAGES < end ? w.at.blocks[k + STAGES] : 0;
-    CODEC::template multiply<TILES, PARTS>(sum, w, k, bits, block, room.x[buffer]);
+    CODEC::template multiply<TILES, PARTS>(sum, w, k, bits, block, room.x[buffer], room.tables);
     /* a block row or the run ends here, and so does a segment */
     if (next == 0 || k + 1 == end) {
       leave<CODEC, TILES>(w, &room.last, sum, i++, segment++);

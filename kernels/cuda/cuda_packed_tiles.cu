@@ -174,6 +174,8 @@ struct grid_codec {
     const int t = k / 32, i = k % 16, high = k / 16 % 2;
     return (i / 4 * 16 + t * 4 + i % 4) * 2 + high;
   }
+  struct tables {};
+  __device__ static void fill(tables &) {}
   __device__ static int skew(int at, unsigned) {
     return at;
   }
@@ -181,9 +183,9 @@ struct grid_codec {
     return (int)threadIdx.x / 32 * 16 + (int)threadIdx.x % 32 / 4 + half * 8;
   }
   template <int TILES, int PARTS>
-  __device__ __forceinline__ static void multiply(float (&sum)[TILES][4], const packed_job &w,
-                                                  unsigned, unsigned bits, const uint8_t *block,
-                                                  const uint32_t (*x)[TILES * 8][X_ROW]) {
+  __device__ __forceinline__ static void
+  multiply(float (&sum)[TILES][4], const packed_job &w, unsigned, unsigned bits,
+           const uint8_t *block, const uint32_t (*x)[TILES * 8][X_ROW], const tables &) {
     multiply_at<TILES, PARTS>(sum, bits, block, x, w.code_kind, w.tokens);
   }
 };

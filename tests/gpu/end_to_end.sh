@@ -34,10 +34,11 @@ brain=$(loss "$model" 1 cuda --compute bf16)
 close "$cpu" "$brain" 0.05 || fail "loss in bf16: $brain"
 [ "$brain" != "$gpu" ] || fail "bf16 makes no difference"
 
+search=(--trades 1)
 quantize() { # NAME RANKS DEVICE ARGUMENT ...
   local name=$1 ranks=$2 device=$3
   shift 3
-  run "$ranks" quantize "$model" --calib "$tokens" "${options[@]}" --bits 3 --block 16x32 --trades 1 --quantizer rtn --device "$device" \
+  run "$ranks" quantize "$model" --calib "$tokens" "${options[@]}" --bits 3 --block 16x32 "${search[@]}" --quantizer rtn --device "$device" \
     -o "$dir/$name" --overwrite --json "$dir/$name.json" "$@"
 }
 digits() { # FILE: one digit a block
@@ -66,4 +67,6 @@ compare() { # NAME ARGUMENT ...
 [ -n "${QUICK:-}" ] || compare plain # a stand-in is slow, and the next one searches too
 compare indexed --reorder indexed --quantizer gptq
 compare table --method table --sensitivity hessian
+search=() # of grids alone
+compare trellis --codes trellis --block 64x32 --quantizer gptq
 finish
