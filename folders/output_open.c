@@ -31,6 +31,11 @@ static sb_status check_tensors(sb_model *m, const sb_manifest *manifest, const c
           SB_ERR_FORMAT,
           "%s/%s: tensor %zu is %s, which contradicts its config (expected %s, %zu x %zu)", path,
           SB_MANIFEST_NAME, i, u->name, t->name, t->rows, t->cols);
+    if (t->is_linear && manifest->codes && u->col_signs != sb_model_col_key(t->layer, t->input))
+      return sb_fail(SB_ERR_FORMAT,
+                     "%s/%s: %s has col_signs %016llx, expected %016llx: quantize again", path,
+                     SB_MANIFEST_NAME, t->name, (unsigned long long)u->col_signs,
+                     (unsigned long long)sb_model_col_key(t->layer, t->input));
     m->dtypes[i] = u->dtype;
   }
   return sb_stored_orders_check(m, manifest, path);

@@ -151,6 +151,7 @@ static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
     out->shape[1] = t->dims == 1 ? 0 : t->cols;
     out->kind = t->is_linear ? SB_TENSOR_QUANTIZED : SB_TENSOR_RAW;
     out->frames = sb_manifest_frames(t->dims, out->shape, m->blocking.rows);
+    if (t->is_linear) out->col_signs = sb_model_col_key(t->layer, t->input);
   }
   return sb_stored_orders_describe(m, manifest);
 }

@@ -192,7 +192,7 @@ static sb_status get_order(const char *path, const char *where, const json_t *ob
   return SB_OK;
 }
 
-static sb_status read_tensor(const char *path, size_t i, const json_t *object,
+static sb_status read_tensor(const char *path, size_t i, const json_t *object, bool signs,
                              sb_manifest_tensor *t) {
   char where[40];
   const char *dtype;
@@ -218,6 +218,8 @@ static sb_status read_tensor(const char *path, size_t i, const json_t *object,
   }
   SB_TRY(get_choice(path, where, object, "kind", kind_names, 3, &kind));
   t->kind = (sb_tensor_kind)kind;
+  if (signs && t->kind == SB_TENSOR_QUANTIZED)
+    SB_TRY(get_hash(path, where, object, "col_signs", &t->col_signs));
   SB_TRY(get_order(path, where, object, "row_order", &t->row_order));
   SB_TRY(get_order(path, where, object, "col_order", &t->col_order));
   return get_size(path, where, object, "frames", &t->frames);
@@ -271,7 +273,7 @@ static sb_status read_root(const char *path, const json_t *root, sb_manifest *m)
   SB_TRY(sb_json_get_array(path, "", root, "shards", &shards));
   SB_TRY(sb_manifest_allocate(m, json_array_size(tensors), json_array_size(shards)));
   for (size_t i = 0; i < m->tensor_count; i++)
-    SB_TRY(read_tensor(path, i, json_array_get(tensors, i), &m->tensors[i]));
+    SB_TRY(read_tensor(path, i, json_array_get(tensors, i), m->codes != NULL, &m->tensors[i]));
   for (size_t i = 0; i < m->shard_count; i++)
     SB_TRY(read_shard(path, i, json_array_get(shards, i), &m->shards[i]));
   SB_TRY(sb_json_get_object(path, "", root, "totals", &totals));
@@ -306,13 +308,15 @@ static json_t *hash_text(uint64_t hash) {
   return json_string(text);
 }
 
-static json_t *tensor_json(const sb_manifest_tensor *t) {
+static json_t *tensor_json(const sb_manifest *m, const sb_manifest_tensor *t) {
   json_t *shape = json_array();
   for (size_t d = 0; d < t->dims; d++)
     json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
   json_t *out =
       json_pack("{s:s, s:s, s:o, s:s, s:I}", "name", t->name, "dtype", sb_dtype_name(t->dtype),
                 "shape", shape, "kind", kind_names[t->kind], "frames", (json_int_t)t->frames);
+  if (out && m->codes && t->kind == SB_TENSOR_QUANTIZED)
+    json_object_set_new(out, "col_signs", hash_text(t->col_signs));
   if (out && t->row_order)
     json_object_set_new(out, "row_order", json_integer((json_int_t)t->row_order - 1));
   if (out && t->col_order)
@@ -338,7 +342,7 @@ sb_status sb_manifest_write(const char *folder, const sb_manifest *m) {
   SB_TRY(check(path, m));
   json_t *tensors = json_array(), *shards = json_array();
   for (size_t i = 0; i < m->tensor_count; i++)
-    json_array_append_new(tensors, tensor_json(&m->tensors[i]));
+    json_array_append_new(tensors, tensor_json(m, &m->tensors[i]));
   for (size_t i = 0; i < m->shard_count; i++)
     json_array_append_new(shards, shard_json(&m->shards[i]));
   json_t *root = json_pack(

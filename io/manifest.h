@@ -36,6 +36,7 @@ typedef struct sb_manifest_tensor {
   size_t frames;               /* block rows, numbered from 0; see sb_manifest_frames */
   size_t row_order, col_order; /* of a quantized one: 1 + the tensor that holds its order; 0: rows
                                   or columns are in place */
+  uint64_t col_signs;          /* of a quantized one whose codes are no grids' */
 } sb_manifest_tensor;
 
 typedef struct sb_manifest_shard {

@@ -92,10 +92,12 @@ static void names_of_codes(void **state) {
   assert_ok(sb_manifest_read(scratch_path("k"), &m));
   assert_null(m.codes);
   m.codes = strdup("trellis-12");
+  m.tensors[0].col_signs = 0x123456789abcdef0u;
   assert_ok(sb_manifest_write(scratch_path("k"), &m));
   sb_manifest_free(&m);
   assert_ok(sb_manifest_read(scratch_path("k"), &m));
   assert_string_equal(m.codes, "trellis-12");
+  assert_true(m.tensors[0].col_signs == 0x123456789abcdef0u && m.tensors[1].col_signs == 0);
   sb_manifest_free(&m);
   assert_ok(sb_file_read_all(scratch_path("k/manifest.json"), SIZE_MAX, &text, &bytes));
   assert_non_null(strstr(text, "\"format_version\": 3"));

@@ -29,4 +29,21 @@ run 1 eval "$dir/made" --tokens "$heldout" --seqs 4 --seqlen 64 --ref "$dir/f32"
 run 1 export "$dir/made" -o "$dir/bf16"
 /usr/bin/python3 "$source/tests/program/read_format.py" "$source/docs/format.md" "$dir/made" "$dir/f32" "$dir/bf16" ||
   fail "the reader of docs/format.md finds other weights"
+
+# Trellis codes: of every length of states, of mixed widths and of one, in blocks whose sides are and are not multiples of a tile's and of a
+# run's, in the order of channels that indexed stores.
+trellis() { # NAME MODEL ARGUMENT ...
+  local name=$1 of=$2
+  shift 2
+  run 3 quantize "$of" "$@" --codes trellis -o "$dir/$name" --json "$dir/t.json"
+  run 1 verify "$dir/$name" --json "$dir/verify.json"
+  [ "$(value "$dir/verify.json" content_hash)" = "$(value "$dir/t.json" content_hash)" ] || fail "$name: another content hash"
+  run 2 export "$dir/$name" -o "$dir/$name-f32" --dtype f32
+  /usr/bin/python3 "$source/tests/program/read_format.py" "$source/docs/format.md" "$dir/$name" "$dir/$name-f32" ||
+    fail "$name: the reader of docs/format.md finds other weights"
+}
+trellis whole "$model" --bits 2.2 --method rtn
+trellis ragged "$tiny" --bits 20 --method rtn --block 20x27 --trellis-states 14
+trellis mixed "$tiny" --bits 8 --method table --quantizer rtn --block 24x16 --trellis-states 16 --reorder indexed --calib "$tiny_tokens" \
+  --token-dtype u16 --seqs 2 --seqlen 32
 finish

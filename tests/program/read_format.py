@@ -49,6 +49,89 @@ def block_row(data, rows, cols, block_cols):
     return out
 
 
+FACTORS = {  # by width: 1, 2, 3, 4 and more
+    "trellis-12": (0x135F, 0x30E3, 0x184F, 0x10F7),
+    "trellis-14": (0x1D13, 0x313F, 0x37A9, 0x3C53),
+    "trellis-16": (0x8BB9, 0xBE29, 0x9EA5, 0x7779),
+}
+MIDDLES = """1 3 5 7 9 11 13 15 17 19 21 23 25 27 29 32 34 36 39 42 45 48 51 54 58 62 66 72 78 86 100 127"""
+EDGES = """0 2 3 5 7 8 10 12 13 15 17 19 21 23 25 27 29 31 33 35 38 40 43 46 49 52 56 60 65 71 79 91 127"""
+
+
+def trellis_numbers(tile, codes, width):
+    """What the 256 states of a tile stand for."""
+    s = np.arange(256)[:, None]
+    if codes == "exl3":
+        words = np.frombuffer(tile, "<u4")
+        ring = (words[:, None] >> (31 - np.arange(32)) & 1).ravel().astype(np.uint64)
+        taken = ring[((s + 1) * width - 16 + np.arange(16)) % ring.size]
+        state = taken @ (1 << np.arange(15, -1, -1)).astype(np.uint64)
+        product = state * 0x83DCD12D & 0xFFFFFFFF
+        total = sum(product >> shift & 255 for shift in (0, 8, 16, 24)).astype(np.float64)
+        return ((1774 * total - 905216) / 2**18).astype(np.float16).astype(np.float32)
+    length = int(codes[-2:])
+    ring = np.unpackbits(np.frombuffer(tile, np.uint8), bitorder="little").astype(np.int64)
+    state = ring[(s * width + np.arange(length)) % ring.size] @ (1 << np.arange(length))
+    z = (state & 255) | state >> 6 << 8 if length == 12 else state
+    product = z * FACTORS[codes][min(width, 4) - 1] >> (2 if length == 16 else 0) & 0x3FFF
+    i = (product >> 8) - np.where(product >> 8 >= 32, 64, 0)
+    if width <= 3:
+        middles = np.array([int(n) for n in MIDDLES.split()])
+        return np.where(i >= 0, middles[i % 32], -middles[(-1 - i) % 32]).astype(np.float32)
+    edges = np.array([int(n) for n in EDGES.split()])
+    low, high = (np.sign(n) * edges[abs(n)] for n in (i, i + 1))
+    return ((255 * low + (product & 255) * (high - low)) >> 5).astype(np.float32)
+
+
+def turned(x):
+    """The runs of every row, in float32."""
+    x, at = x.copy(), 0
+    while at < x.shape[1]:
+        run = min(128, 1 << (x.shape[1] - at).bit_length() - 1)
+        y, stride = x[:, at : at + run], 1
+        while stride < run:
+            pairs = y.reshape(len(x), -1, 2, stride)
+            y = np.stack((pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]), 2).reshape(len(x), run)
+            stride *= 2
+        x[:, at : at + run] = y * np.float32(1 / np.sqrt(run))
+        at += run
+    return x
+
+
+def column_signs(key, cols):
+    with np.errstate(over="ignore"):
+        x = np.uint64(key) + (np.arange(cols, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return np.where((x ^ x >> np.uint64(31)) & np.uint64(1), np.float32(-1), np.float32(1))
+
+
+def trellis_row(data, rows, cols, block_cols, codes, key):
+    blocks = -(-cols // block_cols)
+    at = -(-blocks // 16) * 16
+    scales = np.frombuffer(data, "<f2", blocks, at).astype(np.float32)
+    at += -(-2 * blocks // 16) * 16
+    factors = np.frombuffer(data, "<f2", rows, at).astype(np.float32)
+    at += -(-2 * rows // 16) * 16
+    s, out = np.arange(256), np.empty((rows, cols), np.float32)
+    if codes == "exl3":
+        lane, j = s // 8, s % 8
+        height, width, r, c = 16, 16, lane // 4 + 8 * (j // 4), 2 * (lane % 4) + j % 2 + 8 * (j // 2 % 2)
+    else:
+        height, width, r, c = 64, 4, s // 2 % 64, s % 2 + 2 * (s // 128)
+    for j in range(blocks):
+        bits, n = data[j] & 15, min(block_cols, cols - j * block_cols)
+        assert data[j] >> 4 == ("trellis-12", "trellis-14", "trellis-16", "exl3").index(codes) + 1
+        block = np.empty((-(-rows // height) * height, -(-n // width) * width), np.float32)
+        for left in range(0, n, width):
+            for top in range(0, rows, height):
+                block[top + r, left + c] = scales[j] * trellis_numbers(data[at : at + 32 * bits], codes, bits)
+                at += 32 * bits
+        out[:, j * block_cols : j * block_cols + n] = turned(turned(block[:rows, :n]).T).T
+    assert at == len(data), "bytes left over"
+    return out * factors[:, None] * column_signs(key, cols)
+
+
 def source_channels(data, count, block):
     """An order: which channel of the source is at each position."""
     blocks = -(-count // block)
@@ -84,7 +167,8 @@ def main():
     with open(f"{sys.argv[2]}/manifest.json") as f:
         manifest = json.load(f)
     rows, cols = manifest["blocks"]["rows"], manifest["blocks"]["cols"]
-    assert manifest["symmetry"] == "asymmetric"
+    codes = manifest.get("codes")
+    assert codes or manifest["symmetry"] == "asymmetric"
     folders = {folder: safetensors(folder) for folder in sys.argv[3:]}
     widths, orders = set(), 0
     for t in manifest["tensors"]:
@@ -97,7 +181,8 @@ def main():
             weights = (np.frombuffer(b"".join(frames), "<u2").astype(np.uint32) << 16).view(np.float32)
         else:
             height = t["shape"][0]
-            parts = [block_row(d, min(rows, height - i * rows), t["shape"][1], cols) for i, d in enumerate(frames)]
+            sizes = [(d, min(rows, height - i * rows), t["shape"][1], cols) for i, d in enumerate(frames)]
+            parts = [trellis_row(*s, codes, int(t["col_signs"], 16)) if codes else block_row(*s) for s in sizes]
             weights = np.concatenate(parts)
             for axis, (key, block) in enumerate((("row_order", rows), ("col_order", cols))):
                 if key in t:
@@ -106,14 +191,14 @@ def main():
                     place = np.argsort(source_channels(data, order["shape"][0], block))
                     weights = np.take(weights, place, axis)
             weights = weights.ravel()
-            widths |= {b for d in frames for b in d[: -(-t["shape"][1] // cols)]}
+            widths |= {b & 15 for d in frames for b in d[: -(-t["shape"][1] // cols)]}
         for folder, tensors in folders.items():
             dtype, data = tensors[t["name"]]
             want = {"F32": weights.tobytes(), "BF16": rounded(weights).tobytes()}[dtype]
             assert data == want, f"{folder}: {t['name']} differs"
     count = len(manifest["tensors"]) - orders
     assert all(len(tensors) == count for tensors in folders.values())
-    assert manifest["format_version"] == (2 if orders else 1)
+    assert manifest["format_version"] == (3 if codes else 2 if orders else 1)
     print(f"{count} tensors are equal, {orders} orders; widths {sorted(widths)}")
 
 
