@@ -132,6 +132,18 @@ static void look_at_scale(void *context, size_t r, size_t j, size_t scale, size_
               (base == SIZE_MAX || is_finite16(s->packed + base));
 }
 
+/* Strings that last, as sb_output_flaw returns them. */
+static const char *trellis_flaw(sb_code_kind kind) {
+#define FLAW(name)                                                                                 \
+  "its bit map does not make its size, or is not of " name                                         \
+  ", or a scale or factor is 0, NaN or infinite"
+  return kind == SB_TRELLIS_12   ? FLAW("trellis-12")
+         : kind == SB_TRELLIS_14 ? FLAW("trellis-14")
+         : kind == SB_TRELLIS_16 ? FLAW("trellis-16")
+                                 : FLAW("exl3");
+#undef FLAW
+}
+
 static const char *flaw_of_blocks(const sb_model *m, const sb_shard_entry *entry,
                                   const uint8_t *packed) {
   const sb_tiling tiling = tiling_of(m, entry->tensor);
@@ -140,7 +152,7 @@ static const char *flaw_of_blocks(const sb_model *m, const sb_shard_entry *entry
   if (!sb_blockrow_is_valid(packed, (size_t)entry->raw_bytes, &tiling, entry->row,
                             m->blocking.code_kind, &flaw))
     return sb_is_trellis(m->blocking.code_kind)
-               ? "its bit map does not make its size, or a scale or factor is 0, NaN or infinite"
+               ? trellis_flaw(m->blocking.code_kind)
                : "its bit map names widths that do not make its size";
   if (sb_is_trellis(m->blocking.code_kind)) return NULL;
   sb_blockrow_scales(&tiling, entry->row, packed, m->blocking.code_kind, look_at_scale, &s);

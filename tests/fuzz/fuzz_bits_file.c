@@ -1,4 +1,5 @@
-/* Allocation files (folders/bits_file.h), of a model as it is and of one in indexed orders.
+/* Allocation files (folders/bits_file.h), of a model as it is and of one in indexed orders,
+ * for trellis codes.
  *
  * Input: u8 mode, then the JSON. Bit 0 of the mode: indexed. Bit 1: orders_hash is made to fit. */
 #include <stdio.h>
@@ -17,7 +18,7 @@ static sb_model *models[2];
 static void begin(void) {
   const sb_blocking blocking = {16, 32, SB_GRID_ASYMMETRIC};
   models[0] = fuzz_source_model(blocking, SB_REORDER_NONE);
-  models[1] = fuzz_source_model(blocking, SB_REORDER_INDEXED);
+  models[1] = fuzz_source_model((sb_blocking){16, 32, SB_TRELLIS_12}, SB_REORDER_INDEXED);
 }
 
 static void seeds(fuzz_take take, void *context) {

@@ -2,7 +2,7 @@
  * and listed without leaving it.
  *
  * Input: u8 rows, u16 columns, u8 rows and u16 columns of a block, u8 number of the block row, u8
- * kind of grids, then the packed bytes. */
+ * kind of codes, then the packed bytes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +13,21 @@
 #include "tests/support/random.h"
 
 enum { HEAD = 8, MOST = 4096, MOST_COLS = 256 };
+
+static const uint16_t *ones(void) {
+  static uint16_t factors[1 << 16]; /* as many as columns can be said */
+  for (size_t i = 0; i < 1 << 16; i++) factors[i] = 0x3c00;
+  return factors;
+}
+
+static void encode_trellis(uint8_t *out, const float *w, const sb_tiling *t, size_t i,
+                           const uint8_t *bits, sb_code_kind code_kind) {
+  sb_trellis_coder *coders = NULL;
+  fuzz_require(sb_trellis_coders_create(1, code_kind, bits, sb_tiling_block_cols(t), &coders) ==
+               SB_OK);
+  sb_blockrow_encode_trellis(out, w, SB_F32, t, i, bits, code_kind, 1, ones(), coders);
+  sb_trellis_coders_free(1, &coders);
+}
 
 static void seed(fuzz_take take, void *context, sb_tiling t, size_t i, sb_code_kind code_kind) {
   uint8_t input[MOST], bits[MOST_COLS];
@@ -29,8 +44,12 @@ static void seed(fuzz_take take, void *context, sb_tiling t, size_t i, sb_code_k
   input[5] = (uint8_t)(t.block_cols >> 8);
   input[6] = (uint8_t)i;
   input[7] = (uint8_t)code_kind;
-  sb_blockrow_encode(input + HEAD, w + i * t.block_rows * t.cols, SB_F32, &t, i, bits, code_kind,
-                     NULL);
+  w += i * t.block_rows * t.cols;
+  if (sb_is_trellis(code_kind))
+    encode_trellis(input + HEAD, w, &t, i, bits, code_kind);
+  else
+    sb_blockrow_encode(input + HEAD, w, SB_F32, &t, i, bits, code_kind, NULL);
+  w -= i * t.block_rows * t.cols;
   take(context, input, HEAD + sb_blockrow_bytes(&t, i, bits, code_kind));
   free(w);
 }
@@ -43,6 +62,9 @@ static void seeds(fuzz_take take, void *context) {
     seed(take, context, (sb_tiling){3, 9, 1, 1}, 2, (sb_code_kind)s);
     seed(take, context, (sb_tiling){4, 20, 200, 1000}, 0, (sb_code_kind)s);
   }
+  seed(take, context, (sb_tiling){70, 24, 65, 12}, 1, SB_TRELLIS_12);
+  seed(take, context, (sb_tiling){64, 12, 64, 8}, 0, SB_TRELLIS_14);
+  seed(take, context, (sb_tiling){16, 16, 16, 16}, 0, SB_TRELLIS_EXL3);
 }
 
 typedef struct visited {
@@ -71,17 +93,19 @@ static void use(const uint8_t *packed, size_t bytes, const sb_tiling *t, size_t 
   fuzz_require(sum == bytes);
   free(parts);
   visited v = {packed, bytes, 0, 0};
-  sb_blockrow_scales(t, i, bits, code_kind, visit, &v);
-  fuzz_require(v.groups == rows * cols);
+  if (!sb_is_trellis(code_kind)) {
+    sb_blockrow_scales(t, i, bits, code_kind, visit, &v);
+    fuzz_require(v.groups == rows * cols);
+  }
   uint16_t *halves = malloc(rows * t->cols * sizeof *halves);
   float *floats = malloc(rows * t->cols * sizeof *floats);
-  sb_blockrow_decode(halves, SB_BF16, packed, t, i, 0, cols, code_kind, NULL);
-  sb_blockrow_decode(floats, SB_F32, packed, t, i, 0, cols, code_kind, NULL);
+  sb_blockrow_decode(halves, SB_BF16, packed, t, i, 0, cols, code_kind, ones());
+  sb_blockrow_decode(floats, SB_F32, packed, t, i, 0, cols, code_kind, ones());
   free(halves);
   free(floats);
 }
 
-/* The head of an input: a tiling, which block row, and its symmetry. */
+/* The head of an input: a tiling, which block row, and its kind of codes. */
 static sb_tiling take_head(fuzz_cursor *in, size_t *i, sb_code_kind *code_kind) {
   sb_tiling t;
   t.rows = fuzz_u8(in);
@@ -89,7 +113,7 @@ static sb_tiling take_head(fuzz_cursor *in, size_t *i, sb_code_kind *code_kind) 
   t.block_rows = fuzz_u8(in);
   t.block_cols = fuzz_u16(in);
   *i = fuzz_u8(in);
-  *code_kind = fuzz_u8(in) % 2 ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
+  *code_kind = (sb_code_kind)(fuzz_u8(in) % SB_CODE_KINDS);
   return t;
 }
 
@@ -120,7 +144,9 @@ static void mend(uint8_t *data, size_t size) {
     return;
   for (size_t j = HEAD; j < size && j < HEAD + MOST_COLS; j++) { /* widths that can be, mostly */
     const bool in_map = (j - HEAD) * t.block_cols < t.cols;
-    if (in_map && !sb_alphabet_of(data[j])) data[j] = (uint8_t)(1 + data[j] % 8);
+    if (in_map)
+      data[j] =
+          sb_alphabet_byte(sb_alphabet_of(data[j]) ? data[j] & 15u : 1u + data[j] % 8, code_kind);
   }
   for (t.cols = 1; t.cols < 2048; t.cols++) {
     if (sb_tiling_block_cols(&t) > size - HEAD) return;

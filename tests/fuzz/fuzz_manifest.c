@@ -35,12 +35,22 @@ static const char ordered[] =
     "\"shards\":[{\"file\":\"s\",\"bytes\":900,\"frames\":4,\"index_checksum\":"
     "\"0123456789abcdef\"}]}";
 
+static const char trellis[] =
+    "{\"format\":\"shardbits\",\"format_version\":3,\"program_version\":\"0.1.0\","
+    "\"blocks\":{\"rows\":128,\"cols\":128},\"codes\":\"trellis-12\","
+    "\"totals\":{\"effective_bits\":2,\"code_bits\":1.5,\"stored_bytes\":900},"
+    "\"content_hash\":\"0000000000000000\",\"model\":{},\"tensors\":["
+    "{\"name\":\"q\",\"dtype\":\"F32\",\"shape\":[256,384],\"kind\":\"quantized\",\"frames\":2,"
+    "\"col_signs\":\"0200000000000003\"}],"
+    "\"shards\":[{\"file\":\"s\",\"bytes\":900,\"frames\":2,\"index_checksum\":"
+    "\"0123456789abcdef\"}]}";
+
 static void seeds(fuzz_take take, void *context) {
-  static const char *const texts[] = {plain, ordered};
-  for (size_t i = 0; i < 4; i++) {
-    uint8_t input[MOST] = {(uint8_t)(i / 2)};
-    const size_t bytes = strlen(texts[i % 2]);
-    memcpy(input + 1, texts[i % 2], bytes);
+  static const char *const texts[] = {plain, ordered, trellis};
+  for (size_t i = 0; i < 6; i++) {
+    uint8_t input[MOST] = {(uint8_t)(i / 3)};
+    const size_t bytes = strlen(texts[i % 3]);
+    memcpy(input + 1, texts[i % 3], bytes);
     take(context, input, 1 + bytes);
   }
 }
@@ -87,12 +97,15 @@ static void same(const sb_manifest *a, const sb_manifest *b) {
   fuzz_require(a->content_hash == b->content_hash && a->stored_bytes == b->stored_bytes);
   fuzz_require(a->effective_bits == b->effective_bits && a->code_bits == b->code_bits);
   fuzz_require(json_equal(a->model, b->model));
+  fuzz_require(a->symmetric == b->symmetric && !a->codes == !b->codes);
+  fuzz_require(!a->codes || strcmp(a->codes, b->codes) == 0);
   for (size_t i = 0; i < a->tensor_count; i++) {
     const sb_manifest_tensor *s = &a->tensors[i], *t = &b->tensors[i];
     fuzz_require(strcmp(s->name, t->name) == 0 && s->kind == t->kind && s->dtype == t->dtype);
     fuzz_require(s->dims == t->dims && s->frames == t->frames);
     fuzz_require(memcmp(s->shape, t->shape, s->dims * sizeof *s->shape) == 0);
-    fuzz_require(s->row_order == t->row_order && s->col_order == t->col_order);
+    fuzz_require(s->col_signs == t->col_signs && s->row_order == t->row_order &&
+                 s->col_order == t->col_order);
   }
 }
 

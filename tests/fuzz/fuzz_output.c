@@ -4,8 +4,8 @@
  * each), whether they are made or not, then the manifest's JSON. A shard with these frames is
  * written by the project's writer, so all checksums fit, and the manifest is made to name it. Bits
  * 0 and 1 of the mode choose the folder: blocks of 16x32, the same in indexed orders, blocks larger
- * than every matrix. Bit 2: what was loaded is exported too. A value of 255 makes the frame as many
- * zeros as place x 256. */
+ * than every matrix, trellis codes. Bit 2: what was loaded is exported too. A value of 255 makes
+ * the frame as many zeros as place x 256. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@
 #include "io/shardset.h"
 #include "tests/fuzz/fuzz_model.h"
 
-enum { MOST = 12288, KINDS = 3, CHANGES = 6, HEAD = 2 + 5 * CHANGES, EXPORT = 4, RESIZE = 255 };
+enum { MOST = 12288, KINDS = 4, CHANGES = 6, HEAD = 2 + 5 * CHANGES, EXPORT = 4, RESIZE = 255 };
 
 typedef struct frame {
   uint32_t tensor, row;
@@ -35,8 +35,9 @@ typedef struct written {
 } written;
 
 static written folders[KINDS];
-static const char *const names[KINDS] = {"plain", "indexed", "wide"};
-static const char *const shard_names[KINDS] = {"plain.sbz", "indexed.sbz", "wide.sbz"};
+static const char *const names[KINDS] = {"plain", "indexed", "wide", "trellis"};
+static const char *const shard_names[KINDS] = {"plain.sbz", "indexed.sbz", "wide.sbz",
+                                               "trellis.sbz"};
 
 static void write_shard(const char *name, const frame *frames, size_t count, sb_shard_stats *stats,
                         uint64_t *hash) {
@@ -67,8 +68,10 @@ static void read_frames(written *w, const sb_shard_reader *reader) {
 }
 
 static void make_folder(size_t kind) {
-  static const sb_blocking blockings[KINDS] = {
-      {16, 32, SB_GRID_ASYMMETRIC}, {16, 32, SB_GRID_SYMMETRIC}, {512, 512, SB_GRID_ASYMMETRIC}};
+  static const sb_blocking blockings[KINDS] = {{16, 32, SB_GRID_ASYMMETRIC},
+                                               {16, 32, SB_GRID_SYMMETRIC},
+                                               {512, 512, SB_GRID_ASYMMETRIC},
+                                               {64, 36, SB_TRELLIS_12}};
   written *w = &folders[kind];
   char path[1024];
   sb_output_stats stats;
@@ -169,7 +172,7 @@ static void export(sb_model *model, size_t kind) {
 static void run(const uint8_t *data, size_t size) {
   fuzz_cursor in = {data, size};
   const unsigned mode = fuzz_u8(&in), changes = fuzz_u8(&in) % (CHANGES + 1);
-  const size_t kind = mode % 4 % KINDS;
+  const size_t kind = mode % KINDS;
   const written *w = &folders[kind];
   sb_shard_stats stats = w->stats;
   uint64_t hash = w->hash;

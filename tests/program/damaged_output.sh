@@ -35,7 +35,7 @@ copy && rm "$dir/bad/$second"
 refused "$second"
 copy && cp "$dir/bad/$first" "$dir/bad/$second" # a shard of another rank
 refused "$second"
-copy && sed -i 's/"format_version": 1/"format_version": 3/' "$dir/bad/manifest.json"
+copy && sed -i 's/"format_version": 1/"format_version": 4/' "$dir/bad/manifest.json"
 refused "manifest.json: .*version"
 copy && truncate -s 300 "$dir/bad/manifest.json"
 refused "manifest.json: "
@@ -48,5 +48,22 @@ copy && rm "$dir/bad/manifest.json"
 refuses 2 "manifest.json" verify "$dir/bad"
 refuses 2 "manifest.json" export "$dir/bad" -o "$dir/hf"
 refuses 2 "safetensors" eval "$dir/bad" --tokens "$heldout" --seqs 1 # taken for a model folder
+run 2 verify "$dir/good"
+
+# Of trellis codes: whatever bits codes have they can be read, so the checksums find what is wrong with them.
+rm -r "$dir/good"
+run 2 quantize "$model" --bits 2.5 --codes trellis --method rtn -o "$dir/good"
+copy && spoil $second 300000
+refused "$second: .*damaged"
+copy && sed -i 's/"codes": "trellis-12"/"codes": "trellis-13"/' "$dir/bad/manifest.json"
+refused "manifest.json: its codes are 'trellis-13', which this program does not know"
+copy && sed -i 's/"codes": "trellis-12"/"codes": "trellis-14"/' "$dir/bad/manifest.json"
+refused "its bit map does not make its size, or is not of trellis-14"
+copy && sed -i 's/"codes": "trellis-12"/"symmetry": "symmetric"/' "$dir/bad/manifest.json"
+refused "block row 0 of .* has [0-9]* bytes; its shape allows\|its bit map names widths that do not make its size"
+copy && sed -i 's/"col_signs": "02/"col_signs": "12/' "$dir/bad/manifest.json"
+refused "manifest.json: .*q_proj.* has col_signs 12.*, expected 02"
+copy && sed -i 's/"format_version": 3/"format_version": 4/' "$dir/bad/manifest.json"
+refused "manifest.json: .*version 4; this program reads up to 3: update shardbits"
 run 2 verify "$dir/good"
 finish
