@@ -176,12 +176,41 @@ static void nearest_codes_are_the_same(void **state) {
   }
 }
 
+/* Weights so far out that the costs of walks go to their limit: eight of them unless they are
+ * normalised in between, more in any case. */
+static void far_targets_are_the_same(void **state) {
+  enum { ROWS = 64, COLS = 16, N = ROWS * COLS };
+  static const size_t starts[] = {0, ROWS};
+  (void)state;
+  for (size_t count = 8; count <= 32; count *= 2) {
+    uint8_t bits[ROWS], codes[N] = {0}, got[N];
+    sb_grid grids[ROWS] = {{0}};
+    float w[N], factor[COLS * COLS] = {0};
+    for (size_t i = 0; i < ROWS; i++) bits[i] = count == 32 ? 5 : 2;
+    for (size_t i = 0; i < COLS; i++) factor[i * COLS + i] = 1.0f;
+    for (size_t i = 0; i < N; i++) w[i] = 1e-6f * (float)(mix(i) % 1000);
+    for (size_t k = 0; k < count; k++) w[2 * k * COLS] = k % 3 == 0 ? -1.0f : 1.0f;
+    const sb_stack host = {ROWS, COLS, COLS, 1, starts, SB_TRELLIS_12, bits, grids, codes};
+    sb_stack dev = host;
+    dev.bits = gpu_put(bits, sizeof bits);
+    dev.grids = gpu_put(grids, sizeof grids);
+    dev.codes = gpu_put(codes, sizeof codes);
+    float *w_dev = gpu_put(w, sizeof w);
+    assert_ok(cpu->op->trellis_round(cpu, NULL, &host, w, 0, COLS, factor, COLS));
+    assert_ok(gpu->op->trellis_round(gpu, NULL, &dev, w_dev, 0, COLS,
+                                     gpu_put(factor, sizeof factor), COLS));
+    gpu_get(got, dev.codes, sizeof got);
+    assert_memory_equal(got, codes, sizeof codes);
+    same("scales", dev.grids, grids, sizeof grids);
+    gpu_drop();
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(hadamard_is_the_same),
-      cmocka_unit_test(coordinates_are_the_same),
-      cmocka_unit_test(unpacking_is_the_same),
-      cmocka_unit_test(nearest_codes_are_the_same),
+      cmocka_unit_test(hadamard_is_the_same),     cmocka_unit_test(coordinates_are_the_same),
+      cmocka_unit_test(unpacking_is_the_same),    cmocka_unit_test(nearest_codes_are_the_same),
+      cmocka_unit_test(far_targets_are_the_same),
   };
   return GPU_RUN(tests, GPU_F32);
 }
