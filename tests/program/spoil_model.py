@@ -7,6 +7,7 @@
   copy FROM TO       a tensor once more under another name
   change NAME        one more in the first byte of a tensor's data
   drop NAME          a tensor away
+  layers N           only the first N layers stay, also in config.json
   fill NAME I N X    elements I .. I + N - 1 of a BF16 tensor become X
   set KEY JSON       in config.json, as text
   stale NAME FILE    an entry of the index
@@ -84,6 +85,12 @@ def main():
         data = bytearray(t[args[0]][2])
         data[0] ^= 1
         t[args[0]][2] = bytes(data)
+    elif what == "layers":
+        t = {k: v for k, v in t.items() if not k.startswith("model.layers.") or int(k.split(".")[2]) < int(args[0])}
+        path = os.path.join(folder, "config.json")
+        config = json.load(open(path))
+        config["num_hidden_layers"] = int(args[0])
+        json.dump(config, open(path, "w"))
     elif what == "fill":
         first, count = int(args[1]), int(args[2])
         assert t[args[0]][0] == "BF16" and 0 < count and 2 * (first + count) <= len(t[args[0]][2])

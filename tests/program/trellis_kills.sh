@@ -5,7 +5,9 @@
 kills=$4
 RANDOM=20261130
 
-options=("$model" --codes trellis --bits 2.4 --calib "$calib" --seqs 4 --seqlen 48 --trades 2 --round-seqs 8 --tune-batch 2)
+small=$dir/small # the first two layers of the demo model: finding codes takes most of the time
+cp -r "$model" "$small" && chmod -R u+w "$small" && /usr/bin/python3 "$source/tests/program/spoil_model.py" "$small" layers 2
+options=("$small" --codes trellis --bits 2.4 --calib "$calib" --seqs 4 --seqlen 48 --round-seqs 8 --tune-batch 2)
 run 2 quantize "${options[@]}" -o "$dir/whole" --json "$dir/whole.json"
 most=$(awk -v s="$(value "$dir/whole.json" seconds)" 'BEGIN { print int(600 * s) }') # milliseconds: most of a run
 
