@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "kernels/blockrow.h"
 #include "kernels/shared/transform.h"
+#include "kernels/shared/trellis_scale.h"
 #include "tests/kernels/check.h"
 
 enum { KEY = 77 };
@@ -112,7 +113,9 @@ static void transforms(void **unused) {
       double squares = 0.0;
       for (size_t c = 0; c < d.t.cols; c++) squares += pow(d.w[r * d.t.cols + c] / d.col[c], 2.0);
       const double size = sqrt(squares / (double)d.t.cols),
-                   magnitude = fmax(d.kind == SB_TRELLIS_EXL3 ? size : sqrt(size), 0x1p-24);
+                   gain = (double)sb_trellis_gain(
+                       d.kind, d.bits[r / d.t.block_rows * sb_tiling_block_cols(&d.t)]),
+                   magnitude = fmax(d.kind == SB_TRELLIS_EXL3 ? gain * size : sqrt(size), 0x1p-24);
       const double sign = (double)sb_transform_sign(KEY, first_row + r);
       assert_true(fabs(sign * factor - magnitude) <= 0x1p-11 * magnitude);
       for (size_t c = 0; c < d.t.cols; c++)
