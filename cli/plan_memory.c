@@ -41,6 +41,8 @@ static void print_held(const sb_plan *plan, const sb_plan_sheet *to) {
   if (s->fitted)
     sb_plan_row(to, "importance", "importance", held->importance,
                 "of input channels, for fitted grids");
+  if (held->factors > 0)
+    sb_plan_row(to, "factors", "factors", held->factors, "of columns, for trellis codes");
   sb_plan_row(to, "program", "program", held->program, "code and buffers of MPI and BLAS");
 }
 

@@ -1,5 +1,6 @@
 #include "plan/held.h"
 
+#include "kernels/shared/trellis.h"
 #include "model/orders.h"
 
 /* Measured on glibc with Open MPI and OpenBLAS; bench/footprint.sh holds sums against runs. */
@@ -37,8 +38,11 @@ sb_plan_held sb_plan_held_of(const sb_plan_basis *b) {
                     .bit_maps = 4.0 * (double)b->sizes.blocks,
                     .orders = order_bytes(b),
                     .importance = s->fitted ? (double)(b->sizes.channels * sizeof(float)) : 0.0,
+                    .factors = sb_is_trellis(s->blocking.code_kind)
+                                   ? 2.0 * (double)(b->sizes.channels * sizeof(uint16_t))
+                                   : 0.0,
                     .program = (double)PROGRAM_BYTES + (double)s->threads * THREAD_BYTES};
-  h.bytes = h.parameters + h.bit_maps + h.orders + h.importance + h.program;
+  h.bytes = h.parameters + h.bit_maps + h.orders + h.importance + h.factors + h.program;
   return h;
 }
 

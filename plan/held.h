@@ -11,8 +11,10 @@ typedef struct sb_plan_held {
   double bit_maps;   /* a byte per block of the model: current, candidate, best, exchange */
   double orders;     /* of channels, where they are reordered: 8 bytes per channel of an order */
   double importance; /* fitted grids: f32 per input channel of all layers */
-  double program;    /* code, buffers of MPI, buffers of BLAS per thread */
-  double bytes;      /* sum, without slots */
+  double factors; /* trellis codes: fp16 per input channel of all layers, of the source and of the
+                     coded model */
+  double program; /* code, buffers of MPI, buffers of BLAS per thread */
+  double bytes;   /* sum, without slots */
 } sb_plan_held;
 
 sb_plan_held sb_plan_held_of(const sb_plan_basis *basis);

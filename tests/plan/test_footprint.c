@@ -159,6 +159,11 @@ static void fitted_grids(void **state) {
   sb_footprint_estimate(&s, &f);
   assert_true(f.held.importance == 4 * 32 * (3 * 4096.0 + 14336));
   assert_true(f.search.pass.prepared == without.search.pass.prepared); /* room for fits anyway */
+  s.fitted = false;
+  s.blocking.code_kind = SB_TRELLIS_12;
+  sb_footprint trellis;
+  sb_footprint_estimate(&s, &trellis);
+  assert_true(trellis.held.factors == 4 * 32 * (3 * 4096.0 + 14336) && f.held.factors == 0);
   assert_true(f.search.scores == without.search.scores);
 }
 
