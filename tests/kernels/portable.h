@@ -3,6 +3,7 @@
 #define SB_TESTS_KERNELS_PORTABLE_H
 
 #include "kernels/backend.h"
+#include "kernels/cpu/cpu_transform.h"
 
 sb_quantize_blocks_fn portable_quantize_blocks;
 sb_fit_blocks_fn portable_fit_blocks;
@@ -18,5 +19,13 @@ sb_round_lowprec_fn portable_round_lowprec;
 void portable_blockrow_encode(uint8_t *out, const void *w, sb_dtype w_dtype,
                               const sb_tiling *tiling, size_t i, const uint8_t *bits,
                               sb_code_kind code_kind, const float *importance);
+
+void portable_hadamard_runs(float *x, size_t n);
+void portable_patch_forward(sb_cpu_patch *, const void *w, sb_dtype dtype,
+                            const sb_cpu_patch_place *);
+void portable_patch_back(sb_cpu_patch *, void *out, sb_dtype dtype, const sb_cpu_patch_place *);
+double portable_patch_squares(const sb_cpu_patch *);
+double portable_row_squares(const void *w, sb_dtype dtype, size_t first, size_t n,
+                            const uint16_t *col_factors);
 
 #endif

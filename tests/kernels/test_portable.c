@@ -194,6 +194,41 @@ static void same_block_rows(data *d, const float *importance) {
   }
 }
 
+/* The first patch of the matrix, to transformed coordinates and back. */
+static void same_transforms(data *d) {
+  const size_t cols = d->tiling.cols;
+  uint16_t *factors = malloc((d->tiling.rows + cols) * sizeof *factors);
+  sb_cpu_patch *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b);
+  assert_true(factors && a && b);
+  for (size_t i = 0; i < d->tiling.rows + cols; i++)
+    factors[i] = (uint16_t)(mix(i) & 0x83ffu) | 0x2c00u; /* 1/16 to 1/8, of both signs */
+  const sb_cpu_patch_place at = {0, cols, factors + cols, factors};
+  a->rows = b->rows = sb_min_size(d->tiling.rows, SB_TRELLIS_PATCH);
+  a->cols = b->cols = sb_min_size(cols, SB_TRELLIS_PATCH);
+  sb_cpu_patch_forward(a, d->w, d->m.dtype, &at);
+  portable_patch_forward(b, d->w, d->m.dtype, &at);
+  for (size_t r = 0; r < a->rows; r++)
+    for (size_t c = 0; c < a->cols; c++) {
+      const float x = a->x[r * SB_PATCH_LD + c], y = b->x[r * SB_PATCH_LD + c];
+      assert_true(memcmp(&x, &y, sizeof x) == 0 || (isnan(x) && isnan(y)));
+    }
+  const double sums[] = {sb_cpu_patch_squares(a),
+                         sb_cpu_row_squares(d->w, d->m.dtype, 0, cols, factors)},
+               again[] = {portable_patch_squares(b),
+                          portable_row_squares(d->w, d->m.dtype, 0, cols, factors)};
+  same_numbers(sums, again, 2);
+  sb_cpu_patch_back(a, d->a, SB_F32, &at);
+  portable_patch_back(b, d->b, SB_F32, &at);
+  for (size_t r = 0; r < a->rows; r++)
+    for (size_t c = 0; c < a->cols; c++) {
+      const float x = d->a[r * cols + c], y = d->b[r * cols + c];
+      assert_true(memcmp(&x, &y, sizeof x) == 0 || (isnan(x) && isnan(y)));
+    }
+  free(factors);
+  free(a);
+  free(b);
+}
+
 static void test_same_bits(void **state) {
   const sb_dtype types[3] = {SB_F32, SB_BF16, SB_F16};
   sb_backend *backend = NULL;
@@ -209,6 +244,7 @@ static void test_same_bits(void **state) {
       same_fits(&d);
       same_products(&d);
       if (s % 2 == 0) same_lowprec(&d); /* weights have no symmetry there */
+      if (s % 2 == 0) same_transforms(&d);
       for (int fitted = 0; fitted < 2; fitted++) {
         const float *importance = fitted ? d.importance : NULL;
         const uint8_t *fits = fitted ? d.fits : NULL;

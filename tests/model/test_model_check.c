@@ -88,6 +88,10 @@ static void broken_blocks(void **state) {
   EXPECT_FLAW(m->importance[0], -importance, "importance of channel 0 is -1");
   EXPECT_FLAW(m->importance[3], NAN, "importance of channel 3 is");
   EXPECT_FLAW(m->importance[m->arch.channels - 1], INFINITY, "is inf");
+  EXPECT_OK(sb_alloc(&m->col_factors, m->arch.channels, sizeof *m->col_factors, "factors"));
+  for (size_t i = 0; i < m->arch.channels; i++) m->col_factors[i] = i % 2 ? 0x3c00 : 0xbc00;
+  EXPECT_FLAW(m->col_factors[1], 0x8000, "column factor of channel 1 is 0x8000");
+  EXPECT_FLAW(m->col_factors[2], 0x7c00, "column factor of channel 2 is 0x7c00");
   golden_close(&g);
   all_ranks_passed();
 }

@@ -2,10 +2,30 @@
  * source has it; filling one from chosen grids and codes gives the same; a model without codes is
  * not written. */
 #include "kernels/blockrow.h"
+#include "kernels/shared/blockrow_layout.h"
 #include "pass/fingerprint.h"
 #include "quant/encode.h"
 #include "tests/support/golden.h"
 #include "tests/support/shared_scratch.h"
+
+/* Block rows whose codes are chosen here. */
+typedef struct choices {
+  const sb_model *model;
+  size_t count;
+} choices;
+
+/* A block row in trellis codes. */
+static void encode_trellis(const sb_model *m, const sb_matrix *matrix, size_t unit,
+                           const void *from, const uint8_t *bits, uint8_t *out) {
+  const size_t blocks = sb_tiling_block_cols(&matrix->tiling);
+  const sb_code_kind kind = m->blocking.code_kind;
+  sb_trellis_coder *coders = NULL;
+  EXPECT_OK(sb_trellis_coders_create(1, kind, bits, blocks, &coders));
+  sb_blockrow_encode_trellis(out, from, m->dtypes[matrix->tensor], &matrix->tiling, unit, bits,
+                             kind, sb_model_row_key(m, matrix), sb_model_col_factors(m, matrix),
+                             coders);
+  sb_trellis_coders_free(1, &coders);
+}
 
 /* The units of a group of both models, on every rank. Collective. */
 static size_t compare_group(golden *g, sb_model *coded, size_t group) {
@@ -32,8 +52,11 @@ static size_t compare_group(golden *g, sb_model *coded, size_t group) {
       const size_t bytes = sb_blockrow_bytes(tiling, unit, bits, m->blocking.code_kind);
       uint8_t *expected = NULL;
       EXPECT_OK(sb_alloc_raw(&expected, bytes, 1, "test"));
-      sb_blockrow_encode(expected, from, m->dtypes[place->tensor], tiling, unit, bits,
-                         m->blocking.code_kind, NULL);
+      if (sb_is_trellis(m->blocking.code_kind))
+        encode_trellis(m, matrix, unit, from, bits, expected);
+      else
+        sb_blockrow_encode(expected, from, m->dtypes[place->tensor], tiling, unit, bits,
+                           m->blocking.code_kind, NULL);
       EXPECT(memcmp(got, expected, bytes) == 0);
       sb_free(&expected);
       rows_of_codes++;
@@ -44,32 +67,78 @@ static size_t compare_group(golden *g, sb_model *coded, size_t group) {
   return rows_of_codes;
 }
 
+/* Takes a packed block row apart, as sb_encode_codes takes it. */
+static void take_apart(const sb_encode_row *row, const uint8_t *packed, sb_grid *grids,
+                       uint8_t *codes, uint16_t *row_factors) {
+  const sb_tiling *tiling = &row->matrix->tiling;
+  const size_t rows = sb_tiling_rows_of(tiling, row->index), blocks = sb_tiling_block_cols(tiling);
+  const sb_blockrow_head head = sb_blockrow_head_of(blocks, rows, row->code_kind);
+  const uint8_t *tile = packed + head.codes;
+  memcpy(row_factors, packed + head.row_factors, 2 * rows);
+  for (size_t j = 0; j < blocks; j++) {
+    const sb_trellis t = sb_trellis_of(row->code_kind, row->bits[j]);
+    const size_t first = j * tiling->block_cols, cols = sb_tiling_cols_of(tiling, j);
+    uint16_t scale;
+    memcpy(&scale, packed + head.scales + 2 * j, 2);
+    for (size_t r = 0; r < rows; r++) grids[j * rows + r].scale = sb_f16_to_f32(scale);
+    for (size_t left = 0; left < cols; left += t.tile_cols)
+      for (size_t top = 0; top < rows; top += t.tile_rows, tile += sb_trellis_tile_bytes(&t))
+        for (unsigned s = 0; s < SB_TRELLIS_TILE; s++) {
+          unsigned r, c;
+          sb_trellis_place(&t, s, &r, &c);
+          if (top + r < rows && left + c < cols)
+            codes[(top + r) * tiling->cols + first + left + c] =
+                (uint8_t)sb_bitstring_get(tile, s, t.width);
+        }
+  }
+}
+
+static void choose_trellis(void *context, const sb_encode_row *row, sb_grid *grids,
+                           uint8_t *codes) {
+  const sb_tiling *tiling = &row->matrix->tiling;
+  uint16_t row_factors[SB_GROUP_MAX];
+  uint8_t *packed = NULL;
+  EXPECT_OK(sb_alloc(&packed, sb_blockrow_bytes(tiling, row->index, row->bits, row->code_kind), 1,
+                     "test"));
+  encode_trellis(((choices *)context)->model, row->matrix, row->index, row->weights, row->bits,
+                 packed);
+  take_apart(row, packed, grids, codes, row_factors);
+  sb_encode_codes(row, grids, codes, row_factors);
+  sb_free(&packed);
+}
+
 static sb_status choose_row(void *context, const sb_encode_row *row) {
   const sb_tiling *tiling = &row->matrix->tiling;
   const size_t rows = sb_tiling_rows_of(tiling, row->index);
   sb_grid *grids = NULL;
   uint8_t *codes = NULL;
-  size_t *count = context;
+  choices *c = context;
   EXPECT_OK(sb_alloc(&grids, rows * sb_tiling_block_cols(tiling), sizeof *grids, "test"));
   EXPECT_OK(sb_alloc(&codes, rows * tiling->cols, 1, "test"));
-  sb_blockrow_choose(grids, codes, row->weights, row->dtype, tiling, row->index, row->bits,
-                     row->code_kind, row->importance);
-  sb_encode_codes(row, grids, codes, NULL);
+  if (sb_is_trellis(row->code_kind)) {
+    choose_trellis(context, row, grids, codes);
+  } else {
+    sb_blockrow_choose(grids, codes, row->weights, row->dtype, tiling, row->index, row->bits,
+                       row->code_kind, row->importance);
+    sb_encode_codes(row, grids, codes, NULL);
+  }
   sb_free(&grids);
   sb_free(&codes);
-  (*count)++;
+  c->count++;
   return SB_OK;
 }
 
 /* A coded model filled group by group. Collective. */
 static void fill(sb_model *source, sb_model *coded, size_t *count) {
+  choices c = {source, 0};
   for (size_t group = 0; group < source->groups; group++) {
     const void *image;
     EXPECT_OK(sb_store_acquire(source->store, group, &image));
     sb_encode_copy(source, coded, group, image);
-    EXPECT_OK(sb_encode_visit(source, coded, group, image, choose_row, count));
+    EXPECT_OK(sb_encode_visit(source, coded, group, image, choose_row, &c));
     EXPECT_OK(sb_store_release(source->store, group));
   }
+  *count = c.count;
 }
 
 static void check(const char *name, sb_blocking blocking, uint64_t seed) {
@@ -102,6 +171,8 @@ static void check(const char *name, sb_blocking blocking, uint64_t seed) {
 
 static void encodes(void **state) {
   (void)state;
+  check(golden_names[0], (sb_blocking){64, 32, SB_TRELLIS_12}, 1);
+  check(golden_names[1], (sb_blocking){50, 27, SB_TRELLIS_12}, 2);
   for (size_t i = 0; i < GOLDENS; i++) {
     check(golden_names[i], (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, i);
     check(golden_names[i], (sb_blocking){7, 10, SB_GRID_SYMMETRIC}, i + 100);
