@@ -29,8 +29,9 @@ static sb_tune_options options_of(const char *checkpoint) {
                            .checkpoint = checkpoint};
 }
 
-static void begin(training *t, const sb_world *of, uint64_t seed) {
-  const golden_setup setup = {.name = "gqa-tied", .world = of, .divergence = true, GOLDEN_DEFAULTS};
+static void begin(training *t, const sb_world *of, uint64_t seed, sb_code_kind code_kind) {
+  golden_setup setup = {.name = "gqa-tied", .world = of, .divergence = true, GOLDEN_DEFAULTS};
+  setup.blocking.code_kind = code_kind;
   memset(t, 0, sizeof *t);
   golden_open(&t->source, &setup);
   golden_mixed_bits(t->source.model, 1, 4, seed);
@@ -53,11 +54,11 @@ static size_t saved_steps(const char *path) {
 }
 
 /* A run with a checkpoint, of all ranks or of rank 0 alone. Collective. */
-static void make_checkpoint(bool by_all, const char *path) {
+static void make_checkpoint(bool by_all, sb_code_kind code_kind, const char *path) {
   const sb_tune_options options = options_of(path);
   if (by_all || world.rank == 0) {
     training t;
-    begin(&t, by_all ? NULL : world_alone(), 7);
+    begin(&t, by_all ? NULL : world_alone(), 7, code_kind);
     EXPECT_OK(train(&t, &options));
     EXPECT(t.stats.resumed == 0);
     end(&t);
@@ -65,14 +66,14 @@ static void make_checkpoint(bool by_all, const char *path) {
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
 }
 
-static void goes_on(bool by_all, const char *path) {
+static void goes_on(bool by_all, sb_code_kind code_kind, const char *path) {
   training whole, rest;
   const sb_tune_options plain = options_of(NULL), saved = options_of(path);
-  make_checkpoint(by_all, path);
+  make_checkpoint(by_all, code_kind, path);
   const size_t steps = saved_steps(path);
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
-  begin(&whole, NULL, 7);
-  begin(&rest, NULL, 7);
+  begin(&whole, NULL, 7, code_kind);
+  begin(&rest, NULL, 7, code_kind);
   EXPECT(units_equal(rest.coded, whole.coded)); /* before */
   EXPECT_OK(train(&whole, &plain));
   EXPECT(!units_equal_everywhere(rest.coded, whole.coded));
@@ -89,8 +90,9 @@ static void cut_off_runs_go_on(void **state) {
   (void)state;
   scratch_begin();
   const char *by_all = scratch_path("by-all"), *by_one = scratch_path("by-one");
-  goes_on(true, by_all);
-  goes_on(false, by_one);
+  goes_on(true, SB_GRID_ASYMMETRIC, by_all);
+  goes_on(false, SB_GRID_ASYMMETRIC, by_one);
+  goes_on(false, SB_TRELLIS_12, scratch_path("trellis"));
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
   sb_tune_checkpoint_remove(&world, by_one);
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
@@ -103,7 +105,7 @@ static void cut_off_runs_go_on(void **state) {
 static void refused(uint64_t seed, const sb_tune_options *options, const char *says,
                     const char *also) {
   training t;
-  begin(&t, NULL, seed);
+  begin(&t, NULL, seed, SB_GRID_ASYMMETRIC);
   EXPECT(train(&t, options) == SB_ERR_FORMAT);
   const bool said = strstr(sb_message(), says) && strstr(sb_message(), also);
   if (!said) print_error("'%s' and '%s' are not in: %s\n", says, also, sb_message());
@@ -130,7 +132,7 @@ static void other_files_are_refused(void **state) {
   scratch_begin();
   const char *path = scratch_path("state"), *scales = scratch_path("state.scales");
   sb_tune_options options = options_of(path);
-  make_checkpoint(true, path);
+  make_checkpoint(true, SB_GRID_ASYMMETRIC, path);
   options.rate = 0.25;
   refused(7, &options, path, "--tune-rate: 0.125 there, 0.25 here");
   options = options_of(path);
@@ -145,7 +147,7 @@ static void other_files_are_refused(void **state) {
   refused(7, &options, scales, "damaged");
   invert(scales); /* whole again */
   training t;
-  begin(&t, NULL, 7);
+  begin(&t, NULL, 7, SB_GRID_ASYMMETRIC);
   EXPECT_OK(train(&t, &options));
   EXPECT(t.stats.resumed > 0);
   end(&t);
