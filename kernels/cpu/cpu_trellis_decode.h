@@ -22,14 +22,16 @@ enum {
   SB_STRIP_COLS = 128, /* most columns of a strip */
   SB_STRIP_TILES = SB_STRIP_COLS / 4,
   SB_STRIP_LEVELS = SB_STRIP_ROWS * SB_STRIP_COLS,
+  SB_STRIP_UNIT = 1 << 15,                        /* of high numbers of an x, in low ones */
   SB_STRIP_PAIR = 2,                              /* most tokens of `dot` */
   SB_STRIP_ORDERS = 3,                            /* orders of rows in which `dot` has its sums */
   SB_STRIP_SUMS = SB_STRIP_ORDERS * SB_STRIP_ROWS /* floats for the sums of a token */
 };
 
 /* x of one token over the columns of a strip, ready for `dot`: column c is
- * scale * (65536 high + low), to 2^-31 of the largest. Entry 2 p + h of `pairs` holds columns 2 p
- * (the low half) and 2 p + 1: their high numbers for h = 0, their low ones for h = 1. */
+ * scale * (SB_STRIP_UNIT high + low), to 2^-30 of the largest. Entry 2 p + h of `pairs` holds
+ * columns 2 p (the low half) and 2 p + 1: their high numbers for h = 0, their low ones for h = 1.
+ */
 typedef struct sb_strip_input {
   float scale;
   int32_t pairs[SB_STRIP_COLS];

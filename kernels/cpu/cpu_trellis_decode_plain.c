@@ -109,12 +109,17 @@ PT_INLINE pt_code pt_code_of(const sb_trellis *t) {
 }
 PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K,
                        bool natural) {
-  (void)K, (void)natural;
+  (void)natural;
+  const unsigned bytes = 32 * K;
+  const uint32_t mask = (1u << code->state_bits) - 1u;
   pt out;
   for (unsigned i = 0; i < PT_LANES; i++) {
-    const unsigned s = 2 * (n * PT_LANES + i);
-    out.at[i] = both(sb_trellis_level(code, sb_trellis_state(code, tile, s)),
-                     sb_trellis_level(code, sb_trellis_state(code, tile, s + 1)));
+    const unsigned s = 2 * (n * PT_LANES + i), at = s * K / 8, first = s * K % 8;
+    uint32_t window = 0; /* four bytes have both states */
+    for (unsigned k = 0; k < 4; k++)
+      window |= (uint32_t)tile[at + k < bytes ? at + k : at + k - bytes] << 8 * k;
+    out.at[i] = both(sb_trellis_level(code, window >> first & mask),
+                     sb_trellis_level(code, window >> (first + K) & mask));
   }
   return out;
 }

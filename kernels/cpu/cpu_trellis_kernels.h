@@ -83,7 +83,7 @@ static void levels(int16_t *out, const sb_trellis *t, const sb_strip *strip){
 
 /* Adds to rows of `sums` what the integers of one token come to. */
 PT_INLINE void add_sums(float *sums, pt high, pt low, float scale) {
-  const pf value = pf_fma(pf_int(high), pf_set(65536.0f), pf_int(low));
+  const pf value = pf_fma(pf_int(high), pf_set((float)SB_STRIP_UNIT), pf_int(low));
   pf_store(sums, pf_fma(value, pf_set(scale), pf_load(sums)));
 }
 

@@ -4,6 +4,7 @@
  * be read, once at the end of one and once at the start. */
 #include "tests/kernels/check.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,7 +118,7 @@ static void levels_of_all_states(void **unused) {
   edge_free(&e);
 }
 
-/* x is kept to 2^-31 of the largest of its run. */
+/* x is kept to 2^-30 of the largest of its run. */
 static void inputs(void **unused) {
   (void)unused;
   static sb_strip_input in;
@@ -128,10 +129,10 @@ static void inputs(void **unused) {
     int16_t part[2];
     for (size_t h = 0; h < 2; h++)
       memcpy(&part[h], (const char *)&in.pairs[c / 2 * 2 + h] + c % 2 * 2, sizeof part[h]);
-    const double got = (double)in.scale * (65536.0 * part[0] + part[1]);
-    /* Half of a unit of 2^-30, and a scale that was rounded to 2^-24. */
+    const double got = (double)in.scale * (32768.0 * part[0] + part[1]);
+    /* Half of a unit of 2^-29, and a scale that was rounded to 2^-24. */
     assert_true(fabs(got - (c < 100 ? (double)x[c] : 0.0)) <=
-                (double)largest * 0x1p-31 + fabs(got) * 0x1p-24);
+                (double)largest * 0x1p-30 + fabs(got) * 0x1p-24);
   }
   memset(x, 0, 100 * sizeof *x);
   sb_strip_input_make(&in, x, 100);
@@ -237,30 +238,55 @@ static void products(void **unused) {
   edge_free(&e);
 }
 
-/* The largest sums that integers have to hold: all levels at their end, x of one size, 128 columns.
- * Codes of one state after another give the same level everywhere. */
+/* Codes of a tile whose levels are all as high, or as low, as code after code can make them: with
+ * many bits a weight, at the end of their range. */
+static void fill_extreme(uint8_t *tile, const sb_trellis *t, int sign) {
+  uint8_t code[SB_TRELLIS_TILE] = {0};
+  for (unsigned round = 0; round < 2; round++) /* the second has the ring's end as it will be */
+    for (unsigned s = SB_TRELLIS_TILE; s-- > 0;) {
+      int most = INT_MIN;
+      uint8_t best = 0;
+      for (unsigned c = 0; c < 1u << t->width; c++) {
+        code[s] = (uint8_t)c;
+        const int level = sign * naive_level(t, sb_trellis_state_of_codes(t, code, s));
+        if (level > most) most = level, best = (uint8_t)c;
+      }
+      code[s] = best;
+    }
+  sb_trellis_pack(t, tile, code);
+}
+
+/* The largest sums that integers have to hold: levels at one end, 128 columns, x whose low numbers,
+ * or high ones, are the largest. */
 static void extremes(void **unused) {
   (void)unused;
   static uint8_t codes[32 * 256];
   static float x[SB_STRIP_COLS], sums[SB_STRIP_SUMS];
   static sb_strip_input in;
+  static double w[SB_STRIP_LEVELS];
   for (int level = 0; level < SB_CPU_LEVELS; level++)
     for (unsigned width = 1; width <= 8 && kernels_at(level); width++)
-      for (int fill = 0; fill <= 255; fill += 255) {
-        const sb_trellis t = sb_trellis_of(SB_TRELLIS_16, width);
+      for (int which = 0; which < 4; which++) {
+        const sb_trellis t = sb_trellis_of(SB_TRELLIS_12, width);
         const sb_strip strip = {codes, sb_trellis_tile_bytes(&t), SB_STRIP_TILES, 64};
-        memset(codes, fill, sizeof codes);
-        for (size_t c = 0; c < SB_STRIP_COLS; c++) x[c] = c % 3 ? -1e-3f : -1.00001e-3f;
+        for (size_t n = 0; n < SB_STRIP_TILES; n++)
+          fill_extreme(codes + n * strip.stride, &t, which % 2 ? 1 : -1);
+        naive_strip(w, &t, &strip);
+        for (size_t c = 0; c < SB_STRIP_COLS; c++) /* 2^29, or 2^14 of its unit */
+          x[c] = which < 2 || c == 0 ? 1.0f : 0x1.fffp-16f;
         sb_strip_input_make(&in, x, SB_STRIP_COLS);
         memset(sums, 0, sizeof sums);
         kernels_at(level)->dot(sums, &t, &strip, 1.0f, &in, 1, 1);
         float row[64];
         kernels_at(level)->in_order(row, sums);
-        double total = 0.0;
-        for (size_t c = 0; c < SB_STRIP_COLS; c++) total += (double)x[c];
-        const double want = total * naive_level(&t, fill ? 0xffff : 0);
-        for (size_t r = 0; r < 64; r++)
-          check_row("extreme", kernels_at(level), &t, want, fabs(want), row[r]);
+        for (size_t r = 0; r < 64; r++) {
+          double want = 0.0, size = 0.0;
+          for (size_t c = 0; c < SB_STRIP_COLS; c++) {
+            want += w[r * SB_STRIP_COLS + c] * (double)x[c];
+            size += fabs(w[r * SB_STRIP_COLS + c] * (double)x[c]);
+          }
+          check_row("extreme", kernels_at(level), &t, want, size, row[r]);
+        }
       }
 }
 
