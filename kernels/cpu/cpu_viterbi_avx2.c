@@ -74,6 +74,15 @@ VV_INLINE void put_fours(uint16_t *p, size_t run, __m256i a) {
 }
 
 VV_INLINE void vv_spread(uint16_t *p, size_t run, unsigned width, vv a) {
+  if (width == 4) { /* numbers l and l + 16 side by side */
+    uint32_t pairs[16];
+    const __m256i first = _mm256_unpacklo_epi16(a.low, a.high),
+                  last = _mm256_unpackhi_epi16(a.low, a.high);
+    _mm256_storeu_si256((__m256i *)pairs, _mm256_permute2x128_si256(first, last, 0x20));
+    _mm256_storeu_si256((__m256i *)pairs + 1, _mm256_permute2x128_si256(first, last, 0x31));
+    for (size_t o = 0; o < 16; o++) __builtin_memcpy(p + o * run, &pairs[o], sizeof *pairs);
+    return;
+  }
   const __m256i low = by_code(a.low, width), high = by_code(a.high, width);
   if (width == 1) {
     _mm256_storeu_si256((__m256i *)p, _mm256_permute2x128_si256(low, high, 0x20));
