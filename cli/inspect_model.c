@@ -93,33 +93,45 @@ static void print_sizes(const sb_arch *arch, const contents *c, FILE *out, json_
   sb_report_text(report, "dtypes", types);
 }
 
-static double uniform_bits(const sb_arch *arch, const sb_inspect_request *request, unsigned bits) {
-  return sb_effective_bits_uniform(arch, request->block[0], request->block[1], bits,
-                                   SB_GRID_ASYMMETRIC);
+static double uniform_bits(const sb_arch *arch, const sb_inspect_request *request, unsigned bits,
+                           sb_code_kind code_kind) {
+  return sb_effective_bits_uniform(arch, request->block[0], request->block[1], bits, code_kind);
+}
+
+/* What uniform widths take, of codes of grids (--codes grid) and of trellises. */
+static void print_widths(const sb_arch *arch, const sb_inspect_request *request, FILE *out,
+                         json_t *report) {
+  char text[SB_TEXT_SIZE];
+  json_t *grids = report ? json_array() : NULL, *trellises = report ? json_array() : NULL;
+  if (out)
+    sb_text_print(out,
+                  "  uniform bits       effective bits a weight   linear layers   --codes trellis");
+  for (unsigned b = 1; b <= 8; b++) {
+    const double grid = uniform_bits(arch, request, b, SB_GRID_ASYMMETRIC),
+                 trellis = uniform_bits(arch, request, b, SB_TRELLIS_12);
+    const bool odd = b == 1 && grid >= uniform_bits(arch, request, 2, SB_GRID_ASYMMETRIC);
+    if (out)
+      sb_text_print(out, "  %-18u %-25.4f %-15s %.4f%s", b, grid,
+                    sb_text_bytes(text, sizeof text, grid * (double)arch->linear_parameters / 8.0),
+                    trellis, odd ? " (grids: not less than 2 bits take)" : "");
+    if (grids) json_array_append_new(grids, json_real(grid));
+    if (trellises) json_array_append_new(trellises, json_real(trellis));
+  }
+  if (!report) return;
+  json_object_set_new(report, "uniform_effective_bits", grids);
+  json_object_set_new(report, "uniform_effective_bits_trellis", trellises);
 }
 
 static void print_blocks(const sb_arch *arch, const sb_inspect_request *request, FILE *out,
                          json_t *report) {
   const sb_blocking blocking = {request->block[0], request->block[1], SB_GRID_ASYMMETRIC};
   const size_t blocks = sb_sizes_even(arch, &blocking, 1).blocks;
-  char text[SB_TEXT_SIZE];
   sb_table_head(out, "In blocks of %zu x %zu", request->block[0], request->block[1]);
   sb_table_row(out, "blocks", "%zu (%zu a layer)", blocks, blocks / arch->config.layers);
   sb_report_count(report, "block_rows", request->block[0]);
   sb_report_count(report, "block_cols", request->block[1]);
   sb_report_count(report, "blocks", blocks);
-  json_t *list = report ? json_array() : NULL;
-  if (out) sb_text_print(out, "  uniform bits       effective bits a weight   linear layers");
-  for (unsigned b = 1; b <= 8; b++) {
-    const double bits = uniform_bits(arch, request, b);
-    if (out)
-      sb_text_print(
-          out, "  %-18u %-25.4f %s%s", b, bits,
-          sb_text_bytes(text, sizeof text, bits * (double)arch->linear_parameters / 8.0),
-          b == 1 && bits >= uniform_bits(arch, request, 2) ? " (not less than 2 bits take)" : "");
-    if (list) json_array_append_new(list, json_real(bits));
-  }
-  if (report) json_object_set_new(report, "uniform_effective_bits", list);
+  print_widths(arch, request, out, report);
 }
 
 sb_status sb_inspect_model(const sb_world *world, const sb_inspect_request *request, FILE *out,
