@@ -80,7 +80,7 @@ multiply(float (&sum)[TILES][4], const packed_job &w, float scale, const uint8_t
   const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32;
   const sb_trellis trellis = sb_trellis_of(w.code_kind, K);
   const uint32_t mask = (1u << trellis.state_bits) - 1u;
-  constexpr int pitch = trellis_pitch(K) / 4;
+  constexpr int pitch = TRELLIS_PITCH<K> / 4;
   const uint32_t *tiles = (const uint32_t *)block + warp / 4 * 8 * K;
   const int first = warp % 4 * 32 + 4 * g; /* of the tile's first two columns; + 128: the others */
   float product[TILES][4] = {};
@@ -123,7 +123,7 @@ multiply(float (&sum)[TILES][4], const packed_job &w, float scale, const uint8_t
 /* Pairs of tiles are apart by 16 bytes more than they have, so that the four threads of a row read
  * from different banks. */
 struct trellis_codec {
-  static constexpr int ROOM = SIDE / 4 * trellis_pitch(SB_MAX_BITS);
+  static constexpr int ROOM = SIDE / 4 * TRELLIS_PITCH<SB_MAX_BITS>;
   __device__ static int place(int k) {
     return k;
   }

@@ -8,9 +8,7 @@
 enum { SB_CUDA_TRELLIS_TOKENS = 16 }; /* most tokens per launch on the tensor cores */
 
 /* Bytes from one pair of tiles, one under the other, to the next in shared memory, at K bits. */
-constexpr int trellis_pitch(int K) {
-  return 64 * K + 16;
-}
+template <int K> constexpr int TRELLIS_PITCH = 64 * K + 16;
 
 /* The middle step on the tensor cores: z [T, rows] = x [T, cols] S'. parts: room for [segments,
  * most tokens per launch, side]. */

@@ -1,7 +1,7 @@
 /* A thread block has a tile. Its threads have the groups of walks (kernels/cpu/cpu_viterbi.h), all
  * states of a group in one thread or in neighbouring lanes, and the same groups at every step: so
- * levels stay in registers. Costs of walks are in shared memory; the choices of a step are one word
- * per thread in device memory. */
+ * levels stay where they are. Costs of walks are in shared memory; the choices of a step are one
+ * word per thread in device memory. */
 #include "kernels/cuda/cuda_viterbi.h"
 #include "kernels/cuda/number.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -30,10 +30,11 @@ template <int L, int K> struct viterbi_cut {
                        LANES = THREADS > GROUPS ? THREADS / GROUPS : 1, /* that share a group */
       EACH = GROUPS * LANES / THREADS,                                  /* groups of a thread */
       CODES = (1 << K) / LANES, PIECE = CODES < 8 ? CODES : 8,          /* states; costs per load */
-      PAIRS = EACH * CODES / 2, PER_MULTIPROCESSOR = 1024 / THREADS;
-  /* The first state of this thread in its group number k. */
-  __device__ static unsigned first_state(int k) {
-    return (threadIdx.x / LANES + (unsigned)(k * THREADS)) << K | threadIdx.x % LANES * CODES;
+      STATES = EACH * CODES, PER_MULTIPROCESSOR = 1024 / THREADS;
+  /* This thread's state number i: group by group. */
+  __device__ static unsigned state(int i) {
+    return (threadIdx.x / LANES + (unsigned)(i / CODES * THREADS)) << K |
+           (threadIdx.x % LANES * CODES + (unsigned)(i % CODES));
   }
 };
 
@@ -63,41 +64,76 @@ __device__ __forceinline__ void load_costs(unsigned (&cost)[PIECE], const uint16
   }
 }
 
-/* The levels of this thread's states in pairs, groups one after another: they stay in registers. */
-template <int L, int K, bool EXL3>
-__device__ __forceinline__ void read_levels(uint32_t (&levels)[viterbi_cut<L, K>::PAIRS]) {
+/* The levels of this thread's states, times their fineness: kept as bytes in registers where the
+ * trellis is narrow, in shared memory where it is wide; EXL3's take less to compute than to load.
+ */
+template <int L, int K, bool EXL3> struct viterbi_levels {
   typedef viterbi_cut<L, K> cut;
-  const sb_trellis t = trellis_of<L, K, EXL3>();
+  static constexpr bool BYTES = !EXL3 && K <= SB_TRELLIS_NARROW, SHARED = !EXL3 && !BYTES;
+  static constexpr size_t ROOM = SHARED ? sizeof(int16_t) << L : 0;
+  uint32_t bytes[BYTES ? cut::STATES / 4 : 1];
+  uint4 *shared; /* [STATES / 8][THREADS] */
+
+  __device__ __forceinline__ void fill(void *room) {
+    const sb_trellis t = trellis_of<L, K, EXL3>();
+    shared = (uint4 *)room;
 #pragma unroll
-  for (int i = 0; i < cut::PAIRS; i++) {
-    const unsigned state = cut::first_state(i * 2 / cut::CODES) + (unsigned)(i * 2 % cut::CODES);
-    levels[i] = (uint32_t)(uint16_t)sb_viterbi_level(&t, state) |
-                (uint32_t)(uint16_t)sb_viterbi_level(&t, state + 1) << 16;
+    for (int i = 0; BYTES && i < cut::STATES; i++) {
+      const uint32_t level = (uint32_t)sb_trellis_level(&t, cut::state(i)) & 255u;
+      bytes[i / 4] = i % 4 == 0 ? level : bytes[i / 4] | level << 8 * (i % 4);
+    }
+    for (int i = 0; SHARED && i < cut::STATES; i++)
+      ((int16_t *)(shared + i / 8 * cut::THREADS + threadIdx.x))[i % 8] =
+          sb_viterbi_level(&t, cut::state(i));
   }
-}
+
+  /* At the start of a step. */
+  __device__ __forceinline__ void keep() {
+    if constexpr (BYTES)
+#pragma unroll
+      for (uint32_t &word : bytes) sb_keep(word);
+  }
+
+  /* Of PIECE states from number `first` on. */
+  __device__ __forceinline__ void get(int16_t (&level)[cut::PIECE], int first) const {
+    const sb_trellis t = trellis_of<L, K, EXL3>();
+    uint32_t words[4] = {};
+    if constexpr (SHARED) {
+      const uint4 four = shared[first / 8 * cut::THREADS + (int)threadIdx.x];
+      words[0] = four.x, words[1] = four.y, words[2] = four.z, words[3] = four.w;
+    }
+#pragma unroll
+    for (int e = 0; e < cut::PIECE; e++)
+      if constexpr (SHARED)
+        level[e] = (int16_t)(words[e / 2] >> 16 * (e % 2));
+      else if constexpr (BYTES)
+        level[e] = (int16_t)((int8_t)(bytes[(first + e) / 4] >> 8 * ((first + e) % 4)) *
+                             sb_viterbi_fineness(&t));
+      else
+        level[e] = sb_viterbi_level(&t, cut::state(first + e));
+  }
+};
 
 /* The best walk to this thread's group number k, as cost * 2^K + code: the least is the best. Its
  * lanes have parts of it. */
 template <int L, int K, bool EXL3>
-__device__ __forceinline__ unsigned best_walk(const uint16_t *walks,
-                                              const uint32_t (&levels)[viterbi_cut<L, K>::PAIRS],
-                                              int k, int target) {
+__device__ __forceinline__ unsigned
+best_walk(const uint16_t *walks, const viterbi_levels<L, K, EXL3> &levels, int k, int target) {
   typedef viterbi_cut<L, K> cut;
   const sb_trellis t = trellis_of<L, K, EXL3>();
-  const unsigned state = cut::first_state(k), code = state & ((1u << K) - 1u);
+  const unsigned state = cut::state(k * cut::CODES), code = state & ((1u << K) - 1u);
   unsigned best = ~0u;
 #pragma unroll
   for (int first = 0; first < cut::CODES; first += cut::PIECE) {
     unsigned cost[cut::PIECE];
+    int16_t level[cut::PIECE];
     load_costs<cut::PIECE>(cost, walks + ((state + (unsigned)first) & (cut::GROUPS - 1)));
+    levels.get(level, k * cut::CODES + first);
 #pragma unroll
     for (int e = 0; e < cut::PIECE; e++) {
-      const int o = first + e;
-      const uint32_t pair = levels[(k * cut::CODES + o) / 2];
-      const int16_t level = (int16_t)(o % 2 ? pair >> 16 : pair & 0xffffu);
       const unsigned now =
-          sb_viterbi_add(cost[e], sb_viterbi_cost((int16_t)target, level, sb_viterbi_shift(&t)));
-      best = min(best, now << K | (code + (unsigned)o));
+          sb_viterbi_add(cost[e], sb_viterbi_cost((int16_t)target, level[e], sb_viterbi_shift(&t)));
+      best = min(best, now << K | (code + (unsigned)(first + e)));
     }
   }
   return best;
@@ -106,7 +142,7 @@ __device__ __forceinline__ unsigned best_walk(const uint16_t *walks,
 /* The one walk over a weight that is absent: its code is 0. */
 template <int L, int K>
 __device__ __forceinline__ unsigned only_walk(const uint16_t *walks, int k) {
-  const unsigned state = viterbi_cut<L, K>::first_state(k);
+  const unsigned state = viterbi_cut<L, K>::state(k * viterbi_cut<L, K>::CODES);
   if ((state & ((1u << K) - 1u)) != 0) return ~0u; /* another lane has it */
   return (unsigned)walks[state & (viterbi_cut<L, K>::GROUPS - 1)] << K;
 }
@@ -115,8 +151,8 @@ __device__ __forceinline__ unsigned only_walk(const uint16_t *walks, int k) {
  * Returns, of this thread's groups after the last step, the least cost * 2^16 + group. */
 template <int L, int K, bool EXL3>
 __device__ __forceinline__ unsigned go_around(uint16_t *walks, viterbi_tile &tile,
-                                              const uint32_t (&levels)[viterbi_cut<L, K>::PAIRS],
-                                              unsigned first, unsigned count, uint32_t *choices) {
+                                              viterbi_levels<L, K, EXL3> &levels, unsigned first,
+                                              unsigned count, uint32_t *choices) {
   typedef viterbi_cut<L, K> cut;
   const unsigned own = threadIdx.x / cut::LANES;
   unsigned least = 0;
@@ -132,6 +168,7 @@ __device__ __forceinline__ unsigned go_around(uint16_t *walks, viterbi_tile &til
     const int target = tile.target[(first + i) % STEPS];
     unsigned best[cut::EACH];
     uint32_t word = 0;
+    levels.keep();
     least = ~0u;
 #pragma unroll
     for (int k = 0; k < cut::EACH; k++) {
@@ -173,8 +210,7 @@ __device__ __forceinline__ unsigned go_back(viterbi_tile &tile, const uint32_t *
 /* Codes the tile whose targets are in shared memory, in two passes. */
 template <int L, int K, bool EXL3>
 __device__ __forceinline__ void code_tile(uint16_t *walks, viterbi_tile &tile,
-                                          const uint32_t (&levels)[viterbi_cut<L, K>::PAIRS],
-                                          uint32_t *choices) {
+                                          viterbi_levels<L, K, EXL3> &levels, uint32_t *choices) {
   typedef viterbi_cut<L, K> cut;
   constexpr unsigned reach = STEPS - SB_VITERBI_START; /* before and after the border */
   for (unsigned g = threadIdx.x; g < cut::GROUPS; g += cut::THREADS) walks[g] = 0;
@@ -202,8 +238,8 @@ static __global__ void __launch_bounds__(viterbi_cut<L, K>::THREADS,
   uint16_t *walks = (uint16_t *)sb_shared_bytes();
   const sb_trellis t = trellis_of<L, K, EXL3>();
   const size_t each = (size_t)a.down * a.columns;
-  uint32_t levels[cut::PAIRS];
-  read_levels<L, K, EXL3>(levels);
+  viterbi_levels<L, K, EXL3> levels;
+  levels.fill(walks + 2 * cut::GROUPS);
   choices += (size_t)blockIdx.x * STEPS * cut::THREADS;
   for (size_t item = blockIdx.x; item < a.count * each; item += gridDim.x) {
     const viterbi_block b = a.blocks[item / each];
@@ -246,7 +282,8 @@ static sb_status code_width(sb_backend *backend, cudaStream_t queue, const viter
   SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WALKS,
                          (size_t)blocks * STEPS * cut::THREADS * sizeof *choices, &choices));
   return sb_cuda_launch(backend, queue, "trellis codes", viterbi<L, K, EXL3>, blocks, cut::THREADS,
-                        2 * cut::GROUPS * sizeof(uint16_t), *job, choices);
+                        2 * cut::GROUPS * sizeof(uint16_t) + viterbi_levels<L, K, EXL3>::ROOM, *job,
+                        choices);
 }
 
 template <int L, bool EXL3>

@@ -29,6 +29,12 @@ __device__ __forceinline__ uint32_t sb_bf16_pair(float low, float high) {
   return (uint32_t)sb_bf16_bits(low) | (uint32_t)sb_bf16_bits(high) << 16;
 }
 
+/* Keeps what follows from x where it is used: compilers would compute it ahead of a loop, and run
+ * out of registers. */
+__device__ __forceinline__ void sb_keep(uint32_t &x) {
+  asm volatile("" : "+r"(x));
+}
+
 /* a + b of two pairs, each sum rounded to bf16. */
 __device__ __forceinline__ uint32_t sb_bf16_add(uint32_t a, uint32_t b) {
   __nv_bfloat162 x, y;

@@ -26,6 +26,8 @@ static inline uint32_t sb_bf16_pair(float low, float high) {
   return (uint32_t)sb_bf16_bits(low) | (uint32_t)sb_bf16_bits(high) << 16;
 }
 
+static inline void sb_keep(uint32_t &) {}
+
 static inline uint32_t sb_bf16_add(uint32_t a, uint32_t b) {
   return sb_bf16_pair(sb_bits_float(a << 16) + sb_bits_float(b << 16),
                       sb_bits_float(a & 0xffff0000u) + sb_bits_float(b & 0xffff0000u));
