@@ -32,11 +32,17 @@ SB_HOST_DEVICE static inline float sb_trellis_gain(sb_code_kind code_kind, unsig
   return code_kind == SB_TRELLIS_EXL3 ? exl3[width] : own[width];
 }
 
+/* The same for the rows of EXL3, whose blocks have scales of 1. Feedback makes targets wider than
+ * weights: on two layers of the demo model the divergence of all at 2 bits is 0.0293, 0.0273 and
+ * 0.0258 with gains of 1, 1.07 and 1.14. */
+SB_HOST_DEVICE static inline float sb_trellis_row_gain(unsigned width) {
+  return width >= 1 && width <= 3 ? 1.15f : sb_trellis_gain(SB_TRELLIS_EXL3, width);
+}
+
 /* The factor of a row of `cols` weights over their column factors, whose squares sum to `squares`:
  * the root of their root mean square, so that a row's errors and what it adds to others' are
  * balanced: the sum over rows of factor^2 times mean (w / factor)^2 is least. In EXL3, whose S has
- * unit size, the root mean square itself times the gain, since scales of blocks are 1; `width` is
- * that of the matrix.
+ * unit size, the root mean square itself times a gain; `width` is that of the matrix.
  *
  * Kept within 2^-24 .. 65504. A row of zeros has the least: so the errors of other rows, which
  * transforms spread, do not reach it. */
@@ -45,8 +51,7 @@ SB_HOST_DEVICE static inline uint16_t sb_trellis_row_factor(sb_code_kind code_ki
                                                             float sign) {
   const double size = sqrt(squares / (double)cols);
   const uint16_t magnitude = sb_trellis_magnitude(
-      code_kind == SB_TRELLIS_EXL3 ? (float)size * sb_trellis_gain(code_kind, width)
-                                   : (float)sqrt(size));
+      code_kind == SB_TRELLIS_EXL3 ? (float)size * sb_trellis_row_gain(width) : (float)sqrt(size));
   return sign < 0.0f ? (uint16_t)(magnitude | 0x8000u) : magnitude;
 }
 

@@ -113,8 +113,8 @@ static void transforms(void **unused) {
       double squares = 0.0;
       for (size_t c = 0; c < d.t.cols; c++) squares += pow(d.w[r * d.t.cols + c] / d.col[c], 2.0);
       const double size = sqrt(squares / (double)d.t.cols),
-                   gain = (double)sb_trellis_gain(
-                       d.kind, d.bits[r / d.t.block_rows * sb_tiling_block_cols(&d.t)]),
+                   gain = (double)sb_trellis_row_gain(
+                       d.bits[r / d.t.block_rows * sb_tiling_block_cols(&d.t)]),
                    magnitude = fmax(d.kind == SB_TRELLIS_EXL3 ? gain * size : sqrt(size), 0x1p-24);
       const double sign = (double)sb_transform_sign(KEY, first_row + r);
       assert_true(fabs(sign * factor - magnitude) <= 0x1p-11 * magnitude);
