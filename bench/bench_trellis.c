@@ -2,9 +2,8 @@
  *
  * For every kind and width: the mean squared error at the best scale of a block, that scale over
  * the numbers' deviation (kernels/shared/trellis_error.h and trellis_scale.h have both), and
- * microseconds of processor time per weight with each kind of vectors, one thread. TILES tiles of
- * 256 numbers (48; their errors have a deviation of about 1.5%) for 2^12 states, less for more.
- * Prints Markdown.
+ * microseconds of processor time per weight with each kind of vectors, one thread. All have the
+ * same TILES tiles (48) of 256 numbers. Prints Markdown.
  *
  * bench_trellis search KIND WIDTH COUNT [TILES]: the multiplier of least error
  * (kernels/shared/trellis.h) among COUNT odd numbers, at the scale of trellis_scale.h: all are
@@ -114,10 +113,8 @@ static void table(size_t tiles) {
   printf("| codes | bits | mean squared error | x 4^bits | scale | AVX-512, us a weight | AVX2 | "
          "plain C |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
   for (int kind = SB_TRELLIS_12; kind < SB_CODE_KINDS; kind++)
-    for (unsigned width = SB_MIN_BITS; width <= SB_MAX_BITS; width++) {
-      const unsigned fewer = kind == SB_TRELLIS_12 ? 1 : kind == SB_TRELLIS_14 ? 2 : 6;
-      row_of((sb_code_kind)kind, width, sb_max_size(tiles / fewer, 1));
-    }
+    for (unsigned width = SB_MIN_BITS; width <= SB_MAX_BITS; width++)
+      row_of((sb_code_kind)kind, width, tiles);
 }
 
 /* ---- search ---- */

@@ -107,7 +107,7 @@ SB_HOST_DEVICE static inline void sb_trellis_place(const sb_trellis *t, unsigned
  * spaced values over the 2^K ways on from a group of states; the bits below choose the phase. These
  * top bits, as a number u in -1 .. 1, become about the quantile of a normal distribution at
  * (1 + u) / 2: every way on has its share of the distribution. A sum of bytes, as EXL3 has it,
- * spreads ways on at random; at L = 12 its errors are 7% larger.
+ * spreads ways on at random; at L = 12 its errors are 6% larger.
  *
  * p is the 14 bits of a product with z, which is the state. Of a state of 12 bits z is its lowest 8
  * and its highest 6 bits; of a state of 16 bits, p is the highest 14 bits of 16. With i the highest

@@ -28,7 +28,8 @@ SB_HOST_DEVICE static inline uint16_t sb_trellis_magnitude(float value) {
 SB_HOST_DEVICE static inline float sb_trellis_gain(sb_code_kind code_kind, unsigned width) {
   static const float own[SB_WIDTHS] = {1.0f,  0.89f, 1.04f, 1.12f, 1.15f,
                                        1.22f, 1.34f, 1.44f, 1.52f},
-                     exl3[SB_WIDTHS] = {1.0f, 0.88f, 1.02f, 1.1f, 1.15f, 1.2f, 1.26f, 1.28f, 1.34f};
+                     exl3[SB_WIDTHS] = {1.0f,  0.89f, 1.03f, 1.08f, 1.11f,
+                                        1.15f, 1.19f, 1.25f, 1.28f};
   return code_kind == SB_TRELLIS_EXL3 ? exl3[width] : own[width];
 }
 
