@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "kernels/shared/trellis.h"
 #include "pass/layerwise.h"
 #include "quant/gptq_checkpoint.h"
 #include "tests/support/dense.h"
@@ -23,7 +24,9 @@ typedef struct kind {
 
 static const kind kinds[] = {{"gqa-tied", {16, 32, SB_GRID_ASYMMETRIC}, 0, false},
                              {"mha-untied", {7, 10, SB_GRID_SYMMETRIC}, 1, false},
-                             {"f32-single", {16, 32, SB_GRID_ASYMMETRIC}, 2, true}};
+                             {"f32-single", {16, 32, SB_GRID_ASYMMETRIC}, 2, true},
+                             {"gqa-tied", {24, 48, SB_TRELLIS_12}, 0, false}};
+enum { TRELLIS = 3 };
 enum { KINDS = sizeof kinds / sizeof *kinds, TOKENS = 48 };
 
 static sb_gptq_options options_of(const kind *k, const char *checkpoint) {
@@ -147,6 +150,22 @@ static double error_of(const float *q, const float *w, const sb_tiling *tiling, 
   return sum;
 }
 
+/* To the nearest codes. The caller frees it. */
+static float *to_nearest(const golden *g, const sb_matrix *matrix, const float *w) {
+  const sb_model *m = g->model;
+  if (!sb_is_trellis(m->blocking.code_kind)) return dense_rounded(w, m, matrix, 0);
+  float *out = calloc(matrix->tiling.rows * matrix->tiling.cols, sizeof *out);
+  EXPECT_OK(g->backend->op->trellis_quantize(
+      g->backend, NULL, out, SB_F32,
+      &(sb_block_weights){.w = w,
+                          .dtype = SB_F32,
+                          .tiling = &matrix->tiling,
+                          .bits = m->bits + matrix->first_block,
+                          .code_kind = m->blocking.code_kind},
+      sb_model_row_key(m, matrix), sb_model_col_factors(m, matrix)));
+  return out;
+}
+
 static void less_error_than_to_nearest(void **state) {
   (void)state;
   for (int i = 0; i < KINDS; i++) {
@@ -161,8 +180,7 @@ static void less_error_than_to_nearest(void **state) {
     for (size_t l = 0; l < sb_arch_matrices(&r.source.model->arch, 0); l++) {
       const sb_matrix *matrix = sb_model_matrix(r.source.model, 0, l);
       const double *moments = h.of[sb_arch_matrix(&r.source.model->arch, 0, l)->input];
-      float *w = dense_weights(&r.source, matrix),
-            *nearest = dense_rounded(w, r.source.model, matrix, 0);
+      float *w = dense_weights(&r.source, matrix), *nearest = to_nearest(&r.source, matrix, w);
       const float *q = sb_device_layer_weights(layer)->products[l].dense_dev;
       const double error = error_of(q, w, &matrix->tiling, moments),
                    plain = error_of(nearest, w, &matrix->tiling, moments);
@@ -236,6 +254,7 @@ static void cut_off_runs_go_on(void **state) {
   const char *by_all = scratch_path("by-all"), *by_one = scratch_path("by-one");
   goes_on(&kinds[1], true, by_all);
   goes_on(&kinds[1], false, by_one);
+  goes_on(&kinds[TRELLIS], true, scratch_path("trellis"));
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
   sb_gptq_checkpoint_remove(&world, by_one);
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
