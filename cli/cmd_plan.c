@@ -73,7 +73,7 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
       .round = {.gptq = q->quantizer == SB_QUANTIZER_GPTQ,
                 .seqs = q->round_seqs,
                 .factor = q->factor,
-                .refine = q->codes == SB_CODES_TRELLIS ? 0 : q->refine,
+                .refine = q->refine,
                 .times = sb_quantize_roundings(q)},
       .tune = {.seqs = q->tune_seqs,
                .norms = q->tune_norms == SB_TUNE_NORMS_YES,

@@ -40,6 +40,7 @@ static void choose_search(sb_quantize_request *r) {
   if (!r->given.strides)
     r->strides = r->estimator != SB_ESTIMATOR_DIVERGENCE || r->start_bits != 0 ? 2 : 0;
   if (r->codes == SB_CODES_GRID) return;
+  r->refine = 0;              /* it moves levels of grids */
   r->strides = r->trades = 0; /* alloc/allocate_trellis.h */
   if (r->min_bits == 0) r->min_bits = 1;
 }

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "pass/layerwise.h"
 #include "plan/gradient_pass.h"
+#include "quant/gptq.h"
 #include "quant/round_stack.h"
 
 /* Sums over the inputs (n channels) and matrices (rows x n) of the whole model. */
@@ -32,6 +33,7 @@ static size_t stack_bytes(const sb_plan_basis *b) {
                                     sb_div_up(sb_div_up(b->sizes.layer.sharing, s->ranks), cols),
                                 .cols = cols,
                                 .block_cols = s->blocking.cols,
+                                .code_kind = s->blocking.code_kind,
                                 .refine = s->round.refine > 0};
   return sb_round_stack_bytes(&setup);
 }
@@ -42,7 +44,9 @@ static void count_memory(const sb_plan_basis *b, sb_plan_round *out) {
   out->prepared = 2.0 * sb_plan_layer_bytes(b);
   out->inputs = (double)sb_layerwise_state_bytes(&wave);
   out->activations = (double)sb_layerwise_bytes(&wave, s->reorder == SB_REORDER_INDEXED) +
-                     sb_plan_attention_bytes(b, false);
+                     sb_plan_attention_bytes(b, false) +
+                     (double)sb_gptq_transform_bytes(s->blocking.code_kind, &b->backend, s->seqlen,
+                                                     b->sizes.layer.widest);
   sb_backend types = b->backend;
   const sb_moments_setup moments = {.backend = &types,
                                     .seqlen = s->seqlen,

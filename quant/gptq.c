@@ -186,14 +186,20 @@ static void warn_of_few_tokens(const work *w, const sb_sequences *calibration) {
       enough, sb_div_up(enough, calibration->seqlen), calibration->seqlen);
 }
 
+size_t sb_gptq_transform_bytes(sb_code_kind code_kind, const sb_backend *b, size_t T,
+                               size_t widest) {
+  return sb_is_trellis(code_kind) ? T * widest * sb_dtype_size(b->operand) : 0;
+}
+
 static sb_status prepare_transform(work *w) {
   sb_backend *b = w->backend;
-  if (!sb_is_trellis(w->source->blocking.code_kind)) return SB_OK;
-  return b->op->alloc(b, w->seqlen * widest_input(w->source) * sb_dtype_size(b->operand),
+  const sb_model *m = w->source;
+  if (!sb_is_trellis(m->blocking.code_kind)) return SB_OK;
+  return b->op->alloc(b,
+                      sb_gptq_transform_bytes(m->blocking.code_kind, b, w->seqlen, widest_input(m)),
                       "transformed inputs of a sequence", &w->transformed_dev);
 }
 
-/* Passes of coordinate descent: it moves levels of grids. */
 static int passes(const work *w) {
   return sb_is_trellis(w->source->blocking.code_kind) ? 0 : w->options->refine;
 }

@@ -24,7 +24,8 @@
 typedef struct sb_gptq_options {
   double damping; /* added to second moments, as a share of the mean diagonal; 0.01 is usual */
   bool fitted;    /* grids are fitted (kernels/shared/grid.h) */
-  int refine;     /* passes of coordinate descent; 0: none, and no memory for them */
+  int refine; /* passes of coordinate descent; 0: none, and no memory for them. It moves levels of
+                 grids: trellis codes have none, whatever this is */
   sb_factor_mode factor;
   const char *checkpoint; /* file to save to and resume from (quant/gptq_checkpoint.h), or NULL */
   size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
@@ -43,6 +44,11 @@ typedef struct sb_gptq_stats {
       forward_seconds; /* of this rank */
 } sb_gptq_stats;
 
+/* Bytes of the inputs of a sequence of T tokens in transformed coordinates, which sb_gptq holds
+ * while it rounds to trellis codes; 0 on grids. `widest`: channels of the widest input. Pure. */
+size_t sb_gptq_transform_bytes(sb_code_kind code_kind, const sb_backend *backend, size_t T,
+                               size_t widest);
+
 /* *out = the coded model (SB_CODING_CODES) of `source` (SB_CODING_SOURCE, all bits in 1..8), with
  * the same bits. `source` is unchanged when the call returns.
  *
@@ -53,9 +59,10 @@ typedef struct sb_gptq_stats {
  * the number that would do. SB_ERR_NUMERIC where moments are not finite or cannot be factorised,
  * SB_ERR_FORMAT for a checkpoint of other rounding. Collective; all ranks fail together.
  *
- * Memory beside both models: the inputs of one layer for all local sequences (pass/layerwise.h);
- * the moments (quant/moments.h); 5 bytes per weight of the rank's rows of the matrices that share
- * an input, 9 where they are refined. */
+ * Memory beside both models: the inputs of one layer for all local sequences (pass/layerwise.h),
+ * those of one sequence transformed (sb_gptq_transform_bytes); the moments (quant/moments.h); 5
+ * bytes per weight of the rank's rows of the matrices that share an input, 9 where they are
+ * refined. */
 sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
                   const sb_gptq_options *options, sb_model **out, sb_gptq_stats *stats);
 
