@@ -240,14 +240,13 @@ static void round_stack(void **state) {
   golden g;
   golden_open(&g, &whole);
   for (int i = 0; i < 3; i++) {
-    const int refine = i == 1;
     const sb_round_setup setup = {.backend = g.backend,
                                   .rows = 40,
                                   .count = 3,
                                   .cols = 100,
                                   .block_cols = 32,
                                   .code_kind = i == 2 ? SB_TRELLIS_12 : SB_GRID_ASYMMETRIC,
-                                  .refine = refine > 0,
+                                  .refine = i == 1,
                                   .panels_dev = true};
     sb_round_stack *made = NULL;
     const size_t before = sb_test_live_bytes();
