@@ -4,7 +4,6 @@
 
 #include "base/memory.h"
 #include "base/trace.h"
-#include "kernels/shared/trellis.h"
 #include "mpi/large.h"
 #include "quant/scale_numbers.h"
 
@@ -40,7 +39,7 @@ typedef struct sizes {
 
 static sizes sizes_of(const sb_sizes *z, bool norms) {
   const size_t vectors = norms ? z->layer.vectors : 0, hidden = z->arch->config.hidden;
-  const bool groups = !norms && !sb_is_trellis(z->blocking.code_kind);
+  const bool groups = sb_scale_numbers_are_groups(z->blocking.code_kind, norms);
   const size_t sums = z->layer.groups + vectors;
   return (sizes){.groups = z->layer.groups,
                  .sums = sums,

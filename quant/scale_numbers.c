@@ -128,8 +128,8 @@ size_t sb_scale_numbers_visit(const sb_model *m, bool norms, const sb_place *pla
 
 /* ---- sums ---- */
 
-bool sb_scale_numbers_are_groups(const sb_model *m, bool norms) {
-  return !norms && !sb_is_trellis(m->blocking.code_kind);
+bool sb_scale_numbers_are_groups(sb_code_kind code_kind, bool norms) {
+  return !norms && !sb_is_trellis(code_kind);
 }
 
 /* Of the norms among the tensors [first, end). */

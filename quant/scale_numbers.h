@@ -61,7 +61,7 @@ size_t sb_scale_numbers_visit(const sb_model *coded, bool norms, const sb_place 
                               void *data, sb_scale_visit visit, void *context);
 
 /* True where the numbers of layers are their groups, one for one. */
-bool sb_scale_numbers_are_groups(const sb_model *coded, bool norms);
+bool sb_scale_numbers_are_groups(sb_code_kind code_kind, bool norms);
 /* numbers [of the layer] from sums over its groups (as group_products orders them, matrix after
  * matrix) and, with norms, over the channels of its norms, norm after norm. SB_ERR_NUMERIC where a
  * sum overflows, without a message. O(groups). */
