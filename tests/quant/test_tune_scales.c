@@ -21,9 +21,7 @@ typedef struct kind {
 } kind;
 
 static const kind kinds[] = {{"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, true},
-                             {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, true},
-                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, false},
-                             {"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, false},
+                             {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, false},
                              {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, true},
                              {"gqa-tied", SB_REORDER_NONE, SB_TRELLIS_12, true}};
 #ifdef SB_TEST_ON_CUDA /* a stand-in is slow */
