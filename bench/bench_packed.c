@@ -6,7 +6,9 @@
  * that other work on the machine hits all of them.
  *
  *   bench_packed [seconds per contender and row of figures, default 0.2] [threads]
- *                [plain|avx2|avx512] [12|14|16, the trellis, default 12] */
+ *                [plain|avx2|avx512] [12|14|16|exl3, default 12] [rows columns]
+ *
+ * With rows and columns, one matrix of these sides alone. */
 #include <cblas.h>
 #include <omp.h>
 #include <stdio.h>
@@ -222,10 +224,10 @@ int main(int argc, char **argv) {
   const double seconds = argc > 1 ? atof(argv[1]) : 0.2;
   const int threads = argc > 2 ? atoi(argv[2]) : omp_get_max_threads();
   static const char *const levels[] = {"plain", "avx2", "avx512"};
-  const int states = argc > 4 ? atoi(argv[4]) : 12;
-  bench t = {.kinds = {SB_GRID_ASYMMETRIC, states == 16   ? SB_TRELLIS_16
-                                           : states == 14 ? SB_TRELLIS_14
-                                                          : SB_TRELLIS_12}};
+  static const char *const trellises[] = {"12", "14", "16", "exl3"};
+  bench t = {.kinds = {SB_GRID_ASYMMETRIC, SB_TRELLIS_12}};
+  for (int k = 0; argc > 4 && k < 4; k++)
+    if (strcmp(argv[4], trellises[k]) == 0) t.kinds[TRELLIS] = (sb_code_kind)(SB_TRELLIS_12 + k);
   omp_set_num_threads(threads);
   openblas_set_num_threads(threads);
   sb_status status = sb_backend_cpu_create(SB_COMPUTE_F32, threads, &t.backend);
@@ -235,9 +237,12 @@ int main(int argc, char **argv) {
       if (strcmp(argv[3], levels[level]) == 0 && sb_packed_kernels_at((sb_cpu_level)level))
         cpu->packed = sb_packed_kernels_at((sb_cpu_level)level);
     printf("%d threads, kernels: %s\n", threads, cpu->packed->name);
-    status = run(&t, 8192, 8192, 512, seconds);
+    if (argc > 6)
+      status = run(&t, (size_t)atol(argv[5]), (size_t)atol(argv[6]), 512, seconds);
+    else
+      status = run(&t, 8192, 8192, 512, seconds);
   }
-  SB_THEN(run(&t, 28672, 8192, 4, seconds));
+  if (argc <= 6) SB_THEN(run(&t, 28672, 8192, 4, seconds));
   if (t.backend) t.backend->op->destroy(t.backend);
   if (status != SB_OK) fprintf(stderr, "%s\n", sb_message());
   return status != SB_OK;

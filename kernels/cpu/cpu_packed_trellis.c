@@ -91,9 +91,12 @@ static block block_of(const struct sb_packed_impl *w, size_t i, size_t j) {
                  .scale = half_at(w->packed + w->frames[i] + head.scales, j)};
 }
 
+/* Most tokens that are multiplied in integers, two at a time: more share the floats of a strip. */
+enum { FEW = 6 };
+
 /* Few tokens: the sums of the item's strips with all blocks, straight from codes. */
 static void few_item(const product *p, const sb_packed_item *item) {
-  enum { TOKEN = SB_STRIP_SUMS, STRIP = SB_PACKED_FEW * TOKEN };
+  enum { TOKEN = SB_STRIP_SUMS, STRIP = FEW * TOKEN };
   const sb_tiling *tiling = &p->w->tiling;
   float *room = own_scratch(p);
   memset(room, 0, sb_div_up(item->rows, SB_STRIP_ROWS) * STRIP * sizeof *room);
@@ -175,9 +178,9 @@ static sb_status scratch_of(sb_backend *backend, product *p, bool few) {
   else
     p->turned = shared;
   p->sums = shared + whole_lines(prepared);
-  p->scratch_size = whole_lines(sb_max_size(
-      few ? sb_packed_width(&p->w->tiling, 0) : 0,
-      few ? SB_PACKED_ROWS / SB_STRIP_ROWS * SB_PACKED_FEW * SB_STRIP_SUMS : SB_STRIP_LEVELS));
+  p->scratch_size = whole_lines(
+      sb_max_size(few ? sb_packed_width(&p->w->tiling, 0) : 0,
+                  few ? SB_PACKED_ROWS / SB_STRIP_ROWS * FEW * SB_STRIP_SUMS : SB_STRIP_LEVELS));
   return sb_cpu_scratch(backend, SB_CPU_SLOT_THREADS,
                         p->scratch_size * (size_t)sb_cpu_threads(backend), sizeof(float),
                         &p->scratch);
@@ -187,7 +190,7 @@ sb_status sb_cpu_packed_trellis(sb_backend *backend, const struct sb_packed_impl
                                 const float *x, size_t T, bool add) {
   const sb_tiling *tiling = &w->tiling;
   const size_t rows = sb_tiling_block_rows(tiling), columns = sb_tiling_block_cols(tiling);
-  const bool few = T <= SB_PACKED_FEW && w->code_kind != SB_TRELLIS_EXL3;
+  const bool few = T <= FEW && w->code_kind != SB_TRELLIS_EXL3;
   const size_t together = few ? T : TOGETHER, across = sb_div_up(T, together);
   product p = {.kernels = ((const sb_cpu *)backend->impl)->packed->trellis,
                .w = w,

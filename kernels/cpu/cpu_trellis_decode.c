@@ -39,50 +39,55 @@ sb_strip sb_strip_of(const sb_trellis *t, const uint8_t *codes, size_t rows, siz
                     .rows = rows - row < SB_STRIP_ROWS ? rows - row : SB_STRIP_ROWS};
 }
 
-/* ---- EXL3: its numbers are of fp16, which no step of integers makes, and come from a table ----
- */
+/* ---- EXL3: numbers of fp16, made as floats ---- */
 
-typedef struct exl3_tables {
-  float numbers[1021];             /* scale * number of a sum of bytes */
-  uint16_t place[SB_TRELLIS_TILE]; /* of a weight in columns of a strip */
-} exl3_tables;
-
-static void fill_tables(exl3_tables *tables, const sb_trellis *t, float scale) {
-  for (int i = 0; i <= 1020; i++)
-    tables->numbers[i] = scale * sb_trellis_number(t, i - sb_trellis_top(t));
-  for (unsigned s = 0; s < SB_TRELLIS_TILE; s++) {
-    unsigned row, col;
-    sb_trellis_place(t, s, &row, &col);
-    tables->place[s] = (uint16_t)(col * SB_STRIP_ROWS + row);
-  }
+/* sb_trellis_number of a sum of bytes, 0 .. 1020. Rounding to fp16 is rounding to eleven bits: the
+ * numbers too small for that have no more. */
+static inline float exl3_number(uint32_t sum) {
+  const float exact = (float)((int32_t)(1774 * sum) - 905216) * 0x1p-18f;
+  uint32_t bits;
+  memcpy(&bits, &exact, sizeof bits);
+  bits = (bits + 0xfffu + (bits >> 13 & 1u)) & ~0x1fffu;
+  float rounded;
+  memcpy(&rounded, &bits, sizeof rounded);
+  return rounded;
 }
 
 /* The ring's bits are those of 32-bit words, the most significant first; a state is the sixteen
- * bits that end with the weight's own. */
-static void exl3_tile(float *out, const sb_trellis *t, const uint8_t *tile,
-                      const exl3_tables *tables) {
-  const unsigned K = t->width, count = 8 * K;
-  const uint32_t by = t->multiplier;
-  uint32_t words[8 * 8 + 1];
-  memcpy(words, tile, count * sizeof *words);
-  words[count] = words[0];
-  for (unsigned s = 0; s < SB_TRELLIS_TILE; s++) {
-    const unsigned bit = (s + 1) * K - 16 + ((s + 1) * K < 16 ? 32 * count : 0);
-    const uint64_t two = (uint64_t)words[bit / 32] << 32 | words[bit / 32 + 1];
-    const uint32_t x = (uint32_t)(two >> (48 - bit % 32) & 0xffff) * by,
-                   pairs = (x & 0xff00ffu) + (x >> 8 & 0xff00ffu);
-    out[tables->place[s]] = tables->numbers[(pairs & 0xffff) + (pairs >> 16)];
+ * bits that end with the weight's own. Fills columns of a strip. */
+static void exl3_tile(float *out, const sb_trellis *t, const uint8_t *tile, float scale) {
+  const uint32_t K = t->width, count = 8 * K, by = t->multiplier;
+  uint32_t words[8 * 8 + 2]; /* from the last one on, around */
+  uint32_t states[SB_TRELLIS_TILE];
+  float values[SB_TRELLIS_TILE];
+  memcpy(words + 1, tile, count * sizeof *words);
+  words[0] = words[count];
+  words[count + 1] = words[1];
+  for (uint32_t s = 0; s < SB_TRELLIS_TILE; s++) {
+    const uint32_t bit = (s + 1) * K + 16, off = bit % 32, at = bit / 32;
+    const uint32_t high = words[at], low = words[at + 1];
+    states[s] = (high << off | low >> 1 >> (31 - off)) >> 16;
+  }
+  for (uint32_t s = 0; s < SB_TRELLIS_TILE; s++) {
+    const uint32_t x = states[s] * by, pairs = (x & 0xff00ffu) + (x >> 8 & 0xff00ffu);
+    values[s] = scale * exl3_number((pairs & 0xffff) + (pairs >> 16));
+  }
+  for (unsigned lane = 0; lane < SB_TRELLIS_TILE / 8; lane++) {
+    unsigned row, col; /* of the lane's first weight; the others lie as those of lane 0 */
+    sb_trellis_place(t, 8 * lane, &row, &col);
+    float *to = out + col * SB_STRIP_ROWS + row;
+    const float *from = values + (size_t)8 * lane;
+    for (unsigned j = 0; j < 8; j++)
+      to[((j & 1u) + (j & 2u) * 4u) * SB_STRIP_ROWS + (j & 4u) * 2u] = from[j];
   }
 }
 
 static void columns_exl3(float *columns, const sb_trellis *t, const sb_strip *strip, float scale) {
-  exl3_tables tables;
-  fill_tables(&tables, t, scale);
   for (size_t n = 0; n < strip->tiles; n++)
     for (size_t row = 0; row < strip->rows; row += t->tile_rows)
       exl3_tile(columns + n * t->tile_cols * SB_STRIP_ROWS + row, t,
                 strip->codes + n * strip->stride + row / t->tile_rows * sb_trellis_tile_bytes(t),
-                &tables);
+                scale);
 }
 
 /* ---- strips of any kind ---- */

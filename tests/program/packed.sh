@@ -7,9 +7,9 @@ evaluate() { # FOLDER RANKS COMPUTE: into eval.json, against the same folder deq
   run "$2" eval "$1" --tokens "$heldout" --seqs 6 --seqlen 128 --compute "$3" --ref "$1" --json "$dir/eval.json"
 }
 
-for mode in none fused indexed; do
-  run 2 quantize "$model" --calib "$calib" --seqs 4 --seqlen 48 --bits 2.6 --trades 0 --quantizer rtn --block 64x64 \
-    --reorder $mode -o "$dir/$mode"
+# The folder $dir/$1: packed products give what its dequantized weights give.
+holds() {
+  mode=$1
   packed=
   for ranks in 1 3; do
     evaluate "$dir/$mode" $ranks packed
@@ -25,6 +25,17 @@ apart = abs(got["perplexity"] / got["ref_perplexity"] - 1)
 assert 0 < apart < 1e-4, apart
 assert abs(got["mean_kl"]) < 1e-6 and got["top1_agreement"] > 0.995, got
 PYTHON
+}
+
+for mode in none fused indexed; do
+  run 2 quantize "$model" --calib "$calib" --seqs 4 --seqlen 48 --bits 2.6 --trades 0 --quantizer rtn --block 64x64 \
+    --reorder $mode -o "$dir/$mode"
+  holds $mode
+done
+for mode in none indexed; do
+  run 2 quantize "$model" --method rtn --bits 2.2 --codes trellis --calib "$calib" --seqs 2 --seqlen 48 --quantizer rtn \
+    --tune-seqs 0 --reorder $mode -o "$dir/trellis-$mode"
+  holds trellis-$mode
 done
 
 # Bigger blocks of weights than activations: short sequences. A layer's weights in f32 are 0.8 MB here.
