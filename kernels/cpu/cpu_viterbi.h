@@ -14,7 +14,7 @@
  * Costs. Targets and levels become whole numbers of 16 bits: u = level * f and, with one float
  * operation each, t = rint(clamp(target * (f / scale))). Their difference d = t - u is saturated to
  * 16 bits, and so is 2^h d; the cost is the square of that over 2^15, rounded. f and h depend on
- * the kind and width of the trellis: a typical error of a weight costs 20 to 100. Where h > 0,
+ * the kind and width of the trellis: a typical error of a weight costs 7 to 100. Where h > 0,
  * floor(|d| / 2^(10 - h)) is added, so that among levels too far for a square the nearest wins.
  *
  * Padding. The code of a weight that is absent is 0, so a walk has one way there, at no cost:

@@ -51,14 +51,16 @@ SB_HOST_DEVICE static inline bool sb_is_trellis(sb_code_kind kind) {
 }
 
 /* The number that states are multiplied by. Those of our own kinds have the least errors of a
- * normal distribution among all of 14 bits, or samples of those for L = 14 and 16 (bench_trellis
- * --search); the best few of a hundred differ by less than 0.5%. */
+ * normal distribution at 1 to 4 bits, among all of 14 bits for L = 12 and samples for L = 14 and 16
+ * (`bench_trellis search`); the best few of a hundred differ by less than 0.5%. Width 0: some
+ * number, for who asks for tiles alone. */
 SB_HOST_DEVICE static inline uint32_t sb_trellis_multiplier(sb_code_kind kind, unsigned width) {
   static const uint16_t best[3][8] = {
       {0x135f, 0x30e3, 0x184f, 0x10f7, 0x10f7, 0x10f7, 0x10f7, 0x10f7},
       {0x1d13, 0x313f, 0x37a9, 0x3c53, 0x3c53, 0x3c53, 0x3c53, 0x3c53},
       {0x8bb9, 0xbe29, 0x9ea5, 0x7779, 0x7779, 0x7779, 0x7779, 0x7779}};
-  return kind == SB_TRELLIS_EXL3 ? 0x83DCD12Du : best[kind - SB_TRELLIS_12][width - 1];
+  return kind == SB_TRELLIS_EXL3 ? 0x83DCD12Du
+                                 : best[kind - SB_TRELLIS_12][width > 0 ? width - 1 : 0];
 }
 
 SB_HOST_DEVICE static inline sb_trellis sb_trellis_of(sb_code_kind kind, unsigned width) {
