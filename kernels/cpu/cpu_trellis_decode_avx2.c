@@ -1,5 +1,5 @@
-/* Trellis codes with AVX2. Sixteen bytes hold the bits of eight states; a shuffle gives every lane
- * of 32 bits those of two, and two shifts bring each into its half. */
+/* Trellis codes with AVX2. A shuffle of bytes gives every lane of 32 bits those of two states, or
+ * of four, and two shifts bring each of two into its half. */
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -73,20 +73,25 @@ PT_INLINE void pf_four(float *out, size_t ld, pf a, pf b, pf c, pf d) {
 
 /* ---- states ---- */
 
-#define PT_ORDER(K)         0u
-#define PT_WIDTHS_OF_ORDERS 1, 1, 1
+/* A lane of 32 bits holds `per` states: 4 up to 3 bits a weight, else 2. Two of them are a step. */
+#define PT_PER(K)           ((K) <= 3 ? 4u : 2u)
+#define PT_ORDER(K)         ((K) <= 3 ? 0u : 1u)
+#define PT_WIDTHS_OF_ORDERS 1, 4, 4
 
 PT_INLINE unsigned pt_row(unsigned K, unsigned n, unsigned lane) {
-  (void)K;
-  return n * PT_LANES + lane;
+  const unsigned steps = PT_PER(K) / 2;
+  return n / steps * steps * PT_LANES + lane * steps + n % steps;
 }
 
-/* Sixteen bytes with those of eight states from state 8 g on, at the index that `first` gets. */
-PT_INLINE __m128i eight(const uint8_t *tile, unsigned K, unsigned g, unsigned *first) {
-  const unsigned begin = g * K, last = 32 * K - 16, base = begin < last ? begin : last;
+/* Sixteen bytes with those of 4 per states from state 4 per g on, at the index that `first` gets.
+ */
+PT_INLINE __m128i sixteen(const uint8_t *tile, unsigned K, unsigned per, unsigned g,
+                          unsigned *first) {
+  const unsigned used = per * K / 2, begin = g * used, last = 32 * K - 16,
+                 base = begin < last ? begin : last;
   const __m128i bytes = _mm_loadu_si128((const __m128i *)(tile + base));
   *first = begin - base;
-  if (begin + K + 2 <= 32 * K) return bytes;
+  if (begin + used + 2 <= 32 * K) return bytes;
   *first = 0; /* beyond the end the ring goes on at the head */
   switch (begin - last) {
 #define JOINED(n)                                                                                  \
@@ -105,32 +110,34 @@ PT_INLINE __m128i eight(const uint8_t *tile, unsigned K, unsigned g, unsigned *f
   }
 }
 
-/* Four bytes from the first bit of states 2 d and 2 d + 1 of eight on, for d = 0 .. 3. */
-PT_INLINE __m128i pairs(unsigned K, unsigned first) {
-#define LANE(d) (int)(0x03020100u + 0x01010101u * (first + K * (d) / 4))
+/* Four bytes from the first bit of states per d, per d + 1, ... on, for d = 0 .. 3. */
+PT_INLINE __m128i lanes(unsigned K, unsigned per, unsigned first) {
+#define LANE(d) (int)(0x03020100u + 0x01010101u * (first + per * K * (d) / 8))
   return _mm_setr_epi32(LANE(0), LANE(1), LANE(2), LANE(3));
 #undef LANE
 }
 
-PT_INLINE __m256i windows(const uint8_t *tile, unsigned K, unsigned n) {
+PT_INLINE __m256i windows(const uint8_t *tile, unsigned K, unsigned per, unsigned n) {
+  const unsigned steps = per / 2, f = n / steps, step = n % steps;
   unsigned first[2];
-  const __m128i low = eight(tile, K, 2 * n, &first[0]), high = eight(tile, K, 2 * n + 1, &first[1]);
-  const __m256i two =
+  const __m128i low = sixteen(tile, K, per, 2 * f, &first[0]),
+                high = sixteen(tile, K, per, 2 * f + 1, &first[1]);
+  const __m256i all =
       _mm256_shuffle_epi8(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1),
-                          _mm256_set_m128i(pairs(K, first[1]), pairs(K, first[0])));
-#define AT(d) (int)(2 * K * (d) % 8)
+                          _mm256_set_m128i(lanes(K, per, first[1]), lanes(K, per, first[0])));
+#define AT(d) (int)(per * K * (d) % 8 + 2 * K * step)
   const __m256i at = _mm256_setr_epi32(AT(0), AT(1), AT(2), AT(3), AT(0), AT(1), AT(2), AT(3));
 #undef AT
-  const __m256i even = _mm256_srlv_epi32(two, at),
-                odd = _mm256_sllv_epi32(two, _mm256_sub_epi32(pt_set((int)(16 - K)), at));
+  const __m256i even = _mm256_srlv_epi32(all, at),
+                odd = _mm256_sllv_epi32(all, _mm256_sub_epi32(pt_set((int)(16 - K)), at));
   return _mm256_blend_epi16(even, odd, 0xaa);
 }
 
 /* ---- levels ---- */
 
 typedef struct pt_code {
-  __m256i multiplier;          /* in 16 bits */
-  __m128i left, right;         /* by which z's second byte, and the product, are shifted */
+  __m256i multiplier;          /* in 16 bits; products have their 14 bits at the top */
+  __m256i left;                /* 1 << by how much z's second byte is shifted */
   __m256i first[2], second[2]; /* of 16 and 16 intervals: middles; or lower and upper edges */
 } pt_code;
 
@@ -141,9 +148,8 @@ PT_INLINE pt_code pt_code_of(const sb_trellis *t) {
     second[i] = (int8_t)sb_trellis_edge(i + 1);
   }
 #define HALF(table, h) _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(table) + (h)))
-  return (pt_code){pt_halves((int)t->multiplier),
-                   _mm_cvtsi32_si128(t->state_bits < 14 ? 14 - (int)t->state_bits : 0),
-                   _mm_cvtsi32_si128(t->state_bits > 14 ? 2 : 0),
+  return (pt_code){pt_halves((int)(t->multiplier << (t->state_bits > 14 ? 0 : 2))),
+                   pt_halves(t->state_bits < 14 ? 1 << (14 - t->state_bits) : 1),
                    {HALF(first, 0), HALF(first, 1)},
                    {HALF(second, 0), HALF(second, 1)}};
 #undef HALF
@@ -153,26 +159,26 @@ PT_INLINE pt_code pt_code_of(const sb_trellis *t) {
  * bit. */
 PT_INLINE __m256i entry(const __m256i table[2], __m256i j) {
   const __m256i low = _mm256_add_epi16(j, pt_halves(0x8070)),
-                high = _mm256_or_si256(_mm256_add_epi16(j, pt_halves(0xfff0)), pt_halves(0x8000));
+                high = _mm256_xor_si256(low, pt_halves(0x80));
   return _mm256_or_si256(_mm256_shuffle_epi8(table[0], low), _mm256_shuffle_epi8(table[1], high));
 }
 
 PT_INLINE pt pt_levels(const uint8_t *tile, const pt_code *code, unsigned n, unsigned K,
                        bool natural) {
-  (void)natural; /* always */
-  const __m256i window = windows(tile, K, n),
-                z = _mm256_blendv_epi8(window, _mm256_sll_epi16(window, code->left),
+  const __m256i window = windows(tile, K, natural ? 2 : PT_PER(K), n),
+                z = _mm256_blendv_epi8(window, _mm256_mullo_epi16(window, code->left),
                                        pt_halves(0xff00)),
-                p = _mm256_srl_epi16(_mm256_mullo_epi16(z, code->multiplier), code->right);
+                p = _mm256_mullo_epi16(z, code->multiplier);
   /* intervals i and -1 - i have opposite numbers */
-  const __m256i i = _mm256_srai_epi16(_mm256_slli_epi16(p, 2), 10), sign = _mm256_srai_epi16(i, 15),
-                j = _mm256_xor_si256(i, sign), near = entry(code->first, j);
+  const __m256i sign = _mm256_srai_epi16(p, 15),
+                j = _mm256_xor_si256(_mm256_srai_epi16(p, 10), sign), near = entry(code->first, j);
   if (K <= SB_TRELLIS_NARROW) return _mm256_sub_epi16(_mm256_xor_si256(near, sign), sign);
   const __m256i far = entry(code->second, j),
                 edge =
                     _mm256_blendv_epi8(near, _mm256_sub_epi16(_mm256_setzero_si256(), far), sign),
-                rest = _mm256_mullo_epi16(_mm256_and_si256(p, pt_halves(0xff)),
-                                          _mm256_sub_epi16(far, near));
+                rest =
+                    _mm256_mullo_epi16(_mm256_and_si256(_mm256_srli_epi16(p, 2), pt_halves(0xff)),
+                                       _mm256_sub_epi16(far, near));
   return _mm256_srai_epi16(
       _mm256_add_epi16(_mm256_sub_epi16(_mm256_slli_epi16(edge, 8), edge), rest), 5);
 }
