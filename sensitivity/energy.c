@@ -5,6 +5,11 @@
 #include "kernels/shared/trellis_error.h"
 #include "sensitivity/block_sums.h"
 
+double sb_energy_error(sb_code_kind kind, unsigned width) {
+  static const double at_one_bit = 2.2;
+  return sb_trellis_error(kind, width) * (width == 1 ? at_one_bit : 1.0);
+}
+
 struct sb_energy {
   sb_model *model;
   sb_backend *backend;
@@ -105,7 +110,7 @@ sb_status sb_energy_measure(sb_energy *e, sb_pass *pass, unsigned min_bits, unsi
   for (size_t k = 0; k < sb_block_sums_owned(e->sums); k++)
     for (unsigned b = min_bits; b <= max_bits; b++)
       losses[k][b] = sb_block_sums_value(e->sums, k, 0) * each *
-                     sb_trellis_error(e->model->blocking.code_kind, b);
+                     sb_energy_error(e->model->blocking.code_kind, b);
   return SB_OK;
 }
 

@@ -4,13 +4,19 @@
  *   loss[k][b] = n/2 D(b) mean over sequences of energy_k,   energy of kernels/ops/scores.h
  *
  * It is the expectation of sensitivity/diagonal.h's sum for errors that are white in transformed
- * coordinates. Each sequence adds one number per block, exactly (sensitivity/block_sums.h). */
+ * coordinates. At 1 bit they are not: codes shrink what they stand for by a quarter, which adds up
+ * over a row, and feedback adds such large errors to what it rounds next. So D(1) is the trellis'
+ * error times 2.2, by measurement (docs/measurements/trellis.md). Each sequence adds one number per
+ * block, exactly (sensitivity/block_sums.h). */
 #ifndef SB_SENSITIVITY_ENERGY_H
 #define SB_SENSITIVITY_ENERGY_H
 
 #include "model/sizes.h"
 #include "pass/pass.h"
 #include "sensitivity/losses.h"
+
+/* D(b) of a trellis, 0 at width 0. Pure. */
+double sb_energy_error(sb_code_kind kind, unsigned width);
 
 typedef struct sb_energy sb_energy;
 
