@@ -17,6 +17,7 @@
 #include "quant/checkpoint_key.h"
 #include "quant/encode.h"
 #include "quant/gptq_checkpoint.h"
+#include "sensitivity/energy.h"
 #include "sensitivity/loss_table.h"
 
 const char *const sb_candidate_names[SB_CANDIDATES] = {[SB_CANDIDATE_UNIFORM] = "uniform",
@@ -299,6 +300,14 @@ static sb_status run(driver *d) {
   SB_TRY(measure_costs(d));
   for (sb_candidate c = 0; c < SB_CANDIDATES; c++) SB_TRY(try_candidate(d, c));
   return finish(d, &checkpoint);
+}
+
+size_t sb_allocate_trellis_bytes(const sb_sizes *z) {
+  const size_t bits = 2 + SB_CANDIDATES;
+  return sb_owned_bytes(z->owned) + z->owned * (sizeof(sb_losses) + bits) +
+         z->arch->channels * sizeof(float) +
+         sb_max_size(sb_choose_blocks_bytes(z->owned),
+                     z->owned * sizeof(sb_losses) + sb_energy_bytes(z));
 }
 
 sb_status sb_allocate_trellis(sb_model *m, sb_backend *backend, const sb_sequences *calibration,

@@ -17,6 +17,7 @@
 #include "base/ticker.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/sizes.h"
 #include "pass/sequences.h"
 #include "quant/gptq.h"
 #include "sensitivity/estimator.h"
@@ -74,5 +75,7 @@ typedef struct sb_allocate_trellis_result {
 sb_status sb_allocate_trellis(sb_model *model, sb_backend *backend, const sb_sequences *calibration,
                               const sb_allocate_trellis_options *options,
                               sb_allocate_trellis_result *result);
+/* Most bytes that sb_allocate_trellis takes beside its passes, roundings and coded models. Pure. */
+size_t sb_allocate_trellis_bytes(const sb_sizes *sizes);
 
 #endif

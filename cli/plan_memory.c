@@ -91,6 +91,9 @@ static void print_round(const sb_plan *plan, const sb_plan_sheet *to) {
   if (f->packed.slots > 0)
     sb_plan_row(to, "packed_slots", "its layer slots", f->packed.slots,
                 "2 x its largest group; once a node");
+  if (round->candidates > 0)
+    sb_plan_row(to, "candidates", "candidates", round->candidates,
+                "the best one so far, packed, and what the source weights predict");
   if (!s->round.gptq) return;
   sb_plan_row(to, "round_prepared", "prepared layer", round->prepared,
               "a layer as it is, and rounded");

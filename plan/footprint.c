@@ -44,7 +44,7 @@ void sb_footprint_estimate(const sb_plan_setup *s, sb_footprint *f) {
                       .packed = sb_plan_packed_of(&b),
                       .search = sb_plan_search_of(&b),
                       .reorder = sb_plan_reorder_of(&b)};
-  f->round = sb_plan_round_of(&b, &f->packed);
+  f->round = sb_plan_round_of(&b, &f->packed, f->search.pass.reference + f->search.check.reference);
   f->tune = sb_plan_tune_of(&b, &f->packed);
   sum_phases(&b, f);
   f->gpu_bytes = gpu_bytes(&b, f);

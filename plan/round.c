@@ -75,16 +75,17 @@ static void count_work(const sb_plan_basis *b, const sb_plan_packed *packed, sb_
     out->refine_flops = 2.0 * out->rounding_flops * (1.0 + s->round.refine);
 }
 
-sb_plan_round sb_plan_round_of(const sb_plan_basis *b, const sb_plan_packed *packed) {
+sb_plan_round sb_plan_round_of(const sb_plan_basis *b, const sb_plan_packed *packed,
+                               double learnt) {
   const sb_plan_setup *s = b->setup;
-  sb_plan_round out = {.bytes = packed->model};
+  sb_plan_round out = {.candidates = s->round.times > 1 ? packed->model + learnt : 0.0};
+  out.bytes = packed->model + out.candidates;
   if (!s->round.gptq) return out; /* to nearest, a block row at a time */
   out.local = sb_plan_local(s, s->round.seqs);
   out.factor = sb_moments_settle(s->round.factor, b->sizes.layer.widest,
                                  s->round.moment_room ? s->round.moment_room : SB_MOMENT_HOST_ROOM);
   count_memory(b, &out);
-  out.bytes =
-      packed->model + out.prepared + out.inputs + out.activations + out.moments + out.block_rows;
+  out.bytes += out.prepared + out.inputs + out.activations + out.moments + out.block_rows;
   count_work(b, packed, &out);
   return out;
 }

@@ -13,6 +13,8 @@ typedef struct sb_plan_round {
   double activations;    /* one sequence in one layer, forward */
   double moments;        /* second moments of a layer's inputs, and their factors */
   double block_rows;     /* of the matrices that share an input, on their way to codes */
+  double candidates;     /* of a search for trellis codes: the best so far, packed, and what the
+                            source weights predict */
   double bytes;          /* sum, with the packed model and without its slots */
 
   double sent;           /* bytes: the model, the packed one, second moments */
@@ -23,6 +25,8 @@ typedef struct sb_plan_round {
   double refine_flops;   /* passes over codes and scales */
 } sb_plan_round;
 
-sb_plan_round sb_plan_round_of(const sb_plan_basis *basis, const sb_plan_packed *packed);
+/* `learnt`: bytes of what the source weights predict on the sequences that decide. */
+sb_plan_round sb_plan_round_of(const sb_plan_basis *basis, const sb_plan_packed *packed,
+                               double learnt);
 
 #endif

@@ -1,6 +1,8 @@
 #include "plan/search.h"
 
 #include "alloc/allocate.h"
+#include "alloc/allocate_trellis.h"
+#include "kernels/shared/trellis.h"
 #include "sensitivity/gains.h"
 
 enum { SENT_PER_BLOCK = 64 }; /* four exact sums */
@@ -8,6 +10,7 @@ enum { SENT_PER_BLOCK = 64 }; /* four exact sums */
 static double scores_bytes(const sb_plan_basis *b, const sb_plan_pass *pass) {
   const sb_plan_setup *s = b->setup;
   const bool from_costs = s->search.strides == 0;
+  if (sb_is_trellis(s->blocking.code_kind)) return (double)sb_allocate_trellis_bytes(&b->sizes);
   /* MPI holds what it sums once more: of scores little, of second moments as much as they are */
   const size_t exchanged = s->search.estimator == SB_ESTIMATOR_HESSIAN && s->ranks > 1
                                ? (b->sizes.layer.grams + b->sizes.layer.rows) * sizeof(double[2])
