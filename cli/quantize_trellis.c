@@ -80,6 +80,7 @@ sb_status sb_quantize_search_trellis(sb_quantize_run *u) {
   u->rounded = result.coded;
   u->rounded_stats = result.gptq;
   u->rounded_nearest = result.left_out;
+  if (result.left_out) sb_report_text(u->report, "rounding_left_out", sb_message());
   const double seconds = sb_span_seconds(&phase);
   sb_report_real(u->report, "search_seconds", seconds);
   if (result.resumed)

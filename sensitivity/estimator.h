@@ -70,9 +70,9 @@ static inline bool sb_estimator_of_moves(sb_estimator estimator) {
          estimator == SB_ESTIMATOR_SECOND || estimator == SB_ESTIMATOR_DIVERGENCE;
 }
 
-/* True for estimators that know trellis codes (kernels/shared/trellis.h), whose errors in a block
- * are white noise of a known size and have no first order: `diagonal`, and `divergence`, which then
- * is c times the difference of the table's costs. Pure. */
+/* True for estimators that know trellis codes (kernels/shared/trellis.h), whose costs of widths are
+ * those of sensitivity/energy.h: `diagonal`, by which the loss of tokens decides among candidates
+ * (alloc/allocate_trellis.h), and `divergence`, by which the divergence does. Pure. */
 static inline bool sb_estimator_of_trellis(sb_estimator estimator) {
   return estimator == SB_ESTIMATOR_DIAGONAL || estimator == SB_ESTIMATOR_DIVERGENCE;
 }
