@@ -34,10 +34,10 @@ static void near(double a, double b) {
 
 /* Inputs of `count` sequences of 2048 tokens in a pass of the 32 layers: f32 inputs of each,
  * what leaves the last, gradients of states before and after the final norm; its operands;
- * per token its ids (16 bytes), the norm (4) and its loss (36); the norm's weights twice.
- * Forward alone, one layer's. */
+ * per token its ids (16 bytes), the norm (4) and its loss (36); the norm's weights twice, their
+ * gradient. Forward alone, one layer's. */
 static double inputs_of(double count) {
-  return count * 2048 * (4096 * (4.0 * 35 + 2) + 56) + 2 * 4096 * 4;
+  return count * 2048 * (4096 * (4.0 * 35 + 2) + 56) + 3 * 4096 * 4;
 }
 static double forward_inputs_of(double count) {
   return count * 2048 * (4096 * (4.0 + 2) + 56) + 2 * 4096 * 4;
@@ -296,6 +296,7 @@ static void tuning(void **state) {
   sb_footprint_estimate(&s, &without);
   assert_true(without.tune.steps == 0 && without.tune.step_flops == 0 &&
               without.phase_bytes[SB_PHASE_TUNE] == 0);
+  s.tune.epochs = 1;
   s.tune.seqs = 64;
   s.tune.batch = 16;
   sb_footprint_estimate(&s, &f);
