@@ -76,6 +76,7 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
                 .refine = q->refine,
                 .times = sb_quantize_roundings(q)},
       .tune = {.seqs = q->tune_seqs,
+               .epochs = (size_t)q->tune_epochs,
                .norms = q->tune_norms == SB_TUNE_NORMS_YES,
                .batch = q->tune_batch ? q->tune_batch : sb_tune_batch(q->tune_seqs)}};
   if (r->gpus_per_node) { /* what a rank has of its GPU */

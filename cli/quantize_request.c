@@ -51,6 +51,7 @@ static void choose_open(sb_quantize_request *r, bool calibrates) {
              reorders = by_block && r->codes == SB_CODES_GRID;
   if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
   if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
+  if (!r->given.tune_epochs) r->tune_epochs = r->codes == SB_CODES_TRELLIS ? 2 : 1;
   if (!r->given.tune_norms)
     r->tune_norms = r->codes == SB_CODES_TRELLIS ? SB_TUNE_NORMS_YES : SB_TUNE_NORMS_NO;
   if (!r->given.reorder) r->reorder = reorders ? SB_REORDER_FUSED : SB_REORDER_NONE;

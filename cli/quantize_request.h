@@ -76,11 +76,12 @@ typedef struct sb_quantize_request {
 
   size_t tune_seqs, tune_batch; /* batch 0: sb_tune_batch (quant/tune_scales.h) */
   double tune_rate;             /* 0: sb_tune_rate */
+  int tune_epochs;
   sb_tune_norms tune_norms;
 
   struct {
     bool codes, trellis_states, method, quantizer, reorder, estimator, strides, trades, refine,
-        tune_seqs, tune_norms;
+        tune_seqs, tune_norms, tune_epochs;
   } given; /* on the command line; else sb_quantize_settle chooses */
   sb_common common;
 } sb_quantize_request;
@@ -112,6 +113,7 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  *   min_bits    1 with trellises; else left open (cli/quantize.h: sb_quantize_choose_least)
  *   tune_seqs   round_seqs with gptq, else 0
  *   tune_norms  yes with trellises, else no
+ *   tune_epochs 2 with trellises, else 1
  *   reorder     fused for methods with a width for each block, else none; none with trellises
  *   grid        fitted with tokens and a method other than rtn, else plain; plain with
  *               trellises, which have no grids

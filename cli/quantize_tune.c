@@ -19,6 +19,7 @@ static void report(sb_quantize_run *u, const sb_tune_stats *stats, size_t batch,
   json_t *tuned = json_object();
   sb_report_count(tuned, "sequences", u->tuning.count);
   sb_report_count(tuned, "batch", batch);
+  sb_report_count(tuned, "epochs", (uint64_t)u->r->tune_epochs);
   sb_report_text(tuned, "norms", sb_tune_norms_names[u->r->tune_norms]);
   sb_report_count(tuned, "steps", stats->steps);
   sb_report_real(tuned, "divergence_before", stats->before);
@@ -59,7 +60,7 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   tell_idle(u, batch);
   char checkpoint[SB_PATH_MAX];
   if (r->checkpoint) sb_quantize_checkpoint_path(u, "trained", checkpoint);
-  const sb_tune_options options = {.epochs = 1,
+  const sb_tune_options options = {.epochs = r->tune_epochs,
                                    .norms = r->tune_norms == SB_TUNE_NORMS_YES,
                                    .batch = batch,
                                    .rate = r->tune_rate > 0 ? r->tune_rate : sb_tune_rate(batch),

@@ -45,6 +45,7 @@ typedef struct sb_plan_setup {
   } round;
   struct {
     size_t seqs, batch; /* no scales are trained where seqs is 0 */
+    size_t epochs;      /* times that all are taken */
     bool norms;         /* weights of norms are trained too */
   } tune;
 } sb_plan_setup;

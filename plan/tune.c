@@ -32,7 +32,7 @@ sb_plan_tune sb_plan_tune_of(const sb_plan_basis *b, const sb_plan_packed *packe
   if (s->tune.seqs == 0) return out;
   const size_t batch_local = sb_plan_local(s, sb_min_size(s->tune.batch, s->tune.seqs));
   out.local = sb_plan_local(s, s->tune.seqs);
-  out.steps = sb_div_up(s->tune.seqs, s->tune.batch);
+  out.steps = sb_div_up(s->tune.seqs, s->tune.batch) * s->tune.epochs;
   out.pass = sb_plan_pass_of(b, &(sb_plan_pass_needs){.local = batch_local,
                                                       .learnt = out.local,
                                                       .divergence = true,

@@ -112,7 +112,7 @@ static sb_status make_key(const sb_tune_options *o, sb_model *source, sb_model *
                                       "calibration (--calib, --tune-seqs, --seqlen, --seed)",
                                       source->world, sequences));
   sb_key_add(key, "batch", "--tune-batch", "%zu", o->batch);
-  sb_key_add(key, "epochs", "number of times that sequences are taken", "%d", o->epochs);
+  sb_key_add(key, "epochs", "--tune-epochs", "%d", o->epochs);
   sb_key_add_real(key, "rate", "--tune-rate", o->rate);
   if (o->norms)
     sb_key_add(key, "norms", "--tune-norms", "yes"); /* older files have no such entry */

@@ -147,6 +147,7 @@ static void files_and_rounding(void **state) {
   sb_footprint f;
   sb_prediction p;
   s.round.gptq = true;
+  s.round.times = 1;
   s.fitted = true;
   s.round.refine = 2;
   sb_footprint_estimate(&s, &f);
@@ -167,6 +168,7 @@ static void files_and_rounding(void **state) {
   assert_true(p.seconds[SB_PART_FORWARD] + p.seconds[SB_PART_MOMENTS] + p.seconds[SB_PART_FACTOR] ==
               0);
   assert_true(p.seconds[SB_PART_TUNE] == 0);
+  s.tune.epochs = 1;
   s.tune.seqs = 64; /* layers are decoded forwards and back for each of 4 batches, and forwards
                        before and after */
   s.tune.batch = 16;

@@ -139,6 +139,9 @@ static void other_files_are_refused(void **state) {
   options.batch = 2;
   refused(7, &options, path, "--tune-batch: 1 there, 2 here");
   options = options_of(path);
+  options.epochs = 5;
+  refused(7, &options, path, "--tune-epochs: 4 there, 5 here");
+  options = options_of(path);
   options.norms = false;
   refused(7, &options, path, "norms: yes there, none here");
   options = options_of(path);
