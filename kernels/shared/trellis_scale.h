@@ -58,10 +58,10 @@ SB_HOST_DEVICE static inline uint16_t sb_trellis_row_factor(sb_code_kind code_ki
 
 /* The same where the block is rounded with feedback (trellis_round), over its root mean square when
  * its first column is reached: the errors of its own columns are still to be added to it. Measured
- * by the divergence of the demo model at one width (docs/measurements/trellis-rounding.md); 0.08
- * beside it costs up to 2%. From 5 bits on
- * errors are small, and it is that without feedback. 1 bit: in mixes, where a fifth to a third of
- * the blocks have it (docs/measurements/trellis.md). */
+ * by the divergence of the demo model at one width; 0.08 beside it costs up to 2%
+ * (docs/measurements/trellis-rounding.md). From 5 bits on errors are small, and it is that without
+ * feedback. 1 bit: in mixes, where a fifth to a third of the blocks have it
+ * (docs/measurements/trellis.md). */
 SB_HOST_DEVICE static inline float sb_trellis_feedback_gain(unsigned width) {
   static const float gains[] = {1.0f, 1.45f, 1.2f, 1.19f, 1.24f};
   return width < sizeof gains / sizeof *gains ? gains[width]
