@@ -39,7 +39,8 @@ void sb_scales_reset(sb_scales *scales);
  * the gradient of the loss with respect to the logarithm of this rank's number i, part after part;
  * of a norm's weight, with respect to the weight. The rate of a b-bit group is `rate / 2^(b-1)`,
  * so its outermost level moves by at most `rate` scales; factors of rows, scales of a trellis'
- * blocks and norms have shares of `rate` of their own, found by measurement. Local. O(numbers). */
+ * blocks and norms have shares of `rate` of their own
+ * (docs/measurements/trellis-training.md). Local. O(numbers). */
 void sb_scales_step(sb_scales *scales, const float *gradients, double rate);
 
 /* The share of `rate` that a number moves at. Pure. */
