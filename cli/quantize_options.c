@@ -86,9 +86,7 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
        {.name = "reorder",
         .given = &r->given.reorder,
         SB_OPTION_ENUM(r->reorder, sb_reorder_names),
-        .unset = set == SB_QUANTIZE_ALL
-                     ? "fused; none for --method rtn and layer, and --codes trellis"
-                     : "fused; none with --codes trellis",
+        .unset = set == SB_QUANTIZE_ALL ? "fused; none for --method rtn and layer" : "fused",
         .help = "Order of channels that gathers what is sensitive in few blocks: any order, which "
                 "is stored and counted (indexed), or one that leaves the model an ordinary one "
                 "(fused). Takes one gradient pass more."}},

@@ -47,14 +47,13 @@ static void choose_search(sb_quantize_request *r) {
 
 static void choose_open(sb_quantize_request *r, bool calibrates) {
   const bool learns = calibrates && r->method != SB_METHOD_RTN;
-  const bool by_block = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE,
-             reorders = by_block && r->codes == SB_CODES_GRID;
+  const bool by_block = r->method == SB_METHOD_SCALEBITS || r->method == SB_METHOD_TABLE;
   if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
   if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
   if (!r->given.tune_epochs) r->tune_epochs = r->codes == SB_CODES_TRELLIS ? 2 : 1;
   if (!r->given.tune_norms)
     r->tune_norms = r->codes == SB_CODES_TRELLIS ? SB_TUNE_NORMS_YES : SB_TUNE_NORMS_NO;
-  if (!r->given.reorder) r->reorder = reorders ? SB_REORDER_FUSED : SB_REORDER_NONE;
+  if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
   if (r->grid == SB_GRID_AUTO)
     r->grid = learns && r->codes == SB_CODES_GRID ? SB_GRID_FITTED : SB_GRID_PLAIN;
   choose_search(r);

@@ -114,7 +114,7 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  *   tune_seqs   round_seqs with gptq, else 0
  *   tune_norms  yes with trellises, else no
  *   tune_epochs 2 with trellises, else 1
- *   reorder     fused for methods with a width for each block, else none; none with trellises
+ *   reorder     fused for methods with a width for each block, else none
  *   grid        fitted with tokens and a method other than rtn, else plain; plain with
  *               trellises, which have no grids
  *

@@ -60,7 +60,7 @@ static void codes(void **state) {
   assert_true(r.tune_norms == SB_TUNE_NORMS_YES && r.tune_epochs == 2);
   assert_true(r.estimator == SB_ESTIMATOR_DIVERGENCE && r.strides == 0);
   assert_true(r.quantizer == SB_QUANTIZER_GPTQ && r.trades == 0 && r.min_bits == 1);
-  assert_true(r.reorder == SB_REORDER_NONE && sb_quantize_roundings(&r) == 3);
+  assert_true(r.reorder == SB_REORDER_FUSED && sb_quantize_roundings(&r) == 3);
   assert_ok(
       settle("-b 3 -o out --calib c --codes trellis --method layer", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_roundings(&r) == 2);
