@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/quantize_request.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
 #include "folders/hf_load.h"
@@ -21,7 +22,7 @@ enum { VOCABULARY = 1024 };
 
 typedef struct request {
   const char *model, *folder;
-  int rounds;
+  int rounds, codes;
   sb_common common;
 } request;
 
@@ -87,7 +88,8 @@ static sb_status measure(const sb_world *world, const request *r, sb_model *mode
   sb_log_phase("limits", sb_now() - start, 0, "%s", "");
   start = sb_now();
   out->seqlen = sb_common_seqlen(&r->common, &model->config);
-  SB_TRY(sb_phases_measure(model, backend, out->seqlen, r->rounds, out));
+  SB_TRY(
+      sb_phases_measure(model, backend, out->seqlen, r->rounds, r->codes == SB_CODES_TRELLIS, out));
   sb_log_phase("phases", sb_now() - start, 0, "one layer, %zu tokens", out->seqlen);
   return SB_OK;
 }
@@ -157,7 +159,7 @@ static sb_status bench(const sb_world *world, request *r) {
 }
 
 sb_status sb_cmd_bench(const sb_world *world, int argc, char **argv) {
-  request r = {.folder = ".", .rounds = 5, .common = SB_COMMON_DEFAULTS};
+  request r = {.folder = ".", .rounds = 5, .codes = SB_CODES_TRELLIS, .common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {
       {"MODEL", &r.model,
        "A Hugging Face folder; or config.json alone, of which one layer of "
@@ -179,6 +181,10 @@ sb_status sb_cmd_bench(const sb_world *world, int argc, char **argv) {
        .high = 1000,
        .operand = "N",
        .help = "Rounds of everything; the best counts."},
+      {.name = "codes",
+       SB_OPTION_ENUM(r.codes, sb_codes_names),
+       .help = "trellis: of everything; grid: without the search for trellis codes, which takes "
+               "longest."},
       {.name = "folder",
        .kind = SB_OPTION_STRING,
        .value = &r.folder,

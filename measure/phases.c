@@ -358,7 +358,7 @@ static void count_work(const phases *p, double work[SB_FIGURES], double *bytes_a
   *bytes_a_weight = source / weights;
 }
 
-static sb_status measure(phases *p, int rounds, sb_machine *out) {
+static sb_status measure(phases *p, int rounds, bool trellis, sb_machine *out) {
   const double weight = (double)sb_dtype_size(p->b->operand), packed = BITS / 8.0;
   double work[SB_FIGURES] = {0}, source;
   count_work(p, work, &source);
@@ -387,6 +387,7 @@ static sb_status measure(phases *p, int rounds, sb_machine *out) {
                {SB_FIGURE_UNPACK, unpack, p, SB_FIGURE_MEMORY_COPY, packed + weight}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     double seconds;
+    if (!trellis && cases[i].context == p->trellis) continue;
     SB_TRY(sb_time_best(p->m->world, rounds, cases[i].run, cases[i].context, &seconds));
     sb_machine_phase(out, cases[i].phase, work[cases[i].phase] / seconds, cases[i].limit,
                      cases[i].cost);
@@ -421,13 +422,13 @@ static sb_status measure_gather(phases *p, int rounds, sb_machine *out) {
 }
 
 sb_status sb_phases_measure(sb_model *model, sb_backend *backend, size_t seqlen, int rounds,
-                            sb_machine *out) {
+                            bool trellis, sb_machine *out) {
   const sb_world *world = model->world;
   phases p = {.m = model, .b = backend, .T = seqlen, .group = model->layer_first};
   const void *image;
   SB_TRY(sb_store_acquire(model->store, p.group, &image));
   sb_status status = sb_world_agree(world, prepare(&p, image));
-  SB_THEN(measure(&p, rounds, out));
+  SB_THEN(measure(&p, rounds, trellis, out));
   SB_THEN(measure_zstd(&p, rounds, out));
   const sb_status released = sb_store_release(model->store, p.group);
   SB_THEN(released);

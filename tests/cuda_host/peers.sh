@@ -31,7 +31,7 @@ for join in -1 ${LONG:+0}; do
 done
 
 # bench says how fast sums go
-run 2 bench "$model" --device cuda --seqlen 16 --block 16x32 --rounds 1 --folder "$dir" --json "$dir/bench.json"
+run 2 bench "$model" --device cuda --seqlen 16 --block 16x32 --rounds 1 --codes grid --folder "$dir" --json "$dir/bench.json"
 for key in sums upload gemm_bf16 gemm_f32; do
   grep -q "^ *\"$key\": {" "$dir/bench.json" || fail "bench has no $key: $(cat "$dir/bench.json")"
 done

@@ -74,7 +74,7 @@ static void a_machine(void **state) {
   EXPECT(rmdir(scratch) == 0);
   EXPECT_OK(sb_synth_load(&world, &config, SB_BF16, 0, (sb_blocking){32, 48, SB_GRID_ASYMMETRIC},
                           &model));
-  EXPECT_OK(sb_phases_measure(model, backend, 20, 1, &m));
+  EXPECT_OK(sb_phases_measure(model, backend, 20, 1, true, &m));
   sb_model_free(&model);
   backend->op->destroy(backend);
   for (int f = 0; f < SB_FIGURES; f++) {

@@ -6,7 +6,7 @@
 
 small=$dir/small
 cp -r "$model" "$small" && chmod -R u+w "$small" && /usr/bin/python3 "$source/tests/program/spoil_model.py" "$small" layers 2
-options=("$small" --codes trellis --bits 2.4 --calib "$calib" --seqs 6 --seqlen 48 --round-seqs 6 --tune-batch 2)
+options=("$small" --codes trellis --bits 2.4 --reorder fused --calib "$calib" --seqs 6 --seqlen 48 --round-seqs 6 --tune-batch 2)
 
 quantize() { # NAME RANKS ARGUMENT ...
   local name=$1 ranks=$2
