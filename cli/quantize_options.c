@@ -131,7 +131,8 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         .value = &r->checkpoint,
         .file = SB_FILE_KEPT,
         .operand = "FILE",
-        .help = "Saves the search in FILE after every step, layers rounded by gptq in "
+        .help = "Saves the search in FILE after every step (of trellis codes: once it is done), "
+                "layers rounded by gptq in "
                 "FILE.rounded.. and scales in training in FILE.trained.., until the output is "
                 "complete. A later run with the same model, tokens and options, on any number of "
                 "ranks, goes on from there."}},

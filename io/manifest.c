@@ -253,6 +253,12 @@ static sb_status check_format(const char *path, const json_t *root) {
 /* What codes stand for: the symmetry of grids, or another kind's name. */
 static sb_status read_codes(const char *path, const json_t *root, sb_manifest *m) {
   int symmetry;
+  uint64_t version;
+  SB_TRY(sb_json_get_u64(path, "", root, "format_version", INT64_MAX, &version));
+  if (json_object_get(root, "codes") && version < 3)
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: has codes other than grids, which format version %" PRIu64 " does not know",
+                   path, version);
   if (json_object_get(root, "codes")) return get_string(path, "", root, "codes", &m->codes);
   SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, 2, &symmetry));
   m->symmetric = symmetry == 1;
