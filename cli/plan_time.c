@@ -1,6 +1,7 @@
 /* shardbits plan: how long a run takes, part by part. */
 #include "base/text.h"
 #include "cli/plan.h"
+#include "kernels/shared/trellis.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
 
@@ -70,6 +71,11 @@ static void print_rates(const sb_plan *plan, FILE *out, json_t *report) {
       sb_table_row(out, rates[i].label, "%9.4g %s", rates[i].value / 1e9, rates[i].unit);
     sb_report_real(object, rates[i].key, rates[i].value);
   }
+  const sb_code_kind kind = plan->setup->blocking.code_kind;
+  if (sb_is_trellis(kind) &&
+      sb_rates_of_codes(r, kind) == 0.0) /* the largest part, on processors */
+    sb_table_row(out, "codes",
+                 "not measured and LEFT OUT below: bench --json FILE, then --machine");
   if (report) json_object_set_new(report, "rates", object);
 }
 
