@@ -104,13 +104,6 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
   return SB_OK;
 }
 
-static sb_status count_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
-                            void *data) {
-  (void)m, (void)place, (void)unit, (void)data;
-  ((job *)context)->total++;
-  return SB_OK;
-}
-
 static sb_status write_rows(void *context, sb_hf_folder *folder) {
   job *j = context;
   j->folder = folder;
@@ -124,7 +117,7 @@ static sb_status write_rows(void *context, sb_hf_folder *folder) {
   SB_TRY(sb_alloc_raw(&j->row, most, sizeof(float), "block row"));
   SB_TRY(sb_alloc_raw(&j->placed, widest, sizeof(float), "row"));
   SB_TRY(sb_alloc_raw(&j->wide, most, sizeof *j->wide, "block row"));
-  SB_TRY(sb_model_visit_owned(j->m, count_unit, j));
+  j->total = sb_model_owned_units(j->m);
   return sb_model_visit_owned(j->m, write_unit, j);
 }
 

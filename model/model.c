@@ -224,6 +224,16 @@ sb_status sb_model_visit_owned(sb_model *m, sb_unit_visitor visit, void *context
   return SB_OK;
 }
 
+size_t sb_model_owned_units(const sb_model *m) {
+  size_t units = 0;
+  for (size_t g = 0; g < m->groups; g++) {
+    size_t first, end;
+    sb_store_owned(m->store, g, m->world->rank, &first, &end);
+    units += end - first;
+  }
+  return units;
+}
+
 const float *sb_model_importance(const sb_model *m, const sb_matrix *matrix) {
   const sb_model_tensor *t = &m->arch.tensors[matrix->tensor];
   if (!m->importance) return NULL;

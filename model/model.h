@@ -154,5 +154,7 @@ void sb_place_rows(const sb_model *model, const sb_place *place, size_t unit, si
 typedef sb_status (*sb_unit_visitor)(void *context, sb_model *model, const sb_place *place,
                                      size_t unit, void *data);
 sb_status sb_model_visit_owned(sb_model *model, sb_unit_visitor visit, void *context);
+/* Number of units that it visits. Local. O(groups). */
+size_t sb_model_owned_units(const sb_model *model);
 
 #endif

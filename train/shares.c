@@ -3,13 +3,6 @@
 #include "base/memory.h"
 #include "model/chunks.h"
 
-static sb_status count_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
-                            void *data) {
-  (void)m, (void)place, (void)unit, (void)data;
-  ++*(size_t *)context;
-  return SB_OK;
-}
-
 static sb_status take_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                            void *data) {
   sb_shares *s = context;
@@ -23,12 +16,11 @@ static sb_status take_unit(void *context, sb_model *m, const sb_place *place, si
 }
 
 sb_status sb_shares_create(sb_model *m, sb_shares *s) {
-  size_t units = 0;
+  const size_t units = sb_model_owned_units(m);
   *s = (sb_shares){.model = m};
   for (size_t i = 0; i < m->arch.count; i++)
     if (m->dtypes[i] != SB_F32 || m->coding != SB_CODING_SOURCE)
       return sb_fail(SB_ERR_INTERNAL, "%s is trained, but is not f32", m->arch.tensors[i].name);
-  SB_TRY(sb_model_visit_owned(m, count_unit, &units));
   SB_TRY(sb_alloc(&s->units, units, sizeof *s->units, "units of this rank"));
   SB_TRY(sb_alloc(&s->before, m->groups + 1, sizeof *s->before, "units of this rank"));
   SB_TRY(sb_model_visit_owned(m, take_unit, s));
