@@ -48,6 +48,13 @@ static void on_pass(void *context, const char *what) {
   sb_progress_begin(title, 1.0);
 }
 
+void sb_quantize_begin_search(const sb_quantize_run *u) {
+  sb_log_line("search    %zu calibration sequence%s of %zu tokens, budget %g effective bits",
+              u->calibration.count, sb_text_s(u->calibration.count), u->calibration.seqlen,
+              u->r->bits);
+  u->backend->gemm_flops = u->backend->gemm_seconds = 0;
+}
+
 sb_status sb_quantize_search(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "search");
@@ -70,10 +77,7 @@ sb_status sb_quantize_search(sb_quantize_run *u) {
                                        .begin_pass = on_pass,
                                        .context = u,
                                        .ticker = sb_progress_ticker()};
-  sb_log_line("search    %zu calibration sequence%s of %zu tokens, budget %g effective bits",
-              u->calibration.count, sb_text_s(u->calibration.count), u->calibration.seqlen,
-              r->bits);
-  u->backend->gemm_flops = u->backend->gemm_seconds = 0;
+  sb_quantize_begin_search(u);
   sb_status status = sb_allocate(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
   SB_TRY(status);

@@ -5,7 +5,6 @@
 #include "alloc/allocate_trellis.h"
 #include "base/log.h"
 #include "base/progress.h"
-#include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
@@ -70,10 +69,7 @@ sb_status sb_quantize_search_trellis(sb_quantize_run *u) {
       .begin_pass = on_pass,
       .context = u,
       .ticker = sb_progress_ticker()};
-  sb_log_line("search    %zu calibration sequence%s of %zu tokens, budget %g effective bits",
-              u->calibration.count, sb_text_s(u->calibration.count), u->calibration.seqlen,
-              r->bits);
-  u->backend->gemm_flops = u->backend->gemm_seconds = 0;
+  sb_quantize_begin_search(u);
   sb_status status = sb_allocate_trellis(u->model, u->backend, &u->calibration, &options, &result);
   sb_progress_end();
   SB_TRY(status);
