@@ -29,6 +29,7 @@ static sb_status work(sb_quantize_run *u) {
   SB_TRY(sb_quantize_importance(u));
   SB_TRY(sb_quantize_reorder(u));
   sb_return_freed();
+  SB_TRY(sb_quantize_tables(u));
   SB_TRY(sb_quantize_allocate(u));
   sb_return_freed();
   SB_TRY(sb_quantize_round(u));

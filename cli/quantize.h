@@ -60,6 +60,8 @@ sb_status sb_quantize_importance(sb_quantize_run *run);
 sb_status sb_quantize_reorder(sb_quantize_run *run);
 /* Sets the bits: from a file, by a search (sb_quantize_search), from a table, or uniform ones. */
 sb_status sb_quantize_allocate(sb_quantize_run *run);
+/* Chooses the widths of the tables of the vocabulary. */
+sb_status sb_quantize_tables(sb_quantize_run *run);
 /* Says what a search begins with, and begins to count its work anew. Local. */
 void sb_quantize_begin_search(const sb_quantize_run *run);
 sb_status sb_quantize_search(sb_quantize_run *run);

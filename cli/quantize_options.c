@@ -4,6 +4,7 @@
 
 /* Sections of --help. */
 #define SEARCH      "search of bits"
+#define TABLES      "embedding and LM head"
 #define ROUNDING    "rounding"
 #define TUNING      "training of scales, after rounding"
 #define PLANNED_RUN "how quantize will be run" /* of plan, whose own options come first */
@@ -239,6 +240,30 @@ static size_t search_options(sb_quantize_request *r, sb_quantize_set set, sb_opt
   return append(entries, sizeof entries / sizeof *entries, set, table);
 }
 
+static size_t table_options(sb_quantize_request *r, sb_quantize_set set, sb_option *table) {
+  const entry entries[] = {
+      {0,
+       {.name = "embed-bits",
+        .section = TABLES,
+        .kind = SB_OPTION_UNSIGNED,
+        .value = &r->embed_bits,
+        .low = 1,
+        .high = SB_SOURCE_BITS,
+        .operand = "N",
+        .help = "Width of the embedding, 1 to 8. 16: it stays as it is."}},
+      {0,
+       {.name = "head-bits",
+        .section = TABLES,
+        .kind = SB_OPTION_UNSIGNED,
+        .value = &r->head_bits,
+        .low = 1,
+        .high = SB_SOURCE_BITS,
+        .operand = "N",
+        .help = "Width of the LM head; of a tied one it is the embedding's."}},
+  };
+  return append(entries, sizeof entries / sizeof *entries, set, table);
+}
+
 static size_t rounding_options(sb_quantize_request *r, sb_quantize_set set, sb_option *table) {
   const entry entries[] = {
       {PLANNED,
@@ -325,6 +350,7 @@ static size_t rounding_options(sb_quantize_request *r, sb_quantize_set set, sb_o
 size_t sb_quantize_options(sb_quantize_request *r, sb_quantize_set set, sb_option *table) {
   size_t n = main_options(r, set, table);
   n += search_options(r, set, table + n);
+  n += table_options(r, set, table + n);
   n += rounding_options(r, set, table + n);
   return n;
 }

@@ -22,6 +22,8 @@ const char *const sb_widths_for_names[] = {
 
 sb_quantize_request sb_quantize_defaults(void) {
   sb_quantize_request request = {.max_bits = 8,
+                                 .embed_bits = SB_SOURCE_BITS,
+                                 .head_bits = SB_SOURCE_BITS,
                                  .trades = 8,
                                  .first_share = 0.03,
                                  .refine = SB_REFINE_PASSES,

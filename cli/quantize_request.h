@@ -65,6 +65,7 @@ typedef struct sb_quantize_request {
 
   sb_estimator estimator;
   unsigned min_bits, max_bits, start_bits; /* min 0: as the budget asks; start 0: just above it */
+  unsigned embed_bits, head_bits; /* of the tables of the vocabulary, SB_SOURCE_BITS: as they are */
   int strides, trades;
   double first_share;
   size_t check_seqs;
@@ -86,6 +87,7 @@ typedef struct sb_quantize_request {
   sb_common common;
 } sb_quantize_request;
 
+enum { SB_SOURCE_BITS = 16 };  /* the width that leaves a table in source precision */
 enum { SB_REFINE_PASSES = 6 }; /* default of --refine; gains: docs/results.md */
 
 /* A request that asks for nothing yet. Pure. */
@@ -95,7 +97,7 @@ typedef enum sb_quantize_set {
   SB_QUANTIZE_PLANNED, /* memory and time depend on them: the options of `plan` too */
   SB_QUANTIZE_ALL
 } sb_quantize_set;
-enum { SB_QUANTIZE_OPTIONS_MAX = 32 };
+enum { SB_QUANTIZE_OPTIONS_MAX = 40 };
 
 /* Writes the options in `set` into table[SB_QUANTIZE_OPTIONS_MAX], pointing into *request; returns
  * their number. --bits is required in SB_QUANTIZE_ALL alone. Pure. */

@@ -4,8 +4,8 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "kernels/shared/trellis.h"
 #include "model/chunks.h"
-#include "mpi/large.h"
 
 size_t sb_model_row_bytes(const sb_model *m, size_t tensor) {
   return m->arch.tensors[tensor].cols * sb_dtype_size(m->dtypes[tensor]);
@@ -73,6 +73,44 @@ static void number_blocks(sb_model *m) {
     m->blocks += sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
     m->quant_groups += t->rows * sb_tiling_block_cols(&matrix->tiling);
   }
+}
+
+static void number_table(sb_model *m, size_t tensor, size_t group, size_t count) {
+  const sb_model_tensor *t = &m->arch.tensors[tensor];
+  sb_table *table = &m->tables[m->table_count++];
+  sb_matrix *matrix = &table->matrix;
+  matrix->tiling = (sb_tiling){t->rows, t->cols, m->blocking.rows, m->blocking.cols};
+  matrix->first_block = m->blocks;
+  matrix->first_group = m->quant_groups;
+  if (m->table_count > 1) {
+    const sb_matrix *before = &m->tables[0].matrix;
+    const size_t across = sb_tiling_block_cols(&before->tiling);
+    matrix->first_block += sb_tiling_block_rows(&before->tiling) * across;
+    matrix->first_group += before->tiling.rows * across;
+  }
+  matrix->tensor = tensor;
+  table->group = group;
+  table->count = count;
+  m->all_blocks = matrix->first_block +
+                  sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
+}
+
+const sb_table *sb_model_table(const sb_model *m, size_t tensor) {
+  for (size_t i = 0; i < m->table_count; i++)
+    if (m->tables[i].matrix.tensor == tensor) return &m->tables[i];
+  return NULL;
+}
+
+const sb_matrix *sb_model_place_matrix(const sb_model *m, const sb_place *place) {
+  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
+  if (t->is_linear) return sb_model_matrix(m, t->layer, t->matrix);
+  const sb_table *table = sb_model_table(m, place->tensor);
+  return table && table->coded ? &table->matrix : NULL;
+}
+
+sb_code_kind sb_model_code_kind(const sb_model *m, const sb_matrix *matrix) {
+  const sb_code_kind kind = m->blocking.code_kind;
+  return sb_matrix_is_table(m, matrix) && sb_is_trellis(kind) ? SB_GRID_ASYMMETRIC : kind;
 }
 
 size_t sb_model_first_block(const sb_model *m, size_t layer) {
@@ -145,7 +183,6 @@ sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *co
            sb_alloc(&m->group_place, most + 1, sizeof *m->group_place, "places of the tensors"));
   SB_AGREE(m->world, sb_alloc(&m->matrices, arch->matrix_count, sizeof *m->matrices, "matrices"));
   number_blocks(m);
-  SB_AGREE(m->world, sb_alloc(&m->bits, m->blocks, 1, "bit map"));
 
   add_chunks(m, embed, &m->embed_first, &m->embed_count);
   m->layer_first = m->groups;
@@ -160,6 +197,9 @@ sb_status sb_model_lay_out(sb_model *m, sb_unit_bytes unit_bytes, const void *co
   m->head_first = m->embed_first, m->head_count = m->embed_count;
   if (head != SIZE_MAX) add_chunks(m, head, &m->head_first, &m->head_count);
   m->group_place[m->groups] = m->place_count;
+  number_table(m, embed, m->embed_first, m->embed_count);
+  if (head != SIZE_MAX) number_table(m, head, m->head_first, m->head_count);
+  SB_AGREE(m->world, sb_alloc(&m->bits, m->all_blocks, 1, "bit map"));
   return create_store(m, unit_bytes, context);
 }
 
@@ -198,6 +238,7 @@ void sb_model_free(sb_model **model) {
   sb_free(&m->matrices);
   sb_free(&m->bits);
   sb_free(&m->importance);
+  sb_free(&m->table_importance);
   sb_free(&m->col_factors);
   sb_free(model);
 }
@@ -236,6 +277,11 @@ size_t sb_model_owned_units(const sb_model *m) {
 
 const float *sb_model_importance(const sb_model *m, const sb_matrix *matrix) {
   const sb_model_tensor *t = &m->arch.tensors[matrix->tensor];
+  if (sb_matrix_is_table(m, matrix))
+    return m->table_importance
+               ? m->table_importance +
+                     (size_t)(sb_model_table(m, matrix->tensor) - m->tables) * m->config.hidden
+               : NULL;
   if (!m->importance) return NULL;
   return m->importance + sb_arch_input_of(&m->arch, t->layer, t->input)->first_channel;
 }
@@ -244,7 +290,7 @@ const float *sb_model_importance(const sb_model *m, const sb_matrix *matrix) {
 
 const uint16_t *sb_model_col_factors(const sb_model *m, const sb_matrix *matrix) {
   const sb_model_tensor *t = &m->arch.tensors[matrix->tensor];
-  if (!m->col_factors) return NULL;
+  if (!m->col_factors || sb_matrix_is_table(m, matrix)) return NULL;
   return m->col_factors + sb_arch_input_of(&m->arch, t->layer, t->input)->first_channel;
 }
 
@@ -260,93 +306,4 @@ uint64_t sb_model_row_key(const sb_model *m, const sb_matrix *matrix) {
 
 uint64_t sb_model_col_key(size_t layer, size_t input) {
   return key_of(2, layer, input);
-}
-
-/* ---- who owns which blocks: follows from the units ---- */
-
-/* Blocks in the units [0, unit) of a layer's group, counted from the layer's first block. */
-static size_t blocks_before(const sb_model *m, size_t layer, size_t unit) {
-  size_t blocks = 0, group = m->layer_first + layer;
-  for (size_t p = m->group_place[group]; p < m->group_place[group + 1]; p++) {
-    const sb_place *place = &m->places[p];
-    const sb_matrix *matrix = sb_model_place_matrix(m, place);
-    if (!matrix || unit <= place->first_unit) continue;
-    blocks +=
-        sb_min_size(unit - place->first_unit, place->units) * sb_tiling_block_cols(&matrix->tiling);
-  }
-  return blocks;
-}
-
-void sb_model_owned_blocks(const sb_model *m, size_t layer, int rank, size_t *first, size_t *end) {
-  size_t first_unit, end_unit, base = sb_model_first_block(m, layer);
-  sb_store_owned(m->store, m->layer_first + layer, rank, &first_unit, &end_unit);
-  *first = base + blocks_before(m, layer, first_unit);
-  *end = base + blocks_before(m, layer, end_unit);
-}
-
-size_t sb_model_owned_count(const sb_model *m) {
-  size_t count = 0;
-  for (size_t layer = 0; layer < m->config.layers; layer++) {
-    size_t first, end;
-    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
-    count += end - first;
-  }
-  return count;
-}
-
-void sb_model_get_bits(const sb_model *m, uint8_t *owned) {
-  for (size_t layer = 0; layer < m->config.layers; layer++) {
-    size_t first, end;
-    sb_model_owned_blocks(m, layer, m->world->rank, &first, &end);
-    memcpy(owned, m->bits + first, end - first);
-    owned += end - first;
-  }
-}
-
-sb_status sb_model_lift_bits(sb_model *m, uint8_t **kept) {
-  SB_AGREE(m->world, sb_alloc_raw(kept, m->blocks, 1, "bit map"));
-  memcpy(*kept, m->bits, m->blocks);
-  memset(m->bits, 0, m->blocks);
-  return SB_OK;
-}
-
-void sb_model_return_bits(sb_model *m, uint8_t **kept) {
-  memcpy(m->bits, *kept, m->blocks);
-  sb_free(kept);
-}
-
-/* The owned runs of one rank are scattered over the layers, so the ranks' parts travel rank after
- * rank and are dealt out on arrival: one all-gather of `blocks` bytes. */
-sb_status sb_model_set_bits(sb_model *m, const uint8_t *owned) {
-  sb_status status = SB_OK;
-  int size = m->world->size;
-  size_t *starts = NULL, *next = NULL;
-  uint8_t *all = NULL;
-  SB_GO(sb_alloc(&starts, (size_t)size + 1, sizeof *starts, "bit map"));
-  SB_GO(sb_alloc(&next, (size_t)size, sizeof *next, "bit map"));
-  SB_GO(sb_alloc(&all, m->blocks, 1, "bit map"));
-  for (size_t layer = 0; layer < m->config.layers; layer++)
-    for (int r = 0; r < size; r++) {
-      size_t first, end;
-      sb_model_owned_blocks(m, layer, r, &first, &end);
-      starts[r + 1] += end - first;
-    }
-  for (int r = 0; r < size; r++) {
-    starts[r + 1] += starts[r];
-    next[r] = starts[r];
-  }
-done:
-  status = sb_world_agree(m->world, status);
-  SB_THEN(sb_mpi_allgather_bytes(all, owned, starts, m->world->comm));
-  for (size_t layer = 0; status == SB_OK && layer < m->config.layers; layer++)
-    for (int r = 0; r < size; r++) {
-      size_t first, end;
-      sb_model_owned_blocks(m, layer, r, &first, &end);
-      memcpy(m->bits + first, all + next[r], end - first);
-      next[r] += end - first;
-    }
-  sb_free(&starts);
-  sb_free(&next);
-  sb_free(&all);
-  return status;
 }

@@ -114,18 +114,44 @@ static bool matrices_are_valid(const sb_model *m, sb_flaw *flaw) {
          sb_flaw_found(flaw, "matrices have %zu blocks, the model %zu", blocks, m->blocks);
 }
 
+/* Tables follow the layers; those that are not coded have no bits. */
+static bool tables_are_valid(const sb_model *m, sb_flaw *flaw) {
+  size_t blocks = m->blocks;
+  for (size_t i = 0; i < m->table_count; i++) {
+    const sb_table *table = &m->tables[i];
+    const char *name = m->arch.tensors[table->matrix.tensor].name;
+    const size_t count =
+        sb_tiling_block_rows(&table->matrix.tiling) * sb_tiling_block_cols(&table->matrix.tiling);
+    if (table->matrix.first_block != blocks)
+      return sb_flaw_found(flaw, "%s: its first block is %zu, expected %zu", name,
+                           table->matrix.first_block, blocks);
+    blocks += count;
+    for (size_t k = 0; !table->coded && k < count; k++)
+      if (m->bits[table->matrix.first_block + k] != 0)
+        return sb_flaw_found(flaw, "%s is not coded, and its block %zu has bits", name, k);
+    if (table->coded && !sb_bits_are_valid(m->bits + table->matrix.first_block, count,
+                                           m->coding == SB_CODING_SOURCE, flaw))
+      return false;
+  }
+  return blocks == m->all_blocks ||
+         sb_flaw_found(flaw, "layers and tables have %zu blocks, the model %zu", blocks,
+                       m->all_blocks);
+}
+
 static bool unit_is_valid(const sb_model *m, size_t g, const sb_place *place,
                           const sb_matrix *matrix, size_t unit, sb_flaw *flaw) {
   const size_t at = place->first_unit + unit, cols = sb_tiling_block_cols(&matrix->tiling),
                bytes = sb_store_offset(m->store, g, at + 1) - sb_store_offset(m->store, g, at);
+  const size_t row = sb_place_block_row(m, place, unit);
+  const sb_code_kind kind = sb_model_code_kind(m, matrix);
   const uint8_t *coded = sb_store_unit(m->store, g, at);
   sb_flaw why;
-  if (!sb_blockrow_is_valid(coded, bytes, &matrix->tiling, unit, m->blocking.code_kind, &why))
+  if (!sb_blockrow_is_valid(coded, bytes, &matrix->tiling, row, kind, &why))
     return sb_flaw_found(flaw, "%.100s: %.120s", m->arch.tensors[place->tensor].name, why.text);
-  return sb_blockrow_has_bits(coded, &matrix->tiling, m->bits + matrix->first_block + unit * cols,
-                              m->blocking.code_kind) ||
+  return sb_blockrow_has_bits(coded, &matrix->tiling, m->bits + matrix->first_block + row * cols,
+                              kind) ||
          sb_flaw_found(flaw, "%s: block row %zu has other bits than the model",
-                       m->arch.tensors[place->tensor].name, unit);
+                       m->arch.tensors[place->tensor].name, row);
 }
 
 bool sb_model_codes_are_valid(const sb_model *m, size_t group, sb_flaw *flaw) {
@@ -170,14 +196,14 @@ bool sb_model_is_valid(const sb_model *m, sb_flaw *flaw) {
   const bool coded = m->coding == SB_CODING_CODES;
   return sb_store_is_valid(m->store, flaw) && groups_are_valid(m, flaw) &&
          places_are_valid(m, flaw) && matrices_are_valid(m, flaw) &&
-         sb_bits_are_valid(m->bits, m->blocks, !coded, flaw) &&
+         sb_bits_are_valid(m->bits, m->blocks, !coded, flaw) && tables_are_valid(m, flaw) &&
          importance_is_valid(m, m->arch.channels, flaw) && col_factors_are_valid(m, flaw) &&
          (!coded || coded_is_valid(m, flaw));
 }
 
 #ifdef SB_CHECKS
 static void check_alike(const sb_model *m) {
-  uint64_t hash = XXH64(m->bits, m->blocks, 0), ends[2];
+  uint64_t hash = XXH64(m->bits, m->all_blocks, 0), ends[2];
   if (m->importance) hash = XXH64(m->importance, m->arch.channels * sizeof *m->importance, hash);
   if (m->col_factors) hash = XXH64(m->col_factors, m->arch.channels * sizeof *m->col_factors, hash);
   ends[0] = hash;

@@ -18,9 +18,10 @@ static size_t coded_bytes(const void *context, const sb_model *m, const sb_place
     sb_place_rows(m, place, unit, &first, &rows);
     return rows * sb_model_row_bytes(m, place->tensor);
   }
+  const size_t row = sb_place_block_row(m, place, unit);
   const uint8_t *bits =
-      source->bits + matrix->first_block + unit * sb_tiling_block_cols(&matrix->tiling);
-  return sb_blockrow_bytes(&matrix->tiling, unit, bits, m->blocking.code_kind);
+      source->bits + matrix->first_block + row * sb_tiling_block_cols(&matrix->tiling);
+  return sb_blockrow_bytes(&matrix->tiling, row, bits, sb_model_code_kind(m, matrix));
 }
 
 static sb_status copy_factors(const sb_model *source, sb_model *m) {
@@ -46,8 +47,9 @@ sb_status sb_encode_create(const sb_model *source, sb_model **out) {
   SB_THEN(sb_orders_copy(&source->orders, &m->orders));
   SB_THEN(copy_factors(source, m));
   SB_AGREE(world, status);
+  for (size_t i = 0; i < SB_TABLES; i++) m->tables[i].coded = source->tables[i].coded;
   SB_TRY(sb_model_lay_out(m, coded_bytes, source));
-  memcpy(m->bits, source->bits, m->blocks);
+  memcpy(m->bits, source->bits, m->all_blocks);
   return SB_OK;
 }
 
@@ -93,14 +95,15 @@ sb_status sb_encode_visit(const sb_model *source, sb_model *coded, size_t group,
   for (unit u; next_unit(&all, &u);) {
     const sb_matrix *matrix = sb_model_place_matrix(coded, u.place);
     if (!matrix) continue;
+    const size_t index = sb_place_block_row(coded, u.place, u.index);
     const sb_encode_row row = {.matrix = matrix,
-                               .index = u.index,
+                               .index = index,
                                .bits = coded->bits + matrix->first_block +
-                                       u.index * sb_tiling_block_cols(&matrix->tiling),
+                                       index * sb_tiling_block_cols(&matrix->tiling),
                                .weights = u.from,
                                .dtype = source->dtypes[u.place->tensor],
                                .importance = sb_model_importance(source, matrix),
-                               .code_kind = coded->blocking.code_kind,
+                               .code_kind = sb_model_code_kind(coded, matrix),
                                .row_key = sb_model_row_key(coded, matrix),
                                .col_factors = sb_model_col_factors(coded, matrix),
                                .to = u.to};
@@ -113,7 +116,7 @@ void sb_encode_copy(const sb_model *source, sb_model *coded, size_t group, const
   units all = units_of(source, coded, group, image);
   for (unit u; next_unit(&all, &u);) {
     size_t first, rows;
-    if (coded->arch.tensors[u.place->tensor].is_linear) continue;
+    if (sb_model_place_matrix(coded, u.place)) continue;
     sb_place_rows(coded, u.place, u.index, &first, &rows);
     memcpy(u.to, u.from, rows * sb_model_row_bytes(coded, u.place->tensor));
   }

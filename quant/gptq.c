@@ -247,7 +247,7 @@ static sb_status make_key(work *w, const sb_sequences *calibration) {
   sb_checkpoint_key_begin(key, m, w->backend);
   SB_TRY(sb_checkpoint_key_add_model(key, "model", "model or order of channels (--reorder)",
                                      w->source));
-  sb_key_add_hash(key, "bits", "bit map", XXH64(m->bits, m->blocks, 0));
+  sb_key_add_hash(key, "bits", "bit map", XXH64(m->bits, m->all_blocks, 0));
   SB_TRY(sb_checkpoint_key_add_tokens(key, "tokens",
                                       "calibration (--calib, --round-seqs, --seqlen, --seed)",
                                       m->world, calibration));
