@@ -61,11 +61,15 @@ static sb_status read_family(const sb_config_source *from, sb_config *out,
 }
 
 static sb_status refuse_quantized(const sb_config_source *from) {
-  if (!sb_config_value(from, "quantization_config")) return SB_OK;
+  const json_t *quantization = sb_config_value(from, "quantization_config");
+  if (!quantization) return SB_OK;
+  const char *method = json_string_value(json_object_get(quantization, "quant_method"));
+  const bool exl3 = method && strcmp(method, "exl3") == 0;
   return sb_fail(SB_ERR_UNSUPPORTED,
-                 "%s: quantization_config says that this model is quantized already; give the "
-                 "original model",
-                 from->path);
+                 "%s: quantization_config says that this model is quantized already%s%.64s%s; give "
+                 "the original model%s",
+                 from->path, method ? " (" : "", method ? method : "", method ? ")" : "",
+                 exl3 ? ", or decode it with tools/exl3_to_hf.py" : "");
 }
 
 /* The name of a type without the "torch." that some files put before it. */
