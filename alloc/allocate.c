@@ -16,7 +16,8 @@ sb_status sb_allocate_uniform(sb_model *m, double budget, unsigned min_bits, uns
   for (; bits >= min_bits && sb_model_uniform_bits(m, bits) > budget; bits--)
     if (sb_model_uniform_bits(m, bits) < sb_model_uniform_bits(m, cheapest)) cheapest = bits;
   if (bits < min_bits) {
-    SB_TRY(sb_budget_check(m, m->orders.mode, &of_one)); /* passes within rounding of the least */
+    SB_TRY(sb_budget_check(&m->arch, &m->blocking, m->orders.mode,
+                           &of_one)); /* passes within rounding of the least */
     bits = cheapest;
   }
   memset(m->bits, (int)bits, m->blocks);
@@ -180,7 +181,7 @@ sb_status sb_allocate(sb_model *m, sb_backend *backend, const sb_sequences *cali
   sb_status status;
   *result = (sb_allocate_result){0};
   const sb_budget budget = budget_of(o);
-  SB_TRY(sb_budget_check(m, m->orders.mode, &budget));
+  SB_TRY(sb_budget_check(&m->arch, &m->blocking, m->orders.mode, &budget));
   sb_pass_setup setup = sb_sequences_setup(calibration, m, backend, o->activation_bytes, o->ticker);
   setup.gradients = true;
   setup.divergence = o->estimator == SB_ESTIMATOR_DIVERGENCE;

@@ -36,7 +36,7 @@ sb_status sb_allocate_table(sb_model *m, sb_backend *backend, const sb_sequences
   const double start = sb_now();
   *result = (sb_allocate_table_result){0};
   const sb_budget budget = budget_of(o);
-  SB_TRY(sb_budget_check(m, m->orders.mode, &budget));
+  SB_TRY(sb_budget_check(&m->arch, &m->blocking, m->orders.mode, &budget));
   sb_status status = sb_owned_create(m, o->min_bits, o->max_bits, &mine);
   SB_THEN(sb_alloc(&bits, mine.blocks.count, 1, "bits of the blocks"));
   status = sb_world_agree(m->world, status);

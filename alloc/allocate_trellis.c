@@ -317,7 +317,7 @@ sb_status sb_allocate_trellis(sb_model *m, sb_backend *backend, const sb_sequenc
   *result = (sb_allocate_trellis_result){0};
   const sb_budget budget = {o->bits, o->min_bits, o->max_bits,
                             o->by_matrix ? SB_WIDTH_OF_MATRIX : SB_WIDTH_OF_BLOCK};
-  SB_TRY(sb_budget_check(m, m->orders.mode, &budget));
+  SB_TRY(sb_budget_check(&m->arch, &m->blocking, m->orders.mode, &budget));
   const sb_status status = run(&d);
   sb_pass_free(&d.teacher);
   sb_owned_free(&d.mine);

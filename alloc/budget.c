@@ -4,24 +4,23 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "kernels/blockrow.h"
+#include "kernels/shared/trellis.h"
 
-static uint64_t order_bits(const sb_model *m, sb_reorder mode) {
-  return 8u * sb_orders_stored_bytes(&m->arch, mode, m->blocking.rows, m->blocking.cols);
-}
-
-/* Effective bits of the least widths and of max_bits. */
-static void range_of(const sb_model *m, sb_reorder mode, const sb_budget *b, double *least,
-                     double *most) {
-  const double weights = (double)m->arch.linear_parameters;
+/* Effective bits of the least widths and of max_bits; `orders`: of the stored orders, in bits. */
+static void range_of(const sb_arch *a, const sb_blocking *blocking, uint64_t orders,
+                     const sb_budget *b, double *least, double *most) {
+  const double weights = (double)a->linear_parameters;
   uint64_t low, high;
-  sb_storage_range(&m->arch, &m->blocking, b->scope, b->min_bits, b->max_bits, &low, &high);
-  *least = (double)(low + order_bits(m, mode)) / weights;
-  *most = (double)(high + order_bits(m, mode)) / weights;
+  sb_storage_range(a, blocking, b->scope, b->min_bits, b->max_bits, &low, &high);
+  *least = (double)(low + orders) / weights;
+  *most = (double)(high + orders) / weights;
 }
 
-sb_status sb_budget_check(const sb_model *m, sb_reorder mode, const sb_budget *b) {
-  const size_t rows = m->blocking.rows, cols = m->blocking.cols;
-  const double stored = sb_model_order_bits(m, mode);
+sb_status sb_budget_check(const sb_arch *a, const sb_blocking *blocking, sb_reorder mode,
+                          const sb_budget *b) {
+  const size_t rows = blocking->rows, cols = blocking->cols;
+  const uint64_t orders = 8u * sb_orders_stored_bytes(a, mode, rows, cols);
+  const double stored = (double)orders / (double)a->linear_parameters;
   char from[SB_TEXT_SIZE], to[SB_TEXT_SIZE];
   double least, most;
   if (b->bits <= stored)
@@ -30,7 +29,7 @@ sb_status sb_budget_check(const sb_model *m, sb_reorder mode, const sb_budget *b
                    "alone, in blocks of %zux%zu; take larger blocks, or --reorder fused, which "
                    "stores none",
                    b->bits, stored, rows, cols);
-  range_of(m, mode, b, &least, &most);
+  range_of(a, blocking, orders, b, &least, &most);
   const double low = sb_text_limit(from, sizeof from, least, true),
                high = sb_text_limit(to, sizeof to, most, false);
   if (b->bits >= least && (b->bits <= most || b->bits <= low)) return SB_OK;
@@ -41,8 +40,10 @@ sb_status sb_budget_check(const sb_model *m, sb_reorder mode, const sb_budget *b
                    b->bits, rows, cols, from, b->min_bits, b->max_bits);
   return sb_fail(SB_ERR_RANGE,
                  "--bits %g: blocks of %zux%zu at %u to %u bits can have %s to %s effective bits a "
-                 "weight (scales, zero points and stored orders count); choose a budget in between",
-                 b->bits, rows, cols, b->min_bits, b->max_bits, from, to);
+                 "weight (%s and stored orders count); choose a budget in between",
+                 b->bits, rows, cols, b->min_bits, b->max_bits, from, to,
+                 sb_is_trellis(blocking->code_kind) ? "padding to tiles, scales, factors of rows"
+                                                    : "scales, zero points");
 }
 
 uint64_t sb_budget_storage(const sb_model *m, const sb_budget *b) {

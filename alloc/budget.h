@@ -18,7 +18,8 @@ typedef struct sb_budget {
 
 /* SB_ERR_RANGE, with the possible range, where no such widths have the budget, or where the orders
  * that `mode` stores exceed it alone. A limit that the message names is accepted. O(matrices). */
-sb_status sb_budget_check(const sb_model *model, sb_reorder mode, const sb_budget *budget);
+sb_status sb_budget_check(const sb_arch *arch, const sb_blocking *blocking, sb_reorder mode,
+                          const sb_budget *budget);
 /* Storage of blocks, in bits as sb_blocks_cost counts, that a budget which passed the check leaves
  * after bit maps and stored orders; at least that of the least widths. O(matrices). */
 uint64_t sb_budget_storage(const sb_model *model, const sb_budget *budget);

@@ -15,9 +15,6 @@
 #include "model/exl3.h"
 #include "quant/tune_scales.h"
 
-#define LEAST_BUDGET_OF_2                                                                          \
-  2.14 /* below uniform 2 bits in blocks of 128 columns a block may have one */
-
 typedef struct request {
   size_t ranks, ranks_per_node, gpus_per_node;
   size_t train;      /* sequences of a step of training; 0: quantize is planned */
@@ -26,8 +23,7 @@ typedef struct request {
   sb_quantize_request quantize; /* the run that is planned */
 } request;
 
-static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t *report) {
-  const sb_plan_setup *s = plan->setup;
+static void print_head(const request *r, const sb_plan_setup *s, FILE *out, json_t *report) {
   const size_t nodes = sb_div_up(s->ranks, s->ranks_per_node);
   char count[SB_TEXT_SIZE];
   if (out)
@@ -38,13 +34,6 @@ static void print_plan(const request *r, const sb_plan *plan, FILE *out, json_t 
   sb_report_count(report, "parameters", s->arch->parameters);
   sb_report_count(report, "planned_ranks", s->ranks);
   sb_report_count(report, "planned_nodes", nodes);
-  if (r->train) {
-    sb_plan_print_train(s, r->train, out, report);
-    return;
-  }
-  sb_report_count(report, "blocks", plan->footprint->blocks);
-  sb_plan_memory(plan, out, report);
-  sb_plan_time(plan, out, report);
 }
 
 static sb_plan_setup setup_of(const request *r, const sb_config *config, const sb_arch *arch) {
@@ -67,7 +56,7 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
       .search = {.seqs = sb_common_seqs(common),
                  .check_seqs = q->check_seqs,
                  .estimator = q->estimator,
-                 .widths = q->bits < LEAST_BUDGET_OF_2 || q->codes == SB_CODES_TRELLIS ? 8 : 7,
+                 .widths = q->max_bits - q->min_bits + 1,
                  .strides = (size_t)q->strides,
                  .trades = (size_t)q->trades},
       .round = {.gptq = q->quantizer == SB_QUANTIZER_GPTQ,
@@ -110,25 +99,49 @@ static sb_status read_config(const sb_world *world, const char *path, sb_config 
   return SB_OK;
 }
 
-static sb_status plan(request *r, const sb_config *read, FILE *out, json_t *report) {
-  const sb_config config = *read;
-  sb_arch arch;
+/* What quantize would refuse before it begins. */
+static sb_status check(const sb_quantize_request *q, const sb_arch *arch) {
+  const sb_blocking blocking = {q->common.block[0], q->common.block[1], sb_quantize_code_kind(q)};
+  const sb_budget budget = sb_quantize_budget(q);
+  if (q->widths_for == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_sides(arch));
+  return sb_budget_check(arch, &blocking, q->reorder, &budget);
+}
+
+static sb_status plan_quantize(request *r, const sb_config *config, const sb_arch *arch, FILE *out,
+                               json_t *report) {
   sb_footprint footprint;
-  SB_TRY(sb_common_check_seqlen(&r->quantize.common, &config));
-  SB_TRY(sb_quantize_settle(&r->quantize, "plan", true));
-  const sb_plan_setup setup = setup_of(r, &config, &arch);
+  sb_quantize_choose_least(&r->quantize, arch);
+  SB_TRY(check(&r->quantize, arch));
+  const sb_plan_setup setup = setup_of(r, config, arch);
   sb_plan p = {.setup = &setup, .footprint = &footprint};
-  if (!r->train) SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
-  SB_TRY(sb_arch_create(&config, &arch));
-  if (r->quantize.widths_for == SB_WIDTHS_FOR_EXL3) {
-    const sb_status status = sb_exl3_check_sides(&arch);
-    if (status != SB_OK) sb_arch_free(&arch);
-    SB_TRY(status);
-  }
-  if (!r->train) sb_footprint_estimate(&setup, &footprint);
-  print_plan(r, &p, out, report);
-  sb_arch_free(&arch);
+  SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
+  sb_footprint_estimate(&setup, &footprint);
+  print_head(r, &setup, out, report);
+  sb_report_count(report, "blocks", footprint.blocks);
+  sb_plan_memory(&p, out, report);
+  sb_plan_time(&p, out, report);
   return SB_OK;
+}
+
+static void plan_train(const request *r, const sb_config *config, const sb_arch *arch, FILE *out,
+                       json_t *report) {
+  const sb_plan_setup setup = setup_of(r, config, arch);
+  print_head(r, &setup, out, report);
+  sb_plan_print_train(&setup, r->train, out, report);
+}
+
+static sb_status plan(request *r, const sb_config *config, FILE *out, json_t *report) {
+  sb_arch arch;
+  sb_status status = SB_OK;
+  SB_TRY(sb_common_check_seqlen(&r->quantize.common, config));
+  SB_TRY(sb_quantize_settle(&r->quantize, "plan", true));
+  SB_TRY(sb_arch_create(config, &arch));
+  if (r->train)
+    plan_train(r, config, &arch, out, report);
+  else
+    status = plan_quantize(r, config, &arch, out, report);
+  sb_arch_free(&arch);
+  return status;
 }
 
 enum { OWN_OPTIONS = 8 };

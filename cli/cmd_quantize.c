@@ -16,14 +16,14 @@ static sb_status work(sb_quantize_run *u) {
   if (r->calib) SB_AGREE(u->world, sb_blas_room_take(u->backend->unified ? r->common.threads : 1));
   SB_TRY(sb_quantize_load(u));
   SB_TRY(sb_quantize_require_space(u));
-  sb_quantize_choose_least(u);
+  sb_quantize_choose_least(u->r, &u->model->arch);
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "method", sb_method_names[r->method]);
   sb_report_real(u->report, "bits", r->bits);
   SB_TRY(sb_quantize_find_bits(u));
   const sb_budget budget = sb_quantize_budget(r);
   if (r->method != SB_METHOD_RTN && !u->reuses)
-    SB_TRY(sb_budget_check(u->model, r->reorder, &budget));
+    SB_TRY(sb_budget_check(&u->model->arch, &u->model->blocking, r->reorder, &budget));
   SB_TRY(sb_scale_reach_check(u->model, r->min_bits, u->reuses ? SB_MAX_BITS : r->max_bits));
   SB_TRY(sb_quantize_tokens(u));
   SB_TRY(sb_quantize_importance(u));

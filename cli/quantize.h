@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "alloc/budget.h"
 #include "base/status.h"
 #include "cli/quantize_request.h"
 #include "folders/destination.h"
@@ -45,10 +44,6 @@ sb_status sb_quantize_begin_out(sb_quantize_run *run);
  * tells. After sb_quantize_load. */
 sb_status sb_quantize_require_space(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);
-/* Chooses --min-bits where it was left open. Local. */
-void sb_quantize_choose_least(sb_quantize_run *run);
-/* The budget, once --min-bits is chosen. Pure. */
-sb_budget sb_quantize_budget(const sb_quantize_request *request);
 /* Sets run->reuses: whether --allocation names a bit map that exists. */
 sb_status sb_quantize_find_bits(sb_quantize_run *run);
 /* Reads and checks the tokens of all phases that this run will have, and warns of those that teach

@@ -5,14 +5,17 @@
 #include "alloc/allocate_table.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
 #include "folders/bits_file.h"
+#include "folders/output_write.h"
 #include "model/exl3.h"
 #include "mpi/large.h"
 
-static const double TOLD_REST = 0.005; /* effective bits */
+static const double TOLD_REST = 0.005;  /* effective bits */
+static const double OVER_BUDGET = 1e-9; /* of it: what is more than rounding */
 
 /* The baselines without a search. */
 static sb_status from_table(sb_quantize_run *u) {
@@ -49,13 +52,6 @@ sb_status sb_quantize_find_bits(sb_quantize_run *u) {
   return sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm);
 }
 
-sb_budget sb_quantize_budget(const sb_quantize_request *r) {
-  const sb_width_scope scope = r->method == SB_METHOD_RTN     ? SB_WIDTH_OF_MODEL
-                               : r->method == SB_METHOD_LAYER ? SB_WIDTH_OF_MATRIX
-                                                              : SB_WIDTH_OF_BLOCK;
-  return (sb_budget){r->bits, r->min_bits, r->max_bits, scope};
-}
-
 /* What the bits found leave of the budget: a line where a width more would have fitted. */
 static void tell_rest(const sb_quantize_run *u) {
   const sb_budget budget = sb_quantize_budget(u->r);
@@ -78,11 +74,25 @@ static sb_status find_bits(sb_quantize_run *u) {
   return searches ? sb_quantize_search(u) : from_table(u);
 }
 
+/* A bit map that was found for another budget. */
+static sb_status check_budget(const sb_quantize_run *u) {
+  sb_output_stats taken;
+  char least[SB_TEXT_SIZE];
+  sb_output_figures(u->model, &taken);
+  if (taken.effective_bits <= u->r->bits * (1 + OVER_BUDGET)) return SB_OK;
+  sb_text_limit(least, sizeof least, taken.effective_bits, true);
+  return sb_fail(SB_ERR_RANGE,
+                 "%s: these bits take %s effective bits a weight, more than --bits %g; give --bits "
+                 "%s, or another --allocation",
+                 u->r->allocation, least, u->r->bits, least);
+}
+
 sb_status sb_quantize_allocate(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   if (u->reuses) {
     SB_TRY(sb_bits_file_read(u->model, r->allocation));
     if (r->widths_for == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_widths(u->model));
+    SB_TRY(check_budget(u));
     sb_log_line("bits      taken from %s%s", r->allocation,
                 r->grid == SB_GRID_PLAIN && !r->calib
                     ? "; grids are plain and codes to nearest, for less loss give --calib"

@@ -111,20 +111,6 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
   return SB_OK;
 }
 
-/* On grids one bit a block serves only budgets that leave no choice: rounded to nearest, it costs
- * more than it saves. */
-void sb_quantize_choose_least(sb_quantize_run *u) {
-  sb_quantize_request *r = u->r;
-  if (r->min_bits == 0) {
-    const sb_model *m = u->model;
-    double two = sb_effective_bits_uniform(&m->arch, m->blocking.rows, m->blocking.cols, 2,
-                                           m->blocking.code_kind) +
-                 sb_model_order_bits(m, r->reorder);
-    r->min_bits = r->bits < two ? 1 : 2;
-  }
-  if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
-}
-
 /* Fitted grids want to know how large inputs are. Before any bits are set: seen from the model as
  * it came. */
 sb_status sb_quantize_importance(sb_quantize_run *u) {

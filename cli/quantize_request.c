@@ -1,5 +1,6 @@
 #include "cli/quantize_request.h"
 
+#include "model/effective_bits.h"
 #include "model/exl3.h"
 
 const char *const sb_method_names[] = {[SB_METHOD_SCALEBITS] = "scalebits",
@@ -165,4 +166,25 @@ sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool c
                    "plain, --reorder none and --tune-seqs 0 do without)",
                    command);
   return SB_OK;
+}
+
+/* On grids one bit a block serves only budgets that leave no choice: rounded to nearest, it costs
+ * more than it saves. */
+void sb_quantize_choose_least(sb_quantize_request *r, const sb_arch *arch) {
+  const size_t rows = r->common.block[0], cols = r->common.block[1];
+  if (r->min_bits == 0) {
+    const double orders = 8.0 * (double)sb_orders_stored_bytes(arch, r->reorder, rows, cols) /
+                          (double)arch->linear_parameters;
+    const double two =
+        sb_effective_bits_uniform(arch, rows, cols, 2, sb_quantize_code_kind(r)) + orders;
+    r->min_bits = r->bits < two ? 1 : 2;
+  }
+  if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
+}
+
+sb_budget sb_quantize_budget(const sb_quantize_request *r) {
+  const sb_width_scope scope = r->method == SB_METHOD_RTN     ? SB_WIDTH_OF_MODEL
+                               : r->method == SB_METHOD_LAYER ? SB_WIDTH_OF_MATRIX
+                                                              : SB_WIDTH_OF_BLOCK;
+  return (sb_budget){r->bits, r->min_bits, r->max_bits, scope};
 }

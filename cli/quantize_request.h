@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "alloc/budget.h"
 #include "base/status.h"
 #include "cli/common.h"
 #include "cli/options.h"
@@ -112,7 +113,7 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  *               divergence with trellises, where it only says what decides
  *   strides     0 where the search starts from the costs of all widths, which it does by
  *               divergence without --start-bits; else 2
- *   min_bits    1 with trellises; else left open (cli/quantize.h: sb_quantize_choose_least)
+ *   min_bits    1 with trellises; else left open (sb_quantize_choose_least)
  *   tune_seqs   round_seqs with gptq, else 0
  *   tune_norms  yes with trellises, else no
  *   tune_epochs 2 with trellises, else 1
@@ -126,6 +127,12 @@ sb_status sb_quantize_settle(sb_quantize_request *request, const char *command, 
 
 /* The kind of codes that a settled request asks for. Pure. */
 sb_code_kind sb_quantize_code_kind(const sb_quantize_request *request);
+
+/* Chooses --min-bits of a settled request where it was left open: 2, or 1 where the budget is below
+ * uniform 2 bits. Pure. */
+void sb_quantize_choose_least(sb_quantize_request *request, const sb_arch *arch);
+/* The budget of the layers, once --min-bits is chosen. Pure. */
+sb_budget sb_quantize_budget(const sb_quantize_request *request);
 
 /* The times that a settled request's model is rounded: once, or as the search for trellis codes
  * asks (alloc/allocate_trellis.h). Pure. */

@@ -61,17 +61,19 @@ static void check_kind(const sb_model *m, sb_reorder mode, sb_budget b) {
   const double orders = sb_model_order_bits(m, mode), weights = (double)m->arch.linear_parameters;
   const double exact = (double)least / weights + orders;
   b.bits = orders + (double)least / weights * 0.9;
-  assert_fails(sb_budget_check(m, mode, &b), SB_ERR_RANGE, "effective bits a weight");
+  assert_fails(sb_budget_check(&m->arch, &m->blocking, mode, &b), SB_ERR_RANGE,
+               "effective bits a weight");
   read_range(&low, &high);
   assert_true(low <= high && low >= exact * (1 - 1e-12) && low < exact * 1.0011);
   const double named[] = {low, high, exact * (1 + 1e-15)};
   for (int i = 0; i < 3; i++) {
     b.bits = named[i];
-    assert_ok(sb_budget_check(m, mode, &b));
+    assert_ok(sb_budget_check(&m->arch, &m->blocking, mode, &b));
     if (mode == m->orders.mode) assert_true(sb_budget_storage(m, &b) >= least - maps);
   }
   b.bits = fmax((double)most / weights + orders, low) * 1.0015;
-  assert_fails(sb_budget_check(m, mode, &b), SB_ERR_RANGE, "effective bits a weight");
+  assert_fails(sb_budget_check(&m->arch, &m->blocking, mode, &b), SB_ERR_RANGE,
+               "effective bits a weight");
 }
 
 static void named_limits_are_accepted(void **state) {
@@ -98,9 +100,9 @@ static void one_bit_dearer_than_two(void **state) {
   make(&m, 128, 352, (sb_blocking){128, 8, SB_GRID_ASYMMETRIC});
   assert_true(sb_model_uniform_bits(&m, 1) > 4.9 && sb_model_uniform_bits(&m, 2) < 4.3);
   const sb_budget b = {4.3, 1, 8, SB_WIDTH_OF_BLOCK}, too_low = {4.2, 1, 8, SB_WIDTH_OF_BLOCK};
-  assert_ok(sb_budget_check(&m, SB_REORDER_NONE, &b));
-  assert_fails(sb_budget_check(&m, SB_REORDER_NONE, &too_low), SB_ERR_RANGE, "can have 4.2",
-               " to 11");
+  assert_ok(sb_budget_check(&m.arch, &m.blocking, SB_REORDER_NONE, &b));
+  assert_fails(sb_budget_check(&m.arch, &m.blocking, SB_REORDER_NONE, &too_low), SB_ERR_RANGE,
+               "can have 4.2", " to 11");
   release(&m);
 }
 

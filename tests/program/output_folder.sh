@@ -12,6 +12,8 @@ run 2 verify "$dir/made" --json "$dir/verify.json"
 run 2 quantize "$model" --calib "$calib" --seqs 2 --seqlen 32 --bits 2.8 --quantizer rtn -o "$dir/again" --allocation "$dir/bits" \
   --json "$dir/again.json"
 [ "$(value "$dir/again.json" content_hash)" = "$(value "$dir/made.json" content_hash)" ] || fail "--allocation: other frames"
+refuses 2 "bits: these bits take 2.[78][0-9]* effective bits a weight, more than --bits 2.5" quantize "$model" --calib "$calib" --seqs 2 \
+  --seqlen 32 --bits 2.5 --quantizer rtn -o "$dir/not" --allocation "$dir/bits"
 
 # In float32 nothing is lost: the exported folder is the same model.
 run 2 export "$dir/made" -o "$dir/f32" --dtype f32 --file-size 0.004
