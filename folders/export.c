@@ -53,6 +53,19 @@ static sb_status write_ordered(job *j, const sb_place *place, size_t first, size
   return SB_OK;
 }
 
+/* A unit of a model of codes, dequantized to `type`. */
+static void decode(const job *j, const sb_place *place, size_t unit, const void *data, void *out,
+                   sb_dtype type) {
+  const sb_matrix *matrix = sb_model_place_matrix(j->m, place);
+  sb_blockrow_decode(out, type, data, &matrix->tiling, sb_place_block_row(j->m, place, unit), 0,
+                     sb_tiling_block_cols(&matrix->tiling), sb_model_code_kind(j->m, matrix),
+                     sb_model_col_factors(j->m, matrix));
+}
+
+static bool is_coded(const job *j, const sb_place *place) {
+  return j->m->coding == SB_CODING_CODES && sb_model_place_matrix(j->m, place);
+}
+
 /* A value of the block row that was finite and is not any more in the type written. */
 static sb_status check_range(const job *j, const sb_place *place, size_t unit, const void *data,
                              size_t rows) {
@@ -63,14 +76,10 @@ static sb_status check_range(const job *j, const sb_place *place, size_t unit, c
   size_t first;
   if (type == SB_F32 || at == count) return SB_OK;
   sb_place_rows(m, place, unit, &first, &rows);
-  if (t->is_linear && m->coding == SB_CODING_CODES) {
-    const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
-    sb_blockrow_decode(j->wide, SB_F32, data, tiling, unit, 0, sb_tiling_block_cols(tiling),
-                       m->blocking.code_kind,
-                       sb_model_col_factors(m, sb_model_place_matrix(m, place)));
-  } else {
+  if (is_coded(j, place))
+    decode(j, place, unit, data, j->wide, SB_F32);
+  else
     sb_to_f32(j->wide, data, m->dtypes[place->tensor], count);
-  }
   return sb_hf_folder_range_error(t, first + at / t->cols, at % t->cols, j->wide[at], type);
 }
 
@@ -81,11 +90,8 @@ static sb_status write_unit(void *context, sb_model *m, const sb_place *place, s
   const sb_dtype type = type_of(j, place->tensor);
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
-  if (t->is_linear && m->coding == SB_CODING_CODES) {
-    const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
-    sb_blockrow_decode(j->row, type, data, tiling, unit, 0, sb_tiling_block_cols(tiling),
-                       m->blocking.code_kind,
-                       sb_model_col_factors(m, sb_model_place_matrix(m, place)));
+  if (is_coded(j, place)) {
+    decode(j, place, unit, data, j->row, type);
   } else if (m->dtypes[place->tensor] == type) {
     memcpy(j->row, data, rows * t->cols * sb_dtype_size(type));
   } else {

@@ -72,6 +72,12 @@ static sb_status list(job *j) {
                    "%s: its codes are of kind %s, and --format exl3 takes those of quantize "
                    "--widths-for exl3",
                    j->source, sb_code_kind_names[m->blocking.code_kind]);
+  for (size_t i = 0; i < m->table_count; i++)
+    if (m->tables[i].coded)
+      return sb_fail(SB_ERR_UNSUPPORTED,
+                     "%s: %s is on grids of mixed widths, which EXL3 does not have; quantize with "
+                     "--head-bits 16 --embed-bits 16",
+                     j->source, m->arch.tensors[m->tables[i].matrix.tensor].name);
   SB_TRY(sb_exl3_check_sides(&m->arch));
   SB_TRY(sb_exl3_check_widths(m));
   SB_TRY(sb_alloc(&j->specs, most, sizeof *j->specs, "tensors"));

@@ -23,7 +23,8 @@
 /* Writes folder `out`, which was begun with the side files of the output folder `source`, from
  * `model` (SB_CODING_CODES), which was loaded from there, and commits it; *bits = codes per weight
  * of the matrices. Files, index and ranks as in sb_export_dequantized. SB_ERR_UNSUPPORTED: other
- * codes than EXL3's, a matrix that EXL3 cannot carry (model/exl3.h). SB_ERR_FORMAT: a block with a
+ * codes than EXL3's, so embedding or LM head on grids, a matrix that EXL3 cannot carry
+ * (model/exl3.h). SB_ERR_FORMAT: a block with a
  * scale. Collective; all ranks fail together. Memory beside the model: O(tensors). Writes are of
  * block rows x 16 channels: 512 bytes at 2 bits in blocks of 128 rows. */
 sb_status sb_export_exl3(sb_model *model, const char *source, sb_destination *out,

@@ -19,8 +19,8 @@
 typedef struct folder {
   const char *path;
   sb_shardset *shards;
-  uint8_t *bits; /* this rank's owned blocks, as they are read */
-  size_t bits_read;
+  uint8_t *bits, *table_bits; /* of this rank's blocks of layers, and of tables, as they are read */
+  size_t bits_read, table_bits_read;
 } folder;
 
 bool sb_output_is(const char *path) {
@@ -57,11 +57,13 @@ static sb_status read_unit(void *context, sb_model *m, const sb_place *place, si
   if (flaw)
     return sb_fail(SB_ERR_FORMAT, "%s: block row %u of %s: %s; copy it again, or quantize again",
                    sb_shard_reader_path(reader), entry->row, t->name, flaw);
-  if (!t->is_linear) return SB_OK;
-  const sb_tiling *tiling = &sb_model_place_matrix(m, place)->tiling;
-  SB_TRY(sb_blockrow_read_bits(f->bits + f->bits_read, data, (size_t)entry->raw_bytes, tiling, unit,
-                               m->blocking.code_kind));
-  f->bits_read += sb_tiling_block_cols(tiling);
+  const sb_matrix *matrix = sb_model_place_matrix(m, place);
+  if (!matrix) return SB_OK;
+  size_t *read = t->is_linear ? &f->bits_read : &f->table_bits_read;
+  SB_TRY(sb_blockrow_read_bits((t->is_linear ? f->bits : f->table_bits) + *read, data,
+                               (size_t)entry->raw_bytes, &matrix->tiling,
+                               sb_place_block_row(m, place, unit), sb_model_code_kind(m, matrix)));
+  *read += sb_tiling_block_cols(&matrix->tiling);
   return SB_OK;
 }
 
@@ -76,12 +78,16 @@ sb_status sb_output_load(const sb_world *world, const char *path, sb_model **out
   SB_THEN(sb_model_lay_out(m, unit_bytes, &f));
   SB_THEN(sb_factors_choose(m));
   SB_THEN(sb_world_agree(world, sb_alloc(&f.bits, sb_model_owned_count(m), 1, "bit map")));
+  SB_THEN(
+      sb_world_agree(world, sb_alloc(&f.table_bits, sb_model_owned_table_count(m), 1, "bit map")));
   SB_THEN(sb_world_agree(world, sb_model_visit_owned(m, read_unit, &f)));
   SB_THEN(sb_model_set_bits(m, f.bits));
+  SB_THEN(sb_model_set_table_bits(m, f.table_bits));
   SB_THEN(sb_world_agree(world, world->rank == 0 ? sb_stored_orders_read(m, f.shards) : SB_OK));
   SB_THEN(sb_stored_orders_share(m));
   sb_shardset_close(&f.shards);
   sb_free(&f.bits);
+  sb_free(&f.table_bits);
   if (status == SB_OK) sb_model_check(*out);
   if (status != SB_OK) sb_model_free(out);
   return status;

@@ -12,6 +12,43 @@
 
 /* ---- the manifest ---- */
 
+/* The number of the table that a tensor is, before the model is laid out; SB_TABLES for others. */
+static size_t table_of(const sb_model *m, size_t tensor) {
+  const sb_role role = m->arch.tensors[tensor].role;
+  return role == SB_ROLE_EMBED ? 0 : role == SB_ROLE_LM_HEAD ? 1 : SB_TABLES;
+}
+
+static bool is_coded(const sb_model *m, size_t tensor) {
+  const size_t table = table_of(m, tensor);
+  return m->arch.tensors[tensor].is_linear || (table < SB_TABLES && m->tables[table].coded);
+}
+
+static sb_code_kind kind_of(const sb_model *m, size_t tensor) {
+  const sb_code_kind kind = m->blocking.code_kind;
+  return m->arch.tensors[tensor].is_linear ? kind : sb_table_code_kind(kind);
+}
+
+/* A table may be quantized or not; the manifest says so, and names its codes. */
+static sb_status check_kind(sb_model *m, const sb_manifest_tensor *u, size_t tensor,
+                            const char *path) {
+  const sb_model_tensor *t = &m->arch.tensors[tensor];
+  const size_t table = table_of(m, tensor);
+  if (table < SB_TABLES) m->tables[table].coded = u->kind == SB_TENSOR_QUANTIZED;
+  if (u->kind != (is_coded(m, tensor) ? SB_TENSOR_QUANTIZED : SB_TENSOR_RAW))
+    return sb_fail(SB_ERR_FORMAT, "%s/%s: %s is %s, which contradicts its config", path,
+                   SB_MANIFEST_NAME, t->name,
+                   u->kind == SB_TENSOR_QUANTIZED ? "quantized" : "not quantized");
+  const char *codes =
+      t->is_linear || !is_coded(m, tensor) ? NULL : sb_code_kind_names[kind_of(m, tensor)];
+  if (codes ? !u->codes || strcmp(codes, u->codes) != 0 : u->codes != NULL)
+    return sb_fail(SB_ERR_UNSUPPORTED,
+                   "%s/%s: the codes of %s are '%.40s', expected %s; update shardbits, or quantize "
+                   "again",
+                   path, SB_MANIFEST_NAME, t->name, u->codes ? u->codes : "not named",
+                   codes ? codes : "those of the folder");
+  return SB_OK;
+}
+
 /* The manifest's tensors against the ones its config asks for. */
 static sb_status check_tensors(sb_model *m, const sb_manifest *manifest, const char *path) {
   if (manifest->tensor_count < m->arch.count)
@@ -23,14 +60,13 @@ static sb_status check_tensors(sb_model *m, const sb_manifest *manifest, const c
     const sb_manifest_tensor *u = &manifest->tensors[i];
     bool same = strcmp(t->name, u->name) == 0 && t->dims == u->dims &&
                 u->shape[0] == (t->dims == 1 ? t->cols : t->rows) &&
-                (t->dims == 1 || u->shape[1] == t->cols) &&
-                u->kind == (t->is_linear ? SB_TENSOR_QUANTIZED : SB_TENSOR_RAW) &&
-                sb_dtype_is_weight(u->dtype);
+                (t->dims == 1 || u->shape[1] == t->cols) && sb_dtype_is_weight(u->dtype);
     if (!same)
       return sb_fail(
           SB_ERR_FORMAT,
           "%s/%s: tensor %zu is %s, which contradicts its config (expected %s, %zu x %zu)", path,
           SB_MANIFEST_NAME, i, u->name, t->name, t->rows, t->cols);
+    SB_TRY(check_kind(m, u, i, path));
     if (t->is_linear && manifest->codes && u->col_signs != sb_model_col_key(t->layer, t->input))
       return sb_fail(SB_ERR_FORMAT,
                      "%s/%s: %s has col_signs %016llx, expected %016llx: quantize again", path,
@@ -74,8 +110,8 @@ static sb_tiling tiling_of(const sb_model *m, size_t tensor) {
 static void allowed(const sb_model *m, size_t tensor, size_t row, size_t *least, size_t *most) {
   const sb_model_tensor *t = &m->arch.tensors[tensor];
   const sb_tiling tiling = tiling_of(m, tensor);
-  if (t->is_linear)
-    sb_blockrow_range(&tiling, row, m->blocking.code_kind, least, most);
+  if (is_coded(m, tensor))
+    sb_blockrow_range(&tiling, row, kind_of(m, tensor), least, most);
   else
     *least = *most =
         sb_model_row_bytes(m, tensor) * (t->dims == 1 ? 1 : sb_tiling_rows_of(&tiling, row));
@@ -147,21 +183,20 @@ static const char *trellis_flaw(sb_code_kind kind) {
 static const char *flaw_of_blocks(const sb_model *m, const sb_shard_entry *entry,
                                   const uint8_t *packed) {
   const sb_tiling tiling = tiling_of(m, entry->tensor);
+  const sb_code_kind kind = kind_of(m, entry->tensor);
   scales s = {packed, true};
   sb_flaw flaw;
-  if (!sb_blockrow_is_valid(packed, (size_t)entry->raw_bytes, &tiling, entry->row,
-                            m->blocking.code_kind, &flaw))
-    return sb_is_trellis(m->blocking.code_kind)
-               ? trellis_flaw(m->blocking.code_kind)
-               : "its bit map names widths that do not make its size";
-  if (sb_is_trellis(m->blocking.code_kind)) return NULL;
-  sb_blockrow_scales(&tiling, entry->row, packed, m->blocking.code_kind, look_at_scale, &s);
+  if (!sb_blockrow_is_valid(packed, (size_t)entry->raw_bytes, &tiling, entry->row, kind, &flaw))
+    return sb_is_trellis(kind) ? trellis_flaw(kind)
+                               : "its bit map names widths that do not make its size";
+  if (sb_is_trellis(kind)) return NULL;
+  sb_blockrow_scales(&tiling, entry->row, packed, kind, look_at_scale, &s);
   return s.finite ? NULL : "a scale in it is NaN or infinite";
 }
 
 const char *sb_output_flaw(const sb_model *m, const sb_shard_entry *entry, const void *raw) {
   if (entry->tensor >= m->arch.count) return NULL;
-  if (m->arch.tensors[entry->tensor].is_linear) return flaw_of_blocks(m, entry, raw);
+  if (is_coded(m, entry->tensor)) return flaw_of_blocks(m, entry, raw);
   const sb_dtype dtype = m->dtypes[entry->tensor];
   const size_t count = (size_t)entry->raw_bytes / sb_dtype_size(dtype);
   return sb_finite_first_bad(raw, dtype, count) == count ? NULL : "it has a NaN or an infinity";

@@ -10,8 +10,9 @@
 /* Reads the manifest of folder `path`, holds it to its config and the limits of sizes
  * (base/limits.h), then opens its shards and holds the size of every frame to its tensor's shape,
  * so that none takes more memory than a block row has. Fills config, arch, blocking, dtypes, orders
- * (their names, not their numbers) of *model; the caller releases them, and *shards, in any case.
- * SB_ERR_IO, SB_ERR_FORMAT, SB_ERR_UNSUPPORTED name the file. Local. O(frames). */
+ * (their names, not their numbers) and tables[].coded of *model; the caller releases them, and
+ * *shards, in any case. SB_ERR_IO, SB_ERR_FORMAT, SB_ERR_UNSUPPORTED name the file. Local.
+ * O(frames). */
 sb_status sb_output_open(const char *path, sb_model *model, sb_shardset **shards);
 
 /* What is wrong with the content of a frame, raw[entry->raw_bytes], of a folder that was opened;

@@ -27,25 +27,47 @@ uint64_t sb_output_other_bytes(const sb_model *m) {
   return bytes;
 }
 
+/* Adds the codes of a matrix' block rows; returns their bytes. */
+static uint64_t matrix_bytes(const sb_model *m, const sb_matrix *matrix, uint64_t *code_bits) {
+  const sb_tiling *tiling = &matrix->tiling;
+  const size_t cols = sb_tiling_block_cols(tiling);
+  uint64_t bytes = 0;
+  for (size_t r = 0; r < sb_tiling_block_rows(tiling); r++) {
+    const uint8_t *bits = m->bits + matrix->first_block + r * cols;
+    bytes += sb_blockrow_bytes(tiling, r, bits, sb_model_code_kind(m, matrix));
+    for (size_t j = 0; j < cols; j++)
+      *code_bits += (uint64_t)bits[j] * sb_tiling_rows_of(tiling, r) * sb_tiling_cols_of(tiling, j);
+  }
+  return bytes;
+}
+
+static sb_output_table table_figures(const sb_model *m, const sb_table *table) {
+  const size_t rows = table->matrix.tiling.rows;
+  sb_output_table out = {.weights = (uint64_t)rows * table->matrix.tiling.cols};
+  uint64_t codes = 0;
+  out.bytes = table->coded ? matrix_bytes(m, &table->matrix, &codes)
+                           : (uint64_t)rows * sb_model_row_bytes(m, table->matrix.tensor);
+  out.bits = 8.0 * (double)out.bytes / (double)out.weights;
+  return out;
+}
+
 void sb_output_figures(const sb_model *m, sb_output_stats *out) {
   memset(out, 0, sizeof *out);
   for (size_t i = 0; i < m->arch.matrix_count; i++) {
-    const sb_matrix *matrix = &m->matrices[i];
-    const sb_tiling *tiling = &matrix->tiling;
-    size_t cols = sb_tiling_block_cols(tiling);
-    for (size_t r = 0; r < sb_tiling_block_rows(tiling); r++) {
-      const uint8_t *bits = m->bits + matrix->first_block + r * cols;
-      out->quantized_bits +=
-          8u * (uint64_t)sb_blockrow_bytes(tiling, r, bits, m->blocking.code_kind);
-      for (size_t j = 0; j < cols; j++)
-        out->code_bits +=
-            (uint64_t)bits[j] * sb_tiling_rows_of(tiling, r) * sb_tiling_cols_of(tiling, j);
-    }
+    const sb_tiling *tiling = &m->matrices[i].tiling;
+    out->quantized_bits += 8u * matrix_bytes(m, &m->matrices[i], &out->code_bits);
     out->quantized_weights += (uint64_t)tiling->rows * tiling->cols;
   }
   out->quantized_bits +=
       8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
   out->other_bytes = sb_output_other_bytes(m);
+  out->bytes = out->quantized_bits / 8 + out->other_bytes;
+  for (size_t i = 0; i < m->table_count; i++) {
+    out->tables[i] = table_figures(m, &m->tables[i]);
+    if (m->tables[i].coded) out->bytes += out->tables[i].bytes;
+  }
+  out->weights = m->arch.parameters;
+  out->file_bits = 8.0 * (double)out->bytes / (double)out->weights;
   out->effective_bits = (double)out->quantized_bits / (double)out->quantized_weights;
   out->code_bits_mean = (double)out->code_bits / (double)out->quantized_weights;
 }
@@ -72,19 +94,20 @@ static sb_status add_blockrow(shard *s, const sb_model *m, const sb_place *place
                               const void *data) {
   const sb_matrix *matrix = sb_model_place_matrix(m, place);
   const sb_tiling *tiling = &matrix->tiling;
-  const size_t cols = sb_tiling_block_cols(tiling);
-  const uint8_t *bits = m->bits + matrix->first_block + unit * cols;
-  const size_t bytes = sb_blockrow_bytes(tiling, unit, bits, m->blocking.code_kind);
+  const size_t cols = sb_tiling_block_cols(tiling), row = sb_place_block_row(m, place, unit);
+  const sb_code_kind kind = sb_model_code_kind(m, matrix);
+  const uint8_t *bits = m->bits + matrix->first_block + row * cols;
+  const size_t bytes = sb_blockrow_bytes(tiling, row, bits, kind);
   sb_block_part *parts = NULL;
   SB_TRY(sb_alloc(&s->sections[s->count], 1 + SB_BLOCK_PARTS * cols, sizeof(sb_section),
                   "coded block row"));
   SB_TRY(sb_alloc(&parts, 1 + SB_BLOCK_PARTS * cols, sizeof *parts, "coded block row"));
-  const size_t count = sb_blockrow_parts(parts, tiling, unit, bits, m->blocking.code_kind);
+  const size_t count = sb_blockrow_parts(parts, tiling, row, bits, kind);
   for (size_t i = 0; i < count; i++)
     s->sections[s->count][i] = (sb_section){parts[i].bytes, parts[i].kind};
   sb_free(&parts);
   s->frames[s->count] = (sb_frame_in){.tensor = (uint32_t)place->tensor,
-                                      .row = (uint32_t)unit,
+                                      .row = (uint32_t)row,
                                       .filter = SB_FILTER_SECTIONS,
                                       .raw = data,
                                       .bytes = bytes,
@@ -139,6 +162,20 @@ static void shard_name(char *out, size_t size, int rank, int ranks) {
   snprintf(out, size, "shard-%05d-of-%05d.sbz", rank + 1, ranks);
 }
 
+/* Tables name their codes, since they are grids whatever the layers' are. */
+static sb_status describe_codes(const sb_model *m, size_t tensor, sb_manifest_tensor *out) {
+  const sb_model_tensor *t = &m->arch.tensors[tensor];
+  const sb_table *table = sb_model_table(m, tensor);
+  if (t->is_linear) {
+    out->kind = SB_TENSOR_QUANTIZED;
+    out->col_signs = sb_model_col_key(t->layer, t->input);
+  }
+  if (!table || !table->coded) return SB_OK;
+  out->kind = SB_TENSOR_QUANTIZED;
+  out->codes = strdup(sb_code_kind_names[sb_model_code_kind(m, &table->matrix)]);
+  return out->codes ? SB_OK : sb_fail(SB_ERR_MEMORY, "manifest: out of memory");
+}
+
 static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
   for (size_t i = 0; i < m->arch.count; i++) {
     const sb_model_tensor *t = &m->arch.tensors[i];
@@ -149,9 +186,9 @@ static sb_status describe_tensors(const sb_model *m, sb_manifest *manifest) {
     out->dims = t->dims;
     out->shape[0] = t->dims == 1 ? t->cols : t->rows;
     out->shape[1] = t->dims == 1 ? 0 : t->cols;
-    out->kind = t->is_linear ? SB_TENSOR_QUANTIZED : SB_TENSOR_RAW;
+    out->kind = SB_TENSOR_RAW;
     out->frames = sb_manifest_frames(t->dims, out->shape, m->blocking.rows);
-    if (t->is_linear) out->col_signs = sb_model_col_key(t->layer, t->input);
+    SB_TRY(describe_codes(m, i, out));
   }
   return sb_stored_orders_describe(m, manifest);
 }
@@ -242,7 +279,7 @@ sb_status sb_output_write(sb_model *m, sb_destination *out, int level, sb_output
   sb_output_figures(m, stats);
   sb_destination_writes(out);
   /* Asked before any rank writes: what they write would count as missing. */
-  SB_TRY(sb_destination_require(out, stats->quantized_bits / 8 + stats->other_bytes));
+  SB_TRY(sb_destination_require(out, stats->bytes));
   SB_TRY(sb_destination_commit(out, write_files(m, out, level, stats)));
   return sb_mpi_bcast(stats, sizeof *stats, 0, m->world->comm);
 }

@@ -32,7 +32,10 @@ sb_status sb_manifest_allocate(sb_manifest *m, size_t tensors, size_t shards) {
 }
 
 void sb_manifest_free(sb_manifest *m) {
-  for (size_t i = 0; m->tensors && i < m->tensor_count; i++) free(m->tensors[i].name);
+  for (size_t i = 0; m->tensors && i < m->tensor_count; i++) {
+    free(m->tensors[i].name);
+    free(m->tensors[i].codes);
+  }
   for (size_t i = 0; m->shards && i < m->shard_count; i++) free(m->shards[i].file);
   sb_free(&m->tensors);
   sb_free(&m->shards);
@@ -64,6 +67,9 @@ static sb_status check_tensor(const char *path, const sb_manifest *m, const sb_m
   if (t->kind == SB_TENSOR_ORDER && t->dims != 1)
     return sb_fail(SB_ERR_FORMAT, "%s: the order '%s' has %zu dimensions, not one", path, t->name,
                    t->dims);
+  if (t->kind != SB_TENSOR_QUANTIZED && t->codes)
+    return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has codes, which only quantized ones have", path,
+                   t->name);
   if (t->kind != SB_TENSOR_QUANTIZED && (t->row_order || t->col_order))
     return sb_fail(SB_ERR_FORMAT, "%s: tensor '%s' has an order, which only quantized ones have",
                    path, t->name);
@@ -192,7 +198,24 @@ static sb_status get_order(const char *path, const char *where, const json_t *ob
   return SB_OK;
 }
 
-static sb_status read_tensor(const char *path, size_t i, const json_t *object, bool signs,
+/* What belongs to some tensors alone: their codes, the signs of trellis codes, orders. */
+static sb_status read_extras(const char *path, const char *where, const json_t *object,
+                             const sb_manifest *m, sb_manifest_tensor *t) {
+  if (json_object_get(object, "codes")) {
+    if (m->version < 3)
+      return sb_fail(SB_ERR_FORMAT,
+                     "%s: tensor '%s' has codes of its own, which format version %" PRIu64
+                     " does not know",
+                     path, t->name, m->version);
+    SB_TRY(get_string(path, where, object, "codes", &t->codes));
+  }
+  if (m->codes && !t->codes && t->kind == SB_TENSOR_QUANTIZED)
+    SB_TRY(get_hash(path, where, object, "col_signs", &t->col_signs));
+  SB_TRY(get_order(path, where, object, "row_order", &t->row_order));
+  return get_order(path, where, object, "col_order", &t->col_order);
+}
+
+static sb_status read_tensor(const char *path, size_t i, const json_t *object, const sb_manifest *m,
                              sb_manifest_tensor *t) {
   char where[40];
   const char *dtype;
@@ -218,10 +241,7 @@ static sb_status read_tensor(const char *path, size_t i, const json_t *object, b
   }
   SB_TRY(get_choice(path, where, object, "kind", kind_names, 3, &kind));
   t->kind = (sb_tensor_kind)kind;
-  if (signs && t->kind == SB_TENSOR_QUANTIZED)
-    SB_TRY(get_hash(path, where, object, "col_signs", &t->col_signs));
-  SB_TRY(get_order(path, where, object, "row_order", &t->row_order));
-  SB_TRY(get_order(path, where, object, "col_order", &t->col_order));
+  SB_TRY(read_extras(path, where, object, m, t));
   return get_size(path, where, object, "frames", &t->frames);
 }
 
@@ -235,30 +255,27 @@ static sb_status read_shard(const char *path, size_t i, const json_t *object,
   return get_hash(path, where, object, "index_checksum", &s->index_checksum);
 }
 
-static sb_status check_format(const char *path, const json_t *root) {
+static sb_status check_format(const char *path, const json_t *root, uint64_t *version) {
   const char *format;
-  uint64_t version;
   SB_TRY(sb_json_get_string(path, "", root, "format", &format));
   if (strcmp(format, format_name) != 0)
     return sb_fail(SB_ERR_FORMAT, "%s: its format is '%s', not '%s'", path, format, format_name);
-  SB_TRY(sb_json_get_u64(path, "", root, "format_version", INT64_MAX, &version));
-  if (version == 0 || version > SB_FORMAT_VERSION)
+  SB_TRY(sb_json_get_u64(path, "", root, "format_version", INT64_MAX, version));
+  if (*version == 0 || *version > SB_FORMAT_VERSION)
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s: is of format version %" PRIu64
                    "; this program reads up to %d: update shardbits",
-                   path, version, SB_FORMAT_VERSION);
+                   path, *version, SB_FORMAT_VERSION);
   return SB_OK;
 }
 
 /* What codes stand for: the symmetry of grids, or another kind's name. */
 static sb_status read_codes(const char *path, const json_t *root, sb_manifest *m) {
   int symmetry;
-  uint64_t version;
-  SB_TRY(sb_json_get_u64(path, "", root, "format_version", INT64_MAX, &version));
-  if (json_object_get(root, "codes") && version < 3)
+  if (json_object_get(root, "codes") && m->version < 3)
     return sb_fail(SB_ERR_FORMAT,
                    "%s: has codes other than grids, which format version %" PRIu64 " does not know",
-                   path, version);
+                   path, m->version);
   if (json_object_get(root, "codes")) return get_string(path, "", root, "codes", &m->codes);
   SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, 2, &symmetry));
   m->symmetric = symmetry == 1;
@@ -267,7 +284,7 @@ static sb_status read_codes(const char *path, const json_t *root, sb_manifest *m
 
 static sb_status read_root(const char *path, const json_t *root, sb_manifest *m) {
   json_t *tensors, *shards, *blocks, *totals;
-  SB_TRY(check_format(path, root));
+  SB_TRY(check_format(path, root, &m->version));
   SB_TRY(get_string(path, "", root, "program_version", &m->program_version));
   SB_TRY(sb_json_get_object(path, "", root, "model", &m->model));
   json_incref(m->model);
@@ -279,7 +296,7 @@ static sb_status read_root(const char *path, const json_t *root, sb_manifest *m)
   SB_TRY(sb_json_get_array(path, "", root, "shards", &shards));
   SB_TRY(sb_manifest_allocate(m, json_array_size(tensors), json_array_size(shards)));
   for (size_t i = 0; i < m->tensor_count; i++)
-    SB_TRY(read_tensor(path, i, json_array_get(tensors, i), m->codes != NULL, &m->tensors[i]));
+    SB_TRY(read_tensor(path, i, json_array_get(tensors, i), m, &m->tensors[i]));
   for (size_t i = 0; i < m->shard_count; i++)
     SB_TRY(read_shard(path, i, json_array_get(shards, i), &m->shards[i]));
   SB_TRY(sb_json_get_object(path, "", root, "totals", &totals));
@@ -321,7 +338,8 @@ static json_t *tensor_json(const sb_manifest *m, const sb_manifest_tensor *t) {
   json_t *out =
       json_pack("{s:s, s:s, s:o, s:s, s:I}", "name", t->name, "dtype", sb_dtype_name(t->dtype),
                 "shape", shape, "kind", kind_names[t->kind], "frames", (json_int_t)t->frames);
-  if (out && m->codes && t->kind == SB_TENSOR_QUANTIZED)
+  if (out && t->codes) json_object_set_new(out, "codes", json_string(t->codes));
+  if (out && m->codes && !t->codes && t->kind == SB_TENSOR_QUANTIZED)
     json_object_set_new(out, "col_signs", hash_text(t->col_signs));
   if (out && t->row_order)
     json_object_set_new(out, "row_order", json_integer((json_int_t)t->row_order - 1));
@@ -336,10 +354,12 @@ static json_t *shard_json(const sb_manifest_shard *s) {
 }
 
 static int version_of(const sb_manifest *m) {
-  if (m->codes) return 3;
-  for (size_t i = 0; i < m->tensor_count; i++)
-    if (m->tensors[i].kind == SB_TENSOR_ORDER) return 2;
-  return 1;
+  int version = m->codes ? 3 : 1;
+  for (size_t i = 0; i < m->tensor_count; i++) {
+    if (m->tensors[i].codes) return 3;
+    if (m->tensors[i].kind == SB_TENSOR_ORDER && version < 2) version = 2;
+  }
+  return version;
 }
 
 sb_status sb_manifest_write(const char *folder, const sb_manifest *m) {

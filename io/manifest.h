@@ -19,7 +19,8 @@
 #define SB_MANIFEST_NAME "manifest.json"
 
 /* The newest format that this program reads. A folder is written as the oldest one that has all
- * that is in it: 1, 2 where there are orders, 3 where codes are no grids'. */
+ * that is in it: 1, 2 where there are orders, 3 where codes are no grids', or tensors name their
+ * own. */
 enum { SB_FORMAT_VERSION = 3 };
 
 /* RAW: as in the source. QUANTIZED: packed block rows. ORDER: a vector, the places in the source of
@@ -36,7 +37,9 @@ typedef struct sb_manifest_tensor {
   size_t frames;               /* block rows, numbered from 0; see sb_manifest_frames */
   size_t row_order, col_order; /* of a quantized one: 1 + the tensor that holds its order; 0: rows
                                   or columns are in place */
-  uint64_t col_signs;          /* of a quantized one whose codes are no grids' */
+  char *codes;        /* of a quantized one: name of its own kind of codes, which are grids;
+                         NULL: as the folder's */
+  uint64_t col_signs; /* of a quantized one whose codes are no grids' */
 } sb_manifest_tensor;
 
 typedef struct sb_manifest_shard {
@@ -47,6 +50,7 @@ typedef struct sb_manifest_shard {
 /* Strings, arrays and `model` are owned (malloc, json_incref); zero-initialise,
  * fill, release with sb_manifest_free. */
 typedef struct sb_manifest {
+  uint64_t version; /* of the format, as it was read; writing chooses it */
   char *program_version;
   json_t *model;                 /* opaque object */
   size_t block_rows, block_cols; /* elements */
@@ -67,7 +71,7 @@ size_t sb_manifest_frames(size_t dims, const size_t *shape, size_t block_rows);
 
 /* Allocates tensors and shards (zeroed) of the given numbers. */
 sb_status sb_manifest_allocate(sb_manifest *manifest, size_t tensors, size_t shards);
-/* Reads and validates folder/manifest.json; the caller judges the name of its codes. SB_ERR_IO when
+/* Reads and validates folder/manifest.json; the caller judges the names of codes. SB_ERR_IO when
  * it is missing, SB_ERR_FORMAT, SB_ERR_UNSUPPORTED for a newer format. On failure *out is empty. */
 sb_status sb_manifest_read(const char *folder, sb_manifest *out);
 /* Validates and writes folder/manifest.json atomically; program_version

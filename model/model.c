@@ -110,7 +110,7 @@ const sb_matrix *sb_model_place_matrix(const sb_model *m, const sb_place *place)
 
 sb_code_kind sb_model_code_kind(const sb_model *m, const sb_matrix *matrix) {
   const sb_code_kind kind = m->blocking.code_kind;
-  return sb_matrix_is_table(m, matrix) && sb_is_trellis(kind) ? SB_GRID_ASYMMETRIC : kind;
+  return sb_matrix_is_table(m, matrix) ? sb_table_code_kind(kind) : kind;
 }
 
 size_t sb_model_first_block(const sb_model *m, size_t layer) {

@@ -124,8 +124,12 @@ const sb_matrix *sb_model_place_matrix(const sb_model *model, const sb_place *pl
 static inline size_t sb_place_block_row(const sb_model *model, const sb_place *place, size_t unit) {
   return place->first_row / model->blocking.rows + unit;
 }
-/* The kind of a matrix' codes: the model's; of a table always grids, symmetric ones where the
- * layers' are. */
+/* The kind of the codes of tables where the layers' is `layers`: grids, symmetric ones where theirs
+ * are. */
+static inline sb_code_kind sb_table_code_kind(sb_code_kind layers) {
+  return layers == SB_GRID_SYMMETRIC ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
+}
+/* The kind of a matrix' codes: the model's, or of a table sb_table_code_kind. */
 sb_code_kind sb_model_code_kind(const sb_model *model, const sb_matrix *matrix);
 /* Blocks, and groups, of the layers before `layer`; of the whole model for layer == layers. */
 size_t sb_model_first_block(const sb_model *model, size_t layer);

@@ -26,8 +26,11 @@ static void check_tensors(const golden *source, const char *folder, sb_dtype dty
     const sb_model_tensor *tensor = &m->arch.tensors[t];
     const size_t count = tensor->rows * tensor->cols;
     float *want = dense_named(source, tensor->name), *got = dense_named(&exported, tensor->name);
-    if (tensor->is_linear) {
-      const sb_matrix *matrix = sb_model_matrix(m, tensor->layer, tensor->matrix);
+    const sb_table *table = sb_model_table(m, t);
+    const sb_matrix *matrix = tensor->is_linear ? sb_model_matrix(m, tensor->layer, tensor->matrix)
+                              : table && table->coded ? &table->matrix
+                                                      : NULL;
+    if (matrix) {
       float *rounded = dense_rounded(want, m, matrix, 0);
       free(want);
       want = rounded;
@@ -43,12 +46,13 @@ typedef struct kind {
   const char *name;
   sb_dtype dtype;
   uint64_t file_bytes;
+  bool tables; /* coded */
 } kind;
 
-static const kind kinds[] = {{"gqa-tied", SB_F32, 1 << 30},
-                             {"mha-untied", SB_BF16, 1 << 30},
-                             {"sharded-f16", SB_F16, 1 << 16},
-                             {"f32-single", SB_F32, 1 << 16}};
+static const kind kinds[] = {
+    {"gqa-tied", SB_F32, 1 << 30, false},    {"gqa-tied", SB_F32, 1 << 30, true},
+    {"mha-untied", SB_BF16, 1 << 30, false}, {"mha-untied", SB_BF16, 1 << 30, true},
+    {"sharded-f16", SB_F16, 1 << 16, false}, {"f32-single", SB_F32, 1 << 16, true}};
 
 /* Exports `coded`, which is in folder `source`, as commands do. */
 static sb_status export(sb_model *coded, const char *source, const char *folder, sb_dtype dtype,
@@ -71,6 +75,7 @@ static void dequantized(void **state) {
     sb_model *coded = NULL, *again = NULL;
     golden_open(&source, &(golden_setup){.name = kinds[i].name, GOLDEN_DEFAULTS});
     golden_mixed_bits(source.model, 1, 8, i);
+    if (kinds[i].tables) golden_mixed_tables(source.model, 1, 8, i);
     golden_write(&source, output, &written);
     EXPECT_OK(sb_output_load(&world, output, &coded));
     EXPECT_OK(export(coded, output, folder, kinds[i].dtype, kinds[i].file_bytes, false, &stats));

@@ -2,6 +2,7 @@
  * of plain rounding to nearest with the allocation's bits, and the loss is the one that the model
  * had before it was written. */
 #include "folders/output_load.h"
+#include "kernels/blockrow.h"
 #include "model/effective_bits.h"
 #include "kernels/shared/trellis.h"
 #include "tests/support/dense.h"
@@ -171,5 +172,126 @@ static void round_trips(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(round_trips)};
+/* ---- coded tables of the vocabulary ---- */
+
+/* A table's block rows that this rank loaded, against plain rounding of the source. */
+typedef struct tables_check {
+  const golden *source; /* with the bits that were written */
+  float *expected[SB_TABLES];
+  size_t seen;
+} tables_check;
+
+static sb_status look_at_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
+                              void *data) {
+  tables_check *c = context;
+  const sb_table *table = sb_model_table(m, place->tensor);
+  if (!table) return SB_OK;
+  const sb_tiling *tiling = &table->matrix.tiling;
+  size_t first, rows;
+  sb_place_rows(m, place, unit, &first, &rows);
+  float *got = calloc(rows * tiling->cols, sizeof *got);
+  sb_blockrow_decode(got, SB_F32, data, tiling, first / m->blocking.rows, 0,
+                     sb_tiling_block_cols(tiling), sb_model_code_kind(m, &table->matrix), NULL);
+  EXPECT(memcmp(got, c->expected[table - m->tables] + first * tiling->cols,
+                rows * tiling->cols * sizeof *got) == 0);
+  free(got);
+  c->seen += rows;
+  return SB_OK;
+}
+
+static void check_tables(const golden *source, const char *folder, const sb_world *of,
+                         const sb_output_stats *written) {
+  tables_check c = {.source = source};
+  sb_model *loaded = NULL;
+  sb_output_stats verified = {0};
+  const sb_model *m = source->model;
+  uint64_t rows = 0, seen;
+  EXPECT_OK(sb_output_load(of, folder, &loaded));
+  EXPECT(loaded->all_blocks == m->all_blocks);
+  EXPECT(memcmp(loaded->bits, m->bits, m->all_blocks) == 0);
+  for (size_t i = 0; i < m->table_count; i++) {
+    float *w = dense_weights(source, &m->tables[i].matrix);
+    EXPECT(loaded->tables[i].coded);
+    c.expected[i] = dense_rounded(w, m, &m->tables[i].matrix, 0);
+    rows += m->tables[i].matrix.tiling.rows;
+    free(w);
+  }
+  EXPECT_OK(sb_model_visit_owned(loaded, look_at_unit, &c));
+  seen = c.seen;
+  EXPECT(MPI_Allreduce(MPI_IN_PLACE, &seen, 1, MPI_UINT64_T, MPI_SUM, of->comm) == MPI_SUCCESS);
+  EXPECT(seen == rows);
+  EXPECT_OK(sb_output_verify(of, folder, SB_NO_TICKER, &verified));
+  EXPECT(verified.content_hash == written->content_hash);
+  for (size_t i = 0; i < m->table_count; i++) free(c.expected[i]);
+  sb_model_free(&loaded);
+}
+
+static sb_status add_bytes(void *context, sb_model *m, const sb_place *place, size_t unit,
+                           void *data) {
+  const size_t at = place->first_unit + unit;
+  (void)data;
+  *(uint64_t *)context +=
+      sb_store_offset(m->store, place->group, at + 1) - sb_store_offset(m->store, place->group, at);
+  return SB_OK;
+}
+
+/* The figures of the whole file against the units of the store, which are what frames hold. */
+static void check_whole(const golden *g, const sb_output_stats *s) {
+  const sb_model *m = g->model;
+  sb_model *coded = NULL;
+  uint64_t bytes = 0, tables = 0;
+  EXPECT_OK(sb_encode_nearest(g->model, &coded));
+  EXPECT_OK(sb_model_visit_owned(coded, add_bytes, &bytes));
+  EXPECT(MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_UINT64_T, MPI_SUM, world.comm) == MPI_SUCCESS);
+  EXPECT(s->bytes == bytes && s->weights == m->arch.parameters);
+  EXPECT(fabs(s->file_bits * (double)s->weights - 8.0 * (double)bytes) < 1e-3);
+  for (size_t i = 0; i < SB_TABLES; i++) {
+    EXPECT((s->tables[i].weights > 0) == (i < m->table_count));
+    tables += s->tables[i].bytes;
+  }
+  EXPECT(s->quantized_bits / 8 + s->other_bytes + tables == bytes);
+  sb_model_free(&coded);
+}
+
+static void with_tables(const char *name, sb_blocking blocking, uint64_t seed) {
+  golden all, one;
+  sb_output_stats by_all, by_one = {0}, plain;
+  const char *folder_all = scratch_path("all"), *folder_one = scratch_path("one");
+  golden_setup setup = {.name = name, GOLDEN_DEFAULTS};
+  setup.blocking = blocking;
+  golden_open(&all, &setup);
+  golden_mixed_bits(all.model, 1, 8, seed);
+  sb_output_figures(all.model, &plain);
+  golden_mixed_tables(all.model, 1, 8, seed);
+  golden_write(&all, folder_all, &by_all);
+  EXPECT(plain.quantized_bits == by_all.quantized_bits && plain.bytes > by_all.bytes);
+  check_whole(&all, &by_all);
+  setup.world = world_alone();
+  if (world.rank == 0) {
+    golden_open(&one, &setup);
+    golden_mixed_bits(one.model, 1, 8, seed);
+    golden_mixed_tables(one.model, 1, 8, seed);
+    golden_write(&one, folder_one, &by_one);
+    EXPECT(by_one.content_hash == by_all.content_hash && by_one.frames == by_all.frames);
+    golden_close(&one);
+  }
+  EXPECT(MPI_Bcast(&by_one, (int)sizeof by_one, MPI_BYTE, 0, world.comm) == MPI_SUCCESS);
+  check_tables(&all, folder_all, world_alone(), &by_all);
+  check_tables(&all, folder_one, &world, &by_one);
+  check_tables(&all, folder_all, &world, &by_all);
+  golden_close(&all);
+}
+
+static void tables(void **state) {
+  (void)state;
+  scratch_begin();
+  with_tables("gqa-tied", (sb_blocking){16, 32, SB_GRID_ASYMMETRIC}, 1);
+  with_tables("gqa-tied", (sb_blocking){7, 10, SB_GRID_SYMMETRIC}, 2);
+  with_tables("mha-untied", (sb_blocking){7, 10, SB_GRID_ASYMMETRIC}, 3);
+  with_tables("mha-untied", (sb_blocking){64, 36, SB_TRELLIS_12}, 4);
+  scratch_end();
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(round_trips), cmocka_unit_test(tables)};
 RANKS_MAIN(tests)

@@ -170,7 +170,7 @@ def main():
     codes = manifest.get("codes")
     assert codes or manifest["symmetry"] == "asymmetric"
     folders = {folder: safetensors(folder) for folder in sys.argv[3:]}
-    widths, orders = set(), 0
+    widths, orders, tables = set(), 0, 0
     for t in manifest["tensors"]:
         frames = [content[t["name"], i] for i in range(t["frames"])]
         if t["kind"] == "order":
@@ -182,7 +182,11 @@ def main():
         else:
             height = t["shape"][0]
             sizes = [(d, min(rows, height - i * rows), t["shape"][1], cols) for i, d in enumerate(frames)]
-            parts = [trellis_row(*s, codes, int(t["col_signs"], 16)) if codes else block_row(*s) for s in sizes]
+            own = t.get("codes", codes)  # a table's are grids in a folder of trellis codes too
+            assert own in (None, "grid") or "codes" not in t
+            grids = own in (None, "grid")
+            parts = [block_row(*s) if grids else trellis_row(*s, codes, int(t["col_signs"], 16)) for s in sizes]
+            tables += "codes" in t
             weights = np.concatenate(parts)
             for axis, (key, block) in enumerate((("row_order", rows), ("col_order", cols))):
                 if key in t:
@@ -198,8 +202,8 @@ def main():
             assert data == want, f"{folder}: {t['name']} differs"
     count = len(manifest["tensors"]) - orders
     assert all(len(tensors) == count for tensors in folders.values())
-    assert manifest["format_version"] == (3 if codes else 2 if orders else 1)
-    print(f"{count} tensors are equal, {orders} orders; widths {sorted(widths)}")
+    assert manifest["format_version"] == (3 if codes or tables else 2 if orders else 1)
+    print(f"{count} tensors are equal, {orders} orders, {tables} tables; widths {sorted(widths)}")
 
 
 main()

@@ -40,7 +40,7 @@ static inline float *dense_rounded(const float *w, const sb_model *m, const sb_m
     const int b = m->bits[matrix->first_block + k] + change;
     bits[k] = (uint8_t)(b < 1 ? 1 : b > 8 ? 8 : b);
   }
-  scalar_quantize(out, w, tiling, bits, m->blocking.code_kind);
+  scalar_quantize(out, w, tiling, bits, sb_model_code_kind(m, matrix));
   free(bits);
   return out;
 }

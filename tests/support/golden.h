@@ -145,5 +145,11 @@ static inline void golden_mixed_bits(sb_model *m, unsigned least, unsigned most,
   for (size_t k = 0; k < m->blocks; k++)
     m->bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));
 }
+/* The same for the tables of the vocabulary, which are coded then. */
+static inline void golden_mixed_tables(sb_model *m, unsigned least, unsigned most, uint64_t seed) {
+  for (size_t i = 0; i < m->table_count; i++) m->tables[i].coded = true;
+  for (size_t k = m->blocks; k < m->all_blocks; k++)
+    m->bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));
+}
 
 #endif
