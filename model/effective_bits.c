@@ -10,17 +10,15 @@ typedef struct shapes {
   uint64_t count[4];
 } shapes;
 
-static shapes shapes_of(const sb_model_tensor *t, size_t block_rows, size_t block_cols,
-                        sb_code_kind code_kind) {
-  const sb_tiling tiling = {t->rows, t->cols, block_rows, block_cols};
-  const size_t rest_rows = t->rows % block_rows, rest_cols = t->cols % block_cols;
-  shapes s = {.overhead = sb_matrix_overhead(&tiling, code_kind)};
+static shapes shapes_of(const sb_tiling *t, sb_code_kind code_kind) {
+  const size_t rest_rows = t->rows % t->block_rows, rest_cols = t->cols % t->block_cols;
+  shapes s = {.overhead = sb_matrix_overhead(t, code_kind)};
   for (int i = 0; i < 4; i++) {
     const bool low = i & 1, narrow = i & 2;
-    s.rows[i] = low ? rest_rows : block_rows;
-    s.cols[i] = narrow ? rest_cols : block_cols;
-    s.count[i] = (uint64_t)(low ? rest_rows > 0 : t->rows / block_rows) *
-                 (narrow ? rest_cols > 0 : t->cols / block_cols);
+    s.rows[i] = low ? rest_rows : t->block_rows;
+    s.cols[i] = narrow ? rest_cols : t->block_cols;
+    s.count[i] = (uint64_t)(low ? rest_rows > 0 : t->rows / t->block_rows) *
+                 (narrow ? rest_cols > 0 : t->cols / t->block_cols);
   }
   return s;
 }
@@ -36,16 +34,22 @@ static uint64_t blocks_bytes(const shapes *s, unsigned bits, sb_code_kind code_k
   return bytes;
 }
 
-static const sb_model_tensor *matrix(const sb_arch *arch, size_t i) {
-  return &arch->tensors[arch->matrices[i]];
+static sb_tiling tiling_of(const sb_arch *arch, size_t i, size_t block_rows, size_t block_cols) {
+  const sb_model_tensor *t = &arch->tensors[arch->matrices[i]];
+  return (sb_tiling){t->rows, t->cols, block_rows, block_cols};
+}
+
+uint64_t sb_matrix_bytes(const sb_tiling *tiling, sb_code_kind code_kind, unsigned bits) {
+  const shapes s = shapes_of(tiling, code_kind);
+  return s.overhead + blocks_bytes(&s, bits, code_kind);
 }
 
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
                                  unsigned bits, sb_code_kind code_kind) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < arch->matrix_count; i++) {
-    const shapes s = shapes_of(matrix(arch, i), block_rows, block_cols, code_kind);
-    bytes += s.overhead + blocks_bytes(&s, bits, code_kind);
+    const sb_tiling tiling = tiling_of(arch, i, block_rows, block_cols);
+    bytes += sb_matrix_bytes(&tiling, code_kind, bits);
   }
   return 8.0 * (double)bytes / (double)arch->linear_parameters;
 }
@@ -65,12 +69,18 @@ static uint64_t least_of(const shapes *s, sb_width_scope scope, unsigned min_bit
   return scope == SB_WIDTH_OF_BLOCK ? each[0] + each[1] + each[2] + each[3] : whole;
 }
 
+uint64_t sb_matrix_least_bytes(const sb_tiling *tiling, sb_code_kind code_kind, unsigned min_bits,
+                               unsigned max_bits) {
+  const shapes s = shapes_of(tiling, code_kind);
+  return s.overhead + least_of(&s, SB_WIDTH_OF_BLOCK, min_bits, max_bits, code_kind);
+}
+
 void sb_storage_range(const sb_arch *arch, const sb_blocking *blocking, sb_width_scope scope,
                       unsigned min_bits, unsigned max_bits, uint64_t *least, uint64_t *most) {
   uint64_t uniform[SB_WIDTHS] = {0}, overhead = 0, low = 0;
   for (size_t i = 0; i < arch->matrix_count; i++) {
-    const shapes s =
-        shapes_of(matrix(arch, i), blocking->rows, blocking->cols, blocking->code_kind);
+    const sb_tiling tiling = tiling_of(arch, i, blocking->rows, blocking->cols);
+    const shapes s = shapes_of(&tiling, blocking->code_kind);
     overhead += s.overhead;
     low += least_of(&s, scope, min_bits, max_bits, blocking->code_kind);
     for (unsigned bits = min_bits; bits <= max_bits; bits++)

@@ -5,6 +5,7 @@
 #define SB_MODEL_EFFECTIVE_BITS_H
 
 #include "kernels/backend.h"
+#include "kernels/shared/tiling.h"
 #include "model/model.h"
 
 /* What shares a width: a block, all blocks of a matrix, or all of the model. */
@@ -14,6 +15,11 @@ typedef enum sb_width_scope {
   SB_WIDTH_OF_MODEL
 } sb_width_scope;
 
+/* Bytes of a matrix' coded block rows with all blocks at `bits`, and the least that widths of
+ * blocks in [min_bits, max_bits] can have. O(1). */
+uint64_t sb_matrix_bytes(const sb_tiling *tiling, sb_code_kind code_kind, unsigned bits);
+uint64_t sb_matrix_least_bytes(const sb_tiling *tiling, sb_code_kind code_kind, unsigned min_bits,
+                               unsigned max_bits);
 /* All blocks at `bits`, per weight. O(matrices). */
 double sb_effective_bits_uniform(const sb_arch *arch, size_t block_rows, size_t block_cols,
                                  unsigned bits, sb_code_kind code_kind);
