@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/byte_size.h"
 #include "base/text.h"
 #include "cli/nearest.h"
 
@@ -66,6 +67,13 @@ static sb_status set_seed(const sb_usage *u, const sb_option *o, const char *tex
   return SB_OK;
 }
 
+static sb_status set_bytes(const sb_usage *u, const sb_option *o, const char *text) {
+  if (sb_byte_size_read(text, o->value)) return SB_OK;
+  return sb_fail(SB_ERR_USAGE,
+                 "%s: --%s %.64s: a size with its unit is expected, as 3.2GiB (GiB, GB, MiB or MB)",
+                 u->command, o->name, text);
+}
+
 static sb_status set_choice(const sb_usage *u, const sb_option *o, const char *text) {
   char list[256] = "";
   size_t n = 0;
@@ -114,6 +122,8 @@ static sb_status set(const sb_usage *u, const sb_option *o, const char *text) {
     return set_seed(u, o, text);
   case SB_OPTION_REAL:
     return set_real(u, o, text);
+  case SB_OPTION_BYTES:
+    return set_bytes(u, o, text);
   case SB_OPTION_CHOICE:
     return set_choice(u, o, text);
   case SB_OPTION_SHAPE:

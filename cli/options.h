@@ -22,6 +22,7 @@ typedef enum sb_option_kind {
   SB_OPTION_SIZE,     /* size_t in [low, high] */
   SB_OPTION_SEED,     /* uint64_t, any */
   SB_OPTION_REAL,     /* double in [low, high], finite */
+  SB_OPTION_BYTES,    /* sb_byte_size: "3.2GiB" (base/byte_size.h) */
   SB_OPTION_STRING,   /* const char *, a path, not empty; NULL by default means not given */
   SB_OPTION_CHOICE,   /* an enum whose values index `choices`: SB_OPTION_ENUM */
   SB_OPTION_SHAPE     /* size_t[2] written 128x64, each in [low, high] */

@@ -37,6 +37,7 @@ static void default_of(const sb_option *o, char *text, size_t size) {
   }
   switch (o->kind) {
   case SB_OPTION_FLAG:
+  case SB_OPTION_BYTES: /* none is given */
     break;
   case SB_OPTION_INT:
     snprintf(text, size, "%d", *(const int *)o->value);
