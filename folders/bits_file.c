@@ -18,8 +18,8 @@
 #define FORMAT "shardbits allocation"
 enum {
   VERSION = 3
-}; /* 1 where channels are as the source has them, 2 where they are not; 3 where
-      codes are a trellis' */
+}; /* 1 where channels are as the source has them, 2 where they are not; 3 where codes are a
+      trellis' or tables have widths */
 
 static size_t blocks_of(const sb_matrix *matrix) {
   return sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
@@ -117,33 +117,41 @@ static sb_status read_orders(const char *path, const json_t *json, const sb_arch
 
 /* ---- the file ---- */
 
-static sb_status describe(const sb_model *m, json_t **out) {
+/* Appends the entry of a matrix to `list`. */
+static sb_status describe_matrix(const sb_model *m, const sb_matrix *matrix, json_t *list) {
+  const size_t blocks = blocks_of(matrix);
   char *digits = NULL;
+  SB_TRY(sb_alloc(&digits, blocks + 1, 1, "allocation file"));
+  sb_bits_text_write(digits, m->bits + matrix->first_block, blocks);
+  json_t *entry =
+      json_pack("{s:s, s:[I, I], s:s}", "name", m->arch.tensors[matrix->tensor].name, "shape",
+                (json_int_t)matrix->tiling.rows, (json_int_t)matrix->tiling.cols, "bits", digits);
+  sb_free(&digits);
+  return entry && json_array_append_new(list, entry) == 0
+             ? SB_OK
+             : sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
+}
+
+static sb_status describe(const sb_model *m, json_t **out) {
   sb_status status = SB_OK;
-  json_t *matrices = json_array();
-  for (size_t i = 0; i < m->arch.matrix_count && status == SB_OK; i++) {
-    const sb_matrix *matrix = &m->matrices[i];
-    size_t blocks = blocks_of(matrix);
-    status = sb_alloc(&digits, blocks + 1, 1, "allocation file");
-    if (status != SB_OK) break;
-    sb_bits_text_write(digits, m->bits + matrix->first_block, blocks);
-    json_t *entry =
-        json_pack("{s:s, s:[I, I], s:s}", "name", m->arch.tensors[matrix->tensor].name, "shape",
-                  (json_int_t)matrix->tiling.rows, (json_int_t)matrix->tiling.cols, "bits", digits);
-    sb_free(&digits);
-    if (!entry || json_array_append_new(matrices, entry) != 0)
-      status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
-  }
+  json_t *matrices = json_array(), *tables = json_array();
+  for (size_t i = 0; i < m->arch.matrix_count; i++)
+    SB_THEN(describe_matrix(m, &m->matrices[i], matrices));
+  for (size_t i = 0; i < m->table_count; i++)
+    if (m->tables[i].coded) SB_THEN(describe_matrix(m, &m->tables[i].matrix, tables));
   const sb_code_kind kind = m->blocking.code_kind;
+  const bool coded = json_array_size(tables) > 0;
   *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version",
-                   sb_is_trellis(kind) ? 3
-                   : m->orders.count   ? 2
-                                       : 1,
+                   sb_is_trellis(kind) || coded ? 3
+                   : m->orders.count            ? 2
+                                                : 1,
                    "program", SB_VERSION, "block", (json_int_t)m->blocking.rows,
                    (json_int_t)m->blocking.cols, "symmetric", kind == SB_GRID_SYMMETRIC, "matrices",
                    matrices);
   if (*out && sb_is_trellis(kind))
     json_object_set_new(*out, "codes", json_string(sb_code_kind_names[kind]));
+  if (*out && coded) json_object_set(*out, "tables", tables);
+  json_decref(tables);
   if (status == SB_OK && !*out) status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
   if (status == SB_OK && m->orders.count) status = describe_orders(&m->orders, *out);
   return status;
@@ -200,6 +208,26 @@ static sb_status check_codes(const char *path, const json_t *json, bool symmetri
   return SB_OK;
 }
 
+/* The tables that the file has are coded then; others stay as they are. */
+static sb_status read_tables(sb_model *m, const char *path, const json_t *list) {
+  if (!list) return SB_OK;
+  size_t next = 0;
+  for (size_t i = 0; i < m->table_count && next < json_array_size(list); i++) {
+    const json_t *entry = json_array_get(list, next);
+    const char *name = json_string_value(json_object_get(entry, "name"));
+    if (!name || strcmp(name, m->arch.tensors[m->tables[i].matrix.tensor].name) != 0) continue;
+    SB_TRY(read_matrix(m, path, &m->tables[i].matrix, entry));
+    m->tables[i].coded = true;
+    next++;
+  }
+  if (!json_is_array(list) || next != json_array_size(list))
+    return sb_fail(SB_ERR_FORMAT,
+                   "%s: made for another model: table %zu of it is none of embedding and LM head "
+                   "here",
+                   path, next);
+  return SB_OK;
+}
+
 static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
   const char *format = NULL;
   int version = 0, symmetric = 0;
@@ -231,7 +259,7 @@ static sb_status read_json(sb_model *m, const char *path, const json_t *json) {
                    path, json_array_size(matrices), expected);
   for (size_t i = 0; i < expected; i++)
     SB_TRY(read_matrix(m, path, &m->matrices[i], json_array_get(matrices, i)));
-  return SB_OK;
+  return read_tables(m, path, json_object_get(json, "tables"));
 }
 
 static sb_status read_file(sb_model *m, const char *path) {
@@ -244,7 +272,11 @@ static sb_status read_file(sb_model *m, const char *path) {
 
 sb_status sb_bits_file_read(sb_model *m, const char *path) {
   SB_AGREE(m->world, m->world->rank == 0 ? read_file(m, path) : SB_OK);
-  return sb_mpi_bcast(m->bits, m->blocks, 0, m->world->comm);
+  for (size_t i = 0; i < m->table_count; i++) {
+    bool *coded = &m->tables[i].coded;
+    SB_TRY(sb_mpi_bcast(coded, sizeof *coded, 0, m->world->comm));
+  }
+  return sb_mpi_bcast(m->bits, m->all_blocks, 0, m->world->comm);
 }
 
 static sb_status read_file_orders(const char *path, const sb_arch *arch, sb_orders *orders) {

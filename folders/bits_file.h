@@ -6,7 +6,8 @@
  *                  "bits": "3343..."}, ...]}
  *
  * `bits` has one digit per block, row by row of blocks. Codes of a trellis are named: version 3,
- * and "codes": "trellis-12".
+ * and "codes": "trellis-12". Where the embedding or the LM head have widths the version is 3, too,
+ * and "tables" has their entries, of the form of "matrices".
  *
  * A bit map belongs to an order of the channels. If they were reordered, the version is at least
  * 2 and the file has the orders too:
@@ -30,7 +31,8 @@ sb_status sb_bits_file_write(const sb_model *model, const char *path);
 sb_status sb_bits_file_orders(const sb_world *world, const char *path, const sb_arch *arch,
                               sb_reorder mode, sb_orders *out);
 /* Sets the model's bit map from a file made for the same matrices, block size, kind of grids and
- * orders. SB_ERR_FORMAT names what differs. Collective. */
+ * orders. Tables that the file has are coded then; those that it does not have stay as they are.
+ * SB_ERR_FORMAT names what differs. Collective. */
 sb_status sb_bits_file_read(sb_model *model, const char *path);
 
 #endif

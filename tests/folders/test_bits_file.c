@@ -16,12 +16,15 @@ static void round_trip(void **state) {
     if (i % 2) setup.blocking.code_kind = SB_TRELLIS_16;
     golden_open(&from, &setup);
     golden_open(&to, &setup);
-    const size_t blocks = from.model->blocks;
+    const size_t blocks = from.model->all_blocks;
     golden_mixed_bits(from.model, 1, 8, i);
+    if (i % 3) golden_mixed_tables(from.model, 1, 8, i);
     EXPECT_OK(sb_bits_file_write(from.model, path));
     EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
     EXPECT_OK(sb_bits_file_read(to.model, path));
     EXPECT(memcmp(to.model->bits, from.model->bits, blocks) == 0);
+    for (size_t k = 0; k < to.model->table_count; k++)
+      EXPECT(to.model->tables[k].coded == from.model->tables[k].coded);
     if (world.rank == 0) {
       char *ours = NULL, *theirs = NULL;
       size_t bytes = 0, bytes_alone = 1;
@@ -70,6 +73,45 @@ static void as_documented(void **state) {
   EXPECT(bits == g.model->bits + g.model->blocks);
   json_decref(json);
   golden_close(&g);
+  scratch_end();
+  all_ranks_passed();
+}
+
+/* Of an untied model with a coded head alone: its entry stands in "tables", and nothing is said of
+ * the embedding, which stays as it is in the model that the file is read into. */
+static void one_table(void **state) {
+  golden from, to;
+  (void)state;
+  scratch_begin();
+  const char *path = scratch_path("bits.json");
+  golden_open(&from, &(golden_setup){.name = "mha-untied", GOLDEN_DEFAULTS});
+  golden_open(&to, &(golden_setup){.name = "mha-untied", GOLDEN_DEFAULTS});
+  sb_model *m = from.model;
+  golden_mixed_bits(m, 1, 8, 4);
+  golden_mixed_tables(m, 1, 8, 4);
+  m->tables[0].coded = false;
+  const size_t head = m->tables[1].matrix.first_block;
+  memset(m->bits + m->blocks, 0, head - m->blocks);
+  EXPECT_OK(sb_bits_file_write(m, path));
+  EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
+  json_t *json = json_load_file(path, 0, NULL);
+  const json_t *tables = json_object_get(json, "tables"), *entry = json_array_get(tables, 0);
+  EXPECT(json_integer_value(json_object_get(json, "version")) == 3);
+  EXPECT(json_array_size(tables) == 1);
+  EXPECT(strcmp(json_string_value(json_object_get(entry, "name")), "lm_head.weight") == 0);
+  const char *digits = json_string_value(json_object_get(entry, "bits"));
+  EXPECT(strlen(digits) == m->all_blocks - head);
+  for (size_t k = head; *digits; k++) EXPECT(*digits++ == '0' + m->bits[k]);
+  json_decref(json);
+  EXPECT_OK(sb_bits_file_read(to.model, path));
+  EXPECT(!to.model->tables[0].coded && to.model->tables[1].coded);
+  EXPECT(memcmp(to.model->bits, m->bits, m->all_blocks) == 0);
+  golden_mixed_tables(to.model, 5, 5, 0); /* the embedding stays coded where it was */
+  EXPECT_OK(sb_bits_file_read(to.model, path));
+  EXPECT(to.model->tables[0].coded && to.model->bits[m->blocks] == 5);
+  EXPECT(memcmp(to.model->bits + head, m->bits + head, m->all_blocks - head) == 0);
+  golden_close(&from);
+  golden_close(&to);
   scratch_end();
   all_ranks_passed();
 }
@@ -152,6 +194,30 @@ static void made_for_something_else(void **state) {
   all_ranks_passed();
 }
 
+/* A file with tables that a model does not have, or has otherwise. */
+static void tables_of_something_else(void **state) {
+  golden g;
+  (void)state;
+  scratch_begin();
+  const char *path = scratch_path("bits.json");
+  golden_setup setup = {.name = "mha-untied", GOLDEN_DEFAULTS};
+  golden_open(&g, &setup);
+  memset(g.model->bits, 3, g.model->blocks);
+  golden_mixed_tables(g.model, 4, 4, 1);
+  EXPECT_OK(sb_bits_file_write(g.model, path));
+  EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
+  golden_close(&g);
+  refuse(&setup, edited(path, "lm_head", "lm_hat"), "made for another model", "table 1");
+  refuse(&setup, edited(path, "\"model.embed_tokens.weight\"", "\"model.norm.weight\""),
+         "made for another model", "table 0");
+  refuse(&setup, edited(path, "\"bits\": \"4", "\"bits\": \"0"), "embed_tokens", "'0' bits");
+  refuse(&setup, edited(path, "\"bits\": \"4", "\"bits\": \""), "embed_tokens", "need one each");
+  refuse(&setup, edited(path, "\"tables\": [", "\"tables\": 3, \"were\": ["),
+         "made for another model", "table 0");
+  scratch_end();
+  all_ranks_passed();
+}
+
 /* The file at `path`, which was made for the orders of `mode`, is no one else's: not `plain`'s,
  * which has none, nor `reordered`'s, which has others; nor with orders that were edited. */
 static void others_are_refused(sb_reorder mode, const char *path, const sb_arch *arch,
@@ -223,7 +289,10 @@ static void orders_too(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(round_trip), cmocka_unit_test(as_documented),
-    cmocka_unit_test(made_for_something_else), cmocka_unit_test(orders_too)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip),
+                                          cmocka_unit_test(as_documented),
+                                          cmocka_unit_test(one_table),
+                                          cmocka_unit_test(made_for_something_else),
+                                          cmocka_unit_test(tables_of_something_else),
+                                          cmocka_unit_test(orders_too)};
 RANKS_MAIN(tests)

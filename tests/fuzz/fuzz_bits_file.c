@@ -1,7 +1,8 @@
 /* Allocation files (folders/bits_file.h), of a model as it is and of one in indexed orders,
- * for trellis codes.
+ * for trellis codes; with and without tables.
  *
- * Input: u8 mode, then the JSON. Bit 0 of the mode: indexed. Bit 1: orders_hash is made to fit. */
+ * Input: u8 mode, then the JSON. Bit 0 of the mode: indexed. Bit 1: orders_hash is made to fit. Bit
+ * 2, of seeds alone: the embedding has widths. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #include "model/orders_check.h"
 #include "tests/fuzz/fuzz_model.h"
 
-enum { MOST = 16384, INDEXED = 1, FIT = 2 };
+enum { MOST = 16384, INDEXED = 1, FIT = 2, TABLES = 4 };
 
 static sb_model *models[2];
 
@@ -21,8 +22,15 @@ static void begin(void) {
   models[1] = fuzz_source_model((sb_blocking){16, 32, SB_TRELLIS_12}, SB_REORDER_INDEXED);
 }
 
+static void code_table(sb_model *model, bool coded) {
+  model->tables[0].coded = coded;
+  for (size_t k = model->blocks; k < model->all_blocks; k++)
+    model->bits[k] = coded ? (uint8_t)(1 + k % 8) : 0;
+}
+
 static void seeds(fuzz_take take, void *context) {
-  for (uint8_t mode = 0; mode < 4; mode++) {
+  for (uint8_t mode = 0; mode < 8; mode++) {
+    code_table(models[mode & INDEXED], mode & TABLES);
     uint8_t input[MOST] = {mode};
     const char *path = fuzz_path("bits.json");
     size_t bytes;
@@ -73,6 +81,7 @@ static void run(const uint8_t *data, size_t size) {
     if (json_is_object(json)) fit(json, model);
   }
   const char *path = fuzz_put_json("bits.json", json, &in);
+  code_table(model, false);
   sb_orders orders = {0};
   if ((mode & INDEXED) && fuzz_settle(sb_bits_file_orders(fuzz_world(), path, &model->arch,
                                                           SB_REORDER_INDEXED, &orders)))
@@ -81,6 +90,8 @@ static void run(const uint8_t *data, size_t size) {
   sb_flaw flaw;
   fuzz_settle(sb_bits_file_read(model, path));
   fuzz_require(sb_bits_are_valid(model->bits, model->blocks, false, &flaw));
+  fuzz_require(sb_bits_are_valid(model->bits + model->blocks, model->all_blocks - model->blocks,
+                                 !model->tables[0].coded, &flaw));
 }
 
 const fuzz_target fuzz_bits_file = {"bits_file", MOST, begin, seeds, NULL, run};

@@ -120,7 +120,7 @@ static saved rounding;
 static void begin_rounding(void) {
   sb_gptq_checkpoint *checkpoint = NULL;
   size_t layers;
-  model = fuzz_coded_model(blocking, SB_REORDER_NONE);
+  model = fuzz_coded_model(blocking, SB_REORDER_NONE, false);
   fuzz_require(sb_gptq_checkpoint_open(fuzz_path("rounding"), fuzz_key(), model, &layers,
                                        &checkpoint) == SB_OK);
   for (size_t layer = 0; layer < model->config.layers; layer++)
@@ -241,7 +241,7 @@ static void begin_training(void) {
   const sb_tune_checkpoint_progress progress = {.steps = 3, .before = 0.25};
   sb_tune_checkpoint_progress none;
   sb_tune_checkpoint *checkpoint = NULL;
-  model = fuzz_coded_model(blocking, SB_REORDER_NONE);
+  model = fuzz_coded_model(blocking, SB_REORDER_NONE, false);
   fuzz_require(sb_scales_create(model, false, &scales) == SB_OK);
   fuzz_require(sb_tune_checkpoint_open(fuzz_path("training"), fuzz_key(), fuzz_world(), scales,
                                        &none, &checkpoint) == SB_OK);

@@ -45,12 +45,22 @@ static const char trellis[] =
     "\"shards\":[{\"file\":\"s\",\"bytes\":900,\"frames\":2,\"index_checksum\":"
     "\"0123456789abcdef\"}]}";
 
+static const char tables[] =
+    "{\"format\":\"shardbits\",\"format_version\":3,\"program_version\":\"0.1.0\","
+    "\"blocks\":{\"rows\":128,\"cols\":128},\"codes\":\"trellis-12\","
+    "\"totals\":{\"effective_bits\":2,\"code_bits\":1.5,\"stored_bytes\":900},"
+    "\"content_hash\":\"0000000000000000\",\"model\":{},\"tensors\":["
+    "{\"name\":\"e\",\"dtype\":\"F32\",\"shape\":[256,384],\"kind\":\"quantized\",\"frames\":2,"
+    "\"codes\":\"grid\"}],"
+    "\"shards\":[{\"file\":\"s\",\"bytes\":900,\"frames\":2,\"index_checksum\":"
+    "\"0123456789abcdef\"}]}";
+
 static void seeds(fuzz_take take, void *context) {
-  static const char *const texts[] = {plain, ordered, trellis};
-  for (size_t i = 0; i < 6; i++) {
-    uint8_t input[MOST] = {(uint8_t)(i / 3)};
-    const size_t bytes = strlen(texts[i % 3]);
-    memcpy(input + 1, texts[i % 3], bytes);
+  static const char *const texts[] = {plain, ordered, trellis, tables};
+  for (size_t i = 0; i < 8; i++) {
+    uint8_t input[MOST] = {(uint8_t)(i / 4)};
+    const size_t bytes = strlen(texts[i % 4]);
+    memcpy(input + 1, texts[i % 4], bytes);
     take(context, input, 1 + bytes);
   }
 }
@@ -104,6 +114,7 @@ static void same(const sb_manifest *a, const sb_manifest *b) {
     fuzz_require(strcmp(s->name, t->name) == 0 && s->kind == t->kind && s->dtype == t->dtype);
     fuzz_require(s->dims == t->dims && s->frames == t->frames);
     fuzz_require(memcmp(s->shape, t->shape, s->dims * sizeof *s->shape) == 0);
+    fuzz_require(!s->codes == !t->codes && (!s->codes || strcmp(s->codes, t->codes) == 0));
     fuzz_require(s->col_signs == t->col_signs && s->row_order == t->row_order &&
                  s->col_order == t->col_order);
   }

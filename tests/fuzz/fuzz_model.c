@@ -60,8 +60,11 @@ sb_model *fuzz_source_model(sb_blocking blocking, sb_reorder mode) {
   return model;
 }
 
-sb_model *fuzz_coded_model(sb_blocking blocking, sb_reorder mode) {
+sb_model *fuzz_coded_model(sb_blocking blocking, sb_reorder mode, bool tables) {
   sb_model *source = fuzz_source_model(blocking, mode), *coded = NULL;
+  for (size_t i = 0; i < source->table_count; i++) source->tables[i].coded = tables;
+  for (size_t k = source->blocks; tables && k < source->all_blocks; k++)
+    source->bits[k] = (uint8_t)(1 + mix(k) % 8);
   fuzz_require(sb_encode_nearest(source, &coded) == SB_OK);
   sb_model_free(&source);
   return coded;

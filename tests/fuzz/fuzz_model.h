@@ -16,8 +16,8 @@
 const sb_world *fuzz_world(void);
 /* FUZZ_MODEL with mixed widths, in random orders where `mode` is indexed. Freed by the caller. */
 sb_model *fuzz_source_model(sb_blocking blocking, sb_reorder mode);
-/* The same rounded to nearest. */
-sb_model *fuzz_coded_model(sb_blocking blocking, sb_reorder mode);
+/* The same rounded to nearest; with `tables` the embedding, too. */
+sb_model *fuzz_coded_model(sb_blocking blocking, sb_reorder mode, bool tables);
 /* Aborts unless the model holds its invariants (model/model_check.h). */
 void fuzz_require_valid(const sb_model *model);
 

@@ -4,8 +4,8 @@
  * each), whether they are made or not, then the manifest's JSON. A shard with these frames is
  * written by the project's writer, so all checksums fit, and the manifest is made to name it. Bits
  * 0 and 1 of the mode choose the folder: blocks of 16x32, the same in indexed orders, blocks larger
- * than every matrix, trellis codes. Bit 2: what was loaded is exported too. A value of 255 makes
- * the frame as many zeros as place x 256. */
+ * than every matrix, trellis codes. Bit 2: what was loaded is exported too. Bit 3: the folder's
+ * embedding is quantized. A value of 255 makes the frame as many zeros as place x 256. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,8 @@
 #include "io/shardset.h"
 #include "tests/fuzz/fuzz_model.h"
 
-enum { MOST = 12288, KINDS = 4, CHANGES = 6, HEAD = 2 + 5 * CHANGES, EXPORT = 4, RESIZE = 255 };
+enum { MOST = 12288, WAYS = 4, KINDS = 2 * WAYS, CHANGES = 6, HEAD = 2 + 5 * CHANGES };
+enum { EXPORT = 4, TABLE = 8, RESIZE = 255 };
 
 typedef struct frame {
   uint32_t tensor, row;
@@ -35,9 +36,11 @@ typedef struct written {
 } written;
 
 static written folders[KINDS];
-static const char *const names[KINDS] = {"plain", "indexed", "wide", "trellis"};
-static const char *const shard_names[KINDS] = {"plain.sbz", "indexed.sbz", "wide.sbz",
-                                               "trellis.sbz"};
+static const char *const names[KINDS] = {"plain",   "indexed",   "wide",   "trellis",
+                                         "plain-t", "indexed-t", "wide-t", "trellis-t"};
+static const char *const shard_names[KINDS] = {"plain.sbz",   "indexed.sbz",  "wide.sbz",
+                                               "trellis.sbz", "plain-t.sbz",  "indexed-t.sbz",
+                                               "wide-t.sbz",  "trellis-t.sbz"};
 
 static void write_shard(const char *name, const frame *frames, size_t count, sb_shard_stats *stats,
                         uint64_t *hash) {
@@ -68,17 +71,18 @@ static void read_frames(written *w, const sb_shard_reader *reader) {
 }
 
 static void make_folder(size_t kind) {
-  static const sb_blocking blockings[KINDS] = {{16, 32, SB_GRID_ASYMMETRIC},
-                                               {16, 32, SB_GRID_SYMMETRIC},
-                                               {512, 512, SB_GRID_ASYMMETRIC},
-                                               {64, 36, SB_TRELLIS_12}};
+  static const sb_blocking blockings[WAYS] = {{16, 32, SB_GRID_ASYMMETRIC},
+                                              {16, 32, SB_GRID_SYMMETRIC},
+                                              {512, 512, SB_GRID_ASYMMETRIC},
+                                              {64, 36, SB_TRELLIS_12}};
   written *w = &folders[kind];
   char path[1024];
   sb_output_stats stats;
   sb_shardset *set = NULL;
   snprintf(path, sizeof path, "%s", fuzz_path(names[kind]));
-  sb_model *model =
-      fuzz_coded_model(blockings[kind], kind == 1 ? SB_REORDER_INDEXED : SB_REORDER_NONE);
+  const size_t way = kind % WAYS;
+  sb_model *model = fuzz_coded_model(blockings[way],
+                                     way == 1 ? SB_REORDER_INDEXED : SB_REORDER_NONE, kind >= WAYS);
   sb_destination out = {0};
   fuzz_require(
       sb_destination_begin(fuzz_world(), path, false, SB_SOURCE_DIR "/" FUZZ_MODEL, &out) == SB_OK);
@@ -99,7 +103,7 @@ static void begin(void) {
 
 static void seeds(fuzz_take take, void *context) {
   for (unsigned kind = 0; kind < KINDS; kind++) {
-    uint8_t input[MOST] = {(uint8_t)kind, 0};
+    uint8_t input[MOST] = {(uint8_t)(kind % WAYS + (kind >= WAYS ? TABLE : 0)), 0};
     const size_t bytes =
         json_dumpb(folders[kind].manifest, (char *)input + HEAD, MOST - HEAD, JSON_COMPACT);
     fuzz_require(bytes <= MOST - HEAD);
@@ -172,7 +176,7 @@ static void export(sb_model *model, size_t kind) {
 static void run(const uint8_t *data, size_t size) {
   fuzz_cursor in = {data, size};
   const unsigned mode = fuzz_u8(&in), changes = fuzz_u8(&in) % (CHANGES + 1);
-  const size_t kind = mode % KINDS;
+  const size_t kind = mode % WAYS + (mode & TABLE ? WAYS : 0);
   const written *w = &folders[kind];
   sb_shard_stats stats = w->stats;
   uint64_t hash = w->hash;

@@ -105,6 +105,38 @@ static void names_of_codes(void **state) {
   sb_free(&text);
 }
 
+/* A tensor that names codes of its own has no signs of columns, and raises the version, whatever
+ * the folder's codes are. */
+static void codes_of_a_tensor(void **state) {
+  (void)state;
+  static const char *const folders[] = {NULL, "trellis-12"};
+  for (size_t i = 0; i < 2; i++) {
+    sb_manifest m;
+    char *text;
+    size_t bytes;
+    make_folder(scratch_path("t"));
+    assert_ok(sb_manifest_read(scratch_path("t"), &m));
+    assert_true(m.version == 1 && !m.tensors[0].codes);
+    m.codes = folders[i] ? strdup(folders[i]) : NULL;
+    m.tensors[0].codes = strdup("grid");
+    assert_ok(sb_manifest_write(scratch_path("t"), &m));
+    sb_manifest_free(&m);
+    assert_ok(sb_manifest_read(scratch_path("t"), &m));
+    assert_true(m.version == 3 && m.tensors[0].col_signs == 0 && !m.tensors[1].codes);
+    assert_string_equal(m.tensors[0].codes, "grid");
+    sb_manifest_free(&m);
+    assert_ok(sb_file_read_all(scratch_path("t/manifest.json"), SIZE_MAX, &text, &bytes));
+    assert_null(strstr(text, "col_signs"));
+    sb_free(&text);
+  }
+  sb_manifest m;
+  assert_ok(sb_manifest_read(scratch_path("t"), &m));
+  m.tensors[1].codes = strdup("grid");
+  assert_fails(sb_manifest_write(scratch_path("t"), &m), SB_ERR_FORMAT, "'norm' has codes",
+               "only quantized ones");
+  sb_manifest_free(&m);
+}
+
 static void set_finds_every_frame(void **state) {
   (void)state;
   sb_shardset *set;
@@ -165,6 +197,8 @@ static void bad_manifests(void **state) {
       {"\"asymmetric\"", "\"sideways\"", SB_ERR_FORMAT, "'sideways'", "'symmetric'"},
       {"\"BF16\"", "\"B16\"", SB_ERR_UNSUPPORTED, "'B16'", "q.weight"},
       {"\"BF16\"", "\"I8\"", SB_ERR_FORMAT, "not a matrix", "q.weight"},
+      {"\"quantized\"", "\"quantized\", \"codes\": \"grid\"", SB_ERR_FORMAT,
+       "'q.weight' has codes of its own", "version 1 does not know"},
       {"\"quantized\"", "\"guessed\"", SB_ERR_FORMAT, "'guessed'", "tensor 0"},
       {"\"name\": \"norm\"", "\"name\": \"q.weight\"", SB_ERR_FORMAT, "twice", "'q.weight'"},
       {"\"name\": \"norm\"", "\"nome\": \"norm\"", SB_ERR_FORMAT, "\"name\"", "tensor 1"},
@@ -230,11 +264,9 @@ static void bad_sets(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(write_and_read),
-      cmocka_unit_test(names_of_codes),
-      cmocka_unit_test(set_finds_every_frame),
-      cmocka_unit_test(bad_manifests),
-      cmocka_unit_test(bad_sets),
+      cmocka_unit_test(write_and_read),    cmocka_unit_test(names_of_codes),
+      cmocka_unit_test(codes_of_a_tensor), cmocka_unit_test(set_finds_every_frame),
+      cmocka_unit_test(bad_manifests),     cmocka_unit_test(bad_sets),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
