@@ -90,7 +90,7 @@ sb_status sb_pass_gradients(sb_pass *p, const sb_pass_hooks *hooks, double *loss
     SB_TRY(backward_wave(p, hooks));
   }
   p->kept = have || p->waves == 1;
-  if (p->learn_next) p->loss = sb_pass_loss_of_divergence(p);
+  if (p->learn_next) sb_pass_take_loss_of_divergence(p);
   p->learn_next = false;
   return sb_pass_mean_loss(p, loss);
 }

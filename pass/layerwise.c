@@ -30,7 +30,7 @@ static sb_status allocate(sb_layerwise *l, bool on_host) {
         b->op->host_alloc(b, sb_max_size(l->sequences->local, 1) * each, "activations", &l->host));
   SB_TRY(b->op->alloc(b, l->wave.room * each, "inputs of a layer", &l->states_dev));
   SB_TRY(b->op->alloc(b, each, "outputs of a layer", &l->output_dev));
-  SB_TRY(sb_vocab_allocate(&l->vocab, &l->wave, false, false));
+  SB_TRY(sb_vocab_allocate(&l->vocab, &l->wave, &(sb_vocab_needs){0}));
   return sb_layers_allocate(&l->layers, &l->wave, false);
 }
 
@@ -65,7 +65,7 @@ size_t sb_layerwise_state_bytes(const sb_wave_sizes *w) {
 }
 
 size_t sb_layerwise_bytes(const sb_wave_sizes *w, bool ordered) {
-  return sizeof(sb_layerwise) + sb_wave_bytes(w) + sb_vocab_bytes(w, false, false) +
+  return sizeof(sb_layerwise) + sb_wave_bytes(w) + sb_vocab_bytes(w, &(sb_vocab_needs){0}) +
          sb_layers_bytes(w, false, ordered);
 }
 
@@ -106,10 +106,11 @@ static sb_status enter(sb_layerwise *l, size_t first, size_t count) {
 
 /* Where the host has the activations, the table comes once for every sequence: every rank goes as
  * often as the one with most. */
-sb_status sb_layerwise_embed(sb_layerwise *l) {
+sb_status sb_layerwise_embed(sb_layerwise *l, sb_model *from) {
   const sb_world *world = l->wave.model->world;
   sb_backend *b = l->wave.backend;
   const size_t local = l->sequences->local, room = l->wave.room;
+  l->vocab.model = from;
   for (size_t first = 0; first < sb_max_size(l->most_local, 1); first += room) {
     const size_t count = local > first ? sb_min_size(room, local - first) : 0;
     SB_AGREE(world, enter(l, first, count));

@@ -41,9 +41,11 @@ bool sb_layerwise_on_host(const sb_layerwise *layerwise);
 /* The stream on which all calls queue. */
 sb_stream sb_layerwise_stream(const sb_layerwise *layerwise);
 
-/* The activations become the embeddings of the tokens: the input of layer 0. Gathers the table
- * once, or once per sequence where the host has the activations. Collective. */
-sb_status sb_layerwise_embed(sb_layerwise *layerwise);
+/* The activations become the embeddings of the tokens by the table of `from`: the input of layer 0.
+ * `from` is the model of sb_layerwise_create, or that model coded, whose layers then make up for
+ * the errors of its embedding too. Gathers the table once, or once per sequence where the host has
+ * the activations. Collective. */
+sb_status sb_layerwise_embed(sb_layerwise *layerwise, sb_model *from);
 /* Takes sequence s < local through a layer that is prepared; `hooks` get the inputs of its matrices
  * (`input`). The activations stay as they are. Local; queues on the stream. */
 sb_status sb_layerwise_observe(sb_layerwise *layerwise, const sb_device_layer *prepared, size_t s,

@@ -14,11 +14,11 @@ sb_status sb_pass_learn(sb_pass *p) {
   sb_model *m = p->setup.model;
   uint8_t *bits = NULL;
   if (!p->setup.divergence) return sb_fail(SB_ERR_INTERNAL, "a pass was not set up to learn");
-  p->loss = sb_pass_loss_of_tokens(p);
+  sb_pass_take_loss_of_tokens(p);
   SB_TRY(sb_model_lift_bits(m, &bits));
   const sb_status status = learn(p);
   sb_model_return_bits(m, &bits);
-  if (status == SB_OK) p->loss = sb_pass_loss_of_divergence(p);
+  if (status == SB_OK) sb_pass_take_loss_of_divergence(p);
   return status;
 }
 
@@ -27,12 +27,12 @@ sb_status sb_pass_learn_from(sb_pass *p, sb_pass *teacher) {
   if (!p->setup.divergence || !knows || p->local != teacher->local || p->wave.T != teacher->wave.T)
     return sb_fail(SB_ERR_INTERNAL, "a pass cannot learn from another one");
   sb_loss_divergence_take(&p->divergence, &teacher->divergence);
-  teacher->loss = sb_pass_loss_of_tokens(teacher);
-  p->loss = sb_pass_loss_of_divergence(p);
+  sb_pass_take_loss_of_tokens(teacher);
+  sb_pass_take_loss_of_divergence(p);
   return SB_OK;
 }
 
 void sb_pass_learn_next(sb_pass *p) {
-  p->loss = sb_pass_loss_of_tokens(p);
+  sb_pass_take_loss_of_tokens(p);
   p->learn_next = p->setup.divergence;
 }

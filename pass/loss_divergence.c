@@ -43,6 +43,7 @@ sb_status sb_loss_divergence_keep(sb_loss_divergence *l, const void *states) {
   const sb_wave *w = l->wave;
   sb_backend *b = w->backend;
   const size_t first = w->first * w->T, rows = sb_wave_rows(w);
+  l->teacher = w->model;
   if (rows == 0) return SB_OK;
   SB_TRY(b->op->download(b, w->stream, l->all_states + state_bytes(w, first), states,
                          state_bytes(w, rows)));
@@ -56,8 +57,10 @@ void sb_loss_divergence_take(sb_loss_divergence *l, sb_loss_divergence *from) {
   sb_free(&l->all_lse);
   l->all_states = from->all_states;
   l->all_lse = from->all_lse;
+  l->teacher = from->teacher;
   from->all_states = NULL;
   from->all_lse = NULL;
+  from->teacher = NULL;
 }
 
 static sb_status begin(void *state) {
@@ -78,8 +81,9 @@ static sb_status chunk_forward(void *state, const sb_vocab_chunk *chunk, size_t 
   sb_loss_divergence *l = state;
   const sb_wave *w = l->wave;
   const size_t row = s * w->T;
+  const sb_vocab_chunk theirs = sb_vocab_teacher(chunk);
   SB_TRY(sb_loss_tokens_ops.chunk_forward(l->tokens, chunk, s, logits));
-  SB_TRY(sb_vocab_logits(w, chunk, l->states_dev, s, l->logits_dev));
+  SB_TRY(sb_vocab_logits(w, &theirs, l->states_dev, s, l->logits_dev));
   /* The model's own log-sum-exp is not known before the last chunk: kl_end makes up for it. */
   return w->backend->op->kl_chunk(w->backend, w->stream, l->kl_dev + row, l->logits_dev,
                                   l->lse_dev + row, logits, l->lse_dev + row, w->T, chunk->count);
@@ -103,7 +107,8 @@ static sb_status chunk_backward(void *state, const sb_vocab_chunk *chunk, size_t
   const sb_loss_divergence *l = state;
   const sb_wave *w = l->wave;
   const size_t row = s * w->T;
-  SB_TRY(sb_vocab_logits(w, chunk, l->states_dev, s, l->logits_dev));
+  const sb_vocab_chunk theirs = sb_vocab_teacher(chunk);
+  SB_TRY(sb_vocab_logits(w, &theirs, l->states_dev, s, l->logits_dev));
   return w->backend->op->kl_back_chunk(w->backend, w->stream, logits, l->tokens->lse_dev + row,
                                        l->logits_dev, l->lse_dev + row, w->targets_dev + row,
                                        sb_loss_scale(w), w->T, chunk->count);

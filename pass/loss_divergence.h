@@ -14,6 +14,8 @@
 
 typedef struct sb_loss_divergence {
   const sb_wave *wave;
+  sb_model
+      *teacher; /* whose head, in source precision, the kept states belong to; NULL: nobody's */
   sb_loss_tokens *tokens; /* runs along: the model's log-sum-exp, and its likelihood of tokens */
   /* Of the teacher, for all sequences of this rank, host memory. */
   char *all_states; /* [local, T, hidden] after the final norm, operands */
@@ -35,8 +37,8 @@ size_t sb_loss_divergence_bytes(const sb_wave_sizes *wave, size_t local);
 
 extern const sb_loss_ops sb_loss_divergence_ops; /* state: sb_loss_divergence */
 
-/* After the wave at hand has gone forward through its teacher: keeps `states` [room, T, hidden],
- * operands, and the log-sum-exps that `tokens` has. Local. */
+/* After the wave at hand has gone forward through its model, the teacher: keeps `states` [room, T,
+ * hidden], operands, and the log-sum-exps that `tokens` has. Local. */
 sb_status sb_loss_divergence_keep(sb_loss_divergence *loss, const void *states);
 /* Takes over the states that `from` has kept, of the same sequences; `from` then has none. */
 void sb_loss_divergence_take(sb_loss_divergence *loss, sb_loss_divergence *from);

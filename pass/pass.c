@@ -29,7 +29,10 @@ static sb_status allocate(sb_pass *p, sb_keeper keeper) {
   SB_TRY(sb_layers_allocate(&p->layers, w, setup->gradients));
   if (setup->gradients)
     SB_TRY(sb_kept_states_allocate(&p->states, w, p->layers.work, setup->keep_bytes));
-  SB_TRY(sb_vocab_allocate(&p->vocab, &p->wave, true, setup->all_gradients));
+  SB_TRY(sb_vocab_allocate(&p->vocab, &p->wave,
+                           &(sb_vocab_needs){.head = true,
+                                             .gradients = setup->all_gradients,
+                                             .teacher = setup->divergence}));
   SB_TRY(sb_head_allocate(&p->head, &p->vocab, setup->gradients, p->states.logits));
   SB_TRY(sb_loss_tokens_allocate(&p->tokens, w));
   if (setup->divergence)
@@ -51,7 +54,7 @@ static sb_status create(const sb_pass_setup *setup, size_t room, sb_keeper keepe
                       .T = setup->seqlen,
                       .room = room,
                       .ticker = setup->ticker};
-  p->loss = sb_pass_loss_of_tokens(p);
+  sb_pass_take_loss_of_tokens(p);
   sb_pass_select(p, 0, setup->sequences);
   status = sb_world_agree(world, allocate(p, keeper));
   if (status == SB_OK)
@@ -148,7 +151,7 @@ sb_status sb_pass_set_precisions(sb_pass *p, const sb_precision_map *map,
 void sb_pass_set_batch(sb_pass *p, const uint32_t *tokens, uint64_t key) {
   p->setup.tokens = tokens;
   p->layers.key = key;
-  p->loss = sb_pass_loss_of_tokens(p);
+  sb_pass_take_loss_of_tokens(p);
   p->learn_next = false;
   sb_pass_forget(p);
 }

@@ -18,6 +18,9 @@
  * asked for, waves become smaller; a wave of one sequence may leave its inputs to the host. Results
  * have the same bits.
  *
+ * Tables of the vocabulary that are coded (model/model.h) are read at their present bits, as the
+ * matrices of layers are; they are coded before the pass is created.
+ *
  * The loss of a sequence of T tokens is the mean negative log-likelihood (nats) of its tokens 1 ..
  * T-1, each given the ones before, or their divergence. The loss of a pass is the mean over all
  * sequences, summed exactly: the same bits for any number of ranks. */
@@ -152,14 +155,16 @@ void sb_pass_forget(sb_pass *pass);
  * mean over the tokens of KL(source || model) of the predicted distributions, in nats, at whatever
  * bits the model has; exactly 0 at the source weights. Host memory keeps the states before the LM
  * head (T x hidden operands per sequence of this rank), so each later pass multiplies with the head
- * once more. SB_ERR_INTERNAL unless the pass was set up with `divergence`. Collective. */
+ * once more: with its source weights, also where the model's head has widths. SB_ERR_INTERNAL
+ * unless the pass was set up with `divergence`. Collective. */
 sb_status sb_pass_learn(sb_pass *pass);
 /* The same as part of the next sb_pass_gradients, which saves the forward pass. The caller runs
  * that pass at full precision; its loss is still that of tokens. Local. */
 void sb_pass_learn_next(sb_pass *pass);
 /* Takes over what `teacher` has learnt; the teacher then has forgotten it. `teacher` is a pass over
  * the same tokens, on the same backend, through a model whose residual stream has its channels in
- * the same order; otherwise SB_ERR_INTERNAL. Local. */
+ * the same order; otherwise SB_ERR_INTERNAL. The model that was learnt, which has the source
+ * weights of the head, outlives the loss. Local. */
 sb_status sb_pass_learn_from(sb_pass *pass, sb_pass *teacher);
 
 /* From here on passes take other tokens of the same shape: `tokens` [sb_pass_local(world,

@@ -38,11 +38,14 @@ struct sb_pass {
   double token_loss;
 };
 
-static inline sb_loss sb_pass_loss_of_tokens(sb_pass *pass) {
-  return (sb_loss){&sb_loss_tokens_ops, &pass->tokens};
+static inline void sb_pass_take_loss_of_tokens(sb_pass *pass) {
+  pass->loss = (sb_loss){&sb_loss_tokens_ops, &pass->tokens};
+  pass->vocab.teacher = NULL;
 }
-static inline sb_loss sb_pass_loss_of_divergence(sb_pass *pass) {
-  return (sb_loss){&sb_loss_divergence_ops, &pass->divergence};
+/* The head then comes with the rows that the teacher's logits are products with. */
+static inline void sb_pass_take_loss_of_divergence(sb_pass *pass) {
+  pass->loss = (sb_loss){&sb_loss_divergence_ops, &pass->divergence};
+  pass->vocab.teacher = pass->divergence.teacher;
 }
 
 /* Forward of a wave up to the final norm; keeps every layer's input where `keep`. Collective. */

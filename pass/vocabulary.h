@@ -1,5 +1,6 @@
 /* The two tables with a row per token of the vocabulary, embedding and LM head, brought to the
- * device one chunk at a time. No rank ever holds more than a chunk of a table, or of the logits. */
+ * device one chunk at a time. No rank ever holds more than a chunk of a table, or of the logits.
+ * Rows of a table that has widths come as the model has them now (pass/table_rows.h). */
 #ifndef SB_PASS_VOCABULARY_H
 #define SB_PASS_VOCABULARY_H
 
@@ -7,6 +8,7 @@
 
 #include "base/status.h"
 #include "model/model.h"
+#include "pass/table_rows.h"
 #include "pass/wave.h"
 
 /* Rows of the tokens [first, first + count) of a table: a group of the store. */
@@ -15,23 +17,35 @@ typedef struct sb_vocab_chunk {
   size_t first, count;
   const void *rows_dev; /* [count, hidden] of type `dtype` */
   sb_dtype dtype;
+  const void *teacher_dev; /* operands [count, hidden]: the teacher's rows; NULL without one */
 } sb_vocab_chunk;
 
 /* Room for a chunk of either table. */
 typedef struct sb_vocab {
   sb_wave *wave;
+  sb_model *model;     /* whose tables are brought: at first the wave's */
+  sb_model *teacher;   /* chunks of the head come with its rows in source precision; or NULL */
   size_t largest;      /* rows of the largest chunk */
-  void *operands_dev;  /* [largest, hidden]; NULL where only the embedding is read */
+  void *rows_dev;      /* [largest, hidden] operands of the head, or rows of a coded embedding */
+  void *teacher_dev;   /* [largest, hidden] operands, where they differ from those */
   void *source_dev;    /* [largest, hidden] of the source's type; NULL on a unified backend */
   float *gradient_dev; /* [largest, hidden] the gradient of a chunk; NULL where none is asked for */
+  sb_table_rows coded;
 } sb_vocab;
 
-/* `head`: for the LM head, not the embedding alone; `gradients`: of either table. The wave outlives
- * the room. sb_vocab_free also releases the memory of a failed call. Local. */
-sb_status sb_vocab_allocate(sb_vocab *vocab, sb_wave *wave, bool head, bool gradients);
+/* Which room is needed. */
+typedef struct sb_vocab_needs {
+  bool head;      /* for the LM head, not the embedding alone */
+  bool gradients; /* of either table */
+  bool teacher;   /* for the rows of a teacher */
+} sb_vocab_needs;
+
+/* A table that gets widths later has no room. The wave outlives the room. sb_vocab_free also
+ * releases the memory of a failed call. Local. */
+sb_status sb_vocab_allocate(sb_vocab *vocab, sb_wave *wave, const sb_vocab_needs *needs);
 void sb_vocab_free(sb_vocab *vocab);
 /* Bytes that sb_vocab_allocate takes. */
-size_t sb_vocab_bytes(const sb_wave_sizes *wave, bool head, bool gradients);
+size_t sb_vocab_bytes(const sb_wave_sizes *wave, const sb_vocab_needs *needs);
 
 static inline const sb_place *sb_vocab_place(const sb_model *model, size_t group) {
   return &model->places[model->group_place[group]];
@@ -51,8 +65,16 @@ typedef sb_status (*sb_vocab_work)(void *context, const sb_vocab_chunk *chunk);
  * (collective; NULL: nothing). Collective. */
 sb_status sb_vocab_each_of_head(sb_vocab *vocab, sb_vocab_work work, sb_vocab_work end,
                                 void *context);
-/* All chunks of the embedding, in order, in the source's type. Collective. */
+/* All chunks of the embedding, in order: in the source's type, or as activations where the table
+ * has widths. Collective. */
 sb_status sb_vocab_each_of_embedding(sb_vocab *vocab, sb_vocab_work work, void *context);
+
+/* The teacher's chunk of the head. */
+static inline sb_vocab_chunk sb_vocab_teacher(const sb_vocab_chunk *chunk) {
+  sb_vocab_chunk out = *chunk;
+  out.rows_dev = chunk->teacher_dev;
+  return out;
+}
 
 /* logits f32 [T, chunk->count] = states rows' for sequence s of the wave; states:
  * operands [room, T, hidden]. Local. */

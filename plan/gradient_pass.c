@@ -46,7 +46,7 @@ sb_plan_pass sb_plan_pass_of(const sb_plan_basis *b, const sb_plan_pass_needs *n
                     .wave = sb_plan_wave(b->setup, n->local, b->hidden_bytes * states)};
   const sb_wave_sizes w = sb_plan_wave_sizes(b, p.wave);
   p.waves = sb_max_size(sb_div_up(p.local, p.wave), 1);
-  p.prepared = sb_plan_layer_bytes(b) + (double)sb_vocab_bytes(&w, true, false);
+  p.prepared = sb_plan_layer_bytes(b) + (double)sb_vocab_bytes(&w, &(sb_vocab_needs){.head = true});
   p.inputs = input_bytes(&w, n);
   p.activations =
       (double)sb_layers_bytes(&w, n->backward, b->setup->reorder == SB_REORDER_INDEXED) +

@@ -34,7 +34,8 @@ sb_plan_train sb_plan_train_of(const sb_plan_setup *asked, size_t batch) {
   const double used = (double)t.pass.wave * b.hidden_bytes * ((double)b.sizes.layers + 4.0),
                spare = (double)setup.input_bytes - used;
   t.kept = spare > 0 ? (double)sb_kept_states_bytes(&w, (size_t)spare) : 0.0;
-  t.vocab = (double)(sb_vocab_bytes(&w, true, true) - sb_vocab_bytes(&w, true, false));
+  t.vocab = (double)(sb_vocab_bytes(&w, &(sb_vocab_needs){.head = true, .gradients = true}) -
+                     sb_vocab_bytes(&w, &(sb_vocab_needs){.head = true}));
   t.masters = (double)t.shares.elements * sizeof(float) + (double)sb_shares_bytes(&t.shares);
   t.moments = (double)sb_optimizer_bytes(&t.shares);
   t.sums = (double)sb_gradient_sums_bytes(&t.shares);

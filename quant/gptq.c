@@ -280,7 +280,7 @@ static sb_status run(work *w, const sb_sequences *calibration) {
   SB_TRY(prepare(w, calibration));
   for (size_t g = 0; g < m->groups; g++)
     if (g < m->layer_first || g >= m->layer_first + m->config.layers) SB_TRY(copy_group(w, g));
-  SB_TRY(sb_layerwise_embed(w->sequences));
+  SB_TRY(sb_layerwise_embed(w->sequences, w->coded));
   if (w->options->checkpoint)
     SB_TRY(sb_gptq_checkpoint_open(w->options->checkpoint, &w->key, w->coded, &w->stats->resumed,
                                    &w->checkpoint));

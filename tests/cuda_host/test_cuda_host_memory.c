@@ -150,7 +150,7 @@ static uint64_t go_layerwise(golden *g, size_t memory, bool on_host, size_t *use
   sb_cuda_host_device.memory = all;
   EXPECT(sb_layerwise_local(sequences) == 2 && sb_layerwise_on_host(sequences) == on_host);
   EXPECT_OK(sb_device_layer_create(g->model, g->backend, false, &prepared));
-  EXPECT_OK(sb_layerwise_embed(sequences));
+  EXPECT_OK(sb_layerwise_embed(sequences, g->model));
   for (t.layer = 0; t.layer < g->model->config.layers; t.layer++)
     through_layer(g, sequences, prepared, &t);
   EXPECT(t.count == 2 * 4 * g->model->config.layers);

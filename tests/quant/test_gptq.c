@@ -127,7 +127,7 @@ static void collect(golden *g, second_moments *h) {
   }
   EXPECT_OK(sb_model_lift_bits(g->model, &bits)); /* the inputs in full precision */
   EXPECT_OK(sb_layerwise_create(g->model, g->backend, &g->sequences, &sequences));
-  EXPECT_OK(sb_layerwise_embed(sequences));
+  EXPECT_OK(sb_layerwise_embed(sequences, g->model));
   load_first_layer(g, g->model, &layer);
   for (size_t s = 0; s < sb_layerwise_local(sequences); s++)
     EXPECT_OK(sb_layerwise_observe(sequences, layer, s, &hooks));

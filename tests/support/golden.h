@@ -39,6 +39,8 @@ typedef struct golden_setup {
   bool norm_gradients; /* of norms too */
   bool divergence;
   bool keep_packed; /* of an output */
+  uint64_t tables;  /* seed of widths 2 .. 8 for embedding and head, odd ones also of importance; 0:
+                       as they are */
   int threads;
   sb_compute compute;
   sb_blocking blocking;
@@ -65,6 +67,27 @@ static inline void golden_path(const golden *g, const char *file, char *path) {
   snprintf(path, 2048, "%s/%s", g->folder, file);
 }
 
+/* Bit maps for tests that need some: every block a width of its own, the same on
+ * any number of ranks. */
+static inline void golden_mixed_bits(sb_model *m, unsigned least, unsigned most, uint64_t seed) {
+  for (size_t k = 0; k < m->blocks; k++)
+    m->bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));
+}
+/* The same for the tables of the vocabulary, which are coded then. */
+static inline void golden_mixed_tables(sb_model *m, unsigned least, unsigned most, uint64_t seed) {
+  for (size_t i = 0; i < m->table_count; i++) m->tables[i].coded = true;
+  for (size_t k = m->blocks; k < m->all_blocks; k++)
+    m->bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));
+}
+
+/* An importance of the columns of tables, by which their grids are fitted. */
+static inline void golden_table_importance(sb_model *m, uint64_t seed) {
+  const size_t count = m->table_count * m->config.hidden;
+  EXPECT_OK(sb_alloc(&m->table_importance, count, sizeof *m->table_importance, "importance"));
+  for (size_t c = 0; c < count; c++)
+    m->table_importance[c] = 0.01f + (float)(mix(seed * 7 + c) % 1000);
+}
+
 static inline void golden_open(golden *g, const golden_setup *setup) {
   char path[2048];
   const sb_world *of = setup->world ? setup->world : &world;
@@ -78,6 +101,8 @@ static inline void golden_open(golden *g, const golden_setup *setup) {
   EXPECT_OK(setup->output ? sb_output_load(of, setup->output, &g->model)
                           : sb_hf_load_ordered(of, g->folder, setup->blocking, true, setup->orders,
                                                &g->model));
+  if (setup->tables) golden_mixed_tables(g->model, 2, 8, setup->tables);
+  if (setup->tables % 2) golden_table_importance(g->model, setup->tables);
   EXPECT_OK(sb_sequences_read(of, path, SB_TOKENS_U16, g->model->config.vocab, 48, setup->sequences,
                               0, &g->sequences));
   const sb_pass_setup pass = {.model = g->model,
@@ -137,19 +162,6 @@ static inline sb_status golden_end_sequence(void *context, sb_stream stream, siz
 static inline sb_status golden_end_layer(void *context, size_t layer) {
   (void)context, (void)layer;
   return SB_OK;
-}
-
-/* Bit maps for tests that need some: every block a width of its own, the same on
- * any number of ranks. */
-static inline void golden_mixed_bits(sb_model *m, unsigned least, unsigned most, uint64_t seed) {
-  for (size_t k = 0; k < m->blocks; k++)
-    m->bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));
-}
-/* The same for the tables of the vocabulary, which are coded then. */
-static inline void golden_mixed_tables(sb_model *m, unsigned least, unsigned most, uint64_t seed) {
-  for (size_t i = 0; i < m->table_count; i++) m->tables[i].coded = true;
-  for (size_t k = m->blocks; k < m->all_blocks; k++)
-    m->bits[k] = (uint8_t)(least + mix(seed + k) % (most - least + 1));
 }
 
 #endif

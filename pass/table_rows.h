@@ -1,0 +1,40 @@
+/* Rows of a coded table (model/model.h) as floats: a chunk at a time, decoded from codes, or in a
+ * model of source weights rounded at its present bits, as layers are (pass/device_layer.h). All
+ * functions are local. */
+#ifndef SB_PASS_TABLE_ROWS_H
+#define SB_PASS_TABLE_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+
+/* Room to round a chunk of source rows on fitted grids. */
+typedef struct sb_table_rows {
+  sb_backend *backend;
+  uint8_t *fits_dev;     /* [groups of the largest chunk] */
+  float *importance_dev; /* [hidden]: own copy; NULL on a unified backend */
+} sb_table_rows;
+
+/* For chunks of at most `largest` rows. Allocates nothing where no table of the model is rounded.
+ * sb_table_rows_free also releases the memory of a failed call. */
+sb_status sb_table_rows_allocate(sb_table_rows *room, const sb_model *model, sb_backend *backend,
+                                 size_t largest);
+void sb_table_rows_free(sb_table_rows *room);
+/* Bytes that sb_table_rows_allocate takes where a table is rounded. Pure. */
+size_t sb_table_rows_bytes(const sb_backend *backend, const sb_blocking *blocking, size_t hidden,
+                           size_t largest);
+
+/* True where rows of the place, a chunk of a table, are other than the source's: codes, or source
+ * rows of which a block has bits. O(blocks of the chunk). */
+bool sb_table_rows_are_coded(const sb_model *model, const sb_place *place);
+
+/* out_dev [place->rows, hidden] of type `dtype` = the rows of such a place; bytes_dev: its units,
+ * on the device, as an image has them. Queued on `stream`. O(rows x hidden). */
+sb_status sb_table_rows_make(const sb_table_rows *room, sb_stream stream, const sb_model *model,
+                             const sb_place *place, const void *bytes_dev, void *out_dev,
+                             sb_dtype dtype);
+
+#endif
