@@ -30,6 +30,8 @@ static const char *name_of(const sb_moments *m, size_t input) {
 
 sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status,
                            const char *message) {
+  if (m->given)
+    return sb_fail(status, "%s: %s; check the model and the calibration tokens", m->given, message);
   return sb_fail(status, "layer %zu, %s: %s; check the model and the calibration tokens", m->layer,
                  name_of(m, input), message);
 }
@@ -59,7 +61,7 @@ static const sb_moments_way *way_of(sb_factor_mode mode) {
 }
 
 size_t sb_moments_bytes(const sb_moments_setup *setup, const sb_sizes *sizes) {
-  return sizeof(sb_moments) + sizes->arch->most_inputs * sizeof(sb_moments_input) +
+  return sizeof(sb_moments) + sb_moments_inputs(setup, sizes->arch) * sizeof(sb_moments_input) +
          way_of(setup->mode)->bytes(setup, sizes);
 }
 
@@ -67,8 +69,13 @@ size_t sb_moments_factor_bytes(const sb_moments_setup *setup, const sb_sizes *si
   return way_of(setup->mode)->factor_bytes(setup, sizes, threads);
 }
 
-size_t sb_moments_widest(const sb_arch *arch, size_t input) {
+size_t sb_moments_inputs(const sb_moments_setup *setup, const sb_arch *arch) {
+  return setup->width > 0 ? 1 : arch->most_inputs;
+}
+
+size_t sb_moments_widest(const sb_moments_setup *setup, const sb_arch *arch, size_t input) {
   size_t widest = 0;
+  if (setup->width > 0) return setup->width;
   for (size_t layer = 0; layer < arch->config.layers; layer++)
     if (input < sb_arch_inputs(arch, layer))
       widest = sb_max_size(widest, sb_arch_input_of(arch, layer, input)->width);
@@ -77,10 +84,10 @@ size_t sb_moments_widest(const sb_arch *arch, size_t input) {
 
 static sb_status allocate_inputs(sb_moments *m) {
   const sb_arch *arch = &m->setup.model->arch;
-  m->inputs = m->most_inputs = arch->most_inputs;
+  m->inputs = m->most_inputs = sb_moments_inputs(&m->setup, arch);
   SB_TRY(sb_alloc(&m->in, m->most_inputs, sizeof *m->in, "second moments"));
   for (size_t i = 0; i < m->most_inputs; i++)
-    m->in[i].room = m->in[i].width = sb_moments_widest(arch, i);
+    m->in[i].room = m->in[i].width = sb_moments_widest(&m->setup, arch, i);
   return m->way->allocate(m);
 }
 
@@ -99,9 +106,10 @@ static sb_status allocate(sb_moments *m, const sb_moments_setup *setup, sb_facto
 sb_status sb_moments_create(const sb_moments_setup *setup, sb_moments **out) {
   const sb_world *world = setup->model->world;
   sb_backend *b = setup->backend;
+  const sb_arch *arch = &setup->model->arch;
   size_t widest = 0;
-  for (size_t i = 0; i < setup->model->arch.input_count; i++)
-    widest = sb_max_size(widest, setup->model->arch.inputs[i].width);
+  for (size_t i = 0; i < sb_moments_inputs(setup, arch); i++)
+    widest = sb_max_size(widest, sb_moments_widest(setup, arch, i));
   const sb_factor_mode mode = sb_moments_settle(setup->mode, widest, sb_moments_room(b));
   SB_TRY(sb_world_alloc(world, out, sizeof **out,
                         "second moments")); /* small: it is the machine that is full */
@@ -159,6 +167,30 @@ sb_status sb_moments_end_sequence(sb_moments *m, sb_stream stream, size_t s, sb_
   SB_AGREE(m->world, status);
   if (s == 0) SB_TRY(settle_quanta(m, stream));
   return m->way->add(m, stream, s);
+}
+
+/* Quanta as fine as those of sequences: 2^-40 of the largest element, which is on the diagonal. */
+static sb_status settle_quantum(sb_moments *m, const double *h) {
+  const size_t n = m->in[0].width;
+  double largest = 0, sum = 0;
+  int exponent = 0;
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = i; j < n; j++) {
+      largest = fmax(largest, fabs(h[i * n + j]));
+      sum += h[i * n + j]; /* sees NaN, which fmax passes over */
+    }
+  if (!isfinite(sum) || !isfinite(largest))
+    return sb_moments_blame(m, 0, SB_ERR_NUMERIC, "its second moments are not finite");
+  if (largest > 0) frexp(largest, &exponent);
+  m->in[0].quantum = ldexp(1.0, exponent - 40);
+  return SB_OK;
+}
+
+sb_status sb_moments_give(sb_moments *m, sb_stream stream, const double *h, const char *what) {
+  m->given = what;
+  sb_status status = settle_quantum(m, h);
+  SB_THEN(m->way->give(m, stream, h));
+  return sb_world_agree(m->world, status);
 }
 
 sb_status sb_moments_factorise(sb_moments *m, sb_stream stream, sb_moments_repair *repair) {

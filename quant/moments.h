@@ -61,6 +61,9 @@ enum {
 
 typedef struct sb_moments_setup {
   const sb_model *model;
+  size_t width; /* 0: the inputs of layers. Else there is one input, of so many channels, that no
+                   layer has: its moments are given (sb_moments_give), and what is said of sequences
+                   is not read */
   sb_backend *backend; /* its free_bytes are the same on all ranks */
   size_t seqlen;
   size_t local, most_local; /* sequences of this rank, and of the rank that has most */
@@ -101,6 +104,12 @@ sb_status sb_moments_take(void *moments, sb_stream stream, size_t input, const v
  * largest of sequence 0. Collective; all ranks fail together. */
 sb_status sb_moments_end_sequence(sb_moments *moments, sb_stream stream, size_t s,
                                   sb_status status);
+
+/* In place of a layer's sequences, where setup->width is not 0: input 0 has the moments h
+ * [width, width], symmetric, the same on all ranks; read above its diagonal only, and not after the
+ * call. `what` names them in messages and outlives the call that factorises them. SB_ERR_NUMERIC
+ * where they are not finite. Collective; all ranks fail together. */
+sb_status sb_moments_give(sb_moments *moments, sb_stream stream, const double *h, const char *what);
 
 /* Repairs that a layer's moments needed before they could be factorised. */
 typedef struct sb_moments_repair {

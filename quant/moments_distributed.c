@@ -28,27 +28,37 @@ static size_t most_elements(size_t n, size_t ranks) {
   return fits ? sb_cyclic_elements(&layout) : n * n / ranks;
 }
 
+static size_t widest_of(const sb_moments_setup *setup, const sb_sizes *z) {
+  return setup->width > 0 ? setup->width : z->layer.widest;
+}
+
+/* Inputs of sequences that wait to be multiplied. */
+static size_t kept_bytes(const sb_moments_setup *setup, const sb_sizes *z) {
+  if (setup->width > 0) return 0;
+  const size_t sequence =
+      setup->seqlen * z->layer.channels * sb_dtype_size(setup->backend->operand);
+  return sequence * sb_max_size(1, sb_min_size(setup->input_bytes / sequence, setup->most_local));
+}
+
 static size_t bytes(const sb_moments_setup *setup, const sb_sizes *z) {
-  const size_t operand = sb_dtype_size(setup->backend->operand), widest = z->layer.widest,
-               sequence = setup->seqlen * z->layer.channels * operand,
-               keep = sb_max_size(1, sb_min_size(setup->input_bytes / sequence, setup->most_local));
+  const size_t widest = widest_of(setup, z), kept = kept_bytes(setup, z);
   size_t elements = 0;
   sb_cyclic grid = {.block = SB_MOMENT_BLOCK};
   sb_cyclic_grid((int)z->ranks, &grid.grid_rows, &grid.grid_cols);
-  for (size_t i = 0; i < z->arch->most_inputs; i++)
-    elements += most_elements(sb_moments_widest(z->arch, i), z->ranks);
+  for (size_t i = 0; i < sb_moments_inputs(setup, z->arch); i++)
+    elements += most_elements(sb_moments_widest(setup, z->arch, i), z->ranks);
   const size_t panel = sb_min_size(widest, panel_columns(&grid)),
                blocks = sb_max_size(1, panel / z->blocking.cols),
                rows = sb_min_size(widest, blocks * z->blocking.cols);
-  return elements * (sizeof(int64_t) + (setup->keep ? sizeof(float) : 0)) + keep * sequence +
-         widest *
-             (panel * (sizeof(float) + sizeof(int64_t)) + sb_max_size(panel, rows) * sizeof(float));
+  return elements * (sizeof(int64_t) + (setup->keep ? sizeof(float) : 0)) + kept +
+         widest * (panel * ((setup->width > 0 ? 0 : sizeof(float)) + sizeof(int64_t)) +
+                   sb_max_size(panel, rows) * sizeof(float));
 }
 
 /* Inputs are factorised one after another. */
 static size_t factor_bytes(const sb_moments_setup *setup, const sb_sizes *z, int threads) {
-  (void)setup, (void)threads;
-  return most_elements(z->layer.widest, z->ranks) * sizeof(double);
+  (void)threads;
+  return most_elements(widest_of(setup, z), z->ranks) * sizeof(double);
 }
 
 static sb_status lay_out(sb_moments *m, size_t input) {
@@ -59,36 +69,42 @@ static sb_status lay_out(sb_moments *m, size_t input) {
   return SB_OK;
 }
 
-static sb_status allocate(sb_moments *m) {
+/* Where sequences are multiplied: their inputs, and a panel of products on the device. */
+static sb_status allocate_products(sb_moments *m, size_t count) {
   sb_backend *b = m->setup.backend;
-  size_t widest = 0, sequence = 0;
+  size_t sequence = 0;
+  if (m->setup.width > 0) return SB_OK;
+  for (size_t i = 0; i < m->most_inputs; i++) sequence += bytes_of(m, i);
+  m->keep = sb_max_size(1, sb_min_size(m->setup.input_bytes / sequence, m->setup.most_local));
+  for (size_t i = 0; i < m->most_inputs; i++)
+    SB_TRY(b->op->alloc(b, m->keep * bytes_of(m, i), "inputs of calibration sequences",
+                        &m->in[i].kept));
+  SB_TRY(b->op->alloc(b, count * sizeof(float), "panel of second moments", (void **)&m->product));
+  m->part_dev = m->part;
+  if (b->unified) return SB_OK;
+  m->part_dev = NULL;
+  return b->op->alloc(b, count * sizeof *m->part, "panel of second moments", (void **)&m->part_dev);
+}
+
+static sb_status allocate(sb_moments *m) {
+  size_t widest = 0;
   for (size_t i = 0; i < m->most_inputs; i++) {
     widest = sb_max_size(widest, m->in[i].width);
-    sequence += bytes_of(m, i);
-  }
-  m->keep = sb_max_size(1, sb_min_size(m->setup.input_bytes / sequence, m->setup.most_local));
-  for (size_t i = 0; i < m->most_inputs; i++) {
     SB_TRY(lay_out(m, i));
     SB_TRY(sb_alloc_raw(&m->in[i].sums, m->in[i].count, sizeof *m->in[i].sums, "second moments"));
     m->in[i].factor = (float *)m->in[i].sums;
     if (m->setup.keep)
       SB_TRY(
           sb_alloc_raw(&m->in[i].whole, m->in[i].count, sizeof *m->in[i].whole, "second moments"));
-    SB_TRY(b->op->alloc(b, m->keep * bytes_of(m, i), "inputs of calibration sequences",
-                        &m->in[i].kept));
   }
   m->panel = sb_min_size(widest, panel_columns(&m->in[0].layout));
   const size_t blocks = sb_max_size(1, m->panel / m->setup.model->blocking.cols);
   m->rows = sb_min_size(widest, blocks * m->setup.model->blocking.cols);
   const size_t count = m->panel * widest;
-  SB_TRY(b->op->alloc(b, count * sizeof(float), "panel of second moments", (void **)&m->product));
   SB_TRY(sb_alloc_raw(&m->host, sb_max_size(m->panel, m->rows) * widest, sizeof *m->host,
                       "panel of second moments"));
   SB_TRY(sb_alloc_raw(&m->part, count, sizeof *m->part, "panel of second moments"));
-  m->part_dev = m->part;
-  if (b->unified) return SB_OK;
-  m->part_dev = NULL;
-  return b->op->alloc(b, count * sizeof *m->part, "panel of second moments", (void **)&m->part_dev);
+  return allocate_products(m, count);
 }
 
 static void release(sb_moments *m) {
@@ -189,6 +205,21 @@ static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   return SB_OK;
 }
 
+/* Elements of the layout in their order; the layout has H reversed. */
+static sb_status give(sb_moments *m, sb_stream stream, const double *h) {
+  const sb_cyclic *c = &m->in[0].layout;
+  const size_t last = m->in[0].width - 1;
+  (void)stream;
+  for (size_t lc = 0; lc < c->local_cols; lc++) {
+    const size_t col = sb_cyclic_global(lc, c->block, c->col, c->grid_cols);
+    for (size_t lr = 0; lr < c->local_rows; lr++) {
+      const size_t row = sb_cyclic_global(lr, c->block, c->row, c->grid_rows);
+      m->in[0].sums[lc * sb_cyclic_ld(c) + lr] = sb_moments_given(m, h, last - col, last - row);
+    }
+  }
+  return SB_OK;
+}
+
 /* Place of element (i, i), or SIZE_MAX when it is another rank's. */
 static size_t diagonal_at(const sb_moments *m, size_t input, size_t i) {
   const sb_cyclic *c = &m->in[input].layout;
@@ -257,6 +288,7 @@ const sb_moments_way sb_moments_block_cyclic = {
     .take = take,
     .add = add,
     .largest = largest,
+    .give = give,
     .factorise = factorise,
     .panel = panel,
     .rows = rows,

@@ -3,6 +3,7 @@
 #ifndef SB_QUANT_MOMENTS_IMPL_H
 #define SB_QUANT_MOMENTS_IMPL_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,7 +21,8 @@ typedef struct sb_moments_way {
   sb_status (*take)(sb_moments *, sb_stream, size_t input, const void *x);
   sb_status (*add)(sb_moments *, sb_stream, size_t s);                         /* collective */
   sb_status (*largest)(sb_moments *, sb_stream, size_t input, double *square); /* of the diagonal */
-  sb_status (*factorise)(sb_moments *, sb_stream);                             /* collective */
+  sb_status (*give)(sb_moments *, sb_stream, const double *h); /* the sums of input 0 */
+  sb_status (*factorise)(sb_moments *, sb_stream);             /* collective */
   sb_status (*panel)(sb_moments *, size_t input, size_t begin, size_t *end, const float **,
                      size_t *ld);
   sb_status (*rows)(sb_moments *, size_t input, size_t begin, size_t *end, const float **);
@@ -51,6 +53,7 @@ struct sb_moments {
   const sb_world *world;
   const sb_moments_way *way;
   size_t layer;
+  const char *given; /* what input 0 is, where moments are given; NULL: an input of the layer */
   size_t inputs, most_inputs; /* of the layer at hand, of any */
   sb_moments_input *in;       /* [most_inputs] */
 
@@ -66,8 +69,16 @@ struct sb_moments {
   int64_t *part_dev;     /* the same on the device; `part` where that is the host */
 };
 
+/* Inputs that a layer has at most. */
+size_t sb_moments_inputs(const sb_moments_setup *setup, const sb_arch *arch);
 /* Channels of the widest input of a number in any layer: what its buffers have room for. */
-size_t sb_moments_widest(const sb_arch *arch, size_t input);
+size_t sb_moments_widest(const sb_moments_setup *setup, const sb_arch *arch, size_t input);
+/* Element (i, j) of given moments h [n, n], of which the part above the diagonal is read, in whole
+ * quanta. */
+static inline int64_t sb_moments_given(const sb_moments *m, const double *h, size_t i, size_t j) {
+  const size_t n = m->in[0].width;
+  return llrint((i < j ? h[i * n + j] : h[j * n + i]) / m->in[0].quantum);
+}
 /* Fails with `status`, naming layer and input. */
 sb_status sb_moments_blame(const sb_moments *m, size_t input, sb_status status,
                            const char *message);

@@ -5,16 +5,24 @@
 #include "base/memory.h"
 #include "quant/moments_impl.h"
 
-/* Sums, a sequence's square, the factor, and the moments where they are kept. */
+/* Squares of the widths of all inputs, and of the widest. */
+static size_t squares(const sb_moments_setup *setup, const sb_sizes *z) {
+  return setup->width > 0 ? setup->width * setup->width : z->layer.squares;
+}
+static size_t largest_square(const sb_moments_setup *setup, const sb_sizes *z) {
+  const size_t n = setup->width > 0 ? setup->width : z->layer.widest;
+  return n * n;
+}
+
+/* Sums, the factor, the moments where they are kept; a sequence's square, where there are any. */
 static size_t bytes(const sb_moments_setup *setup, const sb_sizes *z) {
-  const size_t each = sizeof(int64_t) + (setup->keep ? 3 : 2) * sizeof(float);
-  return z->layer.squares * each;
+  const size_t floats = 1 + (setup->keep ? 1 : 0) + (setup->width > 0 ? 0 : 1);
+  return squares(setup, z) * (sizeof(int64_t) + floats * sizeof(float));
 }
 
 /* Inputs are factorised side by side, one per thread, the widest first. */
 static size_t factor_bytes(const sb_moments_setup *setup, const sb_sizes *z, int threads) {
-  (void)setup;
-  return sizeof(double) * (threads > 1 ? z->layer.squares : z->layer.widest * z->layer.widest);
+  return sizeof(double) * (threads > 1 ? squares(setup, z) : largest_square(setup, z));
 }
 
 /* Whether there will be room for the widest input to be factorised. */
@@ -35,7 +43,8 @@ static sb_status allocate(sb_moments *m) {
     const size_t count = m->in[i].room * m->in[i].room;
     m->in[i].count = count;
     SB_TRY(b->op->alloc(b, count * sizeof(int64_t), "second moments", (void **)&m->in[i].sums));
-    SB_TRY(b->op->alloc(b, count * sizeof(float), "second moments", (void **)&m->in[i].square));
+    if (m->setup.width == 0)
+      SB_TRY(b->op->alloc(b, count * sizeof(float), "second moments", (void **)&m->in[i].square));
     SB_TRY(b->op->alloc(b, count * sizeof(float), "factors of second moments",
                         (void **)&m->in[i].factor));
     if (m->setup.keep)
@@ -131,6 +140,22 @@ static sb_status add(sb_moments *m, sb_stream stream, size_t s) {
   return sb_world_agree(m->world, status);
 }
 
+/* On a device of its own in pieces, through the host. */
+static sb_status give(sb_moments *m, sb_stream stream, const double *h) {
+  sb_backend *b = m->setup.backend;
+  const size_t n = m->in[0].width;
+  int64_t *row = NULL;
+  sb_status status = sb_alloc_raw(&row, n, sizeof *row, "a row of second moments");
+  m->in[0].count = n * n;
+  for (size_t i = 0; i < n && status == SB_OK; i++) {
+    for (size_t j = 0; j < n; j++) row[j] = sb_moments_given(m, h, i, j);
+    status = b->op->upload(b, stream, m->in[0].sums + i * n, row, n * sizeof *row);
+    SB_THEN(b->op->sync(b, stream)); /* the row is filled again */
+  }
+  sb_free(&row);
+  return status;
+}
+
 static sb_status factorise_all(sb_moments *m, sb_stream stream, sb_factor_job *jobs) {
   sb_backend *b = m->setup.backend;
   for (size_t k = 0; k < m->inputs; k++) {
@@ -153,7 +178,7 @@ static sb_status factorise_all(sb_moments *m, sb_stream stream, sb_factor_job *j
 
 static sb_status factorise(sb_moments *m, sb_stream stream) {
   sb_factor_job *jobs = NULL;
-  for (size_t i = 0; i < m->inputs; i++)
+  for (size_t i = 0; i < m->inputs && !m->given; i++) /* given ones are whole on every rank */
     SB_TRY(sb_device_sums_make(&m->over_ranks, stream, m->in[i].sums, m->in[i].count));
   sb_status status = sb_alloc(&jobs, m->inputs, sizeof *jobs, "factors of second moments");
   SB_THEN(factorise_all(m, stream, jobs));
@@ -184,6 +209,7 @@ const sb_moments_way sb_moments_replicated = {
     .take = take,
     .add = add,
     .largest = largest,
+    .give = give,
     .factorise = factorise,
     .panel = panel,
     .rows = rows,

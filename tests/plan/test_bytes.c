@@ -11,8 +11,6 @@
 #include "pass/layerwise.h"
 #include "plan/gradient_pass.h"
 #include "quant/encode.h"
-#include "quant/moments.h"
-#include "quant/round_stack.h"
 #include "quant/scale_gradients.h"
 #include "quant/scales.h"
 #include "sensitivity/block_sums.h"
@@ -22,7 +20,7 @@
 #include "sensitivity/kronecker.h"
 #include "sensitivity/scores.h"
 #include "tests/alloc/instance.h"
-#include "tests/support/allocations.h"
+#include "tests/support/compare_bytes.h"
 #include "tests/support/random_orders.h"
 
 enum { LEAST = 1, MOST = 5, WIDTHS = MOST - LEAST + 1 };
@@ -46,15 +44,6 @@ static void open_warm(golden *g, const golden_setup *setup) {
     EXPECT_OK(sb_loss_table_measure(table, g->pass, false, &loss));
     sb_loss_table_free(&table);
   }
-}
-
-/* `said` against what was taken since there were `before`; `slack`: where a rank's part may be
- * rounded up. */
-static void compare(const char *what, size_t said, size_t taken, size_t slack) {
-  if (said < taken || said - taken > slack)
-    print_error("rank %d of %d: %s: %zu bytes said, %zu taken\n", world.rank, world.size, what,
-                said, taken);
-  EXPECT(said >= taken && said - taken <= slack);
 }
 
 static const sb_orders *indexed_orders(const char *name, sb_orders *out) {
@@ -235,75 +224,6 @@ static void allocation(void **state) {
   all_ranks_passed();
 }
 
-static void round_stack(void **state) {
-  (void)state;
-  golden g;
-  golden_open(&g, &whole);
-  for (int i = 0; i < 3; i++) {
-    const sb_round_setup setup = {.backend = g.backend,
-                                  .rows = 40,
-                                  .count = 3,
-                                  .cols = 100,
-                                  .block_cols = 32,
-                                  .code_kind = i == 2 ? SB_TRELLIS_12 : SB_GRID_ASYMMETRIC,
-                                  .refine = i == 1,
-                                  .panels_dev = true};
-    sb_round_stack *made = NULL;
-    const size_t before = sb_test_live_bytes();
-    EXPECT_OK(sb_round_stack_create(&setup, &made));
-    compare("round stack", sb_round_stack_bytes(&setup), sb_test_live_bytes() - before, 0);
-    sb_round_stack_free(&made);
-  }
-  golden_close(&g);
-  all_ranks_passed();
-}
-
-/* One sequence's moments and their factors. A kernel takes one input after another with one
- * thread. Spread over ranks, the first has most. */
-static void moments(void **state) {
-  (void)state;
-  enum { TOKENS = 48, WIDEST = 256 };
-  static float x[TOKENS * WIDEST];
-  for (size_t i = 0; i < TOKENS * WIDEST; i++) x[i] = (float)(mix(i) % 1000) / 500 - 1;
-  for (sb_factor_mode mode = SB_FACTOR_REPLICATED; mode <= SB_FACTOR_DISTRIBUTED; mode++)
-    for (int keep = 0; keep < 2; keep++) {
-      golden g;
-      golden_open(&g, &whole);
-      const sb_moments_setup setup = {.model = g.model,
-                                      .backend = g.backend,
-                                      .seqlen = TOKENS,
-                                      .local = 1,
-                                      .most_local = 1,
-                                      .input_bytes = 1 << 20,
-                                      .damping = 0.01,
-                                      .keep = keep > 0,
-                                      .mode = mode};
-      const sb_sizes sizes = sb_model_sizes(g.model);
-      sb_moments *made = NULL;
-      sb_moments_repair repair = {0};
-      EXPECT(sizes.layer.widest <= WIDEST);
-      const size_t before = sb_test_live_bytes();
-      EXPECT_OK(sb_moments_create(&setup, &made));
-      const size_t said = sb_moments_bytes(&setup, &sizes), taken = sb_test_live_bytes() - before;
-      const bool part = mode == SB_FACTOR_DISTRIBUTED && world.rank > 0; /* at most that */
-      compare("moments", said, taken, part ? said : 0);
-      EXPECT_OK(sb_moments_begin(made, NULL, 0));
-      for (size_t i = 0; i < sb_arch_inputs(&g.model->arch, 0); i++)
-        EXPECT_OK(sb_moments_take(made, NULL, i, x));
-      EXPECT_OK(sb_moments_end_sequence(made, NULL, 0, SB_OK));
-      sb_test_peak_begin();
-      EXPECT_OK(sb_moments_factorise(made, NULL, &repair));
-      const size_t factor = sb_moments_factor_bytes(&setup, &sizes, 1),
-                   scratch = (size_t)32 << 10; /* diagonals, panels of BLAS */
-      compare("factors", factor + scratch, sb_test_peak_bytes() - before - taken,
-              part ? factor + scratch : scratch);
-      sb_moments_free(&made);
-      EXPECT(sb_test_live_bytes() == before);
-      golden_close(&g);
-    }
-  all_ranks_passed();
-}
-
 static void check_scales(bool norms) {
   golden g;
   sb_model *packed = NULL;
@@ -442,9 +362,8 @@ static void layerwise(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(block_sums),  cmocka_unit_test(scores),     cmocka_unit_test(diagonal),
-    cmocka_unit_test(kronecker),   cmocka_unit_test(gains),      cmocka_unit_test(channels),
-    cmocka_unit_test(owned),       cmocka_unit_test(allocation), cmocka_unit_test(round_stack),
-    cmocka_unit_test(moments),     cmocka_unit_test(scales),     cmocka_unit_test(passes),
-    cmocka_unit_test(kept_states), cmocka_unit_test(layerwise)};
+    cmocka_unit_test(block_sums), cmocka_unit_test(scores),      cmocka_unit_test(diagonal),
+    cmocka_unit_test(kronecker),  cmocka_unit_test(gains),       cmocka_unit_test(channels),
+    cmocka_unit_test(owned),      cmocka_unit_test(allocation),  cmocka_unit_test(scales),
+    cmocka_unit_test(passes),     cmocka_unit_test(kept_states), cmocka_unit_test(layerwise)};
 RANKS_MAIN(tests)

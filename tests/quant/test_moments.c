@@ -270,6 +270,78 @@ static void test_ways(void **state) {
   all_ranks_passed();
 }
 
+/* ---- given moments ---- */
+
+enum { GIVEN = 150 }; /* channels: more than a block of the cyclic layout, and not whole ones */
+
+static sb_moments *create_given(const sb_model *model, sb_factor_mode mode) {
+  const sb_moments_setup setup = {.model = model,
+                                  .width = GIVEN,
+                                  .backend = backend,
+                                  .host_piece = 10007,
+                                  .damping = 0.01,
+                                  .keep = true,
+                                  .mode = mode};
+  sb_moments *m = NULL;
+  EXPECT_OK(sb_moments_create(&setup, &m));
+  EXPECT(sb_moments_width(m, 0) == GIVEN);
+  return m;
+}
+
+/* Moments of `scale` times the inputs above. Below the diagonal is nothing to be read. */
+static double *given_moments(double scale) {
+  double *h = naive_moments(GIVEN, 0);
+  for (size_t i = 0; i < GIVEN; i++)
+    for (size_t j = 0; j < GIVEN; j++) h[i * GIVEN + j] = j < i ? NAN : scale * h[i * GIVEN + j];
+  return h;
+}
+
+/* Quanta are 2^-40 of the largest element; a factor in double precision, rounded to float: so its
+ * last bits, times the condition of these moments. Distributed in single precision: as above. */
+static void check_given(sb_moments *m, double scale) {
+  double *h = naive_moments(GIVEN, 0), *given = given_moments(scale);
+  float *plain = calloc(GIVEN * GIVEN, sizeof *plain);
+  sb_factor_repair mended;
+  sb_moments_repair repair = {0};
+  for (size_t i = 0; i < GIVEN * GIVEN; i++) h[i] *= scale;
+  EXPECT_OK(sb_moments_give(m, NULL, given, "a table"));
+  EXPECT_OK(sb_moments_factorise(m, NULL, &repair));
+  EXPECT(repair.dead == 1 && repair.repaired == 0);
+  float *factor = factor_of(m, 0, 64), *kept = moments_of(m, 0);
+  EXPECT_OK(sb_factor_lapack(plain, h, GIVEN, 0.01, &mended)); /* mends h */
+  const bool single = sb_moments_mode(m) == SB_FACTOR_DISTRIBUTED_SINGLE;
+  EXPECT(difference(factor, plain, GIVEN) < (single ? 1e-3 : 1e-6));
+  for (size_t i = 0; i < GIVEN; i++)
+    for (size_t j = 0; j < GIVEN; j++) {
+      const double whole = h[i * GIVEN + j] + (i == j ? mended.damping * mended.mean : 0),
+                   size = sqrt(h[i * GIVEN + i] * h[j * GIVEN + j]);
+      EXPECT(fabs((double)kept[i * GIVEN + j] - whole) <= 1e-6 * size);
+    }
+  free(kept);
+  free(factor);
+  free(plain);
+  free(given);
+  free(h);
+}
+
+static void test_given(void **state) {
+  (void)state;
+  sb_model *model = load(64);
+  double *bad = given_moments(1);
+  bad[3 * GIVEN + 7] = NAN;
+  for (sb_factor_mode mode = SB_FACTOR_REPLICATED; mode <= SB_FACTOR_DISTRIBUTED_SINGLE; mode++) {
+    sb_moments *m = create_given(model, mode);
+    check_given(m, 1);
+    check_given(m, 0x1.8p-30); /* the next table, in the first one's memory */
+    EXPECT(sb_moments_give(m, NULL, bad, "a table") == SB_ERR_NUMERIC);
+    EXPECT(strstr(sb_message(), "a table: its second moments are not finite") != NULL);
+    sb_moments_free(&m);
+  }
+  free(bad);
+  sb_model_free(&model);
+  all_ranks_passed();
+}
+
 /* What is not finite, and what went wrong on one rank, ends the pass on all of them. */
 static void test_failures(void **state) {
   (void)state;
@@ -367,6 +439,7 @@ static int end(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_ways, begin, end),
+    cmocka_unit_test_setup_teardown(test_given, begin, end),
 #ifdef SB_TEST_ON_CUDA
     cmocka_unit_test_setup_teardown(test_sums_by_mpi, begin, end),
     cmocka_unit_test_setup_teardown(test_full_device, begin, end),
