@@ -12,7 +12,7 @@
 
 enum {
   STRIP = 64,    /* rows of a triangle per product */
-  COLUMNS = 256, /* columns of a piece of add_squares */
+  COLUMNS = 256, /* columns of a piece of add_squares and add_variances */
 };
 
 /* sums[i] += x[i] * scale * 2^-32; false if a sum does not fit. */
@@ -92,4 +92,25 @@ sb_status sb_cpu_add_squares(sb_backend *backend, sb_stream stream, int64_t *sum
     bad |= !add_exact(sums + 2 * first, sum, n, scale);
   }
   return bad ? beyond("squares of activations or gradients") : SB_OK;
+}
+
+sb_status sb_cpu_add_variances(sb_backend *backend, sb_stream stream, int64_t *sums, const float *g,
+                               size_t tokens, size_t cols, float scale, int exponent) {
+  (void)stream;
+  const double unit = ldexp(1.0, exponent + 32);
+  int bad = 0;
+#pragma omp parallel for num_threads(sb_cpu_threads(backend)) schedule(static) reduction(| : bad)
+  for (size_t first = 0; first < cols; first += COLUMNS) {
+    const size_t n = sb_min_size(COLUMNS, cols - first);
+    float sum[COLUMNS] = {0};
+    for (size_t t = 0; t < tokens; t++) {
+      const float *row = g + t * cols + first;
+      for (size_t c = 0; c < n; c++) {
+        const float a = fabsf(scale * row[c]);
+        sum[c] = fmaf(a, 1.0f - a, sum[c]);
+      }
+    }
+    bad |= !add_exact(sums + 2 * first, sum, n, unit);
+  }
+  return bad ? beyond("variances of predictions") : SB_OK;
 }

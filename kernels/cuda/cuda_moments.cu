@@ -15,7 +15,7 @@ extern "C" {
 }
 
 constexpr int SIDE = 64, STEP = 32 /* tokens at a time */, THREADS = 256, STRIDE = SIDE + 8,
-              CHUNK = 64 /* tokens of add_squares */;
+              CHUNK = 64 /* tokens of add_squares and add_variances */;
 
 /* parts[0] + parts[1] + ... = x, each a bf16 number. */
 template <int PARTS> __device__ __forceinline__ void split(uint16_t parts[PARTS], float x) {
@@ -136,8 +136,22 @@ __global__ void square_chunks(float *partial, const Y *y, size_t tokens, size_t 
   partial[(size_t)blockIdx.y * cols + col] = sum;
 }
 
-__global__ void square_sums(int64_t *sums, const float *partial, size_t cols, size_t chunks,
-                            double scale, int *trouble) {
+/* The same for a (1 - a), a = |scale g|. */
+__global__ void variance_chunks(float *partial, const float *g, size_t tokens, size_t cols,
+                                float scale) {
+  const size_t col = (size_t)blockIdx.x * blockDim.x + threadIdx.x,
+               first = (size_t)blockIdx.y * CHUNK;
+  if (col >= cols) return;
+  float sum = 0.0f;
+  for (size_t t = first; t < min(first + CHUNK, tokens); t++) {
+    const float a = fabsf(scale * g[t * cols + col]);
+    sum = fmaf(a, 1.0f - a, sum);
+  }
+  partial[(size_t)blockIdx.y * cols + col] = sum;
+}
+
+__global__ void add_chunks(int64_t *sums, const float *partial, size_t cols, size_t chunks,
+                           double scale, int *trouble) {
   const size_t col = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (col >= cols) return;
   double sum = 0.0;
@@ -176,7 +190,25 @@ sb_status sb_cuda_add_squares(sb_backend *backend, sb_stream stream, int64_t *su
                           dim3(blocks, (unsigned)chunks), SB_CUDA_THREADS, 0, partial, (const Y *)y,
                           tokens, cols);
   }));
-  return sb_cuda_launch(backend, queue, "add_squares", square_sums, blocks, SB_CUDA_THREADS, 0,
+  return sb_cuda_launch(backend, queue, "add_squares", add_chunks, blocks, SB_CUDA_THREADS, 0, sums,
+                        partial, cols, chunks, ldexp(1.0, exponent + 32),
+                        sb_cuda_of(backend)->trouble);
+}
+
+sb_status sb_cuda_add_variances(sb_backend *backend, sb_stream stream, int64_t *sums,
+                                const float *g, size_t tokens, size_t cols, float scale,
+                                int exponent) {
+  const cudaStream_t queue = sb_cuda_stream(backend, stream);
+  const size_t chunks = sb_div_up(tokens, CHUNK);
+  const unsigned blocks = (unsigned)sb_div_up(cols, SB_CUDA_THREADS);
+  float *partial;
+  if (tokens == 0 || cols == 0) return SB_OK;
+  SB_TRY(sb_cuda_scratch(backend, queue, SB_CUDA_SLOT_WORK, chunks * cols * sizeof *partial,
+                         &partial));
+  SB_TRY(sb_cuda_launch(backend, queue, "add_variances", variance_chunks,
+                        dim3(blocks, (unsigned)chunks), SB_CUDA_THREADS, 0, partial, g, tokens,
+                        cols, scale));
+  return sb_cuda_launch(backend, queue, "add_variances", add_chunks, blocks, SB_CUDA_THREADS, 0,
                         sums, partial, cols, chunks, ldexp(1.0, exponent + 32),
                         sb_cuda_of(backend)->trouble);
 }

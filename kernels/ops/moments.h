@@ -14,6 +14,7 @@
 #define SB_MOMENTS_OPS(OP)                                                                         \
   OP(add_grams)                                                                                    \
   OP(add_squares)                                                                                  \
+  OP(add_variances)                                                                                \
   OP(add_multiples)                                                                                \
   OP(factor_moments)
 
@@ -24,6 +25,11 @@ typedef sb_status sb_add_grams_fn(sb_backend *, sb_stream, int64_t *sums, const 
 /* sums[cols] += the sum of y[t][c]^2 over tokens; y [tokens, cols] is an operand. */
 typedef sb_status sb_add_squares_fn(sb_backend *, sb_stream, int64_t *sums, const void *y,
                                     size_t tokens, size_t cols, int exponent);
+/* sums[cols] += the sum of a (1 - a) over tokens, a = |scale g[t][c]|; g is f32 [tokens, cols].
+ * With the gradient of logits, and scale 1 / its own (ops/head.h: xent_back_chunk), a is p, or 1 -
+ * p at the target, and both give p (1 - p): the variance of the prediction. */
+typedef sb_status sb_add_variances_fn(sb_backend *, sb_stream, int64_t *sums, const float *g,
+                                      size_t tokens, size_t cols, float scale, int exponent);
 
 /* sums[k] += x[k] / quantum, rounded to a whole number; x[count - 1 - k] if `reversed`. quantum is
  * a power of two. SB_ERR_NUMERIC, from the call or from the next sync, if a quotient is NaN or has
