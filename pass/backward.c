@@ -62,19 +62,33 @@ static sb_status head_use(void *context, const sb_vocab_chunk *chunk, size_t s, 
   return sb_head_chunk_gradient(&p->head, p->loss, chunk, s, g_dev);
 }
 
+static sb_status tell_embedding(sb_pass *p) {
+  const sb_table_hooks *hooks = p->tables;
+  const size_t h = p->setup.model->config.hidden;
+  for (size_t s = 0; hooks && s < p->wave.count; s++)
+    SB_TRY(hooks->embedding(hooks->context, p->wave.stream,
+                            sb_wave_act(&p->wave, p->grads_dev, s, h)));
+  return SB_OK;
+}
+
 static sb_status backward_wave(sb_pass *p, const sb_pass_hooks *hooks) {
   run r = {.pass = p, .hooks = hooks};
   const sb_layer_visitor visitor = {&r, begin_layer, backward_sequence, end_layer};
   const sb_parameter_hook parameter = {hooks->context, hooks->parameter, hooks->end_parameter,
                                        !p->setup.all_gradients};
   SB_TRY(sb_head_backward(&p->head, p->loss, p->grads_dev,
-                          p->inputs.dev[p->setup.model->config.layers], &parameter));
+                          p->inputs.dev[p->setup.model->config.layers], &parameter, p->tables));
   SB_TRY(sb_layers_walk(&p->wave, p->prepared, true, &visitor));
   p->states.fresh = false; /* used up */
+  SB_AGREE(p->setup.model->world, tell_embedding(p));
   const sb_embedding_head head = {p, head_use, !sb_head_has_gradients(&p->head)};
   return sb_parameter_tables(&parameter)
              ? sb_embedding_backward(&p->vocab, p->grads_dev, &parameter, &head)
              : SB_OK;
+}
+
+void sb_pass_tell_tables(sb_pass *p, const sb_table_hooks *hooks) {
+  p->tables = hooks;
 }
 
 sb_status sb_pass_gradients(sb_pass *p, const sb_pass_hooks *hooks, double *loss) {

@@ -76,6 +76,7 @@ typedef struct sweep {
   sb_loss loss;
   double work;                   /* of a sequence in a chunk */
   const sb_parameter_hook *hook; /* on the way back */
+  const sb_table_hooks *tables;  /* the same; NULL: nobody */
 } sweep;
 
 /* Where the logits of sequence s in a chunk go. */
@@ -100,7 +101,7 @@ static sb_status chunk_forward(void *context, const sb_vocab_chunk *chunk) {
 sb_status sb_head_forward(sb_head *d, sb_loss loss, sb_sequence_loss *out) {
   SB_SPAN(SB_TRACE_COMPUTE, "head forward", SB_TRACE_NONE);
   const sb_model *m = d->wave->model;
-  sweep z = {d, loss, 1.0 / (double)m->head_count, NULL};
+  sweep z = {d, loss, 1.0 / (double)m->head_count, NULL, NULL};
   SB_AGREE(m->world, loss.op->begin(loss.state));
   SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_forward, NULL, &z));
   d->kept = d->kept_logits_dev ? SB_HEAD_LOGITS : SB_HEAD_NOTHING;
@@ -139,6 +140,15 @@ sb_status sb_head_chunk_gradient(sb_head *d, sb_loss loss, const sb_vocab_chunk 
   return rows_gradient(d, chunk, s, g_dev);
 }
 
+static sb_status tell_logits(const sweep *z, const sb_vocab_chunk *chunk, size_t s) {
+  const sb_head *d = z->head;
+  const sb_wave *w = d->wave;
+  if (!z->tables) return SB_OK;
+  return z->tables->head(z->tables->context, w->stream, chunk->first, chunk->count,
+                         sb_wave_operand(w, d->states_dev, s, w->model->config.hidden),
+                         logits_of(d, chunk, s));
+}
+
 /* The gradient of the chunk's rows, where somebody wants it and it is not
  * made with the embedding's. */
 static sb_status tell_rows(const sweep *z, const sb_vocab_chunk *chunk, size_t s) {
@@ -158,6 +168,7 @@ static sb_status chunk_backward(void *context, const sb_vocab_chunk *chunk) {
   const size_t h = w->model->config.hidden, nv = chunk->count;
   for (size_t s = 0; s < w->count; s++) {
     SB_TRY(logit_gradients(d, z->loss, chunk, s));
+    SB_TRY(tell_logits(z, chunk, s));
     SB_TRY(tell_rows(z, chunk, s));
     SB_TRY(b->op->gemm(b, w->stream,
                        &(sb_gemm_args){.m = w->T,
@@ -199,10 +210,10 @@ static sb_status norm_back(sb_head *d, void *dx, void *x, const sb_parameter_hoo
 }
 
 sb_status sb_head_backward(sb_head *d, sb_loss loss, void *dx, void *x,
-                           const sb_parameter_hook *hook) {
+                           const sb_parameter_hook *hook, const sb_table_hooks *tables) {
   SB_SPAN(SB_TRACE_COMPUTE, "head backward", SB_TRACE_NONE);
   const sb_model *m = d->wave->model;
-  sweep z = {d, loss, 3.0 / (double)m->head_count, hook};
+  sweep z = {d, loss, 3.0 / (double)m->head_count, hook, tables};
   if (d->kept == SB_HEAD_GRADIENTS) d->kept = SB_HEAD_NOTHING; /* of a way back before this one */
   SB_TRY(sb_vocab_each_of_head(d->vocab, chunk_backward, end_rows, &z));
   d->kept = d->kept_logits_dev ? SB_HEAD_GRADIENTS : SB_HEAD_NOTHING;

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "pass/loss.h"
 #include "pass/parameter_hook.h"
+#include "pass/table_hooks.h"
 #include "pass/vocabulary.h"
 
 typedef enum sb_head_kept { SB_HEAD_NOTHING, SB_HEAD_LOGITS, SB_HEAD_GRADIENTS } sb_head_kept;
@@ -41,9 +42,10 @@ sb_status sb_head_norm(sb_head *head, void *x);
 sb_status sb_head_forward(sb_head *head, sb_loss loss, sb_sequence_loss *out);
 /* After sb_head_forward of the same wave with the same loss: dx [room, T, hidden] = dL/dx of each
  * sequence's loss, with x as sb_head_norm had it. Tells the hook the gradients of the final norm
- * and, unless it is tied to the embedding, of the LM head, chunk by chunk. Collective. */
+ * and, unless it is tied to the embedding, of the LM head, chunk by chunk; and `tables`, unless
+ * NULL, the gradients of logits. Collective. */
 sb_status sb_head_backward(sb_head *head, sb_loss loss, void *dx, void *x,
-                           const sb_parameter_hook *hook);
+                           const sb_parameter_hook *hook, const sb_table_hooks *tables);
 /* After sb_head_backward: g_dev f32 [chunk->count, hidden] = the gradient of sequence s with
  * respect to the chunk's rows. Local. */
 sb_status sb_head_chunk_gradient(sb_head *head, sb_loss loss, const sb_vocab_chunk *chunk, size_t s,

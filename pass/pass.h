@@ -36,6 +36,7 @@
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/device_layer.h"
+#include "pass/table_hooks.h"
 
 typedef struct sb_pass sb_pass;
 
@@ -147,6 +148,10 @@ typedef struct sb_pass_hooks {
  * wave has all sequences, directly after sb_pass_loss at the same bits, the forward part is not
  * repeated. SB_ERR_INTERNAL for hooks that the pass was not set up for. Collective. */
 sb_status sb_pass_gradients(sb_pass *pass, const sb_pass_hooks *hooks, double *loss);
+/* From here on sb_pass_gradients also tells `hooks`, which are the caller's, what the tables of the
+ * vocabulary do; NULL: nobody. So whatever listens to the layers, one pass serves both. Needs no
+ * more than `gradients`. Local. */
+void sb_pass_tell_tables(sb_pass *pass, const sb_table_hooks *hooks);
 /* Forgets a forward part that sb_pass_gradients might use. For callers that change bits
  * or weights. Local. */
 void sb_pass_forget(sb_pass *pass);

@@ -20,6 +20,7 @@ struct sb_pass {
   size_t waves;        /* the same on all ranks */
   bool kept; /* the inputs of the only wave belong to the model's present bits: no forward part */
   const sb_pass_observer *observer; /* of the running forward part, or NULL */
+  const sb_table_hooks *tables;     /* listens to the tables on the way back, or NULL */
 
   sb_vocab vocab;
   sb_head head;
