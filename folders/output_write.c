@@ -13,6 +13,7 @@
 #include "io/shards.h"
 #include "kernels/blockrow.h"
 #include "kernels/code_kind.h"
+#include "model/file_size.h"
 #include "model/model_check.h"
 #include "mpi/large.h"
 
@@ -27,47 +28,36 @@ uint64_t sb_output_other_bytes(const sb_model *m) {
   return bytes;
 }
 
-/* Adds the codes of a matrix' block rows; returns their bytes. */
-static uint64_t matrix_bytes(const sb_model *m, const sb_matrix *matrix, uint64_t *code_bits) {
+static void add_matrix(const sb_model *m, const sb_matrix *matrix, sb_output_stats *out) {
   const sb_tiling *tiling = &matrix->tiling;
   const size_t cols = sb_tiling_block_cols(tiling);
-  uint64_t bytes = 0;
   for (size_t r = 0; r < sb_tiling_block_rows(tiling); r++) {
     const uint8_t *bits = m->bits + matrix->first_block + r * cols;
-    bytes += sb_blockrow_bytes(tiling, r, bits, sb_model_code_kind(m, matrix));
+    out->quantized_bits += 8u * (uint64_t)sb_blockrow_bytes(tiling, r, bits, m->blocking.code_kind);
     for (size_t j = 0; j < cols; j++)
-      *code_bits += (uint64_t)bits[j] * sb_tiling_rows_of(tiling, r) * sb_tiling_cols_of(tiling, j);
+      out->code_bits +=
+          (uint64_t)bits[j] * sb_tiling_rows_of(tiling, r) * sb_tiling_cols_of(tiling, j);
   }
-  return bytes;
+  out->quantized_weights += (uint64_t)tiling->rows * tiling->cols;
 }
 
 static sb_output_table table_figures(const sb_model *m, const sb_table *table) {
-  const size_t rows = table->matrix.tiling.rows;
-  sb_output_table out = {.weights = (uint64_t)rows * table->matrix.tiling.cols};
-  uint64_t codes = 0;
-  out.bytes = table->coded ? matrix_bytes(m, &table->matrix, &codes)
-                           : (uint64_t)rows * sb_model_row_bytes(m, table->matrix.tensor);
+  const sb_tiling *tiling = &table->matrix.tiling;
+  sb_output_table out = {(uint64_t)tiling->rows * tiling->cols, sb_table_bytes(m, table), 0};
   out.bits = 8.0 * (double)out.bytes / (double)out.weights;
   return out;
 }
 
 void sb_output_figures(const sb_model *m, sb_output_stats *out) {
   memset(out, 0, sizeof *out);
-  for (size_t i = 0; i < m->arch.matrix_count; i++) {
-    const sb_tiling *tiling = &m->matrices[i].tiling;
-    out->quantized_bits += 8u * matrix_bytes(m, &m->matrices[i], &out->code_bits);
-    out->quantized_weights += (uint64_t)tiling->rows * tiling->cols;
-  }
+  for (size_t i = 0; i < m->arch.matrix_count; i++) add_matrix(m, &m->matrices[i], out);
   out->quantized_bits +=
       8u * sb_orders_stored_bytes(&m->arch, m->orders.mode, m->blocking.rows, m->blocking.cols);
   out->other_bytes = sb_output_other_bytes(m);
-  out->bytes = out->quantized_bits / 8 + out->other_bytes;
-  for (size_t i = 0; i < m->table_count; i++) {
-    out->tables[i] = table_figures(m, &m->tables[i]);
-    if (m->tables[i].coded) out->bytes += out->tables[i].bytes;
-  }
+  for (size_t i = 0; i < m->table_count; i++) out->tables[i] = table_figures(m, &m->tables[i]);
+  out->bytes = sb_file_bytes(m);
   out->weights = m->arch.parameters;
-  out->file_bits = 8.0 * (double)out->bytes / (double)out->weights;
+  out->file_bits = sb_file_bits(&m->arch, out->bytes);
   out->effective_bits = (double)out->quantized_bits / (double)out->quantized_weights;
   out->code_bits_mean = (double)out->code_bits / (double)out->quantized_weights;
 }

@@ -22,7 +22,7 @@ typedef struct sb_output_stats {
   uint64_t code_bits;                /* codes alone */
   uint64_t other_bytes;              /* norms, and tables in source precision, before zstd */
   sb_output_table tables[SB_TABLES]; /* as the model's; zero for one that it does not have */
-  uint64_t bytes;                    /* of all weights and orders, before zstd */
+  uint64_t bytes;                    /* of the whole file (model/file_size.h) */
   uint64_t weights;                  /* all of them; a tied table counts once */
   uint64_t stored_bytes;             /* of all shard files */
   uint64_t frames;

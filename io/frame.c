@@ -5,6 +5,8 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include "io/bytes.h"
+
 typedef struct buffer {
   void *data;
   size_t size;
@@ -149,4 +151,42 @@ const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame
   }
   if (sb_checksum(raw, bytes) != checksum) return "the checksum does not match";
   return NULL;
+}
+
+/* ---- beginnings ---- */
+
+/* Sections of a frame whose beginning is asked for: so many, and four for each byte of it. */
+enum { MOST_LISTED = 1 << 16 };
+
+/* The next `bytes` bytes of what a zstd frame holds. */
+static const char *next_bytes(sb_codec *codec, ZSTD_inBuffer *in, void *to, size_t bytes) {
+  ZSTD_outBuffer out = {to, bytes, 0};
+  while (out.pos < out.size) {
+    const size_t before = in->pos + out.pos;
+    const size_t got = ZSTD_decompressStream(codec->decompressor, &out, in);
+    if (ZSTD_isError(got)) return ZSTD_getErrorName(got);
+    if (in->pos + out.pos == before) return "the frame ends before its content";
+  }
+  return NULL;
+}
+
+const char *sb_codec_decode_head(sb_codec *codec, sb_filter filter, const void *frame,
+                                 size_t frame_bytes, void *raw, size_t bytes) {
+  uint8_t number[4];
+  const char *why;
+  ZSTD_inBuffer in = {frame, frame_bytes, 0};
+  if (filter != SB_FILTER_NONE && filter != SB_FILTER_SECTIONS) return "its filter mixes its bytes";
+  if (!codec->decompressor && !(codec->decompressor = ZSTD_createDCtx())) return no_memory;
+  ZSTD_DCtx_reset(codec->decompressor, ZSTD_reset_session_only);
+  if (filter == SB_FILTER_SECTIONS) {
+    if ((why = next_bytes(codec, &in, number, sizeof number))) return why;
+    const size_t count = sb_get_u32(number);
+    if (count > MOST_LISTED + 4 * bytes) return "it has too many sections";
+    uint8_t *list = reserve(&codec->filtered, 5 * count);
+    if (!list) return no_memory;
+    if ((why = next_bytes(codec, &in, list, 5 * count))) return why;
+    if (count == 0 || sb_get_u32(list) < bytes || list[4 * count] != SB_SECTION_PLAIN)
+      return "its first section is another one";
+  }
+  return next_bytes(codec, &in, raw, bytes);
 }

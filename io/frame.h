@@ -34,6 +34,11 @@ void *sb_codec_input(sb_codec *codec, size_t bytes);
  * (NULL) the codec's own memory. NULL on success, else the reason. */
 const char *sb_codec_decode(sb_codec *codec, sb_filter filter, const void *frame,
                             size_t frame_bytes, void *raw, size_t bytes, uint64_t checksum);
+/* The first `bytes` bytes of the content of a frame, of which `frame` may be a beginning, as long
+ * as it suffices; without a checksum. Of filters, none and sections, whose first part must be plain
+ * and have as many bytes. NULL on success, else the reason. */
+const char *sb_codec_decode_head(sb_codec *codec, sb_filter filter, const void *frame,
+                                 size_t frame_bytes, void *raw, size_t bytes);
 /* What was decoded last into the codec's own memory, valid until its next call. */
 const void *sb_codec_content(const sb_codec *codec);
 

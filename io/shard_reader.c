@@ -11,6 +11,9 @@
 
 typedef unsigned long long ull;
 
+/* Of a frame's beginning: a zstd block, which has at most 128 KiB, and what comes before it. */
+enum { HEAD_BYTES = (128 << 10) + 64 };
+
 struct sb_shard_reader {
   char *path;
   int fd;
@@ -224,6 +227,20 @@ sb_status sb_shard_read_frame(const sb_shard_reader *r, const sb_shard_entry *e,
         r->path, e->tensor, e->row, (ull)e->raw_bytes, bytes);
   sb_codec *codec = sb_codec_create(0);
   const char *why = decode(r, e, codec, dst);
+  sb_codec_free(codec);
+  return why ? frame_error(r, e, why) : SB_OK;
+}
+
+sb_status sb_shard_read_head(const sb_shard_reader *r, const sb_shard_entry *e, void *dst,
+                             size_t bytes) {
+  const size_t begun = sb_min_size((size_t)e->bytes, HEAD_BYTES + 8 * bytes);
+  sb_codec *codec = sb_codec_create(0);
+  void *frame = codec ? sb_codec_input(codec, begun) : NULL;
+  const char *why = frame ? NULL : "not enough memory";
+  if (!why && bytes > e->raw_bytes) why = "it is too short";
+  if (!why && sb_file_read_at(r->fd, r->path, e->offset, frame, begun) != SB_OK)
+    why = "it cannot be read";
+  if (!why) why = sb_codec_decode_head(codec, e->filter, frame, begun, dst, bytes);
   sb_codec_free(codec);
   return why ? frame_error(r, e, why) : SB_OK;
 }

@@ -107,7 +107,12 @@ const sb_shard_entry *sb_shard_reader_find(const sb_shard_reader *reader, uint32
  * row and offset, when the frame is damaged. May be called by several threads. */
 sb_status sb_shard_read_frame(const sb_shard_reader *reader, const sb_shard_entry *entry, void *dst,
                               size_t bytes);
-/* The same for many frames with OpenMP threads. On damage the first damaged frame in the order
+/* dst = the first `bytes` bytes of a frame's content, as far as its filter leaves them together
+ * (sb_codec_decode_head), without a look at its checksum. SB_ERR_FORMAT as above. Reads the
+ * beginning of the frame alone. */
+sb_status sb_shard_read_head(const sb_shard_reader *reader, const sb_shard_entry *entry, void *dst,
+                             size_t bytes);
+/* Reads many whole frames with OpenMP threads. On damage the first damaged frame in the order
  * given is reported. */
 sb_status sb_shard_read_batch(const sb_shard_reader *reader, const sb_frame_out *frames,
                               size_t count);

@@ -2,6 +2,8 @@
  * of plain rounding to nearest with the allocation's bits, and the loss is the one that the model
  * had before it was written. */
 #include "folders/output_load.h"
+#include "folders/output_sizes.h"
+#include "io/shardset.h"
 #include "kernels/blockrow.h"
 #include "model/effective_bits.h"
 #include "kernels/shared/trellis.h"
@@ -253,6 +255,35 @@ static void check_whole(const golden *g, const sb_output_stats *s) {
   sb_model_free(&coded);
 }
 
+/* A folder's own sizes and widths against the model's. Local. */
+static void check_measured(const golden *g, const char *folder, const sb_output_stats *s) {
+  const sb_model *m = g->model;
+  sb_shardset *set = NULL;
+  EXPECT_OK(sb_shardset_open(folder, &set));
+  sb_output_tensor *got = calloc(sb_shardset_manifest(set)->tensor_count, sizeof *got);
+  EXPECT_OK(sb_output_measure(set, got));
+  uint64_t bytes = 0, weights = 0;
+  for (size_t t = 0; t < m->arch.count; t++) {
+    const sb_model_tensor *tensor = &m->arch.tensors[t];
+    const sb_table *table = sb_model_table(m, t);
+    const sb_matrix *matrix = tensor->is_linear ? sb_model_matrix(m, tensor->layer, tensor->matrix)
+                              : table           ? &table->matrix
+                                                : NULL;
+    uint64_t blocks[SB_WIDTHS] = {0};
+    for (size_t k = 0, cols = matrix ? sb_tiling_block_cols(&matrix->tiling) : 0;
+         matrix && k < cols * sb_tiling_block_rows(&matrix->tiling); k++)
+      blocks[m->bits[matrix->first_block + k]]++;
+    EXPECT(memcmp(blocks, got[t].blocks, sizeof blocks) == 0);
+    EXPECT(got[t].weights == tensor->rows * tensor->cols);
+    if (table) EXPECT(got[t].bytes == s->tables[table - m->tables].bytes);
+    bytes += got[t].bytes;
+    weights += got[t].weights;
+  }
+  EXPECT(bytes == s->bytes && weights == s->weights);
+  free(got);
+  sb_shardset_close(&set);
+}
+
 static void with_tables(const char *name, sb_blocking blocking, uint64_t seed) {
   golden all, one;
   sb_output_stats by_all, by_one = {0}, plain;
@@ -266,6 +297,7 @@ static void with_tables(const char *name, sb_blocking blocking, uint64_t seed) {
   golden_write(&all, folder_all, &by_all);
   EXPECT(plain.quantized_bits == by_all.quantized_bits && plain.bytes > by_all.bytes);
   check_whole(&all, &by_all);
+  check_measured(&all, folder_all, &by_all);
   setup.world = world_alone();
   if (world.rank == 0) {
     golden_open(&one, &setup);

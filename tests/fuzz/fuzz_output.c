@@ -13,6 +13,7 @@
 
 #include "folders/export.h"
 #include "folders/output_load.h"
+#include "folders/output_sizes.h"
 #include "io/json.h"
 #include "io/shardset.h"
 #include "tests/fuzz/fuzz_model.h"
@@ -162,6 +163,20 @@ static void put_manifest(const fuzz_cursor *in, const char *shard, const sb_shar
   fuzz_put_json(SB_MANIFEST_NAME, json, in);
 }
 
+/* Sizes and widths without decoding: of a folder that is whole, always. */
+static void measure(bool whole) {
+  sb_shardset *set = NULL;
+  sb_output_tensor *tensors = NULL;
+  bool measured = false;
+  if (fuzz_settle(sb_shardset_open(fuzz_folder(), &set))) {
+    tensors = calloc(sb_shardset_manifest(set)->tensor_count + 1, sizeof *tensors);
+    measured = fuzz_settle(sb_output_measure(set, tensors));
+  }
+  fuzz_require(measured || !whole);
+  free(tensors);
+  sb_shardset_close(&set);
+}
+
 static void export(sb_model *model, size_t kind) {
   char source[1024];
   sb_hf_folder_stats stats;
@@ -187,6 +202,7 @@ static void run(const uint8_t *data, size_t size) {
   const bool whole =
       fuzz_settle(sb_output_verify(fuzz_world(), fuzz_folder(), SB_NO_TICKER, &verified));
   fuzz_require(fuzz_settle(sb_output_load(fuzz_world(), fuzz_folder(), &model)) == whole);
+  measure(whole);
   if (!whole) return;
   fuzz_require_valid(model);
   if (mode & EXPORT) export(model, kind);

@@ -194,6 +194,46 @@ static void verify_ticks_to_the_end(void **state) {
   sb_shard_reader_close(&reader);
 }
 
+/* The beginning of a frame: of filters that leave it together, and no further than it goes. */
+static void heads(void **state) {
+  (void)state;
+  enum { LONG = 3 << 20, MAP = 48 };
+  static uint8_t raw[LONG], got[LONG];
+  const sb_section parts[] = {
+      {MAP, SB_SECTION_PLAIN}, {LONG - 2 * MAP, 5}, {MAP, SB_SECTION_PLAIN}};
+  const sb_frame_in in[] = {
+      {.row = 0, .filter = SB_FILTER_NONE, .raw = raw, .bytes = LONG},
+      {.row = 1, .filter = SB_FILTER_SPLIT16, .raw = raw, .bytes = LONG},
+      {.row = 2, .filter = SB_FILTER_SECTIONS, .raw = raw, .bytes = LONG, parts, 3},
+      {.row = 3,
+       .filter = SB_FILTER_SECTIONS,
+       .raw = raw,
+       .bytes = LONG,
+       &(sb_section){LONG, 3},
+       1}};
+  sb_shard_writer *writer;
+  sb_shard_reader *reader;
+  fill_random(raw, LONG, 5);
+  assert_ok(sb_shard_writer_create(scratch_path("h.shard"), 3, &writer));
+  assert_ok(sb_shard_writer_add_batch(writer, in, 4));
+  assert_ok(sb_shard_writer_finish(writer, NULL));
+  sb_shard_writer_free(&writer);
+  assert_ok(sb_shard_reader_open(scratch_path("h.shard"), &reader));
+  const sb_shard_entry *plain = sb_shard_reader_at(reader, 0);
+  assert_ok(sb_shard_read_head(reader, plain, got, 1000));
+  assert_memory_equal(got, raw, 1000);
+  assert_fails(sb_shard_read_head(reader, plain, got, LONG + 1), SB_ERR_FORMAT, "too short");
+  assert_fails(sb_shard_read_head(reader, sb_shard_reader_at(reader, 1), got, MAP), SB_ERR_FORMAT,
+               "h.shard", "block row 1", "its filter");
+  assert_ok(sb_shard_read_head(reader, sb_shard_reader_at(reader, 2), got, MAP));
+  assert_memory_equal(got, raw, MAP);
+  assert_fails(sb_shard_read_head(reader, sb_shard_reader_at(reader, 2), got, MAP + 1),
+               SB_ERR_FORMAT, "block row 2", "first section");
+  assert_fails(sb_shard_read_head(reader, sb_shard_reader_at(reader, 3), got, MAP), SB_ERR_FORMAT,
+               "block row 3", "first section");
+  sb_shard_reader_close(&reader);
+}
+
 static void misuse(void **state) {
   (void)state;
   sb_shard_writer *writer;
@@ -221,6 +261,7 @@ int main(void) {
       cmocka_unit_test(threads_and_batches_do_not_matter),
       cmocka_unit_test(content_hash),
       cmocka_unit_test(verify_ticks_to_the_end),
+      cmocka_unit_test(heads),
       cmocka_unit_test(misuse),
   };
   return cmocka_run_group_tests(tests, make_frames, drop_frames);
