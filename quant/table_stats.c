@@ -319,3 +319,15 @@ void sb_table_stats_moments(const sb_table_stats *t, const sb_table *table, doub
 void sb_table_stats_importance(const sb_table_stats *t, const sb_table *table, float *out) {
   for (size_t c = 0; c < t->model->config.hidden; c++) out[c] = (float)weighed(t, table, c, c);
 }
+
+sb_status sb_table_stats_fit(const sb_table_stats *t, sb_model *m) {
+  const size_t hidden = m->config.hidden;
+  float *importance = NULL;
+  SB_AGREE(m->world, sb_alloc(&importance, m->table_count * hidden, sizeof *importance,
+                              "importance of columns"));
+  for (size_t i = 0; i < m->table_count; i++)
+    sb_table_stats_importance(t, &m->tables[i], importance + i * hidden);
+  sb_free(&m->table_importance);
+  m->table_importance = importance;
+  return SB_OK;
+}

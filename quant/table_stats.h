@@ -75,5 +75,8 @@ void sb_table_stats_grams(const sb_table_stats *stats, sb_table_use use, float *
 void sb_table_stats_moments(const sb_table_stats *stats, const sb_table *table, double *out);
 /* out [hidden] = the diagonal of that: the importance of the table's columns (model/model.h). */
 void sb_table_stats_importance(const sb_table_stats *stats, const sb_table *table, float *out);
+/* The same of all tables of the model, into model->table_importance: grids of its tables are fitted
+ * from here on. SB_ERR_MEMORY. Collective. */
+sb_status sb_table_stats_fit(const sb_table_stats *stats, sb_model *model);
 
 #endif

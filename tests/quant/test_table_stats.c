@@ -162,7 +162,9 @@ static void check_moments(const golden *g, const heard *a, const sb_table_stats 
     for (size_t v = 0; v < vocab; v++)
       mean[use] += (double)sb_table_stats_row_weights(stats, (sb_table_use)use)[v] / (double)vocab;
   }
+  EXPECT_OK(sb_table_stats_fit(stats, g->model));
   for (size_t i = 0; i < m->table_count; i++) {
+    const float *fitted = sb_model_importance(m, &m->tables[i].matrix);
     sb_table_stats_moments(stats, &m->tables[i], all);
     sb_table_stats_importance(stats, &m->tables[i], importance);
     for (size_t r = 0; r < h; r++)
@@ -176,6 +178,7 @@ static void check_moments(const golden *g, const heard *a, const sb_table_stats 
         if (!whole && r / n != c / n) sum = 0;
         EXPECT(close_to(all[r * h + c], sum, 0, 1e-5 * size));
         if (r == c) EXPECT(importance[r] == (float)all[r * h + r]);
+        if (r == c) EXPECT(fitted[r] == importance[r]);
       }
   }
   for (int use = 0; use < SB_TABLE_USES; use++) free(want[use]);
