@@ -16,6 +16,7 @@ typedef struct sb_choose_result {
   uint64_t storage; /* bits, over all ranks */
   double loss;      /* predicted, over all ranks, exactly summed */
   double gap;       /* proven: no widths within the budget have a loss lower by more than this */
+  double price;     /* loss that the next bit of storage would save; 0: no width more saves any */
 } sb_choose_result;
 
 /* bits[i] = the width of block i, for the least sum of loss[i][bits[i]] with a storage of at most
@@ -28,7 +29,23 @@ typedef struct sb_choose_result {
  * ranks or on none. */
 sb_status sb_choose_blocks(const sb_world *world, const sb_blocks *blocks, const sb_losses *loss,
                            uint64_t budget, uint8_t *bits, sb_choose_result *result);
-/* Most bytes that sb_choose_blocks takes for `count` blocks. Pure. */
+/* Several kinds of blocks under one budget, each kind with bounds and codes of its own. Ids ascend
+ * from part to part within a rank, and are distinct over all. `bits` of each part are written. As
+ * sb_choose_blocks, which is the case of one part. */
+typedef struct sb_choose_part {
+  const sb_blocks *blocks;
+  const sb_losses *loss;
+  uint8_t *bits;
+} sb_choose_part;
+enum { SB_CHOOSE_PARTS = 2 }; /* most of them */
+sb_status sb_choose_parts(const sb_world *world, const sb_choose_part *parts, size_t count,
+                          uint64_t budget, sb_choose_result *result);
+/* bits[i] = the width of block i at which storage of `price` loss per bit is worth its loss: the
+ * least of loss + price * cost, of equals the widest. So blocks beside those of a budget take the
+ * rate of its last bit. SB_ERR_NUMERIC and SB_ERR_INTERNAL as above. Local. */
+sb_status sb_choose_at_price(const sb_blocks *blocks, const sb_losses *loss, double price,
+                             uint8_t *bits);
+/* Most bytes that either of the first two takes for `count` blocks in all. Pure. */
 size_t sb_choose_blocks_bytes(size_t count);
 
 /* Checks this rank's rows of a table, for sb_choose_blocks and its like: SB_ERR_NUMERIC as above,

@@ -344,7 +344,7 @@ sb_status sb_knapsack_solve(const sb_world *world, const sb_knapsack *k, uint64_
                             uint8_t *chosen, sb_knapsack_result *result) {
   solver s = {.world = world, .k = k, .chosen = chosen};
   const sb_status status = solve(&s, budget);
-  *result = (sb_knapsack_result){s.least + (s.most - s.room), s.gap};
+  *result = (sb_knapsack_result){s.least + (s.most - s.room), s.gap, s.price};
   steps_free(&s.x);
   return status;
 }

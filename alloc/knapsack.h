@@ -45,6 +45,8 @@ typedef struct sb_knapsack {
 typedef struct sb_knapsack_result {
   uint64_t cost; /* of the choices, over all ranks */
   double gap; /* proven: no choices within the budget have a loss that is lower by more than this */
+  double price; /* loss that the next bit of storage would save: of the first step that the
+                   relaxation leaves out. 0 where all are made, or none exists */
 } sb_knapsack_result;
 
 /* chosen[i] = index of item i's choice. Of choices of one cost only those with the least loss are

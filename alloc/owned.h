@@ -20,7 +20,11 @@ typedef struct sb_owned {
 /* SB_ERR_MEMORY. O(blocks of this rank). Release in any case. */
 sb_status sb_owned_create(const sb_model *model, unsigned min_bits, unsigned max_bits,
                           sb_owned *out);
-/* Bytes that sb_owned_create takes for `count` blocks. Pure. */
+/* The same for the coded tables, in the order of sb_model_get_table_bits; matrix[i] is the number
+ * of the block's table. */
+sb_status sb_owned_create_tables(const sb_model *model, unsigned min_bits, unsigned max_bits,
+                                 sb_owned *out);
+/* Bytes that either takes for `count` blocks. Pure. */
 size_t sb_owned_bytes(size_t count);
 void sb_owned_free(sb_owned *owned);
 
@@ -28,5 +32,7 @@ void sb_owned_free(sb_owned *owned);
  * leaves after bit maps and stored orders; and the effective bits per weight of a given storage. */
 uint64_t sb_owned_budget(const sb_model *model, double effective_bits);
 double sb_owned_effective_bits(const sb_model *model, uint64_t storage);
+/* The budget that leaves exactly `storage` to blocks; storage and weights are below 2^50. */
+double sb_owned_bits_for(const sb_model *model, uint64_t storage);
 
 #endif

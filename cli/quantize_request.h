@@ -11,7 +11,7 @@
 #include "cli/common.h"
 #include "cli/options.h"
 #include "kernels/shared/grid_types.h"
-#include "model/orders.h"
+#include "model/model.h"
 #include "quant/moments.h"
 #include "sensitivity/channels.h"
 #include "sensitivity/estimator.h"
@@ -88,7 +88,6 @@ typedef struct sb_quantize_request {
   sb_common common;
 } sb_quantize_request;
 
-enum { SB_SOURCE_BITS = 16 };  /* the width that leaves a table in source precision */
 enum { SB_REFINE_PASSES = 6 }; /* default of --refine; gains: docs/results.md */
 
 /* A request that asks for nothing yet. Pure. */

@@ -63,6 +63,7 @@ typedef struct sb_table {
                  else it is in source precision and its bits are 0 */
 } sb_table;
 enum { SB_TABLES = 2 };
+enum { SB_SOURCE_BITS = 16 }; /* the width that, asked for, leaves a table in source precision */
 
 typedef struct sb_model {
   const sb_world *world;

@@ -82,67 +82,55 @@ static bool groups_are_valid(const sb_model *m, sb_flaw *flaw) {
 
 /* ---- blocks ---- */
 
-/* A matrix that is `tensor` and begins at *blocks and *groups, which move to its end. */
-static bool matrix_is_valid(const sb_model *m, const sb_matrix *matrix, size_t tensor,
-                            size_t *blocks, size_t *groups, sb_flaw *flaw) {
-  const sb_model_tensor *t = &m->arch.tensors[tensor];
-  const sb_tiling *tiling = &matrix->tiling;
-  if (matrix->tensor != tensor)
-    return sb_flaw_found(flaw, "a matrix is tensor %zu, expected %s (%zu)", matrix->tensor, t->name,
-                         tensor);
-  if (tiling->rows != t->rows || tiling->cols != t->cols ||
-      tiling->block_rows != m->blocking.rows || tiling->block_cols != m->blocking.cols)
-    return sb_flaw_found(flaw, "%s: %zux%zu in blocks of %zux%zu, expected %zux%zu in %zux%zu",
-                         t->name, tiling->rows, tiling->cols, tiling->block_rows,
-                         tiling->block_cols, t->rows, t->cols, m->blocking.rows, m->blocking.cols);
-  if (matrix->first_block != *blocks)
-    return sb_flaw_found(flaw, "%s: its first block is %zu, expected %zu", t->name,
-                         matrix->first_block, *blocks);
-  if (matrix->first_group != *groups)
-    return sb_flaw_found(flaw, "%s: its first group is %zu, expected %zu", t->name,
-                         matrix->first_group, *groups);
-  *blocks += sb_tiling_block_rows(tiling) * sb_tiling_block_cols(tiling);
-  *groups += tiling->rows * sb_tiling_block_cols(tiling);
-  return true;
-}
-
-/* Of layers, matrices are the tensors that get quantized, in their order. */
+/* Matrices are the tensors that get quantized, in their order. */
 static bool matrices_are_valid(const sb_model *m, sb_flaw *flaw) {
   size_t i = 0, blocks = 0, groups = 0;
-  for (size_t tensor = 0; tensor < m->arch.count; tensor++)
-    if (m->arch.tensors[tensor].is_linear &&
-        !matrix_is_valid(m, &m->matrices[i++], tensor, &blocks, &groups, flaw))
-      return false;
+  for (size_t tensor = 0; tensor < m->arch.count; tensor++) {
+    const sb_model_tensor *t = &m->arch.tensors[tensor];
+    if (!t->is_linear) continue;
+    const sb_matrix *matrix = &m->matrices[i++];
+    const sb_tiling *tiling = &matrix->tiling;
+    if (matrix->tensor != tensor)
+      return sb_flaw_found(flaw, "matrix %zu is tensor %zu, expected %s (%zu)", i - 1,
+                           matrix->tensor, t->name, tensor);
+    if (tiling->rows != t->rows || tiling->cols != t->cols ||
+        tiling->block_rows != m->blocking.rows || tiling->block_cols != m->blocking.cols)
+      return sb_flaw_found(flaw, "%s: %zux%zu in blocks of %zux%zu, expected %zux%zu in %zux%zu",
+                           t->name, tiling->rows, tiling->cols, tiling->block_rows,
+                           tiling->block_cols, t->rows, t->cols, m->blocking.rows,
+                           m->blocking.cols);
+    if (matrix->first_block != blocks)
+      return sb_flaw_found(flaw, "%s: its first block is %zu, expected %zu", t->name,
+                           matrix->first_block, blocks);
+    if (matrix->first_group != groups)
+      return sb_flaw_found(flaw, "%s: its first group is %zu, expected %zu", t->name,
+                           matrix->first_group, groups);
+    blocks += sb_tiling_block_rows(tiling) * sb_tiling_block_cols(tiling);
+    groups += tiling->rows * sb_tiling_block_cols(tiling);
+  }
   if (groups != m->quant_groups)
     return sb_flaw_found(flaw, "matrices have %zu groups, the model %zu", groups, m->quant_groups);
   return blocks == m->blocks ||
          sb_flaw_found(flaw, "matrices have %zu blocks, the model %zu", blocks, m->blocks);
 }
 
-/* The bits of a table: none where it is not coded. */
-static bool table_bits_are_valid(const sb_model *m, const sb_table *table, size_t blocks,
-                                 sb_flaw *flaw) {
-  const char *name = m->arch.tensors[table->matrix.tensor].name;
-  const uint8_t *bits = m->bits + table->matrix.first_block;
-  sb_flaw why;
-  for (size_t k = 0; !table->coded && k < blocks; k++)
-    if (bits[k] != 0)
-      return sb_flaw_found(flaw, "%s is not coded, and its block %zu has bits", name, k);
-  return !table->coded || sb_bits_are_valid(bits, blocks, m->coding == SB_CODING_SOURCE, &why) ||
-         sb_flaw_found(flaw, "%.100s: %.120s", name, why.text);
-}
-
-/* Tables follow the layers: the embedding, then the head, unless it is tied. */
+/* Tables follow the layers; those that are not coded have no bits. */
 static bool tables_are_valid(const sb_model *m, sb_flaw *flaw) {
-  static const sb_role roles[SB_TABLES] = {SB_ROLE_EMBED, SB_ROLE_LM_HEAD};
-  size_t blocks = m->blocks, groups = m->quant_groups;
-  if (m->table_count != (m->config.tie_embeddings ? 1 : 2))
-    return sb_flaw_found(flaw, "%zu tables", m->table_count);
+  size_t blocks = m->blocks;
   for (size_t i = 0; i < m->table_count; i++) {
-    const size_t first = blocks;
-    if (!matrix_is_valid(m, &m->tables[i].matrix, sb_arch_index(&m->arch, roles[i], 0), &blocks,
-                         &groups, flaw) ||
-        !table_bits_are_valid(m, &m->tables[i], blocks - first, flaw))
+    const sb_table *table = &m->tables[i];
+    const char *name = m->arch.tensors[table->matrix.tensor].name;
+    const size_t count =
+        sb_tiling_block_rows(&table->matrix.tiling) * sb_tiling_block_cols(&table->matrix.tiling);
+    if (table->matrix.first_block != blocks)
+      return sb_flaw_found(flaw, "%s: its first block is %zu, expected %zu", name,
+                           table->matrix.first_block, blocks);
+    blocks += count;
+    for (size_t k = 0; !table->coded && k < count; k++)
+      if (m->bits[table->matrix.first_block + k] != 0)
+        return sb_flaw_found(flaw, "%s is not coded, and its block %zu has bits", name, k);
+    if (table->coded && !sb_bits_are_valid(m->bits + table->matrix.first_block, count,
+                                           m->coding == SB_CODING_SOURCE, flaw))
       return false;
   }
   return blocks == m->all_blocks ||
@@ -186,11 +174,10 @@ static bool coded_is_valid(const sb_model *m, sb_flaw *flaw) {
   return true;
 }
 
-/* `of` may be NULL. */
-static bool importance_is_valid(const float *of, size_t channels, const char *what, sb_flaw *flaw) {
-  for (size_t i = 0; of && i < channels; i++)
-    if (!(of[i] >= 0.0f && isfinite(of[i])))
-      return sb_flaw_found(flaw, "importance of %s %zu is %g", what, i, (double)of[i]);
+static bool importance_is_valid(const sb_model *m, size_t channels, sb_flaw *flaw) {
+  for (size_t i = 0; m->importance && i < channels; i++)
+    if (!(m->importance[i] >= 0.0f && isfinite(m->importance[i])))
+      return sb_flaw_found(flaw, "importance of channel %zu is %g", i, (double)m->importance[i]);
   return true;
 }
 
@@ -210,21 +197,14 @@ bool sb_model_is_valid(const sb_model *m, sb_flaw *flaw) {
   return sb_store_is_valid(m->store, flaw) && groups_are_valid(m, flaw) &&
          places_are_valid(m, flaw) && matrices_are_valid(m, flaw) &&
          sb_bits_are_valid(m->bits, m->blocks, !coded, flaw) && tables_are_valid(m, flaw) &&
-         importance_is_valid(m->importance, m->arch.channels, "channel", flaw) &&
-         importance_is_valid(m->table_importance, m->table_count * m->config.hidden, "table column",
-                             flaw) &&
-         col_factors_are_valid(m, flaw) && (!coded || coded_is_valid(m, flaw));
+         importance_is_valid(m, m->arch.channels, flaw) && col_factors_are_valid(m, flaw) &&
+         (!coded || coded_is_valid(m, flaw));
 }
 
 #ifdef SB_CHECKS
 static void check_alike(const sb_model *m) {
   uint64_t hash = XXH64(m->bits, m->all_blocks, 0), ends[2];
   if (m->importance) hash = XXH64(m->importance, m->arch.channels * sizeof *m->importance, hash);
-  if (m->table_importance)
-    hash = XXH64(m->table_importance,
-                 m->table_count * m->config.hidden * sizeof *m->table_importance, hash);
-  for (size_t i = 0; i < m->table_count; i++)
-    hash = XXH64(&m->tables[i].coded, sizeof m->tables[i].coded, hash);
   if (m->col_factors) hash = XXH64(m->col_factors, m->arch.channels * sizeof *m->col_factors, hash);
   ends[0] = hash;
   ends[1] = ~hash;

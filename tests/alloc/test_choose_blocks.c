@@ -97,6 +97,102 @@ static void test_ragged(void **state) {
   all_ranks_passed();
 }
 
+/* Two kinds of blocks, as layers and tables are, joined for the optimum. */
+typedef struct pair {
+  instance x[2];
+  loss_table t[2];
+  uint64_t *id; /* of both, the second's behind the first's */
+} pair;
+
+static unsigned pair_choices(void *context, size_t k, sb_choice *out) {
+  pair *p = context;
+  const size_t which = k >= p->x[0].n;
+  return loss_table_choices(&p->t[which], which ? k - p->x[0].n : k, out);
+}
+
+static void pair_create(pair *p, size_t first, size_t second, uint64_t seed) {
+  const instance_kind kinds[] = {{first, 2, false, SB_GRID_SYMMETRIC, 1, 8},
+                                 {second, 2, false, SB_GRID_SYMMETRIC, 2, 6}};
+  instance_alloc(&p->id, first + second, sizeof *p->id);
+  for (int i = 0; i < 2; i++) {
+    p->x[i] = instance_create(&kinds[i], seed + (uint64_t)i);
+    p->t[i] = loss_table_create(&p->x[i], seed + 50 + (uint64_t)i);
+  }
+  for (size_t k = 0; k < second; k++) p->x[1].id[k] += 3 * first;
+  for (size_t k = 0; k < p->x[1].own; k++) p->x[1].own_id[k] += 3 * first;
+  memcpy(p->id, p->x[0].id, first * sizeof *p->id);
+  memcpy(p->id + first, p->x[1].id, second * sizeof *p->id);
+}
+
+static void pair_free(pair *p) {
+  for (int i = 0; i < 2; i++) {
+    loss_table_free(&p->t[i]);
+    instance_free(&p->x[i]);
+  }
+  sb_free(&p->id);
+}
+
+/* Storage of both kinds with every block where `price` puts it. Local: all ranks have all. */
+static uint64_t storage_at(pair *p, double price) {
+  uint64_t storage = 0;
+  for (int i = 0; i < 2; i++) {
+    uint8_t *bits = NULL;
+    instance_alloc(&bits, p->x[i].n, 1);
+    EXPECT_OK(sb_choose_at_price(&p->x[i].all, p->t[i].all, price, bits));
+    for (size_t k = 0; k < p->x[i].n; k++) { /* the least of all widths, and no other as cheap */
+      const double(*t)[SB_WIDTHS] = (const double(*)[SB_WIDTHS])p->t[i].all;
+      const double here = t[k][bits[k]] + price * (double)instance_cost(&p->x[i], k, bits[k]);
+      for (unsigned b = loss_table_least(&p->x[i], k); b <= p->x[i].all.max_bits; b++)
+        EXPECT(t[k][b] + price * (double)instance_cost(&p->x[i], k, b) >= here * (1 - 1e-12));
+    }
+    storage += instance_storage(&p->x[i], bits);
+    sb_free(&bits);
+  }
+  return storage;
+}
+
+static void test_two_kinds(void **state) {
+  (void)state;
+  for (uint64_t i = 0; i < 4; i++) {
+    pair p;
+    pair_create(&p, i % 2 ? 40 : 400, i < 2 ? 120 : 15, 300 + 10 * i);
+    const size_t n = p.x[0].n + p.x[1].n;
+    const sb_knapsack items = {n, p.id, SB_CHOICES, &p, pair_choices};
+    uint8_t *bits[2] = {NULL, NULL}, *chosen = NULL;
+    instance_alloc(&chosen, n, 1);
+    for (int k = 0; k < 2; k++) instance_alloc(&bits[k], p.x[k].n, 1);
+    for (size_t b = 0; b < SHARES; b++) {
+      const uint64_t budget =
+          loss_table_budget(&p.t[0], shares[b]) + loss_table_budget(&p.t[1], shares[b]);
+      const sb_choose_part parts[] = {{&p.x[0].mine, p.t[0].own, p.x[0].own_bits},
+                                      {&p.x[1].mine, p.t[1].own, p.x[1].own_bits}};
+      sb_choose_result result = {0};
+      sb_optimum best = {0};
+      double sum = 0;
+      EXPECT_OK(sb_choose_parts(&world, parts, 2, budget, &result));
+      for (int k = 0; k < 2; k++) instance_collect(&p.x[k], p.x[k].own_bits, bits[k]);
+      if (result.price > 0) {
+        EXPECT(storage_at(&p, result.price * (1 + 1e-9)) <= budget);
+        EXPECT(storage_at(&p, result.price * (1 - 1e-9)) > budget);
+      }
+      if (world.rank != 0) continue;
+      for (int k = 0; k < 2; k++)
+        for (size_t j = 0; j < p.x[k].n; j++) sum += p.t[k].all[j][bits[k][j]];
+      EXPECT(fabs(result.loss - sum) <= 1e-12 * sum);
+      EXPECT(result.storage ==
+                 instance_storage(&p.x[0], bits[0]) + instance_storage(&p.x[1], bits[1]) &&
+             result.storage <= budget);
+      EXPECT_OK(sb_optimum_dp(&items, budget, chosen, &best));
+      EXPECT(result.loss >= best.loss * (1 - 1e-12) && result.loss <= best.loss * (1 + 1e-3) &&
+             result.loss - result.gap <= best.loss * (1 + 1e-12));
+    }
+    for (int k = 0; k < 2; k++) sb_free(&bits[k]);
+    sb_free(&chosen);
+    pair_free(&p);
+  }
+  all_ranks_passed();
+}
+
 static void test_refusals(void **state) {
   const instance_kind kind = {60, 2, false, SB_GRID_ASYMMETRIC, 2, 4};
   instance x = instance_create(&kind, 9);
@@ -126,6 +222,7 @@ static void test_refusals(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_near_the_optimum),
     cmocka_unit_test(test_ragged),
+    cmocka_unit_test(test_two_kinds),
     cmocka_unit_test(test_refusals),
 };
 

@@ -88,10 +88,10 @@ static json_t *other_integer(json_int_t value, uint64_t *s) {
 }
 
 static json_t *other_value(const json_t *value, uint64_t *s) {
-  static const char *const texts[] = {
-      "",           "x",          "none",      "indexed", "fused",         "F32",    "BF16",
-      "symmetric",  "raw",        "quantized", "order",   "linear",        "llama3", "float16",
-      "trellis-12", "trellis-16", "exl3",      "grid",    "symmetric-grid"};
+  static const char *const texts[] = {"",           "x",      "none",      "indexed", "fused",
+                                      "F32",        "BF16",   "symmetric", "raw",     "quantized",
+                                      "order",      "linear", "llama3",    "float16", "trellis-12",
+                                      "trellis-16", "exl3"};
   if (draw(s, 12) == 0) return json_null();
   if (json_is_integer(value)) return other_integer(json_integer_value(value), s);
   if (json_is_real(value)) return json_real(draw(s, 2) ? -json_real_value(value) : 1e300);

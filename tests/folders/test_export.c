@@ -1,7 +1,6 @@
 /* Exported folders: every tensor is what the output folder's codes stand for, or what the source
  * has, in the type that was asked for, in one file or several; and the folder loads as a model. */
 #include "folders/export.h"
-#include "folders/export_exl3.h"
 
 #include "model/config_read.h"
 #include "tests/support/dense.h"
@@ -224,39 +223,7 @@ static void source_model(void **state) {
   all_ranks_passed();
 }
 
-/* EXL3 has no grids for embedding and head: refused before anything is written. */
-static void tables_in_exl3(void **state) {
-  (void)state;
-  scratch_begin();
-  const char *output = scratch_path("output"), *folder = scratch_path("folder");
-  golden source;
-  sb_output_stats written;
-  sb_hf_folder_stats stats;
-  sb_model *coded = NULL;
-  sb_destination out = {0};
-  double bits;
-  golden_open(&source, &(golden_setup){.name = "f32-single",
-                                       .threads = 1,
-                                       .blocking = {16, 32, SB_TRELLIS_EXL3},
-                                       .activation_bytes = (size_t)1 << 30});
-  golden_mixed_bits(source.model, 2, 2, 1);
-  golden_mixed_tables(source.model, 4, 4, 1);
-  golden_write(&source, output, &written);
-  EXPECT_OK(sb_output_load(&world, output, &coded));
-  EXPECT_OK(sb_destination_begin(&world, folder, false, output, &out));
-  EXPECT(sb_export_exl3(coded, output, &out, 1 << 30, SB_NO_TICKER, &stats, &bits) ==
-         SB_ERR_UNSUPPORTED);
-  EXPECT(strstr(sb_message(), "model.embed_tokens.weight is on grids") != NULL);
-  EXPECT(strstr(sb_message(), "--head-bits 16 --embed-bits 16") != NULL);
-  sb_destination_end(&out);
-  EXPECT(access(folder, F_OK) != 0);
-  sb_model_free(&coded);
-  golden_close(&source);
-  scratch_end();
-  all_ranks_passed();
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(dequantized), cmocka_unit_test(beyond_the_range), cmocka_unit_test(indexed),
-    cmocka_unit_test(source_model), cmocka_unit_test(tables_in_exl3)};
+    cmocka_unit_test(source_model)};
 RANKS_MAIN(tests)

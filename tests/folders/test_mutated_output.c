@@ -89,9 +89,8 @@ static void try_one(mutator change, const char *good, const char *tokens, sb_bac
   }
 }
 
-/* Written by rank 0; with `tables` the embedding is quantized. Collective. */
-static void make_good(const char *good, sb_code_kind kind, bool indexed, bool tables,
-                      uint64_t seed) {
+/* Written by rank 0. Collective. */
+static void make_good(const char *good, sb_code_kind kind, bool indexed, uint64_t seed) {
   golden g;
   sb_orders orders = {0};
   sb_output_stats stats;
@@ -104,7 +103,6 @@ static void make_good(const char *good, sb_code_kind kind, bool indexed, bool ta
     if (indexed) setup.orders = &orders;
     golden_open(&g, &setup);
     golden_mixed_bits(g.model, 1, 8, seed);
-    if (tables) golden_mixed_tables(g.model, 1, 8, seed);
     golden_write(&g, good, &stats);
     golden_close(&g);
     sb_orders_free(&orders);
@@ -112,12 +110,12 @@ static void make_good(const char *good, sb_code_kind kind, bool indexed, bool ta
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
 }
 
-static void check_all(sb_code_kind kind, bool indexed, bool tables, uint64_t seed) {
+static void check_all(sb_code_kind kind, bool indexed, uint64_t seed) {
   static const mutator kinds[] = {change_bytes, change_manifest, change_frame, change_index};
   sb_output_stats stats;
   char tokens[2048], good[1024];
   snprintf(good, sizeof good, "%s", scratch_path("good"));
-  make_good(good, kind, indexed, tables, seed);
+  make_good(good, kind, indexed, seed);
   golden whole;
   golden_open(&whole, &(golden_setup){.name = "gqa-tied", .output = good, GOLDEN_DEFAULTS});
   golden_path(&whole, "tokens.bin", tokens);
@@ -143,7 +141,7 @@ static void claimed_sizes(void **state) {
   sb_output_stats stats;
   scratch_begin();
   snprintf(good, sizeof good, "%s", scratch_path("good"));
-  make_good(good, SB_GRID_ASYMMETRIC, true, true, 5);
+  make_good(good, SB_GRID_ASYMMETRIC, true, 5);
   for (size_t from_end = 1; from_end <= 40; from_end++) {
     const char *bad = scratch_path("bad");
     if (world.rank == 0) {
@@ -169,7 +167,7 @@ static void side_files(void **state) {
   sb_output_stats stats;
   scratch_begin();
   snprintf(good, sizeof good, "%s", scratch_path("good"));
-  make_good(good, SB_GRID_ASYMMETRIC, false, false, 1);
+  make_good(good, SB_GRID_ASYMMETRIC, false, 1);
   path_in(path, good, "tokenizer.model");
   if (world.rank == 0) {
     put_text(path, "some");
@@ -192,15 +190,15 @@ static void side_files(void **state) {
 static void plain(void **state) {
   (void)state;
   scratch_begin();
-  check_all(SB_GRID_ASYMMETRIC, false, false, 1);
+  check_all(SB_GRID_ASYMMETRIC, false, 1);
   scratch_end();
   all_ranks_passed();
 }
 
-static void with_orders_and_tables(void **state) {
+static void with_orders(void **state) {
   (void)state;
   scratch_begin();
-  check_all(SB_GRID_ASYMMETRIC, true, true, 2);
+  check_all(SB_GRID_ASYMMETRIC, true, 2);
   scratch_end();
   all_ranks_passed();
 }
@@ -208,12 +206,12 @@ static void with_orders_and_tables(void **state) {
 static void trellis(void **state) {
   (void)state;
   scratch_begin();
-  check_all(SB_TRELLIS_12, true, true, 3);
+  check_all(SB_TRELLIS_12, true, 3);
   scratch_end();
   all_ranks_passed();
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(plain), cmocka_unit_test(with_orders_and_tables), cmocka_unit_test(trellis),
+    cmocka_unit_test(plain), cmocka_unit_test(with_orders), cmocka_unit_test(trellis),
     cmocka_unit_test(claimed_sizes), cmocka_unit_test(side_files)};
 RANKS_MAIN(tests)

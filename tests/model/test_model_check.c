@@ -34,7 +34,6 @@ static void all_golden_models(void **state) {
     golden_open(&g, &(golden_setup){GOLDEN_DEFAULTS, .name = golden_names[i]});
     expect_valid(g.model);
     golden_mixed_bits(g.model, 1, 8, 3);
-    golden_mixed_tables(g.model, 1, 8, 3);
     expect_valid(g.model);
     golden_close(&g);
   }
@@ -77,7 +76,7 @@ static void broken_blocks(void **state) {
   golden_open(&g, &(golden_setup){GOLDEN_DEFAULTS, .name = "mha-untied"});
   sb_model *m = g.model;
   float importance = 1;
-  EXPECT_FLAW(m->matrices[1].tensor, m->matrices[0].tensor, "a matrix is tensor");
+  EXPECT_FLAW(m->matrices[1].tensor, m->matrices[0].tensor, "matrix 1 is tensor");
   EXPECT_FLAW(m->matrices[1].first_block, m->matrices[1].first_block + 1, "its first block");
   EXPECT_FLAW(m->matrices[1].first_group, m->matrices[1].first_group + 1, "its first group");
   EXPECT_FLAW(m->quant_groups, m->quant_groups + 1, "groups, the model");
@@ -97,65 +96,29 @@ static void broken_blocks(void **state) {
   all_ranks_passed();
 }
 
-/* A model with a head of its own, its embedding coded. */
-static void broken_tables(void **state) {
-  golden g;
-  (void)state;
-  golden_open(&g, &(golden_setup){GOLDEN_DEFAULTS, .name = "mha-untied"});
-  sb_model *m = g.model;
-  sb_matrix *embedding = &m->tables[0].matrix, *head = &m->tables[1].matrix;
-  golden_mixed_tables(m, 1, 8, 3);
-  m->tables[1].coded = false;
-  memset(m->bits + head->first_block, 0, m->all_blocks - head->first_block);
-  expect_valid(m);
-  EXPECT_FLAW(m->table_count, 1, "1 tables");
-  EXPECT_FLAW(embedding->tensor, head->tensor, "expected model.embed_tokens.weight");
-  EXPECT_FLAW(head->first_block, head->first_block - 1, "lm_head.weight: its first block");
-  EXPECT_FLAW(head->first_group, head->first_group + 1, "lm_head.weight: its first group");
-  EXPECT_FLAW(head->tiling.cols, 1, "lm_head.weight: ");
-  EXPECT_FLAW(m->all_blocks, m->all_blocks + 1, "layers and tables have");
-  EXPECT_FLAW(m->bits[m->blocks], 9, "model.embed_tokens.weight: block 0 of");
-  EXPECT_FLAW(m->bits[m->all_blocks - 1], 1, "lm_head.weight is not coded");
-  EXPECT_FLAW(m->tables[0].coded, false, "model.embed_tokens.weight is not coded");
-  EXPECT_OK(sb_alloc(&m->table_importance, 2 * m->config.hidden, sizeof(float), "importance"));
-  EXPECT_FLAW(m->table_importance[2 * m->config.hidden - 1], NAN, "importance of table column");
-  golden_close(&g);
-  all_ranks_passed();
-}
-
-/* The first byte of the first block row that this rank owns, of a layer's matrix, and of a table:
- * bits of a block. */
-typedef struct first_bytes {
-  uint8_t *layer, *table;
-} first_bytes;
-
+/* The first byte of the first block row that this rank owns: bits of a block. */
 static sb_status first_matrix_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                                    void *data) {
-  first_bytes *out = context;
-  uint8_t **of = m->arch.tensors[place->tensor].is_linear ? &out->layer : &out->table;
+  uint8_t **out = context;
   (void)unit;
-  if (!*of && sb_model_place_matrix(m, place)) *of = data;
+  if (!*out && m->arch.tensors[place->tensor].is_linear) *out = data;
   return SB_OK;
 }
 
 static void broken_block_rows(void **state) {
   golden g;
   sb_model *m = NULL;
-  first_bytes rows = {NULL, NULL};
+  uint8_t *row = NULL;
   (void)state;
   golden_open(&g, &(golden_setup){GOLDEN_DEFAULTS, .name = "mha-untied"});
   golden_mixed_bits(g.model, 2, 4, 5);
-  golden_mixed_tables(g.model, 2, 4, 5);
   EXPECT_OK(sb_encode_nearest(g.model, &m));
   expect_valid(m);
-  EXPECT_OK(sb_model_visit_owned(m, first_matrix_unit, &rows));
-  EXPECT(rows.layer != NULL && rows.table != NULL);
+  EXPECT_OK(sb_model_visit_owned(m, first_matrix_unit, &row));
+  EXPECT(row != NULL);
   EXPECT_FLAW(m->bits[0], 0, "block 0 of"); /* may only be in a model of source rows */
-  EXPECT_FLAW(m->bits[m->all_blocks - 1], 0, "lm_head.weight: block");
-  EXPECT_FLAW(*rows.layer, 9, "9 bits");
-  EXPECT_FLAW(*rows.layer, (uint8_t)(*rows.layer - 1), "its bit map asks for");
-  EXPECT_FLAW(*rows.table, 9, "9 bits");
-  EXPECT_FLAW(*rows.table, (uint8_t)(*rows.table - 1), "its bit map asks for");
+  EXPECT_FLAW(*row, 9, "9 bits");
+  EXPECT_FLAW(*row, (uint8_t)(*row - 1), "its bit map asks for");
   if (world.rank == 0) { /* owns the first block */
     const uint8_t bits = m->bits[0];
     EXPECT_FLAW(m->bits[0], (uint8_t)(bits + 1), "has other bits than the model");
@@ -178,6 +141,6 @@ static void bits_of_blocks(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(all_golden_models), cmocka_unit_test(broken_places),
-    cmocka_unit_test(broken_blocks),     cmocka_unit_test(broken_tables),
-    cmocka_unit_test(broken_block_rows), cmocka_unit_test(bits_of_blocks)};
+    cmocka_unit_test(broken_blocks), cmocka_unit_test(broken_block_rows),
+    cmocka_unit_test(bits_of_blocks)};
 RANKS_MAIN(tests)

@@ -66,29 +66,4 @@ refused "manifest.json: .*q_proj.* has col_signs 12.*, expected 02"
 copy && sed -i 's/"format_version": 3/"format_version": 4/' "$dir/bad/manifest.json"
 refused "manifest.json: .*version 4; this program reads up to 3: update shardbits"
 run 2 verify "$dir/good"
-
-# Of a quantized embedding, beside trellis codes.
-rm -r "$dir/good"
-run 2 quantize "$model" --bits 2.5 --codes trellis --method rtn --head-bits 4 --embed-bits 4 -o "$dir/good"
-copy && spoil $first 5000 # the embedding comes first
-refused "$first: .*damaged"
-copy && sed -i 's/"codes": "grid"/"codes": "symmetric-grid"/' "$dir/bad/manifest.json"
-refused "manifest.json: the codes of model.embed_tokens.weight are 'symmetric-grid', expected grid"
-copy && sed -i 's/"codes": "grid"/"codes": "trellis-12"/' "$dir/bad/manifest.json"
-refused "manifest.json: the codes of model.embed_tokens.weight are 'trellis-12', expected grid"
-copy && sed -i '0,/"kind": "quantized"/s//"kind": "raw"/' "$dir/bad/manifest.json"
-refused "manifest.json: tensor 'model.embed_tokens.weight' has codes, which only quantized ones have"
-copy && sed -i '0,/"codes": "grid"/s//"coded": "grid"/' "$dir/bad/manifest.json"
-refused "manifest.json: tensor 0: \"col_signs\" .*missing"
-copy && sed -i 's/"format_version": 3/"format_version": 2/' "$dir/bad/manifest.json"
-refused "manifest.json: has codes other than grids, which format version 2 does not know"
-run 2 verify "$dir/good"
-run 2 quantize "$model" --bits 2.5 --method rtn --head-bits 4 --embed-bits 4 -o "$dir/good" --overwrite
-copy && sed -i 's/"format_version": 3/"format_version": 1/' "$dir/bad/manifest.json"
-refused "manifest.json: tensor 'model.embed_tokens.weight' has codes of its own, which format version 1 does not know"
-copy && sed -i '0,/"kind": "raw"/s//"kind": "quantized"/' "$dir/bad/manifest.json" # a norm
-refused "manifest.json: quantized tensor .model.norm.weight. is not a matrix"
-copy && sed -i '0,/"codes": "grid"/s//"coded": "grid"/' "$dir/bad/manifest.json"
-refused "manifest.json: the codes of model.embed_tokens.weight are 'not named', expected grid"
-run 2 verify "$dir/good"
 finish
