@@ -153,8 +153,8 @@ static void encode_row(const sb_encode_row *row, const sb_trellis_coder *coder) 
 }
 
 /* `coders`: one per thread; NULL on grids. */
-static sb_status encode_group(sb_model *source, sb_model *coded, size_t group, const void *image,
-                              rows *r, const sb_trellis_coder *coders) {
+static sb_status encode_group(const sb_model *source, sb_model *coded, size_t group,
+                              const void *image, rows *r, const sb_trellis_coder *coders) {
   r->count = 0;
   sb_encode_copy(source, coded, group, image);
   SB_TRY(sb_encode_visit(source, coded, group, image, collect, r));
@@ -162,6 +162,17 @@ static sb_status encode_group(sb_model *source, sb_model *coded, size_t group, c
   for (size_t i = 0; i < r->count; i++)
     encode_row(&r->at[i], coders ? &coders[omp_get_thread_num()] : NULL);
   return SB_OK;
+}
+
+sb_status sb_encode_nearest_group(const sb_model *source, sb_model *coded, size_t group,
+                                  const void *image) {
+  size_t first, end;
+  rows r = {0};
+  sb_store_owned(coded->store, group, coded->world->rank, &first, &end);
+  sb_status status = sb_alloc(&r.at, end - first, sizeof *r.at, "block rows");
+  SB_THEN(encode_group(source, coded, group, image, &r, NULL));
+  sb_free(&r.at);
+  return status;
 }
 
 static size_t most_units(const sb_model *m) {

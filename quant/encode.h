@@ -26,6 +26,11 @@ sb_status sb_encode_create(const sb_model *source, sb_model **out);
  * failure *out is NULL. Collective. OpenMP threads share a group's block rows. */
 sb_status sb_encode_nearest(sb_model *source, sb_model **out);
 
+/* The same for one group of the store, whose matrix is on grids: the block rows that this rank
+ * owns. `image` is the source's. Local. SB_ERR_MEMORY. */
+sb_status sb_encode_nearest_group(const sb_model *source, sb_model *coded, size_t group,
+                                  const void *image);
+
 /* A block row of a matrix on its way to codes. */
 typedef struct sb_encode_row {
   const sb_matrix *matrix;

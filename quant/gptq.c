@@ -15,6 +15,7 @@
 #include "quant/gptq_checkpoint.h"
 #include "quant/gptq_input.h"
 #include "quant/gptq_pivots.h"
+#include "quant/gptq_tables.h"
 #include "quant/moments.h"
 
 enum { TOKENS_A_CHANNEL = 4 };
@@ -149,11 +150,13 @@ static sb_status round_layer(work *w, size_t layer_index) {
   for (size_t input = 0; input < sb_arch_inputs(&w->source->arch, layer_index); input++)
     SB_TRY(sb_gptq_input_round(&w->rounding, group, image, input));
   SB_TRY(sb_store_release(w->source->store, group));
-  return w->checkpoint ? sb_gptq_checkpoint_add(w->checkpoint, layer_index) : SB_OK;
+  return w->checkpoint ? sb_gptq_checkpoint_add(w->checkpoint, group) : SB_OK;
 }
 
-/* Embedding, head, norm: as they are. Collective. */
+/* The final norm, and tables that are not coded: as they are. Collective. */
 static sb_status copy_group(work *w, size_t group) {
+  if (sb_model_place_matrix(w->coded, &w->coded->places[w->coded->group_place[group]]))
+    return SB_OK;
   SB_SPAN(SB_TRACE_COMPUTE, "copy group", group);
   const void *image;
   SB_TRY(sb_store_acquire(w->source->store, group, &image));
@@ -255,7 +258,7 @@ static sb_status make_key(work *w, const sb_sequences *calibration) {
   sb_key_add(key, "refine", "--refine", "%d", options->refine);
   sb_key_add(key, "factor", "--factor", "%s", sb_factor_mode_names[options->factor]);
   sb_key_add_real(key, "damping", "damping", options->damping);
-  return SB_OK;
+  return sb_gptq_tables_key(m, options->tables, key);
 }
 
 /* ---- all layers ---- */
@@ -273,17 +276,48 @@ static sb_status run_layers(work *w) {
   return SB_OK;
 }
 
+/* What the checkpoint has is done. Collective. */
+static sb_status open_checkpoint(work *w) {
+  sb_gptq_stats *stats = w->stats;
+  const size_t tables = sb_gptq_table_groups(w->coded);
+  size_t groups;
+  if (!w->options->checkpoint) return SB_OK;
+  SB_TRY(
+      sb_gptq_checkpoint_open(w->options->checkpoint, &w->key, w->coded, &groups, &w->checkpoint));
+  stats->resumed_tables = sb_min_size(groups, tables);
+  stats->resumed = groups - stats->resumed_tables;
+  return SB_OK;
+}
+
 /* Collective. */
-static sb_status run(work *w, const sb_sequences *calibration) {
-  const sb_model *m = w->source;
-  SB_TRY(sb_layerwise_create(w->source, w->backend, calibration, &w->sequences));
-  SB_TRY(prepare(w, calibration));
+static sb_status run_tables(work *w) {
+  sb_model *m = w->source;
   for (size_t g = 0; g < m->groups; g++)
     if (g < m->layer_first || g >= m->layer_first + m->config.layers) SB_TRY(copy_group(w, g));
+  SB_SPAN_INTO(&w->stats->table_seconds, SB_TRACE_PHASE, "round tables", SB_TRACE_NONE);
+  sb_gptq_tables tables = {.source = m,
+                           .coded = w->coded,
+                           .backend = w->backend,
+                           .stats = w->options->tables,
+                           .damping = w->options->damping,
+                           .fitted = w->options->fitted,
+                           .refine = w->options->refine,
+                           .factor = w->options->factor,
+                           .checkpoint = w->checkpoint,
+                           .done = w->stats->resumed_tables};
+  const sb_status status = sb_gptq_tables_round(&tables);
+  w->stats->repaired += tables.repair.repaired;
+  w->stats->dead += tables.repair.dead;
+  return status;
+}
+
+/* Collective. */
+static sb_status run(work *w, const sb_sequences *calibration) {
+  SB_TRY(open_checkpoint(w));
+  SB_TRY(run_tables(w));
+  SB_TRY(sb_layerwise_create(w->source, w->backend, calibration, &w->sequences));
+  SB_TRY(prepare(w, calibration));
   SB_TRY(sb_layerwise_embed(w->sequences, w->coded));
-  if (w->options->checkpoint)
-    SB_TRY(sb_gptq_checkpoint_open(w->options->checkpoint, &w->key, w->coded, &w->stats->resumed,
-                                   &w->checkpoint));
   return run_layers(w);
 }
 

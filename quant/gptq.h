@@ -2,7 +2,8 @@
  * whose rounding errors make up for each other (round_columns of kernels/backend.h), then refined
  * by coordinate descent (refine_columns).
  *
- * Layer by layer:
+ * Tables of the vocabulary that are coded come first (quant/gptq_tables.h), so that layers get the
+ * rounded embedding's inputs. Then, layer by layer:
  *
  * 1. The calibration sequences go through the layer in full precision, beginning with the
  *    outputs of the layers before it, which are coded by then. The second moments of the inputs
@@ -20,13 +21,16 @@
 #include "model/model.h"
 #include "pass/sequences.h"
 #include "quant/moments.h"
+#include "quant/table_stats.h"
 
 typedef struct sb_gptq_options {
   double damping; /* added to second moments, as a share of the mean diagonal; 0.01 is usual */
   bool fitted;    /* grids are fitted (kernels/shared/grid.h) */
   int refine; /* passes of coordinate descent; 0: none, and no memory for them. It moves levels of
-                 grids: trellis codes have none, whatever this is */
+                 grids: layers in trellis codes have none, whatever this is */
   sb_factor_mode factor;
+  const sb_table_stats *tables; /* finished, of the whole moments: by which coded tables are
+                                   rounded; or NULL, and they are rounded to nearest */
   const char *checkpoint; /* file to save to and resume from (quant/gptq_checkpoint.h), or NULL */
   size_t input_bytes; /* for inputs of sequences kept at a time, where factors are distributed */
   float *pivots;      /* [arch.channels] of the inputs of all layers, as importance: filled with
@@ -38,10 +42,12 @@ typedef struct sb_gptq_options {
 typedef struct sb_gptq_stats {
   sb_factor_mode factor; /* the mode taken: not SB_FACTOR_AUTO */
   size_t resumed;        /* layers taken from the checkpoint */
+  size_t resumed_tables; /* chunks of tables taken from it */
   size_t repaired;       /* inputs whose second moments needed more than the usual damping */
   size_t dead;           /* input channels that are 0 for all tokens */
   double moment_seconds, factor_seconds, round_seconds, refine_seconds,
-      forward_seconds; /* of this rank */
+      forward_seconds;  /* of this rank, for layers */
+  double table_seconds; /* of this rank, for tables: factors, rounding and refining */
 } sb_gptq_stats;
 
 /* Bytes of the inputs of a sequence of T tokens in transformed coordinates, which sb_gptq holds

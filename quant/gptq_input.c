@@ -12,12 +12,13 @@
 typedef struct batch {
   sb_gptq_input *work;
   size_t input, count, rows; /* rows of all of them together */
-  sb_encode_row *at;         /* [count] */
+  sb_code_kind code_kind;
+  sb_encode_row *at; /* [count] */
   sb_round_stack *stack;
 } batch;
 
 static bool multiplies(const batch *b, const sb_encode_row *row) {
-  return b->work->coded->arch.tensors[row->matrix->tensor].input == b->input;
+  return !b->work->layer || b->work->coded->arch.tensors[row->matrix->tensor].input == b->input;
 }
 
 /* ---- load: the stack is created for a number of rows, so they are counted first ---- */
@@ -26,6 +27,7 @@ static sb_status count_row(void *context, const sb_encode_row *row) {
   batch *b = context;
   if (!multiplies(b, row)) return SB_OK;
   b->count++;
+  b->code_kind = row->code_kind;
   b->rows += sb_tiling_rows_of(&row->matrix->tiling, row->index);
   return SB_OK;
 }
@@ -36,15 +38,17 @@ static sb_status load_row(void *context, const sb_encode_row *row) {
   const sb_gptq_input *w = b->work;
   const sb_tiling *tiling = &row->matrix->tiling;
   const size_t matrix = w->coded->arch.tensors[row->matrix->tensor].matrix;
+  const uint16_t *col_factors =
+      sb_is_trellis(row->code_kind) ? sb_device_layer_col_factors(w->layer, matrix) : NULL;
   b->at[b->count++] = *row;
-  return sb_round_stack_add(
-      b->stack, &(sb_round_rows){.w = row->weights,
-                                 .dtype = row->dtype,
-                                 .rows = sb_tiling_rows_of(tiling, row->index),
-                                 .bits = row->bits,
-                                 .first_row = row->index * tiling->block_rows,
-                                 .row_key = row->row_key,
-                                 .col_factors = sb_device_layer_col_factors(w->layer, matrix)});
+  return sb_round_stack_add(b->stack,
+                            &(sb_round_rows){.w = row->weights,
+                                             .dtype = row->dtype,
+                                             .rows = sb_tiling_rows_of(tiling, row->index),
+                                             .bits = row->bits,
+                                             .first_row = row->index * tiling->block_rows,
+                                             .row_key = row->row_key,
+                                             .col_factors = col_factors});
 }
 
 static sb_status load(batch *b, size_t group, const void *image) {
@@ -57,7 +61,7 @@ static sb_status load(batch *b, size_t group, const void *image) {
                                 .count = b->count,
                                 .cols = sb_moments_width(w->moments, b->input),
                                 .block_cols = w->coded->blocking.cols,
-                                .code_kind = w->coded->blocking.code_kind,
+                                .code_kind = b->code_kind,
                                 .refine = w->refine > 0,
                                 .panels_dev = sb_moments_on_device(w->moments)};
   if (b->count > 0)

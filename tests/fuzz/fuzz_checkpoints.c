@@ -124,7 +124,7 @@ static void begin_rounding(void) {
   fuzz_require(sb_gptq_checkpoint_open(fuzz_path("rounding"), fuzz_key(), model, &layers,
                                        &checkpoint) == SB_OK);
   for (size_t layer = 0; layer < model->config.layers; layer++)
-    fuzz_require(sb_gptq_checkpoint_add(checkpoint, layer) == SB_OK);
+    fuzz_require(sb_gptq_checkpoint_add(checkpoint, model->layer_first + layer) == SB_OK);
   sb_gptq_checkpoint_close(&checkpoint);
   rounding = keep("rounding", "rounding.layers");
 }

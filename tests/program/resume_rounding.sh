@@ -11,7 +11,7 @@ options=("$model" --method rtn --bits 2.25 --quantizer gptq --refine 1 --calib "
 left() { [ -n "$(find "$dir" -name "state.*")" ]; }
 
 run 2 quantize "${options[@]}" -o "$dir/whole" --json "$dir/whole.json"
-cut_off "$rounded" '"layers": [1-9]' "$dir/cut" quantize "${options[@]}" --checkpoint "$saved"
+cut_off "$rounded" '"groups": [1-9]' "$dir/cut" quantize "${options[@]}" --checkpoint "$saved"
 cp "$rounded" "$dir/good" && cp "$rounded.layers" "$dir/good.layers"
 
 "$mpirun" 2 "$shardbits" quantize "${options[@]}" --checkpoint "$saved" -o "$dir/again" --json "$dir/again.json" >"$dir/out" \

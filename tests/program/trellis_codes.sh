@@ -50,7 +50,7 @@ awk -v a="$(value "$dir/one.eval.json" mean_kl)" -v b="$(value "$dir/flat.eval.j
 # Cut off while layers are rounded, then while factors are trained.
 saved=$dir/state
 rounding=("${options[@]}" --allocation "$dir/bits" --checkpoint "$saved")
-cut_off "$saved.rounded" '"layers": [1-9]' "$dir/cut" quantize "${rounding[@]}"
+cut_off "$saved.rounded" '"groups": [1-9]' "$dir/cut" quantize "${rounding[@]}"
 refuses 2 "another bit map" quantize "${options[@]}" --checkpoint "$saved" --method rtn --quantizer gptq -o "$dir/no"
 refuses 1 "bits: made for codes of trellis-12, here they are of trellis-14" quantize "${rounding[@]}" --trellis-states 14 -o "$dir/no"
 cut_off "$saved.trained" '"steps": [1-9]' "$dir/cut" quantize "${rounding[@]}"

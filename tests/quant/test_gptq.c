@@ -1,6 +1,6 @@
 /* Rounding by GPTQ: the same units on any number of ranks, less error than rounding to nearest in
  * the metric that it minimises, and checkpoints that go on to the same units. The checkpoint of a
- * run that was cut off after layer k is that of a whole run with `layers` set to k: the layers
+ * run that was cut off after group k is that of a whole run with `groups` set to k: the groups
  * after that are in the file, but nothing says so. */
 #include "io/atomic.h"
 #include "io/seal.h"
@@ -200,13 +200,13 @@ static void less_error_than_to_nearest(void **state) {
 
 /* ---- checkpoints ---- */
 
-/* Sets "layers" of the checkpoint. Collective. */
-static void say_layers(const char *path, size_t layers) {
+/* Sets "groups" of the checkpoint. Collective. */
+static void say_groups(const char *path, size_t groups) {
   EXPECT(MPI_Barrier(world.comm) == MPI_SUCCESS);
   if (world.rank == 0) {
     json_t *root = json_load_file(path, 0, NULL);
-    EXPECT(json_is_integer(json_object_get(root, "layers")));
-    json_object_set_new(root, "layers", json_integer((json_int_t)layers));
+    EXPECT(json_is_integer(json_object_get(root, "groups")));
+    json_object_set_new(root, "groups", json_integer((json_int_t)groups));
     EXPECT_OK(sb_sealed_write(path, root));
     json_decref(root);
   }
@@ -238,7 +238,7 @@ static void goes_on(const kind *k, bool by_all, const char *path) {
     close_rounding(&made);
   }
   for (size_t done = 0; done <= layers; done++) {
-    say_layers(path, done);
+    say_groups(path, done);
     open_source(&rest, k, NULL, 7);
     EXPECT_OK(round_it(&rest, &saved));
     EXPECT(rest.stats.resumed == done);

@@ -51,7 +51,7 @@ static void save_rounded(state *s) {
   size_t layers = 0;
   EXPECT_OK(sb_gptq_checkpoint_open(s->path, &s->key, s->coded, &layers, &checkpoint));
   for (size_t l = 0; l < s->coded->config.layers; l++)
-    EXPECT_OK(sb_gptq_checkpoint_add(checkpoint, l));
+    EXPECT_OK(sb_gptq_checkpoint_add(checkpoint, s->coded->layer_first + l));
   sb_gptq_checkpoint_close(&checkpoint);
 }
 
