@@ -15,6 +15,8 @@
 #include "model/exl3.h"
 #include "quant/tune_scales.h"
 
+static const double PLANNED_BITS = 3.25; /* where neither --bits nor --size is given */
+
 typedef struct request {
   size_t ranks, ranks_per_node, gpus_per_node;
   size_t train;      /* sequences of a step of training; 0: quantize is planned */
@@ -99,21 +101,42 @@ static sb_status read_config(const sb_world *world, const char *path, sb_config 
   return SB_OK;
 }
 
-/* What quantize would refuse before it begins. */
-static sb_status check(const sb_quantize_request *q, const sb_arch *arch) {
-  const sb_blocking blocking = {q->common.block[0], q->common.block[1], sb_quantize_code_kind(q)};
-  const sb_budget budget = sb_quantize_budget(q);
+/* The budget, and what quantize would refuse before it begins. table_bits: of
+ * sb_quantize_table_bits. */
+static sb_status choose_budget(sb_quantize_request *q, const sb_config *config, const sb_arch *arch,
+                               const unsigned table_bits[SB_TABLES]) {
+  const sb_file_shape shape = {
+      .arch = arch,
+      .dtype = config->dtype,
+      .blocking = {q->common.block[0], q->common.block[1], sb_quantize_code_kind(q)},
+      .mode = q->reorder};
   if (q->widths_for == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_sides(arch));
-  return sb_budget_check(arch, &blocking, q->reorder, &budget);
+  return sb_quantize_settle_budget(q, &shape, table_bits);
+}
+
+/* Widths of embedding and LM head; true where they are a guess. */
+static bool plan_tables(const sb_quantize_request *q, unsigned table_bits[SB_TABLES],
+                        sb_plan_setup *setup) {
+  const bool chosen = table_bits[0] == 0 || table_bits[1] == 0;
+  sb_quantize_guess_tables(q->bits, table_bits);
+  for (int i = 0; i < SB_TABLES; i++)
+    if (table_bits[i] < SB_SOURCE_BITS) {
+      setup->tables.bits[i] = table_bits[i];
+      setup->tables.measured = chosen || q->quantizer == SB_QUANTIZER_GPTQ;
+    }
+  return chosen;
 }
 
 static sb_status plan_quantize(request *r, const sb_config *config, const sb_arch *arch, FILE *out,
                                json_t *report) {
+  sb_quantize_request *q = &r->quantize;
   sb_footprint footprint;
-  sb_quantize_choose_least(&r->quantize, arch);
-  SB_TRY(check(&r->quantize, arch));
-  const sb_plan_setup setup = setup_of(r, config, arch);
-  sb_plan p = {.setup = &setup, .footprint = &footprint};
+  unsigned table_bits[SB_TABLES];
+  SB_TRY(sb_quantize_table_bits(q, "plan", config->tie_embeddings, table_bits));
+  SB_TRY(choose_budget(q, config, arch, table_bits));
+  sb_plan_setup setup = setup_of(r, config, arch);
+  const bool guessed = plan_tables(q, table_bits, &setup);
+  sb_plan p = {.setup = &setup, .footprint = &footprint, .guessed = guessed};
   SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
   sb_footprint_estimate(&setup, &footprint);
   print_head(r, &setup, out, report);
@@ -134,6 +157,7 @@ static sb_status plan(request *r, const sb_config *config, FILE *out, json_t *re
   sb_arch arch;
   sb_status status = SB_OK;
   SB_TRY(sb_common_check_seqlen(&r->quantize.common, config));
+  if (r->quantize.bits == 0.0 && r->quantize.size.bytes == 0) r->quantize.bits = PLANNED_BITS;
   SB_TRY(sb_quantize_settle(&r->quantize, "plan", true));
   SB_TRY(sb_arch_create(config, &arch));
   if (r->train)
@@ -218,7 +242,6 @@ sb_status sb_cmd_plan(const sb_world *world, int argc, char **argv) {
                .rates = {.network = 10.0},
                .quantize = sb_quantize_defaults()};
   sb_common *common = &r.quantize.common;
-  r.quantize.bits = 3.25;
   const sb_argument arguments[] = {
       {"MODEL", &r.quantize.model, "A Hugging Face folder, or a config.json alone."}};
   sb_option options[OWN_OPTIONS + SB_QUANTIZE_OPTIONS_MAX];

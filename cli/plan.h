@@ -14,7 +14,8 @@
 typedef struct sb_plan {
   const sb_plan_setup *setup;
   const sb_footprint *footprint;
-  sb_rates rates;       /* forward 0: not known, and no times are */
+  bool guessed;   /* widths of embedding and LM head, and with --size of the layers: chosen later */
+  sb_rates rates; /* forward 0: not known, and no times are */
   char rates_from[384]; /* for people: "as given", or why they are not known */
 } sb_plan;
 

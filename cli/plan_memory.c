@@ -7,10 +7,12 @@
 
 static const char *const phase_keys[SB_PHASES] = {[SB_PHASE_SEARCH] = "search",
                                                   [SB_PHASE_REORDER] = "reorder",
+                                                  [SB_PHASE_TABLES] = "tables",
                                                   [SB_PHASE_ROUND] = "round",
                                                   [SB_PHASE_TUNE] = "tune"};
 static const char *const phase_names[SB_PHASES] = {[SB_PHASE_SEARCH] = "searching",
                                                    [SB_PHASE_REORDER] = "reordering",
+                                                   [SB_PHASE_TABLES] = "weighing tables",
                                                    [SB_PHASE_ROUND] = "rounding",
                                                    [SB_PHASE_TUNE] = "tuning"};
 
@@ -19,6 +21,28 @@ void sb_plan_row(const sb_plan_sheet *to, const char *key, const char *label, do
   char text[SB_TEXT_SIZE];
   sb_table_row(to->out, label, "%10s  %s", sb_text_bytes(text, sizeof text, bytes), how);
   sb_report_real(to->figures, key, bytes);
+}
+
+/* The size that people choose a model by. */
+static void print_file(const sb_plan *plan, FILE *out, json_t *report) {
+  const sb_plan_setup *s = plan->setup;
+  const sb_footprint *f = plan->footprint;
+  const unsigned *bits = s->tables.bits;
+  const bool tied = s->arch->config.tie_embeddings;
+  char bytes[SB_TEXT_SIZE], tables[96] = "embedding and LM head as they are";
+  if (tied && bits[0])
+    snprintf(tables, sizeof tables, "embedding and LM head at %u", bits[0]);
+  else if (bits[0] || bits[1])
+    snprintf(tables, sizeof tables, "embedding at %u, LM head at %u",
+             bits[0] ? bits[0] : SB_SOURCE_BITS, bits[1] ? bits[1] : SB_SOURCE_BITS);
+  sb_table_head(out, "Weights that are written");
+  sb_table_row(out, "whole file", "%10s  %.4f bits a weight",
+               sb_text_bytes(bytes, sizeof bytes, f->file_bytes), f->file_bits);
+  sb_table_row(out, "of these", "layers at %.4g effective bits, %s%s", s->bits, tables,
+               plan->guessed ? "; the run chooses, this is a guess" : "");
+  sb_report_real(report, "file_bytes", f->file_bytes);
+  sb_report_real(report, "file_bits", f->file_bits);
+  sb_report_real(report, "layer_bits", s->bits);
 }
 
 static void print_held(const sb_plan *plan, const sb_plan_sheet *to) {
@@ -76,6 +100,9 @@ static void print_pass(const sb_plan *plan, const sb_plan_sheet *to) {
   if (s->reorder != SB_REORDER_NONE)
     sb_plan_row(to, "order_scores", "or", f->reorder.scores,
                 "scores of channels, before the search");
+  if (s->tables.measured)
+    sb_plan_row(to, "table_statistics", "or", f->tables.statistics,
+                "what errors of embedding and LM head cost, before the search");
 }
 
 static void print_round(const sb_plan *plan, const sb_plan_sheet *to) {
@@ -149,6 +176,7 @@ static void print_sums(const sb_plan *plan, const sb_plan_sheet *to, const sb_pl
 void sb_plan_memory(const sb_plan *plan, FILE *out, json_t *report) {
   const sb_plan_sheet all = {out, report ? json_object() : NULL};
   const sb_plan_sheet phases = {out, report ? json_object() : NULL};
+  print_file(plan, out, report);
   print_held(plan, &all);
   print_pass(plan, &all);
   print_round(plan, &all);

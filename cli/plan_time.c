@@ -6,11 +6,11 @@
 #include "cli/table.h"
 
 static const char *const part_names[SB_PARTS] = {
-    "read",    "inputs",   "reorder", "gradient passes", "loss passes", "forward", "second moments",
-    "factors", "rounding", "codes",   "refining",        "tune",        "write"};
+    "read",           "inputs",  "reorder",  "tables", "gradient passes", "loss passes", "forward",
+    "second moments", "factors", "rounding", "codes",  "refining",        "tune",        "write"};
 static const char *const part_keys[SB_PARTS] = {
-    "read",   "importance", "reorder", "gradient", "loss", "forward", "moments",
-    "factor", "rounding",   "codes",   "refine",   "tune", "write"};
+    "read",    "importance", "reorder",  "tables", "gradient", "loss", "forward",
+    "moments", "factor",     "rounding", "codes",  "refine",   "tune", "write"};
 
 typedef struct pass_row {
   const char *label, *key;
@@ -92,6 +92,9 @@ static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part p
     break;
   case SB_PART_REORDER:
     snprintf(how, size, "one gradient pass, and reading again");
+    break;
+  case SB_PART_TABLES:
+    snprintf(how, size, "one gradient pass, for widths and rounding of embedding and LM head");
     break;
   case SB_PART_GRADIENT:
     snprintf(how, size, "at most %zu%s", p->gradient_passes,

@@ -29,6 +29,12 @@ sb_tiling sb_file_table_tiling(const sb_file_shape *s, size_t table) {
   return (sb_tiling){t->rows, t->cols, s->blocking.rows, s->blocking.cols};
 }
 
+uint64_t sb_file_table_bytes(const sb_file_shape *s, size_t table, unsigned bits) {
+  if (bits == SB_SOURCE_BITS) return sb_file_table_source(s, table);
+  const sb_tiling tiling = sb_file_table_tiling(s, table);
+  return sb_matrix_bytes(&tiling, sb_table_code_kind(s->blocking.code_kind), bits);
+}
+
 uint64_t sb_file_fixed_bytes(const sb_file_shape *s) {
   uint64_t bytes = sb_orders_stored_bytes(s->arch, s->mode, s->blocking.rows, s->blocking.cols);
   for (size_t i = 0; i < s->arch->count; i++)

@@ -32,6 +32,8 @@ size_t sb_file_tables(const sb_file_shape *shape);
 /* Bytes of table i in source precision, and its tiling where it is coded. */
 uint64_t sb_file_table_source(const sb_file_shape *shape, size_t table);
 sb_tiling sb_file_table_tiling(const sb_file_shape *shape, size_t table);
+/* Bytes of table i at `bits`; SB_SOURCE_BITS: in source precision. */
+uint64_t sb_file_table_bytes(const sb_file_shape *shape, size_t table, unsigned bits);
 /* Bytes that no width changes: orders, norms, biases; not tables. O(tensors). */
 uint64_t sb_file_fixed_bytes(const sb_file_shape *shape);
 

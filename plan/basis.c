@@ -3,6 +3,11 @@
 #include "base/memory.h"
 #include "model/chunks.h"
 
+sb_file_shape sb_plan_file_shape(const sb_plan_setup *s) {
+  return (sb_file_shape){
+      .arch = s->arch, .dtype = s->source, .blocking = s->blocking, .mode = s->reorder};
+}
+
 sb_wave_sizes sb_plan_wave_sizes(const sb_plan_basis *b, size_t room) {
   return (sb_wave_sizes){&b->sizes, &b->backend, b->setup->seqlen, room, b->chunk};
 }
@@ -42,6 +47,20 @@ static size_t most_layer_bytes(const sb_plan_setup *s) {
   return most * sb_dtype_size(s->source);
 }
 
+/* Embedding and LM head as the packed model has them. */
+static void find_tables(sb_plan_basis *b) {
+  const sb_plan_setup *s = b->setup;
+  const sb_file_shape shape = sb_plan_file_shape(s);
+  for (size_t i = 0; i < sb_file_tables(&shape); i++) {
+    const unsigned bits = s->tables.bits[i] ? s->tables.bits[i] : SB_SOURCE_BITS;
+    const double bytes = (double)sb_file_table_bytes(&shape, i, bits);
+    b->coded_tables = b->coded_tables || bits != SB_SOURCE_BITS;
+    b->packed_tables_bytes += bytes;
+    if (bytes > b->packed_table_bytes) b->packed_table_bytes = bytes;
+  }
+  b->packed_chunk_bytes = b->packed_table_bytes * (double)b->chunk / (double)s->arch->config.vocab;
+}
+
 sb_plan_basis sb_plan_basis_of(const sb_plan_setup *s) {
   const sb_config *c = &s->arch->config;
   const size_t source = sb_dtype_size(s->source), layer = most_layer_bytes(s),
@@ -52,12 +71,14 @@ sb_plan_basis sb_plan_basis_of(const sb_plan_setup *s) {
                                  .operand = s->compute == SB_COMPUTE_BF16 ? SB_BF16 : SB_F32,
                                  .unified = true},
                      .nodes = sb_div_up(s->ranks, s->ranks_per_node),
+                     .tables = c->tie_embeddings ? 1 : 2,
                      .chunk = chunk,
                      .hidden_bytes = (double)(s->seqlen * c->hidden * sizeof(float)),
                      .model_bytes = (double)s->arch->parameters * (double)source,
                      .table_bytes = (double)(c->vocab * c->hidden * source),
                      .chunk_bytes = (double)(chunk * c->hidden * source)};
-  b.layers_bytes = b.model_bytes - b.table_bytes * (c->tie_embeddings ? 1.0 : 2.0);
+  find_tables(&b);
+  b.layers_bytes = b.model_bytes - b.table_bytes * (double)b.tables;
   b.group_bytes = (double)layer > b.chunk_bytes ? (double)layer : b.chunk_bytes;
   b.sent = (double)(b.nodes - 1) / (double)s->ranks;
   return b;

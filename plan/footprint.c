@@ -7,6 +7,7 @@
 static void sum_phases(const sb_plan_basis *b, sb_footprint *f) {
   const double own[SB_PHASES] = {[SB_PHASE_SEARCH] = f->search.bytes,
                                  [SB_PHASE_REORDER] = f->reorder.bytes,
+                                 [SB_PHASE_TABLES] = f->tables.bytes,
                                  [SB_PHASE_ROUND] = f->round.bytes,
                                  [SB_PHASE_TUNE] = f->tune.bytes};
   const double ranks = (double)sb_plan_node_ranks(b->setup);
@@ -43,7 +44,10 @@ void sb_footprint_estimate(const sb_plan_setup *s, sb_footprint *f) {
                       .held = sb_plan_held_of(&b),
                       .packed = sb_plan_packed_of(&b),
                       .search = sb_plan_search_of(&b),
-                      .reorder = sb_plan_reorder_of(&b)};
+                      .reorder = sb_plan_reorder_of(&b),
+                      .tables = sb_plan_tables_of(&b)};
+  f->file_bytes = f->packed.model * (double)s->ranks;
+  f->file_bits = 8.0 * f->file_bytes / (double)s->arch->parameters;
   f->round = sb_plan_round_of(&b, &f->packed, f->search.pass.reference + f->search.check.reference);
   f->tune = sb_plan_tune_of(&b, &f->packed);
   sum_phases(&b, f);

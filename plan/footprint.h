@@ -13,12 +13,14 @@
 #include "plan/round.h"
 #include "plan/search.h"
 #include "plan/setup.h"
+#include "plan/tables.h"
 #include "plan/tune.h"
 
-/* In the order of a run but for reordering, which comes first. */
+/* In the order of a run but for reordering and tables, which come first. */
 typedef enum sb_plan_phase {
   SB_PHASE_SEARCH,
   SB_PHASE_REORDER,
+  SB_PHASE_TABLES,
   SB_PHASE_ROUND,
   SB_PHASE_TUNE,
   SB_PHASES
@@ -27,10 +29,13 @@ typedef enum sb_plan_phase {
 typedef struct sb_footprint {
   size_t nodes, blocks;
   double model_bytes, group_bytes; /* all weights; the largest group of the store */
+  double file_bytes; /* of the weights that are written, before compression, and per weight: */
+  double file_bits;
   sb_plan_held held;
   sb_plan_packed packed;
   sb_plan_search search;
   sb_plan_reorder reorder;
+  sb_plan_tables tables;
   sb_plan_round round;
   sb_plan_tune tune;
 

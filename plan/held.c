@@ -32,12 +32,14 @@ static double order_bytes(const sb_plan_basis *b) {
 
 sb_plan_held sb_plan_held_of(const sb_plan_basis *b) {
   const sb_plan_setup *s = b->setup;
+  const size_t channels =
+      b->sizes.channels + (b->coded_tables ? b->tables * s->arch->config.hidden : 0);
   const double unit = (double)(s->blocking.rows * b->sizes.layer.widest * sb_dtype_size(s->source));
   sb_plan_held h = {.parameters = b->model_bytes / (double)s->ranks + (s->ranks > 1 ? unit : 0.0),
                     .slots = s->ranks > 1 ? 2.0 * b->group_bytes : 0.0,
                     .bit_maps = 4.0 * (double)b->sizes.blocks,
                     .orders = order_bytes(b),
-                    .importance = s->fitted ? (double)(b->sizes.channels * sizeof(float)) : 0.0,
+                    .importance = s->fitted ? (double)(channels * sizeof(float)) : 0.0,
                     .factors = sb_is_trellis(s->blocking.code_kind)
                                    ? 2.0 * (double)(b->sizes.channels * sizeof(uint16_t))
                                    : 0.0,
@@ -49,10 +51,11 @@ sb_plan_held sb_plan_held_of(const sb_plan_basis *b) {
 sb_plan_packed sb_plan_packed_of(const sb_plan_basis *b) {
   const sb_plan_setup *s = b->setup;
   const double linear = (double)s->arch->linear_parameters,
-               rest = b->model_bytes - linear * (double)sb_dtype_size(s->source),
+               norms = b->layers_bytes - linear * (double)sb_dtype_size(s->source),
                layer = (double)b->sizes.layer.weights * s->bits / 8.0,
-               group = layer > b->chunk_bytes ? layer : b->chunk_bytes;
+               group = layer > b->packed_chunk_bytes ? layer : b->packed_chunk_bytes;
   const bool gathered = s->round.gptq || s->tune.seqs > 0;
-  return (sb_plan_packed){.model = (linear * s->bits / 8.0 + rest) / (double)s->ranks,
+  return (sb_plan_packed){.model = (linear * s->bits / 8.0 + norms + b->packed_tables_bytes) /
+                                   (double)s->ranks,
                           .slots = s->ranks > 1 && gathered ? 2.0 * group : 0.0};
 }

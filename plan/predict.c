@@ -97,13 +97,20 @@ static double tune_seconds(const sb_plan_setup *s, const sb_footprint *f, const 
   return fmax(work, send_seconds(s, r, t->sent));
 }
 
+/* At full precision: no grids of layers. */
+static double tables_seconds(const sb_footprint *f, const sb_rates *r, const sb_plan_setup *s) {
+  const sb_plan_tables *t = &f->tables;
+  if (!s->tables.measured) return 0.0;
+  const double work = over(f->search.loss_flops, r->forward) +
+                      over(fmax(t->flops - f->search.loss_flops, 0.0), r->backward);
+  return fmax(work, send_seconds(s, r, t->sent));
+}
+
 static void predict_files(const sb_plan_setup *s, const sb_footprint *f, const sb_rates *r,
                           double *seconds) {
-  const double ranks = (double)s->ranks, linear = (double)s->arch->linear_parameters,
-               packed = linear * s->bits / 8.0,
-               rest = f->model_bytes - linear * (double)sb_dtype_size(s->source);
+  const double ranks = (double)s->ranks, linear = (double)s->arch->linear_parameters;
   seconds[SB_PART_READ] = over(f->model_bytes / ranks, r->read);
-  seconds[SB_PART_WRITE] = over((packed + rest) / ranks, r->write);
+  seconds[SB_PART_WRITE] = over(f->packed.model, r->write);
   if (!s->round.gptq) /* else they are packed by then; for tuning too, but it is the same work */
     seconds[SB_PART_WRITE] += over(linear / ranks, r->pack);
 }
@@ -119,6 +126,7 @@ void sb_predict(const sb_plan_setup *s, const sb_footprint *f, const sb_rates *r
         fmax(over(f->search.loss_flops, r->forward), send_seconds(s, r, f->search.loss_sent));
   if (s->reorder != SB_REORDER_NONE)
     out->seconds[SB_PART_REORDER] = out->gradient.seconds + out->seconds[SB_PART_READ];
+  out->seconds[SB_PART_TABLES] = tables_seconds(f, r, s);
   if (s->round.gptq) predict_round(s, f, r, out->seconds);
   if (s->tune.seqs > 0) out->seconds[SB_PART_TUNE] = tune_seconds(s, f, r);
   for (int p = 0; p < SB_PARTS; p++) out->total += out->seconds[p];

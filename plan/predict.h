@@ -27,6 +27,7 @@ typedef enum sb_part {
   SB_PART_READ,
   SB_PART_IMPORTANCE, /* fitted grids: one forward pass */
   SB_PART_REORDER,    /* one gradient pass, and reading the model again */
+  SB_PART_TABLES,     /* one gradient pass, for the widths of embedding and LM head */
   SB_PART_GRADIENT,   /* of the search: all its gradient passes */
   SB_PART_LOSS,       /* and its forward passes */
   SB_PART_FORWARD,    /* of --quantizer gptq: its forward passes */

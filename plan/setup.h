@@ -29,6 +29,11 @@ typedef struct sb_plan_setup {
   size_t input_bytes; /* most memory of a rank for layer inputs; a wave has at least a sequence */
 
   struct {
+    unsigned bits[SB_TABLES]; /* as sb_model.tables: 1 to 8, where they are chosen a guess; 0: they
+                                 stay as they are */
+    bool measured; /* a gradient pass finds what they cost, for their widths or their rounding */
+  } tables;
+  struct {
     size_t seqs;       /* of all ranks, as everywhere here */
     size_t check_seqs; /* others, whose loss decides; 0: none */
     sb_estimator estimator;

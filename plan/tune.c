@@ -17,10 +17,10 @@ static void count_work(const sb_plan_basis *b, size_t batch_local, const sb_plan
   out->learn_flops = (double)out->local * forward + 2.0 * seen * (forward + head);
   out->forward_flops = local * (forward + head);
   out->step_flops = local * (sb_arch_gradient_flops(s->arch, s->seqlen) + 2.0 * head);
-  const double layers =
-      packed->model * ranks - b->table_bytes * (s->arch->config.tie_embeddings ? 1.0 : 2.0);
-  out->sent = b->sent * (b->model_bytes + b->table_bytes + 2.0 * (layers + 2.0 * b->table_bytes) +
-                         steps * (double)out->pass.waves * (2.0 * layers + 3.0 * b->table_bytes));
+  const double layers = packed->model * ranks - b->packed_tables_bytes,
+               table = b->packed_table_bytes;
+  out->sent = b->sent * (b->model_bytes + b->table_bytes + 2.0 * (layers + 2.0 * table) +
+                         steps * (double)out->pass.waves * (2.0 * layers + 3.0 * table));
   if (b->nodes > 1)
     out->sent += steps * SENT_PER_NUMBER *
                  (double)sb_scale_numbers_owned(&b->sizes, s->tune.norms) * (ranks - 1.0);

@@ -329,6 +329,42 @@ static void tuning(void **state) {
   near(f.tune.pass.inputs, inputs_of(1));
 }
 
+/* Embedding and LM head of 128256 x 4096, 1002 rows of blocks: a group has its codes, a scale and a
+ * zero point; a row of 32 blocks a map of 32 bytes. */
+static double table_bytes(unsigned bits) {
+  return 128256.0 * (4096.0 * bits + 32.0 * (16 + bits)) / 8 + 1002.0 * 32;
+}
+
+static void coded_tables(void **state) {
+  (void)state;
+  sb_footprint f, without;
+  sb_plan_setup s = setup(8, 4);
+  s.fitted = s.round.gptq = true;
+  sb_footprint_estimate(&s, &without);
+  assert_true(without.phase_bytes[SB_PHASE_TABLES] == 0 && without.tables.sent == 0);
+  s.tables.bits[0] = 4;
+  s.tables.bits[1] = 6;
+  s.tables.measured = true;
+  sb_footprint_estimate(&s, &f);
+  const double source = 2 * 128256.0 * 4096 * 2;
+  near(f.packed.model, without.packed.model + (table_bytes(4) + table_bytes(6) - source) / 8);
+  near(f.file_bytes, 8 * f.packed.model);
+  near(f.file_bits, 8 * f.file_bytes / 8030261248.0);
+  near(f.held.importance, without.held.importance + 2 * 4096 * 4);
+  /* fits of a chunk: a byte for each group */
+  near(f.search.pass.prepared, without.search.pass.prepared + 8192.0 * 32);
+  /* two sums of second moments of all channels, in 64 bits; the vocabulary's are small beside them
+   */
+  assert_true(f.tables.statistics > 20.0 * 4096 * 4096 && f.tables.statistics < 21.0 * 4096 * 4096);
+  near(f.phase_bytes[SB_PHASE_TABLES],
+       f.held.bytes + f.held.slots + f.tables.pass.bytes + f.tables.statistics);
+  /* two walks through the layers, three chunk by chunk through the vocabulary, to the other node */
+  near(f.tables.sent, (2 * (f.model_bytes - source) + 3 * source / 2) / 8 + 16.0 * 4096 * 4096);
+  s.tables.bits[0] = 0; /* as it is */
+  sb_footprint_estimate(&s, &f);
+  near(f.packed.model, without.packed.model + (table_bytes(6) - source / 2) / 8);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(llama_8b_on_8_ranks),
                                      cmocka_unit_test(one_node_sends_nothing),
@@ -339,6 +375,7 @@ int main(void) {
                                      cmocka_unit_test(divergence),
                                      cmocka_unit_test(sequences_that_decide),
                                      cmocka_unit_test(rounding),
-                                     cmocka_unit_test(tuning)};
+                                     cmocka_unit_test(tuning),
+                                     cmocka_unit_test(coded_tables)};
   return cmocka_run_group_tests(tests, make_arch, free_arch);
 }
