@@ -1,5 +1,4 @@
 /* shardbits quantize: the main job. */
-#include "alloc/budget.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cli/commands.h"
@@ -8,6 +7,18 @@
 #include "kernels/blas_room.h"
 #include "quant/scale_reach.h"
 
+/* Weights of the layers, and of the tables that will have widths, too. */
+static sb_status check_reach(const sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  sb_model *m = u->model;
+  for (size_t i = 0; i < m->table_count; i++)
+    m->tables[i].coded = u->table_bits[i] < SB_SOURCE_BITS;
+  const sb_status status =
+      sb_scale_reach_check(m, r->min_bits, u->reuses ? SB_MAX_BITS : r->max_bits);
+  for (size_t i = 0; i < m->table_count; i++) m->tables[i].coded = false;
+  return status;
+}
+
 static sb_status work(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   double begun = sb_now();
@@ -15,20 +26,21 @@ static sb_status work(sb_quantize_run *u) {
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   if (r->calib) SB_AGREE(u->world, sb_blas_room_take(u->backend->unified ? r->common.threads : 1));
   SB_TRY(sb_quantize_load(u));
+  SB_TRY(sb_quantize_find_bits(u));
+  SB_TRY(sb_quantize_check_budget(u));
   SB_TRY(sb_quantize_require_space(u));
-  sb_quantize_choose_least(u->r, &u->model->arch);
   sb_report_text(u->report, "model", r->model);
   sb_report_text(u->report, "method", sb_method_names[r->method]);
-  sb_report_real(u->report, "bits", r->bits);
-  SB_TRY(sb_quantize_find_bits(u));
-  const sb_budget budget = sb_quantize_budget(r);
-  if (r->method != SB_METHOD_RTN && !u->reuses)
-    SB_TRY(sb_budget_check(&u->model->arch, &u->model->blocking, r->reorder, &budget));
-  SB_TRY(sb_scale_reach_check(u->model, r->min_bits, u->reuses ? SB_MAX_BITS : r->max_bits));
+  if (r->size.bytes > 0)
+    sb_report_count(u->report, "size", r->size.bytes);
+  else
+    sb_report_real(u->report, "bits", r->bits);
+  SB_TRY(check_reach(u));
   SB_TRY(sb_quantize_tokens(u));
   SB_TRY(sb_quantize_importance(u));
   SB_TRY(sb_quantize_reorder(u));
   sb_return_freed();
+  SB_TRY(sb_quantize_take_bits(u));
   SB_TRY(sb_quantize_tables(u));
   SB_TRY(sb_quantize_allocate(u));
   sb_return_freed();
@@ -56,6 +68,7 @@ sb_status sb_cmd_quantize(const sb_world *world, int argc, char **argv) {
   sb_sequences_free(&u.check);
   sb_sequences_free(&u.rounding);
   sb_sequences_free(&u.tuning);
+  sb_table_stats_free(&u.table_stats);
   if (u.rounded) sb_model_free(&u.rounded);
   if (u.source) sb_model_free(&u.source);
   if (u.model) sb_model_free(&u.model);

@@ -79,23 +79,23 @@ static void print_rates(const sb_plan *plan, FILE *out, json_t *report) {
   if (report) json_object_set_new(report, "rates", object);
 }
 
+static const char *times_of(size_t rounds) {
+  return rounds == 3 ? ", three times" : rounds == 2 ? ", twice" : "";
+}
+
+static const char *const always[SB_PARTS] = {
+    [SB_PART_IMPORTANCE] = "one forward pass in full precision",
+    [SB_PART_REORDER] = "one gradient pass, and reading again",
+    [SB_PART_TABLES] = "one gradient pass, for embedding and LM head"};
+
 static void describe_part(const sb_plan *plan, const sb_prediction *p, sb_part part, char *how,
                           size_t size) {
   const sb_plan_setup *s = plan->setup;
   const sb_footprint *f = plan->footprint;
+  const char *times = times_of(s->round.times);
   char work[SB_TEXT_SIZE];
-  const char *times = s->round.times == 3 ? ", three times" : s->round.times == 2 ? ", twice" : "";
-  how[0] = '\0';
+  snprintf(how, size, "%s", always[part] ? always[part] : "");
   switch (part) {
-  case SB_PART_IMPORTANCE:
-    snprintf(how, size, "one forward pass in full precision");
-    break;
-  case SB_PART_REORDER:
-    snprintf(how, size, "one gradient pass, and reading again");
-    break;
-  case SB_PART_TABLES:
-    snprintf(how, size, "one gradient pass, for widths and rounding of embedding and LM head");
-    break;
   case SB_PART_GRADIENT:
     snprintf(how, size, "at most %zu%s", p->gradient_passes,
              f->search.pass.waves == 1 && s->search.trades && s->search.check_seqs == 0

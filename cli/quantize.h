@@ -17,6 +17,7 @@
 #include "model/model.h"
 #include "pass/sequences.h"
 #include "quant/gptq.h"
+#include "quant/table_stats.h"
 
 typedef struct sb_quantize_run {
   const sb_world *world;
@@ -26,6 +27,9 @@ typedef struct sb_quantize_run {
   sb_model *model;
   sb_model *source;     /* source of the rounded `model`, while scales are trained; else NULL */
   uint64_t fingerprint; /* of the model as it was read; with --checkpoint */
+  unsigned table_bits[SB_TABLES]; /* asked for (sb_quantize_table_bits) */
+  sb_table_stats *table_stats;    /* of coded tables that gptq will round; else NULL */
+  bool least_chosen;              /* --min-bits was left open */
   sb_sequences calibration, check, rounding, tuning; /* for gradients, trades, GPTQ, scales */
   sb_model *rounded; /* the search's coded model of the bits it chose, until sb_quantize_round */
   sb_gptq_stats rounded_stats;
@@ -40,12 +44,14 @@ typedef struct sb_quantize_run {
 /* Locks OUT and the checkpoint, and begins OUT with the model's side files: what stands in the way
  * of the result is found now, not after hours. */
 sb_status sb_quantize_begin_out(sb_quantize_run *run);
+/* Sets run->reuses: whether --allocation names a bit map that exists. */
+sb_status sb_quantize_find_bits(sb_quantize_run *run);
+/* Chooses what is open of the budget, and holds it to what is possible. */
+sb_status sb_quantize_check_budget(sb_quantize_run *run);
 /* Fails if the disks of OUT and the checkpoint have too little space for them, as far as the budget
  * tells. After sb_quantize_load. */
 sb_status sb_quantize_require_space(const sb_quantize_run *run);
 sb_status sb_quantize_load(sb_quantize_run *run);
-/* Sets run->reuses: whether --allocation names a bit map that exists. */
-sb_status sb_quantize_find_bits(sb_quantize_run *run);
 /* Reads and checks the tokens of all phases that this run will have, and warns of those that teach
  * nothing (pass/variety.h). */
 sb_status sb_quantize_tokens(sb_quantize_run *run);
@@ -53,10 +59,15 @@ sb_status sb_quantize_tokens(sb_quantize_run *run);
 sb_status sb_quantize_importance(sb_quantize_run *run);
 /* Replaces the model by one with its channels in another order. */
 sb_status sb_quantize_reorder(sb_quantize_run *run);
-/* Sets the bits: from a file, by a search (sb_quantize_search), from a table, or uniform ones. */
-sb_status sb_quantize_allocate(sb_quantize_run *run);
-/* Chooses the widths of the tables of the vocabulary. */
+/* "embedding", "LM head", or for a tied table both. Pure. */
+const char *sb_quantize_table_name(const sb_model *model, size_t table);
+/* Sets all bits to those of --allocation, where run->reuses. */
+sb_status sb_quantize_take_bits(sb_quantize_run *run);
+/* Chooses the widths of the tables of the vocabulary, with --size also the budget of the layers;
+ * and measures what rounding of coded tables goes by. */
 sb_status sb_quantize_tables(sb_quantize_run *run);
+/* Sets the bits of the layers: by a search (sb_quantize_search), from a table, or uniform ones. */
+sb_status sb_quantize_allocate(sb_quantize_run *run);
 /* Says what a search begins with, and begins to count its work anew. Local. */
 void sb_quantize_begin_search(const sb_quantize_run *run);
 sb_status sb_quantize_search(sb_quantize_run *run);

@@ -3,6 +3,7 @@
 
 #include "alloc/allocate.h"
 #include "alloc/allocate_table.h"
+#include "alloc/size_budget.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/text.h"
@@ -48,8 +49,13 @@ static sb_status from_table(sb_quantize_run *u) {
 /* --allocation reuses a file that is there and saves to one that is not. Rank 0 looks, so that all
  * ranks do the same. */
 sb_status sb_quantize_find_bits(sb_quantize_run *u) {
-  u->reuses = u->r->allocation && access(u->r->allocation, F_OK) == 0;
-  return sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm);
+  const sb_quantize_request *r = u->r;
+  u->reuses = r->allocation && access(r->allocation, F_OK) == 0;
+  SB_TRY(sb_mpi_bcast(&u->reuses, sizeof u->reuses, 0, u->world->comm));
+  const bool asked = r->given.embed_bits || r->given.head_bits || r->widths_for;
+  for (size_t i = 0; u->reuses && !asked && i < SB_TABLES; i++)
+    u->table_bits[i] = 0; /* whatever the file has */
+  return SB_OK;
 }
 
 /* What the bits found leave of the budget: a line where a width more would have fitted. */
@@ -76,29 +82,65 @@ static sb_status find_bits(sb_quantize_run *u) {
 
 /* A bit map that was found for another budget. */
 static sb_status check_budget(const sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  const char *path = r->allocation;
   sb_output_stats taken;
-  char least[SB_TEXT_SIZE];
+  char least[SB_TEXT_SIZE], asked[SB_TEXT_SIZE];
   sb_output_figures(u->model, &taken);
-  if (taken.effective_bits <= u->r->bits * (1 + OVER_BUDGET)) return SB_OK;
+  if (r->size.bytes > 0) {
+    if (taken.bytes <= r->size.bytes) return SB_OK;
+    sb_byte_size_limit(least, sizeof least, taken.bytes, r->size.unit, true);
+    sb_byte_size_text(asked, sizeof asked, r->size.bytes, r->size.unit);
+    return sb_fail(SB_ERR_RANGE,
+                   "%s: these bits take %s, more than --size %s; give --size %s, or another "
+                   "--allocation",
+                   path, least, asked, least);
+  }
+  if (taken.effective_bits <= r->bits * (1 + OVER_BUDGET)) return SB_OK;
   sb_text_limit(least, sizeof least, taken.effective_bits, true);
   return sb_fail(SB_ERR_RANGE,
                  "%s: these bits take %s effective bits a weight, more than --bits %g; give --bits "
                  "%s, or another --allocation",
-                 u->r->allocation, least, u->r->bits, least);
+                 path, least, r->bits, least);
+}
+
+/* The file's tables have the widths that the command line asks for. */
+static sb_status check_tables(const sb_quantize_run *u) {
+  const sb_model *m = u->model;
+  for (size_t i = 0; i < m->table_count; i++) {
+    const sb_tiling *t = &m->tables[i].matrix.tiling;
+    const size_t blocks = sb_tiling_block_rows(t) * sb_tiling_block_cols(t);
+    const unsigned asked = u->table_bits[i];
+    const uint8_t *bits = m->bits + m->tables[i].matrix.first_block;
+    const unsigned other = asked == SB_SOURCE_BITS ? 0 : asked;
+    if (asked == 0) continue;
+    for (size_t k = 0; k < blocks; k++)
+      if (bits[k] != other)
+        return sb_fail(SB_ERR_FORMAT, "%s: has %u bits for a block of the %s, and %u are asked for",
+                       u->r->allocation, bits[k], sb_quantize_table_name(m, i), asked);
+  }
+  return SB_OK;
+}
+
+sb_status sb_quantize_take_bits(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  if (!u->reuses) return SB_OK;
+  for (size_t i = 0; i < u->model->table_count; i++) /* where the file has none of its own */
+    if (u->table_bits[i] > 0) sb_size_set_table(u->model, i, u->table_bits[i]);
+  SB_TRY(sb_bits_file_read(u->model, r->allocation));
+  SB_TRY(check_tables(u));
+  if (r->widths_for == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_widths(u->model));
+  SB_TRY(check_budget(u));
+  sb_log_line("bits      taken from %s%s", r->allocation,
+              r->grid == SB_GRID_PLAIN && !r->calib
+                  ? "; grids are plain and codes to nearest, for less loss give --calib"
+                  : "");
+  return SB_OK;
 }
 
 sb_status sb_quantize_allocate(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
-  if (u->reuses) {
-    SB_TRY(sb_bits_file_read(u->model, r->allocation));
-    if (r->widths_for == SB_WIDTHS_FOR_EXL3) SB_TRY(sb_exl3_check_widths(u->model));
-    SB_TRY(check_budget(u));
-    sb_log_line("bits      taken from %s%s", r->allocation,
-                r->grid == SB_GRID_PLAIN && !r->calib
-                    ? "; grids are plain and codes to nearest, for less loss give --calib"
-                    : "");
-    return SB_OK;
-  }
+  if (u->reuses) return SB_OK;
   SB_TRY(find_bits(u));
   tell_rest(u);
   if (!r->allocation) return SB_OK;

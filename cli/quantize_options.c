@@ -41,10 +41,11 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         .letter = 'b',
         .kind = SB_OPTION_REAL,
         .value = &r->bits,
+        .given = &r->given.bits,
         .low = sb_limit_least_budget,
         .high = sb_limit_most_budget,
         .operand = "B",
-        .required = set == SB_QUANTIZE_ALL,
+        .unset = set == SB_QUANTIZE_ALL ? "required" : "3.25",
         .help = "Budget in effective bits per weight: codes, scales, zero points and bit map of "
                 "the decoder layers' matrices."}},
       {0,
@@ -242,24 +243,28 @@ static size_t search_options(sb_quantize_request *r, sb_quantize_set set, sb_opt
 
 static size_t table_options(sb_quantize_request *r, sb_quantize_set set, sb_option *table) {
   const entry entries[] = {
-      {0,
+      {PLANNED,
        {.name = "embed-bits",
         .section = TABLES,
         .kind = SB_OPTION_UNSIGNED,
         .value = &r->embed_bits,
+        .given = &r->given.embed_bits,
         .low = 1,
         .high = SB_SOURCE_BITS,
         .operand = "N",
+        .unset = "16",
         .help = "Width of the embedding, 1 to 8. 16: it stays as it is."}},
-      {0,
+      {PLANNED,
        {.name = "head-bits",
         .section = TABLES,
         .kind = SB_OPTION_UNSIGNED,
         .value = &r->head_bits,
+        .given = &r->given.head_bits,
         .low = 1,
         .high = SB_SOURCE_BITS,
         .operand = "N",
-        .help = "Width of the LM head; of a tied one it is the embedding's."}},
+        .unset = "16",
+        .help = "Width of the LM head; where it is tied to the embedding they have one width."}},
   };
   return append(entries, sizeof entries / sizeof *entries, set, table);
 }
@@ -364,8 +369,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   sb_usage usage = {
       .command = "quantize",
       .synopsis = "MODEL --calib TOKENS --bits B -o OUT [options]",
-      .purpose = "Finds the bits of every block of every matrix of the decoder layers, so that the "
-                 "model loses\n"
+      .purpose = "Finds the bits of every block of every matrix, so that the model loses\n"
                  "least under the budget, and writes compressed shards, one per rank. The result "
                  "is the same on any\n"
                  "number of ranks.",

@@ -17,6 +17,7 @@
 #include "model/config_read.h"
 #include "model/effective_bits.h"
 #include "model/exl3.h"
+#include "model/file_size.h"
 #include "mpi/large.h"
 #include "pass/fingerprint.h"
 #include "quant/importance.h"
@@ -60,10 +61,21 @@ static uint64_t checkpoint_bytes(const sb_quantize_run *u, double quantized) {
   return bytes;
 }
 
+/* Bytes of what is written beside the layers. */
+static uint64_t other_bytes(const sb_quantize_run *u) {
+  const sb_file_shape shape = sb_file_shape_of(u->model, u->r->reorder);
+  unsigned bits[SB_TABLES] = {u->table_bits[0], u->table_bits[1]};
+  uint64_t bytes = sb_file_fixed_bytes(&shape);
+  sb_quantize_guess_tables(u->r->bits, bits);
+  for (size_t i = 0; i < sb_file_tables(&shape); i++)
+    bytes += sb_file_table_bytes(&shape, i, bits[i]);
+  return bytes;
+}
+
 static sb_status require_space(const sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   const double quantized = r->bits / 8 * (double)u->model->arch.linear_parameters;
-  uint64_t out = (uint64_t)quantized + sb_output_other_bytes(u->model);
+  uint64_t out = r->size.bytes > 0 ? r->size.bytes : (uint64_t)quantized + other_bytes(u);
   char folder[SB_PATH_MAX];
   if (r->checkpoint) {
     const uint64_t kept = checkpoint_bytes(u, quantized);
@@ -80,12 +92,15 @@ sb_status sb_quantize_require_space(const sb_quantize_run *u) {
   return sb_world_agree(u->world, u->world->rank == 0 ? require_space(u) : SB_OK);
 }
 
-/* Asked before weights are read, which takes long. */
-static sb_status check_exl3(const sb_quantize_request *r) {
+/* Asked of config.json before weights are read, which takes long. Sets the tables' widths. */
+static sb_status check_config(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
   sb_config config;
   sb_arch arch = {0};
   SB_TRY(sb_hf_path_check(r->model));
   SB_TRY(sb_config_read(r->model, &config));
+  SB_TRY(sb_quantize_table_bits(r, "quantize", config.tie_embeddings, u->table_bits));
+  if (r->widths_for != SB_WIDTHS_FOR_EXL3) return SB_OK;
   SB_TRY(sb_arch_create(&config, &arch));
   const sb_status status = sb_exl3_check_sides(&arch);
   sb_arch_free(&arch);
@@ -96,7 +111,7 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   SB_PHASE(phase, "load");
   const sb_blocking blocking = {r->common.block[0], r->common.block[1], sb_quantize_code_kind(r)};
-  if (r->widths_for == SB_WIDTHS_FOR_EXL3) SB_AGREE(u->world, check_exl3(r));
+  SB_AGREE(u->world, check_config(u));
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
   const char *codes = sb_code_kind_names[blocking.code_kind];

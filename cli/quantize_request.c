@@ -1,5 +1,8 @@
 #include "cli/quantize_request.h"
 
+#include <math.h>
+
+#include "alloc/size_budget.h"
 #include "model/effective_bits.h"
 #include "model/exl3.h"
 
@@ -21,10 +24,12 @@ const char *const sb_tune_norms_names[] = {
 const char *const sb_widths_for_names[] = {
     [SB_WIDTHS_FOR_ANY] = "any", [SB_WIDTHS_FOR_EXL3] = "exl3", NULL};
 
+/* With --size, what layers get is known when tables have their widths. Below this guess they may
+ * get less than uniform 2 bits take, so 1 bit is among the widths. */
+static const double SURE_OF_2_BITS = 3.0;
+
 sb_quantize_request sb_quantize_defaults(void) {
   sb_quantize_request request = {.max_bits = 8,
-                                 .embed_bits = SB_SOURCE_BITS,
-                                 .head_bits = SB_SOURCE_BITS,
                                  .trades = 8,
                                  .first_share = 0.03,
                                  .refine = SB_REFINE_PASSES,
@@ -33,6 +38,13 @@ sb_quantize_request sb_quantize_defaults(void) {
                                  .common = SB_COMMON_DEFAULTS};
   request.common.calibrates = true;
   return request;
+}
+
+/* Widths of the tables that are not given: chosen where a size is the budget of everything. */
+static void choose_tables(sb_quantize_request *r) {
+  const bool chosen = r->size.bytes > 0 && r->widths_for == SB_WIDTHS_FOR_ANY;
+  if (!r->given.embed_bits) r->embed_bits = chosen ? 0 : SB_SOURCE_BITS;
+  if (!r->given.head_bits) r->head_bits = chosen ? 0 : SB_SOURCE_BITS;
 }
 
 static void choose_search(sb_quantize_request *r) {
@@ -59,6 +71,7 @@ static void choose_open(sb_quantize_request *r, bool calibrates) {
   if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
   if (r->grid == SB_GRID_AUTO)
     r->grid = learns && r->codes == SB_CODES_GRID ? SB_GRID_FITTED : SB_GRID_PLAIN;
+  choose_tables(r);
   choose_search(r);
 }
 
@@ -149,10 +162,38 @@ static sb_status check_codes(const sb_quantize_request *r, const char *command) 
   return SB_OK;
 }
 
+static sb_status check_width(const char *command, const char *option, unsigned bits,
+                             sb_widths_for widths_for) {
+  if (bits > SB_MAX_BITS && bits != SB_SOURCE_BITS)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --%s %u: 1 to %d bits are expected, or %d, which leaves it as it is",
+                   command, option, bits, SB_MAX_BITS, SB_SOURCE_BITS);
+  if (bits < SB_SOURCE_BITS && widths_for == SB_WIDTHS_FOR_EXL3)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --%s %u does not go with --widths-for exl3, which takes embedding and head "
+                   "as they are: %d",
+                   command, option, bits, SB_SOURCE_BITS);
+  return SB_OK;
+}
+
+static sb_status check_sizes(const sb_quantize_request *r, const char *command) {
+  if (r->given.bits && r->size.bytes > 0)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --bits is the budget of the layers, --size that of the whole file: give "
+                   "one of them",
+                   command);
+  if (r->bits == 0.0 && r->size.bytes == 0)
+    return sb_fail(SB_ERR_USAGE, "%s: --bits B or --size SIZE is missing", command);
+  if (r->given.embed_bits) SB_TRY(check_width(command, "embed-bits", r->embed_bits, r->widths_for));
+  if (r->given.head_bits) SB_TRY(check_width(command, "head-bits", r->head_bits, r->widths_for));
+  return SB_OK;
+}
+
 sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool calibrates) {
   if (r->min_bits > r->max_bits)
     return sb_fail(SB_ERR_USAGE, "%s: --min-bits %u is above --max-bits %u", command, r->min_bits,
                    r->max_bits);
+  SB_TRY(check_sizes(r, command));
   SB_TRY(settle_exl3(r, command));
   SB_TRY(check_codes(r, command));
   choose_open(r, calibrates);
@@ -166,6 +207,24 @@ sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool c
                    "plain, --reorder none and --tune-seqs 0 do without)",
                    command);
   return SB_OK;
+}
+
+sb_status sb_quantize_table_bits(const sb_quantize_request *r, const char *command, bool tied,
+                                 unsigned out[SB_TABLES]) {
+  if (tied && r->given.embed_bits && r->given.head_bits && r->embed_bits != r->head_bits)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --embed-bits %u and --head-bits %u: the LM head of %s is tied to its "
+                   "embedding, so they have one width; give one of them",
+                   command, r->embed_bits, r->head_bits, r->model);
+  out[0] = tied && r->given.head_bits ? r->head_bits : r->embed_bits;
+  out[1] = tied ? SB_SOURCE_BITS : r->head_bits;
+  return SB_OK;
+}
+
+void sb_quantize_guess_tables(double bits, unsigned table_bits[SB_TABLES]) {
+  const unsigned guess = (unsigned)ceil(bits) + SB_TABLE_LEAD;
+  for (int i = 0; i < SB_TABLES; i++)
+    if (table_bits[i] == 0) table_bits[i] = guess < SB_MAX_BITS ? guess : SB_MAX_BITS;
 }
 
 /* On grids one bit a block serves only budgets that leave no choice: rounded to nearest, it costs
@@ -187,4 +246,31 @@ sb_budget sb_quantize_budget(const sb_quantize_request *r) {
                                : r->method == SB_METHOD_LAYER ? SB_WIDTH_OF_MATRIX
                                                               : SB_WIDTH_OF_BLOCK;
   return (sb_budget){r->bits, r->min_bits, r->max_bits, scope};
+}
+
+sb_size_budget sb_quantize_size_budget(const sb_quantize_request *r,
+                                       const unsigned table_bits[SB_TABLES]) {
+  const sb_budget layers = sb_quantize_budget(r);
+  return (sb_size_budget){.size = r->size,
+                          .min_bits = layers.min_bits > 0 ? layers.min_bits : 1,
+                          .max_bits = layers.max_bits,
+                          .scope = layers.scope,
+                          .table_bits = {table_bits[0], table_bits[1]}};
+}
+
+sb_status sb_quantize_settle_budget(sb_quantize_request *r, const sb_file_shape *shape,
+                                    const unsigned table_bits[SB_TABLES]) {
+  if (r->size.bytes == 0) {
+    sb_quantize_choose_least(r, shape->arch);
+    if (r->method == SB_METHOD_RTN)
+      return SB_OK; /* its largest width is within any larger budget */
+    const sb_budget budget = sb_quantize_budget(r);
+    return sb_budget_check(shape->arch, &shape->blocking, r->reorder, &budget);
+  }
+  sb_size_budget budget = sb_quantize_size_budget(r, table_bits);
+  r->bits = sb_size_guess(shape, &budget);
+  if (r->min_bits == 0) r->min_bits = r->bits < SURE_OF_2_BITS ? 1 : 2;
+  if (r->min_bits > r->max_bits) r->min_bits = r->max_bits;
+  budget.min_bits = r->min_bits;
+  return sb_size_check(shape, &budget);
 }

@@ -7,6 +7,8 @@
 #include <stddef.h>
 
 #include "alloc/budget.h"
+#include "alloc/size_budget.h"
+#include "base/byte_size.h"
 #include "base/status.h"
 #include "cli/common.h"
 #include "cli/options.h"
@@ -53,7 +55,8 @@ extern const char *const sb_tune_norms_names[];
 typedef struct sb_quantize_request {
   const char *model, *calib, *out;
   const char *allocation, *checkpoint; /* NULL: none */
-  double bits;
+  double bits;       /* effective bits of the layers; with --size a guess until they are chosen */
+  sb_byte_size size; /* of the weights that are written; 0 bytes: --bits counts */
   sb_codes codes;
   sb_trellis_states trellis_states;
   sb_widths_for widths_for;
@@ -66,7 +69,8 @@ typedef struct sb_quantize_request {
 
   sb_estimator estimator;
   unsigned min_bits, max_bits, start_bits; /* min 0: as the budget asks; start 0: just above it */
-  unsigned embed_bits, head_bits; /* of the tables of the vocabulary, SB_SOURCE_BITS: as they are */
+  unsigned embed_bits, head_bits; /* of the tables of the vocabulary: 0 chosen; SB_SOURCE_BITS as
+                                     they are */
   int strides, trades;
   double first_share;
   size_t check_seqs;
@@ -82,8 +86,8 @@ typedef struct sb_quantize_request {
   sb_tune_norms tune_norms;
 
   struct {
-    bool codes, trellis_states, method, quantizer, reorder, estimator, strides, trades, refine,
-        tune_seqs, tune_norms, tune_epochs;
+    bool bits, embed_bits, head_bits, codes, trellis_states, method, quantizer, reorder, estimator,
+        strides, trades, refine, tune_seqs, tune_norms, tune_epochs;
   } given; /* on the command line; else sb_quantize_settle chooses */
   sb_common common;
 } sb_quantize_request;
@@ -100,7 +104,7 @@ typedef enum sb_quantize_set {
 enum { SB_QUANTIZE_OPTIONS_MAX = 40 };
 
 /* Writes the options in `set` into table[SB_QUANTIZE_OPTIONS_MAX], pointing into *request; returns
- * their number. --bits is required in SB_QUANTIZE_ALL alone. Pure. */
+ * their number. Pure. */
 size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb_option *table);
 
 /* Chooses values that the command line left open, and checks those it gave. `calibrates`: the run
@@ -116,6 +120,8 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  *   tune_seqs   round_seqs with gptq, else 0
  *   tune_norms  yes with trellises, else no
  *   tune_epochs 2 with trellises, else 1
+ *   embed_bits, head_bits   chosen (0) with --size; SB_SOURCE_BITS without, and with --widths-for
+ *               exl3, which has no place for their codes
  *   reorder     fused for methods with a width for each block, else none
  *   grid        fitted with tokens and a method other than rtn, else plain; plain with
  *               trellises, which have no grids
@@ -127,9 +133,25 @@ sb_status sb_quantize_settle(sb_quantize_request *request, const char *command, 
 /* The kind of codes that a settled request asks for. Pure. */
 sb_code_kind sb_quantize_code_kind(const sb_quantize_request *request);
 
+/* The widths that the tables of a model are to have, in the order of sb_model.tables: 0 chosen, 1
+ * to 8, or SB_SOURCE_BITS. `tied`: the head is the embedding, one table, and out[1] is
+ * SB_SOURCE_BITS. SB_ERR_USAGE where a tied table is to have two widths. Pure. */
+sb_status sb_quantize_table_bits(const sb_quantize_request *request, const char *command, bool tied,
+                                 unsigned out[SB_TABLES]);
+/* The same with a guess where they are chosen, for what must be known before: 1 to 8 bits, some
+ * more than `bits`, the layers' effective bits. Pure. */
+void sb_quantize_guess_tables(double bits, unsigned table_bits[SB_TABLES]);
 /* Chooses --min-bits of a settled request where it was left open: 2, or 1 where the budget is below
  * uniform 2 bits. Pure. */
 void sb_quantize_choose_least(sb_quantize_request *request, const sb_arch *arch);
+/* Chooses what is open of a settled request's budget, and holds it to what is possible: min_bits;
+ * with --size a guess of the layers' bits. `table_bits`: of sb_quantize_table_bits. SB_ERR_RANGE
+ * names the possible range. Pure. */
+sb_status sb_quantize_settle_budget(sb_quantize_request *request, const sb_file_shape *shape,
+                                    const unsigned table_bits[SB_TABLES]);
+/* The size to keep to, as tables and layers share it. Pure. */
+sb_size_budget sb_quantize_size_budget(const sb_quantize_request *request,
+                                       const unsigned table_bits[SB_TABLES]);
 /* The budget of the layers, once --min-bits is chosen. Pure. */
 sb_budget sb_quantize_budget(const sb_quantize_request *request);
 

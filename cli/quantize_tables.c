@@ -1,10 +1,77 @@
-/* shardbits quantize: the widths of embedding and LM head. */
+/* shardbits quantize: the budget of everything, and the widths of embedding and LM head. */
 #include "alloc/size_budget.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "base/trace.h"
 #include "cli/quantize.h"
+#include "cli/report_json.h"
+
+const char *sb_quantize_table_name(const sb_model *m, size_t table) {
+  return m->table_count == 1 ? "embedding and LM head" : table == 0 ? "embedding" : "LM head";
+}
+
+sb_status sb_quantize_check_budget(sb_quantize_run *u) {
+  sb_quantize_request *r = u->r;
+  const sb_file_shape shape = sb_file_shape_of(u->model, r->reorder);
+  u->least_chosen = r->min_bits == 0;
+  const sb_status status = sb_quantize_settle_budget(r, &shape, u->table_bits);
+  return u->reuses ? SB_OK : status; /* a bit map that exists says its own */
+}
+
+static bool any_coded(const sb_model *m) {
+  return m->tables[0].coded || m->tables[1].coded;
+}
+
+/* Grids of tables are fitted where those of layers are, and where layers have none. */
+static bool fits(const sb_quantize_request *r) {
+  return r->grid == SB_GRID_FITTED || r->codes == SB_CODES_TRELLIS;
+}
+
+/* What compensated rounding of tables goes by, where their widths did not need it. */
+static sb_status measure(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  uint8_t *kept;
+  SB_PHASE(phase, "tables");
+  if (r->quantizer != SB_QUANTIZER_GPTQ || !any_coded(u->model)) return SB_OK;
+  u->backend->gemm_flops = 0;
+  sb_progress_begin("tables", 1.0);
+  sb_status status = sb_model_lift_bits(u->model, &kept);
+  if (status == SB_OK) {
+    status = sb_table_stats_measure(u->model, u->backend, &u->calibration,
+                                    sb_common_activation_bytes(&r->common, u->backend), true,
+                                    sb_progress_ticker(), &u->table_stats);
+    sb_model_return_bits(u->model, &kept);
+  }
+  if (fits(r)) SB_THEN(sb_table_stats_fit(u->table_stats, u->model));
+  sb_progress_end();
+  SB_TRY(status);
+  sb_log_phase("tables", sb_span_seconds(&phase), u->backend->gemm_flops,
+               "sensitivities of embedding and LM head");
+  return SB_OK;
+}
+
+/* What layers get of --size is the budget of their search. */
+static void take_budget(sb_quantize_run *u, double bits) {
+  sb_quantize_request *r = u->r;
+  if (r->size.bytes == 0) return;
+  r->bits = bits;
+  if (u->least_chosen) r->min_bits = 0;
+  sb_quantize_choose_least(r, &u->model->arch);
+}
 
 sb_status sb_quantize_tables(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
   sb_model *m = u->model;
-  sb_size_set_table(m, 0, u->r->embed_bits);
-  if (m->table_count > 1) sb_size_set_table(m, 1, u->r->head_bits);
-  return SB_OK;
+  const bool by_size = r->size.bytes > 0;
+  if (u->reuses) return measure(u);
+  if (by_size) {
+    const sb_size_budget budget = sb_quantize_size_budget(r, u->table_bits);
+    SB_TRY(sb_size_uniform(m, &budget));
+    take_budget(u, sb_model_uniform_bits(m, m->bits[0]));
+  } else {
+    for (size_t i = 0; i < m->table_count; i++) sb_size_set_table(m, i, u->table_bits[i]);
+  }
+  return measure(u);
 }

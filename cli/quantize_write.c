@@ -127,6 +127,65 @@ static void count_widths(const sb_quantize_run *u, uint64_t widths[9]) {
   for (size_t k = 0; k < u->model->blocks; k++) widths[u->model->bits[k]]++;
 }
 
+static void print_result(const sb_quantize_run *u, const sb_output_stats *s,
+                         const uint64_t widths[9]) {
+  char shares[256] = "", tables[256] = "";
+  size_t n = 0;
+  for (unsigned b = 1; b <= 8; b++)
+    if (widths[b])
+      n += (size_t)snprintf(shares + n, sizeof shares - n, "  %u bit%s %.1f%%", b, sb_text_s(b),
+                            100.0 * (double)widths[b] / (double)u->model->blocks);
+  n = 0;
+  for (size_t i = 0; i < u->model->table_count; i++)
+    n += (size_t)snprintf(tables + n, sizeof tables - n, ", %s %.1f MiB (%.2f bits a weight)",
+                          sb_quantize_table_name(u->model, i), (double)s->tables[i].bytes / 0x1p20,
+                          s->tables[i].bits);
+  sb_text_print(stdout, "%s: %.4f effective bits a weight of the layers (codes %.4f), blocks%s",
+                u->r->out, s->effective_bits, s->code_bits_mean, shares);
+  sb_text_print(
+      stdout, "whole file %.2f MiB, %.4f bits a weight: layers %.1f MiB%s; stored %.1f MiB by zstd",
+      (double)s->bytes / 0x1p20, s->file_bits, (double)s->quantized_bits / 8 / 0x1p20, tables,
+      (double)s->stored_bytes / 0x1p20);
+}
+
+static void report_tables(const sb_quantize_run *u, const sb_output_stats *s) {
+  json_t *tables = json_array();
+  for (size_t i = 0; i < u->model->table_count; i++) {
+    json_t *table = json_object();
+    sb_report_text(table, "name", sb_quantize_table_name(u->model, i));
+    sb_report_flag(table, "coded", u->model->tables[i].coded);
+    sb_report_count(table, "weights", s->tables[i].weights);
+    sb_report_count(table, "bytes", s->tables[i].bytes);
+    sb_report_real(table, "bits", s->tables[i].bits);
+    json_array_append_new(tables, table);
+  }
+  json_object_set_new(u->report, "tables", tables);
+}
+
+static void report_result(const sb_quantize_run *u, const sb_output_stats *s,
+                          const uint64_t widths[9]) {
+  char hash[32];
+  sb_report_real(u->report, "effective_bits", s->effective_bits);
+  sb_report_real(u->report, "code_bits", s->code_bits_mean);
+  sb_report_real(u->report, "file_bits", s->file_bits);
+  sb_report_count(u->report, "file_bytes", s->bytes);
+  if (u->r->size.bytes > 0) sb_report_count(u->report, "unused_bytes", u->r->size.bytes - s->bytes);
+  sb_report_count(u->report, "stored_bytes", s->stored_bytes);
+  sb_report_count(u->report, "quantized_bytes", s->quantized_bits / 8);
+  sb_report_count(u->report, "other_bytes", s->other_bytes);
+  sb_report_count(u->report, "frames", s->frames);
+  if (!u->report) return;
+  report_tables(u, s);
+  snprintf(hash, sizeof hash, "%016llx", (unsigned long long)s->content_hash);
+  sb_report_text(u->report, "content_hash", hash);
+  json_t *shares = json_object();
+  for (unsigned b = 1; b <= 8; b++) {
+    char key[2] = {(char)('0' + b), 0};
+    json_object_set_new(shares, key, json_integer((json_int_t)widths[b]));
+  }
+  json_object_set_new(u->report, "blocks_by_bits", shares);
+}
+
 sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
   const sb_quantize_request *r = u->r;
   sb_output_stats stats;
@@ -139,39 +198,8 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
                (unsigned long long)stats.frames, (double)stats.stored_bytes / 0x1p20,
                (double)stats.stored_bytes / 0x1p20 / seconds);
   count_widths(u, widths);
-  if (sb_common_prints(u->world, &r->common)) {
-    char shares[256] = "";
-    size_t n = 0;
-    for (unsigned b = 1; b <= 8; b++)
-      if (widths[b])
-        n += (size_t)snprintf(shares + n, sizeof shares - n, "  %u bit%s %.1f%%", b, sb_text_s(b),
-                              100.0 * (double)widths[b] / (double)u->model->blocks);
-    sb_text_print(stdout, "%s: %.4f effective bits a weight (codes %.4f), blocks%s", r->out,
-                  stats.effective_bits, stats.code_bits_mean, shares);
-    sb_text_print(
-        stdout,
-        "stored %.1f MiB: %.1f MiB of quantized matrices and %.1f MiB of embedding, norms and head "
-        "before zstd",
-        (double)stats.stored_bytes / 0x1p20, (double)stats.quantized_bits / 8 / 0x1p20,
-        (double)stats.other_bytes / 0x1p20);
-  }
-  sb_report_real(u->report, "effective_bits", stats.effective_bits);
-  sb_report_real(u->report, "code_bits", stats.code_bits_mean);
-  sb_report_count(u->report, "stored_bytes", stats.stored_bytes);
-  sb_report_count(u->report, "quantized_bytes", stats.quantized_bits / 8);
-  sb_report_count(u->report, "other_bytes", stats.other_bytes);
-  sb_report_count(u->report, "frames", stats.frames);
-  if (u->report) {
-    char hash[32];
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)stats.content_hash);
-    sb_report_text(u->report, "content_hash", hash);
-    json_t *shares = json_object();
-    for (unsigned b = 1; b <= 8; b++) {
-      char key[2] = {(char)('0' + b), 0};
-      json_object_set_new(shares, key, json_integer((json_int_t)widths[b]));
-    }
-    json_object_set_new(u->report, "blocks_by_bits", shares);
-  }
+  if (sb_common_prints(u->world, &r->common)) print_result(u, &stats, widths);
+  report_result(u, &stats, widths);
   sb_report_real(u->report, "write_seconds", seconds);
   SB_TRY(sb_report_peak(u->world, u->report));
   sb_report_real(u->report, "seconds", sb_now() - begun);

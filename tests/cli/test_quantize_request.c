@@ -23,6 +23,7 @@ static sb_status settle(const char *line, sb_quantize_set set, bool calibrates,
   for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
   argv[argc] = NULL;
   SB_TRY(sb_options_parse(&usage, argc, argv, &help));
+  if (set == SB_QUANTIZE_PLANNED) r->bits = 3; /* plan has a default */
   return sb_quantize_settle(r, "quantize", calibrates);
 }
 
@@ -89,12 +90,42 @@ static void exl3(void **state) {
   assert_ok(settle("--widths-for exl3", SB_QUANTIZE_PLANNED, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_EXL3);
   r = sb_quantize_defaults();
+  r.bits = 3;
   r.widths_for = SB_WIDTHS_FOR_EXL3;
   r.common.block[1] = 192;
   assert_int_equal(sb_quantize_settle(&r, "quantize", true), SB_ERR_USAGE);
   assert_says("--block 128x192 does not go with --widths-for exl3");
   r.common.block[1] = 256;
   assert_ok(sb_quantize_settle(&r, "quantize", true));
+}
+
+/* Widths of embedding and head: chosen, given, left; of a tied model one. */
+static void tables(void **state) {
+  (void)state;
+  sb_quantize_request r;
+  unsigned bits[SB_TABLES];
+  assert_ok(settle("-b 3 -o out --head-bits 6 --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_ok(sb_quantize_table_bits(&r, "quantize", true, bits));
+  assert_true(bits[0] == 6 && bits[1] == SB_SOURCE_BITS);
+  assert_ok(sb_quantize_table_bits(&r, "quantize", false, bits));
+  assert_true(bits[0] == SB_SOURCE_BITS && bits[1] == 6);
+  assert_ok(
+      settle("-b 3 -o out --head-bits 6 --embed-bits 6 --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_ok(sb_quantize_table_bits(&r, "quantize", true, bits));
+  assert_true(bits[0] == 6);
+  assert_ok(
+      settle("-b 3 -o out --head-bits 6 --embed-bits 16 --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_int_equal(sb_quantize_table_bits(&r, "quantize", true, bits), SB_ERR_USAGE);
+  assert_says("the LM head of m is tied");
+  assert_ok(sb_quantize_table_bits(&r, "quantize", false, bits));
+  assert_true(bits[0] == SB_SOURCE_BITS && bits[1] == 6);
+  /* a guess for what is known before they are chosen */
+  bits[0] = 0, bits[1] = 5;
+  sb_quantize_guess_tables(2.6, bits);
+  assert_true(bits[0] == 3 + SB_TABLE_LEAD && bits[1] == 5);
+  bits[0] = 0;
+  sb_quantize_guess_tables(7.9, bits);
+  assert_true(bits[0] == SB_MAX_BITS);
 }
 
 /* A choice that happens to be the first of its names is a choice. */
@@ -128,7 +159,11 @@ static void refused(void **state) {
       {"-b 3 -o out --method rtn --grid fitted", "--calib TOKENS is needed", false},
       {"-b 3 -o out --method rtn --reorder fused", "--calib TOKENS is needed", false},
       {"-b 3 -o out --method rtn --tune-seqs 1", "--calib TOKENS is needed", false},
-      {"-o out", "--bits B is missing", true},
+      {"-o out --calib c", "--bits B or --size SIZE is missing", true},
+      {"-b 3 -o out --head-bits 12", "--head-bits 12: 1 to 8 bits are expected, or 16", true},
+      {"-b 3 -o out --embed-bits 9", "--embed-bits 9: 1 to 8 bits are expected, or 16", true},
+      {"-b 3 -o out --embed-bits 0", "--embed-bits 0: a whole number from 1 to 16", true},
+      {"-b 3 -o out --widths-for exl3 --head-bits 6", "--head-bits 6 does not go with", true},
       {"-b 3 -o out --trellis-states 12", "--trellis-states is of --codes trellis", true},
       {"-b 3 -o out --codes trellis --symmetric", "--symmetric is of grids", true},
       {"-b 3 -o out --codes trellis --grid plain", "--grid plain is of grids", true},
@@ -199,8 +234,8 @@ static void table(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(left_open), cmocka_unit_test(codes),
-                                     cmocka_unit_test(exl3),      cmocka_unit_test(said),
-                                     cmocka_unit_test(refused),   cmocka_unit_test(planned),
-                                     cmocka_unit_test(table)};
+                                     cmocka_unit_test(exl3),      cmocka_unit_test(tables),
+                                     cmocka_unit_test(said),      cmocka_unit_test(refused),
+                                     cmocka_unit_test(planned),   cmocka_unit_test(table)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
