@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "mpi/large.h"
 
 unsigned sb_choose_options(const uint64_t cost[SB_WIDTHS], const double loss[SB_WIDTHS],
                            unsigned least, unsigned most, sb_choice *out, uint8_t *width) {
@@ -140,20 +141,27 @@ size_t sb_choose_blocks_bytes(size_t count) {
   return count * (sizeof(uint64_t) + 1) + sb_knapsack_bytes(count, SB_CHOICES);
 }
 
-sb_status sb_choose_at_price(const sb_blocks *b, const sb_losses *loss, double price,
-                             uint8_t *bits) {
+sb_status sb_choose_at_price(const sb_world *world, const sb_blocks *b, const sb_losses *loss,
+                             double price, uint8_t *bits, sb_choose_result *result) {
   table t = {.b = b, .loss = loss};
+  all_parts a = {.of = {t}, .first = {0, b->count}, .count = 1};
+  const sb_knapsack items = {b->count, b->id, SB_CHOICES, &a, choices};
   sb_choice c[SB_CHOICES];
   uint8_t width[SB_CHOICES];
-  SB_TRY(sb_choose_check(b, loss));
+  *result = (sb_choose_result){.price = price};
+  SB_AGREE(world, sb_choose_check(b, loss));
   for (size_t i = 0; i < b->count; i++) {
     const unsigned n = widths(&t, i, c, width);
     unsigned best = 0;
-    for (unsigned k = 1; k < n; k++) {
-      const double more = price * (double)(c[k].cost - c[best].cost);
-      if (c[k].loss + more <= c[best].loss) best = k;
-    }
-    bits[i] = width[best];
+    for (unsigned k = 1; k < n; k++)
+      if (c[k].loss + price * (double)(c[k].cost - c[best].cost) <= c[best].loss) best = k;
+    bits[i] = (uint8_t)best;
+    result->storage += c[best].cost;
   }
-  return SB_OK;
+  SB_TRY(sb_knapsack_loss(world, &items, bits, &result->loss));
+  for (size_t i = 0; i < b->count; i++) {
+    widths(&t, i, c, width);
+    bits[i] = width[bits[i]];
+  }
+  return sb_mpi_sum_u64(&result->storage, 1, world->comm);
 }

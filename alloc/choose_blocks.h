@@ -42,9 +42,10 @@ sb_status sb_choose_parts(const sb_world *world, const sb_choose_part *parts, si
                           uint64_t budget, sb_choose_result *result);
 /* bits[i] = the width of block i at which storage of `price` loss per bit is worth its loss: the
  * least of loss + price * cost, of equals the widest. So blocks beside those of a budget take the
- * rate of its last bit. SB_ERR_NUMERIC and SB_ERR_INTERNAL as above. Local. */
-sb_status sb_choose_at_price(const sb_blocks *blocks, const sb_losses *loss, double price,
-                             uint8_t *bits);
+ * rate of its last bit: no widths that cost as much together have less loss, and *result has a gap
+ * of 0. SB_ERR_NUMERIC and SB_ERR_INTERNAL as above. Collective. */
+sb_status sb_choose_at_price(const sb_world *world, const sb_blocks *blocks, const sb_losses *loss,
+                             double price, uint8_t *bits, sb_choose_result *result);
 /* Most bytes that either of the first two takes for `count` blocks in all. Pure. */
 size_t sb_choose_blocks_bytes(size_t count);
 

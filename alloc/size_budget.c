@@ -105,12 +105,28 @@ double sb_size_guess(const sb_file_shape *s, const sb_size_budget *b) {
 
 /* ---- of a model ---- */
 
+uint64_t sb_size_overhead(const sb_model *m) {
+  uint64_t overhead = 0;
+  for (size_t i = 0; i < m->arch.matrix_count; i++)
+    overhead += sb_matrix_overhead(&m->matrices[i].tiling, m->blocking.code_kind);
+  return overhead;
+}
+
+uint64_t sb_size_room(const sb_model *m, const sb_size_budget *b) {
+  const sb_file_shape s = sb_file_shape_of(m, m->orders.mode);
+  uint64_t other = sb_file_fixed_bytes(&s) + sb_size_overhead(m);
+  for (size_t i = 0; i < m->table_count; i++)
+    other += b->table_bits[i] ? table_at(&s, i, b->table_bits[i])
+                              : sb_matrix_overhead(&m->tables[i].matrix.tiling,
+                                                   sb_table_code_kind(m->blocking.code_kind));
+  return b->size.bytes > other ? 8 * (b->size.bytes - other) : 0;
+}
+
 uint64_t sb_size_storage(const sb_model *m, const sb_size_budget *b, uint64_t bytes,
                          uint64_t table_bytes) {
   const sb_file_shape s = sb_file_shape_of(m, m->orders.mode);
-  uint64_t other = sb_file_fixed_bytes(&s) + table_bytes, overhead = 0, low, high;
-  for (size_t i = 0; i < m->arch.matrix_count; i++)
-    overhead += sb_matrix_overhead(&m->matrices[i].tiling, m->blocking.code_kind);
+  const uint64_t other = sb_file_fixed_bytes(&s) + table_bytes, overhead = sb_size_overhead(m);
+  uint64_t low, high;
   sb_storage_range(s.arch, &s.blocking, b->scope, b->min_bits, b->max_bits, &low, &high);
   if (bytes < other + overhead) return 0;
   const uint64_t storage = 8 * (bytes - other - overhead), most = high - 8 * overhead;

@@ -38,6 +38,12 @@ enum { SB_TABLE_LEAD = 1 };
 uint64_t sb_size_storage(const sb_model *model, const sb_size_budget *budget, uint64_t bytes,
                          uint64_t table_bytes);
 
+/* Bytes that the layers' matrices hold beside blocks. O(matrices). */
+uint64_t sb_size_overhead(const sb_model *model);
+/* Storage of the blocks of layers and chosen tables together; 0 where the rest takes all.
+ * O(tensors). */
+uint64_t sb_size_room(const sb_model *model, const sb_size_budget *budget);
+
 /* Gives all blocks of layers and chosen tables the largest width that the size admits, and given
  * tables theirs. Local. SB_ERR_RANGE as sb_size_check. O(blocks). */
 sb_status sb_size_uniform(sb_model *model, const sb_size_budget *budget);

@@ -132,20 +132,27 @@ static void pair_free(pair *p) {
   sb_free(&p->id);
 }
 
-/* Storage of both kinds with every block where `price` puts it. Local: all ranks have all. */
+/* Storage of both kinds with every block where `price` puts it. Collective. */
 static uint64_t storage_at(pair *p, double price) {
   uint64_t storage = 0;
   for (int i = 0; i < 2; i++) {
     uint8_t *bits = NULL;
     instance_alloc(&bits, p->x[i].n, 1);
-    EXPECT_OK(sb_choose_at_price(&p->x[i].all, p->t[i].all, price, bits));
+    sb_choose_result result;
+    double sum = 0;
+    EXPECT_OK(
+        sb_choose_at_price(&world, &p->x[i].mine, p->t[i].own, price, p->x[i].own_bits, &result));
+    instance_collect(&p->x[i], p->x[i].own_bits, bits);
     for (size_t k = 0; k < p->x[i].n; k++) { /* the least of all widths, and no other as cheap */
       const double(*t)[SB_WIDTHS] = (const double(*)[SB_WIDTHS])p->t[i].all;
       const double here = t[k][bits[k]] + price * (double)instance_cost(&p->x[i], k, bits[k]);
       for (unsigned b = loss_table_least(&p->x[i], k); b <= p->x[i].all.max_bits; b++)
         EXPECT(t[k][b] + price * (double)instance_cost(&p->x[i], k, b) >= here * (1 - 1e-12));
     }
-    storage += instance_storage(&p->x[i], bits);
+    for (size_t k = 0; k < p->x[i].n; k++) sum += p->t[i].all[k][bits[k]];
+    EXPECT(fabs(result.loss - sum) <= 1e-12 * sum);
+    EXPECT(result.storage == instance_storage(&p->x[i], bits));
+    storage += result.storage;
     sb_free(&bits);
   }
   return storage;
