@@ -111,6 +111,8 @@ size_t sb_scale_numbers_visit(const sb_model *m, bool norms, const sb_place *pla
   const sb_matrix *matrix = sb_model_place_matrix(m, place);
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
   walk w = {.visit = visit, .context = context, .row = data};
+  if (matrix && sb_matrix_is_table(m, matrix))
+    return 0; /* their scales stay as they were rounded */
   if (!matrix) {
     const size_t channels = norms && t->dims == 1 ? t->cols : 0;
     visit_run(&w, SB_SCALE_NORM, m->dtypes[place->tensor], 0, data, channels);
