@@ -61,6 +61,7 @@ sb_gptq_options sb_quantize_gptq_options(const sb_quantize_run *u, char checkpoi
                            .fitted = r->grid == SB_GRID_FITTED,
                            .refine = r->refine,
                            .factor = r->factor,
+                           .tables = u->table_stats,
                            .checkpoint = r->checkpoint ? checkpoint : NULL,
                            .input_bytes = sb_common_activations(&r->common, 0),
                            .ticker = sb_progress_ticker()};
