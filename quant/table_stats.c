@@ -175,7 +175,7 @@ static sb_status scaled_total(const sb_table_stats *t, int64_t *device, size_t c
 }
 
 double sb_table_share(uint64_t count, uint64_t total, size_t vocab) {
-  return ((double)count + 1.0) / ((double)total + (double)vocab);
+  return 0.5 * (double)count / (double)total + 0.5 / (double)vocab;
 }
 
 /* Collective. */

@@ -57,8 +57,9 @@ sb_status sb_table_stats_measure(sb_model *model, sb_backend *backend,
                                  const sb_sequences *calibration, size_t activation_bytes,
                                  bool whole, sb_ticker ticker, sb_table_stats **out);
 
-/* The share of a token among a vocabulary's, of which `total` were counted, `count` of them this
- * one. Pure. */
+/* The share by which a token's row counts: half of it is the token's share of `total` tokens, of
+ * which `count` are this one; half is the same for all of the vocabulary, so that words which the
+ * calibration lacks are not free (docs/measurements/tables.md). Pure. */
 double sb_table_share(uint64_t count, uint64_t total, size_t vocab);
 
 /* From here on: after sb_table_stats_finish. Local, equal on all ranks. */
