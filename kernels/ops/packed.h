@@ -9,7 +9,8 @@
 #define SB_PACKED_OPS(OP)                                                                          \
   OP(packed_create)                                                                                \
   OP(packed_destroy)                                                                               \
-  OP(packed_gemm)
+  OP(packed_gemm)                                                                                  \
+  OP(embed_packed)
 
 /* A matrix in packed block rows (kernels/blockrow.h), ready for multiplication. */
 typedef struct sb_packed_impl *sb_packed;
@@ -24,8 +25,8 @@ typedef sb_status sb_packed_create_fn(sb_backend *, sb_stream, const uint8_t *pa
                                       sb_code_kind, const uint16_t *col_factors, sb_packed *out);
 typedef void sb_packed_destroy_fn(sb_backend *, sb_packed); /* NULL is allowed */
 
-/* y[T,rows] = x[T,cols] W', or += if `add`. x is an operand, y of type act; they do not overlap.
- * Any T >= 1.
+/* y[T,rows] = x[T,cols] W', or += if `add`. x is an operand, y f32; they do not overlap. Any
+ * T >= 1.
  *
  * Products and sums are in f32 at least; every backend has its own order of sums. So the result
  * equals gemm on the weights of unpack_blocks up to y's own rounding and a small multiple of
@@ -43,5 +44,11 @@ typedef void sb_packed_destroy_fn(sb_backend *, sb_packed); /* NULL is allowed *
  * A device that computes in bf16 also rounds weights when it leaves many tokens to gemm. */
 typedef sb_status sb_packed_gemm_fn(sb_backend *, sb_stream, void *y, const void *x, size_t T,
                                     sb_packed w, bool add);
+
+/* As embed (ops/head.h), from rows where they lie packed: x[t] = row ids[t] - v0 of the table, for
+ * the tokens whose row it has; other rows of x are left alone. x is [T,cols] of type act, with the
+ * bits of unpack_blocks. On grids, else SB_ERR_INTERNAL. O(T cols). */
+typedef sb_status sb_embed_packed_fn(sb_backend *, sb_stream, void *x, const uint32_t *ids,
+                                     sb_packed table, size_t T, size_t v0);
 
 #endif
