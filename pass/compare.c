@@ -8,6 +8,7 @@
 typedef struct compare {
   sb_pass *pass, *ref;
   double *kl_dev, *host_kl; /* [room, T] */
+  float *whole_dev;         /* [T, largest chunk]: logits of a packed chunk that is cut */
   uint32_t *host_argmax;    /* [2, room, T] */
   sb_exact kl_sum, loss_sum, ref_loss_sum;
   int64_t agree;
@@ -32,27 +33,38 @@ static size_t end_of(const side *a) {
   return a->chunk.first + a->chunk.count;
 }
 
-/* The tokens [v, end) of the chunk at hand. */
-static sb_vocab_chunk piece(const side *a, size_t v, size_t end) {
-  const size_t row = a->pass->setup.model->config.hidden * sb_dtype_size(a->chunk.dtype);
-  sb_vocab_chunk out = a->chunk;
-  out.rows_dev = (const char *)a->chunk.rows_dev + (v - a->chunk.first) * row;
-  out.first = v;
-  out.count = end - v;
-  return out;
+/* Logits of the tokens [v, end) of the chunk at hand into the head's buffer. Rows are a part of the
+ * chunk's; of a packed chunk, whose rows cannot be taken apart, the logits are. */
+static sb_status logits_of(const compare *z, const side *a, size_t v, size_t end, size_t s) {
+  const sb_head *head = &a->pass->head;
+  const sb_wave *w = &a->pass->wave;
+  sb_backend *b = w->backend;
+  const size_t row = w->model->config.hidden * sb_dtype_size(a->chunk.dtype),
+               before = v - a->chunk.first, count = end - v;
+  sb_vocab_chunk part = a->chunk;
+  if (part.packed && count < part.count) {
+    SB_TRY(sb_vocab_logits(w, &part, head->states_dev, s, z->whole_dev));
+    for (size_t t = 0; t < w->T; t++)
+      SB_TRY(b->op->copy(b, w->stream, head->logits_dev + t * count,
+                         z->whole_dev + t * part.count + before, count * sizeof(float)));
+    return SB_OK;
+  }
+  part.count = count;
+  if (!part.packed) part.rows_dev = (const char *)part.rows_dev + before * row;
+  return sb_vocab_logits(w, &part, head->states_dev, s, head->logits_dev);
 }
 
-static sb_status add_piece(const compare *z, const sb_vocab_chunk *ours,
-                           const sb_vocab_chunk *theirs) {
+static sb_status add_piece(const compare *z, const side *ours, const side *theirs, size_t v,
+                           size_t end) {
   sb_pass *p = z->pass, *r = z->ref;
   const sb_wave *w = &p->wave;
   for (size_t s = 0; s < w->count; s++) {
     const size_t row = s * w->T;
-    SB_TRY(sb_vocab_logits(w, ours, p->head.states_dev, s, p->head.logits_dev));
-    SB_TRY(sb_vocab_logits(&r->wave, theirs, r->head.states_dev, s, r->head.logits_dev));
+    SB_TRY(logits_of(z, ours, v, end, s));
+    SB_TRY(logits_of(z, theirs, v, end, s));
     SB_TRY(w->backend->op->kl_chunk(w->backend, w->stream, z->kl_dev + row, r->head.logits_dev,
                                     r->tokens.lse_dev + row, p->head.logits_dev,
-                                    p->tokens.lse_dev + row, w->T, ours->count));
+                                    p->tokens.lse_dev + row, w->T, end - v));
   }
   return w->backend->op->sync(w->backend, w->stream);
 }
@@ -73,10 +85,7 @@ static sb_status sweep(compare *z) {
     if (status == SB_OK && enter_theirs)
       status = sb_vocab_operands(&r->vocab, theirs.group, theirs.image, &theirs.chunk);
     end = sb_min_size(end_of(&ours), end_of(&theirs));
-    if (status == SB_OK) {
-      const sb_vocab_chunk a = piece(&ours, v, end), b = piece(&theirs, v, end);
-      status = add_piece(z, &a, &b);
-    }
+    SB_THEN(add_piece(z, &ours, &theirs, v, end));
     SB_AGREE(p->setup.model->world, status);
     if (end == end_of(&ours)) SB_TRY(sb_group_walk_leave(&ours.walk));
     if (end == end_of(&theirs)) SB_TRY(sb_group_walk_leave(&theirs.walk));
@@ -147,6 +156,10 @@ static sb_status allocate(compare *z) {
   const size_t rows = w->room * w->T;
   SB_TRY(
       w->backend->op->alloc(w->backend, rows * sizeof(double), "divergences", (void **)&z->kl_dev));
+  const size_t largest = sb_max_size(z->pass->vocab.largest, z->ref->vocab.largest);
+  if (z->pass->vocab.keep_packed || z->ref->vocab.keep_packed)
+    SB_TRY(w->backend->op->alloc(w->backend, w->T * largest * sizeof(float), "logits",
+                                 (void **)&z->whole_dev));
   SB_TRY(sb_alloc(&z->host_kl, rows, sizeof *z->host_kl, "divergences"));
   return sb_alloc(&z->host_argmax, 2 * rows, sizeof *z->host_argmax, "most likely tokens");
 }
@@ -163,6 +176,7 @@ sb_status sb_pass_compare(sb_pass *p, sb_pass *ref, sb_comparison *out) {
   for (size_t wave = 0; status == SB_OK && wave < p->waves; wave++) status = one_wave(&z, wave);
   SB_THEN(finish(&z, out));
   p->setup.backend->op->free(p->setup.backend, z.kl_dev);
+  p->setup.backend->op->free(p->setup.backend, z.whole_dev);
   sb_free(&z.host_kl);
   sb_free(&z.host_argmax);
   return status;

@@ -355,11 +355,8 @@ static sb_status keep_rows(sb_device_layer *p, sb_stream stream, size_t which,
 
 static sb_status prepare_packed(sb_device_layer *p, sb_stream stream, size_t which,
                                 const sb_matrix *matrix, const sb_place *place, const void *rows) {
-  const sb_model *m = p->model;
-  size_t *offsets, start = sb_store_offset(m->store, place->group, place->first_unit);
-  SB_TRY(sb_alloc(&offsets, place->units, sizeof *offsets, "offsets of packed rows"));
-  for (size_t u = 0; u < place->units; u++)
-    offsets[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
+  size_t *offsets;
+  SB_TRY(sb_place_offsets(p->model, place, &offsets));
   p->slots[which].source_now = NULL;
   sb_status status = p->keep_packed ? keep_rows(p, stream, which, matrix, rows, offsets)
                                     : unpack_rows(p, stream, which, matrix, rows, offsets);

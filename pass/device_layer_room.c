@@ -12,6 +12,14 @@ size_t sb_place_bytes(const sb_model *m, const sb_place *place) {
          sb_store_offset(m->store, place->group, place->first_unit);
 }
 
+sb_status sb_place_offsets(const sb_model *m, const sb_place *place, size_t **out) {
+  const size_t start = sb_store_offset(m->store, place->group, place->first_unit);
+  SB_TRY(sb_alloc(out, place->units, sizeof **out, "offsets of packed rows"));
+  for (size_t u = 0; u < place->units; u++)
+    (*out)[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
+  return SB_OK;
+}
+
 sb_device_layer_room sb_device_layer_room_of(const sb_model *m, size_t number) {
   const size_t first = m->group_place[m->layer_first],
                end = m->group_place[m->layer_first + m->config.layers];

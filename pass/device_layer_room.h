@@ -21,6 +21,8 @@ sb_device_layer_room sb_device_layer_room_of(const sb_model *model, size_t numbe
 const void *sb_place_image(const sb_model *model, const sb_place *place, const void *image);
 /* Bytes of a place's rows in an image of its group. */
 size_t sb_place_bytes(const sb_model *model, const sb_place *place);
+/* *out [place->units] = where each unit begins in those. The caller frees it. SB_ERR_MEMORY. */
+sb_status sb_place_offsets(const sb_model *model, const sb_place *place, size_t **out);
 /* Elements of the longest vector of any layer. */
 size_t sb_device_layer_longest_vector(const sb_arch *arch);
 /* Elements of the longest vector of a role; 0 where the role is no vector of a layer. */

@@ -6,14 +6,21 @@ typedef struct target {
   void *x;
 } target;
 
+static sb_status embed_sequence(const target *to, const sb_vocab_chunk *chunk, size_t s) {
+  const sb_wave *w = to->wave;
+  sb_backend *b = w->backend;
+  const size_t h = w->model->config.hidden;
+  const uint32_t *ids = w->ids_dev + s * w->T;
+  void *x = sb_wave_act(w, to->x, s, h);
+  if (chunk->packed)
+    return b->op->embed_packed(b, w->stream, x, ids, chunk->packed, w->T, chunk->first);
+  return b->op->embed(b, w->stream, x, ids, chunk->rows_dev, chunk->dtype, w->T, h, chunk->first,
+                      chunk->count);
+}
+
 static sb_status embed_chunk(void *context, const sb_vocab_chunk *chunk) {
   const target *to = context;
-  const sb_wave *w = to->wave;
-  const size_t h = w->model->config.hidden;
-  for (size_t s = 0; s < w->count; s++)
-    SB_TRY(w->backend->op->embed(w->backend, w->stream, sb_wave_act(w, to->x, s, h),
-                                 w->ids_dev + s * w->T, chunk->rows_dev, chunk->dtype, w->T, h,
-                                 chunk->first, chunk->count));
+  for (size_t s = 0; s < to->wave->count; s++) SB_TRY(embed_sequence(to, chunk, s));
   return SB_OK;
 }
 

@@ -32,7 +32,8 @@ static sb_status allocate(sb_pass *p, sb_keeper keeper) {
   SB_TRY(sb_vocab_allocate(&p->vocab, &p->wave,
                            &(sb_vocab_needs){.head = true,
                                              .gradients = setup->all_gradients,
-                                             .teacher = setup->divergence}));
+                                             .teacher = setup->divergence,
+                                             .packed = setup->keep_packed}));
   SB_TRY(sb_head_allocate(&p->head, &p->vocab, setup->gradients, p->states.logits));
   SB_TRY(sb_loss_tokens_allocate(&p->tokens, w));
   if (setup->divergence)

@@ -1,6 +1,7 @@
 #include "pass/table_rows.h"
 
 #include "base/memory.h"
+#include "pass/device_layer_room.h"
 
 /* A chunk as a matrix of its own: chunks begin where blocks do. */
 typedef struct chunk {
@@ -79,14 +80,25 @@ static sb_status decode_rows(const sb_table_rows *room, sb_stream stream, const 
                              const sb_place *place, const chunk *c, const void *codes_dev,
                              void *out, sb_dtype dtype) {
   sb_backend *b = room->backend;
-  const size_t start = sb_store_offset(m->store, place->group, place->first_unit);
   size_t *offsets;
-  SB_TRY(sb_alloc(&offsets, place->units, sizeof *offsets, "offsets of packed rows"));
-  for (size_t u = 0; u < place->units; u++)
-    offsets[u] = sb_store_offset(m->store, place->group, place->first_unit + u) - start;
+  SB_TRY(sb_place_offsets(m, place, &offsets));
   const sb_status status =
       b->op->unpack_blocks(b, stream, out, dtype, codes_dev, offsets, &c->tiling, c->bits,
                            sb_model_code_kind(m, c->matrix), NULL);
+  sb_free(&offsets);
+  return status;
+}
+
+sb_status sb_table_rows_keep(const sb_table_rows *room, sb_stream stream, const sb_model *m,
+                             const sb_place *place, const void *codes_dev, sb_packed *packed) {
+  sb_backend *b = room->backend;
+  const chunk c = chunk_of(m, place);
+  size_t *offsets;
+  b->op->packed_destroy(b, *packed);
+  *packed = NULL;
+  SB_TRY(sb_place_offsets(m, place, &offsets));
+  const sb_status status = b->op->packed_create(b, stream, codes_dev, offsets, &c.tiling, c.bits,
+                                                sb_model_code_kind(m, c.matrix), NULL, packed);
   sb_free(&offsets);
   return status;
 }

@@ -37,4 +37,11 @@ sb_status sb_table_rows_make(const sb_table_rows *room, sb_stream stream, const 
                              const sb_place *place, const void *bytes_dev, void *out_dev,
                              sb_dtype dtype);
 
+/* *packed, which is destroyed where it is not NULL, becomes the codes of such a place, of a model
+ * of codes, ready for products and look-ups (kernels/ops/packed.h). It reads bytes_dev in place.
+ * Local.
+ */
+sb_status sb_table_rows_keep(const sb_table_rows *room, sb_stream stream, const sb_model *model,
+                             const sb_place *place, const void *bytes_dev, sb_packed *packed);
+
 #endif

@@ -13,15 +13,25 @@ static size_t largest_chunk(const sb_model *m) {
   return largest;
 }
 
-/* Bytes of a chunk's rows as operands of the head, or as activations of a coded embedding. */
-static size_t row_bytes(const sb_backend *b, bool head, bool coded_embedding) {
-  const size_t operand = head ? sb_dtype_size(b->operand) : 0;
-  return sb_max_size(operand, coded_embedding ? sb_dtype_size(b->act) : 0);
-}
-
 static bool is_coded(const sb_model *m, size_t first_group) {
   const sb_table *table = sb_model_table(m, sb_vocab_place(m, first_group)->tensor);
   return table->coded;
+}
+
+/* Bytes per element of a chunk. Rows are operands of the head, or activations of an embedding that
+ * has widths. */
+typedef struct widths {
+  size_t rows, teacher, source, gradient;
+} widths;
+
+static widths widths_of(const sb_backend *b, const sb_vocab_needs *n) {
+  const size_t operand = sb_dtype_size(b->operand), act = sb_dtype_size(b->act);
+  const bool head = n->head && !(n->packed && n->coded_head),
+             embedding = n->coded_embedding && !n->packed;
+  return (widths){.rows = sb_max_size(head ? operand : 0, embedding ? act : 0),
+                  .teacher = n->teacher && n->coded_head ? operand : 0,
+                  .source = b->unified ? 0 : sizeof(float),
+                  .gradient = n->gradients ? sizeof(float) : 0};
 }
 
 /* Units of a chunk in codes are larger than its floats only in blocks of a column or two. */
@@ -34,37 +44,44 @@ static size_t source_bytes(const sb_model *m, size_t elements) {
   return most;
 }
 
+static sb_status allocate(sb_backend *b, size_t bytes, void **out) {
+  return bytes > 0 ? b->op->alloc(b, bytes, "a chunk of the vocabulary", out) : SB_OK;
+}
+
 sb_status sb_vocab_allocate(sb_vocab *v, sb_wave *wave, const sb_vocab_needs *needs) {
   sb_model *m = wave->model;
   sb_backend *b = wave->backend;
   v->wave = wave;
   v->model = m;
   v->largest = largest_chunk(m);
+  sb_vocab_needs n = *needs;
+  n.coded_embedding = is_coded(m, m->embed_first);
+  n.coded_head = is_coded(m, m->head_first);
+  n.packed = n.packed && m->coding == SB_CODING_CODES;
+  v->keep_packed = n.packed;
   const size_t elements = v->largest * m->config.hidden;
-  const size_t row = row_bytes(b, needs->head, is_coded(m, m->embed_first));
-  if (row > 0) SB_TRY(b->op->alloc(b, elements * row, "a chunk of the vocabulary", &v->rows_dev));
-  if (needs->teacher && is_coded(m, m->head_first) &&
-      m->dtypes[sb_vocab_place(m, m->head_first)->tensor] != b->operand)
-    SB_TRY(b->op->alloc(b, elements * sb_dtype_size(b->operand), "a chunk of the vocabulary",
-                        &v->teacher_dev));
-  if (!b->unified)
-    SB_TRY(b->op->alloc(b, source_bytes(m, elements), "a chunk of the vocabulary", &v->source_dev));
-  SB_TRY(sb_table_rows_allocate(&v->coded, m, b, v->largest));
-  if (!needs->gradients) return SB_OK;
-  return b->op->alloc(b, elements * sizeof(float), "gradient of a chunk of the vocabulary",
-                      (void **)&v->gradient_dev);
+  const widths each = widths_of(b, &n);
+  SB_TRY(allocate(b, elements * each.rows, &v->rows_dev));
+  SB_TRY(allocate(b, elements * each.teacher, &v->teacher_dev));
+  SB_TRY(allocate(b, b->unified ? 0 : source_bytes(m, elements), &v->source_dev));
+  SB_TRY(allocate(b, elements * each.gradient, (void **)&v->gradient_dev));
+  return sb_table_rows_allocate(&v->coded, m, b, v->largest);
 }
 
 size_t sb_vocab_bytes(const sb_wave_sizes *w, const sb_vocab_needs *needs) {
   const size_t elements = w->chunk * w->model->arch->config.hidden;
-  return elements *
-         (row_bytes(w->backend, needs->head, false) + (w->backend->unified ? 0 : sizeof(float)) +
-          (needs->gradients ? sizeof(float) : 0));
+  const widths each = widths_of(w->backend, needs);
+  const bool coded = needs->coded_embedding || needs->coded_head;
+  return elements * (each.rows + each.teacher + each.source + each.gradient) +
+         (coded && !needs->codes ? sb_table_rows_bytes(w->backend, &w->model->blocking,
+                                                       w->model->arch->config.hidden, w->chunk)
+                                 : 0);
 }
 
 void sb_vocab_free(sb_vocab *v) {
   if (!v->wave) return;
   sb_backend *b = v->wave->backend;
+  b->op->packed_destroy(b, v->packed);
   sb_table_rows_free(&v->coded);
   b->op->free(b, v->rows_dev);
   b->op->free(b, v->teacher_dev);
@@ -86,8 +103,16 @@ static sb_status bring_bytes(const sb_vocab *v, const sb_model *m, const sb_plac
   return SB_OK;
 }
 
-static sb_status make_rows(const sb_vocab *v, const sb_place *place, sb_dtype dtype,
+/* A chunk that is coded: ready for products as it is, or as rows of type `dtype`. */
+static sb_status make_rows(sb_vocab *v, const sb_place *place, sb_dtype dtype,
                            sb_vocab_chunk *out) {
+  if (v->keep_packed) {
+    const void *codes_dev = out->rows_dev;
+    out->rows_dev = NULL;
+    SB_TRY(sb_table_rows_keep(&v->coded, v->wave->stream, v->model, place, codes_dev, &v->packed));
+    out->packed = v->packed;
+    return SB_OK;
+  }
   if (!v->rows_dev)
     return sb_fail(SB_ERR_INTERNAL, "a pass was set up before its tables had widths");
   SB_TRY(sb_table_rows_make(&v->coded, v->wave->stream, v->model, place, out->rows_dev, v->rows_dev,
@@ -120,7 +145,7 @@ static sb_status as_operands(const sb_vocab *v, void *room, sb_vocab_chunk *chun
   return SB_OK;
 }
 
-static sb_status bring_embedding(const sb_vocab *v, size_t group, const void *image,
+static sb_status bring_embedding(sb_vocab *v, size_t group, const void *image,
                                  sb_vocab_chunk *out) {
   const sb_place *place = sb_vocab_place(v->model, group);
   SB_TRY(bring_source(v, v->model, group, image, out));
@@ -181,7 +206,7 @@ static sb_status bring_teacher(const table_walk *walk, sb_vocab_chunk *out) {
                       other ? walk->their_image : walk->image, &source));
   if (source.first != out->first || source.count != out->count)
     return sb_fail(SB_ERR_INTERNAL, "the teacher's vocabulary is cut into other chunks");
-  if (source.dtype != v->wave->backend->operand && !v->teacher_dev)
+  if (!v->teacher_dev)
     return sb_fail(SB_ERR_INTERNAL, "a pass was set up before its tables had widths");
   SB_TRY(as_operands(v, v->teacher_dev, &source));
   out->teacher_dev = source.rows_dev;
@@ -225,6 +250,9 @@ sb_status sb_vocab_logits(const sb_wave *w, const sb_vocab_chunk *chunk, void *s
                           float *logits) {
   sb_backend *b = w->backend;
   const size_t h = w->model->config.hidden;
+  if (chunk->packed)
+    return b->op->packed_gemm(b, w->stream, logits, sb_wave_operand(w, states, s, h), w->T,
+                              chunk->packed, false);
   return b->op->gemm(b, w->stream,
                      &(sb_gemm_args){.m = w->T,
                                      .n = chunk->count,

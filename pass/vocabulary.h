@@ -15,8 +15,9 @@
 typedef struct sb_vocab_chunk {
   size_t tensor; /* index into arch.tensors */
   size_t first, count;
-  const void *rows_dev; /* [count, hidden] of type `dtype` */
+  const void *rows_dev; /* [count, hidden] of type `dtype`; NULL where they stay packed */
   sb_dtype dtype;
+  sb_packed packed;        /* the rows as they are coded, or NULL */
   const void *teacher_dev; /* operands [count, hidden]: the teacher's rows; NULL without one */
 } sb_vocab_chunk;
 
@@ -31,6 +32,8 @@ typedef struct sb_vocab {
   void *source_dev;    /* [largest, hidden] of the source's type; NULL on a unified backend */
   float *gradient_dev; /* [largest, hidden] the gradient of a chunk; NULL where none is asked for */
   sb_table_rows coded;
+  bool keep_packed; /* chunks of coded tables stay packed */
+  sb_packed packed; /* of the chunk at hand, or NULL */
 } sb_vocab;
 
 /* Which room is needed. */
@@ -38,6 +41,9 @@ typedef struct sb_vocab_needs {
   bool head;      /* for the LM head, not the embedding alone */
   bool gradients; /* of either table */
   bool teacher;   /* for the rows of a teacher */
+  bool packed;    /* none for rows of tables in codes, which stay packed (forward passes) */
+  /* For sb_vocab_bytes alone: tables that have widths, and whether they are in codes. */
+  bool coded_embedding, coded_head, codes;
 } sb_vocab_needs;
 
 /* A table that gets widths later has no room. The wave outlives the room. sb_vocab_free also
@@ -55,18 +61,18 @@ static inline bool sb_vocab_is_tied(const sb_model *model) {
   return model->head_first == model->embed_first;
 }
 
-/* The chunk that `group` holds, from its acquired image, as operands. Queued on the wave's stream;
- * valid until the next chunk is brought. Local. */
+/* The chunk that `group` holds, from its acquired image, as operands or packed. Queued on the
+ * wave's stream; valid until the next chunk is brought. Local. */
 sb_status sb_vocab_operands(sb_vocab *vocab, size_t group, const void *image, sb_vocab_chunk *out);
 
 /* The work on one chunk. Local. */
 typedef sb_status (*sb_vocab_work)(void *context, const sb_vocab_chunk *chunk);
-/* All chunks of the LM head, in order, as operands. After each, ranks agree, then `end` is called
- * (collective; NULL: nothing). Collective. */
+/* All chunks of the LM head, in order, as operands or packed. After each, ranks agree, then `end`
+ * is called (collective; NULL: nothing). Collective. */
 sb_status sb_vocab_each_of_head(sb_vocab *vocab, sb_vocab_work work, sb_vocab_work end,
                                 void *context);
-/* All chunks of the embedding, in order: in the source's type, or as activations where the table
- * has widths. Collective. */
+/* All chunks of the embedding, in order: in the source's type, or where the table has widths as
+ * activations or packed. Collective. */
 sb_status sb_vocab_each_of_embedding(sb_vocab *vocab, sb_vocab_work work, void *context);
 
 /* The teacher's chunk of the head. */
