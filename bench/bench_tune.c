@@ -117,7 +117,7 @@ static void train(bench *b, const char *training) {
     fprintf(stderr, "bench_tune: %s: RATE:BATCH:EPOCHS:NORMS is expected\n", training);
     MPI_Abort(MPI_COMM_WORLD, 1);
   }
-  options.norms = strcmp(norms, "yes") == 0;
+  options.trained.norms = strcmp(norms, "yes") == 0;
   const double start = sb_now();
   CHECK(sb_tune(b->source, b->coded, b->backend, &b->sequences, &options, &stats));
   const double seconds = sb_now() - start;

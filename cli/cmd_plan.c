@@ -68,7 +68,7 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
                 .times = sb_quantize_roundings(q)},
       .tune = {.seqs = q->tune_seqs,
                .epochs = (size_t)q->tune_epochs,
-               .norms = q->tune_norms == SB_TUNE_NORMS_YES,
+               .trained = sb_quantize_trained(q),
                .batch = q->tune_batch ? q->tune_batch : sb_tune_batch(q->tune_seqs)}};
   if (r->gpus_per_node) { /* what a rank has of its GPU */
     const size_t gpu = (size_t)(r->gpu_memory * 0x1p30) / sb_plan_gpu_ranks(&setup);

@@ -345,9 +345,14 @@ static size_t rounding_options(sb_quantize_request *r, sb_quantize_set set, sb_o
        {.name = "tune-norms",
         .section = TUNING,
         .given = &r->given.tune_norms,
-        SB_OPTION_ENUM(r->tune_norms, sb_tune_norms_names),
+        SB_OPTION_ENUM(r->tune_norms, sb_yes_no_names),
         .unset = "yes with --codes trellis, else no",
         .help = "Weights of norms are trained with the scales."}},
+      {PLANNED,
+       {.name = "tune-tables",
+        .section = TUNING,
+        SB_OPTION_ENUM(r->tune_tables, sb_yes_no_names),
+        .help = "Scales of embedding and LM head are trained too, where they have widths."}},
   };
   return append(entries, sizeof entries / sizeof *entries, set, table);
 }

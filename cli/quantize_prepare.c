@@ -57,7 +57,7 @@ static uint64_t checkpoint_bytes(const sb_quantize_run *u, double quantized) {
   if (r->tune_seqs > 0)
     bytes += missing(u, "trained.scales",
                      2.0 * SB_SCALES_STATE_BYTES *
-                         (double)sb_scale_numbers_owned(&all, r->tune_norms == SB_TUNE_NORMS_YES));
+                         (double)sb_scale_numbers_owned(&all, sb_quantize_trained(r)));
   return bytes;
 }
 

@@ -19,8 +19,7 @@ const char *const sb_trellis_states_names[] = {[SB_TRELLIS_STATES_12] = "12",
                                                [SB_TRELLIS_STATES_14] = "14",
                                                [SB_TRELLIS_STATES_16] = "16",
                                                NULL};
-const char *const sb_tune_norms_names[] = {
-    [SB_TUNE_NORMS_NO] = "no", [SB_TUNE_NORMS_YES] = "yes", NULL};
+const char *const sb_yes_no_names[] = {[SB_NO] = "no", [SB_YES] = "yes", NULL};
 const char *const sb_widths_for_names[] = {
     [SB_WIDTHS_FOR_ANY] = "any", [SB_WIDTHS_FOR_EXL3] = "exl3", NULL};
 
@@ -66,8 +65,7 @@ static void choose_open(sb_quantize_request *r, bool calibrates) {
   if (!r->given.quantizer) r->quantizer = learns ? SB_QUANTIZER_GPTQ : SB_QUANTIZER_RTN;
   if (!r->given.tune_seqs) r->tune_seqs = r->quantizer == SB_QUANTIZER_GPTQ ? r->round_seqs : 0;
   if (!r->given.tune_epochs) r->tune_epochs = r->codes == SB_CODES_TRELLIS ? 2 : 1;
-  if (!r->given.tune_norms)
-    r->tune_norms = r->codes == SB_CODES_TRELLIS ? SB_TUNE_NORMS_YES : SB_TUNE_NORMS_NO;
+  if (!r->given.tune_norms) r->tune_norms = r->codes == SB_CODES_TRELLIS ? SB_YES : SB_NO;
   if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
   if (r->grid == SB_GRID_AUTO)
     r->grid = learns && r->codes == SB_CODES_GRID ? SB_GRID_FITTED : SB_GRID_PLAIN;
@@ -89,6 +87,13 @@ sb_code_kind sb_quantize_code_kind(const sb_quantize_request *r) {
   if (r->widths_for == SB_WIDTHS_FOR_EXL3) return SB_TRELLIS_EXL3;
   if (r->codes == SB_CODES_TRELLIS) return trellises[r->trellis_states];
   return r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
+}
+
+sb_trained sb_quantize_trained(const sb_quantize_request *r) {
+  const bool tables = r->tune_tables == SB_YES;
+  return (sb_trained){.norms = r->tune_norms == SB_YES,
+                      .tables = {tables && r->embed_bits != SB_SOURCE_BITS,
+                                 tables && r->head_bits != SB_SOURCE_BITS}};
 }
 
 size_t sb_quantize_roundings(const sb_quantize_request *r) {

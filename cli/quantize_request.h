@@ -15,6 +15,7 @@
 #include "kernels/shared/grid_types.h"
 #include "model/model.h"
 #include "quant/moments.h"
+#include "quant/scale_numbers.h"
 #include "sensitivity/channels.h"
 #include "sensitivity/estimator.h"
 
@@ -48,9 +49,8 @@ extern const char *const sb_trellis_states_names[];
 typedef enum sb_widths_for { SB_WIDTHS_FOR_ANY, SB_WIDTHS_FOR_EXL3 } sb_widths_for;
 extern const char *const sb_widths_for_names[];
 
-/* Whether training moves the weights of norms too. */
-typedef enum sb_tune_norms { SB_TUNE_NORMS_NO, SB_TUNE_NORMS_YES } sb_tune_norms;
-extern const char *const sb_tune_norms_names[];
+typedef enum sb_yes_no { SB_NO, SB_YES } sb_yes_no;
+extern const char *const sb_yes_no_names[];
 
 typedef struct sb_quantize_request {
   const char *model, *calib, *out;
@@ -83,7 +83,7 @@ typedef struct sb_quantize_request {
   size_t tune_seqs, tune_batch; /* batch 0: sb_tune_batch (quant/tune_scales.h) */
   double tune_rate;             /* 0: sb_tune_rate */
   int tune_epochs;
-  sb_tune_norms tune_norms;
+  sb_yes_no tune_norms, tune_tables; /* trained beside the scales of layers */
 
   struct {
     bool bits, embed_bits, head_bits, codes, trellis_states, method, quantizer, reorder, estimator,
@@ -154,6 +154,9 @@ sb_size_budget sb_quantize_size_budget(const sb_quantize_request *request,
                                        const unsigned table_bits[SB_TABLES]);
 /* The budget of the layers, once --min-bits is chosen. Pure. */
 sb_budget sb_quantize_budget(const sb_quantize_request *request);
+
+/* What training is to move beside the scales of layers. Pure. */
+sb_trained sb_quantize_trained(const sb_quantize_request *request);
 
 /* The times that a settled request's model is rounded: once, or as the search for trellis codes
  * asks (alloc/allocate_trellis.h). Pure. */

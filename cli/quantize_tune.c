@@ -20,7 +20,8 @@ static void report(sb_quantize_run *u, const sb_tune_stats *stats, size_t batch,
   sb_report_count(tuned, "sequences", u->tuning.count);
   sb_report_count(tuned, "batch", batch);
   sb_report_count(tuned, "epochs", (uint64_t)u->r->tune_epochs);
-  sb_report_text(tuned, "norms", sb_tune_norms_names[u->r->tune_norms]);
+  sb_report_text(tuned, "norms", sb_yes_no_names[u->r->tune_norms]);
+  sb_report_text(tuned, "tables", sb_yes_no_names[u->r->tune_tables]);
   sb_report_count(tuned, "steps", stats->steps);
   sb_report_real(tuned, "divergence_before", stats->before);
   sb_report_real(tuned, "divergence_after", stats->after);
@@ -61,7 +62,7 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   char checkpoint[SB_PATH_MAX];
   if (r->checkpoint) sb_quantize_checkpoint_path(u, "trained", checkpoint);
   const sb_tune_options options = {.epochs = r->tune_epochs,
-                                   .norms = r->tune_norms == SB_TUNE_NORMS_YES,
+                                   .trained = sb_quantize_trained(r),
                                    .batch = batch,
                                    .rate = r->tune_rate > 0 ? r->tune_rate : sb_tune_rate(batch),
                                    .activation_bytes =

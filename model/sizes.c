@@ -68,6 +68,10 @@ sb_sizes sb_sizes_even(const sb_arch *arch, const sb_blocking *blocking, size_t 
     out.channels += s.channels;
     keep_greater(&s, &out.layer);
   }
+  for (size_t i = 0; i < (arch->config.tie_embeddings ? 1 : SB_TABLES); i++) {
+    out.table_groups[i] = arch->config.vocab * sb_div_up(arch->config.hidden, blocking->cols);
+    out.owned_table_groups[i] = sb_div_up(out.table_groups[i], ranks);
+  }
   out.owned = sb_div_up(out.blocks, ranks);
   out.owned_of_a_layer = sb_div_up(out.layer.blocks, ranks);
   out.owned_groups = sb_div_up(out.groups, ranks);
@@ -101,7 +105,7 @@ static share share_of(const sb_model *m, size_t group) {
     }
     const sb_tiling *t = &matrix->tiling;
     const size_t row = (from - place->first_unit) * t->block_rows,
-                 rows = sb_min_size((to - place->first_unit) * t->block_rows, t->rows) - row;
+                 rows = sb_min_size((to - place->first_unit) * t->block_rows, place->rows) - row;
     own.rows += rows;
     own.groups += rows * sb_tiling_block_cols(t);
     own.blocks += (to - from) * sb_tiling_block_cols(t);
@@ -127,5 +131,12 @@ sb_sizes sb_model_sizes(const sb_model *m) {
   for (size_t layer = 0; layer < out.layers; layer++)
     add_share(share_of(m, m->layer_first + layer), &out);
   add_share(share_of(m, m->norm_group), &out);
+  for (size_t i = 0; i < SB_TABLES; i++) {
+    const sb_table *table = &m->tables[i];
+    out.owned_table_groups[i] = 0;
+    if (!table->coded) out.table_groups[i] = 0;
+    for (size_t k = 0; table->coded && k < table->count; k++)
+      out.owned_table_groups[i] += share_of(m, table->group + k).groups;
+  }
   return out;
 }

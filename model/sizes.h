@@ -31,6 +31,8 @@ typedef struct sb_sizes {
   size_t owned_rows, owned_vectors; /* rows of matrices; elements of norms, the final one too */
   /* most of one layer that it owns; of norms, of a layer or the final one */
   size_t owned_of_a_layer, owned_groups_of_a_layer, owned_rows_of_a_layer, owned_vectors_of_a_layer;
+  /* groups of the tables that have widths, and those that a rank owns; sb_sizes_even: of all */
+  size_t table_groups[SB_TABLES], owned_table_groups[SB_TABLES];
   sb_layer_sizes layer;
 } sb_sizes;
 

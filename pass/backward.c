@@ -64,10 +64,16 @@ static sb_status head_use(void *context, const sb_vocab_chunk *chunk, size_t s, 
 
 static sb_status tell_embedding(sb_pass *p) {
   const sb_table_hooks *hooks = p->tables;
+  const sb_wave *w = &p->wave;
   const size_t h = p->setup.model->config.hidden;
-  for (size_t s = 0; hooks && s < p->wave.count; s++)
-    SB_TRY(hooks->embedding(hooks->context, p->wave.stream,
-                            sb_wave_act(&p->wave, p->grads_dev, s, h)));
+  for (size_t s = 0; hooks && s < w->count; s++) {
+    SB_TRY(sb_kept_inputs_restore(&p->inputs, 0, s));
+    const sb_embedding_use use = {.count = w->T,
+                                  .tokens = w->host_ids + s * w->T,
+                                  .x = sb_wave_act(w, p->inputs.dev[0], s, h),
+                                  .dx = sb_wave_act(w, p->grads_dev, s, h)};
+    SB_TRY(hooks->embedding(hooks->context, w->stream, &use));
+  }
   return SB_OK;
 }
 

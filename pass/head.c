@@ -144,9 +144,13 @@ static sb_status tell_logits(const sweep *z, const sb_vocab_chunk *chunk, size_t
   const sb_head *d = z->head;
   const sb_wave *w = d->wave;
   if (!z->tables) return SB_OK;
-  return z->tables->head(z->tables->context, w->stream, chunk->first, chunk->count,
-                         sb_wave_operand(w, d->states_dev, s, w->model->config.hidden),
-                         logits_of(d, chunk, s));
+  const sb_head_use use = {.first_row = chunk->first,
+                           .rows = chunk->count,
+                           .tokens = w->T,
+                           .weights = chunk->rows_dev,
+                           .states = sb_wave_operand(w, d->states_dev, s, w->model->config.hidden),
+                           .dlogits = logits_of(d, chunk, s)};
+  return z->tables->head(z->tables->context, w->stream, &use);
 }
 
 /* The gradient of the chunk's rows, where somebody wants it and it is not

@@ -12,6 +12,7 @@
 #include "model/model.h"
 #include "model/orders.h"
 #include "quant/moments.h"
+#include "quant/scale_numbers.h"
 #include "sensitivity/estimator.h"
 
 typedef struct sb_plan_setup {
@@ -51,7 +52,7 @@ typedef struct sb_plan_setup {
   struct {
     size_t seqs, batch; /* no scales are trained where seqs is 0 */
     size_t epochs;      /* times that all are taken */
-    bool norms;         /* weights of norms are trained too */
+    sb_trained trained; /* beside the matrices of layers */
   } tune;
 } sb_plan_setup;
 

@@ -23,7 +23,7 @@ static void count_work(const sb_plan_basis *b, size_t batch_local, const sb_plan
                          steps * (double)out->pass.waves * (2.0 * layers + 3.0 * table));
   if (b->nodes > 1)
     out->sent += steps * SENT_PER_NUMBER *
-                 (double)sb_scale_numbers_owned(&b->sizes, s->tune.norms) * (ranks - 1.0);
+                 (double)sb_scale_numbers_owned(&b->sizes, s->tune.trained) * (ranks - 1.0);
 }
 
 sb_plan_tune sb_plan_tune_of(const sb_plan_basis *b, const sb_plan_packed *packed) {
@@ -38,8 +38,8 @@ sb_plan_tune sb_plan_tune_of(const sb_plan_basis *b, const sb_plan_packed *packe
                                                       .divergence = true,
                                                       .backward = true,
                                                       .gradients = true});
-  out.scales = (double)sb_scales_bytes(&b->sizes, s->tune.norms) +
-               (double)sb_scale_gradients_bytes(&b->sizes, s->tune.norms);
+  out.scales = (double)sb_scales_bytes(&b->sizes, s->tune.trained) +
+               (double)sb_scale_gradients_bytes(&b->sizes, s->tune.trained);
   out.bytes = packed->model + out.pass.bytes + out.scales;
   count_work(b, batch_local, packed, &out);
   return out;

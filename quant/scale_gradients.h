@@ -18,17 +18,18 @@ typedef struct sb_scale_gradients sb_scale_gradients;
 
 /* `scales`, `coded` and `backend` are borrowed. Memory: 12 bytes per group of a layer on the
  * device; 8 per group of a layer and 12 per number of this rank on the host; where numbers are not
- * groups, 8 more per number of a layer; with norms, 16 per channel of the norms of a layer.
+ * groups, 8 more per number of a layer; with norms, 16 per channel of the norms of a layer; with
+ * tables, those of quant/table_gradients.h.
  * Collective. */
 sb_status sb_scale_gradients_create(const sb_scales *scales, sb_model *coded, sb_backend *backend,
                                     sb_scale_gradients **out);
 /* Bytes that sb_scale_gradients_create takes. Pure. */
-size_t sb_scale_gradients_bytes(const sb_sizes *sizes, bool norms);
+size_t sb_scale_gradients_bytes(const sb_sizes *sizes, sb_trained);
 void sb_scale_gradients_free(sb_scale_gradients **gradients);
 /* One gradient pass over the sequences that `pass` has selected; with norms it was set up with
  * `norm_gradients`. (*out)[i] = the gradient of this rank's number i, as sb_scales_step takes it,
- * valid until the next call; *loss = the loss of the pass. SB_ERR_NUMERIC for the gradient of a
- * group or a norm's weight of 64 or more. Collective. */
+ * valid until the next call; *loss = the loss of the pass, which has no listener to tables then.
+ * SB_ERR_NUMERIC for the gradient of a group or a norm's weight of 64 or more. Collective. */
 sb_status sb_scale_gradients_measure(sb_scale_gradients *gradients, sb_pass *pass,
                                      const float **out, double *loss);
 /* Seconds spent beside the pass so far. Local. */

@@ -12,59 +12,105 @@ static bool has_blocks(sb_code_kind kind) {
   return sb_is_trellis(kind) && kind != SB_TRELLIS_EXL3;
 }
 
-size_t sb_scale_parts(const sb_model *m, bool norms) {
-  return m->config.layers + (norms ? 1 : 0);
+sb_trained sb_trained_of(const sb_model *m, sb_trained wanted) {
+  for (size_t i = 0; i < SB_TABLES; i++) wanted.tables[i] &= m->tables[i].coded;
+  return wanted;
 }
 
-size_t sb_scale_part_group(const sb_model *m, size_t part) {
-  return part < m->config.layers ? m->layer_first + part : m->norm_group;
+/* ---- parts: runs of groups, of which some may be missing ---- */
+
+/* Groups of the store that come before a run of parts; those of the run. */
+typedef struct run {
+  size_t group, count;
+} run;
+enum { RUNS = 4 };
+
+static void runs_of(const sb_model *m, sb_trained what, run *runs) {
+  const sb_table *embedding = &m->tables[0], *head = &m->tables[1];
+  runs[0] = (run){embedding->group, what.tables[0] ? embedding->count : 0};
+  runs[1] = (run){m->layer_first, m->config.layers};
+  runs[2] = (run){m->norm_group, what.norms ? 1 : 0};
+  runs[3] = (run){head->group, what.tables[1] ? head->count : 0};
+}
+
+size_t sb_scale_parts(const sb_model *m, sb_trained what) {
+  run runs[RUNS];
+  size_t parts = 0;
+  runs_of(m, what, runs);
+  for (int i = 0; i < RUNS; i++) parts += runs[i].count;
+  return parts;
+}
+
+size_t sb_scale_part_group(const sb_model *m, sb_trained what, size_t part) {
+  run runs[RUNS];
+  int i = 0;
+  runs_of(m, what, runs);
+  while (part >= runs[i].count) part -= runs[i++].count;
+  return runs[i].group + part;
+}
+
+size_t sb_scale_group_part(const sb_model *m, sb_trained what, size_t group) {
+  run runs[RUNS];
+  size_t before = 0;
+  int i = 0;
+  runs_of(m, what, runs);
+  while (group - runs[i].group >= runs[i].count) before += runs[i++].count;
+  return before + (group - runs[i].group);
+}
+
+/* The matrix of a place whose scales are trained, or NULL. */
+static const sb_matrix *trained_matrix(const sb_model *m, sb_trained what, const sb_place *place) {
+  const sb_table *table = sb_model_table(m, place->tensor);
+  return table && !what.tables[table - m->tables] ? NULL : sb_model_place_matrix(m, place);
 }
 
 /* ---- counts ---- */
 
 /* Of the first `rows` rows of a matrix, which end a block row. */
-static size_t count_rows(const sb_model *m, const sb_tiling *tiling, size_t rows) {
-  const sb_code_kind kind = m->blocking.code_kind;
+static size_t count_rows(sb_code_kind kind, const sb_tiling *tiling, size_t rows) {
   const size_t across = sb_tiling_block_cols(tiling);
   if (!sb_is_trellis(kind)) return rows * across;
   return rows + (has_blocks(kind) ? sb_div_up(rows, tiling->block_rows) * across : 0);
 }
 
-size_t sb_scale_numbers_before(const sb_model *m, bool norms, size_t part, size_t end) {
-  const size_t group = sb_scale_part_group(m, part);
+size_t sb_scale_numbers_before(const sb_model *m, sb_trained what, size_t part, size_t end) {
+  const size_t group = sb_scale_part_group(m, what, part);
   size_t numbers = 0;
   for (size_t i = m->group_place[group]; i < m->group_place[group + 1]; i++) {
     const sb_place *place = &m->places[i];
-    const sb_matrix *matrix = sb_model_place_matrix(m, place);
+    const sb_matrix *matrix = trained_matrix(m, what, place);
     if (end <= place->first_unit) break;
     if (!matrix) {
-      numbers += norms ? m->arch.tensors[place->tensor].cols : 0;
+      numbers += what.norms ? m->arch.tensors[place->tensor].cols : 0;
       continue;
     }
     const size_t rows = (end - place->first_unit) * matrix->tiling.block_rows;
-    numbers += count_rows(m, &matrix->tiling, sb_min_size(rows, matrix->tiling.rows));
+    numbers +=
+        count_rows(sb_model_code_kind(m, matrix), &matrix->tiling, sb_min_size(rows, place->rows));
   }
   return numbers;
 }
 
-static size_t count(const sb_sizes *z, bool norms, size_t groups, size_t rows, size_t blocks,
+static size_t count(const sb_sizes *z, sb_trained what, size_t groups, size_t rows, size_t blocks,
                     size_t vectors) {
   const sb_code_kind kind = z->blocking.code_kind;
   const size_t of_matrices = !sb_is_trellis(kind) ? groups : rows + (has_blocks(kind) ? blocks : 0);
-  return of_matrices + (norms ? vectors : 0);
+  return of_matrices + (what.norms ? vectors : 0);
 }
 
-size_t sb_scale_numbers_owned(const sb_sizes *z, bool norms) {
-  return count(z, norms, z->owned_groups, z->owned_rows, z->owned, z->owned_vectors);
+size_t sb_scale_numbers_owned(const sb_sizes *z, sb_trained what) {
+  size_t of_tables = 0;
+  for (size_t i = 0; i < SB_TABLES; i++) of_tables += what.tables[i] ? z->owned_table_groups[i] : 0;
+  return of_tables + count(z, what, z->owned_groups, z->owned_rows, z->owned, z->owned_vectors);
 }
 
-size_t sb_scale_numbers_owned_of_a_part(const sb_sizes *z, bool norms) {
-  return count(z, norms, z->owned_groups_of_a_layer, z->owned_rows_of_a_layer, z->owned_of_a_layer,
+size_t sb_scale_numbers_owned_of_a_part(const sb_sizes *z, sb_trained what) {
+  return count(z, what, z->owned_groups_of_a_layer, z->owned_rows_of_a_layer, z->owned_of_a_layer,
                z->owned_vectors_of_a_layer);
 }
 
-size_t sb_scale_numbers_of_a_layer(const sb_sizes *z, bool norms) {
-  return count(z, norms, z->layer.groups, z->layer.rows, z->layer.blocks, z->layer.vectors);
+size_t sb_scale_numbers_of_a_layer(const sb_sizes *z, sb_trained what) {
+  return count(z, what, z->layer.groups, z->layer.rows, z->layer.blocks, z->layer.vectors);
 }
 
 /* ---- places ---- */
@@ -105,33 +151,34 @@ static void visit_block_row(const walk *w, sb_code_kind kind, size_t rows) {
   if (has_blocks(kind)) visit_run(w, SB_SCALE_BLOCK, SB_F16, rows, w->row + head.scales, w->blocks);
 }
 
-size_t sb_scale_numbers_visit(const sb_model *m, bool norms, const sb_place *place, size_t unit,
-                              void *data, sb_scale_visit visit, void *context) {
-  const sb_code_kind kind = m->blocking.code_kind;
-  const sb_matrix *matrix = sb_model_place_matrix(m, place);
+size_t sb_scale_numbers_visit(const sb_model *m, sb_trained what, const sb_place *place,
+                              size_t unit, void *data, sb_scale_visit visit, void *context) {
+  const sb_matrix *matrix = trained_matrix(m, what, place);
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
   walk w = {.visit = visit, .context = context, .row = data};
   if (matrix && sb_matrix_is_table(m, matrix))
     return 0; /* their scales stay as they were rounded */
   if (!matrix) {
-    const size_t channels = norms && t->dims == 1 ? t->cols : 0;
+    const size_t channels = what.norms && t->dims == 1 ? t->cols : 0;
     visit_run(&w, SB_SCALE_NORM, m->dtypes[place->tensor], 0, data, channels);
     return channels;
   }
-  const size_t rows = sb_tiling_rows_of(&matrix->tiling, unit);
+  const sb_code_kind kind = sb_model_code_kind(m, matrix);
+  const size_t index = sb_place_block_row(m, place, unit),
+               rows = sb_tiling_rows_of(&matrix->tiling, index);
   w.blocks = sb_tiling_block_cols(&matrix->tiling);
-  w.bits = m->bits + matrix->first_block + unit * w.blocks;
+  w.bits = m->bits + matrix->first_block + index * w.blocks;
   if (sb_is_trellis(kind))
     visit_block_row(&w, kind, rows);
   else
-    sb_blockrow_scales(&matrix->tiling, unit, w.bits, kind, visit_group, &w);
-  return count_rows(m, &matrix->tiling, rows);
+    sb_blockrow_scales(&matrix->tiling, index, w.bits, kind, visit_group, &w);
+  return count_rows(kind, &matrix->tiling, rows);
 }
 
 /* ---- sums ---- */
 
-bool sb_scale_numbers_are_groups(sb_code_kind code_kind, bool norms) {
-  return !norms && !sb_is_trellis(code_kind);
+bool sb_scale_numbers_are_groups(sb_code_kind code_kind, sb_trained what) {
+  return !what.norms && !sb_is_trellis(code_kind);
 }
 
 /* Of the norms among the tensors [first, end). */
@@ -184,7 +231,7 @@ static bool gather_matrix(const sb_model *m, const sb_tiling *tiling, const int6
   return fits;
 }
 
-sb_status sb_scale_numbers_gather(const sb_model *m, bool norms, size_t layer,
+sb_status sb_scale_numbers_gather(const sb_model *m, sb_trained what, size_t layer,
                                   const int64_t *groups, const int64_t *vectors, int64_t *numbers) {
   const size_t group = m->layer_first + layer, first_group = sb_model_first_group(m, layer);
   bool fits = true;
@@ -195,8 +242,8 @@ sb_status sb_scale_numbers_gather(const sb_model *m, bool norms, size_t layer,
     if (matrix) {
       fits &=
           gather_matrix(m, &matrix->tiling, groups + (matrix->first_group - first_group), numbers);
-      numbers += count_rows(m, &matrix->tiling, matrix->tiling.rows);
-    } else if (norms) {
+      numbers += count_rows(m->blocking.code_kind, &matrix->tiling, matrix->tiling.rows);
+    } else if (what.norms) {
       memcpy(numbers, vectors + sb_scale_first_vector(m, place->tensor), cols * sizeof *numbers);
       numbers += cols;
     }

@@ -135,7 +135,7 @@ static sb_status see_row(void *context, sb_model *m, const sb_place *place, size
                          void *data) {
   cuts *c = context;
   const uint64_t before = c->scales;
-  sb_scale_numbers_visit(m, false, place, unit, data, see_scale, c);
+  sb_scale_numbers_visit(m, (sb_trained){.tables = {true, true}}, place, unit, data, see_scale, c);
   if (c->scales > before && place->tensor < c->tensor) c->tensor = place->tensor;
   return SB_OK;
 }

@@ -18,26 +18,26 @@ typedef struct state {
 
 struct sb_scales {
   sb_model *m;
-  bool norms;
+  sb_trained what;
   size_t *before; /* [parts + 1] */
   state *numbers;
   unsigned steps;
 };
 
 size_t sb_scales_parts(const sb_scales *s) {
-  return sb_scale_parts(s->m, s->norms);
+  return sb_scale_parts(s->m, s->what);
 }
 
-bool sb_scales_have_norms(const sb_scales *s) {
-  return s->norms;
+sb_trained sb_scales_trained(const sb_scales *s) {
+  return s->what;
 }
 
 void sb_scales_owners(const sb_scales *s, size_t part, size_t *starts) {
   starts[0] = 0;
   for (int r = 0; r < s->m->world->size; r++) {
     size_t first, end;
-    sb_store_owned(s->m->store, sb_scale_part_group(s->m, part), r, &first, &end);
-    starts[r + 1] = sb_scale_numbers_before(s->m, s->norms, part, end);
+    sb_store_owned(s->m->store, sb_scale_part_group(s->m, s->what, part), r, &first, &end);
+    starts[r + 1] = sb_scale_numbers_before(s->m, s->what, part, end);
   }
 }
 
@@ -67,7 +67,7 @@ static void visit_number(void *context, size_t index, const sb_scale_number *num
 static sb_status visit_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                             void *data) {
   walk *w = context;
-  w->at += sb_scale_numbers_visit(m, w->scales->norms, place, unit, data, visit_number, context);
+  w->at += sb_scale_numbers_visit(m, w->scales->what, place, unit, data, visit_number, context);
   return SB_OK;
 }
 
@@ -82,26 +82,26 @@ static void read_number(state *s, const sb_scale_number *number, double gradient
   if (number->base) memcpy(&s->was[1], number->base, sizeof s->was[1]);
 }
 
-size_t sb_scales_bytes(const sb_sizes *z, bool norms) {
-  const size_t parts = z->layers + (norms ? 1 : 0);
-  return sizeof(sb_scales) + sb_scale_numbers_owned(z, norms) * sizeof(state) +
+size_t sb_scales_bytes(const sb_sizes *z, sb_trained what) {
+  const size_t parts = z->layers + (what.norms ? 1 : 0);
+  return sizeof(sb_scales) + sb_scale_numbers_owned(z, what) * sizeof(state) +
          (parts + 1) * sizeof(size_t);
 }
 
-sb_status sb_scales_create(sb_model *coded, bool norms, sb_scales **out) {
+sb_status sb_scales_create(sb_model *coded, sb_trained wanted, sb_scales **out) {
   sb_status status = SB_OK;
   SB_GO(sb_alloc(out, 1, sizeof **out, "scales"));
   sb_scales *s = *out;
   s->m = coded;
-  s->norms = norms;
+  s->what = sb_trained_of(coded, wanted);
   const size_t parts = sb_scales_parts(s);
   SB_GO(sb_alloc(&s->before, parts + 1, sizeof *s->before, "scales"));
   for (size_t part = 0; part < parts; part++) {
     size_t first, end;
-    sb_store_owned(coded->store, sb_scale_part_group(coded, part), coded->world->rank, &first,
-                   &end);
-    s->before[part + 1] = s->before[part] + sb_scale_numbers_before(coded, norms, part, end) -
-                          sb_scale_numbers_before(coded, norms, part, first);
+    sb_store_owned(coded->store, sb_scale_part_group(coded, s->what, part), coded->world->rank,
+                   &first, &end);
+    s->before[part + 1] = s->before[part] + sb_scale_numbers_before(coded, s->what, part, end) -
+                          sb_scale_numbers_before(coded, s->what, part, first);
   }
   SB_GO(sb_alloc(&s->numbers, s->before[parts], sizeof *s->numbers, "scales"));
   each_number(s, NULL, read_number, NULL);

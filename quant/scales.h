@@ -17,16 +17,16 @@
 typedef struct sb_scales sb_scales;
 
 /* *out = the scales of `coded` (SB_CODING_CODES), where training begins; `coded` is borrowed.
- * `norms`: the weights of norms too. Collective. Memory: 16 bytes per number of this rank, and
- * O(ranks + layers). */
-sb_status sb_scales_create(sb_model *coded, bool norms, sb_scales **out);
-/* Bytes that sb_scales_create takes. Pure. */
-size_t sb_scales_bytes(const sb_sizes *sizes, bool norms);
+ * `wanted`: what is trained beside them; tables without codes are not. Collective. Memory: 16 bytes
+ * per number of this rank, and O(ranks + groups of the store). */
+sb_status sb_scales_create(sb_model *coded, sb_trained wanted, sb_scales **out);
+/* Bytes that sb_scales_create takes, but for 8 per chunk of a table. Pure. */
+size_t sb_scales_bytes(const sb_sizes *sizes, sb_trained);
 void sb_scales_free(sb_scales **scales);
 
 /* Parts of the model (quant/scale_numbers.h). Local. */
 size_t sb_scales_parts(const sb_scales *scales);
-bool sb_scales_have_norms(const sb_scales *scales);
+sb_trained sb_scales_trained(const sb_scales *scales);
 /* starts[ranks + 1]: rank r owns the numbers [starts[r], starts[r + 1]) of the part. Local. */
 void sb_scales_owners(const sb_scales *scales, size_t part, size_t *starts);
 /* Number of this rank's numbers in the parts before `part`, which may be their number. Local. */

@@ -105,27 +105,27 @@ static sb_status explained(sb_status status, const char *what) {
   return sb_fail(status, "%s are not finite, or too large to be added up; check the model", what);
 }
 
-static sb_status hear_head(void *context, sb_stream stream, size_t first_row, size_t rows,
-                           const void *states, const float *dlogits) {
+static sb_status hear_head(void *context, sb_stream stream, const sb_head_use *use) {
   sb_table_stats *t = context;
   sb_backend *b = t->backend;
   SB_SPAN(SB_TRACE_COMPUTE, "statistics of the head", SB_TRACE_NONE);
   const size_t targets = t->seqlen - 1;
-  if (first_row == 0)
-    SB_TRY(explained(b->op->add_grams(b, stream, t->moment_sums[SB_USE_HEAD], states, targets,
+  if (use->first_row == 0)
+    SB_TRY(explained(b->op->add_grams(b, stream, t->moment_sums[SB_USE_HEAD], use->states, targets,
                                       t->model->config.hidden, t->width,
                                       moment_exponents[SB_USE_HEAD]),
                      "the inputs of the LM head"));
-  return explained(b->op->add_variances(b, stream, t->row_sums + 2 * first_row, dlogits, targets,
-                                        rows, (float)targets, ROW_EXPONENT),
+  return explained(b->op->add_variances(b, stream, t->row_sums + 2 * use->first_row, use->dlogits,
+                                        targets, use->rows, (float)targets, ROW_EXPONENT),
                    "the gradients of the logits");
 }
 
-static sb_status hear_embedding(void *context, sb_stream stream, const void *dx) {
+static sb_status hear_embedding(void *context, sb_stream stream, const sb_embedding_use *use) {
   sb_table_stats *t = context;
   sb_backend *b = t->backend;
   SB_SPAN(SB_TRACE_COMPUTE, "statistics of the embedding", SB_TRACE_NONE);
   const size_t h = t->model->config.hidden;
+  const void *dx = use->dx;
   if (t->operands) {
     SB_TRY(b->op->convert(b, stream, t->operands, b->operand, dx, b->act, t->seqlen * h));
     dx = t->operands;

@@ -114,8 +114,11 @@ static sb_status make_key(const sb_tune_options *o, sb_model *source, sb_model *
   sb_key_add(key, "batch", "--tune-batch", "%zu", o->batch);
   sb_key_add(key, "epochs", "--tune-epochs", "%d", o->epochs);
   sb_key_add_real(key, "rate", "--tune-rate", o->rate);
-  if (o->norms)
+  if (o->trained.norms)
     sb_key_add(key, "norms", "--tune-norms", "yes"); /* older files have no such entry */
+  const sb_trained trained = sb_trained_of(packed, o->trained);
+  if (trained.tables[0] || trained.tables[1])
+    sb_key_add(key, "tables", "--tune-tables", "yes"); /* the same */
   return SB_OK;
 }
 
@@ -130,7 +133,7 @@ static sb_status create_pass(sb_model *source, sb_model *packed, sb_backend *b,
   SB_THEN(sb_pass_learn(teacher));
   setup.model = packed;
   setup.gradients = true;
-  setup.norm_gradients = t->options->norms;
+  setup.norm_gradients = t->options->trained.norms;
   setup.at_once = t->options->batch;
   SB_THEN(sb_pass_create(&setup, out));
   SB_THEN(sb_pass_learn_from(*out, teacher));
@@ -157,7 +160,7 @@ sb_status sb_tune(sb_model *source, sb_model *packed, sb_backend *backend,
   *stats = (sb_tune_stats){0};
   sb_status status =
       options->checkpoint ? make_key(options, source, packed, backend, sequences, &t.key) : SB_OK;
-  SB_THEN(sb_scales_create(packed, options->norms, &t.scales));
+  SB_THEN(sb_scales_create(packed, options->trained, &t.scales));
   SB_THEN(begin(&t));
   SB_THEN(create_pass(source, packed, backend, sequences, &t, &t.pass));
   SB_THEN(sb_scale_gradients_create(t.scales, packed, backend, &t.gradients));

@@ -1,5 +1,5 @@
-/* Training the scales of a coded model, and the weights of its norms where that is asked for,
- * towards the predictions of the source weights.
+/* Training the scales of a coded model, those of its tables and the weights of its norms where that
+ * is asked for, towards the predictions of the source weights.
  *
  * Rounding looks at one matrix at a time; its effect on the model is the divergence KL(source ||
  * coded) of the predicted distributions (sb_pass_learn). One step of Adam follows each batch of
@@ -18,10 +18,11 @@
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "pass/sequences.h"
+#include "quant/scale_numbers.h"
 
 typedef struct sb_tune_options {
   size_t batch;            /* sequences per step, about */
-  bool norms;              /* weights of norms are trained too */
+  sb_trained trained;      /* beside the matrices of layers; tables without codes are not */
   int epochs;              /* times that all sequences are taken, 1 or more */
   double rate;             /* of the first steps (sb_scales_step); it falls to 0 as half a cosine */
   size_t activation_bytes; /* for the layer inputs of a rank */

@@ -55,10 +55,10 @@ static void codes(void **state) {
   assert_true(sb_quantize_code_kind(&r) == SB_GRID_ASYMMETRIC);
   assert_ok(settle("-b 3 -o out --calib c --symmetric", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_GRID_SYMMETRIC);
-  assert_true(r.tune_norms == SB_TUNE_NORMS_NO && r.tune_epochs == 1);
+  assert_true(r.tune_norms == SB_NO && r.tune_epochs == 1);
   assert_ok(settle("-b 3 -o out --calib c --codes trellis", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_12 && r.grid == SB_GRID_PLAIN);
-  assert_true(r.tune_norms == SB_TUNE_NORMS_YES && r.tune_epochs == 2);
+  assert_true(r.tune_norms == SB_YES && r.tune_epochs == 2);
   assert_true(r.estimator == SB_ESTIMATOR_DIVERGENCE && r.strides == 0);
   assert_true(r.quantizer == SB_QUANTIZER_GPTQ && r.trades == 0 && r.min_bits == 1);
   assert_true(r.reorder == SB_REORDER_FUSED && sb_quantize_roundings(&r) == 3);

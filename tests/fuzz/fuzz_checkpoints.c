@@ -242,7 +242,7 @@ static void begin_training(void) {
   sb_tune_checkpoint_progress none;
   sb_tune_checkpoint *checkpoint = NULL;
   model = fuzz_coded_model(blocking, SB_REORDER_NONE, false);
-  fuzz_require(sb_scales_create(model, false, &scales) == SB_OK);
+  fuzz_require(sb_scales_create(model, (sb_trained){0}, &scales) == SB_OK);
   fuzz_require(sb_tune_checkpoint_open(fuzz_path("training"), fuzz_key(), fuzz_world(), scales,
                                        &none, &checkpoint) == SB_OK);
   fuzz_require(sb_tune_checkpoint_offer(checkpoint, &progress) == SB_OK);

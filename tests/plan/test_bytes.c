@@ -224,21 +224,24 @@ static void allocation(void **state) {
   all_ranks_passed();
 }
 
-static void check_scales(bool norms) {
+static void check_scales(sb_trained what) {
   golden g;
   sb_model *packed = NULL;
   sb_scales *made = NULL;
   sb_scale_gradients *gradients = NULL;
   golden_open(&g, &whole);
   golden_mixed_bits(g.model, LEAST, MOST, 7);
+  if (what.tables[0]) golden_mixed_tables(g.model, LEAST, MOST, 7);
   EXPECT_OK(sb_encode_nearest(g.model, &packed));
   const sb_sizes sizes = sb_model_sizes(packed);
-  size_t before = sb_test_live_bytes();
-  EXPECT_OK(sb_scales_create(packed, norms, &made));
-  compare("scales", sb_scales_bytes(&sizes, norms), sb_test_live_bytes() - before, 0);
+  size_t before = sb_test_live_bytes(), chunks = 0;
+  for (size_t i = 0; i < packed->table_count; i++)
+    chunks += what.tables[i] ? packed->tables[i].count : 0;
+  EXPECT_OK(sb_scales_create(packed, what, &made));
+  compare("scales", sb_scales_bytes(&sizes, what) + 8 * chunks, sb_test_live_bytes() - before, 0);
   before = sb_test_live_bytes();
   EXPECT_OK(sb_scale_gradients_create(made, packed, g.backend, &gradients));
-  compare("gradients of scales", sb_scale_gradients_bytes(&sizes, norms),
+  compare("gradients of scales", sb_scale_gradients_bytes(&sizes, what),
           sb_test_live_bytes() - before, 0);
   sb_scale_gradients_free(&gradients);
   sb_scales_free(&made);
@@ -248,8 +251,10 @@ static void check_scales(bool norms) {
 
 static void scales(void **state) {
   (void)state;
-  check_scales(false);
-  check_scales(true);
+  check_scales((sb_trained){0});
+  check_scales((sb_trained){.norms = true});
+  check_scales((sb_trained){.tables = {true, true}});
+  check_scales((sb_trained){.tables = {true}});
   all_ranks_passed();
 }
 

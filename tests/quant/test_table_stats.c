@@ -19,21 +19,20 @@ typedef struct heard {
   double *table;      /* [vocab, hidden] gradient of the embedding, all sequences added */
 } heard;
 
-static sb_status hear_head(void *context, sb_stream stream, size_t first_row, size_t rows,
-                           const void *states, const float *dlogits) {
+static sb_status hear_head(void *context, sb_stream stream, const sb_head_use *use) {
   heard *a = context;
   const size_t count = T * a->g->model->config.hidden;
   (void)stream;
-  for (size_t v = 0; v < rows; v++) EXPECT(dlogits[(T - 1) * rows + v] == 0.0f);
-  if (first_row == 0) memcpy(a->x + a->states++ * count, states, count * sizeof(float));
+  for (size_t v = 0; v < use->rows; v++) EXPECT(use->dlogits[(T - 1) * use->rows + v] == 0.0f);
+  if (use->first_row == 0) memcpy(a->x + a->states++ * count, use->states, count * sizeof(float));
   return SB_OK;
 }
 
-static sb_status hear_embedding(void *context, sb_stream stream, const void *dx) {
+static sb_status hear_embedding(void *context, sb_stream stream, const sb_embedding_use *use) {
   heard *a = context;
   const size_t count = T * a->g->model->config.hidden;
   (void)stream;
-  memcpy(a->dx + a->dxs++ * count, dx, count * sizeof(float));
+  memcpy(a->dx + a->dxs++ * count, use->dx, count * sizeof(float));
   return SB_OK;
 }
 

@@ -21,7 +21,7 @@ typedef struct training {
 } training;
 
 static sb_tune_options options_of(const char *checkpoint) {
-  return (sb_tune_options){.norms = true,
+  return (sb_tune_options){.trained = {.norms = true, .tables = {true, true}},
                            .batch = 1,
                            .epochs = EPOCHS,
                            .rate = 0.125,
@@ -35,6 +35,7 @@ static void begin(training *t, const sb_world *of, uint64_t seed, sb_code_kind c
   memset(t, 0, sizeof *t);
   golden_open(&t->source, &setup);
   golden_mixed_bits(t->source.model, 1, 4, seed);
+  golden_mixed_tables(t->source.model, 2, 4, seed);
   EXPECT_OK(sb_encode_nearest(t->source.model, &t->coded));
 }
 static sb_status train(training *t, const sb_tune_options *options) {
@@ -142,8 +143,11 @@ static void other_files_are_refused(void **state) {
   options.epochs = 5;
   refused(7, &options, path, "--tune-epochs: 4 there, 5 here");
   options = options_of(path);
-  options.norms = false;
+  options.trained.norms = false;
   refused(7, &options, path, "norms: yes there, none here");
+  options = options_of(path);
+  options.trained.tables[0] = false;
+  refused(7, &options, path, "tables: yes there, none here");
   options = options_of(path);
   refused(8, &options, path, "another");
   invert(scales);

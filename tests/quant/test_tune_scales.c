@@ -18,18 +18,25 @@ typedef struct kind {
   sb_reorder mode;
   sb_code_kind code_kind;
   bool norms;
+  unsigned tables; /* bit i: table i is coded and trained */
 } kind;
 
-static const kind kinds[] = {{"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, true},
-                             {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, false},
-                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, true},
-                             {"gqa-tied", SB_REORDER_NONE, SB_TRELLIS_12, true}};
+static const kind kinds[] = {{"gqa-tied", SB_REORDER_NONE, SB_GRID_ASYMMETRIC, true, 1},
+                             {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, false, 0},
+                             {"mha-untied", SB_REORDER_FUSED, SB_GRID_SYMMETRIC, false, 3},
+                             {"rope-parameters", SB_REORDER_INDEXED, SB_GRID_ASYMMETRIC, true, 0},
+                             {"gqa-tied", SB_REORDER_NONE, SB_TRELLIS_12, true, 1}};
 #ifdef SB_TEST_ON_CUDA /* a stand-in is slow */
 enum { KINDS = 1, TRIED = 1, SEQLEN = 48 };
 #else
 enum { KINDS = sizeof kinds / sizeof *kinds, TRIED = 3, EPOCHS = 10, SEQLEN = 48 };
 #endif
-enum { SCALE_KINDS = SB_SCALE_NORM + 1 };
+/* Groups of tables are tried beside those of layers. */
+enum { OF_TABLES = SB_SCALE_NORM + 1, SCALE_KINDS = OF_TABLES + SB_TABLES };
+
+static sb_trained trained_of(const kind *k) {
+  return (sb_trained){k->norms, {k->tables & 1, k->tables & 2}};
+}
 
 /* A model, itself packed to a mix of widths, and a pass through that which knows
  * what the model predicts. */
@@ -37,7 +44,7 @@ typedef struct trainee {
   golden source;
   sb_model *packed;
   sb_pass *pass;
-  bool norms;
+  sb_trained what;
 } trainee;
 
 static void orders_of(const kind *k, sb_orders *orders) {
@@ -55,7 +62,7 @@ static void orders_of(const kind *k, sb_orders *orders) {
 static void open_trainee(trainee *t, const kind *k, const sb_world *of) {
   sb_orders orders = {0};
   orders_of(k, &orders);
-  t->norms = k->norms;
+  t->what = trained_of(k);
   golden_setup setup = {.name = k->name,
                         .world = of,
                         .orders = k->mode == SB_REORDER_NONE ? NULL : &orders,
@@ -66,6 +73,7 @@ static void open_trainee(trainee *t, const kind *k, const sb_world *of) {
   golden_open(&t->source, &setup);
   sb_orders_free(&orders);
   golden_mixed_bits(t->source.model, 1, 4, 7);
+  if (k->tables) golden_mixed_tables(t->source.model, 1, 4, 9);
   EXPECT_OK(sb_factors_choose(t->source.model));
   EXPECT_OK(sb_encode_nearest(t->source.model, &t->packed));
   EXPECT_OK(sb_pass_learn(t->source.pass));
@@ -95,7 +103,7 @@ static float *gradients_of(trainee *t, size_t *owned) {
   sb_scale_gradients *gradients = NULL;
   const float *values = NULL;
   double loss = NAN;
-  EXPECT_OK(sb_scales_create(t->packed, t->norms, &scales));
+  EXPECT_OK(sb_scales_create(t->packed, t->what, &scales));
   EXPECT_OK(sb_scale_gradients_create(scales, t->packed, t->source.backend, &gradients));
   EXPECT_OK(sb_scale_gradients_measure(gradients, t->pass, &values, &loss));
   EXPECT(loss > 0.001);
@@ -109,25 +117,31 @@ static float *gradients_of(trainee *t, size_t *owned) {
 
 /* The numbers of a world of one, in their order. */
 typedef struct list {
-  bool norms;
+  sb_trained what;
   size_t at;
+  const sb_table *table, *tables; /* of the unit at hand, or NULL; of the model */
   sb_scale_number *numbers;
+  int *kinds;
 } list;
 
 static void put_number(void *context, size_t index, const sb_scale_number *number) {
   const list *l = context;
   l->numbers[l->at + index] = *number;
+  l->kinds[l->at + index] =
+      l->table ? (int)OF_TABLES + (int)(l->table - l->tables) : (int)number->kind;
 }
 
 static sb_status list_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                            void *data) {
   list *l = context;
-  l->at += sb_scale_numbers_visit(m, l->norms, place, unit, data, put_number, l);
+  l->tables = m->tables;
+  l->table = sb_model_table(m, place->tensor);
+  l->at += sb_scale_numbers_visit(m, l->what, place, unit, data, put_number, l);
   return SB_OK;
 }
 
-static sb_scale_number *numbers_of(trainee *t, size_t owned) {
-  list l = {t->norms, 0, calloc(owned, sizeof *l.numbers)};
+static sb_scale_number *numbers_of(trainee *t, size_t owned, int *kinds_of) {
+  list l = {t->what, 0, NULL, NULL, calloc(owned, sizeof *l.numbers), kinds_of};
   EXPECT_OK(sb_model_visit_owned(t->packed, list_unit, &l));
   EXPECT(l.at == owned);
   return l.numbers;
@@ -148,7 +162,7 @@ static double loss_after(trainee *t, size_t k, const sb_scale_number *number, do
   double loss = NAN;
   direction[k] = by > 0 ? -1.0f : 1.0f; /* the step goes against the gradient */
   if (number->kind == SB_SCALE_NORM && present(number) < 0) direction[k] *= -1.0f;
-  EXPECT_OK(sb_scales_create(t->packed, t->norms, &scales));
+  EXPECT_OK(sb_scales_create(t->packed, t->what, &scales));
   sb_scales_step(scales, direction, fabs(by) / sb_scales_pace(number));
   sb_scales_free(&scales);
   free(direction);
@@ -158,55 +172,66 @@ static double loss_after(trainee *t, size_t k, const sb_scale_number *number, do
   return loss;
 }
 
-/* The largest gradient of a logarithm among the numbers of a kind. */
-static size_t largest_of(const double *g, const sb_scale_number *numbers, size_t owned,
-                         sb_scale_kind of) {
+/* What is tried: all numbers of a world of one, the kind of each, and its gradient. */
+typedef struct tried {
+  size_t owned;
+  sb_scale_number *numbers;
+  int *kinds; /* of sb_scale_kind, or OF_TABLES + table */
+  double *g;  /* of logarithms; 0 once it was looked at */
+} tried;
+
+static size_t largest_of(const tried *all, int of) {
   size_t most = SIZE_MAX;
-  for (size_t k = 0; k < owned; k++)
-    if (numbers[k].kind == of && (most == SIZE_MAX || fabs(g[k]) > fabs(g[most]))) most = k;
+  for (size_t k = 0; k < all->owned; k++)
+    if (all->kinds[k] == of && (most == SIZE_MAX || fabs(all->g[k]) > fabs(all->g[most]))) most = k;
   return most;
 }
 
 /* Central differences at 1/32, over the logarithms that were written: the third derivative adds 2%
  * where it was seen largest, float32 losses some 1e-7. A second try starts from rounded numbers, so
  * up to 2^-9 from where the gradient was taken (bfloat16 norms). The largest are tried, each of
- * which is not looked at again. */
-static void check_differences(trainee *t, double *g, const sb_scale_number *numbers, size_t owned,
-                              sb_scale_kind of) {
+ * which is not looked at again. False where there are none of this kind. */
+static bool check_differences(trainee *t, const tried *all, int of) {
   const double h = 0x1p-5;
   double largest = 0;
-  for (int tried = 0; tried < TRIED; tried++) {
+  for (int tries = 0; tries < TRIED; tries++) {
     double above, below, now;
-    const size_t k = largest_of(g, numbers, owned, of);
-    if (k == SIZE_MAX) return;
-    largest = fmax(largest, fabs(g[k]));
-    const double up = loss_after(t, k, &numbers[k], h, owned, &above),
-                 down = loss_after(t, k, &numbers[k], -2 * h, owned, &below);
+    const size_t k = largest_of(all, of);
+    if (k == SIZE_MAX) return false;
+    const sb_scale_number *number = &all->numbers[k];
+    largest = fmax(largest, fabs(all->g[k]));
+    const double up = loss_after(t, k, number, h, all->owned, &above),
+                 down = loss_after(t, k, number, -2 * h, all->owned, &below);
     const double difference = (up - down) / (above - below);
-    if (!(fabs(difference - g[k]) <= 0.06 * largest))
-      print_error("number %zu of kind %d: %g, difference %g\n", k, (int)of, g[k], difference);
-    EXPECT(fabs(difference - g[k]) <= 0.06 * largest);
-    loss_after(t, k, &numbers[k], h, owned, &now); /* back */
-    g[k] = 0;
+    if (!(fabs(difference - all->g[k]) <= 0.06 * largest))
+      print_error("number %zu of kind %d: %g, difference %g\n", k, of, all->g[k], difference);
+    EXPECT(fabs(difference - all->g[k]) <= 0.06 * largest);
+    loss_after(t, k, number, h, all->owned, &now); /* back */
+    all->g[k] = 0;
   }
   EXPECT(largest > 1e-4);
+  return true;
 }
 
 static void gradients_are_those_of_the_divergence(void **state) {
   (void)state;
   for (int i = 0; i < KINDS; i++) {
     trainee t;
-    size_t owned;
+    tried all = {0};
     open_trainee(&t, &kinds[i], world_alone());
-    float *values = gradients_of(&t, &owned);
-    sb_scale_number *numbers = numbers_of(&t, owned);
-    double *g = calloc(owned, sizeof *g);
-    for (size_t k = 0; k < owned; k++)
-      g[k] = (double)values[k] * (numbers[k].kind == SB_SCALE_NORM ? present(&numbers[k]) : 1);
-    for (int of = 0; of < SCALE_KINDS; of++)
-      check_differences(&t, g, numbers, owned, (sb_scale_kind)of);
-    free(g);
-    free(numbers);
+    float *values = gradients_of(&t, &all.owned);
+    all.kinds = calloc(all.owned, sizeof *all.kinds);
+    all.numbers = numbers_of(&t, all.owned, all.kinds);
+    all.g = calloc(all.owned, sizeof *all.g);
+    for (size_t k = 0; k < all.owned; k++)
+      all.g[k] = (double)values[k] * (all.kinds[k] == SB_SCALE_NORM ? present(&all.numbers[k]) : 1);
+    for (int of = 0; of < SCALE_KINDS; of++) {
+      const bool found = check_differences(&t, &all, of);
+      if (of >= OF_TABLES) EXPECT(found == (kinds[i].tables >> (of - OF_TABLES) & 1));
+    }
+    free(all.g);
+    free(all.kinds);
+    free(all.numbers);
     free(values);
     close_trainee(&t);
   }
@@ -225,7 +250,7 @@ static void gradients_are_the_same(void **state) {
     float *got = gradients_of(&mine, &owned), *want = gradients_of(&all, &count);
     sb_scales *scales = NULL;
     size_t *starts = calloc((size_t)world.size + 1, sizeof *starts);
-    EXPECT_OK(sb_scales_create(mine.packed, mine.norms, &scales));
+    EXPECT_OK(sb_scales_create(mine.packed, mine.what, &scales));
     for (size_t part = 0; part < sb_scales_parts(scales); part++) {
       sb_scales_owners(scales, part, starts);
       const size_t first = starts[world.rank], own = starts[world.rank + 1] - first;
@@ -234,7 +259,7 @@ static void gradients_are_the_same(void **state) {
       before += starts[world.size];
     }
     EXPECT(at == owned && before == count);
-    if (!mine.norms && !sb_is_trellis(kinds[i].code_kind))
+    if (!mine.what.norms && !kinds[i].tables && !sb_is_trellis(kinds[i].code_kind))
       EXPECT(count == mine.packed->quant_groups);
     sb_scales_free(&scales);
     free(starts);
@@ -248,7 +273,7 @@ static void gradients_are_the_same(void **state) {
 
 static void train(trainee *t, sb_tune_stats *stats) {
   const sb_tune_options options = {
-      .norms = t->norms, .batch = 1, .epochs = EPOCHS, .rate = 0.1, .activation_bytes = 1};
+      .trained = t->what, .batch = 1, .epochs = EPOCHS, .rate = 0.1, .activation_bytes = 1};
   EXPECT_OK(sb_tune(t->source.model, t->packed, t->source.backend, &t->source.sequences, &options,
                     stats));
   sb_pass_forget(t->pass);
