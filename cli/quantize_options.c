@@ -45,9 +45,16 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         .low = sb_limit_least_budget,
         .high = sb_limit_most_budget,
         .operand = "B",
-        .unset = set == SB_QUANTIZE_ALL ? "required" : "3.25",
+        .unset = set == SB_QUANTIZE_ALL ? "this or --size is required" : "3.25",
         .help = "Budget in effective bits per weight: codes, scales, zero points and bit map of "
                 "the decoder layers' matrices."}},
+      {PLANNED,
+       {.name = "size",
+        .kind = SB_OPTION_BYTES,
+        .value = &r->size,
+        .operand = "SIZE",
+        .help = "Budget for the weights of the whole output folder, as 3.2GiB (GiB, GB, MiB or "
+                "MB): layers, embedding, LM head, norms, side information. In place of --bits."}},
       {0,
        {.name = "out",
         .letter = 'o',
@@ -252,7 +259,7 @@ static size_t table_options(sb_quantize_request *r, sb_quantize_set set, sb_opti
         .low = 1,
         .high = SB_SOURCE_BITS,
         .operand = "N",
-        .unset = "16",
+        .unset = "chosen with --size, else 16",
         .help = "Width of the embedding, 1 to 8. 16: it stays as it is."}},
       {PLANNED,
        {.name = "head-bits",
@@ -263,7 +270,7 @@ static size_t table_options(sb_quantize_request *r, sb_quantize_set set, sb_opti
         .low = 1,
         .high = SB_SOURCE_BITS,
         .operand = "N",
-        .unset = "16",
+        .unset = "chosen with --size, else 16",
         .help = "Width of the LM head; where it is tied to the embedding they have one width."}},
   };
   return append(entries, sizeof entries / sizeof *entries, set, table);
@@ -373,7 +380,7 @@ sb_status sb_quantize_parse(const sb_world *world, int argc, char **argv, sb_qua
   sb_option options[SB_QUANTIZE_OPTIONS_MAX];
   sb_usage usage = {
       .command = "quantize",
-      .synopsis = "MODEL --calib TOKENS --bits B -o OUT [options]",
+      .synopsis = "MODEL --calib TOKENS (--bits B | --size SIZE) -o OUT [options]",
       .purpose = "Finds the bits of every block of every matrix, so that the model loses\n"
                  "least under the budget, and writes compressed shards, one per rank. The result "
                  "is the same on any\n"

@@ -1,4 +1,5 @@
 /* shardbits quantize: the budget of everything, and the widths of embedding and LM head. */
+#include "alloc/allocate_tables.h"
 #include "alloc/size_budget.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -52,6 +53,31 @@ static sb_status measure(sb_quantize_run *u) {
   return SB_OK;
 }
 
+static void report_choice(sb_quantize_run *u, const sb_allocate_tables_result *c, double seconds) {
+  const sb_quantize_request *r = u->r;
+  const sb_model *m = u->model;
+  char widths[128] = "", size[SB_TEXT_SIZE], budget[96] = "";
+  size_t n = 0;
+  for (size_t i = 0; i < m->table_count; i++)
+    n += (size_t)snprintf(widths + n, sizeof widths - n, "%s%s %.2f bits", i ? ", " : "",
+                          sb_quantize_table_name(m, i), c->table_mean_bits[i]);
+  if (r->size.bytes > 0)
+    snprintf(budget, sizeof budget, "; of %s layers get %.4f effective bits",
+             sb_byte_size_text(size, sizeof size, r->size.bytes, r->size.unit), c->bits);
+  sb_log_phase("tables", seconds, u->backend->gemm_flops, "%s%s", widths, budget);
+  if (!u->report) return;
+  json_t *choice = json_object();
+  sb_report_real(choice, "layer_bits", c->bits);
+  if (c->chosen) {
+    sb_report_real(choice, "loss", c->loss);
+    sb_report_real(choice, "loss_per_byte", c->price);
+    sb_report_real(choice, "predicted_rise", c->predicted);
+    sb_report_real(choice, "gap", c->gap);
+  }
+  sb_report_real(choice, "seconds", seconds);
+  json_object_set_new(u->report, "tables_chosen", choice);
+}
+
 /* What layers get of --size is the budget of their search. */
 static void take_budget(sb_quantize_run *u, double bits) {
   sb_quantize_request *r = u->r;
@@ -61,11 +87,42 @@ static void take_budget(sb_quantize_run *u, double bits) {
   sb_quantize_choose_least(r, &u->model->arch);
 }
 
+static sb_status choose(sb_quantize_run *u) {
+  const sb_quantize_request *r = u->r;
+  SB_PHASE(phase, "tables");
+  const sb_budget layers = sb_quantize_budget(r);
+  sb_allocate_tables_result result = {0};
+  sb_allocate_tables_options options = {.size = r->size,
+                                        .bits = r->bits,
+                                        .min_bits = layers.min_bits,
+                                        .max_bits = layers.max_bits,
+                                        .scope = layers.scope,
+                                        .fitted = fits(r),
+                                        .statistics = r->quantizer == SB_QUANTIZER_GPTQ,
+                                        .activation_bytes =
+                                            sb_common_activation_bytes(&r->common, u->backend),
+                                        .ticker = sb_progress_ticker()};
+  memcpy(options.table_bits, u->table_bits, sizeof options.table_bits);
+  u->backend->gemm_flops = 0;
+  sb_progress_begin("tables", 1.0);
+  const sb_status status =
+      sb_allocate_tables(u->model, u->backend, &u->calibration, &options, &result);
+  sb_progress_end();
+  SB_TRY(status);
+  u->table_stats = result.stats;
+  take_budget(u, result.bits);
+  report_choice(u, &result, sb_span_seconds(&phase));
+  return SB_OK;
+}
+
 sb_status sb_quantize_tables(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   sb_model *m = u->model;
   const bool by_size = r->size.bytes > 0;
+  bool open = false;
   if (u->reuses) return measure(u);
+  for (size_t i = 0; i < m->table_count; i++) open = open || u->table_bits[i] == 0;
+  if (r->method != SB_METHOD_RTN && (by_size || open)) return choose(u);
   if (by_size) {
     const sb_size_budget budget = sb_quantize_size_budget(r, u->table_bits);
     SB_TRY(sb_size_uniform(m, &budget));

@@ -104,17 +104,21 @@ static void tables(void **state) {
   (void)state;
   sb_quantize_request r;
   unsigned bits[SB_TABLES];
+  assert_ok(settle("--size 3.5MiB -o out --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.size.bytes == 3670016 && r.embed_bits == 0 && r.head_bits == 0);
+  assert_ok(settle("--size 3.5MiB -o out --calib c --widths-for exl3", SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.embed_bits == SB_SOURCE_BITS && r.head_bits == SB_SOURCE_BITS);
   assert_ok(settle("-b 3 -o out --head-bits 6 --calib c", SB_QUANTIZE_ALL, true, &r));
   assert_ok(sb_quantize_table_bits(&r, "quantize", true, bits));
   assert_true(bits[0] == 6 && bits[1] == SB_SOURCE_BITS);
   assert_ok(sb_quantize_table_bits(&r, "quantize", false, bits));
   assert_true(bits[0] == SB_SOURCE_BITS && bits[1] == 6);
-  assert_ok(
-      settle("-b 3 -o out --head-bits 6 --embed-bits 6 --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_ok(settle("--size 3MB -o out --head-bits 6 --embed-bits 6 --calib c", SB_QUANTIZE_ALL,
+                   true, &r));
   assert_ok(sb_quantize_table_bits(&r, "quantize", true, bits));
   assert_true(bits[0] == 6);
-  assert_ok(
-      settle("-b 3 -o out --head-bits 6 --embed-bits 16 --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_ok(settle("--size 3MB -o out --head-bits 6 --embed-bits 16 --calib c", SB_QUANTIZE_ALL,
+                   true, &r));
   assert_int_equal(sb_quantize_table_bits(&r, "quantize", true, bits), SB_ERR_USAGE);
   assert_says("the LM head of m is tied");
   assert_ok(sb_quantize_table_bits(&r, "quantize", false, bits));
@@ -160,6 +164,8 @@ static void refused(void **state) {
       {"-b 3 -o out --method rtn --reorder fused", "--calib TOKENS is needed", false},
       {"-b 3 -o out --method rtn --tune-seqs 1", "--calib TOKENS is needed", false},
       {"-o out --calib c", "--bits B or --size SIZE is missing", true},
+      {"-b 3 --size 3GiB -o out", "--bits is the budget of the layers, --size", true},
+      {"--size 3 -o out", "--size 3: a size with its unit", true},
       {"-b 3 -o out --head-bits 12", "--head-bits 12: 1 to 8 bits are expected, or 16", true},
       {"-b 3 -o out --embed-bits 9", "--embed-bits 9: 1 to 8 bits are expected, or 16", true},
       {"-b 3 -o out --embed-bits 0", "--embed-bits 0: a whole number from 1 to 16", true},
