@@ -6,7 +6,8 @@ MODEL is a Hugging Face folder.  It is quantized on the same calibration
 windows that 'shardbits quantize --quantizer gptq' takes with --round-seqs N,
 --seqlen L and --seed 0: windows of L tokens one after another, N of them spread
 evenly over the file.  All matrices of the decoder layers are quantized;
-embedding, norms and LM head stay as they are.  What GPTQModel stores (codes,
+embedding and norms stay as they are, and the LM head does without --head, which
+GPTQModel refuses where it is tied to the embedding.  What GPTQModel stores (codes,
 16-bit scales, zero points, group indices) is read back and written to DIR,
 dequantized, as an ordinary Hugging Face folder in float32, which holds these
 products without further rounding.  DIR is then evaluated twice, by 'shardbits eval'
@@ -36,7 +37,6 @@ Orders of rounding the columns:
 Needs the packages of tools/requirements-gptq.txt, no GPU, and a built shardbits;
 """
 import argparse
-import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -44,24 +44,19 @@ import math
 import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import time
 
+from compare import ROOT, die, eval_shardbits, positive_int, say, take_windows, version
+
 TESTED = {"torch": "2.15.0", "transformers": "5.24.0", "gptqmodel": "7.7.0"}
 INSTALL = "pip install -r tools/requirements-gptq.txt"
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
+# GPTQModel's own choice for a head that is quantized: bits, weights of a group, symmetric.
+HEAD = (8, 32, True)
+# Of a weight that stays: GPTQModel is given float32 here, but published folders have 16 bits.
+STORED_BYTES = 2
 # Two programs sum in different orders: on SmolLM2 their losses differ by less than a tenth of this.
 AGREEMENT = 1e-4
-
-
-def die(msg):
-    sys.exit("compare_gptq.py: " + msg)
-
-
-def say(msg):
-    print("compare_gptq.py: " + msg, file=sys.stderr, flush=True)
 
 
 # ------------------------------------------------------------------- command line
@@ -82,6 +77,8 @@ def parse_args():
                     help="weights of a row that share a scale (default: 128)")
     ap.add_argument("--out", metavar="DIR", help="folder to write; GPTQModel's log goes to DIR.log")
     ap.add_argument("--overwrite", action="store_true", help="replace DIR if it is there")
+    ap.add_argument("--head", action="store_true",
+                    help="quantize the LM head too, as GPTQModel does by default: 8 bits, symmetric groups of 32")
     ap.add_argument("--keep-packed", metavar="DIR", help="keep the folder in GPTQModel's own format, here")
     order = ap.add_mutually_exclusive_group()
     order.add_argument("--act-order", action="store_true", help="round columns in activation order")
@@ -105,13 +102,6 @@ def parse_args():
     ap.add_argument("--ranks", type=positive_int, default=1, metavar="N", help="ranks of shardbits eval (default: 1)")
     ap.add_argument("--json", metavar="FILE", help="also write all figures and settings as JSON")
     return ap.parse_args()
-
-
-def positive_int(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("%d is not at least 1" % value)
-    return value
 
 
 def check(args):
@@ -150,45 +140,9 @@ def check(args):
             die("the package %s is missing: %s (tested: %s==%s)" % (name, INSTALL, name, TESTED[name]))
 
 
-# ------------------------------------------------------------------- tokens
-
-def read_tokens(path, vocab):
-    """All ids of a token file, of the width that io/token_find.h takes for a raw one."""
-    import numpy as np
-    if path.endswith(".npy"):
-        try:
-            ids = np.load(path, allow_pickle=False).reshape(-1)
-        except ValueError as e:
-            die("%s: %s" % (path, e))
-    else:
-        raw = np.fromfile(path, dtype=np.uint8)
-        words = raw[:len(raw) // 2 * 2].view("<u2")
-        wide = vocab > 65536
-        if not wide and len(raw) % 4 == 0 and not words[1::2].any():
-            die("%s: may hold 32-bit or 16-bit ids; save a .npy file, which says it" % path)
-        if len(raw) % (4 if wide else 2):
-            die("%s: %d bytes are no whole number of tokens" % (path, len(raw)))
-        ids = raw.view("<u4" if wide else "<u2")
-    ids = ids.astype(np.int64)
-    if len(ids) and not (0 <= ids.min() and ids.max() < vocab):
-        die("%s: token id %d, but the model's vocabulary has %d ids: tokenized for another model?"
-            % (path, ids.min() if ids.min() < 0 else ids.max(), vocab))
-    return ids
-
-
-def take_windows(path, vocab, most, seqlen):
-    """The windows that pass/sequences.c takes with seed 0: of w, those numbered floor(k w / most), k = 0, 1, ..."""
-    ids = read_tokens(path, vocab)
-    windows = len(ids) // seqlen
-    if windows == 0:
-        die("%s: holds %d tokens, less than one sequence of %d" % (path, len(ids), seqlen))
-    most = min(most, windows)
-    return [ids[w * seqlen:(w + 1) * seqlen] for w in (k * windows // most for k in range(most))]
-
-
 # ------------------------------------------------------------------- GPTQModel
 
-def run_gptqmodel(model, packed, log, result, rows, settings, threads):
+def run_gptqmodel(model, packed, log, result, rows, head, settings, threads):
     """In a process of its own: GPTQModel changes transformers as it is imported, and prints."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     os.dup2(fd, 1)
@@ -200,7 +154,7 @@ def run_gptqmodel(model, packed, log, result, rows, settings, threads):
     from gptqmodel import GPTQModel, QuantizeConfig
     # gptq_v2 stores zero points as they are; gptq stores them less 1, which a zero point of 0 does not survive.
     # Without fallback a matrix that cannot be done is an error, not silently rounded to nearest.
-    config = QuantizeConfig(lm_head=False, format="gptq_v2", fallback=None, offload_to_disk=False, **settings)
+    config = QuantizeConfig(lm_head=head, format="gptq_v2", fallback=None, offload_to_disk=False, **settings)
     quantizer = GPTQModel.load(model, config, dtype=torch.float32)
     start = time.perf_counter()
     matrices = quantizer.quantize([{"input_ids": r, "attention_mask": [1] * len(r)} for r in rows],
@@ -218,7 +172,8 @@ def quantize(args, packed, rows):
     log, result = args.out + ".log", packed + ".json"
     say("quantizing with GPTQModel on %d sequences of %d tokens (log: %s)" % (len(rows), args.seqlen, log))
     child = multiprocessing.get_context("spawn").Process(
-        target=run_gptqmodel, args=(args.model, packed, log, result, [r.tolist() for r in rows], settings, args.threads))
+        target=run_gptqmodel, args=(args.model, packed, log, result, [r.tolist() for r in rows], args.head, settings,
+                                                args.threads))
     child.start()
     child.join()
     if child.exitcode != 0 or not os.path.isfile(result):
@@ -251,20 +206,23 @@ def dequantize(read, name, args, shape, count):
     """The matrix `name` of GPTQModel's folder, [rows, cols] float32, exactly; adds its bits to `count`."""
     import numpy as np
     rows, cols = shape
-    groups = -(-cols // args.group)
+    bits, group, sym = HEAD if name == "lm_head" else (args.bits, args.group, args.sym)
+    groups = -(-cols // group)
     scales, index = read(name + ".scales"), read(name + ".g_idx").astype(np.int64)
     if scales.shape != (groups, rows) or index.shape != (cols,) or scales.dtype != np.float16:
         die("GPTQModel wrote %s with scales %s %s and %d indices: not the format of the version tested"
             % (name, scales.dtype, scales.shape, len(index)))
-    codes = unpack(read(name + ".qweight"), args.bits, cols)                       # [cols, rows]
-    zeros = unpack(read(name + ".qzeros").T, args.bits, rows).T                    # [groups, rows]
+    codes = unpack(read(name + ".qweight"), bits, cols)                       # [cols, rows]
+    zeros = unpack(read(name + ".qzeros").T, bits, rows).T                    # [groups, rows]
     weight = scales.astype(np.float32)[index] * (codes - zeros[index]).astype(np.float32)
+    count["file_bytes"] += sum(read(name + end).nbytes for end in (".qweight", ".qzeros", ".scales", ".g_idx"))
+    if name == "lm_head":
+        return np.ascontiguousarray(weight.T)
     count["weights"] += rows * cols
-    count["bits"] += rows * (cols * args.bits + groups * (16 if args.sym else 16 + args.bits))
-    if not np.array_equal(index, np.arange(cols) // args.group):
+    count["bits"] += rows * (cols * bits + groups * (16 if sym else 16 + bits))
+    if not np.array_equal(index, np.arange(cols) // group):
         count["bits"] += cols * math.ceil(math.log2(groups))
         count["index_bits"] += cols * math.ceil(math.log2(groups))
-    count["file_bits"] += 8 * sum(read(name + end).nbytes for end in (".qweight", ".qzeros", ".scales", ".g_idx"))
     return np.ascontiguousarray(weight.T)
 
 
@@ -295,7 +253,7 @@ def write_dequantized(args, packed, folder):
     if not where:
         die("%s: no safetensors in it" % args.model)
     outside, read_packed = open_tensors(packed)
-    count = {"weights": 0, "bits": 0, "index_bits": 0, "file_bits": 0, "matrices": 0}
+    count = {"weights": 0, "bits": 0, "index_bits": 0, "file_bytes": 0, "matrices": 0}
     os.makedirs(folder)
     for shard in sorted(set(where.values())):
         tensors = {}
@@ -308,6 +266,7 @@ def write_dequantized(args, packed, folder):
             else:
                 if ".layers." in name and source.ndim == 2:
                     die("GPTQModel left %s as it was" % name)
+                count["file_bytes"] += STORED_BYTES * source.size
                 if name in outside and not np.array_equal(read_packed(name).astype(np.float32), source):
                     die("GPTQModel changed %s, which is none of the quantized matrices" % name)
                 tensors[name] = np.ascontiguousarray(source)
@@ -348,22 +307,6 @@ def eval_transformers(folder, windows, threads):
     return {"loss": total / targets, "perplexity": math.exp(total / targets), "tokens": targets}
 
 
-def eval_shardbits(args, folder):
-    report = (args.out or "compare_gptq") + ".eval-%d.json" % os.getpid()
-    command = [os.path.join(ROOT, "tests", "mpirun.sh"), str(args.ranks)] if args.ranks > 1 else []
-    command += [args.shardbits, "eval", folder, "--tokens", args.tokens, "--seqs", str(args.eval_seqs), "--seqlen",
-                str(args.eval_seqlen), "--ref", args.model, "--quiet", "--json", report]
-    try:
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            die("shardbits eval failed: " + (done.stderr.strip().splitlines() or ["no message"])[-1])
-        with open(report, encoding="utf-8") as f:
-            return json.load(f)
-    finally:
-        if os.path.exists(report):
-            os.remove(report)
-
-
 def print_row(args, figures):
     ours, theirs = figures["shardbits"], figures["transformers"]
     if args.bits == 16:
@@ -372,18 +315,11 @@ def print_row(args, figures):
         order = "activation order" if args.act_order else "inside groups" if args.act_groups else "as stored"
         order += ", range search" if args.mse > 0 else ""
         cells = ["GPTQModel " + figures["versions"]["gptqmodel"], order, "%d" % args.bits,
-                 "%d%s" % (args.group, ", symmetric" if args.sym else ""), "%.3f" % figures["effective_bits"]]
+                 "%d%s%s" % (args.group, ", symmetric" if args.sym else "", ", head too" if args.head else ""), "%.3f" % figures["effective_bits"]]
     cells += ["%.3f" % ours["perplexity"], "%.3f" % theirs["perplexity"], "%.4f" % ours["mean_kl"],
               "%.1f%%" % (100 * ours["top1_agreement"])]
     cells += ["%.0f" % figures["seconds"] if args.bits != 16 else ""]
     print("| " + " | ".join(cells) + " |")
-
-
-def version(package):
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def make_folder(args, vocab, figures):
@@ -405,7 +341,7 @@ def make_folder(args, vocab, figures):
             shutil.rmtree(packed, ignore_errors=True)
     figures.update(seconds=done["seconds"], settings=done["settings"], calibration_tokens=len(rows) * args.seqlen,
                    matrices=count["matrices"], weights=count["weights"], effective_bits=count["bits"] / count["weights"],
-                   index_bits=count["index_bits"] / count["weights"], file_bits=count["file_bits"] / count["weights"])
+                   index_bits=count["index_bits"] / count["weights"], file_bytes=count["file_bytes"])
 
 
 def main():
@@ -421,7 +357,7 @@ def main():
     except (OSError, ValueError, KeyError, TypeError):
         die("%s: its config.json gives no vocab_size" % args.model)
     windows = take_windows(args.tokens, vocab, args.eval_seqs, args.eval_seqlen)
-    figures = {"model": args.model, "bits": args.bits, "group": args.group,
+    figures = {"model": args.model, "bits": args.bits, "group": args.group, "head": args.head,
                "versions": {p: version(p) for p in ("gptqmodel", "torch", "transformers", "safetensors", "numpy")}}
     folder = args.model
     if args.bits != 16:
@@ -431,6 +367,7 @@ def main():
     figures["shardbits"] = eval_shardbits(args, folder)
     say("evaluating with transformers")
     figures["transformers"] = eval_transformers(folder, windows, args.threads)
+    figures.update({key: figures["shardbits"][key] for key in ("perplexity", "mean_kl", "top1_agreement")})
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f:
             json.dump(figures, f, indent=2)

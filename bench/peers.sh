@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# bench/peers.sh WORK [SMOLLM2]: shardbits beside what people would take at the same file size, as Markdown on stdout: llama.cpp's
+# types with importance and, where GPTQ is not empty, GPTQModel, on the demo model and, where its folder is given
+# (tools/get_smollm2.sh), on SmolLM2-135M: the same tokens, the same windows, bytes on disk, seconds, perplexity and divergence from
+# the source. For each file of a peer shardbits makes one that is no larger, of grid and of trellis codes (--size).
+# Everything a case leaves is in WORK; cases that are there are not run again. SHARDBITS names the program, RANKS the ranks, THREADS
+# those of llama.cpp, PEERS other types (TYPE or TYPE:EMBEDDING), SIZES more sizes in MiB for SmolLM2, MATCH= leaves those of the
+# peers out there, CODES "grid trellis", GPTQ the bits of GPTQModel ("3 4"), SKIP_DEMO=1 leaves the demo model out, SKIP_OURS=1
+# shardbits. Python with the packages of tools/requirements-gguf.txt (and -gptq.txt) is made in WORK, or named by PYTHON
+# (GPTQ_PYTHON). WRITE=1 puts the tables into docs/results.md, between marks.
+set -euo pipefail
+work=$(mkdir -p "$1" && readlink -f "$1")
+smollm2=${2:+$(readlink -f "$2")}
+cd "$(dirname "$(readlink -f "$0")")/.."
+. tools/setup.sh
+shardbits=${SHARDBITS:-build/release/shardbits}
+ranks=${RANKS:-1}
+codes=${CODES:-grid trellis}
+threads=${THREADS:-$(nproc)}
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+
+once() { # FILE COMMAND ...: unless FILE is there
+  local file=$1
+  shift
+  [ -s "$file" ] || { "$@" >&2 && [ -s "$file" ]; }
+}
+run() { on_ranks "$ranks" "$shardbits" "$@"; }
+number() { json_number "$work/$1.json" "$2"; }
+word() { sed -n "s/^  \"$2\": \"\\(.*\\)\",\\{0,1\\}\$/\\1/p" "$work/$1.json" | head -n 1; }
+bytes() { find "$1" -type f ! -name config.json ! -name 'generation*' ! -name 'tokenizer*' -printf '%s\n' | awk '{ s += $1 } END { print s + 0 }'; }
+
+# A Python of its own for the packages of a file of tools/; compiles llama.cpp once.
+python_for() { # NAME REQUIREMENTS
+  local venv=$work/$1
+  if ! [ -e "$venv/complete" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv" >&2 && "$venv/bin/pip" install -q --disable-pip-version-check -r "$2" >&2 ||
+      die "pip could not install the packages of $2"
+    touch "$venv/complete"
+  fi
+  echo "$venv/bin/python"
+}
+
+row() { # LABEL BYTES WEIGHTS PERPLEXITY FULL KL TOP1 ELSEWHERE SECONDS NOTE
+  awk -v l="$1" -v b="$2" -v w="$3" -v p="$4" -v f="$5" -v k="$6" -v t="$7" -v e="$8" -v s="$9" -v n="${10}" 'BEGIN {
+    printf "| %s | %.2f | %.3f | %.3f | %+.1f%% | %.4f | %.1f%% | %s | %.0f | %s |\n",
+           l, b / 1048576, 8 * b / w, p, 100 * (p / f - 1), k, 100 * t, e, s, n }'
+}
+
+llama_row() { # PREFIX TYPE[:EMBEDDING]
+  local name=$1-llama-$2 kind=${2%%:*} embedding="" label=$2
+  [ "$kind" = "$2" ] || { embedding="--token-embedding-type ${2#*:}" label="$kind, embedding ${2#*:}"; }
+  # shellcheck disable=SC2086
+  once "$work/$name.json" "$python" tools/compare_gguf.py "$model" --calib "$calib" --tokens "$heldout" --type "$kind" $embedding \
+    --out "$work/$name" --work "$work/$1-source" --seqs $((32768 / seqlen)) --seqlen "$seqlen" --eval-seqs "$seqs" \
+    --eval-seqlen "$seqlen" --threads "$threads" --shardbits "$shardbits" --ranks "$ranks" --json "$work/$name.json"
+  rm -rf "${work:?}/$name" "$work/$name.gguf"
+  weights=$(number "$name" weights)
+  row "llama.cpp $label" "$(number "$name" file_bytes)" "$weights" "$(number "$name" perplexity)" "$full" "$(number "$name" mean_kl)" \
+    "$(number "$name" top1_agreement)" "$(number "$name" llama_perplexity | awk '{ printf "%.3f", $1 }')" "$(number "$name" seconds)" \
+    "$(word "$name" types)"
+}
+
+gptq_row() { # PREFIX BITS
+  local name=$1-gptq-$2
+  once "$work/$name.json" "${GPTQ_PYTHON:-$work/gptq/bin/python}" tools/compare_gptq.py "$model" --calib "$calib" --tokens "$heldout" \
+    --bits "$2" --group 64 --act-order --out "$work/$name" --overwrite --eval-seqs "$seqs" --eval-seqlen "$seqlen" \
+    --shardbits "$shardbits" --ranks "$ranks" --json "$work/$name.json"
+  rm -rf "${work:?}/$name"
+  row "GPTQModel, $2 bits, groups of 64" "$(number "$name" file_bytes)" "$weights" "$(number "$name" perplexity)" "$full" \
+    "$(number "$name" mean_kl)" "$(number "$name" top1_agreement)" "" "$(number "$name" seconds)" "embedding and head as they are"
+}
+
+our_row() { # PREFIX MIB CODES
+  local name=$1-$2-$3
+  once "$work/$name.json" run quantize "$model" --calib "$calib" --size "$2MiB" --codes "$3" -o "$work/$name" --overwrite --quiet \
+    --json "$work/$name.json" --checkpoint "$work/$name.checkpoint"
+  [ ! -d "$work/$name" ] || bytes "$work/$name" >"$work/$name.bytes"
+  once "$work/$name.eval.json" run eval "$work/$name" --ref "$model" --tokens "$heldout" --seqs "$seqs" --seqlen "$seqlen" \
+    --quiet --json "$work/$name.eval.json"
+  rm -rf "${work:?}/$name" "$work/$name.checkpoint"*
+  row "**shardbits --size $2MiB, $3**" "$(cat "$work/$name.bytes")" "$weights" "$(number "$name.eval" perplexity)" "$full" \
+    "$(number "$name.eval" mean_kl)" "$(number "$name.eval" top1_agreement)" "" "$(number "$name" seconds)" \
+    "layers $(number "$name" effective_bits | awk '{ printf "%.2f", $1 }') bits"
+}
+
+# What is just below a file of so many bytes, in MiB.
+below() { awk -v b="$1" 'BEGIN { printf "%.2f", int(b / 1048576 * 100) / 100 }'; }
+
+table() { # PREFIX MODEL CALIB HELDOUT SEQS SEQLEN PEERS SIZES MATCH
+  local prefix=$1 model=$2 calib=$3 heldout=$4 seqs=$5 seqlen=$6 peers=$7 sizes=$8 match=$9 full peer code size weights
+  once "$work/$prefix-full.eval.json" run eval "$model" --tokens "$heldout" --seqs "$seqs" --seqlen "$seqlen" --quiet \
+    --json "$work/$prefix-full.eval.json"
+  full=$(number "$prefix-full.eval" perplexity)
+  printf 'Full precision: perplexity %.3f on %d windows of %d tokens.\n\n' "$full" "$seqs" "$seqlen"
+  echo "| made by | MiB on disk | bits a weight | perplexity | over full precision | KL divergence | top-1 agreement | perplexity in llama.cpp | seconds | what it holds |"
+  echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+  for peer in $peers; do
+    llama_row "$prefix" "$peer"
+    size=$(below "$(number "$prefix-llama-$peer" file_bytes)")
+    [ -n "${SKIP_OURS:-}" ] || [ -z "$match" ] || for code in $codes; do our_row "$prefix" "$size" "$code"; done
+  done
+  for peer in ${GPTQ:-}; do gptq_row "$prefix" "$peer"; done
+  [ -n "${SKIP_OURS:-}" ] || for size in $sizes; do
+    for code in $codes; do our_row "$prefix" "$size" "$code"; done
+  done
+}
+
+all() {
+  printf 'By `bench/peers.sh`, %s rank(s) with %s core(s) in all, %s (%s).\n' "$ranks" "$(nproc)" \
+    "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(date +%F)"
+  if [ -z "${SKIP_DEMO:-}" ]; then
+    printf '\n### Beside llama.cpp: the demo model\n\n'
+    table demo data/demo-llama data/calib.bin data/heldout.bin 128 256 "${PEERS:-Q2_K Q3_K_M IQ3_M Q4_K_M}" "" 1
+  fi
+  [ -n "$smollm2" ] || return 0
+  printf '\n### Beside llama.cpp: SmolLM2-135M-Instruct\n\n'
+  table smollm2 "$smollm2" "$smollm2/calib.bin" "$smollm2/heldout.bin" 32 512 \
+    "${PEERS:-Q2_K Q3_K_M IQ3_M Q4_K_M IQ4_NL:IQ4_NL Q2_0:Q5_1}" "${SIZES:-71.7 50}" "${MATCH-1}"
+}
+
+# Replaces what stands between the marks.
+write() { # FILE OF TABLES
+  local begin='<!-- begin bench/peers.sh -->' end='<!-- end bench/peers.sh -->' results=docs/results.md
+  grep -qxF -- "$begin" $results && grep -qxF -- "$end" $results || die "$results has no marks: $begin, $end"
+  awk -v begin="$begin" -v end="$end" -v tables="$1" '
+    $0 == end { inside = 0 }
+    !inside
+    $0 == begin { inside = 1; print ""; while ((getline line < tables) > 0) print line; print "" }' $results >"$work/results.md"
+  cp "$work/results.md" $results
+}
+
+python=${PYTHON:-$(python_for gguf tools/requirements-gguf.txt)}
+[ -z "${GPTQ:-}" ] || [ -n "${GPTQ_PYTHON:-}" ] || python_for gptq tools/requirements-gptq.txt >/dev/null
+all >"$work/tables.md"
+cat "$work/tables.md"
+[ -z "${WRITE:-}" ] || write "$work/tables.md"

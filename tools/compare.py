@@ -1,0 +1,82 @@
+"""What compare_gptq.py and compare_gguf.py share: the windows that shardbits takes of a token file, and its eval."""
+import argparse
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+
+ME = os.path.basename(sys.argv[0])
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def die(msg):
+    sys.exit("%s: %s" % (ME, msg))
+
+
+def say(msg):
+    print("%s: %s" % (ME, msg), file=sys.stderr, flush=True)
+
+
+def positive_int(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("%d is not at least 1" % value)
+    return value
+
+
+def read_tokens(path, vocab):
+    """All ids of a token file, of the width that io/token_find.h takes for a raw one."""
+    import numpy as np
+    if path.endswith(".npy"):
+        try:
+            ids = np.load(path, allow_pickle=False).reshape(-1)
+        except ValueError as e:
+            die("%s: %s" % (path, e))
+    else:
+        raw = np.fromfile(path, dtype=np.uint8)
+        words = raw[:len(raw) // 2 * 2].view("<u2")
+        wide = vocab > 65536
+        if not wide and len(raw) % 4 == 0 and not words[1::2].any():
+            die("%s: may hold 32-bit or 16-bit ids; save a .npy file, which says it" % path)
+        if len(raw) % (4 if wide else 2):
+            die("%s: %d bytes are no whole number of tokens" % (path, len(raw)))
+        ids = raw.view("<u4" if wide else "<u2")
+    ids = ids.astype(np.int64)
+    if len(ids) and not (0 <= ids.min() and ids.max() < vocab):
+        die("%s: token id %d, but the model's vocabulary has %d ids: tokenized for another model?"
+            % (path, ids.min() if ids.min() < 0 else ids.max(), vocab))
+    return ids
+
+
+def take_windows(path, vocab, most, seqlen):
+    """The windows that pass/sequences.c takes with seed 0: of w, those numbered floor(k w / most), k = 0, 1, ..."""
+    ids = read_tokens(path, vocab)
+    windows = len(ids) // seqlen
+    if windows == 0:
+        die("%s: holds %d tokens, less than one sequence of %d" % (path, len(ids), seqlen))
+    most = min(most, windows)
+    return [ids[w * seqlen:(w + 1) * seqlen] for w in (k * windows // most for k in range(most))]
+
+
+def eval_shardbits(args, folder):
+    report = (args.out or ME) + ".eval-%d.json" % os.getpid()
+    command = [os.path.join(ROOT, "tests", "mpirun.sh"), str(args.ranks)] if args.ranks > 1 else []
+    command += [args.shardbits, "eval", folder, "--tokens", args.tokens, "--seqs", str(args.eval_seqs), "--seqlen",
+                str(args.eval_seqlen), "--ref", args.model, "--quiet", "--json", report]
+    try:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            die("shardbits eval failed: " + (done.stderr.strip().splitlines() or ["no message"])[-1])
+        with open(report, encoding="utf-8") as f:
+            return json.load(f)
+    finally:
+        if os.path.exists(report):
+            os.remove(report)
+
+
+def version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
