@@ -5,7 +5,7 @@
 # the source. For each file of a peer shardbits makes one that is no larger, of grid and of trellis codes (--size).
 # Everything a case leaves is in WORK; cases that are there are not run again. SHARDBITS names the program, RANKS the ranks, THREADS
 # those of llama.cpp, PEERS other types (TYPE or TYPE:EMBEDDING), SIZES more sizes in MiB for SmolLM2, MATCH= leaves those of the
-# peers out there, CODES "grid trellis", GPTQ the bits of GPTQModel ("3 4"), SKIP_DEMO=1 leaves the demo model out, SKIP_OURS=1
+# peers out there, CODES "grid trellis", GPTQ the bits of GPTQModel ("3 3:head"), SKIP_DEMO=1 leaves the demo model out, SKIP_OURS=1
 # shardbits. Python with the packages of tools/requirements-gguf.txt (and -gptq.txt) is made in WORK, or named by PYTHON
 # (GPTQ_PYTHON). WRITE=1 puts the tables into docs/results.md, between marks.
 set -euo pipefail
@@ -61,14 +61,16 @@ llama_row() { # PREFIX TYPE[:EMBEDDING]
     "$(word "$name" types)"
 }
 
-gptq_row() { # PREFIX BITS
-  local name=$1-gptq-$2
-  once "$work/$name.json" "${GPTQ_PYTHON:-$work/gptq/bin/python}" tools/compare_gptq.py "$model" --calib "$calib" --tokens "$heldout" \
-    --bits "$2" --group 64 --act-order --out "$work/$name" --overwrite --eval-seqs "$seqs" --eval-seqlen "$seqlen" \
-    --shardbits "$shardbits" --ranks "$ranks" --json "$work/$name.json"
+gptq_row() { # PREFIX BITS[:head]
+  local name=$1-gptq-$2 bits=${2%%:*} head="" note="embedding and head as they are"
+  [ "$bits" = "$2" ] || { head=--head note="embedding as it is, head untied from it and quantized"; }
+  # shellcheck disable=SC2086
+  once "$work/$name.json" "${GPTQ_PYTHON:-$work/gptq/bin/python}" tools/compare_gptq.py "$model" --calib "$calib" \
+    --tokens "$heldout" --bits "$bits" --group 64 --act-order $head --out "$work/$name" --overwrite --eval-seqs "$seqs" \
+    --eval-seqlen "$seqlen" --shardbits "$shardbits" --ranks "$ranks" --json "$work/$name.json"
   rm -rf "${work:?}/$name"
-  row "GPTQModel, $2 bits, groups of 64" "$(number "$name" file_bytes)" "$weights" "$(number "$name" perplexity)" "$full" \
-    "$(number "$name" mean_kl)" "$(number "$name" top1_agreement)" "" "$(number "$name" seconds)" "embedding and head as they are"
+  row "GPTQModel, $bits bits, groups of 64" "$(number "$name" file_bytes)" "$weights" "$(number "$name" perplexity)" "$full" \
+    "$(number "$name" mean_kl)" "$(number "$name" top1_agreement)" "" "$(number "$name" seconds)" "$note"
 }
 
 our_row() { # PREFIX MIB CODES

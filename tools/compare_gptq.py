@@ -6,8 +6,9 @@ MODEL is a Hugging Face folder.  It is quantized on the same calibration
 windows that 'shardbits quantize --quantizer gptq' takes with --round-seqs N,
 --seqlen L and --seed 0: windows of L tokens one after another, N of them spread
 evenly over the file.  All matrices of the decoder layers are quantized;
-embedding and norms stay as they are, and the LM head does without --head, which
-GPTQModel refuses where it is tied to the embedding.  What GPTQModel stores (codes,
+embedding and norms stay as they are, and the LM head does without --head.  GPTQModel
+quantizes no head that is tied to the embedding: such a model gets a head of its own
+first, which costs its bytes.  What GPTQModel stores (codes,
 16-bit scales, zero points, group indices) is read back and written to DIR,
 dequantized, as an ordinary Hugging Face folder in float32, which holds these
 products without further rounding.  DIR is then evaluated twice, by 'shardbits eval'
@@ -166,13 +167,13 @@ def run_gptqmodel(model, packed, log, result, rows, head, settings, threads):
         json.dump({"seconds": seconds, "tokens_seen": seen}, f)
 
 
-def quantize(args, packed, rows):
+def quantize(args, model, packed, rows):
     settings = {"bits": args.bits, "group_size": args.group, "sym": args.sym, "desc_act": args.act_order,
                 "act_group_aware": args.act_groups, "mse": args.mse, "damp_percent": args.damp, "device": args.device}
     log, result = args.out + ".log", packed + ".json"
     say("quantizing with GPTQModel on %d sequences of %d tokens (log: %s)" % (len(rows), args.seqlen, log))
     child = multiprocessing.get_context("spawn").Process(
-        target=run_gptqmodel, args=(args.model, packed, log, result, [r.tolist() for r in rows], args.head, settings,
+        target=run_gptqmodel, args=(model, packed, log, result, [r.tolist() for r in rows], args.head, settings,
                                                 args.threads))
     child.start()
     child.join()
@@ -245,13 +246,39 @@ def open_tensors(folder):
     return where, read
 
 
-def write_dequantized(args, packed, folder):
-    """MODEL in float32 with the quantized matrices of `packed` in their places, shard by shard as MODEL has them."""
+def untie(model, folder):
+    """MODEL with a head of its own, a copy of its embedding, in float32."""
     import numpy as np
     from safetensors.numpy import save_file
-    where, read = open_tensors(args.model)
+    where, read = open_tensors(model)
+    tensors = {name: np.ascontiguousarray(read(name), np.float32) for name in where}
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
+    os.makedirs(folder)
+    save_file(tensors, os.path.join(folder, "model.safetensors"), {"format": "pt"})
+    copy_config(model, folder, tie_word_embeddings=False)
+
+
+def copy_config(model, folder, **changes):
+    """The JSON files of MODEL, for weights in float32."""
+    for name in os.listdir(model):
+        if name.endswith(".json") and not name.endswith(".index.json"):
+            shutil.copy(os.path.join(model, name), folder)
+    with open(os.path.join(model, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config.pop("dtype", None)
+    config.update(torch_dtype="float32", **changes)
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f, indent=2)
+        f.write("\n")
+
+
+def write_dequantized(args, model, packed, folder):
+    """`model` in float32 with the quantized matrices of `packed` in their places, shard by shard as `model` has them."""
+    import numpy as np
+    from safetensors.numpy import save_file
+    where, read = open_tensors(model)
     if not where:
-        die("%s: no safetensors in it" % args.model)
+        die("%s: no safetensors in it" % model)
     outside, read_packed = open_tensors(packed)
     count = {"weights": 0, "bits": 0, "index_bits": 0, "file_bytes": 0, "matrices": 0}
     os.makedirs(folder)
@@ -273,16 +300,10 @@ def write_dequantized(args, packed, folder):
         save_file(tensors, os.path.join(folder, shard), {"format": "pt"})
     if count["matrices"] != sum(n.endswith(".qweight") for n in outside):
         die("GPTQModel quantized tensors that MODEL does not have")
-    for name in os.listdir(args.model):
-        if name.endswith(".json"):
-            shutil.copy(os.path.join(args.model, name), folder)
-    with open(os.path.join(args.model, "config.json"), encoding="utf-8") as f:
-        config = json.load(f)
-    config.pop("dtype", None)
-    config["torch_dtype"] = "float32"
-    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
-        json.dump(config, f, indent=2)
-        f.write("\n")
+    copy_config(model, folder)
+    index = os.path.join(model, "model.safetensors.index.json")
+    if os.path.isfile(index):
+        shutil.copy(index, folder)
     return count
 
 
@@ -322,21 +343,30 @@ def print_row(args, figures):
     print("| " + " | ".join(cells) + " |")
 
 
+def is_tied(model):
+    with open(os.path.join(model, "config.json"), encoding="utf-8") as f:
+        return bool(json.load(f).get("tie_word_embeddings"))
+
+
 def make_folder(args, vocab, figures):
     """Quantizes into args.out, which appears only when it is complete."""
     rows = take_windows(args.calib, vocab, args.seqs, args.seqlen)
     parent = os.path.dirname(os.path.abspath(args.out))
     os.makedirs(parent, exist_ok=True)
     part = "%s.partial-%d" % (args.out, os.getpid())
-    packed = args.keep_packed or part + ".packed"
+    packed, model = args.keep_packed or part + ".packed", args.model
     try:
-        done = quantize(args, packed, rows)
-        count = write_dequantized(args, packed, part)
+        if args.head and is_tied(args.model):
+            model = part + ".untied"
+            untie(args.model, model)
+        done = quantize(args, model, packed, rows)
+        count = write_dequantized(args, model, packed, part)
         if args.overwrite and os.path.isdir(args.out):
             shutil.rmtree(args.out)
         os.rename(part, args.out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part + ".untied", ignore_errors=True)
         if not args.keep_packed:
             shutil.rmtree(packed, ignore_errors=True)
     figures.update(seconds=done["seconds"], settings=done["settings"], calibration_tokens=len(rows) * args.seqlen,
