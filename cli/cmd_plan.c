@@ -68,7 +68,6 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
                 .times = sb_quantize_roundings(q)},
       .tune = {.seqs = q->tune_seqs,
                .epochs = (size_t)q->tune_epochs,
-               .trained = sb_quantize_trained(q),
                .batch = q->tune_batch ? q->tune_batch : sb_tune_batch(q->tune_seqs)}};
   if (r->gpus_per_node) { /* what a rank has of its GPU */
     const size_t gpu = (size_t)(r->gpu_memory * 0x1p30) / sb_plan_gpu_ranks(&setup);
@@ -136,6 +135,7 @@ static sb_status plan_quantize(request *r, const sb_config *config, const sb_arc
   SB_TRY(choose_budget(q, config, arch, table_bits));
   sb_plan_setup setup = setup_of(r, config, arch);
   const bool guessed = plan_tables(q, table_bits, &setup);
+  setup.tune.trained = sb_quantize_trained(q, table_bits);
   sb_plan p = {.setup = &setup, .footprint = &footprint, .guessed = guessed};
   SB_TRY(sb_plan_rates(&r->rates, &r->quantize.common, &p));
   sb_footprint_estimate(&setup, &footprint);

@@ -55,9 +55,10 @@ static uint64_t checkpoint_bytes(const sb_quantize_run *u, double quantized) {
   const sb_sizes all = sb_sizes_even(&m->arch, &m->blocking, 1);
   if (r->quantizer == SB_QUANTIZER_GPTQ) bytes += missing(u, "rounded.layers", quantized);
   if (r->tune_seqs > 0)
-    bytes += missing(u, "trained.scales",
-                     2.0 * SB_SCALES_STATE_BYTES *
-                         (double)sb_scale_numbers_owned(&all, sb_quantize_trained(r)));
+    bytes +=
+        missing(u, "trained.scales",
+                2.0 * SB_SCALES_STATE_BYTES *
+                    (double)sb_scale_numbers_owned(&all, sb_quantize_trained(r, u->table_bits)));
   return bytes;
 }
 

@@ -89,11 +89,11 @@ sb_code_kind sb_quantize_code_kind(const sb_quantize_request *r) {
   return r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
 }
 
-sb_trained sb_quantize_trained(const sb_quantize_request *r) {
-  const bool tables = r->tune_tables == SB_YES;
-  return (sb_trained){.norms = r->tune_norms == SB_YES,
-                      .tables = {tables && r->embed_bits != SB_SOURCE_BITS,
-                                 tables && r->head_bits != SB_SOURCE_BITS}};
+sb_trained sb_quantize_trained(const sb_quantize_request *r, const unsigned table_bits[SB_TABLES]) {
+  sb_trained out = {.norms = r->tune_norms == SB_YES};
+  for (int i = 0; i < SB_TABLES; i++)
+    out.tables[i] = r->tune_tables == SB_YES && table_bits[i] < SB_SOURCE_BITS;
+  return out;
 }
 
 size_t sb_quantize_roundings(const sb_quantize_request *r) {
@@ -154,6 +154,11 @@ static sb_status check_codes(const sb_quantize_request *r, const char *command) 
                    "%s: --strides, --trades and --start-bits are of --codes grid: with trellis the "
                    "costs of all widths are known at once",
                    command);
+  if (r->given.first_share)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --trade-share is of trades, which --codes trellis has not: the costs of "
+                   "all widths are known at once",
+                   command);
   if (r->given.refine)
     return sb_fail(SB_ERR_USAGE,
                    "%s: --refine moves levels of grids, which --codes trellis has not", command);
@@ -194,6 +199,33 @@ static sb_status check_sizes(const sb_quantize_request *r, const char *command) 
   return SB_OK;
 }
 
+/* Options of a training that there is not would be idle. */
+static sb_status check_tuning(const sb_quantize_request *r, const char *command) {
+  const struct {
+    bool given;
+    const char *name;
+  } options[] = {{r->given.tune_batch, "batch"},
+                 {r->given.tune_rate, "rate"},
+                 {r->given.tune_epochs, "epochs"},
+                 {r->given.tune_norms, "norms"},
+                 {r->given.tune_tables, "tables"}};
+  for (size_t i = 0; r->tune_seqs == 0 && i < sizeof options / sizeof *options; i++)
+    if (options[i].given)
+      return sb_fail(SB_ERR_USAGE,
+                     "%s: --tune-%s is of the training of scales, which --tune-seqs 0%s leaves "
+                     "out: give --tune-seqs N, or leave it away",
+                     command, options[i].name,
+                     r->given.tune_seqs ? "" : ", the default with --quantizer rtn,");
+  if (r->given.tune_tables && r->tune_tables == SB_YES && r->embed_bits == SB_SOURCE_BITS &&
+      r->head_bits == SB_SOURCE_BITS)
+    return sb_fail(
+        SB_ERR_USAGE,
+        "%s: --tune-tables yes trains the scales of embedding and LM head, which stay as "
+        "they are: give them widths (--embed-bits, --head-bits)",
+        command);
+  return SB_OK;
+}
+
 sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool calibrates) {
   if (r->min_bits > r->max_bits)
     return sb_fail(SB_ERR_USAGE, "%s: --min-bits %u is above --max-bits %u", command, r->min_bits,
@@ -202,6 +234,7 @@ sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool c
   SB_TRY(settle_exl3(r, command));
   SB_TRY(check_codes(r, command));
   choose_open(r, calibrates);
+  SB_TRY(check_tuning(r, command));
   if (r->start_bits != 0 && r->strides == 0)
     return sb_fail(SB_ERR_USAGE,
                    "%s: --start-bits is where --strides start from, and --strides 0 takes none",

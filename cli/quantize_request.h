@@ -87,7 +87,8 @@ typedef struct sb_quantize_request {
 
   struct {
     bool bits, embed_bits, head_bits, codes, trellis_states, method, quantizer, reorder, estimator,
-        strides, trades, refine, tune_seqs, tune_norms, tune_epochs;
+        strides, trades, first_share, refine, tune_seqs, tune_batch, tune_rate, tune_epochs,
+        tune_norms, tune_tables;
   } given; /* on the command line; else sb_quantize_settle chooses */
   sb_common common;
 } sb_quantize_request;
@@ -155,8 +156,10 @@ sb_size_budget sb_quantize_size_budget(const sb_quantize_request *request,
 /* The budget of the layers, once --min-bits is chosen. Pure. */
 sb_budget sb_quantize_budget(const sb_quantize_request *request);
 
-/* What training is to move beside the scales of layers. Pure. */
-sb_trained sb_quantize_trained(const sb_quantize_request *request);
+/* What training is to move beside the scales of layers, where tables have the widths `table_bits`
+ * (sb_quantize_table_bits). Pure. */
+sb_trained sb_quantize_trained(const sb_quantize_request *request,
+                               const unsigned table_bits[SB_TABLES]);
 
 /* The times that a settled request's model is rounded: once, or as the search for trellis codes
  * asks (alloc/allocate_trellis.h). Pure. */

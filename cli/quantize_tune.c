@@ -62,7 +62,7 @@ sb_status sb_quantize_tune(sb_quantize_run *u) {
   char checkpoint[SB_PATH_MAX];
   if (r->checkpoint) sb_quantize_checkpoint_path(u, "trained", checkpoint);
   const sb_tune_options options = {.epochs = r->tune_epochs,
-                                   .trained = sb_quantize_trained(r),
+                                   .trained = sb_quantize_trained(r, u->table_bits),
                                    .batch = batch,
                                    .rate = r->tune_rate > 0 ? r->tune_rate : sb_tune_rate(batch),
                                    .activation_bytes =

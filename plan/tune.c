@@ -16,7 +16,9 @@ static void count_work(const sb_plan_basis *b, size_t batch_local, const sb_plan
   const double seen = (double)sb_plan_local(s, sb_tune_looked_at(s->tune.seqs, s->tune.batch));
   out->learn_flops = (double)out->local * forward + 2.0 * seen * (forward + head);
   out->forward_flops = local * (forward + head);
-  out->step_flops = local * (sb_arch_gradient_flops(s->arch, s->seqlen) + 2.0 * head);
+  const bool head_rows = s->tune.trained.tables[s->arch->config.tie_embeddings ? 0 : 1];
+  out->step_flops =
+      local * (sb_arch_gradient_flops(s->arch, s->seqlen) + (head_rows ? 3.0 : 2.0) * head);
   const double layers = packed->model * ranks - b->packed_tables_bytes,
                table = b->packed_table_bytes;
   out->sent = b->sent * (b->model_bytes + b->table_bytes + 2.0 * (layers + 2.0 * table) +

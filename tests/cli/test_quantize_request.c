@@ -108,9 +108,12 @@ static void tables(void **state) {
   assert_true(r.size.bytes == 3670016 && r.embed_bits == 0 && r.head_bits == 0);
   assert_ok(settle("--size 3.5MiB -o out --calib c --widths-for exl3", SB_QUANTIZE_ALL, true, &r));
   assert_true(r.embed_bits == SB_SOURCE_BITS && r.head_bits == SB_SOURCE_BITS);
-  assert_ok(settle("-b 3 -o out --head-bits 6 --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_ok(
+      settle("-b 3 -o out --head-bits 6 --tune-tables yes --calib c", SB_QUANTIZE_ALL, true, &r));
   assert_ok(sb_quantize_table_bits(&r, "quantize", true, bits));
   assert_true(bits[0] == 6 && bits[1] == SB_SOURCE_BITS);
+  const sb_trained trained = sb_quantize_trained(&r, bits);
+  assert_true(trained.tables[0] && !trained.tables[1] && !trained.norms);
   assert_ok(sb_quantize_table_bits(&r, "quantize", false, bits));
   assert_true(bits[0] == SB_SOURCE_BITS && bits[1] == 6);
   assert_ok(settle("--size 3MB -o out --head-bits 6 --embed-bits 6 --calib c", SB_QUANTIZE_ALL,
@@ -178,6 +181,14 @@ static void refused(void **state) {
       {"-b 3 -o out --codes trellis --trades 3", "--trades and --start-bits are of", true},
       {"-b 3 -o out --codes trellis --strides 0", "--trades and --start-bits are of", true},
       {"-b 3 -o out --codes trellis --start-bits 3", "--trades and --start-bits are of", true},
+      {"-b 3 -o out --codes trellis --trade-share 0.1", "--trade-share is of trades", true},
+      {"-b 3 -o out --tune-seqs 0 --tune-batch 4", "--tune-batch is of the training", true},
+      {"-b 3 -o out --tune-seqs 0 --tune-rate 0.1", "which --tune-seqs 0 leaves out", true},
+      {"-b 3 -o out --tune-seqs 0 --tune-epochs 2", "--tune-epochs is of the training", true},
+      {"-b 3 -o out --tune-seqs 0 --tune-norms yes", "--tune-norms is of the training", true},
+      {"-b 3 -o out --quantizer rtn --tune-norms no", "the default with --quantizer rtn,", true},
+      {"-b 3 -o out --head-bits 4 --tune-seqs 0 --tune-tables yes", "--tune-tables is of", true},
+      {"-b 3 -o out --embed-bits 16 --head-bits 16 --tune-tables yes", "they are: give them", true},
       {"-b 3 -o out --codes trellis --refine 2", "--refine moves levels of grids", true},
       {"-b 3 -o out --codes trellis --trellis-states 13", "--trellis-states 13", true},
       {"-b 3 -o out --widths-for exl3 --codes grid", "exl3 is of --codes trellis", true},
