@@ -64,8 +64,9 @@ size_t sb_layerwise_state_bytes(const sb_wave_sizes *w) {
   return (w->room + 1) * each;
 }
 
-size_t sb_layerwise_bytes(const sb_wave_sizes *w, bool ordered) {
-  return sizeof(sb_layerwise) + sb_wave_bytes(w) + sb_vocab_bytes(w, &(sb_vocab_needs){0}) +
+size_t sb_layerwise_bytes(const sb_wave_sizes *w, bool ordered, bool coded) {
+  return sizeof(sb_layerwise) + sb_wave_bytes(w) +
+         sb_vocab_bytes(w, &(sb_vocab_needs){.coded_embedding = coded}) +
          sb_layers_bytes(w, false, ordered);
 }
 

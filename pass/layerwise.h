@@ -31,9 +31,9 @@ sb_status sb_layerwise_create(sb_model *model, sb_backend *backend, const sb_seq
                               sb_layerwise **out);
 void sb_layerwise_free(sb_layerwise **layerwise);
 /* Bytes that sb_layerwise_create takes: for the activations of all `wave->room` local sequences;
- * for the rest. */
+ * for the rest. `coded`: the embedding has widths. */
 size_t sb_layerwise_state_bytes(const sb_wave_sizes *wave);
-size_t sb_layerwise_bytes(const sb_wave_sizes *wave, bool ordered);
+size_t sb_layerwise_bytes(const sb_wave_sizes *wave, bool ordered, bool coded);
 
 /* Number of its sequences: all of this rank's. */
 size_t sb_layerwise_local(const sb_layerwise *layerwise);

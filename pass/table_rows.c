@@ -20,12 +20,9 @@ static chunk chunk_of(const sb_model *m, const sb_place *place) {
 }
 
 sb_status sb_table_rows_allocate(sb_table_rows *room, const sb_model *m, sb_backend *b,
-                                 size_t largest) {
+                                 size_t largest, bool rounded) {
   const size_t hidden = m->config.hidden;
-  bool rounded = false;
   room->backend = b;
-  for (size_t i = 0; i < m->table_count; i++)
-    rounded = rounded || (m->coding == SB_CODING_SOURCE && m->tables[i].coded);
   if (!rounded) return SB_OK;
   SB_TRY(b->op->alloc(b, largest * sb_div_up(hidden, m->blocking.cols),
                       "fits of a chunk of the vocabulary", (void **)&room->fits_dev));

@@ -18,10 +18,10 @@ typedef struct sb_table_rows {
   float *importance_dev; /* [hidden]: own copy; NULL on a unified backend */
 } sb_table_rows;
 
-/* For chunks of at most `largest` rows. Allocates nothing where no table of the model is rounded.
- * sb_table_rows_free also releases the memory of a failed call. */
+/* For chunks of at most `largest` rows. `rounded`: some are source rows that have widths, else it
+ * allocates nothing. sb_table_rows_free also releases the memory of a failed call. */
 sb_status sb_table_rows_allocate(sb_table_rows *room, const sb_model *model, sb_backend *backend,
-                                 size_t largest);
+                                 size_t largest, bool rounded);
 void sb_table_rows_free(sb_table_rows *room);
 /* Bytes that sb_table_rows_allocate takes where a table is rounded. Pure. */
 size_t sb_table_rows_bytes(const sb_backend *backend, const sb_blocking *blocking, size_t hidden,

@@ -44,6 +44,11 @@ static size_t source_bytes(const sb_model *m, size_t elements) {
   return most;
 }
 
+/* Source rows are rounded. */
+static bool is_rounded(const sb_vocab_needs *n) {
+  return !n->codes && (n->coded_embedding || (n->head && n->coded_head));
+}
+
 static sb_status allocate(sb_backend *b, size_t bytes, void **out) {
   return bytes > 0 ? b->op->alloc(b, bytes, "a chunk of the vocabulary", out) : SB_OK;
 }
@@ -57,7 +62,8 @@ sb_status sb_vocab_allocate(sb_vocab *v, sb_wave *wave, const sb_vocab_needs *ne
   sb_vocab_needs n = *needs;
   n.coded_embedding = is_coded(m, m->embed_first);
   n.coded_head = is_coded(m, m->head_first);
-  n.packed = n.packed && m->coding == SB_CODING_CODES;
+  n.codes = m->coding == SB_CODING_CODES;
+  n.packed = n.packed && n.codes;
   v->keep_packed = n.packed;
   const size_t elements = v->largest * m->config.hidden;
   const widths each = widths_of(b, &n);
@@ -65,17 +71,16 @@ sb_status sb_vocab_allocate(sb_vocab *v, sb_wave *wave, const sb_vocab_needs *ne
   SB_TRY(allocate(b, elements * each.teacher, &v->teacher_dev));
   SB_TRY(allocate(b, b->unified ? 0 : source_bytes(m, elements), &v->source_dev));
   SB_TRY(allocate(b, elements * each.gradient, (void **)&v->gradient_dev));
-  return sb_table_rows_allocate(&v->coded, m, b, v->largest);
+  return sb_table_rows_allocate(&v->coded, m, b, v->largest, is_rounded(&n));
 }
 
 size_t sb_vocab_bytes(const sb_wave_sizes *w, const sb_vocab_needs *needs) {
   const size_t elements = w->chunk * w->model->arch->config.hidden;
   const widths each = widths_of(w->backend, needs);
-  const bool coded = needs->coded_embedding || needs->coded_head;
   return elements * (each.rows + each.teacher + each.source + each.gradient) +
-         (coded && !needs->codes ? sb_table_rows_bytes(w->backend, &w->model->blocking,
-                                                       w->model->arch->config.hidden, w->chunk)
-                                 : 0);
+         (is_rounded(needs) ? sb_table_rows_bytes(w->backend, &w->model->blocking,
+                                                  w->model->arch->config.hidden, w->chunk)
+                            : 0);
 }
 
 void sb_vocab_free(sb_vocab *v) {

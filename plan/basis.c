@@ -54,7 +54,8 @@ static void find_tables(sb_plan_basis *b) {
   for (size_t i = 0; i < sb_file_tables(&shape); i++) {
     const unsigned bits = s->tables.bits[i] ? s->tables.bits[i] : SB_SOURCE_BITS;
     const double bytes = (double)sb_file_table_bytes(&shape, i, bits);
-    b->coded_tables = b->coded_tables || bits != SB_SOURCE_BITS;
+    if (i == 0) b->coded_embedding = bits != SB_SOURCE_BITS;
+    b->coded_head = bits != SB_SOURCE_BITS; /* of the last */
     b->packed_tables_bytes += bytes;
     if (bytes > b->packed_table_bytes) b->packed_table_bytes = bytes;
   }

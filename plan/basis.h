@@ -12,13 +12,13 @@ typedef struct sb_plan_basis {
   sb_sizes sizes;
   sb_backend backend; /* no device: types alone, for the `_bytes()` of buffers */
   size_t nodes;
-  size_t tables;              /* 1 where the LM head is tied to the embedding, else 2 */
-  size_t chunk;               /* rows of the largest chunk of the embedding and the LM head */
-  double hidden_bytes;        /* f32 activations of one sequence */
-  double model_bytes;         /* all weights in the source's type */
-  double table_bytes;         /* the embedding, or an LM head of its own */
-  double layers_bytes;        /* all but embedding and LM head */
-  bool coded_tables;          /* one at least */
+  size_t tables;                    /* 1 where the LM head is tied to the embedding, else 2 */
+  size_t chunk;                     /* rows of the largest chunk of the embedding and the LM head */
+  double hidden_bytes;              /* f32 activations of one sequence */
+  double model_bytes;               /* all weights in the source's type */
+  double table_bytes;               /* the embedding, or an LM head of its own */
+  double layers_bytes;              /* all but embedding and LM head */
+  bool coded_embedding, coded_head; /* in the packed model; one table may be both */
   double packed_tables_bytes; /* embedding and LM head in the packed model: a tied table once */
   double packed_table_bytes;  /* the larger of them */
   double packed_chunk_bytes;  /* the largest chunk of them */

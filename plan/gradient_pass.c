@@ -5,7 +5,6 @@
 #include "pass/kept_inputs.h"
 #include "pass/layers.h"
 #include "pass/loss_divergence.h"
-#include "pass/table_rows.h"
 
 /* Scratch of the CPU's attention: packed copies of K and V, backward also of their gradients, and
  * partial sums of dQ. */
@@ -47,10 +46,12 @@ sb_plan_pass sb_plan_pass_of(const sb_plan_basis *b, const sb_plan_pass_needs *n
                     .wave = sb_plan_wave(b->setup, n->local, b->hidden_bytes * states)};
   const sb_wave_sizes w = sb_plan_wave_sizes(b, p.wave);
   p.waves = sb_max_size(sb_div_up(p.local, p.wave), 1);
-  p.prepared = sb_plan_layer_bytes(b) + (double)sb_vocab_bytes(&w, &(sb_vocab_needs){.head = true});
-  if (b->coded_tables)
-    p.prepared += (double)sb_table_rows_bytes(&b->backend, &b->setup->blocking,
-                                              b->sizes.arch->config.hidden, b->chunk);
+  const sb_vocab_needs vocabulary = {.head = true,
+                                     .teacher = n->divergence,
+                                     .coded_embedding = b->coded_embedding,
+                                     .coded_head = b->coded_head,
+                                     .codes = n->codes};
+  p.prepared = sb_plan_layer_bytes(b) + (double)sb_vocab_bytes(&w, &vocabulary);
   p.inputs = input_bytes(&w, n);
   p.activations =
       (double)sb_layers_bytes(&w, n->backward, b->setup->reorder == SB_REORDER_INDEXED) +

@@ -23,6 +23,7 @@ typedef struct sb_plan_pass_needs {
   bool divergence; /* the loss is that from the source weights */
   bool backward;   /* else forward only, which keeps the inputs of one layer */
   bool gradients;  /* of matrices */
+  bool codes;      /* the pass goes through the packed model, else through the source */
 } sb_plan_pass_needs;
 
 /* Memory that rounding takes, too: a prepared layer; the scratch of the processor's attention. */

@@ -33,7 +33,8 @@ static double order_bytes(const sb_plan_basis *b) {
 sb_plan_held sb_plan_held_of(const sb_plan_basis *b) {
   const sb_plan_setup *s = b->setup;
   const size_t channels =
-      b->sizes.channels + (b->coded_tables ? b->tables * s->arch->config.hidden : 0);
+      b->sizes.channels +
+      (b->coded_embedding || b->coded_head ? b->tables * s->arch->config.hidden : 0);
   const double unit = (double)(s->blocking.rows * b->sizes.layer.widest * sb_dtype_size(s->source));
   sb_plan_held h = {.parameters = b->model_bytes / (double)s->ranks + (s->ranks > 1 ? unit : 0.0),
                     .slots = s->ranks > 1 ? 2.0 * b->group_bytes : 0.0,

@@ -43,10 +43,11 @@ static void count_memory(const sb_plan_basis *b, sb_plan_round *out) {
   const sb_wave_sizes wave = sb_plan_wave_sizes(b, sb_max_size(out->local, 1));
   out->prepared = 2.0 * sb_plan_layer_bytes(b);
   out->inputs = (double)sb_layerwise_state_bytes(&wave);
-  out->activations = (double)sb_layerwise_bytes(&wave, s->reorder == SB_REORDER_INDEXED) +
-                     sb_plan_attention_bytes(b, false) +
-                     (double)sb_gptq_transform_bytes(s->blocking.code_kind, &b->backend, s->seqlen,
-                                                     b->sizes.layer.widest);
+  out->activations =
+      (double)sb_layerwise_bytes(&wave, s->reorder == SB_REORDER_INDEXED, b->coded_embedding) +
+      sb_plan_attention_bytes(b, false) +
+      (double)sb_gptq_transform_bytes(s->blocking.code_kind, &b->backend, s->seqlen,
+                                      b->sizes.layer.widest);
   sb_backend types = b->backend;
   const sb_moments_setup moments = {.backend = &types,
                                     .seqlen = s->seqlen,

@@ -39,7 +39,8 @@ sb_plan_tune sb_plan_tune_of(const sb_plan_basis *b, const sb_plan_packed *packe
                                                       .learnt = out.local,
                                                       .divergence = true,
                                                       .backward = true,
-                                                      .gradients = true});
+                                                      .gradients = true,
+                                                      .codes = true});
   out.scales = (double)sb_scales_bytes(&b->sizes, s->tune.trained) +
                (double)sb_scale_gradients_bytes(&b->sizes, s->tune.trained);
   out.bytes = packed->model + out.pass.bytes + out.scales;

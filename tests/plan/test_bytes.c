@@ -260,29 +260,32 @@ static void scales(void **state) {
 
 /* A plan for the golden model at hand, on this world. */
 static sb_plan_setup plan_of(const golden *g, sb_reorder reorder) {
-  return (sb_plan_setup){.arch = &g->model->arch,
-                         .source = g->model->dtypes[0],
-                         .ranks = (size_t)world.size,
-                         .ranks_per_node = (size_t)world.size,
-                         .threads = 1,
-                         .blocking = g->model->blocking,
-                         .reorder = reorder,
-                         .fitted = true,
-                         .seqlen = 48,
-                         .input_bytes = whole.activation_bytes};
+  return (sb_plan_setup){
+      .arch = &g->model->arch,
+      .source = g->model->dtypes[0],
+      .ranks = (size_t)world.size,
+      .ranks_per_node = (size_t)world.size,
+      .threads = 1,
+      .blocking = g->model->blocking,
+      .reorder = reorder,
+      .fitted = true,
+      .seqlen = 48,
+      .input_bytes = whole.activation_bytes,
+      .tables.bits = {g->model->tables[0].coded ? 4 : 0, g->model->tables[1].coded ? 4 : 0}};
 }
 
 /* Passes as plan sums them, of two sequences, against sb_pass_create: forward alone, backward, by
- * divergence, in indexed orders. Rank 0 is a busiest one. */
+ * divergence, in indexed orders, with widths of embedding and head. Rank 0 is a busiest one. */
 static void passes(void **state) {
   (void)state;
-  for (unsigned i = 0; i < 8; i++) {
+  for (unsigned i = 0; i < 16; i++) {
     golden_setup setup = whole;
     golden g;
     sb_orders orders = {0};
     const bool indexed = (i & 4) != 0;
     setup.gradients = (i & 1) != 0;
     setup.divergence = (i & 2) != 0;
+    setup.tables = (i & 8) != 0;
     if (indexed) setup.orders = indexed_orders(setup.name, &orders);
     golden_open(&g, &setup);
     const sb_plan_setup plan = plan_of(&g, indexed ? SB_REORDER_INDEXED : SB_REORDER_NONE);
@@ -343,18 +346,20 @@ static void kept_states(void **state) {
 }
 
 /* Sequences that go through layer after layer, and the layer they go through. */
-static void layerwise(void **state) {
-  (void)state;
+static void check_layerwise(bool tables) {
   golden g;
   sb_layerwise *made = NULL;
   sb_device_layer *prepared = NULL;
-  golden_open(&g, &whole);
+  golden_setup setup = whole;
+  setup.tables = tables;
+  golden_open(&g, &setup);
   const sb_plan_setup plan = plan_of(&g, SB_REORDER_NONE);
   const sb_plan_basis basis = sb_plan_basis_of(&plan);
   const sb_wave_sizes wave = sb_plan_wave_sizes(&basis, sb_plan_local(&plan, 2));
   size_t before = sb_test_live_bytes();
   EXPECT_OK(sb_layerwise_create(g.model, g.backend, &g.sequences, &made));
-  compare("layerwise", sb_layerwise_state_bytes(&wave) + sb_layerwise_bytes(&wave, false) + 1024,
+  compare("layerwise",
+          sb_layerwise_state_bytes(&wave) + sb_layerwise_bytes(&wave, false, tables) + 1024,
           sb_test_live_bytes() - before, 2048);
   before = sb_test_live_bytes();
   EXPECT_OK(sb_device_layer_create(g.model, g.backend, false, &prepared));
@@ -363,6 +368,12 @@ static void layerwise(void **state) {
   sb_device_layer_free(&prepared);
   sb_layerwise_free(&made);
   golden_close(&g);
+}
+
+static void layerwise(void **state) {
+  (void)state;
+  check_layerwise(false);
+  check_layerwise(true);
   all_ranks_passed();
 }
 
