@@ -70,9 +70,13 @@ done:
 size_t sb_table_stats_bytes(const sb_arch *arch, const sb_blocking *blocking, bool whole) {
   const size_t h = arch->config.hidden, vocab = arch->config.vocab,
                count = sb_grams_count(h, triangle_width(h, blocking, whole));
-  /* the second use's sums become moments last */
-  return sizeof(sb_table_stats) + count * (SB_TABLE_USES * sizeof(sb_exact) + sizeof(double)) +
-         vocab * (sizeof(sb_exact) + sizeof(uint64_t) + sizeof(float));
+  /* one use's moments beside the sums of both; at the end, tokens are counted beside the rows */
+  const size_t uses = SB_TABLE_USES,
+               early =
+                   count * (uses * sizeof(sb_exact) + sizeof(double)) + vocab * sizeof(sb_exact),
+               late = count * uses * sizeof(double) +
+                      vocab * (sizeof(sb_exact) + sizeof(uint64_t) + uses * sizeof(float));
+  return sizeof(sb_table_stats) + sb_max_size(early, late);
 }
 
 static void release_sums(sb_table_stats *t) {

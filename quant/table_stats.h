@@ -41,8 +41,9 @@ typedef struct sb_table_stats sb_table_stats;
  * model outlives the result; the backend, until sb_table_stats_finish. SB_ERR_MEMORY. Local. */
 sb_status sb_table_stats_create(const sb_model *model, sb_backend *backend, size_t seqlen,
                                 bool whole, sb_table_stats **out);
-/* Bytes that the calls of this file take at most where host and device are one. With h channels and
- * a vocabulary of V, where `whole`: 16 h^2 until sb_table_stats_finish, then 8 h^2; 28 V. Pure. */
+/* Bytes that the calls of this file take at most where host and device are one, passes left out.
+ * With h channels, where `whole`: 16 h^2 while they listen, 20 h^2 as sums become moments, then
+ * 8 h^2. Pure. */
 size_t sb_table_stats_bytes(const sb_arch *arch, const sb_blocking *blocking, bool whole);
 void sb_table_stats_free(sb_table_stats **stats);
 
