@@ -19,20 +19,27 @@ typedef struct heard {
   double *table;      /* [vocab, hidden] gradient of the embedding, all sequences added */
 } heard;
 
+static void fetch(const heard *a, sb_stream stream, float *to, const void *from, size_t count) {
+  sb_backend *b = a->g->backend;
+  EXPECT_OK(b->op->download(b, stream, to, from, count * sizeof *to));
+  EXPECT_OK(b->op->sync(b, stream));
+}
+
 static sb_status hear_head(void *context, sb_stream stream, const sb_head_use *use) {
   heard *a = context;
   const size_t count = T * a->g->model->config.hidden;
-  (void)stream;
-  for (size_t v = 0; v < use->rows; v++) EXPECT(use->dlogits[(T - 1) * use->rows + v] == 0.0f);
-  if (use->first_row == 0) memcpy(a->x + a->states++ * count, use->states, count * sizeof(float));
+  float *last = calloc(use->rows, sizeof *last);
+  fetch(a, stream, last, use->dlogits + (T - 1) * use->rows, use->rows);
+  for (size_t v = 0; v < use->rows; v++) EXPECT(last[v] == 0.0f);
+  free(last);
+  if (use->first_row == 0) fetch(a, stream, a->x + a->states++ * count, use->states, count);
   return SB_OK;
 }
 
 static sb_status hear_embedding(void *context, sb_stream stream, const sb_embedding_use *use) {
   heard *a = context;
   const size_t count = T * a->g->model->config.hidden;
-  (void)stream;
-  memcpy(a->dx + a->dxs++ * count, use->dx, count * sizeof(float));
+  fetch(a, stream, a->dx + a->dxs++ * count, use->dx, count);
   return SB_OK;
 }
 
@@ -40,9 +47,11 @@ static sb_status parameter(void *context, sb_stream stream, size_t tensor, size_
                            size_t rows, const float *g) {
   heard *a = context;
   const size_t h = a->g->model->config.hidden;
-  (void)stream;
   if (a->g->model->arch.tensors[tensor].role != SB_ROLE_EMBED) return SB_OK;
-  for (size_t i = 0; i < rows * h; i++) a->table[first_row * h + i] += (double)g[i];
+  float *rows_of_g = calloc(rows * h, sizeof *rows_of_g);
+  fetch(a, stream, rows_of_g, g, rows * h);
+  for (size_t i = 0; i < rows * h; i++) a->table[first_row * h + i] += (double)rows_of_g[i];
+  free(rows_of_g);
   return SB_OK;
 }
 
@@ -234,8 +243,10 @@ static void equal_plain_sums(void **state) {
   scratch_begin();
   check_alone("f32-single", true, (size_t)1 << 30);
   check_alone("gqa-tied", false, 1); /* one sequence at a time */
+#ifndef SB_TEST_ON_CUDA              /* minutes on the stand-in */
   check_alone(wide_make("gqa-tied"), true, (size_t)1 << 30);
   check_alone(wide_make("mha-untied"), false, (size_t)1 << 30);
+#endif
   scratch_end();
   all_ranks_passed();
 }
