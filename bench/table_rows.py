@@ -3,6 +3,7 @@
 head are rounded to widths chosen by block.
 
     bench/table_rows.py MODEL CALIB OTHER [--widths 3,4,5,6] [--rules ...]
+    bench/table_rows.py MODEL CALIB OTHER --made FOLDER ...
 
 MODEL is a Hugging Face folder whose head is its embedding; CALIB and OTHER are
 files of uint16 tokens.  All in PyTorch, nothing of shardbits: the statistics of
@@ -19,6 +20,9 @@ token v among N, V in the vocabulary:
 
 RULE:half mixes the head's row weights, the means of p (1 - p), with their own
 mean in the same way; RULE:root takes their roots.
+
+With --made nothing is rounded: FOLDERs are models made from MODEL, as shardbits
+export writes them.
 
 Printed is a Markdown table of the loss on OTHER, nats per token, above that of
 the source weights: of all targets; of the tenth whose token, as a target or as
@@ -135,7 +139,7 @@ class Table:
 
 
 class Grid:
-    """Grids of groups, one per row of `w`, of `bits` [rows, 1] as kernels/shared/grid.h has them."""
+    """Grids of groups, one per row of `w`, of `bits` [rows, 1] (kernels/shared/grid.h)."""
 
     def __init__(self, w, bits):
         low, high = w.amin(1, keepdim=True).clamp(max=0), w.amax(1, keepdim=True).clamp(min=0)
@@ -205,6 +209,57 @@ def by_rarity(rise, tokens, rare):
     return rise[rare].mean(), error, rise[~rare].mean()
 
 
+class Rarity:
+    """Places of other text by how rare their tokens are in the calibration."""
+
+    def __init__(self, counts, source, other):
+        self.source = source
+        self.targets, self.inputs = other[:, 1:].flatten(), other[:, :-1].flatten()
+        self.rare = rarest_tenth(counts[self.targets])
+        self.rare_inputs = rarest_tenth(counts[self.inputs])
+        print("Loss %.4f on %d targets, %.2f of the rarest tenth, whose tokens calibration has up "
+              "to %d times.\n" % (source.mean(), len(self.targets), source.flatten()[self.rare].mean(),
+                               counts[self.targets][self.rare].max()))
+        print("| | rise of the loss | rarest targets | other targets | at rarest inputs | "
+              "at other inputs |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+
+    def row(self, label, losses):
+        rise = (losses - self.source).flatten()
+        cells = [*by_rarity(rise, self.targets, self.rare),
+                 *by_rarity(rise, self.inputs, self.rare_inputs)]
+        print("| %s | %.4f | %.4f ± %.4f | %.4f | %.4f ± %.4f | %.4f |" %
+              (label, rise.mean(), *cells), flush=True)
+
+
+def open_model(folder, args):
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16 if args.bf16 else torch.float32)
+    return model.eval().requires_grad_(False)
+
+
+def weigh_rules(table, calib, counts, other, rarity, args):
+    """A row for each width and rule."""
+    if args.cache and os.path.exists(args.cache):
+        head, embedding, variances = torch.load(args.cache)
+    else:
+        head, embedding, variances = table.measure(calib, args.weigh)
+        if args.cache:
+            torch.save((head, embedding, variances), args.cache)
+    moments = variances.mean() * head + embedding / table.rows
+    costs = table.row_costs(head), table.row_costs(embedding)
+    for width in args.widths.split(","):
+        for rule in args.rules.split(","):
+            of_embedding, of_head = (rule + ":").split(":")[:2]
+            c = table.block_costs(*costs, smoothed(of_head, variances.double()),
+                                  share(of_embedding, counts))
+            chosen = choose(c, float(width))
+            if rule == "uniform":
+                chosen = np.full_like(chosen, round(float(width)))
+            rarity.row("%.2f bits, %s" % (chosen.mean(), rule),
+                       table.losses(table.compensated(chosen, moments), other))
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -216,50 +271,26 @@ def main():
     ap.add_argument("--seqlen", type=int, default=512)
     ap.add_argument("--widths", default="3,4,5,6", help="mean bits of a code")
     ap.add_argument("--rules", default="uniform,counted,one,half")
+    ap.add_argument("--made", nargs="+", default=[], metavar="FOLDER",
+                    help="measure these models instead (one table for embedding and head)")
     ap.add_argument("--block", type=int, default=128)
     ap.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     ap.add_argument("--weigh", action="store_true",
                     help="states count by the variance of what they predict, 1 - sum of p^2")
     ap.add_argument("--cache", help="file for the statistics")
     args = ap.parse_args()
-    model = AutoModelForCausalLM.from_pretrained(
-        args.model, dtype=torch.bfloat16 if args.bf16 else torch.float32)
-    model.eval().requires_grad_(False)
-    table = Table(model, args.block)
+    table = Table(open_model(args.model, args), args.block)
     calib, other = (windows(path, count, args.seqlen)
                     for path, count in ((args.calib, args.seqs), (args.other, args.others)))
-    if args.cache and os.path.exists(args.cache):
-        head, embedding, variances = torch.load(args.cache)
-    else:
-        head, embedding, variances = table.measure(calib, args.weigh)
-        if args.cache:
-            torch.save((head, embedding, variances), args.cache)
     counts = torch.bincount(calib.flatten(), minlength=table.rows).double()
-    moments = variances.mean() * head + embedding / table.rows
-    costs = table.row_costs(head), table.row_costs(embedding)
-    source = table.losses(table.weights, other)
-    targets, inputs = other[:, 1:].flatten(), other[:, :-1].flatten()
-    rare, rare_inputs = rarest_tenth(counts[targets]), rarest_tenth(counts[inputs])
-    print("%d calibration tokens, which have %.0f%% of the vocabulary; loss %.4f on %d targets, %.2f "
-          "of the rarest tenth, whose tokens calibration has up to %d times\n" %
-          (calib.numel(), 100 * (counts > 0).double().mean(), source.mean(), len(targets),
-           source.flatten()[rare].mean(), counts[targets][rare].max()))
-    print("| mean bits | rows weighed by | rise of the loss | rarest targets | other targets | "
-          "at rarest inputs | at other inputs |")
-    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    for width in args.widths.split(","):
-        for rule in args.rules.split(","):
-            of_embedding, of_head = (rule + ":").split(":")[:2]
-            c = table.block_costs(*costs, smoothed(of_head, variances.double()),
-                                  share(of_embedding, counts))
-            chosen = choose(c, float(width))
-            if rule == "uniform":
-                chosen = np.full_like(chosen, round(float(width)))
-            rise = table.losses(table.compensated(chosen, moments), other) - source
-            cells = [*by_rarity(rise.flatten(), targets, rare),
-                     *by_rarity(rise.flatten(), inputs, rare_inputs)]
-            print("| %.2f | %s | %.4f | %.4f ± %.4f | %.4f | %.4f ± %.4f | %.4f |" %
-                  (chosen.mean(), rule, rise.mean(), *cells), flush=True)
+    print("%d tokens of calibration, with %.1f%% of the vocabulary." %
+          (calib.numel(), 100 * (counts > 0).double().mean()))
+    rarity = Rarity(counts, table.losses(table.weights, other), other)
+    for folder in args.made:
+        made = Table(open_model(folder, args), args.block)
+        rarity.row(os.path.basename(folder.rstrip("/")), made.losses(made.weights, other))
+    if not args.made:
+        weigh_rules(table, calib, counts, other, rarity, args)
 
 
 if __name__ == "__main__":
