@@ -65,6 +65,7 @@ static sb_plan_setup setup_of(const request *r, const sb_config *config, const s
                 .seqs = q->round_seqs,
                 .factor = q->factor,
                 .refine = q->refine,
+                .table_refine = sb_quantize_table_refine(q),
                 .times = sb_quantize_roundings(q)},
       .tune = {.seqs = q->tune_seqs,
                .epochs = (size_t)q->tune_epochs,

@@ -135,6 +135,9 @@ static void print_round(const sb_plan *plan, const sb_plan_sheet *to) {
                                                     : "and their factors, spread over all ranks");
   sb_plan_row(to, "block_rows", "block rows", round->block_rows,
               "on their way, of matrices that share an input");
+  if (round->tables > 0)
+    sb_plan_row(to, "round_tables", "or for tables", round->tables,
+                "in place of the last five, before: moments, and a chunk's block rows");
 }
 
 static void print_tune(const sb_plan *plan, const sb_plan_sheet *to) {

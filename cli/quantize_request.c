@@ -80,6 +80,14 @@ static bool needs_tokens(const sb_quantize_request *r) {
          r->tune_seqs > 0;
 }
 
+bool sb_quantize_fits_tables(const sb_quantize_request *r) {
+  return r->grid == SB_GRID_FITTED || r->codes == SB_CODES_TRELLIS;
+}
+
+int sb_quantize_table_refine(const sb_quantize_request *r) {
+  return r->codes == SB_CODES_TRELLIS ? SB_REFINE_PASSES : r->refine;
+}
+
 sb_code_kind sb_quantize_code_kind(const sb_quantize_request *r) {
   static const sb_code_kind trellises[] = {[SB_TRELLIS_STATES_12] = SB_TRELLIS_12,
                                            [SB_TRELLIS_STATES_14] = SB_TRELLIS_14,

@@ -131,6 +131,12 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  * the message. Pure. */
 sb_status sb_quantize_settle(sb_quantize_request *request, const char *command, bool calibrates);
 
+/* Whether their grids are fitted: where those of layers are, and where layers have none. Pure. */
+bool sb_quantize_fits_tables(const sb_quantize_request *request);
+/* Passes of refining for embedding and LM head, whose codes are on grids where those of layers are
+ * a trellis', too. Pure. */
+int sb_quantize_table_refine(const sb_quantize_request *request);
+
 /* The kind of codes that a settled request asks for. Pure. */
 sb_code_kind sb_quantize_code_kind(const sb_quantize_request *request);
 

@@ -25,11 +25,6 @@ static bool any_coded(const sb_model *m) {
   return m->tables[0].coded || m->tables[1].coded;
 }
 
-/* Grids of tables are fitted where those of layers are, and where layers have none. */
-static bool fits(const sb_quantize_request *r) {
-  return r->grid == SB_GRID_FITTED || r->codes == SB_CODES_TRELLIS;
-}
-
 /* What compensated rounding of tables goes by, where their widths did not need it. */
 static sb_status measure(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
@@ -45,7 +40,7 @@ static sb_status measure(sb_quantize_run *u) {
                                     sb_progress_ticker(), &u->table_stats);
     sb_model_return_bits(u->model, &kept);
   }
-  if (fits(r)) SB_THEN(sb_table_stats_fit(u->table_stats, u->model));
+  if (sb_quantize_fits_tables(r)) SB_THEN(sb_table_stats_fit(u->table_stats, u->model));
   sb_progress_end();
   SB_TRY(status);
   sb_log_phase("tables", sb_span_seconds(&phase), u->backend->gemm_flops,
@@ -97,7 +92,7 @@ static sb_status choose(sb_quantize_run *u) {
                                         .min_bits = layers.min_bits,
                                         .max_bits = layers.max_bits,
                                         .scope = layers.scope,
-                                        .fitted = fits(r),
+                                        .fitted = sb_quantize_fits_tables(r),
                                         .statistics = r->quantizer == SB_QUANTIZER_GPTQ,
                                         .activation_bytes =
                                             sb_common_activation_bytes(&r->common, u->backend),

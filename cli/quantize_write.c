@@ -60,6 +60,8 @@ sb_gptq_options sb_quantize_gptq_options(const sb_quantize_run *u, char checkpoi
   return (sb_gptq_options){.damping = 0.01,
                            .fitted = r->grid == SB_GRID_FITTED,
                            .refine = r->refine,
+                           .table_fitted = sb_quantize_fits_tables(r),
+                           .table_refine = sb_quantize_table_refine(r),
                            .factor = r->factor,
                            .tables = u->table_stats,
                            .checkpoint = r->checkpoint ? checkpoint : NULL,

@@ -27,9 +27,11 @@ static double gpu_bytes(const sb_plan_basis *b, const sb_footprint *f) {
   const sb_plan_round *r = &f->round;
   const double search = f->search.pass.bytes - f->search.pass.reference,
                moments = r->factor == SB_FACTOR_REPLICATED ? r->moments : 0.0,
-               round = b->setup->round.gptq
-                           ? r->prepared + r->inputs + r->activations + r->block_rows + moments
-                           : 0.0,
+               round =
+                   b->setup->round.gptq
+                       ? fmax(r->prepared + r->inputs + r->activations + r->block_rows + moments,
+                              r->tables)
+                       : 0.0,
                tune = f->tune.pass.bytes + f->tune.scales;
   if (b->setup->gpus_per_node == 0) return 0.0;
   return (f->group_bytes + fmax(fmax(search, round), tune)) * (double)sb_plan_gpu_ranks(b->setup);

@@ -4,6 +4,7 @@
 #include "pass/layerwise.h"
 #include "plan/gradient_pass.h"
 #include "quant/gptq.h"
+#include "quant/gptq_tables.h"
 #include "quant/round_stack.h"
 
 /* Sums over the inputs (n channels) and matrices (rows x n) of the whole model. */
@@ -61,6 +62,25 @@ static void count_memory(const sb_plan_basis *b, sb_plan_round *out) {
   out->block_rows = (double)stack_bytes(b);
 }
 
+/* Tables are rounded before layers, in memory that is given back. */
+static void count_tables(const sb_plan_basis *b, size_t room, sb_plan_round *out) {
+  const sb_plan_setup *s = b->setup;
+  const double h = (double)s->arch->config.hidden, vocab = (double)s->arch->config.vocab;
+  const int refine = s->round.table_refine;
+  sb_backend types = b->backend;
+  for (size_t i = 0; i < b->tables; i++) {
+    if (s->tables.bits[i] == 0) continue;
+    const sb_factor_mode factor = sb_moments_settle(s->round.factor, s->arch->config.hidden, room);
+    const double flops = vocab * h * h / (double)s->ranks;
+    out->tables =
+        (double)sb_gptq_tables_bytes(&b->sizes, &types, b->chunk, factor, refine > 0, s->threads);
+    out->factor_flops +=
+        h * h * h * (factor == SB_FACTOR_REPLICATED ? 4.0 / 3.0 : 2.0 / 3.0 / (double)s->ranks);
+    out->rounding_flops += flops;
+    if (refine > 0) out->refine_flops += 2.0 * flops * (1.0 + refine);
+  }
+}
+
 static void count_work(const sb_plan_basis *b, const sb_plan_packed *packed, sb_plan_round *out) {
   const sb_plan_setup *s = b->setup;
   const sums z = sums_of(s->arch);
@@ -83,10 +103,12 @@ sb_plan_round sb_plan_round_of(const sb_plan_basis *b, const sb_plan_packed *pac
   out.bytes = packed->model + out.candidates;
   if (!s->round.gptq) return out; /* to nearest, a block row at a time */
   out.local = sb_plan_local(s, s->round.seqs);
-  out.factor = sb_moments_settle(s->round.factor, b->sizes.layer.widest,
-                                 s->round.moment_room ? s->round.moment_room : SB_MOMENT_HOST_ROOM);
+  const size_t room = s->round.moment_room ? s->round.moment_room : SB_MOMENT_HOST_ROOM;
+  out.factor = sb_moments_settle(s->round.factor, b->sizes.layer.widest, room);
   count_memory(b, &out);
-  out.bytes += out.prepared + out.inputs + out.activations + out.moments + out.block_rows;
   count_work(b, packed, &out);
+  count_tables(b, room, &out);
+  const double layers = out.prepared + out.inputs + out.activations + out.moments + out.block_rows;
+  out.bytes += layers > out.tables ? layers : out.tables;
   return out;
 }

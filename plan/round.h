@@ -13,9 +13,10 @@ typedef struct sb_plan_round {
   double activations;    /* one sequence in one layer, forward */
   double moments;        /* second moments of a layer's inputs, and their factors */
   double block_rows;     /* of the matrices that share an input, on their way to codes */
+  double tables;         /* embedding and LM head on their way to codes; before the layers */
   double candidates;     /* of a search for trellis codes: the best so far, packed, and what the
                             source weights predict */
-  double bytes;          /* sum, with the packed model and without its slots */
+  double bytes; /* sum, of tables or of layers, with the packed model and without its slots */
 
   double sent;           /* bytes: the model, the packed one, second moments */
   double flops;          /* two forward passes without the LM head */

@@ -46,8 +46,9 @@ typedef struct sb_plan_setup {
     size_t seqs;
     sb_factor_mode factor;
     size_t moment_room; /* sb_moments_room; 0: a processor's */
-    int refine;         /* passes */
-    size_t times;       /* that the model is rounded: alloc/allocate_trellis.h; else 1 */
+    int refine;         /* passes over layers, and over tables */
+    int table_refine;
+    size_t times; /* that the model is rounded: alloc/allocate_trellis.h; else 1 */
   } round;
   struct {
     size_t seqs, batch; /* no scales are trained where seqs is 0 */

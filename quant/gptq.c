@@ -241,6 +241,20 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
                         sb_device_layer_create(w->coded, w->backend, false, &w->coded_layer));
 }
 
+static sb_gptq_tables tables_of(const work *w) {
+  const sb_gptq_options *o = w->options;
+  return (sb_gptq_tables){.source = w->source,
+                          .coded = w->coded,
+                          .backend = w->backend,
+                          .stats = o->tables,
+                          .damping = o->damping,
+                          .fitted = o->table_fitted,
+                          .refine = o->table_refine,
+                          .factor = o->factor,
+                          .checkpoint = w->checkpoint,
+                          .done = w->stats->resumed_tables};
+}
+
 /* What rounded layers depend on; `source` has its bits. Collective. */
 static sb_status make_key(work *w, const sb_sequences *calibration) {
   const sb_gptq_options *options = w->options;
@@ -258,7 +272,8 @@ static sb_status make_key(work *w, const sb_sequences *calibration) {
   sb_key_add(key, "refine", "--refine", "%d", options->refine);
   sb_key_add(key, "factor", "--factor", "%s", sb_factor_mode_names[options->factor]);
   sb_key_add_real(key, "damping", "damping", options->damping);
-  return sb_gptq_tables_key(m, options->tables, key);
+  const sb_gptq_tables tables = tables_of(w);
+  return sb_gptq_tables_key(&tables, key);
 }
 
 /* ---- all layers ---- */
@@ -295,16 +310,7 @@ static sb_status run_tables(work *w) {
   for (size_t g = 0; g < m->groups; g++)
     if (g < m->layer_first || g >= m->layer_first + m->config.layers) SB_TRY(copy_group(w, g));
   SB_SPAN_INTO(&w->stats->table_seconds, SB_TRACE_PHASE, "round tables", SB_TRACE_NONE);
-  sb_gptq_tables tables = {.source = m,
-                           .coded = w->coded,
-                           .backend = w->backend,
-                           .stats = w->options->tables,
-                           .damping = w->options->damping,
-                           .fitted = w->options->fitted,
-                           .refine = w->options->refine,
-                           .factor = w->options->factor,
-                           .checkpoint = w->checkpoint,
-                           .done = w->stats->resumed_tables};
+  sb_gptq_tables tables = tables_of(w);
   const sb_status status = sb_gptq_tables_round(&tables);
   w->stats->repaired += tables.repair.repaired;
   w->stats->dead += tables.repair.dead;

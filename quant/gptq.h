@@ -27,7 +27,9 @@ typedef struct sb_gptq_options {
   double damping; /* added to second moments, as a share of the mean diagonal; 0.01 is usual */
   bool fitted;    /* grids are fitted (kernels/shared/grid.h) */
   int refine; /* passes of coordinate descent; 0: none, and no memory for them. It moves levels of
-                 grids: layers in trellis codes have none, whatever this is */
+                 grids: trellis codes have none, whatever this is */
+  bool table_fitted; /* the same for coded tables, which are always on grids */
+  int table_refine;
   sb_factor_mode factor;
   const sb_table_stats *tables; /* finished, of the whole moments: by which coded tables are
                                    rounded; or NULL, and they are rounded to nearest */

@@ -7,6 +7,7 @@
 #include "pass/group_walk.h"
 #include "quant/encode.h"
 #include "quant/gptq_input.h"
+#include "quant/round_stack.h"
 
 typedef struct work {
   sb_gptq_tables *t;
@@ -23,23 +24,49 @@ static sb_status moments_of(const sb_model *m, const sb_table_stats *stats, cons
   return SB_OK;
 }
 
-sb_status sb_gptq_tables_key(const sb_model *source, const sb_table_stats *stats, sb_key *key) {
+sb_status sb_gptq_tables_key(const sb_gptq_tables *t, sb_key *key) {
   static const char meaning[] = "measurement of embedding and head (--calib, --seqs)";
+  const sb_model *source = t->source;
   const size_t n = source->config.hidden;
   uint64_t hash = 0;
   sb_status status = SB_OK;
-  for (size_t i = 0; i < source->table_count && stats && status == SB_OK; i++) {
+  for (size_t i = 0; i < source->table_count && t->stats && status == SB_OK; i++) {
     double *h = NULL;
     if (!source->tables[i].coded) continue;
-    status = moments_of(source, stats, &source->tables[i], &h);
+    status = moments_of(source, t->stats, &source->tables[i], &h);
     if (status == SB_OK) hash = XXH64(h, n * n * sizeof *h, hash);
     sb_free(&h);
   }
+  if (sb_gptq_table_groups(source) > 0)
+    sb_key_add(key, "table_rounding", "rounding of embedding and head (--grid, --refine)",
+               "%s grids, %d passes", t->fitted ? "fitted" : "plain", t->refine);
   if (hash != 0)
     sb_key_add_hash(key, "tables", meaning, hash);
   else
     sb_key_add(key, "tables", meaning, SB_KEY_NONE);
   return sb_world_agree(source->world, status);
+}
+
+/* A rank has whole block rows of a chunk. */
+static size_t stack_bytes(const sb_sizes *z, size_t chunk, bool refined) {
+  const size_t count = sb_div_up(sb_div_up(chunk, z->blocking.rows), z->ranks);
+  const sb_round_setup setup = {.rows = sb_min_size(count * z->blocking.rows, chunk),
+                                .count = count,
+                                .cols = z->arch->config.hidden,
+                                .block_cols = z->blocking.cols,
+                                .code_kind = SB_GRID_ASYMMETRIC,
+                                .refine = refined};
+  return sb_round_stack_bytes(&setup) + count * sizeof(sb_encode_row);
+}
+
+size_t sb_gptq_tables_bytes(const sb_sizes *z, sb_backend *types, size_t chunk,
+                            sb_factor_mode factor, bool refined, int threads) {
+  const size_t h = z->arch->config.hidden;
+  const sb_moments_setup moments = {.width = h, .backend = types, .keep = refined, .mode = factor};
+  const size_t given = h * h * sizeof(double),
+               factors = sb_moments_factor_bytes(&moments, z, threads),
+               rows = stack_bytes(z, chunk, refined);
+  return sb_moments_bytes(&moments, z) + sb_max_size(given, sb_max_size(factors, rows));
 }
 
 /* Collective. */

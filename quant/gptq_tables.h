@@ -18,6 +18,7 @@
 #include "io/key.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/sizes.h"
 #include "quant/gptq_checkpoint.h"
 #include "quant/moments.h"
 #include "quant/table_stats.h"
@@ -38,13 +39,16 @@ typedef struct sb_gptq_tables {
 } sb_gptq_tables;
 
 /* Rounds the chunks of all coded tables, but for those that are done, into the store of the coded
- * model, and saves each. Collective; all ranks fail together. Memory: the moments of one input of
- * `hidden` channels, h (sb_moments_bytes, sb_moments_factor_bytes), 8 h^2 bytes before they are
- * factorised, and a stack of the rank's rows of a chunk (quant/round_stack.h). */
+ * model, and saves each. Collective; all ranks fail together. Memory: sb_gptq_tables_bytes. */
 sb_status sb_gptq_tables_round(sb_gptq_tables *work);
+/* Bytes that it takes at most by statistics, where host and device are one: the moments of an input
+ * of as many channels as the model is wide, h (quant/moments.h); and 8 h^2 while they are given, or
+ * what factorising them takes, or the rank's rows of a chunk (quant/round_stack.h). `chunk`: rows
+ * of the largest chunk; `factor` is settled; of the backend its types are read. Pure. */
+size_t sb_gptq_tables_bytes(const sb_sizes *sizes, sb_backend *types, size_t chunk,
+                            sb_factor_mode factor, bool refined, int threads);
 
-/* Adds the moments of the coded tables of `source`, or that there are none. SB_ERR_MEMORY.
- * Collective. */
-sb_status sb_gptq_tables_key(const sb_model *source, const sb_table_stats *stats, sb_key *key);
+/* Adds what rounded tables depend on beside model, bits and damping. SB_ERR_MEMORY. Collective. */
+sb_status sb_gptq_tables_key(const sb_gptq_tables *work, sb_key *key);
 
 #endif

@@ -4,6 +4,7 @@
 #include "alloc/core.h"
 #include "kernels/shared/grid_types.h"
 #include "plan/footprint.h"
+#include "quant/encode.h"
 
 #include "base/memory.h"
 #include "tests/plan/arch_fixture.h"
@@ -287,6 +288,36 @@ static void rounding(void **state) {
   near(f.round.moments, 16 * squares + 8 * i * i);
 }
 
+/* Embedding and head of 128256 rows: 8 MiB chunks of 8192, whose factors are one rank's. */
+static void rounding_tables(void **state) {
+  (void)state;
+  sb_footprint f, without;
+  sb_plan_setup s = setup(8, 4);
+  const double h = 4096, chunk = 8192 / 8 * h;
+  s.round.gptq = true;
+  sb_footprint_estimate(&s, &without);
+  assert_true(without.round.tables == 0);
+  s.tables.bits[0] = s.tables.bits[1] = 5;
+  s.threads = 1;
+  sb_footprint_estimate(&s, &f);
+  /* sums and factor; then, in one place, the moments as they are given, in f64, or a chunk's rows
+   */
+  near(f.round.tables, 12 * h * h + 8 * h * h);
+  near(f.round.factor_flops, without.round.factor_flops + 2 * h * h * h * 4 / 3);
+  near(f.round.rounding_flops, without.round.rounding_flops + 2 * 128256 * h * h / 8);
+  s.round.table_refine = 6;
+  sb_footprint_estimate(&s, &f);
+  near(f.round.tables, 16 * h * h + 8 * h * h);
+  near(f.round.refine_flops, 14 * 2 * 128256 * h * h / 8);
+  s.ranks = s.ranks_per_node = 1; /* now the rows are more: 64 block rows */
+  sb_footprint_estimate(&s, &f);
+  near(f.round.tables, 16 * h * h + 8 * chunk * (9 + (2.0 + sizeof(sb_grid)) / 128) +
+                           64 * (sizeof(sb_encode_row) + 8.0));
+  const double layers = f.round.prepared + f.round.inputs + f.round.activations + f.round.moments +
+                        f.round.block_rows;
+  assert_true(f.round.bytes == f.packed.model + fmax(layers, f.round.tables));
+}
+
 static void tuning(void **state) {
   (void)state;
   sb_footprint f, without;
@@ -375,6 +406,7 @@ int main(void) {
                                      cmocka_unit_test(divergence),
                                      cmocka_unit_test(sequences_that_decide),
                                      cmocka_unit_test(rounding),
+                                     cmocka_unit_test(rounding_tables),
                                      cmocka_unit_test(tuning),
                                      cmocka_unit_test(coded_tables)};
   return cmocka_run_group_tests(tests, make_arch, free_arch);

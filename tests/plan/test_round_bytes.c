@@ -2,6 +2,7 @@
 #include "tests/support/golden.h"
 
 #include "model/sizes.h"
+#include "quant/gptq_tables.h"
 #include "quant/moments.h"
 #include "quant/round_stack.h"
 #include "tests/support/compare_bytes.h"
@@ -85,5 +86,50 @@ static void moments(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(round_stack), cmocka_unit_test(moments)};
+/* Both at once: the most that rounding of tables takes. Its block rows are balanced by bytes, so a
+ * rank may have one more than its share. */
+static void tables(void **state) {
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    golden g;
+    sb_table_stats *stats = NULL;
+    sb_model *coded = NULL;
+    uint8_t *bits = NULL;
+    const bool refined = i & 1;
+    golden_open(&g, &whole);
+    sb_model *m = g.model;
+    EXPECT_OK(sb_table_stats_measure(m, g.backend, &g.sequences, (size_t)1 << 30, true,
+                                     SB_NO_TICKER, &stats));
+    golden_mixed_bits(m, 3, 3, 7);
+    golden_mixed_tables(m, 3, 3, 7);
+    EXPECT_OK(sb_encode_create(m, &coded));
+    EXPECT_OK(sb_model_lift_bits(m, &bits));
+    sb_gptq_tables work = {.source = m,
+                           .coded = coded,
+                           .backend = g.backend,
+                           .stats = stats,
+                           .damping = 0.01,
+                           .refine = refined,
+                           .factor = i < 2 ? SB_FACTOR_REPLICATED : SB_FACTOR_DISTRIBUTED};
+    const sb_sizes sizes = sb_model_sizes(m);
+    EXPECT_OK(sb_gptq_tables_round(&work)); /* kernels keep scratch */
+    const size_t before = sb_test_live_bytes();
+    sb_test_peak_begin();
+    EXPECT_OK(sb_gptq_tables_round(&work));
+    const size_t said = sb_gptq_tables_bytes(&sizes, g.backend, m->config.vocab, work.factor,
+                                             refined, 1),
+                 row = m->blocking.rows * m->config.hidden * 12, scratch = (size_t)8 << 10;
+    compare("tables", said + row + scratch, sb_test_peak_bytes() - before,
+            world.rank > 0 ? said + row + scratch : row + 2 * scratch);
+    EXPECT(sb_test_live_bytes() == before);
+    sb_model_return_bits(m, &bits);
+    sb_model_free(&coded);
+    sb_table_stats_free(&stats);
+    golden_close(&g);
+  }
+  all_ranks_passed();
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(round_stack), cmocka_unit_test(moments),
+                                          cmocka_unit_test(tables)};
 RANKS_MAIN(tests)

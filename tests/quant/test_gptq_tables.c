@@ -32,6 +32,8 @@ static sb_gptq_options options_of(const kind *k, const sb_table_stats *stats, co
   return (sb_gptq_options){.damping = 0.01,
                            .fitted = k->fitted,
                            .refine = k->refine,
+                           .table_fitted = k->fitted,
+                           .table_refine = k->refine,
                            .factor = SB_FACTOR_REPLICATED,
                            .tables = stats,
                            .checkpoint = path,
@@ -139,7 +141,7 @@ static double error_with(const kind *k, size_t table, bool by_moments, int refin
   rounding r;
   open_source(&r, k, NULL, world_alone(), 0);
   sb_gptq_options options = options_of(k, by_moments ? r.tables : NULL, NULL);
-  options.refine = refine;
+  options.table_refine = refine;
   options.factor = mode;
   const size_t n = r.source.model->config.hidden;
   double *h = malloc(n * n * sizeof *h);
