@@ -26,7 +26,7 @@ static void begin(state *s, const char *path, uint64_t seed) {
   golden_open(&s->g, &setup);
   golden_mixed_bits(s->g.model, 2, 4, seed);
   EXPECT_OK(sb_encode_nearest(s->g.model, &s->coded));
-  EXPECT_OK(sb_scales_create(s->coded, false, &s->scales));
+  EXPECT_OK(sb_scales_create(s->coded, (sb_trained){0}, &s->scales));
   sb_key_add(&s->key, "model", "model", "%d", 7);
 }
 
