@@ -71,16 +71,16 @@ sb_status sb_vocab_allocate(sb_vocab *v, sb_wave *wave, const sb_vocab_needs *ne
   SB_TRY(allocate(b, elements * each.teacher, &v->teacher_dev));
   SB_TRY(allocate(b, b->unified ? 0 : source_bytes(m, elements), &v->source_dev));
   SB_TRY(allocate(b, elements * each.gradient, (void **)&v->gradient_dev));
-  return sb_table_rows_allocate(&v->coded, m, b, v->largest, is_rounded(&n));
+  return sb_table_rows_allocate(&v->coded, m, b, is_rounded(&n));
 }
 
 size_t sb_vocab_bytes(const sb_wave_sizes *w, const sb_vocab_needs *needs) {
   const size_t elements = w->chunk * w->model->arch->config.hidden;
   const widths each = widths_of(w->backend, needs);
   return elements * (each.rows + each.teacher + each.source + each.gradient) +
-         (is_rounded(needs) ? sb_table_rows_bytes(w->backend, &w->model->blocking,
-                                                  w->model->arch->config.hidden, w->chunk)
-                            : 0);
+         (is_rounded(needs)
+              ? sb_table_rows_bytes(w->backend, &w->model->blocking, &w->model->arch->config)
+              : 0);
 }
 
 void sb_vocab_free(sb_vocab *v) {
