@@ -122,6 +122,7 @@ static bool plan_tables(const sb_quantize_request *q, unsigned table_bits[SB_TAB
   for (int i = 0; i < SB_TABLES; i++)
     if (table_bits[i] < SB_SOURCE_BITS) {
       setup->tables.bits[i] = table_bits[i];
+      setup->tables.chosen = chosen;
       setup->tables.measured = chosen || q->quantizer == SB_QUANTIZER_GPTQ;
     }
   return chosen;

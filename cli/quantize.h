@@ -59,6 +59,8 @@ sb_status sb_quantize_tokens(sb_quantize_run *run);
 sb_status sb_quantize_importance(sb_quantize_run *run);
 /* Replaces the model by one with its channels in another order. */
 sb_status sb_quantize_reorder(sb_quantize_run *run);
+/* Whether what errors of tables cost is measured, for their rounding. Local. */
+bool sb_quantize_weighs_tables(const sb_quantize_run *run);
 /* "embedding", "LM head", or for a tied table both. Pure. */
 const char *sb_quantize_table_name(const sb_model *model, size_t table);
 /* Sets all bits to those of --allocation, where run->reuses. */

@@ -39,9 +39,11 @@ sb_quantize_request sb_quantize_defaults(void) {
   return request;
 }
 
-/* Widths of the tables that are not given: chosen where a size is the budget of everything. */
-static void choose_tables(sb_quantize_request *r) {
-  const bool chosen = r->size.bytes > 0 && r->widths_for == SB_WIDTHS_FOR_ANY;
+/* Widths of the tables that are not given: chosen where a size is the budget of everything, or
+ * where sensitivities are known. */
+static void choose_tables(sb_quantize_request *r, bool calibrates) {
+  const bool chosen = r->widths_for == SB_WIDTHS_FOR_ANY &&
+                      (r->size.bytes > 0 || (calibrates && r->method != SB_METHOD_RTN));
   if (!r->given.embed_bits) r->embed_bits = chosen ? 0 : SB_SOURCE_BITS;
   if (!r->given.head_bits) r->head_bits = chosen ? 0 : SB_SOURCE_BITS;
 }
@@ -69,7 +71,7 @@ static void choose_open(sb_quantize_request *r, bool calibrates) {
   if (!r->given.reorder) r->reorder = by_block ? SB_REORDER_FUSED : SB_REORDER_NONE;
   if (r->grid == SB_GRID_AUTO)
     r->grid = learns && r->codes == SB_CODES_GRID ? SB_GRID_FITTED : SB_GRID_PLAIN;
-  choose_tables(r);
+  choose_tables(r, calibrates);
   choose_search(r);
 }
 

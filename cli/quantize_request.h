@@ -121,8 +121,8 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  *   tune_seqs   round_seqs with gptq, else 0
  *   tune_norms  yes with trellises, else no
  *   tune_epochs 2 with trellises, else 1
- *   embed_bits, head_bits   chosen (0) with --size; SB_SOURCE_BITS without, and with --widths-for
- *               exl3, which has no place for their codes
+ *   embed_bits, head_bits   chosen (0) with --size, or with tokens and a method other than rtn;
+ *               SB_SOURCE_BITS else, and with --widths-for exl3, which has no place for their codes
  *   reorder     fused for methods with a width for each block, else none
  *   grid        fitted with tokens and a method other than rtn, else plain; plain with
  *               trellises, which have no grids

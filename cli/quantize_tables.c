@@ -25,18 +25,26 @@ static bool any_coded(const sb_model *m) {
   return m->tables[0].coded || m->tables[1].coded;
 }
 
-/* What compensated rounding of tables goes by, where their widths did not need it. */
+bool sb_quantize_weighs_tables(const sb_quantize_run *u) {
+  bool coded = false;
+  for (int i = 0; i < SB_TABLES; i++) coded = coded || u->table_bits[i] < SB_SOURCE_BITS;
+  return coded && u->r->calib &&
+         (u->r->quantizer == SB_QUANTIZER_GPTQ || sb_quantize_fits_tables(u->r));
+}
+
+/* What rounding of tables goes by, where their widths did not need it. */
 static sb_status measure(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
+  const bool whole = r->quantizer == SB_QUANTIZER_GPTQ;
   uint8_t *kept;
   SB_PHASE(phase, "tables");
-  if (r->quantizer != SB_QUANTIZER_GPTQ || !any_coded(u->model)) return SB_OK;
+  if (!sb_quantize_weighs_tables(u) || !any_coded(u->model)) return SB_OK;
   u->backend->gemm_flops = 0;
   sb_progress_begin("tables", 1.0);
   sb_status status = sb_model_lift_bits(u->model, &kept);
   if (status == SB_OK) {
     status = sb_table_stats_measure(u->model, u->backend, &u->calibration,
-                                    sb_common_activation_bytes(&r->common, u->backend), true,
+                                    sb_common_activation_bytes(&r->common, u->backend), whole,
                                     sb_progress_ticker(), &u->table_stats);
     sb_model_return_bits(u->model, &kept);
   }
@@ -51,7 +59,7 @@ static sb_status measure(sb_quantize_run *u) {
 static void report_choice(sb_quantize_run *u, const sb_allocate_tables_result *c, double seconds) {
   const sb_quantize_request *r = u->r;
   const sb_model *m = u->model;
-  char widths[128] = "", size[SB_TEXT_SIZE], budget[96] = "";
+  char widths[128] = "", size[SB_TEXT_SIZE], budget[96] = "", proof[96] = "";
   size_t n = 0;
   for (size_t i = 0; i < m->table_count; i++)
     n += (size_t)snprintf(widths + n, sizeof widths - n, "%s%s %.2f bits", i ? ", " : "",
@@ -59,7 +67,10 @@ static void report_choice(sb_quantize_run *u, const sb_allocate_tables_result *c
   if (r->size.bytes > 0)
     snprintf(budget, sizeof budget, "; of %s layers get %.4f effective bits",
              sb_byte_size_text(size, sizeof size, r->size.bytes, r->size.unit), c->bits);
-  sb_log_phase("tables", seconds, u->backend->gemm_flops, "%s%s", widths, budget);
+  if (c->chosen)
+    snprintf(proof, sizeof proof, "; a predicted rise of %.4g, at most %.2g above the least",
+             c->predicted, c->gap);
+  sb_log_phase("tables", seconds, u->backend->gemm_flops, "%s%s%s", widths, budget, proof);
   if (!u->report) return;
   json_t *choice = json_object();
   sb_report_real(choice, "layer_bits", c->bits);

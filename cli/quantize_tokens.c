@@ -16,10 +16,8 @@ static sb_status read_calibration(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   const bool chooses = r->method != SB_METHOD_RTN && !u->reuses;
   const bool reorders = r->reorder != SB_REORDER_NONE && !u->reuses;
-  const bool weighs = /* errors of tables */
-      r->quantizer == SB_QUANTIZER_GPTQ &&
-      (u->table_bits[0] < SB_SOURCE_BITS || u->table_bits[1] < SB_SOURCE_BITS);
-  if (!chooses && !reorders && !weighs && r->grid != SB_GRID_FITTED) return SB_OK;
+  if (!chooses && !reorders && !sb_quantize_weighs_tables(u) && r->grid != SB_GRID_FITTED)
+    return SB_OK;
   if (r->method != SB_METHOD_SCALEBITS || r->check_seqs == 0)
     return read(u, sb_common_seqs(&r->common), &u->calibration);
   return sb_sequences_read_two(u->world, r->calib, r->common.token_width, u->model->config.vocab,

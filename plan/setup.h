@@ -32,6 +32,7 @@ typedef struct sb_plan_setup {
   struct {
     unsigned bits[SB_TABLES]; /* as sb_model.tables: 1 to 8, where they are chosen a guess; 0: they
                                  stay as they are */
+    bool chosen;              /* by what widths cost; layers' costs are measured beside them */
     bool measured; /* a gradient pass finds what they cost, for their widths or their rounding */
   } tables;
   struct {

@@ -1,19 +1,17 @@
 #include "plan/tables.h"
 
+#include "alloc/allocate_tables.h"
 #include "base/memory.h"
 #include "quant/table_stats.h"
-#include "sensitivity/loss_table.h"
-#include "sensitivity/table_costs.h"
 
-/* Statistics of the tables; then the costs of all blocks at all widths, of layers and tables. */
 static double statistics_bytes(const sb_plan_basis *b) {
   const sb_plan_setup *s = b->setup;
   const sb_config *c = &s->arch->config;
   const size_t blocks =
       sb_div_up(c->vocab, s->blocking.rows) * sb_div_up(c->hidden, s->blocking.cols) * b->tables;
-  return (double)sb_table_stats_bytes(s->arch, &s->blocking, s->round.gptq) +
-         (double)sb_table_costs_bytes(&b->sizes, b->chunk) +
-         (double)((b->sizes.owned + sb_div_up(blocks, s->ranks)) * sizeof(sb_losses));
+  if (!s->tables.chosen) return (double)sb_table_stats_bytes(s->arch, &s->blocking, true);
+  return (double)sb_allocate_tables_bytes(&b->sizes, s->search.widths, b->chunk,
+                                          sb_div_up(blocks, s->ranks), s->round.gptq);
 }
 
 sb_plan_tables sb_plan_tables_of(const sb_plan_basis *b) {

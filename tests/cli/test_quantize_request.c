@@ -108,6 +108,17 @@ static void tables(void **state) {
   assert_true(r.size.bytes == 3670016 && r.embed_bits == 0 && r.head_bits == 0);
   assert_ok(settle("--size 3.5MiB -o out --calib c --widths-for exl3", SB_QUANTIZE_ALL, true, &r));
   assert_true(r.embed_bits == SB_SOURCE_BITS && r.head_bits == SB_SOURCE_BITS);
+  /* with effective bits, where their costs are known */
+  assert_ok(settle("-b 3 -o out --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.embed_bits == 0 && r.head_bits == 0);
+  assert_ok(settle("-b 3 -o out --calib c --method rtn", SB_QUANTIZE_ALL, true, &r));
+  assert_true(r.embed_bits == SB_SOURCE_BITS && r.head_bits == SB_SOURCE_BITS);
+  assert_ok(settle("--size 3MB -o out --method rtn", SB_QUANTIZE_ALL, false, &r));
+  assert_true(r.embed_bits == 0 && r.head_bits == 0);
+  assert_ok(
+      settle("-b 3 -o out --embed-bits 16 --head-bits 6 --calib c", SB_QUANTIZE_ALL, true, &r));
+  assert_ok(sb_quantize_table_bits(&r, "quantize", false, bits));
+  assert_true(bits[0] == SB_SOURCE_BITS && bits[1] == 6);
   assert_ok(
       settle("-b 3 -o out --head-bits 6 --tune-tables yes --calib c", SB_QUANTIZE_ALL, true, &r));
   assert_ok(sb_quantize_table_bits(&r, "quantize", true, bits));
@@ -115,7 +126,7 @@ static void tables(void **state) {
   const sb_trained trained = sb_quantize_trained(&r, bits);
   assert_true(trained.tables[0] && !trained.tables[1] && !trained.norms);
   assert_ok(sb_quantize_table_bits(&r, "quantize", false, bits));
-  assert_true(bits[0] == SB_SOURCE_BITS && bits[1] == 6);
+  assert_true(bits[0] == 0 && bits[1] == 6);
   assert_ok(settle("--size 3MB -o out --head-bits 6 --embed-bits 6 --calib c", SB_QUANTIZE_ALL,
                    true, &r));
   assert_ok(sb_quantize_table_bits(&r, "quantize", true, bits));

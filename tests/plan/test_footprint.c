@@ -382,15 +382,20 @@ static void coded_tables(void **state) {
   near(f.file_bytes, 8 * f.packed.model);
   near(f.file_bits, 8 * f.file_bytes / 8030261248.0);
   near(f.held.importance, without.held.importance + 2 * 4096 * 4);
-  /* fits of a chunk: a byte for each group */
-  near(f.search.pass.prepared, without.search.pass.prepared + 8192.0 * 32);
-  /* two sums of second moments of all channels, in 64 bits; the vocabulary's are small beside them
-   */
+  /* a chunk of the embedding is f32, where rows of the head in bf16 had room; the fits of a chunk,
+   * a byte for each group */
+  near(f.search.pass.prepared, without.search.pass.prepared + 8192.0 * 4096 * 2 + 8192.0 * 32);
+  /* second moments of all pairs of channels: two exact sums of 16 bytes and one in double; what
+   * belongs to words is small beside them */
   assert_true(f.tables.statistics > 20.0 * 4096 * 4096 && f.tables.statistics < 21.0 * 4096 * 4096);
   near(f.phase_bytes[SB_PHASE_TABLES],
        f.held.bytes + f.held.slots + f.tables.pass.bytes + f.tables.statistics);
   /* two walks through the layers, three chunk by chunk through the vocabulary, to the other node */
   near(f.tables.sent, (2 * (f.model_bytes - source) + 3 * source / 2) / 8 + 16.0 * 4096 * 4096);
+  const double statistics = f.tables.statistics;
+  s.tables.chosen = true; /* costs of widths, of all blocks of the rank, come on top */
+  sb_footprint_estimate(&s, &f);
+  assert_true(f.tables.statistics > statistics + (double)(f.blocks + 2 * 1002 * 32) * 7);
   s.tables.bits[0] = 0; /* as it is */
   sb_footprint_estimate(&s, &f);
   near(f.packed.model, without.packed.model + (table_bytes(6) - source / 2) / 8);
