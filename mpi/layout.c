@@ -4,23 +4,27 @@
 
 #include "base/memory.h"
 
-/* The boundaries nearest to equal shares: both the targets and the offsets ascend, so one walk
- * finds them all. */
-static void cut_group(sb_layout_group *group, int ranks) {
-  const size_t image = group->offsets[group->units];
+typedef __int128 wide; /* holds differences of any sizes */
+
+/* Boundaries near equal shares. ahead[r]: bytes that the ranks before r have in the groups so far
+ * beyond their shares; this group makes up for them, so that what rounding to whole units leaves
+ * over does not gather with the groups. */
+static void cut_group(sb_layout_group *group, int ranks, wide *ahead) {
+  const size_t image = group->offsets[group->units], *at = group->offsets;
   size_t unit = 0;
-  for (int r = 0; r <= ranks; r++) {
-    const size_t target = (size_t)((unsigned __int128)image * (unsigned)r / (unsigned)ranks);
-    while (unit < group->units && group->offsets[unit + 1] <= target) unit++;
+  for (int r = 1; r < ranks; r++) {
+    const wide share = (wide)image * r / ranks, target = share - ahead[r];
+    while (unit < group->units && (wide)at[unit + 1] <= target) unit++;
+    if (unit < group->units && (wide)at[unit + 1] - target < target - (wide)at[unit]) unit++;
     group->cuts[r] = unit;
-    if (unit < group->units && group->offsets[unit + 1] - target < target - group->offsets[unit])
-      group->cuts[r]++;
+    ahead[r] += (wide)at[unit] - share;
   }
   group->cuts[0] = 0; /* units of 0 bytes at the ends belong to someone too */
   group->cuts[ranks] = group->units;
 }
 
-static sb_status describe_group(const sb_store_group *from, int ranks, sb_layout_group *to) {
+static sb_status describe_group(const sb_store_group *from, int ranks, wide *ahead,
+                                sb_layout_group *to) {
   to->units = from->units;
   if (from->units == SIZE_MAX)
     return sb_fail(SB_ERR_RANGE, "a group of %zu units is too large", from->units);
@@ -31,20 +35,23 @@ static sb_status describe_group(const sb_store_group *from, int ranks, sb_layout
       return sb_fail(SB_ERR_RANGE,
                      "unit %zu of %zu bytes makes its group larger than the address space", u,
                      from->unit_bytes[u]);
-  cut_group(to, ranks);
+  cut_group(to, ranks, ahead);
   return SB_OK;
 }
 
 sb_status sb_layout_create(const sb_store_group *groups, size_t count, int ranks, sb_layout *out) {
   sb_status status;
+  wide *ahead = NULL;
   *out = (sb_layout){.ranks = ranks};
+  SB_GO(sb_alloc(&ahead, (size_t)ranks, sizeof *ahead, "unit owners"));
   SB_GO(sb_alloc(&out->groups, count, sizeof *out->groups, "group descriptions"));
   out->count = count;
   for (size_t g = 0; g < count; g++) {
-    SB_GO(describe_group(&groups[g], ranks, &out->groups[g]));
+    SB_GO(describe_group(&groups[g], ranks, ahead, &out->groups[g]));
     out->largest = sb_max_size(out->largest, sb_layout_image(out, g));
   }
 done:
+  sb_free(&ahead);
   if (status != SB_OK) sb_layout_free(out);
   return status;
 }

@@ -29,9 +29,11 @@ typedef struct sb_layout {
   sb_layout_group *groups;
 } sb_layout;
 
-/* Rank r's run of a group ends at the unit boundary nearest to (r + 1) / ranks of the image, so its
- * bytes differ from image / ranks by at most the group's largest unit. SB_ERR_RANGE when sizes
- * overflow, SB_ERR_MEMORY. O(units + ranks x groups). Release with sb_layout_free. */
+/* Rank r's run of the first group ends at the unit boundary nearest to (r + 1) / ranks of the
+ * image; of each further one, nearest to where its bytes of all groups together are as even as can
+ * be. So its bytes of all groups differ from an even share by at most two of the largest units,
+ * however many groups there are. SB_ERR_RANGE when sizes overflow, SB_ERR_MEMORY. O(units + ranks x
+ * groups). Release with sb_layout_free. */
 sb_status sb_layout_create(const sb_store_group *groups, size_t count, int ranks, sb_layout *out);
 void sb_layout_free(sb_layout *layout);
 

@@ -44,6 +44,41 @@ static void cuts_are_balanced_to_within_one_unit(void **state) {
   }
 }
 
+/* What rounding leaves over does not gather: groups of a few units each, as chunks of a vocabulary
+ * are, and others between them. */
+static void many_groups_are_balanced_together(void **state) {
+  enum { GROUPS = 300, UNITS = 12 };
+  uint64_t seed = 5;
+  (void)state;
+  for (int round = 0; round < 100; round++) {
+    static size_t sizes[GROUPS][UNITS];
+    sb_store_group groups[GROUPS];
+    size_t largest = 0, total = 0;
+    const int ranks = 1 + (int)draw(&seed, 20);
+    const size_t chunk = 1 + draw(&seed, UNITS), unit = 1 + draw(&seed, 5000);
+    sb_layout layout;
+    for (size_t g = 0; g < GROUPS; g++) {
+      const bool like = draw(&seed, 4) > 0;
+      groups[g] = (sb_store_group){like ? chunk : draw(&seed, UNITS), sizes[g]};
+      for (size_t u = 0; u < groups[g].units; u++) {
+        sizes[g][u] = like ? unit : draw(&seed, 5000);
+        largest = sb_max_size(largest, sizes[g][u]);
+        total += sizes[g][u];
+      }
+    }
+    assert_int_equal(sb_layout_create(groups, GROUPS, ranks, &layout), SB_OK);
+    sb_flaw flaw;
+    assert_true(sb_layout_is_valid(&layout, &flaw));
+    for (int r = 0; r < ranks; r++) {
+      size_t owned = 0;
+      for (size_t g = 0; g < GROUPS; g++) owned += sb_layout_owned(&layout, g, r);
+      assert_true(owned * (size_t)ranks <= total + 2 * largest * (size_t)ranks);
+      assert_true((owned + 2 * largest) * (size_t)ranks >= total);
+    }
+    sb_layout_free(&layout);
+  }
+}
+
 static void sizes_that_overflow_are_refused(void **state) {
   const size_t sizes[2] = {SIZE_MAX - 5, 6}, fits[2] = {SIZE_MAX - 5, 5};
   const sb_store_group group = {2, sizes}, largest = {2, fits};
@@ -79,6 +114,7 @@ static void descriptions_that_differ_have_different_hashes(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(cuts_are_balanced_to_within_one_unit),
+      cmocka_unit_test(many_groups_are_balanced_together),
       cmocka_unit_test(sizes_that_overflow_are_refused),
       cmocka_unit_test(descriptions_that_differ_have_different_hashes),
   };
