@@ -46,14 +46,26 @@ static uint64_t missing(const sb_quantize_run *u, const char *part, double bytes
   return bytes > has ? (uint64_t)(bytes - has) : 0;
 }
 
-/* Of the layers as they are rounded, and of the scales in training, in two halves; the search
+/* Bytes of embedding and LM head as they are written, all of them or those that get widths. */
+static uint64_t table_bytes(const sb_quantize_run *u, bool all) {
+  const sb_file_shape shape = sb_file_shape_of(u->model, u->r->reorder);
+  unsigned bits[SB_TABLES] = {u->table_bits[0], u->table_bits[1]};
+  uint64_t bytes = 0;
+  sb_quantize_guess_tables(u->r->bits, bits);
+  for (size_t i = 0; i < sb_file_tables(&shape); i++)
+    if (all || bits[i] < SB_SOURCE_BITS) bytes += sb_file_table_bytes(&shape, i, bits[i]);
+  return bytes;
+}
+
+/* Of the matrices as they are rounded, and of the scales in training, in two halves; the search
  * itself takes a byte per block. */
 static uint64_t checkpoint_bytes(const sb_quantize_run *u, double quantized) {
   const sb_quantize_request *r = u->r;
   const sb_model *m = u->model;
   uint64_t bytes = m->blocks;
   const sb_sizes all = sb_sizes_even(&m->arch, &m->blocking, 1);
-  if (r->quantizer == SB_QUANTIZER_GPTQ) bytes += missing(u, "rounded.layers", quantized);
+  if (r->quantizer == SB_QUANTIZER_GPTQ)
+    bytes += missing(u, "rounded.layers", quantized + (double)table_bytes(u, false));
   if (r->tune_seqs > 0)
     bytes +=
         missing(u, "trained.scales",
@@ -62,21 +74,13 @@ static uint64_t checkpoint_bytes(const sb_quantize_run *u, double quantized) {
   return bytes;
 }
 
-/* Bytes of what is written beside the layers. */
-static uint64_t other_bytes(const sb_quantize_run *u) {
-  const sb_file_shape shape = sb_file_shape_of(u->model, u->r->reorder);
-  unsigned bits[SB_TABLES] = {u->table_bits[0], u->table_bits[1]};
-  uint64_t bytes = sb_file_fixed_bytes(&shape);
-  sb_quantize_guess_tables(u->r->bits, bits);
-  for (size_t i = 0; i < sb_file_tables(&shape); i++)
-    bytes += sb_file_table_bytes(&shape, i, bits[i]);
-  return bytes;
-}
-
 static sb_status require_space(const sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   const double quantized = r->bits / 8 * (double)u->model->arch.linear_parameters;
-  uint64_t out = r->size.bytes > 0 ? r->size.bytes : (uint64_t)quantized + other_bytes(u);
+  const sb_file_shape shape = sb_file_shape_of(u->model, r->reorder);
+  uint64_t out = r->size.bytes > 0
+                     ? r->size.bytes
+                     : (uint64_t)quantized + table_bytes(u, true) + sb_file_fixed_bytes(&shape);
   char folder[SB_PATH_MAX];
   if (r->checkpoint) {
     const uint64_t kept = checkpoint_bytes(u, quantized);

@@ -43,7 +43,7 @@ for limit in report["limits"].values():
 json.dump(report, open(sys.argv[2], "w"))
 PYTHON
 plan() { run 1 plan "$model" --seqs 6 --seqlen 32 --ranks 2 --strides 3 --trades 2 --threads 1 --json "$dir/plan.json" "$@"; }
-plan --quantizer gptq --round-seqs 8 --machine "$dir/even.json"
+plan --quantizer gptq --round-seqs 8 --machine "$dir/even.json" --embed-bits 16
 grep -q "^Rates of a rank, of $dir/even.json: cpu, 1 rank x 1 thread, 32 tokens of " "$dir/out" || fail "$(cat "$dir/out")"
 /usr/bin/python3 - "$dir/plan.json" <<'PYTHON' || fail "plan --machine: $(cat "$dir/plan.json")"
 import json, sys
@@ -65,6 +65,19 @@ rounding = layers / 2 * (h * h * (q + 2 * kv + h + 2 * i) + h * i * i) # on one 
 assert near(parts["rounding"], rounding / 1e9) and near(parts["refine"], 2 * (1 + 6) * rounding / 1e9)
 assert near(parts["forward"], (4 * 2 * (2 * T * linear + attention) + linear) / 1e9)
 assert near(plan["seconds"], sum(parts.values()))
+PYTHON
+
+cp "$dir/plan.json" "$dir/left.json"
+plan --quantizer gptq --round-seqs 8 --machine "$dir/even.json"
+/usr/bin/python3 - "$dir/plan.json" "$dir/left.json" <<'PYTHON' || fail "plan: embedding and head: $(cat "$dir/plan.json")"
+import json, sys
+chosen, left = (json.load(open(path)) for path in sys.argv[1:])
+parts, before = chosen["seconds_by_part"], left["seconds_by_part"]
+T, h, vocab = 32, 256, 2048 # a gradient pass at full precision, and two second moments of 3 sequences of a rank
+linear, attention, head = 3686400, 5 * 4 * 256 * T * (T + 1) / 2, 2 * T * vocab * h
+work = 3 * (8 * T * linear + 4.5 * attention + 3 * head + 4 * T * h * h)
+assert abs(parts["tables"] - work / 1e9) < 1e-6 * work / 1e9, (parts["tables"], work / 1e9)
+assert "tables" not in before and chosen["file_bytes"] < left["file_bytes"] and chosen["layer_bits"] == left["layer_bits"]
 PYTHON
 
 refuses 2 "not a report of shardbits bench" plan "$model" --machine "$dir/plan.json"

@@ -53,7 +53,7 @@ import json, sys
 made = {m: json.load(open(f"{sys.argv[1]}/{m}.json")) for m in ("none", "fused", "indexed")}
 manifest = json.load(open(f"{sys.argv[1]}/indexed/manifest.json"))
 orders = [t for t in manifest["tensors"] if t["kind"] == "order"]
-weights = sum(t["shape"][0] * t["shape"][1] for t in manifest["tensors"] if t["kind"] == "quantized")
+weights = sum(t["shape"][0] * t["shape"][1] for t in manifest["tensors"] if t["kind"] == "quantized" and ".layers." in t["name"])
 stored = sum(-(-t["shape"][0] * (-(-t["shape"][0] // 64) - 1).bit_length() // 8) for t in orders)
 assert len(orders) == 5 * 11 and stored > 0, len(orders)
 for m, report in made.items():
