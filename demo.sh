@@ -48,6 +48,13 @@ for bits in $budgets; do
   on_ranks $ranks $shardbits verify "$out/ours-$bits"
 done
 
+# A file as large as that of uniform rounding: embedding and LM head make room for the layers.
+size=$(awk -v b="$(json_number "$out/rtn-${budgets%% *}.json" file_bytes)" 'BEGIN { printf "%.6fMB", b / 1e6 }')
+step "A file of $size, as that of uniform rounding to ${budgets%% *} bits"
+on_ranks $ranks $shardbits quantize $model --calib $calib --size "$size" -o "$out/size" --json "$out/size.json"
+evaluate size "$out/size"
+show size
+
 row() { # LABEL BITS STORED PERPLEXITY
   awk -v label="$1" -v bits="$2" -v stored="$3" -v ppl="$4" -v full="$(json_number $out/full.eval.json perplexity)" \
     'BEGIN { printf "  %-34s %10.2f %12s %12.3f %+10.1f%%\n", label, bits, stored, ppl, 100 * (ppl / full - 1) }'
@@ -69,10 +76,13 @@ for bits in $budgets; do
   row "shardbits, budget $bits" "$(json_number "$out/ours-$bits.json" effective_bits)" \
     "$(stored_of "$out/ours-$bits.json")" "$(json_number "$out/ours-$bits.eval.json" perplexity)"
 done
+row "shardbits, --size $size" "$(json_number "$out/size.json" effective_bits)" \
+  "$(stored_of "$out/size.json")" "$(json_number "$out/size.eval.json" perplexity)"
 cat <<END
 
 Bits a weight count everything a reader needs: codes, scales, zero points, bit maps. Uniform rounding and GPTQ take the
-largest whole number of bits that fits the budget. Embedding and norms stay as they are and are in "all files".
+largest whole number of bits that fits the budget, and leave embedding and LM head as they are; shardbits gives these the
+width at which a byte buys as much as in the layers. All of it is in "all files".
 The results are in $out ($((SECONDS - began)) s). Your own model, a Hugging Face folder of the Llama family:
 
   python3 tools/make_tokens.py --help      # your text into a token file

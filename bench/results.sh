@@ -89,7 +89,7 @@ row() { # CASE PREFIX MODEL CALIB HELDOUT SEQS SEQLEN COMPUTE BUDGET FINEST
   local name=$prefix-$budget-$case
   case $case in uniform*) [ -n "$finest" ] || return 0 ;; esac
   # shellcheck disable=SC2046
-  once "$work/$name.json" run quantize "$model" --calib "$calib" --bits "$budget" --compute "$compute" -o "$work/$name" \
+  once "$work/$name.json" run quantize "$model" --calib "$calib" --bits "$budget" --head-bits 16 --embed-bits 16 --compute "$compute" -o "$work/$name" \
     --overwrite --quiet --json "$work/$name.json" $(options "$case" "$prefix" "$budget" "$finest")
   once "$work/$name.eval.json" run eval "$work/$name" --ref "$model" --tokens "$heldout" --seqs "$seqs" --seqlen "$seqlen" \
     --quiet --json "$work/$name.eval.json"

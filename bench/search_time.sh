@@ -28,7 +28,7 @@ echo "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
 for budget in "$@"; do
   run quantize "$model" --calib "$tokens" --bits "$budget" --method rtn --grid fitted -o "$work/uniform" --overwrite "${more[@]}"
   run eval "$work/uniform" --tokens "$tokens" --ref "$model" --json "$work/uniform.json"
-  run quantize "$model" --calib "$tokens" --bits "$budget" --trades "$trades" --quantizer rtn -o "$work/ours" --overwrite \
+  run quantize "$model" --calib "$tokens" --bits "$budget" --head-bits 16 --embed-bits 16 --trades "$trades" --quantizer rtn -o "$work/ours" --overwrite \
     --json "$work/ours.json" "${more[@]}"
   # A stride takes a gradient pass, and so does the first trade and each that follows one that was kept; the table takes one.
   key=loss passes=0

@@ -52,7 +52,7 @@ row() { # CASE PREFIX MODEL CALIB HELDOUT SEQS SEQLEN COMPUTE BUDGET
   local case=$1 prefix=$2 model=$3 calib=$4 heldout=$5 seqs=$6 seqlen=$7 compute=$8 budget=$9
   local name=$prefix-$budget-$case grid=$prefix-$budget-grid
   # shellcheck disable=SC2046
-  once "$work/$name.json" run quantize "$model" --calib "$calib" --bits "$budget" --compute "$compute" -o "$work/$name" \
+  once "$work/$name.json" run quantize "$model" --calib "$calib" --bits "$budget" --head-bits 16 --embed-bits 16 --compute "$compute" -o "$work/$name" \
     --overwrite --quiet --json "$work/$name.json" --checkpoint "$work/$name.checkpoint" $(options "$case")
   once "$work/$name.eval.json" run eval "$work/$name" --ref "$model" --tokens "$heldout" --seqs "$seqs" --seqlen "$seqlen" \
     --quiet --json "$work/$name.eval.json"

@@ -6,7 +6,7 @@
 measure() { # NAME ARGUMENT ...
   local name=$1
   shift
-  on_two quantize "$model" --bits 3.25 -o "$dir/$name" --json "$dir/$name.json" "$@"
+  on_two quantize "$model" --bits 3.25 --head-bits 16 --embed-bits 16 -o "$dir/$name" --json "$dir/$name.json" "$@"
   on_two eval "$dir/$name" --tokens "$model/heldout.bin" --seqs 8 --seqlen 256 --json "$dir/$name.eval.json"
   bits=$(value "$dir/$name.json" effective_bits)
   perplexity=$(value "$dir/$name.eval.json" perplexity)
