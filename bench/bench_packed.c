@@ -1,7 +1,8 @@
 /* Products with packed weights, integer grids and trellis codes, against the same products with f32
  * weights (OpenBLAS' sgemv and sgemm, all threads) and against the speed at which this machine
- * reads memory, all in one run: a matrix of 8192 x 8192 and one of 28672 x 8192, in blocks of 128 x
- * 128, of 1 to 8 bits and of mixes with a mean of 3 bits. "unpacked": trellis codes are unpacked to
+ * reads memory, all in one run: a matrix of 8192 x 8192, one of 28672 x 8192 and an LM head of
+ * 49152 x 576, in blocks of 128 x 128, of 1 to 8 bits and of mixes with a mean of 3 bits. Of each
+ * also rows that tokens look up, packed and in f32. "unpacked": trellis codes are unpacked to
  * f32, then multiplied by OpenBLAS. Contenders take turns, and the best round of each counts, so
  * that other work on the machine hits all of them.
  *
@@ -193,6 +194,30 @@ static void row(bench *t, size_t T, double seconds) {
   fflush(stdout);
 }
 
+/* Rows of 512 tokens, packed and in f32. */
+static sb_status look_up(bench *t, size_t most, double seconds) {
+  enum { TOKENS = 512, FIRST = 3, END = 6 }; /* 4 to 6 bits */
+  sb_backend *b = t->backend;
+  const size_t rows = t->tiling.rows, cols = t->tiling.cols, T = sb_min_size(TOKENS, most);
+  double dense = 0, packed[END] = {0}, spent = sb_now();
+  uint32_t ids[TOKENS];
+  for (size_t i = 0; i < T; i++) ids[i] = (uint32_t)(random_next() % rows);
+  for (int round = 0; round < 3 || sb_now() - spent < seconds; round++) {
+    double start = sb_now();
+    SB_TRY(b->op->embed(b, NULL, t->x, ids, t->dense, SB_F32, T, cols, 0, rows));
+    keep(&dense, sb_now() - start);
+    for (int m = FIRST; m < END; m++) {
+      start = sb_now();
+      SB_TRY(b->op->embed_packed(b, NULL, t->x, ids, t->matrices[m][GRID].w, T, 0));
+      keep(&packed[m], sb_now() - start);
+    }
+  }
+  printf("\n%zu x %zu, rows of %zu tokens: f32 %.3f ms", rows, cols, T, 1e3 * dense);
+  for (int m = FIRST; m < END; m++) printf(", %s %.3f ms", mixes[m].name, 1e3 * packed[m]);
+  printf("\n");
+  return SB_OK;
+}
+
 static sb_status run(bench *t, size_t rows, size_t cols, size_t most, double seconds) {
   const sb_backend_ops *op = t->backend->op;
   t->tiling = (sb_tiling){rows, cols, 128, 128};
@@ -211,6 +236,7 @@ static sb_status run(bench *t, size_t rows, size_t cols, size_t most, double sec
   const size_t tokens[] = {1, 2, 4, 8, 16, 64, 512};
   for (size_t i = 0; i < sizeof tokens / sizeof *tokens && tokens[i] <= most; i++)
     row(t, tokens[i], seconds);
+  SB_TRY(look_up(t, most, seconds));
   for (int m = 0; m < MIXES; m++)
     for (int c = 0; c < CODES; c++) empty(t, &t->matrices[m][c]);
   sb_free(&t->factors);
@@ -243,6 +269,7 @@ int main(int argc, char **argv) {
       status = run(&t, 8192, 8192, 512, seconds);
   }
   if (argc <= 6) SB_THEN(run(&t, 28672, 8192, 4, seconds));
+  if (argc <= 6) SB_THEN(run(&t, 49152, 576, 512, seconds));
   if (t.backend) t.backend->op->destroy(t.backend);
   if (status != SB_OK) fprintf(stderr, "%s\n", sb_message());
   return status != SB_OK;
