@@ -7,7 +7,8 @@ small=$dir/small # the first two layers, for trellis codes, which take longest
 cp -r "$model" "$small" && chmod -R u+w "$small" && /usr/bin/python3 "$source/tests/program/spoil_model.py" "$small" layers 2
 sed 's/"tie_word_embeddings": *true/"tie_word_embeddings": false/' "$model/config.json" >"$dir/untied.json"
 run 1 synth --config "$dir/untied.json" --layers 2 -o "$dir/untied" --seed 3
-few=(--calib "$calib" --seqs 6 --seqlen 48 --round-seqs 6 --tune-batch 2)
+untrained=(--calib "$calib" --seqs 6 --seqlen 48 --round-seqs 6)
+few=("${untrained[@]}" --tune-batch 2)
 
 quantize() { # NAME RANKS MODEL ARGUMENT ...
   local name=$1 ranks=$2 from=$3
@@ -65,7 +66,7 @@ refused "this model can have .*MB to .*MB" quantize "$model" "${few[@]}" --size 
 low=$(sed -n 's/.* can have \([0-9.]*MB\) .*/\1/p' "$dir/stderr") high=$(sed -n 's/.* to \([0-9.]*MB\) .*/\1/p' "$dir/stderr")
 refused "this model can have .*GiB to .*GiB" quantize "$model" "${few[@]}" --size 1GiB -o "$out"
 for size in "$low" "$high"; do
-  run 2 quantize "$model" "${few[@]}" --trades 0 --quantizer rtn --size "$size" -o "$out"
+  run 2 quantize "$model" "${untrained[@]}" --trades 0 --quantizer rtn --size "$size" -o "$out"
   rm -rf "$out"
 done
 wrong=2
