@@ -156,8 +156,6 @@ size_t sb_scale_numbers_visit(const sb_model *m, sb_trained what, const sb_place
   const sb_matrix *matrix = trained_matrix(m, what, place);
   const sb_model_tensor *t = &m->arch.tensors[place->tensor];
   walk w = {.visit = visit, .context = context, .row = data};
-  if (matrix && sb_matrix_is_table(m, matrix))
-    return 0; /* their scales stay as they were rounded */
   if (!matrix) {
     const size_t channels = what.norms && t->dims == 1 ? t->cols : 0;
     visit_run(&w, SB_SCALE_NORM, m->dtypes[place->tensor], 0, data, channels);

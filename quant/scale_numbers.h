@@ -72,7 +72,7 @@ typedef struct sb_scale_number {
 } sb_scale_number;
 
 /* Visits each number of a unit, whose bytes are `data`, in any order; `index` is its place among
- * them. Returns how many there are: none in tables of the vocabulary. */
+ * them. Returns how many there are. */
 typedef void (*sb_scale_visit)(void *context, size_t index, const sb_scale_number *number);
 size_t sb_scale_numbers_visit(const sb_model *coded, sb_trained, const sb_place *place, size_t unit,
                               void *data, sb_scale_visit visit, void *context);
