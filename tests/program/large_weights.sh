@@ -17,7 +17,7 @@ poke() { # BYTES: a bf16 number, [0, 0] of the tensor
 quantize() { # RANKS OUT ARGUMENT ...: $code, lines in $dir/log
   local ranks=$1 to=$2
   shift 2
-  "$mpirun" "$ranks" -q "$shardbits" quantize "$bad" --calib "$tiny_tokens" --token-dtype u16 --seqlen 48 --bits 3 --block 16x32 \
+  "$mpirun" "$ranks" -q "$shardbits" quantize "$bad" --calib "$tiny_tokens" --token-dtype u16 --seqlen 48 --bits 3 --block 16x32 --embed-bits 16 \
     -o "$to" --json "$to.json" "$@" 2>&1 | tr '\r' '\n' >"$dir/log"
   code=${PIPESTATUS[0]}
 }
