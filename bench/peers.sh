@@ -7,7 +7,7 @@
 # those of llama.cpp, PEERS other types (TYPE or TYPE:EMBEDDING), SIZES more sizes in MiB for SmolLM2, MATCH= leaves those of the
 # peers out there, CODES "grid trellis", GPTQ the bits of GPTQModel ("3 3:head"), SKIP_DEMO=1 leaves the demo model out, SKIP_OURS=1
 # shardbits. Python with the packages of tools/requirements-gguf.txt (and -gptq.txt) is made in WORK, or named by PYTHON
-# (GPTQ_PYTHON). WRITE=1 puts the tables into docs/results.md, between marks.
+# (GPTQ_PYTHON). COMPUTE is the arithmetic of our calibration on SmolLM2 (bf16). WRITE=1 puts the tables into docs/results.md, between marks.
 set -euo pipefail
 work=$(mkdir -p "$1" && readlink -f "$1")
 smollm2=${2:+$(readlink -f "$2")}
@@ -41,10 +41,10 @@ python_for() { # NAME REQUIREMENTS
   echo "$venv/bin/python"
 }
 
-row() { # LABEL BYTES WEIGHTS PERPLEXITY FULL KL TOP1 ELSEWHERE SECONDS NOTE
-  awk -v l="$1" -v b="$2" -v w="$3" -v p="$4" -v f="$5" -v k="$6" -v t="$7" -v e="$8" -v s="$9" -v n="${10}" 'BEGIN {
-    printf "| %s | %.2f | %.3f | %.3f | %+.1f%% | %.4f | %.1f%% | %s | %.0f | %s |\n",
-           l, b / 1048576, 8 * b / w, p, 100 * (p / f - 1), k, 100 * t, e, s, n }'
+row() { # LABEL BYTES ON_DISK WEIGHTS PERPLEXITY FULL KL TOP1 ELSEWHERE SECONDS NOTE
+  awk -v l="$1" -v b="$2" -v d="$3" -v w="$4" -v p="$5" -v f="$6" -v k="$7" -v t="$8" -v e="$9" -v s="${10}" -v n="${11}" 'BEGIN {
+    printf "| %s | %.2f | %.2f | %.3f | %.3f | %+.1f%% | %.4f | %.1f%% | %s | %.0f | %s |\n",
+           l, b / 1048576, d / 1048576, 8 * b / w, p, 100 * (p / f - 1), k, 100 * t, e, s, n }'
 }
 
 llama_row() { # PREFIX TYPE[:EMBEDDING]
@@ -56,8 +56,9 @@ llama_row() { # PREFIX TYPE[:EMBEDDING]
     --eval-seqlen "$seqlen" --threads "$threads" --shardbits "$shardbits" --ranks "$ranks" --json "$work/$name.json"
   rm -rf "${work:?}/$name" "$work/$name.gguf"
   weights=$(number "$name" weights)
-  row "llama.cpp $label" "$(number "$name" file_bytes)" "$weights" "$(number "$name" perplexity)" "$full" "$(number "$name" mean_kl)" \
-    "$(number "$name" top1_agreement)" "$(number "$name" llama_perplexity | awk '{ printf "%.3f", $1 }')" "$(number "$name" seconds)" \
+  row "llama.cpp $label" "$(number "$name" tensor_bytes)" "$(number "$name" file_bytes)" "$weights" \
+    "$(number "$name" perplexity)" "$full" "$(number "$name" mean_kl)" "$(number "$name" top1_agreement)" \
+    "$(number "$name" llama_perplexity | awk '{ printf "%.3f", $1 }')" "$(number "$name" seconds)" \
     "$(word "$name" types)"
 }
 
@@ -69,37 +70,38 @@ gptq_row() { # PREFIX BITS[:head]
     --tokens "$heldout" --bits "$bits" --group 64 --act-order $head --out "$work/$name" --overwrite --eval-seqs "$seqs" \
     --eval-seqlen "$seqlen" --shardbits "$shardbits" --ranks "$ranks" --json "$work/$name.json"
   rm -rf "${work:?}/$name"
-  row "GPTQModel, $bits bits, groups of 64" "$(number "$name" file_bytes)" "$weights" "$(number "$name" perplexity)" "$full" \
+  row "GPTQModel, $bits bits, groups of 64" "$(number "$name" file_bytes)" "$(number "$name" file_bytes)" "$weights" "$(number "$name" perplexity)" "$full" \
     "$(number "$name" mean_kl)" "$(number "$name" top1_agreement)" "" "$(number "$name" seconds)" "$note"
 }
 
 our_row() { # PREFIX MIB CODES
   local name=$1-$2-$3
-  once "$work/$name.json" run quantize "$model" --calib "$calib" --size "$2MiB" --codes "$3" -o "$work/$name" --overwrite --quiet \
+  once "$work/$name.json" run quantize "$model" --calib "$calib" --size "$2MiB" --codes "$3" --compute "$compute" -o "$work/$name" --overwrite --quiet \
     --json "$work/$name.json" --checkpoint "$work/$name.checkpoint"
   [ ! -d "$work/$name" ] || bytes "$work/$name" >"$work/$name.bytes"
   once "$work/$name.eval.json" run eval "$work/$name" --ref "$model" --tokens "$heldout" --seqs "$seqs" --seqlen "$seqlen" \
     --quiet --json "$work/$name.eval.json"
   rm -rf "${work:?}/$name" "$work/$name.checkpoint"*
-  row "**shardbits --size $2MiB, $3**" "$(cat "$work/$name.bytes")" "$weights" "$(number "$name.eval" perplexity)" "$full" \
+  row "**shardbits --size $2MiB, $3**" "$(number "$name" file_bytes)" "$(cat "$work/$name.bytes")" "$weights" "$(number "$name.eval" perplexity)" "$full" \
     "$(number "$name.eval" mean_kl)" "$(number "$name.eval" top1_agreement)" "" "$(number "$name" seconds)" \
-    "layers $(number "$name" effective_bits | awk '{ printf "%.2f", $1 }') bits"
+    "$(awk -v l="$(number "$name" effective_bits)" -v t="$(sed -n 's/^      "bits": *\([0-9.]*\).*/\1/p' "$work/$name.json" | head -n 1)" \
+      'BEGIN { printf "layers %.2f bits, embedding %.2f", l, t }')"
 }
 
 # What is just below a file of so many bytes, in MiB.
 below() { awk -v b="$1" 'BEGIN { printf "%.2f", int(b / 1048576 * 100) / 100 }'; }
 
-table() { # PREFIX MODEL CALIB HELDOUT SEQS SEQLEN PEERS SIZES MATCH
-  local prefix=$1 model=$2 calib=$3 heldout=$4 seqs=$5 seqlen=$6 peers=$7 sizes=$8 match=$9 full peer code size weights
+table() { # PREFIX MODEL CALIB HELDOUT SEQS SEQLEN PEERS SIZES MATCH COMPUTE
+  local prefix=$1 model=$2 calib=$3 heldout=$4 seqs=$5 seqlen=$6 peers=$7 sizes=$8 match=$9 compute=${10} full peer code size weights
   once "$work/$prefix-full.eval.json" run eval "$model" --tokens "$heldout" --seqs "$seqs" --seqlen "$seqlen" --quiet \
     --json "$work/$prefix-full.eval.json"
   full=$(number "$prefix-full.eval" perplexity)
   printf 'Full precision: perplexity %.3f on %d windows of %d tokens.\n\n' "$full" "$seqs" "$seqlen"
-  echo "| made by | MiB on disk | bits a weight | perplexity | over full precision | KL divergence | top-1 agreement | perplexity in llama.cpp | seconds | what it holds |"
-  echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+  echo "| made by | MiB | MiB on disk | bits a weight | perplexity | over full precision | KL divergence | top-1 agreement | perplexity in llama.cpp | seconds | what it holds |"
+  echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
   for peer in $peers; do
     llama_row "$prefix" "$peer"
-    size=$(below "$(number "$prefix-llama-$peer" file_bytes)")
+    size=$(below "$(number "$prefix-llama-$peer" tensor_bytes)")
     [ -n "${SKIP_OURS:-}" ] || [ -z "$match" ] || for code in $codes; do our_row "$prefix" "$size" "$code"; done
   done
   for peer in ${GPTQ:-}; do gptq_row "$prefix" "$peer"; done
@@ -113,12 +115,12 @@ all() {
     "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(date +%F)"
   if [ -z "${SKIP_DEMO:-}" ]; then
     printf '\n### Beside llama.cpp: the demo model\n\n'
-    table demo data/demo-llama data/calib.bin data/heldout.bin 128 256 "${PEERS:-Q2_K Q3_K_M IQ3_M Q4_K_M}" "" 1
+    table demo data/demo-llama data/calib.bin data/heldout.bin 128 256 "${PEERS:-Q2_K Q3_K_M IQ3_M Q4_K_M}" "" 1 f32
   fi
   [ -n "$smollm2" ] || return 0
   printf '\n### Beside llama.cpp: SmolLM2-135M-Instruct\n\n'
   table smollm2 "$smollm2" "$smollm2/calib.bin" "$smollm2/heldout.bin" 32 512 \
-    "${PEERS:-Q2_K Q3_K_M IQ3_M Q4_K_M IQ4_NL:IQ4_NL Q2_0:Q5_1}" "${SIZES:-71.7 50}" "${MATCH-1}"
+    "${PEERS:-Q2_K Q3_K_M IQ3_M Q4_K_M IQ4_NL:IQ4_NL Q2_0:Q5_1}" "${SIZES:-71.7 50}" "${MATCH-1}" "${COMPUTE:-bf16}"
 }
 
 # Replaces what stands between the marks.
