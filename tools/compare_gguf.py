@@ -175,6 +175,10 @@ class Llama:
             die("llama.cpp has no type " + name)
         return value
 
+    def types(self):
+        """Number of a tensor's type -> its name."""
+        return {value: name[10:] for name, value in vars(self.lib).items() if name.startswith("GGML_TYPE_")}
+
     def quantize(self, source, out, file_type, settings, importance=None):
         """The file `out` of the file `source`; settings are fields of llama_model_quantize_params."""
         params = self.lib.llama_model_quantize_default_params()
@@ -298,9 +302,8 @@ def shared_inputs(args, llama, rows, vocab):
         return source, {name: f[name] for name in f.files if name != "seconds"}, float(f["seconds"])
 
 
-def make_folder(args, path, plain):
-    """The Hugging Face folder args.out of a float32 GGUF file; returns what types the file at `path` has."""
-    import gguf
+def make_folder(args, path, plain, types):
+    """The Hugging Face folder args.out of a float32 GGUF file; returns matrices of each type, weights and bytes at `path`."""
     import numpy as np
     from exl3_to_hf import read
     from gguf_to_hf import Gguf, rope_rows
@@ -330,14 +333,13 @@ def make_folder(args, path, plain):
     config["torch_dtype"] = "float32"
     with open(os.path.join(args.out, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f, indent=2)
-    counts = collections.Counter()
-    weights = stored = 0
-    for t in gguf.GGUFReader(path).tensors:
-        weights += int(t.n_elements)
-        stored += int(t.n_bytes)
-        counts["embedding " * (t.name == "token_embd.weight") + "head " * (t.name == "output.weight") + t.tensor_type.name] += 1
-    counts.pop("F32", None)  # norms
-    return dict(counts), weights, stored
+    counts, weights = collections.Counter(), 0
+    stored = Gguf(path)
+    for name, (dims, kind, _) in stored.tensors.items():
+        weights += math.prod(dims)
+        if len(dims) > 1:
+            counts["embedding " * (name == "token_embd.weight") + "head " * (name == "output.weight") + types[kind]] += 1
+    return dict(counts), weights, len(stored.buf) - min(at for _, _, at in stored.tensors.values())
 
 
 def main():
@@ -360,7 +362,7 @@ def main():
         quantizing = time.perf_counter() - start
         plain = args.out + ".float32.gguf"
         llama.quantize(path, plain, llama.lib.LLAMA_FTYPE_ALL_F32, {"allow_requantize": True})
-        types, weights, stored = make_folder(args, path, plain)
+        types, weights, stored = make_folder(args, path, plain, llama.types())
         os.remove(plain)
         figures = {"model": args.model, "type": args.type, "settings": vars(args),
                    "types": ", ".join("%s %d" % t for t in sorted(types.items())), "weights": weights, "tensor_bytes": stored,
