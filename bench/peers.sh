@@ -136,6 +136,8 @@ write() { # FILE OF TABLES
 
 python=${PYTHON:-$(python_for gguf tools/requirements-gguf.txt)}
 [ -z "${GPTQ:-}" ] || [ -n "${GPTQ_PYTHON:-}" ] || python_for gptq tools/requirements-gptq.txt >/dev/null
-all >"$work/tables.md"
+tables=$(mktemp "$work/tables.XXXXXX")
+all >"$tables"
+mv "$tables" "$work/tables.md"
 cat "$work/tables.md"
 [ -z "${WRITE:-}" ] || write "$work/tables.md"
