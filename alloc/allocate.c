@@ -124,7 +124,9 @@ static sb_status make_key(driver *d, const sb_backend *backend, const sb_sequenc
   sb_key_add(key, "sensitivity", "--sensitivity", "%s", sb_estimator_names[o->estimator]);
   sb_key_add(key, "strides", "--strides", "%d", o->strides);
   sb_key_add(key, "grid", "--grid", "%s", d->m->importance ? "fitted" : "plain");
-  return sb_checkpoint_key_add_model(key, "ordered", "order of channels (--reorder)", d->m);
+  SB_TRY(sb_checkpoint_key_add_model(key, "ordered", "order of channels (--reorder)", d->m));
+  sb_checkpoint_key_add_tables(key, d->m); /* they follow from the order, too */
+  return SB_OK;
 }
 
 /* Where a search without a path begins. */

@@ -253,7 +253,9 @@ static sb_status make_key(const driver *d, sb_key *key) {
   sb_key_add(key, "scope", "--method", "%s", o->by_matrix ? "layer" : "scalebits");
   sb_key_add(key, "sensitivity", "--sensitivity", "%s", o->divergence ? "divergence" : "diagonal");
   sb_key_add(key, "refine", "--refine", "%d", o->gptq ? o->gptq->refine : 0);
-  return sb_checkpoint_key_add_model(key, "ordered", "order of channels (--reorder)", d->m);
+  SB_TRY(sb_checkpoint_key_add_model(key, "ordered", "order of channels (--reorder)", d->m));
+  sb_checkpoint_key_add_tables(key, d->m); /* they follow from the order, too */
+  return SB_OK;
 }
 
 /* What the search ended with. Collective. */

@@ -1,5 +1,7 @@
 #include "quant/checkpoint_key.h"
 
+#include <xxhash.h>
+
 #include "kernels/code_kind.h"
 #include "pass/fingerprint.h"
 
@@ -34,4 +36,10 @@ sb_status sb_checkpoint_key_add_tokens(sb_key *key, const char *name, const char
   if (sequences) SB_TRY(sb_sequences_fingerprint(world, sequences, &fingerprint));
   sb_key_add_hash(key, name, meaning, fingerprint);
   return SB_OK;
+}
+
+void sb_checkpoint_key_add_tables(sb_key *key, const sb_model *m) {
+  sb_key_add_hash(key, "tables",
+                  "choice of widths of embedding and LM head (--size, --embed-bits, --head-bits)",
+                  XXH64(m->bits + m->blocks, m->all_blocks - m->blocks, 0));
 }

@@ -24,5 +24,7 @@ sb_status sb_checkpoint_key_add_model(sb_key *key, const char *name, const char 
                                       sb_model *model);
 sb_status sb_checkpoint_key_add_tokens(sb_key *key, const char *name, const char *meaning,
                                        const sb_world *world, const sb_sequences *sequences);
+/* Adds the widths of embedding and LM head. Local. */
+void sb_checkpoint_key_add_tables(sb_key *key, const sb_model *model);
 
 #endif

@@ -28,6 +28,7 @@ refused() { # TEXT MODEL ARGUMENT ...
 }
 refused "another calibration (" "${options[@]}" --seed 5
 refused "another budget" "${options[@]}" --bits 2.75
+refused "another choice of widths of embedding and LM head" "${options[@]}" --embed-bits 6 --head-bits 6
 refused "another block size" "${options[@]}" --block 64x128
 refused "another --sensitivity" "${options[@]}" --sensitivity taylor
 refused "another --grid" "${options[@]}" --grid plain
