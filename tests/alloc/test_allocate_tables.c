@@ -113,14 +113,11 @@ static void check_size(golden *g, costs *c, double share) {
   sb_allocate_tables_result r = allocate(g, &o);
   const sb_knapsack items = {c->count, c->id, SB_CHOICES, c, choices};
   sb_optimum best;
-  uint64_t tables = 0;
   uint8_t *chosen = NULL;
   EXPECT(r.measured && r.chosen && r.bytes <= o.size.bytes);
   EXPECT(r.bytes + 8 > o.size.bytes || share >= 1); /* layers get all that tables leave */
-  for (size_t i = 0; i < m->table_count; i++) {
+  for (size_t i = 0; i < m->table_count; i++)
     EXPECT(m->tables[i].coded && r.table_bytes[i] == sb_table_bytes(m, &m->tables[i]));
-    tables += r.table_bytes[i];
-  }
   /* within the proven gap of the optimum of both */
   EXPECT_OK(sb_alloc(&chosen, c->count, 1, "test"));
   const sb_size_budget b = {.size = o.size, .min_bits = 1, .max_bits = 8};
