@@ -97,19 +97,18 @@ sb_status sb_quantize_round(sb_quantize_run *u) {
   sb_progress_end();
   if (status == SB_ERR_NUMERIC) return fall_back(u);
   SB_TRY(status);
-  if (stats.resumed > 0)
+  if (stats.resumed + stats.resumed_tables > 0)
     sb_log_line("round     went on from %s, %zu of %zu layers done before", checkpoint,
                 stats.resumed, u->model->config.layers);
   SB_TRY(adopt(u, packed));
   double seconds = sb_span_seconds(&phase);
   sb_log_phase("round", seconds, u->backend->gemm_flops,
                "forward %.0f%%, second moments %.0f%%, factors %.0f%%, rounding %.0f%%, refining "
-               "%.0f%%; %zu "
-               "inputs dead, %zu "
-               "damped more",
+               "%.0f%%, embedding and LM head %.0f%%; %zu inputs dead, %zu damped more",
                100 * stats.forward_seconds / seconds, 100 * stats.moment_seconds / seconds,
                100 * stats.factor_seconds / seconds, 100 * stats.round_seconds / seconds,
-               100 * stats.refine_seconds / seconds, stats.dead, stats.repaired);
+               100 * stats.refine_seconds / seconds, 100 * stats.table_seconds / seconds,
+               stats.dead, stats.repaired);
   sb_report_text(u->report, "factor", sb_factor_mode_names[stats.factor]);
   sb_report_count(u->report, "refine", (uint64_t)r->refine);
   sb_report_real(u->report, "round_seconds", seconds);

@@ -35,6 +35,7 @@ typedef struct work {
   sb_key key;                     /* of the checkpoint */
   sb_gptq_checkpoint *checkpoint; /* or NULL */
   sb_gptq_stats *stats;
+  sb_ticker_part part; /* of the progress: tables, then layers */
 } work;
 
 /* ---- sequences through one layer: of the source for its moments, of the coded model for the next
@@ -241,7 +242,7 @@ static sb_status prepare(work *w, const sb_sequences *calibration) {
                         sb_device_layer_create(w->coded, w->backend, false, &w->coded_layer));
 }
 
-static sb_gptq_tables tables_of(const work *w) {
+static sb_gptq_tables tables_of(work *w) {
   const sb_gptq_options *o = w->options;
   return (sb_gptq_tables){.source = w->source,
                           .coded = w->coded,
@@ -252,7 +253,8 @@ static sb_gptq_tables tables_of(const work *w) {
                           .refine = o->table_refine,
                           .factor = o->factor,
                           .checkpoint = w->checkpoint,
-                          .done = w->stats->resumed_tables};
+                          .done = w->stats->resumed_tables,
+                          .ticker = sb_ticker_of_part(&w->part)};
 }
 
 /* What rounded layers depend on; `source` has its bits. Collective. */
@@ -286,7 +288,7 @@ static sb_status run_layers(work *w) {
     if (layer >= done) SB_TRY(round_layer(w, layer));
     if (layer + 1 < layers) SB_TRY(go_through(w, layer));
     if (layer >= done)
-      sb_tick(w->options->ticker, (double)(layer + 1 - done) / (double)(layers - done));
+      sb_tick(sb_ticker_of_part(&w->part), (double)(layer + 1 - done) / (double)(layers - done));
   }
   return SB_OK;
 }
@@ -304,6 +306,16 @@ static sb_status open_checkpoint(work *w) {
   return SB_OK;
 }
 
+/* The tables' share of the weights that are to be rounded. */
+static double table_share(const work *w) {
+  const sb_model *m = w->source;
+  double weights = 0;
+  if (w->stats->resumed_tables == sb_gptq_table_groups(m)) return 0;
+  for (size_t i = 0; i < m->table_count; i++)
+    if (m->tables[i].coded) weights += (double)m->config.vocab * (double)m->config.hidden;
+  return weights / (weights + (double)m->arch.linear_parameters);
+}
+
 /* Collective. */
 static sb_status run_tables(work *w) {
   sb_model *m = w->source;
@@ -311,9 +323,12 @@ static sb_status run_tables(work *w) {
     if (g < m->layer_first || g >= m->layer_first + m->config.layers) SB_TRY(copy_group(w, g));
   SB_SPAN_INTO(&w->stats->table_seconds, SB_TRACE_PHASE, "round tables", SB_TRACE_NONE);
   sb_gptq_tables tables = tables_of(w);
+  w->part.share = table_share(w);
   const sb_status status = sb_gptq_tables_round(&tables);
   w->stats->repaired += tables.repair.repaired;
   w->stats->dead += tables.repair.dead;
+  w->part.first = w->part.share;
+  w->part.share = 1.0 - w->part.first;
   return status;
 }
 
@@ -341,7 +356,11 @@ static void release(work *w) {
 
 sb_status sb_gptq(sb_model *source, sb_backend *backend, const sb_sequences *calibration,
                   const sb_gptq_options *options, sb_model **out, sb_gptq_stats *stats) {
-  work w = {.source = source, .backend = backend, .options = options, .stats = stats};
+  work w = {.source = source,
+            .backend = backend,
+            .options = options,
+            .stats = stats,
+            .part = {.whole = options->ticker}};
   uint8_t *bits = NULL;
   *stats = (sb_gptq_stats){0};
   sb_status status = sb_encode_create(source, &w.coded);

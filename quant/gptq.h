@@ -38,7 +38,7 @@ typedef struct sb_gptq_options {
   float *pivots;      /* [arch.channels] of the inputs of all layers, as importance: filled with
                          what feedback leaves of an error (quant/gptq_pivots.h); or NULL. Layers
                          that a checkpoint has leave it as it is */
-  sb_ticker ticker;   /* told the share of layers that is done */
+  sb_ticker ticker;   /* told the share of the weights that is done */
 } sb_gptq_options;
 
 typedef struct sb_gptq_stats {

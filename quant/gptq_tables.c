@@ -13,6 +13,7 @@ typedef struct work {
   sb_gptq_tables *t;
   sb_moments *moments; /* NULL: to nearest */
   sb_gptq_input rounding;
+  size_t chunks, rounded; /* to round, and those that are */
 } work;
 
 /* [hidden, hidden] moments of a table; the caller frees them. */
@@ -103,6 +104,7 @@ static sb_status round_table(work *w, const sb_table *table, size_t done) {
     SB_TRY(sb_group_walk_enter(&walk, &group, &image));
     SB_TRY(round_chunk(w, group, image));
     SB_TRY(sb_group_walk_leave(&walk));
+    sb_tick(w->t->ticker, (double)++w->rounded / (double)w->chunks);
   }
   return SB_OK;
 }
@@ -130,8 +132,8 @@ static sb_status prepare(work *w) {
 sb_status sb_gptq_tables_round(sb_gptq_tables *t) {
   const sb_model *m = t->source;
   size_t done = t->done;
-  work w = {.t = t};
-  if (done == sb_gptq_table_groups(m)) return SB_OK;
+  work w = {.t = t, .chunks = sb_gptq_table_groups(m) - done};
+  if (w.chunks == 0) return SB_OK;
   sb_status status = prepare(&w);
   for (size_t i = 0; i < m->table_count && status == SB_OK; i++) {
     const sb_table *table = &m->tables[i];

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 
 #include "base/status.h"
+#include "base/ticker.h"
 #include "io/key.h"
 #include "kernels/backend.h"
 #include "model/model.h"
@@ -35,6 +36,7 @@ typedef struct sb_gptq_tables {
   sb_factor_mode factor;
   sb_gptq_checkpoint *checkpoint; /* or NULL */
   size_t done;                    /* chunks that it has, of all coded tables */
+  sb_ticker ticker;               /* told the share of the others that is done */
   sb_moments_repair repair;       /* added to */
 } sb_gptq_tables;
 

@@ -103,6 +103,37 @@ static void any_ranks(void **state) {
   all_ranks_passed();
 }
 
+/* ---- progress ---- */
+
+/* The last share that was told. */
+typedef struct told {
+  double last;
+  size_t times;
+} told;
+
+static void listen(void *context, double done) {
+  told *t = context;
+  EXPECT(done >= t->last && done <= 1);
+  t->last = done;
+  t->times++;
+}
+
+static void progress_grows(void **state) {
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    rounding r;
+    told t = {0};
+    open_source(&r, &kinds[i], NULL, NULL, 0);
+    sb_gptq_options options = options_of(&kinds[i], r.tables, NULL);
+    options.ticker = (sb_ticker){listen, &t};
+    EXPECT_OK(round_it(&r, &options));
+    EXPECT(fabs(t.last - 1) < 1e-12);
+    EXPECT(t.times == sb_gptq_table_groups(r.coded) + r.coded->config.layers);
+    close_rounding(&r);
+  }
+  all_ranks_passed();
+}
+
 /* ---- the metric ---- */
 
 /* The values of a coded table, [vocab, hidden]; in a world of this rank alone. The caller frees it.
@@ -281,8 +312,10 @@ static void other_statistics_are_refused(void **state) {
   all_ranks_passed();
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(any_ranks), cmocka_unit_test(less_error_than_to_nearest),
-    cmocka_unit_test(to_nearest_without), cmocka_unit_test(cut_off_runs_go_on),
-    cmocka_unit_test(other_statistics_are_refused)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(any_ranks),
+                                          cmocka_unit_test(progress_grows),
+                                          cmocka_unit_test(less_error_than_to_nearest),
+                                          cmocka_unit_test(to_nearest_without),
+                                          cmocka_unit_test(cut_off_runs_go_on),
+                                          cmocka_unit_test(other_statistics_are_refused)};
 RANKS_MAIN(tests)
