@@ -382,9 +382,11 @@ static void coded_tables(void **state) {
   near(f.file_bytes, 8 * f.packed.model);
   near(f.file_bits, 8 * f.file_bytes / 8030261248.0);
   near(f.held.importance, without.held.importance + 2 * 4096 * 4);
-  /* a chunk of the embedding is f32, where rows of the head in bf16 had room; the fits of a chunk,
-   * a byte for each group */
-  near(f.search.pass.prepared, without.search.pass.prepared + 8192.0 * 4096 * 2 + 8192.0 * 32);
+  /* a chunk of the embedding is f32, where rows of the head in bf16 had room; the fits that are
+   * kept of both tables, a byte for each group, and the widths that they are of, one for each
+   * block */
+  near(f.search.pass.prepared,
+       without.search.pass.prepared + 8192.0 * 4096 * 2 + 2.0 * (128256 + 1002) * 32);
   /* second moments of all pairs of channels: two exact sums of 16 bytes and one in double; what
    * belongs to words is small beside them */
   assert_true(f.tables.statistics > 20.0 * 4096 * 4096 && f.tables.statistics < 21.0 * 4096 * 4096);
