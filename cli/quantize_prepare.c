@@ -103,7 +103,7 @@ static sb_status check_config(sb_quantize_run *u) {
   sb_config config;
   sb_arch arch = {0};
   SB_TRY(sb_hf_path_check(r->model));
-  SB_TRY(sb_config_read(r->model, &config));
+  SB_TRY(sb_config_read_stored(r->model, &config));
   SB_TRY(sb_quantize_table_bits(r, "quantize", config.tie_embeddings, u->table_bits));
   if (r->widths_for != SB_WIDTHS_FOR_EXL3) return SB_OK;
   SB_TRY(sb_arch_create(&config, &arch));
@@ -119,6 +119,8 @@ sb_status sb_quantize_load(sb_quantize_run *u) {
   SB_AGREE(u->world, check_config(u));
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   const sb_model *m = u->model;
+  /* what config.json says of a tied head, the weights may deny */
+  SB_TRY(sb_quantize_table_bits(r, "quantize", m->config.tie_embeddings, u->table_bits));
   const char *codes = sb_code_kind_names[blocking.code_kind];
   SB_TRY(sb_common_check_seqlen(&r->common, &m->config));
   if (r->checkpoint) SB_TRY(sb_model_fingerprint(u->model, &u->fingerprint));
