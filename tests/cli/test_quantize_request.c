@@ -133,6 +133,7 @@ static void tables(void **state) {
   assert_true(bits[0] == 6);
   assert_ok(settle("--size 3MB -o out --head-bits 6 --embed-bits 16 --calib c", SB_QUANTIZE_ALL,
                    true, &r));
+  r.model = "m"; /* the command line is gone */
   assert_int_equal(sb_quantize_table_bits(&r, "quantize", true, bits), SB_ERR_USAGE);
   assert_says("the LM head of m is tied");
   assert_ok(sb_quantize_table_bits(&r, "quantize", false, bits));
