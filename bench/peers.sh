@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# bench/peers.sh WORK [SMOLLM2]: shardbits beside what people would take at the same file size, as Markdown on stdout: llama.cpp's
-# types with importance and, where GPTQ is not empty, GPTQModel, on the demo model and, where its folder is given
-# (tools/get_smollm2.sh), on SmolLM2-135M: the same tokens, the same windows, bytes on disk, seconds, perplexity and divergence from
-# the source. For each file of a peer shardbits makes one that is no larger, of grid and of trellis codes (--size).
-# Everything a case leaves is in WORK; cases that are there are not run again. SHARDBITS names the program, RANKS the ranks, THREADS
-# those of llama.cpp, PEERS other types (TYPE or TYPE:EMBEDDING), SIZES more sizes in MiB for SmolLM2, MATCH= leaves those of the
-# peers out there, CODES "grid trellis", GPTQ the bits of GPTQModel ("3 3:head"), SKIP_DEMO=1 leaves the demo model out, SKIP_OURS=1
-# shardbits. Python with the packages of tools/requirements-gguf.txt (and -gptq.txt) is made in WORK, or named by PYTHON
-# (GPTQ_PYTHON). COMPUTE is the arithmetic of our calibration on SmolLM2 (bf16). WRITE=1 puts the tables into docs/results.md, between marks.
+# bench/peers.sh WORK [SMOLLM2]: shardbits beside what people would take at the same file size, as Markdown on stdout: llama.cpp's types
+# with importance and, where GPTQ or AUTOROUND are not empty, GPTQModel and AutoRound, on the demo model and, where its folder is given
+# (tools/get_smollm2.sh), on SmolLM2-135M: the same tokens, the same windows, bytes on disk, seconds, perplexity and divergence from the
+# source. For each file of a peer shardbits makes one that is no larger, of grid and of trellis codes (--size). Everything a case leaves
+# is in WORK; cases that are there are not run again. SHARDBITS names the program, RANKS the ranks, THREADS those of llama.cpp, PEERS
+# other types (TYPE or TYPE:EMBEDDING), SIZES more sizes in MiB for SmolLM2, MATCH= leaves those of the peers out there, CODES "grid
+# trellis", GPTQ the bits of GPTQModel ("3 3:head"), AUTOROUND those of AutoRound ("2.5 3.3"), SKIP_DEMO=1 leaves the demo model out,
+# SKIP_OURS=1 shardbits. Python with the packages of tools/requirements-gguf.txt (and -gptq.txt, -autoround.txt) is made in WORK, or named
+# by PYTHON (GPTQ_PYTHON, AUTOROUND_PYTHON). COMPUTE is the arithmetic of our calibration on SmolLM2 (bf16). WRITE=1 puts the tables into
+# docs/results.md, between marks.
 set -euo pipefail
 work=$(mkdir -p "$1" && readlink -f "$1")
 smollm2=${2:+$(readlink -f "$2")}
@@ -74,6 +75,20 @@ gptq_row() { # PREFIX BITS[:head]
     "$(number "$name" mean_kl)" "$(number "$name" top1_agreement)" "" "$(number "$name" seconds)" "$note"
 }
 
+autoround_row() { # PREFIX BITS: effective ones of the layers
+  local name=$1-autoround-$2
+  once "$work/$name.json" "${AUTOROUND_PYTHON:-$work/autoround/bin/python}" tools/compare_autoround.py "$model" --calib "$calib" \
+    --tokens "$heldout" --bits "$2" --group 64 --out "$work/$name" --overwrite --eval-seqs "$seqs" --eval-seqlen "$seqlen" \
+    --shardbits "$shardbits" --ranks "$ranks" --json "$work/$name.json"
+  rm -rf "${work:?}/$name"
+  local weights_of_layers stored
+  weights_of_layers=$(number "$name" weights)
+  stored=$(awk -v w="$weights_of_layers" -v b="$(number "$name" effective_bits)" -v a="$weights" 'BEGIN { printf "%.0f", w * b / 8 + 2 * (a - w) }')
+  row "AutoRound, AutoScheme for $2 bits, groups of 64" "$stored" "$stored" "$weights" "$(number "$name" perplexity)" "$full" \
+    "$(number "$name" mean_kl)" "$(number "$name" top1_agreement)" "" "$(number "$name" seconds)" \
+    "$(awk -v b="$(number "$name" effective_bits)" 'BEGIN { printf "layers %.2f bits, embedding and head as they are", b }')"
+}
+
 our_row() { # PREFIX MIB CODES
   local name=$1-$2-$3
   once "$work/$name.json" run quantize "$model" --calib "$calib" --size "$2MiB" --codes "$3" --compute "$compute" -o "$work/$name" --overwrite --quiet \
@@ -105,6 +120,7 @@ table() { # PREFIX MODEL CALIB HELDOUT SEQS SEQLEN PEERS SIZES MATCH COMPUTE
     [ -n "${SKIP_OURS:-}" ] || [ -z "$match" ] || for code in $codes; do our_row "$prefix" "$size" "$code"; done
   done
   for peer in ${GPTQ:-}; do gptq_row "$prefix" "$peer"; done
+  for peer in ${AUTOROUND:-}; do autoround_row "$prefix" "$peer"; done
   [ -n "${SKIP_OURS:-}" ] || for size in $sizes; do
     for code in $codes; do our_row "$prefix" "$size" "$code"; done
   done
@@ -135,6 +151,7 @@ write() { # FILE OF TABLES
 }
 
 python=${PYTHON:-$(python_for gguf tools/requirements-gguf.txt)}
+[ -z "${AUTOROUND:-}" ] || [ -n "${AUTOROUND_PYTHON:-}" ] || python_for autoround tools/requirements-autoround.txt >/dev/null
 [ -z "${GPTQ:-}" ] || [ -n "${GPTQ_PYTHON:-}" ] || python_for gptq tools/requirements-gptq.txt >/dev/null
 tables=$(mktemp "$work/tables.XXXXXX")
 all >"$tables"

@@ -1,8 +1,12 @@
-"""What compare_gptq.py and compare_gguf.py share: the windows that shardbits takes of a token file, and its eval."""
+"""What compare_gptq.py, compare_autoround.py and compare_gguf.py share: the windows that shardbits takes of a token file, its
+eval, and that of transformers."""
 import argparse
 import importlib.metadata
 import json
+import logging
+import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -80,3 +84,55 @@ def version(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def open_tensors(folder):
+    """name -> file, of all safetensors of a folder, and a reader that gives NumPy arrays."""
+    from safetensors import safe_open
+    import torch
+    where, files = {}, {}
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".safetensors"):
+            files[name] = safe_open(os.path.join(folder, name), "pt")
+            where.update(dict.fromkeys(files[name].keys(), name))
+
+    def read(tensor):
+        if tensor not in where:
+            die("%s: no tensor %s" % (folder, tensor))
+        value = files[where[tensor]].get_tensor(tensor)
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+    return where, read
+
+
+def copy_config(model, folder, **changes):
+    """The JSON files of MODEL, for weights in float32."""
+    for name in os.listdir(model):
+        if name.endswith(".json") and not name.endswith(".index.json"):
+            shutil.copy(os.path.join(model, name), folder)
+    with open(os.path.join(model, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config.pop("dtype", None)
+    config.update(torch_dtype="float32", **changes)
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f, indent=2)
+        f.write("\n")
+
+
+def eval_transformers(folder, windows, threads):
+    import torch
+    # torchao, which GPTQModel brings along, is older than torch wants it and says so on every import.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    import transformers
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    total = targets = 0
+    with torch.no_grad():
+        for window in windows:
+            ids = torch.from_numpy(window)
+            logits = model(ids[None], use_cache=False).logits[0, :-1]
+            loss = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")
+            total += loss.double().sum().item()
+            targets += len(loss)
+    return {"loss": total / targets, "perplexity": math.exp(total / targets), "tokens": targets}

@@ -40,7 +40,6 @@ Needs the packages of tools/requirements-gptq.txt, no GPU, and a built shardbits
 import argparse
 import importlib.util
 import json
-import logging
 import math
 import multiprocessing
 import os
@@ -48,7 +47,8 @@ import shutil
 import sys
 import time
 
-from compare import ROOT, die, eval_shardbits, positive_int, say, take_windows, version
+from compare import (ROOT, copy_config, die, eval_shardbits, eval_transformers, open_tensors, positive_int, say,
+                     take_windows, version)
 
 TESTED = {"torch": "2.15.0", "transformers": "5.24.0", "gptqmodel": "7.7.0"}
 INSTALL = "pip install -r tools/requirements-gptq.txt"
@@ -227,25 +227,6 @@ def dequantize(read, name, args, shape, count):
     return np.ascontiguousarray(weight.T)
 
 
-def open_tensors(folder):
-    """name -> file, of all safetensors of a folder, and a reader that gives NumPy arrays."""
-    from safetensors import safe_open
-    import torch
-    where, files = {}, {}
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".safetensors"):
-            files[name] = safe_open(os.path.join(folder, name), "pt")
-            where.update(dict.fromkeys(files[name].keys(), name))
-
-    def read(tensor):
-        if tensor not in where:
-            die("%s: no tensor %s" % (folder, tensor))
-        value = files[where[tensor]].get_tensor(tensor)
-        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-
-    return where, read
-
-
 def untie(model, folder):
     """MODEL with a head of its own, a copy of its embedding, in float32."""
     import numpy as np
@@ -256,20 +237,6 @@ def untie(model, folder):
     os.makedirs(folder)
     save_file(tensors, os.path.join(folder, "model.safetensors"), {"format": "pt"})
     copy_config(model, folder, tie_word_embeddings=False)
-
-
-def copy_config(model, folder, **changes):
-    """The JSON files of MODEL, for weights in float32."""
-    for name in os.listdir(model):
-        if name.endswith(".json") and not name.endswith(".index.json"):
-            shutil.copy(os.path.join(model, name), folder)
-    with open(os.path.join(model, "config.json"), encoding="utf-8") as f:
-        config = json.load(f)
-    config.pop("dtype", None)
-    config.update(torch_dtype="float32", **changes)
-    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
-        json.dump(config, f, indent=2)
-        f.write("\n")
 
 
 def write_dequantized(args, model, packed, folder):
@@ -308,25 +275,6 @@ def write_dequantized(args, model, packed, folder):
 
 
 # ------------------------------------------------------------------- evaluation
-
-def eval_transformers(folder, windows, threads):
-    import torch
-    # torchao, which GPTQModel brings along, is older than torch wants it and says so on every import.
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    import transformers
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(threads)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    total = targets = 0
-    with torch.no_grad():
-        for window in windows:
-            ids = torch.from_numpy(window)
-            logits = model(ids[None], use_cache=False).logits[0, :-1]
-            loss = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")
-            total += loss.double().sum().item()
-            targets += len(loss)
-    return {"loss": total / targets, "perplexity": math.exp(total / targets), "tokens": targets}
-
 
 def print_row(args, figures):
     ours, theirs = figures["shardbits"], figures["transformers"]
