@@ -68,6 +68,9 @@ typedef struct sb_alphabet {
    * codes[r * ld + c]. */
   void (*pack)(const sb_block_shape *, uint8_t *block, const sb_grid *grids, const uint8_t *codes,
                size_t ld);
+  /* The reverse of `pack`: reads the grids [rows] and codes of a block. */
+  void (*unpack)(const sb_block_shape *, const uint8_t *block, sb_grid *grids, uint8_t *codes,
+                 size_t ld);
   /* Writes element (r, c) to number first + r * ld + c of `out`, which has a weight type. */
   void (*decode)(const sb_block_shape *, const uint8_t *block, void *out, sb_dtype dtype,
                  size_t first, size_t ld);

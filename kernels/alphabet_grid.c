@@ -121,6 +121,16 @@ static void grid_pack(const sb_block_shape *s, uint8_t *block, const sb_grid *gr
   }
 }
 
+static void grid_unpack(const sb_block_shape *s, const uint8_t *block, sb_grid *grids,
+                        uint8_t *codes, size_t ld) {
+  const sb_block_layout b = grid_layout(s);
+  uint8_t pending[8];
+  for (size_t r = 0; r < b.rows; r++) {
+    grids[r] = get_grid(block, &b, r, pending);
+    sb_bitstring_unpack(codes + r * ld, block + b.codes + r * b.code_bytes, b.cols, b.bits);
+  }
+}
+
 static void grid_decode(const sb_block_shape *s, const uint8_t *block, void *out, sb_dtype dtype,
                         size_t first, size_t ld) {
   const sb_block_layout b = grid_layout(s);
@@ -142,5 +152,6 @@ const sb_alphabet sb_alphabet_grid = {.name = "grid",
                                       .parts = grid_parts,
                                       .encode = grid_encode,
                                       .pack = grid_pack,
+                                      .unpack = grid_unpack,
                                       .decode = grid_decode,
                                       .scale = grid_scale};

@@ -271,6 +271,17 @@ void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed,
   }
 }
 
+void sb_blockrow_unpack(sb_grid *grids, uint8_t *codes, const uint8_t *packed,
+                        const sb_tiling *tiling, size_t i, sb_code_kind code_kind) {
+  const uint8_t *at = packed + head_of(tiling, i, code_kind).codes;
+  for (size_t j = 0; j < sb_tiling_block_cols(tiling); j++) {
+    const block b = block_of(tiling, i, j, packed[j], code_kind);
+    b.alphabet->unpack(&b.shape, at, grids + j * b.shape.rows, codes + j * tiling->block_cols,
+                       tiling->cols);
+    at += bytes_in_place(&b);
+  }
+}
+
 void sb_blockrow_scales(const sb_tiling *tiling, size_t i, const uint8_t *bits,
                         sb_code_kind code_kind, sb_blockrow_scale visit, void *context) {
   size_t at = sb_blockrow_map_bytes(tiling);

@@ -107,6 +107,11 @@ void sb_blockrow_decode(void *out, sb_dtype out_dtype, const uint8_t *packed,
                         const sb_tiling *tiling, size_t i, size_t first, size_t end,
                         sb_code_kind code_kind, const uint16_t *col_factors);
 
+/* On grids, the reverse of sb_blockrow_pack: the grids and codes of block row i, in the same two
+ * arrays. sb_blockrow_read_bits must have checked `packed`. Local, one thread. */
+void sb_blockrow_unpack(sb_grid *grids, uint8_t *codes, const uint8_t *packed,
+                        const sb_tiling *tiling, size_t i, sb_code_kind code_kind);
+
 /* On grids: visits every group (row r of block j) of block row i, block by block. scale and base
  * are offsets in bytes from the start of the packed block row; base is SIZE_MAX for a group without
  * one. Local.

@@ -106,6 +106,39 @@ static void test_by_hand(void **state) {
     }
 }
 
+/* Grids and codes that are read from a block row make its bytes again, and stand for its weights.
+ */
+static void test_grids_and_codes(void **state) {
+  (void)state;
+  for (size_t shape = 0; shape < SHAPES; shape++)
+    for (int s = 0; s < 2; s++) {
+      data d = create(shape, (sb_code_kind)s);
+      const size_t rows = sb_min_size(d.tiling.block_rows, d.tiling.rows), cols = d.tiling.cols;
+      sb_grid *grids = malloc(rows * d.columns * sizeof *grids);
+      uint8_t *codes = malloc(rows * cols);
+      for (size_t i = 0; i < d.rows; i++) {
+        const size_t count = sb_tiling_rows_of(&d.tiling, i);
+        uint8_t *again = malloc(d.bytes[i]);
+        memset(codes, 0xff, rows * cols);
+        sb_blockrow_unpack(grids, codes, d.packed[i], &d.tiling, i, d.code_kind);
+        sb_blockrow_pack(again, grids, codes, &d.tiling, i, d.bits + i * d.columns, d.code_kind,
+                         NULL);
+        assert_memory_equal(again, d.packed[i], d.bytes[i]);
+        for (size_t r = 0; r < count; r++)
+          for (size_t c = 0; c < cols; c++) {
+            const sb_grid *grid = &grids[c / d.tiling.block_cols * count + r];
+            const double value =
+                ((double)codes[r * cols + c] - grid->center) * grid->scale + grid->base;
+            assert_true((float)value == d.expected[(i * d.tiling.block_rows + r) * cols + c]);
+          }
+        free(again);
+      }
+      free(codes);
+      free(grids);
+      release(&d);
+    }
+}
+
 /* Decoding gives the bits of rounding in place, in every type, for any number of threads. */
 static void test_unpack(void **state) {
   const sb_dtype types[3] = {SB_F32, SB_BF16, SB_F16};
@@ -242,9 +275,9 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_by_hand),   cmocka_unit_test(test_unpack),
-      cmocka_unit_test(test_two_steps), cmocka_unit_test(test_sizes),
-      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_by_hand), cmocka_unit_test(test_grids_and_codes),
+      cmocka_unit_test(test_unpack),  cmocka_unit_test(test_two_steps),
+      cmocka_unit_test(test_sizes),   cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
