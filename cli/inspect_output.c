@@ -5,6 +5,7 @@
 #include "cli/inspect.h"
 #include "cli/report_json.h"
 #include "cli/table.h"
+#include "folders/output_open.h"
 #include "folders/output_sizes.h"
 #include "io/manifest.h"
 #include "kernels/code_kind.h"
@@ -119,17 +120,12 @@ static void print_folder(const sb_inspect_request *request, const sb_manifest *m
   sb_table_row(out, "written by", "shardbits %s", m->program_version);
   sb_report_text(report, "path", request->path);
   sb_report_text(report, "kind", "output");
-  sb_report_text(report, "codes",
-                 m->codes
-                     ? m->codes
-                     : sb_code_kind_names[m->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC]);
+  sb_report_text(report, "codes", m->codes ? m->codes : sb_code_kind_names[sb_output_grid_kind(m)]);
   print_sizes(m, tensors, &s, out, report);
   sb_table_row(out, "tensors", "%zu, of which %zu quantized", count, s.quantized);
   if (reorder) sb_table_row(out, "channels", "%s, %zu orders stored", reorder, s.orders);
   sb_table_row(out, "blocks of", "%zu x %zu, %s", m->block_rows, m->block_cols,
-               m->codes       ? m->codes
-               : m->symmetric ? "symmetric"
-                              : "asymmetric");
+               m->codes ? m->codes : sb_manifest_symmetry_names[m->symmetry]);
   sb_table_row(out, "shards", "%zu", m->shard_count);
   sb_table_row(out, "content hash", "%016" PRIx64, m->content_hash);
   sb_report_count(report, "tensors", count);

@@ -123,10 +123,23 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
                 "exllamav3, which has one width for each matrix (--method layer or rtn) and sides "
                 "that are multiples of 128."}},
       {0,
+       {.name = "grid-kind",
+        .given = &r->given.grid_kind,
+        SB_OPTION_ENUM(r->grid_kind, sb_grid_kind_names),
+        .help = "Levels of a group of weights. asymmetric: a zero point each. symmetric: none, and "
+                "no level at 0. signed: none, a level at 0 and one more at one side, as servers "
+                "with symmetric kernels have it; from 2 bits on."}},
+      {0,
+       {.name = "scale-type",
+        .given = &r->given.scale_type,
+        SB_OPTION_ENUM(r->scale_type, sb_scale_type_names),
+        .help = "What scales are rounded to while they are chosen and trained. bf16: 8 significant "
+                "bits, so that a server that keeps scales in bf16 loses nothing."}},
+      {0,
        {.name = "symmetric",
         .kind = SB_OPTION_FLAG,
         .value = &r->symmetric,
-        .help = "Grids without zero points."}},
+        .help = "The same as --grid-kind symmetric."}},
       {0,
        {.name = "allocation",
         .kind = SB_OPTION_STRING,

@@ -19,6 +19,12 @@ const char *const sb_trellis_states_names[] = {[SB_TRELLIS_STATES_12] = "12",
                                                [SB_TRELLIS_STATES_14] = "14",
                                                [SB_TRELLIS_STATES_16] = "16",
                                                NULL};
+const char *const sb_grid_kind_names[] = {[SB_GRID_ASYMMETRIC] = "asymmetric",
+                                          [SB_GRID_SYMMETRIC] = "symmetric",
+                                          [SB_GRID_SIGNED] = "signed",
+                                          NULL};
+const char *const sb_scale_type_names[] = {
+    [SB_SCALES_FP16] = "fp16", [SB_SCALES_BF16] = "bf16", NULL};
 const char *const sb_yes_no_names[] = {[SB_NO] = "no", [SB_YES] = "yes", NULL};
 const char *const sb_widths_for_names[] = {
     [SB_WIDTHS_FOR_ANY] = "any", [SB_WIDTHS_FOR_EXL3] = "exl3", NULL};
@@ -96,7 +102,7 @@ sb_code_kind sb_quantize_code_kind(const sb_quantize_request *r) {
                                            [SB_TRELLIS_STATES_16] = SB_TRELLIS_16};
   if (r->widths_for == SB_WIDTHS_FOR_EXL3) return SB_TRELLIS_EXL3;
   if (r->codes == SB_CODES_TRELLIS) return trellises[r->trellis_states];
-  return r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
+  return sb_grid_with_scales(r->grid_kind, r->scale_type);
 }
 
 sb_trained sb_quantize_trained(const sb_quantize_request *r, const unsigned table_bits[SB_TABLES]) {
@@ -145,6 +151,23 @@ static sb_status settle_exl3(sb_quantize_request *r, const char *command) {
   return SB_OK;
 }
 
+/* The kind of grids: --symmetric is a short form, and signed grids begin at 2 bits. */
+static sb_status settle_grids(sb_quantize_request *r, const char *command) {
+  if (r->symmetric && r->given.grid_kind && r->grid_kind != SB_GRID_SYMMETRIC)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --symmetric and --grid-kind %s contradict each other: drop one", command,
+                   sb_grid_kind_names[r->grid_kind]);
+  if (r->symmetric) r->grid_kind = SB_GRID_SYMMETRIC;
+  if (r->codes != SB_CODES_GRID || r->grid_kind != SB_GRID_SIGNED) return SB_OK;
+  if (r->min_bits == 1 || r->embed_bits == 1 || r->head_bits == 1 || r->max_bits == 1)
+    return sb_fail(SB_ERR_USAGE,
+                   "%s: --grid-kind signed has at least 2 bits: with 1 it would have a level at 0 "
+                   "and one beside it; choose 2, or --grid-kind symmetric",
+                   command);
+  if (r->min_bits == 0) r->min_bits = 2;
+  return SB_OK;
+}
+
 /* What speaks of grids does not go with trellises, and the other way about. */
 static sb_status check_codes(const sb_quantize_request *r, const char *command) {
   if (r->codes == SB_CODES_GRID)
@@ -156,6 +179,9 @@ static sb_status check_codes(const sb_quantize_request *r, const char *command) 
   if (r->symmetric)
     return sb_fail(SB_ERR_USAGE, "%s: --symmetric is of grids, which --codes trellis has not",
                    command);
+  if (r->given.grid_kind || r->given.scale_type)
+    return sb_fail(SB_ERR_USAGE, "%s: --%s is of grids, which --codes trellis has not", command,
+                   r->given.grid_kind ? "grid-kind" : "scale-type");
   if (r->grid != SB_GRID_AUTO)
     return sb_fail(SB_ERR_USAGE, "%s: --grid %s is of grids, which --codes trellis has not",
                    command, sb_grid_names[r->grid]);
@@ -243,6 +269,7 @@ sb_status sb_quantize_settle(sb_quantize_request *r, const char *command, bool c
   SB_TRY(check_sizes(r, command));
   SB_TRY(settle_exl3(r, command));
   SB_TRY(check_codes(r, command));
+  SB_TRY(settle_grids(r, command));
   choose_open(r, calibrates);
   SB_TRY(check_tuning(r, command));
   if (r->start_bits != 0 && r->strides == 0)

@@ -36,6 +36,10 @@ extern const char *const sb_quantizer_names[];
 typedef enum sb_codes { SB_CODES_GRID, SB_CODES_TRELLIS } sb_codes;
 extern const char *const sb_codes_names[];
 
+/* How grids lay their levels, by sb_code_kind; the types of their scales, by sb_scale_type. */
+extern const char *const sb_grid_kind_names[];
+extern const char *const sb_scale_type_names[];
+
 /* The states of a trellis, as the power of two. */
 typedef enum sb_trellis_states {
   SB_TRELLIS_STATES_12,
@@ -64,8 +68,10 @@ typedef struct sb_quantize_request {
   sb_grid_choice grid;
   sb_reorder reorder;
   sb_channel_score channel_score;
-  bool symmetric, overwrite;
-  int level; /* of zstd */
+  sb_code_kind grid_kind; /* SB_GRID_ASYMMETRIC, _SYMMETRIC or _SIGNED */
+  sb_scale_type scale_type;
+  bool symmetric, overwrite; /* symmetric: another way to give grid_kind */
+  int level;                 /* of zstd */
 
   sb_estimator estimator;
   unsigned min_bits, max_bits, start_bits; /* min 0: as the budget asks; start 0: just above it */
@@ -86,9 +92,9 @@ typedef struct sb_quantize_request {
   sb_yes_no tune_norms, tune_tables; /* trained beside the scales of layers */
 
   struct {
-    bool bits, embed_bits, head_bits, codes, trellis_states, method, quantizer, reorder, estimator,
-        strides, trades, first_share, refine, tune_seqs, tune_batch, tune_rate, tune_epochs,
-        tune_norms, tune_tables;
+    bool bits, embed_bits, head_bits, codes, trellis_states, grid_kind, scale_type, method,
+        quantizer, reorder, estimator, strides, trades, first_share, refine, tune_seqs, tune_batch,
+        tune_rate, tune_epochs, tune_norms, tune_tables;
   } given; /* on the command line; else sb_quantize_settle chooses */
   sb_common common;
 } sb_quantize_request;
@@ -117,7 +123,7 @@ size_t sb_quantize_options(sb_quantize_request *request, sb_quantize_set set, sb
  *               divergence with trellises, where it only says what decides
  *   strides     0 where the search starts from the costs of all widths, which it does by
  *               divergence without --start-bits; else 2
- *   min_bits    1 with trellises; else left open (sb_quantize_choose_least)
+ *   min_bits    1 with trellises, 2 with signed grids; else left open (sb_quantize_choose_least)
  *   tune_seqs   round_seqs with gptq, else 0
  *   tune_norms  yes with trellises, else no
  *   tune_epochs 2 with trellises, else 1

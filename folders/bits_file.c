@@ -21,6 +21,11 @@ enum {
 }; /* 1 where channels are as the source has them, 2 where they are not; 3 where codes are a
       trellis' or tables have widths */
 
+/* Codes that `symmetric` alone does not tell. A map of widths is for scales of any type. */
+static bool is_named(sb_code_kind kind) {
+  return sb_is_trellis(kind) || sb_grid_levels(kind) == SB_GRID_SIGNED;
+}
+
 static size_t blocks_of(const sb_matrix *matrix) {
   return sb_tiling_block_rows(&matrix->tiling) * sb_tiling_block_cols(&matrix->tiling);
 }
@@ -142,14 +147,14 @@ static sb_status describe(const sb_model *m, json_t **out) {
   const sb_code_kind kind = m->blocking.code_kind;
   const bool coded = json_array_size(tables) > 0;
   *out = json_pack("{s:s, s:i, s:s, s:[I, I], s:b, s:o}", "format", FORMAT, "version",
-                   sb_is_trellis(kind) || coded ? 3
-                   : m->orders.count            ? 2
-                                                : 1,
+                   is_named(kind) || coded ? 3
+                   : m->orders.count       ? 2
+                                           : 1,
                    "program", SB_VERSION, "block", (json_int_t)m->blocking.rows,
-                   (json_int_t)m->blocking.cols, "symmetric", kind == SB_GRID_SYMMETRIC, "matrices",
-                   matrices);
-  if (*out && sb_is_trellis(kind))
-    json_object_set_new(*out, "codes", json_string(sb_code_kind_names[kind]));
+                   (json_int_t)m->blocking.cols, "symmetric",
+                   sb_grid_levels(kind) == SB_GRID_SYMMETRIC, "matrices", matrices);
+  if (*out && is_named(kind))
+    json_object_set_new(*out, "codes", json_string(sb_code_kind_names[sb_grid_levels(kind)]));
   if (*out && coded) json_object_set(*out, "tables", tables);
   json_decref(tables);
   if (status == SB_OK && !*out) status = sb_fail(SB_ERR_MEMORY, "allocation file: out of memory");
@@ -190,19 +195,19 @@ static sb_status read_matrix(sb_model *m, const char *path, const sb_matrix *mat
 static sb_status check_codes(const char *path, const json_t *json, bool symmetric,
                              sb_code_kind kind) {
   const char *codes = json_string_value(json_object_get(json, "codes")),
-             *here = sb_code_kind_names[kind];
-  if (codes || sb_is_trellis(kind))
+             *here = sb_code_kind_names[sb_grid_levels(kind)];
+  if (codes || is_named(kind))
     return codes && strcmp(codes, here) == 0
                ? SB_OK
                : sb_fail(SB_ERR_FORMAT,
                          "%s: made for codes of %.20s, here they are of %s; run with the --codes, "
-                         "--trellis-states and --widths-for that made it",
+                         "--trellis-states, --grid-kind and --widths-for that made it",
                          path,
                          codes       ? codes
                          : symmetric ? "symmetric-grid"
                                      : "grid",
                          here);
-  if (symmetric != (kind == SB_GRID_SYMMETRIC))
+  if (symmetric != (sb_grid_levels(kind) == SB_GRID_SYMMETRIC))
     return sb_fail(SB_ERR_FORMAT, "%s: made for %s grids; %s --symmetric", path,
                    symmetric ? "symmetric" : "asymmetric", symmetric ? "add" : "drop");
   return SB_OK;

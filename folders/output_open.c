@@ -38,8 +38,9 @@ static sb_status check_kind(sb_model *m, const sb_manifest_tensor *u, size_t ten
     return sb_fail(SB_ERR_FORMAT, "%s/%s: %s is %s, which contradicts its config", path,
                    SB_MANIFEST_NAME, t->name,
                    u->kind == SB_TENSOR_QUANTIZED ? "quantized" : "not quantized");
-  const char *codes =
-      t->is_linear || !is_coded(m, tensor) ? NULL : sb_code_kind_names[kind_of(m, tensor)];
+  const char *codes = t->is_linear || !is_coded(m, tensor)
+                          ? NULL
+                          : sb_code_kind_names[sb_grid_levels(kind_of(m, tensor))];
   if (codes ? !u->codes || strcmp(codes, u->codes) != 0 : u->codes != NULL)
     return sb_fail(SB_ERR_UNSUPPORTED,
                    "%s/%s: the codes of %s are '%.40s', expected %s; update shardbits, or quantize "
@@ -77,9 +78,18 @@ static sb_status check_tensors(sb_model *m, const sb_manifest *manifest, const c
   return sb_stored_orders_check(m, manifest, path);
 }
 
+sb_code_kind sb_output_grid_kind(const sb_manifest *manifest) {
+  static const sb_code_kind levels[] = {[SB_MANIFEST_ASYMMETRIC] = SB_GRID_ASYMMETRIC,
+                                        [SB_MANIFEST_SYMMETRIC] = SB_GRID_SYMMETRIC,
+                                        [SB_MANIFEST_SIGNED] = SB_GRID_SIGNED};
+  return sb_grid_with_scales(levels[manifest->symmetry], manifest->scales == SB_MANIFEST_BF16
+                                                             ? SB_SCALES_BF16
+                                                             : SB_SCALES_FP16);
+}
+
 static sb_status find_codes(const char *file, const char *name, sb_code_kind *out) {
-  for (int kind = SB_TRELLIS_12; kind < SB_CODE_KINDS; kind++)
-    if (strcmp(name, sb_code_kind_names[kind]) == 0) {
+  for (int kind = 0; kind < SB_CODE_KINDS; kind++)
+    if (sb_is_trellis((sb_code_kind)kind) && strcmp(name, sb_code_kind_names[kind]) == 0) {
       *out = (sb_code_kind)kind;
       return SB_OK;
     }
@@ -93,8 +103,8 @@ static sb_status describe(sb_model *m, const sb_manifest *manifest, const char *
   SB_TRY(sb_path_join(file, path, SB_MANIFEST_NAME));
   SB_TRY(sb_config_parse(json_object_get(manifest->model, "config"), file, &m->config));
   SB_TRY(sb_arch_create(&m->config, &m->arch));
-  m->blocking = (sb_blocking){manifest->block_rows, manifest->block_cols,
-                              manifest->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC};
+  m->blocking =
+      (sb_blocking){manifest->block_rows, manifest->block_cols, sb_output_grid_kind(manifest)};
   if (manifest->codes) SB_TRY(find_codes(file, manifest->codes, &m->blocking.code_kind));
   return check_tensors(m, manifest, path);
 }

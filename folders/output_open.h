@@ -15,6 +15,9 @@
  * O(frames). */
 sb_status sb_output_open(const char *path, sb_model *model, sb_shardset **shards);
 
+/* The kind of the grids that a manifest without `codes` names. Pure. */
+sb_code_kind sb_output_grid_kind(const sb_manifest *manifest);
+
 /* What is wrong with the content of a frame, raw[entry->raw_bytes], of a folder that was opened;
  * NULL for nothing. Block rows: widths that do not make its size, scales that are not finite.
  * Others: NaN and infinity. Orders are left to folders/stored_orders.h. A constant string. Local;

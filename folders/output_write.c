@@ -162,7 +162,7 @@ static sb_status describe_codes(const sb_model *m, size_t tensor, sb_manifest_te
   }
   if (!table || !table->coded) return SB_OK;
   out->kind = SB_TENSOR_QUANTIZED;
-  out->codes = strdup(sb_code_kind_names[sb_model_code_kind(m, &table->matrix)]);
+  out->codes = strdup(sb_code_kind_names[sb_grid_levels(sb_model_code_kind(m, &table->matrix))]);
   return out->codes ? SB_OK : sb_fail(SB_ERR_MEMORY, "manifest: out of memory");
 }
 
@@ -203,6 +203,14 @@ done:
   return status;
 }
 
+static void describe_grids(sb_code_kind kind, sb_manifest *manifest) {
+  if (!sb_is_grid(kind)) return;
+  manifest->symmetry = sb_grid_levels(kind) == SB_GRID_SYMMETRIC ? SB_MANIFEST_SYMMETRIC
+                       : sb_grid_levels(kind) == SB_GRID_SIGNED  ? SB_MANIFEST_SIGNED
+                                                                 : SB_MANIFEST_ASYMMETRIC;
+  manifest->scales = sb_scales_of(kind) == SB_SCALES_BF16 ? SB_MANIFEST_BF16 : SB_MANIFEST_FP16;
+}
+
 static sb_status write_manifest(const sb_model *m, const char *folder, const sb_shard_stats *shards,
                                 sb_output_stats *stats) {
   sb_status status = SB_OK;
@@ -216,7 +224,7 @@ static sb_status write_manifest(const sb_model *m, const char *folder, const sb_
     json_object_set_new(manifest.model, "reorder", json_string(sb_reorder_names[m->orders.mode]));
   manifest.block_rows = m->blocking.rows;
   manifest.block_cols = m->blocking.cols;
-  manifest.symmetric = m->blocking.code_kind == SB_GRID_SYMMETRIC;
+  describe_grids(m->blocking.code_kind, &manifest);
   if (sb_is_trellis(m->blocking.code_kind)) {
     manifest.codes = strdup(sb_code_kind_names[m->blocking.code_kind]);
     if (!manifest.codes) SB_GO(sb_fail(SB_ERR_MEMORY, "manifest: out of memory"));

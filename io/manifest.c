@@ -13,10 +13,17 @@
 #include "io/file.h"
 #include "io/json.h"
 
+enum { SIGNED_FROM = 4 }; /* the first version with signed grids */
+
 static const char format_name[] = "shardbits";
 static const char *const kind_names[] = {
     [SB_TENSOR_RAW] = "raw", [SB_TENSOR_QUANTIZED] = "quantized", [SB_TENSOR_ORDER] = "order"};
-static const char *const symmetry_names[] = {"asymmetric", "symmetric"};
+const char *const sb_manifest_symmetry_names[] = {[SB_MANIFEST_ASYMMETRIC] = "asymmetric",
+                                                  [SB_MANIFEST_SYMMETRIC] = "symmetric",
+                                                  [SB_MANIFEST_SIGNED] = "signed",
+                                                  NULL};
+const char *const sb_manifest_scales_names[] = {
+    [SB_MANIFEST_FP16] = "fp16", [SB_MANIFEST_BF16] = "bf16", NULL};
 
 size_t sb_manifest_frames(size_t dims, const size_t *shape, size_t block_rows) {
   if (dims < 2) return 1;
@@ -269,16 +276,20 @@ static sb_status check_format(const char *path, const json_t *root, uint64_t *ve
   return SB_OK;
 }
 
-/* What codes stand for: the symmetry of grids, or another kind's name. */
+/* What codes stand for: the symmetry and the scales of grids, or another kind's name. */
 static sb_status read_codes(const char *path, const json_t *root, sb_manifest *m) {
-  int symmetry;
+  int symmetry, scales;
   if (json_object_get(root, "codes") && m->version < 3)
     return sb_fail(SB_ERR_FORMAT,
                    "%s: has codes other than grids, which format version %" PRIu64 " does not know",
                    path, m->version);
   if (json_object_get(root, "codes")) return get_string(path, "", root, "codes", &m->codes);
-  SB_TRY(get_choice(path, "", root, "symmetry", symmetry_names, 2, &symmetry));
-  m->symmetric = symmetry == 1;
+  SB_TRY(get_choice(path, "", root, "symmetry", sb_manifest_symmetry_names,
+                    m->version < SIGNED_FROM ? 2 : 3, &symmetry));
+  m->symmetry = (sb_manifest_symmetry)symmetry;
+  if (!json_object_get(root, "scales")) return SB_OK;
+  SB_TRY(get_choice(path, "", root, "scales", sb_manifest_scales_names, 2, &scales));
+  m->scales = (sb_manifest_scales)scales;
   return SB_OK;
 }
 
@@ -354,6 +365,7 @@ static json_t *shard_json(const sb_manifest_shard *s) {
 }
 
 static int version_of(const sb_manifest *m) {
+  if (!m->codes && m->symmetry == SB_MANIFEST_SIGNED) return SIGNED_FROM;
   int version = m->codes ? 3 : 1;
   for (size_t i = 0; i < m->tensor_count; i++) {
     if (m->tensors[i].codes) return 3;
@@ -376,7 +388,7 @@ sb_status sb_manifest_write(const char *folder, const sb_manifest *m) {
       format_name, "format_version", version_of(m), "program_version",
       m->program_version ? m->program_version : SB_VERSION, "blocks", "rows",
       (json_int_t)m->block_rows, "cols", (json_int_t)m->block_cols, m->codes ? "codes" : "symmetry",
-      m->codes ? m->codes : symmetry_names[m->symmetric], "totals", "effective_bits",
+      m->codes ? m->codes : sb_manifest_symmetry_names[m->symmetry], "totals", "effective_bits",
       m->effective_bits, "code_bits", m->code_bits, "stored_bytes", (json_int_t)m->stored_bytes,
       "content_hash", hash_text(m->content_hash), "model", m->model, "tensors", tensors, "shards",
       shards);
@@ -385,6 +397,8 @@ sb_status sb_manifest_write(const char *folder, const sb_manifest *m) {
     json_decref(root);
     return sb_fail(SB_ERR_FORMAT, "%s: a name in it is not UTF-8, or memory is short", path);
   }
+  if (!m->codes && m->scales != SB_MANIFEST_FP16)
+    json_object_set_new(root, "scales", json_string(sb_manifest_scales_names[m->scales]));
   sb_status status = sb_json_write(path, root);
   json_decref(root);
   return status;

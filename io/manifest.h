@@ -21,7 +21,7 @@
 /* The newest format that this program reads. A folder is written as the oldest one that has all
  * that is in it: 1, 2 where there are orders, 3 where codes are no grids', or tensors name their
  * own. */
-enum { SB_FORMAT_VERSION = 3 };
+enum { SB_FORMAT_VERSION = 4 };
 
 /* RAW: as in the source. QUANTIZED: packed block rows. ORDER: a vector, the places in the source of
  * the rows or columns of quantized tensors. */
@@ -47,6 +47,17 @@ typedef struct sb_manifest_shard {
   uint64_t bytes, frames, index_checksum;
 } sb_manifest_shard;
 
+/* How grids lay their levels, and what their fp16 scales are rounded to (docs/format.md). Names end
+ * with NULL. */
+typedef enum sb_manifest_symmetry {
+  SB_MANIFEST_ASYMMETRIC,
+  SB_MANIFEST_SYMMETRIC,
+  SB_MANIFEST_SIGNED
+} sb_manifest_symmetry;
+typedef enum sb_manifest_scales { SB_MANIFEST_FP16, SB_MANIFEST_BF16 } sb_manifest_scales;
+extern const char *const sb_manifest_symmetry_names[];
+extern const char *const sb_manifest_scales_names[];
+
 /* Strings, arrays and `model` are owned (malloc, json_incref); zero-initialise,
  * fill, release with sb_manifest_free. */
 typedef struct sb_manifest {
@@ -55,7 +66,8 @@ typedef struct sb_manifest {
   json_t *model;                 /* opaque object */
   size_t block_rows, block_cols; /* elements */
   char *codes;                   /* name of a kind of codes other than grids; NULL: grids */
-  bool symmetric;                /* grids without zero points */
+  sb_manifest_symmetry symmetry; /* of grids */
+  sb_manifest_scales scales;     /* of grids: what their scales are rounded to */
   sb_manifest_tensor *tensors;
   size_t tensor_count;
   sb_manifest_shard *shards;

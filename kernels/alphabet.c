@@ -1,11 +1,13 @@
 #include "kernels/alphabet.h"
 
+#include "kernels/shared/code_traits.h"
+
 static const sb_alphabet *const alphabets[] = {&sb_alphabet_grid, &sb_alphabet_trellis,
                                                &sb_alphabet_trellis, &sb_alphabet_trellis,
                                                &sb_alphabet_trellis};
 
 uint8_t sb_alphabet_number(sb_code_kind code_kind) {
-  return code_kind >= SB_TRELLIS_12 ? (uint8_t)(code_kind - SB_TRELLIS_12 + 1) : 0;
+  return sb_is_grid(code_kind) ? 0 : (uint8_t)(code_kind - SB_TRELLIS_12 + 1);
 }
 
 const sb_alphabet *sb_alphabet_of(uint8_t byte) {

@@ -35,8 +35,7 @@ static size_t grid_parts(const sb_block_shape *s, sb_block_part parts[SB_BLOCK_P
 
 static void grid_scale(const sb_block_shape *s, size_t r, size_t *scale, size_t *base) {
   *scale = 2 * r;
-  *base =
-      s->code_kind == SB_GRID_ASYMMETRIC && s->bits == 1 ? grid_layout(s).zeros + 2 * r : SIZE_MAX;
+  *base = sb_has_base(s->code_kind, s->bits) ? grid_layout(s).zeros + 2 * r : SIZE_MAX;
 }
 
 /* ---- the grid of a row, without its codes ---- */
@@ -47,7 +46,7 @@ typedef struct row_grid {
 } row_grid;
 
 static row_grid stored(const sb_grid *grid, const sb_block_layout *b) {
-  const bool zero_point = b->code_kind == SB_GRID_ASYMMETRIC && b->bits > 1;
+  const bool zero_point = sb_has_zero_point(b->code_kind, b->bits);
   return (row_grid){sb_grid_to_fp16(grid->scale), sb_grid_to_fp16(grid->base),
                     zero_point ? (uint8_t)grid->center : 0};
 }
@@ -56,11 +55,8 @@ static row_grid stored(const sb_grid *grid, const sb_block_layout *b) {
 static void put_grid(uint8_t *block, const sb_block_layout *b, size_t r, row_grid g,
                      uint8_t *pending) {
   memcpy(block + 2 * r, &g.scale, 2);
-  if (b->code_kind == SB_GRID_SYMMETRIC) return;
-  if (b->bits == 1) {
-    memcpy(block + b->zeros + 2 * r, &g.base, 2);
-    return;
-  }
+  if (sb_has_base(b->code_kind, b->bits)) memcpy(block + b->zeros + 2 * r, &g.base, 2);
+  if (!sb_has_zero_point(b->code_kind, b->bits)) return;
   pending[r % 8] = g.zero;
   if (r % 8 == 7 || r + 1 == b->rows)
     sb_bitstring_pack(block + b->zeros + r / 8 * b->bits, pending, r % 8 + 1, b->bits);
@@ -68,7 +64,7 @@ static void put_grid(uint8_t *block, const sb_block_layout *b, size_t r, row_gri
 
 static sb_grid get_grid(const uint8_t *block, const sb_block_layout *b, size_t r,
                         uint8_t *pending) {
-  const bool zero_point = b->code_kind == SB_GRID_ASYMMETRIC && b->bits > 1;
+  const bool zero_point = sb_has_zero_point(b->code_kind, b->bits);
   if (zero_point && r % 8 == 0)
     sb_bitstring_unpack(pending, block + b->zeros + r / 8 * b->bits, sb_min_size(8, b->rows - r),
                         b->bits);

@@ -3,7 +3,14 @@
 #include <stddef.h>
 
 const char *const sb_code_kind_names[SB_CODE_KINDS + 1] = {
-    [SB_GRID_ASYMMETRIC] = "grid",  [SB_GRID_SYMMETRIC] = "symmetric-grid",
-    [SB_TRELLIS_12] = "trellis-12", [SB_TRELLIS_14] = "trellis-14",
-    [SB_TRELLIS_16] = "trellis-16", [SB_TRELLIS_EXL3] = "exl3",
+    [SB_GRID_ASYMMETRIC] = "grid",
+    [SB_GRID_SYMMETRIC] = "symmetric-grid",
+    [SB_GRID_SIGNED] = "signed-grid",
+    [SB_GRID_ASYMMETRIC_BF16] = "grid-bf16",
+    [SB_GRID_SYMMETRIC_BF16] = "symmetric-grid-bf16",
+    [SB_GRID_SIGNED_BF16] = "signed-grid-bf16",
+    [SB_TRELLIS_12] = "trellis-12",
+    [SB_TRELLIS_14] = "trellis-14",
+    [SB_TRELLIS_16] = "trellis-16",
+    [SB_TRELLIS_EXL3] = "exl3",
     [SB_CODE_KINDS] = NULL};

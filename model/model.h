@@ -20,6 +20,7 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
+#include "kernels/shared/code_traits.h"
 #include "model/arch.h"
 #include "model/config.h"
 #include "model/orders.h"
@@ -125,10 +126,10 @@ const sb_matrix *sb_model_place_matrix(const sb_model *model, const sb_place *pl
 static inline size_t sb_place_block_row(const sb_model *model, const sb_place *place, size_t unit) {
   return place->first_row / model->blocking.rows + unit;
 }
-/* The kind of the codes of tables where the layers' is `layers`: grids, symmetric ones where theirs
- * are. */
+/* The kind of the codes of tables where the layers' is `layers`: theirs if it is of grids, else
+ * asymmetric grids. */
 static inline sb_code_kind sb_table_code_kind(sb_code_kind layers) {
-  return layers == SB_GRID_SYMMETRIC ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC;
+  return sb_is_grid(layers) ? layers : SB_GRID_ASYMMETRIC;
 }
 /* The kind of a matrix' codes: the model's, or of a table sb_table_code_kind. */
 sb_code_kind sb_model_code_kind(const sb_model *model, const sb_matrix *matrix);

@@ -18,7 +18,8 @@ void sb_checkpoint_key_begin(sb_key *key, const sb_model *m, const sb_backend *b
   sb_key_add(key, "device", "--device", "%s", b->name);
   sb_key_add(key, "compute", "--compute", "%s", b->operand == SB_BF16 ? "bf16" : "f32");
   sb_key_add(key, "block", "block size (--block)", "%zux%zu", m->blocking.rows, m->blocking.cols);
-  sb_key_add(key, "symmetry", "kind of codes (--codes, --trellis-states, --symmetric)", "%s",
+  sb_key_add(key, "symmetry",
+             "kind of codes (--codes, --trellis-states, --grid-kind, --scale-type)", "%s",
              kind_of(m->blocking.code_kind));
 }
 

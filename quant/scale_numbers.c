@@ -122,12 +122,14 @@ typedef struct walk {
   uint8_t *row;
   const uint8_t *bits; /* of its blocks */
   size_t blocks;
+  sb_code_kind code_kind;
 } walk;
 
 static void visit_group(void *context, size_t r, size_t j, size_t scale, size_t base) {
   const walk *w = context;
   w->visit(w->context, r * w->blocks + j,
            &(sb_scale_number){.kind = SB_SCALE_GROUP,
+                              .code_kind = w->code_kind,
                               .dtype = SB_F16,
                               .bits = sb_alphabet_width(w->bits[j]),
                               .value = w->row + scale,
@@ -140,12 +142,14 @@ static void visit_run(const walk *w, sb_scale_kind kind, sb_dtype dtype, size_t 
   for (size_t i = 0; i < numbers; i++)
     w->visit(w->context, index + i,
              &(sb_scale_number){.kind = kind,
+                                .code_kind = w->code_kind,
                                 .dtype = dtype,
                                 .bits = kind == SB_SCALE_BLOCK ? w->bits[i] : 0,
                                 .value = first + i * sb_dtype_size(dtype)});
 }
 
-static void visit_block_row(const walk *w, sb_code_kind kind, size_t rows) {
+static void visit_block_row(const walk *w, size_t rows) {
+  const sb_code_kind kind = w->code_kind;
   const sb_blockrow_head head = sb_blockrow_head_of(w->blocks, rows, kind);
   visit_run(w, SB_SCALE_ROW, SB_F16, 0, w->row + head.row_factors, rows);
   if (has_blocks(kind)) visit_run(w, SB_SCALE_BLOCK, SB_F16, rows, w->row + head.scales, w->blocks);
@@ -164,10 +168,11 @@ size_t sb_scale_numbers_visit(const sb_model *m, sb_trained what, const sb_place
   const sb_code_kind kind = sb_model_code_kind(m, matrix);
   const size_t index = sb_place_block_row(m, place, unit),
                rows = sb_tiling_rows_of(&matrix->tiling, index);
+  w.code_kind = kind;
   w.blocks = sb_tiling_block_cols(&matrix->tiling);
   w.bits = m->bits + matrix->first_block + index * w.blocks;
   if (sb_is_trellis(kind))
-    visit_block_row(&w, kind, rows);
+    visit_block_row(&w, rows);
   else
     sb_blockrow_scales(&matrix->tiling, index, w.bits, kind, visit_group, &w);
   return count_rows(kind, &matrix->tiling, rows);

@@ -65,8 +65,9 @@ typedef enum sb_scale_kind {
 /* Where a number lies. */
 typedef struct sb_scale_number {
   sb_scale_kind kind;
-  sb_dtype dtype; /* of what is at `value` */
-  unsigned bits;  /* the width of a group or block; 0 for others */
+  sb_code_kind code_kind; /* of the matrix; scales of its type are rounded to it */
+  sb_dtype dtype;         /* of what is at `value` */
+  unsigned bits;          /* the width of a group or block; 0 for others */
   uint8_t *value;
   uint8_t *base; /* fp16, or NULL */
 } sb_scale_number;

@@ -7,12 +7,22 @@
 #include "mpi/large.h"
 #include "quant/scale_numbers.h"
 
-static const double FP16_LARGEST = 65504;
-enum { FP16_LARGEST_BITS = 0x7bff };
+/* The largest scales: of fp16, and of fp16 with 8 significant bits. */
+static const double LARGEST = 65504, LARGEST_OF_8_BITS = 65280;
+enum { LARGEST_HALF = 0x7bff, LARGEST_HALF_OF_8_BITS = 0x7bf8 };
 
 double sb_scale_reach(unsigned bits, sb_code_kind code_kind) {
-  if (sb_is_trellis(code_kind)) return FP16_LARGEST;
-  return FP16_LARGEST * ((1u << bits) - 1) / (code_kind == SB_GRID_SYMMETRIC ? 2 : 1);
+  const double limit = sb_scales_of(code_kind) == SB_SCALES_BF16 ? LARGEST_OF_8_BITS : LARGEST;
+  const double levels = (1u << bits) - 1;
+  if (sb_is_trellis(code_kind)) return limit;
+  switch (sb_grid_levels(code_kind)) {
+  case SB_GRID_SYMMETRIC:
+    return limit * levels / 2;
+  case SB_GRID_SIGNED: /* the side with fewer levels */
+    return limit * (levels - 1) / 2;
+  default:
+    return limit * levels;
+  }
 }
 
 /* ---- before the work: the largest weight ---- */
@@ -128,7 +138,9 @@ typedef struct cuts {
 static void see_scale(void *context, size_t index, const sb_scale_number *number) {
   cuts *c = context;
   (void)index;
-  c->scales += (sb_element16(number->value, 0) & 0x7fffu) == FP16_LARGEST_BITS;
+  const unsigned limit =
+      sb_scales_of(number->code_kind) == SB_SCALES_BF16 ? LARGEST_HALF_OF_8_BITS : LARGEST_HALF;
+  c->scales += (sb_element16(number->value, 0) & 0x7fffu) == limit;
 }
 
 static sb_status see_row(void *context, sb_model *m, const sb_place *place, size_t unit,

@@ -1,9 +1,11 @@
 /* Weights that fp16 scales do not reach.
  *
  * A group of b bits has levels over at most `reach(b) = 65504 (2^b - 1)`, half of that to each side
- * with symmetric grids (kernels/shared/grid.h). On a trellis a row's root mean square is at most
- * 65504, which no weights of up to 65504 exceed. A weight beyond is cut off, which ruins a model
- * without any other sign. So weights are looked at before the work, and scales behind it. */
+ * with symmetric grids, `65504 (2^(b-1) - 1)` to each side with signed ones; 65280 takes the place
+ * of 65504 where scales have 8 significant bits (kernels/shared/grid.h). On a trellis a row's root
+ * mean square is at most 65504, which no weights of up to 65504 exceed. A weight beyond is cut off,
+ * which ruins a model without any other sign. So weights are looked at before the work, and scales
+ * behind it. */
 #ifndef SB_QUANT_SCALE_REACH_H
 #define SB_QUANT_SCALE_REACH_H
 

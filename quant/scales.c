@@ -137,7 +137,7 @@ static double value_of(const void *bytes, sb_dtype dtype) {
 /* *to = was * factor in the number's type. What is not 0 stays so: unpacking divides by factors. */
 static void put(uint8_t *to, const uint16_t *was, const sb_scale_number *number, double factor) {
   const float value = (float)(value_of(was, number->dtype) * factor);
-  uint16_t half = sb_grid_to_fp16(sb_grid_fp16(value));
+  uint16_t half = sb_grid_to_fp16(sb_grid_number(value, number->code_kind));
   if (factor == 1) {
     memcpy(to, was, sb_dtype_size(number->dtype));
   } else if (number->dtype != SB_F16) {

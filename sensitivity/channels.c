@@ -111,9 +111,7 @@ static sb_status score_matrix(void *context, sb_stream stream, size_t layer, siz
                           .dtype = m->dtypes[matrix->tensor],
                           .tiling = &matrix->tiling,
                           .bits = c->bits + matrix->first_block,
-                          .code_kind = sb_is_trellis(m->blocking.code_kind)
-                                           ? SB_GRID_ASYMMETRIC
-                                           : m->blocking.code_kind},
+                          .code_kind = sb_table_code_kind(m->blocking.code_kind)},
       sb_device_layer_fits(c->prepared, which), c->absolute));
   return SB_OK;
 }

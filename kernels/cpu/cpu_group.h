@@ -22,7 +22,7 @@ SB_LANES_INLINE float cpu_group_mean(const float *w, size_t n, float centre, boo
 }
 
 /* The statistics of a group. `low_high` asks for its low and high, `one_bit` for the means that
- * 1-bit grids of `symmetry` need. */
+ * 1-bit grids of `code_kind` need. */
 SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high,
                                                bool one_bit, sb_code_kind code_kind) {
   sb_group_range range = {0};
@@ -36,10 +36,10 @@ SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool lo
     range.low = lanes_lowest(low);
     range.high = lanes_highest(high);
   }
-  if (one_bit && code_kind == SB_GRID_SYMMETRIC)
+  if (one_bit && sb_grid_levels(code_kind) == SB_GRID_SYMMETRIC)
     range.mean_magnitude = cpu_group_mean(w, n, 0.0f, true);
-  if (one_bit && code_kind == SB_GRID_ASYMMETRIC) {
-    range.mean = sb_grid_fp16(cpu_group_mean(w, n, 0.0f, false));
+  if (one_bit && sb_has_base(code_kind, 1)) {
+    range.mean = sb_grid_number(cpu_group_mean(w, n, 0.0f, false), code_kind);
     range.spread = cpu_group_mean(w, n, range.mean, true);
   }
   return range;

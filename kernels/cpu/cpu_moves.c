@@ -65,10 +65,10 @@ static void score_row(moves *sums, const job *a, size_t r, size_t j, unsigned bi
   const move_grids grids = {.here = sb_grid_load(stored, bits),
                             .down = sb_grid_load(stored + down - bits, down),
                             .up = sb_grid_load(stored + up - bits, up)};
-  if (a->m->code_kind == SB_GRID_SYMMETRIC || down > 1)
-    score_group(sums, &grids, w, g, n, false, false);
-  else
+  if (sb_has_base(a->m->code_kind, down))
     score_group(sums, &grids, w, g, n, bits == 1, true);
+  else
+    score_group(sums, &grids, w, g, n, false, false);
 }
 
 sb_status sb_cpu_block_moves(sb_backend *backend, sb_stream stream, double *raise, double *cut,

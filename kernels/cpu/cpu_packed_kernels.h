@@ -69,9 +69,8 @@ static void read_groups(float *scale, float *offset, const struct sb_packed_impl
                rows = sb_tiling_rows_of(&w->tiling, item->i);
   const uint8_t *block = w->packed + w->blocks[k];
   const unsigned b = w->bits[k];
-  const bool zeros = w->code_kind == SB_GRID_ASYMMETRIC && b > 1,
-             bases = w->code_kind == SB_GRID_ASYMMETRIC && b == 1;
-  const pv middle = pv_set(0.5f * (float)((1u << b) - 1u)), none = pv_set(0.0f),
+  const bool zeros = sb_has_zero_point(w->code_kind, b), bases = sb_has_base(w->code_kind, b);
+  const pv middle = pv_set(sb_grid_middle(w->code_kind, b)), none = pv_set(0.0f),
            minus = pv_set(-1.0f);
   uint16_t scales[SB_PACKED_ROWS], base[SB_PACKED_ROWS];
   uint8_t zero[SB_PACKED_ROWS];

@@ -53,19 +53,20 @@ static float best_step(const part *p, const float *v) {
   return sb_refine_step(sum_of_lanes(slope), sum_of_lanes(curvature));
 }
 
-static void refit_scale(const part *p, sb_grid *grid, const uint8_t *codes, unsigned bits) {
+static void refit_scale(const part *p, sb_grid *grid, const uint8_t *codes, unsigned bits,
+                        sb_code_kind code_kind) {
   float v[SB_GROUP_MAX];
   for (size_t k = 0; k < p->n; k++) v[k] = (float)codes[k] - grid->center;
-  const float scale = sb_refine_scale(grid, best_step(p, v));
+  const float scale = sb_refine_scale(grid, best_step(p, v), code_kind);
   if (scale == grid->scale) return;
   add_along(p, v, scale - grid->scale);
   *grid = sb_grid_make(scale, grid->center, grid->base, bits);
 }
 
-static void refit_base(const part *p, sb_grid *grid) {
+static void refit_base(const part *p, sb_grid *grid, sb_code_kind code_kind) {
   float v[SB_GROUP_MAX];
   for (size_t k = 0; k < p->n; k++) v[k] = 1.0f;
-  const float base = sb_refine_base(grid, best_step(p, v));
+  const float base = sb_refine_base(grid, best_step(p, v), code_kind);
   if (base == grid->base) return;
   add_along(p, v, base - grid->base);
   grid->base = base;
@@ -83,8 +84,8 @@ static void recode(const part *p, const sb_grid *grid, uint8_t *codes) {
 
 static void refine_group(const part *p, sb_grid *grid, uint8_t *codes, unsigned bits,
                          sb_code_kind code_kind) {
-  refit_scale(p, grid, codes, bits);
-  if (bits == 1 && code_kind == SB_GRID_ASYMMETRIC) refit_base(p, grid);
+  refit_scale(p, grid, codes, bits, code_kind);
+  if (sb_has_base(code_kind, bits)) refit_base(p, grid, code_kind);
   recode(p, grid, codes);
 }
 

@@ -54,11 +54,11 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
             which = lane % 3;
   const unsigned bits = all_bits[b.k], down = sb_move_down(bits);
   const unsigned mine = which == 0 ? down : which == 1 ? bits : sb_move_up(bits);
-  const bool whole = code_kind == SB_GRID_ASYMMETRIC && down > 1;
+  const bool whole = sb_has_whole_center(code_kind, down);
   double total = 0.0;
   move_grids m;
-  m.based_down = code_kind == SB_GRID_ASYMMETRIC && down == 1;
-  m.based_here = code_kind == SB_GRID_ASYMMETRIC && bits == 1;
+  m.based_down = sb_has_base(code_kind, down);
+  m.based_here = sb_has_base(code_kind, bits);
   for (int tile = 0; tile < b.rows; tile += BLOCK_TILE) {
     for (int in_tile = half; in_tile < BLOCK_TILE; in_tile += BLOCK_HALVES) {
       const size_t r = b.row + (size_t)min(tile + in_tile, b.rows - 1),

@@ -111,7 +111,7 @@ __device__ __forceinline__ void multiply(float (&sum)[TILES][4], const uint8_t *
 #pragma unroll
     for (int i = 0; i < 4; i++)
       sum[n][i] = fmaf(i < 2 ? upper.scale : lower.scale, product[n][i], sum[n][i]);
-  if (code_kind == SB_GRID_ASYMMETRIC && BITS > 1) return;
+  if (sb_has_whole_center(code_kind, BITS)) return;
   /* Offsets multiply the sum of x, which the tensor cores get as a product with rows of ones. */
   const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
 #pragma unroll

@@ -99,16 +99,16 @@ static __global__ void __launch_bounds__(BLOCK_THREADS)
   }
 
   const auto from_center = [&](int p) { return row.code[p] - grid.center; };
-  const float scale = sb_refine_scale(&grid, refine_step(row, c, from_center));
+  const float scale = sb_refine_scale(&grid, refine_step(row, c, from_center), s.code_kind);
   refine_along(row, c, scale - grid.scale, from_center);
   grid = sb_grid_make(scale, grid.center, grid.base, bits);
 
   /* both halves of a warp take the path if either has a base */
-  const bool has_base = bits == 1 && s.code_kind == SB_GRID_ASYMMETRIC;
+  const bool has_base = sb_has_base(s.code_kind, bits);
   if (sb_warp_ballot(has_base)) {
     const auto one = [](int) { return 1.0f; };
     const float step = refine_step(row, c, one),
-                base = has_base ? sb_refine_base(&grid, step) : grid.base;
+                base = has_base ? sb_refine_base(&grid, step, s.code_kind) : grid.base;
     refine_along(row, c, base - grid.base, one);
     grid.base = base;
   }

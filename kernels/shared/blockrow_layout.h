@@ -46,8 +46,8 @@ sb_block_layout_of(size_t rows, size_t cols, unsigned bits, sb_code_kind code_ki
   b.code_kind = code_kind;
   b.zeros = 2 * rows;
   b.codes = b.zeros;
-  if (code_kind == SB_GRID_ASYMMETRIC)
-    b.codes += bits == 1 ? 2 * rows : sb_bitstring_bytes(rows, bits);
+  if (sb_has_base(code_kind, bits)) b.codes += 2 * rows;
+  if (sb_has_zero_point(code_kind, bits)) b.codes += sb_bitstring_bytes(rows, bits);
   b.code_bytes = sb_bitstring_bytes(cols, bits);
   return b;
 }
@@ -58,19 +58,19 @@ SB_HOST_DEVICE static inline size_t sb_block_layout_bytes(const sb_block_layout 
 /* The grid of row r. `zero` is its zero point, ignored in a block without zero points. */
 SB_HOST_DEVICE static inline sb_grid sb_block_grid(const uint8_t *block, const sb_block_layout *b,
                                                    size_t r, unsigned zero) {
-  const bool one_bit = b->code_kind == SB_GRID_ASYMMETRIC && b->bits == 1;
+  const bool has_base = sb_has_base(b->code_kind, b->bits);
   const uint8_t *scale = block + 2 * r, *base = block + b->zeros + 2 * r;
-  const float center = b->code_kind == SB_GRID_ASYMMETRIC && !one_bit
+  const float center = sb_has_zero_point(b->code_kind, b->bits)
                            ? (float)zero
-                           : 0.5f * (float)((1u << b->bits) - 1u);
+                           : sb_grid_middle(b->code_kind, b->bits);
   return sb_grid_make(sb_grid_from_fp16((uint16_t)(scale[0] | scale[1] << 8)), center,
-                      one_bit ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f,
+                      has_base ? sb_grid_from_fp16((uint16_t)(base[0] | base[1] << 8)) : 0.0f,
                       b->bits);
 }
 /* The zero point of row r; 0 in a block without zero points. */
 SB_HOST_DEVICE static inline unsigned sb_block_zero(const uint8_t *block, const sb_block_layout *b,
                                                     size_t r) {
-  if (b->code_kind == SB_GRID_SYMMETRIC || b->bits == 1) return 0;
+  if (!sb_has_zero_point(b->code_kind, b->bits)) return 0;
   return sb_bitstring_get(block + b->zeros, r, b->bits);
 }
 

@@ -26,12 +26,25 @@
  *   base   = 0
  *   stored: scale (16 bits)
  *
+ * Signed: a level at 0, 2^(b-1) levels at the side of it that reaches further, one less at the
+ * other. The sign of the scale turns the grid to that side, as AutoRound (Intel) and MLX have it.
+ *
+ *   |scale| = fp16(max(far / 2^(b-1), near / (2^(b-1) - 1))), far and near: max and min of -lo, hi;
+ *             for b = 1, which has no level at the near side, fp16(far)
+ *   scale   = -|scale| where hi > -lo
+ *   center  = 2^(b-1)
+ *   base    = 0
+ *   stored: scale (16 bits)
+ *
+ * Kinds of ..._BF16 have 8 significant bits wherever fp16 is said above: a number is rounded to
+ * these (up where it would be rounded up to fp16), then to fp16. It is within fp16 and within bf16.
+ *
  * The code of a weight is the nearest level, ties to the even code.
  *
- * Limits of fp16. Numbers beyond 65504 are cut to 65504. Below its smallest normal number, 2^-14,
- * fp16 gets coarse. A step taken from a range (b >= 2) is rounded up there instead of to nearest:
- * so the outermost weights are not cut off, and a step is 0 only if all weights are 0. A group of
- * scale 0 becomes `base`.
+ * Limits of fp16. Numbers beyond 65504 (65280 with 8 significant bits) are cut to it. Below its
+ * smallest normal number, 2^-14, fp16 gets coarse. A step taken from a range (b >= 2) is rounded up
+ * there instead of to nearest: so the outermost weights are not cut off, and a step is 0 only if
+ * all weights are 0. A group of scale 0 becomes `base`.
  *
  * Zeros. min and max of +0 and -0 differ between processors and GPUs, so nothing here depends on
  * the sign of a zero, and no stored number is -0.
@@ -56,10 +69,11 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/device.h"
 #include "base/dtype.h"
-#include "kernels/shared/grid_types.h"
+#include "kernels/shared/code_traits.h"
 
 #define SB_GRID_FN SB_HOST_DEVICE static inline
 #if defined(__CUDACC__)
@@ -77,8 +91,8 @@ enum {
 
 /* The statistics of a group's weights that its grid is chosen from. */
 typedef struct sb_group_range {
-  float low, high;      /* min(w, 0), max(w, 0) */
-  float mean, spread;   /* for asymmetric b = 1: fp16(mean w), mean |w - fp16(mean w)| */
+  float low, high;    /* min(w, 0), max(w, 0) */
+  float mean, spread; /* for asymmetric b = 1: the base, sb_grid_number(mean w); mean |w - base| */
   float mean_magnitude; /* for symmetric b = 1: mean |w| */
 } sb_group_range;
 
@@ -111,6 +125,16 @@ SB_GRID_FN float sb_grid_rint(float x) {
 #endif
 }
 
+/* A finite value rounded to 8 significant bits: to nearest, ties to even, or away from 0. */
+SB_GRID_FN float sb_grid_eight_bits(float value, bool away) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  bits += away ? 0xffffu : 0x7fffu + (bits >> 16 & 1u);
+  bits &= 0xffff0000u;
+  memcpy(&value, &bits, sizeof bits);
+  return value;
+}
+
 /* A mean or magnitude, rounded to fp16 within its limits; never -0. */
 SB_GRID_FN float sb_grid_fp16(float value) {
   const float limit = 65504.0f;
@@ -118,20 +142,42 @@ SB_GRID_FN float sb_grid_fp16(float value) {
                                                   : value < -limit ? -limit
                                                                    : value));
 }
-/* A step >= 0, rounded to fp16: up where fp16 is subnormal. */
-SB_GRID_FN float sb_grid_step(float value) {
-  const float nearest = sb_grid_fp16(value);
-  return value < 0x1p-14f && nearest < value ? nearest + 0x1p-24f : nearest;
+/* The same rounded to the type of a kind's scales: a base, or a scale that is given. */
+SB_GRID_FN float sb_grid_number(float value, sb_code_kind code_kind) {
+  const float limit = 65280.0f; /* the largest of 8 bits within fp16 */
+  if (sb_scale_significant_bits(code_kind) > 8) return sb_grid_fp16(value);
+  if (!(fabsf(value) < limit))
+    return sb_grid_fp16(value > 0.0f ? limit : value < 0.0f ? -limit : value);
+  return sb_grid_fp16(sb_grid_eight_bits(value, false));
+}
+/* A step >= 0, rounded to the type of a kind's scales: up where fp16 is subnormal. Rounding up to 8
+ * bits first leaves a second rounding only where a step of fp16 has fewer bits. */
+SB_GRID_FN float sb_grid_step(float value, sb_code_kind code_kind) {
+  const bool coarse = value < 0x1p-14f;
+  if (coarse && sb_scale_significant_bits(code_kind) <= 8) value = sb_grid_eight_bits(value, true);
+  const float nearest = sb_grid_number(value, code_kind);
+  return coarse && nearest < value ? nearest + 0x1p-24f : nearest;
 }
 
 SB_GRID_FN sb_grid sb_grid_make(float scale, float center, float base, unsigned bits) {
   sb_grid grid;
   grid.scale = scale;
-  grid.inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
+  grid.inverse = scale > 0.0f || scale < 0.0f ? 1.0f / scale : 0.0f;
   grid.center = center;
   grid.base = base;
   grid.top = (float)((1u << bits) - 1u);
   return grid;
+}
+
+/* The signed grid from a range shrunk to `share` of it. */
+SB_GRID_FN sb_grid sb_grid_signed(const sb_group_range *range, float share, unsigned bits,
+                                  sb_code_kind code_kind) {
+  const float center = sb_grid_middle(code_kind, bits), low = fabsf(range->low);
+  const bool turned = range->high > low;
+  const float far = (turned ? range->high : low) * share / center,
+              near = bits > 1 ? (turned ? low : range->high) * share / (center - 1.0f) : 0.0f;
+  const float scale = sb_grid_step(far > near ? far : near, code_kind);
+  return sb_grid_make(turned ? -scale : scale, center, 0.0f, bits);
 }
 
 /* The grid from a range shrunk to `share` of it. Both ends are rounded before they are added: as
@@ -141,16 +187,19 @@ SB_GRID_FN sb_grid sb_grid_shrunk(const sb_group_range *range, float share, unsi
                                   sb_code_kind code_kind) {
   const float top = (float)((1u << bits) - 1u);
   sb_grid grid;
-  if (code_kind == SB_GRID_SYMMETRIC) {
+  if (sb_grid_levels(code_kind) == SB_GRID_SIGNED)
+    return sb_grid_signed(range, share, bits, code_kind);
+  if (sb_grid_levels(code_kind) == SB_GRID_SYMMETRIC) {
     const float low = fabsf(range->low), largest = range->high > low ? range->high : low;
-    const float scale = bits == 1 ? sb_grid_fp16(2.0f * range->mean_magnitude)
-                                  : sb_grid_step(2.0f * (largest * share) / top);
+    const float scale = bits == 1 ? sb_grid_number(2.0f * range->mean_magnitude, code_kind)
+                                  : sb_grid_step(2.0f * (largest * share) / top, code_kind);
     return sb_grid_make(scale, 0.5f * top, 0.0f, bits);
   }
-  if (bits == 1) return sb_grid_make(sb_grid_fp16(2.0f * range->spread), 0.5f, range->mean, bits);
+  if (bits == 1)
+    return sb_grid_make(sb_grid_number(2.0f * range->spread, code_kind), 0.5f, range->mean, bits);
   const float below = fmaf(fabsf(range->low), share, 0.0f);
   const float above = fmaf(range->high, share, 0.0f);
-  grid = sb_grid_make(sb_grid_step((above + below) / top), 0.0f, 0.0f, bits);
+  grid = sb_grid_make(sb_grid_step((above + below) / top, code_kind), 0.0f, 0.0f, bits);
   grid.center = rintf(below * grid.inverse);
   grid.center = grid.center < top ? grid.center : top;
   return grid;

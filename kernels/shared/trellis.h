@@ -33,7 +33,6 @@
 #include "base/device.h"
 #include "kernels/shared/bitstring.h"
 #include "kernels/shared/grid.h"
-#include "kernels/shared/grid_types.h"
 
 enum { SB_TRELLIS_TILE = 256, SB_TRELLIS_TILE_BYTES_A_BIT = SB_TRELLIS_TILE / 8 };
 
@@ -47,7 +46,7 @@ typedef struct sb_trellis {
 } sb_trellis;
 
 SB_HOST_DEVICE static inline bool sb_is_trellis(sb_code_kind kind) {
-  return kind >= SB_TRELLIS_12;
+  return !sb_is_grid(kind);
 }
 
 /* The number that states are multiplied by. Those of our own kinds have the least errors of a

@@ -107,7 +107,7 @@ static void same(const sb_manifest *a, const sb_manifest *b) {
   fuzz_require(a->content_hash == b->content_hash && a->stored_bytes == b->stored_bytes);
   fuzz_require(a->effective_bits == b->effective_bits && a->code_bits == b->code_bits);
   fuzz_require(json_equal(a->model, b->model));
-  fuzz_require(a->symmetric == b->symmetric && !a->codes == !b->codes);
+  fuzz_require(a->symmetry == b->symmetry && a->scales == b->scales && !a->codes == !b->codes);
   fuzz_require(!a->codes || strcmp(a->codes, b->codes) == 0);
   for (size_t i = 0; i < a->tensor_count; i++) {
     const sb_manifest_tensor *s = &a->tensors[i], *t = &b->tensors[i];

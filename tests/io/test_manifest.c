@@ -68,7 +68,7 @@ static void write_and_read(void **state) {
   assert_string_equal(m.program_version, SB_VERSION);
   assert_string_equal(json_string_value(json_object_get(m.model, "architecture")), "llama");
   assert_int_equal(m.block_rows, BLOCK);
-  assert_false(m.symmetric);
+  assert_int_equal(m.symmetry, SB_MANIFEST_ASYMMETRIC);
   assert_int_equal(m.tensor_count, 2);
   assert_string_equal(m.tensors[0].name, "q.weight");
   assert_int_equal(m.tensors[0].dtype, SB_BF16);
@@ -103,6 +103,31 @@ static void names_of_codes(void **state) {
   assert_non_null(strstr(text, "\"format_version\": 3"));
   assert_null(strstr(text, "symmetr"));
   sb_free(&text);
+}
+
+/* Signed grids raise the version; the type of scales does not, and is named unless it is fp16. */
+static void grids(void **state) {
+  (void)state;
+  for (int symmetry = 0; symmetry < 3; symmetry++)
+    for (int scales = 0; scales < 2; scales++) {
+      sb_manifest m;
+      char *text;
+      size_t bytes;
+      make_folder(scratch_path("g"));
+      assert_ok(sb_manifest_read(scratch_path("g"), &m));
+      m.symmetry = (sb_manifest_symmetry)symmetry;
+      m.scales = (sb_manifest_scales)scales;
+      assert_ok(sb_manifest_write(scratch_path("g"), &m));
+      sb_manifest_free(&m);
+      assert_ok(sb_manifest_read(scratch_path("g"), &m));
+      assert_int_equal(m.symmetry, symmetry);
+      assert_int_equal(m.scales, scales);
+      assert_int_equal(m.version, symmetry == SB_MANIFEST_SIGNED ? 4 : 1);
+      sb_manifest_free(&m);
+      assert_ok(sb_file_read_all(scratch_path("g/manifest.json"), SIZE_MAX, &text, &bytes));
+      assert_int_equal(strstr(text, "\"scales\"") != NULL, scales != SB_MANIFEST_FP16);
+      sb_free(&text);
+    }
 }
 
 /* A tensor that names codes of its own has no signs of columns, and raises the version, whatever
@@ -182,7 +207,7 @@ static void bad_manifests(void **state) {
     sb_status status;
     const char *says, *also;
   } edits[] = {
-      {"\"format_version\": 1", "\"format_version\": 4", SB_ERR_UNSUPPORTED, "version 4",
+      {"\"format_version\": 1", "\"format_version\": 5", SB_ERR_UNSUPPORTED, "version 5",
        "update shardbits"},
       {"\"format\": \"shardbits\"", "\"format\": \"other\"", SB_ERR_FORMAT, "'other'", "shardbits"},
       {"\"rows\": 4", "\"rows\": 0", SB_ERR_FORMAT, "blocks of 0x4", "1 to 1024"},
@@ -194,6 +219,8 @@ static void bad_manifests(void **state) {
       {"\"rows\": 4", "\"rows\": 5", SB_ERR_FORMAT, "'q.weight'", "3 frames"},
       {"\"rows\": 4", "\"rows\": -4", SB_ERR_FORMAT, "-4", "rows"},
       {"\"rows\": 4", "\"rows\": \"4\"", SB_ERR_FORMAT, "rows", "integer"},
+      {"\"asymmetric\"", "\"signed\"", SB_ERR_FORMAT, "'signed'", "'symmetric'"},
+      {"\"symmetry\"", "\"scales\": \"fp8\", \"symmetry\"", SB_ERR_FORMAT, "'fp8'", "'bf16'"},
       {"\"asymmetric\"", "\"sideways\"", SB_ERR_FORMAT, "'sideways'", "'symmetric'"},
       {"\"BF16\"", "\"B16\"", SB_ERR_UNSUPPORTED, "'B16'", "q.weight"},
       {"\"BF16\"", "\"I8\"", SB_ERR_FORMAT, "not a matrix", "q.weight"},
@@ -264,9 +291,13 @@ static void bad_sets(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(write_and_read),    cmocka_unit_test(names_of_codes),
-      cmocka_unit_test(codes_of_a_tensor), cmocka_unit_test(set_finds_every_frame),
-      cmocka_unit_test(bad_manifests),     cmocka_unit_test(bad_sets),
+      cmocka_unit_test(write_and_read),
+      cmocka_unit_test(names_of_codes),
+      cmocka_unit_test(grids),
+      cmocka_unit_test(codes_of_a_tensor),
+      cmocka_unit_test(set_finds_every_frame),
+      cmocka_unit_test(bad_manifests),
+      cmocka_unit_test(bad_sets),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -45,15 +45,15 @@ void CONTRACTION_NAME(uint32_t *out) {
                                   .spread = size * fabsf(uniform(&s)),
                                   .mean_magnitude = size * fabsf(uniform(&s))};
     const unsigned bits = 1 + (unsigned)(mix(s++) % 8), fit = (unsigned)(mix(s++) % SB_FITS);
-    for (int code_kind = 0; code_kind < 2; code_kind++) {
+    for (int code_kind = 0; code_kind < SB_TRELLIS_12; code_kind++) {
       const sb_grid grid = sb_grid_fitted(&range, bits, (sb_code_kind)code_kind, fit);
       const float w = size * uniform(&s), code = sb_grid_code(&grid, w);
       const float step = sb_refine_step((double)uniform(&s), (double)uniform(&s));
       put_grid(out, &n, &grid);
       put(out, &n, code);
       put(out, &n, sb_grid_value(&grid, code));
-      put(out, &n, sb_refine_scale(&grid, size * step));
-      put(out, &n, sb_refine_base(&grid, size * step));
+      put(out, &n, sb_refine_scale(&grid, size * step, (sb_code_kind)code_kind));
+      put(out, &n, sb_refine_base(&grid, size * step, (sb_code_kind)code_kind));
     }
     /* the scale alone: a product that nothing else needs is fused soonest */
     put(out, &n, sb_grid_fitted(&range, 3, SB_GRID_ASYMMETRIC, (fit + 1) % SB_FITS).scale);

@@ -2,10 +2,25 @@
  * compiler's own fp16 type. */
 #include "tests/kernels/blocks.h"
 
+static bool is_bf16(sb_code_kind kind) {
+  return kind == SB_GRID_ASYMMETRIC_BF16 || kind == SB_GRID_SYMMETRIC_BF16 ||
+         kind == SB_GRID_SIGNED_BF16;
+}
+static bool is_asymmetric(sb_code_kind kind) {
+  return kind == SB_GRID_ASYMMETRIC || kind == SB_GRID_ASYMMETRIC_BF16;
+}
+static bool is_symmetric(sb_code_kind kind) {
+  return kind == SB_GRID_SYMMETRIC || kind == SB_GRID_SYMMETRIC_BF16;
+}
+
 /* fp16 of a step, said another way: the smallest fp16 number not below it where fp16 is subnormal,
- * else the nearest. */
-static double step_of(double value) {
+ * else the nearest; of those with 8 significant bits, where the kind wants them. */
+static double step_of(double value, sb_code_kind kind) {
   _Float16 half;
+  if (is_bf16(kind) && value > 0) {
+    const double ulp = fmax(ldexp(1, ilogb(value) - 7), 0x1p-24);
+    return value < 0x1p-14 ? ceil(value / ulp) * ulp : fmin(rint(value / ulp) * ulp, 65280);
+  }
   if (value < 0x1p-14) return ceil(value * 0x1p24) * 0x1p-24;
   if (value > 65504.0) return 65504.0;
   half = (_Float16)(float)value;
@@ -17,6 +32,30 @@ static double nearest_level(const sb_grid *g, double w) {
   for (double code = 0; code <= (double)g->top; code++)
     best = fmin(best, fabs((code - (double)g->center) * (double)g->scale + (double)g->base - w));
   return best;
+}
+
+/* The largest magnitude that the levels leave to a step: of low <= 0 and high >= 0. */
+static double steps_of_range(double low, double high, double top, sb_code_kind kind) {
+  const double half = (top + 1) / 2;
+  if (is_asymmetric(kind)) return (high - low) / top;
+  if (is_symmetric(kind)) return 2 * fmax(high, -low) / top;
+  return high > -low ? fmax(high / half, -low / (half - 1)) : fmax(-low / half, high / (half - 1));
+}
+
+/* The step of a signed grid of 1 bit, which has a level at 0 and one at the far side. */
+static void check_signed_bit(const sb_grid *g, double low, double high) {
+  const double far = fmax(high, -low);
+  assert_true(g->center == 1.0f && g->base == 0.0f);
+  assert_true(fabs(fabs((double)g->scale) - fmin(far, 65504)) <= 0x1p-8 * far + 0x1p-24);
+  assert_true(g->scale == 0.0f || (g->scale < 0.0f) == (high > -low));
+}
+
+/* Scale and base are numbers of fp16, and of bf16 where the kind wants that. */
+static void check_type(const sb_grid *g, sb_code_kind kind) {
+  uint32_t numbers[2];
+  assert_true((float)(_Float16)g->scale == g->scale && (float)(_Float16)g->base == g->base);
+  memcpy(numbers, (const float[2]){g->scale, g->base}, sizeof numbers);
+  if (is_bf16(kind)) assert_int_equal((numbers[0] | numbers[1]) & 0xffffu, 0);
 }
 
 static void check_group(const float *w, size_t n, unsigned bits, sb_code_kind code_kind) {
@@ -31,24 +70,33 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_code_kind co
   }
   for (size_t i = 0; i < n; i++) spread += fabs((double)w[i] - (double)g.base);
   assert_true(g.top == (float)top);
-  if (bits == 1) {
-    /* sums in float: a few hundred terms, then one rounding to 11 bits */
-    expected = 2 * (code_kind == SB_GRID_SYMMETRIC ? magnitude : spread) / (double)n;
-    assert_true(fabs((double)g.scale - fmin(expected, 65504)) <= 0x1p-10 * expected + 0x1p-24);
-    if (code_kind == SB_GRID_ASYMMETRIC)
-      assert_true(fabs((double)g.base - fmax(fmin(sum / (double)n, 65504), -65504)) <=
-                  0x1p-10 * magnitude / (double)n + 0x1p-24);
+  const double last = is_bf16(code_kind) ? 0x1p-7 : 0x1p-10, /* of a number: one bit */
+      limit = is_bf16(code_kind) ? 65280 : 65504, size = fabs((double)g.scale);
+  if (bits == 1 && !is_asymmetric(code_kind) && !is_symmetric(code_kind)) {
+    check_signed_bit(&g, low, high);
+  } else if (bits == 1) {
+    /* sums in float: a few hundred terms, then one rounding */
+    expected = 2 * (is_symmetric(code_kind) ? magnitude : spread) / (double)n;
+    assert_true(fabs((double)g.scale - fmin(expected, limit)) <= last * expected + 0x1p-24);
+    if (is_asymmetric(code_kind))
+      assert_true(fabs((double)g.base - fmax(fmin(sum / (double)n, limit), -limit)) <=
+                  last * magnitude / (double)n + 0x1p-24);
   } else {
-    /* the float quotient may lie on the other side of a tie of fp16 */
-    expected = code_kind == SB_GRID_SYMMETRIC ? 2 * fmax(high, -low) / top : (high - low) / top;
-    assert_true(fabs((double)g.scale - step_of(expected)) <= 0x1p-10 * step_of(expected));
-    assert_true((double)g.scale >= expected || expected > 0x1p-14 * (1 - 1e-6));
+    /* the float quotient may lie on the other side of a tie */
+    expected = steps_of_range(low, high, top, code_kind);
+    assert_true(fabs(size - step_of(expected, code_kind)) <= last * step_of(expected, code_kind));
+    assert_true(size >= expected * (1 - 1e-6) || expected > 0x1p-14 * (1 - 1e-6));
     assert_true((g.scale == 0) == (low == 0 && high == 0));
+    if (!is_asymmetric(code_kind) && !is_symmetric(code_kind)) {
+      assert_true(g.center == (float)((top + 1) / 2) && g.base == 0.0f);
+      assert_true((g.scale < 0) == (high > -low));
+    }
   }
-  assert_true(g.inverse == (g.scale > 0 ? 1.0f / g.scale : 0.0f));
-  if (code_kind == SB_GRID_ASYMMETRIC && bits > 1) {
+  check_type(&g, code_kind);
+  assert_true(g.inverse == (g.scale != 0 ? 1.0f / g.scale : 0.0f));
+  if (is_asymmetric(code_kind) && bits > 1) {
     assert_true(g.center == floorf(g.center) && g.center >= 0 && g.center <= g.top);
-    if (g.scale > 0 && (double)g.scale < 65504)
+    if (g.scale > 0 && (double)g.scale < limit)
       assert_true(fabs((double)g.center - fmin(-low / (double)g.scale, top)) <= 0.5001);
     assert_true(sb_grid_value(&g, sb_grid_code(&g, 0.0f)) == 0.0f);
   }
@@ -61,10 +109,10 @@ static void check_group(const float *w, size_t n, unsigned bits, sb_code_kind co
     /* the nearest level, but for float's rounding of w / scale (at most 255, 2^-24 of
      * it) at a tie */
     assert_true(fabs(value - (double)w[i]) <=
-                nearest_level(&g, (double)w[i]) * (1 + 0x1p-20) + 1e-4 * (double)g.scale);
+                nearest_level(&g, (double)w[i]) * (1 + 0x1p-20) + 1e-4 * size);
     /* inside the range: half a step, and what the rounding of the step leaves at the ends */
-    if (bits > 1 && (double)g.scale < 65504)
-      assert_true(fabs(value - (double)w[i]) <= (double)g.scale * (0.5 + top * 0x1p-11 + 1e-3));
+    if (bits > 1 && size < limit)
+      assert_true(fabs(value - (double)w[i]) <= size * (0.5 + top * last / 2 + 1e-3));
   }
 }
 
@@ -76,10 +124,9 @@ static void test_promises(void **state) {
   fill_awkward(w, ROWS, COLS, 1);
   for (size_t r = 0; r < ROWS; r++) {
     const size_t n = 1 + mix(r) % COLS;
-    for (unsigned bits = 1; bits <= 8; bits++) {
-      check_group(w + r * COLS, n, bits, SB_GRID_ASYMMETRIC);
-      check_group(w + r * COLS, n, bits, SB_GRID_SYMMETRIC);
-    }
+    for (unsigned bits = 1; bits <= 8; bits++)
+      for (int kind = 0; kind < SB_TRELLIS_12; kind++)
+        check_group(w + r * COLS, n, bits, (sb_code_kind)kind);
   }
   sb_free(&w);
 }
@@ -99,12 +146,18 @@ static void test_small_cases(void **state) {
   const float c[3] = {-3, 1, 0.9f}, mid[3] = {-3, 1, 1};
   const float d[2] = {-1, 3}, sign[2] = {-2, 2};
   const float e[3] = {5, 5, 5}, same[3] = {5, 5, 5};
+  const float signed_c[3] = {-3, 1.5f, 1.5f}; /* two steps of 3/2 below 0, one above */
+  const float f[4] = {-1, 0, 1, 2};           /* turned: a scale of -1 */
+  const float h[3] = {-513, 1, 256}, signed_h[3] = {-512, 0, 256}; /* 513 / 4 has 10 bits */
   (void)state;
   check_values(a, 3, 2, SB_GRID_ASYMMETRIC, two);
   check_values(b, 4, 1, SB_GRID_ASYMMETRIC, one);
   check_values(c, 3, 2, SB_GRID_SYMMETRIC, mid);
   check_values(d, 2, 1, SB_GRID_SYMMETRIC, sign);
   check_values(e, 3, 1, SB_GRID_ASYMMETRIC, same);
+  check_values(c, 3, 2, SB_GRID_SIGNED, signed_c);
+  check_values(f, 4, 2, SB_GRID_SIGNED, f);
+  check_values(h, 3, 3, SB_GRID_SIGNED_BF16, signed_h);
   check_values(
       e, 3, 4, SB_GRID_ASYMMETRIC,
       (const float[3]){4.998779296875f, 4.998779296875f, 4.998779296875f}); /* 15 fp16(1/3) */
@@ -114,7 +167,7 @@ static void test_extremes(void **state) {
   const float zero[3] = {0, -0.0f, 0}, huge[3] = {-3e38f, 3e38f, 1e38f},
               tiny[3] = {1e-7f, 3e-8f, 0};
   (void)state;
-  for (int code_kind = 0; code_kind < 2; code_kind++)
+  for (int code_kind = 0; code_kind < SB_TRELLIS_12; code_kind++)
     for (unsigned bits = 1; bits <= 8; bits++) {
       sb_grid g = scalar_grid(zero, 3, bits, (sb_code_kind)code_kind);
       for (int i = 0; i < 3; i++) assert_true(sb_grid_value(&g, sb_grid_code(&g, zero[i])) == 0.0f);
@@ -122,7 +175,7 @@ static void test_extremes(void **state) {
       for (int i = 0; i < 3; i++)
         assert_true(isfinite(sb_grid_value(&g, sb_grid_code(&g, huge[i]))));
       g = scalar_grid(tiny, 3, bits, (sb_code_kind)code_kind);
-      assert_true(bits == 1 || g.scale >= 0x1p-24f);
+      assert_true(bits == 1 || fabsf(g.scale) >= 0x1p-24f);
       assert_true(sb_grid_code(&g, NAN) == 0.0f);
     }
 }
@@ -131,7 +184,7 @@ static void test_extremes(void **state) {
 static void test_zeros(void **state) {
   const float zeros[2] = {0.0f, -0.0f}, highs[3] = {0.0f, -0.0f, 3.0f};
   (void)state;
-  for (int code_kind = 0; code_kind < 2; code_kind++)
+  for (int code_kind = 0; code_kind < SB_TRELLIS_12; code_kind++)
     for (unsigned bits = 1; bits <= 8; bits++)
       for (int h = 0; h < 3; h++)
         for (int z = 0; z < 2; z++)
@@ -140,7 +193,7 @@ static void test_zeros(void **state) {
             const float mean = h < 2 ? (h ? -1e-9f : zeros[z]) : 1.5f;
             const sb_group_range range = {.low = zeros[z],
                                           .high = highs[h],
-                                          .mean = sb_grid_fp16(mean),
+                                          .mean = sb_grid_number(mean, (sb_code_kind)code_kind),
                                           .spread = fabsf(mean),
                                           .mean_magnitude = fabsf(mean)};
             sb_group_range plus = range;

@@ -1,0 +1,64 @@
+/* What a kind of codes has: questions that take the place of comparisons of kinds, for C and CUDA
+ * C++. Pure, O(1). */
+#ifndef SB_KERNELS_SHARED_CODE_TRAITS_H
+#define SB_KERNELS_SHARED_CODE_TRAITS_H
+
+#include <stdbool.h>
+
+#include "base/device.h"
+#include "kernels/shared/grid_types.h"
+
+enum { SB_GRID_LEVELS = 3 }; /* ways to lay levels: asymmetric, symmetric, signed */
+
+/* The numbers that scale a group or a row. */
+typedef enum sb_scale_type {
+  SB_SCALES_FP16, /* 11 significant bits */
+  SB_SCALES_BF16, /* fp16 with 8 significant bits, as many as bf16 has */
+  SB_SCALE_TYPES
+} sb_scale_type;
+
+/* True for grids, false for trellises. */
+SB_HOST_DEVICE static inline bool sb_is_grid(sb_code_kind kind) {
+  return kind < SB_TRELLIS_12;
+}
+
+/* How a grid lays its levels: SB_GRID_ASYMMETRIC, SB_GRID_SYMMETRIC or SB_GRID_SIGNED. A trellis is
+ * returned as it is. */
+SB_HOST_DEVICE static inline sb_code_kind sb_grid_levels(sb_code_kind kind) {
+  return sb_is_grid(kind) ? (sb_code_kind)((int)kind % SB_GRID_LEVELS) : kind;
+}
+/* The type of the scales of a kind; fp16 for trellises. */
+SB_HOST_DEVICE static inline sb_scale_type sb_scales_of(sb_code_kind kind) {
+  return sb_is_grid(kind) ? (sb_scale_type)((int)kind / SB_GRID_LEVELS) : SB_SCALES_FP16;
+}
+/* The kind with the levels of `grid` and scales of `type`. A trellis is returned as it is. */
+SB_HOST_DEVICE static inline sb_code_kind sb_grid_with_scales(sb_code_kind grid,
+                                                              sb_scale_type type) {
+  return sb_is_grid(grid) ? (sb_code_kind)((int)grid % SB_GRID_LEVELS + SB_GRID_LEVELS * (int)type)
+                          : grid;
+}
+
+/* Groups of `bits` bits have a zero point each. */
+SB_HOST_DEVICE static inline bool sb_has_zero_point(sb_code_kind kind, unsigned bits) {
+  return sb_grid_levels(kind) == SB_GRID_ASYMMETRIC && bits > 1;
+}
+/* Groups of `bits` bits have a base each. */
+SB_HOST_DEVICE static inline bool sb_has_base(sb_code_kind kind, unsigned bits) {
+  return sb_grid_levels(kind) == SB_GRID_ASYMMETRIC && bits == 1;
+}
+/* The center of groups without zero points, in steps from the lowest level. */
+SB_HOST_DEVICE static inline float sb_grid_middle(sb_code_kind kind, unsigned bits) {
+  return sb_grid_levels(kind) == SB_GRID_SIGNED ? (float)(1u << (bits - 1u))
+                                                : 0.5f * (float)((1u << bits) - 1u);
+}
+/* Centers of all groups of `bits` bits are whole numbers. */
+SB_HOST_DEVICE static inline bool sb_has_whole_center(sb_code_kind kind, unsigned bits) {
+  return sb_has_zero_point(kind, bits) || sb_grid_levels(kind) == SB_GRID_SIGNED;
+}
+
+/* Significant bits of scales and bases, the leading one among them. */
+SB_HOST_DEVICE static inline unsigned sb_scale_significant_bits(sb_code_kind kind) {
+  return sb_scales_of(kind) == SB_SCALES_BF16 ? 8u : 11u;
+}
+
+#endif
