@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/phases.h"
 
 enum {
   CHUNK = 1 << 13, /* events that memory is taken for at a time: 320 KiB */
@@ -100,7 +101,7 @@ static void log_begin(const char *name, int64_t index) {
 
 sb_span sb_span_begin(sb_trace_category category, const char *name, int64_t index,
                       double *seconds) {
-  sb_span span = {.begin = sb_now(), .seconds = seconds, .depth = -1};
+  sb_span span = {.begin = sb_now(), .seconds = seconds, .depth = -1, .phase = -1};
   if (category == SB_TRACE_PHASE && sb_log_debugs()) {
     span.name = name;
     log_begin(name, index);
@@ -123,12 +124,20 @@ sb_span sb_span_begin(sb_trace_category category, const char *name, int64_t inde
   return span;
 }
 
+sb_span sb_phase_begin(const char *name) {
+  sb_span span = sb_span_begin(SB_TRACE_PHASE, name, SB_TRACE_NONE, NULL);
+  span.phase = sb_phases_begin(name, span.begin);
+  return span;
+}
+
 void sb_span_end(sb_span *span) {
   const double now = sb_now();
   if (span->name) sb_log_debug("phase", "%s ends after %.3f s", span->name, now - span->begin);
   span->name = NULL;
   if (span->seconds) *span->seconds += now - span->begin;
   span->seconds = NULL;
+  sb_phases_end(span->phase, now);
+  span->phase = -1;
   if (recording && span->depth >= 0) close_down_to(span->depth, now);
   span->depth = -1;
 }

@@ -81,9 +81,12 @@ typedef struct sb_span {
   double *seconds;  /* NULL: nobody asks */
   const char *name; /* of a phase that the log has a debug line for; else NULL */
   int depth;        /* among the open ones; -1: not recorded */
+  int phase;        /* in the table of phases (base/phases.h); -1: not there */
 } sb_span;
 
 sb_span sb_span_begin(sb_trace_category category, const char *name, int64_t index, double *seconds);
+/* A phase, which base/phases.h counts too. */
+sb_span sb_phase_begin(const char *name);
 /* Also ends spans within it that are still open, as after an error. A second call does nothing. */
 void sb_span_end(sb_span *span);
 
@@ -99,8 +102,7 @@ void sb_span_end(sb_span *span);
 /* A phase of that name from here to the end of the block, as a variable that can be asked how long
  * it has lasted: for the line of sb_log_phase. */
 #define SB_PHASE(variable, name)                                                                   \
-  sb_span variable __attribute__((cleanup(sb_span_end))) =                                         \
-      sb_span_begin(SB_TRACE_PHASE, (name), SB_TRACE_NONE, NULL)
+  sb_span variable __attribute__((cleanup(sb_span_end), unused)) = sb_phase_begin(name)
 double sb_span_seconds(const sb_span *span);
 
 #endif

@@ -30,6 +30,7 @@ static sb_status work(sb_quantize_run *u) {
   SB_TRY(sb_quantize_check_budget(u));
   SB_TRY(sb_quantize_require_space(u));
   sb_report_text(u->report, "model", r->model);
+  sb_report_text(u->report, "out", r->out);
   sb_report_text(u->report, "method", sb_method_names[r->method]);
   if (r->size.bytes > 0)
     sb_report_count(u->report, "size", r->size.bytes);

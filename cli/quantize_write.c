@@ -8,6 +8,7 @@
 #include "base/trace.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "cli/report_widths.h"
 #include "folders/output_write.h"
 #include "io/file.h"
 #include "quant/encode.h"
@@ -170,6 +171,8 @@ static void report_result(const sb_quantize_run *u, const sb_output_stats *s,
   sb_report_real(u->report, "effective_bits", s->effective_bits);
   sb_report_real(u->report, "code_bits", s->code_bits_mean);
   sb_report_real(u->report, "file_bits", s->file_bits);
+  sb_report_count(u->report, "weights", s->weights);
+  sb_report_count(u->report, "layer_weights", s->quantized_weights);
   sb_report_count(u->report, "file_bytes", s->bytes);
   if (u->r->size.bytes > 0) sb_report_count(u->report, "unused_bytes", u->r->size.bytes - s->bytes);
   sb_report_count(u->report, "stored_bytes", s->stored_bytes);
@@ -203,6 +206,7 @@ sb_status sb_quantize_write(sb_quantize_run *u, double begun) {
   if (sb_common_prints(u->world, &r->common)) print_result(u, &stats, widths);
   report_result(u, &stats, widths);
   sb_report_real(u->report, "write_seconds", seconds);
+  SB_AGREE(u->world, sb_report_widths(u->report, u->model));
   SB_TRY(sb_report_peak(u->world, u->report));
   sb_report_real(u->report, "seconds", sb_now() - begun);
   return SB_OK;

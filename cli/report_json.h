@@ -21,8 +21,12 @@ void sb_report_count(json_t *report, const char *key, uint64_t value);
 void sb_report_text(json_t *report, const char *key, const char *value);
 void sb_report_flag(json_t *report, const char *key, bool value);
 
-/* report["peak_resident_bytes"] = the largest peak of resident memory of any
- * rank so far. Collective. */
+enum { SB_REPORT_RANKS = 64 }; /* with more, a report has no list of ranks */
+/* report["peak_resident_bytes"] = the largest peak of resident memory of any rank so far.
+ * report["phases"] = what each phase (base/phases.h) took: [{"name", "seconds", "seconds_mean",
+ * "peak_bytes", "ranks": {"seconds": [...], "peak_bytes": [...]}}], the first and third the most of
+ * any rank. Phases that rank 0 does not know are left out. Collective. Messages: 16 bytes a phase
+ * and rank. */
 sb_status sb_report_peak(const sb_world *world, json_t *report);
 
 /* Writes the report to `path`, the value of --json, complete or not at all. NULL: nothing; "-":

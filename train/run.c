@@ -255,7 +255,7 @@ sb_status sb_train_run(const sb_run_setup *u, sb_run_result *result) {
             .last_log_step = step};
   SB_AGREE(u->world, sb_alloc(&l.tokens, sb_pass_local(u->world, o->batch) * o->seqlen,
                               sizeof *l.tokens, "tokens of a batch"));
-  SB_SPAN(SB_TRACE_PHASE, "train", SB_TRACE_NONE);
+  SB_PHASE(phase, "train");
   asked_to_stop = 0;
   sigemptyset(&action.sa_mask);
   sigaction(SIGUSR1, &action, &before);
