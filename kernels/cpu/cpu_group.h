@@ -26,7 +26,7 @@ SB_LANES_INLINE float cpu_group_mean(const float *w, size_t n, float centre, boo
 SB_LANES_INLINE sb_group_range cpu_group_range(const float *w, size_t n, bool low_high,
                                                bool one_bit, sb_code_kind code_kind) {
   sb_group_range range = {0};
-  if (low_high) {
+  if (low_high || sb_one_bit_has_range(code_kind)) {
     lanes low = lanes_set(0.0f), high = low;
     for (size_t i = 0; i < n; i += LANES) {
       const lanes x = lanes_load(w + i, lanes_first(n - i));

@@ -98,7 +98,7 @@ template <typename T, bool MORE>
 __device__ __forceinline__ sb_group_range group_range(const group_row<T, MORE> &row, bool low_high,
                                                       bool one_bit, sb_code_kind code_kind) {
   sb_group_range range = {};
-  if (low_high) {
+  if (low_high || sb_one_bit_has_range(code_kind)) {
     group_pieces(row, [&](const float(&w)[GROUP_EACH], int) {
 #pragma unroll
       for (int p = 0; p < GROUP_EACH; p++) {

@@ -42,6 +42,10 @@ SB_HOST_DEVICE static inline sb_code_kind sb_grid_with_scales(sb_code_kind grid,
 SB_HOST_DEVICE static inline bool sb_has_zero_point(sb_code_kind kind, unsigned bits) {
   return sb_grid_levels(kind) == SB_GRID_ASYMMETRIC && bits > 1;
 }
+/* Groups of 1 bit take their scale from the range of their weights, not from means. */
+SB_HOST_DEVICE static inline bool sb_one_bit_has_range(sb_code_kind kind) {
+  return sb_grid_levels(kind) == SB_GRID_SIGNED;
+}
 /* Groups of `bits` bits have a base each. */
 SB_HOST_DEVICE static inline bool sb_has_base(sb_code_kind kind, unsigned bits) {
   return sb_grid_levels(kind) == SB_GRID_ASYMMETRIC && bits == 1;

@@ -3,6 +3,7 @@
 #include "kernels/blockrow.h"
 #include "tests/gpu/device.h"
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 
 typedef struct data {
   sb_tiling tiling;
@@ -55,12 +56,12 @@ static void release(data *d) {
   sb_free(&d->bits);
 }
 
-/* Every shape with its own type and symmetry, and some with the other ones too. */
+/* Every shape with its own type and kinds, and some with the other ones too. */
 static const sb_dtype types[3] = {SB_BF16, SB_F32, SB_F16};
 #define EACH_CASE(d, code_kind, least)                                                             \
-  for (size_t c_ = 0; c_ < 2 * SHAPES; c_++)                                                       \
+  for (size_t c_ = 0; c_ < KIND_TURNS * SHAPES; c_++)                                              \
     for (int once_ = 1; once_;)                                                                    \
-      for (sb_code_kind code_kind = (sb_code_kind)(c_ / SHAPES); once_;)                           \
+      for (sb_code_kind code_kind = kind_of_turn(c_, (int)(c_ / SHAPES)); once_;)                  \
         for (data d = create(c_ % SHAPES, types[c_ % 3], least); once_; release(&d))               \
           for (__attribute__((unused)) const sb_block_weights                                      \
                    on_cpu = {d.w, d.dtype, &d.tiling, d.bits, code_kind},                          \

@@ -3,6 +3,7 @@
 #include "kernels/blockrow.h"
 #include "tests/gpu/device.h"
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 
 typedef struct problem {
   sb_tiling tiling;
@@ -139,7 +140,7 @@ static void equals_unpacked(void **state) {
   const sb_compute compute = gpu->operand == SB_BF16 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
   (void)state;
   for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-    for (int s = 0; s < 2; s++) multiply(i, compute, (sb_code_kind)s);
+    for (int s = 0; s < KIND_TURNS; s++) multiply(i, compute, kind_of_turn(0, s));
 }
 
 static void bad_bits_are_refused(void **state) {

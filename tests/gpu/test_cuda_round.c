@@ -4,6 +4,7 @@
  * side now and then, and what follows in its row with it. */
 #include "tests/gpu/device.h"
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 
 /* Block rows of 1 to 40 rows; rows of one block and of several, up to the widest, whole and not. */
 static const struct {
@@ -139,10 +140,10 @@ static void check_residuals(const pair *p, const char *what) {
 }
 
 #define EACH_PAIR(p)                                                                               \
-  for (size_t c_ = 0; c_ < 2 * SHAPES_OF_ROWS; c_++)                                               \
+  for (size_t c_ = 0; c_ < KIND_TURNS * SHAPES_OF_ROWS; c_++)                                      \
     for (int once_ = 1; once_;)                                                                    \
-      for (pair p = create(c_ % SHAPES_OF_ROWS, (sb_code_kind)(c_ / SHAPES_OF_ROWS)); once_;       \
-           once_ = 0, release(&p))
+      for (pair p = create(c_ % SHAPES_OF_ROWS, kind_of_turn(c_, (int)(c_ / SHAPES_OF_ROWS)));     \
+           once_; once_ = 0, release(&p))
 
 /* In panels of two blocks, with a gap between their rows. */
 static void round_both(pair *p, bool fitted) {

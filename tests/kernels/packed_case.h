@@ -36,12 +36,16 @@ static inline double half_at(const uint8_t *p, size_t k) {
 static inline size_t read_block(const packed_case *c, const uint8_t *block, size_t row, size_t rows,
                                 size_t col, size_t cols, unsigned b) {
   const uint8_t *zeros = block + 2 * rows, *codes = zeros;
-  if (c->code_kind == SB_GRID_ASYMMETRIC) codes += b == 1 ? 2 * rows : (rows * b + 7) / 8;
+  const bool asymmetric =
+                 c->code_kind == SB_GRID_ASYMMETRIC || c->code_kind == SB_GRID_ASYMMETRIC_BF16,
+             symmetric =
+                 c->code_kind == SB_GRID_SYMMETRIC || c->code_kind == SB_GRID_SYMMETRIC_BF16;
+  if (asymmetric) codes += b == 1 ? 2 * rows : (rows * b + 7) / 8;
   const size_t stride = (cols * b + 7) / 8;
   for (size_t r = 0; r < rows; r++) {
-    double center = 0.5 * ((1 << b) - 1), base = 0.0;
-    if (c->code_kind == SB_GRID_ASYMMETRIC && b == 1) base = half_at(zeros, r);
-    if (c->code_kind == SB_GRID_ASYMMETRIC && b > 1) center = bits_at(zeros, r, b);
+    double center = asymmetric || symmetric ? 0.5 * ((1 << b) - 1) : 1 << (b - 1), base = 0.0;
+    if (asymmetric && b == 1) base = half_at(zeros, r);
+    if (asymmetric && b > 1) center = bits_at(zeros, r, b);
     for (size_t k = 0; k < cols; k++) {
       const size_t at = (row + r) * c->tiling.cols + col + k;
       c->w[at] = (bits_at(codes + r * stride, k, b) - center) * half_at(block, r) + base;

@@ -1,5 +1,6 @@
 /* block_moves against its definition: three quantized copies and dot products in double. */
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 
 typedef struct data {
   sb_backend *backend;
@@ -110,21 +111,22 @@ static void moves(data *d, double *raise, double *cut, const void *w, sb_dtype w
 static void test_definition(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++)
-    for (int s = 0; s < 2; s++) {
+    for (int s = 0; s < KIND_TURNS; s++) {
+      const sb_code_kind code_kind = kind_of_turn(i, s);
       data d = create(i);
-      quantized(&d, d.low, -1, (sb_code_kind)s);
-      quantized(&d, d.now, 0, (sb_code_kind)s);
-      quantized(&d, d.high, 1, (sb_code_kind)s);
+      quantized(&d, d.low, -1, code_kind);
+      quantized(&d, d.now, 0, code_kind);
+      quantized(&d, d.high, 1, code_kind);
       omp_set_num_threads(1);
-      moves(&d, d.raise, d.cut, d.w, SB_F32, 1, 8, (sb_code_kind)s);
+      moves(&d, d.raise, d.cut, d.w, SB_F32, 1, 8, code_kind);
       check(&d, 1, 8);
       for (int threads = 2; threads <= 5; threads++) {
         omp_set_num_threads(threads);
-        moves(&d, d.raise_again, d.cut_again, d.w, SB_F32, 1, 8, (sb_code_kind)s);
+        moves(&d, d.raise_again, d.cut_again, d.w, SB_F32, 1, 8, code_kind);
         assert_memory_equal(d.raise, d.raise_again, d.blocks * 8);
         assert_memory_equal(d.cut, d.cut_again, d.blocks * 8);
       }
-      moves(&d, d.raise, d.cut, d.w, SB_F32, 2, 4, (sb_code_kind)s);
+      moves(&d, d.raise, d.cut, d.w, SB_F32, 2, 4, code_kind);
       check(&d, 2, 4);
       release(&d);
     }

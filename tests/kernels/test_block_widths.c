@@ -1,6 +1,7 @@
 /* The operations that answer for all widths at once (choose_grids, block_squares, block_curvature)
  * against their definitions in plain loops. */
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 
 typedef double table[SB_WIDTHS];
 
@@ -137,16 +138,17 @@ static void curvature(data *d, table *out, size_t first, size_t count, unsigned 
 static void test_definitions(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++)
-    for (int s = 0; s < 2; s++) {
+    for (int s = 0; s < KIND_TURNS; s++) {
+      const sb_code_kind code_kind = kind_of_turn(i, s);
       data d = create(i);
       const unsigned least = i % 2 ? 1 : 2, most = i % 3 ? 8 : 5;
       for (size_t k = 0; k < d.blocks; k++)
         for (int b = 0; b < SB_WIDTHS; b++) d.got[k][b] = d.again[k][b] = -1;
-      squares(&d, d.got, least, most, (sb_code_kind)s);
-      curvature(&d, d.again, 0, sb_tiling_block_rows(&d.tiling), least, most, (sb_code_kind)s);
+      squares(&d, d.got, least, most, code_kind);
+      curvature(&d, d.again, 0, sb_tiling_block_rows(&d.tiling), least, most, code_kind);
       for (unsigned b = 0; b < SB_WIDTHS; b++) {
         memset(d.bits, (int)b, d.blocks);
-        if (b > 0) scalar_quantize(d.rounded, d.w, &d.tiling, d.bits, (sb_code_kind)s);
+        if (b > 0) scalar_quantize(d.rounded, d.w, &d.tiling, d.bits, code_kind);
         for (size_t k = 0; k < d.blocks; k++) {
           double size;
           if (b < least || b > most) { /* left alone */
@@ -222,9 +224,9 @@ static void check_rounded(const data *d, unsigned b) {
 static void test_stored_grids(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++)
-    for (int s = 0; s < 4; s++) {
+    for (int s = 0; s < 2 * KIND_TURNS; s++) {
       data d = create(i);
-      const sb_code_kind code_kind = (sb_code_kind)(s % 2);
+      const sb_code_kind code_kind = kind_of_turn(i, s % KIND_TURNS);
       const size_t groups = d.tiling.rows * d.columns;
       float *importance = NULL;
       uint8_t *fits = NULL;
@@ -235,7 +237,7 @@ static void test_stored_grids(void **state) {
                              unquantized = {d.w, SB_F32, &d.tiling, none, code_kind};
       assert_ok(sb_alloc(&three, SB_MOVES * groups, sizeof *three, "grids"));
       for (size_t g = 0; g < SB_MOVES * groups; g++) three[g].scale = UINT16_MAX;
-      if (s >= 2) {
+      if (s >= KIND_TURNS) {
         assert_ok(sb_alloc(&fits, groups, 1, "fits"));
         assert_ok(sb_alloc(&importance, d.tiling.cols, sizeof *importance, "importance"));
         for (size_t c = 0; c < d.tiling.cols; c++) importance[c] = 1.0f + (float)(c % 5);

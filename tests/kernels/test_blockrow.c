@@ -1,6 +1,7 @@
 /* Packed block rows: read by hand from the description in
  * kernels/blockrow.h, and by unpack_blocks. */
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 
 #include "kernels/blockrow.h"
 
@@ -74,9 +75,11 @@ static const uint8_t *read_by_hand(const data *d, size_t i) {
     const unsigned b = d->bits[i * d->columns + j];
     const size_t cols =
         sb_min_size(d->tiling.block_cols, d->tiling.cols - j * d->tiling.block_cols);
-    const size_t extra = d->code_kind == SB_GRID_SYMMETRIC ? 0
-                         : b == 1                          ? 2 * rows
-                                                           : (rows * b + 7) / 8;
+    const bool asymmetric =
+        d->code_kind == SB_GRID_ASYMMETRIC || d->code_kind == SB_GRID_ASYMMETRIC_BF16;
+    const bool symmetric =
+        d->code_kind == SB_GRID_SYMMETRIC || d->code_kind == SB_GRID_SYMMETRIC_BF16;
+    const size_t extra = !asymmetric ? 0 : b == 1 ? 2 * rows : (rows * b + 7) / 8;
     const uint8_t *zeros = at + 2 * rows, *codes = zeros + extra;
     for (size_t r = 0; r < rows; r++, codes += (cols * b + 7) / 8)
       for (size_t c = 0; c < cols; c++) {
@@ -84,8 +87,8 @@ static const uint8_t *read_by_hand(const data *d, size_t i) {
                      top = ldexp(1, (int)b) - 1;
         const float expected = d->expected[(i * d->tiling.block_rows + r) * d->tiling.cols +
                                            j * d->tiling.block_cols + c];
-        double value = (code - top / 2) * scale;
-        if (d->code_kind == SB_GRID_ASYMMETRIC)
+        double value = (code - (symmetric ? top : top + 1) / 2) * scale;
+        if (asymmetric)
           value = b == 1 ? half(zeros + 2 * r) + (code - 0.5) * scale
                          : (code - number(zeros, r, b)) * scale;
         assert_true((float)value == expected);
@@ -98,8 +101,8 @@ static const uint8_t *read_by_hand(const data *d, size_t i) {
 static void test_by_hand(void **state) {
   (void)state;
   for (size_t shape = 0; shape < SHAPES; shape++)
-    for (int s = 0; s < 2; s++) {
-      data d = create(shape, (sb_code_kind)s);
+    for (int s = 0; s < KIND_TURNS; s++) {
+      data d = create(shape, kind_of_turn(shape, s));
       for (size_t i = 0; i < d.rows; i++)
         assert_ptr_equal(read_by_hand(&d, i), d.packed[i] + d.bytes[i]);
       release(&d);
@@ -111,8 +114,8 @@ static void test_by_hand(void **state) {
 static void test_grids_and_codes(void **state) {
   (void)state;
   for (size_t shape = 0; shape < SHAPES; shape++)
-    for (int s = 0; s < 2; s++) {
-      data d = create(shape, (sb_code_kind)s);
+    for (int s = 0; s < KIND_TURNS; s++) {
+      data d = create(shape, kind_of_turn(shape, s));
       const size_t rows = sb_min_size(d.tiling.block_rows, d.tiling.rows), cols = d.tiling.cols;
       sb_grid *grids = malloc(rows * d.columns * sizeof *grids);
       uint8_t *codes = malloc(rows * cols);
@@ -144,8 +147,8 @@ static void test_unpack(void **state) {
   const sb_dtype types[3] = {SB_F32, SB_BF16, SB_F16};
   (void)state;
   for (size_t shape = 0; shape < SHAPES; shape++)
-    for (int s = 0; s < 2; s++) {
-      data d = create(shape, (sb_code_kind)s);
+    for (int s = 0; s < KIND_TURNS; s++) {
+      data d = create(shape, kind_of_turn(shape, s));
       uint8_t *all = NULL, *want = NULL;
       size_t *offsets = NULL, total = 0;
       assert_ok(sb_alloc(&offsets, d.rows, sizeof *offsets, "offsets"));
@@ -180,8 +183,8 @@ static void test_unpack(void **state) {
 static void test_two_steps(void **state) {
   (void)state;
   for (size_t shape = 0; shape < SHAPES; shape++)
-    for (int s = 0; s < 2; s++) {
-      data d = create(shape, (sb_code_kind)s);
+    for (int s = 0; s < KIND_TURNS; s++) {
+      data d = create(shape, kind_of_turn(shape, s));
       sb_grid *grids = NULL;
       uint8_t *codes = NULL;
       assert_ok(sb_alloc(&grids, d.tiling.block_rows * d.columns, sizeof *grids, "groups"));

@@ -1,5 +1,6 @@
 /* channel_scores against its definition: a quantized copy and sums in double. */
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 
 typedef struct data {
   sb_backend *backend;
@@ -78,9 +79,9 @@ static void sums(data *d, double *rows, double *cols, const void *w, sb_dtype dt
 static void test_definition(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++)
-    for (int s = 0; s < 4; s++) {
-      const sb_code_kind code_kind = (sb_code_kind)(s % 2);
-      const bool absolute = s >= 2;
+    for (int s = 0; s < 2 * KIND_TURNS; s++) {
+      const sb_code_kind code_kind = kind_of_turn(i, s % KIND_TURNS);
+      const bool absolute = s >= KIND_TURNS;
       data d = create(i);
       scalar_quantize(d.now, d.w, &d.tiling, d.bits, code_kind);
       omp_set_num_threads(1);

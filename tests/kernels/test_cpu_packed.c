@@ -13,6 +13,7 @@
 #include "kernels/cpu/cpu_trellis_decode.h"
 #include "tests/kernels/naive.h"
 #include "tests/kernels/packed_case.h"
+#include "tests/support/grid_kinds.h"
 
 enum { THREADS = 3 };
 
@@ -86,9 +87,9 @@ static const uint8_t mix[] = {3, 1, 8, 2, 5, 4, 7, 6};
 /* The mix, in which b is 0, and every `stride`-th uniform width from `first` on. */
 static void check_shape(sb_tiling tiling, unsigned first, unsigned stride, const size_t *tokens,
                         size_t token_counts) {
-  for (int code_kind = 0; code_kind < 2; code_kind++)
+  for (int turn = 0; turn < KIND_TURNS; turn++)
     for (unsigned b = 0; b <= SB_MAX_BITS; b = b ? b + stride : first) {
-      packed_case c = {.tiling = tiling, .code_kind = (sb_code_kind)code_kind};
+      packed_case c = {.tiling = tiling, .code_kind = kind_of_turn(0, turn)};
       const uint8_t uniform = (uint8_t)b;
       make_case(&c, b ? &uniform : mix, b ? 1 : sizeof mix, 100 + b);
       for (size_t t = 0; t < token_counts; t++) check_product(&c, tokens[t], (t + b) % 2 == 0);

@@ -1,5 +1,6 @@
 /* Fitted grids: the choice against its definition in plain loops, and what it is worth. */
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 #include "kernels/blockrow.h"
 
 /* The range as scalar_grid has it, shrunk. */
@@ -54,9 +55,9 @@ static void test_definition(void **state) {
   sb_backend *backend = NULL;
   assert_ok(sb_backend_cpu_create(SB_COMPUTE_F32, 0, &backend));
   for (size_t shape = 0; shape < SHAPES; shape++)
-    for (int s = 0; s < 2; s++) {
+    for (int s = 0; s < KIND_TURNS; s++) {
       const sb_tiling tiling = shapes[shape];
-      const sb_code_kind code_kind = (sb_code_kind)s;
+      const sb_code_kind code_kind = kind_of_turn(shape, s);
       const size_t n = tiling.rows * tiling.cols, columns = sb_tiling_block_cols(&tiling);
       float *w = NULL, *importance = NULL, *out = NULL;
       uint8_t *bits = NULL, *fits = NULL;

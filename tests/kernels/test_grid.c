@@ -125,7 +125,7 @@ static void test_promises(void **state) {
   for (size_t r = 0; r < ROWS; r++) {
     const size_t n = 1 + mix(r) % COLS;
     for (unsigned bits = 1; bits <= 8; bits++)
-      for (int kind = 0; kind < SB_TRELLIS_12; kind++)
+      for (int kind = 0; kind < (r % 8 ? 2 : (int)SB_TRELLIS_12); kind++)
         check_group(w + r * COLS, n, bits, (sb_code_kind)kind);
   }
   sb_free(&w);

@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include "tests/kernels/packed_case.h"
+#include "tests/support/grid_kinds.h"
 
 enum { T = 41 };
 
@@ -31,10 +32,10 @@ static void every_shape(void **state) {
   };
   const int threads = omp_get_max_threads();
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-    for (int kind = 0; kind < 2; kind++)
+    for (int turn = 0; turn < KIND_TURNS; turn++)
       for (unsigned bits = 0; bits <= SB_MAX_BITS; bits++) { /* 0: a mix */
         const uint8_t uniform = (uint8_t)bits;
-        packed_case c = {.tiling = shapes[s], .code_kind = (sb_code_kind)kind};
+        packed_case c = {.tiling = shapes[s], .code_kind = kind_of_turn(0, turn)};
         sb_packed w = NULL;
         make_case(&c, bits ? &uniform : mix, bits ? 1 : sizeof mix, 100 + bits);
         assert_ok(b->op->packed_create(b, NULL, c.packed, c.offsets, &c.tiling, c.bits, c.code_kind,

@@ -1,5 +1,6 @@
 /* quantize_blocks against kernels/shared/grid.h applied one weight at a time: the same bits. */
 #include "tests/kernels/blocks.h"
+#include "tests/support/grid_kinds.h"
 
 typedef struct data {
   sb_backend *backend;
@@ -46,16 +47,17 @@ static void quantize(data *d, void *out, sb_dtype out_dtype, const void *w, sb_d
 static void test_same_bits(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++)
-    for (int code_kind = 0; code_kind < 2; code_kind++) {
+    for (int turn = 0; turn < KIND_TURNS; turn++) {
+      const sb_code_kind code_kind = kind_of_turn(i, turn);
       data d = create(i);
-      scalar_quantize(d.expected, d.w, &d.tiling, d.bits, (sb_code_kind)code_kind);
+      scalar_quantize(d.expected, d.w, &d.tiling, d.bits, code_kind);
       for (int threads = 1; threads <= 5; threads += 2) {
         omp_set_num_threads(threads);
         memset(d.out, 0xff, d.n * 4);
-        quantize(&d, d.out, SB_F32, d.w, SB_F32, (sb_code_kind)code_kind);
+        quantize(&d, d.out, SB_F32, d.w, SB_F32, code_kind);
         assert_memory_equal(d.out, d.expected, d.n * 4);
       }
-      quantize(&d, d.w, SB_F32, d.w, SB_F32, (sb_code_kind)code_kind); /* in place */
+      quantize(&d, d.w, SB_F32, d.w, SB_F32, code_kind); /* in place */
       assert_memory_equal(d.w, d.expected, d.n * 4);
       release(&d);
     }

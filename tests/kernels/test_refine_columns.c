@@ -6,6 +6,7 @@
 
 #include "kernels/blockrow.h"
 #include "tests/kernels/stacks.h"
+#include "tests/support/grid_kinds.h"
 
 /* Second moments of 3 n correlated inputs, with a diagonal that makes them well-conditioned. */
 static float *moments(size_t n, uint64_t seed) {
@@ -122,12 +123,13 @@ static void check_codes(rounded *x, size_t r, double error) {
   }
 }
 
-/* Nor has any neighbouring fp16 scale. */
+/* Nor has any neighbouring scale of fp16, or of 8 significant bits. */
 static void check_scales(rounded *x, size_t r, double error) {
   for (size_t c = 0; c < x->n; c += x->tiling->block_cols) {
     sb_grid *grid = grid_at(x, r, c), kept = *grid;
     for (int side = -1; side <= 1; side += 2) {
-      const float scale = sb_grid_fp16(kept.scale * (1.0f + (float)side * 0x1p-10f));
+      const float step = x->code_kind < SB_GRID_ASYMMETRIC_BF16 ? 0x1p-10f : 0x1p-7f,
+                  scale = sb_grid_number(kept.scale * (1.0f + (float)side * step), x->code_kind);
       *grid = sb_grid_make(scale, kept.center, kept.base, x->bits[c / x->tiling->block_cols]);
       const double other = error_of_row(x, r);
       if (other < error * (1 - 1e-4))
@@ -141,8 +143,8 @@ static void check_scales(rounded *x, size_t r, double error) {
 static void ends_where_nothing_helps(void **state) {
   (void)state;
   for (size_t g = 0; g < sizeof tilings / sizeof *tilings; g++)
-    for (int code_kind = 0; code_kind < 2; code_kind++) {
-      rounded x = make(&tilings[g], (sb_code_kind)code_kind, 1, 4, 50 + g);
+    for (int turn = 0; turn < KIND_TURNS; turn++) {
+      rounded x = make(&tilings[g], kind_of_turn(g, turn), 1, 4, 50 + g);
       double *errors = calloc(x.rows, sizeof *errors), first = 0, last = 0;
       begin(&x, x.n);
       check_residual(&x, "at the start");
@@ -173,7 +175,7 @@ static void ends_where_nothing_helps(void **state) {
 static void can_be_packed(void **state) {
   (void)state;
   const sb_tiling *tiling = &tilings[0];
-  for (int code_kind = 0; code_kind < 2; code_kind++) {
+  for (int code_kind = 0; code_kind < SB_TRELLIS_12; code_kind++) {
     rounded x = make(tiling, (sb_code_kind)code_kind, 1, 8, 3);
     uint8_t *packed = malloc(sb_blockrow_bytes(tiling, 0, x.bits, x.code_kind));
     float *values = malloc(x.rows * x.n * sizeof *values);

@@ -7,6 +7,7 @@
 
 #include "kernels/factor.h"
 #include "tests/kernels/stacks.h"
+#include "tests/support/grid_kinds.h"
 
 /* One row, in double but for the grid, which is that of the float weights. */
 static void textbook(float *out, const float *row, const double *h, size_t n,
@@ -76,7 +77,8 @@ static const sb_tiling tilings[] = {
 static void against_the_textbook(void **state) {
   (void)state;
   for (size_t g = 0; g < sizeof tilings / sizeof *tilings; g++)
-    for (int code_kind = 0; code_kind < 2; code_kind++) {
+    for (int turn = 0; turn < KIND_TURNS; turn++) {
+      const sb_code_kind code_kind = kind_of_turn(g, turn);
       const sb_tiling *tiling = &tilings[g];
       const size_t n = tiling->cols, rows = sb_tiling_rows_of(tiling, 0);
       double *h = correlated_moments(n, 3 * n, 10 + g);
@@ -87,10 +89,10 @@ static void against_the_textbook(void **state) {
       for (size_t k = 0; k < rows * n; k++) w[k] = uniform(&s);
       fill_bits(bits, sb_tiling_block_cols(tiling), 1, 6, g);
       /* no damping to speak of, so that both see the same H */
-      result got = compensate(w, h, tiling, bits, (sb_code_kind)code_kind, 1e-12, 1);
+      result got = compensate(w, h, tiling, bits, code_kind, 1e-12, 1);
       double ours = 0, theirs = 0;
       for (size_t r = 0; r < rows; r++) {
-        textbook(expected, w + r * n, h, n, tiling, bits, (sb_code_kind)code_kind);
+        textbook(expected, w + r * n, h, n, tiling, bits, code_kind);
         for (size_t c = 0; c < n; c++) differ += fabsf(expected[c] - got.values[r * n + c]) > 1e-3f;
         ours += error_of(w + r * n, got.values + r * n, h, n);
         theirs += error_of(w + r * n, expected, h, n);
