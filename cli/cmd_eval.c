@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
+#include "cli/text_in.h"
 #include "folders/hf_load.h"
 #include "folders/output_load.h"
 #include "folders/output_write.h"
@@ -25,7 +26,7 @@ typedef struct request {
 
 typedef struct run {
   const sb_world *world;
-  const request *r;
+  request *r;
   sb_backend *backend;
   sb_model *model, *ref;
   sb_pass *pass, *ref_pass;
@@ -60,6 +61,7 @@ static sb_status work(run *u, sb_comparison *out) {
                    "quantize wrote, or "
                    "take another --compute",
                    r->model, SB_MANIFEST_NAME);
+  SB_TRY(sb_text_in(u->world, &u->r->common, r->model, NULL, &u->r->tokens));
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(open_model(u->world, r->model, &u->model));
   if (r->ref) {
@@ -138,7 +140,8 @@ sb_status sb_cmd_eval(const sb_world *world, int argc, char **argv) {
        .file = SB_FILE_READ,
        .operand = "TOKENS",
        .required = true,
-       .help = "Tokens to predict, .bin or .npy."},
+       .help = "Tokens to predict (.bin or .npy), or text (.txt, or .jsonl with a \"text\" or a "
+               "conversation a line), which the model's tokenizer.json turns into tokens."},
       {.name = "ref",
        .kind = SB_OPTION_STRING,
        .value = &r.ref,

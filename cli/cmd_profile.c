@@ -13,6 +13,7 @@
 #include "cli/profile_request.h"
 #include "cli/profile_show.h"
 #include "cli/report_json.h"
+#include "cli/text_in.h"
 #include "folders/hf_load.h"
 #include "folders/hf_path.h"
 #include "model/config_read.h"
@@ -206,6 +207,7 @@ static sb_status prepare_cheap(run *u) {
   SB_THEN(sb_common_check_seqlen(&r->common, &config));
   if (status == SB_OK) u->seqlen = sb_common_seqlen(&r->common, &config);
   SB_THEN(sb_world_agree(u->world, check_shapes(u, &arch)));
+  SB_THEN(sb_text_in_list(u->world, &r->common, r->model, NULL, &u->r->sources));
   SB_THEN(open_data(u, &config));
   if (r->optimizer) SB_THEN(sb_world_agree(u->world, check_moments(r, &info)));
   sb_arch_free(&arch);

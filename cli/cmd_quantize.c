@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/quantize.h"
 #include "cli/report_json.h"
+#include "cli/text_in.h"
 #include "kernels/blas_room.h"
 #include "quant/scale_reach.h"
 
@@ -23,6 +24,7 @@ static sb_status work(sb_quantize_run *u) {
   const sb_quantize_request *r = u->r;
   double begun = sb_now();
   SB_TRY(sb_quantize_begin_out(u));
+  if (r->calib) SB_TRY(sb_text_in(u->world, &u->r->common, r->model, r->out, &u->r->calib));
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   if (r->calib) SB_AGREE(u->world, sb_blas_room_take(u->backend->unified ? r->common.threads : 1));
   SB_TRY(sb_quantize_load(u));

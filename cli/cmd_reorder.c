@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/report_json.h"
+#include "cli/text_in.h"
 #include "cli/table.h"
 #include "folders/destination.h"
 #include "folders/export.h"
@@ -34,7 +35,7 @@ typedef struct request {
 
 typedef struct run {
   const sb_world *world;
-  const request *r;
+  request *r;
   json_t *report, *shares, *maps;
   sb_backend *backend;
   sb_model *model;
@@ -222,6 +223,7 @@ static sb_status work(run *u) {
   const request *r = u->r;
   const double begun = sb_now();
   SB_TRY(sb_destination_begin(u->world, r->common.out, r->common.overwrite, r->model, &u->out));
+  SB_TRY(sb_text_in(u->world, &u->r->common, r->model, r->common.out, &u->r->calib));
   SB_TRY(sb_common_backend(u->world, &r->common, &u->backend));
   SB_TRY(load(u));
   sb_report_text(u->report, "model", r->model);
@@ -246,9 +248,9 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
        .kind = SB_OPTION_STRING,
        .value = &r.calib,
        .file = SB_FILE_READ,
-       .operand = "TOKENS",
+       .operand = "TOKENS|TEXT",
        .required = true,
-       .help = "Calibration tokens, .bin or .npy (tools/make_tokens.py makes them)."},
+       .help = "What to calibrate on: tokens (.bin or .npy), or text (.txt or .jsonl)."},
       {.name = "bits",
        .letter = 'b',
        .kind = SB_OPTION_REAL,

@@ -35,6 +35,33 @@ size_t sb_common_activations(const sb_common *common, size_t device_bytes) {
                       : (size_t)SB_COMMON_ACTIVATION_GIB << 30;
 }
 
+static size_t token_options(sb_common *c, sb_option *table) {
+  const sb_option options[] = {
+      {.name = "token-dtype",
+       SB_OPTION_ENUM(c->token_width, sb_token_width_names),
+       .help = "Type of the ids in a raw token file; auto reads it where one width is possible. A "
+               ".npy file, and one of llm.c or Megatron, says it itself."},
+      {.name = "chat-template",
+       .kind = SB_OPTION_FLAG,
+       .value = &c->chat_template,
+       .help = "The lines of .jsonl are conversations (messages, conversations, or prompt and "
+               "completion), which the model's chat template writes out."},
+      {.name = "special-tokens",
+       .kind = SB_OPTION_FLAG,
+       .value = &c->special_tokens,
+       .help = "Each text gets what the tokenizer puts around one, as BOS."},
+      {.name = "token-cache",
+       .kind = SB_OPTION_STRING,
+       .value = &c->token_cache,
+       .file = SB_FILE_READ,
+       .operand = "DIR",
+       .unset = "beside the output, or the model: NAME.tokens",
+       .help = "Folder that keeps the tokens of texts."}};
+  const size_t count = sizeof options / sizeof *options;
+  for (size_t i = 0; i < count; i++) table[i] = options[i];
+  return count;
+}
+
 size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
   size_t n = 0;
   if (set & SB_COMMON_FOLDER) {
@@ -79,12 +106,7 @@ size_t sb_common_options(sb_common *c, unsigned set, sb_option *table) {
         .help = "Most sequences to use, spread evenly over the file, or drawn by --seed.",
         .unset = c->calibrates ? "64" : "all"};
   }
-  if (set & SB_COMMON_TOKENS)
-    table[n++] =
-        (sb_option){.name = "token-dtype",
-                    SB_OPTION_ENUM(c->token_width, sb_token_width_names),
-                    .help = "Type of the ids in a raw token file; auto reads it where one width is "
-                            "possible. A .npy file, and one of llm.c or Megatron, says it itself."};
+  if (set & SB_COMMON_TOKENS) n += token_options(c, table + n);
   if (set & SB_COMMON_COMPUTE)
     table[n++] = (sb_option){.name = "compute",
                              SB_OPTION_ENUM(c->arithmetic, compute_names),

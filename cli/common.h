@@ -3,6 +3,7 @@
 #define SB_CLI_COMMON_H
 
 #include "cli/options.h"
+#include "io/file.h"
 #include "io/tokens.h"
 #include "kernels/device.h"
 #include "model/config.h"
@@ -38,6 +39,9 @@ typedef struct sb_common {
   sb_device device;
   sb_exchange exchange;
   sb_token_width token_width;
+  const char *token_cache; /* folder of tokens of texts; NULL: beside the output (cli/text_in.h) */
+  bool chat_template, special_tokens; /* of texts */
+  char token_file[SB_PATH_MAX];       /* of the command's text (sb_text_in) */
   double activation_gib; /* of memory for inputs of layers; 0: sb_common_activations chooses */
   size_t block[2];       /* rows, columns */
   const char *out;       /* Hugging Face folder to write */
@@ -59,7 +63,7 @@ enum {
   SB_COMMON_COMPUTE_OR_PACKED = 128, /* --compute with one choice more */
   SB_COMMON_DEVICE = 256
 };
-enum { SB_COMMON_MAX = 15 };
+enum { SB_COMMON_MAX = 18 };
 
 /* The type that matrix products read. */
 static inline sb_compute sb_common_compute(const sb_common *common) {

@@ -59,6 +59,7 @@ static void print_overview(FILE *out) {
       "in 0,4-7\n"
       "  SHARDBITS_TRACE           file that tells what each rank did and waited for "
       "(ui.perfetto.dev opens it)\n"
+      "  SHARDBITS_PYTHON          Python that tokenizes text, instead of python3\n"
       "  SHARDBITS_ALONE           1: processes of one launcher are runs of their own, on purpose\n"
       "  SHARDBITS_RANKS_PER_NODE  for tests: ranks that count as a node\n");
 }

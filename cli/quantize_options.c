@@ -34,8 +34,10 @@ static size_t main_options(sb_quantize_request *r, sb_quantize_set set, sb_optio
         .kind = SB_OPTION_STRING,
         .value = &r->calib,
         .file = SB_FILE_READ,
-        .operand = "TOKENS",
-        .help = "Calibration tokens, .bin or .npy (tools/make_tokens.py makes them)."}},
+        .operand = "TOKENS|TEXT",
+        .help =
+            "What to calibrate on: tokens (.bin or .npy), or text (.txt; .jsonl with a \"text\" "
+            "or a conversation a line), which the model's tokenizer.json turns into tokens."}},
       {PLANNED,
        {.name = "bits",
         .letter = 'b',

@@ -48,6 +48,7 @@ sb_status sb_token_list_parse(const char *option, const char *value, sb_token_li
 }
 
 void sb_token_list_free(sb_token_list *list) {
+  for (size_t i = 0; i < list->count; i++) sb_free(&list->made[i]);
   sb_free(&list->text);
   list->count = 0;
 }

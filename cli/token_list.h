@@ -8,7 +8,8 @@
 #include "train/data.h"
 
 typedef struct sb_token_list {
-  char *text; /* the value, cut into pieces */
+  char *text;                   /* the value, cut into pieces */
+  char *made[SB_TRAIN_SOURCES]; /* names of token files that texts became (cli/text_in.h) */
   size_t count;
   sb_train_source sources[SB_TRAIN_SOURCES]; /* paths point into `text` */
 } sb_token_list;

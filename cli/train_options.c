@@ -21,8 +21,10 @@ static size_t data_options(sb_train_request *r, sb_option *table) {
        .operand = "FILE[:WEIGHT],...",
        .required = true,
        .section = DATA,
-       .help = "Token files, .bin or .npy, or patterns, 'part_*.bin', whose files count as one. A "
-               "batch holds each by its weight; without weights by its size."},
+       .help =
+           "Token files (.bin or .npy), texts (.txt; .jsonl with a \"text\" or a conversation a "
+           "line), or patterns, 'part_*.bin', whose files count as one. A batch holds each by "
+           "its weight; without weights by its size."},
       {.name = "steps",
        .kind = SB_OPTION_SIZE,
        .value = &r->steps,

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/trace.h"
+#include "cli/text_in.h"
 #include "cli/train.h"
 #include "folders/companions.h"
 #include "folders/export.h"
@@ -268,6 +269,8 @@ static sb_status prepare_cheap(sb_train_command *u, bool has_weights) {
   SB_AGREE(u->world, read_config(r->model, has_weights, &config));
   SB_TRY(sb_common_check_seqlen(&r->common, &config));
   r->trainer.seqlen = sb_common_seqlen(&r->common, &config);
+  SB_TRY(sb_text_in_list(u->world, &r->common, r->model, r->common.out, &r->sources));
+  SB_TRY(sb_text_in_list(u->world, &r->common, r->model, r->common.out, &r->eval_sources));
   SB_TRY(open_data(u, &config));
   SB_AGREE(u->world, check_optimizer(r));
   sb_status status = sb_world_agree(u->world, sb_arch_create(&config, &arch));

@@ -1,6 +1,7 @@
 #include "io/npy.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,4 +124,18 @@ sb_status sb_npy_read_header(int fd, const char *path, uint64_t file_bytes, sb_n
         "file is damaged",
         path, (unsigned long long)out->count, out->item_bytes, (unsigned long long)have);
   return SB_OK;
+}
+
+void sb_npy_header(char header[SB_NPY_HEADER], size_t width, uint64_t count) {
+  enum { BEGINNING = 10 }; /* magic, version, length of the rest */
+  const int rest = SB_NPY_HEADER - BEGINNING;
+  char text[SB_NPY_HEADER];
+  const int length =
+      snprintf(text, sizeof text, "{'descr': '<u%zu', 'fortran_order': False, 'shape': (%llu,), }",
+               width, (unsigned long long)count);
+  memcpy(header, magic, sizeof magic);
+  memcpy(header + sizeof magic, (const char[]){1, 0, (char)rest, 0}, 4);
+  memset(header + BEGINNING, ' ', (size_t)rest - 1);
+  memcpy(header + BEGINNING, text, (size_t)length);
+  header[SB_NPY_HEADER - 1] = '\n';
 }

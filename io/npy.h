@@ -1,5 +1,5 @@
 /* The header of a NumPy .npy file, versions 1 to 3: type and shape, and where
- * the data begins. Local. */
+ * the data begins. Local. Format: numpy.lib.format. */
 #ifndef SB_IO_NPY_H
 #define SB_IO_NPY_H
 
@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 
-enum { SB_NPY_MAX_DIMS = 8 };
+enum { SB_NPY_MAX_DIMS = 8, SB_NPY_HEADER = 128 /* bytes of one that is written */ };
 
 typedef struct sb_npy {
   char kind;         /* 'u', 'i', 'f', ... as in NumPy */
@@ -27,5 +27,8 @@ bool sb_npy_is(const void *first_bytes, size_t bytes);
 /* Parses the header of the open file. Numbers must fill the rest of the file exactly.
  * SB_ERR_FORMAT; SB_ERR_UNSUPPORTED for big-endian and structured arrays. */
 sb_status sb_npy_read_header(int fd, const char *path, uint64_t file_bytes, sb_npy *out);
+/* header = that of one dimension of `count` unsigned little-endian integers of `width` bytes. Pure.
+ */
+void sb_npy_header(char header[SB_NPY_HEADER], size_t width, uint64_t count);
 
 #endif

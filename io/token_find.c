@@ -16,7 +16,7 @@ static const char *kind_of(const sb_npy *array) {
   case 'U':
   case 'S':
   case 'a':
-    return "text; tokenize it (tools/make_tokens.py)";
+    return "text; save it as a .txt or .jsonl file, which is tokenized";
   case 'O':
     return "Python objects, as lists of different lengths become; join them to one array";
   case 'f':
@@ -157,8 +157,8 @@ static sb_status find(int fd, const char *path, uint64_t bytes, sb_token_width a
   if (asked == SB_TOKENS_AUTO && !sb_text_ends(path, ".bin"))
     return sb_fail(
         SB_ERR_UNSUPPORTED,
-        "%s: token files are .bin (raw ids) or .npy; make one with tools/make_tokens.py, "
-        "or say by --token-dtype that this one holds raw ids",
+        "%s: token files are .bin (raw ids) or .npy, and text .txt or .jsonl; --token-dtype says "
+        "that this one holds raw ids",
         path);
   return raw_layout(fd, path, bytes, asked, vocab, out);
 }

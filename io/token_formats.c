@@ -191,8 +191,8 @@ sb_status sb_token_refuse_foreign(const sb_file_head *head, const char *path, ui
                    path);
   if (is_text(head))
     return sb_fail(SB_ERR_UNSUPPORTED,
-                   "%s: looks like text, no file of token ids; make one of it with "
-                   "tools/make_tokens.py (--token-dtype takes it for ids all the same)",
+                   "%s: looks like text, no file of token ids; name it .txt or .jsonl, and it is "
+                   "tokenized (--token-dtype takes it for ids all the same)",
                    path);
   return SB_OK;
 }

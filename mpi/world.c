@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -219,6 +220,18 @@ sb_status sb_world_agree(const sb_world *world, sb_status mine) {
   if (world->size == 1) return mine;
   if (mine == SB_ERR_DEVICE && *world->lockstep) end_job(world);
   return agree(world->comm, world->rank, world->host, mine);
+}
+
+sb_status sb_world_rest(const sb_world *world) {
+  const struct timespec nap = {0, 10 * 1000 * 1000};
+  MPI_Request all_here;
+  int done = 0;
+  SB_MPI(MPI_Ibarrier(world->comm, &all_here));
+  for (;;) {
+    SB_MPI(MPI_Test(&all_here, &done, MPI_STATUS_IGNORE));
+    if (done) return SB_OK;
+    nanosleep(&nap, NULL);
+  }
 }
 
 sb_status sb_comm_agree(MPI_Comm comm, sb_status mine) {

@@ -58,6 +58,11 @@ sb_status sb_world_agree(const sb_world *world, sb_status mine);
  * Collective over comm. */
 sb_status sb_comm_agree(MPI_Comm comm, sb_status mine);
 
+/* Waits, asleep most of the time, until every rank has come here: for work that one rank does while
+ * its processors are wanted. The last one
+ * wakes the others some 10 ms late for each doubling of ranks. Collective. */
+sb_status sb_world_rest(const sb_world *world);
+
 /* *out_pointer = an object of `size` bytes, zeroed, on every rank, or NULL on every rank and a
  * failure. Release with sb_free. Collective. */
 sb_status sb_world_alloc(const sb_world *world, void *out_pointer, size_t size, const char *what);

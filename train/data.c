@@ -1,6 +1,5 @@
 #include "train/data.h"
 
-#include <glob.h>
 #include <math.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -9,7 +8,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
-#include "io/file.h"
+#include "io/pattern.h"
 #include "mpi/large.h"
 #include "pass/pass.h"
 #include "train/data_order.h"
@@ -38,23 +37,6 @@ struct sb_train_data {
 
 /* ---- rank 0: names and layouts ---- */
 
-/* Adds the files of a source. A name that exists is a file, whatever signs are in it; a pattern
- * that matches nothing stays, for the message of whoever opens it. */
-static sb_status match(const char *path, glob_t *found) {
-  char literal[2 * SB_PATH_MAX], *out = literal;
-  const bool exists = access(path, F_OK) == 0;
-  if (strlen(path) >= SB_PATH_MAX)
-    return sb_fail(SB_ERR_IO, "%.40s...: this name of a token file is too long", path);
-  for (const char *c = path; *c; c++) {
-    if (exists && strchr("*?[\\", *c)) *out++ = '\\';
-    *out++ = *c;
-  }
-  *out = '\0';
-  if (glob(literal, GLOB_NOCHECK | (found->gl_pathc > 0 ? GLOB_APPEND : 0), NULL, found) != 0)
-    return sb_fail(SB_ERR_MEMORY, "%s: not enough memory for the names of its files", path);
-  return SB_OK;
-}
-
 static sb_status keep_names(sb_train_data *d, const glob_t *found, const size_t *ends) {
   size_t source = 0;
   d->files = found->gl_pathc;
@@ -74,7 +56,7 @@ static sb_status expand(sb_train_data *d) {
   size_t ends[SB_TRAIN_SOURCES];
   sb_status status = SB_OK;
   for (size_t s = 0; status == SB_OK && s < d->setup.count; s++) {
-    status = match(d->setup.sources[s].path, &found);
+    status = sb_pattern_files(d->setup.sources[s].path, "token file", &found);
     ends[s] = found.gl_pathc;
   }
   SB_THEN(keep_names(d, &found, ends));

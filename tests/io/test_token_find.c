@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "io/bytes.h"
+#include "io/npy.h"
 #include "tests/support/files.h"
 #include "tests/support/scratch.h"
 
@@ -209,10 +210,35 @@ static void other_files(void **state) {
   for (size_t i = 0; i < 2000; i++) image[i] = (unsigned char)"Once upon a time,\n"[i % 18];
   put_file(scratch_path("text.bin"), image, 2000);
   expect_refusal(scratch_path("text.bin"), SB_TOKENS_AUTO, 49152, SB_ERR_UNSUPPORTED,
-                 "looks like text", "make_tokens.py");
+                 "looks like text", ".jsonl");
   sb_tokens *tokens;
   assert_ok(sb_tokens_open(scratch_path("text.bin"), SB_TOKENS_U16, 49152, &tokens));
   sb_tokens_close(&tokens);
+}
+
+/* The bytes that numpy.save (2.2) writes for arange(1, 6, dtype="<u2"). */
+static void npy_header_as_numpy(void **state) {
+  static const char start[] =
+      "\x93NUMPY\1\0v\0{'descr': '<u2', 'fortran_order': False, 'shape': (5,), }";
+  char file[SB_NPY_HEADER + 10], expected[SB_NPY_HEADER];
+  const unsigned char ids[10] = {1, 0, 2, 0, 3, 0, 4, 0, 5, 0};
+  uint32_t read[5];
+  sb_tokens *tokens;
+  (void)state;
+  memset(expected, ' ', sizeof expected);
+  memcpy(expected, start, sizeof start - 1);
+  expected[SB_NPY_HEADER - 1] = '\n';
+  sb_npy_header(file, 2, 5);
+  assert_memory_equal(file, expected, sizeof expected);
+  memcpy(file + SB_NPY_HEADER, ids, sizeof ids);
+  put_file(scratch_path("ours.npy"), file, sizeof file);
+  assert_ok(sb_tokens_open(scratch_path("ours.npy"), SB_TOKENS_AUTO, 6, &tokens));
+  assert_int_equal(sb_tokens_count(tokens), 5);
+  assert_ok(sb_tokens_read(tokens, 0, 5, read));
+  for (uint32_t i = 0; i < 5; i++) assert_int_equal(read[i], i + 1);
+  sb_tokens_close(&tokens);
+  sb_npy_header(file, 4, UINT64_MAX); /* the longest one has room */
+  assert_true(memchr(file, '}', SB_NPY_HEADER) != NULL && file[SB_NPY_HEADER - 1] == '\n');
 }
 
 /* Not waited for: nobody writes into it. */
@@ -256,6 +282,7 @@ int main(void) {
       cmocka_unit_test(files_of_megatron),
       cmocka_unit_test(other_files),
       cmocka_unit_test(another_rank_opens_it),
+      cmocka_unit_test(npy_header_as_numpy),
       cmocka_unit_test(pipes),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

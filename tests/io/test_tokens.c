@@ -89,7 +89,7 @@ static void bad_numpy_files(void **state) {
       {1, "{'descr': '|u1', 'fortran_order': False, 'shape': (8,), }\n", 8, SB_ERR_UNSUPPORTED,
        "u1"},
       {1, "{'descr': '<U1', 'fortran_order': False, 'shape': (2,), }\n", 8, SB_ERR_UNSUPPORTED,
-       "<U1: text; tokenize it"},
+       "<U1: text; save it as a .txt"},
       {1, "{'descr': '|O', 'fortran_order': False, 'shape': (2,), }\n", 9, SB_ERR_UNSUPPORTED,
        "|O: Python objects"},
       {1, "{'descr': '|b1', 'fortran_order': False, 'shape': (8,), }\n", 8, SB_ERR_UNSUPPORTED,

@@ -1,3 +1,5 @@
+#include <time.h>
+
 #include "tests/support/ranks.h"
 
 /* On one machine, runs of n ranks are nodes: what the tables must then say follows from
@@ -34,6 +36,30 @@ static void nodes_of_given_size(void **state) {
     EXPECT(seen == w.node_size);
     sb_world_release(&w);
   }
+  all_ranks_passed();
+}
+
+static double processor_seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Nobody leaves before the last one has come, and who waits needs no processor: 0.05 of 0.4 s are
+ * allowed for the waking up every 10 ms. */
+static void rest(void **state) {
+  const struct timespec nap = {0, 400 * 1000 * 1000};
+  int late = 0, seen = 0;
+  const double begun = processor_seconds();
+  (void)state;
+  if (world.rank == world.size - 1) {
+    nanosleep(&nap, NULL);
+    late = 1;
+  }
+  EXPECT_OK(sb_world_rest(&world));
+  EXPECT(processor_seconds() - begun < 0.05);
+  EXPECT(MPI_Allreduce(&late, &seen, 1, MPI_INT, MPI_SUM, world.comm) == MPI_SUCCESS);
+  EXPECT(seen == 1);
   all_ranks_passed();
 }
 
@@ -144,6 +170,7 @@ static void mpi_errors_return(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(world_from_environment),
     cmocka_unit_test(nodes_of_given_size),
+    cmocka_unit_test(rest),
     cmocka_unit_test(agreement_on_success),
     cmocka_unit_test(agreement_on_the_lowest_failure),
     cmocka_unit_test(agreement_when_all_fail_alike),

@@ -100,8 +100,8 @@ quantize "$dir/short.bin: .*20.*48" "$good" --calib "$dir/short.bin" --token-dty
 quantize "$dir/empty.bin: " "$good" --calib "$dir/empty.bin"
 head -c 101 "$tokens" >"$dir/odd.bin"
 quantize "$dir/odd.bin: " "$good" --calib "$dir/odd.bin" --token-dtype u16
-echo text >"$dir/text.txt"
-quantize "$dir/text.txt: " "$good" --calib "$dir/text.txt"
+echo text >"$dir/text.md"
+quantize "$dir/text.md: " "$good" --calib "$dir/text.md"
 quantize "$dir/none.bin: " "$good" --calib "$dir/none.bin"
 
 # ---- budget
