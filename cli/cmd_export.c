@@ -11,13 +11,30 @@
 #include "cli/common.h"
 #include "cli/report_json.h"
 #include "folders/export.h"
+#include "folders/export_compressed_tensors.h"
 #include "folders/export_exl3.h"
+#include "folders/export_gptq.h"
 #include "folders/output_load.h"
 #include "folders/output_write.h"
 #include "io/manifest.h"
 
-typedef enum folder_format { FORMAT_HF, FORMAT_EXL3 } folder_format;
-static const char *const format_names[] = {[FORMAT_HF] = "hf", [FORMAT_EXL3] = "exl3", NULL};
+/* Formats that keep codes are tables of functions (folders/transcode.h). */
+typedef enum folder_format {
+  FORMAT_HF,
+  FORMAT_EXL3,
+  FORMAT_COMPRESSED_TENSORS,
+  FORMAT_GPTQ
+} folder_format;
+static const char *const format_names[] = {[FORMAT_HF] = "hf",
+                                           [FORMAT_EXL3] = "exl3",
+                                           [FORMAT_COMPRESSED_TENSORS] = "compressed-tensors",
+                                           [FORMAT_GPTQ] = "gptq",
+                                           NULL};
+static const char *const titles[] = {[FORMAT_EXL3] = "EXL3",
+                                     [FORMAT_COMPRESSED_TENSORS] = "compressed-tensors",
+                                     [FORMAT_GPTQ] = "GPTQ"};
+static const sb_code_format *const code_formats[] = {
+    [FORMAT_COMPRESSED_TENSORS] = &sb_format_compressed_tensors, [FORMAT_GPTQ] = &sb_format_gptq};
 
 typedef struct request {
   const char *source;
@@ -39,14 +56,31 @@ static sb_status load(const sb_world *world, const request *r, sb_model **out) {
   return SB_OK;
 }
 
-/* Writes the folder; *bits is of EXL3 alone. */
+/* Writes the folder; *bits is of formats that keep codes. */
 static sb_status write(const request *r, sb_model *model, sb_destination *out,
                        sb_hf_folder_stats *stats, double *bits) {
   const uint64_t file_bytes = sb_common_file_bytes(&r->common);
-  if (r->format == FORMAT_EXL3)
-    return sb_export_exl3(model, r->source, out, file_bytes, sb_progress_ticker(), stats, bits);
-  return sb_export_dequantized(model, r->source, out, r->dtype, file_bytes, sb_progress_ticker(),
-                               stats);
+  const sb_ticker ticker = sb_progress_ticker();
+  switch (r->format) {
+  case FORMAT_HF:
+    return sb_export_dequantized(model, r->source, out, r->dtype, file_bytes, ticker, stats);
+  case FORMAT_EXL3:
+    return sb_export_exl3(model, r->source, out, file_bytes, ticker, stats, bits);
+  default:
+    return sb_transcode(code_formats[r->format], model, r->source, out, r->dtype, file_bytes,
+                        ticker, stats, bits);
+  }
+}
+
+static void print(const request *r, const sb_hf_folder_stats *stats, double bits) {
+  const double mib = (double)stats->bytes / 0x1p20;
+  if (r->format == FORMAT_HF)
+    sb_text_print(stdout, "%s: %.1f MiB of %s weights in %" PRIu64 " file%s", r->common.out, mib,
+                  sb_common_dtypes[r->dtype], stats->files, sb_text_s(stats->files));
+  else
+    sb_text_print(stdout, "%s: %.1f MiB of %s tensors, %.2f bits a weight, in %" PRIu64 " file%s",
+                  r->common.out, mib, titles[r->format], bits, stats->files,
+                  sb_text_s(stats->files));
 }
 
 static sb_status export(const sb_world *world, const request *r, sb_model *model,
@@ -58,22 +92,14 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
   sb_status status = write(r, model, out, &stats, &bits);
   sb_progress_end();
   SB_TRY(status);
-  const bool exl3 = r->format == FORMAT_EXL3;
-  const double seconds = sb_span_seconds(&phase), mib = (double)stats.bytes / 0x1p20;
-  sb_log_phase("export", seconds, 0, "%.1f MiB/s", mib / seconds);
-  if (exl3 && sb_common_prints(world, &r->common))
-    sb_text_print(stdout, "%s: %.1f MiB of EXL3 tensors, %.2f bits a weight, in %" PRIu64 " file%s",
-                  r->common.out, mib, bits, stats.files, sb_text_s(stats.files));
-  else if (sb_common_prints(world, &r->common))
-    sb_text_print(stdout, "%s: %.1f MiB of %s weights in %" PRIu64 " file%s", r->common.out, mib,
-                  sb_common_dtypes[r->dtype], stats.files, sb_text_s(stats.files));
+  const double seconds = sb_span_seconds(&phase);
+  sb_log_phase("export", seconds, 0, "%.1f MiB/s", (double)stats.bytes / 0x1p20 / seconds);
+  if (sb_common_prints(world, &r->common)) print(r, &stats, bits);
   json_t *report = sb_report_begin(world, "export");
   sb_report_text(report, "path", r->common.out);
   sb_report_text(report, "format", format_names[r->format]);
-  if (exl3)
-    sb_report_real(report, "code_bits", bits);
-  else
-    sb_report_text(report, "dtype", sb_common_dtypes[r->dtype]);
+  if (r->format != FORMAT_HF) sb_report_real(report, "code_bits", bits);
+  if (r->format != FORMAT_EXL3) sb_report_text(report, "dtype", sb_common_dtypes[r->dtype]);
   sb_report_count(report, "files", stats.files);
   sb_report_count(report, "bytes", stats.bytes);
   sb_report_real(report, "seconds", seconds);
@@ -84,17 +110,25 @@ static sb_status export(const sb_world *world, const request *r, sb_model *model
 }
 
 sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
-  request r = {.dtype = SB_BF16, .common = SB_COMMON_DEFAULTS};
+  request r = {.common = SB_COMMON_DEFAULTS};
   const sb_argument arguments[] = {{"OUT", &r.source, "A folder that quantize wrote."}};
   const sb_option options[] = {
       {.name = "format",
        SB_OPTION_ENUM(r.format, format_names),
-       .help = "hf: matrices dequantized. exl3: the codes as they are, in the format of exllamav3, "
-               "of a folder that quantize --widths-for exl3 wrote (docs/exl3.md)."},
+       .help =
+           "hf: matrices dequantized. The others keep the codes as they are; what a folder must "
+           "be for them, quantize --widths-for sees to (docs/servers.md). compressed-tensors: "
+           "for vLLM from 0.33 on (2 to 8 bits on CUDA, 4 on processors) and SGLang (4 and 8); "
+           "one width for q, k and v, and for gate and up. gptq: for GPTQModel from 7.7 on (2 to "
+           "8 bits); vLLM takes signed grids of 4 and 8 bits of it. exl3: for exllamav3 "
+           "(docs/exl3.md)."},
       {.name = "dtype",
        .given = &r.dtype_given,
        SB_OPTION_ENUM(r.dtype, sb_common_dtypes),
-       .help = "Type of all weights written with --format hf."},
+       .unset = "bf16; for compressed-tensors and gptq f16 where scales have more bits",
+       .help = "Type of all weights written with --format hf; with compressed-tensors and gptq of "
+               "what is not quantized, and of scales (gptq's are always f16). Servers compute in "
+               "it; bf16 takes scales of quantize --scale-type bf16."},
   };
   sb_usage usage = {.command = "export",
                     .synopsis = "OUT -o DIR [options]",
@@ -102,9 +136,9 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
                         "Writes a quantized model as an ordinary Hugging Face folder, its matrices "
                         "dequantized, for tools\n"
                         "that know nothing of mixed bits (transformers, lm-evaluation-harness); or "
-                        "as EXL3 tensors.",
+                        "its codes in the\nformat of a server.",
                     .examples = "  shardbits export out -o out-hf\n"
-                                "  shardbits export out -o out-exl3 --format exl3\n"
+                                "  shardbits export out -o served --format compressed-tensors\n"
                                 "  mpirun -n 8 shardbits export out -o out-hf --dtype f16",
                     .arguments = arguments,
                     .argument_count = 1,
@@ -122,6 +156,8 @@ sb_status sb_cmd_export(const sb_world *world, int argc, char **argv) {
   sb_destination out = {0};
   sb_status status = sb_destination_begin(world, r.common.out, r.common.overwrite, r.source, &out);
   SB_THEN(load(world, &r, &model));
+  if (status == SB_OK && !r.dtype_given)
+    r.dtype = r.format == FORMAT_HF ? SB_BF16 : sb_transcode_dtype(model);
   SB_THEN(export(world, &r, model, &out));
   sb_destination_end(&out);
   if (model) sb_model_free(&model);

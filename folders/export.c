@@ -66,45 +66,39 @@ static bool is_coded(const job *j, const sb_place *place) {
   return j->m->coding == SB_CODING_CODES && sb_model_place_matrix(j->m, place);
 }
 
-/* A value of the block row that was finite and is not any more in the type written. */
+/* A value of the decoded block row that is finite, but not in the type written. */
 static sb_status check_range(const job *j, const sb_place *place, size_t unit, const void *data,
-                             size_t rows) {
-  const sb_model *m = j->m;
-  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  const sb_dtype type = type_of(j, place->tensor);
-  const size_t count = rows * t->cols, at = sb_first_infinite(j->row, type, count);
-  size_t first;
-  if (type == SB_F32 || at == count) return SB_OK;
-  sb_place_rows(m, place, unit, &first, &rows);
-  if (is_coded(j, place))
-    decode(j, place, unit, data, j->wide, SB_F32);
-  else
-    sb_to_f32(j->wide, data, m->dtypes[place->tensor], count);
-  return sb_hf_folder_range_error(t, first + at / t->cols, at % t->cols, j->wide[at], type);
+                             size_t first, size_t rows) {
+  const sb_model_tensor *t = &j->m->arch.tensors[place->tensor];
+  const size_t count = rows * t->cols, at = sb_first_infinite(j->row, j->dtype, count);
+  if (j->dtype == SB_F32 || at == count) return SB_OK;
+  decode(j, place, unit, data, j->wide, SB_F32);
+  return sb_hf_folder_range_error(t, first + at / t->cols, at % t->cols, j->wide[at], j->dtype);
+}
+
+static sb_status write_coded(job *j, const sb_place *place, size_t unit, const void *data,
+                             size_t first, size_t rows) {
+  const sb_model_tensor *t = &j->m->arch.tensors[place->tensor];
+  const size_t row_bytes = t->cols * sb_dtype_size(j->dtype);
+  decode(j, place, unit, data, j->row, j->dtype);
+  SB_TRY(check_range(j, place, unit, data, first, rows));
+  if (t->is_linear && j->m->orders.mode == SB_REORDER_INDEXED)
+    return write_ordered(j, place, first, rows);
+  return sb_hf_folder_write(j->folder, place->tensor, (uint64_t)first * row_bytes, rows * row_bytes,
+                            j->row);
 }
 
 static sb_status write_unit(void *context, sb_model *m, const sb_place *place, size_t unit,
                             void *data) {
   job *j = context;
-  const sb_model_tensor *t = &m->arch.tensors[place->tensor];
-  const sb_dtype type = type_of(j, place->tensor);
+  const size_t tensor = place->tensor;
   size_t first, rows;
   sb_place_rows(m, place, unit, &first, &rows);
-  if (is_coded(j, place)) {
-    decode(j, place, unit, data, j->row, type);
-  } else if (m->dtypes[place->tensor] == type) {
-    memcpy(j->row, data, rows * t->cols * sb_dtype_size(type));
-  } else {
-    sb_to_f32(j->wide, data, m->dtypes[place->tensor], rows * t->cols);
-    sb_from_f32(j->row, type, j->wide, rows * t->cols);
-  }
-  SB_TRY(check_range(j, place, unit, data, rows));
-  size_t row_bytes = t->cols * sb_dtype_size(type);
-  if (t->is_linear && m->orders.mode == SB_REORDER_INDEXED)
-    SB_TRY(write_ordered(j, place, first, rows));
+  if (is_coded(j, place))
+    SB_TRY(write_coded(j, place, unit, data, first, rows));
   else
-    SB_TRY(sb_hf_folder_write(j->folder, place->tensor, (uint64_t)first * row_bytes,
-                              rows * row_bytes, j->row));
+    SB_TRY(sb_hf_folder_write_as(j->folder, tensor, &m->arch.tensors[tensor], first, rows, data,
+                                 m->dtypes[tensor], type_of(j, tensor)));
   j->done++;
   sb_tick(j->ticker, (double)j->done / (double)j->total);
   return SB_OK;

@@ -122,6 +122,27 @@ sb_status sb_hf_folder_write(sb_hf_folder *f, size_t tensor, uint64_t offset, si
   return sb_safetensors_writer_write(f->writers[to->file], to->index, offset, bytes, data);
 }
 
+sb_status sb_hf_folder_write_as(sb_hf_folder *f, size_t spec, const sb_model_tensor *t,
+                                size_t first, size_t rows, const void *data, sb_dtype from,
+                                sb_dtype to) {
+  enum { CHUNK = 1 << 14 }; /* weights that are converted at a time */
+  float wide[CHUNK], narrow[CHUNK];
+  const size_t size = sb_dtype_size(to), count = rows * t->cols;
+  const uint64_t at = (uint64_t)first * t->cols;
+  if (from == to) return sb_hf_folder_write(f, spec, at * size, count * size, data);
+  for (size_t i = 0; i < count; i += CHUNK) {
+    const size_t n = sb_min_size(CHUNK, count - i);
+    sb_to_f32(wide, (const char *)data + i * sb_dtype_size(from), from, n);
+    sb_from_f32(narrow, to, wide, n);
+    const size_t beyond = to == SB_F32 ? n : sb_first_infinite(narrow, to, n);
+    if (beyond < n)
+      return sb_hf_folder_range_error(t, first + (i + beyond) / t->cols, (i + beyond) % t->cols,
+                                      wide[beyond], to);
+    SB_TRY(sb_hf_folder_write(f, spec, (at + i) * size, n * size, narrow));
+  }
+  return SB_OK;
+}
+
 static sb_status write_tensors(sb_hf_folder *f) {
   SB_TRY(f->setup->tensors(f->setup->context, f));
   for (size_t i = 0; i < f->files; i++) SB_TRY(sb_safetensors_writer_finish(f->writers[i]));

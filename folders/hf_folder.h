@@ -49,6 +49,12 @@ sb_status sb_hf_folder_make(const sb_hf_folder_setup *setup, sb_hf_folder_stats 
 sb_status sb_hf_folder_write(sb_hf_folder *folder, size_t tensor, uint64_t offset, size_t bytes,
                              const void *data);
 
+/* Writes rows [first, first + rows) of a tensor of a model, which `data` holds in type `from`, as
+ * tensor `spec` of type `to`; weight types. SB_ERR_NUMERIC: sb_hf_folder_range_error. Local. */
+sb_status sb_hf_folder_write_as(sb_hf_folder *folder, size_t spec, const sb_model_tensor *tensor,
+                                size_t first, size_t rows, const void *data, sb_dtype from,
+                                sb_dtype to);
+
 /* Gives a model's configuration (of config.json) the weight type of its files, under both names
  * that transformers has for it, "dtype" and "torch_dtype". Local. */
 void sb_hf_folder_set_dtype(json_t *config, sb_dtype dtype);
