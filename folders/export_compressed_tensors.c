@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "folders/int32_words.h"
+#include "folders/module_names.h"
 #include "kernels/shared/code_traits.h"
 
 enum { PACKED, SCALE, SHAPE, ZEROS }; /* zero points last: signed grids have none */
@@ -55,9 +56,25 @@ static sb_status check_table(const sb_model *m, const sb_coded_matrix *matrix) {
   return SB_OK;
 }
 
+static sb_status check_fused(const sb_model *m, const sb_coded_matrix *matrix) {
+  sb_fused_modules fused;
+  if (!sb_fused_modules_of(&m->arch, (size_t)(matrix->tensor - m->arch.tensors), &fused))
+    return SB_OK;
+  for (size_t k = 0; k < fused.count; k++) {
+    const sb_model_tensor *t = &m->arch.tensors[fused.tensors[k]];
+    const unsigned width = m->bits[sb_model_matrix(m, t->layer, t->matrix)->first_block];
+    if (width != matrix->width)
+      return sb_fail(SB_ERR_UNSUPPORTED,
+                     "%s has %u bits and %s %u, and servers make one module of them; quantize with "
+                     "--widths-for vllm",
+                     matrix->tensor->name, matrix->width, t->name, width);
+  }
+  return SB_OK;
+}
+
 static sb_status check(const sb_model *m, const sb_coded_matrix *matrix) {
   SB_TRY(sb_coded_check_grids(matrix, "compressed-tensors"));
-  return matrix->tensor->is_linear ? SB_OK : check_table(m, matrix);
+  return matrix->tensor->is_linear ? check_fused(m, matrix) : check_table(m, matrix);
 }
 
 /* ---- tensors ---- */
@@ -130,16 +147,27 @@ static bool is_of(const sb_coded_matrix *matrix, unsigned width, bool zeros, boo
   return matrix->width == width && has_zeros(matrix) == zeros && (matrix->groups == 1) == channel;
 }
 
+/* The targets that a matrix makes: a pattern for what is fused, by its first member. */
+static void add_target(json_t *targets, const sb_arch *arch, size_t tensor) {
+  const sb_model_tensor *t = &arch->tensors[tensor];
+  sb_fused_modules fused;
+  char pattern[SB_MODULE_PATTERN + 3] = "re:";
+  if (!sb_fused_modules_of(arch, tensor, &fused)) {
+    json_array_append_new(targets, json_stringn(t->name, (size_t)sb_module_length(t)));
+  } else if (fused.tensors[0] == tensor) {
+    sb_module_pattern(arch, tensor, &fused, pattern + 3);
+    json_array_append_new(targets, json_string(pattern));
+  }
+}
+
 static void add_group(json_t *groups, const sb_model *m, const sb_coded_matrix *matrices,
                       unsigned width, bool zeros, bool channel) {
   char key[32];
   json_t *group = NULL;
   for (size_t i = 0; i < m->arch.count; i++) {
-    const sb_model_tensor *t = &m->arch.tensors[i];
     if (!is_of(&matrices[i], width, zeros, channel)) continue;
     if (!group) group = scheme_of(&matrices[i]);
-    json_array_append_new(json_object_get(group, "targets"),
-                          json_stringn(t->name, (size_t)sb_module_length(t)));
+    add_target(json_object_get(group, "targets"), &m->arch, i);
   }
   if (!group) return;
   snprintf(key, sizeof key, "group_%zu", json_object_size(groups));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "folders/module_names.h"
 #include "io/bytes.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -37,12 +38,6 @@ typedef struct job {
   sb_ticker ticker;
 } job;
 
-/* Bytes of the model's name of a tensor without its last word, ".weight". */
-static int module_length(const char *name) {
-  const char *last = strrchr(name, '.');
-  return last ? (int)(last - name) : (int)strlen(name);
-}
-
 /* ---- what is written ---- */
 
 static void list_matrix(job *j, const sb_model_tensor *t, unsigned width) {
@@ -55,7 +50,7 @@ static void list_matrix(job *j, const sb_model_tensor *t, unsigned width) {
       [SVH] = {.dtype = SB_F16, .dims = 1, .shape = {t->rows}},
       [MARKER] = {.dtype = SB_I32, .dims = 0}};
   for (int p = 0; p < PARTS; p++) {
-    snprintf(j->names[j->count], sizeof *j->names, "%.*s.%s", module_length(t->name), t->name,
+    snprintf(j->names[j->count], sizeof *j->names, "%.*s.%s", sb_module_length(t), t->name,
              part_names[p]);
     j->specs[j->count] = parts[p];
     j->specs[j->count].name = j->names[j->count];
@@ -190,7 +185,7 @@ static json_t *tensor_storage(const job *j) {
     const sb_model_tensor *t = &m->arch.tensors[i];
     json_t *stored = json_object(), *module = json_pack("{s:o}", "stored_tensors", stored);
     tensor_name key;
-    snprintf(key, sizeof key, "%.*s", module_length(t->name), t->name);
+    snprintf(key, sizeof key, "%.*s", sb_module_length(t), t->name);
     for (size_t s = j->first[i]; s < j->first[i] + (t->is_linear ? PARTS : 1); s++)
       json_object_set_new(stored, j->specs[s].name, describe_tensor(&j->specs[s]));
     if (t->is_linear) {

@@ -1,10 +1,7 @@
 #include "folders/export_gptq.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#include "base/memory.h"
 #include "folders/int32_words.h"
+#include "folders/module_names.h"
 #include "kernels/shared/code_traits.h"
 
 enum { QWEIGHT, QZEROS, SCALES, G_IDX, PARTS };
@@ -139,70 +136,13 @@ static bool same(const sb_coded_matrix *a, const sb_coded_matrix *b) {
   return a->width == b->width && group_size(a) == group_size(b);
 }
 
-/* Modules that vLLM makes one of. */
-static const struct fused {
-  const char *name;
-  size_t count;
-  sb_role roles[3];
-} fused[] = {{"qkv_proj", 3, {SB_ROLE_Q, SB_ROLE_K, SB_ROLE_V}},
-             {"gate_up_proj", 2, {SB_ROLE_GATE, SB_ROLE_UP}}};
-
-/* The fused set of a tensor whose members are all alike, or NULL; *first = its first member. */
-static const struct fused *set_of(const sb_model *m, const sb_coded_matrix *matrices, size_t tensor,
-                                  size_t *first) {
-  const sb_model_tensor *t = &m->arch.tensors[tensor];
-  for (size_t f = 0; f < sizeof fused / sizeof *fused; f++) {
-    size_t member = 0, alike = 0;
-    for (size_t k = 0; k < fused[f].count; k++) {
-      const size_t i = sb_arch_find(&m->arch, fused[f].roles[k], t->layer, t->expert);
-      if (i == SB_NONE) continue;
-      if (k == 0) *first = i;
-      member += i == tensor;
-      alike += same(&matrices[i], &matrices[tensor]);
-    }
-    if (member > 0) return alike == fused[f].count ? &fused[f] : NULL;
-  }
-  return NULL;
-}
-
-/* Appends text as a regular expression that matches it. */
-static void append_literal(char *out, size_t size, const char *text, size_t length) {
-  size_t at = strlen(out);
-  for (size_t i = 0; i < length && at + 3 < size; i++) {
-    if (text[i] == '.') out[at++] = '\\';
-    out[at++] = text[i];
-  }
-  out[at] = 0;
-}
-
-static void append(char *out, size_t size, const char *text) {
-  const size_t at = strlen(out);
-  snprintf(out + at, size - at, "%s", text);
-}
-
-/* The pattern of a module, or of all modules of its set and what they become. */
-static void pattern_of(const sb_model *m, const struct fused *set, size_t tensor, char *out,
-                       size_t size) {
-  const sb_model_tensor *t = &m->arch.tensors[tensor];
-  snprintf(out, size, "+:^");
-  if (set) {
-    const size_t length = (size_t)sb_module_length(t);
-    size_t prefix = length;
-    while (prefix > 0 && t->name[prefix - 1] != '.') prefix--;
-    append_literal(out, size, t->name, prefix);
-    append(out, size, "(?:");
-    for (size_t k = 0; k < set->count; k++) {
-      const sb_model_tensor *member =
-          &m->arch.tensors[sb_arch_find(&m->arch, set->roles[k], t->layer, t->expert)];
-      append_literal(out, size, member->name + prefix, (size_t)sb_module_length(member) - prefix);
-      append(out, size, "|");
-    }
-    append(out, size, set->name);
-    append(out, size, ")");
-  } else {
-    append_literal(out, size, t->name, (size_t)sb_module_length(t));
-  }
-  append(out, size, "$");
+/* The fused set of a tensor, if its members are all alike. */
+static bool set_of(const sb_model *m, const sb_coded_matrix *matrices, size_t tensor,
+                   sb_fused_modules *out) {
+  if (!sb_fused_modules_of(&m->arch, tensor, out)) return false;
+  for (size_t k = 0; k < out->count; k++)
+    if (!same(&matrices[out->tensors[k]], &matrices[tensor])) return false;
+  return true;
 }
 
 /* The matrices that differ from most. */
@@ -210,12 +150,12 @@ static json_t *dynamic(const sb_model *m, const sb_coded_matrix *matrices,
                        const sb_coded_matrix *most) {
   json_t *out = json_object();
   for (size_t i = 0; i < m->arch.count; i++) {
-    size_t first = i;
-    char pattern[512];
+    sb_fused_modules fused;
+    char pattern[SB_MODULE_PATTERN + 2] = "+:";
     if (matrices[i].width == 0 || same(&matrices[i], most)) continue;
-    const struct fused *set = m->arch.tensors[i].is_linear ? set_of(m, matrices, i, &first) : NULL;
-    if (set && first != i) continue;
-    pattern_of(m, set, i, pattern, sizeof pattern);
+    const bool is_fused = set_of(m, matrices, i, &fused);
+    if (is_fused && fused.tensors[0] != i) continue;
+    sb_module_pattern(&m->arch, i, is_fused ? &fused : NULL, pattern + 2);
     json_object_set_new(out, pattern,
                         json_pack("{s:i, s:i}", "bits", (int)matrices[i].width, "group_size",
                                   group_size(&matrices[i])));

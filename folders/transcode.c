@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "folders/module_names.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/manifest.h"
@@ -32,11 +33,6 @@ typedef struct job {
   size_t done, total; /* units of this rank */
   sb_ticker ticker;
 } job;
-
-int sb_module_length(const sb_model_tensor *tensor) {
-  const char *last = strrchr(tensor->name, '.');
-  return last ? (int)(last - tensor->name) : (int)strlen(tensor->name);
-}
 
 bool sb_grid_scale_as(void *scale, sb_dtype to, const sb_grid *grid) {
   const uint16_t bf16 = sb_f32_to_bf16(grid->scale), fp16 = sb_grid_to_fp16(grid->scale);

@@ -65,9 +65,6 @@ typedef struct sb_code_format {
   json_t *(*config)(const sb_model *, const sb_coded_matrix *matrices, int variant);
 } sb_code_format;
 
-/* Bytes of a module's name: of its weight's without the last word, ".weight". Pure. */
-int sb_module_length(const sb_model_tensor *tensor);
-
 /* Zero point of a grid, or the code that stands for 0 on a signed one. */
 static inline uint8_t sb_grid_zero(const sb_grid *grid) {
   return (uint8_t)grid->center;

@@ -2,12 +2,13 @@
 """Says whether vLLM takes a folder of `shardbits export --format compressed-tensors` or gptq, by what
 its loaders (0.33) ask of config.json and of the tensors' shapes. vLLM itself is not needed.
 
-    check_vllm.py FOLDER [--tensor-parallel N]
+    check_vllm.py FOLDER [--tensor-parallel N] [--sglang]
 
-vLLM makes one module of q, k and v and one of gate and up. It takes the scheme of the first and loads
-all by it, so all must have one; the parts of a rank must hold whole groups and whole words of 32
-bits. Scales are loaded in the type that config.json names. What is checked is written here after the
-loaders' own words, for models of Llama's layers.
+vLLM makes one module of q, k and v and one of gate and up. It takes one scheme for it and loads all by
+it, so all must have one; the parts of a rank must hold whole groups and whole words of 32
+bits. Scales are loaded in the type that config.json names. With --sglang the rules are those of SGLang (0.5.23),
+which asks config.json for the fused names alone, and whose kernel (Marlin) takes fewer widths and
+shapes. What is checked is written here after the loaders' own words, for models of Llama's layers.
 
 Exit code 1 and one line for each breach.
 """
@@ -47,6 +48,10 @@ def headers(folder):
     return found
 
 
+def fused_name(members):
+    return next(name for name, parts in FUSED.items() if parts == members)
+
+
 def hits(name, target):
     return bool(re.match(target[3:], name)) if target.startswith("re:") else name == target
 
@@ -73,8 +78,9 @@ class CompressedTensors:
                 return w["num_bits"], w["group_size"] if w["strategy"] == "group" else None, not w["symmetric"]
         return None
 
-    def of_fused(self, prefix, members):
-        return self.scheme(prefix + members[0])  # what vLLM takes for all
+    def of_fused(self, prefix, members, alone):
+        """What a server takes for all of them: by the fused name, then, unless that is asked for alone, by the first."""
+        return self.scheme(prefix + fused_name(members)) or (None if alone else self.scheme(prefix + members[0]))
 
     def expected(self, scheme, rows, cols, dtype):
         bits, group, zeros = scheme
@@ -102,8 +108,8 @@ class Gptq:
             breaches.append(f"{module}: {found['bits']} bits, symmetric: {found['sym']}; vLLM takes 4 and 8, symmetric")
         return found["bits"], None if found["group_size"] == -1 else found["group_size"], True
 
-    def of_fused(self, prefix, members):
-        return self.scheme(prefix + next(name for name, parts in FUSED.items() if parts == members))
+    def of_fused(self, prefix, members, alone):
+        return self.scheme(prefix + fused_name(members))
 
     def expected(self, scheme, rows, cols, dtype):
         bits, group, _ = scheme
@@ -159,12 +165,14 @@ def check(folder, args):
     for layer in range(config["num_hidden_layers"]):
         for block, members in (("self_attn", FUSED["qkv_proj"]), ("self_attn", ("o_proj",)), ("mlp", FUSED["gate_up_proj"]), ("mlp", ("down_proj",))):
             prefix = f"model.layers.{layer}.{block}."
-            scheme = reader.of_fused(prefix, members) if len(members) > 1 else reader.scheme(prefix + members[0])
+            scheme = reader.of_fused(prefix, members, args.sglang) if len(members) > 1 else reader.scheme(prefix + members[0])
             own = {m: reader.scheme(prefix + m) for m in members}
-            if len(set(own.values())) > 1:
-                breaches.append(f"{prefix}{{{','.join(members)}}}: vLLM makes one module of them, with one scheme; here "
-                                + ", ".join(f"{m} {s[0] if s else 16} bits" for m, s in own.items()))
+            if len(set(own.values()) | {scheme}) > 1:
+                breaches.append(f"{prefix}{{{','.join(members)}}}: servers make one module of them, with one scheme; here "
+                                + ", ".join(f"{m} {s[0] if s else 16} bits" for m, s in {**own, "all": scheme}.items()))
                 continue
+            if args.sglang:
+                check_marlin(prefix, members, scheme, [sizes[m] for m in members], args.tensor_parallel)
             for m in members:
                 check_module(reader, found, prefix + m, scheme, sizes[m], args, dtype)
             schemes += scheme is not None
@@ -172,10 +180,24 @@ def check(folder, args):
     return schemes
 
 
+def check_marlin(prefix, members, scheme, sizes, parts):
+    """SGLang's kernel."""
+    bits, group, _ = scheme or (16, None, False)
+    cut = members[0] in ROW_PARALLEL
+    rows, cols = sum(n for n, _ in sizes) // (1 if cut else parts), sizes[0][1] // (parts if cut else 1)
+    name = prefix + ",".join(members)
+    if bits not in (4, 8) or group not in (None, 32, 64, 128):
+        breaches.append(f"{name}: {bits} bits in groups of {group}, SGLang takes 4 and 8 in groups of 32, 64, 128 or a row")
+    elif cols % 128 or rows % 64:
+        breaches.append(f"{name}: {rows}x{cols} of a rank, SGLang takes rows in 64s and columns in 128s")
+
+
 def check_tables(config, reader, found, size, args, dtype):
     compressed, tied = isinstance(reader, CompressedTensors), config.get("tie_word_embeddings")
     embedding = reader.scheme("model.embed_tokens") if compressed else None
     if embedding:
+        if args.sglang:
+            breaches.append("model.embed_tokens: SGLang takes no codes of an embedding")
         if tied or embedding[2] or embedding[0] not in (2, 4, 8):
             breaches.append("model.embed_tokens: vLLM takes codes of 2, 4 and 8 bits without zero points, of a table that is not tied")
         del found["model.embed_tokens.weight_packed"]  # whose rows are its own cut
@@ -190,12 +212,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder")
     parser.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help="ranks that share a layer (1)")
+    parser.add_argument("--sglang", action="store_true", help="by the rules of SGLang")
     args = parser.parse_args()
     schemes = check(args.folder, args)
     if breaches:
         print("\n".join(breaches[:20]))
         sys.exit(1)
-    print(f"vLLM takes it: {schemes} quantized modules")
+    print(f"{'SGLang' if args.sglang else 'vLLM'} takes it: {schemes} quantized modules")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ one() { # ARGUMENT ...: as run 1, without mpirun
 python=/usr/bin/python3
 small=$dir/small
 cat >"$dir/config.json" <<'JSON'
-{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 2,
- "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 544, "max_position_embeddings": 256,
+{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
+ "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 544, "max_position_embeddings": 256,
  "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": false, "rope_theta": 10000.0}
 JSON
 one synth --config "$dir/config.json" -o "$small"
@@ -60,8 +60,8 @@ done
 served "$dir/asym" compressed-tensors --file-size 0.00005 --dtype f32
 vllm_takes "$dir/asym-compressed-tensors"
 [ "$(find "$dir/asym-compressed-tensors" -name 'model-*-of-*.safetensors' | wc -l)" -gt 2 ] || fail "not several files"
-if $python "$source/tools/check_vllm.py" "$dir/asym-compressed-tensors" --tensor-parallel 2 >"$dir/said"; then fail "groups cross ranks"; fi
-grep -q "down_proj: groups of 32 do not divide 80 columns" "$dir/said" || fail "no word of groups: $(cat "$dir/said")"
+if $python "$source/tools/check_vllm.py" "$dir/asym-compressed-tensors" --tensor-parallel 16 >"$dir/said"; then fail "groups cross ranks"; fi
+grep -q "down_proj: groups of 32 do not divide 16 columns" "$dir/said" || fail "no word of groups: $(cat "$dir/said")"
 
 # Signed grids with scales of 8 bits: in bf16 as in f32, without zero points; embedding and head too.
 quantized "$dir/signed" "2 3 4 5 6 7 8" --grid-kind signed --scale-type bf16 --embed-bits 8 --head-bits 3
@@ -72,6 +72,9 @@ $python "$source/tools/check_served.py" "$dir/signed-compressed-tensors" "$dir/a
 quantized "$dir/signed" "8 4" --grid-kind signed --head-bits 4
 served "$dir/signed" gptq
 vllm_takes "$dir/signed-gptq"
+vllm_takes "$dir/signed-gptq" --sglang
+served "$dir/signed" compressed-tensors
+vllm_takes "$dir/signed-compressed-tensors" --sglang
 [ "$(key "$dir/signed-gptq" checkpoint_format)" = gptq ] || fail "signed grids of 4 and 8 bits are not plain GPTQ"
 quantized "$dir/v2" "3 2 8 4"
 served "$dir/v2" gptq
@@ -90,6 +93,11 @@ refused "asym-gptq.* exists" export "$dir/asym" --format gptq -o "$dir/asym-gptq
 one quantize "$small" "${blocks[@]}" --embed-bits 8 -o "$dir/embed"
 refuse "embed_tokens.weight .*8 bits and zero points, .* --embed-bits 16" "$dir/embed" compressed-tensors
 refuse "embed_tokens.weight is quantized, and GPTQ .* --embed-bits 16" "$dir/embed" gptq
+quantized "$dir/untied" "each 2 3" --head-bits 16
+refuse "q_proj.weight has 2 bits and .*k_proj.weight 3, and servers make one module of them; .*--widths-for vllm" "$dir/untied" \
+  compressed-tensors
+served "$dir/untied" gptq
+if $python "$source/tools/check_vllm.py" "$dir/untied-gptq" >"$dir/said"; then fail "vLLM takes what is not tied"; fi
 quantized "$dir/mixed" "2 34" --head-bits 16
 refuse "o_proj.weight has blocks of 3 and of 4 bits, .* one width for each matrix; quantize with --method layer" "$dir/mixed" gptq
 one quantize "$tiny" --method rtn --bits 3 --block 32x32 --embed-bits 16 --head-bits 16 -o "$dir/ragged"
