@@ -140,7 +140,8 @@ static void equals_unpacked(void **state) {
   const sb_compute compute = gpu->operand == SB_BF16 ? SB_COMPUTE_BF16 : SB_COMPUTE_F32;
   (void)state;
   for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-    for (int s = 0; s < KIND_TURNS; s++) multiply(i, compute, kind_of_turn(0, s));
+    for (int s = 0; s < (i % 3 == 0 ? KIND_TURNS : 2); s++)
+      multiply(i, compute, kind_of_turn(0, s));
 }
 
 static void bad_bits_are_refused(void **state) {

@@ -140,7 +140,7 @@ static void check_residuals(const pair *p, const char *what) {
 }
 
 #define EACH_PAIR(p)                                                                               \
-  for (size_t c_ = 0; c_ < KIND_TURNS * SHAPES_OF_ROWS; c_++)                                      \
+  for (size_t c_ = 0; c_ < 2 * SHAPES_OF_ROWS + 4; c_++)                                           \
     for (int once_ = 1; once_;)                                                                    \
       for (pair p = create(c_ % SHAPES_OF_ROWS, kind_of_turn(c_, (int)(c_ / SHAPES_OF_ROWS)));     \
            once_; once_ = 0, release(&p))

@@ -24,8 +24,14 @@ def numbers(data, count, bits):
     return flat.reshape(count, bits).astype(np.int64) @ (1 << np.arange(bits))
 
 
-def block_row(data, rows, cols, block_cols):
-    """Asymmetric blocks."""
+def eight_bits(numbers):
+    """Whether fp16 numbers have at most 8 significant bits."""
+    mantissa = np.frexp(np.abs(numbers.astype(np.float64)))[0] * 256
+    return bool((mantissa == np.floor(mantissa)).all())
+
+
+def block_row(data, rows, cols, block_cols, symmetry, scales):
+    """Blocks on grids."""
     blocks = -(-cols // block_cols)
     at = -(-blocks // 16) * 16
     out = np.empty((rows, cols), np.float32)
@@ -33,13 +39,18 @@ def block_row(data, rows, cols, block_cols):
         bits, width = data[j], min(block_cols, cols - j * block_cols)
         scale = np.frombuffer(data, "<f2", rows, at).astype(np.float32)
         at += 2 * rows
-        if bits == 1:
+        base = np.zeros(rows, np.float32)
+        if symmetry != "asymmetric":
+            center = np.full(rows, (2**bits - 1) / 2 if symmetry == "symmetric" else 2 ** (bits - 1), np.float32)
+        elif bits == 1:
             center, base = np.full(rows, 0.5, np.float32), np.frombuffer(data, "<f2", rows, at).astype(np.float32)
             at += 2 * rows
         else:
             size = -(-rows * bits // 8)
-            center, base = numbers(data[at : at + size], rows, bits), np.zeros(rows, np.float32)
+            center = numbers(data[at : at + size], rows, bits)
             at += size
+        assert scales == "fp16" or (eight_bits(scale) and eight_bits(base)), "scales of more than 8 bits"
+        assert symmetry == "signed" or (scale >= 0).all(), "a negative scale"
         size = -(-width * bits // 8)
         for r in range(rows):
             codes = numbers(data[at : at + size], width, bits)
@@ -168,7 +179,8 @@ def main():
         manifest = json.load(f)
     rows, cols = manifest["blocks"]["rows"], manifest["blocks"]["cols"]
     codes = manifest.get("codes")
-    assert codes or manifest["symmetry"] == "asymmetric"
+    symmetry, scales = manifest.get("symmetry", "asymmetric"), manifest.get("scales", "fp16")
+    grid = {"asymmetric": "grid", "symmetric": "symmetric-grid", "signed": "signed-grid"}[symmetry]
     folders = {folder: safetensors(folder) for folder in sys.argv[3:]}
     widths, orders, tables = set(), 0, 0
     for t in manifest["tensors"]:
@@ -183,9 +195,9 @@ def main():
             height = t["shape"][0]
             sizes = [(d, min(rows, height - i * rows), t["shape"][1], cols) for i, d in enumerate(frames)]
             own = t.get("codes", codes)  # a table's are grids in a folder of trellis codes too
-            assert own in (None, "grid") or "codes" not in t
-            grids = own in (None, "grid")
-            parts = [block_row(*s) if grids else trellis_row(*s, codes, int(t["col_signs"], 16)) for s in sizes]
+            assert own in (None, grid) or "codes" not in t
+            grids = own in (None, grid)
+            parts = [block_row(*s, symmetry, scales) if grids else trellis_row(*s, codes, int(t["col_signs"], 16)) for s in sizes]
             tables += "codes" in t
             weights = np.concatenate(parts)
             for axis, (key, block) in enumerate((("row_order", rows), ("col_order", cols))):
@@ -202,7 +214,7 @@ def main():
             assert data == want, f"{folder}: {t['name']} differs"
     count = len(manifest["tensors"]) - orders
     assert all(len(tensors) == count for tensors in folders.values())
-    assert manifest["format_version"] == (3 if codes or tables else 2 if orders else 1)
+    assert manifest["format_version"] == (4 if symmetry == "signed" else 3 if codes or tables else 2 if orders else 1)
     print(f"{count} tensors are equal, {orders} orders, {tables} tables; widths {sorted(widths)}")
 
 
