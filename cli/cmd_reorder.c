@@ -29,7 +29,8 @@ typedef struct request {
   sb_channel_score channel_score;
   sb_grid_choice grid;
   size_t map_layer;
-  bool no_shares, symmetric;
+  sb_code_kind grid_kind;
+  bool no_shares, symmetric; /* symmetric: another way to give grid_kind */
   sb_common common;
 } request;
 
@@ -65,7 +66,7 @@ static sb_status load(run *u) {
   const request *r = u->r;
   SB_PHASE(phase, "load");
   const sb_blocking blocking = {r->common.block[0], r->common.block[1],
-                                r->symmetric ? SB_GRID_SYMMETRIC : SB_GRID_ASYMMETRIC};
+                                r->symmetric ? SB_GRID_SYMMETRIC : r->grid_kind};
   SB_TRY(sb_hf_load(u->world, r->model, blocking, true, &u->model));
   SB_TRY(sb_destination_require(&u->out, sb_export_source_bytes(u->model)));
   sb_log_phase("load", sb_span_seconds(&phase), 0, "%s", r->model);
@@ -268,10 +269,13 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
        SB_OPTION_ENUM(r.grid, sb_grid_names),
        .help =
            "Grids that weights are rounded to where channels are scored, as quantize has them."},
+      {.name = "grid-kind",
+       SB_OPTION_ENUM(r.grid_kind, sb_grid_kind_names),
+       .help = "Levels of a group of weights, as quantize has them."},
       {.name = "symmetric",
        .kind = SB_OPTION_FLAG,
        .value = &r.symmetric,
-       .help = "Grids without zero points."},
+       .help = "The same as --grid-kind symmetric."},
       {.name = "no-shares",
        .kind = SB_OPTION_FLAG,
        .value = &r.no_shares,
@@ -309,6 +313,9 @@ sb_status sb_cmd_reorder(const sb_world *world, int argc, char **argv) {
                              SB_COMMON_ACTIVATIONS | SB_COMMON_FOLDER,
                          argc, argv, &help));
   if (help) return SB_OK;
+  if (r.symmetric && r.grid_kind == SB_GRID_SIGNED)
+    return sb_fail(SB_ERR_USAGE, "reorder: --symmetric and --grid-kind signed contradict each "
+                                 "other: drop one");
   run u = {.world = world, .r = &r, .report = sb_report_begin(world, "reorder")};
   if (u.report) u.shares = json_object(), u.maps = json_object();
   sb_status status = sb_world_agree(world, work(&u));

@@ -20,6 +20,10 @@ static const char *const device_names[] = {
     [SB_DEVICE_AUTO] = "auto", [SB_DEVICE_CPU] = "cpu", [SB_DEVICE_CUDA] = "cuda", NULL};
 static const char *const exchange_names[] = {
     [SB_EXCHANGE_AUTO] = "auto", [SB_EXCHANGE_MPI] = "mpi", [SB_EXCHANGE_HOST] = "host", NULL};
+const char *const sb_grid_kind_names[] = {[SB_GRID_ASYMMETRIC] = "asymmetric",
+                                          [SB_GRID_SYMMETRIC] = "symmetric",
+                                          [SB_GRID_SIGNED] = "signed",
+                                          NULL};
 const char *const sb_grid_names[] = {
     [SB_GRID_AUTO] = "auto", [SB_GRID_PLAIN] = "plain", [SB_GRID_FITTED] = "fitted", NULL};
 const char *const sb_common_dtypes[] = {

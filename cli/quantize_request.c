@@ -19,10 +19,6 @@ const char *const sb_trellis_states_names[] = {[SB_TRELLIS_STATES_12] = "12",
                                                [SB_TRELLIS_STATES_14] = "14",
                                                [SB_TRELLIS_STATES_16] = "16",
                                                NULL};
-const char *const sb_grid_kind_names[] = {[SB_GRID_ASYMMETRIC] = "asymmetric",
-                                          [SB_GRID_SYMMETRIC] = "symmetric",
-                                          [SB_GRID_SIGNED] = "signed",
-                                          NULL};
 const char *const sb_scale_type_names[] = {
     [SB_SCALES_FP16] = "fp16", [SB_SCALES_BF16] = "bf16", NULL};
 const char *const sb_yes_no_names[] = {[SB_NO] = "no", [SB_YES] = "yes", NULL};

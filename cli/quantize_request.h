@@ -36,8 +36,7 @@ extern const char *const sb_quantizer_names[];
 typedef enum sb_codes { SB_CODES_GRID, SB_CODES_TRELLIS } sb_codes;
 extern const char *const sb_codes_names[];
 
-/* How grids lay their levels, by sb_code_kind; the types of their scales, by sb_scale_type. */
-extern const char *const sb_grid_kind_names[];
+/* The types of scales, by sb_scale_type. */
 extern const char *const sb_scale_type_names[];
 
 /* The states of a trellis, as the power of two. */

@@ -55,6 +55,11 @@ static void codes(void **state) {
   assert_true(sb_quantize_code_kind(&r) == SB_GRID_ASYMMETRIC);
   assert_ok(settle("-b 3 -o out --calib c --symmetric", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_GRID_SYMMETRIC);
+  assert_ok(
+      settle("-b 3 -o out --calib c --symmetric --scale-type bf16", SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_GRID_SYMMETRIC_BF16);
+  assert_ok(settle("-b 3 -o out --calib c --grid-kind signed", SB_QUANTIZE_ALL, true, &r));
+  assert_true(sb_quantize_code_kind(&r) == SB_GRID_SIGNED && r.min_bits == 2);
   assert_true(r.tune_norms == SB_NO && r.tune_epochs == 1);
   assert_ok(settle("-b 3 -o out --calib c --codes trellis", SB_QUANTIZE_ALL, true, &r));
   assert_true(sb_quantize_code_kind(&r) == SB_TRELLIS_12 && r.grid == SB_GRID_PLAIN);
@@ -187,6 +192,11 @@ static void refused(void **state) {
       {"-b 3 -o out --widths-for exl3 --head-bits 6", "--head-bits 6 does not go with", true},
       {"-b 3 -o out --trellis-states 12", "--trellis-states is of --codes trellis", true},
       {"-b 3 -o out --codes trellis --symmetric", "--symmetric is of grids", true},
+      {"-b 3 -o out --codes trellis --grid-kind signed", "--grid-kind is of grids", true},
+      {"-b 3 -o out --codes trellis --scale-type bf16", "--scale-type is of grids", true},
+      {"-b 3 -o out --symmetric --grid-kind asymmetric", "contradict each other", true},
+      {"-b 3 -o out --grid-kind signed --min-bits 1", "signed has at least 2 bits", true},
+      {"-b 3 -o out --grid-kind signed --head-bits 1", "signed has at least 2 bits", true},
       {"-b 3 -o out --codes trellis --grid plain", "--grid plain is of grids", true},
       {"-b 3 -o out --codes trellis --sensitivity fisher", "--sensitivity fisher looks at", true},
       {"-b 3 -o out --codes trellis --sensitivity hessian", "choose divergence or diagonal", true},

@@ -174,6 +174,8 @@ static void made_for_something_else(void **state) {
   other = setup;
   other.blocking.code_kind = SB_GRID_SYMMETRIC;
   refuse(&other, path, "made for asymmetric grids", "drop --symmetric");
+  other.blocking.code_kind = SB_GRID_SIGNED;
+  refuse(&other, path, "made for codes of grid, here they are of signed-grid", "--grid-kind");
 
   other.blocking.code_kind = SB_TRELLIS_14;
   refuse(&other, path, "made for codes of grid, here they are of trellis-14", "--trellis-states");

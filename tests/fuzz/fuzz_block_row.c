@@ -55,7 +55,7 @@ static void seed(fuzz_take take, void *context, sb_tiling t, size_t i, sb_code_k
 }
 
 static void seeds(fuzz_take take, void *context) {
-  for (unsigned s = 0; s < 2; s++) {
+  for (unsigned s = 0; s <= SB_GRID_SIGNED; s++) {
     seed(take, context, (sb_tiling){8, 32, 4, 16}, 1, (sb_code_kind)s);
     seed(take, context, (sb_tiling){5, 67, 4, 8}, 1, (sb_code_kind)s);
     seed(take, context, (sb_tiling){16, 40, 16, 33}, 0, (sb_code_kind)s);

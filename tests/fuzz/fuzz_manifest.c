@@ -55,12 +55,22 @@ static const char tables[] =
     "\"shards\":[{\"file\":\"s\",\"bytes\":900,\"frames\":2,\"index_checksum\":"
     "\"0123456789abcdef\"}]}";
 
+static const char grids[] =
+    "{\"format\":\"shardbits\",\"format_version\":4,\"program_version\":\"0.1.0\","
+    "\"blocks\":{\"rows\":128,\"cols\":128},\"symmetry\":\"signed\",\"scales\":\"bf16\","
+    "\"totals\":{\"effective_bits\":2,\"code_bits\":1.5,\"stored_bytes\":900},"
+    "\"content_hash\":\"0000000000000000\",\"model\":{},\"tensors\":["
+    "{\"name\":\"e\",\"dtype\":\"F32\",\"shape\":[256,384],\"kind\":\"quantized\",\"frames\":2,"
+    "\"codes\":\"signed-grid\"}],"
+    "\"shards\":[{\"file\":\"s\",\"bytes\":900,\"frames\":2,\"index_checksum\":"
+    "\"0123456789abcdef\"}]}";
+
 static void seeds(fuzz_take take, void *context) {
-  static const char *const texts[] = {plain, ordered, trellis, tables};
-  for (size_t i = 0; i < 8; i++) {
-    uint8_t input[MOST] = {(uint8_t)(i / 4)};
-    const size_t bytes = strlen(texts[i % 4]);
-    memcpy(input + 1, texts[i % 4], bytes);
+  static const char *const texts[] = {plain, ordered, trellis, tables, grids};
+  for (size_t i = 0; i < 10; i++) {
+    uint8_t input[MOST] = {(uint8_t)(i / 5)};
+    const size_t bytes = strlen(texts[i % 5]);
+    memcpy(input + 1, texts[i % 5], bytes);
     take(context, input, 1 + bytes);
   }
 }

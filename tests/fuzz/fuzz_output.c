@@ -73,7 +73,7 @@ static void read_frames(written *w, const sb_shard_reader *reader) {
 
 static void make_folder(size_t kind) {
   static const sb_blocking blockings[WAYS] = {{16, 32, SB_GRID_ASYMMETRIC},
-                                              {16, 32, SB_GRID_SYMMETRIC},
+                                              {16, 32, SB_GRID_SIGNED_BF16},
                                               {512, 512, SB_GRID_ASYMMETRIC},
                                               {64, 36, SB_TRELLIS_12}};
   written *w = &folders[kind];

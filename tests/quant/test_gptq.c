@@ -25,7 +25,8 @@ typedef struct kind {
 static const kind kinds[] = {{"gqa-tied", {16, 32, SB_GRID_ASYMMETRIC}, 0, false},
                              {"mha-untied", {7, 10, SB_GRID_SYMMETRIC}, 1, false},
                              {"f32-single", {16, 32, SB_GRID_ASYMMETRIC}, 2, true},
-                             {"gqa-tied", {24, 48, SB_TRELLIS_12}, 0, false}};
+                             {"gqa-tied", {24, 48, SB_TRELLIS_12}, 0, false},
+                             {"mha-untied", {16, 32, SB_GRID_SIGNED_BF16}, 2, true}};
 enum { TRELLIS = 3 };
 enum { KINDS = sizeof kinds / sizeof *kinds, TOKENS = 48 };
 
