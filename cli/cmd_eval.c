@@ -114,6 +114,8 @@ static sb_status tell(const run *u, const sb_comparison *c, double seconds) {
   sb_report_real(report, "perplexity", exp(c->loss));
   sb_report_real(report, "loss", c->loss);
   sb_report_count(report, "tokens", c->targets);
+  sb_report_text(report, "token_file", r->tokens);
+  sb_report_count(report, "seqlen", u->sequences.seqlen);
   if (r->ref) {
     sb_report_text(report, "ref", r->ref);
     sb_report_real(report, "ref_perplexity", exp(c->ref_loss));

@@ -22,5 +22,6 @@ sb_command_run sb_cmd_train;
 sb_command_run sb_cmd_doctor;
 sb_command_run sb_cmd_profile;
 sb_command_run sb_cmd_policy;
+sb_command_run sb_cmd_report;
 
 #endif

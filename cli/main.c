@@ -31,6 +31,7 @@ static const struct {
     {"synth", "a random model of any architecture and size, for benchmarks", sb_cmd_synth},
     {"profile", "what low precisions would cost a training step, linear by linear", sb_cmd_profile},
     {"policy", "the precision of every linear layer in training, from a profile", sb_cmd_policy},
+    {"report", "runs as one HTML file: bits, losses, the search, time and memory", sb_cmd_report},
     {"bench", "what this machine can do, and how much of it the phases of quantize get",
      sb_cmd_bench},
     {"doctor", "what this build and this machine have, and whether the device computes",

@@ -188,6 +188,23 @@ static sb_status check_complete(const sb_usage *u, size_t given, const bool *see
   return SB_OK;
 }
 
+/* `given` counts arguments of the table: one that comes several times counts once. */
+static sb_status take_argument(const sb_usage *u, const char *text, size_t *given) {
+  const bool last = u->repeats && *given + 1 >= u->argument_count,
+             again = *given == u->argument_count;
+  if (last && *u->repeats == u->most_repeats)
+    return sb_fail(SB_ERR_USAGE, "%s: %s comes more than %zu times", u->command,
+                   u->arguments[u->argument_count - 1].name, u->most_repeats);
+  if (again && !last)
+    return sb_fail(SB_ERR_USAGE, "%s: unexpected argument %.128s; usage: shardbits %s %s",
+                   u->command, text, u->command, u->synopsis);
+  const sb_argument *a = &u->arguments[again ? *given - 1 : *given];
+  if (!text[0]) return sb_fail(SB_ERR_USAGE, "%s: %s is empty", u->command, a->name);
+  a->value[last ? (*u->repeats)++ : 0] = text;
+  *given += !again;
+  return SB_OK;
+}
+
 sb_status sb_options_parse(const sb_usage *u, int argc, char **argv, bool *help) {
   bool seen[MAX_OPTIONS] = {false}, only_arguments = false;
   size_t given = 0;
@@ -199,12 +216,7 @@ sb_status sb_options_parse(const sb_usage *u, int argc, char **argv, bool *help)
     if (!only_arguments && strcmp(argv[i], "--") == 0) {
       only_arguments = true;
     } else if (only_arguments || argv[i][0] != '-' || argv[i][1] == 0) {
-      if (given == u->argument_count)
-        return sb_fail(SB_ERR_USAGE, "%s: unexpected argument %.128s; usage: shardbits %s %s",
-                       u->command, argv[i], u->command, u->synopsis);
-      if (!argv[i][0])
-        return sb_fail(SB_ERR_USAGE, "%s: %s is empty", u->command, u->arguments[given].name);
-      *u->arguments[given++].value = argv[i];
+      SB_TRY(take_argument(u, argv[i], &given));
     } else {
       size_t index = 0;
       const char *value;

@@ -79,7 +79,10 @@ typedef struct sb_usage {
   const char *examples; /* lines for --help, or NULL */
   const sb_argument *arguments;
   size_t argument_count;
-  size_t optional_count;    /* of the arguments, the last ones need not be given */
+  size_t optional_count; /* of the arguments, the last ones need not be given */
+  size_t *repeats;       /* NULL; or the last argument may come several times, at most most_repeats:
+                            its value[0 .. *repeats) */
+  size_t most_repeats;
   const sb_option *options; /* options of one section follow each other */
   size_t option_count;
   const sb_option *common; /* a second table, listed after the command's own; may be NULL */

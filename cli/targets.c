@@ -12,7 +12,7 @@
 #include "io/manifest.h"
 #include "io/outdir.h"
 
-enum { LISTS = 2, MOST = 16 + LISTS * SB_TRAIN_SOURCES };
+enum { LISTS = 2, MOST = 80 + LISTS * SB_TRAIN_SOURCES };
 
 /* A name on the command line, and what it says. */
 typedef struct named {
@@ -53,6 +53,14 @@ static sb_status add_options(names *n, const sb_option *options, size_t count) {
       add(n, o->name, value, o->file);
   }
   return SB_OK;
+}
+
+static void add_arguments(names *n, const sb_usage *usage) {
+  for (size_t i = 0; i < usage->argument_count; i++) {
+    const bool several = usage->repeats && i + 1 == usage->argument_count;
+    for (size_t k = 0; k < (several ? *usage->repeats : 1); k++)
+      add(n, usage->arguments[i].name, usage->arguments[i].value[k], SB_FILE_READ);
+  }
 }
 
 /* Whether the run writes that file. */
@@ -137,8 +145,7 @@ static sb_status check_folder(const named *folder, const names *all) {
 }
 
 static sb_status check(const sb_usage *usage, names *all) {
-  for (size_t i = 0; i < usage->argument_count; i++)
-    add(all, usage->arguments[i].name, *usage->arguments[i].value, SB_FILE_READ);
+  add_arguments(all, usage);
   SB_TRY(add_options(all, usage->options, usage->option_count));
   SB_TRY(add_options(all, usage->common, usage->common_count));
   for (const named *n = all->of; n < all->of + all->count; n++) {

@@ -14,7 +14,7 @@ import sys
 
 # Bottom to top. A room includes itself and rooms before it.
 ROOMS = ["base", "io", "mpi", "kernels", "model", "folders", "pass", "quant", "sensitivity", "alloc",
-         "train", "policy", "plan", "measure", "cli"]
+         "train", "policy", "plan", "measure", "report", "cli"]
 # Leaves: they know nothing of these, although those lie below.
 NEVER = {"mpi": ["io"], "kernels": ["io", "mpi"], "folders": ["alloc"]}
 # Inside kernels/ the two backends do not know each other, and what both share knows neither.
