@@ -78,12 +78,15 @@ for bits in $budgets; do
 done
 row "shardbits, --size $size" "$(json_number "$out/size.json" effective_bits)" \
   "$(stored_of "$out/size.json")" "$(json_number "$out/size.eval.json" perplexity)"
+runs=("$out"/full.eval.json)
+for name in $(for b in $budgets; do echo "rtn-$b" "gptq-$b" "ours-$b"; done) size; do runs+=("$out/$name.json" "$out/$name.eval.json"); done
+$shardbits report "${runs[@]}" -o "$out/report.html" --quiet >/dev/null
 cat <<END
 
 Bits a weight count everything a reader needs: codes, scales, zero points, bit maps. Uniform rounding and GPTQ take the
 largest whole number of bits that fits the budget, and leave embedding and LM head as they are; shardbits gives these the
 width at which a byte buys as much as in the layers. All of it is in "all files".
-The results are in $out ($((SECONDS - began)) s). Your own model, a Hugging Face folder of the Llama family:
+The results are in $out ($((SECONDS - began)) s); $PWD/$out/report.html shows them in a browser. Your own model, a Hugging Face folder of the Llama family:
 
   python3 tools/make_tokens.py --help      # your text into a token file
   mpirun -n 2 $shardbits quantize MODEL --calib TOKENS.bin --bits 3.25 -o OUT
